@@ -1,1 +1,48 @@
-//! See the crate description.
+//! ChaCha20-Poly1305 (RFC 8439) over *trains* of WireGuard data messages: one seam, several providers.
+//!
+//! A train is up to [`MAX_SEGMENTS`] data messages of one session that lie side by side in one buffer:
+//!
+//! ```text
+//! ├──────────── stride ───────────┤├──────────── stride ───────────┤├───── last ─────┤
+//! [header 16][plaintext  ][tag 16 ][header 16][plaintext  ][tag 16 ][header][pt][tag ]
+//! ```
+//!
+//! The header (message type, receiver index, counter) is neither read, written nor authenticated here: the receiver takes
+//! the counter from it, and a wrong counter or key fails the tag. As in the WireGuard paper, section 5.4.6, the nonce is
+//! four zero bytes and the counter, little-endian, and there is no associated data.
+//!
+//! [`Geometry`] is validated once, where it is made. Callers name no provider beyond [`SealKey::new`] and [`OpenKey::new`],
+//! and every provider is given whole trains, so that one which works across packets needs no change outside this crate.
+//!
+//! # What is promised
+//!
+//! - The plaintext of a segment that fails verification is never visible to the caller: on return its ciphertext bytes are
+//!   either unchanged or all zero, which of the two depends on the provider ([`Provider::on_failure`]). Its header and tag
+//!   are unchanged, and its neighbours in the train are opened normally.
+//! - Counters are never reused by this crate: a train whose counters would wrap is refused before a byte is written.
+//! - Keys are wiped when dropped, and no `Debug` output shows them.
+#![forbid(unsafe_code)]
+
+mod cipher;
+mod geometry;
+mod key;
+mod measure;
+mod provider;
+mod self_test;
+mod verdicts;
+
+pub use geometry::{Geometry, GeometryError, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_LEN};
+pub use key::{BadTag, OpenKey, SealKey, Source, TrainError};
+pub use measure::{Choice, Figure, Measurement, PACKET_SIZES, Selection, TRAIN_COUNTS, choose, measure};
+pub use provider::{OnFailure, Provider, UnknownProvider};
+pub use self_test::SelfTestError;
+pub use verdicts::Verdicts;
+
+/// Bytes of a session key.
+pub const KEY_LEN: usize = 32;
+/// Bytes of the data header in front of each segment's plaintext (paper, section 5.4.6).
+pub const HEADER_LEN: usize = 16;
+/// Bytes of the Poly1305 tag behind each segment's ciphertext.
+pub const TAG_LEN: usize = 16;
+/// Bytes of a ChaCha20-Poly1305 nonce (RFC 8439, section 2.8).
+pub(crate) const NONCE_LEN: usize = 12;
