@@ -1,0 +1,211 @@
+//! ICMP echo (RFC 792, RFC 4443) without the `ping` program.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, recv, send, setsockopt,
+    socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::payload::Pattern;
+use crate::{Context, Error, Namespace, Result};
+
+const HEADER_LEN: usize = 8;
+const ECHO_REQUEST_V4: u8 = 8;
+const ECHO_REPLY_V4: u8 = 0;
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
+
+/// Each pinger in this process has an identifier of its own, so that none takes another's answer.
+static NEXT_IDENTIFIER: AtomicU16 = AtomicU16::new(1);
+
+/// Sends echo requests to one address and waits for their answers.
+#[derive(Debug)]
+pub struct Pinger {
+    socket: OwnedFd,
+    v6: bool,
+    identifier: u16,
+    sequence: u16,
+    target: IpAddr,
+}
+
+impl Pinger {
+    /// A pinger in `namespace` that asks `target`.
+    ///
+    /// # Errors
+    /// No raw socket, or no route.
+    pub fn new(namespace: &Namespace, target: IpAddr) -> Result<Self> {
+        let v6 = target.is_ipv6();
+        let (family, protocol) = match v6 {
+            true => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+            false => (AddressFamily::Inet, SockProtocol::Icmp),
+        };
+        let socket = namespace
+            .enter(|| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol))
+            .context("opening a raw socket")?;
+        let address = SockaddrStorage::from(SocketAddr::new(target, 0));
+        connect(socket.as_raw_fd(), &address).context(format_args!("connecting to {target}"))?;
+        let identifier = NEXT_IDENTIFIER.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { socket, v6, identifier, sequence: 0, target })
+    }
+
+    /// Sends one request with `size` bytes of payload and returns the time until its answer, whose payload must be the same.
+    ///
+    /// # Errors
+    /// No answer within `patience`, or another payload in it.
+    pub fn ping(&mut self, size: usize, patience: Duration) -> Result<Duration> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = self.request(size);
+        let start = Instant::now();
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty()).context(format_args!("pinging {}", self.target))?;
+        let mut buffer = vec![0; 65_535];
+        loop {
+            let left = patience.checked_sub(start.elapsed()).filter(|left| *left >= Duration::from_millis(1));
+            let Some(left) = left else {
+                return Err(Error::new(format!(
+                    "{} did not answer a ping of {size} bytes in {patience:?}",
+                    self.target
+                )));
+            };
+            let micros = i64::try_from(left.as_micros()).unwrap_or(i64::MAX);
+            setsockopt(&self.socket, sockopt::ReceiveTimeout, &TimeVal::microseconds(micros))
+                .context("setting a timeout")?;
+            let Ok(len) = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) else { continue };
+            if let Some(payload) = self.answer(&buffer[..len]) {
+                if payload != &request[HEADER_LEN..] {
+                    return Err(Error::new(format!(
+                        "{} answered a ping of {size} bytes with other bytes",
+                        self.target
+                    )));
+                }
+                return Ok(start.elapsed());
+            }
+        }
+    }
+
+    fn request(&self, size: usize) -> Vec<u8> {
+        let mut message = vec![0; HEADER_LEN];
+        message[0] = if self.v6 { ECHO_REQUEST_V6 } else { ECHO_REQUEST_V4 };
+        message[4..6].copy_from_slice(&self.identifier.to_be_bytes());
+        message[6..8].copy_from_slice(&self.sequence.to_be_bytes());
+        message.extend_from_slice(Pattern::new(u64::from(self.sequence)).peek(size));
+        if !self.v6 {
+            // The kernel fills in the checksum of ICMPv6 only.
+            let checksum = internet_checksum(&message);
+            message[2..4].copy_from_slice(&checksum.to_be_bytes());
+        }
+        message
+    }
+
+    /// The payload, when `packet` answers the last request. A raw IPv4 socket gives the IP header too.
+    fn answer<'packet>(&self, packet: &'packet [u8]) -> Option<&'packet [u8]> {
+        let header_len = if self.v6 { 0 } else { usize::from(packet.first()? & 0x0f) * 4 };
+        let message = packet.get(header_len..).filter(|message| message.len() >= HEADER_LEN)?;
+        let reply = if self.v6 { ECHO_REPLY_V6 } else { ECHO_REPLY_V4 };
+        let ours = message[0] == reply
+            && message[4..6] == self.identifier.to_be_bytes()
+            && message[6..8] == self.sequence.to_be_bytes();
+        ours.then(|| &message[HEADER_LEN..])
+    }
+}
+
+/// Pings every 50 ms until there is an answer, and returns how long that took.
+///
+/// # Errors
+/// No answer within `patience`.
+pub fn until_answered(namespace: &Namespace, target: IpAddr, patience: Duration) -> Result<Duration> {
+    let start = Instant::now();
+    let mut pinger = Pinger::new(namespace, target)?;
+    loop {
+        // The first answer may take as long as a handshake with its first retry.
+        match pinger.ping(56, Duration::from_millis(250)) {
+            Ok(_) => return Ok(start.elapsed()),
+            Err(error) if start.elapsed() > patience => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// One ping after the other on a thread of its own, while a test does something else.
+#[derive(Debug)]
+pub struct Background {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Tally>,
+}
+
+/// What came of pinging in the background.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Requests sent.
+    pub sent: u64,
+    /// When each unanswered request was sent, since the start.
+    pub lost: Vec<Duration>,
+    /// The longest time to an answer.
+    pub slowest: Duration,
+}
+
+impl Background {
+    /// Starts pinging `target` from `namespace` every `interval`; an answer may take `patience`.
+    ///
+    /// # Errors
+    /// As [`Pinger::new`].
+    pub fn start(namespace: &Namespace, target: IpAddr, interval: Duration, patience: Duration) -> Result<Self> {
+        let mut pinger = Pinger::new(namespace, target)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let start = Instant::now();
+            let mut tally = Tally::default();
+            while !stopped.load(Ordering::Acquire) {
+                tally.sent += 1;
+                let at = start.elapsed();
+                match pinger.ping(256, patience) {
+                    Ok(time) => tally.slowest = tally.slowest.max(time),
+                    Err(_) => tally.lost.push(at),
+                }
+                thread::sleep(interval);
+            }
+            tally
+        });
+        Ok(Self { stop, thread })
+    }
+
+    /// Stops, and says what came of it.
+    ///
+    /// # Panics
+    /// When the pinging thread did.
+    pub fn finish(self) -> Tally {
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().expect("the pinging thread does not panic")
+    }
+}
+
+/// RFC 1071.
+fn internet_checksum(bytes: &[u8]) -> u16 {
+    let mut sum = 0_u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_of_rfc_1071() {
+        // The example of section 3: the sum is ddf2.
+        assert_eq!(internet_checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        assert_eq!(internet_checksum(&[0xff]), 0x00ff);
+    }
+}

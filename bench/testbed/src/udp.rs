@@ -1,0 +1,180 @@
+//! UDP through a tunnel: an echo in which every datagram must come back intact, and a paced stream that counts
+//! losses and times each round trip.
+
+use std::net::{IpAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::payload::Pattern;
+use crate::{Context, Error, Namespace, Result};
+
+/// How many datagrams of an echo are under way at once: few enough for any socket buffer.
+const WINDOW: usize = 8;
+const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the stream waits for stragglers.
+const LINGER: Duration = Duration::from_millis(500);
+const LARGEST: usize = 65_535;
+/// Sequence number and time of sending.
+const STAMP_LEN: usize = 16;
+
+/// A pair of connected sockets, one in each namespace.
+struct Sockets {
+    client: UdpSocket,
+    server: UdpSocket,
+}
+
+impl Sockets {
+    fn new(client: &Namespace, server: &Namespace, client_address: IpAddr, server_address: IpAddr) -> Result<Self> {
+        let bind = |namespace: &Namespace, address: IpAddr| {
+            namespace.enter(|| UdpSocket::bind((address, 0))).context(format_args!("binding {address}"))
+        };
+        let client = bind(client, client_address)?;
+        let server = bind(server, server_address)?;
+        let address = |socket: &UdpSocket| socket.local_addr().context("reading a socket's address");
+        client.connect(address(&server)?).context("connecting the client")?;
+        server.connect(address(&client)?).context("connecting the server")?;
+        Ok(Self { client, server })
+    }
+}
+
+/// Sends one datagram of each size to the other namespace, which sends it back; every byte is compared both times.
+///
+/// # Errors
+/// One of them did not arrive within 5 s, or differs.
+pub fn echo(client: (&Namespace, IpAddr), server: (&Namespace, IpAddr), sizes: &[usize]) -> Result<()> {
+    let sockets = Sockets::new(client.0, server.0, client.1, server.1)?;
+    sockets.client.set_read_timeout(Some(ECHO_TIMEOUT)).context("setting a timeout")?;
+    sockets.server.set_read_timeout(Some(ECHO_TIMEOUT)).context("setting a timeout")?;
+    for (round, window) in sizes.chunks(WINDOW).enumerate() {
+        let seed = |position: usize| (round * WINDOW + position) as u64;
+        for (position, &size) in window.iter().enumerate() {
+            let sent = sockets.client.send(Pattern::new(seed(position)).peek(size));
+            sent.context(format_args!("sending {size} bytes"))?;
+        }
+        for (position, &size) in window.iter().enumerate() {
+            let datagram = expect(&sockets.server, size, seed(position)).context("on the way there")?;
+            sockets.server.send(&datagram).context("sending back")?;
+        }
+        for (position, &size) in window.iter().enumerate() {
+            expect(&sockets.client, size, seed(position)).context("on the way back")?;
+        }
+    }
+    Ok(())
+}
+
+fn expect(socket: &UdpSocket, size: usize, seed: u64) -> Result<Vec<u8>> {
+    let mut buffer = vec![0; LARGEST];
+    let len = socket.recv(&mut buffer).context(format_args!("waiting for datagram {seed} of {size} bytes"))?;
+    buffer.truncate(len);
+    if buffer != Pattern::new(seed).peek(size) {
+        return Err(Error::new(format!("datagram {seed} of {size} bytes arrived as {len} bytes with other contents")));
+    }
+    Ok(buffer)
+}
+
+/// A paced stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// Payload of each datagram in bytes, 16 at least.
+    pub size: usize,
+    /// Datagrams per second.
+    pub rate: u32,
+    /// For how long.
+    pub duration: Duration,
+}
+
+/// What came of a stream.
+#[derive(Clone, Debug, Default)]
+pub struct StreamReport {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Of those, how many the far side saw.
+    pub arrived: u64,
+    /// Round-trip times of those that came back, in the order of their return.
+    pub round_trips: Vec<Duration>,
+}
+
+impl StreamReport {
+    /// The share that did not arrive at the far side, in percent.
+    pub fn loss_percent(&self) -> f64 {
+        if self.sent == 0 { 0.0 } else { (self.sent - self.arrived) as f64 * 100.0 / self.sent as f64 }
+    }
+}
+
+/// Runs a stream from the client; the server sends each datagram back. `progress` counts round trips so far.
+///
+/// # Errors
+/// The sockets cannot be made, or the network refuses to send.
+pub fn stream(
+    client: (&Namespace, IpAddr),
+    server: (&Namespace, IpAddr),
+    plan: Stream,
+    progress: &AtomicU64,
+) -> Result<StreamReport> {
+    let sockets = Sockets::new(client.0, server.0, client.1, server.1)?;
+    for socket in [&sockets.client, &sockets.server] {
+        socket.set_read_timeout(Some(Duration::from_millis(50))).context("setting a timeout")?;
+    }
+    let done = AtomicBool::new(false);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let arrived = scope.spawn(|| send_back(&sockets.server, &done));
+        let round_trips = scope.spawn(|| collect(&sockets.client, start, &done, progress));
+        let sent = send_paced(&sockets.client, start, plan);
+        thread::sleep(LINGER);
+        done.store(true, Ordering::Release);
+        let panicked = |_| Error::new("a thread of the stream panicked");
+        Ok(StreamReport {
+            sent: sent?,
+            arrived: arrived.join().map_err(panicked)?,
+            round_trips: round_trips.join().map_err(panicked)?,
+        })
+    })
+}
+
+fn send_paced(socket: &UdpSocket, start: Instant, plan: Stream) -> Result<u64> {
+    let mut datagram = vec![0x5a; plan.size.max(STAMP_LEN)];
+    let mut sent = 0_u64;
+    while start.elapsed() < plan.duration {
+        let due = (start.elapsed().as_secs_f64() * f64::from(plan.rate)) as u64;
+        while sent <= due {
+            datagram[..8].copy_from_slice(&sent.to_le_bytes());
+            datagram[8..STAMP_LEN].copy_from_slice(&nanoseconds(start.elapsed()).to_le_bytes());
+            socket.send(&datagram).context(format_args!("sending datagram {sent}"))?;
+            sent += 1;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    Ok(sent)
+}
+
+fn send_back(socket: &UdpSocket, done: &AtomicBool) -> u64 {
+    let mut buffer = vec![0; LARGEST];
+    let mut arrived = 0;
+    while !done.load(Ordering::Acquire) {
+        if let Ok(len) = socket.recv(&mut buffer) {
+            arrived += 1;
+            // What cannot be sent back is missing at the client, and counted there.
+            let _ = socket.send(&buffer[..len]);
+        }
+    }
+    arrived
+}
+
+fn collect(socket: &UdpSocket, start: Instant, done: &AtomicBool, progress: &AtomicU64) -> Vec<Duration> {
+    let mut buffer = vec![0; LARGEST];
+    let mut round_trips = Vec::new();
+    while !done.load(Ordering::Acquire) {
+        let Ok(len) = socket.recv(&mut buffer) else { continue };
+        let now = start.elapsed();
+        let Some(stamp) = buffer[..len].get(8..STAMP_LEN).and_then(|bytes| bytes.try_into().ok()) else { continue };
+        round_trips.push(now.saturating_sub(Duration::from_nanos(u64::from_le_bytes(stamp))));
+        progress.fetch_add(1, Ordering::Relaxed);
+    }
+    round_trips
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
