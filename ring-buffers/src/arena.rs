@@ -1,0 +1,134 @@
+//! The arena: one mapping, its slots, and what every core may know about them.
+
+use crate::RingError;
+use crate::doorbell::Waker;
+use crate::layout::{Budget, Layout, SlotClass};
+use crate::mapping::Mapping;
+use crossbeam_queue::ArrayQueue;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+/// The number of a slot within its arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(pub(crate) u16);
+
+/// The memory of one worker: allocated once, never grown.
+///
+/// An arena is made on any thread and becomes the [`crate::Pool`] of the one that will own it.
+#[derive(Debug)]
+pub struct Arena {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Arena {
+    /// Maps the memory that `budget` adds up to. `waker` rings the owner when a slot that it is waiting for was
+    /// released on another core.
+    ///
+    /// # Errors
+    /// [`RingError::Map`] if the system refuses the mapping.
+    pub fn new(budget: &Budget, waker: Waker) -> Result<Self, RingError> {
+        let layout = Layout::of(budget);
+        let slots = usize::from(layout.slots());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                mapping: Mapping::huge(layout.bytes())?,
+                layout,
+                shares: (0..slots).map(|_| Shares::default()).collect(),
+                // A slot is on its way home at most once, so that this queue is never full.
+                returns: ArrayQueue::new(slots.max(1)),
+                starved: AtomicBool::new(false),
+                waker,
+            }),
+        })
+    }
+
+    /// Whether the system gave reserved huge pages.
+    #[must_use]
+    pub fn on_huge_pages(&self) -> bool {
+        self.shared.mapping.is_huge()
+    }
+}
+
+/// How many views a slot has, and how many of those are with the kernel.
+///
+/// All views of a slot are on one thread at any time ([`crate::View::send_away`] takes only the last one), and the
+/// hand-over between threads goes through a queue that orders memory. So relaxed loads and stores are enough, and
+/// the counts cost no more than plain integers.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    pub(crate) views: Count,
+    pub(crate) lent: Count,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU16);
+
+impl Count {
+    pub(crate) fn get(&self) -> u16 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, n: u16) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn up(&self) -> u16 {
+        let n = self.get().checked_add(1).expect("a slot has fewer views than bytes, 65,535 at the most");
+        self.set(n);
+        n
+    }
+
+    pub(crate) fn down(&self) -> u16 {
+        let n = self.get().checked_sub(1).expect("each view is counted once");
+        self.set(n);
+        n
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mapping: Mapping,
+    pub(crate) layout: Layout,
+    shares: Box<[Shares]>,
+    returns: ArrayQueue<u16>,
+    starved: AtomicBool,
+    waker: Waker,
+}
+
+impl Shared {
+    pub(crate) fn shares(&self, slot: Slot) -> &Shares {
+        &self.shares[usize::from(slot.0)]
+    }
+
+    pub(crate) fn class(&self, slot: Slot) -> SlotClass {
+        self.layout.class(slot.0)
+    }
+
+    /// First byte of a slot.
+    pub(crate) fn start(&self, slot: Slot) -> NonNull<u8> {
+        let offset = self.layout.offset(slot.0);
+        // SAFETY: the mapping is at least as long as the layout, and a slot number is below the layout's count (the
+        // layout asserts it in debug builds; slots are only ever made from its ranges or checked against them).
+        unsafe { self.mapping.base().add(offset) }
+    }
+
+    /// Takes a slot home from a thread that is not the owner's.
+    pub(crate) fn return_from_afar(&self, slot: Slot) {
+        self.returns.push(slot.0).expect("the queue has room for every slot of the arena");
+        // Pairs with `declare_starved`: either the owner sees the slot, or this thread sees that it waits.
+        if self.starved.swap(false, Ordering::SeqCst) {
+            self.waker.wake();
+        }
+    }
+
+    pub(crate) fn next_return(&self) -> Option<Slot> {
+        self.returns.pop().map(Slot)
+    }
+
+    /// The owner is about to sleep and could use a slot: ring when one comes home. The owner drains the returns once
+    /// more after this call, so that a slot returned in between is not missed.
+    pub(crate) fn declare_starved(&self) {
+        self.starved.store(true, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,91 @@
+//! Waking a worker that sleeps in its ring: an eventfd that the ring reads.
+
+use crate::ring::{Completion, Ring};
+use crate::{RingError, Token};
+use io_uring::{opcode, types};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// The side that rings; cheap to clone, used from any thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// A new eventfd.
+    ///
+    /// # Errors
+    /// The system's error, commonly `EMFILE`.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: eventfd takes no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and nobody else has it.
+        Ok(Self(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })))
+    }
+
+    /// Rings. Several rings before the sleeper wakes are one.
+    pub fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the buffer is eight readable bytes. The only error is a counter at its maximum, and then the
+        // sleeper has been rung already.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// For a waiter that polls instead of reading through a ring.
+    #[must_use]
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Resets the counter, for a waiter that polls.
+    pub fn clear(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: the buffer is eight writable bytes; EAGAIN means that there is nothing to clear.
+        unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
+
+/// The side that is woken: keeps one read of the eventfd in flight.
+#[derive(Debug)]
+pub struct Doorbell {
+    waker: Waker,
+    token: Token,
+    /// Where the kernel puts the counter. Boxed, so that its address outlives moves of this value.
+    count: Box<u64>,
+    armed: bool,
+}
+
+impl Doorbell {
+    /// A doorbell whose completions carry `token`.
+    #[must_use]
+    pub fn new(waker: Waker, token: Token) -> Self {
+        Self { waker, token, count: Box::new(0), armed: false }
+    }
+
+    /// Puts the read in flight, unless it is.
+    ///
+    /// # Errors
+    /// [`RingError::Setup`] if the ring takes no entry.
+    pub fn arm(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        if self.armed {
+            return Ok(());
+        }
+        let entry = opcode::Read::new(types::Fd(self.waker.as_raw_fd()), (&raw mut *self.count).cast(), 8)
+            .build()
+            .user_data(self.token.encode());
+        // SAFETY: the eight bytes are boxed and not touched until the completion; the doorbell is dropped after the
+        // ring's requests have ended, since the worker that owns both drops the ring first.
+        unsafe { ring.push(entry) }.map_err(|e| RingError::setup("arming the doorbell", e))?;
+        self.armed = true;
+        Ok(())
+    }
+
+    /// Notes that the read ended; the owner looks at its queues and arms the doorbell again.
+    pub fn on_completion(&mut self, completion: Completion) {
+        debug_assert_eq!(completion.token, self.token);
+        self.armed = false;
+    }
+}

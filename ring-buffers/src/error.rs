@@ -1,0 +1,49 @@
+//! Why a ring or its memory could not be had, in one sentence with the remedy.
+
+use std::io;
+
+/// A failure while a ring or an arena is set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// `io_uring_setup` is refused by `kernel.io_uring_disabled` or a seccomp filter (`EPERM`), or is not built in (`ENOSYS`).
+    #[error(
+        "io_uring is disabled on this system ({0}): set kernel.io_uring_disabled=0 (sysctl), or allow io_uring in the \
+         container's seccomp profile"
+    )]
+    Disabled(io::Error),
+    /// The kernel knows io_uring, but lacks something that Ringfort needs.
+    #[error("this kernel's io_uring lacks {0}: Linux 6.1 or later is needed, 6.12 or later is recommended")]
+    Missing(String),
+    /// The locked-memory limit does not cover the arena (`ENOMEM` from buffer registration).
+    #[error(
+        "cannot lock {needed} bytes of packet memory: raise RLIMIT_MEMLOCK (ulimit -l {kib}, or LimitMEMLOCK= in the \
+         service), or use fewer workers",
+        kib = needed.div_ceil(1024)
+    )]
+    LockedMemory {
+        /// Bytes that one worker registers with its ring.
+        needed: usize,
+    },
+    /// The arena's mapping was refused.
+    #[error("cannot map {bytes} bytes of packet memory: {source}")]
+    Map {
+        /// Size of the mapping in bytes.
+        bytes: usize,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Any other failing step of the set-up.
+    #[error("io_uring: {step} failed: {source}")]
+    Setup {
+        /// The call that failed.
+        step: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl RingError {
+    pub(crate) fn setup(step: &'static str, source: io::Error) -> Self {
+        Self::Setup { step, source }
+    }
+}

@@ -1,0 +1,62 @@
+//! What this kernel's `io_uring` can do: asked, never guessed from a version.
+
+use crate::RingError;
+use io_uring::{IoUring, Probe, opcode};
+
+/// An operation that the data path cannot do without.
+#[derive(Clone, Copy, Debug)]
+struct Needed {
+    /// The number in `enum io_uring_op`.
+    pub opcode: u8,
+    /// The name in the kernel's header.
+    pub name: &'static str,
+}
+
+const NEEDED: [Needed; 8] = [
+    Needed { opcode: opcode::Read::CODE, name: "IORING_OP_READ" },
+    Needed { opcode: opcode::Write::CODE, name: "IORING_OP_WRITE" },
+    Needed { opcode: opcode::Writev::CODE, name: "IORING_OP_WRITEV" },
+    Needed { opcode: opcode::WriteFixed::CODE, name: "IORING_OP_WRITE_FIXED" },
+    Needed { opcode: opcode::PollAdd::CODE, name: "IORING_OP_POLL_ADD" },
+    Needed { opcode: opcode::AsyncCancel::CODE, name: "IORING_OP_ASYNC_CANCEL" },
+    Needed { opcode: opcode::SendMsg::CODE, name: "IORING_OP_SENDMSG" },
+    Needed { opcode: opcode::RecvMsg::CODE, name: "IORING_OP_RECVMSG" },
+];
+
+/// What may be used where the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `IORING_OP_READ_MULTISHOT` (6.7): lone packets from the TUN at more than twice the rate.
+    pub read_multishot: bool,
+    /// `IORING_OP_WRITEV_FIXED` (6.15): gathered writes from registered memory.
+    pub writev_fixed: bool,
+    /// `IORING_OP_SENDMSG_ZC` (6.1).
+    pub sendmsg_zc: bool,
+}
+
+/// Asks the kernel, with a small ring of the kind that the data path uses.
+///
+/// # Errors
+/// [`RingError::Disabled`], or [`RingError::Missing`] with the name of what is missing.
+pub fn probe() -> Result<Capabilities, RingError> {
+    let ring = crate::Ring::new(crate::RingConfig { submissions: 4, completions: 8 })?;
+    let ring: &IoUring = ring.io_uring();
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe).map_err(|e| RingError::setup("probing for operations", e))?;
+    if let Some(missing) = NEEDED.iter().find(|needed| !probe.is_supported(needed.opcode)) {
+        return Err(RingError::Missing(missing.name.into()));
+    }
+    Ok(Capabilities {
+        read_multishot: probe.is_supported(opcode::ReadMulti::CODE),
+        writev_fixed: probe.is_supported(opcode::WritevFixed::CODE),
+        sendmsg_zc: probe.is_supported(opcode::SendMsgZc::CODE),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_kernel_has_what_the_data_path_needs() {
+        super::probe().expect("the tests need io_uring of Linux 6.1 or later");
+    }
+}
