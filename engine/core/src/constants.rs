@@ -1,0 +1,64 @@
+//! The protocol's constants under the paper's names, and this implementation's own below them.
+
+use std::time::Duration;
+
+// WireGuard paper, section 6.1.
+
+/// Messages sent under one key after which the initiator asks for a new one.
+pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
+/// Counters from here on are neither sent nor accepted. The distance to 2^64 keeps the replay window from wrapping.
+pub const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
+/// Age of a key after which its initiator, when sending, asks for a new one.
+pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+/// Age of a key after which it neither sends nor receives.
+pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// How long a handshake is attempted before giving up until there is something to send again.
+pub const REKEY_ATTEMPT_TIME: Duration = Duration::from_secs(90);
+/// Time between two initiations to one peer.
+pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence after received data that is answered with a keepalive.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+// WireGuard paper, section 5.4.7.
+
+/// Age at which the responder's cookie secret is replaced, and at which an initiator stops using a cookie.
+pub const COOKIE_SECRET_MAX_AGE: Duration = Duration::from_secs(120);
+
+// WireGuard paper, section 5.4.6: what a transport packet's plaintext is padded to.
+
+/// Transport payloads are padded to multiples of this many bytes.
+pub const PADDING_MULTIPLE: usize = 16;
+
+// Values that the paper leaves to implementations; they are those of Linux `drivers/net/wireguard/messages.h`.
+
+/// Upper end of the random delay added to [`REKEY_TIMEOUT`], so that two peers do not collide for ever.
+pub const REKEY_TIMEOUT_JITTER_MAX: Duration = Duration::from_millis(333);
+/// Initiations in one attempt: as many as fit into [`REKEY_ATTEMPT_TIME`].
+pub const HANDSHAKE_ATTEMPTS_MAX: u32 = (REKEY_ATTEMPT_TIME.as_secs() / REKEY_TIMEOUT.as_secs()) as u32;
+/// Initiations that are accepted from one peer in a second.
+pub const INITIATIONS_PER_SECOND: u32 = 50;
+/// The least time between two accepted initiations of one peer.
+pub const INITIATION_INTERVAL_MIN: Duration = Duration::from_nanos(1_000_000_000 / INITIATIONS_PER_SECOND as u64);
+/// Silence after sent data that makes the sender try a new handshake; the jitter comes on top.
+pub const NEW_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(KEEPALIVE_TIMEOUT.as_secs() + REKEY_TIMEOUT.as_secs());
+/// Age after which an initiator that still receives under a key asks for a new one before the key is refused.
+pub const REKEY_ON_RECEIVE_AFTER_TIME: Duration =
+    Duration::from_secs(REJECT_AFTER_TIME.as_secs() - KEEPALIVE_TIMEOUT.as_secs() - REKEY_TIMEOUT.as_secs());
+/// Time after the last new key at which all of a peer's key material is zeroed.
+pub const ZERO_KEYS_AFTER_TIME: Duration = Duration::from_secs(3 * REJECT_AFTER_TIME.as_secs());
+/// How long the gateway counts as under load after its handshake queue was last long.
+pub const UNDER_LOAD_AFTER_TIME: Duration = Duration::from_secs(1);
+/// Packets that wait for one peer's handshake.
+pub const STAGED_PACKETS_MAX: usize = 128;
+/// Peers of one device.
+pub const PEERS_MAX: usize = 1 << 20;
+
+/// Handshake messages that one source may send in a second while the gateway is under load.
+pub const LIMITER_PACKETS_PER_SECOND: u64 = 20;
+/// Handshake messages that one source may send at once.
+pub const LIMITER_PACKETS_BURST: u64 = 5;
+
+const _: () = assert!(HANDSHAKE_ATTEMPTS_MAX == 18, "an attempt of 90 s holds 18 initiations");
+const _: () = assert!(REKEY_AFTER_MESSAGES < REJECT_AFTER_MESSAGES, "a rekey comes before the refusal");
+const _: () = assert!(REKEY_AFTER_TIME.as_secs() < REJECT_AFTER_TIME.as_secs(), "a rekey comes before the refusal");
+const _: () = assert!(REKEY_ON_RECEIVE_AFTER_TIME.as_secs() == 165, "the kernel's last-minute handshake");

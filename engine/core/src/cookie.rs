@@ -1,0 +1,173 @@
+//! mac1, mac2 and cookies: what a loaded responder asks for before it does any Diffie-Hellman (WireGuard paper,
+//! sections 5.3, 5.4.4 and 5.4.7).
+
+use std::net::{IpAddr, SocketAddr};
+
+use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::constants::COOKIE_SECRET_MAX_AGE;
+use crate::crypto::{KEY_LEN, Key, PublicKey, hash, mac, xaead_open, xaead_seal};
+use crate::drops;
+use crate::time::Time;
+use crate::wire::{CookieReply, MAC_LEN, MACS_LEN, TAG_LEN, TYPE_COOKIE_REPLY};
+
+const LABEL_MAC1: &[u8] = b"mac1----";
+const LABEL_COOKIE: &[u8] = b"cookie--";
+
+/// A cookie: the responder's MAC over an address and port. Who has it can receive there.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+struct Cookie([u8; MAC_LEN]);
+
+/// The responder's side: one per device, made anew when the device's key changes.
+pub struct CookieChecker {
+    mac1_key: Key,
+    cookie_key: Key,
+    secret: Key,
+    /// When the secret was drawn; nothing before the first cookie was asked for.
+    secret_born: Option<Time>,
+}
+
+impl CookieChecker {
+    /// Checks messages that are meant for the owner of `local`.
+    pub fn new(local: &PublicKey) -> Self {
+        let (mac1_key, cookie_key) = mac_keys(local);
+        Self { mac1_key, cookie_key, secret: Key::new([0; KEY_LEN]), secret_born: None }
+    }
+
+    /// Whether the sender of a handshake message knows our public key. Constant in time, and the first thing to ask.
+    pub fn verify_mac1(&self, message: &[u8]) -> bool {
+        let Some((covered, macs)) = split_macs(message) else { return false };
+        mac(self.mac1_key.as_bytes(), &[covered]).ct_eq(&macs[..MAC_LEN]).into()
+    }
+
+    /// Whether the sender of a handshake message got our cookie at this very address and port. Constant in time.
+    pub fn verify_mac2(&self, now: Time, remote: SocketAddr, message: &[u8]) -> bool {
+        let Some((_, macs)) = split_macs(message) else { return false };
+        if !self.secret_valid(now) {
+            return false;
+        }
+        let covered = &message[..message.len() - MAC_LEN];
+        mac(&self.cookie_for(remote).0, &[covered]).ct_eq(&macs[MAC_LEN..]).into()
+    }
+
+    /// Answers a handshake message with a cookie for its sender, who said to be known as `sender_index`.
+    ///
+    /// # Errors
+    /// [`drops::Drop::BadLength`] if the message is too short to carry macs.
+    pub fn create_reply(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        message: &[u8],
+        sender_index: u32,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<CookieReply, drops::Drop> {
+        let (_, macs) = split_macs(message).ok_or(drops::Drop::BadLength)?;
+        if !self.secret_valid(now) {
+            let mut secret = [0; KEY_LEN];
+            rng.fill_bytes(&mut secret);
+            self.secret = Key::new(secret);
+            secret.zeroize();
+            self.secret_born = Some(now);
+        }
+        let mut nonce = [0; 24];
+        rng.fill_bytes(&mut nonce);
+        let mut encrypted_cookie = [0; MAC_LEN + TAG_LEN];
+        let cookie = self.cookie_for(remote);
+        xaead_seal(&self.cookie_key, &nonce, &cookie.0, &macs[..MAC_LEN], &mut encrypted_cookie);
+        Ok(CookieReply {
+            message_type: u32::from(TYPE_COOKIE_REPLY).into(),
+            receiver_index: sender_index.into(),
+            nonce,
+            encrypted_cookie,
+        })
+    }
+
+    fn secret_valid(&self, now: Time) -> bool {
+        self.secret_born.is_some_and(|born| now.since(born) < COOKIE_SECRET_MAX_AGE)
+    }
+
+    /// MAC(secret, address ‖ port). IPv4 and IPv6 differ in length, so that no address means two endpoints.
+    fn cookie_for(&self, remote: SocketAddr) -> Cookie {
+        let port = remote.port().to_be_bytes();
+        let secret = self.secret.as_bytes();
+        Cookie(match remote.ip() {
+            IpAddr::V4(v4) => mac(secret, &[&v4.octets(), &port]),
+            IpAddr::V6(v6) => mac(secret, &[&v6.octets(), &port]),
+        })
+    }
+}
+
+/// The requester's side: one per peer.
+pub struct CookieGenerator {
+    mac1_key: Key,
+    cookie_key: Key,
+    /// The last cookie and when it came.
+    cookie: Option<(Cookie, Time)>,
+    /// The mac1 that a cookie reply has to be about. Each is answered at most once.
+    awaited_mac1: Option<[u8; MAC_LEN]>,
+}
+
+impl CookieGenerator {
+    /// Signs messages that are meant for the owner of `remote`.
+    pub fn new(remote: &PublicKey) -> Self {
+        let (mac1_key, cookie_key) = mac_keys(remote);
+        Self { mac1_key, cookie_key, cookie: None, awaited_mac1: None }
+    }
+
+    /// Fills in both macs of a complete handshake message: mac2 only while there is a cookie, else zeros.
+    ///
+    /// # Panics
+    /// If the message is shorter than its macs, which no handshake message is.
+    pub fn add_macs(&mut self, now: Time, message: &mut [u8]) {
+        let (covered, macs) =
+            message.split_last_chunk_mut::<MACS_LEN>().expect("a handshake message is longer than its macs");
+        let mac1 = mac(self.mac1_key.as_bytes(), &[covered]);
+        self.awaited_mac1 = Some(mac1);
+        macs[..MAC_LEN].copy_from_slice(&mac1);
+        let mac2 = match &self.cookie {
+            Some((cookie, came)) if now.since(*came) < COOKIE_SECRET_MAX_AGE => mac(&cookie.0, &[covered, &mac1]),
+            _ => [0; MAC_LEN],
+        };
+        macs[MAC_LEN..].copy_from_slice(&mac2);
+    }
+
+    /// Takes the cookie out of a reply to the last message that [`CookieGenerator::add_macs`] signed.
+    ///
+    /// # Errors
+    /// [`drops::Drop::InvalidCookieReply`] if no message awaits a reply or this is not the reply to it; nothing changes.
+    pub fn consume_reply(&mut self, now: Time, reply: &CookieReply) -> Result<(), drops::Drop> {
+        let mac1 = self.awaited_mac1.as_ref().ok_or(drops::Drop::InvalidCookieReply)?;
+        let mut cookie = Cookie([0; MAC_LEN]);
+        xaead_open(&self.cookie_key, &reply.nonce, &reply.encrypted_cookie, mac1, &mut cookie.0)
+            .map_err(|_| drops::Drop::InvalidCookieReply)?;
+        self.cookie = Some((cookie, now));
+        self.awaited_mac1 = None;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for CookieChecker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CookieChecker").field("secret_born", &self.secret_born).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for CookieGenerator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CookieGenerator").field("has_cookie", &self.cookie.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The keys of mac1 and of cookie replies: HASH(label ‖ public key of the one who checks).
+fn mac_keys(public: &PublicKey) -> (Key, Key) {
+    let derive = |label| Key::new(hash(&[label, public.as_bytes()]));
+    (derive(LABEL_MAC1), derive(LABEL_COOKIE))
+}
+
+/// What mac1 covers, and both macs.
+fn split_macs(message: &[u8]) -> Option<(&[u8], &[u8; MACS_LEN])> {
+    message.split_last_chunk()
+}

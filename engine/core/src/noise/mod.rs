@@ -1,0 +1,54 @@
+//! Noise_IKpsk2 as WireGuard uses it (paper, sections 5.4.2 to 5.4.5; Noise specification, revision 34).
+//!
+//! ```text
+//! <- s
+//! ...
+//! -> e, es, s, ss, {t}
+//! <- e, ee, se, psk, {}
+//! ```
+//!
+//! The functions come in pairs, `create_` and `consume_`, and carry the Noise tokens as comments. None of them changes
+//! anything that exists: what a message proves is returned once all of it verified, and the caller commits it.
+
+mod identity;
+mod initiator;
+mod responder;
+mod symmetric;
+
+pub use identity::{LocalIdentity, RemoteIdentity};
+pub use initiator::{PendingInitiation, create_initiation};
+pub use responder::{ClaimedInitiation, VerifiedInitiation, consume_initiation};
+
+use crate::crypto::LowOrder;
+use crate::drops::Drop;
+use crate::keypair::SessionKeys;
+
+/// The cipher suite. A handshake under another one starts from another string and so never meets this one.
+pub(crate) const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+/// The Noise prologue.
+const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
+
+/// A handshake's result on either side.
+#[derive(Debug)]
+pub struct NewSession {
+    /// The keys of both directions.
+    pub keys: SessionKeys,
+    /// The index that the peer puts into messages to us.
+    pub local_index: u32,
+    /// The index that we put into messages to the peer.
+    pub remote_index: u32,
+    /// Whether we asked for the session.
+    pub initiator: bool,
+}
+
+impl From<LowOrder> for Drop {
+    fn from(_: LowOrder) -> Self {
+        Self::LowOrderPoint
+    }
+}
+
+impl From<crate::crypto::BadTag> for Drop {
+    fn from(_: crate::crypto::BadTag) -> Self {
+        Self::BadHandshake
+    }
+}
