@@ -1,0 +1,188 @@
+//! Sending: what one operation in flight consists of, and what follows from its failure.
+
+use crate::cmsg::SendControl;
+use crate::gso::may_blame_segmentation;
+use crate::handshake::may_blame_source;
+use crate::path::Path;
+use crate::sockaddr::{SOCKADDR_LEN_MAX, empty_msghdr, write_sockaddr};
+use io_uring::{opcode, squeue, types};
+use nix::errno::Errno;
+use ring_buffers::{Lent, Token, View};
+
+/// Segments that one call may carry: `UDP_MAX_SEGMENTS` of kernels before 6.9, twice that since.
+pub const SEGMENTS_MAX: usize = 64;
+
+/// Bytes that one call may carry: the largest UDP payload over IPv4 (65,535 − 20 − 8).
+pub const TRAIN_BYTES_MAX: usize = 65_507;
+
+/// A train to send: datagrams of `stride` bytes side by side, the last may be shorter.
+#[derive(Debug)]
+pub struct Transmit {
+    /// The payload of all of them.
+    pub view: View,
+    /// Bytes of each datagram but the last.
+    pub stride: usize,
+    /// Where to, and where from.
+    pub path: Path,
+    /// ECN bits for the outer header; DSCP bits above them are sent as well.
+    pub ecn: u8,
+    /// Comes back with the outcome; means nothing here.
+    pub context: u64,
+}
+
+/// Why a train was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// All operations are in flight: the way out is slower than what comes in.
+    Full,
+    /// There is no socket of the remote's family: IPv6 is disabled, or the edge is closed.
+    NoSocket,
+    /// The ring takes no entry.
+    Ring(Errno),
+}
+
+/// A train that was not taken, back with its owner.
+#[derive(Debug)]
+pub struct Refused {
+    /// The bytes.
+    pub view: View,
+    /// Why.
+    pub why: Refusal,
+}
+
+/// A train that left, or the part of it that one operation carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// As given.
+    pub context: u64,
+    /// Number of datagrams.
+    pub segments: usize,
+    /// Bytes of payload.
+    pub bytes: usize,
+    /// The path's source was refused, and it left without: forget the path's.
+    pub without_source: bool,
+}
+
+/// A train that did not leave, or a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendFailed {
+    /// As given.
+    pub context: u64,
+    /// Number of datagrams that are lost.
+    pub segments: usize,
+    /// The system's error.
+    pub errno: Errno,
+}
+
+/// What all parts of a train have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub(crate) stride: usize,
+    pub(crate) path: Path,
+    pub(crate) traffic_class: u8,
+    pub(crate) context: u64,
+    /// The source was taken off the path after a refusal.
+    pub(crate) without_source: bool,
+    /// Segmentation was given up after this refusal.
+    pub(crate) gso_refused: Option<Errno>,
+}
+
+impl Order {
+    /// The order, and the bytes that it is for. A stride that makes no sense means a lone datagram.
+    pub(crate) fn of(transmit: Transmit) -> (Self, View) {
+        let Transmit { view, stride, path, ecn, context } = transmit;
+        let stride = if stride == 0 { view.len() } else { stride.min(view.len()) };
+        let order = Self { stride, path, traffic_class: ecn, context, without_source: false, gso_refused: None };
+        (order, view)
+    }
+
+    pub(crate) fn segments(&self, bytes: usize) -> usize {
+        bytes.div_ceil(self.stride.max(1)).max(1)
+    }
+
+    /// Whether a train of `bytes` keeps the kernel's limits for segmentation.
+    pub(crate) fn fits_one_call(&self, bytes: usize) -> bool {
+        self.segments(bytes) <= SEGMENTS_MAX && bytes <= TRAIN_BYTES_MAX
+    }
+}
+
+/// One operation in flight. It stays in place until its completion, because the kernel follows the pointers in `msg`
+/// to its neighbours here whenever it (re)tries the send.
+pub(crate) struct SendOp {
+    msg: libc::msghdr,
+    iov: libc::iovec,
+    control: SendControl,
+    name: [u8; SOCKADDR_LEN_MAX],
+    pub(crate) order: Order,
+    pub(crate) bytes: Lent,
+    /// Segments that wait for this operation to end, because there was no other left for them.
+    pub(crate) rest: Option<View>,
+}
+
+impl SendOp {
+    pub(crate) fn new(order: Order, bytes: View, rest: Option<View>) -> Self {
+        Self {
+            msg: empty_msghdr(),
+            iov: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
+            control: SendControl::default(),
+            name: [0; SOCKADDR_LEN_MAX],
+            order,
+            bytes: bytes.lend(),
+            rest,
+        }
+    }
+
+    /// Number of datagrams that this operation carries.
+    pub(crate) fn segments(&self) -> usize {
+        self.order.segments(self.bytes.len())
+    }
+
+    /// Describes the operation to the kernel. Called where it stays, since the description points into itself.
+    pub(crate) fn entry(&mut self, place: u32, token: Token) -> squeue::Entry {
+        let segment = (self.segments() > 1).then(|| {
+            u16::try_from(self.order.stride).expect("several segments are at most 65,507 bytes, see `fits_one_call`")
+        });
+        self.control.fill(&self.order.path, self.order.traffic_class, segment);
+        let name_len = write_sockaddr(&self.order.path.remote, &mut self.name);
+        self.iov = libc::iovec { iov_base: self.bytes.as_ptr().cast(), iov_len: self.bytes.len() };
+        self.msg.msg_name = self.name.as_mut_ptr().cast();
+        self.msg.msg_namelen = name_len as libc::socklen_t;
+        self.msg.msg_iov = &raw mut self.iov;
+        self.msg.msg_iovlen = 1;
+        let control = self.control.as_bytes();
+        self.msg.msg_controllen = control.len();
+        self.msg.msg_control = match control {
+            [] => std::ptr::null_mut(),
+            some => some.as_ptr().cast_mut().cast(),
+        };
+        opcode::SendMsg::new(types::Fixed(place), &raw const self.msg).build().user_data(token.encode())
+    }
+}
+
+impl std::fmt::Debug for SendOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendOp").field("order", &self.order).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// What is left to try after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same without the path's source.
+    WithoutSource,
+    /// The same cut into single datagrams.
+    Unsegmented,
+    /// Nothing.
+    GiveUp,
+}
+
+/// Each retry takes away what may have caused the refusal, so that there are at most two per train.
+pub(crate) fn after_failure(errno: Errno, order: &Order, segments: usize) -> Next {
+    if order.path.usable_source().is_some() && may_blame_source(errno) {
+        Next::WithoutSource
+    } else if segments > 1 && may_blame_segmentation(errno) {
+        Next::Unsegmented
+    } else {
+        Next::GiveUp
+    }
+}

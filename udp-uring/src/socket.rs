@@ -1,0 +1,313 @@
+//! The sockets of one port: an IPv4 and an IPv6 socket per worker, in one reuseport group per family.
+//!
+//! The group is exclusive against other programs although its members share the port: the first member of a family is
+//! bound *without* `SO_REUSEPORT`, so that any other socket on the port makes it fail with `EADDRINUSE`, and gets the
+//! option afterwards, so that the other members can join it. (Setting the option on all before binding would let two
+//! gateways of the same user run on one port and steal each other's datagrams.) The first stays at position 0 of the
+//! group and the others follow in the order of binding, which is what [`crate::steering`] relies on: closing a single
+//! member would move the last one into its place, hence a group is opened and closed as a whole.
+
+use crate::error::{BindError, Family};
+use crate::steering;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
+    getsockopt, setsockopt, socket, sockopt,
+};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// How often another port is tried when the one that the kernel chose for IPv4 is taken for IPv6.
+const FREE_PORT_ATTEMPTS: usize = 100;
+
+/// What the sockets are opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketConfig {
+    /// The port, in host byte order; 0: any that is free in both families.
+    pub port: u16,
+    /// Number of workers, each with a socket per family.
+    pub workers: u8,
+    /// Mark of outgoing packets for policy routing; 0: none.
+    pub fwmark: u32,
+    /// Size of each receive buffer in bytes, as for `SO_RCVBUF`; 0: the system's default.
+    pub receive_buffer: usize,
+    /// Size of each send buffer in bytes, as for `SO_SNDBUF`; 0: the system's default.
+    pub send_buffer: usize,
+}
+
+impl SocketConfig {
+    /// Buffers that take the bursts of a fast peer: trains of 64 KiB arrive and leave back to back.
+    pub const BUFFER_BYTES: usize = 4 << 20;
+
+    /// No mark, and buffers of [`Self::BUFFER_BYTES`].
+    #[must_use]
+    pub const fn new(port: u16, workers: u8) -> Self {
+        Self { port, workers, fwmark: 0, receive_buffer: Self::BUFFER_BYTES, send_buffer: Self::BUFFER_BYTES }
+    }
+}
+
+/// What the kernel offers on these sockets, found by asking for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// `UDP_SEGMENT`: a train leaves with one call (Linux 4.18).
+    pub gso: bool,
+    /// `UDP_GRO`: a train arrives with one call (Linux 5.0).
+    pub gro: bool,
+}
+
+/// All sockets of one port. Control keeps it; each worker gets duplicates of its own pair.
+///
+/// The port is free again when the group, every pair taken from it and every ring that a socket was registered with
+/// have let go.
+#[derive(Debug)]
+pub struct SocketGroup {
+    port: u16,
+    offloads: Offloads,
+    pairs: Vec<SocketPair>,
+}
+
+impl SocketGroup {
+    /// Opens the sockets. IPv6 that is disabled is done without.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing is left open.
+    pub fn bind(config: &SocketConfig) -> Result<Self, BindError> {
+        if config.workers == 0 {
+            return Err(BindError::NoWorkers);
+        }
+        for _ in 0..FREE_PORT_ATTEMPTS {
+            match Self::bind_once(config) {
+                Err(BindError::PortInUse { family: Family::V6, .. }) if config.port == 0 => {}
+                outcome => return outcome,
+            }
+        }
+        Err(BindError::NoFreePort)
+    }
+
+    fn bind_once(config: &SocketConfig) -> Result<Self, BindError> {
+        let v4 = open_family(Family::V4, config.port, config)?;
+        let port = port_of(&v4[0])?;
+        let v6 = match open_family(Family::V6, port, config) {
+            Ok(sockets) => sockets.into_iter().map(Some).collect(),
+            Err(e) if is_family_missing(&e) => (0..config.workers).map(|_| None).collect::<Vec<_>>(),
+            Err(e) => return Err(e),
+        };
+        // Every family has the same offloads: both are asked for at the UDP layer.
+        let offloads = Offloads { gso: probe_gso(&v4[0]), gro: v4.iter().chain(v6.iter().flatten()).all(enable_gro) };
+        let pairs = v4.into_iter().zip(v6).map(|(v4, v6)| SocketPair { v4, v6, offloads }).collect();
+        Ok(Self { port, offloads, pairs })
+    }
+
+    /// The port that the sockets are bound to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the kernel offers.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// Whether there are IPv6 sockets.
+    #[must_use]
+    pub fn has_v6(&self) -> bool {
+        self.pairs[0].v6.is_some()
+    }
+
+    /// Number of workers that the group was opened for.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// The sockets of a worker, to borrow: control sends its handshakes through those of worker 0.
+    ///
+    /// # Panics
+    /// If there is no such worker.
+    #[must_use]
+    pub fn pair(&self, worker: usize) -> &SocketPair {
+        &self.pairs[worker]
+    }
+
+    /// Sets the mark of outgoing packets on all sockets; 0 clears it. Sources that were learned under another mark
+    /// may be of the wrong route: the caller forgets them.
+    ///
+    /// # Errors
+    /// The system's error, `EPERM` without `CAP_NET_ADMIN`.
+    pub fn set_fwmark(&self, fwmark: u32) -> Result<(), BindError> {
+        self.pairs.iter().flat_map(SocketPair::sockets).try_for_each(|s| set(&s, "SO_MARK", sockopt::Mark, &fwmark))
+    }
+}
+
+/// The sockets of one worker.
+#[derive(Debug)]
+pub struct SocketPair {
+    v4: OwnedFd,
+    v6: Option<OwnedFd>,
+    offloads: Offloads,
+}
+
+impl SocketPair {
+    /// Duplicates of the descriptors, for another thread.
+    ///
+    /// # Errors
+    /// The system's error, `EMFILE` among others.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        let v6 = self.v6.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Self { v4: self.v4.try_clone()?, v6, offloads: self.offloads })
+    }
+
+    /// The IPv4 socket.
+    #[must_use]
+    pub fn v4(&self) -> BorrowedFd<'_> {
+        self.v4.as_fd()
+    }
+
+    /// The IPv6 socket, unless the system has no IPv6.
+    #[must_use]
+    pub fn v6(&self) -> Option<BorrowedFd<'_>> {
+        self.v6.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The socket that reaches `remote`.
+    #[must_use]
+    pub fn towards(&self, remote: &SocketAddr) -> Option<BorrowedFd<'_>> {
+        match remote {
+            SocketAddr::V4(_) => Some(self.v4()),
+            SocketAddr::V6(_) => self.v6(),
+        }
+    }
+
+    /// What the kernel offers on them.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.v4()).chain(self.v6())
+    }
+}
+
+/// One bound socket per worker, steered if there is more than one.
+fn open_family(family: Family, port: u16, config: &SocketConfig) -> Result<Vec<OwnedFd>, BindError> {
+    let first = open(family, config)?;
+    bind_any(&first, family, port)?;
+    let port = port_of(&first)?;
+    set(&first, "SO_REUSEPORT", sockopt::ReusePort, &true)?;
+    let mut sockets = vec![first];
+    for _ in 1..config.workers {
+        let next = open(family, config)?;
+        set(&next, "SO_REUSEPORT", sockopt::ReusePort, &true)?;
+        bind_any(&next, family, port)?;
+        sockets.push(next);
+    }
+    // A single socket is no group yet (the kernel makes one when the second joins), and there is nothing to steer.
+    if config.workers > 1 {
+        steering::attach(&sockets[0], config.workers)?;
+    }
+    Ok(sockets)
+}
+
+fn open(family: Family, config: &SocketConfig) -> Result<OwnedFd, BindError> {
+    let domain = match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(domain, SockType::Datagram, flags, None).map_err(|errno| match errno {
+        Errno::EMFILE | Errno::ENFILE => BindError::Descriptors { errno },
+        errno => BindError::Socket { family, errno },
+    })?;
+    match family {
+        Family::V4 => {
+            set(&socket, "IP_PKTINFO", sockopt::Ipv4PacketInfo, &true)?;
+            set(&socket, "IP_RECVTOS", sockopt::IpRecvTos, &true)?;
+            allow_fragmentation(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+        }
+        Family::V6 => {
+            set(&socket, "IPV6_V6ONLY", sockopt::Ipv6V6Only, &true)?;
+            set(&socket, "IPV6_RECVPKTINFO", sockopt::Ipv6RecvPacketInfo, &true)?;
+            set(&socket, "IPV6_RECVTCLASS", sockopt::Ipv6RecvTClass, &true)?;
+            allow_fragmentation(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+        }
+    }
+    if config.fwmark != 0 {
+        set(&socket, "SO_MARK", sockopt::Mark, &config.fwmark)?;
+    }
+    set_buffers(&socket, config)?;
+    Ok(socket)
+}
+
+/// A size beyond the system's limits (`net.core.rmem_max`, `wmem_max`) takes `CAP_NET_ADMIN`; without it, the limit it is.
+fn set_buffers(socket: &OwnedFd, config: &SocketConfig) -> Result<(), BindError> {
+    let SocketConfig { receive_buffer, send_buffer, .. } = *config;
+    if receive_buffer != 0 && setsockopt(socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
+        set(socket, "SO_RCVBUF", sockopt::RcvBuf, &receive_buffer)?;
+    }
+    if send_buffer != 0 && setsockopt(socket, sockopt::SndBufForce, &send_buffer).is_err() {
+        set(socket, "SO_SNDBUF", sockopt::SndBuf, &send_buffer)?;
+    }
+    Ok(())
+}
+
+/// No "don't fragment" bit, as the kernel's WireGuard sends: outer packets that are too large for a link on the way
+/// are fragmented instead of lost, since the inner sender would never learn why.
+fn allow_fragmentation(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> Result<(), BindError> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option's value is an int, which `value` is, and it outlives the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    Errno::result(result).map(drop).map_err(|errno| BindError::Option { option: "IP(V6)_MTU_DISCOVER", errno })
+}
+
+fn bind_any(socket: &OwnedFd, family: Family, port: u16) -> Result<(), BindError> {
+    let fd = socket.as_raw_fd();
+    let outcome = match family {
+        Family::V4 => bind(fd, &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))),
+        Family::V6 => bind(fd, &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))),
+    };
+    outcome.map_err(|errno| match errno {
+        Errno::EADDRINUSE => BindError::PortInUse { port, family },
+        errno => BindError::Bind { port, family, errno },
+    })
+}
+
+fn port_of(socket: &OwnedFd) -> Result<u16, BindError> {
+    let name: SockaddrStorage =
+        getsockname(socket.as_raw_fd()).map_err(|errno| BindError::Option { option: "getsockname", errno })?;
+    let v4 = name.as_sockaddr_in().map(SockaddrIn::port);
+    let v6 = name.as_sockaddr_in6().map(SockaddrIn6::port);
+    Ok(v4.or(v6).expect("the socket was made for one of the two families"))
+}
+
+/// Whether the system has no IPv6, by its absence (`ipv6.disable=1`, not built in) or by having no address for it.
+fn is_family_missing(error: &BindError) -> bool {
+    match *error {
+        BindError::Socket { family: Family::V6, errno } => errno == Errno::EAFNOSUPPORT,
+        BindError::Bind { family: Family::V6, errno, .. } => errno == Errno::EADDRNOTAVAIL,
+        _ => false,
+    }
+}
+
+fn enable_gro(socket: &OwnedFd) -> bool {
+    setsockopt(socket, sockopt::UdpGroSegment, &true).is_ok()
+}
+
+fn probe_gso(socket: &OwnedFd) -> bool {
+    getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
+}
+
+fn set<O: SetSockOpt>(socket: &impl AsFd, option: &'static str, name: O, value: &O::Val) -> Result<(), BindError> {
+    setsockopt(socket, name, value).map_err(|errno| BindError::Option { option, errno })
+}
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;
