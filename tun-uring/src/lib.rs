@@ -1,1 +1,19 @@
-//! See the crate description.
+//! The TUN edge: queues of a TUN device, their virtio-net headers, and what offloads ask of packets.
+//!
+//! A packet that leaves through the tunnel is read here, one that arrives through it is written here. Between the
+//! kernel and this crate each packet has a [`VNET_HDR_LEN`]-byte header in front:
+//!
+//! ```text
+//!   read  ──► [ virtio_net_hdr | slack ][ IP packet ........ ]   parse: lone packet, or super-packet to cut up
+//!   write ◄── [ virtio_net_hdr | slack ][ IP packet ........ ]   write: lone packet, or merged run of a flow
+//! ```
+//!
+//! [`device`] makes the interface, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
+
+pub mod checksum;
+pub mod device;
+mod headers;
+pub mod virtio;
+
+pub use device::{Link, Offloads, Tun, TunError};
+pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN, VnetError};

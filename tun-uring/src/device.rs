@@ -1,0 +1,403 @@
+//! A TUN interface with several queues (Linux `Documentation/networking/tuntap.rst`, `include/uapi/linux/if_tun.h`).
+
+use crate::virtio::VNET_HDR_LEN;
+use std::ffi::c_int;
+use std::fs::OpenOptions;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Queues that the kernel gives one device (`MAX_TAP_QUEUES` in `include/linux/if_tap.h`).
+pub const QUEUES_MAX: usize = 256;
+
+/// WireGuard's usual MTU: 1500 less IPv6 (40), UDP (8) and the tunnel's own 32 bytes.
+pub const MTU_DEFAULT: u32 = 1420;
+
+const CLONE_DEVICE: &str = "/dev/net/tun";
+
+/// Why a TUN interface could not be made, which step failed, and what helps.
+#[derive(Debug, thiserror::Error)]
+pub enum TunError {
+    /// The name cannot be an interface's (`dev_valid_name` in the kernel, and no pattern).
+    #[error("{name:?} cannot be an interface name: {reason}")]
+    Name {
+        /// What was asked for.
+        name: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
+    /// Zero queues, or more than [`QUEUES_MAX`].
+    #[error("a TUN interface has 1 to {QUEUES_MAX} queues, not {0}: choose the number of workers accordingly")]
+    Queues(usize),
+    /// There is no `/dev/net/tun`, or no driver behind it.
+    #[error(
+        "cannot open {CLONE_DEVICE} ({0}): load the driver (modprobe tun), and in a container pass the device in \
+         (--device {CLONE_DEVICE})"
+    )]
+    NoDriver(io::Error),
+    /// The process may not configure network interfaces.
+    #[error("no permission to {step} ({source}): run as root or with CAP_NET_ADMIN")]
+    Permission {
+        /// What was refused.
+        step: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// An interface of that name exists already; it is not touched.
+    #[error("interface {0} exists already: choose another name, or remove it (ip link delete {0})")]
+    Taken(String),
+    /// The kernel's TUN driver lacks something that Ringfort needs.
+    #[error("this kernel's TUN driver has no {0}: Linux 6.1 or later is needed")]
+    Missing(&'static str),
+    /// Any other step of the set-up or of a later change.
+    #[error("cannot {step}: {source}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl TunError {
+    fn at(step: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::Permission { step, source },
+            _ => Self::Step { step, source },
+        }
+    }
+}
+
+/// What the program takes over from the kernel on the packets that it reads (`TUNSETOFFLOAD`), and so what it may
+/// leave undone on the packets that it writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Packets come with unfinished checksums (`TUN_F_CSUM`). Each of the others needs this one.
+    pub checksum: bool,
+    /// TCP super-packets, both families (`TUN_F_TSO4`, `TUN_F_TSO6`).
+    pub tcp: bool,
+    /// UDP super-packets, both families (`TUN_F_USO4`, `TUN_F_USO6`, Linux 6.2): the kernel takes both or none.
+    pub udp: bool,
+}
+
+impl Offloads {
+    /// Every packet comes whole and finished.
+    pub const NONE: Self = Self { checksum: false, tcp: false, udp: false };
+    /// All that this crate can do for the kernel.
+    pub const ALL: Self = Self { checksum: true, tcp: true, udp: true };
+
+    fn flags(self) -> libc::c_uint {
+        let mut flags = 0;
+        if self.checksum {
+            flags |= libc::TUN_F_CSUM;
+            if self.tcp {
+                flags |= libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+            }
+            if self.udp {
+                flags |= libc::TUN_F_USO4 | libc::TUN_F_USO6;
+            }
+        }
+        flags
+    }
+
+    /// The next smaller set to try when the kernel does not know this one.
+    fn reduced(self) -> Option<Self> {
+        match self {
+            Self { udp: true, .. } => Some(Self { udp: false, ..self }),
+            Self { tcp: true, .. } => Some(Self { tcp: false, ..self }),
+            Self { checksum: true, .. } => Some(Self::NONE),
+            _ => None,
+        }
+    }
+}
+
+/// A TUN interface that this process made: its queues and its handle. The interface disappears with its last queue.
+#[derive(Debug)]
+pub struct Tun {
+    link: Link,
+    queues: Vec<OwnedFd>,
+    offloads: Offloads,
+}
+
+impl Tun {
+    /// Makes the interface `name` with `queues` queues, in the network namespace of the calling thread, with the MTU
+    /// [`MTU_DEFAULT`]. It is down and has no address.
+    ///
+    /// Of `wanted` the kernel gives what it knows: see [`Tun::offloads`].
+    ///
+    /// # Errors
+    /// [`TunError`]; then no interface is left behind.
+    pub fn create(name: &str, queues: usize, wanted: Offloads) -> Result<Self, TunError> {
+        validate_name(name)?;
+        if queues == 0 || queues > QUEUES_MAX {
+            return Err(TunError::Queues(queues));
+        }
+        let first = open_clone_device()?;
+        require_features(&first)?;
+        attach(&first, name, libc::IFF_TUN_EXCL)?;
+        set_header(&first)?;
+        let offloads = negotiate(&first, wanted)?;
+        let link = Link { index: index_of(name)? };
+        link.set_mtu(MTU_DEFAULT)?;
+        let mut all = vec![first];
+        while all.len() < queues {
+            let queue = open_clone_device()?;
+            attach(&queue, name, 0)?;
+            all.push(queue);
+        }
+        Ok(Self { link, queues: all, offloads })
+    }
+
+    /// The handle for what concerns the interface as a whole.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Which offloads are in force.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// The queues, one for each worker. All are non-blocking.
+    #[must_use]
+    pub fn into_queues(self) -> Vec<OwnedFd> {
+        self.queues
+    }
+}
+
+/// Changes the offloads of the device behind `queue`, for instance to switch off what turned out not to work.
+/// Returns what the kernel gave of them.
+///
+/// # Errors
+/// [`TunError`] if the device is gone.
+pub fn negotiate(queue: &OwnedFd, wanted: Offloads) -> Result<Offloads, TunError> {
+    let mut wanted = wanted;
+    loop {
+        // SAFETY: TUNSETOFFLOAD takes its flags by value; no memory is involved.
+        let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, wanted.flags()) };
+        match (checked(result), wanted.reduced()) {
+            (Ok(()), _) => return Ok(wanted),
+            (Err(e), Some(less)) if e.raw_os_error() == Some(libc::EINVAL) => wanted = less,
+            (Err(e), _) => return Err(TunError::at("set the offloads of the TUN interface (TUNSETOFFLOAD)", e)),
+        }
+    }
+}
+
+/// An interface by its index, which, unlike its name, nobody can change. Holds no resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    index: u32,
+}
+
+impl Link {
+    /// The interface index.
+    #[must_use]
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// The interface's name at this moment.
+    ///
+    /// # Errors
+    /// [`TunError::Step`] with `ENXIO` or `ENODEV` if the interface is gone.
+    pub fn name(self) -> Result<String, TunError> {
+        let mut request = empty_request();
+        request.ifr_ifru.ifru_ifindex =
+            c_int::try_from(self.index).expect("the kernel's interface indices are positive ints");
+        interface_ioctl(libc::SIOCGIFNAME, &mut request, "look up the TUN interface's name (SIOCGIFNAME)")?;
+        let bytes = request.ifr_name.map(|c| c as u8);
+        let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+        Ok(String::from_utf8_lossy(&bytes[..len]).into_owned())
+    }
+
+    /// The MTU in bytes.
+    ///
+    /// # Errors
+    /// [`TunError::Step`] if the interface is gone.
+    pub fn mtu(self) -> Result<u32, TunError> {
+        let mut request = request_for(&self.name()?);
+        interface_ioctl(libc::SIOCGIFMTU, &mut request, "read the TUN interface's MTU (SIOCGIFMTU)")?;
+        // SAFETY: SIOCGIFMTU has just stored an int in this member; any bits are an int in any case.
+        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        Ok(u32::try_from(mtu).expect("the kernel's MTUs are not negative"))
+    }
+
+    /// Sets the MTU, 68 to 65,535 bytes (the kernel's limits for TUN).
+    ///
+    /// # Errors
+    /// [`TunError::Step`] with `EINVAL` for a value out of range, or if the interface is gone.
+    pub fn set_mtu(self, mtu: u32) -> Result<(), TunError> {
+        let step = "set the TUN interface's MTU (SIOCSIFMTU)";
+        let mut request = request_for(&self.name()?);
+        request.ifr_ifru.ifru_mtu =
+            c_int::try_from(mtu).map_err(|_| TunError::at(step, io::Error::from_raw_os_error(libc::EINVAL)))?;
+        interface_ioctl(libc::SIOCSIFMTU, &mut request, step)
+    }
+}
+
+/// The kernel's `dev_valid_name`, and no `%`: the kernel would read it as a pattern and choose a name of its own,
+/// while the operator's tools look for the one that was given.
+fn validate_name(name: &str) -> Result<(), TunError> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() >= libc::IFNAMSIZ {
+        "it has more than 15 bytes"
+    } else if name == "." || name == ".." {
+        "it would be a directory"
+    } else if name.bytes().any(|b| b == b'/' || b == b':') {
+        "it has a slash or a colon"
+    } else if name.contains('%') {
+        "it has a percent sign"
+    } else if name.bytes().any(|b| b.is_ascii_whitespace() || b == 0x0b || b == 0) {
+        "it has white space or a zero byte"
+    } else {
+        return Ok(());
+    };
+    Err(TunError::Name { name: name.to_owned(), reason })
+}
+
+fn open_clone_device() -> Result<OwnedFd, TunError> {
+    // std adds O_CLOEXEC.
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(CLONE_DEVICE)
+        .map(OwnedFd::from)
+        .map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTDIR) => TunError::NoDriver(e),
+            _ => TunError::at("open /dev/net/tun", e),
+        })
+}
+
+fn require_features(queue: &OwnedFd) -> Result<(), TunError> {
+    let mut features: libc::c_uint = 0;
+    // SAFETY: TUNGETFEATURES stores one unsigned int at the address, which is that of a live one.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETFEATURES, &raw mut features) };
+    checked(result).map_err(|e| TunError::at("read the TUN driver's features (TUNGETFEATURES)", e))?;
+    for (flag, name) in [
+        (libc::IFF_VNET_HDR, "virtio-net headers (IFF_VNET_HDR)"),
+        (libc::IFF_MULTI_QUEUE, "multiple queues (IFF_MULTI_QUEUE)"),
+    ] {
+        if features & flag.cast_unsigned() == 0 {
+            return Err(TunError::Missing(name));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the device (with `IFF_TUN_EXCL`), or adds a queue to it (without).
+fn attach(queue: &OwnedFd, name: &str, exclusive: c_int) -> Result<(), TunError> {
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE | exclusive;
+    let mut request = request_for(name);
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one ifreq at the address, which is that of a live one.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    checked(result).map_err(|e| match e.raw_os_error() {
+        Some(libc::EBUSY) if exclusive != 0 => TunError::Taken(name.to_owned()),
+        _ if exclusive != 0 => TunError::at("create the TUN interface (TUNSETIFF)", e),
+        _ => TunError::at("add a queue to the TUN interface (TUNSETIFF)", e),
+    })
+}
+
+/// Makes room for [`VNET_HDR_LEN`] bytes before each packet, in little-endian order on every machine.
+fn set_header(queue: &OwnedFd) -> Result<(), TunError> {
+    let len = VNET_HDR_LEN as c_int;
+    // SAFETY: TUNSETVNETHDRSZ reads one int at the address, which is that of a live one.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) };
+    checked(result).map_err(|e| TunError::at("set the virtio-net header's size (TUNSETVNETHDRSZ)", e))?;
+    let yes: c_int = 1;
+    // SAFETY: TUNSETVNETLE reads one int at the address, which is that of a live one.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETVNETLE, &raw const yes) };
+    checked(result).map_err(|e| TunError::at("set the virtio-net header's byte order (TUNSETVNETLE)", e))
+}
+
+fn index_of(name: &str) -> Result<u32, TunError> {
+    let mut request = request_for(name);
+    interface_ioctl(libc::SIOCGIFINDEX, &mut request, "look up the TUN interface's index (SIOCGIFINDEX)")?;
+    // SAFETY: SIOCGIFINDEX has just stored an int in this member; any bits are an int in any case.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    Ok(u32::try_from(index).expect("the kernel's interface indices are positive"))
+}
+
+fn empty_request() -> libc::ifreq {
+    // SAFETY: ifreq is a C structure of integers, arrays and addresses, for which all zeroes are a value.
+    unsafe { mem::zeroed() }
+}
+
+/// A request about the interface `name`, whose length was checked or came from the kernel.
+fn request_for(name: &str) -> libc::ifreq {
+    let mut request = empty_request();
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request
+}
+
+fn interface_ioctl(code: libc::Ioctl, request: &mut libc::ifreq, step: &'static str) -> Result<(), TunError> {
+    let socket = any_socket().map_err(|e| TunError::at("open a socket for interface requests", e))?;
+    // SAFETY: the SIOC?IF* requests that this module makes read and write one ifreq at the address, a live one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code, std::ptr::from_mut(request)) };
+    checked(result).map_err(|e| TunError::at(step, e))
+}
+
+/// Interface requests go through any socket; a UNIX one exists also where an address family is disabled.
+fn any_socket() -> io::Result<OwnedFd> {
+    // SAFETY: socket(2) takes no pointers.
+    let fd: RawFd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    checked(fd)?;
+    // SAFETY: the descriptor was just opened, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn checked(result: c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_would_refuse_or_change() {
+        for name in
+            ["", ".", "..", "a/b", "a:1", "wg 0", "wg\t0", "wg\n", "wg\u{b}0", "wg\0", "wg%d", "sixteen-bytes-ab"]
+        {
+            assert!(matches!(validate_name(name), Err(TunError::Name { .. })), "{name:?}");
+        }
+        for name in ["w", "wg0", "fifteen-bytes-a", "...", "wg_é"] {
+            validate_name(name).unwrap_or_else(|e| panic!("{e}"));
+        }
+    }
+
+    #[test]
+    fn offloads_shrink_to_none() {
+        let mut steps = vec![Offloads::ALL];
+        while let Some(less) = steps.last().and_then(|o| o.reduced()) {
+            steps.push(less);
+        }
+        let flags: Vec<_> = steps.iter().map(|o| o.flags()).collect();
+        assert_eq!(flags, [0x67, 0x07, 0x01, 0x00]);
+    }
+
+    #[test]
+    fn nothing_is_asked_without_checksums() {
+        assert_eq!(Offloads { checksum: false, tcp: true, udp: true }.flags(), 0);
+    }
+
+    #[test]
+    fn errors_name_step_and_remedy() {
+        let e = TunError::at("create the TUN interface (TUNSETIFF)", io::Error::from_raw_os_error(libc::EPERM));
+        assert!(matches!(e, TunError::Permission { .. }));
+        let text = e.to_string();
+        assert!(text.contains("TUNSETIFF") && text.contains("CAP_NET_ADMIN"), "{text}");
+        let text = TunError::Taken("wg0".into()).to_string();
+        assert!(text.contains("wg0") && text.contains("ip link delete"), "{text}");
+        let text = TunError::NoDriver(io::Error::from_raw_os_error(libc::ENOENT)).to_string();
+        assert!(text.contains("modprobe tun"), "{text}");
+    }
+}

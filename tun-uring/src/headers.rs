@@ -1,0 +1,121 @@
+//! Where the parts of an inner packet lie: only as much of IP, TCP and UDP as cutting and merging need.
+
+use crate::virtio::VnetError;
+
+pub(crate) const IPV4_MIN: usize = 20;
+pub(crate) const IPV6_LEN: usize = 40;
+pub(crate) const TCP_MIN: usize = 20;
+pub(crate) const UDP_LEN: usize = 8;
+
+pub(crate) const PROTO_TCP: u8 = 6;
+pub(crate) const PROTO_UDP: u8 = 17;
+
+/// Offset of the checksum within the TCP and within the UDP header.
+pub(crate) const TCP_CHECKSUM: usize = 16;
+pub(crate) const UDP_CHECKSUM: usize = 6;
+
+/// IPv6 extension headers that are walked over before a packet is taken for malformed: more than any real one has.
+const EXTENSIONS_MAX: usize = 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V4,
+    V6,
+}
+
+/// The parts of one unfragmented packet, all within its bytes: `transport <= header <= end <= packet.len()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) version: Version,
+    /// What the transport header is: [`PROTO_TCP`] or [`PROTO_UDP`].
+    pub(crate) protocol: u8,
+    /// Offset of the TCP or UDP header.
+    pub(crate) transport: usize,
+    /// Offset of the payload.
+    pub(crate) header: usize,
+    /// The packet's length by its IP header.
+    pub(crate) end: usize,
+}
+
+impl Parts {
+    /// Finds the parts of a TCP or UDP packet.
+    pub(crate) fn of(packet: &[u8]) -> Result<Self, VnetError> {
+        let (version, protocol, transport, end) = match packet.first().map(|b| b >> 4) {
+            Some(4) => ipv4(packet)?,
+            Some(6) => ipv6(packet)?,
+            _ => return Err(VnetError::NotIp),
+        };
+        let segment = &packet[transport..end];
+        let header_len = match protocol {
+            PROTO_TCP => tcp_header_len(segment)?,
+            PROTO_UDP if segment.len() >= UDP_LEN => UDP_LEN,
+            PROTO_UDP => return Err(VnetError::Transport),
+            _ => return Err(VnetError::GsoProtocol),
+        };
+        Ok(Self { version, protocol, transport, header: transport + header_len, end })
+    }
+
+    /// Offset of the transport's checksum field.
+    pub(crate) fn checksum(&self) -> usize {
+        self.transport + if self.protocol == PROTO_TCP { TCP_CHECKSUM } else { UDP_CHECKSUM }
+    }
+}
+
+fn ipv4(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
+    if packet.len() < IPV4_MIN {
+        return Err(VnetError::Truncated);
+    }
+    let header = usize::from(packet[0] & 15) * 4;
+    let end = usize::from(be16(packet, 2));
+    if end > packet.len() {
+        return Err(VnetError::Truncated);
+    }
+    if header < IPV4_MIN || header > end {
+        return Err(VnetError::IpHeader);
+    }
+    // More fragments to come, or an offset.
+    if be16(packet, 6) & 0x3fff != 0 {
+        return Err(VnetError::Fragment);
+    }
+    Ok((Version::V4, packet[9], header, end))
+}
+
+fn ipv6(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
+    if packet.len() < IPV6_LEN {
+        return Err(VnetError::Truncated);
+    }
+    let end = IPV6_LEN + usize::from(be16(packet, 4));
+    if end > packet.len() {
+        return Err(VnetError::Truncated);
+    }
+    let mut next = packet[6];
+    let mut at = IPV6_LEN;
+    for _ in 0..EXTENSIONS_MAX {
+        match next {
+            // Hop-by-hop options, routing, destination options (RFC 8200 section 4).
+            0 | 43 | 60 => {
+                let [following, len] = *packet[at..end].first_chunk().ok_or(VnetError::IpHeader)?;
+                next = following;
+                at += (usize::from(len) + 1) * 8;
+                if at > end {
+                    return Err(VnetError::IpHeader);
+                }
+            }
+            44 => return Err(VnetError::Fragment),
+            _ => return Ok((Version::V6, next, at, end)),
+        }
+    }
+    Err(VnetError::IpHeader)
+}
+
+fn tcp_header_len(segment: &[u8]) -> Result<usize, VnetError> {
+    if segment.len() < TCP_MIN {
+        return Err(VnetError::Transport);
+    }
+    let len = usize::from(segment[12] >> 4) * 4;
+    if len < TCP_MIN || len > segment.len() { Err(VnetError::TcpDataOffset) } else { Ok(len) }
+}
+
+pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}

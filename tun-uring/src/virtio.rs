@@ -1,0 +1,307 @@
+//! `struct virtio_net_hdr` (`include/uapi/linux/virtio_net.h`; virtio 1.2 section 5.1.6), as TUN puts it before each packet.
+//!
+//! The structure has 10 bytes, `TUNSETVNETHDRSZ` makes room for [`VNET_HDR_LEN`]; the kernel leaves the other bytes as they are.
+//! All fields are little-endian, since the device was told so (`TUNSETVNETLE`).
+
+use crate::checksum::Sum;
+use crate::headers::{PROTO_TCP, PROTO_UDP, Parts, TCP_CHECKSUM, UDP_CHECKSUM, Version};
+use zerocopy::byteorder::little_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Bytes before each packet in either direction: as many as a WireGuard data header, which takes their place.
+pub const VNET_HDR_LEN: usize = 16;
+
+const F_NEEDS_CSUM: u8 = 1;
+const F_DATA_VALID: u8 = 2;
+
+const GSO_NONE: u8 = 0;
+const GSO_TCPV4: u8 = 1;
+const GSO_TCPV6: u8 = 4;
+const GSO_UDP_L4: u8 = 5;
+/// A flag beside the type: the TCP segments carry CWR, which only the first one keeps.
+const GSO_ECN: u8 = 0x80;
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct VirtioNetHdr {
+    flags: u8,
+    gso_type: u8,
+    /// Bytes of all headers. From the kernel this is a hint, which may cover payload as well.
+    hdr_len: U16,
+    /// Payload bytes of each segment but the last.
+    gso_size: U16,
+    /// Where the transport header begins.
+    csum_start: U16,
+    /// Where, from there, the checksum goes.
+    csum_offset: U16,
+}
+
+const _: () = assert!(size_of::<VirtioNetHdr>() == 10, "the uapi structure without num_buffers");
+const _: () = assert!(size_of::<VirtioNetHdr>() <= VNET_HDR_LEN);
+
+/// Why a read is not a packet that this crate can handle. Each is dropped and counted; none can come from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VnetError {
+    /// The read is shorter than the header.
+    #[error("read shorter than the virtio-net header")]
+    ShortRead,
+    /// A GSO type with segments of zero bytes.
+    #[error("GSO type without a segment size")]
+    ZeroSegment,
+    /// `hdr_len` is beyond the packet.
+    #[error("header length beyond the packet")]
+    HeaderBeyondPacket,
+    /// The checksum field, or where to begin, is beyond the packet.
+    #[error("checksum beyond the packet")]
+    ChecksumBeyondPacket,
+    /// The checksum of a super-packet is not that of its transport header.
+    #[error("checksum is not that of the transport header")]
+    ChecksumElsewhere,
+    /// A GSO type that was not asked for (UFO, tunnels) or does not exist.
+    #[error("unknown GSO type {0}")]
+    GsoType(u8),
+    /// A GSO type for the other IP version.
+    #[error("GSO type does not match the IP version")]
+    GsoVersion,
+    /// A GSO type for another transport protocol.
+    #[error("GSO type does not match the transport protocol")]
+    GsoProtocol,
+    /// Neither IPv4 nor IPv6.
+    #[error("super-packet is not IP")]
+    NotIp,
+    /// Shorter than its IP header says, or than an IP header.
+    #[error("super-packet shorter than its IP length")]
+    Truncated,
+    /// An IPv4 header length below 20 bytes, or headers beyond the packet.
+    #[error("malformed IP header")]
+    IpHeader,
+    /// A fragment with a transport offload.
+    #[error("super-packet is a fragment")]
+    Fragment,
+    /// No room for a TCP or UDP header.
+    #[error("no room for the transport header")]
+    Transport,
+    /// A TCP data offset below 5 words, or beyond the packet.
+    #[error("TCP data offset out of range")]
+    TcpDataOffset,
+}
+
+/// What a read from the TUN holds behind its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// One packet. Its checksum must be [completed](PartialChecksum::complete) before it leaves.
+    Packet(Option<PartialChecksum>),
+    /// A super-packet that must be cut into segments.
+    Super(Super),
+}
+
+/// A checksum that the kernel left to us: the field holds the sum of the pseudo-header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartialChecksum {
+    start: u16,
+    offset: u16,
+}
+
+/// The protocols of a super-packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuperKind {
+    /// TCP in IPv4.
+    Tcp4,
+    /// TCP in IPv6.
+    Tcp6,
+    /// UDP in IPv4.
+    Udp4,
+    /// UDP in IPv6.
+    Udp6,
+}
+
+/// The geometry of a super-packet: many segments of a flow behind one set of headers.
+///
+/// One that came from [`parse`] lies within its packet: `transport < header <= end <= packet.len()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Super {
+    /// Which protocols.
+    pub kind: SuperKind,
+    /// Offset of the TCP or UDP header in bytes.
+    pub transport: u16,
+    /// Offset of the payload: the length of all headers in bytes.
+    pub header: u16,
+    /// Payload bytes of each segment but the last, never 0.
+    pub segment: u16,
+    /// Length of the packet in bytes by its IP header; up to 65,535 with the IPv4 header, 65,575 with the IPv6 one.
+    pub end: u32,
+}
+
+impl SuperKind {
+    pub(crate) fn of(version: Version, protocol: u8) -> Option<Self> {
+        match (version, protocol) {
+            (Version::V4, PROTO_TCP) => Some(Self::Tcp4),
+            (Version::V6, PROTO_TCP) => Some(Self::Tcp6),
+            (Version::V4, PROTO_UDP) => Some(Self::Udp4),
+            (Version::V6, PROTO_UDP) => Some(Self::Udp6),
+            _ => None,
+        }
+    }
+
+    /// Whether the transport is TCP.
+    #[must_use]
+    pub fn is_tcp(self) -> bool {
+        matches!(self, Self::Tcp4 | Self::Tcp6)
+    }
+
+    /// Whether the network protocol is IPv4.
+    #[must_use]
+    pub fn is_ipv4(self) -> bool {
+        matches!(self, Self::Tcp4 | Self::Udp4)
+    }
+
+    fn gso_type(self) -> u8 {
+        match self {
+            Self::Tcp4 => GSO_TCPV4,
+            Self::Tcp6 => GSO_TCPV6,
+            Self::Udp4 | Self::Udp6 => GSO_UDP_L4,
+        }
+    }
+}
+
+impl Super {
+    /// Payload bytes over all segments.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.end as usize - usize::from(self.header)
+    }
+
+    /// How many segments it is cut into, at least 1.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.payload_len().div_ceil(usize::from(self.segment)).max(1)
+    }
+
+    fn checksum_offset(&self) -> u16 {
+        (if self.kind.is_tcp() { TCP_CHECKSUM } else { UDP_CHECKSUM }) as u16
+    }
+}
+
+/// Understands one read from the TUN: [`VNET_HDR_LEN`] bytes of header and a packet.
+///
+/// A lone packet is not looked into: whether it is IP at all is for the core to say.
+///
+/// # Errors
+/// [`VnetError`], to be dropped and counted.
+pub fn parse(read: &[u8]) -> Result<Received, VnetError> {
+    if read.len() < VNET_HDR_LEN {
+        return Err(VnetError::ShortRead);
+    }
+    let (header, packet) = read.split_at(VNET_HDR_LEN);
+    let (header, _slack) = VirtioNetHdr::read_from_prefix(header).map_err(|_| VnetError::ShortRead)?;
+    if usize::from(header.hdr_len) > packet.len() {
+        return Err(VnetError::HeaderBeyondPacket);
+    }
+    let partial = header.partial_checksum(packet)?;
+    if header.gso_type == GSO_NONE {
+        return Ok(Received::Packet(partial));
+    }
+    header.super_packet(packet, partial).map(Received::Super)
+}
+
+impl VirtioNetHdr {
+    fn partial_checksum(&self, packet: &[u8]) -> Result<Option<PartialChecksum>, VnetError> {
+        if self.flags & F_NEEDS_CSUM == 0 {
+            return Ok(None);
+        }
+        let partial = PartialChecksum { start: self.csum_start.get(), offset: self.csum_offset.get() };
+        // Two 16-bit numbers cannot wrap a usize.
+        if partial.field().end > packet.len() {
+            return Err(VnetError::ChecksumBeyondPacket);
+        }
+        Ok(Some(partial))
+    }
+
+    fn super_packet(&self, packet: &[u8], partial: Option<PartialChecksum>) -> Result<Super, VnetError> {
+        let segment = self.gso_size.get();
+        if segment == 0 {
+            return Err(VnetError::ZeroSegment);
+        }
+        let (version, protocol) = match self.gso_type & !GSO_ECN {
+            GSO_TCPV4 => (Some(Version::V4), PROTO_TCP),
+            GSO_TCPV6 => (Some(Version::V6), PROTO_TCP),
+            GSO_UDP_L4 if self.gso_type & GSO_ECN == 0 => (None, PROTO_UDP),
+            _ => return Err(VnetError::GsoType(self.gso_type)),
+        };
+        // The kernel's hdr_len may cover payload (a forwarded packet); only the packet itself says where that begins.
+        let parts = Parts::of(packet)?;
+        if version.is_some_and(|v| v != parts.version) {
+            return Err(VnetError::GsoVersion);
+        }
+        if parts.protocol != protocol {
+            return Err(VnetError::GsoProtocol);
+        }
+        if partial.is_some_and(|p| usize::from(p.start) != parts.transport || p.field().start != parts.checksum()) {
+            return Err(VnetError::ChecksumElsewhere);
+        }
+        Ok(Super {
+            kind: SuperKind::of(parts.version, parts.protocol).ok_or(VnetError::GsoProtocol)?,
+            // IPv4 headers have up to 60 bytes; with IPv6 extensions the sum may leave 16 bits only if it is hostile.
+            transport: u16::try_from(parts.transport).map_err(|_| VnetError::IpHeader)?,
+            header: u16::try_from(parts.header).map_err(|_| VnetError::IpHeader)?,
+            segment,
+            end: parts.end as u32,
+        })
+    }
+}
+
+impl PartialChecksum {
+    fn field(self) -> std::ops::Range<usize> {
+        let at = usize::from(self.start) + usize::from(self.offset);
+        at..at + 2
+    }
+
+    /// Finishes the checksum in place. `packet` is the one that [`parse`] was given, without its header.
+    ///
+    /// # Errors
+    /// [`VnetError::ChecksumBeyondPacket`] if it was shortened since then; it is unchanged.
+    pub fn complete(self, packet: &mut [u8]) -> Result<(), VnetError> {
+        if self.field().end > packet.len() {
+            return Err(VnetError::ChecksumBeyondPacket);
+        }
+        let checksum = Sum::of(&packet[usize::from(self.start)..]).transport_checksum();
+        packet[self.field()].copy_from_slice(&checksum);
+        Ok(())
+    }
+}
+
+/// What a packet that is written to the TUN says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// One packet; the kernel checks its checksums.
+    Packet,
+    /// One packet whose checksums were found right.
+    Verified,
+    /// A super-packet. Its checksum field holds the sum of the pseudo-header.
+    Super(Super),
+}
+
+impl Transmit {
+    /// Writes the header, and zeroes in what room it leaves.
+    pub fn write(self, to: &mut [u8; VNET_HDR_LEN]) {
+        let header = match self {
+            Self::Packet => VirtioNetHdr::default(),
+            Self::Verified => VirtioNetHdr { flags: F_DATA_VALID, ..VirtioNetHdr::default() },
+            Self::Super(s) => VirtioNetHdr {
+                flags: F_NEEDS_CSUM,
+                gso_type: s.kind.gso_type(),
+                hdr_len: s.header.into(),
+                gso_size: s.segment.into(),
+                csum_start: s.transport.into(),
+                csum_offset: s.checksum_offset().into(),
+            },
+        };
+        let (fields, slack) = to.split_at_mut(size_of::<VirtioNetHdr>());
+        fields.copy_from_slice(header.as_bytes());
+        slack.fill(0);
+    }
+}
+
+#[cfg(test)]
+#[path = "virtio_tests.rs"]
+mod tests;

@@ -1,0 +1,30 @@
+//! What the tests with a real TUN share: a network namespace of their own, and packets made by hand.
+
+use std::process::Command;
+use std::thread;
+
+/// Runs `test` on a thread in a new network namespace, which disappears with it. Needs root, and says so.
+pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    let outcome = thread::spawn(move || {
+        // SAFETY: unshare(2) takes no pointers; only this thread changes its namespace.
+        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert_eq!(
+            result,
+            0,
+            "cannot make a network namespace ({}): run these tests as root",
+            std::io::Error::last_os_error()
+        );
+        test();
+    })
+    .join();
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs ip(8) in the namespace of the calling thread.
+pub fn ip(arguments: &str) {
+    let output =
+        Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8) of iproute2 is installed");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
