@@ -1,11 +1,18 @@
 //! One error for the whole testbed: a sentence that says what was attempted and what happened.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display, Formatter};
 
 /// What was attempted, and what happened instead.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
+
+/// As a reader of a failed test wants to see it: with its line breaks.
+impl Debug for Error {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 /// Result of the testbed.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

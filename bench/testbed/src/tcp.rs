@@ -106,7 +106,8 @@ fn send(mut stream: TcpStream, seed: u64, amount: Amount) -> Result<u64> {
             stream.shutdown(Shutdown::Write).context("closing the connection")?;
             return Ok(sent);
         }
-        let written = stream.write(pattern.peek(wanted)).context(format_args!("sending after {sent} bytes"))?;
+        let written = uninterrupted(|| stream.write(pattern.peek(wanted)));
+        let written = written.context(format_args!("sending after {sent} bytes"))?;
         pattern.advance(written);
         sent += written as u64;
     }
@@ -119,7 +120,8 @@ fn receive(mut stream: TcpStream, seed: u64, progress: &AtomicU64) -> Result<Rep
     let start = Instant::now();
     let mut bytes = 0;
     loop {
-        let len = stream.read(&mut buffer).context(format_args!("receiving after {bytes} bytes"))?;
+        let len = uninterrupted(|| stream.read(&mut buffer));
+        let len = len.context(format_args!("receiving after {bytes} bytes"))?;
         if len == 0 {
             return Ok(Report { bytes, elapsed: start.elapsed() });
         }
@@ -128,5 +130,15 @@ fn receive(mut stream: TcpStream, seed: u64, progress: &AtomicU64) -> Result<Rep
         }
         bytes += len as u64;
         progress.fetch_add(len as u64, Ordering::Relaxed);
+    }
+}
+
+/// Repeats a call that a signal interrupted: with a socket timeout set, the kernel does not restart it.
+fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }

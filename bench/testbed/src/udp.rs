@@ -1,6 +1,7 @@
 //! UDP through a tunnel: an echo in which every datagram must come back intact, and a paced stream that counts
 //! losses and times each round trip.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 use crate::payload::Pattern;
 use crate::{Context, Error, Namespace, Result};
 
-/// How many datagrams of an echo are under way at once: few enough for any socket buffer.
-const WINDOW: usize = 8;
+/// How much of an echo is under way at once: little enough for any socket buffer (208 KiB by default, and the kernel
+/// counts what a packet occupies, not what it holds).
+const WINDOW_LEN: usize = 8;
+const WINDOW_BYTES: usize = 32_768;
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the stream waits for stragglers.
 const LINGER: Duration = Duration::from_millis(500);
@@ -46,29 +49,49 @@ pub fn echo(client: (&Namespace, IpAddr), server: (&Namespace, IpAddr), sizes: &
     let sockets = Sockets::new(client.0, server.0, client.1, server.1)?;
     sockets.client.set_read_timeout(Some(ECHO_TIMEOUT)).context("setting a timeout")?;
     sockets.server.set_read_timeout(Some(ECHO_TIMEOUT)).context("setting a timeout")?;
-    for (round, window) in sizes.chunks(WINDOW).enumerate() {
-        let seed = |position: usize| (round * WINDOW + position) as u64;
-        for (position, &size) in window.iter().enumerate() {
-            let sent = sockets.client.send(Pattern::new(seed(position)).peek(size));
+    let mut first = 0;
+    while first < sizes.len() {
+        let window = window_len(&sizes[first..]);
+        let numbered = || (first..).zip(&sizes[first..first + window]);
+        for (number, &size) in numbered() {
+            let sent = sockets.client.send(Pattern::new(number as u64).peek(size));
             sent.context(format_args!("sending {size} bytes"))?;
         }
-        for (position, &size) in window.iter().enumerate() {
-            let datagram = expect(&sockets.server, size, seed(position)).context("on the way there")?;
+        for (number, &size) in numbered() {
+            let datagram = expect(&sockets.server, size, number).context("on the way there")?;
             sockets.server.send(&datagram).context("sending back")?;
         }
-        for (position, &size) in window.iter().enumerate() {
-            expect(&sockets.client, size, seed(position)).context("on the way back")?;
+        for (number, &size) in numbered() {
+            expect(&sockets.client, size, number).context("on the way back")?;
         }
+        first += window;
     }
     Ok(())
 }
 
-fn expect(socket: &UdpSocket, size: usize, seed: u64) -> Result<Vec<u8>> {
+/// How many of the next datagrams may be under way together: at least one.
+fn window_len(sizes: &[usize]) -> usize {
+    let mut bytes = 0;
+    let fitting = sizes.iter().take(WINDOW_LEN).take_while(|&&size| {
+        bytes += size;
+        bytes <= WINDOW_BYTES
+    });
+    fitting.count().max(1)
+}
+
+fn expect(socket: &UdpSocket, size: usize, number: usize) -> Result<Vec<u8>> {
     let mut buffer = vec![0; LARGEST];
-    let len = socket.recv(&mut buffer).context(format_args!("waiting for datagram {seed} of {size} bytes"))?;
+    let len = loop {
+        match socket.recv(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => break received.context(format_args!("waiting for datagram {number} of {size} bytes"))?,
+        }
+    };
     buffer.truncate(len);
-    if buffer != Pattern::new(seed).peek(size) {
-        return Err(Error::new(format!("datagram {seed} of {size} bytes arrived as {len} bytes with other contents")));
+    if buffer != Pattern::new(number as u64).peek(size) {
+        return Err(Error::new(format!(
+            "datagram {number} of {size} bytes arrived as {len} bytes with other contents"
+        )));
     }
     Ok(buffer)
 }
