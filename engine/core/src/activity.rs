@@ -1,0 +1,401 @@
+//! What the workers tell control about a peer's traffic, without a message per packet.
+//!
+//! The timers of the paper's section 6 depend on every packet sent and received, but on few facts of it: since when data
+//! has gone unanswered, since when received data has gone without a reply, and when anything last passed. Workers note
+//! those facts here, one relaxed store per train and none where nothing would change; control reads them when a timer is
+//! due. Control is woken only when a peer leaves idleness ([`Activity::data_sent`] and [`Activity::data_received`] return
+//! true): as long as it is *armed*, it looks again by itself, at least every Keepalive-Timeout.
+//!
+//! All orderings are relaxed: nothing else is published through these words, and a note that is overtaken by another
+//! core's costs at most one early or late keepalive. The one race that matters, a note made while control disarms, is
+//! closed by control's last look a little later.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::time::Time;
+
+/// The bit of the `unreplied` word that says that more data came after the first; stamps have it clear.
+const ANOTHER: u64 = 1;
+
+/// How much the last traversal may lag behind the truth, in nanoseconds (134 ms): with it, a busy peer's word is written
+/// a few times a second instead of once per train. Persistent keepalives, the only reader, count in seconds.
+const TRAVERSAL_GRANULARITY: u64 = 1 << 27;
+
+/// One peer's traffic, as far as timers need it. Shared by control and all workers.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Activity {
+    /// When data was first sent after the last authenticated message came in; 0: nothing is unanswered.
+    unanswered_since: AtomicU64,
+    /// When data first came in after the last authenticated message went out, with [`ANOTHER`] in the lowest bit;
+    /// 0: everything had its reply.
+    unreplied: AtomicU64,
+    /// When any authenticated message was last sent or received; 0: never.
+    last_traversal: AtomicU64,
+    /// Control watches this peer.
+    armed: AtomicBool,
+    /// A worker asked for a handshake, and control has not yet taken notice.
+    requested: AtomicBool,
+}
+
+/// A time as a stamp: not 0, which means none, and without the bit that [`ANOTHER`] takes.
+fn stamp(now: Time) -> u64 {
+    (now.0 & !ANOTHER).max(ANOTHER + 1)
+}
+
+fn time(stamp: u64) -> Option<Time> {
+    (stamp != 0).then_some(Time(stamp & !ANOTHER))
+}
+
+/// Stores only what changes something, so that a word at rest stays shared between the cores' caches.
+fn clear(word: &AtomicU64) {
+    if word.load(Relaxed) != 0 {
+        word.store(0, Relaxed);
+    }
+}
+
+/// What workers note. Each takes the time of the turn.
+impl Activity {
+    /// Data (not a keepalive) was sent. True: control must be woken with [`Awake`](crate::device::PeerEvent::Awake); if
+    /// that event cannot be queued, call [`Activity::disarm`] so that the next packet tries again.
+    #[inline]
+    #[must_use = "control has to be woken"]
+    pub fn data_sent(&self, now: Time) -> bool {
+        self.traversed(now);
+        clear(&self.unreplied);
+        if self.unanswered_since.load(Relaxed) == 0 {
+            self.unanswered_since.store(stamp(now), Relaxed);
+        }
+        self.arm()
+    }
+
+    /// A keepalive was sent. It does not touch what waits for a reply: control settled that when it ordered the keepalive.
+    #[inline]
+    pub fn keepalive_sent(&self, now: Time) {
+        self.traversed(now);
+    }
+
+    /// Data (not a keepalive) was received and authenticated, whatever its inner packet is worth. True: as
+    /// [`Activity::data_sent`].
+    #[inline]
+    #[must_use = "control has to be woken"]
+    pub fn data_received(&self, now: Time) -> bool {
+        self.traversed(now);
+        clear(&self.unanswered_since);
+        let unreplied = self.unreplied.load(Relaxed);
+        if unreplied == 0 {
+            self.unreplied.store(stamp(now), Relaxed);
+        } else if unreplied & ANOTHER == 0 {
+            self.unreplied.store(unreplied | ANOTHER, Relaxed);
+        }
+        self.arm()
+    }
+
+    /// A keepalive was received and authenticated. It asks for no reply, so nobody is woken.
+    #[inline]
+    pub fn keepalive_received(&self, now: Time) {
+        self.traversed(now);
+        clear(&self.unanswered_since);
+    }
+
+    /// A handshake is needed. True: tell control with [`NeedHandshake`](crate::device::PeerEvent::NeedHandshake); if that
+    /// event cannot be queued, call [`Activity::clear_request`]. False: somebody has told it already.
+    #[inline]
+    #[must_use = "control has to be told"]
+    pub fn request_handshake(&self) -> bool {
+        !self.requested.load(Relaxed) && !self.requested.swap(true, Relaxed)
+    }
+
+    fn traversed(&self, now: Time) {
+        let last = self.last_traversal.load(Relaxed);
+        if now.0.wrapping_sub(last) >= TRAVERSAL_GRANULARITY {
+            self.last_traversal.store(stamp(now), Relaxed);
+        }
+    }
+
+    fn arm(&self) -> bool {
+        !self.armed.load(Relaxed) && !self.armed.swap(true, Relaxed)
+    }
+}
+
+/// What control reads and settles.
+impl Activity {
+    /// Control stops watching: the next data wakes it. It must look once more a little later, for a worker that still saw
+    /// the peer armed.
+    pub fn disarm(&self) {
+        self.armed.store(false, Relaxed);
+    }
+
+    /// Control watches, without having been woken.
+    pub fn rearm(&self) {
+        self.armed.store(true, Relaxed);
+    }
+
+    /// Whether control watches.
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Relaxed)
+    }
+
+    /// Takes notice of a request: the next one is reported again.
+    pub fn clear_request(&self) {
+        if self.requested.load(Relaxed) {
+            self.requested.store(false, Relaxed);
+        }
+    }
+
+    /// An authenticated message other than data was sent by control, or ordered by it.
+    pub fn control_sent(&self, now: Time) {
+        self.traversed(now);
+        clear(&self.unreplied);
+    }
+
+    /// A handshake message was received and authenticated.
+    pub fn handshake_received(&self, now: Time) {
+        self.traversed(now);
+        clear(&self.unanswered_since);
+    }
+
+    /// Since when sent data has had no answer.
+    pub fn unanswered_since(&self) -> Option<Time> {
+        time(self.unanswered_since.load(Relaxed))
+    }
+
+    /// Since when received data has had no reply.
+    pub fn unreplied_since(&self) -> Option<Time> {
+        time(self.unreplied.load(Relaxed))
+    }
+
+    /// When anything authenticated last passed, at most 134 ms too early.
+    pub fn last_traversal(&self) -> Option<Time> {
+        time(self.last_traversal.load(Relaxed))
+    }
+
+    /// The unanswered data has led to a new handshake; further data starts anew.
+    pub fn settle_unanswered(&self) {
+        clear(&self.unanswered_since);
+    }
+
+    /// The unreplied data has led to a keepalive at `now`. If more data had come after the first, that data counts as
+    /// unreplied since now, and a second keepalive follows if nothing else does; true if so.
+    pub fn settle_unreplied(&self, now: Time) -> bool {
+        let another = self.unreplied.load(Relaxed) & ANOTHER != 0;
+        self.unreplied.store(if another { stamp(now) } else { 0 }, Relaxed);
+        another
+    }
+
+    /// Forgets everything: the link went down, or the keys changed.
+    pub fn reset(&self) {
+        self.unanswered_since.store(0, Relaxed);
+        self.unreplied.store(0, Relaxed);
+        self.last_traversal.store(0, Relaxed);
+        self.requested.store(false, Relaxed);
+        self.disarm();
+    }
+}
+
+/// What one worker carried for one peer. Each worker writes its own and nobody else's, so a load and a store suffice.
+///
+/// Aligned to a cache line: two workers count for the same peer at full speed. The price is peers × workers × 64 bytes.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct PeerCounters {
+    rx_bytes: AtomicU64,
+    tx_bytes: AtomicU64,
+    rx_packets: AtomicU64,
+    tx_packets: AtomicU64,
+}
+
+/// A reading of [`PeerCounters`]. Bytes are those of the UDP payload, keepalives included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Received and authenticated bytes.
+    pub rx_bytes: u64,
+    /// Sent bytes.
+    pub tx_bytes: u64,
+    /// Received and authenticated messages.
+    pub rx_packets: u64,
+    /// Sent messages.
+    pub tx_packets: u64,
+}
+
+impl Traffic {
+    /// The sum of two.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            rx_bytes: self.rx_bytes.wrapping_add(other.rx_bytes),
+            tx_bytes: self.tx_bytes.wrapping_add(other.tx_bytes),
+            rx_packets: self.rx_packets.wrapping_add(other.rx_packets),
+            tx_packets: self.tx_packets.wrapping_add(other.tx_packets),
+        }
+    }
+}
+
+fn bump(word: &AtomicU64, by: u64) {
+    word.store(word.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+impl PeerCounters {
+    /// Counts a received train: its messages and their bytes on the wire.
+    #[inline]
+    pub fn received(&self, packets: u64, bytes: u64) {
+        bump(&self.rx_packets, packets);
+        bump(&self.rx_bytes, bytes);
+    }
+
+    /// Counts a sent train: its messages and their bytes on the wire.
+    #[inline]
+    pub fn sent(&self, packets: u64, bytes: u64) {
+        bump(&self.tx_packets, packets);
+        bump(&self.tx_bytes, bytes);
+    }
+
+    /// The counts as they are now.
+    pub fn read(&self) -> Traffic {
+        Traffic {
+            rx_bytes: self.rx_bytes.load(Relaxed),
+            tx_bytes: self.tx_bytes.load(Relaxed),
+            rx_packets: self.rx_packets.load(Relaxed),
+            tx_packets: self.tx_packets.load(Relaxed),
+        }
+    }
+}
+
+/// What control and all workers share of one peer, in an `Arc`.
+#[derive(Debug)]
+pub struct PeerShared {
+    /// The peer's traffic, for the timers.
+    pub activity: Activity,
+    /// One per worker.
+    pub counters: Box<[PeerCounters]>,
+}
+
+impl PeerShared {
+    /// For a device with that many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { activity: Activity::default(), counters: (0..workers).map(|_| PeerCounters::default()).collect() }
+    }
+
+    /// The sum over all workers.
+    pub fn traffic(&self) -> Traffic {
+        self.counters.iter().fold(Traffic::default(), |sum, counters| sum.plus(counters.read()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: fn(u64) -> Time = Time::from_secs;
+
+    #[test]
+    fn control_is_woken_once_per_idleness() {
+        let activity = Activity::default();
+        assert!(activity.data_sent(T(1)));
+        assert!(!activity.data_sent(T(2)));
+        assert!(!activity.data_received(T(2)));
+        activity.disarm();
+        assert!(activity.data_received(T(3)));
+        assert!(!activity.data_sent(T(3)));
+    }
+
+    #[test]
+    fn keepalives_wake_nobody_and_ask_for_no_reply() {
+        let activity = Activity::default();
+        activity.keepalive_received(T(1));
+        activity.keepalive_sent(T(2));
+        assert!(!activity.is_armed());
+        assert_eq!((activity.unanswered_since(), activity.unreplied_since()), (None, None));
+        assert_eq!(activity.last_traversal(), Some(T(2)));
+    }
+
+    #[test]
+    fn unanswered_counts_from_the_first_data() {
+        let activity = Activity::default();
+        let _ = activity.data_sent(T(1));
+        let _ = activity.data_sent(T(2));
+        assert_eq!(activity.unanswered_since(), Some(T(1)));
+        activity.keepalive_received(T(3));
+        assert_eq!(activity.unanswered_since(), None);
+        let _ = activity.data_sent(T(4));
+        assert_eq!(activity.unanswered_since(), Some(T(4)));
+        let _ = activity.data_received(T(5));
+        assert_eq!(activity.unanswered_since(), None);
+        let _ = activity.data_sent(T(6));
+        activity.handshake_received(T(7));
+        assert_eq!(activity.unanswered_since(), None);
+    }
+
+    #[test]
+    fn unreplied_counts_from_the_first_data_and_remembers_another() {
+        let activity = Activity::default();
+        let _ = activity.data_received(T(1));
+        assert_eq!(activity.unreplied_since(), Some(T(1)));
+        assert!(!activity.settle_unreplied(T(11)), "one packet, one keepalive");
+        assert_eq!(activity.unreplied_since(), None);
+
+        let _ = activity.data_received(T(20));
+        let _ = activity.data_received(T(21));
+        assert_eq!(activity.unreplied_since(), Some(T(20)));
+        assert!(activity.settle_unreplied(T(30)));
+        assert_eq!(activity.unreplied_since(), Some(T(30)));
+        activity.keepalive_sent(T(30));
+        assert_eq!(activity.unreplied_since(), Some(T(30)), "our own keepalive is not the second one");
+        assert!(!activity.settle_unreplied(T(40)));
+
+        let _ = activity.data_received(T(50));
+        let _ = activity.data_sent(T(51));
+        assert_eq!(activity.unreplied_since(), None);
+        let _ = activity.data_received(T(52));
+        activity.control_sent(T(53));
+        assert_eq!(activity.unreplied_since(), None);
+    }
+
+    #[test]
+    fn time_zero_is_a_time() {
+        let activity = Activity::default();
+        let _ = activity.data_sent(Time::ZERO);
+        assert!(activity.unanswered_since().is_some());
+        let _ = activity.data_received(Time(1));
+        assert!(activity.unreplied_since().is_some());
+        assert!(!activity.settle_unreplied(Time(1)));
+    }
+
+    #[test]
+    fn requests_are_reported_once() {
+        let activity = Activity::default();
+        assert!(activity.request_handshake());
+        assert!(!activity.request_handshake());
+        activity.clear_request();
+        assert!(activity.request_handshake());
+        activity.reset();
+        assert!(activity.request_handshake());
+    }
+
+    #[test]
+    fn traversal_is_coarse_but_never_late() {
+        let activity = Activity::default();
+        activity.keepalive_sent(Time::from_millis(1000));
+        activity.keepalive_sent(Time::from_millis(1100));
+        assert_eq!(activity.last_traversal(), Some(Time::from_millis(1000)));
+        activity.keepalive_sent(Time::from_millis(1150));
+        assert_eq!(activity.last_traversal(), Some(Time::from_millis(1150)));
+    }
+
+    #[test]
+    fn counters_add_up_over_workers() {
+        let shared = PeerShared::new(2);
+        shared.counters[0].received(2, 200);
+        shared.counters[0].sent(1, 148);
+        shared.counters[1].received(1, 32);
+        let sum = Traffic { rx_bytes: 232, tx_bytes: 148, rx_packets: 3, tx_packets: 1 };
+        assert_eq!(shared.traffic(), sum);
+    }
+
+    #[test]
+    fn workers_do_not_share_lines() {
+        assert_eq!(align_of::<PeerCounters>(), 64);
+        assert_eq!(size_of::<PeerCounters>(), 64);
+        assert_eq!(size_of::<Activity>(), 64);
+    }
+}

@@ -1,0 +1,184 @@
+//! The values that pass between the device and the shell around it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::activity::PeerShared;
+use crate::allowed_ips::AllowedIps;
+use crate::crypto::Key;
+use crate::ids::{Endpoint, PeerId};
+use crate::time::Time;
+use crate::wire::HANDSHAKE_LEN_MAX;
+
+/// Why a worker asks for a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeReason {
+    /// A packet is staged because there is no sending session, or none that is young enough.
+    NoSession,
+    /// The session with this local index asks to be replaced, by age or by its counter.
+    KeyAging {
+        /// The index of the session's receiving half.
+        local_index: u32,
+    },
+}
+
+/// What a worker tells the device. An event about a peer that is gone is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// The peer left idleness: [`Activity`](crate::activity::Activity) said that control must be woken.
+    Awake(PeerId),
+    /// [`Activity::request_handshake`](crate::activity::Activity::request_handshake) was true.
+    NeedHandshake {
+        /// Who is to be asked.
+        peer: PeerId,
+        /// What for.
+        reason: HandshakeReason,
+    },
+    /// The first authenticated data message came in under a session that we answered for. The event must not get lost:
+    /// until it arrives, nothing is sent under that session.
+    Confirmed {
+        /// The session's peer.
+        peer: PeerId,
+        /// The session's index.
+        local_index: u32,
+    },
+    /// An authenticated data message came from another endpoint than the one that was set last.
+    Roamed {
+        /// Who roamed.
+        peer: PeerId,
+        /// Where it is now.
+        endpoint: Endpoint,
+    },
+}
+
+/// A message that is not a data message, held by value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    bytes: [u8; HANDSHAKE_LEN_MAX],
+    len: u8,
+}
+
+impl Datagram {
+    /// Copies a message. `None` if it is longer than any handshake message.
+    pub fn new(message: &[u8]) -> Option<Self> {
+        let mut bytes = [0; HANDSHAKE_LEN_MAX];
+        bytes.get_mut(..message.len())?.copy_from_slice(message);
+        Some(Self { bytes, len: u8::try_from(message.len()).ok()? })
+    }
+}
+
+impl AsRef<[u8]> for Datagram {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Datagram(type {}, {} bytes)", self.bytes[0], self.len)
+    }
+}
+
+/// What the shell has to do. Actions come in the order in which they must take effect; whatever concerns a worker must
+/// reach its mailbox before the next [`Action::Send`] leaves.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a handshake message, from `endpoint.source` if there is one.
+    Send {
+        /// Where to.
+        endpoint: Endpoint,
+        /// The message.
+        datagram: Datagram,
+        /// Whom it is for; nobody for a cookie reply.
+        peer: Option<PeerId>,
+    },
+    /// All workers: a peer exists from now on.
+    AddPeer {
+        /// Its name. The slot was free.
+        peer: PeerId,
+        /// What it shares with control.
+        shared: Arc<PeerShared>,
+    },
+    /// All workers: forget a peer, its sending session and its staged packets. Its receiving halves were retired and its
+    /// routes withdrawn before.
+    RemovePeer {
+        /// Its name.
+        peer: PeerId,
+    },
+    /// All workers: where the peer is reached from now on.
+    SetEndpoint {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        endpoint: Option<Endpoint>,
+    },
+    /// All workers: the new version of all allowed IPs.
+    Routes(AllowedIps),
+    /// The worker that the index names: accept data messages under this key.
+    InstallReceive {
+        /// Who sends under the key.
+        peer: PeerId,
+        /// The index that the messages carry.
+        local_index: u32,
+        /// The key.
+        key: Key,
+        /// When the session was made.
+        created: Time,
+        /// Whether we asked for it.
+        initiator: bool,
+        /// If false, the first authenticated message must be reported as [`PeerEvent::Confirmed`].
+        confirmed: bool,
+    },
+    /// The worker that the index names: forget the receiving half.
+    RetireReceive {
+        /// Its index.
+        local_index: u32,
+    },
+    /// All workers: send under this key, staged packets first.
+    InstallSend {
+        /// Whom to.
+        peer: PeerId,
+        /// The index of the receiving half of the same session; it names the worker that confirms.
+        local_index: u32,
+        /// The index that our messages carry.
+        remote_index: u32,
+        /// The key.
+        key: Key,
+        /// When the session was made.
+        created: Time,
+        /// Whether we asked for it.
+        initiator: bool,
+        /// The worker that `local_index` names must send something at once, a keepalive if nothing is staged: the peer
+        /// may not send before it hears from us.
+        confirm: bool,
+    },
+    /// All workers: the peer has no sending session any more.
+    RetireSend {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Any one worker: send a keepalive (or, better, staged packets if there are any).
+    SendKeepalive {
+        /// Whom to.
+        peer: PeerId,
+    },
+    /// All workers: drop the peer's staged packets, as [`Drop::NoSession`](crate::drops::Drop::NoSession).
+    DropStaged {
+        /// Whose.
+        peer: PeerId,
+    },
+}
+
+/// Why a peer was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddPeerError {
+    /// The public key is our own.
+    #[error("a device is not its own peer")]
+    OwnKey,
+    /// There is a peer with that public key.
+    #[error("the peer exists already")]
+    Exists(PeerId),
+    /// There are as many peers as there may be.
+    #[error("no room for more than {} peers", crate::constants::PEERS_MAX)]
+    Full,
+}
