@@ -3,6 +3,8 @@
 use crate::cipher::{OneShot, TrainCipher};
 use crate::{Geometry, HEADER_LEN, KEY_LEN, MAX_SEGMENTS, OnFailure, Provider, Source, TAG_LEN};
 
+#[cfg(test)]
+mod tests;
 mod vectors;
 
 /// A provider computed something wrong: a broken build, or a broken CPU.

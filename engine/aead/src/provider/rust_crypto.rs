@@ -5,9 +5,16 @@
 
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
+use zeroize::ZeroizeOnDrop;
 
 use crate::cipher::OneShot;
 use crate::{BadTag, KEY_LEN, NONCE_LEN, TAG_LEN};
+
+// Fails to compile without that feature.
+const _: fn() = || {
+    fn wiped_on_drop<T: ZeroizeOnDrop>() {}
+    wiped_on_drop::<ChaCha20Poly1305>();
+};
 
 pub(crate) struct Cipher(ChaCha20Poly1305);
 

@@ -1,0 +1,7 @@
+//! The seam as its callers see it, for every provider.
+
+mod agreement;
+mod choosing;
+mod common;
+mod forgeries;
+mod refusals;
