@@ -22,3 +22,6 @@ pub mod replay;
 pub mod tai64n;
 pub mod time;
 pub mod wire;
+
+#[cfg(test)]
+mod test_support;

@@ -1,7 +1,7 @@
 //! The static keys of both sides, with what can be computed from them once and for all.
 
-use super::CONSTRUCTION;
 use super::symmetric::SymmetricState;
+use super::{CONSTRUCTION, IDENTIFIER};
 use crate::crypto::{Key, LowOrder, PresharedKey, PrivateKey, PublicKey};
 
 /// Our own static key.
@@ -16,7 +16,7 @@ impl LocalIdentity {
     /// The identity of a private key.
     pub fn new(private: PrivateKey) -> Self {
         let public = private.public_key();
-        Self { private, public, as_responder: SymmetricState::new(CONSTRUCTION, &public) }
+        Self { private, public, as_responder: SymmetricState::new(CONSTRUCTION, IDENTIFIER, &public) }
     }
 
     /// Our private key.
@@ -51,7 +51,7 @@ impl RemoteIdentity {
             public,
             psk: PresharedKey::default(),
             static_static: None,
-            as_responder: SymmetricState::new(CONSTRUCTION, &public),
+            as_responder: SymmetricState::new(CONSTRUCTION, IDENTIFIER, &public),
         };
         remote.set_local(local);
         remote

@@ -15,6 +15,9 @@ mod initiator;
 mod responder;
 mod symmetric;
 
+#[cfg(test)]
+mod tests;
+
 pub use identity::{LocalIdentity, RemoteIdentity};
 pub use initiator::{PendingInitiation, create_initiation};
 pub use responder::{ClaimedInitiation, VerifiedInitiation, consume_initiation};
@@ -24,7 +27,7 @@ use crate::drops::Drop;
 use crate::keypair::SessionKeys;
 
 /// The cipher suite. A handshake under another one starts from another string and so never meets this one.
-pub(crate) const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 /// The Noise prologue.
 const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 

@@ -2,7 +2,6 @@
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::IDENTIFIER;
 use crate::crypto::{BadTag, KEY_LEN, Key, PresharedKey, PublicKey, aead_open, aead_seal, hash, kdf};
 use crate::keypair::SessionKeys;
 
@@ -15,10 +14,10 @@ pub(super) struct SymmetricState {
 
 impl SymmetricState {
     /// The state before the first message: C, H, and the pre-message `<- s`.
-    pub(super) fn new(construction: &[u8], responder: &PublicKey) -> Self {
+    pub(super) fn new(construction: &[u8], prologue: &[u8], responder: &PublicKey) -> Self {
         let chaining_key = hash(&[construction]);
-        let prologue = hash(&[&chaining_key, IDENTIFIER]);
-        let mut state = Self { chaining_key: Key::new(chaining_key), hash: prologue };
+        let mut state = Self { chaining_key: Key::new(chaining_key), hash: chaining_key };
+        state.mix_hash(prologue);
         state.mix_hash(responder.as_bytes());
         state
     }
@@ -76,5 +75,10 @@ impl SymmetricState {
         } else {
             SessionKeys { send: second, receive: first }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn handshake_hash(&self) -> &[u8; KEY_LEN] {
+        &self.hash
     }
 }
