@@ -171,3 +171,7 @@ fn mac_keys(public: &PublicKey) -> (Key, Key) {
 fn split_macs(message: &[u8]) -> Option<(&[u8], &[u8; MACS_LEN])> {
     message.split_last_chunk()
 }
+
+#[cfg(test)]
+#[path = "cookie_tests.rs"]
+mod tests;

@@ -43,6 +43,12 @@ impl From<SendRefusal> for Drop {
     }
 }
 
+impl From<Replay> for Drop {
+    fn from(_: Replay) -> Self {
+        Self::Replay
+    }
+}
+
 /// The sending half. Any worker may seal with it; the counter is all that they share.
 pub struct SendSession<K> {
     key: K,
@@ -205,5 +211,128 @@ impl<K> std::fmt::Debug for ReceiveSession<K> {
             .field("confirmed", &self.confirmed)
             .field("window", &self.window)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const START: Time = Time::from_secs(1_000);
+
+    fn send_session(initiator: bool, counter: u64) -> SendSession<()> {
+        let session = SendSession::new((), 1, 2, START, initiator);
+        session.counter.store(counter, Ordering::Relaxed);
+        session
+    }
+
+    fn receive_session(initiator: bool) -> ReceiveSession<()> {
+        let peer = PeerId { index: 0, generation: 0 };
+        ReceiveSession::new((), peer, 1, START, initiator, initiator)
+    }
+
+    #[test]
+    fn ranges_follow_each_other() {
+        let session = send_session(true, 0);
+        assert_eq!(session.reserve(START, 64), Ok(0));
+        assert_eq!(session.reserve(START, 1), Ok(64));
+        assert_eq!(session.reserve(START, 3), Ok(65));
+        assert_eq!((session.local_index(), session.remote_index()), (1, 2));
+    }
+
+    #[test]
+    fn the_last_counter_is_the_one_below_the_limit() {
+        let session = send_session(true, REJECT_AFTER_MESSAGES - 3);
+        assert_eq!(session.reserve(START, 4), Err(SendRefusal::Exhausted));
+        assert_eq!(session.reserve(START, u64::MAX), Err(SendRefusal::Exhausted));
+        assert_eq!(session.reserve(START, 3), Ok(REJECT_AFTER_MESSAGES - 3), "a refusal took nothing");
+        for _ in 0..3 {
+            assert_eq!(session.reserve(START, 1), Err(SendRefusal::Exhausted));
+        }
+    }
+
+    #[test]
+    fn sending_ends_with_the_age() {
+        let session = send_session(true, 0);
+        let end = START + REJECT_AFTER_TIME;
+        assert_eq!(session.reserve(end - Duration::from_nanos(1), 1), Ok(0));
+        assert_eq!(session.reserve(end, 1), Err(SendRefusal::Expired));
+        // Another core's clock may be read a little before the session was made.
+        assert_eq!(session.reserve(START - Duration::from_secs(1), 1), Ok(1));
+    }
+
+    #[test]
+    fn both_rekey_by_count_but_only_the_initiator_by_age() {
+        let due = START + REKEY_AFTER_TIME;
+        assert!(!send_session(true, 0).wants_rekey(due - Duration::from_nanos(1)));
+        assert!(send_session(true, 0).wants_rekey(due));
+        assert!(!send_session(false, 0).wants_rekey(due));
+        for initiator in [true, false] {
+            assert!(!send_session(initiator, REKEY_AFTER_MESSAGES - 1).wants_rekey(START));
+            assert!(send_session(initiator, REKEY_AFTER_MESSAGES).wants_rekey(START));
+        }
+    }
+
+    #[test]
+    fn no_counter_is_given_twice_to_many_threads() {
+        const THREADS: u64 = 4;
+        const TAKEN: u64 = 5_000;
+        // It ends in the refusal, so that the race for the last ones is part of the test.
+        let session = send_session(true, REJECT_AFTER_MESSAGES - THREADS * TAKEN * 3 / 2);
+        let take = || {
+            let lengths = (0..TAKEN).map(|i| i % 3 + 1);
+            let ranges = lengths.filter_map(|n| session.reserve(START, n).ok().map(|first| first..first + n));
+            ranges.collect::<Vec<_>>()
+        };
+        let mut ranges = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(take)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
+        });
+        ranges.sort_by_key(|range| range.start);
+        assert!(ranges.is_sorted_by(|a, b| a.end == b.start), "neither overlap nor gap");
+        assert_eq!(ranges.last().map(|range| range.end), Some(REJECT_AFTER_MESSAGES), "up to the very last");
+    }
+
+    #[test]
+    fn receiving_ends_with_the_age() {
+        let session = receive_session(false);
+        let end = START + REJECT_AFTER_TIME;
+        assert!(session.usable(START) && session.usable(end - Duration::from_nanos(1)));
+        assert!(!session.usable(end));
+    }
+
+    #[test]
+    fn the_responder_is_confirmed_once() {
+        assert!(!receive_session(true).confirm());
+        let mut session = receive_session(false);
+        assert!(session.confirm());
+        assert!(!session.confirm());
+    }
+
+    #[test]
+    fn the_last_moment_comes_once_and_to_the_initiator() {
+        let due = START + Duration::from_secs(165);
+        let mut session = receive_session(true);
+        assert!(!session.wants_rekey(due - Duration::from_nanos(1)));
+        assert!(session.wants_rekey(due));
+        assert!(!session.wants_rekey(due));
+        assert!(!receive_session(false).wants_rekey(due));
+    }
+
+    #[test]
+    fn a_receiving_half_takes_each_counter_once() {
+        let mut session = receive_session(true);
+        assert_eq!(session.accept(5), Ok(()));
+        assert_eq!(session.accept(5), Err(Replay));
+        assert_eq!(session.accept(REJECT_AFTER_MESSAGES), Err(Replay));
+    }
+
+    #[test]
+    fn refusals_have_their_names() {
+        assert_eq!(Drop::from(SendRefusal::Expired), Drop::ExpiredSession);
+        assert_eq!(Drop::from(SendRefusal::Exhausted), Drop::CounterExhausted);
+        assert_eq!(Drop::from(Replay), Drop::Replay);
     }
 }

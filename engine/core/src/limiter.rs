@@ -117,3 +117,101 @@ impl std::fmt::Debug for Limiter {
         f.debug_struct("Limiter").field("sources", &self.buckets.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    const START: Time = Time::from_secs(100);
+
+    fn v4(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
+    }
+
+    fn v6(subnet: u16, host: u16) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, subnet, host, 0, 0, host))
+    }
+
+    /// How many of `n` messages at one instant pass.
+    fn burst(limiter: &mut Limiter, now: Time, source: IpAddr, n: usize) -> usize {
+        (0..n).filter(|_| limiter.allow(now, source)).count()
+    }
+
+    #[test]
+    fn five_at_once_then_twenty_a_second() {
+        let mut limiter = Limiter::new(LIMITER_SOURCES_MAX);
+        assert_eq!(burst(&mut limiter, START, v4(1), 100), 5);
+        assert!(!limiter.allow(START + Duration::from_millis(49), v4(1)));
+        assert!(limiter.allow(START + Duration::from_millis(50), v4(1)));
+        assert!(!limiter.allow(START + Duration::from_millis(50), v4(1)));
+
+        // One message each millisecond for ten seconds, from an empty bucket.
+        let later = START + Duration::from_millis(50);
+        let passed = (1..=10_000).filter(|&ms| limiter.allow(later + Duration::from_millis(ms), v4(1))).count();
+        assert_eq!(passed, 200);
+    }
+
+    #[test]
+    fn a_rested_bucket_holds_no_more_than_the_burst() {
+        let mut limiter = Limiter::new(LIMITER_SOURCES_MAX);
+        assert_eq!(burst(&mut limiter, START, v4(1), 3), 3);
+        assert_eq!(burst(&mut limiter, START + Duration::from_secs(3600), v4(1), 100), 5);
+    }
+
+    #[test]
+    fn ipv4_addresses_are_apart_and_ipv6_counts_by_64() {
+        let mut limiter = Limiter::new(LIMITER_SOURCES_MAX);
+        assert_eq!(burst(&mut limiter, START, v4(1), 9), 5);
+        assert_eq!(burst(&mut limiter, START, v4(2), 9), 5);
+        let same_net = (0..100).filter(|&host| limiter.allow(START, v6(1, host))).count();
+        assert_eq!(same_net, 5);
+        assert_eq!(burst(&mut limiter, START, v6(2, 0), 9), 5);
+        let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
+        assert!(!limiter.allow(START, mapped), "an IPv4 address in IPv6 clothes is the same source");
+        assert_eq!(limiter.len(), 4);
+    }
+
+    #[test]
+    fn full_buckets_are_forgotten_and_empty_ones_are_not() {
+        let mut limiter = Limiter::new(LIMITER_SOURCES_MAX);
+        for last in 0..=255 {
+            assert!(limiter.allow(START, v4(last)));
+        }
+        assert_eq!(burst(&mut limiter, START + Duration::from_millis(990), v6(1, 1), 9), 5);
+        assert_eq!(limiter.len(), 257);
+        assert!(!limiter.allow(START + Duration::from_millis(1_000), v6(1, 1)), "not refreshed by the collection");
+        assert_eq!(limiter.len(), 1);
+        limiter.collect(START + Duration::from_secs(10));
+        assert!(limiter.is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_known_sources_keep_their_place() {
+        let mut limiter = Limiter::new(10);
+        let passed = (0..=255).filter(|&last| limiter.allow(START, v4(last))).count();
+        assert_eq!((passed, limiter.len()), (10, 10));
+        assert!(limiter.allow(START, v4(3)), "known");
+        assert!(!limiter.allow(START, v4(200)), "unknown");
+        assert!(limiter.allow(START + Duration::from_secs(1), v4(200)), "there is room again");
+    }
+
+    #[test]
+    fn a_million_sources_leave_the_table_at_its_bound() {
+        let mut limiter = Limiter::new(1_000);
+        for n in 0..1_000_000_u32 {
+            let now = START + Duration::from_micros(u64::from(n) * 5);
+            limiter.allow(now, IpAddr::V4(Ipv4Addr::from_bits(n)));
+            assert!(limiter.len() <= 1_000);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_gives_nothing() {
+        let mut limiter = Limiter::new(LIMITER_SOURCES_MAX);
+        assert_eq!(burst(&mut limiter, START, v4(1), 9), 5);
+        assert!(!limiter.allow(START - Duration::from_secs(1), v4(1)));
+        assert!(!limiter.allow(START, v4(1)));
+    }
+}

@@ -82,3 +82,110 @@ impl std::fmt::Debug for ReplayWindow {
         f.debug_struct("ReplayWindow").field("next", &self.next).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The window's meaning, as plainly as it can be said.
+    #[derive(Default)]
+    struct Oracle {
+        seen: HashSet<u64>,
+        highest: Option<u64>,
+    }
+
+    impl Oracle {
+        fn check_and_set(&mut self, counter: u64) -> Result<(), Replay> {
+            let below = self.highest.is_some_and(|highest| highest > counter && highest - counter > WINDOW_SIZE);
+            if counter >= REJECT_AFTER_MESSAGES || below || !self.seen.insert(counter) {
+                return Err(Replay);
+            }
+            self.highest = self.highest.max(Some(counter));
+            Ok(())
+        }
+    }
+
+    fn window_after(counters: impl IntoIterator<Item = u64>) -> ReplayWindow {
+        let mut window = ReplayWindow::new();
+        for counter in counters {
+            window.check_and_set(counter).expect("new counters");
+        }
+        window
+    }
+
+    #[test]
+    fn each_counter_once_in_any_order() {
+        for order in [(0..20_000).collect::<Vec<_>>(), (0..WINDOW_SIZE).rev().collect()] {
+            let mut window = window_after(order.iter().copied());
+            let recent = order.iter().filter(|&&counter| counter + WINDOW_SIZE >= order.len() as u64);
+            for &counter in recent {
+                assert_eq!(window.check_and_set(counter), Err(Replay));
+            }
+        }
+    }
+
+    #[test]
+    fn the_window_has_the_size_of_the_kernels() {
+        assert_eq!(WINDOW_SIZE, 8192 - 64);
+        for highest in [WINDOW_SIZE + 1, 100_000, 100_031, REJECT_AFTER_MESSAGES - 1] {
+            let mut window = window_after([highest]);
+            assert_eq!(window.check_and_set(highest - WINDOW_SIZE), Ok(()));
+            assert_eq!(window.check_and_set(highest - WINDOW_SIZE), Err(Replay));
+            assert_eq!(window.check_and_set(highest - WINDOW_SIZE - 1), Err(Replay));
+            assert_eq!(window.check_and_set(0), Err(Replay));
+        }
+    }
+
+    #[test]
+    fn the_last_counters_never_wrap() {
+        let mut window = window_after([REJECT_AFTER_MESSAGES - 2, REJECT_AFTER_MESSAGES - 1]);
+        for counter in [REJECT_AFTER_MESSAGES, REJECT_AFTER_MESSAGES + 1, u64::MAX - 1, u64::MAX] {
+            assert_eq!(window.check_and_set(counter), Err(Replay));
+            assert_eq!(ReplayWindow::new().check_and_set(counter), Err(Replay));
+        }
+        assert_eq!(window.check_and_set(REJECT_AFTER_MESSAGES - 3), Ok(()));
+        assert_eq!(window.check_and_set(REJECT_AFTER_MESSAGES - 1), Err(Replay));
+    }
+
+    #[test]
+    fn a_far_jump_forgets_all_of_the_past() {
+        let mut window = window_after(0..300);
+        // The same place in the ring, many rounds later.
+        for counter in (RING_BITS * 1000)..(RING_BITS * 1000 + 300) {
+            assert_eq!(window.check_and_set(counter), Ok(()));
+        }
+        assert_eq!(window.check_and_set(299), Err(Replay));
+    }
+
+    /// Steps of the kinds that networks and attackers make, relative to the highest counter so far.
+    fn step() -> impl Strategy<Value = i64> {
+        let window = WINDOW_SIZE as i64;
+        prop_oneof![
+            4 => Just(1_i64),
+            4 => -70_i64..70,
+            2 => -(window + 70)..0,
+            1 => 0..2 * window,
+            1 => (window - 70)..(window + 140),
+            1 => Just(-window),
+            1 => any::<i32>().prop_map(i64::from),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_oracle(start in prop_oneof![Just(0), 0_u64..20_000, any::<u64>()],
+                                  steps in prop::collection::vec(step(), 1..400)) {
+            let mut window = ReplayWindow::new();
+            let mut oracle = Oracle::default();
+            let mut counter = start;
+            for step in steps {
+                prop_assert_eq!(window.check_and_set(counter), oracle.check_and_set(counter), "counter {}", counter);
+                counter = oracle.highest.unwrap_or(start).saturating_add_signed(step);
+            }
+        }
+    }
+}

@@ -172,3 +172,126 @@ fn data_header(datagram: &[u8]) -> Result<DataHeader, Drop> {
     let (raw, _) = RawDataHeader::ref_from_prefix(datagram).map_err(|_| Drop::BadLength)?;
     Ok(DataHeader { receiver: raw.receiver_index.get(), counter: raw.counter.get() })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A datagram of type `kind` with zeros after it.
+    fn datagram(kind: u8, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        bytes[0] = kind;
+        bytes
+    }
+
+    /// The type that was recognised, or the refusal.
+    fn kind(bytes: &[u8]) -> Result<u8, Drop> {
+        classify(bytes).map(|message| match message {
+            Message::Initiation(_) => TYPE_INITIATION,
+            Message::Response(_) => TYPE_RESPONSE,
+            Message::CookieReply(_) => TYPE_COOKIE_REPLY,
+            Message::Data(_) => TYPE_DATA,
+        })
+    }
+
+    #[test]
+    fn nothing_is_in_less_than_four_bytes() {
+        for len in 0..4 {
+            assert_eq!(kind(&[1, 0, 0, 0][..len]), Err(Drop::Runt));
+            assert_eq!(parse_data_header(&[4, 0, 0, 0][..len]), Err(Drop::Runt));
+        }
+    }
+
+    #[test]
+    fn four_types_exist() {
+        for other in (0..=255).filter(|kind| !(1..=4).contains(kind)) {
+            assert_eq!(kind(&datagram(other, 148)), Err(Drop::UnknownType));
+        }
+    }
+
+    #[test]
+    fn reserved_bytes_are_zero() {
+        for (message_type, len) in [(1, 148), (2, 92), (3, 64), (4, 32)] {
+            for reserved in 1..4 {
+                let mut bytes = datagram(message_type, len);
+                bytes[reserved] = 1;
+                assert_eq!(kind(&bytes), Err(Drop::BadReserved));
+                assert!(parse_data_header(&bytes).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_exact_but_for_data() {
+        for (message_type, right) in [(1, 148), (2, 92), (3, 64)] {
+            for len in 4..300 {
+                let expected = if len == right { Ok(message_type) } else { Err(Drop::BadLength) };
+                assert_eq!(kind(&datagram(message_type, len)), expected, "type {message_type}, {len} bytes");
+            }
+        }
+        for len in 4..300 {
+            let expected = if len >= 32 { Ok(TYPE_DATA) } else { Err(Drop::BadLength) };
+            assert_eq!(kind(&datagram(TYPE_DATA, len)), expected, "data, {len} bytes");
+        }
+    }
+
+    #[test]
+    fn fields_lie_where_the_paper_puts_them() {
+        let bytes: Vec<u8> = [2, 0, 0, 0].into_iter().chain(4..92).collect();
+        let Ok(Message::Response(response)) = classify(&bytes) else { panic!("a response") };
+        assert_eq!(response.sender_index.get(), u32::from_le_bytes([4, 5, 6, 7]));
+        assert_eq!(response.receiver_index.get(), u32::from_le_bytes([8, 9, 10, 11]));
+        assert_eq!(response.ephemeral[0], 12);
+        assert_eq!(response.encrypted_nothing[0], 44);
+        assert_eq!(response.mac1[0], 60);
+        assert_eq!(response.mac2[0], 76);
+
+        let bytes: Vec<u8> = [1, 0, 0, 0].into_iter().chain(4..148).collect();
+        let Ok(Message::Initiation(initiation)) = classify(&bytes) else { panic!("an initiation") };
+        assert_eq!(initiation.sender_index.get(), u32::from_le_bytes([4, 5, 6, 7]));
+        assert_eq!(initiation.ephemeral[0], 8);
+        assert_eq!(initiation.encrypted_static[0], 40);
+        assert_eq!(initiation.encrypted_timestamp[0], 88);
+        assert_eq!(initiation.mac1[0], 116);
+        assert_eq!(initiation.mac2[0], 132);
+
+        let bytes: Vec<u8> = [3, 0, 0, 0].into_iter().chain(4..64).collect();
+        let Ok(Message::CookieReply(reply)) = classify(&bytes) else { panic!("a cookie reply") };
+        assert_eq!(reply.receiver_index.get(), u32::from_le_bytes([4, 5, 6, 7]));
+        assert_eq!(reply.nonce[0], 8);
+        assert_eq!(reply.encrypted_cookie[0], 32);
+    }
+
+    #[test]
+    fn a_data_header_of_another_type_is_none() {
+        for (message_type, len) in [(1, 148), (2, 92), (3, 64)] {
+            assert_eq!(parse_data_header(&datagram(message_type, len)), Err(Drop::UnknownType));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn data_headers_round_trip(receiver: u32, counter: u64, rest in 16_usize..200) {
+            let mut header = [0xff; DATA_HEADER_LEN];
+            write_data_header(&mut header, receiver, counter);
+            let mut bytes = header.to_vec();
+            bytes.resize(DATA_HEADER_LEN + rest, 0xee);
+            prop_assert_eq!(parse_data_header(&bytes), Ok(DataHeader { receiver, counter }));
+            prop_assert_eq!(&header[..4], &[4, 0, 0, 0]);
+            prop_assert_eq!(&header[4..8], &receiver.to_le_bytes());
+            prop_assert_eq!(&header[8..], &counter.to_le_bytes());
+        }
+
+        #[test]
+        fn any_bytes_are_a_message_or_a_drop(bytes in prop::collection::vec(any::<u8>(), 0..200), first in 0_u8..6) {
+            let mut bytes = bytes;
+            if let Some(start) = bytes.get_mut(..4) {
+                start.copy_from_slice(&[first, 0, 0, 0]);
+            }
+            let data = matches!(classify(&bytes), Ok(Message::Data(_)));
+            prop_assert_eq!(parse_data_header(&bytes).is_ok(), data);
+        }
+    }
+}
