@@ -2,8 +2,8 @@
 
 use crate::{HEADER_LEN, TAG_LEN};
 
-/// Most segments in one train: the kernel's limit for UDP_SEGMENT (`UDP_MAX_SEGMENTS` was 64 before Linux 6.9), and the
-/// bits of a verdict.
+/// Most segments in one train: the kernel coalesces no more into one GRO datagram (`UDP_GRO_CNT_MAX`), and a verdict has as
+/// many bits.
 pub const MAX_SEGMENTS: usize = 64;
 /// Shortest segment, in bytes on the wire: a keepalive, header and tag around nothing.
 pub const MIN_SEGMENT_LEN: usize = HEADER_LEN + TAG_LEN;

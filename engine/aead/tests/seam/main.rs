@@ -5,3 +5,5 @@ mod choosing;
 mod common;
 mod forgeries;
 mod refusals;
+#[cfg(target_os = "linux")]
+mod wiping;
