@@ -66,7 +66,3 @@ fn send_once(socket: BorrowedFd<'_>, path: &Path, datagram: &[u8], traffic_class
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     Errno::result(sent).map(drop)
 }
-
-#[cfg(test)]
-#[path = "handshake_tests.rs"]
-mod tests;

@@ -307,7 +307,3 @@ fn probe_gso(socket: &OwnedFd) -> bool {
 fn set<O: SetSockOpt>(socket: &impl AsFd, option: &'static str, name: O, value: &O::Val) -> Result<(), BindError> {
     setsockopt(socket, name, value).map_err(|errno| BindError::Option { option, errno })
 }
-
-#[cfg(test)]
-#[path = "socket_tests.rs"]
-mod tests;

@@ -1,0 +1,223 @@
+//! A worker in miniature, and the far end that it talks to.
+
+use ring_buffers::{Arena, Budget, BufferGroup, Completion, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+use udp_uring::{EdgeConfig, Event, Path, RECEIVE_BUFFER_LEN, Received, SocketConfig, SocketGroup, Transmit, UdpEdge};
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const LOOPBACKS: [&str; 2] = ["127.0.0.1", "::1"];
+
+/// Sockets for `workers` workers on a free port.
+pub fn sockets(workers: u8) -> SocketGroup {
+    SocketGroup::bind(&SocketConfig::new(0, workers)).expect("a port is free")
+}
+
+/// A plain socket on a free port of `ip`, as the far end.
+pub fn far_end(ip: &str) -> UdpSocket {
+    let ip: IpAddr = ip.parse().expect("literal");
+    let socket = UdpSocket::bind((ip, 0)).expect("loopback works");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    socket
+}
+
+/// Where the far end is.
+pub fn path_to(far: &UdpSocket) -> Path {
+    Path::to(far.local_addr().expect("bound"))
+}
+
+/// What a bench is made of.
+#[derive(Clone, Copy)]
+pub struct Parts {
+    pub slots: u16,
+    pub quota: u16,
+    pub buffer_len: usize,
+    pub operations: u16,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { slots: 40, quota: 16, buffer_len: RECEIVE_BUFFER_LEN, operations: 256 }
+    }
+}
+
+/// Ring, memory and edge of one worker. The ring comes first, so that it is dropped first.
+pub struct Bench {
+    pub ring: Ring,
+    pub edge: UdpEdge,
+    pub pool: Pool,
+    batch: Vec<Completion>,
+}
+
+impl Bench {
+    pub fn new(sockets: &SocketGroup) -> Self {
+        Self::with(sockets, Parts::default())
+    }
+
+    pub fn with(sockets: &SocketGroup, parts: Parts) -> Self {
+        let budget = Budget::new().line("test", SlotClass::Jumbo, parts.slots);
+        let arena = Arena::new(&budget, Waker::new().expect("an eventfd")).expect("memory");
+        let mut ring = Ring::new(RingConfig::default()).expect("io_uring");
+        ring.register_files(&[-1; 2]).expect("a table of files");
+        let pool = Pool::new(arena);
+        let group = BufferGroup::register(&mut ring, &pool, 7, SlotClass::Jumbo, parts.quota, parts.buffer_len);
+        let config = EdgeConfig { edge: 3, place_v4: 0, place_v6: 1, operations: parts.operations };
+        let mut edge = UdpEdge::new(group.expect("a buffer ring"), config);
+        edge.rebind(&mut ring, sockets.pair(0)).expect("sockets are taken");
+        Self { ring, edge, pool, batch: Vec::with_capacity(64) }
+    }
+
+    /// One turn of the worker; what it made of the completions.
+    pub fn turn(&mut self) -> Vec<Event> {
+        self.edge.prepare(&mut self.ring).expect("receives are armed");
+        self.ring.turn(Wait::No).expect("the ring turns");
+        let mut events = Vec::new();
+        loop {
+            self.ring.reap(&mut self.batch);
+            if self.batch.is_empty() {
+                break;
+            }
+            for completion in self.batch.drain(..) {
+                assert!(self.edge.owns(&completion));
+                events.push(self.edge.complete(&mut self.ring, completion));
+                assert!(self.pool.accounting().adds_up(), "{:?}", self.pool.accounting());
+            }
+        }
+        events.retain(|e| !matches!(e, Event::Nothing));
+        events
+    }
+
+    /// Turns until `done` says so of all events so far, or patience ends.
+    pub fn turn_until(&mut self, mut done: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
+        let start = Instant::now();
+        let mut events = Vec::new();
+        while !done(&events) {
+            assert!(start.elapsed() < PATIENCE, "still waiting with {events:?}, {:?}", self.edge);
+            events.extend(self.turn());
+            thread::yield_now();
+        }
+        events
+    }
+
+    /// A view with `bytes` in it, in a slot of the pool.
+    pub fn view(&self, bytes: &[u8]) -> View {
+        let mut view = self.pool.claim(SlotClass::Jumbo).expect("a slot is free");
+        view.truncate(bytes.len());
+        view.copy_from_slice(bytes);
+        view
+    }
+
+    /// Queues `bytes` as a train.
+    pub fn send(&mut self, bytes: &[u8], stride: usize, path: Path, ecn: u8) {
+        let transmit = Transmit { view: self.view(bytes), stride, path, ecn, context: 42 };
+        self.edge.send(&mut self.ring, transmit).expect("the train is taken");
+    }
+
+    /// Sends `bytes` as a train, and returns what became of it.
+    pub fn send_and_settle(&mut self, bytes: &[u8], stride: usize, path: Path, ecn: u8) -> Vec<Event> {
+        self.send(bytes, stride, path, ecn);
+        let mut events = Vec::new();
+        let start = Instant::now();
+        while self.edge.sends_in_flight() > 0 {
+            assert!(start.elapsed() < PATIENCE, "the send does not end");
+            events.extend(self.turn());
+        }
+        events
+    }
+
+    /// Receives until `bytes` bytes have come.
+    pub fn receive(&mut self, bytes: usize) -> Vec<Received> {
+        let got = |events: &[Event]| {
+            events.iter().map(|e| if let Event::Received(r) = e { r.view.len() } else { 0 }).sum::<usize>()
+        };
+        let events = self.turn_until(|events| got(events) >= bytes);
+        events.into_iter().filter_map(|e| if let Event::Received(r) = e { Some(r) } else { None }).collect()
+    }
+
+    /// Every slot is free or provided to the kernel for receiving; none is lost or with the program.
+    pub fn assert_all_home(&self) {
+        let a = self.pool.accounting();
+        assert!(a.adds_up() && a.held == 0, "{a:?}");
+    }
+}
+
+/// The datagrams that a train of `bytes` consists of.
+pub fn datagrams(bytes: &[u8], stride: usize) -> Vec<Vec<u8>> {
+    bytes.chunks(stride).map(<[u8]>::to_vec).collect()
+}
+
+/// `n` datagrams that a plain socket receives.
+pub fn receive_plain(far: &UdpSocket, n: usize) -> Vec<(Vec<u8>, SocketAddr)> {
+    let mut buffer = vec![0; 65_536];
+    let mut one = || {
+        let (len, from) = far.recv_from(&mut buffer).expect("the datagram arrives");
+        (buffer[..len].to_vec(), from)
+    };
+    (0..n).map(|_| one()).collect()
+}
+
+/// Bytes in which every position differs from its neighbours.
+pub fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+/// Sets an integer option, which the crate has no use for, to provoke the kernel.
+pub fn set_int(socket: &impl AsFd, level: i32, name: i32, value: i32) {
+    let len = size_of::<i32>() as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the value is an int that outlives the call.
+    let result = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), len) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Reads an integer option.
+pub fn get_int(socket: &impl AsFd, level: i32, name: i32) -> i32 {
+    let mut value = 0i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the value is an int with its true length, and both outlive the call.
+    let result = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut len) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    value
+}
+
+/// Runs `body` on a thread in a network namespace of its own, set up by the `ip` commands. Without the privilege to
+/// make one, it says so and does nothing.
+pub fn in_namespace(commands: &[&str], body: impl FnOnce() + Send + 'static) {
+    let commands: Vec<String> = commands.iter().map(ToString::to_string).collect();
+    let thread = thread::spawn(move || {
+        // SAFETY: unshare takes no pointers; it concerns this thread only.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            eprintln!("skipped, no network namespace is to be had: {}", std::io::Error::last_os_error());
+            return;
+        }
+        for command in &commands {
+            let status = Command::new("ip").args(command.split(' ')).status().expect("ip(8) runs");
+            assert!(status.success(), "ip {command}");
+            if let Some(added) = command.strip_prefix("addr add ").filter(|a| a.contains(':')) {
+                wait_for_local_route(added.split('/').next().expect("split gives one at least"));
+            }
+        }
+        body();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// An IPv6 address is set at once, but the kernel delivers to it only a little later.
+fn wait_for_local_route(addr: &str) {
+    let start = Instant::now();
+    let wanted = format!("local {addr} ");
+    loop {
+        let output = Command::new("ip").args(["-6", "route", "show", "table", "local"]).output().expect("ip(8) runs");
+        if String::from_utf8_lossy(&output.stdout).contains(&wanted) {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{addr} does not become local");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,270 @@
+//! What the kernel refuses, and what runs out.
+
+use crate::bench::{
+    Bench, LOOPBACKS, Parts, datagrams, far_end, in_namespace, path_to, pattern, receive_plain, set_int, sockets,
+};
+use nix::errno::Errno;
+use ring_buffers::{SlotClass, Wait};
+use std::net::{IpAddr, SocketAddr};
+use udp_uring::{
+    Event, Family, GsoNotice, GsoScope, LocalAddr, PAYLOAD_OFFSET, Path, ReceiveDrop, Refusal, SendFailed, SocketGroup,
+    Transmit,
+};
+
+/// `UDP_NO_CHECK6_TX` of `<linux/udp.h>`.
+const UDP_NO_CHECK6_TX: i32 = 101;
+
+/// Makes the kernel refuse segmentation on the sockets with `EINVAL`: it takes checksums for granted.
+fn refuse_segmentation(group: &SocketGroup) {
+    set_int(&group.pair(0).v4(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1);
+    set_int(&group.pair(0).v6().expect("IPv6"), libc::SOL_UDP, UDP_NO_CHECK6_TX, 1);
+}
+
+fn count_sent(events: &[Event]) -> usize {
+    events.iter().map(|e| if let Event::Sent(s) = e { s.segments } else { panic!("{e:?}") }).sum()
+}
+
+fn bytes_of(got: Vec<(Vec<u8>, SocketAddr)>) -> Vec<Vec<u8>> {
+    got.into_iter().map(|(bytes, _)| bytes).collect()
+}
+
+#[test]
+fn refused_trains_go_out_again_one_by_one_and_segmentation_is_left_alone() {
+    for (ip, family) in LOOPBACKS.into_iter().zip([Family::V4, Family::V6]) {
+        let group = sockets(1);
+        refuse_segmentation(&group);
+        let mut bench = Bench::new(&group);
+        let far = far_end(ip);
+        if family == Family::V6 {
+            set_int(&far, libc::SOL_UDP, UDP_NO_CHECK6_TX + 1, 1); // and to accept datagrams without checksum
+        }
+        let bytes = pattern(14_520 + 9);
+        for round in 0..3 {
+            let events = bench.send_and_settle(&bytes, 1452, path_to(&far), 0);
+            assert_eq!(count_sent(&events), 11);
+            assert_eq!(bytes_of(receive_plain(&far, 11)), datagrams(&bytes, 1452), "in order, each once");
+            let notice = GsoNotice { family, errno: Errno::EINVAL, scope: GsoScope::Socket };
+            assert_eq!(bench.edge.take_notice(), (round == 0).then_some(notice), "told once");
+        }
+        assert_eq!(bench.edge.counters().retries_unsegmented, 1, "tried once");
+        bench.assert_all_home();
+    }
+}
+
+#[test]
+fn a_refused_train_with_a_source_loses_neither() {
+    let group = sockets(1);
+    refuse_segmentation(&group);
+    let mut bench = Bench::new(&group);
+    let far = far_end("127.0.0.1");
+    let source = Some(LocalAddr { addr: "127.0.0.9".parse().expect("literal"), ifindex: 1 });
+    let path = Path { source, ..path_to(&far) };
+    for expected in [false, true] {
+        bench.send_and_settle(&pattern(3000), 1000, path, 0);
+        let all_from_source =
+            receive_plain(&far, 3).iter().all(|(_, from)| from.ip() == path.source.expect("set").addr);
+        assert_eq!(
+            all_from_source, expected,
+            "the first train is tried without; then segmentation is known not to work"
+        );
+    }
+    bench.assert_all_home();
+}
+
+#[test]
+fn trains_leave_singly_in_order_even_with_few_operations() {
+    let group = sockets(1);
+    refuse_segmentation(&group);
+    let mut bench = Bench::with(&group, Parts { operations: 3, ..Parts::default() });
+    let far = far_end("127.0.0.1");
+    let bytes = pattern(20 * 100 + 1);
+    for _ in 0..2 {
+        let events = bench.send_and_settle(&bytes, 100, path_to(&far), 0);
+        assert_eq!(count_sent(&events), 21);
+        assert_eq!(bytes_of(receive_plain(&far, 21)), datagrams(&bytes, 100));
+    }
+    bench.assert_all_home();
+}
+
+#[test]
+fn a_narrow_path_fragments_and_concerns_its_remote_only() {
+    in_namespace(&["link set lo up mtu 1300"], || {
+        let group = sockets(1);
+        let mut bench = Bench::new(&group);
+        let far = far_end("127.0.0.1");
+        let bytes = pattern(14_000);
+        for round in 0..2 {
+            let events = bench.send_and_settle(&bytes, 1400, path_to(&far), 0);
+            assert_eq!(count_sent(&events), 10);
+            assert_eq!(bytes_of(receive_plain(&far, 10)), datagrams(&bytes, 1400));
+            let scope = GsoScope::Remote("127.0.0.1".parse().expect("literal"));
+            let notice = GsoNotice { family: Family::V4, errno: Errno::EMSGSIZE, scope };
+            assert_eq!(bench.edge.take_notice(), (round == 0).then_some(notice));
+        }
+        let events = bench.send_and_settle(&bytes, 1200, path_to(&far), 0);
+        assert_eq!(events.len(), 1, "shorter segments still leave with one call");
+        assert_eq!(bytes_of(receive_plain(&far, 12)), datagrams(&bytes, 1200));
+        assert_eq!(bench.edge.counters().retries_unsegmented, 1);
+        bench.assert_all_home();
+    });
+}
+
+#[test]
+fn an_endpoint_that_nothing_can_be_sent_to_harms_nobody_else() {
+    let group = sockets(1);
+    let mut bench = Bench::new(&group);
+    let nowhere = Path::to("127.0.0.1:0".parse().expect("literal"));
+    let events = bench.send_and_settle(&pattern(3000), 1000, nowhere, 0);
+    assert_eq!(events.len(), 3);
+    for event in &events {
+        let Event::SendFailed(failed) = event else { panic!("{event:?}") };
+        assert_eq!(*failed, SendFailed { context: 42, segments: 1, errno: Errno::EINVAL });
+    }
+    assert!(bench.edge.take_notice().is_none());
+    let far = far_end("127.0.0.1");
+    assert_eq!(bench.send_and_settle(&pattern(3000), 1000, path_to(&far), 0).len(), 1, "segmentation is still on");
+    bench.assert_all_home();
+}
+
+#[test]
+fn unreachable_remotes_fail_and_come_back() {
+    in_namespace(&[], || {
+        let group = sockets(1);
+        let mut bench = Bench::new(&group);
+        let remote = Path::to("127.0.0.1:9".parse().expect("literal"));
+        let events = bench.send_and_settle(&pattern(2000), 1000, remote, 0);
+        let Event::SendFailed(failed) = events[0] else { panic!("{events:?}") };
+        assert_eq!((failed.errno, failed.segments), (Errno::ENETUNREACH, 2));
+        let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip(8) runs");
+        assert!(up.success());
+        // Nobody listens there, and the ICMP errors that come back disturb nothing.
+        for _ in 0..3 {
+            assert_eq!(count_sent(&bench.send_and_settle(&pattern(2000), 1000, remote, 0)), 2);
+        }
+        let far = far_end("127.0.0.1");
+        far.send_to(b"hello", ("127.0.0.1", group.port())).expect("loopback is up");
+        assert_eq!(&*bench.receive(1)[0].view, b"hello");
+        bench.assert_all_home();
+    });
+}
+
+#[test]
+fn a_full_table_gives_the_train_back() {
+    let group = sockets(1);
+    let mut bench = Bench::with(&group, Parts { operations: 2, ..Parts::default() });
+    let far = far_end("127.0.0.1");
+    bench.send(b"one", 3, path_to(&far), 0);
+    bench.send(b"two", 3, path_to(&far), 0);
+    let view = bench.view(b"three");
+    let transmit = Transmit { view, stride: 5, path: path_to(&far), ecn: 0, context: 0 };
+    let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no room");
+    assert_eq!(refused.why, Refusal::Full);
+    assert_eq!(&*refused.view, b"three");
+    drop(refused);
+    bench.turn_until(|events| events.len() == 2);
+    assert_eq!(bytes_of(receive_plain(&far, 2)), [b"one", b"two"]);
+    bench.assert_all_home();
+}
+
+#[test]
+fn a_closed_edge_gives_the_train_back() {
+    let group = sockets(1);
+    let mut bench = Bench::new(&group);
+    bench.edge.close(&mut bench.ring).expect("closing works");
+    let transmit = Transmit {
+        view: bench.view(b"x"),
+        stride: 1,
+        path: Path::to("[::1]:9".parse().expect("literal")),
+        ecn: 0,
+        context: 0,
+    };
+    let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no socket");
+    assert_eq!(refused.why, Refusal::NoSocket);
+}
+
+#[test]
+fn a_receiver_without_buffers_goes_on_when_they_come_home() {
+    let group = sockets(1);
+    let mut bench = Bench::with(&group, Parts { slots: 4, quota: 4, ..Parts::default() });
+    let far = far_end("127.0.0.1");
+    let mut held = Vec::new();
+    for round in 0..3 {
+        for n in 0..10u8 {
+            far.send_to(&[n; 50], ("127.0.0.1", group.port())).expect("loopback works");
+        }
+        let mut numbers = Vec::new();
+        while numbers.len() < 10 {
+            for event in bench.turn() {
+                let Event::Received(r) = event else { panic!("{event:?}") };
+                numbers.push(r.view[0]);
+                held.push(r.view);
+            }
+            // A slow consumer: it lets go only when everything is with it.
+            if held.len() == 4 {
+                assert!(bench.edge.is_starved());
+                assert!(bench.pool.claim(SlotClass::Jumbo).is_none());
+                bench.turn();
+                held.clear();
+            }
+        }
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>(), "round {round}: nothing lost, in order");
+        held.clear();
+    }
+    assert!(bench.edge.counters().receives_starved > 0);
+    bench.assert_all_home();
+}
+
+#[test]
+fn what_is_longer_than_a_buffer_is_dropped_and_the_receiver_lives_on() {
+    let group = sockets(1);
+    let mut bench = Bench::with(&group, Parts { buffer_len: PAYLOAD_OFFSET + 100, ..Parts::default() });
+    for ip in LOOPBACKS {
+        let to = (ip.parse::<IpAddr>().expect("literal"), group.port());
+        let far = far_end(ip);
+        for len in [101, 60_000] {
+            far.send_to(&pattern(len), to).expect("loopback works");
+            let events = bench.turn_until(|events| !events.is_empty());
+            assert!(matches!(events[..], [Event::Dropped(ReceiveDrop::Truncated)]), "{events:?}");
+        }
+        far.send_to(&pattern(100), to).expect("loopback works");
+        assert_eq!(&*bench.receive(100)[0].view, pattern(100));
+    }
+    bench.assert_all_home();
+}
+
+#[test]
+fn empty_datagrams_are_dropped_and_the_receiver_lives_on() {
+    let group = sockets(1);
+    let mut bench = Bench::new(&group);
+    for ip in LOOPBACKS {
+        let to = (ip.parse::<IpAddr>().expect("literal"), group.port());
+        let far = far_end(ip);
+        for _ in 0..5 {
+            far.send_to(&[], to).expect("loopback works");
+            far.send_to(b"x", to).expect("loopback works");
+        }
+        let received = |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Received(_))).count();
+        let events = bench.turn_until(|events| received(events) == 5);
+        let dropped = events.iter().filter(|e| matches!(e, Event::Dropped(ReceiveDrop::Empty))).count();
+        assert_eq!(dropped, 5);
+    }
+    bench.assert_all_home();
+}
+
+#[test]
+fn everything_in_flight_comes_home_when_the_ring_ends() {
+    let group = sockets(1);
+    let mut bench = Bench::new(&group);
+    let far = far_end("127.0.0.1");
+    bench.turn();
+    bench.send(&pattern(5000), 1000, path_to(&far), 0);
+    bench.ring.cancel_all().expect("the kernel lets go");
+    let before = bench.pool.accounting();
+    assert_eq!((before.kernel, before.held), (17, 0), "16 to receive into, one being sent");
+    bench.edge.close(&mut bench.ring).expect("closing works");
+    bench.ring.turn(Wait::No).expect("the ring turns");
+    bench.turn();
+    assert_eq!(bench.edge.sends_in_flight(), 0);
+    assert!(!bench.edge.is_releasing());
+    bench.assert_all_home();
+}

@@ -1,0 +1,100 @@
+//! Other sockets at run time: nothing is lost but what was on its way to the old ones.
+
+use crate::bench::{Bench, LOOPBACKS, far_end, path_to, pattern, receive_plain, sockets};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use udp_uring::{Event, SocketConfig, SocketGroup};
+
+#[test]
+fn the_new_port_is_served_and_the_old_one_is_free() {
+    let first = sockets(1);
+    let old_port = first.port();
+    let mut bench = Bench::new(&first);
+    bench.turn();
+    let second = sockets(1);
+    bench.edge.rebind(&mut bench.ring, second.pair(0)).expect("sockets are taken");
+    assert!(bench.edge.is_releasing());
+    drop(first);
+    for ip in LOOPBACKS {
+        let far = far_end(ip);
+        far.send_to(b"to the new", (ip.parse::<IpAddr>().expect("literal"), second.port())).expect("loopback works");
+        let received = bench.receive(1);
+        assert_eq!(&*received[0].view, b"to the new");
+        bench.send_and_settle(&pattern(2000), 1000, received[0].path, 0);
+        assert!(receive_plain(&far, 2).iter().all(|(_, from)| from.port() == second.port()));
+    }
+    while bench.edge.is_releasing() {
+        bench.turn();
+    }
+    let again = SocketGroup::bind(&SocketConfig::new(old_port, 1)).expect("the old port is free");
+    drop(again);
+    bench.assert_all_home();
+}
+
+#[test]
+fn a_closed_edge_is_deaf_and_can_be_opened_again_on_the_same_port() {
+    let first = sockets(2);
+    let port = first.port();
+    let mut bench = Bench::new(&first);
+    let far = far_end("127.0.0.1");
+    far.send_to(b"before", ("127.0.0.1", port)).expect("loopback works");
+    // Which of the two workers has it is up to the hash; only one of them is here.
+    bench.turn();
+    bench.edge.close(&mut bench.ring).expect("closing works");
+    while bench.edge.is_releasing() {
+        bench.turn();
+    }
+    drop(first);
+    let second = SocketGroup::bind(&SocketConfig::new(port, 1)).expect("the port is free");
+    bench.edge.rebind(&mut bench.ring, second.pair(0)).expect("sockets are taken");
+    far.send_to(b"after", ("127.0.0.1", port)).expect("loopback works");
+    assert_eq!(&*bench.receive(1)[0].view, b"after");
+    bench.assert_all_home();
+}
+
+#[test]
+fn sockets_change_under_traffic_and_every_slot_is_accounted_for() {
+    let groups = [sockets(1), sockets(1), sockets(1)];
+    let mut bench = Bench::new(&groups[0]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let ports: Vec<_> = groups.iter().map(SocketGroup::port).collect();
+    let blasters: Vec<_> = LOOPBACKS
+        .into_iter()
+        .map(|ip| {
+            let (stop, ports) = (stop.clone(), ports.clone());
+            let far = far_end(ip);
+            crate::bench::set_int(&far, libc::SOL_UDP, libc::UDP_SEGMENT, 1200);
+            thread::spawn(move || {
+                let train = pattern(12_000);
+                while !stop.load(Ordering::Relaxed) {
+                    for &port in &ports {
+                        // A full buffer of a socket that is not read at the moment is no error of ours.
+                        let _ = far.send_to(&train, (ip.parse::<IpAddr>().expect("literal"), port));
+                    }
+                    thread::yield_now();
+                }
+            })
+        })
+        .collect();
+    let sink = far_end("127.0.0.1");
+    let mut trains = 0;
+    for round in 1..=60 {
+        let events = bench.turn_until(|events| events.iter().any(|e| matches!(e, Event::Received(_))));
+        trains += events.iter().filter(|e| matches!(e, Event::Received(r) if r.view.len() % 1200 == 0)).count();
+        assert!(events.iter().all(|e| matches!(e, Event::Received(_) | Event::Sent(_))), "{events:?}");
+        // Sends are in flight too when the sockets change under them.
+        bench.send(&pattern(3000), 1000, path_to(&sink), 0);
+        bench.edge.rebind(&mut bench.ring, groups[round % 3].pair(0)).expect("sockets are taken");
+    }
+    stop.store(true, Ordering::Relaxed);
+    blasters.into_iter().for_each(|b| b.join().expect("the thread ends well"));
+    assert!(trains >= 60);
+    bench.edge.close(&mut bench.ring).expect("closing works");
+    while bench.edge.is_releasing() || bench.edge.sends_in_flight() > 0 {
+        bench.turn();
+    }
+    assert!(bench.edge.counters().late_completions > 0, "the old receives did end late");
+    bench.assert_all_home();
+}
