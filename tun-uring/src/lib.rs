@@ -8,12 +8,16 @@
 //!   write ◄── [ virtio_net_hdr | slack ][ IP packet ........ ]   write: lone packet, or merged run of a flow
 //! ```
 //!
-//! [`device`] makes the interface, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
+//! [`device`] makes the interface, [`TunEdge`] reads and writes one of its queues through a ring, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
 
 pub mod checksum;
 pub mod device;
+mod edge;
 mod headers;
 pub mod virtio;
 
 pub use device::{Link, Offloads, Tun, TunError};
+pub use edge::{
+    EdgeConfig, EdgeCounters, Event, PIECES_MAX, READ_BUFFER_LEN, Refusal, Refused, TunEdge, WriteError, WriteFailed,
+};
 pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN, VnetError};

@@ -204,6 +204,11 @@ pub fn parse(read: &[u8]) -> Result<Received, VnetError> {
     header.super_packet(packet, partial).map(Received::Super)
 }
 
+/// Whether `packet`, which begins with its header, says that it is a super-packet.
+pub(crate) fn is_super(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|&gso_type| gso_type != GSO_NONE)
+}
+
 impl VirtioNetHdr {
     fn partial_checksum(&self, packet: &[u8]) -> Result<Option<PartialChecksum>, VnetError> {
         if self.flags & F_NEEDS_CSUM == 0 {

@@ -1,4 +1,4 @@
-//! What the tests with a real TUN share: a network namespace of their own, and packets made by hand.
+//! A network namespace for each test.
 
 use std::process::Command;
 use std::thread;
@@ -27,4 +27,9 @@ pub fn ip(arguments: &str) {
     let output =
         Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8) of iproute2 is installed");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Keeps the kernel from sending packets of its own accord (router solicitations, multicast reports).
+pub fn disable_ipv6(interface: &str) {
+    std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1").expect("sysctl");
 }

@@ -1,11 +1,9 @@
-//! Interfaces made and changed for real, each in a network namespace of its own.
+//! Interfaces made and changed.
 
-mod support;
-
+use crate::namespace::{disable_ipv6, in_namespace, ip};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
-use support::{in_namespace, ip};
 use tun_uring::device::{self, MTU_DEFAULT};
 use tun_uring::{Offloads, Tun, TunError};
 
@@ -128,8 +126,7 @@ fn all_queues_of_the_kernel() {
 fn queues_do_not_block_and_have_the_long_header() {
     in_namespace(|| {
         let tun = Tun::create("rf0", 1, Offloads::NONE).expect("create");
-        // Nothing but our own packets: no router solicitations.
-        std::fs::write("/proc/sys/net/ipv6/conf/rf0/disable_ipv6", "1").expect("sysctl");
+        disable_ipv6("rf0");
         ip("address add 10.7.0.1/24 dev rf0");
         ip("link set rf0 up");
         let mut queue = File::from(tun.into_queues().remove(0));

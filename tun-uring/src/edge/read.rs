@@ -1,0 +1,191 @@
+//! Reads: by the kernel into a group of provided buffers, or, where it cannot, by us when it says that there is something.
+
+use super::{Event, TunEdge};
+use crate::virtio::VNET_HDR_LEN;
+use ring_buffers::{BufferGroup, Completion, JUMBO_SIZE, Pool, Ring, RingError, SlotClass, View};
+use std::fs::File;
+use std::io::{self, Read};
+
+/// Bytes of a jumbo slot that a read may fill: the header and the largest packet that a TUN device gives (its
+/// `tso_max_size`). The rest of the slot is the tail room of what was read.
+pub const READ_BUFFER_LEN: usize = VNET_HDR_LEN + 65_536;
+
+const _: () = assert!(READ_BUFFER_LEN + 15 + 16 <= JUMBO_SIZE, "padding and tag of the tunnel fit behind any packet");
+
+/// Packets read in a turn by [`TunEdge::poll_read`], so that the rest of the turn gets its share.
+const READS_PER_TURN: u32 = 64;
+
+#[derive(Debug)]
+pub(super) enum Reader {
+    Multishot(Multishot),
+    Polling(Polling),
+}
+
+/// `READ_MULTISHOT`: one operation, a completion for each packet.
+#[derive(Debug)]
+pub(super) struct Multishot {
+    pub(super) group: BufferGroup,
+    armed: bool,
+}
+
+/// A multishot `POLL_ADD`, and plain reads until there is nothing left.
+#[derive(Debug)]
+pub(super) struct Polling {
+    armed: bool,
+    /// The kernel said that there is something, and we have not seen the end of it.
+    ready: bool,
+    /// There was no slot to read into.
+    starved: bool,
+    left_in_turn: u32,
+}
+
+impl Reader {
+    pub(super) fn multishot(ring: &mut Ring, pool: &Pool, group: u16, slots: u16) -> Result<Self, RingError> {
+        let group = BufferGroup::register(ring, pool, group, SlotClass::Jumbo, slots, READ_BUFFER_LEN)?;
+        Ok(Self::Multishot(Multishot { group, armed: false }))
+    }
+
+    pub(super) fn polling() -> Self {
+        Self::Polling(Polling { armed: false, ready: false, starved: false, left_in_turn: READS_PER_TURN })
+    }
+
+    pub(super) fn is_armed(&self) -> bool {
+        match self {
+            Self::Multishot(Multishot { armed, .. }) | Self::Polling(Polling { armed, .. }) => *armed,
+        }
+    }
+
+    pub(super) fn set_armed(&mut self, now: bool) {
+        match self {
+            Self::Multishot(Multishot { armed, .. }) | Self::Polling(Polling { armed, .. }) => *armed = now,
+        }
+    }
+
+    pub(super) fn is_starved(&self) -> bool {
+        match self {
+            Self::Multishot(multishot) => multishot.group.in_kernel() == 0,
+            Self::Polling(polling) => polling.starved,
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self, Self::Polling(Polling { ready: true, starved: false, .. }))
+    }
+}
+
+impl Polling {
+    pub(super) fn begin_turn(&mut self, pool: &Pool) {
+        self.left_in_turn = READS_PER_TURN;
+        self.starved &= pool.free(SlotClass::Jumbo) == 0;
+    }
+
+    /// One packet, or nothing for now.
+    fn read(&mut self, file: &File, pool: &Pool) -> io::Result<Option<View>> {
+        if !self.ready || self.starved || self.left_in_turn == 0 {
+            return Ok(None);
+        }
+        let Some(mut view) = pool.claim(SlotClass::Jumbo) else {
+            self.starved = true;
+            return Ok(None);
+        };
+        view.truncate(READ_BUFFER_LEN);
+        self.left_in_turn -= 1;
+        let mut file = file;
+        match file.read(&mut view) {
+            Ok(len) => {
+                view.truncate(len);
+                Ok(Some(view))
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.ready = false;
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl TunEdge {
+    /// Reads a packet without the ring, where the kernel cannot do it by itself. `None` when there is none, when
+    /// there is no slot for it, or when the turn's share is used up ([`TunEdge::is_readable`] stays true then).
+    pub fn poll_read(&mut self) -> Option<Event> {
+        let Reader::Polling(polling) = &mut self.reader else { return None };
+        if self.closed {
+            return None;
+        }
+        let was_starved = polling.starved;
+        match polling.read(&self.file, &self.pool) {
+            Ok(Some(view)) => {
+                self.counters.reads += 1;
+                Some(Event::Read(view))
+            }
+            Ok(None) => {
+                self.counters.reads_starved += u64::from(polling.starved && !was_starved);
+                None
+            }
+            Err(e) => {
+                let event = self.read_ended(&e);
+                if matches!(event, Event::Nothing) { None } else { Some(event) }
+            }
+        }
+    }
+
+    pub(super) fn complete_read(&mut self, completion: Completion) -> Event {
+        let Reader::Multishot(reader) = &mut self.reader else { return self.late() };
+        if !completion.has_more() {
+            reader.armed = false;
+        }
+        // Whatever else it means, a buffer that the kernel took comes home.
+        let len = completion.outcome().unwrap_or(0);
+        let view = completion.buffer().map(|buffer| reader.group.take(buffer, len));
+        match (completion.outcome(), view) {
+            (Ok(_), Some(Ok(view))) => {
+                self.counters.reads += 1;
+                Event::Read(view)
+            }
+            (_, Some(Err(unexpected))) => self.read_failed(io::Error::other(unexpected)),
+            (Ok(_), None) => Event::Nothing,
+            (Err(errno), _) => self.read_ended(&io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    pub(super) fn complete_poll(&mut self, completion: Completion) -> Event {
+        let Reader::Polling(reader) = &mut self.reader else { return self.late() };
+        if !completion.has_more() {
+            reader.armed = false;
+        }
+        match completion.outcome() {
+            // Also for POLLERR: the read will say what it is.
+            Ok(_) => {
+                reader.ready = true;
+                Event::Nothing
+            }
+            Err(errno) => self.read_ended(&io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    fn read_ended(&mut self, error: &io::Error) -> Event {
+        match error.raw_os_error() {
+            // Renewed as soon as a slot is free: see `prepare`.
+            Some(libc::ENOBUFS) => self.counters.reads_starved += 1,
+            Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM) => self.counters.read_errors += 1,
+            // Our own `close`, or the ring's end.
+            Some(libc::ECANCELED) => self.closed = true,
+            // What a queue answers whose device was deleted.
+            Some(libc::EBADFD) => return self.gone(),
+            _ => return self.read_failed(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),
+        }
+        Event::Nothing
+    }
+
+    fn read_failed(&mut self, error: io::Error) -> Event {
+        self.closed = true;
+        Event::ReadFailed(error)
+    }
+
+    /// The first who notices that the device is gone says so.
+    pub(super) fn gone(&mut self) -> Event {
+        self.closed = true;
+        if std::mem::replace(&mut self.gone, true) { Event::Nothing } else { Event::Gone }
+    }
+}

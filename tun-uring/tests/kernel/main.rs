@@ -1,0 +1,7 @@
+//! The crate against the kernel: real TUN interfaces, each in a network namespace of its own. Needs root and ip(8).
+
+mod device;
+mod edge;
+mod namespace;
+mod packets;
+mod rig;
