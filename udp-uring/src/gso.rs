@@ -34,7 +34,6 @@ pub enum GsoScope {
 }
 
 /// What is known of one socket.
-#[derive(Debug)]
 pub(crate) struct Gso {
     works: bool,
     reported_narrow: bool,
@@ -81,6 +80,13 @@ impl Gso {
         *place = Some(Narrow { remote, refused_stride: stride.min(known), trains_left: NARROW_TRAINS });
         let first = !std::mem::replace(&mut self.reported_narrow, true);
         first.then_some(GsoScope::Remote(remote))
+    }
+}
+
+impl std::fmt::Debug for Gso {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let narrow = self.narrow.iter().flatten().count();
+        f.debug_struct("Gso").field("works", &self.works).field("narrow", &narrow).finish_non_exhaustive()
     }
 }
 

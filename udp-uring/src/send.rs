@@ -114,19 +114,22 @@ pub(crate) struct SendOp {
     control: SendControl,
     name: [u8; SOCKADDR_LEN_MAX],
     pub(crate) order: Order,
+    /// Of the sockets that it was launched on.
+    pub(crate) generation: u32,
     pub(crate) bytes: Lent,
     /// Segments that wait for this operation to end, because there was no other left for them.
     pub(crate) rest: Option<View>,
 }
 
 impl SendOp {
-    pub(crate) fn new(order: Order, bytes: View, rest: Option<View>) -> Self {
+    pub(crate) fn new(order: Order, generation: u32, bytes: View, rest: Option<View>) -> Self {
         Self {
             msg: empty_msghdr(),
             iov: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
             control: SendControl::default(),
             name: [0; SOCKADDR_LEN_MAX],
             order,
+            generation,
             bytes: bytes.lend(),
             rest,
         }

@@ -36,11 +36,12 @@ pub struct Parts {
     pub quota: u16,
     pub buffer_len: usize,
     pub operations: u16,
+    pub ring: RingConfig,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { slots: 40, quota: 16, buffer_len: RECEIVE_BUFFER_LEN, operations: 256 }
+        Self { slots: 40, quota: 16, buffer_len: RECEIVE_BUFFER_LEN, operations: 256, ring: RingConfig::default() }
     }
 }
 
@@ -60,7 +61,7 @@ impl Bench {
     pub fn with(sockets: &SocketGroup, parts: Parts) -> Self {
         let budget = Budget::new().line("test", SlotClass::Jumbo, parts.slots);
         let arena = Arena::new(&budget, Waker::new().expect("an eventfd")).expect("memory");
-        let mut ring = Ring::new(RingConfig::default()).expect("io_uring");
+        let mut ring = Ring::new(parts.ring).expect("io_uring");
         ring.register_files(&[-1; 2]).expect("a table of files");
         let pool = Pool::new(arena);
         let group = BufferGroup::register(&mut ring, &pool, 7, SlotClass::Jumbo, parts.quota, parts.buffer_len);

@@ -4,7 +4,7 @@ use crate::bench::{
     Bench, LOOPBACKS, Parts, datagrams, far_end, in_namespace, path_to, pattern, receive_plain, set_int, sockets,
 };
 use nix::errno::Errno;
-use ring_buffers::{SlotClass, Wait};
+use ring_buffers::{RingConfig, SlotClass, Wait};
 use std::net::{IpAddr, SocketAddr};
 use udp_uring::{
     Event, Family, GsoNotice, GsoScope, LocalAddr, PAYLOAD_OFFSET, Path, ReceiveDrop, Refusal, SendFailed, SocketGroup,
@@ -267,4 +267,35 @@ fn everything_in_flight_comes_home_when_the_ring_ends() {
     assert_eq!(bench.edge.sends_in_flight(), 0);
     assert!(!bench.edge.is_releasing());
     bench.assert_all_home();
+}
+
+#[test]
+fn full_queues_of_the_ring_lose_nothing() {
+    let (group, far_group) = (sockets(1), sockets(1));
+    let ring = RingConfig { submissions: 8, completions: 16 };
+    let mut bench = Bench::with(&group, Parts { operations: 512, ring, ..Parts::default() });
+    let mut far = Bench::with(&far_group, Parts { ring, ..Parts::default() });
+    let path = Path::to(SocketAddr::new("127.0.0.1".parse().expect("literal"), far_group.port()));
+    // All of them share one slot, and none is reaped before the last is queued.
+    let bytes = pattern(400 * 10);
+    let mut views = bench.view(&bytes);
+    for _ in 0..400 {
+        let transmit = Transmit { view: views.split_to(10), stride: 10, path, ecn: 0, context: 0 };
+        bench.edge.send(&mut bench.ring, transmit).expect("taken");
+    }
+    drop(views);
+    assert_eq!(bench.edge.sends_in_flight(), 400);
+    assert!(bench.ring.counters().submission_full > 0, "the submission queue was full");
+    let events = bench.turn_until(|events| events.len() == 400);
+    assert_eq!(count_sent(&events), 400);
+    // Not kept as they come, or there would soon be no slot to receive into.
+    let mut received: Vec<u8> = Vec::new();
+    while received.len() < bytes.len() {
+        let events = far.turn_until(|events| !events.is_empty());
+        received
+            .extend(events.iter().flat_map(|e| if let Event::Received(r) = e { &*r.view } else { panic!("{e:?}") }));
+    }
+    assert_eq!(received, bytes);
+    bench.assert_all_home();
+    far.assert_all_home();
 }

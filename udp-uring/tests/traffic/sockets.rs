@@ -127,14 +127,14 @@ fn refuse_ipv6_sockets() {
 
 #[test]
 fn options_are_as_asked_for() {
-    let config = SocketConfig { receive_buffer: 300_000, send_buffer: 200_000, ..SocketConfig::new(0, 2) };
+    let config = SocketConfig { receive_buffer: 100_000, send_buffer: 50_000, ..SocketConfig::new(0, 2) };
     let group = SocketGroup::bind(&config).expect("a port is free");
     for worker in 0..2 {
         let (v4, v6) = (group.pair(worker).v4(), group.pair(worker).v6().expect("the test machine has IPv6"));
         for fd in [v4, v6] {
             // The kernel doubles what it is asked for, to have room for its own.
-            assert_eq!(get_int(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF), 600_000);
-            assert_eq!(get_int(&fd, libc::SOL_SOCKET, libc::SO_SNDBUF), 400_000);
+            assert_eq!(get_int(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF), 200_000);
+            assert_eq!(get_int(&fd, libc::SOL_SOCKET, libc::SO_SNDBUF), 100_000);
             assert_eq!(get_int(&fd, libc::SOL_UDP, libc::UDP_GRO), 1);
             let flags = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL).expect("an open descriptor");
             assert_ne!(flags & libc::O_NONBLOCK, 0);
