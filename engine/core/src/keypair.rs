@@ -186,6 +186,12 @@ impl<K> ReceiveSession<K> {
         self.window.check_and_set(counter)
     }
 
+    /// Whether control has yet to hear that the peer has the key. To be asked before [`ReceiveSession::confirm`] where
+    /// telling it may fail.
+    pub const fn awaits_confirmation(&self) -> bool {
+        !self.confirmed
+    }
+
     /// Notes that an authenticated data message came: the peer has the key. True the first time, when control must
     /// hear of it.
     pub const fn confirm(&mut self) -> bool {
@@ -307,8 +313,9 @@ mod tests {
     fn the_responder_is_confirmed_once() {
         assert!(!receive_session(true).confirm());
         let mut session = receive_session(false);
+        assert!(session.awaits_confirmation());
         assert!(session.confirm());
-        assert!(!session.confirm());
+        assert!(!session.awaits_confirmation() && !session.confirm());
     }
 
     #[test]
