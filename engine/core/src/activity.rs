@@ -136,6 +136,11 @@ impl Activity {
         self.armed.load(Relaxed)
     }
 
+    /// Whether a worker waits for a handshake.
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Relaxed)
+    }
+
     /// Takes notice of a request: the next one is reported again.
     pub fn clear_request(&self) {
         if self.requested.load(Relaxed) {
@@ -183,12 +188,16 @@ impl Activity {
         another
     }
 
-    /// Forgets everything: the link went down, or the keys changed.
+    /// No keepalive will be sent for what came in: the peer cannot be reached.
+    pub fn forget_unreplied(&self) {
+        clear(&self.unreplied);
+    }
+
+    /// Forgets all traffic: the link went down or came up, or the keys changed. A request stays.
     pub fn reset(&self) {
         self.unanswered_since.store(0, Relaxed);
         self.unreplied.store(0, Relaxed);
         self.last_traversal.store(0, Relaxed);
-        self.requested.store(false, Relaxed);
         self.disarm();
     }
 }
@@ -369,7 +378,7 @@ mod tests {
         activity.clear_request();
         assert!(activity.request_handshake());
         activity.reset();
-        assert!(activity.request_handshake());
+        assert!(!activity.request_handshake(), "who waits goes on waiting");
     }
 
     #[test]

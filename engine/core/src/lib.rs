@@ -21,6 +21,7 @@ pub mod packet;
 pub mod replay;
 pub mod tai64n;
 pub mod time;
+pub mod timers;
 pub mod wire;
 
 #[cfg(test)]

@@ -1,5 +1,277 @@
-//! The control side of a WireGuard interface, without I/O.
+//! The control side of a WireGuard interface, without I/O: who the peers are, when hands are shaken, which session is
+//! used, what is due when.
+//!
+//! ```text
+//!             handle_datagram   handle_event   handle_timeout   set_…, add_…, remove_…
+//!                    │               │               │                   │
+//!                    ▼               ▼               ▼                   ▼
+//!             ┌──────────────────────────────────────────────────────────────┐
+//!             │ Device: peers, each with handshake, sessions, timers; routes │
+//!             └──────────────────────────────────────────────────────────────┘
+//!                    │                               │                   │
+//!                    ▼                               ▼                   ▼
+//!              poll_action                      poll_timeout         status, drops
+//! ```
+//!
+//! After any call of the upper row, take all actions, then wait until [`Device::poll_timeout`] at most. Nothing here
+//! blocks, reads a clock or draws randomness.
 
 mod api;
+mod config;
+mod handshake;
+mod outbox;
+mod peer;
+mod peers;
+mod sessions;
+mod status;
+mod traffic;
+
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, PeerEvent};
+pub use status::PeerStatus;
+
+use rand_core::CryptoRng;
+use zerocopy::IntoBytes;
+
+use crate::allowed_ips::AllowedIps;
+use crate::cookie::CookieChecker;
+use crate::drops::{Drop, DropCounts};
+use crate::ids::{Endpoint, PeerId};
+use crate::limiter::{LIMITER_SOURCES_MAX, Limiter};
+use crate::noise::{LocalIdentity, consume_initiation};
+use crate::time::{Now, Time};
+use crate::timers::{Schedule, Timer};
+use crate::wire::{CookieReply, HandshakeInitiation, HandshakeResponse, Message, classify};
+use outbox::Outbox;
+use peer::{Env, Peer};
+use peers::Peers;
+
+/// Peers whose timers one call of [`Device::handle_timeout`] serves, so that 100,000 that are due at once do not keep
+/// handshakes waiting for seconds.
+const PEERS_PER_TIMEOUT: usize = 64;
+
+/// A WireGuard interface, as control sees it. It starts without a private key, without peers, and with the link down.
+pub struct Device {
+    workers: u8,
+    up: bool,
+    identity: Option<Identity>,
+    limiter: Limiter,
+    peers: Peers,
+    schedule: Schedule,
+    routes: AllowedIps,
+    /// The workers have not been given the present routes.
+    routes_changed: bool,
+    /// Peers that are gone here, and not yet at the workers.
+    removed: Vec<PeerId>,
+    out: Outbox,
+    drops: DropCounts,
+}
+
+struct Identity {
+    local: LocalIdentity,
+    checker: CookieChecker,
+}
+
+/// Inputs and outputs. Configuration and queries are in other files.
+impl Device {
+    /// A device whose data path has that many workers.
+    pub fn new(workers: u8) -> Self {
+        Self {
+            workers,
+            up: false,
+            identity: None,
+            limiter: Limiter::new(LIMITER_SOURCES_MAX),
+            peers: Peers::default(),
+            schedule: Schedule::default(),
+            routes: AllowedIps::new(),
+            routes_changed: false,
+            removed: Vec::new(),
+            out: Outbox::default(),
+            drops: DropCounts::new(),
+        }
+    }
+
+    /// Takes a datagram that is not a data message. `under_load`: the queue of such datagrams is, or was within the last
+    /// second, so long that their senders must prove their addresses first.
+    ///
+    /// # Errors
+    /// Why the datagram had no effect other than, perhaps, a cookie reply. It is counted in [`Device::drops`].
+    pub fn handle_datagram(
+        &mut self,
+        now: Now,
+        endpoint: Endpoint,
+        datagram: &[u8],
+        under_load: bool,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Drop> {
+        let result = self.receive(now, endpoint, datagram, under_load, rng);
+        result.inspect_err(|&reason| self.drops.bump(reason))
+    }
+
+    /// Takes what a worker reports.
+    pub fn handle_event(&mut self, now: Now, event: PeerEvent, rng: &mut dyn CryptoRng) {
+        let (PeerEvent::Awake(peer)
+        | PeerEvent::NeedHandshake { peer, .. }
+        | PeerEvent::Confirmed { peer, .. }
+        | PeerEvent::Roamed { peer, .. }) = event;
+        self.step(now, peer, rng, |peer, env| {
+            if !env.up {
+                // The link went down after the event was sent. When it comes up, requests are taken up and the rest is
+                // forgotten.
+                return;
+            }
+            match event {
+                PeerEvent::Awake(_) => peer.awake(env),
+                PeerEvent::NeedHandshake { reason, .. } => peer.handshake_requested(reason, env),
+                PeerEvent::Confirmed { local_index, .. } => peer.receive_confirmation(local_index, env),
+                PeerEvent::Roamed { endpoint, .. } => {
+                    peer.roam(endpoint, env.now.mono, env.local.is_some(), env.out);
+                }
+            }
+        });
+    }
+
+    /// Does what is due. A bounded amount of it: if [`Device::poll_timeout`] is still not after `now`, there is more.
+    pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        for _ in 0..PEERS_PER_TIMEOUT {
+            let Some(due) = self.schedule.first_due(now.mono) else { return };
+            self.step(now, due, rng, |peer, env| {
+                while let Some(timer) = peer.timers.pop_due(env.now.mono) {
+                    match timer {
+                        Timer::Retransmit => peer.retransmit_due(env),
+                        Timer::Watch => peer.watch_due(env),
+                        Timer::PersistentKeepalive => peer.persistent_keepalive_due(env),
+                        Timer::ZeroKeys => peer.zero_keys(env.out),
+                    }
+                }
+            });
+        }
+    }
+
+    /// What to do next, if there is anything.
+    ///
+    /// Routes are published, and peers removed from the workers, once nothing else is left to do: a configuration of many
+    /// lines publishes one version if its actions are taken after the last line.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.out.is_empty() {
+            self.publish_routes();
+        }
+        self.out.pop()
+    }
+
+    /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing is
+    /// waited for.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.schedule.next()
+    }
+}
+
+impl Device {
+    fn receive(
+        &mut self,
+        now: Now,
+        endpoint: Endpoint,
+        datagram: &[u8],
+        under_load: bool,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Drop> {
+        let message = classify(datagram)?;
+        if !self.up {
+            return Err(Drop::Down);
+        }
+        match message {
+            Message::Initiation(message) => {
+                self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
+                self.receive_initiation(now, endpoint, message, rng)
+            }
+            Message::Response(message) => {
+                self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
+                self.receive_response(now, endpoint, message, rng)
+            }
+            Message::CookieReply(message) => self.receive_cookie(now.mono, message),
+            Message::Data(_) => Err(Drop::UnknownType), // for a worker, not for us
+        }
+    }
+
+    /// Decides whether a handshake message is worth a Diffie-Hellman (paper, section 5.3): always if it knows our public
+    /// key, but under load only if it also knows its own address, and not too often.
+    fn admit(
+        &mut self,
+        now: Time,
+        endpoint: Endpoint,
+        datagram: &[u8],
+        sender_index: u32,
+        under_load: bool,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Drop> {
+        let Some(Identity { checker, .. }) = &mut self.identity else { return Err(Drop::NoPrivateKey) };
+        if !checker.verify_mac1(datagram) {
+            return Err(Drop::BadMac1);
+        }
+        if !under_load {
+            return Ok(());
+        }
+        if !checker.verify_mac2(now, endpoint.remote, datagram) {
+            let reply = checker.create_reply(now, endpoint.remote, datagram, sender_index, rng)?;
+            self.out.send(endpoint, reply.as_bytes(), None);
+            return Err(Drop::CookieRequired);
+        }
+        if self.limiter.allow(now, endpoint.remote.ip()) { Ok(()) } else { Err(Drop::RateLimited) }
+    }
+
+    fn receive_initiation(
+        &mut self,
+        now: Now,
+        endpoint: Endpoint,
+        message: &HandshakeInitiation,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Drop> {
+        let Some(Identity { local, .. }) = &self.identity else { return Err(Drop::NoPrivateKey) };
+        let claimed = consume_initiation(local, message)?;
+        let peer = self.peers.by_key(claimed.remote_public()).ok_or(Drop::UnknownPeer)?;
+        self.step(now, peer, rng, |peer, env| peer.receive_initiation(claimed, endpoint, env))
+            .unwrap_or(Err(Drop::UnknownPeer))
+    }
+
+    fn receive_response(
+        &mut self,
+        now: Now,
+        endpoint: Endpoint,
+        message: &HandshakeResponse,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), Drop> {
+        let peer = self.out.indices.owner(message.receiver_index.get()).ok_or(Drop::UnknownIndex)?;
+        self.step(now, peer, rng, |peer, env| peer.receive_response(message, endpoint, env))
+            .unwrap_or(Err(Drop::UnknownIndex))
+    }
+
+    /// Keeps a cookie for the next handshake message. No timer and no endpoint changes: the reply may be anybody's echo.
+    fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), Drop> {
+        let peer = self.out.indices.owner(message.receiver_index.get()).ok_or(Drop::UnknownIndex)?;
+        let peer = self.peers.get_mut(peer).ok_or(Drop::UnknownIndex)?;
+        peer.cookies.consume_reply(now, message)
+    }
+
+    /// Lets a peer take a step, and enters its next deadline. `None` if the peer is gone.
+    fn step<R>(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        rng: &mut dyn CryptoRng,
+        step: impl FnOnce(&mut Peer, &mut Env<'_>) -> R,
+    ) -> Option<R> {
+        let peer = self.peers.get_mut(peer)?;
+        let local = self.identity.as_ref().map(|identity| &identity.local);
+        let mut env = Env { now, up: self.up, local, out: &mut self.out, drops: &mut self.drops, rng };
+        let result = step(peer, &mut env);
+        enter(&mut self.schedule, peer);
+        Some(result)
+    }
+}
+
+/// Enters a peer into the schedule under its next deadline.
+fn enter(schedule: &mut Schedule, peer: &mut Peer) {
+    let next = peer.timers.next();
+    schedule.reschedule(peer.id, peer.scheduled, next);
+    peer.scheduled = next;
+}

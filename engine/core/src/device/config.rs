@@ -1,0 +1,192 @@
+//! Configuration: what the operator sets. A [`PeerId`] whose peer is gone is ignored everywhere.
+//!
+//! Nothing here sends by itself. What a setting makes possible or necessary is due at once, see
+//! [`Device::poll_timeout`], so that the settings of one request are complete before the first of them takes effect.
+
+use std::net::SocketAddr;
+
+use super::api::{Action, AddPeerError};
+use super::peer::Peer;
+use super::{Device, Identity, enter};
+use crate::allowed_ips::Prefix;
+use crate::constants::PEERS_MAX;
+use crate::cookie::CookieChecker;
+use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use crate::ids::{Endpoint, PeerId};
+use crate::noise::LocalIdentity;
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// The interface.
+impl Device {
+    /// Sets or, with `None`, forgets our private key. All sessions end, since they prove the old one; a peer whose public
+    /// key becomes our own is removed. Setting the key that is set already changes nothing.
+    pub fn set_private_key(&mut self, now: Time, key: Option<PrivateKey>) {
+        if key.as_ref() == self.private_key() {
+            return;
+        }
+        self.identity = key.map(|key| {
+            let local = LocalIdentity::new(key);
+            let checker = CookieChecker::new(local.public());
+            Identity { local, checker }
+        });
+        if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(own)) {
+            self.remove_peer(own);
+        }
+        let local = self.identity.as_ref().map(|identity| &identity.local);
+        for peer in self.peers.iter_mut() {
+            peer.remote.set_local(local);
+            peer.reset(&mut self.out);
+            peer.kick(now, self.up && local.is_some());
+            enter(&mut self.schedule, peer);
+        }
+    }
+
+    /// The link came up: peers with a persistent keepalive hear from us at once.
+    pub fn link_up(&mut self, now: Time) {
+        if std::mem::replace(&mut self.up, true) {
+            return;
+        }
+        for peer in self.peers.iter_mut() {
+            // Workers may have noted something since the link went down, and what they then said was ignored.
+            peer.shared.activity.reset();
+            peer.keepalive_at_once = peer.keepalive_secs > 0;
+            peer.kick(now, self.identity.is_some());
+            enter(&mut self.schedule, peer);
+        }
+    }
+
+    /// The link went down: all sessions are zeroed, what is staged is dropped, no timer runs.
+    pub fn link_down(&mut self) {
+        if !std::mem::replace(&mut self.up, false) {
+            return;
+        }
+        for peer in self.peers.iter_mut() {
+            self.out.push(Action::DropStaged { peer: peer.id });
+            peer.reset(&mut self.out);
+            peer.shared.activity.clear_request();
+            enter(&mut self.schedule, peer);
+        }
+    }
+
+    /// Addresses or routes of this machine changed: the local addresses that were learned may be wrong now.
+    pub fn clear_sources(&mut self) {
+        for peer in self.peers.iter_mut() {
+            peer.clear_source(&mut self.out);
+        }
+    }
+}
+
+/// Peers.
+impl Device {
+    /// Adds a peer without endpoint, allowed IPs, preshared key and keepalive.
+    ///
+    /// # Errors
+    /// [`AddPeerError`], and nothing changes.
+    pub fn add_peer(&mut self, key: PublicKey) -> Result<PeerId, AddPeerError> {
+        if self.public_key() == Some(&key) {
+            return Err(AddPeerError::OwnKey);
+        }
+        if let Some(peer) = self.peers.by_key(&key) {
+            return Err(AddPeerError::Exists(peer));
+        }
+        if self.peers.len() + self.removed.len() >= PEERS_MAX {
+            return Err(AddPeerError::Full);
+        }
+        let local = self.identity.as_ref().map(|identity| &identity.local);
+        let id = self.peers.add(key, |id| Peer::new(id, key, local, self.workers));
+        let shared = self.peers.get(id).map(|peer| peer.shared.clone()).expect("the peer was added a line above");
+        self.out.push(Action::AddPeer { peer: id, shared });
+        Ok(id)
+    }
+
+    /// Removes a peer: first what is received from it, then its routes, then itself.
+    pub fn remove_peer(&mut self, id: PeerId) {
+        self.clear_allowed_ips(id);
+        let Some(mut peer) = self.peers.remove(id) else { return };
+        peer.reset(&mut self.out);
+        enter(&mut self.schedule, &mut peer);
+        self.removed.push(id);
+    }
+
+    /// Removes all peers.
+    pub fn remove_all_peers(&mut self) {
+        let all: Vec<_> = self.peers.iter().map(|peer| peer.id).collect();
+        for peer in all {
+            self.remove_peer(peer);
+        }
+    }
+
+    /// Sets the preshared key; all zero is none. Sessions stay, the next handshake uses it.
+    pub fn set_psk(&mut self, peer: PeerId, psk: PresharedKey) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.remote.set_psk(psk);
+        }
+    }
+
+    /// Sets where the peer is reached, and forgets the local address that was learned.
+    pub fn set_endpoint(&mut self, now: Time, peer: PeerId, remote: SocketAddr) {
+        let ready = self.up && self.identity.is_some();
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.set_endpoint(Endpoint::new(remote), &mut self.out);
+            peer.kick(now, ready);
+            enter(&mut self.schedule, peer);
+        }
+    }
+
+    /// Sets the persistent keepalive in seconds; 0 switches it off. Switched on, the first one is due at once.
+    pub fn set_keepalive(&mut self, now: Time, peer: PeerId, seconds: u16) {
+        let ready = self.up && self.identity.is_some();
+        if let Some(peer) = self.peers.get_mut(peer) {
+            let before = std::mem::replace(&mut peer.keepalive_secs, seconds);
+            if before != seconds {
+                peer.keepalive_at_once = seconds > 0 && (before == 0 || peer.keepalive_at_once);
+                peer.timers.stop(Timer::PersistentKeepalive);
+                peer.kick(now, ready);
+                enter(&mut self.schedule, peer);
+            }
+        }
+    }
+}
+
+/// Allowed IPs.
+impl Device {
+    /// Gives a prefix to a peer; whoever had it loses it.
+    pub fn insert_allowed_ip(&mut self, id: PeerId, prefix: Prefix) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if !peer.prefixes.insert(prefix) {
+            return;
+        }
+        self.routes_changed = true;
+        if let Some(before) = self.routes.insert(prefix, id).and_then(|before| self.peers.get_mut(before)) {
+            before.prefixes.remove(&prefix);
+        }
+    }
+
+    /// Takes a prefix away from a peer, if it has it.
+    pub fn remove_allowed_ip(&mut self, id: PeerId, prefix: Prefix) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.prefixes.remove(&prefix) {
+            self.routes_changed |= self.routes.remove(prefix, id);
+        }
+    }
+
+    /// Takes all its prefixes away from a peer.
+    pub fn clear_allowed_ips(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        for prefix in std::mem::take(&mut peer.prefixes) {
+            self.routes_changed |= self.routes.remove(prefix, id);
+        }
+    }
+
+    /// Gives the workers the present routes, and then forgets the peers that no route leads to any more.
+    pub(super) fn publish_routes(&mut self) {
+        if std::mem::take(&mut self.routes_changed) {
+            self.out.push(Action::Routes(self.routes.clone()));
+        }
+        for peer in self.removed.drain(..) {
+            self.out.push(Action::RemovePeer { peer });
+            self.peers.release(peer);
+        }
+    }
+}

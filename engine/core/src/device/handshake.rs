@@ -1,0 +1,182 @@
+//! One peer's handshakes: when to ask, asking, answering, and what each message proves (WireGuard paper, sections 5.4
+//! and 6.4; the kernel's `send.c`, `receive.c` and `timers.c`).
+//!
+//! Unlike the kernel, which has one handshake per peer, an initiation of ours stays pending while we answer one of the
+//! peer's: when both ask at once, both get an answer at once, and neither has to wait for its timer.
+
+use zerocopy::IntoBytes;
+
+use super::api::Action;
+use super::peer::{Env, Peer};
+use crate::constants::{INITIATION_INTERVAL_MIN, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, ZERO_KEYS_AFTER_TIME};
+use crate::drops::Drop;
+use crate::ids::Endpoint;
+use crate::noise::{ClaimedInitiation, create_initiation};
+use crate::time::Time;
+use crate::timers::Timer;
+use crate::wire::{HandshakeInitiation, HandshakeResponse};
+
+impl Peer {
+    /// There is something to send, and no session, or none that will last. Begins an attempt, or keeps one alive.
+    ///
+    /// If that is impossible for want of an endpoint, a key or a link, the worker's request stays set, so that it does not
+    /// ask again with each packet; [`Peer::kick`] takes it up.
+    pub fn want_handshake(&mut self, env: &mut Env<'_>) {
+        self.attempt_started = env.now.mono;
+        if !self.can_initiate(env) {
+            return;
+        }
+        match self.next_initiation_at() {
+            Some(at) if env.now.mono < at => {
+                if self.timers.get(Timer::Retransmit).is_none() {
+                    self.timers.set(Timer::Retransmit, at + env.jitter());
+                }
+            }
+            _ => self.initiate(env),
+        }
+    }
+
+    /// No response came in time, or an initiation was wanted too soon after another handshake message.
+    pub fn retransmit_due(&mut self, env: &mut Env<'_>) {
+        let now = env.now.mono;
+        if !self.can_initiate(env) {
+            return;
+        }
+        if now.since(self.attempt_started) >= REKEY_ATTEMPT_TIME {
+            return self.give_up(env);
+        }
+        if let Some(at) = self.next_initiation_at().filter(|&at| now < at) {
+            return self.timers.set(Timer::Retransmit, at + env.jitter());
+        }
+        self.clear_source(env.out);
+        self.initiate(env);
+    }
+
+    fn can_initiate(&self, env: &Env<'_>) -> bool {
+        env.up && env.local.is_some() && self.endpoint.is_some()
+    }
+
+    fn next_initiation_at(&self) -> Option<Time> {
+        self.handshake_sent.map(|at| at + REKEY_TIMEOUT)
+    }
+
+    /// Sends an initiation. [`Peer::can_initiate`] said yes.
+    fn initiate(&mut self, env: &mut Env<'_>) {
+        let (Some(local), Some(endpoint)) = (env.local, self.endpoint) else { return };
+        let now = env.now.mono;
+        if let Some(unanswered) = self.pending.take() {
+            env.out.indices.release(unanswered.local_index());
+        }
+        let timestamp = env.now.wall.max(self.timestamp_sent.successor());
+        let index = env.out.indices.claim(self.id, env.rng);
+        let (pending, mut message) = match create_initiation(local, &self.remote, timestamp, index, env.rng) {
+            Ok(made) => made,
+            Err(reason) => {
+                // No handshake with this key will ever succeed. The request stays set: nobody asks again.
+                env.out.indices.release(index);
+                env.drops.bump(reason);
+                env.out.push(Action::DropStaged { peer: self.id });
+                return;
+            }
+        };
+        self.pending = Some(pending);
+        self.timestamp_sent = timestamp;
+        self.cookies.add_macs(now, message.as_mut_bytes());
+        self.send_handshake(endpoint, message.as_bytes(), env);
+        let jitter = env.jitter();
+        self.timers.set(Timer::Retransmit, now + REKEY_TIMEOUT + jitter);
+        // The next packet that finds no session shows that the attempt is still wanted.
+        self.shared.activity.clear_request();
+    }
+
+    fn send_handshake(&mut self, endpoint: Endpoint, message: &[u8], env: &mut Env<'_>) {
+        self.handshake_sent = Some(env.now.mono);
+        self.shared.activity.control_sent(env.now.mono);
+        self.handshake_traffic.tx_packets += 1;
+        self.handshake_traffic.tx_bytes += message.len() as u64;
+        env.out.send(endpoint, message, Some(self.id));
+    }
+
+    fn note_received_handshake(&mut self, endpoint: Endpoint, len: usize, env: &mut Env<'_>) {
+        self.handshake_traffic.rx_packets += 1;
+        self.handshake_traffic.rx_bytes += len as u64;
+        self.roam(endpoint, env.now.mono, env.up && env.local.is_some(), env.out);
+        self.shared.activity.handshake_received(env.now.mono);
+    }
+
+    /// The attempt took Rekey-Attempt-Time: what waits is dropped, and nothing is tried until there is more to send.
+    fn give_up(&mut self, env: &mut Env<'_>) {
+        self.shared.activity.forget_unreplied();
+        self.shared.activity.clear_request();
+        env.out.push(Action::DropStaged { peer: self.id });
+        if self.timers.get(Timer::ZeroKeys).is_none() {
+            self.timers.set(Timer::ZeroKeys, env.now.mono + ZERO_KEYS_AFTER_TIME);
+        }
+    }
+
+    /// The peer, as it says, asks for a session. Nothing changes unless the message is authentic, new and not too soon.
+    pub fn receive_initiation(
+        &mut self,
+        claimed: ClaimedInitiation,
+        endpoint: Endpoint,
+        env: &mut Env<'_>,
+    ) -> Result<(), Drop> {
+        let now = env.now.mono;
+        let verified = claimed.verify(&self.remote)?;
+        if verified.timestamp() <= self.timestamp_received {
+            return Err(Drop::HandshakeReplay);
+        }
+        if self.initiation_accepted.is_some_and(|at| now < at + INITIATION_INTERVAL_MIN) {
+            return Err(Drop::HandshakeFlood);
+        }
+        let timestamp = verified.timestamp();
+        let index = env.out.indices.claim(self.id, env.rng);
+        let (session, mut response) =
+            verified.create_response(&self.remote, index, env.rng).inspect_err(|_| env.out.indices.release(index))?;
+
+        self.timestamp_received = timestamp;
+        self.initiation_accepted = Some(now);
+        self.note_received_handshake(endpoint, size_of::<HandshakeInitiation>(), env);
+        self.cookies.add_macs(now, response.as_mut_bytes());
+        self.sessions.begin_as_responder(self.id, session, now, env.out);
+        self.timers.set(Timer::ZeroKeys, now + ZERO_KEYS_AFTER_TIME);
+        self.send_handshake(endpoint, response.as_bytes(), env);
+        Ok(())
+    }
+
+    /// The peer answers. Nothing changes unless the message is authentic and answers our last initiation.
+    pub fn receive_response(
+        &mut self,
+        response: &HandshakeResponse,
+        endpoint: Endpoint,
+        env: &mut Env<'_>,
+    ) -> Result<(), Drop> {
+        let (Some(local), Some(pending)) = (env.local, &self.pending) else { return Err(Drop::UnknownIndex) };
+        let session = pending.consume_response(local, &self.remote, response)?;
+
+        self.pending = None; // Its index lives on with the session.
+        self.note_received_handshake(endpoint, size_of::<HandshakeResponse>(), env);
+        self.sessions.begin_as_initiator(self.id, session, env.now.mono, env.out);
+        self.timers.set(Timer::ZeroKeys, env.now.mono + ZERO_KEYS_AFTER_TIME);
+        // The confirmation that leaves now is a reply to whatever came in.
+        self.shared.activity.control_sent(env.now.mono);
+        self.complete(env);
+        Ok(())
+    }
+
+    /// Data came under a session that we had answered for.
+    pub fn receive_confirmation(&mut self, local_index: u32, env: &mut Env<'_>) {
+        if self.sessions.confirm(self.id, local_index, env.out) {
+            if let Some(unneeded) = self.pending.take() {
+                env.out.indices.release(unneeded.local_index());
+            }
+            self.complete(env);
+        }
+    }
+
+    fn complete(&mut self, env: &Env<'_>) {
+        self.timers.stop(Timer::Retransmit);
+        self.shared.activity.clear_request();
+        self.last_handshake = Some(env.now.wall);
+    }
+}

@@ -1,0 +1,173 @@
+//! One peer, as control knows it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::CryptoRng;
+
+use super::api::Action;
+use super::outbox::Outbox;
+use super::sessions::Sessions;
+use crate::activity::{PeerShared, Traffic};
+use crate::allowed_ips::Prefix;
+use crate::constants::REKEY_TIMEOUT_JITTER_MAX;
+use crate::cookie::CookieGenerator;
+use crate::crypto::PublicKey;
+use crate::drops::DropCounts;
+use crate::ids::{Endpoint, PeerId};
+use crate::noise::{LocalIdentity, PendingInitiation, RemoteIdentity};
+use crate::tai64n::Tai64N;
+use crate::time::{Now, Time};
+use crate::timers::{Timer, Timers};
+
+/// What a step of one peer's state machine may read and use besides the peer.
+pub(super) struct Env<'a> {
+    pub now: Now,
+    pub up: bool,
+    pub local: Option<&'a LocalIdentity>,
+    pub out: &'a mut Outbox,
+    pub drops: &'a mut DropCounts,
+    pub rng: &'a mut dyn CryptoRng,
+}
+
+impl Env<'_> {
+    /// A random delay, so that two peers that started together do not go on together.
+    pub fn jitter(&mut self) -> Duration {
+        let max = REKEY_TIMEOUT_JITTER_MAX.as_nanos() as u64;
+        // The remainder of 64 random bits is uniform enough: the bias is below 2^-35.
+        Duration::from_nanos(self.rng.next_u64() % max)
+    }
+}
+
+/// Whether control looks at a peer's activity by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// No: a worker wakes it.
+    Idle,
+    /// Yes.
+    Armed,
+    /// Once more, in case a worker still saw the peer armed while it was disarmed.
+    LastLook,
+}
+
+pub(super) struct Peer {
+    pub id: PeerId,
+    pub shared: Arc<PeerShared>,
+    pub remote: RemoteIdentity,
+    pub cookies: CookieGenerator,
+    pub endpoint: Option<Endpoint>,
+    pub prefixes: BTreeSet<Prefix>,
+
+    /// Persistent keepalive in seconds; 0 is off.
+    pub keepalive_secs: u16,
+    /// Send the next persistent keepalive whatever passed before: it was just switched on.
+    pub keepalive_at_once: bool,
+
+    pub sessions: Sessions,
+    /// Our initiation that awaits its response.
+    pub pending: Option<PendingInitiation>,
+    /// When the present attempt began, or something was last to be sent in it.
+    pub attempt_started: Time,
+    /// When we last sent a handshake message.
+    pub handshake_sent: Option<Time>,
+    /// The timestamp of our last initiation. The next one is later even if the wall clock went back.
+    pub timestamp_sent: Tai64N,
+    /// The latest timestamp accepted from the peer.
+    pub timestamp_received: Tai64N,
+    /// When we last accepted an initiation.
+    pub initiation_accepted: Option<Time>,
+    /// Wall clock of the last completed handshake.
+    pub last_handshake: Option<Tai64N>,
+
+    pub timers: Timers,
+    /// The deadline under which the peer is entered in the schedule.
+    pub scheduled: Option<Time>,
+    pub watch: Watch,
+    /// Added to the time after which unanswered data leads to a handshake.
+    pub jitter: Duration,
+    /// Handshake messages, which no worker counts.
+    pub handshake_traffic: Traffic,
+}
+
+impl Peer {
+    pub fn new(id: PeerId, public: PublicKey, local: Option<&LocalIdentity>, workers: u8) -> Self {
+        Self {
+            id,
+            shared: Arc::new(PeerShared::new(workers.into())),
+            remote: RemoteIdentity::new(public, local),
+            cookies: CookieGenerator::new(&public),
+            endpoint: None,
+            prefixes: BTreeSet::new(),
+            keepalive_secs: 0,
+            keepalive_at_once: false,
+            sessions: Sessions::default(),
+            pending: None,
+            attempt_started: Time::ZERO,
+            handshake_sent: None,
+            timestamp_sent: Tai64N::ZERO,
+            timestamp_received: Tai64N::ZERO,
+            initiation_accepted: None,
+            last_handshake: None,
+            timers: Timers::default(),
+            scheduled: None,
+            watch: Watch::Idle,
+            jitter: Duration::ZERO,
+            handshake_traffic: Traffic::default(),
+        }
+    }
+
+    /// Follows the peer to where an authenticated message came from.
+    pub fn roam(&mut self, endpoint: Endpoint, now: Time, ready: bool, out: &mut Outbox) {
+        let was_unknown = self.endpoint.is_none();
+        self.set_endpoint(endpoint, out);
+        if was_unknown {
+            self.kick(now, ready);
+        }
+    }
+
+    pub fn set_endpoint(&mut self, endpoint: Endpoint, out: &mut Outbox) {
+        if self.endpoint != Some(endpoint) {
+            self.endpoint = Some(endpoint);
+            out.push(Action::SetEndpoint { peer: self.id, endpoint: self.endpoint });
+        }
+    }
+
+    /// Forgets the local address that was learned, in case it is the cause of trouble.
+    pub fn clear_source(&mut self, out: &mut Outbox) {
+        if let Some(endpoint) = self.endpoint {
+            self.set_endpoint(endpoint.without_source(), out);
+        }
+    }
+
+    /// Takes up what had to wait for an endpoint, for a private key or for the link. `ready`: the latter two are there.
+    pub fn kick(&mut self, now: Time, ready: bool) {
+        if !ready || self.endpoint.is_none() {
+            return;
+        }
+        if self.keepalive_secs > 0 && self.timers.get(Timer::PersistentKeepalive).is_none() {
+            self.timers.set(Timer::PersistentKeepalive, now);
+        }
+        if self.shared.activity.is_requested() && self.timers.get(Timer::Retransmit).is_none() {
+            self.attempt_started = now;
+            self.timers.set(Timer::Retransmit, now);
+        }
+    }
+
+    /// Forgets all keys, and the handshake that is under way.
+    pub fn zero_keys(&mut self, out: &mut Outbox) {
+        if let Some(pending) = self.pending.take() {
+            out.indices.release(pending.local_index());
+        }
+        self.sessions.clear(self.id, out);
+    }
+
+    /// Starts from nothing: keys, timers and what the workers noted. Settings and timestamps stay.
+    pub fn reset(&mut self, out: &mut Outbox) {
+        self.zero_keys(out);
+        self.timers.stop_all();
+        self.watch = Watch::Idle;
+        self.handshake_sent = None;
+        self.shared.activity.reset();
+    }
+}

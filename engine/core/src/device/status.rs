@@ -1,0 +1,130 @@
+//! Queries: what `get=1`, the metrics and the tests want to know.
+
+use std::time::Duration;
+
+use super::Device;
+use super::peer::Peer;
+use crate::activity::Traffic;
+use crate::allowed_ips::{AllowedIps, Prefix};
+use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use crate::drops::DropCounts;
+use crate::ids::{Endpoint, PeerId};
+use crate::tai64n::Tai64N;
+
+/// One peer's settings and state.
+pub struct PeerStatus<'a> {
+    peer: &'a Peer,
+}
+
+impl<'a> PeerStatus<'a> {
+    /// The peer's name.
+    pub const fn id(&self) -> PeerId {
+        self.peer.id
+    }
+
+    /// Its public key.
+    pub const fn public_key(&self) -> &'a PublicKey {
+        self.peer.remote.public()
+    }
+
+    /// The preshared key, all zero if there is none.
+    pub const fn psk(&self) -> &'a PresharedKey {
+        self.peer.remote.psk()
+    }
+
+    /// Where it is reached, if known.
+    pub const fn endpoint(&self) -> Option<Endpoint> {
+        self.peer.endpoint
+    }
+
+    /// The persistent keepalive in seconds, 0 if it is off.
+    pub const fn keepalive_secs(&self) -> u16 {
+        self.peer.keepalive_secs
+    }
+
+    /// When the last handshake was completed, as time since the Unix epoch, to about 17 ms.
+    pub fn last_handshake(&self) -> Option<Duration> {
+        self.peer.last_handshake.map(since_unix_epoch)
+    }
+
+    /// What was received from and sent to it: authenticated messages and their UDP payloads, handshakes and keepalives
+    /// included, as other implementations count.
+    pub fn traffic(&self) -> Traffic {
+        self.peer.shared.traffic().plus(self.peer.handshake_traffic)
+    }
+
+    /// Its allowed IPs, in order.
+    pub fn allowed_ips(&self) -> impl ExactSizeIterator<Item = Prefix> + use<'a> {
+        self.peer.prefixes.iter().copied()
+    }
+}
+
+impl Device {
+    /// Whether the link is up.
+    pub const fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Our private key.
+    pub fn private_key(&self) -> Option<&PrivateKey> {
+        self.identity.as_ref().map(|identity| identity.local.private())
+    }
+
+    /// Our public key.
+    pub fn public_key(&self) -> Option<&PublicKey> {
+        self.identity.as_ref().map(|identity| identity.local.public())
+    }
+
+    /// The peer with a public key.
+    pub fn peer(&self, key: &PublicKey) -> Option<PeerId> {
+        self.peers.by_key(key)
+    }
+
+    /// How many peers there are.
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// All peers, in the order of their slots: each new one last, or where another was removed.
+    pub fn peers(&self) -> impl Iterator<Item = PeerStatus<'_>> {
+        self.peers.iter().map(|peer| PeerStatus { peer })
+    }
+
+    /// One peer, if it is still there.
+    pub fn status(&self, peer: PeerId) -> Option<PeerStatus<'_>> {
+        self.peers.get(peer).map(|peer| PeerStatus { peer })
+    }
+
+    /// The present routes, published or not.
+    pub const fn routes(&self) -> &AllowedIps {
+        &self.routes
+    }
+
+    /// What [`Device::handle_datagram`] refused, by reason.
+    pub const fn drops(&self) -> &DropCounts {
+        &self.drops
+    }
+}
+
+/// The inverse of [`Tai64N::from_unix`].
+fn since_unix_epoch(timestamp: Tai64N) -> Duration {
+    let parts = |timestamp: Tai64N| {
+        let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3] = *timestamp.as_bytes();
+        (u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]), u32::from_be_bytes([n0, n1, n2, n3]))
+    };
+    let (epoch, _) = parts(Tai64N::from_unix(0, 0));
+    let (seconds, nanos) = parts(timestamp);
+    Duration::new(seconds.saturating_sub(epoch), nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unix_time_survives_the_detour() {
+        let timestamp = Tai64N::from_unix(1_800_000_000, 1 << 24);
+        assert_eq!(since_unix_epoch(timestamp), Duration::new(1_800_000_000, 1 << 24));
+        assert_eq!(since_unix_epoch(Tai64N::ZERO), Duration::ZERO);
+    }
+}
