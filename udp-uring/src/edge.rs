@@ -95,6 +95,7 @@ struct Port {
     /// Receiving failed for good.
     failed: bool,
     gso: Gso,
+    notice: Option<GsoNotice>,
 }
 
 /// The UDP edge of a worker. It allocates: buffers come out of its [`BufferGroup`] filled, and go back by being dropped.
@@ -111,7 +112,6 @@ pub struct UdpEdge {
     request: ManuallyDrop<Request>,
     sends: ManuallyDrop<Ops<SendOp>>,
     counters: EdgeCounters,
-    notice: Option<GsoNotice>,
 }
 
 impl UdpEdge {
@@ -119,8 +119,15 @@ impl UdpEdge {
     /// [`crate::RECEIVE_BUFFER_LEN`] bytes of each jumbo slot.
     #[must_use]
     pub fn new(group: BufferGroup, config: EdgeConfig) -> Self {
-        let port =
-            |family, place| Port { family, place, open: false, armed: false, failed: false, gso: Gso::new(false) };
+        let port = |family, place| Port {
+            family,
+            place,
+            open: false,
+            armed: false,
+            failed: false,
+            gso: Gso::new(false),
+            notice: None,
+        };
         Self {
             edge: config.edge,
             ports: [port(Family::V4, config.place_v4), port(Family::V6, config.place_v6)],
@@ -131,7 +138,6 @@ impl UdpEdge {
             request: ManuallyDrop::new(Request::new()),
             sends: ManuallyDrop::new(Ops::new(config.operations)),
             counters: EdgeCounters::default(),
-            notice: None,
         }
     }
 
@@ -163,7 +169,6 @@ impl UdpEdge {
     pub fn close(&mut self, ring: &mut Ring) -> Result<(), RingError> {
         let former = self.generation;
         self.generation = former.wrapping_add(1);
-        self.notice = None;
         self.former_sends = self.sends.in_flight();
         for i in 0..self.ports.len() {
             let token = self.receive_token(i, former);
@@ -177,6 +182,7 @@ impl UdpEdge {
                     .map_err(|source| RingError::Setup { step: "cancelling a receive", source })?;
             }
             port.failed = false;
+            port.notice = None;
             if std::mem::take(&mut port.open) {
                 ring.update_file(port.place, -1)?;
             }
@@ -242,7 +248,7 @@ impl UdpEdge {
 
     /// What the operator is to be told; each thing once.
     pub fn take_notice(&mut self) -> Option<GsoNotice> {
-        self.notice.take()
+        self.ports.iter_mut().find_map(|port| port.notice.take())
     }
 
     /// What happened so far.

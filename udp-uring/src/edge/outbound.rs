@@ -57,7 +57,7 @@ impl UdpEdge {
         let Some(errno) = order.gso_refused else { return };
         let port = &mut self.ports[port_of(&order.path)];
         if let Some(scope) = port.gso.refused(errno, order.path.remote.ip(), order.stride) {
-            self.notice = Some(GsoNotice { family: port.family, errno, scope });
+            port.notice = Some(GsoNotice { family: port.family, errno, scope });
         }
     }
 

@@ -16,6 +16,19 @@ pub fn sockets(workers: u8) -> SocketGroup {
     SocketGroup::bind(&SocketConfig::new(0, workers)).expect("a port is free")
 }
 
+/// What `bind` gives once the port is free. It is free already, but for children of other tests that were forked and
+/// have not closed the descriptors that they inherited yet.
+pub fn when_free<T, E: std::fmt::Debug>(mut bind: impl FnMut() -> Result<T, E>) -> T {
+    let start = Instant::now();
+    loop {
+        match bind() {
+            Ok(bound) => return bound,
+            Err(e) => assert!(start.elapsed() < PATIENCE, "the port does not become free: {e:?}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A plain socket on a free port of `ip`, as the far end.
 pub fn far_end(ip: &str) -> UdpSocket {
     let ip: IpAddr = ip.parse().expect("literal");
