@@ -1,0 +1,423 @@
+//! What passes between control and the workers: queues without locks, and a bell where the other side may sleep.
+//!
+//! ```text
+//!   worker ──► handshakes, events, failures ──► control        (bounded; full: the sender drops and counts)
+//!   control ──► mail ──────────────────────────► worker        (in order)
+//!   worker ──► hand-offs ──────────────────────► worker        (bounded)
+//! ```
+
+use crossbeam_queue::{ArrayQueue, SegQueue};
+use ring_buffers::{Parcel, Waker};
+use ringfort_aead::{OpenKey, SealKey};
+use ringfort_core::activity::PeerShared;
+use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::device::PeerEvent;
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::keypair::{ReceiveSession, SendSession};
+use ringfort_core::wire::HANDSHAKE_LEN_MAX;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use udp_uring::SocketPair;
+
+/// Handshake messages that wait for control. The kernel's WireGuard lets 4,096 wait; each takes under a millisecond,
+/// so that a longer queue would only hold what its sender has given up on.
+pub const HANDSHAKES_WAITING: usize = 4_096;
+/// Events that wait for control. What does not fit is sent again with the next packet of the peer.
+pub const EVENTS_WAITING: usize = 16_384;
+/// Trains that wait for another worker.
+pub const HANDOFFS_WAITING: usize = 256;
+
+/// A sending half with its cipher.
+pub type Sending = SendSession<SealKey>;
+/// A receiving half with its cipher.
+pub type Receiving = ReceiveSession<OpenKey>;
+
+/// What control tells a worker, in the order in which it takes effect.
+#[derive(Debug)]
+pub enum Mail {
+    /// A peer exists from now on.
+    AddPeer {
+        /// Its name.
+        peer: PeerId,
+        /// What all threads note about it.
+        shared: Arc<PeerShared>,
+    },
+    /// A peer is gone; what waits for it is dropped.
+    RemovePeer {
+        /// Its name.
+        peer: PeerId,
+    },
+    /// Where a peer is reached now.
+    SetEndpoint {
+        /// Its name.
+        peer: PeerId,
+        /// Its path, if known.
+        endpoint: Option<Endpoint>,
+    },
+    /// A new version of the routes.
+    Routes {
+        /// The table; its nodes are shared with earlier versions.
+        routes: AllowedIps,
+        /// Counts up; acknowledged through [`ControlInbox::acknowledge_routes`].
+        version: u64,
+    },
+    /// A receiving half, to the worker that its index names.
+    InstallReceive(Box<Receiving>),
+    /// A receiving half is of no use any more.
+    RetireReceive {
+        /// Its index.
+        local_index: u32,
+    },
+    /// The key to send with from now on.
+    InstallSend {
+        /// Its peer.
+        peer: PeerId,
+        /// The sending half, the same for all workers.
+        session: Arc<Sending>,
+        /// This worker sends what waits, or a keepalive, at once, so that the peer learns that the key is in use.
+        confirm: bool,
+    },
+    /// There is no key to send with.
+    RetireSend {
+        /// Its peer.
+        peer: PeerId,
+    },
+    /// An empty packet is due.
+    SendKeepalive {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// The handshake was given up: what waits for it is dropped.
+    DropStaged {
+        /// For whom it waits.
+        peer: PeerId,
+    },
+    /// Sockets to use from now on, in place of any others; `None` when the interface is down.
+    Sockets(Option<SocketPair>),
+    /// The interface's MTU in bytes.
+    Mtu(u32),
+    /// End the thread.
+    Stop,
+}
+
+/// A queue into a thread that may sleep, with the bell that wakes it.
+#[derive(Debug)]
+struct Bell {
+    waker: Waker,
+    /// Rung and not yet heard: further rings would change nothing.
+    rung: AtomicBool,
+}
+
+impl Bell {
+    fn new(waker: Waker) -> Self {
+        Self { waker, rung: AtomicBool::new(false) }
+    }
+
+    /// To be called after the push that is to be seen.
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// To be called before the queues are looked at.
+    fn heard(&self) {
+        // A swap, not a store: it reads what the last ringer wrote, and so sees what that one pushed before it rang.
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// A handshake message with its path, copied out of the arena: control must not hold slots.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeDatagram {
+    /// Where it came from, and to which address.
+    pub endpoint: Endpoint,
+    len: u8,
+    bytes: [u8; HANDSHAKE_LEN_MAX],
+}
+
+impl HandshakeDatagram {
+    /// Copies a message; `None` if it is longer than any handshake message.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, datagram: &[u8]) -> Option<Self> {
+        let mut bytes = [0; HANDSHAKE_LEN_MAX];
+        bytes.get_mut(..datagram.len())?.copy_from_slice(datagram);
+        Some(Self { endpoint, len: u8::try_from(datagram.len()).ok()?, bytes })
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// What workers tell control.
+#[derive(Debug)]
+pub struct ControlInbox {
+    handshakes: ArrayQueue<HandshakeDatagram>,
+    events: ArrayQueue<PeerEvent>,
+    failures: SegQueue<WorkerFailure>,
+    bell: Bell,
+    /// The version of the routes that each worker uses.
+    routes_in_use: Box<[AtomicU64]>,
+}
+
+/// A worker that cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {worker} stopped: {why}")]
+pub struct WorkerFailure {
+    /// Which one.
+    pub worker: usize,
+    /// What happened, for the operator.
+    pub why: String,
+}
+
+impl ControlInbox {
+    fn new(workers: usize) -> io::Result<Self> {
+        Ok(Self {
+            handshakes: ArrayQueue::new(HANDSHAKES_WAITING),
+            events: ArrayQueue::new(EVENTS_WAITING),
+            failures: SegQueue::new(),
+            bell: Bell::new(Waker::new()?),
+            routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// The bell to poll; it rings when there is something to take.
+    #[must_use]
+    pub fn waker(&self) -> &Waker {
+        &self.bell.waker
+    }
+
+    /// Resets the bell; to be called before taking.
+    pub fn heard(&self) {
+        self.bell.waker.clear();
+        self.bell.heard();
+    }
+
+    /// The next handshake message.
+    #[must_use]
+    pub fn next_handshake(&self) -> Option<HandshakeDatagram> {
+        self.handshakes.pop()
+    }
+
+    /// How many handshake messages wait: the measure of load.
+    #[must_use]
+    pub fn handshakes_waiting(&self) -> usize {
+        self.handshakes.len()
+    }
+
+    /// The next event.
+    #[must_use]
+    pub fn next_event(&self) -> Option<PeerEvent> {
+        self.events.pop()
+    }
+
+    /// The next worker that has failed.
+    #[must_use]
+    pub fn next_failure(&self) -> Option<WorkerFailure> {
+        self.failures.pop()
+    }
+
+    /// Passes a handshake message on. False: there is no room, and the sender counts the drop.
+    #[must_use]
+    pub fn push_handshake(&self, datagram: HandshakeDatagram) -> bool {
+        let pushed = self.handshakes.push(datagram).is_ok();
+        self.bell.ring();
+        pushed
+    }
+
+    /// Passes an event on. False: there is no room, and the sender undoes the note that keeps it from telling again.
+    #[must_use]
+    pub fn push_event(&self, event: PeerEvent) -> bool {
+        let pushed = self.events.push(event).is_ok();
+        self.bell.ring();
+        pushed
+    }
+
+    /// The last words of a worker.
+    pub fn push_failure(&self, failure: WorkerFailure) {
+        self.failures.push(failure);
+        self.bell.ring();
+    }
+
+    /// Worker `worker` uses version `version` of the routes and holds no earlier one.
+    pub fn acknowledge_routes(&self, worker: usize, version: u64) {
+        self.routes_in_use[worker].store(version, Ordering::Release);
+    }
+
+    /// The oldest version that a worker may still hold. Control keeps every version from this one on, so that no
+    /// worker is ever the one that frees a table.
+    #[must_use]
+    pub fn oldest_routes_in_use(&self) -> u64 {
+        self.routes_in_use.iter().map(|v| v.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+}
+
+/// A train that came to the wrong worker.
+#[derive(Debug)]
+pub struct Handoff {
+    /// The datagrams.
+    pub parcel: Parcel,
+    /// Distance from one to the next, in bytes.
+    pub stride: usize,
+    /// Where they came from.
+    pub endpoint: Endpoint,
+    /// The ECN field of their outer header.
+    pub ecn: u8,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub struct WorkerInbox {
+    mail: SegQueue<Mail>,
+    handoffs: ArrayQueue<Handoff>,
+    bell: Bell,
+}
+
+impl WorkerInbox {
+    fn new() -> io::Result<Self> {
+        let bell = Bell::new(Waker::new()?);
+        Ok(Self { mail: SegQueue::new(), handoffs: ArrayQueue::new(HANDOFFS_WAITING), bell })
+    }
+
+    /// The bell that the worker's ring reads.
+    #[must_use]
+    pub fn waker(&self) -> &Waker {
+        &self.bell.waker
+    }
+
+    /// Resets the bell; to be called before taking.
+    pub fn heard(&self) {
+        self.bell.heard();
+    }
+
+    /// The next mail.
+    #[must_use]
+    pub fn next_mail(&self) -> Option<Mail> {
+        self.mail.pop()
+    }
+
+    /// The next train from another worker.
+    #[must_use]
+    pub fn next_handoff(&self) -> Option<Handoff> {
+        self.handoffs.pop()
+    }
+
+    /// Sends mail.
+    pub fn push_mail(&self, mail: Mail) {
+        self.mail.push(mail);
+        self.bell.ring();
+    }
+
+    /// Hands a train over.
+    ///
+    /// # Errors
+    /// The train itself if there is no room.
+    pub fn push_handoff(&self, handoff: Handoff) -> Result<(), Box<Handoff>> {
+        let pushed = self.handoffs.push(handoff).map_err(Box::new);
+        self.bell.ring();
+        pushed
+    }
+}
+
+/// All queues of a daemon, shared by all its threads.
+#[derive(Debug)]
+pub struct Link {
+    /// Into control.
+    pub control: ControlInbox,
+    /// Into each worker.
+    pub workers: Box<[WorkerInbox]>,
+}
+
+impl Link {
+    /// The queues for `workers` workers.
+    ///
+    /// # Errors
+    /// The system's, `EMFILE` when it has no descriptors left for the bells.
+    pub fn new(workers: usize) -> io::Result<Self> {
+        Ok(Self {
+            control: ControlInbox::new(workers)?,
+            workers: (0..workers).map(|_| WorkerInbox::new()).collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// The worker that owns a receiver index.
+    #[must_use]
+    pub fn owner(&self, local_index: u32) -> usize {
+        owner(local_index, self.workers.len())
+    }
+}
+
+/// The worker, of `workers`, that owns a receiver index: the same sum as the steering program's.
+#[must_use]
+pub const fn owner(local_index: u32, workers: usize) -> usize {
+    (local_index & 0xff) as usize % workers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::new("192.0.2.1:51820".parse().unwrap())
+    }
+
+    fn rings(waker: &Waker) -> bool {
+        let mut poll = libc::pollfd { fd: waker.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn mail_arrives_in_order_and_rings_once() {
+        let link = Link::new(2).unwrap();
+        let inbox = &link.workers[1];
+        inbox.push_mail(Mail::Mtu(1));
+        inbox.push_mail(Mail::Mtu(2));
+        assert!(rings(inbox.waker()) && !rings(link.workers[0].waker()));
+        inbox.waker().clear();
+        inbox.push_mail(Mail::Mtu(3));
+        assert!(!rings(inbox.waker()), "rung and not yet heard");
+        inbox.heard();
+        let mtus = std::iter::from_fn(|| inbox.next_mail()).map(|m| match m {
+            Mail::Mtu(mtu) => mtu,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(mtus.collect::<Vec<_>>(), [1, 2, 3]);
+        inbox.push_mail(Mail::Stop);
+        assert!(rings(inbox.waker()));
+    }
+
+    #[test]
+    fn a_full_handshake_queue_says_so() {
+        let link = Link::new(1).unwrap();
+        let datagram = HandshakeDatagram::new(endpoint(), &[1; 148]).unwrap();
+        for _ in 0..HANDSHAKES_WAITING {
+            assert!(link.control.push_handshake(datagram));
+        }
+        assert!(!link.control.push_handshake(datagram));
+        assert_eq!(link.control.handshakes_waiting(), HANDSHAKES_WAITING);
+        link.control.heard();
+        assert_eq!(link.control.next_handshake().unwrap().bytes(), &[1; 148]);
+        assert!(HandshakeDatagram::new(endpoint(), &[0; 149]).is_none());
+    }
+
+    #[test]
+    fn routes_are_kept_until_the_slowest_worker_has_let_go() {
+        let link = Link::new(2).unwrap();
+        link.control.acknowledge_routes(0, 7);
+        assert_eq!(link.control.oldest_routes_in_use(), 0);
+        link.control.acknowledge_routes(1, 5);
+        assert_eq!(link.control.oldest_routes_in_use(), 5);
+    }
+
+    #[test]
+    fn the_low_byte_of_an_index_names_its_owner() {
+        assert_eq!(owner(0xffff_ff00, 3), 0);
+        assert_eq!(owner(0x0000_00ff, 2), 1);
+        assert_eq!(owner(0x1234_5605, 4), 1);
+    }
+}

@@ -1,0 +1,35 @@
+//! How much memory a worker has, as a sum with one line for each place where a slot can be.
+
+use ring_buffers::{Budget, SlotClass};
+
+/// Packets that the kernel may have read ahead from the TUN, and those of one turn that are sealed where they lie.
+pub(super) const TUN_READS: u16 = 64;
+/// Trains that the kernel may have received ahead, and those whose packets are on their way into the TUN.
+pub(super) const UDP_READS: u16 = 32;
+/// Trains that were sealed and wait for the socket.
+const TRAINS: u16 = 24;
+/// Packets over [`ring_buffers::PACKET_SIZE`] that wait for a session.
+pub(super) const STAGED_JUMBO: u16 = 8;
+/// Packets that wait for a session, over all peers, and keepalives on their way.
+const STAGED: u16 = 512;
+
+/// The arena of one worker.
+#[must_use]
+pub fn budget() -> Budget {
+    Budget::new()
+        .line("TUN reads", SlotClass::Jumbo, TUN_READS)
+        .line("UDP reads", SlotClass::Jumbo, UDP_READS)
+        .line("trains", SlotClass::Jumbo, TRAINS)
+        .line("staged jumbo packets", SlotClass::Jumbo, STAGED_JUMBO)
+        .line("staged packets", SlotClass::Packet, STAGED)
+}
+
+/// Sends in flight: every slot may hold one, and a train that must leave unsegmented one per datagram. With fewer
+/// operations than slots a send could be refused while its slot is paid for.
+pub(super) const UDP_OPERATIONS: u16 = 1024;
+/// Writes in flight: every datagram of every received train.
+pub(super) const TUN_OPERATIONS: u16 = UDP_READS * 64;
+/// Of these, writes of more than one piece.
+pub(super) const TUN_GATHERS: u16 = 64;
+
+const _: () = assert!(UDP_OPERATIONS > TUN_READS + TRAINS + STAGED_JUMBO + STAGED, "each slot can be in a send");

@@ -1,0 +1,257 @@
+//! From the socket to the TUN: a received train, opened in place, checked, and written packet by packet.
+
+use super::turn::Worker;
+use crate::link::{Handoff, HandshakeDatagram};
+use ring_buffers::{SlotClass, View};
+use ringfort_aead::{Geometry, MAX_SEGMENTS};
+use ringfort_core::device::{HandshakeReason, PeerEvent};
+use ringfort_core::drops::Drop;
+use ringfort_core::ids::{Endpoint, PeerId, Source};
+use ringfort_core::packet;
+use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN, TYPE_DATA, classify, parse_data_header};
+use tun_uring::{Transmit, VNET_HDR_LEN};
+use udp_uring::{Path, Received};
+
+// The header that a data message gives up is the room that the TUN wants in front of a packet.
+const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "an opened packet is written from where it lies");
+
+/// What stands at the front of a train, as far as it is of one kind.
+enum Front {
+    /// Data messages under one receiver index, with their counters in the scratch space.
+    Data { receiver: u32, segments: usize },
+    /// One message for control.
+    Handshake,
+    /// One datagram to be dropped.
+    Bad(Drop),
+}
+
+type Counters = [u64; MAX_SEGMENTS];
+
+impl Worker {
+    /// A train has come.
+    pub(super) fn inbound(&mut self, received: Received) {
+        let Received { view, path, stride, ecn } = received;
+        self.stats.udp_receive_trains.add(1);
+        self.stats.udp_receive_datagrams.add(view.len().div_ceil(stride) as u64);
+        self.train(view, stride, endpoint_of(&path), ecn, false);
+    }
+
+    /// Takes a train apart into runs of one kind. The kernel coalesces by addresses and lengths only, so that a train
+    /// may hold messages of several sessions, and handshakes.
+    pub(super) fn train(&mut self, view: View, stride: usize, endpoint: Endpoint, ecn: u8, handed: bool) {
+        let mut counters = [0; MAX_SEGMENTS];
+        let mut rest = Some(view);
+        while let Some(mut run) = rest.take() {
+            let front = front(&run, stride, &mut counters);
+            let segments = if let Front::Data { segments, .. } = front { segments } else { 1 };
+            if segments * stride < run.len() {
+                let behind = run.split_to(segments * stride);
+                rest = Some(std::mem::replace(&mut run, behind));
+            }
+            match front {
+                Front::Data { receiver, segments } => {
+                    let run = Run { view: run, stride, endpoint, ecn, receiver, counters: &counters[..segments] };
+                    self.data(run, handed);
+                }
+                Front::Handshake => self.handshake(&run, endpoint),
+                Front::Bad(reason) => self.stats.count_drop(reason, 1),
+            }
+        }
+    }
+
+    fn handshake(&mut self, message: &View, endpoint: Endpoint) {
+        let queued = HandshakeDatagram::new(endpoint, message).is_some_and(|d| self.link.control.push_handshake(d));
+        if queued {
+            self.stats.handshakes.add(1);
+        } else {
+            self.stats.count_drop(Drop::HandshakeQueueFull, 1);
+        }
+    }
+
+    fn data(&mut self, mut run: Run<'_>, handed: bool) {
+        let Some(session) = self.sessions.get_mut(&run.receiver) else {
+            return self.data_for_another(run, handed);
+        };
+        let segments = run.counters.len();
+        if !session.usable(self.now) {
+            return self.stats.count_drop(Drop::ExpiredSession, segments);
+        }
+        let Ok(geometry) = Geometry::of_received(run.view.len(), run.stride) else {
+            return self.stats.count_drop(Drop::BadLength, segments);
+        };
+        let Ok(verdicts) = session.key().open_train(run.counters, &mut run.view, geometry) else {
+            return self.stats.count_drop(Drop::BadLength, segments);
+        };
+        self.stats.count_drop(Drop::BadTag, verdicts.failed_count());
+        let mut accepted = Accepted::default();
+        for (i, &counter) in run.counters.iter().enumerate() {
+            if !verdicts.passed(i) {
+                continue;
+            }
+            match session.accept(counter) {
+                Ok(()) => accepted.note(i, geometry),
+                Err(_) => self.stats.count_drop(Drop::Replay, 1),
+            }
+        }
+        if accepted.segments == 0 {
+            return;
+        }
+        let peer = session.peer();
+        self.authenticated(&run, peer, &accepted);
+        self.deliver(run, peer, geometry, &accepted);
+    }
+
+    /// Data for a session that is not here: steering missed, or nobody has it.
+    fn data_for_another(&mut self, run: Run<'_>, handed: bool) {
+        let segments = run.counters.len();
+        let owner = self.link.owner(run.receiver);
+        if owner == self.index || handed {
+            return self.stats.count_drop(Drop::UnknownIndex, segments);
+        }
+        // A piece of a train cannot leave this core without the rest, so that it gets a slot of its own.
+        let parcel = run.view.send_away().or_else(|piece| {
+            let mut copy = self.pool.claim(SlotClass::Jumbo).ok_or(())?;
+            copy.truncate(piece.len());
+            copy.copy_from_slice(&piece);
+            copy.send_away().map_err(drop)
+        });
+        let Ok(parcel) = parcel else {
+            return self.stats.count_drop(Drop::NoSlot, segments);
+        };
+        let handoff = Handoff { parcel, stride: run.stride, endpoint: run.endpoint, ecn: run.ecn };
+        match self.link.workers[owner].push_handoff(handoff) {
+            Ok(()) => self.stats.handoffs.add(1),
+            Err(_) => self.stats.count_drop(Drop::HandoffFull, segments),
+        }
+    }
+
+    /// What follows from the fact that a peer sent this, whatever is in it: confirmation, roaming, timers, counters.
+    fn authenticated(&mut self, run: &Run<'_>, id: PeerId, accepted: &Accepted) {
+        let control = &self.link.control;
+        let (Some(session), Some(peer)) = (self.sessions.get_mut(&run.receiver), self.peers.get_mut(id)) else {
+            return;
+        };
+        let local_index = run.receiver;
+        // Noted only once control has been told: until then each message tries again.
+        if session.awaits_confirmation() && control.push_event(PeerEvent::Confirmed { peer: id, local_index }) {
+            session.confirm();
+        }
+        if peer.endpoint != Some(run.endpoint)
+            && control.push_event(PeerEvent::Roamed { peer: id, endpoint: run.endpoint })
+        {
+            peer.endpoint = Some(run.endpoint);
+        }
+        peer.shared.counters[self.index].received(accepted.segments, accepted.bytes);
+        let activity = &peer.shared.activity;
+        if !accepted.any_data {
+            activity.keepalive_received(self.now);
+        } else if activity.data_received(self.now) && !control.push_event(PeerEvent::Awake(id)) {
+            activity.disarm();
+        }
+        if session.wants_rekey(self.now) && activity.request_handshake() {
+            let reason = HandshakeReason::KeyAging { local_index };
+            if !control.push_event(PeerEvent::NeedHandshake { peer: id, reason }) {
+                activity.clear_request();
+            }
+        }
+    }
+
+    fn deliver(&mut self, run: Run<'_>, peer: PeerId, geometry: Geometry, accepted: &Accepted) {
+        let Run { mut view, ecn, .. } = run;
+        for i in 0..geometry.count() {
+            let segment = view.split_to(geometry.segment_len(i));
+            if accepted.has(i) && segment.len() > DATA_LEN_MIN {
+                self.deliver_packet(segment, peer, ecn);
+            }
+        }
+    }
+
+    /// One opened data message: 16 bytes of room, the packet, padding, and what was the tag.
+    fn deliver_packet(&mut self, mut segment: View, peer: PeerId, ecn: u8) {
+        let end = segment.len() - TAG_LEN;
+        let packet = &mut segment[DATA_HEADER_LEN..end];
+        let inner = match packet::parse(packet) {
+            Ok(inner) => inner,
+            Err(reason) => return self.stats.count_drop(reason, 1),
+        };
+        if self.routes.lookup(inner.source) != Some(peer) {
+            return self.stats.count_drop(Drop::SourceNotAllowed, 1);
+        }
+        if let Err(reason) = packet::apply_outer_ecn(&mut packet[..inner.len], ecn) {
+            return self.stats.count_drop(reason, 1);
+        }
+        segment.truncate(DATA_HEADER_LEN + inner.len);
+        let (room, _) = segment.split_first_chunk_mut().expect("a data message has 16 bytes of header");
+        Transmit::Packet.write(room);
+        match self.tun.write(&mut self.ring, segment, 0) {
+            Ok(()) => {
+                self.stats.tun_write_packets.add(1);
+                self.stats.tun_write_bytes.add(inner.len as u64);
+            }
+            Err(_) => self.stats.count_drop(Drop::TunWriteFailed, 1),
+        }
+    }
+}
+
+/// Data messages under one receiver index, side by side.
+struct Run<'a> {
+    view: View,
+    stride: usize,
+    endpoint: Endpoint,
+    ecn: u8,
+    receiver: u32,
+    counters: &'a [u64],
+}
+
+/// The messages of a run that were opened and are new.
+#[derive(Default)]
+struct Accepted {
+    bits: u64,
+    segments: u64,
+    bytes: u64,
+    any_data: bool,
+}
+
+impl Accepted {
+    fn note(&mut self, i: usize, geometry: Geometry) {
+        self.bits |= 1 << i;
+        self.segments += 1;
+        self.bytes += geometry.segment_len(i) as u64;
+        self.any_data |= geometry.plaintext_len(i) > 0;
+    }
+
+    fn has(&self, i: usize) -> bool {
+        self.bits >> i & 1 == 1
+    }
+}
+
+fn front(train: &[u8], stride: usize, counters: &mut Counters) -> Front {
+    let mut datagrams = train.chunks(stride);
+    let first = datagrams.next().unwrap_or_default();
+    if first.first() != Some(&TYPE_DATA) {
+        return match classify(first) {
+            Ok(_) => Front::Handshake,
+            Err(reason) => Front::Bad(reason),
+        };
+    }
+    let header = match parse_data_header(first) {
+        Ok(header) => header,
+        Err(reason) => return Front::Bad(reason),
+    };
+    counters[0] = header.counter;
+    let mut segments = 1;
+    for (datagram, counter) in datagrams.zip(&mut counters[1..]) {
+        match parse_data_header(datagram) {
+            Ok(next) if next.receiver == header.receiver => *counter = next.counter,
+            _ => break,
+        }
+        segments += 1;
+    }
+    Front::Data { receiver: header.receiver, segments }
+}
+
+/// A received datagram's path, as control and the peers know it.
+fn endpoint_of(path: &Path) -> Endpoint {
+    let source = path.usable_source().map(|local| Source { addr: local.addr, ifindex: local.ifindex });
+    Endpoint { remote: path.remote, source }
+}

@@ -1,0 +1,130 @@
+//! The data plane: one pinned thread with its own ring, its own arena, one queue of the TUN and one socket per family.
+//!
+//! ```text
+//!   turn ─┬─ TUN read ──► outbound: route, train, seal ──► UDP send
+//!         ├─ UDP read ──► inbound: open, replay, source ──► TUN write
+//!         ├─ doorbell ──► inbox: mail from control, trains from other workers
+//!         └─ completion of a send or a write: the view is dropped, its slot is free
+//! ```
+//!
+//! A worker shares nothing that it writes but atomics: what it must know comes as mail, what it learns goes as events.
+
+mod budget;
+mod counters;
+mod inbound;
+mod inbox;
+mod outbound;
+mod peers;
+mod sessions;
+mod turn;
+
+pub use budget::budget;
+pub use counters::{Counter, WorkerStats};
+
+use crate::link::{Link, WorkerFailure};
+use core_affinity::CoreId;
+use ring_buffers::{Capabilities, RingError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct WorkerConfig {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The core to run on; `None` leaves it to the scheduler.
+    pub core: Option<CoreId>,
+    /// Its queue of the TUN device.
+    pub tun: OwnedFd,
+    /// The device's MTU in bytes.
+    pub mtu: u32,
+    /// What this kernel's io_uring can do.
+    pub capabilities: Capabilities,
+    /// The queues to control and to the other workers.
+    pub link: Arc<Link>,
+    /// Where it counts.
+    pub stats: Arc<WorkerStats>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    thread: JoinHandle<()>,
+}
+
+impl WorkerHandle {
+    /// Waits for the thread, which ends after [`crate::link::Mail::Stop`].
+    pub fn join(self) {
+        // A panic has been reported through the link, as every other end has.
+        let _ = self.thread.join();
+    }
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its ring or its memory could not be had.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The core is not there, or not allowed to this process.
+    #[error("cannot run on core {0}: it is offline, or outside the process's CPU affinity; choose others with --cpus")]
+    Core(usize),
+    /// The thread could not be made.
+    #[error("cannot start a worker thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The thread ended without a word.
+    #[error("a worker thread ended while it started; this is a bug")]
+    Silent,
+}
+
+/// Starts a worker and waits until its ring is set up.
+///
+/// # Errors
+/// [`StartError`]; then no thread is left.
+pub fn spawn(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
+    let (ready, started) = mpsc::sync_channel(1);
+    let name = format!("ringfort-w{}", config.index);
+    let thread = std::thread::Builder::new().name(name).spawn(move || body(config, &ready))?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(WorkerHandle { thread }),
+        Ok(Err(error)) => {
+            let _ = thread.join();
+            Err(error)
+        }
+        Err(_) => Err(StartError::Silent),
+    }
+}
+
+fn body(config: WorkerConfig, ready: &mpsc::SyncSender<Result<(), StartError>>) {
+    let mut last_words = LastWords { link: config.link.clone(), worker: config.index, why: Some("it panicked".into()) };
+    // The ring belongs to the thread that sets it up, so that this happens here and not in `spawn`.
+    match turn::Worker::new(config) {
+        Ok(worker) => {
+            // The receiver waits for exactly one message.
+            let _ = ready.send(Ok(()));
+            last_words.why = worker.run().err();
+        }
+        Err(error) => {
+            last_words.why = None;
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+/// Tells control when the thread ends otherwise than by [`crate::link::Mail::Stop`]: a daemon is never half alive.
+struct LastWords {
+    link: Arc<Link>,
+    worker: usize,
+    why: Option<String>,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if let Some(why) = self.why.take() {
+            self.link.control.push_failure(WorkerFailure { worker: self.worker, why });
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! From the TUN to the socket: a packet finds its peer; the packets of one turn for one peer become trains.
+
+use super::budget::STAGED_JUMBO;
+use super::peers::{Peer, PeerTable};
+use super::turn::{Worker, context_of};
+use crate::link::Link;
+use ring_buffers::{PACKET_SIZE, SlotClass, View};
+use ringfort_aead::{Geometry, MAX_SEGMENTS, Source};
+use ringfort_core::device::{HandshakeReason, PeerEvent};
+use ringfort_core::drops::Drop;
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::packet;
+use ringfort_core::time::Time;
+use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN, write_data_header};
+use tun_uring::{Received, VNET_HDR_LEN};
+use udp_uring::{LocalAddr, Path, TRAIN_BYTES_MAX, Transmit};
+
+// The room that the TUN leaves in front of a packet is that of the data header, so that a lone packet does not move.
+const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "a packet is sealed where it lies");
+
+/// Padding and tag behind the longest packet in a packet slot.
+const STAGED_PACKET_MAX: usize = PACKET_SIZE - TAG_LEN - 15;
+
+/// A packet with a peer and, as of this turn, a key.
+pub(super) struct Pending {
+    peer: PeerId,
+    /// Keeps the order of one peer's packets when the peers are sorted.
+    order: u32,
+    /// Bytes of the whole data message.
+    wire_len: usize,
+    ecn: u8,
+    /// 16 bytes of room, then the packet. Empty behind the room: a keepalive.
+    view: View,
+}
+
+impl Pending {
+    /// Packets that are gathered before they are sealed: a train for each of two peers.
+    pub(super) const MAX: usize = 2 * MAX_SEGMENTS;
+}
+
+impl Worker {
+    /// A packet came from the TUN.
+    pub(super) fn outbound(&mut self, mut view: View) {
+        match tun_uring::virtio::parse(&view) {
+            Ok(Received::Packet(None)) => {}
+            Ok(Received::Packet(Some(partial))) => {
+                if partial.complete(&mut view[VNET_HDR_LEN..]).is_err() {
+                    return self.stats.count_drop(Drop::BadVnetHeader, 1);
+                }
+            }
+            // Super-packets come only when they were asked for.
+            Ok(Received::Super(_)) | Err(_) => return self.stats.count_drop(Drop::BadVnetHeader, 1),
+        }
+        self.stats.tun_read_packets.add(1);
+        self.stats.tun_read_bytes.add((view.len() - VNET_HDR_LEN) as u64);
+        let inner = match packet::parse(&view[VNET_HDR_LEN..]) {
+            Ok(inner) => inner,
+            Err(reason) => return self.stats.count_drop(reason, 1),
+        };
+        view.truncate(VNET_HDR_LEN + inner.len);
+        let Some(peer) = self.routes.lookup(inner.destination) else {
+            return self.stats.count_drop(Drop::NoRoute, 1);
+        };
+        self.admit(peer, view, packet::outer_ecn(inner.ecn));
+    }
+
+    /// Puts a packet in line for sealing, or lets it wait for a key.
+    pub(super) fn admit(&mut self, id: PeerId, view: View, ecn: u8) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return self.stats.count_drop(Drop::Down, 1);
+        };
+        if peer.endpoint.is_none() {
+            return self.stats.count_drop(Drop::NoEndpoint, 1);
+        }
+        if peer.sending.is_none() {
+            return self.stage(id, view);
+        }
+        let packet_len = view.len() - DATA_HEADER_LEN;
+        let wire_len = DATA_HEADER_LEN + packet::padded_len(packet_len, self.mtu) + TAG_LEN;
+        if self.pending.len() == Pending::MAX {
+            self.flush();
+        }
+        let order = u32::try_from(self.pending.len()).expect("bounded by Pending::MAX");
+        self.pending.push_back(Pending { peer: id, order, wire_len, ecn, view });
+    }
+
+    /// Seals and sends what was gathered.
+    pub(super) fn flush(&mut self) {
+        let pending = self.pending.make_contiguous();
+        if !pending.is_sorted_by_key(|p| p.peer) {
+            pending.sort_unstable_by_key(|p| (p.peer, p.order));
+        }
+        while !self.pending.is_empty() {
+            let segments = train_len(self.pending.make_contiguous());
+            if segments == 1 || !self.send_train(segments) {
+                for _ in 0..segments {
+                    let lone = self.pending.pop_front().expect("a train is no longer than what is pending");
+                    self.send_lone(lone);
+                }
+            }
+        }
+    }
+
+    /// Seals the first packets into a slot of their own, the copy being part of the sealing, and sends them as one.
+    /// False: there is no slot, and each may leave by itself.
+    fn send_train(&mut self, segments: usize) -> bool {
+        let Some(mut train) = self.pool.claim(SlotClass::Jumbo) else { return false };
+        let (first, last) = (&self.pending[0], &self.pending[segments - 1]);
+        let (id, ecn, stride) = (first.peer, first.ecn, first.wire_len);
+        let geometry = Geometry::new(stride, last.wire_len, segments).expect("train_len keeps to what a train can be");
+        train.truncate(geometry.total_len());
+        let Some((peer, first, remote_index)) = reserve(&mut self.peers, id, self.now, segments) else {
+            // Too old, or used up: each packet waits for the next key.
+            for _ in 0..segments {
+                let packet = self.pending.pop_front().expect("a train is no longer than what is pending");
+                self.stage(id, packet.view);
+            }
+            return true;
+        };
+        let pending = &self.pending.make_contiguous()[..segments];
+        let mut sources = [Source::default(); MAX_SEGMENTS];
+        for (i, (packet, source)) in pending.iter().zip(&mut sources).enumerate() {
+            source.head = &packet.view[DATA_HEADER_LEN..];
+            let header = train[i * stride..].first_chunk_mut().expect("the train has room for its geometry");
+            write_data_header(header, remote_index, first + i as u64);
+        }
+        let session = peer.sending.as_ref().expect("its counters were just reserved");
+        let sealed = session.key().seal_train_from(first, &sources[..segments], &mut train, geometry);
+        sealed.expect("geometry and sources were made for each other");
+        let any_data = pending.iter().any(|p| p.view.len() > DATA_HEADER_LEN);
+        self.pending.drain(..segments);
+        self.send(id, train, stride, ecn, any_data);
+        true
+    }
+
+    /// Seals a packet where it lies and sends it.
+    fn send_lone(&mut self, packet: Pending) {
+        let Pending { peer: id, wire_len, ecn, mut view, .. } = packet;
+        let Some((peer, counter, remote_index)) = reserve(&mut self.peers, id, self.now, 1) else {
+            return self.stage(id, view);
+        };
+        let packet_end = view.len();
+        let any_data = packet_end > DATA_HEADER_LEN;
+        if view.reserve_tail(wire_len - packet_end).is_err() {
+            return self.stats.count_drop(Drop::Oversized, 1);
+        }
+        view[packet_end..].fill(0);
+        let (header, rest) = view.split_first_chunk_mut().expect("a pending packet has room for its header");
+        write_data_header(header, remote_index, counter);
+        let (plaintext, tag) = rest.split_last_chunk_mut().expect("the tail was just reserved");
+        let session = peer.sending.as_ref().expect("its counter was just reserved");
+        if session.key().seal(counter, plaintext, tag).is_err() {
+            return self.stats.count_drop(Drop::Oversized, 1);
+        }
+        self.send(id, view, wire_len, ecn, any_data);
+    }
+
+    fn send(&mut self, id: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some(endpoint) = peer.endpoint else {
+            return self.stats.count_drop(Drop::NoEndpoint, view.len().div_ceil(stride));
+        };
+        let bytes = view.len();
+        let segments = bytes.div_ceil(stride);
+        let transmit = Transmit { view, stride, path: path_of(&endpoint), ecn, context: context_of(id) };
+        if self.udp.send(&mut self.ring, transmit).is_err() {
+            return self.stats.count_drop(Drop::SendFailed, segments);
+        }
+        self.stats.udp_send_trains.add(1);
+        self.stats.udp_send_datagrams.add(segments as u64);
+        peer.shared.counters[self.index].sent(segments as u64, bytes as u64);
+        let activity = &peer.shared.activity;
+        if !any_data {
+            activity.keepalive_sent(self.now);
+        } else if activity.data_sent(self.now) && !self.link.control.push_event(PeerEvent::Awake(id)) {
+            activity.disarm();
+        }
+        if let Some(session) = &peer.sending
+            && session.wants_rekey(self.now)
+        {
+            let reason = HandshakeReason::KeyAging { local_index: session.local_index() };
+            request_handshake(&self.link, peer, reason);
+        }
+    }
+
+    /// Lets a packet wait until the peer has a key, in a slot of its own size.
+    fn stage(&mut self, id: PeerId, view: View) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return self.stats.count_drop(Drop::Down, 1);
+        };
+        request_handshake(&self.link, peer, HandshakeReason::NoSession);
+        if view.len() <= DATA_HEADER_LEN {
+            // A keepalive says "I am here", and the handshake will.
+            return;
+        }
+        let waiting = if view.len() <= STAGED_PACKET_MAX {
+            self.pool.claim(SlotClass::Packet).map(|mut slot| {
+                slot.truncate(view.len());
+                slot.copy_from_slice(&view);
+                slot
+            })
+        } else {
+            (self.pool.free(SlotClass::Jumbo) >= usize::from(STAGED_JUMBO)).then_some(view)
+        };
+        match waiting {
+            Some(view) => peer.stage(view, &self.stats),
+            None => self.stats.count_drop(Drop::StagedOverflow, 1),
+        }
+    }
+
+    /// Sends what waited for a key, in the order in which it came.
+    pub(super) fn send_staged(&mut self, id: PeerId) {
+        while let Some(peer) = self.peers.get_mut(id) {
+            let Some(view) = peer.next_staged(&self.stats) else { break };
+            let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
+            self.admit(id, view, ecn);
+            if self.peers.get_mut(id).is_none_or(|peer| peer.sending.is_none()) {
+                break;
+            }
+        }
+        self.flush();
+    }
+}
+
+/// How many packets from the front form one train: one peer, one ECN field, one length but for the last, which may be
+/// shorter, and no more than one send can carry.
+fn train_len(pending: &[Pending]) -> usize {
+    let first = &pending[0];
+    let mut bytes = first.wire_len;
+    let mut n = 1;
+    for next in pending[1..].iter().take(MAX_SEGMENTS - 1) {
+        bytes += next.wire_len;
+        let joins = next.peer == first.peer && next.ecn == first.ecn && next.wire_len <= first.wire_len;
+        if !joins || bytes > TRAIN_BYTES_MAX {
+            break;
+        }
+        n += 1;
+        if next.wire_len < first.wire_len {
+            break;
+        }
+    }
+    n
+}
+
+/// Takes counters from the peer's session: the peer, the first of them, and the index that the messages carry.
+fn reserve(peers: &mut PeerTable, id: PeerId, now: Time, segments: usize) -> Option<(&mut Peer, u64, u32)> {
+    let peer = peers.get_mut(id)?;
+    let session = peer.sending.as_ref()?;
+    match session.reserve(now, segments as u64) {
+        Ok(first) => {
+            let remote_index = session.remote_index();
+            Some((peer, first, remote_index))
+        }
+        Err(_) => {
+            peer.sending = None;
+            None
+        }
+    }
+}
+
+fn request_handshake(link: &Link, peer: &Peer, reason: HandshakeReason) {
+    let activity = &peer.shared.activity;
+    if activity.request_handshake() && !link.control.push_event(PeerEvent::NeedHandshake { peer: peer.id, reason }) {
+        activity.clear_request();
+    }
+}
+
+/// A peer's path, as the socket knows it.
+fn path_of(endpoint: &Endpoint) -> Path {
+    let source = endpoint.source.map(|s| LocalAddr { addr: s.addr, ifindex: s.ifindex });
+    Path { remote: endpoint.remote, source }
+}

@@ -1,0 +1,254 @@
+//! The loop: prepare, enter the ring once, deal with what came back.
+
+use super::budget::{TUN_GATHERS, TUN_OPERATIONS, TUN_READS, UDP_OPERATIONS, UDP_READS, budget};
+use super::counters::WorkerStats;
+use super::outbound::Pending;
+use super::peers::PeerTable;
+use super::sessions::Sessions;
+use super::{StartError, WorkerConfig};
+use crate::clock::boot_time;
+use crate::link::Link;
+use ring_buffers::{
+    Arena, BufferGroup, Capabilities, Completion, Doorbell, Pool, Ring, RingConfig, RingError, SlotClass, Token, Wait,
+};
+use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::drops::Drop;
+use ringfort_core::ids::PeerId;
+use ringfort_core::time::Time;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use tun_uring::TunEdge;
+use udp_uring::{Event, UdpEdge};
+
+/// Which part of the worker an operation belongs to ([`Token::edge`]).
+const EDGE_DOORBELL: u8 = 1;
+const EDGE_TUN: u8 = 2;
+const EDGE_UDP: u8 = 3;
+
+/// Places in the ring's table of files.
+const PLACE_TUN: u32 = 0;
+const PLACE_V4: u32 = 1;
+const PLACE_V6: u32 = 2;
+const PLACES: usize = 3;
+
+/// Numbers of the buffer groups.
+const GROUP_TUN: u16 = 0;
+const GROUP_UDP: u16 = 1;
+
+/// Completions dealt with in one turn, so that sends are submitted while more comes in.
+const BATCH: usize = 256;
+
+/// Everything that one thread of the data plane owns.
+pub(super) struct Worker {
+    // First: the ring ends what is in flight before anything that it points to goes.
+    pub(super) ring: Ring,
+    pub(super) tun: TunEdge,
+    pub(super) udp: UdpEdge,
+    doorbell: Doorbell,
+    pub(super) pool: Pool,
+    pub(super) index: usize,
+    pub(super) link: Arc<Link>,
+    pub(super) stats: Arc<WorkerStats>,
+    pub(super) peers: PeerTable,
+    pub(super) sessions: Sessions,
+    pub(super) routes: AllowedIps,
+    pub(super) mtu: usize,
+    /// The time of this turn.
+    pub(super) now: Time,
+    /// Packets of this turn that have a peer and a key.
+    pub(super) pending: VecDeque<Pending>,
+    batch: Vec<Completion>,
+    /// There may be mail or hand-offs.
+    pub(super) inbox_waiting: bool,
+    pub(super) stopping: bool,
+}
+
+impl Worker {
+    /// Sets up the calling thread as a worker.
+    pub(super) fn new(config: WorkerConfig) -> Result<Self, StartError> {
+        if let Some(core) = config.core
+            && !core_affinity::set_for_current(core)
+        {
+            return Err(StartError::Core(core.id));
+        }
+        let inbox = &config.link.workers[config.index];
+        let arena = Arena::new(&budget(), inbox.waker().clone())?;
+        // More completions than operations can be in flight: reads, writes, sends, the doorbell and cancellations.
+        let completions = u32::from(TUN_OPERATIONS + UDP_OPERATIONS).next_power_of_two();
+        let mut ring = Ring::new(RingConfig { submissions: 256, completions })?;
+        ring.register_arena(&arena)?;
+        ring.register_files(&[-1; PLACES])?;
+        let pool = Pool::new(arena);
+        let tun = tun_edge(&mut ring, &pool, config.tun, config.capabilities)?;
+        let udp = udp_edge(&mut ring, &pool)?;
+        let token = Token { edge: EDGE_DOORBELL, op: 0, index: 0, generation: 0 };
+        Ok(Self {
+            doorbell: Doorbell::new(inbox.waker().clone(), token),
+            ring,
+            tun,
+            udp,
+            pool,
+            index: config.index,
+            link: config.link,
+            stats: config.stats,
+            peers: PeerTable::default(),
+            sessions: Sessions::default(),
+            routes: AllowedIps::new(),
+            mtu: config.mtu as usize,
+            now: boot_time(),
+            pending: VecDeque::with_capacity(Pending::MAX),
+            batch: Vec::with_capacity(BATCH),
+            inbox_waiting: false,
+            stopping: false,
+        })
+    }
+
+    /// Turns until told to stop.
+    ///
+    /// # Errors
+    /// What makes going on impossible, for the operator.
+    pub(super) fn run(mut self) -> Result<(), String> {
+        while !self.stopping {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        let wait = self.prepare().map_err(|e| e.to_string())?;
+        self.ring.turn(wait).map_err(|e| format!("io_uring_enter failed: {e}"))?;
+        self.now = boot_time();
+        let mut batch = std::mem::take(&mut self.batch);
+        self.ring.reap(&mut batch);
+        for completion in batch.drain(..) {
+            self.dispatch(completion)?;
+        }
+        self.batch = batch;
+        while let Some(event) = self.tun.poll_read() {
+            self.on_tun(event)?;
+        }
+        if self.inbox_waiting {
+            self.read_inbox()?;
+        }
+        self.flush();
+        self.stats.turns.add(1);
+        self.stats.publish(self.ring.counters(), self.pool.accounting());
+        Ok(())
+    }
+
+    /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
+    fn prepare(&mut self) -> Result<Wait, RingError> {
+        self.pool.drain_returns();
+        self.tun.prepare(&mut self.ring).map_err(|source| RingError::Setup { step: "reading the TUN", source })?;
+        self.udp.prepare(&mut self.ring).map_err(|source| RingError::Setup { step: "receiving", source })?;
+        self.doorbell.arm(&mut self.ring)?;
+        let starved = self.tun.is_starved() || self.udp.is_starved();
+        if self.inbox_waiting || self.tun.is_readable() || starved && self.pool.declare_starved() > 0 {
+            return Ok(Wait::No);
+        }
+        Ok(Wait::UntilCompletion)
+    }
+
+    fn dispatch(&mut self, completion: Completion) -> Result<(), String> {
+        match completion.token.edge {
+            EDGE_TUN => {
+                let event = self.tun.complete(completion);
+                self.on_tun(event)
+            }
+            EDGE_UDP => self.on_udp(completion),
+            _ => {
+                self.doorbell.on_completion(completion);
+                self.inbox_waiting = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), String> {
+        match event {
+            tun_uring::Event::Read(view) => self.outbound(view),
+            tun_uring::Event::WriteFailed(failed) => {
+                self.stats.count_drop(Drop::TunWriteFailed, 1);
+                log::debug!("worker {}: writing to the TUN failed: {:?}", self.index, failed.error);
+            }
+            tun_uring::Event::Gone => return Err("the TUN device was deleted".into()),
+            tun_uring::Event::ReadFailed(error) => return Err(format!("reading the TUN device failed: {error}")),
+            tun_uring::Event::Wrote { .. } | tun_uring::Event::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn on_udp(&mut self, completion: Completion) -> Result<(), String> {
+        match self.udp.complete(&mut self.ring, completion) {
+            Event::Received(received) => self.inbound(received),
+            Event::Dropped(_) => self.stats.count_drop(Drop::TruncatedDatagram, 1),
+            Event::Sent(sent) if sent.without_source => self.forget_source(peer_of(sent.context)),
+            Event::SendFailed(failed) => {
+                self.stats.count_drop(Drop::SendFailed, failed.segments);
+                log::debug!("worker {}: sending {} datagrams failed: {}", self.index, failed.segments, failed.errno);
+            }
+            Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
+            Event::Sent(_) | Event::Nothing => {}
+        }
+        if let Some(notice) = self.udp.take_notice() {
+            log::warn!(
+                "worker {}: the kernel refused to segment ({}): {:?} {:?} is sent without UDP_SEGMENT",
+                self.index,
+                notice.errno,
+                notice.family,
+                notice.scope
+            );
+        }
+        Ok(())
+    }
+
+    /// The kernel refused the address that a peer's datagrams left from: it has gone, or its route has.
+    fn forget_source(&mut self, peer: PeerId) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.endpoint = peer.endpoint.map(ringfort_core::ids::Endpoint::without_source);
+        }
+    }
+}
+
+/// A peer's name as the context of a send.
+pub(super) fn context_of(peer: PeerId) -> u64 {
+    u64::from(peer.index) << 32 | u64::from(peer.generation)
+}
+
+fn peer_of(context: u64) -> PeerId {
+    let half = |n: u64| u32::try_from(n & u64::from(u32::MAX)).expect("masked to 32 bits");
+    PeerId { index: half(context >> 32), generation: half(context) }
+}
+
+fn tun_edge(ring: &mut Ring, pool: &Pool, queue: OwnedFd, capabilities: Capabilities) -> Result<TunEdge, RingError> {
+    let config = tun_uring::EdgeConfig {
+        edge: EDGE_TUN,
+        place: PLACE_TUN,
+        group: GROUP_TUN,
+        read_slots: TUN_READS,
+        writes: TUN_OPERATIONS,
+        gathers: TUN_GATHERS,
+        capabilities,
+    };
+    TunEdge::new(ring, pool, queue, config)
+}
+
+fn udp_edge(ring: &mut Ring, pool: &Pool) -> Result<UdpEdge, RingError> {
+    let group =
+        BufferGroup::register(ring, pool, GROUP_UDP, SlotClass::Jumbo, UDP_READS, udp_uring::RECEIVE_BUFFER_LEN)?;
+    let config =
+        udp_uring::EdgeConfig { edge: EDGE_UDP, place_v4: PLACE_V4, place_v6: PLACE_V6, operations: UDP_OPERATIONS };
+    Ok(UdpEdge::new(group, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_names_its_peer() {
+        let peer = PeerId { index: u32::MAX, generation: 7 };
+        assert_eq!(peer_of(context_of(peer)), peer);
+    }
+}
