@@ -1,2 +1,87 @@
-//! The lab.
-fn main() {}
+//! The lab: a demonstration of two gateways, and measurements against other implementations.
+//!
+//! Everything happens in network namespaces that it makes and removes; nothing of the machine's own network is
+//! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own.
+
+mod compare;
+mod demo;
+mod interrupt;
+mod report;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use ringfort_testbed::daemon::Program;
+use ringfort_testbed::{Context, Error, Result, janitor};
+
+/// Shows and measures Ringfort between network namespaces of its own.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Two gateways, a ping, a TCP transfer and a UDP stream through the tunnel between them.
+    Demo(demo::Options),
+    /// TCP throughput and peak memory against other implementations, interleaved.
+    Compare(compare::Options),
+}
+
+/// Which Ringfort, and how many workers it runs.
+#[derive(Args, Clone, Debug)]
+struct Gateway {
+    /// The gateway to run; the one that was built beside this program unless given
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Workers of each gateway; as many as it chooses itself unless given
+    #[arg(long, value_name = "NUMBER")]
+    workers: Option<u16>,
+}
+
+impl Gateway {
+    fn program(&self) -> Result<Program> {
+        let path = match &self.binary {
+            Some(path) => path.clone(),
+            None => built_beside()?,
+        };
+        let program = Program::ringfort(path);
+        Ok(match self.workers {
+            Some(workers) => program.with_options(&format!("--workers {workers}")),
+            None => program,
+        })
+    }
+}
+
+fn built_beside() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program")?;
+    let path = own.with_file_name("ringfort");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::new(format!("{} is missing: build it with `cargo build --release`, or give --binary", path.display())))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = interrupt::install().and_then(|()| match &arguments.command {
+        Command::Demo(options) => demo::run(options),
+        Command::Compare(options) => compare::run(options),
+    });
+    if interrupt::requested() {
+        // Its thread cleans up and ends the process; what failed meanwhile failed because of that.
+        interrupt::wait_for_exit();
+    }
+    janitor::sweep();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringfort-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

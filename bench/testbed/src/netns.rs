@@ -98,6 +98,21 @@ impl Namespace {
         self.ip(&format!("link show dev {interface}")).is_ok()
     }
 
+    /// How many packets the kernel counted on an interface: received, sent.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub fn interface_packets(&self, interface: &str) -> Result<(u64, u64)> {
+        let table = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/dev")).context("/proc/net/dev")?;
+        let counters = table.lines().find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
+        let counters = counters.ok_or_else(|| Error::new(format!("{interface} is not in /proc/net/dev")))?;
+        let number = |position| {
+            let text = counters.split_whitespace().nth(position).unwrap_or_default();
+            text.parse::<u64>().context(format_args!("column {position} of {counters:?}"))
+        };
+        Ok((number(1)?, number(9)?))
+    }
+
     /// Process ids of everything that runs inside.
     ///
     /// # Errors

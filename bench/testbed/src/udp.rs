@@ -114,11 +114,18 @@ pub struct StreamReport {
     pub sent: u64,
     /// Of those, how many the far side saw.
     pub arrived: u64,
+    /// For how long datagrams were sent.
+    pub elapsed: Duration,
     /// Round-trip times of those that came back, in the order of their return.
     pub round_trips: Vec<Duration>,
 }
 
 impl StreamReport {
+    /// Throughput of payload one way in Mbit/s, for datagrams of `size` bytes.
+    pub fn megabits_per_s(&self, size: usize) -> f64 {
+        self.arrived as f64 * size as f64 * 8.0 / 1e6 / self.elapsed.as_secs_f64()
+    }
+
     /// The share that did not arrive at the far side, in percent.
     pub fn loss_percent(&self) -> f64 {
         if self.sent == 0 { 0.0 } else { (self.sent - self.arrived) as f64 * 100.0 / self.sent as f64 }
@@ -145,11 +152,13 @@ pub fn stream(
         let arrived = scope.spawn(|| send_back(&sockets.server, &done));
         let round_trips = scope.spawn(|| collect(&sockets.client, start, &done, progress));
         let sent = send_paced(&sockets.client, start, plan);
+        let elapsed = start.elapsed();
         thread::sleep(LINGER);
         done.store(true, Ordering::Release);
         let panicked = |_| Error::new("a thread of the stream panicked");
         Ok(StreamReport {
             sent: sent?,
+            elapsed,
             arrived: arrived.join().map_err(panicked)?,
             round_trips: round_trips.join().map_err(panicked)?,
         })

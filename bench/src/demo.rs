@@ -1,0 +1,179 @@
+//! The demonstration: two gateways with keys of their own, a ping, a TCP transfer and a UDP stream through the tunnel
+//! between them, and a closing table.
+
+use std::time::Duration;
+
+use clap::Args;
+use ringfort_testbed::ping::Pinger;
+use ringfort_testbed::tcp::{self, Amount};
+use ringfort_testbed::tunnel::Peering;
+use ringfort_testbed::udp::{self, Stream, StreamReport};
+use ringfort_testbed::{Family, Result, Tunnel, uapi};
+
+use crate::report::{Times, duration, grouped, mebibytes, megabits, table};
+use crate::{Gateway, stage};
+
+const PINGS: u32 = 200;
+const PING_INTERVAL: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(5);
+const STREAM_SIZE: usize = 1_200;
+
+/// What a person may choose.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// How long the TCP transfer and the UDP stream run, each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Datagrams per second of the UDP stream
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    udp_rate: u32,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+/// What was measured.
+struct Results {
+    pings: Vec<Duration>,
+    bulk: tcp::Report,
+    stream: StreamReport,
+}
+
+/// Runs it from the namespaces to the tables.
+pub fn run(options: &Options) -> Result<()> {
+    let program = options.gateway.program()?;
+    println!("Two gateways ({}), one in each of two network namespaces joined by a veth pair", program.path.display());
+    let mut tunnel = Tunnel::connected([&program, &program], &Peering { preshared: true, ..Peering::default() })?;
+    let opened = tunnel.wait_until_open(0, Duration::from_secs(15))?;
+    println!("  handshake    first ping answered after {}", duration(opened));
+    let results = Results {
+        pings: ping(&tunnel)?,
+        bulk: bulk(&tunnel, Duration::from_secs(options.seconds))?,
+        stream: stream(&tunnel, options)?,
+    };
+    print_traffic(&results);
+    print_gateways(&mut tunnel)?;
+    print_drops(&tunnel);
+    Ok(())
+}
+
+fn ping(tunnel: &Tunnel) -> Result<Vec<Duration>> {
+    let mut pinger = Pinger::new(tunnel.namespace(0), tunnel.sides[1].inner(Family::V4))?;
+    let describe = |count, _| format!("{count} of {PINGS} answered");
+    let times = stage::run("ping", PING_INTERVAL * PINGS, describe, |progress| {
+        let mut times = Vec::new();
+        for _ in 0..PINGS {
+            times.push(pinger.ping(56, PATIENCE)?);
+            progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::thread::sleep(PING_INTERVAL);
+        }
+        Ok(times)
+    })?;
+    println!("  ping         {PINGS} of {PINGS} answered, median {}", Times::of(&times).percentile(50.0));
+    Ok(times)
+}
+
+fn bulk(tunnel: &Tunnel, time: Duration) -> Result<tcp::Report> {
+    let address = tunnel.sides[1].inner(Family::V4);
+    let describe = |bytes, elapsed: Duration| {
+        format!("{} MiB, {}", grouped(bytes >> 20), megabits(bytes as f64 * 8.0 / 1e6 / elapsed.as_secs_f64()))
+    };
+    let report = stage::run("TCP transfer", time, describe, |progress| {
+        tcp::transfer(tunnel.namespace(0), tunnel.namespace(1), address, Amount::Time(time), progress)
+    })?;
+    let rate = megabits(report.megabits_per_s());
+    println!("  TCP transfer {} MiB arrived, every byte as it was sent, {rate}", grouped(report.bytes >> 20));
+    Ok(report)
+}
+
+fn stream(tunnel: &Tunnel, options: &Options) -> Result<StreamReport> {
+    let [client, server] = [0, 1].map(|side| (tunnel.namespace(side), tunnel.sides[side].inner(Family::V4)));
+    let plan = Stream { size: STREAM_SIZE, rate: options.udp_rate, duration: Duration::from_secs(options.seconds) };
+    let describe = |count, _| format!("{} datagrams there and back", grouped(count));
+    let report =
+        stage::run("UDP stream", plan.duration, describe, |progress| udp::stream(client, server, plan, progress))?;
+    println!(
+        "  UDP stream   {} datagrams of {STREAM_SIZE} bytes sent, {:.3} % lost",
+        grouped(report.sent),
+        report.loss_percent()
+    );
+    Ok(report)
+}
+
+fn print_traffic(results: &Results) {
+    let mut rows = table(&[
+        "through the tunnel",
+        "sent",
+        "arrived",
+        "lost",
+        "throughput",
+        "RTT p50",
+        "p90",
+        "p99",
+        "p99.9",
+        "max",
+    ]);
+    let percentiles = |times: &[Duration]| {
+        let times = Times::of(times);
+        [50.0, 90.0, 99.0, 99.9, 100.0].map(|percent| times.percentile(percent))
+    };
+    let pings = grouped(results.pings.len() as u64);
+    let row = ["ping, 56 bytes".to_owned(), pings.clone(), pings, "0 %".to_owned(), "–".to_owned()];
+    rows.add_row(row.into_iter().chain(percentiles(&results.pings)));
+
+    let bytes = format!("{} MiB", grouped(results.bulk.bytes >> 20));
+    let rate = megabits(results.bulk.megabits_per_s());
+    let row = ["TCP, one connection".to_owned(), bytes.clone(), bytes, "0 %".to_owned(), rate];
+    rows.add_row(row.into_iter().chain(percentiles(&[])));
+
+    let stream = &results.stream;
+    let row = [
+        format!("UDP, {STREAM_SIZE} bytes, echoed"),
+        grouped(stream.sent),
+        grouped(stream.arrived),
+        format!("{:.3} %", stream.loss_percent()),
+        megabits(stream.megabits_per_s(STREAM_SIZE)),
+    ];
+    rows.add_row(row.into_iter().chain(percentiles(&stream.round_trips)));
+    println!("\n{rows}");
+}
+
+fn print_gateways(tunnel: &mut Tunnel) -> Result<()> {
+    let header = ["gateway", "packets in", "packets out", "bytes in", "bytes out", "peak memory"];
+    let mut rows = table(&header);
+    for (side, namespace) in tunnel.sides.iter_mut().zip(&tunnel.wire.ends) {
+        let (delivered, taken) = namespace.interface_packets(&side.interface)?;
+        let (received, sent) = uapi::transfer(&uapi::get(&side.interface)?);
+        rows.add_row([
+            format!("{} ({})", ["a", "b"][side.index], side.outer(Family::V4)),
+            grouped(delivered),
+            grouped(taken),
+            grouped(received),
+            grouped(sent),
+            mebibytes(side.daemon().memory_peak_kib()),
+        ]);
+    }
+    println!("{rows}");
+    println!("Packets as the kernel counts them at the tunnel interface, bytes as they went over the wire.\n");
+    Ok(())
+}
+
+fn print_drops(tunnel: &Tunnel) {
+    let mut rows = table(&["drops by reason", "gateway a", "gateway b"]);
+    let [a, b] = [0, 1].map(|side| uapi::stats(&tunnel.sides[side].interface));
+    let (Ok(a), Ok(b)) = (a, b) else {
+        println!("This gateway does not offer its counters (the operation stats=1): drops are not known.");
+        return;
+    };
+    let reasons = || a.keys().filter_map(|name| Some((name, name.strip_prefix("drop_")?)));
+    for (name, reason) in reasons() {
+        let (in_a, in_b) = (a[name], b.get(name).copied().unwrap_or(0));
+        if in_a + in_b > 0 {
+            rows.add_row([reason.replace('_', " "), grouped(in_a), grouped(in_b)]);
+        }
+    }
+    if rows.is_empty() {
+        println!("Drops by reason: none, of {} reasons that are counted.", reasons().count());
+    } else {
+        println!("{rows}");
+    }
+}

@@ -1,0 +1,46 @@
+//! Ctrl-C and SIGTERM: everything is removed before the process ends.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use ringfort_testbed::{Context, Result, janitor};
+
+/// The signal that came; 0 is none.
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// From now on SIGINT and SIGTERM clean up first. Gateways are not affected: handlers end at `exec`.
+pub fn install() -> Result<()> {
+    let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler does nothing but a store to an atomic, which is async-signal-safe.
+        unsafe { sigaction(signal, &action) }.context("installing a signal handler")?;
+    }
+    thread::spawn(|| {
+        while !requested() {
+            thread::sleep(LOOK_EVERY);
+        }
+        eprintln!("\ninterrupted: removing the namespaces");
+        janitor::sweep();
+        std::process::exit(128 + RECEIVED.load(Ordering::Relaxed));
+    });
+    Ok(())
+}
+
+/// Whether one of them came.
+pub fn requested() -> bool {
+    RECEIVED.load(Ordering::Relaxed) != 0
+}
+
+/// Never returns: the cleaning thread ends the process.
+pub fn wait_for_exit() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+extern "C" fn note(signal: i32) {
+    RECEIVED.store(signal, Ordering::Relaxed);
+}

@@ -1,0 +1,51 @@
+# What the scripts share. Sourced, not run.
+
+# One line about what is being done, on standard error.
+say() {
+    printf '== %s\n' "$*" >&2
+}
+
+fail() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || fail "network namespaces need root: run it again with sudo"
+}
+
+# A Rust toolchain under sudo is often not in PATH, but still in the home of whoever called sudo.
+need_cargo() {
+    if ! command -v cargo >/dev/null; then
+        local home
+        home=$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)
+        PATH="$home/.cargo/bin:$PATH"
+        export CARGO_HOME="${CARGO_HOME:-$home/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$home/.rustup}"
+    fi
+    command -v cargo >/dev/null || fail "there is no cargo: install a Rust toolchain (https://rustup.rs)"
+}
+
+need_tun() {
+    [ -c /dev/net/tun ] || fail "there is no /dev/net/tun: load the module (modprobe tun), or give it to this container"
+}
+
+# Installs the Debian packages that are missing.
+install_packages() {
+    local package missing=()
+    for package in "$@"; do
+        dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || fail "these packages are missing, and there is no apt-get: ${missing[*]}"
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq </dev/null || fail "apt-get update failed"
+    apt-get install -qq -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
+        fail "apt-get could not install ${missing[*]}"
+}
+
+# Where Cargo builds.
+target_directory() {
+    cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
