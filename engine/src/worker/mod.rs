@@ -16,6 +16,8 @@ mod inbox;
 mod outbound;
 mod peers;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use budget::budget;

@@ -1,0 +1,322 @@
+//! A worker on a real TUN and real sockets, in a network namespace of its own. The test plays control and the peer:
+//! it hands out keys by mail and speaks the data protocol over a plain UDP socket.
+//!
+//! ```text
+//!   inner socket 10.9.0.1 ── TUN ── worker ── 127.0.0.1:port ═══ 127.0.0.1:peer (the test)
+//!            "to 10.9.0.2"                     data messages
+//! ```
+
+use super::*;
+use crate::clock::boot_time;
+use crate::link::{Mail, Receiving, Sending};
+use ringfort_aead::{OpenKey, Provider, SealKey};
+use ringfort_core::activity::PeerShared;
+use ringfort_core::allowed_ips::{AllowedIps, Prefix};
+use ringfort_core::device::{HandshakeReason, PeerEvent};
+use ringfort_core::drops::Drop;
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use udp_uring::{SocketConfig, SocketGroup};
+
+const PEER: PeerId = PeerId { index: 2, generation: 1 };
+const TO_PEER: [u8; 32] = [1; 32];
+const FROM_PEER: [u8; 32] = [2; 32];
+const REMOTE_INDEX: u32 = 0xaabb_ccdd;
+const WAIT: Duration = Duration::from_secs(5);
+
+struct Fixture {
+    link: Arc<Link>,
+    stats: Vec<Arc<WorkerStats>>,
+    workers: Vec<WorkerHandle>,
+    sockets: SocketGroup,
+    /// The peer's end.
+    outer: UdpSocket,
+    /// An application behind the tunnel.
+    inner: UdpSocket,
+    counter: u64,
+}
+
+fn ip(args: &str) {
+    let status = Command::new("ip").args(args.split(' ')).status().expect("iproute2 is needed");
+    assert!(status.success(), "ip {args}");
+}
+
+impl Fixture {
+    /// Must be called on a thread of its own, which it moves into a new network namespace.
+    fn new(workers: usize) -> Self {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
+        ip("link set lo up");
+        let tun = tun_uring::Tun::create("rf0", workers, tun_uring::Offloads::default()).unwrap();
+        ip("addr add 10.9.0.1/24 dev rf0");
+        ip("link set rf0 up");
+        let link = Arc::new(Link::new(workers).unwrap());
+        let stats: Vec<_> = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
+        let capabilities = ring_buffers::probe().unwrap();
+        let config = |(index, tun)| WorkerConfig {
+            index,
+            core: None,
+            tun,
+            mtu: 1420,
+            capabilities,
+            link: link.clone(),
+            stats: stats[index].clone(),
+        };
+        let handles = tun.into_queues().into_iter().enumerate().map(config).map(|c| spawn(c).unwrap()).collect();
+        let sockets = SocketGroup::bind(&SocketConfig::new(0, u8::try_from(workers).unwrap())).unwrap();
+        let outer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inner = UdpSocket::bind("10.9.0.1:4000").unwrap();
+        outer.set_read_timeout(Some(WAIT)).unwrap();
+        inner.set_read_timeout(Some(WAIT)).unwrap();
+        let fixture = Self { link, stats, workers: handles, sockets, outer, inner, counter: 0 };
+        fixture.configure();
+        fixture
+    }
+
+    /// What control does when a peer is added.
+    fn configure(&self) {
+        let shared = Arc::new(PeerShared::new(self.link.workers.len()));
+        let mut routes = AllowedIps::new();
+        routes.insert(Prefix::new("10.9.0.2".parse().unwrap(), 32).unwrap(), PEER);
+        for (i, inbox) in self.link.workers.iter().enumerate() {
+            inbox.push_mail(Mail::Sockets(Some(self.sockets.pair(i).try_clone().unwrap())));
+            inbox.push_mail(Mail::AddPeer { peer: PEER, shared: shared.clone() });
+            inbox.push_mail(Mail::SetEndpoint { peer: PEER, endpoint: Some(Endpoint::new(self.peer_address())) });
+            inbox.push_mail(Mail::Routes { routes: routes.clone(), version: 1 });
+        }
+        self.eventually(|| self.link.control.oldest_routes_in_use() == 1);
+    }
+
+    fn peer_address(&self) -> SocketAddr {
+        self.outer.local_addr().unwrap()
+    }
+
+    fn install_send(&self, local_index: u32, confirm: bool) {
+        let key = SealKey::new(Provider::RustCrypto, &TO_PEER);
+        let session = Arc::new(Sending::new(key, local_index, REMOTE_INDEX, boot_time(), true));
+        for inbox in &*self.link.workers {
+            inbox.push_mail(Mail::InstallSend { peer: PEER, session: session.clone(), confirm });
+        }
+    }
+
+    fn install_receive(&self, local_index: u32, confirmed: bool) {
+        let key = OpenKey::new(Provider::RustCrypto, &FROM_PEER);
+        let session = Receiving::new(key, PEER, local_index, boot_time(), false, confirmed);
+        self.link.workers[self.link.owner(local_index)].push_mail(Mail::InstallReceive(Box::new(session)));
+    }
+
+    /// The next data message at the peer: its counter and its opened packet, padding included.
+    fn receive(&self) -> (u64, Vec<u8>) {
+        let mut buffer = [0; 2048];
+        let (len, _) = self.outer.recv_from(&mut buffer).expect("a data message");
+        let header = parse_data_header(&buffer[..len]).unwrap();
+        assert_eq!(header.receiver, REMOTE_INDEX);
+        let mut text = buffer[DATA_HEADER_LEN..len].to_vec();
+        OpenKey::new(Provider::RustCrypto, &TO_PEER).open(header.counter, &mut text).expect("sealed for the peer");
+        text.truncate(text.len() - 16);
+        (header.counter, text)
+    }
+
+    fn send_sealed(&mut self, local_index: u32, packet: &[u8]) -> Vec<u8> {
+        let padded = packet.len().next_multiple_of(16);
+        let mut message = vec![0; 32 + padded];
+        let (header, rest) = message.split_first_chunk_mut().unwrap();
+        write_data_header(header, local_index, self.counter);
+        SealKey::new(Provider::RustCrypto, &FROM_PEER).seal_from(self.counter, packet, rest).unwrap();
+        self.counter += 1;
+        self.send_raw(&message);
+        message
+    }
+
+    fn send_raw(&self, message: &[u8]) {
+        self.outer.send_to(message, ("127.0.0.1", self.sockets.port())).unwrap();
+    }
+
+    fn dropped(&self, reason: Drop) -> u64 {
+        self.stats.iter().map(|s| s.dropped(reason)).sum()
+    }
+
+    fn eventually(&self, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + WAIT;
+        while !condition() {
+            assert!(Instant::now() < deadline, "not in time; {:?}", self.stats);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn next_event(&self) -> PeerEvent {
+        let mut event = None;
+        let deadline = Instant::now() + WAIT;
+        while event.is_none() && Instant::now() < deadline {
+            event = self.link.control.next_event();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        event.expect("an event")
+    }
+
+    /// Ends the workers and checks that no slot was lost while they ran.
+    fn finish(self) {
+        for stats in &self.stats {
+            let figure = |name| stats.figures().iter().find(|(n, _)| *n == name).unwrap().1;
+            let sum = figure("slots_free") + figure("slots_kernel") + figure("slots_held");
+            assert_eq!(sum, figure("slots_total"));
+            assert_eq!(figure("slots_held"), 0, "nothing is held between turns but what is staged");
+        }
+        self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::Stop));
+        self.workers.into_iter().for_each(WorkerHandle::join);
+        assert!(self.link.control.next_failure().is_none());
+    }
+}
+
+fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(test).join().unwrap();
+}
+
+/// An IPv4 UDP packet to the inner socket, without the optional checksum.
+fn inner_packet(source: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let total = u16::try_from(28 + payload.len()).unwrap();
+    let mut p = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    p.extend(source);
+    p.extend([10, 9, 0, 1]);
+    p.extend([0x10, 0x00, 0x0f, 0xa0]);
+    p.extend((total - 20).to_be_bytes());
+    p.extend([0, 0]);
+    p.extend(payload);
+    p[2..4].copy_from_slice(&total.to_be_bytes());
+    let sum = p[..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    p[10..12].copy_from_slice(&sum.to_be_bytes());
+    p
+}
+
+#[test]
+fn packets_wait_for_a_key_and_leave_in_order_as_trains() {
+    in_namespace(|| {
+        let f = Fixture::new(1);
+        for n in 0..20u8 {
+            f.inner.send_to(&[n; 100], "10.9.0.2:9").unwrap();
+        }
+        let asked = PeerEvent::NeedHandshake { peer: PEER, reason: HandshakeReason::NoSession };
+        assert_eq!(f.next_event(), asked);
+        f.eventually(|| f.stats[0].staged.get() == 20);
+        assert!(f.link.control.next_event().is_none(), "asked once");
+        f.install_send(0, false);
+        for n in 0..20u8 {
+            let (counter, packet) = f.receive();
+            assert_eq!(counter, u64::from(n));
+            assert_eq!(packet.len(), 128);
+            assert_eq!(packet[28..], [n; 100]);
+        }
+        assert_eq!(f.next_event(), PeerEvent::Awake(PEER));
+        assert_eq!(f.stats[0].udp_send_trains.get(), 1, "what leaves in one turn leaves as one train");
+        f.eventually(|| f.stats[0].staged.get() == 0);
+        f.finish();
+    });
+}
+
+#[test]
+fn a_new_key_is_confirmed_with_an_empty_packet() {
+    in_namespace(|| {
+        let f = Fixture::new(2);
+        f.install_send(1, true);
+        assert_eq!(f.receive(), (0, vec![]));
+        f.outer.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(f.outer.recv_from(&mut [0; 99]).is_err(), "one worker confirms");
+        f.finish();
+    });
+}
+
+#[test]
+fn what_a_peer_sends_is_delivered_once_and_only_from_its_addresses() {
+    in_namespace(|| {
+        let mut f = Fixture::new(1);
+        f.install_receive(8, false);
+        let message = f.send_sealed(8, &inner_packet([10, 9, 0, 2], b"hello"));
+        let mut buffer = [0; 99];
+        let (len, from) = f.inner.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..len], from.ip().to_string().as_str()), (&b"hello"[..], "10.9.0.2"));
+        assert_eq!(f.next_event(), PeerEvent::Confirmed { peer: PEER, local_index: 8 });
+        assert!(matches!(f.next_event(), PeerEvent::Roamed { peer: PEER, endpoint } if endpoint.source.is_some()));
+        assert_eq!(f.next_event(), PeerEvent::Awake(PEER));
+
+        f.send_raw(&message);
+        f.eventually(|| f.dropped(Drop::Replay) == 1);
+        let mut forged = message.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        f.send_raw(&forged);
+        f.eventually(|| f.dropped(Drop::BadTag) == 1);
+        f.send_sealed(9, &[]);
+        f.eventually(|| f.dropped(Drop::UnknownIndex) == 1);
+        f.send_sealed(8, &inner_packet([10, 9, 0, 3], b"not mine"));
+        f.eventually(|| f.dropped(Drop::SourceNotAllowed) == 1);
+        f.send_sealed(8, b"\x70 is no version of IP");
+        f.eventually(|| f.dropped(Drop::NotIp) == 1);
+        f.send_raw(&[4, 0, 0]);
+        f.send_raw(&[9; 64]);
+        f.eventually(|| f.dropped(Drop::Runt) == 1 && f.dropped(Drop::UnknownType) == 1);
+        assert!(f.link.control.next_event().is_none());
+
+        f.send_sealed(8, &inner_packet([10, 9, 0, 2], b"still there"));
+        assert_eq!(f.inner.recv(&mut buffer).unwrap(), 11);
+        f.finish();
+    });
+}
+
+#[test]
+fn a_handshake_message_goes_to_control_with_its_path() {
+    in_namespace(|| {
+        let f = Fixture::new(1);
+        let mut initiation = [0; 148];
+        initiation[0] = 1;
+        f.send_raw(&initiation);
+        f.eventually(|| f.link.control.handshakes_waiting() == 1);
+        let datagram = f.link.control.next_handshake().unwrap();
+        assert_eq!(datagram.bytes(), initiation);
+        assert_eq!(datagram.endpoint.remote, f.peer_address());
+        assert_eq!(datagram.endpoint.source.unwrap().addr.to_string(), "127.0.0.1");
+        f.finish();
+    });
+}
+
+#[test]
+fn each_worker_receives_what_its_indices_name() {
+    in_namespace(|| {
+        let mut f = Fixture::new(3);
+        let mut buffer = [0; 99];
+        for index in [0u32, 1, 2, 0x1234_5600 + 5] {
+            f.install_receive(index, true);
+            f.send_sealed(index, &inner_packet([10, 9, 0, 2], b"x"));
+            f.inner.recv(&mut buffer).unwrap();
+        }
+        let received: Vec<_> = f.stats.iter().map(|s| s.tun_write_packets.get()).collect();
+        assert_eq!(received, [1, 1, 2]);
+        assert_eq!(f.stats.iter().map(|s| s.handoffs.get()).sum::<u64>(), 0, "steering did not miss");
+        f.finish();
+    });
+}
+
+#[test]
+fn a_train_that_lands_on_the_wrong_worker_is_handed_over_and_its_slot_comes_home() {
+    in_namespace(|| {
+        let mut f = Fixture::new(2);
+        f.install_receive(1, true);
+        // Worker 1 gets no socket of the group that the peer writes to, so that steering cannot find it.
+        let alone = SocketGroup::bind(&SocketConfig::new(0, 1)).unwrap();
+        f.link.workers[0].push_mail(Mail::Sockets(Some(alone.pair(0).try_clone().unwrap())));
+        f.link.workers[1].push_mail(Mail::Sockets(None));
+        f.sockets = alone;
+        let mut buffer = [0; 99];
+        for _ in 0..300 {
+            f.send_sealed(1, &inner_packet([10, 9, 0, 2], b"over there"));
+            f.inner.recv(&mut buffer).unwrap();
+        }
+        f.eventually(|| f.stats[0].handoffs.get() == 300 && f.stats[1].tun_write_packets.get() == 300);
+        // Slots of worker 0 that worker 1 has released come home with its next turn.
+        f.send_raw(&[0; 4]);
+        f.eventually(|| f.dropped(Drop::UnknownType) == 1);
+        f.finish();
+    });
+}
