@@ -1,1 +1,7 @@
 //! See the crate description.
+
+pub mod cli;
+pub mod clock;
+pub mod control;
+pub mod link;
+pub mod worker;

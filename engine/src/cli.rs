@@ -1,0 +1,237 @@
+//! The command line: what the operator asks for, checked before anything is touched.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::Parser;
+use log::LevelFilter;
+use ringfort_aead::Selection;
+
+/// More cores than this are used only when asked for: each worker takes packet memory.
+const DEFAULT_WORKERS_MAX: usize = 16;
+
+const AFTER_HELP: &str = "\
+The interface is configured with wg(8), or brought up with wg-quick(8):
+  WG_QUICK_USERSPACE_IMPLEMENTATION=ringfort wg-quick up wg0
+
+Without --foreground the command returns when the interface exists and wg(8) gets answers; every failure before that
+is printed and makes it exit non-zero. The daemon then logs to syslog; if --log-level or LOG_LEVEL is given, it keeps
+the standard error and logs there instead. SIGTERM, SIGINT, `ip link delete NAME` and the removal of its socket
+(/var/run/wireguard/NAME.sock) each end it, and it leaves nothing behind.
+
+Environment:
+  LOG_LEVEL                  as --log-level
+  WG_PROCESS_FOREGROUND=1    as --foreground";
+
+/// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    /// Stay in the foreground and log to the standard error
+    #[arg(short, long)]
+    pub foreground: bool,
+
+    /// Number of worker threads [default: one for each usable CPU, at most 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub workers: Option<u8>,
+
+    /// CPUs to pin the workers to, as in "0-3,6" [default: those that the process may run on]
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<CpuList>,
+
+    /// Implementation of ChaCha20-Poly1305: "auto" measures those that this CPU can run and takes the fastest
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub aead: Selection,
+
+    /// What to log: silent, error, warn, info, debug (or verbose), trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+
+    /// Print the counters of the daemon that serves NAME, as lines of "name=value", and exit
+    #[arg(long, conflicts_with_all = ["foreground", "workers", "cpus", "log_level"])]
+    pub stats: bool,
+
+    /// The name of the interface to create
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+impl Cli {
+    /// Whether to stay in the foreground, by the option or by the variable that wireguard-go uses.
+    #[must_use]
+    pub fn stays_in_foreground(&self) -> bool {
+        self.foreground || std::env::var_os("WG_PROCESS_FOREGROUND").is_some_and(|value| value == "1")
+    }
+
+    /// The level that was asked for, by the option or by `LOG_LEVEL`; `None` if by neither.
+    ///
+    /// A `LOG_LEVEL` that means nothing to us is ignored, as wireguard-go does: the variable is not ours alone.
+    #[must_use]
+    pub fn explicit_log_level(&self) -> Option<LevelFilter> {
+        let from_environment = || std::env::var("LOG_LEVEL").ok()?.parse().ok();
+        self.log_level.or_else(from_environment).map(|LogLevel(level)| level)
+    }
+
+    /// The CPU of each worker. `usable` are those that the process may run on.
+    ///
+    /// # Errors
+    /// [`CpuError`] if a CPU was asked for that is not usable.
+    pub fn worker_cpus(&self, usable: &[usize]) -> Result<Vec<usize>, CpuError> {
+        let cpus = match &self.cpus {
+            Some(CpuList(cpus)) => cpus.as_slice(),
+            None => usable,
+        };
+        if let Some(&missing) = cpus.iter().find(|cpu| !usable.contains(cpu)) {
+            return Err(CpuError { missing, usable: CpuList(usable.to_vec()) });
+        }
+        let default = if self.cpus.is_some() { cpus.len() } else { cpus.len().min(DEFAULT_WORKERS_MAX) };
+        let count = self.workers.map_or(default.clamp(1, usize::from(u8::MAX)), usize::from);
+        Ok(cpus.iter().copied().cycle().take(count).collect())
+    }
+}
+
+/// A CPU that the process may not run on.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("CPU {missing} is not usable here: choose --cpus among {usable}")]
+pub struct CpuError {
+    missing: usize,
+    usable: CpuList,
+}
+
+/// A level as `--log-level` and `LOG_LEVEL` name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLevel(pub LevelFilter);
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "silent" | "off" => Ok(Self(LevelFilter::Off)),
+            "error" => Ok(Self(LevelFilter::Error)),
+            "warn" => Ok(Self(LevelFilter::Warn)),
+            "info" => Ok(Self(LevelFilter::Info)),
+            "debug" | "verbose" => Ok(Self(LevelFilter::Debug)),
+            "trace" => Ok(Self(LevelFilter::Trace)),
+            _ => Err("one of silent, error, warn, info, debug, verbose, trace".into()),
+        }
+    }
+}
+
+/// CPUs in the order given, each once: the kernel's list format, `0-3,6`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+impl FromStr for CpuList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        /// Linux supports 8,192 CPUs at most (`CONFIG_NR_CPUS`).
+        const CPU_MAX: usize = 8191;
+        let bad =
+            || format!("expected CPU numbers and ranges, as in \"0-3,6\", each CPU once and none above {CPU_MAX}");
+        let mut cpus = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let number = |text: &str| text.parse::<u16>().map(usize::from).map_err(|_| bad());
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last || last > CPU_MAX {
+                return Err(bad());
+            }
+            cpus.extend(first..=last);
+        }
+        let mut sorted = cpus.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.len() != cpus.len() {
+            return Err(bad());
+        }
+        Ok(Self(cpus))
+    }
+}
+
+impl fmt::Display for CpuList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, cpu) in self.0.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            write!(f, "{comma}{cpu}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("ringfort").chain(args.iter().copied()))
+    }
+
+    fn cpus(args: &[&str], usable: &[usize]) -> Result<Vec<usize>, CpuError> {
+        parse(args).unwrap().worker_cpus(usable)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wireguard_go_s_own_command_lines_are_understood() {
+        let cli = parse(&["wg0"]).unwrap();
+        assert!(!cli.foreground && cli.aead == Selection::Auto && cli.name == "wg0");
+        assert!(parse(&["-f", "wg0"]).unwrap().foreground);
+        assert!(parse(&["--foreground", "wg0"]).unwrap().foreground);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for args in [
+            &[][..],
+            &["wg0", "wg1"],
+            &["--workers", "0", "wg0"],
+            &["--workers", "256", "wg0"],
+            &["--cpus", "", "wg0"],
+            &["--aead", "rot13", "wg0"],
+            &["--log-level", "loud", "wg0"],
+            &["--stats"],
+            &["--stats", "-f", "wg0"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn levels_have_wireguard_go_s_names_too() {
+        for (name, level) in
+            [("verbose", LevelFilter::Debug), ("silent", LevelFilter::Off), ("error", LevelFilter::Error)]
+        {
+            let cli = parse(&["--log-level", name, "wg0"]).unwrap();
+            assert_eq!(cli.explicit_log_level(), Some(level));
+        }
+    }
+
+    #[test]
+    fn cpu_lists() {
+        assert_eq!("0-3,6".parse(), Ok(CpuList(vec![0, 1, 2, 3, 6])));
+        assert_eq!("5,2".parse(), Ok(CpuList(vec![5, 2])));
+        assert_eq!(CpuList(vec![5, 2]).to_string(), "5,2");
+        for bad in ["", ",", "1,", "3-1", "-1", "a", "1,1", "0-4,2", "8192", "0-99999999", "1 ,2"] {
+            assert!(bad.parse::<CpuList>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn workers_take_the_cpus_in_turn() {
+        let usable: Vec<usize> = (0..40).collect();
+        assert_eq!(cpus(&["w"], &usable[..3]), Ok(vec![0, 1, 2]));
+        assert_eq!(cpus(&["w"], &usable).unwrap().len(), DEFAULT_WORKERS_MAX);
+        assert_eq!(cpus(&["--cpus", "0-39", "w"], &usable).unwrap().len(), 40);
+        assert_eq!(cpus(&["--workers", "5", "--cpus", "7,3", "w"], &usable), Ok(vec![7, 3, 7, 3, 7]));
+        assert_eq!(cpus(&["--workers", "1", "w"], &usable), Ok(vec![0]));
+        let error = cpus(&["--cpus", "1,9", "w"], &[0, 1]).unwrap_err();
+        assert_eq!(error.to_string(), "CPU 9 is not usable here: choose --cpus among 0,1");
+    }
+}

@@ -1,0 +1,153 @@
+//! Why the daemon did not start, or why it ended: one sentence with the remedy, and whose fault it is.
+
+use std::io;
+use std::path::PathBuf;
+
+use ring_buffers::RingError;
+use ringfort_aead::SelfTestError;
+use tun_uring::TunError;
+use udp_uring::BindError;
+
+use crate::cli::CpuError;
+use crate::link::WorkerFailure;
+
+/// Who has to act on a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The operator asked for something that cannot be had: another argument helps.
+    Request,
+    /// The system refuses or lacks something: a permission, a limit, a kernel feature.
+    System,
+    /// A defect of ours, to be reported.
+    Bug,
+}
+
+/// A failure that ends the process.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// `CAP_NET_ADMIN` is not among the effective capabilities.
+    #[error("no permission to create network interfaces: run as root or with CAP_NET_ADMIN")]
+    NoCapability,
+    /// A CPU that cannot be had.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// Another daemon answers on the interface's socket.
+    #[error("interface {0} is already served by another daemon: stop that one first, or choose another name")]
+    Served(String),
+    /// No daemon answers, for `--stats`.
+    #[error("no daemon serves interface {name} ({source}): start it with: ringfort {name}")]
+    NotServed {
+        /// The interface.
+        name: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A daemon answers, but not with our statistics.
+    #[error("the daemon that serves interface {0} has no statistics: it is not ringfort")]
+    NoStatistics(String),
+    /// The control socket cannot be made.
+    #[error("cannot {step} {path}: {source}")]
+    ControlSocket {
+        /// What was tried.
+        step: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The TUN interface cannot be made.
+    #[error(transparent)]
+    Tun(#[from] TunError),
+    /// A ring, or its memory, cannot be had.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The UDP sockets cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No cipher computes correctly here.
+    #[error(transparent)]
+    Aead(#[from] SelfTestError),
+    /// The limit on open files is too low.
+    #[error(
+        "no file descriptor is left to {0}: raise the limit on open files (ulimit -n, or LimitNOFILE= in the service)"
+    )]
+    Descriptors(&'static str),
+    /// Another call failed.
+    #[error("cannot {step}: {source}")]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A worker gave up.
+    #[error(transparent)]
+    Worker(#[from] WorkerFailure),
+    /// The interface is gone.
+    #[error("interface {0} was deleted")]
+    InterfaceDeleted(String),
+    /// The start ended without a word.
+    #[error("the daemon ended before it was ready ({0})")]
+    Vanished(String),
+}
+
+impl DaemonError {
+    /// A failed call. An exhausted limit on open files is named as such.
+    pub fn system(step: &'static str, source: impl Into<io::Error>) -> Self {
+        let source = source.into();
+        match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors(step),
+            _ => Self::System { step, source },
+        }
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Cpu(_) | Self::Served(_) | Self::NotServed { .. } | Self::NoStatistics(_) => Fault::Request,
+            Self::Tun(TunError::Name { .. } | TunError::Queues(_) | TunError::Taken(_)) => Fault::Request,
+            Self::Bind(BindError::PortInUse { .. }) => Fault::Request,
+            Self::Aead(_) | Self::Worker(_) | Self::Vanished(_) | Self::Bind(BindError::NoWorkers) => Fault::Bug,
+            Self::NoCapability
+            | Self::ControlSocket { .. }
+            | Self::Tun(_)
+            | Self::Ring(_)
+            | Self::Bind(_)
+            | Self::Descriptors(_)
+            | Self::System { .. }
+            | Self::InterfaceDeleted(_) => Fault::System,
+        }
+    }
+
+    /// The exit status: 2 for a request that cannot be met, as for a wrong command line; else 1.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self.fault() {
+            Fault::Request => 2,
+            Fault::System | Fault::Bug => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exhausted_descriptor_limit_is_named() {
+        let error = DaemonError::system("watch the network", io::Error::from_raw_os_error(libc::EMFILE));
+        assert!(matches!(error, DaemonError::Descriptors(_)));
+        assert!(error.to_string().contains("ulimit -n"), "{error}");
+        let error = DaemonError::system("watch the network", io::Error::from_raw_os_error(libc::EACCES));
+        assert!(matches!(error, DaemonError::System { .. }));
+    }
+
+    #[test]
+    fn faults_decide_the_exit_status() {
+        assert_eq!(DaemonError::Served("wg0".into()).exit_status(), 2);
+        assert_eq!(DaemonError::NoCapability.fault(), Fault::System);
+        assert_eq!(DaemonError::Vanished("signal 9".into()).fault(), Fault::Bug);
+        assert_eq!(DaemonError::NoCapability.exit_status(), 1);
+    }
+}

@@ -1,0 +1,190 @@
+//! Route netlink messages (`include/uapi/linux/netlink.h`, `rtnetlink.h`, `if_link.h`), as far as we care.
+//!
+//! All fields are in the machine's own byte order. Lengths come from the kernel, and are checked all the same.
+
+/// `struct nlmsghdr`: u32 length with header, u16 type, u16 flags, u32 sequence, u32 port.
+const HEADER_LEN: usize = 16;
+/// `struct ifinfomsg`: u8 family, u8 padding, u16 type, i32 index, u32 flags, u32 changed flags.
+const IFINFO_LEN: usize = 16;
+/// `struct rtattr`: u16 length with header, u16 type.
+const ATTRIBUTE_HEADER_LEN: usize = 4;
+
+/// Our interface at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// `IFF_UP`: the operator wants it to work.
+    pub up: bool,
+    /// In bytes; `None` if the message did not say.
+    pub mtu: Option<u32>,
+}
+
+/// One message of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// An interface is there, in this state.
+    Link { index: u32, state: LinkState },
+    /// An interface is gone from this network namespace.
+    LinkGone { index: u32 },
+    /// Addresses, routes or rules have changed.
+    Routing,
+}
+
+/// The messages of one datagram. What is malformed or unknown is skipped.
+pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message> + '_ {
+    std::iter::from_fn(move || {
+        while datagram.len() >= HEADER_LEN {
+            let len = u32_at(datagram, 0)? as usize;
+            let message = datagram.get(..len)?;
+            let kind = u16_at(message, 4)?;
+            datagram = datagram.get(aligned(len)..).unwrap_or_default();
+            if let Some(message) = parse(kind, message.get(HEADER_LEN..)?) {
+                return Some(message);
+            }
+        }
+        None
+    })
+}
+
+/// Asks for the state of one interface: `RTM_GETLINK` with its index.
+pub(super) fn link_request(index: u32) -> [u8; HEADER_LEN + IFINFO_LEN] {
+    let mut request = [0; HEADER_LEN + IFINFO_LEN];
+    let len = request.len() as u32;
+    request[0..4].copy_from_slice(&len.to_ne_bytes());
+    request[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+    request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    request[20..24].copy_from_slice(&index.to_ne_bytes());
+    request
+}
+
+fn parse(kind: u16, body: &[u8]) -> Option<Message> {
+    match kind {
+        libc::RTM_NEWLINK | libc::RTM_DELLINK => {
+            // Other families (AF_BRIDGE) speak of an interface that leaves a bridge, not of one that is gone.
+            if i32::from(*body.first()?) != libc::AF_UNSPEC {
+                return None;
+            }
+            let (index, flags) = (u32_at(body, 4)?, u32_at(body, 8)?);
+            if kind == libc::RTM_DELLINK {
+                return Some(Message::LinkGone { index });
+            }
+            let mtu = attribute(body.get(IFINFO_LEN..)?, libc::IFLA_MTU).and_then(|value| u32_at(value, 0));
+            let up = flags & libc::IFF_UP as u32 != 0;
+            Some(Message::Link { index, state: LinkState { up, mtu } })
+        }
+        libc::RTM_NEWADDR
+        | libc::RTM_DELADDR
+        | libc::RTM_NEWROUTE
+        | libc::RTM_DELROUTE
+        | libc::RTM_NEWRULE
+        | libc::RTM_DELRULE => Some(Message::Routing),
+        _ => None,
+    }
+}
+
+/// The value of the first attribute of that type.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let len = usize::from(u16_at(attributes, 0)?);
+        let value = attributes.get(ATTRIBUTE_HEADER_LEN..len)?;
+        if u16_at(attributes, 2)? == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(aligned(len)..)?;
+    }
+}
+
+/// `NLMSG_ALIGN` and `RTA_ALIGN`: to four bytes.
+fn aligned(len: usize) -> usize {
+    len.saturating_add(3) & !3
+}
+
+fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(((HEADER_LEN + body.len()) as u32).to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(body);
+        bytes.resize(aligned(bytes.len()), 0);
+        bytes
+    }
+
+    fn link(family: u8, index: u32, flags: u32, mtu: Option<u32>) -> Vec<u8> {
+        let mut body = vec![family, 0, 0, 0];
+        body.extend(index.to_ne_bytes());
+        body.extend(flags.to_ne_bytes());
+        body.extend([0; 4]);
+        // A name of three letters and its end: six bytes of value make the next attribute start after padding.
+        body.extend(10_u16.to_ne_bytes());
+        body.extend(libc::IFLA_IFNAME.to_ne_bytes());
+        body.extend(b"wg0\0\0\0\0\0");
+        if let Some(mtu) = mtu {
+            body.extend(8_u16.to_ne_bytes());
+            body.extend(libc::IFLA_MTU.to_ne_bytes());
+            body.extend(mtu.to_ne_bytes());
+        }
+        body
+    }
+
+    fn all(datagram: &[u8]) -> Vec<Message> {
+        messages(datagram).collect()
+    }
+
+    #[test]
+    fn link_messages() {
+        let up = libc::IFF_UP as u32;
+        let state = |up, mtu| LinkState { up, mtu };
+        assert_eq!(
+            all(&message(libc::RTM_NEWLINK, &link(0, 7, up | 64, Some(1420)))),
+            [Message::Link { index: 7, state: state(true, Some(1420)) }]
+        );
+        assert_eq!(
+            all(&message(libc::RTM_NEWLINK, &link(0, 7, 64, None))),
+            [Message::Link { index: 7, state: state(false, None) }]
+        );
+        assert_eq!(all(&message(libc::RTM_DELLINK, &link(0, 7, 0, None))), [Message::LinkGone { index: 7 }]);
+    }
+
+    #[test]
+    fn leaving_a_bridge_is_not_the_end_of_an_interface() {
+        assert_eq!(all(&message(libc::RTM_DELLINK, &link(libc::AF_BRIDGE as u8, 7, 0, None))), []);
+    }
+
+    #[test]
+    fn several_messages_in_one_datagram() {
+        let mut datagram = message(libc::RTM_NEWROUTE, &[0; 13]);
+        datagram.extend(message(999, &[0; 5]));
+        datagram.extend(message(libc::RTM_DELADDR, &[0; 8]));
+        assert_eq!(all(&datagram), [Message::Routing, Message::Routing]);
+    }
+
+    #[test]
+    fn a_length_beyond_the_datagram_or_below_the_header_ends_it() {
+        let mut datagram = message(libc::RTM_NEWROUTE, &[0; 12]);
+        datagram[0] += 1;
+        assert_eq!(all(&datagram), []);
+        datagram[0..4].copy_from_slice(&0_u32.to_ne_bytes());
+        assert_eq!(all(&datagram), []);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(kind in 14_u16..36, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            all(&bytes);
+            all(&message(kind, &bytes));
+        }
+    }
+}

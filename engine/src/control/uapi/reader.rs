@@ -1,0 +1,178 @@
+//! From a stream of bytes to requests, within fixed bounds.
+
+use zeroize::Zeroizing;
+
+use super::errno::Refusal;
+use super::request::Request;
+use super::set::SetParser;
+
+/// In bytes, without the line end. The longest valid line is an eleventh of it.
+pub const LINE_LEN_MAX: usize = 4096 - 1;
+
+/// In bytes. 100,000 peers and a million prefixes fit; what a client can make us hold is a small multiple of it.
+pub const REQUEST_LEN_MAX: usize = 64 << 20;
+
+/// What a call of [`RequestReader::next_event`] found.
+#[derive(Debug)]
+pub enum Event {
+    /// A complete and valid request.
+    Request(Request),
+    /// The request is refused. The rest of it, up to its blank line, will be skipped.
+    Refused(Refusal),
+    /// Not one of our operations: what follows cannot be understood, the connection is to be closed.
+    HangUp,
+}
+
+/// Cuts one client's stream into requests.
+///
+/// It owns the only buffer between the socket and the parsed request, of fixed size and wiped when dropped.
+pub struct RequestReader {
+    buffer: Zeroizing<Vec<u8>>,
+    /// `buffer[start..end]` has been read and not yet consumed.
+    start: usize,
+    end: usize,
+    /// Of the current request, also of one that is being skipped: bytes consumed so far.
+    request_len: usize,
+    state: State,
+}
+
+enum State {
+    /// The next line names an operation.
+    Idle,
+    /// `get=1` or `stats=1` was read, its blank line was not.
+    Simple(fn() -> Request),
+    Set(SetParser),
+    /// Refused; the lines up to the blank one are skipped. `mid_line` after a line that was too long.
+    Skip {
+        mid_line: bool,
+    },
+    /// Nothing more is read from this client.
+    Closed,
+}
+
+impl Default for RequestReader {
+    fn default() -> Self {
+        Self { buffer: Zeroizing::new(vec![0; LINE_LEN_MAX + 1]), start: 0, end: 0, request_len: 0, state: State::Idle }
+    }
+}
+
+impl RequestReader {
+    /// Where the next bytes of the client go. Never empty after [`next_event`](Self::next_event) gave `None`.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        &mut self.buffer[self.end..]
+    }
+
+    /// That many bytes were written to the front of [`space`](Self::space).
+    pub fn advance(&mut self, len: usize) {
+        self.end = (self.end + len).min(self.buffer.len());
+    }
+
+    /// Length, in bytes, of the unfinished `set=1` that is held in memory; 0 if there is none.
+    pub fn held_len(&self) -> usize {
+        match self.state {
+            State::Set(_) => self.request_len,
+            _ => 0,
+        }
+    }
+
+    /// Consumes what was read up to the next event; `None` asks for more bytes.
+    ///
+    /// `request_len_max` is [`REQUEST_LEN_MAX`], less what the requests of other clients hold at the moment.
+    pub fn next_event(&mut self, request_len_max: usize, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<Event> {
+        loop {
+            let unread = &self.buffer[self.start..self.end];
+            let Some(line_len) = unread.iter().position(|&byte| byte == b'\n') else {
+                return self.line_unfinished();
+            };
+            let line = self.start..self.start + line_len;
+            self.start = line.end + 1;
+            self.request_len += line_len + 1;
+            let too_long = self.request_len > request_len_max;
+            let event = self.state.line(&self.buffer[line], too_long, &resolve_zone);
+            if matches!(self.state, State::Idle) {
+                self.request_len = 0;
+            }
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    /// No line end in the buffer: wait for more, unless the buffer is full.
+    fn line_unfinished(&mut self) -> Option<Event> {
+        if let State::Skip { mid_line } = &mut self.state {
+            *mid_line |= self.start != self.end;
+            self.request_len += self.end - self.start;
+            self.start = self.end;
+            return (self.request_len > REQUEST_LEN_MAX).then(|| self.close());
+        }
+        if self.end - self.start < self.buffer.len() {
+            return None;
+        }
+        if matches!(self.state, State::Idle) {
+            return Some(self.close());
+        }
+        self.request_len += self.end - self.start;
+        self.start = self.end;
+        self.state = State::Skip { mid_line: true };
+        Some(Event::Refused(Refusal::LineTooLong))
+    }
+
+    fn close(&mut self) -> Event {
+        self.state = State::Closed;
+        Event::HangUp
+    }
+}
+
+impl State {
+    fn line(&mut self, line: &[u8], too_long: bool, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<Event> {
+        match self {
+            Self::Idle => {
+                *self = match line {
+                    b"get=1" => Self::Simple(|| Request::Get),
+                    b"stats=1" => Self::Simple(|| Request::Stats),
+                    b"set=1" => Self::Set(SetParser::default()),
+                    _ => Self::Closed,
+                };
+                matches!(self, Self::Closed).then_some(Event::HangUp)
+            }
+            Self::Simple(request) => {
+                let request = *request;
+                if line.is_empty() {
+                    *self = Self::Idle;
+                    return Some(Event::Request(request()));
+                }
+                *self = Self::Skip { mid_line: false };
+                Some(Event::Refused(Refusal::TrailingText))
+            }
+            Self::Set(_) if too_long => {
+                *self = Self::Skip { mid_line: false };
+                Some(Event::Refused(Refusal::RequestTooLong))
+            }
+            Self::Set(parser) => {
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                if line.is_empty() {
+                    let request = std::mem::take(parser).finish();
+                    *self = Self::Idle;
+                    return Some(Event::Request(Request::Set(Box::new(request))));
+                }
+                let refusal = parser.line(line, resolve_zone).err()?;
+                *self = Self::Skip { mid_line: false };
+                Some(Event::Refused(refusal))
+            }
+            Self::Skip { mid_line } => {
+                if line.is_empty() && !*mid_line {
+                    *self = Self::Idle;
+                }
+                if let Self::Skip { mid_line } = self {
+                    *mid_line = false;
+                }
+                None
+            }
+            Self::Closed => Some(Event::HangUp),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A request, parsed and checked.
+
+use std::net::SocketAddr;
+
+use ringfort_core::allowed_ips::Prefix;
+
+use super::secret::SecretKey;
+
+/// One operation of a client.
+#[derive(Debug)]
+pub enum Request {
+    /// `get=1`: the whole configuration and its counters.
+    Get,
+    /// `set=1`: a change.
+    Set(Box<SetRequest>),
+    /// `stats=1`: our own extension, which `wg` never sends. The counters of the daemon as `name=value` lines.
+    Stats,
+}
+
+/// A complete and valid `set=1`. To be applied in this order: device, then each peer in turn.
+#[derive(Debug, Default)]
+pub struct SetRequest {
+    /// The lines before the first `public_key`.
+    pub device: DeviceUpdate,
+    /// One entry per `public_key` line, in the order of the request. A key may occur more than once.
+    pub peers: Vec<PeerUpdate>,
+}
+
+/// What changes on the interface. `None` is left as it is.
+#[derive(Debug, Default)]
+pub struct DeviceUpdate {
+    /// The private key as it was sent, not clamped. All zeros removes it.
+    pub private_key: Option<SecretKey>,
+    /// The UDP port; 0 lets the kernel choose.
+    pub listen_port: Option<u16>,
+    /// `SO_MARK` of the UDP sockets; 0 is none.
+    pub fwmark: Option<u32>,
+    /// All peers are removed first.
+    pub replace_peers: bool,
+}
+
+/// What changes on one peer. `None` is left as it is.
+#[derive(Debug)]
+pub struct PeerUpdate {
+    /// Which peer. Our own public key is accepted and ignored, as in wireguard-go.
+    pub public_key: [u8; 32],
+    /// The peer is removed; nothing else of this entry matters.
+    pub remove: bool,
+    /// A peer that does not exist is not created, and the entry is skipped.
+    pub update_only: bool,
+    /// All zeros removes it.
+    pub preshared_key: Option<SecretKey>,
+    /// Where to send to until the peer roams.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds; 0 turns it off.
+    pub persistent_keepalive: Option<u16>,
+    /// All allowed IPs are removed before `allowed_ips` is applied.
+    pub replace_allowed_ips: bool,
+    /// Additions and removals, in order.
+    pub allowed_ips: Vec<AllowedIpUpdate>,
+}
+
+impl PeerUpdate {
+    /// An entry that changes nothing but creates the peer.
+    pub fn new(public_key: [u8; 32]) -> Self {
+        Self {
+            public_key,
+            remove: false,
+            update_only: false,
+            preshared_key: None,
+            endpoint: None,
+            persistent_keepalive: None,
+            replace_allowed_ips: false,
+            allowed_ips: Vec::new(),
+        }
+    }
+}
+
+/// One `allowed_ip` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowedIpUpdate {
+    /// The prefix belongs to this peer from now on, whoever had it.
+    Add(Prefix),
+    /// `allowed_ip=-…`: the prefix is taken from this peer, if it has it.
+    Remove(Prefix),
+}
