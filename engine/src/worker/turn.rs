@@ -121,15 +121,17 @@ impl Worker {
         self.now = boot_time();
         let mut batch = std::mem::take(&mut self.batch);
         self.ring.reap(&mut batch);
+        // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
+        self.inbox_waiting |= batch.iter().any(|c| c.token.edge == EDGE_DOORBELL);
+        if self.inbox_waiting {
+            self.read_inbox()?;
+        }
         for completion in batch.drain(..) {
             self.dispatch(completion)?;
         }
         self.batch = batch;
         while let Some(event) = self.tun.poll_read() {
             self.on_tun(event)?;
-        }
-        if self.inbox_waiting {
-            self.read_inbox()?;
         }
         self.flush();
         self.stats.turns.add(1);
@@ -159,7 +161,6 @@ impl Worker {
             EDGE_UDP => self.on_udp(completion),
             _ => {
                 self.doorbell.on_completion(completion);
-                self.inbox_waiting = true;
                 Ok(())
             }
         }
