@@ -5,4 +5,5 @@ pub mod error;
 pub mod logging;
 pub mod netlink;
 pub mod preflight;
+pub mod server;
 pub mod uapi;

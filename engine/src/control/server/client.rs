@@ -1,0 +1,176 @@
+//! One client of the control socket.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::net::if_::if_nametoindex;
+use ringfort_core::time::Time;
+
+use super::{Handler, unless_blocked};
+use crate::control::uapi::{Errno, Event, Refusal, Reply, Request, RequestReader};
+
+/// Reads of one turn, each of at most a line buffer. A large request takes many turns, between which others have theirs.
+const READS_PER_STEP: usize = 16;
+/// Requests of one turn.
+const REQUESTS_PER_STEP: usize = 4;
+
+/// What a client may do in this turn.
+pub(super) struct Shares {
+    pub now: Time,
+    /// The new deadline of a client that is done with a request.
+    pub deadline: Time,
+    /// What other clients have left of the bound on requests, in bytes.
+    pub request_len: usize,
+    /// Whether the answers that have not been read leave room for another.
+    pub may_answer: bool,
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Read,
+    Write,
+    /// For other clients to read their answers.
+    Parked,
+    /// For nothing: it is to be dropped.
+    Close,
+}
+
+pub(super) struct Client {
+    stream: UnixStream,
+    reader: RequestReader,
+    reply: Reply,
+    /// A request that waits for its turn, and since when.
+    parked: Option<(Time, Request)>,
+    deadline: Time,
+    /// The client sends nothing more; it gets what it is owed and is then dropped.
+    closing: bool,
+}
+
+impl Client {
+    pub fn new(stream: UnixStream, deadline: Time) -> Self {
+        let (reader, reply) = (RequestReader::default(), Reply::default());
+        Self { stream, reader, reply, parked: None, deadline, closing: false }
+    }
+
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// When it is to be disconnected; never while it waits for others, who have deadlines of their own.
+    pub fn deadline(&self) -> Option<Time> {
+        self.parked.is_none().then_some(self.deadline)
+    }
+
+    pub fn parked_since(&self) -> Option<Time> {
+        self.parked.as_ref().map(|&(since, _)| since)
+    }
+
+    /// Text of the unfinished request, in bytes.
+    pub fn held_len(&self) -> usize {
+        self.reader.held_len()
+    }
+
+    /// Text of the answer that has not been read, in bytes.
+    pub fn unread_len(&self) -> usize {
+        self.reply.unwritten().len()
+    }
+
+    /// Goes on as far as it can without waiting, within its shares.
+    pub fn step(&mut self, shares: &Shares, handler: &mut dyn Handler) -> Step {
+        self.try_step(shares, handler).unwrap_or(Step::Close)
+    }
+
+    fn try_step(&mut self, shares: &Shares, handler: &mut dyn Handler) -> io::Result<Step> {
+        let (mut reads, mut requests) = (0, 0);
+        loop {
+            if !self.write(shares)? {
+                return Ok(Step::Write);
+            }
+            if let Some((since, request)) = self.parked.take() {
+                if !shares.may_answer {
+                    self.parked = Some((since, request));
+                    return Ok(Step::Parked);
+                }
+                // Its time starts anew, since it may have waited for others.
+                self.deadline = shares.deadline;
+                self.answer(request, handler);
+                continue;
+            }
+            if self.closing {
+                return Ok(Step::Close);
+            }
+            if requests == REQUESTS_PER_STEP {
+                // The rest is in our buffer, so that the socket would not become readable for it. It is writable now.
+                return Ok(Step::Write);
+            }
+            match self.reader.next_event(shares.request_len, resolve_zone) {
+                Some(Event::Request(request)) => {
+                    requests += 1;
+                    self.parked = Some((shares.now, request));
+                }
+                Some(Event::Refused(refusal)) => {
+                    requests += 1;
+                    self.refuse(refusal);
+                }
+                Some(Event::HangUp) => return Ok(Step::Close),
+                None if reads == READS_PER_STEP => return Ok(Step::Read),
+                None => {
+                    reads += 1;
+                    if !self.read()? {
+                        return Ok(Step::Read);
+                    }
+                }
+            }
+        }
+    }
+
+    /// False: there is nothing to read yet.
+    fn read(&mut self) -> io::Result<bool> {
+        let Some(len) = unless_blocked(self.stream.read(self.reader.space()))? else { return Ok(false) };
+        self.reader.advance(len);
+        if len == 0 {
+            self.closing = true;
+            if self.reader.held_len() > 0 {
+                self.refuse(Refusal::Truncated);
+            }
+        }
+        Ok(true)
+    }
+
+    /// False: the client has to read first.
+    fn write(&mut self, shares: &Shares) -> io::Result<bool> {
+        while !self.reply.unwritten().is_empty() {
+            let Some(len) = unless_blocked(self.stream.write(self.reply.unwritten()))? else { return Ok(false) };
+            self.reply.advance(len);
+            if self.reply.unwritten().is_empty() {
+                self.deadline = shares.deadline;
+            }
+        }
+        Ok(true)
+    }
+
+    fn answer(&mut self, request: Request, handler: &mut dyn Handler) {
+        let errno = handler.handle(request, &mut self.reply);
+        self.reply.finish(errno);
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        log::warn!("a request on the control socket is refused: {refusal}");
+        let errno: Errno = refusal.errno();
+        self.reply.finish(errno);
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither requests nor answers: they hold keys.
+        f.debug_struct("Client").field("stream", &self.stream).field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// The index of a network interface, named or numbered, as in `[fe80::1%eth0]`.
+fn resolve_zone(name: &str) -> Option<u32> {
+    if_nametoindex(name).ok()
+}

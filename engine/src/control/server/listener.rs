@@ -1,0 +1,152 @@
+//! The listening socket: where it is, who may use it, and that there is one daemon behind it.
+
+use std::fs::{DirBuilder, File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
+use nix::sys::stat::{Mode, umask};
+
+use super::unless_blocked;
+use crate::control::error::DaemonError;
+
+/// Where `wg` looks for the sockets of userspace implementations.
+const DIRECTORY: &str = "/var/run/wireguard";
+
+/// The socket of an interface.
+#[must_use]
+pub fn socket_path(name: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{name}.sock"))
+}
+
+/// Connects to whoever listens on this path, without waiting.
+///
+/// # Errors
+/// `ENOENT` or `ECONNREFUSED` if nobody does; `EAGAIN` if somebody does who has more callers than he can take.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &UnixAddr::new(path)?)?;
+    Ok(socket.into())
+}
+
+/// The listening socket. Its path is removed when it is dropped, unless somebody else has put another in its place.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    identity: (u64, u64),
+    watch: Inotify,
+}
+
+impl Listener {
+    /// Makes the socket of interface `name`, for the user of this process alone. A socket that nobody listens on any more
+    /// is replaced.
+    ///
+    /// # Errors
+    /// [`DaemonError::Served`] if a daemon listens there; [`DaemonError::ControlSocket`] if the system refuses.
+    pub fn open(name: &str) -> Result<Self, DaemonError> {
+        Self::open_in(Path::new(DIRECTORY), name)
+    }
+
+    /// Whether a daemon listens on the socket of interface `name` right now.
+    #[must_use]
+    pub fn is_served(name: &str) -> bool {
+        is_served(&socket_path(name))
+    }
+
+    pub(super) fn open_in(directory: &Path, name: &str) -> Result<Self, DaemonError> {
+        let fail = |step, path: &Path| {
+            let path = path.to_owned();
+            move |source| DaemonError::ControlSocket { step, path, source }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(fail("make the directory", directory))?;
+        // Held until this function returns: of two daemons that start at once, the second sees the socket of the first
+        // and not the stale one that both have come to replace.
+        let lock = File::open(directory).map_err(fail("open the directory", directory))?;
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| fail("lock the directory", directory)(errno.into()))?;
+        let path = directory.join(format!("{name}.sock"));
+        if is_served(&path) {
+            return Err(DaemonError::Served(name.to_owned()));
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(fail("replace the control socket", &path)(error));
+            }
+            _ => {}
+        }
+        Self::bind(path.clone()).map_err(fail("make the control socket", &path))
+    }
+
+    fn bind(path: PathBuf) -> io::Result<Self> {
+        // The mask belongs to the process, which has a single thread when this is called.
+        let mask = umask(Mode::from_bits_truncate(0o077));
+        let bound = UnixListener::bind(&path);
+        umask(mask);
+        let socket = bound?;
+        let identity = identity(&std::fs::symlink_metadata(&path)?);
+        socket.set_nonblocking(true)?;
+        let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        // Removing the path changes the link count of the socket's inode, which the socket itself keeps alive.
+        watch.add_watch(&path, AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF)?;
+        Ok(Self { socket, path, identity, watch })
+    }
+
+    /// The socket, to poll.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Readable when the socket's path may have been removed.
+    pub(super) fn watch(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+
+    /// Whether the socket's path is gone or is somebody else's by now.
+    pub(super) fn was_removed(&self) -> bool {
+        // Only that something happened matters, not what: it is drained.
+        while self.watch.read_events().is_ok_and(|events| !events.is_empty()) {}
+        !self.is_in_place()
+    }
+
+    /// The next client, if one waits.
+    pub(super) fn accept(&self) -> io::Result<Option<UnixStream>> {
+        let Some((stream, _)) = unless_blocked(self.socket.accept())? else { return Ok(None) };
+        stream.set_nonblocking(true)?;
+        Ok(Some(stream))
+    }
+
+    fn is_in_place(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.is_in_place() {
+            // If it cannot be removed, the next daemon replaces it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn is_served(path: &Path) -> bool {
+    match connect(path) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EAGAIN),
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}

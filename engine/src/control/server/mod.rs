@@ -1,0 +1,217 @@
+//! The UNIX socket on which `wg` and other tools configure the interface.
+//!
+//! It lives on the control thread and never makes it wait: every client is non-blocking, gets a bounded share of each
+//! turn, and has a bounded time for each request and its answer. What all clients together can make us hold is bounded
+//! too, see [`Bounds`].
+//!
+//! The server polls its clients through an epoll set of its own, whose descriptor the control loop polls in turn. So the
+//! loop sees one descriptor, whoever comes and goes.
+
+mod client;
+mod listener;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use ringfort_core::time::Time;
+
+use super::error::DaemonError;
+use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request};
+use client::{Client, Shares, Step};
+pub use listener::{Listener, connect, socket_path};
+
+/// What clients may take. Tests use smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Clients at a time; more wait in the listener's backlog.
+    pub clients: usize,
+    /// Text of unfinished requests, over all clients, in bytes.
+    pub request_len: usize,
+    /// Text of answers that have not been read: beyond it no further request is served, in bytes. One answer may exceed
+    /// it: `get=1` of a large configuration does.
+    pub unread_len: usize,
+    /// For a request to arrive and its answer to be read.
+    pub time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { clients: 64, request_len: REQUEST_LEN_MAX, unread_len: 16 << 20, time: Duration::from_secs(30) }
+    }
+}
+
+/// Carries requests out.
+pub trait Handler {
+    /// Carries one out. Lines of the answer go to `reply`; the returned number ends it.
+    fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno;
+}
+
+/// The listening socket and its clients.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    bounds: Bounds,
+    epoll: Epoll,
+    clients: Vec<Option<Client>>,
+    /// False while there is no room for a further client, or no descriptor.
+    accepting: bool,
+    /// After a failed `accept`: when to try again.
+    accept_after: Time,
+}
+
+/// Names in the epoll set; smaller numbers are positions in `clients`.
+const LISTENER: u64 = u64::MAX;
+const WATCH: u64 = u64::MAX - 1;
+/// How long to leave a listener alone on which `accept` fails, most likely for want of a descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Serves on this listener.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(listener: Listener, bounds: Bounds) -> Result<Self, DaemonError> {
+        let step = "poll the control socket";
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| DaemonError::system(step, errno))?;
+        epoll.add(listener.socket(), readable(LISTENER)).map_err(|errno| DaemonError::system(step, errno))?;
+        epoll.add(listener.watch(), readable(WATCH)).map_err(|errno| DaemonError::system(step, errno))?;
+        let clients = (0..bounds.clients).map(|_| None).collect();
+        Ok(Self { listener, bounds, epoll, clients, accepting: true, accept_after: Time::ZERO })
+    }
+
+    /// Serves whoever is ready, without waiting. To be called when the descriptor is readable and when
+    /// [`next_deadline`](Self::next_deadline) has come.
+    ///
+    /// False: somebody has removed the socket, which is the sign to end (`wg-quick down` of some systems).
+    pub fn serve(&mut self, now: Time, handler: &mut dyn Handler) -> bool {
+        let mut events = [EpollEvent::empty(); 64];
+        let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..ready] {
+            match event.data() {
+                LISTENER => self.accept(now),
+                WATCH if self.listener.was_removed() => return false,
+                WATCH => {}
+                position => self.step(position as usize, now, handler),
+            }
+        }
+        self.serve_parked(now, handler);
+        for position in 0..self.clients.len() {
+            if self.clients[position].as_ref().and_then(Client::deadline).is_some_and(|deadline| deadline <= now) {
+                log::warn!("a client of the control socket took too long and was disconnected");
+                self.clients[position] = None;
+            }
+        }
+        self.update_accepting(now);
+        true
+    }
+
+    /// When [`serve`](Self::serve) has something to do even if nobody is ready.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let retry = (!self.accepting && !self.is_full()).then_some(self.accept_after);
+        self.clients.iter().flatten().filter_map(Client::deadline).chain(retry).min()
+    }
+
+    fn accept(&mut self, now: Time) {
+        while let Some(position) = self.clients.iter().position(Option::is_none) {
+            match self.listener.accept() {
+                Ok(Some(stream)) => {
+                    let client = Client::new(stream, now + self.bounds.time);
+                    if self.epoll.add(client.socket(), readable(position as u64)).is_ok() {
+                        self.clients[position] = Some(client);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    log::warn!("cannot accept a client on the control socket: {error}");
+                    self.accept_after = now + ACCEPT_PAUSE;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Leaves the listener alone while nobody could be taken in, since it would be ready all the time.
+    fn update_accepting(&mut self, now: Time) {
+        let accepting = !self.is_full() && self.accept_after <= now;
+        if accepting != self.accepting {
+            let flags = if accepting { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+            let modified = self.epoll.modify(self.listener.socket(), &mut EpollEvent::new(flags, LISTENER));
+            if modified.is_ok() {
+                self.accepting = accepting;
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.clients.iter().all(Option::is_some)
+    }
+
+    fn step(&mut self, position: usize, now: Time, handler: &mut dyn Handler) {
+        let shares = self.shares(position, now);
+        let Some(client) = self.clients.get_mut(position).and_then(Option::as_mut) else { return };
+        let wanted = match client.step(&shares, handler) {
+            Step::Read => EpollFlags::EPOLLIN,
+            Step::Write => EpollFlags::EPOLLOUT,
+            // Errors and hang-ups are reported all the same.
+            Step::Parked => EpollFlags::empty(),
+            Step::Close => {
+                // Closing takes it out of the epoll set.
+                self.clients[position] = None;
+                return;
+            }
+        };
+        if self.epoll.modify(client.socket(), &mut EpollEvent::new(wanted, position as u64)).is_err() {
+            self.clients[position] = None;
+        }
+    }
+
+    /// Serves those whose turn has come, the longest waiting first.
+    fn serve_parked(&mut self, now: Time, handler: &mut dyn Handler) {
+        while self.unread_len() < self.bounds.unread_len {
+            let parked = self.clients.iter().enumerate().filter_map(|(position, client)| {
+                let since = client.as_ref()?.parked_since()?;
+                Some((since, position))
+            });
+            let Some((_, position)) = parked.min() else { return };
+            self.step(position, now, handler);
+        }
+    }
+
+    fn shares(&self, position: usize, now: Time) -> Shares {
+        let others = self.clients.iter().enumerate().filter(|&(other, _)| other != position);
+        let held: usize = others.filter_map(|(_, client)| Some(client.as_ref()?.held_len())).sum();
+        Shares {
+            now,
+            deadline: now + self.bounds.time,
+            request_len: self.bounds.request_len.saturating_sub(held),
+            may_answer: self.unread_len() < self.bounds.unread_len,
+        }
+    }
+
+    fn unread_len(&self) -> usize {
+        self.clients.iter().flatten().map(Client::unread_len).sum()
+    }
+}
+
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+fn readable(data: u64) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN, data)
+}
+
+/// `WouldBlock` as `None`.
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,257 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::control::uapi::InterfaceStatus;
+
+/// A directory of its own for each test, removed with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("ringfort-server-{}-{number}", std::process::id())))
+    }
+
+    fn open(&self) -> Result<Listener, DaemonError> {
+        Listener::open_in(&self.0, "t0")
+    }
+
+    fn server(&self, bounds: Bounds) -> Server {
+        Server::new(self.open().unwrap(), bounds).unwrap()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("t0.sock")
+    }
+
+    fn connect(&self) -> UnixStream {
+        connect(&self.path()).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Answers every `get=1` with so many bytes, and counts.
+#[derive(Default)]
+struct Fake {
+    gets: usize,
+    sets: usize,
+    padding: usize,
+}
+
+impl Handler for Fake {
+    fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno {
+        match request {
+            Request::Get => {
+                self.gets += 1;
+                reply.interface(&InterfaceStatus { private_key: None, listen_port: 7, fwmark: 0 });
+                for _ in 0..self.padding {
+                    reply.line("padding", 0);
+                }
+                Errno::OK
+            }
+            Request::Set(_) => {
+                self.sets += 1;
+                Errno::OK
+            }
+            Request::Stats => Errno::INVALID,
+        }
+    }
+}
+
+fn at(seconds: u64) -> Time {
+    Time::from_secs(seconds)
+}
+
+/// Whatever has arrived at the client; empty at the end of the stream and if nothing has.
+fn received(client: &mut UnixStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = client.read_to_end(&mut bytes);
+    String::from_utf8(bytes).unwrap()
+}
+
+fn is_closed(client: &mut UnixStream) -> bool {
+    matches!(client.read(&mut [0; 1]), Ok(0))
+}
+
+#[test]
+fn a_request_is_answered_and_the_connection_stays_open() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    let mut client = place.connect();
+    for _ in 0..2 {
+        client.write_all(b"get=1\n\n").unwrap();
+        assert!(server.serve(at(1), &mut fake));
+        assert!(server.serve(at(1), &mut fake));
+        assert_eq!(received(&mut client), "listen_port=7\nerrno=0\n\n");
+    }
+    assert_eq!(server.next_deadline(), Some(at(31)));
+    drop(client);
+    server.serve(at(2), &mut fake);
+    assert_eq!(server.next_deadline(), None);
+}
+
+#[test]
+fn a_half_closed_client_gets_its_answer() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    let mut client = place.connect();
+    client.write_all(b"set=1\nfwmark=1\n\nget=1\n\n").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    server.serve(at(1), &mut fake);
+    server.serve(at(1), &mut fake);
+    assert_eq!(received(&mut client), "errno=0\n\nlisten_port=7\nerrno=0\n\n");
+    assert!(is_closed(&mut client));
+}
+
+#[test]
+fn a_request_without_its_end_changes_nothing() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    let mut client = place.connect();
+    client.write_all(b"set=1\nfwmark=1\n").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    server.serve(at(1), &mut fake);
+    server.serve(at(1), &mut fake);
+    assert_eq!(received(&mut client), "errno=-5\n\n");
+    assert!(is_closed(&mut client));
+    assert_eq!(fake.sets, 0);
+}
+
+#[test]
+fn silent_and_dribbling_clients_are_disconnected() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    let (mut silent, mut dribbling) = (place.connect(), place.connect());
+    dribbling.write_all(b"set=1\n").unwrap();
+    for second in 1..31 {
+        dribbling.write_all(b"fwmark=1\n").unwrap();
+        server.serve(at(second), &mut fake);
+        assert!(!is_closed(&mut silent) && !is_closed(&mut dribbling));
+    }
+    server.serve(at(31), &mut fake);
+    assert!(is_closed(&mut silent) && is_closed(&mut dribbling));
+    assert_eq!((fake.sets, server.next_deadline()), (0, None));
+}
+
+#[test]
+fn who_does_not_read_delays_others_by_a_bounded_time() {
+    let place = Place::new();
+    let bounds = Bounds { unread_len: 1 << 20, ..Bounds::default() };
+    let (mut server, mut fake) = (place.server(bounds), Fake { padding: 1 << 18, ..Fake::default() });
+    let (mut lazy, mut next) = (place.connect(), place.connect());
+    lazy.write_all(b"get=1\n\n").unwrap();
+    for _ in 0..3 {
+        server.serve(at(1), &mut fake);
+    }
+    next.write_all(b"get=1\n\n").unwrap();
+    for _ in 0..3 {
+        server.serve(at(2), &mut fake);
+    }
+    assert_eq!(fake.gets, 1, "two mebibytes wait for the lazy one");
+    server.serve(at(31), &mut fake);
+    server.serve(at(31), &mut fake);
+    assert_eq!(fake.gets, 2);
+    let mut answer = String::new();
+    while !answer.ends_with("errno=0\n\n") {
+        answer.push_str(&received(&mut next));
+        server.serve(at(32), &mut fake);
+    }
+    assert_eq!(answer.matches("padding=0\n").count(), 1 << 18);
+}
+
+#[test]
+fn a_hundred_clients_at_once_are_all_served() {
+    let place = Place::new();
+    let bounds = Bounds { clients: 8, ..Bounds::default() };
+    let (mut server, mut fake) = (place.server(bounds), Fake::default());
+    let mut clients: Vec<_> = (0..100).map(|_| place.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"get=1\n\n").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    for _ in 0..100 {
+        server.serve(at(1), &mut fake);
+    }
+    assert_eq!(fake.gets, 100);
+    assert!(clients.iter_mut().all(|client| received(client).ends_with("errno=0\n\n")));
+}
+
+#[test]
+fn pipelined_requests_are_all_answered_in_order() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    let mut client = place.connect();
+    client.write_all(&b"get=1\n\n".repeat(100)).unwrap();
+    let mut answers = String::new();
+    for _ in 0..60 {
+        server.serve(at(1), &mut fake);
+        answers.push_str(&received(&mut client));
+    }
+    assert_eq!((fake.gets, answers.matches("errno=0").count()), (100, 100));
+}
+
+#[test]
+fn clients_share_the_bound_on_requests() {
+    let place = Place::new();
+    let bounds = Bounds { request_len: 1000, ..Bounds::default() };
+    let (mut server, mut fake) = (place.server(bounds), Fake::default());
+    let (mut first, mut second) = (place.connect(), place.connect());
+    first.write_all(format!("set=1\n{}", "fwmark=1\n".repeat(100)).as_bytes()).unwrap();
+    server.serve(at(1), &mut fake);
+    server.serve(at(1), &mut fake);
+    second.write_all(format!("set=1\n{}\n", "fwmark=1\n".repeat(20)).as_bytes()).unwrap();
+    server.serve(at(1), &mut fake);
+    server.serve(at(1), &mut fake);
+    assert_eq!(received(&mut second), "errno=-5\n\n");
+    first.write_all(b"\n").unwrap();
+    server.serve(at(1), &mut fake);
+    assert_eq!((received(&mut first).as_str(), fake.sets), ("errno=0\n\n", 1));
+}
+
+#[test]
+fn the_socket_is_private_and_removed_with_its_listener() {
+    let place = Place::new();
+    let listener = place.open().unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&place.0), mode(&place.path()) & 0o077), (0o700, 0));
+    drop(listener);
+    assert!(!place.path().exists());
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_refused() {
+    let place = Place::new();
+    fs::create_dir_all(&place.0).unwrap();
+    // Dropping std's listener leaves the path behind, as a killed daemon does.
+    drop(std::os::unix::net::UnixListener::bind(place.path()).unwrap());
+    let listener = place.open().unwrap();
+    assert!(matches!(place.open(), Err(DaemonError::Served(name)) if name == "t0"));
+    place.connect();
+    drop(listener);
+}
+
+#[test]
+fn removing_the_socket_is_noticed_and_another_s_socket_is_left_alone() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    assert!(server.serve(at(1), &mut fake));
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o660)).unwrap();
+    assert!(server.serve(at(1), &mut fake), "a change of its mode is not its removal");
+    fs::remove_file(place.path()).unwrap();
+    let other = place.open().unwrap();
+    assert!(!server.serve(at(1), &mut fake));
+    drop(server);
+    place.connect();
+    drop(other);
+}
