@@ -55,9 +55,21 @@ impl Parts {
         Ok(Self { version, protocol, transport, header: transport + header_len, end })
     }
 
+    /// Offset and end of the addresses, which the pseudo-header covers.
+    pub(crate) fn addresses(&self) -> std::ops::Range<usize> {
+        addresses(self.version)
+    }
+
     /// Offset of the transport's checksum field.
     pub(crate) fn checksum(&self) -> usize {
         self.transport + if self.protocol == PROTO_TCP { TCP_CHECKSUM } else { UDP_CHECKSUM }
+    }
+}
+
+pub(crate) fn addresses(version: Version) -> std::ops::Range<usize> {
+    match version {
+        Version::V4 => 12..20,
+        Version::V6 => 8..40,
     }
 }
 
@@ -94,7 +106,11 @@ fn ipv6(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
         match next {
             // Hop-by-hop options, routing, destination options (RFC 8200 section 4).
             0 | 43 | 60 => {
-                let [following, len] = *packet[at..end].first_chunk().ok_or(VnetError::IpHeader)?;
+                let [following, len, _, left] = *packet[at..end].first_chunk().ok_or(VnetError::IpHeader)?;
+                // With segments left, the checksum is over a destination that is not in the IPv6 header.
+                if next == 43 && left != 0 {
+                    return Err(VnetError::IpHeader);
+                }
                 next = following;
                 at += (usize::from(len) + 1) * 8;
                 if at > end {
@@ -118,4 +134,8 @@ fn tcp_header_len(segment: &[u8]) -> Result<usize, VnetError> {
 
 pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -9,15 +9,22 @@
 //! ```
 //!
 //! [`device`] makes the interface, [`TunEdge`] reads and writes one of its queues through a ring, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
+//! [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets.
 
 pub mod checksum;
+mod coalesce;
 pub mod device;
 mod edge;
 mod headers;
+mod segment;
+#[cfg(test)]
+mod test_packets;
 pub mod virtio;
 
+pub use coalesce::{Coalescer, FLOWS_MAX, Merge, SEGMENTS_MAX};
 pub use device::{Link, Offloads, Tun, TunError};
 pub use edge::{
     EdgeConfig, EdgeCounters, Event, PIECES_MAX, READ_BUFFER_LEN, Refusal, Refused, TunEdge, WriteError, WriteFailed,
 };
+pub use segment::{Segment, Segments};
 pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN, VnetError};

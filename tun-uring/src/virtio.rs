@@ -12,7 +12,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const VNET_HDR_LEN: usize = 16;
 
 const F_NEEDS_CSUM: u8 = 1;
-const F_DATA_VALID: u8 = 2;
 
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
@@ -278,10 +277,9 @@ impl PartialChecksum {
 /// What a packet that is written to the TUN says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    /// One packet; the kernel checks its checksums.
+    /// One packet; the kernel checks its checksums. (TUN does not listen to `VIRTIO_NET_HDR_F_DATA_VALID`, which would
+    /// spare it that.)
     Packet,
-    /// One packet whose checksums were found right.
-    Verified,
     /// A super-packet. Its checksum field holds the sum of the pseudo-header.
     Super(Super),
 }
@@ -291,7 +289,6 @@ impl Transmit {
     pub fn write(self, to: &mut [u8; VNET_HDR_LEN]) {
         let header = match self {
             Self::Packet => VirtioNetHdr::default(),
-            Self::Verified => VirtioNetHdr { flags: F_DATA_VALID, ..VirtioNetHdr::default() },
             Self::Super(s) => VirtioNetHdr {
                 flags: F_NEEDS_CSUM,
                 gso_type: s.kind.gso_type(),

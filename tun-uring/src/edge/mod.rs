@@ -189,6 +189,12 @@ impl TunEdge {
         completion.token.edge == self.edge
     }
 
+    /// Whether a completion of this edge is that of a write, which frees an operation.
+    #[must_use]
+    pub fn is_write(&self, completion: &Completion) -> bool {
+        self.owns(completion) && completion.token.op == OP_WRITE
+    }
+
     /// Writes a packet: `packet` begins with the header of [`crate::Transmit::write`]. The outcome comes as an
     /// [`Event`] with the same context.
     ///
@@ -265,6 +271,12 @@ impl TunEdge {
         self.writes.capacity() - self.writes.in_flight()
     }
 
+    /// Writes of more than one piece that can still be given to the kernel before some complete.
+    #[must_use]
+    pub fn gathers_free(&self) -> usize {
+        self.gathers.len().min(self.writes_free())
+    }
+
     /// Says what a completion of this edge means.
     pub fn complete(&mut self, completion: Completion) -> Event {
         match completion.token.op {
@@ -305,8 +317,12 @@ impl TunEdge {
     /// Takes the buffers home from the kernel and lets go of the queue. The edge must be [idle](TunEdge::is_idle).
     ///
     /// # Errors
-    /// [`RingError::Setup`] if the kernel still uses them.
+    /// [`RingError::Setup`] if the kernel still uses them (`EBUSY` if the edge is not idle); they are lost then.
     pub fn finish(mut self, ring: &mut Ring) -> Result<(), RingError> {
+        if !self.is_idle() {
+            let source = io::Error::from_raw_os_error(libc::EBUSY);
+            return Err(RingError::Setup { step: "closing a TUN queue", source });
+        }
         ring.update_file(self.place, -1)?;
         match std::mem::replace(&mut self.reader, Reader::polling()) {
             Reader::Multishot(multishot) => multishot.group.unregister(ring),

@@ -1,7 +1,7 @@
 //! Packets in and out through a ring, with every mechanism that the kernel has.
 
 use crate::namespace::{in_namespace, ip};
-use crate::packets::{make_super, payload, udp_to};
+use crate::packets::{make_super, payload, port, receive, socket, udp_to};
 use crate::rig::{Rig, Setup};
 use ring_buffers::View;
 use std::net::UdpSocket;
@@ -15,24 +15,6 @@ fn with_each_mechanism(test: fn(Setup)) {
         eprintln!("with {:?}", setup.capabilities);
         in_namespace(move || test(setup));
     }
-}
-
-fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("10.7.0.1:0").expect("bind");
-    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
-    socket
-}
-
-fn port(socket: &UdpSocket) -> u16 {
-    socket.local_addr().expect("address").port()
-}
-
-#[track_caller]
-fn receive(socket: &UdpSocket) -> Vec<u8> {
-    let mut buffer = vec![0; 65_536];
-    let n = socket.recv(&mut buffer).expect("a datagram within five seconds");
-    buffer.truncate(n);
-    buffer
 }
 
 #[test]

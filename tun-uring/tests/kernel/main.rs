@@ -4,4 +4,5 @@ mod device;
 mod edge;
 mod namespace;
 mod packets;
+mod reflect;
 mod rig;

@@ -1,5 +1,7 @@
-//! Packets made and taken apart by hand.
+//! Packets made by hand, and sockets that get or send them.
 
+use std::net::UdpSocket;
+use std::time::Duration;
 use tun_uring::checksum::Sum;
 use tun_uring::{SuperKind, Transmit, VNET_HDR_LEN};
 
@@ -38,4 +40,23 @@ pub fn make_super(packet: &mut [u8], size: u16) {
 /// Bytes that tell a packet from every other.
 pub fn payload(number: usize, len: usize) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(31) ^ number.wrapping_mul(0x9e37) ^ (i >> 8)) as u8).collect()
+}
+
+/// A socket of the namespace's own address.
+pub fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("10.7.0.1:0").expect("bind");
+    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+    socket
+}
+
+pub fn port(socket: &UdpSocket) -> u16 {
+    socket.local_addr().expect("address").port()
+}
+
+#[track_caller]
+pub fn receive(socket: &UdpSocket) -> Vec<u8> {
+    let mut buffer = vec![0; 65_536];
+    let n = socket.recv(&mut buffer).expect("a datagram within five seconds");
+    buffer.truncate(n);
+    buffer
 }

@@ -49,6 +49,7 @@ impl Rig {
         tun.link().set_mtu(65_535).expect("set");
         disable_ipv6("rf0");
         ip("address add 10.7.0.1/24 dev rf0");
+        ip("link set lo up");
         ip("link set rf0 up");
         Self::on(tun.into_queues().remove(0), setup)
     }
@@ -105,15 +106,13 @@ impl Rig {
 
     pub fn event_within(&mut self, limit: Duration) -> Option<Event> {
         let end = Instant::now() + limit;
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(event);
-            }
-            if Instant::now() > end {
-                return None;
-            }
+        while self.events.is_empty() {
             self.turn();
+            if Instant::now() > end {
+                break;
+            }
         }
+        self.events.pop_front()
     }
 
     /// The next packet that was read.

@@ -1,0 +1,156 @@
+//! What one packet is to the coalescer: which flow it is of, and whether it could be part of a run.
+
+use super::{FIN, Merge, PSH};
+use crate::checksum::Sum;
+use crate::headers::{IPV4_MIN, IPV6_LEN, PROTO_TCP, PROTO_UDP, Parts, Version, addresses, be16, be32};
+use crate::virtio::SuperKind;
+
+const ACK: u8 = 0x10;
+const ECE: u8 = 0x40;
+
+/// The tuple of a flow: addresses, ports, and what they are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FlowKey {
+    kind: SuperKind,
+    ports: u32,
+    /// Source and destination, IPv4 ones followed by zeroes.
+    addresses: [u8; 32],
+}
+
+impl Default for FlowKey {
+    fn default() -> Self {
+        Self { kind: SuperKind::Tcp4, ports: 0, addresses: [0; 32] }
+    }
+}
+
+/// A packet that could be part of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) kind: SuperKind,
+    /// Offset of the transport header.
+    pub(super) transport: usize,
+    /// Length of all headers.
+    pub(super) header_len: usize,
+    /// Never 0.
+    pub(super) payload_len: usize,
+    /// TCP sequence number.
+    pub(super) sequence: u32,
+    /// TCP flags.
+    pub(super) flags: u8,
+    /// IPv4 identification.
+    pub(super) identification: u16,
+    /// IPv4 DF.
+    pub(super) dont_fragment: bool,
+}
+
+impl Default for Candidate {
+    fn default() -> Self {
+        Self {
+            kind: SuperKind::Tcp4,
+            transport: 0,
+            header_len: 0,
+            payload_len: 0,
+            sequence: 0,
+            flags: 0,
+            identification: 0,
+            dont_fragment: false,
+        }
+    }
+}
+
+/// The flow of a TCP or UDP packet, and the packet as a candidate if it is one. `None` for all other packets.
+pub(super) fn classify(packet: &[u8], merge: Merge) -> Option<(FlowKey, Option<Candidate>)> {
+    let parts = Parts::of(packet).ok()?;
+    let kind = SuperKind::of(parts.version, parts.protocol)?;
+    if !(if kind.is_tcp() { merge.tcp } else { merge.udp }) {
+        return None;
+    }
+    let mut key = FlowKey { kind, ports: be32(packet, parts.transport), addresses: [0; 32] };
+    let found = &packet[parts.addresses()];
+    key.addresses[..found.len()].copy_from_slice(found);
+    Some((key, Candidate::of(packet, &parts, kind)))
+}
+
+impl Candidate {
+    fn of(packet: &[u8], parts: &Parts, kind: SuperKind) -> Option<Self> {
+        // No IPv4 options, no IPv6 extensions; nothing behind the packet that a merged one would take for payload.
+        let plain = if kind.is_ipv4() { IPV4_MIN } else { IPV6_LEN };
+        let payload_len = parts.end - parts.header;
+        if parts.transport != plain || parts.end != packet.len() || payload_len == 0 {
+            return None;
+        }
+        let transport = &packet[parts.transport..];
+        let (sequence, flags) = if kind.is_tcp() {
+            let flags = transport[13];
+            // No SYN, RST, URG; no CWR, which cutting up would keep on the first packet only.
+            if flags & !(PSH | FIN | ECE) != ACK {
+                return None;
+            }
+            (be32(transport, 4), flags)
+        } else {
+            let has_checksum = be16(transport, 6) != 0;
+            if !has_checksum || usize::from(be16(transport, 4)) != transport.len() {
+                return None;
+            }
+            (0, 0)
+        };
+        let (identification, fragment) = if kind.is_ipv4() { (be16(packet, 4), be16(packet, 6)) } else { (0, 0) };
+        // The reserved bit; that it is no fragment was checked.
+        if fragment & 0x8000 != 0 {
+            return None;
+        }
+        Some(Self {
+            kind,
+            transport: parts.transport,
+            header_len: parts.header,
+            payload_len,
+            sequence,
+            flags,
+            identification,
+            dont_fragment: fragment & 0x4000 != 0,
+        })
+    }
+
+    /// Whether nothing may follow it in a run.
+    pub(super) fn ends_a_run(&self) -> bool {
+        self.flags & (PSH | FIN) != 0
+    }
+
+    /// Whether `other`, a packet of the same flow with headers as long, has the same header fields as `first`, which
+    /// this candidate describes, except for those that count on.
+    pub(super) fn is_like(&self, first: &[u8], other: &[u8]) -> bool {
+        let ip_is_like = if self.kind.is_ipv4() {
+            // Version, header length, TOS; then DF, TTL.
+            first[..2] == other[..2] && first[6..9] == other[6..9]
+        } else {
+            // Version, traffic class, flow label; then the hop limit.
+            first[..4] == other[..4] && first[7] == other[7]
+        };
+        ip_is_like && (!self.kind.is_tcp() || self.tcp_is_like(first, other))
+    }
+
+    fn tcp_is_like(&self, first: &[u8], other: &[u8]) -> bool {
+        let (first, other) = (&first[self.transport..self.header_len], &other[self.transport..self.header_len]);
+        // Acknowledgement, data offset and reserved bits; flags but those of the end; window; urgent pointer, options.
+        first[8..13] == other[8..13]
+            && (first[13] ^ other[13]) & !(PSH | FIN) == 0
+            && first[14..16] == other[14..16]
+            && first[18..] == other[18..]
+    }
+
+    /// Whether the checksums of the packet are right.
+    pub(super) fn is_intact(&self, packet: &[u8]) -> bool {
+        let header_is_intact = !self.kind.is_ipv4() || Sum::of(&packet[..IPV4_MIN]).is_valid();
+        let transport = &packet[self.transport..];
+        let pseudo = Sum::pseudo_header(&packet[addresses(self.version())], self.protocol(), transport.len() as u32);
+        header_is_intact && pseudo.plus(Sum::of(transport)).is_valid()
+    }
+
+    pub(super) fn version(&self) -> Version {
+        if self.kind.is_ipv4() { Version::V4 } else { Version::V6 }
+    }
+
+    pub(super) fn protocol(&self) -> u8 {
+        if self.kind.is_tcp() { PROTO_TCP } else { PROTO_UDP }
+    }
+}
