@@ -30,6 +30,8 @@ pub(super) const UDP_OPERATIONS: u16 = 1024;
 /// Writes in flight: every datagram of every received train.
 pub(super) const TUN_OPERATIONS: u16 = UDP_READS * 64;
 /// Of these, writes of more than one piece.
-pub(super) const TUN_GATHERS: u16 = 64;
+pub(super) const TUN_GATHERS: u16 = 128;
+/// The most that one received train can need: its packets in pairs, and the runs that were held before.
+pub(super) const GATHERS_PER_TRAIN: usize = 32 + tun_uring::FLOWS_MAX;
 
 const _: () = assert!(UDP_OPERATIONS > TUN_READS + TRAINS + STAGED_JUMBO + STAGED, "each slot can be in a send");

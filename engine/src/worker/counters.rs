@@ -40,6 +40,8 @@ pub struct WorkerStats {
     pub tun_write_packets: Counter,
     /// Bytes of those.
     pub tun_write_bytes: Counter,
+    /// Write operations; fewer than packets where runs were merged.
+    pub tun_writes: Counter,
     /// Datagrams received, a train counted by its segments.
     pub udp_receive_datagrams: Counter,
     /// Receive operations; fewer than datagrams where the kernel coalesced (GRO).
@@ -72,6 +74,7 @@ impl Default for WorkerStats {
             tun_read_bytes: Counter::default(),
             tun_write_packets: Counter::default(),
             tun_write_bytes: Counter::default(),
+            tun_writes: Counter::default(),
             udp_receive_datagrams: Counter::default(),
             udp_receive_trains: Counter::default(),
             udp_send_datagrams: Counter::default(),
@@ -116,12 +119,13 @@ impl WorkerStats {
 
     /// Every figure but the drops, by name.
     #[must_use]
-    pub fn figures(&self) -> [(&'static str, u64); 18] {
+    pub fn figures(&self) -> [(&'static str, u64); 19] {
         [
             ("tun_read_packets", self.tun_read_packets.get()),
             ("tun_read_bytes", self.tun_read_bytes.get()),
             ("tun_write_packets", self.tun_write_packets.get()),
             ("tun_write_bytes", self.tun_write_bytes.get()),
+            ("tun_writes", self.tun_writes.get()),
             ("udp_receive_datagrams", self.udp_receive_datagrams.get()),
             ("udp_receive_trains", self.udp_receive_trains.get()),
             ("udp_send_datagrams", self.udp_send_datagrams.get()),

@@ -9,7 +9,7 @@ use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId, Source};
 use ringfort_core::packet;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN, TYPE_DATA, classify, parse_data_header};
-use tun_uring::{Transmit, VNET_HDR_LEN};
+use tun_uring::VNET_HDR_LEN;
 use udp_uring::{Path, Received};
 
 // The header that a data message gives up is the room that the TUN wants in front of a packet.
@@ -181,15 +181,7 @@ impl Worker {
             return self.stats.count_drop(reason, 1);
         }
         segment.truncate(DATA_HEADER_LEN + inner.len);
-        let (room, _) = segment.split_first_chunk_mut().expect("a data message has 16 bytes of header");
-        Transmit::Packet.write(room);
-        match self.tun.write(&mut self.ring, segment, 0) {
-            Ok(()) => {
-                self.stats.tun_write_packets.add(1);
-                self.stats.tun_write_bytes.add(inner.len as u64);
-            }
-            Err(_) => self.stats.count_drop(Drop::TunWriteFailed, 1),
-        }
+        self.write_packet(segment);
     }
 }
 

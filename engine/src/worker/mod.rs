@@ -16,6 +16,7 @@ mod inbox;
 mod outbound;
 mod peers;
 mod sessions;
+mod supers;
 #[cfg(test)]
 mod tests;
 mod turn;

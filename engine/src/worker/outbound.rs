@@ -1,7 +1,8 @@
 //! From the TUN to the socket: a packet finds its peer; the packets of one turn for one peer become trains.
 
 use super::budget::STAGED_JUMBO;
-use super::peers::{Peer, PeerTable};
+use super::peers::Peer;
+use super::supers::wire_len;
 use super::turn::{Worker, context_of};
 use crate::link::Link;
 use ring_buffers::{PACKET_SIZE, SlotClass, View};
@@ -10,7 +11,6 @@ use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::packet;
-use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN, write_data_header};
 use tun_uring::{Received, VNET_HDR_LEN};
 use udp_uring::{LocalAddr, Path, TRAIN_BYTES_MAX, Transmit};
@@ -48,8 +48,8 @@ impl Worker {
                     return self.stats.count_drop(Drop::BadVnetHeader, 1);
                 }
             }
-            // Super-packets come only when they were asked for.
-            Ok(Received::Super(_)) | Err(_) => return self.stats.count_drop(Drop::BadVnetHeader, 1),
+            Ok(Received::Super(geometry)) => return self.outbound_super(view, geometry),
+            Err(_) => return self.stats.count_drop(Drop::BadVnetHeader, 1),
         }
         self.stats.tun_read_packets.add(1);
         self.stats.tun_read_bytes.add((view.len() - VNET_HDR_LEN) as u64);
@@ -75,8 +75,7 @@ impl Worker {
         if peer.sending.is_none() {
             return self.stage(id, view);
         }
-        let packet_len = view.len() - DATA_HEADER_LEN;
-        let wire_len = DATA_HEADER_LEN + packet::padded_len(packet_len, self.mtu) + TAG_LEN;
+        let wire_len = wire_len(view.len() - DATA_HEADER_LEN, self.mtu);
         if self.pending.len() == Pending::MAX {
             self.flush();
         }
@@ -104,39 +103,35 @@ impl Worker {
     /// Seals the first packets into a slot of their own, the copy being part of the sealing, and sends them as one.
     /// False: there is no slot, and each may leave by itself.
     fn send_train(&mut self, segments: usize) -> bool {
-        let Some(mut train) = self.pool.claim(SlotClass::Jumbo) else { return false };
-        let (first, last) = (&self.pending[0], &self.pending[segments - 1]);
-        let (id, ecn, stride) = (first.peer, first.ecn, first.wire_len);
-        let geometry = Geometry::new(stride, last.wire_len, segments).expect("train_len keeps to what a train can be");
-        train.truncate(geometry.total_len());
-        let Some((peer, first, remote_index)) = reserve(&mut self.peers, id, self.now, segments) else {
+        let Some(train) = self.pool.claim(SlotClass::Jumbo) else { return false };
+        let pending = &self.pending.make_contiguous()[..segments];
+        let (id, ecn, stride, last) =
+            (pending[0].peer, pending[0].ecn, pending[0].wire_len, pending[segments - 1].wire_len);
+        let geometry = Geometry::new(stride, last, segments).expect("train_len keeps to what a train can be");
+        let mut sources = [Source::default(); MAX_SEGMENTS];
+        for (packet, source) in pending.iter().zip(&mut sources) {
+            source.head = &packet.view[DATA_HEADER_LEN..];
+        }
+        let any_data = pending.iter().any(|p| p.view.len() > DATA_HEADER_LEN);
+        let sealed = self.peers.get_mut(id).and_then(|peer| peer.seal(train, geometry, &sources[..segments], self.now));
+        if let Some(train) = sealed {
+            self.pending.drain(..segments);
+            self.send(id, train, stride, ecn, any_data);
+        } else {
             // Too old, or used up: each packet waits for the next key.
             for _ in 0..segments {
                 let packet = self.pending.pop_front().expect("a train is no longer than what is pending");
                 self.stage(id, packet.view);
             }
-            return true;
-        };
-        let pending = &self.pending.make_contiguous()[..segments];
-        let mut sources = [Source::default(); MAX_SEGMENTS];
-        for (i, (packet, source)) in pending.iter().zip(&mut sources).enumerate() {
-            source.head = &packet.view[DATA_HEADER_LEN..];
-            let header = train[i * stride..].first_chunk_mut().expect("the train has room for its geometry");
-            write_data_header(header, remote_index, first + i as u64);
         }
-        let session = peer.sending.as_ref().expect("its counters were just reserved");
-        let sealed = session.key().seal_train_from(first, &sources[..segments], &mut train, geometry);
-        sealed.expect("geometry and sources were made for each other");
-        let any_data = pending.iter().any(|p| p.view.len() > DATA_HEADER_LEN);
-        self.pending.drain(..segments);
-        self.send(id, train, stride, ecn, any_data);
         true
     }
 
     /// Seals a packet where it lies and sends it.
     fn send_lone(&mut self, packet: Pending) {
         let Pending { peer: id, wire_len, ecn, mut view, .. } = packet;
-        let Some((peer, counter, remote_index)) = reserve(&mut self.peers, id, self.now, 1) else {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some((session, counter)) = peer.reserve(1, self.now) else {
             return self.stage(id, view);
         };
         let packet_end = view.len();
@@ -146,16 +141,16 @@ impl Worker {
         }
         view[packet_end..].fill(0);
         let (header, rest) = view.split_first_chunk_mut().expect("a pending packet has room for its header");
-        write_data_header(header, remote_index, counter);
+        write_data_header(header, session.remote_index(), counter);
         let (plaintext, tag) = rest.split_last_chunk_mut().expect("the tail was just reserved");
-        let session = peer.sending.as_ref().expect("its counter was just reserved");
         if session.key().seal(counter, plaintext, tag).is_err() {
             return self.stats.count_drop(Drop::Oversized, 1);
         }
         self.send(id, view, wire_len, ecn, any_data);
     }
 
-    fn send(&mut self, id: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
+    /// Gives a sealed train to the socket, and notes what follows from that.
+    pub(super) fn send(&mut self, id: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(endpoint) = peer.endpoint else {
             return self.stats.count_drop(Drop::NoEndpoint, view.len().div_ceil(stride));
@@ -184,7 +179,7 @@ impl Worker {
     }
 
     /// Lets a packet wait until the peer has a key, in a slot of its own size.
-    fn stage(&mut self, id: PeerId, view: View) {
+    pub(super) fn stage(&mut self, id: PeerId, view: View) {
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, 1);
         };
@@ -206,6 +201,15 @@ impl Worker {
             Some(view) => peer.stage(view, &self.stats),
             None => self.stats.count_drop(Drop::StagedOverflow, 1),
         }
+    }
+
+    /// Lets a packet wait that is in a slot of its own size already.
+    pub(super) fn stage_in_place(&mut self, id: PeerId, view: View) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return self.stats.count_drop(Drop::Down, 1);
+        };
+        request_handshake(&self.link, peer, HandshakeReason::NoSession);
+        peer.stage(view, &self.stats);
     }
 
     /// Sends what waited for a key, in the order in which it came.
@@ -240,22 +244,6 @@ fn train_len(pending: &[Pending]) -> usize {
         }
     }
     n
-}
-
-/// Takes counters from the peer's session: the peer, the first of them, and the index that the messages carry.
-fn reserve(peers: &mut PeerTable, id: PeerId, now: Time, segments: usize) -> Option<(&mut Peer, u64, u32)> {
-    let peer = peers.get_mut(id)?;
-    let session = peer.sending.as_ref()?;
-    match session.reserve(now, segments as u64) {
-        Ok(first) => {
-            let remote_index = session.remote_index();
-            Some((peer, first, remote_index))
-        }
-        Err(_) => {
-            peer.sending = None;
-            None
-        }
-    }
 }
 
 fn request_handshake(link: &Link, peer: &Peer, reason: HandshakeReason) {

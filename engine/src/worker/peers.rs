@@ -3,9 +3,12 @@
 use super::counters::WorkerStats;
 use crate::link::Sending;
 use ring_buffers::View;
+use ringfort_aead::{Geometry, Source};
 use ringfort_core::activity::PeerShared;
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::time::Time;
+use ringfort_core::wire::write_data_header;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -54,6 +57,36 @@ impl PeerTable {
 }
 
 impl Peer {
+    /// Takes `n` counters from the session to send with: the session and the first of them. A session that has no more
+    /// is forgotten.
+    pub(super) fn reserve(&mut self, n: usize, now: Time) -> Option<(&Sending, u64)> {
+        let reserved = self.sending.as_ref()?.reserve(now, n as u64);
+        if reserved.is_err() {
+            self.sending = None;
+        }
+        Some((self.sending.as_deref()?, reserved.ok()?))
+    }
+
+    /// Seals a train of `sources` into `train`, data headers included. `None`: there is no session that can, and the
+    /// packets must wait for one.
+    pub(super) fn seal(
+        &mut self,
+        mut train: View,
+        geometry: Geometry,
+        sources: &[Source<'_>],
+        now: Time,
+    ) -> Option<View> {
+        let (session, first) = self.reserve(geometry.count(), now)?;
+        train.truncate(geometry.total_len());
+        for (segment, counter) in train.chunks_mut(geometry.stride()).zip(first..) {
+            let header = segment.first_chunk_mut().expect("a segment is at least header and tag");
+            write_data_header(header, session.remote_index(), counter);
+        }
+        let sealed = session.key().seal_train_from(first, sources, &mut train, geometry);
+        sealed.expect("geometry and sources were made for each other, and for a jumbo slot");
+        Some(train)
+    }
+
     /// Lets a packet wait. The oldest makes room when there are too many: its sender is the likeliest to have given up.
     pub(super) fn stage(&mut self, view: View, stats: &WorkerStats) {
         if self.staged.len() >= STAGED_PER_PEER {

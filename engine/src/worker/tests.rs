@@ -19,6 +19,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header}
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tun_uring::{Offloads, Tun};
 use udp_uring::{SocketConfig, SocketGroup};
 
 const PEER: PeerId = PeerId { index: 2, generation: 1 };
@@ -45,11 +46,15 @@ fn ip(args: &str) {
 }
 
 impl Fixture {
-    /// Must be called on a thread of its own, which it moves into a new network namespace.
     fn new(workers: usize) -> Self {
+        Self::with_offloads(workers, Offloads::ALL)
+    }
+
+    /// Must be called on a thread of its own, which it moves into a new network namespace.
+    fn with_offloads(workers: usize, offloads: Offloads) -> Self {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
-        let tun = tun_uring::Tun::create("rf0", workers, tun_uring::Offloads::default()).unwrap();
+        let tun = Tun::create("rf0", workers, offloads).unwrap();
         ip("addr add 10.9.0.1/24 dev rf0");
         ip("link set rf0 up");
         let link = Arc::new(Link::new(workers).unwrap());
@@ -135,13 +140,18 @@ impl Fixture {
     }
 
     fn send_sealed(&mut self, local_index: u32, packet: &[u8]) -> Vec<u8> {
+        let message = self.seal(local_index, packet);
+        self.send_raw(&message);
+        message
+    }
+
+    fn seal(&mut self, local_index: u32, packet: &[u8]) -> Vec<u8> {
         let padded = packet.len().next_multiple_of(16);
         let mut message = vec![0; 32 + padded];
         let (header, rest) = message.split_first_chunk_mut().unwrap();
         write_data_header(header, local_index, self.counter);
         SealKey::new(Provider::RustCrypto, &FROM_PEER).seal_from(self.counter, packet, rest).unwrap();
         self.counter += 1;
-        self.send_raw(&message);
         message
     }
 
@@ -210,6 +220,22 @@ fn inner_packet(source: [u8; 4], payload: &[u8]) -> Vec<u8> {
     p
 }
 
+/// The same with the UDP checksum, which what is merged must have.
+fn with_checksum(mut packet: Vec<u8>) -> Vec<u8> {
+    let udp_len = packet.len() - 20;
+    let mut covered = packet[12..20].to_vec();
+    covered.extend([0, 17]);
+    covered.extend(u16::try_from(udp_len).unwrap().to_be_bytes());
+    covered.extend(&packet[20..]);
+    let word = |w: &[u8]| u32::from(u16::from_be_bytes([w[0], w.get(1).copied().unwrap_or(0)]));
+    let mut sum = covered.chunks(2).map(word).sum::<u32>();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    packet[26..28].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
+    packet
+}
+
 #[test]
 fn packets_wait_for_a_key_and_leave_in_order_as_trains() {
     in_namespace(|| {
@@ -231,6 +257,66 @@ fn packets_wait_for_a_key_and_leave_in_order_as_trains() {
         assert_eq!(f.next_event(), PeerEvent::Awake(PEER));
         assert_eq!(f.stats[0].udp_send_trains.get(), 1, "what leaves in one turn leaves as one train");
         f.eventually(|| f.stats[0].staged.get() == 0);
+        f.finish();
+    });
+}
+
+#[test]
+fn a_super_packet_leaves_as_trains_of_its_segments() {
+    in_namespace(|| {
+        let f = Fixture::new(1);
+        f.install_send(0, false);
+        nix::sys::socket::setsockopt(&f.inner, nix::sys::socket::sockopt::UdpGsoSegment, &1000).unwrap();
+        let payload: Vec<u8> = (0..10_500u32).map(|n| (n % 251) as u8).collect();
+        f.inner.send_to(&payload, "10.9.0.2:9").unwrap();
+        for (n, part) in payload.chunks(1000).enumerate() {
+            let (counter, packet) = f.receive();
+            assert_eq!(counter, n as u64);
+            assert_eq!(&packet[28..28 + part.len()], part);
+            assert_eq!(usize::from(u16::from_be_bytes([packet[2], packet[3]])), 28 + part.len());
+        }
+        f.eventually(|| f.stats[0].udp_send_trains.get() == 1);
+        assert_eq!(f.stats[0].udp_send_datagrams.get(), 11);
+        f.finish();
+    });
+}
+
+#[test]
+fn a_super_packet_waits_for_a_key_in_small_slots() {
+    in_namespace(|| {
+        let f = Fixture::new(1);
+        nix::sys::socket::setsockopt(&f.inner, nix::sys::socket::sockopt::UdpGsoSegment, &1000).unwrap();
+        f.inner.send_to(&[7; 5000], "10.9.0.2:9").unwrap();
+        f.eventually(|| f.stats[0].staged.get() == 5);
+        f.install_send(0, false);
+        for n in 0..5 {
+            let (counter, packet) = f.receive();
+            assert_eq!((counter, &packet[28..1028]), (n, &[7; 1000][..]));
+        }
+        f.finish();
+    });
+}
+
+#[test]
+fn runs_of_a_flow_are_written_as_one_and_arrive_as_they_were_sent() {
+    in_namespace(|| {
+        let mut f = Fixture::new(1);
+        f.install_receive(0, true);
+        let mut train = Vec::new();
+        for n in 0..20u8 {
+            train.extend(f.seal(0, &with_checksum(inner_packet([10, 9, 0, 2], &[n; 1000]))));
+        }
+        let stride = train.len() / 20;
+        nix::sys::socket::setsockopt(&f.outer, nix::sys::socket::sockopt::UdpGsoSegment, &(stride as i32)).unwrap();
+        f.send_raw(&train);
+        let mut buffer = [0; 2000];
+        for n in 0..20u8 {
+            assert_eq!(f.receive_inner(&mut buffer), 1000);
+            assert_eq!(buffer[..1000], [n; 1000]);
+        }
+        f.eventually(|| f.stats[0].tun_write_packets.get() == 20);
+        let writes = f.stats[0].tun_writes.get();
+        assert!(writes <= f.stats[0].udp_receive_trains.get(), "{writes} writes for 20 packets of a flow");
         f.finish();
     });
 }

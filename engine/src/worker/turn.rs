@@ -1,10 +1,11 @@
 //! The loop: prepare, enter the ring once, deal with what came back.
 
-use super::budget::{TUN_GATHERS, TUN_OPERATIONS, TUN_READS, UDP_OPERATIONS, UDP_READS, budget};
+use super::budget::{GATHERS_PER_TRAIN, TUN_GATHERS, TUN_OPERATIONS, TUN_READS, UDP_OPERATIONS, UDP_READS, budget};
 use super::counters::WorkerStats;
 use super::outbound::Pending;
 use super::peers::PeerTable;
 use super::sessions::Sessions;
+use super::supers::Heads;
 use super::{StartError, WorkerConfig};
 use crate::clock::boot_time;
 use crate::link::Link;
@@ -18,7 +19,7 @@ use ringfort_core::time::Time;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use tun_uring::TunEdge;
+use tun_uring::{Coalescer, Merge, TunEdge};
 use udp_uring::{Event, UdpEdge};
 
 /// Which part of the worker an operation belongs to ([`Token::edge`]).
@@ -58,7 +59,15 @@ pub(super) struct Worker {
     pub(super) now: Time,
     /// Packets of this turn that have a peer and a key.
     pub(super) pending: VecDeque<Pending>,
-    batch: Vec<Completion>,
+    /// Headers of the segments of a train in the making.
+    pub(super) heads: Box<Heads>,
+    /// Runs of packets for the TUN, gathered over a turn.
+    pub(super) coalescer: Coalescer,
+    /// The kernel has not refused a merged packet so far.
+    pub(super) merging: bool,
+    /// What has completed and is not dealt with.
+    completed: VecDeque<Completion>,
+    reaped: Vec<Completion>,
     /// There may be mail or hand-offs.
     pub(super) inbox_waiting: bool,
     pub(super) stopping: bool,
@@ -98,7 +107,11 @@ impl Worker {
             mtu: config.mtu as usize,
             now: boot_time(),
             pending: VecDeque::with_capacity(Pending::MAX),
-            batch: Vec::with_capacity(BATCH),
+            heads: Box::new([[0; _]; _]),
+            coalescer: Coalescer::new(Merge { tcp: true, udp: true }),
+            merging: true,
+            completed: VecDeque::with_capacity(2 * BATCH),
+            reaped: Vec::with_capacity(BATCH),
             inbox_waiting: false,
             stopping: false,
         })
@@ -119,23 +132,46 @@ impl Worker {
         let wait = self.prepare().map_err(|e| e.to_string())?;
         self.ring.turn(wait).map_err(|e| format!("io_uring_enter failed: {e}"))?;
         self.now = boot_time();
-        let mut batch = std::mem::take(&mut self.batch);
-        self.ring.reap(&mut batch);
+        self.reap();
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
-        self.inbox_waiting |= batch.iter().any(|c| c.token.edge == EDGE_DOORBELL);
+        self.inbox_waiting |= self.completed.iter().any(|c| c.token.edge == EDGE_DOORBELL);
         if self.inbox_waiting {
             self.read_inbox()?;
         }
-        for completion in batch.drain(..) {
+        while let Some(completion) = self.completed.pop_front() {
+            if completion.token.edge == EDGE_UDP && self.tun.gathers_free() < GATHERS_PER_TRAIN {
+                self.finish_writes()?;
+            }
             self.dispatch(completion)?;
         }
-        self.batch = batch;
         while let Some(event) = self.tun.poll_read() {
             self.on_tun(event)?;
         }
         self.flush();
+        self.flush_runs();
         self.stats.turns.add(1);
         self.stats.publish(self.ring.counters(), self.pool.accounting());
+        Ok(())
+    }
+
+    fn reap(&mut self) {
+        self.ring.reap(&mut self.reaped);
+        self.completed.extend(self.reaped.drain(..));
+    }
+
+    /// Has the kernel carry out the writes that were queued in this turn, so that there is room for those of a train.
+    fn finish_writes(&mut self) -> Result<(), String> {
+        self.ring.turn(Wait::No).map_err(|e| format!("io_uring_enter failed: {e}"))?;
+        let mut reaped = std::mem::take(&mut self.reaped);
+        self.ring.reap(&mut reaped);
+        for completion in reaped.drain(..) {
+            if self.tun.is_write(&completion) {
+                self.dispatch(completion)?;
+            } else {
+                self.completed.push_back(completion);
+            }
+        }
+        self.reaped = reaped;
         Ok(())
     }
 
@@ -169,10 +205,7 @@ impl Worker {
     fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), String> {
         match event {
             tun_uring::Event::Read(view) => self.outbound(view),
-            tun_uring::Event::WriteFailed(failed) => {
-                self.stats.count_drop(Drop::TunWriteFailed, 1);
-                log::debug!("worker {}: writing to the TUN failed: {:?}", self.index, failed.error);
-            }
+            tun_uring::Event::WriteFailed(failed) => self.on_write_failed(failed),
             tun_uring::Event::Gone => return Err("the TUN device was deleted".into()),
             tun_uring::Event::ReadFailed(error) => return Err(format!("reading the TUN device failed: {error}")),
             tun_uring::Event::Wrote { .. } | tun_uring::Event::Nothing => {}

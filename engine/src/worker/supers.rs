@@ -1,0 +1,189 @@
+//! Super-packets: out, one read becomes one train or two; in, runs of packets become one write.
+
+use super::budget::STAGED_JUMBO;
+use super::counters::WorkerStats;
+use super::turn::Worker;
+use ring_buffers::{PACKET_SIZE, Ring, SlotClass, View};
+use ringfort_aead::{Geometry, MAX_SEGMENTS, Source};
+use ringfort_core::drops::Drop;
+use ringfort_core::ids::PeerId;
+use ringfort_core::packet;
+use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
+use tun_uring::{Received, Segments, Super, TunEdge, VNET_HDR_LEN, WriteFailed};
+use udp_uring::TRAIN_BYTES_MAX;
+
+/// Longest headers of a segment: IPv4 and TCP with all options, or IPv6 with some extensions and TCP.
+const HEADERS_MAX: usize = 256;
+
+/// The headers that are made for the segments of one train. Their payload stays where it was read.
+pub(super) type Heads = [[u8; HEADERS_MAX]; MAX_SEGMENTS];
+
+impl Worker {
+    /// A super-packet came from the TUN: many segments of one flow behind one set of headers.
+    pub(super) fn outbound_super(&mut self, view: View, geometry: Super) {
+        let packet = &view[VNET_HDR_LEN..];
+        let (Ok(inner), Ok(segments)) = (packet::parse(packet), Segments::new(packet, geometry)) else {
+            return self.stats.count_drop(Drop::BadVnetHeader, 1);
+        };
+        if usize::from(geometry.header) > HEADERS_MAX {
+            return self.stats.count_drop(Drop::BadVnetHeader, 1);
+        }
+        let count = segments.len();
+        self.stats.tun_read_packets.add(count as u64);
+        self.stats.tun_read_bytes.add(packet.len() as u64);
+        let Some(id) = self.routes.lookup(inner.destination) else {
+            return self.stats.count_drop(Drop::NoRoute, count);
+        };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return self.stats.count_drop(Drop::Down, count);
+        };
+        if peer.endpoint.is_none() {
+            return self.stats.count_drop(Drop::NoEndpoint, count);
+        }
+        if peer.sending.is_none() {
+            return self.stage_super(id, segments);
+        }
+        // What was read before leaves before.
+        self.flush();
+        self.send_super(id, segments, geometry, packet::outer_ecn(inner.ecn));
+    }
+
+    /// Seals the segments straight out of the super-packet, in as few trains as a send can carry.
+    fn send_super(&mut self, id: PeerId, mut segments: Segments<'_>, geometry: Super, ecn: u8) {
+        let full = usize::from(geometry.header) + usize::from(geometry.segment);
+        let stride = self.wire_len(full);
+        let longest = (TRAIN_BYTES_MAX / stride).clamp(1, MAX_SEGMENTS);
+        while segments.len() > 0 {
+            let left = segments.len();
+            let count = left.min(longest);
+            let Some(train) = self.pool.claim(SlotClass::Jumbo) else {
+                return self.stats.count_drop(Drop::NoSlot, left);
+            };
+            let before = segments.clone();
+            let mut sources = [Source::default(); MAX_SEGMENTS];
+            let mut last = stride;
+            for ((segment, head), source) in segments.by_ref().take(count).zip(&mut *self.heads).zip(&mut sources) {
+                let head = &mut head[..segment.header_len()];
+                segment.write_headers(head);
+                *source = Source { head, body: segment.payload() };
+                last = wire_len(segment.len(), self.mtu);
+            }
+            let Ok(geometry) = Geometry::new(stride, last, count) else {
+                return self.stats.count_drop(Drop::Oversized, left);
+            };
+            let sealed = self.peers.get_mut(id).and_then(|p| p.seal(train, geometry, &sources[..count], self.now));
+            match sealed {
+                Some(train) => self.send(id, train, stride, ecn, true),
+                None => return self.stage_super(id, before),
+            }
+        }
+    }
+
+    /// Lets each segment wait in a slot of its own: a super-packet must not pin 64 KiB until there is a key.
+    fn stage_super(&mut self, id: PeerId, segments: Segments<'_>) {
+        for segment in segments {
+            let len = DATA_HEADER_LEN + segment.len();
+            // Behind the packet there must be room for padding and tag.
+            let class = if len + 15 + TAG_LEN <= PACKET_SIZE { SlotClass::Packet } else { SlotClass::Jumbo };
+            let spare = class == SlotClass::Packet || self.pool.free(class) > usize::from(STAGED_JUMBO);
+            let Some(mut view) = spare.then(|| self.pool.claim(class)).flatten() else {
+                self.stats.count_drop(Drop::StagedOverflow, 1);
+                continue;
+            };
+            view.truncate(len);
+            copy_segment(&segment, &mut view[DATA_HEADER_LEN..]);
+            self.stage_in_place(id, view);
+        }
+    }
+
+    fn wire_len(&self, packet_len: usize) -> usize {
+        wire_len(packet_len, self.mtu)
+    }
+
+    /// Writes what is held of the runs of this turn.
+    pub(super) fn flush_runs(&mut self) {
+        let Self { coalescer, tun, ring, stats, .. } = self;
+        coalescer.flush(&mut |pieces| write_run(tun, ring, stats, pieces));
+    }
+
+    /// A packet for the TUN: 16 bytes of room, then IP. It may wait until the end of the turn for its neighbours.
+    pub(super) fn write_packet(&mut self, packet: View) {
+        self.stats.tun_write_packets.add(1);
+        self.stats.tun_write_bytes.add((packet.len() - VNET_HDR_LEN) as u64);
+        let Self { coalescer, tun, ring, stats, .. } = self;
+        coalescer.push(packet, &mut |pieces| write_run(tun, ring, stats, pieces));
+    }
+
+    /// The kernel did not take a packet. A super-packet goes out again as what it was made of.
+    pub(super) fn on_write_failed(&mut self, failed: WriteFailed) {
+        let packets = 1 + failed.rest.len();
+        log::debug!("worker {}: the TUN did not take {packets} packets: {:?}", self.index, failed.error);
+        if !failed.is_super() || self.write_again(&failed).is_none() {
+            self.stats.count_drop(Drop::TunWriteFailed, packets);
+        }
+    }
+
+    fn write_again(&mut self, failed: &WriteFailed) -> Option<()> {
+        if failed.error != tun_uring::WriteError::Invalid {
+            return None;
+        }
+        self.give_up_merging();
+        let mut whole = self.pool.claim(SlotClass::Jumbo)?;
+        let mut end = 0;
+        for piece in std::iter::once(&failed.first).chain(&failed.rest) {
+            whole.get_mut(end..end + piece.len())?.copy_from_slice(piece);
+            end += piece.len();
+        }
+        whole.truncate(end);
+        let Ok(Received::Super(geometry)) = tun_uring::virtio::parse(&whole) else { return None };
+        for segment in Segments::new(&whole[VNET_HDR_LEN..], geometry).ok()? {
+            let Some(mut view) = self.pool.claim(SlotClass::Packet) else {
+                self.stats.count_drop(Drop::NoSlot, 1);
+                continue;
+            };
+            let len = VNET_HDR_LEN + segment.len();
+            if len > view.len() {
+                self.stats.count_drop(Drop::TunWriteFailed, 1);
+                continue;
+            }
+            view.truncate(len);
+            copy_segment(&segment, &mut view[VNET_HDR_LEN..]);
+            tun_uring::Transmit::Packet.write(view.first_chunk_mut()?);
+            if self.tun.write(&mut self.ring, view, 0).is_err() {
+                self.stats.count_drop(Drop::TunWriteFailed, 1);
+            }
+        }
+        Some(())
+    }
+
+    /// Takes merging out of service: the kernel refuses what comes of it.
+    fn give_up_merging(&mut self) {
+        if std::mem::take(&mut self.merging) {
+            log::warn!("worker {}: the kernel refused a super-packet; packets are written one by one", self.index);
+            self.coalescer.set_merge(tun_uring::Merge { tcp: false, udp: false });
+        }
+    }
+}
+
+/// Bytes of the data message that carries a packet of `packet_len` bytes.
+pub(super) fn wire_len(packet_len: usize, mtu: usize) -> usize {
+    DATA_HEADER_LEN + packet::padded_len(packet_len, mtu) + TAG_LEN
+}
+
+fn copy_segment(segment: &tun_uring::Segment<'_>, to: &mut [u8]) {
+    let (head, body) = to.split_at_mut(segment.header_len());
+    segment.write_headers(head);
+    body.copy_from_slice(segment.payload());
+}
+
+fn write_run(tun: &mut TunEdge, ring: &mut Ring, stats: &WorkerStats, pieces: &mut Vec<View>) {
+    let packets = pieces.len();
+    stats.tun_writes.add(1);
+    let written = match pieces.pop_if(|_| packets == 1) {
+        Some(lone) => tun.write(ring, lone, 0).is_ok(),
+        None => tun.write_gathered(ring, pieces, 0).is_ok(),
+    };
+    if !written {
+        stats.count_drop(Drop::TunWriteFailed, packets);
+    }
+}
