@@ -236,6 +236,47 @@ fn a_device_that_is_deleted_is_gone() {
 }
 
 #[test]
+fn a_device_deleted_in_the_middle_of_reading_is_gone() {
+    with_each_mechanism(|setup| {
+        for _ in 0..3 {
+            let mut rig = Rig::new(setup);
+            let sender = std::thread::spawn(|| {
+                let socket = socket();
+                while socket.send_to(&payload(0, 100), "10.7.0.2:9").is_ok() {}
+            });
+            let remover = std::thread::spawn(|| ip("link delete rf0"));
+            loop {
+                match rig.event() {
+                    Event::Read(_) => {}
+                    Event::Gone => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            remover.join().expect("removed");
+            sender.join().expect("no route any more");
+            rig.finish();
+        }
+    });
+}
+
+#[test]
+fn a_burst_beyond_every_queue_of_ours() {
+    with_each_mechanism(|setup| {
+        let mut rig = Rig::new(Setup { jumbo_slots: 200, ..setup });
+        let socket = socket();
+        for round in 0..5 {
+            for i in 0..450 {
+                socket.send_to(&payload(round + i, 64), "10.7.0.2:9").expect("send");
+            }
+            for i in 0..450 {
+                assert!(rig.read()[VNET_HDR_LEN + 28..] == payload(round + i, 64), "round {round}, packet {i}");
+            }
+        }
+        rig.finish();
+    });
+}
+
+#[test]
 fn a_write_tells_that_the_device_is_gone() {
     with_each_mechanism(|setup| {
         let mut rig = Rig::new(setup);
