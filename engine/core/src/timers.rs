@@ -8,21 +8,22 @@ use std::collections::BTreeSet;
 use crate::ids::PeerId;
 use crate::time::Time;
 
-/// What a peer can wait for.
+/// What a peer can wait for, in the order in which it is served when, after a suspension, all of it is overdue: old keys
+/// go before new ones are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
+    /// The zeroing of all keys.
+    ZeroKeys,
     /// The next initiation, while a handshake is under way or was asked for too early.
     Retransmit,
     /// A look at the peer's [`Activity`](crate::activity::Activity): keepalives and unanswered data.
     Watch,
     /// The persistent keepalive.
     PersistentKeepalive,
-    /// The zeroing of all keys.
-    ZeroKeys,
 }
 
 impl Timer {
-    const ALL: [Self; 4] = [Self::Retransmit, Self::Watch, Self::PersistentKeepalive, Self::ZeroKeys];
+    const ALL: [Self; 4] = [Self::ZeroKeys, Self::Retransmit, Self::Watch, Self::PersistentKeepalive];
 }
 
 /// One peer's deadlines.
@@ -55,10 +56,9 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Stops and returns the earliest timer that is due.
+    /// Stops and returns a timer that is due, in the order of [`Timer`].
     pub fn pop_due(&mut self, now: Time) -> Option<Timer> {
-        let due = |timer: &Timer| self.get(*timer).is_some_and(|at| at <= now);
-        let timer = Timer::ALL.into_iter().filter(due).min_by_key(|timer| self.get(*timer))?;
+        let timer = Timer::ALL.into_iter().find(|&timer| self.get(timer).is_some_and(|at| at <= now))?;
         self.stop(timer);
         Some(timer)
     }
@@ -110,8 +110,8 @@ mod tests {
         timers.set(Timer::Retransmit, Time(20));
         assert_eq!(timers.next(), Some(Time(10)));
         assert_eq!(timers.pop_due(Time(9)), None);
-        assert_eq!(timers.pop_due(Time(25)), Some(Timer::Watch));
         assert_eq!(timers.pop_due(Time(25)), Some(Timer::Retransmit));
+        assert_eq!(timers.pop_due(Time(25)), Some(Timer::Watch));
         assert_eq!(timers.pop_due(Time(25)), None);
         assert_eq!(timers.next(), Some(Time(30)));
         timers.stop_all();

@@ -64,9 +64,7 @@ impl Peer {
     fn initiate(&mut self, env: &mut Env<'_>) {
         let (Some(local), Some(endpoint)) = (env.local, self.endpoint) else { return };
         let now = env.now.mono;
-        if let Some(unanswered) = self.pending.take() {
-            env.out.indices.release(unanswered.local_index());
-        }
+        self.drop_pending(env.out);
         let timestamp = env.now.wall.max(self.timestamp_sent.successor());
         let index = env.out.indices.claim(self.id, env.rng);
         let (pending, mut message) = match create_initiation(local, &self.remote, timestamp, index, env.rng) {
@@ -112,6 +110,15 @@ impl Peer {
         if self.timers.get(Timer::ZeroKeys).is_none() {
             self.timers.set(Timer::ZeroKeys, env.now.mono + ZERO_KEYS_AFTER_TIME);
         }
+    }
+
+    /// There was no new session for long: nothing must remain of the old ones, nor of an initiation that is not being
+    /// repeated any more. One that is goes on; giving it up sets this timer again.
+    pub fn zero_keys_due(&mut self, env: &mut Env<'_>) {
+        if self.timers.get(Timer::Retransmit).is_none() {
+            self.drop_pending(env.out);
+        }
+        self.sessions.clear(self.id, env.out);
     }
 
     /// The peer, as it says, asks for a session. Nothing changes unless the message is authentic, new and not too soon.
@@ -166,10 +173,8 @@ impl Peer {
 
     /// Data came under a session that we had answered for.
     pub fn receive_confirmation(&mut self, local_index: u32, env: &mut Env<'_>) {
-        if self.sessions.confirm(self.id, local_index, env.out) {
-            if let Some(unneeded) = self.pending.take() {
-                env.out.indices.release(unneeded.local_index());
-            }
+        if self.sessions.confirm(self.id, local_index, env.now.mono, env.out) {
+            self.drop_pending(env.out); // It is not needed any more.
             self.complete(env);
         }
     }

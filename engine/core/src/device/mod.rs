@@ -26,6 +26,8 @@ mod sessions;
 mod status;
 mod traffic;
 
+#[cfg(test)]
+mod tests;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, PeerEvent};
 pub use status::PeerStatus;
@@ -141,7 +143,7 @@ impl Device {
                         Timer::Retransmit => peer.retransmit_due(env),
                         Timer::Watch => peer.watch_due(env),
                         Timer::PersistentKeepalive => peer.persistent_keepalive_due(env),
-                        Timer::ZeroKeys => peer.zero_keys(env.out),
+                        Timer::ZeroKeys => peer.zero_keys_due(env),
                     }
                 }
             });

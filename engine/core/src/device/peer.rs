@@ -154,17 +154,17 @@ impl Peer {
         }
     }
 
-    /// Forgets all keys, and the handshake that is under way.
-    pub fn zero_keys(&mut self, out: &mut Outbox) {
+    /// Forgets our initiation, if one awaits its response.
+    pub fn drop_pending(&mut self, out: &mut Outbox) {
         if let Some(pending) = self.pending.take() {
             out.indices.release(pending.local_index());
         }
-        self.sessions.clear(self.id, out);
     }
 
     /// Starts from nothing: keys, timers and what the workers noted. Settings and timestamps stay.
     pub fn reset(&mut self, out: &mut Outbox) {
-        self.zero_keys(out);
+        self.drop_pending(out);
+        self.sessions.clear(self.id, out);
         self.timers.stop_all();
         self.watch = Watch::Idle;
         self.handshake_sent = None;

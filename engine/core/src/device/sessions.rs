@@ -1,5 +1,10 @@
-//! Which of a peer's sessions may be used: the previous one to receive, the current one to send, and the next one, that
-//! we answered for, to learn whether the peer got our answer (the kernel's `noise.c` has the same three).
+//! Which of a peer's sessions may be used: the current one to send, former ones to receive, and the next one, that we
+//! answered for, to learn whether the peer got our answer.
+//!
+//! The kernel's `noise.c` keeps one former session, and gives it up as soon as it answers. When both sides asked at once,
+//! or an answer was lost, that one may be the session that the peer is sending with, and packets are lost in the next
+//! handshake. Here two are kept, each until it has expired or is the third: then none is lost. In the usual course, a new
+//! session every 120 s of which each lasts 180 s, that is one as well.
 
 use super::api::Action;
 use super::outbox::Outbox;
@@ -21,9 +26,10 @@ pub(super) struct Session {
 
 #[derive(Default)]
 pub(super) struct Sessions {
-    previous: Option<Session>,
     current: Option<Session>,
     next: Option<Session>,
+    /// Sessions that only receive, the latest first.
+    former: [Option<Session>; 2],
 }
 
 impl Sessions {
@@ -37,31 +43,27 @@ impl Sessions {
         let mut session = install_receive(peer, new, now, out);
         install_send(peer, &mut session, true, out);
         let old = self.current.replace(session);
-        // If we have answered as well, that session may be what the peer sends with: it must go on receiving.
-        let previous = match self.next.take() {
-            Some(mut next) => {
-                next.send = None;
-                retire(old, out);
-                Some(next)
-            }
-            None => old,
-        };
-        retire(std::mem::replace(&mut self.previous, previous), out);
+        self.demote(old, now, out);
+        // If we have answered as well, the peer may send with that session, or still with the old one.
+        if let Some(mut next) = self.next.take() {
+            next.send = None;
+            self.demote(Some(next), now, out);
+        }
     }
 
     /// We were asked and answer: we may receive, and send once we did.
     pub fn begin_as_responder(&mut self, peer: PeerId, new: NewSession, now: Time, out: &mut Outbox) {
         let session = install_receive(peer, new, now, out);
         retire(self.next.replace(session), out);
-        retire(self.previous.take(), out);
+        self.retire_expired(now, out);
     }
 
     /// Something authenticated came under the next session: the peer has it. False if `local_index` is not that session.
-    pub fn confirm(&mut self, peer: PeerId, local_index: u32, out: &mut Outbox) -> bool {
+    pub fn confirm(&mut self, peer: PeerId, local_index: u32, now: Time, out: &mut Outbox) -> bool {
         let Some(mut session) = self.next.take_if(|next| next.local_index == local_index) else { return false };
         install_send(peer, &mut session, false, out);
         let old = self.current.replace(session);
-        retire(std::mem::replace(&mut self.previous, old), out);
+        self.demote(old, now, out);
         true
     }
 
@@ -69,17 +71,34 @@ impl Sessions {
     pub fn clear(&mut self, peer: PeerId, out: &mut Outbox) {
         // The next one first: it could otherwise still be confirmed.
         retire(self.next.take(), out);
-        retire(self.previous.take(), out);
+        for former in &mut self.former {
+            retire(former.take(), out);
+        }
         if self.current.is_some() {
             retire(self.current.take(), out);
             out.push(Action::RetireSend { peer });
         }
     }
+
+    /// Lets a session only receive from now on, and retires the oldest of those if they become too many.
+    fn demote(&mut self, session: Option<Session>, now: Time, out: &mut Outbox) {
+        self.retire_expired(now, out);
+        if session.is_some() {
+            let [latest, before] = &mut self.former;
+            retire(std::mem::replace(before, std::mem::replace(latest, session)), out);
+        }
+    }
+
+    fn retire_expired(&mut self, now: Time, out: &mut Outbox) {
+        for former in &mut self.former {
+            retire(former.take_if(|session| !session.valid(now, 0)), out);
+        }
+    }
 }
 
 impl Session {
-    /// Whether the session will send for at least another `margin_secs` seconds.
-    pub fn sends(&self, now: Time, margin_secs: u64) -> bool {
+    /// Whether the session is valid for at least another `margin_secs` seconds.
+    pub fn valid(&self, now: Time, margin_secs: u64) -> bool {
         now.since(self.created).as_secs() + margin_secs < REJECT_AFTER_TIME.as_secs()
     }
 }

@@ -27,7 +27,7 @@ impl Peer {
         let current = self.sessions.current();
         let needed = match reason {
             // The worker may not have read its mail yet.
-            HandshakeReason::NoSession => !current.is_some_and(|s| s.sends(env.now.mono, CLOCK_MARGIN_SECS)),
+            HandshakeReason::NoSession => !current.is_some_and(|s| s.valid(env.now.mono, CLOCK_MARGIN_SECS)),
             HandshakeReason::KeyAging { local_index } => current.is_some_and(|s| s.local_index == local_index),
         };
         if needed {
@@ -110,7 +110,7 @@ impl Peer {
 
     /// Has a worker send an empty packet. Without a session, the handshake's confirmation takes its place.
     fn send_keepalive(&mut self, env: &mut Env<'_>) {
-        if self.sessions.current().is_some_and(|session| session.sends(env.now.mono, 0)) {
+        if self.sessions.current().is_some_and(|session| session.valid(env.now.mono, 0)) {
             env.out.push(Action::SendKeepalive { peer: self.id });
         } else {
             self.want_handshake(env);

@@ -1,0 +1,447 @@
+//! Handshakes, message by message.
+
+use std::time::Duration;
+
+use super::{Node, Pair, START, kinds};
+use crate::crypto::{PresharedKey, PublicKey};
+use crate::device::{Action, PeerEvent};
+use crate::drops::Drop;
+use crate::ids::{Endpoint, PeerId, Source};
+use crate::tai64n::Tai64N;
+use crate::test_support::{LOW_ORDER_POINTS, SeededRng, hex_array};
+use crate::time::Time;
+
+#[test]
+fn a_packet_opens_a_session() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    assert_eq!(kinds(&pair.exchange()), [1, 2, 4], "the staged packet confirms the session");
+    assert_eq!(pair.b.delivered.len(), 1);
+    assert!(pair.a.has_sending_session(pair.b_at_a) && pair.b.has_sending_session(pair.a_at_b));
+}
+
+#[test]
+fn without_a_staged_packet_a_keepalive_confirms() {
+    let mut pair = Pair::new();
+    pair.a.device.set_keepalive(START, pair.b_at_a, 25);
+    pair.a.settle();
+    assert_eq!(kinds(&pair.exchange()), [1, 2, 40]);
+}
+
+#[test]
+fn the_responder_stages_until_it_is_confirmed() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let initiation = pair.a.take_sent().remove(0);
+    pair.b.receive(initiation.from, &initiation.bytes).unwrap();
+    pair.offer_b();
+    pair.offer_b();
+    let response = pair.b.take_sent();
+    assert_eq!(kinds(&response), [2], "it sends no data yet");
+    assert_eq!(pair.b.staged(pair.a_at_b), 2);
+
+    pair.a.receive(response[0].from, &response[0].bytes).unwrap();
+    pair.a.settle();
+    assert_eq!(kinds(&pair.exchange()), [4, 4, 4]);
+    assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (2, 1));
+}
+
+#[test]
+fn receiving_is_installed_before_the_response_leaves() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let initiation = pair.a.take_sent().remove(0);
+    pair.b.log.clear();
+    pair.b.receive(initiation.from, &initiation.bytes).unwrap();
+    let place = |name: &str| pair.b.log.iter().position(|action| action == name).unwrap();
+    assert!(place("InstallReceive") < place("Send"));
+}
+
+#[test]
+fn a_replayed_initiation_changes_nothing() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let sent = pair.exchange();
+    let stranger = "203.0.113.9:1".parse().unwrap();
+    pair.b.advance_to(START + Duration::from_secs(1));
+    pair.b.log.clear();
+    assert_eq!(pair.b.receive(stranger, &sent[0].bytes), Err(Drop::HandshakeReplay));
+    assert_eq!(pair.b.log, [""; 0]);
+    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), Some(Endpoint::new(pair.a.address)));
+}
+
+#[test]
+fn a_late_initiation_with_an_older_timestamp_is_a_replay() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let first = pair.a.take_sent().remove(0);
+    pair.a.advance_to(START + Duration::from_secs(6));
+    let second = pair.a.take_sent().remove(0);
+    pair.b.advance_to(START + Duration::from_secs(6));
+    pair.b.receive(second.from, &second.bytes).unwrap();
+    pair.b.advance_to(START + Duration::from_secs(7));
+    assert_eq!(pair.b.receive(first.from, &first.bytes), Err(Drop::HandshakeReplay));
+}
+
+#[test]
+fn the_latest_possible_timestamp_is_the_last_one() {
+    let mut pair = Pair::new();
+    pair.a.now.wall = Tai64N::from_bytes([0xff; 12]);
+    pair.offer_a();
+    assert_eq!(kinds(&pair.exchange()), [1, 2, 4]);
+    pair.a.restart(9);
+    pair.advance_to(START + Duration::from_secs(10));
+    pair.offer_a();
+    let again = pair.a.take_sent().remove(0);
+    assert_eq!(pair.b.receive(again.from, &again.bytes), Err(Drop::HandshakeReplay));
+}
+
+#[test]
+fn initiations_of_one_peer_are_limited_to_fifty_a_second() {
+    let mut pair = Pair::new();
+    let mut accepted = 0;
+    for n in 0..1_000u64 {
+        // A peer that restarts every millisecond and whose clock makes each initiation new.
+        pair.a.advance_to(START + Duration::from_millis(n));
+        pair.b.advance_to(START + Duration::from_millis(n));
+        pair.a.restart(n);
+        pair.a.now.wall = Tai64N::from_unix(2_000_000_000 + n, 0);
+        pair.offer_a();
+        let sent = pair.a.take_sent().remove(0);
+        match pair.b.receive(sent.from, &sent.bytes) {
+            Ok(()) => accepted += 1,
+            Err(reason) => assert_eq!(reason, Drop::HandshakeFlood),
+        }
+    }
+    assert_eq!(accepted, 50);
+    assert_eq!(pair.b.device.drops().get(Drop::HandshakeFlood), 950);
+    assert_eq!(pair.b.receiving_sessions(), 1, "each answer replaces the one before");
+}
+
+#[test]
+fn unknown_peers_are_counted_and_not_answered() {
+    let mut pair = Pair::new();
+    pair.b.device.remove_peer(pair.a_at_b);
+    pair.b.settle();
+    pair.offer_a();
+    let sent = pair.a.take_sent().remove(0);
+    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(Drop::UnknownPeer));
+    assert!(pair.b.take_sent().is_empty());
+    assert_eq!(pair.b.device.drops().get(Drop::UnknownPeer), 1);
+}
+
+#[test]
+fn our_own_key_as_initiator_is_unknown() {
+    // Another machine with our private key calls us.
+    let mut twin = Node::new(2, START);
+    let mut b = Node::new(2, START);
+    let other = Node::new(1, START);
+    let peer = twin.add_peer(&other, true);
+    twin.device.set_endpoint(START, peer, b.address);
+    // It believes that b is `other`; mac1 is then wrong, so that nothing is even computed.
+    twin.send_packet(super::inner_packet(twin.inner, other.inner, 1));
+    twin.settle();
+    let sent = twin.take_sent().remove(0);
+    assert_eq!(b.receive(sent.from, &sent.bytes), Err(Drop::BadMac1));
+    // With the right public key it has no way to call at all: a device is not its own peer.
+    assert!(twin.device.add_peer(b.public()).is_err());
+}
+
+#[test]
+fn a_wrong_mac1_costs_nothing() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let mut sent = pair.a.take_sent().remove(0);
+    sent.bytes[120] ^= 1;
+    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(Drop::BadMac1));
+}
+
+#[test]
+fn tampered_handshakes_change_nothing() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let initiation = pair.a.take_sent().remove(0);
+    pair.b.receive(initiation.from, &initiation.bytes).unwrap();
+    pair.b.settle();
+    let response = pair.b.take_sent().remove(0);
+    for place in 0..response.bytes.len() {
+        let mut tampered = response.bytes.clone();
+        tampered[place] ^= 0x80;
+        // All but mac2, which nobody looks at without load, is protected.
+        assert_eq!(pair.a.receive(response.from, &tampered).is_ok(), place >= 76, "byte {place}");
+        if place >= 76 {
+            break;
+        }
+    }
+    assert!(pair.a.has_sending_session(pair.b_at_a));
+}
+
+#[test]
+fn responses_to_nothing_are_refused() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let sent = pair.exchange();
+    assert_eq!(pair.a.receive(sent[1].from, &sent[1].bytes), Err(Drop::UnknownIndex), "the handshake is finished");
+    pair.a.restart(5);
+    assert_eq!(pair.a.receive(sent[1].from, &sent[1].bytes), Err(Drop::UnknownIndex), "nothing was asked");
+}
+
+#[test]
+fn a_response_to_the_initiation_before_the_last_is_refused() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let first = pair.a.take_sent().remove(0);
+    pair.b.receive(first.from, &first.bytes).unwrap();
+    let late = pair.b.take_sent().remove(0);
+    pair.advance_to(START + Duration::from_secs(6));
+    assert_eq!(kinds(&pair.a.take_sent()), [1]);
+    assert_eq!(pair.a.receive(late.from, &late.bytes), Err(Drop::UnknownIndex));
+}
+
+#[test]
+fn low_order_static_keys_get_no_session_and_no_retries() {
+    for point in LOW_ORDER_POINTS {
+        let mut a = Node::new(1, START);
+        let key = PublicKey::new(hex_array(point));
+        let peer = a.add_peer_as(key, [10, 0, 0, 9].into(), Some("192.0.2.9:1".parse().unwrap()));
+        for n in 0..3 {
+            a.send_packet(super::inner_packet(a.inner, [10, 0, 0, 9].into(), n));
+            a.settle();
+        }
+        assert!(a.take_sent().is_empty());
+        assert_eq!(a.device.poll_timeout(), None);
+        assert_eq!(a.device.drops().get(Drop::LowOrderPoint), 1, "tried once for all");
+        assert!(!a.has_sending_session(peer));
+    }
+}
+
+#[test]
+fn different_preshared_keys_make_no_session() {
+    let mut pair = Pair::new();
+    pair.a.device.set_psk(pair.b_at_a, PresharedKey::new([7; 32]));
+    pair.offer_a();
+    assert_eq!(kinds(&pair.exchange()), [1, 2]);
+    assert_eq!(pair.a.device.drops().get(Drop::BadHandshake), 1);
+    assert!(!pair.a.has_sending_session(pair.b_at_a) && !pair.b.has_sending_session(pair.a_at_b));
+
+    // Set on the other side as well, the next retransmission succeeds.
+    pair.b.device.set_psk(pair.a_at_b, PresharedKey::new([7; 32]));
+    let sent = pair.run_until(START + Duration::from_secs(6));
+    assert_eq!(kinds(&sent), [1, 2, 4]);
+}
+
+#[test]
+fn both_sides_asking_at_once_both_get_a_session() {
+    let mut pair = Pair::new();
+    pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
+    pair.b.settle();
+    pair.offer_a();
+    pair.offer_b();
+    let (ia, ib) = (pair.a.take_sent().remove(0), pair.b.take_sent().remove(0));
+    pair.a.receive(ib.from, &ib.bytes).unwrap();
+    pair.b.receive(ia.from, &ia.bytes).unwrap();
+    pair.exchange();
+    assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (1, 1));
+    pair.offer_a();
+    pair.offer_b();
+    pair.exchange();
+    assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (2, 2));
+}
+
+#[test]
+fn one_response_lost_of_two_crossing_handshakes() {
+    let mut pair = Pair::new();
+    pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
+    pair.b.settle();
+    pair.offer_a();
+    pair.offer_b();
+    let (ia, ib) = (pair.a.take_sent().remove(0), pair.b.take_sent().remove(0));
+    pair.a.receive(ib.from, &ib.bytes).unwrap();
+    pair.b.receive(ia.from, &ia.bytes).unwrap();
+    let lost = pair.b.take_sent();
+    assert_eq!(kinds(&lost), [2]);
+    pair.exchange();
+    assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (1, 1));
+    // What was lost comes late: its handshake is not needed any more.
+    assert_eq!(pair.a.receive(lost[0].from, &lost[0].bytes), Err(Drop::UnknownIndex));
+}
+
+#[test]
+fn roaming_follows_handshakes_and_data_but_not_forgeries() {
+    let mut pair = Pair::new();
+    let (home, away) = (pair.a.address, "203.0.113.7:4000".parse().unwrap());
+    pair.offer_a();
+    let initiation = pair.a.take_sent().remove(0);
+    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), None);
+    let mut forged = initiation.bytes.clone();
+    forged[0] = 4;
+    let _ = pair.b.receive(away, &forged);
+    pair.b.settle();
+    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), None);
+
+    pair.b.receive(home, &initiation.bytes).unwrap();
+    let response = pair.b.take_sent().remove(0);
+    assert_eq!(response.to, home);
+    // The response comes from elsewhere: the initiator follows.
+    pair.a.receive(away, &response.bytes).unwrap();
+    pair.a.settle();
+    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), Some(Endpoint::new(away)));
+    let data = pair.a.take_sent().remove(0);
+    assert_eq!((data.kind(), data.to), (4, away));
+    // So does the responder, with data.
+    let other = "203.0.113.8:4000".parse().unwrap();
+    pair.b.receive(other, &data.bytes).unwrap();
+    pair.b.settle();
+    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), Some(Endpoint::new(other)));
+    pair.offer_b();
+    assert_eq!(pair.b.take_sent()[0].to, other);
+}
+
+#[test]
+fn a_learned_source_is_kept_and_cleared_when_there_is_trouble() {
+    let mut pair = Pair::connected();
+    let source = Source { addr: [192, 0, 2, 1].into(), ifindex: 2 };
+    let endpoint = Endpoint { remote: pair.b.address, source: Some(source) };
+    let learn = |pair: &mut Pair| {
+        pair.a.events.push_back(PeerEvent::Roamed { peer: pair.b_at_a, endpoint });
+        pair.a.settle();
+        assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), Some(endpoint));
+    };
+    let forgotten = Some(endpoint.without_source());
+
+    learn(&mut pair);
+    pair.a.device.clear_sources();
+    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
+
+    learn(&mut pair);
+    pair.a.device.set_endpoint(START, pair.b_at_a, pair.b.address);
+    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
+
+    // Unanswered data: the source may be the trouble.
+    pair.a.settle();
+    learn(&mut pair);
+    pair.offer_a();
+    pair.a.advance_to(START + Duration::from_millis(15_400));
+    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
+    // And so it may with each retransmission.
+    learn(&mut pair);
+    pair.a.advance_to(START + Duration::from_secs(22));
+    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
+}
+
+#[test]
+fn handshake_bytes_count_for_their_peer() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    pair.exchange();
+    let a = pair.a.device.status(pair.b_at_a).unwrap().traffic();
+    let b = pair.b.device.status(pair.a_at_b).unwrap().traffic();
+    // Initiation, response, and a data message of 24 bytes padded to 32.
+    assert_eq!((a.tx_bytes, a.rx_bytes), (148 + 64, 92));
+    assert_eq!((b.rx_bytes, b.tx_bytes), (148 + 64, 92));
+    assert_eq!((a.tx_packets, a.rx_packets), (2, 1));
+}
+
+#[test]
+fn the_last_handshake_has_a_time_once_it_is_complete() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let initiation = pair.a.take_sent().remove(0);
+    pair.b.receive(initiation.from, &initiation.bytes).unwrap();
+    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().last_handshake(), None, "not yet confirmed");
+    pair.exchange();
+    let time = Some(Duration::from_secs(1_800_000_000 + 1_000));
+    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().last_handshake(), time);
+    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().last_handshake(), time);
+}
+
+#[test]
+fn datagrams_that_are_not_handshakes_are_refused() {
+    let mut b = Node::new(2, START);
+    let from = Endpoint::new("192.0.2.1:1".parse().unwrap());
+    let mut rng = SeededRng::new(1);
+    for (bytes, reason) in [
+        (vec![], Drop::Runt),
+        (vec![1, 0, 0], Drop::Runt),
+        (vec![0; 148], Drop::UnknownType),
+        ([&[5, 0, 0, 0][..], &[0; 144]].concat(), Drop::UnknownType),
+        ([&[255, 0, 0, 0][..], &[0; 144]].concat(), Drop::UnknownType),
+        ([&[1, 0, 0, 1][..], &[0; 144]].concat(), Drop::BadReserved),
+        ([&[1, 0, 0, 0][..], &[0; 143]].concat(), Drop::BadLength),
+        ([&[1, 0, 0, 0][..], &[0; 145]].concat(), Drop::BadLength),
+        ([&[2, 0, 0, 0][..], &[0; 89]].concat(), Drop::BadLength),
+        ([&[3, 0, 0, 0][..], &[0; 61]].concat(), Drop::BadLength),
+        ([&[4, 0, 0, 0][..], &[0; 27]].concat(), Drop::BadLength),
+        ([&[4, 0, 0, 0][..], &[0; 28]].concat(), Drop::UnknownType),
+        ([&[1, 0, 0, 0][..], &[0; 144]].concat(), Drop::BadMac1),
+        ([&[2, 0, 0, 0][..], &[0; 88]].concat(), Drop::BadMac1),
+        ([&[3, 0, 0, 0][..], &[0; 60]].concat(), Drop::UnknownIndex),
+    ] {
+        for under_load in [false, true] {
+            let before = b.device.drops().get(reason);
+            assert_eq!(b.device.handle_datagram(b.now, from, &bytes, under_load, &mut rng), Err(reason));
+            assert_eq!(b.device.drops().get(reason), before + 1);
+        }
+    }
+    assert!(b.device.poll_action().is_none());
+}
+
+#[test]
+fn stale_names_are_ignored() {
+    let mut pair = Pair::connected();
+    let gone = PeerId { generation: pair.b_at_a.generation + 1, ..pair.b_at_a };
+    let beyond = PeerId { index: 99, generation: 0 };
+    for peer in [gone, beyond] {
+        for event in [
+            PeerEvent::Awake(peer),
+            PeerEvent::Confirmed { peer, local_index: 1 },
+            PeerEvent::Roamed { peer, endpoint: Endpoint::new(pair.a.address) },
+            PeerEvent::NeedHandshake { peer, reason: crate::device::HandshakeReason::NoSession },
+        ] {
+            pair.a.device.handle_event(pair.a.now, event, &mut pair.a.rng);
+        }
+        pair.a.device.set_endpoint(START, peer, pair.a.address);
+        pair.a.device.set_keepalive(START, peer, 1);
+        pair.a.device.set_psk(peer, PresharedKey::default());
+        pair.a.device.clear_allowed_ips(peer);
+        pair.a.device.remove_peer(peer);
+        assert!(pair.a.device.status(peer).is_none());
+    }
+    assert!(pair.a.device.poll_action().is_none());
+}
+
+#[test]
+fn indices_spread_over_the_workers() {
+    let mut indices = crate::device::outbox::Indices::default();
+    let mut rng = SeededRng::new(1);
+    let mut per_worker = [0u32; 5];
+    let peer = PeerId { index: 0, generation: 0 };
+    for _ in 0..10_000 {
+        per_worker[(indices.claim(peer, &mut rng) & 0xff) as usize % 5] += 1;
+    }
+    assert_eq!(indices.len(), 10_000);
+    assert!(per_worker.iter().all(|&n| (1_850..2_150).contains(&n)), "{per_worker:?}");
+}
+
+#[test]
+fn requests_before_an_endpoint_is_known_wait_for_it() {
+    let mut pair = Pair::new();
+    let peer = pair.a_at_b;
+    let need = PeerEvent::NeedHandshake { peer, reason: crate::device::HandshakeReason::NoSession };
+    assert!(pair.b.shared(peer).activity.request_handshake());
+    pair.b.device.handle_event(pair.b.now, need, &mut pair.b.rng);
+    assert!(pair.b.device.poll_action().is_none());
+    assert!(!pair.b.shared(peer).activity.request_handshake(), "it is not asked for again");
+    pair.b.device.set_endpoint(Time::from_secs(1_000), peer, pair.a.address);
+    pair.b.settle();
+    assert_eq!(kinds(&pair.b.take_sent()), [1]);
+}
+
+#[test]
+fn secrets_do_not_show_in_actions() {
+    let key = crate::crypto::Key::new([0xab; 32]);
+    let peer = PeerId { index: 0, generation: 0 };
+    let action = Action::InstallReceive { peer, local_index: 1, key, created: START, initiator: true, confirmed: true };
+    let text = format!("{action:?}");
+    assert!(!text.contains("171") && !text.contains("ab"), "{text}");
+}

@@ -1,0 +1,422 @@
+//! A gateway without I/O: a device, and the simplest data path that keeps the contract with it. Its cipher does not hide
+//! anything, but it authenticates: the tag is a keyed hash.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::activity::PeerShared;
+use crate::allowed_ips::{AllowedIps, Prefix};
+use crate::constants::STAGED_PACKETS_MAX;
+use crate::crypto::{PrivateKey, PublicKey, mac};
+use crate::device::{Action, Device, HandshakeReason, PeerEvent};
+use crate::drops::{Drop, DropCounts};
+use crate::ids::{Endpoint, PeerId};
+use crate::keypair::{ReceiveSession, SendSession};
+use crate::packet;
+use crate::tai64n::Tai64N;
+use crate::test_support::SeededRng;
+use crate::time::{Now, Time};
+use crate::wire::{DATA_HEADER_LEN, TAG_LEN, TYPE_DATA, parse_data_header, write_data_header};
+
+type CipherKey = [u8; 32];
+
+/// The worker's view of a peer.
+struct WorkerPeer {
+    shared: Arc<PeerShared>,
+    endpoint: Option<Endpoint>,
+    send: Option<SendSession<CipherKey>>,
+    staged: VecDeque<Vec<u8>>,
+}
+
+/// A datagram on its way.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+impl Sent {
+    pub fn kind(&self) -> u8 {
+        self.bytes[0]
+    }
+
+    pub fn is_keepalive(&self) -> bool {
+        self.kind() == TYPE_DATA && self.bytes.len() == DATA_HEADER_LEN + TAG_LEN
+    }
+}
+
+pub struct Node {
+    pub device: Device,
+    pub key: PrivateKey,
+    pub address: SocketAddr,
+    pub inner: Ipv4Addr,
+    pub now: Now,
+    pub rng: SeededRng,
+    pub under_load: bool,
+    /// Datagrams that left.
+    pub sent: Vec<Sent>,
+    /// Events that control has not seen yet.
+    pub events: VecDeque<PeerEvent>,
+    /// Events on their way to control, where a test takes their time into account.
+    pub in_flight: VecDeque<PeerEvent>,
+    /// Inner packets for the TUN device.
+    pub delivered: Vec<Vec<u8>>,
+    /// What the data path dropped.
+    pub drops: DropCounts,
+    /// All actions so far, in words.
+    pub log: Vec<String>,
+    peers: BTreeMap<u32, (PeerId, WorkerPeer)>,
+    receive: BTreeMap<u32, ReceiveSession<CipherKey>>,
+    routes: AllowedIps,
+    used_nonces: BTreeSet<(CipherKey, u64)>,
+}
+
+/// The wall clock of all nodes when the virtual clock is at zero.
+const WALL_START: u64 = 1_800_000_000;
+
+pub fn at(mono: Time) -> Now {
+    let nanos = mono.as_nanos();
+    Now { mono, wall: Tai64N::from_unix(WALL_START + nanos / 1_000_000_000, (nanos % 1_000_000_000) as u32) }
+}
+
+impl Node {
+    /// A node with a private key, its link up.
+    pub fn new(number: u8, start: Time) -> Self {
+        let inner = Ipv4Addr::new(10, 0, 0, number);
+        let key = PrivateKey::new([number; 32]);
+        let mut node = Self {
+            device: Device::new(3),
+            key: key.clone(),
+            address: SocketAddr::from(([192, 0, 2, number], 51_820)),
+            inner,
+            now: at(start),
+            rng: SeededRng::new(number.into()),
+            under_load: false,
+            sent: Vec::new(),
+            events: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            delivered: Vec::new(),
+            drops: DropCounts::new(),
+            log: Vec::new(),
+            peers: BTreeMap::new(),
+            receive: BTreeMap::new(),
+            routes: AllowedIps::new(),
+            used_nonces: BTreeSet::new(),
+        };
+        node.device.set_private_key(start, Some(key));
+        node.device.link_up(start);
+        node
+    }
+
+    pub fn public(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    pub fn add_peer(&mut self, other: &Self, knows_endpoint: bool) -> PeerId {
+        self.add_peer_as(other.public(), other.inner, knows_endpoint.then_some(other.address))
+    }
+
+    pub fn add_peer_as(&mut self, key: PublicKey, inner: Ipv4Addr, endpoint: Option<SocketAddr>) -> PeerId {
+        let peer = self.device.add_peer(key).expect("a new peer");
+        self.device.insert_allowed_ip(peer, Prefix::new(inner.into(), 32).expect("32 bits"));
+        if let Some(endpoint) = endpoint {
+            self.device.set_endpoint(self.now.mono, peer, endpoint);
+        }
+        self.settle();
+        peer
+    }
+
+    /// Lets control see all events and do all that is due, and does what it says.
+    pub fn settle(&mut self) {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                self.device.handle_event(self.now, event, &mut self.rng);
+            } else if self.device.poll_timeout().is_some_and(|due| due <= self.now.mono) {
+                self.device.handle_timeout(self.now, &mut self.rng);
+            } else if !self.apply_actions() {
+                break;
+            }
+        }
+        self.check();
+    }
+
+    /// Lets time pass without a datagram arriving, and each deadline be met on time.
+    pub fn advance_to(&mut self, until: Time) {
+        while let Some(due) = self.device.poll_timeout().filter(|&due| due <= until) {
+            assert!(due >= self.now.mono, "no deadline in the past");
+            self.now = at(due);
+            self.settle();
+        }
+        self.now = at(until);
+        self.settle();
+    }
+
+    pub fn take_sent(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// Takes a datagram from the network.
+    pub fn receive(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<(), Drop> {
+        let endpoint = Endpoint::new(from);
+        let result = if bytes.first() == Some(&TYPE_DATA) {
+            self.open(endpoint, bytes).inspect_err(|&reason| self.drops.bump(reason))
+        } else {
+            self.device.handle_datagram(self.now, endpoint, bytes, self.under_load, &mut self.rng)
+        };
+        self.apply_actions();
+        result
+    }
+
+    /// Takes an inner packet from the TUN device.
+    pub fn send_packet(&mut self, inner: Vec<u8>) {
+        let parsed = packet::parse(&inner).expect("a good packet");
+        match self.routes.lookup(parsed.destination) {
+            None => self.drops.bump(Drop::NoRoute),
+            Some(peer) => self.seal_or_stage(peer, inner),
+        }
+    }
+
+    /// Forgets everything but its configuration, as a killed process does.
+    pub fn restart(&mut self, seed: u64) {
+        let peers: Vec<_> =
+            self.device.peers().map(|p| (*p.public_key(), p.allowed_ips().next(), p.endpoint())).collect();
+        self.device = Device::new(3);
+        self.rng = SeededRng::new(seed);
+        self.peers.clear();
+        self.receive.clear();
+        self.routes = AllowedIps::new();
+        self.events.clear();
+        self.in_flight.clear();
+        self.device.set_private_key(self.now.mono, Some(self.key.clone()));
+        self.device.link_up(self.now.mono);
+        for (key, prefix, endpoint) in peers {
+            let peer = self.device.add_peer(key).expect("a new peer");
+            if let Some(prefix) = prefix {
+                self.device.insert_allowed_ip(peer, prefix);
+            }
+            if let Some(endpoint) = endpoint {
+                self.device.set_endpoint(self.now.mono, peer, endpoint.remote);
+            }
+        }
+        self.settle();
+    }
+
+    pub fn has_sending_session(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer.index).is_some_and(|(_, p)| p.send.is_some())
+    }
+
+    pub fn receiving_sessions(&self) -> usize {
+        self.receive.len()
+    }
+
+    pub fn staged(&self, peer: PeerId) -> usize {
+        self.peers.get(&peer.index).map_or(0, |(_, p)| p.staged.len())
+    }
+
+    pub fn shared(&self, peer: PeerId) -> &PeerShared {
+        &self.peers[&peer.index].1.shared
+    }
+
+    /// What must hold whenever control has settled.
+    fn check(&self) {
+        if let Some(due) = self.device.poll_timeout() {
+            assert!(due > self.now.mono, "no deadline in the past");
+        }
+        self.check_indices();
+    }
+
+    pub fn check_indices(&self) {
+        let indices = self.device.out.indices.len();
+        let pending = self.device.peers.iter().filter(|peer| peer.pending.is_some()).count();
+        assert_eq!(indices, pending + self.receive.len(), "every index is a handshake's or a receiving half's");
+    }
+
+    fn worker_peer(&mut self, peer: PeerId) -> &mut WorkerPeer {
+        let (id, worker_peer) = self.peers.get_mut(&peer.index).expect("an action names a peer that is there");
+        assert_eq!(*id, peer, "an action names the occupant of its slot");
+        worker_peer
+    }
+
+    pub fn apply_actions(&mut self) -> bool {
+        let mut any = false;
+        while let Some(action) = self.device.poll_action() {
+            any = true;
+            self.log.push(format!("{action:?}").split([' ', '(']).next().expect("a name").to_owned());
+            self.apply(action);
+        }
+        any
+    }
+
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Send { endpoint, datagram, .. } => self.transmit(endpoint, datagram.as_ref().to_vec()),
+            Action::AddPeer { peer, shared } => {
+                let fresh = WorkerPeer { shared, endpoint: None, send: None, staged: VecDeque::new() };
+                assert!(self.peers.insert(peer.index, (peer, fresh)).is_none(), "the slot was free");
+            }
+            Action::RemovePeer { peer } => {
+                assert!(self.receive.values().all(|session| session.peer() != peer), "nothing is received from it");
+                self.worker_peer(peer);
+                self.peers.remove(&peer.index);
+            }
+            Action::SetEndpoint { peer, endpoint } => self.worker_peer(peer).endpoint = endpoint,
+            Action::Routes(routes) => self.routes = routes,
+            Action::InstallReceive { peer, local_index, key, created, initiator, confirmed } => {
+                let session = ReceiveSession::new(*key.as_bytes(), peer, local_index, created, initiator, confirmed);
+                assert!(self.receive.insert(local_index, session).is_none(), "indices are unique");
+            }
+            Action::RetireReceive { local_index } => {
+                assert!(self.receive.remove(&local_index).is_some(), "a receiving half is retired once");
+            }
+            Action::InstallSend { peer, local_index, remote_index, key, created, initiator, confirm } => {
+                assert!(self.receive.contains_key(&local_index), "the receiving half is there first");
+                let session = SendSession::new(*key.as_bytes(), local_index, remote_index, created, initiator);
+                self.worker_peer(peer).send = Some(session);
+                self.flush(peer, confirm);
+            }
+            Action::RetireSend { peer } => self.worker_peer(peer).send = None,
+            Action::SendKeepalive { peer } => self.flush(peer, true),
+            Action::DropStaged { peer } => {
+                let dropped = std::mem::take(&mut self.worker_peer(peer).staged).len();
+                self.drops.add(Drop::NoSession, dropped as u64);
+            }
+        }
+    }
+
+    /// Sends what is staged; if that is nothing, a keepalive if one is wanted.
+    fn flush(&mut self, peer: PeerId, keepalive: bool) {
+        let staged = std::mem::take(&mut self.worker_peer(peer).staged);
+        if staged.is_empty() && keepalive {
+            self.seal_or_stage(peer, Vec::new());
+        }
+        for inner in staged {
+            self.seal_or_stage(peer, inner);
+        }
+    }
+
+    fn seal_or_stage(&mut self, peer: PeerId, inner: Vec<u8>) {
+        let now = self.now.mono;
+        let worker_peer = self.worker_peer(peer);
+        let Some(endpoint) = worker_peer.endpoint else { return self.drops.bump(Drop::NoEndpoint) };
+        let reserved = worker_peer.send.as_ref().and_then(|session| Some((session, session.reserve(now, 1).ok()?)));
+        let Some((session, counter)) = reserved else {
+            if !inner.is_empty() {
+                worker_peer.staged.push_back(inner);
+            }
+            let overflow = worker_peer.staged.len() > STAGED_PACKETS_MAX;
+            if overflow {
+                worker_peer.staged.pop_front();
+            }
+            if worker_peer.shared.activity.request_handshake() {
+                self.events.push_back(PeerEvent::NeedHandshake { peer, reason: HandshakeReason::NoSession });
+            }
+            return self.drops.add(Drop::StagedOverflow, overflow.into());
+        };
+        let (key, local_index) = (*session.key(), session.local_index());
+        let bytes = seal(&key, session.remote_index(), counter, &inner);
+        let aging = session.wants_rekey(now) && worker_peer.shared.activity.request_handshake();
+        worker_peer.shared.counters[0].sent(1, bytes.len() as u64);
+        let awake = if inner.is_empty() {
+            worker_peer.shared.activity.keepalive_sent(now);
+            false
+        } else {
+            worker_peer.shared.activity.data_sent(now)
+        };
+        assert!(self.used_nonces.insert((key, counter)), "never the same key and nonce twice");
+        if awake {
+            self.events.push_back(PeerEvent::Awake(peer));
+        }
+        if aging {
+            let reason = HandshakeReason::KeyAging { local_index };
+            self.events.push_back(PeerEvent::NeedHandshake { peer, reason });
+        }
+        self.transmit(endpoint, bytes);
+    }
+
+    fn transmit(&mut self, endpoint: Endpoint, bytes: Vec<u8>) {
+        self.sent.push(Sent { from: self.address, to: endpoint.remote, bytes });
+    }
+
+    fn open(&mut self, endpoint: Endpoint, bytes: &[u8]) -> Result<(), Drop> {
+        let now = self.now.mono;
+        let header = parse_data_header(bytes)?;
+        let session = self.receive.get_mut(&header.receiver).ok_or(Drop::UnknownIndex)?;
+        if !session.usable(now) {
+            return Err(Drop::ExpiredSession);
+        }
+        let inner = open(session.key(), header.counter, bytes).ok_or(Drop::BadTag)?;
+        session.accept(header.counter).map_err(|_| Drop::Replay)?;
+        let (peer, local_index) = (session.peer(), session.local_index());
+        if session.confirm() {
+            self.events.push_back(PeerEvent::Confirmed { peer, local_index });
+        }
+        let aging = session.wants_rekey(now);
+        let worker_peer = self.worker_peer(peer);
+        worker_peer.shared.counters[0].received(1, bytes.len() as u64);
+        let roamed = worker_peer.endpoint != Some(endpoint);
+        let request = aging && worker_peer.shared.activity.request_handshake();
+        let awake = if inner.is_empty() {
+            worker_peer.shared.activity.keepalive_received(now);
+            false
+        } else {
+            worker_peer.shared.activity.data_received(now)
+        };
+        if roamed {
+            self.events.push_back(PeerEvent::Roamed { peer, endpoint });
+        }
+        if request {
+            let reason = HandshakeReason::KeyAging { local_index };
+            self.events.push_back(PeerEvent::NeedHandshake { peer, reason });
+        }
+        if awake {
+            self.events.push_back(PeerEvent::Awake(peer));
+        }
+        if inner.is_empty() {
+            return Ok(());
+        }
+        let parsed = packet::parse(inner)?;
+        if self.routes.lookup(parsed.source) != Some(peer) {
+            return Err(Drop::SourceNotAllowed);
+        }
+        self.delivered.push(inner[..parsed.len].to_vec());
+        Ok(())
+    }
+}
+
+fn tag(key: &CipherKey, counter: u64, inner: &[u8]) -> [u8; TAG_LEN] {
+    mac(key, &[&counter.to_le_bytes(), inner])
+}
+
+fn seal(key: &CipherKey, receiver: u32, counter: u64, inner: &[u8]) -> Vec<u8> {
+    let mut header = [0; DATA_HEADER_LEN];
+    write_data_header(&mut header, receiver, counter);
+    let mut bytes = header.to_vec();
+    bytes.extend_from_slice(inner);
+    bytes.resize(DATA_HEADER_LEN + packet::padded_len(inner.len(), 1420), 0);
+    let tag = tag(key, counter, &bytes[DATA_HEADER_LEN..]);
+    bytes.extend_from_slice(&tag);
+    bytes
+}
+
+fn open<'a>(key: &CipherKey, counter: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let (inner, claimed) = bytes[DATA_HEADER_LEN..].split_last_chunk::<TAG_LEN>()?;
+    (tag(key, counter, inner) == *claimed).then_some(inner)
+}
+
+/// An inner IPv4 packet that is recognised by its number.
+pub fn inner_packet(source: Ipv4Addr, destination: Ipv4Addr, number: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 24];
+    bytes[0] = 0x45;
+    bytes[2..4].copy_from_slice(&24u16.to_be_bytes());
+    bytes[12..16].copy_from_slice(&source.octets());
+    bytes[16..20].copy_from_slice(&destination.octets());
+    bytes[20..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// The number of an inner packet.
+pub fn number(inner: &[u8]) -> u32 {
+    u32::from_be_bytes(inner[20..24].try_into().expect("four bytes"))
+}
