@@ -1,7 +1,8 @@
 //! The two clocks, read at the edge and passed inwards.
 
 use nix::time::{ClockId, clock_gettime};
-use ringfort_core::time::Time;
+use ringfort_core::tai64n::Tai64N;
+use ringfort_core::time::{Now, Time};
 
 /// Time since boot, suspend included: what the protocol's timers count in, so that a session does not outlive a night
 /// in suspend.
@@ -16,6 +17,18 @@ pub fn boot_time() -> Time {
     Time(seconds * 1_000_000_000 + nanos)
 }
 
+/// Both clocks. A wall clock before 1970 reads as 1970.
+///
+/// # Panics
+/// As [`boot_time`]; the wall clock is as old as Unix.
+#[must_use]
+pub fn now() -> Now {
+    let wall = clock_gettime(ClockId::CLOCK_REALTIME).expect("Linux has CLOCK_REALTIME");
+    let seconds = u64::try_from(wall.tv_sec()).unwrap_or(0);
+    let nanos = u32::try_from(wall.tv_nsec()).unwrap_or(0);
+    Now { mono: boot_time(), wall: Tai64N::from_unix(seconds, nanos) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +38,12 @@ mod tests {
         let first = boot_time();
         assert!(first.0 > 0);
         assert!(boot_time() >= first);
+    }
+
+    #[test]
+    fn the_wall_clock_is_this_century_s() {
+        let now = now();
+        assert!(now.wall > Tai64N::from_unix(1_700_000_000, 0));
+        assert!(now.wall < Tai64N::from_unix(4_102_444_800, 0));
     }
 }

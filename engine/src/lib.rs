@@ -1,5 +1,6 @@
 //! See the crate description.
 
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod control;

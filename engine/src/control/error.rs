@@ -10,6 +10,7 @@ use udp_uring::BindError;
 
 use crate::cli::CpuError;
 use crate::link::WorkerFailure;
+use crate::worker::StartError;
 
 /// Who has to act on a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +58,10 @@ pub enum DaemonError {
     },
     /// The TUN interface cannot be made.
     #[error(transparent)]
-    Tun(#[from] TunError),
+    Tun(TunError),
     /// A ring, or its memory, cannot be had.
     #[error(transparent)]
-    Ring(#[from] RingError),
+    Ring(RingError),
     /// The UDP sockets cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -80,6 +81,9 @@ pub enum DaemonError {
         /// The system's error.
         source: io::Error,
     },
+    /// A worker cannot be started.
+    #[error(transparent)]
+    Start(StartError),
     /// A worker gave up.
     #[error(transparent)]
     Worker(#[from] WorkerFailure),
@@ -95,24 +99,30 @@ impl DaemonError {
     /// A failed call. An exhausted limit on open files is named as such.
     pub fn system(step: &'static str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
-        match source.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors(step),
-            _ => Self::System { step, source },
-        }
+        if is_out_of_descriptors(&source) { Self::Descriptors(step) } else { Self::System { step, source } }
     }
 
     /// Who has to act.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Cpu(_) | Self::Served(_) | Self::NotServed { .. } | Self::NoStatistics(_) => Fault::Request,
+            Self::Cpu(_)
+            | Self::Start(StartError::Core(_))
+            | Self::Served(_)
+            | Self::NotServed { .. }
+            | Self::NoStatistics(_) => Fault::Request,
             Self::Tun(TunError::Name { .. } | TunError::Queues(_) | TunError::Taken(_)) => Fault::Request,
             Self::Bind(BindError::PortInUse { .. }) => Fault::Request,
-            Self::Aead(_) | Self::Worker(_) | Self::Vanished(_) | Self::Bind(BindError::NoWorkers) => Fault::Bug,
+            Self::Aead(_)
+            | Self::Worker(_)
+            | Self::Vanished(_)
+            | Self::Start(StartError::Silent)
+            | Self::Bind(BindError::NoWorkers) => Fault::Bug,
             Self::NoCapability
             | Self::ControlSocket { .. }
             | Self::Tun(_)
             | Self::Ring(_)
+            | Self::Start(_)
             | Self::Bind(_)
             | Self::Descriptors(_)
             | Self::System { .. }
@@ -130,6 +140,40 @@ impl DaemonError {
     }
 }
 
+impl From<TunError> for DaemonError {
+    fn from(error: TunError) -> Self {
+        match error {
+            TunError::Step { step, source } => match Self::system(step, source) {
+                Self::System { step, source } => Self::Tun(TunError::Step { step, source }),
+                descriptors => descriptors,
+            },
+            error => Self::Tun(error),
+        }
+    }
+}
+
+impl From<RingError> for DaemonError {
+    fn from(error: RingError) -> Self {
+        match error {
+            RingError::Setup { source, .. } if is_out_of_descriptors(&source) => Self::Descriptors("make an io_uring"),
+            error => Self::Ring(error),
+        }
+    }
+}
+
+impl From<StartError> for DaemonError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Ring(error) => error.into(),
+            error => Self::Start(error),
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +185,16 @@ mod tests {
         assert!(error.to_string().contains("ulimit -n"), "{error}");
         let error = DaemonError::system("watch the network", io::Error::from_raw_os_error(libc::EACCES));
         assert!(matches!(error, DaemonError::System { .. }));
+        let source = || io::Error::from_raw_os_error(libc::EMFILE);
+        let errors = [
+            DaemonError::from(TunError::Step { step: "open a socket", source: source() }),
+            DaemonError::from(StartError::Ring(RingError::Setup { step: "io_uring_setup", source: source() })),
+            DaemonError::Bind(BindError::Descriptors { errno: nix::errno::Errno::EMFILE }),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("ulimit -n"), "{error}");
+            assert_eq!(error.fault(), Fault::System);
+        }
     }
 
     #[test]

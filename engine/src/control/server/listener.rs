@@ -39,9 +39,29 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
+    place: SocketPlace,
+    watch: Inotify,
+}
+
+/// The path of a listening socket, and which socket it is.
+#[derive(Clone, Debug)]
+pub struct SocketPlace {
     path: PathBuf,
     identity: (u64, u64),
-    watch: Inotify,
+}
+
+impl SocketPlace {
+    /// Removes the path, unless somebody else has put another socket in its place. If that fails, the next daemon
+    /// replaces it.
+    pub fn remove(&self) {
+        if self.is_in_place() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    fn is_in_place(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+    }
 }
 
 impl Listener {
@@ -99,7 +119,7 @@ impl Listener {
         let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         // Removing the path changes the link count of the socket's inode, which the socket itself keeps alive.
         watch.add_watch(&path, AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF)?;
-        Ok(Self { socket, path, identity, watch })
+        Ok(Self { socket, place: SocketPlace { path, identity }, watch })
     }
 
     /// The socket, to poll.
@@ -116,7 +136,7 @@ impl Listener {
     pub(super) fn was_removed(&self) -> bool {
         // Only that something happened matters, not what: it is drained.
         while self.watch.read_events().is_ok_and(|events| !events.is_empty()) {}
-        !self.is_in_place()
+        !self.place.is_in_place()
     }
 
     /// The next client, if one waits.
@@ -126,17 +146,15 @@ impl Listener {
         Ok(Some(stream))
     }
 
-    fn is_in_place(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+    /// Where the socket is, for an end that drops nothing.
+    pub(super) fn place(&self) -> &SocketPlace {
+        &self.place
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.is_in_place() {
-            // If it cannot be removed, the next daemon replaces it.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        self.place.remove();
     }
 }
 

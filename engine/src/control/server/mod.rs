@@ -22,7 +22,7 @@ use ringfort_core::time::Time;
 use super::error::DaemonError;
 use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request};
 use client::{Client, Shares, Step};
-pub use listener::{Listener, connect, socket_path};
+pub use listener::{Listener, SocketPlace, connect, socket_path};
 
 /// What clients may take. Tests use smaller ones.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,12 @@ impl Server {
         epoll.add(listener.watch(), readable(WATCH)).map_err(|errno| DaemonError::system(step, errno))?;
         let clients = (0..bounds.clients).map(|_| None).collect();
         Ok(Self { listener, bounds, epoll, clients, accepting: true, accept_after: Time::ZERO })
+    }
+
+    /// Where the socket is, for an end that drops nothing.
+    #[must_use]
+    pub fn place(&self) -> &SocketPlace {
+        self.listener.place()
     }
 
     /// Serves whoever is ready, without waiting. To be called when the descriptor is readable and when

@@ -1,0 +1,122 @@
+//! The program from its command line to its exit status.
+
+use std::io::Write;
+use std::panic;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use clap::Parser;
+use log::LevelFilter;
+
+use crate::cli::Cli;
+use crate::control::daemon::{Failure, Readiness, Role, daemonize};
+use crate::control::error::DaemonError;
+use crate::control::server::SocketPlace;
+use crate::control::{Daemon, End, logging, stats};
+
+/// Runs the program. To be called first of all, while there is a single thread.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.stats {
+        return print_stats(&cli.name);
+    }
+    if cli.stays_in_foreground() {
+        return exit(run(&cli, None));
+    }
+    match daemonize() {
+        Ok(Role::Parent(result)) => match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure { text, status }) => fail(&text, status),
+        },
+        Ok(Role::Child(readiness)) => {
+            // The parent says what went wrong until we are ready, and the log after that.
+            let result = run(&cli, Some(readiness));
+            ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
+        }
+        Err(error) => exit(Err(error)),
+    }
+}
+
+/// Starts, reports and serves.
+fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
+    end_on_panic();
+    let daemon = match Daemon::start(cli) {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            if let Some(readiness) = readiness {
+                readiness.failed(&error);
+            }
+            return Err(error);
+        }
+    };
+    // Set once in the life of a process.
+    let _ = SOCKET.set(daemon.socket_place().clone());
+    let explicit_level = cli.explicit_log_level();
+    let level = explicit_level.unwrap_or(LevelFilter::Info);
+    // A daemon keeps the standard error only if somebody wants to read it: a pipe that it held open would keep a script
+    // waiting that collects the command's output.
+    let keeps_stderr = readiness.is_none() || explicit_level.is_some_and(|level| level != LevelFilter::Off);
+    if keeps_stderr {
+        logging::to_stderr(&cli.name, level);
+    } else {
+        logging::to_syslog(&cli.name, level);
+    }
+    if let Some(readiness) = readiness {
+        readiness.ready(keeps_stderr)?;
+    }
+    log::info!("ringfort {} serves the interface with {} workers", env!("CARGO_PKG_VERSION"), daemon.workers());
+    for failure in &daemon.choice().failures {
+        log::warn!("{failure}");
+    }
+    log::info!("cipher: {}", daemon.choice().provider);
+    log::debug!("{}", daemon.choice());
+    let result = daemon.run();
+    match &result {
+        Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
+        Ok(End::InterfaceDeleted) => log::warn!("ending, because the interface was deleted"),
+        Ok(End::SocketRemoved) => log::warn!("ending, because the control socket was removed"),
+        Err(error) => log::error!("ending: {error}"),
+    }
+    result.map(drop)
+}
+
+/// The control socket, once there is one.
+static SOCKET: OnceLock<SocketPlace> = OnceLock::new();
+
+/// A panic of any thread ends the process with a message, and removes the control socket. The interface goes with the
+/// process.
+fn end_on_panic() {
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        log::error!("this is a bug: {info}");
+        if let Some(socket) = SOCKET.get() {
+            socket.remove();
+        }
+        std::process::abort();
+    }));
+}
+
+fn print_stats(name: &str) -> ExitCode {
+    match stats::fetch(name) {
+        Ok(lines) => {
+            // Whoever closed the pipe has read what he wanted.
+            let _ = std::io::stdout().write_all(lines.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => exit(Err(error)),
+    }
+}
+
+fn exit(result: Result<(), DaemonError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), error.exit_status()),
+    }
+}
+
+fn fail(text: &str, status: u8) -> ExitCode {
+    eprintln!("ringfort: {text}");
+    ExitCode::from(status)
+}

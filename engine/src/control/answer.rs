@@ -1,0 +1,69 @@
+//! What `get=1` and `stats=1` answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ringfort_core::device::Device;
+use ringfort_core::drops::Drop;
+
+use super::plane::DataPlane;
+use super::uapi::{InterfaceStatus, PeerStatus, Reply};
+use crate::link::ControlInbox;
+use crate::worker::WorkerStats;
+
+/// The configuration and the state of all peers.
+pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
+    reply.interface(&InterfaceStatus {
+        private_key: device.private_key().map(|key| key.as_bytes()),
+        listen_port: plane.sockets().port(),
+        fwmark: plane.sockets().fwmark(),
+    });
+    for peer in device.peers() {
+        let traffic = peer.traffic();
+        let last_handshake = peer.last_handshake().unwrap_or_default();
+        let status = PeerStatus {
+            public_key: peer.public_key().as_bytes(),
+            preshared_key: peer.psk().as_bytes(),
+            endpoint: peer.endpoint().map(|endpoint| endpoint.remote),
+            last_handshake: (last_handshake.as_secs(), last_handshake.subsec_nanos()),
+            tx_bytes: traffic.tx_bytes,
+            rx_bytes: traffic.rx_bytes,
+            persistent_keepalive: peer.keepalive_secs(),
+        };
+        reply.peer(&status, peer.allowed_ips());
+    }
+}
+
+/// Every counter and gauge as a number, in the order: what we are, control's, the sums over all workers, each worker's.
+pub fn stats(
+    reply: &mut Reply,
+    device: &Device,
+    plane: &DataPlane,
+    inbox: &ControlInbox,
+    workers: &[Arc<WorkerStats>],
+) {
+    reply.line("workers", workers.len());
+    reply.line(&format!("aead_{}", plane.provider().name().replace('-', "_")), 1);
+    reply.line("link_up", u8::from(device.is_up()));
+    reply.line("peers", device.peer_count());
+    reply.line("routes", device.routes().len());
+    reply.line("handshakes_waiting", inbox.handshakes_waiting());
+    reply.line("handshakes_sent", plane.handshakes_sent);
+    reply.line("handshakes_unsent", plane.handshakes_unsent);
+    for &reason in Drop::ALL {
+        let dropped = workers.iter().fold(device.drops().get(reason), |sum, worker| sum + worker.dropped(reason));
+        reply.line(&format!("drop_{}", reason.name()), dropped);
+    }
+    let mut sums = BTreeMap::new();
+    for (name, value) in workers.iter().flat_map(|worker| worker.figures()) {
+        *sums.entry(name).or_insert(0) += value;
+    }
+    for (name, sum) in sums {
+        reply.line(name, sum);
+    }
+    for (index, worker) in workers.iter().enumerate() {
+        for (name, value) in worker.figures() {
+            reply.line(&format!("worker{index}_{name}"), value);
+        }
+    }
+}

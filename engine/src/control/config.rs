@@ -1,0 +1,99 @@
+//! From a `set=1` to the device: as a whole, or not at all.
+
+use std::collections::HashSet;
+
+use ringfort_core::constants::PEERS_MAX;
+use ringfort_core::crypto::{PresharedKey, PrivateKey, PublicKey};
+use ringfort_core::device::{AddPeerError, Device};
+use ringfort_core::time::Time;
+
+use super::plane::DataPlane;
+use super::sockets::Prepared;
+use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerUpdate, Refusal, SetRequest};
+
+/// Applies a request. All that can fail comes first.
+///
+/// # Errors
+/// [`Refusal`], and nothing has changed.
+pub fn apply(request: SetRequest, device: &mut Device, plane: &mut DataPlane, now: Time) -> Result<(), Refusal> {
+    check_peer_count(&request, device)?;
+    let DeviceUpdate { private_key, listen_port, fwmark, replace_peers } = request.device;
+    match plane.sockets_mut().prepare(listen_port, fwmark)? {
+        Prepared::Unchanged => {}
+        // Sources that were learned under another mark may belong to another route.
+        Prepared::Marked => device.clear_sources(),
+        Prepared::Rebind(rebind) => {
+            plane.rebind(rebind);
+            device.clear_sources();
+            log::info!("listening on UDP port {}", plane.sockets().port());
+        }
+    }
+    if let Some(key) = private_key {
+        let is_none = key.expose().iter().fold(0, |seen, byte| seen | byte) == 0;
+        device.set_private_key(now, (!is_none).then(|| PrivateKey::new(*key.expose())));
+    }
+    if replace_peers {
+        device.remove_all_peers();
+    }
+    for peer in request.peers {
+        apply_peer(peer, device, now);
+    }
+    Ok(())
+}
+
+fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
+    let key = PublicKey::new(update.public_key);
+    let existing = device.peer(&key);
+    if update.remove {
+        if let Some(peer) = existing {
+            device.remove_peer(peer);
+        }
+        return;
+    }
+    let peer = match existing {
+        Some(peer) => peer,
+        None if update.update_only => return,
+        None => match device.add_peer(key) {
+            Ok(peer) | Err(AddPeerError::Exists(peer)) => peer,
+            // As in wireguard-go, a peer with our own key is not an error and does nothing, so that one list of peers can
+            // be given to all of them.
+            Err(AddPeerError::OwnKey) => return,
+            Err(AddPeerError::Full) => {
+                log::error!("a peer was left out: there is no room, although it was counted before; this is a bug");
+                return;
+            }
+        },
+    };
+    if let Some(psk) = update.preshared_key {
+        device.set_psk(peer, PresharedKey::new(*psk.expose()));
+    }
+    if update.replace_allowed_ips {
+        device.clear_allowed_ips(peer);
+    }
+    for change in update.allowed_ips {
+        match change {
+            AllowedIpUpdate::Add(prefix) => device.insert_allowed_ip(peer, prefix),
+            AllowedIpUpdate::Remove(prefix) => device.remove_allowed_ip(peer, prefix),
+        }
+    }
+    if let Some(remote) = update.endpoint {
+        device.set_endpoint(now, peer, remote);
+    }
+    if let Some(seconds) = update.persistent_keepalive {
+        device.set_keepalive(now, peer, seconds);
+    }
+}
+
+/// Peers that the request may add, counted before anything is done. Removed peers free their places only when the
+/// workers have been told, which is after the request, so that they count.
+fn check_peer_count(request: &SetRequest, device: &Device) -> Result<(), Refusal> {
+    let room = PEERS_MAX.saturating_sub(device.peer_count());
+    if request.peers.len() <= room {
+        return Ok(());
+    }
+    let adds = request.peers.iter().filter(|peer| !peer.remove && !peer.update_only);
+    // With replace_peers, those that exist are removed and added again.
+    let exists = |key: &[u8; 32]| !request.device.replace_peers && device.peer(&PublicKey::new(*key)).is_some();
+    let added: HashSet<_> = adds.map(|peer| &peer.public_key).filter(|key| !exists(key)).collect();
+    if added.len() > room { Err(Refusal::TooManyPeers) } else { Ok(()) }
+}

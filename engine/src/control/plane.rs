@@ -1,0 +1,187 @@
+//! From the device's decisions to the workers that carry them out, and to the network.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use ringfort_aead::{OpenKey, Provider, SealKey};
+use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::device::{Action, Datagram, Device};
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::time::Time;
+use udp_uring::{LocalAddr, Path, SentBy, SocketPair, send_handshake};
+
+use super::sockets::Sockets;
+use crate::link::{Link, Mail, Receiving, Sending};
+
+/// DSCP AF41 and no ECN for handshakes, so that they get through where data is queued: what the kernel's WireGuard sends
+/// (`HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`).
+const HANDSHAKE_TRAFFIC_CLASS: u8 = 0x88;
+/// How often to look whether the workers have let go of old routes. They do not tell: it concerns nothing but memory.
+const ROUTES_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The workers and the network, as control reaches them.
+#[derive(Debug)]
+pub struct DataPlane {
+    link: Arc<Link>,
+    provider: Provider,
+    sockets: Sockets,
+    /// Versions of the routes that a worker may still use, the newest last. A worker that takes a newer version drops its
+    /// older one; as long as that is also here, the worker is not the one that frees it.
+    routes: VecDeque<(u64, AllowedIps)>,
+    routes_version: u64,
+    routes_check: Option<Time>,
+    /// Handshake messages that left, and those that the system refused.
+    pub handshakes_sent: u64,
+    /// See there.
+    pub handshakes_unsent: u64,
+}
+
+impl DataPlane {
+    /// Gives the workers their first sockets.
+    ///
+    /// # Errors
+    /// The system's, most likely `EMFILE`.
+    pub fn new(link: Arc<Link>, provider: Provider, sockets: Sockets) -> std::io::Result<Self> {
+        let plane = Self {
+            link,
+            provider,
+            sockets,
+            routes: VecDeque::new(),
+            routes_version: 0,
+            routes_check: None,
+            handshakes_sent: 0,
+            handshakes_unsent: 0,
+        };
+        plane.give_sockets(plane.sockets.pairs()?);
+        Ok(plane)
+    }
+
+    /// The sockets.
+    #[must_use]
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// The sockets, to prepare a change.
+    pub fn sockets_mut(&mut self) -> &mut Sockets {
+        &mut self.sockets
+    }
+
+    /// The cipher of all sessions.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// New sockets for everybody.
+    pub fn rebind(&mut self, rebind: super::sockets::Rebind) {
+        let pairs = self.sockets.adopt(rebind);
+        self.give_sockets(pairs);
+    }
+
+    /// Tells all workers.
+    pub fn broadcast(&self, mut mail: impl FnMut() -> Mail) {
+        for worker in &self.link.workers {
+            worker.push_mail(mail());
+        }
+    }
+
+    /// Carries out all that the device has decided.
+    pub fn carry_out(&mut self, device: &mut Device, now: Time) {
+        let mut source_failed = false;
+        while let Some(action) = device.poll_action() {
+            source_failed |= !self.apply(action);
+        }
+        if source_failed {
+            // An address or a route has gone, and the message that says so is on its way to us.
+            device.clear_sources();
+            while let Some(action) = device.poll_action() {
+                self.apply(action);
+            }
+        }
+        self.release_routes(now);
+    }
+
+    /// When [`release_routes`](Self::release_routes) wants to be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.routes_check
+    }
+
+    /// Frees versions of the routes that no worker uses any more.
+    pub fn release_routes(&mut self, now: Time) {
+        let oldest = self.link.control.oldest_routes_in_use();
+        while self.routes.len() > 1 && self.routes[0].0 < oldest {
+            self.routes.pop_front();
+        }
+        self.routes_check = (self.routes.len() > 1).then(|| now + ROUTES_CHECK_INTERVAL);
+    }
+
+    /// False: the source address that a peer was to be answered from has failed.
+    fn apply(&mut self, action: Action) -> bool {
+        match action {
+            Action::Send { endpoint, datagram, .. } => return self.send(endpoint, &datagram),
+            Action::AddPeer { peer, shared } => self.broadcast(|| Mail::AddPeer { peer, shared: shared.clone() }),
+            Action::RemovePeer { peer } => self.broadcast(|| Mail::RemovePeer { peer }),
+            Action::SetEndpoint { peer, endpoint } => self.broadcast(|| Mail::SetEndpoint { peer, endpoint }),
+            Action::Routes(routes) => self.publish_routes(routes),
+            Action::InstallReceive { peer, local_index, key, created, initiator, confirmed } => {
+                let key = OpenKey::new(self.provider, key.as_bytes());
+                let session = Receiving::new(key, peer, local_index, created, initiator, confirmed);
+                self.to_owner(local_index, Mail::InstallReceive(Box::new(session)));
+            }
+            Action::RetireReceive { local_index } => self.to_owner(local_index, Mail::RetireReceive { local_index }),
+            Action::InstallSend { peer, local_index, remote_index, key, created, initiator, confirm } => {
+                let key = SealKey::new(self.provider, key.as_bytes());
+                let session = Arc::new(Sending::new(key, local_index, remote_index, created, initiator));
+                self.broadcast(|| Mail::InstallSend { peer, session: session.clone(), confirm });
+            }
+            Action::RetireSend { peer } => self.broadcast(|| Mail::RetireSend { peer }),
+            Action::SendKeepalive { peer } => self.to_any(peer, Mail::SendKeepalive { peer }),
+            Action::DropStaged { peer } => self.broadcast(|| Mail::DropStaged { peer }),
+        }
+        true
+    }
+
+    fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> bool {
+        let source = endpoint.source.map(|source| LocalAddr { addr: source.addr, ifindex: source.ifindex });
+        let path = Path { remote: endpoint.remote, source };
+        match send_handshake(self.sockets.own(), &path, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
+            Ok(sent_by) => {
+                self.handshakes_sent += 1;
+                sent_by == SentBy::Path
+            }
+            Err(errno) => {
+                self.handshakes_unsent += 1;
+                // Retransmission deals with it: a route may come back, a buffer become free.
+                let level = if errno == Errno::EPERM { log::Level::Warn } else { log::Level::Debug };
+                log::log!(level, "a handshake message to {} was not sent: {}", endpoint.remote, errno.desc());
+                true
+            }
+        }
+    }
+
+    fn publish_routes(&mut self, routes: AllowedIps) {
+        self.routes_version += 1;
+        let version = self.routes_version;
+        self.broadcast(|| Mail::Routes { routes: routes.clone(), version });
+        self.routes.push_back((version, routes));
+    }
+
+    fn give_sockets(&self, pairs: Vec<SocketPair>) {
+        for (worker, pair) in self.link.workers.iter().zip(pairs) {
+            worker.push_mail(Mail::Sockets(Some(pair)));
+        }
+    }
+
+    fn to_owner(&self, local_index: u32, mail: Mail) {
+        self.link.workers[self.link.owner(local_index)].push_mail(mail);
+    }
+
+    /// The same worker for the same peer, and different ones for different peers.
+    fn to_any(&self, peer: PeerId, mail: Mail) {
+        self.link.workers[peer.index as usize % self.link.workers.len()].push_mail(mail);
+    }
+}

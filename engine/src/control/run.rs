@@ -1,0 +1,261 @@
+//! The control loop: one thread that sleeps until something concerns it.
+//!
+//! ```text
+//!   signals ──────┐
+//!   workers' bell ┤                ┌─► Device ──► DataPlane ──► mail to the workers, handshakes to the network
+//!   netlink ──────┼─► epoll ──► turn
+//!   alarm ────────┤                └─► Server ◄──► clients
+//!   control socket┘
+//! ```
+//!
+//! Nothing in a turn waits, and each part of it is bounded, so that neither a flood of handshakes nor a large
+//! configuration keeps the others out. There is no tick: a daemon without traffic sleeps.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use nix::errno::Errno as SysErrno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use ringfort_core::device::Device;
+use ringfort_core::time::{Now, Time};
+
+use super::alarm::Alarm;
+use super::error::DaemonError;
+use super::netlink::LinkState;
+use super::network::{InterfaceChange, Network};
+use super::plane::DataPlane;
+use super::server::{Handler, Server};
+use super::uapi::{Errno, Reply, Request};
+use super::{answer, config};
+use crate::clock;
+use crate::link::{HANDSHAKES_WAITING, Link, Mail};
+use crate::worker::WorkerStats;
+
+/// Handshake messages of one turn: a few milliseconds of Curve25519.
+const HANDSHAKES_PER_TURN: usize = 32;
+/// Events of one turn.
+const EVENTS_PER_TURN: usize = 1024;
+/// With so many messages waiting we are under load, and for some time after (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` and one
+/// second in the kernel's `receive.c`).
+const LOADED_WAITING: usize = HANDSHAKES_WAITING / 8;
+const LOADED_FOR: Duration = Duration::from_secs(1);
+
+/// Why the daemon ends without anything being wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Signal(Signal),
+    /// `ip link delete`.
+    InterfaceDeleted,
+    /// Its control socket was removed.
+    SocketRemoved,
+}
+
+/// Everything that the control thread decides with.
+pub struct Control {
+    device: Device,
+    plane: DataPlane,
+    network: Network,
+    link: Arc<Link>,
+    stats: Vec<Arc<WorkerStats>>,
+    rng: UnwrapErr<SysRng>,
+    mtu: u32,
+    loaded_until: Time,
+}
+
+/// What the loop polls.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Workers,
+    Interface,
+    Routes,
+    Alarm,
+    Server,
+}
+
+impl Source {
+    const ALL: [Self; 6] = [Self::Signals, Self::Workers, Self::Interface, Self::Routes, Self::Alarm, Self::Server];
+}
+
+impl Control {
+    /// A device without keys and peers, for workers that use `mtu`.
+    pub fn new(plane: DataPlane, network: Network, link: Arc<Link>, stats: Vec<Arc<WorkerStats>>, mtu: u32) -> Self {
+        let workers = u8::try_from(stats.len()).expect("the command line has at most 255 workers");
+        let (device, rng) = (Device::new(workers), UnwrapErr(SysRng));
+        Self { device, plane, network, link, stats, rng, mtu, loaded_until: Time::ZERO }
+    }
+
+    /// Runs until the end.
+    ///
+    /// # Errors
+    /// What makes going on impossible: a worker that failed, or the system.
+    pub fn run(&mut self, server: &mut Server, signals: &SignalFd) -> Result<End, DaemonError> {
+        let poll_failed = |errno| DaemonError::system("poll", errno);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(poll_failed)?;
+        let mut alarm = Alarm::new()?;
+        let add = |fd: BorrowedFd<'_>, source| {
+            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source as u64)).map_err(poll_failed)
+        };
+        add(signals.as_fd(), Source::Signals)?;
+        // SAFETY: the bell is in `self.link`, which outlives this function, and so does its descriptor.
+        add(unsafe { BorrowedFd::borrow_raw(self.link.control.waker().as_raw_fd()) }, Source::Workers)?;
+        add(self.network.link_fd(), Source::Interface)?;
+        add(self.network.routes_fd(), Source::Routes)?;
+        add(alarm.as_fd(), Source::Alarm)?;
+        add(server.as_fd(), Source::Server)?;
+        let mut more = false;
+        loop {
+            alarm.set(self.next_deadline(server))?;
+            let timeout = if more { EpollTimeout::ZERO } else { EpollTimeout::NONE };
+            let mut events = [EpollEvent::empty(); Source::ALL.len()];
+            let ready = match epoll.wait(&mut events, timeout) {
+                Ok(ready) => ready,
+                Err(SysErrno::EINTR) => continue,
+                Err(errno) => return Err(poll_failed(errno)),
+            };
+            let now = clock::now();
+            for event in &events[..ready] {
+                match Source::ALL.into_iter().find(|&source| source as u64 == event.data()) {
+                    Some(Source::Signals) => {
+                        if let Some(signal) = received(signals) {
+                            return Ok(End::Signal(signal));
+                        }
+                    }
+                    Some(Source::Workers) => self.link.control.heard(),
+                    Some(Source::Interface) => {
+                        if let Some(end) = self.interface_changed(now.mono, &add)? {
+                            return Ok(end);
+                        }
+                    }
+                    Some(Source::Routes) => self.network.note_routes(now.mono)?,
+                    Some(Source::Alarm) => alarm.rang(),
+                    // The server is served in every turn: it may have a deadline.
+                    Some(Source::Server) | None => {}
+                }
+            }
+            if let Some(end) = self.check_workers()? {
+                return Ok(end);
+            }
+            more = self.take_messages(now);
+            if self.network.take_stale_sources(now.mono) {
+                self.device.clear_sources();
+            }
+            self.device.handle_timeout(now, &mut self.rng);
+            self.plane.carry_out(&mut self.device, now.mono);
+            if !server.serve(now.mono, self) {
+                return Ok(End::SocketRemoved);
+            }
+        }
+    }
+
+    fn next_deadline(&self, server: &Server) -> Option<Time> {
+        let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.network.next_deadline()];
+        own.into_iter().chain([server.next_deadline()]).flatten().min()
+    }
+
+    /// Events and handshake messages, a bounded number of each. True: there are more.
+    fn take_messages(&mut self, now: Now) -> bool {
+        let inbox = &self.link.control;
+        // Events first: they are of authenticated peers.
+        let mut events = 0;
+        while events < EVENTS_PER_TURN
+            && let Some(event) = inbox.next_event()
+        {
+            self.device.handle_event(now, event, &mut self.rng);
+            events += 1;
+        }
+        let mut handshakes = 0;
+        while handshakes < HANDSHAKES_PER_TURN {
+            if inbox.handshakes_waiting() >= LOADED_WAITING {
+                self.loaded_until = now.mono + LOADED_FOR;
+            }
+            let Some(message) = inbox.next_handshake() else { break };
+            let under_load = now.mono < self.loaded_until;
+            let handled =
+                self.device.handle_datagram(now, message.endpoint, message.bytes(), under_load, &mut self.rng);
+            if let Err(reason) = handled {
+                log::debug!("a handshake message from {} was dropped: {reason}", message.endpoint.remote);
+            }
+            handshakes += 1;
+        }
+        events == EVENTS_PER_TURN || handshakes == HANDSHAKES_PER_TURN
+    }
+
+    fn check_workers(&mut self) -> Result<Option<End>, DaemonError> {
+        match self.link.control.next_failure() {
+            None => Ok(None),
+            // A worker may find its queue dead before the kernel's message reaches us.
+            Some(_) if self.network.is_deleted() => Ok(Some(End::InterfaceDeleted)),
+            Some(failure) => Err(failure.into()),
+        }
+    }
+
+    fn interface_changed(
+        &mut self,
+        now: Time,
+        add: &dyn Fn(BorrowedFd<'_>, Source) -> Result<(), DaemonError>,
+    ) -> Result<Option<End>, DaemonError> {
+        let (change, moved) = self.network.interface_change()?;
+        if moved {
+            // Closing the old one took it out of the epoll set.
+            add(self.network.link_fd(), Source::Interface)?;
+        }
+        match change {
+            InterfaceChange::None => {}
+            InterfaceChange::State(state) => self.set_link(state, now),
+            InterfaceChange::OutOfSight => self.set_link(LinkState { up: true, mtu: None }, now),
+            InterfaceChange::Deleted => return Ok(Some(End::InterfaceDeleted)),
+        }
+        Ok(None)
+    }
+
+    fn set_link(&mut self, state: LinkState, now: Time) {
+        if let Some(mtu) = state.mtu.filter(|&mtu| mtu != self.mtu) {
+            log::info!("the interface's MTU is {mtu}");
+            self.mtu = mtu;
+            self.plane.broadcast(|| Mail::Mtu(mtu));
+        }
+        if state.up == self.device.is_up() {
+            return;
+        }
+        log::info!("the interface is {}", if state.up { "up" } else { "down" });
+        if state.up {
+            self.device.link_up(now);
+        } else {
+            self.device.link_down();
+        }
+    }
+}
+
+impl Handler for Control {
+    fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno {
+        match request {
+            Request::Get => answer::get(reply, &self.device, &self.plane),
+            Request::Stats => {
+                answer::stats(reply, &self.device, &self.plane, &self.link.control, &self.stats);
+            }
+            Request::Set(request) => {
+                let now = clock::boot_time();
+                let result = config::apply(*request, &mut self.device, &mut self.plane, now);
+                self.plane.carry_out(&mut self.device, now);
+                if let Err(refusal) = result {
+                    log::warn!("a request on the control socket is refused: {refusal}");
+                    return refusal.errno();
+                }
+            }
+        }
+        Errno::OK
+    }
+}
+
+/// The signal that came, if one did.
+fn received(signals: &SignalFd) -> Option<Signal> {
+    let info = signals.read_signal().ok().flatten()?;
+    Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
+}

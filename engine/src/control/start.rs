@@ -1,0 +1,159 @@
+//! Everything that a daemon is made of, made in an order in which any step may fail and leave nothing behind.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use core_affinity::CoreId;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use ringfort_aead::Choice;
+use tun_uring::device::MTU_DEFAULT;
+use tun_uring::{Offloads, Tun, TunError};
+
+use super::error::DaemonError;
+use super::network::Network;
+use super::plane::DataPlane;
+use super::preflight;
+use super::run::{Control, End};
+use super::server::{Bounds, Listener, Server, SocketPlace};
+use super::sockets::Sockets;
+use crate::cli::Cli;
+use crate::link::{Link, Mail};
+use crate::worker::{self, WorkerConfig, WorkerHandle, WorkerStats};
+
+/// For the workers to end their rings. What hangs longer ends with the process.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A daemon that is ready to serve: its interface is there, its workers run, its control socket takes requests.
+pub struct Daemon {
+    // In this order they go: first nobody can ask us any more, then the workers stop and with them the interface goes.
+    server: Server,
+    workers: Workers,
+    control: Control,
+    signals: SignalFd,
+    choice: Choice,
+}
+
+impl Daemon {
+    /// Makes everything.
+    ///
+    /// # Errors
+    /// The first thing that could not be made. What was made before it is gone again.
+    pub fn start(cli: &Cli) -> Result<Self, DaemonError> {
+        preflight::require_capability()?;
+        preflight::raise_limits();
+        let cpus = cli.worker_cpus(&preflight::usable_cpus()?)?;
+        let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
+        let signals = take_signals()?;
+        let capabilities = ring_buffers::probe()?;
+        let tun = create_interface(&cli.name, cpus.len())?;
+        let choice = cli.aead.resolve()?;
+        let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
+        let link = Arc::new(link);
+        let index = tun.link().index();
+        let queues = tun.into_queues();
+        let queue =
+            queues[0].try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error))?;
+        let network = Network::watch(index, queue)?;
+        let stats: Vec<_> = cpus.iter().map(|_| Arc::new(WorkerStats::default())).collect();
+        let workers = Workers::spawn(&link, &stats, queues, &cpus, capabilities)?;
+        let sockets = Sockets::bind(count)?;
+        let plane = DataPlane::new(link.clone(), choice.provider, sockets)
+            .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
+        let control = Control::new(plane, network, link, stats, MTU_DEFAULT);
+        let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;
+        Ok(Self { server, workers, control, signals, choice })
+    }
+
+    /// How the cipher was chosen.
+    #[must_use]
+    pub fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// Where the control socket is.
+    #[must_use]
+    pub fn socket_place(&self) -> &SocketPlace {
+        self.server.place()
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.handles.len()
+    }
+
+    /// Serves until the end, and cleans up.
+    ///
+    /// # Errors
+    /// What made going on impossible.
+    pub fn run(mut self) -> Result<End, DaemonError> {
+        self.control.run(&mut self.server, &self.signals)
+    }
+}
+
+/// Makes the interface. One that exists belongs to another daemon if somebody answers on its socket.
+fn create_interface(name: &str, queues: usize) -> Result<Tun, DaemonError> {
+    Tun::create(name, queues, Offloads::ALL).map_err(|error| match error {
+        TunError::Taken(name) if Listener::is_served(&name) => DaemonError::Served(name),
+        error => error.into(),
+    })
+}
+
+/// The signals that end the daemon, as a descriptor. They are blocked for this thread and those that it starts.
+fn take_signals() -> Result<SignalFd, DaemonError> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGHUP);
+    let step = "receive signals";
+    signals.thread_block().map_err(|errno| DaemonError::system(step, errno))?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&signals, flags).map_err(|errno| DaemonError::system(step, errno))
+}
+
+/// The running workers. They are stopped when this is dropped.
+struct Workers {
+    link: Arc<Link>,
+    handles: Vec<WorkerHandle>,
+}
+
+impl Workers {
+    fn spawn(
+        link: &Arc<Link>,
+        stats: &[Arc<WorkerStats>],
+        queues: Vec<OwnedFd>,
+        cpus: &[usize],
+        capabilities: ring_buffers::Capabilities,
+    ) -> Result<Self, DaemonError> {
+        let mut workers = Self { link: link.clone(), handles: Vec::new() };
+        for ((index, tun), (stats, &id)) in queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
+            let core = Some(CoreId { id });
+            let (link, stats) = (link.clone(), stats.clone());
+            let config = WorkerConfig { index, core, tun, mtu: MTU_DEFAULT, capabilities, link, stats };
+            workers.handles.push(worker::spawn(config)?);
+        }
+        Ok(workers)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for inbox in &self.link.workers {
+            inbox.push_mail(Mail::Stop);
+        }
+        let handles = std::mem::take(&mut self.handles);
+        let (done, all_done) = mpsc::channel();
+        let joiner = std::thread::spawn(move || {
+            handles.into_iter().for_each(WorkerHandle::join);
+            // Nobody waits any more if it took too long.
+            let _ = done.send(());
+        });
+        if all_done.recv_timeout(STOP_TIMEOUT).is_ok() {
+            let _ = joiner.join();
+        } else {
+            log::warn!("a worker did not stop in time");
+        }
+    }
+}
