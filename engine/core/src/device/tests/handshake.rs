@@ -6,7 +6,7 @@ use super::{Node, Pair, START, kinds};
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::device::{Action, PeerEvent};
 use crate::drops::Drop;
-use crate::ids::{Endpoint, PeerId, Source};
+use crate::ids::{Endpoint, PeerId};
 use crate::tai64n::Tai64N;
 use crate::test_support::{LOW_ORDER_POINTS, SeededRng, hex_array};
 use crate::time::Time;
@@ -264,95 +264,6 @@ fn one_response_lost_of_two_crossing_handshakes() {
     assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (1, 1));
     // What was lost comes late: its handshake is not needed any more.
     assert_eq!(pair.a.receive(lost[0].from, &lost[0].bytes), Err(Drop::UnknownIndex));
-}
-
-#[test]
-fn roaming_follows_handshakes_and_data_but_not_forgeries() {
-    let mut pair = Pair::new();
-    let (home, away) = (pair.a.address, "203.0.113.7:4000".parse().unwrap());
-    pair.offer_a();
-    let initiation = pair.a.take_sent().remove(0);
-    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), None);
-    let mut forged = initiation.bytes.clone();
-    forged[0] = 4;
-    let _ = pair.b.receive(away, &forged);
-    pair.b.settle();
-    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), None);
-
-    pair.b.receive(home, &initiation.bytes).unwrap();
-    let response = pair.b.take_sent().remove(0);
-    assert_eq!(response.to, home);
-    // The response comes from elsewhere: the initiator follows.
-    pair.a.receive(away, &response.bytes).unwrap();
-    pair.a.settle();
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), Some(Endpoint::new(away)));
-    let data = pair.a.take_sent().remove(0);
-    assert_eq!((data.kind(), data.to), (4, away));
-    // So does the responder, with data.
-    let other = "203.0.113.8:4000".parse().unwrap();
-    pair.b.receive(other, &data.bytes).unwrap();
-    pair.b.settle();
-    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), Some(Endpoint::new(other)));
-    pair.offer_b();
-    assert_eq!(pair.b.take_sent()[0].to, other);
-}
-
-#[test]
-fn a_learned_source_is_kept_and_cleared_when_there_is_trouble() {
-    let mut pair = Pair::connected();
-    let source = Source { addr: [192, 0, 2, 1].into(), ifindex: 2 };
-    let endpoint = Endpoint { remote: pair.b.address, source: Some(source) };
-    let learn = |pair: &mut Pair| {
-        pair.a.events.push_back(PeerEvent::Roamed { peer: pair.b_at_a, endpoint });
-        pair.a.settle();
-        assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), Some(endpoint));
-    };
-    let forgotten = Some(endpoint.without_source());
-
-    learn(&mut pair);
-    pair.a.device.clear_sources();
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
-
-    learn(&mut pair);
-    pair.a.device.set_endpoint(START, pair.b_at_a, pair.b.address);
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
-
-    // Unanswered data: the source may be the trouble.
-    pair.a.settle();
-    learn(&mut pair);
-    pair.offer_a();
-    pair.a.advance_to(START + Duration::from_millis(15_400));
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
-    // And so it may with each retransmission.
-    learn(&mut pair);
-    pair.a.advance_to(START + Duration::from_secs(22));
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
-}
-
-#[test]
-fn handshake_bytes_count_for_their_peer() {
-    let mut pair = Pair::new();
-    pair.offer_a();
-    pair.exchange();
-    let a = pair.a.device.status(pair.b_at_a).unwrap().traffic();
-    let b = pair.b.device.status(pair.a_at_b).unwrap().traffic();
-    // Initiation, response, and a data message of 24 bytes padded to 32.
-    assert_eq!((a.tx_bytes, a.rx_bytes), (148 + 64, 92));
-    assert_eq!((b.rx_bytes, b.tx_bytes), (148 + 64, 92));
-    assert_eq!((a.tx_packets, a.rx_packets), (2, 1));
-}
-
-#[test]
-fn the_last_handshake_has_a_time_once_it_is_complete() {
-    let mut pair = Pair::new();
-    pair.offer_a();
-    let initiation = pair.a.take_sent().remove(0);
-    pair.b.receive(initiation.from, &initiation.bytes).unwrap();
-    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().last_handshake(), None, "not yet confirmed");
-    pair.exchange();
-    let time = Some(Duration::from_secs(1_800_000_000 + 1_000));
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().last_handshake(), time);
-    assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().last_handshake(), time);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod cookies;
+mod effects;
 mod handshake;
 mod node;
 mod simulation;

@@ -57,6 +57,8 @@ pub struct Node {
     pub under_load: bool,
     /// Datagrams that left.
     pub sent: Vec<Sent>,
+    /// The queue of events takes no more.
+    pub queue_full: bool,
     /// Events that control has not seen yet.
     pub events: VecDeque<PeerEvent>,
     /// Events on their way to control, where a test takes their time into account.
@@ -95,6 +97,7 @@ impl Node {
             rng: SeededRng::new(number.into()),
             under_load: false,
             sent: Vec::new(),
+            queue_full: false,
             events: VecDeque::new(),
             in_flight: VecDeque::new(),
             delivered: Vec::new(),
@@ -180,8 +183,11 @@ impl Node {
 
     /// Forgets everything but its configuration, as a killed process does.
     pub fn restart(&mut self, seed: u64) {
-        let peers: Vec<_> =
-            self.device.peers().map(|p| (*p.public_key(), p.allowed_ips().next(), p.endpoint())).collect();
+        let peers: Vec<_> = self
+            .device
+            .peers()
+            .map(|p| (*p.public_key(), p.allowed_ips().next(), p.endpoint(), p.keepalive_secs()))
+            .collect();
         self.device = Device::new(3);
         self.rng = SeededRng::new(seed);
         self.peers.clear();
@@ -191,7 +197,7 @@ impl Node {
         self.in_flight.clear();
         self.device.set_private_key(self.now.mono, Some(self.key.clone()));
         self.device.link_up(self.now.mono);
-        for (key, prefix, endpoint) in peers {
+        for (key, prefix, endpoint, keepalive_secs) in peers {
             let peer = self.device.add_peer(key).expect("a new peer");
             if let Some(prefix) = prefix {
                 self.device.insert_allowed_ip(peer, prefix);
@@ -199,6 +205,7 @@ impl Node {
             if let Some(endpoint) = endpoint {
                 self.device.set_endpoint(self.now.mono, peer, endpoint.remote);
             }
+            self.device.set_keepalive(self.now.mono, peer, keepalive_secs);
         }
         self.settle();
     }
@@ -309,14 +316,12 @@ impl Node {
             if overflow {
                 worker_peer.staged.pop_front();
             }
-            if worker_peer.shared.activity.request_handshake() {
-                self.events.push_back(PeerEvent::NeedHandshake { peer, reason: HandshakeReason::NoSession });
-            }
-            return self.drops.add(Drop::StagedOverflow, overflow.into());
+            self.drops.add(Drop::StagedOverflow, overflow.into());
+            return self.request_handshake(peer, HandshakeReason::NoSession);
         };
         let (key, local_index) = (*session.key(), session.local_index());
         let bytes = seal(&key, session.remote_index(), counter, &inner);
-        let aging = session.wants_rekey(now) && worker_peer.shared.activity.request_handshake();
+        let aging = session.wants_rekey(now);
         worker_peer.shared.counters[0].sent(1, bytes.len() as u64);
         let awake = if inner.is_empty() {
             worker_peer.shared.activity.keepalive_sent(now);
@@ -325,14 +330,33 @@ impl Node {
             worker_peer.shared.activity.data_sent(now)
         };
         assert!(self.used_nonces.insert((key, counter)), "never the same key and nonce twice");
+        self.transmit(endpoint, bytes);
         if awake {
-            self.events.push_back(PeerEvent::Awake(peer));
+            self.wake_control(peer);
         }
         if aging {
-            let reason = HandshakeReason::KeyAging { local_index };
-            self.events.push_back(PeerEvent::NeedHandshake { peer, reason });
+            self.request_handshake(peer, HandshakeReason::KeyAging { local_index });
         }
-        self.transmit(endpoint, bytes);
+    }
+
+    /// Puts an event into the queue, if it has room.
+    fn tell(&mut self, event: PeerEvent) -> bool {
+        if !self.queue_full {
+            self.events.push_back(event);
+        }
+        !self.queue_full
+    }
+
+    fn wake_control(&mut self, peer: PeerId) {
+        if !self.tell(PeerEvent::Awake(peer)) {
+            self.shared(peer).activity.disarm();
+        }
+    }
+
+    fn request_handshake(&mut self, peer: PeerId, reason: HandshakeReason) {
+        if self.shared(peer).activity.request_handshake() && !self.tell(PeerEvent::NeedHandshake { peer, reason }) {
+            self.shared(peer).activity.clear_request();
+        }
     }
 
     fn transmit(&mut self, endpoint: Endpoint, bytes: Vec<u8>) {
@@ -349,14 +373,14 @@ impl Node {
         let inner = open(session.key(), header.counter, bytes).ok_or(Drop::BadTag)?;
         session.accept(header.counter).map_err(|_| Drop::Replay)?;
         let (peer, local_index) = (session.peer(), session.local_index());
-        if session.confirm() {
-            self.events.push_back(PeerEvent::Confirmed { peer, local_index });
-        }
+        let unconfirmed = session.awaits_confirmation();
         let aging = session.wants_rekey(now);
+        if unconfirmed && self.tell(PeerEvent::Confirmed { peer, local_index }) {
+            self.receive.get_mut(&header.receiver).expect("it was there above").confirm();
+        }
         let worker_peer = self.worker_peer(peer);
         worker_peer.shared.counters[0].received(1, bytes.len() as u64);
         let roamed = worker_peer.endpoint != Some(endpoint);
-        let request = aging && worker_peer.shared.activity.request_handshake();
         let awake = if inner.is_empty() {
             worker_peer.shared.activity.keepalive_received(now);
             false
@@ -364,14 +388,13 @@ impl Node {
             worker_peer.shared.activity.data_received(now)
         };
         if roamed {
-            self.events.push_back(PeerEvent::Roamed { peer, endpoint });
+            self.tell(PeerEvent::Roamed { peer, endpoint });
         }
-        if request {
-            let reason = HandshakeReason::KeyAging { local_index };
-            self.events.push_back(PeerEvent::NeedHandshake { peer, reason });
+        if aging {
+            self.request_handshake(peer, HandshakeReason::KeyAging { local_index });
         }
         if awake {
-            self.events.push_back(PeerEvent::Awake(peer));
+            self.wake_control(peer);
         }
         if inner.is_empty() {
             return Ok(());

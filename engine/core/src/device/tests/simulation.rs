@@ -28,7 +28,22 @@ struct Scenario {
     flows: Vec<Flow>,
     faults: Faults,
     faulty_secs: u64,
+    /// What happens to a node, and after how many milliseconds.
     restarts: Vec<(u64, usize)>,
+    loads: Vec<(u64, usize)>,
+    /// When the first node's address changes.
+    rebinds: Vec<u64>,
+    /// The first node's persistent keepalives in seconds.
+    keepalive_secs: u16,
+}
+
+fn arb_faults() -> impl Strategy<Value = Faults> {
+    (0u8..230, 0u8..100, 0u64..4_000, 0u8..128).prop_map(|(loss, duplication, delay_max_ms, event_loss)| Faults {
+        loss,
+        duplication,
+        delay_max_ms,
+        event_loss,
+    })
 }
 
 fn arb_scenario(nodes: usize) -> impl Strategy<Value = Scenario> {
@@ -37,24 +52,29 @@ fn arb_scenario(nodes: usize) -> impl Strategy<Value = Scenario> {
         to: (from + step) % nodes,
         interval_ms,
     });
-    let faults = (0u8..230, 0u8..100, 0u64..4_000).prop_map(|(loss, duplication, delay_max_ms)| Faults {
-        loss,
-        duplication,
-        delay_max_ms,
-    });
     let flows = proptest::collection::vec(flow, 1..4);
-    let restarts = proptest::collection::vec((0u64..200_000, 0..nodes), 0..4);
-    (any::<u64>(), flows, faults, 1u64..200, restarts).prop_map(move |(seed, flows, faults, faulty_secs, restarts)| {
-        let restarts = restarts.into_iter().map(|(at, node)| (at % (faulty_secs * 1_000), node)).collect();
-        Scenario { seed, nodes, flows, faults, faulty_secs, restarts }
-    })
+    let happening = || proptest::collection::vec((0u64..200_000, 0..nodes), 0..4);
+    let rebinds = proptest::collection::vec(0u64..200_000, 0..3);
+    let keepalive = prop_oneof![3 => Just(0u16), 1 => 1u16..40];
+    (any::<u64>(), flows, arb_faults(), 1u64..200, happening(), happening(), rebinds, keepalive).prop_map(
+        move |(seed, flows, faults, faulty_secs, restarts, loads, rebinds, keepalive_secs)| Scenario {
+            seed,
+            nodes,
+            flows,
+            faults,
+            faulty_secs,
+            restarts: restarts.into_iter().map(|(at, node)| (at % (faulty_secs * 1_000), node)).collect(),
+            loads: loads.into_iter().map(|(at, node)| (at % (faulty_secs * 1_000), node)).collect(),
+            rebinds: rebinds.into_iter().map(|at| at % (faulty_secs * 1_000)).collect(),
+            keepalive_secs,
+        },
+    )
 }
 
-fn play(scenario: &Scenario) {
-    let mut world = World::new(scenario.nodes, scenario.seed, |_, _| true);
+/// Enters a scenario's faults and flows into a world.
+fn enter(scenario: &Scenario, world: &mut World, end: Time) {
     let start = world.now;
-    let recovered = start + Duration::from_secs(scenario.faulty_secs + 21) + delay(scenario);
-    let end = recovered + 400 * SECOND;
+    let after = |ms: u64| start + Duration::from_millis(ms);
     for Flow { from, to, interval_ms } in scenario.flows.iter().cloned() {
         let mut when = start;
         while when < end {
@@ -62,9 +82,34 @@ fn play(scenario: &Scenario) {
             when += Duration::from_millis(interval_ms);
         }
     }
-    for &(after_ms, node) in &scenario.restarts {
-        world.restart(start + Duration::from_millis(after_ms), node);
+    for &(ms, node) in &scenario.restarts {
+        world.restart(after(ms), node);
     }
+    for &(ms, node) in &scenario.loads {
+        world.load(after(ms), node, true);
+    }
+    for node in 0..scenario.nodes {
+        world.load(start + Duration::from_secs(scenario.faulty_secs), node, false);
+    }
+    // An address that changes is only learned from who lives there: it must have something to say to each that it talks to.
+    let talks = |from, to| scenario.flows.iter().any(|flow| (flow.from, flow.to) == (from, to));
+    if (1..scenario.nodes).all(|other| talks(0, other) || !talks(other, 0)) {
+        for &ms in &scenario.rebinds {
+            world.rebind(after(ms), 0);
+        }
+    }
+    let peers: Vec<_> = world.nodes[0].device.peers().map(|peer| peer.id()).collect();
+    for peer in peers {
+        world.nodes[0].device.set_keepalive(start, peer, scenario.keepalive_secs);
+    }
+}
+
+fn play(scenario: &Scenario) {
+    let mut world = World::new(scenario.nodes, scenario.seed, |_, _| true);
+    let start = world.now;
+    let recovered = start + Duration::from_secs(scenario.faulty_secs + 21) + delay(scenario);
+    let end = recovered + 400 * SECOND;
+    enter(scenario, &mut world, end);
     world.faults = scenario.faults;
     world.run_until(start + Duration::from_secs(scenario.faulty_secs));
     world.faults = Faults::default();
@@ -74,7 +119,9 @@ fn play(scenario: &Scenario) {
     assert!(missing.is_empty(), "{} packets are missing, the first is {:?}", missing.len(), missing.first());
     let slowest = world.slowest_since(recovered);
     assert!(slowest < Duration::from_millis(100), "a packet took {slowest:?}");
-
+    if scenario.keepalive_secs > 0 {
+        return;
+    }
     // Traffic has ended: keepalives come to an end, and, once the keys are zeroed, everything does.
     world.run_until(end + 60 * SECOND);
     world.wire.clear();
@@ -115,7 +162,7 @@ proptest! {
 fn the_same_seed_gives_the_same_run() {
     let run = |seed| {
         let mut world = World::new(2, seed, |_, _| true);
-        world.faults = Faults { loss: 100, duplication: 50, delay_max_ms: 1_000 };
+        world.faults = Faults { loss: 100, duplication: 50, delay_max_ms: 1_000, event_loss: 30 };
         for n in 0..100 {
             world.offer(world.now + n * SECOND, (n % 2) as usize, (n + 1) as usize % 2);
         }

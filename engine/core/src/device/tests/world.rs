@@ -19,6 +19,8 @@ pub struct Faults {
     pub duplication: u8,
     /// The greatest delay in milliseconds: reordering comes from it.
     pub delay_max_ms: u64,
+    /// Events that find their queue full.
+    pub event_loss: u8,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,8 @@ enum What {
     Event,
     Offer { to: usize, number: u32 },
     Restart { seed: u64 },
+    Rebind,
+    Load { on: bool },
 }
 
 pub struct World {
@@ -87,6 +91,16 @@ impl World {
         self.schedule(when, node, What::Restart { seed });
     }
 
+    /// The node's address changes, and nobody is told.
+    pub fn rebind(&mut self, when: Time, node: usize) {
+        self.schedule(when, node, What::Rebind);
+    }
+
+    /// The node's handshake queue gets long, or short again.
+    pub fn load(&mut self, when: Time, node: usize, on: bool) {
+        self.schedule(when, node, What::Load { on });
+    }
+
     /// Runs until a time; every deadline is met, everything that is due happens in order.
     pub fn run_until(&mut self, until: Time) {
         self.collect();
@@ -97,6 +111,7 @@ impl World {
                 node.now = at(next);
             }
             while let Some((node, what)) = self.pop_due(next) {
+                self.nodes[node].queue_full = self.chance(self.faults.event_loss);
                 self.happen(node, what);
             }
             for node in &mut self.nodes {
@@ -159,6 +174,8 @@ impl World {
                 self.nodes[index].send_packet(inner_packet(source, destination, number));
             }
             What::Restart { seed } => node.restart(seed),
+            What::Rebind => node.address.set_port(node.address.port() + 1),
+            What::Load { on } => node.under_load = on,
         }
         self.collect();
     }
@@ -183,16 +200,6 @@ impl World {
 
     fn transmit(&mut self, sent: Sent) {
         self.wire.push(sent.clone());
-        if std::env::var("DBG").is_ok() {
-            println!(
-                "{:.3} {} -> {} kind {} len {}",
-                self.now.0 as f64 / 1e9 - 1000.0,
-                sent.from,
-                sent.to,
-                sent.kind(),
-                sent.bytes.len()
-            );
-        }
         let Some(to) = self.nodes.iter().position(|node| node.address == sent.to) else { return };
         let copies = if self.chance(self.faults.loss) {
             0
