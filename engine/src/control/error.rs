@@ -73,6 +73,9 @@ pub enum DaemonError {
         "no file descriptor is left to {0}: raise the limit on open files (ulimit -n, or LimitNOFILE= in the service)"
     )]
     Descriptors(&'static str),
+    /// The limit on locked memory is too low even for an empty ring.
+    #[error("cannot lock memory for an io_uring: raise RLIMIT_MEMLOCK (ulimit -l, or LimitMEMLOCK= in the service)")]
+    LockedMemory,
     /// Another call failed.
     #[error("cannot {step}: {source}")]
     System {
@@ -125,6 +128,7 @@ impl DaemonError {
             | Self::Start(_)
             | Self::Bind(_)
             | Self::Descriptors(_)
+            | Self::LockedMemory
             | Self::System { .. }
             | Self::InterfaceDeleted(_) => Fault::System,
         }
@@ -156,6 +160,7 @@ impl From<RingError> for DaemonError {
     fn from(error: RingError) -> Self {
         match error {
             RingError::Setup { source, .. } if is_out_of_descriptors(&source) => Self::Descriptors("make an io_uring"),
+            RingError::Setup { source, .. } if source.raw_os_error() == Some(libc::ENOMEM) => Self::LockedMemory,
             error => Self::Ring(error),
         }
     }

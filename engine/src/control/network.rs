@@ -24,13 +24,16 @@ pub enum InterfaceChange {
     OutOfSight,
 }
 
-/// Watches our interface, and the routes to our peers.
+/// Watches our interface, and the routes to our peers. Deletes the interface when dropped: the kernel would do so with its
+/// last queue, but lets go of a queue that an `io_uring` used only some time after the process has ended.
 #[derive(Debug)]
 pub struct Network {
     link: LinkMonitor,
     routes: RouteMonitor,
     /// One of the interface's queues, by which it can be found.
     queue: OwnedFd,
+    /// `link` watches the namespace that the interface has left.
+    out_of_sight: bool,
     /// Since something changed: when the sources are to be forgotten.
     forget_at: Option<Time>,
     /// When they may be forgotten again.
@@ -46,7 +49,7 @@ impl Network {
         let step = "watch the network (netlink)";
         let link = LinkMonitor::open(index).map_err(|error| DaemonError::system(step, error))?;
         let routes = RouteMonitor::open().map_err(|error| DaemonError::system(step, error))?;
-        Ok(Self { link, routes, queue, forget_at: None, pause_until: Time::ZERO })
+        Ok(Self { link, routes, queue, out_of_sight: false, forget_at: None, pause_until: Time::ZERO })
     }
 
     /// Readable when [`interface_change`](Self::interface_change) has something to tell. Another one after each
@@ -81,6 +84,7 @@ impl Network {
                 Ok((InterfaceChange::None, true))
             }
             Err(error) => {
+                self.out_of_sight = true;
                 log::warn!("the interface was moved to where it cannot be watched, and is taken to be up: {error}");
                 Ok((InterfaceChange::OutOfSight, false))
             }
@@ -119,5 +123,15 @@ impl Network {
             self.pause_until = now + ROUTES_PAUSE;
         }
         due
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Its number may be another interface's by now.
+        if !self.out_of_sight && !self.is_deleted() {
+            // What the kernel does not let us delete goes with its queues.
+            let _ = self.link.delete();
+        }
     }
 }

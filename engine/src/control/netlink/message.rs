@@ -45,12 +45,12 @@ pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message> + '
     })
 }
 
-/// Asks for the state of one interface: `RTM_GETLINK` with its index.
-pub(super) fn link_request(index: u32) -> [u8; HEADER_LEN + IFINFO_LEN] {
+/// A request about one interface: `RTM_GETLINK` asks for its state, `RTM_DELLINK` deletes it.
+pub(super) fn link_request(kind: u16, index: u32) -> [u8; HEADER_LEN + IFINFO_LEN] {
     let mut request = [0; HEADER_LEN + IFINFO_LEN];
     let len = request.len() as u32;
     request[0..4].copy_from_slice(&len.to_ne_bytes());
-    request[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+    request[4..6].copy_from_slice(&kind.to_ne_bytes());
     request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
     request[20..24].copy_from_slice(&index.to_ne_bytes());
     request

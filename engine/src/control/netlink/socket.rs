@@ -71,8 +71,21 @@ impl LinkMonitor {
         Ok(changes)
     }
 
+    /// Deletes the interface. It is gone when this returns, if the kernel lets us.
+    ///
+    /// # Errors
+    /// The system's, if the kernel does not get to know of it.
+    pub fn delete(&self) -> io::Result<()> {
+        self.request(libc::RTM_DELLINK)
+    }
+
     fn request_state(&self) -> io::Result<()> {
-        send(self.socket.fd.as_raw_fd(), &message::link_request(self.index), MsgFlags::MSG_DONTWAIT)?;
+        self.request(libc::RTM_GETLINK)
+    }
+
+    /// The kernel carries a request out before `send` returns.
+    fn request(&self, kind: u16) -> io::Result<()> {
+        send(self.socket.fd.as_raw_fd(), &message::link_request(kind, self.index), MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
 }
