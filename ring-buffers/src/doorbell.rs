@@ -85,7 +85,7 @@ impl Doorbell {
 
     /// Notes that the read ended; the owner looks at its queues and arms the doorbell again.
     pub fn on_completion(&mut self, completion: Completion) {
-        debug_assert_eq!(completion.token, self.token);
+        debug_assert_eq!(completion.token(), self.token);
         self.armed = false;
     }
 }

@@ -34,18 +34,27 @@ pub enum Wait {
     No,
 }
 
-/// What came back from the kernel.
+/// What came back from the kernel. Only a ring makes one, so that safe code cannot claim that an operation has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Completion {
-    /// Which operation.
-    pub token: Token,
-    /// Its result: `-errno`, or what the operation defines.
-    pub result: i32,
-    /// `IORING_CQE_F_*`.
-    pub flags: u32,
+    token: Token,
+    result: i32,
+    flags: u32,
 }
 
 impl Completion {
+    /// Which operation.
+    #[must_use]
+    pub const fn token(self) -> Token {
+        self.token
+    }
+
+    /// Its result: `-errno`, or what the operation defines.
+    #[must_use]
+    pub const fn result(self) -> i32 {
+        self.result
+    }
+
     /// Whether the operation goes on and completes again (`IORING_CQE_F_MORE`).
     #[must_use]
     pub fn has_more(self) -> bool {

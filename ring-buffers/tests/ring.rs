@@ -115,7 +115,7 @@ fn a_lent_view_is_written_from_registered_memory_and_settles() {
     assert_eq!(f.pool.accounting().kernel, 1);
     let completion = f.next();
     assert_eq!(completion.outcome(), Ok(1000));
-    let id = OpId { index: completion.token.index, generation: completion.token.generation };
+    let id = OpId { index: completion.token().index, generation: completion.token().generation };
     let op = ops.complete(id).unwrap();
     // SAFETY: its completion was just reaped.
     let view = unsafe { op.0.settle() };
@@ -139,7 +139,7 @@ fn the_doorbell_wakes_a_ring_from_another_thread() {
         let other = waker.clone();
         let ringer = std::thread::spawn(move || other.wake());
         let completion = f.next();
-        assert_eq!(completion.token, token);
+        assert_eq!(completion.token(), token);
         assert_eq!(completion.outcome(), Ok(8));
         doorbell.on_completion(completion);
         ringer.join().unwrap();
@@ -160,7 +160,7 @@ fn more_entries_than_the_queue_holds_are_all_submitted() {
     let mut seen = [false; 1000];
     for _ in 0..1000 {
         let completion = f.next();
-        assert!(!std::mem::replace(&mut seen[usize::from(completion.token.index)], true));
+        assert!(!std::mem::replace(&mut seen[usize::from(completion.token().index)], true));
     }
     assert!(f.ring.counters().submission_full > 0);
 }

@@ -228,7 +228,7 @@ impl UdpEdge {
     /// Whether a completion belongs to this edge.
     #[must_use]
     pub fn owns(&self, completion: &Completion) -> bool {
-        completion.token.edge == self.edge
+        completion.token().edge == self.edge
     }
 
     /// Sends that are in flight.
@@ -239,7 +239,7 @@ impl UdpEdge {
 
     /// Says what a completion of this edge means.
     pub fn complete(&mut self, ring: &mut Ring, completion: Completion) -> Event {
-        match completion.token.op {
+        match completion.token().op {
             OP_RECEIVE => self.complete_receive(completion),
             OP_SEND => self.complete_send(ring, completion),
             _ => Event::Nothing,
@@ -266,10 +266,10 @@ impl UdpEdge {
         // Whatever else it means, a buffer that the kernel took comes home.
         let len = completion.outcome().unwrap_or(0);
         let buffer = completion.buffer().map(|buffer| self.group.take(buffer, len));
-        let Some(port) = self.ports.get_mut(usize::from(completion.token.index)) else {
+        let Some(port) = self.ports.get_mut(usize::from(completion.token().index)) else {
             return Event::Dropped(ReceiveDrop::Malformed);
         };
-        if completion.token.generation != self.generation {
+        if completion.token().generation != self.generation {
             self.counters.late_completions += 1;
             let ended = u32::from(!completion.has_more());
             self.former_receives = self.former_receives.saturating_sub(ended);
@@ -282,7 +282,7 @@ impl UdpEdge {
         match (completion.outcome(), buffer) {
             (Ok(_), Some(Ok(view))) => parse(view).map_or_else(Event::Dropped, Event::Received),
             (Ok(_), _) => Event::Dropped(ReceiveDrop::Malformed),
-            (Err(errno), _) => self.receive_ended(usize::from(completion.token.index), Errno::from_raw(errno)),
+            (Err(errno), _) => self.receive_ended(usize::from(completion.token().index), Errno::from_raw(errno)),
         }
     }
 

@@ -134,12 +134,12 @@ impl Worker {
         self.now = boot_time();
         self.reap();
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
-        self.inbox_waiting |= self.completed.iter().any(|c| c.token.edge == EDGE_DOORBELL);
+        self.inbox_waiting |= self.completed.iter().any(|c| c.token().edge == EDGE_DOORBELL);
         if self.inbox_waiting {
             self.read_inbox()?;
         }
         while let Some(completion) = self.completed.pop_front() {
-            if completion.token.edge == EDGE_UDP && self.tun.gathers_free() < GATHERS_PER_TRAIN {
+            if completion.token().edge == EDGE_UDP && self.tun.gathers_free() < GATHERS_PER_TRAIN {
                 self.finish_writes()?;
             }
             self.dispatch(completion)?;
@@ -189,7 +189,7 @@ impl Worker {
     }
 
     fn dispatch(&mut self, completion: Completion) -> Result<(), String> {
-        match completion.token.edge {
+        match completion.token().edge {
             EDGE_TUN => {
                 let event = self.tun.complete(completion);
                 self.on_tun(event)

@@ -186,13 +186,13 @@ impl TunEdge {
     /// Whether a completion belongs to this edge.
     #[must_use]
     pub fn owns(&self, completion: &Completion) -> bool {
-        completion.token.edge == self.edge
+        completion.token().edge == self.edge
     }
 
     /// Whether a completion of this edge is that of a write, which frees an operation.
     #[must_use]
     pub fn is_write(&self, completion: &Completion) -> bool {
-        self.owns(completion) && completion.token.op == OP_WRITE
+        self.owns(completion) && completion.token().op == OP_WRITE
     }
 
     /// Writes a packet: `packet` begins with the header of [`crate::Transmit::write`]. The outcome comes as an
@@ -279,7 +279,7 @@ impl TunEdge {
 
     /// Says what a completion of this edge means.
     pub fn complete(&mut self, completion: Completion) -> Event {
-        match completion.token.op {
+        match completion.token().op {
             OP_READ => self.complete_read(completion),
             OP_POLL => self.complete_poll(completion),
             OP_WRITE => self.complete_write(completion),

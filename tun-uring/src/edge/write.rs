@@ -136,7 +136,7 @@ impl std::fmt::Debug for Gather {
 
 impl TunEdge {
     pub(super) fn complete_write(&mut self, completion: Completion) -> Event {
-        let id = OpId { index: completion.token.index, generation: completion.token.generation };
+        let id = OpId { index: completion.token().index, generation: completion.token().generation };
         match self.writes.complete(id) {
             Some(WriteOp::One { context, lent }) => {
                 // SAFETY: a write has one completion, and this is it: the table hands the operation out once.

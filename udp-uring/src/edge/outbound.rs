@@ -27,7 +27,7 @@ impl UdpEdge {
     }
 
     pub(super) fn complete_send(&mut self, ring: &mut Ring, completion: Completion) -> Event {
-        let id = OpId { index: completion.token.index, generation: completion.token.generation };
+        let id = OpId { index: completion.token().index, generation: completion.token().generation };
         let Some(op) = self.sends.complete(id) else {
             self.counters.late_completions += 1;
             return Event::Nothing;
