@@ -18,6 +18,7 @@
 //! Everything is named after the process id of the owner, and a [`janitor`] outside of the process removes all of it
 //! when the owner is gone, however it ended. Nothing here links against the gateway: it is a program under test.
 
+pub mod capture;
 pub mod command;
 pub mod daemon;
 mod error;

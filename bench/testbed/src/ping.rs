@@ -136,7 +136,7 @@ pub fn until_answered(namespace: &Namespace, target: IpAddr, patience: Duration)
 #[derive(Debug)]
 pub struct Background {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Tally>,
+    thread: Option<JoinHandle<Tally>>,
 }
 
 /// What came of pinging in the background.
@@ -173,16 +173,23 @@ impl Background {
             }
             tally
         });
-        Ok(Self { stop, thread })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Stops, and says what came of it.
     ///
     /// # Panics
     /// When the pinging thread did.
-    pub fn finish(self) -> Tally {
+    pub fn finish(mut self) -> Tally {
         self.stop.store(true, Ordering::Release);
-        self.thread.join().expect("the pinging thread does not panic")
+        let thread = self.thread.take().expect("only this takes it, and only once");
+        thread.join().expect("the pinging thread does not panic")
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 

@@ -19,4 +19,16 @@
 //! that Cargo built.
 
 mod harness;
+mod hostile;
+mod live_changes;
 mod matrix;
+mod quiet;
+mod refusals;
+mod rekey;
+mod restart;
+mod roaming;
+mod shutdown;
+mod sources;
+mod wg_commands;
+mod wg_quick;
+mod workers;

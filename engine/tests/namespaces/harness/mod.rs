@@ -4,9 +4,11 @@ pub mod traffic;
 pub mod wg;
 
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ringfort_testbed::daemon::Program;
-use ringfort_testbed::Implementation;
+use ringfort_testbed::{Implementation, uapi};
 
 /// The program under test.
 pub fn us() -> Program {
@@ -19,5 +21,20 @@ pub fn peer(implementation: Implementation) -> Program {
     match implementation {
         Implementation::Ringfort => us(),
         other => Program::peer(other).unwrap(),
+    }
+}
+
+/// How many things a gateway of ours has dropped for one reason, by its name.
+pub fn drops(interface: &str, reason: &str) -> u64 {
+    let stats = uapi::stats(interface).unwrap();
+    *stats.get(&format!("drop_{reason}")).unwrap_or_else(|| panic!("no counter drop_{reason} among {stats:?}"))
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        sleep(Duration::from_millis(10));
     }
 }

@@ -1,0 +1,91 @@
+//! Exact counters, and silence: a tunnel says nothing that nobody asked for.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use ringfort_testbed::capture::Capture;
+use ringfort_testbed::ping::Pinger;
+use ringfort_testbed::tunnel::{PORT, Peering};
+use ringfort_testbed::{Family, Tunnel};
+
+use crate::harness::traffic::OPENING;
+use crate::harness::{eventually, us, wg};
+
+/// Data header, padding to 16, tag.
+fn wire_len(inner: usize) -> u64 {
+    (16 + inner.next_multiple_of(16) + 16) as u64
+}
+
+#[test]
+fn every_byte_on_the_wire_is_counted_once() {
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    // The interfaces' own chatter (router solicitations) has no peer and does not count.
+    let mut pinger = Pinger::new(tunnel.namespace(0), tunnel.sides[1].inner(Family::V4)).unwrap();
+    pinger.ping(0, OPENING).unwrap();
+    let counters = || [0, 1].map(|side| wg::only_peer(&tunnel.sides[side].interface).unwrap());
+    let before = counters();
+    let mut expected = 0;
+    for size in 0..200 {
+        pinger.ping(size * 6, OPENING).unwrap();
+        expected += wire_len(20 + 8 + size * 6);
+    }
+    let after = counters();
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(after.sent_bytes - before.sent_bytes, expected);
+        assert_eq!(after.received_bytes - before.received_bytes, expected);
+    }
+}
+
+/// Two idle peers: after the answer to the last packet there is at most one keepalive, and then nothing.
+#[test]
+fn idle_peers_fall_silent() {
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let sender = tunnel.namespace(0).enter(|| std::net::UdpSocket::bind("10.77.0.1:0")).unwrap();
+    let capture = Capture::start(tunnel.namespace(1)).unwrap();
+    // One way only, so that the receiver owes a keepalive after 10 s, which is not to be answered.
+    sender.send_to(b"one packet", "10.77.0.2:9").unwrap();
+    let seen = capture.datagrams(PORT, Duration::from_secs(14));
+    let later = capture.datagrams(PORT, Duration::from_secs(12));
+    let lengths: Vec<usize> = seen.iter().map(|datagram| datagram.payload.len()).collect();
+    // The port is closed: the ICMP error is the answer, and it is answered by a keepalive after 10 s of silence.
+    assert!((2..=3).contains(&lengths.len()), "seen: {lengths:?}");
+    assert_eq!(lengths.last(), Some(&32), "the last is a keepalive: {lengths:?}");
+    assert!(later.is_empty(), "seen afterwards: {later:?}");
+}
+
+/// With a persistent keepalive the tunnel opens by itself, and stays open.
+#[test]
+fn persistent_keepalives_open_the_tunnel() {
+    let tunnel = Tunnel::new([&us(), &us()]).unwrap();
+    let peering = Peering { keepalive_s: 1, knows_endpoint: [true, false], ..Peering::default() };
+    tunnel.configure(1, &Peering { knows_endpoint: [true, false], ..Peering::default() }).unwrap();
+    tunnel.configure(0, &peering).unwrap();
+    let ours = || wg::only_peer(&tunnel.sides[0].interface).unwrap();
+    eventually(OPENING, "a handshake without traffic", || ours().latest_handshake > 0);
+    let before = ours().sent_bytes;
+    sleep(Duration::from_millis(4_500));
+    let keepalives = (ours().sent_bytes - before) / 32;
+    assert!((3..=5).contains(&keepalives), "{keepalives} keepalives in 4.5 s");
+    assert_eq!(ours().keepalive, "1");
+}
+
+/// A peer that nobody can reach costs one handshake message every five seconds, whatever is offered.
+#[test]
+fn an_unreachable_peer_is_not_flooded() {
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    let silent = tunnel.sides[1].endpoint(Family::V4);
+    let mut tunnel = tunnel;
+    drop(tunnel.sides[1].daemon.take());
+    let capture = Capture::start(tunnel.namespace(1)).unwrap();
+    let sender = tunnel.namespace(0).enter(|| std::net::UdpSocket::bind("10.77.0.1:0")).unwrap();
+    for _ in 0..220 {
+        let _ = sender.send_to(&[0; 500], "10.77.0.2:9");
+        sleep(Duration::from_millis(50));
+    }
+    let seen = capture.datagrams(PORT, Duration::from_millis(500));
+    let initiations = seen.iter().filter(|datagram| datagram.destination == silent).collect::<Vec<_>>();
+    assert!(initiations.iter().all(|datagram| datagram.payload.len() == 148 && datagram.payload[0] == 1));
+    assert!((2..=3).contains(&initiations.len()), "{} initiations in 11 s", initiations.len());
+}

@@ -1,0 +1,119 @@
+//! The end of a gateway, in the foreground and in the background: nothing is left behind.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ringfort_testbed::ping::Background;
+use ringfort_testbed::tunnel::Peering;
+use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, janitor, uapi};
+
+use crate::harness::traffic::OPENING;
+use crate::harness::{eventually, us, wg};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Nothing of `interface` is left: no socket, no interface, and no process in the namespace.
+fn assert_gone(namespace: &Namespace, interface: &str) {
+    let socket = uapi::socket_path(interface);
+    assert!(!socket.exists(), "{} was left behind", socket.display());
+    assert!(!namespace.has_interface(interface), "interface {interface} was left behind");
+    assert_eq!(namespace.processes().unwrap(), [], "a process was left behind");
+}
+
+fn ends_cleanly_on(signal: Signal) {
+    let namespace = Namespace::new().unwrap();
+    let interface = janitor::unique_name();
+    let mut daemon = Daemon::start(&us(), &namespace, &interface).unwrap();
+    assert!(namespace.has_interface(&interface));
+    daemon.signal(signal);
+    let status = daemon.wait(PATIENCE).unwrap();
+    assert!(status.success(), "{signal} is a request to end, but the status was {status}\n{}", daemon.log());
+    assert_gone(&namespace, &interface);
+}
+
+#[test]
+fn sigterm_leaves_nothing_behind() {
+    ends_cleanly_on(Signal::SIGTERM);
+}
+
+#[test]
+fn sigint_leaves_nothing_behind() {
+    ends_cleanly_on(Signal::SIGINT);
+}
+
+/// With packets on all ways through it.
+#[test]
+fn sigterm_under_load_ends_in_time() {
+    let mut tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let load: Vec<Background> = [0, 1]
+        .map(|from| {
+            let target = tunnel.sides[1 - from].inner(Family::V4);
+            Background::start(tunnel.namespace(from), target, Duration::ZERO, Duration::from_millis(200)).unwrap()
+        })
+        .into();
+    let stream = tunnel.namespace(0).enter(|| std::net::UdpSocket::bind("10.77.0.1:0")).unwrap();
+    for _ in 0..20_000 {
+        let _ = stream.send_to(&[0; 1_300], "10.77.0.2:9");
+    }
+    let start = Instant::now();
+    let daemon = tunnel.sides[0].daemon.take().unwrap();
+    let status = daemon.stop().unwrap();
+    let time = start.elapsed();
+    for pings in load {
+        pings.finish();
+    }
+    assert!(status.success(), "{status}");
+    assert!(time < Duration::from_secs(2), "it took {time:?} to end");
+    assert_gone(tunnel.namespace(0), &tunnel.sides[0].interface);
+}
+
+/// As `wg-quick` starts it: the command returns when the socket answers, and the gateway lives on.
+#[test]
+fn in_the_background_it_answers_when_the_command_returns() {
+    let namespace = Namespace::new().unwrap();
+    let interface = janitor::unique_name();
+    ringfort_testbed::command::run(namespace.command(us().path).arg(&interface)).unwrap();
+    assert!(namespace.has_interface(&interface));
+    uapi::get(&interface).unwrap();
+    let processes = namespace.processes().unwrap();
+    let [process] = processes[..] else { panic!("one process was expected, but there are {processes:?}") };
+    kill(Pid::from_raw(process), Signal::SIGTERM).unwrap();
+    eventually(PATIENCE, "the gateway in the background ends", || namespace.processes().unwrap().is_empty());
+    assert_gone(&namespace, &interface);
+}
+
+#[test]
+fn a_deleted_interface_ends_it() {
+    let namespace = Namespace::new().unwrap();
+    let interface = janitor::unique_name();
+    let mut daemon = Daemon::start(&us(), &namespace, &interface).unwrap();
+    namespace.ip(&format!("link delete {interface}")).unwrap();
+    daemon.wait(PATIENCE).unwrap();
+    assert_gone(&namespace, &interface);
+}
+
+#[test]
+fn a_removed_socket_ends_it() {
+    let namespace = Namespace::new().unwrap();
+    let interface = janitor::unique_name();
+    let mut daemon = Daemon::start(&us(), &namespace, &interface).unwrap();
+    std::fs::remove_file(uapi::socket_path(&interface)).unwrap();
+    daemon.wait(PATIENCE).unwrap();
+    assert_gone(&namespace, &interface);
+}
+
+/// Down ends all sessions; up begins anew with the same configuration.
+#[test]
+fn link_down_and_up_recovers() {
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let ours = &tunnel.sides[0];
+    for _ in 0..3 {
+        tunnel.namespace(0).ip(&format!("link set {} down", ours.interface)).unwrap();
+        assert!(wg::only_peer(&ours.interface).is_ok(), "a gateway that is down still answers");
+        tunnel.namespace(0).ip(&format!("link set {} up", ours.interface)).unwrap();
+        tunnel.wait_until_open(0, OPENING).unwrap();
+    }
+}

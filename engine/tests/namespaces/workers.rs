@@ -1,0 +1,75 @@
+//! One, two and four workers, also against each other: what one of them does not own, another does.
+
+use std::sync::atomic::AtomicU64;
+use std::thread;
+use std::time::Duration;
+
+use ringfort_testbed::tcp::{self, Amount};
+use ringfort_testbed::tunnel::{MTU, Peering};
+use ringfort_testbed::{Family, Tunnel, uapi};
+
+use crate::harness::traffic::{OPENING, check_counters, exchange};
+use crate::harness::us;
+
+const TCP_BYTES: u64 = 1 << 20;
+const FLOWS: usize = 8;
+
+fn carries_parallel_flows(workers: [u8; 2], outer: Family) {
+    let programs = workers.map(|count| us().with_options(&format!("--workers {count}")));
+    let peering = Peering { outer, ..Peering::default() };
+    let tunnel = Tunnel::connected([&programs[0], &programs[1]], &peering).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    for inner in [Family::V4, Family::V6] {
+        exchange(&tunnel, inner, MTU as usize, TCP_BYTES);
+    }
+    thread::scope(|scope| {
+        for flow in 0..FLOWS {
+            let tunnel = &tunnel;
+            scope.spawn(move || {
+                let from = flow % 2;
+                let inner = if flow % 4 < 2 { Family::V4 } else { Family::V6 };
+                let address = tunnel.sides[1 - from].inner(inner);
+                let (sender, receiver) = (tunnel.namespace(from), tunnel.namespace(1 - from));
+                tcp::transfer(sender, receiver, address, Amount::Bytes(TCP_BYTES), &AtomicU64::new(0)).unwrap();
+            });
+        }
+    });
+    check_counters(&tunnel, TCP_BYTES * (2 + FLOWS as u64 / 2));
+    for side in &tunnel.sides {
+        assert_slots_add_up(&side.interface);
+    }
+}
+
+/// Free + with the kernel + held = all, over all workers, once the traffic has ended.
+fn assert_slots_add_up(interface: &str) {
+    thread::sleep(Duration::from_millis(100));
+    let stats = uapi::stats(interface).unwrap();
+    let sum = |suffix: &str| -> u64 {
+        let values = stats.iter().filter(|(name, _)| name.ends_with(suffix));
+        values.map(|(_, value)| value).sum()
+    };
+    let (free, kernel, held, total) = (sum("slots_free"), sum("slots_kernel"), sum("slots_held"), sum("slots_total"));
+    assert!(total > 0, "no slots are counted in {stats:?}");
+    assert_eq!(free + kernel + held, total, "free + in the kernel + held = all");
+    assert_eq!(held, 0, "nothing holds a slot when nothing is under way");
+}
+
+#[test]
+fn one_worker() {
+    carries_parallel_flows([1, 1], Family::V4);
+}
+
+#[test]
+fn two_workers() {
+    carries_parallel_flows([2, 2], Family::V6);
+}
+
+#[test]
+fn four_workers() {
+    carries_parallel_flows([4, 4], Family::V4);
+}
+
+#[test]
+fn four_workers_and_one() {
+    carries_parallel_flows([4, 1], Family::V6);
+}
