@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use udp_uring::SocketPair;
 
-/// Handshake messages that wait for control. The kernel's WireGuard lets 4,096 wait; each takes under a millisecond,
-/// so that a longer queue would only hold what its sender has given up on.
-pub const HANDSHAKES_WAITING: usize = 4_096;
+/// Handshake messages that wait for control. Each takes some hundred microseconds, so that a longer queue would only
+/// hold what its sender is about to repeat (Rekey-Timeout is 5 s).
+pub const HANDSHAKES_WAITING: usize = 2_048;
 /// Events that wait for control. What does not fit is sent again with the next packet of the peer.
-pub const EVENTS_WAITING: usize = 16_384;
+pub const EVENTS_WAITING: usize = 4_096;
 /// Trains that wait for another worker.
 pub const HANDOFFS_WAITING: usize = 256;
 

@@ -19,6 +19,8 @@ pub struct BufferGroup {
     tail: u16,
     class: SlotClass,
     quota: u16,
+    /// Free slots of the class that are left to others.
+    reserve: usize,
     buffer_len: u32,
     /// Which slots the kernel has from this group; indexed by slot number.
     provided: Box<[bool]>,
@@ -65,11 +67,19 @@ impl BufferGroup {
             tail: 0,
             class,
             quota,
+            reserve: 0,
             buffer_len: u32::try_from(buffer_len).expect("a slot is shorter than 4 GiB"),
             provided: vec![false; usize::from(pool.0.shared.layout.slots())].into_boxed_slice(),
             in_kernel: 0,
             pool: pool.clone(),
         })
+    }
+
+    /// Leaves that many free slots of the class to others. Without it, a reader whose views are held for long takes
+    /// the slots of every other line of the budget, one refill after the other.
+    #[must_use]
+    pub fn leaving(self, reserve: u16) -> Self {
+        Self { reserve: reserve.into(), ..self }
     }
 
     /// The number by which submissions name this group.
@@ -84,10 +94,10 @@ impl BufferGroup {
         self.in_kernel
     }
 
-    /// Gives the kernel free slots until it has its quota, and returns how many these were.
+    /// Gives the kernel free slots until it has its quota or only the reserve is left, and returns how many these were.
     pub fn refill(&mut self) -> u16 {
         let before = self.in_kernel;
-        while self.in_kernel < self.quota {
+        while self.in_kernel < self.quota && self.pool.free(self.class) > self.reserve {
             let Some(slot) = self.pool.0.provide(self.class) else { break };
             self.write_entry(slot);
             self.provided[usize::from(slot.0)] = true;

@@ -95,6 +95,19 @@ fn a_reader_without_buffers_says_so_and_is_armed_again() {
 }
 
 #[test]
+fn a_reader_leaves_the_slots_that_others_are_promised() {
+    let mut f = Fixture::new(4);
+    let group = BufferGroup::register(&mut f.ring, &f.pool, 0, SlotClass::Jumbo, 4, 4096).unwrap();
+    let mut group = group.leaving(3);
+    assert_eq!(group.refill(), 1);
+    let mine: Vec<_> = (0..3).map(|_| f.pool.claim(SlotClass::Jumbo).unwrap()).collect();
+    assert_eq!(group.refill(), 0);
+    drop(mine);
+    assert_eq!(group.refill(), 0);
+    assert_eq!(f.pool.free(SlotClass::Jumbo), 3);
+}
+
+#[test]
 fn a_lent_view_is_written_from_registered_memory_and_settles() {
     #[derive(Debug)]
     struct Op(Lent);

@@ -231,6 +231,12 @@ impl UdpEdge {
         completion.token().edge == self.edge
     }
 
+    /// Whether a completion of this edge is that of a send, which frees a slot.
+    #[must_use]
+    pub fn is_send(&self, completion: &Completion) -> bool {
+        self.owns(completion) && completion.token().op == OP_SEND
+    }
+
     /// Sends that are in flight.
     #[must_use]
     pub fn sends_in_flight(&self) -> usize {

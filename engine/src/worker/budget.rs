@@ -7,7 +7,10 @@ pub(super) const TUN_READS: u16 = 64;
 /// Trains that the kernel may have received ahead, and those whose packets are on their way into the TUN.
 pub(super) const UDP_READS: u16 = 32;
 /// Trains that were sealed and wait for the socket.
-const TRAINS: u16 = 24;
+pub(super) const TRAINS: u16 = 24;
+/// Trains that a super-packet of common segment sizes becomes: 64 KiB and the headers of its segments are more than one
+/// send can carry.
+pub(super) const TRAINS_PER_READ: usize = 2;
 /// Packets over [`ring_buffers::PACKET_SIZE`] that wait for a session.
 pub(super) const STAGED_JUMBO: u16 = 8;
 /// Packets that wait for a session, over all peers, and keepalives on their way.

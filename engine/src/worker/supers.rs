@@ -56,6 +56,9 @@ impl Worker {
         while segments.len() > 0 {
             let left = segments.len();
             let count = left.min(longest);
+            if self.pool.free(SlotClass::Jumbo) == 0 {
+                self.make_room();
+            }
             let Some(train) = self.pool.claim(SlotClass::Jumbo) else {
                 return self.stats.count_drop(Drop::NoSlot, left);
             };

@@ -1,6 +1,9 @@
 //! The loop: prepare, enter the ring once, deal with what came back.
 
-use super::budget::{GATHERS_PER_TRAIN, TUN_GATHERS, TUN_OPERATIONS, TUN_READS, UDP_OPERATIONS, UDP_READS, budget};
+use super::budget::{
+    GATHERS_PER_TRAIN, STAGED_JUMBO, TRAINS, TRAINS_PER_READ, TUN_GATHERS, TUN_OPERATIONS, TUN_READS, UDP_OPERATIONS,
+    UDP_READS, budget,
+};
 use super::counters::WorkerStats;
 use super::outbound::Pending;
 use super::peers::PeerTable;
@@ -67,6 +70,8 @@ pub(super) struct Worker {
     pub(super) merging: bool,
     /// What has completed and is not dealt with.
     completed: VecDeque<Completion>,
+    /// Reads of the TUN that wait for slots.
+    reads: VecDeque<Completion>,
     reaped: Vec<Completion>,
     /// There may be mail or hand-offs.
     pub(super) inbox_waiting: bool,
@@ -111,6 +116,7 @@ impl Worker {
             coalescer: Coalescer::new(Merge { tcp: true, udp: true }),
             merging: true,
             completed: VecDeque::with_capacity(2 * BATCH),
+            reads: VecDeque::with_capacity(BATCH),
             reaped: Vec::with_capacity(BATCH),
             inbox_waiting: false,
             stopping: false,
@@ -140,13 +146,16 @@ impl Worker {
         }
         while let Some(completion) = self.completed.pop_front() {
             if completion.token().edge == EDGE_UDP && self.tun.gathers_free() < GATHERS_PER_TRAIN {
-                self.finish_writes()?;
+                self.make_room();
             }
-            self.dispatch(completion)?;
+            // What comes in goes first, since it frees slots; what is to go out takes one.
+            if self.tun.is_read(&completion) {
+                self.reads.push_back(completion);
+            } else {
+                self.dispatch(completion)?;
+            }
         }
-        while let Some(event) = self.tun.poll_read() {
-            self.on_tun(event)?;
-        }
+        self.read_tun()?;
         self.flush();
         self.flush_runs();
         self.stats.turns.add(1);
@@ -154,25 +163,57 @@ impl Worker {
         Ok(())
     }
 
+    /// Deals with what was read from the TUN, as far as there are slots for the trains that come of it. The rest waits,
+    /// and with it, in the end, the kernel's queue: what the socket cannot take is not read.
+    fn read_tun(&mut self) -> Result<(), String> {
+        while !self.reads.is_empty() {
+            if !self.has_train_slots() {
+                self.make_room();
+            }
+            if !self.has_train_slots() {
+                return Ok(());
+            }
+            let completion = self.reads.pop_front().expect("looked at just now");
+            self.dispatch(completion)?;
+        }
+        while self.has_train_slots()
+            && let Some(event) = self.tun.poll_read()
+        {
+            self.on_tun(event)?;
+        }
+        Ok(())
+    }
+
+    fn has_train_slots(&self) -> bool {
+        self.pool.free(SlotClass::Jumbo) >= TRAINS_PER_READ
+    }
+
     fn reap(&mut self) {
         self.ring.reap(&mut self.reaped);
         self.completed.extend(self.reaped.drain(..));
     }
 
-    /// Has the kernel carry out the writes that were queued in this turn, so that there is room for those of a train.
-    fn finish_writes(&mut self) -> Result<(), String> {
-        self.ring.turn(Wait::No).map_err(|e| format!("io_uring_enter failed: {e}"))?;
+    /// Has the kernel carry out what was queued in this turn, so that writes and sends free their operations and slots.
+    pub(super) fn make_room(&mut self) {
+        if self.ring.turn(Wait::No).is_err() {
+            // The next turn meets the same error, and can end the worker with it.
+            return;
+        }
         let mut reaped = std::mem::take(&mut self.reaped);
         self.ring.reap(&mut reaped);
         for completion in reaped.drain(..) {
             if self.tun.is_write(&completion) {
-                self.dispatch(completion)?;
+                if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
+                    self.on_write_failed(failed);
+                }
+            } else if self.udp.is_send(&completion) {
+                let event = self.udp.complete(&mut self.ring, completion);
+                self.on_sent(event);
             } else {
                 self.completed.push_back(completion);
             }
         }
         self.reaped = reaped;
-        Ok(())
     }
 
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
@@ -182,7 +223,9 @@ impl Worker {
         self.udp.prepare(&mut self.ring).map_err(|source| RingError::Setup { step: "receiving", source })?;
         self.doorbell.arm(&mut self.ring)?;
         let starved = self.tun.is_starved() || self.udp.is_starved();
-        if self.inbox_waiting || self.tun.is_readable() || starved && self.pool.declare_starved() > 0 {
+        let reads_wait = !self.reads.is_empty();
+        let more = self.inbox_waiting || (reads_wait || self.tun.is_readable()) && self.has_train_slots();
+        if more || (starved || reads_wait) && self.pool.declare_starved() > 0 {
             return Ok(Wait::No);
         }
         Ok(Wait::UntilCompletion)
@@ -217,13 +260,20 @@ impl Worker {
         match self.udp.complete(&mut self.ring, completion) {
             Event::Received(received) => self.inbound(received),
             Event::Dropped(_) => self.stats.count_drop(Drop::TruncatedDatagram, 1),
+            Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
+            sent => self.on_sent(sent),
+        }
+        Ok(())
+    }
+
+    fn on_sent(&mut self, event: Event) {
+        match event {
             Event::Sent(sent) if sent.without_source => self.forget_source(peer_of(sent.context)),
             Event::SendFailed(failed) => {
                 self.stats.count_drop(Drop::SendFailed, failed.segments);
                 log::debug!("worker {}: sending {} datagrams failed: {}", self.index, failed.segments, failed.errno);
             }
-            Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
-            Event::Sent(_) | Event::Nothing => {}
+            _ => {}
         }
         if let Some(notice) = self.udp.take_notice() {
             log::warn!(
@@ -234,7 +284,6 @@ impl Worker {
                 notice.scope
             );
         }
-        Ok(())
     }
 
     /// The kernel refused the address that a peer's datagrams left from: it has gone, or its route has.
@@ -261,6 +310,7 @@ fn tun_edge(ring: &mut Ring, pool: &Pool, queue: OwnedFd, capabilities: Capabili
         place: PLACE_TUN,
         group: GROUP_TUN,
         read_slots: TUN_READS,
+        reserve: TRAINS + STAGED_JUMBO,
         writes: TUN_OPERATIONS,
         gathers: TUN_GATHERS,
         capabilities,

@@ -26,6 +26,8 @@ pub struct EdgeConfig {
     pub group: u16,
     /// Jumbo slots that wait in the kernel for packets.
     pub read_slots: u16,
+    /// Jumbo slots that reads leave free for others.
+    pub reserve: u16,
     /// Writes that can be in flight at once.
     pub writes: u16,
     /// How many of these can have more than one piece.
@@ -120,7 +122,7 @@ impl TunEdge {
     pub fn new(ring: &mut Ring, pool: &Pool, queue: OwnedFd, config: EdgeConfig) -> Result<Self, RingError> {
         ring.update_file(config.place, queue.as_raw_fd())?;
         let reader = if config.capabilities.read_multishot {
-            Reader::multishot(ring, pool, config.group, config.read_slots)?
+            Reader::multishot(ring, pool, &config)?
         } else {
             Reader::polling()
         };
@@ -187,6 +189,12 @@ impl TunEdge {
     #[must_use]
     pub fn owns(&self, completion: &Completion) -> bool {
         completion.token().edge == self.edge
+    }
+
+    /// Whether a completion of this edge is that of a read, which is due an answer and may wait for the means.
+    #[must_use]
+    pub fn is_read(&self, completion: &Completion) -> bool {
+        self.owns(completion) && completion.token().op == OP_READ
     }
 
     /// Whether a completion of this edge is that of a write, which frees an operation.

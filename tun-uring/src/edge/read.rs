@@ -1,5 +1,6 @@
 //! Reads: by the kernel into a group of provided buffers, or, where it cannot, by us when it says that there is something.
 
+use super::EdgeConfig;
 use super::{Event, TunEdge};
 use crate::virtio::VNET_HDR_LEN;
 use ring_buffers::{BufferGroup, Completion, JUMBO_SIZE, Pool, Ring, RingError, SlotClass, View};
@@ -40,9 +41,10 @@ pub(super) struct Polling {
 }
 
 impl Reader {
-    pub(super) fn multishot(ring: &mut Ring, pool: &Pool, group: u16, slots: u16) -> Result<Self, RingError> {
-        let group = BufferGroup::register(ring, pool, group, SlotClass::Jumbo, slots, READ_BUFFER_LEN)?;
-        Ok(Self::Multishot(Multishot { group, armed: false }))
+    pub(super) fn multishot(ring: &mut Ring, pool: &Pool, config: &EdgeConfig) -> Result<Self, RingError> {
+        let &EdgeConfig { group, read_slots, reserve, .. } = config;
+        let group = BufferGroup::register(ring, pool, group, SlotClass::Jumbo, read_slots, READ_BUFFER_LEN)?;
+        Ok(Self::Multishot(Multishot { group: group.leaving(reserve), armed: false }))
     }
 
     pub(super) fn polling() -> Self {

@@ -70,6 +70,7 @@ impl Rig {
             place: 2,
             group: 5,
             read_slots: setup.read_slots,
+            reserve: 0,
             writes: setup.writes,
             gathers: 8,
             capabilities: setup.capabilities,
