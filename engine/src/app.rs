@@ -13,6 +13,7 @@ use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::server::SocketPlace;
 use crate::control::{Daemon, End, logging, stats};
+use crate::worker::budget;
 
 /// Runs the program. To be called first of all, while there is a single thread.
 #[must_use]
@@ -69,6 +70,7 @@ fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
     for failure in &daemon.choice().failures {
         log::warn!("{failure}");
     }
+    log::info!("packet memory of each worker: {}", budget());
     log::info!("cipher: {}", daemon.choice().provider);
     log::debug!("{}", daemon.choice());
     let result = daemon.run();
