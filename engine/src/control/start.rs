@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use nix::sys::signal::{SigSet, Signal};
@@ -16,7 +16,7 @@ use super::network::Network;
 use super::plane::DataPlane;
 use super::preflight;
 use super::run::{Control, End};
-use super::server::{Bounds, Listener, Server, SocketPlace};
+use super::server::{Bounds, Listener, Server, SocketPlace, socket_path};
 use super::sockets::Sockets;
 use crate::cli::Cli;
 use crate::link::{Link, Mail};
@@ -24,6 +24,9 @@ use crate::worker::{self, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// For the kernel to wind up the rings of a daemon that was killed.
+const KILLED_TIMEOUT: Duration = Duration::from_secs(3);
+const KILLED_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A daemon that is ready to serve: its interface is there, its workers run, its control socket takes requests.
 pub struct Daemon {
@@ -94,11 +97,20 @@ impl Daemon {
 }
 
 /// Makes the interface. One that exists belongs to another daemon if somebody answers on its socket.
+///
+/// If the socket is there and nobody answers, that daemon was killed. Its interface goes when the kernel has wound up its
+/// rings, which takes some time after the process has ended, so that it is waited for.
 fn create_interface(name: &str, queues: usize) -> Result<Tun, DaemonError> {
-    Tun::create(name, queues, Offloads::ALL).map_err(|error| match error {
-        TunError::Taken(name) if Listener::is_served(&name) => DaemonError::Served(name),
-        error => error.into(),
-    })
+    let deadline = Instant::now() + KILLED_TIMEOUT;
+    loop {
+        match Tun::create(name, queues, Offloads::ALL) {
+            Err(TunError::Taken(name)) if Listener::is_served(&name) => return Err(DaemonError::Served(name)),
+            Err(TunError::Taken(name)) if socket_path(&name).exists() && Instant::now() < deadline => {
+                std::thread::sleep(KILLED_INTERVAL);
+            }
+            result => return Ok(result?),
+        }
+    }
 }
 
 /// The signals that end the daemon, as a descriptor. They are blocked for this thread and those that it starts.
@@ -141,6 +153,8 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         for inbox in &self.link.workers {
+            // The port is free for the next daemon sooner than the ring is wound up.
+            inbox.push_mail(Mail::Sockets(None));
             inbox.push_mail(Mail::Stop);
         }
         let handles = std::mem::take(&mut self.handles);
