@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Pair, START, kinds};
 use crate::constants::{REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER_MAX};
+use crate::device::{HandshakeReason, PeerEvent};
 use crate::drops::Drop;
 use crate::time::Time;
 
@@ -303,4 +304,23 @@ fn time_at_its_end_does_not_panic() {
     pair.a.now.mono = Time(u64::MAX - 5);
     pair.offer_a();
     pair.a.device.handle_timeout(pair.a.now, &mut pair.a.rng);
+}
+
+#[test]
+fn only_an_aging_current_session_is_replaced() {
+    let mut pair = Pair::connected();
+    pair.run_until(START + 10 * SECOND);
+    let (peer, now) = (pair.a_at_b, pair.b.now);
+    let current = pair.b.device.peers.get(peer).unwrap().sessions.current().unwrap().local_index;
+    let mut ask = |reason| {
+        assert!(pair.b.shared(peer).activity.request_handshake());
+        pair.b.device.handle_event(now, PeerEvent::NeedHandshake { peer, reason }, &mut pair.b.rng);
+        pair.b.settle();
+        (kinds(&pair.b.take_sent()), pair.b.shared(peer).activity.is_requested())
+    };
+    // The worker has not read its mail yet: there is a session, and a younger one.
+    assert_eq!(ask(HandshakeReason::NoSession), (vec![], false));
+    assert_eq!(ask(HandshakeReason::KeyAging { local_index: current ^ 1 }), (vec![], false));
+    // The responder, too, asks when its counter says so.
+    assert_eq!(ask(HandshakeReason::KeyAging { local_index: current }), (vec![1], false));
 }
