@@ -41,7 +41,8 @@ impl Sockets {
     }
 }
 
-/// Sends one datagram of each size to the other namespace, which sends it back; every byte is compared both times.
+/// Sends one datagram of each size to the other namespace, which sends it back; every byte is compared both times. The
+/// order is not: fragments may take another way than whole datagrams.
 ///
 /// # Errors
 /// One of them did not arrive within 5 s, or differs.
@@ -52,18 +53,12 @@ pub fn echo(client: (&Namespace, IpAddr), server: (&Namespace, IpAddr), sizes: &
     let mut first = 0;
     while first < sizes.len() {
         let window = window_len(&sizes[first..]);
-        let numbered = || (first..).zip(&sizes[first..first + window]);
-        for (number, &size) in numbered() {
-            let sent = sockets.client.send(Pattern::new(number as u64).peek(size));
-            sent.context(format_args!("sending {size} bytes"))?;
-        }
-        for (number, &size) in numbered() {
-            let datagram = expect(&sockets.server, size, number).context("on the way there")?;
-            sockets.server.send(&datagram).context("sending back")?;
-        }
-        for (number, &size) in numbered() {
-            expect(&sockets.client, size, number).context("on the way back")?;
-        }
+        let datagrams: Vec<Vec<u8>> =
+            (first..first + window).map(|number| Pattern::new(number as u64).peek(sizes[number]).to_vec()).collect();
+        send_all(&sockets.client, &datagrams)?;
+        expect_all(&sockets.server, &datagrams).context("on the way there")?;
+        send_all(&sockets.server, &datagrams)?;
+        expect_all(&sockets.client, &datagrams).context("on the way back")?;
         first += window;
     }
     Ok(())
@@ -79,21 +74,32 @@ fn window_len(sizes: &[usize]) -> usize {
     fitting.count().max(1)
 }
 
-fn expect(socket: &UdpSocket, size: usize, number: usize) -> Result<Vec<u8>> {
-    let mut buffer = vec![0; LARGEST];
-    let len = loop {
-        match socket.recv(&mut buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            received => break received.context(format_args!("waiting for datagram {number} of {size} bytes"))?,
-        }
-    };
-    buffer.truncate(len);
-    if buffer != Pattern::new(number as u64).peek(size) {
-        return Err(Error::new(format!(
-            "datagram {number} of {size} bytes arrived as {len} bytes with other contents"
-        )));
+fn send_all(socket: &UdpSocket, datagrams: &[Vec<u8>]) -> Result<()> {
+    for datagram in datagrams {
+        socket.send(datagram).context(format_args!("sending {} bytes", datagram.len()))?;
     }
-    Ok(buffer)
+    Ok(())
+}
+
+/// Each of them must arrive exactly once.
+fn expect_all(socket: &UdpSocket, datagrams: &[Vec<u8>]) -> Result<()> {
+    let mut missing: Vec<&[u8]> = datagrams.iter().map(Vec::as_slice).collect();
+    let mut buffer = vec![0; LARGEST];
+    while !missing.is_empty() {
+        let received = match socket.recv(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => {
+                let sizes: Vec<usize> = missing.iter().map(|datagram| datagram.len()).collect();
+                return Err(Error::new(format!("datagrams of {sizes:?} bytes did not arrive: {error}")));
+            }
+            Ok(len) => &buffer[..len],
+        };
+        let Some(position) = missing.iter().position(|datagram| *datagram == received) else {
+            return Err(Error::new(format!("a datagram of {} bytes arrived that was not sent so", received.len())));
+        };
+        missing.swap_remove(position);
+    }
+    Ok(())
 }
 
 /// A paced stream.

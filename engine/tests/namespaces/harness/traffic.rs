@@ -71,7 +71,7 @@ pub fn check_counters(tunnel: &Tunnel, payload: u64) {
         let (sent, received) = (sender.sent_bytes, receiver.received_bytes);
         assert!(received >= payload, "{payload} bytes of payload arrived, but the counter says {received}");
         assert!(sent <= payload * 3 + 1_000_000, "far more was counted ({sent}) than was sent ({payload})");
-        // Implementations differ in whether handshake messages count.
-        assert!(received <= sent + 20_000, "one side counted {sent} sent, the other {received} received");
+        // Implementations differ in whether handshake messages count; boringtun leaves out 32 bytes of each packet.
+        assert!(received <= sent + sent / 10 + 20_000, "one side counted {sent} sent, the other {received} received");
     }
 }

@@ -1,0 +1,69 @@
+//! What hostile bytes meet, as functions from bytes to nothing that panic if an invariant breaks.
+//!
+//! Each target is a plain function, so that the same code runs in three ways: `cargo test -p ringfort-fuzz` replays the
+//! corpus and a fixed number of its mutations; `scripts/fuzz TARGET [SECONDS]` searches further with libFuzzer, guided by
+//! coverage and watched by AddressSanitizer; and a single file is replayed with
+//! `cargo run -p ringfort-fuzz --example replay TARGET FILE`.
+//!
+//! A target says more than "no panic": it holds the code against an oracle (a table of the paper, a list instead of a
+//! trie, a set instead of a window), or against itself (what is cut up is what was merged).
+//!
+//! The corpus lies in `corpus/<target>/`. Files called `seed-*` are made by `cargo run -p ringfort-fuzz --example seeds`
+//! from [`Target::seeds`]; the others were found by libFuzzer because they reach something that no file before did.
+
+mod input;
+pub mod mutate;
+mod oracle;
+mod packets;
+mod rng;
+mod targets;
+
+pub use targets::TARGETS;
+
+/// A piece of the gateway that takes bytes from outside, and what must be true of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name of its corpus directory, and the argument of `scripts/fuzz`.
+    pub name: &'static str,
+    /// Longest input that is worth trying, in bytes.
+    pub len_max: usize,
+    /// Panics if an invariant does not hold.
+    pub run: fn(&[u8]),
+    /// Inputs to begin with.
+    pub seeds: fn() -> Vec<Seed>,
+}
+
+/// An input of a corpus that is made rather than found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// The end of the file's name.
+    pub name: &'static str,
+    /// The file's content.
+    pub bytes: Vec<u8>,
+}
+
+impl Target {
+    /// The target of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        TARGETS.iter().find(|target| target.name == name)
+    }
+
+    /// Where its corpus lies.
+    #[must_use]
+    pub fn corpus(&self) -> std::path::PathBuf {
+        [env!("CARGO_MANIFEST_DIR"), "corpus", self.name].iter().collect()
+    }
+}
+
+impl Seed {
+    pub(crate) fn new(name: &'static str, bytes: Vec<u8>) -> Self {
+        Self { name, bytes }
+    }
+
+    /// The name of its file in the corpus.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("seed-{}", self.name)
+    }
+}
