@@ -97,3 +97,7 @@ fn check_peer_count(request: &SetRequest, device: &Device) -> Result<(), Refusal
     let added: HashSet<_> = adds.map(|peer| &peer.public_key).filter(|key| !exists(key)).collect();
     if added.len() > room { Err(Refusal::TooManyPeers) } else { Ok(()) }
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

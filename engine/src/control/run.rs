@@ -96,62 +96,59 @@ impl Control {
     /// # Errors
     /// What makes going on impossible: a worker that failed, or the system.
     pub fn run(&mut self, server: &mut Server, signals: &SignalFd) -> Result<End, DaemonError> {
-        let poll_failed = |errno| DaemonError::system("poll", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(poll_failed)?;
         let mut alarm = Alarm::new()?;
-        let add = |fd: BorrowedFd<'_>, source| {
-            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source as u64)).map_err(poll_failed)
-        };
-        add(signals.as_fd(), Source::Signals)?;
         // SAFETY: the bell is in `self.link`, which outlives this function, and so does its descriptor.
-        add(unsafe { BorrowedFd::borrow_raw(self.link.control.waker().as_raw_fd()) }, Source::Workers)?;
-        add(self.network.link_fd(), Source::Interface)?;
-        add(self.network.routes_fd(), Source::Routes)?;
-        add(alarm.as_fd(), Source::Alarm)?;
-        add(server.as_fd(), Source::Server)?;
+        let bell = unsafe { BorrowedFd::borrow_raw(self.link.control.waker().as_raw_fd()) };
+        add(&epoll, bell, Source::Workers)?;
+        add(&epoll, signals.as_fd(), Source::Signals)?;
+        add(&epoll, self.network.link_fd(), Source::Interface)?;
+        add(&epoll, self.network.routes_fd(), Source::Routes)?;
+        add(&epoll, alarm.as_fd(), Source::Alarm)?;
+        add(&epoll, server.as_fd(), Source::Server)?;
         let mut more = false;
         loop {
             alarm.set(self.next_deadline(server))?;
-            let timeout = if more { EpollTimeout::ZERO } else { EpollTimeout::NONE };
-            let mut events = [EpollEvent::empty(); Source::ALL.len()];
-            let ready = match epoll.wait(&mut events, timeout) {
-                Ok(ready) => ready,
-                Err(SysErrno::EINTR) => continue,
-                Err(errno) => return Err(poll_failed(errno)),
-            };
+            let ready = wait(&epoll, if more { EpollTimeout::ZERO } else { EpollTimeout::NONE })?;
             let now = clock::now();
-            for event in &events[..ready] {
-                match Source::ALL.into_iter().find(|&source| source as u64 == event.data()) {
-                    Some(Source::Signals) => {
+            for source in ready {
+                match source {
+                    Source::Workers => self.link.control.heard(),
+                    Source::Alarm => alarm.rang(),
+                    Source::Routes => self.network.note_routes(now.mono)?,
+                    Source::Interface => {
+                        if let Some(end) = self.interface_changed(now.mono, &epoll)? {
+                            return Ok(end);
+                        }
+                    }
+                    Source::Signals => {
                         if let Some(signal) = received(signals) {
                             return Ok(End::Signal(signal));
                         }
                     }
-                    Some(Source::Workers) => self.link.control.heard(),
-                    Some(Source::Interface) => {
-                        if let Some(end) = self.interface_changed(now.mono, &add)? {
-                            return Ok(end);
-                        }
-                    }
-                    Some(Source::Routes) => self.network.note_routes(now.mono)?,
-                    Some(Source::Alarm) => alarm.rang(),
-                    // The server is served in every turn: it may have a deadline.
-                    Some(Source::Server) | None => {}
+                    // Served in every turn, since it also has deadlines.
+                    Source::Server => {}
                 }
             }
             if let Some(end) = self.check_workers()? {
                 return Ok(end);
             }
-            more = self.take_messages(now);
-            if self.network.take_stale_sources(now.mono) {
-                self.device.clear_sources();
-            }
-            self.device.handle_timeout(now, &mut self.rng);
-            self.plane.carry_out(&mut self.device, now.mono);
+            more = self.turn(now);
             if !server.serve(now.mono, self) {
                 return Ok(End::SocketRemoved);
             }
         }
+    }
+
+    /// Decides what is to be decided at this time, and has it carried out. True: there is more to do at once.
+    fn turn(&mut self, now: Now) -> bool {
+        let more = self.take_messages(now);
+        if self.network.take_stale_sources(now.mono) {
+            self.device.clear_sources();
+        }
+        self.device.handle_timeout(now, &mut self.rng);
+        self.plane.carry_out(&mut self.device, now.mono);
+        more
     }
 
     fn next_deadline(&self, server: &Server) -> Option<Time> {
@@ -196,15 +193,11 @@ impl Control {
         }
     }
 
-    fn interface_changed(
-        &mut self,
-        now: Time,
-        add: &dyn Fn(BorrowedFd<'_>, Source) -> Result<(), DaemonError>,
-    ) -> Result<Option<End>, DaemonError> {
+    fn interface_changed(&mut self, now: Time, epoll: &Epoll) -> Result<Option<End>, DaemonError> {
         let (change, moved) = self.network.interface_change()?;
         if moved {
             // Closing the old one took it out of the epoll set.
-            add(self.network.link_fd(), Source::Interface)?;
+            add(epoll, self.network.link_fd(), Source::Interface)?;
         }
         match change {
             InterfaceChange::None => {}
@@ -252,6 +245,25 @@ impl Handler for Control {
         }
         Errno::OK
     }
+}
+
+fn add(epoll: &Epoll, fd: BorrowedFd<'_>, source: Source) -> Result<(), DaemonError> {
+    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source as u64)).map_err(poll_failed)
+}
+
+/// Who is ready. Nobody, if a signal handler ran or the time is over.
+fn wait(epoll: &Epoll, timeout: EpollTimeout) -> Result<impl Iterator<Item = Source>, DaemonError> {
+    let mut events = [EpollEvent::empty(); Source::ALL.len()];
+    let ready = match epoll.wait(&mut events, timeout) {
+        Err(SysErrno::EINTR) => 0,
+        result => result.map_err(poll_failed)?,
+    };
+    let sources = events.into_iter().take(ready);
+    Ok(sources.filter_map(|event| Source::ALL.into_iter().find(|&source| source as u64 == event.data())))
+}
+
+fn poll_failed(errno: SysErrno) -> DaemonError {
+    DaemonError::system("poll", errno)
 }
 
 /// The signal that came, if one did.
