@@ -100,7 +100,7 @@ impl Worker {
     /// Sends what waits for a peer, or an empty packet if nothing does.
     fn send_something(&mut self, id: PeerId) {
         match self.peers.get_mut(id) {
-            Some(peer) if peer.has_staged() => self.send_staged(id),
+            Some(peer) if peer.staged_count() > 0 => self.send_staged(id),
             Some(_) => self.send_keepalive(id),
             None => {}
         }

@@ -183,7 +183,7 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, 1);
         };
-        request_handshake(&self.link, peer, HandshakeReason::NoSession);
+        request_handshake(&self.link, peer, peer.lacks());
         if view.len() <= DATA_HEADER_LEN {
             // A keepalive says "I am here", and the handshake will.
             return;
@@ -208,19 +208,18 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, 1);
         };
-        request_handshake(&self.link, peer, HandshakeReason::NoSession);
+        request_handshake(&self.link, peer, peer.lacks());
         peer.stage(view, &self.stats);
     }
 
     /// Sends what waited for a key, in the order in which it came.
     pub(super) fn send_staged(&mut self, id: PeerId) {
-        while let Some(peer) = self.peers.get_mut(id) {
-            let Some(view) = peer.next_staged(&self.stats) else { break };
+        // As many as wait now: what the new key refuses waits again, behind them.
+        let waiting = self.peers.get_mut(id).map_or(0, |peer| peer.staged_count());
+        for _ in 0..waiting {
+            let Some(view) = self.peers.get_mut(id).and_then(|peer| peer.next_staged(&self.stats)) else { break };
             let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
             self.admit(id, view, ecn);
-            if self.peers.get_mut(id).is_none_or(|peer| peer.sending.is_none()) {
-                break;
-            }
         }
         self.flush();
     }

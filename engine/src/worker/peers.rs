@@ -5,6 +5,7 @@ use crate::link::Sending;
 use ring_buffers::View;
 use ringfort_aead::{Geometry, Source};
 use ringfort_core::activity::PeerShared;
+use ringfort_core::device::HandshakeReason;
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
@@ -57,25 +58,26 @@ impl PeerTable {
 }
 
 impl Peer {
-    /// Takes `n` counters from the session to send with: the session and the first of them. A session that has no more
-    /// is forgotten.
-    pub(super) fn reserve(&mut self, n: usize, now: Time) -> Option<(&Sending, u64)> {
-        let reserved = self.sending.as_ref()?.reserve(now, n as u64);
-        if reserved.is_err() {
-            self.sending = None;
+    /// Takes `n` counters from the session to send with: the session and the first of them. `None` if there is no
+    /// session, or it is too old, or used up.
+    pub(super) fn reserve(&self, n: usize, now: Time) -> Option<(&Sending, u64)> {
+        let session = self.sending.as_deref()?;
+        let first = session.reserve(now, n as u64).ok()?;
+        Some((session, first))
+    }
+
+    /// Why a packet has to wait.
+    pub(super) fn lacks(&self) -> HandshakeReason {
+        match &self.sending {
+            // Control does not know that the session refuses, and would not believe that there is none.
+            Some(session) => HandshakeReason::KeyAging { local_index: session.local_index() },
+            None => HandshakeReason::NoSession,
         }
-        Some((self.sending.as_deref()?, reserved.ok()?))
     }
 
     /// Seals a train of `sources` into `train`, data headers included. `None`: there is no session that can, and the
     /// packets must wait for one.
-    pub(super) fn seal(
-        &mut self,
-        mut train: View,
-        geometry: Geometry,
-        sources: &[Source<'_>],
-        now: Time,
-    ) -> Option<View> {
+    pub(super) fn seal(&self, mut train: View, geometry: Geometry, sources: &[Source<'_>], now: Time) -> Option<View> {
         let (session, first) = self.reserve(geometry.count(), now)?;
         train.truncate(geometry.total_len());
         for (segment, counter) in train.chunks_mut(geometry.stride()).zip(first..) {
@@ -111,8 +113,8 @@ impl Peer {
         self.staged = VecDeque::new();
     }
 
-    pub(super) fn has_staged(&self) -> bool {
-        !self.staged.is_empty()
+    pub(super) fn staged_count(&self) -> usize {
+        self.staged.len()
     }
 }
 
@@ -153,6 +155,6 @@ mod tests {
         p.drop_staged(Drop::NoSession, &stats);
         assert_eq!(stats.staged.get(), 0);
         assert_eq!(stats.dropped(Drop::NoSession), STAGED_PER_PEER as u64 - 1);
-        assert!(!p.has_staged() && p.next_staged(&stats).is_none());
+        assert!(p.staged_count() == 0 && p.next_staged(&stats).is_none());
     }
 }

@@ -15,6 +15,7 @@ use ringfort_core::allowed_ips::{AllowedIps, Prefix};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
@@ -277,6 +278,29 @@ fn a_super_packet_leaves_as_trains_of_its_segments() {
         }
         f.eventually(|| f.stats[0].udp_send_trains.get() == 1);
         assert_eq!(f.stats[0].udp_send_datagrams.get(), 11);
+        f.finish();
+    });
+}
+
+#[test]
+fn a_session_that_is_too_old_sends_nothing_and_asks_for_another() {
+    in_namespace(|| {
+        let f = Fixture::new(1);
+        let long_ago = Time(boot_time().0.saturating_sub(180_000_000_000));
+        let key = SealKey::new(Provider::RustCrypto, &TO_PEER);
+        let session = Arc::new(Sending::new(key, 7, REMOTE_INDEX, long_ago, true));
+        f.link.workers[0].push_mail(Mail::InstallSend { peer: PEER, session, confirm: false });
+        for n in 0..3 {
+            f.inner.send_to(&[n; 100], "10.9.0.2:9").unwrap();
+        }
+        f.eventually(|| f.stats[0].staged.get() == 3);
+        let reason = HandshakeReason::KeyAging { local_index: 7 };
+        assert_eq!(f.next_event(), PeerEvent::NeedHandshake { peer: PEER, reason });
+        assert_eq!(f.stats[0].udp_send_datagrams.get(), 0);
+        f.install_send(8, false);
+        for n in 0..3 {
+            assert_eq!(f.receive().1[28..], [n; 100]);
+        }
         f.finish();
     });
 }
