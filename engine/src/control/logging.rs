@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
@@ -26,13 +27,7 @@ pub fn to_stderr(name: &str, level: LevelFilter) {
 /// syslog the lines are lost: a daemon has nowhere else to put them.
 pub fn to_syslog(name: &str, level: LevelFilter) {
     let mut builder = Builder::new();
-    let socket = Syslog(UnixDatagram::unbound().and_then(|socket| {
-        socket.connect(SYSLOG_SOCKET)?;
-        // A syslog that does not read must never make the control loop wait.
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    }));
-    builder.target(Target::Pipe(Box::new(socket)));
+    builder.target(Target::Pipe(Box::new(Syslog::connect(Path::new(SYSLOG_SOCKET)))));
     builder.write_style(env_logger::WriteStyle::Never);
     let (name, pid) = (name.to_owned(), std::process::id());
     builder.format(move |out, record| {
@@ -60,6 +55,17 @@ fn severity(level: Level) -> u8 {
 
 struct Syslog(io::Result<UnixDatagram>);
 
+impl Syslog {
+    fn connect(path: &Path) -> Self {
+        Self(UnixDatagram::unbound().and_then(|socket| {
+            socket.connect(path)?;
+            // A syslog that does not read must never make the control loop wait.
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        }))
+    }
+}
+
 impl Write for Syslog {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Ok(socket) = &self.0 {
@@ -71,5 +77,28 @@ impl Write for Syslog {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syslog_gets_lines_and_is_never_waited_for() {
+        let path = std::env::temp_dir().join(format!("ringfort-syslog-{}", std::process::id()));
+        let log = UnixDatagram::bind(&path).unwrap();
+        let mut syslog = Syslog::connect(&path);
+        std::fs::remove_file(&path).unwrap();
+        syslog.write_all(b"<30>ringfort[1]: wg0: hello").unwrap();
+        let mut line = [0; 64];
+        let len = log.recv(&mut line).unwrap();
+        assert_eq!(&line[..len], b"<30>ringfort[1]: wg0: hello");
+        for _ in 0..10_000 {
+            syslog.write_all(b"nobody reads this").unwrap();
+        }
+        drop(log);
+        syslog.write_all(b"nobody is there").unwrap();
+        Syslog::connect(&path).write_all(b"nobody was there").unwrap();
     }
 }

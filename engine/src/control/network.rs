@@ -52,8 +52,7 @@ impl Network {
         Ok(Self { link, routes, queue, out_of_sight: false, forget_at: None, pause_until: Time::ZERO })
     }
 
-    /// Readable when [`interface_change`](Self::interface_change) has something to tell. Another one after each
-    /// [`InterfaceChange::State`] that follows a move.
+    /// Readable when [`interface_change`](Self::interface_change) has something to tell.
     #[must_use]
     pub fn link_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
@@ -133,5 +132,142 @@ impl Drop for Network {
             // What the kernel does not let us delete goes with its queues.
             let _ = self.link.delete();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Instant;
+
+    use nix::sched::{CloneFlags, unshare};
+    use nix::unistd::gettid;
+    use tun_uring::{Offloads, Tun};
+
+    use super::*;
+
+    fn ip(args: &str) {
+        let status = Command::new("ip").args(args.split(' ')).status().expect("iproute2 is needed");
+        assert!(status.success(), "ip {args}");
+    }
+
+    /// Runs in a network namespace of its own, as does everything that is started there.
+    fn elsewhere<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+        let inside = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("the tests of the network need root");
+            body()
+        };
+        thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn watched_tun() -> (Network, Vec<OwnedFd>) {
+        let tun = Tun::create("rf0", 2, Offloads::NONE).unwrap();
+        let index = tun.link().index();
+        let queues = tun.into_queues();
+        (Network::watch(index, queues[0].try_clone().unwrap()).unwrap(), queues)
+    }
+
+    /// The next change other than none.
+    fn next_change(network: &mut Network) -> InterfaceChange {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            match network.interface_change().unwrap().0 {
+                InterfaceChange::None => thread::sleep(Duration::from_millis(1)),
+                change => return change,
+            }
+        }
+        panic!("nothing has changed");
+    }
+
+    fn is_up(change: &InterfaceChange) -> bool {
+        matches!(change, InterfaceChange::State(LinkState { up: true, .. }))
+    }
+
+    #[test]
+    fn up_down_mtu_name_and_deletion_are_seen() {
+        elsewhere(|| {
+            let (mut network, _queues) = watched_tun();
+            let first = InterfaceChange::State(LinkState { up: false, mtu: Some(1420) });
+            assert_eq!(next_change(&mut network), first);
+            ip("link set rf0 mtu 1300 name other up");
+            while !matches!(next_change(&mut network), InterfaceChange::State(LinkState { up: true, mtu: Some(1300) }))
+            {
+            }
+            ip("link set other down");
+            while is_up(&next_change(&mut network)) {}
+            assert!(!network.is_deleted());
+            ip("link delete other");
+            assert_eq!(next_change(&mut network), InterfaceChange::Deleted);
+            assert!(network.is_deleted());
+        });
+    }
+
+    #[test]
+    fn it_is_followed_into_another_namespace() {
+        elsewhere(|| {
+            let (mut network, _queues) = watched_tun();
+            next_change(&mut network);
+            elsewhere_concurrently(|there, run| {
+                ip(&format!("link set rf0 netns {there} name moved"));
+                assert!(!is_up(&next_change(&mut network)), "a moved interface is down");
+                run("link set moved up");
+                while !is_up(&next_change(&mut network)) {}
+                run("link delete moved");
+                assert_eq!(next_change(&mut network), InterfaceChange::Deleted);
+            });
+        });
+    }
+
+    /// A second namespace, by the number of a thread in it, and a way to run `ip` there.
+    fn elsewhere_concurrently(body: impl FnOnce(i32, &dyn Fn(&str))) {
+        let (tell, told) = mpsc::channel();
+        let (ask, asked) = mpsc::channel::<String>();
+        let (done, is_done) = mpsc::channel();
+        let there = thread::spawn(move || {
+            elsewhere(move || {
+                tell.send(gettid().as_raw()).unwrap();
+                for args in asked {
+                    ip(&args);
+                    done.send(()).unwrap();
+                }
+            });
+        });
+        body(told.recv().unwrap(), &|args| {
+            ask.send(args.to_owned()).unwrap();
+            is_done.recv().unwrap();
+        });
+        drop(ask);
+        there.join().unwrap();
+    }
+
+    #[test]
+    fn the_interface_goes_with_its_watcher_even_if_a_queue_is_open() {
+        elsewhere(|| {
+            let (network, queues) = watched_tun();
+            let exists = || nix::net::if_::if_nametoindex("rf0").is_ok();
+            assert!(exists());
+            drop(network);
+            assert!(!exists() && !queues.is_empty());
+        });
+    }
+
+    #[test]
+    fn changed_routes_are_acted_on_now_and_then() {
+        elsewhere(|| {
+            let (mut network, _queues) = watched_tun();
+            let mut stale_at = |seconds: u64, change: &str| {
+                ip(change);
+                network.note_routes(Time::from_secs(seconds)).unwrap();
+                let deadline = network.next_deadline().expect("a change is acted on");
+                (deadline, network.take_stale_sources(Time::from_secs(seconds)))
+            };
+            let now = Time::from_secs(5);
+            assert_eq!(stale_at(5, "address add 10.0.0.1/8 dev rf0"), (now, true));
+            assert_eq!(stale_at(5, "address add 10.0.0.2/8 dev rf0"), (now + ROUTES_PAUSE, false));
+            assert!(network.take_stale_sources(now + ROUTES_PAUSE));
+            assert_eq!(network.next_deadline(), None);
+        });
     }
 }

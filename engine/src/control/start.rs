@@ -118,11 +118,22 @@ fn take_signals() -> Result<SignalFd, DaemonError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGHUP);
+    // A blocked signal would be delivered here even if it is ignored, and nohup(1) means what it says.
+    if !is_ignored(Signal::SIGHUP) {
+        signals.add(Signal::SIGHUP);
+    }
     let step = "receive signals";
     signals.thread_block().map_err(|errno| DaemonError::system(step, errno))?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     SignalFd::with_flags(&signals, flags).map_err(|errno| DaemonError::system(step, errno))
+}
+
+fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: sigaction is a C structure of integers, for which all zeroes are a value: no handler, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: with a null pointer nothing is changed, and one sigaction is stored at the other, that of a live one.
+    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut action) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// The running workers. They are stopped when this is dropped.
