@@ -29,6 +29,7 @@ mod restart;
 mod roaming;
 mod shutdown;
 mod sources;
+mod topologies;
 mod wg_commands;
 mod wg_quick;
 mod workers;
