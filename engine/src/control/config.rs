@@ -18,15 +18,17 @@ use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerUpdate, Refusal, SetRequest
 pub fn apply(request: SetRequest, device: &mut Device, plane: &mut DataPlane, now: Time) -> Result<(), Refusal> {
     check_peer_count(&request, device)?;
     let DeviceUpdate { private_key, listen_port, fwmark, replace_peers } = request.device;
+    let mark_before = plane.sockets().fwmark();
     match plane.sockets_mut().prepare(listen_port, fwmark)? {
-        Prepared::Unchanged => {}
-        // Sources that were learned under another mark may belong to another route.
-        Prepared::Marked => device.clear_sources(),
+        Prepared::InPlace => {}
         Prepared::Rebind(rebind) => {
             plane.rebind(rebind);
-            device.clear_sources();
             log::info!("listening on UDP port {}", plane.sockets().port());
         }
+    }
+    if plane.sockets().fwmark() != mark_before {
+        // Sources that were learned under another mark may belong to another route.
+        device.clear_sources();
     }
     if let Some(key) = private_key {
         let is_none = key.expose().iter().fold(0, |seen, byte| seen | byte) == 0;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   cli ─► daemon ─► start ─► run ─┬─ server ── uapi      who configures us
-//!                                  ├─ network ── netlink  what happens to the interface and the routes
+//!                                  ├─ interface ┐
+//!                                  ├─ sources ──┴ netlink what happens to the interface and the routes
 //!                                  ├─ config, answer      what is set and what is shown
 //!                                  └─ plane ── sockets    what the workers are told, what is sent
 //! ```
@@ -12,14 +13,15 @@ mod answer;
 mod config;
 pub mod daemon;
 pub mod error;
+mod interface;
 pub mod logging;
 pub mod netlink;
-mod network;
 mod plane;
 pub mod preflight;
 mod run;
 pub mod server;
 mod sockets;
+mod sources;
 mod start;
 pub mod stats;
 pub mod uapi;

@@ -13,6 +13,7 @@ use ringfort_core::time::Time;
 use udp_uring::{LocalAddr, Path, SentBy, SocketPair, send_handshake};
 
 use super::sockets::Sockets;
+use super::sources::forget_source;
 use crate::link::{Link, Mail, Receiving, Sending};
 
 /// DSCP AF41 and no ECN for handshakes, so that they get through where data is queued: what the kernel's WireGuard sends
@@ -90,15 +91,10 @@ impl DataPlane {
 
     /// Carries out all that the device has decided.
     pub fn carry_out(&mut self, device: &mut Device, now: Time) {
-        let mut source_failed = false;
         while let Some(action) = device.poll_action() {
-            source_failed |= !self.apply(action);
-        }
-        if source_failed {
-            // An address or a route has gone, and the message that says so is on its way to us.
-            device.clear_sources();
-            while let Some(action) = device.poll_action() {
-                self.apply(action);
+            if let Some(peer) = self.apply(action) {
+                // An address or a route has gone, and the message that says so is on its way to us.
+                forget_source(device, peer, now);
             }
         }
         self.release_routes(now);
@@ -119,10 +115,13 @@ impl DataPlane {
         self.routes_check = (self.routes.len() > 1).then(|| now + ROUTES_CHECK_INTERVAL);
     }
 
-    /// False: the source address that a peer was to be answered from has failed.
-    fn apply(&mut self, action: Action) -> bool {
+    /// The peer for which the source address has failed, if one has.
+    fn apply(&mut self, action: Action) -> Option<PeerId> {
         match action {
-            Action::Send { endpoint, datagram, .. } => return self.send(endpoint, &datagram),
+            Action::Send { endpoint, datagram, peer } => {
+                let source_works = self.send(endpoint, &datagram);
+                return peer.filter(|_| !source_works);
+            }
             Action::AddPeer { peer, shared } => self.broadcast(|| Mail::AddPeer { peer, shared: shared.clone() }),
             Action::RemovePeer { peer } => self.broadcast(|| Mail::RemovePeer { peer }),
             Action::SetEndpoint { peer, endpoint } => self.broadcast(|| Mail::SetEndpoint { peer, endpoint }),
@@ -142,9 +141,10 @@ impl DataPlane {
             Action::SendKeepalive { peer } => self.to_any(peer, Mail::SendKeepalive { peer }),
             Action::DropStaged { peer } => self.broadcast(|| Mail::DropStaged { peer }),
         }
-        true
+        None
     }
 
+    /// False: the source address that the endpoint names does not work.
     fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> bool {
         let source = endpoint.source.map(|source| LocalAddr { addr: source.addr, ifindex: source.ifindex });
         let path = Path { remote: endpoint.remote, source };

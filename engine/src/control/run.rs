@@ -26,10 +26,11 @@ use ringfort_core::time::{Now, Time};
 
 use super::alarm::Alarm;
 use super::error::DaemonError;
+use super::interface::{Change, Interface};
 use super::netlink::LinkState;
-use super::network::{InterfaceChange, Network};
 use super::plane::DataPlane;
 use super::server::{Handler, Server};
+use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
 use crate::clock;
@@ -60,7 +61,8 @@ pub enum End {
 pub struct Control {
     device: Device,
     plane: DataPlane,
-    network: Network,
+    interface: Interface,
+    sources: SourceCheck,
     link: Arc<Link>,
     stats: Vec<Arc<WorkerStats>>,
     rng: UnwrapErr<SysRng>,
@@ -85,10 +87,17 @@ impl Source {
 
 impl Control {
     /// A device without keys and peers, for workers that use `mtu`.
-    pub fn new(plane: DataPlane, network: Network, link: Arc<Link>, stats: Vec<Arc<WorkerStats>>, mtu: u32) -> Self {
+    pub fn new(
+        plane: DataPlane,
+        interface: Interface,
+        sources: SourceCheck,
+        link: Arc<Link>,
+        stats: Vec<Arc<WorkerStats>>,
+        mtu: u32,
+    ) -> Self {
         let workers = u8::try_from(stats.len()).expect("the command line has at most 255 workers");
         let (device, rng) = (Device::new(workers), UnwrapErr(SysRng));
-        Self { device, plane, network, link, stats, rng, mtu, loaded_until: Time::ZERO }
+        Self { device, plane, interface, sources, link, stats, rng, mtu, loaded_until: Time::ZERO }
     }
 
     /// Runs until the end.
@@ -102,8 +111,8 @@ impl Control {
         let bell = unsafe { BorrowedFd::borrow_raw(self.link.control.waker().as_raw_fd()) };
         add(&epoll, bell, Source::Workers)?;
         add(&epoll, signals.as_fd(), Source::Signals)?;
-        add(&epoll, self.network.link_fd(), Source::Interface)?;
-        add(&epoll, self.network.routes_fd(), Source::Routes)?;
+        add(&epoll, self.interface.link_fd(), Source::Interface)?;
+        add(&epoll, self.sources.fd(), Source::Routes)?;
         add(&epoll, alarm.as_fd(), Source::Alarm)?;
         add(&epoll, server.as_fd(), Source::Server)?;
         let mut more = false;
@@ -115,7 +124,7 @@ impl Control {
                 match source {
                     Source::Workers => self.link.control.heard(),
                     Source::Alarm => alarm.rang(),
-                    Source::Routes => self.network.note_routes(now.mono)?,
+                    Source::Routes => self.sources.note_changes(now.mono)?,
                     Source::Interface => {
                         if let Some(end) = self.interface_changed(now.mono, &epoll)? {
                             return Ok(end);
@@ -143,16 +152,14 @@ impl Control {
     /// Decides what is to be decided at this time, and has it carried out. True: there is more to do at once.
     fn turn(&mut self, now: Now) -> bool {
         let more = self.take_messages(now);
-        if self.network.take_stale_sources(now.mono) {
-            self.device.clear_sources();
-        }
+        self.sources.step(now.mono, &mut self.device, self.plane.sockets().fwmark());
         self.device.handle_timeout(now, &mut self.rng);
         self.plane.carry_out(&mut self.device, now.mono);
         more
     }
 
     fn next_deadline(&self, server: &Server) -> Option<Time> {
-        let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.network.next_deadline()];
+        let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.sources.next_deadline()];
         own.into_iter().chain([server.next_deadline()]).flatten().min()
     }
 
@@ -188,22 +195,22 @@ impl Control {
         match self.link.control.next_failure() {
             None => Ok(None),
             // A worker may find its queue dead before the kernel's message reaches us.
-            Some(_) if self.network.is_deleted() => Ok(Some(End::InterfaceDeleted)),
+            Some(_) if self.interface.is_deleted() => Ok(Some(End::InterfaceDeleted)),
             Some(failure) => Err(failure.into()),
         }
     }
 
     fn interface_changed(&mut self, now: Time, epoll: &Epoll) -> Result<Option<End>, DaemonError> {
-        let (change, moved) = self.network.interface_change()?;
+        let (change, moved) = self.interface.change()?;
         if moved {
             // Closing the old one took it out of the epoll set.
-            add(epoll, self.network.link_fd(), Source::Interface)?;
+            add(epoll, self.interface.link_fd(), Source::Interface)?;
         }
         match change {
-            InterfaceChange::None => {}
-            InterfaceChange::State(state) => self.set_link(state, now),
-            InterfaceChange::OutOfSight => self.set_link(LinkState { up: true, mtu: None }, now),
-            InterfaceChange::Deleted => return Ok(Some(End::InterfaceDeleted)),
+            Change::None => {}
+            Change::State(state) => self.set_link(state, now),
+            Change::OutOfSight => self.set_link(LinkState { up: true, mtu: None }, now),
+            Change::Deleted => return Ok(Some(End::InterfaceDeleted)),
         }
         Ok(None)
     }

@@ -24,10 +24,8 @@ pub struct Rebind {
 /// What a request for another port or mark comes to, once it is known that it can be had.
 #[derive(Debug)]
 pub enum Prepared {
-    /// Everything is as it was.
-    Unchanged,
-    /// The sockets have the new mark already.
-    Marked,
+    /// The sockets remain, and have the mark.
+    InPlace,
     /// These sockets are to be used from now on.
     Rebind(Rebind),
 }
@@ -80,13 +78,12 @@ impl Sockets {
         if port != self.config.port && port != self.group.port() {
             return self.bind_anew(SocketConfig { port, fwmark, ..self.config }).map(Prepared::Rebind);
         }
-        let marked = fwmark != self.config.fwmark;
-        if marked {
+        if fwmark != self.config.fwmark {
             self.mark(fwmark)?;
         }
         // A port that was the kernel's choice and is now asked for by its number.
         self.config.port = port;
-        Ok(if marked { Prepared::Marked } else { Prepared::Unchanged })
+        Ok(Prepared::InPlace)
     }
 
     /// Uses the new sockets. The old ones are closed when the workers have taken theirs, which are returned.
@@ -143,8 +140,8 @@ mod tests {
     fn the_port_that_we_have_is_not_bound_again() {
         let mut sockets = Sockets::bind(1).unwrap();
         let port = sockets.port();
-        assert!(matches!(sockets.prepare(Some(0), None), Ok(Prepared::Unchanged)));
-        assert!(matches!(sockets.prepare(Some(port), Some(0)), Ok(Prepared::Unchanged)));
+        assert!(matches!(sockets.prepare(Some(0), None), Ok(Prepared::InPlace)));
+        assert!(matches!(sockets.prepare(Some(port), Some(0)), Ok(Prepared::InPlace)));
         assert!(matches!(sockets.prepare(Some(0), None), Ok(Prepared::Rebind(_))), "now any other port is asked for");
     }
 }

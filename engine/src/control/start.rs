@@ -12,12 +12,13 @@ use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{Offloads, Tun, TunError};
 
 use super::error::DaemonError;
-use super::network::Network;
+use super::interface::Interface;
 use super::plane::DataPlane;
 use super::preflight;
 use super::run::{Control, End};
 use super::server::{Bounds, Listener, Server, SocketPlace, socket_path};
 use super::sockets::Sockets;
+use super::sources::SourceCheck;
 use crate::cli::Cli;
 use crate::link::{Link, Mail};
 use crate::worker::{self, WorkerConfig, WorkerHandle, WorkerStats};
@@ -58,13 +59,14 @@ impl Daemon {
         let queues = tun.into_queues();
         let queue =
             queues[0].try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error))?;
-        let network = Network::watch(index, queue)?;
+        let interface = Interface::watch(index, queue)?;
+        let sources = SourceCheck::new()?;
         let stats: Vec<_> = cpus.iter().map(|_| Arc::new(WorkerStats::default())).collect();
         let workers = Workers::spawn(&link, &stats, queues, &cpus, capabilities)?;
         let sockets = Sockets::bind(count)?;
         let plane = DataPlane::new(link.clone(), choice.provider, sockets)
             .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
-        let control = Control::new(plane, network, link, stats, MTU_DEFAULT);
+        let control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;
         Ok(Self { server, workers, control, signals, choice })
     }

@@ -2,10 +2,15 @@
 //!
 //! All fields are in the machine's own byte order. Lengths come from the kernel, and are checked all the same.
 
+use std::net::IpAddr;
+
 /// `struct nlmsghdr`: u32 length with header, u16 type, u16 flags, u32 sequence, u32 port.
 const HEADER_LEN: usize = 16;
 /// `struct ifinfomsg`: u8 family, u8 padding, u16 type, i32 index, u32 flags, u32 changed flags.
 const IFINFO_LEN: usize = 16;
+/// `struct rtmsg`: u8 family, u8 destination and u8 source prefix length, u8 TOS, u8 table, u8 protocol, u8 scope, u8 type,
+/// u32 flags.
+const ROUTE_LEN: usize = 12;
 /// `struct rtattr`: u16 length with header, u16 type.
 const ATTRIBUTE_HEADER_LEN: usize = 4;
 
@@ -25,8 +30,22 @@ pub(super) enum Message {
     Link { index: u32, state: LinkState },
     /// An interface is gone from this network namespace.
     LinkGone { index: u32 },
-    /// Addresses, routes or rules have changed.
+    /// An address was removed, or routes or rules have changed.
     Routing,
+}
+
+/// What the kernel answers about a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteAnswer {
+    /// Packets take this way.
+    Route {
+        /// The interface, 0 if none.
+        interface: u32,
+        /// The destination is an address of this machine (`RTN_LOCAL`).
+        is_local: bool,
+    },
+    /// There is none, or none from that source.
+    Refused(i32),
 }
 
 /// The messages of one datagram. What is malformed or unknown is skipped.
@@ -43,6 +62,55 @@ pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message> + '
         }
         None
     })
+}
+
+/// Asks which way packets of this mark from `source` to `destination` take: `RTM_GETROUTE`. A link-local destination means
+/// nothing without its interface; 0 if it has none.
+pub(super) fn route_request(destination: IpAddr, source: Option<IpAddr>, interface: u32, mark: u32) -> Vec<u8> {
+    let octets = |addr: IpAddr| match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    };
+    let destination_octets = octets(destination);
+    let bits = 8 * destination_octets.len() as u8;
+    let family = if destination.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let mut request = vec![0; HEADER_LEN];
+    request.extend([family as u8, bits, source.map_or(0, |_| bits), 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut attribute = |kind: u16, value: &[u8]| {
+        // All values are whole words, so that no padding is needed.
+        request.extend(((ATTRIBUTE_HEADER_LEN + value.len()) as u16).to_ne_bytes());
+        request.extend(kind.to_ne_bytes());
+        request.extend(value);
+    };
+    attribute(libc::RTA_DST, &destination_octets);
+    if let Some(source) = source {
+        attribute(libc::RTA_SRC, &octets(source));
+    }
+    if interface != 0 {
+        attribute(libc::RTA_OIF, &interface.to_ne_bytes());
+    }
+    attribute(libc::RTA_MARK, &mark.to_ne_bytes());
+    let len = request.len() as u32;
+    request[0..4].copy_from_slice(&len.to_ne_bytes());
+    request[4..6].copy_from_slice(&libc::RTM_GETROUTE.to_ne_bytes());
+    request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    request
+}
+
+/// The answer to [`route_request`]; `None` for anything else.
+pub(super) fn route_answer(datagram: &[u8]) -> Option<RouteAnswer> {
+    let body = datagram.get(HEADER_LEN..u32_at(datagram, 0)? as usize)?;
+    match u16_at(datagram, 4)? {
+        // `struct nlmsgerr` begins with the negative error number.
+        kind if i32::from(kind) == libc::NLMSG_ERROR => Some(RouteAnswer::Refused(-u32_at(body, 0)?.cast_signed())),
+        libc::RTM_NEWROUTE => {
+            let is_local = *body.get(7)? == libc::RTN_LOCAL;
+            let value = attribute(body.get(ROUTE_LEN..)?, libc::RTA_OIF);
+            let interface = value.and_then(|value| u32_at(value, 0)).unwrap_or(0);
+            Some(RouteAnswer::Route { interface, is_local })
+        }
+        _ => None,
+    }
 }
 
 /// A request about one interface: `RTM_GETLINK` asks for its state, `RTM_DELLINK` deletes it.
@@ -71,12 +139,10 @@ fn parse(kind: u16, body: &[u8]) -> Option<Message> {
             let up = flags & libc::IFF_UP as u32 != 0;
             Some(Message::Link { index, state: LinkState { up, mtu } })
         }
-        libc::RTM_NEWADDR
-        | libc::RTM_DELADDR
-        | libc::RTM_NEWROUTE
-        | libc::RTM_DELROUTE
-        | libc::RTM_NEWRULE
-        | libc::RTM_DELRULE => Some(Message::Routing),
+        // A new address takes nothing away; if it makes a better way, that is a route.
+        libc::RTM_DELADDR | libc::RTM_NEWROUTE | libc::RTM_DELROUTE | libc::RTM_NEWRULE | libc::RTM_DELRULE => {
+            Some(Message::Routing)
+        }
         _ => None,
     }
 }
@@ -168,6 +234,7 @@ mod tests {
         let mut datagram = message(libc::RTM_NEWROUTE, &[0; 13]);
         datagram.extend(message(999, &[0; 5]));
         datagram.extend(message(libc::RTM_DELADDR, &[0; 8]));
+        datagram.extend(message(libc::RTM_NEWADDR, &[0; 8]));
         assert_eq!(all(&datagram), [Message::Routing, Message::Routing]);
     }
 
@@ -184,6 +251,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(kind in 14_u16..36, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             all(&bytes);
+            route_answer(&bytes);
+            route_answer(&message(kind, &bytes));
             all(&message(kind, &bytes));
         }
     }

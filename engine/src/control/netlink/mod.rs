@@ -8,4 +8,4 @@ mod socket;
 
 pub use follow::{Whereabouts, find};
 pub use message::LinkState;
-pub use socket::{Changes, LinkMonitor, RouteMonitor};
+pub use socket::{Changes, LinkMonitor, RouteMonitor, RouteQuery};

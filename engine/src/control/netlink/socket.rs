@@ -4,14 +4,15 @@
 //! the UDP sockets, and the routes that they take, stay where the daemon was started.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, send, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, recvfrom, send, socket,
 };
 
-use super::message::{self, LinkState, Message};
+use super::message::{self, LinkState, Message, RouteAnswer};
 
 /// Netlink datagrams are at most 32 KiB long (`NLMSG_GOODSIZE` and its users in `net/netlink/af_netlink.c`).
 const DATAGRAM_LEN_MAX: usize = 32 << 10;
@@ -96,7 +97,7 @@ impl AsFd for LinkMonitor {
     }
 }
 
-/// Watches everything that decides which source address a packet gets.
+/// Watches whatever may make a source address that was good the wrong one.
 #[derive(Debug)]
 pub struct RouteMonitor {
     socket: NetlinkSocket,
@@ -125,6 +126,66 @@ impl RouteMonitor {
 impl AsFd for RouteMonitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.fd.as_fd()
+    }
+}
+
+/// Asks the kernel which way packets would take.
+#[derive(Debug)]
+pub struct RouteQuery {
+    socket: NetlinkSocket,
+}
+
+impl RouteQuery {
+    /// Asks in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { socket: NetlinkSocket::open(0)? })
+    }
+
+    /// Whether this is an address of the machine. `interface` is needed for a link-local one.
+    ///
+    /// # Errors
+    /// The system's, if it could not be asked.
+    pub fn is_local(&self, addr: IpAddr, interface: u32) -> io::Result<bool> {
+        let answer = self.ask(addr, None, link_of(addr, interface), 0)?;
+        Ok(matches!(answer, RouteAnswer::Route { is_local: true, .. }))
+    }
+
+    /// The interface by which packets of this mark from `source` to `remote` leave; `None` if they cannot. `interface` is
+    /// needed for a link-local remote.
+    ///
+    /// # Errors
+    /// The system's, if it could not be asked.
+    pub fn interface_towards(
+        &self,
+        remote: IpAddr,
+        source: IpAddr,
+        interface: u32,
+        mark: u32,
+    ) -> io::Result<Option<u32>> {
+        match self.ask(remote, Some(source), link_of(remote, interface), mark)? {
+            RouteAnswer::Route { interface, .. } => Ok(Some(interface)),
+            RouteAnswer::Refused(_) => Ok(None),
+        }
+    }
+
+    fn ask(&self, destination: IpAddr, source: Option<IpAddr>, interface: u32, mark: u32) -> io::Result<RouteAnswer> {
+        let fd = self.socket.fd.as_raw_fd();
+        send(fd, &message::route_request(destination, source, interface, mark), MsgFlags::MSG_DONTWAIT)?;
+        // The kernel has answered before `send` returns.
+        let mut answer = [0; 4096];
+        let len = recv(fd, &mut answer, MsgFlags::MSG_DONTWAIT)?;
+        message::route_answer(&answer[..len]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+}
+
+/// The interface, if the address is link-local.
+fn link_of(addr: IpAddr, interface: u32) -> u32 {
+    match addr {
+        IpAddr::V6(addr) if addr.is_unicast_link_local() => interface,
+        _ => 0,
     }
 }
 
@@ -178,6 +239,18 @@ mod tests {
         assert_eq!(changes.link.unwrap().mtu, Some(mtu.trim().parse().unwrap()));
         assert!(!changes.gone);
         assert_eq!(monitor.changes().unwrap(), Changes::default());
+    }
+
+    #[test]
+    fn routes_can_be_asked_for() {
+        let query = RouteQuery::open().unwrap();
+        let lo = nix::net::if_::if_nametoindex("lo").unwrap();
+        let home: IpAddr = "127.0.0.1".parse().unwrap();
+        let elsewhere: IpAddr = "192.0.2.77".parse().unwrap();
+        assert!(query.is_local(home, 0).unwrap());
+        assert!(!query.is_local(elsewhere, 0).unwrap());
+        assert_eq!(query.interface_towards("127.0.0.2".parse().unwrap(), home, 0, 0).unwrap(), Some(lo));
+        assert_eq!(query.interface_towards("127.0.0.2".parse().unwrap(), elsewhere, 0, 0).unwrap(), None);
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! Whether the addresses that our peers are answered from are still the right ones.
+//!
+//! A peer is answered from the address that it wrote to. When an address, a route or a rule goes away or comes, each of
+//! these sources is checked as the kernel's WireGuard does before it sends: the address must still be ours, and the way
+//! from it to the peer must leave by the interface that the peer's datagrams came in by. If not, the kernel chooses.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use ringfort_core::device::Device;
+use ringfort_core::ids::{Endpoint, PeerId, Source};
+use ringfort_core::time::Time;
+
+use super::error::DaemonError;
+use super::netlink::{RouteMonitor, RouteQuery};
+
+/// Peers checked in one turn: each takes some ten microseconds.
+const PEERS_PER_STEP: usize = 128;
+/// From the end of one check to the start of the next, at least, and a multiple of what the check took: a router that takes
+/// up a full table sends changes all the time.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_FACTOR: u32 = 10;
+
+/// Checks sources, when it has to and a few at a time.
+#[derive(Debug)]
+pub struct SourceCheck {
+    monitor: RouteMonitor,
+    query: RouteQuery,
+    /// Those that remain of the present check.
+    peers: VecDeque<PeerId>,
+    started: Time,
+    /// When the next check is due.
+    due: Option<Time>,
+    pause_until: Time,
+}
+
+impl SourceCheck {
+    /// Watches the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> Result<Self, DaemonError> {
+        let failed = |error| DaemonError::system("watch the routes (netlink)", error);
+        let monitor = RouteMonitor::open().map_err(failed)?;
+        let query = RouteQuery::open().map_err(failed)?;
+        Ok(Self { monitor, query, peers: VecDeque::new(), started: Time::ZERO, due: None, pause_until: Time::ZERO })
+    }
+
+    /// Readable when [`note_changes`](Self::note_changes) is to be called.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.monitor.as_fd()
+    }
+
+    /// Reads what has changed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn note_changes(&mut self, now: Time) -> Result<(), DaemonError> {
+        let changed = self.monitor.has_changed();
+        if changed.map_err(|error| DaemonError::system("read from the kernel (netlink)", error))? {
+            self.due.get_or_insert(self.pause_until.max(now));
+        }
+        Ok(())
+    }
+
+    /// When [`step`](Self::step) has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        if self.peers.is_empty() { self.due } else { Some(Time::ZERO) }
+    }
+
+    /// Checks some peers, if a check is due. Sources that are wrong now are forgotten.
+    pub fn step(&mut self, now: Time, device: &mut Device, fwmark: u32) {
+        if self.peers.is_empty() {
+            if self.due.is_none_or(|due| due > now) {
+                return;
+            }
+            self.due = None;
+            self.started = now;
+            let with_source = device.peers().filter(|peer| peer.endpoint().is_some_and(|e| e.source.is_some()));
+            self.peers = with_source.map(|peer| peer.id()).collect();
+        }
+        for peer in self.peers.drain(..self.peers.len().min(PEERS_PER_STEP)) {
+            check(&self.query, device, peer, now, fwmark);
+        }
+        if self.peers.is_empty() {
+            self.pause_until = now + PAUSE.max(now.since(self.started) * PAUSE_FACTOR);
+            self.due = self.due.map(|due| due.max(self.pause_until));
+        }
+    }
+}
+
+/// Forgets a peer's source if it is wrong now.
+fn check(query: &RouteQuery, device: &mut Device, peer: PeerId, now: Time, fwmark: u32) {
+    // The peer may have gone or roamed since the check began.
+    let endpoint = device.status(peer).and_then(|status| status.endpoint());
+    let Some(Endpoint { remote, source: Some(source) }) = endpoint else { return };
+    match is_good(query, remote.ip(), source, fwmark) {
+        Ok(true) => {}
+        Ok(false) => {
+            log::debug!("{} is no longer the address from which to write to {remote}", source.addr);
+            forget_source(device, peer, now);
+        }
+        Err(error) => log::warn!("cannot ask for the route to {remote}: {error}"),
+    }
+}
+
+fn is_good(query: &RouteQuery, remote: IpAddr, source: Source, fwmark: u32) -> io::Result<bool> {
+    let Source { addr, ifindex } = source;
+    if !query.is_local(addr, ifindex)? {
+        return Ok(false);
+    }
+    let interface = query.interface_towards(remote, addr, ifindex, fwmark)?;
+    Ok(interface.is_some_and(|interface| ifindex == 0 || interface == ifindex))
+}
+
+/// Lets the kernel choose the address from which to write to a peer, until the peer is heard again.
+pub fn forget_source(device: &mut Device, peer: PeerId, now: Time) {
+    let endpoint = device.status(peer).and_then(|status| status.endpoint());
+    if let Some(Endpoint { remote, source: Some(_) }) = endpoint {
+        device.set_endpoint(now, peer, remote);
+    }
+}
+
+#[cfg(test)]
+#[path = "sources_tests.rs"]
+mod tests;
