@@ -1,5 +1,7 @@
-//! Exact counters, and silence: a tunnel says nothing that nobody asked for.
+//! Exact counters, nothing lost at the beginning, and silence: a tunnel does nothing that nobody asked for.
 
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -42,7 +44,7 @@ fn every_byte_on_the_wire_is_counted_once() {
 fn idle_peers_fall_silent() {
     let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
     tunnel.wait_until_open(0, OPENING).unwrap();
-    let sender = tunnel.namespace(0).enter(|| std::net::UdpSocket::bind("10.77.0.1:0")).unwrap();
+    let sender = tunnel.namespace(0).enter(|| UdpSocket::bind("10.77.0.1:0")).unwrap();
     let capture = Capture::start(tunnel.namespace(1)).unwrap();
     // One way only, so that the receiver owes a keepalive after 10 s, which is not to be answered.
     sender.send_to(b"one packet", "10.77.0.2:9").unwrap();
@@ -79,7 +81,7 @@ fn an_unreachable_peer_is_not_flooded() {
     let mut tunnel = tunnel;
     drop(tunnel.sides[1].daemon.take());
     let capture = Capture::start(tunnel.namespace(1)).unwrap();
-    let sender = tunnel.namespace(0).enter(|| std::net::UdpSocket::bind("10.77.0.1:0")).unwrap();
+    let sender = tunnel.namespace(0).enter(|| UdpSocket::bind("10.77.0.1:0")).unwrap();
     for _ in 0..220 {
         let _ = sender.send_to(&[0; 500], "10.77.0.2:9");
         sleep(Duration::from_millis(50));
@@ -88,4 +90,58 @@ fn an_unreachable_peer_is_not_flooded() {
     let initiations = seen.iter().filter(|datagram| datagram.destination == silent).collect::<Vec<_>>();
     assert!(initiations.iter().all(|datagram| datagram.payload.len() == 148 && datagram.payload[0] == 1));
     assert!((2..=3).contains(&initiations.len()), "{} initiations in 11 s", initiations.len());
+}
+
+/// What is sent before there is a session waits for it.
+#[test]
+fn the_first_packets_wait_for_the_handshake() {
+    for inner in [Family::V4, Family::V6] {
+        let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+        let [ours, theirs] = [0, 1].map(|side| SocketAddr::new(tunnel.sides[side].inner(inner), 4_444));
+        let sender = tunnel.namespace(0).enter(|| UdpSocket::bind(ours)).unwrap();
+        let receiver = tunnel.namespace(1).enter(|| UdpSocket::bind(theirs)).unwrap();
+        receiver.set_read_timeout(Some(OPENING)).unwrap();
+        for number in 0..100_u8 {
+            sender.send_to(&[number; 900], theirs).unwrap();
+        }
+        let mut missing: BTreeSet<u8> = (0..100).collect();
+        while !missing.is_empty() {
+            let mut buffer = [0; 2_000];
+            let len = receiver.recv(&mut buffer).unwrap_or_else(|error| panic!("{missing:?} did not arrive: {error}"));
+            assert_eq!(len, 900);
+            assert!(missing.remove(&buffer[0]), "{} came twice", buffer[0]);
+        }
+    }
+}
+
+/// How often the threads of a process have been scheduled.
+fn switches(pid: i32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let count = |task: std::fs::DirEntry| -> u64 {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap();
+        let lines = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+        lines.map(|(_, number)| number.trim().parse::<u64>().unwrap()).sum()
+    };
+    tasks.map(|task| count(task.unwrap())).sum()
+}
+
+/// No tick anywhere: with nothing to do, no thread of it runs at all.
+#[test]
+fn an_idle_gateway_sleeps() {
+    let mut tunnel = Tunnel::new([&us(), &us()]).unwrap();
+    for index in [0, 1] {
+        // The kernel's own chatter on the interface would be traffic.
+        tunnel.namespace(index).ip(&format!("link set {} addrgenmode none", tunnel.sides[index].interface)).unwrap();
+        tunnel.namespace(index).ip(&format!("link set {} down", tunnel.sides[index].interface)).unwrap();
+        tunnel.namespace(index).ip(&format!("link set {} up", tunnel.sides[index].interface)).unwrap();
+        tunnel.configure(index, &Peering::default()).unwrap();
+    }
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    // The last keepalive falls due after 10 s, a handshake that nobody needs after 15 s.
+    sleep(Duration::from_secs(17));
+    let pid = tunnel.sides[0].daemon().pid();
+    let before = switches(pid);
+    sleep(Duration::from_secs(5));
+    let count = switches(pid) - before;
+    assert!(count <= 4, "an idle gateway was scheduled {count} times in 5 s");
 }

@@ -178,6 +178,26 @@ fn the_mtu_of_the_tunnel_changes() {
     }
 }
 
+/// Nothing can be sent for a while: the errors are survived, and the session too.
+#[test]
+fn the_cable_is_pulled_and_plugged_in_again() {
+    for outer in [Family::V4, Family::V6] {
+        let tunnel = Tunnel::connected([&us(), &us()], &Peering { outer, ..Peering::default() }).unwrap();
+        tunnel.wait_until_open(0, OPENING).unwrap();
+        let address = tunnel.sides[0].outer(outer);
+        tunnel.namespace(0).ip(&format!("link set {VETH} down")).unwrap();
+        let lost = Pinger::new(tunnel.namespace(0), inner_v4(1)).unwrap().ping(56, Duration::from_millis(300));
+        assert!(lost.is_err(), "there is no way to the other side");
+        tunnel.namespace(0).ip(&format!("link set {VETH} up")).unwrap();
+        if outer == Family::V6 {
+            // The kernel drops IPv6 addresses with the link.
+            tunnel.namespace(0).add_address(VETH, address, 64).unwrap();
+        }
+        tunnel.wait_until_open(0, PATIENCE).unwrap();
+        exchange(&tunnel, Family::V4, MTU as usize, 200_000);
+    }
+}
+
 /// A machine without IPv6.
 #[test]
 fn without_ipv6() {
