@@ -11,7 +11,7 @@ use ringfort_testbed::tunnel::{PORT, Peering};
 use ringfort_testbed::{Family, Tunnel};
 
 use crate::harness::traffic::OPENING;
-use crate::harness::{eventually, us, wg};
+use crate::harness::{all_drops, eventually, us, wg};
 
 /// Data header, padding to 16, tag.
 fn wire_len(inner: usize) -> u64 {
@@ -101,13 +101,18 @@ fn the_first_packets_wait_for_the_handshake() {
         let sender = tunnel.namespace(0).enter(|| UdpSocket::bind(ours)).unwrap();
         let receiver = tunnel.namespace(1).enter(|| UdpSocket::bind(theirs)).unwrap();
         receiver.set_read_timeout(Some(OPENING)).unwrap();
+        // Workers take new routes with their next turn, which may come a moment after the answer to `set`.
+        sleep(Duration::from_millis(50));
         for number in 0..100_u8 {
             sender.send_to(&[number; 900], theirs).unwrap();
         }
         let mut missing: BTreeSet<u8> = (0..100).collect();
         while !missing.is_empty() {
             let mut buffer = [0; 2_000];
-            let len = receiver.recv(&mut buffer).unwrap_or_else(|error| panic!("{missing:?} did not arrive: {error}"));
+            let len = receiver.recv(&mut buffer).unwrap_or_else(|error| {
+                let drops = [0, 1].map(|side| all_drops(&tunnel.sides[side].interface));
+                panic!("{} packets did not arrive: {error}; dropped were {drops:?}", missing.len())
+            });
             assert_eq!(len, 900);
             assert!(missing.remove(&buffer[0]), "{} came twice", buffer[0]);
         }

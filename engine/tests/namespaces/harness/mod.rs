@@ -3,6 +3,7 @@
 pub mod traffic;
 pub mod wg;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,6 +29,12 @@ pub fn peer(implementation: Implementation) -> Program {
 pub fn drops(interface: &str, reason: &str) -> u64 {
     let stats = uapi::stats(interface).unwrap();
     *stats.get(&format!("drop_{reason}")).unwrap_or_else(|| panic!("no counter drop_{reason} among {stats:?}"))
+}
+
+/// Every reason for which a gateway of ours has dropped something, and how often.
+pub fn all_drops(interface: &str) -> BTreeMap<String, u64> {
+    let stats = uapi::stats(interface).unwrap();
+    stats.into_iter().filter(|(name, count)| name.starts_with("drop_") && *count > 0).collect()
 }
 
 /// Waits until `condition` holds.
