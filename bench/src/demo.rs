@@ -8,7 +8,7 @@ use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tcp::{self, Amount};
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::udp::{self, Stream, StreamReport};
-use ringfort_testbed::{Family, Result, Tunnel, uapi};
+use ringfort_testbed::{Family, Namespace, Result, Tunnel, uapi};
 
 use crate::report::{Times, duration, grouped, mebibytes, megabits, table};
 use crate::{Gateway, stage};
@@ -17,6 +17,7 @@ const PINGS: u32 = 200;
 const PING_INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 const STREAM_SIZE: usize = 1_200;
+const NAMES: [&str; 2] = ["a", "b"];
 
 /// What a person may choose.
 #[derive(Args, Debug)]
@@ -45,6 +46,10 @@ pub fn run(options: &Options) -> Result<()> {
     let mut tunnel = Tunnel::connected([&program, &program], &Peering { preshared: true, ..Peering::default() })?;
     let opened = tunnel.wait_until_open(0, Duration::from_secs(15))?;
     println!("  handshake    first ping answered after {}", duration(opened));
+    if let Ok(stats) = uapi::stats(&tunnel.sides[0].interface) {
+        let cipher = stats.keys().find_map(|name| name.strip_prefix("aead_")).unwrap_or("unknown").replace('_', "-");
+        println!("  gateway      {} workers, cipher by {cipher}", stats.get("workers").copied().unwrap_or(0));
+    }
     let results = Results {
         pings: ping(&tunnel)?,
         bulk: bulk(&tunnel, Duration::from_secs(options.seconds))?,
@@ -100,80 +105,75 @@ fn stream(tunnel: &Tunnel, options: &Options) -> Result<StreamReport> {
 }
 
 fn print_traffic(results: &Results) {
-    let mut rows = table(&[
-        "through the tunnel",
-        "sent",
-        "arrived",
-        "lost",
-        "throughput",
-        "RTT p50",
-        "p90",
-        "p99",
-        "p99.9",
-        "max",
-    ]);
-    let percentiles = |times: &[Duration]| {
-        let times = Times::of(times);
-        [50.0, 90.0, 99.0, 99.9, 100.0].map(|percent| times.percentile(percent))
-    };
-    let pings = grouped(results.pings.len() as u64);
-    let row = ["ping, 56 bytes".to_owned(), pings.clone(), pings, "0 %".to_owned(), "–".to_owned()];
-    rows.add_row(row.into_iter().chain(percentiles(&results.pings)));
-
-    let bytes = format!("{} MiB", grouped(results.bulk.bytes >> 20));
-    let rate = megabits(results.bulk.megabits_per_s());
-    let row = ["TCP, one connection".to_owned(), bytes.clone(), bytes, "0 %".to_owned(), rate];
-    rows.add_row(row.into_iter().chain(percentiles(&[])));
-
     let stream = &results.stream;
-    let row = [
+    let pings = grouped(results.pings.len() as u64);
+    let bulk = format!("{} MiB", grouped(results.bulk.bytes >> 20));
+    let mut rows = table(&["through the tunnel", "sent", "arrived", "lost", "throughput"]);
+    rows.add_row(["ping, 56 bytes", &pings, &pings, "0 %", "–"]);
+    rows.add_row(["TCP, one connection", &bulk, &bulk, "0 %", &megabits(results.bulk.megabits_per_s())]);
+    rows.add_row([
         format!("UDP, {STREAM_SIZE} bytes, echoed"),
         grouped(stream.sent),
         grouped(stream.arrived),
         format!("{:.3} %", stream.loss_percent()),
         megabits(stream.megabits_per_s(STREAM_SIZE)),
-    ];
-    rows.add_row(row.into_iter().chain(percentiles(&stream.round_trips)));
+    ]);
     println!("\n{rows}");
+
+    let mut rows = table(&["round trip", "p50", "p90", "p99", "p99.9", "longest"]);
+    for (name, times) in [("ping", &results.pings), ("UDP stream", &stream.round_trips)] {
+        let times = Times::of(times);
+        let percentiles = [50.0, 90.0, 99.0, 99.9, 100.0].map(|percent| times.percentile(percent));
+        rows.add_row(std::iter::once(name.to_owned()).chain(percentiles));
+    }
+    println!("{rows}");
 }
 
 fn print_gateways(tunnel: &mut Tunnel) -> Result<()> {
-    let header = ["gateway", "packets in", "packets out", "bytes in", "bytes out", "peak memory"];
-    let mut rows = table(&header);
+    let mut rows = table(&["gateway", "packets in", "packets out", "bytes in", "bytes out", "peak memory"]);
     for (side, namespace) in tunnel.sides.iter_mut().zip(&tunnel.wire.ends) {
-        let (delivered, taken) = namespace.interface_packets(&side.interface)?;
+        let (packets_in, packets_out) = packets(namespace, &side.interface)?;
         let (received, sent) = uapi::transfer(&uapi::get(&side.interface)?);
         rows.add_row([
-            format!("{} ({})", ["a", "b"][side.index], side.outer(Family::V4)),
-            grouped(delivered),
-            grouped(taken),
+            format!("{} ({})", NAMES[side.index], side.outer(Family::V4)),
+            grouped(packets_in),
+            grouped(packets_out),
             grouped(received),
             grouped(sent),
             mebibytes(side.daemon().memory_peak_kib()),
         ]);
     }
     println!("{rows}");
-    println!("Packets as the kernel counts them at the tunnel interface, bytes as they went over the wire.\n");
     Ok(())
 }
 
+/// Datagrams received and sent; of a gateway that does not count them, packets at its tunnel interface.
+fn packets(namespace: &Namespace, interface: &str) -> Result<(u64, u64)> {
+    let stats = uapi::stats(interface).unwrap_or_default();
+    match (stats.get("udp_receive_datagrams"), stats.get("udp_send_datagrams")) {
+        (Some(&received), Some(&sent)) => Ok((received, sent)),
+        _ => namespace.interface_packets(interface),
+    }
+}
+
 fn print_drops(tunnel: &Tunnel) {
-    let mut rows = table(&["drops by reason", "gateway a", "gateway b"]);
     let [a, b] = [0, 1].map(|side| uapi::stats(&tunnel.sides[side].interface));
     let (Ok(a), Ok(b)) = (a, b) else {
-        println!("This gateway does not offer its counters (the operation stats=1): drops are not known.");
+        println!("This gateway does not offer its counters (stats=1), so its drops are not known.");
         return;
     };
-    let reasons = || a.keys().filter_map(|name| Some((name, name.strip_prefix("drop_")?)));
-    for (name, reason) in reasons() {
-        let (in_a, in_b) = (a[name], b.get(name).copied().unwrap_or(0));
+    let mut rows = table(&["drops by reason", NAMES[0], NAMES[1]]);
+    let reasons: Vec<&str> = a.keys().filter_map(|name| name.strip_prefix("drop_")).collect();
+    for reason in &reasons {
+        let [in_a, in_b] = [&a, &b].map(|stats| stats.get(&format!("drop_{reason}")).copied().unwrap_or(0));
         if in_a + in_b > 0 {
             rows.add_row([reason.replace('_', " "), grouped(in_a), grouped(in_b)]);
         }
     }
     if rows.is_empty() {
-        println!("Drops by reason: none, of {} reasons that are counted.", reasons().count());
+        println!("Drops: none, for any of {} reasons.", reasons.len());
     } else {
         println!("{rows}");
+        println!("All other reasons, of {}: none.", reasons.len());
     }
 }

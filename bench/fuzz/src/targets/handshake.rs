@@ -102,8 +102,7 @@ fn mac1_is_that_of_the_content(receiver: &PublicKey, datagram: &[u8]) {
 
 fn initiation(world: &World, message: &HandshakeInitiation) {
     let (sent, to_initiator) = (&world.initiation, &world.to_initiator);
-    let static_is_genuine =
-        message.ephemeral == sent.ephemeral && message.encrypted_static == sent.encrypted_static;
+    let static_is_genuine = message.ephemeral == sent.ephemeral && message.encrypted_static == sent.encrypted_static;
     let claimed = match consume_initiation(&world.responder, message) {
         Ok(claimed) => claimed,
         Err(reason) => {

@@ -53,7 +53,7 @@ pub(super) fn seeds() -> Vec<Seed> {
     let start = |counter: u64, steps: &[u8]| [&counter.to_le_bytes(), steps].concat();
     let in_order = [0, 0].repeat(70);
     let shuffled: Vec<u8> = (0..60).flat_map(|i: u8| [[1, 5], [2, i % 5]]).flatten().collect();
-    let far: Vec<u8> = (0..40).flat_map(|i: u8| [[5, i], [3, 4 * i], [4, 7 * i]]).flatten().collect();
+    let far: Vec<u8> = (0..40).flat_map(|i: u8| [[5, i], [3, 4 * i], [4, 6 * i]]).flatten().collect();
     let last: Vec<u8> = (100..140).flat_map(|i| [6, i]).collect();
     vec![
         Seed::new("in-order", start(0, &in_order)),
