@@ -19,6 +19,8 @@ pub struct Datagram {
     pub source: SocketAddr,
     /// Where it went.
     pub destination: SocketAddr,
+    /// DSCP and ECN: the type of service of IPv4, the traffic class of IPv6.
+    pub traffic_class: u8,
     /// What it carried.
     pub payload: Vec<u8>,
 }
@@ -73,7 +75,9 @@ fn parse(packet: &[u8]) -> Option<Datagram> {
     };
     let datagram = packet.get(header_len..).filter(|rest| protocol == PROTOCOL_UDP && rest.len() >= UDP_HEADER_LEN)?;
     let port = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
+    let traffic_class = if version == 4 { packet[1] } else { packet[0] << 4 | packet[1] >> 4 };
     Some(Datagram {
+        traffic_class,
         source: SocketAddr::new(source, port(0)),
         destination: SocketAddr::new(destination, port(2)),
         payload: datagram.get(UDP_HEADER_LEN..usize::from(port(4)))?.to_vec(),
@@ -86,12 +90,13 @@ mod tests {
 
     #[test]
     fn a_datagram_is_taken_apart() {
-        let mut packet = vec![0x45, 0, 0, 31, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let mut packet = vec![0x45, 0x2b, 0, 31, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         packet.extend([0x12, 0x34, 0xca, 0x6c, 0, 11, 0, 0, b'a', b'b', b'c']);
         let datagram = parse(&packet).unwrap();
         assert_eq!(datagram.source, "10.0.0.1:4660".parse().unwrap());
         assert_eq!(datagram.destination, "10.0.0.2:51820".parse().unwrap());
         assert_eq!(datagram.payload, b"abc");
+        assert_eq!(datagram.traffic_class, 0x2b);
         packet[6] = 0x20;
         assert!(parse(&packet).is_none(), "a fragment is not a datagram");
         assert!(parse(&[]).is_none());

@@ -22,6 +22,7 @@ mod harness;
 mod hostile;
 mod live_changes;
 mod matrix;
+mod offload;
 mod quiet;
 mod refusals;
 mod rekey;

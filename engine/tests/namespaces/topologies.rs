@@ -156,6 +156,38 @@ fn a_tunnel_inside_a_tunnel() {
     drop(nested);
 }
 
+/// Two that know only a hub in the middle, which forwards between them: one gateway with two peers.
+#[test]
+fn a_hub_between_two_peers() {
+    let [hub, left, right] = std::array::from_fn(|_| Namespace::new().unwrap());
+    for (interface, network, spoke) in [("to_left", 0, &left), ("to_right", 1, &right)] {
+        ip(&format!("link add {VETH} netns {} type veth peer name {interface} netns {}", spoke.name(), hub.name()))
+            .unwrap();
+        for (namespace, interface, host) in [(&hub, interface, 1), (spoke, VETH, 2)] {
+            let address = format!("10.200.{network}.{host}").parse().unwrap();
+            namespace.add_address(interface, address, 24).unwrap();
+            namespace.ip(&format!("link set {interface} up")).unwrap();
+        }
+    }
+    hub.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
+    // Inner addresses: the hub 10.77.0.1, left 10.77.0.2, right 10.77.0.3.
+    let hub = Side::new(Implementation::Ringfort, hub, 0);
+    let left = Side::new(Implementation::Ringfort, left, 1);
+    let right = Side::new(Implementation::WireguardGo, right, 2);
+    for (spoke, network, end) in [(&left, 0, 1), (&right, 1, 2)] {
+        hub.configure(spoke, end, "");
+        let hub_endpoint = format!("allowed_ip=10.77.0.0/24\nendpoint=10.200.{network}.1:{PORT}\n");
+        spoke.configure(&hub, 0, &hub_endpoint);
+        ping::until_answered(&spoke.namespace, inner_v4(0), OPENING).unwrap();
+    }
+    for (from, to, address) in [(&left, &right, inner_v4(2)), (&right, &left, inner_v4(1))] {
+        Pinger::new(&from.namespace, address).unwrap().ping(1_000, PATIENCE).unwrap();
+        let amount = ringfort_testbed::tcp::Amount::Bytes(2 << 20);
+        let progress = std::sync::atomic::AtomicU64::new(0);
+        ringfort_testbed::tcp::transfer(&from.namespace, &to.namespace, address, amount, &progress).unwrap();
+    }
+}
+
 /// The cable's MTU shrinks below what the tunnel needs, and grows again.
 #[test]
 fn the_mtu_of_the_way_changes() {

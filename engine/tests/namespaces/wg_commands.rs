@@ -8,13 +8,13 @@ use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Daemon, Family, Key, KeyPair, Namespace, Tunnel, janitor, uapi};
 
 use crate::harness::traffic::OPENING;
-use crate::harness::us;
 use crate::harness::wg::{config, only_peer, peer_section, peers, wg, wg_with_input};
+use crate::harness::{eventually, us};
 
 /// One gateway, not configured.
 struct Lone {
     _daemon: Daemon,
-    _namespace: Namespace,
+    namespace: Namespace,
     interface: String,
 }
 
@@ -23,7 +23,7 @@ impl Lone {
         let namespace = Namespace::new().unwrap();
         let interface = janitor::unique_name();
         let daemon = Daemon::start(&us(), &namespace, &interface).unwrap();
-        Self { _daemon: daemon, _namespace: namespace, interface }
+        Self { _daemon: daemon, namespace, interface }
     }
 
     fn set(&self, words: &str) {
@@ -91,7 +91,25 @@ fn set_takes_things_back() {
     assert_eq!(gateway.show("private-key"), "(none)");
 }
 
-/// `private-key /dev/null` and our own key among the peers.
+/// Port 0 is any free one; `wg show` says which.
+#[test]
+fn a_free_port_is_chosen() {
+    let gateway = Lone::new();
+    let key = KeyPair::random().unwrap().private.base64();
+    wg_with_input(&format!("set {} private-key /dev/stdin", gateway.interface), &key).unwrap();
+    gateway.namespace.ip(&format!("link set {} up", gateway.interface)).unwrap();
+    for _ in 0..3 {
+        gateway.set("listen-port 0");
+        eventually(OPENING, "a port is chosen", || gateway.show("listen-port") != "0");
+        let port: u16 = gateway.show("listen-port").parse().unwrap();
+        let bound = gateway.namespace.run("ss -Hlun").unwrap();
+        assert!(bound.contains(&format!(":{port} ")), "port {port} is shown, but bound are\n{bound}");
+        gateway.set("listen-port 41823");
+        assert_eq!(gateway.show("listen-port"), "41823");
+    }
+}
+
+/// Our own key among the peers.
 #[test]
 fn our_own_key_is_no_peer() {
     let gateway = Lone::new();

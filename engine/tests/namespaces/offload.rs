@@ -1,0 +1,136 @@
+//! Super-packets and congestion marks: what the kernel hands over in one piece, and what it says beside it.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use ringfort_testbed::capture::{Capture, Datagram};
+use ringfort_testbed::command::run_with_input;
+use ringfort_testbed::payload::Pattern;
+use ringfort_testbed::tunnel::{PORT, Peering};
+use ringfort_testbed::{Family, Implementation, Tunnel};
+
+use crate::harness::traffic::OPENING;
+use crate::harness::{peer, us};
+
+const APPLICATION_PORT: u16 = 4_444;
+/// Of the traffic class (RFC 3168): able to carry a mark, and marked.
+const ECT_0: i32 = 2;
+const CONGESTED: u8 = 3;
+
+struct Ends {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+}
+
+impl Ends {
+    /// Sockets in both namespaces; from side `from` to the other.
+    fn new(tunnel: &Tunnel, from: usize, inner: Family) -> Self {
+        let bind = |side: usize, port| {
+            let address = SocketAddr::new(tunnel.sides[side].inner(inner), port);
+            tunnel.namespace(side).enter(|| UdpSocket::bind(address)).unwrap()
+        };
+        let (sender, receiver) = (bind(from, 0), bind(1 - from, APPLICATION_PORT));
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        Self { sender, receiver }
+    }
+}
+
+/// An application that sends with `UDP_SEGMENT`: one system call, many datagrams, the last of them shorter.
+fn segmented_datagrams_arrive(partner: Implementation, from: usize) {
+    let tunnel = Tunnel::connected([&us(), &peer(partner)], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    for inner in [Family::V4, Family::V6] {
+        let ends = Ends::new(&tunnel, from, inner);
+        for (segment, total) in [(1_200, 24_000), (1_200, 24_001), (100, 6_350), (1_372, 20_000), (1, 60), (900, 901)] {
+            setsockopt(&ends.sender, sockopt::UdpGsoSegment, &segment).unwrap();
+            let payload = Pattern::new(total as u64).peek(total).to_vec();
+            assert_eq!(ends.sender.send(&payload).unwrap(), total);
+            let mut missing: Vec<&[u8]> = payload.chunks(segment as usize).collect();
+            let mut buffer = [0; 2_000];
+            while !missing.is_empty() {
+                let len = ends.receiver.recv(&mut buffer).unwrap_or_else(|error| {
+                    panic!(
+                        "{} of {} datagrams did not arrive: {error}",
+                        missing.len(),
+                        total.div_ceil(segment as usize)
+                    )
+                });
+                let position = missing.iter().position(|datagram| *datagram == &buffer[..len]);
+                let position = position.unwrap_or_else(|| panic!("a datagram of {len} bytes that was not sent so"));
+                missing.remove(position);
+            }
+        }
+    }
+}
+
+#[test]
+fn segmented_datagrams_of_ours_arrive() {
+    segmented_datagrams_arrive(Implementation::Ringfort, 0);
+}
+
+#[test]
+fn segmented_datagrams_reach_wireguard_go() {
+    segmented_datagrams_arrive(Implementation::WireguardGo, 0);
+}
+
+#[test]
+fn segmented_datagrams_come_from_wireguard_go() {
+    segmented_datagrams_arrive(Implementation::WireguardGo, 1);
+}
+
+/// Marks every datagram of the tunnel that arrives at side 1, if it can carry the mark.
+fn congest(tunnel: &Tunnel, outer: Family) {
+    let (family, field) = if outer == Family::V4 { ("ip", "ip") } else { ("ip6", "ip6") };
+    let rules = format!(
+        "table {family} congestion {{ chain pre {{ type filter hook prerouting priority -300; \
+         udp dport {PORT} {field} ecn ect0 {field} ecn set ce; }}; }}"
+    );
+    run_with_input(tunnel.namespace(1).command("nft").args(["-f", "-"]), &rules).unwrap();
+}
+
+/// Sends one datagram of the traffic class from side 0, and returns what side 1 sees: outside, and inside (if it arrives).
+fn seen(tunnel: &Tunnel, inner: Family, class: i32) -> (Datagram, Option<Datagram>) {
+    let ends = Ends::new(tunnel, 0, inner);
+    match inner {
+        Family::V4 => setsockopt(&ends.sender, sockopt::Ipv4Tos, &class).unwrap(),
+        Family::V6 => setsockopt(&ends.sender, sockopt::Ipv6TClass, &class).unwrap(),
+    }
+    let [wire, application] = [0, 1].map(|_| Capture::start(tunnel.namespace(1)).unwrap());
+    ends.sender.send(&[7; 333]).unwrap();
+    let inside = application.datagrams(APPLICATION_PORT, Duration::from_millis(200)).pop();
+    let outside = wire.datagrams(PORT, Duration::from_millis(50));
+    let outside = outside.into_iter().find(|datagram| datagram.payload.len() > 300);
+    (outside.expect("the datagram was on the wire"), inside)
+}
+
+/// RFC 6040: the mark's place is copied outwards, a mark set on the way is copied inwards; the DSCP stays inside.
+fn congestion_marks_are_propagated(outer: Family) {
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering { outer, ..Peering::default() }).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    for inner in [Family::V4, Family::V6] {
+        for (class, expected) in [(0, 0), (ECT_0, 2), (1, 1), (0xb8, 0), (0xb8 | ECT_0, 2)] {
+            let (outside, inside) = seen(&tunnel, inner, class);
+            assert_eq!(outside.traffic_class, expected, "outside of {inner:?} with class {class:#x}");
+            assert_eq!(i32::from(inside.unwrap().traffic_class), class, "inside of {inner:?}");
+        }
+    }
+    congest(&tunnel, outer);
+    for inner in [Family::V4, Family::V6] {
+        let (_, inside) = seen(&tunnel, inner, 0xb8 | ECT_0);
+        assert_eq!(inside.unwrap().traffic_class, 0xb8 | CONGESTED, "the mark goes in, {inner:?}");
+        let (_, inside) = seen(&tunnel, inner, 0xb8);
+        assert_eq!(inside.unwrap().traffic_class, 0xb8, "what cannot be marked is not, {inner:?}");
+    }
+}
+
+#[test]
+fn congestion_marks_are_propagated_over_v4() {
+    congestion_marks_are_propagated(Family::V4);
+}
+
+#[test]
+fn congestion_marks_are_propagated_over_v6() {
+    congestion_marks_are_propagated(Family::V6);
+}
