@@ -144,6 +144,19 @@ fn without_io_uring() {
     }
 }
 
+/// A kernel from before 6.1 does not know the flags of `io_uring_setup(2)` that we ask for, and says EINVAL.
+#[test]
+fn with_an_io_uring_that_is_too_old() {
+    let place = Place::new();
+    for foreground in [&["-f"][..], &[]] {
+        let mut command = place.command("");
+        command.args(foreground).arg(&place.interface);
+        seccomp::deny_io_uring(&mut command, libc::EINVAL);
+        assert_refuses(command, &["lacks", "Linux 6.1 or later"]);
+        place.assert_nothing_left();
+    }
+}
+
 /// Root is exempt from the limit by CAP_IPC_LOCK, a service with CAP_NET_ADMIN alone is not.
 #[test]
 fn with_too_little_locked_memory() {
