@@ -3,11 +3,11 @@
 use ring_buffers::{Budget, SlotClass};
 
 /// Packets that the kernel may have read ahead from the TUN, and those of one turn that are sealed where they lie.
-pub(super) const TUN_READS: u16 = 64;
+pub(super) const TUN_READS: u16 = 32;
 /// Trains that the kernel may have received ahead, and those whose packets are on their way into the TUN.
-pub(super) const UDP_READS: u16 = 32;
+pub(super) const UDP_READS: u16 = 24;
 /// Trains that were sealed and wait for the socket.
-pub(super) const TRAINS: u16 = 24;
+pub(super) const TRAINS: u16 = 16;
 /// Trains that a super-packet of common segment sizes becomes: 64 KiB and the headers of its segments are more than one
 /// send can carry.
 pub(super) const TRAINS_PER_READ: usize = 2;
