@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tcp::{self, Amount};
-use ringfort_testbed::tunnel::Peering;
+use ringfort_testbed::tunnel::{PORT, Peering};
 use ringfort_testbed::udp::{self, Stream, StreamReport};
 use ringfort_testbed::{Family, Namespace, Result, Tunnel, uapi};
 
@@ -57,8 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     print_traffic(&results);
     print_gateways(&mut tunnel)?;
-    print_drops(&tunnel);
-    Ok(())
+    print_drops(&tunnel)
 }
 
 fn ping(tunnel: &Tunnel) -> Result<Vec<Duration>> {
@@ -152,28 +151,37 @@ fn packets(namespace: &Namespace, interface: &str) -> Result<(u64, u64)> {
     let stats = uapi::stats(interface).unwrap_or_default();
     match (stats.get("udp_receive_datagrams"), stats.get("udp_send_datagrams")) {
         (Some(&received), Some(&sent)) => Ok((received, sent)),
-        _ => namespace.interface_packets(interface),
+        _ => namespace.interface_counters(interface).map(|counters| (counters.received, counters.sent)),
     }
 }
 
-fn print_drops(tunnel: &Tunnel) {
-    let [a, b] = [0, 1].map(|side| uapi::stats(&tunnel.sides[side].interface));
-    let (Ok(a), Ok(b)) = (a, b) else {
-        println!("This gateway does not offer its counters (stats=1), so its drops are not known.");
-        return;
-    };
+/// What the gateways dropped, and what the kernel dropped on either side of them.
+fn print_drops(tunnel: &Tunnel) -> Result<()> {
+    let drops = [0, 1].map(|side| uapi::stats(&tunnel.sides[side].interface).unwrap_or_default());
     let mut rows = table(&["drops by reason", NAMES[0], NAMES[1]]);
-    let reasons: Vec<&str> = a.keys().filter_map(|name| name.strip_prefix("drop_")).collect();
-    for reason in &reasons {
-        let [in_a, in_b] = [&a, &b].map(|stats| stats.get(&format!("drop_{reason}")).copied().unwrap_or(0));
-        if in_a + in_b > 0 {
-            rows.add_row([reason.replace('_', " "), grouped(in_a), grouped(in_b)]);
+    let mut add = |reason: &str, [a, b]: [u64; 2]| {
+        if a + b > 0 {
+            rows.add_row([reason.replace('_', " "), grouped(a), grouped(b)]);
         }
+    };
+    let reasons: Vec<&str> = drops[0].keys().filter_map(|name| name.strip_prefix("drop_")).collect();
+    for reason in &reasons {
+        add(reason, drops.each_ref().map(|stats| stats.get(&format!("drop_{reason}")).copied().unwrap_or(0)));
     }
-    if rows.is_empty() {
-        println!("Drops: none, for any of {} reasons.", reasons.len());
-    } else {
+    let mut kernel = [[0; 2]; 2];
+    for (side, namespace) in tunnel.sides.iter().zip(&tunnel.wire.ends) {
+        kernel[0][side.index] = namespace.interface_counters(&side.interface)?.send_dropped;
+        kernel[1][side.index] = namespace.udp_socket_drops(PORT)?;
+    }
+    add("the kernel's: the tunnel's queue was full", kernel[0]);
+    add("the kernel's: the UDP socket's buffer was full", kernel[1]);
+    if !rows.is_empty() {
         println!("{rows}");
-        println!("All other reasons, of {}: none.", reasons.len());
     }
+    match reasons.len() {
+        0 => println!("This gateway does not offer its counters (stats=1), so its own drops are not known."),
+        count if rows.is_empty() => println!("Drops: none, for any of {count} reasons."),
+        count => println!("All others of {count} reasons: none."),
+    }
+    Ok(())
 }

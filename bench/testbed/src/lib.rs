@@ -35,5 +35,5 @@ pub mod udp;
 pub use daemon::{Daemon, Implementation};
 pub use error::{Context, Error, Result};
 pub use keys::{Key, KeyPair};
-pub use netns::{Namespace, Wire};
+pub use netns::{InterfaceCounters, Namespace, Wire};
 pub use tunnel::{Family, Side, Tunnel};

@@ -15,6 +15,17 @@ use crate::{Context, Error, Result, janitor};
 /// The name of the outer interface in each namespace of a [`Wire`].
 pub const VETH: &str = "veth0";
 
+/// Packets at an interface, super-packets counted once.
+#[derive(Clone, Copy, Debug)]
+pub struct InterfaceCounters {
+    /// From the interface to the kernel.
+    pub received: u64,
+    /// From the kernel to the interface.
+    pub sent: u64,
+    /// Of the latter, those that found its queue full.
+    pub send_dropped: u64,
+}
+
 /// A network namespace of our own. Dropping it ends the processes inside and removes it.
 #[derive(Debug)]
 pub struct Namespace {
@@ -98,11 +109,11 @@ impl Namespace {
         self.ip(&format!("link show dev {interface}")).is_ok()
     }
 
-    /// How many packets the kernel counted on an interface: received, sent.
+    /// What the kernel counted on an interface.
     ///
     /// # Errors
     /// There is no such interface.
-    pub fn interface_packets(&self, interface: &str) -> Result<(u64, u64)> {
+    pub fn interface_counters(&self, interface: &str) -> Result<InterfaceCounters> {
         let table = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/dev")).context("/proc/net/dev")?;
         let counters = table.lines().find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
         let counters = counters.ok_or_else(|| Error::new(format!("{interface} is not in /proc/net/dev")))?;
@@ -110,7 +121,26 @@ impl Namespace {
             let text = counters.split_whitespace().nth(position).unwrap_or_default();
             text.parse::<u64>().context(format_args!("column {position} of {counters:?}"))
         };
-        Ok((number(1)?, number(9)?))
+        Ok(InterfaceCounters { received: number(1)?, sent: number(9)?, send_dropped: number(11)? })
+    }
+
+    /// How many datagrams the UDP sockets of a port have dropped because their buffers were full.
+    ///
+    /// # Errors
+    /// The kernel's tables cannot be read.
+    pub fn udp_socket_drops(&self, port: u16) -> Result<u64> {
+        let read = |name| {
+            let path = format!("/proc/thread-self/net/{name}");
+            self.enter(|| std::fs::read_to_string(&path)).context(path)
+        };
+        let table = read("udp")? + &read("udp6")?;
+        let local_port = format!(":{port:04X}");
+        let drops = table.lines().filter_map(|line| {
+            let mut columns = line.split_whitespace();
+            let ours = columns.nth(1)?.ends_with(&local_port);
+            columns.last().filter(|_| ours)?.parse::<u64>().ok()
+        });
+        Ok(drops.sum())
     }
 
     /// Process ids of everything that runs inside.

@@ -137,6 +137,8 @@ impl Tunnel {
         let namespace = &self.wire.ends[index];
         let side = &mut self.sides[index];
         side.daemon = Some(Daemon::start(&side.program, namespace, &side.interface)?);
+        // Or else the kernel sends router solicitations into it. An interface of the kernel's own WireGuard does not.
+        namespace.ip(&format!("link set {} addrgenmode none", side.interface))?;
         namespace.add_address(&side.interface, inner_v4(index), 24)?;
         namespace.add_address(&side.interface, inner_v6(index), 64)?;
         namespace.ip(&format!("link set {} mtu {MTU} up", side.interface)).map(drop)

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use crate::payload::Pattern;
 use crate::{Context, Error, Namespace, Result};
 
@@ -17,6 +19,7 @@ const WINDOW_BYTES: usize = 32_768;
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the stream waits for stragglers.
 const LINGER: Duration = Duration::from_millis(500);
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 const LARGEST: usize = 65_535;
 /// Sequence number and time of sending.
 const STAMP_LEN: usize = 16;
@@ -151,6 +154,8 @@ pub fn stream(
     let sockets = Sockets::new(client.0, server.0, client.1, server.1)?;
     for socket in [&sockets.client, &sockets.server] {
         socket.set_read_timeout(Some(Duration::from_millis(50))).context("setting a timeout")?;
+        // What is lost is to be the tunnel's loss, not ours.
+        setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).context("enlarging a socket's buffer")?;
     }
     let done = AtomicBool::new(false);
     let start = Instant::now();

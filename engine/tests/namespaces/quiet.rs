@@ -135,10 +135,6 @@ fn switches(pid: i32) -> u64 {
 fn an_idle_gateway_sleeps() {
     let mut tunnel = Tunnel::new([&us(), &us()]).unwrap();
     for index in [0, 1] {
-        // The kernel's own chatter on the interface would be traffic.
-        tunnel.namespace(index).ip(&format!("link set {} addrgenmode none", tunnel.sides[index].interface)).unwrap();
-        tunnel.namespace(index).ip(&format!("link set {} down", tunnel.sides[index].interface)).unwrap();
-        tunnel.namespace(index).ip(&format!("link set {} up", tunnel.sides[index].interface)).unwrap();
         tunnel.configure(index, &Peering::default()).unwrap();
     }
     tunnel.wait_until_open(0, OPENING).unwrap();
