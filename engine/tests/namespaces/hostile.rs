@@ -182,8 +182,9 @@ fn initiations_that_do_not_decrypt_are_dropped_by_name() {
 /// As many as the attacker can send, from many ports: control is busy, the tunnel is not.
 #[test]
 fn a_flood_of_initiations_does_not_touch_the_tunnel() {
-    let siege = Siege::lay(Family::V4);
+    let mut siege = Siege::lay(Family::V4);
     let initiations = initiations(&siege.tunnel, 20_000);
+    let memory_before = siege.tunnel.sides[0].daemon().memory_kib().unwrap();
     let from = SocketAddr::new(siege.tunnel.sides[1].outer(Family::V4), 0);
     let bind = || siege.tunnel.namespace(1).enter(|| UdpSocket::bind(from)).unwrap();
     let attackers: Vec<UdpSocket> = std::iter::repeat_with(bind).take(50).collect();
@@ -196,6 +197,8 @@ fn a_flood_of_initiations_does_not_touch_the_tunnel() {
     let counted = ["bad_handshake", "cookie_required", "rate_limited", "handshake_queue_full"];
     let sum: u64 = counted.iter().map(|reason| drops(siege.interface(), reason)).sum();
     assert!(sum > 10_000, "only {sum} of 20,000 initiations were counted");
+    let memory_after = siege.tunnel.sides[0].daemon().memory_kib().unwrap();
+    assert!(memory_after < memory_before + 4_096, "memory grew from {memory_before} to {memory_after} KiB");
     // Only what answers an initiation may come back, and it is smaller: nobody is amplified.
     for attacker in &attackers {
         attacker.set_nonblocking(true).unwrap();
