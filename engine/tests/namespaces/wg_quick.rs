@@ -60,7 +60,9 @@ fn state(namespace: &Namespace) -> String {
         ["ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table main", "nft list ruleset"];
     let mut text: String = commands.iter().map(|line| namespace.run(line).unwrap()).collect();
     text += &namespace.ip("-brief link").unwrap();
-    text
+    // A cable that was plugged in just now settles by itself.
+    let settled = text.lines().filter(|line| !line.starts_with("fe80:"));
+    settled.map(|line| line.replace(" linkdown", "") + "\n").collect()
 }
 
 struct Far {
