@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tun_uring::{Coalescer, Merge, TunEdge};
-use udp_uring::{Event, UdpEdge};
+use udp_uring::{Event, ReceiveDrop, UdpEdge};
 
 /// Which part of the worker an operation belongs to ([`Token::edge`]).
 const EDGE_DOORBELL: u8 = 1;
@@ -259,6 +259,7 @@ impl Worker {
     fn on_udp(&mut self, completion: Completion) -> Result<(), String> {
         match self.udp.complete(&mut self.ring, completion) {
             Event::Received(received) => self.inbound(received),
+            Event::Dropped(ReceiveDrop::Empty) => self.stats.count_drop(Drop::Runt, 1),
             Event::Dropped(_) => self.stats.count_drop(Drop::TruncatedDatagram, 1),
             Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
             sent => self.on_sent(sent),
