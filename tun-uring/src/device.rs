@@ -173,7 +173,7 @@ impl Tun {
 ///
 /// # Errors
 /// [`TunError`] if the device is gone.
-pub fn negotiate(queue: &OwnedFd, wanted: Offloads) -> Result<Offloads, TunError> {
+pub fn negotiate(queue: &impl AsRawFd, wanted: Offloads) -> Result<Offloads, TunError> {
     let mut wanted = wanted;
     loop {
         // SAFETY: TUNSETOFFLOAD takes its flags by value; no memory is involved.
@@ -347,8 +347,13 @@ fn interface_ioctl(code: libc::Ioctl, request: &mut libc::ifreq, step: &'static 
 
 /// Interface requests go through any socket; a UNIX one exists also where an address family is disabled.
 fn any_socket() -> io::Result<OwnedFd> {
+    socket(libc::AF_UNIX, libc::SOCK_DGRAM)
+}
+
+/// A socket of this family and kind, without a protocol of its own.
+pub(crate) fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
     // SAFETY: socket(2) takes no pointers.
-    let fd: RawFd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    let fd: RawFd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
     checked(fd)?;
     // SAFETY: the descriptor was just opened, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -9,14 +9,16 @@
 //! ```
 //!
 //! [`device`] makes the interface, [`TunEdge`] reads and writes one of its queues through a ring, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
-//! [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets.
+//! [`self_test()`] finds out what of all that this kernel can be trusted with. [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets.
 
 pub mod checksum;
 mod coalesce;
 pub mod device;
 mod edge;
 mod headers;
+mod sample;
 mod segment;
+pub mod self_test;
 #[cfg(test)]
 mod test_packets;
 pub mod virtio;
@@ -27,4 +29,5 @@ pub use edge::{
     EdgeConfig, EdgeCounters, Event, PIECES_MAX, READ_BUFFER_LEN, Refusal, Refused, TunEdge, WriteError, WriteFailed,
 };
 pub use segment::{Segment, Segments};
+pub use self_test::{SelfTest, self_test};
 pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN, VnetError};

@@ -6,3 +6,4 @@ mod namespace;
 mod packets;
 mod reflect;
 mod rig;
+mod self_test;

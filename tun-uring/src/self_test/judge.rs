@@ -1,0 +1,220 @@
+//! What must come out for what goes in, whatever there is in between.
+
+use super::{Extent, Feature, SelfTest};
+use crate::checksum::Sum;
+use crate::coalesce::{Coalescer, Merge, SEGMENTS_MAX};
+use crate::device::{Offloads, TunError};
+use crate::headers::{Parts, Version, addresses};
+use crate::sample::{KINDS, Packet, payload};
+use crate::segment::Segments;
+use crate::virtio::{Received, SuperKind, Transmit, VNET_HDR_LEN, parse, transmit_partial};
+use ring_buffers::View;
+use std::io;
+
+/// Payload of each packet of a run but the last, in bytes: with [`SEGMENTS_MAX`] of them, close to the longest packet
+/// that there is.
+const SEGMENT: usize = 1000;
+const LAST_SEGMENT: usize = 77;
+
+/// Longer than any read.
+const READ_MAX: usize = VNET_HDR_LEN + 65_575;
+
+/// How packets live before and after the kernel has forwarded them.
+const TTL: u8 = 64;
+
+const ACK: u8 = 0x10;
+const PSH: u8 = 0x08;
+
+/// A kernel, or what a test has in place of one: what is written to one device is forwarded to another.
+pub(super) trait Kernel {
+    /// Writes a virtio-net header and a packet to the first device.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads from the second device, or `None` if nothing is there within a tenth of a second.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// Sets the offloads of the second device, and says which of them it has.
+    fn set_offloads(&mut self, wanted: Offloads) -> Result<Offloads, TunError>;
+}
+
+/// Tests each feature. `Err`: not even a plain packet comes back, so that nothing can be said.
+pub(super) fn judge(kernel: &mut impl Kernel, wanted: Offloads) -> Result<SelfTest, String> {
+    let mut trips = Trips { kernel, flow: 0, buffer: vec![0; READ_MAX] };
+    trips.set_offloads(Offloads::NONE)?;
+    trips.plain(SuperKind::Tcp4).map_err(|why| format!("a plain packet did not make the round trip: {why}"))?;
+    let ipv6 = trips.plain(SuperKind::Tcp6).is_ok();
+    let kinds = || KINDS.into_iter().filter(|kind| ipv6 || kind.is_ipv4());
+
+    let mut result = SelfTest {
+        offloads: wanted,
+        merge: Merge { tcp: true, udp: true },
+        extent: Extent::RoundTrip { ipv6 },
+        failures: Vec::new(),
+    };
+    for kind in kinds() {
+        if let Err(why) = trips.merged(kind) {
+            result.fail(Feature::merging(kind), format!("{kind}: {why}"));
+        }
+    }
+    let offered = trips.set_offloads(wanted)?;
+    result.offloads = offered;
+    for kind in kinds() {
+        if offered.checksum
+            && let Err(why) = trips.partial(kind)
+        {
+            result.fail(Feature::Checksum, format!("{kind} with an unfinished checksum: {why}"));
+        }
+        let reads = if kind.is_tcp() { offered.tcp } else { offered.udp };
+        if reads && let Err(why) = trips.merged(kind) {
+            result.fail(Feature::reading(kind), format!("{kind}: {why}"));
+        }
+    }
+    Ok(result)
+}
+
+/// Round trips, each of a flow of its own, so that none takes a latecomer of another for its own.
+struct Trips<'a, K> {
+    kernel: &'a mut K,
+    flow: u8,
+    buffer: Vec<u8>,
+}
+
+impl<K: Kernel> Trips<'_, K> {
+    fn set_offloads(&mut self, wanted: Offloads) -> Result<Offloads, String> {
+        self.kernel.set_offloads(wanted).map_err(|error| error.to_string())
+    }
+
+    fn next_flow(&mut self) -> u8 {
+        self.flow += 1;
+        self.flow
+    }
+
+    /// A finished packet.
+    fn plain(&mut self, kind: SuperKind) -> Result<(), String> {
+        let flow = self.next_flow();
+        let mut bytes = with_room(&packet(kind, flow, 0, TTL));
+        transmit(Transmit::Packet, &mut bytes);
+        self.write(&bytes)?;
+        self.expect(&[packet(kind, flow, 0, TTL - 1)])
+    }
+
+    /// A packet with a checksum that is left to whoever needs it.
+    fn partial(&mut self, kind: SuperKind) -> Result<(), String> {
+        let flow = self.next_flow();
+        let mut bytes = with_room(&packet(kind, flow, 0, TTL));
+        let (header, ip) = bytes.split_first_chunk_mut().expect("there is room for the header");
+        let parts = Parts::of(ip).expect("a sample is well-formed");
+        let len = u32::try_from(parts.end - parts.transport).expect("no longer than a packet");
+        let pseudo = Sum::pseudo_header(&ip[parts.addresses()], parts.protocol, len);
+        ip[parts.checksum()..][..2].copy_from_slice(&pseudo.to_bytes());
+        transmit_partial(header, &parts);
+        self.write(&bytes)?;
+        self.expect(&[packet(kind, flow, 0, TTL - 1)])
+    }
+
+    /// A run of packets, as the data path merges them.
+    fn merged(&mut self, kind: SuperKind) -> Result<(), String> {
+        let flow = self.next_flow();
+        let (write, expected) = (merged(kind, flow), run(kind, flow, TTL - 1));
+        self.write(&write)?;
+        self.expect(&expected)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.kernel.write(bytes).map_err(|error| format!("the kernel refused it: {error}"))
+    }
+
+    /// Reads until `expected` has come, in any number of reads. What else the kernel sends does not matter.
+    fn expect(&mut self, expected: &[Vec<u8>]) -> Result<(), String> {
+        let mut came = Vec::with_capacity(expected.len());
+        while came.len() < expected.len() {
+            let read = self.kernel.read(&mut self.buffer).map_err(|error| format!("reading failed: {error}"))?;
+            let Some(read) = read.and_then(|len| self.buffer.get_mut(..len)) else {
+                return Err(format!("{} of {} packets came back", came.len(), expected.len()));
+            };
+            take(read, &expected[0], &mut came)?;
+        }
+        if came.len() > expected.len() {
+            return Err(format!("{} packets came back for {}", came.len(), expected.len()));
+        }
+        match came.iter().zip(expected).position(|(came, expected)| came != expected) {
+            Some(changed) => Err(format!("packet {} of {} came back changed", changed + 1, expected.len())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Finishes what was read, cuts it up, and adds it if it is of the flow of `sample`.
+fn take(read: &mut [u8], sample: &[u8], came: &mut Vec<Vec<u8>>) -> Result<(), String> {
+    let received = parse(read).map_err(|error| format!("the kernel's header is wrong: {error}"))?;
+    let packet = &mut read[VNET_HDR_LEN..];
+    if !is_same_flow(packet, sample) {
+        return Ok(());
+    }
+    match received {
+        Received::Packet(partial) => {
+            if let Some(partial) = partial {
+                partial.complete(packet).map_err(|error| error.to_string())?;
+            }
+            came.push(packet.to_vec());
+        }
+        Received::Super(geometry) => {
+            let segments = Segments::new(packet, geometry).map_err(|error| error.to_string())?;
+            came.extend(segments.map(|segment| {
+                let mut bytes = vec![0; segment.len()];
+                let (headers, body) = bytes.split_at_mut(segment.header_len());
+                segment.write_headers(headers);
+                body.copy_from_slice(segment.payload());
+                bytes
+            }));
+        }
+    }
+    Ok(())
+}
+
+fn is_same_flow(packet: &[u8], sample: &[u8]) -> bool {
+    let version = if sample[0] >> 4 == 4 { Version::V4 } else { Version::V6 };
+    let at = addresses(version);
+    packet.first().is_some_and(|first| first >> 4 == sample[0] >> 4) && packet.get(at.clone()) == sample.get(at)
+}
+
+/// The packet with the number `index` of a run.
+fn packet(kind: SuperKind, flow: u8, index: usize, ttl: u8) -> Vec<u8> {
+    let is_last = index == SEGMENTS_MAX - 1;
+    Packet::new(kind)
+        .with(|p| {
+            p.flow = flow;
+            p.ttl = ttl;
+            p.identification = p.identification.wrapping_add(index as u16);
+            p.sequence = p.sequence.wrapping_add((index * SEGMENT) as u32);
+            p.flags = if is_last { ACK | PSH } else { ACK };
+            // Other bytes in each.
+            p.payload = payload(index + if is_last { LAST_SEGMENT } else { SEGMENT }).split_off(index);
+        })
+        .bytes()
+}
+
+fn run(kind: SuperKind, flow: u8, ttl: u8) -> Vec<Vec<u8>> {
+    (0..SEGMENTS_MAX).map(|index| packet(kind, flow, index, ttl)).collect()
+}
+
+/// The one write that the coalescer makes of a run.
+pub(super) fn merged(kind: SuperKind, flow: u8) -> Vec<u8> {
+    let mut written = Vec::with_capacity(READ_MAX);
+    let mut write = |pieces: &mut Vec<View>| written.extend(pieces.iter().flat_map(|piece| piece.iter()));
+    let mut coalescer = Coalescer::new(Merge { tcp: true, udp: true });
+    for packet in run(kind, flow, TTL) {
+        coalescer.push(View::heap(with_room(&packet)), &mut write);
+    }
+    coalescer.flush(&mut write);
+    written
+}
+
+/// Room for a virtio-net header, and the packet.
+fn with_room(packet: &[u8]) -> Vec<u8> {
+    [&[0; VNET_HDR_LEN], packet].concat()
+}
+
+fn transmit(transmit: Transmit, bytes: &mut [u8]) {
+    transmit.write(bytes.first_chunk_mut().expect("there is room for the header"));
+}
