@@ -59,16 +59,17 @@ impl Default for Candidate {
 }
 
 /// The flow of a TCP or UDP packet, and the packet as a candidate if it is one. `None` for all other packets.
+///
+/// What is not to be merged is no candidate; its flow is known all the same, since it must not overtake a run that
+/// was begun when it was.
 pub(super) fn classify(packet: &[u8], merge: Merge) -> Option<(FlowKey, Option<Candidate>)> {
     let parts = Parts::of(packet).ok()?;
     let kind = SuperKind::of(parts.version, parts.protocol)?;
-    if !(if kind.is_tcp() { merge.tcp } else { merge.udp }) {
-        return None;
-    }
     let mut key = FlowKey { kind, ports: be32(packet, parts.transport), addresses: [0; 32] };
     let found = &packet[parts.addresses()];
     key.addresses[..found.len()].copy_from_slice(found);
-    Some((key, Candidate::of(packet, &parts, kind)))
+    let merged = if kind.is_tcp() { merge.tcp } else { merge.udp };
+    Some((key, merged.then(|| Candidate::of(packet, &parts, kind)).flatten()))
 }
 
 impl Candidate {

@@ -103,6 +103,10 @@ impl RequestReader {
 
     /// No line end in the buffer: wait for more, unless the buffer is full.
     fn line_unfinished(&mut self) -> Option<Event> {
+        if matches!(self.state, State::Closed) {
+            self.start = self.end;
+            return None;
+        }
         if let State::Skip { mid_line } = &mut self.state {
             *mid_line |= self.start != self.end;
             self.request_len += self.end - self.start;
@@ -164,6 +168,7 @@ impl State {
                 Some(Event::Refused(refusal))
             }
             Self::Skip { mid_line } => {
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
                 if line.is_empty() && !*mid_line {
                     *self = Self::Idle;
                 }
