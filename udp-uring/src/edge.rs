@@ -5,7 +5,7 @@ mod outbound;
 use crate::error::Family;
 use crate::gso::{Gso, GsoScope};
 use crate::path::Path;
-use crate::receive::{ReceiveDrop, Received, Request, parse};
+use crate::receive::{ReceiveDrop, Received, Request};
 use crate::send::{SendFailed, SendOp, Sent};
 use crate::socket::SocketPair;
 use io_uring::opcode;
@@ -286,7 +286,7 @@ impl UdpEdge {
             self.counters.receives_renewed += 1;
         }
         match (completion.outcome(), buffer) {
-            (Ok(_), Some(Ok(view))) => parse(view).map_or_else(Event::Dropped, Event::Received),
+            (Ok(_), Some(Ok(view))) => Received::parse(view).map_or_else(Event::Dropped, Event::Received),
             (Ok(_), _) => Event::Dropped(ReceiveDrop::Malformed),
             (Err(errno), _) => self.receive_ended(usize::from(completion.token().index), Errno::from_raw(errno)),
         }

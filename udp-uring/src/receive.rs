@@ -74,27 +74,32 @@ impl Request {
     }
 }
 
-/// Takes a filled buffer apart.
-pub(crate) fn parse(mut view: View) -> Result<Received, ReceiveDrop> {
-    let flags = word(&view, 12)?;
-    let name_len = length(&view, 0)?;
-    let control_len = length(&view, 4)?;
-    let payload_len = length(&view, 8)?;
-    let truncated = libc::MSG_TRUNC | libc::MSG_CTRUNC;
-    if flags & truncated.cast_unsigned() != 0 {
-        return Err(ReceiveDrop::Truncated);
+impl Received {
+    /// Takes apart a buffer that the kernel filled for a request of this crate.
+    ///
+    /// # Errors
+    /// [`ReceiveDrop`]: the buffer goes home, and nothing else comes of it.
+    pub fn parse(mut view: View) -> Result<Self, ReceiveDrop> {
+        let flags = word(&view, 12)?;
+        let name_len = length(&view, 0)?;
+        let control_len = length(&view, 4)?;
+        let payload_len = length(&view, 8)?;
+        let truncated = libc::MSG_TRUNC | libc::MSG_CTRUNC;
+        if flags & truncated.cast_unsigned() != 0 {
+            return Err(ReceiveDrop::Truncated);
+        }
+        if name_len > NAME_LEN || control_len > CONTROL_LEN || view.len() != PAYLOAD_OFFSET + payload_len {
+            return Err(ReceiveDrop::Malformed);
+        }
+        if payload_len == 0 {
+            return Err(ReceiveDrop::Empty);
+        }
+        let remote = read_sockaddr(&view[LENGTHS..][..name_len]).ok_or(ReceiveDrop::Malformed)?;
+        let control = ReceiveControl::parse(&view[LENGTHS + NAME_LEN..][..control_len]);
+        view.advance(PAYLOAD_OFFSET);
+        let stride = control.stride.map_or(payload_len, |stride| stride.min(payload_len));
+        Ok(Self { view, path: Path { remote, source: control.local }, stride, ecn: control.ecn })
     }
-    if name_len > NAME_LEN || control_len > CONTROL_LEN || view.len() != PAYLOAD_OFFSET + payload_len {
-        return Err(ReceiveDrop::Malformed);
-    }
-    if payload_len == 0 {
-        return Err(ReceiveDrop::Empty);
-    }
-    let remote = read_sockaddr(&view[LENGTHS..][..name_len]).ok_or(ReceiveDrop::Malformed)?;
-    let control = ReceiveControl::parse(&view[LENGTHS + NAME_LEN..][..control_len]);
-    view.advance(PAYLOAD_OFFSET);
-    let stride = control.stride.map_or(payload_len, |stride| stride.min(payload_len));
-    Ok(Received { view, path: Path { remote, source: control.local }, stride, ecn: control.ecn })
 }
 
 fn word(view: &View, offset: usize) -> Result<u32, ReceiveDrop> {
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_lone_datagram_is_a_train_of_one() {
-        let received = parse(View::heap(buffer(&sockaddr(), &[], b"hello", 0))).expect("well-formed");
+        let received = Received::parse(View::heap(buffer(&sockaddr(), &[], b"hello", 0))).expect("well-formed");
         assert_eq!(&*received.view, b"hello");
         assert_eq!(received.stride, 5);
         assert_eq!(received.path, Path::to("192.0.2.1:7".parse().expect("literal")));
@@ -137,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_named() {
-        let outcome = |bytes| parse(View::heap(bytes)).map(|_| ()).unwrap_err();
+        let outcome = |bytes| Received::parse(View::heap(bytes)).map(|_| ()).unwrap_err();
         let name = sockaddr();
         assert_eq!(outcome(buffer(&name, &[], b"cut", libc::MSG_TRUNC)), ReceiveDrop::Truncated);
         assert_eq!(outcome(buffer(&name, &[], b"cut", libc::MSG_CTRUNC)), ReceiveDrop::Truncated);
@@ -151,14 +156,14 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_buffers_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400), lens: [u8; 3]) {
-            let _ = parse(View::heap(bytes.clone()));
+            let _ = Received::parse(View::heap(bytes.clone()));
             if bytes.len() >= LENGTHS {
                 // Nearly sensible lengths reach further.
                 for (i, len) in lens.iter().enumerate() {
                     bytes[4 * i..4 * i + 4].copy_from_slice(&u32::from(*len).to_ne_bytes());
                 }
                 bytes[12..16].fill(0);
-                if let Ok(r) = parse(View::heap(bytes)) {
+                if let Ok(r) = Received::parse(View::heap(bytes)) {
                     prop_assert!(r.stride >= 1 && r.stride <= r.view.len());
                 }
             }
