@@ -13,7 +13,6 @@ use ringfort_testbed::{Family, Implementation, Tunnel};
 use crate::harness::traffic::OPENING;
 use crate::harness::{peer, us};
 
-const APPLICATION_PORT: u16 = 4_444;
 /// Of the traffic class (RFC 3168): able to carry a mark, and marked.
 const ECT_0: i32 = 2;
 const CONGESTED: u8 = 3;
@@ -26,11 +25,11 @@ struct Ends {
 impl Ends {
     /// Sockets in both namespaces; from side `from` to the other.
     fn new(tunnel: &Tunnel, from: usize, inner: Family) -> Self {
-        let bind = |side: usize, port| {
-            let address = SocketAddr::new(tunnel.sides[side].inner(inner), port);
+        let bind = |side: usize| {
+            let address = SocketAddr::new(tunnel.sides[side].inner(inner), 0);
             tunnel.namespace(side).enter(|| UdpSocket::bind(address)).unwrap()
         };
-        let (sender, receiver) = (bind(from, 0), bind(1 - from, APPLICATION_PORT));
+        let (sender, receiver) = (bind(from), bind(1 - from));
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         receiver.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
         Self { sender, receiver }
@@ -99,7 +98,8 @@ fn seen(tunnel: &Tunnel, inner: Family, class: i32) -> (Datagram, Option<Datagra
     }
     let [wire, application] = [0, 1].map(|_| Capture::start(tunnel.namespace(1)).unwrap());
     ends.sender.send(&[7; 333]).unwrap();
-    let inside = application.datagrams(APPLICATION_PORT, Duration::from_millis(200)).pop();
+    let port = ends.receiver.local_addr().unwrap().port();
+    let inside = application.datagrams(port, Duration::from_millis(200)).pop();
     let outside = wire.datagrams(PORT, Duration::from_millis(50));
     let outside = outside.into_iter().find(|datagram| datagram.payload.len() > 300);
     (outside.expect("the datagram was on the wire"), inside)

@@ -14,7 +14,7 @@ use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, Wire, janitor, uapi};
 
 use crate::harness::traffic::OPENING;
-use crate::harness::{us, wg};
+use crate::harness::{eventually, us, wg};
 
 /// How long a refusal may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -216,18 +216,20 @@ fn a_port_in_use_keeps_the_old_one() {
     let target = tunnel.sides[1].inner(Family::V4);
     let every = Duration::from_millis(5);
     let pings = Background::start(tunnel.namespace(0), target, every, Duration::from_secs(2)).unwrap();
-    for address in ["0.0.0.0:51999", "[::]:51999"] {
+    // Two ports: a process that another test starts at this moment holds copies of our sockets for an instant.
+    for (address, port) in [("0.0.0.0:51998", 51_998), ("[::]:51999", 51_999)] {
         let taken = tunnel.namespace(0).enter(|| std::net::UdpSocket::bind(address)).unwrap();
-        let answer = uapi::request(&ours.interface, "set=1\nlisten_port=51999\n\n").unwrap();
+        let answer = uapi::request(&ours.interface, &format!("set=1\nlisten_port={port}\n\n")).unwrap();
         assert_eq!(answer.errno, -libc::EADDRINUSE, "{address}");
-        let error = wg::wg(&format!("set {} listen-port 51999", ours.interface)).unwrap_err();
+        let error = wg::wg(&format!("set {} listen-port {port}", ours.interface)).unwrap_err();
         assert!(error.to_string().contains("Address already in use"), "{error}");
         assert_eq!(wg::wg(&format!("show {} listen-port", ours.interface)).unwrap().trim(), "51820");
         drop(taken);
     }
     let tally = pings.finish();
     assert!(tally.lost.is_empty(), "pings were lost: {tally:?}");
-    wg::wg(&format!("set {} listen-port 51999", ours.interface)).unwrap();
+    let set = || wg::wg(&format!("set {} listen-port 51999", ours.interface));
+    eventually(PATIENCE, "the port is free", || set().is_ok());
     tunnel.wait_until_open(0, OPENING).unwrap();
 }
 
