@@ -9,7 +9,7 @@ use ringfort_fuzz::mutate::Mutator;
 use ringfort_fuzz::{TARGETS, Target};
 
 /// Per target. All targets together take less than a minute in a debug build on two cores.
-const MUTATIONS: usize = 20_000;
+const MUTATIONS: usize = 2_000;
 const SEED: u64 = 20_240_229;
 
 /// Longest file that may lie in a corpus, in bytes: it is part of the repository.

@@ -108,6 +108,9 @@ impl RequestReader {
             return None;
         }
         if let State::Skip { mid_line } = &mut self.state {
+            if !*mid_line && self.buffer[self.start..self.end] == *b"\r" {
+                return None; // the end of the blank line, if a line feed follows
+            }
             *mid_line |= self.start != self.end;
             self.request_len += self.end - self.start;
             self.start = self.end;
