@@ -40,6 +40,12 @@ pub fn hex(key: &PublicKey) -> String {
     key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The inverse of [`hex`], for what a daemon answers.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<PublicKey> {
+    super::uapi::public_key(text.as_bytes()).map(PublicKey::new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +58,7 @@ mod tests {
     fn a_key_and_its_texts() {
         let key = decode(TEXT).unwrap();
         assert_eq!((encode(&key).as_str(), hex(&key).as_str()), (TEXT, HEX));
+        assert_eq!(from_hex(HEX), Some(key));
         assert_eq!(short(&key), "peer(xTIB…p8Dg)");
     }
 
