@@ -98,19 +98,19 @@ impl Device {
 }
 
 impl Peer {
-    /// Uses a suite from now on. If it is another one, nothing of the former one remains; an attempt that is under way
-    /// begins again at once.
+    /// Uses a suite from now on. If it is another one, nothing of the former one remains. With a peer that we have a session
+    /// with, or were asking for one, we begin anew at once: it cannot know that its session is worth nothing any more.
     fn use_suite(&mut self, suite: Suite, now: Time, ready: bool, out: &mut Outbox) {
         if suite == self.remote.suite() {
             return;
         }
-        let attempting = self.timers.get(Timer::Retransmit).is_some();
+        let in_use = self.timers.get(Timer::Retransmit).is_some() || self.sessions.current().is_some();
         self.remote.set_suite(suite);
         self.reset(out);
         self.suite_noticed = None;
         self.silence_noticed = false;
         self.kick(now, ready);
-        if attempting {
+        if in_use {
             self.attempt_started = now;
             self.timers.set(Timer::Retransmit, now);
         }
