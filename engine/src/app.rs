@@ -12,7 +12,7 @@ use crate::cli::Cli;
 use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::server::SocketPlace;
-use crate::control::{Daemon, End, logging, stats};
+use crate::control::{Daemon, End, logging, offloads, stats};
 use crate::worker::budget;
 
 /// Runs the program. To be called first of all, while there is a single thread.
@@ -70,6 +70,7 @@ fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
     for failure in &daemon.choice().failures {
         log::warn!("{failure}");
     }
+    offloads::report(daemon.self_test());
     log::info!("packet memory of each worker: {}", budget());
     log::info!("cipher: {}", daemon.choice().provider);
     log::debug!("{}", daemon.choice());

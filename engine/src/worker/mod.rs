@@ -32,6 +32,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use tun_uring::Merge;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct WorkerConfig {
     pub tun: OwnedFd,
     /// The device's MTU in bytes.
     pub mtu: u32,
+    /// What it may be written in one piece.
+    pub merge: Merge,
     /// What this kernel's io_uring can do.
     pub capabilities: Capabilities,
     /// The queues to control and to the other workers.

@@ -20,7 +20,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header}
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tun_uring::{Offloads, Tun};
+use tun_uring::{Merge, Offloads, Tun};
 use udp_uring::{SocketConfig, SocketGroup};
 
 const PEER: PeerId = PeerId { index: 2, generation: 1 };
@@ -66,6 +66,7 @@ impl Fixture {
             core: None,
             tun,
             mtu: 1420,
+            merge: Merge { tcp: true, udp: true },
             capabilities,
             link: link.clone(),
             stats: stats[index].clone(),

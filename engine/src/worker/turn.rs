@@ -22,7 +22,7 @@ use ringfort_core::time::Time;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use tun_uring::{Coalescer, Merge, TunEdge};
+use tun_uring::{Coalescer, TunEdge};
 use udp_uring::{Event, ReceiveDrop, UdpEdge};
 
 /// Which part of the worker an operation belongs to ([`Token::edge`]).
@@ -113,7 +113,7 @@ impl Worker {
             now: boot_time(),
             pending: VecDeque::with_capacity(Pending::MAX),
             heads: Box::new([[0; _]; _]),
-            coalescer: Coalescer::new(Merge { tcp: true, udp: true }),
+            coalescer: Coalescer::new(config.merge),
             merging: true,
             completed: VecDeque::with_capacity(2 * BATCH),
             reads: VecDeque::with_capacity(BATCH),
