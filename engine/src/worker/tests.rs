@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 use tun_uring::{Merge, Offloads, Tun};
 use udp_uring::{SocketConfig, SocketGroup};
 
+mod cores;
+
 const PEER: PeerId = PeerId { index: 2, generation: 1 };
 const TO_PEER: [u8; 32] = [1; 32];
 const FROM_PEER: [u8; 32] = [2; 32];
