@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ringfort_aead::Choice;
 use tun_uring::device::MTU_DEFAULT;
-use tun_uring::{Merge, Offloads, SelfTest, Tun, TunError, self_test};
+use tun_uring::{Offloads, SelfTest, Tun, TunError, self_test};
 
 use super::error::DaemonError;
 use super::interface::Interface;
@@ -21,7 +21,7 @@ use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use crate::cli::Cli;
 use crate::link::{Link, Mail};
-use crate::worker::{self, WorkerConfig, WorkerHandle, WorkerStats};
+use crate::worker::{self, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,7 +64,8 @@ impl Daemon {
         let interface = Interface::watch(index, queue)?;
         let sources = SourceCheck::new()?;
         let stats: Vec<_> = cpus.iter().map(|_| Arc::new(WorkerStats::default())).collect();
-        let workers = Workers::spawn(&link, &stats, queues, &cpus, capabilities, self_test.merge)?;
+        let tuning = Tuning { capabilities, merge: self_test.merge, busy_poll: cli.busy_poll() };
+        let workers = Workers::spawn(&link, &stats, queues, &cpus, tuning)?;
         let sockets = Sockets::bind(count)?;
         let plane = DataPlane::new(link.clone(), choice.provider, sockets)
             .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
@@ -158,14 +159,13 @@ impl Workers {
         stats: &[Arc<WorkerStats>],
         queues: Vec<OwnedFd>,
         cpus: &[usize],
-        capabilities: ring_buffers::Capabilities,
-        merge: Merge,
+        tuning: Tuning,
     ) -> Result<Self, DaemonError> {
         let mut workers = Self { link: link.clone(), handles: Vec::new() };
         for ((index, tun), (stats, &id)) in queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
             let core = Some(CoreId { id });
             let (link, stats) = (link.clone(), stats.clone());
-            let config = WorkerConfig { index, core, tun, mtu: MTU_DEFAULT, merge, capabilities, link, stats };
+            let config = WorkerConfig { index, core, tun, mtu: MTU_DEFAULT, tuning, link, stats };
             workers.handles.push(worker::spawn(config)?);
         }
         Ok(workers)

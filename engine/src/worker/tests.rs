@@ -50,11 +50,11 @@ fn ip(args: &str) {
 
 impl Fixture {
     fn new(workers: usize) -> Self {
-        Self::with_offloads(workers, Offloads::ALL)
+        Self::with(workers, Offloads::ALL, Duration::ZERO)
     }
 
     /// Must be called on a thread of its own, which it moves into a new network namespace.
-    fn with_offloads(workers: usize, offloads: Offloads) -> Self {
+    fn with(workers: usize, offloads: Offloads, busy_poll: Duration) -> Self {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
         let tun = Tun::create("rf0", workers, offloads).unwrap();
@@ -63,13 +63,14 @@ impl Fixture {
         let link = Arc::new(Link::new(workers).unwrap());
         let stats: Vec<_> = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
         let capabilities = ring_buffers::probe().unwrap();
+        let merge = Merge { tcp: true, udp: true };
+        let tuning = Tuning { capabilities, merge, busy_poll };
         let config = |(index, tun)| WorkerConfig {
             index,
             core: None,
             tun,
             mtu: 1420,
-            merge: Merge { tcp: true, udp: true },
-            capabilities,
+            tuning,
             link: link.clone(),
             stats: stats[index].clone(),
         };

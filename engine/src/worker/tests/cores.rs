@@ -17,7 +17,7 @@ fn flow_and_number(packet: &[u8]) -> (u16, u32) {
 }
 
 /// Sends numbered datagrams of many flows and of several sizes into the tunnel, from a thread of its own.
-fn send_flows(flows: u16) -> std::thread::JoinHandle<()> {
+fn send_flows(flows: u16) -> JoinHandle<()> {
     // A thread starts in the network namespace of the one that starts it.
     std::thread::spawn(move || {
         let sockets: Vec<_> = (0..flows).map(|_| UdpSocket::bind("10.9.0.1:0").unwrap()).collect();
@@ -144,6 +144,26 @@ fn a_burst_is_one_turn() {
         // One that reads and sends, one that sees the send completed; what else woke it is the kernel's.
         let turns = f.stats[0].turns.get() - before;
         assert!(turns <= 4, "{turns} turns for one super-packet");
+        f.finish();
+    });
+}
+
+/// With busy polling a worker turns without end for as long as it was told to, and then sleeps.
+#[test]
+fn a_worker_polls_as_long_as_it_is_told_to() {
+    in_namespace(|| {
+        let mut f = Fixture::with(1, Offloads::ALL, Duration::from_millis(300));
+        f.install_receive(0, true);
+        let mut buffer = [0; 99];
+        f.send_sealed(0, &inner_packet([10, 9, 0, 2], b"wake up"));
+        f.receive_inner(&mut buffer);
+        let turns = || f.stats[0].turns.get();
+        let before = turns();
+        f.eventually(|| turns() > before + 1_000);
+        std::thread::sleep(Duration::from_millis(600));
+        let asleep = turns();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(turns(), asleep, "nothing has happened for longer than it polls");
         f.finish();
     });
 }
