@@ -12,7 +12,7 @@ use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{Offloads, SelfTest, Tun, TunError, self_test};
 
 use super::error::DaemonError;
-use super::interface::Interface;
+use super::interface::{Interface, refuse_link_local_address};
 use super::plane::DataPlane;
 use super::preflight;
 use super::run::{Control, End};
@@ -54,6 +54,7 @@ impl Daemon {
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);
         let tun = create_interface(&cli.name, cpus.len(), self_test.offloads)?;
+        refuse_link_local_address(&cli.name);
         let choice = cli.aead.resolve()?;
         let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let link = Arc::new(link);
