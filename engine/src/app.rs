@@ -72,7 +72,9 @@ fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
     }
     offloads::report(daemon.self_test());
     log::info!("packet memory of each worker: {}", budget());
-    log::info!("cipher: {}", daemon.choice().provider);
+    for suite in &daemon.choice().suites {
+        log::info!("{}: {}", suite.suite, suite.summary());
+    }
     log::debug!("{}", daemon.choice());
     let result = daemon.run();
     match &result {

@@ -68,7 +68,7 @@ impl Daemon {
         let tuning = Tuning { capabilities, merge: self_test.merge, busy_poll: cli.busy_poll() };
         let workers = Workers::spawn(&link, &stats, queues, &cpus, tuning)?;
         let sockets = Sockets::bind(count)?;
-        let plane = DataPlane::new(link.clone(), choice.provider, sockets)
+        let plane = DataPlane::new(link.clone(), choice.plan(), sockets)
             .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
         let control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;
