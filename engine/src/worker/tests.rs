@@ -66,6 +66,8 @@ impl Fixture {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
         let tun = Tun::create("rf0", workers, offloads).unwrap();
+        // No packets of the kernel's own among ours.
+        ip("link set rf0 addrgenmode none");
         ip("addr add 10.9.0.1/24 dev rf0");
         ip("link set rf0 up");
         let link = Arc::new(Link::new(workers).unwrap());
