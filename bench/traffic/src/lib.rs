@@ -23,13 +23,24 @@
 //! (there is no coordinated omission), and is stated by itself as lateness. Both namespaces read one clock,
 //! `CLOCK_MONOTONIC`, so that one-way latency is exact.
 
+mod crew;
 pub mod latency;
+mod ledger;
 pub mod load;
 pub mod outcome;
+mod port;
 pub mod probe;
+mod receiver;
+mod reflector;
 pub mod rfc2544;
+mod schedule;
 pub mod search;
 mod seconds;
+mod sender;
+mod sockets;
+mod stamp;
+mod sys;
+mod tally;
 pub mod tcp;
 pub mod udp;
 

@@ -80,8 +80,8 @@ pub struct Traffic {
     pub duplicated: u64,
     /// Packets that arrived after a later one of their flow (RFC 4737, section 3.3).
     pub reordered: u64,
-    /// By how many packets of its flow one was overtaken at the most.
-    pub reordering_extent_packets_max: u64,
+    /// By how many packets of its flow one was behind the newest at the most.
+    pub reordering_distance_packets_max: u64,
     /// Arrivals with bytes or a length other than sent.
     pub damaged: u64,
     /// Arrivals that are not of this load.
