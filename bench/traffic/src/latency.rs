@@ -45,7 +45,7 @@ impl Histogram {
         let at = |percent| self.percentile_ns(percent);
         Some(Percentiles {
             count: self.count(),
-            min: self.percentile_ns(0.0)?,
+            min: self.0.min(),
             mean: self.0.mean(),
             stdev: self.0.stdev(),
             p50: at(50.0)?,

@@ -177,7 +177,7 @@ impl Load {
                 refuse(format!("{} packets per second among {lanes} lanes", self.rate_pps))
             }
             _ if self.duration.is_zero() => refuse("a load of no duration".into()),
-            _ if planned > f64::from(u32::MAX) => {
+            _ if planned + 1.0 > f64::from(u32::MAX) => {
                 refuse(format!("{planned:.0} packets in one lane: 2^32 − 1 at the most"))
             }
             _ if matches!(&self.placement.cpus, Cpus::List(list) if list.is_empty()) => {

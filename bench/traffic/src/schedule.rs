@@ -3,7 +3,6 @@
 //! It is a function of the packet's number alone, so that sender and receiver agree without exchanging anything.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use crate::{Imix, Load, Size};
 
@@ -34,21 +33,24 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// The part of lane number `lane` of a load that has passed [`Load::check`], between addresses like `address`.
     pub(crate) fn new(load: &Load, lane: u16, address: IpAddr) -> Self {
-        let lanes = u64::from(load.placement.lanes);
-        let interval = (u128::from(lanes) * 1_000_000_000 << 32) / u128::from(load.rate_pps);
-        let interval = u64::try_from(interval).expect("at most 64 lanes and at least one packet per second and lane");
+        let (lanes, lane) = (u128::from(load.placement.lanes), u128::from(lane));
+        let rate_pps = u128::from(load.rate_pps);
+        let interval = (lanes * 1_000_000_000 << 32) / rate_pps;
+        // The packets of all lanes, taken in turn, that are due before the end.
+        let of_all_lanes = (rate_pps * load.duration.as_nanos()).div_ceil(1_000_000_000);
+        let planned = of_all_lanes.saturating_sub(lane).div_ceil(lanes).max(1);
+        let flows = u128::from(load.flows);
         let payloads = payloads(load.size, address);
         let fitting = TRAIN_BYTES_MAX / u32::from(payloads[0]);
-        let mut schedule = Self {
-            interval,
-            offset_ns: (u128::from(interval) * u128::from(lane) / u128::from(lanes) >> 32) as u64,
-            planned: u32::MAX,
-            flows: u32::from(load.flows / load.placement.lanes) + u32::from(lane < load.flows % load.placement.lanes),
+        let checked = "a load that has passed its check has fewer";
+        Self {
+            interval: u64::try_from(interval).expect("there is at least one packet per second and lane"),
+            offset_ns: u64::try_from(interval * lane / lanes >> 32).expect("less than the interval"),
+            planned: u32::try_from(planned).expect(checked),
+            flows: u32::try_from(flows / lanes + u128::from(lane < flows % lanes)).expect(checked),
             train_len: if load.gso { fitting.clamp(1, TRAIN_LEN_MAX) } else { 1 },
             payloads,
-        };
-        schedule.planned = schedule.due_until(nanoseconds(load.duration).saturating_sub(1)).max(1);
-        schedule
+        }
     }
 
     /// When a packet is due, in nanoseconds since the start. A train is due with its first.
@@ -115,12 +117,10 @@ fn packet_sizes(size: Size) -> [u16; MIX_LEN] {
     }
 }
 
-pub(crate) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -207,3 +207,7 @@ impl Trial {
 fn middle(low: u64, high: u64) -> u64 {
     low + (high - low) / 2
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

@@ -72,6 +72,7 @@ impl<'a> Sender<'a> {
 
     /// Sends everything that is planned, `start_ns` being the time from which the schedule counts.
     pub(crate) fn run(mut self, placement: &Placement, start_ns: u64) -> Result<Sending> {
+        sys::sleep_until_ns(start_ns);
         let mut next = 0;
         while next < self.schedule.planned {
             let elapsed_ns = sys::now_ns().saturating_sub(start_ns);
