@@ -25,7 +25,7 @@ use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
 pub struct Message<'a> {
     counter: u64,
     text: &'a mut [u8],
-    // 16 bytes, as every constructor has it; a slice, so that there is an empty value to fill an array with.
+    // 16 bytes, as every constructor has it; a slice, so that there is an empty place to fill an array with.
     tag: &'a mut [u8],
 }
 
@@ -51,6 +51,11 @@ impl<'a> Message<'a> {
         Some(Self { counter, text, tag })
     }
 
+    /// Whether it is the empty place that [`Default`] makes.
+    pub(crate) fn is_place(&self) -> bool {
+        self.tag.is_empty()
+    }
+
     pub(crate) fn counter(&self) -> u64 {
         self.counter
     }
@@ -73,6 +78,13 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A place for a message, to fill an array with. A batch that still has one is refused.
+impl Default for Message<'_> {
+    fn default() -> Self {
+        Self { counter: 0, text: &mut [], tag: &mut [] }
+    }
+}
+
 /// Calls `f` with the messages of a train, which is exactly as long as `geometry` says. `counters` has one for each.
 pub(crate) fn with_train<R>(
     train: &mut [u8],
@@ -84,8 +96,7 @@ pub(crate) fn with_train<R>(
     let messages = segments.map(|(segment, counter)| {
         Message::of_body(counter, &mut segment[HEADER_LEN..]).expect("a Geometry has no segment without room for a tag")
     });
-    let mut all: [Message<'_>; MAX_SEGMENTS] =
-        std::array::from_fn(|_| Message { counter: 0, text: &mut [], tag: &mut [] });
+    let mut all: [Message<'_>; MAX_SEGMENTS] = std::array::from_fn(|_| Message::default());
     for (place, message) in all.iter_mut().zip(messages) {
         *place = message;
     }

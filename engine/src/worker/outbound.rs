@@ -140,7 +140,7 @@ impl Worker {
         let Some((session, first)) = self.peers.get_mut(id).and_then(|peer| peer.reserve(packets, self.now)) else {
             return self.stage_pending(packets);
         };
-        let mut messages: [Message<'_>; MAX_SEGMENTS] = std::array::from_fn(|_| Message { counter: 0, body: &mut [] });
+        let mut messages: [Message<'_>; MAX_SEGMENTS] = std::array::from_fn(|_| Message::default());
         for (i, (packet, message)) in batch.iter_mut().zip(&mut messages).enumerate() {
             let packet_end = packet.view.len();
             any_data |= u64::from(packet_end > DATA_HEADER_LEN) << i;
@@ -149,7 +149,7 @@ impl Worker {
             let counter = first + i as u64;
             let (header, body) = packet.view.split_first_chunk_mut().expect("a pending packet has room for its header");
             write_data_header(header, session.remote_index(), counter);
-            *message = Message { counter, body };
+            *message = Message::of_body(counter, body).expect("room for the tag was just reserved");
         }
         session
             .key()
