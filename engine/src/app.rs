@@ -13,7 +13,7 @@ use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::server::SocketPlace;
 use crate::control::settings::Settings;
-use crate::control::{Daemon, End, ask, logging, notices};
+use crate::control::{Daemon, End, ask, logging, notices, offloads};
 use crate::worker::budget;
 
 /// Runs the program. To be called first of all, while there is a single thread.
@@ -82,6 +82,7 @@ fn run(cli: &Cli, settings: &Settings, readiness: Option<Readiness>) -> Result<(
     for failure in &daemon.choice().failures {
         log::warn!("{failure}");
     }
+    offloads::report(daemon.self_test());
     log::info!("packet memory of each worker: {}", budget());
     for suite in &daemon.choice().suites {
         log::info!("{}: {}", suite.suite, suite.summary());

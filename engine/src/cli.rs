@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
@@ -43,7 +44,7 @@ Environment:
   WG_PROCESS_FOREGROUND=1    as --foreground";
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 5] = ["foreground", "workers", "cpus", "log_level", "config"];
+const DAEMON_OPTIONS: [&str; 6] = ["foreground", "workers", "cpus", "busy_poll", "log_level", "config"];
 
 /// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
 #[derive(Clone, Debug, Parser)]
@@ -64,6 +65,11 @@ pub struct Cli {
     /// Implementation of ChaCha20-Poly1305: "auto" measures those that this CPU can run and takes the fastest
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub aead: Selection,
+
+    /// Look for packets this long after the last one before sleeping, in microseconds, or "always": costs whole cores,
+    /// and the power that they take, for a shorter way out of sleep [default: sleep at once]
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub busy_poll: Option<BusyPoll>,
 
     /// What to log: silent, error, warn, info, debug (or verbose), trace [default: info]
     #[arg(long, value_name = "LEVEL")]
@@ -102,6 +108,12 @@ impl Cli {
         self.foreground || std::env::var_os("WG_PROCESS_FOREGROUND").is_some_and(|value| value == "1")
     }
 
+    /// How long workers poll before they sleep.
+    #[must_use]
+    pub fn busy_poll(&self) -> Duration {
+        self.busy_poll.map_or(Duration::ZERO, |BusyPoll(time)| time)
+    }
+
     /// The level that was asked for, by the option or by `LOG_LEVEL`; `None` if by neither.
     ///
     /// A `LOG_LEVEL` that means nothing to us is ignored, as wireguard-go does: the variable is not ours alone.
@@ -135,6 +147,22 @@ impl Cli {
 pub struct CpuError {
     missing: usize,
     usable: CpuList,
+}
+
+/// How long a worker looks for packets without sleeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusyPoll(pub Duration);
+
+impl FromStr for BusyPoll {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "always" {
+            return Ok(Self(Duration::MAX));
+        }
+        let micros = text.parse().map_err(|_| "expected a number of microseconds, or \"always\"".to_owned())?;
+        Ok(Self(Duration::from_micros(micros)))
+    }
 }
 
 /// A level as `--log-level` and `LOG_LEVEL` name it.
@@ -253,6 +281,8 @@ mod tests {
             &["--cpus", "", "wg0"],
             &["--aead", "rot13", "wg0"],
             &["--log-level", "loud", "wg0"],
+            &["--busy-poll", "soon", "wg0"],
+            &["--busy-poll", "-1", "wg0"],
             &["--stats"],
             &["--set-suite", "aes256gcm"],
             &["--set-suite", "aes", "wg0"],
@@ -286,6 +316,13 @@ mod tests {
             let cli = parse(&["--log-level", name, "wg0"]).unwrap();
             assert_eq!(cli.explicit_log_level(), Some(level));
         }
+    }
+
+    #[test]
+    fn times_of_busy_polling() {
+        assert_eq!(parse(&["wg0"]).unwrap().busy_poll(), Duration::ZERO);
+        assert_eq!(parse(&["--busy-poll", "50", "wg0"]).unwrap().busy_poll(), Duration::from_micros(50));
+        assert_eq!(parse(&["--busy-poll", "always", "wg0"]).unwrap().busy_poll(), Duration::MAX);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod key_text;
 pub mod logging;
 pub mod netlink;
 pub mod notices;
+pub mod offloads;
 mod plane;
 pub mod preflight;
 mod run;
