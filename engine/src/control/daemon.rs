@@ -106,7 +106,11 @@ fn wait_for(child: Pid, reader: OwnedFd) -> Result<(), Failure> {
     let _ = File::from(reader).read_to_end(&mut message);
     match message.split_first() {
         _ if message == READY => Ok(()),
-        Some((&status, text)) => Err(Failure { text: String::from_utf8_lossy(text).into_owned(), status }),
+        Some((&status, text)) => {
+            // It has said its last word. Who reads it may look for what is left behind, and must not find the process.
+            let _ = waitpid(child, None);
+            Err(Failure { text: String::from_utf8_lossy(text).into_owned(), status })
+        }
         None => {
             let end = match waitpid(child, None) {
                 Ok(WaitStatus::Exited(_, status)) => format!("exit status {status}"),
