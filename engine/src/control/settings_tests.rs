@@ -1,5 +1,6 @@
 use std::fs;
 
+use proptest::prelude::*;
 use ringfort_core::device::Device;
 
 use super::*;
@@ -81,4 +82,40 @@ fn a_refusal_names_file_line_and_remedy_but_not_the_text() {
     assert!(error.contains("cannot read the configuration") && error.contains("No such file"), "{error}");
     let nothing = Settings::load(None, "no-such-interface").unwrap();
     assert!(nothing.is_empty(), "an interface needs no file");
+}
+
+/// Lines that are right often enough to reach every branch.
+fn line() -> impl Strategy<Value = String> {
+    let whole = vec![
+        "[Interface]".to_owned(),
+        "[Peer]".to_owned(),
+        "[peer] # of ours".to_owned(),
+        "CipherSuite = aes256gcm".to_owned(),
+        "CipherSuite = chacha20poly1305".to_owned(),
+        format!("PublicKey = {KEY}"),
+        format!("PublicKey = {OTHER}"),
+        String::new(),
+        "# nothing".to_owned(),
+    ];
+    prop_oneof![8 => prop::sample::select(whole), 1 => "[\\[\\]#= A-Za-z\u{e9}\r]{0,20}"]
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_understood_or_refused_on_one_of_its_lines(lines in prop::collection::vec(line(), 0..12)) {
+        let text = lines.join("\n");
+        match parse(&text) {
+            Err((line, _)) => prop_assert!((1..=lines.len()).contains(&line)),
+            // Said again in its own words, it says the same.
+            Ok(settings) => {
+                let mut again = settings.interface.map_or(String::new(), |suite| {
+                    format!("[Interface]\nCipherSuite = {suite}\n")
+                });
+                for (key, suite) in &settings.peers {
+                    again += &format!("[Peer]\nPublicKey = {}\nCipherSuite = {suite}\n", key_text::encode(key));
+                }
+                prop_assert_eq!(parse(&again), Ok(settings));
+            }
+        }
+    }
 }

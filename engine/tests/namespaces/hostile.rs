@@ -18,6 +18,8 @@ const INITIATION_LEN: usize = 148;
 const RESPONSE_LEN: usize = 92;
 const COOKIE_REPLY_LEN: usize = 64;
 const MAC1_OFFSET: usize = 116;
+/// What an initiation under the second cipher suite begins with.
+const MARKED: [u8; 4] = *b"\x01GCM";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open tunnel with a ping that runs while others do their worst.
@@ -78,8 +80,10 @@ fn cases() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         pairs.map(|(kind, len)| message(kind, len, &mut dice)).collect()
     };
     let unknown = [[0; 4], [5, 0, 0, 0], [255, 0, 0, 0]];
-    let reserved = [[1, 1, 0, 0], [2, 0, 1, 0], [3, 0, 0, 1], [4, 255, 255, 255]];
-    let mut bad_lengths = all(&[[1, 0, 0, 0]], &[4, INITIATION_LEN - 1, INITIATION_LEN + 1, 1_400]);
+    // An initiation may be marked with the second cipher suite, but not nearly, and nothing else may be.
+    let reserved =
+        [[1, 1, 0, 0], [2, 0, 1, 0], [3, 0, 0, 1], [4, 255, 255, 255], *b"\x01GCL", *b"\x02GCM", *b"\x04GCM"];
+    let mut bad_lengths = all(&[[1, 0, 0, 0], MARKED], &[4, INITIATION_LEN - 1, INITIATION_LEN + 1, 1_400]);
     bad_lengths.extend(all(&[[2, 0, 0, 0]], &[4, RESPONSE_LEN - 1, RESPONSE_LEN + 1, INITIATION_LEN]));
     bad_lengths.extend(all(&[[3, 0, 0, 0]], &[4, COOKIE_REPLY_LEN - 1, COOKIE_REPLY_LEN + 1, INITIATION_LEN]));
     bad_lengths.extend(all(&[[4, 0, 0, 0]], &[4, 15, 16, 31]));
@@ -88,7 +92,7 @@ fn cases() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("unknown_type", all(&unknown, &[4, 32, 148, 1_452])),
         ("bad_reserved", all(&reserved, &[32, 64, 92, 148, 1_452])),
         ("bad_length", bad_lengths),
-        ("bad_mac1", all(&[[1, 0, 0, 0]], &[INITIATION_LEN; 20])),
+        ("bad_mac1", all(&[[1, 0, 0, 0], MARKED], &[INITIATION_LEN; 20])),
         ("bad_mac1", all(&[[2, 0, 0, 0]], &[RESPONSE_LEN; 20])),
         ("unknown_index", all(&[[4, 0, 0, 0]], &[32, 33, 48, 1_452, 1_472])),
     ]
@@ -150,19 +154,21 @@ fn unexpected_cookie_replies_change_nothing() {
     siege.lift();
 }
 
-/// Initiations with a correct mac1, for which anyone needs only our public key, and nonsense inside.
+/// Initiations with a correct mac1, for which anyone needs only our public key, and nonsense inside; every second one is
+/// marked with the second cipher suite.
 fn initiations(tunnel: &Tunnel, count: usize) -> Vec<Vec<u8>> {
     let public = tunnel.sides[0].keys.public.0;
     let key = crypto::hash(&[b"mac1----", &public]);
     let mut dice = Dice::new(4);
-    let mut make = || {
-        let mut initiation = message([1, 0, 0, 0], INITIATION_LEN, &mut dice);
+    let make = |number: usize| {
+        let kind = [[1, 0, 0, 0], MARKED][number % 2];
+        let mut initiation = message(kind, INITIATION_LEN, &mut dice);
         let mac1 = crypto::mac(&key, &[&initiation[..MAC1_OFFSET]]);
         initiation[MAC1_OFFSET..MAC1_OFFSET + 16].copy_from_slice(&mac1);
         initiation[MAC1_OFFSET + 16..].fill(0);
         initiation
     };
-    (0..count).map(|_| make()).collect()
+    (0..count).map(make).collect()
 }
 
 #[test]
@@ -219,7 +225,8 @@ fn random_datagrams_are_survived() {
         let mut datagram = dice.bytes(len);
         if round % 3 != 0 && len >= 4 {
             // Most of it gets past the first check.
-            datagram[..4].copy_from_slice(&[1 + dice.below(4) as u8, 0, 0, 0]);
+            let kind = [1 + dice.below(4) as u8, 0, 0, 0];
+            datagram[..4].copy_from_slice(if dice.below(8) == 0 { &MARKED } else { &kind });
         }
         siege.send(&datagram);
         if round % 64 == 0 {

@@ -61,6 +61,7 @@ fn another_peer_changes_in_every_way() {
         for round in 0..100 {
             let mut lines = format!("public_key={key}\n");
             let _ = writeln!(lines, "preshared_key={}", Key::random().unwrap().hex());
+            let _ = writeln!(lines, "cipher_suite={}", ["aes256gcm", "chacha20poly1305", "default"][round % 3]);
             let _ = writeln!(lines, "endpoint=10.200.0.{}:{}", 100 + round, 1_000 + round);
             let _ = writeln!(lines, "persistent_keepalive_interval={}", round % 3);
             let _ = writeln!(lines, "replace_allowed_ips=true\nallowed_ip=10.79.{round}.0/24\nallowed_ip=fd00:79::/64");
