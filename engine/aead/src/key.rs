@@ -26,14 +26,6 @@ pub enum TrainError {
         /// Bytes given.
         len: usize,
     },
-    /// A message of a batch has no room for its tag.
-    #[error("message {message} has {len} bytes; its tag alone takes {TAG_LEN}")]
-    NoRoomForTag {
-        /// Which message.
-        message: usize,
-        /// Bytes given.
-        len: usize,
-    },
     /// More messages than a batch can have.
     #[error("a batch of {count} messages; {MAX_SEGMENTS} are possible")]
     TooMany {
@@ -158,8 +150,7 @@ impl SealKey {
     /// Encrypts messages of any lengths in place, each under its own counter, which the caller hands out once.
     ///
     /// # Errors
-    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::NoRoomForTag`],
-    /// [`TrainError::TooLong`].
+    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
     pub fn seal_batch(&self, messages: &mut [Message<'_>]) -> Result<(), TrainError> {
         let Some(mean_len) = check_batch(messages)? else { return Ok(()) };
         self.0.of(messages.len(), mean_len).seal_batch(messages);
@@ -208,8 +199,7 @@ impl OpenKey {
     /// [`open_train`](Self::open_train).
     ///
     /// # Errors
-    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::NoRoomForTag`],
-    /// [`TrainError::TooLong`].
+    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
     pub fn open_batch(&self, messages: &mut [Message<'_>]) -> Result<Verdicts, TrainError> {
         let Some(mean_len) = check_batch(messages)? else { return Ok(Verdicts::none_of(0)) };
         Ok(self.0.of(messages.len(), mean_len).open_batch(messages))
@@ -229,12 +219,9 @@ fn check_batch(messages: &[Message<'_>]) -> Result<Option<usize>, TrainError> {
         return Err(TrainError::TooMany { count });
     }
     let mut total = 0;
-    for (message, len) in messages.iter().map(|message| message.body.len()).enumerate() {
-        if len < TAG_LEN {
-            return Err(TrainError::NoRoomForTag { message, len });
-        }
+    for len in messages.iter().map(|message| message.text().len()) {
         refuse_too_long(len)?;
-        total += len - TAG_LEN;
+        total += len;
     }
     Ok(total.checked_div(count))
 }

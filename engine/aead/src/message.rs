@@ -5,20 +5,28 @@ use std::fmt;
 use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
 
 /// One data message without its header: what a batch is made of. Messages of one batch may differ in length, and lie
-/// anywhere; being exclusive borrows, they cannot overlap.
+/// anywhere; being exclusive borrows, they cannot overlap, also not shifted by some bytes: a cipher that works across messages
+/// would read what it has already overwritten.
 ///
-/// ```compile_fail
+/// ```
 /// # use ringfort_aead::Message;
 /// let mut buf = vec![0u8; 2000];
-/// // Two messages that share bytes: refused by the borrow checker, so that no kernel has to think of it.
-/// let batch = [Message { counter: 0, body: &mut buf[..1000] }, Message { counter: 1, body: &mut buf[500..] }];
+/// let (one, other) = buf.split_at_mut(500);
+/// let batch = [Message::of_body(0, one), Message::of_body(1, other)];
+/// drop(batch);
+/// ```
+///
+/// ```compile_fail,E0499
+/// # use ringfort_aead::Message;
+/// let mut buf = vec![0u8; 2000];
+/// let batch = [Message::of_body(0, &mut buf[..1000]), Message::of_body(1, &mut buf[500..])];
 /// drop(batch);
 /// ```
 pub struct Message<'a> {
-    /// Its counter, from which the nonce is made.
-    pub counter: u64,
-    /// The text and, in the last 16 bytes, the tag. 16 to 65,535 bytes.
-    pub body: &'a mut [u8],
+    counter: u64,
+    text: &'a mut [u8],
+    // 16 bytes, as every constructor has it; a slice, so that there is an empty value to fill an array with.
+    tag: &'a mut [u8],
 }
 
 /// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its share of
@@ -31,11 +39,37 @@ pub struct Source<'a> {
     pub body: &'a [u8],
 }
 
-impl Message<'_> {
-    /// Counter, text and tag. The body was found long enough where it came in.
+impl<'a> Message<'a> {
+    /// A message with this counter, from which the nonce is made.
+    pub fn new(counter: u64, text: &'a mut [u8], tag: &'a mut [u8; TAG_LEN]) -> Self {
+        Self { counter, text, tag }
+    }
+
+    /// The same, of a text with the tag in the 16 bytes behind it; `None` if there is no room for a tag.
+    pub fn of_body(counter: u64, body: &'a mut [u8]) -> Option<Self> {
+        let (text, tag) = body.split_last_chunk_mut::<TAG_LEN>()?;
+        Some(Self { counter, text, tag })
+    }
+
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        self.text
+    }
+
+    pub(crate) fn text_mut(&mut self) -> &mut [u8] {
+        self.text
+    }
+
+    pub(crate) fn tag(&self) -> &[u8; TAG_LEN] {
+        self.tag.as_array().expect("every constructor gives a tag")
+    }
+
+    /// Counter, text and tag.
     pub(crate) fn parts(&mut self) -> (u64, &mut [u8], &mut [u8; TAG_LEN]) {
-        let (text, tag) = self.body.split_last_chunk_mut().expect("a checked message has room for its tag");
-        (self.counter, text, tag)
+        (self.counter, self.text, self.tag.as_mut_array().expect("every constructor gives a tag"))
     }
 }
 
@@ -46,12 +80,16 @@ pub(crate) fn with_train<R>(
     counters: impl Iterator<Item = u64>,
     f: impl FnOnce(&mut [Message<'_>]) -> R,
 ) -> R {
-    let mut messages: [Message<'_>; MAX_SEGMENTS] = std::array::from_fn(|_| Message { counter: 0, body: &mut [] });
     let segments = train.chunks_mut(geometry.stride()).zip(counters);
-    for (message, (segment, counter)) in messages.iter_mut().zip(segments) {
-        *message = Message { counter, body: &mut segment[HEADER_LEN..] };
+    let messages = segments.map(|(segment, counter)| {
+        Message::of_body(counter, &mut segment[HEADER_LEN..]).expect("a Geometry has no segment without room for a tag")
+    });
+    let mut all: [Message<'_>; MAX_SEGMENTS] =
+        std::array::from_fn(|_| Message { counter: 0, text: &mut [], tag: &mut [] });
+    for (place, message) in all.iter_mut().zip(messages) {
+        *place = message;
     }
-    f(&mut messages[..geometry.count()])
+    f(&mut all[..geometry.count()])
 }
 
 impl Source<'_> {
@@ -85,7 +123,7 @@ impl fmt::Debug for Source<'_> {
 /// Likewise: before sealing and after opening.
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (counter, len) = (self.counter, self.body.len());
+        let (counter, len) = (self.counter, self.text.len());
         f.debug_struct("Message").field("counter", &counter).field("len", &len).finish_non_exhaustive()
     }
 }

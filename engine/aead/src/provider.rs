@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::cipher::{BatchCipher, OneShot};
 use crate::suite::names;
-use crate::{KEY_LEN, SelfTestError, Suite, self_test};
+use crate::{KEY_LEN, SelfTestError, Suite, self_test, train};
 
 /// An implementation of one or more suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum Provider {
     RustCrypto,
     /// The crate `aws-lc-rs`: assembly chosen at run time by CPU.
     AwsLc,
+    /// ChaCha20-Poly1305 across the messages of a train, for x86-64 with AVX-512 (F, BW, VL, DQ, IFMA and VBMI2).
+    Train,
 }
 
 /// What a message's ciphertext bytes hold after its tag did not verify. Never plaintext.
@@ -39,7 +41,7 @@ pub struct UnknownProvider {
 
 impl Provider {
     /// Every provider that this build knows.
-    pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc];
+    pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train];
 
     /// The providers of `suite` that can run on this CPU.
     pub fn available(suite: Suite) -> impl Iterator<Item = Self> {
@@ -48,15 +50,22 @@ impl Provider {
 
     /// Whether this provider has `suite` and can run on this CPU.
     pub fn is_available(self, suite: Suite) -> bool {
-        self.implements(suite)
+        self.implements(suite) && (self != Self::Train || train::is_supported())
+    }
+
+    /// The features without which this provider does not run, as far as this CPU lacks them.
+    pub fn missing_features(self) -> Vec<&'static str> {
+        match self {
+            Self::RustCrypto | Self::AwsLc => Vec::new(),
+            Self::Train => train::missing_features(),
+        }
     }
 
     /// Whether this provider has `suite`, if not on this CPU then on another.
     pub fn implements(self, suite: Suite) -> bool {
         match self {
-            Self::RustCrypto | Self::AwsLc => match suite {
-                Suite::ChaCha20Poly1305 | Suite::Aes256Gcm => true,
-            },
+            Self::RustCrypto | Self::AwsLc => true,
+            Self::Train => suite == Suite::ChaCha20Poly1305,
         }
     }
 
@@ -65,13 +74,14 @@ impl Provider {
         match self {
             Self::RustCrypto => "rustcrypto",
             Self::AwsLc => "aws-lc",
+            Self::Train => "train",
         }
     }
 
     /// What this provider leaves of a message that failed. The self-test holds it to that.
     pub fn on_failure(self) -> OnFailure {
         match self {
-            Self::RustCrypto => OnFailure::Unchanged,
+            Self::RustCrypto | Self::Train => OnFailure::Unchanged,
             Self::AwsLc => OnFailure::Zeroed,
         }
     }
@@ -92,6 +102,7 @@ impl Provider {
             (Self::RustCrypto, Suite::ChaCha20Poly1305) => Box::new(rust_crypto::chacha20poly1305(key)),
             (Self::RustCrypto, Suite::Aes256Gcm) => Box::new(rust_crypto::aes256gcm(key)),
             (Self::AwsLc, suite) => Box::new(aws_lc::Cipher::new(suite, key)),
+            (Self::Train, _) => train::cipher(key).expect("a provider that is not available is in no plan"),
         }
     }
 
@@ -102,6 +113,7 @@ impl Provider {
             (Self::RustCrypto, Suite::ChaCha20Poly1305) => Some(Box::new(rust_crypto::chacha20poly1305(key))),
             (Self::RustCrypto, Suite::Aes256Gcm) => Some(Box::new(rust_crypto::aes256gcm(key))),
             (Self::AwsLc, suite) => Some(Box::new(aws_lc::Cipher::new(suite, key))),
+            (Self::Train, _) => None,
         }
     }
 
@@ -109,7 +121,7 @@ impl Provider {
     pub(crate) fn oracle(self) -> Self {
         match self {
             Self::RustCrypto => Self::AwsLc,
-            Self::AwsLc => Self::RustCrypto,
+            Self::AwsLc | Self::Train => Self::RustCrypto,
         }
     }
 }

@@ -53,7 +53,7 @@ fn messages<'a>(buf: &'a mut [u8], shapes: &[Shape], counter: impl Fn(&Shape) ->
         let (front, behind) = std::mem::take(&mut rest).split_at_mut(shape.end() - cut);
         let body = &mut front[shape.at - cut..];
         (rest, cut) = (behind, shape.end());
-        Message { counter: counter(shape), body }
+        Message::of_body(counter(shape), body).expect("it has a tag")
     };
     shapes.iter().map(message).collect()
 }

@@ -257,7 +257,7 @@ impl<'a> Bench<'a> {
         let mut message = |(counter, len): (usize, &usize)| {
             let (packet, behind) = std::mem::take(&mut rest).split_at_mut(HEADER_LEN + len + TAG_LEN);
             rest = behind;
-            Message { counter: counter as u64, body: &mut packet[HEADER_LEN..] }
+            Message::of_body(counter as u64, &mut packet[HEADER_LEN..]).expect("it has a tag")
         };
         let repeated = (0..self.work.repeats).flat_map(|_| lens.iter().enumerate());
         let mut messages: Vec<Message<'_>> = repeated.map(&mut message).collect();

@@ -49,7 +49,7 @@ impl BatchCipher for Faulty {
     fn seal_batch(&self, messages: &mut [Message<'_>]) {
         self.0.seal_batch(messages);
         match self.1 {
-            Fault::CounterStuck if messages.len() > 1 => messages[1].body[0] ^= 1,
+            Fault::CounterStuck if messages.len() > 1 => messages[1].text_mut()[0] ^= 1,
             Fault::TagOfOneSegment => flip_last_byte(messages),
             _ => {}
         }
@@ -79,7 +79,7 @@ impl BatchCipher for Faulty {
 
 fn flip_last_byte(messages: &mut [Message<'_>]) {
     let last = messages.last_mut().expect("a batch is not empty");
-    *last.body.last_mut().expect("a message has a tag") ^= 1;
+    last.parts().2[TAG_LEN - 1] ^= 1;
 }
 
 fn examine(suite: Suite, fault: Fault) -> Result<(), &'static str> {

@@ -139,14 +139,18 @@ fn check(subject: Subject, cases: &[Case], count: usize) {
     let (seal, open) = (subject.seal_key(&KEY), subject.open_key(&KEY));
     for cases in cases.chunks(count) {
         let mut bodies: Vec<Vec<u8>> = cases.iter().map(|case| [&case.text[..], &[0; TAG_LEN]].concat()).collect();
-        let mut batch: Vec<Message<'_>> =
-            bodies.iter_mut().zip(cases).map(|(body, case)| Message { counter: case.counter, body }).collect();
-        seal.seal_batch(&mut batch).expect("possible");
-        for (place, (message, case)) in batch.iter().zip(cases).enumerate() {
-            assert_eq!(*message.body, case.sealed, "{subject}: message {place} of {}", cases.len());
+        seal.seal_batch(&mut batch(&mut bodies, cases)).expect("possible");
+        for (place, (body, case)) in bodies.iter().zip(cases).enumerate() {
+            assert_eq!(*body, case.sealed, "{subject}: message {place} of {}", cases.len());
         }
-        assert!(open.open_batch(&mut batch).expect("possible").all_passed(), "{subject}: of {}", cases.len());
+        let verdicts = open.open_batch(&mut batch(&mut bodies, cases)).expect("possible");
+        assert!(verdicts.all_passed(), "{subject}: {verdicts:?}");
     }
+}
+
+fn batch<'a>(bodies: &'a mut [Vec<u8>], cases: &[Case]) -> Vec<Message<'a>> {
+    let messages = bodies.iter_mut().zip(cases);
+    messages.map(|(body, case)| Message::of_body(case.counter, body).expect("it has a tag")).collect()
 }
 
 /// Counts that a kernel across messages may treat apart, and those between.

@@ -115,15 +115,12 @@ fn each_byte_of_each_tag_is_compared() {
         for count in [1, 2, 4, 8, 11, MAX_SEGMENTS] {
             let sealed: Vec<Vec<u8>> = (0..count).map(|i| oracle.sealed(i as u64, &[i as u8; 40])).collect();
             for (place, byte) in (0..count).flat_map(|place| (0..TAG_LEN).map(move |byte| (place, byte))) {
-                let mut rest = memory.flush(Flush::Back, count * (40 + TAG_LEN));
-                let mut batch = Vec::new();
-                for (counter, sealed) in (0..).zip(&sealed) {
-                    let (body, behind) = rest.split_at_mut(sealed.len());
-                    body.copy_from_slice(sealed);
-                    batch.push(Message { counter, body });
-                    rest = behind;
-                }
-                batch[place].body[40 + byte] ^= 0x80;
+                let buf = memory.flush(Flush::Back, count * (40 + TAG_LEN));
+                buf.copy_from_slice(&sealed.concat());
+                buf[place * (40 + TAG_LEN) + 40 + byte] ^= 0x80;
+                let bodies = buf.chunks_mut(40 + TAG_LEN).zip(0..);
+                let mut batch: Vec<Message<'_>> =
+                    bodies.map(|(body, counter)| Message::of_body(counter, body).expect("it has a tag")).collect();
                 let verdicts = open.open_batch(&mut batch).expect("possible");
                 assert_eq!(verdicts.failed_count(), 1, "{subject}: byte {byte} of tag {place} of {count}");
                 assert!(!verdicts.passed(place));

@@ -15,6 +15,19 @@ fn count() -> impl Strategy<Value = usize> {
     prop_oneof![3 => 1usize..=9, 1 => 1usize..=64]
 }
 
+/// Length of the text, bytes before it, counter, and whether it is forged.
+type Shape = (usize, usize, u64, bool);
+
+/// The messages that lie in `buf` in that order.
+fn batch<'a>(mut buf: &'a mut [u8], shapes: &[Shape], counter: impl Fn(u64, bool) -> u64) -> Vec<Message<'a>> {
+    let message = |&(len, gap, own, forged): &Shape| {
+        let (front, behind) = std::mem::take(&mut buf).split_at_mut(gap + len + TAG_LEN);
+        buf = behind;
+        Message::of_body(counter(own, forged), &mut front[gap..]).expect("it has a tag")
+    };
+    shapes.iter().map(message).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -87,44 +100,28 @@ proptest! {
         for subject in Subject::all() {
             let oracle = Oracle::new(subject.suite, &KEY);
             let (mut buf, mut expected) = (original.clone(), original.clone());
-            let (mut rest, mut rest_expected) = (&mut buf[..], &mut expected[..]);
-            let mut batch = Vec::new();
+            let mut at = 0;
             for &(len, gap, counter, _) in &shapes {
-                let (body, behind) = rest[gap..].split_at_mut(len + TAG_LEN);
-                let (sealed, behind_expected) = rest_expected[gap..].split_at_mut(len + TAG_LEN);
-                sealed.copy_from_slice(&oracle.sealed(counter, &body[..len]));
-                batch.push(Message { counter, body });
-                (rest, rest_expected) = (behind, behind_expected);
+                let text = at + gap..at + gap + len;
+                expected[text.start..text.end + TAG_LEN].copy_from_slice(&oracle.sealed(counter, &original[text.clone()]));
+                at = text.end + TAG_LEN;
             }
-            subject.seal_key(&KEY).seal_batch(&mut batch).unwrap();
-            drop(batch);
+            subject.seal_key(&KEY).seal_batch(&mut batch(&mut buf, &shapes, |counter, _| counter)).unwrap();
             prop_assert!(buf == expected, "{} seal_batch", subject);
 
-            let mut rest = &mut buf[..];
-            let mut batch = Vec::new();
-            for &(len, gap, counter, forged) in &shapes {
-                let (body, behind) = rest[gap..].split_at_mut(len + TAG_LEN);
-                batch.push(Message { counter: counter ^ u64::from(forged), body });
-                rest = behind;
-            }
-            let verdicts = subject.open_key(&KEY).open_batch(&mut batch).unwrap();
-            for (index, (verdict, &(len, _, _, forged))) in verdicts.iter().zip(&shapes).enumerate() {
-                prop_assert_eq!(verdict, !forged, "{}: message {}", subject, index);
-                let body = &*batch[index].body;
-                if forged && subject.provider.on_failure() == OnFailure::Zeroed {
-                    prop_assert!(body[..len].iter().all(|byte| *byte == 0));
-                }
-            }
-            drop(batch);
+            let mut offered = batch(&mut buf, &shapes, |counter, forged| counter ^ u64::from(forged));
+            let verdicts = subject.open_key(&KEY).open_batch(&mut offered).unwrap();
+            prop_assert!(verdicts.iter().eq(shapes.iter().map(|shape| !shape.3)), "{}: {:?}", subject, verdicts);
             let mut at = 0;
             for &(len, gap, _, forged) in &shapes {
                 let text = at + gap..at + gap + len;
                 prop_assert!(buf[at..text.start] == original[at..text.start], "{}: a gap", subject);
-                if !forged {
-                    prop_assert!(buf[text.clone()] == original[text.clone()], "{}: open_batch", subject);
-                } else if subject.provider.on_failure() == OnFailure::Unchanged {
-                    prop_assert!(buf[text.clone()] == expected[text.clone()], "{}: a forgery", subject);
-                }
+                let holds = match (forged, subject.provider.on_failure()) {
+                    (false, _) => buf[text.clone()] == original[text.clone()],
+                    (true, OnFailure::Unchanged) => buf[text.clone()] == expected[text.clone()],
+                    (true, OnFailure::Zeroed) => buf[text.clone()].iter().all(|byte| *byte == 0),
+                };
+                prop_assert!(holds, "{}: open_batch", subject);
                 let tag = text.end..text.end + TAG_LEN;
                 prop_assert!(buf[tag.clone()] == expected[tag.clone()], "{}: a tag", subject);
                 at = tag.end;

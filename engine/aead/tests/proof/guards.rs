@@ -65,28 +65,59 @@ fn batches_of_any_lengths() {
         for (count, kind) in (1..=MAX_SEGMENTS).flat_map(|count| (0..6).map(move |kind| (count, kind))) {
             let lens = lens(&mut rng, kind, count);
             let context = format!("{subject}, {lens:?}");
-            // Counters in no order, flush with either guard: what a batch promises no more than.
+            // Counters in no order, flush with either guard: a batch asks for nothing more.
             let counters: Vec<u64> = (0..count).map(|_| rng.next()).collect();
             let texts: Vec<Vec<u8>> = lens.iter().map(|&len| rng.bytes(len)).collect();
             let ends: Vec<Flush> = (0..count).map(|_| Flush::BOTH[rng.below(2)]).collect();
-            let mut batch: Vec<Message<'_>> = places
-                .iter_mut()
-                .zip(&texts)
-                .zip(counters.iter().zip(&ends))
-                .map(|((place, text), (&counter, &end))| {
-                    let body = place.flush(end, text.len() + TAG_LEN);
-                    body[..text.len()].copy_from_slice(text);
-                    Message { counter, body }
-                })
-                .collect();
-            seal.seal_batch(&mut batch).expect("possible");
-            for (message, text) in batch.iter().zip(&texts) {
-                assert!(*message.body == oracle.sealed(message.counter, text), "seal_batch, {context}");
+            let bodies = || texts.iter().zip(&ends).map(|(text, end)| (*end, text.len() + TAG_LEN));
+            for ((place, text), (end, len)) in places.iter_mut().zip(&texts).zip(bodies()) {
+                place.flush(end, len)[..text.len()].copy_from_slice(text);
             }
-            let verdicts = open.open_batch(&mut batch).expect("possible");
+            seal.seal_batch(&mut batch(&mut places, bodies(), &counters)).expect("possible");
+            for (((place, text), (end, len)), counter) in places.iter_mut().zip(&texts).zip(bodies()).zip(&counters) {
+                assert!(*place.flush(end, len) == oracle.sealed(*counter, text), "seal_batch, {context}");
+            }
+            let verdicts = open.open_batch(&mut batch(&mut places, bodies(), &counters)).expect("possible");
             assert!(verdicts.all_passed() && verdicts.count() == count, "open_batch, {context}");
-            for (message, text) in batch.iter().zip(&texts) {
-                assert!(message.body[..text.len()] == text[..], "open_batch, {context}");
+            for ((place, text), (end, len)) in places.iter_mut().zip(&texts).zip(bodies()) {
+                assert!(place.flush(end, len)[..text.len()] == text[..], "open_batch, {context}");
+            }
+        }
+    }
+}
+
+fn batch<'a>(
+    places: &'a mut [Guarded],
+    bodies: impl Iterator<Item = (Flush, usize)>,
+    counters: &[u64],
+) -> Vec<Message<'a>> {
+    let bodies = places.iter_mut().zip(bodies).map(|(place, (end, len))| place.flush(end, len));
+    bodies.zip(counters).map(|(body, counter)| Message::of_body(*counter, body).expect("it has a tag")).collect()
+}
+
+/// Text and tag of a message need not be neighbours: each between guard pages of its own.
+#[test]
+fn texts_apart_from_their_tags() {
+    let (mut text_places, mut tag_places) = (places(9), places(9));
+    let mut rng = Repeatable(8);
+    for subject in Subject::all() {
+        let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
+        for (count, at) in (1..=9).flat_map(|count| Flush::BOTH.map(|at| (count, at))) {
+            let lens: Vec<usize> = (0..count).map(|_| rng.below(300)).collect();
+            let texts: Vec<Vec<u8>> = lens.iter().map(|len| rng.bytes(*len)).collect();
+            let mut batch = Vec::new();
+            for ((text, place), tag) in texts.iter().zip(&mut text_places).zip(&mut tag_places) {
+                let body = place.flush(at, text.len());
+                body.copy_from_slice(text);
+                let tag = tag.flush(at, TAG_LEN).try_into().expect("the length of a tag");
+                batch.push(Message::new(batch.len() as u64, body, tag));
+            }
+            seal.seal_batch(&mut batch).expect("possible");
+            assert!(open.open_batch(&mut batch).expect("possible").all_passed(), "{subject}, {lens:?}");
+            for (index, text) in texts.iter().enumerate() {
+                assert!(*text_places[index].flush(at, text.len()) == text[..], "{subject}, {lens:?}");
+                let expected = &oracle.sealed(index as u64, text)[text.len()..];
+                assert!(*tag_places[index].flush(at, TAG_LEN) == *expected, "{subject}, {lens:?}");
             }
         }
     }

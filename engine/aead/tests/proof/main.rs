@@ -7,6 +7,7 @@
 //! The oracle is always the RustCrypto crate itself, never a provider.
 
 mod accumulator;
+mod coverage;
 mod forgeries;
 mod geometry;
 mod guarded;

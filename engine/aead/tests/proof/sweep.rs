@@ -237,4 +237,5 @@ sweeps! {
     aws_lc_chacha20poly1305 "aws-lc/chacha20poly1305";
     rustcrypto_aes256gcm "rustcrypto/aes256gcm";
     aws_lc_aes256gcm "aws-lc/aes256gcm";
+    train_chacha20poly1305 "train/chacha20poly1305";
 }

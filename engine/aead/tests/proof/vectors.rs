@@ -27,7 +27,8 @@ const PLACES: [usize; 6] = [1, 2, 3, 5, 9, 64];
 fn seal_last(subject: Subject, key: &[u8; KEY_LEN], counter: u64, text: &[u8], count: usize) -> Vec<u8> {
     let mut bodies = vec![[text, &[0; TAG_LEN]].concat(); count];
     let counters = (0..count as u64).rev().map(|back| counter.wrapping_sub(back));
-    let messages = bodies.iter_mut().zip(counters).map(|(body, counter)| Message { counter, body });
+    let messages =
+        bodies.iter_mut().zip(counters).map(|(body, counter)| Message::of_body(counter, body).expect("it has a tag"));
     subject.seal_key(key).seal_batch(&mut messages.collect::<Vec<_>>()).expect("possible");
     bodies.pop().expect("the last of them")
 }
@@ -38,7 +39,8 @@ fn check(suite: Suite, key: &[u8; KEY_LEN], counter: u64, text: &[u8], sealed: &
             assert_eq!(seal_last(subject, key, counter, text, count), sealed, "{subject}: the last of {count}");
         }
         let mut body = sealed.to_vec();
-        let opened = subject.open_key(key).open_batch(&mut [Message { counter, body: &mut body }]);
+        let message = Message::of_body(counter, &mut body).expect("it has a tag");
+        let opened = subject.open_key(key).open_batch(&mut [message]);
         assert!(opened.expect("possible").all_passed(), "{subject}");
         assert_eq!(body[..text.len()], *text, "{subject}");
     }
