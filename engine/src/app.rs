@@ -8,11 +8,12 @@ use std::sync::OnceLock;
 use clap::Parser;
 use log::LevelFilter;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, SuiteArg};
 use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::server::SocketPlace;
-use crate::control::{Daemon, End, logging, offloads, stats};
+use crate::control::settings::Settings;
+use crate::control::{Daemon, End, ask, logging, notices, offloads};
 use crate::worker::budget;
 
 /// Runs the program. To be called first of all, while there is a single thread.
@@ -20,10 +21,21 @@ use crate::worker::budget;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.stats {
-        return print_stats(&cli.name);
+        return print(ask::stats(&cli.name));
     }
+    if cli.suites {
+        return print(ask::suites(&cli.name));
+    }
+    if let Some(SuiteArg(suite)) = cli.set_suite {
+        return exit(ask::set_suite(&cli.name, cli.peer.as_ref(), suite));
+    }
+    // Read here, because a daemon has another working directory.
+    let settings = match Settings::load(cli.config.as_deref(), &cli.name) {
+        Ok(settings) => settings,
+        Err(error) => return exit(Err(error.into())),
+    };
     if cli.stays_in_foreground() {
-        return exit(run(&cli, None));
+        return exit(run(&cli, &settings, None));
     }
     match daemonize() {
         Ok(Role::Parent(result)) => match result {
@@ -32,7 +44,7 @@ pub fn main() -> ExitCode {
         },
         Ok(Role::Child(readiness)) => {
             // The parent says what went wrong until we are ready, and the log after that.
-            let result = run(&cli, Some(readiness));
+            let result = run(&cli, &settings, Some(readiness));
             ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
         }
         Err(error) => exit(Err(error)),
@@ -40,9 +52,9 @@ pub fn main() -> ExitCode {
 }
 
 /// Starts, reports and serves.
-fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
+fn run(cli: &Cli, settings: &Settings, readiness: Option<Readiness>) -> Result<(), DaemonError> {
     end_on_panic();
-    let daemon = match Daemon::start(cli) {
+    let daemon = match Daemon::start(cli, settings) {
         Ok(daemon) => daemon,
         Err(error) => {
             if let Some(readiness) = readiness {
@@ -82,6 +94,10 @@ fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
         log::info!("{}: {}", suite.suite, suite.summary());
     }
     log::debug!("{}", daemon.choice());
+    if !settings.is_empty() {
+        log::info!("{settings}");
+        settings.suites().for_each(notices::warn_of_slow_aes);
+    }
     let result = daemon.run();
     match &result {
         Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
@@ -109,8 +125,8 @@ fn end_on_panic() {
     }));
 }
 
-fn print_stats(name: &str) -> ExitCode {
-    match stats::fetch(name) {
+fn print(answer: Result<String, DaemonError>) -> ExitCode {
+    match answer {
         Ok(lines) => {
             // Whoever closed the pipe has read what he wanted.
             let _ = std::io::stdout().write_all(lines.as_bytes());

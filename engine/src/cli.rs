@@ -1,12 +1,18 @@
 //! The command line: what the operator asks for, checked before anything is touched.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
 use ringfort_aead::Selection;
+use ringfort_core::crypto::PublicKey;
+use ringfort_core::suite::{Suite, UnknownSuite};
+
+use crate::control::key_text::{self, NotAKey};
+use crate::control::uapi::DEFAULT_SUITE;
 
 /// More cores than this are used only when asked for: each worker takes packet memory.
 const DEFAULT_WORKERS_MAX: usize = 16;
@@ -20,9 +26,25 @@ is printed and makes it exit non-zero. The daemon then logs to syslog; if --log-
 the standard error and logs there instead. SIGTERM, SIGINT, `ip link delete NAME` and the removal of its socket
 (/var/run/wireguard/NAME.sock) each end it, and it leaves nothing behind.
 
+Cipher suites:
+  chacha20poly1305   WireGuard's own, and the default: what every other implementation speaks
+  aes256gcm          AES-256-GCM, between two Ringforts that are both set to it; not WireGuard any more
+There is no negotiation: a peer that is set to one suite refuses the other. wg(8) cannot set it, but leaves it alone.
+It is set before the start, in /etc/ringfort/NAME.conf (or --config FILE),
+  [Interface]
+  CipherSuite = aes256gcm
+  [Peer]
+  PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  CipherSuite = chacha20poly1305
+or while the daemon runs, with --set-suite, for a peer also before wg(8) adds it. A peer's suite belongs to its public
+key: it outlives `wg setconf` and the removal of the peer, but not the daemon.
+
 Environment:
   LOG_LEVEL                  as --log-level
   WG_PROCESS_FOREGROUND=1    as --foreground";
+
+/// Options that mean nothing to a command that asks a daemon which runs.
+const DAEMON_OPTIONS: [&str; 6] = ["foreground", "workers", "cpus", "busy_poll", "log_level", "config"];
 
 /// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
 #[derive(Clone, Debug, Parser)]
@@ -53,8 +75,25 @@ pub struct Cli {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 
+    /// Configuration file for what wg(8) cannot set, see below [default: /etc/ringfort/NAME.conf, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Set the cipher suite of the daemon that serves NAME, and exit: that of the interface, or with --peer that of one
+    /// peer. "default" takes the setting back
+    #[arg(long, value_name = "SUITE", conflicts_with_all = DAEMON_OPTIONS)]
+    pub set_suite: Option<SuiteArg>,
+
+    /// The peer that --set-suite is about, by its public key
+    #[arg(long, value_name = "PUBLICKEY", requires = "set_suite", value_parser = parse_key)]
+    pub peer: Option<PublicKey>,
+
+    /// Print the cipher suites that are set in the daemon that serves NAME, the interface's first, and exit
+    #[arg(long, conflicts_with_all = DAEMON_OPTIONS, conflicts_with = "set_suite")]
+    pub suites: bool,
+
     /// Print the counters of the daemon that serves NAME, as lines of "name=value", and exit
-    #[arg(long, conflicts_with_all = ["foreground", "workers", "cpus", "busy_poll", "log_level"])]
+    #[arg(long, conflicts_with_all = DAEMON_OPTIONS, conflicts_with_all = ["set_suite", "suites"])]
     pub stats: bool,
 
     /// The name of the interface to create
@@ -146,6 +185,22 @@ impl FromStr for LogLevel {
     }
 }
 
+/// The argument of `--set-suite`: `None` for "default".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuiteArg(pub Option<Suite>);
+
+impl FromStr for SuiteArg {
+    type Err = UnknownSuite;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSuite> {
+        if text == DEFAULT_SUITE { Ok(Self(None)) } else { text.parse().map(|suite| Self(Some(suite))) }
+    }
+}
+
+fn parse_key(text: &str) -> Result<PublicKey, NotAKey> {
+    key_text::decode(text)
+}
+
 /// CPUs in the order given, each once: the kernel's list format, `0-3,6`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(pub Vec<usize>);
@@ -192,6 +247,8 @@ impl fmt::Display for CpuList {
 mod tests {
     use super::*;
 
+    const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+
     fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("ringfort").chain(args.iter().copied()))
     }
@@ -227,10 +284,28 @@ mod tests {
             &["--busy-poll", "soon", "wg0"],
             &["--busy-poll", "-1", "wg0"],
             &["--stats"],
+            &["--set-suite", "aes256gcm"],
+            &["--set-suite", "aes", "wg0"],
+            &["--set-suite", "aes256gcm", "--peer", "wg0", "wg0"],
+            &["--set-suite", "aes256gcm", "--config", "x", "wg0"],
+            &["--set-suite", "aes256gcm", "--stats", "wg0"],
+            &["--suites", "--stats", "wg0"],
+            &["--suites", "-f", "wg0"],
+            &["--peer", KEY, "wg0"],
             &["--stats", "-f", "wg0"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn suites_are_set_for_the_interface_or_a_peer() {
+        let cli = parse(&["--set-suite", "aes256gcm", "wg0"]).unwrap();
+        assert_eq!((cli.set_suite, cli.peer), (Some(SuiteArg(Some(Suite::Aes256Gcm))), None));
+        let cli = parse(&["--set-suite", "default", "--peer", KEY, "wg0"]).unwrap();
+        assert_eq!((cli.set_suite, cli.peer), (Some(SuiteArg(None)), Some(key_text::decode(KEY).unwrap())));
+        assert!(parse(&["--suites", "wg0"]).unwrap().suites);
+        assert_eq!(parse(&["--config", "x.conf", "wg0"]).unwrap().config, Some("x.conf".into()));
     }
 
     #[test]

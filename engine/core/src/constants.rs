@@ -19,6 +19,13 @@ pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after received data that is answered with a keepalive.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+// RFC 9001, section 6.6 and appendix B.1.1, for packets of at most 2^11 bytes.
+
+/// As [`REKEY_AFTER_MESSAGES`], for AES-GCM: so many messages can be told from random bytes with a probability of 2^-57 at
+/// most. Less than 381 GB of full packets in [`REKEY_AFTER_TIME`] (25 Gbit/s) never come to it. Larger packets are more
+/// blocks to a message; then the time is the limit: 180 s at 100 Gbit/s are 2^37 blocks, 2^-55.
+pub const AES_GCM_REKEY_AFTER_MESSAGES: u64 = 1 << 28;
+
 // WireGuard paper, section 5.4.7.
 
 /// Age at which the responder's cookie secret is replaced, and at which an initiator stops using a cookie.
@@ -48,6 +55,11 @@ pub const REKEY_ON_RECEIVE_AFTER_TIME: Duration =
 pub const ZERO_KEYS_AFTER_TIME: Duration = Duration::from_secs(3 * REJECT_AFTER_TIME.as_secs());
 /// How long the gateway counts as under load after its handshake queue was last long.
 pub const UNDER_LOAD_AFTER_TIME: Duration = Duration::from_secs(1);
+/// The least time between two notices to the operator about the suite of one peer, and between two initiations by which
+/// the peer is told: one each for an attempt of the peer's.
+pub const SUITE_NOTICE_INTERVAL: Duration = REKEY_ATTEMPT_TIME;
+/// How long a peer under a suite that only Ringfort speaks may be silent before the operator is told what that may mean.
+pub const SUITE_SILENCE: Duration = Duration::from_secs(4 * REKEY_TIMEOUT.as_secs());
 /// Packets that wait for one peer's handshake.
 pub const STAGED_PACKETS_MAX: usize = 128;
 /// Peers of one device.
@@ -60,5 +72,6 @@ pub const LIMITER_PACKETS_BURST: u64 = 5;
 
 const _: () = assert!(HANDSHAKE_ATTEMPTS_MAX == 18, "an attempt of 90 s holds 18 initiations");
 const _: () = assert!(REKEY_AFTER_MESSAGES < REJECT_AFTER_MESSAGES, "a rekey comes before the refusal");
+const _: () = assert!(AES_GCM_REKEY_AFTER_MESSAGES < REKEY_AFTER_MESSAGES, "AES-GCM wears out sooner");
 const _: () = assert!(REKEY_AFTER_TIME.as_secs() < REJECT_AFTER_TIME.as_secs(), "a rekey comes before the refusal");
 const _: () = assert!(REKEY_ON_RECEIVE_AFTER_TIME.as_secs() == 165, "the kernel's last-minute handshake");

@@ -31,7 +31,7 @@ drops! {
     Runt = "runt",
     /// A message type that the protocol does not define.
     UnknownType = "unknown_type",
-    /// One of the three reserved bytes after the type is not zero.
+    /// The three reserved bytes after the type are neither zero nor, in an initiation, the marker of a cipher suite.
     BadReserved = "bad_reserved",
     /// The length is not the one that the message type has, or a data message is shorter than header and tag.
     BadLength = "bad_length",
@@ -59,6 +59,8 @@ drops! {
     // The wire, authenticated.
     /// An initiation under a static key that belongs to none of our peers, or under our own.
     UnknownPeer = "unknown_peer",
+    /// An authentic initiation of a peer under another cipher suite than the peer is set to.
+    SuiteMismatch = "suite_mismatch",
     /// An initiation with a timestamp not later than the last one accepted from that peer.
     HandshakeReplay = "handshake_replay",
     /// An initiation too soon after the last one accepted from that peer.

@@ -56,6 +56,7 @@ pub struct SendSession<K> {
     local_index: u32,
     created: Time,
     initiator: bool,
+    rekey_after_messages: u64,
     /// The next counter. On a cache line that changes with every train, hence read as rarely as possible.
     counter: AtomicU64,
 }
@@ -63,7 +64,16 @@ pub struct SendSession<K> {
 impl<K> SendSession<K> {
     /// A session that has sent nothing.
     pub const fn new(key: K, local_index: u32, remote_index: u32, created: Time, initiator: bool) -> Self {
-        Self { key, remote_index, local_index, created, initiator, counter: AtomicU64::new(0) }
+        let (rekey_after_messages, counter) = (REKEY_AFTER_MESSAGES, AtomicU64::new(0));
+        Self { key, remote_index, local_index, created, initiator, rekey_after_messages, counter }
+    }
+
+    /// The same session, to be replaced after so many messages: what the key's cipher can bear, see
+    /// [`Suite::rekey_after_messages`](crate::suite::Suite::rekey_after_messages).
+    #[must_use]
+    pub const fn with_rekey_after_messages(mut self, messages: u64) -> Self {
+        self.rekey_after_messages = messages;
+        self
     }
 
     /// The cipher's key.
@@ -111,7 +121,7 @@ impl<K> SendSession<K> {
     /// Whether it is time to ask for a new session, as seen after sending: the initiator by age, both by count.
     pub fn wants_rekey(&self, now: Time) -> bool {
         self.initiator && now.since(self.created) >= REKEY_AFTER_TIME
-            || self.counter.load(Ordering::Relaxed) >= REKEY_AFTER_MESSAGES
+            || self.counter.load(Ordering::Relaxed) >= self.rekey_after_messages
     }
 }
 
@@ -277,6 +287,8 @@ mod tests {
         assert!(!send_session(false, 0).wants_rekey(due));
         for initiator in [true, false] {
             assert!(!send_session(initiator, REKEY_AFTER_MESSAGES - 1).wants_rekey(START));
+            let worn_out = |count| send_session(initiator, count).with_rekey_after_messages(1 << 28).wants_rekey(START);
+            assert!(worn_out(1 << 28) && !worn_out((1 << 28) - 1));
             assert!(send_session(initiator, REKEY_AFTER_MESSAGES).wants_rekey(START));
         }
     }

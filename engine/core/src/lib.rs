@@ -19,6 +19,7 @@ pub mod limiter;
 pub mod noise;
 pub mod packet;
 pub mod replay;
+pub mod suite;
 pub mod tai64n;
 pub mod time;
 pub mod timers;

@@ -5,6 +5,7 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::drops::Drop;
+use crate::suite::Suite;
 
 /// Length of an AEAD tag in bytes.
 pub const TAG_LEN: usize = 16;
@@ -32,7 +33,7 @@ pub const TYPE_DATA: u8 = 4;
 #[derive(Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct HandshakeInitiation {
-    /// The type in the lowest byte, the reserved bytes above it.
+    /// The type in the lowest byte, above it the reserved bytes: the marker of the suite.
     pub message_type: U32,
     /// The index that the initiator wants the response to carry.
     pub sender_index: U32,
@@ -109,8 +110,8 @@ pub struct DataHeader {
 /// A datagram whose type and length are right, and nothing else known about it.
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
-    /// Somebody wants a session.
-    Initiation(&'a HandshakeInitiation),
+    /// Somebody wants a session under this suite.
+    Initiation(Suite, &'a HandshakeInitiation),
     /// An answer to our initiation.
     Response(&'a HandshakeResponse),
     /// A loaded responder's answer to our initiation, or a loaded initiator's to our response.
@@ -125,9 +126,9 @@ pub enum Message<'a> {
 /// [`Drop::Runt`], [`Drop::UnknownType`], [`Drop::BadReserved`] or [`Drop::BadLength`].
 pub fn classify(datagram: &[u8]) -> Result<Message<'_>, Drop> {
     match message_type(datagram)? {
-        TYPE_INITIATION => exact(datagram).map(Message::Initiation),
-        TYPE_RESPONSE => exact(datagram).map(Message::Response),
-        TYPE_COOKIE_REPLY => exact(datagram).map(Message::CookieReply),
+        (TYPE_INITIATION, suite) => exact(datagram).map(|message| Message::Initiation(suite, message)),
+        (TYPE_RESPONSE, _) => exact(datagram).map(Message::Response),
+        (TYPE_COOKIE_REPLY, _) => exact(datagram).map(Message::CookieReply),
         _ => data_header(datagram).map(Message::Data),
     }
 }
@@ -138,7 +139,7 @@ pub fn classify(datagram: &[u8]) -> Result<Message<'_>, Drop> {
 /// As [`classify`]; another valid message type is [`Drop::UnknownType`].
 pub fn parse_data_header(datagram: &[u8]) -> Result<DataHeader, Drop> {
     match message_type(datagram)? {
-        TYPE_DATA => data_header(datagram),
+        (TYPE_DATA, _) => data_header(datagram),
         _ => Err(Drop::UnknownType),
     }
 }
@@ -151,10 +152,19 @@ pub fn write_data_header(header: &mut [u8; DATA_HEADER_LEN], receiver_index: u32
     counter_bytes.copy_from_slice(&counter.to_le_bytes());
 }
 
-/// The type of a datagram, one of the four defined ones.
-fn message_type(datagram: &[u8]) -> Result<u8, Drop> {
+/// The first four bytes of an initiation: its type, and the marker of its suite where the other messages have zeros.
+pub(crate) fn initiation_type(suite: Suite) -> U32 {
+    let [a, b, c] = suite.marker();
+    U32::from_bytes([TYPE_INITIATION, a, b, c])
+}
+
+/// The type of a datagram, one of the four defined ones, and the suite that an initiation is marked with.
+fn message_type(datagram: &[u8]) -> Result<(u8, Suite), Drop> {
     match *datagram {
-        [kind @ TYPE_INITIATION..=TYPE_DATA, 0, 0, 0, ..] => Ok(kind),
+        [kind @ TYPE_INITIATION..=TYPE_DATA, 0, 0, 0, ..] => Ok((kind, Suite::default())),
+        [TYPE_INITIATION, a, b, c, ..] => {
+            Suite::from_marker([a, b, c]).map(|suite| (TYPE_INITIATION, suite)).ok_or(Drop::BadReserved)
+        }
         [TYPE_INITIATION..=TYPE_DATA, _, _, _, ..] => Err(Drop::BadReserved),
         [_, _, _, _, ..] => Err(Drop::UnknownType),
         _ => Err(Drop::Runt),
@@ -189,7 +199,7 @@ mod tests {
     /// The type that was recognised, or the refusal.
     fn kind(bytes: &[u8]) -> Result<u8, Drop> {
         classify(bytes).map(|message| match message {
-            Message::Initiation(_) => TYPE_INITIATION,
+            Message::Initiation(..) => TYPE_INITIATION,
             Message::Response(_) => TYPE_RESPONSE,
             Message::CookieReply(_) => TYPE_COOKIE_REPLY,
             Message::Data(_) => TYPE_DATA,
@@ -224,6 +234,36 @@ mod tests {
     }
 
     #[test]
+    fn only_initiations_are_marked() {
+        let suite_of = |bytes: &[u8]| match classify(bytes) {
+            Ok(Message::Initiation(suite, _)) => Ok(suite),
+            other => Err(other.err()),
+        };
+        for &suite in Suite::ALL {
+            let mut bytes = datagram(TYPE_INITIATION, 148);
+            bytes[1..4].copy_from_slice(&suite.marker());
+            assert_eq!(bytes[..4], *initiation_type(suite).as_bytes());
+            assert_eq!(suite_of(&bytes), Ok(suite));
+            assert_eq!(suite_of(&bytes[..147]), Err(Some(Drop::BadLength)));
+        }
+        for (message_type, len) in [(2, 92), (3, 64), (4, 32)] {
+            let mut bytes = datagram(message_type, len);
+            bytes[1..4].copy_from_slice(&Suite::Aes256Gcm.marker());
+            assert_eq!(kind(&bytes), Err(Drop::BadReserved));
+            assert!(parse_data_header(&bytes).is_err());
+        }
+        // No single flipped bit makes a marker of another.
+        for bit in 8..32 {
+            for &suite in Suite::ALL {
+                let mut bytes = datagram(TYPE_INITIATION, 148);
+                bytes[1..4].copy_from_slice(&suite.marker());
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(kind(&bytes), Err(Drop::BadReserved));
+            }
+        }
+    }
+
+    #[test]
     fn lengths_are_exact_but_for_data() {
         for (message_type, right) in [(1, 148), (2, 92), (3, 64)] {
             for len in 4..300 {
@@ -249,7 +289,7 @@ mod tests {
         assert_eq!(response.mac2[0], 76);
 
         let bytes: Vec<u8> = [1, 0, 0, 0].into_iter().chain(4..148).collect();
-        let Ok(Message::Initiation(initiation)) = classify(&bytes) else { panic!("an initiation") };
+        let Ok(Message::Initiation(_, initiation)) = classify(&bytes) else { panic!("an initiation") };
         assert_eq!(initiation.sender_index.get(), u32::from_le_bytes([4, 5, 6, 7]));
         assert_eq!(initiation.ephemeral[0], 8);
         assert_eq!(initiation.encrypted_static[0], 40);

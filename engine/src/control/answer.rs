@@ -18,6 +18,7 @@ pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
         private_key: device.private_key().map(|key| key.as_bytes()),
         listen_port: plane.sockets().port(),
         fwmark: plane.sockets().fwmark(),
+        cipher_suite: device.suite(),
     });
     for peer in device.peers() {
         let traffic = peer.traffic();
@@ -25,6 +26,7 @@ pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
         let status = PeerStatus {
             public_key: peer.public_key().as_bytes(),
             preshared_key: peer.psk().as_bytes(),
+            cipher_suite: device.peer_suite(peer.public_key()),
             endpoint: peer.endpoint().map(|endpoint| endpoint.remote),
             last_handshake: (last_handshake.as_secs(), last_handshake.subsec_nanos()),
             tx_bytes: traffic.tx_bytes,
@@ -32,6 +34,15 @@ pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
             persistent_keepalive: peer.keepalive_secs(),
         };
         reply.peer(&status, peer.allowed_ips());
+    }
+}
+
+/// The cipher suite of the interface, then each peer that has its own, whether it is there or not. No secrets.
+pub fn suites(reply: &mut Reply, device: &Device) {
+    reply.line("cipher_suite", device.suite());
+    for (key, suite) in device.peer_suites() {
+        reply.public_key(key.as_bytes());
+        reply.line("cipher_suite", suite);
     }
 }
 
@@ -49,6 +60,8 @@ pub fn stats(
     reply.line(&format!("aead_{}", cipher.name().replace('-', "_")), 1);
     reply.line("link_up", u8::from(device.is_up()));
     reply.line("peers", device.peer_count());
+    let marked = device.peers().filter(|peer| peer.suite() != ringfort_core::suite::Suite::default());
+    reply.line("peers_aes256gcm", marked.count());
     reply.line("routes", device.routes().len());
     reply.line("handshakes_waiting", inbox.handshakes_waiting());
     reply.line("handshakes_sent", plane.handshakes_sent);

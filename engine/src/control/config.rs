@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use ringfort_core::constants::PEERS_MAX;
 use ringfort_core::crypto::{PresharedKey, PrivateKey, PublicKey};
 use ringfort_core::device::{AddPeerError, Device};
+use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
 
 use super::plane::DataPlane;
 use super::sockets::Prepared;
-use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerUpdate, Refusal, SetRequest};
+use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerSuite, PeerUpdate, Refusal, SetRequest};
+use super::{key_text, notices};
 
 /// Applies a request. All that can fail comes first.
 ///
@@ -17,7 +19,8 @@ use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerUpdate, Refusal, SetRequest
 /// [`Refusal`], and nothing has changed.
 pub fn apply(request: SetRequest, device: &mut Device, plane: &mut DataPlane, now: Time) -> Result<(), Refusal> {
     check_peer_count(&request, device)?;
-    let DeviceUpdate { private_key, listen_port, fwmark, replace_peers } = request.device;
+    check_suite_count(&request, device)?;
+    let DeviceUpdate { private_key, listen_port, fwmark, cipher_suite, replace_peers } = request.device;
     let mark_before = plane.sockets().fwmark();
     match plane.sockets_mut().prepare(listen_port, fwmark)? {
         Prepared::InPlace => {}
@@ -37,6 +40,13 @@ pub fn apply(request: SetRequest, device: &mut Device, plane: &mut DataPlane, no
     if replace_peers {
         device.remove_all_peers();
     }
+    if let Some(suite) = cipher_suite {
+        notices::warn_of_slow_aes(suite);
+        if suite != device.suite() {
+            log::info!("the cipher suite of the interface is {suite}, for all peers without one of their own");
+        }
+        device.set_suite(now, suite);
+    }
     for peer in request.peers {
         apply_peer(peer, device, now);
     }
@@ -51,6 +61,9 @@ fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
             device.remove_peer(peer);
         }
         return;
+    }
+    if let Some(suite) = update.cipher_suite {
+        apply_peer_suite(key, suite, device, now);
     }
     let peer = match existing {
         Some(peer) => peer,
@@ -84,6 +97,30 @@ fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
     if let Some(seconds) = update.persistent_keepalive {
         device.set_keepalive(now, peer, seconds);
     }
+}
+
+/// A peer's suite is set before the peer is made, and also if it is not.
+fn apply_peer_suite(key: PublicKey, suite: PeerSuite, device: &mut Device, now: Time) {
+    let suite = match suite {
+        PeerSuite::Interface => None,
+        PeerSuite::Own(suite) => Some(suite),
+    };
+    suite.into_iter().for_each(notices::warn_of_slow_aes);
+    if suite != device.peer_suite(&key) {
+        let (peer, suite) = (key_text::short(&key), suite.map_or("that of the interface", Suite::name));
+        log::info!("the cipher suite of {peer} is {suite}");
+    }
+    if let Err(full) = device.set_peer_suite(now, key, suite) {
+        log::error!("a peer's cipher suite was left out: {full}, although they were counted before; this is a bug");
+    }
+}
+
+/// Suites of peers that the request may add to those that are remembered.
+fn check_suite_count(request: &SetRequest, device: &Device) -> Result<(), Refusal> {
+    let sets = request.peers.iter().filter(|peer| !peer.remove && matches!(peer.cipher_suite, Some(PeerSuite::Own(_))));
+    let is_new = |peer: &&PeerUpdate| device.peer_suite(&PublicKey::new(peer.public_key)).is_none();
+    let added: HashSet<_> = sets.filter(is_new).map(|peer| &peer.public_key).collect();
+    if added.len() > device.suite_room() { Err(Refusal::TooManySuites) } else { Ok(()) }
 }
 
 /// Peers that the request may add, counted before anything is done. Removed peers free their places only when the

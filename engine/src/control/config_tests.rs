@@ -191,6 +191,69 @@ fn another_peer_s_settings_leave_a_session_alone() {
     }
 }
 
+fn suites(fixture: &Fixture) -> String {
+    let mut reply = Reply::default();
+    answer::suites(&mut reply, &fixture.device);
+    String::from_utf8(reply.unwritten().to_vec()).unwrap()
+}
+
+#[test]
+fn suites_are_shown_where_they_are_not_the_default() {
+    let mut fixture = Fixture::new();
+    fixture.set(&format!("public_key={A}\npublic_key={B}\ncipher_suite=aes256gcm\n")).unwrap();
+    let marked = |key: &str, suite: &str| {
+        peer(key, &zeros(), 0, "").replace("persistent", &format!("cipher_suite={suite}\npersistent"))
+    };
+    let (a, b) = (peer(A, &zeros(), 0, ""), marked(B, "aes256gcm"));
+    assert_eq!(fixture.get(), format!("{a}{b}"));
+    fixture.set(&format!("cipher_suite=aes256gcm\npublic_key={A}\ncipher_suite=chacha20poly1305\n")).unwrap();
+    assert_eq!(fixture.get(), format!("cipher_suite=aes256gcm\n{}{b}", marked(A, "chacha20poly1305")));
+    // What get=1 says is what set=1 takes.
+    let shown = fixture.get();
+    let mut other = Fixture::new();
+    other.set(&shown).unwrap();
+    assert_eq!(other.get(), shown);
+    fixture.set(&format!("cipher_suite=default\npublic_key={A}\ncipher_suite=default\n")).unwrap();
+    assert_eq!(fixture.get(), format!("{a}{b}"));
+}
+
+/// As `wg setconf` and `wg-quick` do: all peers are replaced, by somebody who knows nothing of suites.
+#[test]
+fn a_peer_s_suite_waits_for_it_and_survives_its_replacement() {
+    let mut fixture = Fixture::new();
+    fixture.set(&format!("public_key={A}\nupdate_only=true\ncipher_suite=aes256gcm\n")).unwrap();
+    assert_eq!(fixture.get(), "", "no peer comes of it");
+    let remembered = format!("cipher_suite=chacha20poly1305\npublic_key={A}\ncipher_suite=aes256gcm\n");
+    assert_eq!(suites(&fixture), remembered);
+    for lines in [format!("public_key={A}\n"), format!("replace_peers=true\npublic_key={A}\n")] {
+        fixture.set(&lines).unwrap();
+        assert!(fixture.get().contains("cipher_suite=aes256gcm\n"), "{}", fixture.get());
+    }
+    fixture.set(&format!("public_key={A}\nremove=true\n")).unwrap();
+    assert_eq!((fixture.get(), suites(&fixture)), (String::new(), remembered));
+    fixture.set(&format!("public_key={A}\nupdate_only=true\ncipher_suite=default\n")).unwrap();
+    assert_eq!(suites(&fixture), "cipher_suite=chacha20poly1305\n");
+}
+
+#[test]
+fn suites_for_too_many_peers_are_refused_as_a_whole() {
+    let mut fixture = Fixture::new();
+    let key = |number: usize| {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        PublicKey::new(key)
+    };
+    for number in 0..PEERS_MAX - 1 {
+        fixture.device.set_peer_suite(NOW, key(number), Some(Suite::Aes256Gcm)).unwrap();
+    }
+    let one = |key: &str, suite: &str| format!("public_key={key}\nupdate_only=true\ncipher_suite={suite}\n");
+    let both = one(A, "aes256gcm") + &one(B, "aes256gcm");
+    assert_eq!(fixture.set(&format!("cipher_suite=aes256gcm\n{both}")), Err(Refusal::TooManySuites));
+    assert_eq!(fixture.device.suite(), Suite::ChaCha20Poly1305);
+    assert_eq!(fixture.set(&(one(A, "aes256gcm") + &one(A, "chacha20poly1305") + &one(B, "default"))), Ok(()));
+    assert_eq!(fixture.set(&one(B, "aes256gcm")), Err(Refusal::TooManySuites));
+}
+
 #[test]
 fn old_routes_are_kept_until_the_workers_have_taken_newer_ones() {
     let mut fixture = Fixture::new();

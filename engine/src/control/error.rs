@@ -8,6 +8,7 @@ use ringfort_aead::SelectionError;
 use tun_uring::TunError;
 use udp_uring::BindError;
 
+use super::settings::SettingsError;
 use crate::cli::CpuError;
 use crate::link::WorkerFailure;
 use crate::worker::StartError;
@@ -35,7 +36,7 @@ pub enum DaemonError {
     /// Another daemon answers on the interface's socket.
     #[error("interface {0} is already served by another daemon: stop that one first, or choose another name")]
     Served(String),
-    /// No daemon answers, for `--stats`.
+    /// No daemon answers, for `--stats` and what else is asked of one.
     #[error("no daemon serves interface {name} ({source}): start it with: ringfort {name}")]
     NotServed {
         /// The interface.
@@ -46,6 +47,18 @@ pub enum DaemonError {
     /// A daemon answers, but not with our statistics.
     #[error("the daemon that serves interface {0} has no statistics: it is not ringfort")]
     NoStatistics(String),
+    /// A daemon answers, but knows nothing of cipher suites.
+    #[error("the daemon that serves interface {0} has no cipher suites: it is not ringfort, or an older one")]
+    NoSuites(String),
+    /// A daemon answers, and refuses a cipher suite.
+    #[error(
+        "the daemon that serves interface {0} refuses the cipher suite: it is not ringfort, or suites are set for as many \
+         peers as it takes"
+    )]
+    SuiteRefused(String),
+    /// The configuration file is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The control socket cannot be made.
     #[error("cannot {step} {path}: {source}")]
     ControlSocket {
@@ -113,7 +126,10 @@ impl DaemonError {
             | Self::Start(StartError::Core(_))
             | Self::Served(_)
             | Self::NotServed { .. }
-            | Self::NoStatistics(_) => Fault::Request,
+            | Self::NoStatistics(_)
+            | Self::NoSuites(_)
+            | Self::SuiteRefused(_)
+            | Self::Settings(_) => Fault::Request,
             Self::Tun(TunError::Name { .. } | TunError::Queues(_) | TunError::Taken(_)) => Fault::Request,
             Self::Bind(BindError::PortInUse { .. }) => Fault::Request,
             Self::Aead(_)

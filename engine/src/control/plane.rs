@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use ringfort_aead::{OpenKey, Plan, SealKey, Suite};
+use ringfort_aead::{OpenKey, Plan, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::device::{Action, Datagram, Device};
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
 use udp_uring::{LocalAddr, Path, SentBy, SocketPair, send_handshake};
 
+use super::notices;
 use super::sockets::Sockets;
 use super::sources::forget_source;
 use crate::link::{Link, Mail, Receiving, Sending};
@@ -126,20 +128,23 @@ impl DataPlane {
             Action::RemovePeer { peer } => self.broadcast(|| Mail::RemovePeer { peer }),
             Action::SetEndpoint { peer, endpoint } => self.broadcast(|| Mail::SetEndpoint { peer, endpoint }),
             Action::Routes(routes) => self.publish_routes(routes),
-            Action::InstallReceive { peer, local_index, key, created, initiator, confirmed } => {
-                let key = OpenKey::new(self.plan, Suite::ChaCha20Poly1305, key.as_bytes());
+            Action::InstallReceive { peer, local_index, suite, key, created, initiator, confirmed } => {
+                let key = OpenKey::new(self.plan, cipher(suite), key.as_bytes());
                 let session = Receiving::new(key, peer, local_index, created, initiator, confirmed);
                 self.to_owner(local_index, Mail::InstallReceive(Box::new(session)));
             }
             Action::RetireReceive { local_index } => self.to_owner(local_index, Mail::RetireReceive { local_index }),
-            Action::InstallSend { peer, local_index, remote_index, key, created, initiator, confirm } => {
-                let key = SealKey::new(self.plan, Suite::ChaCha20Poly1305, key.as_bytes());
-                let session = Arc::new(Sending::new(key, local_index, remote_index, created, initiator));
+            Action::InstallSend { peer, local_index, remote_index, suite, key, created, initiator, confirm } => {
+                let key = SealKey::new(self.plan, cipher(suite), key.as_bytes());
+                let session = Sending::new(key, local_index, remote_index, created, initiator)
+                    .with_rekey_after_messages(suite.rekey_after_messages());
+                let session = Arc::new(session);
                 self.broadcast(|| Mail::InstallSend { peer, session: session.clone(), confirm });
             }
             Action::RetireSend { peer } => self.broadcast(|| Mail::RetireSend { peer }),
             Action::SendKeepalive { peer } => self.to_any(peer, Mail::SendKeepalive { peer }),
             Action::DropStaged { peer } => self.broadcast(|| Mail::DropStaged { peer }),
+            Action::Notify { peer, notice } => notices::log(&peer, notice),
         }
         None
     }
@@ -183,5 +188,13 @@ impl DataPlane {
     /// The same worker for the same peer, and different ones for different peers.
     fn to_any(&self, peer: PeerId, mail: Mail) {
         self.link.workers[peer.index as usize % self.link.workers.len()].push_mail(mail);
+    }
+}
+
+/// What seals and opens the data of a suite. The core does not know the ciphers, nor they the core.
+fn cipher(suite: Suite) -> ringfort_aead::Suite {
+    match suite {
+        Suite::ChaCha20Poly1305 => ringfort_aead::Suite::ChaCha20Poly1305,
+        Suite::Aes256Gcm => ringfort_aead::Suite::Aes256Gcm,
     }
 }

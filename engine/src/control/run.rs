@@ -30,6 +30,7 @@ use super::interface::{Change, Interface};
 use super::netlink::LinkState;
 use super::plane::DataPlane;
 use super::server::{Handler, Server};
+use super::settings::Settings;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
@@ -98,6 +99,11 @@ impl Control {
         let workers = u8::try_from(stats.len()).expect("the command line has at most 255 workers");
         let (device, rng) = (Device::new(workers), UnwrapErr(SysRng));
         Self { device, plane, interface, sources, link, stats, rng, mtu, loaded_until: Time::ZERO }
+    }
+
+    /// Sets what the configuration file says, before anybody else has set anything.
+    pub fn configure(&mut self, settings: &Settings) {
+        settings.apply(&mut self.device, clock::boot_time());
     }
 
     /// Runs until the end.
@@ -240,6 +246,7 @@ impl Handler for Control {
             Request::Stats => {
                 answer::stats(reply, &self.device, &self.plane, &self.link.control, &self.stats);
             }
+            Request::Suites => answer::suites(reply, &self.device),
             Request::Set(request) => {
                 let now = clock::boot_time();
                 let result = config::apply(*request, &mut self.device, &mut self.plane, now);

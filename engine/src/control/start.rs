@@ -17,6 +17,7 @@ use super::plane::DataPlane;
 use super::preflight;
 use super::run::{Control, End};
 use super::server::{Bounds, Listener, Server, SocketPlace, socket_path};
+use super::settings::Settings;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use crate::cli::Cli;
@@ -46,7 +47,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that could not be made. What was made before it is gone again.
-    pub fn start(cli: &Cli) -> Result<Self, DaemonError> {
+    pub fn start(cli: &Cli, settings: &Settings) -> Result<Self, DaemonError> {
         preflight::require_capability()?;
         preflight::raise_limits();
         let cpus = cli.worker_cpus(&preflight::usable_cpus()?)?;
@@ -72,7 +73,8 @@ impl Daemon {
         let sockets = Sockets::bind(count)?;
         let plane = DataPlane::new(link.clone(), choice.plan(), sockets)
             .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
-        let control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
+        let mut control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
+        control.configure(settings);
         let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;
         Ok(Self { server, workers, control, signals, choice, self_test, unsteered })
     }

@@ -153,6 +153,7 @@ impl Worker {
             messages.push(Message::of_body(counter, body).expect("room for the tag was just reserved"));
         }
         session.key().seal_batch(&mut messages).expect("packets fit in datagrams, and are no more than a train");
+        drop(messages);
         for i in 0..packets {
             let Pending { wire_len, ecn, view, .. } = self.pending.pop_front().expect("counted before");
             self.send(id, view, wire_len, ecn, any_data >> i & 1 == 1);

@@ -30,6 +30,7 @@ mod restart;
 mod roaming;
 mod shutdown;
 mod sources;
+mod suites;
 mod topologies;
 mod wg_commands;
 mod wg_quick;

@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use ringfort::control::uapi::{
-    AllowedIpUpdate, DeviceUpdate, Errno, Event, InterfaceStatus, LINE_LEN_MAX, PeerStatus, PeerUpdate,
-    REQUEST_LEN_MAX, Refusal, Reply, Request, RequestReader, SecretKey, SetRequest,
+    AllowedIpUpdate, DEFAULT_SUITE, DeviceUpdate, Errno, Event, InterfaceStatus, LINE_LEN_MAX, PeerStatus, PeerSuite,
+    PeerUpdate, REQUEST_LEN_MAX, Refusal, Reply, Request, RequestReader, SecretKey, SetRequest,
 };
 use ringfort_core::allowed_ips::Prefix;
+use ringfort_core::suite::Suite;
 
 use crate::Seed;
 use crate::input::Input;
@@ -96,6 +97,7 @@ fn understood(request: Request) -> String {
     match request {
         Request::Get => "get".to_owned(),
         Request::Stats => "stats".to_owned(),
+        Request::Suites => "suites".to_owned(),
         Request::Set(set) => {
             tells_no_secret(&debug, &set);
             let text = written(&set);
@@ -127,12 +129,14 @@ fn reread(text: &str) -> SetRequest {
 /// The request as a client would write it. Every field is named, so that a new one cannot be forgotten here.
 fn written(set: &SetRequest) -> String {
     let mut out = String::from("set=1\n");
-    let SetRequest { device: DeviceUpdate { private_key, listen_port, fwmark, replace_peers }, peers } = set;
+    let SetRequest { device: DeviceUpdate { private_key, listen_port, fwmark, cipher_suite, replace_peers }, peers } =
+        set;
     if let Some(key) = private_key {
         line(&mut out, "private_key", hex(key.expose()));
     }
     listen_port.iter().for_each(|port| line(&mut out, "listen_port", port));
     fwmark.iter().for_each(|mark| line(&mut out, "fwmark", mark));
+    cipher_suite.iter().for_each(|suite| line(&mut out, "cipher_suite", suite));
     flag(&mut out, "replace_peers", *replace_peers);
     for peer in peers {
         let PeerUpdate {
@@ -140,6 +144,7 @@ fn written(set: &SetRequest) -> String {
             remove,
             update_only,
             preshared_key,
+            cipher_suite,
             endpoint,
             persistent_keepalive,
             replace_allowed_ips,
@@ -150,6 +155,11 @@ fn written(set: &SetRequest) -> String {
         flag(&mut out, "update_only", *update_only);
         if let Some(key) = preshared_key {
             line(&mut out, "preshared_key", hex(key.expose()));
+        }
+        match cipher_suite {
+            None => {}
+            Some(PeerSuite::Interface) => line(&mut out, "cipher_suite", DEFAULT_SUITE),
+            Some(PeerSuite::Own(suite)) => line(&mut out, "cipher_suite", suite),
         }
         endpoint.iter().for_each(|endpoint| line(&mut out, "endpoint", endpoint));
         persistent_keepalive.iter().for_each(|secs| line(&mut out, "persistent_keepalive_interval", secs));
@@ -199,12 +209,14 @@ fn answer(set: &SetRequest) {
     let mut reply = Reply::default();
     let private_key = set.device.private_key.as_ref().map(SecretKey::expose);
     let (listen_port, fwmark) = (set.device.listen_port.unwrap_or(0), set.device.fwmark.unwrap_or(0));
-    reply.interface(&InterfaceStatus { private_key, listen_port, fwmark });
+    let cipher_suite = set.device.cipher_suite.unwrap_or_default();
+    reply.interface(&InterfaceStatus { private_key, listen_port, fwmark, cipher_suite });
     for peer in &set.peers {
         let preshared_key = peer.preshared_key.as_ref().map_or(&[0; 32], SecretKey::expose);
         let status = PeerStatus {
             public_key: &peer.public_key,
             preshared_key,
+            cipher_suite: own_suite(peer),
             endpoint: peer.endpoint,
             last_handshake: (1, 2),
             tx_bytes: 3,
@@ -223,6 +235,7 @@ fn answer(set: &SetRequest) {
 
     assert_eq!(told.device.private_key.as_ref().map(SecretKey::expose), private_key);
     assert_eq!((told.device.listen_port.unwrap_or(0), told.device.fwmark.unwrap_or(0)), (listen_port, fwmark));
+    assert_eq!(told.device.cipher_suite.unwrap_or_default(), cipher_suite);
     assert_eq!(told.peers.len(), set.peers.len());
     for (told, peer) in told.peers.iter().zip(&set.peers) {
         assert_eq!(told.public_key, peer.public_key);
@@ -238,7 +251,15 @@ fn answer(set: &SetRequest) {
                 plain
             },)
         );
+        assert_eq!(own_suite(told), own_suite(peer));
         assert!(added(told).eq(added(peer)));
+    }
+}
+
+fn own_suite(peer: &PeerUpdate) -> Option<Suite> {
+    match peer.cipher_suite {
+        Some(PeerSuite::Own(suite)) => Some(suite),
+        Some(PeerSuite::Interface) | None => None,
     }
 }
 
@@ -262,10 +283,17 @@ pub(super) fn seeds() -> Vec<Seed> {
         key('c'),
         key('0'),
     );
+    let suites = format!(
+        "set=1\ncipher_suite=aes256gcm\npublic_key={}\nupdate_only=true\ncipher_suite=chacha20poly1305\n\
+         public_key={}\ncipher_suite=default\n\nsuites=1\n\nset=1\ncipher_suite=none\n\n",
+        key('1'),
+        key('2'),
+    );
     let bounded = [&[9, 100, 0][..], full.as_bytes(), b"get=1\n\n"].concat();
     let long_line = format!("set=1\nlisten_port={}\n\nget=1\n\n", "0".repeat(5000));
     vec![
         Seed::new("get", stream(0, "get=1\n\nstats=1\n\nget=1\n\n")),
+        Seed::new("suites", stream(0, &suites)),
         Seed::new("set", stream(99, &full)),
         Seed::new("set-twice", stream(0, &(full.clone() + &full))),
         Seed::new("crlf", stream(3, &full.replace('\n', "\r\n").replacen("set=1\r", "set=1", 1))),

@@ -1,4 +1,5 @@
-//! What a datagram is: [`classify`] and [`parse_data_header`] against the paper's table of types and lengths.
+//! What a datagram is: [`classify`] and [`parse_data_header`] against the paper's table of types and lengths, and the markers
+//! of the cipher suites in an initiation's reserved bytes.
 //!
 //! The input is the datagram.
 
@@ -15,7 +16,10 @@ pub(super) fn run(datagram: &[u8]) {
     let expected = table(datagram);
     match (classify(datagram), expected) {
         (Err(reason), Err(expected)) => assert_eq!(reason, expected),
-        (Ok(Message::Initiation(message)), Ok(1)) => same_bytes::<HandshakeInitiation>(message, datagram),
+        (Ok(Message::Initiation(suite, message)), Ok(1)) => {
+            same_bytes::<HandshakeInitiation>(message, datagram);
+            assert_eq!(suite.marker(), datagram[1..4]);
+        }
         (Ok(Message::Response(message)), Ok(2)) => same_bytes::<HandshakeResponse>(message, datagram),
         (Ok(Message::CookieReply(message)), Ok(3)) => same_bytes::<CookieReply>(message, datagram),
         (Ok(Message::Data(header)), Ok(4)) => {
@@ -33,13 +37,14 @@ pub(super) fn run(datagram: &[u8]) {
     }
 }
 
-/// Sections 5.4.2 to 5.4.7: the type, or why there is none.
+/// Sections 5.4.2 to 5.4.7, and our own marker: the type, or why there is none.
 fn table(datagram: &[u8]) -> Result<u8, Drop> {
     let Some(&[kind, reserved @ ..]) = datagram.first_chunk::<4>() else { return Err(Drop::Runt) };
     let len = datagram.len();
+    let marked = kind == 1 && reserved == *b"GCM";
     match kind {
         0 | 5.. => Err(Drop::UnknownType),
-        _ if reserved != [0; 3] => Err(Drop::BadReserved),
+        _ if reserved != [0; 3] && !marked => Err(Drop::BadReserved),
         1 if len != 148 => Err(Drop::BadLength),
         2 if len != 92 => Err(Drop::BadLength),
         3 if len != 64 => Err(Drop::BadLength),
@@ -60,6 +65,8 @@ pub(super) fn seeds() -> Vec<Seed> {
     };
     vec![
         Seed::new("initiation", message(1, 148)),
+        Seed::new("initiation-marked", [b"\x01GCM", &message(1, 148)[4..]].concat()),
+        Seed::new("response-marked", [b"\x02GCM", &message(2, 92)[4..]].concat()),
         Seed::new("response", message(2, 92)),
         Seed::new("cookie-reply", message(3, 64)),
         Seed::new("keepalive", message(4, 32)),

@@ -7,15 +7,17 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInOut, Nonce};
 use blake2::digest::consts::U16;
 use blake2::digest::{Digest, FixedOutput, KeyInit, Update};
 use blake2::{Blake2s256, Blake2sMac};
-use chacha20poly1305::aead::{AeadInOut, Nonce};
 use chacha20poly1305::{ChaCha20Poly1305, XChaCha20Poly1305};
 use hmac::SimpleHmac;
 use zeroize::Zeroize;
 
 pub use self::keys::{Key, PresharedKey, PrivateKey, PublicKey};
+use crate::suite::Suite;
 use crate::wire::TAG_LEN;
 
 /// Length of keys, of points and of hashes in bytes.
@@ -76,21 +78,35 @@ pub fn kdf<const N: usize>(chaining_key: &Key, input: &[u8]) -> [Key; N] {
     outputs
 }
 
-/// AEAD of the handshake: ChaCha20-Poly1305 (RFC 8439) with the nonce 0, since each key is used once.
+/// AEAD of the handshake: that of the suite, with the nonce 0, since each key is used once.
 /// `sealed` is the place for ciphertext and tag.
 ///
 /// # Panics
 /// If `sealed` is not 16 bytes longer than `plaintext`.
-pub fn aead_seal(key: &Key, plaintext: &[u8], associated: &[u8], sealed: &mut [u8]) {
-    seal(&ChaCha20Poly1305::new(key.as_bytes().into()), &[0; 12].into(), plaintext, associated, sealed);
+pub fn aead_seal(suite: Suite, key: &Key, plaintext: &[u8], associated: &[u8], sealed: &mut [u8]) {
+    let (key, nonce) = (key.as_bytes().into(), &[0; 12].into());
+    match suite {
+        Suite::ChaCha20Poly1305 => seal(&ChaCha20Poly1305::new(key), nonce, plaintext, associated, sealed),
+        Suite::Aes256Gcm => seal(&Aes256Gcm::new(key), nonce, plaintext, associated, sealed),
+    }
 }
 
 /// The opposite of [`aead_seal`]. `plaintext` is written only with what was authenticated, and zeroed otherwise.
 ///
 /// # Errors
 /// [`BadTag`].
-pub fn aead_open(key: &Key, sealed: &[u8], associated: &[u8], plaintext: &mut [u8]) -> Result<(), BadTag> {
-    open(&ChaCha20Poly1305::new(key.as_bytes().into()), &[0; 12].into(), sealed, associated, plaintext)
+pub fn aead_open(
+    suite: Suite,
+    key: &Key,
+    sealed: &[u8],
+    associated: &[u8],
+    plaintext: &mut [u8],
+) -> Result<(), BadTag> {
+    let (key, nonce) = (key.as_bytes().into(), &[0; 12].into());
+    match suite {
+        Suite::ChaCha20Poly1305 => open(&ChaCha20Poly1305::new(key), nonce, sealed, associated, plaintext),
+        Suite::Aes256Gcm => open(&Aes256Gcm::new(key), nonce, sealed, associated, plaintext),
+    }
 }
 
 /// XAEAD: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) for cookies, with a random nonce.

@@ -122,6 +122,23 @@ fn chacha20_poly1305_of_rfc_8439() {
 }
 
 #[test]
+fn aes_256_gcm_of_its_submission() {
+    // McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test case 16.
+    let key = Key::new(hex_array("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308"));
+    let nonce = hex_array::<12>("cafebabefacedbaddecaf888").into();
+    let associated = hex("feedfacedeadbeeffeedfacedeadbeefabaddad2");
+    let text =
+        hex("d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5\
+         aa0de657ba637b39");
+    let expected =
+        hex("522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e63\
+         93ba7a0abcc9f66276fc6ece0f4e1768cddf8853bb2d551b");
+    let mut sealed = vec![0; expected.len()];
+    seal(&Aes256Gcm::new(key.as_bytes().into()), &nonce, &text, &associated, &mut sealed);
+    assert_eq!(sealed, expected);
+}
+
+#[test]
 fn xchacha20_poly1305_of_the_draft() {
     // draft-irtf-cfrg-xchacha-03, appendix A.3.1.
     let expected = hex(
@@ -141,22 +158,24 @@ fn xchacha20_poly1305_of_the_draft() {
 
 #[test]
 fn a_changed_bit_opens_nothing_and_shows_nothing() {
-    let key = Key::new([7; KEY_LEN]);
-    let mut sealed = [0; 5 + TAG_LEN];
-    aead_seal(&key, b"hello", b"transcript", &mut sealed);
-    for bit in 0..sealed.len() * 8 {
-        let mut bad = sealed;
-        bad[bit / 8] ^= 1 << (bit % 8);
-        let mut opened = [0xaa; 5];
-        assert_eq!(aead_open(&key, &bad, b"transcript", &mut opened), Err(BadTag));
-        assert_eq!(opened, [0; 5]);
+    for &suite in Suite::ALL {
+        let key = Key::new([7; KEY_LEN]);
+        let mut sealed = [0; 5 + TAG_LEN];
+        aead_seal(suite, &key, b"hello", b"transcript", &mut sealed);
+        for bit in 0..sealed.len() * 8 {
+            let mut bad = sealed;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let mut opened = [0xaa; 5];
+            assert_eq!(aead_open(suite, &key, &bad, b"transcript", &mut opened), Err(BadTag));
+            assert_eq!(opened, [0; 5]);
+        }
+        let mut opened = [0; 5];
+        assert_eq!(aead_open(suite, &key, &sealed, b"another", &mut opened), Err(BadTag));
+        assert_eq!(aead_open(suite, &key, &sealed[1..], b"transcript", &mut opened), Err(BadTag));
+        assert_eq!(aead_open(suite, &key, &sealed[..TAG_LEN - 1], b"transcript", &mut []), Err(BadTag));
+        assert_eq!(aead_open(suite, &key, &sealed, b"transcript", &mut opened), Ok(()));
+        assert_eq!(&opened, b"hello");
     }
-    let mut opened = [0; 5];
-    assert_eq!(aead_open(&key, &sealed, b"another", &mut opened), Err(BadTag));
-    assert_eq!(aead_open(&key, &sealed[1..], b"transcript", &mut opened), Err(BadTag));
-    assert_eq!(aead_open(&key, &sealed[..TAG_LEN - 1], b"transcript", &mut []), Err(BadTag));
-    assert_eq!(aead_open(&key, &sealed, b"transcript", &mut opened), Ok(()));
-    assert_eq!(&opened, b"hello");
 }
 
 #[test]

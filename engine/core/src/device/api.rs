@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::activity::PeerShared;
 use crate::allowed_ips::AllowedIps;
-use crate::crypto::Key;
+use crate::crypto::{Key, PublicKey};
 use crate::ids::{Endpoint, PeerId};
+use crate::suite::Suite;
 use crate::time::Time;
 use crate::wire::HANDSHAKE_LEN_MAX;
 
@@ -120,6 +121,8 @@ pub enum Action {
         peer: PeerId,
         /// The index that the messages carry.
         local_index: u32,
+        /// What the key is for.
+        suite: Suite,
         /// The key.
         key: Key,
         /// When the session was made.
@@ -142,6 +145,8 @@ pub enum Action {
         local_index: u32,
         /// The index that our messages carry.
         remote_index: u32,
+        /// What the key is for.
+        suite: Suite,
         /// The key.
         key: Key,
         /// When the session was made.
@@ -166,6 +171,30 @@ pub enum Action {
     DropStaged {
         /// Whose.
         peer: PeerId,
+    },
+    /// Tell the operator. Rare enough for a log: whatever a peer does, it is limited in time.
+    Notify {
+        /// Whom it is about.
+        peer: PublicKey,
+        /// What it is.
+        notice: Notice,
+    },
+}
+
+/// What the operator should know, because only he can change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The peer asked for a session under another suite than it is set to here. It was refused.
+    SuiteMismatch {
+        /// What it is set to.
+        ours: Suite,
+        /// What it asked for.
+        theirs: Suite,
+    },
+    /// The peer does not answer, and the suite that it is asked under is one that only Ringfort speaks.
+    SuiteSilence {
+        /// That suite.
+        suite: Suite,
     },
 }
 

@@ -79,7 +79,8 @@ impl Device {
 
 /// Peers.
 impl Device {
-    /// Adds a peer without endpoint, allowed IPs, preshared key and keepalive.
+    /// Adds a peer without endpoint, allowed IPs, preshared key and keepalive, under the suite that was set for its key or
+    /// else that of the interface.
     ///
     /// # Errors
     /// [`AddPeerError`], and nothing changes.
@@ -94,7 +95,8 @@ impl Device {
             return Err(AddPeerError::Full);
         }
         let local = self.identity.as_ref().map(|identity| &identity.local);
-        let id = self.peers.add(key, |id| Peer::new(id, key, local, self.workers));
+        let suite = self.suites.of(&key);
+        let id = self.peers.add(key, |id| Peer::new(id, key, suite, local, self.workers));
         let shared = self.peers.get(id).map(|peer| peer.shared.clone()).expect("the peer was added a line above");
         self.out.push(Action::AddPeer { peer: id, shared });
         Ok(id)

@@ -48,6 +48,7 @@ impl Peer {
         if let Some(at) = self.next_initiation_at().filter(|&at| now < at) {
             return self.timers.set(Timer::Retransmit, at + env.jitter());
         }
+        self.note_silence(env);
         self.clear_source(env.out);
         self.initiate(env);
     }
@@ -56,13 +57,28 @@ impl Peer {
         env.up && env.local.is_some() && self.endpoint.is_some()
     }
 
-    fn next_initiation_at(&self) -> Option<Time> {
+    pub(super) fn next_initiation_at(&self) -> Option<Time> {
         self.handshake_sent.map(|at| at + REKEY_TIMEOUT)
     }
 
-    /// Sends an initiation. [`Peer::can_initiate`] said yes.
+    /// Sends an initiation, and repeats it until it is answered. [`Peer::can_initiate`] said yes.
     fn initiate(&mut self, env: &mut Env<'_>) {
-        let (Some(local), Some(endpoint)) = (env.local, self.endpoint) else { return };
+        let Some(endpoint) = self.endpoint else { return };
+        if !self.send_initiation(endpoint, env) {
+            // No handshake with this key will ever succeed. The request stays set: nobody asks again.
+            env.out.push(Action::DropStaged { peer: self.id });
+            return;
+        }
+        self.unanswered_since.get_or_insert(env.now.mono);
+        let jitter = env.jitter();
+        self.timers.set(Timer::Retransmit, env.now.mono + REKEY_TIMEOUT + jitter);
+        // The next packet that finds no session shows that the attempt is still wanted.
+        self.shared.activity.clear_request();
+    }
+
+    /// Sends one initiation, in place of the one that awaits its response. False: none can be made.
+    pub(super) fn send_initiation(&mut self, endpoint: Endpoint, env: &mut Env<'_>) -> bool {
+        let Some(local) = env.local else { return false };
         let now = env.now.mono;
         self.drop_pending(env.out);
         let timestamp = env.now.wall.max(self.timestamp_sent.successor());
@@ -70,21 +86,16 @@ impl Peer {
         let (pending, mut message) = match create_initiation(local, &self.remote, timestamp, index, env.rng) {
             Ok(made) => made,
             Err(reason) => {
-                // No handshake with this key will ever succeed. The request stays set: nobody asks again.
                 env.out.indices.release(index);
                 env.drops.bump(reason);
-                env.out.push(Action::DropStaged { peer: self.id });
-                return;
+                return false;
             }
         };
         self.pending = Some(pending);
         self.timestamp_sent = timestamp;
         self.cookies.add_macs(now, message.as_mut_bytes());
         self.send_handshake(endpoint, message.as_bytes(), env);
-        let jitter = env.jitter();
-        self.timers.set(Timer::Retransmit, now + REKEY_TIMEOUT + jitter);
-        // The next packet that finds no session shows that the attempt is still wanted.
-        self.shared.activity.clear_request();
+        true
     }
 
     fn send_handshake(&mut self, endpoint: Endpoint, message: &[u8], env: &mut Env<'_>) {
@@ -121,7 +132,8 @@ impl Peer {
         self.sessions.clear(self.id, env.out);
     }
 
-    /// The peer, as it says, asks for a session. Nothing changes unless the message is authentic, new and not too soon.
+    /// The peer, as it says, asks for a session. Nothing changes unless the message is authentic, new, under our suite and
+    /// not too soon.
     pub fn receive_initiation(
         &mut self,
         claimed: ClaimedInitiation,
@@ -132,6 +144,11 @@ impl Peer {
         let verified = claimed.verify(&self.remote)?;
         if verified.timestamp() <= self.timestamp_received {
             return Err(Drop::HandshakeReplay);
+        }
+        if verified.suite() != self.remote.suite() {
+            // Noted, so that it cannot be replayed; nothing else changes for the peer.
+            self.timestamp_received = verified.timestamp();
+            return Err(self.refuse_suite(verified.suite(), endpoint, env));
         }
         if self.initiation_accepted.is_some_and(|at| now < at + INITIATION_INTERVAL_MIN) {
             return Err(Drop::HandshakeFlood);
@@ -183,5 +200,8 @@ impl Peer {
         self.timers.stop(Timer::Retransmit);
         self.shared.activity.clear_request();
         self.last_handshake = Some(env.now.wall);
+        self.unanswered_since = None;
+        self.silence_noticed = false;
+        self.suite_noticed = None;
     }
 }

@@ -24,13 +24,15 @@ mod peer;
 mod peers;
 mod sessions;
 mod status;
+mod suites;
 mod traffic;
 
 #[cfg(test)]
 mod tests;
 
-pub use api::{Action, AddPeerError, Datagram, HandshakeReason, PeerEvent};
+pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, PeerEvent};
 pub use status::PeerStatus;
+pub use suites::SuitesFull;
 
 use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
@@ -41,12 +43,14 @@ use crate::drops::{Drop, DropCounts};
 use crate::ids::{Endpoint, PeerId};
 use crate::limiter::{LIMITER_SOURCES_MAX, Limiter};
 use crate::noise::{LocalIdentity, consume_initiation};
+use crate::suite::Suite;
 use crate::time::{Now, Time};
 use crate::timers::{Schedule, Timer};
 use crate::wire::{CookieReply, HandshakeInitiation, HandshakeResponse, Message, classify};
 use outbox::Outbox;
 use peer::{Env, Peer};
 use peers::Peers;
+use suites::Suites;
 
 /// Peers whose timers one call of [`Device::handle_timeout`] serves, so that 100,000 that are due at once do not keep
 /// handshakes waiting for seconds.
@@ -59,6 +63,7 @@ pub struct Device {
     identity: Option<Identity>,
     limiter: Limiter,
     peers: Peers,
+    suites: Suites,
     schedule: Schedule,
     routes: AllowedIps,
     /// The workers have not been given the present routes.
@@ -84,6 +89,7 @@ impl Device {
             identity: None,
             limiter: Limiter::new(LIMITER_SOURCES_MAX),
             peers: Peers::default(),
+            suites: Suites::default(),
             schedule: Schedule::default(),
             routes: AllowedIps::new(),
             routes_changed: false,
@@ -182,9 +188,9 @@ impl Device {
             return Err(Drop::Down);
         }
         match message {
-            Message::Initiation(message) => {
+            Message::Initiation(suite, message) => {
                 self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
-                self.receive_initiation(now, endpoint, message, rng)
+                self.receive_initiation(now, endpoint, suite, message, rng)
             }
             Message::Response(message) => {
                 self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
@@ -225,11 +231,12 @@ impl Device {
         &mut self,
         now: Now,
         endpoint: Endpoint,
+        suite: Suite,
         message: &HandshakeInitiation,
         rng: &mut dyn CryptoRng,
     ) -> Result<(), Drop> {
         let Some(Identity { local, .. }) = &self.identity else { return Err(Drop::NoPrivateKey) };
-        let claimed = consume_initiation(local, message)?;
+        let claimed = consume_initiation(local, suite, message)?;
         let peer = self.peers.by_key(claimed.remote_public()).ok_or(Drop::UnknownPeer)?;
         self.step(now, peer, rng, |peer, env| peer.receive_initiation(claimed, endpoint, env))
             .unwrap_or(Err(Drop::UnknownPeer))

@@ -17,6 +17,7 @@ use crate::crypto::PublicKey;
 use crate::drops::DropCounts;
 use crate::ids::{Endpoint, PeerId};
 use crate::noise::{LocalIdentity, PendingInitiation, RemoteIdentity};
+use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::time::{Now, Time};
 use crate::timers::{Timer, Timers};
@@ -79,6 +80,13 @@ pub(super) struct Peer {
     pub initiation_accepted: Option<Time>,
     /// Wall clock of the last completed handshake.
     pub last_handshake: Option<Tai64N>,
+    /// When we first asked since then.
+    pub unanswered_since: Option<Time>,
+
+    /// When the operator was last told that the peer uses another suite.
+    pub suite_noticed: Option<Time>,
+    /// The operator was told what the peer's silence may mean, or knows.
+    pub silence_noticed: bool,
 
     pub timers: Timers,
     /// The deadline under which the peer is entered in the schedule.
@@ -91,11 +99,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub fn new(id: PeerId, public: PublicKey, local: Option<&LocalIdentity>, workers: u8) -> Self {
+    pub fn new(id: PeerId, public: PublicKey, suite: Suite, local: Option<&LocalIdentity>, workers: u8) -> Self {
+        let mut remote = RemoteIdentity::new(public, local);
+        remote.set_suite(suite);
         Self {
             id,
             shared: Arc::new(PeerShared::new(workers.into())),
-            remote: RemoteIdentity::new(public, local),
+            remote,
             cookies: CookieGenerator::new(&public),
             endpoint: None,
             prefixes: BTreeSet::new(),
@@ -109,6 +119,9 @@ impl Peer {
             timestamp_received: Tai64N::ZERO,
             initiation_accepted: None,
             last_handshake: None,
+            unanswered_since: None,
+            suite_noticed: None,
+            silence_noticed: false,
             timers: Timers::default(),
             scheduled: None,
             watch: Watch::Idle,
@@ -168,6 +181,7 @@ impl Peer {
         self.timers.stop_all();
         self.watch = Watch::Idle;
         self.handshake_sent = None;
+        self.unanswered_since = None;
         self.shared.activity.reset();
     }
 }

@@ -12,6 +12,7 @@ use crate::constants::REJECT_AFTER_TIME;
 use crate::crypto::Key;
 use crate::ids::PeerId;
 use crate::noise::NewSession;
+use crate::suite::Suite;
 use crate::time::Time;
 
 /// A session whose receiving half is with its worker.
@@ -20,6 +21,7 @@ pub(super) struct Session {
     remote_index: u32,
     created: Time,
     initiator: bool,
+    suite: Suite,
     /// The key to send with, until it goes to the workers.
     send: Option<Key>,
 }
@@ -104,16 +106,16 @@ impl Session {
 }
 
 fn install_receive(peer: PeerId, new: NewSession, created: Time, out: &mut Outbox) -> Session {
-    let NewSession { keys, local_index, remote_index, initiator } = new;
+    let NewSession { keys, local_index, remote_index, initiator, suite } = new;
     let (key, confirmed) = (keys.receive, initiator);
-    out.push(Action::InstallReceive { peer, local_index, key, created, initiator, confirmed });
-    Session { local_index, remote_index, created, initiator, send: Some(keys.send) }
+    out.push(Action::InstallReceive { peer, local_index, suite, key, created, initiator, confirmed });
+    Session { local_index, remote_index, created, initiator, suite, send: Some(keys.send) }
 }
 
 fn install_send(peer: PeerId, session: &mut Session, confirm: bool, out: &mut Outbox) {
-    let &mut Session { local_index, remote_index, created, initiator, ref mut send } = session;
+    let &mut Session { local_index, remote_index, created, initiator, suite, ref mut send } = session;
     let key = send.take().expect("a key goes to the workers when its session becomes the current one, which is once");
-    out.push(Action::InstallSend { peer, local_index, remote_index, key, created, initiator, confirm });
+    out.push(Action::InstallSend { peer, local_index, remote_index, suite, key, created, initiator, confirm });
 }
 
 fn retire(session: Option<Session>, out: &mut Outbox) {

@@ -9,6 +9,7 @@ use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
 use crate::drops::DropCounts;
 use crate::ids::{Endpoint, PeerId};
+use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 
 /// One peer's settings and state.
@@ -30,6 +31,11 @@ impl<'a> PeerStatus<'a> {
     /// The preshared key, all zero if there is none.
     pub const fn psk(&self) -> &'a PresharedKey {
         self.peer.remote.psk()
+    }
+
+    /// The suite that is used with it.
+    pub const fn suite(&self) -> Suite {
+        self.peer.remote.suite()
     }
 
     /// Where it is reached, if known.

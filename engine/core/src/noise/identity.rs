@@ -1,22 +1,24 @@
 //! The static keys of both sides, with what can be computed from them once and for all.
 
+use super::IDENTIFIER;
 use super::symmetric::SymmetricState;
-use super::{CONSTRUCTION, IDENTIFIER};
 use crate::crypto::{Key, LowOrder, PresharedKey, PrivateKey, PublicKey};
+use crate::suite::Suite;
 
 /// Our own static key.
 pub struct LocalIdentity {
     private: PrivateKey,
     public: PublicKey,
-    /// Where a handshake that comes to us starts.
-    as_responder: SymmetricState,
+    /// Where a handshake that comes to us starts, under each suite in the order of [`Suite::ALL`].
+    as_responder: [SymmetricState; Suite::ALL.len()],
 }
 
 impl LocalIdentity {
     /// The identity of a private key.
     pub fn new(private: PrivateKey) -> Self {
         let public = private.public_key();
-        Self { private, public, as_responder: SymmetricState::new(CONSTRUCTION, IDENTIFIER, &public) }
+        let as_responder = std::array::from_fn(|place| SymmetricState::new(Suite::ALL[place], IDENTIFIER, &public));
+        Self { private, public, as_responder }
     }
 
     /// Our private key.
@@ -29,12 +31,12 @@ impl LocalIdentity {
         &self.public
     }
 
-    pub(super) fn responder_state(&self) -> SymmetricState {
-        self.as_responder.clone()
+    pub(super) fn responder_state(&self, suite: Suite) -> SymmetricState {
+        self.as_responder[suite as usize].clone()
     }
 }
 
-/// A peer's static key, the Diffie-Hellman of both static keys, and the preshared key.
+/// A peer's static key, the Diffie-Hellman of both static keys, the preshared key, and the suite that we use with it.
 pub struct RemoteIdentity {
     public: PublicKey,
     psk: PresharedKey,
@@ -45,13 +47,13 @@ pub struct RemoteIdentity {
 }
 
 impl RemoteIdentity {
-    /// A peer without a preshared key. `local` is our identity if we have one yet.
+    /// A peer of WireGuard's suite, without a preshared key. `local` is our identity if we have one yet.
     pub fn new(public: PublicKey, local: Option<&LocalIdentity>) -> Self {
         let mut remote = Self {
             public,
             psk: PresharedKey::default(),
             static_static: None,
-            as_responder: SymmetricState::new(CONSTRUCTION, IDENTIFIER, &public),
+            as_responder: SymmetricState::new(Suite::default(), IDENTIFIER, &public),
         };
         remote.set_local(local);
         remote
@@ -65,6 +67,18 @@ impl RemoteIdentity {
     /// Replaces the preshared key; all zero is none. Handshakes that are under way use the new one.
     pub fn set_psk(&mut self, psk: PresharedKey) {
         self.psk = psk;
+    }
+
+    /// Uses another suite. Handshakes that are under way come to nothing: their state is under the former one.
+    pub fn set_suite(&mut self, suite: Suite) {
+        if suite != self.suite() {
+            self.as_responder = SymmetricState::new(suite, IDENTIFIER, &self.public);
+        }
+    }
+
+    /// The suite that we use with the peer.
+    pub const fn suite(&self) -> Suite {
+        self.as_responder.suite()
     }
 
     /// The peer's public key.

@@ -7,7 +7,7 @@ use super::{LocalIdentity, NewSession, RemoteIdentity};
 use crate::crypto::{PrivateKey, PublicKey};
 use crate::drops::Drop;
 use crate::tai64n::Tai64N;
-use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, TYPE_INITIATION};
+use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, initiation_type};
 
 /// An initiation that was sent and awaits its response. Zeroed when dropped.
 pub struct PendingInitiation {
@@ -16,7 +16,7 @@ pub struct PendingInitiation {
     local_index: u32,
 }
 
-/// Makes the first message. Its macs are still zero; see [`crate::cookie::CookieGenerator::add_macs`].
+/// Makes the first message, under the suite that is set for the peer. Its macs are still zero; see [`crate::cookie::CookieGenerator::add_macs`].
 ///
 /// `timestamp` must be later than that of every initiation sent to this peer before.
 ///
@@ -47,7 +47,7 @@ pub fn create_initiation(
     state.encrypt_and_hash(&key, timestamp.as_bytes(), &mut encrypted_timestamp);
 
     let message = HandshakeInitiation {
-        message_type: u32::from(TYPE_INITIATION).into(),
+        message_type: initiation_type(remote.suite()),
         sender_index: local_index.into(),
         ephemeral: ephemeral_public,
         encrypted_static,
@@ -97,6 +97,7 @@ impl PendingInitiation {
             local_index: self.local_index,
             remote_index: response.sender_index.get(),
             initiator: true,
+            suite: state.suite(),
         })
     }
 }

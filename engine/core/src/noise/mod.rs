@@ -17,6 +17,8 @@ mod symmetric;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use identity::{LocalIdentity, RemoteIdentity};
 pub use initiator::{PendingInitiation, create_initiation};
@@ -25,9 +27,8 @@ pub use responder::{ClaimedInitiation, VerifiedInitiation, consume_initiation};
 use crate::crypto::LowOrder;
 use crate::drops::Drop;
 use crate::keypair::SessionKeys;
+use crate::suite::Suite;
 
-/// The cipher suite. A handshake under another one starts from another string and so never meets this one.
-const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 /// The Noise prologue.
 const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 
@@ -42,6 +43,8 @@ pub struct NewSession {
     pub remote_index: u32,
     /// Whether we asked for the session.
     pub initiator: bool,
+    /// The suite that the handshake was under, and the session is.
+    pub suite: Suite,
 }
 
 impl From<LowOrder> for Drop {

@@ -8,6 +8,7 @@ use super::symmetric::SymmetricState;
 use super::{LocalIdentity, NewSession, RemoteIdentity};
 use crate::crypto::{PrivateKey, PublicKey};
 use crate::drops::Drop;
+use crate::suite::Suite;
 use crate::tai64n::{TAI64N_LEN, Tai64N};
 use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, TYPE_RESPONSE};
 
@@ -29,12 +30,17 @@ pub struct VerifiedInitiation {
     timestamp: Tai64N,
 }
 
-/// Opens the first message as far as that is possible without knowing the peer. Check mac1 before.
+/// Opens the first message as far as that is possible without knowing the peer. Check mac1 before. Whether `suite`, which
+/// the message's marker names, is that of the peer shows later: anybody can change a marker, but then nothing opens.
 ///
 /// # Errors
 /// [`Drop::LowOrderPoint`], [`Drop::BadHandshake`], or [`Drop::UnknownPeer`] for an initiation under our own key.
-pub fn consume_initiation(local: &LocalIdentity, message: &HandshakeInitiation) -> Result<ClaimedInitiation, Drop> {
-    let mut state = local.responder_state();
+pub fn consume_initiation(
+    local: &LocalIdentity,
+    suite: Suite,
+    message: &HandshakeInitiation,
+) -> Result<ClaimedInitiation, Drop> {
+    let mut state = local.responder_state(suite);
     let remote_ephemeral = PublicKey::new(message.ephemeral);
     let mut remote_public = [0; 32];
 
@@ -92,6 +98,11 @@ impl VerifiedInitiation {
         self.timestamp
     }
 
+    /// The suite that the initiator uses with us.
+    pub const fn suite(&self) -> Suite {
+        self.state.suite()
+    }
+
     /// The index that the initiator chose.
     pub const fn remote_index(&self) -> u32 {
         self.remote_index
@@ -102,7 +113,8 @@ impl VerifiedInitiation {
     /// received something: the initiator may never get the message.
     ///
     /// # Errors
-    /// [`Drop::UnknownPeer`] if `remote` is another peer, [`Drop::LowOrderPoint`].
+    /// [`Drop::UnknownPeer`] if `remote` is another peer, [`Drop::SuiteMismatch`] if it is set to another suite,
+    /// [`Drop::LowOrderPoint`].
     pub fn create_response(
         self,
         remote: &RemoteIdentity,
@@ -111,6 +123,9 @@ impl VerifiedInitiation {
     ) -> Result<(NewSession, HandshakeResponse), Drop> {
         if self.remote_public != *remote.public() {
             return Err(Drop::UnknownPeer);
+        }
+        if self.suite() != remote.suite() {
+            return Err(Drop::SuiteMismatch);
         }
         let Self { mut state, remote_public, remote_ephemeral, remote_index, timestamp: _ } = self;
         let mut encrypted_nothing = [0; TAG_LEN];
@@ -137,6 +152,7 @@ impl VerifiedInitiation {
             mac1: [0; MAC_LEN],
             mac2: [0; MAC_LEN],
         };
-        Ok((NewSession { keys: state.split(false), local_index, remote_index, initiator: false }, message))
+        let (keys, suite) = (state.split(false), state.suite());
+        Ok((NewSession { keys, local_index, remote_index, initiator: false, suite }, message))
     }
 }

@@ -4,22 +4,30 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::crypto::{BadTag, KEY_LEN, Key, PresharedKey, PublicKey, aead_open, aead_seal, hash, kdf};
 use crate::keypair::SessionKeys;
+use crate::suite::Suite;
 
 /// Noise's SymmetricState; the cipher key is handed out instead of kept, because each is used at once and only once.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(super) struct SymmetricState {
     chaining_key: Key,
     hash: [u8; KEY_LEN],
+    #[zeroize(skip)]
+    suite: Suite,
 }
 
 impl SymmetricState {
     /// The state before the first message: C, H, and the pre-message `<- s`.
-    pub(super) fn new(construction: &[u8], prologue: &[u8], responder: &PublicKey) -> Self {
-        let chaining_key = hash(&[construction]);
-        let mut state = Self { chaining_key: Key::new(chaining_key), hash: chaining_key };
+    pub(super) fn new(suite: Suite, prologue: &[u8], responder: &PublicKey) -> Self {
+        let chaining_key = hash(&[suite.construction()]);
+        let mut state = Self { chaining_key: Key::new(chaining_key), hash: chaining_key, suite };
         state.mix_hash(prologue);
         state.mix_hash(responder.as_bytes());
         state
+    }
+
+    /// The suite that the handshake is under.
+    pub(super) const fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// H = HASH(H ‖ data)
@@ -56,13 +64,13 @@ impl SymmetricState {
 
     /// Seals a field under the transcript so far, and adds it to the transcript.
     pub(super) fn encrypt_and_hash(&mut self, key: &Key, plaintext: &[u8], sealed: &mut [u8]) {
-        aead_seal(key, plaintext, &self.hash, sealed);
+        aead_seal(self.suite, key, plaintext, &self.hash, sealed);
         self.mix_hash(sealed);
     }
 
     /// Opens a field under the transcript so far, and adds it to the transcript.
     pub(super) fn decrypt_and_hash(&mut self, key: &Key, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), BadTag> {
-        aead_open(key, sealed, &self.hash, plaintext)?;
+        aead_open(self.suite, key, sealed, &self.hash, plaintext)?;
         self.mix_hash(sealed);
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Handler for Fake {
         match request {
             Request::Get => {
                 self.gets += 1;
-                reply.interface(&InterfaceStatus { private_key: None, listen_port: 7, fwmark: 0 });
+                reply.interface(&InterfaceStatus { listen_port: 7, ..InterfaceStatus::default() });
                 for _ in 0..self.padding {
                     reply.line("padding", 0);
                 }
@@ -64,7 +64,7 @@ impl Handler for Fake {
                 self.sets += 1;
                 Errno::OK
             }
-            Request::Stats => Errno::INVALID,
+            Request::Stats | Request::Suites => Errno::INVALID,
         }
     }
 }

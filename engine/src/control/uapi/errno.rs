@@ -43,7 +43,7 @@ pub enum Refusal {
     /// The value of this key is empty, out of range or malformed.
     #[error("the value of {0} is not valid")]
     Value(&'static str),
-    /// Something other than the blank line follows `get=1` or `stats=1`.
+    /// Something other than the blank line follows `get=1`, `stats=1` or `suites=1`.
     #[error("a get request is not followed by a blank line")]
     TrailingText,
     /// A line longer than [`LINE_LEN_MAX`](super::LINE_LEN_MAX).
@@ -58,6 +58,9 @@ pub enum Refusal {
     /// More peers than the device can hold.
     #[error("too many peers")]
     TooManyPeers,
+    /// Cipher suites for more peers than the device can hold.
+    #[error("cipher suites are set for too many peers")]
+    TooManySuites,
     /// Another socket holds the port.
     #[error("the listening port is in use")]
     PortInUse,
@@ -75,7 +78,8 @@ impl Refusal {
             | Self::UnknownPeerKey
             | Self::Value(_)
             | Self::TrailingText
-            | Self::TooManyPeers => Errno::INVALID,
+            | Self::TooManyPeers
+            | Self::TooManySuites => Errno::INVALID,
             Self::LineTooLong | Self::RequestTooLong | Self::Truncated => Errno::IO,
             Self::PortInUse | Self::Fwmark => Errno::PORT_IN_USE,
         }

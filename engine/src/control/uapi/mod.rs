@@ -5,8 +5,14 @@
 //! request here is a transaction. wireguard-go applies each line as it reads it; we apply nothing until the blank line
 //! that ends the request has arrived and every line before it was valid.
 //!
+//! Three things are ours, and `wg` neither sends them nor minds them: the operations `stats=1` and `suites=1`, and the key
+//! `cipher_suite` of the interface and of a peer. Its values are the names of the suites, or `default`: for a peer that of
+//! the interface, for the interface WireGuard's own. `get=1` shows what is set and is not the default. A peer's suite
+//! belongs to its public key: it is kept for a peer that is not there, with `update_only=true` without making it, and
+//! outlives one that is removed.
+//!
 //! ```text
-//!   client bytes ──► RequestReader ──► Request::{Get, Set, Stats} ──► (the control loop)
+//!   client bytes ──► RequestReader ──► Request::{Get, Set, Stats, …} ─► (the control loop)
 //!                    one bounded line      │ SetParser, line by line
 //!                    at a time             ▼
 //!   client bytes ◄── Reply ◄────────── serialize: name=value lines, then `errno=N` and a blank line
@@ -23,9 +29,11 @@ mod value;
 pub use errno::{Errno, Refusal};
 pub use reader::{Event, LINE_LEN_MAX, REQUEST_LEN_MAX, RequestReader};
 pub use reply::{InterfaceStatus, PeerStatus, Reply};
-pub use request::{AllowedIpUpdate, DeviceUpdate, PeerUpdate, Request, SetRequest};
+pub use request::{AllowedIpUpdate, DeviceUpdate, PeerSuite, PeerUpdate, Request, SetRequest};
 pub use secret::SecretKey;
 pub use set::SetParser;
+pub use value::DEFAULT_SUITE;
+pub(super) use value::public_key;
 
 #[cfg(test)]
 mod tests;

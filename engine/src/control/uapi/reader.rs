@@ -39,7 +39,7 @@ pub struct RequestReader {
 enum State {
     /// The next line names an operation.
     Idle,
-    /// `get=1` or `stats=1` was read, its blank line was not.
+    /// `get=1`, `stats=1` or `suites=1` was read, its blank line was not.
     Simple(fn() -> Request),
     Set(SetParser),
     /// Refused; the lines up to the blank one are skipped. `mid_line` after a line that was too long.
@@ -141,6 +141,7 @@ impl State {
                 *self = match line {
                     b"get=1" => Self::Simple(|| Request::Get),
                     b"stats=1" => Self::Simple(|| Request::Stats),
+                    b"suites=1" => Self::Simple(|| Request::Suites),
                     b"set=1" => Self::Set(SetParser::default()),
                     _ => Self::Closed,
                 };

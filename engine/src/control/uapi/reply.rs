@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
 use ringfort_core::allowed_ips::Prefix;
+use ringfort_core::suite::Suite;
 use zeroize::Zeroize as _;
 
 use super::errno::Errno;
@@ -20,6 +21,7 @@ pub struct Reply {
 }
 
 /// The interface's part of `get=1`.
+#[derive(Default)]
 pub struct InterfaceStatus<'a> {
     /// `None` if no key is set: the line is then left out.
     pub private_key: Option<&'a [u8; 32]>,
@@ -27,6 +29,8 @@ pub struct InterfaceStatus<'a> {
     pub listen_port: u16,
     /// 0 is left out.
     pub fwmark: u32,
+    /// WireGuard's own is left out.
+    pub cipher_suite: Suite,
 }
 
 /// A peer's part of `get=1`.
@@ -35,6 +39,8 @@ pub struct PeerStatus<'a> {
     pub public_key: &'a [u8; 32],
     /// All zeros for none.
     pub preshared_key: &'a [u8; 32],
+    /// Left out if it is that of the interface.
+    pub cipher_suite: Option<Suite>,
     /// Where we would send to.
     pub endpoint: Option<SocketAddr>,
     /// Seconds and nanoseconds of the last handshake since 1970; zero if there was none.
@@ -65,13 +71,19 @@ impl Reply {
         if status.fwmark != 0 {
             self.line("fwmark", status.fwmark);
         }
+        if status.cipher_suite != Suite::default() {
+            self.line("cipher_suite", status.cipher_suite);
+        }
     }
 
     /// Adds a peer with its prefixes.
     pub fn peer(&mut self, status: &PeerStatus<'_>, allowed_ips: impl IntoIterator<Item = Prefix>) {
-        self.key_line("public_key", status.public_key);
+        self.public_key(status.public_key);
         self.key_line("preshared_key", status.preshared_key);
         self.line("protocol_version", 1);
+        if let Some(suite) = status.cipher_suite {
+            self.line("cipher_suite", suite);
+        }
         if let Some(endpoint) = status.endpoint {
             self.line("endpoint", endpoint);
         }
@@ -83,6 +95,11 @@ impl Reply {
         for prefix in allowed_ips {
             self.line("allowed_ip", prefix);
         }
+    }
+
+    /// Adds the line that a peer begins with.
+    pub fn public_key(&mut self, key: &[u8; 32]) {
+        self.key_line("public_key", key);
     }
 
     /// Ends the answer.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ringfort_core::allowed_ips::Prefix;
+use ringfort_core::suite::Suite;
 
 use super::secret::SecretKey;
 
@@ -15,6 +16,8 @@ pub enum Request {
     Set(Box<SetRequest>),
     /// `stats=1`: our own extension, which `wg` never sends. The counters of the daemon as `name=value` lines.
     Stats,
+    /// `suites=1`, another extension: the cipher suite of the interface, then each peer that has its own.
+    Suites,
 }
 
 /// A complete and valid `set=1`. To be applied in this order: device, then each peer in turn.
@@ -35,6 +38,8 @@ pub struct DeviceUpdate {
     pub listen_port: Option<u16>,
     /// `SO_MARK` of the UDP sockets; 0 is none.
     pub fwmark: Option<u32>,
+    /// The cipher suite of all peers that have none of their own.
+    pub cipher_suite: Option<Suite>,
     /// All peers are removed first.
     pub replace_peers: bool,
 }
@@ -50,6 +55,8 @@ pub struct PeerUpdate {
     pub update_only: bool,
     /// All zeros removes it.
     pub preshared_key: Option<SecretKey>,
+    /// The peer's cipher suite.
+    pub cipher_suite: Option<PeerSuite>,
     /// Where to send to until the peer roams.
     pub endpoint: Option<SocketAddr>,
     /// Seconds; 0 turns it off.
@@ -68,12 +75,22 @@ impl PeerUpdate {
             remove: false,
             update_only: false,
             preshared_key: None,
+            cipher_suite: None,
             endpoint: None,
             persistent_keepalive: None,
             replace_allowed_ips: false,
             allowed_ips: Vec::new(),
         }
     }
+}
+
+/// A peer's `cipher_suite` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerSuite {
+    /// `default`: that of the interface.
+    Interface,
+    /// Its own.
+    Own(Suite),
 }
 
 /// One `allowed_ip` line.

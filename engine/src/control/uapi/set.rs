@@ -1,7 +1,9 @@
 //! `set=1`, line by line.
 
+use ringfort_core::suite::Suite;
+
 use super::errno::Refusal;
-use super::request::{AllowedIpUpdate, PeerUpdate, SetRequest};
+use super::request::{AllowedIpUpdate, PeerSuite, PeerUpdate, SetRequest};
 use super::value;
 
 /// Collects the lines of one `set=1` into a [`SetRequest`]. Applies nothing.
@@ -48,6 +50,12 @@ impl SetParser {
             b"fwmark" => {
                 device.fwmark = Some(value::decimal(value).ok_or(Refusal::Value("fwmark"))?);
             }
+            b"cipher_suite" => {
+                device.cipher_suite = Some(match value::cipher_suite(value).ok_or(Refusal::Value("cipher_suite"))? {
+                    PeerSuite::Own(suite) => suite,
+                    PeerSuite::Interface => Suite::default(),
+                });
+            }
             b"replace_peers" => {
                 value::flag(value).ok_or(Refusal::Value("replace_peers"))?;
                 device.replace_peers = true;
@@ -76,6 +84,9 @@ fn peer_line(
         b"preshared_key" => {
             let key = value::secret_key(value).ok_or(Refusal::Value("preshared_key"))?;
             peer.preshared_key = Some(key);
+        }
+        b"cipher_suite" => {
+            peer.cipher_suite = Some(value::cipher_suite(value).ok_or(Refusal::Value("cipher_suite"))?);
         }
         b"endpoint" => {
             let endpoint = value::endpoint(value, resolve_zone);

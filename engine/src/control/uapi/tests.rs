@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use ringfort_core::allowed_ips::Prefix;
+use ringfort_core::suite::Suite;
 
 use super::*;
 
@@ -92,6 +93,18 @@ fn the_last_of_two_lines_wins_and_replace_clears_what_came_before_it() {
 }
 
 #[test]
+fn suites_have_names_and_a_default() {
+    for (text, of_peer, of_interface) in [
+        ("aes256gcm", PeerSuite::Own(Suite::Aes256Gcm), Suite::Aes256Gcm),
+        ("chacha20poly1305", PeerSuite::Own(Suite::ChaCha20Poly1305), Suite::ChaCha20Poly1305),
+        (DEFAULT_SUITE, PeerSuite::Interface, Suite::ChaCha20Poly1305),
+    ] {
+        assert_eq!(peer(&format!("cipher_suite={text}")).unwrap().cipher_suite, Some(of_peer));
+        assert_eq!(set(&format!("cipher_suite={text}\n")).unwrap().device.cipher_suite, Some(of_interface));
+    }
+}
+
+#[test]
 fn endpoints_of_every_form() {
     for (text, expected) in [
         ("[2001:db8::1]:51820", "[2001:db8::1]:51820"),
@@ -110,10 +123,13 @@ fn every_key_refuses_empty_negative_overflowing_malformed_and_short_values() {
     let flag: &[&str] = &["", "-1", "false", "True", "1", "true "];
     let u16_: &[&str] = &["", "-1", "+1", "65536", "99999999999999999999999", "0x10", "1 ", "ten"];
     let u32_: &[&str] = &["", "-1", "4294967296", "0x10", "1.0"];
-    let cases: [(&'static str, &[&str], bool); 12] = [
+    let suite: &[&str] = &["", "aes", "AES256GCM", "aes256gcm ", "-1", "1", "true", "\u{fffd}"];
+    let cases: [(&'static str, &[&str], bool); 14] = [
         ("private_key", &hex.each_ref().map(|value| &**value), false),
         ("listen_port", u16_, false),
         ("fwmark", u32_, false),
+        ("cipher_suite", suite, false),
+        ("cipher_suite", suite, true),
         ("replace_peers", flag, false),
         ("public_key", &hex.each_ref().map(|value| &**value), false),
         ("preshared_key", &hex.each_ref().map(|value| &**value), true),
@@ -209,9 +225,10 @@ fn nothing_comes_of_a_request_without_its_blank_line() {
 }
 
 #[test]
-fn get_and_stats_want_a_blank_line() {
+fn get_stats_and_suites_want_a_blank_line() {
     assert!(matches!(events(b"get=1\n\n", 1)[..], [Event::Request(Request::Get)]));
     assert!(matches!(events(b"stats=1\n\n", 1)[..], [Event::Request(Request::Stats)]));
+    assert!(matches!(events(b"suites=1\n\n", 1)[..], [Event::Request(Request::Suites)]));
     assert!(matches!(
         events(b"get=1\nx\n\nget=1\n\n", 3)[..],
         [Event::Refused(Refusal::TrailingText), Event::Request(Request::Get)]
@@ -282,10 +299,11 @@ fn secrets_are_not_printed() {
 fn an_answer_reads_as_wg_expects_it() {
     let mut reply = Reply::default();
     let key: [u8; 32] = std::array::from_fn(|index| (index * 9) as u8);
-    reply.interface(&InterfaceStatus { private_key: Some(&key), listen_port: 51820, fwmark: 0 });
+    reply.interface(&InterfaceStatus { private_key: Some(&key), listen_port: 51820, ..InterfaceStatus::default() });
     let status = PeerStatus {
         public_key: &key,
         preshared_key: &[0; 32],
+        cipher_suite: None,
         endpoint: Some("[2001:db8::1]:7".parse().unwrap()),
         last_handshake: (12, 34),
         tx_bytes: 1,
@@ -312,7 +330,7 @@ fn an_answer_reads_as_wg_expects_it() {
 #[test]
 fn an_empty_interface_answers_with_the_status_alone() {
     let mut reply = Reply::default();
-    reply.interface(&InterfaceStatus { private_key: None, listen_port: 0, fwmark: 0 });
+    reply.interface(&InterfaceStatus::default());
     reply.finish(Errno::INVALID);
     assert_eq!(reply.unwritten(), b"errno=-22\n\n");
 }
@@ -333,9 +351,11 @@ fn line() -> impl Strategy<Value = String> {
         "replace_allowed_ips",
         "allowed_ip",
         "protocol_version",
+        "cipher_suite",
         "set",
         "get",
         "stats",
+        "suites",
         "",
     ]);
     let value = prop_oneof![
@@ -344,6 +364,7 @@ fn line() -> impl Strategy<Value = String> {
         Just(String::new()),
         Just(KEY_HEX.to_owned()),
         Just("[fe80::1%eth7]:5".to_owned()),
+        Just("aes256gcm".to_owned()),
         "[-+0-9a-f.:/%\\[\\]]{0,70}",
         any::<u64>().prop_map(|number| number.to_string()),
         any::<(IpAddr, u8)>().prop_map(|(addr, len)| format!("{addr}/{}", len % 129)),
@@ -371,9 +392,9 @@ proptest! {
     #[test]
     fn hexadecimal_is_decoded_exactly(key in any::<[u8; 32]>(), position in 0_usize..64, digit in any::<u8>()) {
         let mut text: Vec<u8> = key.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
-        prop_assert_eq!(value::public_key(&text), Some(key));
+        prop_assert_eq!(public_key(&text), Some(key));
         text[position] = digit;
-        let decoded = value::public_key(&text);
+        let decoded = public_key(&text);
         prop_assert_eq!(decoded.is_some(), digit.is_ascii_hexdigit());
         if let Some(decoded) = decoded {
             let byte = decoded[position / 2];

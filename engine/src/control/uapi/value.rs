@@ -6,7 +6,11 @@ use std::net::{SocketAddr, SocketAddrV6};
 
 use ringfort_core::allowed_ips::Prefix;
 
+use super::request::PeerSuite;
 use super::secret::SecretKey;
+
+/// The value of `cipher_suite` that takes a setting back.
+pub const DEFAULT_SUITE: &str = "default";
 
 /// A decimal number without sign. Leading zeros are accepted, as wireguard-go does.
 pub(super) fn decimal<T: TryFrom<u64>>(value: &[u8]) -> Option<T> {
@@ -26,7 +30,7 @@ pub(super) fn flag(value: &[u8]) -> Option<()> {
 }
 
 /// A public key: 64 hexadecimal digits of either case.
-pub(super) fn public_key(value: &[u8]) -> Option<[u8; 32]> {
+pub(in crate::control) fn public_key(value: &[u8]) -> Option<[u8; 32]> {
     let mut key = [0; 32];
     decode_hex(value, &mut key).then_some(key)
 }
@@ -35,6 +39,12 @@ pub(super) fn public_key(value: &[u8]) -> Option<[u8; 32]> {
 pub(super) fn secret_key(value: &[u8]) -> Option<SecretKey> {
     let mut key = SecretKey::zero();
     decode_hex(value, key.expose_mut()).then_some(key)
+}
+
+/// The name of a cipher suite, or `default`.
+pub(super) fn cipher_suite(value: &[u8]) -> Option<PeerSuite> {
+    let text = std::str::from_utf8(value).ok()?;
+    if text == DEFAULT_SUITE { Some(PeerSuite::Interface) } else { text.parse().ok().map(PeerSuite::Own) }
 }
 
 /// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820` or `[fe80::1%eth0]:51820`.

@@ -7,6 +7,7 @@ use crate::crypto::{PresharedKey, PublicKey};
 use crate::device::{Action, PeerEvent};
 use crate::drops::Drop;
 use crate::ids::{Endpoint, PeerId};
+use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::test_support::{LOW_ORDER_POINTS, SeededRng, hex_array};
 use crate::time::Time;
@@ -352,7 +353,8 @@ fn requests_before_an_endpoint_is_known_wait_for_it() {
 fn secrets_do_not_show_in_actions() {
     let key = crate::crypto::Key::new([0xab; 32]);
     let peer = PeerId { index: 0, generation: 0 };
-    let action = Action::InstallReceive { peer, local_index: 1, key, created: START, initiator: true, confirmed: true };
+    let (suite, created) = (Suite::default(), START);
+    let action = Action::InstallReceive { peer, local_index: 1, suite, key, created, initiator: true, confirmed: true };
     let text = format!("{action:?}");
     assert!(!text.contains("171") && !text.contains("ab"), "{text}");
 }

@@ -6,6 +6,7 @@ mod effects;
 mod handshake;
 mod node;
 mod simulation;
+mod suites;
 mod timers;
 mod world;
 

@@ -9,17 +9,18 @@ use crate::activity::PeerShared;
 use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::constants::STAGED_PACKETS_MAX;
 use crate::crypto::{PrivateKey, PublicKey, mac};
-use crate::device::{Action, Device, HandshakeReason, PeerEvent};
+use crate::device::{Action, Device, HandshakeReason, Notice, PeerEvent};
 use crate::drops::{Drop, DropCounts};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::packet;
+use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::test_support::SeededRng;
 use crate::time::{Now, Time};
 use crate::wire::{DATA_HEADER_LEN, TAG_LEN, TYPE_DATA, parse_data_header, write_data_header};
 
-type CipherKey = [u8; 32];
+type CipherKey = (Suite, [u8; 32]);
 
 /// The worker's view of a peer.
 struct WorkerPeer {
@@ -67,6 +68,8 @@ pub struct Node {
     pub delivered: Vec<Vec<u8>>,
     /// What the data path dropped.
     pub drops: DropCounts,
+    /// What the operator was told, and about whom.
+    pub notices: Vec<(PublicKey, Notice)>,
     /// All actions so far, in words.
     pub log: Vec<String>,
     peers: BTreeMap<u32, (PeerId, WorkerPeer)>,
@@ -102,6 +105,7 @@ impl Node {
             in_flight: VecDeque::new(),
             delivered: Vec::new(),
             drops: DropCounts::new(),
+            notices: Vec::new(),
             log: Vec::new(),
             peers: BTreeMap::new(),
             receive: BTreeMap::new(),
@@ -188,7 +192,13 @@ impl Node {
             .peers()
             .map(|p| (*p.public_key(), p.allowed_ips().next(), p.endpoint(), p.keepalive_secs()))
             .collect();
+        let (suite, suites) =
+            (self.device.suite(), self.device.peer_suites().map(|(k, s)| (*k, s)).collect::<Vec<_>>());
         self.device = Device::new(3);
+        self.device.set_suite(self.now.mono, suite);
+        for (key, suite) in suites {
+            self.device.set_peer_suite(self.now.mono, key, Some(suite)).expect("room");
+        }
         self.rng = SeededRng::new(seed);
         self.peers.clear();
         self.receive.clear();
@@ -270,16 +280,18 @@ impl Node {
             }
             Action::SetEndpoint { peer, endpoint } => self.worker_peer(peer).endpoint = endpoint,
             Action::Routes(routes) => self.routes = routes,
-            Action::InstallReceive { peer, local_index, key, created, initiator, confirmed } => {
-                let session = ReceiveSession::new(*key.as_bytes(), peer, local_index, created, initiator, confirmed);
+            Action::InstallReceive { peer, local_index, suite, key, created, initiator, confirmed } => {
+                let key = (suite, *key.as_bytes());
+                let session = ReceiveSession::new(key, peer, local_index, created, initiator, confirmed);
                 assert!(self.receive.insert(local_index, session).is_none(), "indices are unique");
             }
             Action::RetireReceive { local_index } => {
                 assert!(self.receive.remove(&local_index).is_some(), "a receiving half is retired once");
             }
-            Action::InstallSend { peer, local_index, remote_index, key, created, initiator, confirm } => {
+            Action::InstallSend { peer, local_index, remote_index, suite, key, created, initiator, confirm } => {
                 assert!(self.receive.contains_key(&local_index), "the receiving half is there first");
-                let session = SendSession::new(*key.as_bytes(), local_index, remote_index, created, initiator);
+                let key = (suite, *key.as_bytes());
+                let session = SendSession::new(key, local_index, remote_index, created, initiator);
                 self.worker_peer(peer).send = Some(session);
                 self.flush(peer, confirm);
             }
@@ -289,6 +301,7 @@ impl Node {
                 let dropped = std::mem::take(&mut self.worker_peer(peer).staged).len();
                 self.drops.add(Drop::NoSession, dropped as u64);
             }
+            Action::Notify { peer, notice } => self.notices.push((peer, notice)),
         }
     }
 
@@ -409,7 +422,8 @@ impl Node {
 }
 
 fn tag(key: &CipherKey, counter: u64, inner: &[u8]) -> [u8; TAG_LEN] {
-    mac(key, &[&counter.to_le_bytes(), inner])
+    let (suite, key) = key;
+    mac(key, &[suite.name().as_bytes(), &counter.to_le_bytes(), inner])
 }
 
 fn seal(key: &CipherKey, receiver: u32, counter: u64, inner: &[u8]) -> Vec<u8> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{Faults, World};
+use crate::suite::Suite;
 use crate::time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ struct Scenario {
     rebinds: Vec<u64>,
     /// The first node's persistent keepalives in seconds.
     keepalive_secs: u16,
+    /// Pairs under the second suite: a bit for each sum of their numbers, which are three different ones.
+    marked: u8,
 }
 
 fn arb_faults() -> impl Strategy<Value = Faults> {
@@ -56,19 +59,21 @@ fn arb_scenario(nodes: usize) -> impl Strategy<Value = Scenario> {
     let happening = || proptest::collection::vec((0u64..200_000, 0..nodes), 0..4);
     let rebinds = proptest::collection::vec(0u64..200_000, 0..3);
     let keepalive = prop_oneof![3 => Just(0u16), 1 => 1u16..40];
-    (any::<u64>(), flows, arb_faults(), 1u64..200, happening(), happening(), rebinds, keepalive).prop_map(
-        move |(seed, flows, faults, faulty_secs, restarts, loads, rebinds, keepalive_secs)| Scenario {
-            seed,
-            nodes,
-            flows,
-            faults,
-            faulty_secs,
-            restarts: restarts.into_iter().map(|(at, node)| (at % (faulty_secs * 1_000), node)).collect(),
-            loads: loads.into_iter().map(|(at, node)| (at % (faulty_secs * 1_000), node)).collect(),
-            rebinds: rebinds.into_iter().map(|at| at % (faulty_secs * 1_000)).collect(),
-            keepalive_secs,
-        },
-    )
+    (any::<u64>(), flows, arb_faults(), 1u64..200, happening(), happening(), rebinds, (keepalive, any::<u8>()))
+        .prop_map(move |(seed, flows, faults, faulty_secs, restarts, loads, rebinds, (keepalive_secs, marked))| {
+            Scenario {
+                seed,
+                nodes,
+                flows,
+                faults,
+                faulty_secs,
+                restarts: restarts.into_iter().map(|(at, node)| (at % (faulty_secs * 1_000), node)).collect(),
+                loads: loads.into_iter().map(|(at, node)| (at % (faulty_secs * 1_000), node)).collect(),
+                rebinds: rebinds.into_iter().map(|at| at % (faulty_secs * 1_000)).collect(),
+                keepalive_secs,
+                marked,
+            }
+        })
 }
 
 /// Enters a scenario's faults and flows into a world.
@@ -106,6 +111,7 @@ fn enter(scenario: &Scenario, world: &mut World, end: Time) {
 
 fn play(scenario: &Scenario) {
     let mut world = World::new(scenario.nodes, scenario.seed, |_, _| true);
+    world.set_suites(|a, b| Suite::ALL[usize::from(scenario.marked >> (a + b) & 1)]);
     let start = world.now;
     let recovered = start + Duration::from_secs(scenario.faulty_secs + 21) + delay(scenario);
     let end = recovered + 400 * SECOND;

@@ -9,6 +9,7 @@ use rand_core::Rng as _;
 
 use super::node::{Node, Sent, at, inner_packet, number};
 use crate::device::PeerEvent;
+use crate::suite::Suite;
 use crate::test_support::SeededRng;
 use crate::time::Time;
 
@@ -72,6 +73,17 @@ impl World {
             rng: SeededRng::new(seed),
             offered: BTreeMap::new(),
             arrived: BTreeMap::new(),
+        }
+    }
+
+    /// Sets the suite that each uses with each other; `suite` is asked for both directions.
+    pub fn set_suites(&mut self, suite: impl Fn(usize, usize) -> Suite) {
+        let keys: Vec<_> = self.nodes.iter().map(Node::public).collect();
+        for (a, node) in self.nodes.iter_mut().enumerate() {
+            for (b, &key) in keys.iter().enumerate().filter(|&(b, _)| b != a) {
+                node.device.set_peer_suite(self.now, key, Some(suite(a, b))).expect("room");
+            }
+            node.apply_pending();
         }
     }
 
