@@ -83,6 +83,12 @@ fn run(cli: &Cli, settings: &Settings, readiness: Option<Readiness>) -> Result<(
         log::warn!("{failure}");
     }
     offloads::report(daemon.self_test());
+    if let Some(why) = daemon.unsteered() {
+        log::warn!(
+            "packets from the interface come to the worker that receives from their peer, not to all, since the kernel \
+             refused the steering program: {why}"
+        );
+    }
     log::info!("packet memory of each worker: {}", budget());
     for suite in &daemon.choice().suites {
         log::info!("{}: {}", suite.suite, suite.summary());

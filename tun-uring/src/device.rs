@@ -1,5 +1,6 @@
 //! A TUN interface with several queues (Linux `Documentation/networking/tuntap.rst`, `include/uapi/linux/if_tun.h`).
 
+use crate::steering;
 use crate::virtio::VNET_HDR_LEN;
 use std::ffi::c_int;
 use std::fs::OpenOptions;
@@ -118,6 +119,7 @@ pub struct Tun {
     link: Link,
     queues: Vec<OwnedFd>,
     offloads: Offloads,
+    steering: io::Result<()>,
 }
 
 impl Tun {
@@ -146,7 +148,8 @@ impl Tun {
             attach(&queue, name, 0)?;
             all.push(queue);
         }
-        Ok(Self { link, queues: all, offloads })
+        let steering = if queues > 1 { steering::attach(&all[0]) } else { Ok(()) };
+        Ok(Self { link, queues: all, offloads, steering })
     }
 
     /// The handle for what concerns the interface as a whole.
@@ -159,6 +162,15 @@ impl Tun {
     #[must_use]
     pub fn offloads(&self) -> Offloads {
         self.offloads
+    }
+
+    /// Whether flows are spread over the queues by their hash. If not, why: the driver then gives packets to the queue
+    /// that their answers were written by.
+    ///
+    /// # Errors
+    /// What the kernel said to the program (`bpf(2)`, `TUNSETSTEERINGEBPF`).
+    pub fn steering(&self) -> Result<(), &io::Error> {
+        self.steering.as_ref().copied()
     }
 
     /// The queues, one for each worker. All are non-blocking.

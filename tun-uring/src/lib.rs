@@ -19,6 +19,7 @@ mod headers;
 mod sample;
 mod segment;
 pub mod self_test;
+mod steering;
 #[cfg(test)]
 mod test_packets;
 pub mod virtio;

@@ -11,6 +11,7 @@
 //! The corpus lies in `corpus/<target>/`. Files called `seed-*` are made by `cargo run -p ringfort-fuzz --example seeds`
 //! from [`Target::seeds`]; the others were found by libFuzzer because they reach something that no file before did.
 
+mod aead;
 mod input;
 pub mod mutate;
 mod oracle;

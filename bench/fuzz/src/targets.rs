@@ -1,6 +1,7 @@
 //! The targets, and their list.
 
 mod allowed_ips;
+mod batch;
 mod coalesce;
 mod control_messages;
 mod cookie;
@@ -8,6 +9,7 @@ mod handshake;
 mod open_train;
 mod packet;
 mod replay;
+mod seal_train;
 mod uapi;
 mod views;
 mod virtio;
@@ -36,6 +38,8 @@ targets! {
     cookie, 256;
     replay, 512;
     open_train, 256;
+    seal_train, 256;
+    batch, 512;
     packet, 256;
     allowed_ips, 512;
     control_messages, 512;

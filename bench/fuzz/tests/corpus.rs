@@ -80,6 +80,7 @@ macro_rules! tests {
 
 tests! {
     allowed_ips,
+    batch,
     coalesce,
     control_messages,
     cookie,
@@ -87,6 +88,7 @@ tests! {
     open_train,
     packet,
     replay,
+    seal_train,
     uapi,
     views,
     virtio,

@@ -32,12 +32,6 @@ pub enum TrainError {
         /// Messages given.
         count: usize,
     },
-    /// A place of the batch without a message ([`Message::default`]).
-    #[error("place {place} of the batch has no message")]
-    NoMessage {
-        /// Which place.
-        place: usize,
-    },
     /// Not one counter, or not one source, for each segment or message.
     #[error("{given} counters or sources for {segments} segments")]
     CountMismatch {
@@ -156,7 +150,7 @@ impl SealKey {
     /// Encrypts messages of any lengths in place, each under its own counter, which the caller hands out once.
     ///
     /// # Errors
-    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::NoMessage`], [`TrainError::TooLong`].
+    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
     pub fn seal_batch(&self, messages: &mut [Message<'_>]) -> Result<(), TrainError> {
         let Some(mean_len) = check_batch(messages)? else { return Ok(()) };
         self.0.of(messages.len(), mean_len).seal_batch(messages);
@@ -205,7 +199,7 @@ impl OpenKey {
     /// [`open_train`](Self::open_train).
     ///
     /// # Errors
-    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::NoMessage`], [`TrainError::TooLong`].
+    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
     pub fn open_batch(&self, messages: &mut [Message<'_>]) -> Result<Verdicts, TrainError> {
         let Some(mean_len) = check_batch(messages)? else { return Ok(Verdicts::none_of(0)) };
         Ok(self.0.of(messages.len(), mean_len).open_batch(messages))
@@ -225,11 +219,7 @@ fn check_batch(messages: &[Message<'_>]) -> Result<Option<usize>, TrainError> {
         return Err(TrainError::TooMany { count });
     }
     let mut total = 0;
-    for (place, message) in messages.iter().enumerate() {
-        if message.is_place() {
-            return Err(TrainError::NoMessage { place });
-        }
-        let len = message.text().len();
+    for len in messages.iter().map(|message| message.text().len()) {
         refuse_too_long(len)?;
         total += len;
     }

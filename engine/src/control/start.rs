@@ -39,6 +39,7 @@ pub struct Daemon {
     signals: SignalFd,
     choice: Choice,
     self_test: SelfTest,
+    unsteered: Option<String>,
 }
 
 impl Daemon {
@@ -59,6 +60,7 @@ impl Daemon {
         let choice = cli.aead.resolve()?;
         let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let link = Arc::new(link);
+        let unsteered = tun.steering().err().map(ToString::to_string);
         let index = tun.link().index();
         let queues = tun.into_queues();
         let queue =
@@ -74,7 +76,7 @@ impl Daemon {
         let mut control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         control.configure(settings);
         let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;
-        Ok(Self { server, workers, control, signals, choice, self_test })
+        Ok(Self { server, workers, control, signals, choice, self_test, unsteered })
     }
 
     /// How the cipher was chosen.
@@ -87,6 +89,12 @@ impl Daemon {
     #[must_use]
     pub fn self_test(&self) -> &SelfTest {
         &self.self_test
+    }
+
+    /// Why flows are not spread over the workers by their hash, if they are not.
+    #[must_use]
+    pub fn unsteered(&self) -> Option<&str> {
+        self.unsteered.as_deref()
     }
 
     /// Where the control socket is.

@@ -5,6 +5,7 @@ use super::peers::Peer;
 use super::supers::wire_len;
 use super::turn::{Worker, context_of};
 use crate::link::Link;
+use arrayvec::ArrayVec;
 use ring_buffers::{PACKET_SIZE, SlotClass, View};
 use ringfort_aead::{Geometry, MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Source};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
@@ -140,8 +141,8 @@ impl Worker {
         let Some((session, first)) = self.peers.get_mut(id).and_then(|peer| peer.reserve(packets, self.now)) else {
             return self.stage_pending(packets);
         };
-        let mut messages: [Message<'_>; MAX_SEGMENTS] = std::array::from_fn(|_| Message::default());
-        for (i, (packet, message)) in batch.iter_mut().zip(&mut messages).enumerate() {
+        let mut messages = ArrayVec::<_, MAX_SEGMENTS>::new();
+        for (i, packet) in batch.iter_mut().enumerate() {
             let packet_end = packet.view.len();
             any_data |= u64::from(packet_end > DATA_HEADER_LEN) << i;
             packet.view.reserve_tail(packet.wire_len - packet_end).expect("admitted with room for padding and tag");
@@ -149,12 +150,10 @@ impl Worker {
             let counter = first + i as u64;
             let (header, body) = packet.view.split_first_chunk_mut().expect("a pending packet has room for its header");
             write_data_header(header, session.remote_index(), counter);
-            *message = Message::of_body(counter, body).expect("room for the tag was just reserved");
+            messages.push(Message::of_body(counter, body).expect("room for the tag was just reserved"));
         }
-        session
-            .key()
-            .seal_batch(&mut messages[..packets])
-            .expect("packets fit in datagrams, and are no more than a train");
+        session.key().seal_batch(&mut messages).expect("packets fit in datagrams, and are no more than a train");
+        drop(messages);
         for i in 0..packets {
             let Pending { wire_len, ecn, view, .. } = self.pending.pop_front().expect("counted before");
             self.send(id, view, wire_len, ecn, any_data >> i & 1 == 1);

@@ -3,48 +3,25 @@
 //! The input: suite and provider (one byte), stride, last segment and count, then the changes: a place (two bytes) and what is
 //! flipped there (one byte). Places beyond the train are bits of the counters that the train is opened with.
 
-use std::sync::OnceLock;
-
-use ringfort_aead::{
-    Geometry, HEADER_LEN, MIN_SEGMENT_LEN, OnFailure, OpenKey, Plan, Provider, SealKey, Suite, TAG_LEN,
-};
+use ringfort_aead::{Geometry, HEADER_LEN, MIN_SEGMENT_LEN, TAG_LEN};
 
 use crate::Seed;
+use crate::aead::{Keys, pattern};
 use crate::input::Input;
 
-const KEY: [u8; 32] = [0x5a; 32];
 const FIRST_COUNTER: u64 = 1 << 33;
 /// So that no input takes long: 16 × 300 bytes at the most.
 const COUNT_MAX: u8 = 16;
 
-struct Keys {
-    provider: Provider,
-    seal: SealKey,
-    open: OpenKey,
-}
-
-fn keys(choice: u8) -> &'static Keys {
-    static KEYS: OnceLock<Vec<Keys>> = OnceLock::new();
-    let all = KEYS.get_or_init(|| {
-        let pairs = Suite::ALL.into_iter().flat_map(|suite| Provider::available(suite).map(move |p| (suite, p)));
-        let keys = |(suite, provider)| {
-            let plan = Plan::fixed(provider);
-            Keys { provider, seal: SealKey::new(plan, suite, &KEY), open: OpenKey::new(plan, suite, &KEY) }
-        };
-        pairs.map(keys).collect()
-    });
-    &all[usize::from(choice) % all.len()]
-}
-
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let keys = keys(input.byte());
+    let keys = &Keys::all()[usize::from(input.byte()) % Keys::all().len()];
     let stride = MIN_SEGMENT_LEN + usize::from(input.byte());
     let last = MIN_SEGMENT_LEN + usize::from(input.byte()) % (stride - MIN_SEGMENT_LEN + 1);
     let count = 1 + input.byte() % COUNT_MAX;
     let geometry = Geometry::new(stride, last, count.into()).expect("within the limits by construction");
 
-    let plain: Vec<u8> = (0..geometry.total_len()).map(|i| (i as u8).wrapping_mul(89) | 1).collect();
+    let plain = pattern(geometry.total_len());
     let mut sealed = plain.clone();
     keys.seal.seal_train(FIRST_COUNTER, &mut sealed, geometry).expect("the buffer is as long as the train");
 
@@ -67,7 +44,7 @@ pub(super) fn run(data: &[u8]) {
         if passed {
             assert_eq!(received.text, plain.text);
         } else {
-            unseen(keys.provider, arrived.text, received.text);
+            keys.unseen(arrived.text, received.text);
             assert_eq!(received.tag, arrived.tag);
         }
     }
@@ -80,13 +57,6 @@ fn flip(train: &mut [u8], counters: &mut [u64], at: usize, bits: u8) {
             let counter = (at - train.len()) % counters.len();
             counters[counter] ^= u64::from(bits) << ((at - train.len()) / counters.len() % 8 * 8);
         }
-    }
-}
-
-fn unseen(provider: Provider, arrived: &[u8], left: &[u8]) {
-    match provider.on_failure() {
-        OnFailure::Unchanged => assert_eq!(left, arrived),
-        OnFailure::Zeroed => assert!(left.iter().all(|&byte| byte == 0)),
     }
 }
 

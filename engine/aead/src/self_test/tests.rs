@@ -1,5 +1,7 @@
 //! The self-test finds what a broken provider could do.
 
+mod wycheproof;
+
 use super::*;
 use crate::{BadTag, Message};
 

@@ -2,8 +2,8 @@
 
 use crate::common::{SUITE, bytes, open_key, providers, seal_key};
 use ringfort_aead::{
-    Geometry, GeometryError, MAX_SEGMENT_LEN, Message, OpenKey, Plan, Provider, SealKey, Selection, Source, Suite,
-    TAG_LEN, TrainError, UnknownProvider, UnknownSuite,
+    Geometry, GeometryError, MAX_SEGMENT_LEN, OpenKey, Plan, Provider, SealKey, Selection, Source, Suite, TAG_LEN,
+    TrainError, UnknownProvider, UnknownSuite,
 };
 
 #[test]
@@ -134,14 +134,4 @@ fn debug_shows_no_secret() {
             assert!(!shown.contains("123") && !shown.to_lowercase().contains("7b"), "{shown}");
         }
     }
-}
-
-#[test]
-fn a_batch_with_an_empty_place() {
-    let (seal, open) = (seal_key(Provider::RustCrypto), open_key(Provider::RustCrypto));
-    let (mut text, mut tag) = (vec![1; 20], [0; TAG_LEN]);
-    let mut batch = [Message::new(0, &mut text, &mut tag), Message::default()];
-    assert_eq!(seal.seal_batch(&mut batch), Err(TrainError::NoMessage { place: 1 }));
-    assert_eq!(open.open_batch(&mut batch).unwrap_err(), TrainError::NoMessage { place: 1 });
-    assert_eq!((text, tag), (vec![1; 20], [0; TAG_LEN]), "nothing was written");
 }

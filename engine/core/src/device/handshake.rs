@@ -7,6 +7,7 @@
 use zerocopy::IntoBytes;
 
 use super::api::Action;
+use super::outbox::Place;
 use super::peer::{Env, Peer};
 use crate::constants::{INITIATION_INTERVAL_MIN, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, ZERO_KEYS_AFTER_TIME};
 use crate::drops::Drop;
@@ -61,6 +62,11 @@ impl Peer {
         self.handshake_sent.map(|at| at + REKEY_TIMEOUT)
     }
 
+    /// Which worker the next session goes to: that of the current one, if there is one.
+    fn place(&self, otherwise: Place) -> Place {
+        self.sessions.current().map_or(otherwise, |session| Place::With(session.local_index))
+    }
+
     /// Sends an initiation, and repeats it until it is answered. [`Peer::can_initiate`] said yes.
     fn initiate(&mut self, env: &mut Env<'_>) {
         let Some(endpoint) = self.endpoint else { return };
@@ -82,7 +88,7 @@ impl Peer {
         let now = env.now.mono;
         self.drop_pending(env.out);
         let timestamp = env.now.wall.max(self.timestamp_sent.successor());
-        let index = env.out.indices.claim(self.id, env.rng);
+        let index = env.out.indices.claim(self.id, self.place(Place::FirstIdle), env.rng);
         let (pending, mut message) = match create_initiation(local, &self.remote, timestamp, index, env.rng) {
             Ok(made) => made,
             Err(reason) => {
@@ -154,7 +160,7 @@ impl Peer {
             return Err(Drop::HandshakeFlood);
         }
         let timestamp = verified.timestamp();
-        let index = env.out.indices.claim(self.id, env.rng);
+        let index = env.out.indices.claim(self.id, self.place(Place::LastIdle), env.rng);
         let (session, mut response) =
             verified.create_response(&self.remote, index, env.rng).inspect_err(|_| env.out.indices.release(index))?;
 

@@ -94,7 +94,7 @@ impl Device {
             routes: AllowedIps::new(),
             routes_changed: false,
             removed: Vec::new(),
-            out: Outbox::default(),
+            out: Outbox::new(workers),
             drops: DropCounts::new(),
         }
     }

@@ -1,55 +1,105 @@
 //! What leaves the device: the actions, and the indices by which it lets itself be addressed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use rand_core::CryptoRng;
 
 use super::api::{Action, Datagram};
 use crate::ids::{Endpoint, PeerId};
 
+/// Which worker gets a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The one that owns this index: the packets of a peer that is at work keep their order when its key changes.
+    With(u32),
+    /// The one with the fewest indices, of several the first: for whoever asks.
+    FirstIdle,
+    /// Of several the last: for whoever is asked. Of two gateways on one machine, as laboratories have them, each thus
+    /// begins at its end of the cores, and both do not receive on the same one.
+    LastIdle,
+}
+
 /// The receiver indices that are in use, for handshakes and for sessions.
 ///
 /// Ordered, not hashed, so that a run of the simulator depends on its seed alone.
-#[derive(Debug, Default)]
-pub(super) struct Indices(BTreeMap<u32, PeerId>);
+#[derive(Debug)]
+pub(super) struct Indices {
+    owners: BTreeMap<u32, PeerId>,
+    /// How many indices each worker has.
+    load: Box<[u32]>,
+}
 
 impl Indices {
-    /// A random index that nobody has. Its low byte names the worker that will own the receiving half, so that sessions
-    /// spread evenly over the workers.
+    /// No index is in use, and there are that many workers, at least one.
+    pub fn new(workers: u8) -> Self {
+        Self { owners: BTreeMap::new(), load: vec![0; usize::from(workers.max(1))].into_boxed_slice() }
+    }
+
+    /// A random index that nobody has, but for its low byte, which names the worker that will own the receiving half.
     ///
     /// A million peers have at most four million indices of 2^32: the loop ends at once, given a random source that
     /// deserves its name.
-    pub fn claim(&mut self, peer: PeerId, rng: &mut dyn CryptoRng) -> u32 {
+    pub fn claim(&mut self, peer: PeerId, place: Place, rng: &mut dyn CryptoRng) -> u32 {
+        let worker = match place {
+            Place::With(index) => self.worker(index),
+            Place::FirstIdle => self.idlest(0..self.load.len()),
+            Place::LastIdle => self.idlest((0..self.load.len()).rev()),
+        };
         loop {
-            let index = rng.next_u32();
-            if let std::collections::btree_map::Entry::Vacant(entry) = self.0.entry(index) {
+            let index = owned_by(rng.next_u32(), worker as u32, self.load.len() as u32);
+            if let Entry::Vacant(entry) = self.owners.entry(index) {
                 entry.insert(peer);
+                self.load[worker] += 1;
                 return index;
             }
         }
     }
 
     pub fn release(&mut self, index: u32) {
-        self.0.remove(&index);
+        if self.owners.remove(&index).is_some() {
+            self.load[self.worker(index)] -= 1;
+        }
     }
 
     pub fn owner(&self, index: u32) -> Option<PeerId> {
-        self.0.get(&index).copied()
+        self.owners.get(&index).copied()
+    }
+
+    fn worker(&self, index: u32) -> usize {
+        (index & 0xff) as usize % self.load.len()
+    }
+
+    /// The first of `workers` that has no more indices than any other.
+    fn idlest(&self, workers: impl Iterator<Item = usize>) -> usize {
+        workers.min_by_key(|&worker| self.load[worker]).unwrap_or(0)
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.owners.len()
     }
 }
 
-#[derive(Debug, Default)]
+/// The index nearest to `random` that belongs to `worker` of `workers`: its low byte is changed by as little as that takes.
+const fn owned_by(random: u32, worker: u32, workers: u32) -> u32 {
+    let low = random & 0xff;
+    let wanted = low - low % workers + worker;
+    // Past the end of the byte there is a whole round of workers to go back, since worker < workers.
+    random & !0xff | if wanted > 0xff { wanted - workers } else { wanted }
+}
+
+#[derive(Debug)]
 pub(super) struct Outbox {
     pub indices: Indices,
     actions: VecDeque<Action>,
 }
 
 impl Outbox {
+    pub fn new(workers: u8) -> Self {
+        Self { indices: Indices::new(workers), actions: VecDeque::new() }
+    }
+
     pub fn push(&mut self, action: Action) {
         self.actions.push_back(action);
     }
@@ -70,5 +120,43 @@ impl Outbox {
     pub fn send(&mut self, endpoint: Endpoint, message: &[u8], peer: Option<PeerId>) {
         let datagram = Datagram::new(message).expect("only handshake messages are sent, and they fit");
         self.push(Action::Send { endpoint, datagram, peer });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::SeededRng;
+
+    const PEER: PeerId = PeerId { index: 1, generation: 0 };
+
+    #[test]
+    fn an_index_belongs_to_the_worker_that_it_is_made_for() {
+        for workers in 1..=255 {
+            for worker in 0..workers {
+                for low in 0..=255 {
+                    let index = owned_by(0xabcd_ef00 | low, worker, workers);
+                    assert_eq!((index >> 8, (index & 0xff) % workers), (0xab_cdef, worker), "{low} of {workers}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sessions_spread_evenly_and_stay_with_their_worker() {
+        let (mut indices, mut rng) = (Indices::new(3), SeededRng::new(1));
+        let first = indices.claim(PEER, Place::FirstIdle, &mut rng);
+        let second = indices.claim(PEER, Place::LastIdle, &mut rng);
+        let third = indices.claim(PEER, Place::FirstIdle, &mut rng);
+        assert_eq!([first, second, third].map(|index| indices.worker(index)), [0, 2, 1]);
+        let same = indices.claim(PEER, Place::With(second), &mut rng);
+        assert_eq!(indices.worker(same), 2);
+        assert_eq!(*indices.load, [1, 1, 2]);
+        indices.release(second);
+        indices.release(second);
+        indices.release(first);
+        assert_eq!(*indices.load, [0, 1, 1]);
+        assert_eq!(indices.owner(same), Some(PEER));
+        assert_eq!(indices.owner(first), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Node, Pair, START, kinds};
+use crate::constants::REKEY_AFTER_TIME;
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::device::{Action, PeerEvent};
 use crate::drops::Drop;
@@ -322,17 +323,18 @@ fn stale_names_are_ignored() {
     assert!(pair.a.device.poll_action().is_none());
 }
 
+/// Of two fresh gateways each begins at its own end of the workers, and a session that replaces another stays where it is.
 #[test]
-fn indices_spread_over_the_workers() {
-    let mut indices = crate::device::outbox::Indices::default();
-    let mut rng = SeededRng::new(1);
-    let mut per_worker = [0u32; 5];
-    let peer = PeerId { index: 0, generation: 0 };
-    for _ in 0..10_000 {
-        per_worker[(indices.claim(peer, &mut rng) & 0xff) as usize % 5] += 1;
+fn sessions_keep_their_worker() {
+    let mut pair = Pair::connected();
+    for _ in 0..5 {
+        let workers = (pair.a.receiving_workers(), pair.b.receiving_workers());
+        assert_eq!(workers, ([0].into(), [2].into()));
+        pair.run_until(pair.a.now.mono + REKEY_AFTER_TIME);
+        pair.offer_a();
+        pair.exchange();
     }
-    assert_eq!(indices.len(), 10_000);
-    assert!(per_worker.iter().all(|&n| (1_850..2_150).contains(&n)), "{per_worker:?}");
+    assert!(pair.a.receiving_sessions() > 1, "the key was changed");
 }
 
 #[test]

@@ -228,6 +228,11 @@ impl Node {
         self.receive.len()
     }
 
+    /// Which of the three workers have receiving halves.
+    pub fn receiving_workers(&self) -> BTreeSet<u32> {
+        self.receive.keys().map(|index| (index & 0xff) % 3).collect()
+    }
+
     pub fn staged(&self, peer: PeerId) -> usize {
         self.peers.get(&peer.index).map_or(0, |(_, p)| p.staged.len())
     }

@@ -1,0 +1,115 @@
+//! A second's worth of the proof, of the kernel across trains only: what `scripts/mutants` holds against each mutant. It
+//! looks at the lengths and counts at which the kernel changes its ways.
+
+use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, Message, Provider, Source, Suite, TAG_LEN};
+
+use crate::accumulator;
+use crate::guarded::{Flush, Guarded};
+use crate::oracle::{KEY, Oracle, Repeatable, ascending, text};
+use crate::subject::Subject;
+
+const LENS: [usize; 26] = [
+    0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 192, 240, 255, 256, 257, 447, 448, 512, 576, 960, 1024, 1025, 1420,
+    1984, 2000,
+];
+const COUNTS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32, 33, MAX_SEGMENTS];
+
+/// `None` where `coverage` says why.
+fn subject() -> Option<Subject> {
+    Subject::of(Suite::ChaCha20Poly1305).into_iter().find(|subject| subject.provider == Provider::Train)
+}
+
+#[test]
+fn trains() {
+    let Some(subject) = subject() else { return };
+    let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
+    let mut memory = Guarded::new(MAX_SEGMENTS * 2100);
+    let mut rng = Repeatable(10);
+    for (len, count) in LENS.iter().flat_map(|&len| COUNTS.map(|count| (len, count))) {
+        let last = if count % 2 == 0 { len } else { rng.below(len + 1) };
+        let geometry = Geometry::new(len + HEADER_LEN + TAG_LEN, last + HEADER_LEN + TAG_LEN, count).expect("possible");
+        // Across the border of the counters' halves.
+        let counters = ascending(u64::from(u32::MAX) - rng.below(count) as u64, count);
+        let plain = rng.bytes(geometry.total_len());
+        let mut sealed = plain.clone();
+        oracle.seal_train(&counters, &mut sealed, geometry);
+        let buf = memory.flush(Flush::BOTH[rng.below(2)], plain.len());
+
+        buf.copy_from_slice(&plain);
+        seal.seal_train(counters[0], buf, geometry).expect("it fits");
+        assert!(buf == sealed, "seal_train, {geometry:?}");
+
+        let sources: Vec<Source<'_>> = plain
+            .chunks(geometry.stride())
+            .map(|segment| text(segment).split_at(rng.below(text(segment).len() + 1)))
+            .map(|(head, body)| Source { head, body })
+            .collect();
+        buf.chunks_mut(geometry.stride()).for_each(|segment| segment[HEADER_LEN..].fill(0xee));
+        seal.seal_train_from(counters[0], &sources, buf, geometry).expect("it fits");
+        assert!(buf == sealed, "seal_train_from, {geometry:?}");
+
+        let bad = rng.below(count);
+        let at = bad * geometry.stride() + HEADER_LEN + rng.below(geometry.segment_len(bad) - HEADER_LEN);
+        buf[at] ^= 1 << rng.below(8);
+        sealed[at] = buf[at];
+        let verdicts = open.open_train(&counters, buf, geometry).expect("it fits");
+        assert_eq!(verdicts.bits(), (u64::MAX >> (64 - count)) & !(1 << bad), "open_train, {geometry:?}");
+        for (index, segment) in sealed.chunks_mut(geometry.stride()).enumerate().filter(|(index, _)| *index != bad) {
+            let end = segment.len() - TAG_LEN;
+            segment[HEADER_LEN..end].copy_from_slice(&plain[index * geometry.stride()..][HEADER_LEN..end]);
+        }
+        assert!(buf == sealed, "open_train, {geometry:?}");
+    }
+}
+
+#[test]
+fn mixed_lengths() {
+    let Some(subject) = subject() else { return };
+    let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
+    let mut rng = Repeatable(11);
+    for (count, _) in COUNTS.iter().flat_map(|&count| (0..8).map(move |round| (count, round))) {
+        let lens: Vec<usize> = (0..count).map(|_| LENS[rng.below(LENS.len())]).collect();
+        let texts: Vec<Vec<u8>> = lens.iter().map(|len| rng.bytes(*len)).collect();
+        let counters: Vec<u64> = (0..count).map(|_| rng.next()).collect();
+        let mut bodies: Vec<Vec<u8>> = texts.iter().map(|text| [&text[..], &[0; TAG_LEN]].concat()).collect();
+        seal.seal_batch(&mut batch(&mut bodies, &counters)).expect("possible");
+        for ((body, text), counter) in bodies.iter().zip(&texts).zip(&counters) {
+            assert!(*body == oracle.sealed(*counter, text), "seal_batch of {count}");
+        }
+        let verdicts = open.open_batch(&mut batch(&mut bodies, &counters)).expect("possible");
+        assert!(verdicts.all_passed(), "open_batch of {count}");
+        assert!(bodies.iter().zip(&texts).all(|(body, text)| body[..text.len()] == text[..]), "open_batch of {count}");
+    }
+}
+
+fn batch<'a>(bodies: &'a mut [Vec<u8>], counters: &[u64]) -> Vec<Message<'a>> {
+    let messages = bodies.iter_mut().zip(counters);
+    messages.map(|(body, counter)| Message::of_body(*counter, body).expect("it has a tag")).collect()
+}
+
+/// Every byte of every tag, in every place of a group.
+#[test]
+fn tags() {
+    let Some(subject) = subject() else { return };
+    let (open, oracle) = (subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
+    for (count, bit) in [1, 2, 4, 8, 20].iter().flat_map(|&count| (0..TAG_LEN * 8).map(move |bit| (count, bit))) {
+        let counters = ascending(0, count);
+        let mut bodies: Vec<Vec<u8>> = counters.iter().map(|counter| oracle.sealed(*counter, &[1; 20])).collect();
+        bodies[bit % count][20 + bit / 8] ^= 1 << (bit % 8);
+        let verdicts = open.open_batch(&mut batch(&mut bodies, &counters)).expect("possible");
+        assert_eq!(
+            verdicts.bits(),
+            (u64::MAX >> (64 - count)) & !(1 << (bit % count)),
+            "bit {bit} in a batch of {count}"
+        );
+    }
+}
+
+#[test]
+fn sums_at_the_edges() {
+    let Some(subject) = subject() else { return };
+    for count in [1, 2, 4, 8] {
+        accumulator::check_edges(&[subject], count, 40, 2);
+        accumulator::check_edges(&[subject], count, 300, 9);
+    }
+}
