@@ -21,9 +21,10 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 // RFC 9001, section 6.6 and appendix B.1.1, for packets of at most 2^11 bytes.
 
-/// As [`REKEY_AFTER_MESSAGES`], for AES-GCM: so many messages can be told from random bytes with a probability of 2^-57 at
-/// most. Less than 381 GB of full packets in [`REKEY_AFTER_TIME`] (25 Gbit/s) never come to it. Larger packets are more
-/// blocks to a message; then the time is the limit: 180 s at 100 Gbit/s are 2^37 blocks, 2^-55.
+/// As [`REKEY_AFTER_MESSAGES`], for AES-GCM: so many messages can be told from random bytes with a probability of
+/// 2^-57 at most. In packets of 1,420 bytes that is 381 GB, which below 25 Gbit/s takes longer than
+/// [`REKEY_AFTER_TIME`]. Larger packets are more blocks to a message; then the time is the limit: 180 s at 100 Gbit/s
+/// are 2^37 blocks, hence 2^-55.
 pub const AES_GCM_REKEY_AFTER_MESSAGES: u64 = 1 << 28;
 
 // WireGuard paper, section 5.4.7.
@@ -58,7 +59,8 @@ pub const UNDER_LOAD_AFTER_TIME: Duration = Duration::from_secs(1);
 /// The least time between two notices to the operator about the suite of one peer, and between two initiations by which
 /// the peer is told: one each for an attempt of the peer's.
 pub const SUITE_NOTICE_INTERVAL: Duration = REKEY_ATTEMPT_TIME;
-/// How long a peer under a suite that only Ringfort speaks may be silent before the operator is told what that may mean.
+/// How long a peer under a suite that only Ringfort speaks may be silent before the operator is told what that may
+/// mean.
 pub const SUITE_SILENCE: Duration = Duration::from_secs(4 * REKEY_TIMEOUT.as_secs());
 /// Packets that wait for one peer's handshake.
 pub const STAGED_PACKETS_MAX: usize = 128;

@@ -1,12 +1,13 @@
 //! The cipher suites: WireGuard's own, and a second one that two Ringforts may be set to.
 //!
 //! There is no negotiation. Both sides are told which suite they use with each other; a handshake under another one is
-//! refused ([`Drop::SuiteMismatch`](crate::drops::Drop::SuiteMismatch)), so that nobody on the way can talk them into it.
+//! refused ([`Drop::SuiteMismatch`](crate::drops::Drop::SuiteMismatch)), so that nobody on the way can talk them into
+//! it.
 //!
-//! What a suite decides: the name that both hashes start from, hence every key; the AEAD of handshakes and of data; and the
-//! marker in an initiation's reserved bytes, by which the responder knows how to read it. All later messages name a
-//! handshake or a session by its index, and that has its suite. Cookies (XChaCha20-Poly1305), mac1 and mac2 (BLAKE2s) and
-//! the key agreement are the same in all suites.
+//! What a suite decides: the name that both hashes start from, hence every key; the AEAD of handshakes and of data;
+//! and the marker in an initiation's reserved bytes, by which the responder knows how to read it. All later messages
+//! name a handshake or a session by its index, and that has its suite. Cookies (XChaCha20-Poly1305), mac1 and mac2
+//! (BLAKE2s) and the key agreement are the same in all suites.
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,8 +49,8 @@ impl Suite {
         }
     }
 
-    /// The three reserved bytes of an initiation under this suite. Those of WireGuard are zero; ours show in a hex dump, and
-    /// are no bit flip away from them.
+    /// The three reserved bytes of an initiation under this suite. Those of WireGuard are zero; ours show in a hex
+    /// dump, and are no bit flip away from them.
     pub const fn marker(self) -> [u8; 3] {
         match self {
             Self::ChaCha20Poly1305 => [0; 3],

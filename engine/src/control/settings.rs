@@ -10,9 +10,10 @@
 //! CipherSuite = chacha20poly1305
 //! ```
 //!
-//! It is read once, at the start, and holds no secret. Names are matched without regard to case, `#` begins a comment, and
-//! everything else that is not understood is refused with its line number: a setting that was silently ignored would be one
-//! that its writer relies on. No refusal repeats the text of the file: it may be a key that was pasted into the wrong place.
+//! It is read once, at the start, and holds no secret. Names are matched without regard to case, `#` begins a comment,
+//! and everything else that is not understood is refused with its line number: a setting that was silently ignored
+//! would be one that its writer relies on. No refusal repeats the text of the file: it may be a key that was pasted
+//! into the wrong place.
 
 use std::collections::BTreeMap;
 use std::fmt;

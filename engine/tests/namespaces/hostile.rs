@@ -154,8 +154,8 @@ fn unexpected_cookie_replies_change_nothing() {
     siege.lift();
 }
 
-/// Initiations with a correct mac1, for which anyone needs only our public key, and nonsense inside; every second one is
-/// marked with the second cipher suite.
+/// Initiations with a correct mac1, for which anyone needs only our public key, and nonsense inside; every second one
+/// is marked with the second cipher suite.
 fn initiations(tunnel: &Tunnel, count: usize) -> Vec<Vec<u8>> {
     let public = tunnel.sides[0].keys.public.0;
     let key = crypto::hash(&[b"mac1----", &public]);

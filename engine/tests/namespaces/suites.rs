@@ -1,4 +1,5 @@
-//! The second cipher suite: real traffic under it, however it is set; two that disagree; and `wg`, which knows nothing of it.
+//! The second cipher suite: real traffic under it, however it is set; two that disagree; and `wg`, which knows nothing
+//! of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,8 @@ impl Drop for File {
     }
 }
 
-/// Everything that the other tests send between two implementations goes through, and the handshakes are what they should
-/// be.
+/// Everything that the other tests send between two implementations goes through, and the handshakes are what they
+/// should be.
 fn carries_traffic(tunnel: &Tunnel, peering: &Peering, first_bytes: [u8; 4]) {
     let capture = Capture::start(tunnel.namespace(1)).unwrap();
     wg::connect(tunnel, peering).unwrap();

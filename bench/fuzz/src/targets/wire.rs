@@ -1,5 +1,5 @@
-//! What a datagram is: [`classify`] and [`parse_data_header`] against the paper's table of types and lengths, and the markers
-//! of the cipher suites in an initiation's reserved bytes.
+//! What a datagram is: [`classify`] and [`parse_data_header`] against the paper's table of types and lengths, and the
+//! markers of the cipher suites in an initiation's reserved bytes.
 //!
 //! The input is the datagram.
 

@@ -138,8 +138,8 @@ impl Peer {
         self.sessions.clear(self.id, env.out);
     }
 
-    /// The peer, as it says, asks for a session. Nothing changes unless the message is authentic, new, under our suite and
-    /// not too soon.
+    /// The peer, as it says, asks for a session. Nothing changes unless the message is authentic, new, under our suite
+    /// and not too soon.
     pub fn receive_initiation(
         &mut self,
         claimed: ClaimedInitiation,

@@ -1,14 +1,15 @@
 //! Which cipher suite is used with whom, and what happens when the other side uses another one.
 //!
-//! A mismatch is refused, and both operators must hear of it. The responder knows exactly: the initiation that it refuses
-//! is authentic. The initiator only hears nothing, and must not be sent anything that somebody else could have made. So the
-//! responder shows its own suite by asking for a session in its turn: an ordinary initiation, which the other side can
-//! authenticate, and refuses for the same reason. It is as long as the message that it answers (148 bytes) and it goes only
-//! to a peer that proved its key with a fresh timestamp, at most once per attempt (90 s) and not at all while we are
-//! asking anyway. So it makes nobody an amplifier, and two that disagree fall silent as soon as neither has traffic.
+//! A mismatch is refused, and both operators must hear of it. The responder knows exactly: the initiation that it
+//! refuses is authentic. The initiator only hears nothing, and must not be sent anything that somebody else could have
+//! made. So the responder shows its own suite by asking for a session in its turn: an ordinary initiation, which the
+//! other side can authenticate, and refuses for the same reason. It is as long as the message that it answers (148
+//! bytes) and it goes only to a peer that proved its key with a fresh timestamp, at most once per attempt (90 s) and
+//! not at all while we are asking anyway. So it makes nobody an amplifier, and two that disagree fall silent as soon
+//! as neither has traffic.
 //!
-//! An initiator whose peer does not even know the suite, another implementation, is never answered. If that suite is not
-//! WireGuard's own, its operator is told after [`SUITE_SILENCE`] what the silence may mean.
+//! An initiator whose peer does not even know the suite, another implementation, is never answered. If that suite is
+//! not WireGuard's own, its operator is told after [`SUITE_SILENCE`] what the silence may mean.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +34,8 @@ pub struct SuitesFull;
 #[derive(Debug, Default)]
 pub(super) struct Suites {
     interface: Suite,
-    /// By key and not with the peer, so that a peer that is removed and added again, as `wg setconf` does, does not come
-    /// back under another suite.
+    /// By key and not with the peer, so that a peer that is removed and added again, as `wg setconf` does, does not
+    /// come back under another suite.
     peers: BTreeMap<PublicKey, Suite>,
 }
 
@@ -56,9 +57,9 @@ impl Device {
         }
     }
 
-    /// Sets the suite of one peer; with `None` it has that of the interface. If it changes by that, its sessions end, and
-    /// those of others do not. The setting belongs to the key: it waits for a peer that is not there yet, and outlives
-    /// one that is removed.
+    /// Sets the suite of one peer; with `None` it has that of the interface. If it changes by that, its sessions end,
+    /// and those of others do not. The setting belongs to the key: it waits for a peer that is not there yet, and
+    /// outlives one that is removed.
     ///
     /// # Errors
     /// [`SuitesFull`], and nothing changes.
@@ -98,8 +99,9 @@ impl Device {
 }
 
 impl Peer {
-    /// Uses a suite from now on. If it is another one, nothing of the former one remains. With a peer that we have a session
-    /// with, or were asking for one, we begin anew at once: it cannot know that its session is worth nothing any more.
+    /// Uses a suite from now on. If it is another one, nothing of the former one remains. With a peer that we have a
+    /// session with, or were asking for one, we begin anew at once: it cannot know that its session is worth nothing
+    /// any more.
     fn use_suite(&mut self, suite: Suite, now: Time, ready: bool, out: &mut Outbox) {
         if suite == self.remote.suite() {
             return;

@@ -16,7 +16,8 @@ pub struct PendingInitiation {
     local_index: u32,
 }
 
-/// Makes the first message, under the suite that is set for the peer. Its macs are still zero; see [`crate::cookie::CookieGenerator::add_macs`].
+/// Makes the first message, under the suite that is set for the peer. Its macs are still zero; see
+/// [`crate::cookie::CookieGenerator::add_macs`].
 ///
 /// `timestamp` must be later than that of every initiation sent to this peer before.
 ///

@@ -30,8 +30,9 @@ pub struct VerifiedInitiation {
     timestamp: Tai64N,
 }
 
-/// Opens the first message as far as that is possible without knowing the peer. Check mac1 before. Whether `suite`, which
-/// the message's marker names, is that of the peer shows later: anybody can change a marker, but then nothing opens.
+/// Opens the first message as far as that is possible without knowing the peer. Check mac1 before. Whether `suite`,
+/// which the message's marker names, is that of the peer shows later: anybody can change a marker, but then nothing
+/// opens.
 ///
 /// # Errors
 /// [`Drop::LowOrderPoint`], [`Drop::BadHandshake`], or [`Drop::UnknownPeer`] for an initiation under our own key.

@@ -145,7 +145,7 @@ fn delay(scenario: &Scenario) -> Duration {
 }
 
 /// A case takes long, so that there are fewer of them; `PROPTEST_CASES` raises their number.
-fn few_cases() -> ProptestConfig {
+pub fn few_cases() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig { cases: default.cases / 8, max_shrink_iters: 200, failure_persistence: None, ..default }
 }

@@ -371,7 +371,7 @@ fn disagree(case: &Disagreement) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 8, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(super::simulation::few_cases())]
 
     #[test]
     fn those_who_disagree_never_have_a_session(case in arb_disagreement()) {
