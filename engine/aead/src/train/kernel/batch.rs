@@ -5,6 +5,7 @@ use core::hint::black_box;
 use arrayvec::ArrayVec;
 
 use super::apply::{apply, apply_from};
+use super::chacha20::BLOCKS_MAX;
 use super::features::Features;
 use super::pass::{Lanes, Pass, Run};
 use super::poly1305::{GROUP_MAX, tags};
@@ -29,10 +30,12 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
                 (message, block) = (message + 1, 0);
             }
         }
-        let (runs, stream) = pass.make(lanes);
+        pass.make(lanes);
         lanes = Lanes::new();
+        let (runs, stream) = pass.made();
         for run in runs {
-            let (place, stream) = keys.take(run, stream);
+            keys.take(run, stream);
+            let (place, stream) = run.text(stream);
             let text = messages[run.message].text_mut();
             match sources {
                 None => apply(stream, &mut text[place..]),
@@ -54,34 +57,20 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
 }
 
 /// Opens the messages in place: what does not verify is not touched.
-///
-/// The one-time keys of all come first. What is left of their last pass is used ahead, for the first blocks of text, which
-/// are not yet known to be genuine: a short batch takes one pass in all. After that, key stream is made only for what has verified.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn open(features: Features, key: &[u32; 8], messages: &mut [Message<'_>]) -> Verdicts {
     let count = messages.len();
-    let (mut pass, mut lanes) = (Pass::new(features, key), Lanes::new());
+    let longest = messages.iter().map(blocks).max().unwrap_or(1);
+    let pass = Pass::new(features, key);
     let verdicts = Verdicts::none_of(count);
-    let mut opening = Opening { messages, keys: OneTimeKeys::new(features), verdicts, verified: 0 };
-    for index in 0..count {
-        lanes.add(&mut pass, index, opening.messages[index].counter(), 0, 1);
-        if lanes.room() == 0 {
-            opening.take(&mut pass, lanes);
-            lanes = Lanes::new();
-        }
+    let mut opening = Opening { messages, pass, keys: OneTimeKeys::new(features), verdicts, verified: 0 };
+    if longest <= BLOCKS_MAX / GROUP_MAX {
+        opening.all_whole(BLOCKS_MAX / longest / GROUP_MAX * GROUP_MAX);
+    } else if count == 1 && longest <= BLOCKS_MAX {
+        opening.all_whole(1);
+    } else {
+        opening.all_keys_first();
     }
-    for index in 0..count {
-        let (blocks, counter) = (blocks(&opening.messages[index]), opening.messages[index].counter());
-        let mut block = 1;
-        while block < blocks && (opening.is_ahead() || opening.is_genuine(index)) {
-            block += lanes.add(&mut pass, index, counter, block, blocks - block);
-            if lanes.room() == 0 {
-                opening.take(&mut pass, lanes);
-                lanes = Lanes::new();
-            }
-        }
-    }
-    opening.take(&mut pass, lanes);
     opening.verify_up_to(count);
     opening.verdicts
 }
@@ -89,6 +78,7 @@ pub(super) fn open(features: Features, key: &[u32; 8], messages: &mut [Message<'
 /// A batch that is being opened.
 struct Opening<'b, 'm> {
     messages: &'b mut [Message<'m>],
+    pass: Pass<'b>,
     /// Those that were made so far.
     keys: OneTimeKeys,
     verdicts: Verdicts,
@@ -97,20 +87,67 @@ struct Opening<'b, 'm> {
 }
 
 impl Opening<'_, '_> {
-    /// Whether a one-time key is missing, so that nothing can be verified.
-    #[inline(always)]
-    fn is_ahead(&self) -> bool {
-        self.keys.blocks.len() < self.messages.len()
+    /// Short messages: each pass has all blocks of a few, whole groups of them. Their key stream is there before it is known
+    /// whether they are genuine, and used only if they are.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn all_whole(&mut self, at_once: usize) {
+        for start in (0..self.messages.len()).step_by(at_once) {
+            let mut lanes = Lanes::new();
+            for (index, message) in self.messages.iter().enumerate().skip(start).take(at_once) {
+                lanes.add(&mut self.pass, index, message.counter(), 0, blocks(message));
+            }
+            self.take(lanes);
+        }
+    }
+
+    /// The one-time keys of all messages come first. What is left of their last pass is used ahead, for the first blocks of
+    /// text; after that, key stream is made only for what has verified.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn all_keys_first(&mut self) {
+        let count = self.messages.len();
+        let mut lanes = Lanes::new();
+        for index in 0..count {
+            lanes.add(&mut self.pass, index, self.messages[index].counter(), 0, 1);
+            if lanes.room() == 0 {
+                self.take(lanes);
+                lanes = Lanes::new();
+            }
+        }
+        for index in 0..count {
+            let (blocks, counter) = (blocks(&self.messages[index]), self.messages[index].counter());
+            let mut block = 1;
+            while block < blocks && (self.keys.blocks.len() < count || self.is_genuine(index)) {
+                block += lanes.add(&mut self.pass, index, counter, block, blocks - block);
+                if lanes.room() == 0 {
+                    self.take(lanes);
+                    lanes = Lanes::new();
+                }
+            }
+        }
+        self.take(lanes);
     }
 
     /// Makes a pass. Takes the one-time keys out of it, and decrypts the rest as far as it is genuine.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn take(&mut self, pass: &mut Pass<'_>, lanes: Lanes) {
-        let (runs, stream) = pass.make(lanes);
+    fn take(&mut self, lanes: Lanes) {
+        self.pass.make(lanes);
+        let Self { messages, pass, keys, verdicts, verified } = self;
+        let (runs, stream) = pass.made();
         for run in runs {
-            let (place, stream) = self.keys.take(run, stream);
-            if !stream.is_empty() && self.is_genuine(run.message) {
-                apply(stream, &mut self.messages[run.message].text_mut()[place..]);
+            keys.take(run, stream);
+        }
+        for run in runs {
+            let (place, stream) = run.text(stream);
+            if stream.is_empty() {
+                continue;
+            }
+            while *verified <= run.message {
+                *verified = verify_group(*verified, messages, keys, verdicts);
+            }
+            if verdicts.passed(run.message) {
+                apply(stream, &mut messages[run.message].text_mut()[place..]);
             }
         }
         pass.clear();
@@ -129,25 +166,25 @@ impl Opening<'_, '_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
     fn verify_up_to(&mut self, count: usize) {
         while self.verified < count {
-            self.verify_group();
+            self.verified = verify_group(self.verified, self.messages, &self.keys, &mut self.verdicts);
         }
     }
+}
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn verify_group(&mut self) {
-        let group = self.verified..self.messages.len().min(self.verified + GROUP_MAX);
-        let messages = &self.messages[group.clone()];
-        let tags = tags_of(messages, &self.keys.blocks[group.clone()]);
-        for (index, (message, computed)) in group.clone().zip(messages.iter().zip(tags)) {
-            // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and the compiler
-            // does not know that only zero matters.
-            let difference = black_box(computed ^ u128::from_le_bytes(*message.tag()));
-            if difference == 0 {
-                self.verdicts.pass(index);
-            }
+/// Looks at the tags of a group, from the message at `start` on, as far as there are keys. Returns where the next group is.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn verify_group(start: usize, messages: &[Message<'_>], keys: &OneTimeKeys, verdicts: &mut Verdicts) -> usize {
+    let group = start..keys.blocks.len().min(start + GROUP_MAX);
+    let tags = tags_of(&messages[group.clone()], &keys.blocks[group.clone()]);
+    for (index, computed) in group.clone().zip(tags) {
+        // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and the compiler
+        // does not know that only zero matters.
+        let difference = black_box(computed ^ u128::from_le_bytes(*messages[index].tag()));
+        if difference == 0 {
+            verdicts.pass(index);
         }
-        self.verified = group.end;
     }
+    group.end
 }
 
 #[inline]
@@ -178,17 +215,12 @@ impl OneTimeKeys {
         Self { blocks: ArrayVec::new(), features }
     }
 
-    /// Takes the key out of a run, if it has one: what is left is for the text, from the returned place on.
+    /// Takes the key out of a run, if it has one. Messages come in order.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn take<'s>(&mut self, run: &Run, stream: &'s [Z]) -> (usize, &'s [Z]) {
-        let stream = &stream[run.lane..run.lane + run.blocks];
-        match (run.first_block, stream) {
-            (0, [key, rest @ ..]) => {
-                self.blocks.push(*key);
-                (0, rest)
-            }
-            (block, stream) => ((block - 1) * BLOCK, stream),
+    fn take(&mut self, run: &Run, stream: &[Z]) {
+        if run.first_block == 0 {
+            self.blocks.push(stream[run.lane]);
         }
     }
 }

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::chacha20::{BLOCKS_MAX, Inputs, KeyStream, LANES, key_stream};
 use super::features::Features;
-use super::vector::{Z, wipe};
+use super::vector::{BLOCK, Z, wipe};
 
 /// Consecutive blocks of one message in consecutive lanes.
 #[derive(Clone, Copy)]
@@ -33,6 +33,18 @@ pub(super) struct Pass<'k> {
     runs: ArrayVec<Run, BLOCKS_MAX>,
     stream: KeyStream,
     features: Features,
+}
+
+impl Run {
+    /// Where in the text its blocks begin, and the key stream for them: without the one-time key, if that is in it.
+    #[inline(always)]
+    pub(super) fn text<'s>(&self, stream: &'s [Z]) -> (usize, &'s [Z]) {
+        let end = self.lane + self.blocks;
+        match self.first_block.checked_sub(1) {
+            None => (0, &stream[self.lane + 1..end]),
+            Some(blocks) => (blocks * BLOCK, &stream[self.lane..end]),
+        }
+    }
 }
 
 impl Lanes {
@@ -74,15 +86,20 @@ impl<'k> Pass<'k> {
         Self { key, runs: ArrayVec::new(), stream: ArrayVec::new(), features }
     }
 
-    /// Makes the key stream of what was added. To be [cleared](Self::clear) before more is added.
+    /// Makes the key stream of what was added: see [`made`](Self::made). To be [cleared](Self::clear) before more is added.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn make(&mut self, lanes: Lanes) -> (&[Run], &[Z]) {
+    pub(super) fn make(&mut self, lanes: Lanes) {
         // A single state takes half the instructions of two, but three quarters of their time.
         if lanes.taken > LANES {
             key_stream::<2>(self.key, lanes.inputs, &mut self.stream);
         } else {
             key_stream::<1>(self.key, lanes.inputs, &mut self.stream);
         }
+    }
+
+    /// The runs, and the key stream of their lanes.
+    #[inline(always)]
+    pub(super) fn made(&self) -> (&[Run], &[Z]) {
         (&self.runs, &self.stream)
     }
 

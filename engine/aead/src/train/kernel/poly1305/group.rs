@@ -38,25 +38,26 @@ pub(super) fn tags<const STRANDS: usize>(texts: &[&[u8]], keys: &[Z]) -> [u128; 
     let powers = Powers::of::<STRANDS>(r);
     let layout = Layout::of::<STRANDS>(&group);
 
-    let zero = _mm512_setzero_si512();
-    let mut h = Element([zero; 3]);
+    let mut h = Element([_mm512_setzero_si512(); 3]);
     let last = layout.steps - 1;
-    for step in 0..layout.full.start {
-        let (rows, tops) = (layout.partial_rows::<STRANDS>(&group, step), layout.tops::<STRANDS>(step));
-        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, &powers.each);
+    let mut step = 0;
+    loop {
+        if step == layout.full.start && !layout.full.is_empty() {
+            h = absorb_full::<STRANDS>(h, &layout.full_rows::<STRANDS>(&group), &powers);
+            step = layout.full.end;
+        }
+        let mut words = words::<STRANDS>(&layout.partial_rows::<STRANDS>(&group, step));
+        let tops = layout.tops::<STRANDS>(step);
+        if step == last {
+            // The last block has the length of the associated data, zero, and that of the text.
+            let length = &mut words[2 * Strands::<STRANDS>::BLOCKS - 1];
+            *length = _mm512_or_si512(*length, layout.lengths::<STRANDS>());
+            h = absorb::<STRANDS>(h, &words, &tops, powers.last::<STRANDS>());
+            break;
+        }
+        h = absorb::<STRANDS>(h, &words, &tops, &powers.each);
+        step += 1;
     }
-    h = absorb_full::<STRANDS>(h, &layout.full_rows::<STRANDS>(&group), &powers.each);
-    for step in layout.full.end..last {
-        let (rows, tops) = (layout.partial_rows::<STRANDS>(&group, step), layout.tops::<STRANDS>(step));
-        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, &powers.each);
-    }
-    let (rows, tops) = (layout.partial_rows::<STRANDS>(&group, last), layout.tops::<STRANDS>(last));
-    let mut words = words::<STRANDS>(&rows);
-    // The last block has the length of the associated data, zero, and that of the text.
-    let length_word = &mut words[2 * Strands::<STRANDS>::BLOCKS - 1];
-    *length_word = _mm512_or_si512(*length_word, layout.lengths::<STRANDS>());
-    h = absorb::<STRANDS>(h, &words, &tops, &powers.last);
-
     let tag = add_strands::<STRANDS>(h).tag(s);
     let (low, high) = (to_words(tag[0]), to_words(tag[1]));
     let mut tags = [0; GROUP_MAX];
@@ -70,7 +71,7 @@ pub(super) fn tags<const STRANDS: usize>(texts: &[&[u8]], keys: &[Z]) -> [u128; 
 /// Adds the blocks of one step to the accumulators. `powers` are those of r^S from the first on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn absorb<const STRANDS: usize>(h: Element, words: &[Z; 8], tops: &[Z; 4], powers: &[Multiplier; 4]) -> Element {
+fn absorb<const STRANDS: usize>(h: Element, words: &[Z; 8], tops: &[Z; 4], powers: &[Multiplier]) -> Element {
     let mut sum = Sum::zero();
     // The first block waits for the accumulator of the step before, so it comes last.
     for block in (0..Strands::<STRANDS>::BLOCKS).rev() {
@@ -86,11 +87,7 @@ fn absorb<const STRANDS: usize>(h: Element, words: &[Z; 8], tops: &[Z; 4], power
 /// The steps whose rows are inside the text of every message: most of them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn absorb_full<const STRANDS: usize>(
-    mut h: Element,
-    texts: &[&[[u8; BLOCK]]; GROUP_MAX],
-    powers: &[Multiplier; 4],
-) -> Element {
+fn absorb_full<const STRANDS: usize>(mut h: Element, texts: &[&[[u8; BLOCK]]; GROUP_MAX], powers: &Powers) -> Element {
     let tops = [_mm512_set1_epi64(1); 4];
     let steps = texts[0].len() / Strands::<STRANDS>::MESSAGE_ROWS;
     for step in 0..steps {
@@ -99,7 +96,7 @@ fn absorb_full<const STRANDS: usize>(
             let (message, part) = Strands::<STRANDS>::row(row);
             rows[row] = load(&texts[message][step * Strands::<STRANDS>::MESSAGE_ROWS + part]);
         }
-        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, powers);
+        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, &powers.each);
     }
     h
 }

@@ -12,10 +12,10 @@ const CLAMP: [i64; 2] = [0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc];
 
 /// The powers for the strands of every message, in their lanes.
 pub(super) struct Powers {
-    /// r^S and the powers of that, from the first on: for every step but the last.
+    /// r^S and the powers of that, from the first on, as many as a step has blocks: for every step but the last.
     pub(super) each: [Multiplier; 4],
-    /// r^(S - q) for strand q, and that times the powers of r^S: for the last step.
-    pub(super) last: [Multiplier; 4],
+    /// Of more than one strand: r^(S - q) for strand q, and that times r^S.
+    last: [Multiplier; 2],
 }
 
 /// From the first blocks of the messages' key streams to r and s, low word first, in the lanes of each message.
@@ -47,7 +47,7 @@ impl Powers {
         match STRANDS {
             1 => {
                 let each = [by_r, by_r2, Multiplier::new(r.times(&by_r2)), by_r4];
-                Self { each, last: each }
+                Self { each, last: [by_r, by_r2] }
             }
             2 => {
                 let first = blend(Strands::<STRANDS>::mask(0), r, r2);
@@ -74,7 +74,13 @@ impl Powers {
     fn of_two(by_rs: Multiplier, by_rs2: Multiplier, first: Element) -> Self {
         let by_first = Multiplier::new(first);
         let by_second = Multiplier::new(first.times(&by_rs));
-        Self { each: [by_rs, by_rs2, by_rs, by_rs], last: [by_first, by_second, by_first, by_first] }
+        Self { each: [by_rs, by_rs2, by_rs, by_rs], last: [by_first, by_second] }
+    }
+
+    /// The powers for the last step. With one strand r^(S - q) is r, and they are the same.
+    #[inline]
+    pub(super) fn last<const STRANDS: usize>(&self) -> &[Multiplier] {
+        if STRANDS == 1 { &self.each } else { &self.last }
     }
 }
 
