@@ -1,13 +1,16 @@
 //! The lab: a demonstration of two gateways, and measurements against other implementations.
 //!
 //! Everything happens in network namespaces that it makes and removes; nothing of the machine's own network is
-//! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own.
+//! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own. `report` needs nothing.
 
 mod compare;
 mod demo;
 mod interrupt;
+mod peers;
 mod report;
+mod results;
 mod stage;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,8 +31,12 @@ struct Arguments {
 enum Command {
     /// Two gateways, a ping, a TCP transfer and a UDP stream through the tunnel between them.
     Demo(demo::Options),
-    /// TCP throughput and peak memory against other implementations, interleaved.
+    /// Throughput, latency, CPU and memory of several implementations, taking turns.
     Compare(compare::Options),
+    /// Installs the other implementations, and the tools that measure along.
+    FetchPeers(peers::Options),
+    /// Shows a file of results, renders it as a page with plots, or compares two of them.
+    Report(report::Options),
 }
 
 /// Which Ringfort, and how many workers it runs.
@@ -71,6 +78,8 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().and_then(|()| match &arguments.command {
         Command::Demo(options) => demo::run(options),
         Command::Compare(options) => compare::run(options),
+        Command::FetchPeers(options) => peers::run(options),
+        Command::Report(options) => report::run(options),
     });
     if interrupt::requested() {
         // Its thread cleans up and ends the process; what failed meanwhile failed because of that.

@@ -178,6 +178,7 @@ impl Daemon {
     /// # Errors
     /// The process could not be made.
     pub fn spawn_command(mut command: std::process::Command, interface: &str) -> Result<Self> {
+        let _permit = janitor::permit();
         let log = janitor::directory().join(format!("{}.log", janitor::unique_name()));
         let output = File::create(&log).context(log.display())?;
         let errors = output.try_clone().context("sharing the log")?;
