@@ -11,6 +11,7 @@ mod report;
 mod results;
 mod stage;
 mod text;
+mod traffic;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,10 @@ enum Command {
     FetchPeers(peers::Options),
     /// Shows a file of results, renders it as a page with plots, or compares two of them.
     Report(report::Options),
+    /// One UDP load at a set rate, every packet accounted for: offered, delivered, lost, reordered, one-way latency.
+    Udp(traffic::udp::Options),
+    /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
+    Rfc2544(traffic::rfc2544::Options),
 }
 
 /// Which Ringfort, and how many workers it runs.
@@ -80,6 +85,8 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(options),
         Command::FetchPeers(options) => peers::run(options),
         Command::Report(options) => report::run(options),
+        Command::Udp(options) => traffic::udp::run(options),
+        Command::Rfc2544(options) => traffic::rfc2544::run(options),
     });
     if interrupt::requested() {
         // Its thread cleans up and ends the process; what failed meanwhile failed because of that.

@@ -35,7 +35,7 @@ impl Schedule {
     pub(crate) fn new(load: &Load, lane: u16, address: IpAddr) -> Self {
         let (lanes, lane) = (u128::from(load.placement.lanes), u128::from(lane));
         let rate_pps = u128::from(load.rate_pps);
-        let interval = (lanes * 1_000_000_000 << 32) / rate_pps;
+        let interval = ((lanes * 1_000_000_000) << 32) / rate_pps;
         // The packets of all lanes, taken in turn, that are due before the end.
         let of_all_lanes = (rate_pps * load.duration.as_nanos()).div_ceil(1_000_000_000);
         let planned = of_all_lanes.saturating_sub(lane).div_ceil(lanes).max(1);
@@ -45,7 +45,7 @@ impl Schedule {
         let checked = "a load that has passed its check has fewer";
         Self {
             interval: u64::try_from(interval).expect("there is at least one packet per second and lane"),
-            offset_ns: u64::try_from(interval * lane / lanes >> 32).expect("less than the interval"),
+            offset_ns: u64::try_from((interval * lane / lanes) >> 32).expect("less than the interval"),
             planned: u32::try_from(planned).expect(checked),
             flows: u32::try_from(flows / lanes + u128::from(lane < flows % lanes)).expect(checked),
             train_len: if load.gso { fitting.clamp(1, TRAIN_LEN_MAX) } else { 1 },
@@ -56,14 +56,14 @@ impl Schedule {
     /// When a packet is due, in nanoseconds since the start. A train is due with its first.
     pub(crate) fn due_ns(&self, number: u32) -> u64 {
         let first = number - number % self.train_len;
-        self.offset_ns + (u128::from(first) * u128::from(self.interval) >> 32) as u64
+        self.offset_ns + ((u128::from(first) * u128::from(self.interval)) >> 32) as u64
     }
 
     /// How many packets are due at that time since the start, of all that are planned.
     pub(crate) fn due_until(&self, elapsed_ns: u64) -> u32 {
         let Some(time) = elapsed_ns.checked_sub(self.offset_ns) else { return 0 };
         // The last packet that is due is the largest with `number * interval < (time + 1) << 32`.
-        let due = ((u128::from(time) + 1 << 32) - 1) / u128::from(self.interval) + 1;
+        let due = (((u128::from(time) + 1) << 32) - 1) / u128::from(self.interval) + 1;
         let whole_trains = due.div_ceil(u128::from(self.train_len)) * u128::from(self.train_len);
         u32::try_from(whole_trains).unwrap_or(u32::MAX).min(self.planned)
     }

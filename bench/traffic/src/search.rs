@@ -82,6 +82,15 @@ pub struct SearchOutcome {
 }
 
 impl SearchPlan {
+    /// About how many trials a search takes: to be known before it begins.
+    #[must_use]
+    pub fn trials_expected(&self) -> u32 {
+        let majority = self.repeats / 2 + 1;
+        // A device in the middle of the scale, and the second search within what the first has left.
+        let gap = (self.rate_pps_max - self.rate_pps_min) as f64 / (self.rate_pps_max as f64 / 4.0 * self.resolution);
+        (gap.max(1.0).log2() * 1.5).ceil() as u32 * majority + majority
+    }
+
     /// Checks it against the limits.
     ///
     /// # Errors
