@@ -82,7 +82,10 @@ pub fn test(results: &Results, test: &Test) -> Result<String> {
 fn cell(row: Option<&Summary>, figure: &Figure) -> String {
     let Some(row) = row else { return "–".to_owned() };
     let scale = Scale::of(figure.unit, row.median);
-    let mut text = format!("{}<small>{}</small>", escape(&scale.value(row.median)), escape(&range(row, scale)));
+    let mut text = escape(&scale.value(row.median));
+    if row.runs > 1 {
+        text += &format!("<small>{}</small>", escape(&range(row, scale)));
+    }
     if let Some(ratio) = row.ratio.filter(|_| figure.better != Better::Neither) {
         let class = match ratio.verdict {
             Verdict::Better => "good",

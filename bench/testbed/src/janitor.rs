@@ -45,7 +45,34 @@ static NEXT_NAME: AtomicU32 = AtomicU32::new(0);
 
 /// What all names of this process begin with, for example `rf1a2b-`. At most 8 characters.
 pub fn prefix() -> String {
-    format!("rf{}-", base36(std::process::id()))
+    prefix_of(std::process::id())
+}
+
+/// What all names of another process of this kind begin with.
+pub fn prefix_of(process: u32) -> String {
+    format!("rf{}-", base36(process))
+}
+
+/// Everything that a process of this kind has made and that is still there: namespaces, processes, sockets, files; a
+/// line for each.
+pub fn remains_of(process: u32) -> Vec<String> {
+    let prefix = prefix_of(process);
+    let namespaces = crate::command::ip("netns list").unwrap_or_default();
+    let mut remains: Vec<String> = namespaces.lines().map(|line| format!("namespace {line}")).collect();
+    for directory in [PathBuf::from("/var/run/wireguard"), std::env::temp_dir()] {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        remains.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+    }
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // A gateway has the name of its interface, and `ip netns exec` that of its namespace, among its arguments.
+        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        if !arguments.is_empty() {
+            remains.push(format!("process {} {arguments}", entry.path().display()));
+        }
+    }
+    remains.retain(|line| line.contains(&prefix));
+    remains
 }
 
 /// A name that no other part of this process, and no other process, uses: at most 12 characters, so that it fits

@@ -34,6 +34,7 @@ pub fn percentiles(title: &str, description: &str, curves: &[Curve], axis: &Axis
         let mut chart = ChartBuilder::on(root)
             .margin_right(24)
             .margin_top(10)
+            .margin_left(8)
             .x_label_area_size(AXIS_HEIGHT)
             .y_label_area_size(LABEL_WIDTH)
             .build_cartesian_2d(0.0..farthest, (low / 1.3..high * 1.3).log_scale())?;
@@ -70,6 +71,7 @@ pub fn over_time(title: &str, description: &str, curves: &[Curve], axis: &Axis<'
         let mut chart = ChartBuilder::on(root)
             .margin_right(24)
             .margin_top(10)
+            .margin_left(8)
             .x_label_area_size(AXIS_HEIGHT)
             .y_label_area_size(LABEL_WIDTH)
             .build_cartesian_2d(0.0..end, 0.0..high * 1.1)?;

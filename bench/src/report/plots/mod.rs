@@ -17,9 +17,9 @@ use ringfort_testbed::{Context, Result};
 /// How many series have a colour of their own; more begin again with the first.
 pub const SERIES: usize = 8;
 
-const WIDTH: u32 = 760;
+const WIDTH: u32 = 900;
 const AXIS_HEIGHT: u32 = 46;
-const FONT_SIZE: u32 = 14;
+const FONT_SIZE: u32 = 16;
 
 /// Stand for `var(--ink)`, `var(--grid)`, and `var(--series-N)`.
 const INK: RGBColor = RGBColor(0xfd, 0x00, 0xf0);
