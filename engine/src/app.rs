@@ -71,7 +71,9 @@ fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
         log::warn!("{failure}");
     }
     log::info!("packet memory of each worker: {}", budget());
-    log::info!("cipher: {}", daemon.choice().provider);
+    for suite in &daemon.choice().suites {
+        log::info!("{}: {}", suite.suite, suite.summary());
+    }
     log::debug!("{}", daemon.choice());
     let result = daemon.run();
     match &result {

@@ -1,5 +1,5 @@
-//! Prints what this machine's providers measure, and which one would be chosen.
-//! `cargo run --release -p ringfort-aead --example choose [auto|rustcrypto|aws-lc]`
+//! Prints what this machine's providers measure, and which ones would be chosen.
+//! `cargo run --release -p ringfort-aead --example choose [auto|NAME]`
 
 use std::error::Error;
 use std::time::Instant;

@@ -1,9 +1,8 @@
 //! The two halves of a session as a caller sees them: seal with one, open with the other.
 
-use std::fmt;
-
-use crate::cipher::TrainCipher;
-use crate::{Geometry, KEY_LEN, MAX_SEGMENT_LEN, Provider, TAG_LEN, Verdicts};
+use crate::message::with_train;
+use crate::plan::Ciphers;
+use crate::{Geometry, KEY_LEN, MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Plan, Source, Suite, TAG_LEN, Verdicts};
 
 /// The tag did not verify: wrong key, wrong counter, or changed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +26,18 @@ pub enum TrainError {
         /// Bytes given.
         len: usize,
     },
-    /// Not one counter, or not one source, for each segment.
+    /// More messages than a batch can have.
+    #[error("a batch of {count} messages; {MAX_SEGMENTS} are possible")]
+    TooMany {
+        /// Messages given.
+        count: usize,
+    },
+    /// Not one counter, or not one source, for each segment or message.
     #[error("{given} counters or sources for {segments} segments")]
     CountMismatch {
         /// Entries given.
         given: usize,
-        /// Segments of the train.
+        /// Segments of the train, or messages of the batch.
         segments: usize,
     },
     /// A source is longer than the plaintext of the segment that it is for.
@@ -55,38 +60,23 @@ pub enum TrainError {
     },
 }
 
-/// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its share of
-/// the payload. What remains of the segment's plaintext is zero padding.
-#[derive(Clone, Copy, Default)]
-pub struct Source<'a> {
-    /// The first bytes; may be empty.
-    pub head: &'a [u8],
-    /// The bytes that follow; may be empty.
-    pub body: &'a [u8],
-}
-
 /// A session key for sending. Shared by any number of threads: the caller hands out each counter once.
-pub struct SealKey {
-    // Boxed also so that a move of this value leaves no copy of the key behind.
-    cipher: Box<dyn TrainCipher>,
-    provider: Provider,
-}
+#[derive(Debug)]
+pub struct SealKey(Ciphers);
 
 /// A session key for receiving.
-pub struct OpenKey {
-    cipher: Box<dyn TrainCipher>,
-    provider: Provider,
-}
+#[derive(Debug)]
+pub struct OpenKey(Ciphers);
 
 impl SealKey {
-    /// Expands `key` for `provider`. The caller wipes its own copy.
-    pub fn new(provider: Provider, key: &[u8; KEY_LEN]) -> Self {
-        Self { cipher: provider.cipher(key), provider }
+    /// Expands `key` for the providers that `plan` has for `suite`. The caller wipes its own copy.
+    pub fn new(plan: Plan, suite: Suite, key: &[u8; KEY_LEN]) -> Self {
+        Self(Ciphers::new(plan, suite, key))
     }
 
-    /// The provider that does the work.
-    pub fn provider(&self) -> Provider {
-        self.provider
+    /// The suite that this key is of.
+    pub fn suite(&self) -> Suite {
+        self.0.suite()
     }
 
     /// Encrypts one plaintext in place and writes its tag.
@@ -95,7 +85,7 @@ impl SealKey {
     /// [`TrainError::TooLong`] for more than [`MAX_SEGMENT_LEN`] bytes.
     pub fn seal(&self, counter: u64, plaintext: &mut [u8], tag: &mut [u8; TAG_LEN]) -> Result<(), TrainError> {
         refuse_too_long(plaintext.len())?;
-        self.cipher.seal(counter, plaintext, tag);
+        self.0.of(1, plaintext.len()).seal(counter, plaintext, tag);
         Ok(())
     }
 
@@ -113,7 +103,7 @@ impl SealKey {
             return Err(short);
         }
         Source { head: source, body: &[] }.copy_padded(plaintext);
-        self.cipher.seal(counter, plaintext, tag);
+        self.0.of(1, plaintext.len()).seal(counter, plaintext, tag);
         Ok(())
     }
 
@@ -125,7 +115,8 @@ impl SealKey {
     pub fn seal_train(&self, first_counter: u64, buf: &mut [u8], geometry: Geometry) -> Result<(), TrainError> {
         refuse_wrap(first_counter, geometry)?;
         let train = cover(buf, geometry)?;
-        self.cipher.seal_train(first_counter, train, geometry);
+        let cipher = self.0.of(geometry.count(), geometry.plaintext_len(0));
+        with_train(train, geometry, first_counter.., |messages| cipher.seal_batch(messages));
         Ok(())
     }
 
@@ -151,20 +142,31 @@ impl SealKey {
             }
         }
         let train = cover(buf, geometry)?;
-        self.cipher.seal_train_from(first_counter, sources, train, geometry);
+        let cipher = self.0.of(geometry.count(), geometry.plaintext_len(0));
+        with_train(train, geometry, first_counter.., |messages| cipher.seal_batch_from(sources, messages));
+        Ok(())
+    }
+
+    /// Encrypts messages of any lengths in place, each under its own counter, which the caller hands out once.
+    ///
+    /// # Errors
+    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
+    pub fn seal_batch(&self, messages: &mut [Message<'_>]) -> Result<(), TrainError> {
+        let Some(mean_len) = check_batch(messages)? else { return Ok(()) };
+        self.0.of(messages.len(), mean_len).seal_batch(messages);
         Ok(())
     }
 }
 
 impl OpenKey {
-    /// Expands `key` for `provider`. The caller wipes its own copy.
-    pub fn new(provider: Provider, key: &[u8; KEY_LEN]) -> Self {
-        Self { cipher: provider.cipher(key), provider }
+    /// Expands `key` for the providers that `plan` has for `suite`. The caller wipes its own copy.
+    pub fn new(plan: Plan, suite: Suite, key: &[u8; KEY_LEN]) -> Self {
+        Self(Ciphers::new(plan, suite, key))
     }
 
-    /// The provider that does the work.
-    pub fn provider(&self) -> Provider {
-        self.provider
+    /// The suite that this key is of.
+    pub fn suite(&self) -> Suite {
+        self.0.suite()
     }
 
     /// Verifies and decrypts one message in place. `buf` is ciphertext and tag, without the data header; on success all
@@ -173,10 +175,12 @@ impl OpenKey {
     /// # Errors
     /// [`BadTag`], also for a `buf` that is too short to hold a tag or too long for a datagram. What `buf` then holds says
     /// [`Provider::on_failure`]: never plaintext.
+    ///
+    /// [`Provider::on_failure`]: crate::Provider::on_failure
     pub fn open(&self, counter: u64, buf: &mut [u8]) -> Result<(), BadTag> {
         refuse_too_long(buf.len()).map_err(|_| BadTag)?;
         let (ciphertext, tag) = buf.split_last_chunk_mut().ok_or(BadTag)?;
-        self.cipher.open(counter, ciphertext, tag)
+        self.0.of(1, ciphertext.len()).open(counter, ciphertext, tag)
     }
 
     /// Verifies and decrypts a train in place, segment `i` under `counters[i]`. Each segment stands for itself: one that
@@ -187,47 +191,18 @@ impl OpenKey {
     pub fn open_train(&self, counters: &[u64], buf: &mut [u8], geometry: Geometry) -> Result<Verdicts, TrainError> {
         refuse_mismatch(counters.len(), geometry)?;
         let train = cover(buf, geometry)?;
-        Ok(self.cipher.open_train(counters, train, geometry))
-    }
-}
-
-impl fmt::Debug for SealKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealKey").field("provider", &self.provider).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for OpenKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenKey").field("provider", &self.provider).finish_non_exhaustive()
-    }
-}
-
-impl Source<'_> {
-    /// Bytes of plaintext before padding.
-    pub fn len(&self) -> usize {
-        self.head.len() + self.body.len()
+        let cipher = self.0.of(geometry.count(), geometry.plaintext_len(0));
+        Ok(with_train(train, geometry, counters.iter().copied(), |messages| cipher.open_batch(messages)))
     }
 
-    /// Whether there is no plaintext: a keepalive.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Copies head and body to `plaintext`, which is long enough, and zeroes what remains.
-    pub(crate) fn copy_padded(&self, plaintext: &mut [u8]) {
-        let (head, rest) = plaintext.split_at_mut(self.head.len());
-        let (body, padding) = rest.split_at_mut(self.body.len());
-        head.copy_from_slice(self.head);
-        body.copy_from_slice(self.body);
-        padding.fill(0);
-    }
-}
-
-/// No Debug of the contents: this is plaintext.
-impl fmt::Debug for Source<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("len", &self.len()).finish_non_exhaustive()
+    /// Verifies and decrypts messages of any lengths in place, each under its own counter. Each stands for itself, as in
+    /// [`open_train`](Self::open_train).
+    ///
+    /// # Errors
+    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
+    pub fn open_batch(&self, messages: &mut [Message<'_>]) -> Result<Verdicts, TrainError> {
+        let Some(mean_len) = check_batch(messages)? else { return Ok(Verdicts::none_of(0)) };
+        Ok(self.0.of(messages.len(), mean_len).open_batch(messages))
     }
 }
 
@@ -235,6 +210,20 @@ impl fmt::Debug for Source<'_> {
 fn cover(buf: &mut [u8], geometry: Geometry) -> Result<&mut [u8], TrainError> {
     let (needed, available) = (geometry.total_len(), buf.len());
     buf.get_mut(..needed).ok_or(TrainError::BufferTooShort { needed, available })
+}
+
+/// The mean length of the texts; `None` if there is no message.
+fn check_batch(messages: &[Message<'_>]) -> Result<Option<usize>, TrainError> {
+    let count = messages.len();
+    if count > MAX_SEGMENTS {
+        return Err(TrainError::TooMany { count });
+    }
+    let mut total = 0;
+    for len in messages.iter().map(|message| message.text().len()) {
+        refuse_too_long(len)?;
+        total += len;
+    }
+    Ok(total.checked_div(count))
 }
 
 fn refuse_too_long(len: usize) -> Result<(), TrainError> {

@@ -1,4 +1,4 @@
-//! ChaCha20-Poly1305 (RFC 8439) over *trains* of WireGuard data messages: one seam, several providers.
+//! AEADs over *trains* of WireGuard data messages: one seam, two [`Suite`]s, several [`Provider`]s.
 //!
 //! A train is up to [`MAX_SEGMENTS`] data messages of one session that lie side by side in one buffer:
 //!
@@ -9,10 +9,12 @@
 //!
 //! The header (message type, receiver index, counter) is neither read, written nor authenticated here: the receiver takes
 //! the counter from it, and a wrong counter or key fails the tag. As in the WireGuard paper, section 5.4.6, the nonce is
-//! four zero bytes and the counter, little-endian, and there is no associated data.
+//! four zero bytes and the counter, and there is no associated data.
 //!
-//! [`Geometry`] is validated once, where it is made. Callers name no provider beyond [`SealKey::new`] and [`OpenKey::new`],
-//! and every provider is given whole trains, so that one which works across packets needs no change outside this crate.
+//! [`Geometry`] is validated once, where it is made. Callers name no provider: at start-up [`Selection::resolve`] tests and
+//! measures those that the CPU can run, and every key is made with the resulting [`Plan`], by which each call finds the
+//! fastest provider for its number and length of packets. Every provider is given whole trains. Lone messages of different
+//! lengths can be sealed and opened together as well ([`SealKey::seal_batch`], [`OpenKey::open_batch`]).
 //!
 //! # What is promised
 //!
@@ -21,28 +23,37 @@
 //!   are unchanged, and its neighbours in the train are opened normally.
 //! - Counters are never reused by this crate: a train whose counters would wrap is refused before a byte is written.
 //! - Keys are wiped when dropped, and no `Debug` output shows them.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod choose;
 mod cipher;
 mod geometry;
 mod key;
 mod measure;
+mod message;
+mod plan;
 mod provider;
 mod self_test;
+mod suite;
+mod train;
 mod verdicts;
 
+pub use choose::{Choice, Selection, SelectionError, SuiteChoice, choose};
 pub use geometry::{Geometry, GeometryError, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_LEN};
-pub use key::{BadTag, OpenKey, SealKey, Source, TrainError};
-pub use measure::{Choice, Figure, Measurement, PACKET_SIZES, Selection, TRAIN_COUNTS, choose, measure};
+pub use key::{BadTag, OpenKey, SealKey, TrainError};
+pub use measure::{Figure, Measurement, measure};
+pub use message::{Message, Source};
+pub use plan::{PACKET_SIZES, Plan, TRAIN_COUNTS};
 pub use provider::{OnFailure, Provider, UnknownProvider};
 pub use self_test::SelfTestError;
+pub use suite::{Suite, UnknownSuite};
 pub use verdicts::Verdicts;
 
 /// Bytes of a session key.
 pub const KEY_LEN: usize = 32;
 /// Bytes of the data header in front of each segment's plaintext (paper, section 5.4.6).
 pub const HEADER_LEN: usize = 16;
-/// Bytes of the Poly1305 tag behind each segment's ciphertext.
+/// Bytes of the tag behind each segment's ciphertext.
 pub const TAG_LEN: usize = 16;
-/// Bytes of a ChaCha20-Poly1305 nonce (RFC 8439, section 2.8).
+/// Bytes of a nonce (RFC 8439, section 2.8; NIST SP 800-38D, section 8.2.1).
 pub(crate) const NONCE_LEN: usize = 12;

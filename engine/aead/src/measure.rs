@@ -1,15 +1,10 @@
-//! Which provider is the fastest on this machine: a short measurement at start-up.
+//! How fast a provider is on this machine: a short measurement at start-up.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crate::{Geometry, HEADER_LEN, KEY_LEN, OpenKey, Provider, SealKey, SelfTestError, TAG_LEN, UnknownProvider};
-
-/// Bytes of plaintext of the measured packets: an ACK or a voice packet, the old Internet minimum, a full tunnel packet.
-pub const PACKET_SIZES: [usize; 3] = [64, 576, 1420];
-/// Segments of the measured trains: a lone packet, a short burst, a super-packet of 64 KiB at full size.
-pub const TRAIN_COUNTS: [usize; 3] = [1, 8, 44];
+use crate::plan::{PACKET_SIZES, TRAIN_COUNTS};
+use crate::{Geometry, HEADER_LEN, KEY_LEN, OpenKey, Plan, Provider, SealKey, Suite, TAG_LEN};
 
 /// Time for each pair of size and count, sealing and opening together; a round that has begun is finished.
 const BUDGET_PER_CLASS: Duration = Duration::from_millis(1);
@@ -18,34 +13,13 @@ const ROUNDS_MIN: usize = 3;
 /// Packets per round, as many trains as they make: enough for the clock's resolution.
 const PACKETS_PER_ROUND: usize = 44;
 
-/// What `--aead` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Selection {
-    /// Measure, and take the fastest.
-    #[default]
-    Auto,
-    /// This one.
-    Fixed(Provider),
-}
-
-/// The provider to use, and why.
-#[derive(Clone, Debug)]
-pub struct Choice {
-    /// The provider to give to [`SealKey::new`] and [`OpenKey::new`].
-    pub provider: Provider,
-    /// How it was selected.
-    pub selection: Selection,
-    /// Every provider that was measured.
-    pub measurements: Vec<Measurement>,
-    /// Providers that were left out because they do not compute correctly here: worth a warning.
-    pub failures: Vec<SelfTestError>,
-}
-
-/// One provider's speed on this machine.
+/// One provider's speed in one suite on this machine.
 #[derive(Clone, Debug)]
 pub struct Measurement {
     /// Which provider.
     pub provider: Provider,
+    /// Of which suite.
+    pub suite: Suite,
     /// One per pair of packet size and train count, sizes outermost.
     pub figures: Vec<Figure>,
 }
@@ -63,46 +37,13 @@ pub struct Figure {
     pub open_ns: f64,
 }
 
-/// Tests and measures every provider and takes the fastest correct one. Takes some tens of milliseconds.
-///
-/// # Errors
-/// The first failed self-test, if no provider passes its own.
-pub fn choose() -> Result<Choice, SelfTestError> {
-    Selection::Auto.resolve()
-}
-
-impl Selection {
-    /// Tests and measures what may be used under this selection. Takes some tens of milliseconds.
-    ///
-    /// # Errors
-    /// The failed self-test of a fixed provider; the first one, if no provider passes its own.
-    pub fn resolve(self) -> Result<Choice, SelfTestError> {
-        let candidates: Vec<Provider> = match self {
-            Self::Auto => Provider::available().collect(),
-            Self::Fixed(provider) => vec![provider],
-        };
-        let mut failures = Vec::new();
-        let mut measurements = Vec::new();
-        for provider in candidates {
-            match provider.self_test() {
-                Ok(()) => measurements.push(measure(provider)),
-                Err(failure) => failures.push(failure),
-            }
-        }
-        match measurements.iter().min_by(|a, b| a.mean_ns().total_cmp(&b.mean_ns())) {
-            Some(best) => Ok(Choice { provider: best.provider, selection: self, measurements, failures }),
-            None => Err(failures[0]), // No candidate passed, and there was at least one.
-        }
-    }
-}
-
-/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`].
-pub fn measure(provider: Provider) -> Measurement {
-    let key = [0x5a; KEY_LEN];
-    let (seal, open) = (SealKey::new(provider, &key), OpenKey::new(provider, &key));
+/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`]: about 12 ms.
+pub fn measure(suite: Suite, provider: Provider) -> Measurement {
+    let (plan, key) = (Plan::fixed(provider), [0x5a; KEY_LEN]);
+    let (seal, open) = (SealKey::new(plan, suite, &key), OpenKey::new(plan, suite, &key));
     let classes = PACKET_SIZES.iter().flat_map(|&len| TRAIN_COUNTS.iter().map(move |&count| (len, count)));
     let figures = classes.map(|(len, count)| measure_class(&seal, &open, len, count)).collect();
-    Measurement { provider, figures }
+    Measurement { provider, suite, figures }
 }
 
 fn measure_class(seal: &SealKey, open: &OpenKey, packet_len: usize, train_count: usize) -> Figure {
@@ -136,47 +77,11 @@ fn measure_class(seal: &SealKey, open: &OpenKey, packet_len: usize, train_count:
 }
 
 impl Measurement {
-    /// The geometric mean over all shapes of the nanoseconds that sealing and opening a packet take: a provider that is
-    /// twice as fast in one shape makes up for being half as fast in another, whatever their sizes.
-    pub fn mean_ns(&self) -> f64 {
-        // A clock too coarse to see a round must not make the logarithm infinite.
-        let logs = self.figures.iter().map(|figure| (figure.seal_ns + figure.open_ns).max(0.1).ln());
-        (logs.sum::<f64>() / self.figures.len() as f64).exp()
-    }
-}
-
-impl FromStr for Selection {
-    type Err = UnknownProvider;
-
-    fn from_str(name: &str) -> Result<Self, UnknownProvider> {
-        if name == "auto" { Ok(Self::Auto) } else { name.parse().map(Self::Fixed) }
-    }
-}
-
-impl fmt::Display for Selection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.pad("auto"),
-            Self::Fixed(provider) => provider.fmt(f),
-        }
-    }
-}
-
-/// Several lines: the provider, then a table of what was measured.
-impl fmt::Display for Choice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match self.selection {
-            Selection::Auto => "the fastest here",
-            Selection::Fixed(_) => "as configured",
-        };
-        write!(f, "AEAD: {}, {why} (ns per packet, seal/open)", self.provider)?;
-        for measurement in &self.measurements {
-            write!(f, "\n{measurement}")?;
-        }
-        for failure in &self.failures {
-            write!(f, "\n  {failure}")?;
-        }
-        Ok(())
+    /// Nanoseconds to seal and open one packet of this class; infinite for a class that is not measured.
+    pub(crate) fn cost_ns(&self, train_count: usize, packet_len: usize) -> f64 {
+        let mut figures = self.figures.iter();
+        let figure = figures.find(|figure| (figure.train_count, figure.packet_len) == (train_count, packet_len));
+        figure.map_or(f64::INFINITY, |figure| figure.seal_ns + figure.open_ns)
     }
 }
 

@@ -6,19 +6,23 @@ mod rust_crypto;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::cipher::{OneShot, TrainCipher};
-use crate::{KEY_LEN, SelfTestError, self_test};
+use crate::cipher::{BatchCipher, OneShot};
+use crate::suite::names;
+use crate::{KEY_LEN, SelfTestError, Suite, self_test, train};
 
-/// An implementation of ChaCha20-Poly1305.
+/// An implementation of one or more suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
-    /// The RustCrypto crate `chacha20poly1305`: pure Rust, portable, and the oracle of the tests.
+    /// The crates `chacha20poly1305` and `aes-gcm` of the RustCrypto project: pure Rust, portable, and the oracle of the
+    /// tests.
     RustCrypto,
     /// The crate `aws-lc-rs`: assembly chosen at run time by CPU.
     AwsLc,
+    /// ChaCha20-Poly1305 across the messages of a train, for x86-64 with AVX-512 (F, BW, VL, DQ, IFMA and VBMI2).
+    Train,
 }
 
-/// What a segment's ciphertext bytes hold after its tag did not verify. Never plaintext.
+/// What a message's ciphertext bytes hold after its tag did not verify. Never plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// What they held before: the provider verifies first and decrypts after.
@@ -29,7 +33,7 @@ pub enum OnFailure {
 
 /// A provider name that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown AEAD provider {name:?}: it is one of {}", known_names())]
+#[error("unknown AEAD provider {name:?}: it is one of {}", names(Provider::ALL.iter().map(|provider| provider.name())))]
 pub struct UnknownProvider {
     /// What was asked for.
     pub name: String,
@@ -37,60 +41,87 @@ pub struct UnknownProvider {
 
 impl Provider {
     /// Every provider that this build knows.
-    pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc];
+    pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train];
 
-    /// The providers that can run on this CPU.
-    pub fn available() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied()
+    /// The providers of `suite` that can run on this CPU.
+    pub fn available(suite: Suite) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |provider| provider.is_available(suite))
     }
 
-    /// The name that `--aead` takes.
-    pub fn name(self) -> &'static str {
+    /// Whether this provider has `suite` and can run on this CPU.
+    pub fn is_available(self, suite: Suite) -> bool {
+        self.implements(suite) && (self != Self::Train || train::is_supported())
+    }
+
+    /// The features without which this provider does not run, as far as this CPU lacks them.
+    pub fn missing_features(self) -> Vec<&'static str> {
         match self {
-            Self::RustCrypto => "rustcrypto",
-            Self::AwsLc => "aws-lc",
+            Self::RustCrypto | Self::AwsLc => Vec::new(),
+            Self::Train => train::missing_features(),
         }
     }
 
-    /// What this provider leaves of a segment that failed. The self-test holds it to that.
+    /// Whether this provider has `suite`, if not on this CPU then on another.
+    pub fn implements(self, suite: Suite) -> bool {
+        match self {
+            Self::RustCrypto | Self::AwsLc => true,
+            Self::Train => suite == Suite::ChaCha20Poly1305,
+        }
+    }
+
+    /// The name that `--aead` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RustCrypto => "rustcrypto",
+            Self::AwsLc => "aws-lc",
+            Self::Train => "train",
+        }
+    }
+
+    /// What this provider leaves of a message that failed. The self-test holds it to that.
     pub fn on_failure(self) -> OnFailure {
         match self {
-            Self::RustCrypto => OnFailure::Unchanged,
+            Self::RustCrypto | Self::Train => OnFailure::Unchanged,
             Self::AwsLc => OnFailure::Zeroed,
         }
     }
 
-    /// Known answers of RFC 8439, agreement with an independent provider over trains, and refusal of forgeries.
-    /// Takes well under a millisecond in an optimised build.
+    /// Published known answers, agreement with an independent provider over trains, and refusal of forgeries.
+    /// Takes about a millisecond in an optimised build.
     ///
     /// # Errors
-    /// What went wrong: this provider must then not be used.
-    pub fn self_test(self) -> Result<(), SelfTestError> {
-        self_test::run(self)
+    /// What went wrong: this provider must then not be used for this suite.
+    pub fn self_test(self, suite: Suite) -> Result<(), SelfTestError> {
+        self_test::run(self, suite)
     }
 
-    /// The key, expanded. The one place where a provider's name becomes its code.
-    pub(crate) fn cipher(self, key: &[u8; KEY_LEN]) -> Box<dyn TrainCipher> {
-        match self {
-            Self::RustCrypto => Box::new(rust_crypto::Cipher::new(key)),
-            Self::AwsLc => Box::new(aws_lc::Cipher::new(key)),
+    /// The key, expanded. The one place where a provider's name becomes its code. To be called only with an
+    /// [available](Self::is_available) pair.
+    pub(crate) fn cipher(self, suite: Suite, key: &[u8; KEY_LEN]) -> Box<dyn BatchCipher> {
+        match (self, suite) {
+            (Self::RustCrypto, Suite::ChaCha20Poly1305) => Box::new(rust_crypto::chacha20poly1305(key)),
+            (Self::RustCrypto, Suite::Aes256Gcm) => Box::new(rust_crypto::aes256gcm(key)),
+            (Self::AwsLc, suite) => Box::new(aws_lc::Cipher::new(suite, key)),
+            (Self::Train, _) => train::cipher(key).expect("a provider that is not available is in no plan"),
         }
     }
 
     /// The same, as far as the provider can do single messages with associated data. One that cannot is tested against one
     /// that can.
-    pub(crate) fn one_shot(self, key: &[u8; KEY_LEN]) -> Option<Box<dyn OneShot>> {
-        match self {
-            Self::RustCrypto => Some(Box::new(rust_crypto::Cipher::new(key))),
-            Self::AwsLc => Some(Box::new(aws_lc::Cipher::new(key))),
+    pub(crate) fn one_shot(self, suite: Suite, key: &[u8; KEY_LEN]) -> Option<Box<dyn OneShot>> {
+        match (self, suite) {
+            (Self::RustCrypto, Suite::ChaCha20Poly1305) => Some(Box::new(rust_crypto::chacha20poly1305(key))),
+            (Self::RustCrypto, Suite::Aes256Gcm) => Some(Box::new(rust_crypto::aes256gcm(key))),
+            (Self::AwsLc, suite) => Some(Box::new(aws_lc::Cipher::new(suite, key))),
+            (Self::Train, _) => None,
         }
     }
 
-    /// An independent implementation to compare with.
+    /// An independent implementation of every suite to compare with.
     pub(crate) fn oracle(self) -> Self {
         match self {
             Self::RustCrypto => Self::AwsLc,
-            Self::AwsLc => Self::RustCrypto,
+            Self::AwsLc | Self::Train => Self::RustCrypto,
         }
     }
 }
@@ -108,9 +139,4 @@ impl FromStr for Provider {
         let found = Self::ALL.iter().find(|provider| provider.name() == name);
         found.copied().ok_or_else(|| UnknownProvider { name: name.to_owned() })
     }
-}
-
-fn known_names() -> String {
-    let names: Vec<_> = Provider::ALL.iter().map(|provider| provider.name()).collect();
-    names.join(", ")
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use ringfort_aead::Provider;
+use ringfort_aead::{Plan, Provider};
 use ringfort_core::device::Action;
 use ringfort_core::tai64n::Tai64N;
 
@@ -31,7 +31,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let link = Arc::new(Link::new(2).unwrap());
-        let plane = DataPlane::new(link.clone(), Provider::RustCrypto, Sockets::bind(2).unwrap()).unwrap();
+        let plane = DataPlane::new(link.clone(), Plan::fixed(Provider::RustCrypto), Sockets::bind(2).unwrap()).unwrap();
         let fixture = Self { device: Device::new(2), plane, link };
         fixture.mail(0);
         fixture

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ring_buffers::RingError;
-use ringfort_aead::SelfTestError;
+use ringfort_aead::SelectionError;
 use tun_uring::TunError;
 use udp_uring::BindError;
 
@@ -67,7 +67,7 @@ pub enum DaemonError {
     Bind(#[from] BindError),
     /// No cipher computes correctly here.
     #[error(transparent)]
-    Aead(#[from] SelfTestError),
+    Aead(#[from] SelectionError),
     /// The limit on open files is too low.
     #[error(
         "no file descriptor is left to {0}: raise the limit on open files (ulimit -n, or LimitNOFILE= in the service)"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use ringfort_aead::{OpenKey, Provider, SealKey};
+use ringfort_aead::{OpenKey, Plan, SealKey, Suite};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::device::{Action, Datagram, Device};
 use ringfort_core::ids::{Endpoint, PeerId};
@@ -26,7 +26,7 @@ const ROUTES_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct DataPlane {
     link: Arc<Link>,
-    provider: Provider,
+    plan: Plan,
     sockets: Sockets,
     /// Versions of the routes that a worker may still use, the newest last. A worker that takes a newer version drops its
     /// older one; as long as that is also here, the worker is not the one that frees it.
@@ -44,10 +44,10 @@ impl DataPlane {
     ///
     /// # Errors
     /// The system's, most likely `EMFILE`.
-    pub fn new(link: Arc<Link>, provider: Provider, sockets: Sockets) -> std::io::Result<Self> {
+    pub fn new(link: Arc<Link>, plan: Plan, sockets: Sockets) -> std::io::Result<Self> {
         let plane = Self {
             link,
-            provider,
+            plan,
             sockets,
             routes: VecDeque::new(),
             routes_version: 0,
@@ -70,10 +70,10 @@ impl DataPlane {
         &mut self.sockets
     }
 
-    /// The cipher of all sessions.
+    /// The ciphers of all sessions.
     #[must_use]
-    pub fn provider(&self) -> Provider {
-        self.provider
+    pub fn plan(&self) -> Plan {
+        self.plan
     }
 
     /// New sockets for everybody.
@@ -127,13 +127,13 @@ impl DataPlane {
             Action::SetEndpoint { peer, endpoint } => self.broadcast(|| Mail::SetEndpoint { peer, endpoint }),
             Action::Routes(routes) => self.publish_routes(routes),
             Action::InstallReceive { peer, local_index, key, created, initiator, confirmed } => {
-                let key = OpenKey::new(self.provider, key.as_bytes());
+                let key = OpenKey::new(self.plan, Suite::ChaCha20Poly1305, key.as_bytes());
                 let session = Receiving::new(key, peer, local_index, created, initiator, confirmed);
                 self.to_owner(local_index, Mail::InstallReceive(Box::new(session)));
             }
             Action::RetireReceive { local_index } => self.to_owner(local_index, Mail::RetireReceive { local_index }),
             Action::InstallSend { peer, local_index, remote_index, key, created, initiator, confirm } => {
-                let key = SealKey::new(self.provider, key.as_bytes());
+                let key = SealKey::new(self.plan, Suite::ChaCha20Poly1305, key.as_bytes());
                 let session = Arc::new(Sending::new(key, local_index, remote_index, created, initiator));
                 self.broadcast(|| Mail::InstallSend { peer, session: session.clone(), confirm });
             }

@@ -64,7 +64,7 @@ impl Daemon {
         let stats: Vec<_> = cpus.iter().map(|_| Arc::new(WorkerStats::default())).collect();
         let workers = Workers::spawn(&link, &stats, queues, &cpus, capabilities)?;
         let sockets = Sockets::bind(count)?;
-        let plane = DataPlane::new(link.clone(), choice.provider, sockets)
+        let plane = DataPlane::new(link.clone(), choice.plan(), sockets)
             .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
         let control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;

@@ -9,7 +9,7 @@
 use super::*;
 use crate::clock::boot_time;
 use crate::link::{Mail, Receiving, Sending};
-use ringfort_aead::{OpenKey, Provider, SealKey};
+use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
 use ringfort_core::activity::PeerShared;
 use ringfort_core::allowed_ips::{AllowedIps, Prefix};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
@@ -39,6 +39,14 @@ struct Fixture {
     /// An application behind the tunnel.
     inner: UdpSocket,
     counter: u64,
+}
+
+fn seal_key(key: &[u8; 32]) -> SealKey {
+    SealKey::new(Plan::fixed(Provider::RustCrypto), Suite::ChaCha20Poly1305, key)
+}
+
+fn open_key(key: &[u8; 32]) -> OpenKey {
+    OpenKey::new(Plan::fixed(Provider::RustCrypto), Suite::ChaCha20Poly1305, key)
 }
 
 fn ip(args: &str) {
@@ -100,7 +108,7 @@ impl Fixture {
     }
 
     fn install_send(&self, local_index: u32, confirm: bool) {
-        let key = SealKey::new(Provider::RustCrypto, &TO_PEER);
+        let key = seal_key(&TO_PEER);
         let session = Arc::new(Sending::new(key, local_index, REMOTE_INDEX, boot_time(), true));
         for inbox in &*self.link.workers {
             inbox.push_mail(Mail::InstallSend { peer: PEER, session: session.clone(), confirm });
@@ -108,7 +116,7 @@ impl Fixture {
     }
 
     fn install_receive(&self, local_index: u32, confirmed: bool) {
-        let key = OpenKey::new(Provider::RustCrypto, &FROM_PEER);
+        let key = open_key(&FROM_PEER);
         let session = Receiving::new(key, PEER, local_index, boot_time(), false, confirmed);
         self.link.workers[self.link.owner(local_index)].push_mail(Mail::InstallReceive(Box::new(session)));
     }
@@ -125,7 +133,7 @@ impl Fixture {
         let header = parse_data_header(&buffer[..len]).unwrap();
         assert_eq!(header.receiver, REMOTE_INDEX);
         let mut text = buffer[DATA_HEADER_LEN..len].to_vec();
-        OpenKey::new(Provider::RustCrypto, &TO_PEER).open(header.counter, &mut text).expect("sealed for the peer");
+        open_key(&TO_PEER).open(header.counter, &mut text).expect("sealed for the peer");
         text.truncate(text.len() - 16);
         (header.counter, text)
     }
@@ -151,7 +159,7 @@ impl Fixture {
         let mut message = vec![0; 32 + padded];
         let (header, rest) = message.split_first_chunk_mut().unwrap();
         write_data_header(header, local_index, self.counter);
-        SealKey::new(Provider::RustCrypto, &FROM_PEER).seal_from(self.counter, packet, rest).unwrap();
+        seal_key(&FROM_PEER).seal_from(self.counter, packet, rest).unwrap();
         self.counter += 1;
         message
     }
@@ -287,7 +295,7 @@ fn a_session_that_is_too_old_sends_nothing_and_asks_for_another() {
     in_namespace(|| {
         let f = Fixture::new(1);
         let long_ago = Time(boot_time().0.saturating_sub(180_000_000_000));
-        let key = SealKey::new(Provider::RustCrypto, &TO_PEER);
+        let key = seal_key(&TO_PEER);
         let session = Arc::new(Sending::new(key, 7, REMOTE_INDEX, long_ago, true));
         f.link.workers[0].push_mail(Mail::InstallSend { peer: PEER, session, confirm: false });
         for n in 0..3 {

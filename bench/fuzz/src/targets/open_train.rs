@@ -1,11 +1,13 @@
 //! Trains that were changed on their way: each segment stands for itself, and of one that fails nothing is seen.
 //!
-//! The input: provider (one byte), stride, last segment and count, then the changes: a place (two bytes) and what is
+//! The input: suite and provider (one byte), stride, last segment and count, then the changes: a place (two bytes) and what is
 //! flipped there (one byte). Places beyond the train are bits of the counters that the train is opened with.
 
 use std::sync::OnceLock;
 
-use ringfort_aead::{Geometry, HEADER_LEN, MIN_SEGMENT_LEN, OnFailure, OpenKey, Provider, SealKey, TAG_LEN};
+use ringfort_aead::{
+    Geometry, HEADER_LEN, MIN_SEGMENT_LEN, OnFailure, OpenKey, Plan, Provider, SealKey, Suite, TAG_LEN,
+};
 
 use crate::Seed;
 use crate::input::Input;
@@ -24,9 +26,12 @@ struct Keys {
 fn keys(choice: u8) -> &'static Keys {
     static KEYS: OnceLock<Vec<Keys>> = OnceLock::new();
     let all = KEYS.get_or_init(|| {
-        Provider::available()
-            .map(|provider| Keys { provider, seal: SealKey::new(provider, &KEY), open: OpenKey::new(provider, &KEY) })
-            .collect()
+        let pairs = Suite::ALL.into_iter().flat_map(|suite| Provider::available(suite).map(move |p| (suite, p)));
+        let keys = |(suite, provider)| {
+            let plan = Plan::fixed(provider);
+            Keys { provider, seal: SealKey::new(plan, suite, &KEY), open: OpenKey::new(plan, suite, &KEY) }
+        };
+        pairs.map(keys).collect()
     });
     &all[usize::from(choice) % all.len()]
 }

@@ -7,26 +7,37 @@
 //! The key lives in a heap context that `OPENSSL_free` cleanses; key copies and one-time keys on the C stack are cleansed
 //! by AWS-LC itself.
 
-use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
 use crate::cipher::OneShot;
-use crate::{BadTag, KEY_LEN, NONCE_LEN, TAG_LEN};
+use crate::{BadTag, KEY_LEN, NONCE_LEN, Suite, TAG_LEN};
 
-pub(crate) struct Cipher(LessSafeKey);
+pub(crate) struct Cipher {
+    key: LessSafeKey,
+    suite: Suite,
+}
 
 impl Cipher {
-    pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
-        let key = UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has the length of the algorithm's keys");
-        Self(LessSafeKey::new(key))
+    pub(crate) fn new(suite: Suite, key: &[u8; KEY_LEN]) -> Self {
+        let algorithm = match suite {
+            Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+            Suite::Aes256Gcm => &AES_256_GCM,
+        };
+        let key = UnboundKey::new(algorithm, key).expect("the key has the length of the algorithm's keys");
+        Self { key: LessSafeKey::new(key), suite }
     }
 }
 
 impl OneShot for Cipher {
+    fn suite(&self) -> Suite {
+        self.suite
+    }
+
     fn seal_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), text);
-        let tag = tag.expect("it refuses only 256 GiB and more");
-        tag.as_ref().try_into().expect("Poly1305 tags have 16 bytes")
+        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), text);
+        let tag = tag.expect("it refuses only 64 GiB and more");
+        tag.as_ref().try_into().expect("the tags of both suites have 16 bytes")
     }
 
     fn open_with(
@@ -37,7 +48,7 @@ impl OneShot for Cipher {
         tag: &[u8; TAG_LEN],
     ) -> Result<(), BadTag> {
         let nonce = Nonce::assume_unique_for_key(nonce);
-        match self.0.open_in_place_separate_tag(nonce, Aad::from(aad), tag, text) {
+        match self.key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, text) {
             Ok(_) => Ok(()),
             Err(_) => Err(BadTag),
         }

@@ -1,34 +1,50 @@
-//! `chacha20poly1305` of the RustCrypto project.
+//! `chacha20poly1305` and `aes-gcm` of the RustCrypto project.
 //!
-//! Its detached decryption computes and compares the tag before it applies the keystream, so a message that fails is left
-//! as it was. The key is wiped on drop only with its `zeroize` feature, which the manifest turns on.
+//! Their detached decryption computes and compares the tag before it applies the keystream, so a message that fails is left
+//! as it was. Keys are wiped on drop only with the crates' `zeroize` feature, which the manifest turns on.
 
+use aes_gcm::Aes256Gcm;
+use chacha20poly1305::ChaCha20Poly1305;
+use chacha20poly1305::aead::array::Array;
 use chacha20poly1305::aead::inout::InOutBuf;
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
+use chacha20poly1305::aead::{AeadCore, AeadInOut, KeyInit, consts};
 use zeroize::ZeroizeOnDrop;
 
 use crate::cipher::OneShot;
-use crate::{BadTag, KEY_LEN, NONCE_LEN, TAG_LEN};
+use crate::{BadTag, KEY_LEN, NONCE_LEN, Suite, TAG_LEN};
 
 // Fails to compile without that feature.
 const _: fn() = || {
     fn wiped_on_drop<T: ZeroizeOnDrop>() {}
     wiped_on_drop::<ChaCha20Poly1305>();
+    wiped_on_drop::<Aes256Gcm>();
 };
 
-pub(crate) struct Cipher(ChaCha20Poly1305);
-
-impl Cipher {
-    pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
-        Self(ChaCha20Poly1305::new(key.into()))
-    }
+pub(crate) struct Cipher<A> {
+    aead: A,
+    suite: Suite,
 }
 
-impl OneShot for Cipher {
+pub(crate) fn chacha20poly1305(key: &[u8; KEY_LEN]) -> Cipher<ChaCha20Poly1305> {
+    Cipher { aead: ChaCha20Poly1305::new(key.into()), suite: Suite::ChaCha20Poly1305 }
+}
+
+pub(crate) fn aes256gcm(key: &[u8; KEY_LEN]) -> Cipher<Aes256Gcm> {
+    Cipher { aead: Aes256Gcm::new(key.into()), suite: Suite::Aes256Gcm }
+}
+
+impl<A> OneShot for Cipher<A>
+where
+    A: AeadInOut + AeadCore<NonceSize = consts::U12, TagSize = consts::U16> + Send + Sync,
+{
+    fn suite(&self) -> Suite {
+        self.suite
+    }
+
     fn seal_with(&self, nonce: [u8; NONCE_LEN], aad: &[u8], text: &mut [u8]) -> [u8; TAG_LEN] {
-        self.0
-            .encrypt_inout_detached(&nonce.into(), aad, InOutBuf::from(text))
-            .expect("it refuses only 256 GiB and more")
+        self.aead
+            .encrypt_inout_detached(&Array(nonce), aad, InOutBuf::from(text))
+            .expect("it refuses only 64 GiB and more")
             .into()
     }
 
@@ -39,6 +55,6 @@ impl OneShot for Cipher {
         text: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), BadTag> {
-        self.0.decrypt_inout_detached(&nonce.into(), aad, InOutBuf::from(text), tag.into()).map_err(|_| BadTag)
+        self.aead.decrypt_inout_detached(&Array(nonce), aad, InOutBuf::from(text), tag.into()).map_err(|_| BadTag)
     }
 }

@@ -1,7 +1,7 @@
 //! The self-test finds what a broken provider could do.
 
 use super::*;
-use crate::{BadTag, Verdicts};
+use crate::{BadTag, Message};
 
 const KEY: [u8; KEY_LEN] = [0x42; KEY_LEN];
 
@@ -18,55 +18,54 @@ enum Fault {
 }
 
 /// A good provider with one fault put in.
-struct Faulty(Box<dyn TrainCipher>, Fault);
+struct Faulty(Box<dyn BatchCipher>, Fault);
 
-impl TrainCipher for Faulty {
-    fn seal(&self, counter: u64, plaintext: &mut [u8], tag: &mut [u8; TAG_LEN]) {
-        self.0.seal(counter, plaintext, tag);
+impl BatchCipher for Faulty {
+    fn seal(&self, counter: u64, text: &mut [u8], tag: &mut [u8; TAG_LEN]) {
+        self.0.seal(counter, text, tag);
     }
 
-    fn open(&self, counter: u64, ciphertext: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), BadTag> {
-        let before = ciphertext.to_vec();
-        let result = self.0.open(counter, ciphertext, tag);
+    fn open(&self, counter: u64, text: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<(), BadTag> {
+        let before = text.to_vec();
+        let result = self.0.open(counter, text, tag);
         match self.1 {
             Fault::AcceptsAll => Ok(()),
             Fault::RefusesAll => {
-                ciphertext.copy_from_slice(&before);
+                text.copy_from_slice(&before);
                 Err(BadTag)
             }
             Fault::PlaintextOnFailure if result.is_err() => {
                 // Sealing applies the same keystream.
-                ciphertext.copy_from_slice(&before);
-                self.0.seal(counter, ciphertext, &mut [0; TAG_LEN]);
+                text.copy_from_slice(&before);
+                self.0.seal(counter, text, &mut [0; TAG_LEN]);
                 result
             }
             _ => result,
         }
     }
 
-    fn seal_train(&self, first_counter: u64, train: &mut [u8], geometry: Geometry) {
-        self.0.seal_train(first_counter, train, geometry);
+    fn seal_batch(&self, messages: &mut [Message<'_>]) {
+        self.0.seal_batch(messages);
         match self.1 {
-            Fault::CounterStuck if geometry.count() > 1 => train[geometry.stride() + HEADER_LEN] ^= 1,
-            Fault::TagOfOneSegment => *train.last_mut().expect("a train is not empty") ^= 1,
+            Fault::CounterStuck if messages.len() > 1 => messages[1].text_mut()[0] ^= 1,
+            Fault::TagOfOneSegment => flip_last_byte(messages),
             _ => {}
         }
     }
 
-    fn seal_train_from(&self, first_counter: u64, sources: &[Source<'_>], train: &mut [u8], geometry: Geometry) {
-        self.0.seal_train_from(first_counter, sources, train, geometry);
+    fn seal_batch_from(&self, sources: &[Source<'_>], messages: &mut [Message<'_>]) {
+        self.0.seal_batch_from(sources, messages);
         if self.1 == Fault::PaddingKept {
-            *train.last_mut().expect("a train is not empty") ^= 1;
+            flip_last_byte(messages);
         }
     }
 
-    fn open_train(&self, counters: &[u64], train: &mut [u8], geometry: Geometry) -> Verdicts {
-        let mut verdicts = Verdicts::none_of(geometry.count());
+    fn open_batch(&self, messages: &mut [Message<'_>]) -> Verdicts {
+        let mut verdicts = Verdicts::none_of(messages.len());
         let mut failed = false;
-        let segments = train.chunks_mut(geometry.stride()).zip(counters);
-        for (index, (segment, counter)) in segments.enumerate() {
-            let (ciphertext, tag) = segment[HEADER_LEN..].split_last_chunk_mut().expect("a segment has a tag");
-            let opened = self.open(*counter, ciphertext, tag).is_ok();
+        for (index, message) in messages.iter_mut().enumerate() {
+            let (counter, text, tag) = message.parts();
+            let opened = self.open(counter, text, tag).is_ok();
             if opened && !(failed && self.1 == Fault::RefusesNeighbour) {
                 verdicts.pass(index);
             }
@@ -76,8 +75,13 @@ impl TrainCipher for Faulty {
     }
 }
 
-fn examine(fault: Fault) -> Result<(), &'static str> {
-    let (cipher, oracle) = (Provider::RustCrypto.cipher(&KEY), Provider::AwsLc.cipher(&KEY));
+fn flip_last_byte(messages: &mut [Message<'_>]) {
+    let last = messages.last_mut().expect("a batch is not empty");
+    last.parts().2[TAG_LEN - 1] ^= 1;
+}
+
+fn examine(suite: Suite, fault: Fault) -> Result<(), &'static str> {
+    let (cipher, oracle) = (Provider::RustCrypto.cipher(suite, &KEY), Provider::AwsLc.cipher(suite, &KEY));
     let geometry = Geometry::new(300, 200, 9).expect("possible");
     check_train(&Faulty(cipher, fault), oracle.as_ref(), geometry, Provider::RustCrypto.on_failure())
 }
@@ -93,21 +97,25 @@ fn faults_are_found() {
         (Fault::RefusesNeighbour, "the verdicts are not those of the segments"),
         (Fault::PlaintextOnFailure, "a forged segment was not kept from sight"),
     ];
-    for (fault, check) in cases {
-        assert_eq!(examine(fault), Err(check), "{fault:?}");
+    for suite in Suite::ALL {
+        for (fault, check) in cases {
+            assert_eq!(examine(suite, fault), Err(check), "{suite}, {fault:?}");
+        }
+        assert_eq!(examine(suite, Fault::None), Ok(()));
     }
-    assert_eq!(examine(Fault::None), Ok(()));
 }
 
 #[test]
-fn vectors_of_the_rfc() {
-    for &provider in Provider::ALL {
-        for vector in vectors::ALL {
-            let cipher = provider.one_shot(&vector.key).expect("the library providers take associated data");
-            assert_eq!(check_vector(cipher.as_ref(), vector), Ok(()), "{provider}");
-            let mut text = vector.ciphertext.to_vec();
-            let forged = cipher.open_with(vector.nonce, b"other data", &mut text, &vector.tag);
-            assert_eq!(forged, Err(BadTag), "{provider}");
+fn known_answers() {
+    for suite in Suite::ALL {
+        for vector in vectors::of(suite) {
+            for provider in [Provider::RustCrypto, Provider::AwsLc] {
+                let cipher = provider.one_shot(suite, &vector.key).expect("the libraries take associated data");
+                assert_eq!(check_vector(cipher.as_ref(), vector), Ok(()), "{provider}");
+                let mut text = vector.ciphertext.to_vec();
+                let forged = cipher.open_with(vector.nonce, b"other data", &mut text, &vector.tag);
+                assert_eq!(forged, Err(BadTag), "{provider}");
+            }
         }
     }
 }

@@ -2,9 +2,27 @@
 
 use chacha20poly1305::aead::{Aead, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
-use ringfort_aead::{Geometry, HEADER_LEN, KEY_LEN, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, KEY_LEN, OpenKey, Plan, Provider, SealKey, Suite, TAG_LEN};
 
 pub const KEY: [u8; KEY_LEN] = *b"a key for tests, of 32 bytes ...";
+
+/// The suite of the tests that compare with the oracle.
+pub const SUITE: Suite = Suite::ChaCha20Poly1305;
+
+/// Every provider of the suite that this CPU can run.
+pub fn providers() -> impl Iterator<Item = Provider> {
+    Provider::available(SUITE)
+}
+
+/// [`KEY`] for sealing by one provider.
+pub fn seal_key(provider: Provider) -> SealKey {
+    SealKey::new(Plan::fixed(provider), SUITE, &KEY)
+}
+
+/// [`KEY`] for opening by one provider.
+pub fn open_key(provider: Provider) -> OpenKey {
+    OpenKey::new(Plan::fixed(provider), SUITE, &KEY)
+}
 
 /// Ciphertext and tag of `plaintext` in a data message with this counter.
 pub fn oracle(key: &[u8; KEY_LEN], counter: u64, plaintext: &[u8]) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! What does not verify is refused, alone, and never seen as plaintext.
 
-use crate::common::{KEY, ascending, bytes, oracle, oracle_train, plain_train, text};
+use crate::common::{KEY, SUITE, ascending, bytes, open_key, oracle, oracle_train, plain_train, providers, text};
 use proptest::prelude::*;
-use ringfort_aead::{BadTag, Geometry, HEADER_LEN, OnFailure, OpenKey, Provider, TAG_LEN};
+use ringfort_aead::{BadTag, Geometry, HEADER_LEN, OnFailure, OpenKey, Plan, Provider, TAG_LEN};
 
 /// The text of a refused segment is as the provider promises, and nothing else of it has changed.
 fn assert_hidden(provider: Provider, now: &[u8], offered: &[u8]) {
@@ -17,7 +17,7 @@ fn assert_hidden(provider: Provider, now: &[u8], offered: &[u8]) {
 /// Opens `offered` and expects just the segments of `bad` to fail.
 fn check(provider: Provider, geometry: Geometry, counters: &[u64], plain: &[u8], offered: &[u8], bad: u64) {
     let mut buf = offered.to_vec();
-    let verdicts = OpenKey::new(provider, &KEY).open_train(counters, &mut buf, geometry).unwrap();
+    let verdicts = open_key(provider).open_train(counters, &mut buf, geometry).unwrap();
     let all = u64::MAX >> (64 - geometry.count());
     assert_eq!(verdicts.bits(), all & !bad, "{provider}, bad {bad:#x}");
     assert_eq!(verdicts.failed_count(), bad.count_ones() as usize);
@@ -40,7 +40,7 @@ fn each_bit_of_text_and_tag_is_authenticated() {
     let counters = ascending(40, 3);
     let plain = plain_train(geometry, 5);
     let sealed = oracle_train(&KEY, &counters, &plain, geometry);
-    for &provider in Provider::ALL {
+    for provider in providers() {
         for bit in 0..sealed.len() * 8 {
             let (segment, place) = (bit / 8 / geometry.stride(), bit / 8 % geometry.stride());
             let mut offered = sealed.clone();
@@ -58,7 +58,7 @@ fn each_segment_of_a_full_train_fails_alone() {
     let plain = plain_train(geometry, 6);
     let counters = ascending(0, 64);
     let sealed = oracle_train(&KEY, &counters, &plain, geometry);
-    for &provider in Provider::ALL {
+    for provider in providers() {
         for segment in 0..64 {
             let mut offered = sealed.clone();
             offered[segment * 200 + HEADER_LEN + 20] ^= 0x10;
@@ -72,7 +72,7 @@ fn each_bit_of_the_counter_counts() {
     let geometry = Geometry::new(80, 80, 2).unwrap();
     let plain = plain_train(geometry, 7);
     let sealed = oracle_train(&KEY, &[3, 4], &plain, geometry);
-    for &provider in Provider::ALL {
+    for provider in providers() {
         for bit in 0..64 {
             check(provider, geometry, &[3, 4 ^ (1 << bit)], &plain, &sealed, 0b10);
         }
@@ -83,20 +83,20 @@ fn each_bit_of_the_counter_counts() {
 #[test]
 fn another_key_opens_nothing() {
     let sealed = oracle(&KEY, 1, b"secret");
-    for &provider in Provider::ALL {
+    for provider in providers() {
         for bit in 0..256 {
             let mut key = KEY;
             key[bit / 8] ^= 1 << (bit % 8);
             let mut buf = sealed.clone();
-            assert_eq!(OpenKey::new(provider, &key).open(1, &mut buf), Err(BadTag));
+            assert_eq!(OpenKey::new(Plan::fixed(provider), SUITE, &key).open(1, &mut buf), Err(BadTag));
         }
     }
 }
 
 #[test]
 fn a_single_forgery_of_any_length_stays_hidden() {
-    for &provider in Provider::ALL {
-        let open = OpenKey::new(provider, &KEY);
+    for provider in providers() {
+        let open = open_key(provider);
         for len in 0..=2000 {
             let mut offered = bytes(HEADER_LEN, 0);
             offered.extend(oracle(&KEY, 2, &bytes(len, 9)));
@@ -110,8 +110,8 @@ fn a_single_forgery_of_any_length_stays_hidden() {
 
 #[test]
 fn what_is_too_short_for_a_tag_is_no_message() {
-    for &provider in Provider::ALL {
-        let open = OpenKey::new(provider, &KEY);
+    for provider in providers() {
+        let open = open_key(provider);
         for len in 0..TAG_LEN {
             assert_eq!(open.open(0, &mut vec![0; len]), Err(BadTag));
         }
@@ -134,7 +134,7 @@ proptest! {
                 segment[HEADER_LEN + at.index(segment.len() - HEADER_LEN)] ^= flip;
             }
         }
-        for &provider in Provider::ALL {
+        for provider in providers() {
             check(provider, geometry, &counters, &plain, &offered, bad);
         }
     }
@@ -143,8 +143,8 @@ proptest! {
     fn no_bytes_from_the_network_panic(mut datagram in prop::collection::vec(any::<u8>(), 0..4000), stride in 0usize..3000) {
         let Ok(geometry) = Geometry::of_received(datagram.len(), stride) else { return Ok(()) };
         prop_assert_eq!(geometry.total_len(), datagram.len());
-        for &provider in Provider::ALL {
-            let verdicts = OpenKey::new(provider, &KEY).open_train(&ascending(0, geometry.count()), &mut datagram, geometry);
+        for provider in providers() {
+            let verdicts = open_key(provider).open_train(&ascending(0, geometry.count()), &mut datagram, geometry);
             prop_assert_eq!(verdicts.unwrap().passed_count(), 0);
         }
     }

@@ -1,9 +1,9 @@
 //! Arguments that do not fit are refused before a byte is written.
 
-use crate::common::{KEY, bytes};
+use crate::common::{SUITE, bytes, open_key, providers, seal_key};
 use ringfort_aead::{
-    Geometry, GeometryError, MAX_SEGMENT_LEN, OpenKey, Provider, SealKey, Selection, Source, TAG_LEN, TrainError,
-    UnknownProvider,
+    Geometry, GeometryError, MAX_SEGMENT_LEN, OpenKey, Plan, Provider, SealKey, Selection, Source, Suite, TAG_LEN,
+    TrainError, UnknownProvider, UnknownSuite,
 };
 
 #[test]
@@ -47,8 +47,8 @@ fn a_received_datagram_is_cut_at_its_stride() {
 #[test]
 fn trains_that_do_not_fit_change_nothing() {
     let geometry = Geometry::new(100, 50, 3).unwrap();
-    for &provider in Provider::ALL {
-        let (seal, open) = (SealKey::new(provider, &KEY), OpenKey::new(provider, &KEY));
+    for provider in providers() {
+        let (seal, open) = (seal_key(provider), open_key(provider));
         let original = bytes(249, 1);
         let mut buf = original.clone();
         let short = TrainError::BufferTooShort { needed: 250, available: 249 };
@@ -80,8 +80,8 @@ fn trains_that_do_not_fit_change_nothing() {
 
 #[test]
 fn single_messages_that_do_not_fit_change_nothing() {
-    for &provider in Provider::ALL {
-        let seal = SealKey::new(provider, &KEY);
+    for provider in providers() {
+        let seal = seal_key(provider);
         let mut destination = vec![0xee; 40];
         let short = TrainError::BufferTooShort { needed: 25 + TAG_LEN, available: 40 };
         assert_eq!(seal.seal_from(0, &[1; 25], &mut destination), Err(short));
@@ -96,6 +96,16 @@ fn single_messages_that_do_not_fit_change_nothing() {
 }
 
 #[test]
+fn names_of_suites() {
+    for suite in Suite::ALL {
+        assert_eq!(suite.to_string().parse(), Ok(suite));
+    }
+    let unknown = UnknownSuite { name: "rc4".to_owned() };
+    assert_eq!(unknown.to_string(), r#"unknown cipher suite "rc4": it is one of chacha20poly1305, aes256gcm"#);
+    assert_eq!("rc4".parse::<Suite>(), Err(unknown));
+}
+
+#[test]
 fn names_of_providers() {
     for &provider in Provider::ALL {
         assert_eq!(provider.to_string().parse(), Ok(provider));
@@ -107,17 +117,17 @@ fn names_of_providers() {
         assert_eq!(name.parse::<Selection>(), Err(UnknownProvider { name: name.to_owned() }));
     }
     let message = "openssl".parse::<Selection>().unwrap_err().to_string();
-    assert_eq!(message, r#"unknown AEAD provider "openssl": it is one of rustcrypto, aws-lc"#);
+    assert_eq!(message, r#"unknown AEAD provider "openssl": it is one of rustcrypto, aws-lc, train"#);
 }
 
 #[test]
 fn debug_shows_no_secret() {
     let key = [0x7b; 32];
     let text = [0x7b; 20];
-    for &provider in Provider::ALL {
+    for provider in providers() {
         let shown = [
-            format!("{:?}", SealKey::new(provider, &key)),
-            format!("{:#?}", OpenKey::new(provider, &key)),
+            format!("{:?}", SealKey::new(Plan::fixed(provider), SUITE, &key)),
+            format!("{:#?}", OpenKey::new(Plan::fixed(provider), SUITE, &key)),
             format!("{:?}", Source { head: &text, body: &text }),
         ];
         for shown in shown {

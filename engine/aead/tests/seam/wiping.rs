@@ -4,7 +4,9 @@ use std::fs::{File, read_to_string};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
-use ringfort_aead::{KEY_LEN, OpenKey, Provider, SealKey, TAG_LEN};
+use ringfort_aead::{KEY_LEN, OpenKey, Plan, SealKey, TAG_LEN};
+
+use crate::common::{SUITE, providers};
 
 const MASK: u8 = 0x99;
 
@@ -41,13 +43,16 @@ fn find(masked: &[u8; KEY_LEN], here: usize) -> Vec<usize> {
 
 #[test]
 fn dropped_keys_leave_memory() {
-    for (seed, &provider) in Provider::ALL.iter().enumerate() {
+    for (seed, provider) in providers().enumerate() {
         let masked = masked_key(seed as u8 + 0x31);
         let here = &raw const masked as usize;
         assert_eq!(find(&masked, here), [], "{provider}: before there is a key");
 
         let key = masked.map(|byte| byte ^ MASK);
-        let (seal, open) = (SealKey::new(provider, &key), OpenKey::new(provider, &key));
+        let (seal, open) = {
+            let plan = Plan::fixed(provider);
+            (SealKey::new(plan, SUITE, &key), OpenKey::new(plan, SUITE, &key))
+        };
         let (mut text, mut tag) = ([1; 200], [0; TAG_LEN]);
         seal.seal(1, &mut text, &mut tag).unwrap();
         open.open(1, &mut [&text[..], &tag].concat()).unwrap();

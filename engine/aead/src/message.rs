@@ -1,0 +1,129 @@
+//! Data messages and where their plaintexts come from.
+
+use std::fmt;
+
+use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
+
+/// One data message without its header: what a batch is made of. Messages of one batch may differ in length, and lie
+/// anywhere; being exclusive borrows, they cannot overlap, also not shifted by some bytes: a cipher that works across messages
+/// would read what it has already overwritten.
+///
+/// ```
+/// # use ringfort_aead::Message;
+/// let mut buf = vec![0u8; 2000];
+/// let (one, other) = buf.split_at_mut(500);
+/// let batch = [Message::of_body(0, one), Message::of_body(1, other)];
+/// drop(batch);
+/// ```
+///
+/// ```compile_fail,E0499
+/// # use ringfort_aead::Message;
+/// let mut buf = vec![0u8; 2000];
+/// let batch = [Message::of_body(0, &mut buf[..1000]), Message::of_body(1, &mut buf[500..])];
+/// drop(batch);
+/// ```
+pub struct Message<'a> {
+    counter: u64,
+    text: &'a mut [u8],
+    // 16 bytes, as every constructor has it; a slice, so that there is an empty value to fill an array with.
+    tag: &'a mut [u8],
+}
+
+/// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its share of
+/// the payload. What remains of the segment's plaintext is zero padding.
+#[derive(Clone, Copy, Default)]
+pub struct Source<'a> {
+    /// The first bytes; may be empty.
+    pub head: &'a [u8],
+    /// The bytes that follow; may be empty.
+    pub body: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// A message with this counter, from which the nonce is made.
+    pub fn new(counter: u64, text: &'a mut [u8], tag: &'a mut [u8; TAG_LEN]) -> Self {
+        Self { counter, text, tag }
+    }
+
+    /// The same, of a text with the tag in the 16 bytes behind it; `None` if there is no room for a tag.
+    pub fn of_body(counter: u64, body: &'a mut [u8]) -> Option<Self> {
+        let (text, tag) = body.split_last_chunk_mut::<TAG_LEN>()?;
+        Some(Self { counter, text, tag })
+    }
+
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        self.text
+    }
+
+    pub(crate) fn text_mut(&mut self) -> &mut [u8] {
+        self.text
+    }
+
+    pub(crate) fn tag(&self) -> &[u8; TAG_LEN] {
+        self.tag.as_array().expect("every constructor gives a tag")
+    }
+
+    /// Counter, text and tag.
+    pub(crate) fn parts(&mut self) -> (u64, &mut [u8], &mut [u8; TAG_LEN]) {
+        (self.counter, self.text, self.tag.as_mut_array().expect("every constructor gives a tag"))
+    }
+}
+
+/// Calls `f` with the messages of a train, which is exactly as long as `geometry` says. `counters` has one for each.
+pub(crate) fn with_train<R>(
+    train: &mut [u8],
+    geometry: Geometry,
+    counters: impl Iterator<Item = u64>,
+    f: impl FnOnce(&mut [Message<'_>]) -> R,
+) -> R {
+    let segments = train.chunks_mut(geometry.stride()).zip(counters);
+    let messages = segments.map(|(segment, counter)| {
+        Message::of_body(counter, &mut segment[HEADER_LEN..]).expect("a Geometry has no segment without room for a tag")
+    });
+    let mut all: [Message<'_>; MAX_SEGMENTS] =
+        std::array::from_fn(|_| Message { counter: 0, text: &mut [], tag: &mut [] });
+    for (place, message) in all.iter_mut().zip(messages) {
+        *place = message;
+    }
+    f(&mut all[..geometry.count()])
+}
+
+impl Source<'_> {
+    /// Bytes of plaintext before padding.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Whether there is no plaintext: a keepalive.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies head and body to `plaintext`, which is long enough, and zeroes what remains.
+    pub(crate) fn copy_padded(&self, plaintext: &mut [u8]) {
+        let (head, rest) = plaintext.split_at_mut(self.head.len());
+        let (body, padding) = rest.split_at_mut(self.body.len());
+        head.copy_from_slice(self.head);
+        body.copy_from_slice(self.body);
+        padding.fill(0);
+    }
+}
+
+/// No Debug of the contents: this is plaintext.
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Likewise: before sealing and after opening.
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (counter, len) = (self.counter, self.text.len());
+        f.debug_struct("Message").field("counter", &counter).field("len", &len).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! The tags of a group of messages at once, their lengths being whatever they are.
+//!
+//! # Lanes and strands
+//!
+//! Eight 64-bit lanes are shared by the messages of a group: one lane each for five to eight messages, two for three or four,
+//! four for two, and all eight for one. A message's lanes are its *strands*: of its blocks, strand q takes those whose
+//! number is q modulo the number of strands S. Poly1305 of blocks b0 … b(n-1) is b0 r^n + b1 r^(n-1) + … + b(n-1) r, so that
+//! within a strand one multiplies by r^S from block to block, and with r^(S - q) at the end; then the strands are added up.
+//!
+//! # Steps
+//!
+//! A *step* takes the same number of blocks in each strand, four or two, with as many powers of r^S and one carry for all of
+//! them: a carry after every block would be a chain of dependent instructions. What is fetched in a step is whole rows
+//! of 64 bytes.
+//!
+//! # Different lengths
+//!
+//! Messages *end* together. What is missing in front is filled up with blocks of zero without the bit at 2^128: they leave an
+//! accumulator of zero at zero. So the last step is the same for all of them: it has the lengths, and the powers r^(S - q).
+//! Rows that are not entirely inside the text of every message are fetched through a [`Window`].
+
+use core::arch::x86_64::*;
+
+use super::field::{Element, Multiplier, Sum};
+use super::layout::Layout;
+use super::powers::{Powers, one_time_keys};
+use super::strands::{GROUP_MAX, Strands};
+use crate::train::kernel::vector::{BLOCK, Z, load, to_words};
+
+/// The tags of up to `8 / STRANDS` messages under their one-time keys (RFC 8439, section 2.8, without associated data).
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn tags<const STRANDS: usize>(texts: &[&[u8]], keys: &[Z]) -> [u128; GROUP_MAX] {
+    // An absent message is the first one under a key of zero. Nobody reads its tag.
+    let mut group = [texts[0]; GROUP_MAX];
+    group[..texts.len()].copy_from_slice(texts);
+    let (r, s) = one_time_keys::<STRANDS>(keys);
+    let powers = Powers::of::<STRANDS>(r);
+    let layout = Layout::of::<STRANDS>(&group);
+
+    let zero = _mm512_setzero_si512();
+    let mut h = Element([zero; 3]);
+    let last = layout.steps - 1;
+    for step in 0..layout.full.start {
+        let (rows, tops) = (layout.partial_rows::<STRANDS>(&group, step), layout.tops::<STRANDS>(step));
+        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, &powers.each);
+    }
+    h = absorb_full::<STRANDS>(h, &layout.full_rows::<STRANDS>(&group), &powers.each);
+    for step in layout.full.end..last {
+        let (rows, tops) = (layout.partial_rows::<STRANDS>(&group, step), layout.tops::<STRANDS>(step));
+        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, &powers.each);
+    }
+    let (rows, tops) = (layout.partial_rows::<STRANDS>(&group, last), layout.tops::<STRANDS>(last));
+    let mut words = words::<STRANDS>(&rows);
+    // The last block has the length of the associated data, zero, and that of the text.
+    let length_word = &mut words[2 * Strands::<STRANDS>::BLOCKS - 1];
+    *length_word = _mm512_or_si512(*length_word, layout.lengths::<STRANDS>());
+    h = absorb::<STRANDS>(h, &words, &tops, &powers.last);
+
+    let tag = add_strands::<STRANDS>(h).tag(s);
+    let (low, high) = (to_words(tag[0]), to_words(tag[1]));
+    let mut tags = [0; GROUP_MAX];
+    for (message, tag) in tags.iter_mut().take(Strands::<STRANDS>::MESSAGES).enumerate() {
+        let lane = Strands::<STRANDS>::lane_of(message);
+        *tag = u128::from(high[lane]) << 64 | u128::from(low[lane]);
+    }
+    tags
+}
+
+/// Adds the blocks of one step to the accumulators. `powers` are those of r^S from the first on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn absorb<const STRANDS: usize>(h: Element, words: &[Z; 8], tops: &[Z; 4], powers: &[Multiplier; 4]) -> Element {
+    let mut sum = Sum::zero();
+    // The first block waits for the accumulator of the step before, so it comes last.
+    for block in (0..Strands::<STRANDS>::BLOCKS).rev() {
+        let mut element = Element::from_block([words[2 * block], words[2 * block + 1]], tops[block]);
+        if block == 0 {
+            element = element.plus(h);
+        }
+        sum.add_product(element, &powers[Strands::<STRANDS>::BLOCKS - 1 - block]);
+    }
+    sum.carry()
+}
+
+/// The steps whose rows are inside the text of every message: most of them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn absorb_full<const STRANDS: usize>(
+    mut h: Element,
+    texts: &[&[[u8; BLOCK]]; GROUP_MAX],
+    powers: &[Multiplier; 4],
+) -> Element {
+    let tops = [_mm512_set1_epi64(1); 4];
+    let steps = texts[0].len() / Strands::<STRANDS>::MESSAGE_ROWS;
+    for step in 0..steps {
+        let mut rows = [_mm512_setzero_si512(); 8];
+        for row in 0..Strands::<STRANDS>::ROWS {
+            let (message, part) = Strands::<STRANDS>::row(row);
+            rows[row] = load(&texts[message][step * Strands::<STRANDS>::MESSAGE_ROWS + part]);
+        }
+        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, powers);
+    }
+    h
+}
+
+/// From rows of four blocks each to 64-bit words: `[2i]` and `[2i + 1]` are the low and the high half of the i-th block of
+/// every strand, in the lanes of [`Strands::LANES`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn words<const STRANDS: usize>(rows: &[Z; 8]) -> [Z; 8] {
+    let zero = _mm512_setzero_si512();
+    let [a, b, c, d, e, f, g, h] = *rows;
+    let low = |x, y| _mm512_unpacklo_epi64(x, y);
+    let high = |x, y| _mm512_unpackhi_epi64(x, y);
+    // Of the four quarters of x and of y: the lower two of each, the upper two, the even ones, the odd ones.
+    let lower = |x, y| _mm512_shuffle_i64x2::<0x44>(x, y);
+    let upper = |x, y| _mm512_shuffle_i64x2::<0xee>(x, y);
+    let even = |x, y| _mm512_shuffle_i64x2::<0x88>(x, y);
+    let odd = |x, y| _mm512_shuffle_i64x2::<0xdd>(x, y);
+    match STRANDS {
+        1 => {
+            // An 8 × 8 transposition: eight messages, of each one row.
+            let (l0, l1, l2, l3) = (low(a, b), low(c, d), low(e, f), low(g, h));
+            let (h0, h1, h2, h3) = (high(a, b), high(c, d), high(e, f), high(g, h));
+            let (l01, l01_up, l23, l23_up) = (lower(l0, l1), upper(l0, l1), lower(l2, l3), upper(l2, l3));
+            let (h01, h01_up, h23, h23_up) = (lower(h0, h1), upper(h0, h1), lower(h2, h3), upper(h2, h3));
+            [
+                even(l01, l23),
+                even(h01, h23),
+                odd(l01, l23),
+                odd(h01, h23),
+                even(l01_up, l23_up),
+                even(h01_up, h23_up),
+                odd(l01_up, l23_up),
+                odd(h01_up, h23_up),
+            ]
+        }
+        2 => {
+            // Four messages, of each one row: two blocks for each of its two strands.
+            let (l0, l1, h0, h1) = (low(a, b), low(c, d), high(a, b), high(c, d));
+            [lower(l0, l1), lower(h0, h1), upper(l0, l1), upper(h0, h1), zero, zero, zero, zero]
+        }
+        // Two rows at a time are eight blocks: four of each of two messages, or eight of one.
+        _ => [low(a, b), high(a, b), low(c, d), high(c, d), zero, zero, zero, zero],
+    }
+}
+
+/// The total of each message in all of its lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn add_strands<const STRANDS: usize>(h: Element) -> Element {
+    let mut sum = h;
+    // Each step adds the element with lanes exchanged in which only the strand differs.
+    if STRANDS == 2 {
+        let Element([x0, x1, x2]) = sum;
+        let exchange = |x| _mm512_permutex_epi64::<0x4e>(x);
+        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+    }
+    if STRANDS >= 4 {
+        let Element([x0, x1, x2]) = sum;
+        let exchange = |x| _mm512_shuffle_i64x2::<0x4e>(x, x);
+        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+        let Element([x0, x1, x2]) = sum;
+        let exchange = |x| _mm512_shuffle_i64x2::<0xb1>(x, x);
+        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+    }
+    if STRANDS == 8 {
+        let Element([x0, x1, x2]) = sum;
+        let exchange = |x| _mm512_permutex_epi64::<0xb1>(x);
+        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+    }
+    sum
+}
