@@ -3,6 +3,7 @@
 //! Everything happens in network namespaces that it makes and removes; nothing of the machine's own network is
 //! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own. `report` needs nothing.
 
+mod aead;
 mod compare;
 mod demo;
 mod interrupt;
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::Options),
     /// Throughput, latency, CPU and memory of several implementations, taking turns.
     Compare(compare::Options),
+    /// Every cipher provider that this CPU can run, in memory, taking turns.
+    Aead(aead::Options),
     /// Installs the other implementations, and the tools that measure along.
     FetchPeers(peers::Options),
     /// Shows a file of results, renders it as a page with plots, or compares two of them.
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().and_then(|()| match &arguments.command {
         Command::Demo(options) => demo::run(options),
         Command::Compare(options) => compare::run(options),
+        Command::Aead(options) => aead::run(options),
         Command::FetchPeers(options) => peers::run(options),
         Command::Report(options) => report::run(options),
         Command::Udp(options) => traffic::udp::run(options),

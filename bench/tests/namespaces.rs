@@ -194,7 +194,8 @@ fn what_cannot_work_is_refused_with_the_remedy() {
     assert!(compare(&["--contenders", "bare-veth", "--output", "/proc/nonexistent"]).contains("/proc/nonexistent"));
     assert!(refusal(&["report", "/nonexistent.json"]).contains("/nonexistent.json"));
 
-    let missing = bench(&["compare", "--contenders", "boringtun"]).env("RINGFORT_PEERS", "/nonexistent").output().unwrap();
+    let missing =
+        bench(&["compare", "--contenders", "boringtun"]).env("RINGFORT_PEERS", "/nonexistent").output().unwrap();
     assert!(text(&missing).contains("ringfort-bench fetch-peers"), "{}", text(&missing));
     let check = bench(&["fetch-peers", "--check"]).env("RINGFORT_PEERS", "/nonexistent").output().unwrap();
     assert!(text(&check).contains("missing: ") && !check.status.success(), "{}", text(&check));

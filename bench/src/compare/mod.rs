@@ -17,7 +17,7 @@ use ringfort_testbed::{Context, Error, Result};
 
 use crate::results::model::{self, Plan, Results, Run};
 use crate::results::stamp::Stamp;
-use crate::results::{self, summary};
+use crate::results::{now, summary};
 use crate::text::Scale;
 use crate::{interrupt, report};
 use contenders::{Choice, Contender};
@@ -80,11 +80,7 @@ pub fn run(options: &Options) -> Result<()> {
     results.summary = summary::summarise(&results);
     report::terminal::print(&results);
     if let Some(directory) = &options.output {
-        let name = format!("compare-{}", results.started.replace(':', "").replace('-', ""));
-        let [json, html] = ["json", "html"].map(|extension| directory.join(format!("{name}.{extension}")));
-        results::write(&json, &results.to_json())?;
-        report::write_html(&results, &html)?;
-        println!("results: {}\nreport:  {}", json.display(), html.display());
+        report::write_both(&results, directory, "compare")?;
     }
     match results.failures().count() {
         0 => Ok(()),
@@ -206,10 +202,4 @@ fn headline(results: &Results, run: &Run) -> String {
         (None, Some(error)) => format!("FAILED: {}", error.lines().next().unwrap_or_default()),
         (None, None) => "nothing".to_owned(),
     }
-}
-
-/// RFC 3339 with whole seconds, UTC.
-fn now() -> String {
-    let now = jiff::Timestamp::now();
-    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
 }

@@ -9,7 +9,7 @@ pub mod terminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ringfort_testbed::{Error, Result};
+use ringfort_testbed::{Context, Error, Result};
 
 use crate::results::{self, Results};
 
@@ -47,6 +47,20 @@ pub fn run(options: &Options) -> Result<()> {
 /// It cannot be drawn or written.
 pub fn write_html(results: &Results, path: &Path) -> Result<()> {
     results::write(path, &html::page(results)?)
+}
+
+/// Writes `NAME-TIME.json` and `NAME-TIME.html` into a directory, which is made if need be, and says where.
+///
+/// # Errors
+/// The page cannot be drawn, or one of them not written.
+pub fn write_both(results: &Results, directory: &Path, name: &str) -> Result<()> {
+    std::fs::create_dir_all(directory).context(format_args!("making {}", directory.display()))?;
+    let time: String = results.started.chars().filter(|character| !"-:".contains(*character)).collect();
+    let [json, html] = ["json", "html"].map(|extension| directory.join(format!("{name}-{time}.{extension}")));
+    results::write(&json, &results.to_json())?;
+    write_html(results, &html)?;
+    println!("results: {}\nreport:  {}", json.display(), html.display());
+    Ok(())
 }
 
 #[cfg(test)]

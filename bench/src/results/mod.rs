@@ -39,6 +39,12 @@ pub fn write(path: &Path, contents: &str) -> Result<()> {
     written.context(format_args!("writing {}", path.display()))
 }
 
+/// The time of day: RFC 3339 with whole seconds, UTC.
+pub fn now() -> String {
+    let now = jiff::Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
+}
+
 /// What every version of the file has.
 #[derive(Deserialize)]
 struct Head {
