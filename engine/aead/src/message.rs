@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use arrayvec::ArrayVec;
+
 use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
 
 /// One data message without its header: what a batch is made of. Messages of one batch may differ in length, and lie
@@ -25,8 +27,7 @@ use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
 pub struct Message<'a> {
     counter: u64,
     text: &'a mut [u8],
-    // 16 bytes, as every constructor has it; a slice, so that there is an empty value to fill an array with.
-    tag: &'a mut [u8],
+    tag: &'a mut [u8; TAG_LEN],
 }
 
 /// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its share of
@@ -64,12 +65,12 @@ impl<'a> Message<'a> {
     }
 
     pub(crate) fn tag(&self) -> &[u8; TAG_LEN] {
-        self.tag.as_array().expect("every constructor gives a tag")
+        self.tag
     }
 
     /// Counter, text and tag.
     pub(crate) fn parts(&mut self) -> (u64, &mut [u8], &mut [u8; TAG_LEN]) {
-        (self.counter, self.text, self.tag.as_mut_array().expect("every constructor gives a tag"))
+        (self.counter, self.text, self.tag)
     }
 }
 
@@ -84,12 +85,7 @@ pub(crate) fn with_train<R>(
     let messages = segments.map(|(segment, counter)| {
         Message::of_body(counter, &mut segment[HEADER_LEN..]).expect("a Geometry has no segment without room for a tag")
     });
-    let mut all: [Message<'_>; MAX_SEGMENTS] =
-        std::array::from_fn(|_| Message { counter: 0, text: &mut [], tag: &mut [] });
-    for (place, message) in all.iter_mut().zip(messages) {
-        *place = message;
-    }
-    f(&mut all[..geometry.count()])
+    f(&mut messages.collect::<ArrayVec<_, MAX_SEGMENTS>>())
 }
 
 impl Source<'_> {

@@ -1,13 +1,12 @@
 //! Batches: which blocks are made when, and which tags, in the order in which it happens.
 
-use core::arch::x86_64::*;
+use core::hint::black_box;
 
-use subtle::ConstantTimeEq;
+use arrayvec::ArrayVec;
 
 use super::apply::{apply, apply_from};
-use super::chacha20::BLOCKS_MAX;
 use super::features::Features;
-use super::pass::{Pass, Run};
+use super::pass::{Lanes, Pass, Run};
 use super::poly1305::{GROUP_MAX, tags};
 use super::vector::{BLOCK, Z, wipe};
 use crate::{MAX_SEGMENTS, Message, Source, Verdicts};
@@ -18,19 +17,20 @@ use crate::{MAX_SEGMENTS, Message, Source, Verdicts};
 /// gets its tags as soon as all of it is encrypted, while it is in the nearest cache.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<'_>]>, messages: &mut [Message<'_>]) {
-    let mut keys = OneTimeKeys::new(features, messages.len());
-    let mut pass = Pass::new(features, key);
+    let mut keys = OneTimeKeys::new(features);
+    let (mut pass, mut lanes) = (Pass::new(features, key), Lanes::new());
     let (mut message, mut block) = (0, 0);
     let mut tagged = 0;
     while message < messages.len() {
-        while message < messages.len() && !pass.is_full() {
+        while message < messages.len() && lanes.room() > 0 {
             let blocks = blocks(&messages[message]);
-            block += pass.add(message, messages[message].counter(), block, blocks - block);
+            block += lanes.add(&mut pass, message, messages[message].counter(), block, blocks - block);
             if block == blocks {
                 (message, block) = (message + 1, 0);
             }
         }
-        let (runs, stream) = pass.make();
+        let (runs, stream) = pass.make(lanes);
+        lanes = Lanes::new();
         for run in runs {
             let (place, stream) = keys.take(run, stream);
             let text = messages[run.message].text_mut();
@@ -39,6 +39,7 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
                 Some(sources) => apply_from(stream, &sources[run.message], place, text),
             }
         }
+        pass.clear();
         // Of what is encrypted, whole groups, and at the end the rest.
         let is_last = message == messages.len();
         while message - tagged >= GROUP_MAX || (is_last && tagged < message) {
@@ -53,95 +54,99 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
 }
 
 /// Opens the messages in place: what does not verify is not touched.
+///
+/// The one-time keys of all come first. What is left of their last pass is used ahead, for the first blocks of text, which
+/// are not yet known to be genuine: a short batch takes one pass in all. After that, key stream is made only for what has verified.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn open(features: Features, key: &[u32; 8], messages: &mut [Message<'_>]) -> Verdicts {
-    let mut pass = Pass::new(features, key);
-    let mut keys = OneTimeKeys::new(features, messages.len());
-    if messages.iter().map(blocks).sum::<usize>() <= BLOCKS_MAX {
-        open_in_one_pass(&mut pass, &mut keys, messages)
-    } else {
-        open_by_groups(&mut pass, &mut keys, messages)
+    let count = messages.len();
+    let (mut pass, mut lanes) = (Pass::new(features, key), Lanes::new());
+    let verdicts = Verdicts::none_of(count);
+    let mut opening = Opening { messages, keys: OneTimeKeys::new(features), verdicts, verified: 0 };
+    for index in 0..count {
+        lanes.add(&mut pass, index, opening.messages[index].counter(), 0, 1);
+        if lanes.room() == 0 {
+            opening.take(&mut pass, lanes);
+            lanes = Lanes::new();
+        }
     }
-}
-
-/// A pass has room for all: the key stream is made together with the one-time keys, and applied if the tags are right.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn open_in_one_pass(pass: &mut Pass<'_>, keys: &mut OneTimeKeys, messages: &mut [Message<'_>]) -> Verdicts {
-    let mut verdicts = Verdicts::none_of(messages.len());
-    for (index, message) in messages.iter().enumerate() {
-        pass.add(index, message.counter(), 0, blocks(message));
-    }
-    let (runs, stream) = pass.make();
-    for run in runs {
-        keys.take(run, stream);
-    }
-    for start in (0..messages.len()).step_by(GROUP_MAX) {
-        verify(start, messages, keys, &mut verdicts);
-    }
-    for run in runs.iter().filter(|run| verdicts.passed(run.message)) {
-        apply(&stream[run.lane + 1..run.lane + run.blocks], messages[run.message].text_mut());
-    }
-    verdicts
-}
-
-/// First the one-time keys of all, then group by group the tags, and the key stream of what verified.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn open_by_groups(pass: &mut Pass<'_>, keys: &mut OneTimeKeys, messages: &mut [Message<'_>]) -> Verdicts {
-    let mut verdicts = Verdicts::none_of(messages.len());
-    for (index, message) in messages.iter().enumerate() {
-        pass.add(index, message.counter(), 0, 1);
-        if pass.is_full() || index + 1 == messages.len() {
-            let (runs, stream) = pass.make();
-            for run in runs {
-                keys.take(run, stream);
+    for index in 0..count {
+        let (blocks, counter) = (blocks(&opening.messages[index]), opening.messages[index].counter());
+        let mut block = 1;
+        while block < blocks && (opening.is_ahead() || opening.is_genuine(index)) {
+            block += lanes.add(&mut pass, index, counter, block, blocks - block);
+            if lanes.room() == 0 {
+                opening.take(&mut pass, lanes);
+                lanes = Lanes::new();
             }
         }
     }
-    for start in (0..messages.len()).step_by(GROUP_MAX) {
-        verify(start, messages, keys, &mut verdicts);
-        let end = messages.len().min(start + GROUP_MAX);
-        for index in (start..end).filter(|index| verdicts.passed(*index)) {
-            let (blocks, counter) = (blocks(&messages[index]), messages[index].counter());
-            let mut block = 1;
-            while block < blocks {
-                block += pass.add(index, counter, block, blocks - block);
-                if pass.is_full() {
-                    decrypt(pass, messages);
-                }
+    opening.take(&mut pass, lanes);
+    opening.verify_up_to(count);
+    opening.verdicts
+}
+
+/// A batch that is being opened.
+struct Opening<'b, 'm> {
+    messages: &'b mut [Message<'m>],
+    /// Those that were made so far.
+    keys: OneTimeKeys,
+    verdicts: Verdicts,
+    /// Messages that have their verdict: whole groups from the front.
+    verified: usize,
+}
+
+impl Opening<'_, '_> {
+    /// Whether a one-time key is missing, so that nothing can be verified.
+    #[inline(always)]
+    fn is_ahead(&self) -> bool {
+        self.keys.blocks.len() < self.messages.len()
+    }
+
+    /// Makes a pass. Takes the one-time keys out of it, and decrypts the rest as far as it is genuine.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn take(&mut self, pass: &mut Pass<'_>, lanes: Lanes) {
+        let (runs, stream) = pass.make(lanes);
+        for run in runs {
+            let (place, stream) = self.keys.take(run, stream);
+            if !stream.is_empty() && self.is_genuine(run.message) {
+                apply(stream, &mut self.messages[run.message].text_mut()[place..]);
             }
         }
+        pass.clear();
     }
-    decrypt(pass, messages);
-    verdicts
-}
 
-/// Looks at the tags of a group of messages, from the one at `start` on.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn verify(start: usize, messages: &[Message<'_>], keys: &OneTimeKeys, verdicts: &mut Verdicts) {
-    let end = messages.len().min(start + GROUP_MAX);
-    let tags = tags_of(&messages[start..end], &keys.blocks[start..end]);
-    for (index, (message, computed)) in messages[start..end].iter().zip(tags).enumerate() {
-        // How many bytes of a forged tag are right must not show in the time.
-        if computed.ct_eq(&u128::from_le_bytes(*message.tag())).into() {
-            verdicts.pass(start + index);
+    /// Whether a message has the right tag. To be asked when all one-time keys are there.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn is_genuine(&mut self, index: usize) -> bool {
+        self.verify_up_to(index + 1);
+        self.verdicts.passed(index)
+    }
+
+    /// Looks at the tags of the next groups, until this many messages have their verdict.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn verify_up_to(&mut self, count: usize) {
+        while self.verified < count {
+            self.verify_group();
         }
     }
-}
 
-/// Makes a pass of blocks of verified text, and applies it.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn decrypt(pass: &mut Pass<'_>, messages: &mut [Message<'_>]) {
-    if pass.is_empty() {
-        return;
-    }
-    let (runs, stream) = pass.make();
-    for run in runs {
-        let text = &mut messages[run.message].text_mut()[(run.first_block - 1) * BLOCK..];
-        apply(&stream[run.lane..run.lane + run.blocks], text);
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn verify_group(&mut self) {
+        let group = self.verified..self.messages.len().min(self.verified + GROUP_MAX);
+        let messages = &self.messages[group.clone()];
+        let tags = tags_of(messages, &self.keys.blocks[group.clone()]);
+        for (index, (message, computed)) in group.clone().zip(messages.iter().zip(tags)) {
+            // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and the compiler
+            // does not know that only zero matters.
+            let difference = black_box(computed ^ u128::from_le_bytes(*message.tag()));
+            if difference == 0 {
+                self.verdicts.pass(index);
+            }
+        }
+        self.verified = group.end;
     }
 }
 
@@ -164,26 +169,23 @@ fn blocks(message: &Message<'_>) -> usize {
 
 /// The one-time keys of a batch: the first block of each message's key stream. Wiped when dropped, also by a panic.
 struct OneTimeKeys {
-    blocks: [Z; MAX_SEGMENTS],
-    count: usize,
+    blocks: ArrayVec<Z, MAX_SEGMENTS>,
     features: Features,
 }
 
 impl OneTimeKeys {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn new(features: Features, count: usize) -> Self {
-        Self { blocks: [_mm512_setzero_si512(); MAX_SEGMENTS], count, features }
+    fn new(features: Features) -> Self {
+        Self { blocks: ArrayVec::new(), features }
     }
 
     /// Takes the key out of a run, if it has one: what is left is for the text, from the returned place on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn take<'s>(&mut self, run: &Run, stream: &'s [Z; BLOCKS_MAX]) -> (usize, &'s [Z]) {
+    fn take<'s>(&mut self, run: &Run, stream: &'s [Z]) -> (usize, &'s [Z]) {
         let stream = &stream[run.lane..run.lane + run.blocks];
         match (run.first_block, stream) {
             (0, [key, rest @ ..]) => {
-                self.blocks[run.message] = *key;
+                self.blocks.push(*key);
                 (0, rest)
             }
             (block, stream) => ((block - 1) * BLOCK, stream),
@@ -194,6 +196,6 @@ impl OneTimeKeys {
 impl Drop for OneTimeKeys {
     fn drop(&mut self) {
         // SAFETY: the CPU has what the function is compiled for; `features` is the proof.
-        unsafe { wipe(self.features, &mut self.blocks[..self.count]) };
+        unsafe { wipe(self.features, &mut self.blocks) };
     }
 }

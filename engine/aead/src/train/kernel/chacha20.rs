@@ -7,7 +7,9 @@
 
 use core::arch::x86_64::*;
 
-use super::vector::Z;
+use arrayvec::ArrayVec;
+
+use super::vector::{Z, low_bits};
 
 /// Blocks in one state: a 32-bit lane each.
 pub(super) const LANES: usize = 16;
@@ -17,25 +19,58 @@ pub(super) const BLOCKS_MAX: usize = 2 * LANES;
 /// "expand 32-byte k".
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
+/// Blocks of key stream, as many as were made.
+pub(super) type KeyStream = ArrayVec<Z, BLOCKS_MAX>;
+
 type State = [Z; 16];
 
-/// What differs between the blocks of one state: words 12, 14 and 15. Word 13 is the first of the nonce, always zero.
+/// What differs between blocks: words 12, 14 and 15 of two states. Word 13 is the first of the nonce, always zero.
+///
+/// To be passed by value: so it stays in registers while lanes are set one after the other.
 #[derive(Clone, Copy)]
-pub(super) struct Inputs {
+pub(super) struct Inputs([StateInputs; 2]);
+
+#[derive(Clone, Copy)]
+struct StateInputs {
     /// The number of the block in its message.
-    pub(super) block: Z,
-    /// The counter of the message.
-    pub(super) counter_low: Z,
-    pub(super) counter_high: Z,
+    block: Z,
+    /// The counter of the message, in two halves.
+    counter_low: Z,
+    counter_high: Z,
 }
 
-/// The key stream of 16 blocks for each of `inputs`, in their order.
+impl Inputs {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    pub(super) fn new() -> Self {
+        let zero = _mm512_setzero_si512();
+        Self([StateInputs { block: zero, counter_low: zero, counter_high: zero }; 2])
+    }
+
+    /// Consecutive blocks of one message, from `first_block` on, in `count` lanes from `lane` on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    pub(super) fn set(&mut self, lane: usize, count: usize, counter: u64, first_block: usize) {
+        let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let lanes = low_bits(count) << lane;
+        for (index, state) in self.0.iter_mut().enumerate() {
+            let chosen = (lanes >> (index * LANES)) as __mmask16;
+            // Lane l has block first_block + l - lane.
+            let base = (first_block + index * LANES).wrapping_sub(lane) as i32;
+            state.block = _mm512_mask_add_epi32(state.block, chosen, numbers, _mm512_set1_epi32(base));
+            state.counter_low = _mm512_mask_set1_epi32(state.counter_low, chosen, counter as i32);
+            state.counter_high = _mm512_mask_set1_epi32(state.counter_high, chosen, (counter >> 32) as i32);
+        }
+    }
+}
+
+/// The key stream of the first 16 blocks, or of all 32, in their order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-pub(super) fn key_stream<const STATES: usize>(key: &[u32; 8], inputs: &[Inputs; 2], blocks: &mut [Z; BLOCKS_MAX]) {
+pub(super) fn key_stream<const STATES: usize>(key: &[u32; 8], inputs: Inputs, stream: &mut KeyStream) {
     let mut states = [[_mm512_setzero_si512(); 16]; STATES];
-    for (state, input) in states.iter_mut().zip(inputs) {
-        *state = initial_state(key, input);
+    for (index, state) in states.iter_mut().enumerate() {
+        *state = initial_state(key, &inputs.0[index]);
     }
     for _ in 0..10 {
         // Columns, then diagonals.
@@ -44,20 +79,20 @@ pub(super) fn key_stream<const STATES: usize>(key: &[u32; 8], inputs: &[Inputs; 
         double_half::<16, 12, 1>(&mut states);
         double_half::<8, 7, 1>(&mut states);
     }
-    for (index, (state, input)) in states.iter().zip(inputs).enumerate() {
-        let initial = initial_state(key, input);
+    stream.clear();
+    for (index, state) in states.iter().enumerate() {
+        let initial = initial_state(key, &inputs.0[index]);
         let mut sum = *state;
         for (word, initial) in sum.iter_mut().zip(initial) {
             *word = _mm512_add_epi32(*word, initial);
         }
-        let rows = transpose(sum);
-        blocks[index * LANES..][..LANES].copy_from_slice(&rows);
+        stream.try_extend_from_slice(&transpose(sum)).expect("there is room for two states");
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn initial_state(key: &[u32; 8], input: &Inputs) -> State {
+fn initial_state(key: &[u32; 8], inputs: &StateInputs) -> State {
     let mut state = [_mm512_setzero_si512(); 16];
     for (word, constant) in state.iter_mut().zip(CONSTANTS) {
         *word = _mm512_set1_epi32(constant as i32);
@@ -65,9 +100,9 @@ fn initial_state(key: &[u32; 8], input: &Inputs) -> State {
     for (word, key) in state[4..].iter_mut().zip(key) {
         *word = _mm512_set1_epi32(*key as i32);
     }
-    state[12] = input.block;
-    state[14] = input.counter_low;
-    state[15] = input.counter_high;
+    state[12] = inputs.block;
+    state[14] = inputs.counter_low;
+    state[15] = inputs.counter_high;
     state
 }
 
