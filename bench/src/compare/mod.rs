@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=128))]
     streams: u16,
     /// Packets per second that udp-64 and udp-1400 offer
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), value_name = "PPS")]
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), value_name = "PPS")]
     udp_rate: u64,
     /// Packets per second that latency sends
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "PPS")]
