@@ -10,7 +10,7 @@ use ringfort_testbed::tunnel::{PORT, Peering};
 use ringfort_testbed::udp::{self, Stream, StreamReport};
 use ringfort_testbed::{Family, Namespace, Result, Tunnel, uapi};
 
-use crate::report::{Times, duration, grouped, mebibytes, megabits, table};
+use crate::text::{Times, duration, grouped, mebibytes, megabits, table};
 use crate::{Gateway, stage};
 
 const PINGS: u32 = 200;

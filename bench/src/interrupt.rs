@@ -7,6 +7,8 @@ use std::time::Duration;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use ringfort_testbed::{Context, Result, janitor};
 
+use crate::results;
+
 /// The signal that came; 0 is none.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -22,8 +24,9 @@ pub fn install() -> Result<()> {
         while !requested() {
             thread::sleep(LOOK_EVERY);
         }
-        eprintln!("\ninterrupted: removing the namespaces");
+        eprintln!("\ninterrupted: removing what was made");
         janitor::sweep();
+        let _whole = results::no_writing();
         std::process::exit(128 + RECEIVED.load(Ordering::Relaxed));
     });
     Ok(())

@@ -1,13 +1,17 @@
 //! The lab: a demonstration of two gateways, and measurements against other implementations.
 //!
 //! Everything happens in network namespaces that it makes and removes; nothing of the machine's own network is
-//! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own.
+//! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own. `report` needs nothing.
 
+mod aead;
 mod compare;
 mod demo;
 mod interrupt;
+mod peers;
 mod report;
+mod results;
 mod stage;
+mod text;
 mod traffic;
 
 use std::path::PathBuf;
@@ -29,8 +33,14 @@ struct Arguments {
 enum Command {
     /// Two gateways, a ping, a TCP transfer and a UDP stream through the tunnel between them.
     Demo(demo::Options),
-    /// TCP throughput and peak memory against other implementations, interleaved.
+    /// Throughput, latency, CPU and memory of several implementations, taking turns.
     Compare(compare::Options),
+    /// Every cipher provider that this CPU can run, in memory, taking turns.
+    Aead(aead::Options),
+    /// Installs the other implementations, and the tools that measure along.
+    FetchPeers(peers::Options),
+    /// Shows a file of results, renders it as a page with plots, or compares two of them.
+    Report(report::Options),
     /// One UDP load at a set rate, every packet accounted for: offered, delivered, lost, reordered, one-way latency.
     Udp(traffic::udp::Options),
     /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
@@ -76,6 +86,9 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().and_then(|()| match &arguments.command {
         Command::Demo(options) => demo::run(options),
         Command::Compare(options) => compare::run(options),
+        Command::Aead(options) => aead::run(options),
+        Command::FetchPeers(options) => peers::run(options),
+        Command::Report(options) => report::run(options),
         Command::Udp(options) => traffic::udp::run(options),
         Command::Rfc2544(options) => traffic::rfc2544::run(options),
     });

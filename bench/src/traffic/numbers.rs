@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringfort_traffic::{Percentiles, Size};
 
-use crate::report::{duration, grouped};
+use crate::text::{duration, grouped};
 
 /// Packets per second.
 pub fn pps(rate: f64) -> String {

@@ -35,7 +35,7 @@ pub struct Shape {
     /// Run the generator before everything else on its CPUs (SCHED_FIFO)
     #[arg(long)]
     realtime: bool,
-    /// Let senders wait without sleeping: exact, for a CPU each of their own
+    /// Let senders and receivers wait without sleeping: exact, for a CPU each of their own
     #[arg(long)]
     spin: bool,
 }

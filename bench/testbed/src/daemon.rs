@@ -1,7 +1,8 @@
 //! Gateways under test: which program, how it is started, and how it ends.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread::{panicking, sleep};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::process::status_field;
 use crate::{Context, Error, Namespace, Result, janitor, uapi};
 
 /// How long a gateway may take to answer on its socket, and to end after SIGTERM.
@@ -26,6 +28,8 @@ pub enum Implementation {
     Boringtun,
     /// gotatun-cli of crates.io.
     Gotatun,
+    /// Any other: its command line is a template.
+    Other,
 }
 
 /// A program that can be started as a gateway.
@@ -35,9 +39,13 @@ pub struct Program {
     pub implementation: Implementation,
     /// Where it is; a bare name is looked up in `PATH`.
     pub path: PathBuf,
-    /// Options before the name of the interface.
+    /// Options before the name of the interface; of [`Implementation::Other`] all words after the path, in which
+    /// [`INTERFACE`] stands for that name.
     pub options: Vec<String>,
 }
+
+/// What stands for the name of the interface in a template.
+pub const INTERFACE: &str = "{interface}";
 
 impl Program {
     /// Ringfort at `path`.
@@ -45,21 +53,40 @@ impl Program {
         Self { implementation: Implementation::Ringfort, path: path.into(), options: Vec::new() }
     }
 
-    /// Another implementation where `scripts/install-test-peers` put it.
+    /// Another implementation: where `ringfort-bench fetch-peers` put it, or else in `PATH`.
     ///
     /// # Errors
-    /// It is not there.
+    /// It is in neither place.
     pub fn peer(implementation: Implementation) -> Result<Self> {
-        let path = match implementation {
-            Implementation::Ringfort => return Err(Error::new("Ringfort is not a peer to be installed")),
-            Implementation::WireguardGo => PathBuf::from("/usr/bin/wireguard-go"),
-            Implementation::Boringtun => peers_directory().join("bin/boringtun-cli"),
-            Implementation::Gotatun => peers_directory().join("bin/gotatun"),
+        let name = match implementation {
+            Implementation::Ringfort | Implementation::Other => {
+                return Err(Error::new("this is not a peer to be installed"));
+            }
+            Implementation::WireguardGo => "wireguard-go",
+            Implementation::Boringtun => "boringtun-cli",
+            Implementation::Gotatun => "gotatun",
         };
-        if !path.exists() {
-            return Err(Error::new(format!("{} is missing: run scripts/install-test-peers", path.display())));
-        }
+        let directory = peers_directory().join("bin");
+        let path = find_in_path(Path::new(name), &directory).ok_or_else(|| {
+            let place = directory.display();
+            Error::new(format!("{name} is neither in {place} nor in PATH: `ringfort-bench fetch-peers` installs it"))
+        })?;
         Ok(Self { implementation, path, options: Vec::new() })
+    }
+
+    /// Any other program. Of `template`, split at spaces, the first word is the program, and `{interface}` stands for
+    /// the name of the interface. It has to stay in the foreground: `/path/to/wireguard-go -f {interface}`.
+    ///
+    /// # Errors
+    /// No program, or nothing that stands for the interface.
+    pub fn template(template: &str) -> Result<Self> {
+        let mut words = template.split_whitespace().map(str::to_owned);
+        let path = words.next().ok_or_else(|| Error::new("an empty command line"))?;
+        let options: Vec<String> = words.collect();
+        if !options.iter().any(|word| word.contains(INTERFACE)) {
+            return Err(Error::new(format!("`{template}` does not say where the interface goes: write {INTERFACE}")));
+        }
+        Ok(Self { implementation: Implementation::Other, path: path.into(), options })
     }
 
     /// The same program with more options, split at spaces.
@@ -71,6 +98,9 @@ impl Program {
 
     /// The words after the program's path that run it in the foreground on `interface`.
     pub fn arguments(&self, interface: &str) -> Vec<String> {
+        if self.implementation == Implementation::Other {
+            return self.options.iter().map(|word| word.replace(INTERFACE, interface)).collect();
+        }
         let mut words = vec!["-f".to_owned()];
         if matches!(self.implementation, Implementation::Boringtun | Implementation::Gotatun) {
             words.push("--disable-drop-privileges".to_owned());
@@ -81,7 +111,22 @@ impl Program {
     }
 }
 
-/// Where `scripts/install-test-peers` installs: `$RINGFORT_PEERS`, or `ringfort/peers` in the user's cache.
+/// The program of this name in `first`, or else in `PATH`. A path with a slash is only checked.
+pub fn find_in_path(name: &Path, first: &Path) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    if name.components().count() > 1 {
+        return Some(name.to_owned()).filter(is_program);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::iter::once(first.to_owned()).chain(std::env::split_paths(&path));
+    // Of a user who became root without root's PATH, too.
+    let directories = directories.chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
+    directories.map(|directory| directory.join(name)).find(is_program)
+}
+
+/// Where `ringfort-bench fetch-peers` installs: `$RINGFORT_PEERS`, or `ringfort/peers` in the user's cache.
 pub fn peers_directory() -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("RINGFORT_PEERS").unwrap_or_else(|| {
@@ -133,6 +178,7 @@ impl Daemon {
     /// # Errors
     /// The process could not be made.
     pub fn spawn_command(mut command: std::process::Command, interface: &str) -> Result<Self> {
+        let _permit = janitor::permit();
         let log = janitor::directory().join(format!("{}.log", janitor::unique_name()));
         let output = File::create(&log).context(log.display())?;
         let errors = output.try_clone().context("sharing the log")?;
@@ -212,9 +258,7 @@ impl Daemon {
     }
 
     fn status_field(&self, field: &str) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-        line.split_whitespace().next()?.parse().ok()
+        status_field(&fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?, field)
     }
 }
 
@@ -229,5 +273,21 @@ impl Drop for Daemon {
             eprintln!("--- log of the gateway on {}:\n{}---", self.interface, self.log());
         }
         let _ = fs::remove_file(&self.log);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines() {
+        let ringfort = Program::ringfort("/bin/ringfort").with_options("--workers 2");
+        assert_eq!(ringfort.arguments("wg0"), ["-f", "--workers", "2", "wg0"]);
+        let other = Program::template("/opt/wireguard-go  -f --name={interface} {interface}").unwrap();
+        assert_eq!(other.path, PathBuf::from("/opt/wireguard-go"));
+        assert_eq!(other.arguments("wg0"), ["-f", "--name=wg0", "wg0"]);
+        assert!(Program::template("").is_err());
+        assert!(Program::template("/opt/wireguard-go -f wg0").unwrap_err().to_string().contains("{interface}"));
     }
 }

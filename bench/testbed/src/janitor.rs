@@ -1,34 +1,78 @@
 //! Nothing is left behind, however the process ends.
 //!
-//! A child process in its own session waits for the end of its standard input, which comes when the owner closes it
-//! or dies (a panic that aborts, Ctrl-C, SIGKILL). Then it ends every process in the namespaces named after the
+//! A child process in its own process group waits for the end of its standard input, which comes when the owner closes
+//! it or dies (a panic that aborts, Ctrl-C, SIGKILL). Then it ends every process in the namespaces named after the
 //! owner, and removes those namespaces, their UAPI sockets and the owner's directory. Names carry the process id, so
 //! that it cannot touch what belongs to another run.
+//!
+//! What is made while it sweeps would escape it. The owner therefore asks for a [`permit`] before it makes something,
+//! and gets none any more once [`sweep`] was called; the janitor goes twice over everything, for what a command that
+//! was under way when the owner died has made after it looked.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+use crate::{Context, Result};
 
 /// `$1`: prefix of all names, `$2`: directory.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
-for namespace in $(ip netns list | awk -v p="$1" 'index($1, p) == 1 { print $1 }'); do
-    for pid in $(ip netns pids "$namespace"); do kill -9 "$pid"; done
-    ip netns del "$namespace"
+for job in "$2"/group.*; do
+    if [ -e "$job" ]; then kill -9 -- "-${job##*.}"; fi
 done
-rm -f /var/run/wireguard/"$1"*.sock
+for pass in 1 2; do
+    for namespace in $(ip netns list | awk -v p="$1" 'index($1, p) == 1 { print $1 }'); do
+        for pid in $(ip netns pids "$namespace"); do kill -9 "$pid"; done
+        ip netns del "$namespace"
+    done
+    rm -f /var/run/wireguard/"$1"*.sock
+    for link in "$2"/remove.*; do
+        if [ -L "$link" ]; then rm -rf "$(readlink "$link")"; fi
+    done
+    if [ "$pass" = 1 ]; then sleep 0.1; fi
+done
 rm -rf "$2"
 "#;
 
+/// Taken for reading while something is made, and for writing, for good, by the sweep.
+static CREATION: RwLock<()> = RwLock::new(());
 static JANITOR: OnceLock<Mutex<Option<Child>>> = OnceLock::new();
 static NEXT_NAME: AtomicU32 = AtomicU32::new(0);
 
 /// What all names of this process begin with, for example `rf1a2b-`. At most 8 characters.
 pub fn prefix() -> String {
-    format!("rf{}-", base36(std::process::id()))
+    prefix_of(std::process::id())
+}
+
+/// What all names of another process of this kind begin with.
+pub fn prefix_of(process: u32) -> String {
+    format!("rf{}-", base36(process))
+}
+
+/// Everything that a process of this kind has made and that is still there: namespaces, processes, sockets, files; a
+/// line for each.
+pub fn remains_of(process: u32) -> Vec<String> {
+    let prefix = prefix_of(process);
+    let namespaces = crate::command::ip("netns list").unwrap_or_default();
+    let mut remains: Vec<String> = namespaces.lines().map(|line| format!("namespace {line}")).collect();
+    for directory in [PathBuf::from("/var/run/wireguard"), std::env::temp_dir()] {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        remains.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+    }
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // A gateway has the name of its interface, and `ip netns exec` that of its namespace, among its arguments.
+        let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        if !arguments.is_empty() {
+            remains.push(format!("process {} {arguments}", entry.path().display()));
+        }
+    }
+    remains.retain(|line| line.contains(&prefix));
+    remains
 }
 
 /// A name that no other part of this process, and no other process, uses: at most 12 characters, so that it fits
@@ -44,8 +88,48 @@ pub fn directory() -> PathBuf {
     std::env::temp_dir().join(format!("{}files", prefix()))
 }
 
-/// Removes everything of this process now, and returns when it is done. Nothing may be created afterwards.
+/// Held while something is made that the janitor has to remove. Once the sweep has begun it is not given any more: then
+/// this never returns.
+pub fn permit() -> RwLockReadGuard<'static, ()> {
+    CREATION.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A note to the janitor about something outside of the namespaces. Dropped when it is over.
+#[derive(Debug)]
+pub struct Job(PathBuf);
+
+impl Job {
+    /// The processes of a group, by the process id of its leader, have to end when the owner does.
+    ///
+    /// # Errors
+    /// The note cannot be written.
+    pub fn group(leader: u32) -> Result<Self> {
+        let note = directory().join(format!("group.{leader}"));
+        std::fs::write(&note, "").context(note.display())?;
+        Ok(Self(note))
+    }
+
+    /// A directory outside of [`directory`] has to be removed when the owner ends.
+    ///
+    /// # Errors
+    /// The note cannot be written.
+    pub fn removal(path: &Path) -> Result<Self> {
+        let note = directory().join(format!("remove.{}", unique_name()));
+        std::os::unix::fs::symlink(path, &note).context(note.display())?;
+        Ok(Self(note))
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // When it stays, the janitor does once more what is done already.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Removes everything of this process now, and returns when it is done. Nothing can be created afterwards.
 pub fn sweep() {
+    std::mem::forget(CREATION.write().unwrap_or_else(PoisonError::into_inner));
     let Some(janitor) = JANITOR.get() else { return };
     let child = janitor.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
     if let Some(mut child) = child {
@@ -72,7 +156,7 @@ fn start() {
     });
 }
 
-fn make_private(directory: &std::path::Path) {
+fn make_private(directory: &Path) {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     assert!(made.is_ok(), "cannot create {}: {made:?}", directory.display());

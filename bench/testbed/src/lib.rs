@@ -27,6 +27,7 @@ pub mod keys;
 pub mod netns;
 pub mod payload;
 pub mod ping;
+pub mod process;
 pub mod tcp;
 pub mod tunnel;
 pub mod uapi;

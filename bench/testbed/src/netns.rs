@@ -43,6 +43,7 @@ impl Namespace {
             return Err(Error::new("network namespaces need root: run this as root (sudo)"));
         }
         let name = janitor::unique_name();
+        let _permit = janitor::permit();
         ip(&format!("netns add {name}"))?;
         let path = format!("/var/run/netns/{name}");
         let handle = File::open(&path).context(path)?;

@@ -124,8 +124,9 @@ pub struct Placement {
     /// Whether they run before everything else on their CPUs (`SCHED_FIFO`), as if they had a machine of their own: they
     /// keep to the schedule, and what they need is missing to the gateways.
     pub realtime: bool,
-    /// Whether senders wait for the next packet without sleeping: exact to a microsecond, for a CPU each of their own.
-    /// Otherwise they sleep for 50 µs at least, and what comes due meanwhile leaves together.
+    /// Whether senders and receivers wait for the next packet without sleeping: exact to a microsecond, and no packet
+    /// costs a wake-up, for a CPU each of their own. Otherwise senders sleep for 50 µs at least, and what comes due
+    /// meanwhile leaves together.
     pub spin: bool,
 }
 

@@ -18,6 +18,7 @@ const EDGE: u8 = 0;
 const OP_BELL: u8 = 0;
 const OP_RECEIVE: u8 = 1;
 const OP_SEND: u8 = 2;
+const OP_WRITE: u8 = 3;
 const GROUP: u16 = 0;
 const BELL: Token = Token { edge: EDGE, op: OP_BELL, index: 0, generation: 0 };
 /// Completions looked at in one go.
@@ -47,6 +48,10 @@ pub(crate) enum Event {
     Sent(View),
     /// The kernel refused a datagram, with this `errno`.
     Refused(View, i32),
+    /// So many bytes went into the connection at `place`, or an `errno`.
+    Written { place: u16, outcome: std::result::Result<usize, i32> },
+    /// The other side has closed a connection.
+    Closed,
     /// Somebody rang.
     Rung,
 }
@@ -123,6 +128,16 @@ impl Port {
         unsafe { self.ring.push(entry) }.context("submitting a send")
     }
 
+    /// Writes to the connection at `place`; waits until at least a part of the bytes fits. One at a time for each place.
+    pub(crate) fn write(&mut self, place: u16, bytes: &'static [u8]) -> Result<()> {
+        let len = u32::try_from(bytes.len()).context("writing")?;
+        let token = Token { edge: EDGE, op: OP_WRITE, index: place, generation: 0 };
+        let write = opcode::Send::new(types::Fixed(place.into()), bytes.as_ptr(), len);
+        let entry = write.build().user_data(token.encode());
+        // SAFETY: the bytes live as long as the program, and nobody can write them.
+        unsafe { self.ring.push(entry) }.context("submitting a write")
+    }
+
     /// Gives the kernel free buffers, renews receives that have ended, and enters the ring once.
     pub(crate) fn turn(&mut self, wait: Wait) -> Result<()> {
         if let Some(group) = &mut self.group {
@@ -155,6 +170,7 @@ impl Port {
             let token = completion.token();
             match token.op {
                 OP_SEND => return self.send_ended(completion).map(Some),
+                OP_WRITE => return Ok(Some(Event::Written { place: token.index, outcome: completion.outcome() })),
                 OP_RECEIVE => {
                     if let Some(event) = self.received(completion)? {
                         return Ok(Some(event));
@@ -194,7 +210,7 @@ impl Port {
             // Out of buffers, or an ICMP error for something that was sent from the same socket: goes on with the next turn.
             (Err(libc::ENOBUFS | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH), _) => Ok(None),
             (Err(errno), _) => Err(std::io::Error::from_raw_os_error(errno)).context("receiving"),
-            (Ok(_), None) => Ok(None),
+            (Ok(_), None) => Ok(Some(Event::Closed)),
         }
     }
 }

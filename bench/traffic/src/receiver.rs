@@ -10,7 +10,7 @@ use crate::ledger::{Arrival, Ledger};
 use crate::port::{Event, Port, PortPlan, descriptors};
 use crate::schedule::Schedule;
 use crate::stamp::{STAMP_LEN, Stamp, fill_pattern};
-use crate::{Histogram, sys};
+use crate::{Histogram, Placement, sys};
 
 /// Buffers that the kernel has: for lone datagrams, and for merged ones.
 const PACKETS: u16 = 512;
@@ -97,9 +97,10 @@ impl<'a> Receiver<'a> {
     }
 
     /// Receives until everything that was sent has arrived, or until it is told to stop.
-    pub(crate) fn run(mut self) -> Result<Reception> {
+    pub(crate) fn run(mut self, placement: &Placement) -> Result<Reception> {
+        let wait = if placement.spin { Wait::No } else { Wait::UntilCompletion };
         loop {
-            self.port.turn(Wait::UntilCompletion)?;
+            self.port.turn(wait)?;
             let now_ns = sys::now_ns();
             let before = self.reception.ledger.received;
             while let Some(event) = self.port.next_event()? {

@@ -57,7 +57,7 @@ impl<'a> Reflector<'a> {
                     Event::Received { place, bytes } => self.send_back(place, bytes)?,
                     Event::Sent(_) => self.reflection.reflected += 1,
                     // Missing at the origin, and counted there.
-                    Event::Refused(..) | Event::Rung => {}
+                    _ => {}
                 }
             }
         }

@@ -120,7 +120,7 @@ impl<'a> Sender<'a> {
             let (view, errno) = match event {
                 Event::Sent(view) => (view, None),
                 Event::Refused(view, errno) => (view, Some(errno)),
-                Event::Received { .. } | Event::Rung => continue,
+                _ => continue,
             };
             let first = Stamp::read(&view).map_or(0, |stamp| stamp.number);
             let packets = u64::from(self.schedule.train_len.min(self.schedule.planned - first));

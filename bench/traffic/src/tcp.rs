@@ -1,15 +1,27 @@
 //! Bulk TCP over many connections, the sustained rate measured apart from the ramp-up.
 
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+mod ends;
 
-use ringfort_testbed::{Error, Result};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringfort_testbed::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{Endpoint, Placement, seconds};
+use crate::crew::{Crew, Done, Member, join};
+use crate::receiver::Signals;
+use crate::tcp::ends::{Sink, Source, Window};
+use crate::{Endpoint, Placement, seconds, sys};
 
 /// The most connections.
 pub const STREAMS_MAX: u16 = 128;
+/// How long the transfer may stand still, and a connection may take to be made.
+const STALL: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A bulk transfer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +36,7 @@ pub struct Bulk {
     pub sustain: Duration,
     /// Whether the receiver compares every byte with what was sent.
     pub verify: bool,
-    /// Where the two threads run; one lane.
+    /// Where the threads run; connections are divided among lanes.
     pub placement: Placement,
 }
 
@@ -58,18 +70,198 @@ pub struct BulkOutcome {
     pub fairness: f64,
     /// Segments that the senders sent again, from the first byte to the last (`tcpi_total_retrans`).
     pub retransmits: u64,
-    /// CPU time of the sending thread, the kernel's work on its behalf included, in percent of one CPU.
+    /// CPU time of the sending threads, the kernel's work on their behalf included, in percent of one CPU.
     pub sender_cpu_percent: f64,
-    /// Of the receiving thread, likewise.
+    /// Of the receiving threads, likewise.
     pub receiver_cpu_percent: f64,
 }
+
+impl Bulk {
+    /// Checks it against the limits, for connections between these addresses.
+    ///
+    /// # Errors
+    /// Says which limit is broken.
+    pub fn check(&self, from: IpAddr, to: IpAddr) -> Result<()> {
+        let (streams, lanes) = (self.streams, self.placement.lanes);
+        if from.is_ipv4() != to.is_ipv4() {
+            return Err(Error::new(format!("from {from} to {to}: two address families")));
+        }
+        if !(1..=STREAMS_MAX).contains(&streams) {
+            return Err(Error::new(format!("{streams} connections: 1 to {STREAMS_MAX}")));
+        }
+        if !(1..=streams).contains(&lanes) {
+            return Err(Error::new(format!("{streams} connections cannot be divided among {lanes} lanes")));
+        }
+        if self.sustain.is_zero() {
+            return Err(Error::new("a transfer of which no time is measured"));
+        }
+        Ok(())
+    }
+}
+
+/// The connections of one lane, and what its threads are told.
+struct Lane {
+    sending: Vec<TcpStream>,
+    receiving: Vec<TcpStream>,
+    source_signals: Signals,
+    sink_signals: Signals,
+}
+
+/// The threads of a lane; a sink gives what each connection received while it was measured.
+struct Threads<'scope> {
+    source: Member<'scope, ()>,
+    sink: Member<'scope, Vec<u64>>,
+}
+
+/// What the threads of a lane gave.
+type LaneResult = (Done<()>, Done<Vec<u64>>);
 
 /// Transfers from one namespace to the other. `progress` counts the bytes received so far, those of the ramp-up included.
 ///
 /// # Errors
-/// The number of connections is not within its limits, one cannot be made or breaks, nothing moves for 20 seconds, or a
-/// byte arrives that was not sent.
+/// The bulk is not within its limits, a connection cannot be made or breaks, nothing moves for 20 seconds, or a byte
+/// arrives that was not sent.
 pub fn run(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU64) -> Result<BulkOutcome> {
-    let _ = (bulk, from.namespace, to.namespace, progress);
-    Err(Error::new("bulk TCP is not there yet"))
+    bulk.check(from.address, to.address)?;
+    let lanes = connect(bulk, from, to)?;
+    let results = carry(bulk, &lanes, progress)?;
+    let stream_bytes: Vec<u64> = results.iter().flat_map(|(_, sink)| sink.value.iter().copied()).collect();
+    let sockets = lanes.iter().flat_map(|lane| &lane.sending);
+    let retransmits: u64 = sockets.map(sys::retransmits).sum::<std::io::Result<u64>>().context("reading TCP_INFO")?;
+    let received_bytes: u64 = stream_bytes.iter().sum();
+    let measured_s = bulk.sustain.as_secs_f64();
+    let percent = |cpu_ns: u64| cpu_ns as f64 / 1e7 / (measured_s + bulk.ramp_up.as_secs_f64());
+    Ok(BulkOutcome {
+        bulk: bulk.clone(),
+        measured_s,
+        received_bytes,
+        megabits_per_s: received_bytes as f64 * 8.0 / 1e6 / measured_s,
+        fairness: fairness(&stream_bytes),
+        stream_bytes,
+        retransmits,
+        sender_cpu_percent: percent(results.iter().map(|(source, _)| source.cpu_ns).sum()),
+        receiver_cpu_percent: percent(results.iter().map(|(_, sink)| sink.cpu_ns).sum()),
+    })
+}
+
+fn connect(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>) -> Result<Vec<Lane>> {
+    let listen = || TcpListener::bind((to.address, 0));
+    let listener = to.namespace.enter(listen).context(format_args!("listening on {}", to.address))?;
+    let target = listener.local_addr().context("reading the listener's address")?;
+    listener.set_nonblocking(true).context("making the listener non-blocking")?;
+    let (lanes, streams) = (bulk.placement.lanes, bulk.streams);
+    let lane = |number| {
+        let count = streams / lanes + u16::from(number < streams % lanes);
+        let pairs = (0..count).map(|_| connect_one(from, target, &listener)).collect::<Result<Vec<_>>>()?;
+        let (sending, receiving) = pairs.into_iter().unzip();
+        Ok(Lane { sending, receiving, source_signals: Signals::new()?, sink_signals: Signals::new()? })
+    };
+    (0..lanes).map(lane).collect()
+}
+
+fn connect_one(from: Endpoint<'_>, target: SocketAddr, listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
+    let connected = from.namespace.enter(|| TcpStream::connect_timeout(&target, STALL));
+    let sending = connected.context(format_args!("connecting from {} to {target}", from.address))?;
+    let deadline = Instant::now() + STALL;
+    loop {
+        match listener.accept() {
+            Ok((receiving, _)) => return Ok((sending, receiving)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                thread::sleep(LOOK_EVERY)
+            }
+            Err(error) => return Err(Error::new(format!("no connection came to {target}: {error}"))),
+        }
+    }
+}
+
+fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<Vec<LaneResult>> {
+    thread::scope(|scope| {
+        let mut crew = Crew::new(scope, &bulk.placement);
+        let threads: Vec<Threads<'_>> = lanes.iter().map(|lane| lane.spawn(&mut crew, bulk, progress)).collect();
+        let begun = crew.begin();
+        let watched = if begun.is_ok() { watch(&threads, progress) } else { Ok(()) };
+        for lane in lanes {
+            lane.sink_signals.stop();
+            lane.source_signals.stop();
+        }
+        let joined = |threads: Threads<'_>| (join(threads.source), join(threads.sink));
+        let joined: Vec<_> = threads.into_iter().map(joined).collect();
+        begun?;
+        let results = joined.into_iter().map(|(source, sink)| Ok((source?, sink?))).collect();
+        watched.and(results)
+    })
+}
+
+/// Waits until every sink has seen the end of its time, or a source has ended before, which it does only by an error.
+fn watch(threads: &[Threads<'_>], progress: &AtomicU64) -> Result<()> {
+    let mut moved = (progress.load(Ordering::Relaxed), Instant::now());
+    let running = |threads: &Threads<'_>| !threads.sink.is_finished();
+    while threads.iter().any(running) && !threads.iter().any(|threads| threads.source.is_finished()) {
+        thread::sleep(LOOK_EVERY);
+        let now = progress.load(Ordering::Relaxed);
+        if now != moved.0 {
+            moved = (now, Instant::now());
+        } else if moved.1.elapsed() > STALL {
+            return Err(Error::new(format!("the transfer stands still after {now} bytes, for {STALL:?}")));
+        }
+    }
+    Ok(())
+}
+
+impl Lane {
+    fn spawn<'scope, 'env>(
+        &'env self,
+        crew: &mut Crew<'scope, 'env>,
+        bulk: &'env Bulk,
+        progress: &'env AtomicU64,
+    ) -> Threads<'scope> {
+        let fds = |streams: &[TcpStream]| streams.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>();
+        let window = |start_ns| Window::new(start_ns, bulk.ramp_up, bulk.sustain);
+        Threads {
+            source: crew.add(
+                move || Source::new(fds(&self.sending), &self.source_signals),
+                |source, start_ns| source.run(start_ns),
+            ),
+            sink: crew.add(
+                move || Sink::new(fds(&self.receiving), bulk.verify, &self.sink_signals, progress),
+                move |sink, start_ns| sink.run(window(start_ns)),
+            ),
+        }
+    }
+}
+
+/// Jain's index: the square of the sum over the number times the sum of the squares.
+fn fairness(stream_bytes: &[u64]) -> f64 {
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for &bytes in stream_bytes {
+        sum += bytes as f64;
+        squares += bytes as f64 * bytes as f64;
+    }
+    if squares == 0.0 { 1.0 } else { sum * sum / (stream_bytes.len() as f64 * squares) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fairness_from_one_to_all() {
+        assert!((fairness(&[5, 5, 5, 5]) - 1.0).abs() < 1e-12);
+        assert!((fairness(&[8, 0, 0, 0]) - 0.25).abs() < 1e-12);
+        assert!((fairness(&[0, 0]) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let v4 = IpAddr::from([127, 0, 0, 1]);
+        let v6 = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]);
+        let refused = |bulk: Bulk, to| bulk.check(v4, to).unwrap_err().to_string();
+        assert!(refused(Bulk { streams: 0, ..Bulk::default() }, v4).contains("1 to 128"));
+        assert!(refused(Bulk { streams: 129, ..Bulk::default() }, v4).contains("1 to 128"));
+        assert!(refused(Bulk { sustain: Duration::ZERO, ..Bulk::default() }, v4).contains("no time"));
+        assert!(refused(Bulk::default(), v6).contains("two address families"));
+        let placement = Placement { lanes: 2, ..Placement::default() };
+        assert!(refused(Bulk { placement, ..Bulk::default() }, v4).contains("among 2 lanes"));
+        assert!(Bulk::default().check(v4, v4).is_ok());
+    }
 }

@@ -107,7 +107,7 @@ impl Lane {
             ),
             receiver: crew.add(
                 move || Receiver::new(sockets, &self.schedule, self.tag, load.gro, &self.receiving, progress),
-                |receiver, _| receiver.run(),
+                |receiver, _| receiver.run(&load.placement),
             ),
             reflector: (self.route == Route::RoundTrip).then(|| {
                 crew.add(

@@ -2,6 +2,7 @@
 //! through a WireGuard tunnel. What is counted must be exactly what happened.
 
 mod bare;
+mod bulk;
 mod impaired;
 mod relay;
 mod tunnel;

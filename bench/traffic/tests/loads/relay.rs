@@ -17,6 +17,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use ringfort_testbed::Namespace;
 use tun_uring::{Offloads, Tun};
 
+/// Of both interfaces, in bytes.
+pub const MTU: u32 = 1_420;
 const NAME: &str = "lab0";
 /// What stands in front of each packet (`struct virtio_net_hdr`, at the length that the device was made with).
 const HEADER_LEN: usize = tun_uring::VNET_HDR_LEN;
@@ -39,18 +41,24 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// `fate` is asked for each packet of the first namespace that is a datagram of a load of 64 bytes, with its number.
+    /// `fate` is asked for each packet of 64 bytes that comes from the first namespace, with its number among them. The
+    /// others pass.
     pub fn new(fate: impl FnMut(u64) -> Fate + Send + 'static) -> Self {
+        Self::of_packets(64, fate)
+    }
+
+    /// As [`Relay::new`], for packets of another size.
+    pub fn of_packets(size: usize, fate: impl FnMut(u64) -> Fate + Send + 'static) -> Self {
         let ends = [Namespace::new().unwrap(), Namespace::new().unwrap()];
         let queues: Vec<File> = ends.iter().map(device).collect();
         for (index, end) in ends.iter().enumerate() {
             end.ip(&format!("link set {NAME} addrgenmode none")).unwrap();
             end.add_address(NAME, address(index), 24).unwrap();
-            end.ip(&format!("link set {NAME} up txqueuelen 10000")).unwrap();
+            end.ip(&format!("link set {NAME} up mtu {MTU} txqueuelen 10000")).unwrap();
         }
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || carry(queues, &stopped, fate));
+        let thread = std::thread::spawn(move || carry(queues, &stopped, size, fate));
         Self { ends, stop, thread: Some(thread) }
     }
 
@@ -76,7 +84,7 @@ fn device(namespace: &Namespace) -> File {
     File::from(tun.into_queues().remove(0))
 }
 
-fn carry(mut queues: Vec<File>, stop: &AtomicBool, mut fate: impl FnMut(u64) -> Fate) {
+fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl FnMut(u64) -> Fate) {
     let mut packet = vec![0; 2_048];
     let mut delayed: Vec<(usize, Vec<u8>)> = Vec::new();
     let mut number = 0;
@@ -88,7 +96,7 @@ fn carry(mut queues: Vec<File>, stop: &AtomicBool, mut fate: impl FnMut(u64) -> 
         }
         while let Ok(len) = queues[0].read(&mut packet) {
             let whole = &mut packet[..len];
-            if len != HEADER_LEN + 64 {
+            if len != HEADER_LEN + size {
                 write(&mut queues[1], whole);
                 continue;
             }

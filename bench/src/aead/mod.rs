@@ -1,0 +1,175 @@
+//! Ciphers in memory: every provider that this CPU can run seals and opens the same trains, taking turns.
+
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use ringfort_aead::{Provider, Suite};
+use ringfort_testbed::{Context, Error, Result};
+
+use crate::report;
+use crate::results::model::{self, Better, Contender, Figure, Kind, Plan, Results, Run, Test, Unit};
+use crate::results::stamp::Stamp;
+use crate::results::{now, summary};
+use work::{Bench, Shape};
+
+/// Bytes of plaintext: a voice packet or an ACK, the old Internet minimum, a full tunnel packet.
+const LENS: [usize; 3] = [64, 576, 1420];
+/// A lone packet, a short burst, a super-packet of 64 KiB at full size.
+const COUNTS: [usize; 3] = [1, 8, 44];
+
+/// What a person may choose.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// chacha20-poly1305, which is WireGuard's, or aes-256-gcm
+    #[arg(long, default_value_t = Suite::ChaCha20Poly1305)]
+    suite: Suite,
+    /// How many turns each provider gets; five at least show differences
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// Milliseconds that each turn seals, and opens
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=10_000), value_name = "MILLISECONDS")]
+    turn: u64,
+    /// Whom the others are compared with
+    #[arg(long, default_value_t = Provider::AwsLc)]
+    reference: Provider,
+    /// Write the results as aead-TIME.json and, with plots, as aead-TIME.html into this directory
+    #[arg(long, value_name = "DIRECTORY", overrides_with = "output")]
+    output: Option<PathBuf>,
+}
+
+/// Measures everything, prints the tables, writes the files.
+///
+/// # Errors
+/// The reference cannot run here, or the files cannot be written.
+pub fn run(options: &Options) -> Result<()> {
+    let providers: Vec<Provider> = Provider::available(options.suite).collect();
+    if !providers.contains(&options.reference) {
+        let (reference, suite) = (options.reference, options.suite);
+        return Err(Error::new(format!("{reference} does not run {suite} on this CPU: choose another --reference")));
+    }
+    stay_on_one_cpu()?;
+    let mut results = options.empty_results(&providers);
+    let begun = Instant::now();
+    for shape in shapes() {
+        let mut benches: Vec<Bench> =
+            providers.iter().map(|provider| Bench::new(*provider, options.suite, shape)).collect();
+        // Round 0 warms up caches, branch predictors and clocks, and is not counted.
+        for round in 0..=options.rounds {
+            for turn in 0..benches.len() {
+                let position = (turn + round as usize) % benches.len();
+                let figures = figures(&mut benches[position], shape, Duration::from_millis(options.turn));
+                let run = Run {
+                    round,
+                    test: shape.name(),
+                    contender: providers[position].name().to_owned(),
+                    at_s: (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+                    figures,
+                    ..Run::default()
+                };
+                results.runs.extend((round > 0).then_some(run));
+            }
+        }
+    }
+    results.finished = now();
+    results.summary = summary::summarise(&results);
+    report::terminal::print(&results);
+    match &options.output {
+        Some(directory) => report::write_both(&results, directory, "aead"),
+        None => Ok(()),
+    }
+}
+
+impl Options {
+    fn empty_results(&self, providers: &[Provider]) -> Results {
+        let contender = |provider: &Provider| Contender {
+            name: provider.name().to_owned(),
+            version: Some(format!("{} of this build", self.suite)),
+            ..Contender::default()
+        };
+        Results {
+            schema: model::SCHEMA.to_owned(),
+            schema_version: model::SCHEMA_VERSION,
+            kind: Kind::Aead,
+            started: now(),
+            finished: String::new(),
+            command: std::env::args().collect(),
+            stamp: Stamp::take(),
+            plan: Plan {
+                rounds: self.rounds,
+                seconds: self.turn as f64 / 1e3,
+                warm_up_s: self.turn as f64 / 1e3,
+                reference: Some(self.reference.name().to_owned()),
+            },
+            contenders: providers.iter().map(contender).collect(),
+            tests: shapes().map(|shape| describe(shape, self.suite)).collect(),
+            runs: Vec::new(),
+            summary: Vec::new(),
+            stages: Vec::new(),
+        }
+    }
+}
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    LENS.into_iter().flat_map(|len| COUNTS.map(|count| Shape { len, count }))
+}
+
+fn describe(shape: Shape, suite: Suite) -> Test {
+    let Shape { len, count } = shape;
+    let rate = |name: &str, title: &str| Figure::new(name, title, Unit::GigabytesPerSecond, Better::Higher);
+    let time = |name: &str, title: &str| Figure::new(name, title, Unit::Nanoseconds, Better::Lower);
+    Test {
+        name: shape.name(),
+        title: if count == 1 { format!("{len} bytes, alone") } else { format!("{len} bytes, {count} in a train") },
+        detail: format!("{suite} over plaintexts of {len} bytes, {count} in each call, on one core, in its caches."),
+        figures: vec![
+            rate("seal", "sealing"),
+            rate("open", "opening"),
+            time("seal_ns", "sealing, each packet"),
+            time("open_ns", "opening, each packet"),
+        ],
+    }
+}
+
+/// One turn of one provider.
+fn figures(bench: &mut Bench, shape: Shape, time: Duration) -> BTreeMap<String, f64> {
+    let [seal_ns, open_ns] = bench.turn(time);
+    let rate = |nanoseconds: f64| shape.len as f64 / nanoseconds;
+    let named = [("seal", rate(seal_ns)), ("open", rate(open_ns)), ("seal_ns", seal_ns), ("open_ns", open_ns)];
+    named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The last of the CPUs that this process may use: a move in the middle of a turn would be measured.
+fn stay_on_one_cpu() -> Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).context("asking for the CPUs that may be used")?;
+    let last = (0..CpuSet::count()).rev().find(|cpu| allowed.is_set(*cpu) == Ok(true));
+    let last = last.ok_or_else(|| Error::new("no CPU may be used"))?;
+    let mut only = CpuSet::new();
+    only.set(last).context("choosing a CPU")?;
+    sched_setaffinity(this, &only).context(format_args!("staying on CPU {last}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_provider_and_shape_has_its_figures() {
+        for provider in Provider::available(Suite::ChaCha20Poly1305) {
+            for shape in shapes() {
+                let mut bench = Bench::new(provider, Suite::ChaCha20Poly1305, shape);
+                let figures = figures(&mut bench, shape, Duration::from_nanos(1));
+                assert!(figures.values().all(|value| value.is_finite() && *value > 0.0), "{figures:?}");
+                let described = describe(shape, Suite::ChaCha20Poly1305).figures;
+                assert!(described.iter().all(|figure| figures.contains_key(&figure.name)));
+            }
+        }
+        assert_eq!(shapes().count(), 9);
+    }
+}

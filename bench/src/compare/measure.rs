@@ -1,0 +1,233 @@
+//! One measurement: what happens, and the figures that come of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringfort_testbed::Result;
+use ringfort_traffic::tcp::{self, Bulk};
+use ringfort_traffic::{Load, Outcome, Percentiles, Placement, Size, probe, udp};
+
+use super::iperf;
+use super::matrix::{Kind, Settings};
+use super::setup::{SetUp, Spent, samples};
+use crate::results::model::MemorySample;
+
+/// What a measurement gives.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// By name; see `matrix`.
+    pub figures: BTreeMap<String, f64>,
+    /// Percent, nanoseconds.
+    pub latency_ns: Vec<(f64, u64)>,
+    /// Of both gateways.
+    pub memory: Vec<MemorySample>,
+}
+
+impl Measured {
+    /// Notes a figure; what is not a number (nothing arrived, so nothing can be divided by it) is left out.
+    fn note(&mut self, name: &str, value: f64) {
+        if value.is_finite() {
+            self.figures.insert(name.to_owned(), value);
+        }
+    }
+
+    fn note_times(&mut self, times: Option<&Percentiles>, names: &[(&str, f64)]) {
+        let Some(times) = times else { return };
+        self.latency_ns = percentiles(times);
+        for (name, percent) in names {
+            let found = self.latency_ns.iter().find(|(known, _)| known == percent);
+            if let Some((_, nanoseconds)) = found.copied() {
+                self.note(name, nanoseconds as f64);
+            }
+        }
+    }
+
+    fn note_peaks(&mut self, set_up: &SetUp) {
+        if let Some([sender, receiver]) = set_up.memory_peaks_kib() {
+            self.note("memory_peak_sender", sender as f64);
+            self.note("memory_peak_receiver", receiver as f64);
+        }
+    }
+
+    fn note_cpu_per_gigabyte(&mut self, spent: &Spent, bytes: f64) {
+        self.note("cpu_per_gb", spent.cpu_s_both() / bytes * 1e9);
+        self.note("cpu_per_gb_sender", spent.cpu_s[0] / bytes * 1e9);
+        self.note("cpu_per_gb_receiver", spent.cpu_s[1] / bytes * 1e9);
+        self.note("cores_per_gbps", spent.cpu_s_both() / (bytes * 8.0) * 1e9);
+    }
+}
+
+/// Measures. `progress` counts something while it goes on.
+///
+/// # Errors
+/// The traffic breaks off, or a gateway dies.
+pub fn run(kind: Kind, set_up: &SetUp, settings: &Settings, progress: &AtomicU64) -> Result<Measured> {
+    match kind {
+        Kind::Tcp1 => bulk(set_up, settings, 1, progress),
+        Kind::TcpN => bulk(set_up, settings, settings.streams, progress),
+        Kind::Iperf1 => foreign_bulk(set_up, settings, 1),
+        Kind::IperfN => foreign_bulk(set_up, settings, settings.streams),
+        Kind::Udp64 => datagrams(set_up, settings, 64, progress),
+        Kind::Udp1400 => datagrams(set_up, settings, 1_400, progress),
+        Kind::Latency => latency(set_up, settings, progress),
+        Kind::Idle => idle(set_up, settings),
+    }
+}
+
+fn bulk(set_up: &SetUp, settings: &Settings, streams: u16, progress: &AtomicU64) -> Result<Measured> {
+    let bulk = Bulk { streams, ramp_up: settings.warm_up, sustain: settings.time, ..Bulk::default() };
+    let before = set_up.usages()?;
+    let sampler = set_up.sample_memory();
+    let outcome = tcp::run(&bulk, set_up.end(0), set_up.end(1), progress)?;
+    let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
+    measured.note("throughput", outcome.megabits_per_s);
+    if let Some(spent) = set_up.spent_since(before.as_ref())? {
+        // Both from the first byte to the last, the ramp-up included.
+        measured.note_cpu_per_gigabyte(&spent, progress.load(Ordering::Relaxed) as f64);
+    }
+    measured.note_peaks(set_up);
+    Ok(measured)
+}
+
+fn foreign_bulk(set_up: &SetUp, settings: &Settings, streams: u16) -> Result<Measured> {
+    let before = set_up.usages()?;
+    let sampler = set_up.sample_memory();
+    let report = iperf::tcp(set_up.end(0), set_up.end(1), streams, settings.warm_up, settings.time)?;
+    let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
+    measured.note("throughput", report.megabits_per_s);
+    if let Some(spent) = set_up.spent_since(before.as_ref())? {
+        measured.note_cpu_per_gigabyte(&spent, report.bytes_all as f64);
+    }
+    measured.note_peaks(set_up);
+    Ok(measured)
+}
+
+fn datagrams(set_up: &SetUp, settings: &Settings, bytes: u16, progress: &AtomicU64) -> Result<Measured> {
+    let load = Load {
+        size: Size::Fixed { bytes },
+        rate_pps: settings.udp_rate,
+        duration: settings.time,
+        settle: Duration::from_millis(500),
+        ..Load::default()
+    };
+    warm_up(&load, set_up, settings)?;
+    let before = set_up.usages()?;
+    let sampler = set_up.sample_memory();
+    let outcome = udp::run(&load, set_up.end(0), set_up.end(1), progress)?;
+    let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
+    let total = &outcome.total;
+    measured.note("delivered", total.delivered_pps);
+    measured.note("offered", total.offered_pps);
+    measured.note("loss", total.loss_ratio * 100.0);
+    measured.note("throughput", total.delivered_mbit_per_s);
+    measured.note_times(total.latency_ns.as_ref(), &[("p50", 50.0), ("p99", 99.0)]);
+    if let Some(spent) = set_up.spent_since(before.as_ref())? {
+        measured.note_cpu_per_gigabyte(&spent, total.received as f64 * outcome.packet_bytes_mean);
+        measured.figures.remove("cores_per_gbps");
+        note_cpu_per_million(&mut measured, &spent, &outcome);
+    }
+    measured.note_peaks(set_up);
+    Ok(measured)
+}
+
+fn latency(set_up: &SetUp, settings: &Settings, progress: &AtomicU64) -> Result<Measured> {
+    let probe = |duration, progress: &AtomicU64| {
+        probe::round_trips(settings.probe_rate, duration, Placement::default(), set_up.end(0), set_up.end(1), progress)
+    };
+    if !settings.warm_up.is_zero() {
+        probe(settings.warm_up, &AtomicU64::new(0))?;
+    }
+    let before = set_up.usages()?;
+    let outcome = probe(settings.time, progress)?;
+    let mut measured = Measured::default();
+    let names = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99_9", 99.9), ("max", 100.0)];
+    measured.note_times(outcome.total.latency_ns.as_ref(), &names);
+    measured.note("loss", outcome.total.loss_ratio * 100.0);
+    if let Some(spent) = set_up.spent_since(before.as_ref())? {
+        note_cpu_per_million(&mut measured, &spent, &outcome);
+    }
+    Ok(measured)
+}
+
+/// Per packet that crossed the tunnel once: a round trip crosses it twice.
+fn note_cpu_per_million(measured: &mut Measured, spent: &Spent, outcome: &Outcome) {
+    let packets = (outcome.total.received + outcome.reflected.unwrap_or(0)) as f64;
+    measured.note("cpu_per_mpkt", spent.cpu_s_both() / packets * 1e6);
+    measured.note("cpu_per_mpkt_sender", spent.cpu_s[0] / packets * 1e6);
+    measured.note("cpu_per_mpkt_receiver", spent.cpu_s[1] / packets * 1e6);
+}
+
+fn warm_up(load: &Load, set_up: &SetUp, settings: &Settings) -> Result<()> {
+    if settings.warm_up.is_zero() {
+        return Ok(());
+    }
+    let load = Load { duration: settings.warm_up, settle: Duration::from_millis(100), ..load.clone() };
+    udp::run(&load, set_up.end(0), set_up.end(1), &AtomicU64::new(0)).map(drop)
+}
+
+fn idle(set_up: &SetUp, settings: &Settings) -> Result<Measured> {
+    // The packets that opened the tunnel, and timers that they started, are over by then.
+    thread::sleep(settings.warm_up.max(Duration::from_millis(500)));
+    let before = set_up.usages()?;
+    let begun = Instant::now();
+    thread::sleep(settings.time);
+    let elapsed_s = begun.elapsed().as_secs_f64();
+    let mut measured = Measured::default();
+    if let Some(spent) = set_up.spent_since(before.as_ref())? {
+        // Of one gateway: both do the same.
+        measured.note("wakeups", spent.wakeups.iter().sum::<u64>() as f64 / 2.0 / elapsed_s);
+        measured.note("cpu", spent.cpu_s_both() / 2.0 / elapsed_s * 100.0);
+    }
+    if let Some([sender, receiver]) = set_up.memory_kib() {
+        measured.note("memory", sender.max(receiver) as f64);
+    }
+    Ok(measured)
+}
+
+/// Those that so many packets can tell: a hundredth of a hundred packets is one.
+fn percentiles(times: &Percentiles) -> Vec<(f64, u64)> {
+    let known = [(0.0, times.min), (50.0, times.p50), (90.0, times.p90), (99.0, times.p99), (99.9, times.p99_9)];
+    let known = known.into_iter().chain([(99.99, times.p99_99), (100.0, times.max)]);
+    let beyond = |percent: f64| (100.0 - percent) / 100.0 * times.count as f64;
+    known.filter(|(percent, _)| *percent == 100.0 || beyond(*percent) >= 0.999).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_need_packets() {
+        let times = |count| Percentiles {
+            count,
+            min: 1,
+            mean: 3.0,
+            stdev: 1.0,
+            p50: 2,
+            p90: 3,
+            p99: 4,
+            p99_9: 5,
+            p99_99: 6,
+            max: 7,
+        };
+        let last_but_one = |count| percentiles(&times(count)).into_iter().rev().nth(1);
+        assert_eq!(last_but_one(20_000), Some((99.99, 6)));
+        assert_eq!(last_but_one(1_000), Some((99.9, 5)));
+        assert_eq!(last_but_one(999), Some((99.0, 4)));
+        assert_eq!(last_but_one(10), Some((90.0, 3)));
+        assert_eq!(percentiles(&times(5)).last(), Some(&(100.0, 7)));
+    }
+
+    #[test]
+    fn what_cannot_be_divided_is_left_out() {
+        let mut measured = Measured::default();
+        measured.note_cpu_per_gigabyte(&Spent { cpu_s: [1.0, 0.5], wakeups: [0, 0] }, 0.0);
+        assert!(measured.figures.is_empty());
+        measured.note_cpu_per_gigabyte(&Spent { cpu_s: [1.0, 0.5], wakeups: [0, 0] }, 5e8);
+        assert_eq!(measured.figures["cpu_per_gb"], 3.0);
+        assert_eq!(measured.figures["cpu_per_gb_sender"], 2.0);
+        assert_eq!(measured.figures["cores_per_gbps"], 0.375);
+    }
+}

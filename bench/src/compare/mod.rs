@@ -1,0 +1,205 @@
+//! The same measurements over several implementations, taking turns, so that what else the machine does falls on all of
+//! them alike. Every measurement has namespaces and gateways of its own, which have done nothing else.
+
+pub mod contenders;
+mod iperf;
+mod matrix;
+mod measure;
+mod progress;
+pub mod setup;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use ringfort_testbed::{Context, Error, Result};
+
+use crate::results::model::{self, Plan, Results, Run};
+use crate::results::stamp::Stamp;
+use crate::results::{now, summary};
+use crate::text::Scale;
+use crate::{interrupt, report};
+use contenders::{Choice, Contender};
+use matrix::{Kind, Settings, Step};
+use measure::Measured;
+use progress::Progress;
+use setup::SetUp;
+
+/// What a person may choose.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// What is measured, of tcp-1, tcp-n, iperf-1, iperf-n, udp-64, udp-1400, latency, idle; everything unless given,
+    /// what needs iperf3 only if that is installed
+    #[arg(long, value_delimiter = ',', value_enum, hide_possible_values = true)]
+    tests: Vec<Kind>,
+    /// How many runs each contender gets of each test; five at least show differences
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// How long each run is measured
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Seconds of traffic before it that do not count
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60), value_name = "SECONDS")]
+    warm_up: u64,
+    /// Connections of tcp-n and iperf-n
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=128))]
+    streams: u16,
+    /// Packets per second that udp-64 and udp-1400 offer
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), value_name = "PPS")]
+    udp_rate: u64,
+    /// Packets per second that latency sends
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "PPS")]
+    probe_rate: u64,
+    /// Write the results as compare-TIME.json and, with plots, as compare-TIME.html into this directory
+    #[arg(long, value_name = "DIRECTORY", overrides_with = "output")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// Runs everything, prints the tables, writes the files.
+///
+/// # Errors
+/// The choice makes no sense, or a measurement failed: the others are shown and written nevertheless.
+pub fn run(options: &Options) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::new("network namespaces need root: run this as root (sudo)"));
+    }
+    let contenders = options.choice.resolve()?;
+    let kinds = options.kinds()?;
+    let mut results = options.empty_results(&contenders, &kinds)?;
+    if let Some(directory) = &options.output {
+        std::fs::create_dir_all(directory).context(format_args!("making {}", directory.display()))?;
+    }
+    measure_all(&mut results, &contenders, &kinds, &options.settings());
+    if interrupt::requested() {
+        interrupt::wait_for_exit();
+    }
+    results.finished = now();
+    results.summary = summary::summarise(&results);
+    report::terminal::print(&results);
+    if let Some(directory) = &options.output {
+        report::write_both(&results, directory, "compare")?;
+    }
+    match results.failures().count() {
+        0 => Ok(()),
+        failed => Err(Error::new(format!("{failed} of {} measurements failed, see above", results.runs.len()))),
+    }
+}
+
+impl Options {
+    fn settings(&self) -> Settings {
+        Settings {
+            rounds: self.rounds,
+            time: Duration::from_secs(self.seconds),
+            warm_up: Duration::from_secs(self.warm_up),
+            streams: self.streams,
+            udp_rate: self.udp_rate,
+            probe_rate: self.probe_rate,
+        }
+    }
+
+    /// What was chosen, or everything; in the order of the matrix, each once.
+    fn kinds(&self) -> Result<Vec<Kind>> {
+        let needs_iperf = |kind: &Kind| matches!(kind, Kind::Iperf1 | Kind::IperfN);
+        let has_iperf = iperf::version().is_some();
+        let mut kinds = self.tests.clone();
+        if kinds.is_empty() {
+            kinds = Kind::value_variants().to_vec();
+            if !has_iperf {
+                eprintln!("without iperf3: it is not installed; `ringfort-bench fetch-peers` installs it");
+                kinds.retain(|kind| !needs_iperf(kind));
+            }
+        }
+        kinds.sort();
+        kinds.dedup();
+        if let Some(kind) = kinds.iter().find(|kind| needs_iperf(kind) && !has_iperf) {
+            let name = kind.name();
+            return Err(Error::new(format!("{name} needs iperf3: `ringfort-bench fetch-peers` installs it")));
+        }
+        Ok(kinds)
+    }
+
+    fn empty_results(&self, contenders: &[Contender], kinds: &[Kind]) -> Result<Results> {
+        let mut stamp = Stamp::take();
+        stamp.tools =
+            iperf::version().map(|version| BTreeMap::from([("iperf3".to_owned(), version)])).unwrap_or_default();
+        let settings = self.settings();
+        Ok(Results {
+            schema: model::SCHEMA.to_owned(),
+            schema_version: model::SCHEMA_VERSION,
+            kind: model::Kind::Compare,
+            started: now(),
+            finished: String::new(),
+            command: std::env::args().collect(),
+            stamp,
+            plan: Plan {
+                rounds: self.rounds,
+                seconds: settings.time.as_secs_f64(),
+                warm_up_s: settings.warm_up.as_secs_f64(),
+                reference: self.choice.reference(contenders)?,
+            },
+            contenders: contenders.iter().map(Contender::describe).collect(),
+            tests: kinds.iter().map(|kind| kind.describe(&settings)).collect(),
+            runs: Vec::new(),
+            summary: Vec::new(),
+            stages: Vec::new(),
+        })
+    }
+}
+
+/// Makes all measurements; one that fails is noted, and does not keep the others from being made.
+fn measure_all(results: &mut Results, contenders: &[Contender], kinds: &[Kind], settings: &Settings) {
+    let mut steps = matrix::schedule(settings.rounds, kinds, contenders.len());
+    steps.retain(|step| contenders[step.contender].program.is_some() || step.kind.includes_bare());
+    let expected: Vec<Duration> = steps.iter().map(|step| step.kind.expected(settings)).collect();
+    let mut progress = Progress::new(&expected);
+    let begun = Instant::now();
+    for step in steps {
+        if interrupt::requested() {
+            break;
+        }
+        let contender = &contenders[step.contender];
+        let name = format!("{} {}", step.kind.name(), contender.name);
+        let at_s = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        let outcome = progress.step(&name, step.kind.expected(settings), |count| {
+            let set_up = SetUp::new(contender)?;
+            let measured = measure::run(step.kind, &set_up, settings, count)?;
+            Ok((measured, set_up.interfaces()))
+        });
+        let (outcome, interfaces) = match outcome {
+            Ok((measured, interfaces)) => (Ok(measured), interfaces),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let described = &mut results.contenders[step.contender];
+        if described.interfaces.is_empty() {
+            described.interfaces = interfaces;
+        }
+        let run = run_of(step, &contender.name, at_s, outcome);
+        progress.say(&format!("{name}: {}", headline(results, &run)));
+        results.runs.push(run);
+    }
+    progress.finish();
+}
+
+fn run_of(step: Step, contender: &str, at_s: f64, outcome: Result<Measured>) -> Run {
+    let run =
+        Run { round: step.round, test: step.kind.name(), contender: contender.to_owned(), at_s, ..Run::default() };
+    match outcome {
+        Ok(Measured { figures, latency_ns, memory }) => Run { figures, latency_ns, memory, ..run },
+        Err(error) => Run { error: Some(error.to_string()), ..run },
+    }
+}
+
+/// The first figure of a run.
+fn headline(results: &Results, run: &Run) -> String {
+    let test = results.tests.iter().find(|test| test.name == run.test);
+    let figure = test.and_then(|test| test.figures.first());
+    let value = figure.and_then(|figure| run.figures.get(&figure.name).map(|value| (figure.unit, *value)));
+    match (value, &run.error) {
+        (Some((unit, value)), _) => Scale::of(unit, value).value(value),
+        (None, Some(error)) => format!("FAILED: {}", error.lines().next().unwrap_or_default()),
+        (None, None) => "nothing".to_owned(),
+    }
+}

@@ -1,0 +1,154 @@
+//! What traffic goes through: a tunnel between two gateways of a contender, or the cable alone.
+
+use std::time::Duration;
+
+use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
+use ringfort_testbed::process::{MemorySampler, Usage};
+use ringfort_testbed::tunnel::{MTU, Peering};
+use ringfort_testbed::{Context, Daemon, Family, Namespace, Result, Tunnel, Wire};
+use ringfort_traffic::Endpoint;
+
+use super::contenders::Contender;
+use crate::results::model::MemorySample;
+use crate::results::stamp::Interface;
+
+const OPEN_WITHIN: Duration = Duration::from_secs(15);
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// See the module. Dropping it removes everything.
+#[derive(Debug)]
+pub enum SetUp {
+    /// Two gateways.
+    Gateways(Box<Tunnel>),
+    /// None.
+    Bare(Wire),
+}
+
+/// What was counted in both gateways, the sending one first.
+#[derive(Clone, Debug)]
+pub struct Usages([Usage; 2]);
+
+/// What both gateways used between two moments.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Seconds of CPU time, of the sending and the receiving gateway.
+    pub cpu_s: [f64; 2],
+    /// How often their threads were woken.
+    pub wakeups: [u64; 2],
+}
+
+impl Spent {
+    /// Seconds of CPU time of both.
+    pub fn cpu_s_both(&self) -> f64 {
+        self.cpu_s.iter().sum()
+    }
+}
+
+impl SetUp {
+    /// Makes it, and waits until it carries packets.
+    ///
+    /// # Errors
+    /// Not root, a gateway does not start, or the tunnel does not open.
+    pub fn new(contender: &Contender) -> Result<Self> {
+        let Some(program) = &contender.program else {
+            let wire = Wire::new()?;
+            // Packets as large as those in a tunnel.
+            wire.set_mtu(MTU)?;
+            return Ok(Self::Bare(wire));
+        };
+        let tunnel = Tunnel::connected([program, program], &Peering::default())?;
+        tunnel.wait_until_open(0, OPEN_WITHIN)?;
+        Ok(Self::Gateways(Box::new(tunnel)))
+    }
+
+    /// The namespace and the IPv4 address of one end; traffic goes from end 0 to end 1.
+    pub fn end(&self, index: usize) -> Endpoint<'_> {
+        self.end_of(index, Family::V4)
+    }
+
+    /// The namespace and the address of one end.
+    pub fn end_of(&self, index: usize, family: Family) -> Endpoint<'_> {
+        match (self, family) {
+            (Self::Gateways(tunnel), family) => {
+                Endpoint { namespace: tunnel.namespace(index), address: tunnel.sides[index].inner(family) }
+            }
+            (Self::Bare(wire), Family::V4) => Endpoint { namespace: &wire.ends[index], address: outer_v4(index) },
+            (Self::Bare(wire), Family::V6) => Endpoint { namespace: &wire.ends[index], address: outer_v6(index) },
+        }
+    }
+
+    /// The interfaces of the sending end.
+    pub fn interfaces(&self) -> Vec<Interface> {
+        let inspect = |namespace: &Namespace, interface, name| Interface::inspect(namespace, interface, name);
+        match self {
+            Self::Gateways(tunnel) => vec![
+                inspect(tunnel.namespace(0), &tunnel.sides[0].interface, "tunnel"),
+                inspect(tunnel.namespace(0), VETH, VETH),
+            ],
+            Self::Bare(wire) => vec![inspect(&wire.ends[0], VETH, VETH)],
+        }
+    }
+
+    fn daemons(&self) -> Option<[&Daemon; 2]> {
+        match self {
+            Self::Gateways(tunnel) => match [&tunnel.sides[0].daemon, &tunnel.sides[1].daemon] {
+                [Some(sender), Some(receiver)] => Some([sender, receiver]),
+                _ => None,
+            },
+            Self::Bare(_) => None,
+        }
+    }
+
+    /// What the gateways have used so far; `None` where there are none.
+    ///
+    /// # Errors
+    /// One has died.
+    pub fn usages(&self) -> Result<Option<Usages>> {
+        let Some(daemons) = self.daemons() else { return Ok(None) };
+        let usage =
+            |daemon: &Daemon| Usage::of(daemon.pid()).context(format_args!("a gateway has died:\n{}", daemon.log()));
+        Ok(Some(Usages([usage(daemons[0])?, usage(daemons[1])?])))
+    }
+
+    /// What the gateways have used since.
+    ///
+    /// # Errors
+    /// One has died.
+    pub fn spent_since(&self, earlier: Option<&Usages>) -> Result<Option<Spent>> {
+        let (Some(now), Some(earlier)) = (self.usages()?, earlier) else { return Ok(None) };
+        let each = [0, 1].map(|side| (&now.0[side], &earlier.0[side]));
+        Ok(Some(Spent {
+            cpu_s: each.map(|(now, earlier)| now.cpu_since(earlier).as_secs_f64()),
+            wakeups: each.map(|(now, earlier)| now.sleeps_since(earlier)),
+        }))
+    }
+
+    /// Begins to read what the gateways hold.
+    pub fn sample_memory(&self) -> MemorySampler {
+        let pids = self.daemons().map_or_else(Vec::new, |daemons| daemons.map(Daemon::pid).to_vec());
+        MemorySampler::start(pids, SAMPLE_EVERY)
+    }
+
+    /// The most that each gateway ever held, in KiB.
+    pub fn memory_peaks_kib(&self) -> Option<[u64; 2]> {
+        let [sender, receiver] = self.daemons()?;
+        Some([sender.memory_peak_kib()?, receiver.memory_peak_kib()?])
+    }
+
+    /// What each gateway holds now, in KiB.
+    pub fn memory_kib(&self) -> Option<[u64; 2]> {
+        let [sender, receiver] = self.daemons()?;
+        Some([sender.memory_kib()?, receiver.memory_kib()?])
+    }
+}
+
+/// Samples of both gateways as the file has them; none of bare veth.
+pub fn samples(sampler: MemorySampler) -> Result<Vec<MemorySample>> {
+    let pairs = sampler.finish()?.into_iter().filter_map(|sample| {
+        let [sender_kib, receiver_kib] = sample.resident_kib.try_into().ok()?;
+        // To the millisecond: more is not known.
+        let at_s = (sample.at.as_secs_f64() * 1e3).round() / 1e3;
+        Some(MemorySample { at_s, sender_kib, receiver_kib })
+    });
+    Ok(pairs.collect())
+}

@@ -1,0 +1,230 @@
+//! Two files beside each other: what changed, and what is within the noise.
+//!
+//! The runs of two files are not interleaved: the machine may have changed between them as much as the programs did.
+//! Three things guard against being misled. Differences of the machines are listed. Contenders that are the same
+//! program in both files are controls: when *they* changed, that is said. And the change of the ratio to the reference
+//! is shown beside the change itself, because it does not see what slows a whole session.
+
+use comfy_table::Table;
+use ringfort_testbed::{Error, Result};
+
+use crate::results::Results;
+use crate::results::model::{Better, Contender, Figure};
+use crate::results::stats::{self, Spread};
+use crate::results::summary::{Verdict, values};
+use crate::text::{Scale, ratio, table};
+
+/// A figure in both files.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Title of the test.
+    pub test: String,
+    /// The contender.
+    pub contender: String,
+    /// Whether it is the test's first figure.
+    pub primary: bool,
+    /// Whether the contender is known to be the same program in both.
+    pub control: bool,
+    figure: Figure,
+    before: Spread,
+    after: Spread,
+    /// Ratio to the reference, in both files.
+    relative: Option<(f64, f64)>,
+    /// What may be said.
+    pub verdict: Verdict,
+}
+
+/// Compares what both files have.
+///
+/// # Errors
+/// They have nothing in common.
+pub fn changes(before: &Results, after: &Results) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for test in &after.tests {
+        for contender in &after.contenders {
+            for (position, figure) in test.figures.iter().enumerate() {
+                changes.extend(
+                    change(before, after, (&test.name, &test.title), contender, figure)
+                        .map(|change| Change { primary: position == 0, ..change }),
+                );
+            }
+        }
+    }
+    if changes.is_empty() {
+        return Err(Error::new("the two files have no test in common that the same contender took part in"));
+    }
+    Ok(changes)
+}
+
+fn change(
+    before: &Results,
+    after: &Results,
+    (test, title): (&str, &str),
+    contender: &Contender,
+    figure: &Figure,
+) -> Option<Change> {
+    let name = contender.name.as_str();
+    let [old, new] = [before, after].map(|results| values(results, test, name, &figure.name));
+    let difference = stats::compare(&new, &old);
+    let of_reference = |results: &Results| {
+        let row = results.summary_of(test, name, &figure.name)?;
+        row.ratio.map(|ratio| ratio.median)
+    };
+    let earlier = before.contenders.iter().find(|earlier| earlier.name == contender.name)?;
+    Some(Change {
+        test: title.to_owned(),
+        contender: name.to_owned(),
+        primary: false,
+        control: is_same_program(earlier, contender),
+        figure: figure.clone(),
+        before: Spread::of(&old)?,
+        after: Spread::of(&new)?,
+        relative: of_reference(before).zip(of_reference(after)),
+        verdict: Verdict::of(difference, figure.better),
+    })
+}
+
+/// The same file of the same program with the same arguments, or no program at all.
+fn is_same_program(before: &Contender, after: &Contender) -> bool {
+    before.sha256 == after.sha256
+        && before.command.get(1..) == after.command.get(1..)
+        && (before.sha256.is_some() || before.command.is_empty())
+}
+
+/// Prints what differs; with `all` also what does not.
+///
+/// # Errors
+/// As [`changes`].
+pub fn print(before: &Results, after: &Results, all: bool) -> Result<()> {
+    let changes = changes(before, after)?;
+    let plan = |results: &Results| {
+        format!("{}, {} rounds of {} s", results.started, results.plan.rounds, results.plan.seconds)
+    };
+    println!("before: {}\nafter:  {}", plan(before), plan(after));
+    for warning in warnings(before, after, &changes) {
+        println!("CAUTION: {warning}");
+    }
+    let seen = |change: &&Change| change.figure.better != Better::Neither && is_difference(change.verdict);
+    let shown: Vec<&Change> = changes.iter().filter(|change| all || change.primary || seen(change)).collect();
+    println!("\n{}", change_table(&shown));
+    let count = |wanted: Verdict| changes.iter().filter(|change| change.verdict == wanted).count();
+    println!(
+        "{} figures: {} better, {} worse, {} within the noise, {} with too few runs to tell ({} at least on each side).",
+        changes.len(),
+        count(Verdict::Better),
+        count(Verdict::Worse),
+        count(Verdict::NoDifferenceSeen),
+        count(Verdict::TooFewRuns),
+        RUNS_MIN
+    );
+    if shown.len() < changes.len() {
+        println!("{} figures within the noise are left out: --all shows them.", changes.len() - shown.len());
+    }
+    Ok(())
+}
+
+/// So many runs on both sides can pass the rank-sum test.
+const RUNS_MIN: usize = 5;
+
+fn is_difference(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Better | Verdict::Worse | Verdict::Different)
+}
+
+fn warnings(before: &Results, after: &Results, changes: &[Change]) -> Vec<String> {
+    let mut warnings: Vec<String> = before.stamp.differences(&after.stamp);
+    if (before.plan.seconds, before.plan.warm_up_s) != (after.plan.seconds, after.plan.warm_up_s) {
+        warnings.push("the runs are not equally long".to_owned());
+    }
+    let controls = changes.iter().filter(|change| change.control && change.primary && is_difference(change.verdict));
+    warnings.extend(controls.map(|change| {
+        format!(
+            "{} is the same program in both files, but its {} differs ({} ×): the machine was not the same. \
+             Look at the ratios to the reference",
+            change.contender,
+            change.test,
+            ratio(change.after.median / change.before.median)
+        )
+    }));
+    warnings
+}
+
+fn change_table(changes: &[&Change]) -> Table {
+    let header = ["", "", "before", "after", "after / before", "ratio to the reference", "verdict"];
+    let mut rows = table(&header);
+    for change in changes {
+        let scale = Scale::of(change.figure.unit, change.before.median.max(change.after.median));
+        let spread = |spread: &Spread| {
+            format!("{}\n{} – {}", scale.value(spread.median), scale.number(spread.min), scale.number(spread.max))
+        };
+        let factor = change.after.median / change.before.median;
+        rows.add_row([
+            format!("{}\n{}", change.test, change.figure.title),
+            change.contender.clone(),
+            spread(&change.before),
+            spread(&change.after),
+            if factor.is_finite() { format!("{} ×", ratio(factor)) } else { "–".to_owned() },
+            change.relative.map_or("–".to_owned(), |(old, new)| format!("{} → {}", ratio(old), ratio(new))),
+            match change.verdict {
+                Verdict::NoDifferenceSeen => "within the noise".to_owned(),
+                verdict => verdict.text().to_owned(),
+            },
+        ]);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::synthetic;
+    use crate::results::summary;
+
+    fn scaled(factor: f64, contender: &str) -> Results {
+        let mut results = synthetic::results();
+        for run in results.runs.iter_mut().filter(|run| run.contender == contender) {
+            run.figures.values_mut().for_each(|value| *value *= factor);
+        }
+        results.summary = summary::summarise(&results);
+        results
+    }
+
+    #[test]
+    fn a_file_does_not_differ_from_itself() {
+        let results = synthetic::results();
+        let changes = changes(&results, &results).unwrap();
+        assert!(changes.len() > 10);
+        assert!(changes.iter().all(|change| change.verdict == Verdict::NoDifferenceSeen));
+        assert_eq!(warnings(&results, &results, &changes), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_change_has_its_direction() {
+        let changes = changes(&synthetic::results(), &scaled(1.5, "fast")).unwrap();
+        let of = |figure: &str| {
+            changes.iter().find(|change| change.contender == "fast" && change.figure.name == figure).unwrap()
+        };
+        assert_eq!(of("throughput").verdict, Verdict::Better);
+        assert_eq!(of("cpu_per_gb").verdict, Verdict::Worse);
+        let (before, after) = of("throughput").relative.unwrap();
+        assert!((after / before - 1.5).abs() < 1e-9);
+        let others = changes.iter().filter(|change| change.contender != "fast");
+        assert!(others.into_iter().all(|change| change.verdict == Verdict::NoDifferenceSeen));
+    }
+
+    #[test]
+    fn a_control_that_changed_is_reported_and_so_is_another_machine() {
+        let before = synthetic::results();
+        let mut after = scaled(0.7, "wireguard-go");
+        after.stamp.kernel = "Linux 5.4 x86_64".to_owned();
+        let warnings = warnings(&before, &after, &changes(&before, &after).unwrap());
+        assert!(warnings.iter().any(|warning| warning.contains("wireguard-go is the same program")), "{warnings:?}");
+        assert!(warnings.iter().any(|warning| warning.starts_with("kernel")), "{warnings:?}");
+    }
+
+    #[test]
+    fn files_without_anything_in_common_are_refused() {
+        let mut other = synthetic::results();
+        other.tests.iter_mut().for_each(|test| test.name += "-other");
+        assert!(changes(&synthetic::results(), &other).is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! One page with everything in it: no scripts, no fonts, nothing from anywhere else. It is also well-formed XML, which
+//! the tests make use of.
+
+use ringfort_testbed::Result;
+
+use super::plots::{SERIES, escape};
+use super::sections;
+use crate::results::Results;
+use crate::results::model::Kind;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+///
+/// # Errors
+/// A plot cannot be drawn.
+pub fn page(results: &Results) -> Result<String> {
+    let title = match results.kind {
+        Kind::Compare => "Ringfort: comparison",
+        Kind::Aead => "Ringfort: ciphers",
+    };
+    let mut body = sections::head(results, title);
+    body += &sections::failures(results);
+    body += &sections::overview(results);
+    for test in &results.tests {
+        body += &sections::test(results, test)?;
+    }
+    body += &sections::memory(results)?;
+    body += &sections::stages(results)?;
+    body += &sections::reading(results);
+    body += &sections::machine(results);
+    Ok(format!(
+        r#"<!DOCTYPE html>
+<html lang="en" xmlns="http://www.w3.org/1999/xhtml">
+<head>
+<meta charset="utf-8"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta name="color-scheme" content="light dark"/>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"/>
+<link rel="icon" href="data:,"/>
+<title>{title}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<main>
+{body}</main>
+</body>
+</html>
+"#
+    ))
+}
+
+/// A table; `rows` and `header` are HTML already, the first cell of a row is its head.
+pub fn table(caption: &str, header: &[String], rows: &[Vec<String>]) -> String {
+    let heads: String = header.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")).collect();
+    let mut text =
+        format!("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table>\n", escape(caption));
+    text += &format!("<caption>{}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n", escape(caption));
+    for row in rows {
+        let mut cells = row.iter();
+        let first = cells.next().map_or("", String::as_str);
+        let rest: String = cells.map(|cell| format!("<td>{cell}</td>")).collect();
+        text += &format!("<tr><th scope=\"row\">{first}</th>{rest}</tr>\n");
+    }
+    text + "</tbody>\n</table></div>\n"
+}
+
+/// A plot with the names of its colours below.
+pub fn figure(svg: &str, legend: &[(usize, &str)]) -> String {
+    let entry = |(series, name): &(usize, &str)| {
+        let series = series % SERIES;
+        format!("<li><span class=\"swatch\" style=\"background: var(--series-{series})\"></span>{}</li>", escape(name))
+    };
+    let entries: String = legend.iter().map(entry).collect();
+    let legend = if entries.is_empty() { String::new() } else { format!("<ul class=\"legend\">{entries}</ul>\n") };
+    format!("<figure>\n{svg}{legend}</figure>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use roxmltree::{Document, ParsingOptions};
+
+    use super::*;
+    use crate::report::synthetic;
+
+    fn parse(page: &str) -> Document<'_> {
+        let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+        Document::parse_with_options(page, options).unwrap_or_else(|error| panic!("{error}\n{page}"))
+    }
+
+    fn count(document: &Document<'_>, name: &str) -> usize {
+        document.descendants().filter(|node| node.tag_name().name() == name).count()
+    }
+
+    #[test]
+    fn the_page_is_well_formed_and_has_every_part() {
+        let page = page(&synthetic::results()).unwrap();
+        let document = parse(&page);
+        // A bar chart of each test, percentiles, memory, stages.
+        assert_eq!(count(&document, "svg"), 5);
+        assert_eq!(count(&document, "svg"), count(&document, "figure"));
+        assert!(count(&document, "table") >= 4);
+        let text: String = document.descendants().filter_map(|node| node.text()).collect();
+        let expected = ["no difference seen", "2.00 × better", "did not <open>", "fast 1.2 <beta> & \"more\"", "seal"];
+        for expected in expected {
+            assert!(text.contains(expected), "{expected:?} is not in the page");
+        }
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_can_be_read_to_somebody() {
+        let page = page(&synthetic::results()).unwrap();
+        let document = parse(&page);
+        for node in document.descendants().filter(|node| node.is_element()) {
+            for attribute in node.attributes() {
+                let elsewhere = ["src", "href", "srcset", "action", "data"].contains(&attribute.name());
+                assert!(!elsewhere || attribute.value() == "data:,", "{attribute:?}");
+            }
+        }
+        assert!(!page.contains("@import") && !page.contains("url(") && !page.contains("<script"));
+        for svg in document.descendants().filter(|node| node.tag_name().name() == "svg") {
+            let has =
+                |name: &str| svg.children().any(|child| child.tag_name().name() == name && child.text().is_some());
+            assert!(has("title") && has("desc"), "a picture without words");
+        }
+        let html = document.root_element();
+        assert_eq!(html.attribute("lang"), Some("en"));
+        assert_eq!(count(&document, "caption"), count(&document, "table"));
+    }
+
+    #[test]
+    fn a_session_in_which_everything_failed_has_a_page_too() {
+        let mut results = synthetic::results();
+        for run in &mut results.runs {
+            run.error = Some("no".to_owned());
+        }
+        results.stages.clear();
+        results.summary = crate::results::summary::summarise(&results);
+        let page = page(&results).unwrap();
+        assert_eq!(count(&parse(&page), "svg"), 0);
+    }
+}

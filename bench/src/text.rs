@@ -1,0 +1,189 @@
+//! Tables, numbers as people read them, and percentiles.
+
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use hdrhistogram::Histogram;
+
+use crate::results::model::Unit;
+
+/// A table with its first row; all columns but the first are aligned to the right.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// One hour, in nanoseconds: longer times count as this.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// Times in a histogram of three significant digits.
+pub struct Times(Histogram<u64>);
+
+impl Times {
+    /// Takes them in.
+    pub fn of(times: &[Duration]) -> Self {
+        let mut histogram = Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("the bounds are constants in order");
+        for time in times {
+            histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        }
+        Self(histogram)
+    }
+
+    /// The value below which `percent` of the times lie; a dash when there are none.
+    pub fn percentile(&self, percent: f64) -> String {
+        if self.0.is_empty() {
+            return "–".to_owned();
+        }
+        duration(Duration::from_nanos(self.0.value_at_percentile(percent)))
+    }
+}
+
+/// `640 ns`, `7.3 µs`, `873 µs`, `12.4 ms`, `1.50 s`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        s if s < 1e-6 => format!("{:.0} ns", s * 1e9),
+        s if s < 1e-5 => format!("{:.1} µs", s * 1e6),
+        s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}
+
+/// `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate in Mbit/s, without decimals.
+pub fn megabits(rate: f64) -> String {
+    format!("{} Mbit/s", grouped(rate.round() as u64))
+}
+
+/// KiB as MiB with one decimal; a dash for none.
+pub fn mebibytes(kib: Option<u64>) -> String {
+    kib.map_or("–".to_owned(), |kib| format!("{:.1} MiB", kib as f64 / 1024.0))
+}
+
+/// How figures of one size are written, so that a median and its range look alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    factor: f64,
+    decimals: usize,
+    suffix: &'static str,
+}
+
+impl Scale {
+    /// For figures around `magnitude`: three significant digits, but never less than whole numbers.
+    pub fn of(unit: Unit, magnitude: f64) -> Self {
+        let (factor, suffix) = match (unit, magnitude.abs()) {
+            (Unit::MegabitsPerSecond, _) => (1.0, "Mbit/s"),
+            (Unit::GigabytesPerSecond, _) => (1.0, "GB/s"),
+            (Unit::PacketsPerSecond, m) if m >= 1e6 => (1e-6, "Mpps"),
+            (Unit::PacketsPerSecond, m) if m >= 1e3 => (1e-3, "kpps"),
+            (Unit::PacketsPerSecond, _) => (1.0, "pps"),
+            (Unit::PerSecond, _) => (1.0, "/s"),
+            (Unit::Nanoseconds, m) if m >= 1e9 => (1e-9, "s"),
+            (Unit::Nanoseconds, m) if m >= 1e6 => (1e-6, "ms"),
+            (Unit::Nanoseconds, m) if m >= 1e3 => (1e-3, "µs"),
+            (Unit::Nanoseconds, _) => (1.0, "ns"),
+            (Unit::CpuSecondsPerGigabyte | Unit::CpuSecondsPerMillionPackets, _) => (1.0, "s"),
+            (Unit::CoresPerGigabit, _) => (1.0, ""),
+            (Unit::Percent, _) => (1.0, "%"),
+            (Unit::Kibibytes, _) => (1.0 / 1024.0, "MiB"),
+        };
+        let decimals = match (magnitude * factor).abs() {
+            m if m >= 99.95 || m == 0.0 => 0,
+            m if m >= 9.995 => 1,
+            m if m >= 0.9995 => 2,
+            _ => 3,
+        };
+        Self { factor, decimals, suffix }
+    }
+
+    /// The number alone.
+    pub fn number(self, value: f64) -> String {
+        let scaled = value * self.factor;
+        if self.decimals == 0 && scaled >= 0.0 {
+            grouped(scaled.round() as u64)
+        } else {
+            format!("{scaled:.*}", self.decimals)
+        }
+    }
+
+    /// The number and its unit.
+    pub fn value(self, value: f64) -> String {
+        format!("{} {}", self.number(value), self.suffix).trim_end().to_owned()
+    }
+}
+
+/// A ratio: `6.33`, `0.072`, `128`.
+pub fn ratio(value: f64) -> String {
+    match value {
+        v if v >= 99.95 => grouped(v.round() as u64),
+        v if v >= 9.995 => format!("{v:.1}"),
+        v if v >= 0.0995 => format!("{v:.2}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits_and_their_unit() {
+        let show = |unit, value| Scale::of(unit, value).value(value);
+        assert_eq!(show(Unit::MegabitsPerSecond, 4_461.4), "4,461 Mbit/s");
+        assert_eq!(show(Unit::PacketsPerSecond, 71_234.0), "71.2 kpps");
+        assert_eq!(show(Unit::PacketsPerSecond, 1_500_000.0), "1.50 Mpps");
+        assert_eq!(show(Unit::Nanoseconds, 640.0), "640 ns");
+        assert_eq!(show(Unit::Nanoseconds, 99_970.0), "100 µs");
+        assert_eq!(show(Unit::Kibibytes, 19_456.0), "19.0 MiB");
+        assert_eq!(show(Unit::CoresPerGigabit, 0.231_2), "0.231");
+        assert_eq!(show(Unit::PerSecond, 0.0), "0 /s");
+        assert_eq!(Scale::of(Unit::Nanoseconds, 204_000.0).number(2_500_000.0), "2,500");
+    }
+
+    #[test]
+    fn ratios() {
+        assert_eq!([6.333, 0.072_1, 128.4, 0.4].map(ratio), ["6.33", "0.072", "128", "0.40"]);
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn times_have_their_unit() {
+        assert_eq!(duration(Duration::from_micros(873)), "873 µs");
+        assert_eq!(duration(Duration::from_micros(12_400)), "12.4 ms");
+        assert_eq!(duration(Duration::from_millis(1_500)), "1.50 s");
+    }
+
+    #[test]
+    fn percentiles_of_known_times() {
+        let times: Vec<Duration> = (1..=100).map(Duration::from_micros).collect();
+        assert_eq!(Times::of(&times).percentile(50.0), "50 µs");
+        assert_eq!(Times::of(&times).percentile(100.0), "100 µs");
+        assert_eq!(Times::of(&[]).percentile(50.0), "–");
+    }
+}

@@ -1,0 +1,237 @@
+//! The lab as people run it: a short comparison from the command line to the page, what happens when it is interrupted,
+//! and what it says when it cannot work. Needs root.
+
+mod traffic;
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ringfort_testbed::janitor;
+use ringfort_testbed::payload::Dice;
+use roxmltree::{Document, ParsingOptions};
+use serde_json::Value;
+
+const NOBODY: u32 = 65_534;
+
+fn bench(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfort-bench"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    bench(arguments).output().unwrap()
+}
+
+/// What it prints when it works.
+fn printed(arguments: &[&str]) -> String {
+    let output = output(arguments);
+    assert!(output.status.success(), "{arguments:?}\n{}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it says when it does not.
+fn refusal(arguments: &[&str]) -> String {
+    let output = output(arguments);
+    assert!(!output.status.success(), "{arguments:?} did not fail");
+    text(&output)
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The only file of a directory with this extension.
+fn only(directory: &Path, extension: &str) -> PathBuf {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_comparison_from_the_command_line_to_the_page() {
+    let directory = janitor::directory().join("results");
+    let to = directory.to_str().unwrap();
+    let shared = ["--rounds", "1", "--seconds", "1", "--warm-up", "0", "--udp-rate", "2000", "--output", to];
+    let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--tests", "tcp-1,udp-64,latency,idle"];
+    let shown = printed(&[&chosen[..], &shared].concat());
+    assert!(shown.contains("UDP, 64 bytes") && shown.contains("bare-veth"), "{shown}");
+
+    let json = only(&directory, "json");
+    let results: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!((&results["schema"], &results["schema_version"]), (&"ringfort-bench".into(), &1.into()));
+    // Bare veth cannot be idle.
+    assert_eq!(results["runs"].as_array().unwrap().len(), 7);
+    let run = |test: &str, contender: &str| {
+        let runs = results["runs"].as_array().unwrap();
+        let found = runs.iter().find(|run| run["test"] == test && run["contender"] == contender);
+        found.unwrap_or_else(|| panic!("no {test} of {contender}"))["figures"].clone()
+    };
+    let figure = |test: &str, contender: &str, name: &str| {
+        run(test, contender)[name].as_f64().unwrap_or_else(|| panic!("no {name} in {test} of {contender}"))
+    };
+    for contender in ["ringfort", "bare-veth"] {
+        assert!(figure("tcp-1", contender, "throughput") > 1.0);
+        assert!(figure("udp-64", contender, "delivered") > 1.0);
+        assert!(figure("latency", contender, "p50") > 1_000.0);
+    }
+    for name in ["cpu_per_gb_sender", "cpu_per_gb_receiver", "cores_per_gbps", "memory_peak_sender"] {
+        assert!(figure("tcp-1", "ringfort", name) > 0.0, "{name}");
+    }
+    assert!(figure("idle", "ringfort", "memory") > 1_000.0);
+    assert!(run("tcp-1", "bare-veth")["cpu_per_gb"].is_null());
+    assert!(!results["contenders"][0]["interfaces"].as_array().unwrap().is_empty());
+    assert!(results["contenders"][0]["sha256"].as_str().is_some_and(|digest| digest.len() == 64));
+
+    let page = std::fs::read_to_string(only(&directory, "html")).unwrap();
+    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(&page, options).unwrap();
+    assert!(document.descendants().filter(|node| node.tag_name().name() == "svg").count() >= 4);
+
+    let json = json.to_str().unwrap();
+    assert!(printed(&["report", json]).contains("One round of 1 s"));
+    assert!(printed(&["report", json, json]).contains("0 better, 0 worse"));
+    let again = directory.join("again.html");
+    printed(&["report", json, "--html", again.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(again).unwrap(), page);
+}
+
+#[test]
+fn a_gateway_that_does_not_start_is_reported_and_the_others_are_measured() {
+    let directory = janitor::directory().join("failing");
+    let to = directory.to_str().unwrap();
+    let chosen = ["compare", "--contenders", "bare-veth", "--other", "broken=/bin/false {interface}"];
+    let short = ["--tests", "udp-64", "--rounds", "1", "--seconds", "1", "--warm-up", "0", "--output", to];
+    let said = refusal(&[&chosen[..], &short].concat());
+    assert!(said.contains("FAILED: udp-64 of broken in round 1"), "{said}");
+    assert!(said.contains("1 of 2 measurements failed"), "{said}");
+    let results: Value = serde_json::from_str(&std::fs::read_to_string(only(&directory, "json")).unwrap()).unwrap();
+    let failed = results["runs"].as_array().unwrap().iter().filter(|run| run["error"].is_string());
+    assert_eq!(failed.count(), 1);
+}
+
+/// A comparison that takes longer than anybody waits, in a process group of its own.
+fn endless() -> Child {
+    let other = format!("again={} -f {{interface}}", ringfort().display());
+    let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--other", &other, "--tests", "udp-64,latency,idle"];
+    let mut command = bench(&[&chosen[..], &["--rounds", "500", "--seconds", "1", "--warm-up", "0"]].concat());
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).spawn().unwrap()
+}
+
+fn ringfort() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_ringfort-bench")).with_file_name("ringfort")
+}
+
+fn wait(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatus> {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Interrupts it and looks for what is left; gives how much there was before.
+fn interrupt(signal: Signal, whole_group: bool, after: Duration) -> usize {
+    let mut child = endless();
+    sleep(after);
+    let there = janitor::remains_of(child.id()).len();
+    let pid = i32::try_from(child.id()).unwrap();
+    kill(Pid::from_raw(if whole_group { -pid } else { pid }), signal).unwrap();
+    let status = wait(&mut child, Duration::from_secs(10));
+    let mut said = String::new();
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let case = format!("{signal} after {after:?}, to the group: {whole_group}\n{said}");
+    let status = status.unwrap_or_else(|| panic!("it does not end: {case}"));
+    // When it is killed, or not ready yet for a signal, it cannot clean up by itself, and its janitor works on alone.
+    let alone = status.code().is_none();
+    if !alone {
+        assert_eq!(status.code(), Some(128 + signal as i32), "{case}");
+    }
+    let deadline = Instant::now() + if alone { Duration::from_secs(10) } else { Duration::ZERO };
+    loop {
+        let remains = janitor::remains_of(child.id());
+        if remains.is_empty() {
+            return there;
+        }
+        assert!(Instant::now() < deadline, "{case}\nleft behind:\n{}", remains.join("\n"));
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn nothing_is_left_behind_whenever_it_is_interrupted() {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let mut moment = || Duration::from_millis(dice.below(2_500) as u64);
+    let mut most = interrupt(Signal::SIGTERM, false, Duration::from_millis(2_500));
+    for round in 0..3 {
+        most = most.max(interrupt(Signal::SIGINT, true, moment()));
+        most = most.max(interrupt(Signal::SIGTERM, false, moment()));
+        most = most.max(interrupt(Signal::SIGKILL, round % 2 == 0, moment()));
+    }
+    // Or else there was nothing to clean up, or this looks in the wrong place: two namespaces at least, and its files.
+    assert!(most >= 3, "there were {most} things at the most");
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_remedy() {
+    let compare = |rest: &[&str]| refusal(&[&["compare"], rest].concat());
+    assert!(compare(&["--contenders", "openvpn"]).contains("--other 'openvpn=COMMAND {interface}'"));
+    assert!(compare(&["--contenders", "ringfort", "--other", "x=/nonexistent {interface}"]).contains("not a program"));
+    assert!(compare(&["--contenders", "ringfort", "--reference", "boringtun"]).contains("does not take part"));
+    assert!(compare(&["--contenders", "ringfort", "--binary", "/nonexistent"]).contains("/nonexistent"));
+    assert!(compare(&["--tests", "tcp-2"]).contains("tcp-2"));
+    assert!(compare(&["--rounds", "0"]).contains("--rounds"));
+    assert!(compare(&["--contenders", "bare-veth", "--output", "/proc/nonexistent"]).contains("/proc/nonexistent"));
+    assert!(refusal(&["report", "/nonexistent.json"]).contains("/nonexistent.json"));
+
+    let missing =
+        bench(&["compare", "--contenders", "boringtun"]).env("RINGFORT_PEERS", "/nonexistent").output().unwrap();
+    assert!(text(&missing).contains("ringfort-bench fetch-peers"), "{}", text(&missing));
+    let check = bench(&["fetch-peers", "--check"]).env("RINGFORT_PEERS", "/nonexistent").output().unwrap();
+    assert!(text(&check).contains("missing: ") && !check.status.success(), "{}", text(&check));
+}
+
+#[test]
+fn files_that_are_none_of_ours_are_refused() {
+    let file = janitor::directory().join("other.json");
+    let refused = |contents: &str| {
+        std::fs::write(&file, contents).unwrap();
+        refusal(&["report", file.to_str().unwrap()])
+    };
+    assert!(refused("nonsense").contains("not a file of results"));
+    assert!(refused(r#"{"schema": "else", "schema_version": 1}"#).contains("\"else\""));
+    assert!(refused(r#"{"schema": "ringfort-bench", "schema_version": 99}"#).contains("version 99"));
+    assert!(refused(r#"{"schema": "ringfort-bench", "schema_version": 1}"#).contains("schema"));
+}
+
+#[test]
+fn whoever_is_not_root_is_told_so() {
+    // Where nobody can reach it.
+    let directory = std::env::temp_dir().join(format!("{}nobody", janitor::prefix()));
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
+    let program = directory.join("ringfort-bench");
+    std::fs::copy(env!("CARGO_BIN_EXE_ringfort-bench"), &program).unwrap();
+    let output = Command::new(&program).arg("compare").uid(NOBODY).gid(NOBODY).current_dir("/").output();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let output = output.unwrap();
+    assert!(!output.status.success());
+    assert!(text(&output).contains("need root"), "{}", text(&output));
+}

@@ -1,0 +1,175 @@
+//! The two ends of bulk connections: a source that keeps every connection full, and a sink that counts and compares.
+
+use std::os::fd::RawFd;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ring_buffers::{SlotClass, Wait};
+use ringfort_testbed::{Context, Error, Result};
+
+use crate::port::{Event, Port, PortPlan};
+use crate::receiver::Signals;
+use crate::sys;
+
+/// After how many bytes a connection's content repeats: a prime, so that no shift by whole segments goes unnoticed.
+const PERIOD: usize = 65_521;
+/// Bytes offered to the kernel at a time.
+const WRITE_LEN: usize = 131_072;
+/// Buffers of 65 KiB for receiving.
+const READS: u16 = 64;
+
+/// What all connections carry: the byte at any position, and all that may be written or read from there.
+static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut content = vec![0; PERIOD + WRITE_LEN];
+    // xorshift32 over one period, then the same again.
+    let mut state = 0x9e37_79b9_u32;
+    for byte in &mut content[..PERIOD] {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        *byte = (state >> 24) as u8;
+    }
+    for position in PERIOD..content.len() {
+        content[position] = content[position - PERIOD];
+    }
+    content
+});
+
+/// What a connection carries from its byte number `position`.
+fn content(position: u64, len: usize) -> &'static [u8] {
+    let start = (position % PERIOD as u64) as usize;
+    &CONTENT[start..start + len]
+}
+
+/// The time that is measured, on the clock of [`sys::now_ns`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    begin_ns: u64,
+    end_ns: u64,
+}
+
+impl Window {
+    pub(crate) fn new(start_ns: u64, ramp_up: Duration, sustain: Duration) -> Self {
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let begin_ns = start_ns.saturating_add(nanoseconds(ramp_up));
+        Self { begin_ns, end_ns: begin_ns.saturating_add(nanoseconds(sustain)) }
+    }
+}
+
+/// The sending end of a lane.
+pub(crate) struct Source<'a> {
+    port: Port,
+    /// Bytes that went into each connection.
+    positions: Vec<u64>,
+    signals: &'a Signals,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(sockets: Vec<RawFd>, signals: &'a Signals) -> Result<Self> {
+        let positions = vec![0; sockets.len()];
+        let slot = SlotClass::Packet;
+        let plan = PortPlan { sockets, addresses: Vec::new(), sends: 0, receives: 0, slot, waker: &signals.waker };
+        Ok(Self { port: Port::new(&plan)?, positions, signals })
+    }
+
+    /// Writes to every connection whatever it takes, until it is told to stop.
+    pub(crate) fn run(mut self, start_ns: u64) -> Result<()> {
+        sys::sleep_until_ns(start_ns);
+        for place in 0..self.positions.len() {
+            self.port.write(place as u16, content(0, WRITE_LEN))?;
+        }
+        while !self.signals.is_stopped() {
+            self.port.turn(Wait::UntilCompletion)?;
+            while let Some(event) = self.port.next_event()? {
+                let Event::Written { place, outcome } = event else { continue };
+                let written = outcome.map_err(std::io::Error::from_raw_os_error).context("writing to a connection")?;
+                let position = &mut self.positions[usize::from(place)];
+                *position += written as u64;
+                self.port.write(place, content(*position, WRITE_LEN))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The receiving end of a lane.
+pub(crate) struct Sink<'a> {
+    port: Port,
+    /// Bytes that came out of each connection.
+    positions: Vec<u64>,
+    /// Of these, while it was measured.
+    measured: Vec<u64>,
+    verify: bool,
+    signals: &'a Signals,
+    progress: &'a AtomicU64,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(
+        sockets: Vec<RawFd>,
+        verify: bool,
+        signals: &'a Signals,
+        progress: &'a AtomicU64,
+    ) -> Result<Self> {
+        let positions = vec![0; sockets.len()];
+        let (receives, slot) = (READS, SlotClass::Jumbo);
+        let plan = PortPlan { sockets, addresses: Vec::new(), sends: 0, receives, slot, waker: &signals.waker };
+        Ok(Self { port: Port::new(&plan)?, measured: positions.clone(), positions, verify, signals, progress })
+    }
+
+    /// Reads until the time is over, or until it is told to stop.
+    pub(crate) fn run(mut self, window: Window) -> Result<Vec<u64>> {
+        let mut now_ns = 0;
+        while now_ns < window.end_ns && !self.signals.is_stopped() {
+            self.port.turn(Wait::UntilCompletion)?;
+            now_ns = sys::now_ns();
+            let counts = (window.begin_ns..window.end_ns).contains(&now_ns);
+            let mut bytes_read = 0;
+            while let Some(event) = self.port.next_event()? {
+                match event {
+                    Event::Received { place, bytes } => {
+                        self.take(usize::from(place), &bytes, counts)?;
+                        bytes_read += bytes.len() as u64;
+                    }
+                    Event::Closed => return Err(Error::new("a connection was closed before its time")),
+                    _ => {}
+                }
+            }
+            self.progress.fetch_add(bytes_read, Ordering::Relaxed);
+        }
+        Ok(self.measured)
+    }
+
+    fn take(&mut self, place: usize, bytes: &[u8], counts: bool) -> Result<()> {
+        let position = &mut self.positions[place];
+        if self.verify && bytes != content(*position, bytes.len()) {
+            let len = bytes.len();
+            return Err(Error::new(format!("{len} bytes after the first {position} are not those that were sent")));
+        }
+        *position += bytes.len() as u64;
+        if counts {
+            self.measured[place] += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_repeats_after_its_period_only() {
+        assert_eq!(content(7, 1_000), content(7 + 3 * PERIOD as u64, 1_000));
+        assert_ne!(content(0, 1_000), content(1_448, 1_000));
+        assert_eq!(content(PERIOD as u64 - 1, WRITE_LEN).len(), WRITE_LEN);
+        assert_eq!(content(5, 100)[50..], *content(55, 50));
+    }
+
+    #[test]
+    fn what_is_measured_comes_after_the_ramp_up() {
+        let window = Window::new(1_000, Duration::from_nanos(10), Duration::from_nanos(5));
+        assert_eq!((window.begin_ns, window.end_ns), (1_010, 1_015));
+    }
+}
