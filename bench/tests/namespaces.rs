@@ -1,6 +1,8 @@
 //! The lab as people run it: a short comparison from the command line to the page, what happens when it is interrupted,
 //! and what it says when it cannot work. Needs root.
 
+mod traffic;
+
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;

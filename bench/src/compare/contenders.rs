@@ -58,7 +58,7 @@ impl Choice {
         } else {
             self.contenders.iter().map(|name| self.named(name.trim())).collect::<Result<_>>()?
         };
-        let others: Vec<Contender> = self.other.iter().map(|text| other(text)).collect::<Result<_>>()?;
+        let others: Vec<Contender> = self.other.iter().map(|text| Contender::other(text)).collect::<Result<_>>()?;
         // The ceiling stays last.
         let end = contenders.iter().position(|contender| contender.name == BARE).unwrap_or(contenders.len());
         contenders.splice(end..end, others);
@@ -83,23 +83,7 @@ impl Choice {
     }
 
     fn named(&self, name: &str) -> Result<Contender> {
-        if name == BARE {
-            return Ok(Contender { name: name.to_owned(), program: None });
-        }
-        // As the packages and programs are called, too.
-        let short = name.strip_suffix("-cli").unwrap_or(name);
-        let Some((name, implementation)) = KNOWN.iter().find(|(known, _)| *known == short) else {
-            let names = KNOWN.map(|(known, _)| known).join(", ");
-            return Err(Error::new(format!(
-                "there is no contender {name}: {names} and {BARE} are known, and --other '{name}=COMMAND {INTERFACE}' \
-                 takes any program"
-            )));
-        };
-        let program = match implementation {
-            Implementation::Ringfort => self.gateway.program(),
-            implementation => Program::peer(*implementation),
-        };
-        Ok(Contender { name: (*name).to_owned(), program: Some(program?) })
+        Contender::known(name, &self.gateway)
     }
 
     /// Whom the others are compared with: who was named, or wireguard-go, or the first that is not ours.
@@ -121,23 +105,50 @@ impl Choice {
     }
 }
 
-/// `name=/path/to/program -f {interface}`.
-fn other(text: &str) -> Result<Contender> {
-    let (name, template) = text
-        .split_once('=')
-        .ok_or_else(|| Error::new(format!("--other '{text}': write 'NAME=COMMAND {INTERFACE}'")))?;
-    let name = name.trim();
-    let usual = |character: char| character.is_ascii_alphanumeric() || "-_.+".contains(character);
-    if name.is_empty() || !name.chars().all(usual) {
-        return Err(Error::new(format!("--other '{text}': a name has letters, digits and -_.+ only")));
-    }
-    let mut program = Program::template(template).context(format_args!("--other {name}"))?;
-    program.path = find_in_path(&program.path, Path::new("/nonexistent"))
-        .ok_or_else(|| Error::new(format!("--other {name}: {} is not a program", program.path.display())))?;
-    Ok(Contender { name: name.to_owned(), program: Some(program) })
-}
-
 impl Contender {
+    /// By a name that is known.
+    ///
+    /// # Errors
+    /// Nobody has that name, or it is not installed.
+    pub fn known(name: &str, gateway: &Gateway) -> Result<Self> {
+        if name == BARE {
+            return Ok(Self { name: name.to_owned(), program: None });
+        }
+        // As the packages and programs are called, too.
+        let short = name.strip_suffix("-cli").unwrap_or(name);
+        let Some((name, implementation)) = KNOWN.iter().find(|(known, _)| *known == short) else {
+            let names = KNOWN.map(|(known, _)| known).join(", ");
+            return Err(Error::new(format!(
+                "there is no contender {name}: {names} and {BARE} are known, and --other '{name}=COMMAND {INTERFACE}' \
+                 takes any program"
+            )));
+        };
+        let program = match implementation {
+            Implementation::Ringfort => gateway.program(),
+            implementation => Program::peer(*implementation),
+        };
+        Ok(Self { name: (*name).to_owned(), program: Some(program?) })
+    }
+
+    /// By a name and a command line: `name=/path/to/program -f {interface}`.
+    ///
+    /// # Errors
+    /// The name has unusual characters, the program is not there, or nothing stands for the interface.
+    pub fn other(text: &str) -> Result<Self> {
+        let (name, template) = text
+            .split_once('=')
+            .ok_or_else(|| Error::new(format!("--other '{text}': write 'NAME=COMMAND {INTERFACE}'")))?;
+        let name = name.trim();
+        let usual = |character: char| character.is_ascii_alphanumeric() || "-_.+".contains(character);
+        if name.is_empty() || !name.chars().all(usual) {
+            return Err(Error::new(format!("--other '{text}': a name has letters, digits and -_.+ only")));
+        }
+        let mut program = Program::template(template).context(format_args!("--other {name}"))?;
+        program.path = find_in_path(&program.path, Path::new("/nonexistent"))
+            .ok_or_else(|| Error::new(format!("--other {name}: {} is not a program", program.path.display())))?;
+        Ok(Self { name: name.to_owned(), program: Some(program) })
+    }
+
     /// As the file of results has it; the interfaces come later.
     pub fn describe(&self) -> model::Contender {
         let Some(program) = &self.program else {

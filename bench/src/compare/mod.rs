@@ -1,12 +1,12 @@
 //! The same measurements over several implementations, taking turns, so that what else the machine does falls on all of
 //! them alike. Every measurement has namespaces and gateways of its own, which have done nothing else.
 
-mod contenders;
+pub mod contenders;
 mod iperf;
 mod matrix;
 mod measure;
 mod progress;
-mod setup;
+pub mod setup;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

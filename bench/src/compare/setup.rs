@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfort_testbed::netns::{VETH, outer_v4};
+use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
 use ringfort_testbed::process::{MemorySampler, Usage};
 use ringfort_testbed::tunnel::{MTU, Peering};
 use ringfort_testbed::{Context, Daemon, Family, Namespace, Result, Tunnel, Wire};
@@ -61,13 +61,19 @@ impl SetUp {
         Ok(Self::Gateways(Box::new(tunnel)))
     }
 
-    /// The namespace and the address of one end; traffic goes from end 0 to end 1.
+    /// The namespace and the IPv4 address of one end; traffic goes from end 0 to end 1.
     pub fn end(&self, index: usize) -> Endpoint<'_> {
-        match self {
-            Self::Gateways(tunnel) => {
-                Endpoint { namespace: tunnel.namespace(index), address: tunnel.sides[index].inner(Family::V4) }
+        self.end_of(index, Family::V4)
+    }
+
+    /// The namespace and the address of one end.
+    pub fn end_of(&self, index: usize, family: Family) -> Endpoint<'_> {
+        match (self, family) {
+            (Self::Gateways(tunnel), family) => {
+                Endpoint { namespace: tunnel.namespace(index), address: tunnel.sides[index].inner(family) }
             }
-            Self::Bare(wire) => Endpoint { namespace: &wire.ends[index], address: outer_v4(index) },
+            (Self::Bare(wire), Family::V4) => Endpoint { namespace: &wire.ends[index], address: outer_v4(index) },
+            (Self::Bare(wire), Family::V6) => Endpoint { namespace: &wire.ends[index], address: outer_v6(index) },
         }
     }
 

@@ -2,6 +2,7 @@
 //! gateway can carry ([`rfc2544`]).
 
 mod device;
+mod gateways;
 mod numbers;
 mod progress;
 pub mod rfc2544;
@@ -10,17 +11,59 @@ pub mod udp;
 
 use std::path::Path;
 
-use ringfort_testbed::{Context, Result};
+use ringfort_testbed::{Context, Error, Result};
 use serde::Serialize;
 
+use crate::compare::contenders::Contender;
+use crate::results::stamp::Stamp;
+use crate::results::{self, model};
+
+/// What a file of results begins with.
+const SCHEMA: &str = "ringfort-traffic";
+/// Raised when a field changes its meaning or goes.
+const SCHEMA_VERSION: u32 = 1;
+
+/// A file of results.
+#[derive(Serialize)]
+struct File<T> {
+    schema: &'static str,
+    schema_version: u32,
+    /// When it was written, RFC 3339.
+    finished: String,
+    command: Vec<String>,
+    stamp: Stamp,
+    /// What the load went through.
+    contender: model::Contender,
+    #[serde(flatten)]
+    results: T,
+}
+
 /// Writes results as JSON, to standard output for `-`.
-fn write_json(path: &Path, results: &impl Serialize) -> Result<()> {
-    let attempt = format!("writing {}", path.display());
-    let mut text = serde_json::to_string_pretty(results).context(&attempt)?;
+fn write_json(path: &Path, contender: &Contender, results: &impl Serialize) -> Result<()> {
+    let file = File {
+        schema: SCHEMA,
+        schema_version: SCHEMA_VERSION,
+        finished: results::now(),
+        command: std::env::args().collect(),
+        stamp: Stamp::take(),
+        contender: contender.describe(),
+        results,
+    };
+    let mut text = serde_json::to_string_pretty(&file).context("writing results as JSON")?;
     text.push('\n');
     if path == Path::new("-") {
         print!("{text}");
         return Ok(());
     }
-    std::fs::write(path, text).context(attempt)
+    results::write(path, &text)
+}
+
+/// That a file of results can be written is to be known before an hour of measuring.
+fn check_writable(path: Option<&Path>) -> Result<()> {
+    let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(()) };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || !directory.is_dir() {
+        return Err(Error::new(format!("--json {}: there has to be a directory, and a name in it", path.display())));
+    }
+    Ok(())
 }

@@ -11,10 +11,12 @@ use ringfort_traffic::search::{Found, SearchPlan};
 use ringfort_traffic::{Endpoint, Size, udp};
 use serde::Serialize;
 
+use super::device::Device;
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
 use super::shape::{Shape, parse_size};
-use super::{device, write_json};
+use super::{check_writable, device, write_json};
+use crate::compare::setup::SetUp;
 use crate::text::table;
 
 /// Between two trials: sockets, rings, and stragglers.
@@ -48,7 +50,7 @@ pub struct Options {
     #[command(flatten)]
     shape: Shape,
     #[command(flatten)]
-    device: device::Options,
+    device: Device,
     /// Write everything that was measured there, every trial included, as JSON (`-` for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -56,7 +58,6 @@ pub struct Options {
 
 #[derive(Serialize)]
 struct Results<'a> {
-    device: &'a device::Description,
     sizes: &'a [Sized],
 }
 
@@ -71,8 +72,10 @@ struct Sized {
 /// Searches for each size and prints the table.
 pub fn run(options: &Options) -> Result<()> {
     let plan = options.plan()?;
-    let (device, description) = options.device.start()?;
-    let ends = device.ends(options.shape.family());
+    check_writable(options.json.as_deref())?;
+    let contender = options.device.contender()?;
+    let set_up = SetUp::new(&contender)?;
+    let ends = [0, 1].map(|index| set_up.end_of(index, options.shape.family()));
     let trials_each = plan.trials_expected() + LATENCY_PERCENTS.len() as u32;
     let each = (plan.trial + OVERHEAD) * trials_each;
     let progress = Progress::new(each * options.sizes.len() as u32);
@@ -82,10 +85,10 @@ pub fn run(options: &Options) -> Result<()> {
     });
     let sized: Vec<Sized> = sized?;
     if let Some(path) = &options.json {
-        write_json(path, &Results { device: &description, sizes: &sized })?;
+        write_json(path, &contender, &Results { sizes: &sized })?;
     }
     if options.json.as_deref() != Some("-".as_ref()) {
-        println!("{}", description.sentence());
+        println!("{}", device::sentence(&contender, &set_up));
         print_table(&plan, &sized);
     }
     Ok(())

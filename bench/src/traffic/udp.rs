@@ -9,10 +9,13 @@ use ringfort_traffic::load::RATE_PPS_MAX;
 use ringfort_traffic::{Load, Outcome, Route, Size, Traffic, udp};
 use serde::Serialize;
 
+use super::device::Device;
+use super::gateways::{Before, Gateways};
 use super::numbers::{percentiles, pps, size};
 use super::progress::Progress;
 use super::shape::{Shape, parse_size};
-use super::{device, write_json};
+use super::{check_writable, device, write_json};
+use crate::compare::setup::SetUp;
 use crate::text::{grouped, megabits, table};
 
 /// What a person may choose.
@@ -30,7 +33,7 @@ pub struct Options {
     #[command(flatten)]
     shape: Shape,
     #[command(flatten)]
-    device: device::Options,
+    device: Device,
     /// Write everything that was measured there, as JSON (`-` for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -38,32 +41,42 @@ pub struct Options {
 
 #[derive(Serialize)]
 struct Results<'a> {
-    device: &'a device::Description,
     #[serde(flatten)]
     outcome: &'a Outcome,
+    gateways: &'a Option<Gateways>,
 }
 
 /// Carries the load and prints the tables.
 pub fn run(options: &Options) -> Result<()> {
     let load = options.shape.load(options.size, options.rate, Duration::from_secs(options.seconds));
-    let (device, description) = options.device.start()?;
-    let [from, to] = device.ends(options.shape.family());
+    check_writable(options.json.as_deref())?;
+    let contender = options.device.contender()?;
+    let set_up = SetUp::new(&contender)?;
+    let [from, to] = [0, 1].map(|index| set_up.end_of(index, options.shape.family()));
     load.check(from.address, to.address)?;
     let progress = Progress::new(load.duration);
     progress.step(Duration::ZERO, load.duration, format!("{} of {}", pps(load.rate_pps as f64), size(load.size)));
+    let before = Before::of(&set_up)?;
     let outcome = progress.show(|| udp::run(&load, from, to, &progress.arrived))?;
+    let gateways = Gateways::since(&before, &set_up)?;
     if let Some(path) = &options.json {
-        write_json(path, &Results { device: &description, outcome: &outcome })?;
+        write_json(path, &contender, &Results { outcome: &outcome, gateways: &gateways })?;
     }
     if options.json.as_deref() != Some("-".as_ref()) {
-        println!("{}", description.sentence());
+        println!("{}", device::sentence(&contender, &set_up));
         print_tables(&load, &outcome);
+        if let Some(gateways) = gateways {
+            gateways.print(outcome.total.duration_s);
+        }
+        println!("{}", generator(&outcome.total));
     }
     Ok(())
 }
 
 fn print_tables(load: &Load, outcome: &Outcome) {
-    let what = format!("IP packets of {} bytes, {} flows", size(load.size), grouped(u64::from(load.flows)));
+    let flows =
+        if load.flows == 1 { "one flow".to_owned() } else { format!("{} flows", grouped(u64::from(load.flows))) };
+    let what = format!("IP packets of {} bytes, {flows}", size(load.size));
     let mut rows = table(&[&what, "asked/s", "offered/s", "delivered/s", "throughput", "lost"]);
     let mut times = table(&["time from when a packet was due", "p50", "p90", "p99", "p99.9", "longest"]);
     let mut flaws = table(&["arrived otherwise", "repeated", "reordered", "farthest behind", "damaged", "foreign"]);
@@ -91,7 +104,6 @@ fn print_tables(load: &Load, outcome: &Outcome) {
     if !flaws.is_empty() {
         println!("{flaws}");
     }
-    println!("{}", generator(&outcome.total));
 }
 
 /// What is to be known about the generator.
@@ -105,7 +117,7 @@ fn generator(total: &Traffic) -> String {
     }
     if total.generator_limited {
         text += &format!(
-            "\nIt could not offer what was asked: {} of {} packets were sent. The rates above are its own limit.",
+            "\nIt could not offer what was asked: {} of {} packets were sent. The offered rate is its own limit.",
             grouped(total.sent),
             grouped(total.planned)
         );

@@ -1,0 +1,100 @@
+//! `udp` and `rfc2544` as people run them: what they measure, what they refuse, and what is left when they are
+//! interrupted.
+
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ringfort_testbed::janitor;
+use serde_json::Value;
+
+use crate::{bench, printed, refusal, wait};
+
+/// The JSON that it prints.
+fn measured(arguments: &[&str]) -> Value {
+    let text = printed(&[arguments, &["--json", "-"]].concat());
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+}
+
+fn number(results: &Value, path: &str) -> f64 {
+    results.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {results:#}"))
+}
+
+#[test]
+fn a_load_through_a_tunnel_is_accounted_for() {
+    let shape = ["--rate", "2000", "--seconds", "1", "--size", "imix", "--flows", "5", "--family", "v6"];
+    let both = measured(&[&["udp"], &shape[..], &["--direction", "both-ways"]].concat());
+    assert_eq!((&both["schema"], &both["contender"]["name"]), (&"ringfort-traffic".into(), &"ringfort".into()));
+    assert_eq!(both["legs"].as_array().map(Vec::len), Some(2));
+    let total = |name: &str| number(&both, &format!("/total/{name}"));
+    assert_eq!(total("planned"), 4_000.0);
+    assert_eq!(total("planned"), total("sent") + total("refused") + total("skipped"));
+    assert_eq!(total("sent"), total("received") + total("lost"));
+    assert!(total("received") > 0.0 && total("latency_ns/p50") > 0.0);
+    assert!((number(&both, "/packet_bytes_mean") - 347.67).abs() < 0.01);
+    assert!(number(&both, "/gateways/cpu_s/0") > 0.0 && number(&both, "/gateways/memory_peak_kib/1") > 0.0);
+}
+
+#[test]
+fn a_table_says_what_was_asked_offered_and_delivered() {
+    let text = printed(&["udp", "--rate", "1000", "--seconds", "1", "--direction", "round-trip"]);
+    for part in ["Through a tunnel", "asked/s", "offered/s", "delivered/s", "there and back", "p99.9", "of a CPU"] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+}
+
+#[test]
+fn both_rates_and_the_latencies_below_them_are_found() {
+    let scale = ["--rate-min", "500", "--rate-max", "1000", "--resolution-percent", "50", "--repeats", "1"];
+    let short = ["rfc2544", "--implementation", "bare-veth", "--sizes", "64,imix", "--trial-seconds", "1"];
+    let results = measured(&[&short[..], &scale].concat());
+    let sizes = results["sizes"].as_array().unwrap();
+    assert_eq!(sizes.len(), 2);
+    assert!(results["gateways"].is_null() && results["contender"]["ceiling"] == true);
+    for size in sizes {
+        assert!(!size["search"]["trials"].as_array().unwrap().is_empty());
+        let pdr = number(size, "/search/pdr/rate_pps");
+        assert!((500.0..=1_000.0).contains(&pdr));
+        let rate = |latency: &Value| number(latency, "/outcome/load/rate_pps");
+        let rates: Vec<f64> = size["latencies"].as_array().unwrap().iter().map(rate).collect();
+        assert_eq!(rates, [0.1, 0.5, 0.9].map(|share| (pdr * share).floor()));
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_bounds() {
+    let udp = |rest: &[&str]| refusal(&[&["udp"], rest].concat());
+    assert!(udp(&["--rate", "0"]).contains("1..=100000000"));
+    assert!(udp(&["--flows", "10001"]).contains("1..=10000"));
+    assert!(udp(&["--size", "63"]).contains("64 to 1420"));
+    assert!(udp(&["--cpus", "3-1"]).contains("2,4-7"));
+    assert!(udp(&["--implementation", "openvpn"]).contains("wireguard-go"));
+    assert!(udp(&["--other", "x=/nonexistent {interface}"]).contains("not a program"));
+    assert!(udp(&["--json", "/nonexistent/x.json"]).contains("/nonexistent/x.json"));
+    let bare = |rest: &[&str]| udp(&[&["--implementation", "bare-veth", "--seconds", "1"], rest].concat());
+    assert!(bare(&["--gso", "--size", "imix"]).contains("one size"));
+    assert!(bare(&["--lanes", "3", "--flows", "2"]).contains("2 flows"));
+    assert!(bare(&["--cpus", "4095"]).contains("CPU 4095"));
+    assert!(refusal(&["rfc2544", "--repeats", "2"]).contains("odd"));
+    assert!(refusal(&["rfc2544", "--rate-min", "5", "--rate-max", "3"]).contains("above the highest"));
+    assert!(refusal(&["rfc2544", "--resolution-percent", "0"]).contains("0.0001 to 0.5"));
+}
+
+#[test]
+fn nothing_is_left_behind_when_a_load_is_interrupted() {
+    for (arguments, signal) in [
+        (["udp", "--rate", "20000", "--seconds", "600"], Signal::SIGINT),
+        (["rfc2544", "--sizes", "64", "--trial-seconds", "60"], Signal::SIGTERM),
+    ] {
+        let mut command = bench(&arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        sleep(Duration::from_millis(1_500));
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        let status = wait(&mut child, Duration::from_secs(10)).unwrap_or_else(|| panic!("{arguments:?} does not end"));
+        assert_eq!(status.code(), Some(128 + signal as i32), "{arguments:?}");
+        assert_eq!(janitor::remains_of(child.id()), Vec::<String>::new(), "{arguments:?}");
+    }
+}
