@@ -118,7 +118,7 @@ pub fn print(before: &Results, after: &Results, all: bool) -> Result<()> {
         RUNS_MIN
     );
     if shown.len() < changes.len() {
-        println!("{} figures within the noise are left out: --all shows them.", changes.len() - shown.len());
+        println!("{} figures without a difference are left out: --all shows them.", changes.len() - shown.len());
     }
     Ok(())
 }

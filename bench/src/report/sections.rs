@@ -189,8 +189,10 @@ fn memory_of(results: &Results, test: &Test) -> Result<String> {
     let curves: Vec<_> = curves.filter(|(_, _, points)| !points.is_empty()).collect();
     let legend: Vec<(usize, &str)> =
         curves.iter().map(|(series, contender, _)| (*series, contender.name.as_str())).collect();
-    let curves: Vec<Curve> = curves.into_iter().map(|(series, _, points)| Curve { series, points }).collect();
-    let axis = Axis { title: "resident memory", label: &|kib| format!("{:.0} MiB", kib / 1_024.0) };
+    let mebibytes = |points: Vec<(f64, f64)>| points.into_iter().map(|(at, kib)| (at, kib / 1_024.0)).collect();
+    let curves: Vec<Curve> =
+        curves.into_iter().map(|(series, _, points)| Curve { series, points: mebibytes(points) }).collect();
+    let axis = Axis { title: "resident memory", label: &|mebibytes| format!("{mebibytes:.0} MiB") };
     let description = "The peaks are in the table of the test.";
     let svg = plots::over_time(&format!("{}: memory over time", test.title), description, &curves, &axis)?;
     Ok(figure(&svg, &legend))

@@ -85,6 +85,8 @@ pub fn range(row: &Summary, scale: Scale) -> String {
 pub fn comparison(compared: &Ratio) -> String {
     match compared.verdict {
         Verdict::NoDifferenceSeen => "no difference seen".to_owned(),
+        // A loss of nothing beside a loss of something: no ratio to be proud of.
+        verdict if compared.median == 0.0 => verdict.text().to_owned(),
         Verdict::TooFewRuns => format!("{} × ({})", ratio(compared.median), Verdict::TooFewRuns.text()),
         verdict => format!("{} × {}", ratio(compared.median), verdict.text()),
     }

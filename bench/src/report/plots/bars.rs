@@ -104,12 +104,15 @@ fn grid<'a, 'b>(
 ) -> std::result::Result<Chart<'a, 'b>, DrawingAreaErrorKind<std::io::Error>> {
     let end = if end > 0.0 { end } else { 1.0 };
     let mut chart = ChartBuilder::on(root)
-        .margin_right(24)
+        .margin_right(64)
         .x_label_area_size(AXIS_HEIGHT)
         .y_label_area_size(LABEL_WIDTH)
         .build_cartesian_2d(0.0..end, (0..labels.len().max(1)).into_segmented())?;
     let label = |value: &SegmentValue<usize>| match value {
-        SegmentValue::CenterOf(row) if *row < labels.len() => labels[labels.len() - 1 - row].to_owned(),
+        SegmentValue::CenterOf(row) if *row < labels.len() => {
+            // The spaces keep it away from its bar.
+            format!("{}\u{a0}\u{a0}", labels[labels.len() - 1 - row])
+        }
         _ => String::new(),
     };
     chart
