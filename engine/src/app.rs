@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use log::LevelFilter;
+use ringfort_aead::Selection;
 
-use crate::cli::{Cli, SuiteArg};
+use crate::cli::{AeadArg, Cli, SuiteArg};
 use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::server::SocketPlace;
@@ -20,6 +21,9 @@ use crate::worker::budget;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.aead == AeadArg::List {
+        return list_ciphers();
+    }
     if cli.stats {
         return print(ask::stats(&cli.name));
     }
@@ -123,6 +127,18 @@ fn end_on_panic() {
         }
         std::process::abort();
     }));
+}
+
+/// Tests and measures every cipher, and prints what came of it.
+fn list_ciphers() -> ExitCode {
+    match Selection::Auto.resolve() {
+        Ok(choice) => {
+            // Whoever closed the pipe has read what he wanted.
+            let _ = writeln!(std::io::stdout(), "{choice}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => exit(Err(error.into())),
+    }
 }
 
 fn print(answer: Result<String, DaemonError>) -> ExitCode {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
-use ringfort_aead::Selection;
+use ringfort_aead::{Selection, UnknownProvider};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
 
@@ -46,9 +46,13 @@ Environment:
 /// Options that mean nothing to a command that asks a daemon which runs.
 const DAEMON_OPTIONS: [&str; 6] = ["foreground", "workers", "cpus", "busy_poll", "log_level", "config"];
 
+const USAGE: &str = "\
+ringfort [OPTIONS] <NAME>
+       ringfort --aead list";
+
 /// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 110, override_usage = USAGE)]
 pub struct Cli {
     /// Stay in the foreground and log to the standard error
     #[arg(short, long)]
@@ -62,9 +66,11 @@ pub struct Cli {
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<CpuList>,
 
-    /// Implementation of ChaCha20-Poly1305: "auto" measures those that this CPU can run and takes the fastest
+    /// Implementation of the ciphers: rustcrypto, aws-lc, train (ChaCha20-Poly1305 over whole trains of packets; needs
+    /// AVX-512), or "auto", which measures those that this CPU can run and takes the fastest for each size of packets
+    /// and trains. "list" prints what they measure, in nanoseconds per packet, and exits
     #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub aead: Selection,
+    pub aead: AeadArg,
 
     /// Look for packets this long after the last one before sleeping, in microseconds, or "always": costs whole cores,
     /// and the power that they take, for a shorter way out of sleep [default: sleep at once]
@@ -97,7 +103,7 @@ pub struct Cli {
     pub stats: bool,
 
     /// The name of the interface to create
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", required = false, default_value_if("aead", "list", ""))]
     pub name: String,
 }
 
@@ -112,6 +118,15 @@ impl Cli {
     #[must_use]
     pub fn busy_poll(&self) -> Duration {
         self.busy_poll.map_or(Duration::ZERO, |BusyPoll(time)| time)
+    }
+
+    /// How the ciphers are chosen.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        match self.aead {
+            AeadArg::List => Selection::Auto,
+            AeadArg::Use(selection) => selection,
+        }
     }
 
     /// The level that was asked for, by the option or by `LOG_LEVEL`; `None` if by neither.
@@ -138,6 +153,23 @@ impl Cli {
         let default = if self.cpus.is_some() { cpus.len() } else { cpus.len().min(DEFAULT_WORKERS_MAX) };
         let count = self.workers.map_or(default.clamp(1, usize::from(u8::MAX)), usize::from);
         Ok(cpus.iter().copied().cycle().take(count).collect())
+    }
+}
+
+/// What `--aead` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AeadArg {
+    /// Print the providers, and exit.
+    List,
+    /// Use these.
+    Use(Selection),
+}
+
+impl FromStr for AeadArg {
+    type Err = UnknownProvider;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProvider> {
+        if text == "list" { Ok(Self::List) } else { text.parse().map(Self::Use) }
     }
 }
 
@@ -266,7 +298,7 @@ mod tests {
     #[test]
     fn wireguard_go_s_own_command_lines_are_understood() {
         let cli = parse(&["wg0"]).unwrap();
-        assert!(!cli.foreground && cli.aead == Selection::Auto && cli.name == "wg0");
+        assert!(!cli.foreground && cli.aead == AeadArg::Use(Selection::Auto) && cli.name == "wg0");
         assert!(parse(&["-f", "wg0"]).unwrap().foreground);
         assert!(parse(&["--foreground", "wg0"]).unwrap().foreground);
     }
@@ -306,6 +338,13 @@ mod tests {
         assert_eq!((cli.set_suite, cli.peer), (Some(SuiteArg(None)), Some(key_text::decode(KEY).unwrap())));
         assert!(parse(&["--suites", "wg0"]).unwrap().suites);
         assert_eq!(parse(&["--config", "x.conf", "wg0"]).unwrap().config, Some("x.conf".into()));
+    }
+
+    #[test]
+    fn the_list_of_ciphers_needs_no_interface() {
+        assert_eq!(parse(&["--aead", "list"]).unwrap().aead, AeadArg::List);
+        assert!(parse(&["--aead", "auto"]).is_err());
+        assert!(parse(&["-f"]).is_err());
     }
 
     #[test]

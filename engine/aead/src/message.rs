@@ -8,7 +8,7 @@ use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
 
 /// One data message without its header: what a batch is made of. Messages of one batch may differ in length, and lie
 /// anywhere; being exclusive borrows, they cannot overlap, also not shifted by some bytes: a cipher that works across messages
-/// would read what it has already overwritten.
+/// would read what it has already overwritten. A batch is gathered without allocation in an `ArrayVec` of the crate `arrayvec`.
 ///
 /// ```
 /// # use ringfort_aead::Message;

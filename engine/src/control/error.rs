@@ -125,6 +125,7 @@ impl DaemonError {
             Self::Cpu(_)
             | Self::Start(StartError::Core(_))
             | Self::Served(_)
+            | Self::Aead(SelectionError::Unavailable { .. })
             | Self::NotServed { .. }
             | Self::NoStatistics(_)
             | Self::NoSuites(_)

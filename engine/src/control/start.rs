@@ -57,7 +57,7 @@ impl Daemon {
         let self_test = self_test(Offloads::ALL);
         let tun = create_interface(&cli.name, cpus.len(), self_test.offloads)?;
         refuse_link_local_address(&cli.name);
-        let choice = cli.aead.resolve()?;
+        let choice = cli.selection().resolve()?;
         let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let link = Arc::new(link);
         let unsteered = tun.steering().err().map(ToString::to_string);

@@ -46,7 +46,7 @@ fn dropped_keys_leave_memory() {
     for (seed, provider) in providers().enumerate() {
         let masked = masked_key(seed as u8 + 0x31);
         let here = &raw const masked as usize;
-        assert_eq!(find(&masked, here), [], "{provider}: before there is a key");
+        assert_eq!(find(&masked, here), Vec::<usize>::new(), "{provider}: before there is a key");
 
         let key = masked.map(|byte| byte ^ MASK);
         let (seal, open) = {
