@@ -8,6 +8,7 @@ mod demo;
 mod interrupt;
 mod report;
 mod stage;
+mod traffic;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +31,10 @@ enum Command {
     Demo(demo::Options),
     /// TCP throughput and peak memory against other implementations, interleaved.
     Compare(compare::Options),
+    /// One UDP load at a set rate, every packet accounted for: offered, delivered, lost, reordered, one-way latency.
+    Udp(traffic::udp::Options),
+    /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
+    Rfc2544(traffic::rfc2544::Options),
 }
 
 /// Which Ringfort, and how many workers it runs.
@@ -71,6 +76,8 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().and_then(|()| match &arguments.command {
         Command::Demo(options) => demo::run(options),
         Command::Compare(options) => compare::run(options),
+        Command::Udp(options) => traffic::udp::run(options),
+        Command::Rfc2544(options) => traffic::rfc2544::run(options),
     });
     if interrupt::requested() {
         // Its thread cleans up and ends the process; what failed meanwhile failed because of that.

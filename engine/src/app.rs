@@ -7,18 +7,22 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use log::LevelFilter;
+use ringfort_aead::Selection;
 
-use crate::cli::Cli;
+use crate::cli::{AeadArg, Cli};
 use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::server::SocketPlace;
-use crate::control::{Daemon, End, logging, stats};
+use crate::control::{Daemon, End, logging, offloads, stats};
 use crate::worker::budget;
 
 /// Runs the program. To be called first of all, while there is a single thread.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.aead == AeadArg::List {
+        return list_ciphers();
+    }
     if cli.stats {
         return print_stats(&cli.name);
     }
@@ -70,6 +74,7 @@ fn run(cli: &Cli, readiness: Option<Readiness>) -> Result<(), DaemonError> {
     for failure in &daemon.choice().failures {
         log::warn!("{failure}");
     }
+    offloads::report(daemon.self_test());
     log::info!("packet memory of each worker: {}", budget());
     for suite in &daemon.choice().suites {
         log::info!("{}: {}", suite.suite, suite.summary());
@@ -100,6 +105,18 @@ fn end_on_panic() {
         }
         std::process::abort();
     }));
+}
+
+/// Tests and measures every cipher, and prints what came of it.
+fn list_ciphers() -> ExitCode {
+    match Selection::Auto.resolve() {
+        Ok(choice) => {
+            // Whoever closed the pipe has read what he wanted.
+            let _ = writeln!(std::io::stdout(), "{choice}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => exit(Err(error.into())),
+    }
 }
 
 fn print_stats(name: &str) -> ExitCode {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
-use ringfort_aead::Selection;
+use ringfort_aead::{Selection, UnknownProvider};
 
 /// More cores than this are used only when asked for: each worker takes packet memory.
 const DEFAULT_WORKERS_MAX: usize = 16;
@@ -23,9 +24,13 @@ Environment:
   LOG_LEVEL                  as --log-level
   WG_PROCESS_FOREGROUND=1    as --foreground";
 
+const USAGE: &str = "\
+ringfort [OPTIONS] <NAME>
+       ringfort --aead list";
+
 /// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 110, override_usage = USAGE)]
 pub struct Cli {
     /// Stay in the foreground and log to the standard error
     #[arg(short, long)]
@@ -39,20 +44,27 @@ pub struct Cli {
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<CpuList>,
 
-    /// Implementation of ChaCha20-Poly1305: "auto" measures those that this CPU can run and takes the fastest
+    /// Implementation of the ciphers: rustcrypto, aws-lc, train (ChaCha20-Poly1305 over whole trains of packets; needs
+    /// AVX-512), or "auto", which measures those that this CPU can run and takes the fastest for each size of packets
+    /// and trains. "list" prints what they measure, in nanoseconds per packet, and exits
     #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub aead: Selection,
+    pub aead: AeadArg,
+
+    /// Look for packets this long after the last one before sleeping, in microseconds, or "always": costs whole cores,
+    /// and the power that they take, for a shorter way out of sleep [default: sleep at once]
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub busy_poll: Option<BusyPoll>,
 
     /// What to log: silent, error, warn, info, debug (or verbose), trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 
     /// Print the counters of the daemon that serves NAME, as lines of "name=value", and exit
-    #[arg(long, conflicts_with_all = ["foreground", "workers", "cpus", "log_level"])]
+    #[arg(long, conflicts_with_all = ["foreground", "workers", "cpus", "busy_poll", "log_level"])]
     pub stats: bool,
 
     /// The name of the interface to create
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", required = false, default_value_if("aead", "list", ""))]
     pub name: String,
 }
 
@@ -61,6 +73,21 @@ impl Cli {
     #[must_use]
     pub fn stays_in_foreground(&self) -> bool {
         self.foreground || std::env::var_os("WG_PROCESS_FOREGROUND").is_some_and(|value| value == "1")
+    }
+
+    /// How long workers poll before they sleep.
+    #[must_use]
+    pub fn busy_poll(&self) -> Duration {
+        self.busy_poll.map_or(Duration::ZERO, |BusyPoll(time)| time)
+    }
+
+    /// How the ciphers are chosen.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        match self.aead {
+            AeadArg::List => Selection::Auto,
+            AeadArg::Use(selection) => selection,
+        }
     }
 
     /// The level that was asked for, by the option or by `LOG_LEVEL`; `None` if by neither.
@@ -90,12 +117,45 @@ impl Cli {
     }
 }
 
+/// What `--aead` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AeadArg {
+    /// Print the providers, and exit.
+    List,
+    /// Use these.
+    Use(Selection),
+}
+
+impl FromStr for AeadArg {
+    type Err = UnknownProvider;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProvider> {
+        if text == "list" { Ok(Self::List) } else { text.parse().map(Self::Use) }
+    }
+}
+
 /// A CPU that the process may not run on.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("CPU {missing} is not usable here: choose --cpus among {usable}")]
 pub struct CpuError {
     missing: usize,
     usable: CpuList,
+}
+
+/// How long a worker looks for packets without sleeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusyPoll(pub Duration);
+
+impl FromStr for BusyPoll {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "always" {
+            return Ok(Self(Duration::MAX));
+        }
+        let micros = text.parse().map_err(|_| "expected a number of microseconds, or \"always\"".to_owned())?;
+        Ok(Self(Duration::from_micros(micros)))
+    }
 }
 
 /// A level as `--log-level` and `LOG_LEVEL` name it.
@@ -181,7 +241,7 @@ mod tests {
     #[test]
     fn wireguard_go_s_own_command_lines_are_understood() {
         let cli = parse(&["wg0"]).unwrap();
-        assert!(!cli.foreground && cli.aead == Selection::Auto && cli.name == "wg0");
+        assert!(!cli.foreground && cli.aead == AeadArg::Use(Selection::Auto) && cli.name == "wg0");
         assert!(parse(&["-f", "wg0"]).unwrap().foreground);
         assert!(parse(&["--foreground", "wg0"]).unwrap().foreground);
     }
@@ -196,11 +256,20 @@ mod tests {
             &["--cpus", "", "wg0"],
             &["--aead", "rot13", "wg0"],
             &["--log-level", "loud", "wg0"],
+            &["--busy-poll", "soon", "wg0"],
+            &["--busy-poll", "-1", "wg0"],
             &["--stats"],
             &["--stats", "-f", "wg0"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn the_list_of_ciphers_needs_no_interface() {
+        assert_eq!(parse(&["--aead", "list"]).unwrap().aead, AeadArg::List);
+        assert!(parse(&["--aead", "auto"]).is_err());
+        assert!(parse(&["-f"]).is_err());
     }
 
     #[test]
@@ -211,6 +280,13 @@ mod tests {
             let cli = parse(&["--log-level", name, "wg0"]).unwrap();
             assert_eq!(cli.explicit_log_level(), Some(level));
         }
+    }
+
+    #[test]
+    fn times_of_busy_polling() {
+        assert_eq!(parse(&["wg0"]).unwrap().busy_poll(), Duration::ZERO);
+        assert_eq!(parse(&["--busy-poll", "50", "wg0"]).unwrap().busy_poll(), Duration::from_micros(50));
+        assert_eq!(parse(&["--busy-poll", "always", "wg0"]).unwrap().busy_poll(), Duration::MAX);
     }
 
     #[test]

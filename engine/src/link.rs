@@ -7,7 +7,7 @@
 //! ```
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
-use ring_buffers::{Parcel, Waker};
+use ring_buffers::{Bell, Parcel, Waker};
 use ringfort_aead::{OpenKey, SealKey};
 use ringfort_core::activity::PeerShared;
 use ringfort_core::allowed_ips::AllowedIps;
@@ -17,7 +17,7 @@ use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::wire::HANDSHAKE_LEN_MAX;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use udp_uring::SocketPair;
 
 /// Handshake messages that wait for control. Each takes some hundred microseconds, so that a longer queue would only
@@ -101,30 +101,23 @@ pub enum Mail {
     Stop,
 }
 
-/// A queue into a thread that may sleep, with the bell that wakes it.
+/// What wakes a thread that may sleep, and whether it has to.
 #[derive(Debug)]
-struct Bell {
+struct Sleeper {
     waker: Waker,
-    /// Rung and not yet heard: further rings would change nothing.
-    rung: AtomicBool,
+    bell: Bell,
 }
 
-impl Bell {
-    fn new(waker: Waker) -> Self {
-        Self { waker, rung: AtomicBool::new(false) }
+impl Sleeper {
+    fn new() -> io::Result<Self> {
+        Ok(Self { waker: Waker::new()?, bell: Bell::armed() })
     }
 
     /// To be called after the push that is to be seen.
     fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if self.bell.ring() {
             self.waker.wake();
         }
-    }
-
-    /// To be called before the queues are looked at.
-    fn heard(&self) {
-        // A swap, not a store: it reads what the last ringer wrote, and so sees what that one pushed before it rang.
-        self.rung.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -159,7 +152,7 @@ pub struct ControlInbox {
     handshakes: ArrayQueue<HandshakeDatagram>,
     events: ArrayQueue<PeerEvent>,
     failures: SegQueue<WorkerFailure>,
-    bell: Bell,
+    sleeper: Sleeper,
     /// The version of the routes that each worker uses.
     routes_in_use: Box<[AtomicU64]>,
 }
@@ -180,7 +173,7 @@ impl ControlInbox {
             handshakes: ArrayQueue::new(HANDSHAKES_WAITING),
             events: ArrayQueue::new(EVENTS_WAITING),
             failures: SegQueue::new(),
-            bell: Bell::new(Waker::new()?),
+            sleeper: Sleeper::new()?,
             routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         })
     }
@@ -188,13 +181,13 @@ impl ControlInbox {
     /// The bell to poll; it rings when there is something to take.
     #[must_use]
     pub fn waker(&self) -> &Waker {
-        &self.bell.waker
+        &self.sleeper.waker
     }
 
     /// Resets the bell; to be called before taking.
     pub fn heard(&self) {
-        self.bell.waker.clear();
-        self.bell.heard();
+        self.sleeper.waker.clear();
+        self.sleeper.bell.arm();
     }
 
     /// The next handshake message.
@@ -225,7 +218,7 @@ impl ControlInbox {
     #[must_use]
     pub fn push_handshake(&self, datagram: HandshakeDatagram) -> bool {
         let pushed = self.handshakes.push(datagram).is_ok();
-        self.bell.ring();
+        self.sleeper.ring();
         pushed
     }
 
@@ -233,14 +226,14 @@ impl ControlInbox {
     #[must_use]
     pub fn push_event(&self, event: PeerEvent) -> bool {
         let pushed = self.events.push(event).is_ok();
-        self.bell.ring();
+        self.sleeper.ring();
         pushed
     }
 
     /// The last words of a worker.
     pub fn push_failure(&self, failure: WorkerFailure) {
         self.failures.push(failure);
-        self.bell.ring();
+        self.sleeper.ring();
     }
 
     /// Worker `worker` uses version `version` of the routes and holds no earlier one.
@@ -274,24 +267,24 @@ pub struct Handoff {
 pub struct WorkerInbox {
     mail: SegQueue<Mail>,
     handoffs: ArrayQueue<Handoff>,
-    bell: Bell,
+    sleeper: Sleeper,
 }
 
 impl WorkerInbox {
     fn new() -> io::Result<Self> {
-        let bell = Bell::new(Waker::new()?);
-        Ok(Self { mail: SegQueue::new(), handoffs: ArrayQueue::new(HANDOFFS_WAITING), bell })
+        let handoffs = ArrayQueue::new(HANDOFFS_WAITING);
+        Ok(Self { mail: SegQueue::new(), handoffs, sleeper: Sleeper::new()? })
     }
 
     /// The bell that the worker's ring reads.
     #[must_use]
     pub fn waker(&self) -> &Waker {
-        &self.bell.waker
+        &self.sleeper.waker
     }
 
     /// Resets the bell; to be called before taking.
     pub fn heard(&self) {
-        self.bell.heard();
+        self.sleeper.bell.arm();
     }
 
     /// The next mail.
@@ -309,7 +302,7 @@ impl WorkerInbox {
     /// Sends mail.
     pub fn push_mail(&self, mail: Mail) {
         self.mail.push(mail);
-        self.bell.ring();
+        self.sleeper.ring();
     }
 
     /// Hands a train over.
@@ -318,7 +311,7 @@ impl WorkerInbox {
     /// The train itself if there is no room.
     pub fn push_handoff(&self, handoff: Handoff) -> Result<(), Box<Handoff>> {
         let pushed = self.handoffs.push(handoff).map_err(Box::new);
-        self.bell.ring();
+        self.sleeper.ring();
         pushed
     }
 }

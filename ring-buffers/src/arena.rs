@@ -1,13 +1,14 @@
 //! The arena: one mapping, its slots, and what every core may know about them.
 
 use crate::RingError;
+use crate::bell::Bell;
 use crate::doorbell::Waker;
 use crate::layout::{Budget, Layout, SlotClass};
 use crate::mapping::Mapping;
 use crossbeam_queue::ArrayQueue;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The number of a slot within its arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +38,7 @@ impl Arena {
                 shares: (0..slots).map(|_| Shares::default()).collect(),
                 // A slot is on its way home at most once, so that this queue is never full.
                 returns: ArrayQueue::new(slots.max(1)),
-                starved: AtomicBool::new(false),
+                starved: Bell::silent(),
                 waker,
             }),
         })
@@ -92,7 +93,7 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     shares: Box<[Shares]>,
     returns: ArrayQueue<u16>,
-    starved: AtomicBool,
+    starved: Bell,
     waker: Waker,
 }
 
@@ -116,8 +117,7 @@ impl Shared {
     /// Takes a slot home from a thread that is not the owner's.
     pub(crate) fn return_from_afar(&self, slot: Slot) {
         self.returns.push(slot.0).expect("the queue has room for every slot of the arena");
-        // Pairs with `declare_starved`: either the owner sees the slot, or this thread sees that it waits.
-        if self.starved.swap(false, Ordering::SeqCst) {
+        if self.starved.ring() {
             self.waker.wake();
         }
     }
@@ -129,6 +129,6 @@ impl Shared {
     /// The owner is about to sleep and could use a slot: ring when one comes home. The owner drains the returns once
     /// more after this call, so that a slot returned in between is not missed.
     pub(crate) fn declare_starved(&self) {
-        self.starved.store(true, Ordering::SeqCst);
+        self.starved.arm();
     }
 }

@@ -18,6 +18,7 @@
 //! Nothing here knows a protocol, a packet or a socket. All `unsafe` of the memory model lives in this crate.
 
 mod arena;
+mod bell;
 mod doorbell;
 mod error;
 mod group;
@@ -31,6 +32,7 @@ mod token;
 mod view;
 
 pub use arena::{Arena, Slot};
+pub use bell::{Bell, Flag};
 pub use doorbell::{Doorbell, Waker};
 pub use error::RingError;
 pub use group::{BufferGroup, UnexpectedBuffer};

@@ -40,6 +40,21 @@ impl Sum {
         Self::of_portable(bytes)
     }
 
+    /// The sum of `from`, which is copied to `to` in the same pass: the bytes are read once for both.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    #[must_use]
+    pub fn of_copy(from: &[u8], to: &mut [u8]) -> Self {
+        assert_eq!(from.len(), to.len(), "a copy is as long as what it copies");
+        #[cfg(target_arch = "x86_64")]
+        if let Some(sum) = x86::copy(from, to) {
+            return Self(sum);
+        }
+        to.copy_from_slice(from);
+        Self::of_portable(to)
+    }
+
     /// [`Sum::of`] as it is on a CPU for which there is nothing better: for tests and measurements.
     #[must_use]
     pub fn of_portable(bytes: &[u8]) -> Self {

@@ -153,10 +153,23 @@ impl<'a> Segment<'a> {
     /// # Panics
     /// If `to` has another length.
     pub fn write_headers(&self, to: &mut [u8]) {
+        self.write_headers_with(to, Sum::of(self.payload));
+    }
+
+    /// Writes the whole packet to the [`Segment::len`] bytes of `to`; the payload is summed while it is copied.
+    ///
+    /// # Panics
+    /// If `to` has another length.
+    pub fn write(&self, to: &mut [u8]) {
+        let (headers, body) = to.split_at_mut(self.header_len());
+        self.write_headers_with(headers, Sum::of_copy(self.payload, body));
+    }
+
+    fn write_headers_with(&self, to: &mut [u8], payload: Sum) {
         to.copy_from_slice(self.template.headers);
         let (ip, l4) = to.split_at_mut(usize::from(self.template.geometry.transport));
         self.patch_ip(ip);
-        if self.template.geometry.kind.is_tcp() { self.patch_tcp(l4) } else { self.patch_udp(l4) }
+        if self.template.geometry.kind.is_tcp() { self.patch_tcp(l4, payload) } else { self.patch_udp(l4, payload) }
     }
 
     fn patch_ip(&self, ip: &mut [u8]) {
@@ -172,7 +185,7 @@ impl<'a> Segment<'a> {
         }
     }
 
-    fn patch_tcp(&self, tcp: &mut [u8]) {
+    fn patch_tcp(&self, tcp: &mut [u8], payload: Sum) {
         let offset = self.index as u32 * u32::from(self.template.geometry.segment);
         let sequence = be32(tcp, at::TCP_SEQUENCE).wrapping_add(offset);
         let mut flags = be16(tcp, at::TCP_FLAGS);
@@ -186,19 +199,19 @@ impl<'a> Segment<'a> {
         put(tcp, at::TCP_FLAGS, flags.to_be_bytes());
         let len = (tcp.len() + self.payload.len()) as u32;
         let varying = Sum::of_u32(sequence).plus(Sum::of_u16(flags)).plus(Sum::of_u32(len));
-        put(tcp, at::TCP_CHECKSUM, self.checksum_with(varying));
+        put(tcp, at::TCP_CHECKSUM, self.checksum_with(varying, payload));
     }
 
-    fn patch_udp(&self, udp: &mut [u8]) {
+    fn patch_udp(&self, udp: &mut [u8], payload: Sum) {
         let len = (UDP_LEN + self.payload.len()) as u16;
         put(udp, at::UDP_LEN, len.to_be_bytes());
         // Once in the header and once in the pseudo-header.
         let varying = Sum::of_u16(len).plus(Sum::of_u16(len));
-        put(udp, at::UDP_CHECKSUM, self.checksum_with(varying));
+        put(udp, at::UDP_CHECKSUM, self.checksum_with(varying, payload));
     }
 
-    fn checksum_with(&self, varying: Sum) -> [u8; 2] {
-        self.template.transport.plus(varying).plus(Sum::of(self.payload)).transport_checksum()
+    fn checksum_with(&self, varying: Sum, payload: Sum) -> [u8; 2] {
+        self.template.transport.plus(varying).plus(payload).transport_checksum()
     }
 }
 

@@ -11,7 +11,9 @@ fn cut(packet: &[u8], geometry: Super) -> Vec<Vec<u8>> {
             let mut bytes = vec![0xee; segment.header_len()];
             segment.write_headers(&mut bytes);
             bytes.extend(segment.payload());
-            assert_eq!(bytes.len(), segment.len());
+            let mut at_once = vec![0xee; segment.len()];
+            segment.write(&mut at_once);
+            assert_eq!(bytes, at_once, "in one pass or in two");
             bytes
         })
         .collect();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::plan::Mix;
+use crate::suite::names;
 use crate::{Measurement, Plan, Provider, SelfTestError, Suite, UnknownProvider, measure};
 
 /// What `--aead` says.
@@ -42,8 +43,19 @@ pub struct SuiteChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
     /// The one that was asked for, or the last that there is, does not compute correctly here.
-    #[error(transparent)]
+    #[error("{0}: choose another with --aead, or auto")]
     SelfTest(#[from] SelfTestError),
+    /// The one that was asked for does not run on this CPU.
+    #[error("the AEAD provider {provider} does not run on this CPU, {}: choose --aead auto", lack(*provider))]
+    Unavailable {
+        /// Which provider.
+        provider: Provider,
+    },
+}
+
+/// What a provider that does not run here is missing.
+fn lack(provider: Provider) -> String {
+    format!("which lacks {}", names(provider.missing_features().into_iter()))
 }
 
 /// Tests and measures every provider and takes the fastest correct one for each class of packets. Takes less than
@@ -59,7 +71,8 @@ impl Selection {
     /// Tests and measures what may be used under this selection. Takes less than a tenth of a second.
     ///
     /// # Errors
-    /// The failed self-test of a fixed provider; the first one, if no provider of a suite passes its own.
+    /// A fixed provider that does not run on this CPU, or its failed self-test; the first failed one, if no provider of
+    /// a suite passes its own.
     pub fn resolve(self) -> Result<Choice, SelectionError> {
         self.resolve_by(Provider::self_test)
     }
@@ -85,6 +98,9 @@ impl Selection {
             Self::Fixed(provider) if provider.implements(suite) => Some(provider),
             Self::Fixed(_) | Self::Auto => None,
         };
+        if let Some(provider) = fixed.filter(|provider| !provider.is_available(suite)) {
+            return Err(SelectionError::Unavailable { provider });
+        }
         let candidates: Vec<_> = fixed.map_or_else(|| Provider::available(suite).collect(), |fixed| vec![fixed]);
         let mut measurements = Vec::new();
         let mut first_failure = None;
@@ -157,13 +173,17 @@ impl fmt::Display for Choice {
     }
 }
 
-/// Several lines: the providers, then a table of what was measured.
+/// Several lines: the providers, a table of what was measured, and what this CPU cannot run.
 impl fmt::Display for SuiteChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = if self.is_fixed { "as configured" } else { "the fastest here" };
         write!(f, "{}: {}, {why} (ns per packet, seal/open)", self.suite, self.mix)?;
         for measurement in &self.measurements {
             write!(f, "\n{measurement}")?;
+        }
+        let has_suite = Provider::ALL.iter().copied().filter(|provider| provider.implements(self.suite));
+        for provider in has_suite.filter(|provider| !provider.is_available(self.suite)) {
+            write!(f, "\n  {provider:<11}not on this CPU, {}", lack(provider))?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
 
 /// One data message without its header: what a batch is made of. Messages of one batch may differ in length, and lie
 /// anywhere; being exclusive borrows, they cannot overlap, also not shifted by some bytes: a cipher that works across messages
-/// would read what it has already overwritten.
+/// would read what it has already overwritten. A batch is gathered without allocation in an `ArrayVec` of the crate `arrayvec`.
 ///
 /// ```
 /// # use ringfort_aead::Message;
@@ -73,7 +73,6 @@ impl<'a> Message<'a> {
         (self.counter, self.text, self.tag)
     }
 }
-
 /// Calls `f` with the messages of a train, which is exactly as long as `geometry` says. `counters` has one for each.
 pub(crate) fn with_train<R>(
     train: &mut [u8],

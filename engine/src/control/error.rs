@@ -112,6 +112,7 @@ impl DaemonError {
             Self::Cpu(_)
             | Self::Start(StartError::Core(_))
             | Self::Served(_)
+            | Self::Aead(SelectionError::Unavailable { .. })
             | Self::NotServed { .. }
             | Self::NoStatistics(_) => Fault::Request,
             Self::Tun(TunError::Name { .. } | TunError::Queues(_) | TunError::Taken(_)) => Fault::Request,

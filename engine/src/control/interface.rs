@@ -89,6 +89,18 @@ impl Drop for Interface {
     }
 }
 
+/// Keeps the kernel from giving the interface a link-local address, as it is with the kernel's own WireGuard: from such an
+/// address it would ask for routers again and again, and an idle gateway would wake up for each of these packets.
+///
+/// Only a convenience: it fails where IPv6 is disabled or `/proc/sys` is read-only.
+pub fn refuse_link_local_address(name: &str) {
+    /// `IN6_ADDR_GEN_MODE_NONE` of the uapi header `linux/if_link.h`.
+    const NONE: &str = "1";
+    if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), NONE) {
+        log::debug!("the interface may get a link-local address: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;

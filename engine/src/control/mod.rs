@@ -16,6 +16,7 @@ pub mod error;
 mod interface;
 pub mod logging;
 pub mod netlink;
+pub mod offloads;
 mod plane;
 pub mod preflight;
 mod run;

@@ -9,10 +9,10 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ringfort_aead::Choice;
 use tun_uring::device::MTU_DEFAULT;
-use tun_uring::{Offloads, Tun, TunError};
+use tun_uring::{Offloads, SelfTest, Tun, TunError, self_test};
 
 use super::error::DaemonError;
-use super::interface::Interface;
+use super::interface::{Interface, refuse_link_local_address};
 use super::plane::DataPlane;
 use super::preflight;
 use super::run::{Control, End};
@@ -21,7 +21,7 @@ use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use crate::cli::Cli;
 use crate::link::{Link, Mail};
-use crate::worker::{self, WorkerConfig, WorkerHandle, WorkerStats};
+use crate::worker::{self, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,6 +37,7 @@ pub struct Daemon {
     control: Control,
     signals: SignalFd,
     choice: Choice,
+    self_test: SelfTest,
 }
 
 impl Daemon {
@@ -51,8 +52,10 @@ impl Daemon {
         let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
         let signals = take_signals()?;
         let capabilities = ring_buffers::probe()?;
-        let tun = create_interface(&cli.name, cpus.len())?;
-        let choice = cli.aead.resolve()?;
+        let self_test = self_test(Offloads::ALL);
+        let tun = create_interface(&cli.name, cpus.len(), self_test.offloads)?;
+        refuse_link_local_address(&cli.name);
+        let choice = cli.selection().resolve()?;
         let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let link = Arc::new(link);
         let index = tun.link().index();
@@ -62,19 +65,26 @@ impl Daemon {
         let interface = Interface::watch(index, queue)?;
         let sources = SourceCheck::new()?;
         let stats: Vec<_> = cpus.iter().map(|_| Arc::new(WorkerStats::default())).collect();
-        let workers = Workers::spawn(&link, &stats, queues, &cpus, capabilities)?;
+        let tuning = Tuning { capabilities, merge: self_test.merge, busy_poll: cli.busy_poll() };
+        let workers = Workers::spawn(&link, &stats, queues, &cpus, tuning)?;
         let sockets = Sockets::bind(count)?;
         let plane = DataPlane::new(link.clone(), choice.plan(), sockets)
             .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
         let control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;
-        Ok(Self { server, workers, control, signals, choice })
+        Ok(Self { server, workers, control, signals, choice, self_test })
     }
 
     /// How the cipher was chosen.
     #[must_use]
     pub fn choice(&self) -> &Choice {
         &self.choice
+    }
+
+    /// What the test of the kernel's offloads has found.
+    #[must_use]
+    pub fn self_test(&self) -> &SelfTest {
+        &self.self_test
     }
 
     /// Where the control socket is.
@@ -102,10 +112,10 @@ impl Daemon {
 ///
 /// If the socket is there and nobody answers, that daemon was killed. Its interface goes when the kernel has wound up its
 /// rings, which takes some time after the process has ended, so that it is waited for.
-fn create_interface(name: &str, queues: usize) -> Result<Tun, DaemonError> {
+fn create_interface(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, DaemonError> {
     let deadline = Instant::now() + KILLED_TIMEOUT;
     loop {
-        match Tun::create(name, queues, Offloads::ALL) {
+        match Tun::create(name, queues, offloads) {
             Err(TunError::Taken(name)) if Listener::is_served(&name) => return Err(DaemonError::Served(name)),
             Err(TunError::Taken(name)) if socket_path(&name).exists() && Instant::now() < deadline => {
                 std::thread::sleep(KILLED_INTERVAL);
@@ -150,13 +160,13 @@ impl Workers {
         stats: &[Arc<WorkerStats>],
         queues: Vec<OwnedFd>,
         cpus: &[usize],
-        capabilities: ring_buffers::Capabilities,
+        tuning: Tuning,
     ) -> Result<Self, DaemonError> {
         let mut workers = Self { link: link.clone(), handles: Vec::new() };
         for ((index, tun), (stats, &id)) in queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
             let core = Some(CoreId { id });
             let (link, stats) = (link.clone(), stats.clone());
-            let config = WorkerConfig { index, core, tun, mtu: MTU_DEFAULT, capabilities, link, stats };
+            let config = WorkerConfig { index, core, tun, mtu: MTU_DEFAULT, tuning, link, stats };
             workers.handles.push(worker::spawn(config)?);
         }
         Ok(workers)

@@ -32,6 +32,19 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use tun_uring::Merge;
+
+/// How the workers go about their work, the same for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// What this kernel's io_uring can do.
+    pub capabilities: Capabilities,
+    /// What the TUN may be given in one piece.
+    pub merge: Merge,
+    /// How long to look for more after the last completion before sleeping; zero sleeps at once.
+    pub busy_poll: Duration,
+}
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -44,8 +57,8 @@ pub struct WorkerConfig {
     pub tun: OwnedFd,
     /// The device's MTU in bytes.
     pub mtu: u32,
-    /// What this kernel's io_uring can do.
-    pub capabilities: Capabilities,
+    /// How it works.
+    pub tuning: Tuning,
     /// The queues to control and to the other workers.
     pub link: Arc<Link>,
     /// Where it counts.

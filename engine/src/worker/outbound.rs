@@ -5,8 +5,9 @@ use super::peers::Peer;
 use super::supers::wire_len;
 use super::turn::{Worker, context_of};
 use crate::link::Link;
+use arrayvec::ArrayVec;
 use ring_buffers::{PACKET_SIZE, SlotClass, View};
-use ringfort_aead::{Geometry, MAX_SEGMENTS, Source};
+use ringfort_aead::{Geometry, MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Source};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId};
@@ -76,6 +77,9 @@ impl Worker {
             return self.stage(id, view);
         }
         let wire_len = wire_len(view.len() - DATA_HEADER_LEN, self.mtu);
+        if wire_len > MAX_SEGMENT_LEN || wire_len > view.len() + view.tail_room() {
+            return self.stats.count_drop(Drop::Oversized, 1);
+        }
         if self.pending.len() == Pending::MAX {
             self.flush();
         }
@@ -92,10 +96,8 @@ impl Worker {
         while !self.pending.is_empty() {
             let segments = train_len(self.pending.make_contiguous());
             if segments == 1 || !self.send_train(segments) {
-                for _ in 0..segments {
-                    let lone = self.pending.pop_front().expect("a train is no longer than what is pending");
-                    self.send_lone(lone);
-                }
+                let lone = lone_len(self.pending.make_contiguous()).max(segments);
+                self.send_lone(lone);
             }
         }
     }
@@ -118,35 +120,44 @@ impl Worker {
             self.pending.drain(..segments);
             self.send(id, train, stride, ecn, any_data);
         } else {
-            // Too old, or used up: each packet waits for the next key.
-            for _ in 0..segments {
-                let packet = self.pending.pop_front().expect("a train is no longer than what is pending");
-                self.stage(id, packet.view);
-            }
+            self.stage_pending(segments);
         }
         true
     }
 
-    /// Seals a packet where it lies and sends it.
-    fn send_lone(&mut self, packet: Pending) {
-        let Pending { peer: id, wire_len, ecn, mut view, .. } = packet;
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some((session, counter)) = peer.reserve(1, self.now) else {
-            return self.stage(id, view);
+    /// The key is too old, or used up: the first packets wait for the next one.
+    fn stage_pending(&mut self, packets: usize) {
+        for _ in 0..packets {
+            let Some(packet) = self.pending.pop_front() else { return };
+            self.stage(packet.peer, packet.view);
+        }
+    }
+
+    /// Seals the first packets, all for one peer, where they lie, together, and sends each by itself.
+    fn send_lone(&mut self, packets: usize) {
+        let mut any_data = 0_u64;
+        let batch = &mut self.pending.make_contiguous()[..packets];
+        let id = batch[0].peer;
+        let Some((session, first)) = self.peers.get_mut(id).and_then(|peer| peer.reserve(packets, self.now)) else {
+            return self.stage_pending(packets);
         };
-        let packet_end = view.len();
-        let any_data = packet_end > DATA_HEADER_LEN;
-        if view.reserve_tail(wire_len - packet_end).is_err() {
-            return self.stats.count_drop(Drop::Oversized, 1);
+        let mut messages = ArrayVec::<_, MAX_SEGMENTS>::new();
+        for (i, packet) in batch.iter_mut().enumerate() {
+            let packet_end = packet.view.len();
+            any_data |= u64::from(packet_end > DATA_HEADER_LEN) << i;
+            packet.view.reserve_tail(packet.wire_len - packet_end).expect("admitted with room for padding and tag");
+            packet.view[packet_end..].fill(0);
+            let counter = first + i as u64;
+            let (header, body) = packet.view.split_first_chunk_mut().expect("a pending packet has room for its header");
+            write_data_header(header, session.remote_index(), counter);
+            messages.push(Message::of_body(counter, body).expect("room for the tag was just reserved"));
         }
-        view[packet_end..].fill(0);
-        let (header, rest) = view.split_first_chunk_mut().expect("a pending packet has room for its header");
-        write_data_header(header, session.remote_index(), counter);
-        let (plaintext, tag) = rest.split_last_chunk_mut().expect("the tail was just reserved");
-        if session.key().seal(counter, plaintext, tag).is_err() {
-            return self.stats.count_drop(Drop::Oversized, 1);
+        session.key().seal_batch(&mut messages).expect("packets fit in datagrams, and are no more than a train");
+        drop(messages);
+        for i in 0..packets {
+            let Pending { wire_len, ecn, view, .. } = self.pending.pop_front().expect("counted before");
+            self.send(id, view, wire_len, ecn, any_data >> i & 1 == 1);
         }
-        self.send(id, view, wire_len, ecn, any_data);
     }
 
     /// Gives a sealed train to the socket, and notes what follows from that.
@@ -243,6 +254,12 @@ fn train_len(pending: &[Pending]) -> usize {
         }
     }
     n
+}
+
+/// How many packets from the front are for one peer and begin no train with their successor: they leave one by one.
+fn lone_len(pending: &[Pending]) -> usize {
+    let most = pending.len().min(MAX_SEGMENTS);
+    (1..most).find(|&n| pending[n].peer != pending[0].peer || train_len(&pending[n..]) > 1).unwrap_or(most)
 }
 
 fn request_handshake(link: &Link, peer: &Peer, reason: HandshakeReason) {

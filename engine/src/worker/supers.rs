@@ -94,7 +94,7 @@ impl Worker {
                 continue;
             };
             view.truncate(len);
-            copy_segment(&segment, &mut view[DATA_HEADER_LEN..]);
+            segment.write(&mut view[DATA_HEADER_LEN..]);
             self.stage_in_place(id, view);
         }
     }
@@ -150,7 +150,7 @@ impl Worker {
                 continue;
             }
             view.truncate(len);
-            copy_segment(&segment, &mut view[VNET_HDR_LEN..]);
+            segment.write(&mut view[VNET_HDR_LEN..]);
             tun_uring::Transmit::Packet.write(view.first_chunk_mut()?);
             if self.tun.write(&mut self.ring, view, 0).is_err() {
                 self.stats.count_drop(Drop::TunWriteFailed, 1);
@@ -171,12 +171,6 @@ impl Worker {
 /// Bytes of the data message that carries a packet of `packet_len` bytes.
 pub(super) fn wire_len(packet_len: usize, mtu: usize) -> usize {
     DATA_HEADER_LEN + packet::padded_len(packet_len, mtu) + TAG_LEN
-}
-
-fn copy_segment(segment: &tun_uring::Segment<'_>, to: &mut [u8]) {
-    let (head, body) = to.split_at_mut(segment.header_len());
-    segment.write_headers(head);
-    body.copy_from_slice(segment.payload());
 }
 
 fn write_run(tun: &mut TunEdge, ring: &mut Ring, stats: &WorkerStats, pieces: &mut Vec<View>) {

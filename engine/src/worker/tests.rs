@@ -20,8 +20,10 @@ use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header}
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tun_uring::{Offloads, Tun};
+use tun_uring::{Merge, Offloads, Tun};
 use udp_uring::{SocketConfig, SocketGroup};
+
+mod cores;
 
 const PEER: PeerId = PeerId { index: 2, generation: 1 };
 const TO_PEER: [u8; 32] = [1; 32];
@@ -56,25 +58,29 @@ fn ip(args: &str) {
 
 impl Fixture {
     fn new(workers: usize) -> Self {
-        Self::with_offloads(workers, Offloads::ALL)
+        Self::with(workers, Offloads::ALL, Duration::ZERO)
     }
 
     /// Must be called on a thread of its own, which it moves into a new network namespace.
-    fn with_offloads(workers: usize, offloads: Offloads) -> Self {
+    fn with(workers: usize, offloads: Offloads, busy_poll: Duration) -> Self {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
         let tun = Tun::create("rf0", workers, offloads).unwrap();
+        // No packets of the kernel's own among ours.
+        ip("link set rf0 addrgenmode none");
         ip("addr add 10.9.0.1/24 dev rf0");
         ip("link set rf0 up");
         let link = Arc::new(Link::new(workers).unwrap());
         let stats: Vec<_> = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
         let capabilities = ring_buffers::probe().unwrap();
+        let merge = Merge { tcp: true, udp: true };
+        let tuning = Tuning { capabilities, merge, busy_poll };
         let config = |(index, tun)| WorkerConfig {
             index,
             core: None,
             tun,
             mtu: 1420,
-            capabilities,
+            tuning,
             link: link.clone(),
             stats: stats[index].clone(),
         };

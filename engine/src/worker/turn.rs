@@ -22,7 +22,8 @@ use ringfort_core::time::Time;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use tun_uring::{Coalescer, Merge, TunEdge};
+use std::time::Duration;
+use tun_uring::{Coalescer, TunEdge};
 use udp_uring::{Event, ReceiveDrop, UdpEdge};
 
 /// Which part of the worker an operation belongs to ([`Token::edge`]).
@@ -60,6 +61,9 @@ pub(super) struct Worker {
     pub(super) mtu: usize,
     /// The time of this turn.
     pub(super) now: Time,
+    /// When something last completed; it is looked for without sleeping for so long after that.
+    last_completion: Time,
+    busy_poll: Duration,
     /// Packets of this turn that have a peer and a key.
     pub(super) pending: VecDeque<Pending>,
     /// Headers of the segments of a train in the making.
@@ -94,7 +98,7 @@ impl Worker {
         ring.register_arena(&arena)?;
         ring.register_files(&[-1; PLACES])?;
         let pool = Pool::new(arena);
-        let tun = tun_edge(&mut ring, &pool, config.tun, config.capabilities)?;
+        let tun = tun_edge(&mut ring, &pool, config.tun, config.tuning.capabilities)?;
         let udp = udp_edge(&mut ring, &pool)?;
         let token = Token { edge: EDGE_DOORBELL, op: 0, index: 0, generation: 0 };
         Ok(Self {
@@ -111,9 +115,11 @@ impl Worker {
             routes: AllowedIps::new(),
             mtu: config.mtu as usize,
             now: boot_time(),
+            last_completion: boot_time(),
+            busy_poll: config.tuning.busy_poll,
             pending: VecDeque::with_capacity(Pending::MAX),
             heads: Box::new([[0; _]; _]),
-            coalescer: Coalescer::new(Merge { tcp: true, udp: true }),
+            coalescer: Coalescer::new(config.tuning.merge),
             merging: true,
             completed: VecDeque::with_capacity(2 * BATCH),
             reads: VecDeque::with_capacity(BATCH),
@@ -139,6 +145,9 @@ impl Worker {
         self.ring.turn(wait).map_err(|e| format!("io_uring_enter failed: {e}"))?;
         self.now = boot_time();
         self.reap();
+        if !self.completed.is_empty() {
+            self.last_completion = self.now;
+        }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
         self.inbox_waiting |= self.completed.iter().any(|c| c.token().edge == EDGE_DOORBELL);
         if self.inbox_waiting {
@@ -224,7 +233,8 @@ impl Worker {
         self.doorbell.arm(&mut self.ring)?;
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
-        let more = self.inbox_waiting || (reads_wait || self.tun.is_readable()) && self.has_train_slots();
+        let polls = self.now.since(self.last_completion) < self.busy_poll;
+        let more = polls || self.inbox_waiting || (reads_wait || self.tun.is_readable()) && self.has_train_slots();
         if more || (starved || reads_wait) && self.pool.declare_starved() > 0 {
             return Ok(Wait::No);
         }

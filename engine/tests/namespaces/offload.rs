@@ -1,14 +1,16 @@
 //! Super-packets and congestion marks: what the kernel hands over in one piece, and what it says beside it.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use ringfort_testbed::capture::{Capture, Datagram};
 use ringfort_testbed::command::run_with_input;
 use ringfort_testbed::payload::Pattern;
+use ringfort_testbed::tcp::{self, Amount};
 use ringfort_testbed::tunnel::{PORT, Peering};
-use ringfort_testbed::{Family, Implementation, Tunnel};
+use ringfort_testbed::{Family, Implementation, Tunnel, uapi};
 
 use crate::harness::traffic::OPENING;
 use crate::harness::{peer, us};
@@ -77,6 +79,46 @@ fn segmented_datagrams_reach_wireguard_go() {
 #[test]
 fn segmented_datagrams_come_from_wireguard_go() {
     segmented_datagrams_arrive(Implementation::WireguardGo, 1);
+}
+
+/// The address of side `side` on a network that is inside VXLAN, which is inside the tunnel.
+fn overlay(side: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 78, 0, side as u8 + 1))
+}
+
+/// A VXLAN over the tunnel: the kernel cannot describe its packets as super-packets, and cuts them up before we read them.
+fn lay_over(tunnel: &Tunnel) {
+    for side in [0, 1] {
+        let namespace = tunnel.namespace(side);
+        let [ours, theirs] = [side, 1 - side].map(|side| tunnel.sides[side].inner(Family::V4));
+        let (device, address) = (&tunnel.sides[side].interface, overlay(side));
+        namespace
+            .ip(&format!(
+                "link add vx0 mtu 1370 type vxlan id 7 dstport 4789 local {ours} remote {theirs} dev {device}"
+            ))
+            .unwrap();
+        namespace.ip(&format!("address add {address}/24 dev vx0")).unwrap();
+        namespace.ip("link set vx0 up").unwrap();
+    }
+}
+
+#[test]
+fn what_the_kernel_cannot_merge_leaves_in_trains() {
+    const BYTES: u64 = 32 << 20;
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    lay_over(&tunnel);
+    let sent = || {
+        let stats = uapi::stats(&tunnel.sides[0].interface).unwrap();
+        (stats["udp_send_datagrams"], stats["udp_send_trains"])
+    };
+    let before = sent();
+    let (from, to) = (tunnel.namespace(0), tunnel.namespace(1));
+    tcp::transfer(from, to, overlay(1), Amount::Bytes(BYTES), &AtomicU64::new(0)).unwrap();
+    let after = sent();
+    let (datagrams, trains) = (after.0 - before.0, after.1 - before.1);
+    assert!(datagrams > BYTES / 1_370, "it went through the tunnel, in {datagrams} datagrams");
+    assert!(datagrams > 3 * trains, "{datagrams} datagrams left in {trains} trains");
 }
 
 /// Marks every datagram of the tunnel that arrives at side 1, if it can carry the mark.

@@ -146,6 +146,8 @@ fn an_idle_gateway_sleeps() {
     sleep(Duration::from_secs(5));
     let after = sleeps(pid);
     let woken: Vec<_> = after.iter().map(|(name, count)| (name, count - before[name])).collect();
-    let sum: u64 = woken.iter().map(|(_, count)| count).sum();
-    assert!(sum <= 4, "threads of an idle gateway woke up in 5 s: {woken:?}");
+    // Other tests' wg(8) knocks at every control socket that it finds, ours too; nobody but we knocks at a worker.
+    let (workers, control): (Vec<_>, Vec<_>) = woken.iter().partition(|(name, _)| name.starts_with("ringfort-w"));
+    assert!(!workers.is_empty() && workers.iter().all(|(_, count)| *count == 0), "workers woke up in 5 s: {woken:?}");
+    assert!(control.iter().all(|(_, count)| *count <= 4), "control woke up in 5 s: {woken:?}");
 }

@@ -60,6 +60,49 @@ fn every_length_at_every_alignment() {
     }
 }
 
+/// A way to sum while copying, by its name.
+type CopyingImplementation = (&'static str, fn(&[u8], &mut [u8]) -> Sum);
+
+/// Every way to sum while copying.
+fn copying_implementations() -> Vec<CopyingImplementation> {
+    let mut all: Vec<CopyingImplementation> = vec![("chosen", Sum::of_copy)];
+    #[cfg(target_arch = "x86_64")]
+    if x86::copy(&[], &mut []).is_some() {
+        all.push(("AVX2", |from, to| Sum(x86::copy(from, to).expect("it was there before"))));
+    }
+    all
+}
+
+#[test]
+fn copies_of_every_length_from_and_to_every_alignment() {
+    let from = noise(64 + 1500, 11);
+    for (start, place) in (0..64).map(|start| (start, start * 29 % 64)) {
+        for len in (0..200).chain((200..1500).step_by(13)) {
+            let bytes = &from[start..start + len];
+            for (name, copy) in copying_implementations() {
+                let mut to = vec![0xee; 64 + 1500 + 64];
+                let sum = copy(bytes, &mut to[place..place + len]);
+                assert_eq!(sum.checksum(), naive(bytes), "{name}, start {start}, length {len}");
+                assert_eq!(&to[place..place + len], bytes, "{name}, start {start}, length {len}");
+                assert!(
+                    to[..place].iter().chain(&to[place + len..]).all(|byte| *byte == 0xee),
+                    "only the copy is written"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_of_all_ones() {
+    for len in [31, 32, 33, 64, 95, 96, 65_535, 65_536] {
+        let bytes = vec![0xff; len];
+        for (name, copy) in copying_implementations() {
+            assert_eq!(copy(&bytes, &mut vec![0; len]).checksum(), naive(&bytes), "{name}, length {len}");
+        }
+    }
+}
+
 #[test]
 fn the_largest_packet_of_all_ones() {
     for len in [64, 65, 95, 96, 97, 65_534, 65_535, 65_536] {

@@ -6,7 +6,7 @@
 use std::arch::x86_64::{
     __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_unpackhi_epi64, _mm256_add_epi64, _mm256_and_si256,
     _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_setzero_si256, _mm256_slli_epi64,
-    _mm256_srli_epi64, _mm256_sub_epi64,
+    _mm256_srli_epi64, _mm256_storeu_si256, _mm256_sub_epi64,
 };
 
 /// Bytes of a vector.
@@ -31,6 +31,16 @@ pub(super) fn sum(bytes: &[u8]) -> Option<u64> {
     }
     // SAFETY: the CPU has the one feature that the function is compiled for.
     Some(unsafe { sum_avx2(bytes) })
+}
+
+/// The sum of `from`, which is copied to `to`, of the same length. `None`: the CPU has no AVX2, and nothing was copied.
+#[inline]
+pub(super) fn copy(from: &[u8], to: &mut [u8]) -> Option<u64> {
+    if !is_x86_feature_detected!("avx2") {
+        return None;
+    }
+    // SAFETY: the CPU has the one feature that the function is compiled for.
+    Some(unsafe { copy_avx2(from, to) })
 }
 
 /// Two independent chains of additions, since two vectors can be loaded and added at a time.
@@ -93,6 +103,38 @@ fn sum_avx2(bytes: &[u8]) -> u64 {
         odd.add(_mm256_and_si256(load(end), load(mask)));
     }
     horizontal(_mm256_add_epi64(even.halves(), odd.halves())) + odd_byte
+}
+
+#[target_feature(enable = "avx2")]
+fn copy_avx2(from: &[u8], to: &mut [u8]) -> u64 {
+    let (vectors, rest) = from.as_chunks::<WIDTH>();
+    let (places, rest_place) = to.as_chunks_mut::<WIDTH>();
+    let (pairs, last) = vectors.as_chunks::<2>();
+    let (pair_places, last_place) = places.as_chunks_mut::<2>();
+    let (mut even, mut odd) = (Lanes::zero(), Lanes::zero());
+    for ([a, b], [to_a, to_b]) in pairs.iter().zip(pair_places) {
+        let (a, b) = (load(a), load(b));
+        store(to_a, a);
+        store(to_b, b);
+        even.add(a);
+        odd.add(b);
+    }
+    for (one, to_one) in last.iter().zip(last_place) {
+        let one = load(one);
+        store(to_one, one);
+        even.add(one);
+    }
+    rest_place.copy_from_slice(rest);
+    // It begins at an even offset, so that its sum is a part like the others. The lanes are below 2^48, for no packet has
+    // 2^16 vectors.
+    horizontal(_mm256_add_epi64(even.halves(), odd.halves())) + super::scalar(rest)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(bytes: &mut [u8; WIDTH], vector: __m256i) {
+    // SAFETY: 32 bytes are writable at the address, which need not be aligned.
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), vector) }
 }
 
 #[inline]

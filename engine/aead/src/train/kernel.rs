@@ -25,6 +25,9 @@ mod pass;
 mod poly1305;
 mod vector;
 
+#[cfg(test)]
+mod tests;
+
 use crate::KEY_LEN;
 use crate::cipher::BatchCipher;
 use cipher::Cipher;

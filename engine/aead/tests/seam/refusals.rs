@@ -2,8 +2,8 @@
 
 use crate::common::{SUITE, bytes, open_key, providers, seal_key};
 use ringfort_aead::{
-    Geometry, GeometryError, MAX_SEGMENT_LEN, OpenKey, Plan, Provider, SealKey, Selection, Source, Suite, TAG_LEN,
-    TrainError, UnknownProvider, UnknownSuite,
+    Geometry, GeometryError, MAX_SEGMENT_LEN, Message, OpenKey, Plan, Provider, SealKey, Selection, Source, Suite,
+    TAG_LEN, TrainError, UnknownProvider, UnknownSuite,
 };
 
 #[test]
@@ -133,5 +133,27 @@ fn debug_shows_no_secret() {
         for shown in shown {
             assert!(!shown.contains("123") && !shown.to_lowercase().contains("7b"), "{shown}");
         }
+    }
+}
+
+#[test]
+fn batches_that_do_not_fit_change_nothing() {
+    for provider in providers() {
+        let (seal, open) = (seal_key(provider), open_key(provider));
+        let mut texts = vec![[7; 20]; 65];
+        let mut batch: Vec<_> = texts.iter_mut().map(|text| Message::of_body(1, text).unwrap()).collect();
+        assert_eq!(seal.seal_batch(&mut batch), Err(TrainError::TooMany { count: 65 }));
+        assert_eq!(open.open_batch(&mut batch), Err(TrainError::TooMany { count: 65 }));
+        assert_eq!(seal.seal_batch(&mut []), Ok(()));
+        assert_eq!(open.open_batch(&mut []).unwrap().count(), 0);
+        assert_eq!(texts, vec![[7; 20]; 65]);
+
+        let (mut short, mut long) = (vec![7; 20], vec![7; MAX_SEGMENT_LEN + 1 + TAG_LEN]);
+        let mut batch = [Message::of_body(0, &mut short).unwrap(), Message::of_body(1, &mut long).unwrap()];
+        let too_long = TrainError::TooLong { len: MAX_SEGMENT_LEN + 1 };
+        assert_eq!(seal.seal_batch(&mut batch), Err(too_long));
+        assert_eq!(open.open_batch(&mut batch), Err(too_long));
+        assert_eq!(short, [7; 20]);
+        assert!(Message::of_body(0, &mut short[..TAG_LEN - 1]).is_none());
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
         let is_last = message == messages.len();
         while message - tagged >= GROUP_MAX || (is_last && tagged < message) {
             let end = message.min(tagged + GROUP_MAX);
-            let tags = tags_of(&messages[tagged..end], &keys.blocks[tagged..end]);
+            let tags = tags_of(&messages[tagged..end], &keys.made()[tagged..end]);
             for (message, computed) in messages[tagged..end].iter_mut().zip(tags) {
                 *message.parts().2 = computed.to_le_bytes();
             }
@@ -118,7 +118,7 @@ impl Opening<'_, '_> {
         for index in 0..count {
             let (blocks, counter) = (blocks(&self.messages[index]), self.messages[index].counter());
             let mut block = 1;
-            while block < blocks && (self.keys.blocks.len() < count || self.is_genuine(index)) {
+            while block < blocks && (self.keys.made().len() < count || self.is_genuine(index)) {
                 block += lanes.add(&mut self.pass, index, counter, block, blocks - block);
                 if lanes.room() == 0 {
                     self.take(lanes);
@@ -174,8 +174,8 @@ impl Opening<'_, '_> {
 /// Looks at the tags of a group, from the message at `start` on, as far as there are keys. Returns where the next group is.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn verify_group(start: usize, messages: &[Message<'_>], keys: &OneTimeKeys, verdicts: &mut Verdicts) -> usize {
-    let group = start..keys.blocks.len().min(start + GROUP_MAX);
-    let tags = tags_of(&messages[group.clone()], &keys.blocks[group.clone()]);
+    let group = start..keys.made().len().min(start + GROUP_MAX);
+    let tags = tags_of(&messages[group.clone()], &keys.made()[group.clone()]);
     for (index, computed) in group.clone().zip(tags) {
         // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and the compiler
         // does not know that only zero matters.
@@ -205,20 +205,26 @@ fn blocks(message: &Message<'_>) -> usize {
 }
 
 /// The one-time keys of a batch: the first block of each message's key stream. Wiped when dropped, also by a panic.
-struct OneTimeKeys {
+pub(super) struct OneTimeKeys {
     blocks: ArrayVec<Z, MAX_SEGMENTS>,
     features: Features,
 }
 
 impl OneTimeKeys {
-    fn new(features: Features) -> Self {
+    pub(super) fn new(features: Features) -> Self {
         Self { blocks: ArrayVec::new(), features }
+    }
+
+    /// The first blocks of the messages, as far as they were made.
+    #[inline(always)]
+    pub(super) fn made(&self) -> &[Z] {
+        &self.blocks
     }
 
     /// Takes the key out of a run, if it has one. Messages come in order.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn take(&mut self, run: &Run, stream: &[Z]) {
+    pub(super) fn take(&mut self, run: &Run, stream: &[Z]) {
         if run.first_block == 0 {
             self.blocks.push(stream[run.lane]);
         }

@@ -25,4 +25,12 @@ macro_rules! features {
     };
 }
 
+#[cfg(test)]
+impl Features {
+    /// For tests, which are nothing without it.
+    pub(super) fn needed() -> Self {
+        Self::detect().unwrap_or_else(|| panic!("the tests of the kernel need a CPU that has {:?}", missing()))
+    }
+}
+
 features! { "avx512f" "avx512bw" "avx512vl" "avx512dq" "avx512ifma" "avx512vbmi2" }

@@ -1,11 +1,17 @@
 //! Poly1305 (RFC 8439, section 2.5), one lane or several for each message.
 
+#[allow(clippy::duplicate_mod)] // The tests have it again, over checked integers.
 mod field;
 mod group;
 mod layout;
 mod ops;
 mod powers;
 mod strands;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 pub(super) use strands::GROUP_MAX;
 

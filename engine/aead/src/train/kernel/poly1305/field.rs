@@ -76,8 +76,8 @@ pub(super) struct Multiplier {
 /// A sum of products, not yet carried: low and high bits of columns 0 to 2, the high bits weighing 2^52 more.
 #[derive(Clone, Copy)]
 pub(super) struct Sum {
-    low: [Word; 3],
-    high: [Word; 3],
+    pub(super) low: [Word; 3],
+    pub(super) high: [Word; 3],
 }
 
 impl Element {
@@ -170,11 +170,11 @@ impl Sum {
         let ([r0, r1, r2], [s1, s2]) = (factor.r, factor.wrapped);
         // By limbs of m, each column once: neighbouring instructions do not wait for each other.
         for (m, column) in [(m0, [r0, r1, r2]), (m1, [s2, r0, r1]), (m2, [s1, s2, r0])] {
-            for i in 0..3 {
-                self.low[i] = multiply_add_low(self.low[i], m, column[i]);
+            for (sum, factor) in self.low.iter_mut().zip(column) {
+                *sum = multiply_add_low(*sum, m, factor);
             }
-            for i in 0..3 {
-                self.high[i] = multiply_add_high(self.high[i], m, column[i]);
+            for (sum, factor) in self.high.iter_mut().zip(column) {
+                *sum = multiply_add_high(*sum, m, factor);
             }
         }
     }

@@ -92,9 +92,9 @@ fn absorb_full<const STRANDS: usize>(mut h: Element, texts: &[&[[u8; BLOCK]]; GR
     let steps = texts[0].len() / Strands::<STRANDS>::MESSAGE_ROWS;
     for step in 0..steps {
         let mut rows = [_mm512_setzero_si512(); 8];
-        for row in 0..Strands::<STRANDS>::ROWS {
+        for (row, bytes) in rows.iter_mut().take(Strands::<STRANDS>::ROWS).enumerate() {
             let (message, part) = Strands::<STRANDS>::row(row);
-            rows[row] = load(&texts[message][step * Strands::<STRANDS>::MESSAGE_ROWS + part]);
+            *bytes = load(&texts[message][step * Strands::<STRANDS>::MESSAGE_ROWS + part]);
         }
         h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, &powers.each);
     }

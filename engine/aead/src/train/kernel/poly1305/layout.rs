@@ -48,13 +48,13 @@ impl Layout {
     pub(super) fn partial_rows<const STRANDS: usize>(&self, group: &[&[u8]; GROUP_MAX], step: usize) -> [Z; 8] {
         let mut rows = [_mm512_setzero_si512(); 8];
         let mut window = Window::new(0, 0);
-        for row in 0..Strands::<STRANDS>::ROWS {
+        for (row, bytes) in rows.iter_mut().take(Strands::<STRANDS>::ROWS).enumerate() {
             let (message, part) = Strands::<STRANDS>::row(row);
             if message == 0 || !self.is_uniform {
                 let block = (step * Strands::<STRANDS>::STEP_BLOCKS) as isize - self.padding[message] as isize;
                 window = Window::new(block * POLY_BLOCK as isize + (part * BLOCK) as isize, self.lens[message]);
             }
-            rows[row] = window.of(group[message]);
+            *bytes = window.of(group[message]);
         }
         rows
     }

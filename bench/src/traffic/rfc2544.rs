@@ -1,0 +1,180 @@
+//! The rates that a gateway can carry, and the latencies below them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use ringfort_testbed::{Error, Result};
+use ringfort_traffic::load::RATE_PPS_MAX;
+use ringfort_traffic::rfc2544::{LATENCY_PERCENTS, Report, measure};
+use ringfort_traffic::search::{Found, SearchPlan};
+use ringfort_traffic::{Endpoint, Size, udp};
+use serde::Serialize;
+
+use super::numbers::{nanoseconds, pps, size};
+use super::progress::Progress;
+use super::shape::{Shape, parse_size};
+use super::{device, write_json};
+use crate::report::table;
+
+/// Between two trials: sockets, rings, and stragglers.
+const OVERHEAD: Duration = Duration::from_millis(500);
+
+/// What a person may choose.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Sizes of the inner IP packets in bytes, or `imix`
+    #[arg(long, value_delimiter = ',', value_parser = parse_size,
+        default_values = ["64", "128", "256", "512", "1024", "1280", "imix"])]
+    sizes: Vec<Size>,
+    /// How long each trial sends, in seconds (RFC 2544 wants 60)
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    trial_seconds: u64,
+    /// Trials at each rate; more than half of them have to pass
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    repeats: u32,
+    /// The lowest rate to try, in packets per second and direction
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
+    rate_min: u64,
+    /// The highest
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
+    rate_max: u64,
+    /// How close the rate that passes and the one that fails have to be, in percent
+    #[arg(long, default_value_t = 3.0)]
+    resolution_percent: f64,
+    /// Loss that the partial-drop rate may have, in percent
+    #[arg(long, default_value_t = 0.5)]
+    pdr_percent: f64,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    device: device::Options,
+    /// Write everything that was measured there, every trial included, as JSON (`-` for standard output)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    device: &'a device::Description,
+    sizes: &'a [Sized],
+}
+
+#[derive(Serialize)]
+struct Sized {
+    size: Size,
+    packet_bytes_mean: f64,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// Searches for each size and prints the table.
+pub fn run(options: &Options) -> Result<()> {
+    let plan = options.plan()?;
+    let (device, description) = options.device.start()?;
+    let ends = device.ends(options.shape.family());
+    let trials_each = plan.trials_expected() + LATENCY_PERCENTS.len() as u32;
+    let each = (plan.trial + OVERHEAD) * trials_each;
+    let progress = Progress::new(each * options.sizes.len() as u32);
+    let sized = progress.show(|| {
+        let sizes = options.sizes.iter().zip(0..);
+        sizes.map(|(&size, index)| options.measure(&plan, size, ends, &progress, (each * index, each))).collect()
+    });
+    let sized: Vec<Sized> = sized?;
+    if let Some(path) = &options.json {
+        write_json(path, &Results { device: &description, sizes: &sized })?;
+    }
+    if options.json.as_deref() != Some("-".as_ref()) {
+        println!("{}", description.sentence());
+        print_table(&plan, &sized);
+    }
+    Ok(())
+}
+
+impl Options {
+    fn plan(&self) -> Result<SearchPlan> {
+        let plan = SearchPlan {
+            rate_pps_min: self.rate_min,
+            rate_pps_max: self.rate_max,
+            resolution: self.resolution_percent / 100.0,
+            repeats: self.repeats,
+            pdr_loss_ratio: self.pdr_percent / 100.0,
+            trial: Duration::from_secs(self.trial_seconds),
+        };
+        plan.check()?;
+        if self.sizes.is_empty() {
+            return Err(Error::new("no sizes to measure"));
+        }
+        Ok(plan)
+    }
+
+    /// One size, which is expected to begin and to last so long.
+    fn measure(
+        &self,
+        plan: &SearchPlan,
+        packet: Size,
+        [from, to]: [Endpoint<'_>; 2],
+        progress: &Progress,
+        (begin, length): (Duration, Duration),
+    ) -> Result<Sized> {
+        let mut before = begin;
+        let report = measure(plan, |rate_pps| {
+            let step = plan.trial + OVERHEAD;
+            progress.step(before, step, format!("{} bytes at {}/s", size(packet), pps(rate_pps as f64)));
+            // A search that takes longer than expected stands still at its end.
+            before = (before + step).min(begin + length);
+            udp::run(&self.shape.load(packet, rate_pps, plan.trial), from, to, &progress.arrived)
+        })?;
+        Ok(Sized { size: packet, packet_bytes_mean: packet.packet_bytes_mean(), report })
+    }
+}
+
+fn print_table(plan: &SearchPlan, sized: &[Sized]) {
+    let at = |percent: u32| format!("at {percent} % of PDR: p50, p99");
+    let mut header = vec!["bytes".to_owned(), "NDR/s".into(), "Mbit/s".into(), "PDR/s".into(), "Mbit/s".into()];
+    header.extend(LATENCY_PERCENTS.map(at));
+    let mut rows = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut notes = [false; 2];
+    for Sized { size: packet, packet_bytes_mean, report } in sized {
+        let mut row = vec![size(*packet)];
+        for found in [report.search.ndr, report.search.pdr] {
+            row.extend(found_cells(found, *packet_bytes_mean));
+            notes[0] |= found.generator_limited;
+            notes[1] |= found.rate_pps.is_some() && found.failed_at_pps.is_none();
+        }
+        for at in &report.latencies {
+            let times = at.outcome.total.latency_ns;
+            row.push(
+                times.map_or("–".into(), |times| format!("{}, {}", nanoseconds(times.p50), nanoseconds(times.p99))),
+            );
+        }
+        rows.add_row(row);
+    }
+    println!("{rows}");
+    println!(
+        "NDR: no packet lost; PDR: {} % lost at the most. Found to {} % by binary search, trials of {} s, most of {} have to \
+         pass. Rates are packets per second and direction; latency counts from when a packet was due.",
+        plan.pdr_loss_ratio * 100.0,
+        plan.resolution * 100.0,
+        plan.trial.as_secs(),
+        plan.repeats
+    );
+    if notes[0] {
+        println!("* The generator could not offer more: the gateway may be faster.");
+    }
+    if notes[1] {
+        println!("≥ Not even the highest rate failed: raise --rate-max.");
+    }
+}
+
+/// Rate, and the same in Mbit/s.
+fn found_cells(found: Found, packet_bytes_mean: f64) -> [String; 2] {
+    let Some(rate) = found.rate_pps else { return ["none".into(), "–".into()] };
+    let mark = match found {
+        Found { generator_limited: true, .. } => "* ",
+        Found { failed_at_pps: None, .. } => "≥ ",
+        _ => "",
+    };
+    let megabits = rate as f64 * packet_bytes_mean * 8.0 / 1e6;
+    [format!("{mark}{}", pps(rate as f64)), format!("{megabits:.0}")]
+}

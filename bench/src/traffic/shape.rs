@@ -1,0 +1,135 @@
+//! The shape of a load, as it is given on the command line.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ringfort_testbed::Family;
+use ringfort_testbed::tunnel::MTU;
+use ringfort_traffic::load::{FLOWS_MAX, LANES_MAX, SIZE_MIN};
+use ringfort_traffic::{Cpus, Direction, Imix, Load, Placement, Size};
+
+/// What a person may choose besides rate, size and time.
+#[derive(Args, Clone, Debug)]
+pub struct Shape {
+    /// Number of flows (pairs of UDP ports), taken in turn
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(FLOWS_MAX)))]
+    flows: u16,
+    /// Family of the inner packets
+    #[arg(long, value_enum, default_value_t = InnerFamily::V4)]
+    family: InnerFamily,
+    /// Which way the packets go
+    #[arg(long, value_enum, default_value_t = Way::Forth)]
+    direction: Way,
+    /// Hand trains of datagrams to the kernel (UDP_SEGMENT): a tunnel with USO gets super-packets instead of lone ones
+    #[arg(long)]
+    gso: bool,
+    /// Take merged datagrams from the kernel (UDP_GRO)
+    #[arg(long)]
+    gro: bool,
+    /// CPUs of the generator's threads: `last` downwards, `any`, or a list such as 2,4-7 (sender, receiver, …)
+    #[arg(long, default_value = "last", value_parser = parse_cpus)]
+    cpus: Cpus,
+    /// Pairs of sending and receiving threads for each direction
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(LANES_MAX)))]
+    lanes: u16,
+    /// Run the generator before everything else on its CPUs (SCHED_FIFO)
+    #[arg(long)]
+    realtime: bool,
+    /// Let senders wait without sleeping: exact, for a CPU each of their own
+    #[arg(long)]
+    spin: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InnerFamily {
+    V4,
+    V6,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    #[value(name = "one-way")]
+    Forth,
+    /// The same load in each direction at once
+    #[value(name = "both-ways")]
+    Both,
+    /// To a reflector and back
+    RoundTrip,
+}
+
+impl Shape {
+    /// Family of the inner packets.
+    pub fn family(&self) -> Family {
+        match self.family {
+            InnerFamily::V4 => Family::V4,
+            InnerFamily::V6 => Family::V6,
+        }
+    }
+
+    /// A load of this shape.
+    pub fn load(&self, size: Size, rate_pps: u64, duration: Duration) -> Load {
+        let direction = match self.direction {
+            Way::Forth => Direction::OneWay,
+            Way::Both => Direction::BothWays,
+            Way::RoundTrip => Direction::RoundTrip,
+        };
+        let Self { flows, gso, gro, lanes, realtime, spin, .. } = *self;
+        let placement = Placement { cpus: self.cpus.clone(), lanes, realtime, spin };
+        Load { size, rate_pps, flows, direction, duration, gso, gro, placement, ..Load::default() }
+    }
+}
+
+/// `64` to the tunnel's MTU, or `imix`.
+pub fn parse_size(text: &str) -> Result<Size, String> {
+    if text.eq_ignore_ascii_case("imix") {
+        return Ok(Size::Imix(Imix::default()));
+    }
+    let bytes = text.parse::<u16>().ok().filter(|bytes| (u32::from(SIZE_MIN)..=MTU).contains(&u32::from(*bytes)));
+    let bytes = bytes.ok_or_else(|| format!("the size of an inner IP packet is {SIZE_MIN} to {MTU} bytes, or imix"))?;
+    Ok(Size::Fixed { bytes })
+}
+
+fn parse_cpus(text: &str) -> Result<Cpus, String> {
+    match text {
+        "last" => Ok(Cpus::Last),
+        "any" => Ok(Cpus::Any),
+        list => {
+            let ranges = list.split(',').map(parse_range).collect::<Option<Vec<_>>>();
+            let ranges = ranges.ok_or("not `last`, `any` or a list of CPUs such as 2,4-7")?;
+            Ok(Cpus::List(ranges.into_iter().flatten().collect()))
+        }
+    }
+}
+
+/// `4-7`, or one number.
+fn parse_range(text: &str) -> Option<std::ops::RangeInclusive<usize>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    // So that a slip does not ask for a list of billions.
+    (first <= last && last < 65_536).then_some(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_within_the_tunnel() {
+        assert_eq!(parse_size("64"), Ok(Size::Fixed { bytes: 64 }));
+        assert_eq!(parse_size("1420"), Ok(Size::Fixed { bytes: 1_420 }));
+        assert_eq!(parse_size("IMIX"), Ok(Size::Imix(Imix { largest_bytes: 1_420 })));
+        for wrong in ["63", "1421", "-1", "big", ""] {
+            assert!(parse_size(wrong).unwrap_err().contains("64 to 1420"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn cpus_are_named_or_listed() {
+        assert_eq!(parse_cpus("last"), Ok(Cpus::Last));
+        assert_eq!(parse_cpus("any"), Ok(Cpus::Any));
+        assert_eq!(parse_cpus("2,4-6"), Ok(Cpus::List(vec![2, 4, 5, 6])));
+        for wrong in ["", "x", "3-1", "1,,2", "0-9999999999"] {
+            assert!(parse_cpus(wrong).is_err(), "{wrong}");
+        }
+    }
+}

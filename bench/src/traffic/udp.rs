@@ -1,0 +1,122 @@
+//! One load at a set rate.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use ringfort_testbed::Result;
+use ringfort_traffic::load::RATE_PPS_MAX;
+use ringfort_traffic::{Load, Outcome, Route, Size, Traffic, udp};
+use serde::Serialize;
+
+use super::numbers::{percentiles, pps, size};
+use super::progress::Progress;
+use super::shape::{Shape, parse_size};
+use super::{device, write_json};
+use crate::report::{grouped, megabits, table};
+
+/// What a person may choose.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Packets per second, for each direction
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
+    rate: u64,
+    /// Size of the inner IP packets in bytes, or `imix` (64, 576 and 1420 bytes, 7 : 4 : 1)
+    #[arg(long, default_value = "64", value_parser = parse_size)]
+    size: Size,
+    /// How long packets are sent
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    device: device::Options,
+    /// Write everything that was measured there, as JSON (`-` for standard output)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    device: &'a device::Description,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+/// Carries the load and prints the tables.
+pub fn run(options: &Options) -> Result<()> {
+    let load = options.shape.load(options.size, options.rate, Duration::from_secs(options.seconds));
+    let (device, description) = options.device.start()?;
+    let [from, to] = device.ends(options.shape.family());
+    load.check(from.address, to.address)?;
+    let progress = Progress::new(load.duration);
+    progress.step(Duration::ZERO, load.duration, format!("{} of {}", pps(load.rate_pps as f64), size(load.size)));
+    let outcome = progress.show(|| udp::run(&load, from, to, &progress.arrived))?;
+    if let Some(path) = &options.json {
+        write_json(path, &Results { device: &description, outcome: &outcome })?;
+    }
+    if options.json.as_deref() != Some("-".as_ref()) {
+        println!("{}", description.sentence());
+        print_tables(&load, &outcome);
+    }
+    Ok(())
+}
+
+fn print_tables(load: &Load, outcome: &Outcome) {
+    let what = format!("IP packets of {} bytes, {} flows", size(load.size), grouped(u64::from(load.flows)));
+    let mut rows = table(&[&what, "asked/s", "offered/s", "delivered/s", "throughput", "lost"]);
+    let mut times = table(&["time from when a packet was due", "p50", "p90", "p99", "p99.9", "longest"]);
+    let mut flaws = table(&["arrived otherwise", "repeated", "reordered", "farthest behind", "damaged", "foreign"]);
+    for leg in &outcome.legs {
+        let (name, traffic) = (route(leg.route), &leg.traffic);
+        rows.add_row([
+            name.to_owned(),
+            pps(traffic.asked_pps),
+            pps(traffic.offered_pps),
+            pps(traffic.delivered_pps),
+            megabits(traffic.delivered_mbit_per_s),
+            format!("{:.4} %", traffic.loss_ratio * 100.0),
+        ]);
+        let received = format!("{name}, until it was received");
+        let sent = format!("{name}, until it was sent");
+        times.add_row(std::iter::once(received).chain(percentiles(traffic.latency_ns)));
+        times.add_row(std::iter::once(sent).chain(percentiles(traffic.lateness_ns)));
+        let distance = traffic.reordering_distance_packets_max;
+        let counts = [traffic.duplicated, traffic.reordered, distance, traffic.damaged, traffic.foreign];
+        if counts.iter().any(|&count| count > 0) {
+            flaws.add_row(std::iter::once(name.to_owned()).chain(counts.map(grouped)));
+        }
+    }
+    println!("{rows}\n{times}");
+    if !flaws.is_empty() {
+        println!("{flaws}");
+    }
+    println!("{}", generator(&outcome.total));
+}
+
+/// What is to be known about the generator.
+fn generator(total: &Traffic) -> String {
+    let mut text = format!(
+        "The generator took {:.0} % of a CPU to send and {:.0} % to receive.",
+        total.sender_cpu_percent, total.receiver_cpu_percent
+    );
+    if let Some(refusal) = &total.refusal {
+        text += &format!(" The kernel refused {} packets: {refusal}.", grouped(total.refused));
+    }
+    if total.generator_limited {
+        text += &format!(
+            "\nIt could not offer what was asked: {} of {} packets were sent. The rates above are its own limit.",
+            grouped(total.sent),
+            grouped(total.planned)
+        );
+    }
+    text
+}
+
+fn route(route: Route) -> &'static str {
+    match route {
+        Route::Forward => "there",
+        Route::Backward => "back",
+        Route::RoundTrip => "there and back",
+    }
+}

@@ -1,0 +1,49 @@
+//! Traffic for measurements: a UDP generator that keeps to its schedule, a receiver that accounts for every datagram,
+//! a reflector, and bulk TCP; all on `io_uring`, pinned, each end in its own network namespace.
+//!
+//! ```text
+//!        namespace `from`                                          namespace `to`
+//!   schedule ──► sender ──► sockets ──► what is measured ──► sockets ──► receiver ──► ledger, latencies
+//!                (ring)                                                  (ring)
+//!   round trip:  receiver ◄── sockets ◄── what is measured ◄── sockets ◄── reflector
+//! ```
+//!
+//! * [`udp::run`] carries a [`Load`]: a rate, a size or the [`Imix`], up to 10,000 flows, one way, both ways or there
+//!   and back.
+//! * [`tcp::run`] carries a [`Bulk`](tcp::Bulk) transfer over up to 128 connections.
+//! * [`probe::round_trips`] is ping over the same sockets.
+//! * [`search::ndr_pdr`] finds the no-drop and the partial-drop rate of anything that can be asked for a trial, and
+//!   [`rfc2544::measure`] adds the latencies below them.
+//!
+//! # What the words mean
+//! A **size** is that of the inner IP packet in bytes, its IP header included, as the tunnel's interface sees it; the
+//! frame sizes of RFC 2544 add Ethernet's 18. A **rate** is in packets per second, for each direction. Traffic is
+//! **open loop**: datagram *n* is due *n* / rate after the start, whatever became of those before it, and its latency
+//! counts from when it was *due*. What holds up the sender is therefore part of the latency instead of missing from it
+//! (there is no coordinated omission), and is stated by itself as lateness. Both namespaces read one clock,
+//! `CLOCK_MONOTONIC`, so that one-way latency is exact.
+
+mod crew;
+pub mod latency;
+mod ledger;
+pub mod load;
+pub mod outcome;
+mod port;
+pub mod probe;
+mod receiver;
+mod reflector;
+pub mod rfc2544;
+mod schedule;
+pub mod search;
+mod seconds;
+mod sender;
+mod sockets;
+mod stamp;
+mod sys;
+mod tally;
+pub mod tcp;
+pub mod udp;
+
+pub use latency::{Histogram, Percentiles};
+pub use load::{Cpus, Direction, Endpoint, Imix, Load, Placement, Size};
+pub use outcome::{Leg, Outcome, Route, Traffic};

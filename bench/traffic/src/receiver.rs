@@ -1,0 +1,143 @@
+//! The receiving thread of a lane: looks at every datagram, and ends when nothing is missing or nothing more is waited for.
+
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ring_buffers::{SlotClass, Wait, Waker};
+use ringfort_testbed::{Context, Result};
+
+use crate::ledger::{Arrival, Ledger};
+use crate::port::{Event, Port, PortPlan, descriptors};
+use crate::schedule::Schedule;
+use crate::stamp::{STAMP_LEN, Stamp, fill_pattern};
+use crate::{Histogram, sys};
+
+/// Buffers that the kernel has: for lone datagrams, and for merged ones.
+const PACKETS: u16 = 512;
+const TRAINS: u16 = 64;
+
+/// What the coordinator tells the receiver of a lane while it runs.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// Packets that were sent; `u64::MAX` until that is known.
+    sent: AtomicU64,
+    stop: AtomicBool,
+    /// Rings at the receiver's ring.
+    pub(crate) waker: Waker,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self> {
+        let waker = Waker::new().context("making an eventfd")?;
+        Ok(Self { sent: AtomicU64::new(u64::MAX), stop: AtomicBool::new(false), waker })
+    }
+
+    /// The sender has ended, with that many packets sent.
+    pub(crate) fn announce(&self, sent: u64) {
+        self.sent.store(sent, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Nothing more is waited for.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether [`Signals::stop`] was called.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    /// Which packets.
+    pub(crate) ledger: Ledger,
+    /// Arrivals with other bytes, or another length, than sent.
+    pub(crate) damaged: u64,
+    /// Arrivals that are not of this lane.
+    pub(crate) foreign: u64,
+    /// From when packets were due to when they were seen here.
+    pub(crate) latency: Histogram,
+}
+
+/// A receiver that is ready to begin.
+pub(crate) struct Receiver<'a> {
+    port: Port,
+    schedule: &'a Schedule,
+    signals: &'a Signals,
+    progress: &'a AtomicU64,
+    tag: u32,
+    /// What a payload looks like but for its stamp.
+    pattern: Vec<u8>,
+    reception: Reception,
+}
+
+impl<'a> Receiver<'a> {
+    /// Makes its ring and begins to receive on all sockets; called on the thread that will receive.
+    pub(crate) fn new(
+        sockets: &[UdpSocket],
+        schedule: &'a Schedule,
+        tag: u32,
+        merged: bool,
+        signals: &'a Signals,
+        progress: &'a AtomicU64,
+    ) -> Result<Self> {
+        let lone = !merged && schedule.payload_len_max() <= SlotClass::Packet.size();
+        let (slot, receives) = if lone { (SlotClass::Packet, PACKETS) } else { (SlotClass::Jumbo, TRAINS) };
+        let sockets = descriptors(sockets);
+        let plan = PortPlan { sockets, addresses: Vec::new(), sends: 0, receives, slot, waker: &signals.waker };
+        let mut pattern = vec![0; schedule.payload_len_max()];
+        fill_pattern(&mut pattern);
+        let ledger = Ledger::new(schedule.clone());
+        let reception = Reception { ledger, damaged: 0, foreign: 0, latency: Histogram::default() };
+        Ok(Self { port: Port::new(&plan)?, schedule, signals, progress, tag, pattern, reception })
+    }
+
+    /// Receives until everything that was sent has arrived, or until it is told to stop.
+    pub(crate) fn run(mut self) -> Result<Reception> {
+        loop {
+            self.port.turn(Wait::UntilCompletion)?;
+            let now_ns = sys::now_ns();
+            let before = self.reception.ledger.received;
+            while let Some(event) = self.port.next_event()? {
+                if let Event::Received { bytes, .. } = event {
+                    self.take(&bytes, now_ns);
+                }
+            }
+            let received = self.reception.ledger.received;
+            self.progress.fetch_add(received - before, Ordering::Relaxed);
+            if received == self.signals.sent.load(Ordering::Acquire) || self.signals.is_stopped() {
+                return Ok(self.reception);
+            }
+        }
+    }
+
+    /// Takes in a datagram, or several that the kernel merged: they are told apart by the length that each must have.
+    fn take(&mut self, mut bytes: &[u8], now_ns: u64) {
+        loop {
+            let Some(stamp) = Stamp::read(bytes).filter(|stamp| self.is_ours(*stamp)) else {
+                self.reception.foreign += 1;
+                return;
+            };
+            let payload_len = self.schedule.payload_len(stamp.number);
+            let whole = bytes.len() >= payload_len;
+            let (datagram, rest) = bytes.split_at(payload_len.min(bytes.len()));
+            if !whole || datagram[STAMP_LEN..] != self.pattern[STAMP_LEN..payload_len] {
+                self.reception.damaged += 1;
+            } else if self.reception.ledger.arrive(stamp.number) == Arrival::New {
+                self.reception.latency.record(now_ns.saturating_sub(stamp.due_ns));
+            }
+            if rest.is_empty() {
+                return;
+            }
+            bytes = rest;
+        }
+    }
+
+    fn is_ours(&self, stamp: Stamp) -> bool {
+        stamp.tag == self.tag && stamp.number < self.schedule.planned
+    }
+}

@@ -1,0 +1,71 @@
+//! From what the threads of some lanes counted to what is reported.
+
+use crate::outcome::OFFERED_SHARE_MIN;
+use crate::schedule::{Schedule, packet_bytes_mean};
+use crate::udp::LaneResult;
+use crate::{Histogram, Load, Traffic};
+
+/// Sums over lanes.
+#[derive(Default)]
+pub(crate) struct Tally {
+    sums: Traffic,
+    errno: Option<i32>,
+    latency: Histogram,
+    lateness: Histogram,
+    sender_cpu_ns: u64,
+    receiver_cpu_ns: u64,
+}
+
+impl Tally {
+    /// Adds a lane.
+    pub(crate) fn add(&mut self, schedule: &Schedule, result: &LaneResult) {
+        let (sending, reception) = (&result.sending.value, &result.reception.value);
+        let sums = &mut self.sums;
+        sums.planned += u64::from(schedule.planned);
+        sums.sent += sending.sent;
+        sums.refused += sending.refused;
+        sums.skipped += sending.skipped;
+        sums.received += reception.ledger.received;
+        sums.duplicated += reception.ledger.duplicated;
+        sums.reordered += reception.ledger.reordered;
+        sums.damaged += reception.damaged;
+        sums.foreign += reception.foreign;
+        let distance = u64::from(reception.ledger.distance_max);
+        sums.reordering_distance_packets_max = sums.reordering_distance_packets_max.max(distance);
+        self.errno = self.errno.or(sending.errno);
+        self.latency.merge(&reception.latency);
+        self.lateness.merge(&sending.lateness);
+        self.sender_cpu_ns += result.sending.cpu_ns;
+        self.receiver_cpu_ns += result.reception.cpu_ns;
+        if let Some(reflection) = &result.reflection {
+            sums.foreign += reflection.value.foreign;
+            self.receiver_cpu_ns += reflection.cpu_ns;
+        }
+    }
+
+    /// What is reported of that many directions of a load.
+    pub(crate) fn traffic(self, load: &Load, directions: u64) -> Traffic {
+        let duration_s = load.duration.as_secs_f64();
+        let per_second = |count: u64| count as f64 / duration_s;
+        let percent = |cpu_ns: u64| cpu_ns as f64 / 1e7 / duration_s;
+        let Traffic { sent, received, planned, .. } = self.sums;
+        // A straggler may have been counted as refused where only a part of a train was taken.
+        let lost = sent.saturating_sub(received);
+        Traffic {
+            asked_pps: (load.rate_pps * directions) as f64,
+            offered_pps: per_second(sent),
+            delivered_pps: per_second(received),
+            delivered_mbit_per_s: per_second(received) * packet_bytes_mean(load.size) * 8.0 / 1e6,
+            generator_limited: (sent as f64) < planned as f64 * OFFERED_SHARE_MIN,
+            duration_s,
+            refusal: self.errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string()),
+            lost,
+            loss_ratio: if sent == 0 { 0.0 } else { lost as f64 / sent as f64 },
+            latency_ns: self.latency.summary(),
+            lateness_ns: self.lateness.summary(),
+            sender_cpu_percent: percent(self.sender_cpu_ns),
+            receiver_cpu_percent: percent(self.receiver_cpu_ns),
+            ..self.sums
+        }
+    }
+}

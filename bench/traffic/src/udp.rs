@@ -1,0 +1,176 @@
+//! UDP at a set rate, with every datagram accounted for.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringfort_testbed::{Context, Result};
+
+use crate::crew::{Crew, Done, Member, join};
+use crate::receiver::{Receiver, Reception, Signals};
+use crate::reflector::{Reflection, Reflector};
+use crate::schedule::Schedule;
+use crate::sender::{Sender, Sending};
+use crate::sockets::{Grid, merge, open_the_way};
+use crate::tally::Tally;
+use crate::{Direction, Endpoint, Leg, Load, Outcome, Route, schedule};
+
+/// Tells the datagrams of one lane of one run from all others of this process, and most of others.
+static NEXT_TAG: AtomicU32 = AtomicU32::new(0);
+
+/// One lane in one direction: everything that its threads share.
+struct Lane {
+    route: Route,
+    grid: Grid,
+    schedule: Schedule,
+    tag: u32,
+    receiving: Signals,
+    reflecting: Signals,
+}
+
+/// The threads of a lane.
+struct Threads<'scope> {
+    sender: Member<'scope, Sending>,
+    receiver: Member<'scope, Reception>,
+    reflector: Option<Member<'scope, Reflection>>,
+}
+
+/// What the threads of a lane gave.
+pub(crate) struct LaneResult {
+    pub(crate) sending: Done<Sending>,
+    pub(crate) reception: Done<Reception>,
+    pub(crate) reflection: Option<Done<Reflection>>,
+}
+
+/// Carries a load between two namespaces. `progress` counts the distinct packets that have arrived so far.
+///
+/// Before the load begins, single datagrams are sent until one arrives, so that neighbours are resolved and tunnels are up.
+///
+/// # Errors
+/// The load is not within the limits, sockets or rings cannot be made, nothing gets through within five seconds, or the
+/// kernel refuses every packet.
+pub fn run(load: &Load, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU64) -> Result<Outcome> {
+    load.check(from.address, to.address)?;
+    open_the_way(from, to)?;
+    if load.direction != Direction::OneWay {
+        open_the_way(to, from)?;
+    }
+    let lanes = lanes(load, from, to)?;
+    let results = carry(load, &lanes, progress)?;
+    let outcome = outcome(load, &lanes, &results);
+    match (&outcome.total.refusal, outcome.total.sent) {
+        (Some(refusal), 0) => Err(ringfort_testbed::Error::new(format!(
+            "the kernel refused all {} packets of up to {} bytes: {refusal}",
+            outcome.total.refused,
+            lanes[0].schedule.payload_len_max() + usize::from(schedule::headers_len(from.address)),
+        ))),
+        _ => Ok(outcome),
+    }
+}
+
+fn lanes(load: &Load, from: Endpoint<'_>, to: Endpoint<'_>) -> Result<Vec<Lane>> {
+    let routes: &[Route] = match load.direction {
+        Direction::OneWay => &[Route::Forward],
+        Direction::BothWays => &[Route::Forward, Route::Backward],
+        Direction::RoundTrip => &[Route::RoundTrip],
+    };
+    let ends = |route| if route == Route::Backward { (to, from) } else { (from, to) };
+    let numbers = (0..load.placement.lanes).flat_map(|number| routes.iter().map(move |&route| (number, route)));
+    numbers.map(|(number, route)| Lane::new(load, number, route, ends(route))).collect()
+}
+
+impl Lane {
+    fn new(load: &Load, number: u16, route: Route, (from, to): (Endpoint<'_>, Endpoint<'_>)) -> Result<Self> {
+        let schedule = Schedule::new(load, number, from.address);
+        let grid = Grid::new(from, to, schedule.flows)?;
+        if schedule.train_len > 1 {
+            grid.segment(schedule.payload_len_max())?;
+        }
+        if load.gro {
+            merge(if route == Route::RoundTrip { &grid.sources } else { &grid.sinks })?;
+        }
+        let tag = std::process::id().wrapping_mul(0x9e37_79b1) ^ NEXT_TAG.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { route, grid, schedule, tag, receiving: Signals::new()?, reflecting: Signals::new()? })
+    }
+
+    fn spawn<'scope, 'env>(
+        &'env self,
+        crew: &mut Crew<'scope, 'env>,
+        load: &'env Load,
+        progress: &'env AtomicU64,
+    ) -> Threads<'scope> {
+        let sockets = if self.route == Route::RoundTrip { &self.grid.sources } else { &self.grid.sinks };
+        Threads {
+            sender: crew.add(
+                || Sender::new(&self.grid, &self.schedule, self.tag),
+                |sender, start_ns| sender.run(&load.placement, start_ns),
+            ),
+            receiver: crew.add(
+                move || Receiver::new(sockets, &self.schedule, self.tag, load.gro, &self.receiving, progress),
+                |receiver, _| receiver.run(),
+            ),
+            reflector: (self.route == Route::RoundTrip).then(|| {
+                crew.add(
+                    || Reflector::new(&self.grid, &self.schedule, self.tag, &self.reflecting),
+                    |reflector, _| reflector.run(),
+                )
+            }),
+        }
+    }
+}
+
+/// Runs all lanes at once and waits for their stragglers.
+fn carry(load: &Load, lanes: &[Lane], progress: &AtomicU64) -> Result<Vec<LaneResult>> {
+    thread::scope(|scope| {
+        let mut crew = Crew::new(scope, &load.placement);
+        let threads: Vec<Threads<'_>> = lanes.iter().map(|lane| lane.spawn(&mut crew, load, progress)).collect();
+        let begun = crew.begin();
+        let results: Vec<_> =
+            lanes.iter().zip(threads).map(|(lane, threads)| lane.finish(threads, load.settle)).collect();
+        begun?;
+        results.into_iter().collect()
+    })
+}
+
+impl Lane {
+    /// Waits for the sender, then as long as `settle` for what is under way. Whatever fails, no thread is left waiting.
+    fn finish(&self, threads: Threads<'_>, settle: Duration) -> Result<LaneResult> {
+        let sending = join(threads.sender);
+        if let Ok(sending) = &sending {
+            self.receiving.announce(sending.value.sent);
+            let deadline = Instant::now() + settle;
+            while !threads.receiver.is_finished() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.receiving.stop();
+        let reception = join(threads.receiver);
+        self.reflecting.stop();
+        let reflection = threads.reflector.map(join).transpose();
+        Ok(LaneResult {
+            sending: sending.context("sending")?,
+            reception: reception.context("receiving")?,
+            reflection: reflection.context("reflecting")?,
+        })
+    }
+}
+
+fn outcome(load: &Load, lanes: &[Lane], results: &[LaneResult]) -> Outcome {
+    let tally_of = |route: Option<Route>| {
+        let mut tally = Tally::default();
+        let chosen = lanes.iter().zip(results).filter(|(lane, _)| route.is_none_or(|route| route == lane.route));
+        chosen.for_each(|(lane, result)| tally.add(&lane.schedule, result));
+        tally
+    };
+    let mut routes: Vec<Route> = lanes.iter().map(|lane| lane.route).collect();
+    routes.truncate(if load.direction == Direction::BothWays { 2 } else { 1 });
+    let legs = routes.iter().map(|&route| Leg { route, traffic: tally_of(Some(route)).traffic(load, 1) });
+    let reflections = results.iter().filter_map(|result| result.reflection.as_ref());
+    Outcome {
+        load: load.clone(),
+        packet_bytes_mean: schedule::packet_bytes_mean(load.size),
+        legs: legs.collect(),
+        total: tally_of(None).traffic(load, routes.len() as u64),
+        reflected: (load.direction == Direction::RoundTrip).then(|| reflections.map(|done| done.value.reflected).sum()),
+    }
+}

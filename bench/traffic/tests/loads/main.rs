@@ -1,0 +1,60 @@
+//! Loads between network namespaces: over a bare wire, through a relay that loses, repeats and overtakes by a plan, and
+//! through a WireGuard tunnel. What is counted must be exactly what happened.
+
+mod bare;
+mod impaired;
+mod relay;
+mod tunnel;
+
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use ringfort_testbed::Namespace;
+use ringfort_traffic::{Endpoint, Load, Outcome, Traffic, udp};
+
+/// A second of 10,000 packets per second: enough to count, and little enough for a machine that is busy.
+pub fn load() -> Load {
+    Load { duration: Duration::from_secs(1), ..Load::default() }
+}
+
+/// Carries a load that must get through, and checks what must hold of every outcome.
+pub fn run(load: &Load, ends: [(&Namespace, IpAddr); 2]) -> Outcome {
+    let [from, to] = ends.map(|(namespace, address)| Endpoint { namespace, address });
+    let progress = AtomicU64::new(0);
+    let outcome = udp::run(load, from, to, &progress).expect("the load is carried");
+    assert_eq!(progress.into_inner(), outcome.total.received);
+    for leg in &outcome.legs {
+        assert_adds_up(&leg.traffic);
+    }
+    assert_adds_up(&outcome.total);
+    outcome
+}
+
+/// What must hold of every outcome.
+fn assert_adds_up(traffic: &Traffic) {
+    assert_eq!(traffic.planned, traffic.sent + traffic.refused + traffic.skipped, "{traffic:#?}");
+    assert_eq!(traffic.sent, traffic.received + traffic.lost, "{traffic:#?}");
+    assert_eq!(traffic.latency_ns.map_or(0, |times| times.count), traffic.received, "{traffic:#?}");
+    assert_eq!(traffic.lateness_ns.map_or(0, |times| times.count), traffic.sent + traffic.refused, "{traffic:#?}");
+    assert_eq!(traffic.foreign, 0, "{traffic:#?}");
+    assert!(traffic.sent > 0, "{traffic:#?}");
+}
+
+/// All of it arrived, once, in order and whole.
+pub fn assert_flawless(traffic: &Traffic) {
+    let flaws = [traffic.lost, traffic.duplicated, traffic.reordered, traffic.damaged, traffic.refused];
+    assert_eq!(flaws, [0; 5], "{traffic:#?}");
+}
+
+/// A command in a namespace that must succeed.
+pub fn must(namespace: &Namespace, line: &str) -> String {
+    namespace.run(line).expect("the command is right")
+}
+
+/// The number of packets at the first counter of a namespace's nftables.
+pub fn nft_counter(namespace: &Namespace) -> u64 {
+    let rules = must(namespace, "nft list ruleset");
+    let number = rules.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no counter in {rules}"))
+}

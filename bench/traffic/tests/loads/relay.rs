@@ -1,0 +1,134 @@
+//! A device under test whose every fault is planned: two TUN interfaces, one in each namespace, and a thread that carries
+//! packets from the one to the other.
+//!
+//! ```text
+//!   namespace a: [lab0] 10.9.0.1/24 ──► thread ──► [lab0] 10.9.0.2/24 :namespace b
+//! ```
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use nix::poll::{PollFd, PollFlags, poll};
+use ringfort_testbed::Namespace;
+use tun_uring::{Offloads, Tun};
+
+const NAME: &str = "lab0";
+/// What stands in front of each packet (`struct virtio_net_hdr`, at the length that the device was made with).
+const HEADER_LEN: usize = tun_uring::VNET_HDR_LEN;
+
+/// What becomes of a packet.
+pub enum Fate {
+    Pass,
+    Lose,
+    Repeat,
+    /// Waits until this many others have passed.
+    Delay(usize),
+    /// Its last byte is changed, and its checksum taken away.
+    Damage,
+}
+
+pub struct Relay {
+    pub ends: [Namespace; 2],
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// `fate` is asked for each packet of the first namespace that is a datagram of a load of 64 bytes, with its number.
+    pub fn new(fate: impl FnMut(u64) -> Fate + Send + 'static) -> Self {
+        let ends = [Namespace::new().unwrap(), Namespace::new().unwrap()];
+        let queues: Vec<File> = ends.iter().map(device).collect();
+        for (index, end) in ends.iter().enumerate() {
+            end.ip(&format!("link set {NAME} addrgenmode none")).unwrap();
+            end.add_address(NAME, address(index), 24).unwrap();
+            end.ip(&format!("link set {NAME} up txqueuelen 10000")).unwrap();
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || carry(queues, &stopped, fate));
+        Self { ends, stop, thread: Some(thread) }
+    }
+
+    pub fn addressed(&self) -> [(&Namespace, IpAddr); 2] {
+        [(&self.ends[0], address(0)), (&self.ends[1], address(1))]
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let carried = self.thread.take().expect("dropped once").join();
+        assert!(carried.is_ok() || std::thread::panicking(), "the relay panicked");
+    }
+}
+
+fn address(end: usize) -> IpAddr {
+    Ipv4Addr::new(10, 9, 0, end as u8 + 1).into()
+}
+
+fn device(namespace: &Namespace) -> File {
+    let tun = namespace.enter(|| Tun::create(NAME, 1, Offloads::NONE)).expect("root can make a TUN interface");
+    File::from(tun.into_queues().remove(0))
+}
+
+fn carry(mut queues: Vec<File>, stop: &AtomicBool, mut fate: impl FnMut(u64) -> Fate) {
+    let mut packet = vec![0; 2_048];
+    let mut delayed: Vec<(usize, Vec<u8>)> = Vec::new();
+    let mut number = 0;
+    while !stop.load(Ordering::Acquire) {
+        let mut ready = [0, 1].map(|index| PollFd::new(queues[index].as_fd(), PollFlags::POLLIN));
+        poll(&mut ready, 10_u16).expect("both are open");
+        while let Ok(len) = queues[1].read(&mut packet) {
+            write(&mut queues[0], &packet[..len]);
+        }
+        while let Ok(len) = queues[0].read(&mut packet) {
+            let whole = &mut packet[..len];
+            if len != HEADER_LEN + 64 {
+                write(&mut queues[1], whole);
+                continue;
+            }
+            match fate(number) {
+                Fate::Lose => {}
+                Fate::Delay(others) => delayed.push((others, whole.to_vec())),
+                Fate::Damage => {
+                    damage(whole);
+                    write(&mut queues[1], whole);
+                }
+                Fate::Pass => write(&mut queues[1], whole),
+                Fate::Repeat => {
+                    write(&mut queues[1], whole);
+                    write(&mut queues[1], whole);
+                }
+            }
+            number += 1;
+            release(&mut delayed, &mut queues[1]);
+        }
+    }
+}
+
+/// A packet that has just been delayed counts itself, hence one more.
+fn release(delayed: &mut Vec<(usize, Vec<u8>)>, queue: &mut File) {
+    delayed.retain_mut(|(others, packet)| {
+        let wait = *others > 0;
+        *others = others.saturating_sub(1);
+        if !wait {
+            write(queue, packet);
+        }
+        wait
+    });
+}
+
+fn damage(whole: &mut [u8]) {
+    *whole.last_mut().expect("it has 64 bytes") ^= 0x40;
+    // Over IPv4, a UDP checksum of zero is none (RFC 768).
+    whole[HEADER_LEN + 20 + 6..][..2].fill(0);
+}
+
+fn write(queue: &mut File, packet: &[u8]) {
+    queue.write_all(packet).expect("an interface that is up takes packets");
+}
