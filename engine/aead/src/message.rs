@@ -31,7 +31,16 @@ pub struct Message<'a> {
 }
 
 /// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its share of
-/// the payload. What remains of the segment's plaintext is zero padding.
+/// the payload. What remains of the segment's plaintext is zero padding. It cannot lie where the train will:
+///
+/// ```compile_fail,E0502
+/// # use ringfort_aead::{Geometry, Plan, Provider, SealKey, Source, Suite};
+/// let seal = SealKey::new(Plan::fixed(Provider::AwsLc), Suite::ChaCha20Poly1305, &[0; 32]);
+/// let mut buf = vec![0u8; 232];
+/// let sources = [Source { head: &buf[40..140], body: &[] }, Source { head: &buf[140..216], body: &[] }];
+/// let geometry = Geometry::new(132, 100, 2).unwrap();
+/// seal.seal_train_from(0, &sources, &mut buf, geometry).unwrap();
+/// ```
 #[derive(Clone, Copy, Default)]
 pub struct Source<'a> {
     /// The first bytes; may be empty.
