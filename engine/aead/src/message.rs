@@ -37,7 +37,7 @@ pub struct Message<'a> {
 /// # use ringfort_aead::{Geometry, Plan, Provider, SealKey, Source, Suite};
 /// let seal = SealKey::new(Plan::fixed(Provider::AwsLc), Suite::ChaCha20Poly1305, &[0; 32]);
 /// let mut buf = vec![0u8; 232];
-/// let sources = [Source { head: &buf[40..140], body: &[] }, Source { head: &buf[140..216], body: &[] }];
+/// let sources = [Source { head: &buf[40..140], body: &[] }, Source { head: &buf[140..208], body: &[] }];
 /// let geometry = Geometry::new(132, 100, 2).unwrap();
 /// seal.seal_train_from(0, &sources, &mut buf, geometry).unwrap();
 /// ```
