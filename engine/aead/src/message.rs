@@ -31,7 +31,16 @@ pub struct Message<'a> {
 }
 
 /// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its share of
-/// the payload. What remains of the segment's plaintext is zero padding.
+/// the payload. What remains of the segment's plaintext is zero padding. It cannot lie where the train will:
+///
+/// ```compile_fail,E0502
+/// # use ringfort_aead::{Geometry, Plan, Provider, SealKey, Source, Suite};
+/// let seal = SealKey::new(Plan::fixed(Provider::AwsLc), Suite::ChaCha20Poly1305, &[0; 32]);
+/// let mut buf = vec![0u8; 232];
+/// let sources = [Source { head: &buf[40..140], body: &[] }, Source { head: &buf[140..208], body: &[] }];
+/// let geometry = Geometry::new(132, 100, 2).unwrap();
+/// seal.seal_train_from(0, &sources, &mut buf, geometry).unwrap();
+/// ```
 #[derive(Clone, Copy, Default)]
 pub struct Source<'a> {
     /// The first bytes; may be empty.
@@ -52,6 +61,7 @@ impl<'a> Message<'a> {
         Some(Self { counter, text, tag })
     }
 
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn counter(&self) -> u64 {
         self.counter
     }
@@ -60,10 +70,12 @@ impl<'a> Message<'a> {
         self.text
     }
 
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn text_mut(&mut self) -> &mut [u8] {
         self.text
     }
 
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) fn tag(&self) -> &[u8; TAG_LEN] {
         self.tag
     }

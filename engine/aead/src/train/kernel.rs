@@ -10,8 +10,9 @@
 //! - [`poly1305`]: tags, of eight messages at once;
 //! - [`vector`]: loads and stores.
 //!
-//! Nothing depends on a secret in its control flow or in the addresses that it uses; lengths and counts are public. Of
-//! the instructions, none has a time that depends on secret operands (Intel's list of data operand independent timing has them).
+//! Nothing depends on a secret in its control flow or in the addresses that it uses; lengths and counts are public. What is done
+//! with secrets is additions, multiplications, shifts, logic and shuffles of whole registers, whose time does not depend on
+//! their operands.
 //!
 //! Unsafe are only loads and stores, one each in [`vector`], and the calls into functions compiled for AVX-512, which all
 //! rest on a [`Features`].

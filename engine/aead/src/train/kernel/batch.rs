@@ -132,6 +132,9 @@ impl Opening<'_, '_> {
     /// Makes a pass. Takes the one-time keys out of it, and decrypts the rest as far as it is genuine.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
     fn take(&mut self, lanes: Lanes) {
+        if lanes.room() == BLOCKS_MAX {
+            return;
+        }
         self.pass.make(lanes);
         let Self { messages, pass, keys, verdicts, verified } = self;
         let (runs, stream) = pass.made();

@@ -93,6 +93,10 @@ impl<'k> Pass<'k> {
         if lanes.taken > LANES {
             key_stream::<2>(self.key, lanes.inputs, &mut self.stream);
         } else {
+            if let Some(longer) = self.stream.get_mut(LANES..) {
+                // What a longer pass left there would be out of sight when this is dropped.
+                wipe(self.features, longer);
+            }
             key_stream::<1>(self.key, lanes.inputs, &mut self.stream);
         }
     }
