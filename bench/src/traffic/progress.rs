@@ -50,8 +50,8 @@ impl Progress {
         (position.min(steps.expected), steps.expected, steps.message.clone())
     }
 
-    /// Does the work on a thread of its own and shows how far it is. The bar goes to standard error, and is not drawn when
-    /// that is not a terminal.
+    /// Does the work on a thread of its own and shows how far it is. The bar goes to standard error, and is not drawn
+    /// when that is not a terminal.
     pub fn show<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template("  [{bar:32}] {msg}").expect("the template is a constant");

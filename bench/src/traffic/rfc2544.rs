@@ -155,8 +155,8 @@ fn print_table(plan: &SearchPlan, sized: &[Sized]) {
     }
     println!("{rows}");
     println!(
-        "NDR: no packet lost; PDR: {} % lost at the most. Found to {} % by binary search, trials of {} s, most of {} have to \
-         pass. Rates are packets per second and direction; latency counts from when a packet was due.",
+        "NDR: no packet lost; PDR: {} % lost at the most. Found to {} % by binary search, trials of {} s, most of {} \
+         have to pass. Rates are packets per second and direction; latency counts from when a packet was due.",
         plan.pdr_loss_ratio * 100.0,
         plan.resolution * 100.0,
         plan.trial.as_secs(),

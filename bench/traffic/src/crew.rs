@@ -1,4 +1,5 @@
-//! The threads of a run: each makes its ring on its own CPU, all begin at one time, and each says what CPU time it took.
+//! The threads of a run: each makes its ring on its own CPU, all begin at one time, and each says what CPU time it
+//! took.
 
 use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};

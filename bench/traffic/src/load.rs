@@ -86,8 +86,8 @@ pub enum Size {
     Imix(Imix),
 }
 
-/// The simple IMIX: of each twelve packets of a flow, seven are small, four medium and one large. As IP packets these are
-/// usually 40, 576 and 1500 bytes; here the smallest is [`SIZE_MIN`], and the largest what the tunnel's MTU allows.
+/// The simple IMIX: of each twelve packets of a flow, seven are small, four medium and one large. As IP packets these
+/// are usually 40, 576 and 1500 bytes; here the smallest is [`SIZE_MIN`], and the largest what the tunnel's MTU allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imix {
     /// The large packet, in bytes: 576 at least, 1500 at the most.
@@ -121,8 +121,8 @@ pub struct Placement {
     /// Pairs of sending and receiving threads for each direction, among which rate and flows are divided: more than one
     /// core can offer.
     pub lanes: u16,
-    /// Whether they run before everything else on their CPUs (`SCHED_FIFO`), as if they had a machine of their own: they
-    /// keep to the schedule, and what they need is missing to the gateways.
+    /// Whether they run before everything else on their CPUs (`SCHED_FIFO`), as if they had a machine of their own:
+    /// they keep to the schedule, and what they need is missing to the gateways.
     pub realtime: bool,
     /// Whether senders and receivers wait for the next packet without sleeping: exact to a microsecond, and no packet
     /// costs a wake-up, for a CPU each of their own. Otherwise senders sleep for 50 µs at least, and what comes due
@@ -140,11 +140,11 @@ impl Default for Placement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cpus {
-    /// Each thread on a CPU of its own, from the last downwards, since gateways take them from the first upwards; from the
-    /// last again when there are more threads.
+    /// Each thread on a CPU of its own, from the last downwards, since gateways take them from the first upwards; from
+    /// the last again when there are more threads.
     Last,
-    /// Each thread on one of these, in the order sender, receiver of each lane; from the first again when there are more
-    /// threads.
+    /// Each thread on one of these, in the order sender, receiver of each lane; from the first again when there are
+    /// more threads.
     List(Vec<usize>),
     /// Wherever the kernel puts them.
     Any,

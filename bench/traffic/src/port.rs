@@ -56,7 +56,8 @@ pub(crate) enum Event {
     Rung,
 }
 
-/// A ring, its sockets and its memory. The fields are dropped in this order: first the ring, which ends what is in flight.
+/// A ring, its sockets and its memory. The fields are dropped in this order: first the ring, which ends what is in
+/// flight.
 pub(crate) struct Port {
     ring: Ring,
     bell: Doorbell,
@@ -81,7 +82,12 @@ impl Port {
         ring.register_files(&plan.sockets).context(attempt)?;
         // What is being sent by a reflector lies in a buffer that was received into.
         let budget = Budget::new().line("sends", plan.slot, plan.sends).line("receives", plan.slot, plan.receives);
-        let pool = Pool::new(Arena::new(&budget, plan.waker.clone()).context(attempt)?);
+        let arena = Arena::new(&budget, plan.waker.clone()).context(attempt)?;
+        // An end that only writes to connections has no slots.
+        if plan.sends + plan.receives > 0 {
+            ring.register_arena(&arena).context(attempt)?;
+        }
+        let pool = Pool::new(arena);
         let register = |ring: &mut Ring| {
             BufferGroup::register(ring, &pool, GROUP, plan.slot, plan.receives, plan.slot.size()).context(attempt)
         };
@@ -123,12 +129,13 @@ impl Port {
         }
         let token = Token { edge: EDGE, op: OP_SEND, index: id.index, generation: id.generation };
         let entry = send.build().user_data(token.encode());
-        // SAFETY: the bytes are lent, and `sends` keeps them until the completion. The addresses are boxed, never change,
-        // and outlive the ring, which is dropped first.
+        // SAFETY: the bytes are lent, and `sends` keeps them until the completion. The addresses are boxed, never
+        // change, and outlive the ring, which is dropped first.
         unsafe { self.ring.push(entry) }.context("submitting a send")
     }
 
-    /// Writes to the connection at `place`; waits until at least a part of the bytes fits. One at a time for each place.
+    /// Writes to the connection at `place`; waits until at least a part of the bytes fits. One at a time for each
+    /// place.
     pub(crate) fn write(&mut self, place: u16, bytes: &'static [u8]) -> Result<()> {
         let len = u32::try_from(bytes.len()).context("writing")?;
         let token = Token { edge: EDGE, op: OP_WRITE, index: place, generation: 0 };
@@ -207,7 +214,8 @@ impl Port {
                 let bytes = group.take(buffer, len).context("receiving")?;
                 Ok(Some(Event::Received { place, bytes }))
             }
-            // Out of buffers, or an ICMP error for something that was sent from the same socket: goes on with the next turn.
+            // Out of buffers, or an ICMP error for something that was sent from the same socket: goes on with the next
+            // turn.
             (Err(libc::ENOBUFS | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH), _) => Ok(None),
             (Err(errno), _) => Err(std::io::Error::from_raw_os_error(errno)).context("receiving"),
             (Ok(_), None) => Ok(Some(Event::Closed)),

@@ -1,4 +1,5 @@
-//! The receiving thread of a lane: looks at every datagram, and ends when nothing is missing or nothing more is waited for.
+//! The receiving thread of a lane: looks at every datagram, and ends when nothing is missing or nothing more is waited
+//! for.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -50,7 +50,8 @@ impl<'a> Reflector<'a> {
     /// Reflects until it is told to stop.
     pub(crate) fn run(mut self) -> Result<Reflection> {
         while !self.signals.is_stopped() {
-            // Does not sleep over something to send back: a send that does not wait completes in the turn that submits it.
+            // Does not sleep over something to send back: a send that does not wait completes in the turn that submits
+            // it.
             self.port.turn(Wait::UntilCompletion)?;
             while let Some(event) = self.port.next_event()? {
                 match event {

@@ -27,8 +27,8 @@ pub struct Report {
 /// Percents of the partial-drop rate at which latency is measured.
 pub const LATENCY_PERCENTS: [u32; 3] = [10, 50, 90];
 
-/// Searches both rates, then measures latency at 10, 50 and 90 % of the PDR. `carry` carries the load at the given rate in
-/// packets per second, for as long as the plan says that a trial is.
+/// Searches both rates, then measures latency at 10, 50 and 90 % of the PDR. `carry` carries the load at the given rate
+/// in packets per second, for as long as the plan says that a trial is.
 ///
 /// # Errors
 /// The plan is not within the limits, or the first error of `carry`.

@@ -16,7 +16,8 @@ pub struct SearchPlan {
     pub rate_pps_min: u64,
     /// The highest.
     pub rate_pps_max: u64,
-    /// The search ends when the lowest rate that fails is above the highest that passes by no more than this share of it.
+    /// The search ends when the lowest rate that fails is above the highest that passes by no more than this share of
+    /// it.
     pub resolution: f64,
     /// Trials at each rate; a rate passes when more than half of them do. Odd.
     pub repeats: u32,
@@ -127,9 +128,9 @@ struct Search<'a, T> {
 
 /// Searches for both rates. `trial` is asked for one trial at the given rate, in packets per second.
 ///
-/// The partial-drop rate is searched first, since the no-drop rate cannot be above it; what was tried for one counts for
-/// the other. The highest rate is tried first, then the middle between the highest rate that passed, with none below it
-/// that failed, and the lowest that failed.
+/// The partial-drop rate is searched first, since the no-drop rate cannot be above it; what was tried for one counts
+/// for the other. The highest rate is tried first, then the middle between the highest rate that passed, with none
+/// below it that failed, and the lowest that failed.
 ///
 /// # Errors
 /// The plan is not within the limits, or the first error of `trial`.

@@ -1,7 +1,7 @@
 //! The sockets of a lane, and which of them carry a flow.
 //!
-//! A flow is a pair of ports. *n* flows take √n sockets on each end, not n: every source sends to every sink. 10,000 flows
-//! are 100 sources and 100 sinks.
+//! A flow is a pair of ports. *n* flows take √n sockets on each end, not n: every source sends to every sink. 10,000
+//! flows are 100 sources and 100 sinks.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -92,8 +92,8 @@ fn bind_one(address: IpAddr) -> Result<(UdpSocket, SocketAddr)> {
     Ok((socket, bound))
 }
 
-/// Sends until something arrives, so that neighbours are resolved and tunnels are up before anything counts (the learning
-/// frames of RFC 2544, section 23). It uses sockets of its own.
+/// Sends until something arrives, so that neighbours are resolved and tunnels are up before anything counts (the
+/// learning frames of RFC 2544, section 23). It uses sockets of its own.
 ///
 /// # Errors
 /// Nothing arrives within five seconds.

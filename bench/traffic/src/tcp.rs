@@ -116,7 +116,8 @@ struct Threads<'scope> {
 /// What the threads of a lane gave.
 type LaneResult = (Done<()>, Done<Vec<u64>>);
 
-/// Transfers from one namespace to the other. `progress` counts the bytes received so far, those of the ramp-up included.
+/// Transfers from one namespace to the other. `progress` counts the bytes received so far, those of the ramp-up
+/// included.
 ///
 /// # Errors
 /// The bulk is not within its limits, a connection cannot be made or breaks, nothing moves for 20 seconds, or a byte

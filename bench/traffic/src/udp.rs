@@ -44,7 +44,8 @@ pub(crate) struct LaneResult {
 
 /// Carries a load between two namespaces. `progress` counts the distinct packets that have arrived so far.
 ///
-/// Before the load begins, single datagrams are sent until one arrives, so that neighbours are resolved and tunnels are up.
+/// Before the load begins, single datagrams are sent until one arrives, so that neighbours are resolved and tunnels are
+/// up.
 ///
 /// # Errors
 /// The load is not within the limits, sockets or rings cannot be made, nothing gets through within five seconds, or the

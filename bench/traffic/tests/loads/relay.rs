@@ -1,5 +1,5 @@
-//! A device under test whose every fault is planned: two TUN interfaces, one in each namespace, and a thread that carries
-//! packets from the one to the other.
+//! A device under test whose every fault is planned: two TUN interfaces, one in each namespace, and a thread that
+//! carries packets from the one to the other.
 //!
 //! ```text
 //!   namespace a: [lab0] 10.9.0.1/24 ──► thread ──► [lab0] 10.9.0.2/24 :namespace b
