@@ -189,6 +189,41 @@ fn nothing_is_left_behind_whenever_it_is_interrupted() {
     assert!(most >= 3, "there were {most} things at the most");
 }
 
+/// A `cargo` that builds forever, in its place in `PATH`.
+#[test]
+fn a_build_of_a_peer_ends_with_us() {
+    let directory = janitor::directory().join("fetching");
+    let (programs, peers) = (directory.join("programs"), directory.join("peers"));
+    std::fs::create_dir_all(&programs).unwrap();
+    let cargo = programs.join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\nmkdir -p \"$CARGO_TARGET_DIR\"/deps\nsleep 7654321\n").unwrap();
+    std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut fetch = bench(&["fetch-peers"]);
+    let mut child = fetch.env("PATH", path).env("RINGFORT_PEERS", &peers).spawn().unwrap();
+    let building =
+        || std::fs::read_dir(&peers).into_iter().flatten().flatten().any(|entry| entry.path().join("deps").exists());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !building() {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it does not build");
+        sleep(Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let status = wait(&mut child, Duration::from_secs(10)).expect("it ends");
+    assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32));
+    assert!(!building(), "its directory is left");
+    let sleeping = |entry: std::fs::DirEntry| {
+        std::fs::read(entry.path().join("cmdline")).is_ok_and(|arguments| arguments.starts_with(b"sleep\x007654321\0"))
+    };
+    let left = || std::fs::read_dir("/proc").unwrap().flatten().any(sleeping);
+    // Killed processes may take a moment to disappear.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while left() {
+        assert!(Instant::now() < deadline, "its build goes on");
+        sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn what_cannot_work_is_refused_with_the_remedy() {
     let compare = |rest: &[&str]| refusal(&[&["compare"], rest].concat());

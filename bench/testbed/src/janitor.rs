@@ -22,7 +22,7 @@ const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
 for job in "$2"/group.*; do
-    if [ -e "$job" ]; then kill -9 -- "-${job##*.}"; fi
+    if [ -e "$job" ]; then kill -s KILL -- "-${job##*.}"; fi
 done
 for pass in 1 2; do
     for namespace in $(ip netns list | awk -v p="$1" 'index($1, p) == 1 { print $1 }'); do
