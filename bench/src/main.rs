@@ -8,6 +8,7 @@ mod demo;
 mod interrupt;
 mod report;
 mod stage;
+mod stages;
 mod traffic;
 
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Options),
     /// TCP throughput and peak memory against other implementations, interleaved.
     Compare(compare::Options),
+    /// Where a packet's time goes inside of a gateway: each stage of its way, for each worker, and what measuring it costs.
+    Stages(stages::Options),
     /// One UDP load at a set rate, every packet accounted for: offered, delivered, lost, reordered, one-way latency.
     Udp(traffic::udp::Options),
     /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().and_then(|()| match &arguments.command {
         Command::Demo(options) => demo::run(options),
         Command::Compare(options) => compare::run(options),
+        Command::Stages(options) => stages::run(options),
         Command::Udp(options) => traffic::udp::run(options),
         Command::Rfc2544(options) => traffic::rfc2544::run(options),
     });
