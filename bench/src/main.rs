@@ -11,6 +11,7 @@ mod peers;
 mod report;
 mod results;
 mod stage;
+mod stages;
 mod text;
 mod traffic;
 
@@ -41,6 +42,8 @@ enum Command {
     FetchPeers(peers::Options),
     /// Shows a file of results, renders it as a page with plots, or compares two of them.
     Report(report::Options),
+    /// Where a packet's time goes inside of a gateway: each stage of its way, for each worker, and what measuring it costs.
+    Stages(stages::Options),
     /// One UDP load at a set rate, every packet accounted for: offered, delivered, lost, reordered, one-way latency.
     Udp(traffic::udp::Options),
     /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Aead(options) => aead::run(options),
         Command::FetchPeers(options) => peers::run(options),
         Command::Report(options) => report::run(options),
+        Command::Stages(options) => stages::run(options),
         Command::Udp(options) => traffic::udp::run(options),
         Command::Rfc2544(options) => traffic::rfc2544::run(options),
     });

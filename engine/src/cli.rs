@@ -44,7 +44,7 @@ Environment:
   WG_PROCESS_FOREGROUND=1    as --foreground";
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 6] = ["foreground", "workers", "cpus", "busy_poll", "log_level", "config"];
+const DAEMON_OPTIONS: [&str; 7] = ["foreground", "workers", "cpus", "busy_poll", "stages", "log_level", "config"];
 
 const USAGE: &str = "\
 ringfort [OPTIONS] <NAME>
@@ -76,6 +76,10 @@ pub struct Cli {
     /// and the power that they take, for a shorter way out of sleep [default: sleep at once]
     #[arg(long, value_name = "MICROSECONDS")]
     pub busy_poll: Option<BusyPoll>,
+
+    /// Measure where the workers' time goes, stage by stage, for --stats: costs a little of it
+    #[arg(long)]
+    pub stages: bool,
 
     /// What to log: silent, error, warn, info, debug (or verbose), trace [default: info]
     #[arg(long, value_name = "LEVEL")]
@@ -325,6 +329,7 @@ mod tests {
             &["--suites", "-f", "wg0"],
             &["--peer", KEY, "wg0"],
             &["--stats", "-f", "wg0"],
+            &["--stats", "--stages", "wg0"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }

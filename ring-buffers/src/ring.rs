@@ -188,13 +188,34 @@ impl Ring {
         self.enter(u32::from(sleep))
     }
 
+    /// Submits what is queued, without finishing what else is due: work that the kernel has deferred waits for the next
+    /// turn. False: nothing was queued.
+    ///
+    /// # Errors
+    /// As [`Ring::turn`].
+    pub fn submit(&mut self) -> io::Result<bool> {
+        if self.ring.submission().is_empty() {
+            return Ok(false);
+        }
+        self.enter_with(0, 0).map(|()| true)
+    }
+
+    /// Whether a completion waits to be reaped.
+    pub fn has_completed(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
     fn enter(&mut self, want: u32) -> io::Result<()> {
+        // GETEVENTS even with nothing to wait for: deferred task work runs only then.
+        self.enter_with(want, ENTER_GETEVENTS)
+    }
+
+    fn enter_with(&mut self, want: u32, flags: u32) -> io::Result<()> {
         let queued = self.ring.submission().len();
         self.counters.enters += 1;
         let queued = u32::try_from(queued).expect("the submission queue has at most 32,768 entries");
-        // GETEVENTS even with nothing to wait for: deferred task work runs only then.
         // SAFETY: no argument pointer is passed; the entries were vouched for when they were pushed.
-        let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, ENTER_GETEVENTS, None) };
+        let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, flags, None) };
         match entered {
             Ok(_) => Ok(()),
             // A signal; a completion queue to be reaped first; memory that the kernel is short of for the moment.

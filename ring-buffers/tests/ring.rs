@@ -191,3 +191,34 @@ fn a_ring_with_requests_in_flight_drops_cleanly() {
     assert!(f.pool.accounting().adds_up());
     assert_eq!(f.pool.accounting().kernel, 2, "slots that the kernel had are not given out again");
 }
+
+#[test]
+fn submitting_carries_out_writes_and_leaves_deferred_work_to_the_turn() {
+    let mut f = Fixture::new(4);
+    let mut group = BufferGroup::register(&mut f.ring, &f.pool, 7, SlotClass::Jumbo, 4, 4096).unwrap();
+    group.refill();
+    let (mut near, far) = UnixStream::pair().unwrap();
+    assert!(!f.ring.submit().unwrap(), "nothing is queued");
+    f.read_multishot(far.as_raw_fd(), &group);
+    assert!(f.ring.submit().unwrap());
+    assert!(!f.ring.submit().unwrap(), "what was submitted is not submitted again");
+    near.write_all(b"deferred").unwrap();
+    // Submitting something else does not read: that is work of the next turn.
+    let token = Token { edge: 1, op: WRITE, index: 0, generation: 0 };
+    // SAFETY: the entry writes from static memory.
+    let pushed = unsafe {
+        f.ring
+            .push(opcode::Write::new(types::Fd(far.as_raw_fd()), b"now".as_ptr(), 3).build().user_data(token.encode()))
+    };
+    pushed.unwrap();
+    assert!(f.ring.submit().unwrap() && f.ring.has_completed());
+    let mut now = [0; 3];
+    near.read_exact(&mut now).unwrap();
+    assert_eq!(&now, b"now");
+    f.ring.reap(&mut f.batch);
+    assert_eq!(f.batch.drain(..).map(|c| c.token().op).collect::<Vec<_>>(), [WRITE]);
+    assert!(!f.ring.has_completed());
+    let read = f.next();
+    assert_eq!((read.token().op, read.outcome()), (READ, Ok(8)));
+    drop(group.take(read.buffer().unwrap(), 8));
+}

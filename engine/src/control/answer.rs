@@ -10,7 +10,7 @@ use ringfort_core::drops::Drop;
 use super::plane::DataPlane;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
 use crate::link::ControlInbox;
-use crate::worker::WorkerStats;
+use crate::worker::{Stage, StageTable, WorkerStats};
 
 /// The configuration and the state of all peers.
 pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
@@ -80,6 +80,24 @@ pub fn stats(
     for (index, worker) in workers.iter().enumerate() {
         for (name, value) in worker.figures() {
             reply.line(&format!("worker{index}_{name}"), value);
+        }
+    }
+    for (index, worker) in workers.iter().enumerate() {
+        if let Some(table) = worker.stages() {
+            stages(reply, index, table);
+        }
+    }
+}
+
+/// The times of a worker's stages: all of a stage together, and how many took up to so long, but longer than those of the
+/// line before. Numbers like all others, so that whoever reads the counters can read them.
+fn stages(reply: &mut Reply, worker: usize, table: &StageTable) {
+    reply.line(&format!("worker{worker}_core"), table.core);
+    for stage in Stage::ALL {
+        let (name, histogram) = (stage.name(), table.of(stage));
+        reply.line(&format!("worker{worker}_stage_{name}_total_ns"), histogram.total_ns());
+        for (longest_ns, count) in histogram.filled() {
+            reply.line(&format!("worker{worker}_stage_{name}_upto_{longest_ns}_ns"), count);
         }
     }
 }

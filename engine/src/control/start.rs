@@ -67,7 +67,8 @@ impl Daemon {
             queues[0].try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error))?;
         let interface = Interface::watch(index, queue)?;
         let sources = SourceCheck::new()?;
-        let stats: Vec<_> = cpus.iter().map(|_| Arc::new(WorkerStats::default())).collect();
+        let stats_on = |&core| if cli.stages { WorkerStats::with_stages(core) } else { WorkerStats::default() };
+        let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let tuning = Tuning { capabilities, merge: self_test.merge, busy_poll: cli.busy_poll() };
         let workers = Workers::spawn(&link, &stats, queues, &cpus, tuning)?;
         let sockets = Sockets::bind(count)?;

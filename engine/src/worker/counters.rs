@@ -1,8 +1,10 @@
 //! What a worker counts. Each counter has one writer and any number of readers, so that adding is a load and a store,
 //! as cheap as a plain integer.
 
+use super::stages::StageTable;
 use ring_buffers::{Accounting, RingCounters};
 use ringfort_core::drops::Drop;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number with one writer.
@@ -65,6 +67,7 @@ pub struct WorkerStats {
     slots_held: Counter,
     slots_total: Counter,
     drops: [Counter; Drop::COUNT],
+    stages: Option<Arc<StageTable>>,
 }
 
 impl Default for WorkerStats {
@@ -90,11 +93,24 @@ impl Default for WorkerStats {
             slots_held: Counter::default(),
             slots_total: Counter::default(),
             drops: std::array::from_fn(|_| Counter::default()),
+            stages: None,
         }
     }
 }
 
 impl WorkerStats {
+    /// With a place for the times of the stages, so that the worker, which runs on `core`, takes them.
+    #[must_use]
+    pub fn with_stages(core: usize) -> Self {
+        Self { stages: Some(Arc::new(StageTable::new(core))), ..Self::default() }
+    }
+
+    /// The times of the stages, if they are taken.
+    #[must_use]
+    pub fn stages(&self) -> Option<&Arc<StageTable>> {
+        self.stages.as_ref()
+    }
+
     /// Counts `n` things thrown away for one reason.
     #[inline]
     pub fn count_drop(&self, reason: Drop, n: usize) {

@@ -1,5 +1,6 @@
 //! From the socket to the TUN: a received train, opened in place, checked, and written packet by packet.
 
+use super::stages::Stage;
 use super::turn::Worker;
 use crate::link::{Handoff, HandshakeDatagram};
 use ring_buffers::{SlotClass, View};
@@ -79,9 +80,11 @@ impl Worker {
         let Ok(geometry) = Geometry::of_received(run.view.len(), run.stride) else {
             return self.stats.count_drop(Drop::BadLength, segments);
         };
+        self.stopwatch.lap(Stage::Classify);
         let Ok(verdicts) = session.key().open_train(run.counters, &mut run.view, geometry) else {
             return self.stats.count_drop(Drop::BadLength, segments);
         };
+        self.stopwatch.lap(Stage::Open);
         self.stats.count_drop(Drop::BadTag, verdicts.failed_count());
         let mut accepted = Accepted::default();
         for (i, &counter) in run.counters.iter().enumerate() {
@@ -98,7 +101,10 @@ impl Worker {
         }
         let peer = session.peer();
         self.authenticated(&run, peer, &accepted);
-        self.deliver(run, peer, geometry, &accepted);
+        let lengths = self.check(&mut run, peer, geometry, &accepted);
+        self.stopwatch.lap(Stage::Check);
+        self.deliver(run.view, geometry, &lengths);
+        self.stopwatch.lap(Stage::Coalesce);
     }
 
     /// Data for a session that is not here: steering missed, or nobody has it.
@@ -156,34 +162,47 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, run: Run<'_>, peer: PeerId, geometry: Geometry, accepted: &Accepted) {
-        let Run { mut view, ecn, .. } = run;
-        for i in 0..geometry.count() {
-            let segment = view.split_to(geometry.segment_len(i));
+    /// Looks into each opened message of a run: how long the packet is that may go on.
+    fn check(&self, run: &mut Run<'_>, peer: PeerId, geometry: Geometry, accepted: &Accepted) -> Lengths {
+        let mut lengths = [0; MAX_SEGMENTS];
+        let segments = run.view.chunks_mut(geometry.stride()).enumerate();
+        for ((i, segment), length) in segments.zip(&mut lengths) {
             if accepted.has(i) && segment.len() > DATA_LEN_MIN {
-                self.deliver_packet(segment, peer, ecn);
+                match self.check_packet(segment, peer, run.ecn) {
+                    Ok(len) => *length = len,
+                    Err(reason) => self.stats.count_drop(reason, 1),
+                }
             }
         }
+        lengths
     }
 
     /// One opened data message: 16 bytes of room, the packet, padding, and what was the tag.
-    fn deliver_packet(&mut self, mut segment: View, peer: PeerId, ecn: u8) {
+    fn check_packet(&self, segment: &mut [u8], peer: PeerId, ecn: u8) -> Result<usize, Drop> {
         let end = segment.len() - TAG_LEN;
         let packet = &mut segment[DATA_HEADER_LEN..end];
-        let inner = match packet::parse(packet) {
-            Ok(inner) => inner,
-            Err(reason) => return self.stats.count_drop(reason, 1),
-        };
+        let inner = packet::parse(packet)?;
         if self.routes.lookup(inner.source) != Some(peer) {
-            return self.stats.count_drop(Drop::SourceNotAllowed, 1);
+            return Err(Drop::SourceNotAllowed);
         }
-        if let Err(reason) = packet::apply_outer_ecn(&mut packet[..inner.len], ecn) {
-            return self.stats.count_drop(reason, 1);
+        packet::apply_outer_ecn(&mut packet[..inner.len], ecn)?;
+        Ok(inner.len)
+    }
+
+    /// Writes the packets that were checked.
+    fn deliver(&mut self, mut train: View, geometry: Geometry, lengths: &Lengths) {
+        for (i, &len) in lengths[..geometry.count()].iter().enumerate() {
+            let mut segment = train.split_to(geometry.segment_len(i));
+            if len > 0 {
+                segment.truncate(DATA_HEADER_LEN + len);
+                self.write_packet(segment);
+            }
         }
-        segment.truncate(DATA_HEADER_LEN + inner.len);
-        self.write_packet(segment);
     }
 }
+
+/// Of each packet in a run, in bytes; 0 where there is none, or none that may go on.
+type Lengths = [usize; MAX_SEGMENTS];
 
 /// Data messages under one receiver index, side by side.
 struct Run<'a> {

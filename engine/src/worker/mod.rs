@@ -11,11 +11,13 @@
 
 mod budget;
 mod counters;
+mod histogram;
 mod inbound;
 mod inbox;
 mod outbound;
 mod peers;
 mod sessions;
+mod stages;
 mod supers;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ mod turn;
 
 pub use budget::budget;
 pub use counters::{Counter, WorkerStats};
+pub use histogram::Histogram;
+pub use stages::{Stage, StageTable};
 
 use crate::link::{Link, WorkerFailure};
 use core_affinity::CoreId;

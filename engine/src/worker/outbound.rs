@@ -2,6 +2,7 @@
 
 use super::budget::STAGED_JUMBO;
 use super::peers::Peer;
+use super::stages::Stage;
 use super::supers::wire_len;
 use super::turn::{Worker, context_of};
 use crate::link::Link;
@@ -89,6 +90,10 @@ impl Worker {
 
     /// Seals and sends what was gathered.
     pub(super) fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        self.stopwatch.lap(Stage::Route);
         let pending = self.pending.make_contiguous();
         if !pending.is_sorted_by_key(|p| p.peer) {
             pending.sort_unstable_by_key(|p| (p.peer, p.order));
@@ -118,7 +123,9 @@ impl Worker {
         let sealed = self.peers.get_mut(id).and_then(|peer| peer.seal(train, geometry, &sources[..segments], self.now));
         if let Some(train) = sealed {
             self.pending.drain(..segments);
+            self.stopwatch.lap(Stage::Seal);
             self.send(id, train, stride, ecn, any_data);
+            self.stopwatch.lap(Stage::Transmit);
         } else {
             self.stage_pending(segments);
         }
@@ -154,10 +161,12 @@ impl Worker {
         }
         session.key().seal_batch(&mut messages).expect("packets fit in datagrams, and are no more than a train");
         drop(messages);
+        self.stopwatch.lap(Stage::Seal);
         for i in 0..packets {
             let Pending { wire_len, ecn, view, .. } = self.pending.pop_front().expect("counted before");
             self.send(id, view, wire_len, ecn, any_data >> i & 1 == 1);
         }
+        self.stopwatch.lap(Stage::Transmit);
     }
 
     /// Gives a sealed train to the socket, and notes what follows from that.

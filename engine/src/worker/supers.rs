@@ -2,6 +2,7 @@
 
 use super::budget::STAGED_JUMBO;
 use super::counters::WorkerStats;
+use super::stages::Stage;
 use super::turn::Worker;
 use ring_buffers::{PACKET_SIZE, Ring, SlotClass, View};
 use ringfort_aead::{Geometry, MAX_SEGMENTS, Source};
@@ -44,7 +45,11 @@ impl Worker {
             return self.stage_super(id, segments);
         }
         // What was read before leaves before.
-        self.flush();
+        if self.pending.is_empty() {
+            self.stopwatch.lap(Stage::Route);
+        } else {
+            self.flush();
+        }
         self.send_super(id, segments, geometry, packet::outer_ecn(inner.ecn));
     }
 
@@ -74,11 +79,12 @@ impl Worker {
             let Ok(geometry) = Geometry::new(stride, last, count) else {
                 return self.stats.count_drop(Drop::Oversized, left);
             };
+            self.stopwatch.lap(Stage::Segment);
             let sealed = self.peers.get_mut(id).and_then(|p| p.seal(train, geometry, &sources[..count], self.now));
-            match sealed {
-                Some(train) => self.send(id, train, stride, ecn, true),
-                None => return self.stage_super(id, before),
-            }
+            let Some(train) = sealed else { return self.stage_super(id, before) };
+            self.stopwatch.lap(Stage::Seal);
+            self.send(id, train, stride, ecn, true);
+            self.stopwatch.lap(Stage::Transmit);
         }
     }
 
@@ -105,8 +111,12 @@ impl Worker {
 
     /// Writes what is held of the runs of this turn.
     pub(super) fn flush_runs(&mut self) {
+        let writes = self.stats.tun_writes.get();
         let Self { coalescer, tun, ring, stats, .. } = self;
         coalescer.flush(&mut |pieces| write_run(tun, ring, stats, pieces));
+        if self.stats.tun_writes.get() != writes {
+            self.stopwatch.lap(Stage::Coalesce);
+        }
     }
 
     /// A packet for the TUN: 16 bytes of room, then IP. It may wait until the end of the turn for its neighbours.

@@ -24,6 +24,7 @@ use tun_uring::{Merge, Offloads, Tun};
 use udp_uring::{SocketConfig, SocketGroup};
 
 mod cores;
+mod stages;
 
 const PEER: PeerId = PeerId { index: 2, generation: 1 };
 const TO_PEER: [u8; 32] = [1; 32];
@@ -63,6 +64,13 @@ impl Fixture {
 
     /// Must be called on a thread of its own, which it moves into a new network namespace.
     fn with(workers: usize, offloads: Offloads, busy_poll: Duration) -> Self {
+        let stats = (0..workers).map(|_| WorkerStats::default()).collect();
+        Self::counting(stats, offloads, busy_poll)
+    }
+
+    /// The same with one worker for each place to count.
+    fn counting(stats: Vec<WorkerStats>, offloads: Offloads, busy_poll: Duration) -> Self {
+        let workers = stats.len();
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
         let tun = Tun::create("rf0", workers, offloads).unwrap();
@@ -71,7 +79,7 @@ impl Fixture {
         ip("addr add 10.9.0.1/24 dev rf0");
         ip("link set rf0 up");
         let link = Arc::new(Link::new(workers).unwrap());
-        let stats: Vec<_> = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
+        let stats: Vec<_> = stats.into_iter().map(Arc::new).collect();
         let capabilities = ring_buffers::probe().unwrap();
         let merge = Merge { tcp: true, udp: true };
         let tuning = Tuning { capabilities, merge, busy_poll };

@@ -8,6 +8,7 @@ use super::counters::WorkerStats;
 use super::outbound::Pending;
 use super::peers::PeerTable;
 use super::sessions::Sessions;
+use super::stages::{Stage, Stopwatch};
 use super::supers::Heads;
 use super::{StartError, WorkerConfig};
 use crate::clock::boot_time;
@@ -55,6 +56,7 @@ pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) link: Arc<Link>,
     pub(super) stats: Arc<WorkerStats>,
+    pub(super) stopwatch: Stopwatch,
     pub(super) peers: PeerTable,
     pub(super) sessions: Sessions,
     pub(super) routes: AllowedIps,
@@ -109,6 +111,7 @@ impl Worker {
             pool,
             index: config.index,
             link: config.link,
+            stopwatch: Stopwatch::start(&config.stats),
             stats: config.stats,
             peers: PeerTable::default(),
             sessions: Sessions::default(),
@@ -142,9 +145,10 @@ impl Worker {
 
     fn turn(&mut self) -> Result<(), String> {
         let wait = self.prepare().map_err(|e| e.to_string())?;
-        self.ring.turn(wait).map_err(|e| format!("io_uring_enter failed: {e}"))?;
+        self.stopwatch.enter(&mut self.ring, wait).map_err(enter_failed)?;
         self.now = boot_time();
         self.reap();
+        self.stopwatch.entered(|| brought(&self.completed, &self.tun, &self.udp));
         if !self.completed.is_empty() {
             self.last_completion = self.now;
         }
@@ -152,6 +156,7 @@ impl Worker {
         self.inbox_waiting |= self.completed.iter().any(|c| c.token().edge == EDGE_DOORBELL);
         if self.inbox_waiting {
             self.read_inbox()?;
+            self.submit()?;
         }
         while let Some(completion) = self.completed.pop_front() {
             if completion.token().edge == EDGE_UDP && self.tun.gathers_free() < GATHERS_PER_TRAIN {
@@ -164,9 +169,12 @@ impl Worker {
                 self.dispatch(completion)?;
             }
         }
+        self.flush_runs();
+        self.submit()?;
+        self.stopwatch.lap(Stage::Turn);
         self.read_tun()?;
         self.flush();
-        self.flush_runs();
+        self.submit()?;
         self.stats.turns.add(1);
         self.stats.publish(self.ring.counters(), self.pool.accounting());
         Ok(())
@@ -193,6 +201,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Has the kernel carry out what was queued so far, if somebody wants to know how long that takes; or else the next
+    /// turn does.
+    fn submit(&mut self) -> Result<(), String> {
+        self.stopwatch.submit(&mut self.ring).map_err(enter_failed)
+    }
+
     fn has_train_slots(&self) -> bool {
         self.pool.free(SlotClass::Jumbo) >= TRAINS_PER_READ
     }
@@ -204,12 +218,13 @@ impl Worker {
 
     /// Has the kernel carry out what was queued in this turn, so that writes and sends free their operations and slots.
     pub(super) fn make_room(&mut self) {
-        if self.ring.turn(Wait::No).is_err() {
+        if self.stopwatch.enter(&mut self.ring, Wait::No).is_err() {
             // The next turn meets the same error, and can end the worker with it.
             return;
         }
         let mut reaped = std::mem::take(&mut self.reaped);
         self.ring.reap(&mut reaped);
+        self.stopwatch.entered(|| brought(&reaped, &self.tun, &self.udp));
         for completion in reaped.drain(..) {
             if self.tun.is_write(&completion) {
                 if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
@@ -223,6 +238,7 @@ impl Worker {
             }
         }
         self.reaped = reaped;
+        self.stopwatch.lap(Stage::Turn);
     }
 
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
@@ -268,7 +284,10 @@ impl Worker {
 
     fn on_udp(&mut self, completion: Completion) -> Result<(), String> {
         match self.udp.complete(&mut self.ring, completion) {
-            Event::Received(received) => self.inbound(received),
+            Event::Received(received) => {
+                self.stopwatch.lap(Stage::Turn);
+                self.inbound(received);
+            }
             Event::Dropped(ReceiveDrop::Empty) => self.stats.count_drop(Drop::Runt, 1),
             Event::Dropped(_) => self.stats.count_drop(Drop::TruncatedDatagram, 1),
             Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
@@ -303,6 +322,18 @@ impl Worker {
             peer.endpoint = peer.endpoint.map(ringfort_core::ids::Endpoint::without_source);
         }
     }
+}
+
+/// Whether packets from the TUN are among what has completed, and whether datagrams are.
+fn brought<'a>(completed: impl IntoIterator<Item = &'a Completion>, tun: &TunEdge, udp: &UdpEdge) -> (bool, bool) {
+    completed.into_iter().fold((false, false), |(read, received), completion| {
+        let is_received = completion.token().edge == EDGE_UDP && !udp.is_send(completion);
+        (read || tun.is_read(completion), received || is_received)
+    })
+}
+
+fn enter_failed(error: std::io::Error) -> String {
+    format!("io_uring_enter failed: {error}")
 }
 
 /// A peer's name as the context of a send.
