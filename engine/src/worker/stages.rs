@@ -190,6 +190,8 @@ struct Watch {
     turns_left: u32,
     /// State of the generator that chooses the turns (Marsaglia's xorshift32, never 0).
     chance: u32,
+    /// The turn before was not measured, and has left what it queued to this one.
+    leftovers: bool,
     /// When the last stage ended.
     last: Instant,
     /// The stage that carries out what was queued since the last [`Watch::submit`].
@@ -200,7 +202,15 @@ struct Watch {
 
 impl Watch {
     fn new(table: Arc<StageTable>) -> Self {
-        Self { table, turns_left: 0, chance: 1, last: Instant::now(), queued: None, entered: Duration::ZERO }
+        Self {
+            table,
+            turns_left: 0,
+            chance: 1,
+            leftovers: true,
+            last: Instant::now(),
+            queued: None,
+            entered: Duration::ZERO,
+        }
     }
 
     /// Whether the turn that begins is measured; the last one was if `ran`.
@@ -217,6 +227,7 @@ impl Watch {
         if !ran {
             self.last = Instant::now();
         }
+        self.leftovers = !ran;
         self.queued = None;
         true
     }
@@ -262,6 +273,11 @@ impl Watch {
     fn enter(&mut self, ring: &mut Ring, wait: Wait) -> io::Result<()> {
         self.submit(ring)?;
         self.lap(Stage::Turn);
+        if std::mem::take(&mut self.leftovers) {
+            // What it takes to carry them out is of that turn, and not counted.
+            ring.submit()?;
+            self.split();
+        }
         ring.turn(Wait::No)?;
         self.entered = self.split();
         if wait == Wait::No || ring.has_completed() {
