@@ -77,9 +77,11 @@ pub struct Cli {
     #[arg(long, value_name = "MICROSECONDS")]
     pub busy_poll: Option<BusyPoll>,
 
-    /// Measure where the workers' time goes, stage by stage, for --stats: costs a little of it
-    #[arg(long)]
-    pub stages: bool,
+    /// Measure where the workers' time goes, stage by stage, in one of EVERY turns, for --stats: 16 costs about a hundredth
+    /// of it, 1 costs several
+    #[arg(long, value_name = "EVERY", num_args = 0..=1, require_equals = true, default_missing_value = "16",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub stages: Option<u32>,
 
     /// What to log: silent, error, warn, info, debug (or verbose), trace [default: info]
     #[arg(long, value_name = "LEVEL")]
@@ -330,6 +332,7 @@ mod tests {
             &["--peer", KEY, "wg0"],
             &["--stats", "-f", "wg0"],
             &["--stats", "--stages", "wg0"],
+            &["--stages=0", "wg0"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }
@@ -360,6 +363,14 @@ mod tests {
             let cli = parse(&["--log-level", name, "wg0"]).unwrap();
             assert_eq!(cli.explicit_log_level(), Some(level));
         }
+    }
+
+    #[test]
+    fn stages_are_measured_in_some_turns() {
+        assert_eq!(parse(&["wg0"]).unwrap().stages, None);
+        let cli = parse(&["--stages", "wg0"]).unwrap();
+        assert_eq!((cli.stages, cli.name.as_str()), (Some(16), "wg0"));
+        assert_eq!(parse(&["--stages=1", "wg0"]).unwrap().stages, Some(1));
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct Options {
     /// How often the cost of taking the times is measured, with and without; 0 leaves it out
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     rounds: u32,
+    /// The times are taken in one of so many turns of a worker's loop
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    every: u32,
     /// Datagrams per second of the UDP stream
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     udp_rate: u32,
@@ -104,11 +107,12 @@ struct Findings {
 /// Runs it from the namespaces to the tables.
 pub fn run(options: &Options) -> Result<()> {
     let plain = options.gateway.program()?;
-    let timed = plain.clone().with_options("--stages");
+    let timed = plain.clone().with_options(&format!("--stages={}", options.every));
     let time = Duration::from_secs(options.seconds);
     let stream = Stream { size: usize::from(options.udp_size), rate: options.udp_rate, duration: time };
     let loads = [Load::Tcp(time), Load::Udp(stream)];
-    println!("Two gateways ({}) that take the times of their stages", plain.path.display());
+    let every = options.every;
+    println!("Two gateways ({}) that take the times of their stages in one of {every} turns", plain.path.display());
     let mut stages = Vec::new();
     for load in loads {
         let found = observe(load, &timed)?;
@@ -174,7 +178,7 @@ fn print_stages(stages: &[Stage]) {
 
 fn print_legend() {
     println!(
-        "A time is one of a train or a batch of them, not of a packet. tun_read, udp_send, udp_receive and tun_write are \
+        "A time is one of a train or a batch of them, not of a packet. enter, tun_read, udp_send, udp_receive and tun_write are \
          the kernel's, the others our own. The kernel of this machine carries a packet all the way to the other \
          namespace, so that udp_send holds a part of the far side's receiving, and tun_write of the far end's TCP."
     );

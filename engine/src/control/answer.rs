@@ -93,6 +93,7 @@ pub fn stats(
 /// line before. Numbers like all others, so that whoever reads the counters can read them.
 fn stages(reply: &mut Reply, worker: usize, table: &StageTable) {
     reply.line(&format!("worker{worker}_core"), table.core);
+    reply.line(&format!("worker{worker}_stages_every"), table.every);
     for stage in Stage::ALL {
         let (name, histogram) = (stage.name(), table.of(stage));
         reply.line(&format!("worker{worker}_stage_{name}_total_ns"), histogram.total_ns());

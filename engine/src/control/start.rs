@@ -67,7 +67,7 @@ impl Daemon {
             queues[0].try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error))?;
         let interface = Interface::watch(index, queue)?;
         let sources = SourceCheck::new()?;
-        let stats_on = |&core| if cli.stages { WorkerStats::with_stages(core) } else { WorkerStats::default() };
+        let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let tuning = Tuning { capabilities, merge: self_test.merge, busy_poll: cli.busy_poll() };
         let workers = Workers::spawn(&link, &stats, queues, &cpus, tuning)?;

@@ -99,10 +99,11 @@ impl Default for WorkerStats {
 }
 
 impl WorkerStats {
-    /// With a place for the times of the stages, so that the worker, which runs on `core`, takes them.
+    /// With a place for the times of the stages, so that the worker, which runs on `core`, takes them in one of `every`
+    /// turns.
     #[must_use]
-    pub fn with_stages(core: usize) -> Self {
-        Self { stages: Some(Arc::new(StageTable::new(core))), ..Self::default() }
+    pub fn with_stages(core: usize, every: u32) -> Self {
+        Self { stages: Some(Arc::new(StageTable::new(core, every))), ..Self::default() }
     }
 
     /// The times of the stages, if they are taken.

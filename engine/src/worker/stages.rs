@@ -8,7 +8,8 @@
 //!
 //! It is read once for each train or batch, never for each packet. The kernel's part of the way would all be in the one
 //! `io_uring_enter` of a turn; while the stopwatch runs, writes and sends are submitted by themselves, so that they can be
-//! told from reading and from waiting. Without `--stages` there is no stopwatch, and the ring is entered once a turn.
+//! told from reading and from waiting. These system calls cost more than a small turn does, so that the stopwatch runs in
+//! one of many turns, chosen at random: the shares are right, and the other turns are as they are without it.
 
 use super::counters::WorkerStats;
 use super::histogram::Histogram;
@@ -106,14 +107,16 @@ impl Stage {
 pub struct StageTable {
     /// The core that the worker runs on.
     pub core: usize,
+    /// One of so many turns is measured, on average.
+    pub every: u32,
     histograms: [Histogram; Stage::ALL.len()],
 }
 
 impl StageTable {
-    /// An empty one, for the worker on `core`.
+    /// An empty one, for the worker on `core` that measures one of `every` turns.
     #[must_use]
-    pub fn new(core: usize) -> Self {
-        Self { core, ..Self::default() }
+    pub fn new(core: usize, every: u32) -> Self {
+        Self { core, every, ..Self::default() }
     }
 
     /// How long a stage took each time.
@@ -124,60 +127,118 @@ impl StageTable {
 }
 
 /// Tells the stages of one worker apart, or does nothing.
-pub(super) struct Stopwatch(Option<Box<Running>>);
+pub(super) struct Stopwatch {
+    /// This turn is measured.
+    runs: bool,
+    watch: Option<Box<Watch>>,
+}
 
 impl Stopwatch {
-    /// Runs if `stats` have a place for what it finds.
-    pub(super) fn start(stats: &Arc<WorkerStats>) -> Self {
-        Self(stats.stages().map(|table| {
-            let table = table.clone();
-            Box::new(Running { table, last: Instant::now(), queued: None, entered: Duration::ZERO })
-        }))
+    /// One that measures if `stats` have a place for what it finds.
+    pub(super) fn new(stats: &Arc<WorkerStats>) -> Self {
+        Self { runs: false, watch: stats.stages().map(|table| Box::new(Watch::new(table.clone()))) }
+    }
+
+    /// A turn begins.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            self.runs = watch.begin(self.runs);
+        }
     }
 
     /// What was done since the last time is over.
     #[inline]
     pub(super) fn lap(&mut self, stage: Stage) {
-        if let Some(running) = &mut self.0 {
-            running.lap(stage);
+        if let Some(watch) = self.running() {
+            watch.lap(stage);
         }
     }
 
     /// Has the kernel carry out the sends or writes that were queued, as a stage of their own.
     #[inline]
     pub(super) fn submit(&mut self, ring: &mut Ring) -> io::Result<()> {
-        self.0.as_mut().map_or(Ok(()), |running| running.submit(ring))
+        self.running().map_or(Ok(()), |watch| watch.submit(ring))
     }
 
     /// [`Ring::turn`]. Which stage that was is known when its completions are: see [`Self::entered`].
     #[inline]
     pub(super) fn enter(&mut self, ring: &mut Ring, wait: Wait) -> io::Result<()> {
-        match &mut self.0 {
+        match self.running() {
             None => ring.turn(wait),
-            Some(running) => running.enter(ring, wait),
+            Some(watch) => watch.enter(ring, wait),
         }
     }
 
     /// Says what the last [`Self::enter`] brought: packets from the TUN, and from the socket.
     #[inline]
     pub(super) fn entered(&mut self, brought: impl FnOnce() -> (bool, bool)) {
-        if let Some(running) = &mut self.0 {
-            running.entered(brought());
+        if let Some(watch) = self.running() {
+            watch.entered(brought());
         }
+    }
+
+    #[inline]
+    fn running(&mut self) -> Option<&mut Watch> {
+        if self.runs { self.watch.as_deref_mut() } else { None }
     }
 }
 
-struct Running {
+struct Watch {
     table: Arc<StageTable>,
+    /// So many turns begin before the next that is measured.
+    turns_left: u32,
+    /// State of the generator that chooses the turns (Marsaglia's xorshift32, never 0).
+    chance: u32,
+    /// The turn before was not measured, and has left what it queued to this one.
+    leftovers: bool,
     /// When the last stage ended.
     last: Instant,
-    /// The stage that carries out what was queued since the last [`Running::submit`].
+    /// The stage that carries out what was queued since the last [`Watch::submit`].
     queued: Option<Stage>,
-    /// How long the last [`Running::enter`] took, less waiting.
+    /// How long the last [`Watch::enter`] took, less waiting.
     entered: Duration,
 }
 
-impl Running {
+impl Watch {
+    fn new(table: Arc<StageTable>) -> Self {
+        Self {
+            table,
+            turns_left: 0,
+            chance: 1,
+            leftovers: true,
+            last: Instant::now(),
+            queued: None,
+            entered: Duration::ZERO,
+        }
+    }
+
+    /// Whether the turn that begins is measured; the last one was if `ran`.
+    fn begin(&mut self, ran: bool) -> bool {
+        if ran {
+            self.lap(Stage::Turn);
+        }
+        if self.turns_left > 0 {
+            self.turns_left -= 1;
+            return false;
+        }
+        // Evenly from 0 to twice the mean: an interval of its own would fall in step with what the traffic repeats.
+        self.turns_left = self.random() % self.table.every.saturating_mul(2).saturating_sub(1).max(1);
+        if !ran {
+            self.last = Instant::now();
+        }
+        self.leftovers = !ran;
+        self.queued = None;
+        true
+    }
+
+    fn random(&mut self) -> u32 {
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 17;
+        self.chance ^= self.chance << 5;
+        self.chance
+    }
+
     // Not inlined: off is the common case, and the packets' path is to stay short.
     #[inline(never)]
     fn lap(&mut self, stage: Stage) {
@@ -212,6 +273,11 @@ impl Running {
     fn enter(&mut self, ring: &mut Ring, wait: Wait) -> io::Result<()> {
         self.submit(ring)?;
         self.lap(Stage::Turn);
+        if std::mem::take(&mut self.leftovers) {
+            // What it takes to carry them out is of that turn, and not counted.
+            ring.submit()?;
+            self.split();
+        }
         ring.turn(Wait::No)?;
         self.entered = self.split();
         if wait == Wait::No || ring.has_completed() {
@@ -258,9 +324,10 @@ mod tests {
 
     #[test]
     fn every_moment_is_in_one_stage() {
-        let stats = Arc::new(WorkerStats::with_stages(3));
+        let stats = Arc::new(WorkerStats::with_stages(3, 1));
         let before = Instant::now();
-        let mut stopwatch = Stopwatch::start(&stats);
+        let mut stopwatch = Stopwatch::new(&stats);
+        stopwatch.begin();
         for stage in Stage::ALL {
             std::thread::sleep(Duration::from_millis(1));
             stopwatch.lap(stage);
@@ -277,9 +344,26 @@ mod tests {
     }
 
     #[test]
+    fn one_of_many_turns_is_measured() {
+        for every in [1, 2, 16, 1000] {
+            let stats = Arc::new(WorkerStats::with_stages(0, every));
+            let mut stopwatch = Stopwatch::new(&stats);
+            let turns = 2000 * u64::from(every);
+            for _ in 0..turns {
+                stopwatch.begin();
+                stopwatch.lap(Stage::Seal);
+            }
+            let measured = stats.stages().unwrap().of(Stage::Seal).count();
+            let fair = if every == 1 { 2000..=2000 } else { 1800..=2200 };
+            assert!(fair.contains(&measured), "{measured} of {turns} turns, one of {every}");
+        }
+    }
+
+    #[test]
     fn without_a_table_nothing_runs() {
         let stats = Arc::new(WorkerStats::default());
-        let mut stopwatch = Stopwatch::start(&stats);
+        let mut stopwatch = Stopwatch::new(&stats);
+        stopwatch.begin();
         stopwatch.lap(Stage::Seal);
         stopwatch.entered(|| unreachable!("nobody asks what was brought"));
         assert!(stats.stages().is_none());

@@ -111,7 +111,7 @@ impl Worker {
             pool,
             index: config.index,
             link: config.link,
-            stopwatch: Stopwatch::start(&config.stats),
+            stopwatch: Stopwatch::new(&config.stats),
             stats: config.stats,
             peers: PeerTable::default(),
             sessions: Sessions::default(),
@@ -144,6 +144,7 @@ impl Worker {
     }
 
     fn turn(&mut self) -> Result<(), String> {
+        self.stopwatch.begin();
         let wait = self.prepare().map_err(|e| e.to_string())?;
         self.stopwatch.enter(&mut self.ring, wait).map_err(enter_failed)?;
         self.now = boot_time();

@@ -7,7 +7,7 @@ const PACKETS: u8 = 11;
 const PAYLOAD_LEN: usize = 1000;
 
 fn with_stages() -> (Fixture, Arc<StageTable>) {
-    let f = Fixture::counting(vec![WorkerStats::with_stages(7)], Offloads::ALL, Duration::ZERO);
+    let f = Fixture::counting(vec![WorkerStats::with_stages(7, 1)], Offloads::ALL, Duration::ZERO);
     let table = f.stats[0].stages().unwrap().clone();
     (f, table)
 }
@@ -120,7 +120,7 @@ fn the_stages_together_are_the_time_that_the_worker_has_run() {
 #[test]
 fn a_worker_that_polls_enters_the_ring_without_waiting() {
     in_namespace(|| {
-        let f = Fixture::counting(vec![WorkerStats::with_stages(7)], Offloads::ALL, Duration::MAX);
+        let f = Fixture::counting(vec![WorkerStats::with_stages(7, 1)], Offloads::ALL, Duration::MAX);
         let table = f.stats[0].stages().unwrap().clone();
         f.eventually(|| table.of(Stage::Enter).count() > 1000);
         assert_eq!(table.of(Stage::Wait).count(), 0);
