@@ -2,7 +2,7 @@
 //!
 //! In the order in which a batch meets them:
 //!
-//! - [`cipher`]: from code for any CPU into functions that are compiled for this one;
+//! - [`mod@cipher`]: from code for any CPU into functions that are compiled for this one;
 //! - [`batch`]: which blocks are made when, and which tags;
 //! - [`pass`]: 32 blocks of any messages, one in each lane;
 //! - [`chacha20`]: their key stream;

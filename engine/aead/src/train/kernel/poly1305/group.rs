@@ -17,7 +17,7 @@
 //!
 //! Messages *end* together. What is missing in front is filled up with blocks of zero without the bit at 2^128: they leave an
 //! accumulator of zero at zero. So the last step is the same for all of them: it has the lengths, and the powers r^(S - q).
-//! Rows that are not entirely inside the text of every message are fetched through a [`Window`].
+//! Rows that are not entirely inside the text of every message are fetched through a [`Window`](crate::train::kernel::vector::Window).
 
 use core::arch::x86_64::*;
 
