@@ -1,8 +1,10 @@
 //! What it costs a gateway to take the times of its stages: the same load with and without, taking turns.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use nix::libc::ESRCH;
 use ringfort_testbed::daemon::Program;
 use ringfort_testbed::{Context, Result};
 use serde::Serialize;
@@ -76,7 +78,11 @@ fn cpu_time(pid: i32) -> Result<Duration> {
     let mut total = 0;
     for task in fs::read_dir(&directory).context(&directory)? {
         let path = task.context(&directory)?.path().join("schedstat");
-        let text = fs::read_to_string(&path).context(path.display())?;
+        let text = match fs::read_to_string(&path) {
+            // The thread has ended since it was listed.
+            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) => continue,
+            read => read.context(path.display())?,
+        };
         total += text.split_whitespace().next().unwrap_or_default().parse::<u64>().context(path.display())?;
     }
     Ok(Duration::from_nanos(total))
@@ -127,10 +133,10 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let before = cpu_time(own).unwrap();
         let mut sum = 0_u64;
-        while cpu_time(own).unwrap() == before {
+        // What threads of other tests have used goes with them, so that this may take a moment.
+        while cpu_time(own).unwrap() <= before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        assert!(cpu_time(own).unwrap() > before);
     }
 
     #[test]
