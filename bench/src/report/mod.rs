@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ringfort_testbed::{Context, Error, Result};
+use serde::Deserialize;
 
+use crate::results::model::Stage;
 use crate::results::{self, Results};
 
 /// What a person may choose.
@@ -22,6 +24,9 @@ pub struct Options {
     /// Write a page with plots of the only file
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
+    /// Put the stages that `stages --json` wrote on that page, too
+    #[arg(long, value_name = "FILE.json", requires = "html")]
+    stages: Option<PathBuf>,
     /// Every figure, also those within the noise
     #[arg(long)]
     all: bool,
@@ -29,7 +34,10 @@ pub struct Options {
 
 /// Shows one file, or compares two.
 pub fn run(options: &Options) -> Result<()> {
-    let loaded: Vec<Results> = options.files.iter().map(|path| Results::load(path)).collect::<Result<_>>()?;
+    let mut loaded: Vec<Results> = options.files.iter().map(|path| Results::load(path)).collect::<Result<_>>()?;
+    if let Some(path) = &options.stages {
+        loaded[0].stages = load_stages(path)?;
+    }
     match (loaded.as_slice(), &options.html) {
         ([results], Some(path)) => write_html(results, path),
         ([results], None) => {
@@ -39,6 +47,18 @@ pub fn run(options: &Options) -> Result<()> {
         ([before, after], None) => diff::print(before, after, options.all),
         _ => Err(Error::new("--html renders one file: leave out the second, or --html")),
     }
+}
+
+/// The stages in a file of `ringfort-bench stages`.
+fn load_stages(path: &Path) -> Result<Vec<Stage>> {
+    /// What of the file belongs on the page.
+    #[derive(Deserialize)]
+    struct Findings {
+        stages: Vec<Stage>,
+    }
+    let text = std::fs::read_to_string(path).context(format_args!("reading {}", path.display()))?;
+    let findings: Findings = serde_json::from_str(&text).context(format_args!("{} has no stages", path.display()))?;
+    Ok(findings.stages)
 }
 
 /// Writes the page of `results`.

@@ -8,7 +8,7 @@ use super::html::{figure, table};
 use super::plots::{self, Axis, Bar, Curve, Part, escape};
 use super::terminal::{comparison, footnote, range};
 use crate::results::Results;
-use crate::results::model::{Better, Contender, Figure, Run, Side, Stage, Test, Unit};
+use crate::results::model::{Better, Contender, Figure, Run, Stage, Test, Unit};
 use crate::results::stamp::Interface;
 use crate::results::stats::Spread;
 use crate::results::summary::{Summary, Verdict};
@@ -231,11 +231,8 @@ pub fn stages(results: &Results) -> Result<String> {
 }
 
 fn worker_of(stage: &Stage) -> String {
-    let side = match stage.side {
-        Side::Sender => "sender",
-        Side::Receiver => "receiver",
-    };
-    format!("{} {side}, core {}", stage.contender, stage.core)
+    let (side, Stage { contender, test, worker, core, .. }) = (stage.side.name(), stage);
+    format!("{contender} {side}, worker {worker} on core {core}, {test}")
 }
 
 fn stage_row(stage: &Stage) -> Vec<String> {

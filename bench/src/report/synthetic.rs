@@ -124,6 +124,7 @@ fn stages() -> Vec<Stage> {
         contender: "fast".to_owned(),
         test: "tcp-1".to_owned(),
         side,
+        worker: core,
         name: name.to_owned(),
         core,
         count: 1_000,

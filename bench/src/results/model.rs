@@ -210,6 +210,9 @@ pub struct Stage {
     pub test: String,
     /// Which gateway.
     pub side: Side,
+    /// Which of its workers.
+    #[serde(default)]
+    pub worker: u32,
     /// What happens in it, for example `seal`.
     pub name: String,
     /// Which core.
@@ -230,6 +233,23 @@ pub enum Side {
     Sender,
     /// The one that opens it.
     Receiver,
+}
+
+impl Side {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Receiver => "receiver",
+        }
+    }
+}
+
+impl Stage {
+    /// One of its percentiles; 0 if it is not among those that were computed.
+    pub fn percentile(&self, wanted: f64) -> u64 {
+        self.percentiles_ns.iter().find(|(percent, _)| *percent >= wanted).map_or(0, |&(_, ns)| ns)
+    }
 }
 
 impl Results {

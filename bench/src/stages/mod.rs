@@ -17,7 +17,9 @@ use serde::Serialize;
 use crate::text::{grouped, megabits, table};
 use crate::{Gateway, stage};
 use cost::Cost;
-use times::{Side, Stage, Times};
+use times::Times;
+
+use crate::results::model::{Side, Stage};
 
 /// What a person may choose.
 #[derive(Args, Debug)]

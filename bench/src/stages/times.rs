@@ -4,62 +4,13 @@
 use std::collections::BTreeMap;
 
 use ringfort_testbed::{Error, Result, uapi};
-use serde::Serialize;
+
+use crate::results::model::{Side, Stage};
 
 /// The stage in which a worker does nothing.
 pub const WAIT: &str = "wait";
 /// What of each stage goes into a file, in percent.
 const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 100.0];
-
-/// One of the two gateways of a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Side {
-    /// The one that seals the bulk of the traffic.
-    Sender,
-    /// The one that opens it.
-    Receiver,
-}
-
-impl Side {
-    /// Its name for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sender => "sender",
-            Self::Receiver => "receiver",
-        }
-    }
-}
-
-/// One step of a packet's way through a gateway, on one core.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Stage {
-    /// Whose gateway.
-    pub contender: String,
-    /// What ran through the tunnel.
-    pub test: String,
-    /// Which gateway.
-    pub side: Side,
-    /// Which of its workers.
-    pub worker: u32,
-    /// What happens in it, for example `seal`.
-    pub name: String,
-    /// Which core.
-    pub core: u32,
-    /// How often it happened.
-    pub count: u64,
-    /// All of it together, in nanoseconds.
-    pub total_ns: u64,
-    /// How long one took: percent, and nanoseconds.
-    pub percentiles_ns: Vec<(f64, u64)>,
-}
-
-impl Stage {
-    /// One of its percentiles; 0 if it is not among those that were computed.
-    pub fn percentile(&self, wanted: f64) -> u64 {
-        self.percentiles_ns.iter().find(|(percent, _)| *percent >= wanted).map_or(0, |&(_, ns)| ns)
-    }
-}
 
 /// The stages of all workers of a gateway, since it has started or since another moment.
 #[derive(Clone, Debug, Default, PartialEq)]
