@@ -231,8 +231,9 @@ pub fn stages(results: &Results) -> Result<String> {
 }
 
 fn worker_of(stage: &Stage) -> String {
-    let (side, Stage { contender, test, worker, core, .. }) = (stage.side.name(), stage);
-    format!("{contender} {side}, worker {worker} on core {core}, {test}")
+    // Short, for it stands beside a bar; all stages of a file are of one contender.
+    let (side, Stage { test, worker, core, .. }) = (stage.side.name(), stage);
+    format!("{side} {worker}, core {core}, {test}")
 }
 
 fn stage_row(stage: &Stage) -> Vec<String> {
