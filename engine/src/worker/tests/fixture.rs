@@ -1,0 +1,236 @@
+//! A worker, its TUN and its sockets, and the peer's end of it.
+
+use super::*;
+
+pub(super) const PEER: PeerId = PeerId { index: 2, generation: 1 };
+pub(super) const TO_PEER: [u8; 32] = [1; 32];
+pub(super) const FROM_PEER: [u8; 32] = [2; 32];
+pub(super) const REMOTE_INDEX: u32 = 0xaabb_ccdd;
+pub(super) const WAIT: Duration = Duration::from_secs(5);
+
+pub(super) struct Fixture {
+    pub(super) link: Arc<Link>,
+    pub(super) stats: Vec<Arc<WorkerStats>>,
+    pub(super) workers: Vec<WorkerHandle>,
+    pub(super) sockets: SocketGroup,
+    /// The peer's end.
+    pub(super) outer: UdpSocket,
+    /// An application behind the tunnel.
+    pub(super) inner: UdpSocket,
+    pub(super) counter: u64,
+}
+
+pub(super) fn seal_key(key: &[u8; 32]) -> SealKey {
+    SealKey::new(Plan::fixed(Provider::RustCrypto), Suite::ChaCha20Poly1305, key)
+}
+
+pub(super) fn open_key(key: &[u8; 32]) -> OpenKey {
+    OpenKey::new(Plan::fixed(Provider::RustCrypto), Suite::ChaCha20Poly1305, key)
+}
+
+pub(super) fn ip(args: &str) {
+    let status = Command::new("ip").args(args.split(' ')).status().expect("iproute2 is needed");
+    assert!(status.success(), "ip {args}");
+}
+
+impl Fixture {
+    pub(super) fn new(workers: usize) -> Self {
+        Self::with(workers, Offloads::ALL, Duration::ZERO)
+    }
+
+    /// Must be called on a thread of its own, which it moves into a new network namespace.
+    pub(super) fn with(workers: usize, offloads: Offloads, busy_poll: Duration) -> Self {
+        let stats = (0..workers).map(|_| WorkerStats::default()).collect();
+        Self::counting(stats, offloads, busy_poll)
+    }
+
+    /// The same with one worker for each place to count.
+    pub(super) fn counting(stats: Vec<WorkerStats>, offloads: Offloads, busy_poll: Duration) -> Self {
+        let workers = stats.len();
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
+        ip("link set lo up");
+        let tun = Tun::create("rf0", workers, offloads).unwrap();
+        // No packets of the kernel's own among ours.
+        ip("link set rf0 addrgenmode none");
+        ip("addr add 10.9.0.1/24 dev rf0");
+        ip("link set rf0 up");
+        let link = Arc::new(Link::new(workers).unwrap());
+        let stats: Vec<_> = stats.into_iter().map(Arc::new).collect();
+        let capabilities = ring_buffers::probe().unwrap();
+        let merge = Merge { tcp: true, udp: true };
+        let tuning = Tuning { capabilities, merge, busy_poll };
+        let config = |(index, tun)| WorkerConfig {
+            index,
+            core: None,
+            tun,
+            mtu: 1420,
+            tuning,
+            link: link.clone(),
+            stats: stats[index].clone(),
+        };
+        let handles = tun.into_queues().into_iter().enumerate().map(config).map(|c| spawn(c).unwrap()).collect();
+        let sockets = SocketGroup::bind(&SocketConfig::new(0, u8::try_from(workers).unwrap())).unwrap();
+        let outer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inner = UdpSocket::bind("10.9.0.1:4000").unwrap();
+        outer.set_read_timeout(Some(WAIT)).unwrap();
+        inner.set_read_timeout(Some(WAIT)).unwrap();
+        let fixture = Self { link, stats, workers: handles, sockets, outer, inner, counter: 0 };
+        fixture.configure();
+        fixture
+    }
+
+    /// What control does when a peer is added.
+    pub(super) fn configure(&self) {
+        let shared = Arc::new(PeerShared::new(self.link.workers.len()));
+        let mut routes = AllowedIps::new();
+        routes.insert(Prefix::new("10.9.0.2".parse().unwrap(), 32).unwrap(), PEER);
+        for (i, inbox) in self.link.workers.iter().enumerate() {
+            inbox.push_mail(Mail::Sockets(Some(self.sockets.pair(i).try_clone().unwrap())));
+            inbox.push_mail(Mail::AddPeer { peer: PEER, shared: shared.clone() });
+            inbox.push_mail(Mail::SetEndpoint { peer: PEER, endpoint: Some(Endpoint::new(self.peer_address())) });
+            inbox.push_mail(Mail::Routes { routes: routes.clone(), version: 1 });
+        }
+        self.eventually(|| self.link.control.oldest_routes_in_use() == 1);
+    }
+
+    pub(super) fn peer_address(&self) -> SocketAddr {
+        self.outer.local_addr().unwrap()
+    }
+
+    pub(super) fn install_send(&self, local_index: u32, confirm: bool) {
+        let key = seal_key(&TO_PEER);
+        let session = Arc::new(Sending::new(key, local_index, REMOTE_INDEX, boot_time(), true));
+        for inbox in &*self.link.workers {
+            inbox.push_mail(Mail::InstallSend { peer: PEER, session: session.clone(), confirm });
+        }
+    }
+
+    pub(super) fn install_receive(&self, local_index: u32, confirmed: bool) {
+        let key = open_key(&FROM_PEER);
+        let session = Receiving::new(key, PEER, local_index, boot_time(), false, confirmed);
+        self.link.workers[self.link.owner(local_index)].push_mail(Mail::InstallReceive(Box::new(session)));
+    }
+
+    /// The next data message at the peer: its counter and its opened packet, padding included.
+    pub(super) fn receive(&self) -> (u64, Vec<u8>) {
+        let mut buffer = [0; 2048];
+        let len = loop {
+            match self.outer.recv(&mut buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                received => break received.expect("a data message"),
+            }
+        };
+        let header = parse_data_header(&buffer[..len]).unwrap();
+        assert_eq!(header.receiver, REMOTE_INDEX);
+        let mut text = buffer[DATA_HEADER_LEN..len].to_vec();
+        open_key(&TO_PEER).open(header.counter, &mut text).expect("sealed for the peer");
+        text.truncate(text.len() - 16);
+        (header.counter, text)
+    }
+
+    /// A datagram at the application. A ring that this thread has probed with and closed may interrupt it once.
+    pub(super) fn receive_inner(&self, buffer: &mut [u8]) -> usize {
+        loop {
+            match self.inner.recv(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                received => return received.expect("a datagram out of the tunnel"),
+            }
+        }
+    }
+
+    pub(super) fn send_sealed(&mut self, local_index: u32, packet: &[u8]) -> Vec<u8> {
+        let message = self.seal(local_index, packet);
+        self.send_raw(&message);
+        message
+    }
+
+    pub(super) fn seal(&mut self, local_index: u32, packet: &[u8]) -> Vec<u8> {
+        let padded = packet.len().next_multiple_of(16);
+        let mut message = vec![0; 32 + padded];
+        let (header, rest) = message.split_first_chunk_mut().unwrap();
+        write_data_header(header, local_index, self.counter);
+        seal_key(&FROM_PEER).seal_from(self.counter, packet, rest).unwrap();
+        self.counter += 1;
+        message
+    }
+
+    pub(super) fn send_raw(&self, message: &[u8]) {
+        self.outer.send_to(message, ("127.0.0.1", self.sockets.port())).unwrap();
+    }
+
+    pub(super) fn dropped(&self, reason: Drop) -> u64 {
+        self.stats.iter().map(|s| s.dropped(reason)).sum()
+    }
+
+    pub(super) fn eventually(&self, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + WAIT;
+        while !condition() {
+            assert!(Instant::now() < deadline, "not in time; {:?}", self.stats);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(super) fn next_event(&self) -> PeerEvent {
+        let mut event = None;
+        let deadline = Instant::now() + WAIT;
+        while event.is_none() && Instant::now() < deadline {
+            event = self.link.control.next_event();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        event.expect("an event")
+    }
+
+    /// Ends the workers and checks that no slot was lost while they ran.
+    pub(super) fn finish(self) {
+        self.eventually(|| {
+            // Each mail is a turn, which publishes the gauges and takes home what other workers have released.
+            self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::Mtu(1420)));
+            self.stats.iter().all(|stats| {
+                let figure = |name| stats.figures().iter().find(|(n, _)| *n == name).unwrap().1;
+                let sum = figure("slots_free") + figure("slots_kernel") + figure("slots_held");
+                sum == figure("slots_total") && figure("slots_held") == 0
+            })
+        });
+        self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::Stop));
+        self.workers.into_iter().for_each(WorkerHandle::join);
+        assert!(self.link.control.next_failure().is_none());
+    }
+}
+
+pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(test).join().unwrap();
+}
+
+/// An IPv4 UDP packet to the inner socket, without the optional checksum.
+pub(super) fn inner_packet(source: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let total = u16::try_from(28 + payload.len()).unwrap();
+    let mut p = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    p.extend(source);
+    p.extend([10, 9, 0, 1]);
+    p.extend([0x10, 0x00, 0x0f, 0xa0]);
+    p.extend((total - 20).to_be_bytes());
+    p.extend([0, 0]);
+    p.extend(payload);
+    p[2..4].copy_from_slice(&total.to_be_bytes());
+    let sum = p[..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    p[10..12].copy_from_slice(&sum.to_be_bytes());
+    p
+}
+
+/// The same with the UDP checksum, which what is merged must have.
+pub(super) fn with_checksum(mut packet: Vec<u8>) -> Vec<u8> {
+    let udp_len = packet.len() - 20;
+    let mut covered = packet[12..20].to_vec();
+    covered.extend([0, 17]);
+    covered.extend(u16::try_from(udp_len).unwrap().to_be_bytes());
+    covered.extend(&packet[20..]);
+    let word = |w: &[u8]| u32::from(u16::from_be_bytes([w[0], w.get(1).copied().unwrap_or(0)]));
+    let mut sum = covered.chunks(2).map(word).sum::<u32>();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    packet[26..28].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
+    packet
+}
