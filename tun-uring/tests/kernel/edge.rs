@@ -240,8 +240,9 @@ fn a_device_deleted_in_the_middle_of_reading_is_gone() {
     with_each_mechanism(|setup| {
         for _ in 0..3 {
             let mut rig = Rig::new(setup);
-            let sender = std::thread::spawn(|| {
-                let socket = socket();
+            // Bound while the address is there: the interface may be gone before the sender's thread has begun.
+            let socket = socket();
+            let sender = std::thread::spawn(move || {
                 while socket.send_to(&payload(0, 100), "10.7.0.2:9").is_ok() {}
             });
             let remover = std::thread::spawn(|| ip("link delete rf0"));
