@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::Instant;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -44,9 +45,20 @@ impl Fixture {
         device.link_up(Time::ZERO);
         let peer = device.add_peer(PublicKey::new([7; 32])).unwrap();
         let mut fixture = Self { check: SourceCheck::new().unwrap(), device, peer, clock: 0 };
+        fixture.await_address(source);
         fixture.hear(source, remote);
         assert_eq!(fixture.source(), Some(source.parse().unwrap()));
         fixture
+    }
+
+    /// The kernel completes IPv6 addresses from a work queue, also those without duplicate address detection.
+    fn await_address(&self, addr: &str) {
+        let (addr, ifindex) = (addr.parse().unwrap(), if_nametoindex("one").unwrap());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.check.query.is_local(addr, ifindex).unwrap() {
+            assert!(Instant::now() < deadline, "{addr} is still not an address of this namespace");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The peer is heard, at that address of ours and by the first interface.

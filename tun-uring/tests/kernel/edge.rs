@@ -242,9 +242,7 @@ fn a_device_deleted_in_the_middle_of_reading_is_gone() {
             let mut rig = Rig::new(setup);
             // Bound while the address is there: the interface may be gone before the sender's thread has begun.
             let socket = socket();
-            let sender = std::thread::spawn(move || {
-                while socket.send_to(&payload(0, 100), "10.7.0.2:9").is_ok() {}
-            });
+            let sender = std::thread::spawn(move || while socket.send_to(&payload(0, 100), "10.7.0.2:9").is_ok() {});
             let remover = std::thread::spawn(|| ip("link delete rf0"));
             loop {
                 match rig.event() {
