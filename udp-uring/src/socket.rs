@@ -36,13 +36,17 @@ pub struct SocketConfig {
 }
 
 impl SocketConfig {
-    /// Buffers that take the bursts of a fast peer: trains of 64 KiB arrive and leave back to back.
-    pub const BUFFER_BYTES: usize = 4 << 20;
+    /// A receive buffer that takes what a fast peer sends while the worker waits for its core: some ten milliseconds at
+    /// 10 Gbit/s. What does not fit is lost, after the peer has paid for it.
+    pub const RECEIVE_BUFFER_LEN: usize = 16 << 20;
+    /// A send buffer that takes bursts: trains of 64 KiB leave back to back.
+    pub const SEND_BUFFER_LEN: usize = 4 << 20;
 
-    /// No mark, and buffers of [`Self::BUFFER_BYTES`].
+    /// No mark, and buffers of [`Self::RECEIVE_BUFFER_LEN`] and [`Self::SEND_BUFFER_LEN`].
     #[must_use]
     pub const fn new(port: u16, workers: u8) -> Self {
-        Self { port, workers, fwmark: 0, receive_buffer: Self::BUFFER_BYTES, send_buffer: Self::BUFFER_BYTES }
+        let (receive_buffer, send_buffer) = (Self::RECEIVE_BUFFER_LEN, Self::SEND_BUFFER_LEN);
+        Self { port, workers, fwmark: 0, receive_buffer, send_buffer }
     }
 }
 
