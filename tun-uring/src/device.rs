@@ -1,6 +1,6 @@
 //! A TUN interface with several queues (Linux `Documentation/networking/tuntap.rst`, `include/uapi/linux/if_tun.h`).
 
-use crate::steering;
+use crate::steering::{self, FlowTable};
 use crate::virtio::VNET_HDR_LEN;
 use std::ffi::c_int;
 use std::fs::OpenOptions;
@@ -8,6 +8,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 
 /// Queues that the kernel gives one device (`MAX_TAP_QUEUES` in `include/linux/if_tap.h`).
 pub const QUEUES_MAX: usize = 256;
@@ -119,7 +120,7 @@ pub struct Tun {
     link: Link,
     queues: Vec<OwnedFd>,
     offloads: Offloads,
-    steering: io::Result<()>,
+    flows: io::Result<Option<Arc<FlowTable>>>,
 }
 
 impl Tun {
@@ -148,8 +149,8 @@ impl Tun {
             attach(&queue, name, 0)?;
             all.push(queue);
         }
-        let steering = if queues > 1 { steering::attach(&all[0]) } else { Ok(()) };
-        Ok(Self { link, queues: all, offloads, steering })
+        let flows = (queues > 1).then(|| steering::attach(&all[0], queues).map(Arc::new)).transpose();
+        Ok(Self { link, queues: all, offloads, flows })
     }
 
     /// The handle for what concerns the interface as a whole.
@@ -164,13 +165,13 @@ impl Tun {
         self.offloads
     }
 
-    /// Whether flows are spread over the queues by their hash. If not, why: the driver then gives packets to the queue
-    /// that their answers were written by.
+    /// By which queues the packets of which flows come; `None` where there is but one.
     ///
     /// # Errors
-    /// What the kernel said to the program (`bpf(2)`, `TUNSETSTEERINGEBPF`).
-    pub fn steering(&self) -> Result<(), &io::Error> {
-        self.steering.as_ref().copied()
+    /// What the kernel said to the program (`bpf(2)`, `TUNSETSTEERINGEBPF`). The driver then gives packets to the queue
+    /// that their answers were written by.
+    pub fn flows(&self) -> Result<Option<Arc<FlowTable>>, &io::Error> {
+        self.flows.as_ref().map(Clone::clone)
     }
 
     /// The queues, one for each worker. All are non-blocking.

@@ -31,4 +31,5 @@ pub use edge::{
 };
 pub use segment::{Segment, Segments};
 pub use self_test::{SelfTest, self_test};
+pub use steering::{Bucket, FlowTable, cost};
 pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN, VnetError};

@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ringfort_aead::Choice;
 use tun_uring::device::MTU_DEFAULT;
-use tun_uring::{Offloads, SelfTest, Tun, TunError, self_test};
+use tun_uring::{FlowTable, Offloads, SelfTest, Tun, TunError, self_test};
 
 use super::error::DaemonError;
 use super::interface::{Interface, refuse_link_local_address};
@@ -60,7 +60,10 @@ impl Daemon {
         let choice = cli.selection().resolve()?;
         let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let link = Arc::new(link);
-        let unsteered = tun.steering().err().map(ToString::to_string);
+        let (flows, unsteered) = match tun.flows() {
+            Ok(flows) => (flows, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         let index = tun.link().index();
         let queues = tun.into_queues();
         let queue =
@@ -70,7 +73,7 @@ impl Daemon {
         let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let tuning = Tuning { capabilities, merge: self_test.merge, busy_poll: cli.busy_poll() };
-        let workers = Workers::spawn(&link, &stats, queues, &cpus, tuning)?;
+        let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), &cpus, tuning)?;
         let sockets = Sockets::bind(count)?;
         let plane = DataPlane::new(link.clone(), choice.plan(), sockets)
             .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
@@ -170,14 +173,15 @@ impl Workers {
         link: &Arc<Link>,
         stats: &[Arc<WorkerStats>],
         queues: Vec<OwnedFd>,
+        flows: Option<&Arc<FlowTable>>,
         cpus: &[usize],
         tuning: Tuning,
     ) -> Result<Self, DaemonError> {
         let mut workers = Self { link: link.clone(), handles: Vec::new() };
         for ((index, tun), (stats, &id)) in queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
             let core = Some(CoreId { id });
-            let (link, stats) = (link.clone(), stats.clone());
-            let config = WorkerConfig { index, core, tun, mtu: MTU_DEFAULT, tuning, link, stats };
+            let (link, stats, flows) = (link.clone(), stats.clone(), flows.cloned());
+            let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, link, stats };
             workers.handles.push(worker::spawn(config)?);
         }
         Ok(workers)

@@ -18,6 +18,7 @@ mod outbound;
 mod peers;
 mod sessions;
 mod stages;
+mod steering;
 mod supers;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tun_uring::Merge;
+use tun_uring::{FlowTable, Merge};
 
 /// How the workers go about their work, the same for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,8 @@ pub struct WorkerConfig {
     pub core: Option<CoreId>,
     /// Its queue of the TUN device.
     pub tun: OwnedFd,
+    /// By which queues packets come; `None` where there is no choice.
+    pub flows: Option<Arc<FlowTable>>,
     /// The device's MTU in bytes.
     pub mtu: u32,
     /// How it works.

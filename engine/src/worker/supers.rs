@@ -3,6 +3,7 @@
 use super::budget::STAGED_JUMBO;
 use super::counters::WorkerStats;
 use super::stages::Stage;
+use super::steering::Steering;
 use super::turn::Worker;
 use ring_buffers::{PACKET_SIZE, Ring, SlotClass, View};
 use ringfort_aead::{Geometry, MAX_SEGMENTS, Source};
@@ -112,8 +113,8 @@ impl Worker {
     /// Writes what is held of the runs of this turn.
     pub(super) fn flush_runs(&mut self) {
         let writes = self.stats.tun_writes.get();
-        let Self { coalescer, tun, ring, stats, .. } = self;
-        coalescer.flush(&mut |pieces| write_run(tun, ring, stats, pieces));
+        let Self { coalescer, tun, ring, stats, steering, .. } = self;
+        coalescer.flush(&mut |pieces| write_run(tun, ring, stats, steering, pieces));
         if self.stats.tun_writes.get() != writes {
             self.stopwatch.lap(Stage::Coalesce);
         }
@@ -123,8 +124,8 @@ impl Worker {
     pub(super) fn write_packet(&mut self, packet: View) {
         self.stats.tun_write_packets.add(1);
         self.stats.tun_write_bytes.add((packet.len() - VNET_HDR_LEN) as u64);
-        let Self { coalescer, tun, ring, stats, .. } = self;
-        coalescer.push(packet, &mut |pieces| write_run(tun, ring, stats, pieces));
+        let Self { coalescer, tun, ring, stats, steering, .. } = self;
+        coalescer.push(packet, &mut |pieces| write_run(tun, ring, stats, steering, pieces));
     }
 
     /// The kernel did not take a packet. A super-packet goes out again as what it was made of.
@@ -183,8 +184,11 @@ pub(super) fn wire_len(packet_len: usize, mtu: usize) -> usize {
     DATA_HEADER_LEN + packet::padded_len(packet_len, mtu) + TAG_LEN
 }
 
-fn write_run(tun: &mut TunEdge, ring: &mut Ring, stats: &WorkerStats, pieces: &mut Vec<View>) {
+fn write_run(tun: &mut TunEdge, ring: &mut Ring, stats: &WorkerStats, steering: &mut Steering, pieces: &mut Vec<View>) {
     let packets = pieces.len();
+    if let Some(first) = pieces.first() {
+        steering.note_received(&first[VNET_HDR_LEN..], pieces.iter().map(|piece| piece.len()).sum());
+    }
     stats.tun_writes.add(1);
     let written = match pieces.pop_if(|_| packets == 1) {
         Some(lone) => tun.write(ring, lone, 0).is_ok(),

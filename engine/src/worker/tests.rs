@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use tun_uring::{Merge, Offloads, Tun};
 use udp_uring::{SocketConfig, SocketGroup};
 
+mod answers;
 mod cores;
 mod fixture;
 mod stages;

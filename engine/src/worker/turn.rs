@@ -9,6 +9,7 @@ use super::outbound::Pending;
 use super::peers::PeerTable;
 use super::sessions::Sessions;
 use super::stages::{Stage, Stopwatch};
+use super::steering::Steering;
 use super::supers::Heads;
 use super::{StartError, WorkerConfig};
 use crate::clock::boot_time;
@@ -72,6 +73,7 @@ pub(super) struct Worker {
     pub(super) heads: Box<Heads>,
     /// Runs of packets for the TUN, gathered over a turn.
     pub(super) coalescer: Coalescer,
+    pub(super) steering: Steering,
     /// The kernel has not refused a merged packet so far.
     pub(super) merging: bool,
     /// What has completed and is not dealt with.
@@ -123,6 +125,7 @@ impl Worker {
             pending: VecDeque::with_capacity(Pending::MAX),
             heads: Box::new([[0; _]; _]),
             coalescer: Coalescer::new(config.tuning.merge),
+            steering: Steering::new(config.flows, config.index),
             merging: true,
             completed: VecDeque::with_capacity(2 * BATCH),
             reads: VecDeque::with_capacity(BATCH),
@@ -153,6 +156,9 @@ impl Worker {
         if !self.completed.is_empty() {
             self.last_completion = self.now;
         }
+        if self.steering.is_leaving() && self.has_sent_all() {
+            self.steering.let_go();
+        }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
         self.inbox_waiting |= self.completed.iter().any(|c| c.token().edge == EDGE_DOORBELL);
         if self.inbox_waiting {
@@ -176,6 +182,7 @@ impl Worker {
         self.read_tun()?;
         self.flush();
         self.submit()?;
+        self.steering.look(self.now);
         self.stats.turns.add(1);
         self.stats.publish(self.ring.counters(), self.pool.accounting());
         Ok(())
@@ -206,6 +213,12 @@ impl Worker {
     /// turn does.
     fn submit(&mut self) -> Result<(), String> {
         self.stopwatch.submit(&mut self.ring).map_err(enter_failed)
+    }
+
+    /// Whether nothing is left of what came by the worker's queue: to be asked when completions were just reaped.
+    fn has_sent_all(&self) -> bool {
+        let reads = self.reads.is_empty() && !self.completed.iter().any(|c| self.tun.is_read(c));
+        reads && !self.tun.is_readable() && self.udp.sends_in_flight() == 0 && self.stats.staged.get() == 0
     }
 
     fn has_train_slots(&self) -> bool {
@@ -251,7 +264,10 @@ impl Worker {
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
-        let more = polls || self.inbox_waiting || (reads_wait || self.tun.is_readable()) && self.has_train_slots();
+        let more = polls
+            || self.steering.is_leaving()
+            || self.inbox_waiting
+            || (reads_wait || self.tun.is_readable()) && self.has_train_slots();
         if more || (starved || reads_wait) && self.pool.declare_starved() > 0 {
             return Ok(Wait::No);
         }

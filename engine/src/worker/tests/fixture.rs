@@ -59,10 +59,12 @@ impl Fixture {
         let capabilities = ring_buffers::probe().unwrap();
         let merge = Merge { tcp: true, udp: true };
         let tuning = Tuning { capabilities, merge, busy_poll };
+        let flows = tun.flows().unwrap();
         let config = |(index, tun)| WorkerConfig {
             index,
             core: None,
             tun,
+            flows: flows.clone(),
             mtu: 1420,
             tuning,
             link: link.clone(),

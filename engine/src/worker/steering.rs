@@ -1,0 +1,159 @@
+//! Which flows this worker sends for: what it mainly receives, it also answers.
+//!
+//! Flows are spread over the workers, so that many can seal for one peer. For the answers to a download that is waste:
+//! another worker is woken for each handful of acknowledgements, beside the one that is at work on the flow and has just
+//! caused them. So whoever receives much more in a bucket than goes out of it claims the bucket, and gives it up when that
+//! has changed. It adds little to what the claimant does, by the very measure by which it is claimed.
+//!
+//! A bucket changes hands when none of its packets is left with the worker that it leaves, so that they keep their order.
+
+use ringfort_core::time::Time;
+use std::sync::Arc;
+use std::time::Duration;
+use tun_uring::{Bucket, FlowTable, cost};
+
+/// How often the buckets are looked at while there is something to do.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// A bucket is claimed by who receives so many times what goes out of it, and given up at half of that.
+const CLAIM_RATIO: u64 = 8;
+const RELEASE_RATIO: u64 = CLAIM_RATIO / 2;
+/// Below this, received in an interval, a bucket is not worth the move: some 20 Mbit/s, or 300 packets per second.
+const CLAIM_MIN: u64 = 64 << 10;
+
+/// One worker's part in it.
+#[derive(Debug)]
+pub(super) struct Steering {
+    flows: Option<Arc<FlowTable>>,
+    worker: usize,
+    buckets: Box<[Seen; Bucket::COUNT]>,
+    next_look: Time,
+    /// Some buckets are to leave, once the worker's queue is empty.
+    leaving: bool,
+}
+
+/// A bucket since it was last looked at, in units of [`cost`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Received by this worker.
+    received: u64,
+    /// Sent until then, by any worker.
+    sent_before: u64,
+}
+
+/// What a worker does about a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Claim,
+    Release,
+    Leave,
+}
+
+impl Steering {
+    pub fn new(flows: Option<Arc<FlowTable>>, worker: usize) -> Self {
+        Self { flows, worker, buckets: Box::new([Seen::default(); _]), next_look: Time::ZERO, leaving: false }
+    }
+
+    /// A packet, or a run of packets behind the headers of its first, goes into the TUN: `len` bytes in all.
+    #[inline]
+    pub fn note_received(&mut self, first: &[u8], len: usize) {
+        if self.flows.is_some()
+            && let Some(bucket) = Bucket::of(first)
+        {
+            self.buckets[bucket.index()].received += cost(1, len as u64);
+        }
+    }
+
+    /// Looks at the buckets, if it is time to.
+    #[inline]
+    pub fn look(&mut self, now: Time) {
+        if now >= self.next_look && self.flows.is_some() {
+            self.next_look = now + INTERVAL;
+            self.look_now();
+        }
+    }
+
+    fn look_now(&mut self) {
+        let Self { flows: Some(flows), worker, buckets, .. } = self else { return };
+        self.leaving = false;
+        for (bucket, seen) in Bucket::all().zip(&mut **buckets) {
+            let sent_before = flows.sent(bucket);
+            let sent = sent_before.wrapping_sub(seen.sent_before);
+            let received = std::mem::replace(seen, Seen { received: 0, sent_before }).received;
+            match verdict(flows.is_claimed_by(bucket, *worker), received, sent) {
+                Verdict::Claim => flows.claim(bucket, *worker),
+                Verdict::Release => flows.release(bucket, *worker),
+                Verdict::Leave => {}
+            }
+            self.leaving |= flows.is_to_leave(bucket, *worker);
+        }
+    }
+
+    /// Whether [`let_go`](Self::let_go) is to be called when the worker's queue has been seen empty.
+    #[inline]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Lets all buckets go that are wanted elsewhere. To be called when nothing that was read from the queue is left.
+    pub fn let_go(&mut self) {
+        self.leaving = false;
+        if let Some(flows) = &self.flows {
+            Bucket::all().for_each(|bucket| flows.let_go(bucket, self.worker));
+        }
+    }
+}
+
+fn verdict(is_claimed: bool, received: u64, sent: u64) -> Verdict {
+    match is_claimed {
+        false if received >= CLAIM_MIN && received >= CLAIM_RATIO * sent => Verdict::Claim,
+        true if received < RELEASE_RATIO * sent => Verdict::Release,
+        _ => Verdict::Leave,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Acknowledgements of a download: each of 52 bytes, for two super-packets.
+    #[test]
+    fn answers_to_a_download_are_claimed() {
+        let (received, sent) = (cost(100, 100 * 60_000), cost(50, 50 * 52));
+        assert_eq!(verdict(false, received, sent), Verdict::Claim);
+        assert_eq!(verdict(true, received, sent), Verdict::Leave);
+    }
+
+    #[test]
+    fn what_mainly_goes_out_is_given_up() {
+        let (received, sent) = (cost(50, 50 * 52), cost(100, 100 * 60_000));
+        assert_eq!(verdict(false, received, sent), Verdict::Leave);
+        assert_eq!(verdict(true, received, sent), Verdict::Release);
+        assert_eq!(verdict(true, 0, cost(1, 64)), Verdict::Release, "nothing comes in any more");
+    }
+
+    #[test]
+    fn between_the_two_all_stays_as_it_is() {
+        let sent = 1 << 20;
+        for received in [RELEASE_RATIO * sent, CLAIM_RATIO * sent - 1] {
+            assert_eq!(verdict(false, received, sent), Verdict::Leave);
+            assert_eq!(verdict(true, received, sent), Verdict::Leave);
+        }
+        assert_eq!(verdict(true, 0, 0), Verdict::Leave, "a pause changes nothing");
+        assert_eq!(verdict(false, CLAIM_MIN - 1, 0), Verdict::Leave, "a trickle is not worth it");
+    }
+
+    #[test]
+    fn packet_by_packet_both_ways_stays_spread() {
+        let one_way = cost(10_000, 10_000 * 64);
+        assert_eq!(verdict(false, one_way, one_way), Verdict::Leave);
+    }
+
+    #[test]
+    fn without_a_table_there_is_nothing_to_do() {
+        let mut steering = Steering::new(None, 0);
+        steering.note_received(&[0x45; 60], 60);
+        steering.look(Time::from_secs(1));
+        assert!(!steering.is_leaving());
+        steering.let_go();
+    }
+}

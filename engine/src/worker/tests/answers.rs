@@ -1,0 +1,121 @@
+//! Flows that change hands: answers go by the worker that receives, and what turns into an upload is spread again.
+
+use super::*;
+use tun_uring::Bucket;
+
+/// Of two workers, the one that receives, and how many flows usually go by the other one.
+const HOME: usize = 1;
+const AWAY_FLOWS: usize = 4;
+/// Datagrams of one flow that arrive in one train; the application answers each train with one of its own.
+const TRAIN: usize = 40;
+/// The peer's port.
+const FAR_PORT: u16 = 4096;
+/// Turns are short, so that this is only reached if it does not happen at all.
+const ROUNDS: u32 = 500;
+
+struct Flow {
+    socket: UdpSocket,
+    sent: u32,
+    /// What the peer expects next.
+    next: u32,
+}
+
+impl Flow {
+    fn new() -> Self {
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        Self { socket, sent: 0, next: 0 }
+    }
+
+    fn port(&self) -> u16 {
+        self.socket.local_addr().unwrap().port()
+    }
+
+    /// A packet of the download.
+    fn packet(&self) -> Vec<u8> {
+        let mut packet = inner_packet([10, 9, 0, 2], &[0; 1200]);
+        packet[20..22].copy_from_slice(&FAR_PORT.to_be_bytes());
+        packet[22..24].copy_from_slice(&self.port().to_be_bytes());
+        packet
+    }
+
+    fn is_usually_away(&self) -> bool {
+        Bucket::of(&self.packet()).unwrap().index() % 2 != HOME
+    }
+
+    fn send(&mut self) {
+        self.socket.send_to(&self.sent.to_be_bytes(), ("10.9.0.2", FAR_PORT)).unwrap();
+        self.sent += 1;
+    }
+
+    /// A train for this flow comes in, all of it.
+    fn download(&self, f: &mut Fixture, local_index: u32) {
+        let packet = self.packet();
+        let train: Vec<_> = (0..TRAIN).flat_map(|_| f.seal(local_index, &packet)).collect();
+        let stride = i32::try_from(train.len() / TRAIN).unwrap();
+        nix::sys::socket::setsockopt(&f.outer, nix::sys::socket::sockopt::UdpGsoSegment, &stride).unwrap();
+        f.send_raw(&train);
+        for _ in 0..TRAIN {
+            self.socket.recv(&mut [0; 1300]).expect("a datagram of the download");
+        }
+    }
+}
+
+/// The peer gets a datagram of each flow, and those of each flow in order.
+fn arrive(f: &Fixture, flows: &mut [Flow]) {
+    for _ in 0..flows.len() {
+        let (_, packet) = f.receive();
+        let port = u16::from_be_bytes(packet[20..22].try_into().unwrap());
+        let number = u32::from_be_bytes(packet[28..32].try_into().unwrap());
+        let flow = flows.iter_mut().find(|flow| flow.port() == port).expect("one of the flows");
+        assert_eq!(number, flow.next, "the flow of port {port} is out of order");
+        flow.next += 1;
+    }
+}
+
+/// What the other worker has sent so far.
+fn sent_away(f: &Fixture) -> u64 {
+    f.stats[1 - HOME].udp_send_datagrams.get()
+}
+
+#[test]
+fn answers_to_a_download_go_by_the_worker_that_receives_and_an_upload_by_all() {
+    in_namespace(|| {
+        let mut f = Fixture::new(2);
+        nix::sys::socket::setsockopt(&f.outer, nix::sys::socket::sockopt::RcvBufForce, &(16 << 20)).unwrap();
+        f.install_send(HOME as u32, false);
+        f.install_receive(HOME as u32, true);
+        let mut flows = Vec::new();
+        while flows.iter().filter(|flow: &&Flow| flow.is_usually_away()).count() < AWAY_FLOWS {
+            flows.push(Flow::new());
+        }
+
+        let mut quiet = 0;
+        for round in 0.. {
+            assert!(round < ROUNDS, "the other worker still answers: {:?}", f.stats);
+            let before = sent_away(&f);
+            for flow in &mut flows {
+                flow.download(&mut f, HOME as u32);
+                flow.send();
+            }
+            arrive(&f, &mut flows);
+            quiet = if sent_away(&f) == before { quiet + 1 } else { 0 };
+            if quiet == 5 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+
+        let before = sent_away(&f);
+        for round in 0.. {
+            assert!(round < ROUNDS, "all of the upload goes by one worker: {:?}", f.stats);
+            flows.iter_mut().for_each(Flow::send);
+            arrive(&f, &mut flows);
+            if sent_away(&f) >= before + 100 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        f.finish();
+    });
+}

@@ -1,0 +1,179 @@
+//! The table between the program and the workers: where the flows of each bucket go, and what they have cost so far.
+
+use super::program;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// What a packet or super-packet costs beyond its bytes, in bytes: about as long as the work that each one makes takes,
+/// that much more can be sealed.
+pub(super) const PACKET_COST: u64 = 2048;
+
+/// The size of an entry, and the offsets in it that the program knows.
+pub(super) const ENTRY_LEN: usize = size_of::<Entry>();
+pub(super) const PLACE: i16 = std::mem::offset_of!(Entry, place) as i16;
+pub(super) const SENT: i16 = std::mem::offset_of!(Entry, sent) as i16;
+/// The size of the table in bytes.
+pub(super) const TABLE_LEN: usize = ENTRY_LEN * Bucket::COUNT;
+
+const _: () = assert!(ENTRY_LEN.is_power_of_two(), "the program finds an entry with a shift");
+
+/// In the place of a worker's number: none.
+const NOBODY: u32 = u32::MAX;
+
+/// Flows with the same hash; both directions of a flow are in the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket(u16);
+
+impl Bucket {
+    /// How many there are: ten for each queue even where there are a hundred queues, so that these are loaded evenly.
+    pub const COUNT: usize = 1024;
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT as u16).map(Self)
+    }
+
+    /// The bucket of an IP packet; `None` if it is cut short, or is not IP.
+    #[must_use]
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        program::bucket(packet).map(|index| Self(index as u16))
+    }
+
+    /// From 0 to [`Self::COUNT`] - 1.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// What `len` bytes in `packets` packets (or super-packets) cost, as the program counts it.
+#[must_use]
+pub fn cost(packets: u64, len: u64) -> u64 {
+    packets * PACKET_COST + len
+}
+
+/// As the program reads and writes it.
+#[derive(Debug)]
+#[repr(C)]
+struct Entry {
+    /// The queue. Written by the worker that owns this queue, and by nobody else.
+    place: AtomicU32,
+    /// The worker that wants the flows, or [`NOBODY`].
+    home: AtomicU32,
+    /// What was sent so far. Written by the program.
+    sent: AtomicU64,
+}
+
+/// The queues of the flows of a device, shared by its workers and the kernel.
+pub struct FlowTable {
+    entries: NonNull<[Entry; Bucket::COUNT]>,
+    queues: u32,
+}
+
+// SAFETY: the mapping belongs to this value alone and stays until it is dropped; all that is in it are atomics.
+unsafe impl Send for FlowTable {}
+// SAFETY: as above.
+unsafe impl Sync for FlowTable {}
+
+impl fmt::Debug for FlowTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowTable").field("queues", &self.queues).finish_non_exhaustive()
+    }
+}
+
+impl FlowTable {
+    /// Maps the value of a program's map, and spreads the buckets evenly over the queues.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn map(map: BorrowedFd<'_>, queues: u32) -> io::Result<Self> {
+        let fd = map.as_raw_fd();
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let address = unsafe { libc::mmap(ptr::null_mut(), TABLE_LEN, protection, libc::MAP_SHARED, fd, 0) };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let entries = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
+        let table = Self { entries, queues };
+        for bucket in Bucket::all() {
+            let Entry { place, home, .. } = table.entry(bucket);
+            place.store(table.usual_place(bucket), Relaxed);
+            home.store(NOBODY, Relaxed);
+        }
+        Ok(table)
+    }
+
+    fn entry(&self, bucket: Bucket) -> &Entry {
+        // SAFETY: the mapping is as large as that many entries and lives as long as `self`; the kernel zeroed it, and any
+        // bits are an atomic integer.
+        let entries = unsafe { self.entries.as_ref() };
+        &entries[bucket.index()]
+    }
+
+    /// Where a bucket's flows go that nobody wants.
+    fn usual_place(&self, bucket: Bucket) -> u32 {
+        bucket.index() as u32 % self.queues
+    }
+
+    /// What has been sent in a bucket so far, as [`cost`] has it.
+    #[must_use]
+    pub fn sent(&self, bucket: Bucket) -> u64 {
+        self.entry(bucket).sent.load(Relaxed)
+    }
+
+    /// Which queue a bucket's packets come by.
+    #[must_use]
+    pub fn place(&self, bucket: Bucket) -> usize {
+        self.entry(bucket).place.load(Relaxed) as usize
+    }
+
+    /// Says that `worker` wants a bucket's packets, unless another one does.
+    pub fn claim(&self, bucket: Bucket, worker: usize) {
+        // Whoever comes second learns of it when it looks again, and nothing else is published by this.
+        let _ = self.entry(bucket).home.compare_exchange(NOBODY, worker as u32, Relaxed, Relaxed);
+    }
+
+    /// Says that `worker` does not want a bucket's packets any more, if it did.
+    pub fn release(&self, bucket: Bucket, worker: usize) {
+        let _ = self.entry(bucket).home.compare_exchange(worker as u32, NOBODY, Relaxed, Relaxed);
+    }
+
+    /// Whether `worker` wants a bucket's packets.
+    #[must_use]
+    pub fn is_claimed_by(&self, bucket: Bucket, worker: usize) -> bool {
+        self.entry(bucket).home.load(Relaxed) == worker as u32
+    }
+
+    /// Whether a bucket's packets come by the queue of `worker`, and are to come by another.
+    #[must_use]
+    pub fn is_to_leave(&self, bucket: Bucket, worker: usize) -> bool {
+        let entry = self.entry(bucket);
+        entry.place.load(Relaxed) == worker as u32 && self.wanted_place(bucket, entry) != worker as u32
+    }
+
+    /// Lets the packets of a bucket that [is to leave](Self::is_to_leave) come by the queue where they are wanted from now
+    /// on. To be called by `worker` when none of them is left in its queue, so that they keep their order.
+    pub fn let_go(&self, bucket: Bucket, worker: usize) {
+        if self.is_to_leave(bucket, worker) {
+            let entry = self.entry(bucket);
+            entry.place.store(self.wanted_place(bucket, entry), Relaxed);
+        }
+    }
+
+    fn wanted_place(&self, bucket: Bucket, entry: &Entry) -> u32 {
+        let home = entry.home.load(Relaxed);
+        if home < self.queues { home } else { self.usual_place(bucket) }
+    }
+}
+
+impl Drop for FlowTable {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping that was made, at its full length, and no reference into it outlives `self`. The
+        // kernel's program has the map for itself.
+        unsafe { libc::munmap(self.entries.as_ptr().cast(), TABLE_LEN) };
+    }
+}

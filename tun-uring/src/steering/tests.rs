@@ -1,0 +1,219 @@
+use super::program::{Instruction, bucket, code, program};
+use super::*;
+use crate::sample::{KINDS, Packet, payload};
+use proptest::prelude::*;
+
+const TABLE_FD: i32 = 77;
+
+/// The table as the program of [`run`] sees it, each bucket's place being its number.
+fn table() -> Vec<u8> {
+    let entry = |index: u32| index.to_ne_bytes().into_iter().chain([0; table::ENTRY_LEN - 4]);
+    (0..Bucket::COUNT as u32).flat_map(entry).collect()
+}
+
+fn sent(table: &[u8], bucket: u32) -> u64 {
+    let at = bucket as usize * table::ENTRY_LEN + table::SENT as usize;
+    u64::from_ne_bytes(*table[at..].first_chunk().unwrap())
+}
+
+/// Runs the few instructions that the program is made of, as `Documentation/bpf/standardization/instruction-set.rst` has
+/// them. A jump, a load or a register that it does not know is a panic. `None` where a load ends it.
+fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
+    let program = program(TABLE_FD);
+    let mut registers = [0u64; 10];
+    let mut pc = 0;
+    loop {
+        let Instruction { code, registers: both, offset, constant } = program[pc];
+        let (to, from) = (usize::from(both & 15), usize::from(both >> 4));
+        pc += 1;
+        let at = |base: u64| base as usize + constant as usize;
+        let loaded = match code {
+            code::LOAD_BYTE => packet.get(at(0)..at(0) + 1),
+            code::LOAD_HALF => packet.get(at(0)..at(0) + 2),
+            code::LOAD_WORD => packet.get(at(0)..at(0) + 4),
+            code::LOAD_WORD_AT => packet.get(at(registers[from])..at(registers[from]) + 4),
+            _ => Some(&[][..]),
+        };
+        let loaded = loaded?;
+        if !loaded.is_empty() {
+            registers[0] = loaded.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            // The calling convention's: a load is a call.
+            registers[1..6].fill(u64::MAX);
+            continue;
+        }
+        let low = |product: u32| u64::from(product);
+        match code {
+            code::MOVE => registers[to] = registers[from],
+            code::MOVE_CONSTANT => registers[to] = constant as u64,
+            code::ADD => registers[to] += registers[from],
+            code::ADD_CONSTANT => registers[to] += constant as u64,
+            code::ADD_32 => registers[to] = low((registers[to] as u32).wrapping_add(registers[from] as u32)),
+            code::XOR => registers[to] ^= registers[from],
+            code::AND_CONSTANT => registers[to] &= constant as u64,
+            code::SHIFT_LEFT => registers[to] <<= constant,
+            code::SHIFT_RIGHT => registers[to] >>= constant,
+            code::MULTIPLY_32 => registers[to] = low((registers[to] as u32).wrapping_mul(registers[from] as u32)),
+            code::MULTIPLY_CONSTANT_32 => registers[to] = low((registers[to] as u32).wrapping_mul(constant as u32)),
+            code::LOAD_ADDRESS => {
+                assert_eq!((constant, from), (TABLE_FD, 2), "the address of the table");
+                (registers[to], pc) = (0, pc + 1);
+            }
+            code::LOAD_FIELD if from == 6 => {
+                assert_eq!(offset, 0, "the length of the packet");
+                registers[to] = packet.len() as u64;
+            }
+            code::LOAD_FIELD => {
+                let bytes = table[registers[from] as usize + offset as usize..].first_chunk().unwrap();
+                registers[to] = u32::from_ne_bytes(*bytes).into();
+            }
+            code::ADD_TO_MEMORY => {
+                let bytes = table[registers[to] as usize + offset as usize..].first_chunk_mut().unwrap();
+                *bytes = (u64::from_ne_bytes(*bytes) + registers[from]).to_ne_bytes();
+            }
+            code::JUMP => pc = pc.strict_add_signed(offset.into()),
+            code::JUMP_IF_EQUAL if registers[to] == constant as u64 => pc = pc.strict_add_signed(offset.into()),
+            code::JUMP_UNLESS_EQUAL if registers[to] != constant as u64 => pc = pc.strict_add_signed(offset.into()),
+            code::JUMP_IF_EQUAL | code::JUMP_UNLESS_EQUAL => {}
+            code::EXIT => return Some(registers[0] as u32),
+            other => panic!("instruction {other:#x}"),
+        }
+    }
+}
+
+fn packet(kind: crate::SuperKind, flow: u16) -> Vec<u8> {
+    let mut bytes = Packet::new(kind).with(|p| p.payload = payload(50)).bytes();
+    let transport = if kind.is_ipv4() { 20 } else { 40 };
+    bytes[transport..transport + 2].copy_from_slice(&(10_000 + flow).to_be_bytes());
+    bytes
+}
+
+/// The same flow's other direction.
+fn answer(packet: &[u8]) -> Vec<u8> {
+    let mut bytes = packet.to_vec();
+    let (addresses, len, transport) = if packet[0] >> 4 == 4 { (12, 4, 20) } else { (8, 16, 40) };
+    let (from, to) = bytes[addresses..addresses + 2 * len].split_at_mut(len);
+    from.swap_with_slice(to);
+    let (from, to) = bytes[transport..transport + 4].split_at_mut(2);
+    from.swap_with_slice(to);
+    bytes
+}
+
+#[test]
+fn flows_spread_evenly_over_any_number_of_queues() {
+    for kind in KINDS {
+        for queues in [2, 3, 4, 16] {
+            let mut count = vec![0; queues];
+            let flows = 500 * queues;
+            for flow in 0..flows {
+                count[Bucket::of(&packet(kind, flow as u16)).unwrap().index() % queues] += 1;
+            }
+            let (least, most) = (count.iter().min().unwrap(), count.iter().max().unwrap());
+            assert!(*least > 350 && *most < 650, "{kind}: {count:?}");
+        }
+    }
+}
+
+#[test]
+fn a_flow_stays_in_its_bucket_whatever_its_packets_carry() {
+    for kind in KINDS {
+        let one = packet(kind, 3);
+        let mut other = one.clone();
+        *other.last_mut().unwrap() ^= 0xff;
+        // Identification or flow label, and time to live: they vary within a flow.
+        other[if kind.is_ipv4() { 5 } else { 3 }] ^= 0xff;
+        other[if kind.is_ipv4() { 8 } else { 7 }] -= 1;
+        assert_eq!(Bucket::of(&one), Bucket::of(&other), "{kind}");
+    }
+}
+
+#[test]
+fn both_directions_of_a_flow_are_in_one_bucket() {
+    for kind in KINDS {
+        for flow in 0..500 {
+            let one = packet(kind, flow);
+            assert_ne!(one, answer(&one));
+            assert_eq!(Bucket::of(&one), Bucket::of(&answer(&one)), "{kind}, flow {flow}");
+        }
+    }
+}
+
+#[test]
+fn fragments_of_a_datagram_stay_together() {
+    let fragment = |flow, offset: u16| {
+        let mut bytes = packet(crate::SuperKind::Udp4, flow);
+        bytes[6..8].copy_from_slice(&offset.to_be_bytes());
+        Bucket::of(&bytes)
+    };
+    assert_eq!(fragment(1, 0x2000), fragment(2, 0x00b9), "ports are where only the first fragment has them");
+}
+
+#[test]
+fn the_program_finds_the_same_bucket_and_counts_there() {
+    for kind in KINDS {
+        for flow in 0..50 {
+            let (packet, mut table) = (packet(kind, flow), table());
+            let bucket = bucket(&packet).unwrap();
+            assert_eq!(run(&packet, &mut table), Some(bucket), "{kind}, flow {flow}");
+            assert_eq!(run(&packet, &mut table), Some(bucket), "{kind}, flow {flow}");
+            assert_eq!(sent(&table, bucket), cost(2, 2 * packet.len() as u64));
+            assert_eq!((0..Bucket::COUNT as u32).map(|other| sent(&table, other)).sum::<u64>(), sent(&table, bucket));
+        }
+    }
+}
+
+#[test]
+fn the_program_agrees_about_what_is_cut_short() {
+    for kind in KINDS {
+        let whole = packet(kind, 1);
+        for len in 0..whole.len() {
+            assert_eq!(run(&whole[..len], &mut table()), bucket(&whole[..len]), "{kind}, {len} bytes");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_program_agrees_about_arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..120), version in 0..16u8) {
+        let mut bytes = bytes;
+        if let Some(first) = bytes.first_mut() {
+            *first = *first & 15 | version << 4;
+        }
+        prop_assert_eq!(run(&bytes, &mut table()), bucket(&bytes));
+    }
+}
+
+/// A table as [`attach`] makes it: needs `CAP_BPF` or root, as the next one does.
+fn mapped(queues: u32) -> FlowTable {
+    FlowTable::map(make_map().expect("bpf(2) makes a map; this test needs root").as_fd(), queues).unwrap()
+}
+
+#[test]
+fn the_kernel_loads_it() {
+    let map = make_map().expect("bpf(2) makes a map; this test needs root");
+    load_program(&program(map.as_raw_fd())).expect("bpf(2) takes the program; this test needs root");
+}
+
+#[test]
+fn buckets_go_where_they_are_wanted_and_back() {
+    let (flows, bucket) = (mapped(3), Bucket::of(&packet(crate::SuperKind::Tcp4, 7)).unwrap());
+    assert!(Bucket::all().all(|b| flows.place(b) == b.index() % 3 && flows.sent(b) == 0));
+    let usual = flows.place(bucket);
+    let (home, third) = ((usual + 1) % 3, (usual + 2) % 3);
+    assert!(!flows.is_to_leave(bucket, usual), "nobody wants it");
+    flows.claim(bucket, home);
+    flows.claim(bucket, third);
+    assert!(flows.is_claimed_by(bucket, home) && !flows.is_claimed_by(bucket, third), "who comes first");
+    assert_eq!(flows.place(bucket), usual, "until its queue is empty");
+    flows.let_go(bucket, third);
+    assert_eq!(flows.place(bucket), usual, "it is not another's to give");
+    assert!(flows.is_to_leave(bucket, usual));
+    flows.let_go(bucket, usual);
+    assert_eq!(flows.place(bucket), home);
+    flows.release(bucket, third);
+    assert!(!flows.is_to_leave(bucket, home));
+    flows.release(bucket, home);
+    assert!(flows.is_to_leave(bucket, home));
+    flows.let_go(bucket, home);
+    assert_eq!(flows.place(bucket), usual);
+    assert!(Bucket::all().all(|b| flows.place(b) == b.index() % 3), "no other bucket was touched");
+}
