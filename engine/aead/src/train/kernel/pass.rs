@@ -74,7 +74,7 @@ impl Lanes {
     ) -> usize {
         let lane = self.taken;
         let blocks = wanted.min(self.room());
-        self.inputs.set(lane, blocks, counter, first_block);
+        self.inputs.set(lane, counter, first_block);
         pass.runs.push(Run { message, first_block, lane, blocks });
         self.taken += blocks;
         blocks
