@@ -193,12 +193,12 @@ fn verify_group(start: usize, messages: &[Message<'_>], keys: &OneTimeKeys, verd
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn tags_of(messages: &[Message<'_>], keys: &[Z]) -> [u128; GROUP_MAX] {
-    let mut texts: [&[u8]; GROUP_MAX] = [&[]; GROUP_MAX];
-    let count = messages.len();
+    // In the place of one that is absent: any text that is no longer than the others.
+    let mut texts = [messages[0].text(); GROUP_MAX];
     for (text, message) in texts.iter_mut().zip(messages) {
         *text = message.text();
     }
-    tags(&texts[..count], keys)
+    tags(&texts, keys)
 }
 
 /// Blocks of ChaCha20 that a message takes: one for the one-time key, then those of the text.

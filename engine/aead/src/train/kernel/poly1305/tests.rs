@@ -166,7 +166,7 @@ fn steered(numbers: &mut Numbers, blocks: usize, target: &BigUint) -> Option<Vec
 
 fn check(texts: &[Vec<u8>], keys: &[Key]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn computed(texts: &[&[u8]], keys: &[Key]) -> [u128; GROUP_MAX] {
+    fn computed(texts: &[&[u8]; GROUP_MAX], keys: &[Key]) -> [u128; GROUP_MAX] {
         let mut blocks = Vec::new();
         for key in keys {
             // The second half of the block is not part of the key.
@@ -174,7 +174,8 @@ fn check(texts: &[Vec<u8>], keys: &[Key]) {
         }
         tags(texts, &blocks)
     }
-    let slices: Vec<_> = texts.iter().map(Vec::as_slice).collect();
+    let mut slices: [&[u8]; GROUP_MAX] = [&texts[0]; GROUP_MAX];
+    slices.iter_mut().zip(texts).for_each(|(slice, text)| *slice = text);
     // SAFETY: the CPU has what this is compiled for.
     let computed = unsafe { computed(&slices, keys) };
     for ((text, key), tag) in texts.iter().zip(keys).zip(computed) {
