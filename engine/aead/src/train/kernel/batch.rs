@@ -10,7 +10,7 @@ use super::chacha20::BLOCKS_MAX;
 use super::features::Features;
 use super::order::Order;
 use super::pass::{Lanes, Pass, Run};
-use super::poly1305::{GROUP_MAX, tags};
+use super::poly1305::{GROUP_MAX, Tags, tags};
 use super::vector::{BLOCK, Z, wipe};
 use crate::{MAX_SEGMENTS, Message, Source, Verdicts};
 
@@ -54,7 +54,7 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
             let end = message.min(tagged + GROUP_MAX);
             let tags = tags_of(messages, &order, tagged..end, &keys);
             for (place, computed) in (tagged..end).zip(tags) {
-                *messages[order.at(place)].parts().2 = computed.to_le_bytes();
+                *messages[order.at(place)].parts().2 = computed;
             }
             tagged = end;
         }
@@ -199,7 +199,7 @@ fn verify_group(
         let message = order.at(place);
         // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and the compiler
         // does not know that only zero matters.
-        let difference = black_box(computed ^ u128::from_le_bytes(*messages[message].tag()));
+        let difference = black_box(u128::from_le_bytes(computed) ^ u128::from_le_bytes(*messages[message].tag()));
         if difference == 0 {
             verdicts.pass(message);
         }
@@ -210,7 +210,7 @@ fn verify_group(
 /// The tags of the messages at these places of the order, of whose first an absent one has the text: no longer than the others'.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn tags_of(messages: &[Message<'_>], order: &Order, group: Range<usize>, keys: &OneTimeKeys) -> [u128; GROUP_MAX] {
+fn tags_of(messages: &[Message<'_>], order: &Order, group: Range<usize>, keys: &OneTimeKeys) -> Tags {
     let mut texts = [messages[order.at(group.start)].text(); GROUP_MAX];
     for (text, place) in texts.iter_mut().zip(group.clone()) {
         *text = messages[order.at(place)].text();

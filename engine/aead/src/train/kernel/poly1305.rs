@@ -13,6 +13,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
+pub(super) use group::Tags;
 pub(super) use strands::GROUP_MAX;
 
 use super::vector::Z;
@@ -21,7 +22,7 @@ use super::vector::Z;
 /// of their key streams.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-pub(super) fn tags(group: &[&[u8]; GROUP_MAX], keys: &[Z]) -> [u128; GROUP_MAX] {
+pub(super) fn tags(group: &[&[u8]; GROUP_MAX], keys: &[Z]) -> Tags {
     match keys.len() {
         1 => group::tags::<8>(group, keys),
         2 => group::tags::<4>(group, keys),

@@ -25,13 +25,17 @@ use super::field::{Element, Multiplier, Sum};
 use super::layout::Layout;
 use super::powers::{Powers, one_time_keys};
 use super::strands::{GROUP_MAX, Strands};
-use crate::train::kernel::vector::{BLOCK, Z, load, to_words};
+use crate::TAG_LEN;
+use crate::train::kernel::vector::{BLOCK, Z, from_words, load, store};
+
+/// The tags of a group.
+pub(in crate::train::kernel) type Tags = [[u8; TAG_LEN]; GROUP_MAX];
 
 /// The tags of up to `8 / STRANDS` messages under their one-time keys (RFC 8439, section 2.8, without associated data), of
 /// which there is one each. What is in the group behind them is as good as absent: nobody reads its tag.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-pub(super) fn tags<const STRANDS: usize>(group: &[&[u8]; GROUP_MAX], keys: &[Z]) -> [u128; GROUP_MAX] {
+pub(super) fn tags<const STRANDS: usize>(group: &[&[u8]; GROUP_MAX], keys: &[Z]) -> Tags {
     let (r, s) = one_time_keys::<STRANDS>(keys);
     let powers = Powers::of::<STRANDS>(r);
     let layout = Layout::of::<STRANDS>(group);
@@ -52,12 +56,21 @@ pub(super) fn tags<const STRANDS: usize>(group: &[&[u8]; GROUP_MAX], keys: &[Z])
     let last = &powers.last::<STRANDS>()[..layout.last_blocks];
     h = absorb(h, &last_words::<STRANDS>(&layout, group), &layout.tops::<STRANDS>(layout.steps), last);
 
-    let tag = add_strands::<STRANDS>(h).tag(s);
-    let (low, high) = (to_words(tag[0]), to_words(tag[1]));
-    let mut tags = [0; GROUP_MAX];
-    for (message, tag) in tags.iter_mut().take(Strands::<STRANDS>::MESSAGES).enumerate() {
-        let lane = Strands::<STRANDS>::lane_of(message);
-        *tag = u128::from(high[lane]) << 64 | u128::from(low[lane]);
+    in_bytes::<STRANDS>(add_strands::<STRANDS>(h).tag(s))
+}
+
+/// The tags of the messages one after the other, out of their lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn in_bytes<const STRANDS: usize>([low, high]: [Z; 2]) -> Tags {
+    let mut tags = [[0; TAG_LEN]; GROUP_MAX];
+    // Four tags fill a register: for each a word of `low` and the same of `high`, whose words are numbered from 8 on.
+    for (half, bytes) in tags.as_flattened_mut().as_chunks_mut().0.iter_mut().enumerate() {
+        let places = std::array::from_fn(|word| {
+            let message = (4 * half + word / 2) % Strands::<STRANDS>::MESSAGES;
+            (Strands::<STRANDS>::lane_of(message) + word % 2 * 8) as u64
+        });
+        store(bytes, _mm512_permutex2var_epi64(low, from_words(places), high));
     }
     tags
 }
