@@ -65,11 +65,17 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn open(features: Features, key: &[u32; 8], messages: &mut [Message<'_>]) -> Verdicts {
     let count = messages.len();
-    let longest = messages.iter().map(blocks).max().unwrap_or(1);
-    let pass = Pass::new(features, key);
-    let verdicts = Verdicts::none_of(count);
     let order = Order::of(messages);
-    let mut opening = Opening { messages, order, pass, keys: OneTimeKeys::new(features), verdicts, verified: 0 };
+    let longest = messages.get(order.at(0)).map_or(1, blocks);
+    // Pass and keys are made where they stay: they are large.
+    let mut opening = Opening {
+        messages,
+        order,
+        pass: Pass::new(features, key),
+        keys: OneTimeKeys::new(features),
+        verdicts: Verdicts::none_of(count),
+        verified: 0,
+    };
     if longest <= BLOCKS_MAX / GROUP_MAX {
         opening.all_whole(BLOCKS_MAX / longest / GROUP_MAX * GROUP_MAX);
     } else if count == 1 && longest <= BLOCKS_MAX {
@@ -231,6 +237,7 @@ pub(super) struct OneTimeKeys {
 }
 
 impl OneTimeKeys {
+    #[inline(always)]
     pub(super) fn new(features: Features) -> Self {
         Self { blocks: ArrayVec::new(), features }
     }

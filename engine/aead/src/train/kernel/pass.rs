@@ -82,6 +82,7 @@ impl Lanes {
 }
 
 impl<'k> Pass<'k> {
+    #[inline(always)]
     pub(super) fn new(features: Features, key: &'k [u32; 8]) -> Self {
         Self { key, runs: ArrayVec::new(), stream: ArrayVec::new(), features }
     }
