@@ -213,7 +213,8 @@ fn verify_group(
     group.end
 }
 
-/// The tags of the messages at these places of the order, of whose first an absent one has the text: no longer than the others'.
+/// The tags of the messages at these places of the order. Where the group has fewer than eight, the first stands for those
+/// that are absent: they make it no longer.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn tags_of(messages: &[Message<'_>], order: &Order, group: Range<usize>, keys: &OneTimeKeys) -> Tags {

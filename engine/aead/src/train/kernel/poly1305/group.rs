@@ -9,15 +9,15 @@
 //!
 //! # Steps
 //!
-//! A *step* takes the same number of blocks in each strand, four or two, with as many powers of r^S and one carry for all of
-//! them: a carry after every block would be a chain of dependent instructions. What is fetched in a step is whole rows
-//! of 64 bytes.
+//! A *step* takes the same number of blocks in each strand, four or two, the last as many as are left, with as many powers
+//! of r^S and one carry for all of them: a carry after every block would be a chain of dependent instructions. What is
+//! fetched in a step is whole rows of 64 bytes.
 //!
 //! # Different lengths
 //!
 //! Messages *end* together. What is missing in front is filled up with blocks of zero without the bit at 2^128: they leave an
 //! accumulator of zero at zero. So the last step is the same for all of them: it has the lengths, and the powers r^(S - q).
-//! Rows that are not entirely inside the text of every message are fetched through a [`Window`](crate::train::kernel::vector::Window).
+//! Rows that are not entirely inside a text are fetched through a [`Window`](crate::train::kernel::vector::Window).
 
 use core::arch::x86_64::*;
 
