@@ -97,7 +97,10 @@ pub(crate) fn with_train<R>(
     let messages = segments.map(|(segment, counter)| {
         Message::of_body(counter, &mut segment[HEADER_LEN..]).expect("a Geometry has no segment without room for a tag")
     });
-    f(&mut messages.collect::<ArrayVec<_, MAX_SEGMENTS>>())
+    // Filled where it is: collected, it would be copied as a whole, empty places and all.
+    let mut batch = ArrayVec::<_, MAX_SEGMENTS>::new();
+    batch.extend(messages);
+    f(&mut batch)
 }
 
 impl Source<'_> {

@@ -1,14 +1,16 @@
 //! Batches: which blocks are made when, and which tags, in the order in which it happens.
 
 use core::hint::black_box;
+use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
 use super::apply::{apply, apply_from};
 use super::chacha20::BLOCKS_MAX;
 use super::features::Features;
+use super::order::Order;
 use super::pass::{Lanes, Pass, Run};
-use super::poly1305::{GROUP_MAX, tags};
+use super::poly1305::{GROUP_MAX, Tags, tags};
 use super::vector::{BLOCK, Z, wipe};
 use crate::{MAX_SEGMENTS, Message, Source, Verdicts};
 
@@ -18,14 +20,16 @@ use crate::{MAX_SEGMENTS, Message, Source, Verdicts};
 /// gets its tags as soon as all of it is encrypted, while it is in the nearest cache.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<'_>]>, messages: &mut [Message<'_>]) {
+    let order = Order::of(messages);
     let mut keys = OneTimeKeys::new(features);
     let (mut pass, mut lanes) = (Pass::new(features, key), Lanes::new());
     let (mut message, mut block) = (0, 0);
     let mut tagged = 0;
     while message < messages.len() {
         while message < messages.len() && lanes.room() > 0 {
-            let blocks = blocks(&messages[message]);
-            block += lanes.add(&mut pass, message, messages[message].counter(), block, blocks - block);
+            let next = &messages[order.at(message)];
+            let blocks = blocks(next);
+            block += lanes.add(&mut pass, message, next.counter(), block, blocks - block);
             if block == blocks {
                 (message, block) = (message + 1, 0);
             }
@@ -36,10 +40,11 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
         for run in runs {
             keys.take(run, stream);
             let (place, stream) = run.text(stream);
-            let text = messages[run.message].text_mut();
+            let message = order.at(run.message);
+            let text = messages[message].text_mut();
             match sources {
                 None => apply(stream, &mut text[place..]),
-                Some(sources) => apply_from(stream, &sources[run.message], place, text),
+                Some(sources) => apply_from(stream, &sources[message], place, text),
             }
         }
         pass.clear();
@@ -47,9 +52,9 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
         let is_last = message == messages.len();
         while message - tagged >= GROUP_MAX || (is_last && tagged < message) {
             let end = message.min(tagged + GROUP_MAX);
-            let tags = tags_of(&messages[tagged..end], &keys.made()[tagged..end]);
-            for (message, computed) in messages[tagged..end].iter_mut().zip(tags) {
-                *message.parts().2 = computed.to_le_bytes();
+            let tags = tags_of(messages, &order, tagged..end, &keys);
+            for (place, computed) in (tagged..end).zip(tags) {
+                *messages[order.at(place)].parts().2 = computed;
             }
             tagged = end;
         }
@@ -60,10 +65,17 @@ pub(super) fn seal(features: Features, key: &[u32; 8], sources: Option<&[Source<
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn open(features: Features, key: &[u32; 8], messages: &mut [Message<'_>]) -> Verdicts {
     let count = messages.len();
-    let longest = messages.iter().map(blocks).max().unwrap_or(1);
-    let pass = Pass::new(features, key);
-    let verdicts = Verdicts::none_of(count);
-    let mut opening = Opening { messages, pass, keys: OneTimeKeys::new(features), verdicts, verified: 0 };
+    let order = Order::of(messages);
+    let longest = messages.get(order.at(0)).map_or(1, blocks);
+    // Pass and keys are made where they stay: they are large.
+    let mut opening = Opening {
+        messages,
+        order,
+        pass: Pass::new(features, key),
+        keys: OneTimeKeys::new(features),
+        verdicts: Verdicts::none_of(count),
+        verified: 0,
+    };
     if longest <= BLOCKS_MAX / GROUP_MAX {
         opening.all_whole(BLOCKS_MAX / longest / GROUP_MAX * GROUP_MAX);
     } else if count == 1 && longest <= BLOCKS_MAX {
@@ -78,6 +90,7 @@ pub(super) fn open(features: Features, key: &[u32; 8], messages: &mut [Message<'
 /// A batch that is being opened.
 struct Opening<'b, 'm> {
     messages: &'b mut [Message<'m>],
+    order: Order,
     pass: Pass<'b>,
     /// Those that were made so far.
     keys: OneTimeKeys,
@@ -94,8 +107,9 @@ impl Opening<'_, '_> {
     fn all_whole(&mut self, at_once: usize) {
         for start in (0..self.messages.len()).step_by(at_once) {
             let mut lanes = Lanes::new();
-            for (index, message) in self.messages.iter().enumerate().skip(start).take(at_once) {
-                lanes.add(&mut self.pass, index, message.counter(), 0, blocks(message));
+            for place in start..self.messages.len().min(start + at_once) {
+                let message = &self.messages[self.order.at(place)];
+                lanes.add(&mut self.pass, place, message.counter(), 0, blocks(message));
             }
             self.take(lanes);
         }
@@ -108,18 +122,19 @@ impl Opening<'_, '_> {
     fn all_keys_first(&mut self) {
         let count = self.messages.len();
         let mut lanes = Lanes::new();
-        for index in 0..count {
-            lanes.add(&mut self.pass, index, self.messages[index].counter(), 0, 1);
+        for place in 0..count {
+            lanes.add(&mut self.pass, place, self.messages[self.order.at(place)].counter(), 0, 1);
             if lanes.room() == 0 {
                 self.take(lanes);
                 lanes = Lanes::new();
             }
         }
-        for index in 0..count {
-            let (blocks, counter) = (blocks(&self.messages[index]), self.messages[index].counter());
+        for place in 0..count {
+            let message = &self.messages[self.order.at(place)];
+            let (blocks, counter) = (blocks(message), message.counter());
             let mut block = 1;
-            while block < blocks && (self.keys.made().len() < count || self.is_genuine(index)) {
-                block += lanes.add(&mut self.pass, index, counter, block, blocks - block);
+            while block < blocks && (self.keys.made().len() < count || self.is_genuine(place)) {
+                block += lanes.add(&mut self.pass, place, counter, block, blocks - block);
                 if lanes.room() == 0 {
                     self.take(lanes);
                     lanes = Lanes::new();
@@ -136,7 +151,7 @@ impl Opening<'_, '_> {
             return;
         }
         self.pass.make(lanes);
-        let Self { messages, pass, keys, verdicts, verified } = self;
+        let Self { messages, order, pass, keys, verdicts, verified } = self;
         let (runs, stream) = pass.made();
         for run in runs {
             keys.take(run, stream);
@@ -147,10 +162,11 @@ impl Opening<'_, '_> {
                 continue;
             }
             while *verified <= run.message {
-                *verified = verify_group(*verified, messages, keys, verdicts);
+                *verified = verify_group(*verified, messages, order, keys, verdicts);
             }
-            if verdicts.passed(run.message) {
-                apply(stream, &mut messages[run.message].text_mut()[place..]);
+            let message = order.at(run.message);
+            if verdicts.passed(message) {
+                apply(stream, &mut messages[message].text_mut()[place..]);
             }
         }
         pass.clear();
@@ -159,9 +175,9 @@ impl Opening<'_, '_> {
     /// Whether a message has the right tag. To be asked when all one-time keys are there.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn is_genuine(&mut self, index: usize) -> bool {
-        self.verify_up_to(index + 1);
-        self.verdicts.passed(index)
+    fn is_genuine(&mut self, place: usize) -> bool {
+        self.verify_up_to(place + 1);
+        self.verdicts.passed(self.order.at(place))
     }
 
     /// Looks at the tags of the next groups, until this many messages have their verdict.
@@ -169,36 +185,44 @@ impl Opening<'_, '_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
     fn verify_up_to(&mut self, count: usize) {
         while self.verified < count {
-            self.verified = verify_group(self.verified, self.messages, &self.keys, &mut self.verdicts);
+            self.verified = verify_group(self.verified, self.messages, &self.order, &self.keys, &mut self.verdicts);
         }
     }
 }
 
 /// Looks at the tags of a group, from the message at `start` on, as far as there are keys. Returns where the next group is.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn verify_group(start: usize, messages: &[Message<'_>], keys: &OneTimeKeys, verdicts: &mut Verdicts) -> usize {
+fn verify_group(
+    start: usize,
+    messages: &[Message<'_>],
+    order: &Order,
+    keys: &OneTimeKeys,
+    verdicts: &mut Verdicts,
+) -> usize {
     let group = start..keys.made().len().min(start + GROUP_MAX);
-    let tags = tags_of(&messages[group.clone()], &keys.made()[group.clone()]);
-    for (index, computed) in group.clone().zip(tags) {
+    let tags = tags_of(messages, order, group.clone(), keys);
+    for (place, computed) in group.clone().zip(tags) {
+        let message = order.at(place);
         // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and the compiler
         // does not know that only zero matters.
-        let difference = black_box(computed ^ u128::from_le_bytes(*messages[index].tag()));
+        let difference = black_box(u128::from_le_bytes(computed) ^ u128::from_le_bytes(*messages[message].tag()));
         if difference == 0 {
-            verdicts.pass(index);
+            verdicts.pass(message);
         }
     }
     group.end
 }
 
+/// The tags of the messages at these places of the order. Where the group has fewer than eight, the first stands for those
+/// that are absent: they make it no longer.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn tags_of(messages: &[Message<'_>], keys: &[Z]) -> [u128; GROUP_MAX] {
-    let mut texts: [&[u8]; GROUP_MAX] = [&[]; GROUP_MAX];
-    let count = messages.len();
-    for (text, message) in texts.iter_mut().zip(messages) {
-        *text = message.text();
+fn tags_of(messages: &[Message<'_>], order: &Order, group: Range<usize>, keys: &OneTimeKeys) -> Tags {
+    let mut texts = [messages[order.at(group.start)].text(); GROUP_MAX];
+    for (text, place) in texts.iter_mut().zip(group.clone()) {
+        *text = messages[order.at(place)].text();
     }
-    tags(&texts[..count], keys)
+    tags(&texts, &keys.made()[group])
 }
 
 /// Blocks of ChaCha20 that a message takes: one for the one-time key, then those of the text.
@@ -214,6 +238,7 @@ pub(super) struct OneTimeKeys {
 }
 
 impl OneTimeKeys {
+    #[inline(always)]
     pub(super) fn new(features: Features) -> Self {
         Self { blocks: ArrayVec::new(), features }
     }

@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 
 use arrayvec::ArrayVec;
 
-use super::vector::{Z, low_bits};
+use super::vector::Z;
 
 /// Blocks in one state: a 32-bit lane each.
 pub(super) const LANES: usize = 16;
@@ -47,19 +47,23 @@ impl Inputs {
         Self([StateInputs { block: zero, counter_low: zero, counter_high: zero }; 2])
     }
 
-    /// Consecutive blocks of one message, from `first_block` on, in `count` lanes from `lane` on.
+    /// Consecutive blocks of one message, from `first_block` on, in all lanes from `lane` on: where another message begins,
+    /// that one is set after this.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn set(&mut self, lane: usize, count: usize, counter: u64, first_block: usize) {
+    pub(super) fn set(&mut self, lane: usize, counter: u64, first_block: usize) {
         let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        let lanes = low_bits(count) << lane;
+        // Lane l has block first_block + l - lane.
+        let (first_lane, base) = (lane as i32, first_block.wrapping_sub(lane) as i32);
+        let (first_lane, base) = (_mm512_set1_epi32(first_lane), _mm512_set1_epi32(base));
+        let counter = _mm512_set1_epi64(counter as i64);
         for (index, state) in self.0.iter_mut().enumerate() {
-            let chosen = (lanes >> (index * LANES)) as __mmask16;
-            // Lane l has block first_block + l - lane.
-            let base = (first_block + index * LANES).wrapping_sub(lane) as i32;
-            state.block = _mm512_mask_add_epi32(state.block, chosen, numbers, _mm512_set1_epi32(base));
-            state.counter_low = _mm512_mask_set1_epi32(state.counter_low, chosen, counter as i32);
-            state.counter_high = _mm512_mask_set1_epi32(state.counter_high, chosen, (counter >> 32) as i32);
+            let numbers = _mm512_add_epi32(numbers, _mm512_set1_epi32((index * LANES) as i32));
+            let chosen = _mm512_cmpge_epu32_mask(numbers, first_lane);
+            state.block = _mm512_mask_add_epi32(state.block, chosen, numbers, base);
+            // The lower and the upper word of each pair twice.
+            state.counter_low = _mm512_mask_shuffle_epi32::<0xa0>(state.counter_low, chosen, counter);
+            state.counter_high = _mm512_mask_shuffle_epi32::<0xf5>(state.counter_high, chosen, counter);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::vector::{BLOCK, Z, wipe};
 /// Consecutive blocks of one message in consecutive lanes.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
-    /// The message, by its place in the batch.
+    /// The message, by its place in the [order](super::order).
     pub(super) message: usize,
     /// The number of the first block. Block 0 is the one-time key of Poly1305 (RFC 8439, section 2.6), block 1 begins the
     /// text.
@@ -74,7 +74,7 @@ impl Lanes {
     ) -> usize {
         let lane = self.taken;
         let blocks = wanted.min(self.room());
-        self.inputs.set(lane, blocks, counter, first_block);
+        self.inputs.set(lane, counter, first_block);
         pass.runs.push(Run { message, first_block, lane, blocks });
         self.taken += blocks;
         blocks
@@ -82,6 +82,7 @@ impl Lanes {
 }
 
 impl<'k> Pass<'k> {
+    #[inline(always)]
     pub(super) fn new(features: Features, key: &'k [u32; 8]) -> Self {
         Self { key, runs: ArrayVec::new(), stream: ArrayVec::new(), features }
     }

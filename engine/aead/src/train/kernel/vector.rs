@@ -50,7 +50,8 @@ pub(super) fn from_words([a, b, c, d, e, f, g, h]: [u64; 8]) -> Z {
     _mm512_set_epi64(h as i64, g as i64, f as i64, e as i64, d as i64, c as i64, b as i64, a as i64)
 }
 
-/// A register's eight 64-bit words.
+/// A register's eight 64-bit words: what tests look at.
+#[cfg(test)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn to_words(value: Z) -> [u64; 8] {

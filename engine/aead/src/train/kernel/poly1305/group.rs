@@ -9,15 +9,15 @@
 //!
 //! # Steps
 //!
-//! A *step* takes the same number of blocks in each strand, four or two, with as many powers of r^S and one carry for all of
-//! them: a carry after every block would be a chain of dependent instructions. What is fetched in a step is whole rows
-//! of 64 bytes.
+//! A *step* takes the same number of blocks in each strand, four or two, the last as many as are left, with as many powers
+//! of r^S and one carry for all of them: a carry after every block would be a chain of dependent instructions. What is
+//! fetched in a step is whole rows of 64 bytes.
 //!
 //! # Different lengths
 //!
 //! Messages *end* together. What is missing in front is filled up with blocks of zero without the bit at 2^128: they leave an
 //! accumulator of zero at zero. So the last step is the same for all of them: it has the lengths, and the powers r^(S - q).
-//! Rows that are not entirely inside the text of every message are fetched through a [`Window`](crate::train::kernel::vector::Window).
+//! Rows that are not entirely inside a text are fetched through a [`Window`](crate::train::kernel::vector::Window).
 
 use core::arch::x86_64::*;
 
@@ -25,61 +25,84 @@ use super::field::{Element, Multiplier, Sum};
 use super::layout::Layout;
 use super::powers::{Powers, one_time_keys};
 use super::strands::{GROUP_MAX, Strands};
-use crate::train::kernel::vector::{BLOCK, Z, load, to_words};
+use crate::TAG_LEN;
+use crate::train::kernel::vector::{BLOCK, Z, from_words, load, store};
 
-/// The tags of up to `8 / STRANDS` messages under their one-time keys (RFC 8439, section 2.8, without associated data).
+/// The tags of a group.
+pub(in crate::train::kernel) type Tags = [[u8; TAG_LEN]; GROUP_MAX];
+
+/// The tags of up to `8 / STRANDS` messages under their one-time keys (RFC 8439, section 2.8, without associated data), of
+/// which there is one each. What is in the group behind them is as good as absent: nobody reads its tag.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-pub(super) fn tags<const STRANDS: usize>(texts: &[&[u8]], keys: &[Z]) -> [u128; GROUP_MAX] {
-    // An absent message is the first one under a key of zero. Nobody reads its tag.
-    let mut group = [texts[0]; GROUP_MAX];
-    group[..texts.len()].copy_from_slice(texts);
+pub(super) fn tags<const STRANDS: usize>(group: &[&[u8]; GROUP_MAX], keys: &[Z]) -> Tags {
     let (r, s) = one_time_keys::<STRANDS>(keys);
     let powers = Powers::of::<STRANDS>(r);
-    let layout = Layout::of::<STRANDS>(&group);
+    let layout = Layout::of::<STRANDS>(group);
+    let each = &powers.each[..Strands::<STRANDS>::BLOCKS];
 
     let mut h = Element([_mm512_setzero_si512(); 3]);
-    let last = layout.steps - 1;
     let mut step = 0;
-    loop {
+    while step < layout.steps {
         if step == layout.full.start && !layout.full.is_empty() {
-            h = absorb_full::<STRANDS>(h, &layout.full_rows::<STRANDS>(&group), &powers);
+            h = absorb_full::<STRANDS>(h, &layout.full_rows::<STRANDS>(group), each);
             step = layout.full.end;
+            continue;
         }
-        let mut words = words::<STRANDS>(&layout.partial_rows::<STRANDS>(&group, step));
-        let tops = layout.tops::<STRANDS>(step);
-        if step == last {
-            // The last block has the length of the associated data, zero, and that of the text.
-            let length = &mut words[2 * Strands::<STRANDS>::BLOCKS - 1];
-            *length = _mm512_or_si512(*length, layout.lengths::<STRANDS>());
-            h = absorb::<STRANDS>(h, &words, &tops, powers.last::<STRANDS>());
-            break;
-        }
-        h = absorb::<STRANDS>(h, &words, &tops, &powers.each);
+        let words = words::<STRANDS>(&layout.partial_rows::<STRANDS>(group, step));
+        h = absorb(h, &words, &layout.tops::<STRANDS>(step), each);
         step += 1;
     }
-    let tag = add_strands::<STRANDS>(h).tag(s);
-    let (low, high) = (to_words(tag[0]), to_words(tag[1]));
-    let mut tags = [0; GROUP_MAX];
-    for (message, tag) in tags.iter_mut().take(Strands::<STRANDS>::MESSAGES).enumerate() {
-        let lane = Strands::<STRANDS>::lane_of(message);
-        *tag = u128::from(high[lane]) << 64 | u128::from(low[lane]);
+    let last = &powers.last::<STRANDS>()[..layout.last_blocks];
+    h = absorb(h, &last_words::<STRANDS>(&layout, group), &layout.tops::<STRANDS>(layout.steps), last);
+
+    in_bytes::<STRANDS>(add_strands::<STRANDS>(h).tag(s))
+}
+
+/// The tags of the messages one after the other, out of their lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn in_bytes<const STRANDS: usize>([low, high]: [Z; 2]) -> Tags {
+    let mut tags = [[0; TAG_LEN]; GROUP_MAX];
+    // Four tags fill a register: for each a word of `low` and the same of `high`, whose words are numbered from 8 on.
+    for (half, bytes) in tags.as_flattened_mut().as_chunks_mut().0.iter_mut().enumerate() {
+        let places = std::array::from_fn(|word| {
+            let message = (4 * half + word / 2) % Strands::<STRANDS>::MESSAGES;
+            (Strands::<STRANDS>::lane_of(message) + word % 2 * 8) as u64
+        });
+        store(bytes, _mm512_permutex2var_epi64(low, from_words(places), high));
     }
     tags
 }
 
-/// Adds the blocks of one step to the accumulators. `powers` are those of r^S from the first on.
+/// The words of the last step: what is left of the text, and in the last block the lengths of the associated data, zero,
+/// and of the text.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn absorb<const STRANDS: usize>(h: Element, words: &[Z; 8], tops: &[Z; 4], powers: &[Multiplier]) -> Element {
+fn last_words<const STRANDS: usize>(layout: &Layout, group: &[&[u8]; GROUP_MAX]) -> [Z; 8] {
+    let mut last = [_mm512_setzero_si512(); 8];
+    // A single block is that of the lengths.
+    if STRANDS * layout.last_blocks > 1 {
+        last = words::<STRANDS>(&layout.partial_rows::<STRANDS>(group, layout.steps));
+    }
+    let length = &mut last[2 * layout.last_blocks - 1];
+    *length = _mm512_or_si512(*length, layout.lengths::<STRANDS>());
+    last
+}
+
+/// Adds the blocks of a step to the accumulators, as many as there are `powers`: those of r^S, the lowest, for the last
+/// block, first.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn absorb(h: Element, words: &[Z; 8], tops: &[Z; 4], powers: &[Multiplier]) -> Element {
     let mut sum = Sum::zero();
     // The first block waits for the accumulator of the step before, so it comes last.
-    for block in (0..Strands::<STRANDS>::BLOCKS).rev() {
+    for (block, power) in (0..powers.len()).rev().zip(powers) {
         let mut element = Element::from_block([words[2 * block], words[2 * block + 1]], tops[block]);
         if block == 0 {
             element = element.plus(h);
         }
-        sum.add_product(element, &powers[Strands::<STRANDS>::BLOCKS - 1 - block]);
+        sum.add_product(element, power);
     }
     sum.carry()
 }
@@ -87,7 +110,11 @@ fn absorb<const STRANDS: usize>(h: Element, words: &[Z; 8], tops: &[Z; 4], power
 /// The steps whose rows are inside the text of every message: most of them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn absorb_full<const STRANDS: usize>(mut h: Element, texts: &[&[[u8; BLOCK]]; GROUP_MAX], powers: &Powers) -> Element {
+fn absorb_full<const STRANDS: usize>(
+    mut h: Element,
+    texts: &[&[[u8; BLOCK]]; GROUP_MAX],
+    powers: &[Multiplier],
+) -> Element {
     let tops = [_mm512_set1_epi64(1); 4];
     let steps = texts[0].len() / Strands::<STRANDS>::MESSAGE_ROWS;
     for step in 0..steps {
@@ -96,7 +123,7 @@ fn absorb_full<const STRANDS: usize>(mut h: Element, texts: &[&[[u8; BLOCK]]; GR
             let (message, part) = Strands::<STRANDS>::row(row);
             *bytes = load(&texts[message][step * Strands::<STRANDS>::MESSAGE_ROWS + part]);
         }
-        h = absorb::<STRANDS>(h, &words::<STRANDS>(&rows), &tops, &powers.each);
+        h = absorb(h, &words::<STRANDS>(&rows), &tops, powers);
     }
     h
 }

@@ -4,13 +4,15 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 use super::strands::{GROUP_MAX, POLY_BLOCK, Strands};
-use crate::train::kernel::vector::{BLOCK, Window, Z, from_words};
+use crate::train::kernel::vector::{BLOCK, Window, Z, from_words, load};
 
 /// The places of a group. Only lengths are looked at, which are no secret.
 pub(super) struct Layout {
-    /// Steps of the longest message, and so of all.
+    /// Whole steps of the longest message, and so of all. The last step comes after them.
     pub(super) steps: usize,
-    /// The steps whose rows are entirely inside every text. They are not the last.
+    /// Blocks of each strand in the last step, from 1 to as many as in the others.
+    pub(super) last_blocks: usize,
+    /// The steps whose rows are entirely inside every text.
     pub(super) full: Range<usize>,
     /// Bytes of each text, and blocks that fill up in front of it.
     lens: [usize; GROUP_MAX],
@@ -24,22 +26,30 @@ impl Layout {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
     pub(super) fn of<const STRANDS: usize>(group: &[&[u8]; GROUP_MAX]) -> Self {
         let step_blocks = Strands::<STRANDS>::STEP_BLOCKS;
-        let lens = group.map(<[u8]>::len);
-        let used = &lens[..Strands::<STRANDS>::MESSAGES];
-        let longest = used.iter().copied().max().unwrap_or(0);
-        let is_uniform = used.iter().all(|len| *len == longest);
+        let used = &group[..Strands::<STRANDS>::MESSAGES];
+        let mut longest = used[0].len();
+        let is_uniform = used.iter().all(|text| text.len() == longest);
+        if !is_uniform {
+            longest = used.iter().map(|text| text.len()).max().unwrap_or(0);
+        }
         // The text in blocks, and the block of lengths.
         let blocks = |len: usize| len.div_ceil(POLY_BLOCK) + 1;
-        let steps = blocks(longest).div_ceil(step_blocks);
-        let padding = lens.map(|len| steps * step_blocks - blocks(len));
+        let strand_blocks = blocks(longest).div_ceil(STRANDS);
+        let last_blocks = (strand_blocks - 1) % Strands::<STRANDS>::BLOCKS + 1;
+        let steps = (strand_blocks - last_blocks) / Strands::<STRANDS>::BLOCKS;
 
-        let (mut start, mut end) = (0, steps - 1);
-        for (len, padding) in used.iter().zip(padding) {
-            start = start.max(padding.div_ceil(step_blocks));
-            end = end.min((padding * POLY_BLOCK + len) / (step_blocks * POLY_BLOCK));
+        let fills = |len: usize| strand_blocks * STRANDS - blocks(len);
+        let (mut lens, mut padding) = ([longest; GROUP_MAX], [fills(longest); GROUP_MAX]);
+        let (mut start, mut end) = (0, steps);
+        let looked_at = if is_uniform { 1 } else { Strands::<STRANDS>::MESSAGES };
+        for message in 0..looked_at {
+            let len = group[message].len();
+            (lens[message], padding[message]) = (len, fills(len));
+            start = start.max(fills(len).div_ceil(step_blocks));
+            end = end.min((fills(len) * POLY_BLOCK + len) / (step_blocks * POLY_BLOCK));
         }
-        let start = start.min(steps - 1);
-        Self { steps, full: start..end.max(start), lens, padding, is_uniform }
+        let start = start.min(steps);
+        Self { steps, last_blocks, full: start..end.max(start), lens, padding, is_uniform }
     }
 
     /// The rows of any step, zero where there is no text.
@@ -50,11 +60,17 @@ impl Layout {
         let mut window = Window::new(0, 0);
         for (row, bytes) in rows.iter_mut().take(Strands::<STRANDS>::ROWS).enumerate() {
             let (message, part) = Strands::<STRANDS>::row(row);
-            if message == 0 || !self.is_uniform {
-                let block = (step * Strands::<STRANDS>::STEP_BLOCKS) as isize - self.padding[message] as isize;
-                window = Window::new(block * POLY_BLOCK as isize + (part * BLOCK) as isize, self.lens[message]);
+            let block = (step * Strands::<STRANDS>::STEP_BLOCKS) as isize - self.padding[message] as isize;
+            let offset = block * POLY_BLOCK as isize + (part * BLOCK) as isize;
+            if self.is_uniform {
+                // Every row of a part has its place where that of the first message has it.
+                if message == 0 {
+                    window = Window::new(offset, self.lens[0]);
+                }
+                *bytes = window.of(group[message]);
+            } else {
+                *bytes = row_at(group[message], offset);
             }
-            *bytes = window.of(group[message]);
         }
         rows
     }
@@ -119,5 +135,22 @@ impl Layout {
             *word = numbers[message] as u64;
         }
         from_words(words)
+    }
+}
+
+/// The 64 bytes of a text from `offset` on, zero where it has none.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn row_at(text: &[u8], offset: isize) -> Z {
+    let Ok(place) = usize::try_from(offset) else {
+        // Most of these are as far from the text as this.
+        if offset <= -(BLOCK as isize) {
+            return _mm512_setzero_si512();
+        }
+        return Window::new(offset, text.len()).of(text);
+    };
+    match text.get(place..).and_then(|text| text.first_chunk()) {
+        Some(row) => load(row),
+        None => Window::new(offset, text.len()).of(text),
     }
 }

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use num_bigint::BigUint;
 
 use super::field::{Element, Multiplier};
-use super::{GROUP_MAX, tags};
+use super::{GROUP_MAX, Tags, tags};
 use crate::train::kernel::features::Features;
 use crate::train::kernel::vector::{load, to_words};
 
@@ -166,7 +166,7 @@ fn steered(numbers: &mut Numbers, blocks: usize, target: &BigUint) -> Option<Vec
 
 fn check(texts: &[Vec<u8>], keys: &[Key]) {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn computed(texts: &[&[u8]], keys: &[Key]) -> [u128; GROUP_MAX] {
+    fn computed(texts: &[&[u8]; GROUP_MAX], keys: &[Key]) -> Tags {
         let mut blocks = Vec::new();
         for key in keys {
             // The second half of the block is not part of the key.
@@ -174,12 +174,13 @@ fn check(texts: &[Vec<u8>], keys: &[Key]) {
         }
         tags(texts, &blocks)
     }
-    let slices: Vec<_> = texts.iter().map(Vec::as_slice).collect();
+    let mut slices: [&[u8]; GROUP_MAX] = [&texts[0]; GROUP_MAX];
+    slices.iter_mut().zip(texts).for_each(|(slice, text)| *slice = text);
     // SAFETY: the CPU has what this is compiled for.
     let computed = unsafe { computed(&slices, keys) };
     for ((text, key), tag) in texts.iter().zip(keys).zip(computed) {
         let lens: Vec<_> = texts.iter().map(Vec::len).collect();
-        assert_eq!(tag, reference(key, &framed(text)), "{} of {lens:?}, {key:x?}", text.len());
+        assert_eq!(u128::from_le_bytes(tag), reference(key, &framed(text)), "{} of {lens:?}, {key:x?}", text.len());
     }
 }
 

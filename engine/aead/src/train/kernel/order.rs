@@ -1,0 +1,54 @@
+//! The order in which the messages of a batch are worked on.
+
+use arrayvec::ArrayVec;
+
+use crate::{MAX_SEGMENT_LEN, MAX_SEGMENTS, Message};
+
+// A place in a batch is a byte, and a length two.
+const _: () = assert!(MAX_SEGMENTS <= 1 << 8 && MAX_SEGMENT_LEN < 1 << 16);
+
+/// The order in which they were given.
+const AS_GIVEN: [u8; MAX_SEGMENTS] = {
+    let mut places = [0; MAX_SEGMENTS];
+    let mut place = 0;
+    while place < MAX_SEGMENTS {
+        places[place] = place as u8;
+        place += 1;
+    }
+    places
+};
+
+/// Long messages first: a group of Poly1305 takes as many steps as its longest message, so that those of like length belong
+/// together. Lengths are no secret.
+#[derive(Clone, Copy)]
+pub(super) struct Order([u8; MAX_SEGMENTS]);
+
+impl Order {
+    /// The order for these messages. A train is in that order already.
+    pub(super) fn of(messages: &[Message<'_>]) -> Self {
+        let mut order = Self(AS_GIVEN);
+        if !messages.is_sorted_by(|a, b| a.text().len() >= b.text().len()) {
+            order.sort(messages);
+        }
+        order
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sort(&mut self, messages: &[Message<'_>]) {
+        // By what is missing from the greatest length, then by place.
+        let key =
+            |(place, message): (usize, &Message<'_>)| ((MAX_SEGMENT_LEN - message.text().len()) << 8 | place) as u32;
+        let mut keys: ArrayVec<u32, MAX_SEGMENTS> = messages.iter().enumerate().map(key).collect();
+        keys.sort_unstable();
+        for (place, key) in self.0.iter_mut().zip(keys) {
+            *place = key as u8;
+        }
+    }
+
+    /// Which message, by its place in the batch, comes at this place in the order.
+    #[inline(always)]
+    pub(super) fn at(&self, place: usize) -> usize {
+        self.0[place].into()
+    }
+}
