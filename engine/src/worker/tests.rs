@@ -18,6 +18,7 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header};
 use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tun_uring::{Merge, Offloads, Tun};
