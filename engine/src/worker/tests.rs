@@ -79,7 +79,10 @@ fn a_super_packet_leaves_as_trains_of_its_segments() {
 fn a_session_that_is_too_old_sends_nothing_and_asks_for_another() {
     in_namespace(|| {
         let f = Fixture::new(1);
-        let long_ago = Time(boot_time().0.saturating_sub(180_000_000_000));
+        let lifetime = Duration::from_secs(180);
+        // A machine that was booted just now has nothing that is so old.
+        std::thread::sleep(lifetime.saturating_sub(boot_time().since(Time::ZERO)));
+        let long_ago = Time::ZERO + boot_time().since(Time::ZERO + lifetime);
         let key = seal_key(&TO_PEER);
         let session = Arc::new(Sending::new(key, 7, REMOTE_INDEX, long_ago, true));
         f.link.workers[0].push_mail(Mail::InstallSend { peer: PEER, session, confirm: false });
