@@ -37,7 +37,7 @@ pub enum Fate {
 pub struct Relay {
     pub ends: [Namespace; 2],
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<usize>>,
 }
 
 impl Relay {
@@ -62,6 +62,12 @@ impl Relay {
         Self { ends, stop, thread: Some(thread) }
     }
 
+    /// Ends it, and says how many packets still wait for others to pass.
+    pub fn finish(mut self) -> usize {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take().expect("taken only here, and by the drop after it").join().expect("the relay does not panic")
+    }
+
     pub fn addressed(&self) -> [(&Namespace, IpAddr); 2] {
         [(&self.ends[0], address(0)), (&self.ends[1], address(1))]
     }
@@ -70,8 +76,8 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        let carried = self.thread.take().expect("dropped once").join();
-        assert!(carried.is_ok() || std::thread::panicking(), "the relay panicked");
+        let carried = self.thread.take().map(JoinHandle::join);
+        assert!(carried.is_none_or(|carried| carried.is_ok()) || std::thread::panicking(), "the relay panicked");
     }
 }
 
@@ -84,7 +90,8 @@ fn device(namespace: &Namespace) -> File {
     File::from(tun.into_queues().remove(0))
 }
 
-fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl FnMut(u64) -> Fate) {
+/// Returns how many packets still wait for others to pass.
+fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl FnMut(u64) -> Fate) -> usize {
     let mut packet = vec![0; 2_048];
     let mut delayed: Vec<(usize, Vec<u8>)> = Vec::new();
     let mut number = 0;
@@ -117,6 +124,7 @@ fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl F
             release(&mut delayed, &mut queues[1]);
         }
     }
+    delayed.len()
 }
 
 /// A packet that has just been delayed counts itself, hence one more.
