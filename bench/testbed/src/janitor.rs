@@ -2,8 +2,8 @@
 //!
 //! A child process in its own process group waits for the end of its standard input, which comes when the owner closes
 //! it or dies (a panic that aborts, Ctrl-C, SIGKILL). Then it ends every process in the namespaces named after the
-//! owner, and removes those namespaces, their UAPI sockets and the owner's directory. Names carry the process id, so
-//! that it cannot touch what belongs to another run.
+//! owner, waits until they are gone, and removes those namespaces, their UAPI sockets and the owner's directory. Names
+//! carry the process id, so that it cannot touch what belongs to another run.
 //!
 //! What is made while it sweeps would escape it. The owner therefore asks for a [`permit`] before it makes something,
 //! and gets none any more once [`sweep`] was called; the janitor goes twice over everything, for what a command that
@@ -26,7 +26,12 @@ for job in "$2"/group.*; do
 done
 for pass in 1 2; do
     for namespace in $(ip netns list | awk -v p="$1" 'index($1, p) == 1 { print $1 }'); do
-        for pid in $(ip netns pids "$namespace"); do kill -9 "$pid"; done
+        tries=0
+        while pids=$(ip netns pids "$namespace") && [ -n "$pids" ] && [ "$tries" -lt 250 ]; do
+            kill -9 $pids
+            tries=$((tries + 1))
+            sleep 0.02
+        done
         ip netns del "$namespace"
     done
     rm -f /var/run/wireguard/"$1"*.sock
