@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ringfort_testbed::janitor;
 use ringfort_testbed::payload::Dice;
+use ringfort_testbed::{command, janitor};
 use roxmltree::{Document, ParsingOptions};
 use serde_json::Value;
 
@@ -219,8 +219,8 @@ fn a_build_of_a_peer_ends_with_us() {
     let cargo = programs.join("cargo");
     // So many seconds that no other process is taken for it, not even one of another run of this.
     let seconds = format!("7{:09}", std::process::id());
-    std::fs::write(&cargo, format!("#!/bin/sh\nmkdir -p \"$CARGO_TARGET_DIR\"/deps\nsleep {seconds}\n")).unwrap();
-    std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!("#!/bin/sh\nmkdir -p \"$CARGO_TARGET_DIR\"/deps\nsleep {seconds}\n");
+    command::write_program(&script, &cargo).unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut fetch = bench(&["fetch-peers"]);
     let mut child = fetch.env("PATH", path).env("RINGFORT_PEERS", &peers).spawn().unwrap();
@@ -287,7 +287,7 @@ fn whoever_is_not_root_is_told_so() {
     std::fs::create_dir(&directory).unwrap();
     std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.join("ringfort-bench");
-    std::fs::copy(env!("CARGO_BIN_EXE_ringfort-bench"), &program).unwrap();
+    command::copy_program(Path::new(env!("CARGO_BIN_EXE_ringfort-bench")), &program).unwrap();
     let output = Command::new(&program).arg("compare").uid(NOBODY).gid(NOBODY).current_dir("/").output();
     std::fs::remove_dir_all(&directory).unwrap();
     let output = output.unwrap();

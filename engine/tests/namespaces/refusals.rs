@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringfort_testbed::netns::VETH;
 use ringfort_testbed::ping::Background;
 use ringfort_testbed::tunnel::Peering;
-use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, Wire, janitor, uapi};
+use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, Wire, command, janitor, uapi};
 
 use crate::harness::traffic::OPENING;
 use crate::harness::{eventually, us, wg};
@@ -88,7 +88,7 @@ fn as_another_user() {
     // The program itself may lie where only root may look.
     let directory = Public::new();
     let copy = directory.0.join("ringfort");
-    std::fs::copy(us().path, &copy).unwrap();
+    command::copy_program(&us().path, &copy).unwrap();
     let place = Place::new();
     let mut command = place.namespace.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(["-f", &place.interface]);
