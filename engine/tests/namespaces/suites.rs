@@ -352,12 +352,16 @@ fn the_usual_place_of_the_file() {
     let is_new = fs::create_dir(directory).is_ok();
     let interface = janitor::unique_name();
     let file = File(directory.join(format!("{interface}.conf")));
-    fs::write(&file.0, format!("[Interface]\nCipherSuite = {AES}\n")).unwrap();
+    // Another run of this may remove the directory at any time, but not with a file in it.
+    eventually(PATIENCE, "the file is there", || {
+        let _ = fs::create_dir(directory);
+        fs::write(&file.0, format!("[Interface]\nCipherSuite = {AES}\n")).is_ok()
+    });
     let namespace = Namespace::new().unwrap();
     let started = Daemon::start(&us(), &namespace, &interface);
     drop(file);
     if is_new {
-        fs::remove_dir(directory).unwrap();
+        let _ = fs::remove_dir(directory);
     }
     let daemon = started.unwrap();
     assert_eq!(ringfort(&["--suites", &interface]).unwrap(), format!("interface\t{AES}\n"));
