@@ -140,7 +140,7 @@ fn more_than_the_generator_can_offer_is_said_to_be() {
     let outcome = run(&most, v4(&wire));
     assert!(outcome.total.generator_limited && outcome.total.skipped > 0, "{:#?}", outcome.total);
     assert!(outcome.total.offered_pps < 20_000_000.0 * 0.99);
-    let little = Load { rate_pps: 1_000, ..load };
+    let little = Load { rate_pps: 1_000, duration: Duration::from_millis(100), ..load };
     until_it_says_something(|| run(&little, v4(&wire)), |outcome| !outcome.total.generator_limited);
 }
 

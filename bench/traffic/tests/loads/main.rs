@@ -37,8 +37,13 @@ pub fn until_it_says_something<T: Debug>(attempt: impl Fn() -> T, does: impl Fn(
     }
 }
 
-/// Carries a load that must get through, and checks what must hold of every outcome.
+/// Carries a load of which at least some must get through, and checks what must hold of every outcome.
 pub fn run(load: &Load, ends: [(&Namespace, IpAddr); 2]) -> Outcome {
+    let says_something = |outcome: &Outcome| outcome.legs.iter().all(|leg| leg.traffic.sent > 0);
+    until_it_says_something(|| run_once(load, ends), says_something)
+}
+
+fn run_once(load: &Load, ends: [(&Namespace, IpAddr); 2]) -> Outcome {
     let [from, to] = ends.map(|(namespace, address)| Endpoint { namespace, address });
     let progress = AtomicU64::new(0);
     let outcome = udp::run(load, from, to, &progress).expect("the load is carried");
@@ -57,7 +62,6 @@ fn assert_adds_up(traffic: &Traffic) {
     assert_eq!(traffic.latency_ns.map_or(0, |times| times.count), traffic.received, "{traffic:#?}");
     assert_eq!(traffic.lateness_ns.map_or(0, |times| times.count), traffic.sent + traffic.refused, "{traffic:#?}");
     assert_eq!(traffic.foreign, 0, "{traffic:#?}");
-    assert!(traffic.sent > 0, "{traffic:#?}");
 }
 
 /// All of it arrived, once, in order and whole.

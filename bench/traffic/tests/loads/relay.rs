@@ -34,10 +34,20 @@ pub enum Fate {
     Damage,
 }
 
+/// What a relay did.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The packets that it passed on, in that order, by the numbers that the generator gave them. A sender that is late leaves
+    /// some out.
+    pub order: Vec<u32>,
+    /// How many still waited in the end for others to pass.
+    pub held: u64,
+}
+
 pub struct Relay {
     pub ends: [Namespace; 2],
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<usize>>,
+    thread: Option<JoinHandle<Carried>>,
 }
 
 impl Relay {
@@ -62,8 +72,8 @@ impl Relay {
         Self { ends, stop, thread: Some(thread) }
     }
 
-    /// Ends it, and says how many packets still wait for others to pass.
-    pub fn finish(mut self) -> usize {
+    /// Ends it.
+    pub fn finish(mut self) -> Carried {
         self.stop.store(true, Ordering::Release);
         self.thread.take().expect("taken only here, and by the drop after it").join().expect("the relay does not panic")
     }
@@ -90,11 +100,10 @@ fn device(namespace: &Namespace) -> File {
     File::from(tun.into_queues().remove(0))
 }
 
-/// Returns how many packets still wait for others to pass.
-fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl FnMut(u64) -> Fate) -> usize {
+fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl FnMut(u64) -> Fate) -> Carried {
     let mut packet = vec![0; 2_048];
     let mut delayed: Vec<(usize, Vec<u8>)> = Vec::new();
-    let mut number = 0;
+    let (mut number, mut order) = (0, Vec::new());
     while !stop.load(Ordering::Acquire) {
         let mut ready = [0, 1].map(|index| PollFd::new(queues[index].as_fd(), PollFlags::POLLIN));
         poll(&mut ready, 10_u16).expect("both are open");
@@ -107,36 +116,46 @@ fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl F
                 write(&mut queues[1], whole);
                 continue;
             }
+            let mut pass = |packet: &[u8]| {
+                order.push(number_in(packet));
+                write(&mut queues[1], packet);
+            };
             match fate(number) {
                 Fate::Lose => {}
                 Fate::Delay(others) => delayed.push((others, whole.to_vec())),
                 Fate::Damage => {
                     damage(whole);
-                    write(&mut queues[1], whole);
+                    pass(whole);
                 }
-                Fate::Pass => write(&mut queues[1], whole),
+                Fate::Pass => pass(whole),
                 Fate::Repeat => {
-                    write(&mut queues[1], whole);
-                    write(&mut queues[1], whole);
+                    pass(whole);
+                    pass(whole);
                 }
             }
             number += 1;
-            release(&mut delayed, &mut queues[1]);
+            release(&mut delayed, pass);
         }
     }
-    delayed.len()
+    Carried { order, held: delayed.len() as u64 }
 }
 
 /// A packet that has just been delayed counts itself, hence one more.
-fn release(delayed: &mut Vec<(usize, Vec<u8>)>, queue: &mut File) {
+fn release(delayed: &mut Vec<(usize, Vec<u8>)>, mut pass: impl FnMut(&[u8])) {
     delayed.retain_mut(|(others, packet)| {
         let wait = *others > 0;
         *others = others.saturating_sub(1);
         if !wait {
-            write(queue, packet);
+            pass(packet);
         }
         wait
     });
+}
+
+/// The number that the generator gave a packet (`Stamp`), after the headers of IPv4 and UDP and the time it was due.
+fn number_in(packet: &[u8]) -> u32 {
+    let number = packet[HEADER_LEN + 28 + 8..].first_chunk().expect("a packet of a load has a stamp");
+    u32::from_le_bytes(*number)
 }
 
 fn damage(whole: &mut [u8]) {
