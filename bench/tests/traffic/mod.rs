@@ -64,7 +64,8 @@ fn a_table_says_what_was_asked_offered_and_delivered() {
 
 #[test]
 fn both_rates_and_the_latencies_below_them_are_found() {
-    let scale = ["--rate-min", "500", "--rate-max", "1000", "--resolution-percent", "50", "--repeats", "1"];
+    // So few that a sender has to be held up at the wrong moments to leave one out.
+    let scale = ["--rate-min", "20", "--rate-max", "40", "--resolution-percent", "50", "--repeats", "1"];
     let short = ["rfc2544", "--implementation", "bare-veth", "--sizes", "64,imix", "--trial-seconds", "1"];
     let results = searched(&[&short[..], &scale].concat());
     let sizes = results["sizes"].as_array().unwrap();
@@ -73,7 +74,7 @@ fn both_rates_and_the_latencies_below_them_are_found() {
     for size in sizes {
         assert!(!size["search"]["trials"].as_array().unwrap().is_empty());
         let pdr = number(size, "/search/pdr/rate_pps");
-        assert!((500.0..=1_000.0).contains(&pdr));
+        assert!((20.0..=40.0).contains(&pdr));
         let rate = |latency: &Value| number(latency, "/outcome/load/rate_pps");
         let rates: Vec<f64> = size["latencies"].as_array().unwrap().iter().map(rate).collect();
         assert_eq!(rates, [0.1, 0.5, 0.9].map(|share| (pdr * share).floor()));
