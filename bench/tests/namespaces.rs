@@ -152,8 +152,9 @@ fn wait_until_made(child: &mut Child, things: usize) {
     }
 }
 
-/// Nothing is left of a process that has ended. One that cannot clean up by itself leaves that to its janitor, which works
-/// on `alone`. Processes that were killed, and commands that were under way, may take a moment to disappear in any case.
+/// Nothing is left of a process that has ended. One that cannot clean up by itself leaves that to its janitor, which
+/// works on `alone`. Processes that were killed, and commands that were under way, may take a moment to disappear in
+/// any case.
 fn expect_nothing_left(process: u32, alone: bool, case: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -62,9 +62,9 @@ pub fn ip(words: &str) -> Result<String> {
     run(Command::new("ip").args(words.split_whitespace()))
 }
 
-/// Makes `program` executable for everyone, with what `source` holds. Another process writes it: if this one did, a child
-/// that another thread forks meanwhile would hold it open for writing until it executes its own program, and the kernel
-/// executes nothing that is open for writing (`ETXTBSY`).
+/// Makes `program` executable for everyone, with what `source` holds. Another process writes it: if this one did, a
+/// child that another thread forks meanwhile would hold it open for writing until it executes its own program, and the
+/// kernel executes nothing that is open for writing (`ETXTBSY`).
 ///
 /// # Errors
 /// As [`run`].

@@ -152,8 +152,8 @@ fn start() {
     });
 }
 
-/// Removes what a process with our number has left that was killed together with its janitor: a container that is started
-/// again counts from the beginning.
+/// Removes what a process with our number has left that was killed together with its janitor: a container that is
+/// started again counts from the beginning.
 fn clear(prefix: &str, directory: &Path) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         // The numbers of process groups are others' by now.

@@ -120,8 +120,8 @@ impl Namespace {
         })
     }
 
-    /// Waits until an interface carries packets: a new cable does when the kernel has noticed that both ends are up, and
-    /// drops what is sent before.
+    /// Waits until an interface carries packets: a new cable does when the kernel has noticed that both ends are up,
+    /// and drops what is sent before.
     ///
     /// # Errors
     /// There is no such interface, or its other end is down.

@@ -22,8 +22,8 @@ fn number(results: &Value, path: &str) -> f64 {
     results.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {results:#}"))
 }
 
-/// The results of a search. They say so if not even the lowest rate could be offered, which a busy machine may do: then it is
-/// searched again.
+/// The results of a search. They say so if not even the lowest rate could be offered, which a busy machine may do: then
+/// it is searched again.
 fn searched(arguments: &[&str]) -> Value {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {

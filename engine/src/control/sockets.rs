@@ -134,8 +134,8 @@ mod tests {
         thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     }
 
-    /// A port that was just let go of is free, but for children of other tests, which hold copies of its socket until they
-    /// execute their program.
+    /// A port that was just let go of is free, but for children of other tests, which hold copies of its socket until
+    /// they execute their program.
     fn prepare_when_free(sockets: &mut Sockets, port: u16) -> Prepared {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {

@@ -8,7 +8,8 @@ use ringfort_testbed::{Family, Implementation, Tunnel};
 use crate::harness::traffic::{AT_ONCE, OPENING, exchange};
 use crate::harness::{peer, us};
 
-/// Who still has a session notices after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT that nobody answers, and may lose handshakes.
+/// Who still has a session notices after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT that nobody answers, and may lose
+/// handshakes.
 const AFTER_SILENCE: Duration = Duration::from_secs(15 + 14);
 
 const TCP_BYTES: u64 = 200_000;

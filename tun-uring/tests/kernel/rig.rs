@@ -105,7 +105,8 @@ impl Rig {
         self.event_within(PATIENCE).expect("an event in time")
     }
 
-    /// The next event, if it comes within `limit`. However long this thread was not run, there is a turn after that time.
+    /// The next event, if it comes within `limit`. However long this thread was not run, there is a turn after that
+    /// time.
     pub fn event_within(&mut self, limit: Duration) -> Option<Event> {
         let end = Instant::now() + limit;
         let mut is_late = false;

@@ -14,8 +14,8 @@ fn receivers(group: &SocketGroup, ip: IpAddr) -> Vec<UdpSocket> {
         .collect()
 }
 
-/// What each of the sockets gets until it is all there: loopback delivers within the send, unless the kernel has much to do
-/// at the moment and leaves that to a thread of its own (ksoftirqd).
+/// What each of the sockets gets until it is all there: loopback delivers within the send, unless the kernel has much
+/// to do at the moment and leaves that to a thread of its own (ksoftirqd).
 fn collect(receivers: &[UdpSocket], is_all: impl Fn(&[Vec<Vec<u8>>]) -> bool) -> Vec<Vec<Vec<u8>>> {
     let mut got = vec![Vec::new(); receivers.len()];
     let mut buffer = [0; 256];

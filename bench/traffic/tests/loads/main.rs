@@ -18,14 +18,14 @@ use ringfort_traffic::{Endpoint, Load, Outcome, Traffic, udp};
 /// How long stragglers are waited for where some are lost, so that nobody knows that all have come.
 pub const SETTLE: Duration = Duration::from_secs(3);
 
-/// A second of 10,000 packets per second: enough to count, and little enough for a machine that is busy. Where nothing is
-/// lost, stragglers are waited for only as long as there are any.
+/// A second of 10,000 packets per second: enough to count, and little enough for a machine that is busy. Where nothing
+/// is lost, stragglers are waited for only as long as there are any.
 pub fn load() -> Load {
     Load { duration: Duration::from_secs(1), settle: Duration::from_secs(20), ..Load::default() }
 }
 
-/// What `attempt` gives once it says something: of what a busy machine does not run in time, the generator sends and counts
-/// nothing, and says so.
+/// What `attempt` gives once it says something: of what a busy machine does not run in time, the generator sends and
+/// counts nothing, and says so.
 pub fn until_it_says_something<T: Debug>(attempt: impl Fn() -> T, does: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -37,8 +37,8 @@ pub enum Fate {
 /// What a relay did.
 #[derive(Debug, Default)]
 pub struct Carried {
-    /// The packets that it passed on, in that order, by the numbers that the generator gave them. A sender that is late leaves
-    /// some out.
+    /// The packets that it passed on, in that order, by the numbers that the generator gave them. A sender that is late
+    /// leaves some out.
     pub order: Vec<u32>,
     /// How many still waited in the end for others to pass.
     pub held: u64,

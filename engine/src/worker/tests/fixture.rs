@@ -182,7 +182,8 @@ impl Fixture {
         }
     }
 
-    /// Waits until all workers sleep, having dealt with all that came before. Then nothing but what comes makes them turn.
+    /// Waits until all workers sleep, having dealt with all that came before. Then nothing but what comes makes them
+    /// turn.
     pub(super) fn until_asleep(&self) {
         let threads: Vec<_> = (0..self.workers.len()).map(thread_of).collect();
         self.eventually(|| threads.iter().all(|thread| is_asleep(thread)));
@@ -216,8 +217,8 @@ fn thread_of(worker: usize) -> PathBuf {
     threads.map(|thread| thread.unwrap().path()).find(is_it).expect("the worker runs")
 }
 
-/// Whether a thread waits for something. A worker does so nowhere but in its ring, and not while there is work: whatever
-/// wakes it makes it runnable at once, however long it takes until it runs.
+/// Whether a thread waits for something. A worker does so nowhere but in its ring, and not while there is work:
+/// whatever wakes it makes it runnable at once, however long it takes until it runs.
 fn is_asleep(thread: &Path) -> bool {
     let stat = std::fs::read_to_string(thread.join("stat")).expect("the worker runs");
     // The state comes after the name, which is in parentheses.

@@ -13,8 +13,8 @@ use super::wg;
 /// How long a tunnel may take to open: one lost handshake message (5 s) and its retry.
 pub const OPENING: Duration = Duration::from_secs(12);
 
-/// How long that may take which waits for no timer of the protocol but the repetition of a lost handshake message. To notice
-/// that nobody answers takes longer: KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s.
+/// How long that may take which waits for no timer of the protocol but the repetition of a lost handshake message. To
+/// notice that nobody answers takes longer: KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s.
 pub const AT_ONCE: Duration = Duration::from_secs(14);
 
 /// How long a packet may take that is bound to come.
