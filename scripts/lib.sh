@@ -40,8 +40,10 @@ install_packages() {
     command -v apt-get >/dev/null || fail "these packages are missing, and there is no apt-get: ${missing[*]}"
     say "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq </dev/null || fail "apt-get update failed"
-    apt-get install -qq -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
+    # A server may not answer at once, and another apt-get may be at work.
+    local patient=(-o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+    apt-get "${patient[@]}" update -qq </dev/null || fail "apt-get update failed"
+    apt-get "${patient[@]}" install -qq -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
         fail "apt-get could not install ${missing[*]}"
 }
 

@@ -97,6 +97,8 @@ fn install_packages() -> Result<()> {
     eprintln!("installing {wanted}");
     let apt = |arguments: &[&str]| {
         let mut apt = Command::new("apt-get");
+        // A server may not answer at once, and another apt-get may be at work.
+        apt.args(["-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"]);
         command::run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments)).map(drop)
     };
     apt(&["update", "-qq"])?;

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ringfort_testbed::janitor;
 use ringfort_testbed::payload::Dice;
+use ringfort_testbed::{command, janitor};
 use roxmltree::{Document, ParsingOptions};
 use serde_json::Value;
 
 const NOBODY: u32 = 65_534;
+/// How long anything may take that is bound to happen: a busy machine may not run a process for seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn bench(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfort-bench"));
@@ -141,14 +143,40 @@ fn wait(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatu
     None
 }
 
-/// Interrupts it and looks for what is left; gives how much there was before.
-fn interrupt(signal: Signal, whole_group: bool, after: Duration) -> usize {
+/// Waits until a process has made so many things that are to be removed.
+fn wait_until_made(child: &mut Child, things: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while janitor::remains_of(child.id()).len() < things {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it makes nothing");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// Nothing is left of a process that has ended. One that cannot clean up by itself leaves that to its janitor, which
+/// works on `alone`. Processes that were killed, and commands that were under way, may take a moment to disappear in
+/// any case.
+fn expect_nothing_left(process: u32, alone: bool, case: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let remains = janitor::remains_of(process);
+        if remains.is_empty() {
+            return;
+        }
+        let may_take_time = alone || remains.iter().all(|thing| thing.starts_with("process "));
+        assert!(may_take_time && Instant::now() < deadline, "{case}\nleft behind:\n{}", remains.join("\n"));
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// Interrupts it when `moment` returns, and looks for what is left.
+fn interrupt(signal: Signal, whole_group: bool, moment: impl FnOnce(&mut Child)) {
     let mut child = endless();
-    sleep(after);
-    let there = janitor::remains_of(child.id()).len();
+    let begun = Instant::now();
+    moment(&mut child);
+    let after = begun.elapsed();
     let pid = i32::try_from(child.id()).unwrap();
     kill(Pid::from_raw(if whole_group { -pid } else { pid }), signal).unwrap();
-    let status = wait(&mut child, Duration::from_secs(10));
+    let status = wait(&mut child, PATIENCE);
     let mut said = String::new();
     if status.is_none() {
         child.kill().unwrap();
@@ -162,15 +190,7 @@ fn interrupt(signal: Signal, whole_group: bool, after: Duration) -> usize {
     if !alone {
         assert_eq!(status.code(), Some(128 + signal as i32), "{case}");
     }
-    let deadline = Instant::now() + if alone { Duration::from_secs(10) } else { Duration::ZERO };
-    loop {
-        let remains = janitor::remains_of(child.id());
-        if remains.is_empty() {
-            return there;
-        }
-        assert!(Instant::now() < deadline, "{case}\nleft behind:\n{}", remains.join("\n"));
-        sleep(Duration::from_millis(20));
-    }
+    expect_nothing_left(child.id(), alone, &case);
 }
 
 #[test]
@@ -178,15 +198,17 @@ fn nothing_is_left_behind_whenever_it_is_interrupted() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     println!("seed {seed}");
     let mut dice = Dice::new(seed);
-    let mut moment = || Duration::from_millis(dice.below(2_500) as u64);
-    let mut most = interrupt(Signal::SIGTERM, false, Duration::from_millis(2_500));
+    let mut moment = || {
+        let after = Duration::from_millis(dice.below(2_500) as u64);
+        move |_: &mut Child| sleep(after)
+    };
+    // Two namespaces and its files: or else there is nothing to clean up, or this looks in the wrong place.
+    interrupt(Signal::SIGTERM, false, |child| wait_until_made(child, 3));
     for round in 0..3 {
-        most = most.max(interrupt(Signal::SIGINT, true, moment()));
-        most = most.max(interrupt(Signal::SIGTERM, false, moment()));
-        most = most.max(interrupt(Signal::SIGKILL, round % 2 == 0, moment()));
+        interrupt(Signal::SIGINT, true, moment());
+        interrupt(Signal::SIGTERM, false, moment());
+        interrupt(Signal::SIGKILL, round % 2 == 0, moment());
     }
-    // Or else there was nothing to clean up, or this looks in the wrong place: two namespaces at least, and its files.
-    assert!(most >= 3, "there were {most} things at the most");
 }
 
 /// A `cargo` that builds forever, in its place in `PATH`.
@@ -196,28 +218,31 @@ fn a_build_of_a_peer_ends_with_us() {
     let (programs, peers) = (directory.join("programs"), directory.join("peers"));
     std::fs::create_dir_all(&programs).unwrap();
     let cargo = programs.join("cargo");
-    std::fs::write(&cargo, "#!/bin/sh\nmkdir -p \"$CARGO_TARGET_DIR\"/deps\nsleep 7654321\n").unwrap();
-    std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+    // So many seconds that no other process is taken for it, not even one of another run of this.
+    let seconds = format!("7{:09}", std::process::id());
+    let script = format!("#!/bin/sh\nmkdir -p \"$CARGO_TARGET_DIR\"/deps\nsleep {seconds}\n");
+    command::write_program(&script, &cargo).unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut fetch = bench(&["fetch-peers"]);
     let mut child = fetch.env("PATH", path).env("RINGFORT_PEERS", &peers).spawn().unwrap();
     let building =
         || std::fs::read_dir(&peers).into_iter().flatten().flatten().any(|entry| entry.path().join("deps").exists());
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !building() {
         assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it does not build");
         sleep(Duration::from_millis(10));
     }
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-    let status = wait(&mut child, Duration::from_secs(10)).expect("it ends");
+    let status = wait(&mut child, PATIENCE).expect("it ends");
     assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32));
     assert!(!building(), "its directory is left");
+    let its_command = format!("sleep\0{seconds}\0");
     let sleeping = |entry: std::fs::DirEntry| {
-        std::fs::read(entry.path().join("cmdline")).is_ok_and(|arguments| arguments.starts_with(b"sleep\x007654321\0"))
+        std::fs::read(entry.path().join("cmdline")).is_ok_and(|arguments| arguments == its_command.as_bytes())
     };
     let left = || std::fs::read_dir("/proc").unwrap().flatten().any(sleeping);
     // Killed processes may take a moment to disappear.
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while left() {
         assert!(Instant::now() < deadline, "its build goes on");
         sleep(Duration::from_millis(10));
@@ -263,7 +288,7 @@ fn whoever_is_not_root_is_told_so() {
     std::fs::create_dir(&directory).unwrap();
     std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.join("ringfort-bench");
-    std::fs::copy(env!("CARGO_BIN_EXE_ringfort-bench"), &program).unwrap();
+    command::copy_program(Path::new(env!("CARGO_BIN_EXE_ringfort-bench")), &program).unwrap();
     let output = Command::new(&program).arg("compare").uid(NOBODY).gid(NOBODY).current_dir("/").output();
     std::fs::remove_dir_all(&directory).unwrap();
     let output = output.unwrap();

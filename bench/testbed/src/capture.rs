@@ -46,12 +46,24 @@ impl Capture {
 
     /// The unfragmented datagrams to UDP port `port` that are seen within `time`, those since the start included.
     pub fn datagrams(&self, port: u16, time: Duration) -> Vec<Datagram> {
+        self.datagrams_until(port, time, |_| false)
+    }
+
+    /// The same, but only until they are `enough`. For what is bound to come: `time` is how long it may take.
+    pub fn datagrams_until(&self, port: u16, time: Duration, enough: impl Fn(&[Datagram]) -> bool) -> Vec<Datagram> {
         let deadline = Instant::now() + time;
         let mut buffer = vec![0; 65_535];
         let mut datagrams = Vec::new();
-        while Instant::now() < deadline {
-            let Ok(len) = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) else { continue };
-            datagrams.extend(parse(&buffer[..len]).filter(|datagram| datagram.destination.port() == port));
+        while !enough(&datagrams) {
+            // What has come counts, even if this thread was not run until now.
+            let flags = if Instant::now() < deadline { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+            match recv(self.socket.as_raw_fd(), &mut buffer, flags) {
+                Ok(len) => {
+                    datagrams.extend(parse(&buffer[..len]).filter(|datagram| datagram.destination.port() == port))
+                }
+                Err(_) if flags.is_empty() => {}
+                Err(_) => break,
+            }
         }
         datagrams
     }

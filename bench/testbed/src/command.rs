@@ -1,6 +1,7 @@
 //! Running a program to its end, with everything that it said in the error.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::{Context, Error, Result};
@@ -59,6 +60,24 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Result<String> {
 /// As [`run`].
 pub fn ip(words: &str) -> Result<String> {
     run(Command::new("ip").args(words.split_whitespace()))
+}
+
+/// Makes `program` executable for everyone, with what `source` holds. Another process writes it: if this one did, a
+/// child that another thread forks meanwhile would hold it open for writing until it executes its own program, and the
+/// kernel executes nothing that is open for writing (`ETXTBSY`).
+///
+/// # Errors
+/// As [`run`].
+pub fn copy_program(source: &Path, program: &Path) -> Result<()> {
+    run(Command::new("install").args(["-m", "755"]).arg(source).arg(program)).map(drop)
+}
+
+/// The same with `script` in it.
+///
+/// # Errors
+/// As [`run`].
+pub fn write_program(script: &str, program: &Path) -> Result<()> {
+    run_with_input(Command::new("install").args(["-m", "755", "/dev/stdin"]).arg(program), script).map(drop)
 }
 
 fn describe(command: &Command) -> String {

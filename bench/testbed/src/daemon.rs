@@ -14,7 +14,7 @@ use crate::process::status_field;
 use crate::{Context, Error, Namespace, Result, janitor, uapi};
 
 /// How long a gateway may take to answer on its socket, and to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A WireGuard implementation that runs in user space.
@@ -148,7 +148,7 @@ impl Daemon {
     /// Starts `program` on `interface` and returns when its UAPI socket answers.
     ///
     /// # Errors
-    /// It ended or did not answer within 15 s: the error holds what it printed.
+    /// It ended or did not answer within 30 s: the error holds what it printed.
     pub fn start(program: &Program, namespace: &Namespace, interface: &str) -> Result<Self> {
         let mut daemon = Self::spawn(program, namespace, interface)?;
         let deadline = Instant::now() + PATIENCE;
@@ -232,7 +232,7 @@ impl Daemon {
     /// SIGTERM, and waits for its end.
     ///
     /// # Errors
-    /// It does not end within 15 s.
+    /// It does not end within 30 s.
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM);
         self.wait(PATIENCE)

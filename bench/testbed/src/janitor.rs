@@ -2,8 +2,8 @@
 //!
 //! A child process in its own process group waits for the end of its standard input, which comes when the owner closes
 //! it or dies (a panic that aborts, Ctrl-C, SIGKILL). Then it ends every process in the namespaces named after the
-//! owner, and removes those namespaces, their UAPI sockets and the owner's directory. Names carry the process id, so
-//! that it cannot touch what belongs to another run.
+//! owner, waits until they are gone, and removes those namespaces, their UAPI sockets and the owner's directory. Names
+//! carry the process id, so that it cannot touch what belongs to another run.
 //!
 //! What is made while it sweeps would escape it. The owner therefore asks for a [`permit`] before it makes something,
 //! and gets none any more once [`sweep`] was called; the janitor goes twice over everything, for what a command that
@@ -26,7 +26,12 @@ for job in "$2"/group.*; do
 done
 for pass in 1 2; do
     for namespace in $(ip netns list | awk -v p="$1" 'index($1, p) == 1 { print $1 }'); do
-        for pid in $(ip netns pids "$namespace"); do kill -9 "$pid"; done
+        tries=0
+        while pids=$(ip netns pids "$namespace") && [ -n "$pids" ] && [ "$tries" -lt 250 ]; do
+            kill -9 $pids
+            tries=$((tries + 1))
+            sleep 0.02
+        done
         ip netns del "$namespace"
     done
     rm -f /var/run/wireguard/"$1"*.sock
@@ -141,19 +146,38 @@ pub fn sweep() {
 fn start() {
     JANITOR.get_or_init(|| {
         let directory = std::env::temp_dir().join(format!("{}files", prefix()));
+        clear(&prefix(), &directory);
         make_private(&directory);
-        let child = Command::new("/bin/sh")
-            .args(["-c", SCRIPT, "janitor", &prefix()])
-            .arg(&directory)
-            .stdin(Stdio::piped())
-            // A test runner waits for whoever holds its pipes.
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("/bin/sh exists on every machine that this can run on");
-        Mutex::new(Some(child))
+        Mutex::new(Some(janitor(&prefix(), &directory, Stdio::piped())))
     });
+}
+
+/// Removes what a process with our number has left that was killed together with its janitor: a container that is
+/// started again counts from the beginning.
+fn clear(prefix: &str, directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        // The numbers of process groups are others' by now.
+        if entry.file_name().as_encoded_bytes().starts_with(b"group.") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    if directory.exists() {
+        let _ = janitor(prefix, directory, Stdio::null()).wait();
+    }
+}
+
+/// A janitor for `directory` and all whose names begin with `prefix`, which goes to work at the end of its input.
+fn janitor(prefix: &str, directory: &Path, input: Stdio) -> Child {
+    Command::new("/bin/sh")
+        .args(["-c", SCRIPT, "janitor", prefix])
+        .arg(directory)
+        .stdin(input)
+        // A test runner waits for whoever holds its pipes.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("/bin/sh exists on every machine that this can run on")
 }
 
 fn make_private(directory: &Path) {
@@ -184,6 +208,24 @@ mod tests {
         assert_eq!(base36(35), "z");
         assert_eq!(base36(36), "10");
         assert_eq!(base36(4_194_304), "2hwcg");
+    }
+
+    #[test]
+    fn what_a_dead_process_of_our_number_left_is_removed() {
+        let prefix = format!("rft{}-", base36(std::process::id()));
+        let directory = std::env::temp_dir().join(format!("{prefix}files"));
+        make_private(&directory);
+        let mut bystander = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        std::fs::write(directory.join(format!("group.{}", bystander.id())), "").unwrap();
+        crate::command::ip(&format!("netns add {prefix}0")).unwrap();
+        clear(&prefix, &directory);
+        let is_unharmed = matches!(bystander.try_wait(), Ok(None));
+        bystander.kill().unwrap();
+        bystander.wait().unwrap();
+        assert!(is_unharmed, "its process group was somebody else's by now");
+        assert!(!directory.exists());
+        assert!(!crate::command::ip("netns list").unwrap().contains(&prefix));
+        clear(&prefix, &directory);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +15,12 @@ use crate::{Context, Error, Result, janitor};
 
 /// The name of the outer interface in each namespace of a [`Wire`].
 pub const VETH: &str = "veth0";
+
+/// How long the kernel may take for what it does from work queues of its own.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(2);
+/// `RTF_LOCAL` of the uapi header `linux/ipv6_route.h`.
+const ROUTE_LOCAL: u32 = 0x8000_0000;
 
 /// Packets at an interface, super-packets counted once.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +108,38 @@ impl Namespace {
     /// # Errors
     /// As [`run`].
     pub fn add_address(&self, interface: &str, address: IpAddr, length: u8) -> Result<()> {
-        let no_dad = if address.is_ipv6() { "nodad" } else { "" };
-        self.ip(&format!("address add {address}/{length} dev {interface} {no_dad}")).map(drop)
+        let IpAddr::V6(v6) = address else {
+            return self.ip(&format!("address add {address}/{length} dev {interface}")).map(drop);
+        };
+        self.ip(&format!("address add {address}/{length} dev {interface} nodad"))?;
+        // The kernel takes packets to it only when a work queue has completed it.
+        let digits = format!("{:032x}", u128::from(v6));
+        self.await_kernel(&format!("{address} is no address of {}", self.name), || {
+            let table = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"));
+            Ok(table.context("/proc/net/ipv6_route")?.lines().any(|line| is_local_route(line, &digits)))
+        })
+    }
+
+    /// Waits until an interface carries packets: a new cable does when the kernel has noticed that both ends are up,
+    /// and drops what is sent before.
+    ///
+    /// # Errors
+    /// There is no such interface, or its other end is down.
+    pub fn await_carrier(&self, interface: &str) -> Result<()> {
+        self.await_kernel(&format!("{interface} of {} has no carrier", self.name), || {
+            Ok(self.ip(&format!("-oneline link show dev {interface}"))?.contains(" state UP "))
+        })
+    }
+
+    fn await_kernel(&self, otherwise: &str, mut has_happened: impl FnMut() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !has_happened()? {
+            if Instant::now() > deadline {
+                return Err(Error::new(format!("{otherwise}, after {PATIENCE:?}")));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// Whether an interface of this name exists.
@@ -186,6 +223,7 @@ impl Wire {
             end.add_address(VETH, outer_v4(index), 24)?;
             end.add_address(VETH, outer_v6(index), 64)?;
         }
+        wire.ends.iter().try_for_each(|end| end.await_carrier(VETH))?;
         Ok(wire)
     }
 
@@ -221,6 +259,33 @@ pub fn inner_v6(end: usize) -> IpAddr {
     IpAddr::from([0xfd00, 0x77, 0, 0, 0, 0, 0, u16::from(host(end))])
 }
 
+/// Whether a line of `/proc/net/ipv6_route` says that packets to the address of these digits are for this machine.
+fn is_local_route(line: &str, digits: &str) -> bool {
+    let mut columns = line.split_whitespace();
+    let is_it = columns.next() == Some(digits) && columns.next() == Some("80");
+    let flags = columns.nth(6).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+    is_it && flags.is_some_and(|flags| flags & ROUTE_LOCAL != 0)
+}
+
 fn host(end: usize) -> u8 {
     u8::try_from(end + 1).expect("a wire has two ends")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_routes_are_recognised() {
+        let digits = format!("{:032x}", 0xfd00_0077_0000_0000_0000_0000_0000_0001_u128);
+        let zeroes = "0".repeat(32);
+        let line = |length: &str, flags: &str| {
+            format!("{digits} {length} {zeroes} 00 {zeroes} 00000000 00000002 00000000 {flags}       t0")
+        };
+        assert!(is_local_route(&line("80", "80200001"), &digits));
+        assert!(!is_local_route(&line("40", "80200001"), &digits), "a network's");
+        assert!(!is_local_route(&line("80", "00000001"), &digits), "somebody else's");
+        assert!(!is_local_route(&line("80", "80200001"), &zeroes));
+        assert!(!is_local_route("", &digits));
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -66,17 +66,22 @@ impl Pinger {
         send(self.socket.as_raw_fd(), &request, MsgFlags::empty()).context(format_args!("pinging {}", self.target))?;
         let mut buffer = vec![0; 65_535];
         loop {
-            let left = patience.checked_sub(start.elapsed()).filter(|left| *left >= Duration::from_millis(1));
-            let Some(left) = left else {
-                return Err(Error::new(format!(
-                    "{} did not answer a ping of {size} bytes in {patience:?}",
-                    self.target
-                )));
-            };
-            let micros = i64::try_from(left.as_micros()).unwrap_or(i64::MAX);
+            let left = patience.saturating_sub(start.elapsed());
+            // What has come counts, even if this thread was not run until now.
+            let flags = if left < Duration::from_millis(1) { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
+            let micros = i64::try_from(left.as_micros()).unwrap_or(i64::MAX).max(1_000);
             setsockopt(&self.socket, sockopt::ReceiveTimeout, &TimeVal::microseconds(micros))
                 .context("setting a timeout")?;
-            let Ok(len) = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) else { continue };
+            let len = match recv(self.socket.as_raw_fd(), &mut buffer, flags) {
+                Ok(len) => len,
+                Err(_) if flags.is_empty() => continue,
+                Err(_) => {
+                    return Err(Error::new(format!(
+                        "{} did not answer a ping of {size} bytes in {patience:?}",
+                        self.target
+                    )));
+                }
+            };
             if let Some(payload) = self.answer(&buffer[..len]) {
                 if payload != &request[HEADER_LEN..] {
                     return Err(Error::new(format!(
@@ -132,10 +137,15 @@ pub fn until_answered(namespace: &Namespace, target: IpAddr, patience: Duration)
     }
 }
 
+/// How many pings [`Background::finish_later`] waits for.
+pub const LATER: u64 = 21;
+
 /// One ping after the other on a thread of its own, while a test does something else.
 #[derive(Debug)]
 pub struct Background {
     stop: Arc<AtomicBool>,
+    /// Requests that were answered or given up.
+    done: Arc<AtomicU64>,
     thread: Option<JoinHandle<Tally>>,
 }
 
@@ -158,7 +168,8 @@ impl Background {
     pub fn start(namespace: &Namespace, target: IpAddr, interval: Duration, patience: Duration) -> Result<Self> {
         let mut pinger = Pinger::new(namespace, target)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let done = Arc::new(AtomicU64::new(0));
+        let (stopped, counter) = (Arc::clone(&stop), Arc::clone(&done));
         let thread = thread::spawn(move || {
             let start = Instant::now();
             let mut tally = Tally::default();
@@ -169,11 +180,27 @@ impl Background {
                     Ok(time) => tally.slowest = tally.slowest.max(time),
                     Err(_) => tally.lost.push(at),
                 }
+                counter.fetch_add(1, Ordering::Release);
                 thread::sleep(interval);
             }
             tally
         });
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, done, thread: Some(thread) })
+    }
+
+    /// Goes on for 200 ms and [`LATER`] pings at least, so that what was lost at the very end shows too. Then as
+    /// [`Background::finish`].
+    ///
+    /// # Panics
+    /// When the pinging thread did.
+    pub fn finish_later(self) -> Tally {
+        let before = self.done.load(Ordering::Acquire);
+        thread::sleep(Duration::from_millis(200));
+        let running = || self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        while running() && self.done.load(Ordering::Acquire) - before < LATER {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.finish()
     }
 
     /// Stops, and says what came of it.

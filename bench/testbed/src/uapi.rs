@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::{Context, Error, Result};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer: its pairs in order, without `errno`.
 #[derive(Clone, Debug, PartialEq, Eq)]

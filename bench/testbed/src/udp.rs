@@ -16,9 +16,9 @@ use crate::{Context, Error, Namespace, Result};
 /// counts what a packet occupies, not what it holds).
 const WINDOW_LEN: usize = 8;
 const WINDOW_BYTES: usize = 32_768;
-const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the stream waits for stragglers.
-const LINGER: Duration = Duration::from_millis(500);
+const ECHO_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the stream waits for the next straggler, if any are missing.
+const LINGER: Duration = Duration::from_secs(3);
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 const LARGEST: usize = 65_535;
 /// Sequence number and time of sending.
@@ -48,7 +48,7 @@ impl Sockets {
 /// order is not: fragments may take another way than whole datagrams.
 ///
 /// # Errors
-/// One of them did not arrive within 5 s, or differs.
+/// One of them did not arrive within 20 s, or differs.
 pub fn echo(client: (&Namespace, IpAddr), server: (&Namespace, IpAddr), sizes: &[usize]) -> Result<()> {
     let sockets = Sockets::new(client.0, server.0, client.1, server.1)?;
     sockets.client.set_read_timeout(Some(ECHO_TIMEOUT)).context("setting a timeout")?;
@@ -158,13 +158,20 @@ pub fn stream(
         setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).context("enlarging a socket's buffer")?;
     }
     let done = AtomicBool::new(false);
+    let before = progress.load(Ordering::Relaxed);
     let start = Instant::now();
     thread::scope(|scope| {
         let arrived = scope.spawn(|| send_back(&sockets.server, &done));
         let round_trips = scope.spawn(|| collect(&sockets.client, start, &done, progress));
         let sent = send_paced(&sockets.client, start, plan);
         let elapsed = start.elapsed();
-        thread::sleep(LINGER);
+        let expected = before + *sent.as_ref().unwrap_or(&0);
+        let mut last = (progress.load(Ordering::Relaxed), Instant::now());
+        while last.0 < expected && last.1.elapsed() < LINGER {
+            thread::sleep(Duration::from_millis(1));
+            let now = progress.load(Ordering::Relaxed);
+            last = if now == last.0 { last } else { (now, Instant::now()) };
+        }
         done.store(true, Ordering::Release);
         let panicked = |_| Error::new("a thread of the stream panicked");
         Ok(StreamReport {

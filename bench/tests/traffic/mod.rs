@@ -4,14 +4,13 @@
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ringfort_testbed::janitor;
 use serde_json::Value;
 
-use crate::{bench, printed, refusal, wait};
+use crate::{PATIENCE, bench, expect_nothing_left, printed, refusal, wait, wait_until_made};
 
 /// The JSON that it prints.
 fn measured(arguments: &[&str]) -> Value {
@@ -21,6 +20,23 @@ fn measured(arguments: &[&str]) -> Value {
 
 fn number(results: &Value, path: &str) -> f64 {
     results.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {results:#}"))
+}
+
+/// The results of a search. They say so if not even the lowest rate could be offered, which a busy machine may do: then
+/// it is searched again.
+fn searched(arguments: &[&str]) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let results = measured(arguments);
+        let says_nothing = |size: &Value| {
+            let pdr = &size["search"]["pdr"];
+            pdr["rate_pps"].is_null() && pdr["generator_limited"] == true
+        };
+        if !results["sizes"].as_array().is_some_and(|sizes| sizes.iter().any(says_nothing)) {
+            return results;
+        }
+        assert!(Instant::now() < deadline, "the generator was never run in time: {results:#}");
+    }
 }
 
 #[test]
@@ -48,16 +64,17 @@ fn a_table_says_what_was_asked_offered_and_delivered() {
 
 #[test]
 fn both_rates_and_the_latencies_below_them_are_found() {
-    let scale = ["--rate-min", "500", "--rate-max", "1000", "--resolution-percent", "50", "--repeats", "1"];
+    // So few that a sender has to be held up at the wrong moments to leave one out.
+    let scale = ["--rate-min", "20", "--rate-max", "40", "--resolution-percent", "50", "--repeats", "1"];
     let short = ["rfc2544", "--implementation", "bare-veth", "--sizes", "64,imix", "--trial-seconds", "1"];
-    let results = measured(&[&short[..], &scale].concat());
+    let results = searched(&[&short[..], &scale].concat());
     let sizes = results["sizes"].as_array().unwrap();
     assert_eq!(sizes.len(), 2);
     assert!(results["gateways"].is_null() && results["contender"]["ceiling"] == true);
     for size in sizes {
         assert!(!size["search"]["trials"].as_array().unwrap().is_empty());
         let pdr = number(size, "/search/pdr/rate_pps");
-        assert!((500.0..=1_000.0).contains(&pdr));
+        assert!((20.0..=40.0).contains(&pdr));
         let rate = |latency: &Value| number(latency, "/outcome/load/rate_pps");
         let rates: Vec<f64> = size["latencies"].as_array().unwrap().iter().map(rate).collect();
         assert_eq!(rates, [0.1, 0.5, 0.9].map(|share| (pdr * share).floor()));
@@ -91,10 +108,11 @@ fn nothing_is_left_behind_when_a_load_is_interrupted() {
     ] {
         let mut command = bench(&arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
-        sleep(Duration::from_millis(1_500));
+        wait_until_made(&mut child, 3);
+        sleep(Duration::from_millis(1_000));
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-        let status = wait(&mut child, Duration::from_secs(10)).unwrap_or_else(|| panic!("{arguments:?} does not end"));
+        let status = wait(&mut child, PATIENCE).unwrap_or_else(|| panic!("{arguments:?} does not end"));
         assert_eq!(status.code(), Some(128 + signal as i32), "{arguments:?}");
-        assert_eq!(janitor::remains_of(child.id()), Vec::<String>::new(), "{arguments:?}");
+        expect_nothing_left(child.id(), false, &format!("{arguments:?}"));
     }
 }

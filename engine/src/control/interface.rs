@@ -136,8 +136,9 @@ mod tests {
     }
 
     /// The next change other than none.
+    #[track_caller]
     fn next_change(interface: &mut Interface) -> Change {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
             match interface.change().unwrap().0 {
                 Change::None => thread::sleep(Duration::from_millis(1)),

@@ -87,6 +87,8 @@ mod tests {
     #[test]
     fn syslog_gets_lines_and_is_never_waited_for() {
         let path = std::env::temp_dir().join(format!("ringfort-syslog-{}", std::process::id()));
+        // A run that was killed may have left it, and had the same number.
+        let _ = std::fs::remove_file(&path);
         let log = UnixDatagram::bind(&path).unwrap();
         let mut syslog = Syslog::connect(&path);
         std::fs::remove_file(&path).unwrap();

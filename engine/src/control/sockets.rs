@@ -118,22 +118,49 @@ impl Sockets {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use nix::sched::{CloneFlags, unshare};
 
     use super::*;
 
+    /// Runs in a network namespace of its own, where all ports are free.
+    fn elsewhere(body: impl FnOnce() + Send) {
+        let inside = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("the tests of the network need root");
+            body();
+        };
+        thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    }
+
+    /// A port that was just let go of is free, but for children of other tests, which hold copies of its socket until
+    /// they execute their program.
+    fn prepare_when_free(sockets: &mut Sockets, port: u16) -> Prepared {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match sockets.prepare(Some(port), None) {
+                Err(Refusal::PortInUse) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+                prepared => return prepared.unwrap(),
+            }
+        }
+    }
+
     #[test]
     fn a_taken_port_leaves_everything_as_it_is() {
-        let mut sockets = Sockets::bind(2).unwrap();
-        let before = sockets.port();
-        let taken = UdpSocket::bind("0.0.0.0:0").unwrap();
-        let wanted = taken.local_addr().unwrap().port();
-        assert_eq!(sockets.prepare(Some(wanted), None).unwrap_err(), Refusal::PortInUse);
-        assert_eq!(sockets.port(), before);
-        drop(taken);
-        let Prepared::Rebind(rebind) = sockets.prepare(Some(wanted), None).unwrap() else { panic!("a new port") };
-        assert_eq!(sockets.port(), before, "nothing changes before it is adopted");
-        assert_eq!(sockets.adopt(rebind).len(), 2);
-        assert_eq!(sockets.port(), wanted);
+        elsewhere(|| {
+            let mut sockets = Sockets::bind(2).unwrap();
+            let before = sockets.port();
+            let taken = UdpSocket::bind("0.0.0.0:0").unwrap();
+            let wanted = taken.local_addr().unwrap().port();
+            assert_eq!(sockets.prepare(Some(wanted), None).unwrap_err(), Refusal::PortInUse);
+            assert_eq!(sockets.port(), before);
+            drop(taken);
+            let Prepared::Rebind(rebind) = prepare_when_free(&mut sockets, wanted) else { panic!("a new port") };
+            assert_eq!(sockets.port(), before, "nothing changes before it is adopted");
+            assert_eq!(sockets.adopt(rebind).len(), 2);
+            assert_eq!(sockets.port(), wanted);
+        });
     }
 
     #[test]

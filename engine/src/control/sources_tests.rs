@@ -54,7 +54,7 @@ impl Fixture {
     /// The kernel completes IPv6 addresses from a work queue, also those without duplicate address detection.
     fn await_address(&self, addr: &str) {
         let (addr, ifindex) = (addr.parse().unwrap(), if_nametoindex("one").unwrap());
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !self.check.query.is_local(addr, ifindex).unwrap() {
             assert!(Instant::now() < deadline, "{addr} is still not an address of this namespace");
             std::thread::sleep(Duration::from_millis(1));

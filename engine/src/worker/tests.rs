@@ -18,6 +18,7 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header};
 use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tun_uring::{Merge, Offloads, Tun};
@@ -79,7 +80,10 @@ fn a_super_packet_leaves_as_trains_of_its_segments() {
 fn a_session_that_is_too_old_sends_nothing_and_asks_for_another() {
     in_namespace(|| {
         let f = Fixture::new(1);
-        let long_ago = Time(boot_time().0.saturating_sub(180_000_000_000));
+        let lifetime = Duration::from_secs(180);
+        // A machine that was booted just now has nothing that is so old.
+        std::thread::sleep(lifetime.saturating_sub(boot_time().since(Time::ZERO)));
+        let long_ago = Time::ZERO + boot_time().since(Time::ZERO + lifetime);
         let key = seal_key(&TO_PEER);
         let session = Arc::new(Sending::new(key, 7, REMOTE_INDEX, long_ago, true));
         f.link.workers[0].push_mail(Mail::InstallSend { peer: PEER, session, confirm: false });

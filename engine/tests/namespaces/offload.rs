@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use ringfort_testbed::capture::{Capture, Datagram};
@@ -12,7 +11,7 @@ use ringfort_testbed::tcp::{self, Amount};
 use ringfort_testbed::tunnel::{PORT, Peering};
 use ringfort_testbed::{Family, Implementation, Tunnel, uapi};
 
-use crate::harness::traffic::OPENING;
+use crate::harness::traffic::{OPENING, PATIENCE};
 use crate::harness::{peer, us};
 
 /// Of the traffic class (RFC 3168): able to carry a mark, and marked.
@@ -33,7 +32,7 @@ impl Ends {
         };
         let (sender, receiver) = (bind(from), bind(1 - from));
         sender.connect(receiver.local_addr().unwrap()).unwrap();
-        receiver.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { sender, receiver }
     }
 }
@@ -131,8 +130,8 @@ fn congest(tunnel: &Tunnel, outer: Family) {
     run_with_input(tunnel.namespace(1).command("nft").args(["-f", "-"]), &rules).unwrap();
 }
 
-/// Sends one datagram of the traffic class from side 0, and returns what side 1 sees: outside, and inside (if it arrives).
-fn seen(tunnel: &Tunnel, inner: Family, class: i32) -> (Datagram, Option<Datagram>) {
+/// Sends one datagram of the traffic class from side 0, and returns what side 1 sees: outside, and inside.
+fn seen(tunnel: &Tunnel, inner: Family, class: i32) -> (Datagram, Datagram) {
     let ends = Ends::new(tunnel, 0, inner);
     match inner {
         Family::V4 => setsockopt(&ends.sender, sockopt::Ipv4Tos, &class).unwrap(),
@@ -141,10 +140,10 @@ fn seen(tunnel: &Tunnel, inner: Family, class: i32) -> (Datagram, Option<Datagra
     let [wire, application] = [0, 1].map(|_| Capture::start(tunnel.namespace(1)).unwrap());
     ends.sender.send(&[7; 333]).unwrap();
     let port = ends.receiver.local_addr().unwrap().port();
-    let inside = application.datagrams(port, Duration::from_millis(200)).pop();
-    let outside = wire.datagrams(PORT, Duration::from_millis(50));
-    let outside = outside.into_iter().find(|datagram| datagram.payload.len() > 300);
-    (outside.expect("the datagram was on the wire"), inside)
+    let inside = application.datagrams_until(port, PATIENCE, |seen| !seen.is_empty()).pop();
+    let is_it = |datagram: &Datagram| datagram.payload.len() > 300;
+    let outside = wire.datagrams_until(PORT, PATIENCE, |seen| seen.iter().any(is_it)).into_iter().find(is_it);
+    (outside.expect("the datagram was on the wire"), inside.expect("the datagram arrived"))
 }
 
 /// RFC 6040: the mark's place is copied outwards, a mark set on the way is copied inwards; the DSCP stays inside.
@@ -155,15 +154,15 @@ fn congestion_marks_are_propagated(outer: Family) {
         for (class, expected) in [(0, 0), (ECT_0, 2), (1, 1), (0xb8, 0), (0xb8 | ECT_0, 2)] {
             let (outside, inside) = seen(&tunnel, inner, class);
             assert_eq!(outside.traffic_class, expected, "outside of {inner:?} with class {class:#x}");
-            assert_eq!(i32::from(inside.unwrap().traffic_class), class, "inside of {inner:?}");
+            assert_eq!(i32::from(inside.traffic_class), class, "inside of {inner:?}");
         }
     }
     congest(&tunnel, outer);
     for inner in [Family::V4, Family::V6] {
         let (_, inside) = seen(&tunnel, inner, 0xb8 | ECT_0);
-        assert_eq!(inside.unwrap().traffic_class, 0xb8 | CONGESTED, "the mark goes in, {inner:?}");
+        assert_eq!(inside.traffic_class, 0xb8 | CONGESTED, "the mark goes in, {inner:?}");
         let (_, inside) = seen(&tunnel, inner, 0xb8);
-        assert_eq!(inside.unwrap().traffic_class, 0xb8, "what cannot be marked is not, {inner:?}");
+        assert_eq!(inside.traffic_class, 0xb8, "what cannot be marked is not, {inner:?}");
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ringfort_testbed::capture::Capture;
+use ringfort_testbed::capture::{Capture, Datagram};
 use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tunnel::{PORT, Peering};
 use ringfort_testbed::{Family, Tunnel};
@@ -48,7 +48,8 @@ fn idle_peers_fall_silent() {
     let capture = Capture::start(tunnel.namespace(1)).unwrap();
     // One way only, so that the receiver owes a keepalive after 10 s, which is not to be answered.
     sender.send_to(b"one packet", "10.77.0.2:9").unwrap();
-    let seen = capture.datagrams(PORT, Duration::from_secs(14));
+    let is_keepalive = |datagram: &Datagram| datagram.payload.len() == 32;
+    let seen = capture.datagrams_until(PORT, Duration::from_secs(30), |seen| seen.last().is_some_and(is_keepalive));
     let later = capture.datagrams(PORT, Duration::from_secs(12));
     let lengths: Vec<usize> = seen.iter().map(|datagram| datagram.payload.len()).collect();
     // The port is closed: the ICMP error is the answer, and it is answered by a keepalive after 10 s of silence.
@@ -66,10 +67,11 @@ fn persistent_keepalives_open_the_tunnel() {
     tunnel.configure(0, &peering).unwrap();
     let ours = || wg::only_peer(&tunnel.sides[0].interface).unwrap();
     eventually(OPENING, "a handshake without traffic", || ours().latest_handshake > 0);
-    let before = ours().sent_bytes;
-    sleep(Duration::from_millis(4_500));
-    let keepalives = (ours().sent_bytes - before) / 32;
-    assert!((3..=5).contains(&keepalives), "{keepalives} keepalives in 4.5 s");
+    let (start, before) = (Instant::now(), ours().sent_bytes);
+    let keepalives = || (ours().sent_bytes - before) / 32;
+    eventually(OPENING, "one keepalive after the other", || keepalives() >= 4);
+    let (keepalives, elapsed) = (keepalives(), start.elapsed());
+    assert!(keepalives <= elapsed.as_secs() + 1, "{keepalives} keepalives in {elapsed:?}");
     assert_eq!(ours().keepalive, "1");
 }
 
@@ -82,14 +84,16 @@ fn an_unreachable_peer_is_not_flooded() {
     drop(tunnel.sides[1].daemon.take());
     let capture = Capture::start(tunnel.namespace(1)).unwrap();
     let sender = tunnel.namespace(0).enter(|| UdpSocket::bind("10.77.0.1:0")).unwrap();
-    for _ in 0..220 {
+    let (start, mut initiations) = (Instant::now(), Vec::new());
+    while initiations.len() < 2 || start.elapsed() < Duration::from_secs(11) {
+        assert!(start.elapsed() < Duration::from_secs(40), "{} initiations in 40 s", initiations.len());
         let _ = sender.send_to(&[0; 500], "10.77.0.2:9");
-        sleep(Duration::from_millis(50));
+        let seen = capture.datagrams(PORT, Duration::from_millis(50));
+        initiations.extend(seen.into_iter().filter(|datagram| datagram.destination == silent));
     }
-    let seen = capture.datagrams(PORT, Duration::from_millis(500));
-    let initiations = seen.iter().filter(|datagram| datagram.destination == silent).collect::<Vec<_>>();
+    let (count, elapsed) = (initiations.len() as u64, start.elapsed());
     assert!(initiations.iter().all(|datagram| datagram.payload.len() == 148 && datagram.payload[0] == 1));
-    assert!((2..=3).contains(&initiations.len()), "{} initiations in 11 s", initiations.len());
+    assert!(count <= elapsed.as_secs() / 5 + 1, "{count} initiations in {elapsed:?}");
 }
 
 /// What is sent before there is a session waits for it.
@@ -142,12 +146,20 @@ fn an_idle_gateway_sleeps() {
     // The last keepalive falls due after 10 s, a handshake that nobody needs after 15 s.
     sleep(Duration::from_secs(17));
     let pid = tunnel.sides[0].daemon().pid();
-    let before = sleeps(pid);
-    sleep(Duration::from_secs(5));
-    let after = sleeps(pid);
-    let woken: Vec<_> = after.iter().map(|(name, count)| (name, count - before[name])).collect();
-    // Other tests' wg(8) knocks at every control socket that it finds, ours too; nobody but we knocks at a worker.
-    let (workers, control): (Vec<_>, Vec<_>) = woken.iter().partition(|(name, _)| name.starts_with("ringfort-w"));
-    assert!(!workers.is_empty() && workers.iter().all(|(_, count)| *count == 0), "workers woke up in 5 s: {woken:?}");
-    assert!(control.iter().all(|(_, count)| *count <= 4), "control woke up in 5 s: {woken:?}");
+    let woken = || {
+        let before = sleeps(pid);
+        sleep(Duration::from_secs(5));
+        sleeps(pid).into_iter().map(|(name, count)| (name.clone(), count - before[&name])).collect::<Vec<_>>()
+    };
+    let mut first = woken();
+    let workers: Vec<_> = first.iter().filter(|(name, _)| name.starts_with("ringfort-w")).collect();
+    assert!(!workers.is_empty() && workers.iter().all(|(_, count)| *count == 0), "workers woke up in 5 s: {first:?}");
+    // Other tests' wg(8) knocks at every control socket that it finds, ours too, but not all the time, as a tick would.
+    for _ in 0..6 {
+        if first.iter().all(|(_, count)| *count == 0) {
+            return;
+        }
+        first = woken();
+    }
+    panic!("control woke up in each of 5 s: {first:?}");
 }

@@ -11,13 +11,13 @@ use std::time::Duration;
 use ringfort_testbed::netns::VETH;
 use ringfort_testbed::ping::Background;
 use ringfort_testbed::tunnel::Peering;
-use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, Wire, janitor, uapi};
+use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, Wire, command, janitor, uapi};
 
 use crate::harness::traffic::OPENING;
 use crate::harness::{eventually, us, wg};
 
 /// How long a refusal may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A namespace in which nothing runs yet, and a free name.
 struct Place {
@@ -88,7 +88,7 @@ fn as_another_user() {
     // The program itself may lie where only root may look.
     let directory = Public::new();
     let copy = directory.0.join("ringfort");
-    std::fs::copy(us().path, &copy).unwrap();
+    command::copy_program(&us().path, &copy).unwrap();
     let place = Place::new();
     let mut command = place.namespace.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(["-f", &place.interface]);
@@ -215,7 +215,7 @@ fn a_port_in_use_keeps_the_old_one() {
     let ours = &tunnel.sides[0];
     let target = tunnel.sides[1].inner(Family::V4);
     let every = Duration::from_millis(5);
-    let pings = Background::start(tunnel.namespace(0), target, every, Duration::from_secs(2)).unwrap();
+    let pings = Background::start(tunnel.namespace(0), target, every, PATIENCE).unwrap();
     // Two ports: a process that another test starts at this moment holds copies of our sockets for an instant.
     for (address, port) in [("0.0.0.0:51998", 51_998), ("[::]:51999", 51_999)] {
         let taken = tunnel.namespace(0).enter(|| std::net::UdpSocket::bind(address)).unwrap();
@@ -226,7 +226,7 @@ fn a_port_in_use_keeps_the_old_one() {
         assert_eq!(wg::wg(&format!("show {} listen-port", ours.interface)).unwrap().trim(), "51820");
         drop(taken);
     }
-    let tally = pings.finish();
+    let tally = pings.finish_later();
     assert!(tally.lost.is_empty(), "pings were lost: {tally:?}");
     let set = || wg::wg(&format!("set {} listen-port 51999", ours.interface));
     eventually(PATIENCE, "the port is free", || set().is_ok());

@@ -5,13 +5,12 @@ use std::time::Duration;
 use ringfort_testbed::tunnel::{MTU, Peering};
 use ringfort_testbed::{Family, Implementation, Tunnel};
 
-use crate::harness::traffic::{OPENING, exchange};
+use crate::harness::traffic::{AT_ONCE, OPENING, exchange};
 use crate::harness::{peer, us};
 
-/// Who has no session any more initiates at its first packet.
-const AT_ONCE: Duration = Duration::from_secs(7);
-/// Who still has one notices after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT that nobody answers, and may lose one handshake.
-const AFTER_SILENCE: Duration = Duration::from_secs(15 + 7);
+/// Who still has a session notices after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT that nobody answers, and may lose
+/// handshakes.
+const AFTER_SILENCE: Duration = Duration::from_secs(15 + 14);
 
 const TCP_BYTES: u64 = 200_000;
 
@@ -26,6 +25,7 @@ fn recovers(partner: Implementation, restarted: usize, crash: bool, first_to_sen
     let mut tunnel = Tunnel::connected([&us(), &peer(partner)], &Peering::default()).unwrap();
     tunnel.wait_until_open(0, OPENING).unwrap();
     restart(&mut tunnel, restarted, crash);
+    // Who has no session any more initiates at its first packet.
     let patience = if first_to_send == restarted { AT_ONCE } else { AFTER_SILENCE };
     tunnel.wait_until_open(first_to_send, patience).unwrap();
     exchange(&tunnel, Family::V4, MTU as usize, TCP_BYTES);

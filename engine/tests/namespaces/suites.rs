@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
 use std::time::Duration;
 
 use ringfort_testbed::capture::Capture;
@@ -15,12 +14,11 @@ use ringfort_testbed::ping::{self, Background, Pinger};
 use ringfort_testbed::tunnel::{MTU, PORT, Peering};
 use ringfort_testbed::{Daemon, Error, Family, Implementation, KeyPair, Result, Tunnel, janitor, uapi};
 
-use crate::harness::traffic::{OPENING, TCP_BYTES, check_counters, exchange};
+use crate::harness::traffic::{OPENING, PATIENCE, TCP_BYTES, check_counters, exchange};
 use crate::harness::{all_drops, drops, eventually, peer, us, wg};
 
 const AES: &str = "aes256gcm";
 const WIREGUARD: &str = "chacha20poly1305";
-const PATIENCE: Duration = Duration::from_secs(5);
 /// What an initiation begins with under each suite.
 const MARKED: [u8; 4] = *b"\x01GCM";
 const UNMARKED: [u8; 4] = [1, 0, 0, 0];
@@ -143,9 +141,7 @@ fn two_suites_on_one_interface() {
         set_peer_suite(&tunnel, 0, suite);
     }
     tunnel.wait_until_open(1, OPENING).unwrap();
-    // What was lost at the very end must show, too.
-    sleep(Duration::from_millis(200));
-    let tally = pings.finish();
+    let tally = pings.finish_later();
     assert!(tally.sent > 20 && tally.lost.is_empty(), "{tally:?}");
     exchange(&tunnel, Family::V4, MTU as usize, TCP_BYTES);
     let amount = ringfort_testbed::tcp::Amount::Bytes(TCP_BYTES);
@@ -207,7 +203,9 @@ fn disagreement_is_loud(suites: [&str; 2], asks: usize) {
     wg::connect(&tunnel, &Peering { knows_endpoint, ..Peering::default() }).unwrap();
     assert!(tunnel.wait_until_open(asks, Duration::from_secs(7)).is_err(), "two that disagree are connected");
     for side in [0, 1] {
-        assert!(drops(&tunnel.sides[side].interface, "suite_mismatch") >= 1, "side {side}");
+        let mismatch = || drops(&tunnel.sides[side].interface, "suite_mismatch") >= 1;
+        eventually(PATIENCE, &format!("the mismatch is counted by side {side}"), mismatch);
+        eventually(PATIENCE, "it is logged", || !mismatch_in_log(&mut tunnel, side).is_empty());
         let lines = mismatch_in_log(&mut tunnel, side);
         let [line] = &lines[..] else { panic!("one line was expected of side {side}: {lines:?}") };
         let (ours, theirs) = (suites[side], suites[1 - side]);
@@ -251,7 +249,9 @@ fn wireguard_go_does_not_speak_the_second_suite() {
 
     tunnel.configure(1, &Peering::default()).unwrap();
     assert!(tunnel.wait_until_open(1, Duration::from_secs(2)).is_err());
-    assert!(drops(&tunnel.sides[0].interface, "suite_mismatch") > 0);
+    let mismatch = || drops(&tunnel.sides[0].interface, "suite_mismatch") > 0;
+    eventually(PATIENCE, "the mismatch is counted", mismatch);
+    eventually(PATIENCE, "it is logged", || !mismatch_in_log(&mut tunnel, 0).is_empty());
     assert_eq!(mismatch_in_log(&mut tunnel, 0).len(), 1);
     assert_eq!(wg::only_peer(&tunnel.sides[0].interface).unwrap().latest_handshake, 0);
     set_peer_suite(&tunnel, 0, "default");
@@ -289,9 +289,7 @@ fn wg_neither_sees_nor_touches_suites() {
         wg::wg_with_input(&format!("addconf {interface} /dev/stdin"), &config).unwrap();
         wg::wg(&format!("set {interface} peer {other} persistent-keepalive 25")).unwrap();
     }
-    // What was lost at the very end must show, too.
-    sleep(Duration::from_millis(200));
-    let tally = pings.finish();
+    let tally = pings.finish_later();
     assert!(tally.sent > 20 && tally.lost.is_empty(), "{tally:?}");
 
     // Replaced, removed and added again, the peer is still what it was set to.
@@ -354,12 +352,16 @@ fn the_usual_place_of_the_file() {
     let is_new = fs::create_dir(directory).is_ok();
     let interface = janitor::unique_name();
     let file = File(directory.join(format!("{interface}.conf")));
-    fs::write(&file.0, format!("[Interface]\nCipherSuite = {AES}\n")).unwrap();
+    // Another run of this may remove the directory at any time, but not with a file in it.
+    eventually(PATIENCE, "the file is there", || {
+        let _ = fs::create_dir(directory);
+        fs::write(&file.0, format!("[Interface]\nCipherSuite = {AES}\n")).is_ok()
+    });
     let namespace = Namespace::new().unwrap();
     let started = Daemon::start(&us(), &namespace, &interface);
     drop(file);
     if is_new {
-        fs::remove_dir(directory).unwrap();
+        let _ = fs::remove_dir(directory);
     }
     let daemon = started.unwrap();
     assert_eq!(ringfort(&["--suites", &interface]).unwrap(), format!("interface\t{AES}\n"));

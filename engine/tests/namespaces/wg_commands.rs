@@ -7,7 +7,7 @@ use ringfort_testbed::ping::Background;
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Daemon, Family, Key, KeyPair, Namespace, Tunnel, janitor, uapi};
 
-use crate::harness::traffic::OPENING;
+use crate::harness::traffic::{OPENING, PATIENCE};
 use crate::harness::wg::{config, only_peer, peer_section, peers, wg, wg_with_input};
 use crate::harness::{eventually, us};
 
@@ -162,7 +162,7 @@ fn addconf_and_syncconf_under_traffic() {
     let interface = &tunnel.sides[0].interface;
     let inner = tunnel.sides[0].inner(Family::V4);
     let every = Duration::from_millis(1);
-    let pings = Background::start(tunnel.namespace(1), inner, every, Duration::from_secs(3)).unwrap();
+    let pings = Background::start(tunnel.namespace(1), inner, every, PATIENCE).unwrap();
     for _ in 0..10 {
         let extra = KeyPair::random().unwrap().public.base64();
         let section = format!("[Peer]\nPublicKey = {extra}\nAllowedIPs = 10.80.0.0/16\n");
@@ -174,7 +174,7 @@ fn addconf_and_syncconf_under_traffic() {
         let again = peer_section(&tunnel, 0, &Peering::default());
         wg_with_input(&format!("addconf {interface} /dev/stdin"), &again).unwrap();
     }
-    let tally = pings.finish();
+    let tally = pings.finish_later();
     assert!(tally.sent > 20 && tally.lost.is_empty(), "{tally:?}");
     let peer = only_peer(interface).unwrap();
     assert!(peer.received_bytes > 20 * 100, "the counters were reset: {peer:?}");

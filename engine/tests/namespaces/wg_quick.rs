@@ -3,8 +3,8 @@
 //! `wg-quick` asks the kernel for an interface first, and takes the implementation in user space when that fails. To
 //! behave alike on machines whose kernel has WireGuard, a copy of it runs beside an `ip` that refuses only that.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ringfort_testbed::tunnel::{MTU, PORT, Peering};
@@ -33,10 +33,8 @@ impl Quick {
         std::fs::create_dir(&directory).unwrap();
         let quick = Self { directory };
         let source = command::run(Command::new("sh").args(["-c", "command -v wg-quick"])).unwrap();
-        std::fs::copy(source.trim(), quick.directory.join("wg-quick")).unwrap();
-        let ip = quick.directory.join("ip");
-        std::fs::write(&ip, IP).unwrap();
-        std::fs::set_permissions(&ip, std::fs::Permissions::from_mode(0o755)).unwrap();
+        command::copy_program(Path::new(source.trim()), &quick.directory.join("wg-quick")).unwrap();
+        command::write_program(IP, &quick.directory.join("ip")).unwrap();
         symlink(us().path, quick.directory.join("ringfort")).unwrap();
         quick
     }

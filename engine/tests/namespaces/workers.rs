@@ -2,14 +2,13 @@
 
 use std::sync::atomic::AtomicU64;
 use std::thread;
-use std::time::Duration;
 
 use ringfort_testbed::tcp::{self, Amount};
 use ringfort_testbed::tunnel::{MTU, Peering};
 use ringfort_testbed::{Family, Tunnel, uapi};
 
-use crate::harness::traffic::{OPENING, check_counters, exchange};
-use crate::harness::us;
+use crate::harness::traffic::{OPENING, PATIENCE, check_counters, exchange};
+use crate::harness::{eventually, us};
 
 const TCP_BYTES: u64 = 1 << 20;
 const FLOWS: usize = 8;
@@ -42,16 +41,17 @@ fn carries_parallel_flows(workers: [u8; 2], outer: Family) {
 
 /// Free + with the kernel + held = all, over all workers, once the traffic has ended.
 fn assert_slots_add_up(interface: &str) {
-    thread::sleep(Duration::from_millis(100));
-    let stats = uapi::stats(interface).unwrap();
-    let sum = |suffix: &str| -> u64 {
-        let values = stats.iter().filter(|(name, _)| name.ends_with(suffix));
-        values.map(|(_, value)| value).sum()
+    let slots = || {
+        let stats = uapi::stats(interface).unwrap();
+        ["slots_free", "slots_kernel", "slots_held", "slots_total"]
+            .map(|suffix| stats.iter().filter(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value).sum::<u64>())
     };
-    let (free, kernel, held, total) = (sum("slots_free"), sum("slots_kernel"), sum("slots_held"), sum("slots_total"));
-    assert!(total > 0, "no slots are counted in {stats:?}");
-    assert_eq!(free + kernel + held, total, "free + in the kernel + held = all");
-    assert_eq!(held, 0, "nothing holds a slot when nothing is under way");
+    let at_rest = |[free, kernel, held, total]: [u64; 4]| held == 0 && free + kernel == total && total > 0;
+    eventually(
+        PATIENCE,
+        &format!("nothing holds a slot; at first [free, kernel, held, all] were {:?}", slots()),
+        || at_rest(slots()),
+    );
 }
 
 #[test]

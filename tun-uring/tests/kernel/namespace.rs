@@ -2,6 +2,10 @@
 
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is bound to happen: a busy machine may not run a thread for seconds.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `test` on a thread in a new network namespace, which disappears with it. Needs root, and says so.
 pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
@@ -32,4 +36,14 @@ pub fn ip(arguments: &str) {
 /// Keeps the kernel from sending packets of its own accord (router solicitations, multicast reports).
 pub fn disable_ipv6(interface: &str) {
     std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1").expect("sysctl");
+}
+
+/// Waits until `condition` holds. For what is bound to happen, but not at once.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -1,7 +1,7 @@
 //! Packets made by hand, and sockets that get or send them.
 
+use crate::namespace::PATIENCE;
 use std::net::UdpSocket;
-use std::time::Duration;
 use tun_uring::checksum::Sum;
 use tun_uring::{SuperKind, Transmit, VNET_HDR_LEN};
 
@@ -45,7 +45,7 @@ pub fn payload(number: usize, len: usize) -> Vec<u8> {
 /// A socket of the namespace's own address.
 pub fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("10.7.0.1:0").expect("bind");
-    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
     socket
 }
 
@@ -56,7 +56,7 @@ pub fn port(socket: &UdpSocket) -> u16 {
 #[track_caller]
 pub fn receive(socket: &UdpSocket) -> Vec<u8> {
     let mut buffer = vec![0; 65_536];
-    let n = socket.recv(&mut buffer).expect("a datagram within five seconds");
+    let n = socket.recv(&mut buffer).expect("a datagram in time");
     buffer.truncate(n);
     buffer
 }

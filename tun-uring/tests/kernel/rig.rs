@@ -1,6 +1,6 @@
 //! A TUN in a namespace, driven by an edge on a ring: what a worker does, without its work.
 
-use crate::namespace::{disable_ipv6, ip};
+use crate::namespace::{PATIENCE, disable_ipv6, ip};
 use ring_buffers::{Arena, Budget, Capabilities, Completion, Pool, Ring, RingConfig, SlotClass, View, Waker};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -102,16 +102,17 @@ impl Rig {
     /// The next event, waiting for it.
     #[track_caller]
     pub fn event(&mut self) -> Event {
-        self.event_within(Duration::from_secs(5)).expect("an event within five seconds")
+        self.event_within(PATIENCE).expect("an event in time")
     }
 
+    /// The next event, if it comes within `limit`. However long this thread was not run, there is a turn after that
+    /// time.
     pub fn event_within(&mut self, limit: Duration) -> Option<Event> {
         let end = Instant::now() + limit;
-        while self.events.is_empty() {
+        let mut is_late = false;
+        while self.events.is_empty() && !is_late {
+            is_late = Instant::now() >= end;
             self.turn();
-            if Instant::now() > end {
-                break;
-            }
         }
         self.events.pop_front()
     }
@@ -137,7 +138,7 @@ impl Rig {
     /// Ends everything; every slot must be free afterwards.
     pub fn finish(mut self) {
         self.edge.close(&mut self.ring).expect("close");
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + PATIENCE;
         while !self.edge.is_idle() {
             assert!(Instant::now() < end, "operations still in flight");
             self.turn();

@@ -1,7 +1,6 @@
 //! The self-test on this kernel, which the other tests have found to be a good one.
 
-use crate::namespace::in_namespace;
-use std::time::{Duration, Instant};
+use crate::namespace::{eventually, in_namespace};
 use tun_uring::self_test::Extent;
 use tun_uring::{Merge, Offloads, Tun, self_test};
 
@@ -32,22 +31,13 @@ fn everything_makes_the_round_trip() {
     in_namespace(|| {
         let given = Tun::create("rf0", 1, Offloads::ALL).expect("create").offloads();
         let before = devices();
-        let mut times: Vec<_> = (0..5)
-            .map(|_| {
-                let start = Instant::now();
-                let result = self_test(Offloads::ALL);
-                let time = start.elapsed();
-                assert_eq!(result.failures, []);
-                assert_eq!(result.extent, Extent::RoundTrip { ipv6: true });
-                assert_eq!((result.offloads, result.merge), (given, Merge { tcp: true, udp: true }));
-                assert_eq!(devices(), before);
-                time
-            })
-            .collect();
-        times.sort_unstable();
-        eprintln!("{times:?}");
-        // The slack is for machines on which other tests run at the same time.
-        assert!(times[0] < Duration::from_millis(100), "{times:?}");
+        for _ in 0..5 {
+            let result = self_test(Offloads::ALL);
+            assert_eq!(result.failures, []);
+            assert_eq!(result.extent, Extent::RoundTrip { ipv6: true });
+            assert_eq!((result.offloads, result.merge), (given, Merge { tcp: true, udp: true }));
+            assert_eq!(devices(), before);
+        }
     });
 }
 
@@ -72,7 +62,8 @@ fn without_a_namespace_the_kernel_is_asked_about_headers() {
         assert_eq!(result.failures, []);
         assert_eq!(result.merge, Merge { tcp: true, udp: true });
         assert!(result.offloads.checksum && result.offloads.tcp, "{result:?}");
-        assert_eq!(devices(), before);
+        // At once, but for children of other tests, which hold copies of its queue until they execute ip(8).
+        eventually("its device is gone", || devices() == before);
         drop(taken);
     });
 }

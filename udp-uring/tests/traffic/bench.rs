@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use udp_uring::{EdgeConfig, Event, Path, RECEIVE_BUFFER_LEN, Received, SocketConfig, SocketGroup, Transmit, UdpEdge};
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take that is bound to happen: a busy machine may not run a thread for seconds.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const LOOPBACKS: [&str; 2] = ["127.0.0.1", "::1"];
 
 /// Sockets for `workers` workers on a free port.
@@ -16,17 +17,24 @@ pub fn sockets(workers: u8) -> SocketGroup {
     SocketGroup::bind(&SocketConfig::new(0, workers)).expect("a port is free")
 }
 
-/// What `bind` gives once the port is free. It is free already, but for children of other tests that were forked and
-/// have not closed the descriptors that they inherited yet.
-pub fn when_free<T, E: std::fmt::Debug>(mut bind: impl FnMut() -> Result<T, E>) -> T {
+/// What `look` finds, as soon as it finds something. For what is bound to happen, but not at once.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        match bind() {
-            Ok(bound) => return bound,
-            Err(e) => assert!(start.elapsed() < PATIENCE, "the port does not become free: {e:?}"),
+        if let Some(found) = look() {
+            return found;
         }
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What `bind` gives once the port is free. It is free already, but for children of other tests that were forked and
+/// have not closed the descriptors that they inherited yet.
+#[track_caller]
+pub fn when_free<T, E>(mut bind: impl FnMut() -> Result<T, E>) -> T {
+    eventually("the port is free", || bind().ok())
 }
 
 /// A plain socket on a free port of `ip`, as the far end.

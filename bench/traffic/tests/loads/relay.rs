@@ -34,10 +34,20 @@ pub enum Fate {
     Damage,
 }
 
+/// What a relay did.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The packets that it passed on, in that order, by the numbers that the generator gave them. A sender that is late
+    /// leaves some out.
+    pub order: Vec<u32>,
+    /// How many still waited in the end for others to pass.
+    pub held: u64,
+}
+
 pub struct Relay {
     pub ends: [Namespace; 2],
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Carried>>,
 }
 
 impl Relay {
@@ -62,6 +72,12 @@ impl Relay {
         Self { ends, stop, thread: Some(thread) }
     }
 
+    /// Ends it.
+    pub fn finish(mut self) -> Carried {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take().expect("taken only here, and by the drop after it").join().expect("the relay does not panic")
+    }
+
     pub fn addressed(&self) -> [(&Namespace, IpAddr); 2] {
         [(&self.ends[0], address(0)), (&self.ends[1], address(1))]
     }
@@ -70,8 +86,8 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        let carried = self.thread.take().expect("dropped once").join();
-        assert!(carried.is_ok() || std::thread::panicking(), "the relay panicked");
+        let carried = self.thread.take().map(JoinHandle::join);
+        assert!(carried.is_none_or(|carried| carried.is_ok()) || std::thread::panicking(), "the relay panicked");
     }
 }
 
@@ -84,10 +100,10 @@ fn device(namespace: &Namespace) -> File {
     File::from(tun.into_queues().remove(0))
 }
 
-fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl FnMut(u64) -> Fate) {
+fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl FnMut(u64) -> Fate) -> Carried {
     let mut packet = vec![0; 2_048];
     let mut delayed: Vec<(usize, Vec<u8>)> = Vec::new();
-    let mut number = 0;
+    let (mut number, mut order) = (0, Vec::new());
     while !stop.load(Ordering::Acquire) {
         let mut ready = [0, 1].map(|index| PollFd::new(queues[index].as_fd(), PollFlags::POLLIN));
         poll(&mut ready, 10_u16).expect("both are open");
@@ -100,35 +116,46 @@ fn carry(mut queues: Vec<File>, stop: &AtomicBool, size: usize, mut fate: impl F
                 write(&mut queues[1], whole);
                 continue;
             }
+            let mut pass = |packet: &[u8]| {
+                order.push(number_in(packet));
+                write(&mut queues[1], packet);
+            };
             match fate(number) {
                 Fate::Lose => {}
                 Fate::Delay(others) => delayed.push((others, whole.to_vec())),
                 Fate::Damage => {
                     damage(whole);
-                    write(&mut queues[1], whole);
+                    pass(whole);
                 }
-                Fate::Pass => write(&mut queues[1], whole),
+                Fate::Pass => pass(whole),
                 Fate::Repeat => {
-                    write(&mut queues[1], whole);
-                    write(&mut queues[1], whole);
+                    pass(whole);
+                    pass(whole);
                 }
             }
             number += 1;
-            release(&mut delayed, &mut queues[1]);
+            release(&mut delayed, pass);
         }
     }
+    Carried { order, held: delayed.len() as u64 }
 }
 
 /// A packet that has just been delayed counts itself, hence one more.
-fn release(delayed: &mut Vec<(usize, Vec<u8>)>, queue: &mut File) {
+fn release(delayed: &mut Vec<(usize, Vec<u8>)>, mut pass: impl FnMut(&[u8])) {
     delayed.retain_mut(|(others, packet)| {
         let wait = *others > 0;
         *others = others.saturating_sub(1);
         if !wait {
-            write(queue, packet);
+            pass(packet);
         }
         wait
     });
+}
+
+/// The number that the generator gave a packet (`Stamp`), after the headers of IPv4 and UDP and the time it was due.
+fn number_in(packet: &[u8]) -> u32 {
+    let number = packet[HEADER_LEN + 28 + 8..].first_chunk().expect("a packet of a load has a stamp");
+    u32::from_le_bytes(*number)
 }
 
 fn damage(whole: &mut [u8]) {

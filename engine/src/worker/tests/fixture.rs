@@ -6,7 +6,8 @@ pub(super) const PEER: PeerId = PeerId { index: 2, generation: 1 };
 pub(super) const TO_PEER: [u8; 32] = [1; 32];
 pub(super) const FROM_PEER: [u8; 32] = [2; 32];
 pub(super) const REMOTE_INDEX: u32 = 0xaabb_ccdd;
-pub(super) const WAIT: Duration = Duration::from_secs(5);
+/// How long anything may take that is bound to happen: a busy machine may not run a thread for seconds.
+pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Fixture {
     pub(super) link: Arc<Link>,
@@ -173,13 +174,21 @@ impl Fixture {
     }
 
     pub(super) fn next_event(&self) -> PeerEvent {
-        let mut event = None;
         let deadline = Instant::now() + WAIT;
-        while event.is_none() && Instant::now() < deadline {
-            event = self.link.control.next_event();
+        loop {
+            if let Some(event) = self.link.control.next_event() {
+                return event;
+            }
+            assert!(Instant::now() < deadline, "no event in time; {:?}", self.stats);
             std::thread::sleep(Duration::from_millis(1));
         }
-        event.expect("an event")
+    }
+
+    /// Waits until all workers sleep, having dealt with all that came before. Then nothing but what comes makes them
+    /// turn.
+    pub(super) fn until_asleep(&self) {
+        let threads: Vec<_> = (0..self.workers.len()).map(thread_of).collect();
+        self.eventually(|| threads.iter().all(|thread| is_asleep(thread)));
     }
 
     /// Ends the workers and checks that no slot was lost while they ran.
@@ -197,6 +206,25 @@ impl Fixture {
         self.workers.into_iter().for_each(WorkerHandle::join);
         assert!(self.link.control.next_failure().is_none());
     }
+}
+
+/// The thread of a worker in this thread's network namespace, as a directory of procfs.
+fn thread_of(worker: usize) -> PathBuf {
+    let namespace = |thread: &Path| std::fs::read_link(thread.join("ns/net")).ok();
+    let is_it = |thread: &PathBuf| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim_end() == format!("ringfort-w{worker}"))
+            && namespace(thread) == namespace(Path::new("/proc/thread-self"))
+    };
+    let threads = std::fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    threads.map(|thread| thread.unwrap().path()).find(is_it).expect("the worker runs")
+}
+
+/// Whether a thread waits for something. A worker does so nowhere but in its ring, and not while there is work:
+/// whatever wakes it makes it runnable at once, however long it takes until it runs.
+fn is_asleep(thread: &Path) -> bool {
+    let stat = std::fs::read_to_string(thread.join("stat")).expect("the worker runs");
+    // The state comes after the name, which is in parentheses.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {

@@ -13,6 +13,13 @@ use super::wg;
 /// How long a tunnel may take to open: one lost handshake message (5 s) and its retry.
 pub const OPENING: Duration = Duration::from_secs(12);
 
+/// How long that may take which waits for no timer of the protocol but the repetition of a lost handshake message. To
+/// notice that nobody answers takes longer: KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, 15 s.
+pub const AT_ONCE: Duration = Duration::from_secs(14);
+
+/// How long a packet may take that is bound to come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How much TCP payload [`exchange`] sends each way.
 pub const TCP_BYTES: u64 = 3 << 20;
 
@@ -44,7 +51,7 @@ pub fn ping_sizes(tunnel: &Tunnel, inner: Family, mtu: usize) {
     for from in [0, 1] {
         let mut pinger = Pinger::new(tunnel.namespace(from), tunnel.sides[1 - from].inner(inner)).unwrap();
         for size in [0, 1, 56, 1001, full - 1, full, full + 1, (3 * full).min(LARGEST)] {
-            pinger.ping(size, Duration::from_secs(5)).unwrap();
+            pinger.ping(size, PATIENCE).unwrap();
         }
     }
 }
