@@ -64,12 +64,13 @@ fn a_comparison_from_the_command_line_to_the_page() {
     let to = directory.to_str().unwrap();
     let shared = ["--rounds", "1", "--seconds", "1", "--warm-up", "0", "--udp-rate", "2000", "--output", to];
     let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--tests", "tcp-1,udp-64,latency,idle"];
-    let shown = printed(&[&chosen[..], &shared].concat());
+    let shown = printed(&[&chosen[..], &["--congestion", "reno"], &shared].concat());
     assert!(shown.contains("UDP, 64 bytes") && shown.contains("bare-veth"), "{shown}");
 
     let json = only(&directory, "json");
     let results: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
     assert_eq!((&results["schema"], &results["schema_version"]), (&"ringfort-bench".into(), &1.into()));
+    assert_eq!(results["stamp"]["sysctls"]["net.ipv4.tcp_congestion_control"], "reno");
     // Bare veth cannot be idle.
     assert_eq!(results["runs"].as_array().unwrap().len(), 7);
     let run = |test: &str, contender: &str| {
@@ -258,6 +259,7 @@ fn what_cannot_work_is_refused_with_the_remedy() {
     assert!(compare(&["--contenders", "ringfort", "--binary", "/nonexistent"]).contains("/nonexistent"));
     assert!(compare(&["--tests", "tcp-2"]).contains("tcp-2"));
     assert!(compare(&["--rounds", "0"]).contains("--rounds"));
+    assert!(compare(&["--congestion", "carrier"]).contains("modprobe tcp_carrier"));
     assert!(compare(&["--contenders", "bare-veth", "--output", "/proc/nonexistent"]).contains("/proc/nonexistent"));
     assert!(refusal(&["report", "/nonexistent.json"]).contains("/nonexistent.json"));
 

@@ -51,6 +51,10 @@ pub struct Options {
     /// Packets per second that latency sends
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "PPS")]
     probe_rate: u64,
+    /// Congestion control of the TCP tests, of those that sysctl net.ipv4.tcp_available_congestion_control names; the
+    /// system's own unless given
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
     /// Write the results as compare-TIME.json and, with plots, as compare-TIME.html into this directory
     #[arg(long, value_name = "DIRECTORY", overrides_with = "output")]
     output: Option<PathBuf>,
@@ -68,11 +72,12 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let contenders = options.choice.resolve()?;
     let kinds = options.kinds()?;
+    options.check_congestion()?;
     let mut results = options.empty_results(&contenders, &kinds)?;
     if let Some(directory) = &options.output {
         std::fs::create_dir_all(directory).context(format_args!("making {}", directory.display()))?;
     }
-    measure_all(&mut results, &contenders, &kinds, &options.settings());
+    measure_all(&mut results, &contenders, &kinds, options);
     if interrupt::requested() {
         interrupt::wait_for_exit();
     }
@@ -121,10 +126,25 @@ impl Options {
         Ok(kinds)
     }
 
+    /// Refuses before anything is measured what the system does not have.
+    fn check_congestion(&self) -> Result<()> {
+        let Some(name) = &self.congestion else { return Ok(()) };
+        let file = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+        let available = std::fs::read_to_string(file).context(file)?;
+        if available.split_whitespace().any(|one| one == name) {
+            return Ok(());
+        }
+        let available = available.trim();
+        Err(Error::new(format!("--congestion {name}: this system has {available}; try `modprobe tcp_{name}`")))
+    }
+
     fn empty_results(&self, contenders: &[Contender], kinds: &[Kind]) -> Result<Results> {
         let mut stamp = Stamp::take();
         stamp.tools =
             iperf::version().map(|version| BTreeMap::from([("iperf3".to_owned(), version)])).unwrap_or_default();
+        if let Some(name) = &self.congestion {
+            stamp.sysctls.insert("net.ipv4.tcp_congestion_control".to_owned(), name.clone());
+        }
         let settings = self.settings();
         Ok(Results {
             schema: model::SCHEMA.to_owned(),
@@ -150,7 +170,8 @@ impl Options {
 }
 
 /// Makes all measurements; one that fails is noted, and does not keep the others from being made.
-fn measure_all(results: &mut Results, contenders: &[Contender], kinds: &[Kind], settings: &Settings) {
+fn measure_all(results: &mut Results, contenders: &[Contender], kinds: &[Kind], options: &Options) {
+    let settings = &options.settings();
     let mut steps = matrix::schedule(settings.rounds, kinds, contenders.len());
     steps.retain(|step| contenders[step.contender].program.is_some() || step.kind.includes_bare());
     let expected: Vec<Duration> = steps.iter().map(|step| step.kind.expected(settings)).collect();
@@ -165,6 +186,7 @@ fn measure_all(results: &mut Results, contenders: &[Contender], kinds: &[Kind], 
         let at_s = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
         let outcome = progress.step(&name, step.kind.expected(settings), |count| {
             let set_up = SetUp::new(contender)?;
+            options.congestion.iter().try_for_each(|name| set_up.set_congestion_control(name))?;
             let measured = measure::run(step.kind, &set_up, settings, count)?;
             Ok((measured, set_up.interfaces()))
         });

@@ -61,6 +61,14 @@ impl SetUp {
         Ok(Self::Gateways(Box::new(tunnel)))
     }
 
+    /// Sets the congestion control of TCP at both ends.
+    ///
+    /// # Errors
+    /// The system does not have it.
+    pub fn set_congestion_control(&self, name: &str) -> Result<()> {
+        [0, 1].into_iter().try_for_each(|index| self.end(index).namespace.set_congestion_control(name))
+    }
+
     /// The namespace and the IPv4 address of one end; traffic goes from end 0 to end 1.
     pub fn end(&self, index: usize) -> Endpoint<'_> {
         self.end_of(index, Family::V4)

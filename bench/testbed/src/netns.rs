@@ -1,6 +1,6 @@
 //! Network namespaces, and the cable between two of them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::IpAddr;
 use std::process::Command;
 use std::thread;
@@ -103,6 +103,15 @@ impl Namespace {
         })
     }
 
+    /// Sets the congestion control of TCP sockets that are made in here from now on, which the system may have to load.
+    ///
+    /// # Errors
+    /// The system does not have it.
+    pub fn set_congestion_control(&self, name: &str) -> Result<()> {
+        self.enter(|| fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name))
+            .context(format_args!("setting the congestion control {name}"))
+    }
+
     /// Adds an address with its prefix length to an interface; usable at once, also IPv6.
     ///
     /// # Errors
@@ -115,7 +124,7 @@ impl Namespace {
         // The kernel takes packets to it only when a work queue has completed it.
         let digits = format!("{:032x}", u128::from(v6));
         self.await_kernel(&format!("{address} is no address of {}", self.name), || {
-            let table = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/ipv6_route"));
+            let table = self.enter(|| fs::read_to_string("/proc/thread-self/net/ipv6_route"));
             Ok(table.context("/proc/net/ipv6_route")?.lines().any(|line| is_local_route(line, &digits)))
         })
     }
@@ -152,7 +161,7 @@ impl Namespace {
     /// # Errors
     /// There is no such interface.
     pub fn interface_counters(&self, interface: &str) -> Result<InterfaceCounters> {
-        let table = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/dev")).context("/proc/net/dev")?;
+        let table = self.enter(|| fs::read_to_string("/proc/thread-self/net/dev")).context("/proc/net/dev")?;
         let counters = table.lines().find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'));
         let counters = counters.ok_or_else(|| Error::new(format!("{interface} is not in /proc/net/dev")))?;
         let number = |position| {
@@ -169,7 +178,7 @@ impl Namespace {
     pub fn udp_socket_drops(&self, port: u16) -> Result<u64> {
         let read = |name| {
             let path = format!("/proc/thread-self/net/{name}");
-            self.enter(|| std::fs::read_to_string(&path)).context(path)
+            self.enter(|| fs::read_to_string(&path)).context(path)
         };
         let table = read("udp")? + &read("udp6")?;
         let local_port = format!(":{port:04X}");
@@ -274,6 +283,18 @@ fn host(end: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn congestion_control_is_that_of_the_namespace() {
+        let read = || fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+        let outside = read();
+        let namespace = Namespace::new().expect("this test needs root");
+        // Every kernel has it, and few have it as their default.
+        namespace.set_congestion_control("reno").unwrap();
+        assert_eq!(namespace.enter(read).trim(), "reno");
+        assert_eq!(read(), outside);
+        assert!(namespace.set_congestion_control("carrier").unwrap_err().to_string().contains("carrier"));
+    }
 
     #[test]
     fn local_routes_are_recognised() {
