@@ -88,16 +88,17 @@ impl Steering {
         }
     }
 
-    /// Whether [`let_go`](Self::let_go) is to be called when the worker's queue has been seen empty.
+    /// Whether the worker is to see whether its queue is empty, and then to call [`let_go`](Self::let_go).
     #[inline]
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// Lets all buckets go that are wanted elsewhere. To be called when nothing that was read from the queue is left.
-    pub fn let_go(&mut self) {
+    /// Lets all buckets go that are wanted elsewhere, if nothing that was read from the queue is left here. If not, that is
+    /// for when they are looked at again: packets may wait for a key for a long time.
+    pub fn let_go(&mut self, has_sent_all: bool) {
         self.leaving = false;
-        if let Some(flows) = &self.flows {
+        if has_sent_all && let Some(flows) = &self.flows {
             Bucket::all().for_each(|bucket| flows.let_go(bucket, self.worker));
         }
     }
@@ -154,6 +155,6 @@ mod tests {
         steering.note_received(&[0x45; 60], 60);
         steering.look(Time::from_secs(1));
         assert!(!steering.is_leaving());
-        steering.let_go();
+        steering.let_go(true);
     }
 }

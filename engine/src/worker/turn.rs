@@ -156,8 +156,8 @@ impl Worker {
         if !self.completed.is_empty() {
             self.last_completion = self.now;
         }
-        if self.steering.is_leaving() && self.has_sent_all() {
-            self.steering.let_go();
+        if self.steering.is_leaving() && self.has_read_all() {
+            self.steering.let_go(self.has_sent_all());
         }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
         self.inbox_waiting |= self.completed.iter().any(|c| c.token().edge == EDGE_DOORBELL);
@@ -215,10 +215,15 @@ impl Worker {
         self.stopwatch.submit(&mut self.ring).map_err(enter_failed)
     }
 
-    /// Whether nothing is left of what came by the worker's queue: to be asked when completions were just reaped.
+    /// Whether the worker's queue is empty: to be asked when completions were just reaped.
+    fn has_read_all(&self) -> bool {
+        self.reads.is_empty() && !self.tun.is_readable() && !self.completed.iter().any(|c| self.tun.is_read(c))
+    }
+
+    /// Whether nothing waits for the socket, or for a key, of what was read: as [`Self::has_read_all`].
     fn has_sent_all(&self) -> bool {
-        let reads = self.reads.is_empty() && !self.completed.iter().any(|c| self.tun.is_read(c));
-        reads && !self.tun.is_readable() && self.udp.sends_in_flight() == 0 && self.stats.staged.get() == 0
+        let sent = self.completed.iter().filter(|c| self.udp.is_send(c)).count();
+        self.udp.sends_in_flight() <= sent && self.stats.staged.get() == 0
     }
 
     fn has_train_slots(&self) -> bool {

@@ -119,3 +119,31 @@ fn answers_to_a_download_go_by_the_worker_that_receives_and_an_upload_by_all() {
         f.finish();
     });
 }
+
+/// Answers that wait for a key keep their buckets from moving, and nobody from sleeping.
+#[test]
+fn a_worker_whose_packets_wait_for_a_key_sleeps() {
+    in_namespace(|| {
+        let mut f = Fixture::new(2);
+        f.install_receive(HOME as u32, true);
+        let mut flow = Flow::new();
+        while !flow.is_usually_away() {
+            flow = Flow::new();
+        }
+        for _ in 0..3 {
+            flow.download(&mut f, HOME as u32);
+            flow.send();
+            std::thread::sleep(Duration::from_millis(120));
+        }
+        let staged = || f.stats[1 - HOME].staged.get();
+        f.eventually(|| staged() == 3);
+        let turns = || f.stats.iter().map(|stats| stats.turns.get()).sum::<u64>();
+        let before = turns();
+        std::thread::sleep(Duration::from_millis(300));
+        let spent = turns() - before;
+        assert!(spent <= 10, "{spent} turns without anything to do");
+        assert_eq!(staged(), 3);
+        f.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::DropStaged { peer: PEER }));
+        f.finish();
+    });
+}
