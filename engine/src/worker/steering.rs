@@ -45,7 +45,7 @@ struct Seen {
 enum Verdict {
     Claim,
     Release,
-    Leave,
+    Keep,
 }
 
 impl Steering {
@@ -82,7 +82,7 @@ impl Steering {
             match verdict(flows.is_claimed_by(bucket, *worker), received, sent) {
                 Verdict::Claim => flows.claim(bucket, *worker),
                 Verdict::Release => flows.release(bucket, *worker),
-                Verdict::Leave => {}
+                Verdict::Keep => {}
             }
             self.leaving |= flows.is_to_leave(bucket, *worker);
         }
@@ -108,7 +108,7 @@ fn verdict(is_claimed: bool, received: u64, sent: u64) -> Verdict {
     match is_claimed {
         false if received >= CLAIM_MIN && received >= CLAIM_RATIO * sent => Verdict::Claim,
         true if received < RELEASE_RATIO * sent => Verdict::Release,
-        _ => Verdict::Leave,
+        _ => Verdict::Keep,
     }
 }
 
@@ -121,13 +121,13 @@ mod tests {
     fn answers_to_a_download_are_claimed() {
         let (received, sent) = (cost(100, 100 * 60_000), cost(50, 50 * 52));
         assert_eq!(verdict(false, received, sent), Verdict::Claim);
-        assert_eq!(verdict(true, received, sent), Verdict::Leave);
+        assert_eq!(verdict(true, received, sent), Verdict::Keep);
     }
 
     #[test]
     fn what_mainly_goes_out_is_given_up() {
         let (received, sent) = (cost(50, 50 * 52), cost(100, 100 * 60_000));
-        assert_eq!(verdict(false, received, sent), Verdict::Leave);
+        assert_eq!(verdict(false, received, sent), Verdict::Keep);
         assert_eq!(verdict(true, received, sent), Verdict::Release);
         assert_eq!(verdict(true, 0, cost(1, 64)), Verdict::Release, "nothing comes in any more");
     }
@@ -136,17 +136,17 @@ mod tests {
     fn between_the_two_all_stays_as_it_is() {
         let sent = 1 << 20;
         for received in [RELEASE_RATIO * sent, CLAIM_RATIO * sent - 1] {
-            assert_eq!(verdict(false, received, sent), Verdict::Leave);
-            assert_eq!(verdict(true, received, sent), Verdict::Leave);
+            assert_eq!(verdict(false, received, sent), Verdict::Keep);
+            assert_eq!(verdict(true, received, sent), Verdict::Keep);
         }
-        assert_eq!(verdict(true, 0, 0), Verdict::Leave, "a pause changes nothing");
-        assert_eq!(verdict(false, CLAIM_MIN - 1, 0), Verdict::Leave, "a trickle is not worth it");
+        assert_eq!(verdict(true, 0, 0), Verdict::Keep, "a pause changes nothing");
+        assert_eq!(verdict(false, CLAIM_MIN - 1, 0), Verdict::Keep, "a trickle is not worth it");
     }
 
     #[test]
     fn packet_by_packet_both_ways_stays_spread() {
         let one_way = cost(10_000, 10_000 * 64);
-        assert_eq!(verdict(false, one_way, one_way), Verdict::Leave);
+        assert_eq!(verdict(false, one_way, one_way), Verdict::Keep);
     }
 
     #[test]

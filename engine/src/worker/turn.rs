@@ -217,7 +217,8 @@ impl Worker {
 
     /// Whether the worker's queue is empty: to be asked when completions were just reaped.
     fn has_read_all(&self) -> bool {
-        self.reads.is_empty() && !self.tun.is_readable() && !self.completed.iter().any(|c| self.tun.is_read(c))
+        let unread = self.tun.is_starved() || self.tun.is_readable() || !self.reads.is_empty();
+        !unread && !self.completed.iter().any(|c| self.tun.is_read(c))
     }
 
     /// Whether nothing waits for the socket, or for a key, of what was read: as [`Self::has_read_all`].
@@ -269,10 +270,9 @@ impl Worker {
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
-        let more = polls
-            || self.steering.is_leaving()
-            || self.inbox_waiting
-            || (reads_wait || self.tun.is_readable()) && self.has_train_slots();
+        let unread = reads_wait || self.tun.is_readable();
+        let to_do = if unread { self.has_train_slots() } else { self.steering.is_leaving() && !starved };
+        let more = polls || self.inbox_waiting || to_do;
         if more || (starved || reads_wait) && self.pool.declare_starved() > 0 {
             return Ok(Wait::No);
         }
