@@ -37,7 +37,8 @@ pub struct SocketConfig {
 
 impl SocketConfig {
     /// A receive buffer that takes what a fast peer sends while the worker waits for its core: some ten milliseconds at
-    /// 10 Gbit/s. What does not fit is lost, after the peer has paid for it.
+    /// 10 Gbit/s. What does not fit is lost, after the peer has paid for it. Each worker has one for each family; it is
+    /// the kernel's memory, and taken only while something waits.
     pub const RECEIVE_BUFFER_LEN: usize = 16 << 20;
     /// A send buffer that takes bursts: trains of 64 KiB leave back to back.
     pub const SEND_BUFFER_LEN: usize = 4 << 20;

@@ -10,15 +10,17 @@
 use ringfort_core::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
-use tun_uring::{Bucket, FlowTable, cost};
+use tun_uring::{Bucket, FlowTable};
 
 /// How often the buckets are looked at while there is something to do.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A bucket is claimed by who receives so many times what goes out of it, and given up at half of that.
 const CLAIM_RATIO: u64 = 8;
 const RELEASE_RATIO: u64 = CLAIM_RATIO / 2;
-/// Below this, received in an interval, a bucket is not worth the move: some 20 Mbit/s, or 300 packets per second.
+/// Below this, in bytes received in an interval, a bucket is not worth the move: some 5 Mbit/s.
 const CLAIM_MIN: u64 = 64 << 10;
+/// Below this, in units of [`tun_uring::cost`] sent in an interval, neither: a request after a pause is not an upload.
+const RELEASE_MIN: u64 = 16 << 10;
 
 /// One worker's part in it.
 #[derive(Debug)]
@@ -31,12 +33,12 @@ pub(super) struct Steering {
     leaving: bool,
 }
 
-/// A bucket since it was last looked at, in units of [`cost`].
+/// A bucket since it was last looked at.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// Received by this worker.
+    /// Bytes received by this worker. Bytes alone, so that nobody can claim much with small packets.
     received: u64,
-    /// Sent until then, by any worker.
+    /// What went out until then by any worker, in units of [`tun_uring::cost`].
     sent_before: u64,
 }
 
@@ -59,7 +61,7 @@ impl Steering {
         if self.flows.is_some()
             && let Some(bucket) = Bucket::of(first)
         {
-            self.buckets[bucket.index()].received += cost(1, len as u64);
+            self.buckets[bucket.index()].received += len as u64;
         }
     }
 
@@ -88,17 +90,17 @@ impl Steering {
         }
     }
 
-    /// Whether the worker is to see whether its queue is empty, and then to call [`let_go`](Self::let_go).
+    /// Whether [`let_go`](Self::let_go) is to be called when the worker's queue has been seen empty.
     #[inline]
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// Lets all buckets go that are wanted elsewhere, if nothing that was read from the queue is left here. If not, that is
-    /// for when they are looked at again: packets may wait for a key for a long time.
-    pub fn let_go(&mut self, has_sent_all: bool) {
+    /// Lets all buckets go that are wanted elsewhere. To be called when nothing that was read from the queue is on its way
+    /// to the socket. What waits for a key is not waited for: there may never be one.
+    pub fn let_go(&mut self) {
         self.leaving = false;
-        if has_sent_all && let Some(flows) = &self.flows {
+        if let Some(flows) = &self.flows {
             Bucket::all().for_each(|bucket| flows.let_go(bucket, self.worker));
         }
     }
@@ -107,7 +109,7 @@ impl Steering {
 fn verdict(is_claimed: bool, received: u64, sent: u64) -> Verdict {
     match is_claimed {
         false if received >= CLAIM_MIN && received >= CLAIM_RATIO * sent => Verdict::Claim,
-        true if received < RELEASE_RATIO * sent => Verdict::Release,
+        true if sent >= RELEASE_MIN && received < RELEASE_RATIO * sent => Verdict::Release,
         _ => Verdict::Keep,
     }
 }
@@ -115,21 +117,23 @@ fn verdict(is_claimed: bool, received: u64, sent: u64) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tun_uring::cost;
 
     /// Acknowledgements of a download: each of 52 bytes, for two super-packets.
     #[test]
     fn answers_to_a_download_are_claimed() {
-        let (received, sent) = (cost(100, 100 * 60_000), cost(50, 50 * 52));
+        let (received, sent) = (100 * 60_000, cost(50, 50 * 52));
         assert_eq!(verdict(false, received, sent), Verdict::Claim);
         assert_eq!(verdict(true, received, sent), Verdict::Keep);
     }
 
     #[test]
     fn what_mainly_goes_out_is_given_up() {
-        let (received, sent) = (cost(50, 50 * 52), cost(100, 100 * 60_000));
+        let (received, sent) = (50 * 52, cost(100, 100 * 60_000));
         assert_eq!(verdict(false, received, sent), Verdict::Keep);
         assert_eq!(verdict(true, received, sent), Verdict::Release);
-        assert_eq!(verdict(true, 0, cost(1, 64)), Verdict::Release, "nothing comes in any more");
+        assert_eq!(verdict(true, 0, RELEASE_MIN), Verdict::Release, "nothing comes in any more");
+        assert_eq!(verdict(true, 0, cost(1, 500)), Verdict::Keep, "a request after a pause");
     }
 
     #[test]
@@ -145,8 +149,8 @@ mod tests {
 
     #[test]
     fn packet_by_packet_both_ways_stays_spread() {
-        let one_way = cost(10_000, 10_000 * 64);
-        assert_eq!(verdict(false, one_way, one_way), Verdict::Keep);
+        let (received, sent) = (10_000 * 64, cost(10_000, 10_000 * 64));
+        assert_eq!(verdict(false, received, sent), Verdict::Keep);
     }
 
     #[test]
@@ -155,6 +159,6 @@ mod tests {
         steering.note_received(&[0x45; 60], 60);
         steering.look(Time::from_secs(1));
         assert!(!steering.is_leaving());
-        steering.let_go(true);
+        steering.let_go();
     }
 }

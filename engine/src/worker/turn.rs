@@ -156,8 +156,8 @@ impl Worker {
         if !self.completed.is_empty() {
             self.last_completion = self.now;
         }
-        if self.steering.is_leaving() && self.has_read_all() {
-            self.steering.let_go(self.has_sent_all());
+        if self.steering.is_leaving() && self.has_sent_all() {
+            self.steering.let_go();
         }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
         self.inbox_waiting |= self.completed.iter().any(|c| c.token().edge == EDGE_DOORBELL);
@@ -215,16 +215,14 @@ impl Worker {
         self.stopwatch.submit(&mut self.ring).map_err(enter_failed)
     }
 
-    /// Whether the worker's queue is empty: to be asked when completions were just reaped.
-    fn has_read_all(&self) -> bool {
+    /// Whether the worker's queue is empty, and the socket has taken what was in it: to be asked when completions were just
+    /// reaped.
+    fn has_sent_all(&mut self) -> bool {
         let unread = self.tun.is_starved() || self.tun.is_readable() || !self.reads.is_empty();
-        !unread && !self.completed.iter().any(|c| self.tun.is_read(c))
-    }
-
-    /// Whether nothing waits for the socket, or for a key, of what was read: as [`Self::has_read_all`].
-    fn has_sent_all(&self) -> bool {
-        let sent = self.completed.iter().filter(|c| self.udp.is_send(c)).count();
-        self.udp.sends_in_flight() <= sent && self.stats.staged.get() == 0
+        if unread || self.completed.iter().any(|c| self.tun.is_read(c)) || self.ring.has_completed() {
+            return false;
+        }
+        self.udp.sends_in_flight() <= self.completed.iter().filter(|c| self.udp.is_send(c)).count()
     }
 
     fn has_train_slots(&self) -> bool {

@@ -36,7 +36,7 @@ impl Bucket {
         (0..Self::COUNT as u16).map(Self)
     }
 
-    /// The bucket of an IP packet; `None` if it is cut short, or is not IP.
+    /// The bucket of an IP packet; `None` if it is cut short. What is not IPv6 is read as IPv4.
     #[must_use]
     pub fn of(packet: &[u8]) -> Option<Self> {
         program::bucket(packet).map(|index| Self(index as u16))
@@ -63,7 +63,7 @@ struct Entry {
     place: AtomicU32,
     /// The worker that wants the flows, or [`NOBODY`].
     home: AtomicU32,
-    /// What was sent so far. Written by the program.
+    /// What was handed to the queues so far, also what found one full. Written by the program.
     sent: AtomicU64,
 }
 
@@ -119,7 +119,7 @@ impl FlowTable {
         bucket.index() as u32 % self.queues
     }
 
-    /// What has been sent in a bucket so far, as [`cost`] has it.
+    /// What has been handed to the queues in a bucket so far, as [`cost`] has it.
     #[must_use]
     pub fn sent(&self, bucket: Bucket) -> u64 {
         self.entry(bucket).sent.load(Relaxed)

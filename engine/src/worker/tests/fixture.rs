@@ -14,6 +14,8 @@ pub(super) struct Fixture {
     pub(super) stats: Vec<Arc<WorkerStats>>,
     pub(super) workers: Vec<WorkerHandle>,
     pub(super) sockets: SocketGroup,
+    /// By which queues what flows come.
+    pub(super) flows: Option<Arc<FlowTable>>,
     /// The peer's end.
     pub(super) outer: UdpSocket,
     /// An application behind the tunnel.
@@ -77,7 +79,7 @@ impl Fixture {
         let inner = UdpSocket::bind("10.9.0.1:4000").unwrap();
         outer.set_read_timeout(Some(WAIT)).unwrap();
         inner.set_read_timeout(Some(WAIT)).unwrap();
-        let fixture = Self { link, stats, workers: handles, sockets, outer, inner, counter: 0 };
+        let fixture = Self { link, stats, workers: handles, sockets, flows, outer, inner, counter: 0 };
         fixture.configure();
         fixture
     }
