@@ -2,18 +2,17 @@
 //!
 //! ```text
 //!   worker ──► handshakes, events, failures ──► control        (bounded; full: the sender drops and counts)
-//!   control ──► mail ──────────────────────────► worker        (in order)
+//!   control ──► sessions, mail ────────────────► worker        (each in order; sessions first)
 //!   worker ──► hand-offs ──────────────────────► worker        (bounded)
 //! ```
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use ring_buffers::{Bell, Parcel, Waker};
 use ringfort_aead::{OpenKey, SealKey};
-use ringfort_core::activity::PeerShared;
 use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::cell;
 use ringfort_core::device::PeerEvent;
 use ringfort_core::ids::{Endpoint, PeerId};
-use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::wire::HANDSHAKE_LEN_MAX;
 use std::io;
 use std::sync::Arc;
@@ -28,32 +27,35 @@ pub const EVENTS_WAITING: usize = 4_096;
 /// Trains that wait for another worker.
 pub const HANDOFFS_WAITING: usize = 256;
 
-/// A sending half with its cipher.
-pub type Sending = SendSession<SealKey>;
+/// A peer as all workers see it, with the cipher of the session to send with.
+pub type PeerCell = cell::PeerCell<SealKey>;
 /// A receiving half with its cipher.
-pub type Receiving = ReceiveSession<OpenKey>;
+pub type Receiver = cell::Receiver<OpenKey, SealKey>;
+
+/// What the worker that owns a receiver index is told about it, in the order in which it takes effect.
+///
+/// Data under a new session may come as soon as control has answered the handshake. So a worker knows all of this before
+/// it says that it does not know an index, however much other mail waits.
+#[derive(Debug)]
+pub enum SessionMail {
+    /// A receiving half, to the worker that its index names.
+    Begin(Box<Receiver>),
+    /// A receiving half is of no use any more.
+    End {
+        /// Its index.
+        local_index: u32,
+    },
+}
 
 /// What control tells a worker, in the order in which it takes effect.
 #[derive(Debug)]
 pub enum Mail {
     /// A peer exists from now on.
-    AddPeer {
-        /// Its name.
-        peer: PeerId,
-        /// What all threads note about it.
-        shared: Arc<PeerShared>,
-    },
+    AddPeer(Arc<PeerCell>),
     /// A peer is gone; what waits for it is dropped.
     RemovePeer {
         /// Its name.
         peer: PeerId,
-    },
-    /// Where a peer is reached now.
-    SetEndpoint {
-        /// Its name.
-        peer: PeerId,
-        /// Its path, if known.
-        endpoint: Option<Endpoint>,
     },
     /// A new version of the routes.
     Routes {
@@ -62,28 +64,12 @@ pub enum Mail {
         /// Counts up; acknowledged through [`ControlInbox::acknowledge_routes`].
         version: u64,
     },
-    /// A receiving half, to the worker that its index names.
-    InstallReceive(Box<Receiving>),
-    /// A receiving half is of no use any more.
-    RetireReceive {
-        /// Its index.
-        local_index: u32,
-    },
-    /// The key to send with from now on.
-    InstallSend {
-        /// Its peer.
-        peer: PeerId,
-        /// The sending half, the same for all workers.
-        session: Arc<Sending>,
-        /// This worker sends what waits, or a keepalive, at once, so that the peer learns that the key is in use.
-        confirm: bool,
-    },
-    /// There is no key to send with.
-    RetireSend {
-        /// Its peer.
+    /// There is a session to send with: what waits for one leaves.
+    SendStaged {
+        /// For whom it waits.
         peer: PeerId,
     },
-    /// An empty packet is due.
+    /// An authenticated message is due: what waits, or else an empty packet.
     SendKeepalive {
         /// To whom.
         peer: PeerId,
@@ -265,6 +251,7 @@ pub struct Handoff {
 /// What a worker is told.
 #[derive(Debug)]
 pub struct WorkerInbox {
+    sessions: SegQueue<SessionMail>,
     mail: SegQueue<Mail>,
     handoffs: ArrayQueue<Handoff>,
     sleeper: Sleeper,
@@ -273,7 +260,7 @@ pub struct WorkerInbox {
 impl WorkerInbox {
     fn new() -> io::Result<Self> {
         let handoffs = ArrayQueue::new(HANDOFFS_WAITING);
-        Ok(Self { mail: SegQueue::new(), handoffs, sleeper: Sleeper::new()? })
+        Ok(Self { sessions: SegQueue::new(), mail: SegQueue::new(), handoffs, sleeper: Sleeper::new()? })
     }
 
     /// The bell that the worker's ring reads.
@@ -287,6 +274,18 @@ impl WorkerInbox {
         self.sleeper.bell.arm();
     }
 
+    /// Whether anything waits to be taken. What was pushed before a datagram was sent is seen by whoever has received it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.mail.is_empty() && self.handoffs.is_empty()
+    }
+
+    /// The next mail about sessions, to be taken before any other.
+    #[must_use]
+    pub fn next_session(&self) -> Option<SessionMail> {
+        self.sessions.pop()
+    }
+
     /// The next mail.
     #[must_use]
     pub fn next_mail(&self) -> Option<Mail> {
@@ -297,6 +296,12 @@ impl WorkerInbox {
     #[must_use]
     pub fn next_handoff(&self) -> Option<Handoff> {
         self.handoffs.pop()
+    }
+
+    /// Sends mail about a session. Who waits for it need not be woken: it comes with the data that it is for.
+    pub fn push_session(&self, mail: SessionMail) {
+        self.sessions.push(mail);
+        self.sleeper.ring();
     }
 
     /// Sends mail.

@@ -270,27 +270,6 @@ impl PeerCounters {
     }
 }
 
-/// What control and all workers share of one peer, in an `Arc`.
-#[derive(Debug)]
-pub struct PeerShared {
-    /// The peer's traffic, for the timers.
-    pub activity: Activity,
-    /// One per worker.
-    pub counters: Box<[PeerCounters]>,
-}
-
-impl PeerShared {
-    /// For a device with that many workers.
-    pub fn new(workers: usize) -> Self {
-        Self { activity: Activity::default(), counters: (0..workers).map(|_| PeerCounters::default()).collect() }
-    }
-
-    /// The sum over all workers.
-    pub fn traffic(&self) -> Traffic {
-        self.counters.iter().fold(Traffic::default(), |sum, counters| sum.plus(counters.read()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,16 +368,6 @@ mod tests {
         assert_eq!(activity.last_traversal(), Some(Time::from_millis(1000)));
         activity.keepalive_sent(Time::from_millis(1150));
         assert_eq!(activity.last_traversal(), Some(Time::from_millis(1150)));
-    }
-
-    #[test]
-    fn counters_add_up_over_workers() {
-        let shared = PeerShared::new(2);
-        shared.counters[0].received(2, 200);
-        shared.counters[0].sent(1, 148);
-        shared.counters[1].received(1, 32);
-        let sum = Traffic { rx_bytes: 232, tx_bytes: 148, rx_packets: 3, tx_packets: 1 };
-        assert_eq!(shared.traffic(), sum);
     }
 
     #[test]

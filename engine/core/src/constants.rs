@@ -43,6 +43,8 @@ pub const PADDING_MULTIPLE: usize = 16;
 pub const REKEY_TIMEOUT_JITTER_MAX: Duration = Duration::from_millis(333);
 /// Initiations in one attempt: as many as fit into [`REKEY_ATTEMPT_TIME`].
 pub const HANDSHAKE_ATTEMPTS_MAX: u32 = (REKEY_ATTEMPT_TIME.as_secs() / REKEY_TIMEOUT.as_secs()) as u32;
+/// Initiations in a row that leave from the address at which the peer knows us. The kernel's forgets it after the first.
+pub const INITIATIONS_FROM_SOURCE: u32 = 3;
 /// Initiations that are accepted from one peer in a second.
 pub const INITIATIONS_PER_SECOND: u32 = 50;
 /// The least time between two accepted initiations of one peer.

@@ -10,7 +10,6 @@ use crate::constants::{
 };
 pub use crate::crypto::Key;
 use crate::drops::Drop;
-use crate::ids::PeerId;
 use crate::replay::{Replay, ReplayWindow};
 use crate::time::Time;
 
@@ -140,12 +139,11 @@ impl<K> std::fmt::Debug for SendSession<K> {
 /// The receiving half, owned by the worker that its index names.
 pub struct ReceiveSession<K> {
     key: K,
-    peer: PeerId,
     local_index: u32,
     created: Time,
     initiator: bool,
-    /// Whether the peer is known to have the key: from the start for the initiator, after the first data message for
-    /// the responder.
+    /// Whether control knows that the peer has the key: from the start for the initiator, after the first data message
+    /// for the responder.
     confirmed: bool,
     rekey_wanted: bool,
     window: ReplayWindow,
@@ -153,19 +151,14 @@ pub struct ReceiveSession<K> {
 
 impl<K> ReceiveSession<K> {
     /// A session that has received nothing.
-    pub const fn new(key: K, peer: PeerId, local_index: u32, created: Time, initiator: bool, confirmed: bool) -> Self {
+    pub const fn new(key: K, local_index: u32, created: Time, initiator: bool) -> Self {
         let window = ReplayWindow::new();
-        Self { key, peer, local_index, created, initiator, confirmed, rekey_wanted: false, window }
+        Self { key, local_index, created, initiator, confirmed: initiator, rekey_wanted: false, window }
     }
 
     /// The cipher's key.
     pub const fn key(&self) -> &K {
         &self.key
-    }
-
-    /// Whose session this is.
-    pub const fn peer(&self) -> PeerId {
-        self.peer
     }
 
     /// The index that the peer's data messages carry.
@@ -202,8 +195,7 @@ impl<K> ReceiveSession<K> {
         !self.confirmed
     }
 
-    /// Notes that an authenticated data message came: the peer has the key. True the first time, when control must
-    /// hear of it.
+    /// Notes that control has been told. True the first time.
     pub const fn confirm(&mut self) -> bool {
         !std::mem::replace(&mut self.confirmed, true)
     }
@@ -220,7 +212,6 @@ impl<K> ReceiveSession<K> {
 impl<K> std::fmt::Debug for ReceiveSession<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReceiveSession")
-            .field("peer", &self.peer)
             .field("local_index", &self.local_index)
             .field("created", &self.created)
             .field("initiator", &self.initiator)
@@ -245,8 +236,7 @@ mod tests {
     }
 
     fn receive_session(initiator: bool) -> ReceiveSession<()> {
-        let peer = PeerId { index: 0, generation: 0 };
-        ReceiveSession::new((), peer, 1, START, initiator, initiator)
+        ReceiveSession::new((), 1, START, initiator)
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod activity;
 pub mod allowed_ips;
+pub mod cell;
 pub mod constants;
 pub mod cookie;
 pub mod crypto;

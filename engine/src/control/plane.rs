@@ -7,16 +7,18 @@ use std::time::Duration;
 use nix::errno::Errno;
 use ringfort_aead::{OpenKey, Plan, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::cell::{SendState, SessionNumber};
 use ringfort_core::device::{Action, Datagram, Device};
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::keypair::{ReceiveSession, SendSession};
+use ringfort_core::noise::NewSession;
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
 use udp_uring::{LocalAddr, Path, SentBy, SocketPair, send_handshake};
 
 use super::notices;
 use super::sockets::Sockets;
-use super::sources::forget_source;
-use crate::link::{Link, Mail, Receiving, Sending};
+use crate::link::{Link, Mail, PeerCell, Receiver, SessionMail};
 
 /// DSCP AF41 and no ECN for handshakes, so that they get through where data is queued: what the kernel's WireGuard sends
 /// (`HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`).
@@ -30,6 +32,8 @@ pub struct DataPlane {
     link: Arc<Link>,
     plan: Plan,
     sockets: Sockets,
+    /// What the workers share of each peer, by the index in its name.
+    cells: Vec<Option<Arc<PeerCell>>>,
     /// Versions of the routes that a worker may still use, the newest last. A worker that takes a newer version drops its
     /// older one; as long as that is also here, the worker is not the one that frees it.
     routes: VecDeque<(u64, AllowedIps)>,
@@ -51,6 +55,7 @@ impl DataPlane {
             link,
             plan,
             sockets,
+            cells: Vec::new(),
             routes: VecDeque::new(),
             routes_version: 0,
             routes_check: None,
@@ -94,9 +99,9 @@ impl DataPlane {
     /// Carries out all that the device has decided.
     pub fn carry_out(&mut self, device: &mut Device, now: Time) {
         while let Some(action) = device.poll_action() {
-            if let Some(peer) = self.apply(action) {
+            if let Some((peer, endpoint)) = self.apply(action) {
                 // An address or a route has gone, and the message that says so is on its way to us.
-                forget_source(device, peer, now);
+                device.source_failed(peer, endpoint);
             }
         }
         self.release_routes(now);
@@ -117,36 +122,64 @@ impl DataPlane {
         self.routes_check = (self.routes.len() > 1).then(|| now + ROUTES_CHECK_INTERVAL);
     }
 
-    /// The peer for which the source address has failed, if one has.
-    fn apply(&mut self, action: Action) -> Option<PeerId> {
+    /// The peer for which the source of an endpoint has failed, if one has.
+    fn apply(&mut self, action: Action) -> Option<(PeerId, Endpoint)> {
         match action {
             Action::Send { endpoint, datagram, peer } => {
                 let source_works = self.send(endpoint, &datagram);
-                return peer.filter(|_| !source_works);
+                return peer.filter(|_| !source_works).map(|peer| (peer, endpoint));
             }
-            Action::AddPeer { peer, shared } => self.broadcast(|| Mail::AddPeer { peer, shared: shared.clone() }),
-            Action::RemovePeer { peer } => self.broadcast(|| Mail::RemovePeer { peer }),
-            Action::SetEndpoint { peer, endpoint } => self.broadcast(|| Mail::SetEndpoint { peer, endpoint }),
+            Action::AddPeer { peer, shared } => {
+                let cell = Arc::new(PeerCell::new(peer, shared));
+                self.broadcast(|| Mail::AddPeer(cell.clone()));
+                self.keep(cell);
+            }
+            Action::RemovePeer { peer } => {
+                self.broadcast(|| Mail::RemovePeer { peer });
+                self.cells[peer.index as usize] = None;
+            }
             Action::Routes(routes) => self.publish_routes(routes),
-            Action::InstallReceive { peer, local_index, suite, key, created, initiator, confirmed } => {
-                let key = OpenKey::new(self.plan, cipher(suite), key.as_bytes());
-                let session = Receiving::new(key, peer, local_index, created, initiator, confirmed);
-                self.to_owner(local_index, Mail::InstallReceive(Box::new(session)));
+            Action::BeginSession { peer, number, created, session } => self.begin(peer, number, created, &session),
+            Action::RetireReceive { local_index } => self.to_owner(local_index, SessionMail::End { local_index }),
+            Action::SendStaged { peer, confirm } => {
+                let confirms = confirm.map(|local_index| self.link.owner(local_index));
+                for (index, worker) in self.link.workers.iter().enumerate() {
+                    let confirms = confirms == Some(index);
+                    worker.push_mail(if confirms { Mail::SendKeepalive { peer } } else { Mail::SendStaged { peer } });
+                }
             }
-            Action::RetireReceive { local_index } => self.to_owner(local_index, Mail::RetireReceive { local_index }),
-            Action::InstallSend { peer, local_index, remote_index, suite, key, created, initiator, confirm } => {
-                let key = SealKey::new(self.plan, cipher(suite), key.as_bytes());
-                let session = Sending::new(key, local_index, remote_index, created, initiator)
-                    .with_rekey_after_messages(suite.rekey_after_messages());
-                let session = Arc::new(session);
-                self.broadcast(|| Mail::InstallSend { peer, session: session.clone(), confirm });
-            }
-            Action::RetireSend { peer } => self.broadcast(|| Mail::RetireSend { peer }),
+            Action::EndSessions { peer, number } => _ = self.cell(peer).advance(Arc::new(SendState::end(number))),
             Action::SendKeepalive { peer } => self.to_any(peer, Mail::SendKeepalive { peer }),
             Action::DropStaged { peer } => self.broadcast(|| Mail::DropStaged { peer }),
             Action::Notify { peer, notice } => notices::log(&peer, notice),
         }
         None
+    }
+
+    /// Makes the two halves of a session and gives them away: the receiving one to its worker, the sending one to the
+    /// peer's cell, now or when the peer has shown that it has the key.
+    fn begin(&mut self, peer: PeerId, number: SessionNumber, created: Time, session: &NewSession) {
+        let &NewSession { ref keys, local_index, remote_index, initiator, suite } = session;
+        let open = OpenKey::new(self.plan, cipher(suite), keys.receive.as_bytes());
+        let receive = ReceiveSession::new(open, local_index, created, initiator);
+        let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
+        let send = SendSession::new(seal, local_index, remote_index, created, initiator)
+            .with_rekey_after_messages(suite.rekey_after_messages());
+        let receiver = Receiver::new(self.cell(peer).clone(), number, receive, send);
+        self.to_owner(local_index, SessionMail::Begin(Box::new(receiver)));
+    }
+
+    fn keep(&mut self, cell: Arc<PeerCell>) {
+        let index = cell.id().index as usize;
+        if index >= self.cells.len() {
+            self.cells.resize(index + 1, None);
+        }
+        self.cells[index] = Some(cell);
+    }
+
+    fn cell(&self, peer: PeerId) -> &Arc<PeerCell> {
+        let cell = self.cells.get(peer.index as usize).and_then(Option::as_ref);
+        cell.filter(|cell| cell.id() == peer).expect("the device's actions are about peers that were added")
     }
 
     /// False: the source address that the endpoint names does not work.
@@ -181,8 +214,8 @@ impl DataPlane {
         }
     }
 
-    fn to_owner(&self, local_index: u32, mail: Mail) {
-        self.link.workers[self.link.owner(local_index)].push_mail(mail);
+    fn to_owner(&self, local_index: u32, mail: SessionMail) {
+        self.link.workers[self.link.owner(local_index)].push_session(mail);
     }
 
     /// The same worker for the same peer, and different ones for different peers.

@@ -85,7 +85,7 @@ impl SourceCheck {
             self.peers = with_source.map(|peer| peer.id()).collect();
         }
         for peer in self.peers.drain(..self.peers.len().min(PEERS_PER_STEP)) {
-            check(&self.query, device, peer, now, fwmark);
+            check(&self.query, device, peer, fwmark);
         }
         if self.peers.is_empty() {
             self.pause_until = now + PAUSE.max(now.since(self.started) * PAUSE_FACTOR);
@@ -95,15 +95,15 @@ impl SourceCheck {
 }
 
 /// Forgets a peer's source if it is wrong now.
-fn check(query: &RouteQuery, device: &mut Device, peer: PeerId, now: Time, fwmark: u32) {
+fn check(query: &RouteQuery, device: &mut Device, peer: PeerId, fwmark: u32) {
     // The peer may have gone or roamed since the check began.
     let endpoint = device.status(peer).and_then(|status| status.endpoint());
-    let Some(Endpoint { remote, source: Some(source) }) = endpoint else { return };
+    let Some(endpoint @ Endpoint { remote, source: Some(source) }) = endpoint else { return };
     match is_good(query, remote.ip(), source, fwmark) {
         Ok(true) => {}
         Ok(false) => {
             log::debug!("{} is no longer the address from which to write to {remote}", source.addr);
-            forget_source(device, peer, now);
+            device.source_failed(peer, endpoint);
         }
         Err(error) => log::warn!("cannot ask for the route to {remote}: {error}"),
     }
@@ -116,14 +116,6 @@ fn is_good(query: &RouteQuery, remote: IpAddr, source: Source, fwmark: u32) -> i
     }
     let interface = query.interface_towards(remote, addr, ifindex, fwmark)?;
     Ok(interface.is_some_and(|interface| ifindex == 0 || interface == ifindex))
-}
-
-/// Lets the kernel choose the address from which to write to a peer, until the peer is heard again.
-pub fn forget_source(device: &mut Device, peer: PeerId, now: Time) {
-    let endpoint = device.status(peer).and_then(|status| status.endpoint());
-    if let Some(Endpoint { remote, source: Some(_) }) = endpoint {
-        device.set_endpoint(now, peer, remote);
-    }
 }
 
 #[cfg(test)]

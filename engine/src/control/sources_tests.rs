@@ -1,15 +1,13 @@
 use std::net::IpAddr;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
-use getrandom::SysRng;
-use getrandom::rand_core::UnwrapErr;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
+use ringfort_core::cell::PeerShared;
 use ringfort_core::crypto::PublicKey;
-use ringfort_core::device::PeerEvent;
-use ringfort_core::tai64n::Tai64N;
-use ringfort_core::time::Now;
+use ringfort_core::device::Action;
 
 use super::*;
 
@@ -23,6 +21,8 @@ struct Fixture {
     check: SourceCheck,
     device: Device,
     peer: PeerId,
+    /// What its worker would write to.
+    shared: Arc<PeerShared>,
     clock: u64,
 }
 
@@ -44,7 +44,8 @@ impl Fixture {
         let mut device = Device::new(1);
         device.link_up(Time::ZERO);
         let peer = device.add_peer(PublicKey::new([7; 32])).unwrap();
-        let mut fixture = Self { check: SourceCheck::new().unwrap(), device, peer, clock: 0 };
+        let Some(Action::AddPeer { shared, .. }) = device.poll_action() else { panic!("a peer was added") };
+        let fixture = Self { check: SourceCheck::new().unwrap(), device, peer, shared, clock: 0 };
         fixture.await_address(source);
         fixture.hear(source, remote);
         assert_eq!(fixture.source(), Some(source.parse().unwrap()));
@@ -62,13 +63,11 @@ impl Fixture {
     }
 
     /// The peer is heard, at that address of ours and by the first interface.
-    fn hear(&mut self, source: &str, remote: &str) {
+    fn hear(&self, source: &str, remote: &str) {
         let ifindex = if_nametoindex("one").unwrap();
         let source = Some(Source { addr: source.parse().unwrap(), ifindex });
         let endpoint = Endpoint { remote: remote.parse().unwrap(), source };
-        let now = Now { mono: Time::from_secs(self.clock), wall: Tai64N::ZERO };
-        let event = PeerEvent::Roamed { peer: self.peer, endpoint };
-        self.device.handle_event(now, event, &mut UnwrapErr(SysRng));
+        self.shared.endpoint.set(endpoint);
     }
 
     fn source(&self) -> Option<IpAddr> {

@@ -70,9 +70,14 @@ impl Worker {
     }
 
     fn data(&mut self, mut run: Run<'_>, handed: bool) {
-        let Some(session) = self.sessions.get_mut(&run.receiver) else {
+        if !self.sessions.contains_key(&run.receiver) {
+            // It may have begun since this turn did.
+            self.read_sessions(usize::MAX);
+        }
+        let Some(receiver) = self.sessions.get_mut(&run.receiver) else {
             return self.data_for_another(run, handed);
         };
+        let session = &mut receiver.session;
         let segments = run.counters.len();
         if !session.usable(self.now) {
             return self.stats.count_drop(Drop::ExpiredSession, segments);
@@ -99,7 +104,7 @@ impl Worker {
         if accepted.segments == 0 {
             return;
         }
-        let peer = session.peer();
+        let peer = receiver.cell().id();
         self.authenticated(&run, peer, &accepted);
         let lengths = self.check(&mut run, peer, geometry, &accepted);
         self.stopwatch.lap(Stage::Check);
@@ -131,34 +136,38 @@ impl Worker {
         }
     }
 
-    /// What follows from the fact that a peer sent this, whatever is in it: confirmation, roaming, timers, counters.
+    /// Side effects of authenticated messages, independent of their payload: confirmation, roaming, timers, counters.
+    ///
+    /// What any core must know to answer is written before the packets go on; control hears of it whenever it does.
     fn authenticated(&mut self, run: &Run<'_>, id: PeerId, accepted: &Accepted) {
         let control = &self.link.control;
-        let (Some(session), Some(peer)) = (self.sessions.get_mut(&run.receiver), self.peers.get_mut(id)) else {
-            return;
-        };
-        let local_index = run.receiver;
+        let Some(receiver) = self.sessions.get_mut(&run.receiver) else { return };
+        let begins = receiver.note_authentic();
         // Noted only once control has been told: until then each message tries again.
-        if session.awaits_confirmation() && control.push_event(PeerEvent::Confirmed { peer: id, local_index }) {
-            session.confirm();
+        if receiver.session.awaits_confirmation() && control.push_event(PeerEvent::Confirmed(id)) {
+            receiver.session.confirm();
         }
-        if peer.endpoint != Some(run.endpoint)
-            && control.push_event(PeerEvent::Roamed { peer: id, endpoint: run.endpoint })
-        {
-            peer.endpoint = Some(run.endpoint);
+        let wants_rekey = receiver.session.wants_rekey(self.now);
+        let shared = receiver.cell().shared();
+        if shared.endpoint.set(run.endpoint) != Some(run.endpoint) {
+            // Lost if there is no room: control reads the endpoint where it needs it.
+            let _ = control.push_event(PeerEvent::Roamed(id));
         }
-        peer.shared.counters[self.index].received(accepted.segments, accepted.bytes);
-        let activity = &peer.shared.activity;
+        shared.counters[self.index].received(accepted.segments, accepted.bytes);
+        let activity = &shared.activity;
         if !accepted.any_data {
             activity.keepalive_received(self.now);
         } else if activity.data_received(self.now) && !control.push_event(PeerEvent::Awake(id)) {
             activity.disarm();
         }
-        if session.wants_rekey(self.now) && activity.request_handshake() {
-            let reason = HandshakeReason::KeyAging { local_index };
+        if wants_rekey && activity.request_handshake() {
+            let reason = HandshakeReason::KeyAging { local_index: run.receiver };
             if !control.push_event(PeerEvent::NeedHandshake { peer: id, reason }) {
                 activity.clear_request();
             }
+        }
+        if begins {
+            self.send_staged(id);
         }
     }
 

@@ -1,14 +1,15 @@
 //! What control says, and what other workers hand over.
 
 use super::turn::Worker;
-use crate::link::{Handoff, Mail, Sending, owner};
+use crate::link::{Handoff, Mail, SessionMail};
 use ring_buffers::SlotClass;
 use ringfort_core::drops::Drop;
-use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::ids::PeerId;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
-use std::sync::Arc;
 
-/// Mail read in one turn: a configuration of 100,000 peers must not stall the packets.
+/// Mail about sessions read in one turn, unless data comes for a session that is not known.
+const SESSIONS_PER_TURN: usize = 256;
+/// Other mail read in one turn: a configuration of 100,000 peers must not stall the packets.
 const MAIL_PER_TURN: usize = 64;
 /// Trains taken over in one turn.
 const HANDOFFS_PER_TURN: usize = 64;
@@ -22,7 +23,7 @@ impl Worker {
         let link = self.link.clone();
         let inbox = &link.workers[self.index];
         inbox.heard();
-        self.inbox_waiting = false;
+        self.inbox_waiting = self.read_sessions(SESSIONS_PER_TURN);
         for _ in 0..MAIL_PER_TURN {
             let Some(mail) = inbox.next_mail() else { break };
             self.read(mail)?;
@@ -36,32 +37,32 @@ impl Worker {
         Ok(())
     }
 
+    /// Takes over receiving halves, and lets go of them, up to `most` of either. True: there may be more.
+    pub(super) fn read_sessions(&mut self, most: usize) -> bool {
+        let link = self.link.clone();
+        for _ in 0..most {
+            match link.workers[self.index].next_session() {
+                Some(SessionMail::Begin(receiver)) => _ = self.sessions.insert(receiver.session.local_index(), receiver),
+                Some(SessionMail::End { local_index }) => _ = self.sessions.remove(&local_index),
+                None => return false,
+            }
+        }
+        true
+    }
+
     fn read(&mut self, mail: Mail) -> Result<(), String> {
         match mail {
-            Mail::AddPeer { peer, shared } => self.peers.add(peer, shared),
+            Mail::AddPeer(cell) => self.peers.add(cell),
             Mail::RemovePeer { peer } => {
                 // What was read for it in this turn goes with it.
                 self.flush();
                 self.peers.remove(peer, &self.stats);
             }
-            Mail::SetEndpoint { peer, endpoint } => self.set_endpoint(peer, endpoint),
             Mail::Routes { routes, version } => {
                 self.routes = routes;
                 self.link.control.acknowledge_routes(self.index, version);
             }
-            Mail::InstallReceive(session) => {
-                self.sessions.insert(session.local_index(), session);
-            }
-            Mail::RetireReceive { local_index } => {
-                self.sessions.remove(&local_index);
-            }
-            Mail::InstallSend { peer, session, confirm } => self.install_send(peer, session, confirm),
-            Mail::RetireSend { peer } => {
-                self.flush();
-                if let Some(peer) = self.peers.get_mut(peer) {
-                    peer.sending = None;
-                }
-            }
+            Mail::SendStaged { peer } => self.send_staged(peer),
             Mail::SendKeepalive { peer } => self.send_something(peer),
             Mail::DropStaged { peer } => {
                 if let Some(peer) = self.peers.get_mut(peer) {
@@ -76,25 +77,6 @@ impl Worker {
             Mail::Stop => self.stopping = true,
         }
         Ok(())
-    }
-
-    fn set_endpoint(&mut self, peer: PeerId, endpoint: Option<Endpoint>) {
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.endpoint = endpoint;
-        }
-    }
-
-    fn install_send(&mut self, id: PeerId, session: Arc<Sending>, confirm: bool) {
-        // Packets that were routed in this turn leave under the key that they were promised.
-        self.flush();
-        let mine = owner(session.local_index(), self.link.workers.len()) == self.index;
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        peer.sending = Some(session);
-        if confirm && mine {
-            self.send_something(id);
-        } else {
-            self.send_staged(id);
-        }
     }
 
     /// Sends what waits for a peer, or an empty packet if nothing does.

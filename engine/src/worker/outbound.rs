@@ -71,12 +71,18 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, 1);
         };
-        if peer.endpoint.is_none() {
-            return self.stats.count_drop(Drop::NoEndpoint, 1);
-        }
-        if peer.sending.is_none() {
+        if !peer.has_session() {
             return self.stage(id, view);
         }
+        if peer.staged_count() > 0 {
+            // The key has come since, and what waited for it was read before.
+            self.send_staged(id);
+        }
+        self.line_up(id, view, ecn);
+    }
+
+    /// Puts a packet in line for sealing.
+    fn line_up(&mut self, id: PeerId, view: View, ecn: u8) {
         let wire_len = wire_len(view.len() - DATA_HEADER_LEN, self.mtu);
         if wire_len > MAX_SEGMENT_LEN || wire_len > view.len() + view.tail_room() {
             return self.stats.count_drop(Drop::Oversized, 1);
@@ -145,7 +151,8 @@ impl Worker {
         let mut any_data = 0_u64;
         let batch = &mut self.pending.make_contiguous()[..packets];
         let id = batch[0].peer;
-        let Some((session, first)) = self.peers.get_mut(id).and_then(|peer| peer.reserve(packets, self.now)) else {
+        let sending = self.peers.get_mut(id).map(|peer| peer.cell.sending());
+        let Some((session, first)) = sending.as_ref().and_then(|sending| sending.reserve(self.now, packets)) else {
             return self.stage_pending(packets);
         };
         let mut messages = ArrayVec::<_, MAX_SEGMENTS>::new();
@@ -172,7 +179,8 @@ impl Worker {
     /// Gives a sealed train to the socket, and notes what follows from that.
     pub(super) fn send(&mut self, id: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some(endpoint) = peer.endpoint else {
+        let cell = &peer.cell;
+        let Some(endpoint) = cell.endpoint() else {
             return self.stats.count_drop(Drop::NoEndpoint, view.len().div_ceil(stride));
         };
         let bytes = view.len();
@@ -183,14 +191,14 @@ impl Worker {
         }
         self.stats.udp_send_trains.add(1);
         self.stats.udp_send_datagrams.add(segments as u64);
-        peer.shared.counters[self.index].sent(segments as u64, bytes as u64);
-        let activity = &peer.shared.activity;
+        cell.shared().counters[self.index].sent(segments as u64, bytes as u64);
+        let activity = &cell.shared().activity;
         if !any_data {
             activity.keepalive_sent(self.now);
         } else if activity.data_sent(self.now) && !self.link.control.push_event(PeerEvent::Awake(id)) {
             activity.disarm();
         }
-        if let Some(session) = &peer.sending
+        if let Some(session) = cell.sending().session()
             && session.wants_rekey(self.now)
         {
             let reason = HandshakeReason::KeyAging { local_index: session.local_index() };
@@ -239,7 +247,7 @@ impl Worker {
         for _ in 0..waiting {
             let Some(view) = self.peers.get_mut(id).and_then(|peer| peer.next_staged(&self.stats)) else { break };
             let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
-            self.admit(id, view, ecn);
+            self.line_up(id, view, ecn);
         }
         self.flush();
     }
@@ -272,8 +280,8 @@ fn lone_len(pending: &[Pending]) -> usize {
 }
 
 fn request_handshake(link: &Link, peer: &Peer, reason: HandshakeReason) {
-    let activity = &peer.shared.activity;
-    if activity.request_handshake() && !link.control.push_event(PeerEvent::NeedHandshake { peer: peer.id, reason }) {
+    let (activity, peer) = (&peer.cell.shared().activity, peer.cell.id());
+    if activity.request_handshake() && !link.control.push_event(PeerEvent::NeedHandshake { peer, reason }) {
         activity.clear_request();
     }
 }

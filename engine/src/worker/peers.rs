@@ -1,13 +1,12 @@
-//! What a worker knows of each peer: where it is, the key to send with, and the packets that wait for one.
+//! What a worker knows of each peer: the cell that it shares with the others, and the packets that wait for a key.
 
 use super::counters::WorkerStats;
-use crate::link::Sending;
+use crate::link::PeerCell;
 use ring_buffers::View;
 use ringfort_aead::{Geometry, Source};
-use ringfort_core::activity::PeerShared;
 use ringfort_core::device::HandshakeReason;
 use ringfort_core::drops::Drop;
-use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
 use ringfort_core::wire::write_data_header;
 use std::collections::VecDeque;
@@ -18,10 +17,7 @@ pub(super) const STAGED_PER_PEER: usize = 128;
 
 /// One peer, as one worker sees it.
 pub(super) struct Peer {
-    pub(super) id: PeerId,
-    pub(super) shared: Arc<PeerShared>,
-    pub(super) endpoint: Option<Endpoint>,
-    pub(super) sending: Option<Arc<Sending>>,
+    pub(super) cell: Arc<PeerCell>,
     /// Oldest first; each as it was read: 16 bytes of room, then the packet.
     staged: VecDeque<View>,
 }
@@ -33,13 +29,12 @@ pub(super) struct PeerTable {
 }
 
 impl PeerTable {
-    pub(super) fn add(&mut self, id: PeerId, shared: Arc<PeerShared>) {
-        let index = id.index as usize;
+    pub(super) fn add(&mut self, cell: Arc<PeerCell>) {
+        let index = cell.id().index as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
         }
-        let staged = VecDeque::new();
-        self.slots[index] = Some(Box::new(Peer { id, shared, endpoint: None, sending: None, staged }));
+        self.slots[index] = Some(Box::new(Peer { cell, staged: VecDeque::new() }));
     }
 
     pub(super) fn remove(&mut self, id: PeerId, stats: &WorkerStats) {
@@ -53,32 +48,30 @@ impl PeerTable {
     #[inline]
     pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         let peer = self.slots.get_mut(id.index as usize)?.as_deref_mut()?;
-        (peer.id.generation == id.generation).then_some(peer)
+        (peer.cell.id() == id).then_some(peer)
     }
 }
 
 impl Peer {
-    /// Takes `n` counters from the session to send with: the session and the first of them. `None` if there is no
-    /// session, or it is too old, or used up.
-    pub(super) fn reserve(&self, n: usize, now: Time) -> Option<(&Sending, u64)> {
-        let session = self.sending.as_deref()?;
-        let first = session.reserve(now, n as u64).ok()?;
-        Some((session, first))
-    }
-
     /// Why a packet has to wait.
     pub(super) fn lacks(&self) -> HandshakeReason {
-        match &self.sending {
+        match self.cell.sending().session() {
             // Control does not know that the session refuses, and would not believe that there is none.
             Some(session) => HandshakeReason::KeyAging { local_index: session.local_index() },
             None => HandshakeReason::NoSession,
         }
     }
 
+    /// Whether there is a session to send with.
+    pub(super) fn has_session(&self) -> bool {
+        self.cell.sending().session().is_some()
+    }
+
     /// Seals a train of `sources` into `train`, data headers included. `None`: there is no session that can, and the
     /// packets must wait for one.
     pub(super) fn seal(&self, mut train: View, geometry: Geometry, sources: &[Source<'_>], now: Time) -> Option<View> {
-        let (session, first) = self.reserve(geometry.count(), now)?;
+        let sending = self.cell.sending();
+        let (session, first) = sending.reserve(now, geometry.count())?;
         train.truncate(geometry.total_len());
         for (segment, counter) in train.chunks_mut(geometry.stride()).zip(first..) {
             let header = segment.first_chunk_mut().expect("a segment is at least header and tag");
@@ -121,10 +114,11 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfort_core::cell::PeerShared;
 
     fn peer(table: &mut PeerTable, index: u32, generation: u32) -> PeerId {
         let id = PeerId { index, generation };
-        table.add(id, Arc::new(PeerShared::new(1)));
+        table.add(Arc::new(PeerCell::new(id, Arc::new(PeerShared::new(1)))));
         id
     }
 

@@ -1,6 +1,6 @@
 //! The receiving halves that this worker owns, by receiver index.
 
-use crate::link::Receiving;
+use crate::link::Receiver;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -27,4 +27,4 @@ impl Hasher for IndexHasher {
 }
 
 /// Receiver index → session.
-pub(super) type Sessions = HashMap<u32, Box<Receiving>, BuildHasherDefault<IndexHasher>>;
+pub(super) type Sessions = HashMap<u32, Box<Receiver>, BuildHasherDefault<IndexHasher>>;

@@ -39,11 +39,11 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, count);
         };
-        if peer.endpoint.is_none() {
-            return self.stats.count_drop(Drop::NoEndpoint, count);
-        }
-        if peer.sending.is_none() {
+        if !peer.has_session() {
             return self.stage_super(id, segments);
+        }
+        if peer.staged_count() > 0 {
+            self.send_staged(id);
         }
         // What was read before leaves before.
         if self.pending.is_empty() {

@@ -8,13 +8,14 @@
 
 use super::*;
 use crate::clock::boot_time;
-use crate::link::{Mail, Receiving, Sending};
+use crate::link::{Mail, PeerCell, Receiver, SessionMail};
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
-use ringfort_core::activity::PeerShared;
 use ringfort_core::allowed_ips::{AllowedIps, Prefix};
+use ringfort_core::cell::{PeerShared, SendState, SessionNumber};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header};
 use std::net::{SocketAddr, UdpSocket};
@@ -26,6 +27,7 @@ use udp_uring::{SocketConfig, SocketGroup};
 
 mod answers;
 mod cores;
+mod first_answers;
 mod fixture;
 mod stages;
 
@@ -85,8 +87,7 @@ fn a_session_that_is_too_old_sends_nothing_and_asks_for_another() {
         std::thread::sleep(lifetime.saturating_sub(boot_time().since(Time::ZERO)));
         let long_ago = Time::ZERO + boot_time().since(Time::ZERO + lifetime);
         let key = seal_key(&TO_PEER);
-        let session = Arc::new(Sending::new(key, 7, REMOTE_INDEX, long_ago, true));
-        f.link.workers[0].push_mail(Mail::InstallSend { peer: PEER, session, confirm: false });
+        f.send_under(SendSession::new(key, 7, REMOTE_INDEX, long_ago, true));
         for n in 0..3 {
             f.inner.send_to(&[n; 100], "10.9.0.2:9").unwrap();
         }
@@ -164,8 +165,9 @@ fn what_a_peer_sends_is_delivered_once_and_only_from_its_addresses() {
         f.inner.connect("10.9.0.2:4096").unwrap();
         let len = f.receive_inner(&mut buffer);
         assert_eq!(&buffer[..len], b"hello");
-        assert_eq!(f.next_event(), PeerEvent::Confirmed { peer: PEER, local_index: 8 });
-        assert!(matches!(f.next_event(), PeerEvent::Roamed { peer: PEER, endpoint } if endpoint.source.is_some()));
+        assert_eq!(f.next_event(), PeerEvent::Confirmed(PEER));
+        assert_eq!(f.next_event(), PeerEvent::Roamed(PEER));
+        assert!(f.cell.endpoint().unwrap().source.is_some());
         assert_eq!(f.next_event(), PeerEvent::Awake(PEER));
 
         f.send_raw(&message);

@@ -160,7 +160,8 @@ impl Worker {
             self.steering.let_go();
         }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
-        self.inbox_waiting |= self.completed.iter().any(|c| c.token().edge == EDGE_DOORBELL);
+        // The doorbell's completion may lie behind the data in the completion queue, so the queues themselves are asked.
+        self.inbox_waiting |= !self.link.workers[self.index].is_empty();
         if self.inbox_waiting {
             self.read_inbox()?;
             self.submit()?;
@@ -338,8 +339,10 @@ impl Worker {
 
     /// The kernel refused the address that a peer's datagrams left from: it has gone, or its route has.
     fn forget_source(&mut self, peer: PeerId) {
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.endpoint = peer.endpoint.map(ringfort_core::ids::Endpoint::without_source);
+        if let Some(cell) = self.peers.get_mut(peer).map(|peer| &peer.cell)
+            && let Some(endpoint) = cell.endpoint()
+        {
+            cell.shared().endpoint.change(endpoint, endpoint.without_source());
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::activity::PeerShared;
 use crate::allowed_ips::AllowedIps;
-use crate::crypto::{Key, PublicKey};
+use crate::cell::{PeerShared, SessionNumber};
+use crate::crypto::PublicKey;
 use crate::ids::{Endpoint, PeerId};
+use crate::noise::NewSession;
 use crate::suite::Suite;
 use crate::time::Time;
 use crate::wire::HANDSHAKE_LEN_MAX;
@@ -35,21 +36,13 @@ pub enum PeerEvent {
         /// What for.
         reason: HandshakeReason,
     },
-    /// The first authenticated data message came in under a session that we answered for. The event must not get lost:
-    /// until it arrives, nothing is sent under that session.
-    Confirmed {
-        /// The session's peer.
-        peer: PeerId,
-        /// The session's index.
-        local_index: u32,
-    },
-    /// An authenticated data message came from another endpoint than the one that was set last.
-    Roamed {
-        /// Who roamed.
-        peer: PeerId,
-        /// Where it is now.
-        endpoint: Endpoint,
-    },
+    /// The first authenticated data message came in under a session that we answered for. All workers send under it
+    /// already ([`Receiver::note_authentic`](crate::cell::Receiver::note_authentic)). The event must not get lost: until
+    /// it arrives, the handshake counts as unfinished.
+    Confirmed(PeerId),
+    /// An authenticated data message came from another endpoint than the one that was known. The workers know the new
+    /// one already ([`PeerShared::endpoint`]).
+    Roamed(PeerId),
 }
 
 /// A message that is not a data message, held by value.
@@ -100,67 +93,46 @@ pub enum Action {
         /// What it shares with control.
         shared: Arc<PeerShared>,
     },
-    /// All workers: forget a peer, its sending session and its staged packets. Its receiving halves were retired and its
+    /// All workers: forget a peer and its staged packets. Its receiving halves were retired and its
     /// routes withdrawn before.
     RemovePeer {
         /// Its name.
         peer: PeerId,
     },
-    /// All workers: where the peer is reached from now on.
-    SetEndpoint {
-        /// Who.
-        peer: PeerId,
-        /// Where.
-        endpoint: Option<Endpoint>,
-    },
     /// All workers: the new version of all allowed IPs.
     Routes(AllowedIps),
-    /// The worker that the index names: accept data messages under this key.
-    InstallReceive {
-        /// Who sends under the key.
+    /// A handshake has yielded a session. The worker that `local_index` names must be able to receive under it before the
+    /// next [`Action::Send`] leaves. [`Receiver::new`](crate::cell::Receiver::new) knows when we send under it.
+    BeginSession {
+        /// Whom it is with.
         peer: PeerId,
-        /// The index that the messages carry.
-        local_index: u32,
-        /// What the key is for.
-        suite: Suite,
-        /// The key.
-        key: Key,
-        /// When the session was made.
+        /// Its place among the peer's sessions.
+        number: SessionNumber,
+        /// When it was made.
         created: Time,
-        /// Whether we asked for it.
-        initiator: bool,
-        /// If false, the first authenticated message must be reported as [`PeerEvent::Confirmed`].
-        confirmed: bool,
+        /// Its keys and indices. Boxed, so that the keys stay where they are until they are wiped.
+        session: Box<NewSession>,
     },
     /// The worker that the index names: forget the receiving half.
     RetireReceive {
         /// Its index.
         local_index: u32,
     },
-    /// All workers: send under this key, staged packets first.
-    InstallSend {
-        /// Whom to.
+    /// All workers: there is a session to send with, so that what is staged can leave.
+    SendStaged {
+        /// For whom it is staged.
         peer: PeerId,
-        /// The index of the receiving half of the same session; it names the worker that confirms.
-        local_index: u32,
-        /// The index that our messages carry.
-        remote_index: u32,
-        /// What the key is for.
-        suite: Suite,
-        /// The key.
-        key: Key,
-        /// When the session was made.
-        created: Time,
-        /// Whether we asked for it.
-        initiator: bool,
-        /// The worker that `local_index` names must send something at once, a keepalive if nothing is staged: the peer
-        /// may not send before it hears from us.
-        confirm: bool,
+        /// The worker that owns this receiver index must send something at once, a keepalive if nothing is staged: the
+        /// peer may not send before it hears from us.
+        confirm: Option<u32>,
     },
-    /// All workers: the peer has no sending session any more.
-    RetireSend {
+    /// The peer has no sending session any more, and gets none of a number up to this one
+    /// ([`SendState::end`](crate::cell::SendState::end)).
+    EndSessions {
         /// Who.
         peer: PeerId,
+        /// A number after those of all its sessions.
+        number: SessionNumber,
     },
     /// Any one worker: send a keepalive (or, better, staged packets if there are any).
     SendKeepalive {
@@ -211,3 +183,8 @@ pub enum AddPeerError {
     #[error("no room for more than {} peers", crate::constants::PEERS_MAX)]
     Full,
 }
+
+/// There are as many settings of single peers, by their keys, as there may be peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no room for the settings of more than {} peers", crate::constants::PEERS_MAX)]
+pub struct PeerSettingsFull;

@@ -12,7 +12,7 @@ use crate::allowed_ips::Prefix;
 use crate::constants::PEERS_MAX;
 use crate::cookie::CookieChecker;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
-use crate::ids::{Endpoint, PeerId};
+use crate::ids::PeerId;
 use crate::noise::LocalIdentity;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -68,13 +68,6 @@ impl Device {
             enter(&mut self.schedule, peer);
         }
     }
-
-    /// Addresses or routes of this machine changed: the local addresses that were learned may be wrong now.
-    pub fn clear_sources(&mut self) {
-        for peer in self.peers.iter_mut() {
-            peer.clear_source(&mut self.out);
-        }
-    }
 }
 
 /// Peers.
@@ -97,7 +90,9 @@ impl Device {
         let local = self.identity.as_ref().map(|identity| &identity.local);
         let suite = self.suites.of(&key);
         let id = self.peers.add(key, |id| Peer::new(id, key, suite, local, self.workers));
-        let shared = self.peers.get(id).map(|peer| peer.shared.clone()).expect("the peer was added a line above");
+        let peer = self.peers.get_mut(id).expect("the peer was added a line above");
+        peer.source = self.sources.get(&key).copied();
+        let shared = peer.shared.clone();
         self.out.push(Action::AddPeer { peer: id, shared });
         Ok(id)
     }
@@ -126,11 +121,11 @@ impl Device {
         }
     }
 
-    /// Sets where the peer is reached, and forgets the local address that was learned.
+    /// Sets where the peer is reached. If that is news, the local address that was learned is forgotten.
     pub fn set_endpoint(&mut self, now: Time, peer: PeerId, remote: SocketAddr) {
         let ready = self.up && self.identity.is_some();
         if let Some(peer) = self.peers.get_mut(peer) {
-            peer.set_endpoint(Endpoint::new(remote), &mut self.out);
+            peer.set_remote(remote);
             peer.kick(now, ready);
             enter(&mut self.schedule, peer);
         }

@@ -50,12 +50,11 @@ impl Peer {
             return self.timers.set(Timer::Retransmit, at + env.jitter());
         }
         self.note_silence(env);
-        self.clear_source(env.out);
         self.initiate(env);
     }
 
     fn can_initiate(&self, env: &Env<'_>) -> bool {
-        env.up && env.local.is_some() && self.endpoint.is_some()
+        env.up && env.local.is_some() && self.endpoint().is_some()
     }
 
     pub(super) fn next_initiation_at(&self) -> Option<Time> {
@@ -69,13 +68,14 @@ impl Peer {
 
     /// Sends an initiation, and repeats it until it is answered. [`Peer::can_initiate`] said yes.
     fn initiate(&mut self, env: &mut Env<'_>) {
-        let Some(endpoint) = self.endpoint else { return };
+        let Some(endpoint) = self.initiation_endpoint() else { return };
         if !self.send_initiation(endpoint, env) {
             // No handshake with this key will ever succeed. The request stays set: nobody asks again.
             env.out.push(Action::DropStaged { peer: self.id });
             return;
         }
         self.unanswered_since.get_or_insert(env.now.mono);
+        self.initiations_unanswered = self.initiations_unanswered.saturating_add(1);
         let jitter = env.jitter();
         self.timers.set(Timer::Retransmit, env.now.mono + REKEY_TIMEOUT + jitter);
         // The next packet that finds no session shows that the attempt is still wanted.
@@ -115,7 +115,7 @@ impl Peer {
     fn note_received_handshake(&mut self, endpoint: Endpoint, len: usize, env: &mut Env<'_>) {
         self.handshake_traffic.rx_packets += 1;
         self.handshake_traffic.rx_bytes += len as u64;
-        self.roam(endpoint, env.now.mono, env.up && env.local.is_some(), env.out);
+        self.roam(endpoint, env.now.mono, env.up && env.local.is_some());
         self.shared.activity.handshake_received(env.now.mono);
     }
 
@@ -194,19 +194,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Data came under a session that we had answered for.
-    pub fn receive_confirmation(&mut self, local_index: u32, env: &mut Env<'_>) {
-        if self.sessions.confirm(self.id, local_index, env.now.mono, env.out) {
-            self.drop_pending(env.out); // It is not needed any more.
-            self.complete(env);
-        }
-    }
-
-    fn complete(&mut self, env: &Env<'_>) {
+    pub(super) fn complete(&mut self, env: &Env<'_>) {
         self.timers.stop(Timer::Retransmit);
         self.shared.activity.clear_request();
         self.last_handshake = Some(env.now.wall);
         self.unanswered_since = None;
+        self.initiations_unanswered = 0;
         self.silence_noticed = false;
         self.suite_noticed = None;
     }

@@ -23,6 +23,7 @@ mod outbox;
 mod peer;
 mod peers;
 mod sessions;
+mod sources;
 mod status;
 mod suites;
 mod traffic;
@@ -30,15 +31,18 @@ mod traffic;
 #[cfg(test)]
 mod tests;
 
-pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, PeerEvent};
+pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, PeerEvent, PeerSettingsFull};
 pub use status::PeerStatus;
-pub use suites::SuitesFull;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
 
 use crate::allowed_ips::AllowedIps;
 use crate::cookie::CookieChecker;
+use crate::crypto::PublicKey;
 use crate::drops::{Drop, DropCounts};
 use crate::ids::{Endpoint, PeerId};
 use crate::limiter::{LIMITER_SOURCES_MAX, Limiter};
@@ -64,6 +68,8 @@ pub struct Device {
     limiter: Limiter,
     peers: Peers,
     suites: Suites,
+    /// Local addresses that were set for single peers, by key for the same reason as suites.
+    sources: BTreeMap<PublicKey, IpAddr>,
     schedule: Schedule,
     routes: AllowedIps,
     /// The workers have not been given the present routes.
@@ -90,6 +96,7 @@ impl Device {
             limiter: Limiter::new(LIMITER_SOURCES_MAX),
             peers: Peers::default(),
             suites: Suites::default(),
+            sources: BTreeMap::new(),
             schedule: Schedule::default(),
             routes: AllowedIps::new(),
             routes_changed: false,
@@ -120,8 +127,8 @@ impl Device {
     pub fn handle_event(&mut self, now: Now, event: PeerEvent, rng: &mut dyn CryptoRng) {
         let (PeerEvent::Awake(peer)
         | PeerEvent::NeedHandshake { peer, .. }
-        | PeerEvent::Confirmed { peer, .. }
-        | PeerEvent::Roamed { peer, .. }) = event;
+        | PeerEvent::Confirmed(peer)
+        | PeerEvent::Roamed(peer)) = event;
         self.step(now, peer, rng, |peer, env| {
             if !env.up {
                 // The link went down after the event was sent. When it comes up, requests are taken up and the rest is
@@ -131,10 +138,9 @@ impl Device {
             match event {
                 PeerEvent::Awake(_) => peer.awake(env),
                 PeerEvent::NeedHandshake { reason, .. } => peer.handshake_requested(reason, env),
-                PeerEvent::Confirmed { local_index, .. } => peer.receive_confirmation(local_index, env),
-                PeerEvent::Roamed { endpoint, .. } => {
-                    peer.roam(endpoint, env.now.mono, env.local.is_some(), env.out);
-                }
+                // Every step begins with that.
+                PeerEvent::Confirmed(_) => {}
+                PeerEvent::Roamed(_) => peer.kick(env.now.mono, env.local.is_some()),
             }
         });
     }
@@ -272,6 +278,7 @@ impl Device {
         let peer = self.peers.get_mut(peer)?;
         let local = self.identity.as_ref().map(|identity| &identity.local);
         let mut env = Env { now, up: self.up, local, out: &mut self.out, drops: &mut self.drops, rng };
+        peer.settle(&mut env);
         let result = step(peer, &mut env);
         enter(&mut self.schedule, peer);
         Some(result)

@@ -1,16 +1,17 @@
 //! One peer, as control knows it.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::CryptoRng;
 
-use super::api::Action;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
-use crate::activity::{PeerShared, Traffic};
+use crate::activity::Traffic;
 use crate::allowed_ips::Prefix;
+use crate::cell::PeerShared;
 use crate::constants::REKEY_TIMEOUT_JITTER_MAX;
 use crate::cookie::CookieGenerator;
 use crate::crypto::PublicKey;
@@ -57,7 +58,8 @@ pub(super) struct Peer {
     pub shared: Arc<PeerShared>,
     pub remote: RemoteIdentity,
     pub cookies: CookieGenerator,
-    pub endpoint: Option<Endpoint>,
+    /// The local address that the operator wants the peer to be written to from, until it writes to another one.
+    pub source: Option<IpAddr>,
     pub prefixes: BTreeSet<Prefix>,
 
     /// Persistent keepalive in seconds; 0 is off.
@@ -70,6 +72,8 @@ pub(super) struct Peer {
     pub pending: Option<PendingInitiation>,
     /// When the present attempt began, or something was last to be sent in it.
     pub attempt_started: Time,
+    /// Initiations since a session was last completed.
+    pub initiations_unanswered: u32,
     /// When we last sent a handshake message.
     pub handshake_sent: Option<Time>,
     /// The timestamp of our last initiation. The next one is later even if the wall clock went back.
@@ -107,13 +111,14 @@ impl Peer {
             shared: Arc::new(PeerShared::new(workers.into())),
             remote,
             cookies: CookieGenerator::new(&public),
-            endpoint: None,
+            source: None,
             prefixes: BTreeSet::new(),
             keepalive_secs: 0,
             keepalive_at_once: false,
             sessions: Sessions::default(),
             pending: None,
             attempt_started: Time::ZERO,
+            initiations_unanswered: 0,
             handshake_sent: None,
             timestamp_sent: Tai64N::ZERO,
             timestamp_received: Tai64N::ZERO,
@@ -130,32 +135,36 @@ impl Peer {
         }
     }
 
-    /// Follows the peer to where an authenticated message came from.
-    pub fn roam(&mut self, endpoint: Endpoint, now: Time, ready: bool, out: &mut Outbox) {
-        let was_unknown = self.endpoint.is_none();
-        self.set_endpoint(endpoint, out);
-        if was_unknown {
+    /// Where the peer is reached, which workers may know since just now.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.shared.endpoint.get()
+    }
+
+    /// Follows the peer to where an authenticated handshake message came from.
+    pub fn roam(&mut self, endpoint: Endpoint, now: Time, ready: bool) {
+        if self.shared.endpoint.set(endpoint).is_none() {
             self.kick(now, ready);
         }
     }
 
-    pub fn set_endpoint(&mut self, endpoint: Endpoint, out: &mut Outbox) {
-        if self.endpoint != Some(endpoint) {
-            self.endpoint = Some(endpoint);
-            out.push(Action::SetEndpoint { peer: self.id, endpoint: self.endpoint });
+    /// The operator says where the peer is. The address at which the peer knows us stays if that is nothing new.
+    pub fn set_remote(&mut self, remote: SocketAddr) {
+        if self.endpoint().is_none_or(|endpoint| endpoint.remote != remote) {
+            self.shared.endpoint.set(Endpoint { remote, source: self.own_source(remote) });
         }
     }
 
-    /// Forgets the local address that was learned, in case it is the cause of trouble.
-    pub fn clear_source(&mut self, out: &mut Outbox) {
-        if let Some(endpoint) = self.endpoint {
-            self.set_endpoint(endpoint.without_source(), out);
+    /// Takes notice of what a worker has learned: the peer has the session that we answered for.
+    pub fn settle(&mut self, env: &mut Env<'_>) {
+        if self.sessions.confirm(self.id, self.shared.confirmed(), env.now.mono, env.out) {
+            self.drop_pending(env.out); // It is not needed any more.
+            self.complete(env);
         }
     }
 
     /// Takes up what had to wait for an endpoint, for a private key or for the link. `ready`: the latter two are there.
     pub fn kick(&mut self, now: Time, ready: bool) {
-        if !ready || self.endpoint.is_none() {
+        if !ready || self.endpoint().is_none() {
             return;
         }
         if self.keepalive_secs > 0 && self.timers.get(Timer::PersistentKeepalive).is_none() {
@@ -182,6 +191,7 @@ impl Peer {
         self.watch = Watch::Idle;
         self.handshake_sent = None;
         self.unanswered_since = None;
+        self.initiations_unanswered = 0;
         self.shared.activity.reset();
     }
 }

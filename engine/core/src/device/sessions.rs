@@ -8,22 +8,17 @@
 
 use super::api::Action;
 use super::outbox::Outbox;
+use crate::cell::SessionNumber;
 use crate::constants::REJECT_AFTER_TIME;
-use crate::crypto::Key;
 use crate::ids::PeerId;
 use crate::noise::NewSession;
-use crate::suite::Suite;
 use crate::time::Time;
 
-/// A session whose receiving half is with its worker.
+/// A session whose halves are with the workers.
 pub(super) struct Session {
     pub local_index: u32,
-    remote_index: u32,
+    number: SessionNumber,
     created: Time,
-    initiator: bool,
-    suite: Suite,
-    /// The key to send with, until it goes to the workers.
-    send: Option<Key>,
 }
 
 #[derive(Default)]
@@ -32,6 +27,8 @@ pub(super) struct Sessions {
     next: Option<Session>,
     /// Sessions that only receive, the latest first.
     former: [Option<Session>; 2],
+    /// The number that was given last.
+    last_number: SessionNumber,
 }
 
 impl Sessions {
@@ -42,28 +39,28 @@ impl Sessions {
 
     /// We asked and were answered: both sides have the session. It sends from now on, and tells the peer so.
     pub fn begin_as_initiator(&mut self, peer: PeerId, new: NewSession, now: Time, out: &mut Outbox) {
-        let mut session = install_receive(peer, new, now, out);
-        install_send(peer, &mut session, true, out);
+        let session = self.begin(peer, new, now, out);
+        out.push(Action::SendStaged { peer, confirm: Some(session.local_index) });
         let old = self.current.replace(session);
         self.demote(old, now, out);
         // If we have answered as well, the peer may send with that session, or still with the old one.
-        if let Some(mut next) = self.next.take() {
-            next.send = None;
+        if let Some(next) = self.next.take() {
             self.demote(Some(next), now, out);
         }
     }
 
     /// We were asked and answer: we may receive, and send once we did.
     pub fn begin_as_responder(&mut self, peer: PeerId, new: NewSession, now: Time, out: &mut Outbox) {
-        let session = install_receive(peer, new, now, out);
+        let session = self.begin(peer, new, now, out);
         retire(self.next.replace(session), out);
         self.retire_expired(now, out);
     }
 
-    /// Something authenticated came under the next session: the peer has it. False if `local_index` is not that session.
-    pub fn confirm(&mut self, peer: PeerId, local_index: u32, now: Time, out: &mut Outbox) -> bool {
-        let Some(mut session) = self.next.take_if(|next| next.local_index == local_index) else { return false };
-        install_send(peer, &mut session, false, out);
+    /// Takes notice that the workers send under the session that we answered for, if `confirmed` says that the peer has
+    /// it. True if that is news.
+    pub fn confirm(&mut self, peer: PeerId, confirmed: SessionNumber, now: Time, out: &mut Outbox) -> bool {
+        let Some(session) = self.next.take_if(|next| next.number <= confirmed) else { return false };
+        out.push(Action::SendStaged { peer, confirm: None });
         let old = self.current.replace(session);
         self.demote(old, now, out);
         true
@@ -71,15 +68,27 @@ impl Sessions {
 
     /// Forgets all.
     pub fn clear(&mut self, peer: PeerId, out: &mut Outbox) {
-        // The next one first: it could otherwise still be confirmed.
+        // The next one is perhaps confirmed at this moment.
+        let may_send = self.current.is_some() || self.next.is_some();
         retire(self.next.take(), out);
         for former in &mut self.former {
             retire(former.take(), out);
         }
-        if self.current.is_some() {
-            retire(self.current.take(), out);
-            out.push(Action::RetireSend { peer });
+        retire(self.current.take(), out);
+        if may_send {
+            out.push(Action::EndSessions { peer, number: self.number() });
         }
+    }
+
+    fn begin(&mut self, peer: PeerId, new: NewSession, created: Time, out: &mut Outbox) -> Session {
+        let (local_index, number) = (new.local_index, self.number());
+        out.push(Action::BeginSession { peer, number, created, session: Box::new(new) });
+        Session { local_index, number, created }
+    }
+
+    fn number(&mut self) -> SessionNumber {
+        self.last_number = self.last_number.next();
+        self.last_number
     }
 
     /// Lets a session only receive from now on, and retires the oldest of those if they become too many.
@@ -103,19 +112,6 @@ impl Session {
     pub fn valid(&self, now: Time, margin_secs: u64) -> bool {
         now.since(self.created).as_secs() + margin_secs < REJECT_AFTER_TIME.as_secs()
     }
-}
-
-fn install_receive(peer: PeerId, new: NewSession, created: Time, out: &mut Outbox) -> Session {
-    let NewSession { keys, local_index, remote_index, initiator, suite } = new;
-    let (key, confirmed) = (keys.receive, initiator);
-    out.push(Action::InstallReceive { peer, local_index, suite, key, created, initiator, confirmed });
-    Session { local_index, remote_index, created, initiator, suite, send: Some(keys.send) }
-}
-
-fn install_send(peer: PeerId, session: &mut Session, confirm: bool, out: &mut Outbox) {
-    let &mut Session { local_index, remote_index, created, initiator, suite, ref mut send } = session;
-    let key = send.take().expect("a key goes to the workers when its session becomes the current one, which is once");
-    out.push(Action::InstallSend { peer, local_index, remote_index, suite, key, created, initiator, confirm });
 }
 
 fn retire(session: Option<Session>, out: &mut Outbox) {

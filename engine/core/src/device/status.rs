@@ -39,8 +39,8 @@ impl<'a> PeerStatus<'a> {
     }
 
     /// Where it is reached, if known.
-    pub const fn endpoint(&self) -> Option<Endpoint> {
-        self.peer.endpoint
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.peer.endpoint()
     }
 
     /// The persistent keepalive in seconds, 0 if it is off.

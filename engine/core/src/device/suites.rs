@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use super::api::{Action, Notice};
 use super::outbox::Outbox;
 use super::peer::{Env, Peer};
-use super::{Device, enter};
+use super::{Device, PeerSettingsFull, enter};
 use crate::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL, SUITE_SILENCE, ZERO_KEYS_AFTER_TIME};
 use crate::crypto::PublicKey;
 use crate::drops::Drop;
@@ -24,11 +24,6 @@ use crate::ids::Endpoint;
 use crate::suite::Suite;
 use crate::time::Time;
 use crate::timers::Timer;
-
-/// There are as many suites of single peers as there may be peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no room for the suites of more than {PEERS_MAX} peers")]
-pub struct SuitesFull;
 
 /// What the operator has set.
 #[derive(Debug, Default)]
@@ -62,11 +57,11 @@ impl Device {
     /// outlives one that is removed.
     ///
     /// # Errors
-    /// [`SuitesFull`], and nothing changes.
-    pub fn set_peer_suite(&mut self, now: Time, key: PublicKey, suite: Option<Suite>) -> Result<(), SuitesFull> {
+    /// [`PeerSettingsFull`], and nothing changes.
+    pub fn set_peer_suite(&mut self, now: Time, key: PublicKey, suite: Option<Suite>) -> Result<(), PeerSettingsFull> {
         match suite {
             None => _ = self.suites.peers.remove(&key),
-            Some(_) if self.suite_room() == 0 && !self.suites.peers.contains_key(&key) => return Err(SuitesFull),
+            Some(_) if self.suite_room() == 0 && !self.suites.peers.contains_key(&key) => return Err(PeerSettingsFull),
             Some(suite) => _ = self.suites.peers.insert(key, suite),
         }
         let (ready, suite) = (self.up && self.identity.is_some(), self.suites.of(&key));

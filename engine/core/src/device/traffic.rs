@@ -50,7 +50,6 @@ impl Peer {
         if self.new_handshake_at().is_some_and(|at| at <= now) {
             self.shared.activity.settle_unanswered();
             self.jitter = env.jitter();
-            self.clear_source(env.out);
             self.want_handshake(env);
         }
         if self.keepalive_at().is_some_and(|at| at <= now) {
@@ -93,7 +92,7 @@ impl Peer {
     pub fn persistent_keepalive_due(&mut self, env: &mut Env<'_>) {
         let now = env.now.mono;
         let interval = Duration::from_secs(self.keepalive_secs.into());
-        if interval.is_zero() || !env.up || env.local.is_none() || self.endpoint.is_none() {
+        if interval.is_zero() || !env.up || env.local.is_none() || self.endpoint().is_none() {
             return; // What is missing starts the timer when it comes.
         }
         let at = self.shared.activity.last_traversal().map(|last| last + interval);

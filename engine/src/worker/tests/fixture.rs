@@ -1,11 +1,14 @@
 //! A worker, its TUN and its sockets, and the peer's end of it.
 
 use super::*;
+use std::cell::Cell;
 
 pub(super) const PEER: PeerId = PeerId { index: 2, generation: 1 };
 pub(super) const TO_PEER: [u8; 32] = [1; 32];
 pub(super) const FROM_PEER: [u8; 32] = [2; 32];
 pub(super) const REMOTE_INDEX: u32 = 0xaabb_ccdd;
+/// The peer's index of sessions that it asked for.
+pub(super) const ANSWERED: u32 = 0x1122_3344;
 /// How long anything may take that is bound to happen: a busy machine may not run a thread for seconds.
 pub(super) const WAIT: Duration = Duration::from_secs(30);
 
@@ -21,6 +24,9 @@ pub(super) struct Fixture {
     /// An application behind the tunnel.
     pub(super) inner: UdpSocket,
     pub(super) counter: u64,
+    /// The peer, as all workers share it.
+    pub(super) cell: Arc<PeerCell>,
+    number: Cell<SessionNumber>,
 }
 
 pub(super) fn seal_key(key: &[u8; 32]) -> SealKey {
@@ -79,20 +85,23 @@ impl Fixture {
         let inner = UdpSocket::bind("10.9.0.1:4000").unwrap();
         outer.set_read_timeout(Some(WAIT)).unwrap();
         inner.set_read_timeout(Some(WAIT)).unwrap();
-        let fixture = Self { link, stats, workers: handles, sockets, flows, outer, inner, counter: 0 };
+        let cell = Arc::new(PeerCell::new(PEER, Arc::new(PeerShared::new(workers))));
+        let number = Cell::default();
+        let fixture = Self { link, stats, workers: handles, sockets, flows, outer, inner, counter: 0, cell, number };
         fixture.configure();
         fixture
     }
 
     /// What control does when a peer is added.
     pub(super) fn configure(&self) {
-        let shared = Arc::new(PeerShared::new(self.link.workers.len()));
+        self.cell.shared().endpoint.set(Endpoint::new(self.peer_address()));
+        // So that a receiving half of a session before that, see `install_receive`, does not begin to send.
+        self.cell.advance(Arc::new(SendState::end(self.next_number())));
         let mut routes = AllowedIps::new();
         routes.insert(Prefix::new("10.9.0.2".parse().unwrap(), 32).unwrap(), PEER);
         for (i, inbox) in self.link.workers.iter().enumerate() {
             inbox.push_mail(Mail::Sockets(Some(self.sockets.pair(i).try_clone().unwrap())));
-            inbox.push_mail(Mail::AddPeer { peer: PEER, shared: shared.clone() });
-            inbox.push_mail(Mail::SetEndpoint { peer: PEER, endpoint: Some(Endpoint::new(self.peer_address())) });
+            inbox.push_mail(Mail::AddPeer(self.cell.clone()));
             inbox.push_mail(Mail::Routes { routes: routes.clone(), version: 1 });
         }
         self.eventually(|| self.link.control.oldest_routes_in_use() == 1);
@@ -102,22 +111,48 @@ impl Fixture {
         self.outer.local_addr().unwrap()
     }
 
+    /// What control does when a session begins that we asked for, as far as sending is concerned.
     pub(super) fn install_send(&self, local_index: u32, confirm: bool) {
-        let key = seal_key(&TO_PEER);
-        let session = Arc::new(Sending::new(key, local_index, REMOTE_INDEX, boot_time(), true));
-        for inbox in &*self.link.workers {
-            inbox.push_mail(Mail::InstallSend { peer: PEER, session: session.clone(), confirm });
+        self.send_under(SendSession::new(seal_key(&TO_PEER), local_index, REMOTE_INDEX, boot_time(), true));
+        let owner = self.link.owner(local_index);
+        for (worker, inbox) in self.link.workers.iter().enumerate() {
+            let confirms = confirm && worker == owner;
+            inbox.push_mail(if confirms {
+                Mail::SendKeepalive { peer: PEER }
+            } else {
+                Mail::SendStaged { peer: PEER }
+            });
         }
     }
 
+    pub(super) fn send_under(&self, session: SendSession<SealKey>) {
+        assert!(self.cell.advance(Arc::new(SendState::session(self.next_number(), session))));
+    }
+
+    pub(super) fn next_number(&self) -> SessionNumber {
+        self.number.set(self.number.get().next());
+        self.number.get()
+    }
+
+    /// A receiving half. Confirmed, it is one of a session that does not send any more; if not, its first message lets us
+    /// send under [`ANSWERED`].
     pub(super) fn install_receive(&self, local_index: u32, confirmed: bool) {
-        let key = open_key(&FROM_PEER);
-        let session = Receiving::new(key, PEER, local_index, boot_time(), false, confirmed);
-        self.link.workers[self.link.owner(local_index)].push_mail(Mail::InstallReceive(Box::new(session)));
+        let number = if confirmed { SessionNumber::default() } else { self.next_number() };
+        let receive = ReceiveSession::new(open_key(&FROM_PEER), local_index, boot_time(), confirmed);
+        let send = SendSession::new(seal_key(&TO_PEER), local_index, ANSWERED, boot_time(), confirmed);
+        let receiver = Box::new(Receiver::new(self.cell.clone(), number, receive, send));
+        self.link.workers[self.link.owner(local_index)].push_session(SessionMail::Begin(receiver));
     }
 
     /// The next data message at the peer: its counter and its opened packet, padding included.
     pub(super) fn receive(&self) -> (u64, Vec<u8>) {
+        let (receiver, counter, packet) = self.receive_any();
+        assert_eq!(receiver, REMOTE_INDEX);
+        (counter, packet)
+    }
+
+    /// The same with the index that it carries.
+    pub(super) fn receive_any(&self) -> (u32, u64, Vec<u8>) {
         let mut buffer = [0; 2048];
         let len = loop {
             match self.outer.recv(&mut buffer) {
@@ -126,11 +161,10 @@ impl Fixture {
             }
         };
         let header = parse_data_header(&buffer[..len]).unwrap();
-        assert_eq!(header.receiver, REMOTE_INDEX);
         let mut text = buffer[DATA_HEADER_LEN..len].to_vec();
         open_key(&TO_PEER).open(header.counter, &mut text).expect("sealed for the peer");
         text.truncate(text.len() - 16);
-        (header.counter, text)
+        (header.receiver, header.counter, text)
     }
 
     /// A datagram at the application. A ring that this thread has probed with and closed may interrupt it once.

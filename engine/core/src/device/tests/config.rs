@@ -105,7 +105,7 @@ fn a_removed_peer_goes_in_order_and_its_slot_is_not_reused_too_early() {
     let replacement = pair.a.device.add_peer(third.public()).unwrap();
     assert_ne!(replacement.index, pair.b_at_a.index, "the workers still know the old occupant");
     pair.a.settle();
-    assert_eq!(pair.a.log, ["RetireReceive", "RetireSend", "AddPeer", "Routes", "RemovePeer"]);
+    assert_eq!(pair.a.log, ["RetireReceive", "EndSessions", "AddPeer", "Routes", "RemovePeer"]);
     assert_eq!(pair.a.receiving_sessions(), 0);
     assert_eq!(pair.a.device.poll_timeout(), None);
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Pair, START};
-use crate::device::PeerEvent;
-use crate::ids::{Endpoint, Source};
+use super::Pair;
+use crate::ids::Endpoint;
 
 #[test]
 fn roaming_follows_handshakes_and_data_but_not_forgeries() {
@@ -35,38 +34,6 @@ fn roaming_follows_handshakes_and_data_but_not_forgeries() {
     assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), Some(Endpoint::new(other)));
     pair.offer_b();
     assert_eq!(pair.b.take_sent()[0].to, other);
-}
-
-#[test]
-fn a_learned_source_is_kept_and_cleared_when_there_is_trouble() {
-    let mut pair = Pair::connected();
-    let source = Source { addr: [192, 0, 2, 1].into(), ifindex: 2 };
-    let endpoint = Endpoint { remote: pair.b.address, source: Some(source) };
-    let learn = |pair: &mut Pair| {
-        pair.a.events.push_back(PeerEvent::Roamed { peer: pair.b_at_a, endpoint });
-        pair.a.settle();
-        assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), Some(endpoint));
-    };
-    let forgotten = Some(endpoint.without_source());
-
-    learn(&mut pair);
-    pair.a.device.clear_sources();
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
-
-    learn(&mut pair);
-    pair.a.device.set_endpoint(START, pair.b_at_a, pair.b.address);
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
-
-    // Unanswered data: the source may be the trouble.
-    pair.a.settle();
-    learn(&mut pair);
-    pair.offer_a();
-    pair.a.advance_to(START + Duration::from_millis(15_400));
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
-    // And so it may with each retransmission.
-    learn(&mut pair);
-    pair.a.advance_to(START + Duration::from_secs(22));
-    assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().endpoint(), forgotten);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use super::{Node, Pair, START, kinds};
+use crate::cell::SessionNumber;
 use crate::constants::REKEY_AFTER_TIME;
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::device::{Action, PeerEvent};
 use crate::drops::Drop;
 use crate::ids::{Endpoint, PeerId};
+use crate::keypair::SessionKeys;
+use crate::noise::NewSession;
 use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::test_support::{LOW_ORDER_POINTS, SeededRng, hex_array};
@@ -56,7 +59,7 @@ fn receiving_is_installed_before_the_response_leaves() {
     pair.b.log.clear();
     pair.b.receive(initiation.from, &initiation.bytes).unwrap();
     let place = |name: &str| pair.b.log.iter().position(|action| action == name).unwrap();
-    assert!(place("InstallReceive") < place("Send"));
+    assert!(place("BeginSession") < place("Send"));
 }
 
 #[test]
@@ -307,8 +310,8 @@ fn stale_names_are_ignored() {
     for peer in [gone, beyond] {
         for event in [
             PeerEvent::Awake(peer),
-            PeerEvent::Confirmed { peer, local_index: 1 },
-            PeerEvent::Roamed { peer, endpoint: Endpoint::new(pair.a.address) },
+            PeerEvent::Confirmed(peer),
+            PeerEvent::Roamed(peer),
             PeerEvent::NeedHandshake { peer, reason: crate::device::HandshakeReason::NoSession },
         ] {
             pair.a.device.handle_event(pair.a.now, event, &mut pair.a.rng);
@@ -353,10 +356,12 @@ fn requests_before_an_endpoint_is_known_wait_for_it() {
 
 #[test]
 fn secrets_do_not_show_in_actions() {
-    let key = crate::crypto::Key::new([0xab; 32]);
+    let key = || crate::crypto::Key::new([0xab; 32]);
+    let keys = SessionKeys { send: key(), receive: key() };
+    let session =
+        Box::new(NewSession { keys, local_index: 1, remote_index: 2, initiator: true, suite: Suite::default() });
     let peer = PeerId { index: 0, generation: 0 };
-    let (suite, created) = (Suite::default(), START);
-    let action = Action::InstallReceive { peer, local_index: 1, suite, key, created, initiator: true, confirmed: true };
+    let action = Action::BeginSession { peer, number: SessionNumber::default(), created: START, session };
     let text = format!("{action:?}");
     assert!(!text.contains("171") && !text.contains("ab"), "{text}");
 }

@@ -6,6 +6,7 @@ mod effects;
 mod handshake;
 mod node;
 mod simulation;
+mod sources;
 mod suites;
 mod timers;
 mod world;

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::activity::PeerShared;
 use crate::allowed_ips::{AllowedIps, Prefix};
+use crate::cell::{PeerCell, PeerShared, Receiver, SendState};
 use crate::constants::STAGED_PACKETS_MAX;
 use crate::crypto::{PrivateKey, PublicKey, mac};
 use crate::device::{Action, Device, HandshakeReason, Notice, PeerEvent};
 use crate::drops::{Drop, DropCounts};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
+use crate::noise::NewSession;
 use crate::packet;
 use crate::suite::Suite;
 use crate::tai64n::Tai64N;
@@ -24,9 +25,7 @@ type CipherKey = (Suite, [u8; 32]);
 
 /// The worker's view of a peer.
 struct WorkerPeer {
-    shared: Arc<PeerShared>,
-    endpoint: Option<Endpoint>,
-    send: Option<SendSession<CipherKey>>,
+    cell: Arc<PeerCell<CipherKey>>,
     staged: VecDeque<Vec<u8>>,
 }
 
@@ -73,7 +72,7 @@ pub struct Node {
     /// All actions so far, in words.
     pub log: Vec<String>,
     peers: BTreeMap<u32, (PeerId, WorkerPeer)>,
-    receive: BTreeMap<u32, ReceiveSession<CipherKey>>,
+    receive: BTreeMap<u32, Receiver<CipherKey, CipherKey>>,
     routes: AllowedIps,
     used_nonces: BTreeSet<(CipherKey, u64)>,
 }
@@ -221,7 +220,7 @@ impl Node {
     }
 
     pub fn has_sending_session(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer.index).is_some_and(|(_, p)| p.send.is_some())
+        self.peers.get(&peer.index).is_some_and(|(_, p)| p.cell.sending().session().is_some())
     }
 
     pub fn receiving_sessions(&self) -> usize {
@@ -238,7 +237,7 @@ impl Node {
     }
 
     pub fn shared(&self, peer: PeerId) -> &PeerShared {
-        &self.peers[&peer.index].1.shared
+        self.peers[&peer.index].1.cell.shared()
     }
 
     /// What must hold whenever control has settled.
@@ -271,36 +270,39 @@ impl Node {
         any
     }
 
-    fn apply(&mut self, action: Action) {
+    pub fn apply(&mut self, action: Action) {
         match action {
             Action::Send { endpoint, datagram, .. } => self.transmit(endpoint, datagram.as_ref().to_vec()),
             Action::AddPeer { peer, shared } => {
-                let fresh = WorkerPeer { shared, endpoint: None, send: None, staged: VecDeque::new() };
+                let fresh = WorkerPeer { cell: Arc::new(PeerCell::new(peer, shared)), staged: VecDeque::new() };
                 assert!(self.peers.insert(peer.index, (peer, fresh)).is_none(), "the slot was free");
             }
             Action::RemovePeer { peer } => {
-                assert!(self.receive.values().all(|session| session.peer() != peer), "nothing is received from it");
+                assert!(self.receive.values().all(|receiver| receiver.cell().id() != peer), "nothing is received from it");
                 self.worker_peer(peer);
                 self.peers.remove(&peer.index);
             }
-            Action::SetEndpoint { peer, endpoint } => self.worker_peer(peer).endpoint = endpoint,
             Action::Routes(routes) => self.routes = routes,
-            Action::InstallReceive { peer, local_index, suite, key, created, initiator, confirmed } => {
-                let key = (suite, *key.as_bytes());
-                let session = ReceiveSession::new(key, peer, local_index, created, initiator, confirmed);
-                assert!(self.receive.insert(local_index, session).is_none(), "indices are unique");
+            Action::BeginSession { peer, number, created, session } => {
+                let NewSession { keys, local_index, remote_index, initiator, suite } = *session;
+                let receive = (suite, *keys.receive.as_bytes());
+                let receive = ReceiveSession::new(receive, local_index, created, initiator);
+                let send = (suite, *keys.send.as_bytes());
+                let send = SendSession::new(send, local_index, remote_index, created, initiator);
+                let receiver = Receiver::new(self.worker_peer(peer).cell.clone(), number, receive, send);
+                assert!(self.receive.insert(local_index, receiver).is_none(), "indices are unique");
             }
             Action::RetireReceive { local_index } => {
                 assert!(self.receive.remove(&local_index).is_some(), "a receiving half is retired once");
             }
-            Action::InstallSend { peer, local_index, remote_index, suite, key, created, initiator, confirm } => {
-                assert!(self.receive.contains_key(&local_index), "the receiving half is there first");
-                let key = (suite, *key.as_bytes());
-                let session = SendSession::new(key, local_index, remote_index, created, initiator);
-                self.worker_peer(peer).send = Some(session);
-                self.flush(peer, confirm);
+            Action::SendStaged { peer, confirm } => {
+                let owned = confirm.is_none_or(|local_index| self.receive.contains_key(&local_index));
+                assert!(owned, "the receiving half is there first");
+                self.flush(peer, confirm.is_some());
             }
-            Action::RetireSend { peer } => self.worker_peer(peer).send = None,
+            Action::EndSessions { peer, number } => {
+                self.worker_peer(peer).cell.advance(Arc::new(SendState::end(number)));
+            }
             Action::SendKeepalive { peer } => self.flush(peer, true),
             Action::DropStaged { peer } => {
                 let dropped = std::mem::take(&mut self.worker_peer(peer).staged).len();
@@ -324,8 +326,10 @@ impl Node {
     fn seal_or_stage(&mut self, peer: PeerId, inner: Vec<u8>) {
         let now = self.now.mono;
         let worker_peer = self.worker_peer(peer);
-        let Some(endpoint) = worker_peer.endpoint else { return self.drops.bump(Drop::NoEndpoint) };
-        let reserved = worker_peer.send.as_ref().and_then(|session| Some((session, session.reserve(now, 1).ok()?)));
+        let cell = worker_peer.cell.clone();
+        let Some(endpoint) = cell.endpoint() else { return self.drops.bump(Drop::NoEndpoint) };
+        let sending = cell.sending();
+        let reserved = sending.session().and_then(|session| Some((session, session.reserve(now, 1).ok()?)));
         let Some((session, counter)) = reserved else {
             if !inner.is_empty() {
                 worker_peer.staged.push_back(inner);
@@ -340,12 +344,12 @@ impl Node {
         let (key, local_index) = (*session.key(), session.local_index());
         let bytes = seal(&key, session.remote_index(), counter, &inner);
         let aging = session.wants_rekey(now);
-        worker_peer.shared.counters[0].sent(1, bytes.len() as u64);
+        cell.shared().counters[0].sent(1, bytes.len() as u64);
         let awake = if inner.is_empty() {
-            worker_peer.shared.activity.keepalive_sent(now);
+            cell.shared().activity.keepalive_sent(now);
             false
         } else {
-            worker_peer.shared.activity.data_sent(now)
+            cell.shared().activity.data_sent(now)
         };
         assert!(self.used_nonces.insert((key, counter)), "never the same key and nonce twice");
         self.transmit(endpoint, bytes);
@@ -384,29 +388,35 @@ impl Node {
     fn open(&mut self, endpoint: Endpoint, bytes: &[u8]) -> Result<(), Drop> {
         let now = self.now.mono;
         let header = parse_data_header(bytes)?;
-        let session = self.receive.get_mut(&header.receiver).ok_or(Drop::UnknownIndex)?;
+        let receiver = self.receive.get_mut(&header.receiver).ok_or(Drop::UnknownIndex)?;
+        let session = &mut receiver.session;
         if !session.usable(now) {
             return Err(Drop::ExpiredSession);
         }
         let inner = open(session.key(), header.counter, bytes).ok_or(Drop::BadTag)?;
         session.accept(header.counter).map_err(|_| Drop::Replay)?;
-        let (peer, local_index) = (session.peer(), session.local_index());
+        let local_index = session.local_index();
         let unconfirmed = session.awaits_confirmation();
         let aging = session.wants_rekey(now);
-        if unconfirmed && self.tell(PeerEvent::Confirmed { peer, local_index }) {
-            self.receive.get_mut(&header.receiver).expect("it was there above").confirm();
+        let begins = receiver.note_authentic();
+        let cell = receiver.cell().clone();
+        let peer = cell.id();
+        let roamed = cell.shared().endpoint.set(endpoint) != Some(endpoint);
+        if begins {
+            self.flush(peer, false);
         }
-        let worker_peer = self.worker_peer(peer);
-        worker_peer.shared.counters[0].received(1, bytes.len() as u64);
-        let roamed = worker_peer.endpoint != Some(endpoint);
+        if unconfirmed && self.tell(PeerEvent::Confirmed(peer)) {
+            self.receive.get_mut(&header.receiver).expect("it was there above").session.confirm();
+        }
+        cell.shared().counters[0].received(1, bytes.len() as u64);
         let awake = if inner.is_empty() {
-            worker_peer.shared.activity.keepalive_received(now);
+            cell.shared().activity.keepalive_received(now);
             false
         } else {
-            worker_peer.shared.activity.data_received(now)
+            cell.shared().activity.data_received(now)
         };
         if roamed {
-            self.tell(PeerEvent::Roamed { peer, endpoint });
+            self.tell(PeerEvent::Roamed(peer));
         }
         if aging {
             self.request_handshake(peer, HandshakeReason::KeyAging { local_index });

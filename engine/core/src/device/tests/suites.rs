@@ -11,7 +11,7 @@ use super::{Pair, START, kinds};
 use crate::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL};
 use crate::cookie::CookieGenerator;
 use crate::crypto::{PresharedKey, PublicKey};
-use crate::device::{Device, Notice, SuitesFull};
+use crate::device::{Device, Notice, PeerSettingsFull};
 use crate::drops::Drop;
 use crate::suite::Suite::{self, Aes256Gcm, ChaCha20Poly1305};
 use crate::time::Time;
@@ -257,7 +257,7 @@ fn what_is_remembered_is_bounded() {
     for number in 0..PEERS_MAX {
         device.set_peer_suite(START, key(number), Some(Aes256Gcm)).unwrap();
     }
-    assert_eq!(device.set_peer_suite(START, key(PEERS_MAX), Some(Aes256Gcm)), Err(SuitesFull));
+    assert_eq!(device.set_peer_suite(START, key(PEERS_MAX), Some(Aes256Gcm)), Err(PeerSettingsFull));
     assert_eq!(device.peer_suite(&key(PEERS_MAX)), None);
     assert_eq!(device.set_peer_suite(START, key(0), Some(ChaCha20Poly1305)), Ok(()), "it has a place");
     assert_eq!(device.set_peer_suite(START, key(PEERS_MAX), None), Ok(()));

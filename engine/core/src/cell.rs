@@ -1,0 +1,266 @@
+//! One peer, one cell: what any core must know to answer a peer.
+//!
+//! A worker that learns something of a peer, where it is or that it has the new key, writes it here *before* the packet
+//! that taught it goes on. So the answer finds it, whichever core sends that. Control hears of it afterwards.
+//!
+//! ```text
+//!   worker that received ──► endpoint, sending session ──► packet goes up ──► answer ──► any worker reads both
+//!                        └─► event ──► control, whenever it comes to it
+//! ```
+//!
+//! Readers take a consistent copy without a lock, one load and no store to shared memory. Two that write at once do not
+//! undo each other's work: the sending session only moves on to sessions with higher numbers ([`SessionNumber`]), and
+//! what is found to be wrong about an endpoint is taken back only if it is still the same endpoint.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwapOption, Guard};
+
+use crate::activity::{Activity, PeerCounters, Traffic};
+use crate::ids::{Endpoint, PeerId};
+use crate::keypair::{ReceiveSession, SendSession};
+use crate::time::Time;
+
+/// Where a peer is reached, or that nobody knows.
+#[derive(Debug, Default)]
+pub struct EndpointCell(ArcSwapOption<Endpoint>);
+
+impl EndpointCell {
+    /// The endpoint as it is now.
+    pub fn get(&self) -> Option<Endpoint> {
+        self.0.load().as_deref().copied()
+    }
+
+    /// Follows the peer to where an authenticated message came from, or to where the operator says. Returns what it was
+    /// before. Stores nothing if it is the same.
+    pub fn set(&self, endpoint: Endpoint) -> Option<Endpoint> {
+        if self.get() == Some(endpoint) {
+            return Some(endpoint);
+        }
+        self.0.swap(Some(Arc::new(endpoint))).as_deref().copied()
+    }
+
+    /// Changes `seen` into `new`, unless the endpoint is another one by now: what was learned of one path says nothing
+    /// about the next. True if it was changed.
+    pub fn change(&self, seen: Endpoint, new: Endpoint) -> bool {
+        let now = self.0.load();
+        if now.as_deref() != Some(&seen) {
+            return false;
+        }
+        let before = self.0.compare_and_swap(&*now, Some(Arc::new(new)));
+        std::ptr::eq(as_ptr(&before), as_ptr(&now))
+    }
+}
+
+fn as_ptr(guard: &Guard<Option<Arc<Endpoint>>>) -> *const Endpoint {
+    guard.as_ref().map_or(std::ptr::null(), Arc::as_ptr)
+}
+
+/// The place of a session in the order in which control made the sessions of one peer; the first is 1.
+///
+/// Of two that are both ready to send, the one with the higher number does. The end of all sessions takes a number too,
+/// so that a confirmation which comes late does not bring one of them back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionNumber(u64);
+
+impl SessionNumber {
+    /// The number after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What control and all workers share of one peer, apart from the ciphers, which only workers know.
+#[derive(Debug)]
+pub struct PeerShared {
+    /// The peer's traffic, for the timers.
+    pub activity: Activity,
+    /// One per worker.
+    pub counters: Box<[PeerCounters]>,
+    /// Where the peer is reached.
+    pub endpoint: EndpointCell,
+    /// The highest number of a session that the peer has proved to have.
+    confirmed: AtomicU64,
+}
+
+impl PeerShared {
+    /// For a device with that many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            activity: Activity::default(),
+            counters: (0..workers).map(|_| PeerCounters::default()).collect(),
+            endpoint: EndpointCell::default(),
+            confirmed: AtomicU64::new(0),
+        }
+    }
+
+    /// The sum over all workers.
+    pub fn traffic(&self) -> Traffic {
+        self.counters.iter().fold(Traffic::default(), |sum, counters| sum.plus(counters.read()))
+    }
+
+    /// The highest number of a session that we answered for and the peer has used.
+    pub fn confirmed(&self) -> SessionNumber {
+        SessionNumber(self.confirmed.load(Ordering::Acquire))
+    }
+
+    fn confirm(&self, number: SessionNumber) {
+        self.confirmed.fetch_max(number.0, Ordering::AcqRel);
+    }
+}
+
+/// What a peer is sent under from one session on: that session, or nothing.
+pub struct SendState<K> {
+    number: SessionNumber,
+    session: Option<SendSession<K>>,
+}
+
+impl<K> SendState<K> {
+    /// A session, by its number.
+    pub const fn session(number: SessionNumber, session: SendSession<K>) -> Self {
+        Self { number, session: Some(session) }
+    }
+
+    /// The end of all sessions up to a number.
+    pub const fn end(number: SessionNumber) -> Self {
+        Self { number, session: None }
+    }
+}
+
+/// A peer, as all workers see it.
+pub struct PeerCell<K> {
+    id: PeerId,
+    shared: Arc<PeerShared>,
+    sending: ArcSwapOption<SendState<K>>,
+}
+
+/// The session to send with, as it was when it was asked for. To be dropped before the worker sleeps.
+pub struct Sending<K>(Guard<Option<Arc<SendState<K>>>>);
+
+impl<K> Sending<K> {
+    /// The session, if there is one.
+    #[inline]
+    pub fn session(&self) -> Option<&SendSession<K>> {
+        self.0.as_ref()?.session.as_ref()
+    }
+
+    /// Takes `n` counters from the session: the session and the first of them. `None` if there is no session, or it is
+    /// too old, or used up.
+    #[inline]
+    pub fn reserve(&self, now: Time, n: usize) -> Option<(&SendSession<K>, u64)> {
+        let session = self.session()?;
+        let first = session.reserve(now, n as u64).ok()?;
+        Some((session, first))
+    }
+}
+
+impl<K> PeerCell<K> {
+    /// A peer without sessions.
+    pub fn new(id: PeerId, shared: Arc<PeerShared>) -> Self {
+        Self { id, shared, sending: ArcSwapOption::empty() }
+    }
+
+    /// The peer's name.
+    pub const fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// What control shares with the workers.
+    pub fn shared(&self) -> &PeerShared {
+        &self.shared
+    }
+
+    /// Where the peer is reached now.
+    #[inline]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.shared.endpoint.get()
+    }
+
+    /// The session to send with now.
+    #[inline]
+    pub fn sending(&self) -> Sending<K> {
+        Sending(self.sending.load())
+    }
+
+    /// Sends under this from now on, unless it sends under something with a higher number already. True if it does.
+    pub fn advance(&self, new: Arc<SendState<K>>) -> bool {
+        let mut now = self.sending.load();
+        while now.as_ref().is_none_or(|state| state.number < new.number) {
+            let before = self.sending.compare_and_swap(&*now, Some(new.clone()));
+            let unchanged = match (&*before, &*now) {
+                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                (before, now) => before.is_none() && now.is_none(),
+            };
+            if unchanged {
+                return true;
+            }
+            now = before;
+        }
+        false
+    }
+}
+
+/// A receiving half at the worker that owns it, with what the peer's first message under it sets free.
+pub struct Receiver<O, S> {
+    /// The receiving half.
+    pub session: ReceiveSession<O>,
+    cell: Arc<PeerCell<S>>,
+    /// The sending half of a session that we answered for, until the peer has shown that it has the key.
+    next: Option<Arc<SendState<S>>>,
+}
+
+impl<O, S> Receiver<O, S> {
+    /// Both halves of a new session of the peer whose cell this is. If we asked for it, we send under it at once; if
+    /// not, from the first message on that comes under it.
+    pub fn new(cell: Arc<PeerCell<S>>, number: SessionNumber, session: ReceiveSession<O>, send: SendSession<S>) -> Self {
+        let state = Arc::new(SendState::session(number, send));
+        let next = if session.initiator() {
+            cell.advance(state);
+            None
+        } else {
+            Some(state)
+        };
+        Self { session, cell, next }
+    }
+
+    /// The peer whose session this is.
+    pub const fn cell(&self) -> &Arc<PeerCell<S>> {
+        &self.cell
+    }
+
+    /// To be called for each authenticated message before it goes on. The first one proves that the peer has the key:
+    /// from now on all workers send under it, and true is returned.
+    #[inline]
+    pub fn note_authentic(&mut self) -> bool {
+        let Some(next) = self.next.take() else { return false };
+        // Control first: until it knows, it could take the session for one that it may forget.
+        self.cell.shared.confirm(next.number);
+        self.cell.advance(next)
+    }
+}
+
+// No cipher has to be printable for what it is a part of to be.
+impl<K> fmt::Debug for SendState<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendState").field("number", &self.number).field("session", &self.session).finish()
+    }
+}
+
+impl<K> fmt::Debug for PeerCell<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerCell").field("id", &self.id).field("endpoint", &self.endpoint()).finish_non_exhaustive()
+    }
+}
+
+impl<O, S> fmt::Debug for Receiver<O, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("session", &self.session).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "cell_tests.rs"]
+mod tests;
