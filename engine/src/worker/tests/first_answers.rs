@@ -26,7 +26,7 @@ fn request(n: u16) -> Vec<u8> {
 /// The application answers what it is asked. Nothing waits: the answer leaves as soon as the request has come up.
 fn answer(socket: &UdpSocket, n: u16) {
     let mut buffer = [0; 99];
-    let (len, from) = socket.recv_from(&mut buffer).expect("the request");
+    let (len, from) = uninterrupted(|| socket.recv_from(&mut buffer)).expect("the request");
     assert_eq!(buffer[..len], n.to_be_bytes());
     socket.send_to(&n.to_be_bytes(), from).unwrap();
 }

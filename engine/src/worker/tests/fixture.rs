@@ -154,12 +154,7 @@ impl Fixture {
     /// The same with the index that it carries.
     pub(super) fn receive_any(&self) -> (u32, u64, Vec<u8>) {
         let mut buffer = [0; 2048];
-        let len = loop {
-            match self.outer.recv(&mut buffer) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                received => break received.expect("a data message"),
-            }
-        };
+        let len = uninterrupted(|| self.outer.recv(&mut buffer)).expect("a data message");
         let header = parse_data_header(&buffer[..len]).unwrap();
         let mut text = buffer[DATA_HEADER_LEN..len].to_vec();
         open_key(&TO_PEER).open(header.counter, &mut text).expect("sealed for the peer");
@@ -167,14 +162,9 @@ impl Fixture {
         (header.receiver, header.counter, text)
     }
 
-    /// A datagram at the application. A ring that this thread has probed with and closed may interrupt it once.
+    /// A datagram at the application.
     pub(super) fn receive_inner(&self, buffer: &mut [u8]) -> usize {
-        loop {
-            match self.inner.recv(buffer) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                received => return received.expect("a datagram out of the tunnel"),
-            }
-        }
+        uninterrupted(|| self.inner.recv(buffer)).expect("a datagram out of the tunnel")
     }
 
     pub(super) fn send_sealed(&mut self, local_index: u32, packet: &[u8]) -> Vec<u8> {
@@ -241,6 +231,17 @@ impl Fixture {
         self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::Stop));
         self.workers.into_iter().for_each(WorkerHandle::join);
         assert!(self.link.control.next_failure().is_none());
+    }
+}
+
+/// A system call that is made again if it was interrupted: a ring that this thread has probed with and closed may do that
+/// once.
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
