@@ -215,7 +215,12 @@ pub struct Receiver<O, S> {
 impl<O, S> Receiver<O, S> {
     /// Both halves of a new session of the peer whose cell this is. If we asked for it, we send under it at once; if
     /// not, from the first message on that comes under it.
-    pub fn new(cell: Arc<PeerCell<S>>, number: SessionNumber, session: ReceiveSession<O>, send: SendSession<S>) -> Self {
+    pub fn new(
+        cell: Arc<PeerCell<S>>,
+        number: SessionNumber,
+        session: ReceiveSession<O>,
+        send: SendSession<S>,
+    ) -> Self {
         let state = Arc::new(SendState::session(number, send));
         let next = if session.initiator() {
             cell.advance(state);

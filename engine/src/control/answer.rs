@@ -27,6 +27,7 @@ pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
             public_key: peer.public_key().as_bytes(),
             preshared_key: peer.psk().as_bytes(),
             cipher_suite: device.peer_suite(peer.public_key()),
+            source: device.peer_source(peer.public_key()),
             endpoint: peer.endpoint().map(|endpoint| endpoint.remote),
             last_handshake: (last_handshake.as_secs(), last_handshake.subsec_nanos()),
             tx_bytes: traffic.tx_bytes,

@@ -10,7 +10,7 @@ use ringfort_core::time::Time;
 
 use super::plane::DataPlane;
 use super::sockets::Prepared;
-use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerSuite, PeerUpdate, Refusal, SetRequest};
+use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerSource, PeerSuite, PeerUpdate, Refusal, SetRequest};
 use super::{key_text, notices};
 
 /// Applies a request. All that can fail comes first.
@@ -20,6 +20,7 @@ use super::{key_text, notices};
 pub fn apply(request: SetRequest, device: &mut Device, plane: &mut DataPlane, now: Time) -> Result<(), Refusal> {
     check_peer_count(&request, device)?;
     check_suite_count(&request, device)?;
+    check_source_count(&request, device)?;
     let DeviceUpdate { private_key, listen_port, fwmark, cipher_suite, replace_peers } = request.device;
     let mark_before = plane.sockets().fwmark();
     match plane.sockets_mut().prepare(listen_port, fwmark)? {
@@ -64,6 +65,9 @@ fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
     }
     if let Some(suite) = update.cipher_suite {
         apply_peer_suite(key, suite, device, now);
+    }
+    if let Some(source) = update.source {
+        apply_peer_source(key, source, device);
     }
     let peer = match existing {
         Some(peer) => peer,
@@ -113,6 +117,25 @@ fn apply_peer_suite(key: PublicKey, suite: PeerSuite, device: &mut Device, now: 
     if let Err(full) = device.set_peer_suite(now, key, suite) {
         log::error!("a peer's cipher suite was left out: {full}, although they were counted before; this is a bug");
     }
+}
+
+/// A peer's source, likewise.
+fn apply_peer_source(key: PublicKey, source: PeerSource, device: &mut Device) {
+    let source = match source {
+        PeerSource::Any => None,
+        PeerSource::Own(source) => Some(source),
+    };
+    if let Err(full) = device.set_peer_source(key, source) {
+        log::error!("a peer's source was left out: {full}, although they were counted before; this is a bug");
+    }
+}
+
+/// Sources of peers that the request may add to those that are remembered.
+fn check_source_count(request: &SetRequest, device: &Device) -> Result<(), Refusal> {
+    let sets = request.peers.iter().filter(|peer| !peer.remove && matches!(peer.source, Some(PeerSource::Own(_))));
+    let is_new = |peer: &&PeerUpdate| device.peer_source(&PublicKey::new(peer.public_key)).is_none();
+    let added: HashSet<_> = sets.filter(is_new).map(|peer| &peer.public_key).collect();
+    if added.len() > device.source_room() { Err(Refusal::TooManySources) } else { Ok(()) }
 }
 
 /// Suites of peers that the request may add to those that are remembered.

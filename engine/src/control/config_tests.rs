@@ -232,6 +232,23 @@ fn a_peer_s_suite_waits_for_it_and_survives_its_replacement() {
 }
 
 #[test]
+fn a_peer_s_source_waits_for_it_and_survives_its_replacement() {
+    let mut fixture = Fixture::new();
+    fixture.set(&format!("public_key={A}\nupdate_only=true\nsource=192.0.2.7\n")).unwrap();
+    assert_eq!(fixture.get(), "", "no peer comes of it");
+    for lines in [format!("public_key={A}\n"), format!("replace_peers=true\npublic_key={A}\n")] {
+        fixture.set(&lines).unwrap();
+        assert!(fixture.get().contains("source=192.0.2.7\n"), "{}", fixture.get());
+    }
+    // What get=1 says is what set=1 takes.
+    let mut other = Fixture::new();
+    other.set(&fixture.get()).unwrap();
+    assert_eq!(other.get(), fixture.get());
+    fixture.set(&format!("public_key={A}\nsource=default\n")).unwrap();
+    assert!(!fixture.get().contains("source"), "{}", fixture.get());
+}
+
+#[test]
 fn suites_for_too_many_peers_are_refused_as_a_whole() {
     let mut fixture = Fixture::new();
     let key = |number: usize| {

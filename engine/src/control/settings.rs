@@ -8,6 +8,7 @@
 //! [Peer]
 //! PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
 //! CipherSuite = chacha20poly1305
+//! Source = 192.0.2.7
 //! ```
 //!
 //! It is read once, at the start, and holds no secret. Names are matched without regard to case, `#` begins a comment,
@@ -18,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ringfort_core::constants::PEERS_MAX;
@@ -27,6 +29,7 @@ use ringfort_core::suite::{Suite, UnknownSuite};
 use ringfort_core::time::Time;
 
 use super::key_text::{self, NotAKey};
+use super::uapi::is_source;
 
 /// Where the file of an interface is looked for if no other is named.
 const DIRECTORY: &str = "/etc/ringfort";
@@ -37,7 +40,14 @@ const FILE_LEN_MAX: u64 = 64 << 20;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     interface: Option<Suite>,
-    peers: BTreeMap<PublicKey, Suite>,
+    peers: BTreeMap<PublicKey, PeerSettings>,
+}
+
+/// What a file says of one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct PeerSettings {
+    suite: Option<Suite>,
+    source: Option<IpAddr>,
 }
 
 /// Why a file is refused.
@@ -85,7 +95,7 @@ pub enum Problem {
     #[error("no such setting: [Interface] has CipherSuite")]
     UnknownInterfaceName,
     /// A name that `[Peer]` does not have.
-    #[error("no such setting: [Peer] has PublicKey and CipherSuite")]
+    #[error("no such setting: [Peer] has PublicKey, CipherSuite and Source")]
     UnknownPeerName,
     /// The same setting again in its section.
     #[error("the same setting twice in one section")]
@@ -96,14 +106,17 @@ pub enum Problem {
     /// The value of PublicKey.
     #[error("this is {0}")]
     Key(#[from] NotAKey),
-    /// A section that lacks one of its two settings. The line is that of the section.
-    #[error("this [Peer] needs a PublicKey and a CipherSuite")]
+    /// The value of Source.
+    #[error("this is not an address that a datagram can leave from, such as 192.0.2.7 or 2001:db8::7")]
+    Source,
+    /// A section without a key, or with nothing else. The line is that of the section.
+    #[error("this [Peer] needs a PublicKey, and a CipherSuite or a Source")]
     Incomplete,
     /// Two sections for one key. The line is that of the second section.
     #[error("an earlier [Peer] has the same PublicKey")]
     SamePeer,
     /// More peers than an interface can have.
-    #[error("suites for more than {PEERS_MAX} peers")]
+    #[error("settings for more than {PEERS_MAX} peers")]
     TooManyPeers,
 }
 
@@ -129,8 +142,13 @@ impl Settings {
         if let Some(suite) = self.interface {
             device.set_suite(now, suite);
         }
-        for (&key, &suite) in &self.peers {
-            device.set_peer_suite(now, key, Some(suite)).expect("the file was refused if it has too many");
+        for (&key, &PeerSettings { suite, source }) in &self.peers {
+            if suite.is_some() {
+                device.set_peer_suite(now, key, suite).expect("the file was refused if it has too many");
+            }
+            if source.is_some() {
+                device.set_peer_source(key, source).expect("the file was refused if it has too many");
+            }
         }
     }
 
@@ -142,7 +160,7 @@ impl Settings {
 
     /// Every suite that they name.
     pub fn suites(&self) -> impl Iterator<Item = Suite> {
-        self.interface.into_iter().chain(self.peers.values().copied())
+        self.interface.into_iter().chain(self.peers.values().filter_map(|peer| peer.suite))
     }
 }
 
@@ -151,8 +169,8 @@ impl fmt::Display for Settings {
         write!(f, "cipher suite of the interface {}", self.interface.unwrap_or_default())?;
         match self.peers.len() {
             0 => Ok(()),
-            1 => f.write_str(", one peer with its own"),
-            count => write!(f, ", {count} peers with their own"),
+            1 => f.write_str(", one peer with settings of its own"),
+            count => write!(f, ", {count} peers with settings of their own"),
         }
     }
 }
@@ -167,7 +185,7 @@ fn read(path: &Path) -> io::Result<String> {
 enum Section {
     None,
     Interface,
-    Peer { line: usize, key: Option<PublicKey>, suite: Option<Suite> },
+    Peer { line: usize, key: Option<PublicKey>, settings: PeerSettings },
 }
 
 fn parse(text: &str) -> Result<Settings, (usize, Problem)> {
@@ -185,7 +203,7 @@ fn parse(text: &str) -> Result<Settings, (usize, Problem)> {
         }
         close(std::mem::replace(&mut section, Section::None), &mut settings)?;
         section = if text.eq_ignore_ascii_case("[Peer]") {
-            Section::Peer { line, key: None, suite: None }
+            Section::Peer { line, key: None, settings: PeerSettings::default() }
         } else if !text.eq_ignore_ascii_case("[Interface]") {
             return Err((line, Problem::UnknownSection));
         } else if std::mem::replace(&mut has_interface, true) {
@@ -205,7 +223,11 @@ fn setting(text: &str, section: &mut Section, settings: &mut Settings) -> Result
     match section {
         Section::None => Err(Problem::NoSection),
         Section::Interface if named("CipherSuite") => once(&mut settings.interface, value.parse()?),
-        Section::Peer { suite, .. } if named("CipherSuite") => once(suite, value.parse()?),
+        Section::Peer { settings, .. } if named("CipherSuite") => once(&mut settings.suite, value.parse()?),
+        Section::Peer { settings, .. } if named("Source") => {
+            let source = value.parse().ok().filter(is_source).ok_or(Problem::Source)?;
+            once(&mut settings.source, source)
+        }
         Section::Peer { key, .. } if named("PublicKey") => once(key, key_text::decode(value)?),
         _ if OF_WG.iter().any(|&wanted| named(wanted)) => Err(Problem::OfWg),
         Section::Interface => Err(Problem::UnknownInterfaceName),
@@ -238,9 +260,9 @@ fn once<T>(place: &mut Option<T>, value: T) -> Result<(), Problem> {
 
 /// A section has ended.
 fn close(section: Section, settings: &mut Settings) -> Result<(), (usize, Problem)> {
-    let Section::Peer { line, key, suite } = section else { return Ok(()) };
-    let (Some(key), Some(suite)) = (key, suite) else { return Err((line, Problem::Incomplete)) };
-    if settings.peers.insert(key, suite).is_some() {
+    let Section::Peer { line, key, settings: own } = section else { return Ok(()) };
+    let key = key.filter(|_| own != PeerSettings::default()).ok_or((line, Problem::Incomplete))?;
+    if settings.peers.insert(key, own).is_some() {
         return Err((line, Problem::SamePeer));
     }
     if settings.peers.len() > PEERS_MAX { Err((line, Problem::TooManyPeers)) } else { Ok(()) }

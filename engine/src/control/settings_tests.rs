@@ -21,7 +21,17 @@ fn a_file_is_understood_however_it_is_laid_out() {
     assert_eq!(device.suite(), Suite::Aes256Gcm);
     let suite = |key| device.peer_suite(&key_text::decode(key).unwrap());
     assert_eq!((suite(KEY), suite(OTHER)), (Some(Suite::ChaCha20Poly1305), Some(Suite::Aes256Gcm)));
-    assert_eq!(settings.to_string(), "cipher suite of the interface aes256gcm, 2 peers with their own");
+    assert_eq!(settings.to_string(), "cipher suite of the interface aes256gcm, 2 peers with settings of their own");
+}
+
+#[test]
+fn a_peer_may_have_a_source_and_no_suite() {
+    let settings = parse(&format!("[Peer]\nPublicKey = {KEY}\nsource = 2001:db8::7 # a virtual address\n")).unwrap();
+    let mut device = Device::new(1);
+    settings.apply(&mut device, NOW);
+    let key = key_text::decode(KEY).unwrap();
+    assert_eq!(device.peer_source(&key), Some("2001:db8::7".parse().unwrap()));
+    assert_eq!((device.peer_suite(&key), settings.suites().count()), (None, 0));
 }
 
 #[test]
@@ -30,7 +40,7 @@ fn little_is_said_by_little() {
         assert!(parse(text).unwrap().is_empty(), "{text:?}");
     }
     let one = parse(&format!("[Peer]\nPublicKey = {KEY}\nCipherSuite = aes256gcm\n")).unwrap();
-    assert_eq!(one.to_string(), "cipher suite of the interface chacha20poly1305, one peer with its own");
+    assert_eq!(one.to_string(), "cipher suite of the interface chacha20poly1305, one peer with settings of its own");
 }
 
 #[test]
@@ -56,6 +66,11 @@ fn everything_else_is_refused_where_it_stands() {
         (format!("[Peer]\nPublicKey = {}", &KEY[1..]), 2, Problem::Key(NotAKey)),
         (format!("\n[Peer]\nPublicKey = {KEY}\n\n[Interface]"), 2, Problem::Incomplete),
         ("[Peer]\nCipherSuite = aes256gcm".into(), 1, Problem::Incomplete),
+        (format!("{peer}Source = 192.0.2.300"), 4, Problem::Source),
+        (format!("{peer}Source = 0.0.0.0"), 4, Problem::Source),
+        (format!("{peer}Source = fe80::1"), 4, Problem::Source),
+        (format!("{peer}Source = 192.0.2.7\nsource = 192.0.2.8"), 5, Problem::Twice),
+        ("[Interface]\nSource = 192.0.2.7".into(), 2, Problem::UnknownInterfaceName),
         (format!("{peer}{peer}"), 4, Problem::SamePeer),
     ] {
         assert_eq!(parse(&text), Err((line, problem)), "{text}");
@@ -94,6 +109,7 @@ fn line() -> impl Strategy<Value = String> {
         "CipherSuite = chacha20poly1305".to_owned(),
         format!("PublicKey = {KEY}"),
         format!("PublicKey = {OTHER}"),
+        "Source = 192.0.2.7".to_owned(),
         String::new(),
         "# nothing".to_owned(),
     ];
@@ -111,8 +127,10 @@ proptest! {
                 let mut again = settings.interface.map_or(String::new(), |suite| {
                     format!("[Interface]\nCipherSuite = {suite}\n")
                 });
-                for (key, suite) in &settings.peers {
-                    again += &format!("[Peer]\nPublicKey = {}\nCipherSuite = {suite}\n", key_text::encode(key));
+                for (key, PeerSettings { suite, source }) in &settings.peers {
+                    again += &format!("[Peer]\nPublicKey = {}\n", key_text::encode(key));
+                    again += &suite.map_or(String::new(), |suite| format!("CipherSuite = {suite}\n"));
+                    again += &source.map_or(String::new(), |source| format!("Source = {source}\n"));
                 }
                 prop_assert_eq!(parse(&again), Ok(settings));
             }

@@ -42,7 +42,9 @@ impl Worker {
         let link = self.link.clone();
         for _ in 0..most {
             match link.workers[self.index].next_session() {
-                Some(SessionMail::Begin(receiver)) => _ = self.sessions.insert(receiver.session.local_index(), receiver),
+                Some(SessionMail::Begin(receiver)) => {
+                    _ = self.sessions.insert(receiver.session.local_index(), receiver)
+                }
                 Some(SessionMail::End { local_index }) => _ = self.sessions.remove(&local_index),
                 None => return false,
             }

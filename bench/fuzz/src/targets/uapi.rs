@@ -4,11 +4,12 @@
 //! The input: the size of the reads (one byte), the bound on a request (two bytes; 0 is the usual one), then the stream.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringfort::control::uapi::{
-    AllowedIpUpdate, DEFAULT_SUITE, DeviceUpdate, Errno, Event, InterfaceStatus, LINE_LEN_MAX, PeerStatus, PeerSuite,
-    PeerUpdate, REQUEST_LEN_MAX, Refusal, Reply, Request, RequestReader, SecretKey, SetRequest,
+    AllowedIpUpdate, DEFAULT_SOURCE, DEFAULT_SUITE, DeviceUpdate, Errno, Event, InterfaceStatus, LINE_LEN_MAX,
+    PeerSource, PeerStatus, PeerSuite, PeerUpdate, REQUEST_LEN_MAX, Refusal, Reply, Request, RequestReader, SecretKey,
+    SetRequest,
 };
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
@@ -145,6 +146,7 @@ fn written(set: &SetRequest) -> String {
             update_only,
             preshared_key,
             cipher_suite,
+            source,
             endpoint,
             persistent_keepalive,
             replace_allowed_ips,
@@ -160,6 +162,11 @@ fn written(set: &SetRequest) -> String {
             None => {}
             Some(PeerSuite::Interface) => line(&mut out, "cipher_suite", DEFAULT_SUITE),
             Some(PeerSuite::Own(suite)) => line(&mut out, "cipher_suite", suite),
+        }
+        match source {
+            None => {}
+            Some(PeerSource::Any) => line(&mut out, "source", DEFAULT_SOURCE),
+            Some(PeerSource::Own(source)) => line(&mut out, "source", source),
         }
         endpoint.iter().for_each(|endpoint| line(&mut out, "endpoint", endpoint));
         persistent_keepalive.iter().for_each(|secs| line(&mut out, "persistent_keepalive_interval", secs));
@@ -217,6 +224,7 @@ fn answer(set: &SetRequest) {
             public_key: &peer.public_key,
             preshared_key,
             cipher_suite: own_suite(peer),
+            source: own_source(peer),
             endpoint: peer.endpoint,
             last_handshake: (1, 2),
             tx_bytes: 3,
@@ -251,7 +259,7 @@ fn answer(set: &SetRequest) {
                 plain
             },)
         );
-        assert_eq!(own_suite(told), own_suite(peer));
+        assert_eq!((own_suite(told), own_source(told)), (own_suite(peer), own_source(peer)));
         assert!(added(told).eq(added(peer)));
     }
 }
@@ -260,6 +268,13 @@ fn own_suite(peer: &PeerUpdate) -> Option<Suite> {
     match peer.cipher_suite {
         Some(PeerSuite::Own(suite)) => Some(suite),
         Some(PeerSuite::Interface) | None => None,
+    }
+}
+
+fn own_source(peer: &PeerUpdate) -> Option<IpAddr> {
+    match peer.source {
+        Some(PeerSource::Own(source)) => Some(source),
+        Some(PeerSource::Any) | None => None,
     }
 }
 
@@ -285,7 +300,7 @@ pub(super) fn seeds() -> Vec<Seed> {
     );
     let suites = format!(
         "set=1\ncipher_suite=aes256gcm\npublic_key={}\nupdate_only=true\ncipher_suite=chacha20poly1305\n\
-         public_key={}\ncipher_suite=default\n\nsuites=1\n\nset=1\ncipher_suite=none\n\n",
+         public_key={}\ncipher_suite=default\nsource=192.0.2.1\nsource=2001:db8::1\nsource=default\n\nsuites=1\n\nset=1\ncipher_suite=none\n\n",
         key('1'),
         key('2'),
     );

@@ -61,6 +61,9 @@ pub enum Refusal {
     /// Cipher suites for more peers than the device can hold.
     #[error("cipher suites are set for too many peers")]
     TooManySuites,
+    /// Sources for more peers than the device can hold.
+    #[error("sources are set for too many peers")]
+    TooManySources,
     /// Another socket holds the port.
     #[error("the listening port is in use")]
     PortInUse,
@@ -79,7 +82,8 @@ impl Refusal {
             | Self::Value(_)
             | Self::TrailingText
             | Self::TooManyPeers
-            | Self::TooManySuites => Errno::INVALID,
+            | Self::TooManySuites
+            | Self::TooManySources => Errno::INVALID,
             Self::LineTooLong | Self::RequestTooLong | Self::Truncated => Errno::IO,
             Self::PortInUse | Self::Fwmark => Errno::PORT_IN_USE,
         }

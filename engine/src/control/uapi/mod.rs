@@ -29,11 +29,11 @@ mod value;
 pub use errno::{Errno, Refusal};
 pub use reader::{Event, LINE_LEN_MAX, REQUEST_LEN_MAX, RequestReader};
 pub use reply::{InterfaceStatus, PeerStatus, Reply};
-pub use request::{AllowedIpUpdate, DeviceUpdate, PeerSuite, PeerUpdate, Request, SetRequest};
+pub use request::{AllowedIpUpdate, DeviceUpdate, PeerSource, PeerSuite, PeerUpdate, Request, SetRequest};
 pub use secret::SecretKey;
 pub use set::SetParser;
-pub use value::DEFAULT_SUITE;
-pub(super) use value::public_key;
+pub use value::{DEFAULT_SOURCE, DEFAULT_SUITE};
+pub(super) use value::{is_source, public_key};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! From a configuration to the lines of an answer.
 
 use std::fmt::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
@@ -41,6 +41,8 @@ pub struct PeerStatus<'a> {
     pub preshared_key: &'a [u8; 32],
     /// Left out if it is that of the interface.
     pub cipher_suite: Option<Suite>,
+    /// The local address that was set for it, if one was.
+    pub source: Option<IpAddr>,
     /// Where we would send to.
     pub endpoint: Option<SocketAddr>,
     /// Seconds and nanoseconds of the last handshake since 1970; zero if there was none.
@@ -83,6 +85,9 @@ impl Reply {
         self.line("protocol_version", 1);
         if let Some(suite) = status.cipher_suite {
             self.line("cipher_suite", suite);
+        }
+        if let Some(source) = status.source {
+            self.line("source", source);
         }
         if let Some(endpoint) = status.endpoint {
             self.line("endpoint", endpoint);

@@ -1,6 +1,6 @@
 //! A request, parsed and checked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
@@ -57,6 +57,8 @@ pub struct PeerUpdate {
     pub preshared_key: Option<SecretKey>,
     /// The peer's cipher suite.
     pub cipher_suite: Option<PeerSuite>,
+    /// The local address to write to the peer from, until it writes to another one.
+    pub source: Option<PeerSource>,
     /// Where to send to until the peer roams.
     pub endpoint: Option<SocketAddr>,
     /// Seconds; 0 turns it off.
@@ -76,6 +78,7 @@ impl PeerUpdate {
             update_only: false,
             preshared_key: None,
             cipher_suite: None,
+            source: None,
             endpoint: None,
             persistent_keepalive: None,
             replace_allowed_ips: false,
@@ -91,6 +94,15 @@ pub enum PeerSuite {
     Interface,
     /// Its own.
     Own(Suite),
+}
+
+/// A peer's `source` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerSource {
+    /// `default`: what the kernel chooses.
+    Any,
+    /// This one.
+    Own(IpAddr),
 }
 
 /// One `allowed_ip` line.

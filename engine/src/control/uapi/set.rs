@@ -88,6 +88,9 @@ fn peer_line(
         b"cipher_suite" => {
             peer.cipher_suite = Some(value::cipher_suite(value).ok_or(Refusal::Value("cipher_suite"))?);
         }
+        b"source" => {
+            peer.source = Some(value::source(value).ok_or(Refusal::Value("source"))?);
+        }
         b"endpoint" => {
             let endpoint = value::endpoint(value, resolve_zone);
             peer.endpoint = Some(endpoint.ok_or(Refusal::Value("endpoint"))?);

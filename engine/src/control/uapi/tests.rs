@@ -105,6 +105,15 @@ fn suites_have_names_and_a_default() {
 }
 
 #[test]
+fn sources_are_addresses_that_a_datagram_can_leave_from() {
+    for text in ["192.0.2.1", "2001:db8::1", "127.0.0.1"] {
+        let own = Some(PeerSource::Own(text.parse().unwrap()));
+        assert_eq!(peer(&format!("source={text}")).unwrap().source, own);
+    }
+    assert_eq!(peer(&format!("source={DEFAULT_SOURCE}")).unwrap().source, Some(PeerSource::Any));
+}
+
+#[test]
 fn endpoints_of_every_form() {
     for (text, expected) in [
         ("[2001:db8::1]:51820", "[2001:db8::1]:51820"),
@@ -124,12 +133,15 @@ fn every_key_refuses_empty_negative_overflowing_malformed_and_short_values() {
     let u16_: &[&str] = &["", "-1", "+1", "65536", "99999999999999999999999", "0x10", "1 ", "ten"];
     let u32_: &[&str] = &["", "-1", "4294967296", "0x10", "1.0"];
     let suite: &[&str] = &["", "aes", "AES256GCM", "aes256gcm ", "-1", "1", "true", "\u{fffd}"];
-    let cases: [(&'static str, &[&str], bool); 14] = [
+    let source: &[&str] =
+        &["", "-1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "fe80::1", "192.0.2", "192.0.2.1:5"];
+    let cases: [(&'static str, &[&str], bool); 15] = [
         ("private_key", &hex.each_ref().map(|value| &**value), false),
         ("listen_port", u16_, false),
         ("fwmark", u32_, false),
         ("cipher_suite", suite, false),
         ("cipher_suite", suite, true),
+        ("source", source, true),
         ("replace_peers", flag, false),
         ("public_key", &hex.each_ref().map(|value| &**value), false),
         ("preshared_key", &hex.each_ref().map(|value| &**value), true),
@@ -304,6 +316,7 @@ fn an_answer_reads_as_wg_expects_it() {
         public_key: &key,
         preshared_key: &[0; 32],
         cipher_suite: None,
+        source: Some("2001:db8::7".parse().unwrap()),
         endpoint: Some("[2001:db8::1]:7".parse().unwrap()),
         last_handshake: (12, 34),
         tx_bytes: 1,
@@ -315,7 +328,7 @@ fn an_answer_reads_as_wg_expects_it() {
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = format!(
         "private_key={hex}\nlisten_port=51820\npublic_key={hex}\npreshared_key={}\nprotocol_version=1\n\
-         endpoint=[2001:db8::1]:7\nlast_handshake_time_sec=12\nlast_handshake_time_nsec=34\ntx_bytes=1\n\
+         source=2001:db8::7\nendpoint=[2001:db8::1]:7\nlast_handshake_time_sec=12\nlast_handshake_time_nsec=34\ntx_bytes=1\n\
          rx_bytes=18446744073709551615\npersistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\n\
          allowed_ip=::/0\nerrno=0\n\n",
         "0".repeat(64)

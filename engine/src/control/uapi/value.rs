@@ -2,15 +2,17 @@
 //!
 //! Values are bytes, not text: none of the valid ones is outside ASCII.
 
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use ringfort_core::allowed_ips::Prefix;
 
-use super::request::PeerSuite;
+use super::request::{PeerSource, PeerSuite};
 use super::secret::SecretKey;
 
 /// The value of `cipher_suite` that takes a setting back.
 pub const DEFAULT_SUITE: &str = "default";
+/// The value of `source` that takes a setting back.
+pub const DEFAULT_SOURCE: &str = "default";
 
 /// A decimal number without sign. Leading zeros are accepted, as wireguard-go does.
 pub(super) fn decimal<T: TryFrom<u64>>(value: &[u8]) -> Option<T> {
@@ -45,6 +47,21 @@ pub(super) fn secret_key(value: &[u8]) -> Option<SecretKey> {
 pub(super) fn cipher_suite(value: &[u8]) -> Option<PeerSuite> {
     let text = std::str::from_utf8(value).ok()?;
     if text == DEFAULT_SUITE { Some(PeerSuite::Interface) } else { text.parse().ok().map(PeerSuite::Own) }
+}
+
+/// `192.0.2.1`, `2001:db8::1` or `default`.
+pub(super) fn source(value: &[u8]) -> Option<PeerSource> {
+    let text = std::str::from_utf8(value).ok()?;
+    if text == DEFAULT_SOURCE {
+        return Some(PeerSource::Any);
+    }
+    text.parse().ok().filter(is_source).map(PeerSource::Own)
+}
+
+/// Whether a datagram can leave from this address. A link-local one says nothing without its interface.
+pub(in crate::control) fn is_source(addr: &IpAddr) -> bool {
+    let link_local = matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    !addr.is_unspecified() && !addr.is_multicast() && !link_local && *addr != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820` or `[fe80::1%eth0]:51820`.

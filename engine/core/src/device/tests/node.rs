@@ -278,7 +278,10 @@ impl Node {
                 assert!(self.peers.insert(peer.index, (peer, fresh)).is_none(), "the slot was free");
             }
             Action::RemovePeer { peer } => {
-                assert!(self.receive.values().all(|receiver| receiver.cell().id() != peer), "nothing is received from it");
+                assert!(
+                    self.receive.values().all(|receiver| receiver.cell().id() != peer),
+                    "nothing is received from it"
+                );
                 self.worker_peer(peer);
                 self.peers.remove(&peer.index);
             }
