@@ -6,6 +6,24 @@
 //! gateways of the same user run on one port and steal each other's datagrams.) The first stays at position 0 of the
 //! group and the others follow in the order of binding, which is what [`crate::steering`] relies on: closing a single
 //! member would move the last one into its place, hence a group is opened and closed as a whole.
+//!
+//! # Path MTU
+//!
+//! Anybody who knows both endpoints can send an ICMP "fragmentation needed" or "packet too big" that looks right: all
+//! that the kernel checks of it are addresses and ports. With `IP_PMTUDISC_DONT` it lowers the MTU of the route for ten
+//! minutes, to 552 bytes if asked to; lone datagrams then leave in fragments, and trains are refused. So the sockets
+//! have `IP_PMTUDISC_OMIT` and `IPV6_PMTUDISC_OMIT` (Linux 3.15): such messages are not listened to, and of the way out
+//! only the device's own MTU counts, for lone datagrams and trains alike.
+//!
+//! What that means for a way that really is narrower than the tunnel's MTU asks for:
+//!
+//! * The narrow link is our own device: the kernel fragments lone datagrams and refuses trains, whose datagrams then
+//!   leave one by one (`gso.rs`). Nothing is lost.
+//! * It is somewhere on the way, IPv4: outer packets have no "don't fragment" bit, as the kernel's WireGuard sends them
+//!   (`skb->ignore_df`), so that the router before the narrow link fragments them. Nothing is lost.
+//! * It is somewhere on the way, IPv6: routers do not fragment, and we do not hear them. The operator sets the tunnel's
+//!   MTU to what fits, at most the path's less 80 bytes; so does TCP's MSS then. An MTU that was set on a route (`ip
+//!   route … mtu`) does not count either, except that wg-quick(8) derives the tunnel's from it.
 
 use crate::error::{BindError, Family};
 use crate::steering;
@@ -230,13 +248,13 @@ fn open(family: Family, config: &SocketConfig) -> Result<OwnedFd, BindError> {
         Family::V4 => {
             set(&socket, "IP_PKTINFO", sockopt::Ipv4PacketInfo, &true)?;
             set(&socket, "IP_RECVTOS", sockopt::IpRecvTos, &true)?;
-            allow_fragmentation(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+            ignore_path_mtu(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
         }
         Family::V6 => {
             set(&socket, "IPV6_V6ONLY", sockopt::Ipv6V6Only, &true)?;
             set(&socket, "IPV6_RECVPKTINFO", sockopt::Ipv6RecvPacketInfo, &true)?;
             set(&socket, "IPV6_RECVTCLASS", sockopt::Ipv6RecvTClass, &true)?;
-            allow_fragmentation(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+            ignore_path_mtu(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)?;
         }
     }
     if config.fwmark != 0 {
@@ -258,9 +276,8 @@ fn set_buffers(socket: &OwnedFd, config: &SocketConfig) -> Result<(), BindError>
     Ok(())
 }
 
-/// No "don't fragment" bit, as the kernel's WireGuard sends: outer packets that are too large for a link on the way
-/// are fragmented instead of lost, since the inner sender would never learn why.
-fn allow_fragmentation(
+/// No "don't fragment" bit, and deaf to what ICMP says about the path: see the top of this file.
+fn ignore_path_mtu(
     socket: &OwnedFd,
     level: libc::c_int,
     name: libc::c_int,

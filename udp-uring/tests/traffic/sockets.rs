@@ -150,8 +150,8 @@ fn options_are_as_asked_for() {
             let flags = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).expect("an open descriptor");
             assert_ne!(flags & libc::FD_CLOEXEC, 0);
         }
-        assert_eq!(get_int(&v4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_DONT);
-        assert_eq!(get_int(&v6, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER), libc::IPV6_PMTUDISC_DONT);
+        assert_eq!(get_int(&v4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_OMIT);
+        assert_eq!(get_int(&v6, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER), libc::IPV6_PMTUDISC_OMIT);
         assert_eq!(get_int(&v6, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY), 1);
     }
 }
