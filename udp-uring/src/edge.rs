@@ -3,7 +3,7 @@
 mod outbound;
 
 use crate::error::Family;
-use crate::gso::{Gso, GsoScope};
+use crate::gso::Gso;
 use crate::path::Path;
 use crate::receive::{ReceiveDrop, Received, Request};
 use crate::send::{SendFailed, SendOp, Sent};
@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use ring_buffers::{BufferGroup, Completion, Ops, Ring, RingError, Token};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 /// The numbers by which the edge is known to its ring.
@@ -51,15 +51,15 @@ pub enum Event {
     Nothing,
 }
 
-/// The operator is to be told that trains are sent one by one.
+/// The operator is to be told that the kernel refused a train, and that its datagrams left one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GsoNotice {
     /// Which socket.
     pub family: Family,
     /// How the kernel refused.
     pub errno: Errno,
-    /// How far it reaches.
-    pub scope: GsoScope,
+    /// Whom the train was for. The kernel may refuse those for others as well, which is not reported.
+    pub remote: IpAddr,
 }
 
 /// What happened on the edge; plain integers of one thread.
@@ -73,8 +73,11 @@ pub struct EdgeCounters {
     pub receive_errors: u64,
     /// Trains that were sent again without their source.
     pub retries_without_source: u64,
-    /// Trains that were sent again as single datagrams.
+    /// Trains that the kernel refused, and that were sent again as single datagrams.
     pub retries_unsegmented: u64,
+    /// Trains that were sent as single datagrams from the start: no one call can carry them, or their path is known not
+    /// to take trains.
+    pub trains_split: u64,
     /// Completions of operations that were no longer waited for.
     pub late_completions: u64,
 }

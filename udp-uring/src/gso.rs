@@ -1,133 +1,236 @@
-//! Where segmentation offload does not work, so that it is not tried for every train.
+//! Where segmentation offload does not work at the moment, so that it is not tried for every train.
 //!
-//! Two kinds of refusal are told apart, because they reach differently far:
+//! Whether the kernel cuts a train up depends on the way out, which it chooses anew for each send: by the remote, by
+//! the source, and by rules that we do not see. Hence each refusal is noted for its path and for nothing else, also
+//! where its cause is a device: other paths may leave by other devices, and will find out for themselves.
 //!
-//! * The socket's way out cannot segment at all: `EIO` (IPsec transforms, no checksum offload), `EINVAL` (a device or
-//!   filter that the kernel will not let it through). It is off for the socket.
-//! * The path to one remote is narrower than a segment: `EMSGSIZE`. The kernel fragments a lone datagram, but not the
-//!   segments of a train. It is off for that remote from that length on, and tried again after a while, since paths
-//!   widen too.
+//! | refusal | cause | noted for |
+//! |---|---|---|
+//! | `EMSGSIZE` | a segment is longer than the device's MTU | the path, from that length on |
+//! | `EINVAL` | the same, on kernels before 6.14 (Linux commit 235174b2bed8) | the same |
+//! | `EIO` | IPsec on the way; no checksum offload, on kernels before 6.11 | the path, any length |
+//! | `ENOBUFS`, `ENOMEM` | no memory in one piece for a train | nothing: it passes |
 //!
-//! A refusal counts only after the same bytes went out unsegmented: else an endpoint that nothing can be sent to would
-//! switch it off for everybody.
+//! In each of these cases the same bytes go out again as single datagrams, which the kernel may fragment, so that
+//! nothing is lost. Other refusals are not about the form: a filter's verdict (`EPERM`), no route, no such source.
+//!
+//! A refusal counts only after the same bytes went out unsegmented, along the same path: else an endpoint that nothing
+//! can be sent to would look like one that takes no trains. A note ends after [`TRAINS_BETWEEN_TRIES`] trains: then one
+//! train is tried again, since devices and routes change. What that costs where nothing has changed is one refused call
+//! beside hundreds of single datagrams; it is also what a path costs that finds no place among the notes.
 
+use crate::path::Path;
 use nix::errno::Errno;
 use std::net::IpAddr;
 
-/// Trains that go unsegmented before a narrow path is tried again.
-const NARROW_TRAINS: u16 = 2_048;
-/// Remotes with a narrow path that are remembered; a power of two. More than these only cost retries.
-const NARROW_PLACES: usize = 64;
+/// Trains of a path that leave as single datagrams before one is tried whole.
+pub(crate) const TRAINS_BETWEEN_TRIES: u16 = 64;
+/// Paths that are remembered, for each socket; a power of two. More than these only cost retries.
+const PLACES: usize = 256;
 
-/// Whether a send error may come from segmentation.
-pub(crate) fn may_blame_segmentation(errno: Errno) -> bool {
-    matches!(errno, Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE)
-}
-
-/// How far a refusal reaches.
+/// What a refused train says about segmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GsoScope {
-    /// Everything that the socket sends.
-    Socket,
-    /// What is sent to one address. Others may be affected alike and are not reported.
-    Remote(IpAddr),
+pub(crate) enum Blame {
+    /// Segments of this length or longer cannot leave this way.
+    Length,
+    /// No train can leave this way.
+    Way,
+    /// Not now; the next one may.
+    Moment,
 }
 
-/// What is known of one socket.
+impl Blame {
+    /// What a send error may say about segmentation; `None` if nothing.
+    pub(crate) fn of(errno: Errno) -> Option<Self> {
+        match errno {
+            Errno::EMSGSIZE | Errno::EINVAL => Some(Self::Length),
+            Errno::EIO => Some(Self::Way),
+            Errno::ENOBUFS | Errno::ENOMEM => Some(Self::Moment),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of one socket. A fixed number of places, so that no number of paths takes memory.
 pub(crate) struct Gso {
-    works: bool,
-    reported_narrow: bool,
-    narrow: Box<[Option<Narrow>; NARROW_PLACES]>,
+    offered: bool,
+    reported: bool,
+    notes: Box<[Option<Note>]>,
 }
 
+/// Segmentation is left alone on one path.
 #[derive(Clone, Copy, Debug)]
-struct Narrow {
-    remote: IpAddr,
-    /// Segments of this length were refused.
-    refused_stride: usize,
+struct Note {
+    way: Way,
+    /// From this length of a segment on, in bytes.
+    stride: usize,
     trains_left: u16,
+}
+
+/// What the kernel chooses the way out by, as far as we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    remote: IpAddr,
+    source: Option<IpAddr>,
 }
 
 impl Gso {
     pub(crate) fn new(offered: bool) -> Self {
-        Self { works: offered, reported_narrow: false, narrow: Box::new([None; NARROW_PLACES]) }
+        Self { offered, reported: false, notes: vec![None; PLACES].into_boxed_slice() }
     }
 
     /// Whether a train of segments of `stride` bytes may be left to the kernel to cut.
-    pub(crate) fn allows(&mut self, remote: IpAddr, stride: usize) -> bool {
-        if !self.works {
+    pub(crate) fn allows(&mut self, path: &Path, stride: usize) -> bool {
+        if !self.offered {
             return false;
         }
-        let place = &mut self.narrow[place_of(remote)];
-        let Some(narrow) = place.as_mut().filter(|n| n.remote == remote && stride >= n.refused_stride) else {
+        let way = Way::of(path);
+        let place = &mut self.notes[way.place()];
+        let Some(note) = place.as_mut().filter(|n| n.way == way && stride >= n.stride) else {
             return true;
         };
-        narrow.trains_left -= 1;
-        if narrow.trains_left == 0 {
+        note.trains_left -= 1;
+        if note.trains_left == 0 {
             *place = None;
         }
         false
     }
 
-    /// Notes that a train was refused with `errno`, and went out unsegmented. Returns what the operator is to be told,
-    /// once per socket and scope.
-    pub(crate) fn refused(&mut self, errno: Errno, remote: IpAddr, stride: usize) -> Option<GsoScope> {
-        if errno != Errno::EMSGSIZE {
-            return std::mem::take(&mut self.works).then_some(GsoScope::Socket);
-        }
-        let place = &mut self.narrow[place_of(remote)];
-        let known = place.filter(|n| n.remote == remote).map_or(usize::MAX, |n| n.refused_stride);
-        *place = Some(Narrow { remote, refused_stride: stride.min(known), trains_left: NARROW_TRAINS });
-        let first = !std::mem::replace(&mut self.reported_narrow, true);
-        first.then_some(GsoScope::Remote(remote))
+    /// Notes that a train was refused with `errno`, and went out unsegmented along the same path. True: the operator
+    /// is to be told, once per socket.
+    pub(crate) fn refused(&mut self, errno: Errno, path: &Path, stride: usize) -> bool {
+        let refused = match Blame::of(errno) {
+            Some(Blame::Length) => stride,
+            Some(Blame::Way) => 0,
+            Some(Blame::Moment) | None => return false,
+        };
+        let way = Way::of(path);
+        let place = &mut self.notes[way.place()];
+        let known = place.filter(|n| n.way == way).map_or(usize::MAX, |n| n.stride);
+        *place = Some(Note { way, stride: refused.min(known), trains_left: TRAINS_BETWEEN_TRIES });
+        !std::mem::replace(&mut self.reported, true)
     }
 }
 
 impl std::fmt::Debug for Gso {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let narrow = self.narrow.iter().flatten().count();
-        f.debug_struct("Gso").field("works", &self.works).field("narrow", &narrow).finish_non_exhaustive()
+        let notes = self.notes.iter().flatten().count();
+        f.debug_struct("Gso").field("offered", &self.offered).field("notes", &notes).finish_non_exhaustive()
     }
 }
 
-fn place_of(remote: IpAddr) -> usize {
-    let folded = match remote {
-        IpAddr::V4(a) => a.octets().iter().fold(0, |h: u8, b| h.wrapping_mul(31).wrapping_add(*b)),
-        IpAddr::V6(a) => a.octets().iter().fold(0, |h: u8, b| h.wrapping_mul(31).wrapping_add(*b)),
+impl Way {
+    fn of(path: &Path) -> Self {
+        Self { remote: path.remote.ip(), source: path.usable_source().map(|s| s.addr) }
+    }
+
+    fn place(self) -> usize {
+        let source = self.source.map_or(0, |addr| fold(0, addr));
+        fold(source, self.remote) as usize % PLACES
+    }
+}
+
+fn fold(seed: u32, addr: IpAddr) -> u32 {
+    let step = |h: u32, b: &u8| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193);
+    let folded = match addr {
+        IpAddr::V4(a) => a.octets().iter().fold(seed, step),
+        IpAddr::V6(a) => a.octets().iter().fold(seed, step),
     };
-    usize::from(folded) % NARROW_PLACES
+    folded ^ folded >> 16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::LocalAddr;
+    use proptest::prelude::*;
 
-    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    fn to(n: u8) -> Path {
+        Path::to(format!("192.0.2.{n}:51820").parse().expect("literal"))
+    }
 
-    #[test]
-    fn a_socket_that_cannot_is_told_once_and_left_alone() {
-        let mut gso = Gso::new(true);
-        assert!(gso.allows(A, 1452));
-        assert_eq!(gso.refused(Errno::EIO, A, 1452), Some(GsoScope::Socket));
-        assert_eq!(gso.refused(Errno::EIO, B, 1452), None);
-        assert!(!gso.allows(A, 10) && !gso.allows(B, 10));
+    fn from(path: Path, addr: &str) -> Path {
+        Path { source: Some(LocalAddr { addr: addr.parse().expect("literal"), ifindex: 0 }), ..path }
+    }
+
+    /// Every refusal that there is.
+    fn errnos() -> impl Strategy<Value = Errno> {
+        (1..134).prop_map(Errno::from_raw)
     }
 
     #[test]
-    fn a_narrow_path_is_narrow_for_its_remote_only_and_not_forever() {
+    fn a_way_that_takes_no_train_is_left_alone_for_a_while() {
         let mut gso = Gso::new(true);
-        assert_eq!(gso.refused(Errno::EMSGSIZE, A, 1452), Some(GsoScope::Remote(A)));
-        assert!(!gso.allows(A, 1452));
-        assert!(gso.allows(A, 1200), "shorter segments were not refused");
-        assert!(gso.allows(B, 1452));
-        assert_eq!(gso.refused(Errno::EMSGSIZE, A, 1200), None, "reported once");
-        let refusals = (0..10_000).take_while(|_| !gso.allows(A, 1200)).count();
-        assert_eq!(refusals, usize::from(NARROW_TRAINS));
+        assert!(gso.allows(&to(1), 1452));
+        assert!(gso.refused(Errno::EIO, &to(1), 1452), "the operator is told");
+        assert!(!gso.allows(&to(1), 10), "whatever the length");
+        let refusals = 1 + (0..10_000).take_while(|_| !gso.allows(&to(1), 1452)).count();
+        assert_eq!(refusals, usize::from(TRAINS_BETWEEN_TRIES));
+        assert!(!gso.refused(Errno::EIO, &to(1), 1452), "once");
+    }
+
+    #[test]
+    fn a_narrow_way_is_narrow_from_the_refused_length_on() {
+        // What kernels say since 6.14, and before.
+        for errno in [Errno::EMSGSIZE, Errno::EINVAL] {
+            let mut gso = Gso::new(true);
+            assert!(gso.refused(errno, &to(1), 1452));
+            assert!(!gso.allows(&to(1), 1452) && !gso.allows(&to(1), 1500));
+            assert!(gso.allows(&to(1), 1200), "shorter segments were not refused");
+            assert!(!gso.refused(errno, &to(1), 1200), "reported once");
+            assert!(!gso.allows(&to(1), 1200) && gso.allows(&to(1), 1199));
+        }
+    }
+
+    #[test]
+    fn memory_that_is_short_for_a_moment_leaves_no_note() {
+        let mut gso = Gso::new(true);
+        for errno in [Errno::ENOBUFS, Errno::ENOMEM] {
+            assert!(!gso.refused(errno, &to(1), 1452));
+            assert!(gso.allows(&to(1), 1452));
+        }
+    }
+
+    #[test]
+    fn one_remote_from_two_sources_is_two_ways() {
+        let mut gso = Gso::new(true);
+        gso.refused(Errno::EIO, &from(to(1), "198.51.100.1"), 1452);
+        assert!(!gso.allows(&from(to(1), "198.51.100.1"), 1452));
+        assert!(gso.allows(&from(to(1), "198.51.100.2"), 1452) && gso.allows(&to(1), 1452));
     }
 
     #[test]
     fn what_is_not_offered_is_not_used() {
-        assert!(!Gso::new(false).allows(A, 100));
+        assert!(!Gso::new(false).allows(&to(1), 100));
+    }
+
+    #[test]
+    fn more_ways_than_places_cost_no_memory_and_no_other_way() {
+        let mut gso = Gso::new(true);
+        for n in 0..10_000u32 {
+            let remote = std::net::Ipv4Addr::from(0x0a00_0000 + n);
+            gso.refused(Errno::EIO, &Path::to((remote, 51820).into()), 1452);
+        }
+        assert_eq!(gso.notes.len(), PLACES);
+        assert!((1..=254).all(|n| gso.allows(&to(n), 1452)), "nobody was refused there");
+    }
+
+    proptest! {
+        /// Whatever the kernel says about one path: another one is as before.
+        #[test]
+        fn a_refusal_costs_no_other_path(errno in errnos(), refused: u8, other: u8, stride in 1..9000usize) {
+            prop_assume!(refused != other);
+            let mut gso = Gso::new(true);
+            gso.refused(errno, &to(refused), stride);
+            prop_assert!(gso.allows(&to(other), stride));
+        }
+
+        /// And no refusal is for ever.
+        #[test]
+        fn every_quarantine_ends(errno in errnos(), strides in prop::collection::vec(1..9000usize, 1..20)) {
+            let mut gso = Gso::new(true);
+            strides.iter().for_each(|&stride| { gso.refused(errno, &to(1), stride); });
+            prop_assert!((0..=TRAINS_BETWEEN_TRIES).any(|_| gso.allows(&to(1), 9000)));
+        }
     }
 }

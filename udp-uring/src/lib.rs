@@ -23,7 +23,6 @@ pub mod steering;
 
 pub use edge::{EdgeConfig, EdgeCounters, Event, GsoNotice, UdpEdge};
 pub use error::{BindError, Family};
-pub use gso::GsoScope;
 pub use handshake::{SentBy, may_blame_source, send_handshake};
 pub use path::{LocalAddr, Path};
 pub use receive::{PAYLOAD_OFFSET, RECEIVE_BUFFER_LEN, ReceiveDrop, Received};

@@ -1,7 +1,7 @@
 //! Sending: what one operation in flight consists of, and what follows from its failure.
 
 use crate::cmsg::SendControl;
-use crate::gso::may_blame_segmentation;
+use crate::gso::Blame;
 use crate::handshake::may_blame_source;
 use crate::path::Path;
 use crate::sockaddr::{SOCKADDR_LEN_MAX, empty_msghdr, write_sockaddr};
@@ -41,11 +41,12 @@ pub enum Refusal {
     Ring(Errno),
 }
 
-/// A train that was not taken, back with its owner.
-#[derive(Debug)]
+/// A train that was not taken, or not to its end. The bytes that were not taken have gone home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The bytes.
-    pub view: View,
+    /// Number of datagrams that will not leave, counted from the train's end. What becomes of those before them, if
+    /// there are any, is told by events.
+    pub segments: usize,
     /// Why.
     pub why: Refusal,
 }
@@ -61,6 +62,9 @@ pub struct Sent {
     pub bytes: usize,
     /// The path's source was refused, and it left without: forget the path's.
     pub without_source: bool,
+    /// Number of datagrams of the same train that waited for this operation to end and are lost, because the ring
+    /// takes no entry.
+    pub lost: usize,
 }
 
 /// A train that did not leave, or a part of it.
@@ -180,12 +184,48 @@ pub(crate) enum Next {
 }
 
 /// Each retry takes away what may have caused the refusal, so that there are at most two per train.
+///
+/// `EINVAL` may mean either. Segmentation is then taken away first: nobody outside sees that, while another source is
+/// another address to the peer and to every middlebox.
 pub(crate) fn after_failure(errno: Errno, order: &Order, segments: usize) -> Next {
-    if order.path.usable_source().is_some() && may_blame_source(errno) {
-        Next::WithoutSource
-    } else if segments > 1 && may_blame_segmentation(errno) {
+    if segments > 1 && Blame::of(errno).is_some() {
         Next::Unsegmented
+    } else if order.path.usable_source().is_some() && may_blame_source(errno) {
+        Next::WithoutSource
     } else {
         Next::GiveUp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::LocalAddr;
+
+    fn order(source: Option<&str>) -> Order {
+        let addr = |text: &str| LocalAddr { addr: text.parse().expect("literal"), ifindex: 0 };
+        let remote = "192.0.2.1:51820".parse().expect("literal");
+        let path = Path { source: source.map(addr), ..Path::to(remote) };
+        Order { stride: 1452, path, traffic_class: 0, context: 0, without_source: false, gso_refused: None }
+    }
+
+    #[test]
+    fn each_refusal_takes_away_what_may_have_caused_it() {
+        use Next::{GiveUp, Unsegmented, WithoutSource};
+        // Of a train from a source, of a lone datagram from a source, of a lone datagram without.
+        for (errno, train, lone, bare) in [
+            (Errno::EMSGSIZE, Unsegmented, GiveUp, GiveUp),
+            (Errno::EINVAL, Unsegmented, WithoutSource, GiveUp),
+            (Errno::EIO, Unsegmented, GiveUp, GiveUp),
+            (Errno::ENOBUFS, Unsegmented, GiveUp, GiveUp),
+            (Errno::ENOMEM, Unsegmented, GiveUp, GiveUp),
+            (Errno::EPERM, GiveUp, GiveUp, GiveUp),
+            (Errno::ENETUNREACH, WithoutSource, WithoutSource, GiveUp),
+            (Errno::EADDRNOTAVAIL, WithoutSource, WithoutSource, GiveUp),
+        ] {
+            assert_eq!(after_failure(errno, &order(Some("198.51.100.1")), 10), train, "{errno}");
+            assert_eq!(after_failure(errno, &order(Some("198.51.100.1")), 1), lone, "{errno}");
+            assert_eq!(after_failure(errno, &order(None), 1), bare, "{errno}");
+        }
     }
 }

@@ -178,16 +178,18 @@ impl Worker {
 
     /// Gives a sealed train to the socket, and notes what follows from that.
     pub(super) fn send(&mut self, id: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let cell = &peer.cell;
-        let Some(endpoint) = cell.endpoint() else {
-            return self.stats.count_drop(Drop::NoEndpoint, view.len().div_ceil(stride));
-        };
         let bytes = view.len();
         let segments = bytes.div_ceil(stride);
+        let Some(peer) = self.peers.get_mut(id) else {
+            return self.stats.count_drop(Drop::Down, segments);
+        };
+        let cell = &peer.cell;
+        let Some(endpoint) = cell.endpoint() else {
+            return self.stats.count_drop(Drop::NoEndpoint, segments);
+        };
         let transmit = Transmit { view, stride, path: path_of(&endpoint), ecn, context: context_of(id) };
-        if self.udp.send(&mut self.ring, transmit).is_err() {
-            return self.stats.count_drop(Drop::SendFailed, segments);
+        if let Err(refused) = self.udp.send(&mut self.ring, transmit) {
+            return self.stats.count_drop(Drop::SendFailed, refused.segments);
         }
         self.stats.udp_send_trains.add(1);
         self.stats.udp_send_datagrams.add(segments as u64);

@@ -319,7 +319,12 @@ impl Worker {
 
     fn on_sent(&mut self, event: Event) {
         match event {
-            Event::Sent(sent) if sent.without_source => self.forget_source(peer_of(sent.context)),
+            Event::Sent(sent) => {
+                self.stats.count_drop(Drop::SendFailed, sent.lost);
+                if sent.without_source {
+                    self.forget_source(peer_of(sent.context));
+                }
+            }
             Event::SendFailed(failed) => {
                 self.stats.count_drop(Drop::SendFailed, failed.segments);
                 log::debug!("worker {}: sending {} datagrams failed: {}", self.index, failed.segments, failed.errno);
@@ -328,11 +333,12 @@ impl Worker {
         }
         if let Some(notice) = self.udp.take_notice() {
             log::warn!(
-                "worker {}: the kernel refused to segment ({}): {:?} {:?} is sent without UDP_SEGMENT",
+                "worker {}: the kernel refused to segment datagrams for {} ({}); they leave one by one, and it is asked \
+                 again now and then. Others over {} may be affected alike",
                 self.index,
+                notice.remote,
                 notice.errno,
-                notice.family,
-                notice.scope
+                notice.family
             );
         }
     }

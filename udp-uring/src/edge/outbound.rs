@@ -7,23 +7,27 @@ use ring_buffers::{Completion, OpId, Ring, Token, View};
 
 impl UdpEdge {
     /// Sends a train. The outcome comes as an [`Event`] with the same context; several if it had to leave in parts.
+    /// Each datagram is in exactly one of the outcomes, or in the refusal.
     ///
     /// # Errors
-    /// [`Refused`] gives the train back.
+    /// [`Refused`]: the train was not taken, or not to its end.
     pub fn send(&mut self, ring: &mut Ring, transmit: Transmit) -> Result<(), Refused> {
         let (order, view) = Order::of(transmit);
+        let segments = order.segments(view.len());
         let port = &mut self.ports[port_of(&order.path)];
         if !port.open {
-            return Err(Refused { view, why: Refusal::NoSocket });
+            return Err(Refused { segments, why: Refusal::NoSocket });
         }
-        let segments = order.segments(view.len());
-        let whole =
-            segments == 1 || (order.fits_one_call(view.len()) && port.gso.allows(order.path.remote.ip(), order.stride));
+        let whole = segments == 1 || order.fits_one_call(view.len()) && port.gso.allows(&order.path, order.stride);
         let needed = if whole { 1 } else { segments.min(self.sends.capacity()) };
         if self.sends.capacity() - self.sends.in_flight() < needed {
-            return Err(Refused { view, why: Refusal::Full });
+            return Err(Refused { segments, why: Refusal::Full });
         }
-        if whole { self.launch(ring, order, view, None) } else { self.launch_singly(ring, order, view) }
+        if whole {
+            return self.launch(ring, order, view, None);
+        }
+        self.counters.trains_split += 1;
+        self.launch_singly(ring, order, view)
     }
 
     pub(super) fn complete_send(&mut self, ring: &mut Ring, completion: Completion) -> Event {
@@ -43,21 +47,21 @@ impl UdpEdge {
             Ok(bytes) => {
                 drop(view);
                 self.note_success(&order);
-                self.resume(ring, order, rest);
+                let lost = self.resume(ring, order, rest);
                 let segments = order.segments(bytes);
                 let Order { context, without_source, .. } = order;
-                Event::Sent(Sent { context, segments, bytes, without_source })
+                Event::Sent(Sent { context, segments, bytes, without_source, lost })
             }
             Err(errno) => self.retry(ring, order, view, rest, Errno::from_raw(errno)),
         }
     }
 
-    /// The bytes are out: if they were refused before as a train, segmentation was the reason.
+    /// The bytes are out: if they were refused before as a train on the same path, segmentation was the reason.
     fn note_success(&mut self, order: &Order) {
-        let Some(errno) = order.gso_refused else { return };
+        let Some(errno) = order.gso_refused.filter(|_| !order.without_source) else { return };
         let port = &mut self.ports[port_of(&order.path)];
-        if let Some(scope) = port.gso.refused(errno, order.path.remote.ip(), order.stride) {
-            port.notice = Some(GsoNotice { family: port.family, errno, scope });
+        if port.gso.refused(errno, &order.path, order.stride) {
+            port.notice = Some(GsoNotice { family: port.family, errno, remote: order.path.remote.ip() });
         }
     }
 
@@ -73,65 +77,66 @@ impl UdpEdge {
                 self.launch(ring, order, view, rest)
             }
             Next::Unsegmented => {
+                debug_assert!(rest.is_none(), "others wait behind lone datagrams only");
                 self.counters.retries_unsegmented += 1;
                 order.gso_refused = Some(errno);
                 self.launch_singly(ring, order, view)
             }
             Next::GiveUp => {
                 drop(view);
-                self.resume(ring, order, rest);
+                let segments = segments + self.resume(ring, order, rest);
                 return Event::SendFailed(SendFailed { context: order.context, segments, errno });
             }
         };
         match launched {
             Ok(()) => Event::Nothing,
-            Err(_) => Event::SendFailed(SendFailed { context: order.context, segments, errno }),
+            Err(Refused { segments, .. }) => Event::SendFailed(SendFailed { context: order.context, segments, errno }),
         }
     }
 
-    /// Goes on with segments that had to wait.
-    fn resume(&mut self, ring: &mut Ring, order: Order, rest: Option<View>) {
-        if let Some(rest) = rest {
-            // If the ring takes nothing any more, the worker learns it from its next turn.
-            let _ = self.launch_singly(ring, order, rest);
-        }
+    /// Goes on with segments that had to wait. Returns how many of them are lost: if the ring takes nothing any more,
+    /// which the worker also learns from its next turn.
+    fn resume(&mut self, ring: &mut Ring, order: Order, rest: Option<View>) -> usize {
+        rest.map_or(0, |rest| self.launch_singly(ring, order, rest).err().map_or(0, |refused| refused.segments))
     }
 
     /// Sends every datagram of a train by itself. Those for which no operation is left wait for the last that was.
     fn launch_singly(&mut self, ring: &mut Ring, order: Order, mut train: View) -> Result<(), Refused> {
         while train.len() > order.stride {
+            let segments = order.segments(train.len());
             let segment = train.split_to(order.stride);
             if self.sends.capacity() - self.sends.in_flight() == 1 {
                 return self.launch(ring, order, segment, Some(train));
             }
-            self.launch(ring, order, segment, None)?;
+            // What stands behind the one that is refused does not leave either.
+            self.launch(ring, order, segment, None).map_err(|refused| Refused { segments, ..refused })?;
         }
         self.launch(ring, order, train, None)
     }
 
     fn launch(&mut self, ring: &mut Ring, order: Order, view: View, rest: Option<View>) -> Result<(), Refused> {
         let place = self.ports[port_of(&order.path)].place;
+        let segments = order.segments(view.len()) + rest.as_ref().map_or(0, |rest| order.segments(rest.len()));
         let (id, op) = match self.sends.insert(SendOp::new(order, self.generation, view, rest)) {
             Ok(inserted) => inserted,
-            Err(op) => return Err(give_back(op, Refusal::Full)),
+            Err(op) => {
+                take_back(op);
+                return Err(Refused { segments, why: Refusal::Full });
+            }
         };
         let token = Token { edge: self.edge, op: OP_SEND, index: id.index, generation: id.generation };
         let entry = op.entry(place, token);
         // SAFETY: the entry points into the operation, which stays in its place in the table until the completion (the
         // edge leaks a table that is in use), and to the bytes that it was lent.
-        match unsafe { ring.push(entry) } {
-            Ok(()) => Ok(()),
-            Err(e) => {
-                let op = self.sends.complete(id).expect("it was put there just now");
-                Err(give_back(op, Refusal::Ring(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))))
-            }
-        }
+        unsafe { ring.push(entry) }.map_err(|e| {
+            take_back(self.sends.complete(id).expect("it was put there just now"));
+            Refused { segments, why: Refusal::Ring(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))) }
+        })
     }
 }
 
-/// Takes back the bytes of an operation that the kernel never saw.
-fn give_back(op: SendOp, why: Refusal) -> Refused {
+/// The bytes of an operation that the kernel never saw go home.
+fn take_back(op: SendOp) {
     // SAFETY: the operation was not submitted.
-    let view = unsafe { op.bytes.settle() };
-    Refused { view, why }
+    drop(unsafe { op.bytes.settle() });
 }

@@ -96,6 +96,11 @@ impl Bench {
     pub fn turn(&mut self) -> Vec<Event> {
         self.edge.prepare(&mut self.ring).expect("receives are armed");
         self.ring.turn(Wait::No).expect("the ring turns");
+        self.reap()
+    }
+
+    /// What has completed without another turn.
+    pub fn reap(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
             self.ring.reap(&mut self.batch);
@@ -206,6 +211,39 @@ pub fn get_int(socket: &impl AsFd, level: i32, name: i32) -> i32 {
     value
 }
 
+/// Runs `ip` with words split at spaces, in the namespace of this thread.
+#[track_caller]
+pub fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split_whitespace()).status().expect("ip(8) runs");
+    assert!(status.success(), "ip {words}");
+}
+
+/// Runs `body` on a thread that ends with it, and with all that was done to it.
+pub fn in_thread_of_its_own(body: impl FnOnce() + Send + 'static) {
+    if let Err(panic) = thread::spawn(body).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Makes a system call fail with `errno` on this thread, by a seccomp filter, until the thread ends.
+pub fn refuse_system_call(number: libc::c_long, errno: i32) {
+    let stmt = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let jump = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let mut filter = [
+        // The call's number is the first word of `struct seccomp_data`.
+        stmt(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        libc::sock_filter { code: jump as u16, jt: 0, jf: 1, k: number as u32 },
+        stmt(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno.cast_unsigned()),
+        stmt(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: takes no pointers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the program and its instructions outlive the call, which copies them.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// Runs `body` on a thread in a network namespace of its own, set up by the `ip` commands. Without the privilege to
 /// make one, the test fails.
 pub fn in_namespace(commands: &[&str], body: impl FnOnce() + Send + 'static) {
@@ -215,8 +253,7 @@ pub fn in_namespace(commands: &[&str], body: impl FnOnce() + Send + 'static) {
         let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(unshared, 0, "this test needs root, to make a namespace: {}", std::io::Error::last_os_error());
         for command in &commands {
-            let status = Command::new("ip").args(command.split(' ')).status().expect("ip(8) runs");
-            assert!(status.success(), "ip {command}");
+            ip(command);
             if let Some(added) = command.strip_prefix("addr add ").filter(|a| a.contains(':')) {
                 wait_for_local_route(added.split('/').next().expect("split gives one at least"));
             }

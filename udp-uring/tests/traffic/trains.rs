@@ -25,7 +25,7 @@ fn a_train_leaves_with_one_call_and_arrives_as_its_datagrams() {
             let bytes = pattern(len);
             let expected = datagrams(&bytes, stride);
             let events = bench.send_and_settle(&bytes, stride, path_to(&far), 0);
-            let one = Sent { context: 42, segments: expected.len(), bytes: len, without_source: false };
+            let one = Sent { context: 42, segments: expected.len(), bytes: len, without_source: false, lost: 0 };
             assert_eq!(sent(&events), [one]);
             let got = receive_plain(&far, expected.len());
             assert!(got.iter().all(|(_, from)| *from == SocketAddr::new(ip.parse().expect("literal"), group.port())));
@@ -146,12 +146,16 @@ fn a_source_that_has_gone_is_left_out_and_reported() {
         let path = Path { source: source(gone), ..path_to(&far) };
         let bytes = pattern(2500);
         let events = bench.send_and_settle(&bytes, 1000, path, 0);
-        assert_eq!(sent(&events), [Sent { context: 42, segments: 3, bytes: 2500, without_source: true }]);
+        let events = sent(&events);
+        assert!(events.iter().all(|s| s.without_source), "{events:?}");
+        // IPv6 says EINVAL, which might have been about segmentation: that is taken away first.
+        assert_eq!(events.iter().map(|s| s.segments).sum::<usize>(), 3);
         let got: Vec<_> = receive_plain(&far, 3).into_iter().map(|(bytes, _)| bytes).collect();
         assert_eq!(got, datagrams(&bytes, 1000));
     }
-    assert_eq!(bench.edge.counters().retries_without_source, 2);
+    assert_eq!(bench.edge.counters().retries_without_source, 1 + 3);
     assert!(bench.edge.take_notice().is_none(), "segmentation was not to blame");
+    assert_eq!(bench.edge.counters().trains_split, 0);
     bench.assert_all_home();
 }
 
