@@ -43,12 +43,6 @@ impl Arena {
             }),
         })
     }
-
-    /// Whether the system gave reserved huge pages.
-    #[must_use]
-    pub fn on_huge_pages(&self) -> bool {
-        self.shared.mapping.is_huge()
-    }
 }
 
 /// How many views a slot has, and how many of those are with the kernel.

@@ -11,7 +11,6 @@ const HUGE_PAGE: usize = 2 << 20;
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
-    huge: bool,
 }
 
 // SAFETY: a mapping is plain memory of the whole process, and `Mapping` itself reads and writes none of it. Who may
@@ -50,7 +49,7 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(p.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
-        Ok(Self { base, len, huge: extra & libc::MAP_HUGETLB != 0 })
+        Ok(Self { base, len })
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
@@ -59,10 +58,6 @@ impl Mapping {
 
     pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    pub(crate) fn is_huge(&self) -> bool {
-        self.huge
     }
 }
 

@@ -30,8 +30,6 @@ pub struct Capabilities {
     pub read_multishot: bool,
     /// `IORING_OP_WRITEV_FIXED` (6.15): gathered writes from registered memory.
     pub writev_fixed: bool,
-    /// `IORING_OP_SENDMSG_ZC` (6.1).
-    pub sendmsg_zc: bool,
 }
 
 /// Asks the kernel, with a small ring of the kind that the data path uses.
@@ -49,7 +47,6 @@ pub fn probe() -> Result<Capabilities, RingError> {
     Ok(Capabilities {
         read_multishot: probe.is_supported(opcode::ReadMulti::CODE),
         writev_fixed: probe.is_supported(opcode::WritevFixed::CODE),
-        sendmsg_zc: probe.is_supported(opcode::SendMsgZc::CODE),
     })
 }
 

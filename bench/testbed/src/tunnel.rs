@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::daemon::Program;
-use crate::netns::{VETH, inner_v4, inner_v6, outer_v4, outer_v6};
+use crate::netns::{inner_v4, inner_v6, outer_v4, outer_v6};
 use crate::{Daemon, Error, Key, KeyPair, Namespace, Result, Wire, janitor, ping, uapi};
 
 /// The UDP port of every gateway.
@@ -190,11 +190,6 @@ impl Tunnel {
             namespace.ip(&format!("link set {} mtu {mtu}", side.interface))?;
         }
         Ok(())
-    }
-
-    /// The outer interface of one side, whatever its name is.
-    pub fn outer_interface(&self) -> &'static str {
-        VETH
     }
 
     /// Pings from one side until the other answers, and returns how long that took.

@@ -10,8 +10,6 @@ use crate::{schedule, seconds};
 
 /// The smallest inner IP packet, in bytes: headers of IPv6 and UDP, and 16 bytes for the stamp.
 pub const SIZE_MIN: u16 = 64;
-/// The largest inner IP packet, in bytes.
-pub const SIZE_MAX: u16 = 65_535;
 /// The most flows.
 pub const FLOWS_MAX: u16 = 10_000;
 /// The most lanes.

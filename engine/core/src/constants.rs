@@ -41,8 +41,6 @@ pub const PADDING_MULTIPLE: usize = 16;
 
 /// Upper end of the random delay added to [`REKEY_TIMEOUT`], so that two peers do not collide for ever.
 pub const REKEY_TIMEOUT_JITTER_MAX: Duration = Duration::from_millis(333);
-/// Initiations in one attempt: as many as fit into [`REKEY_ATTEMPT_TIME`].
-pub const HANDSHAKE_ATTEMPTS_MAX: u32 = (REKEY_ATTEMPT_TIME.as_secs() / REKEY_TIMEOUT.as_secs()) as u32;
 /// Initiations in a row that leave from the address at which the peer knows us. The kernel's forgets it after the first.
 pub const INITIATIONS_FROM_SOURCE: u32 = 3;
 /// Initiations that are accepted from one peer in a second.
@@ -56,16 +54,12 @@ pub const REKEY_ON_RECEIVE_AFTER_TIME: Duration =
     Duration::from_secs(REJECT_AFTER_TIME.as_secs() - KEEPALIVE_TIMEOUT.as_secs() - REKEY_TIMEOUT.as_secs());
 /// Time after the last new key at which all of a peer's key material is zeroed.
 pub const ZERO_KEYS_AFTER_TIME: Duration = Duration::from_secs(3 * REJECT_AFTER_TIME.as_secs());
-/// How long the gateway counts as under load after its handshake queue was last long.
-pub const UNDER_LOAD_AFTER_TIME: Duration = Duration::from_secs(1);
 /// The least time between two notices to the operator about the suite of one peer, and between two initiations by which
 /// the peer is told: one each for an attempt of the peer's.
 pub const SUITE_NOTICE_INTERVAL: Duration = REKEY_ATTEMPT_TIME;
 /// How long a peer under a suite that only Ringfort speaks may be silent before the operator is told what that may
 /// mean.
 pub const SUITE_SILENCE: Duration = Duration::from_secs(4 * REKEY_TIMEOUT.as_secs());
-/// Packets that wait for one peer's handshake.
-pub const STAGED_PACKETS_MAX: usize = 128;
 /// Peers of one device.
 pub const PEERS_MAX: usize = 1 << 20;
 
@@ -74,7 +68,6 @@ pub const LIMITER_PACKETS_PER_SECOND: u64 = 20;
 /// Handshake messages that one source may send at once.
 pub const LIMITER_PACKETS_BURST: u64 = 5;
 
-const _: () = assert!(HANDSHAKE_ATTEMPTS_MAX == 18, "an attempt of 90 s holds 18 initiations");
 const _: () = assert!(REKEY_AFTER_MESSAGES < REJECT_AFTER_MESSAGES, "a rekey comes before the refusal");
 const _: () = assert!(AES_GCM_REKEY_AFTER_MESSAGES < REKEY_AFTER_MESSAGES, "AES-GCM wears out sooner");
 const _: () = assert!(REKEY_AFTER_TIME.as_secs() < REJECT_AFTER_TIME.as_secs(), "a rekey comes before the refusal");

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::cell::{PeerCell, PeerShared, Receiver, SendState};
-use crate::constants::STAGED_PACKETS_MAX;
 use crate::crypto::{PrivateKey, PublicKey, mac};
 use crate::device::{Action, Device, HandshakeReason, Notice, PeerEvent};
 use crate::drops::{Drop, DropCounts};
@@ -20,6 +19,9 @@ use crate::tai64n::Tai64N;
 use crate::test_support::SeededRng;
 use crate::time::{Now, Time};
 use crate::wire::{DATA_HEADER_LEN, TAG_LEN, TYPE_DATA, parse_data_header, write_data_header};
+
+/// Packets that may wait for one peer's session, as in a worker.
+const STAGED_MAX: usize = 128;
 
 type CipherKey = (Suite, [u8; 32]);
 
@@ -337,7 +339,7 @@ impl Node {
             if !inner.is_empty() {
                 worker_peer.staged.push_back(inner);
             }
-            let overflow = worker_peer.staged.len() > STAGED_PACKETS_MAX;
+            let overflow = worker_peer.staged.len() > STAGED_MAX;
             if overflow {
                 worker_peer.staged.pop_front();
             }
