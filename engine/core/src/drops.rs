@@ -37,6 +37,8 @@ drops! {
     BadLength = "bad_length",
     /// The kernel truncated the datagram because it did not fit its buffer.
     TruncatedDatagram = "truncated_datagram",
+    /// What the kernel says of a datagram that it received contradicts itself: a bug, there or here.
+    MalformedReceive = "malformed_receive",
     /// mac1 does not prove knowledge of our public key.
     BadMac1 = "bad_mac1",
     /// Under load, mac2 was absent or wrong: a cookie reply went out instead of a handshake.
@@ -89,8 +91,6 @@ drops! {
     StagedOverflow = "staged_overflow",
     /// Packets that waited for a handshake when it was given up.
     NoSession = "no_session",
-    /// The sending counter reached Reject-After-Messages.
-    CounterExhausted = "counter_exhausted",
     /// A packet larger than a slot or than the interface takes.
     Oversized = "oversized",
     /// A virtio-net header that contradicts its packet.

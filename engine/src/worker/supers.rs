@@ -112,10 +112,10 @@ impl Worker {
 
     /// Writes what is held of the runs of this turn.
     pub(super) fn flush_runs(&mut self) {
-        let writes = self.stats.tun_writes.get();
+        let writes = self.tun.counters().writes;
         let Self { coalescer, tun, ring, stats, steering, .. } = self;
         coalescer.flush(&mut |pieces| write_run(tun, ring, stats, steering, pieces));
-        if self.stats.tun_writes.get() != writes {
+        if self.tun.counters().writes != writes {
             self.stopwatch.lap(Stage::Coalesce);
         }
     }
@@ -189,7 +189,6 @@ fn write_run(tun: &mut TunEdge, ring: &mut Ring, stats: &WorkerStats, steering: 
     if let Some(first) = pieces.first() {
         steering.note_received(&first[VNET_HDR_LEN..], pieces.iter().map(|piece| piece.len()).sum());
     }
-    stats.tun_writes.add(1);
     let written = match pieces.pop_if(|_| packets == 1) {
         Some(lone) => tun.write(ring, lone, 0).is_ok(),
         None => tun.write_gathered(ring, pieces, 0).is_ok(),

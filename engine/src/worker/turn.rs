@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tun_uring::{Coalescer, TunEdge};
-use udp_uring::{Event, ReceiveDrop, UdpEdge};
+use udp_uring::{Event, UdpEdge};
 
 /// Which part of the worker an operation belongs to ([`Token::edge`]).
 const EDGE_DOORBELL: u8 = 1;
@@ -185,7 +185,8 @@ impl Worker {
         self.submit()?;
         self.steering.look(self.now);
         self.stats.turns.add(1);
-        self.stats.publish(self.ring.counters(), self.pool.accounting());
+        let (ring, slots) = (self.ring.counters(), self.pool.accounting());
+        self.stats.publish(ring, slots, self.tun.counters(), self.udp.counters());
         Ok(())
     }
 
@@ -309,8 +310,7 @@ impl Worker {
                 self.stopwatch.lap(Stage::Turn);
                 self.inbound(received);
             }
-            Event::Dropped(ReceiveDrop::Empty) => self.stats.count_drop(Drop::Runt, 1),
-            Event::Dropped(_) => self.stats.count_drop(Drop::TruncatedDatagram, 1),
+            Event::Dropped(why) => self.stats.count_receive_drop(why),
             Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
             sent => self.on_sent(sent),
         }
