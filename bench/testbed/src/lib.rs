@@ -22,6 +22,7 @@ pub mod capture;
 pub mod command;
 pub mod daemon;
 mod error;
+pub mod forge;
 pub mod janitor;
 pub mod keys;
 pub mod netns;

@@ -24,6 +24,7 @@ mod hostile;
 mod live_changes;
 mod matrix;
 mod offload;
+mod path_mtu;
 mod quiet;
 mod refusals;
 mod rekey;
