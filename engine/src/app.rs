@@ -87,6 +87,7 @@ fn run(cli: &Cli, settings: &Settings, readiness: Option<Readiness>) -> Result<(
         log::warn!("{failure}");
     }
     offloads::report(daemon.self_test());
+    offloads::report_segmentation(cli.segmentation());
     if let Some(why) = daemon.unsteered() {
         log::warn!(
             "packets from the interface come to the worker that receives from their peer, not to all, since the kernel \

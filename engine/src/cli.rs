@@ -10,6 +10,7 @@ use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
+use udp_uring::Segmentation;
 
 use crate::control::key_text::{self, NotAKey};
 use crate::control::uapi::DEFAULT_SUITE;
@@ -44,7 +45,8 @@ Environment:
   WG_PROCESS_FOREGROUND=1    as --foreground";
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 7] = ["foreground", "workers", "cpus", "busy_poll", "stages", "log_level", "config"];
+const DAEMON_OPTIONS: [&str; 8] =
+    ["foreground", "workers", "cpus", "busy_poll", "udp_gso", "stages", "log_level", "config"];
 
 const USAGE: &str = "\
 ringfort [OPTIONS] <NAME>
@@ -76,6 +78,13 @@ pub struct Cli {
     /// and the power that they take, for a shorter way out of sleep [default: sleep at once]
     #[arg(long, value_name = "MICROSECONDS")]
     pub busy_poll: Option<BusyPoll>,
+
+    /// Leave it to the kernel to cut trains of packets up (UDP_SEGMENT): on, off, or ragged, where the last packet of a train
+    /// is always shorter than the others, by a keepalive if need be. Linux 7.0.0 to 7.1.4 damages other trains with some
+    /// drivers, silently, also those of virtual machines on such a host. "auto" is ragged on those kernels, and on
+    /// otherwise
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub udp_gso: UdpGsoArg,
 
     /// Measure where the workers' time goes, stage by stage, in one of EVERY turns, for --stats: 16 costs about a hundredth
     /// of it, 1 costs several
@@ -124,6 +133,13 @@ impl Cli {
     #[must_use]
     pub fn busy_poll(&self) -> Duration {
         self.busy_poll.map_or(Duration::ZERO, |BusyPoll(time)| time)
+    }
+
+    /// How trains leave: as was asked for, or as it suits the kernel that runs.
+    #[must_use]
+    pub fn segmentation(&self) -> Segmentation {
+        let UdpGsoArg(asked) = self.udp_gso;
+        asked.unwrap_or_else(Segmentation::for_this_kernel)
     }
 
     /// How the ciphers are chosen.
@@ -200,6 +216,24 @@ impl FromStr for BusyPoll {
         }
         let micros = text.parse().map_err(|_| "expected a number of microseconds, or \"always\"".to_owned())?;
         Ok(Self(Duration::from_micros(micros)))
+    }
+}
+
+/// The argument of `--udp-gso`: `None` for "auto".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpGsoArg(pub Option<Segmentation>);
+
+impl FromStr for UdpGsoArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self(None)),
+            "on" => Ok(Self(Some(Segmentation::On))),
+            "off" => Ok(Self(Some(Segmentation::Off))),
+            "ragged" => Ok(Self(Some(Segmentation::Ragged))),
+            _ => Err("one of auto, on, off, ragged".into()),
+        }
     }
 }
 
@@ -321,6 +355,8 @@ mod tests {
             &["--log-level", "loud", "wg0"],
             &["--busy-poll", "soon", "wg0"],
             &["--busy-poll", "-1", "wg0"],
+            &["--udp-gso", "maybe", "wg0"],
+            &["--stats", "--udp-gso", "on", "wg0"],
             &["--stats"],
             &["--set-suite", "aes256gcm"],
             &["--set-suite", "aes", "wg0"],
@@ -371,6 +407,18 @@ mod tests {
         let cli = parse(&["--stages", "wg0"]).unwrap();
         assert_eq!((cli.stages, cli.name.as_str()), (Some(16), "wg0"));
         assert_eq!(parse(&["--stages=1", "wg0"]).unwrap().stages, Some(1));
+    }
+
+    #[test]
+    fn trains_leave_as_asked_or_as_suits_the_kernel() {
+        let segmentation = |args: &[&str]| parse(args).unwrap().segmentation();
+        assert_eq!(segmentation(&["--udp-gso", "on", "wg0"]), Segmentation::On);
+        assert_eq!(segmentation(&["--udp-gso", "off", "wg0"]), Segmentation::Off);
+        assert_eq!(segmentation(&["--udp-gso", "ragged", "wg0"]), Segmentation::Ragged);
+        for auto in [&["wg0"][..], &["--udp-gso", "auto", "wg0"]] {
+            assert_eq!(parse(auto).unwrap().udp_gso, UdpGsoArg(None));
+            assert_eq!(segmentation(auto), Segmentation::for_this_kernel());
+        }
     }
 
     #[test]

@@ -73,6 +73,13 @@ impl<'a> Segments<'a> {
         let template = Template::new(headers, geometry);
         Ok(Self { template, payload, index: 0, count: geometry.segments() })
     }
+
+    /// Length in bytes of the last segment. The others are as long as the headers and a whole share of the payload.
+    #[must_use]
+    pub fn last_len(&self) -> usize {
+        let before = self.len().saturating_sub(1) * usize::from(self.template.geometry.segment);
+        self.template.headers.len() + self.payload.len().saturating_sub(before)
+    }
 }
 
 impl<'a> Iterator for Segments<'a> {

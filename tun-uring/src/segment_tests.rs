@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 fn cut(packet: &[u8], geometry: Super) -> Vec<Vec<u8>> {
     let segments = Segments::new(packet, geometry).expect("the geometry is that of the packet");
-    let count = segments.len();
+    let (count, last_len) = (segments.len(), segments.last_len());
     let all: Vec<Vec<u8>> = segments
         .map(|segment| {
             let mut bytes = vec![0xee; segment.header_len()];
@@ -18,6 +18,11 @@ fn cut(packet: &[u8], geometry: Super) -> Vec<Vec<u8>> {
         })
         .collect();
     assert_eq!((all.len(), count), (geometry.segments(), count));
+    assert_eq!(all.last().map(Vec::len), Some(last_len));
+    let mut part = Segments::new(packet, geometry).expect("as before");
+    while part.next().is_some() && part.len() > 0 {
+        assert_eq!(part.last_len(), last_len, "the last is the last, whatever was taken before");
+    }
     all
 }
 

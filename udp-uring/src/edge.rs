@@ -6,6 +6,7 @@ use crate::error::Family;
 use crate::gso::Gso;
 use crate::path::Path;
 use crate::receive::{ReceiveDrop, Received, Request};
+use crate::segmentation::Segmentation;
 use crate::send::{SendFailed, SendOp, Sent};
 use crate::socket::SocketPair;
 use io_uring::opcode;
@@ -27,6 +28,8 @@ pub struct EdgeConfig {
     pub place_v6: u32,
     /// Sends that can be in flight at once. A train that has to leave unsegmented takes one per datagram.
     pub operations: u16,
+    /// Which trains are left to the kernel to cut up. All others leave datagram by datagram.
+    pub segmentation: Segmentation,
 }
 
 /// What a completion turned out to be.
@@ -75,8 +78,8 @@ pub struct EdgeCounters {
     pub retries_without_source: u64,
     /// Trains that the kernel refused, and that were sent again as single datagrams.
     pub retries_unsegmented: u64,
-    /// Trains that were sent as single datagrams from the start: no one call can carry them, or their path is known not
-    /// to take trains.
+    /// Trains that were sent as single datagrams from the start: no one call can carry them, [`Segmentation`] does not
+    /// allow it, or their path is known not to take trains.
     pub trains_split: u64,
     /// Completions of operations that were no longer waited for.
     pub late_completions: u64,
@@ -114,6 +117,7 @@ pub struct UdpEdge {
     group: BufferGroup,
     request: ManuallyDrop<Request>,
     sends: ManuallyDrop<Ops<SendOp>>,
+    segmentation: Segmentation,
     counters: EdgeCounters,
 }
 
@@ -140,6 +144,7 @@ impl UdpEdge {
             group,
             request: ManuallyDrop::new(Request::new()),
             sends: ManuallyDrop::new(Ops::new(config.operations)),
+            segmentation: config.segmentation,
             counters: EdgeCounters::default(),
         }
     }

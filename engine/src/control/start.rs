@@ -72,7 +72,8 @@ impl Daemon {
         let sources = SourceCheck::new()?;
         let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
-        let tuning = Tuning { capabilities, merge: self_test.merge, busy_poll: cli.busy_poll() };
+        let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
+        let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
         let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), &cpus, tuning)?;
         let sockets = Sockets::bind(count)?;
         let plane = DataPlane::new(link.clone(), choice.plan(), sockets)

@@ -83,6 +83,9 @@ figures! {
     pub udp_send_datagrams,
     /// Trains given to the socket; fewer than datagrams where several leave as one (GSO).
     pub udp_send_trains,
+    /// Keepalives that were added to trains, so that none ends in a segment as long as the others (`--udp-gso ragged`).
+    /// They are among the datagrams.
+    pub keepalive_tails,
     /// Handshake messages passed to control.
     pub handshakes,
     /// Trains handed to another worker.

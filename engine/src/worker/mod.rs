@@ -22,6 +22,7 @@ mod steering;
 mod supers;
 #[cfg(test)]
 mod tests;
+mod trains;
 mod turn;
 
 pub use budget::budget;
@@ -39,6 +40,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tun_uring::{FlowTable, Merge};
+use udp_uring::Segmentation;
 
 /// How the workers go about their work, the same for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,8 @@ pub struct Tuning {
     pub capabilities: Capabilities,
     /// What the TUN may be given in one piece.
     pub merge: Merge,
+    /// How trains leave.
+    pub segmentation: Segmentation,
     /// How long to look for more after the last completion before sleeping; zero sleeps at once.
     pub busy_poll: Duration,
 }

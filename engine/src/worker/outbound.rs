@@ -4,11 +4,12 @@ use super::budget::STAGED_JUMBO;
 use super::peers::Peer;
 use super::stages::Stage;
 use super::supers::wire_len;
+use super::trains;
 use super::turn::{Worker, context_of};
 use crate::link::Link;
 use arrayvec::ArrayVec;
 use ring_buffers::{PACKET_SIZE, SlotClass, View};
-use ringfort_aead::{Geometry, MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Source};
+use ringfort_aead::{MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Source};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::{Endpoint, PeerId};
@@ -105,9 +106,9 @@ impl Worker {
             pending.sort_unstable_by_key(|p| (p.peer, p.order));
         }
         while !self.pending.is_empty() {
-            let segments = train_len(self.pending.make_contiguous());
-            if segments == 1 || !self.send_train(segments) {
-                let lone = lone_len(self.pending.make_contiguous()).max(segments);
+            let packets = train_len(self.pending.make_contiguous(), self.ragged);
+            if packets == 1 || !self.send_train(packets) {
+                let lone = lone_len(self.pending.make_contiguous(), self.ragged).max(packets);
                 self.send_lone(lone);
             }
         }
@@ -115,25 +116,28 @@ impl Worker {
 
     /// Seals the first packets into a slot of their own, the copy being part of the sealing, and sends them as one.
     /// False: there is no slot, and each may leave by itself.
-    fn send_train(&mut self, segments: usize) -> bool {
+    fn send_train(&mut self, packets: usize) -> bool {
         let Some(train) = self.pool.claim(SlotClass::Jumbo) else { return false };
-        let pending = &self.pending.make_contiguous()[..segments];
+        let pending = &self.pending.make_contiguous()[..packets];
         let (id, ecn, stride, last) =
-            (pending[0].peer, pending[0].ecn, pending[0].wire_len, pending[segments - 1].wire_len);
-        let geometry = Geometry::new(stride, last, segments).expect("train_len keeps to what a train can be");
+            (pending[0].peer, pending[0].ecn, pending[0].wire_len, pending[packets - 1].wire_len);
+        let geometry = trains::geometry(packets, stride, last, self.ragged);
+        let geometry = geometry.expect("train_len keeps to what a train can be");
         let mut sources = [Source::default(); MAX_SEGMENTS];
         for (packet, source) in pending.iter().zip(&mut sources) {
             source.head = &packet.view[DATA_HEADER_LEN..];
         }
         let any_data = pending.iter().any(|p| p.view.len() > DATA_HEADER_LEN);
-        let sealed = self.peers.get_mut(id).and_then(|peer| peer.seal(train, geometry, &sources[..segments], self.now));
+        let sealed =
+            self.peers.get_mut(id).and_then(|peer| peer.seal(train, geometry, &sources[..geometry.count()], self.now));
         if let Some(train) = sealed {
-            self.pending.drain(..segments);
+            self.pending.drain(..packets);
+            self.stats.keepalive_tails.add((geometry.count() - packets) as u64);
             self.stopwatch.lap(Stage::Seal);
             self.send(id, train, stride, ecn, any_data);
             self.stopwatch.lap(Stage::Transmit);
         } else {
-            self.stage_pending(segments);
+            self.stage_pending(packets);
         }
         true
     }
@@ -256,8 +260,8 @@ impl Worker {
 }
 
 /// How many packets from the front form one train: one peer, one ECN field, one length but for the last, which may be
-/// shorter, and no more than one send can carry.
-fn train_len(pending: &[Pending]) -> usize {
+/// shorter, and no more than one send can carry. In a ragged train the last is shorter, or a keepalive follows it.
+fn train_len(pending: &[Pending], ragged: bool) -> usize {
     let first = &pending[0];
     let mut bytes = first.wire_len;
     let mut n = 1;
@@ -272,13 +276,13 @@ fn train_len(pending: &[Pending]) -> usize {
             break;
         }
     }
-    n
+    trains::packets_of(n, first.wire_len, pending[n - 1].wire_len, ragged)
 }
 
 /// How many packets from the front are for one peer and begin no train with their successor: they leave one by one.
-fn lone_len(pending: &[Pending]) -> usize {
+fn lone_len(pending: &[Pending], ragged: bool) -> usize {
     let most = pending.len().min(MAX_SEGMENTS);
-    (1..most).find(|&n| pending[n].peer != pending[0].peer || train_len(&pending[n..]) > 1).unwrap_or(most)
+    (1..most).find(|&n| pending[n].peer != pending[0].peer || train_len(&pending[n..], ragged) > 1).unwrap_or(most)
 }
 
 fn request_handshake(link: &Link, peer: &Peer, reason: HandshakeReason) {

@@ -4,9 +4,10 @@ use super::budget::STAGED_JUMBO;
 use super::counters::WorkerStats;
 use super::stages::Stage;
 use super::steering::Steering;
+use super::trains;
 use super::turn::Worker;
 use ring_buffers::{PACKET_SIZE, Ring, SlotClass, View};
-use ringfort_aead::{Geometry, MAX_SEGMENTS, Source};
+use ringfort_aead::{MAX_SEGMENTS, Source};
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
@@ -61,7 +62,10 @@ impl Worker {
         let longest = (TRAIN_BYTES_MAX / stride).clamp(1, MAX_SEGMENTS);
         while segments.len() > 0 {
             let left = segments.len();
-            let count = left.min(longest);
+            let most = left.min(longest);
+            let last_of = |count| if count < left { stride } else { wire_len(segments.last_len(), self.mtu) };
+            let count = trains::packets_of(most, stride, last_of(most), self.ragged);
+            let last = last_of(count);
             if self.pool.free(SlotClass::Jumbo) == 0 {
                 self.make_room();
             }
@@ -70,19 +74,19 @@ impl Worker {
             };
             let before = segments.clone();
             let mut sources = [Source::default(); MAX_SEGMENTS];
-            let mut last = stride;
             for ((segment, head), source) in segments.by_ref().take(count).zip(&mut *self.heads).zip(&mut sources) {
                 let head = &mut head[..segment.header_len()];
                 segment.write_headers(head);
                 *source = Source { head, body: segment.payload() };
-                last = wire_len(segment.len(), self.mtu);
             }
-            let Ok(geometry) = Geometry::new(stride, last, count) else {
+            let Ok(geometry) = trains::geometry(count, stride, last, self.ragged) else {
                 return self.stats.count_drop(Drop::Oversized, left);
             };
             self.stopwatch.lap(Stage::Segment);
-            let sealed = self.peers.get_mut(id).and_then(|p| p.seal(train, geometry, &sources[..count], self.now));
+            let sealed =
+                self.peers.get_mut(id).and_then(|p| p.seal(train, geometry, &sources[..geometry.count()], self.now));
             let Some(train) = sealed else { return self.stage_super(id, before) };
+            self.stats.keepalive_tails.add((geometry.count() - count) as u64);
             self.stopwatch.lap(Stage::Seal);
             self.send(id, train, stride, ecn, true);
             self.stopwatch.lap(Stage::Transmit);

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tun_uring::{Merge, Offloads, Tun};
-use udp_uring::{SocketConfig, SocketGroup};
+use udp_uring::{Segmentation, SocketConfig, SocketGroup};
 
 mod answers;
 mod cores;
@@ -74,6 +74,61 @@ fn a_super_packet_leaves_as_trains_of_its_segments() {
         }
         f.eventually(|| f.stats[0].udp_send_trains.get() == 1);
         assert_eq!(f.stats[0].udp_send_datagrams.get(), 11);
+        f.finish();
+    });
+}
+
+/// Packets of one length, in a super-packet and one by one, and keepalives: no train of them has an equal tail, or the
+/// edge would have to send it datagram by datagram.
+#[test]
+fn ragged_trains_end_in_a_keepalive_where_nothing_else_is_shorter() {
+    in_namespace(|| {
+        let f = Fixture::segmenting(Segmentation::Ragged);
+        for _ in 0..6 {
+            f.inner.send_to(&[7; 200], "10.9.0.2:9").unwrap();
+        }
+        f.eventually(|| f.stats[0].staged.get() == 6);
+        f.install_send(0, false);
+        let lengths = |n: usize| (0..n).map(|_| f.receive().1.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(7), [240, 240, 240, 240, 240, 240, 0], "the packets of a turn");
+        f.eventually(|| f.stats[0].keepalive_tails.get() == 1);
+        nix::sys::socket::setsockopt(&f.inner, nix::sys::socket::sockopt::UdpGsoSegment, &900).unwrap();
+        f.inner.send_to(&[8; 9_000], "10.9.0.2:9").unwrap();
+        let mut expected = vec![928; 10];
+        assert_eq!(
+            lengths(11),
+            {
+                expected.push(0);
+                expected
+            },
+            "a super-packet"
+        );
+        f.inner.send_to(&[9; 9_100], "10.9.0.2:9").unwrap();
+        let mut expected = vec![928; 10];
+        assert_eq!(
+            lengths(11),
+            {
+                expected.push(128);
+                expected
+            },
+            "one that is ragged by itself"
+        );
+        f.eventually(|| f.stats[0].udp_send_trains.get() == 3);
+        assert_eq!(f.stats[0].udp_send_datagrams.get(), 7 + 11 + 11);
+        // 64 segments that a single train could carry, if they did not need a keepalive.
+        nix::sys::socket::setsockopt(&f.inner, nix::sys::socket::sockopt::UdpGsoSegment, &100).unwrap();
+        f.inner.send_to(&[10; 6_400], "10.9.0.2:9").unwrap();
+        let mut expected = vec![128; 63];
+        expected.extend([0, 128]);
+        assert_eq!(lengths(65), expected, "63 and a keepalive, and one alone");
+        f.eventually(|| f.stats[0].udp_send_trains.get() == 5);
+        assert_eq!(f.stats[0].keepalive_tails.get(), 3);
+        for _ in 0..3 {
+            f.link.workers[0].push_mail(Mail::SendKeepalive { peer: PEER });
+        }
+        assert_eq!(lengths(3), [0, 0, 0]);
+        let figures: std::collections::BTreeMap<_, _> = f.stats[0].figures().into_iter().collect();
+        assert_eq!((figures["udp_trains_split"], figures["udp_retries_unsegmented"]), (0, 0), "none had an equal tail");
         f.finish();
     });
 }

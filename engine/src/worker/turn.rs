@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tun_uring::{Coalescer, TunEdge};
-use udp_uring::{Event, UdpEdge};
+use udp_uring::{Event, Segmentation, UdpEdge};
 
 /// Which part of the worker an operation belongs to ([`Token::edge`]).
 const EDGE_DOORBELL: u8 = 1;
@@ -67,6 +67,8 @@ pub(super) struct Worker {
     /// When something last completed; it is looked for without sleeping for so long after that.
     last_completion: Time,
     busy_poll: Duration,
+    /// No train may end in a segment as long as the others.
+    pub(super) ragged: bool,
     /// Packets of this turn that have a peer and a key.
     pub(super) pending: VecDeque<Pending>,
     /// Headers of the segments of a train in the making.
@@ -103,7 +105,7 @@ impl Worker {
         ring.register_files(&[-1; PLACES])?;
         let pool = Pool::new(arena);
         let tun = tun_edge(&mut ring, &pool, config.tun, config.tuning.capabilities)?;
-        let udp = udp_edge(&mut ring, &pool)?;
+        let udp = udp_edge(&mut ring, &pool, config.tuning.segmentation)?;
         let token = Token { edge: EDGE_DOORBELL, op: 0, index: 0, generation: 0 };
         Ok(Self {
             doorbell: Doorbell::new(inbox.waker().clone(), token),
@@ -122,6 +124,7 @@ impl Worker {
             now: boot_time(),
             last_completion: boot_time(),
             busy_poll: config.tuning.busy_poll,
+            ragged: config.tuning.segmentation == Segmentation::Ragged,
             pending: VecDeque::with_capacity(Pending::MAX),
             heads: Box::new([[0; _]; _]),
             coalescer: Coalescer::new(config.tuning.merge),
@@ -389,11 +392,16 @@ fn tun_edge(ring: &mut Ring, pool: &Pool, queue: OwnedFd, capabilities: Capabili
     TunEdge::new(ring, pool, queue, config)
 }
 
-fn udp_edge(ring: &mut Ring, pool: &Pool) -> Result<UdpEdge, RingError> {
+fn udp_edge(ring: &mut Ring, pool: &Pool, segmentation: Segmentation) -> Result<UdpEdge, RingError> {
     let group =
         BufferGroup::register(ring, pool, GROUP_UDP, SlotClass::Jumbo, UDP_READS, udp_uring::RECEIVE_BUFFER_LEN)?;
-    let config =
-        udp_uring::EdgeConfig { edge: EDGE_UDP, place_v4: PLACE_V4, place_v6: PLACE_V6, operations: UDP_OPERATIONS };
+    let config = udp_uring::EdgeConfig {
+        edge: EDGE_UDP,
+        place_v4: PLACE_V4,
+        place_v6: PLACE_V6,
+        operations: UDP_OPERATIONS,
+        segmentation,
+    };
     Ok(UdpEdge::new(group, config))
 }
 

@@ -34,6 +34,7 @@ mod shutdown;
 mod sources;
 mod suites;
 mod topologies;
+mod udp_gso;
 mod wg_commands;
 mod wg_quick;
 mod workers;

@@ -18,7 +18,8 @@ impl UdpEdge {
         if !port.open {
             return Err(Refused { segments, why: Refusal::NoSocket });
         }
-        let whole = segments == 1 || order.fits_one_call(view.len()) && port.gso.allows(&order.path, order.stride);
+        let may_be_cut = order.fits_one_call(view.len()) && self.segmentation.allows(view.len(), order.stride);
+        let whole = segments == 1 || may_be_cut && port.gso.allows(&order.path, order.stride);
         let needed = if whole { 1 } else { segments.min(self.sends.capacity()) };
         if self.sends.capacity() - self.sends.in_flight() < needed {
             return Err(Refused { segments, why: Refusal::Full });

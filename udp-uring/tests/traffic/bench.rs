@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-use udp_uring::{EdgeConfig, Event, Path, RECEIVE_BUFFER_LEN, Received, SocketConfig, SocketGroup, Transmit, UdpEdge};
+use udp_uring::{
+    EdgeConfig, Event, Path, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
+};
 
 /// How long anything may take that is bound to happen: a busy machine may not run a thread for seconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,11 +60,19 @@ pub struct Parts {
     pub buffer_len: usize,
     pub operations: u16,
     pub ring: RingConfig,
+    pub segmentation: Segmentation,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { slots: 40, quota: 16, buffer_len: RECEIVE_BUFFER_LEN, operations: 256, ring: RingConfig::default() }
+        Self {
+            slots: 40,
+            quota: 16,
+            buffer_len: RECEIVE_BUFFER_LEN,
+            operations: 256,
+            ring: RingConfig::default(),
+            segmentation: Segmentation::On,
+        }
     }
 }
 
@@ -86,7 +96,8 @@ impl Bench {
         ring.register_files(&[-1; 2]).expect("a table of files");
         let pool = Pool::new(arena);
         let group = BufferGroup::register(&mut ring, &pool, 7, SlotClass::Jumbo, parts.quota, parts.buffer_len);
-        let config = EdgeConfig { edge: 3, place_v4: 0, place_v6: 1, operations: parts.operations };
+        let (operations, segmentation) = (parts.operations, parts.segmentation);
+        let config = EdgeConfig { edge: 3, place_v4: 0, place_v6: 1, operations, segmentation };
         let mut edge = UdpEdge::new(group.expect("a buffer ring"), config);
         edge.rebind(&mut ring, sockets.pair(0)).expect("sockets are taken");
         Self { ring, edge, pool, batch: Vec::with_capacity(64) }

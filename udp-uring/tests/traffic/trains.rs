@@ -1,11 +1,11 @@
 //! Trains out and in: contents, strides, addresses, ECN.
 
 use crate::bench::{
-    Bench, LOOPBACKS, datagrams, far_end, in_namespace, path_to, pattern, receive_plain, set_int, sockets,
+    Bench, LOOPBACKS, Parts, datagrams, far_end, in_namespace, path_to, pattern, receive_plain, set_int, sockets,
 };
 use ring_buffers::View;
 use std::net::{IpAddr, SocketAddr};
-use udp_uring::{Event, LocalAddr, PAYLOAD_OFFSET, Path, SEGMENTS_MAX, Sent, TRAIN_BYTES_MAX, Transmit};
+use udp_uring::{Event, LocalAddr, PAYLOAD_OFFSET, Path, SEGMENTS_MAX, Segmentation, Sent, TRAIN_BYTES_MAX, Transmit};
 
 fn source(addr: &str) -> Option<LocalAddr> {
     Some(LocalAddr { addr: addr.parse().expect("literal"), ifindex: 0 })
@@ -48,6 +48,30 @@ fn a_train_that_is_too_long_for_one_call_leaves_in_single_datagrams() {
     assert_eq!(got, datagrams(&bytes, 100));
     assert!(bench.edge.take_notice().is_none(), "the kernel was not asked");
     bench.assert_all_home();
+}
+
+/// Whoever makes the trains: none with an equal tail reaches the kernel.
+#[test]
+fn only_ragged_trains_leave_with_one_call_where_they_must_be_ragged() {
+    for (segmentation, equal, ragged) in
+        [(Segmentation::On, 1, 1), (Segmentation::Ragged, 10, 1), (Segmentation::Off, 10, 11)]
+    {
+        let group = sockets(1);
+        let mut bench = Bench::with(&group, Parts { segmentation, ..Parts::default() });
+        for ip in LOOPBACKS {
+            let far = far_end(ip);
+            for (len, calls) in [(14_520, equal), (14_520 + 32, ragged)] {
+                let bytes = pattern(len);
+                let expected = datagrams(&bytes, 1452);
+                assert_eq!(bench.send_and_settle(&bytes, 1452, path_to(&far), 0).len(), calls, "{segmentation:?}");
+                let got: Vec<_> = receive_plain(&far, expected.len()).into_iter().map(|(bytes, _)| bytes).collect();
+                assert_eq!(got, expected);
+            }
+            assert_eq!(bench.send_and_settle(b"lone", 4, path_to(&far), 0).len(), 1);
+        }
+        assert_eq!(bench.edge.counters().retries_unsegmented, 0);
+        bench.assert_all_home();
+    }
 }
 
 #[test]

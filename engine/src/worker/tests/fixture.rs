@@ -50,11 +50,20 @@ impl Fixture {
     /// Must be called on a thread of its own, which it moves into a new network namespace.
     pub(super) fn with(workers: usize, offloads: Offloads, busy_poll: Duration) -> Self {
         let stats = (0..workers).map(|_| WorkerStats::default()).collect();
-        Self::counting(stats, offloads, busy_poll)
+        Self::made(stats, offloads, Segmentation::On, busy_poll)
+    }
+
+    /// One worker that sends trains in another way.
+    pub(super) fn segmenting(segmentation: Segmentation) -> Self {
+        Self::made(vec![WorkerStats::default()], Offloads::ALL, segmentation, Duration::ZERO)
     }
 
     /// The same with one worker for each place to count.
     pub(super) fn counting(stats: Vec<WorkerStats>, offloads: Offloads, busy_poll: Duration) -> Self {
+        Self::made(stats, offloads, Segmentation::On, busy_poll)
+    }
+
+    fn made(stats: Vec<WorkerStats>, offloads: Offloads, segmentation: Segmentation, busy_poll: Duration) -> Self {
         let workers = stats.len();
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
@@ -67,7 +76,7 @@ impl Fixture {
         let stats: Vec<_> = stats.into_iter().map(Arc::new).collect();
         let capabilities = ring_buffers::probe().unwrap();
         let merge = Merge { tcp: true, udp: true };
-        let tuning = Tuning { capabilities, merge, busy_poll };
+        let tuning = Tuning { capabilities, merge, segmentation, busy_poll };
         let flows = tun.flows().unwrap();
         let config = |(index, tun)| WorkerConfig {
             index,
