@@ -79,10 +79,10 @@ pub struct Cli {
     #[arg(long, value_name = "MICROSECONDS")]
     pub busy_poll: Option<BusyPoll>,
 
-    /// Leave it to the kernel to cut trains of packets up (UDP_SEGMENT): on, off, or ragged, where the last packet of a train
-    /// is always shorter than the others, by a keepalive if need be. Linux 7.0.0 to 7.1.4 damages other trains with some
-    /// drivers, silently, also those of virtual machines on such a host. "auto" is ragged on those kernels, and on
-    /// otherwise
+    /// Leave it to the kernel to cut trains of packets up (UDP_SEGMENT): on, off, or ragged, where the last packet of a
+    /// train is always shorter than the others, by a keepalive if need be. Linux 7.0.0 to 7.1.4 damages other trains
+    /// with some drivers, silently, also those of virtual machines on such a host. "auto" is ragged on those kernels,
+    /// and on otherwise
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub udp_gso: UdpGsoArg,
 

@@ -39,6 +39,11 @@ pub enum Event {
     Received(Received),
     /// Something came that cannot be used.
     Dropped(ReceiveDrop),
+    /// Datagrams came to a socket that the edge has let go of since: they are dropped.
+    Late {
+        /// How many.
+        datagrams: usize,
+    },
     /// A train left.
     Sent(Sent),
     /// A train did not leave.
@@ -287,7 +292,12 @@ impl UdpEdge {
             self.counters.late_completions += 1;
             let ended = u32::from(!completion.has_more());
             self.former_receives = self.former_receives.saturating_sub(ended);
-            return Event::Nothing;
+            return match (completion.outcome(), buffer) {
+                (Ok(_), Some(Ok(view))) => {
+                    Event::Late { datagrams: Received::parse(view).map_or(1, |r| r.datagrams()) }
+                }
+                _ => Event::Nothing,
+            };
         }
         if !completion.has_more() {
             port.armed = false;

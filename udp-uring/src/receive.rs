@@ -75,6 +75,12 @@ impl Request {
 }
 
 impl Received {
+    /// Number of datagrams.
+    #[must_use]
+    pub fn datagrams(&self) -> usize {
+        self.view.len().div_ceil(self.stride)
+    }
+
     /// Takes apart a buffer that the kernel filled for a request of this crate.
     ///
     /// # Errors

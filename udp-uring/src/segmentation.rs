@@ -108,7 +108,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_range_of_releases_has_the_fault(major in 5..9u32, minor in 0..20u32, patch in 0..60u32, rest in "(-[a-z0-9.]*)?") {
+        fn a_range_of_releases_has_the_fault(
+            major in 5..9u32, minor in 0..20u32, patch in 0..60u32, rest in "(-[a-z0-9.]*)?",
+        ) {
             let faulty = major == 7 && (minor == 0 || minor == 1 && patch < 5);
             let expected = if faulty { Segmentation::Ragged } else { Segmentation::On };
             prop_assert_eq!(Segmentation::for_release(&format!("{major}.{minor}.{patch}{rest}")), expected);

@@ -107,7 +107,7 @@ drops! {
     HandoffFull = "handoff_full",
     /// No free slot.
     NoSlot = "no_slot",
-    /// The device, or the peer, is down or gone.
+    /// The device, the peer, or the socket that it came to, is down or gone.
     Down = "down",
 }
 

@@ -20,8 +20,8 @@ pub fn report_segmentation(segmentation: Segmentation) {
     match segmentation {
         Segmentation::On => {}
         Segmentation::Ragged => log::info!(
-            "trains of packets end in a shorter one, by a keepalive if need be (--udp-gso): Linux 7.0.0 to 7.1.4 damages \
-             others with some drivers"
+            "trains of packets end in a shorter one, by a keepalive if need be (--udp-gso): Linux 7.0.0 to 7.1.4 \
+             damages others with some drivers"
         ),
         Segmentation::Off => log::info!("packets leave one by one (--udp-gso off), which costs throughput"),
     }

@@ -71,7 +71,7 @@ figures! {
     pub tun_read_packets,
     /// Bytes of those, IP headers included.
     pub tun_read_bytes,
-    /// Packets written to the TUN.
+    /// Packets for the TUN. Those that it then refused are among the drops, as `tun_write_failed`.
     pub tun_write_packets,
     /// Bytes of those.
     pub tun_write_bytes,

@@ -182,8 +182,8 @@ impl Worker {
 
     /// Gives a sealed train to the socket, and notes what follows from that.
     pub(super) fn send(&mut self, id: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
-        let bytes = view.len();
-        let segments = bytes.div_ceil(stride);
+        let mut bytes = view.len();
+        let mut segments = bytes.div_ceil(stride);
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, segments);
         };
@@ -193,7 +193,13 @@ impl Worker {
         };
         let transmit = Transmit { view, stride, path: path_of(&endpoint), ecn, context: context_of(id) };
         if let Err(refused) = self.udp.send(&mut self.ring, transmit) {
-            return self.stats.count_drop(Drop::SendFailed, refused.segments);
+            self.stats.count_drop(Drop::SendFailed, refused.segments);
+            if refused.segments == segments {
+                return;
+            }
+            // Only a ring that is at its end takes a part.
+            segments -= refused.segments;
+            bytes = segments * stride;
         }
         self.stats.udp_send_trains.add(1);
         self.stats.udp_send_datagrams.add(segments as u64);

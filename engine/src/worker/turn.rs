@@ -314,6 +314,7 @@ impl Worker {
                 self.inbound(received);
             }
             Event::Dropped(why) => self.stats.count_receive_drop(why),
+            Event::Late { datagrams } => self.stats.count_drop(Drop::Down, datagrams),
             Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
             sent => self.on_sent(sent),
         }
@@ -336,8 +337,8 @@ impl Worker {
         }
         if let Some(notice) = self.udp.take_notice() {
             log::warn!(
-                "worker {}: the kernel refused to segment datagrams for {} ({}); they leave one by one, and it is asked \
-                 again now and then. Others over {} may be affected alike",
+                "worker {}: the kernel refused to segment datagrams for {} ({}); they leave one by one, and it is \
+                 asked again now and then. Others over {} may be affected alike",
                 self.index,
                 notice.remote,
                 notice.errno,

@@ -268,3 +268,61 @@ fn a_flood_of_pings_both_ways() {
         }
     });
 }
+
+/// ```text
+///   near [veth0] 1500 ─ 1500 [lan] router [wan] 1400 ─ 1400 [veth0] far
+/// ```
+/// Nobody at the near end knows of the narrow link, and what ICMP says about it is not believed.
+fn a_link_on_the_way_is_narrow(outer: Family, tunnel_mtu: u32) {
+    let [near, router, far] = std::array::from_fn(|_| Namespace::new().unwrap());
+    let (near_network, far_network, length) = match outer {
+        Family::V4 => ("10.200.1.", "10.200.2.", 24),
+        Family::V6 => ("fd00:201::", "fd00:202::", 64),
+    };
+    for (interface, network, end) in [("lan", near_network, &near), ("wan", far_network, &far)] {
+        ip(&format!("link add {VETH} netns {} type veth peer name {interface} netns {}", end.name(), router.name()))
+            .unwrap();
+        for (namespace, interface, host) in [(&router, interface, "1"), (end, VETH, "2")] {
+            namespace.add_address(interface, format!("{network}{host}").parse().unwrap(), length).unwrap();
+            let mtu = if network == far_network { 1_400 } else { 1_500 };
+            namespace.ip(&format!("link set {interface} mtu {mtu} up")).unwrap();
+        }
+        end.await_carrier(VETH).unwrap();
+        let version = if outer == Family::V6 { "-6 " } else { "" };
+        end.ip(&format!("{version}route add default via {network}1")).unwrap();
+    }
+    router.enter(|| {
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+    });
+    let near = Side::new(Implementation::Ringfort, near, 0);
+    let far = Side::new(Implementation::Ringfort, far, 1);
+    let endpoint = |network: &str| match outer {
+        Family::V4 => format!("endpoint={network}2:{PORT}\n"),
+        Family::V6 => format!("endpoint=[{network}2]:{PORT}\n"),
+    };
+    near.configure(&far, 1, &endpoint(far_network));
+    far.configure(&near, 0, &endpoint(near_network));
+    for side in [&near, &far] {
+        side.namespace.ip(&format!("link set {} mtu {tunnel_mtu}", side.interface)).unwrap();
+    }
+    ping::until_answered(&near.namespace, inner_v4(1), OPENING).unwrap();
+    for (from, to, address) in [(&near, &far, inner_v4(1)), (&far, &near, inner_v4(0))] {
+        Pinger::new(&from.namespace, address).unwrap().ping(tunnel_mtu as usize - 28, PATIENCE).unwrap();
+        let amount = ringfort_testbed::tcp::Amount::Bytes(2 << 20);
+        let progress = std::sync::atomic::AtomicU64::new(0);
+        ringfort_testbed::tcp::transfer(&from.namespace, &to.namespace, address, amount, &progress).unwrap();
+    }
+}
+
+/// The router fragments, since our packets allow it.
+#[test]
+fn a_link_on_the_way_is_narrow_over_v4() {
+    a_link_on_the_way_is_narrow(Family::V4, MTU);
+}
+
+/// No router fragments IPv6: the tunnel's MTU is set to what fits.
+#[test]
+fn a_link_on_the_way_is_narrow_over_v6() {
+    a_link_on_the_way_is_narrow(Family::V6, 1_400 - 80);
+}

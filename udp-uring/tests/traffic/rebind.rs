@@ -83,7 +83,8 @@ fn sockets_change_under_traffic_and_every_slot_is_accounted_for() {
     for round in 1..=60 {
         let events = bench.turn_until(|events| events.iter().any(|e| matches!(e, Event::Received(_))));
         trains += events.iter().filter(|e| matches!(e, Event::Received(r) if r.view.len() % 1200 == 0)).count();
-        assert!(events.iter().all(|e| matches!(e, Event::Received(_) | Event::Sent(_))), "{events:?}");
+        let expected = |e: &Event| matches!(e, Event::Received(_) | Event::Sent(_) | Event::Late { datagrams: 1.. });
+        assert!(events.iter().all(expected), "{events:?}");
         drop(events);
         // Receives and sends are in flight when the sockets change under them, some not even submitted.
         bench.edge.prepare(&mut bench.ring).expect("receives are armed");
@@ -98,5 +99,30 @@ fn sockets_change_under_traffic_and_every_slot_is_accounted_for() {
         bench.turn();
     }
     assert!(bench.edge.counters().late_completions > 0, "the old receives did end late");
+    bench.assert_all_home();
+}
+
+#[test]
+fn what_came_to_former_sockets_is_counted_to_the_datagram() {
+    let groups = [sockets(1), sockets(1)];
+    let mut bench = Bench::new(&groups[0]);
+    for ip in LOOPBACKS {
+        let far = far_end(ip);
+        crate::bench::set_int(&far, libc::SOL_UDP, libc::UDP_SEGMENT, 100);
+        bench.edge.rebind(&mut bench.ring, groups[0].pair(0)).expect("sockets are taken");
+        bench.turn_until(|_| true);
+        bench.edge.prepare(&mut bench.ring).expect("receives are armed");
+        far.send_to(&pattern(450), (ip.parse::<IpAddr>().expect("literal"), groups[0].port())).expect("loopback works");
+        crate::bench::eventually("a train is received", || {
+            bench.ring.turn(ring_buffers::Wait::No).expect("the ring turns");
+            bench.ring.has_completed().then_some(())
+        });
+        // Nobody has looked at it yet.
+        bench.edge.rebind(&mut bench.ring, groups[1].pair(0)).expect("sockets are taken");
+        let late = |events: &[Event]| {
+            events.iter().map(|e| if let Event::Late { datagrams } = e { *datagrams } else { 0 }).sum::<usize>()
+        };
+        assert_eq!(late(&bench.turn_until(|events| late(events) > 0)), 5);
+    }
     bench.assert_all_home();
 }
