@@ -60,8 +60,8 @@ pub struct Sent {
     pub segments: usize,
     /// Bytes of payload.
     pub bytes: usize,
-    /// The path's source was refused, and it left without: forget the path's.
-    pub without_source: bool,
+    /// The path that was asked for, if its source was refused and the train left without: forget that source.
+    pub refused: Option<Path>,
     /// Number of datagrams of the same train that waited for this operation to end and are lost, because the ring
     /// takes no entry.
     pub lost: usize,
@@ -85,8 +85,8 @@ pub(crate) struct Order {
     pub(crate) path: Path,
     pub(crate) traffic_class: u8,
     pub(crate) context: u64,
-    /// The source was taken off the path after a refusal.
-    pub(crate) without_source: bool,
+    /// The path with its source, which was taken off after a refusal.
+    pub(crate) refused: Option<Path>,
     /// Segmentation was given up after this refusal.
     pub(crate) gso_refused: Option<Errno>,
 }
@@ -96,7 +96,7 @@ impl Order {
     pub(crate) fn of(transmit: Transmit) -> (Self, View) {
         let Transmit { view, stride, path, ecn, context } = transmit;
         let stride = if stride == 0 { view.len() } else { stride.min(view.len()) };
-        let order = Self { stride, path, traffic_class: ecn, context, without_source: false, gso_refused: None };
+        let order = Self { stride, path, traffic_class: ecn, context, refused: None, gso_refused: None };
         (order, view)
     }
 
@@ -206,7 +206,7 @@ mod tests {
         let addr = |text: &str| LocalAddr { addr: text.parse().expect("literal"), ifindex: 0 };
         let remote = "192.0.2.1:51820".parse().expect("literal");
         let path = Path { source: source.map(addr), ..Path::to(remote) };
-        Order { stride: 1452, path, traffic_class: 0, context: 0, without_source: false, gso_refused: None }
+        Order { stride: 1452, path, traffic_class: 0, context: 0, refused: None, gso_refused: None }
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl<K> SendSession<K> {
     /// # Errors
     /// [`SendRefusal`], and no counter is taken.
     pub fn reserve(&self, now: Time, n: u64) -> Result<u64, SendRefusal> {
-        if now.since(self.created) >= REJECT_AFTER_TIME {
+        if !self.usable(now) {
             return Err(SendRefusal::Expired);
         }
         // Relaxed is enough: uniqueness comes from the atomic itself, and the key was published before the session.
@@ -106,6 +106,12 @@ impl<K> SendSession<K> {
                 first.checked_add(n).filter(|&end| end <= REJECT_AFTER_MESSAGES)
             })
             .map_err(|_| SendRefusal::Exhausted)
+    }
+
+    /// Whether the session is younger than Reject-After-Time. Whether it has counters left, only [`SendSession::reserve`]
+    /// tells.
+    pub fn usable(&self, now: Time) -> bool {
+        now.since(self.created) < REJECT_AFTER_TIME
     }
 
     /// Whether it is time to ask for a new session, as seen after sending: the initiator by age, both by count.

@@ -271,7 +271,7 @@ fn front(train: &[u8], stride: usize, counters: &mut Counters) -> Front {
 }
 
 /// A received datagram's path, as control and the peers know it.
-fn endpoint_of(path: &Path) -> Endpoint {
+pub(super) fn endpoint_of(path: &Path) -> Endpoint {
     let source = path.usable_source().map(|local| Source { addr: local.addr, ifindex: local.ifindex });
     Endpoint { remote: path.remote, source }
 }

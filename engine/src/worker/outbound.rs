@@ -72,7 +72,7 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, 1);
         };
-        if !peer.has_session() {
+        if !peer.has_session(self.now) {
             return self.stage(id, view);
         }
         if peer.staged_count() > 0 {

@@ -63,8 +63,8 @@ impl Peer {
     }
 
     /// Whether there is a session to send with.
-    pub(super) fn has_session(&self) -> bool {
-        self.cell.sending().session().is_some()
+    pub(super) fn has_session(&self, now: Time) -> bool {
+        self.cell.sending().session().is_some_and(|session| session.usable(now))
     }
 
     /// Seals a train of `sources` into `train`, data headers included. `None`: there is no session that can, and the

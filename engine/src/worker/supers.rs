@@ -40,7 +40,7 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, count);
         };
-        if !peer.has_session() {
+        if !peer.has_session(self.now) {
             return self.stage_super(id, segments);
         }
         if peer.staged_count() > 0 {

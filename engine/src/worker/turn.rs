@@ -5,6 +5,7 @@ use super::budget::{
     UDP_READS, budget,
 };
 use super::counters::WorkerStats;
+use super::inbound::endpoint_of;
 use super::outbound::Pending;
 use super::peers::PeerTable;
 use super::sessions::Sessions;
@@ -19,7 +20,7 @@ use ring_buffers::{
 };
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::Drop;
-use ringfort_core::ids::PeerId;
+use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -325,8 +326,8 @@ impl Worker {
         match event {
             Event::Sent(sent) => {
                 self.stats.count_drop(Drop::SendFailed, sent.lost);
-                if sent.without_source {
-                    self.forget_source(peer_of(sent.context));
+                if let Some(path) = sent.refused {
+                    self.forget_source(peer_of(sent.context), endpoint_of(&path));
                 }
             }
             Event::SendFailed(failed) => {
@@ -347,12 +348,11 @@ impl Worker {
         }
     }
 
-    /// The kernel refused the address that a peer's datagrams left from: it has gone, or its route has.
-    fn forget_source(&mut self, peer: PeerId) {
-        if let Some(cell) = self.peers.get_mut(peer).map(|peer| &peer.cell)
-            && let Some(endpoint) = cell.endpoint()
-        {
-            cell.shared().endpoint.change(endpoint, endpoint.without_source());
+    /// The kernel refused the address that datagrams to this endpoint left from: it has gone, or its route has. A peer that
+    /// has moved since is not concerned.
+    fn forget_source(&mut self, peer: PeerId, endpoint: Endpoint) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.cell.shared().endpoint.change(endpoint, endpoint.without_source());
         }
     }
 }

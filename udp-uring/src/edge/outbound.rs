@@ -50,8 +50,8 @@ impl UdpEdge {
                 self.note_success(&order);
                 let lost = self.resume(ring, order, rest);
                 let segments = order.segments(bytes);
-                let Order { context, without_source, .. } = order;
-                Event::Sent(Sent { context, segments, bytes, without_source, lost })
+                let Order { context, refused, .. } = order;
+                Event::Sent(Sent { context, segments, bytes, refused, lost })
             }
             Err(errno) => self.retry(ring, order, view, rest, Errno::from_raw(errno)),
         }
@@ -59,7 +59,7 @@ impl UdpEdge {
 
     /// The bytes are out: if they were refused before as a train on the same path, segmentation was the reason.
     fn note_success(&mut self, order: &Order) {
-        let Some(errno) = order.gso_refused.filter(|_| !order.without_source) else { return };
+        let Some(errno) = order.gso_refused.filter(|_| order.refused.is_none()) else { return };
         let port = &mut self.ports[port_of(&order.path)];
         if port.gso.refused(errno, &order.path, order.stride) {
             port.notice = Some(GsoNotice { family: port.family, errno, remote: order.path.remote.ip() });
@@ -73,8 +73,8 @@ impl UdpEdge {
         let launched = match next {
             Next::WithoutSource => {
                 self.counters.retries_without_source += 1;
+                order.refused = Some(order.path);
                 order.path.source = None;
-                order.without_source = true;
                 self.launch(ring, order, view, rest)
             }
             Next::Unsegmented => {

@@ -63,7 +63,7 @@ fn a_refused_train_with_a_source_loses_neither() {
     let path = Path { source, ..path_to(&far) };
     for _ in 0..2 {
         let events = bench.send_and_settle(&pattern(3000), 1000, path, 0);
-        assert!(events.iter().all(|e| matches!(e, Event::Sent(s) if !s.without_source)), "{events:?}");
+        assert!(events.iter().all(|e| matches!(e, Event::Sent(s) if s.refused.is_none())), "{events:?}");
         let from = receive_plain(&far, 3).into_iter().map(|(_, from)| from.ip());
         assert!(from.eq([path.source.expect("set").addr; 3]), "an address that others know us by");
     }

@@ -25,7 +25,7 @@ fn a_train_leaves_with_one_call_and_arrives_as_its_datagrams() {
             let bytes = pattern(len);
             let expected = datagrams(&bytes, stride);
             let events = bench.send_and_settle(&bytes, stride, path_to(&far), 0);
-            let one = Sent { context: 42, segments: expected.len(), bytes: len, without_source: false, lost: 0 };
+            let one = Sent { context: 42, segments: expected.len(), bytes: len, refused: None, lost: 0 };
             assert_eq!(sent(&events), [one]);
             let got = receive_plain(&far, expected.len());
             assert!(got.iter().all(|(_, from)| *from == SocketAddr::new(ip.parse().expect("literal"), group.port())));
@@ -153,7 +153,7 @@ fn answers_leave_from_the_address_that_was_called() {
             let path = bench.receive(1)[0].path;
             assert_eq!(path.source.map(|s| s.addr), Some(called));
             let events = bench.send_and_settle(&pattern(2500), 1000, path, 0);
-            assert!(sent(&events).iter().all(|s| !s.without_source));
+            assert!(sent(&events).iter().all(|s| s.refused.is_none()));
             for (_, from) in receive_plain(&far, 3) {
                 assert_eq!(from, SocketAddr::new(called, group.port()));
             }
@@ -171,7 +171,7 @@ fn a_source_that_has_gone_is_left_out_and_reported() {
         let bytes = pattern(2500);
         let events = bench.send_and_settle(&bytes, 1000, path, 0);
         let events = sent(&events);
-        assert!(events.iter().all(|s| s.without_source), "{events:?}");
+        assert!(events.iter().all(|s| s.refused == Some(path)), "{events:?}");
         // IPv6 says EINVAL, which might have been about segmentation: that is taken away first.
         assert_eq!(events.iter().map(|s| s.segments).sum::<usize>(), 3);
         let got: Vec<_> = receive_plain(&far, 3).into_iter().map(|(bytes, _)| bytes).collect();
