@@ -1,8 +1,8 @@
 //! Merging the packets that came in into the super-packets that the TUN is written (what the kernel's GRO does).
 //!
 //! Packets of one flow that follow each other, and differ in nothing that cutting them up again would lose, become one
-//! write: the headers of the first, and the payloads of all where they lie. The order within a flow is kept; flows may
-//! overtake each other, as they may in GRO.
+//! write: the headers of the first, and the payloads of all where they lie. The order within a flow is kept, also where a
+//! packet does not say which flow it is of, as a fragment does not; flows may overtake each other, as they may in GRO.
 //!
 //! The rules are those of `inet_gro_receive`, `ipv6_gro_receive`, `tcp_gro_receive` and `udp_gro_receive_segment`,
 //! made stricter where GRO loses something: the TCP window and the urgent pointer must be equal as well.
@@ -12,7 +12,7 @@ mod candidate;
 use crate::checksum::Sum;
 use crate::headers::{TCP_CHECKSUM, UDP_CHECKSUM, addresses};
 use crate::virtio::{Super, Transmit, VNET_HDR_LEN};
-use candidate::{Candidate, FlowKey, classify};
+use candidate::{Addresses, Candidate, FlowKey, Relation, relate};
 use ring_buffers::View;
 
 /// Packets in a super-packet: what the kernel takes of UDP in one (`UDP_MAX_SEGMENTS`; more since 6.9), and what a
@@ -99,8 +99,13 @@ impl Coalescer {
     /// virtio-net header. Pieces that `write` leaves are dropped. A view without room for the header is dropped, too.
     pub fn push(&mut self, packet: View, write: &mut impl FnMut(&mut Vec<View>)) {
         let Some(bytes) = packet.get(VNET_HDR_LEN..) else { return };
-        let Some((key, candidate)) = classify(bytes, self.merge) else {
-            return self.write_lone(packet, write);
+        let (key, candidate) = match relate(bytes, self.merge) {
+            Relation::Stranger => return self.write_lone(packet, write),
+            Relation::Between(addresses) => {
+                self.finish_between(&addresses, write);
+                return self.write_lone(packet, write);
+            }
+            Relation::Of(key, candidate) => (key, candidate),
         };
         let run = self.runs.iter().position(|run| run.is_of(&key));
         match (run, candidate) {
@@ -137,6 +142,13 @@ impl Coalescer {
             self.runs[run].finish(write);
         }
         self.oldest = 0;
+    }
+
+    /// Writes the runs of all flows between two addresses.
+    fn finish_between(&mut self, addresses: &Addresses, write: &mut impl FnMut(&mut Vec<View>)) {
+        for run in self.runs.iter_mut().filter(|run| run.key.is_between(addresses)) {
+            run.finish(write);
+        }
     }
 
     fn make_room(&mut self, write: &mut impl FnMut(&mut Vec<View>)) -> usize {

@@ -4,6 +4,9 @@ use crate::test_packets::{KINDS, Packet, payload};
 use crate::virtio::{Received, SuperKind, parse};
 use proptest::prelude::*;
 
+#[path = "coalesce_order_tests.rs"]
+mod order;
+
 const ALL: Merge = Merge { tcp: true, udp: true };
 
 fn view(packet: &[u8]) -> View {
@@ -203,18 +206,6 @@ fn flags_that_end_a_run_and_flags_that_never_join_one() {
     let mut packets = run_of(&Packet::new(SuperKind::Tcp6), 3, 1000);
     packets[0].flags = 0x18;
     assert_eq!(sizes(&packets), [1, 2], "PSH on the first");
-}
-
-#[test]
-fn an_empty_acknowledgement_does_not_overtake_its_flow() {
-    let mut packets = run_of(&Packet::new(SuperKind::Tcp4), 2, 1000);
-    packets.push(packets[1].clone().with(|p| {
-        next_of(p, 1);
-        p.payload.clear();
-    }));
-    let bytes: Vec<_> = packets.iter().map(Packet::bytes).collect();
-    let all: Vec<_> = writes(&bytes).iter().flat_map(|write| split(write)).collect();
-    assert_eq!(all, bytes);
 }
 
 #[test]

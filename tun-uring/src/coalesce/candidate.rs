@@ -3,18 +3,40 @@
 use super::{FIN, Merge, PSH};
 use crate::checksum::Sum;
 use crate::headers::{IPV4_MIN, IPV6_LEN, PROTO_TCP, PROTO_UDP, Parts, Version, addresses, be16, be32};
-use crate::virtio::SuperKind;
+use crate::virtio::{SuperKind, VnetError};
 
 const ACK: u8 = 0x10;
 const ECE: u8 = 0x40;
+
+/// Source and destination, IPv4 ones followed by zeroes.
+pub(super) type Addresses = [u8; 32];
 
 /// The tuple of a flow: addresses, ports, and what they are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlowKey {
     kind: SuperKind,
     ports: u32,
-    /// Source and destination, IPv4 ones followed by zeroes.
-    addresses: [u8; 32],
+    addresses: Addresses,
+}
+
+impl FlowKey {
+    /// Whether packets between these addresses may belong to the flow.
+    pub(super) fn is_between(&self, addresses: &Addresses) -> bool {
+        self.addresses == *addresses
+    }
+}
+
+/// How a packet relates to the runs that are held.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Relation {
+    /// None: only TCP and UDP are held, and it is neither.
+    Stranger,
+    /// It may belong to any flow between these addresses: a fragment, whose ports are elsewhere, or headers that
+    /// cannot be followed up to the ports.
+    Between(Addresses),
+    /// A packet of this flow, and a candidate if it can be merged. What cannot be merged must still not overtake a run
+    /// of its own flow.
+    Of(FlowKey, Option<Candidate>),
 }
 
 impl Default for FlowKey {
@@ -58,18 +80,28 @@ impl Default for Candidate {
     }
 }
 
-/// The flow of a TCP or UDP packet, and the packet as a candidate if it is one. `None` for all other packets.
-///
-/// What is not to be merged is no candidate; its flow is known all the same, since it must not overtake a run that
-/// was begun when it was.
-pub(super) fn classify(packet: &[u8], merge: Merge) -> Option<(FlowKey, Option<Candidate>)> {
-    let parts = Parts::of(packet).ok()?;
-    let kind = SuperKind::of(parts.version, parts.protocol)?;
-    let mut key = FlowKey { kind, ports: be32(packet, parts.transport), addresses: [0; 32] };
-    let found = &packet[parts.addresses()];
-    key.addresses[..found.len()].copy_from_slice(found);
+/// Finds out which runs a packet must not overtake, and whether it could be part of one.
+pub(super) fn relate(packet: &[u8], merge: Merge) -> Relation {
+    let parts = match Parts::of(packet) {
+        Ok(parts) => parts,
+        Err(VnetError::GsoProtocol) => return Relation::Stranger,
+        Err(_) => return addresses_of(packet).map_or(Relation::Stranger, Relation::Between),
+    };
+    let (Some(kind), Some(addresses)) = (SuperKind::of(parts.version, parts.protocol), addresses_of(packet)) else {
+        return Relation::Stranger;
+    };
+    let key = FlowKey { kind, ports: be32(packet, parts.transport), addresses };
     let merged = if kind.is_tcp() { merge.tcp } else { merge.udp };
-    Some((key, merged.then(|| Candidate::of(packet, &parts, kind)).flatten()))
+    Relation::Of(key, merged.then(|| Candidate::of(packet, &parts, kind)).flatten())
+}
+
+/// `None` if the packet is too short to have any.
+fn addresses_of(packet: &[u8]) -> Option<Addresses> {
+    let version = if packet.first()? >> 4 == 6 { Version::V6 } else { Version::V4 };
+    let found = packet.get(addresses(version))?;
+    let mut all = [0; size_of::<Addresses>()];
+    all[..found.len()].copy_from_slice(found);
+    Some(all)
 }
 
 impl Candidate {
