@@ -25,6 +25,7 @@ mod live_changes;
 mod matrix;
 mod offload;
 mod path_mtu;
+mod order;
 mod quiet;
 mod refusals;
 mod rekey;

@@ -1,6 +1,11 @@
 //! The eBPF program itself, and the hash of a flow that it shares with [`Bucket::of`].
+//!
+//! Only the first fragment of a datagram has its ports. It goes with its flow, and the program notes the flow's bucket for
+//! the fragments behind it, under what all of them have: addresses, protocol and identification. So a datagram in
+//! fragments and the whole ones around it leave by one queue, in order. A later fragment that comes before its first one,
+//! or whose note was replaced by that of another datagram, goes by its addresses.
 
-use super::table::{Bucket, ENTRY_LEN, PACKET_COST, PLACE, SENT};
+use super::table::{Bucket, ENTRY_LEN, NOTES, NOTES_COUNT, PACKET_COST, PLACE, SENT};
 use std::os::fd::RawFd;
 
 /// An odd constant without a pattern (2^64 divided by the golden ratio): a multiplication with it spreads each bit upwards.
@@ -9,6 +14,15 @@ const STIR: u32 = 15;
 
 /// Any fragment of an IPv4 datagram: more to come, or an offset.
 const FRAGMENT: u16 = 0x3fff;
+/// The offset alone. The fragment header of IPv6 has it in the upper bits.
+const OFFSET_V4: u16 = 0x1fff;
+const OFFSET_V6: u16 = 0xfff8;
+/// The next header value of IPv6's fragment header, and the length of that.
+const FRAGMENT_HEADER: u8 = 44;
+const FRAGMENT_HEADER_LEN: usize = 8;
+
+/// The bits of a bucket in a note; those above are of the datagram's key.
+const BUCKET_MASK: u32 = Bucket::COUNT as u32 - 1;
 
 /// One instruction, as `struct bpf_insn` has it: code, destination and source register, jump offset, constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +42,10 @@ const CONTEXT: u8 = 6;
 const HASH: u8 = 7;
 const SCRATCH: u8 = 8;
 const WORD: u8 = 9;
+/// The end of the program's stack, on which a fragment's hashes are kept.
+pub(super) const STACK: u8 = 10;
+const KEPT_HASH: i16 = -8;
+const KEPT_KEY: i16 = -16;
 
 /// In the place of a source register: the constant is a map's descriptor, and what is loaded the address of its value.
 const PSEUDO_MAP_VALUE: u8 = 2;
@@ -40,12 +58,14 @@ pub(super) mod code {
     /// The first half of an instruction of twice the length.
     pub(in super::super) const LOAD_ADDRESS: u8 = 0x18;
     pub(in super::super) const LOAD_FIELD: u8 = 0x61;
+    pub(in super::super) const STORE_FIELD: u8 = 0x63;
     pub(in super::super) const ADD_TO_MEMORY: u8 = 0xdb;
     pub(in super::super) const MOVE: u8 = 0xbf;
     pub(in super::super) const MOVE_CONSTANT: u8 = 0xb7;
     pub(in super::super) const ADD: u8 = 0x0f;
     pub(in super::super) const ADD_CONSTANT: u8 = 0x07;
     pub(in super::super) const ADD_32: u8 = 0x0c;
+    pub(in super::super) const OR: u8 = 0x4f;
     pub(in super::super) const XOR: u8 = 0xaf;
     pub(in super::super) const AND_CONSTANT: u8 = 0x57;
     pub(in super::super) const SHIFT_LEFT: u8 = 0x67;
@@ -66,11 +86,45 @@ const fn load(code: u8, at: i32) -> Instruction {
     op(code, 0, 0, 0, at)
 }
 
-/// Collects the program; jumps to the end are closed when the end is known.
+/// Where a fragment has what concerns the program. Multi-byte fields are loaded as words or as half words.
+struct Fragment {
+    /// The load of the offset field, its place, and the bits that are the offset.
+    offset: (u8, i32, u16),
+    /// Of the transport protocol.
+    protocol: i32,
+    /// Of the last word of the source address: which of two ends that talk to each other sent the datagram.
+    source: i32,
+    /// The load and the place of the identification.
+    identification: (u8, i32),
+    /// Of the ports in a first fragment; `None`: behind the IPv4 header, whose length varies.
+    ports: Option<i32>,
+}
+
+const FRAGMENT_V4: Fragment = Fragment {
+    offset: (code::LOAD_HALF, 6, OFFSET_V4),
+    protocol: 9,
+    source: 12,
+    identification: (code::LOAD_HALF, 4),
+    ports: None,
+};
+
+const FRAGMENT_V6: Fragment = Fragment {
+    offset: (code::LOAD_HALF, 42, OFFSET_V6),
+    protocol: 40,
+    source: 20,
+    identification: (code::LOAD_WORD, 44),
+    ports: Some(48),
+};
+
+/// Collects the program; jumps to the ends are closed when these are known.
 #[derive(Default)]
 struct Assembler {
     program: Vec<Instruction>,
+    table: RawFd,
+    /// To where the hash is complete.
     to_end: Vec<usize>,
+    /// To where the bucket is known.
+    to_lookup: Vec<usize>,
 }
 
 impl Assembler {
@@ -126,19 +180,104 @@ impl Assembler {
         self.program[from].offset = i16::try_from(distance).expect("the program is short");
     }
 
+    /// Mixes the ports of an IPv4 packet, which lie behind a header of variable length.
+    fn mix_ports_v4(&mut self) {
+        self.emit(load(code::LOAD_BYTE, 0));
+        self.emit(op(code::AND_CONSTANT, R0, 0, 0, 15));
+        self.emit(op(code::SHIFT_LEFT, R0, 0, 0, 2));
+        self.emit(op(code::MOVE, SCRATCH, R0, 0, 0));
+        self.emit(op(code::LOAD_WORD_AT, 0, SCRATCH, 0, 0));
+        self.mix_ports();
+    }
+
+    /// Makes the hash a bucket. It is mixed once more, since the lowest bits decide and have seen the least of the last
+    /// word, which has the ports.
+    fn bucket(&mut self) {
+        self.emit(op(code::MOVE_CONSTANT, R0, 0, 0, 0));
+        self.mix();
+        self.emit(op(code::AND_CONSTANT, HASH, 0, 0, BUCKET_MASK.cast_signed()));
+    }
+
+    /// Lets SCRATCH point to the entry or note in the table whose number is in `index`: `len` bytes each, a power of two.
+    fn address(&mut self, index: u8, len: usize) {
+        self.emit(op(code::SHIFT_LEFT, index, 0, 0, len.ilog2() as i32));
+        self.emit(op(code::LOAD_ADDRESS, SCRATCH, PSEUDO_MAP_VALUE, 0, self.table));
+        self.emit(op(0, 0, 0, 0, 0));
+        self.emit(op(code::ADD, SCRATCH, index, 0, 0));
+    }
+
+    /// Lets SCRATCH point to the note of the datagram whose key is in R1.
+    fn note_address(&mut self) {
+        self.emit(op(code::MOVE, R0, R1, 0, 0));
+        self.emit(op(code::AND_CONSTANT, R0, 0, 0, NOTES_COUNT as i32 - 1));
+        self.address(R0, size_of::<u32>());
+        self.emit(op(code::ADD_CONSTANT, SCRATCH, 0, 0, NOTES as i32));
+    }
+
+    /// The bucket of a fragment whose addresses are mixed into the hash.
+    fn fragment(&mut self, at: &Fragment) {
+        self.emit(load(code::LOAD_BYTE, at.protocol));
+        self.end_unless_ports();
+        // The datagram's key. `end_unless_ports` left the protocol in R0.
+        self.emit(op(code::STORE_FIELD, STACK, HASH, KEPT_HASH, 0));
+        self.mix();
+        self.emit(load(code::LOAD_WORD, at.source));
+        self.mix();
+        self.emit(load(at.identification.0, at.identification.1));
+        // No more than half a `mix`: so the lowest bits of two keys differ where those of the identification do, and
+        // datagrams between two ends that follow each other have notes of their own.
+        self.emit(op(code::XOR, HASH, R0, 0, 0));
+        self.emit(op(code::MULTIPLY_CONSTANT_32, HASH, 0, 0, SPREAD.cast_signed()));
+        self.emit(op(code::STORE_FIELD, STACK, HASH, KEPT_KEY, 0));
+        let (width, offset, mask) = at.offset;
+        self.emit(load(width, offset));
+        self.emit(op(code::AND_CONSTANT, R0, 0, 0, mask.into()));
+        let to_later = self.emit(op(code::JUMP_UNLESS_EQUAL, R0, 0, 0, 0));
+
+        // A first fragment goes with its flow, and leaves a note.
+        self.emit(op(code::LOAD_FIELD, HASH, STACK, KEPT_HASH, 0));
+        match at.ports {
+            Some(ports) => {
+                self.emit(load(code::LOAD_WORD, ports));
+                self.mix_ports();
+            }
+            None => self.mix_ports_v4(),
+        }
+        self.bucket();
+        self.emit(op(code::LOAD_FIELD, R1, STACK, KEPT_KEY, 0));
+        self.note_address();
+        self.emit(op(code::AND_CONSTANT, R1, 0, 0, !BUCKET_MASK.cast_signed()));
+        self.emit(op(code::OR, R1, HASH, 0, 0));
+        self.emit(op(code::STORE_FIELD, SCRATCH, R1, 0, 0));
+        let first_done = self.emit(op(code::JUMP, 0, 0, 0, 0));
+        self.to_lookup.push(first_done);
+
+        // A later one goes where the note says, if it is that of its datagram.
+        self.land(to_later);
+        self.emit(op(code::LOAD_FIELD, R1, STACK, KEPT_KEY, 0));
+        self.note_address();
+        self.emit(op(code::LOAD_FIELD, WORD, SCRATCH, 0, 0));
+        self.emit(op(code::LOAD_FIELD, HASH, STACK, KEPT_HASH, 0));
+        self.emit(op(code::XOR, R1, WORD, 0, 0));
+        self.emit(op(code::SHIFT_RIGHT, R1, 0, 0, BUCKET_MASK.count_ones().cast_signed()));
+        let not_its_own = self.emit(op(code::JUMP_UNLESS_EQUAL, R1, 0, 0, 0));
+        self.to_end.push(not_its_own);
+        self.emit(op(code::MOVE, HASH, WORD, 0, 0));
+        self.emit(op(code::AND_CONSTANT, HASH, 0, 0, BUCKET_MASK.cast_signed()));
+        let later_done = self.emit(op(code::JUMP, 0, 0, 0, 0));
+        self.to_lookup.push(later_done);
+    }
+
     /// Looks the bucket up: counts what the packet costs, and returns its place.
-    fn finish(mut self, table: RawFd) -> Vec<Instruction> {
+    fn finish(mut self) -> Vec<Instruction> {
         for from in std::mem::take(&mut self.to_end) {
             self.land(from);
         }
-        // Once more, since the lowest bits decide and have seen the least of the last word, which has the ports.
-        self.emit(op(code::MOVE_CONSTANT, R0, 0, 0, 0));
-        self.mix();
-        self.emit(op(code::AND_CONSTANT, HASH, 0, 0, Bucket::COUNT as i32 - 1));
-        self.emit(op(code::SHIFT_LEFT, HASH, 0, 0, ENTRY_LEN.ilog2() as i32));
-        self.emit(op(code::LOAD_ADDRESS, SCRATCH, PSEUDO_MAP_VALUE, 0, table));
-        self.emit(op(0, 0, 0, 0, 0));
-        self.emit(op(code::ADD, SCRATCH, HASH, 0, 0));
+        self.bucket();
+        for from in std::mem::take(&mut self.to_lookup) {
+            self.land(from);
+        }
+        self.address(HASH, ENTRY_LEN);
         // `len` is the first field of `struct __sk_buff`.
         self.emit(op(code::LOAD_FIELD, R1, CONTEXT, 0, 0));
         self.emit(op(code::ADD_CONSTANT, R1, 0, 0, PACKET_COST as i32));
@@ -151,38 +290,41 @@ impl Assembler {
 
 /// The program, with the descriptor of its table. A TUN packet begins with its IP header.
 pub(super) fn program(table: RawFd) -> Vec<Instruction> {
-    let mut asm = Assembler::default();
+    let mut asm = Assembler { table, ..Assembler::default() };
     asm.emit(op(code::MOVE, CONTEXT, R1, 0, 0));
     asm.emit(op(code::MOVE_CONSTANT, HASH, 0, 0, 0));
     asm.emit(load(code::LOAD_BYTE, 0));
     asm.emit(op(code::SHIFT_RIGHT, R0, 0, 0, 4));
     let to_v6 = asm.emit(op(code::JUMP_IF_EQUAL, R0, 0, 0, 6));
 
-    // IPv4: addresses; then, unless it is a fragment, the ports behind a header of variable length.
+    // IPv4: addresses, then the ports.
     asm.mix_addresses(12, 1);
     asm.emit(load(code::LOAD_HALF, 6));
     asm.emit(op(code::AND_CONSTANT, R0, 0, 0, FRAGMENT.into()));
-    let fragment = asm.emit(op(code::JUMP_UNLESS_EQUAL, R0, 0, 0, 0));
-    asm.to_end.push(fragment);
+    let to_fragment_v4 = asm.emit(op(code::JUMP_UNLESS_EQUAL, R0, 0, 0, 0));
     asm.emit(load(code::LOAD_BYTE, 9));
     asm.end_unless_ports();
-    asm.emit(load(code::LOAD_BYTE, 0));
-    asm.emit(op(code::AND_CONSTANT, R0, 0, 0, 15));
-    asm.emit(op(code::SHIFT_LEFT, R0, 0, 0, 2));
-    asm.emit(op(code::MOVE, SCRATCH, R0, 0, 0));
-    asm.emit(op(code::LOAD_WORD_AT, 0, SCRATCH, 0, 0));
-    asm.mix_ports();
+    asm.mix_ports_v4();
     let v4_done = asm.emit(op(code::JUMP, 0, 0, 0, 0));
     asm.to_end.push(v4_done);
 
-    // IPv6: addresses, and ports unless there are extension headers before them.
+    // IPv6: addresses, and ports unless there are extension headers before them, behind which nobody looks: neither the
+    // whole datagrams nor the fragments of such a flow go by its ports.
     asm.land(to_v6);
     asm.mix_addresses(8, 4);
     asm.emit(load(code::LOAD_BYTE, 6));
+    let to_fragment_v6 = asm.emit(op(code::JUMP_IF_EQUAL, R0, 0, 0, FRAGMENT_HEADER.into()));
     asm.end_unless_ports();
     asm.emit(load(code::LOAD_WORD, 40));
     asm.mix_ports();
-    asm.finish(table)
+    let v6_done = asm.emit(op(code::JUMP, 0, 0, 0, 0));
+    asm.to_end.push(v6_done);
+
+    asm.land(to_fragment_v4);
+    asm.fragment(&FRAGMENT_V4);
+    asm.land(to_fragment_v6);
+    asm.fragment(&FRAGMENT_V6);
+    asm.finish()
 }
 
 /// `hash = (hash ^ word) * SPREAD`, then the upper bits down, where the next multiplication takes them up again.
@@ -209,24 +351,37 @@ fn mix_ports(hash: u32, ports: [u8; 4]) -> u32 {
 }
 
 /// What [`program`] makes of a packet, and of the packets in the other direction of its flow; `None` where a load ends it.
+/// Nothing is noted: later fragments go by their addresses.
 pub(super) fn bucket(packet: &[u8]) -> Option<u32> {
-    let hash = if packet.first()? >> 4 == 6 {
-        let addresses = packet.get(8..40)?.as_chunks::<4>().0;
-        let (from, to) = (addresses.first_chunk::<4>()?, addresses.last_chunk::<4>()?);
-        let hash = mix_addresses(0, from, to);
-        if has_ports(packet[6]) { mix_ports(hash, *packet.get(40..)?.first_chunk()?) } else { hash }
-    } else {
-        let (from, to) = (*packet.get(12..)?.first_chunk()?, *packet.get(16..)?.first_chunk()?);
-        let hash = mix_addresses(0, &[from], &[to]);
-        let is_fragment = u16::from_be_bytes([packet[6], packet[7]]) & FRAGMENT != 0;
-        if is_fragment || !has_ports(packet[9]) {
-            hash
-        } else {
-            let header_len = usize::from(packet[0] & 15) * 4;
-            mix_ports(hash, *packet.get(header_len..)?.first_chunk()?)
-        }
-    };
-    Some(mix(hash, 0) & (Bucket::COUNT as u32 - 1))
+    let hash = if packet.first()? >> 4 == 6 { hash_v6(packet)? } else { hash_v4(packet)? };
+    Some(mix(hash, 0) & BUCKET_MASK)
+}
+
+fn hash_v4(packet: &[u8]) -> Option<u32> {
+    let (from, to) = (*packet.get(12..)?.first_chunk()?, *packet.get(16..)?.first_chunk()?);
+    let hash = mix_addresses(0, &[from], &[to]);
+    let is_later_fragment = u16::from_be_bytes([packet[6], packet[7]]) & OFFSET_V4 != 0;
+    if is_later_fragment || !has_ports(packet[9]) {
+        return Some(hash);
+    }
+    let header_len = usize::from(packet[0] & 15) * 4;
+    Some(mix_ports(hash, *packet.get(header_len..)?.first_chunk()?))
+}
+
+fn hash_v6(packet: &[u8]) -> Option<u32> {
+    let addresses = packet.get(8..40)?.as_chunks::<4>().0;
+    let (from, to) = (addresses.first_chunk::<4>()?, addresses.last_chunk::<4>()?);
+    let hash = mix_addresses(0, from, to);
+    let behind = packet.get(40..)?;
+    if packet[6] != FRAGMENT_HEADER {
+        return if has_ports(packet[6]) { Some(mix_ports(hash, *behind.first_chunk()?)) } else { Some(hash) };
+    }
+    if !has_ports(*behind.first()?) {
+        return Some(hash);
+    }
+    let (header, behind) = behind.split_first_chunk::<FRAGMENT_HEADER_LEN>()?;
+    let is_later_fragment = u16::from_be_bytes([header[2], header[3]]) & OFFSET_V6 != 0;
+    if is_later_fragment { Some(hash) } else { Some(mix_ports(hash, *behind.first_chunk()?)) }
 }
 
 fn has_ports(protocol: u8) -> bool {

@@ -15,8 +15,14 @@ pub(super) const PACKET_COST: u64 = 2048;
 pub(super) const ENTRY_LEN: usize = size_of::<Entry>();
 pub(super) const PLACE: i16 = std::mem::offset_of!(Entry, place) as i16;
 pub(super) const SENT: i16 = std::mem::offset_of!(Entry, sent) as i16;
+/// Notes of the buckets of datagrams whose first fragment has passed: that many datagrams between two ends in a row have
+/// one each. Of other datagrams that are under way together, two in that many replace each other's.
+pub(super) const NOTES_COUNT: usize = 4096;
+/// Where the notes are, behind the entries: of each datagram's key the upper bits, and the bucket. Only the program knows
+/// them.
+pub(super) const NOTES: usize = ENTRY_LEN * Bucket::COUNT;
 /// The size of the table in bytes.
-pub(super) const TABLE_LEN: usize = ENTRY_LEN * Bucket::COUNT;
+pub(super) const TABLE_LEN: usize = NOTES + size_of::<u32>() * NOTES_COUNT;
 
 const _: () = assert!(ENTRY_LEN.is_power_of_two(), "the program finds an entry with a shift");
 

@@ -1,14 +1,19 @@
-use super::program::{Instruction, bucket, code, program};
+use super::program::{Instruction, STACK, bucket, code, program};
+use super::table::NOTES_COUNT;
 use super::*;
 use crate::sample::{KINDS, Packet, payload};
 use proptest::prelude::*;
+
+mod fragments;
 
 const TABLE_FD: i32 = 77;
 
 /// The table as the program of [`run`] sees it, each bucket's place being its number.
 fn table() -> Vec<u8> {
     let entry = |index: u32| index.to_ne_bytes().into_iter().chain([0; table::ENTRY_LEN - 4]);
-    (0..Bucket::COUNT as u32).flat_map(entry).collect()
+    let mut table: Vec<u8> = (0..Bucket::COUNT as u32).flat_map(entry).collect();
+    table.resize(TABLE_LEN, 0);
+    table
 }
 
 fn sent(table: &[u8], bucket: u32) -> u64 {
@@ -20,7 +25,9 @@ fn sent(table: &[u8], bucket: u32) -> u64 {
 /// them. A jump, a load or a register that it does not know is a panic. `None` where a load ends it.
 fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
     let program = program(TABLE_FD);
-    let mut registers = [0u64; 10];
+    let mut registers = [0u64; 11];
+    let mut stack = [0u8; 512];
+    registers[usize::from(STACK)] = stack.len() as u64;
     let mut pc = 0;
     loop {
         let Instruction { code, registers: both, offset, constant } = program[pc];
@@ -42,6 +49,7 @@ fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
             continue;
         }
         let low = |product: u32| u64::from(product);
+        let field = |base: u64| base.strict_add_signed(offset.into()) as usize;
         match code {
             code::MOVE => registers[to] = registers[from],
             code::MOVE_CONSTANT => registers[to] = constant as u64,
@@ -49,6 +57,7 @@ fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
             code::ADD_CONSTANT => registers[to] += constant as u64,
             code::ADD_32 => registers[to] = low((registers[to] as u32).wrapping_add(registers[from] as u32)),
             code::XOR => registers[to] ^= registers[from],
+            code::OR => registers[to] |= registers[from],
             code::AND_CONSTANT => registers[to] &= constant as u64,
             code::SHIFT_LEFT => registers[to] <<= constant,
             code::SHIFT_RIGHT => registers[to] >>= constant,
@@ -63,11 +72,17 @@ fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
                 registers[to] = packet.len() as u64;
             }
             code::LOAD_FIELD => {
-                let bytes = table[registers[from] as usize + offset as usize..].first_chunk().unwrap();
+                let memory = if both >> 4 == STACK { &stack[..] } else { &table[..] };
+                let bytes = memory[field(registers[from])..].first_chunk().unwrap();
                 registers[to] = u32::from_ne_bytes(*bytes).into();
             }
+            code::STORE_FIELD => {
+                let memory = if both & 15 == STACK { &mut stack[..] } else { &mut *table };
+                let bytes = memory[field(registers[to])..].first_chunk_mut().unwrap();
+                *bytes = (registers[from] as u32).to_ne_bytes();
+            }
             code::ADD_TO_MEMORY => {
-                let bytes = table[registers[to] as usize + offset as usize..].first_chunk_mut().unwrap();
+                let bytes = table[field(registers[to])..].first_chunk_mut().unwrap();
                 *bytes = (u64::from_ne_bytes(*bytes) + registers[from]).to_ne_bytes();
             }
             code::JUMP => pc = pc.strict_add_signed(offset.into()),
@@ -135,16 +150,6 @@ fn both_directions_of_a_flow_are_in_one_bucket() {
             assert_eq!(Bucket::of(&one), Bucket::of(&answer(&one)), "{kind}, flow {flow}");
         }
     }
-}
-
-#[test]
-fn fragments_of_a_datagram_stay_together() {
-    let fragment = |flow, offset: u16| {
-        let mut bytes = packet(crate::SuperKind::Udp4, flow);
-        bytes[6..8].copy_from_slice(&offset.to_be_bytes());
-        Bucket::of(&bytes)
-    };
-    assert_eq!(fragment(1, 0x2000), fragment(2, 0x00b9), "ports are where only the first fragment has them");
 }
 
 #[test]
