@@ -63,7 +63,7 @@ impl Flow {
         nix::sys::socket::setsockopt(&f.outer, nix::sys::socket::sockopt::UdpGsoSegment, &stride).unwrap();
         trains.iter().for_each(|train| f.send_raw(train));
         for _ in 0..TRAINS * TRAIN {
-            self.socket.recv(&mut [0; 1300]).expect("a datagram of the download");
+            uninterrupted(|| self.socket.recv(&mut [0; 1300])).expect("a datagram of the download");
         }
     }
 }
