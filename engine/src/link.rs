@@ -13,6 +13,7 @@ use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::cell;
 use ringfort_core::device::PeerEvent;
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::looped::Nesting;
 use ringfort_core::wire::HANDSHAKE_LEN_MAX;
 use std::io;
 use std::sync::Arc;
@@ -328,6 +329,8 @@ pub struct Link {
     pub control: ControlInbox,
     /// Into each worker.
     pub workers: Box<[WorkerInbox]>,
+    /// Tunnels inside tunnels.
+    pub nesting: Nesting,
 }
 
 impl Link {
@@ -339,6 +342,7 @@ impl Link {
         Ok(Self {
             control: ControlInbox::new(workers)?,
             workers: (0..workers).map(|_| WorkerInbox::new()).collect::<io::Result<_>>()?,
+            nesting: Nesting::new(),
         })
     }
 

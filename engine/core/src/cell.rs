@@ -33,6 +33,12 @@ impl EndpointCell {
         self.0.load().as_deref().copied()
     }
 
+    /// Whether there is one.
+    #[inline]
+    pub fn is_known(&self) -> bool {
+        self.0.load().is_some()
+    }
+
     /// Follows the peer to where an authenticated message came from, or to where the operator says. Returns what it was
     /// before. Stores nothing if it is the same.
     pub fn set(&self, endpoint: Endpoint) -> Option<Endpoint> {
@@ -56,6 +62,25 @@ impl EndpointCell {
 
 fn as_ptr(guard: &Guard<Option<Arc<Endpoint>>>) -> *const Endpoint {
     guard.as_ref().map_or(std::ptr::null(), Arc::as_ptr)
+}
+
+/// The index that our latest handshake message to a peer carries: control writes it before it sends the message.
+#[derive(Debug, Default)]
+pub struct LatestHandshake(AtomicU64);
+
+impl LatestHandshake {
+    /// In the word beside an index, so that no index is as none.
+    const SOME: u64 = 1 << 32;
+
+    /// A message with this index is about to be sent.
+    pub fn note(&self, index: u32) {
+        self.0.store(Self::SOME | u64::from(index), Ordering::Relaxed);
+    }
+
+    /// Whether the latest message has this index.
+    pub fn is(&self, index: u32) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::SOME | u64::from(index)
+    }
 }
 
 /// The place of a session in the order in which control made the sessions of one peer; the first is 1.
@@ -82,6 +107,8 @@ pub struct PeerShared {
     pub counters: Box<[PeerCounters]>,
     /// Where the peer is reached.
     pub endpoint: EndpointCell,
+    /// Our latest handshake message to the peer, by which it is known if it comes back.
+    pub handshake: LatestHandshake,
     /// The highest number of a session that the peer has proved to have.
     confirmed: AtomicU64,
 }
@@ -93,6 +120,7 @@ impl PeerShared {
             activity: Activity::default(),
             counters: (0..workers).map(|_| PeerCounters::default()).collect(),
             endpoint: EndpointCell::default(),
+            handshake: LatestHandshake::default(),
             confirmed: AtomicU64::new(0),
         }
     }

@@ -17,6 +17,7 @@ pub mod drops;
 pub mod ids;
 pub mod keypair;
 pub mod limiter;
+pub mod looped;
 pub mod noise;
 pub mod packet;
 pub mod replay;

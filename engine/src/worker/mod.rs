@@ -24,6 +24,7 @@ mod supers;
 mod tests;
 mod trains;
 mod turn;
+mod turned_back;
 
 pub use budget::budget;
 pub use counters::{Counter, WorkerStats};

@@ -61,16 +61,17 @@ impl Worker {
             Err(reason) => return self.stats.count_drop(reason, 1),
         };
         view.truncate(VNET_HDR_LEN + inner.len);
-        let Some(peer) = self.routes.lookup(inner.destination) else {
-            return self.stats.count_drop(Drop::NoRoute, 1);
-        };
-        self.admit(peer, view, packet::outer_ecn(inner.ecn));
+        match self.way_of(&view[VNET_HDR_LEN..], inner.destination) {
+            Ok(peer) => self.admit(peer, view, packet::outer_ecn(inner.ecn)),
+            Err(reason) => self.stats.count_drop(reason, 1),
+        }
     }
 
     /// Puts a packet in line for sealing, or lets it wait for a key.
     pub(super) fn admit(&mut self, id: PeerId, view: View, ecn: u8) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return self.stats.count_drop(Drop::Down, 1);
+        let peer = match self.peers.reachable(id) {
+            Ok(peer) => peer,
+            Err(reason) => return self.stats.count_drop(reason, 1),
         };
         if !peer.has_session(self.now) {
             return self.stage(id, view);

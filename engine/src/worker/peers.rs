@@ -7,6 +7,7 @@ use ringfort_aead::{Geometry, Source};
 use ringfort_core::device::HandshakeReason;
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::PeerId;
+use ringfort_core::looped::{Mark, Nesting};
 use ringfort_core::time::Time;
 use ringfort_core::wire::write_data_header;
 use std::collections::VecDeque;
@@ -50,9 +51,34 @@ impl PeerTable {
         let peer = self.slots.get_mut(id.index as usize)?.as_deref_mut()?;
         (peer.cell.id() == id).then_some(peer)
     }
+
+    /// The peer, if it can be sent to as soon as there is a key.
+    ///
+    /// # Errors
+    /// [`Drop::Down`] if it is gone, [`Drop::NoEndpoint`] if nobody knows where it is.
+    #[inline]
+    pub(super) fn reachable(&mut self, id: PeerId) -> Result<&mut Peer, Drop> {
+        match self.get_mut(id) {
+            None => Err(Drop::Down),
+            Some(peer) if !peer.cell.shared().endpoint.is_known() => Err(Drop::NoEndpoint),
+            Some(peer) => Ok(peer),
+        }
+    }
 }
 
 impl Peer {
+    /// Whether a datagram with this mark would come back if it were sent to the peer: it is one of ours to it, or what we
+    /// send to it travels in that.
+    pub(super) fn closes_a_circle(&self, mark: Mark, nesting: &Nesting) -> bool {
+        match mark {
+            Mark::Session(index) => {
+                let sending = self.cell.sending();
+                sending.session().is_some_and(|session| nesting.closes_a_circle(index, session.remote_index()))
+            }
+            Mark::Handshake(index) => self.cell.shared().handshake.is(index),
+        }
+    }
+
     /// Why a packet has to wait.
     pub(super) fn lacks(&self) -> HandshakeReason {
         match self.cell.sending().session() {

@@ -34,8 +34,9 @@ impl Worker {
         let count = segments.len();
         self.stats.tun_read_packets.add(count as u64);
         self.stats.tun_read_bytes.add(packet.len() as u64);
-        let Some(id) = self.routes.lookup(inner.destination) else {
-            return self.stats.count_drop(Drop::NoRoute, count);
+        let id = match self.way_of(packet, inner.destination) {
+            Ok(id) => id,
+            Err(reason) => return self.stats.count_drop(reason, count),
         };
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, count);

@@ -30,6 +30,7 @@ mod cores;
 mod first_answers;
 mod fixture;
 mod stages;
+mod turned_back;
 
 use fixture::*;
 

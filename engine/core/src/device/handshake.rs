@@ -100,12 +100,13 @@ impl Peer {
         self.pending = Some(pending);
         self.timestamp_sent = timestamp;
         self.cookies.add_macs(now, message.as_mut_bytes());
-        self.send_handshake(endpoint, message.as_bytes(), env);
+        self.send_handshake(endpoint, index, message.as_bytes(), env);
         true
     }
 
-    fn send_handshake(&mut self, endpoint: Endpoint, message: &[u8], env: &mut Env<'_>) {
+    fn send_handshake(&mut self, endpoint: Endpoint, index: u32, message: &[u8], env: &mut Env<'_>) {
         self.handshake_sent = Some(env.now.mono);
+        self.shared.handshake.note(index);
         self.shared.activity.control_sent(env.now.mono);
         self.handshake_traffic.tx_packets += 1;
         self.handshake_traffic.tx_bytes += message.len() as u64;
@@ -170,7 +171,7 @@ impl Peer {
         self.cookies.add_macs(now, response.as_mut_bytes());
         self.sessions.begin_as_responder(self.id, session, now, env.out);
         self.timers.set(Timer::ZeroKeys, now + ZERO_KEYS_AFTER_TIME);
-        self.send_handshake(endpoint, response.as_bytes(), env);
+        self.send_handshake(endpoint, index, response.as_bytes(), env);
         Ok(())
     }
 

@@ -31,6 +31,12 @@ pub fn drops(interface: &str, reason: &str) -> u64 {
     *stats.get(&format!("drop_{reason}")).unwrap_or_else(|| panic!("no counter drop_{reason} among {stats:?}"))
 }
 
+/// The sum of one figure over all workers of a gateway of ours.
+pub fn worker_stats(interface: &str, figure: &str) -> u64 {
+    let stats = uapi::stats(interface).unwrap();
+    stats.iter().filter(|(name, _)| name.ends_with(&format!("_{figure}"))).map(|(_, value)| value).sum()
+}
+
 /// Every reason for which a gateway of ours has dropped something, and how often.
 pub fn all_drops(interface: &str) -> BTreeMap<String, u64> {
     let stats = uapi::stats(interface).unwrap();
