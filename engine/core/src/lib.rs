@@ -14,6 +14,7 @@ pub mod cookie;
 pub mod crypto;
 pub mod device;
 pub mod drops;
+pub mod icmp;
 pub mod ids;
 pub mod keypair;
 pub mod limiter;

@@ -1,4 +1,5 @@
-//! From the TUN to the socket: a packet finds its peer; the packets of one turn for one peer become trains.
+//! From the TUN to the socket: a packet finds its peer; the packets of one turn for one peer become trains. What no peer can
+//! have is turned back (`turned_back.rs`).
 
 use super::budget::STAGED_JUMBO;
 use super::peers::Peer;
@@ -63,7 +64,7 @@ impl Worker {
         view.truncate(VNET_HDR_LEN + inner.len);
         match self.way_of(&view[VNET_HDR_LEN..], inner.destination) {
             Ok(peer) => self.admit(peer, view, packet::outer_ecn(inner.ecn)),
-            Err(reason) => self.stats.count_drop(reason, 1),
+            Err(reason) => self.turn_back(reason, &view[VNET_HDR_LEN..]),
         }
     }
 

@@ -36,7 +36,7 @@ impl Worker {
         self.stats.tun_read_bytes.add(packet.len() as u64);
         let id = match self.way_of(packet, inner.destination) {
             Ok(id) => id,
-            Err(reason) => return self.stats.count_drop(reason, count),
+            Err(reason) => return self.turn_back_super(reason, segments),
         };
         let Some(peer) = self.peers.get_mut(id) else {
             return self.stats.count_drop(Drop::Down, count);

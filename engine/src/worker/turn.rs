@@ -20,6 +20,7 @@ use ring_buffers::{
 };
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::Drop;
+use ringfort_core::icmp::Allowance;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use std::collections::VecDeque;
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     /// Runs of packets for the TUN, gathered over a turn.
     pub(super) coalescer: Coalescer,
     pub(super) steering: Steering,
+    /// What senders may still be told about packets that no peer can have.
+    pub(super) icmp_allowance: Allowance,
     /// The kernel has not refused a merged packet so far.
     pub(super) merging: bool,
     /// What has completed and is not dealt with.
@@ -130,6 +133,7 @@ impl Worker {
             heads: Box::new([[0; _]; _]),
             coalescer: Coalescer::new(config.tuning.merge),
             steering: Steering::new(config.flows, config.index),
+            icmp_allowance: Allowance::default(),
             merging: true,
             completed: VecDeque::with_capacity(2 * BATCH),
             reads: VecDeque::with_capacity(BATCH),

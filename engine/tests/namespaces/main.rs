@@ -37,6 +37,7 @@ mod sources;
 mod suites;
 mod topologies;
 mod udp_gso;
+mod unreachable;
 mod wg_commands;
 mod wg_quick;
 mod workers;
