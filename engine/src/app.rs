@@ -106,7 +106,6 @@ fn run(cli: &Cli, settings: &Settings, readiness: Option<Readiness>) -> Result<(
     let result = daemon.run();
     match &result {
         Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
-        Ok(End::InterfaceDeleted) => log::warn!("ending, because the interface was deleted"),
         Ok(End::SocketRemoved) => log::warn!("ending, because the control socket was removed"),
         Err(error) => log::error!("ending: {error}"),
     }

@@ -24,8 +24,12 @@ The interface is configured with wg(8), or brought up with wg-quick(8):
 
 Without --foreground the command returns when the interface exists and wg(8) gets answers; every failure before that
 is printed and makes it exit non-zero. The daemon then logs to syslog; if --log-level or LOG_LEVEL is given, it keeps
-the standard error and logs there instead. SIGTERM, SIGINT, `ip link delete NAME` and the removal of its socket
-(/var/run/wireguard/NAME.sock) each end it, and it leaves nothing behind.
+the standard error and logs there instead.
+
+SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it leaves
+nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved to), it
+ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused ends with 2
+if another argument helps, with 1 if the system is in the way.
 
 Cipher suites:
   chacha20poly1305   WireGuard's own, and the default: what every other implementation speaks

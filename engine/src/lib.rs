@@ -4,5 +4,6 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod control;
+pub mod fault;
 pub mod link;
 pub mod worker;

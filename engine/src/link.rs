@@ -6,6 +6,7 @@
 //!   worker ──► hand-offs ──────────────────────► worker        (bounded)
 //! ```
 
+use crate::worker::WorkerError;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use ring_buffers::{Bell, Parcel, Waker};
 use ringfort_aead::{OpenKey, SealKey};
@@ -146,12 +147,12 @@ pub struct ControlInbox {
 
 /// A worker that cannot go on.
 #[derive(Debug, thiserror::Error)]
-#[error("worker {worker} stopped: {why}")]
+#[error("worker {worker} stopped: {error}")]
 pub struct WorkerFailure {
     /// Which one.
     pub worker: usize,
-    /// What happened, for the operator.
-    pub why: String,
+    /// What happened, and whose fault it is.
+    pub error: WorkerError,
 }
 
 impl ControlInbox {

@@ -277,16 +277,6 @@ mod tests {
     const T: fn(u64) -> Time = Time::from_secs;
 
     #[test]
-    fn the_latest_handshake_is_known_by_its_index() {
-        let latest = LatestHandshake::default();
-        assert!(!latest.is(0) && !latest.is(7), "none was sent");
-        latest.note(0);
-        assert!(latest.is(0));
-        latest.note(7);
-        assert!(latest.is(7) && !latest.is(0));
-    }
-
-    #[test]
     fn control_is_woken_once_per_idleness() {
         let activity = Activity::default();
         assert!(activity.data_sent(T(1)));

@@ -133,3 +133,13 @@ fn counters_add_up_over_workers() {
     let sum = Traffic { rx_bytes: 232, tx_bytes: 148, rx_packets: 3, tx_packets: 1 };
     assert_eq!(shared.traffic(), sum);
 }
+
+#[test]
+fn the_latest_handshake_is_known_by_its_index() {
+    let latest = LatestHandshake::default();
+    assert!(!latest.is(0) && !latest.is(7), "none was sent");
+    latest.note(0);
+    assert!(latest.is(0));
+    latest.note(7);
+    assert!(latest.is(7) && !latest.is(0));
+}

@@ -10,19 +10,9 @@ use udp_uring::BindError;
 
 use super::settings::SettingsError;
 use crate::cli::CpuError;
+pub use crate::fault::Fault;
 use crate::link::WorkerFailure;
 use crate::worker::StartError;
-
-/// Who has to act on a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The operator asked for something that cannot be had: another argument helps.
-    Request,
-    /// The system refuses or lacks something: a permission, a limit, a kernel feature.
-    System,
-    /// A defect of ours, to be reported.
-    Bug,
-}
 
 /// A failure that ends the process.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +93,8 @@ pub enum DaemonError {
     /// A worker gave up.
     #[error(transparent)]
     Worker(#[from] WorkerFailure),
-    /// The interface is gone.
-    #[error("interface {0} was deleted")]
+    /// The interface is gone, and nobody has asked us to end.
+    #[error("interface {0} was deleted, by itself or with the network namespace that it was in")]
     InterfaceDeleted(String),
     /// The start ended without a word.
     #[error("the daemon ended before it was ready ({0})")]
@@ -133,11 +123,10 @@ impl DaemonError {
             | Self::Settings(_) => Fault::Request,
             Self::Tun(TunError::Name { .. } | TunError::Queues(_) | TunError::Taken(_)) => Fault::Request,
             Self::Bind(BindError::PortInUse { .. }) => Fault::Request,
-            Self::Aead(_)
-            | Self::Worker(_)
-            | Self::Vanished(_)
-            | Self::Start(StartError::Silent)
-            | Self::Bind(BindError::NoWorkers) => Fault::Bug,
+            Self::Aead(_) | Self::Vanished(_) | Self::Start(StartError::Silent) | Self::Bind(BindError::NoWorkers) => {
+                Fault::Bug
+            }
+            Self::Worker(failure) => failure.error.fault(),
             Self::NoCapability
             | Self::ControlSocket { .. }
             | Self::Tun(_)
@@ -199,6 +188,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::WorkerError;
 
     #[test]
     fn an_exhausted_descriptor_limit_is_named() {
@@ -225,5 +215,11 @@ mod tests {
         assert_eq!(DaemonError::NoCapability.fault(), Fault::System);
         assert_eq!(DaemonError::Vanished("signal 9".into()).fault(), Fault::Bug);
         assert_eq!(DaemonError::NoCapability.exit_status(), 1);
+        let gone = WorkerFailure { worker: 0, error: WorkerError::DeviceGone };
+        assert_eq!(DaemonError::Worker(gone).fault(), Fault::System);
+        let bug = WorkerFailure { worker: 0, error: WorkerError::Panicked };
+        assert_eq!(DaemonError::Worker(bug).fault(), Fault::Bug);
+        // Not zero: a service that is restarted when it fails is to come back.
+        assert_eq!(DaemonError::InterfaceDeleted("wg0".into()).exit_status(), 1);
     }
 }

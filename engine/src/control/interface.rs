@@ -1,9 +1,18 @@
 //! What happens to our interface, as the daemon understands it.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use ringfort_core::time::Time;
 
 use super::error::DaemonError;
-use super::netlink::{LinkMonitor, LinkState, Whereabouts, find};
+use super::netlink::{LinkEvents, LinkQuery, LinkState, News, Place, interface_name, namespace};
+
+/// How often to look at an interface of which we do not hear.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often to look for an interface that is renamed or moved while we look for it.
+const ATTEMPTS: usize = 8;
 
 /// What the interface does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,73 +27,150 @@ pub enum Change {
     OutOfSight,
 }
 
-/// Watches our interface. Deletes the interface when dropped: the kernel would do so with its
-/// last queue, but lets go of a queue that an `io_uring` used only some time after the process has ended.
+/// How we get to know of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// The kernel tells.
+    Told,
+    /// We ask from time to time, next at this time.
+    Asking(Time),
+    /// Not at all.
+    None,
+}
+
+/// Watches our interface wherever it is, and keeps no network namespace alive but the one that we live in. Deletes the
+/// interface when dropped: the kernel would do so with its last queue, but lets go of a queue that an `io_uring` used only
+/// some time after the process has ended.
 #[derive(Debug)]
 pub struct Interface {
-    link: LinkMonitor,
+    events: LinkEvents,
+    query: LinkQuery,
     /// One of the interface's queues, by which it can be found.
     queue: OwnedFd,
-    /// `link` watches the namespace that the interface has left.
-    out_of_sight: bool,
+    name: String,
+    place: Place,
+    index: u32,
+    sight: Sight,
+    /// Its state is not known.
+    is_new: bool,
 }
 
 impl Interface {
-    /// Watches the interface with this index, of which `queue` is a queue.
+    /// Watches the interface of which `queue` is a queue. Its state is the first [change](Self::change).
     ///
     /// # Errors
     /// The system's.
-    pub fn watch(index: u32, queue: OwnedFd) -> Result<Self, DaemonError> {
-        let step = "watch the network (netlink)";
-        let link = LinkMonitor::open(index).map_err(|error| DaemonError::system(step, error))?;
-        Ok(Self { link, queue, out_of_sight: false })
+    pub fn watch(queue: OwnedFd) -> Result<Self, DaemonError> {
+        let failed = |error| DaemonError::system("watch the network (netlink)", error);
+        let (events, query) = (LinkEvents::open().map_err(failed)?, LinkQuery::open().map_err(failed)?);
+        let (name, place, index, sight) = (String::new(), Place::Home, 0, Sight::Told);
+        let mut interface = Self { events, query, queue, name, place, index, sight, is_new: true };
+        interface.find(Time::ZERO).map_err(failed)?;
+        Ok(interface)
+    }
+
+    /// The name that it had when we looked for it last.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Readable when [`change`](Self::change) has something to tell.
     #[must_use]
     pub fn link_fd(&self) -> BorrowedFd<'_> {
-        self.link.as_fd()
+        self.events.as_fd()
     }
 
-    /// What the interface has come to. The second value is true if [`link_fd`](Self::link_fd) is another one now.
+    /// When [`change`](Self::change) has something to tell even if nothing is readable.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        match self.sight {
+            _ if self.is_new => Some(Time::ZERO),
+            Sight::Asking(next) => Some(next),
+            Sight::Told | Sight::None => None,
+        }
+    }
+
+    /// What the interface has come to.
     ///
     /// # Errors
     /// The system's.
-    pub fn change(&mut self) -> Result<(Change, bool), DaemonError> {
+    pub fn change(&mut self, now: Time) -> Result<Change, DaemonError> {
         let step = "read from the kernel (netlink)";
-        let changes = self.link.changes().map_err(|error| DaemonError::system(step, error))?;
-        if !changes.gone {
-            return Ok((changes.link.map_or(Change::None, Change::State), false));
+        let news = self.events.news(self.index).map_err(|error| DaemonError::system(step, error))?;
+        let is_due = self.next_deadline().is_some_and(|due| due <= now);
+        let found = match news {
+            News::None if !is_due => return Ok(Change::None),
+            News::Left => self.find(now),
+            News::None | News::Changed => match self.query.state(self.place, self.index) {
+                Ok(Some(state)) if self.sight != Sight::None => Ok(Some(state)),
+                _ => self.find(now),
+            },
+        };
+        self.is_new = false;
+        if let Sight::Asking(next) = &mut self.sight {
+            *next = now + LOOK_INTERVAL;
         }
-        match find(self.queue.as_fd()) {
-            Ok(Whereabouts::Deleted) => Ok((Change::Deleted, false)),
-            Ok(Whereabouts::Watched(monitor)) => {
-                log::info!("the interface was moved to another network namespace");
-                self.link = monitor;
-                // Its state is the first thing that the new monitor tells.
-                Ok((Change::None, true))
-            }
+        match found {
+            Ok(Some(state)) => Ok(Change::State(state)),
+            Ok(None) => Ok(Change::Deleted),
+            Err(_) if self.sight == Sight::None => Ok(Change::None),
             Err(error) => {
-                self.out_of_sight = true;
+                self.sight = Sight::None;
                 log::warn!("the interface was moved to where it cannot be watched, and is taken to be up: {error}");
-                Ok((Change::OutOfSight, false))
+                Ok(Change::OutOfSight)
             }
         }
+    }
+
+    /// Looks for the interface, and says how it is; `None` if it was deleted.
+    fn find(&mut self, now: Time) -> io::Result<Option<LinkState>> {
+        for _ in 0..ATTEMPTS {
+            let Some(name) = interface_name(self.queue.as_fd())? else { return Ok(None) };
+            // The descriptor is closed again before we wait for anything: it keeps the namespace alive.
+            let place = match namespace(self.queue.as_fd(), self.query.socket())? {
+                None => Place::Home,
+                Some(there) => Place::Away(self.query.id_of(there.as_fd())?),
+            };
+            let is_told = self.events.listen_everywhere(place != Place::Home);
+            if let Some((index, state)) = self.query.find(place, &name)? {
+                self.name = name;
+                self.moved(place, index, is_told, now);
+                return Ok(Some(state));
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn moved(&mut self, place: Place, index: u32, is_told: io::Result<()>, now: Time) {
+        if self.place != place {
+            log::info!("the interface was moved to another network namespace");
+        }
+        (self.place, self.index) = (place, index);
+        self.sight = match is_told {
+            Err(error) if place != Place::Home => {
+                if !matches!(self.sight, Sight::Asking(_)) {
+                    log::info!("the kernel does not tell us of it ({error}): its state is asked for once a second");
+                }
+                Sight::Asking(now + LOOK_INTERVAL)
+            }
+            _ => Sight::Told,
+        };
     }
 
     /// Whether the interface is gone: for a worker that finds its queue dead before the kernel has told us why.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
-        matches!(find(self.queue.as_fd()), Ok(Whereabouts::Deleted))
+        matches!(interface_name(self.queue.as_fd()), Ok(None))
     }
 }
 
 impl Drop for Interface {
     fn drop(&mut self) {
-        // Its number may be another interface's by now.
-        if !self.out_of_sight && !self.is_deleted() {
+        // It may have been moved or deleted since we heard of it, and its number be another interface's by now.
+        if matches!(self.find(Time::ZERO), Ok(Some(_))) {
             // What the kernel does not let us delete goes with its queues.
-            let _ = self.link.delete();
+            let _ = self.query.delete(self.place, self.index);
         }
     }
 }
@@ -130,9 +216,8 @@ mod tests {
 
     fn watched_tun() -> (Interface, Vec<OwnedFd>) {
         let tun = Tun::create("rf0", 2, Offloads::NONE).unwrap();
-        let index = tun.link().index();
         let queues = tun.into_queues();
-        (Interface::watch(index, queues[0].try_clone().unwrap()).unwrap(), queues)
+        (Interface::watch(queues[0].try_clone().unwrap()).unwrap(), queues)
     }
 
     /// The next change other than none.
@@ -140,7 +225,7 @@ mod tests {
     fn next_change(interface: &mut Interface) -> Change {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline {
-            match interface.change().unwrap().0 {
+            match interface.change(crate::clock::boot_time()).unwrap() {
                 Change::None => thread::sleep(Duration::from_millis(1)),
                 change => return change,
             }
@@ -182,6 +267,53 @@ mod tests {
                 run("link delete moved");
                 assert_eq!(next_change(&mut interface), Change::Deleted);
             });
+        });
+    }
+
+    #[test]
+    fn it_is_followed_onwards_and_back() {
+        elsewhere(|| {
+            let home = gettid().as_raw();
+            let (mut interface, _queues) = watched_tun();
+            next_change(&mut interface);
+            elsewhere_concurrently(|first, run_first| {
+                ip(&format!("link set rf0 netns {first}"));
+                next_change(&mut interface);
+                elsewhere_concurrently(|second, run_second| {
+                    run_first(&format!("link set rf0 netns {second}"));
+                    next_change(&mut interface);
+                    run_second("link set rf0 mtu 1300 up");
+                    while !matches!(next_change(&mut interface), Change::State(LinkState { up: true, mtu: Some(1300) }))
+                    {
+                    }
+                    run_second(&format!("link set rf0 netns {home}"));
+                    while is_up(&next_change(&mut interface)) {}
+                });
+            });
+            assert_eq!(interface.place, Place::Home);
+            ip("link set rf0 up");
+            while !is_up(&next_change(&mut interface)) {}
+        });
+    }
+
+    /// Nothing of ours holds it: not the watching, and not the queues.
+    #[test]
+    fn the_namespace_that_it_was_moved_to_can_go() {
+        elsewhere(|| {
+            let (mut interface, _queues) = watched_tun();
+            next_change(&mut interface);
+            elsewhere_concurrently(|there, run| {
+                ip(&format!("link set rf0 netns {there}"));
+                next_change(&mut interface);
+                run("link set rf0 up");
+                while !is_up(&next_change(&mut interface)) {}
+            });
+            // Its last thread has ended. The kernel takes it apart when it gets round to it.
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !interface.is_deleted() {
+                assert!(Instant::now() < deadline, "the namespace is still there");
+                thread::sleep(Duration::from_millis(1));
+            }
         });
     }
 

@@ -36,7 +36,7 @@ use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
 use crate::clock;
 use crate::link::{HANDSHAKES_WAITING, Link, Mail};
-use crate::worker::WorkerStats;
+use crate::worker::{WorkerError, WorkerStats};
 
 /// Handshake messages of one turn: a few milliseconds of Curve25519.
 const HANDSHAKES_PER_TURN: usize = 32;
@@ -47,14 +47,12 @@ const EVENTS_PER_TURN: usize = 1024;
 const LOADED_WAITING: usize = HANDSHAKES_WAITING / 8;
 const LOADED_FOR: Duration = Duration::from_secs(1);
 
-/// Why the daemon ends without anything being wrong.
+/// Who asked the daemon to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was told to.
+    /// Whoever sent this signal.
     Signal(Signal),
-    /// `ip link delete`.
-    InterfaceDeleted,
-    /// Its control socket was removed.
+    /// Whoever removed its control socket.
     SocketRemoved,
 }
 
@@ -126,16 +124,13 @@ impl Control {
             alarm.set(self.next_deadline(server))?;
             let ready = wait(&epoll, if more { EpollTimeout::ZERO } else { EpollTimeout::NONE })?;
             let now = clock::now();
+            let mut look = self.interface.next_deadline().is_some_and(|due| due <= now.mono);
             for source in ready {
                 match source {
                     Source::Workers => self.link.control.heard(),
                     Source::Alarm => alarm.rang(),
                     Source::Routes => self.sources.note_changes(now.mono)?,
-                    Source::Interface => {
-                        if let Some(end) = self.interface_changed(now.mono, &epoll)? {
-                            return Ok(end);
-                        }
-                    }
+                    Source::Interface => look = true,
                     Source::Signals => {
                         if let Some(signal) = received(signals) {
                             return Ok(End::Signal(signal));
@@ -145,9 +140,10 @@ impl Control {
                     Source::Server => {}
                 }
             }
-            if let Some(end) = self.check_workers()? {
-                return Ok(end);
+            if look {
+                self.look_at_interface(now.mono)?;
             }
+            self.check_workers()?;
             more = self.turn(now);
             if !server.serve(now.mono, self) {
                 return Ok(End::SocketRemoved);
@@ -166,7 +162,8 @@ impl Control {
 
     fn next_deadline(&self, server: &Server) -> Option<Time> {
         let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.sources.next_deadline()];
-        own.into_iter().chain([server.next_deadline()]).flatten().min()
+        let own = own.into_iter().chain([self.interface.next_deadline()]);
+        own.chain([server.next_deadline()]).flatten().min()
     }
 
     /// Events and handshake messages, a bounded number of each. True: there are more.
@@ -197,28 +194,31 @@ impl Control {
         events == EVENTS_PER_TURN || handshakes == HANDSHAKES_PER_TURN
     }
 
-    fn check_workers(&mut self) -> Result<Option<End>, DaemonError> {
+    fn check_workers(&self) -> Result<(), DaemonError> {
         match self.link.control.next_failure() {
-            None => Ok(None),
+            None => Ok(()),
             // A worker may find its queue dead before the kernel's message reaches us.
-            Some(_) if self.interface.is_deleted() => Ok(Some(End::InterfaceDeleted)),
+            Some(failure) if matches!(failure.error, WorkerError::DeviceGone) || self.interface.is_deleted() => {
+                Err(self.interface_deleted())
+            }
             Some(failure) => Err(failure.into()),
         }
     }
 
-    fn interface_changed(&mut self, now: Time, epoll: &Epoll) -> Result<Option<End>, DaemonError> {
-        let (change, moved) = self.interface.change()?;
-        if moved {
-            // Closing the old one took it out of the epoll set.
-            add(epoll, self.interface.link_fd(), Source::Interface)?;
-        }
-        match change {
+    /// The operator, or who manages the network, took the interface away without asking us to end: unlike a signal that is
+    /// a failure, so that a service manager may start us again.
+    fn interface_deleted(&self) -> DaemonError {
+        DaemonError::InterfaceDeleted(self.interface.name().to_owned())
+    }
+
+    fn look_at_interface(&mut self, now: Time) -> Result<(), DaemonError> {
+        match self.interface.change(now)? {
             Change::None => {}
             Change::State(state) => self.set_link(state, now),
             Change::OutOfSight => self.set_link(LinkState { up: true, mtu: None }, now),
-            Change::Deleted => return Ok(Some(End::InterfaceDeleted)),
+            Change::Deleted => return Err(self.interface_deleted()),
         }
-        Ok(None)
+        Ok(())
     }
 
     fn set_link(&mut self, state: LinkState, now: Time) {

@@ -64,11 +64,10 @@ impl Daemon {
             Ok(flows) => (flows, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let index = tun.link().index();
         let queues = tun.into_queues();
         let queue =
             queues[0].try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error))?;
-        let interface = Interface::watch(index, queue)?;
+        let interface = Interface::watch(queue)?;
         let sources = SourceCheck::new()?;
         let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();

@@ -1,5 +1,6 @@
 //! What control says, and what other workers hand over.
 
+use super::WorkerError;
 use super::turn::Worker;
 use crate::link::{Handoff, Mail, SessionMail};
 use ring_buffers::SlotClass;
@@ -19,7 +20,7 @@ impl Worker {
     ///
     /// # Errors
     /// What makes going on impossible.
-    pub(super) fn read_inbox(&mut self) -> Result<(), String> {
+    pub(super) fn read_inbox(&mut self) -> Result<(), WorkerError> {
         let link = self.link.clone();
         let inbox = &link.workers[self.index];
         inbox.heard();
@@ -52,7 +53,7 @@ impl Worker {
         true
     }
 
-    fn read(&mut self, mail: Mail) -> Result<(), String> {
+    fn read(&mut self, mail: Mail) -> Result<(), WorkerError> {
         match mail {
             Mail::AddPeer(cell) => self.peers.add(cell),
             Mail::RemovePeer { peer } => {
@@ -72,9 +73,13 @@ impl Worker {
                 }
             }
             Mail::Sockets(Some(sockets)) => {
-                self.udp.rebind(&mut self.ring, &sockets).map_err(|e| e.to_string())?;
+                let rebound = self.udp.rebind(&mut self.ring, &sockets);
+                rebound.map_err(|error| WorkerError::ring("use new UDP sockets", error))?;
             }
-            Mail::Sockets(None) => self.udp.close(&mut self.ring).map_err(|e| e.to_string())?,
+            Mail::Sockets(None) => {
+                let closed = self.udp.close(&mut self.ring);
+                closed.map_err(|error| WorkerError::ring("let go of the UDP sockets", error))?;
+            }
             Mail::Mtu(mtu) => self.mtu = mtu as usize,
             Mail::Stop => self.stopping = true,
         }

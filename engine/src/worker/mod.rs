@@ -11,6 +11,7 @@
 
 mod budget;
 mod counters;
+mod error;
 mod histogram;
 mod inbound;
 mod inbox;
@@ -28,6 +29,7 @@ mod turned_back;
 
 pub use budget::budget;
 pub use counters::{Counter, WorkerStats};
+pub use error::WorkerError;
 pub use histogram::Histogram;
 pub use stages::{Stage, StageTable};
 
@@ -127,7 +129,8 @@ pub fn spawn(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
 }
 
 fn body(config: WorkerConfig, ready: &mpsc::SyncSender<Result<(), StartError>>) {
-    let mut last_words = LastWords { link: config.link.clone(), worker: config.index, why: Some("it panicked".into()) };
+    let mut last_words =
+        LastWords { link: config.link.clone(), worker: config.index, why: Some(WorkerError::Panicked) };
     // The ring belongs to the thread that sets it up, so that this happens here and not in `spawn`.
     match turn::Worker::new(config) {
         Ok(worker) => {
@@ -146,13 +149,13 @@ fn body(config: WorkerConfig, ready: &mpsc::SyncSender<Result<(), StartError>>) 
 struct LastWords {
     link: Arc<Link>,
     worker: usize,
-    why: Option<String>,
+    why: Option<WorkerError>,
 }
 
 impl Drop for LastWords {
     fn drop(&mut self) {
-        if let Some(why) = self.why.take() {
-            self.link.control.push_failure(WorkerFailure { worker: self.worker, why });
+        if let Some(error) = self.why.take() {
+            self.link.control.push_failure(WorkerFailure { worker: self.worker, error });
         }
     }
 }

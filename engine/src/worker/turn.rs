@@ -12,7 +12,7 @@ use super::sessions::Sessions;
 use super::stages::{Stage, Stopwatch};
 use super::steering::Steering;
 use super::supers::Heads;
-use super::{StartError, WorkerConfig};
+use super::{StartError, WorkerConfig, WorkerError};
 use crate::clock::boot_time;
 use crate::link::Link;
 use ring_buffers::{
@@ -28,7 +28,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tun_uring::{Coalescer, TunEdge};
-use udp_uring::{Event, Segmentation, UdpEdge};
+use udp_uring::{Event, Family, Segmentation, UdpEdge};
 
 /// Which part of the worker an operation belongs to ([`Token::edge`]).
 const EDGE_DOORBELL: u8 = 1;
@@ -146,17 +146,17 @@ impl Worker {
     /// Turns until told to stop.
     ///
     /// # Errors
-    /// What makes going on impossible, for the operator.
-    pub(super) fn run(mut self) -> Result<(), String> {
+    /// What makes going on impossible.
+    pub(super) fn run(mut self) -> Result<(), WorkerError> {
         while !self.stopping {
             self.turn()?;
         }
         Ok(())
     }
 
-    fn turn(&mut self) -> Result<(), String> {
+    fn turn(&mut self) -> Result<(), WorkerError> {
         self.stopwatch.begin();
-        let wait = self.prepare().map_err(|e| e.to_string())?;
+        let wait = self.prepare()?;
         self.stopwatch.enter(&mut self.ring, wait).map_err(enter_failed)?;
         self.now = boot_time();
         self.reap();
@@ -200,7 +200,7 @@ impl Worker {
 
     /// Deals with what was read from the TUN, as far as there are slots for the trains that come of it. The rest waits,
     /// and with it, in the end, the kernel's queue: what the socket cannot take is not read.
-    fn read_tun(&mut self) -> Result<(), String> {
+    fn read_tun(&mut self) -> Result<(), WorkerError> {
         while !self.reads.is_empty() {
             if !self.has_train_slots() {
                 self.make_room();
@@ -221,7 +221,7 @@ impl Worker {
 
     /// Has the kernel carry out what was queued so far, if somebody wants to know how long that takes; or else the next
     /// turn does.
-    fn submit(&mut self) -> Result<(), String> {
+    fn submit(&mut self) -> Result<(), WorkerError> {
         self.stopwatch.submit(&mut self.ring).map_err(enter_failed)
     }
 
@@ -270,11 +270,11 @@ impl Worker {
     }
 
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
-    fn prepare(&mut self) -> Result<Wait, RingError> {
+    fn prepare(&mut self) -> Result<Wait, WorkerError> {
         self.pool.drain_returns();
-        self.tun.prepare(&mut self.ring).map_err(|source| RingError::Setup { step: "reading the TUN", source })?;
-        self.udp.prepare(&mut self.ring).map_err(|source| RingError::Setup { step: "receiving", source })?;
-        self.doorbell.arm(&mut self.ring)?;
+        self.tun.prepare(&mut self.ring).map_err(enter_failed)?;
+        self.udp.prepare(&mut self.ring).map_err(enter_failed)?;
+        self.doorbell.arm(&mut self.ring).map_err(|error| WorkerError::ring("listen to the bell", error))?;
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
@@ -287,7 +287,7 @@ impl Worker {
         Ok(Wait::UntilCompletion)
     }
 
-    fn dispatch(&mut self, completion: Completion) -> Result<(), String> {
+    fn dispatch(&mut self, completion: Completion) -> Result<(), WorkerError> {
         match completion.token().edge {
             EDGE_TUN => {
                 let event = self.tun.complete(completion);
@@ -301,18 +301,18 @@ impl Worker {
         }
     }
 
-    fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), String> {
+    fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), WorkerError> {
         match event {
             tun_uring::Event::Read(view) => self.outbound(view),
             tun_uring::Event::WriteFailed(failed) => self.on_write_failed(failed),
-            tun_uring::Event::Gone => return Err("the TUN device was deleted".into()),
-            tun_uring::Event::ReadFailed(error) => return Err(format!("reading the TUN device failed: {error}")),
+            tun_uring::Event::Gone => return Err(WorkerError::DeviceGone),
+            tun_uring::Event::ReadFailed(error) => return Err(WorkerError::at("read from the TUN interface", error)),
             tun_uring::Event::Wrote { .. } | tun_uring::Event::Nothing => {}
         }
         Ok(())
     }
 
-    fn on_udp(&mut self, completion: Completion) -> Result<(), String> {
+    fn on_udp(&mut self, completion: Completion) -> Result<(), WorkerError> {
         match self.udp.complete(&mut self.ring, completion) {
             Event::Received(received) => {
                 self.stopwatch.lap(Stage::Turn);
@@ -320,7 +320,12 @@ impl Worker {
             }
             Event::Dropped(why) => self.stats.count_receive_drop(why),
             Event::Late { datagrams } => self.stats.count_drop(Drop::Down, datagrams),
-            Event::ReceiveFailed { family, errno } => return Err(format!("receiving on {family:?} failed: {errno}")),
+            Event::ReceiveFailed { family: Family::V4, errno } => {
+                return Err(WorkerError::at("receive on IPv4", errno));
+            }
+            Event::ReceiveFailed { family: Family::V6, errno } => {
+                return Err(WorkerError::at("receive on IPv6", errno));
+            }
             sent => self.on_sent(sent),
         }
         Ok(())
@@ -369,8 +374,8 @@ fn brought<'a>(completed: impl IntoIterator<Item = &'a Completion>, tun: &TunEdg
     })
 }
 
-fn enter_failed(error: std::io::Error) -> String {
-    format!("io_uring_enter failed: {error}")
+fn enter_failed(error: std::io::Error) -> WorkerError {
+    WorkerError::at("enter the io_uring (io_uring_enter)", error)
 }
 
 /// A peer's name as the context of a send.

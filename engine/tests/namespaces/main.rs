@@ -24,6 +24,7 @@ mod hostile;
 mod live_changes;
 mod loops;
 mod matrix;
+mod moved;
 mod offload;
 mod order;
 mod path_mtu;

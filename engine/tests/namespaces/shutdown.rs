@@ -85,8 +85,34 @@ fn a_deleted_interface_ends_it() {
     let interface = janitor::unique_name();
     let mut daemon = Daemon::start(&us(), &namespace, &interface).unwrap();
     namespace.ip(&format!("link delete {interface}")).unwrap();
-    daemon.wait(PATIENCE).unwrap();
+    assert_ended_by_deletion(&mut daemon);
     assert_gone(&namespace, &interface);
+}
+
+/// Nobody asked the gateway to end: a service manager is to take it for a failure, the operator not for a bug.
+fn assert_ended_by_deletion(daemon: &mut Daemon) {
+    let status = daemon.wait(PATIENCE).unwrap();
+    let log = daemon.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains(&format!("interface {} was deleted", daemon.interface())), "{log}");
+    assert!(!log.contains("bug") && !log.contains("panicked"), "{log}");
+}
+
+/// The workers find their queues dead in the middle of packets, before or after control hears of it.
+#[test]
+fn an_interface_that_is_deleted_under_load_ends_it() {
+    let mut tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let loads = [0, 1].map(|from| {
+        let target = tunnel.sides[1 - from].inner(Family::V4);
+        Background::start(tunnel.namespace(from), target, Duration::ZERO, Duration::from_millis(200)).unwrap()
+    });
+    let interface = tunnel.sides[0].interface.clone();
+    tunnel.namespace(0).ip(&format!("link delete {interface}")).unwrap();
+    let mut daemon = tunnel.sides[0].daemon.take().unwrap();
+    assert_ended_by_deletion(&mut daemon);
+    loads.into_iter().for_each(|load| drop(load.finish()));
+    assert_gone(tunnel.namespace(0), &interface);
 }
 
 #[test]
@@ -95,7 +121,8 @@ fn a_removed_socket_ends_it() {
     let interface = janitor::unique_name();
     let mut daemon = Daemon::start(&us(), &namespace, &interface).unwrap();
     std::fs::remove_file(uapi::socket_path(&interface)).unwrap();
-    daemon.wait(PATIENCE).unwrap();
+    let status = daemon.wait(PATIENCE).unwrap();
+    assert!(status.success(), "it is a request to end, but the status was {status}\n{}", daemon.log());
     assert_gone(&namespace, &interface);
 }
 

@@ -1,7 +1,4 @@
-//! The netlink sockets: one for our interface, one for addresses, routes and rules.
-//!
-//! They are two because they may come to live in two network namespaces: an interface can be moved to another one while
-//! the UDP sockets, and the routes that they take, stay where the daemon was started.
+//! The netlink sockets for addresses, routes and rules, and what they have in common with those for our interface.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,90 +9,15 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, recvfrom, send, socket,
 };
 
-use super::message::{self, LinkState, Message, RouteAnswer};
+use super::message::{self, Message, RouteAnswer};
 
 /// Netlink datagrams are at most 32 KiB long (`NLMSG_GOODSIZE` and its users in `net/netlink/af_netlink.c`).
 const DATAGRAM_LEN_MAX: usize = 32 << 10;
 /// How many datagrams are read before the control loop looks at something else.
 const DATAGRAMS_PER_READ: usize = 64;
 
-/// `RTMGRP_LINK`.
-const LINK_GROUPS: u32 = 0x1;
 /// `RTMGRP_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and the bit of `RTNLGRP_IPV6_RULE`.
 const ROUTE_GROUPS: u32 = 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << (19 - 1));
-
-/// What happened to our interface since the last look. The last state counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// It is there, in this state.
-    pub link: Option<LinkState>,
-    /// It is no longer in this network namespace.
-    pub gone: bool,
-}
-
-/// Watches one interface.
-#[derive(Debug)]
-pub struct LinkMonitor {
-    socket: NetlinkSocket,
-    index: u32,
-}
-
-impl LinkMonitor {
-    /// Watches the interface with this index in the network namespace of the calling thread. Its present state is among
-    /// the first changes.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn open(index: u32) -> io::Result<Self> {
-        let monitor = Self { socket: NetlinkSocket::open(LINK_GROUPS)?, index };
-        monitor.request_state()?;
-        Ok(monitor)
-    }
-
-    /// What has changed since the last call. Never waits.
-    ///
-    /// # Errors
-    /// The system's. Changes that were lost because there were too many are no error: the state is asked for again.
-    pub fn changes(&self) -> io::Result<Changes> {
-        let mut changes = Changes::default();
-        let lost = self.socket.read(|message| match message {
-            Message::Link { index, state } if index == self.index => {
-                let mtu = state.mtu.or(changes.link.and_then(|link| link.mtu));
-                changes = Changes { link: Some(LinkState { mtu, ..state }), gone: false };
-            }
-            Message::LinkGone { index } if index == self.index => changes = Changes { link: None, gone: true },
-            _ => {}
-        })?;
-        if lost {
-            self.request_state()?;
-        }
-        Ok(changes)
-    }
-
-    /// Deletes the interface. It is gone when this returns, if the kernel lets us.
-    ///
-    /// # Errors
-    /// The system's, if the kernel does not get to know of it.
-    pub fn delete(&self) -> io::Result<()> {
-        self.request(libc::RTM_DELLINK)
-    }
-
-    fn request_state(&self) -> io::Result<()> {
-        self.request(libc::RTM_GETLINK)
-    }
-
-    /// The kernel carries a request out before `send` returns.
-    fn request(&self, kind: u16) -> io::Result<()> {
-        send(self.socket.fd.as_raw_fd(), &message::link_request(kind, self.index), MsgFlags::MSG_DONTWAIT)?;
-        Ok(())
-    }
-}
-
-impl AsFd for LinkMonitor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.fd.as_fd()
-    }
-}
 
 /// Watches whatever may make a source address that was good the wrong one.
 #[derive(Debug)]
@@ -172,12 +94,8 @@ impl RouteQuery {
     }
 
     fn ask(&self, destination: IpAddr, source: Option<IpAddr>, interface: u32, mark: u32) -> io::Result<RouteAnswer> {
-        let fd = self.socket.fd.as_raw_fd();
-        send(fd, &message::route_request(destination, source, interface, mark), MsgFlags::MSG_DONTWAIT)?;
-        // The kernel has answered before `send` returns.
-        let mut answer = [0; 4096];
-        let len = recv(fd, &mut answer, MsgFlags::MSG_DONTWAIT)?;
-        message::route_answer(&answer[..len]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+        let request = message::route_request(destination, source, interface, mark);
+        self.socket.ask(&request, message::route_answer)
     }
 }
 
@@ -189,21 +107,45 @@ fn link_of(addr: IpAddr, interface: u32) -> u32 {
     }
 }
 
+/// A socket of the network namespace in which it was opened. It keeps that namespace alive, so that we open none in any
+/// namespace but our own.
 #[derive(Debug)]
-struct NetlinkSocket {
+pub(super) struct NetlinkSocket {
     fd: OwnedFd,
 }
 
+impl AsFd for NetlinkSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl NetlinkSocket {
-    fn open(groups: u32) -> io::Result<Self> {
+    /// In the network namespace of the calling thread.
+    pub(super) fn open(groups: u32) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self { fd })
     }
 
+    /// One request, one answer, which `parse` understands.
+    pub(super) fn ask<T>(&self, request: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> io::Result<T> {
+        send(self.fd.as_raw_fd(), request, MsgFlags::MSG_DONTWAIT)?;
+        // The kernel has answered before `send` returns.
+        let mut answer = vec![0; DATAGRAM_LEN_MAX];
+        let len = recv(self.fd.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT)?;
+        parse(&answer[..len]).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    /// Sends a request of which nobody reads the answer. The kernel carries it out before this returns.
+    pub(super) fn tell(&self, request: &[u8]) -> io::Result<()> {
+        send(self.fd.as_raw_fd(), request, MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
+    }
+
     /// Gives what is there to `take`. True: the kernel had more to say than the socket could hold.
-    fn read(&self, mut take: impl FnMut(Message)) -> io::Result<bool> {
+    pub(super) fn read(&self, mut take: impl FnMut(Message)) -> io::Result<bool> {
         let mut datagram = vec![0; DATAGRAM_LEN_MAX];
         let mut lost = false;
         for _ in 0..DATAGRAMS_PER_READ {
@@ -229,17 +171,6 @@ impl NetlinkSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_state_of_an_interface_is_known_from_the_start() {
-        let index = nix::net::if_::if_nametoindex("lo").unwrap();
-        let monitor = LinkMonitor::open(index).unwrap();
-        let changes = monitor.changes().unwrap();
-        let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
-        assert_eq!(changes.link.unwrap().mtu, Some(mtu.trim().parse().unwrap()));
-        assert!(!changes.gone);
-        assert_eq!(monitor.changes().unwrap(), Changes::default());
-    }
 
     #[test]
     fn routes_can_be_asked_for() {

@@ -1,0 +1,93 @@
+//! Why a worker cannot go on, and whose fault that is.
+
+use crate::fault::Fault;
+use ring_buffers::RingError;
+use std::io;
+
+/// What ends a worker, and with it the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The TUN interface is gone, by itself or with its network namespace.
+    #[error("the TUN interface was deleted")]
+    DeviceGone,
+    /// The system has run out of something.
+    #[error(
+        "cannot {step}: {source}; the machine, or the service's share of it, is short of memory or descriptors: raise \
+         the limit (MemoryMax=, LimitNOFILE= in the service), or use fewer workers"
+    )]
+    Exhausted {
+        /// What was tried.
+        step: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A call failed that has no reason to.
+    #[error("cannot {step}: {source}; this is a bug of ringfort or of the kernel")]
+    Unexpected {
+        /// What was tried.
+        step: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The thread panicked.
+    #[error("it panicked; this is a bug")]
+    Panicked,
+}
+
+impl WorkerError {
+    /// A failed call.
+    pub(super) fn at(step: &'static str, source: impl Into<io::Error>) -> Self {
+        let source = source.into();
+        match source.raw_os_error() {
+            Some(libc::ENOMEM | libc::ENOBUFS | libc::EMFILE | libc::ENFILE) => Self::Exhausted { step, source },
+            _ => Self::Unexpected { step, source },
+        }
+    }
+
+    /// A ring that refuses something after its set-up.
+    pub(super) fn ring(step: &'static str, error: RingError) -> Self {
+        match error {
+            RingError::Setup { source, .. } => Self::at(step, source),
+            other => Self::Unexpected { step, source: io::Error::other(other) },
+        }
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::DeviceGone | Self::Exhausted { .. } => Fault::System,
+            Self::Unexpected { .. } | Self::Panicked => Fault::Bug,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(errno: i32) -> WorkerError {
+        let source = io::Error::from_raw_os_error(errno);
+        WorkerError::ring("use new UDP sockets", RingError::Setup { step: "replacing a registered file", source })
+    }
+
+    #[test]
+    fn only_what_has_no_other_reason_is_called_a_bug() {
+        for (error, fault) in [
+            (WorkerError::DeviceGone, Fault::System),
+            (failed(libc::ENOMEM), Fault::System),
+            (failed(libc::EMFILE), Fault::System),
+            (failed(libc::EBADF), Fault::Bug),
+            (WorkerError::Panicked, Fault::Bug),
+        ] {
+            assert_eq!(error.fault(), fault, "{error}");
+            assert_eq!(error.to_string().contains("bug"), fault == Fault::Bug, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_shortage_comes_with_a_remedy() {
+        let text = failed(libc::ENOMEM).to_string();
+        assert!(text.contains("use new UDP sockets") && text.contains("fewer workers"), "{text}");
+    }
+}
