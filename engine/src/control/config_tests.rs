@@ -31,7 +31,9 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let link = Arc::new(Link::new(2).unwrap());
-        let plane = DataPlane::new(link.clone(), Plan::fixed(Provider::RustCrypto), Sockets::bind(2).unwrap()).unwrap();
+        let mut plane = DataPlane::new(link.clone(), Plan::fixed(Provider::RustCrypto), Sockets::new(2).unwrap());
+        plane.sockets_mut().want(NOW);
+        assert!(plane.listen(NOW));
         let fixture = Self { device: Device::new(2), plane, link };
         fixture.mail(0);
         fixture

@@ -46,12 +46,10 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Gives the workers their first sockets.
-    ///
-    /// # Errors
-    /// The system's, most likely `EMFILE`.
-    pub fn new(link: Arc<Link>, plan: Plan, sockets: Sockets) -> std::io::Result<Self> {
-        let plane = Self {
+    /// The workers have no sockets yet.
+    #[must_use]
+    pub fn new(link: Arc<Link>, plan: Plan, sockets: Sockets) -> Self {
+        Self {
             link,
             plan,
             sockets,
@@ -61,9 +59,7 @@ impl DataPlane {
             routes_check: None,
             handshakes_sent: 0,
             handshakes_unsent: 0,
-        };
-        plane.give_sockets(plane.sockets.pairs()?);
-        Ok(plane)
+        }
     }
 
     /// The sockets.
@@ -89,6 +85,20 @@ impl DataPlane {
         self.give_sockets(pairs);
     }
 
+    /// Opens the sockets if they are wanted and it is time to. True: there are sockets.
+    pub fn listen(&mut self, now: Time) -> bool {
+        if let Some(pairs) = self.sockets.open_if_due(now) {
+            self.give_sockets(pairs);
+        }
+        self.sockets.are_open()
+    }
+
+    /// Closes the sockets.
+    pub fn close(&mut self) {
+        self.sockets.close();
+        self.broadcast(|| Mail::Sockets(None));
+    }
+
     /// Tells all workers.
     pub fn broadcast(&self, mut mail: impl FnMut() -> Mail) {
         for worker in &self.link.workers {
@@ -107,10 +117,10 @@ impl DataPlane {
         self.release_routes(now);
     }
 
-    /// When [`release_routes`](Self::release_routes) wants to be called.
+    /// When [`release_routes`](Self::release_routes) or [`listen`](Self::listen) wants to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        self.routes_check
+        self.routes_check.into_iter().chain(self.sockets.next_attempt()).min()
     }
 
     /// Frees versions of the routes that no worker uses any more.
@@ -186,7 +196,11 @@ impl DataPlane {
     fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> bool {
         let source = endpoint.source.map(|source| LocalAddr { addr: source.addr, ifindex: source.ifindex });
         let path = Path { remote: endpoint.remote, source };
-        match send_handshake(self.sockets.own(), &path, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
+        let Some(sockets) = self.sockets.own() else {
+            self.handshakes_unsent += 1;
+            return true;
+        };
+        match send_handshake(sockets, &path, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
             Ok(sent_by) => {
                 self.handshakes_sent += 1;
                 sent_by == SentBy::Path

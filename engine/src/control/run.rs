@@ -66,6 +66,8 @@ pub struct Control {
     stats: Vec<Arc<WorkerStats>>,
     rng: UnwrapErr<SysRng>,
     mtu: u32,
+    /// The interface is up. The device is only once it has sockets, too.
+    is_link_up: bool,
     loaded_until: Time,
 }
 
@@ -96,7 +98,7 @@ impl Control {
     ) -> Self {
         let workers = u8::try_from(stats.len()).expect("the command line has at most 255 workers");
         let (device, rng) = (Device::new(workers), UnwrapErr(SysRng));
-        Self { device, plane, interface, sources, link, stats, rng, mtu, loaded_until: Time::ZERO }
+        Self { device, plane, interface, sources, link, stats, rng, mtu, is_link_up: false, loaded_until: Time::ZERO }
     }
 
     /// Sets what the configuration file says, before anybody else has set anything.
@@ -153,6 +155,7 @@ impl Control {
 
     /// Decides what is to be decided at this time, and has it carried out. True: there is more to do at once.
     fn turn(&mut self, now: Now) -> bool {
+        self.listen(now.mono);
         let more = self.take_messages(now);
         self.sources.step(now.mono, &mut self.device, self.plane.sockets().fwmark());
         self.device.handle_timeout(now, &mut self.rng);
@@ -227,14 +230,23 @@ impl Control {
             self.mtu = mtu;
             self.plane.broadcast(|| Mail::Mtu(mtu));
         }
-        if state.up == self.device.is_up() {
+        if state.up == self.is_link_up {
             return;
         }
+        self.is_link_up = state.up;
         log::info!("the interface is {}", if state.up { "up" } else { "down" });
         if state.up {
-            self.device.link_up(now);
+            self.plane.sockets_mut().want(now);
         } else {
             self.device.link_down();
+            self.plane.close();
+        }
+    }
+
+    /// Whoever cannot listen is as good as down: no handshake is begun that nobody could answer.
+    fn listen(&mut self, now: Time) {
+        if self.plane.listen(now) {
+            self.device.link_up(now);
         }
     }
 }
@@ -250,6 +262,7 @@ impl Handler for Control {
             Request::Set(request) => {
                 let now = clock::boot_time();
                 let result = config::apply(*request, &mut self.device, &mut self.plane, now);
+                self.listen(now);
                 self.plane.carry_out(&mut self.device, now);
                 if let Err(refusal) = result {
                     log::warn!("a request on the control socket is refused: {refusal}");

@@ -1,22 +1,40 @@
 //! The UDP sockets through their changes: a new port or mark is in force as a whole, or not at all.
+//!
+//! As with the kernel's WireGuard, there are sockets only while the interface is up, so that another interface may have the
+//! port meanwhile. Unlike the kernel we cannot refuse that the interface comes up: if its port is taken by then, we try
+//! again until it is free, and are as good as down.
 
-use std::io;
+use std::time::Duration;
 
+use nix::errno::Errno;
+use ringfort_core::time::Time;
 use udp_uring::{BindError, SocketConfig, SocketGroup, SocketPair};
 
 use super::uapi::Refusal;
 
-/// The sockets in use, and how they were asked for.
+/// When to try again to get the port, from the first attempt to the last. An interface that goes down lets its port go some
+/// milliseconds later, when its workers have let go of it.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// The pause with which the operator is told: after five attempts in 150 ms it is more than a hand-over.
+const TOLD_PAUSE: Duration = Duration::from_millis(160);
+
+/// The sockets in use, and how they are asked for.
 #[derive(Debug)]
 pub struct Sockets {
-    group: SocketGroup,
+    /// While the interface is up, if its port can be had.
+    group: Option<SocketGroup>,
     config: SocketConfig,
+    /// The port that the kernel chose, if none was asked for; 0: it has not been asked yet.
+    chosen: u16,
+    /// The interface is up and the port cannot be had: when to try again, and the pause after that.
+    retry: Option<(Time, Duration)>,
 }
 
 /// New sockets that nobody uses yet.
 #[derive(Debug)]
 pub struct Rebind {
-    sockets: Sockets,
+    group: SocketGroup,
+    config: SocketConfig,
     /// For the workers, in their order.
     pairs: Vec<SocketPair>,
 }
@@ -31,19 +49,25 @@ pub enum Prepared {
 }
 
 impl Sockets {
-    /// Binds a port of the kernel's choice, for that many workers.
+    /// No sockets yet, for that many workers. Whether the system gives so many is tried.
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn bind(workers: u8) -> Result<Self, BindError> {
+    pub fn new(workers: u8) -> Result<Self, BindError> {
         let config = SocketConfig::new(0, workers);
-        Ok(Self { group: SocketGroup::bind(&config)?, config })
+        // Better refused now than when the interface comes up.
+        drop(open(&config)?);
+        Ok(Self { group: None, config, chosen: 0, retry: None })
     }
 
-    /// The port that we listen on.
+    /// The port that we listen on, or will; 0 if it is yet to be chosen.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.group.port()
+        match &self.group {
+            Some(group) => group.port(),
+            None if self.config.port == 0 => self.chosen,
+            None => self.config.port,
+        }
     }
 
     /// The mark of outgoing packets; 0 is none.
@@ -54,60 +78,122 @@ impl Sockets {
 
     /// Those that control sends handshakes through.
     #[must_use]
-    pub fn own(&self) -> &SocketPair {
-        self.group.pair(0)
+    pub fn own(&self) -> Option<&SocketPair> {
+        self.group.as_ref().map(|group| group.pair(0))
     }
 
-    /// Each worker's, in their order.
-    ///
-    /// # Errors
-    /// The system's, most likely `EMFILE`.
-    pub fn pairs(&self) -> io::Result<Vec<SocketPair>> {
-        (0..self.group.workers()).map(|worker| self.group.pair(worker).try_clone()).collect()
+    /// Whether there are sockets.
+    #[must_use]
+    pub fn are_open(&self) -> bool {
+        self.group.is_some()
     }
 
-    /// Gets what is asked for. If it cannot be had, everything stays as it is.
+    /// The interface is up: sockets are wanted from now on.
+    pub fn want(&mut self, now: Time) {
+        if self.group.is_none() {
+            self.retry = Some((now, RETRY_PAUSES.0));
+        }
+    }
+
+    /// When to call [`open_if_due`](Self::open_if_due).
+    #[must_use]
+    pub fn next_attempt(&self) -> Option<Time> {
+        self.retry.map(|(due, _)| due)
+    }
+
+    /// Opens the sockets if they are wanted, and returns each worker's, in their order.
+    pub fn open_if_due(&mut self, now: Time) -> Option<Vec<SocketPair>> {
+        let (due, pause) = self.retry?;
+        if now < due {
+            return None;
+        }
+        match self.open() {
+            Ok((group, pairs)) => {
+                log::info!("listening on UDP port {}", group.port());
+                self.install(group);
+                Some(pairs)
+            }
+            Err(error) => {
+                if pause == TOLD_PAUSE {
+                    log::error!("{error}. It is tried again every second; until then nothing is sent or received");
+                }
+                self.retry = Some((now + pause, (2 * pause).min(RETRY_PAUSES.1)));
+                None
+            }
+        }
+    }
+
+    /// The interface is down: the port is free for others when the workers have let go of theirs as well.
+    pub fn close(&mut self) {
+        (self.group, self.retry) = (None, None);
+    }
+
+    /// Gets what is asked for. If it cannot be had, everything stays as it is. While the interface is down, it is only
+    /// remembered.
     ///
     /// Port 0 lets the kernel choose; if it did already, the port stays.
     ///
     /// # Errors
     /// [`Refusal::PortInUse`] or [`Refusal::Fwmark`].
     pub fn prepare(&mut self, port: Option<u16>, fwmark: Option<u32>) -> Result<Prepared, Refusal> {
-        let port = port.unwrap_or(self.config.port);
-        let fwmark = fwmark.unwrap_or(self.config.fwmark);
-        if port != self.config.port && port != self.group.port() {
-            return self.bind_anew(SocketConfig { port, fwmark, ..self.config }).map(Prepared::Rebind);
+        let config = SocketConfig {
+            port: port.unwrap_or(self.config.port),
+            fwmark: fwmark.unwrap_or(self.config.fwmark),
+            ..self.config
+        };
+        let is_wanted = self.group.is_some() || self.retry.is_some();
+        if is_wanted
+            && config.port != self.config.port
+            && Some(config.port) != self.group.as_ref().map(SocketGroup::port)
+        {
+            return self.bind_anew(config).map(Prepared::Rebind);
         }
-        if fwmark != self.config.fwmark {
-            self.mark(fwmark)?;
+        if config.fwmark != self.config.fwmark {
+            self.mark(config.fwmark)?;
         }
-        // A port that was the kernel's choice and is now asked for by its number.
-        self.config.port = port;
+        // Or a port that was the kernel's choice and is now asked for by its number.
+        self.chosen = if config.port == self.config.port { self.chosen } else { 0 };
+        self.config.port = config.port;
         Ok(Prepared::InPlace)
     }
 
     /// Uses the new sockets. The old ones are closed when the workers have taken theirs, which are returned.
     pub fn adopt(&mut self, rebind: Rebind) -> Vec<SocketPair> {
-        *self = rebind.sockets;
+        self.config = rebind.config;
+        self.install(rebind.group);
         rebind.pairs
     }
 
+    fn install(&mut self, group: SocketGroup) {
+        self.chosen = if self.config.port == 0 { group.port() } else { 0 };
+        (self.group, self.retry) = (Some(group), None);
+    }
+
+    /// What was chosen before, if it is still free.
+    fn open(&self) -> Result<(SocketGroup, Vec<SocketPair>), BindError> {
+        match open(&SocketConfig { port: self.port(), ..self.config }) {
+            Err(BindError::PortInUse { .. }) if self.config.port == 0 => open(&self.config),
+            result => result,
+        }
+    }
+
     fn bind_anew(&self, config: SocketConfig) -> Result<Rebind, Refusal> {
-        let refused = |error: &dyn std::fmt::Display| {
-            log::warn!("the listening port stays {}: {error}", self.port());
-            Refusal::PortInUse
-        };
-        let group = SocketGroup::bind(&config).map_err(|error| refused(&error))?;
-        let sockets = Self { group, config };
-        let pairs = sockets.pairs().map_err(|error| refused(&error))?;
-        Ok(Rebind { sockets, pairs })
+        match open(&config) {
+            Ok((group, pairs)) => Ok(Rebind { group, config, pairs }),
+            Err(error) => {
+                log::warn!("the listening port stays {}: {error}", self.port());
+                Err(Refusal::PortInUse)
+            }
+        }
     }
 
     fn mark(&mut self, fwmark: u32) -> Result<(), Refusal> {
-        if let Err(error) = self.group.set_fwmark(fwmark) {
+        if let Some(group) = &self.group
+            && let Err(error) = group.set_fwmark(fwmark)
+        {
             log::warn!("the firewall mark stays {}: {error}", self.config.fwmark);
             // Some of the sockets may have taken it.
-            let _ = self.group.set_fwmark(self.config.fwmark);
+            let _ = group.set_fwmark(self.config.fwmark);
             return Err(Refusal::Fwmark);
         }
         self.config.fwmark = fwmark;
@@ -115,11 +201,21 @@ impl Sockets {
     }
 }
 
+/// Sockets, and each worker's duplicates.
+fn open(config: &SocketConfig) -> Result<(SocketGroup, Vec<SocketPair>), BindError> {
+    let group = SocketGroup::bind(config)?;
+    let pairs = (0..group.workers()).map(|worker| group.pair(worker).try_clone()).collect::<Result<_, _>>();
+    let pairs = pairs.map_err(|error| BindError::Descriptors {
+        errno: error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw),
+    })?;
+    Ok((group, pairs))
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
     use std::thread;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use nix::sched::{CloneFlags, unshare};
 
@@ -134,29 +230,46 @@ mod tests {
         thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     }
 
+    const NOW: Time = Time::from_secs(100);
+
+    /// Sockets of an interface that is up.
+    fn open_sockets(workers: u8) -> Sockets {
+        let mut sockets = Sockets::new(workers).unwrap();
+        sockets.want(NOW);
+        assert_eq!(sockets.open_if_due(NOW).unwrap().len(), usize::from(workers));
+        sockets
+    }
+
     /// A port that was just let go of is free, but for children of other tests, which hold copies of its socket until
     /// they execute their program.
-    fn prepare_when_free(sockets: &mut Sockets, port: u16) -> Prepared {
+    fn when_free<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            match sockets.prepare(Some(port), None) {
-                Err(Refusal::PortInUse) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-                prepared => return prepared.unwrap(),
+            if let Some(result) = attempt() {
+                return result;
             }
+            assert!(Instant::now() < deadline, "the port is still in use");
+            thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    fn is_free(port: u16) -> bool {
+        UdpSocket::bind(("0.0.0.0", port)).is_ok()
     }
 
     #[test]
     fn a_taken_port_leaves_everything_as_it_is() {
         elsewhere(|| {
-            let mut sockets = Sockets::bind(2).unwrap();
+            let mut sockets = open_sockets(2);
             let before = sockets.port();
             let taken = UdpSocket::bind("0.0.0.0:0").unwrap();
             let wanted = taken.local_addr().unwrap().port();
             assert_eq!(sockets.prepare(Some(wanted), None).unwrap_err(), Refusal::PortInUse);
             assert_eq!(sockets.port(), before);
             drop(taken);
-            let Prepared::Rebind(rebind) = prepare_when_free(&mut sockets, wanted) else { panic!("a new port") };
+            let Prepared::Rebind(rebind) = when_free(|| sockets.prepare(Some(wanted), None).ok()) else {
+                panic!("a new port")
+            };
             assert_eq!(sockets.port(), before, "nothing changes before it is adopted");
             assert_eq!(sockets.adopt(rebind).len(), 2);
             assert_eq!(sockets.port(), wanted);
@@ -165,10 +278,72 @@ mod tests {
 
     #[test]
     fn the_port_that_we_have_is_not_bound_again() {
-        let mut sockets = Sockets::bind(1).unwrap();
+        let mut sockets = open_sockets(1);
         let port = sockets.port();
         assert!(matches!(sockets.prepare(Some(0), None), Ok(Prepared::InPlace)));
         assert!(matches!(sockets.prepare(Some(port), Some(0)), Ok(Prepared::InPlace)));
         assert!(matches!(sockets.prepare(Some(0), None), Ok(Prepared::Rebind(_))), "now any other port is asked for");
+    }
+
+    #[test]
+    fn while_the_interface_is_down_a_port_is_only_remembered() {
+        elsewhere(|| {
+            let mut sockets = Sockets::new(2).unwrap();
+            assert_eq!((sockets.port(), sockets.next_attempt()), (0, None));
+            let taken = UdpSocket::bind("0.0.0.0:41999").unwrap();
+            assert!(matches!(sockets.prepare(Some(41_999), Some(7)), Ok(Prepared::InPlace)));
+            assert_eq!((sockets.port(), sockets.fwmark(), sockets.are_open()), (41_999, 7, false));
+            drop(taken);
+            sockets.want(NOW);
+            when_free(|| sockets.open_if_due(NOW + 2 * RETRY_PAUSES.1));
+            assert_eq!(sockets.port(), 41_999);
+            assert!(!is_free(41_999));
+            sockets.close();
+            assert_eq!((sockets.port(), sockets.next_attempt()), (41_999, None));
+            when_free(|| is_free(41_999).then_some(()));
+        });
+    }
+
+    #[test]
+    fn a_chosen_port_is_chosen_again_if_it_is_free() {
+        elsewhere(|| {
+            let mut sockets = open_sockets(1);
+            let port = sockets.port();
+            sockets.close();
+            assert_eq!(sockets.port(), port);
+            let taken = when_free(|| UdpSocket::bind(("0.0.0.0", port)).ok());
+            sockets.want(NOW);
+            assert!(sockets.open_if_due(NOW).is_some(), "any port is good enough");
+            assert_ne!(sockets.port(), port);
+            drop(taken);
+            // A port that was asked for is no port to be chosen again.
+            sockets.close();
+            sockets.prepare(Some(41_998), None).unwrap();
+            sockets.prepare(Some(0), None).unwrap();
+            assert_eq!(sockets.port(), 0);
+        });
+    }
+
+    #[test]
+    fn a_port_that_is_taken_when_the_interface_comes_up_is_tried_again() {
+        elsewhere(|| {
+            let mut sockets = Sockets::new(1).unwrap();
+            let taken = UdpSocket::bind("0.0.0.0:41999").unwrap();
+            sockets.prepare(Some(41_999), None).unwrap();
+            sockets.want(NOW);
+            let mut attempts = Vec::new();
+            for _ in 0..10 {
+                let due = sockets.next_attempt().unwrap();
+                attempts.push(due.since(NOW).as_millis());
+                assert!(sockets.open_if_due(due).is_none());
+            }
+            assert_eq!(attempts, [0, 10, 30, 70, 150, 310, 630, 1270, 2270, 3270]);
+            // Another port can be had at once.
+            assert_eq!(sockets.prepare(Some(41_999), None).map(|_| ()), Ok(()), "it is what we wait for");
+            let Ok(Prepared::Rebind(rebind)) = sockets.prepare(Some(41_998), None) else { panic!("a free port") };
+            sockets.adopt(rebind);
+            assert_eq!((sockets.port(), sockets.next_attempt()), (41_998, None));
+            drop(taken);
+        });
     }
 }

@@ -74,9 +74,7 @@ impl Daemon {
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
         let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), &cpus, tuning)?;
-        let sockets = Sockets::bind(count)?;
-        let plane = DataPlane::new(link.clone(), choice.plan(), sockets)
-            .map_err(|error| DaemonError::system("share the UDP sockets", error))?;
+        let plane = DataPlane::new(link.clone(), choice.plan(), Sockets::new(count)?);
         let mut control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         control.configure(settings);
         let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;

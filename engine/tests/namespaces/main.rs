@@ -21,6 +21,7 @@
 mod first_answers;
 mod harness;
 mod hostile;
+mod link_state;
 mod live_changes;
 mod loops;
 mod matrix;
