@@ -1,5 +1,7 @@
 //! A TUN interface with several queues (Linux `Documentation/networking/tuntap.rst`, `include/uapi/linux/if_tun.h`).
 
+use crate::given::{Given, Unusable};
+use crate::link::Link;
 use crate::steering::{self, FlowTable};
 use crate::virtio::VNET_HDR_LEN;
 use std::ffi::c_int;
@@ -49,6 +51,17 @@ pub enum TunError {
     /// An interface of that name exists already; it is not touched.
     #[error("interface {0} exists already: choose another name, or remove it (ip link delete {0})")]
     Taken(String),
+    /// Another program has a queue of that interface.
+    #[error("interface {0} is in use by another program: stop that one, or choose another name")]
+    InUse(String),
+    /// The interface, or the descriptor that was handed to us, does not suit us.
+    #[error("cannot use the given TUN interface{space}{name}: {why}", space = if name.is_empty() { "" } else { " " })]
+    Unusable {
+        /// The interface; empty if it is not known.
+        name: String,
+        /// What helps.
+        why: Unusable,
+    },
     /// The kernel's TUN driver lacks something that Ringfort needs.
     #[error("this kernel's TUN driver has no {0}: Linux 6.1 or later is needed")]
     Missing(&'static str),
@@ -63,7 +76,7 @@ pub enum TunError {
 }
 
 impl TunError {
-    fn at(step: &'static str, source: io::Error) -> Self {
+    pub(crate) fn at(step: &'static str, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Self::Permission { step, source },
             _ => Self::Step { step, source },
@@ -114,13 +127,14 @@ impl Offloads {
     }
 }
 
-/// A TUN interface that this process made: its queues and its handle. The interface disappears with its last queue.
+/// A TUN interface: its queues and its handle. One that this process made disappears with its last queue.
 #[derive(Debug)]
 pub struct Tun {
     link: Link,
     queues: Vec<OwnedFd>,
     offloads: Offloads,
     flows: io::Result<Option<Arc<FlowTable>>>,
+    given: Option<Given>,
 }
 
 impl Tun {
@@ -138,19 +152,37 @@ impl Tun {
         }
         let first = open_clone_device()?;
         require_features(&first)?;
-        attach(&first, name, libc::IFF_TUN_EXCL)?;
+        attach(&first, name, libc::IFF_MULTI_QUEUE | libc::IFF_TUN_EXCL)?;
         set_header(&first)?;
         let offloads = negotiate(&first, wanted)?;
-        let link = Link { index: index_of(name)? };
+        let link = Link::named(name)?;
         link.set_mtu(MTU_DEFAULT)?;
         let mut all = vec![first];
         while all.len() < queues {
             let queue = open_clone_device()?;
-            attach(&queue, name, 0)?;
+            attach(&queue, name, libc::IFF_MULTI_QUEUE)?;
             all.push(queue);
         }
-        let flows = (queues > 1).then(|| steering::attach(&all[0], queues).map(Arc::new)).transpose();
-        Ok(Self { link, queues: all, offloads, flows })
+        Ok(Self::with_queues(link, all, offloads, None))
+    }
+
+    /// With flows spread over the queues, if there are several.
+    pub(crate) fn with_queues(link: Link, queues: Vec<OwnedFd>, offloads: Offloads, given: Option<Given>) -> Self {
+        let spread = || steering::attach(&queues[0], queues.len()).map(Arc::new);
+        let flows = (queues.len() > 1).then(spread).transpose();
+        Self { link, queues, offloads, flows, given }
+    }
+
+    /// What the interface was like before, if this process has not made it: it stays when this process ends.
+    #[must_use]
+    pub fn given(&self) -> Option<Given> {
+        self.given
+    }
+
+    /// How many queues there are.
+    #[must_use]
+    pub fn queue_count(&self) -> usize {
+        self.queues.len()
     }
 
     /// The handle for what concerns the interface as a whole.
@@ -199,61 +231,9 @@ pub fn negotiate(queue: &impl AsRawFd, wanted: Offloads) -> Result<Offloads, Tun
     }
 }
 
-/// An interface by its index, which, unlike its name, nobody can change. Holds no resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    index: u32,
-}
-
-impl Link {
-    /// The interface index.
-    #[must_use]
-    pub fn index(self) -> u32 {
-        self.index
-    }
-
-    /// The interface's name at this moment.
-    ///
-    /// # Errors
-    /// [`TunError::Step`] with `ENXIO` or `ENODEV` if the interface is gone.
-    pub fn name(self) -> Result<String, TunError> {
-        let mut request = empty_request();
-        request.ifr_ifru.ifru_ifindex =
-            c_int::try_from(self.index).expect("the kernel's interface indices are positive ints");
-        interface_ioctl(libc::SIOCGIFNAME, &mut request, "look up the TUN interface's name (SIOCGIFNAME)")?;
-        let bytes = request.ifr_name.map(|c| c as u8);
-        let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-        Ok(String::from_utf8_lossy(&bytes[..len]).into_owned())
-    }
-
-    /// The MTU in bytes.
-    ///
-    /// # Errors
-    /// [`TunError::Step`] if the interface is gone.
-    pub fn mtu(self) -> Result<u32, TunError> {
-        let mut request = request_for(&self.name()?);
-        interface_ioctl(libc::SIOCGIFMTU, &mut request, "read the TUN interface's MTU (SIOCGIFMTU)")?;
-        // SAFETY: SIOCGIFMTU has just stored an int in this member; any bits are an int in any case.
-        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-        Ok(u32::try_from(mtu).expect("the kernel's MTUs are not negative"))
-    }
-
-    /// Sets the MTU, 68 to 65,535 bytes (the kernel's limits for TUN).
-    ///
-    /// # Errors
-    /// [`TunError::Step`] with `EINVAL` for a value out of range, or if the interface is gone.
-    pub fn set_mtu(self, mtu: u32) -> Result<(), TunError> {
-        let step = "set the TUN interface's MTU (SIOCSIFMTU)";
-        let mut request = request_for(&self.name()?);
-        request.ifr_ifru.ifru_mtu =
-            c_int::try_from(mtu).map_err(|_| TunError::at(step, io::Error::from_raw_os_error(libc::EINVAL)))?;
-        interface_ioctl(libc::SIOCSIFMTU, &mut request, step)
-    }
-}
-
 /// The kernel's `dev_valid_name`, and no `%`: the kernel would read it as a pattern and choose a name of its own,
 /// while the operator's tools look for the one that was given.
-fn validate_name(name: &str) -> Result<(), TunError> {
+pub(crate) fn validate_name(name: &str) -> Result<(), TunError> {
     let reason = if name.is_empty() {
         "it is empty"
     } else if name.len() >= libc::IFNAMSIZ {
@@ -272,7 +252,7 @@ fn validate_name(name: &str) -> Result<(), TunError> {
     Err(TunError::Name { name: name.to_owned(), reason })
 }
 
-fn open_clone_device() -> Result<OwnedFd, TunError> {
+pub(crate) fn open_clone_device() -> Result<OwnedFd, TunError> {
     // std adds O_CLOEXEC.
     OpenOptions::new()
         .read(true)
@@ -286,7 +266,7 @@ fn open_clone_device() -> Result<OwnedFd, TunError> {
         })
 }
 
-fn require_features(queue: &OwnedFd) -> Result<(), TunError> {
+pub(crate) fn require_features(queue: &OwnedFd) -> Result<(), TunError> {
     let mut features: libc::c_uint = 0;
     // SAFETY: TUNGETFEATURES stores one unsigned int at the address, which is that of a live one.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETFEATURES, &raw mut features) };
@@ -302,9 +282,10 @@ fn require_features(queue: &OwnedFd) -> Result<(), TunError> {
     Ok(())
 }
 
-/// Makes the device (with `IFF_TUN_EXCL`), or adds a queue to it (without).
-fn attach(queue: &OwnedFd, name: &str, exclusive: c_int) -> Result<(), TunError> {
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE | exclusive;
+/// Makes the device (with `IFF_TUN_EXCL` among the flags), or adds a queue to it (without).
+pub(crate) fn attach(queue: &OwnedFd, name: &str, flags: c_int) -> Result<(), TunError> {
+    let exclusive = flags & libc::IFF_TUN_EXCL;
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | flags;
     let mut request = request_for(name);
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one ifreq at the address, which is that of a live one.
@@ -317,7 +298,7 @@ fn attach(queue: &OwnedFd, name: &str, exclusive: c_int) -> Result<(), TunError>
 }
 
 /// Makes room for [`VNET_HDR_LEN`] bytes before each packet, in little-endian order on every machine.
-fn set_header(queue: &OwnedFd) -> Result<(), TunError> {
+pub(crate) fn set_header(queue: &OwnedFd) -> Result<(), TunError> {
     let len = VNET_HDR_LEN as c_int;
     // SAFETY: TUNSETVNETHDRSZ reads one int at the address, which is that of a live one.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) };
@@ -328,21 +309,20 @@ fn set_header(queue: &OwnedFd) -> Result<(), TunError> {
     checked(result).map_err(|e| TunError::at("set the virtio-net header's byte order (TUNSETVNETLE)", e))
 }
 
-fn index_of(name: &str) -> Result<u32, TunError> {
-    let mut request = request_for(name);
-    interface_ioctl(libc::SIOCGIFINDEX, &mut request, "look up the TUN interface's index (SIOCGIFINDEX)")?;
-    // SAFETY: SIOCGIFINDEX has just stored an int in this member; any bits are an int in any case.
-    let index = unsafe { request.ifr_ifru.ifru_ifindex };
-    Ok(u32::try_from(index).expect("the kernel's interface indices are positive"))
-}
-
-fn empty_request() -> libc::ifreq {
+pub(crate) fn empty_request() -> libc::ifreq {
     // SAFETY: ifreq is a C structure of integers, arrays and addresses, for which all zeroes are a value.
     unsafe { mem::zeroed() }
 }
 
+/// The name in a request that the kernel has filled in.
+pub(crate) fn name_in(request: &libc::ifreq) -> String {
+    let bytes = request.ifr_name.map(|c| c as u8);
+    let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..len]).into_owned()
+}
+
 /// A request about the interface `name`, whose length was checked or came from the kernel.
-fn request_for(name: &str) -> libc::ifreq {
+pub(crate) fn request_for(name: &str) -> libc::ifreq {
     let mut request = empty_request();
     let room = request.ifr_name.len() - 1;
     for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
@@ -351,15 +331,8 @@ fn request_for(name: &str) -> libc::ifreq {
     request
 }
 
-fn interface_ioctl(code: libc::Ioctl, request: &mut libc::ifreq, step: &'static str) -> Result<(), TunError> {
-    let socket = any_socket().map_err(|e| TunError::at("open a socket for interface requests", e))?;
-    // SAFETY: the SIOC?IF* requests that this module makes read and write one ifreq at the address, a live one.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code, std::ptr::from_mut(request)) };
-    checked(result).map_err(|e| TunError::at(step, e))
-}
-
 /// Interface requests go through any socket; a UNIX one exists also where an address family is disabled.
-fn any_socket() -> io::Result<OwnedFd> {
+pub(crate) fn any_socket() -> io::Result<OwnedFd> {
     socket(libc::AF_UNIX, libc::SOCK_DGRAM)
 }
 
@@ -372,7 +345,7 @@ pub(crate) fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn checked(result: c_int) -> io::Result<()> {
+pub(crate) fn checked(result: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -8,14 +8,17 @@
 //!   write ◄── [ virtio_net_hdr | slack ][ IP packet ........ ]   write: lone packet, or merged run of a flow
 //! ```
 //!
-//! [`device`] makes the interface, [`TunEdge`] reads and writes one of its queues through a ring, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
+//! [`device`] makes the interface, or takes one that is there, [`TunEdge`] reads and writes one of its queues through a ring, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
 //! [`self_test()`] finds out what of all that this kernel can be trusted with. [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets.
 
 pub mod checksum;
 mod coalesce;
 pub mod device;
 mod edge;
+mod given;
 mod headers;
+mod link;
+mod netlink;
 mod sample;
 mod segment;
 pub mod self_test;
@@ -25,10 +28,12 @@ mod test_packets;
 pub mod virtio;
 
 pub use coalesce::{Coalescer, FLOWS_MAX, Merge, SEGMENTS_MAX};
-pub use device::{Link, Offloads, Tun, TunError};
+pub use device::{Offloads, Tun, TunError};
 pub use edge::{
     EdgeConfig, EdgeCounters, Event, PIECES_MAX, READ_BUFFER_LEN, Refusal, Refused, TunEdge, WriteError, WriteFailed,
 };
+pub use given::{Given, Unusable, interface_of};
+pub use link::Link;
 pub use segment::{Segment, Segments};
 pub use self_test::{SelfTest, self_test};
 pub use steering::{Bucket, FlowTable, cost};

@@ -16,7 +16,6 @@
 
 mod headers_only;
 mod judge;
-mod netlink;
 mod network;
 #[cfg(test)]
 mod tests;

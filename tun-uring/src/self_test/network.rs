@@ -1,8 +1,9 @@
 //! Two TUN devices in a network namespace of the calling thread, with routing from the first to the second.
 
 use super::judge::Kernel;
-use super::netlink::RouteSocket;
-use crate::device::{self, Link, Offloads, Tun, TunError};
+use crate::device::{self, Offloads, Tun, TunError};
+use crate::link::Link;
+use crate::netlink::RouteSocket;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -71,6 +71,17 @@ pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTabl
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(table) }
 }
 
+/// Takes the program away from the device behind `queue`.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn detach(queue: &impl AsRawFd) -> io::Result<()> {
+    let none: libc::c_int = -1;
+    // SAFETY: the argument points to an int that lives until the call returns.
+    let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const none) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// A map of one value, which is the table: the address of such a value can stand in a program.
 fn make_map() -> io::Result<OwnedFd> {
     bpf(

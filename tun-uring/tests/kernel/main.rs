@@ -2,6 +2,7 @@
 
 mod device;
 mod edge;
+mod given;
 mod namespace;
 mod packets;
 mod reflect;

@@ -1,0 +1,264 @@
+//! An interface that somebody else has made, by its name (`ip tuntap add`) or as a descriptor of one of its queues.
+//!
+//! `TUNSETIFF` gives a queue of an interface that exists, but its flags only if nobody else has a queue of it. So what the
+//! interface is really like is asked before it is touched and after (netlink, `TUNGETIFF`, `TUNGETVNETHDRSZ`), and what
+//! cannot be used is refused. The interface stays when we end, with the settings that it had before, as far as the kernel
+//! tells them.
+
+use crate::device::{
+    MTU_DEFAULT, Offloads, QUEUES_MAX, Tun, TunError, any_socket, attach, checked, empty_request, name_in, negotiate,
+    open_clone_device, require_features, set_header, validate_name,
+};
+use crate::link::Link;
+use crate::netlink::{LinkKind, RouteSocket, TunInfo};
+use crate::steering;
+use crate::virtio::VNET_HDR_LEN;
+use std::ffi::c_int;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+/// `SIOCGSKNS` of `include/uapi/linux/sockios.h`.
+const SIOCGSKNS: libc::Ioctl = 0x894c;
+/// The MTU of an interface for which nobody has chosen one (`ETH_DATA_LEN`).
+const MTU_OF_DRIVER: u32 = 1500;
+
+/// Why an interface of somebody else cannot be used, and what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It carries Ethernet frames.
+    #[error("it is a TAP interface, which carries Ethernet frames: make it with mode tun")]
+    Tap,
+    /// Its packets have `struct tun_pi` in front.
+    #[error("its packets have packet information in front: open it with IFF_NO_PI")]
+    PacketInformation,
+    /// Its packets have no header that could say what is left to do.
+    #[error("its packets have no virtio-net header in front: open it with IFF_VNET_HDR")]
+    NoHeader,
+    /// The header cannot be as long as ours.
+    #[error("its virtio-net header is {0} bytes long and stays so")]
+    HeaderLen(c_int),
+    /// It is not where we are.
+    #[error("it is in another network namespace: start ringfort in that one")]
+    Elsewhere,
+    /// `TUNSETIFF` was not done, or the interface was deleted since.
+    #[error("it belongs to no interface: attach it with TUNSETIFF before it is handed over")]
+    Unattached,
+    /// `TUNSETQUEUE` took it out of service.
+    #[error("it was detached from its interface: attach it with TUNSETQUEUE before it is handed over")]
+    Detached,
+    /// Anything but `/dev/net/tun`.
+    #[error("it is no queue of a TUN interface: open /dev/net/tun for it")]
+    NotTun,
+}
+
+/// What an interface of somebody else was like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    header_len: c_int,
+    little_endian: c_int,
+}
+
+impl Given {
+    fn read(queue: &OwnedFd) -> Result<Self, TunError> {
+        let step = "read the settings of the TUN interface";
+        let get = |code| get_int(queue, code).map_err(|error| TunError::at(step, error));
+        Ok(Self { header_len: get(libc::TUNGETVNETHDRSZ)?, little_endian: get(libc::TUNGETVNETLE)? })
+    }
+
+    /// Puts back what we have changed on the interface of `queue`: the size and byte order of the header, and the driver's
+    /// choice of queues. No offloads, like an interface that was just made: the kernel does not tell which it had.
+    /// What fails, because the interface is gone, need not be put back.
+    pub fn restore(self, queue: &impl AsRawFd) {
+        let _ = negotiate(queue, Offloads::NONE);
+        let _ = steering::detach(queue);
+        let _ = set_int(queue, libc::TUNSETVNETLE, self.little_endian);
+        let _ = set_int(queue, libc::TUNSETVNETHDRSZ, self.header_len);
+    }
+}
+
+impl Tun {
+    /// Takes over the interface `name` of the calling thread's network namespace, which somebody else has made to stay
+    /// (`ip tuntap add`). Of the wanted number of queues it gives one if it has a single one. An MTU that somebody has
+    /// chosen is left as it is.
+    ///
+    /// # Errors
+    /// [`TunError::Taken`] if it is no TUN interface, [`TunError::InUse`] if another program has a queue of it,
+    /// [`TunError::Unusable`] for what does not suit us; then the interface is as it was.
+    pub fn take(name: &str, queues: usize, wanted: Offloads) -> Result<Self, TunError> {
+        validate_name(name)?;
+        let Some(info) = info_of(name)? else { return Err(TunError::Taken(name.to_owned())) };
+        if info.is_tap {
+            return Err(unusable(name, Unusable::Tap));
+        }
+        // One that does not stay is there because somebody has a queue of it.
+        if !info.persistent || info.queues > 0 {
+            return Err(TunError::InUse(name.to_owned()));
+        }
+        let first = open_clone_device()?;
+        require_features(&first)?;
+        attach(&first, name, multi_queue(info)).map_err(|error| match error {
+            TunError::Step { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => {
+                TunError::InUse(name.to_owned())
+            }
+            error => error,
+        })?;
+        set_up(first, name, queues, wanted)
+    }
+
+    /// Takes over the interface of which `queue` is the only queue, in the calling thread's network namespace. As
+    /// [`Tun::take`].
+    ///
+    /// # Errors
+    /// As [`Tun::take`].
+    pub fn adopt(queue: OwnedFd, queues: usize, wanted: Offloads) -> Result<Self, TunError> {
+        let name = interface_of(&queue)?;
+        if !is_here(&queue).map_err(|error| TunError::at("look where the TUN interface is", error))? {
+            return Err(unusable(&name, Unusable::Elsewhere));
+        }
+        set_nonblocking(&queue).map_err(|error| TunError::at("set O_NONBLOCK on the TUN descriptor", error))?;
+        set_up(queue, &name, queues, wanted)
+    }
+}
+
+/// The name of the interface of which `queue` is a queue.
+///
+/// # Errors
+/// [`TunError::Unusable`] if it is none.
+pub fn interface_of(queue: &OwnedFd) -> Result<String, TunError> {
+    let mut request = empty_request();
+    // SAFETY: TUNGETIFF stores one ifreq at the address, which is that of a live one.
+    let result = checked(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETIFF, &raw mut request) });
+    result.map_err(|error| match error.raw_os_error() {
+        Some(libc::EBADFD) => unusable("", Unusable::Unattached),
+        _ => unusable("", Unusable::NotTun),
+    })?;
+    let name = name_in(&request);
+    // SAFETY: TUNGETIFF has just stored the flags in this member; any bits are a short in any case.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    if c_int::from(flags) & libc::IFF_DETACH_QUEUE != 0 {
+        return Err(unusable(&name, Unusable::Detached));
+    }
+    Ok(name)
+}
+
+/// Makes the interface what we need, with `first` as its only queue so far.
+fn set_up(first: OwnedFd, name: &str, queues: usize, wanted: Offloads) -> Result<Tun, TunError> {
+    // Also after our own TUNSETIFF: it leaves the flags alone if somebody else came first.
+    let Some(info) = info_of(name)? else { return Err(unusable(name, Unusable::NotTun)) };
+    check(info).map_err(|why| unusable(name, why))?;
+    if info.queues > 1 {
+        return Err(TunError::InUse(name.to_owned()));
+    }
+    let given = Given::read(&first)?;
+    let restored = |error| {
+        given.restore(&first);
+        error
+    };
+    set_header(&first).map_err(restored)?;
+    let offloads = negotiate(&first, wanted).map_err(restored)?;
+    let header_len = get_int(&first, libc::TUNGETVNETHDRSZ);
+    match header_len.map_err(|error| TunError::at("read the virtio-net header's size (TUNGETVNETHDRSZ)", error)) {
+        Ok(len) if len == VNET_HDR_LEN as c_int => {}
+        Ok(len) => return Err(restored(unusable(name, Unusable::HeaderLen(len)))),
+        Err(error) => return Err(restored(error)),
+    }
+    let wanted_queues = if info.multi_queue { queues.min(QUEUES_MAX) } else { 1 };
+    let others = more_queues(name, wanted_queues - 1).map_err(restored)?;
+    let link = set_mtu(name).map_err(restored)?;
+    let all: Vec<_> = std::iter::once(first).chain(others).collect();
+    Ok(Tun::with_queues(link, all, offloads, Some(given)))
+}
+
+fn set_mtu(name: &str) -> Result<Link, TunError> {
+    let link = Link::named(name)?;
+    if link.mtu()? == MTU_OF_DRIVER {
+        link.set_mtu(MTU_DEFAULT)?;
+    }
+    Ok(link)
+}
+
+fn more_queues(name: &str, count: usize) -> Result<Vec<OwnedFd>, TunError> {
+    let one_more = |_| {
+        let queue = open_clone_device()?;
+        attach(&queue, name, libc::IFF_MULTI_QUEUE)?;
+        Ok(queue)
+    };
+    (0..count).map(one_more).collect()
+}
+
+fn unusable(name: &str, why: Unusable) -> TunError {
+    TunError::Unusable { name: name.to_owned(), why }
+}
+
+fn multi_queue(info: TunInfo) -> c_int {
+    if info.multi_queue { libc::IFF_MULTI_QUEUE } else { 0 }
+}
+
+/// What the TUN driver says of the interface of this name; `None` if it is none of its own.
+fn info_of(name: &str) -> Result<Option<TunInfo>, TunError> {
+    let kind = RouteSocket::open().and_then(|mut kernel| kernel.kind_of(name));
+    match kind.map_err(|error| TunError::at("ask what the interface is (netlink)", error))? {
+        Some(LinkKind::Tun(info)) => Ok(Some(info)),
+        Some(LinkKind::Other) | None => Ok(None),
+    }
+}
+
+/// Whether packets look as we need them.
+fn check(info: TunInfo) -> Result<(), Unusable> {
+    match info {
+        TunInfo { is_tap: true, .. } => Err(Unusable::Tap),
+        TunInfo { packet_information: true, .. } => Err(Unusable::PacketInformation),
+        TunInfo { header: false, .. } => Err(Unusable::NoHeader),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the interface is in the network namespace of the calling thread.
+fn is_here(queue: &OwnedFd) -> io::Result<bool> {
+    let identity = |fd: &OwnedFd, code| -> io::Result<_> {
+        // SAFETY: TUNGETDEVNETNS and SIOCGSKNS take no argument, and return a new descriptor or -1.
+        let namespace = unsafe { libc::ioctl(fd.as_raw_fd(), code) };
+        checked(namespace)?;
+        // SAFETY: the descriptor was just opened by the call above, and nobody else has it.
+        let namespace = File::from(unsafe { OwnedFd::from_raw_fd(namespace) });
+        let metadata = namespace.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    };
+    Ok(identity(queue, libc::TUNGETDEVNETNS)? == identity(&any_socket()?, SIOCGSKNS)?)
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    checked(flags)?;
+    // SAFETY: F_SETFL takes its flags by value.
+    checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })
+}
+
+fn get_int(queue: &impl AsRawFd, code: libc::Ioctl) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    // SAFETY: the requests of this module that read store one int at the address, which is that of a live one.
+    checked(unsafe { libc::ioctl(queue.as_raw_fd(), code, &raw mut value) })?;
+    Ok(value)
+}
+
+fn set_int(queue: &impl AsRawFd, code: libc::Ioctl, value: c_int) -> io::Result<()> {
+    // SAFETY: the requests of this module that write read one int at the address, which is that of a live one.
+    checked(unsafe { libc::ioctl(queue.as_raw_fd(), code, &raw const value) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_our_header_and_nothing_else_is_taken() {
+        let good = TunInfo { header: true, persistent: true, multi_queue: true, ..TunInfo::default() };
+        assert_eq!(check(good), Ok(()));
+        assert_eq!(check(TunInfo { packet_information: true, ..good }), Err(Unusable::PacketInformation));
+        assert_eq!(check(TunInfo { header: false, ..good }), Err(Unusable::NoHeader));
+        assert_eq!(check(TunInfo { is_tap: true, ..good }), Err(Unusable::Tap));
+    }
+}
