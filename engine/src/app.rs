@@ -12,6 +12,7 @@ use ringfort_aead::Selection;
 use crate::cli::{AeadArg, Cli, SuiteArg};
 use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
+use crate::control::inherited::Inherited;
 use crate::control::server::SocketPlace;
 use crate::control::settings::Settings;
 use crate::control::{Daemon, End, ask, logging, notices, offloads};
@@ -20,7 +21,7 @@ use crate::worker::budget;
 /// Runs the program. To be called first of all, while there is a single thread.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
     if cli.aead == AeadArg::List {
         return list_ciphers();
     }
@@ -33,13 +34,17 @@ pub fn main() -> ExitCode {
     if let Some(SuiteArg(suite)) = cli.set_suite {
         return exit(ask::set_suite(&cli.name, cli.peer.as_ref(), suite));
     }
+    let inherited = match Inherited::take().and_then(|inherited| name_of(inherited, &mut cli)) {
+        Ok(inherited) => inherited,
+        Err(error) => return exit(Err(error)),
+    };
     // Read here, because a daemon has another working directory.
     let settings = match Settings::load(cli.config.as_deref(), &cli.name) {
         Ok(settings) => settings,
         Err(error) => return exit(Err(error.into())),
     };
     if cli.stays_in_foreground() {
-        return exit(run(&cli, &settings, None));
+        return exit(run(&cli, &settings, inherited, None));
     }
     match daemonize() {
         Ok(Role::Parent(result)) => match result {
@@ -48,17 +53,25 @@ pub fn main() -> ExitCode {
         },
         Ok(Role::Child(readiness)) => {
             // The parent says what went wrong until we are ready, and the log after that.
-            let result = run(&cli, &settings, Some(readiness));
+            let result = run(&cli, &settings, inherited, Some(readiness));
             ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
         }
         Err(error) => exit(Err(error)),
     }
 }
 
+/// The name of an interface that was handed to us counts, as in wireguard-go: `wg` knows no other.
+fn name_of(inherited: Inherited, cli: &mut Cli) -> Result<Inherited, DaemonError> {
+    if let Some(queue) = &inherited.tun {
+        cli.name = tun_uring::interface_of(queue)?;
+    }
+    Ok(inherited)
+}
+
 /// Starts, reports and serves.
-fn run(cli: &Cli, settings: &Settings, readiness: Option<Readiness>) -> Result<(), DaemonError> {
+fn run(cli: &Cli, settings: &Settings, inherited: Inherited, readiness: Option<Readiness>) -> Result<(), DaemonError> {
     end_on_panic();
-    let daemon = match Daemon::start(cli, settings) {
+    let daemon = match Daemon::start(cli, settings, inherited) {
         Ok(daemon) => daemon,
         Err(error) => {
             if let Some(readiness) = readiness {
@@ -83,6 +96,9 @@ fn run(cli: &Cli, settings: &Settings, readiness: Option<Readiness>) -> Result<(
         readiness.ready(keeps_stderr)?;
     }
     log::info!("ringfort {} serves the interface with {} workers", env!("CARGO_PKG_VERSION"), daemon.workers());
+    if let Some(note) = daemon.taken_over() {
+        log::log!(if note.has_one_queue { log::Level::Warn } else { log::Level::Info }, "{note}");
+    }
     for failure in &daemon.choice().failures {
         log::warn!("{failure}");
     }

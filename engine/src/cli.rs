@@ -31,6 +31,10 @@ nothing behind. If its interface is deleted (ip link delete NAME, or with the ne
 ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused ends with 2
 if another argument helps, with 1 if the system is in the way.
 
+An interface that exists is used if it is a TUN interface that stays (ip tuntap add dev NAME mode tun multi_queue) and
+nobody else has it open. It is not deleted in the end; what was changed on it is put back: virtio-net header, offloads,
+steering. Its MTU is left alone, unless it is the driver's 1500. If it has a single queue, one worker serves it.
+
 Cipher suites:
   chacha20poly1305   WireGuard's own, and the default: what every other implementation speaks
   aes256gcm          AES-256-GCM, between two Ringforts that are both set to it; not WireGuard any more
@@ -46,7 +50,10 @@ key: it outlives `wg setconf` and the removal of the peer, but not the daemon.
 
 Environment:
   LOG_LEVEL                  as --log-level
-  WG_PROCESS_FOREGROUND=1    as --foreground";
+  WG_PROCESS_FOREGROUND=1    as --foreground
+  WG_TUN_FD                  number of an open descriptor: a queue of the TUN interface to serve, which has IFF_NO_PI and
+                             IFF_VNET_HDR. Its name counts, not NAME. With IFF_MULTI_QUEUE more queues are opened
+  WG_UAPI_FD                 number of an open descriptor: the listening control socket, whose path is removed in the end";
 
 /// Options that mean nothing to a command that asks a daemon which runs.
 const DAEMON_OPTIONS: [&str; 8] =
@@ -131,6 +138,12 @@ impl Cli {
     #[must_use]
     pub fn stays_in_foreground(&self) -> bool {
         self.foreground || std::env::var_os("WG_PROCESS_FOREGROUND").is_some_and(|value| value == "1")
+    }
+
+    /// Whether somebody has said how many workers there are to be.
+    #[must_use]
+    pub fn chooses_workers(&self) -> bool {
+        self.workers.is_some() || self.cpus.is_some()
     }
 
     /// How long workers poll before they sleep.

@@ -65,6 +65,20 @@ pub enum DaemonError {
     /// A ring, or its memory, cannot be had.
     #[error(transparent)]
     Ring(RingError),
+    /// An interface of somebody else has fewer queues than workers were asked for.
+    #[error(
+        "interface {0} has a single queue, which one worker serves: use --workers 1, or make it with several \
+         (ip tuntap add dev {0} mode tun multi_queue)"
+    )]
+    SingleQueue(String),
+    /// A descriptor that the environment names cannot be used.
+    #[error("cannot use the file descriptor in {variable}: {why}")]
+    Inherited {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong, and what is right.
+        why: &'static str,
+    },
     /// The UDP sockets cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -120,8 +134,16 @@ impl DaemonError {
             | Self::NoStatistics(_)
             | Self::NoSuites(_)
             | Self::SuiteRefused(_)
+            | Self::SingleQueue(_)
+            | Self::Inherited { .. }
             | Self::Settings(_) => Fault::Request,
-            Self::Tun(TunError::Name { .. } | TunError::Queues(_) | TunError::Taken(_)) => Fault::Request,
+            Self::Tun(
+                TunError::Name { .. }
+                | TunError::Queues(_)
+                | TunError::Taken(_)
+                | TunError::InUse(_)
+                | TunError::Unusable { .. },
+            ) => Fault::Request,
             Self::Bind(BindError::PortInUse { .. }) => Fault::Request,
             Self::Aead(_) | Self::Vanished(_) | Self::Start(StartError::Silent) | Self::Bind(BindError::NoWorkers) => {
                 Fault::Bug

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ringfort_core::time::Time;
 
+use tun_uring::Given;
+
 use super::error::DaemonError;
 use super::netlink::{LinkEvents, LinkQuery, LinkState, News, Place, interface_name, namespace};
 
@@ -38,9 +40,10 @@ enum Sight {
     None,
 }
 
-/// Watches our interface wherever it is, and keeps no network namespace alive but the one that we live in. Deletes the
-/// interface when dropped: the kernel would do so with its last queue, but lets go of a queue that an `io_uring` used only
-/// some time after the process has ended.
+/// Watches our interface wherever it is, and keeps no network namespace alive but the one that we live in.
+///
+/// When dropped, it deletes the interface: the kernel would do so with its last queue, but lets go of a queue that an
+/// `io_uring` used only some time after the process has ended. An interface that was there before us stays, as it was.
 #[derive(Debug)]
 pub struct Interface {
     events: LinkEvents,
@@ -53,6 +56,8 @@ pub struct Interface {
     sight: Sight,
     /// Its state is not known.
     is_new: bool,
+    /// What it was like, if it was there before us.
+    given: Option<Given>,
 }
 
 impl Interface {
@@ -60,11 +65,11 @@ impl Interface {
     ///
     /// # Errors
     /// The system's.
-    pub fn watch(queue: OwnedFd) -> Result<Self, DaemonError> {
+    pub fn watch(queue: OwnedFd, given: Option<Given>) -> Result<Self, DaemonError> {
         let failed = |error| DaemonError::system("watch the network (netlink)", error);
         let (events, query) = (LinkEvents::open().map_err(failed)?, LinkQuery::open().map_err(failed)?);
         let (name, place, index, sight) = (String::new(), Place::Home, 0, Sight::Told);
-        let mut interface = Self { events, query, queue, name, place, index, sight, is_new: true };
+        let mut interface = Self { events, query, queue, name, place, index, sight, is_new: true, given };
         interface.find(Time::ZERO).map_err(failed)?;
         Ok(interface)
     }
@@ -167,6 +172,10 @@ impl Interface {
 
 impl Drop for Interface {
     fn drop(&mut self) {
+        if let Some(given) = self.given {
+            given.restore(&self.queue);
+            return;
+        }
         // It may have been moved or deleted since we heard of it, and its number be another interface's by now.
         if matches!(self.find(Time::ZERO), Ok(Some(_))) {
             // What the kernel does not let us delete goes with its queues.
@@ -217,7 +226,7 @@ mod tests {
     fn watched_tun() -> (Interface, Vec<OwnedFd>) {
         let tun = Tun::create("rf0", 2, Offloads::NONE).unwrap();
         let queues = tun.into_queues();
-        (Interface::watch(queues[0].try_clone().unwrap()).unwrap(), queues)
+        (Interface::watch(queues[0].try_clone().unwrap(), None).unwrap(), queues)
     }
 
     /// The next change other than none.

@@ -1,19 +1,21 @@
 //! The control plane: one thread that decides, and touches no packet.
 //!
 //! ```text
-//!   cli ─┬─► daemon ─► start ─► run ─┬─ server ── uapi      who configures us
+//!   cli ─┬─► daemon ─► start ─► run ─┬─ server ── uapi      who configures us (inherited, acquire: what is there already)
 //!        ├─► settings                ├─ interface ┐
 //!        └─► ask                     ├─ sources ──┴ netlink what happens to the interface and the routes
 //!                                    ├─ config, answer      what is set and what is shown
 //!                                    └─ plane ── sockets    what the workers are told, what is sent
 //! ```
 
+mod acquire;
 mod alarm;
 mod answer;
 pub mod ask;
 mod config;
 pub mod daemon;
 pub mod error;
+pub mod inherited;
 mod interface;
 pub mod key_text;
 pub mod logging;

@@ -2,21 +2,23 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use core_affinity::CoreId;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ringfort_aead::Choice;
 use tun_uring::device::MTU_DEFAULT;
-use tun_uring::{FlowTable, Offloads, SelfTest, Tun, TunError, self_test};
+use tun_uring::{FlowTable, Offloads, SelfTest, self_test};
 
+use super::acquire::{self, TakenOver};
 use super::error::DaemonError;
+use super::inherited::Inherited;
 use super::interface::{Interface, refuse_link_local_address};
 use super::plane::DataPlane;
 use super::preflight;
 use super::run::{Control, End};
-use super::server::{Bounds, Listener, Server, SocketPlace, socket_path};
+use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::settings::Settings;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
@@ -26,9 +28,6 @@ use crate::worker::{self, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-/// For the kernel to wind up the rings of a daemon that was killed: a tenth of a second, but on a machine that is busy.
-const KILLED_TIMEOUT: Duration = Duration::from_secs(15);
-const KILLED_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A daemon that is ready to serve: its interface is there, its workers run, its control socket takes requests.
 pub struct Daemon {
@@ -40,6 +39,7 @@ pub struct Daemon {
     choice: Choice,
     self_test: SelfTest,
     unsteered: Option<String>,
+    taken_over: Option<TakenOver>,
 }
 
 impl Daemon {
@@ -47,27 +47,30 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that could not be made. What was made before it is gone again.
-    pub fn start(cli: &Cli, settings: &Settings) -> Result<Self, DaemonError> {
+    pub fn start(cli: &Cli, settings: &Settings, inherited: Inherited) -> Result<Self, DaemonError> {
         preflight::require_capability()?;
         preflight::raise_limits();
-        let cpus = cli.worker_cpus(&preflight::usable_cpus()?)?;
-        let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
+        let mut cpus = cli.worker_cpus(&preflight::usable_cpus()?)?;
         let signals = take_signals()?;
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);
-        let tun = create_interface(&cli.name, cpus.len(), self_test.offloads)?;
-        refuse_link_local_address(&cli.name);
-        let choice = cli.selection().resolve()?;
-        let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
-        let link = Arc::new(link);
+        let (tun, taken_over) = acquire::interface(cli, inherited.tun, cpus.len(), self_test.offloads)?;
+        cpus.truncate(tun.queue_count());
+        let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
         let (flows, unsteered) = match tun.flows() {
             Ok(flows) => (flows, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let queues = tun.into_queues();
+        let (given, queues) = (tun.given(), tun.into_queues());
         let queue =
             queues[0].try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error))?;
-        let interface = Interface::watch(queue)?;
+        let interface = Interface::watch(queue, given)?;
+        if given.is_none() {
+            refuse_link_local_address(&cli.name);
+        }
+        let choice = cli.selection().resolve()?;
+        let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
+        let link = Arc::new(link);
         let sources = SourceCheck::new()?;
         let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
@@ -77,8 +80,9 @@ impl Daemon {
         let plane = DataPlane::new(link.clone(), choice.plan(), Sockets::new(count)?);
         let mut control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         control.configure(settings);
-        let server = Server::new(Listener::open(&cli.name)?, Bounds::default())?;
-        Ok(Self { server, workers, control, signals, choice, self_test, unsteered })
+        let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name), Listener::adopt)?;
+        let server = Server::new(listener, Bounds::default())?;
+        Ok(Self { server, workers, control, signals, choice, self_test, unsteered, taken_over })
     }
 
     /// How the cipher was chosen.
@@ -99,6 +103,12 @@ impl Daemon {
         self.unsteered.as_deref()
     }
 
+    /// What there is to know of the interface if it was there before us.
+    #[must_use]
+    pub fn taken_over(&self) -> Option<TakenOver> {
+        self.taken_over
+    }
+
     /// Where the control socket is.
     #[must_use]
     pub fn socket_place(&self) -> &SocketPlace {
@@ -117,23 +127,6 @@ impl Daemon {
     /// What made going on impossible.
     pub fn run(mut self) -> Result<End, DaemonError> {
         self.control.run(&mut self.server, &self.signals)
-    }
-}
-
-/// Makes the interface. One that exists belongs to another daemon if somebody answers on its socket.
-///
-/// If the socket is there and nobody answers, that daemon was killed. Its interface goes when the kernel has wound up its
-/// rings, which takes some time after the process has ended, so that it is waited for.
-fn create_interface(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, DaemonError> {
-    let deadline = Instant::now() + KILLED_TIMEOUT;
-    loop {
-        match Tun::create(name, queues, offloads) {
-            Err(TunError::Taken(name)) if Listener::is_served(&name) => return Err(DaemonError::Served(name)),
-            Err(TunError::Taken(name)) if socket_path(&name).exists() && Instant::now() < deadline => {
-                std::thread::sleep(KILLED_INTERVAL);
-            }
-            result => return Ok(result?),
-        }
     }
 }
 

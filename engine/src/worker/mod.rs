@@ -15,6 +15,7 @@ mod error;
 mod histogram;
 mod inbound;
 mod inbox;
+mod leave;
 mod outbound;
 mod peers;
 mod sessions;

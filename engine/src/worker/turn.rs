@@ -36,7 +36,7 @@ const EDGE_TUN: u8 = 2;
 const EDGE_UDP: u8 = 3;
 
 /// Places in the ring's table of files.
-const PLACE_TUN: u32 = 0;
+pub(super) const PLACE_TUN: u32 = 0;
 const PLACE_V4: u32 = 1;
 const PLACE_V6: u32 = 2;
 const PLACES: usize = 3;
@@ -83,7 +83,7 @@ pub(super) struct Worker {
     /// The kernel has not refused a merged packet so far.
     pub(super) merging: bool,
     /// What has completed and is not dealt with.
-    completed: VecDeque<Completion>,
+    pub(super) completed: VecDeque<Completion>,
     /// Reads of the TUN that wait for slots.
     reads: VecDeque<Completion>,
     reaped: Vec<Completion>,
@@ -148,10 +148,12 @@ impl Worker {
     /// # Errors
     /// What makes going on impossible.
     pub(super) fn run(mut self) -> Result<(), WorkerError> {
-        while !self.stopping {
-            self.turn()?;
+        let mut result = Ok(());
+        while !self.stopping && result.is_ok() {
+            result = self.turn();
         }
-        Ok(())
+        self.leave();
+        result
     }
 
     fn turn(&mut self) -> Result<(), WorkerError> {
@@ -239,7 +241,7 @@ impl Worker {
         self.pool.free(SlotClass::Jumbo) >= TRAINS_PER_READ
     }
 
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         self.ring.reap(&mut self.reaped);
         self.completed.extend(self.reaped.drain(..));
     }

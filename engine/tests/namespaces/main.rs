@@ -19,6 +19,7 @@
 //! that Cargo built.
 
 mod first_answers;
+mod given;
 mod harness;
 mod hostile;
 mod link_state;

@@ -2,14 +2,14 @@
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, socket, sockopt};
 use nix::sys::stat::{Mode, umask};
 
 use super::unless_blocked;
@@ -74,6 +74,21 @@ impl Listener {
         Self::open_in(Path::new(DIRECTORY), name)
     }
 
+    /// Takes over a listening socket that somebody else has made. As in wireguard-go its path is removed in the end all the
+    /// same: nobody would answer there.
+    ///
+    /// # Errors
+    /// [`DaemonError::Inherited`] if it is no such socket, or its path is gone.
+    pub fn adopt(socket: OwnedFd) -> Result<Self, DaemonError> {
+        let refused = |why| DaemonError::Inherited { variable: "WG_UAPI_FD", why };
+        let listens = getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false);
+        let listener = UnixListener::from(socket);
+        let address = listener.local_addr().ok().filter(|_| listens);
+        let path = address.as_ref().and_then(|address| address.as_pathname()).filter(|path| path.is_absolute());
+        let path = path.ok_or_else(|| refused("a listening UNIX socket with an absolute path is expected"))?;
+        Self::watched(listener, path.to_owned()).map_err(|_| refused("its path is gone or cannot be watched"))
+    }
+
     /// Whether a daemon listens on the socket of interface `name` right now.
     #[must_use]
     pub fn is_served(name: &str) -> bool {
@@ -113,7 +128,10 @@ impl Listener {
         let mask = umask(Mode::from_bits_truncate(0o077));
         let bound = UnixListener::bind(&path);
         umask(mask);
-        let socket = bound?;
+        Self::watched(bound?, path)
+    }
+
+    fn watched(socket: UnixListener, path: PathBuf) -> io::Result<Self> {
         let identity = identity(&std::fs::symlink_metadata(&path)?);
         socket.set_nonblocking(true)?;
         let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;

@@ -1,0 +1,77 @@
+//! Descriptors that whoever started us has opened for us, and named as wireguard-go wants it: `WG_TUN_FD`, a queue of the
+//! TUN interface, and `WG_UAPI_FD`, the listening control socket.
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use super::error::DaemonError;
+
+/// What we were given.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// A queue of a TUN interface.
+    pub tun: Option<OwnedFd>,
+    /// A listening UNIX socket.
+    pub uapi: Option<OwnedFd>,
+}
+
+impl Inherited {
+    /// Takes what the environment names. To be called once, before this process has opened anything.
+    ///
+    /// # Errors
+    /// [`DaemonError::Inherited`] if there is no such descriptor.
+    pub fn take() -> Result<Self, DaemonError> {
+        let number = |variable| parse(variable, std::env::var_os(variable)?.to_str().unwrap_or("not a number"));
+        let (tun, uapi) = (number("WG_TUN_FD").transpose()?, number("WG_UAPI_FD").transpose()?);
+        if tun.is_some() && tun == uapi {
+            return Err(refused("WG_UAPI_FD", "it is the same descriptor as WG_TUN_FD"));
+        }
+        let own = |(variable, number): (_, Option<RawFd>)| number.map(|number| own(variable, number)).transpose();
+        Ok(Self { tun: own(("WG_TUN_FD", tun))?, uapi: own(("WG_UAPI_FD", uapi))? })
+    }
+}
+
+/// `None` for an empty value, as in wireguard-go.
+fn parse(variable: &'static str, value: &str) -> Option<Result<RawFd, DaemonError>> {
+    if value.is_empty() {
+        return None;
+    }
+    let number = value.parse().ok().filter(|&number: &RawFd| number > libc::STDERR_FILENO);
+    Some(number.ok_or_else(|| refused(variable, "a number above 2 is expected: that of an open file descriptor")))
+}
+
+fn own(variable: &'static str, number: RawFd) -> Result<OwnedFd, DaemonError> {
+    // SAFETY: if no descriptor has this number, the only use that is made of it fails with EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+        .map_err(|_| refused(variable, "no file descriptor of this number is open"))?;
+    // SAFETY: the descriptor is open, and not by this process, which has opened none so far: it was left to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn refused(variable: &'static str, why: &'static str) -> DaemonError {
+    DaemonError::Inherited { variable, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_descriptors() {
+        assert!(parse("WG_TUN_FD", "").is_none());
+        assert_eq!(parse("WG_TUN_FD", "3").unwrap().unwrap(), 3);
+        for bad in ["0", "2", "-1", "x", "3 ", "99999999999"] {
+            let error = parse("WG_TUN_FD", bad).unwrap().unwrap_err();
+            assert!(error.to_string().contains("WG_TUN_FD"), "{error}");
+            assert_eq!(error.exit_status(), 2);
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_not_open_is_refused() {
+        let error = own("WG_UAPI_FD", RawFd::MAX).unwrap_err();
+        assert!(error.to_string().contains("WG_UAPI_FD"), "{error}");
+    }
+}

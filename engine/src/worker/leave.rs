@@ -1,0 +1,35 @@
+//! The end of a worker.
+
+use super::turn::{PLACE_TUN, Worker};
+use ring_buffers::Wait;
+
+/// Turns that operations in flight may take to end, now that nothing new is begun. Nearly always it is one.
+const TURNS_MAX: usize = 64;
+
+impl Worker {
+    /// Lets go of the TUN queue before the ring does. The kernel winds a ring up some time after the process has ended, and
+    /// an interface that stays could not be opened by anybody else until then.
+    ///
+    /// What does not end in time goes with the ring.
+    pub(super) fn leave(mut self) {
+        if self.tun.close(&mut self.ring).is_err() {
+            return;
+        }
+        for _ in 0..TURNS_MAX {
+            if self.ring.turn(Wait::No).is_err() {
+                return;
+            }
+            self.reap();
+            for completion in self.completed.drain(..) {
+                if self.tun.owns(&completion) {
+                    drop(self.tun.complete(completion));
+                }
+            }
+            if self.tun.is_idle() {
+                // If this fails, it goes with the ring.
+                let _ = self.ring.update_file(PLACE_TUN, -1);
+                return;
+            }
+        }
+    }
+}
