@@ -28,7 +28,7 @@ pub(crate) struct Located {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Flow {
     is_tcp: bool,
-    addresses: Vec<u8>,
+    pub(crate) addresses: Vec<u8>,
     ports: [u8; 4],
 }
 

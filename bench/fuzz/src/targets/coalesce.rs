@@ -23,9 +23,12 @@ struct Passed {
     bytes: Vec<u8>,
     /// Whether it was part of a super-packet, whose headers were made anew.
     was_merged: bool,
+    /// Of a fragment: packets before it of the flows between its addresses, of any of which it may be.
+    before: usize,
 }
 
-/// What each flow has sent. Packets of no flow are under `None`, and may overtake each other and all flows.
+/// What each flow has sent. Packets of no flow are under `None`, and may overtake each other and all flows; fragments no flow
+/// between their addresses.
 type Flows = BTreeMap<Option<Flow>, Vec<Passed>>;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +67,7 @@ pub(super) fn run(data: &[u8]) {
                 continue;
             }
         };
-        note(&mut pushed, Passed { bytes: packet.clone(), was_merged: false });
+        note(&mut pushed, packet.clone(), false);
         coalescer.push(View::heap([&[0xee; VNET_HDR_LEN], &packet[..]].concat()), &mut write);
     }
     coalescer.flush(&mut |pieces: &mut Vec<View>| collect(pieces, &mut written));
@@ -123,8 +126,19 @@ fn flow_of(packet: &[u8]) -> Option<Flow> {
     Located::of(packet).map(|located| located.flow(packet))
 }
 
-fn note(flows: &mut Flows, passed: Passed) {
-    flows.entry(flow_of(&passed.bytes)).or_default().push(passed);
+fn note(flows: &mut Flows, bytes: Vec<u8>, was_merged: bool) {
+    let before = fragment_addresses(&bytes).map_or(0, |addresses| {
+        let between = |flow: &Option<Flow>| flow.as_ref().is_some_and(|flow| flow.addresses == addresses);
+        flows.iter().filter(|(flow, _)| between(flow)).map(|(_, passed)| passed.len()).sum()
+    });
+    flows.entry(flow_of(&bytes)).or_default().push(Passed { bytes, was_merged, before });
+}
+
+/// The addresses of an IPv4 fragment.
+fn fragment_addresses(packet: &[u8]) -> Option<&[u8]> {
+    let header: &[u8; 20] = packet.first_chunk()?;
+    let is_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
+    (header[0] >> 4 == 4 && is_fragment).then_some(&packet[12..20])
 }
 
 /// One write to the TUN, as the kernel understands it.
@@ -137,7 +151,7 @@ fn collect(pieces: &mut Vec<View>, written: &mut Flows) {
         Received::Packet(partial) => {
             assert!(partial.is_none() && count == 1, "a lone packet is complete");
             assert_eq!(write[..VNET_HDR_LEN], [0; VNET_HDR_LEN]);
-            note(written, Passed { bytes: packet.to_vec(), was_merged: false });
+            note(written, packet.to_vec(), false);
         }
         Received::Super(geometry) => {
             assert_eq!(geometry.end as usize, packet.len());
@@ -148,7 +162,7 @@ fn collect(pieces: &mut Vec<View>, written: &mut Flows) {
                 let mut bytes = vec![0; segment.header_len()];
                 segment.write_headers(&mut bytes);
                 bytes.extend(segment.payload());
-                note(written, Passed { bytes, was_merged: true });
+                note(written, bytes, true);
             }
         }
     }
@@ -156,7 +170,7 @@ fn collect(pieces: &mut Vec<View>, written: &mut Flows) {
 
 fn compare(mut pushed: Flows, mut written: Flows) {
     for unordered in [&mut pushed, &mut written].into_iter().filter_map(|flows| flows.get_mut(&None)) {
-        unordered.sort_by(|a, b| a.bytes.cmp(&b.bytes));
+        unordered.sort_by(|a, b| (&a.bytes, a.before).cmp(&(&b.bytes, b.before)));
     }
     assert!(pushed.keys().eq(written.keys()), "flows are neither lost nor made up");
     for (flow, sent) in pushed {
@@ -167,6 +181,7 @@ fn compare(mut pushed: Flows, mut written: Flows) {
                 assert_eq!(essence(&sent.bytes), essence(&came.bytes), "packet {place} of {flow:?}");
             } else {
                 assert_eq!(sent.bytes, came.bytes, "packet {place} of {flow:?} went through alone");
+                assert_eq!(sent.before, came.before, "a fragment, and packets of flows between its addresses");
             }
         }
     }
@@ -195,6 +210,8 @@ pub(super) fn seeds() -> Vec<Seed> {
         (0..16).flat_map(|oddity: u8| [run(0, 2, 40), vec![oddity << 4, 0, 40, 0x5a]].concat()).collect();
     let odd_udp: Vec<u8> =
         (0..16).flat_map(|oddity: u8| [run(2, 2, 9), vec![oddity << 4, 2, 9, 0x5a]].concat()).collect();
+    let fragments: Vec<u8> =
+        (0..4).flat_map(|i: u8| [run(2, 3, 40), vec![10 << 4, 2, 40, 0x20 + i]].concat()).collect();
     let interleaved: Vec<u8> = (0..48).flat_map(|i: u8| [0, i % 12, 30, i]).collect();
     let shrinking: Vec<u8> = (0..20).flat_map(|i: u8| [0, 1, 60 - 3 * i, i]).collect();
     let switched = [run(0, 2, 20), vec![14, 1, 0, 0], run(0, 2, 20), vec![14, 0, 0, 0], run(0, 2, 20)].concat();
@@ -206,6 +223,7 @@ pub(super) fn seeds() -> Vec<Seed> {
         Seed::new("largest-run", run(1, 48, 240)),
         Seed::new("oddities-tcp4", odd),
         Seed::new("oddities-udp4", odd_udp),
+        Seed::new("fragments-between", fragments),
         Seed::new("more-flows-than-runs", interleaved),
         Seed::new("shrinking", shrinking),
         Seed::new("switched-off-and-on", switched),

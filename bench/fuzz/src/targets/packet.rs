@@ -1,5 +1,6 @@
 //! Inner packets: the parser's lengths and addresses against the RFCs' tables, padding, and the ECN of the outer header,
-//! which may change two bits and the checksum over them, and nothing else.
+//! which may change two bits and the checksum over them, and nothing else. The ICMP answer to a packet goes back to where
+//! that came from, with right checksums, and gets no answer itself.
 //!
 //! The input: the outer ECN bits (one byte), an MTU (two bytes), then the packet.
 
@@ -7,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ringfort_core::drops::Drop;
 use ringfort_core::packet::{InnerPacket, IpVersion, apply_outer_ecn, outer_ecn, padded_len, parse};
+use ringfort_core::{icmp, looped};
 
 use crate::Seed;
 use crate::input::Input;
@@ -29,8 +31,26 @@ pub(super) fn run(data: &[u8]) {
     assert_eq!(table(bytes), Ok(inner.len));
     fields(bytes, &inner);
     assert_eq!(parse(&bytes[..inner.len]), Ok(inner), "the padding does not matter");
+    answer(&bytes[..inner.len], &inner);
+    let _ = looped::mark(&bytes[..inner.len]);
     padding(inner.len, mtu);
     ecn(&bytes[..inner.len], &inner, outer);
+}
+
+fn answer(packet: &[u8], inner: &InnerPacket) {
+    let mut answer = [0xee; icmp::ANSWER_LEN_MAX];
+    let Some(len) = icmp::unreachable(packet, &mut answer) else { return };
+    let answer = &answer[..len];
+    let read = parse(answer).expect("an answer is a packet");
+    assert_eq!((read.len, read.source, read.destination), (len, inner.destination, inner.source));
+    assert!(!icmp::may_answer(answer), "an error is answered");
+    match read.version {
+        IpVersion::V4 => assert_eq!((internet_sum(&answer[..20]), internet_sum(&answer[20..])), (0xffff, 0xffff)),
+        IpVersion::V6 => {
+            let pseudo = [&answer[8..40], &answer[4..6], &[0, 58], &answer[40..]].concat();
+            assert_eq!(internet_sum(&pseudo), 0xffff);
+        }
+    }
 }
 
 /// The length by RFC 791 section 3.1 and RFC 8200 section 3, or why there is none.
