@@ -7,8 +7,8 @@
 //!
 //! Here flows fall into [buckets](Bucket) by a hash of their addresses and ports, the same for both directions. Buckets
 //! are spread over the queues, and a worker that receives much more in one than goes out can [claim](FlowTable::claim) it.
-//! The program counts what goes out, and looks up the queue. Fragments go with the
-//! whole datagrams of their flow, although only the first of a datagram has ports.
+//! The program counts what goes out, and looks up the queue. Fragments go with the whole datagrams of their flow, although
+//! only the first of a datagram has ports.
 //!
 //! The kernel takes the result modulo the number of queues (`tun_ebpf_select_queue`). A load past the end of a packet ends
 //! the program with the result 0, which is a queue as good as any other.
@@ -59,7 +59,8 @@ struct LoadAttributes {
 /// Attaches the program to the device behind `queue`, which has that many queues, and returns its table.
 ///
 /// # Errors
-/// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself.
+/// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments to
+/// another queue than the whole datagrams of their flow.
 pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTable> {
     let map = make_map()?;
     let queues = u32::try_from(queues).map_err(|_| io::ErrorKind::InvalidInput)?;
