@@ -36,8 +36,8 @@ enum Sight {
     Told,
     /// We ask from time to time, next at this time.
     Asking(Time),
-    /// Not at all.
-    None,
+    /// We do not know where it is, and look for it at this time if that may help.
+    Lost(Option<Time>),
 }
 
 /// Watches our interface wherever it is, and keeps no network namespace alive but the one that we live in.
@@ -92,7 +92,8 @@ impl Interface {
         match self.sight {
             _ if self.is_new => Some(Time::ZERO),
             Sight::Asking(next) => Some(next),
-            Sight::Told | Sight::None => None,
+            Sight::Lost(next) => next,
+            Sight::Told => None,
         }
     }
 
@@ -106,9 +107,9 @@ impl Interface {
         let is_due = self.next_deadline().is_some_and(|due| due <= now);
         let found = match news {
             News::None if !is_due => return Ok(Change::None),
-            News::Left => self.find(now),
-            News::None | News::Changed => match self.query.state(self.place, self.index) {
-                Ok(Some(state)) if self.sight != Sight::None => Ok(Some(state)),
+            _ if news == News::Left || matches!(self.sight, Sight::Lost(_)) => self.find(now),
+            _ => match self.query.state(self.place, self.index) {
+                Ok(Some(state)) => Ok(Some(state)),
                 _ => self.find(now),
             },
         };
@@ -119,13 +120,20 @@ impl Interface {
         match found {
             Ok(Some(state)) => Ok(Change::State(state)),
             Ok(None) => Ok(Change::Deleted),
-            Err(_) if self.sight == Sight::None => Ok(Change::None),
-            Err(error) => {
-                self.sight = Sight::None;
-                log::warn!("the interface was moved to where it cannot be watched, and is taken to be up: {error}");
-                Ok(Change::OutOfSight)
-            }
+            Err(error) => Ok(self.lost(&error, now)),
         }
+    }
+
+    fn lost(&mut self, error: &io::Error, now: Time) -> Change {
+        let was_lost = matches!(self.sight, Sight::Lost(_));
+        // A permission does not come back by itself; descriptors and memory do.
+        let may_pass = error.raw_os_error() != Some(libc::EPERM);
+        self.sight = Sight::Lost(may_pass.then(|| now + LOOK_INTERVAL));
+        if was_lost {
+            return Change::None;
+        }
+        log::warn!("the interface was moved to where it cannot be watched, and is taken to be up: {error}");
+        Change::OutOfSight
     }
 
     /// Looks for the interface, and says how it is; `None` if it was deleted.
@@ -204,6 +212,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use nix::sched::{CloneFlags, unshare};
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     use nix::unistd::gettid;
     use tun_uring::{Offloads, Tun};
 
@@ -302,6 +311,27 @@ mod tests {
             assert_eq!(interface.place, Place::Home);
             ip("link set rf0 up");
             while !is_up(&next_change(&mut interface)) {}
+        });
+    }
+
+    #[test]
+    fn it_is_found_again_when_there_are_descriptors_again() {
+        elsewhere(|| {
+            let (mut interface, _queues) = watched_tun();
+            next_change(&mut interface);
+            elsewhere_concurrently(|there, run| {
+                ip(&format!("link set rf0 netns {there}"));
+                let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+                setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+                let change = next_change(&mut interface);
+                setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+                assert_eq!(change, Change::OutOfSight);
+                let due = interface.next_deadline().unwrap();
+                assert!(matches!(interface.change(due).unwrap(), Change::State(LinkState { up: false, .. })));
+                assert_eq!(interface.next_deadline(), None, "the kernel tells");
+                run("link set rf0 up");
+                while !is_up(&next_change(&mut interface)) {}
+            });
         });
     }
 

@@ -1,5 +1,6 @@
 //! Up and down, as with the kernel's WireGuard: the port is bound while the interface is up, and free while it is down.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::Duration;
@@ -15,6 +16,17 @@ use crate::harness::{eventually, us, wg};
 /// Whether nobody listens on the port, in either family.
 fn is_free(namespace: &Namespace, port: u16) -> bool {
     namespace.enter(|| ["0.0.0.0", "::"].iter().all(|address| UdpSocket::bind((*address, port)).is_ok()))
+}
+
+/// What the kernel answers to a datagram for a port where nobody listens.
+fn assert_unreachable(namespace: &Namespace, port: u16) {
+    let error = namespace.enter(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send(b"anybody there?").and_then(|_| socket.recv(&mut [0; 1])).unwrap_err()
+    });
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
 }
 
 fn shown_port(interface: &str) -> String {
@@ -38,6 +50,7 @@ fn the_port_is_bound_while_the_interface_is_up() {
         eventually(PATIENCE, "the port is bound", || !is_free(&namespace, PORT));
         set_link(&namespace, &interface, "down");
         eventually(PATIENCE, "the port is free", || is_free(&namespace, PORT));
+        assert_unreachable(&namespace, PORT);
         assert_eq!(shown_port(&interface), PORT.to_string());
     }
     assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
