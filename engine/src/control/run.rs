@@ -66,6 +66,8 @@ pub struct Control {
     stats: Vec<Arc<WorkerStats>>,
     rng: UnwrapErr<SysRng>,
     mtu: u32,
+    /// What was found out while a request was served, and ends the daemon.
+    failure: Option<DaemonError>,
     /// The interface is up. The device is only once it has sockets, too.
     is_link_up: bool,
     loaded_until: Time,
@@ -98,7 +100,19 @@ impl Control {
     ) -> Self {
         let workers = u8::try_from(stats.len()).expect("the command line has at most 255 workers");
         let (device, rng) = (Device::new(workers), UnwrapErr(SysRng));
-        Self { device, plane, interface, sources, link, stats, rng, mtu, is_link_up: false, loaded_until: Time::ZERO }
+        Self {
+            device,
+            plane,
+            interface,
+            sources,
+            link,
+            stats,
+            rng,
+            mtu,
+            failure: None,
+            is_link_up: false,
+            loaded_until: Time::ZERO,
+        }
     }
 
     /// Sets what the configuration file says, before anybody else has set anything.
@@ -150,6 +164,7 @@ impl Control {
             if !server.serve(now.mono, self) {
                 return Ok(End::SocketRemoved);
             }
+            self.failure.take().map_or(Ok(()), Err)?;
         }
     }
 
@@ -253,6 +268,12 @@ impl Control {
 
 impl Handler for Control {
     fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno {
+        // Whoever has just set the interface up or down, and asks us then, is to be answered accordingly.
+        let now = clock::boot_time();
+        if let Err(error) = self.look_at_interface(now) {
+            self.failure.get_or_insert(error);
+        }
+        self.listen(now);
         match request {
             Request::Get => answer::get(reply, &self.device, &self.plane),
             Request::Stats => {
@@ -260,7 +281,6 @@ impl Handler for Control {
             }
             Request::Suites => answer::suites(reply, &self.device),
             Request::Set(request) => {
-                let now = clock::boot_time();
                 let result = config::apply(*request, &mut self.device, &mut self.plane, now);
                 self.listen(now);
                 self.plane.carry_out(&mut self.device, now);
