@@ -58,6 +58,24 @@ fn they_are_followed_with_few_capabilities() {
     follows(FEW_CAPABILITIES);
 }
 
+/// A thread keeps the namespace alive that it is in. That of the self-test has one of its own, and ends.
+#[test]
+fn all_threads_are_at_home() {
+    let [home, container] = std::array::from_fn(|_| Namespace::new().unwrap());
+    let daemon = start("", &home);
+    let interface = daemon.interface();
+    home.ip(&format!("link set {interface} netns {}", container.name())).unwrap();
+    container.ip(&format!("link set {interface} up")).unwrap();
+    eventually(PATIENCE, "the interface is up", || is_up(interface));
+    let here = home.enter(|| std::fs::read_link("/proc/thread-self/ns/net").unwrap());
+    eventually(PATIENCE, "no thread is elsewhere", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        // One that ends meanwhile is in no namespace.
+        let mut namespaces = threads.filter_map(|thread| std::fs::read_link(thread.ok()?.path().join("ns/net")).ok());
+        namespaces.all(|namespace| namespace == here)
+    });
+}
+
 fn goes_with_the_namespace(wrapper: &str) {
     let [home, container, outside] = std::array::from_fn(|_| Namespace::new().unwrap());
     // Another interface of the container, whose end shows that the container has gone.
