@@ -26,10 +26,10 @@ Without --foreground the command returns when the interface exists and wg(8) get
 is printed and makes it exit non-zero. The daemon then logs to syslog; if --log-level or LOG_LEVEL is given, it keeps
 the standard error and logs there instead.
 
-SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it leaves
-nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved to), it
-ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused ends with 2
-if another argument helps, with 1 if the system is in the way.
+SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it
+leaves nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
+to), it ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused
+ends with 2 if another argument helps, with 1 if the system is in the way.
 
 An interface that exists is used if it is a TUN interface that stays (ip tuntap add dev NAME mode tun multi_queue) and
 nobody else has it open. It is not deleted in the end; what was changed on it is put back: virtio-net header, offloads,
@@ -51,9 +51,10 @@ key: it outlives `wg setconf` and the removal of the peer, but not the daemon.
 Environment:
   LOG_LEVEL                  as --log-level
   WG_PROCESS_FOREGROUND=1    as --foreground
-  WG_TUN_FD                  number of an open descriptor: a queue of the TUN interface to serve, which has IFF_NO_PI and
-                             IFF_VNET_HDR. Its name counts, not NAME. With IFF_MULTI_QUEUE more queues are opened
-  WG_UAPI_FD                 number of an open descriptor: the listening control socket, whose path is removed in the end";
+  WG_TUN_FD                  number of an open descriptor: a queue of the TUN interface to serve, opened with IFF_NO_PI
+                             and IFF_VNET_HDR. Its name counts, not NAME. With IFF_MULTI_QUEUE more are opened
+  WG_UAPI_FD                 number of an open descriptor: the listening control socket, whose path is removed
+                             when we end";
 
 /// Options that mean nothing to a command that asks a daemon which runs.
 const DAEMON_OPTIONS: [&str; 8] =

@@ -1,9 +1,9 @@
 //! An interface that somebody else has made, by its name (`ip tuntap add`) or as a descriptor of one of its queues.
 //!
-//! `TUNSETIFF` gives a queue of an interface that exists, but its flags only if nobody else has a queue of it. So what the
-//! interface is really like is asked before it is touched and after (netlink, `TUNGETIFF`, `TUNGETVNETHDRSZ`), and what
-//! cannot be used is refused. The interface stays when we end, with the settings that it had before, as far as the kernel
-//! tells them.
+//! `TUNSETIFF` gives a queue of an interface that exists, but its flags only if nobody else has a queue of it. So what
+//! the interface is really like is asked before it is touched and after (netlink, `TUNGETIFF`, `TUNGETVNETHDRSZ`), and
+//! what cannot be used is refused. The interface stays when we end, with the settings that it had before, as far as the
+//! kernel tells them.
 
 use crate::device::{
     MTU_DEFAULT, Offloads, QUEUES_MAX, Tun, TunError, any_socket, attach, checked, empty_request, name_in, negotiate,
@@ -67,9 +67,9 @@ impl Given {
         Ok(Self { header_len: get(libc::TUNGETVNETHDRSZ)?, little_endian: get(libc::TUNGETVNETLE)? })
     }
 
-    /// Puts back what we have changed on the interface of `queue`: the size and byte order of the header, and the driver's
-    /// choice of queues. No offloads, like an interface that was just made: the kernel does not tell which it had.
-    /// What fails, because the interface is gone, need not be put back.
+    /// Puts back what we have changed on the interface of `queue`: the size and byte order of the header, and the
+    /// driver's choice of queues. No offloads, like an interface that was just made: the kernel does not tell which it
+    /// had. What fails, because the interface is gone, need not be put back.
     pub fn restore(self, queue: &impl AsRawFd) {
         let _ = negotiate(queue, Offloads::NONE);
         let _ = steering::detach(queue);

@@ -8,7 +8,8 @@
 //!   write ◄── [ virtio_net_hdr | slack ][ IP packet ........ ]   write: lone packet, or merged run of a flow
 //! ```
 //!
-//! [`device`] makes the interface, or takes one that is there, [`TunEdge`] reads and writes one of its queues through a ring, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
+//! [`device`] makes the interface, or takes one that is there,
+//! [`TunEdge`] reads and writes one of its queues through a ring, [`virtio`] knows the header, [`checksum`] the arithmetic of the Internet.
 //! [`self_test()`] finds out what of all that this kernel can be trusted with. [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets.
 
 pub mod checksum;

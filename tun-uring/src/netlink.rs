@@ -62,7 +62,8 @@ pub(crate) enum LinkKind {
 pub(crate) struct TunInfo {
     /// `IFF_TAP`: it carries Ethernet frames.
     pub(crate) is_tap: bool,
-    /// Its packets have `struct tun_pi` in front. `TUNGETIFF` does not tell: `IFF_NO_PI` and `IFF_NOFILTER` are one bit.
+    /// Its packets have `struct tun_pi` in front. `TUNGETIFF` does not tell: `IFF_NO_PI` and `IFF_NOFILTER` are one
+    /// bit.
     pub(crate) packet_information: bool,
     /// Its packets have a virtio-net header in front.
     pub(crate) header: bool,

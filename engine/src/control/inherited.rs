@@ -1,5 +1,5 @@
-//! Descriptors that whoever started us has opened for us, and named as wireguard-go wants it: `WG_TUN_FD`, a queue of the
-//! TUN interface, and `WG_UAPI_FD`, the listening control socket.
+//! Descriptors that whoever started us has opened for us, and named as wireguard-go wants it: `WG_TUN_FD`, a queue of
+//! the TUN interface, and `WG_UAPI_FD`, the listening control socket.
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 

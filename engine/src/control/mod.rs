@@ -1,7 +1,8 @@
 //! The control plane: one thread that decides, and touches no packet.
 //!
 //! ```text
-//!   cli ─┬─► daemon ─► start ─► run ─┬─ server ── uapi      who configures us (inherited, acquire: what is there already)
+//!   cli ─┬─► daemon ─► start ─► run ─┬─ server ── uapi      who configures us
+//!        ├─► inherited, acquire      │   the descriptors and the interface that are there already
 //!        ├─► settings                ├─ interface ┐
 //!        └─► ask                     ├─ sources ──┴ netlink what happens to the interface and the routes
 //!                                    ├─ config, answer      what is set and what is shown

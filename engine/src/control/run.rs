@@ -223,8 +223,8 @@ impl Control {
         }
     }
 
-    /// The operator, or who manages the network, took the interface away without asking us to end: unlike a signal that is
-    /// a failure, so that a service manager may start us again.
+    /// The operator, or who manages the network, took the interface away without asking us to end: unlike a signal that
+    /// is a failure, so that a service manager may start us again.
     fn interface_deleted(&self) -> DaemonError {
         DaemonError::InterfaceDeleted(self.interface.name().to_owned())
     }

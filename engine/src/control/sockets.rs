@@ -1,8 +1,8 @@
 //! The UDP sockets through their changes: a new port or mark is in force as a whole, or not at all.
 //!
-//! As with the kernel's WireGuard, there are sockets only while the interface is up, so that another interface may have the
-//! port meanwhile. Unlike the kernel we cannot refuse that the interface comes up: if its port is taken by then, we try
-//! again until it is free, and are as good as down.
+//! As with the kernel's WireGuard, there are sockets only while the interface is up, so that another interface may have
+//! the port meanwhile. Unlike the kernel we cannot refuse that the interface comes up: if its port is taken by then, we
+//! try again until it is free, and are as good as down.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use udp_uring::{BindError, SocketConfig, SocketGroup, SocketPair};
 
 use super::uapi::Refusal;
 
-/// When to try again to get the port, from the first attempt to the last. An interface that goes down lets its port go some
-/// milliseconds later, when its workers have let go of it.
+/// When to try again to get the port, from the first attempt to the last. An interface that goes down lets its port go
+/// some milliseconds later, when its workers have let go of it.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// The pause with which the operator is told: after five attempts in 150 ms it is more than a hand-over.
 const TOLD_PAUSE: Duration = Duration::from_millis(160);

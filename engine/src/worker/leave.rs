@@ -7,8 +7,8 @@ use ring_buffers::Wait;
 const TURNS_MAX: usize = 64;
 
 impl Worker {
-    /// Lets go of the TUN queue before the ring does. The kernel winds a ring up some time after the process has ended, and
-    /// an interface that stays could not be opened by anybody else until then.
+    /// Lets go of the TUN queue before the ring does. The kernel winds a ring up some time after the process has ended,
+    /// and an interface that stays could not be opened by anybody else until then.
     ///
     /// What does not end in time goes with the ring.
     pub(super) fn leave(mut self) {

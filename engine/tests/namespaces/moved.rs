@@ -52,7 +52,8 @@ fn up_down_and_the_mtu_are_followed() {
     follows("");
 }
 
-/// Without `CAP_SYS_ADMIN` we could not enter the other namespace, without `CAP_NET_BROADCAST` the kernel tells us nothing.
+/// Without `CAP_SYS_ADMIN` we could not enter the other namespace, without `CAP_NET_BROADCAST` the kernel tells us
+/// nothing.
 #[test]
 fn they_are_followed_with_few_capabilities() {
     follows(FEW_CAPABILITIES);

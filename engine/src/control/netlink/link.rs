@@ -1,9 +1,9 @@
 //! Our interface, also when it was moved to another network namespace.
 //!
-//! A socket in that namespace would tell all about it, and keep it alive: the namespace, and all interfaces in it, would
-//! outlive the container that they belong to. So the sockets stay at home. There the kernel knows another namespace by an
-//! id, which keeps nothing alive. Requests name it (`IFLA_TARGET_NETNSID`), and a socket that asks for it
-//! (`NETLINK_LISTEN_ALL_NSID`) hears from every namespace that has an id.
+//! A socket in that namespace would tell all about it, and keep it alive: the namespace, and all interfaces in it,
+//! would outlive the container that they belong to. So the sockets stay at home. There the kernel knows another
+//! namespace by an id, which keeps nothing alive. Requests name it (`IFLA_TARGET_NETNSID`), and a socket that asks for
+//! it (`NETLINK_LISTEN_ALL_NSID`) hears from every namespace that has an id.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -16,8 +16,8 @@ const LINK_GROUPS: u32 = 0x1;
 /// `NETLINK_LISTEN_ALL_NSID` of `include/uapi/linux/netlink.h`.
 const NETLINK_LISTEN_ALL_NSID: libc::c_int = 8;
 
-/// What was said of an interface index. It may be of an interface with the same index in another namespace, so that this
-/// is a reason to ask, not an answer.
+/// What was said of an interface index. It may be of an interface with the same index in another namespace, so that
+/// this is a reason to ask, not an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// Nothing.

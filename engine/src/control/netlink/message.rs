@@ -19,7 +19,8 @@ const GENERIC_LEN: usize = 4;
 
 /// `IFLA_TARGET_NETNSID` of `include/uapi/linux/if_link.h`: in which network namespace to look for the interface.
 const IFLA_TARGET_NETNSID: u16 = 46;
-/// `NETNSA_NSID` and `NETNSA_FD` of `include/uapi/linux/net_namespace.h`: the id of a namespace, and a descriptor of it.
+/// `NETNSA_NSID` and `NETNSA_FD` of `include/uapi/linux/net_namespace.h`: the id of a namespace, and a descriptor of
+/// it.
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
 /// `NETNSA_NSID_NOT_ASSIGNED`. In a request: any that is free.

@@ -24,8 +24,8 @@ pub fn interface_name(queue: BorrowedFd<'_>) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes[..len]).into_owned()))
 }
 
-/// The network namespace that the interface is in, unless that is the namespace of `socket`. The descriptor keeps it alive
-/// for as long as it is open.
+/// The network namespace that the interface is in, unless that is the namespace of `socket`. The descriptor keeps it
+/// alive for as long as it is open.
 ///
 /// # Errors
 /// The system's, `EPERM` where `CAP_NET_ADMIN` does not reach.

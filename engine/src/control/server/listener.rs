@@ -74,8 +74,8 @@ impl Listener {
         Self::open_in(Path::new(DIRECTORY), name)
     }
 
-    /// Takes over a listening socket that somebody else has made. As in wireguard-go its path is removed in the end all the
-    /// same: nobody would answer there.
+    /// Takes over a listening socket that somebody else has made. As in wireguard-go its path is removed in the end all
+    /// the same: nobody would answer there.
     ///
     /// # Errors
     /// [`DaemonError::Inherited`] if it is no such socket, or its path is gone.
