@@ -15,7 +15,7 @@ use crate::control::error::DaemonError;
 use crate::control::inherited::Inherited;
 use crate::control::server::SocketPlace;
 use crate::control::settings::Settings;
-use crate::control::{Daemon, End, ask, logging, notices, offloads};
+use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
 use crate::worker::budget;
 
 /// Runs the program. To be called first of all, while there is a single thread.
@@ -38,13 +38,12 @@ pub fn main() -> ExitCode {
         Ok(inherited) => inherited,
         Err(error) => return exit(Err(error)),
     };
-    // Read here, because a daemon has another working directory.
-    let settings = match Settings::load(cli.config.as_deref(), &cli.name) {
-        Ok(settings) => settings,
-        Err(error) => return exit(Err(error.into())),
+    let plan = match Plan::of(&cli) {
+        Ok(plan) => plan,
+        Err(error) => return exit(Err(error)),
     };
     if cli.stays_in_foreground() {
-        return exit(run(&cli, &settings, inherited, None));
+        return exit(run(&cli, &plan, inherited, None));
     }
     match daemonize() {
         Ok(Role::Parent(result)) => match result {
@@ -53,7 +52,7 @@ pub fn main() -> ExitCode {
         },
         Ok(Role::Child(readiness)) => {
             // The parent says what went wrong until we are ready, and the log after that.
-            let result = run(&cli, &settings, inherited, Some(readiness));
+            let result = run(&cli, &plan, inherited, Some(readiness));
             ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
         }
         Err(error) => exit(Err(error)),
@@ -68,10 +67,30 @@ fn name_of(inherited: Inherited, cli: &mut Cli) -> Result<Inherited, DaemonError
     Ok(inherited)
 }
 
+/// What is known before the daemon goes to the background.
+struct Plan {
+    settings: Settings,
+    /// Of each worker.
+    cpus: Vec<usize>,
+}
+
+impl Plan {
+    fn of(cli: &Cli) -> Result<Self, DaemonError> {
+        let cpus = preflight::check(cli)?;
+        // Read here, because a daemon has another working directory.
+        Ok(Self { settings: Settings::load(cli.config.as_deref(), &cli.name)?, cpus })
+    }
+}
+
 /// Starts, reports and serves.
-fn run(cli: &Cli, settings: &Settings, inherited: Inherited, readiness: Option<Readiness>) -> Result<(), DaemonError> {
+fn run(
+    cli: &Cli,
+    Plan { settings, cpus }: &Plan,
+    inherited: Inherited,
+    readiness: Option<Readiness>,
+) -> Result<(), DaemonError> {
     end_on_panic();
-    let daemon = match Daemon::start(cli, settings, inherited) {
+    let daemon = match Daemon::start(cli, settings, cpus, inherited) {
         Ok(daemon) => daemon,
         Err(error) => {
             if let Some(readiness) = readiness {
@@ -111,6 +130,9 @@ fn run(cli: &Cli, settings: &Settings, inherited: Inherited, readiness: Option<R
         );
     }
     log::info!("packet memory of each worker: {}", budget());
+    if let Some(note) = daemon.unlocked() {
+        log::warn!("{note}");
+    }
     for suite in &daemon.choice().suites {
         log::info!("{}: {}", suite.suite, suite.summary());
     }

@@ -16,9 +16,7 @@ pub enum RingError {
     Missing(String),
     /// The locked-memory limit does not cover the arena (`ENOMEM` from buffer registration).
     #[error(
-        "cannot lock {needed} bytes of packet memory: raise RLIMIT_MEMLOCK (ulimit -l {kib}, or LimitMEMLOCK= in the \
-         service), or use fewer workers",
-        kib = needed.div_ceil(1024)
+        "cannot lock {needed} bytes of packet memory: raise RLIMIT_MEMLOCK (ulimit -l, or LimitMEMLOCK= in the service)"
     )]
     LockedMemory {
         /// Bytes that one worker registers with its ring.

@@ -3,7 +3,7 @@
 use crate::RingError;
 use crate::arena::Slot;
 use crate::layout::SlotClass;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, PAGE};
 use crate::pool::Pool;
 use crate::ring::Ring;
 use crate::view::View;
@@ -51,8 +51,8 @@ impl BufferGroup {
         buffer_len: usize,
     ) -> Result<Self, RingError> {
         assert!(buffer_len <= class.size(), "the kernel is shown no more than the slot");
-        let count = quota.max(1).checked_next_power_of_two().filter(|&n| n <= 1 << 15).expect("at most 32,768 buffers");
-        let entries = Mapping::pages(usize::from(count) * size_of::<BufRingEntry>())?;
+        let count = entry_count(quota);
+        let entries = Mapping::pages(entries_len(count))?;
         let address = entries.base().as_ptr() as u64;
         // SAFETY: the entries are mapped and page-aligned. The kernel pins their pages for as long as it uses them, so
         // that even a group that is dropped without `unregister` leaves it nothing dangling; the slots that it then
@@ -73,6 +73,15 @@ impl BufferGroup {
             in_kernel: 0,
             pool: pool.clone(),
         })
+    }
+
+    /// Memory that the kernel charges to `RLIMIT_MEMLOCK` for a group of this quota; see [`Ring::locked_len`].
+    ///
+    /// # Panics
+    /// As [`BufferGroup::register`].
+    #[must_use]
+    pub fn locked_len(quota: u16) -> usize {
+        entries_len(entry_count(quota)).next_multiple_of(PAGE)
     }
 
     /// Leaves that many free slots of the class to others. Without it, a reader whose views are held for long takes
@@ -163,4 +172,12 @@ impl BufferGroup {
         self.in_kernel = 0;
         Ok(())
     }
+}
+
+fn entry_count(quota: u16) -> u16 {
+    quota.max(1).checked_next_power_of_two().filter(|&n| n <= 1 << 15).expect("at most 32,768 buffers")
+}
+
+fn entries_len(count: u16) -> usize {
+    usize::from(count) * size_of::<BufRingEntry>()
 }

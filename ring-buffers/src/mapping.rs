@@ -4,6 +4,8 @@ use crate::RingError;
 use std::io;
 use std::ptr::{self, NonNull};
 
+/// The least that is mapped, and that the kernel charges for.
+pub(crate) const PAGE: usize = 4096;
 const HUGE_PAGE: usize = 2 << 20;
 
 /// A private, zeroed, page-aligned mapping; unmapped on drop.
@@ -22,7 +24,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps at least `bytes`, rounded up to whole pages.
     pub(crate) fn pages(bytes: usize) -> Result<Self, RingError> {
-        Self::map(bytes.next_multiple_of(4096), 0).map_err(|source| RingError::Map { bytes, source })
+        Self::map(bytes.next_multiple_of(PAGE), 0).map_err(|source| RingError::Map { bytes, source })
     }
 
     /// Maps at least `bytes` on huge pages: reserved ones where the system has them, else ordinary pages that the

@@ -1,6 +1,8 @@
 //! The ring: set up once, entered once a turn.
 
 use crate::arena::{Arena, Shared};
+use crate::mapping::PAGE;
+use crate::pool::Pool;
 use crate::{RingError, Token};
 use io_uring::{IoUring, squeue, types};
 use std::io;
@@ -94,6 +96,8 @@ pub struct Ring {
     counters: RingCounters,
     /// The memory that the kernel was told about.
     memory: Vec<Arc<Shared>>,
+    /// Fixed buffer [`Ring::ARENA_BUFFER`] is the worker's own arena.
+    has_arena: bool,
 }
 
 impl Ring {
@@ -120,15 +124,48 @@ impl Ring {
         if !ring.params().is_feature_nodrop() {
             return Err(RingError::Missing("IORING_FEAT_NODROP".into()));
         }
-        Ok(Self { ring, counters: RingCounters::default(), memory: Vec::new() })
+        Ok(Self { ring, counters: RingCounters::default(), memory: Vec::new(), has_arena: false })
     }
 
-    /// Registers an arena as the ring's fixed buffer number 0, which pins its pages once and for all.
+    /// Memory that the kernel charges to `RLIMIT_MEMLOCK` for a ring of these sizes, as Linux 6.14 and later do it:
+    /// both queues and the entries, in whole pages. Earlier kernels charge nothing.
+    #[must_use]
+    pub const fn locked_len(config: RingConfig) -> usize {
+        /// `struct io_rings` without its queues, rounded up.
+        const HEAD: usize = 512;
+        let (submissions, completions) = (config.submissions as usize, config.completions as usize);
+        let queues = HEAD + completions * size_of::<[u64; 2]>() + submissions * size_of::<u32>();
+        let entries = submissions * size_of::<[u64; 8]>();
+        queues.next_multiple_of(PAGE) + entries.next_multiple_of(PAGE)
+    }
+
+    /// Registers an arena as the ring's fixed buffer number 0, which pins its pages once and for all. What names that
+    /// buffer saves the kernel the work of finding the pages for each operation; nothing else depends on it.
     ///
     /// # Errors
-    /// [`RingError::LockedMemory`] if the locked-memory limit is too small.
+    /// [`RingError::LockedMemory`] if the locked-memory limit is too small. The ring works all the same.
     pub fn register_arena(&mut self, arena: &Arena) -> Result<(), RingError> {
-        let mapping = &arena.shared.mapping;
+        self.register(&arena.shared)
+    }
+
+    /// The same for an arena that has become a pool.
+    ///
+    /// # Errors
+    /// As [`Ring::register_arena`].
+    pub fn register_pool(&mut self, pool: &Pool) -> Result<(), RingError> {
+        self.register(&pool.0.shared)
+    }
+
+    /// Whether an arena is registered, so that operations may name [`Ring::ARENA_BUFFER`].
+    #[must_use]
+    pub fn has_arena(&self) -> bool {
+        self.has_arena
+    }
+
+    fn register(&mut self, memory: &Arc<Shared>) -> Result<(), RingError> {
+        // Even if this fails, operations will name the addresses.
+        self.keep(memory.clone());
+        let mapping = &memory.mapping;
         let whole = libc::iovec { iov_base: mapping.base().as_ptr().cast(), iov_len: mapping.len() };
         // SAFETY: the range is mapped, and stays so while the ring exists, because `memory` keeps the arena.
         let registered = unsafe { self.ring.submitter().register_buffers(&[whole]) };
@@ -136,7 +173,7 @@ impl Ring {
             Some(libc::ENOMEM) => RingError::LockedMemory { needed: mapping.len() },
             _ => RingError::setup("registering the arena", e),
         })?;
-        self.memory.push(arena.shared.clone());
+        self.has_arena = true;
         Ok(())
     }
 

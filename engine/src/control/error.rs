@@ -8,6 +8,7 @@ use ringfort_aead::SelectionError;
 use tun_uring::TunError;
 use udp_uring::BindError;
 
+use super::limits::{LockedMemory, TooFewDescriptors};
 use super::settings::SettingsError;
 use crate::cli::CpuError;
 pub use crate::fault::Fault;
@@ -59,6 +60,19 @@ pub enum DaemonError {
         /// The system's error.
         source: io::Error,
     },
+    /// The directory of the control sockets is not safe to use.
+    #[error("cannot make a control socket: the directory {path} {why}: {remedy}")]
+    ForeignDirectory {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Another process holds the lock for too long.
+    #[error("another process holds the lock {0}: wait for the daemon that starts, or end what holds it (see fuser(1))")]
+    DirectoryLocked(PathBuf),
     /// The TUN interface cannot be made.
     #[error(transparent)]
     Tun(TunError),
@@ -90,9 +104,12 @@ pub enum DaemonError {
         "no file descriptor is left to {0}: raise the limit on open files (ulimit -n, or LimitNOFILE= in the service)"
     )]
     Descriptors(&'static str),
-    /// The limit on locked memory is too low even for an empty ring.
-    #[error("cannot lock memory for an io_uring: raise RLIMIT_MEMLOCK (ulimit -l, or LimitMEMLOCK= in the service)")]
-    LockedMemory,
+    /// The limit on open files is too low, as is known before anything is made.
+    #[error(transparent)]
+    TooFewDescriptors(#[from] TooFewDescriptors),
+    /// The limit on locked memory is too low for the rings alone.
+    #[error("{0}")]
+    LockedMemory(LockedMemory),
     /// Another call failed.
     #[error("cannot {step}: {source}")]
     System {
@@ -120,6 +137,23 @@ impl DaemonError {
     pub fn system(step: &'static str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         if is_out_of_descriptors(&source) { Self::Descriptors(step) } else { Self::System { step, source } }
+    }
+
+    /// A failed step of making the control socket at `path`.
+    pub fn control_socket(step: &'static str, path: PathBuf, source: io::Error) -> Self {
+        if is_out_of_descriptors(&source) {
+            return Self::Descriptors("make the control socket");
+        }
+        Self::ControlSocket { step, path, source }
+    }
+
+    /// The same error of a daemon with that many workers, which all need memory.
+    #[must_use]
+    pub fn with_workers(self, workers: usize) -> Self {
+        match self {
+            Self::LockedMemory(_) => Self::LockedMemory(LockedMemory::of(workers)),
+            other => other,
+        }
     }
 
     /// Who has to act.
@@ -151,12 +185,15 @@ impl DaemonError {
             Self::Worker(failure) => failure.error.fault(),
             Self::NoCapability
             | Self::ControlSocket { .. }
+            | Self::ForeignDirectory { .. }
+            | Self::DirectoryLocked(_)
             | Self::Tun(_)
             | Self::Ring(_)
             | Self::Start(_)
             | Self::Bind(_)
             | Self::Descriptors(_)
-            | Self::LockedMemory
+            | Self::TooFewDescriptors(_)
+            | Self::LockedMemory(_)
             | Self::System { .. }
             | Self::InterfaceDeleted(_) => Fault::System,
         }
@@ -188,7 +225,9 @@ impl From<RingError> for DaemonError {
     fn from(error: RingError) -> Self {
         match error {
             RingError::Setup { source, .. } if is_out_of_descriptors(&source) => Self::Descriptors("make an io_uring"),
-            RingError::Setup { source, .. } if source.raw_os_error() == Some(libc::ENOMEM) => Self::LockedMemory,
+            RingError::Setup { source, .. } if source.raw_os_error() == Some(libc::ENOMEM) => {
+                Self::LockedMemory(LockedMemory::of(1))
+            }
             error => Self::Ring(error),
         }
     }

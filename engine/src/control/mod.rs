@@ -19,6 +19,7 @@ pub mod error;
 pub mod inherited;
 mod interface;
 pub mod key_text;
+pub mod limits;
 pub mod logging;
 pub mod netlink;
 pub mod notices;

@@ -1,7 +1,7 @@
 //! What can be known to fail before anything is made.
 //!
-//! The rest is refused by whoever makes it, each with its own sentence: the interface by `tun-uring`, the ring, its
-//! operations and the locked memory by `ring-buffers`, the ports by `udp-uring`.
+//! The rest is refused by whoever makes it, each with its own sentence: the interface by `tun-uring`, the ring and its
+//! operations by `ring-buffers`, the ports by `udp-uring`.
 
 use std::io;
 
@@ -10,9 +10,23 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use super::error::DaemonError;
+use super::limits;
+use crate::cli::Cli;
 
 /// `CAP_NET_ADMIN` in `include/uapi/linux/capability.h`.
 const CAP_NET_ADMIN: u32 = 12;
+
+/// Checks everything that can be checked beforehand, and returns the CPU of each worker.
+///
+/// # Errors
+/// [`DaemonError::NoCapability`], [`DaemonError::Cpu`] or [`DaemonError::TooFewDescriptors`].
+pub fn check(cli: &Cli) -> Result<Vec<usize>, DaemonError> {
+    require_capability()?;
+    raise_limits();
+    let cpus = cli.worker_cpus(&usable_cpus()?)?;
+    limits::require_descriptors(cpus.len())?;
+    Ok(cpus)
+}
 
 /// Refuses to go on without the capability that everything else needs: the interface, the socket mark, the routes.
 ///

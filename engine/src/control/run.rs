@@ -73,6 +73,13 @@ pub struct Control {
     loaded_until: Time,
 }
 
+/// How the loop waits for what concerns it.
+#[derive(Debug)]
+pub struct Sleep {
+    epoll: Epoll,
+    alarm: Alarm,
+}
+
 /// What the loop polls.
 #[derive(Clone, Copy)]
 enum Source {
@@ -120,13 +127,13 @@ impl Control {
         settings.apply(&mut self.device, clock::boot_time());
     }
 
-    /// Runs until the end.
+    /// What the loop sleeps on, made before anybody is told that the daemon is ready.
     ///
     /// # Errors
-    /// What makes going on impossible: a worker that failed, or the system.
-    pub fn run(&mut self, server: &mut Server, signals: &SignalFd) -> Result<End, DaemonError> {
+    /// The system's.
+    pub fn sleep(&self, server: &Server, signals: &SignalFd) -> Result<Sleep, DaemonError> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(poll_failed)?;
-        let mut alarm = Alarm::new()?;
+        let alarm = Alarm::new()?;
         // SAFETY: the bell is in `self.link`, which outlives this function, and so does its descriptor.
         let bell = unsafe { BorrowedFd::borrow_raw(self.link.control.waker().as_raw_fd()) };
         add(&epoll, bell, Source::Workers)?;
@@ -135,6 +142,19 @@ impl Control {
         add(&epoll, self.sources.fd(), Source::Routes)?;
         add(&epoll, alarm.as_fd(), Source::Alarm)?;
         add(&epoll, server.as_fd(), Source::Server)?;
+        Ok(Sleep { epoll, alarm })
+    }
+
+    /// Runs until the end. `sleep` is of [`Control::sleep`] with the same server and signals.
+    ///
+    /// # Errors
+    /// What makes going on impossible: a worker that failed, or the system.
+    pub fn run(
+        &mut self,
+        Sleep { epoll, mut alarm }: Sleep,
+        server: &mut Server,
+        signals: &SignalFd,
+    ) -> Result<End, DaemonError> {
         let mut more = false;
         loop {
             alarm.set(self.next_deadline(server))?;

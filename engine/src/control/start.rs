@@ -15,16 +15,16 @@ use super::acquire::{self, TakenOver};
 use super::error::DaemonError;
 use super::inherited::Inherited;
 use super::interface::{Interface, refuse_link_local_address};
+use super::limits::{self, LockedMemory};
 use super::plane::DataPlane;
-use super::preflight;
-use super::run::{Control, End};
+use super::run::{Control, End, Sleep};
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::settings::Settings;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use crate::cli::Cli;
 use crate::link::{Link, Mail};
-use crate::worker::{self, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
+use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -36,6 +36,7 @@ pub struct Daemon {
     workers: Workers,
     control: Control,
     signals: SignalFd,
+    sleep: Sleep,
     choice: Choice,
     self_test: SelfTest,
     unsteered: Option<String>,
@@ -43,19 +44,20 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Makes everything.
+    /// Makes everything, with a worker for each of `cpus`. Whatever serving takes is there when this returns.
     ///
     /// # Errors
     /// The first thing that could not be made. What was made before it is gone again.
-    pub fn start(cli: &Cli, settings: &Settings, inherited: Inherited) -> Result<Self, DaemonError> {
-        preflight::require_capability()?;
-        preflight::raise_limits();
-        let mut cpus = cli.worker_cpus(&preflight::usable_cpus()?)?;
+    pub fn start(cli: &Cli, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
+        Self::make(cli, settings, cpus, inherited).map_err(|error| error.with_workers(cpus.len()))
+    }
+
+    fn make(cli: &Cli, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
         let signals = take_signals()?;
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);
         let (tun, taken_over) = acquire::interface(cli, inherited.tun, cpus.len(), self_test.offloads)?;
-        cpus.truncate(tun.queue_count());
+        let cpus = &cpus[..tun.queue_count().min(cpus.len())];
         let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
         let (flows, unsteered) = match tun.flows() {
             Ok(flows) => (flows, None),
@@ -76,13 +78,15 @@ impl Daemon {
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
-        let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), &cpus, tuning)?;
+        let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), cpus, tuning)?;
         let plane = DataPlane::new(link.clone(), choice.plan(), Sockets::new(count)?);
         let mut control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
         control.configure(settings);
         let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name), Listener::adopt)?;
-        let server = Server::new(listener, Bounds::default())?;
-        Ok(Self { server, workers, control, signals, choice, self_test, unsteered, taken_over })
+        let mut server = Server::new(listener, Bounds::default())?;
+        let sleep = control.sleep(&server, &signals)?;
+        server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
+        Ok(Self { server, workers, control, signals, sleep, choice, self_test, unsteered, taken_over })
     }
 
     /// How the cipher was chosen.
@@ -115,6 +119,13 @@ impl Daemon {
         self.server.place()
     }
 
+    /// What the operator should know of memory that could not be locked, if any could not.
+    #[must_use]
+    pub fn unlocked(&self) -> Option<String> {
+        let count = self.workers.unlocked;
+        (count > 0).then(|| LockedMemory::of(self.workers()).note(count))
+    }
+
     /// How many workers there are.
     #[must_use]
     pub fn workers(&self) -> usize {
@@ -126,7 +137,7 @@ impl Daemon {
     /// # Errors
     /// What made going on impossible.
     pub fn run(mut self) -> Result<End, DaemonError> {
-        self.control.run(&mut self.server, &self.signals)
+        self.control.run(self.sleep, &mut self.server, &self.signals)
     }
 }
 
@@ -157,6 +168,8 @@ fn is_ignored(signal: Signal) -> bool {
 struct Workers {
     link: Arc<Link>,
     handles: Vec<WorkerHandle>,
+    /// How many of them work without locked memory.
+    unlocked: usize,
 }
 
 impl Workers {
@@ -168,12 +181,24 @@ impl Workers {
         cpus: &[usize],
         tuning: Tuning,
     ) -> Result<Self, DaemonError> {
-        let mut workers = Self { link: link.clone(), handles: Vec::new() };
+        let mut prepared = Vec::new();
         for ((index, tun), (stats, &id)) in queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
             let core = Some(CoreId { id });
             let (link, stats, flows) = (link.clone(), stats.clone(), flows.cloned());
             let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, link, stats };
-            workers.handles.push(worker::spawn(config)?);
+            match worker::prepare(config) {
+                Ok(worker) => prepared.push(worker),
+                Err(error) => {
+                    prepared.into_iter().for_each(Prepared::cancel);
+                    return Err(error.into());
+                }
+            }
+        }
+        let mut workers = Self { link: link.clone(), handles: Vec::new(), unlocked: 0 };
+        for worker in prepared {
+            let (handle, locked) = worker.begin()?;
+            workers.handles.push(handle);
+            workers.unlocked += usize::from(!locked);
         }
         Ok(workers)
     }

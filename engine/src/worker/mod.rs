@@ -33,6 +33,7 @@ pub use counters::{Counter, WorkerStats};
 pub use error::WorkerError;
 pub use histogram::Histogram;
 pub use stages::{Stage, StageTable};
+pub use turn::{LockedLen, locked_len};
 
 use crate::link::{Link, WorkerFailure};
 use core_affinity::CoreId;
@@ -111,37 +112,85 @@ pub enum StartError {
     Silent,
 }
 
+/// A worker that has its ring and waits for its memory to be locked.
+///
+/// Rings come first, then the memory of all workers: no ring may be missing because another worker's arena, which can do
+/// without, took the rest of the limit.
+#[derive(Debug)]
+pub struct Prepared {
+    thread: JoinHandle<()>,
+    begin: mpsc::SyncSender<()>,
+    /// One message when the ring is set up, one when the worker begins.
+    steps: mpsc::Receiver<Step>,
+}
+
+/// What a thread that starts says: whether its memory is locked, once it is known.
+type Step = Result<bool, StartError>;
+
 /// Starts a worker and waits until its ring is set up.
 ///
 /// # Errors
 /// [`StartError`]; then no thread is left.
-pub fn spawn(config: WorkerConfig) -> Result<WorkerHandle, StartError> {
-    let (ready, started) = mpsc::sync_channel(1);
+pub fn prepare(config: WorkerConfig) -> Result<Prepared, StartError> {
+    let (ready, steps) = mpsc::sync_channel(1);
+    let (begin, may_begin) = mpsc::sync_channel(1);
     let name = format!("ringfort-w{}", config.index);
-    let thread = std::thread::Builder::new().name(name).spawn(move || body(config, &ready))?;
-    match started.recv() {
-        Ok(Ok(())) => Ok(WorkerHandle { thread }),
-        Ok(Err(error)) => {
-            let _ = thread.join();
-            Err(error)
-        }
+    let thread = std::thread::Builder::new().name(name).spawn(move || body(config, &ready, &may_begin))?;
+    let prepared = Prepared { thread, begin, steps };
+    match prepared.steps.recv() {
+        Ok(Ok(_)) => Ok(prepared),
+        Ok(Err(error)) => Err(prepared.end(error)),
         Err(_) => Err(StartError::Silent),
     }
 }
 
-fn body(config: WorkerConfig, ready: &mpsc::SyncSender<Result<(), StartError>>) {
+impl Prepared {
+    /// Locks the worker's memory and lets it work. False: the memory could not be locked, and it works without.
+    ///
+    /// # Errors
+    /// [`StartError`]; then no thread is left.
+    pub fn begin(self) -> Result<(WorkerHandle, bool), StartError> {
+        // A thread that has ended says why.
+        let _ = self.begin.send(());
+        match self.steps.recv() {
+            Ok(Ok(locked)) => Ok((WorkerHandle { thread: self.thread }, locked)),
+            Ok(Err(error)) => Err(self.end(error)),
+            Err(_) => Err(StartError::Silent),
+        }
+    }
+
+    /// Ends a worker that is not needed after all.
+    pub fn cancel(self) {
+        drop(self.begin);
+        let _ = self.thread.join();
+    }
+
+    /// Waits for a thread that has said its last word.
+    fn end(self, error: StartError) -> StartError {
+        let _ = self.thread.join();
+        error
+    }
+}
+
+fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::Receiver<()>) {
     let mut last_words =
         LastWords { link: config.link.clone(), worker: config.index, why: Some(WorkerError::Panicked) };
-    // The ring belongs to the thread that sets it up, so that this happens here and not in `spawn`.
-    match turn::Worker::new(config) {
-        Ok(worker) => {
-            // The receiver waits for exactly one message.
-            let _ = ready.send(Ok(()));
+    // The ring belongs to the thread that sets it up, so that this happens here and not in `prepare`.
+    let begun = turn::Worker::new(config).and_then(|mut worker| {
+        // The receiver waits for each of the two messages, or is gone with all of its daemon.
+        let _ = said.send(Ok(false));
+        let locked = may_begin.recv().is_ok().then(|| worker.lock_memory()).transpose()?;
+        Ok((worker, locked))
+    });
+    match begun {
+        Ok((worker, Some(locked))) => {
+            let _ = said.send(Ok(locked));
             last_words.why = worker.run().err();
         }
+        Ok((_, None)) => last_words.why = None,
         Err(error) => {
             last_words.why = None;
-            let _ = ready.send(Err(error));
+            let _ = said.send(Err(error));
         }
     }
 }

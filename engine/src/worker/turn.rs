@@ -45,6 +45,27 @@ const PLACES: usize = 3;
 const GROUP_TUN: u16 = 0;
 const GROUP_UDP: u16 = 1;
 
+/// More completions than operations can be in flight: reads, writes, sends, the doorbell and cancellations.
+const RING: RingConfig =
+    RingConfig { submissions: 256, completions: (TUN_OPERATIONS as u32 + UDP_OPERATIONS as u32).next_power_of_two() };
+
+/// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
+/// worker, and its arena.
+#[derive(Clone, Copy, Debug)]
+pub struct LockedLen {
+    /// Always.
+    pub ring: usize,
+    /// If there is room.
+    pub arena: usize,
+}
+
+/// See [`LockedLen`].
+#[must_use]
+pub fn locked_len() -> LockedLen {
+    let groups = BufferGroup::locked_len(TUN_READS) + BufferGroup::locked_len(UDP_READS);
+    LockedLen { ring: Ring::locked_len(RING) + groups, arena: budget().bytes() }
+}
+
 /// Completions dealt with in one turn, so that sends are submitted while more comes in.
 const BATCH: usize = 256;
 
@@ -102,10 +123,7 @@ impl Worker {
         }
         let inbox = &config.link.workers[config.index];
         let arena = Arena::new(&budget(), inbox.waker().clone())?;
-        // More completions than operations can be in flight: reads, writes, sends, the doorbell and cancellations.
-        let completions = u32::from(TUN_OPERATIONS + UDP_OPERATIONS).next_power_of_two();
-        let mut ring = Ring::new(RingConfig { submissions: 256, completions })?;
-        ring.register_arena(&arena)?;
+        let mut ring = Ring::new(RING)?;
         ring.register_files(&[-1; PLACES])?;
         let pool = Pool::new(arena);
         let tun = tun_edge(&mut ring, &pool, config.tun, config.tuning.capabilities)?;
@@ -141,6 +159,15 @@ impl Worker {
             inbox_waiting: false,
             stopping: false,
         })
+    }
+
+    /// Registers the arena with the ring. False: it cannot be locked, and the worker does without.
+    pub(super) fn lock_memory(&mut self) -> Result<bool, StartError> {
+        match self.ring.register_pool(&self.pool) {
+            Ok(()) => Ok(true),
+            Err(RingError::LockedMemory { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Turns until told to stop.

@@ -115,7 +115,8 @@ pub struct TunEdge {
 }
 
 impl TunEdge {
-    /// An edge on `queue`, one of [`crate::Tun::into_queues`]. The arena of `pool` must be registered with `ring`.
+    /// An edge on `queue`, one of [`crate::Tun::into_queues`]. Writes are cheaper if the arena of `pool` is registered
+    /// with `ring`.
     ///
     /// # Errors
     /// [`RingError::Setup`] if the ring refuses the queue or the buffers.
@@ -215,7 +216,7 @@ impl TunEdge {
         if self.writes.is_full() {
             return Err(Refused { view: packet, why: Refusal::Full });
         }
-        let registered = self.pool.owns(&packet);
+        let registered = ring.has_arena() && self.pool.owns(&packet);
         let lent = packet.lend();
         let (address, len) = (lent.as_ptr().cast_const(), lent.len() as u32);
         let queue = types::Fixed(self.place);
@@ -250,7 +251,7 @@ impl TunEdge {
             return Err(Refusal::Full);
         }
         let Some(mut gather) = self.gathers.pop() else { return Err(Refusal::Full) };
-        let registered = pieces.iter().all(|piece| self.pool.owns(piece));
+        let registered = ring.has_arena() && pieces.iter().all(|piece| self.pool.owns(piece));
         gather.load(pieces);
         let (queue, (iovecs, count)) = (types::Fixed(self.place), gather.iovecs());
         let entry = if registered && self.writev_fixed {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use ringfort_core::time::Time;
@@ -14,6 +15,11 @@ use crate::control::uapi::{Errno, Event, Refusal, Reply, Request, RequestReader}
 const READS_PER_STEP: usize = 16;
 /// Requests of one turn.
 const REQUESTS_PER_STEP: usize = 4;
+
+/// While others wait, how long a client may leave its connection unused, and how long it may let us wait in the middle of
+/// a request or of an answer.
+const IDLE_GRACE: Duration = Duration::from_millis(100);
+const STALLED_GRACE: Duration = Duration::from_secs(1);
 
 /// What a client may do in this turn.
 pub(super) struct Shares {
@@ -44,14 +50,16 @@ pub(super) struct Client {
     /// A request that waits for its turn, and since when.
     parked: Option<(Time, Request)>,
     deadline: Time,
+    /// When it last sent or read something.
+    moved: Time,
     /// The client sends nothing more; it gets what it is owed and is then dropped.
     closing: bool,
 }
 
 impl Client {
-    pub fn new(stream: UnixStream, deadline: Time) -> Self {
+    pub fn new(stream: UnixStream, now: Time, deadline: Time) -> Self {
         let (reader, reply) = (RequestReader::default(), Reply::default());
-        Self { stream, reader, reply, parked: None, deadline, closing: false }
+        Self { stream, reader, reply, parked: None, deadline, moved: now, closing: false }
     }
 
     pub fn socket(&self) -> BorrowedFd<'_> {
@@ -75,6 +83,17 @@ impl Client {
     /// Text of the answer that has not been read, in bytes.
     pub fn unread_len(&self) -> usize {
         self.reply.unwritten().len()
+    }
+
+    /// Whether it is between two requests: nothing is lost if it is disconnected.
+    pub fn is_idle(&self) -> bool {
+        self.parked.is_none() && self.held_len() == 0 && self.unread_len() == 0
+    }
+
+    /// From when on it may be disconnected to make room for another; `None` while it waits for others.
+    pub fn expendable_at(&self) -> Option<Time> {
+        let grace = if self.is_idle() { IDLE_GRACE } else { STALLED_GRACE };
+        self.parked.is_none().then_some(self.moved + grace)
     }
 
     /// Goes on as far as it can without waiting, within its shares.
@@ -118,7 +137,7 @@ impl Client {
                 None if reads == READS_PER_STEP => return Ok(Step::Read),
                 None => {
                     reads += 1;
-                    if !self.read()? {
+                    if !self.read(shares.now)? {
                         return Ok(Step::Read);
                     }
                 }
@@ -127,8 +146,9 @@ impl Client {
     }
 
     /// False: there is nothing to read yet.
-    fn read(&mut self) -> io::Result<bool> {
+    fn read(&mut self, now: Time) -> io::Result<bool> {
         let Some(len) = unless_blocked(self.stream.read(self.reader.space()))? else { return Ok(false) };
+        self.moved = now;
         self.reader.advance(len);
         if len == 0 {
             self.closing = true;
@@ -144,6 +164,7 @@ impl Client {
         while !self.reply.unwritten().is_empty() {
             let Some(len) = unless_blocked(self.stream.write(self.reply.unwritten()))? else { return Ok(false) };
             self.reply.advance(len);
+            self.moved = shares.now;
             if self.reply.unwritten().is_empty() {
                 self.deadline = shares.deadline;
             }

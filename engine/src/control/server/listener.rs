@@ -1,22 +1,24 @@
 //! The listening socket: where it is, who may use it, and that there is one daemon behind it.
 
-use std::fs::{DirBuilder, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, socket, sockopt};
 use nix::sys::stat::{Mode, umask};
 
+use super::directory::{self, DirectoryLock, failed, identity};
 use super::unless_blocked;
 use crate::control::error::DaemonError;
 
 /// Where `wg` looks for the sockets of userspace implementations.
 const DIRECTORY: &str = "/var/run/wireguard";
+
+/// For another daemon to make its socket, which takes a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The socket of an interface.
 #[must_use]
@@ -96,31 +98,21 @@ impl Listener {
     }
 
     pub(super) fn open_in(directory: &Path, name: &str) -> Result<Self, DaemonError> {
-        let fail = |step, path: &Path| {
-            let path = path.to_owned();
-            move |source| DaemonError::ControlSocket { step, path, source }
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(fail("make the directory", directory))?;
+        directory::prepare(directory)?;
         // Held until this function returns: of two daemons that start at once, the second sees the socket of the first
         // and not the stale one that both have come to replace.
-        let lock = File::open(directory).map_err(fail("open the directory", directory))?;
-        let _lock = Flock::lock(lock, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| fail("lock the directory", directory)(errno.into()))?;
+        let _lock = DirectoryLock::take(directory, LOCK_PATIENCE)?;
         let path = directory.join(format!("{name}.sock"));
         if is_served(&path) {
             return Err(DaemonError::Served(name.to_owned()));
         }
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(fail("replace the control socket", &path)(error));
+                return Err(failed("replace the control socket", &path)(error));
             }
             _ => {}
         }
-        Self::bind(path.clone()).map_err(fail("make the control socket", &path))
+        Self::bind(path.clone()).map_err(failed("make the control socket", &path))
     }
 
     fn bind(path: PathBuf) -> io::Result<Self> {
@@ -181,8 +173,4 @@ fn is_served(path: &Path) -> bool {
         Ok(_) => true,
         Err(error) => error.raw_os_error() == Some(libc::EAGAIN),
     }
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }

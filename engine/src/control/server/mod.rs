@@ -2,12 +2,14 @@
 //!
 //! It lives on the control thread and never makes it wait: every client is non-blocking, gets a bounded share of each
 //! turn, and has a bounded time for each request and its answer. What all clients together can make us hold is bounded
-//! too, see [`Bounds`].
+//! too, see [`Bounds`]. When there are as many as there may be and another one comes, the one that has been silent for
+//! longest makes room: who comes is served soon, whoever holds connections open.
 //!
 //! The server polls its clients through an epoll set of its own, whose descriptor the control loop polls in turn. So the
 //! loop sees one descriptor, whoever comes and goes.
 
 mod client;
+mod directory;
 mod listener;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,7 @@ pub use listener::{Listener, SocketPlace, connect, socket_path};
 /// What clients may take. Tests use smaller ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Clients at a time; more wait in the listener's backlog.
+    /// Clients at a time; more wait in the listener's backlog until one of these is done or has been silent for a while.
     pub clients: usize,
     /// Text of unfinished requests, over all clients, in bytes.
     pub request_len: usize,
@@ -57,9 +59,9 @@ pub struct Server {
     bounds: Bounds,
     epoll: Epoll,
     clients: Vec<Option<Client>>,
-    /// False while there is no room for a further client, or no descriptor.
+    /// False until `accept_after`.
     accepting: bool,
-    /// After a failed `accept`: when to try again.
+    /// While there is no room for a further client, or no descriptor: when to try again.
     accept_after: Time,
 }
 
@@ -83,6 +85,12 @@ impl Server {
         Ok(Self { listener, bounds, epoll, clients, accepting: true, accept_after: Time::ZERO })
     }
 
+    /// Takes so many clients at a time from now on, before there are any.
+    pub fn limit_clients(&mut self, count: usize) {
+        self.bounds.clients = count;
+        self.clients.resize_with(count, || None);
+    }
+
     /// Where the socket is, for an end that drops nothing.
     #[must_use]
     pub fn place(&self) -> &SocketPlace {
@@ -98,7 +106,7 @@ impl Server {
         let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         for event in &events[..ready] {
             match event.data() {
-                LISTENER => self.accept(now),
+                LISTENER => self.accept(now, handler),
                 WATCH if self.listener.was_removed() => return false,
                 WATCH => {}
                 position => self.step(position as usize, now, handler),
@@ -108,7 +116,7 @@ impl Server {
         for position in 0..self.clients.len() {
             if self.clients[position].as_ref().and_then(Client::deadline).is_some_and(|deadline| deadline <= now) {
                 log::warn!("a client of the control socket took too long and was disconnected");
-                self.clients[position] = None;
+                self.disconnect(position);
             }
         }
         self.update_accepting(now);
@@ -117,32 +125,72 @@ impl Server {
 
     /// When [`serve`](Self::serve) has something to do even if nobody is ready.
     pub fn next_deadline(&self) -> Option<Time> {
-        let retry = (!self.accepting && !self.is_full()).then_some(self.accept_after);
+        let retry = (!self.accepting).then_some(self.accept_after);
         self.clients.iter().flatten().filter_map(Client::deadline).chain(retry).min()
     }
 
-    fn accept(&mut self, now: Time) {
-        while let Some(position) = self.clients.iter().position(Option::is_none) {
+    /// Takes in whoever waits, and serves him at once: his request may be there already. Somebody does wait, so that one who
+    /// can be done without makes room.
+    fn accept(&mut self, now: Time, handler: &mut dyn Handler) {
+        if self.free_place().is_none() && !self.make_room(now) {
+            self.accept_after = self.next_room(now);
+        }
+        while let Some(position) = self.free_place() {
             match self.listener.accept() {
                 Ok(Some(stream)) => {
-                    let client = Client::new(stream, now + self.bounds.time);
+                    let client = Client::new(stream, now, now + self.bounds.time);
                     if self.epoll.add(client.socket(), readable(position as u64)).is_ok() {
                         self.clients[position] = Some(client);
+                        self.step(position, now, handler);
                     }
                 }
                 Ok(None) => return,
+                // No descriptor is left. A client may have one to give.
+                Err(_) if self.make_room(now) => {}
                 Err(error) => {
                     log::warn!("cannot accept a client on the control socket: {error}");
-                    self.accept_after = now + ACCEPT_PAUSE;
+                    self.accept_after = self.next_room(now);
                     return;
                 }
             }
         }
     }
 
+    fn free_place(&self) -> Option<usize> {
+        self.clients.iter().position(Option::is_none)
+    }
+
+    /// When it is worth while to look for room again, if there is none now.
+    fn next_room(&self, now: Time) -> Time {
+        let expendable = self.clients.iter().flatten().filter_map(Client::expendable_at);
+        expendable.chain([now + ACCEPT_PAUSE]).min().expect("one is there")
+    }
+
+    /// Disconnects the client that can best be done without, if there is one: an idle one rather than a stalled one, and
+    /// the one that has been silent for longest.
+    fn make_room(&mut self, now: Time) -> bool {
+        let expendable = self.clients.iter().enumerate().filter_map(|(position, client)| {
+            let client = client.as_ref()?;
+            let since = client.expendable_at().filter(|&at| at <= now)?;
+            Some((!client.is_idle(), since, position))
+        });
+        let Some((stalled, _, position)) = expendable.min() else { return false };
+        if stalled {
+            log::warn!("a client of the control socket kept others waiting and was disconnected");
+        }
+        self.disconnect(position);
+        true
+    }
+
+    fn disconnect(&mut self, position: usize) {
+        // Closing takes it out of the epoll set.
+        self.clients[position] = None;
+        self.accept_after = Time::ZERO;
+    }
+
     /// Leaves the listener alone while nobody could be taken in, since it would be ready all the time.
     fn update_accepting(&mut self, now: Time) {
-        let accepting = !self.is_full() && self.accept_after <= now;
+        let accepting = self.accept_after <= now;
         if accepting != self.accepting {
             let flags = if accepting { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
             let modified = self.epoll.modify(self.listener.socket(), &mut EpollEvent::new(flags, LISTENER));
@@ -150,10 +198,6 @@ impl Server {
                 self.accepting = accepting;
             }
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.clients.iter().all(Option::is_some)
     }
 
     fn step(&mut self, position: usize, now: Time, handler: &mut dyn Handler) {
@@ -164,14 +208,10 @@ impl Server {
             Step::Write => EpollFlags::EPOLLOUT,
             // Errors and hang-ups are reported all the same.
             Step::Parked => EpollFlags::empty(),
-            Step::Close => {
-                // Closing takes it out of the epoll set.
-                self.clients[position] = None;
-                return;
-            }
+            Step::Close => return self.disconnect(position),
         };
         if self.epoll.modify(client.socket(), &mut EpollEvent::new(wanted, position as u64)).is_err() {
-            self.clients[position] = None;
+            self.disconnect(position);
         }
     }
 

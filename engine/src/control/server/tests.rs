@@ -84,6 +84,11 @@ fn is_closed(client: &mut UnixStream) -> bool {
     matches!(client.read(&mut [0; 1]), Ok(0))
 }
 
+/// Whether it was disconnected, whatever it was told before.
+fn is_gone(client: &mut UnixStream) -> bool {
+    client.read_to_end(&mut Vec::new()).is_ok()
+}
+
 #[test]
 fn a_request_is_answered_and_the_connection_stays_open() {
     let place = Place::new();
@@ -185,6 +190,90 @@ fn a_hundred_clients_at_once_are_all_served() {
     }
     assert_eq!(fake.gets, 100);
     assert!(clients.iter_mut().all(|client| received(client).ends_with("errno=0\n\n")));
+}
+
+/// Silent connections cost who comes after them no more than a moment each.
+#[test]
+fn a_thousand_idle_clients_lock_nobody_out() {
+    let place = Place::new();
+    let bounds = Bounds { clients: 8, ..Bounds::default() };
+    let (mut server, mut fake) = (place.server(bounds), Fake::default());
+    let mut now = at(1);
+    let mut idle: Vec<UnixStream> = Vec::new();
+    while idle.len() < 1000 {
+        match connect(&place.path()) {
+            Ok(client) => idle.push(client),
+            Err(_) => now = run_once(&mut server, now, &mut fake),
+        }
+    }
+    let mut client = loop {
+        match connect(&place.path()) {
+            Ok(client) => break client,
+            Err(_) => now = run_once(&mut server, now, &mut fake),
+        }
+    };
+    client.write_all(b"get=1\n\n").unwrap();
+    let latest = now + Duration::from_millis(100 * 1000 / 8);
+    while fake.gets == 0 {
+        assert!(now <= latest, "its turn has not come");
+        now = run_once(&mut server, now, &mut fake);
+    }
+    assert!(received(&mut client).ends_with("errno=0\n\n"));
+}
+
+/// What the control loop does: serves, and then sleeps until there is something to do.
+fn run_once(server: &mut Server, now: Time, fake: &mut Fake) -> Time {
+    assert!(server.serve(now, fake));
+    let mut events = [EpollEvent::empty(); 1];
+    let is_ready = server.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() > 0;
+    if is_ready { now } else { server.next_deadline().expect("it waits for something") }
+}
+
+/// The idle before the stalled, the longest silent first, and only if somebody waits.
+#[test]
+fn who_is_silent_makes_room() {
+    let place = Place::new();
+    let bounds = Bounds { clients: 3, ..Bounds::default() };
+    let (mut server, mut fake) = (place.server(bounds), Fake::default());
+    let mut clients: Vec<UnixStream> = Vec::new();
+    for (second, text) in [(1, "set=1\n"), (2, ""), (3, "get=1\n\n")] {
+        clients.push(place.connect());
+        clients.last_mut().unwrap().write_all(text.as_bytes()).unwrap();
+        server.serve(at(second), &mut fake);
+        server.serve(at(second), &mut fake);
+    }
+    server.serve(at(4), &mut fake);
+    assert!(!clients.iter_mut().any(is_gone), "nobody waits");
+    let mut gone = Vec::new();
+    for second in 4..7 {
+        clients.push(place.connect());
+        server.serve(at(second), &mut fake);
+        // The newcomer is at work, and so stays.
+        clients.last_mut().unwrap().write_all(b"set=1\n").unwrap();
+        server.serve(at(second), &mut fake);
+        gone.extend((0..3).filter(|index| !gone.contains(index) && is_gone(&mut clients[*index])).collect::<Vec<_>>());
+    }
+    assert_eq!(gone, [1, 2, 0]);
+}
+
+/// Without anybody to disconnect, the listener is left alone until there is.
+#[test]
+fn nobody_is_disconnected_at_once() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds { clients: 1, ..Bounds::default() }), Fake::default());
+    let mut first = place.connect();
+    server.serve(at(1), &mut fake);
+    let mut second = place.connect();
+    second.write_all(b"get=1\n\n").unwrap();
+    for _ in 0..3 {
+        server.serve(at(1), &mut fake);
+    }
+    assert!(!is_closed(&mut first) && fake.gets == 0);
+    let next = server.next_deadline().unwrap();
+    assert!(next > at(1) && next <= at(2));
+    server.serve(next, &mut fake);
+    server.serve(next, &mut fake);
+    assert!(is_closed(&mut first) && fake.gets == 1);
 }
 
 #[test]

@@ -88,7 +88,13 @@ impl Fixture {
             link: link.clone(),
             stats: stats[index].clone(),
         };
-        let handles = tun.into_queues().into_iter().enumerate().map(config).map(|c| spawn(c).unwrap()).collect();
+        let handles = tun
+            .into_queues()
+            .into_iter()
+            .enumerate()
+            .map(config)
+            .map(|c| prepare(c).unwrap().begin().unwrap().0)
+            .collect();
         let sockets = SocketGroup::bind(&SocketConfig::new(0, u8::try_from(workers).unwrap())).unwrap();
         let outer = UdpSocket::bind("127.0.0.1:0").unwrap();
         let inner = UdpSocket::bind("10.9.0.1:4000").unwrap();
