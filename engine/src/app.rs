@@ -1,9 +1,10 @@
 //! The program from its command line to its exit status.
 
 use std::io::Write;
-use std::panic;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
@@ -13,10 +14,13 @@ use crate::cli::{AeadArg, Cli, SuiteArg};
 use crate::control::daemon::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::inherited::Inherited;
-use crate::control::server::SocketPlace;
 use crate::control::settings::Settings;
 use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
+use crate::panics;
 use crate::worker::budget;
+
+/// How long an error is offered to whoever reads the standard error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the program. To be called first of all, while there is a single thread.
 #[must_use]
@@ -89,8 +93,20 @@ fn run(
     inherited: Inherited,
     readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
-    end_on_panic();
-    let daemon = match Daemon::start(cli, settings, cpus, inherited) {
+    panics::end_process();
+    let explicit_level = cli.explicit_log_level();
+    // A daemon keeps the standard error only if somebody wants to read it: a pipe that it held open would keep a script
+    // waiting that collects the command's output.
+    let keeps_stderr = readiness.is_none() || explicit_level.is_some_and(|level| level != LevelFilter::Off);
+    let started = Daemon::start(cli, settings, cpus, inherited).and_then(|daemon| {
+        panics::remove_socket(daemon.socket_place().clone());
+        let level = explicit_level.unwrap_or(LevelFilter::Info);
+        let logs =
+            if keeps_stderr { logging::to_stderr(&cli.name, level) } else { logging::to_syslog(&cli.name, level) };
+        logs.map_err(|error| DaemonError::system("start a thread for the log", error))?;
+        Ok(daemon)
+    });
+    let daemon = match started {
         Ok(daemon) => daemon,
         Err(error) => {
             if let Some(readiness) = readiness {
@@ -99,21 +115,23 @@ fn run(
             return Err(error);
         }
     };
-    // Set once in the life of a process.
-    let _ = SOCKET.set(daemon.socket_place().clone());
-    let explicit_level = cli.explicit_log_level();
-    let level = explicit_level.unwrap_or(LevelFilter::Info);
-    // A daemon keeps the standard error only if somebody wants to read it: a pipe that it held open would keep a script
-    // waiting that collects the command's output.
-    let keeps_stderr = readiness.is_none() || explicit_level.is_some_and(|level| level != LevelFilter::Off);
-    if keeps_stderr {
-        logging::to_stderr(&cli.name, level);
-    } else {
-        logging::to_syslog(&cli.name, level);
-    }
     if let Some(readiness) = readiness {
         readiness.ready(keeps_stderr)?;
     }
+    report(&daemon, settings);
+    offloads::report_segmentation(cli.segmentation());
+    let result = daemon.run();
+    match &result {
+        Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
+        Ok(End::SocketRemoved) => log::warn!("ending, because the control socket was removed"),
+        Err(error) => log::error!("ending: {error}"),
+    }
+    log::logger().flush();
+    result.map(drop)
+}
+
+/// What the operator should know of the start.
+fn report(daemon: &Daemon, settings: &Settings) {
     log::info!("ringfort {} serves the interface with {} workers", env!("CARGO_PKG_VERSION"), daemon.workers());
     if let Some(note) = daemon.taken_over() {
         log::log!(if note.has_one_queue { log::Level::Warn } else { log::Level::Info }, "{note}");
@@ -122,7 +140,6 @@ fn run(
         log::warn!("{failure}");
     }
     offloads::report(daemon.self_test());
-    offloads::report_segmentation(cli.segmentation());
     if let Some(why) = daemon.unsteered() {
         log::warn!(
             "packets from the interface come to the worker that receives from their peer, not to all, since the kernel \
@@ -141,30 +158,6 @@ fn run(
         log::info!("{settings}");
         settings.suites().for_each(notices::warn_of_slow_aes);
     }
-    let result = daemon.run();
-    match &result {
-        Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
-        Ok(End::SocketRemoved) => log::warn!("ending, because the control socket was removed"),
-        Err(error) => log::error!("ending: {error}"),
-    }
-    result.map(drop)
-}
-
-/// The control socket, once there is one.
-static SOCKET: OnceLock<SocketPlace> = OnceLock::new();
-
-/// A panic of any thread ends the process with a message, and removes the control socket. The interface goes with the
-/// process.
-fn end_on_panic() {
-    let print = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        print(info);
-        log::error!("this is a bug: {info}");
-        if let Some(socket) = SOCKET.get() {
-            socket.remove();
-        }
-        std::process::abort();
-    }));
 }
 
 /// Tests and measures every cipher, and prints what came of it.
@@ -198,6 +191,20 @@ fn exit(result: Result<(), DaemonError>) -> ExitCode {
 }
 
 fn fail(text: &str, status: u8) -> ExitCode {
-    eprintln!("ringfort: {text}");
+    say(format!("ringfort: {text}"));
     ExitCode::from(status)
+}
+
+/// Writes a line to the standard error, and waits a moment until somebody has read it, but no longer: whoever does not
+/// read must not keep us from ending.
+fn say(line: String) {
+    let (done, is_done) = mpsc::sync_channel(1);
+    let write = move || {
+        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = done.send(());
+    };
+    // Without a thread it remains unsaid; the exit status says enough.
+    if thread::Builder::new().spawn(write).is_ok() {
+        let _ = is_done.recv_timeout(LAST_WORDS);
+    }
 }

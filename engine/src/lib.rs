@@ -6,4 +6,5 @@ pub mod clock;
 pub mod control;
 pub mod fault;
 pub mod link;
+mod panics;
 pub mod worker;

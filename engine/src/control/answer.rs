@@ -9,7 +9,6 @@ use ringfort_core::drops::Drop;
 
 use super::plane::DataPlane;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
-use crate::link::ControlInbox;
 use crate::worker::{Stage, StageTable, WorkerStats};
 
 /// The configuration and the state of all peers.
@@ -52,7 +51,7 @@ pub fn stats(
     reply: &mut Reply,
     device: &Device,
     plane: &DataPlane,
-    inbox: &ControlInbox,
+    handshakes_waiting: usize,
     workers: &[Arc<WorkerStats>],
 ) {
     reply.line("workers", workers.len());
@@ -64,7 +63,7 @@ pub fn stats(
     let marked = device.peers().filter(|peer| peer.suite() != ringfort_core::suite::Suite::default());
     reply.line("peers_aes256gcm", marked.count());
     reply.line("routes", device.routes().len());
-    reply.line("handshakes_waiting", inbox.handshakes_waiting());
+    reply.line("handshakes_waiting", handshakes_waiting);
     reply.line("handshakes_sent", plane.handshakes_sent);
     reply.line("handshakes_unsent", plane.handshakes_unsent);
     for &reason in Drop::ALL {

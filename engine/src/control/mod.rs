@@ -17,6 +17,7 @@ mod config;
 pub mod daemon;
 pub mod error;
 pub mod inherited;
+mod intake;
 mod interface;
 pub mod key_text;
 pub mod limits;

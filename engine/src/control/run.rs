@@ -13,7 +13,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -22,10 +21,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use ringfort_core::device::Device;
+use ringfort_core::drops::Drop;
 use ringfort_core::time::{Now, Time};
 
 use super::alarm::Alarm;
 use super::error::DaemonError;
+use super::intake::Intake;
 use super::interface::{Change, Interface};
 use super::netlink::LinkState;
 use super::plane::DataPlane;
@@ -35,17 +36,13 @@ use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
 use crate::clock;
-use crate::link::{HANDSHAKES_WAITING, Link, Mail};
+use crate::link::{HandshakeDatagram, Link, Mail};
 use crate::worker::{WorkerError, WorkerStats};
 
 /// Handshake messages of one turn: a few milliseconds of Curve25519.
 const HANDSHAKES_PER_TURN: usize = 32;
 /// Events of one turn.
 const EVENTS_PER_TURN: usize = 1024;
-/// With so many messages waiting we are under load, and for some time after (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` and one
-/// second in the kernel's `receive.c`).
-const LOADED_WAITING: usize = HANDSHAKES_WAITING / 8;
-const LOADED_FOR: Duration = Duration::from_secs(1);
 
 /// Who asked the daemon to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +67,7 @@ pub struct Control {
     failure: Option<DaemonError>,
     /// The interface is up. The device is only once it has sockets, too.
     is_link_up: bool,
-    loaded_until: Time,
+    intake: Intake,
 }
 
 /// How the loop waits for what concerns it.
@@ -118,7 +115,7 @@ impl Control {
             mtu,
             failure: None,
             is_link_up: false,
-            loaded_until: Time::ZERO,
+            intake: Intake::new(),
         }
     }
 
@@ -215,21 +212,16 @@ impl Control {
             self.device.handle_event(now, event, &mut self.rng);
             events += 1;
         }
-        let mut handshakes = 0;
-        while handshakes < HANDSHAKES_PER_TURN {
-            if inbox.handshakes_waiting() >= LOADED_WAITING {
-                self.loaded_until = now.mono + LOADED_FOR;
-            }
-            let Some(message) = inbox.next_handshake() else { break };
-            let under_load = now.mono < self.loaded_until;
+        self.intake.fill(&mut self.device, || inbox.next_handshake(), note_dropped);
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some((message, under_load)) = self.intake.next(now.mono) else { break };
             let handled =
                 self.device.handle_datagram(now, message.endpoint, message.bytes(), under_load, &mut self.rng);
             if let Err(reason) = handled {
-                log::debug!("a handshake message from {} was dropped: {reason}", message.endpoint.remote);
+                note_dropped(&message, reason);
             }
-            handshakes += 1;
         }
-        events == EVENTS_PER_TURN || handshakes == HANDSHAKES_PER_TURN
+        events == EVENTS_PER_TURN || self.intake.waiting() > 0 || inbox.handshakes_waiting() > 0
     }
 
     fn check_workers(&self) -> Result<(), DaemonError> {
@@ -297,7 +289,8 @@ impl Handler for Control {
         match request {
             Request::Get => answer::get(reply, &self.device, &self.plane),
             Request::Stats => {
-                answer::stats(reply, &self.device, &self.plane, &self.link.control, &self.stats);
+                let waiting = self.link.control.handshakes_waiting() + self.intake.waiting();
+                answer::stats(reply, &self.device, &self.plane, waiting, &self.stats);
             }
             Request::Suites => answer::suites(reply, &self.device),
             Request::Set(request) => {
@@ -312,6 +305,10 @@ impl Handler for Control {
         }
         Errno::OK
     }
+}
+
+fn note_dropped(message: &HandshakeDatagram, reason: Drop) {
+    log::debug!("a handshake message from {} was dropped: {reason}", message.endpoint.remote);
 }
 
 fn add(epoll: &Epoll, fd: BorrowedFd<'_>, source: Source) -> Result<(), DaemonError> {

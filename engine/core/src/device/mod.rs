@@ -106,6 +106,15 @@ impl Device {
         }
     }
 
+    /// Whether a datagram that is not a data message is worth the work of [`Device::handle_datagram`], found out without
+    /// any. Of what is not, there may be any number; the rest is what makes load.
+    ///
+    /// # Errors
+    /// Why the datagram is to be dropped. It is counted in [`Device::drops`].
+    pub fn screen(&mut self, datagram: &[u8]) -> Result<(), Drop> {
+        self.assess(datagram).inspect_err(|&reason| self.drops.bump(reason))
+    }
+
     /// Takes a datagram that is not a data message. `under_load`: the queue of such datagrams is, or was within the last
     /// second, so long that their senders must prove their addresses first.
     ///
@@ -181,6 +190,33 @@ impl Device {
 }
 
 impl Device {
+    fn assess(&self, datagram: &[u8]) -> Result<(), Drop> {
+        let message = classify(datagram)?;
+        if !self.up {
+            return Err(Drop::Down);
+        }
+        match message {
+            Message::Initiation(..) => self.verify_mac1(datagram),
+            Message::Response(message) => {
+                self.verify_mac1(datagram)?;
+                self.asked_by(message.receiver_index.get()).map(drop)
+            }
+            // It has no mac1: the index is all that its sender must know.
+            Message::CookieReply(message) => self.asked_by(message.receiver_index.get()).map(drop),
+            Message::Data(_) => Err(Drop::UnknownType), // for a worker, not for us
+        }
+    }
+
+    fn verify_mac1(&self, datagram: &[u8]) -> Result<(), Drop> {
+        let Some(Identity { checker, .. }) = &self.identity else { return Err(Drop::NoPrivateKey) };
+        if checker.verify_mac1(datagram) { Ok(()) } else { Err(Drop::BadMac1) }
+    }
+
+    /// The peer that a message of ours with this index went to.
+    fn asked_by(&self, index: u32) -> Result<PeerId, Drop> {
+        self.out.indices.owner(index).ok_or(Drop::UnknownIndex)
+    }
+
     fn receive(
         &mut self,
         now: Now,
@@ -255,14 +291,14 @@ impl Device {
         message: &HandshakeResponse,
         rng: &mut dyn CryptoRng,
     ) -> Result<(), Drop> {
-        let peer = self.out.indices.owner(message.receiver_index.get()).ok_or(Drop::UnknownIndex)?;
+        let peer = self.asked_by(message.receiver_index.get())?;
         self.step(now, peer, rng, |peer, env| peer.receive_response(message, endpoint, env))
             .unwrap_or(Err(Drop::UnknownIndex))
     }
 
     /// Keeps a cookie for the next handshake message. No timer and no endpoint changes: the reply may be anybody's echo.
     fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), Drop> {
-        let peer = self.out.indices.owner(message.receiver_index.get()).ok_or(Drop::UnknownIndex)?;
+        let peer = self.asked_by(message.receiver_index.get())?;
         let peer = self.peers.get_mut(peer).ok_or(Drop::UnknownIndex)?;
         peer.cookies.consume_reply(now, message)
     }

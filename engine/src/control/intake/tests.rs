@@ -1,0 +1,129 @@
+use ringfort_core::crypto::{self, PrivateKey};
+use ringfort_core::ids::Endpoint;
+
+use super::*;
+
+const INITIATION_LEN: usize = 148;
+const RESPONSE_LEN: usize = 92;
+const COOKIE_REPLY_LEN: usize = 64;
+const START: Time = Time::from_secs(100);
+
+/// A device that is up and has a key, and what is sent to it.
+struct Place {
+    intake: Intake,
+    device: Device,
+    mac1_key: [u8; 32],
+    queue: VecDeque<HandshakeDatagram>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let key = PrivateKey::new([7; 32]);
+        let mac1_key = crypto::hash(&[b"mac1----", key.public_key().as_bytes()]);
+        let mut device = Device::new(1);
+        device.set_private_key(START, Some(key));
+        device.link_up(START);
+        Self { intake: Intake::new(), device, mac1_key, queue: VecDeque::new() }
+    }
+
+    fn push(&mut self, message: &[u8]) {
+        let endpoint = Endpoint::new("192.0.2.1:51820".parse().unwrap());
+        self.queue.push_back(HandshakeDatagram::new(endpoint, message).unwrap());
+    }
+
+    /// Messages of anybody who knows the public key.
+    fn push_plausible(&mut self, count: usize) {
+        for number in 0..count {
+            let mut message = [0; INITIATION_LEN];
+            message[0] = 1;
+            message[8..16].copy_from_slice(&number.to_le_bytes());
+            let (covered, macs) = message.split_at_mut(INITIATION_LEN - 32);
+            macs[..16].copy_from_slice(&crypto::mac(&self.mac1_key, &[covered]));
+            self.push(&message);
+        }
+    }
+
+    fn fill(&mut self) {
+        let Self { intake, device, queue, .. } = self;
+        intake.fill(device, || queue.pop_front(), |_, _| {});
+    }
+
+    /// Whether we are under load with the next message.
+    fn next(&mut self, now: Time) -> Option<bool> {
+        self.intake.next(now).map(|(_, under_load)| under_load)
+    }
+
+    fn dropped(&self, reason: Drop) -> u64 {
+        self.device.drops().get(reason)
+    }
+}
+
+/// The kernel's `wg_receive_handshake_packet`: from an eighth of the queue on, and for a second after the last time.
+#[test]
+fn load_begins_with_the_256th_and_ends_after_a_second() {
+    let mut place = Place::new();
+    place.push_plausible(255);
+    place.fill();
+    assert_eq!((place.intake.waiting(), place.next(START)), (255, Some(false)));
+    place.push_plausible(2);
+    place.fill();
+    assert_eq!((place.intake.waiting(), place.next(START)), (256, Some(true)));
+    let last = START + Duration::from_secs(7);
+    place.push_plausible(1);
+    place.fill();
+    assert_eq!((place.intake.waiting(), place.next(last)), (256, Some(true)));
+    let end = last + Duration::from_secs(1);
+    assert_eq!(place.next(end - Duration::from_nanos(1)), Some(true));
+    assert_eq!(place.next(end), Some(false));
+    while let Some(under_load) = place.next(end) {
+        assert!(!under_load);
+    }
+    assert_eq!(place.intake.waiting(), 0);
+}
+
+/// Whatever anybody sends who does not know our key, or answers what we did not ask, is no load.
+#[test]
+fn nonsense_is_no_load() {
+    let mut place = Place::new();
+    place.push_plausible(1);
+    place.fill();
+    for _ in 0..100 {
+        for _ in 0..SCREENED_PER_TURN / 4 {
+            place.push(&[&[1, 0, 0, 0][..], &[0xa5; INITIATION_LEN - 4]].concat());
+            place.push(&[&[2, 0, 0, 0][..], &[0xa5; RESPONSE_LEN - 4]].concat());
+            place.push(&[&[3, 0, 0, 0][..], &[0xa5; COOKIE_REPLY_LEN - 4]].concat());
+            place.push(&[9; 100]);
+        }
+        place.fill();
+        assert_eq!((place.queue.len(), place.intake.waiting()), (0, 1));
+    }
+    assert_eq!(place.next(START), Some(false));
+    let each = 100 * SCREENED_PER_TURN as u64 / 4;
+    let dropped = [Drop::BadMac1, Drop::UnknownIndex, Drop::UnknownType].map(|reason| place.dropped(reason));
+    assert_eq!(dropped, [2 * each, each, each]);
+}
+
+/// An answer counts if it knows our key and is to something that we have asked.
+#[test]
+fn answers_to_nobody_are_no_load() {
+    let mut place = Place::new();
+    let mut message = [0; RESPONSE_LEN];
+    message[0] = 2;
+    let (covered, macs) = message.split_at_mut(RESPONSE_LEN - 32);
+    macs[..16].copy_from_slice(&crypto::mac(&place.mac1_key, &[covered]));
+    place.push(&message);
+    place.fill();
+    assert_eq!((place.intake.waiting(), place.dropped(Drop::UnknownIndex)), (0, 1));
+}
+
+#[test]
+fn a_turn_and_what_waits_are_bounded() {
+    let mut place = Place::new();
+    place.push_plausible(HANDSHAKES_WAITING + SCREENED_PER_TURN);
+    place.fill();
+    assert_eq!(place.intake.waiting(), SCREENED_PER_TURN);
+    for _ in 0..10 {
+        place.fill();
+    }
+    assert_eq!((place.intake.waiting(), place.queue.len()), (HANDSHAKES_WAITING, SCREENED_PER_TURN));
+}

@@ -1,0 +1,45 @@
+//! A panic of any thread ends the process: a gateway is never half alive.
+
+use std::io::Write;
+use std::panic;
+use std::process::abort;
+use std::sync::OnceLock;
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use crate::control::server::SocketPlace;
+
+/// For the message. Whoever does not read it must not keep the process alive.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The control socket, once there is one.
+static SOCKET: OnceLock<SocketPlace> = OnceLock::new();
+
+/// From now on a panic of any thread ends the process with a message, after removing the control socket. The interface
+/// goes with the process.
+pub fn end_process() {
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if let Some(socket) = SOCKET.get() {
+            socket.remove();
+        }
+        // Writing may wait for a reader.
+        let watchdog = thread::Builder::new().spawn(|| {
+            sleep(LAST_WORDS);
+            abort()
+        });
+        if watchdog.is_ok() {
+            log::error!("this is a bug: {info}");
+            log::logger().flush();
+            print(info);
+            let _ = std::io::stderr().flush();
+        }
+        abort();
+    }));
+}
+
+/// There is a control socket to remove.
+pub fn remove_socket(place: SocketPlace) {
+    // Set once in the life of a process.
+    let _ = SOCKET.set(place);
+}
