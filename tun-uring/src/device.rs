@@ -40,6 +40,13 @@ pub enum TunError {
          (--device {CLONE_DEVICE})"
     )]
     NoDriver(io::Error),
+    /// There is a `/dev/net/tun`, but not for this process: the mode of the file, or the list of devices of its container,
+    /// forbids it. Capabilities have nothing to do with it.
+    #[error(
+        "no permission to open {CLONE_DEVICE} ({0}): allow this user to read and write it (chmod, chgrp, or a udev rule), \
+         and in a container pass the device in (--device {CLONE_DEVICE})"
+    )]
+    DevicePermission(io::Error),
     /// The process may not configure network interfaces.
     #[error("no permission to {step} ({source}): run as root or with CAP_NET_ADMIN")]
     Permission {
@@ -262,6 +269,7 @@ pub(crate) fn open_clone_device() -> Result<OwnedFd, TunError> {
         .map(OwnedFd::from)
         .map_err(|e| match e.raw_os_error() {
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTDIR) => TunError::NoDriver(e),
+            Some(libc::EACCES | libc::EPERM) => TunError::DevicePermission(e),
             _ => TunError::at("open /dev/net/tun", e),
         })
 }

@@ -115,8 +115,27 @@ fn load_program(instructions: &[Instruction]) -> io::Result<OwnedFd> {
     )
 }
 
+/// How often an interrupted call is repeated. Other loaders give up after five.
+const ATTEMPTS: usize = 16;
+
 /// bpf(2), for the commands that return a descriptor.
 fn bpf<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<OwnedFd> {
+    again_if_interrupted(|| bpf_once(command, attributes))
+}
+
+/// The verifier ends with `EAGAIN` when a signal waits for the thread, or work that the kernel has put off for it: that of
+/// a ring that was just closed, for instance.
+fn again_if_interrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
+            result => return result,
+        }
+    }
+    attempt()
+}
+
+fn bpf_once<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<OwnedFd> {
     // SAFETY: the attributes, and what they point to, live until the call returns, in which the kernel reads that many
     // bytes of them.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<Attributes>()) };

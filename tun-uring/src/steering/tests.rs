@@ -222,3 +222,26 @@ fn buckets_go_where_they_are_wanted_and_back() {
     assert_eq!(flows.place(bucket), usual);
     assert!(Bucket::all().all(|b| flows.place(b) == b.index() % 3), "no other bucket was touched");
 }
+
+#[test]
+fn an_interrupted_call_is_repeated() {
+    for errno in [libc::EAGAIN, libc::EINTR] {
+        let failing = |times: usize| {
+            let mut attempts = 0;
+            let result = again_if_interrupted(|| {
+                attempts += 1;
+                if attempts > times { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+            });
+            (result.map_err(|error| error.raw_os_error()), attempts)
+        };
+        assert_eq!(failing(0), (Ok(()), 1));
+        assert_eq!(failing(ATTEMPTS - 1), (Ok(()), ATTEMPTS));
+        assert_eq!(failing(ATTEMPTS), (Err(Some(errno)), ATTEMPTS), "not for ever");
+    }
+    let mut attempts = 0;
+    let refused = again_if_interrupted::<()>(|| {
+        attempts += 1;
+        Err(io::Error::from_raw_os_error(libc::EPERM))
+    });
+    assert_eq!((refused.is_err(), attempts), (true, 1), "other errors are final");
+}
