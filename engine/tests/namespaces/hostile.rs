@@ -181,6 +181,34 @@ fn initiations_that_do_not_decrypt_are_dropped_by_name() {
     siege.lift();
 }
 
+/// Whoever does not know our key cannot make us demand cookies of honest peers: their first handshakes take no longer.
+#[test]
+fn bursts_of_nonsense_are_no_load() {
+    let siege = Siege::lay(Family::V4);
+    let mut dice = Dice::new(6);
+    let nonsense: Vec<Vec<u8>> = [(1, INITIATION_LEN), (2, RESPONSE_LEN), (3, COOKIE_REPLY_LEN)]
+        .into_iter()
+        .cycle()
+        .take(1_500)
+        .map(|(kind, len)| message([kind, 0, 0, 0], len, &mut dice))
+        .collect();
+    let plausible = initiations(&siege.tunnel, 60);
+    let dropped = |reason| drops(siege.interface(), reason);
+    let before = dropped("bad_handshake");
+    // An honest message in the midst of each burst, which is decrypted and not asked for a cookie.
+    for (honest, number) in plausible.iter().zip(1..) {
+        nonsense.iter().for_each(|datagram| siege.send(datagram));
+        // The socket may have been full.
+        eventually(PATIENCE, "an honest message is looked at", || {
+            siege.send(honest);
+            dropped("bad_handshake") >= before + number
+        });
+    }
+    assert!(dropped("bad_mac1") > 10_000, "{}", dropped("bad_mac1"));
+    assert_eq!(dropped("cookie_required"), 0);
+    siege.lift();
+}
+
 /// As many as the attacker can send, from many ports: control is busy, the tunnel is not.
 #[test]
 fn a_flood_of_initiations_does_not_touch_the_tunnel() {

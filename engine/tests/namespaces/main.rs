@@ -25,6 +25,7 @@ mod hostile;
 mod link_state;
 mod live_changes;
 mod loops;
+mod log;
 mod matrix;
 mod moved;
 mod offload;

@@ -1,6 +1,6 @@
 //! What it refuses to run without: one sentence with the remedy, a non-zero exit, nothing left behind.
 
-mod seccomp;
+mod limits;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use ringfort_testbed::netns::VETH;
 use ringfort_testbed::ping::Background;
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, Wire, command, janitor, uapi};
 
 use crate::harness::traffic::OPENING;
-use crate::harness::{eventually, us, wg};
+use crate::harness::{eventually, seccomp, us, wg};
 
 /// How long a refusal may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -157,19 +158,6 @@ fn with_an_io_uring_that_is_too_old() {
     }
 }
 
-/// Root is exempt from the limit by CAP_IPC_LOCK, a service with CAP_NET_ADMIN alone is not.
-#[test]
-fn with_too_little_locked_memory() {
-    let wrapper = "prlimit --memlock=65536:65536 setpriv --inh-caps=-ipc_lock,-sys_resource \
-                   --ambient-caps=-all --bounding-set=-ipc_lock,-sys_resource";
-    Place::new().refuses(wrapper, &["RLIMIT_MEMLOCK", "ulimit -l"]);
-}
-
-#[test]
-fn with_too_few_file_descriptors() {
-    Place::new().refuses("prlimit --nofile=10:10", &["ulimit -n"]);
-}
-
 #[test]
 fn an_interface_that_exists() {
     let wire = Wire::new().unwrap();
@@ -195,6 +183,19 @@ fn an_interface_that_another_daemon_serves() {
         tunnel.wait_until_open(0, OPENING).unwrap();
         wg::only_peer(&interface).unwrap();
     }
+}
+
+/// Every user may open the directory of the sockets where it has the mode 0755, and lock what he has open.
+#[test]
+fn a_lock_on_the_socket_directory_is_no_obstacle() {
+    let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+    let directory = uapi::socket_path(&interface).parent().unwrap().to_owned();
+    std::fs::create_dir_all(&directory).unwrap();
+    let held = std::fs::File::open(&directory).unwrap();
+    let lock = Flock::lock(held, FlockArg::LockExclusive).unwrap();
+    let daemon = Daemon::start(&us(), &namespace, &interface).unwrap();
+    drop(lock);
+    assert!(daemon.stop().unwrap().success());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use ringfort_testbed::tunnel::{MTU, PORT, Peering};
 use ringfort_testbed::{Daemon, Family, Implementation, KeyPair, Tunnel, janitor, uapi};
 
 use crate::harness::traffic::{OPENING, PATIENCE, exchange};
-use crate::harness::{eventually, peer, us, wg};
+use crate::harness::{eventually, peer, seccomp, us, wg};
 
 /// How long the router remembers: some keepalives of one second, in case the gateway is not run for a while.
 const MEMORY: Duration = Duration::from_secs(5);
@@ -246,6 +246,27 @@ fn without_ipv6() {
     }
     let ours = Side::new(Implementation::Ringfort, namespace, 0);
     let theirs = Side::new(Implementation::WireguardGo, far, 1);
+    theirs.configure(&ours, 0, "");
+    ours.configure(&theirs, 1, "endpoint=10.200.0.2:51820\n");
+    ping::until_answered(&ours.namespace, inner_v4(1), OPENING).unwrap();
+    ping::until_answered(&theirs.namespace, inner_v4(0), OPENING).unwrap();
+}
+
+/// A kernel without IPv6 at all (`ipv6.disable=1`, or not built in), as a filter of system calls imitates it.
+#[test]
+fn without_an_ipv6_stack() {
+    let wire = ringfort_testbed::Wire::new().unwrap();
+    let [near, far] = wire.ends;
+    let interface = janitor::unique_name();
+    let mut command = near.command(us().path);
+    command.args(["-f", &interface]);
+    seccomp::deny_sockets(&mut command, libc::AF_INET6, libc::EAFNOSUPPORT);
+    let daemon = Daemon::spawn_command(command, &interface).unwrap();
+    eventually(PATIENCE, "it answers", || uapi::get(&interface).is_ok());
+    near.add_address(&interface, inner_v4(0), 24).unwrap();
+    near.ip(&format!("link set {interface} mtu {MTU} up")).unwrap();
+    let ours = Side { _daemon: daemon, interface, keys: KeyPair::random().unwrap(), namespace: near };
+    let theirs = Side::new(Implementation::Ringfort, far, 1);
     theirs.configure(&ours, 0, "");
     ours.configure(&theirs, 1, "endpoint=10.200.0.2:51820\n");
     ping::until_answered(&ours.namespace, inner_v4(1), OPENING).unwrap();

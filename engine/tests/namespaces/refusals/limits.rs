@@ -1,0 +1,125 @@
+//! Limits on descriptors and on locked memory: either everything works, or it is refused with the number that helps.
+
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ringfort_testbed::daemon::Program;
+use ringfort_testbed::tunnel::MTU;
+
+use super::{Daemon, Family, OPENING, PATIENCE, Peering, Place, Tunnel, assert_refuses, eventually, uapi, us, wg};
+use crate::harness::traffic::exchange;
+
+/// The loader of programs needs one to begin with.
+const DESCRIPTORS_TO_EXECUTE: usize = 4;
+
+/// Starts with this limit on open files and returns the number that the refusal names; `None` if it was served well.
+fn try_descriptors(place: &Place, limit: usize, foreground: bool) -> Option<usize> {
+    let mut command = place.command(&format!("prlimit --nofile={limit}:{limit}"));
+    command.args(["--workers", "2"]).args(foreground.then_some("-f")).arg(&place.interface);
+    let mut daemon = Daemon::spawn_command(command, &place.interface).unwrap();
+    let mut status = None;
+    eventually(PATIENCE, "it serves or refuses", || {
+        status = (!daemon.is_running()).then(|| daemon.wait(PATIENCE).unwrap());
+        status.is_some() || foreground && uapi::get(&place.interface).is_ok()
+    });
+    let serves = status.is_none_or(|status| !foreground && status.success());
+    if serves {
+        assert_serves(place);
+        for process in place.namespace.processes().unwrap() {
+            kill(Pid::from_raw(process), Signal::SIGTERM).unwrap();
+        }
+        eventually(PATIENCE, "it ends", || place.namespace.processes().unwrap().is_empty());
+        place.assert_nothing_left();
+        return None;
+    }
+    place.assert_nothing_left();
+    let text = daemon.log();
+    assert!(!status.unwrap().success(), "{limit}: it refused with success:\n{text}");
+    let number = |words: &str| text.split_once(words)?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    Some(number("ulimit -n ").unwrap_or_else(|| panic!("{limit}: no remedy in:\n{text}")))
+}
+
+/// What takes descriptors while it runs: clients, many of whom say nothing, and another port.
+fn assert_serves(place: &Place) {
+    let socket = uapi::socket_path(&place.interface);
+    let idle: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    for port in [51_001, 51_002] {
+        wg::wg(&format!("set {} listen-port {port}", place.interface)).unwrap();
+        let shown = wg::wg(&format!("show {} listen-port", place.interface)).unwrap();
+        assert_eq!(shown.trim(), port.to_string());
+    }
+    drop(idle);
+}
+
+#[test]
+fn descriptors_suffice_or_it_is_refused() {
+    let place = Place::new();
+    let mut needed = None;
+    for limit in DESCRIPTORS_TO_EXECUTE..=64 {
+        match try_descriptors(&place, limit, true) {
+            Some(number) => {
+                assert!(limit < number, "{limit}: {number} would help");
+                assert_eq!(*needed.get_or_insert(number), number, "always the same number helps");
+            }
+            None => assert!(needed.is_some_and(|needed| limit >= needed), "{limit} is enough, but not {needed:?}"),
+        }
+    }
+    let needed = needed.expect("four are not enough");
+    assert!(needed < 64, "{needed} are needed");
+    assert_eq!(try_descriptors(&place, needed, false), None);
+    for limit in [DESCRIPTORS_TO_EXECUTE, DESCRIPTORS_TO_EXECUTE + 1, 16, 25, 26, 27, needed - 1] {
+        assert!(try_descriptors(&place, limit, false).is_some(), "{limit}");
+    }
+}
+
+/// Root is exempt from the limit by CAP_IPC_LOCK, a service with CAP_NET_ADMIN alone is not.
+fn with_locked_memory(kib: usize) -> String {
+    let bytes = kib << 10;
+    format!(
+        "prlimit --memlock={bytes}:{bytes} setpriv --inh-caps=-ipc_lock,-sys_resource --ambient-caps=-all \
+         --bounding-set=-ipc_lock,-sys_resource"
+    )
+}
+
+/// One test, since the limit is on all that runs as one user.
+#[test]
+fn locked_memory_suffices_or_is_done_without() {
+    // Not even for a ring.
+    Place::new().refuses(&with_locked_memory(64), &["RLIMIT_MEMLOCK", "ulimit -l"]);
+    // For rings, and for the packet memory of none or of one of two workers.
+    for (kib, unlocked) in [(1_024, "2 of 2 workers"), (8_192, "1 of 2 workers")] {
+        let line = format!("{} {} -f --workers 2 {{interface}}", with_locked_memory(kib), us().path.display());
+        let limited = Program::template(&line).unwrap();
+        let mut tunnel = Tunnel::connected([&limited, &us()], &Peering::default()).unwrap();
+        tunnel.wait_until_open(0, OPENING).unwrap();
+        for inner in [Family::V4, Family::V6] {
+            exchange(&tunnel, inner, MTU as usize, 500_000);
+        }
+        let log = tunnel.sides[0].daemon().log();
+        let said: Vec<&str> = log.lines().filter(|line| line.contains("is not locked")).collect();
+        let [said] = said[..] else { panic!("one line was expected:\n{log}") };
+        for words in [unlocked, "RLIMIT_MEMLOCK", "ulimit -l", &format!("{kib} KiB")] {
+            assert!(said.contains(words), "{words:?} is missing in: {said}");
+        }
+        let daemon = tunnel.sides[0].daemon.take().unwrap();
+        assert!(daemon.stop().unwrap().success());
+    }
+}
+
+/// The device is there, but its mode keeps us out: no capability helps.
+#[test]
+fn the_tun_device_is_not_for_us() {
+    let place = Place::new();
+    let script = format!(
+        "mount -t tmpfs none /dev/net && mknod -m 600 /dev/net/tun c 10 200 && chown 65534 /dev/net/tun && \
+         exec setpriv --inh-caps=-all --ambient-caps=-all --bounding-set=-dac_override,-dac_read_search {} -f {}",
+        us().path.display(),
+        place.interface
+    );
+    let mut command: Command = place.namespace.command("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    assert_refuses(command, &["/dev/net/tun", "chmod", "--device"]);
+    place.assert_nothing_left();
+}
