@@ -87,6 +87,9 @@ pub enum Mail {
     Mtu(u32),
     /// End the thread.
     Stop,
+    /// End it badly.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What wakes a thread that may sleep, and whether it has to.

@@ -43,3 +43,6 @@ pub fn remove_socket(place: SocketPlace) {
     // Set once in the life of a process.
     let _ = SOCKET.set(place);
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,19 +41,34 @@ pub fn probe() -> Result<Capabilities, RingError> {
     let ring: &IoUring = ring.io_uring();
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe).map_err(|e| RingError::setup("probing for operations", e))?;
-    if let Some(missing) = NEEDED.iter().find(|needed| !probe.is_supported(needed.opcode)) {
+    capabilities(|code| probe.is_supported(code))
+}
+
+/// What comes of a kernel that has these operations.
+fn capabilities(has: impl Fn(u8) -> bool) -> Result<Capabilities, RingError> {
+    if let Some(missing) = NEEDED.iter().find(|needed| !has(needed.opcode)) {
         return Err(RingError::Missing(missing.name.into()));
     }
-    Ok(Capabilities {
-        read_multishot: probe.is_supported(opcode::ReadMulti::CODE),
-        writev_fixed: probe.is_supported(opcode::WritevFixed::CODE),
-    })
+    Ok(Capabilities { read_multishot: has(opcode::ReadMulti::CODE), writev_fixed: has(opcode::WritevFixed::CODE) })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// Of no kernel that we know is just one of them missing: a filter of the ring's own operations does this.
+    #[test]
+    fn an_operation_that_is_missing_is_named() {
+        for needed in NEEDED {
+            let error = capabilities(|code| code != needed.opcode).unwrap_err().to_string();
+            assert!(error.contains(needed.name) && error.contains("Linux 6.1"), "{error}");
+        }
+        let least = capabilities(|code| NEEDED.iter().any(|needed| needed.opcode == code)).unwrap();
+        assert_eq!(least, Capabilities { read_multishot: false, writev_fixed: false });
+    }
+
     #[test]
     fn this_kernel_has_what_the_data_path_needs() {
-        super::probe().expect("the tests need io_uring of Linux 6.1 or later");
+        probe().expect("the tests need io_uring of Linux 6.1 or later");
     }
 }

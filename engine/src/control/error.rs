@@ -242,7 +242,8 @@ impl From<StartError> for DaemonError {
     }
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
+/// Whether the limit on open files is why a call failed, that of the process or that of the system.
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 

@@ -132,6 +132,12 @@ impl Daemon {
         self.workers.handles.len()
     }
 
+    /// The queues between control and the workers.
+    #[cfg(test)]
+    pub(crate) fn link(&self) -> &Link {
+        &self.workers.link
+    }
+
     /// Serves until the end, and cleans up.
     ///
     /// # Errors

@@ -82,6 +82,8 @@ impl Worker {
             }
             Mail::Mtu(mtu) => self.mtu = mtu as usize,
             Mail::Stop => self.stopping = true,
+            #[cfg(test)]
+            Mail::Panic => panic!("a test asked for it"),
         }
         Ok(())
     }

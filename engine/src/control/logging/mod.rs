@@ -7,7 +7,7 @@
 //!
 //! Nobody but that one thread ever waits for the reader of the log. When the queue is full a line is lost, and counted.
 //! What one place in the source says again and again is limited: what strangers can cause must neither fill a disk nor
-//! hide everything else. Who ends waits a moment for what he has said, see [`Logger::flush`].
+//! hide everything else. Who ends waits a moment for what he has said, see `Logger::flush`.
 
 mod limits;
 mod writer;

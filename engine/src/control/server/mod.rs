@@ -21,7 +21,7 @@ use std::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use ringfort_core::time::Time;
 
-use super::error::DaemonError;
+use super::error::{DaemonError, is_out_of_descriptors};
 use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request};
 use client::{Client, Shares, Step};
 pub use listener::{Listener, SocketPlace, connect, socket_path};
@@ -145,8 +145,8 @@ impl Server {
                     }
                 }
                 Ok(None) => return,
-                // No descriptor is left. A client may have one to give.
-                Err(_) if self.make_room(now) => {}
+                // A client may have the descriptor that is missing.
+                Err(error) if is_out_of_descriptors(&error) && self.make_room(now) => {}
                 Err(error) => {
                     log::warn!("cannot accept a client on the control socket: {error}");
                     self.accept_after = self.next_room(now);

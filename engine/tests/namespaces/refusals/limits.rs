@@ -1,11 +1,14 @@
 //! Limits on descriptors and on locked memory: either everything works, or it is refused with the number that helps.
 
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ringfort_testbed::daemon::Program;
+use ringfort_testbed::process::Usage;
 use ringfort_testbed::tunnel::MTU;
 
 use super::{Daemon, Family, OPENING, PATIENCE, Peering, Place, Tunnel, assert_refuses, eventually, uapi, us, wg};
@@ -72,6 +75,55 @@ fn descriptors_suffice_or_it_is_refused() {
     for limit in [DESCRIPTORS_TO_EXECUTE, DESCRIPTORS_TO_EXECUTE + 1, 16, 25, 26, 27, needed - 1] {
         assert!(try_descriptors(&place, limit, false).is_some(), "{limit}");
     }
+}
+
+/// The limit on open files of a process that runs, without the hard one, so that it can be raised again.
+fn set_descriptor_limit(pid: i32, limit: usize) {
+    ringfort_testbed::command::run(
+        Command::new("prlimit").args([&format!("--pid={pid}"), &format!("--nofile={limit}:")]),
+    )
+    .unwrap();
+}
+
+/// The first number that the process has no descriptor of: the limit that leaves none free.
+fn first_free_descriptor(pid: i32) -> usize {
+    (0..).find(|number| !std::path::Path::new(&format!("/proc/{pid}/fd/{number}")).exists()).unwrap()
+}
+
+/// Whoever has nothing to say makes room, and without anybody who could, the gateway waits without spinning.
+#[test]
+fn clients_come_when_no_descriptor_is_left() {
+    let place = Place::new();
+    let daemon = Daemon::start(&us(), &place.namespace, &place.interface).unwrap();
+    let pid = daemon.pid();
+    let mut enough = String::new();
+    for line in std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap().lines() {
+        if let Some(numbers) = line.strip_prefix("Max open files") {
+            enough = numbers.split_whitespace().next().unwrap().to_owned();
+        }
+    }
+    let socket = uapi::socket_path(&place.interface);
+    let mut idle = UnixStream::connect(&socket).unwrap();
+    idle.set_nonblocking(true).unwrap();
+    // Not at once, since the descriptor of one who has just been served may be free a moment later.
+    eventually(PATIENCE, "the idle one makes room", || {
+        set_descriptor_limit(pid, first_free_descriptor(pid));
+        uapi::get(&place.interface).unwrap();
+        idle.read(&mut [0; 1]).is_ok()
+    });
+    // Now not even the descriptors that are free may be used.
+    set_descriptor_limit(pid, 0);
+    let mut waiting = UnixStream::connect(&socket).unwrap();
+    waiting.write_all(b"get=1\n\n").unwrap();
+    let before = Usage::of(pid).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    assert!(waiting.read(&mut [0; 1]).is_err(), "there is no descriptor for it");
+    let sleeps = Usage::of(pid).unwrap().sleeps_since(&before);
+    assert!(sleeps < 20, "it woke up {sleeps} times");
+    set_descriptor_limit(pid, enough.parse().unwrap());
+    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(waiting.read(&mut [0; 1]).unwrap(), 1);
+    assert!(daemon.stop().unwrap().success());
 }
 
 /// Root is exempt from the limit by CAP_IPC_LOCK, a service with CAP_NET_ADMIN alone is not.

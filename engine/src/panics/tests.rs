@@ -1,0 +1,115 @@
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use clap::Parser;
+use log::LevelFilter;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
+use ringfort_testbed::{Namespace, janitor, uapi};
+
+use super::*;
+use crate::cli::Cli;
+use crate::control::inherited::Inherited;
+use crate::control::settings::Settings;
+use crate::control::{Daemon, logging, preflight};
+use crate::link::Mail;
+
+/// The interface of the process that is to panic.
+const INTERFACE: &str = "RINGFORT_TEST_PANICS";
+/// How long that may take which is bound to happen.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// The life of a daemon of which a worker panics. Run by the tests below, in a process of its own.
+#[test]
+#[ignore = "ends the process"]
+fn a_worker_panics() {
+    let Ok(name) = std::env::var(INTERFACE) else { return };
+    end_process();
+    let cli = Cli::parse_from(["ringfort", "-f", "--workers", "2", &name]);
+    let cpus = preflight::check(&cli).unwrap();
+    let daemon = Daemon::start(&cli, &Settings::default(), &cpus, Inherited::default()).unwrap();
+    remove_socket(daemon.socket_place().clone());
+    logging::to_stderr(&name, LevelFilter::Info).unwrap();
+    daemon.link().workers[1].push_mail(Mail::Panic);
+    let end = daemon.run();
+    std::process::exit(if end.is_ok() { 10 } else { 11 });
+}
+
+struct Place {
+    namespace: Namespace,
+    interface: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { namespace: Namespace::new().unwrap(), interface: janitor::unique_name() }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.namespace.command(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "panics::tests::a_worker_panics", "--nocapture"]);
+        command.env(INTERFACE, &self.interface).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    fn assert_ended_by_abort(&self, status: ExitStatus, text: &str) {
+        assert_eq!(status.signal(), Some(libc::SIGABRT), "{status}\n{text}");
+        assert!(!uapi::socket_path(&self.interface).exists(), "a socket was left behind");
+        // The kernel winds up the rings after the process has ended.
+        eventually(|| !self.namespace.has_interface(&self.interface));
+    }
+}
+
+fn eventually(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_panic_of_a_worker_ends_the_process_with_a_message() {
+    let place = Place::new();
+    let output = place.command().output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    place.assert_ended_by_abort(output.status, &text);
+    assert!(text.contains("this is a bug") && text.contains("a test asked for it"), "{text}");
+    assert!(text.contains("ringfort-w1"), "which thread it was: {text}");
+}
+
+#[test]
+fn it_does_so_if_nobody_reads_the_message() {
+    let place = Place::new();
+    let (_reader, writer) = full_pipe();
+    let mut child = Killed(place.command().stderr(writer).spawn().unwrap());
+    let mut status = None;
+    eventually(|| {
+        status = child.0.try_wait().unwrap();
+        status.is_some()
+    });
+    place.assert_ended_by_abort(status.unwrap(), "");
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A pipe that takes nothing more, and its reading end.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
+    let mut file = File::from(writer);
+    while file.write(&[b'.'; 4096]).is_ok() {}
+    // A writer that must wait, as everybody has it.
+    fcntl(file.as_fd(), FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, file.into())
+}
