@@ -1,6 +1,6 @@
 //! How much memory a worker has, as a sum with one line for each place where a slot can be.
 
-use ring_buffers::{Budget, SlotClass};
+use ring_buffers::{Budget, BufferGroup, Ring, RingConfig, SlotClass};
 
 /// Packets that the kernel may have read ahead from the TUN, and those of one turn that are sealed where they lie.
 pub(super) const TUN_READS: u16 = 32;
@@ -36,5 +36,26 @@ pub(super) const TUN_OPERATIONS: u16 = UDP_READS * 64;
 pub(super) const TUN_GATHERS: u16 = 128;
 /// The most that one received train can need: its packets in pairs, and the runs that were held before.
 pub(super) const GATHERS_PER_TRAIN: usize = 32 + tun_uring::FLOWS_MAX;
+
+/// More completions than operations can be in flight: reads, writes, sends, the doorbell and cancellations.
+pub(super) const RING: RingConfig =
+    RingConfig { submissions: 256, completions: (TUN_OPERATIONS as u32 + UDP_OPERATIONS as u32).next_power_of_two() };
+
+/// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
+/// worker, and its arena.
+#[derive(Clone, Copy, Debug)]
+pub struct LockedLen {
+    /// Always.
+    pub ring: usize,
+    /// If there is room.
+    pub arena: usize,
+}
+
+/// See [`LockedLen`].
+#[must_use]
+pub fn locked_len() -> LockedLen {
+    let groups = BufferGroup::locked_len(TUN_READS) + BufferGroup::locked_len(UDP_READS);
+    LockedLen { ring: Ring::locked_len(RING) + groups, arena: budget().bytes() }
+}
 
 const _: () = assert!(UDP_OPERATIONS > TUN_READS + TRAINS + STAGED_JUMBO + STAGED, "each slot can be in a send");

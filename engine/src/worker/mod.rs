@@ -28,12 +28,11 @@ mod trains;
 mod turn;
 mod turned_back;
 
-pub use budget::budget;
+pub use budget::{LockedLen, budget, locked_len};
 pub use counters::{Counter, WorkerStats};
 pub use error::WorkerError;
 pub use histogram::Histogram;
 pub use stages::{Stage, StageTable};
-pub use turn::{LockedLen, locked_len};
 
 use crate::link::{Link, WorkerFailure};
 use core_affinity::CoreId;

@@ -1,8 +1,8 @@
 //! The loop: prepare, enter the ring once, deal with what came back.
 
 use super::budget::{
-    GATHERS_PER_TRAIN, STAGED_JUMBO, TRAINS, TRAINS_PER_READ, TUN_GATHERS, TUN_OPERATIONS, TUN_READS, UDP_OPERATIONS,
-    UDP_READS, budget,
+    GATHERS_PER_TRAIN, RING, STAGED_JUMBO, TRAINS, TRAINS_PER_READ, TUN_GATHERS, TUN_OPERATIONS, TUN_READS,
+    UDP_OPERATIONS, UDP_READS, budget,
 };
 use super::counters::WorkerStats;
 use super::inbound::endpoint_of;
@@ -16,7 +16,7 @@ use super::{StartError, WorkerConfig, WorkerError};
 use crate::clock::boot_time;
 use crate::link::Link;
 use ring_buffers::{
-    Arena, BufferGroup, Capabilities, Completion, Doorbell, Pool, Ring, RingConfig, RingError, SlotClass, Token, Wait,
+    Arena, BufferGroup, Capabilities, Completion, Doorbell, Pool, Ring, RingError, SlotClass, Token, Wait,
 };
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::Drop;
@@ -44,27 +44,6 @@ const PLACES: usize = 3;
 /// Numbers of the buffer groups.
 const GROUP_TUN: u16 = 0;
 const GROUP_UDP: u16 = 1;
-
-/// More completions than operations can be in flight: reads, writes, sends, the doorbell and cancellations.
-const RING: RingConfig =
-    RingConfig { submissions: 256, completions: (TUN_OPERATIONS as u32 + UDP_OPERATIONS as u32).next_power_of_two() };
-
-/// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
-/// worker, and its arena.
-#[derive(Clone, Copy, Debug)]
-pub struct LockedLen {
-    /// Always.
-    pub ring: usize,
-    /// If there is room.
-    pub arena: usize,
-}
-
-/// See [`LockedLen`].
-#[must_use]
-pub fn locked_len() -> LockedLen {
-    let groups = BufferGroup::locked_len(TUN_READS) + BufferGroup::locked_len(UDP_READS);
-    LockedLen { ring: Ring::locked_len(RING) + groups, arena: budget().bytes() }
-}
 
 /// Completions dealt with in one turn, so that sends are submitted while more comes in.
 const BATCH: usize = 256;
