@@ -222,3 +222,21 @@ fn submitting_carries_out_writes_and_leaves_deferred_work_to_the_turn() {
     assert_eq!((read.token().op, read.outcome()), (READ, Ok(8)));
     drop(group.take(read.buffer().unwrap(), 8));
 }
+
+/// Whoever is refused for want of locked memory is told this number. 84 KiB and 8 KiB are what Linux 6.18 charges.
+#[test]
+fn what_the_kernel_charges_is_known() {
+    assert_eq!(Ring::locked_len(RingConfig { submissions: 256, completions: 4_096 }), 84 << 10);
+    assert_eq!(BufferGroup::locked_len(32) + BufferGroup::locked_len(24), 8 << 10);
+}
+
+/// A pool can be registered after its ring, and the ring works before.
+#[test]
+fn an_arena_may_be_registered_later_or_not_at_all() {
+    let budget = Budget::new().line("reads", SlotClass::Jumbo, 2);
+    let pool = Pool::new(Arena::new(&budget, Waker::new().unwrap()).unwrap());
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    assert!(!ring.has_arena());
+    ring.register_pool(&pool).unwrap();
+    assert!(ring.has_arena());
+}

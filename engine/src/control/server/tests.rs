@@ -224,6 +224,7 @@ fn a_thousand_idle_clients_lock_nobody_out() {
 /// What the control loop does: serves, and then sleeps until there is something to do.
 fn run_once(server: &mut Server, now: Time, fake: &mut Fake) -> Time {
     assert!(server.serve(now, fake));
+    assert!(now < at(600), "nobody's turn comes");
     let mut events = [EpollEvent::empty(); 1];
     let is_ready = server.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap() > 0;
     if is_ready { now } else { server.next_deadline().expect("it waits for something") }
