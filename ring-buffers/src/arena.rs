@@ -3,7 +3,7 @@
 use crate::RingError;
 use crate::bell::Bell;
 use crate::doorbell::Waker;
-use crate::layout::{Budget, Layout, SlotClass};
+use crate::layout::{Budget, Layout, Line, SlotClass};
 use crate::mapping::Mapping;
 use crossbeam_queue::ArrayQueue;
 use std::ptr::NonNull;
@@ -35,6 +35,7 @@ impl Arena {
             shared: Arc::new(Shared {
                 mapping: Mapping::huge(layout.bytes())?,
                 layout,
+                lines: budget.lines().into(),
                 shares: (0..slots).map(|_| Shares::default()).collect(),
                 // A slot is on its way home at most once, so that this queue is never full.
                 returns: ArrayQueue::new(slots.max(1)),
@@ -85,6 +86,7 @@ impl Count {
 pub(crate) struct Shared {
     pub(crate) mapping: Mapping,
     pub(crate) layout: Layout,
+    pub(crate) lines: Box<[Line]>,
     shares: Box<[Shares]>,
     returns: ArrayQueue<u16>,
     starved: Bell,

@@ -2,7 +2,7 @@
 
 use crate::RingError;
 use crate::arena::Slot;
-use crate::layout::SlotClass;
+use crate::layout::{LineId, SlotClass};
 use crate::mapping::{Mapping, PAGE};
 use crate::pool::Pool;
 use crate::ring::Ring;
@@ -19,6 +19,8 @@ pub struct BufferGroup {
     tail: u16,
     class: SlotClass,
     quota: u16,
+    /// For whom slots are claimed.
+    line: Option<LineId>,
     /// Free slots of the class that are left to others.
     reserve: usize,
     buffer_len: u32,
@@ -67,6 +69,7 @@ impl BufferGroup {
             tail: 0,
             class,
             quota,
+            line: None,
             reserve: 0,
             buffer_len: u32::try_from(buffer_len).expect("a slot is shorter than 4 GiB"),
             provided: vec![false; usize::from(pool.0.shared.layout.slots())].into_boxed_slice(),
@@ -82,6 +85,13 @@ impl BufferGroup {
     #[must_use]
     pub fn locked_len(quota: u16) -> usize {
         entries_len(entry_count(quota)).next_multiple_of(PAGE)
+    }
+
+    /// Claims slots for that line of the budget, which must be of the group's class. Without it, the group takes none
+    /// that is reserved for anybody.
+    #[must_use]
+    pub fn claiming_for(self, line: LineId) -> Self {
+        Self { line: Some(line), ..self }
     }
 
     /// Leaves that many free slots of the class to others. Without it, a reader whose views are held for long takes
@@ -103,11 +113,11 @@ impl BufferGroup {
         self.in_kernel
     }
 
-    /// Gives the kernel free slots until it has its quota or only the reserve is left, and returns how many these were.
+    /// Gives the kernel free slots until it has its quota or there are none to claim, and returns how many these were.
     pub fn refill(&mut self) -> u16 {
         let before = self.in_kernel;
         while self.in_kernel < self.quota && self.pool.free(self.class) > self.reserve {
-            let Some(slot) = self.pool.0.provide(self.class) else { break };
+            let Some(slot) = self.pool.0.provide(self.class, self.line) else { break };
             self.write_entry(slot);
             self.provided[usize::from(slot.0)] = true;
             self.in_kernel += 1;

@@ -31,15 +31,28 @@ impl SlotClass {
     }
 }
 
-/// One possible holder of slots, and how many it may hold at once.
+/// One possible holder of slots, and how many the budget has for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Who holds them, for the operator.
     pub holder: &'static str,
     /// Which size.
     pub class: SlotClass,
-    /// How many at the most.
+    /// How many.
     pub count: u16,
+    /// Nobody else can take them. What is not reserved goes to whoever claims first.
+    pub reserved: bool,
+}
+
+/// A line of a budget, by its place in [`Budget::lines`]: for whom a slot is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LineId(pub u8);
+
+impl Line {
+    /// Slots that nobody else can take.
+    pub(crate) fn reserved_count(&self) -> usize {
+        if self.reserved { self.count.into() } else { 0 }
+    }
 }
 
 /// The size of an arena as a sum with one line per possible holder.
@@ -55,13 +68,27 @@ impl Budget {
         Self::default()
     }
 
-    /// Adds a holder.
+    /// Adds a holder whose slots others may take while it does not use them.
     ///
     /// # Panics
-    /// If the sum of all slots leaves the 16 bits of a slot number.
+    /// If the sum of all slots leaves the 16 bits of a slot number, or the lines the 8 bits of theirs.
     #[must_use]
-    pub fn line(mut self, holder: &'static str, class: SlotClass, count: u16) -> Self {
-        self.lines.push(Line { holder, class, count });
+    pub fn line(self, holder: &'static str, class: SlotClass, count: u16) -> Self {
+        self.with(Line { holder, class, count, reserved: false })
+    }
+
+    /// Adds a holder whose slots nobody else can take, see [`crate::Pool::claim_for`].
+    ///
+    /// # Panics
+    /// As [`Budget::line`].
+    #[must_use]
+    pub fn reserved(self, holder: &'static str, class: SlotClass, count: u16) -> Self {
+        self.with(Line { holder, class, count, reserved: true })
+    }
+
+    fn with(mut self, line: Line) -> Self {
+        self.lines.push(line);
+        assert!(self.lines.len() < usize::from(u8::MAX), "a line's number has 8 bits");
         assert!(
             usize::from(self.count(SlotClass::Jumbo)) + usize::from(self.count(SlotClass::Packet))
                 < usize::from(u16::MAX),

@@ -15,8 +15,12 @@
 //! * [`Lent`] and [`BufferGroup`] hold slots that the kernel may read or write. Neither has a way to touch the bytes.
 //! * A view can be split; the pieces share the slot, never a byte, and the slot goes home with the last of them.
 //!
+//! Each claim is for a line of the [`Budget`]. What a line has reserved nobody else can take, however many slots they
+//! hold for however long; what is not reserved goes to whoever comes first.
+//!
 //! Nothing here knows a protocol, a packet or a socket. All `unsafe` of the memory model lives in this crate.
 
+mod accounts;
 mod arena;
 mod bell;
 mod doorbell;
@@ -36,7 +40,7 @@ pub use bell::{Bell, Flag};
 pub use doorbell::{Doorbell, Waker};
 pub use error::RingError;
 pub use group::{BufferGroup, UnexpectedBuffer};
-pub use layout::{Budget, JUMBO_SIZE, Line, PACKET_SIZE, SlotClass};
+pub use layout::{Budget, JUMBO_SIZE, Line, LineId, PACKET_SIZE, SlotClass};
 pub use ops::{OpId, Ops};
 pub use pool::{Accounting, Pool};
 pub use probe::{Capabilities, probe};

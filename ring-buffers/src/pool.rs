@@ -1,7 +1,8 @@
 //! The recycler: gives out free slots, takes every backing home, and can always say where each one is.
 
+use crate::accounts::Accounts;
 use crate::arena::{Arena, Shared, Slot};
-use crate::layout::SlotClass;
+use crate::layout::{LineId, SlotClass};
 use crate::view::View;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -35,6 +36,7 @@ impl Accounting {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
+    accounts: Accounts,
     free_jumbo: RefCell<Vec<u16>>,
     free_packet: RefCell<Vec<u16>>,
     kernel: Cell<usize>,
@@ -53,23 +55,65 @@ impl Pool {
             free_packet: numbers(SlotClass::Packet),
             kernel: Cell::new(0),
             held: Cell::new(0),
+            accounts: Accounts::new(&arena.shared.lines, layout.slots()),
             shared: arena.shared,
         }))
     }
 
-    /// Claims a free slot; the view covers all of it. `None` if the class is used up, which its caller counts.
+    /// Claims a free slot that is reserved for nobody; the view covers all of it. `None` if there is none, which its
+    /// caller counts.
     #[must_use]
     pub fn claim(&self, class: SlotClass) -> Option<View> {
-        let slot = self.0.take_free(class)?;
-        self.0.held.set(self.0.held.get() + 1);
-        self.0.shared.shares(slot).views.set(1);
-        Some(View::of_slot(self.0.clone(), slot))
+        Some(self.hold(self.0.take_free(class)?))
+    }
+
+    /// Claims a slot for a line of the budget: one of its own, or, when these are used up, one that is reserved for
+    /// nobody.
+    ///
+    /// # Panics
+    /// If the budget has no such line.
+    #[must_use]
+    pub fn claim_for(&self, line: LineId) -> Option<View> {
+        Some(self.hold(self.0.take_free_for(line)?))
+    }
+
+    /// Charges a slot to another line from now on, because its use has changed. False: that line may not have one more,
+    /// or the slot is none of this pool's, or of another size; then nothing has changed.
+    ///
+    /// # Panics
+    /// If the budget has no such line.
+    #[must_use]
+    pub fn transfer(&self, view: &View, to: LineId) -> bool {
+        let class = self.0.accounts.class_of(to);
+        let slot = view.slot_in(&self.0).filter(|&slot| self.0.shared.class(slot) == class);
+        slot.is_some_and(|slot| self.0.accounts.transfer(slot, to, self.free(class)))
+    }
+
+    /// The line that the slot of `view` is charged to; `None` for none, or if it is not of this pool.
+    #[must_use]
+    pub fn charged(&self, view: &View) -> Option<LineId> {
+        self.0.accounts.charged(view.slot_in(&self.0)?)
     }
 
     /// Free slots of a class, not counting those that are on their way home from other cores.
     #[must_use]
     pub fn free(&self, class: SlotClass) -> usize {
         self.0.list(class).borrow().len()
+    }
+
+    /// How many slots a line may claim now.
+    ///
+    /// # Panics
+    /// If the budget has no such line.
+    #[must_use]
+    pub fn available(&self, line: LineId) -> usize {
+        self.0.accounts.available(line, self.free(self.0.accounts.class_of(line)))
+    }
+
+    fn hold(&self, slot: Slot) -> View {
+        self.0.held.set(self.0.held.get() + 1);
+        self.0.shared.shares(slot).views.set(1);
+        View::of_slot(self.0.clone(), slot)
     }
 
     /// Takes home what other cores released. Called once a turn.
@@ -116,17 +160,36 @@ impl Inner {
         }
     }
 
+    /// A slot that is promised to nobody.
     fn take_free(&self, class: SlotClass) -> Option<Slot> {
-        self.list(class).borrow_mut().pop().map(Slot)
+        let mut free = self.list(class).borrow_mut();
+        if self.accounts.unpromised(class, free.len()) == 0 {
+            return None;
+        }
+        free.pop().map(Slot)
+    }
+
+    fn take_free_for(&self, line: LineId) -> Option<Slot> {
+        let mut free = self.list(self.accounts.class_of(line)).borrow_mut();
+        if self.accounts.available(line, free.len()) == 0 {
+            return None;
+        }
+        let slot = free.pop().map(Slot)?;
+        self.accounts.charge(slot, line);
+        Some(slot)
     }
 
     fn put_free(&self, slot: Slot) {
+        self.accounts.discharge(slot);
         self.list(self.shared.class(slot)).borrow_mut().push(slot.0);
     }
 
     /// A free slot goes to the kernel without a view in between.
-    pub(crate) fn provide(&self, class: SlotClass) -> Option<Slot> {
-        let slot = self.take_free(class)?;
+    pub(crate) fn provide(&self, class: SlotClass, line: Option<LineId>) -> Option<Slot> {
+        let slot = match line {
+            Some(line) => self.take_free_for(line),
+            None => self.take_free(class),
+        }?;
         self.kernel.set(self.kernel.get() + 1);
         Some(slot)
     }

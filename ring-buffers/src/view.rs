@@ -127,7 +127,12 @@ impl View {
     }
 
     pub(crate) fn is_local_to(&self, pool: &Rc<Inner>) -> bool {
-        matches!(&self.home, Home::Local(home) if Rc::ptr_eq(home, pool))
+        self.slot_in(pool).is_some()
+    }
+
+    /// The slot, if it is one of this pool.
+    pub(crate) fn slot_in(&self, pool: &Rc<Inner>) -> Option<Slot> {
+        matches!(&self.home, Home::Local(home) if Rc::ptr_eq(home, pool)).then_some(self.slot)
     }
 
     /// Packs the view for another thread. The slot will come home from there.

@@ -2,8 +2,8 @@
 
 use io_uring::{opcode, types};
 use ring_buffers::{
-    Arena, Budget, BufferGroup, Completion, Doorbell, Lent, OpId, Ops, Pool, Ring, RingConfig, SlotClass, Token, Wait,
-    Waker,
+    Arena, Budget, BufferGroup, Completion, Doorbell, Lent, LineId, OpId, Ops, Pool, Ring, RingConfig, SlotClass,
+    Token, Wait, Waker,
 };
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -20,8 +20,11 @@ struct Fixture {
 
 impl Fixture {
     fn new(jumbo: u16) -> Self {
-        let budget = Budget::new().line("reads", SlotClass::Jumbo, jumbo);
-        let arena = Arena::new(&budget, Waker::new().unwrap()).unwrap();
+        Self::with(&Budget::new().line("reads", SlotClass::Jumbo, jumbo))
+    }
+
+    fn with(budget: &Budget) -> Self {
+        let arena = Arena::new(budget, Waker::new().unwrap()).unwrap();
         let mut ring = Ring::new(RingConfig::default()).unwrap();
         ring.register_arena(&arena).unwrap();
         Self { ring, pool: Pool::new(arena), batch: Vec::with_capacity(16) }
@@ -95,16 +98,24 @@ fn a_reader_without_buffers_says_so_and_is_armed_again() {
 }
 
 #[test]
-fn a_reader_leaves_the_slots_that_others_are_promised() {
-    let mut f = Fixture::new(4);
+fn a_reader_leaves_the_slots_that_others_have_reserved() {
+    let budget = Budget::new().reserved("reads", SlotClass::Jumbo, 1).reserved("others", SlotClass::Jumbo, 2).line(
+        "whoever is first",
+        SlotClass::Jumbo,
+        1,
+    );
+    let mut f = Fixture::with(&budget);
+    let (reads, others) = (LineId(0), LineId(1));
     let group = BufferGroup::register(&mut f.ring, &f.pool, 0, SlotClass::Jumbo, 4, 4096).unwrap();
-    let mut group = group.leaving(3);
-    assert_eq!(group.refill(), 1);
-    let mine: Vec<_> = (0..3).map(|_| f.pool.claim(SlotClass::Jumbo).unwrap()).collect();
-    assert_eq!(group.refill(), 0);
+    let mut group = group.claiming_for(reads);
+    assert_eq!(group.refill(), 2);
+    let mine: Vec<_> = (0..2).map(|_| f.pool.claim_for(others).unwrap()).collect();
+    assert!(f.pool.claim_for(others).is_none());
     drop(mine);
     assert_eq!(group.refill(), 0);
-    assert_eq!(f.pool.free(SlotClass::Jumbo), 3);
+    assert_eq!(f.pool.available(others), 2);
+    group.unregister(&mut f.ring).unwrap();
+    assert_eq!((f.pool.available(reads), f.pool.available(others)), (2, 3));
 }
 
 #[test]
