@@ -21,8 +21,6 @@ pub struct BufferGroup {
     quota: u16,
     /// For whom slots are claimed.
     line: Option<LineId>,
-    /// Free slots of the class that are left to others.
-    reserve: usize,
     buffer_len: u32,
     /// Which slots the kernel has from this group; indexed by slot number.
     provided: Box<[bool]>,
@@ -70,7 +68,6 @@ impl BufferGroup {
             class,
             quota,
             line: None,
-            reserve: 0,
             buffer_len: u32::try_from(buffer_len).expect("a slot is shorter than 4 GiB"),
             provided: vec![false; usize::from(pool.0.shared.layout.slots())].into_boxed_slice(),
             in_kernel: 0,
@@ -94,13 +91,6 @@ impl BufferGroup {
         Self { line: Some(line), ..self }
     }
 
-    /// Leaves that many free slots of the class to others. Without it, a reader whose views are held for long takes
-    /// the slots of every other line of the budget, one refill after the other.
-    #[must_use]
-    pub fn leaving(self, reserve: u16) -> Self {
-        Self { reserve: reserve.into(), ..self }
-    }
-
     /// The number by which submissions name this group.
     #[must_use]
     pub fn id(&self) -> u16 {
@@ -116,7 +106,7 @@ impl BufferGroup {
     /// Gives the kernel free slots until it has its quota or there are none to claim, and returns how many these were.
     pub fn refill(&mut self) -> u16 {
         let before = self.in_kernel;
-        while self.in_kernel < self.quota && self.pool.free(self.class) > self.reserve {
+        while self.in_kernel < self.quota {
             let Some(slot) = self.pool.0.provide(self.class, self.line) else { break };
             self.write_entry(slot);
             self.provided[usize::from(slot.0)] = true;

@@ -1,9 +1,10 @@
 //! From the socket to the TUN: a received train, opened in place, checked, and written packet by packet.
 
+use super::budget::line;
 use super::stages::Stage;
 use super::turn::Worker;
 use crate::link::{Handoff, HandshakeDatagram};
-use ring_buffers::{SlotClass, View};
+use ring_buffers::{Parcel, View};
 use ringfort_aead::{Geometry, MAX_SEGMENTS};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::Drop;
@@ -119,14 +120,7 @@ impl Worker {
         if owner == self.index || handed {
             return self.stats.count_drop(Drop::UnknownIndex, segments);
         }
-        // A piece of a train cannot leave this core without the rest, so that it gets a slot of its own.
-        let parcel = run.view.send_away().or_else(|piece| {
-            let mut copy = self.pool.claim(SlotClass::Jumbo).ok_or(())?;
-            copy.truncate(piece.len());
-            copy.copy_from_slice(&piece);
-            copy.send_away().map_err(drop)
-        });
-        let Ok(parcel) = parcel else {
+        let Some(parcel) = self.pack(run.view) else {
             return self.stats.count_drop(Drop::NoSlot, segments);
         };
         let handoff = Handoff { parcel, stride: run.stride, endpoint: run.endpoint, ecn: run.ecn };
@@ -134,6 +128,20 @@ impl Worker {
             Ok(()) => self.stats.handoffs.add(1),
             Err(_) => self.stats.count_drop(Drop::HandoffFull, segments),
         }
+    }
+
+    /// Makes a train ready to leave this core. However long the other one does not take it, what is reserved here for
+    /// reading and sending stays.
+    fn pack(&self, train: View) -> Option<Parcel> {
+        if train.is_unique() {
+            let counted = self.pool.transfer(&train, line::HANDOFFS);
+            return counted.then(|| train.send_away().ok()).flatten();
+        }
+        // A piece cannot leave without the rest, so that it gets a slot of its own.
+        let mut copy = self.pool.claim_for(line::HANDOFFS)?;
+        copy.truncate(train.len());
+        copy.copy_from_slice(&train);
+        copy.send_away().ok()
     }
 
     /// Side effects of authenticated messages, independent of their payload: confirmation, roaming, timers, counters.

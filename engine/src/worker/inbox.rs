@@ -1,9 +1,9 @@
 //! What control says, and what other workers hand over.
 
 use super::WorkerError;
+use super::budget::line;
 use super::turn::Worker;
 use crate::link::{Handoff, Mail, SessionMail};
-use ring_buffers::SlotClass;
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::PeerId;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
@@ -11,7 +11,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
 /// Mail about sessions read in one turn, unless data comes for a session that is not known.
 const SESSIONS_PER_TURN: usize = 256;
 /// Other mail read in one turn: a configuration of 100,000 peers must not stall the packets.
-const MAIL_PER_TURN: usize = 64;
+pub(super) const MAIL_PER_TURN: usize = 64;
 /// Trains taken over in one turn.
 const HANDOFFS_PER_TURN: usize = 64;
 
@@ -32,6 +32,7 @@ impl Worker {
         }
         for _ in 0..HANDOFFS_PER_TURN {
             let Some(Handoff { parcel, stride, endpoint, ecn }) = inbox.next_handoff() else { break };
+            self.make_room_for_train();
             self.train(parcel.arrive(), stride, endpoint, ecn, true);
             self.inbox_waiting = true;
         }
@@ -59,7 +60,8 @@ impl Worker {
             Mail::RemovePeer { peer } => {
                 // What was read for it in this turn goes with it.
                 self.flush();
-                self.peers.remove(peer, &self.stats);
+                self.peers.remove(peer);
+                self.drop_staged(peer, Drop::Down);
             }
             Mail::Routes { routes, version } => {
                 self.routes = routes;
@@ -67,11 +69,7 @@ impl Worker {
             }
             Mail::SendStaged { peer } => self.send_staged(peer),
             Mail::SendKeepalive { peer } => self.send_something(peer),
-            Mail::DropStaged { peer } => {
-                if let Some(peer) = self.peers.get_mut(peer) {
-                    peer.drop_staged(Drop::NoSession, &self.stats);
-                }
-            }
+            Mail::DropStaged { peer } => self.drop_staged(peer, Drop::NoSession),
             Mail::Sockets(Some(sockets)) => {
                 let rebound = self.udp.rebind(&mut self.ring, &sockets);
                 rebound.map_err(|error| WorkerError::ring("use new UDP sockets", error))?;
@@ -91,14 +89,17 @@ impl Worker {
     /// Sends what waits for a peer, or an empty packet if nothing does.
     fn send_something(&mut self, id: PeerId) {
         match self.peers.get_mut(id) {
-            Some(peer) if peer.staged_count() > 0 => self.send_staged(id),
+            Some(_) if self.staging.waiting(id) > 0 => self.send_staged(id),
             Some(_) => self.send_keepalive(id),
             None => {}
         }
     }
 
     fn send_keepalive(&mut self, id: PeerId) {
-        let Some(mut view) = self.pool.claim(SlotClass::Packet) else {
+        if self.pool.available(line::KEEPALIVES) == 0 {
+            self.make_room();
+        }
+        let Some(mut view) = self.pool.claim_for(line::KEEPALIVES) else {
             self.stats.count_drop(Drop::NoSlot, 1);
             return;
         };

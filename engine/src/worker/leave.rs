@@ -1,6 +1,7 @@
 //! The end of a worker.
 
-use super::turn::{PLACE_TUN, Worker};
+use super::edges::PLACE_TUN;
+use super::turn::Worker;
 use ring_buffers::Wait;
 
 /// Turns that operations in flight may take to end, now that nothing new is begun. Nearly always it is one.

@@ -11,6 +11,7 @@
 
 mod budget;
 mod counters;
+mod edges;
 mod error;
 mod histogram;
 mod inbound;
@@ -20,6 +21,7 @@ mod outbound;
 mod peers;
 mod sessions;
 mod stages;
+mod staging;
 mod steering;
 mod supers;
 #[cfg(test)]

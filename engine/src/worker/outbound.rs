@@ -1,7 +1,7 @@
 //! From the TUN to the socket: a packet finds its peer; the packets of one turn for one peer become trains. What no peer can
 //! have is turned back (`turned_back.rs`).
 
-use super::budget::STAGED_JUMBO;
+use super::budget::{line, staging_line};
 use super::peers::Peer;
 use super::stages::Stage;
 use super::supers::wire_len;
@@ -9,7 +9,7 @@ use super::trains;
 use super::turn::{Worker, context_of};
 use crate::link::Link;
 use arrayvec::ArrayVec;
-use ring_buffers::{PACKET_SIZE, SlotClass, View};
+use ring_buffers::{PACKET_SIZE, Pool, SlotClass, View};
 use ringfort_aead::{MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Source};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::Drop;
@@ -23,7 +23,7 @@ use udp_uring::{LocalAddr, Path, TRAIN_BYTES_MAX, Transmit};
 const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "a packet is sealed where it lies");
 
 /// Padding and tag behind the longest packet in a packet slot.
-const STAGED_PACKET_MAX: usize = PACKET_SIZE - TAG_LEN - 15;
+pub(super) const STAGED_PACKET_MAX: usize = PACKET_SIZE - TAG_LEN - 15;
 
 /// A packet with a peer and, as of this turn, a key.
 pub(super) struct Pending {
@@ -77,7 +77,7 @@ impl Worker {
         if !peer.has_session(self.now) {
             return self.stage(id, view);
         }
-        if peer.staged_count() > 0 {
+        if self.staging.waiting(id) > 0 {
             // The key has come since, and what waited for it was read before.
             self.send_staged(id);
         }
@@ -119,7 +119,7 @@ impl Worker {
     /// Seals the first packets into a slot of their own, the copy being part of the sealing, and sends them as one.
     /// False: there is no slot, and each may leave by itself.
     fn send_train(&mut self, packets: usize) -> bool {
-        let Some(train) = self.pool.claim(SlotClass::Jumbo) else { return false };
+        let Some(train) = self.pool.claim_for(line::TRAINS) else { return false };
         let pending = &self.pending.make_contiguous()[..packets];
         let (id, ecn, stride, last) =
             (pending[0].peer, pending[0].ecn, pending[0].wire_len, pending[packets - 1].wire_len);
@@ -184,6 +184,10 @@ impl Worker {
 
     /// Gives a sealed train to the socket, and notes what follows from that.
     pub(super) fn send(&mut self, id: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
+        // As many as it takes if the kernel does not cut the train.
+        if self.sends_free() < MAX_SEGMENTS {
+            self.make_room();
+        }
         let mut bytes = view.len();
         let mut segments = bytes.div_ceil(stride);
         let Some(peer) = self.peers.get_mut(id) else {
@@ -230,36 +234,60 @@ impl Worker {
             // A keepalive says "I am here", and the handshake will.
             return;
         }
-        let waiting = if view.len() <= STAGED_PACKET_MAX {
-            self.pool.claim(SlotClass::Packet).map(|mut slot| {
+        let class = if view.len() <= STAGED_PACKET_MAX { SlotClass::Packet } else { SlotClass::Jumbo };
+        let waiting = match class {
+            // It has waited before.
+            _ if self.pool.charged(&view) == Some(staging_line(class)) => Some(view),
+            SlotClass::Packet => self.claim_to_wait(id, class).map(|mut slot| {
                 slot.truncate(view.len());
                 slot.copy_from_slice(&view);
                 slot
-            })
-        } else {
-            (self.pool.free(SlotClass::Jumbo) >= usize::from(STAGED_JUMBO)).then_some(view)
+            }),
+            SlotClass::Jumbo => {
+                let transferred = |pool: &Pool| pool.transfer(&view, staging_line(class)).then_some(());
+                self.with_room(id, class, transferred).map(|()| view)
+            }
         };
         match waiting {
-            Some(view) => peer.stage(view, &self.stats),
+            Some(view) => self.push_staged(id, class, view),
             None => self.stats.count_drop(Drop::StagedOverflow, 1),
         }
     }
 
-    /// Lets a packet wait that is in a slot of its own size already.
-    pub(super) fn stage_in_place(&mut self, id: PeerId, view: View) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return self.stats.count_drop(Drop::Down, 1);
-        };
-        request_handshake(&self.link, peer, peer.lacks());
-        peer.stage(view, &self.stats);
+    /// A slot for a packet that has to wait.
+    pub(super) fn claim_to_wait(&mut self, id: PeerId, class: SlotClass) -> Option<View> {
+        self.with_room(id, class, |pool| pool.claim_for(staging_line(class)))
+    }
+
+    /// Tries to get a slot, and once more after the oldest packet of the greediest peer has made room.
+    fn with_room<T>(&mut self, id: PeerId, class: SlotClass, attempt: impl Fn(&Pool) -> Option<T>) -> Option<T> {
+        if !self.staging.is_full(class)
+            && let Some(got) = attempt(&self.pool)
+        {
+            return Some(got);
+        }
+        let evicted = self.staging.make_room(id, class);
+        self.stats.count_drop(Drop::StagedOverflow, usize::from(evicted.is_some()));
+        drop(evicted);
+        attempt(&self.pool)
+    }
+
+    /// Lets a packet wait that is in a slot of its own size.
+    pub(super) fn push_staged(&mut self, id: PeerId, class: SlotClass, view: View) {
+        let evicted = self.staging.push(id, class, view);
+        self.stats.count_drop(Drop::StagedOverflow, usize::from(evicted.is_some()));
+    }
+
+    /// Gives up what waits for a peer.
+    pub(super) fn drop_staged(&mut self, id: PeerId, reason: Drop) {
+        self.stats.count_drop(reason, self.staging.drop_all(id));
     }
 
     /// Sends what waited for a key, in the order in which it came.
     pub(super) fn send_staged(&mut self, id: PeerId) {
         // As many as wait now: what the new key refuses waits again, behind them.
-        let waiting = self.peers.get_mut(id).map_or(0, |peer| peer.staged_count());
-        for _ in 0..waiting {
-            let Some(view) = self.peers.get_mut(id).and_then(|peer| peer.next_staged(&self.stats)) else { break };
+        for _ in 0..self.staging.waiting(id) {
+            let Some(view) = self.staging.pop(id) else { break };
             let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
             self.line_up(id, view, ecn);
         }
@@ -293,7 +321,7 @@ fn lone_len(pending: &[Pending], ragged: bool) -> usize {
     (1..most).find(|&n| pending[n].peer != pending[0].peer || train_len(&pending[n..], ragged) > 1).unwrap_or(most)
 }
 
-fn request_handshake(link: &Link, peer: &Peer, reason: HandshakeReason) {
+pub(super) fn request_handshake(link: &Link, peer: &Peer, reason: HandshakeReason) {
     let (activity, peer) = (&peer.cell.shared().activity, peer.cell.id());
     if activity.request_handshake() && !link.control.push_event(PeerEvent::NeedHandshake { peer, reason }) {
         activity.clear_request();

@@ -1,6 +1,5 @@
-//! What a worker knows of each peer: the cell that it shares with the others, and the packets that wait for a key.
+//! What a worker knows of each peer: the cell that it shares with the others.
 
-use super::counters::WorkerStats;
 use crate::link::PeerCell;
 use ring_buffers::View;
 use ringfort_aead::{Geometry, Source};
@@ -10,17 +9,11 @@ use ringfort_core::ids::PeerId;
 use ringfort_core::looped::{Mark, Nesting};
 use ringfort_core::time::Time;
 use ringfort_core::wire::write_data_header;
-use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// Packets that may wait for one peer's session, on one worker: what wireguard-go lets wait.
-pub(super) const STAGED_PER_PEER: usize = 128;
 
 /// One peer, as one worker sees it.
 pub(super) struct Peer {
     pub(super) cell: Arc<PeerCell>,
-    /// Oldest first; each as it was read: 16 bytes of room, then the packet.
-    staged: VecDeque<View>,
 }
 
 /// All peers, by the index in their [`PeerId`].
@@ -35,12 +28,11 @@ impl PeerTable {
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
         }
-        self.slots[index] = Some(Box::new(Peer { cell, staged: VecDeque::new() }));
+        self.slots[index] = Some(Box::new(Peer { cell }));
     }
 
-    pub(super) fn remove(&mut self, id: PeerId, stats: &WorkerStats) {
-        if let Some(peer) = self.get_mut(id) {
-            peer.drop_staged(Drop::Down, stats);
+    pub(super) fn remove(&mut self, id: PeerId) {
+        if self.get_mut(id).is_some() {
             self.slots[id.index as usize] = None;
         }
     }
@@ -107,34 +99,6 @@ impl Peer {
         sealed.expect("geometry and sources were made for each other, and for a jumbo slot");
         Some(train)
     }
-
-    /// Lets a packet wait. The oldest makes room when there are too many: its sender is the likeliest to have given up.
-    pub(super) fn stage(&mut self, view: View, stats: &WorkerStats) {
-        if self.staged.len() >= STAGED_PER_PEER {
-            self.staged.pop_front();
-            stats.count_drop(Drop::StagedOverflow, 1);
-        } else {
-            stats.staged.add(1);
-        }
-        self.staged.push_back(view);
-    }
-
-    pub(super) fn next_staged(&mut self, stats: &WorkerStats) -> Option<View> {
-        let view = self.staged.pop_front()?;
-        stats.staged.add(1u64.wrapping_neg());
-        Some(view)
-    }
-
-    pub(super) fn drop_staged(&mut self, reason: Drop, stats: &WorkerStats) {
-        stats.count_drop(reason, self.staged.len());
-        stats.staged.add((self.staged.len() as u64).wrapping_neg());
-        // Also gives the queue's memory back: peers that wait for a session are few, peers may be many.
-        self.staged = VecDeque::new();
-    }
-
-    pub(super) fn staged_count(&self) -> usize {
-        self.staged.len()
-    }
 }
 
 #[cfg(test)]
@@ -150,31 +114,14 @@ mod tests {
 
     #[test]
     fn a_name_of_an_earlier_occupant_finds_nobody() {
-        let (mut table, stats) = (PeerTable::default(), WorkerStats::default());
+        let mut table = PeerTable::default();
         let old = peer(&mut table, 3, 0);
         assert!(table.get_mut(old).is_some());
-        table.remove(old, &stats);
+        table.remove(old);
         assert!(table.get_mut(old).is_none());
         let new = peer(&mut table, 3, 1);
         assert!(table.get_mut(old).is_none());
-        table.remove(old, &stats);
+        table.remove(old);
         assert!(table.get_mut(new).is_some());
-    }
-
-    #[test]
-    fn the_oldest_waiting_packet_makes_room() {
-        let (mut table, stats) = (PeerTable::default(), WorkerStats::default());
-        let id = peer(&mut table, 0, 0);
-        let p = table.get_mut(id).unwrap();
-        for n in 0..=STAGED_PER_PEER {
-            p.stage(View::heap(vec![u8::try_from(n).unwrap()]), &stats);
-        }
-        assert_eq!(stats.dropped(Drop::StagedOverflow), 1);
-        assert_eq!(stats.staged.get(), STAGED_PER_PEER as u64);
-        assert_eq!(p.next_staged(&stats).unwrap()[0], 1);
-        p.drop_staged(Drop::NoSession, &stats);
-        assert_eq!(stats.staged.get(), 0);
-        assert_eq!(stats.dropped(Drop::NoSession), STAGED_PER_PEER as u64 - 1);
-        assert!(p.staged_count() == 0 && p.next_staged(&stats).is_none());
     }
 }

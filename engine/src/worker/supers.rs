@@ -1,12 +1,13 @@
 //! Super-packets: out, one read becomes one train or two; in, runs of packets become one write.
 
-use super::budget::STAGED_JUMBO;
+use super::budget::line;
 use super::counters::WorkerStats;
+use super::outbound::{STAGED_PACKET_MAX, request_handshake};
 use super::stages::Stage;
 use super::steering::Steering;
 use super::trains;
 use super::turn::Worker;
-use ring_buffers::{PACKET_SIZE, Ring, SlotClass, View};
+use ring_buffers::{Ring, SlotClass, View};
 use ringfort_aead::{MAX_SEGMENTS, Source};
 use ringfort_core::drops::Drop;
 use ringfort_core::ids::PeerId;
@@ -44,7 +45,7 @@ impl Worker {
         if !peer.has_session(self.now) {
             return self.stage_super(id, segments);
         }
-        if peer.staged_count() > 0 {
+        if self.staging.waiting(id) > 0 {
             self.send_staged(id);
         }
         // What was read before leaves before.
@@ -67,10 +68,10 @@ impl Worker {
             let last_of = |count| if count < left { stride } else { wire_len(segments.last_len(), self.mtu) };
             let count = trains::packets_of(most, stride, last_of(most), self.ragged);
             let last = last_of(count);
-            if self.pool.free(SlotClass::Jumbo) == 0 {
+            if self.pool.available(line::TRAINS) == 0 {
                 self.make_room();
             }
-            let Some(train) = self.pool.claim(SlotClass::Jumbo) else {
+            let Some(train) = self.pool.claim_for(line::TRAINS) else {
                 return self.stats.count_drop(Drop::NoSlot, left);
             };
             let before = segments.clone();
@@ -96,18 +97,20 @@ impl Worker {
 
     /// Lets each segment wait in a slot of its own: a super-packet must not pin 64 KiB until there is a key.
     fn stage_super(&mut self, id: PeerId, segments: Segments<'_>) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return self.stats.count_drop(Drop::Down, segments.len());
+        };
+        request_handshake(&self.link, peer, peer.lacks());
         for segment in segments {
             let len = DATA_HEADER_LEN + segment.len();
-            // Behind the packet there must be room for padding and tag.
-            let class = if len + 15 + TAG_LEN <= PACKET_SIZE { SlotClass::Packet } else { SlotClass::Jumbo };
-            let spare = class == SlotClass::Packet || self.pool.free(class) > usize::from(STAGED_JUMBO);
-            let Some(mut view) = spare.then(|| self.pool.claim(class)).flatten() else {
+            let class = if len <= STAGED_PACKET_MAX { SlotClass::Packet } else { SlotClass::Jumbo };
+            let Some(mut view) = self.claim_to_wait(id, class) else {
                 self.stats.count_drop(Drop::StagedOverflow, 1);
                 continue;
             };
             view.truncate(len);
             segment.write(&mut view[DATA_HEADER_LEN..]);
-            self.stage_in_place(id, view);
+            self.push_staged(id, class, view);
         }
     }
 

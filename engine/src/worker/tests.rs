@@ -29,10 +29,13 @@ mod answers;
 mod cores;
 mod first_answers;
 mod fixture;
+mod slots;
+mod solo;
 mod stages;
 mod turned_back;
 
 use fixture::*;
+use solo::Solo;
 
 #[test]
 fn packets_wait_for_a_key_and_leave_in_order_as_trains() {

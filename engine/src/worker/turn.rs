@@ -1,49 +1,33 @@
 //! The loop: prepare, enter the ring once, deal with what came back.
 
 use super::budget::{
-    GATHERS_PER_TRAIN, RING, STAGED_JUMBO, TRAINS, TRAINS_PER_READ, TUN_GATHERS, TUN_OPERATIONS, TUN_READS,
-    UDP_OPERATIONS, UDP_READS, budget,
+    GATHERS_PER_TRAIN, RING, SENDS_PER_READ, STAGED_JUMBO_LIMITS, STAGED_LIMITS, TRAINS_PER_READ, UDP_OPERATIONS,
+    WRITES_PER_TRAIN, budget, line,
 };
 use super::counters::WorkerStats;
+use super::edges::{EDGE_DOORBELL, EDGE_TUN, EDGE_UDP, PLACES, tun_edge, udp_edge};
 use super::inbound::endpoint_of;
 use super::outbound::Pending;
 use super::peers::PeerTable;
 use super::sessions::Sessions;
 use super::stages::{Stage, Stopwatch};
+use super::staging::Staging;
 use super::steering::Steering;
 use super::supers::Heads;
 use super::{StartError, WorkerConfig, WorkerError};
 use crate::clock::boot_time;
 use crate::link::Link;
-use ring_buffers::{
-    Arena, BufferGroup, Capabilities, Completion, Doorbell, Pool, Ring, RingError, SlotClass, Token, Wait,
-};
+use ring_buffers::{Arena, Completion, Doorbell, Pool, Ring, RingError, Token, Wait};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::Drop;
 use ringfort_core::icmp::Allowance;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tun_uring::{Coalescer, TunEdge};
 use udp_uring::{Event, Family, Segmentation, UdpEdge};
-
-/// Which part of the worker an operation belongs to ([`Token::edge`]).
-const EDGE_DOORBELL: u8 = 1;
-const EDGE_TUN: u8 = 2;
-const EDGE_UDP: u8 = 3;
-
-/// Places in the ring's table of files.
-pub(super) const PLACE_TUN: u32 = 0;
-const PLACE_V4: u32 = 1;
-const PLACE_V6: u32 = 2;
-const PLACES: usize = 3;
-
-/// Numbers of the buffer groups.
-const GROUP_TUN: u16 = 0;
-const GROUP_UDP: u16 = 1;
 
 /// Completions dealt with in one turn, so that sends are submitted while more comes in.
 const BATCH: usize = 256;
@@ -61,6 +45,8 @@ pub(super) struct Worker {
     pub(super) stats: Arc<WorkerStats>,
     pub(super) stopwatch: Stopwatch,
     pub(super) peers: PeerTable,
+    /// Packets that wait for a key.
+    pub(super) staging: Staging,
     pub(super) sessions: Sessions,
     pub(super) routes: AllowedIps,
     pub(super) mtu: usize,
@@ -119,6 +105,7 @@ impl Worker {
             stopwatch: Stopwatch::new(&config.stats),
             stats: config.stats,
             peers: PeerTable::default(),
+            staging: Staging::new(STAGED_LIMITS, STAGED_JUMBO_LIMITS),
             sessions: Sessions::default(),
             routes: AllowedIps::new(),
             mtu: config.mtu as usize,
@@ -162,7 +149,7 @@ impl Worker {
         result
     }
 
-    fn turn(&mut self) -> Result<(), WorkerError> {
+    pub(super) fn turn(&mut self) -> Result<(), WorkerError> {
         self.stopwatch.begin();
         let wait = self.prepare()?;
         self.stopwatch.enter(&mut self.ring, wait).map_err(enter_failed)?;
@@ -183,8 +170,8 @@ impl Worker {
             self.submit()?;
         }
         while let Some(completion) = self.completed.pop_front() {
-            if completion.token().edge == EDGE_UDP && self.tun.gathers_free() < GATHERS_PER_TRAIN {
-                self.make_room();
+            if completion.token().edge == EDGE_UDP {
+                self.make_room_for_train();
             }
             // What comes in goes first, since it frees slots; what is to go out takes one.
             if self.tun.is_read(&completion) {
@@ -201,25 +188,26 @@ impl Worker {
         self.submit()?;
         self.steering.look(self.now);
         self.stats.turns.add(1);
+        self.stats.staged.set(self.staging.len() as u64);
         let (ring, slots) = (self.ring.counters(), self.pool.accounting());
         self.stats.publish(ring, slots, self.tun.counters(), self.udp.counters());
         Ok(())
     }
 
-    /// Deals with what was read from the TUN, as far as there are slots for the trains that come of it. The rest waits,
-    /// and with it, in the end, the kernel's queue: what the socket cannot take is not read.
+    /// Deals with what was read from the TUN, as far as there are slots and sends for the trains that come of it. The
+    /// rest waits, and with it, in the end, the kernel's queue: what the socket cannot take is not read.
     fn read_tun(&mut self) -> Result<(), WorkerError> {
         while !self.reads.is_empty() {
-            if !self.has_train_slots() {
+            if !self.can_send_trains() {
                 self.make_room();
             }
-            if !self.has_train_slots() {
+            if !self.can_send_trains() {
                 return Ok(());
             }
             let completion = self.reads.pop_front().expect("looked at just now");
             self.dispatch(completion)?;
         }
-        while self.has_train_slots()
+        while self.can_send_trains()
             && let Some(event) = self.tun.poll_read()
         {
             self.on_tun(event)?;
@@ -243,8 +231,20 @@ impl Worker {
         self.udp.sends_in_flight() <= self.completed.iter().filter(|c| self.udp.is_send(c)).count()
     }
 
-    fn has_train_slots(&self) -> bool {
-        self.pool.free(SlotClass::Jumbo) >= TRAINS_PER_READ
+    fn can_send_trains(&self) -> bool {
+        self.pool.available(line::TRAINS) >= TRAINS_PER_READ && self.sends_free() >= SENDS_PER_READ
+    }
+
+    /// Sends that can still be given to the kernel before some complete.
+    pub(super) fn sends_free(&self) -> usize {
+        usize::from(UDP_OPERATIONS) - self.udp.sends_in_flight()
+    }
+
+    /// Before a received train is dealt with: there are operations for all that may be written because of it.
+    pub(super) fn make_room_for_train(&mut self) {
+        if self.tun.gathers_free() < GATHERS_PER_TRAIN || self.tun.writes_free() < WRITES_PER_TRAIN {
+            self.make_room();
+        }
     }
 
     pub(super) fn reap(&mut self) {
@@ -280,14 +280,15 @@ impl Worker {
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
     fn prepare(&mut self) -> Result<Wait, WorkerError> {
         self.pool.drain_returns();
-        self.tun.prepare(&mut self.ring).map_err(enter_failed)?;
+        // The socket first: it may use slots beyond its own, and has more that comes at once.
         self.udp.prepare(&mut self.ring).map_err(enter_failed)?;
+        self.tun.prepare(&mut self.ring).map_err(enter_failed)?;
         self.doorbell.arm(&mut self.ring).map_err(|error| WorkerError::ring("listen to the bell", error))?;
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
         let unread = reads_wait || self.tun.is_readable();
-        let to_do = if unread { self.has_train_slots() } else { self.steering.is_leaving() && !starved };
+        let to_do = if unread { self.can_send_trains() } else { self.steering.is_leaving() && !starved };
         let more = polls || self.inbox_waiting || to_do;
         if more || (starved || reads_wait) && self.pool.declare_starved() > 0 {
             return Ok(Wait::No);
@@ -394,33 +395,6 @@ pub(super) fn context_of(peer: PeerId) -> u64 {
 fn peer_of(context: u64) -> PeerId {
     let half = |n: u64| u32::try_from(n & u64::from(u32::MAX)).expect("masked to 32 bits");
     PeerId { index: half(context >> 32), generation: half(context) }
-}
-
-fn tun_edge(ring: &mut Ring, pool: &Pool, queue: OwnedFd, capabilities: Capabilities) -> Result<TunEdge, RingError> {
-    let config = tun_uring::EdgeConfig {
-        edge: EDGE_TUN,
-        place: PLACE_TUN,
-        group: GROUP_TUN,
-        read_slots: TUN_READS,
-        reserve: TRAINS + STAGED_JUMBO,
-        writes: TUN_OPERATIONS,
-        gathers: TUN_GATHERS,
-        capabilities,
-    };
-    TunEdge::new(ring, pool, queue, config)
-}
-
-fn udp_edge(ring: &mut Ring, pool: &Pool, segmentation: Segmentation) -> Result<UdpEdge, RingError> {
-    let group =
-        BufferGroup::register(ring, pool, GROUP_UDP, SlotClass::Jumbo, UDP_READS, udp_uring::RECEIVE_BUFFER_LEN)?;
-    let config = udp_uring::EdgeConfig {
-        edge: EDGE_UDP,
-        place_v4: PLACE_V4,
-        place_v6: PLACE_V6,
-        operations: UDP_OPERATIONS,
-        segmentation,
-    };
-    Ok(UdpEdge::new(group, config))
 }
 
 #[cfg(test)]

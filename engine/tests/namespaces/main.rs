@@ -42,6 +42,7 @@ mod suites;
 mod topologies;
 mod udp_gso;
 mod unreachable;
+mod waiting;
 mod wg_commands;
 mod wg_quick;
 mod workers;

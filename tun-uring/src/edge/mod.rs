@@ -5,7 +5,7 @@ mod write;
 
 use io_uring::{opcode, squeue, types};
 use read::Reader;
-use ring_buffers::{Capabilities, Completion, Ops, Pool, Ring, RingError, Token, View};
+use ring_buffers::{Capabilities, Completion, LineId, Ops, Pool, Ring, RingError, Token, View};
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -26,8 +26,8 @@ pub struct EdgeConfig {
     pub group: u16,
     /// Jumbo slots that wait in the kernel for packets.
     pub read_slots: u16,
-    /// Jumbo slots that reads leave free for others.
-    pub reserve: u16,
+    /// The line of the arena's budget that reads are charged to, of jumbo slots.
+    pub line: LineId,
     /// Writes that can be in flight at once.
     pub writes: u16,
     /// How many of these can have more than one piece.
@@ -101,6 +101,7 @@ pub struct TunEdge {
     place: u32,
     file: File,
     pool: Pool,
+    line: LineId,
     reader: Reader,
     writev_fixed: bool,
     /// Nothing is read any more.
@@ -132,6 +133,7 @@ impl TunEdge {
             place: config.place,
             file: File::from(queue),
             pool: pool.clone(),
+            line: config.line,
             reader,
             writev_fixed: config.capabilities.writev_fixed,
             closed: false,
@@ -160,7 +162,7 @@ impl TunEdge {
                 entry.flags(squeue::Flags::FIXED_FILE)
             }
             Reader::Polling(polling) => {
-                polling.begin_turn(&self.pool);
+                polling.begin_turn(&self.pool, self.line);
                 opcode::PollAdd::new(queue, libc::POLLIN as u32).multi(true).build()
             }
         };

@@ -3,7 +3,7 @@
 use super::EdgeConfig;
 use super::{Event, TunEdge};
 use crate::virtio::VNET_HDR_LEN;
-use ring_buffers::{BufferGroup, Completion, JUMBO_SIZE, Pool, Ring, RingError, SlotClass, View};
+use ring_buffers::{BufferGroup, Completion, JUMBO_SIZE, LineId, Pool, Ring, RingError, SlotClass, View};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -42,9 +42,9 @@ pub(super) struct Polling {
 
 impl Reader {
     pub(super) fn multishot(ring: &mut Ring, pool: &Pool, config: &EdgeConfig) -> Result<Self, RingError> {
-        let &EdgeConfig { group, read_slots, reserve, .. } = config;
+        let &EdgeConfig { group, read_slots, line, .. } = config;
         let group = BufferGroup::register(ring, pool, group, SlotClass::Jumbo, read_slots, READ_BUFFER_LEN)?;
-        Ok(Self::Multishot(Multishot { group: group.leaving(reserve), armed: false }))
+        Ok(Self::Multishot(Multishot { group: group.claiming_for(line), armed: false }))
     }
 
     pub(super) fn polling() -> Self {
@@ -76,17 +76,17 @@ impl Reader {
 }
 
 impl Polling {
-    pub(super) fn begin_turn(&mut self, pool: &Pool) {
+    pub(super) fn begin_turn(&mut self, pool: &Pool, line: LineId) {
         self.left_in_turn = READS_PER_TURN;
-        self.starved &= pool.free(SlotClass::Jumbo) == 0;
+        self.starved &= pool.available(line) == 0;
     }
 
     /// One packet, or nothing for now.
-    fn read(&mut self, file: &File, pool: &Pool) -> io::Result<Option<View>> {
+    fn read(&mut self, file: &File, pool: &Pool, line: LineId) -> io::Result<Option<View>> {
         if !self.ready || self.starved || self.left_in_turn == 0 {
             return Ok(None);
         }
-        let Some(mut view) = pool.claim(SlotClass::Jumbo) else {
+        let Some(mut view) = pool.claim_for(line) else {
             self.starved = true;
             return Ok(None);
         };
@@ -116,7 +116,7 @@ impl TunEdge {
             return None;
         }
         let was_starved = polling.starved;
-        match polling.read(&self.file, &self.pool) {
+        match polling.read(&self.file, &self.pool, self.line) {
             Ok(Some(view)) => {
                 self.counters.reads += 1;
                 Some(Event::Read(view))

@@ -1,7 +1,7 @@
 //! A TUN in a namespace, driven by an edge on a ring: what a worker does, without its work.
 
 use crate::namespace::{PATIENCE, disable_ipv6, ip};
-use ring_buffers::{Arena, Budget, Capabilities, Completion, Pool, Ring, RingConfig, SlotClass, View, Waker};
+use ring_buffers::{Arena, Budget, Capabilities, Completion, LineId, Pool, Ring, RingConfig, SlotClass, View, Waker};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tun_uring::{EdgeConfig, Event, Offloads, Tun, TunEdge};
@@ -70,7 +70,7 @@ impl Rig {
             place: 2,
             group: 5,
             read_slots: setup.read_slots,
-            reserve: 0,
+            line: LineId(0),
             writes: setup.writes,
             gathers: 8,
             capabilities: setup.capabilities,

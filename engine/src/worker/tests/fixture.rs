@@ -1,7 +1,8 @@
 //! A worker, its TUN and its sockets, and the peer's end of it.
 
 use super::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 pub(super) const PEER: PeerId = PeerId { index: 2, generation: 1 };
 pub(super) const TO_PEER: [u8; 32] = [1; 32];
@@ -26,6 +27,8 @@ pub(super) struct Fixture {
     pub(super) counter: u64,
     /// The peer, as all workers share it.
     pub(super) cell: Arc<PeerCell>,
+    /// Other peers.
+    others: RefCell<HashMap<PeerId, Arc<PeerCell>>>,
     number: Cell<SessionNumber>,
 }
 
@@ -65,9 +68,25 @@ impl Fixture {
 
     fn made(stats: Vec<WorkerStats>, offloads: Offloads, segmentation: Segmentation, busy_poll: Duration) -> Self {
         let workers = stats.len();
+        let (mut fixture, configs) = Self::plumbing(stats, workers, offloads, segmentation, busy_poll);
+        fixture.workers = configs.into_iter().map(|config| prepare(config).unwrap().begin().unwrap().0).collect();
+        fixture.configure();
+        fixture.eventually(|| fixture.link.control.oldest_routes_in_use() == 1);
+        fixture
+    }
+
+    /// All that `workers` workers need, and none of them; the device has `queues` queues.
+    pub(super) fn plumbing(
+        stats: Vec<WorkerStats>,
+        queues: usize,
+        offloads: Offloads,
+        segmentation: Segmentation,
+        busy_poll: Duration,
+    ) -> (Self, Vec<WorkerConfig>) {
+        let workers = stats.len();
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
-        let tun = Tun::create("rf0", workers, offloads).unwrap();
+        let tun = Tun::create("rf0", queues, offloads).unwrap();
         // No packets of the kernel's own among ours.
         ip("link set rf0 addrgenmode none");
         ip("addr add 10.9.0.1/24 dev rf0");
@@ -88,38 +107,41 @@ impl Fixture {
             link: link.clone(),
             stats: stats[index].clone(),
         };
-        let handles = tun
-            .into_queues()
-            .into_iter()
-            .enumerate()
-            .map(config)
-            .map(|c| prepare(c).unwrap().begin().unwrap().0)
-            .collect();
+        let configs = tun.into_queues().into_iter().enumerate().map(config).collect();
         let sockets = SocketGroup::bind(&SocketConfig::new(0, u8::try_from(workers).unwrap())).unwrap();
         let outer = UdpSocket::bind("127.0.0.1:0").unwrap();
         let inner = UdpSocket::bind("10.9.0.1:4000").unwrap();
         outer.set_read_timeout(Some(WAIT)).unwrap();
         inner.set_read_timeout(Some(WAIT)).unwrap();
         let cell = Arc::new(PeerCell::new(PEER, Arc::new(PeerShared::new(workers))));
-        let number = Cell::default();
-        let fixture = Self { link, stats, workers: handles, sockets, flows, outer, inner, counter: 0, cell, number };
-        fixture.configure();
-        fixture
+        let (number, others) = (Cell::default(), RefCell::default());
+        let workers = Vec::new();
+        let fixture = Self { link, stats, workers, sockets, flows, outer, inner, counter: 0, cell, others, number };
+        // So that a receiving half of a session before that, see `install_receive`, does not begin to send.
+        fixture.cell.advance(Arc::new(SendState::end(fixture.next_number())));
+        (fixture, configs)
     }
 
-    /// What control does when a peer is added.
+    /// What control does at the start.
     pub(super) fn configure(&self) {
-        self.cell.shared().endpoint.set(Endpoint::new(self.peer_address()));
-        // So that a receiving half of a session before that, see `install_receive`, does not begin to send.
-        self.cell.advance(Arc::new(SendState::end(self.next_number())));
-        let mut routes = AllowedIps::new();
-        routes.insert(Prefix::new("10.9.0.2".parse().unwrap(), 32).unwrap(), PEER);
         for (i, inbox) in self.link.workers.iter().enumerate() {
             inbox.push_mail(Mail::Sockets(Some(self.sockets.pair(i).try_clone().unwrap())));
-            inbox.push_mail(Mail::AddPeer(self.cell.clone()));
-            inbox.push_mail(Mail::Routes { routes: routes.clone(), version: 1 });
         }
-        self.eventually(|| self.link.control.oldest_routes_in_use() == 1);
+        self.add_peers(&[(PEER, "10.9.0.2/32", self.peer_address())]);
+    }
+
+    /// What control does when peers are added. The routes of those that are not named here go.
+    pub(super) fn add_peers(&self, peers: &[(PeerId, &str, SocketAddr)]) {
+        let mut routes = AllowedIps::new();
+        for &(peer, prefix, endpoint) in peers {
+            let (address, len) = prefix.split_once('/').unwrap();
+            routes.insert(Prefix::new(address.parse().unwrap(), len.parse().unwrap()).unwrap(), peer);
+            let cell = self.cell_of(peer);
+            cell.shared().endpoint.set(Endpoint::new(endpoint));
+            self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::AddPeer(cell.clone())));
+        }
+        let routes = || Mail::Routes { routes: routes.clone(), version: 1 };
+        self.link.workers.iter().for_each(|inbox| inbox.push_mail(routes()));
     }
 
     pub(super) fn peer_address(&self) -> SocketAddr {
@@ -128,16 +150,27 @@ impl Fixture {
 
     /// What control does when a session begins that we asked for, as far as sending is concerned.
     pub(super) fn install_send(&self, local_index: u32, confirm: bool) {
-        self.send_under(SendSession::new(seal_key(&TO_PEER), local_index, REMOTE_INDEX, boot_time(), true));
-        let owner = self.link.owner(local_index);
+        let session = SendSession::new(seal_key(&TO_PEER), local_index, REMOTE_INDEX, boot_time(), true);
+        self.install(PEER, session, confirm);
+    }
+
+    /// A session to send under, with any peer. All have the same key here, and write to the same receiver index.
+    pub(super) fn install(&self, peer: PeerId, session: SendSession<SealKey>, confirm: bool) {
+        let owner = self.link.owner(session.local_index());
+        let state = Arc::new(SendState::session(self.next_number(), session));
+        assert!(self.cell_of(peer).advance(state));
         for (worker, inbox) in self.link.workers.iter().enumerate() {
             let confirms = confirm && worker == owner;
-            inbox.push_mail(if confirms {
-                Mail::SendKeepalive { peer: PEER }
-            } else {
-                Mail::SendStaged { peer: PEER }
-            });
+            inbox.push_mail(if confirms { Mail::SendKeepalive { peer } } else { Mail::SendStaged { peer } });
         }
+    }
+
+    fn cell_of(&self, peer: PeerId) -> Arc<PeerCell> {
+        if peer == PEER {
+            return self.cell.clone();
+        }
+        let shared = || Arc::new(PeerShared::new(self.link.workers.len()));
+        self.others.borrow_mut().entry(peer).or_insert_with(|| Arc::new(PeerCell::new(peer, shared()))).clone()
     }
 
     pub(super) fn send_under(&self, session: SendSession<SealKey>) {
@@ -169,7 +202,7 @@ impl Fixture {
     /// The same with the index that it carries.
     pub(super) fn receive_any(&self) -> (u32, u64, Vec<u8>) {
         let mut buffer = [0; 2048];
-        let len = uninterrupted(|| self.outer.recv(&mut buffer)).expect("a data message");
+        let len = receive_from(&self.outer, &mut buffer);
         let header = parse_data_header(&buffer[..len]).unwrap();
         let mut text = buffer[DATA_HEADER_LEN..len].to_vec();
         open_key(&TO_PEER).open(header.counter, &mut text).expect("sealed for the peer");
@@ -179,7 +212,7 @@ impl Fixture {
 
     /// A datagram at the application.
     pub(super) fn receive_inner(&self, buffer: &mut [u8]) -> usize {
-        uninterrupted(|| self.inner.recv(buffer)).expect("a datagram out of the tunnel")
+        receive_from(&self.inner, buffer)
     }
 
     pub(super) fn send_sealed(&mut self, local_index: u32, packet: &[u8]) -> Vec<u8> {
@@ -258,6 +291,11 @@ pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
             result => return result,
         }
     }
+}
+
+/// The next datagram.
+pub(super) fn receive_from(socket: &UdpSocket, buffer: &mut [u8]) -> usize {
+    uninterrupted(|| socket.recv(buffer)).expect("a datagram in time")
 }
 
 /// The thread of a worker in this thread's network namespace, as a directory of procfs.
