@@ -140,42 +140,39 @@ impl Worker {
     pub(super) fn on_write_failed(&mut self, failed: WriteFailed) {
         let packets = 1 + failed.rest.len();
         log::debug!("worker {}: the TUN did not take {packets} packets: {:?}", self.index, failed.error);
-        if !failed.is_super() || self.write_again(&failed).is_none() {
-            self.stats.count_drop(Drop::TunWriteFailed, packets);
-        }
-    }
-
-    fn write_again(&mut self, failed: &WriteFailed) -> Option<()> {
-        if failed.error != tun_uring::WriteError::Invalid {
-            return None;
+        if !failed.is_super() || failed.error != tun_uring::WriteError::Invalid {
+            return self.stats.count_drop(Drop::TunWriteFailed, packets);
         }
         self.give_up_merging();
-        let mut whole = self.pool.claim(SlotClass::Jumbo)?;
-        let mut end = 0;
-        for piece in std::iter::once(&failed.first).chain(&failed.rest) {
-            whole.get_mut(end..end + piece.len())?.copy_from_slice(piece);
-            end += piece.len();
-        }
-        whole.truncate(end);
-        let Ok(Received::Super(geometry)) = tun_uring::virtio::parse(&whole) else { return None };
-        for segment in Segments::new(&whole[VNET_HDR_LEN..], geometry).ok()? {
-            let Some(mut view) = self.pool.claim(SlotClass::Packet) else {
-                self.stats.count_drop(Drop::NoSlot, 1);
-                continue;
-            };
-            let len = VNET_HDR_LEN + segment.len();
-            if len > view.len() {
-                self.stats.count_drop(Drop::TunWriteFailed, 1);
-                continue;
+        let written = self.write_again(&failed);
+        self.stats.count_drop(Drop::TunWriteFailed, packets - written);
+    }
+
+    /// Writes the packets that a refused super-packet was made of one by one, and says how many the ring took.
+    ///
+    /// They come from the heap: merging has ended with the first refusal, so that this happens for what was in flight
+    /// then and never again, and it must not fail for want of slots that something else is in need of.
+    fn write_again(&mut self, failed: &WriteFailed) -> usize {
+        let mut whole = failed.first.to_vec();
+        failed.rest.iter().for_each(|piece| whole.extend_from_slice(piece));
+        let whole = View::heap(whole);
+        let Ok(Received::Super(geometry)) = tun_uring::virtio::parse(&whole) else { return 0 };
+        let Ok(segments) = Segments::new(&whole[VNET_HDR_LEN..], geometry) else { return 0 };
+        let mut written = 0;
+        for segment in segments {
+            let mut packet = vec![0; VNET_HDR_LEN + segment.len()];
+            segment.write(&mut packet[VNET_HDR_LEN..]);
+            let header = packet.first_chunk_mut().expect("it begins with room for the header");
+            tun_uring::Transmit::Packet.write(header);
+            if self.tun.writes_free() == 0 {
+                self.make_room();
             }
-            view.truncate(len);
-            segment.write(&mut view[VNET_HDR_LEN..]);
-            tun_uring::Transmit::Packet.write(view.first_chunk_mut()?);
-            if self.tun.write(&mut self.ring, view, 0).is_err() {
-                self.stats.count_drop(Drop::TunWriteFailed, 1);
+            if self.tun.write(&mut self.ring, View::heap(packet), 0).is_ok() {
+                self.stats.tun_writes.add(1);
+                written += 1;
             }
         }
-        Some(())
+        written
     }
 
     /// Takes merging out of service: the kernel refuses what comes of it.

@@ -29,6 +29,7 @@ mod answers;
 mod cores;
 mod first_answers;
 mod fixture;
+mod refused;
 mod slots;
 mod solo;
 mod stages;

@@ -6,6 +6,8 @@ use std::ops::{Deref, DerefMut};
 
 pub(super) struct Solo {
     pub(super) worker: Worker,
+    /// Another descriptor of the worker's queue.
+    pub(super) queue: OwnedFd,
     fixture: Fixture,
 }
 
@@ -22,11 +24,13 @@ impl Solo {
         let stats = (0..workers).map(|_| WorkerStats::default()).collect();
         let (mut fixture, mut configs) = Fixture::plumbing(stats, 1, Offloads::ALL, Segmentation::On, busy_poll);
         fixture.sockets = SocketGroup::bind(&SocketConfig::new(0, 1)).unwrap();
-        let worker = Worker::new(configs.remove(0)).unwrap();
+        let config = configs.remove(0);
+        let queue = config.tun.try_clone().unwrap();
+        let worker = Worker::new(config).unwrap();
         let inbox = &fixture.link.workers[0];
         inbox.push_mail(Mail::Sockets(Some(fixture.sockets.pair(0).try_clone().unwrap())));
         fixture.add_peers(&[(PEER, "10.9.0.2/32", fixture.peer_address())]);
-        let mut solo = Self { worker, fixture };
+        let mut solo = Self { worker, queue, fixture };
         solo.settle();
         solo
     }
