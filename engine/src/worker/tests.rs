@@ -29,10 +29,12 @@ mod answers;
 mod cores;
 mod first_answers;
 mod fixture;
+mod limits;
 mod refused;
 mod slots;
 mod solo;
 mod stages;
+mod trains;
 mod turned_back;
 
 use fixture::*;
