@@ -148,7 +148,7 @@ fn report(daemon: &Daemon, settings: &Settings) {
     }
     log::info!("packet memory of each worker: {}", budget());
     if let Some(note) = daemon.unlocked() {
-        log::warn!("{note}");
+        log::info!("{note}");
     }
     for suite in &daemon.choice().suites {
         log::info!("{}: {}", suite.suite, suite.summary());

@@ -107,9 +107,8 @@ impl LockedMemory {
         let all = Kib(self.rings + self.arenas);
         let remedy = Remedy(self.rings + self.arenas);
         format!(
-            "the packet memory of {unlocked} of {workers} workers is not locked, and each packet to the interface costs \
-             a little more: all workers together would lock {all}, and the limit for all that runs as this user is {limit}: \
-             {remedy}, or use fewer workers (--workers)",
+            "the packet memory of {unlocked} of {workers} workers is not locked, and they do without: all workers together \
+             would lock {all}, and the limit for all that runs as this user is {limit}; {remedy} to change that",
             limit = Kib(self.limit),
         )
     }

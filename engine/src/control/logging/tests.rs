@@ -72,7 +72,7 @@ fn one_kind_of_line_does_not_fill_the_log() {
     logger.flush();
     let lines: Vec<String> = written.try_iter().collect();
     // A slow machine may take some seconds for it, each of which is good for one more.
-    assert!(lines.len() < 100, "{} lines", lines.len());
+    assert!(lines.len() < 1_000, "{} lines", lines.len());
     assert!(lines.contains(&"something else".to_owned()));
     let left_out = |line: &String| {
         let (_, count) = line.split_once(" (")?;

