@@ -24,9 +24,11 @@ const STAGED_JUMBO: u16 = 8;
 /// Trains on their way to other workers. Shared as well.
 const HANDOFFS: u16 = 8;
 /// Packets that wait for a session, over all peers, and those that have waited and are being sent.
-const STAGED: u16 = 448;
+const STAGED: u16 = 432;
 /// Keepalives on their way, and confirmations that consist of one.
 pub(super) const KEEPALIVES: u16 = 64;
+/// ICMP errors on their way to the senders of packets that no peer can have.
+const ICMP_ERRORS: u16 = 16;
 
 /// For whom a slot is claimed: the lines of [`budget`], in its order.
 pub(super) mod line {
@@ -39,6 +41,7 @@ pub(super) mod line {
     pub(in crate::worker) const HANDOFFS: LineId = LineId(4);
     pub(in crate::worker) const STAGED: LineId = LineId(5);
     pub(in crate::worker) const KEEPALIVES: LineId = LineId(6);
+    pub(in crate::worker) const ICMP_ERRORS: LineId = LineId(7);
 }
 
 /// The arena of one worker.
@@ -52,6 +55,7 @@ pub fn budget() -> Budget {
         .line("trains for other workers", SlotClass::Jumbo, HANDOFFS)
         .reserved("staged packets", SlotClass::Packet, STAGED)
         .reserved("keepalives", SlotClass::Packet, KEEPALIVES)
+        .reserved("ICMP errors", SlotClass::Packet, ICMP_ERRORS)
 }
 
 /// Packets that may wait for a session in slots of their own size: of one peer what wireguard-go lets wait.
@@ -104,7 +108,7 @@ pub fn locked_len() -> LockedLen {
 }
 
 const _: () = {
-    let slots = TUN_READS + UDP_READS + TRAINS + STAGED_JUMBO + HANDOFFS + STAGED + KEEPALIVES;
+    let slots = TUN_READS + UDP_READS + TRAINS + STAGED_JUMBO + HANDOFFS + STAGED + KEEPALIVES + ICMP_ERRORS;
     assert!(UDP_OPERATIONS > slots, "each slot can be in a send");
     assert!(UDP_OPERATIONS as usize > 2 * SENDS_PER_READ, "the TUN is read while sends are in flight");
     assert!(TRAINS as usize >= TRAINS_PER_READ, "what is reserved for trains is enough to read a packet");
@@ -127,6 +131,7 @@ mod tests {
             (line::HANDOFFS, "trains for other workers", HANDOFFS, false),
             (line::STAGED, "staged packets", STAGED, true),
             (line::KEEPALIVES, "keepalives", KEEPALIVES, true),
+            (line::ICMP_ERRORS, "ICMP errors", ICMP_ERRORS, true),
         ];
         assert_eq!(budget.lines().len(), expected.len());
         for (line, holder, count, reserved) in expected {

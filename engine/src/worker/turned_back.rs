@@ -1,7 +1,7 @@
 //! Packets from the TUN that no peer can have: which they are, and what their senders are told.
 
+use super::budget::line;
 use super::turn::Worker;
-use ring_buffers::SlotClass;
 use ringfort_core::drops::Drop;
 use ringfort_core::icmp::{self, ANSWER_LEN_MAX, QUOTE_LEN_MAX};
 use ringfort_core::ids::PeerId;
@@ -53,7 +53,9 @@ impl Worker {
         if !self.icmp_allowance.take(self.now) {
             return self.stats.icmp_suppressed.add(1);
         }
-        let Some(mut answer) = self.pool.claim(SlotClass::Packet) else { return };
+        let Some(mut answer) = self.pool.claim_for(line::ICMP_ERRORS) else {
+            return self.stats.icmp_suppressed.add(1);
+        };
         const { assert!(VNET_HDR_LEN + ANSWER_LEN_MAX <= ring_buffers::PACKET_SIZE, "an answer fits in a packet slot") };
         let Some(len) = icmp::unreachable(packet, &mut answer[VNET_HDR_LEN..]) else { return };
         answer.truncate(VNET_HDR_LEN + len);

@@ -1,6 +1,6 @@
 //! Interfaces made and changed.
 
-use crate::namespace::{disable_ipv6, eventually, in_namespace, ip};
+use crate::namespace::{disable_ipv6, drop_capabilities, eventually, in_namespace, ip};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
@@ -105,10 +105,7 @@ fn bad_requests_leave_nothing_behind() {
 #[test]
 fn no_permission_is_named() {
     in_namespace(|| {
-        // SAFETY: setresuid(2) takes no pointers. The raw system call changes this thread alone, and takes the
-        // effective capabilities with it.
-        let result = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65_534, -1) };
-        assert_eq!(result, 0);
+        drop_capabilities();
         let refused = Tun::create("rf0", 1, Offloads::NONE).expect_err("not root");
         assert!(matches!(refused, TunError::Permission { .. }), "{refused}");
         assert!(refused.to_string().contains("CAP_NET_ADMIN"), "{refused}");

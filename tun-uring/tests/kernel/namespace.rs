@@ -26,6 +26,24 @@ pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Takes all capabilities from the calling thread, and leaves it root otherwise: what it may open is what root's files
+/// allow, whatever their mode is for others on this machine.
+pub fn drop_capabilities() {
+    /// `struct __user_cap_header_struct` of `linux/capability.h`.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3`: two sets of three words.
+    const VERSION: u32 = 0x2008_0522;
+    let (header, none) = (Header { version: VERSION, pid: 0 }, [0_u32; 6]);
+    // SAFETY: the kernel reads one header and, as its version says, six words, all of which are live here. The raw system
+    // call changes this thread alone.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// Runs ip(8) in the namespace of the calling thread.
 pub fn ip(arguments: &str) {
     let output =

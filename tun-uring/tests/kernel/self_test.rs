@@ -1,6 +1,6 @@
 //! The self-test on this kernel, which the other tests have found to be a good one.
 
-use crate::namespace::{eventually, in_namespace};
+use crate::namespace::{drop_capabilities, eventually, in_namespace};
 use tun_uring::self_test::Extent;
 use tun_uring::{Merge, Offloads, Tun, self_test};
 
@@ -71,10 +71,7 @@ fn without_a_namespace_the_kernel_is_asked_about_headers() {
 #[test]
 fn where_nothing_can_be_tested_it_says_why() {
     in_namespace(|| {
-        // SAFETY: setresuid(2) takes no pointers. The raw system call changes this thread alone, and takes the
-        // effective capabilities with it.
-        let result = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65_534, -1) };
-        assert_eq!(result, 0);
+        drop_capabilities();
         let result = self_test(Offloads::ALL);
         assert!(matches!(&result.extent, Extent::Nothing(why) if why.contains("CAP_NET_ADMIN")), "{result:?}");
         assert_eq!((result.offloads, result.merge), (Offloads::ALL, Merge { tcp: true, udp: true }));
