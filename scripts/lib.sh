@@ -29,6 +29,15 @@ need_tun() {
     [ -c /dev/net/tun ] || fail "there is no /dev/net/tun: load the module (modprobe tun), or give it to this container"
 }
 
+# Which of the instructions of the train kernel (engine/aead) this CPU lacks.
+train_kernel_lacks() {
+    local feature missing=()
+    for feature in avx512f avx512bw avx512vl avx512dq avx512ifma avx512_vbmi2; do
+        grep -qw "$feature" /proc/cpuinfo || missing+=("$feature")
+    done
+    printf '%s' "${missing[*]}"
+}
+
 # Installs the Debian packages that are missing.
 install_packages() {
     local package missing=()

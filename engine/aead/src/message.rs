@@ -61,7 +61,7 @@ impl<'a> Message<'a> {
         Some(Self { counter, text, tag })
     }
 
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[cfg_attr(not(any(target_arch = "x86_64", test, feature = "arrays")), allow(dead_code))]
     pub(crate) fn counter(&self) -> u64 {
         self.counter
     }
@@ -70,12 +70,12 @@ impl<'a> Message<'a> {
         self.text
     }
 
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[cfg_attr(not(any(target_arch = "x86_64", test, feature = "arrays")), allow(dead_code))]
     pub(crate) fn text_mut(&mut self) -> &mut [u8] {
         self.text
     }
 
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    #[cfg_attr(not(any(target_arch = "x86_64", test, feature = "arrays")), allow(dead_code))]
     pub(crate) fn tag(&self) -> &[u8; TAG_LEN] {
         self.tag
     }

@@ -97,7 +97,7 @@ pub(crate) struct Ciphers {
     mix: Mix,
     suite: Suite,
     // Boxed also so that a move of this value leaves no copy of the key behind.
-    expanded: [Option<Box<dyn BatchCipher>>; Provider::ALL.len()],
+    expanded: [Option<Box<dyn BatchCipher>>; Provider::TESTED.len()],
 }
 
 impl Ciphers {
@@ -105,7 +105,7 @@ impl Ciphers {
         let mix = plan.mix(suite);
         let is_used = |provider: Provider| mix.0.iter().flatten().any(|used| *used == provider);
         let expanded = std::array::from_fn(|index| {
-            let provider = Provider::ALL[index];
+            let provider = Provider::TESTED[index];
             is_used(provider).then(|| provider.cipher(suite, key))
         });
         Self { mix, suite, expanded }

@@ -12,6 +12,7 @@ use crate::{KEY_LEN, SelfTestError, Suite, self_test, train};
 
 /// An implementation of one or more suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::manual_non_exhaustive)] // The hidden one is used.
 pub enum Provider {
     /// The crates `chacha20poly1305` and `aes-gcm` of the RustCrypto project: pure Rust, portable, and the oracle of the
     /// tests.
@@ -20,6 +21,11 @@ pub enum Provider {
     AwsLc,
     /// ChaCha20-Poly1305 across the messages of a train, for x86-64 with AVX-512 (F, BW, VL, DQ, IFMA and VBMI2).
     Train,
+    /// The kernel of [`Train`](Self::Train) over plain arrays instead of registers: a test vehicle, which runs on every
+    /// CPU, slowly. It is in builds with the feature `arrays` only, and not in [`ALL`](Self::ALL): so `--aead` has no name
+    /// for it, and it is never measured or chosen. A test makes a [`Plan`](crate::Plan) for it.
+    #[doc(hidden)]
+    TrainOnArrays,
 }
 
 /// What a message's ciphertext bytes hold after its tag did not verify. Never plaintext.
@@ -39,9 +45,16 @@ pub struct UnknownProvider {
     pub name: String,
 }
 
+/// Why a provider that is not available is not asked for a cipher: [`Plan::fixed`](crate::Plan::fixed) and the choice see to it.
+const IN_NO_PLAN: &str = "a provider that is not available is in no plan";
+
 impl Provider {
     /// Every provider that this build knows.
     pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train];
+
+    /// What tests look at: every provider, and the one that exists only for them. In the order of the discriminants.
+    #[doc(hidden)]
+    pub const TESTED: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train, Self::TrainOnArrays];
 
     /// The providers of `suite` that can run on this CPU.
     pub fn available(suite: Suite) -> impl Iterator<Item = Self> {
@@ -50,13 +63,18 @@ impl Provider {
 
     /// Whether this provider has `suite` and can run on this CPU.
     pub fn is_available(self, suite: Suite) -> bool {
-        self.implements(suite) && (self != Self::Train || train::is_supported())
+        let runs = match self {
+            Self::RustCrypto | Self::AwsLc => true,
+            Self::Train => train::is_supported(),
+            Self::TrainOnArrays => train::HAS_ARRAYS,
+        };
+        runs && self.implements(suite)
     }
 
     /// The features without which this provider does not run, as far as this CPU lacks them.
     pub fn missing_features(self) -> Vec<&'static str> {
         match self {
-            Self::RustCrypto | Self::AwsLc => Vec::new(),
+            Self::RustCrypto | Self::AwsLc | Self::TrainOnArrays => Vec::new(),
             Self::Train => train::missing_features(),
         }
     }
@@ -65,7 +83,7 @@ impl Provider {
     pub fn implements(self, suite: Suite) -> bool {
         match self {
             Self::RustCrypto | Self::AwsLc => true,
-            Self::Train => suite == Suite::ChaCha20Poly1305,
+            Self::Train | Self::TrainOnArrays => suite == Suite::ChaCha20Poly1305,
         }
     }
 
@@ -75,13 +93,14 @@ impl Provider {
             Self::RustCrypto => "rustcrypto",
             Self::AwsLc => "aws-lc",
             Self::Train => "train",
+            Self::TrainOnArrays => "train-on-arrays",
         }
     }
 
     /// What this provider leaves of a message that failed. The self-test holds it to that.
     pub fn on_failure(self) -> OnFailure {
         match self {
-            Self::RustCrypto | Self::Train => OnFailure::Unchanged,
+            Self::RustCrypto | Self::Train | Self::TrainOnArrays => OnFailure::Unchanged,
             Self::AwsLc => OnFailure::Zeroed,
         }
     }
@@ -102,7 +121,8 @@ impl Provider {
             (Self::RustCrypto, Suite::ChaCha20Poly1305) => Box::new(rust_crypto::chacha20poly1305(key)),
             (Self::RustCrypto, Suite::Aes256Gcm) => Box::new(rust_crypto::aes256gcm(key)),
             (Self::AwsLc, suite) => Box::new(aws_lc::Cipher::new(suite, key)),
-            (Self::Train, _) => train::cipher(key).expect("a provider that is not available is in no plan"),
+            (Self::Train, _) => train::cipher(key).expect(IN_NO_PLAN),
+            (Self::TrainOnArrays, _) => train::cipher_on_arrays(key).expect(IN_NO_PLAN),
         }
     }
 
@@ -113,7 +133,7 @@ impl Provider {
             (Self::RustCrypto, Suite::ChaCha20Poly1305) => Some(Box::new(rust_crypto::chacha20poly1305(key))),
             (Self::RustCrypto, Suite::Aes256Gcm) => Some(Box::new(rust_crypto::aes256gcm(key))),
             (Self::AwsLc, suite) => Some(Box::new(aws_lc::Cipher::new(suite, key))),
-            (Self::Train, _) => None,
+            (Self::Train | Self::TrainOnArrays, _) => None,
         }
     }
 
@@ -121,7 +141,7 @@ impl Provider {
     pub(crate) fn oracle(self) -> Self {
         match self {
             Self::RustCrypto => Self::AwsLc,
-            Self::AwsLc | Self::Train => Self::RustCrypto,
+            Self::AwsLc | Self::Train | Self::TrainOnArrays => Self::RustCrypto,
         }
     }
 }

@@ -4,12 +4,14 @@
 //! the vector registers hold different messages here: every block of every message is one lane of [ChaCha20](kernel), the
 //! one-time keys of Poly1305 included, and Poly1305 works on eight messages at once, or shares the lanes out if there
 //! are fewer.
+//!
+//! The kernel is written once, over registers of any kind. Those of AVX-512 carry traffic. Plain arrays carry tests, on every
+//! CPU: they are in builds with the feature `arrays` only, which nothing but tests asks for.
 
 use crate::KEY_LEN;
 use crate::cipher::BatchCipher;
 
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
+#[cfg(any(target_arch = "x86_64", test, feature = "arrays"))]
 mod kernel;
 
 /// The CPU features without which it does not run, as far as they are missing here.
@@ -33,6 +35,20 @@ pub(crate) fn cipher(key: &[u8; KEY_LEN]) -> Option<Box<dyn BatchCipher>> {
     #[cfg(target_arch = "x86_64")]
     return kernel::cipher(key);
     #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = key;
+        None
+    }
+}
+
+/// Whether the kernel over arrays is in this build.
+pub(crate) const HAS_ARRAYS: bool = cfg!(any(test, feature = "arrays"));
+
+/// The key for the kernel over arrays; `None` in a build without it.
+pub(crate) fn cipher_on_arrays(key: &[u8; KEY_LEN]) -> Option<Box<dyn BatchCipher>> {
+    #[cfg(any(test, feature = "arrays"))]
+    return Some(kernel::cipher_on_arrays(key));
+    #[cfg(not(any(test, feature = "arrays")))]
     {
         let _ = key;
         None

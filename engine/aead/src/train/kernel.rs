@@ -9,20 +9,19 @@
 //! - [`chacha20`]: their key stream;
 //! - [`apply`]: which meets the text;
 //! - [`poly1305`]: tags, of eight messages at once;
-//! - [`vector`]: loads and stores.
+//! - [`vector`]: registers, and what implements them.
 //!
 //! Nothing depends on a secret in its control flow or in the addresses that it uses; lengths and counts are public. What is done
 //! with secrets is additions, multiplications, shifts, logic and shuffles of whole registers, whose time does not depend on
 //! their operands.
 //!
-//! Unsafe are only loads and stores, one each in [`vector`], and the calls into functions compiled for AVX-512, which all
-//! rest on a [`Features`].
+//! All unsafe code is in the implementations of [`vector`]: loads and stores, and the calls into functions compiled for vector
+//! instructions, which all rest on a proof that the CPU has them.
 
 mod apply;
 mod batch;
 mod chacha20;
 mod cipher;
-mod features;
 mod order;
 mod pass;
 mod poly1305;
@@ -34,16 +33,27 @@ mod tests;
 use crate::KEY_LEN;
 use crate::cipher::BatchCipher;
 use cipher::Cipher;
-use features::Features;
+#[cfg(any(test, feature = "arrays"))]
+use vector::Arrays;
+#[cfg(target_arch = "x86_64")]
+use vector::Avx512;
 
+#[cfg(target_arch = "x86_64")]
 pub(super) fn missing_features() -> Vec<&'static str> {
-    features::missing()
+    Avx512::missing()
 }
 
+#[cfg(target_arch = "x86_64")]
 pub(super) fn is_supported() -> bool {
-    Features::detect().is_some()
+    Avx512::detect().is_some()
 }
 
+#[cfg(target_arch = "x86_64")]
 pub(super) fn cipher(key: &[u8; KEY_LEN]) -> Option<Box<dyn BatchCipher>> {
-    Some(Box::new(Cipher::new(Features::detect()?, key)))
+    Some(Box::new(Cipher::new(Avx512::detect()?, key)))
+}
+
+#[cfg(any(test, feature = "arrays"))]
+pub(super) fn cipher_on_arrays(key: &[u8; KEY_LEN]) -> Box<dyn BatchCipher> {
+    Box::new(Cipher::new(Arrays, key))
 }

@@ -14,14 +14,18 @@ const LENS: [usize; 26] = [
 ];
 const COUNTS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32, 33, MAX_SEGMENTS];
 
-/// `None` where `coverage` says why.
-fn subject() -> Option<Subject> {
-    Subject::of(Suite::ChaCha20Poly1305).into_iter().find(|subject| subject.provider == Provider::Train)
+/// The kernel over arrays, and over registers where they are.
+fn subjects() -> impl Iterator<Item = Subject> {
+    let is_kernel = |subject: &Subject| matches!(subject.provider, Provider::Train | Provider::TrainOnArrays);
+    Subject::of(Suite::ChaCha20Poly1305).into_iter().filter(is_kernel)
 }
 
 #[test]
 fn trains() {
-    let Some(subject) = subject() else { return };
+    subjects().for_each(trains_of);
+}
+
+fn trains_of(subject: Subject) {
     let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
     let mut memory = Guarded::new(MAX_SEGMENTS * 2100);
     let mut rng = Repeatable(10);
@@ -64,7 +68,10 @@ fn trains() {
 
 #[test]
 fn mixed_lengths() {
-    let Some(subject) = subject() else { return };
+    subjects().for_each(mixed_lengths_of);
+}
+
+fn mixed_lengths_of(subject: Subject) {
     let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
     let mut rng = Repeatable(11);
     for (count, _) in COUNTS.iter().flat_map(|&count| (0..8).map(move |round| (count, round))) {
@@ -90,7 +97,10 @@ fn batch<'a>(bodies: &'a mut [Vec<u8>], counters: &[u64]) -> Vec<Message<'a>> {
 /// Every byte of every tag, in every place of a group.
 #[test]
 fn tags() {
-    let Some(subject) = subject() else { return };
+    subjects().for_each(tags_of);
+}
+
+fn tags_of(subject: Subject) {
     let (open, oracle) = (subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
     for (count, bit) in [1, 2, 4, 8, 20].iter().flat_map(|&count| (0..TAG_LEN * 8).map(move |bit| (count, bit))) {
         let counters = ascending(0, count);
@@ -107,9 +117,9 @@ fn tags() {
 
 #[test]
 fn sums_at_the_edges() {
-    let Some(subject) = subject() else { return };
+    let subjects: Vec<_> = subjects().collect();
     for count in [1, 2, 4, 8] {
-        accumulator::check_edges(&[subject], count, 40, 2);
-        accumulator::check_edges(&[subject], count, 300, 9);
+        accumulator::check_edges(&subjects, count, 40, 2);
+        accumulator::check_edges(&subjects, count, 300, 9);
     }
 }

@@ -13,7 +13,7 @@ impl Subject {
     /// Every pair that this CPU can run.
     pub fn all() -> Vec<Self> {
         let pairs =
-            Suite::ALL.iter().flat_map(|&suite| Provider::ALL.iter().map(move |&provider| Self { provider, suite }));
+            Suite::ALL.iter().flat_map(|&suite| Provider::TESTED.iter().map(move |&provider| Self { provider, suite }));
         pairs.filter(|subject| subject.provider.is_available(subject.suite)).collect()
     }
 

@@ -9,9 +9,9 @@ pub const KEY: [u8; KEY_LEN] = *b"a key for tests, of 32 bytes ...";
 /// The suite of the tests that compare with the oracle.
 pub const SUITE: Suite = Suite::ChaCha20Poly1305;
 
-/// Every provider of the suite that this CPU can run.
+/// Every provider of the suite that this CPU can run, and the one that exists for tests.
 pub fn providers() -> impl Iterator<Item = Provider> {
-    Provider::available(SUITE)
+    Provider::TESTED.iter().copied().filter(|provider| provider.is_available(SUITE))
 }
 
 /// [`KEY`] for sealing by one provider.

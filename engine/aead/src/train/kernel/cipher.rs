@@ -3,42 +3,46 @@
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::batch;
-use super::features::Features;
+use super::vector::Wide;
 use crate::cipher::BatchCipher;
 use crate::{BadTag, KEY_LEN, Message, Source, TAG_LEN, Verdicts};
 
 /// A key as ChaCha20 takes it: eight little-endian words (RFC 8439, section 2.3). There is nothing more to expand.
-pub(super) struct Cipher {
+pub(super) struct Cipher<V: Wide> {
     key: [u32; 8],
-    features: Features,
+    v: V,
 }
 
-impl Cipher {
-    pub(super) fn new(features: Features, key: &[u8; KEY_LEN]) -> Self {
+impl<V: Wide> Cipher<V> {
+    pub(super) fn new(v: V, key: &[u8; KEY_LEN]) -> Self {
         let (words, _) = key.as_chunks();
-        Self { key: std::array::from_fn(|i| u32::from_le_bytes(words[i])), features }
+        Self { key: std::array::from_fn(|i| u32::from_le_bytes(words[i])), v }
     }
 
     fn seal_all(&self, sources: Option<&[Source<'_>]>, messages: &mut [Message<'_>]) {
-        // SAFETY: the CPU has what the function is compiled for; `features` is the proof.
-        unsafe { batch::seal(self.features, &self.key, sources, messages) }
+        self.v.run(
+            #[inline(always)]
+            || batch::seal(self.v, &self.key, sources, messages),
+        );
     }
 
     fn open_all(&self, messages: &mut [Message<'_>]) -> Verdicts {
-        // SAFETY: the CPU has what the function is compiled for; `features` is the proof.
-        unsafe { batch::open(self.features, &self.key, messages) }
+        self.v.run(
+            #[inline(always)]
+            || batch::open(self.v, &self.key, messages),
+        )
     }
 }
 
-impl Drop for Cipher {
+impl<V: Wide> Drop for Cipher<V> {
     fn drop(&mut self) {
         self.key.zeroize();
     }
 }
 
-impl ZeroizeOnDrop for Cipher {}
+impl<V: Wide> ZeroizeOnDrop for Cipher<V> {}
 
-impl BatchCipher for Cipher {
+impl<V: Wide> BatchCipher for Cipher<V> {
     fn seal(&self, counter: u64, text: &mut [u8], tag: &mut [u8; TAG_LEN]) {
         self.seal_all(None, &mut [Message::new(counter, text, tag)]);
     }

@@ -2,9 +2,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::chacha20::{BLOCKS_MAX, Inputs, KeyStream, LANES, key_stream};
-use super::features::Features;
-use super::vector::{BLOCK, Z, wipe};
+use super::chacha20::{BLOCKS_MAX, Inputs, KeyStream, blocks_max, key_stream};
+use super::vector::{BLOCK, Vector, wipe};
 
 /// Consecutive blocks of one message in consecutive lanes.
 #[derive(Clone, Copy)]
@@ -21,24 +20,24 @@ pub(super) struct Run {
 
 /// The lanes of a pass that is being filled.
 #[derive(Clone, Copy)]
-pub(super) struct Lanes {
-    inputs: Inputs,
+pub(super) struct Lanes<V: Vector> {
+    inputs: Inputs<V>,
     taken: usize,
 }
 
 /// A pass: the runs that were added, then their key stream. That is wiped when this is dropped, also by a panic.
-pub(super) struct Pass<'k> {
+pub(super) struct Pass<'k, V: Vector> {
+    v: V,
     key: &'k [u32; 8],
     /// Of which messages the lanes are. Each run has one at least.
     runs: ArrayVec<Run, BLOCKS_MAX>,
-    stream: KeyStream,
-    features: Features,
+    stream: KeyStream<V>,
 }
 
 impl Run {
     /// Where in the text its blocks begin, and the key stream for them: without the one-time key, if that is in it.
     #[inline(always)]
-    pub(super) fn text<'s>(&self, stream: &'s [Z]) -> (usize, &'s [Z]) {
+    pub(super) fn text<'s, B>(&self, stream: &'s [B]) -> (usize, &'s [B]) {
         let end = self.lane + self.blocks;
         match self.first_block.checked_sub(1) {
             None => (0, &stream[self.lane + 1..end]),
@@ -47,26 +46,30 @@ impl Run {
     }
 }
 
-impl Lanes {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn new() -> Self {
-        Self { inputs: Inputs::new(), taken: 0 }
+impl<V: Vector> Lanes<V> {
+    #[inline(always)]
+    pub(super) fn new(v: V) -> Self {
+        Self { inputs: Inputs::new(v), taken: 0 }
+    }
+
+    /// Whether no lane is taken.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken == 0
     }
 
     /// Lanes that are free.
     #[inline(always)]
     pub(super) fn room(&self) -> usize {
-        BLOCKS_MAX - self.taken
+        blocks_max::<V>() - self.taken
     }
 
     /// Gives lanes of `pass` to up to `wanted` blocks of a message, one at least, from `first_block` on, and says how many
     /// there were left. There must be room.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    #[inline(always)]
     pub(super) fn add(
         &mut self,
-        pass: &mut Pass<'_>,
+        pass: &mut Pass<'_, V>,
         message: usize,
         counter: u64,
         first_block: usize,
@@ -74,37 +77,43 @@ impl Lanes {
     ) -> usize {
         let lane = self.taken;
         let blocks = wanted.min(self.room());
-        self.inputs.set(lane, counter, first_block);
+        self.inputs.set(pass.v, lane, counter, first_block);
         pass.runs.push(Run { message, first_block, lane, blocks });
         self.taken += blocks;
         blocks
     }
 }
 
-impl<'k> Pass<'k> {
+impl<'k, V: Vector> Pass<'k, V> {
     #[inline(always)]
-    pub(super) fn new(features: Features, key: &'k [u32; 8]) -> Self {
-        Self { key, runs: ArrayVec::new(), stream: ArrayVec::new(), features }
+    pub(super) fn new(v: V, key: &'k [u32; 8]) -> Self {
+        Self { v, key, runs: ArrayVec::new(), stream: ArrayVec::new() }
     }
 
     /// Makes the key stream of what was added: see [`made`](Self::made). To be [cleared](Self::clear) before more is added.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn make(&mut self, lanes: Lanes) {
-        // A single state takes half the instructions of two, but three quarters of their time.
-        if lanes.taken > LANES {
-            key_stream::<2>(self.key, lanes.inputs, &mut self.stream);
-        } else {
-            if let Some(longer) = self.stream.get_mut(LANES..) {
-                // What a longer pass left there would be out of sight when this is dropped.
-                wipe(self.features, longer);
-            }
-            key_stream::<1>(self.key, lanes.inputs, &mut self.stream);
-        }
+    #[inline(always)]
+    pub(super) fn make(&mut self, lanes: Lanes<V>) {
+        let v = self.v;
+        v.run(
+            #[inline(always)]
+            || {
+                // A single state takes half the instructions of two, but three quarters of their time.
+                if lanes.taken > V::LANES {
+                    key_stream::<2, V>(v, self.key, lanes.inputs, &mut self.stream);
+                } else {
+                    if let Some(longer) = self.stream.get_mut(V::LANES..) {
+                        // What a longer pass left there would be out of sight when this is dropped.
+                        wipe(v, longer);
+                    }
+                    key_stream::<1, V>(v, self.key, lanes.inputs, &mut self.stream);
+                }
+            },
+        );
     }
 
     /// The runs, and the key stream of their lanes.
     #[inline(always)]
-    pub(super) fn made(&self) -> (&[Run], &[Z]) {
+    pub(super) fn made(&self) -> (&[Run], &[V::Block]) {
         (&self.runs, &self.stream)
     }
 
@@ -115,9 +124,8 @@ impl<'k> Pass<'k> {
     }
 }
 
-impl Drop for Pass<'_> {
+impl<V: Vector> Drop for Pass<'_, V> {
     fn drop(&mut self) {
-        // SAFETY: the CPU has what the function is compiled for; `features` is the proof.
-        unsafe { wipe(self.features, &mut self.stream) };
+        wipe(self.v, &mut self.stream);
     }
 }

@@ -6,17 +6,24 @@ use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 
 use super::batch::OneTimeKeys;
-use super::features::Features;
+use super::chacha20::blocks_max;
+use super::cipher::Cipher;
 use super::pass::{Lanes, Pass};
-use super::vector::{Z, to_words};
+use super::vector::{Wide, over_all, to_words};
 use crate::cipher::BatchCipher;
 use crate::{KEY_LEN, Message, Provider, Source, Suite, TAG_LEN};
 
+over_all! {
+    key_streams_of_the_rfc
+    batches_agree
+    every_length_alone
+    key_stream_and_one_time_keys_are_wiped
+}
+
 /// Blocks `first..first + count` of the key stream for a counter, in lanes from `lane` on; the lanes before are another's.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn key_stream(features: Features, key: &[u8], counter: u64, first: usize, count: usize, lane: usize) -> Vec<u8> {
+fn key_stream<V: Wide>(v: V, key: &[u8], counter: u64, first: usize, count: usize, lane: usize) -> Vec<u8> {
     let words: [u32; 8] = std::array::from_fn(|i| u32::from_le_bytes(key[4 * i..][..4].try_into().unwrap()));
-    let (mut pass, mut lanes) = (Pass::new(features, &words), Lanes::new());
+    let (mut pass, mut lanes) = (Pass::new(v, &words), Lanes::new(v));
     if lane > 0 {
         lanes.add(&mut pass, 0, !counter, 7, lane);
     }
@@ -25,7 +32,7 @@ fn key_stream(features: Features, key: &[u8], counter: u64, first: usize, count:
     let (_, stream) = pass.made();
     let mut bytes = Vec::new();
     for block in &stream[lane..lane + count] {
-        for word in to_words(*block) {
+        for word in to_words(v, *block) {
             bytes.extend(word.to_le_bytes());
         }
     }
@@ -34,9 +41,7 @@ fn key_stream(features: Features, key: &[u8], counter: u64, first: usize, count:
 
 /// RFC 8439, appendix A.1 (test vectors 1 and 2), section 2.4.2 and section 2.6.2: those whose nonce begins with four zeros,
 /// as ours do.
-#[test]
-fn key_streams_of_the_rfc() {
-    let features = Features::needed();
+fn key_streams_of_the_rfc<V: Wide>(v: V) {
     let ascending = |first: u8| (first..first + 32).collect::<Vec<_>>();
     let cases = [
         (
@@ -62,9 +67,8 @@ fn key_streams_of_the_rfc() {
     for (key, counter, first, expected) in cases {
         let expected = HEXLOWER.decode(expected.as_bytes()).unwrap();
         let count = expected.len().div_ceil(64);
-        for lane in 0..=32 - count {
-            // SAFETY: the CPU has what this is compiled for; `features` is the proof.
-            let stream = unsafe { key_stream(features, &key, counter, first, count, lane) };
+        for lane in 0..=blocks_max::<V>() - count {
+            let stream = key_stream(v, &key, counter, first, count, lane);
             assert_eq!(stream[..expected.len()], expected, "lane {lane}");
         }
     }
@@ -82,10 +86,8 @@ fn messages<'a>(bodies: &'a mut [Vec<u8>], counters: &[u64]) -> Vec<Message<'a>>
     bodies.iter_mut().zip(counters).map(message).collect()
 }
 
-fn ciphers(key: &[u8; KEY_LEN]) -> (Box<dyn BatchCipher>, Box<dyn BatchCipher>) {
-    let _ = Features::needed();
-    let suite = Suite::ChaCha20Poly1305;
-    (Provider::Train.cipher(suite, key), Provider::RustCrypto.cipher(suite, key))
+fn ciphers<V: Wide>(v: V, key: &[u8; KEY_LEN]) -> (Cipher<V>, Box<dyn BatchCipher>) {
+    (Cipher::new(v, key), Provider::RustCrypto.cipher(Suite::ChaCha20Poly1305, key))
 }
 
 /// Lengths around whole blocks, short and long ones, alike or mixed.
@@ -95,13 +97,12 @@ fn lens() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![alike, prop::collection::vec(0usize..=260, 1..=64), prop::collection::vec(any, 1..=64)]
 }
 
-proptest! {
-    #[test]
-    fn batches_agree(
+fn batches_agree<V: Wide>(v: V) {
+    proptest!(|(
         lens in lens(), key in any::<[u8; KEY_LEN]>(), counters in prop::collection::vec(any::<u64>(), 64), forged in any::<u64>(),
         heads in prop::collection::vec(0usize..300, 64), short in prop::collection::vec(0usize..40, 64),
-    ) {
-        let (train, oracle) = ciphers(&key);
+    )| {
+        let (train, oracle) = ciphers(v, &key);
         let plain = texts(&lens, 1);
         let mut expected = plain.clone();
         oracle.seal_batch(&mut messages(&mut expected, &counters));
@@ -135,13 +136,12 @@ proptest! {
             let left = if is_forged { &arrived } else { &plain };
             prop_assert!(body[text] == left[index][text]);
         }
-    }
+    });
 }
 
 /// A lone message, and one counter for all: a pass in which every lane differs only in its block.
-#[test]
-fn every_length_alone() {
-    let (train, oracle) = ciphers(&[0x17; KEY_LEN]);
+fn every_length_alone<V: Wide>(v: V) {
+    let (train, oracle) = ciphers(v, &[0x17; KEY_LEN]);
     for len in 0..=2500 {
         let plain = texts(&[len], len);
         let mut sealed = plain.clone();
@@ -155,21 +155,21 @@ fn every_length_alone() {
 }
 
 /// What is left where the blocks of a pass were, and the one-time keys that were taken out of it.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn left_behind(features: Features) -> Vec<[u64; 8]> {
-    let (key, mut lanes) = ([0x5eed; 8], Lanes::new());
-    let mut pass = ManuallyDrop::new(Pass::new(features, &key));
-    let mut keys = ManuallyDrop::new(OneTimeKeys::new(features));
+#[allow(unsafe_code)]
+fn left_behind<V: Wide>(v: V) -> Vec<[u64; 8]> {
+    let (key, mut lanes) = ([0x5eed; 8], Lanes::new(v));
+    let mut pass = ManuallyDrop::new(Pass::new(v, &key));
+    let mut keys = ManuallyDrop::new(OneTimeKeys::new(v));
     lanes.add(&mut pass, 0, 3, 0, 32);
     pass.make(lanes);
     let (runs, stream) = pass.made();
     keys.take(&runs[0], stream);
     assert!(stream.len() == 32 && keys.made().len() == 1);
-    assert!(stream.iter().chain(keys.made()).all(|block| to_words(*block) != [0; 8]), "there is something to wipe");
-    let places: Vec<*const Z> = stream.iter().chain(keys.made()).map(|block| &raw const *block).collect();
+    assert!(stream.iter().chain(keys.made()).all(|block| to_words(v, *block) != [0; 8]), "there is something to wipe");
+    let places: Vec<*const V::Word> = stream.iter().chain(keys.made()).map(|block| &raw const *block).collect();
     // A shorter pass follows.
     pass.clear();
-    let mut lanes = Lanes::new();
+    let mut lanes = Lanes::new(v);
     lanes.add(&mut pass, 0, 3, 32, 1);
     pass.make(lanes);
     // SAFETY: dropped once, here, and not used after that.
@@ -178,15 +178,12 @@ fn left_behind(features: Features) -> Vec<[u64; 8]> {
     unsafe { ManuallyDrop::drop(&mut keys) };
     let mut left = Vec::new();
     for place in places {
-        // SAFETY: the memory is that of the two variables above, which live on, and any bytes are a `Z`.
-        left.push(to_words(unsafe { place.read_volatile() }));
+        // SAFETY: the memory is that of the two variables above, which live on, and any bytes are a register.
+        left.push(to_words(v, unsafe { place.read_volatile() }));
     }
     left
 }
 
-#[test]
-fn key_stream_and_one_time_keys_are_wiped() {
-    let features = Features::needed();
-    // SAFETY: the CPU has what this is compiled for; `features` is the proof.
-    assert_eq!(unsafe { left_behind(features) }, vec![[0; 8]; 33]);
+fn key_stream_and_one_time_keys_are_wiped<V: Wide>(v: V) {
+    assert_eq!(left_behind(v), vec![[0; 8]; 33]);
 }

@@ -13,14 +13,10 @@
 //! # Bounds
 //!
 //! [`Sum::carry`] is a single parallel carry, not a chain. The bounds that make it enough are constants below; each is
-//! followed by the sum that it stands on. This file is compiled twice: over registers, and, for the tests, over 64-bit integers
-//! whose every operation is checked. The tests put limbs at these bounds and see that nothing overflows and that
-//! the results are in bounds again and right.
+//! followed by the sum that it stands on. The tests run this file over 64-bit integers whose every operation is checked: they
+//! put limbs at these bounds and see that nothing overflows and that the results are in bounds again and right.
 
-use super::ops::{
-    Word, add, add_128, and, multiply_add_high, multiply_add_low, or, select, shift_left, shift_left_cut, shift_right,
-    shift_right_pair, splat,
-};
+use crate::train::kernel::vector::Words;
 
 /// Bits of the two lower limbs, and of the upper one.
 pub(super) const LOW_BITS: u32 = 44;
@@ -63,139 +59,136 @@ const _: () = {
 
 /// A number modulo p, not necessarily the smallest.
 #[derive(Clone, Copy)]
-pub(super) struct Element(pub(super) [Word; 3]);
+pub(super) struct Element<W: Words>(pub(super) [W::Word; 3]);
 
 /// An element to multiply by.
 #[derive(Clone, Copy)]
-pub(super) struct Multiplier {
-    r: [Word; 3],
+pub(super) struct Multiplier<W: Words> {
+    r: [W::Word; 3],
     /// Limbs 1 and 2 times 20, for the columns that wrap.
-    wrapped: [Word; 2],
+    wrapped: [W::Word; 2],
 }
 
 /// A sum of products, not yet carried: low and high bits of columns 0 to 2, the high bits weighing 2^52 more.
 #[derive(Clone, Copy)]
-pub(super) struct Sum {
-    pub(super) low: [Word; 3],
-    pub(super) high: [Word; 3],
+pub(super) struct Sum<W: Words> {
+    pub(super) low: [W::Word; 3],
+    pub(super) high: [W::Word; 3],
 }
 
-impl Element {
+impl<W: Words> Element<W> {
     /// A block of 128 bits, low word first, and above them `top`: 1, or 0 for a block that only fills up.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn from_block(words: [Word; 2], top: Word) -> Self {
+    #[inline(always)]
+    pub(super) fn from_block(w: W, words: [W::Word; 2], top: W::Word) -> Self {
         let [low, high] = words;
-        let mask = splat(LOW_MASK);
-        let limb_1 = and(shift_right_pair::<44>(high, low), mask);
-        Self([and(low, mask), limb_1, shift_right_pair::<24>(top, high)])
+        let mask = w.splat(LOW_MASK);
+        let limb_1 = w.and(w.shift_right_pair::<44>(high, low), mask);
+        Self([w.and(low, mask), limb_1, w.shift_right_pair::<24>(top, high)])
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn plus(self, other: Self) -> Self {
+    #[inline(always)]
+    pub(super) fn plus(self, w: W, other: Self) -> Self {
         let (Self([a0, a1, a2]), Self([b0, b1, b2])) = (self, other);
-        Self([add(a0, b0), add(a1, b1), add(a2, b2)])
+        Self([w.add(a0, b0), w.add(a1, b1), w.add(a2, b2)])
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn times(self, factor: &Multiplier) -> Self {
-        let mut sum = Sum::zero();
-        sum.add_product(self, factor);
-        sum.carry()
+    #[inline(always)]
+    pub(super) fn times(self, w: W, factor: &Multiplier<W>) -> Self {
+        let mut sum = Sum::zero(w);
+        sum.add_product(w, self, factor);
+        sum.carry(w)
     }
 
     /// The smallest number that this is modulo p, of which only the lower 128 bits matter, low word first. Limbs may be the
     /// sum of eight carried elements.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn reduced(self) -> [Word; 2] {
-        let (low_mask, top_mask) = (splat(LOW_MASK), splat(TOP_MASK));
+    #[inline(always)]
+    pub(super) fn reduced(self, w: W) -> [W::Word; 2] {
+        let (low_mask, top_mask) = (w.splat(LOW_MASK), w.splat(TOP_MASK));
         // Eight carried elements are below 8.1 · 2^130. What lies above bit 130 is at most 8, and comes back as at most 40.
         let Self([a0, a1, a2]) = self;
-        let a1 = add(a1, shift_right::<LOW_BITS>(a0));
-        let a2 = add(a2, shift_right::<LOW_BITS>(a1));
-        let above = shift_right::<TOP_BITS>(a2);
-        let (a0, a1, a2) = (and(a0, low_mask), and(a1, low_mask), and(a2, top_mask));
-        let a0 = add(a0, add(above, shift_left::<2>(above)));
+        let a1 = w.add(a1, w.shift_right::<LOW_BITS>(a0));
+        let a2 = w.add(a2, w.shift_right::<LOW_BITS>(a1));
+        let above = w.shift_right::<TOP_BITS>(a2);
+        let (a0, a1, a2) = (w.and(a0, low_mask), w.and(a1, low_mask), w.and(a2, top_mask));
+        let a0 = w.add(a0, w.add(above, w.shift_left::<2>(above)));
         // Below 2^130 + 40. Limbs 0 and 1 are brought in range again; limb 2 is 2^42 at most, and then the others are small.
-        let a1 = add(a1, shift_right::<LOW_BITS>(a0));
-        let a2 = add(a2, shift_right::<LOW_BITS>(a1));
-        let (a0, a1) = (and(a0, low_mask), and(a1, low_mask));
+        let a1 = w.add(a1, w.shift_right::<LOW_BITS>(a0));
+        let a2 = w.add(a2, w.shift_right::<LOW_BITS>(a1));
+        let (a0, a1) = (w.and(a0, low_mask), w.and(a1, low_mask));
         // a ≥ p exactly if a + 5 ≥ 2^130, and then a - p is a + 5 - 2^130.
-        let b0 = add(a0, splat(5));
-        let b1 = add(a1, shift_right::<LOW_BITS>(b0));
-        let b2 = add(a2, shift_right::<LOW_BITS>(b1));
-        let at_least_p = shift_right::<TOP_BITS>(b2);
-        let c0 = select(at_least_p, a0, and(b0, low_mask));
-        let c1 = select(at_least_p, a1, and(b1, low_mask));
-        let c2 = select(at_least_p, a2, and(b2, top_mask));
-        [or(c0, shift_left_cut::<LOW_BITS>(c1)), or(shift_right::<20>(c1), shift_left_cut::<24>(c2))]
+        let b0 = w.add(a0, w.splat(5));
+        let b1 = w.add(a1, w.shift_right::<LOW_BITS>(b0));
+        let b2 = w.add(a2, w.shift_right::<LOW_BITS>(b1));
+        let at_least_p = w.is_set(w.shift_right::<TOP_BITS>(b2));
+        let c0 = w.blend(at_least_p, a0, w.and(b0, low_mask));
+        let c1 = w.blend(at_least_p, a1, w.and(b1, low_mask));
+        let c2 = w.blend(at_least_p, a2, w.and(b2, top_mask));
+        [w.or(c0, w.shift_left_cut::<LOW_BITS>(c1)), w.or(w.shift_right::<20>(c1), w.shift_left_cut::<24>(c2))]
     }
 
     /// What [`reduced`](Self::reduced) says, plus `s`, modulo 2^128: the tag (RFC 8439, section 2.5).
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn tag(self, s: [Word; 2]) -> [Word; 2] {
-        add_128(self.reduced(), s)
+    #[inline(always)]
+    pub(super) fn tag(self, w: W, s: [W::Word; 2]) -> [W::Word; 2] {
+        let [low, high] = self.reduced(w);
+        let low = w.add_cut(low, s[0]);
+        let carry = w.is_less(low, s[0]);
+        let high = w.add_cut(high, s[1]);
+        [low, w.blend(carry, high, w.add_cut(high, w.splat(1)))]
     }
 }
 
-impl Multiplier {
+impl<W: Words> Multiplier<W> {
     /// Of an element that is carried.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn new(element: Element) -> Self {
+    #[inline(always)]
+    pub(super) fn new(w: W, element: Element<W>) -> Self {
         let Element(r) = element;
-        let wrapped =
-            [add(shift_left::<4>(r[1]), shift_left::<2>(r[1])), add(shift_left::<4>(r[2]), shift_left::<2>(r[2]))];
+        let wrapped = [
+            w.add(w.shift_left::<4>(r[1]), w.shift_left::<2>(r[1])),
+            w.add(w.shift_left::<4>(r[2]), w.shift_left::<2>(r[2])),
+        ];
         Self { r, wrapped }
     }
 }
 
-impl Sum {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn zero() -> Self {
-        let zero = splat(0);
+impl<W: Words> Sum<W> {
+    #[inline(always)]
+    pub(super) fn zero(w: W) -> Self {
+        let zero = w.splat(0);
         Self { low: [zero; 3], high: [zero; 3] }
     }
 
     /// Adds `m` times `factor`. `m` is within [`FACTOR_MAX`], and there are at most [`PRODUCTS_MAX`] products in a sum.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn add_product(&mut self, m: Element, factor: &Multiplier) {
+    #[inline(always)]
+    pub(super) fn add_product(&mut self, w: W, m: Element<W>, factor: &Multiplier<W>) {
         let Element([m0, m1, m2]) = m;
         let ([r0, r1, r2], [s1, s2]) = (factor.r, factor.wrapped);
         // By limbs of m, each column once: neighbouring instructions do not wait for each other.
         for (m, column) in [(m0, [r0, r1, r2]), (m1, [s2, r0, r1]), (m2, [s1, s2, r0])] {
             for (sum, factor) in self.low.iter_mut().zip(column) {
-                *sum = multiply_add_low(*sum, m, factor);
+                *sum = w.multiply_add_low(*sum, m, factor);
             }
             for (sum, factor) in self.high.iter_mut().zip(column) {
-                *sum = multiply_add_high(*sum, m, factor);
+                *sum = w.multiply_add_high(*sum, m, factor);
             }
         }
     }
 
     /// The sum as an element within [`CARRIED_MAX`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn carry(&self) -> Element {
+    #[inline(always)]
+    pub(super) fn carry(&self, w: W) -> Element<W> {
         let Self { low, high } = self;
         // The high bits of column 2 belong to column 3: times 20 · 2^8 = 5 · 2^10 to column 0.
-        let wrapped = shift_left::<10>(high[2]);
-        let c0 = add(low[0], add(wrapped, shift_left::<2>(wrapped)));
-        let c1 = add(low[1], shift_left::<8>(high[0]));
-        let c2 = add(low[2], shift_left::<8>(high[1]));
+        let wrapped = w.shift_left::<10>(high[2]);
+        let c0 = w.add(low[0], w.add(wrapped, w.shift_left::<2>(wrapped)));
+        let c1 = w.add(low[1], w.shift_left::<8>(high[0]));
+        let c2 = w.add(low[2], w.shift_left::<8>(high[1]));
         // 2^130 ≡ 5.
-        let above = shift_right::<TOP_BITS>(c2);
-        let (low_mask, top_mask) = (splat(LOW_MASK), splat(TOP_MASK));
+        let above = w.shift_right::<TOP_BITS>(c2);
+        let (low_mask, top_mask) = (w.splat(LOW_MASK), w.splat(TOP_MASK));
         Element([
-            add(add(and(c0, low_mask), above), shift_left::<2>(above)),
-            add(and(c1, low_mask), shift_right::<LOW_BITS>(c0)),
-            add(and(c2, top_mask), shift_right::<LOW_BITS>(c1)),
+            w.add(w.add(w.and(c0, low_mask), above), w.shift_left::<2>(above)),
+            w.add(w.and(c1, low_mask), w.shift_right::<LOW_BITS>(c0)),
+            w.add(w.and(c2, top_mask), w.shift_right::<LOW_BITS>(c1)),
         ])
     }
 }

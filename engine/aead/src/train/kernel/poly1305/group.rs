@@ -19,129 +19,135 @@
 //! accumulator of zero at zero. So the last step is the same for all of them: it has the lengths, and the powers r^(S - q).
 //! Rows that are not entirely inside a text are fetched through a [`Window`](crate::train::kernel::vector::Window).
 
-use core::arch::x86_64::*;
-
 use super::field::{Element, Multiplier, Sum};
 use super::layout::Layout;
 use super::powers::{Powers, one_time_keys};
 use super::strands::{GROUP_MAX, Strands};
 use crate::TAG_LEN;
-use crate::train::kernel::vector::{BLOCK, Z, from_words, load, store};
+use crate::train::kernel::vector::{BLOCK, Wide};
 
 /// The tags of a group.
 pub(in crate::train::kernel) type Tags = [[u8; TAG_LEN]; GROUP_MAX];
 
 /// The tags of up to `8 / STRANDS` messages under their one-time keys (RFC 8439, section 2.8, without associated data), of
 /// which there is one each. What is in the group behind them is as good as absent: nobody reads its tag.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-pub(super) fn tags<const STRANDS: usize>(group: &[&[u8]; GROUP_MAX], keys: &[Z]) -> Tags {
-    let (r, s) = one_time_keys::<STRANDS>(keys);
-    let powers = Powers::of::<STRANDS>(r);
-    let layout = Layout::of::<STRANDS>(group);
-    let each = &powers.each[..Strands::<STRANDS>::BLOCKS];
+#[inline(always)]
+pub(super) fn tags<const STRANDS: usize, V: Wide>(v: V, group: &[&[u8]; GROUP_MAX], keys: &[V::Word]) -> Tags {
+    v.run(
+        #[inline(always)]
+        || {
+            let (r, s) = one_time_keys::<STRANDS, V>(v, keys);
+            let powers = Powers::of::<STRANDS>(v, r);
+            let layout = Layout::of::<STRANDS>(group);
+            let each = &powers.each[..Strands::<STRANDS>::BLOCKS];
 
-    let mut h = Element([_mm512_setzero_si512(); 3]);
-    let mut step = 0;
-    while step < layout.steps {
-        if step == layout.full.start && !layout.full.is_empty() {
-            h = absorb_full::<STRANDS>(h, &layout.full_rows::<STRANDS>(group), each);
-            step = layout.full.end;
-            continue;
-        }
-        let words = words::<STRANDS>(&layout.partial_rows::<STRANDS>(group, step));
-        h = absorb(h, &words, &layout.tops::<STRANDS>(step), each);
-        step += 1;
-    }
-    let last = &powers.last::<STRANDS>()[..layout.last_blocks];
-    h = absorb(h, &last_words::<STRANDS>(&layout, group), &layout.tops::<STRANDS>(layout.steps), last);
+            let mut h = Element([v.zero(); 3]);
+            let mut step = 0;
+            while step < layout.steps {
+                if step == layout.full.start && !layout.full.is_empty() {
+                    h = absorb_full::<STRANDS, V>(v, h, &layout.full_rows::<STRANDS>(group), each);
+                    step = layout.full.end;
+                    continue;
+                }
+                let words = words::<STRANDS, V>(v, &layout.partial_rows::<STRANDS, V>(v, group, step));
+                h = absorb(v, h, &words, &layout.tops::<STRANDS, V>(v, step), each);
+                step += 1;
+            }
+            let last = &powers.last::<STRANDS>()[..layout.last_blocks];
+            let words = last_words::<STRANDS, V>(v, &layout, group);
+            h = absorb(v, h, &words, &layout.tops::<STRANDS, V>(v, layout.steps), last);
 
-    in_bytes::<STRANDS>(add_strands::<STRANDS>(h).tag(s))
+            in_bytes::<STRANDS, V>(v, add_strands::<STRANDS, V>(v, h).tag(v, s))
+        },
+    )
 }
 
 /// The tags of the messages one after the other, out of their lanes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn in_bytes<const STRANDS: usize>([low, high]: [Z; 2]) -> Tags {
+#[inline(always)]
+fn in_bytes<const STRANDS: usize, V: Wide>(v: V, [low, high]: [V::Word; 2]) -> Tags {
     let mut tags = [[0; TAG_LEN]; GROUP_MAX];
     // Four tags fill a register: for each a word of `low` and the same of `high`, whose words are numbered from 8 on.
     for (half, bytes) in tags.as_flattened_mut().as_chunks_mut().0.iter_mut().enumerate() {
-        let places = std::array::from_fn(|word| {
+        let mut places = [0; 8];
+        for (word, place) in places.iter_mut().enumerate() {
             let message = (4 * half + word / 2) % Strands::<STRANDS>::MESSAGES;
-            (Strands::<STRANDS>::lane_of(message) + word % 2 * 8) as u64
-        });
-        store(bytes, _mm512_permutex2var_epi64(low, from_words(places), high));
+            *place = (Strands::<STRANDS>::lane_of(message) + word % 2 * 8) as u64;
+        }
+        v.store(bytes, v.pick(v.with_words(places), low, high));
     }
     tags
 }
 
 /// The words of the last step: what is left of the text, and in the last block the lengths of the associated data, zero,
 /// and of the text.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn last_words<const STRANDS: usize>(layout: &Layout, group: &[&[u8]; GROUP_MAX]) -> [Z; 8] {
-    let mut last = [_mm512_setzero_si512(); 8];
+#[inline(always)]
+fn last_words<const STRANDS: usize, V: Wide>(v: V, layout: &Layout, group: &[&[u8]; GROUP_MAX]) -> [V::Word; 8] {
+    let mut last = [v.zero(); 8];
     // A single block is that of the lengths.
     if STRANDS * layout.last_blocks > 1 {
-        last = words::<STRANDS>(&layout.partial_rows::<STRANDS>(group, layout.steps));
+        last = words::<STRANDS, V>(v, &layout.partial_rows::<STRANDS, V>(v, group, layout.steps));
     }
     let length = &mut last[2 * layout.last_blocks - 1];
-    *length = _mm512_or_si512(*length, layout.lengths::<STRANDS>());
+    *length = v.or(*length, layout.lengths::<STRANDS, V>(v));
     last
 }
 
 /// Adds the blocks of a step to the accumulators, as many as there are `powers`: those of r^S, the lowest, for the last
 /// block, first.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn absorb(h: Element, words: &[Z; 8], tops: &[Z; 4], powers: &[Multiplier]) -> Element {
-    let mut sum = Sum::zero();
+#[inline(always)]
+fn absorb<V: Wide>(
+    v: V,
+    h: Element<V>,
+    words: &[V::Word; 8],
+    tops: &[V::Word; 4],
+    powers: &[Multiplier<V>],
+) -> Element<V> {
+    let mut sum = Sum::zero(v);
     // The first block waits for the accumulator of the step before, so it comes last.
     for (block, power) in (0..powers.len()).rev().zip(powers) {
-        let mut element = Element::from_block([words[2 * block], words[2 * block + 1]], tops[block]);
+        let mut element = Element::from_block(v, [words[2 * block], words[2 * block + 1]], tops[block]);
         if block == 0 {
-            element = element.plus(h);
+            element = element.plus(v, h);
         }
-        sum.add_product(element, power);
+        sum.add_product(v, element, power);
     }
-    sum.carry()
+    sum.carry(v)
 }
 
 /// The steps whose rows are inside the text of every message: most of them.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn absorb_full<const STRANDS: usize>(
-    mut h: Element,
+#[inline(always)]
+fn absorb_full<const STRANDS: usize, V: Wide>(
+    v: V,
+    mut h: Element<V>,
     texts: &[&[[u8; BLOCK]]; GROUP_MAX],
-    powers: &[Multiplier],
-) -> Element {
-    let tops = [_mm512_set1_epi64(1); 4];
+    powers: &[Multiplier<V>],
+) -> Element<V> {
+    let tops = [v.splat(1); 4];
     let steps = texts[0].len() / Strands::<STRANDS>::MESSAGE_ROWS;
     for step in 0..steps {
-        let mut rows = [_mm512_setzero_si512(); 8];
+        let mut rows = [v.zero(); 8];
         for (row, bytes) in rows.iter_mut().take(Strands::<STRANDS>::ROWS).enumerate() {
             let (message, part) = Strands::<STRANDS>::row(row);
-            *bytes = load(&texts[message][step * Strands::<STRANDS>::MESSAGE_ROWS + part]);
+            *bytes = v.load(&texts[message][step * Strands::<STRANDS>::MESSAGE_ROWS + part]);
         }
-        h = absorb(h, &words::<STRANDS>(&rows), &tops, powers);
+        h = absorb(v, h, &words::<STRANDS, V>(v, &rows), &tops, powers);
     }
     h
 }
 
 /// From rows of four blocks each to 64-bit words: `[2i]` and `[2i + 1]` are the low and the high half of the i-th block of
 /// every strand, in the lanes of [`Strands::LANES`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-pub(super) fn words<const STRANDS: usize>(rows: &[Z; 8]) -> [Z; 8] {
-    let zero = _mm512_setzero_si512();
+#[inline(always)]
+pub(super) fn words<const STRANDS: usize, V: Wide>(v: V, rows: &[V::Word; 8]) -> [V::Word; 8] {
+    let zero = v.zero();
     let [a, b, c, d, e, f, g, h] = *rows;
-    let low = |x, y| _mm512_unpacklo_epi64(x, y);
-    let high = |x, y| _mm512_unpackhi_epi64(x, y);
+    let low = |x, y| v.low_64(x, y);
+    let high = |x, y| v.high_64(x, y);
     // Of the four quarters of x and of y: the lower two of each, the upper two, the even ones, the odd ones.
-    let lower = |x, y| _mm512_shuffle_i64x2::<0x44>(x, y);
-    let upper = |x, y| _mm512_shuffle_i64x2::<0xee>(x, y);
-    let even = |x, y| _mm512_shuffle_i64x2::<0x88>(x, y);
-    let odd = |x, y| _mm512_shuffle_i64x2::<0xdd>(x, y);
+    let lower = |x, y| v.quarters::<0x44>(x, y);
+    let upper = |x, y| v.quarters::<0xee>(x, y);
+    let even = |x, y| v.quarters::<0x88>(x, y);
+    let odd = |x, y| v.quarters::<0xdd>(x, y);
     match STRANDS {
         1 => {
             // An 8 × 8 transposition: eight messages, of each one row.
@@ -171,28 +177,27 @@ pub(super) fn words<const STRANDS: usize>(rows: &[Z; 8]) -> [Z; 8] {
 }
 
 /// The total of each message in all of its lanes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn add_strands<const STRANDS: usize>(h: Element) -> Element {
+#[inline(always)]
+fn add_strands<const STRANDS: usize, V: Wide>(v: V, h: Element<V>) -> Element<V> {
     let mut sum = h;
     // Each step adds the element with lanes exchanged in which only the strand differs.
     if STRANDS == 2 {
         let Element([x0, x1, x2]) = sum;
-        let exchange = |x| _mm512_permutex_epi64::<0x4e>(x);
-        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+        let exchanged = [v.permute_64::<0x4e>(x0), v.permute_64::<0x4e>(x1), v.permute_64::<0x4e>(x2)];
+        sum = sum.plus(v, Element(exchanged));
     }
     if STRANDS >= 4 {
         let Element([x0, x1, x2]) = sum;
-        let exchange = |x| _mm512_shuffle_i64x2::<0x4e>(x, x);
-        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+        let exchanged = [v.quarters::<0x4e>(x0, x0), v.quarters::<0x4e>(x1, x1), v.quarters::<0x4e>(x2, x2)];
+        sum = sum.plus(v, Element(exchanged));
         let Element([x0, x1, x2]) = sum;
-        let exchange = |x| _mm512_shuffle_i64x2::<0xb1>(x, x);
-        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+        let exchanged = [v.quarters::<0xb1>(x0, x0), v.quarters::<0xb1>(x1, x1), v.quarters::<0xb1>(x2, x2)];
+        sum = sum.plus(v, Element(exchanged));
     }
     if STRANDS == 8 {
         let Element([x0, x1, x2]) = sum;
-        let exchange = |x| _mm512_permutex_epi64::<0xb1>(x);
-        sum = sum.plus(Element([exchange(x0), exchange(x1), exchange(x2)]));
+        let exchanged = [v.permute_64::<0xb1>(x0), v.permute_64::<0xb1>(x1), v.permute_64::<0xb1>(x2)];
+        sum = sum.plus(v, Element(exchanged));
     }
     sum
 }

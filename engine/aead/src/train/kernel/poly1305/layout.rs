@@ -1,10 +1,9 @@
 //! Where the blocks of a group's messages are in its steps.
 
-use core::arch::x86_64::*;
 use core::ops::Range;
 
 use super::strands::{GROUP_MAX, POLY_BLOCK, Strands};
-use crate::train::kernel::vector::{BLOCK, Window, Z, from_words, load};
+use crate::train::kernel::vector::{BLOCK, Wide, Window};
 
 /// The places of a group. Only lengths are looked at, which are no secret.
 pub(super) struct Layout {
@@ -22,8 +21,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    #[inline(always)]
     pub(super) fn of<const STRANDS: usize>(group: &[&[u8]; GROUP_MAX]) -> Self {
         let step_blocks = Strands::<STRANDS>::STEP_BLOCKS;
         let used = &group[..Strands::<STRANDS>::MESSAGES];
@@ -53,31 +51,39 @@ impl Layout {
     }
 
     /// The rows of any step, zero where there is no text.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn partial_rows<const STRANDS: usize>(&self, group: &[&[u8]; GROUP_MAX], step: usize) -> [Z; 8] {
-        let mut rows = [_mm512_setzero_si512(); 8];
-        let mut window = Window::new(0, 0);
-        for (row, bytes) in rows.iter_mut().take(Strands::<STRANDS>::ROWS).enumerate() {
-            let (message, part) = Strands::<STRANDS>::row(row);
-            let block = (step * Strands::<STRANDS>::STEP_BLOCKS) as isize - self.padding[message] as isize;
-            let offset = block * POLY_BLOCK as isize + (part * BLOCK) as isize;
-            if self.is_uniform {
-                // Every row of a part has its place where that of the first message has it.
-                if message == 0 {
-                    window = Window::new(offset, self.lens[0]);
+    #[inline(always)]
+    pub(super) fn partial_rows<const STRANDS: usize, V: Wide>(
+        &self,
+        v: V,
+        group: &[&[u8]; GROUP_MAX],
+        step: usize,
+    ) -> [V::Word; 8] {
+        v.run(
+            #[inline(always)]
+            || {
+                let mut rows = [v.zero(); 8];
+                let mut window = Window::new(0, 0);
+                for (row, bytes) in rows.iter_mut().take(Strands::<STRANDS>::ROWS).enumerate() {
+                    let (message, part) = Strands::<STRANDS>::row(row);
+                    let block = (step * Strands::<STRANDS>::STEP_BLOCKS) as isize - self.padding[message] as isize;
+                    let offset = block * POLY_BLOCK as isize + (part * BLOCK) as isize;
+                    if self.is_uniform {
+                        // Every row of a part has its place where that of the first message has it.
+                        if message == 0 {
+                            window = Window::new(offset, self.lens[0]);
+                        }
+                        *bytes = window.of(v, group[message]);
+                    } else {
+                        *bytes = row_at(v, group[message], offset);
+                    }
                 }
-                *bytes = window.of(group[message]);
-            } else {
-                *bytes = row_at(group[message], offset);
-            }
-        }
-        rows
+                rows
+            },
+        )
     }
 
     /// What the full steps take of each text.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    #[inline(always)]
     pub(super) fn full_rows<'a, const STRANDS: usize>(
         &self,
         group: &[&'a [u8]; GROUP_MAX],
@@ -96,61 +102,57 @@ impl Layout {
 
     /// For each block of a strand in a step: 1, the bit at 2^128, in the lanes where it is a block of the message, and 0
     /// where it fills up.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn tops<const STRANDS: usize>(&self, step: usize) -> [Z; 4] {
+    #[inline(always)]
+    pub(super) fn tops<const STRANDS: usize, V: Wide>(&self, v: V, step: usize) -> [V::Word; 4] {
         // Positive in lanes whose message has not yet begun with this step.
-        let missing = _mm512_sub_epi64(
-            self.by_lane::<STRANDS>(&self.padding),
-            _mm512_set1_epi64((step * Strands::<STRANDS>::STEP_BLOCKS) as i64),
+        let missing = v.subtract(
+            self.by_lane::<STRANDS, V>(v, &self.padding),
+            v.splat((step * Strands::<STRANDS>::STEP_BLOCKS) as u64),
         );
-        let mut tops = [_mm512_setzero_si512(); 4];
+        let mut tops = [v.zero(); 4];
         for (block, top) in tops.iter_mut().take(Strands::<STRANDS>::BLOCKS).enumerate() {
             let mut numbers = [0; 8];
             for (number, (_, strand)) in numbers.iter_mut().zip(Strands::<STRANDS>::LANES) {
                 *number = (block * STRANDS + strand) as u64;
             }
-            let number = from_words(numbers);
-            *top = _mm512_maskz_set1_epi64(_mm512_cmpge_epi64_mask(number, missing), 1);
+            let is_there = v.at_least_signed(v.with_words(numbers), missing);
+            *top = v.blend(is_there, v.zero(), v.splat(1));
         }
         tops
     }
 
     /// The lengths of the texts, in the lanes where the last block is.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    pub(super) fn lengths<const STRANDS: usize>(&self) -> Z {
-        _mm512_maskz_mov_epi64(Strands::<STRANDS>::mask(STRANDS - 1), self.by_lane::<STRANDS>(&self.lens))
+    #[inline(always)]
+    pub(super) fn lengths<const STRANDS: usize, V: Wide>(&self, v: V) -> V::Word {
+        v.blend(Strands::<STRANDS>::mask(STRANDS - 1), v.zero(), self.by_lane::<STRANDS, V>(v, &self.lens))
     }
 
     /// A number of each message in its lanes.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn by_lane<const STRANDS: usize>(&self, numbers: &[usize; GROUP_MAX]) -> Z {
+    #[inline(always)]
+    fn by_lane<const STRANDS: usize, V: Wide>(&self, v: V, numbers: &[usize; GROUP_MAX]) -> V::Word {
         if self.is_uniform {
-            return _mm512_set1_epi64(numbers[0] as i64);
+            return v.splat(numbers[0] as u64);
         }
         let mut words = [0; 8];
         for (word, (message, _)) in words.iter_mut().zip(Strands::<STRANDS>::LANES) {
             *word = numbers[message] as u64;
         }
-        from_words(words)
+        v.with_words(words)
     }
 }
 
 /// The 64 bytes of a text from `offset` on, zero where it has none.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn row_at(text: &[u8], offset: isize) -> Z {
+#[inline(always)]
+fn row_at<V: Wide>(v: V, text: &[u8], offset: isize) -> V::Word {
     let Ok(place) = usize::try_from(offset) else {
         // Most of these are as far from the text as this.
         if offset <= -(BLOCK as isize) {
-            return _mm512_setzero_si512();
+            return v.zero();
         }
-        return Window::new(offset, text.len()).of(text);
+        return Window::new(offset, text.len()).of(v, text);
     };
     match text.get(place..).and_then(|text| text.first_chunk()) {
-        Some(row) => load(row),
-        None => Window::new(offset, text.len()).of(text),
+        Some(row) => v.load(row),
+        None => Window::new(offset, text.len()).of(v, text),
     }
 }

@@ -1,18 +1,19 @@
-//! The bounds of the field arithmetic, tried out: `field.rs` once more, over 64-bit integers whose every operation is
-//! checked. What overflows, is cut off or shifted out panics here; the constants are the same, because the source is.
+//! The bounds of the field arithmetic, tried out over 64-bit integers whose every operation is checked: what overflows, is cut
+//! off or shifted out panics here.
 //!
 //! Limbs are put at all combinations of the ends of their ranges and of the places where carries begin, and results are
 //! compared with big integers.
 
 use num_bigint::BigUint;
 
-use super::super::features::Features;
-use field::{BLOCK_MAX, CARRIED_MAX, Element, FACTOR_MAX, LOW_BITS, Multiplier, PRODUCTS_MAX, Sum, TOP_BITS};
+use super::field::{self, BLOCK_MAX, CARRIED_MAX, FACTOR_MAX, LOW_BITS, PRODUCTS_MAX, TOP_BITS};
+use checked::Checked;
 
-#[path = "field.rs"]
-#[allow(clippy::duplicate_mod)] // That is the point of it.
-mod field;
-mod ops;
+mod checked;
+
+type Element = field::Element<Checked>;
+type Multiplier = field::Multiplier<Checked>;
+type Sum = field::Sum<Checked>;
 
 fn p() -> BigUint {
     (BigUint::from(1u8) << 130u32) - 5u8
@@ -43,8 +44,8 @@ fn assert_carried(limbs: [u64; 3], context: impl Fn() -> String) {
     assert!(limbs.iter().zip(CARRIED_MAX).all(|(limb, max)| *limb <= max), "{limbs:x?} of {}", context());
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn carry_all() {
+#[test]
+fn a_carry_is_in_bounds_and_right_at_every_extreme() {
     // What a column can hold, by the same arithmetic as at COLUMN_BOUND: twelve products.
     let low_max = PRODUCTS_MAX * 3 * ((1 << 52) - 1);
     let high = |factors: [(u64, u64); 3]| -> u64 {
@@ -61,7 +62,7 @@ fn carry_all() {
     let highs = combinations(high_max.map(|max| vec![0, 1, max - 1, max]));
     for low in &lows {
         for high in &highs {
-            let Element(limbs) = Sum { low: *low, high: *high }.carry();
+            let field::Element(limbs) = Sum { low: *low, high: *high }.carry(Checked);
             assert_carried(limbs, || format!("{low:x?} {high:x?}"));
             let expected = value(*low) + (value(*high) << 52u32);
             assert_eq!(value(limbs) % p(), expected % p(), "{low:x?} {high:x?}");
@@ -69,15 +70,15 @@ fn carry_all() {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn multiply_all() {
+#[test]
+fn products_are_in_bounds_and_right_at_every_extreme() {
     for factor in extremes(CARRIED_MAX) {
-        let multiplier = Multiplier::new(Element(factor));
+        let multiplier = Multiplier::new(Checked, field::Element(factor));
         for m in extremes(FACTOR_MAX) {
-            let mut sum = Sum::zero();
+            let mut sum = Sum::zero(Checked);
             for products in 1..=PRODUCTS_MAX {
-                sum.add_product(Element(m), &multiplier);
-                let Element(limbs) = sum.carry();
+                sum.add_product(Checked, field::Element(m), &multiplier);
+                let field::Element(limbs) = sum.carry(Checked);
                 assert_carried(limbs, || format!("{products} times {m:x?} {factor:x?}"));
                 // Big integers are slow, and the sum is the same.
                 if products == PRODUCTS_MAX {
@@ -89,17 +90,16 @@ fn multiply_all() {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn reduce(limbs: [u64; 3]) {
-    let [low, high] = Element(limbs).reduced();
+    let [low, high] = field::Element::<Checked>(limbs).reduced(Checked);
     let expected = (value(limbs) % p()) % (BigUint::from(1u8) << 128u32);
     assert_eq!(u128::from(high) << 64 | u128::from(low), expected.try_into().unwrap(), "{limbs:x?}");
 }
 
 /// Sums of eight strands at the ends of their ranges, and numbers around multiples of p and of 2^130, with limbs that overlap
 /// as carried ones do.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn reduce_all() {
+#[test]
+fn the_final_reduction_is_right_around_every_edge() {
     for limbs in extremes(CARRIED_MAX.map(|max| 8 * max)) {
         reduce(limbs);
     }
@@ -137,57 +137,24 @@ fn reduce_all() {
 }
 
 #[test]
-fn a_carry_is_in_bounds_and_right_at_every_extreme() {
-    let _ = Features::needed();
-    // SAFETY: the CPU has what this is compiled for.
-    unsafe { carry_all() };
-}
-
-#[test]
-fn products_are_in_bounds_and_right_at_every_extreme() {
-    let _ = Features::needed();
-    // SAFETY: the CPU has what this is compiled for.
-    unsafe { multiply_all() };
-}
-
-#[test]
-fn the_final_reduction_is_right_around_every_edge() {
-    let _ = Features::needed();
-    // SAFETY: the CPU has what this is compiled for.
-    unsafe { reduce_all() };
-}
-
-#[test]
 fn a_block_is_within_what_is_assumed_of_it() {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn check() {
-        let Element(limbs) = Element::from_block([u64::MAX; 2], 1);
-        assert_eq!(limbs, BLOCK_MAX);
-        assert_eq!(value(limbs), (BigUint::from(1u8) << 129u32) - 1u8);
-    }
-    let _ = Features::needed();
-    // SAFETY: the CPU has what this is compiled for.
-    unsafe { check() };
+    let field::Element(limbs) = Element::from_block(Checked, [u64::MAX; 2], 1);
+    assert_eq!(limbs, BLOCK_MAX);
+    assert_eq!(value(limbs), (BigUint::from(1u8) << 129u32) - 1u8);
 }
 
 /// A long message of the largest blocks under the largest r and s: nothing grows from block to block.
 #[test]
 fn a_long_message_stays_in_bounds() {
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn check() {
-        let r = Element::from_block([0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc], 0);
-        let (by_r, r_value, block_value) = (Multiplier::new(r), value(r.0), value(BLOCK_MAX));
-        let (mut h, mut expected) = (Element([0; 3]), BigUint::ZERO);
-        for _ in 0..5000 {
-            h = Element::from_block([u64::MAX; 2], 1).plus(h).times(&by_r);
-            expected = (expected + &block_value) * &r_value % p();
-            assert_carried(h.0, || "a block".to_owned());
-        }
-        let [low, high] = h.tag([u64::MAX; 2]);
-        let tag = (expected + u128::MAX) % (BigUint::from(1u8) << 128u32);
-        assert_eq!(u128::from(high) << 64 | u128::from(low), tag.try_into().unwrap());
+    let r = Element::from_block(Checked, [0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc], 0);
+    let (by_r, r_value, block_value) = (Multiplier::new(Checked, r), value(r.0), value(BLOCK_MAX));
+    let (mut h, mut expected) = (field::Element([0; 3]), BigUint::ZERO);
+    for _ in 0..5000 {
+        h = Element::from_block(Checked, [u64::MAX; 2], 1).plus(Checked, h).times(Checked, &by_r);
+        expected = (expected + &block_value) * &r_value % p();
+        assert_carried(h.0, || "a block".to_owned());
     }
-    let _ = Features::needed();
-    // SAFETY: the CPU has what this is compiled for.
-    unsafe { check() };
+    let [low, high] = h.tag(Checked, [u64::MAX; 2]);
+    let tag = (expected + u128::MAX) % (BigUint::from(1u8) << 128u32);
+    assert_eq!(u128::from(high) << 64 | u128::from(low), tag.try_into().unwrap());
 }
