@@ -116,13 +116,19 @@ impl Selection {
         if measurements.is_empty() {
             return Err(first_failure.expect("no candidate passed, and there was at least one").into());
         }
-        let mix = Mix::new(|count, size| {
-            let cost = |measured: &&Measurement| measured.cost_ns(count, size);
-            let fastest = measurements.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-            fastest.expect("at least one was measured").provider
-        });
+        let mix = fastest(&measurements);
         Ok(SuiteChoice { suite, measurements, mix, is_fixed: fixed.is_some() })
     }
+}
+
+/// For each class of packets who is the fastest by these figures, sealing and opening together; of equals the first. There is
+/// at least one measurement.
+fn fastest(measurements: &[Measurement]) -> Mix {
+    Mix::new(|count, size| {
+        let cost = |measured: &&Measurement| measured.cost_ns(count, size);
+        let fastest = measurements.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        fastest.expect("at least one was measured").provider
+    })
 }
 
 impl Choice {
@@ -192,6 +198,64 @@ impl fmt::Display for SuiteChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Figure, PACKET_SIZES, TRAIN_COUNTS};
+
+    /// Figures that nobody measured: `ns` says what sealing and opening take, by count and size.
+    fn figures(provider: Provider, ns: impl Fn(usize, usize) -> (f64, f64)) -> Measurement {
+        let classes = PACKET_SIZES.iter().flat_map(|&size| TRAIN_COUNTS.iter().map(move |&count| (size, count)));
+        let figure = |(packet_len, train_count)| {
+            let (seal_ns, open_ns) = ns(train_count, packet_len);
+            Figure { packet_len, train_count, seal_ns, open_ns }
+        };
+        Measurement { provider, suite: Suite::ChaCha20Poly1305, figures: classes.map(figure).collect() }
+    }
+
+    #[test]
+    fn each_class_goes_to_the_fastest_by_the_figures() {
+        let steady = figures(Provider::RustCrypto, |_, _| (100.0, 100.0));
+        // Faster in trains of small packets only; the sum of both decides, not one of them.
+        let batching = figures(Provider::Train, |count, size| match (count, size) {
+            (8 | 44, 64) => (150.0, 49.0),
+            _ => (10.0, 191.0),
+        });
+        let mix = fastest(&[steady.clone(), batching.clone()]);
+        for (count, size) in TRAIN_COUNTS.iter().flat_map(|&count| PACKET_SIZES.map(|size| (count, size))) {
+            let expected = if size == 64 && count >= 8 { Provider::Train } else { Provider::RustCrypto };
+            assert_eq!(mix.provider(count, size), expected, "{count} × {size}");
+        }
+        assert_eq!(mix, fastest(&[batching, steady]), "in whatever order they were measured");
+    }
+
+    #[test]
+    fn of_equals_the_first_is_taken_and_what_was_not_measured_never_is() {
+        let alike = |provider| figures(provider, |_, _| (5.0, 5.0));
+        assert_eq!(fastest(&[alike(Provider::AwsLc), alike(Provider::RustCrypto)]), Mix::fixed(Provider::AwsLc));
+        let mut partial = figures(Provider::Train, |_, _| (1.0, 1.0));
+        partial.figures.retain(|figure| figure.packet_len == 64);
+        let mix = fastest(&[partial, alike(Provider::AwsLc)]);
+        assert_eq!(
+            [64, 576, 1420].map(|size| mix.provider(44, size)),
+            [Provider::Train, Provider::AwsLc, Provider::AwsLc]
+        );
+    }
+
+    #[test]
+    fn a_choice_says_what_it_rests_on() {
+        let measurements = vec![figures(Provider::AwsLc, |_, _| (7.0, 8.0))];
+        let mix = fastest(&measurements);
+        let chosen = SuiteChoice { suite: Suite::ChaCha20Poly1305, measurements, mix, is_fixed: false };
+        let shown = chosen.to_string();
+        let mut lines = shown.lines();
+        assert_eq!(lines.next(), Some("chacha20poly1305: aws-lc, the fastest here (ns per packet, seal/open)"));
+        assert_eq!(
+            lines.next(),
+            Some("  aws-lc        64 B  ×1  7/8        ×2  7/8        ×8  7/8        ×44 7/8      ")
+        );
+        let rest: Vec<_> = lines.skip(PACKET_SIZES.len() - 1).collect();
+        let runs_nowhere = |provider: &&Provider| !provider.is_available(Suite::ChaCha20Poly1305);
+        assert_eq!(rest.len(), Provider::ALL.iter().filter(runs_nowhere).count(), "who does not run here: {shown}");
+        assert!(rest.iter().all(|line| line.contains("not on this CPU, which lacks")), "{shown}");
+    }
 
     fn fails(provider: Provider, suite: Suite) -> Result<(), SelfTestError> {
         Err(SelfTestError { provider, suite, check: "broken for the test" })
