@@ -1,7 +1,7 @@
 //! Peers change while others carry traffic: nobody else notices.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringfort_testbed::ping::{self, Background, Pinger};
 use ringfort_testbed::tunnel::Peering;
@@ -123,13 +123,11 @@ fn our_private_key_changes() {
         let old = tunnel.sides[0].keys.public.hex();
         tunnel.sides[0].keys = KeyPair::random().unwrap();
         let private = tunnel.sides[0].keys.private.base64();
-        let start = Instant::now();
         let ours = &tunnel.sides[0].interface;
         wg::wg_with_input(&format!("set {ours} private-key /dev/stdin"), &private).unwrap();
         uapi::set(&tunnel.sides[1].interface, &format!("public_key={old}\nremove=true\n")).unwrap();
         tunnel.configure(1, &Peering::default()).unwrap();
-        tunnel.wait_until_open(1, OPENING).unwrap();
-        assert!(start.elapsed() < AT_ONCE, "{partner:?}: back only after {:?}", start.elapsed());
+        tunnel.wait_until_open(1, AT_ONCE).unwrap_or_else(|error| panic!("{partner:?}: {error}"));
         tunnel.wait_until_open(0, OPENING).unwrap();
     }
 }

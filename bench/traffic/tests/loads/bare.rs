@@ -75,7 +75,9 @@ fn what_a_rule_drops_is_what_is_lost() {
     assert_eq!(outcome.total.lost, nft_counter(to));
     assert_eq!(outcome.total.lost, (outcome.total.sent + 6) / 10, "the fourth of each ten");
     assert_eq!([outcome.total.duplicated, outcome.total.reordered, outcome.total.damaged], [0; 3]);
-    assert!((outcome.total.loss_ratio - 0.1).abs() < 1e-3);
+    // What a busy machine leaves unsent makes the ratio coarser, not wrong.
+    let ratio = outcome.total.lost as f64 / outcome.total.sent as f64;
+    assert!((outcome.total.loss_ratio - ratio).abs() < 1e-9, "{:#?}", outcome.total);
 }
 
 #[test]

@@ -219,6 +219,19 @@ fn link_down_zeroes_everything_and_link_up_starts_anew() {
     assert_eq!(kinds(&pair.exchange()), [1, 2, 40, 4], "hands are shaken at once, and what waited comes through");
 }
 
+/// The limit on initiations is forgotten with the sessions, as the kernel does it.
+#[test]
+fn after_link_up_nobody_waits_for_the_limit_on_initiations() {
+    let mut pair = Pair::connected();
+    pair.a.device.link_down();
+    pair.a.settle();
+    pair.a.device.link_up(START);
+    pair.a.settle();
+    pair.a.take_sent();
+    pair.offer_a();
+    assert_eq!(pair.a.take_sent().iter().map(|message| message.bytes[0]).collect::<Vec<_>>(), [1]);
+}
+
 #[test]
 fn without_keepalive_link_up_sends_nothing() {
     let mut pair = Pair::connected();
