@@ -8,6 +8,7 @@ use super::outbound::Pending;
 use super::staging::Limits;
 use ring_buffers::{Budget, BufferGroup, LineId, Ring, RingConfig, SlotClass};
 use ringfort_aead::MAX_SEGMENTS;
+use ringfort_core::icmp::Allowance;
 
 /// Packets that the kernel may have read ahead from the TUN, and those of one turn that are sealed where they lie.
 pub(super) const TUN_READS: u16 = 32;
@@ -24,11 +25,11 @@ const STAGED_JUMBO: u16 = 8;
 /// Trains on their way to other workers. Shared as well.
 const HANDOFFS: u16 = 8;
 /// Packets that wait for a session, over all peers, and those that have waited and are being sent.
-const STAGED: u16 = 432;
+const STAGED: u16 = 398;
 /// Keepalives on their way, and confirmations that consist of one.
 pub(super) const KEEPALIVES: u16 = 64;
-/// ICMP errors on their way to the senders of packets that no peer can have.
-const ICMP_ERRORS: u16 = 16;
+/// ICMP errors on their way to the senders of packets that no peer can have: as many as leave at once.
+const ICMP_ERRORS: u16 = 50;
 
 /// For whom a slot is claimed: the lines of [`budget`], in its order.
 pub(super) mod line {
@@ -112,6 +113,7 @@ const _: () = {
     assert!(UDP_OPERATIONS > slots, "each slot can be in a send");
     assert!(UDP_OPERATIONS as usize > 2 * SENDS_PER_READ, "the TUN is read while sends are in flight");
     assert!(TRAINS as usize >= TRAINS_PER_READ, "what is reserved for trains is enough to read a packet");
+    assert!(ICMP_ERRORS as u32 == Allowance::BURST, "what may leave at once finds slots");
     assert!(KEEPALIVES as usize >= super::inbox::MAIL_PER_TURN, "each mail of a turn may ask for a keepalive");
 };
 
