@@ -303,7 +303,7 @@ impl WorkerInbox {
         self.handoffs.pop()
     }
 
-    /// Sends mail about a session. Who waits for it need not be woken: it comes with the data that it is for.
+    /// Sends mail about a session.
     pub fn push_session(&self, mail: SessionMail) {
         self.sessions.push(mail);
         self.sleeper.ring();
@@ -315,12 +315,10 @@ impl WorkerInbox {
         self.sleeper.ring();
     }
 
-    /// Hands a train over.
-    ///
-    /// # Errors
-    /// The train itself if there is no room.
-    pub fn push_handoff(&self, handoff: Handoff) -> Result<(), Box<Handoff>> {
-        let pushed = self.handoffs.push(handoff).map_err(Box::new);
+    /// Hands a train over. False: there is no room, and the train is dropped.
+    #[must_use]
+    pub fn push_handoff(&self, handoff: Handoff) -> bool {
+        let pushed = self.handoffs.push(handoff).is_ok();
         self.sleeper.ring();
         pushed
     }

@@ -8,8 +8,8 @@
 //!                        └─► event ──► control, whenever it comes to it
 //! ```
 //!
-//! Readers take a consistent copy without a lock, one load and no store to shared memory. Two that write at once do not
-//! undo each other's work: the sending session only moves on to sessions with higher numbers ([`SessionNumber`]), and
+//! Readers take a consistent copy without a lock: they wait for nobody, and write to nothing that another core reads
+//! often. Two that write at once do not undo each other's work: the sending session only moves on to sessions with higher numbers ([`SessionNumber`]), and
 //! what is found to be wrong about an endpoint is taken back only if it is still the same endpoint.
 
 use std::fmt;
@@ -241,22 +241,18 @@ pub struct Receiver<O, S> {
 }
 
 impl<O, S> Receiver<O, S> {
-    /// Both halves of a new session of the peer whose cell this is. If we asked for it, we send under it at once; if
-    /// not, from the first message on that comes under it.
+    /// Both halves of a new session of the peer whose cell this is. If we answered for it, we send under it from the first
+    /// message on that comes under it. If we asked for it, the sending half comes back as well, for
+    /// [`PeerCell::advance`]: once the receiver is where the answers will find it.
     pub fn new(
         cell: Arc<PeerCell<S>>,
         number: SessionNumber,
         session: ReceiveSession<O>,
         send: SendSession<S>,
-    ) -> Self {
+    ) -> (Self, Option<Arc<SendState<S>>>) {
         let state = Arc::new(SendState::session(number, send));
-        let next = if session.initiator() {
-            cell.advance(state);
-            None
-        } else {
-            Some(state)
-        };
-        Self { session, cell, next }
+        let (now, next) = if session.initiator() { (Some(state), None) } else { (None, Some(state)) };
+        (Self { session, cell, next }, now)
     }
 
     /// The peer whose session this is.

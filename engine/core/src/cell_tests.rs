@@ -20,7 +20,11 @@ fn number(n: u64) -> SessionNumber {
 
 fn receiver(cell: &Arc<Cell>, n: u64, key: &'static str, initiator: bool) -> Receiver<(), &'static str> {
     let receive = ReceiveSession::new((), 1, START, initiator);
-    Receiver::new(cell.clone(), number(n), receive, SendSession::new(key, 1, 2, START, initiator))
+    let send = SendSession::new(key, 1, 2, START, initiator);
+    let (receiver, sends_now) = Receiver::new(cell.clone(), number(n), receive, send);
+    assert_eq!(sends_now.is_some(), initiator);
+    sends_now.map(|state| cell.advance(state));
+    receiver
 }
 
 fn key(cell: &Cell) -> Option<&'static str> {

@@ -142,7 +142,7 @@ pub struct ReceiveSession<K> {
     /// Whether control knows that the peer has the key: from the start for the initiator, after the first data message
     /// for the responder.
     confirmed: bool,
-    rekey_wanted: bool,
+    rekey_asked: bool,
     window: ReplayWindow,
 }
 
@@ -150,7 +150,7 @@ impl<K> ReceiveSession<K> {
     /// A session that has received nothing.
     pub const fn new(key: K, local_index: u32, created: Time, initiator: bool) -> Self {
         let window = ReplayWindow::new();
-        Self { key, local_index, created, initiator, confirmed: initiator, rekey_wanted: false, window }
+        Self { key, local_index, created, initiator, confirmed: initiator, rekey_asked: false, window }
     }
 
     /// The cipher's key.
@@ -197,12 +197,15 @@ impl<K> ReceiveSession<K> {
         !std::mem::replace(&mut self.confirmed, true)
     }
 
-    /// Whether it is the last moment to ask for a new session, as seen after receiving; only for the initiator, and
-    /// true at most once.
-    pub fn wants_rekey(&mut self, now: Time) -> bool {
-        let due = self.initiator && !self.rekey_wanted && now.since(self.created) >= REKEY_ON_RECEIVE_AFTER_TIME;
-        self.rekey_wanted |= due;
-        due
+    /// Whether it is the last moment to ask for a new session, as seen after receiving; only for the initiator, and until
+    /// [`ReceiveSession::note_rekey_asked`].
+    pub fn wants_rekey(&self, now: Time) -> bool {
+        self.initiator && !self.rekey_asked && now.since(self.created) >= REKEY_ON_RECEIVE_AFTER_TIME
+    }
+
+    /// Control has been told that the session wants to be replaced.
+    pub const fn note_rekey_asked(&mut self) {
+        self.rekey_asked = true;
     }
 }
 
@@ -322,7 +325,8 @@ mod tests {
         let due = START + Duration::from_secs(165);
         let mut session = receive_session(true);
         assert!(!session.wants_rekey(due - Duration::from_nanos(1)));
-        assert!(session.wants_rekey(due));
+        assert!(session.wants_rekey(due) && session.wants_rekey(due), "until it is asked for");
+        session.note_rekey_asked();
         assert!(!session.wants_rekey(due));
         assert!(!receive_session(false).wants_rekey(due));
     }

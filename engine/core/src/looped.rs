@@ -85,6 +85,11 @@ impl Nesting {
         false
     }
 
+    /// Forgets all notes: what travels in what is about to change.
+    pub fn forget(&self) {
+        self.0.iter().for_each(|note| note.store(0, Relaxed));
+    }
+
     fn carried_by(&self, outer: u32) -> Option<u32> {
         let note = self.place(outer).load(Relaxed);
         (note != 0 && note >> 32 == u64::from(outer)).then_some(note as u32)

@@ -175,8 +175,10 @@ impl DataPlane {
         let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
         let send = SendSession::new(seal, local_index, remote_index, created, initiator)
             .with_rekey_after_messages(suite.rekey_after_messages());
-        let receiver = Receiver::new(self.cell(peer).clone(), number, receive, send);
+        let cell = self.cell(peer);
+        let (receiver, sends_now) = Receiver::new(cell.clone(), number, receive, send);
         self.to_owner(local_index, SessionMail::Begin(Box::new(receiver)));
+        sends_now.map(|state| cell.advance(state));
     }
 
     fn keep(&mut self, cell: Arc<PeerCell>) {

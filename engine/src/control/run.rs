@@ -297,6 +297,7 @@ impl Handler for Control {
                 let result = config::apply(*request, &mut self.device, &mut self.plane, now);
                 self.listen(now);
                 self.plane.carry_out(&mut self.device, now);
+                self.link.nesting.forget();
                 if let Err(refusal) = result {
                     log::warn!("a request on the control socket is refused: {refusal}");
                     return refusal.errno();

@@ -71,7 +71,7 @@ impl Worker {
     }
 
     fn data(&mut self, mut run: Run<'_>, handed: bool) {
-        if !self.sessions.contains_key(&run.receiver) {
+        if !self.sessions.contains_key(&run.receiver) && self.link.owner(run.receiver) == self.index {
             // It may have begun since this turn did.
             self.read_sessions(usize::MAX);
         }
@@ -124,9 +124,10 @@ impl Worker {
             return self.stats.count_drop(Drop::NoSlot, segments);
         };
         let handoff = Handoff { parcel, stride: run.stride, endpoint: run.endpoint, ecn: run.ecn };
-        match self.link.workers[owner].push_handoff(handoff) {
-            Ok(()) => self.stats.handoffs.add(1),
-            Err(_) => self.stats.count_drop(Drop::HandoffFull, segments),
+        if self.link.workers[owner].push_handoff(handoff) {
+            self.stats.handoffs.add(1);
+        } else {
+            self.stats.count_drop(Drop::HandoffFull, segments);
         }
     }
 
@@ -155,11 +156,10 @@ impl Worker {
         if receiver.session.awaits_confirmation() && control.push_event(PeerEvent::Confirmed(id)) {
             receiver.session.confirm();
         }
-        let wants_rekey = receiver.session.wants_rekey(self.now);
         let shared = receiver.cell().shared();
-        if shared.endpoint.set(run.endpoint) != Some(run.endpoint) {
-            // Lost if there is no room: control reads the endpoint where it needs it.
-            let _ = control.push_event(PeerEvent::Roamed(id));
+        if shared.endpoint.set(run.endpoint).is_none() {
+            // Lost if there is no room; the next handshake message of the peer makes up for it.
+            let _ = control.push_event(PeerEvent::Found(id));
         }
         shared.counters[self.index].received(accepted.segments, accepted.bytes);
         let activity = &shared.activity;
@@ -168,9 +168,11 @@ impl Worker {
         } else if activity.data_received(self.now) && !control.push_event(PeerEvent::Awake(id)) {
             activity.disarm();
         }
-        if wants_rekey && activity.request_handshake() {
+        if receiver.session.wants_rekey(self.now) && activity.request_handshake() {
             let reason = HandshakeReason::KeyAging { local_index: run.receiver };
-            if !control.push_event(PeerEvent::NeedHandshake { peer: id, reason }) {
+            if control.push_event(PeerEvent::NeedHandshake { peer: id, reason }) {
+                receiver.session.note_rekey_asked();
+            } else {
                 activity.clear_request();
             }
         }

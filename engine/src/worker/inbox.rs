@@ -41,13 +41,12 @@ impl Worker {
 
     /// Takes over receiving halves, and lets go of them, up to `most` of either. True: there may be more.
     pub(super) fn read_sessions(&mut self, most: usize) -> bool {
-        let link = self.link.clone();
+        let Self { link, sessions, index, .. } = self;
+        let inbox = &link.workers[*index];
         for _ in 0..most {
-            match link.workers[self.index].next_session() {
-                Some(SessionMail::Begin(receiver)) => {
-                    _ = self.sessions.insert(receiver.session.local_index(), receiver)
-                }
-                Some(SessionMail::End { local_index }) => _ = self.sessions.remove(&local_index),
+            match inbox.next_session() {
+                Some(SessionMail::Begin(receiver)) => _ = sessions.insert(receiver.session.local_index(), receiver),
+                Some(SessionMail::End { local_index }) => _ = sessions.remove(&local_index),
                 None => return false,
             }
         }
@@ -75,6 +74,8 @@ impl Worker {
                 rebound.map_err(|error| WorkerError::ring("use new UDP sockets", error))?;
             }
             Mail::Sockets(None) => {
+                // The interface is down. What was read after control said what to drop goes as well.
+                self.stats.count_drop(Drop::Down, self.staging.clear());
                 let closed = self.udp.close(&mut self.ring);
                 closed.map_err(|error| WorkerError::ring("let go of the UDP sockets", error))?;
             }

@@ -54,7 +54,7 @@ pub(super) struct Worker {
     pub(super) now: Time,
     /// When something last completed; it is looked for without sleeping for so long after that.
     last_completion: Time,
-    busy_poll: Duration,
+    pub(super) busy_poll: Duration,
     /// No train may end in a segment as long as the others.
     pub(super) ragged: bool,
     /// Packets of this turn that have a peer and a key.
@@ -261,10 +261,12 @@ impl Worker {
         let mut reaped = std::mem::take(&mut self.reaped);
         self.ring.reap(&mut reaped);
         self.stopwatch.entered(|| brought(&reaped, &self.tun, &self.udp));
+        // Dealt with below: they may need room themselves.
+        let mut refused = Vec::new();
         for completion in reaped.drain(..) {
             if self.tun.is_write(&completion) {
                 if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
-                    self.on_write_failed(failed);
+                    refused.push(failed);
                 }
             } else if self.udp.is_send(&completion) {
                 let event = self.udp.complete(&mut self.ring, completion);
@@ -274,11 +276,12 @@ impl Worker {
             }
         }
         self.reaped = reaped;
+        refused.into_iter().for_each(|failed| self.on_write_failed(failed));
         self.stopwatch.lap(Stage::Turn);
     }
 
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
-    fn prepare(&mut self) -> Result<Wait, WorkerError> {
+    pub(super) fn prepare(&mut self) -> Result<Wait, WorkerError> {
         self.pool.drain_returns();
         // The socket first: it may use slots beyond its own, and has more that comes at once.
         self.udp.prepare(&mut self.ring).map_err(enter_failed)?;
@@ -289,7 +292,9 @@ impl Worker {
         let polls = self.now.since(self.last_completion) < self.busy_poll;
         let unread = reads_wait || self.tun.is_readable();
         let to_do = if unread { self.can_send_trains() } else { self.steering.is_leaving() && !starved };
-        let more = polls || self.inbox_waiting || to_do;
+        // What `make_room` reaped after this turn had dealt with the rest.
+        let undone = !self.completed.is_empty();
+        let more = polls || self.inbox_waiting || to_do || undone;
         if more || (starved || reads_wait) && self.pool.declare_starved() > 0 {
             return Ok(Wait::No);
         }
@@ -305,6 +310,8 @@ impl Worker {
             EDGE_UDP => self.on_udp(completion),
             _ => {
                 self.doorbell.on_completion(completion);
+                // Whoever rang has disarmed the bell, also if what it was for has been read since: reading arms it.
+                self.inbox_waiting = true;
                 Ok(())
             }
         }

@@ -40,9 +40,10 @@ pub enum PeerEvent {
     /// already ([`Receiver::note_authentic`](crate::cell::Receiver::note_authentic)). The event must not get lost: until
     /// it arrives, the handshake counts as unfinished.
     Confirmed(PeerId),
-    /// An authenticated data message came from another endpoint than the one that was known. The workers know the new
-    /// one already ([`PeerShared::endpoint`]).
-    Roamed(PeerId),
+    /// An authenticated data message came, and no endpoint was known until then. The workers know it already
+    /// ([`PeerShared::endpoint`]). That a peer roams is no event: whoever could provoke one with each datagram could keep
+    /// control busy.
+    Found(PeerId),
 }
 
 /// A message that is not a data message, held by value.
@@ -102,7 +103,7 @@ pub enum Action {
     /// All workers: the new version of all allowed IPs.
     Routes(AllowedIps),
     /// A handshake has yielded a session. The worker that `local_index` names must be able to receive under it before the
-    /// next [`Action::Send`] leaves. [`Receiver::new`](crate::cell::Receiver::new) knows when we send under it.
+    /// next [`Action::Send`] leaves, and before any worker sends under it ([`Receiver::new`](crate::cell::Receiver::new)).
     BeginSession {
         /// Whom it is with.
         peer: PeerId,

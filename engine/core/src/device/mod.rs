@@ -137,7 +137,7 @@ impl Device {
         let (PeerEvent::Awake(peer)
         | PeerEvent::NeedHandshake { peer, .. }
         | PeerEvent::Confirmed(peer)
-        | PeerEvent::Roamed(peer)) = event;
+        | PeerEvent::Found(peer)) = event;
         self.step(now, peer, rng, |peer, env| {
             if !env.up {
                 // The link went down after the event was sent. When it comes up, requests are taken up and the rest is
@@ -147,9 +147,10 @@ impl Device {
             match event {
                 PeerEvent::Awake(_) => peer.awake(env),
                 PeerEvent::NeedHandshake { reason, .. } => peer.handshake_requested(reason, env),
-                // Every step begins with that.
-                PeerEvent::Confirmed(_) => {}
-                PeerEvent::Roamed(_) => peer.kick(env.now.mono, env.local.is_some()),
+                // Every step begins with taking notice of it. That may have been while the worker was about to make the
+                // session the one to send with, and another found none: now it is.
+                PeerEvent::Confirmed(_) => peer.send_staged(env),
+                PeerEvent::Found(_) => peer.kick(env.now.mono, env.local.is_some()),
             }
         });
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
+use super::api::Action;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use crate::activity::Traffic;
@@ -159,6 +160,13 @@ impl Peer {
         if self.sessions.confirm(self.id, self.shared.confirmed(), env.now.mono, env.out) {
             self.drop_pending(env.out); // It is not needed any more.
             self.complete(env);
+        }
+    }
+
+    /// Has the workers send what waits for a session, if there is one.
+    pub fn send_staged(&self, env: &mut Env<'_>) {
+        if self.sessions.current().is_some() {
+            env.out.push(Action::SendStaged { peer: self.id, confirm: None });
         }
     }
 

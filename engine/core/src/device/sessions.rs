@@ -25,6 +25,8 @@ pub(super) struct Session {
 pub(super) struct Sessions {
     current: Option<Session>,
     next: Option<Session>,
+    /// The next one before that: its first message may be at its worker just now, and make it the one to send with.
+    replaced: Option<Session>,
     /// Sessions that only receive, the latest first.
     former: [Option<Session>; 2],
     /// The number that was given last.
@@ -47,19 +49,25 @@ impl Sessions {
         if let Some(next) = self.next.take() {
             self.demote(Some(next), now, out);
         }
+        retire(self.replaced.take(), out);
     }
 
     /// We were asked and answer: we may receive, and send once we did.
     pub fn begin_as_responder(&mut self, peer: PeerId, new: NewSession, now: Time, out: &mut Outbox) {
         let session = self.begin(peer, new, now, out);
-        retire(self.next.replace(session), out);
+        let before = self.next.replace(session);
+        retire(std::mem::replace(&mut self.replaced, before), out);
         self.retire_expired(now, out);
     }
 
-    /// Takes notice that the workers send under the session that we answered for, if `confirmed` says that the peer has
-    /// it. True if that is news.
+    /// Takes notice that the workers send under a session that we answered for, if `confirmed` says that the peer has it.
+    /// True if that is news.
     pub fn confirm(&mut self, peer: PeerId, confirmed: SessionNumber, now: Time, out: &mut Outbox) -> bool {
-        let Some(session) = self.next.take_if(|next| next.number <= confirmed) else { return false };
+        let has_it = |session: &mut Session| session.number <= confirmed;
+        let Some(session) = self.next.take_if(has_it).or_else(|| self.replaced.take_if(has_it)) else { return false };
+        if self.next.is_none() {
+            retire(self.replaced.take(), out);
+        }
         out.push(Action::SendStaged { peer, confirm: None });
         let old = self.current.replace(session);
         self.demote(old, now, out);
@@ -69,8 +77,9 @@ impl Sessions {
     /// Forgets all.
     pub fn clear(&mut self, peer: PeerId, out: &mut Outbox) {
         // The next one is perhaps confirmed at this moment.
-        let may_send = self.current.is_some() || self.next.is_some();
+        let may_send = self.current.is_some() || self.next.is_some() || self.replaced.is_some();
         retire(self.next.take(), out);
+        retire(self.replaced.take(), out);
         for former in &mut self.former {
             retire(former.take(), out);
         }
@@ -101,6 +110,7 @@ impl Sessions {
     }
 
     fn retire_expired(&mut self, now: Time, out: &mut Outbox) {
+        retire(self.replaced.take_if(|session| !session.valid(now, 0)), out);
         for former in &mut self.former {
             retire(former.take_if(|session| !session.valid(now, 0)), out);
         }

@@ -28,7 +28,10 @@ impl Peer {
         let needed = match reason {
             // The worker may not have read its mail yet.
             HandshakeReason::NoSession => !current.is_some_and(|s| s.valid(env.now.mono, CLOCK_MARGIN_SECS)),
-            HandshakeReason::KeyAging { local_index } => current.is_some_and(|s| s.local_index == local_index),
+            // It may have been replaced since, but not by one that has run out as well.
+            HandshakeReason::KeyAging { local_index } => {
+                current.is_none_or(|s| s.local_index == local_index || !s.valid(env.now.mono, CLOCK_MARGIN_SECS))
+            }
         };
         if needed {
             self.want_handshake(env);

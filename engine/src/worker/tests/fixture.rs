@@ -188,8 +188,8 @@ impl Fixture {
         let number = if confirmed { SessionNumber::default() } else { self.next_number() };
         let receive = ReceiveSession::new(open_key(&FROM_PEER), local_index, boot_time(), confirmed);
         let send = SendSession::new(seal_key(&TO_PEER), local_index, ANSWERED, boot_time(), confirmed);
-        let receiver = Box::new(Receiver::new(self.cell.clone(), number, receive, send));
-        self.link.workers[self.link.owner(local_index)].push_session(SessionMail::Begin(receiver));
+        let (receiver, _) = Receiver::new(self.cell.clone(), number, receive, send);
+        self.link.workers[self.link.owner(local_index)].push_session(SessionMail::Begin(Box::new(receiver)));
     }
 
     /// The next data message at the peer: its counter and its opened packet, padding included.

@@ -200,7 +200,7 @@ fn trains_from_other_workers_wait_for_writes() {
             let parcel = View::heap(train.concat()).send_away().unwrap();
             let endpoint = Endpoint::new(f.peer_address());
             let handoff = crate::link::Handoff { parcel, stride: train[0].len(), endpoint, ecn: 0 };
-            f.link.workers[0].push_handoff(handoff).unwrap();
+            assert!(f.link.workers[0].push_handoff(handoff));
         }
         f.turn_until(|f| f.stats[0].tun_write_packets.get() == trains * 64);
         f.settle();

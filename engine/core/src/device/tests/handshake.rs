@@ -120,7 +120,7 @@ fn initiations_of_one_peer_are_limited_to_fifty_a_second() {
     }
     assert_eq!(accepted, 50);
     assert_eq!(pair.b.device.drops().get(Drop::HandshakeFlood), 950);
-    assert_eq!(pair.b.receiving_sessions(), 1, "each answer replaces the one before");
+    assert_eq!(pair.b.receiving_sessions(), 2, "each answer replaces the one before the last");
 }
 
 #[test]
@@ -302,6 +302,70 @@ fn datagrams_that_are_not_handshakes_are_refused() {
     assert!(b.device.poll_action().is_none());
 }
 
+/// The owner of a session opens its first message while control replaces the session, because the peer asked again.
+#[test]
+fn a_session_that_is_replaced_while_it_is_confirmed_stays() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    let asked = pair.a.take_sent();
+    pair.b.receive(asked[0].from, &asked[0].bytes).unwrap();
+    pair.b.settle();
+    let answer = pair.b.take_sent();
+    pair.a.receive(answer[0].from, &answer[0].bytes).unwrap();
+    pair.a.settle();
+    pair.offer_a();
+    let data = pair.a.take_sent();
+    assert_eq!(kinds(&data), [4, 4]);
+    pair.advance_to(pair.a.now.mono + Duration::from_secs(1));
+    pair.a.restart(99);
+    pair.offer_a();
+    let again = pair.a.take_sent();
+    {
+        let b = &mut pair.b;
+        // Control decides; the worker has not read its mail.
+        b.device.handle_datagram(b.now, Endpoint::new(again[0].from), &again[0].bytes, false, &mut b.rng).unwrap();
+    }
+    assert_eq!(pair.b.receive(data[0].from, &data[0].bytes), Ok(()));
+    pair.b.settle();
+    assert_eq!(pair.b.receive(data[1].from, &data[1].bytes), Ok(()), "we send under it, so we receive under it");
+    pair.b.settle();
+    pair.b.take_sent();
+    // And control knows which one it is that will run out.
+    let local_index = u32::from_le_bytes(answer[0].bytes[4..8].try_into().unwrap());
+    assert_eq!(pair.b.device.peers.get(pair.a_at_b).unwrap().sessions.current().unwrap().local_index, local_index);
+    pair.b.advance_to(pair.b.now.mono + Duration::from_secs(200));
+    pair.b.take_sent();
+    pair.offer_b();
+    assert_eq!(kinds(&pair.b.take_sent()), [1], "it asks for the next one");
+}
+
+/// A worker that still sends under a session which control has given up is not refused another for that.
+#[test]
+fn whoever_asks_for_another_session_gets_it_unless_there_is_one() {
+    let mut pair = Pair::connected();
+    let reason = crate::device::HandshakeReason::KeyAging { local_index: 0xdead_beef };
+    let need = PeerEvent::NeedHandshake { peer: pair.b_at_a, reason };
+    let ask = |pair: &mut Pair| {
+        assert!(pair.a.shared(pair.b_at_a).activity.request_handshake());
+        pair.a.device.handle_event(pair.a.now, need, &mut pair.a.rng);
+        pair.a.settle();
+        kinds(&pair.a.take_sent())
+    };
+    assert_eq!(ask(&mut pair), [], "the present one is good");
+    pair.a.now = super::node::at(pair.a.now.mono + Duration::from_secs(180));
+    assert_eq!(ask(&mut pair), [1]);
+}
+
+/// Another worker may have looked for the session between the notice that it is confirmed and the moment it sends.
+#[test]
+fn a_confirmation_has_all_workers_look_again_for_what_waits() {
+    let mut pair = Pair::connected();
+    pair.a.log.clear();
+    pair.a.events.push_back(PeerEvent::Confirmed(pair.b_at_a));
+    pair.a.settle();
+    assert_eq!(pair.a.log, ["SendStaged"]);
+}
+
 #[test]
 fn stale_names_are_ignored() {
     let mut pair = Pair::connected();
@@ -311,7 +375,7 @@ fn stale_names_are_ignored() {
         for event in [
             PeerEvent::Awake(peer),
             PeerEvent::Confirmed(peer),
-            PeerEvent::Roamed(peer),
+            PeerEvent::Found(peer),
             PeerEvent::NeedHandshake { peer, reason: crate::device::HandshakeReason::NoSession },
         ] {
             pair.a.device.handle_event(pair.a.now, event, &mut pair.a.rng);

@@ -294,8 +294,10 @@ impl Node {
                 let receive = ReceiveSession::new(receive, local_index, created, initiator);
                 let send = (suite, *keys.send.as_bytes());
                 let send = SendSession::new(send, local_index, remote_index, created, initiator);
-                let receiver = Receiver::new(self.worker_peer(peer).cell.clone(), number, receive, send);
+                let cell = self.worker_peer(peer).cell.clone();
+                let (receiver, sends_now) = Receiver::new(cell.clone(), number, receive, send);
                 assert!(self.receive.insert(local_index, receiver).is_none(), "indices are unique");
+                sends_now.map(|state| cell.advance(state));
             }
             Action::RetireReceive { local_index } => {
                 assert!(self.receive.remove(&local_index).is_some(), "a receiving half is retired once");
@@ -344,7 +346,11 @@ impl Node {
                 worker_peer.staged.pop_front();
             }
             self.drops.add(Drop::StagedOverflow, overflow.into());
-            return self.request_handshake(peer, HandshakeReason::NoSession);
+            let aging = sending.session().map(|session| session.local_index());
+            let reason =
+                aging.map_or(HandshakeReason::NoSession, |local_index| HandshakeReason::KeyAging { local_index });
+            _ = self.request_handshake(peer, reason);
+            return;
         };
         let (key, local_index) = (*session.key(), session.local_index());
         let bytes = seal(&key, session.remote_index(), counter, &inner);
@@ -362,7 +368,7 @@ impl Node {
             self.wake_control(peer);
         }
         if aging {
-            self.request_handshake(peer, HandshakeReason::KeyAging { local_index });
+            _ = self.request_handshake(peer, HandshakeReason::KeyAging { local_index });
         }
     }
 
@@ -380,10 +386,16 @@ impl Node {
         }
     }
 
-    fn request_handshake(&mut self, peer: PeerId, reason: HandshakeReason) {
-        if self.shared(peer).activity.request_handshake() && !self.tell(PeerEvent::NeedHandshake { peer, reason }) {
+    /// True if control was told now.
+    fn request_handshake(&mut self, peer: PeerId, reason: HandshakeReason) -> bool {
+        if !self.shared(peer).activity.request_handshake() {
+            return false;
+        }
+        let told = self.tell(PeerEvent::NeedHandshake { peer, reason });
+        if !told {
             self.shared(peer).activity.clear_request();
         }
+        told
     }
 
     fn transmit(&mut self, endpoint: Endpoint, bytes: Vec<u8>) {
@@ -406,7 +418,7 @@ impl Node {
         let begins = receiver.note_authentic();
         let cell = receiver.cell().clone();
         let peer = cell.id();
-        let roamed = cell.shared().endpoint.set(endpoint) != Some(endpoint);
+        let found = cell.shared().endpoint.set(endpoint).is_none();
         if begins {
             self.flush(peer, false);
         }
@@ -420,11 +432,11 @@ impl Node {
         } else {
             cell.shared().activity.data_received(now)
         };
-        if roamed {
-            self.tell(PeerEvent::Roamed(peer));
+        if found {
+            self.tell(PeerEvent::Found(peer));
         }
-        if aging {
-            self.request_handshake(peer, HandshakeReason::KeyAging { local_index });
+        if aging && self.request_handshake(peer, HandshakeReason::KeyAging { local_index }) {
+            self.receive.get_mut(&header.receiver).expect("it was there above").session.note_rekey_asked();
         }
         if awake {
             self.wake_control(peer);
