@@ -70,12 +70,11 @@ impl Worker {
 
     /// Puts a packet in line for sealing, or lets it wait for a key.
     pub(super) fn admit(&mut self, id: PeerId, view: View, ecn: u8) {
-        let peer = match self.peers.reachable(id) {
-            Ok(peer) => peer,
-            Err(reason) => return self.stats.count_drop(reason, 1),
-        };
-        if !peer.has_session(self.now) {
-            return self.stage(id, view);
+        if !self.peers.get_mut(id).is_some_and(|peer| peer.has_session(self.now)) {
+            return match self.peers.reachable(id) {
+                Ok(_) => self.stage(id, view),
+                Err(reason) => self.stats.count_drop(reason, 1),
+            };
         }
         if self.staging.waiting(id) > 0 {
             // The key has come since, and what waited for it was read before.
@@ -137,6 +136,7 @@ impl Worker {
             self.stats.keepalive_tails.add((geometry.count() - packets) as u64);
             self.stopwatch.lap(Stage::Seal);
             self.send(id, train, stride, ecn, any_data);
+            self.ask_for_next_session(id);
             self.stopwatch.lap(Stage::Transmit);
         } else {
             self.stage_pending(packets);
@@ -179,6 +179,7 @@ impl Worker {
             let Pending { wire_len, ecn, view, .. } = self.pending.pop_front().expect("counted before");
             self.send(id, view, wire_len, ecn, any_data >> i & 1 == 1);
         }
+        self.ask_for_next_session(id);
         self.stopwatch.lap(Stage::Transmit);
     }
 
@@ -216,7 +217,12 @@ impl Worker {
         } else if activity.data_sent(self.now) && !self.link.control.push_event(PeerEvent::Awake(id)) {
             activity.disarm();
         }
-        if let Some(session) = cell.sending().session()
+    }
+
+    /// After something was sent: the session may be so old, or have sent so much, that it wants to be replaced.
+    pub(super) fn ask_for_next_session(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if let Some(session) = peer.cell.sending().session()
             && session.wants_rekey(self.now)
         {
             let reason = HandshakeReason::KeyAging { local_index: session.local_index() };

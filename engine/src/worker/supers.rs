@@ -91,6 +91,7 @@ impl Worker {
             self.stats.keepalive_tails.add((geometry.count() - count) as u64);
             self.stopwatch.lap(Stage::Seal);
             self.send(id, train, stride, ecn, true);
+            self.ask_for_next_session(id);
             self.stopwatch.lap(Stage::Transmit);
         }
     }
