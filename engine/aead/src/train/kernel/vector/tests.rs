@@ -89,10 +89,10 @@ fn instructions_do_what_is_spelled_out() {
         state ^ state >> 29
     };
     const EDGES: [u64; 8] = [0, 1, (1 << 44) - 1, 1 << 44, (1 << 52) - 1, 1 << 52, 1 << 63, u64::MAX];
-    for round in 0..4000 {
+    for round in 0..4000u16 {
         let mut operand = || std::array::from_fn(|_| if next() % 3 == 0 { EDGES[next() as usize % 8] } else { next() });
         let operands: [[u64; 8]; 3] = std::array::from_fn(|_| operand());
-        let mask = round as u16 * 0x9e37;
+        let mask = round.wrapping_mul(0x9e37);
         assert_eq!(outcomes(avx512, operands, mask), outcomes(Arrays, operands, mask), "{operands:x?}, {mask:x}");
     }
 }
