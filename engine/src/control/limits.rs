@@ -8,9 +8,10 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::worker::locked_len;
 
-/// Descriptors of the process: signals; control's bell, epoll set and timer; the interface's queue and its netlink socket;
-/// two netlink sockets for source addresses; the control socket, its watch and its epoll set; the log.
-const OF_PROCESS: usize = 1 + 3 + 2 + 2 + 3 + 1;
+/// Descriptors of the process: signals; control's bell, epoll set and timer; the interface's queue and its two netlink
+/// sockets; two netlink sockets for source addresses; the control socket, its watch and its epoll set; the log, or before
+/// it the pipe to whoever waits until we are ready.
+const OF_PROCESS: usize = 1 + 3 + 3 + 2 + 3 + 1;
 /// Of each worker: its bell, its queue, its ring.
 const OF_WORKER: usize = 3;
 /// Of each worker while the interface is up: its two UDP sockets, once for control and once for the worker.
