@@ -1,6 +1,7 @@
 //! The program from its command line to its exit status.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd;
 use ringfort_aead::Selection;
 
 use crate::cli::{AeadArg, Cli, SuiteArg};
@@ -199,12 +202,25 @@ fn fail(text: &str, status: u8) -> ExitCode {
 /// read must not keep us from ending.
 fn say(line: String) {
     let (done, is_done) = mpsc::sync_channel(1);
+    let line = format!("{line}\n");
+    let copy = line.clone();
     let write = move || {
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = std::io::stderr().write_all(copy.as_bytes());
         let _ = done.send(());
     };
-    // Without a thread it remains unsaid; the exit status says enough.
-    if thread::Builder::new().spawn(write).is_ok() {
-        let _ = is_done.recv_timeout(LAST_WORDS);
+    match thread::Builder::new().spawn(write) {
+        Ok(_) => drop(is_done.recv_timeout(LAST_WORDS)),
+        Err(_) => say_without_thread(&line),
+    }
+}
+
+/// There may be no thread to be had, and that be what is to be said.
+fn say_without_thread(line: &str) {
+    let stderr = std::io::stderr();
+    let mut writable = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let timeout = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
+    if poll(&mut writable, timeout).is_ok_and(|ready| ready > 0) {
+        // A pipe that takes anything takes a page, and no line of ours is longer.
+        let _ = unistd::write(stderr.as_fd(), line.as_bytes());
     }
 }

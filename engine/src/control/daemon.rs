@@ -71,14 +71,16 @@ impl Readiness {
     /// The daemon serves. Its standard input and output go to `/dev/null`, and its standard error too unless kept.
     ///
     /// # Errors
-    /// The system's, if `/dev/null` cannot be opened.
+    /// The system's, if `/dev/null` cannot be opened. The parent has been told.
     pub fn ready(mut self, keep_stderr: bool) -> Result<(), DaemonError> {
-        let detached = detach(keep_stderr).map_err(|error| DaemonError::system("open /dev/null", error));
-        if detached.is_ok() {
-            // The parent may have been killed; the daemon serves all the same.
-            let _ = self.pipe.write_all(READY);
+        if let Err(error) = detach(keep_stderr) {
+            let error = DaemonError::system("open /dev/null", error);
+            self.failed(&error);
+            return Err(error);
         }
-        detached
+        // The parent may have been killed; the daemon serves all the same.
+        let _ = self.pipe.write_all(READY);
+        Ok(())
     }
 
     /// The daemon does not serve, for this reason.
