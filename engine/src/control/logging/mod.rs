@@ -133,8 +133,10 @@ impl Log for Logger {
             Verdict::LeftOut => {}
             Verdict::FirstLeftOut(kind) => {
                 if !self.send(Message::Held { kind, line: line() }) {
-                    // Counted as lost; the next one of its kind is the first.
-                    self.shared.limits.take_left_out(kind);
+                    // Counted as lost, and so are those that other threads left out since; the next one of its kind is
+                    // the first.
+                    let others = self.shared.limits.take_left_out(kind).saturating_sub(1);
+                    self.shared.lost.fetch_add(others, Ordering::Relaxed);
                 }
             }
         }
