@@ -106,12 +106,22 @@ impl LockedMemory {
     pub fn note(self, unlocked: usize) -> String {
         let Self { workers, .. } = self;
         let all = Kib(self.rings + self.arenas);
-        let remedy = Remedy(self.rings + self.arenas);
+        let (limit, remedy) = (Limit(self.limit), self.remedy());
         format!(
             "the packet memory of {unlocked} of {workers} workers is not locked, and they do without: all workers together \
-             would lock {all}, and the limit for all that runs as this user is {limit}; {remedy} to change that",
-            limit = Kib(self.limit),
+             would lock {all}, and {limit}; {remedy} to change that",
         )
+    }
+}
+
+impl LockedMemory {
+    fn remedy(self) -> String {
+        // Rounded up: the rings of a daemon that has just ended are charged for some time.
+        let mib = (self.rings + self.arenas).div_ceil(1 << 20) + 1;
+        match self.limit {
+            usize::MAX => "free some, or raise the limit of the service on memory (MemoryMax=)".to_owned(),
+            _ => format!("raise RLIMIT_MEMLOCK (ulimit -l {}, or LimitMEMLOCK={mib}M in the service)", mib << 10),
+        }
     }
 }
 
@@ -120,13 +130,13 @@ impl fmt::Display for LockedMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "cannot lock memory for the io_urings of all workers ({}): they take {}, with packet memory {}, and the limit \
-             for all that runs as this user is {}: {}, or use fewer workers (--workers)",
+            "cannot lock memory for the io_urings of all workers ({}): they take {}, with packet memory {}, and {}: {}, or \
+             use fewer workers (--workers)",
             self.workers,
             Kib(self.rings),
             Kib(self.rings + self.arenas),
-            Kib(self.limit),
-            Remedy(self.rings + self.arenas)
+            Limit(self.limit),
+            self.remedy()
         )
     }
 }
@@ -140,13 +150,15 @@ impl fmt::Display for Kib {
     }
 }
 
-/// Rounded up: the rings of a daemon that has just ended are charged for some time.
-struct Remedy(usize);
+/// The limit in force. Without one it was the memory itself that could not be had.
+struct Limit(usize);
 
-impl fmt::Display for Remedy {
+impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = self.0.div_ceil(1 << 20) + 1;
-        write!(f, "raise RLIMIT_MEMLOCK (ulimit -l {}, or LimitMEMLOCK={mib}M in the service)", mib << 10)
+        match self.0 {
+            usize::MAX => write!(f, "there is no limit on locked memory, but no memory left"),
+            limit => write!(f, "the limit for all that runs as this user is {}", Kib(limit)),
+        }
     }
 }
 
@@ -172,6 +184,10 @@ mod tests {
         let sum = format!("{} KiB", (2 * (each.ring + each.arena)).div_ceil(1024));
         for text in [two.to_string(), two.note(1)] {
             assert!(text.contains(&sum) && text.contains("8192 KiB") && text.contains("ulimit -l 14336"), "{text}");
+        }
+        let unlimited = LockedMemory { limit: usize::MAX, ..two };
+        for text in [unlimited.to_string(), unlimited.note(1)] {
+            assert!(text.contains("no limit") && text.contains("MemoryMax=") && !text.contains("ulimit"), "{text}");
         }
     }
 }
