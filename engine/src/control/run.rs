@@ -286,6 +286,7 @@ impl Handler for Control {
             self.failure.get_or_insert(error);
         }
         self.listen(now);
+        self.plane.carry_out(&mut self.device, now);
         match request {
             Request::Get => answer::get(reply, &self.device, &self.plane),
             Request::Stats => {
