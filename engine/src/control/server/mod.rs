@@ -68,6 +68,8 @@ pub struct Server {
 /// Names in the epoll set; smaller numbers are positions in `clients`.
 const LISTENER: u64 = u64::MAX;
 const WATCH: u64 = u64::MAX - 1;
+/// Clients taken in in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
 /// How long to leave a listener alone on which `accept` fails, most likely for want of a descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -100,7 +102,7 @@ impl Server {
     /// Serves whoever is ready, without waiting. To be called when the descriptor is readable and when
     /// [`next_deadline`](Self::next_deadline) has come.
     ///
-    /// False: somebody has removed the socket, which is the sign to end (`wg-quick down` of some systems).
+    /// False: somebody has removed or renamed the socket, which is the sign to end (`wg-quick down` of some systems).
     pub fn serve(&mut self, now: Time, handler: &mut dyn Handler) -> bool {
         let mut events = [EpollEvent::empty(); 64];
         let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
@@ -135,7 +137,9 @@ impl Server {
         if self.free_place().is_none() && !self.make_room(now) {
             self.accept_after = self.next_room(now);
         }
-        while let Some(position) = self.free_place() {
+        // Others have their turn, however many come and go: the listener stays readable.
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(position) = self.free_place() else { return };
             match self.listener.accept() {
                 Ok(Some(stream)) => {
                     let client = Client::new(stream, now, now + self.bounds.time);
@@ -162,7 +166,7 @@ impl Server {
 
     /// When it is worth while to look for room again, if there is none now.
     fn next_room(&self, now: Time) -> Time {
-        let expendable = self.clients.iter().flatten().filter_map(Client::expendable_at);
+        let expendable = self.clients.iter().flatten().filter_map(Client::expendable_at).filter(|&at| at > now);
         expendable.chain([now + ACCEPT_PAUSE]).min().expect("one is there")
     }
 
