@@ -1,11 +1,14 @@
 //! A panic of any thread ends the process: a gateway is never half alive.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::panic;
 use std::process::abort;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, Weak};
 use std::thread::{self, sleep};
 use std::time::Duration;
+
+use tun_uring::Given;
 
 use crate::control::server::SocketPlace;
 
@@ -15,8 +18,11 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The control socket, once there is one.
 static SOCKET: OnceLock<SocketPlace> = OnceLock::new();
 
+/// How to put back an interface that was there before us, while it is ours.
+static INTERFACE: OnceLock<(Given, Weak<OwnedFd>)> = OnceLock::new();
+
 /// From now on a panic of any thread ends the process with a message, after removing the control socket. The interface
-/// goes with the process.
+/// goes with the process; one that was there before us is put back.
 pub fn end_process() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -28,7 +34,9 @@ pub fn end_process() {
             sleep(LAST_WORDS);
             abort()
         });
+        // As may putting the interface back: the kernel has a lock for that.
         if watchdog.is_ok() {
+            restore();
             log::error!("this is a bug: {info}");
             log::logger().flush();
             print(info);
@@ -36,6 +44,20 @@ pub fn end_process() {
         }
         abort();
     }));
+}
+
+/// There is an interface to put back, as long as its queue is open.
+pub fn restore_interface(given: Given, queue: Weak<OwnedFd>) {
+    // Set once in the life of a process.
+    let _ = INTERFACE.set((given, queue));
+}
+
+fn restore() {
+    if let Some((given, queue)) = INTERFACE.get()
+        && let Some(queue) = queue.upgrade()
+    {
+        given.restore(&queue);
+    }
 }
 
 /// There is a control socket to remove.

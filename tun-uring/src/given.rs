@@ -23,6 +23,9 @@ use std::os::unix::fs::MetadataExt;
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 /// The MTU of an interface for which nobody has chosen one (`ETH_DATA_LEN`).
 const MTU_OF_DRIVER: u32 = 1500;
+/// The length of the header for which nobody has chosen one (`struct virtio_net_hdr`).
+const HEADER_LEN_OF_DRIVER: c_int = 10;
+const OURS: c_int = VNET_HDR_LEN as c_int;
 
 /// Why an interface of somebody else cannot be used, and what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +67,12 @@ impl Given {
     fn read(queue: &OwnedFd) -> Result<Self, TunError> {
         let step = "read the settings of the TUN interface";
         let get = |code| get_int(queue, code).map_err(|error| TunError::at(step, error));
-        Ok(Self { header_len: get(libc::TUNGETVNETHDRSZ)?, little_endian: get(libc::TUNGETVNETLE)? })
+        let header_len = match get(libc::TUNGETVNETHDRSZ)? {
+            // Nobody else uses a header as long as ours: a daemon that was killed has left it.
+            OURS => HEADER_LEN_OF_DRIVER,
+            len => len,
+        };
+        Ok(Self { header_len, little_endian: get(libc::TUNGETVNETLE)? })
     }
 
     /// Puts back what we have changed on the interface of `queue`: the size and byte order of the header, and the
@@ -80,8 +88,8 @@ impl Given {
 
 impl Tun {
     /// Takes over the interface `name` of the calling thread's network namespace, which somebody else has made to stay
-    /// (`ip tuntap add`). Of the wanted number of queues it gives one if it has a single one. An MTU that somebody has
-    /// chosen is left as it is.
+    /// (`ip tuntap add`). Of the wanted number of queues it gives one if it has a single one. The MTU is left as it is:
+    /// see [`Link::replace_driver_mtu`].
     ///
     /// # Errors
     /// [`TunError::Taken`] if it is no TUN interface, [`TunError::InUse`] if another program has a queue of it,
@@ -160,23 +168,34 @@ fn set_up(first: OwnedFd, name: &str, queues: usize, wanted: Offloads) -> Result
     let offloads = negotiate(&first, wanted).map_err(restored)?;
     let header_len = get_int(&first, libc::TUNGETVNETHDRSZ);
     match header_len.map_err(|error| TunError::at("read the virtio-net header's size (TUNGETVNETHDRSZ)", error)) {
-        Ok(len) if len == VNET_HDR_LEN as c_int => {}
+        Ok(OURS) => {}
         Ok(len) => return Err(restored(unusable(name, Unusable::HeaderLen(len)))),
         Err(error) => return Err(restored(error)),
     }
     let wanted_queues = if info.multi_queue { queues.min(QUEUES_MAX) } else { 1 };
     let others = more_queues(name, wanted_queues - 1).map_err(restored)?;
-    let link = set_mtu(name).map_err(restored)?;
+    let link = Link::named(name).map_err(restored)?;
     let all: Vec<_> = std::iter::once(first).chain(others).collect();
     Ok(Tun::with_queues(link, all, offloads, Some(given)))
 }
 
-fn set_mtu(name: &str) -> Result<Link, TunError> {
-    let link = Link::named(name)?;
-    if link.mtu()? == MTU_OF_DRIVER {
-        link.set_mtu(MTU_DEFAULT)?;
+impl Link {
+    /// Sets the MTU to [`MTU_DEFAULT`] on an interface for which nobody has chosen one. It stays: [`Given::restore`] could
+    /// not tell it from one that was chosen since.
+    ///
+    /// # Errors
+    /// [`TunError::Step`] if the interface is gone.
+    pub fn replace_driver_mtu(self) -> Result<(), TunError> {
+        if self.mtu()? == MTU_OF_DRIVER { self.set_mtu(MTU_DEFAULT) } else { Ok(()) }
     }
-    Ok(link)
+}
+
+/// Whether the interface `name` is one of the TUN driver's that goes with its last queue.
+///
+/// # Errors
+/// [`TunError`] if the kernel does not say.
+pub fn goes_with_its_queues(name: &str) -> Result<bool, TunError> {
+    Ok(info_of(name)?.is_some_and(|info| !info.persistent))
 }
 
 fn more_queues(name: &str, count: usize) -> Result<Vec<OwnedFd>, TunError> {

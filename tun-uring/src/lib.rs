@@ -33,7 +33,7 @@ pub use device::{Offloads, Tun, TunError};
 pub use edge::{
     EdgeConfig, EdgeCounters, Event, PIECES_MAX, READ_BUFFER_LEN, Refusal, Refused, TunEdge, WriteError, WriteFailed,
 };
-pub use given::{Given, Unusable, interface_of};
+pub use given::{Given, Unusable, goes_with_its_queues, interface_of};
 pub use link::Link;
 pub use segment::{Segment, Segments};
 pub use self_test::{SelfTest, self_test};

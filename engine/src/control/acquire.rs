@@ -4,15 +4,21 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use tun_uring::{Offloads, Tun, TunError};
+use nix::sys::signalfd::SignalFd;
+use tun_uring::{Offloads, Tun, TunError, goes_with_its_queues};
 
 use super::error::DaemonError;
 use super::server::{Listener, socket_path};
+use super::signals;
 use crate::cli::Cli;
 
 /// For the kernel to wind up the rings of a daemon that was killed: a tenth of a second, but on a machine that is busy.
 const KILLED_TIMEOUT: Duration = Duration::from_secs(15);
-const KILLED_INTERVAL: Duration = Duration::from_millis(20);
+/// For a daemon that has removed its socket to stop its workers and delete its interface.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_millis(20);
+/// For an interface that comes and goes while we look.
+const ATTEMPTS: usize = 3;
 
 /// What the operator should know of an interface that was there before us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +40,17 @@ impl fmt::Display for TakenOver {
 /// The interface behind `inherited`, or the one that `cli` names, with that many queues, or one if it has no more.
 ///
 /// # Errors
-/// It cannot be had, or it has one queue and `cli` asks for more workers.
+/// It cannot be had, or it has one queue and `cli` asks for more workers; or one of `signals` came first.
 pub fn interface(
     cli: &Cli,
     inherited: Option<OwnedFd>,
     queues: usize,
     offloads: Offloads,
+    signals: &SignalFd,
 ) -> Result<(Tun, Option<TakenOver>), DaemonError> {
     let tun = match inherited {
         Some(queue) => Tun::adopt(queue, queues, offloads)?,
-        None => make_or_take(&cli.name, queues, offloads)?,
+        None => make_or_take(&cli.name, queues, offloads, signals)?,
     };
     let Some(given) = tun.given() else { return Ok((tun, None)) };
     let has_one_queue = tun.queue_count() < queues;
@@ -57,21 +64,30 @@ pub fn interface(
 /// One that exists, and is in use, belongs to another daemon if somebody answers on its socket.
 ///
 /// If the socket is there and nobody answers, that daemon was killed. Its queues go when the kernel has wound up its
-/// rings, which takes some time after the process has ended, so that it is waited for.
-fn make_or_take(name: &str, queues: usize, offloads: Offloads) -> Result<Tun, DaemonError> {
-    let deadline = Instant::now() + KILLED_TIMEOUT;
+/// rings, which takes some time after the process has ended, so that it is waited for. So is one that ends: first its
+/// socket goes, and then its interface.
+fn make_or_take(name: &str, queues: usize, offloads: Offloads, signals: &SignalFd) -> Result<Tun, DaemonError> {
+    let begun = Instant::now();
+    let mut attempts = 0;
     loop {
         let result = match Tun::create(name, queues, offloads) {
             Err(TunError::Taken(_)) => Tun::take(name, queues, offloads),
             result => result,
         };
-        match result {
-            Err(TunError::InUse(name)) if Listener::is_served(&name) => return Err(DaemonError::Served(name)),
-            // It may also have gone between the two attempts.
-            Err(TunError::InUse(_) | TunError::Taken(_)) if socket_path(name).exists() && Instant::now() < deadline => {
-                std::thread::sleep(KILLED_INTERVAL);
+        let patience = match &result {
+            Err(TunError::InUse(name)) if Listener::is_served(name) => return Err(DaemonError::Served(name.clone())),
+            Err(TunError::InUse(name)) if socket_path(name).exists() => KILLED_TIMEOUT,
+            Err(TunError::InUse(name)) if goes_with_its_queues(name)? => ENDING_TIMEOUT,
+            // Another driver's, which is not waited for. Or it has gone between the two attempts.
+            Err(TunError::Taken(_)) if attempts < ATTEMPTS => {
+                attempts += 1;
+                continue;
             }
-            result => return Ok(result?),
+            _ => return Ok(result?),
+        };
+        if begun.elapsed() >= patience {
+            return Ok(result?);
         }
+        signals::pause(signals, INTERVAL)?;
     }
 }

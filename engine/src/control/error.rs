@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use ring_buffers::RingError;
 use ringfort_aead::SelectionError;
 use tun_uring::TunError;
@@ -127,6 +128,9 @@ pub enum DaemonError {
     /// The interface is gone, and nobody has asked us to end.
     #[error("interface {0} was deleted, by itself or with the network namespace that it was in")]
     InterfaceDeleted(String),
+    /// A signal came while the start waited. Not a success: whoever waits for the daemon must not take it to be ready.
+    #[error("ended by {0} before it was ready")]
+    Interrupted(Signal),
     /// The start ended without a word.
     #[error("the daemon ended before it was ready ({0})")]
     Vanished(String),
@@ -195,6 +199,7 @@ impl DaemonError {
             | Self::TooFewDescriptors(_)
             | Self::LockedMemory(_)
             | Self::System { .. }
+            | Self::Interrupted(_)
             | Self::InterfaceDeleted(_) => Fault::System,
         }
     }

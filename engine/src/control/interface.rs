@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_core::time::Time;
@@ -25,7 +26,7 @@ pub enum Change {
     State(LinkState),
     /// It is gone for good.
     Deleted,
-    /// It is where we cannot watch it. It still works, and is taken to be up.
+    /// It is where we must not watch it. It still works, and is taken to be up.
     OutOfSight,
 }
 
@@ -49,7 +50,7 @@ pub struct Interface {
     events: LinkEvents,
     query: LinkQuery,
     /// One of the interface's queues, by which it can be found.
-    queue: OwnedFd,
+    queue: Arc<OwnedFd>,
     name: String,
     place: Place,
     index: u32,
@@ -65,7 +66,7 @@ impl Interface {
     ///
     /// # Errors
     /// The system's.
-    pub fn watch(queue: OwnedFd, given: Option<Given>) -> Result<Self, DaemonError> {
+    pub fn watch(queue: Arc<OwnedFd>, given: Option<Given>) -> Result<Self, DaemonError> {
         let failed = |error| DaemonError::system("watch the network (netlink)", error);
         let (events, query) = (LinkEvents::open().map_err(failed)?, LinkQuery::open().map_err(failed)?);
         let (name, place, index, sight) = (String::new(), Place::Home, 0, Sight::Told);
@@ -125,15 +126,21 @@ impl Interface {
     }
 
     fn lost(&mut self, error: &io::Error, now: Time) -> Change {
-        let was_lost = matches!(self.sight, Sight::Lost(_));
-        // A permission does not come back by itself; descriptors and memory do.
-        let may_pass = error.raw_os_error() != Some(libc::EPERM);
-        self.sight = Sight::Lost(may_pass.then(|| now + LOOK_INTERVAL));
-        if was_lost {
-            return Change::None;
+        // A permission does not come back by itself; descriptors and memory do. The kernel's answer is EPERM for the
+        // namespace itself, and EACCES for what is in it (`rtnl_get_net_ns_capable`).
+        let may_pass = !matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+        let sight = Sight::Lost(may_pass.then(|| now + LOOK_INTERVAL));
+        match (may_pass, std::mem::replace(&mut self.sight, sight)) {
+            (true, Sight::Lost(Some(_))) | (false, Sight::Lost(None)) => Change::None,
+            (true, _) => {
+                log::warn!("the interface cannot be looked at, and is taken to be as it was: {error}");
+                Change::None
+            }
+            (false, _) => {
+                log::warn!("the interface was moved to where it cannot be watched, and is taken to be up: {error}");
+                Change::OutOfSight
+            }
         }
-        log::warn!("the interface was moved to where it cannot be watched, and is taken to be up: {error}");
-        Change::OutOfSight
     }
 
     /// Looks for the interface, and says how it is; `None` if it was deleted.
@@ -235,7 +242,7 @@ mod tests {
     fn watched_tun() -> (Interface, Vec<OwnedFd>) {
         let tun = Tun::create("rf0", 2, Offloads::NONE).unwrap();
         let queues = tun.into_queues();
-        (Interface::watch(queues[0].try_clone().unwrap(), None).unwrap(), queues)
+        (Interface::watch(Arc::new(queues[0].try_clone().unwrap()), None).unwrap(), queues)
     }
 
     /// The next change other than none.
@@ -323,15 +330,33 @@ mod tests {
                 ip(&format!("link set rf0 netns {there}"));
                 let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
                 setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
-                let change = next_change(&mut interface);
+                // Whoever is short of something for a moment must not be taken to be up.
+                while interface.next_deadline().is_none() {
+                    assert_eq!(interface.change(crate::clock::boot_time()).unwrap(), Change::None);
+                }
                 setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-                assert_eq!(change, Change::OutOfSight);
                 let due = interface.next_deadline().unwrap();
                 assert!(matches!(interface.change(due).unwrap(), Change::State(LinkState { up: false, .. })));
                 assert_eq!(interface.next_deadline(), None, "the kernel tells");
                 run("link set rf0 up");
                 while !is_up(&next_change(&mut interface)) {}
             });
+        });
+    }
+
+    #[test]
+    fn only_what_is_forbidden_is_out_of_sight() {
+        elsewhere(|| {
+            let (mut interface, _queues) = watched_tun();
+            let now = Time::from_secs(1);
+            let mut lost = |errno| interface.lost(&io::Error::from_raw_os_error(errno), now);
+            for passing in [libc::EMFILE, libc::ENOBUFS] {
+                assert_eq!(lost(passing), Change::None);
+            }
+            for forbidden in [libc::EACCES, libc::EPERM] {
+                assert_eq!(lost(forbidden), if forbidden == libc::EACCES { Change::OutOfSight } else { Change::None });
+            }
+            assert_eq!(interface.next_deadline(), Some(Time::ZERO), "its state is still not known");
         });
     }
 

@@ -30,6 +30,7 @@ pub mod preflight;
 mod run;
 pub mod server;
 pub mod settings;
+mod signals;
 mod sockets;
 mod sources;
 mod start;

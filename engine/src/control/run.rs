@@ -32,6 +32,7 @@ use super::netlink::LinkState;
 use super::plane::DataPlane;
 use super::server::{Handler, Server};
 use super::settings::Settings;
+use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
@@ -330,10 +331,4 @@ fn wait(epoll: &Epoll, timeout: EpollTimeout) -> Result<impl Iterator<Item = Sou
 
 fn poll_failed(errno: SysErrno) -> DaemonError {
     DaemonError::system("poll", errno)
-}
-
-/// The signal that came, if one did.
-fn received(signals: &SignalFd) -> Option<Signal> {
-    let info = signals.read_signal().ok().flatten()?;
-    Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
 }

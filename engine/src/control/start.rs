@@ -1,15 +1,14 @@
 //! Everything that a daemon is made of, made in an order in which any step may fail and leave nothing behind.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use ringfort_aead::Choice;
 use tun_uring::device::MTU_DEFAULT;
-use tun_uring::{FlowTable, Offloads, SelfTest, self_test};
+use tun_uring::{FlowTable, Given, Offloads, SelfTest, self_test};
 
 use super::acquire::{self, TakenOver};
 use super::error::DaemonError;
@@ -20,14 +19,17 @@ use super::plane::DataPlane;
 use super::run::{Control, End, Sleep};
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::settings::Settings;
+use super::signals;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use crate::cli::Cli;
 use crate::link::{Link, Mail};
+use crate::panics;
 use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+const STOP_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A daemon that is ready to serve: its interface is there, its workers run, its control socket takes requests.
 pub struct Daemon {
@@ -53,20 +55,18 @@ impl Daemon {
     }
 
     fn make(cli: &Cli, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
-        let signals = take_signals()?;
+        let signals = signals::take()?;
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);
-        let (tun, taken_over) = acquire::interface(cli, inherited.tun, cpus.len(), self_test.offloads)?;
+        let (tun, taken_over) = acquire::interface(cli, inherited.tun, cpus.len(), self_test.offloads, &signals)?;
         let cpus = &cpus[..tun.queue_count().min(cpus.len())];
         let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
         let (flows, unsteered) = match tun.flows() {
             Ok(flows) => (flows, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let (given, queues) = (tun.given(), tun.into_queues());
-        let queue =
-            queues[0].try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error))?;
-        let interface = Interface::watch(queue, given)?;
+        let (given, tun_link, queues) = (tun.given(), tun.link(), tun.into_queues());
+        let interface = watch(&queues[0], given)?;
         if given.is_none() {
             refuse_link_local_address(&cli.name);
         }
@@ -78,14 +78,19 @@ impl Daemon {
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
-        let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), cpus, tuning)?;
         let plane = DataPlane::new(link.clone(), choice.plan(), Sockets::new(count)?);
-        let mut control = Control::new(plane, interface, sources, link, stats, MTU_DEFAULT);
+        // Before the workers, so that it goes after them if anything below fails, as it does in the end.
+        let mut control = Control::new(plane, interface, sources, link.clone(), stats.clone(), MTU_DEFAULT);
+        let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), cpus, tuning)?;
         control.configure(settings);
-        let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name), Listener::adopt)?;
+        let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name, &signals), Listener::adopt)?;
         let mut server = Server::new(listener, Bounds::default())?;
         let sleep = control.sleep(&server, &signals)?;
         server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
+        if given.is_some() {
+            // Nothing tells afterwards that it was not chosen, so that it is not changed before all else is there.
+            tun_link.replace_driver_mtu()?;
+        }
         Ok(Self { server, workers, control, signals, sleep, choice, self_test, unsteered, taken_over })
     }
 
@@ -147,27 +152,19 @@ impl Daemon {
     }
 }
 
-/// The signals that end the daemon, as a descriptor. They are blocked for this thread and those that it starts.
-fn take_signals() -> Result<SignalFd, DaemonError> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGINT);
-    // A blocked signal would be delivered here even if it is ignored, and nohup(1) means what it says.
-    if !is_ignored(Signal::SIGHUP) {
-        signals.add(Signal::SIGHUP);
+/// Watches the interface of `queue`. What was changed on a given one is put back if that fails, and by a panic.
+fn watch(queue: &OwnedFd, given: Option<Given>) -> Result<Interface, DaemonError> {
+    let restore = |_: &DaemonError| {
+        if let Some(given) = given {
+            given.restore(queue);
+        }
+    };
+    let copy = queue.try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error));
+    let copy = Arc::new(copy.inspect_err(restore)?);
+    if let Some(given) = given {
+        panics::restore_interface(given, Arc::downgrade(&copy));
     }
-    let step = "receive signals";
-    signals.thread_block().map_err(|errno| DaemonError::system(step, errno))?;
-    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    SignalFd::with_flags(&signals, flags).map_err(|errno| DaemonError::system(step, errno))
-}
-
-fn is_ignored(signal: Signal) -> bool {
-    // SAFETY: sigaction is a C structure of integers, for which all zeroes are a value: no handler, an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: with a null pointer nothing is changed, and one sigaction is stored at the other, that of a live one.
-    let result = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut action) };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
+    Interface::watch(copy, given).inspect_err(restore)
 }
 
 /// The running workers. They are stopped when this is dropped.
@@ -201,10 +198,18 @@ impl Workers {
             }
         }
         let mut workers = Self { link: link.clone(), handles: Vec::new(), unlocked: 0 };
-        for worker in prepared {
-            let (handle, locked) = worker.begin()?;
-            workers.handles.push(handle);
-            workers.unlocked += usize::from(!locked);
+        let mut prepared = prepared.into_iter();
+        while let Some(worker) = prepared.next() {
+            match worker.begin() {
+                Ok((handle, locked)) => {
+                    workers.handles.push(handle);
+                    workers.unlocked += usize::from(!locked);
+                }
+                Err(error) => {
+                    prepared.for_each(Prepared::cancel);
+                    return Err(error.into());
+                }
+            }
         }
         Ok(workers)
     }
@@ -218,16 +223,14 @@ impl Drop for Workers {
             inbox.push_mail(Mail::Stop);
         }
         let handles = std::mem::take(&mut self.handles);
-        let (done, all_done) = mpsc::channel();
-        let joiner = std::thread::spawn(move || {
-            handles.into_iter().for_each(WorkerHandle::join);
-            // Nobody waits any more if it took too long.
-            let _ = done.send(());
-        });
-        if all_done.recv_timeout(STOP_TIMEOUT).is_ok() {
-            let _ = joiner.join();
-        } else {
-            log::warn!("a worker did not stop in time");
+        // No thread for it: there may be none to be had, and then this must work all the same.
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline {
+            if handles.iter().all(WorkerHandle::has_ended) {
+                return handles.into_iter().for_each(WorkerHandle::join);
+            }
+            std::thread::sleep(STOP_INTERVAL);
         }
+        log::warn!("a worker did not stop in time");
     }
 }

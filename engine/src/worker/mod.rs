@@ -89,6 +89,12 @@ pub struct WorkerHandle {
 }
 
 impl WorkerHandle {
+    /// Whether the thread has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for the thread, which ends after [`crate::link::Mail::Stop`].
     pub fn join(self) {
         // A panic has been reported through the link, as every other end has.

@@ -72,6 +72,20 @@ fn persistent_interfaces_of_every_kind_are_taken_and_left() {
     }
 }
 
+/// It had no time to put it back.
+#[test]
+fn the_header_of_a_daemon_that_was_killed_is_not_taken_for_the_first() {
+    in_namespace(|| {
+        ip("tuntap add dev rf0 mode tun");
+        drop(take(1));
+        let tun = take(1);
+        let given = tun.given().expect("we have not made it");
+        let all = tun.into_queues();
+        given.restore(&all[0]);
+        assert_eq!(header_len(&all[0]), 10);
+    });
+}
+
 #[test]
 fn a_chosen_mtu_stays() {
     for (mtu, expected) in [(1500, MTU_DEFAULT), (1300, 1300), (9000, 9000)] {
@@ -79,6 +93,8 @@ fn a_chosen_mtu_stays() {
             ip("tuntap add dev rf0 mode tun");
             ip(&format!("link set rf0 mtu {mtu}"));
             let link: Link = take(1).link();
+            assert_eq!(link.mtu().expect("mtu"), mtu, "not before everything else is there");
+            link.replace_driver_mtu().expect("set");
             assert_eq!(link.mtu().expect("mtu"), expected);
         });
     }
@@ -124,7 +140,7 @@ fn a_queue_is_adopted_with_others_beside_it_if_there_may_be_others() {
             let copy = theirs.try_clone().expect("clone");
             let tun = Tun::adopt(copy, 3, Offloads::NONE).expect("adopt");
             let given = tun.given().expect("we have not made it");
-            assert_eq!((tun.queue_count(), tun.link().mtu().expect("mtu")), (queues, MTU_DEFAULT));
+            assert_eq!((tun.queue_count(), tun.link().mtu().expect("mtu")), (queues, 1500));
             let all = tun.into_queues();
             // SAFETY: F_GETFL takes no pointer.
             let status = unsafe { libc::fcntl(all[0].as_raw_fd(), libc::F_GETFL) };

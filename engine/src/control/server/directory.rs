@@ -7,17 +7,20 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::geteuid;
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::{getegid, geteuid};
 
 use crate::control::error::DaemonError;
+use crate::control::signals;
 
 const LOCK_NAME: &str = ".ringfort.lock";
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+/// `S_IWGRP`.
+const WRITABLE_BY_GROUP: u32 = 0o020;
 /// `S_IWOTH`.
 const WRITABLE_BY_ALL: u32 = 0o002;
 
@@ -37,6 +40,10 @@ pub(super) fn prepare(directory: &Path) -> Result<(), DaemonError> {
     if metadata.mode() & WRITABLE_BY_ALL != 0 {
         return Err(foreign("may be changed by every user".to_owned(), "take the right away (chmod o-w)"));
     }
+    let group = metadata.gid();
+    if metadata.mode() & WRITABLE_BY_GROUP != 0 && group != 0 && group != getegid().as_raw() {
+        return Err(foreign(format!("may be changed by group {group}"), "take the right away (chmod g-w)"));
+    }
     Ok(())
 }
 
@@ -52,14 +59,15 @@ impl DirectoryLock {
     /// Waits for the lock, but not for ever.
     ///
     /// # Errors
-    /// [`DaemonError::DirectoryLocked`] after `patience`, or [`DaemonError::ControlSocket`] if the system refuses.
-    pub(super) fn take(directory: &Path, patience: Duration) -> Result<Self, DaemonError> {
+    /// [`DaemonError::DirectoryLocked`] after `patience`, or [`DaemonError::ControlSocket`] if the system refuses; or
+    /// [`DaemonError::Interrupted`].
+    pub(super) fn take(directory: &Path, patience: Duration, signals: &SignalFd) -> Result<Self, DaemonError> {
         let path = directory.join(LOCK_NAME);
         let deadline = Instant::now() + patience;
         loop {
             match try_lock(&path).map_err(failed("lock", &path))? {
                 Some(file) => return Ok(Self { path, _file: file }),
-                None if Instant::now() < deadline => sleep(LOCK_INTERVAL),
+                None if Instant::now() < deadline => signals::pause(signals, LOCK_INTERVAL)?,
                 None => return Err(DaemonError::DirectoryLocked(path)),
             }
         }
@@ -102,9 +110,16 @@ pub(super) fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 mod tests {
     use std::os::unix::fs::{PermissionsExt, chown};
 
+    use nix::sys::signal::{SigSet, Signal, raise};
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Signals of which none comes.
+    fn none() -> SignalFd {
+        SignalFd::new(&SigSet::empty()).unwrap()
+    }
 
     /// A directory of the given mode that is removed in the end.
     struct Place(PathBuf);
@@ -129,7 +144,7 @@ mod tests {
     fn a_lock_on_the_directory_is_nobody_s_business() {
         let place = Place::new("shared", 0o755);
         let _held = Flock::lock(File::open(&place.0).unwrap(), FlockArg::LockExclusive).unwrap();
-        let lock = DirectoryLock::take(&place.0, PATIENCE).unwrap();
+        let lock = DirectoryLock::take(&place.0, PATIENCE, &none()).unwrap();
         let mode = fs::metadata(place.0.join(LOCK_NAME)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600, "only its owner can open it");
         drop(lock);
@@ -139,14 +154,24 @@ mod tests {
     #[test]
     fn a_second_one_waits_and_then_says_why() {
         let place = Place::new("second", 0o700);
-        let lock = DirectoryLock::take(&place.0, PATIENCE).unwrap();
-        let refused = DirectoryLock::take(&place.0, Duration::ZERO).unwrap_err();
+        let lock = DirectoryLock::take(&place.0, PATIENCE, &none()).unwrap();
+        let refused = DirectoryLock::take(&place.0, Duration::ZERO, &none()).unwrap_err();
         assert!(refused.to_string().contains(LOCK_NAME), "{refused}");
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| DirectoryLock::take(&place.0, PATIENCE));
+            let waiting = scope.spawn(|| DirectoryLock::take(&place.0, PATIENCE, &none()));
             drop(lock);
             waiting.join().unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn a_signal_ends_the_waiting() {
+        let place = Place::new("signal", 0o700);
+        let _lock = DirectoryLock::take(&place.0, PATIENCE, &none()).unwrap();
+        let signals = signals::take().unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        let refused = DirectoryLock::take(&place.0, PATIENCE, &signals).unwrap_err();
+        assert!(matches!(refused, DaemonError::Interrupted(Signal::SIGTERM)), "{refused}");
     }
 
     #[test]
@@ -154,6 +179,13 @@ mod tests {
         let place = Place::new("foreign", 0o777);
         let refused = prepare(&place.0).unwrap_err();
         assert!(refused.to_string().contains("chmod o-w"), "{refused}");
+        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).unwrap();
+        prepare(&place.0).unwrap();
+        fs::set_permissions(&place.0, fs::Permissions::from_mode(0o775)).unwrap();
+        prepare(&place.0).expect("our own group may");
+        chown(&place.0, None, Some(65534)).expect("this test needs root");
+        let refused = prepare(&place.0).unwrap_err();
+        assert!(refused.to_string().contains("group 65534") && refused.to_string().contains("chmod g-w"), "{refused}");
         fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).unwrap();
         prepare(&place.0).unwrap();
         chown(&place.0, Some(65534), None).expect("this test needs root");

@@ -1,14 +1,17 @@
 //! The listening socket: where it is, who may use it, and that there is one daemon behind it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, socket, sockopt};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{bind, getsockopt, listen, socket, sockopt};
+use nix::sys::stat::{Mode, fchmod};
 
 use super::directory::{self, DirectoryLock, failed, identity};
 use super::unless_blocked;
@@ -33,7 +36,7 @@ pub fn socket_path(name: &str) -> PathBuf {
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    nix::sys::socket::connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &UnixAddr::new(path)?)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(socket.into())
 }
 
@@ -71,9 +74,10 @@ impl Listener {
     /// is replaced.
     ///
     /// # Errors
-    /// [`DaemonError::Served`] if a daemon listens there; [`DaemonError::ControlSocket`] if the system refuses.
-    pub fn open(name: &str) -> Result<Self, DaemonError> {
-        Self::open_in(Path::new(DIRECTORY), name)
+    /// [`DaemonError::Served`] if a daemon listens there; [`DaemonError::ControlSocket`] if the system refuses;
+    /// [`DaemonError::Interrupted`] if one of `signals` comes while it waits for another daemon to make its own.
+    pub fn open(name: &str, signals: &SignalFd) -> Result<Self, DaemonError> {
+        Self::open_in(Path::new(DIRECTORY), name, signals)
     }
 
     /// Takes over a listening socket that somebody else has made. As in wireguard-go its path is removed in the end all
@@ -97,11 +101,11 @@ impl Listener {
         is_served(&socket_path(name))
     }
 
-    pub(super) fn open_in(directory: &Path, name: &str) -> Result<Self, DaemonError> {
+    pub(super) fn open_in(directory: &Path, name: &str, signals: &SignalFd) -> Result<Self, DaemonError> {
         directory::prepare(directory)?;
         // Held until this function returns: of two daemons that start at once, the second sees the socket of the first
         // and not the stale one that both have come to replace.
-        let _lock = DirectoryLock::take(directory, LOCK_PATIENCE)?;
+        let _lock = DirectoryLock::take(directory, LOCK_PATIENCE, signals)?;
         let path = directory.join(format!("{name}.sock"));
         if is_served(&path) {
             return Err(DaemonError::Served(name.to_owned()));
@@ -116,19 +120,25 @@ impl Listener {
     }
 
     fn bind(path: PathBuf) -> io::Result<Self> {
-        // The mask belongs to the process, which has a single thread when this is called.
-        let mask = umask(Mode::from_bits_truncate(0o077));
-        let bound = UnixListener::bind(&path);
-        umask(mask);
-        Self::watched(bound?, path)
+        let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        // The path is born with the mode of its socket. The mask of the process would do it too, but other threads live
+        // with it.
+        fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        // Nobody else looks after the path before there is a listener.
+        let listening = listen(&socket, Backlog::MAXALLOWABLE).map_err(io::Error::from);
+        let listener = listening.and_then(|()| Self::watched(socket.into(), path.clone()));
+        listener.inspect_err(|_| _ = std::fs::remove_file(&path))
     }
 
     fn watched(socket: UnixListener, path: PathBuf) -> io::Result<Self> {
         let identity = identity(&std::fs::symlink_metadata(&path)?);
         socket.set_nonblocking(true)?;
-        let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
+            .map_err(|errno| no_instance(errno, socket.as_fd()))?;
         // Removing the path changes the link count of the socket's inode, which the socket itself keeps alive.
-        watch.add_watch(&path, AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF)?;
+        let changes = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
+        watch.add_watch(&path, changes).map_err(no_watch)?;
         Ok(Self { socket, place: SocketPlace { path, identity }, watch })
     }
 
@@ -137,7 +147,7 @@ impl Listener {
         self.socket.as_fd()
     }
 
-    /// Readable when the socket's path may have been removed.
+    /// Readable when the socket's path may have been removed or renamed.
     pub(super) fn watch(&self) -> BorrowedFd<'_> {
         self.watch.as_fd()
     }
@@ -165,6 +175,23 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.place.remove();
+    }
+}
+
+/// `EMFILE` means one of two limits: that on open files only if there is no descriptor for anything else either.
+fn no_instance(errno: Errno, any: BorrowedFd<'_>) -> io::Error {
+    match errno {
+        Errno::EMFILE if any.try_clone_to_owned().is_ok() => {
+            io::Error::other("no inotify instance is left for this user: raise fs.inotify.max_user_instances")
+        }
+        errno => errno.into(),
+    }
+}
+
+fn no_watch(errno: Errno) -> io::Error {
+    match errno {
+        Errno::ENOSPC => io::Error::other("no inotify watch is left for this user: raise fs.inotify.max_user_watches"),
+        errno => errno.into(),
     }
 }
 

@@ -5,6 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::SignalFd;
+
 use super::*;
 use crate::control::uapi::InterfaceStatus;
 
@@ -19,7 +22,7 @@ impl Place {
     }
 
     fn open(&self) -> Result<Listener, DaemonError> {
-        Listener::open_in(&self.0, "t0")
+        Listener::open_in(&self.0, "t0", &SignalFd::new(&SigSet::empty()).unwrap())
     }
 
     fn server(&self, bounds: Bounds) -> Server {
@@ -344,4 +347,64 @@ fn removing_the_socket_is_noticed_and_another_s_socket_is_left_alone() {
     drop(server);
     place.connect();
     drop(other);
+}
+
+/// Another socket may take its place then.
+#[test]
+fn renaming_the_socket_is_noticed() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    assert!(server.serve(at(1), &mut fake));
+    fs::rename(place.path(), place.0.join("moved.sock")).unwrap();
+    assert!(!server.serve(at(1), &mut fake));
+}
+
+/// Control has more to do than to take them in.
+#[test]
+fn those_who_come_and_go_get_a_bounded_share_of_a_turn() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    (0..ACCEPTS_PER_TURN + 1).for_each(|_| drop(place.connect()));
+    let mut client = place.connect();
+    client.write_all(b"get=1\n\n").unwrap();
+    server.serve(at(1), &mut fake);
+    assert_eq!(fake.gets, 0, "those before it are enough for one turn");
+    server.serve(at(1), &mut fake);
+    server.serve(at(1), &mut fake);
+    assert!(received(&mut client).ends_with("errno=0\n\n"));
+}
+
+/// A client that could long have made room is no reason to try again at once: there is another reason why accept fails.
+#[test]
+fn a_listener_that_fails_is_left_alone_for_a_while() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    let _idle = place.connect();
+    server.serve(at(1), &mut fake);
+    assert!(server.next_room(at(1)) < at(1) + ACCEPT_PAUSE, "it makes room soon");
+    assert_eq!(server.next_room(at(9)), at(9) + ACCEPT_PAUSE);
+}
+
+/// As a user of its own, in a thread of its own, so that nobody else is short of them.
+#[test]
+fn without_an_inotify_instance_nothing_is_left_behind() {
+    const USER: u32 = 1_907_651_203;
+    let body = || {
+        // SAFETY: takes no pointer. Unlike the C library's function it concerns the calling thread alone.
+        let result = unsafe { libc::syscall(libc::SYS_setresuid, USER, USER, USER) };
+        assert_eq!(result, 0, "this test needs root");
+        let place = Place::new();
+        let mut instances = Vec::new();
+        let refused = loop {
+            match nix::sys::inotify::Inotify::init(nix::sys::inotify::InitFlags::IN_CLOEXEC) {
+                Ok(instance) => instances.push(instance),
+                Err(_) => break place.open().unwrap_err(),
+            }
+        };
+        assert!(refused.to_string().contains("max_user_instances"), "{refused}");
+        assert!(!place.path().exists(), "a socket was left behind");
+        drop(instances);
+        place.open().unwrap();
+    };
+    std::thread::scope(|scope| scope.spawn(body).join().unwrap());
 }
