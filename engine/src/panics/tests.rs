@@ -1,6 +1,6 @@
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -80,6 +80,40 @@ fn a_panic_of_a_worker_ends_the_process_with_a_message() {
     place.assert_ended_by_abort(output.status, &text);
     assert!(text.contains("this is a bug") && text.contains("a test asked for it"), "{text}");
     assert!(text.contains("ringfort-w1"), "which thread it was: {text}");
+}
+
+#[test]
+fn an_interface_that_was_there_is_put_back() {
+    let place = Place::new();
+    place.namespace.ip(&format!("tuntap add dev {} mode tun multi_queue", place.interface)).unwrap();
+    let output = place.command().output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}\n{text}", output.status);
+    // The kernel winds up the rings after the process has ended. Nobody has a queue then.
+    let mut len = None;
+    eventually(|| {
+        len = place.namespace.enter(|| header_len(&place.interface));
+        len.is_some()
+    });
+    assert_eq!(len, Some(10), "what the driver begins with");
+}
+
+/// As whoever comes next finds it; `None` while somebody has a queue.
+fn header_len(interface: &str) -> Option<libc::c_int> {
+    let queue = OpenOptions::new().read(true).write(true).open("/dev/net/tun").unwrap();
+    // SAFETY: ifreq is a C structure of integers, arrays and addresses, for which all zeroes are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    let mut len = 0;
+    // SAFETY: TUNSETIFF reads and writes one ifreq at the address, which is that of a live one.
+    let attached = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    // SAFETY: TUNGETVNETHDRSZ stores one int at the address, which is that of a live one.
+    let told = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETVNETHDRSZ, &raw mut len) };
+    (attached == 0 && told == 0).then_some(len)
 }
 
 #[test]

@@ -112,6 +112,9 @@ fn interfaces_that_do_not_suit_are_refused() {
     delete();
     make("tun");
     refuses(&namespace, &interface, ours(&["--workers", "4"]), &["single queue", "--workers 1", "multi_queue"]);
+    let shown = command::output(namespace.command("ip").args(["link", "show", &interface])).unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("mtu 1500"), "who is refused has changed nothing: {shown}");
     // It was put back: who asks for less gets it, until somebody else has it.
     let daemon = Daemon::start(&us().with_options("--workers 1"), &namespace, &interface).unwrap();
     daemon.stop().unwrap();

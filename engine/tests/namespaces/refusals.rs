@@ -1,6 +1,7 @@
 //! What it refuses to run without: one sentence with the remedy, a non-zero exit, nothing left behind.
 
 mod limits;
+mod waiting;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -156,6 +157,21 @@ fn with_an_io_uring_that_is_too_old() {
         assert_refuses(command, &["lacks", "Linux 6.1 or later"]);
         place.assert_nothing_left();
     }
+}
+
+/// A mount namespace in which `/dev` has the TUN device alone.
+#[test]
+fn without_the_null_device() {
+    let place = Place::new();
+    let script = format!(
+        "mount -t tmpfs none /dev && mkdir /dev/net && mknod /dev/net/tun c 10 200 && exec {} {}",
+        us().path.display(),
+        place.interface
+    );
+    let mut command = place.namespace.command("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    assert_refuses(command, &["/dev/null"]);
+    place.assert_nothing_left();
 }
 
 #[test]

@@ -160,6 +160,39 @@ fn locked_memory_suffices_or_is_done_without() {
     }
 }
 
+/// As a user of its own, whose threads are counted, with what it takes to be a gateway.
+fn as_user(id: u32) -> String {
+    format!(
+        "setpriv --reuid={id} --regid={id} --clear-groups --inh-caps=+net_admin,+dac_override \
+         --ambient-caps=+net_admin,+dac_override"
+    )
+}
+
+#[test]
+fn without_a_thread_the_reason_is_said() {
+    Place::new().refuses(&format!("prlimit --nproc=1:1 {}", as_user(1_907_651_204)), &["ringfort: cannot start"]);
+}
+
+/// Ending must not take what there may be none of.
+#[test]
+fn it_ends_without_a_further_thread() {
+    const USER: u32 = 1_907_651_205;
+    let place = Place::new();
+    let mut command = place.command(&as_user(USER));
+    command.args(["-f", "--workers", "2", &place.interface]);
+    let mut daemon = Daemon::spawn_command(command, &place.interface).unwrap();
+    eventually(PATIENCE, "it serves", || uapi::get(&place.interface).is_ok() || !daemon.is_running());
+    assert!(daemon.is_running(), "{}", daemon.log());
+    // Its own user may lower the limit, and root without CAP_SYS_RESOURCE may not.
+    let limit = format!("{} prlimit --pid={} --nproc=0:", as_user(USER), daemon.pid());
+    let mut limit = limit.split(' ');
+    ringfort_testbed::command::run(Command::new(limit.next().unwrap()).args(limit)).unwrap();
+    daemon.signal(Signal::SIGTERM);
+    let status = daemon.wait(PATIENCE).unwrap();
+    assert!(status.success(), "{status}: {}", daemon.log());
+    place.assert_nothing_left();
+}
+
 /// The device is there, but its mode keeps us out: no capability helps.
 #[test]
 fn the_tun_device_is_not_for_us() {
