@@ -1,7 +1,8 @@
 //! The listening socket: where it is, who may use it, and that there is one daemon behind it.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +20,9 @@ use crate::control::error::DaemonError;
 
 /// Where `wg` looks for the sockets of userspace implementations.
 const DIRECTORY: &str = "/var/run/wireguard";
+
+/// `SIOCUNIXFILE` of `include/uapi/linux/un.h`: opens the path of a socket (`O_PATH`), for whoever has `CAP_NET_ADMIN`.
+const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
 
 /// For another daemon to make its socket, which takes a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -65,7 +69,7 @@ impl SocketPlace {
     }
 
     fn is_in_place(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.identity)
+        is_at(&self.identity, &self.path)
     }
 }
 
@@ -84,7 +88,7 @@ impl Listener {
     /// the same: nobody would answer there.
     ///
     /// # Errors
-    /// [`DaemonError::Inherited`] if it is no such socket, or its path is gone.
+    /// [`DaemonError::Inherited`] if it is no such socket, or its path is gone or another's.
     pub fn adopt(socket: OwnedFd) -> Result<Self, DaemonError> {
         let refused = |why| DaemonError::Inherited { variable: "WG_UAPI_FD", why };
         let listens = getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false);
@@ -92,6 +96,9 @@ impl Listener {
         let address = listener.local_addr().ok().filter(|_| listens);
         let path = address.as_ref().and_then(|address| address.as_pathname()).filter(|path| path.is_absolute());
         let path = path.ok_or_else(|| refused("a listening UNIX socket with an absolute path is expected"))?;
+        if bound_file(&listener).is_some_and(|file| !is_at(&file, path)) {
+            return Err(refused("another socket is at its path by now"));
+        }
         Self::watched(listener, path.to_owned()).map_err(|_| refused("its path is gone or cannot be watched"))
     }
 
@@ -176,6 +183,19 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.place.remove();
     }
+}
+
+fn is_at(file: &(u64, u64), path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| identity(&metadata) == *file)
+}
+
+/// The file that a socket was bound to, whatever is at its path by now. `None` if the kernel does not say.
+fn bound_file(socket: &UnixListener) -> Option<(u64, u64)> {
+    // SAFETY: SIOCUNIXFILE takes no argument, and returns a new descriptor or -1.
+    let file = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCUNIXFILE) };
+    // SAFETY: the descriptor was just opened by the call above, and nobody else has it.
+    let file = (file >= 0).then(|| File::from(unsafe { OwnedFd::from_raw_fd(file) }))?;
+    Some(identity(&file.metadata().ok()?))
 }
 
 /// `EMFILE` means one of two limits: that on open files only if there is no descriptor for anything else either.

@@ -349,6 +349,19 @@ fn removing_the_socket_is_noticed_and_another_s_socket_is_left_alone() {
     drop(other);
 }
 
+#[test]
+fn a_socket_that_is_handed_over_is_the_one_at_its_path() {
+    let place = Place::new();
+    fs::create_dir_all(&place.0).unwrap();
+    let bind = || std::os::unix::net::UnixListener::bind(place.path()).unwrap();
+    let first = bind();
+    fs::remove_file(place.path()).unwrap();
+    let second = bind();
+    let refused = Listener::adopt(first.into()).unwrap_err();
+    assert!(refused.to_string().contains("another socket"), "{refused}");
+    Listener::adopt(second.into()).unwrap();
+}
+
 /// Another socket may take its place then.
 #[test]
 fn renaming_the_socket_is_noticed() {
