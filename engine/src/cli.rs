@@ -29,7 +29,8 @@ the standard error and logs there instead.
 SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it
 leaves nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
 to), it ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused
-ends with 2 if another argument helps, with 1 if the system is in the way.
+ends with 2 if another argument helps, with 1 if the system is in the way, or if one of these signals came while it
+waited for another daemon to end.
 
 An interface that exists is used if it is a TUN interface that stays (ip tuntap add dev NAME mode tun multi_queue) and
 nobody else has it open. It is not deleted in the end; what was changed on it is put back: virtio-net header, offloads,

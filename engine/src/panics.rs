@@ -32,17 +32,15 @@ pub fn end_process() {
         // Writing may wait for a reader.
         let watchdog = thread::Builder::new().spawn(|| {
             sleep(LAST_WORDS);
-            abort()
+            end()
         });
-        // As may putting the interface back: the kernel has a lock for that.
         if watchdog.is_ok() {
-            restore();
             log::error!("this is a bug: {info}");
             log::logger().flush();
             print(info);
             let _ = std::io::stderr().flush();
         }
-        abort();
+        end();
     }));
 }
 
@@ -52,12 +50,14 @@ pub fn restore_interface(given: Given, queue: Weak<OwnedFd>) {
     let _ = INTERFACE.set((given, queue));
 }
 
-fn restore() {
+/// Last of all, since the other threads still take the interface for ours.
+fn end() -> ! {
     if let Some((given, queue)) = INTERFACE.get()
         && let Some(queue) = queue.upgrade()
     {
         given.restore(&queue);
     }
+    abort()
 }
 
 /// There is a control socket to remove.

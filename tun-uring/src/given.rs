@@ -180,8 +180,8 @@ fn set_up(first: OwnedFd, name: &str, queues: usize, wanted: Offloads) -> Result
 }
 
 impl Link {
-    /// Sets the MTU to [`MTU_DEFAULT`] on an interface for which nobody has chosen one. It stays: [`Given::restore`] could
-    /// not tell it from one that was chosen since.
+    /// Sets the MTU to [`MTU_DEFAULT`] on an interface for which nobody has chosen one. It stays:
+    /// [`Given::restore`] could not tell it from one that was chosen since.
     ///
     /// # Errors
     /// [`TunError::Step`] if the interface is gone.

@@ -9,8 +9,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::worker::locked_len;
 
 /// Descriptors of the process: signals; control's bell, epoll set and timer; the interface's queue and its two netlink
-/// sockets; two netlink sockets for source addresses; the control socket, its watch and its epoll set; the log, or before
-/// it the pipe to whoever waits until we are ready.
+/// sockets; two netlink sockets for source addresses; the control socket, its watch and its epoll set; the log, or
+/// before it the pipe to whoever waits until we are ready.
 const OF_PROCESS: usize = 1 + 3 + 3 + 2 + 3 + 1;
 /// Of each worker: its bell, its queue, its ring.
 const OF_WORKER: usize = 3;
@@ -130,8 +130,8 @@ impl fmt::Display for LockedMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "cannot lock memory for the io_urings of all workers ({}): they take {}, with packet memory {}, and {}: {}, or \
-             use fewer workers (--workers)",
+            "cannot lock memory for the io_urings of all workers ({}): they take {}, with packet memory {}, and {}: \
+             {}, or use fewer workers (--workers)",
             self.workers,
             Kib(self.rings),
             Kib(self.rings + self.arenas),
