@@ -1,0 +1,131 @@
+use super::*;
+
+const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+
+fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("ringfort").chain(args.iter().copied()))
+}
+
+fn cpus(args: &[&str], usable: &[usize]) -> Result<Vec<usize>, CpuError> {
+    parse(args).unwrap().worker_cpus(usable)
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    use clap::CommandFactory as _;
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn wireguard_go_s_own_command_lines_are_understood() {
+    let cli = parse(&["wg0"]).unwrap();
+    assert!(!cli.foreground && cli.aead == AeadArg::Use(Selection::Auto) && cli.name == "wg0");
+    assert!(parse(&["-f", "wg0"]).unwrap().foreground);
+    assert!(parse(&["--foreground", "wg0"]).unwrap().foreground);
+}
+
+#[test]
+fn what_is_not_understood_is_refused() {
+    for args in [
+        &[][..],
+        &["wg0", "wg1"],
+        &["--workers", "0", "wg0"],
+        &["--workers", "256", "wg0"],
+        &["--cpus", "", "wg0"],
+        &["--aead", "rot13", "wg0"],
+        &["--log-level", "loud", "wg0"],
+        &["--busy-poll", "soon", "wg0"],
+        &["--busy-poll", "-1", "wg0"],
+        &["--udp-gso", "maybe", "wg0"],
+        &["--stats", "--udp-gso", "on", "wg0"],
+        &["--stats"],
+        &["--set-suite", "aes256gcm"],
+        &["--set-suite", "aes", "wg0"],
+        &["--set-suite", "aes256gcm", "--peer", "wg0", "wg0"],
+        &["--set-suite", "aes256gcm", "--config", "x", "wg0"],
+        &["--set-suite", "aes256gcm", "--stats", "wg0"],
+        &["--suites", "--stats", "wg0"],
+        &["--suites", "-f", "wg0"],
+        &["--peer", KEY, "wg0"],
+        &["--stats", "-f", "wg0"],
+        &["--stats", "--stages", "wg0"],
+        &["--stages=0", "wg0"],
+    ] {
+        assert!(parse(args).is_err(), "{args:?}");
+    }
+}
+
+#[test]
+fn suites_are_set_for_the_interface_or_a_peer() {
+    let cli = parse(&["--set-suite", "aes256gcm", "wg0"]).unwrap();
+    assert_eq!((cli.set_suite, cli.peer), (Some(SuiteArg(Some(Suite::Aes256Gcm))), None));
+    let cli = parse(&["--set-suite", "default", "--peer", KEY, "wg0"]).unwrap();
+    assert_eq!((cli.set_suite, cli.peer), (Some(SuiteArg(None)), Some(key_text::decode(KEY).unwrap())));
+    assert!(parse(&["--suites", "wg0"]).unwrap().suites);
+    assert_eq!(parse(&["--config", "x.conf", "wg0"]).unwrap().config, Some("x.conf".into()));
+}
+
+#[test]
+fn the_list_of_ciphers_needs_no_interface() {
+    assert_eq!(parse(&["--aead", "list"]).unwrap().aead, AeadArg::List);
+    assert!(parse(&["--aead", "auto"]).is_err());
+    assert!(parse(&["-f"]).is_err());
+}
+
+#[test]
+fn levels_have_wireguard_go_s_names_too() {
+    for (name, level) in [("verbose", LevelFilter::Debug), ("silent", LevelFilter::Off), ("error", LevelFilter::Error)]
+    {
+        let cli = parse(&["--log-level", name, "wg0"]).unwrap();
+        assert_eq!(cli.explicit_log_level(), Some(level));
+    }
+}
+
+#[test]
+fn stages_are_measured_in_some_turns() {
+    assert_eq!(parse(&["wg0"]).unwrap().stages, None);
+    let cli = parse(&["--stages", "wg0"]).unwrap();
+    assert_eq!((cli.stages, cli.name.as_str()), (Some(16), "wg0"));
+    assert_eq!(parse(&["--stages=1", "wg0"]).unwrap().stages, Some(1));
+}
+
+#[test]
+fn trains_leave_as_asked_or_as_suits_the_kernel() {
+    let segmentation = |args: &[&str]| parse(args).unwrap().segmentation();
+    assert_eq!(segmentation(&["--udp-gso", "on", "wg0"]), Segmentation::On);
+    assert_eq!(segmentation(&["--udp-gso", "off", "wg0"]), Segmentation::Off);
+    assert_eq!(segmentation(&["--udp-gso", "ragged", "wg0"]), Segmentation::Ragged);
+    for auto in [&["wg0"][..], &["--udp-gso", "auto", "wg0"]] {
+        assert_eq!(parse(auto).unwrap().udp_gso, UdpGsoArg(None));
+        assert_eq!(segmentation(auto), Segmentation::for_this_kernel());
+    }
+}
+
+#[test]
+fn times_of_busy_polling() {
+    assert_eq!(parse(&["wg0"]).unwrap().busy_poll(), Duration::ZERO);
+    assert_eq!(parse(&["--busy-poll", "50", "wg0"]).unwrap().busy_poll(), Duration::from_micros(50));
+    assert_eq!(parse(&["--busy-poll", "always", "wg0"]).unwrap().busy_poll(), Duration::MAX);
+}
+
+#[test]
+fn cpu_lists() {
+    assert_eq!("0-3,6".parse(), Ok(CpuList(vec![0, 1, 2, 3, 6])));
+    assert_eq!("5,2".parse(), Ok(CpuList(vec![5, 2])));
+    assert_eq!(CpuList(vec![5, 2]).to_string(), "5,2");
+    for bad in ["", ",", "1,", "3-1", "-1", "a", "1,1", "0-4,2", "8192", "0-99999999", "1 ,2"] {
+        assert!(bad.parse::<CpuList>().is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn workers_take_the_cpus_in_turn() {
+    let usable: Vec<usize> = (0..40).collect();
+    assert_eq!(cpus(&["w"], &usable[..3]), Ok(vec![0, 1, 2]));
+    assert_eq!(cpus(&["w"], &usable).unwrap().len(), DEFAULT_WORKERS_MAX);
+    assert_eq!(cpus(&["--cpus", "0-39", "w"], &usable).unwrap().len(), 40);
+    assert_eq!(cpus(&["--workers", "5", "--cpus", "7,3", "w"], &usable), Ok(vec![7, 3, 7, 3, 7]));
+    assert_eq!(cpus(&["--workers", "1", "w"], &usable), Ok(vec![0]));
+    let error = cpus(&["--cpus", "1,9", "w"], &[0, 1]).unwrap_err();
+    assert_eq!(error.to_string(), "CPU 9 is not usable here: choose --cpus among 0,1");
+}
