@@ -49,6 +49,11 @@ It is set before the start, in /etc/ringfort/NAME.conf (or --config FILE),
 or while the daemon runs, with --set-suite, for a peer also before wg(8) adds it. A peer's suite belongs to its public
 key: it outlives `wg setconf` and the removal of the peer, but not the daemon.
 
+The local address that a peer is written to from, until it writes to another one itself, is set in the same file:
+  [Peer]
+  PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  Source = 192.0.2.7
+
 Environment:
   LOG_LEVEL                  as --log-level
   WG_PROCESS_FOREGROUND=1    as --foreground
@@ -131,7 +136,7 @@ pub struct Cli {
     #[arg(long, conflicts_with_all = DAEMON_OPTIONS, conflicts_with_all = ["set_suite", "suites"])]
     pub stats: bool,
 
-    /// The name of the interface to create
+    /// The name of the interface to create, or to use if it is there
     #[arg(value_name = "NAME", required = false, default_value_if("aead", "list", ""))]
     pub name: String,
 }

@@ -106,10 +106,11 @@ impl Namespace {
     /// Sets the congestion control of TCP sockets that are made in here from now on, which the system may have to load.
     ///
     /// # Errors
-    /// The system does not have it.
+    /// The system does not have it, or does not allow it to everybody, which namespaces are.
     pub fn set_congestion_control(&self, name: &str) -> Result<()> {
-        self.enter(|| fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name))
-            .context(format_args!("setting the congestion control {name}"))
+        self.enter(|| fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name)).context(format_args!(
+            "setting the congestion control {name}, which sysctl net.ipv4.tcp_allowed_congestion_control must name"
+        ))
     }
 
     /// Adds an address with its prefix length to an interface; usable at once, also IPv6.
