@@ -55,7 +55,7 @@ impl CookieChecker {
     /// Answers a handshake message with a cookie for its sender, who said to be known as `sender_index`.
     ///
     /// # Errors
-    /// [`drops::Drop::BadLength`] if the message is too short to carry macs.
+    /// [`drops::DropReason::BadLength`] if the message is too short to carry macs.
     pub fn create_reply(
         &mut self,
         now: Time,
@@ -63,8 +63,8 @@ impl CookieChecker {
         message: &[u8],
         sender_index: u32,
         rng: &mut dyn CryptoRng,
-    ) -> Result<CookieReply, drops::Drop> {
-        let (_, macs) = split_macs(message).ok_or(drops::Drop::BadLength)?;
+    ) -> Result<CookieReply, drops::DropReason> {
+        let (_, macs) = split_macs(message).ok_or(drops::DropReason::BadLength)?;
         if !self.secret_valid(now) {
             let mut secret = [0; KEY_LEN];
             rng.fill_bytes(&mut secret);
@@ -137,12 +137,12 @@ impl CookieGenerator {
     /// Takes the cookie out of a reply to the last message that [`CookieGenerator::add_macs`] signed.
     ///
     /// # Errors
-    /// [`drops::Drop::InvalidCookieReply`] if no message awaits a reply or this is not the reply to it; nothing changes.
-    pub fn consume_reply(&mut self, now: Time, reply: &CookieReply) -> Result<(), drops::Drop> {
-        let mac1 = self.awaited_mac1.as_ref().ok_or(drops::Drop::InvalidCookieReply)?;
+    /// [`drops::DropReason::InvalidCookieReply`] if no message awaits a reply or this is not the reply to it; nothing changes.
+    pub fn consume_reply(&mut self, now: Time, reply: &CookieReply) -> Result<(), drops::DropReason> {
+        let mac1 = self.awaited_mac1.as_ref().ok_or(drops::DropReason::InvalidCookieReply)?;
         let mut cookie = Cookie([0; MAC_LEN]);
         xaead_open(&self.cookie_key, &reply.nonce, &reply.encrypted_cookie, mac1, &mut cookie.0)
-            .map_err(|_| drops::Drop::InvalidCookieReply)?;
+            .map_err(|_| drops::DropReason::InvalidCookieReply)?;
         self.cookie = Some((cookie, now));
         self.awaited_mac1 = None;
         Ok(())

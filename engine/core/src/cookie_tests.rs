@@ -77,7 +77,7 @@ fn messages_shorter_than_their_macs_are_refused() {
         assert!(!exchange.checker.verify_mac1(short));
         assert!(!exchange.checker.verify_mac2(START, address("192.0.2.1:1"), short));
         let reply = exchange.checker.create_reply(START, address("192.0.2.1:1"), short, 1, &mut exchange.rng);
-        assert_eq!(reply.err(), Some(drops::Drop::BadLength));
+        assert_eq!(reply.err(), Some(drops::DropReason::BadLength));
     }
 }
 
@@ -146,9 +146,9 @@ fn a_reply_is_taken_once() {
     let mut exchange = Exchange::new();
     let reply = exchange.reply(START, "192.0.2.1:1");
     assert_eq!(exchange.generator.consume_reply(START, &reply), Ok(()));
-    assert_eq!(exchange.generator.consume_reply(START, &reply), Err(drops::Drop::InvalidCookieReply), "replayed");
+    assert_eq!(exchange.generator.consume_reply(START, &reply), Err(drops::DropReason::InvalidCookieReply), "replayed");
     exchange.generator.add_macs(START, &mut exchange.message[..92]);
-    assert_eq!(exchange.generator.consume_reply(START, &reply), Err(drops::Drop::InvalidCookieReply), "outdated");
+    assert_eq!(exchange.generator.consume_reply(START, &reply), Err(drops::DropReason::InvalidCookieReply), "outdated");
 }
 
 #[test]
@@ -159,13 +159,17 @@ fn a_wrong_reply_changes_nothing() {
         let mut bytes = reply.as_bytes().to_vec();
         bytes[byte] ^= 1;
         let bad = CookieReply::read_from_bytes(&bytes).expect("the right length");
-        assert_eq!(exchange.generator.consume_reply(START, &bad), Err(drops::Drop::InvalidCookieReply), "byte {byte}");
+        assert_eq!(
+            exchange.generator.consume_reply(START, &bad),
+            Err(drops::DropReason::InvalidCookieReply),
+            "byte {byte}"
+        );
     }
     // Somebody who saw another message cannot answer ours, whoever else's mac1 the reply is bound to.
     let ours = exchange.message.clone();
     exchange.message[132 - MAC_LEN] ^= 1;
     let bad = exchange.reply(START, "192.0.2.1:1");
-    assert_eq!(exchange.generator.consume_reply(START, &bad), Err(drops::Drop::InvalidCookieReply), "wrong AAD");
+    assert_eq!(exchange.generator.consume_reply(START, &bad), Err(drops::DropReason::InvalidCookieReply), "wrong AAD");
     exchange.message = ours;
     assert_eq!(exchange.generator.consume_reply(START, &reply), Ok(()), "the right one still counts");
 }
@@ -175,7 +179,7 @@ fn nobody_answers_what_was_not_sent() {
     let mut exchange = Exchange::new();
     let reply = exchange.reply(START, "192.0.2.1:1");
     let mut silent = CookieGenerator::new(&PrivateKey::generate(&mut exchange.rng).public_key());
-    assert_eq!(silent.consume_reply(START, &reply), Err(drops::Drop::InvalidCookieReply));
+    assert_eq!(silent.consume_reply(START, &reply), Err(drops::DropReason::InvalidCookieReply));
 }
 
 #[test]

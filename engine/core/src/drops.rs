@@ -1,17 +1,17 @@
 //! Every reason for which something is thrown away, by name. One list, so that the counters, the metrics and the tests
 //! speak of the same things.
 
-/// Defines [`Drop`], its names and its list from one table.
+/// Defines [`DropReason`], its names and its list from one table.
 macro_rules! drops {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
         /// Why a datagram, a packet or a message went no further.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
-        pub enum Drop {
+        pub enum DropReason {
             $($(#[$doc])* $variant,)+
         }
 
-        impl Drop {
+        impl DropReason {
             /// All reasons, in the order of their indices.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
@@ -111,17 +111,17 @@ drops! {
     Down = "down",
 }
 
-impl Drop {
+impl DropReason {
     /// How many reasons there are.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// The reason's place in [`Drop::ALL`] and in [`DropCounts`].
+    /// The reason's place in [`DropReason::ALL`] and in [`DropCounts`].
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-impl std::fmt::Display for Drop {
+impl std::fmt::Display for DropReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
@@ -129,33 +129,33 @@ impl std::fmt::Display for Drop {
 
 /// One plain counter per reason, for an owner that is alone with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DropCounts([u64; Drop::COUNT]);
+pub struct DropCounts([u64; DropReason::COUNT]);
 
 impl DropCounts {
     /// All zero.
     pub const fn new() -> Self {
-        Self([0; Drop::COUNT])
+        Self([0; DropReason::COUNT])
     }
 
     /// Counts one more.
-    pub fn bump(&mut self, reason: Drop) {
+    pub fn bump(&mut self, reason: DropReason) {
         self.add(reason, 1);
     }
 
     /// Counts `n` more.
-    pub fn add(&mut self, reason: Drop, n: u64) {
+    pub fn add(&mut self, reason: DropReason, n: u64) {
         let count = &mut self.0[reason.index()];
         *count = count.wrapping_add(n);
     }
 
     /// How many there were for one reason.
-    pub const fn get(&self, reason: Drop) -> u64 {
+    pub const fn get(&self, reason: DropReason) -> u64 {
         self.0[reason.index()]
     }
 
     /// Every reason with its count, zeros included.
-    pub fn iter(&self) -> impl Iterator<Item = (Drop, u64)> + '_ {
-        Drop::ALL.iter().map(|&reason| (reason, self.get(reason)))
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self.get(reason)))
     }
 
     /// The sum over all reasons.
@@ -179,23 +179,23 @@ mod tests {
     #[test]
     fn indices_are_dense_and_names_unique() {
         let mut names = HashSet::new();
-        for (place, reason) in Drop::ALL.iter().enumerate() {
+        for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), place);
             assert!(names.insert(reason.name()), "{} twice", reason.name());
             assert!(reason.name().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
         }
-        assert_eq!(names.len(), Drop::COUNT);
+        assert_eq!(names.len(), DropReason::COUNT);
     }
 
     #[test]
     fn counts_are_kept_apart() {
         let mut counts = DropCounts::new();
-        counts.bump(Drop::Runt);
-        counts.add(Drop::Replay, 3);
-        assert_eq!(counts.get(Drop::Runt), 1);
-        assert_eq!(counts.get(Drop::Replay), 3);
+        counts.bump(DropReason::Runt);
+        counts.add(DropReason::Replay, 3);
+        assert_eq!(counts.get(DropReason::Runt), 1);
+        assert_eq!(counts.get(DropReason::Replay), 3);
         assert_eq!(counts.total(), 4);
         let seen: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(seen, [(Drop::Runt, 1), (Drop::Replay, 3)]);
+        assert_eq!(seen, [(DropReason::Runt, 1), (DropReason::Replay, 3)]);
     }
 }

@@ -9,7 +9,7 @@ use crate::constants::{
     REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_ON_RECEIVE_AFTER_TIME,
 };
 pub use crate::crypto::Key;
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::replay::{Replay, ReplayWindow};
 use crate::time::Time;
 
@@ -33,7 +33,7 @@ pub enum SendRefusal {
     Exhausted,
 }
 
-impl From<Replay> for Drop {
+impl From<Replay> for DropReason {
     fn from(_: Replay) -> Self {
         Self::Replay
     }
@@ -341,6 +341,6 @@ mod tests {
 
     #[test]
     fn a_replay_has_its_name() {
-        assert_eq!(Drop::from(Replay), Drop::Replay);
+        assert_eq!(DropReason::from(Replay), DropReason::Replay);
     }
 }

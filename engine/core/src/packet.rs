@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::constants::PADDING_MULTIPLE;
-use crate::drops::Drop;
+use crate::drops::DropReason;
 
 /// Length of an IPv4 header without options in bytes (RFC 791).
 pub const IPV4_HEADER_LEN: usize = 20;
@@ -53,23 +53,23 @@ pub struct InnerPacket {
 /// Reads the header of an inner packet, which may be followed by padding.
 ///
 /// # Errors
-/// [`Drop::NotIp`] if the first nibble is neither 4 nor 6 (or there is none); [`Drop::MalformedIp`] if the header does
+/// [`DropReason::NotIp`] if the first nibble is neither 4 nor 6 (or there is none); [`DropReason::MalformedIp`] if the header does
 /// not fit or contradicts itself or the bytes that are there.
-pub fn parse(bytes: &[u8]) -> Result<InnerPacket, Drop> {
+pub fn parse(bytes: &[u8]) -> Result<InnerPacket, DropReason> {
     match bytes.first().map(|first| first >> 4) {
         Some(4) => parse_v4(bytes),
         Some(6) => parse_v6(bytes),
-        _ => Err(Drop::NotIp),
+        _ => Err(DropReason::NotIp),
     }
 }
 
-fn parse_v4(bytes: &[u8]) -> Result<InnerPacket, Drop> {
-    let header: &[u8; IPV4_HEADER_LEN] = bytes.first_chunk().ok_or(Drop::MalformedIp)?;
+fn parse_v4(bytes: &[u8]) -> Result<InnerPacket, DropReason> {
+    let header: &[u8; IPV4_HEADER_LEN] = bytes.first_chunk().ok_or(DropReason::MalformedIp)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
     let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     // A total length below the header's own also catches the values below 20.
     if header_len < IPV4_HEADER_LEN || len < header_len || len > bytes.len() {
-        return Err(Drop::MalformedIp);
+        return Err(DropReason::MalformedIp);
     }
     Ok(InnerPacket {
         version: IpVersion::V4,
@@ -80,8 +80,8 @@ fn parse_v4(bytes: &[u8]) -> Result<InnerPacket, Drop> {
     })
 }
 
-fn parse_v6(bytes: &[u8]) -> Result<InnerPacket, Drop> {
-    let header: &[u8; IPV6_HEADER_LEN] = bytes.first_chunk().ok_or(Drop::MalformedIp)?;
+fn parse_v6(bytes: &[u8]) -> Result<InnerPacket, DropReason> {
+    let header: &[u8; IPV6_HEADER_LEN] = bytes.first_chunk().ok_or(DropReason::MalformedIp)?;
     let payload_len = u16::from_be_bytes([header[4], header[5]]);
     // In `usize` the sum cannot wrap, as it would in the 16 bits that the payload length has.
     let len = if payload_len == 0 && header[6] == HOP_BY_HOP {
@@ -90,7 +90,7 @@ fn parse_v6(bytes: &[u8]) -> Result<InnerPacket, Drop> {
         usize::from(payload_len) + IPV6_HEADER_LEN
     };
     if len > bytes.len() {
-        return Err(Drop::MalformedIp);
+        return Err(DropReason::MalformedIp);
     }
     Ok(InnerPacket {
         version: IpVersion::V6,
@@ -134,8 +134,8 @@ pub const fn outer_ecn(inner_ecn: u8) -> u8 {
 /// kept right. `inner` must have passed [`parse`]; a packet that is too short for it is left alone.
 ///
 /// # Errors
-/// [`Drop::CongestionNotCapable`] for Congestion Experienced over a packet whose transport cannot learn of it.
-pub fn apply_outer_ecn(inner: &mut [u8], outer_ecn: u8) -> Result<(), Drop> {
+/// [`DropReason::CongestionNotCapable`] for Congestion Experienced over a packet whose transport cannot learn of it.
+pub fn apply_outer_ecn(inner: &mut [u8], outer_ecn: u8) -> Result<(), DropReason> {
     let outer = outer_ecn & ECN_MASK;
     if outer == ECN_NOT_ECT || inner.len() < IPV4_HEADER_LEN {
         return Ok(());
@@ -143,7 +143,7 @@ pub fn apply_outer_ecn(inner: &mut [u8], outer_ecn: u8) -> Result<(), Drop> {
     let version = inner[0] >> 4;
     let ecn = if version == 4 { inner[1] } else { inner[1] >> 4 } & ECN_MASK;
     let merged = match (ecn, outer) {
-        (ECN_NOT_ECT, ECN_CE) => return Err(Drop::CongestionNotCapable),
+        (ECN_NOT_ECT, ECN_CE) => return Err(DropReason::CongestionNotCapable),
         (ECN_NOT_ECT | ECN_CE, _) => ecn,
         (_, ECN_CE) => ECN_CE,
         (_, ECN_ECT_1) => ECN_ECT_1,
@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn other_versions_are_not_ip() {
-        assert_eq!(parse(&[]), Err(Drop::NotIp));
+        assert_eq!(parse(&[]), Err(DropReason::NotIp));
         for version in (0..16u8).filter(|v| ![4, 6].contains(v)) {
-            assert_eq!(parse(&[version << 4; 64]), Err(Drop::NotIp));
+            assert_eq!(parse(&[version << 4; 64]), Err(DropReason::NotIp));
         }
     }
 
@@ -236,18 +236,18 @@ mod tests {
             (20, 6, 24),     // header beyond the packet, though within the payload
             (24, 15, 24),    // header beyond payload and packet
         ] {
-            assert_eq!(parse(&v4(total_len, ihl, size)), Err(Drop::MalformedIp), "{total_len} {ihl} {size}");
+            assert_eq!(parse(&v4(total_len, ihl, size)), Err(DropReason::MalformedIp), "{total_len} {ihl} {size}");
         }
-        assert_eq!(parse(&[0x45; 19]), Err(Drop::MalformedIp));
+        assert_eq!(parse(&[0x45; 19]), Err(DropReason::MalformedIp));
         assert_eq!(parse(&v4(24, 6, 24)).unwrap().len, 24);
     }
 
     #[test]
     fn malformed_v6_headers() {
-        assert_eq!(parse(&[0x60; 39]), Err(Drop::MalformedIp));
-        assert_eq!(parse(&v6(1, 17, 40)), Err(Drop::MalformedIp));
+        assert_eq!(parse(&[0x60; 39]), Err(DropReason::MalformedIp));
+        assert_eq!(parse(&v6(1, 17, 40)), Err(DropReason::MalformedIp));
         for payload_len in 65_496..=65_535 {
-            assert_eq!(parse(&v6(payload_len, 17, 1500)), Err(Drop::MalformedIp), "{payload_len}");
+            assert_eq!(parse(&v6(payload_len, 17, 1500)), Err(DropReason::MalformedIp), "{payload_len}");
         }
     }
 
@@ -282,7 +282,7 @@ mod tests {
     fn ecn_table_of_rfc_6040() {
         // Figure 4: rows are the inner field, columns the outer one.
         let table = [
-            (ECN_NOT_ECT, [Ok(ECN_NOT_ECT), Ok(ECN_NOT_ECT), Ok(ECN_NOT_ECT), Err(Drop::CongestionNotCapable)]),
+            (ECN_NOT_ECT, [Ok(ECN_NOT_ECT), Ok(ECN_NOT_ECT), Ok(ECN_NOT_ECT), Err(DropReason::CongestionNotCapable)]),
             (ECN_ECT_0, [Ok(ECN_ECT_0), Ok(ECN_ECT_0), Ok(ECN_ECT_1), Ok(ECN_CE)]),
             (ECN_ECT_1, [Ok(ECN_ECT_1), Ok(ECN_ECT_1), Ok(ECN_ECT_1), Ok(ECN_CE)]),
             (ECN_CE, [Ok(ECN_CE), Ok(ECN_CE), Ok(ECN_CE), Ok(ECN_CE)]),

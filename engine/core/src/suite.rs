@@ -1,7 +1,7 @@
 //! The cipher suites: WireGuard's own, and a second one that two Ringforts may be set to.
 //!
 //! There is no negotiation. Both sides are told which suite they use with each other; a handshake under another one is
-//! refused ([`Drop::SuiteMismatch`](crate::drops::Drop::SuiteMismatch)), so that nobody on the way can talk them into
+//! refused ([`DropReason::SuiteMismatch`](crate::drops::DropReason::SuiteMismatch)), so that nobody on the way can talk them into
 //! it.
 //!
 //! What a suite decides: the name that both hashes start from, hence every key; the AEAD of handshakes and of data;

@@ -4,7 +4,7 @@
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::suite::Suite;
 
 /// Length of an AEAD tag in bytes.
@@ -123,8 +123,8 @@ pub enum Message<'a> {
 /// Tells the message that a whole datagram is.
 ///
 /// # Errors
-/// [`Drop::Runt`], [`Drop::UnknownType`], [`Drop::BadReserved`] or [`Drop::BadLength`].
-pub fn classify(datagram: &[u8]) -> Result<Message<'_>, Drop> {
+/// [`DropReason::Runt`], [`DropReason::UnknownType`], [`DropReason::BadReserved`] or [`DropReason::BadLength`].
+pub fn classify(datagram: &[u8]) -> Result<Message<'_>, DropReason> {
     match message_type(datagram)? {
         (TYPE_INITIATION, suite) => exact(datagram).map(|message| Message::Initiation(suite, message)),
         (TYPE_RESPONSE, _) => exact(datagram).map(Message::Response),
@@ -136,11 +136,11 @@ pub fn classify(datagram: &[u8]) -> Result<Message<'_>, Drop> {
 /// Reads the header of a data message, given the whole message.
 ///
 /// # Errors
-/// As [`classify`]; another valid message type is [`Drop::UnknownType`].
-pub fn parse_data_header(datagram: &[u8]) -> Result<DataHeader, Drop> {
+/// As [`classify`]; another valid message type is [`DropReason::UnknownType`].
+pub fn parse_data_header(datagram: &[u8]) -> Result<DataHeader, DropReason> {
     match message_type(datagram)? {
         (TYPE_DATA, _) => data_header(datagram),
-        _ => Err(Drop::UnknownType),
+        _ => Err(DropReason::UnknownType),
     }
 }
 
@@ -159,27 +159,27 @@ pub(crate) fn initiation_type(suite: Suite) -> U32 {
 }
 
 /// The type of a datagram, one of the four defined ones, and the suite that an initiation is marked with.
-fn message_type(datagram: &[u8]) -> Result<(u8, Suite), Drop> {
+fn message_type(datagram: &[u8]) -> Result<(u8, Suite), DropReason> {
     match *datagram {
         [kind @ TYPE_INITIATION..=TYPE_DATA, 0, 0, 0, ..] => Ok((kind, Suite::default())),
         [TYPE_INITIATION, a, b, c, ..] => {
-            Suite::from_marker([a, b, c]).map(|suite| (TYPE_INITIATION, suite)).ok_or(Drop::BadReserved)
+            Suite::from_marker([a, b, c]).map(|suite| (TYPE_INITIATION, suite)).ok_or(DropReason::BadReserved)
         }
-        [TYPE_INITIATION..=TYPE_DATA, _, _, _, ..] => Err(Drop::BadReserved),
-        [_, _, _, _, ..] => Err(Drop::UnknownType),
-        _ => Err(Drop::Runt),
+        [TYPE_INITIATION..=TYPE_DATA, _, _, _, ..] => Err(DropReason::BadReserved),
+        [_, _, _, _, ..] => Err(DropReason::UnknownType),
+        _ => Err(DropReason::Runt),
     }
 }
 
-fn exact<T: FromBytes + KnownLayout + Immutable + Unaligned>(datagram: &[u8]) -> Result<&T, Drop> {
-    T::ref_from_bytes(datagram).map_err(|_| Drop::BadLength)
+fn exact<T: FromBytes + KnownLayout + Immutable + Unaligned>(datagram: &[u8]) -> Result<&T, DropReason> {
+    T::ref_from_bytes(datagram).map_err(|_| DropReason::BadLength)
 }
 
-fn data_header(datagram: &[u8]) -> Result<DataHeader, Drop> {
+fn data_header(datagram: &[u8]) -> Result<DataHeader, DropReason> {
     if datagram.len() < DATA_LEN_MIN {
-        return Err(Drop::BadLength);
+        return Err(DropReason::BadLength);
     }
-    let (raw, _) = RawDataHeader::ref_from_prefix(datagram).map_err(|_| Drop::BadLength)?;
+    let (raw, _) = RawDataHeader::ref_from_prefix(datagram).map_err(|_| DropReason::BadLength)?;
     Ok(DataHeader { receiver: raw.receiver_index.get(), counter: raw.counter.get() })
 }
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// The type that was recognised, or the refusal.
-    fn kind(bytes: &[u8]) -> Result<u8, Drop> {
+    fn kind(bytes: &[u8]) -> Result<u8, DropReason> {
         classify(bytes).map(|message| match message {
             Message::Initiation(..) => TYPE_INITIATION,
             Message::Response(_) => TYPE_RESPONSE,
@@ -209,15 +209,15 @@ mod tests {
     #[test]
     fn nothing_is_in_less_than_four_bytes() {
         for len in 0..4 {
-            assert_eq!(kind(&[1, 0, 0, 0][..len]), Err(Drop::Runt));
-            assert_eq!(parse_data_header(&[4, 0, 0, 0][..len]), Err(Drop::Runt));
+            assert_eq!(kind(&[1, 0, 0, 0][..len]), Err(DropReason::Runt));
+            assert_eq!(parse_data_header(&[4, 0, 0, 0][..len]), Err(DropReason::Runt));
         }
     }
 
     #[test]
     fn four_types_exist() {
         for other in (0..=255).filter(|kind| !(1..=4).contains(kind)) {
-            assert_eq!(kind(&datagram(other, 148)), Err(Drop::UnknownType));
+            assert_eq!(kind(&datagram(other, 148)), Err(DropReason::UnknownType));
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
             for reserved in 1..4 {
                 let mut bytes = datagram(message_type, len);
                 bytes[reserved] = 1;
-                assert_eq!(kind(&bytes), Err(Drop::BadReserved));
+                assert_eq!(kind(&bytes), Err(DropReason::BadReserved));
                 assert!(parse_data_header(&bytes).is_err());
             }
         }
@@ -244,12 +244,12 @@ mod tests {
             bytes[1..4].copy_from_slice(&suite.marker());
             assert_eq!(bytes[..4], *initiation_type(suite).as_bytes());
             assert_eq!(suite_of(&bytes), Ok(suite));
-            assert_eq!(suite_of(&bytes[..147]), Err(Some(Drop::BadLength)));
+            assert_eq!(suite_of(&bytes[..147]), Err(Some(DropReason::BadLength)));
         }
         for (message_type, len) in [(2, 92), (3, 64), (4, 32)] {
             let mut bytes = datagram(message_type, len);
             bytes[1..4].copy_from_slice(&Suite::Aes256Gcm.marker());
-            assert_eq!(kind(&bytes), Err(Drop::BadReserved));
+            assert_eq!(kind(&bytes), Err(DropReason::BadReserved));
             assert!(parse_data_header(&bytes).is_err());
         }
         // No single flipped bit makes a marker of another.
@@ -258,7 +258,7 @@ mod tests {
                 let mut bytes = datagram(TYPE_INITIATION, 148);
                 bytes[1..4].copy_from_slice(&suite.marker());
                 bytes[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(kind(&bytes), Err(Drop::BadReserved));
+                assert_eq!(kind(&bytes), Err(DropReason::BadReserved));
             }
         }
     }
@@ -267,12 +267,12 @@ mod tests {
     fn lengths_are_exact_but_for_data() {
         for (message_type, right) in [(1, 148), (2, 92), (3, 64)] {
             for len in 4..300 {
-                let expected = if len == right { Ok(message_type) } else { Err(Drop::BadLength) };
+                let expected = if len == right { Ok(message_type) } else { Err(DropReason::BadLength) };
                 assert_eq!(kind(&datagram(message_type, len)), expected, "type {message_type}, {len} bytes");
             }
         }
         for len in 4..300 {
-            let expected = if len >= 32 { Ok(TYPE_DATA) } else { Err(Drop::BadLength) };
+            let expected = if len >= 32 { Ok(TYPE_DATA) } else { Err(DropReason::BadLength) };
             assert_eq!(kind(&datagram(TYPE_DATA, len)), expected, "data, {len} bytes");
         }
     }
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_data_header_of_another_type_is_none() {
         for (message_type, len) in [(1, 148), (2, 92), (3, 64)] {
-            assert_eq!(parse_data_header(&datagram(message_type, len)), Err(Drop::UnknownType));
+            assert_eq!(parse_data_header(&datagram(message_type, len)), Err(DropReason::UnknownType));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ringfort_aead::Suite;
 use ringfort_core::device::Device;
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 
 use super::plane::DataPlane;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
@@ -66,7 +66,7 @@ pub fn stats(
     reply.line("handshakes_waiting", handshakes_waiting);
     reply.line("handshakes_sent", plane.handshakes_sent);
     reply.line("handshakes_unsent", plane.handshakes_unsent);
-    for &reason in Drop::ALL {
+    for &reason in DropReason::ALL {
         let dropped = workers.iter().fold(device.drops().get(reason), |sum, worker| sum + worker.dropped(reason));
         reply.line(&format!("drop_{}", reason.name()), dropped);
     }

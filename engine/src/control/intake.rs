@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ringfort_core::device::Device;
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::time::Time;
 
 use crate::link::{HANDSHAKES_WAITING, HandshakeDatagram};
@@ -46,7 +46,7 @@ impl Intake {
         &mut self,
         device: &mut Device,
         mut queue: impl FnMut() -> Option<HandshakeDatagram>,
-        mut dropped: impl FnMut(&HandshakeDatagram, Drop),
+        mut dropped: impl FnMut(&HandshakeDatagram, DropReason),
     ) {
         for _ in 0..SCREENED_PER_TURN {
             // What does not fit waits in the queue, whose bound is the workers' business.

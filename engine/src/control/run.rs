@@ -21,7 +21,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use ringfort_core::device::Device;
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::time::{Now, Time};
 
 use super::alarm::Alarm;
@@ -310,7 +310,7 @@ impl Handler for Control {
     }
 }
 
-fn note_dropped(message: &HandshakeDatagram, reason: Drop) {
+fn note_dropped(message: &HandshakeDatagram, reason: DropReason) {
     log::debug!("a handshake message from {} was dropped: {reason}", message.endpoint.remote);
 }
 

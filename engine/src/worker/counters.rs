@@ -3,7 +3,7 @@
 
 use super::stages::StageTable;
 use ring_buffers::{Accounting, RingCounters};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use udp_uring::ReceiveDrop;
@@ -39,7 +39,7 @@ macro_rules! figures {
         #[derive(Debug)]
         pub struct WorkerStats {
             $($(#[$doc])* $visibility $name: Counter,)+
-            drops: [Counter; Drop::COUNT],
+            drops: [Counter; DropReason::COUNT],
             stages: Option<Arc<StageTable>>,
         }
 
@@ -162,23 +162,23 @@ impl WorkerStats {
 
     /// Counts `n` things thrown away for one reason.
     #[inline]
-    pub fn count_drop(&self, reason: Drop, n: usize) {
+    pub fn count_drop(&self, reason: DropReason, n: usize) {
         self.drops[reason.index()].add(n as u64);
     }
 
     /// Counts a datagram that cannot be used as it was received.
     pub(super) fn count_receive_drop(&self, why: ReceiveDrop) {
         let reason = match why {
-            ReceiveDrop::Empty => Drop::Runt,
-            ReceiveDrop::Truncated => Drop::TruncatedDatagram,
-            ReceiveDrop::Malformed => Drop::MalformedReceive,
+            ReceiveDrop::Empty => DropReason::Runt,
+            ReceiveDrop::Truncated => DropReason::TruncatedDatagram,
+            ReceiveDrop::Malformed => DropReason::MalformedReceive,
         };
         self.count_drop(reason, 1);
     }
 
     /// How much was thrown away for one reason.
     #[must_use]
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason.index()].get()
     }
 
@@ -257,9 +257,9 @@ mod tests {
     fn what_is_received_and_useless_is_counted_under_its_own_name() {
         let stats = WorkerStats::default();
         for (why, reason) in [
-            (ReceiveDrop::Empty, Drop::Runt),
-            (ReceiveDrop::Truncated, Drop::TruncatedDatagram),
-            (ReceiveDrop::Malformed, Drop::MalformedReceive),
+            (ReceiveDrop::Empty, DropReason::Runt),
+            (ReceiveDrop::Truncated, DropReason::TruncatedDatagram),
+            (ReceiveDrop::Malformed, DropReason::MalformedReceive),
         ] {
             stats.count_receive_drop(why);
             assert_eq!(stats.dropped(reason), 1, "{why:?}");
@@ -292,9 +292,10 @@ mod tests {
         let mut text = String::new();
         source_of(&engine.join("src"), &mut text);
         source_of(&engine.join("core/src"), &mut text);
-        // Also where another error becomes one: `impl From<…> for Drop`.
-        let is_given = |reason: &Drop| ["Drop", "Self"].iter().any(|ty| text.contains(&format!("{ty}::{reason:?}")));
-        let idle: Vec<_> = Drop::ALL.iter().filter(|reason| !is_given(reason)).collect();
+        // Also where another error becomes one: `impl From<…> for DropReason`.
+        let is_given =
+            |reason: &DropReason| ["DropReason", "Self"].iter().any(|ty| text.contains(&format!("{ty}::{reason:?}")));
+        let idle: Vec<_> = DropReason::ALL.iter().filter(|reason| !is_given(reason)).collect();
         assert!(idle.is_empty(), "{idle:?}");
     }
 

@@ -7,7 +7,7 @@ use crate::link::{Handoff, HandshakeDatagram};
 use ring_buffers::{Parcel, View};
 use ringfort_aead::{Geometry, MAX_SEGMENTS};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId, Source};
 use ringfort_core::packet;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN, TYPE_DATA, classify, parse_data_header};
@@ -24,7 +24,7 @@ enum Front {
     /// One message for control.
     Handshake,
     /// One datagram to be dropped.
-    Bad(Drop),
+    Bad(DropReason),
 }
 
 type Counters = [u64; MAX_SEGMENTS];
@@ -66,7 +66,7 @@ impl Worker {
         if queued {
             self.stats.handshakes.add(1);
         } else {
-            self.stats.count_drop(Drop::HandshakeQueueFull, 1);
+            self.stats.count_drop(DropReason::HandshakeQueueFull, 1);
         }
     }
 
@@ -81,17 +81,17 @@ impl Worker {
         let session = &mut receiver.session;
         let segments = run.counters.len();
         if !session.usable(self.now) {
-            return self.stats.count_drop(Drop::ExpiredSession, segments);
+            return self.stats.count_drop(DropReason::ExpiredSession, segments);
         }
         let Ok(geometry) = Geometry::of_received(run.view.len(), run.stride) else {
-            return self.stats.count_drop(Drop::BadLength, segments);
+            return self.stats.count_drop(DropReason::BadLength, segments);
         };
         self.stopwatch.lap(Stage::Classify);
         let Ok(verdicts) = session.key().open_train(run.counters, &mut run.view, geometry) else {
-            return self.stats.count_drop(Drop::BadLength, segments);
+            return self.stats.count_drop(DropReason::BadLength, segments);
         };
         self.stopwatch.lap(Stage::Open);
-        self.stats.count_drop(Drop::BadTag, verdicts.failed_count());
+        self.stats.count_drop(DropReason::BadTag, verdicts.failed_count());
         let mut accepted = Accepted::default();
         for (i, &counter) in run.counters.iter().enumerate() {
             if !verdicts.passed(i) {
@@ -99,7 +99,7 @@ impl Worker {
             }
             match session.accept(counter) {
                 Ok(()) => accepted.note(i, geometry),
-                Err(_) => self.stats.count_drop(Drop::Replay, 1),
+                Err(_) => self.stats.count_drop(DropReason::Replay, 1),
             }
         }
         if accepted.segments == 0 {
@@ -118,16 +118,16 @@ impl Worker {
         let segments = run.counters.len();
         let owner = self.link.owner(run.receiver);
         if owner == self.index || handed {
-            return self.stats.count_drop(Drop::UnknownIndex, segments);
+            return self.stats.count_drop(DropReason::UnknownIndex, segments);
         }
         let Some(parcel) = self.pack(run.view) else {
-            return self.stats.count_drop(Drop::NoSlot, segments);
+            return self.stats.count_drop(DropReason::NoSlot, segments);
         };
         let handoff = Handoff { parcel, stride: run.stride, endpoint: run.endpoint, ecn: run.ecn };
         if self.link.workers[owner].push_handoff(handoff) {
             self.stats.handoffs.add(1);
         } else {
-            self.stats.count_drop(Drop::HandoffFull, segments);
+            self.stats.count_drop(DropReason::HandoffFull, segments);
         }
     }
 
@@ -197,12 +197,12 @@ impl Worker {
     }
 
     /// One opened data message: 16 bytes of room, the packet, padding, and what was the tag.
-    fn check_packet(&self, segment: &mut [u8], peer: PeerId, ecn: u8) -> Result<usize, Drop> {
+    fn check_packet(&self, segment: &mut [u8], peer: PeerId, ecn: u8) -> Result<usize, DropReason> {
         let end = segment.len() - TAG_LEN;
         let packet = &mut segment[DATA_HEADER_LEN..end];
         let inner = packet::parse(packet)?;
         if self.routes.lookup(inner.source) != Some(peer) {
-            return Err(Drop::SourceNotAllowed);
+            return Err(DropReason::SourceNotAllowed);
         }
         packet::apply_outer_ecn(&mut packet[..inner.len], ecn)?;
         Ok(inner.len)

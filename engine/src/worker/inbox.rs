@@ -4,7 +4,7 @@ use super::WorkerError;
 use super::budget::line;
 use super::turn::Worker;
 use crate::link::{Handoff, Mail, SessionMail};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
 
@@ -60,7 +60,7 @@ impl Worker {
                 // What was read for it in this turn goes with it.
                 self.flush();
                 self.peers.remove(peer);
-                self.drop_staged(peer, Drop::Down);
+                self.drop_staged(peer, DropReason::Down);
             }
             Mail::Routes { routes, version } => {
                 self.routes = routes;
@@ -68,14 +68,14 @@ impl Worker {
             }
             Mail::SendStaged { peer } => self.send_staged(peer),
             Mail::SendKeepalive { peer } => self.send_something(peer),
-            Mail::DropStaged { peer } => self.drop_staged(peer, Drop::NoSession),
+            Mail::DropStaged { peer } => self.drop_staged(peer, DropReason::NoSession),
             Mail::Sockets(Some(sockets)) => {
                 let rebound = self.udp.rebind(&mut self.ring, &sockets);
                 rebound.map_err(|error| WorkerError::ring("use new UDP sockets", error))?;
             }
             Mail::Sockets(None) => {
                 // The interface is down. What was read after control said what to drop goes as well.
-                self.stats.count_drop(Drop::Down, self.staging.clear());
+                self.stats.count_drop(DropReason::Down, self.staging.clear());
                 let closed = self.udp.close(&mut self.ring);
                 closed.map_err(|error| WorkerError::ring("let go of the UDP sockets", error))?;
             }
@@ -101,7 +101,7 @@ impl Worker {
             self.make_room();
         }
         let Some(mut view) = self.pool.claim_for(line::KEEPALIVES) else {
-            self.stats.count_drop(Drop::NoSlot, 1);
+            self.stats.count_drop(DropReason::NoSlot, 1);
             return;
         };
         view.truncate(DATA_HEADER_LEN);

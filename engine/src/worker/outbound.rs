@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use ring_buffers::{PACKET_SIZE, Pool, SlotClass, View};
 use ringfort_aead::{MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Source};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::packet;
 use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN, write_data_header};
@@ -49,11 +49,11 @@ impl Worker {
             Ok(Received::Packet(None)) => {}
             Ok(Received::Packet(Some(partial))) => {
                 if partial.complete(&mut view[VNET_HDR_LEN..]).is_err() {
-                    return self.stats.count_drop(Drop::BadVnetHeader, 1);
+                    return self.stats.count_drop(DropReason::BadVnetHeader, 1);
                 }
             }
             Ok(Received::Super(geometry)) => return self.outbound_super(view, geometry),
-            Err(_) => return self.stats.count_drop(Drop::BadVnetHeader, 1),
+            Err(_) => return self.stats.count_drop(DropReason::BadVnetHeader, 1),
         }
         self.stats.tun_read_packets.add(1);
         self.stats.tun_read_bytes.add((view.len() - VNET_HDR_LEN) as u64);
@@ -87,7 +87,7 @@ impl Worker {
     fn line_up(&mut self, id: PeerId, view: View, ecn: u8) {
         let wire_len = wire_len(view.len() - DATA_HEADER_LEN, self.mtu);
         if wire_len > MAX_SEGMENT_LEN || wire_len > view.len() + view.tail_room() {
-            return self.stats.count_drop(Drop::Oversized, 1);
+            return self.stats.count_drop(DropReason::Oversized, 1);
         }
         if self.pending.len() == Pending::MAX {
             self.flush();
@@ -192,15 +192,15 @@ impl Worker {
         let mut bytes = view.len();
         let mut segments = bytes.div_ceil(stride);
         let Some(peer) = self.peers.get_mut(id) else {
-            return self.stats.count_drop(Drop::Down, segments);
+            return self.stats.count_drop(DropReason::Down, segments);
         };
         let cell = &peer.cell;
         let Some(endpoint) = cell.endpoint() else {
-            return self.stats.count_drop(Drop::NoEndpoint, segments);
+            return self.stats.count_drop(DropReason::NoEndpoint, segments);
         };
         let transmit = Transmit { view, stride, path: path_of(&endpoint), ecn, context: context_of(id) };
         if let Err(refused) = self.udp.send(&mut self.ring, transmit) {
-            self.stats.count_drop(Drop::SendFailed, refused.segments);
+            self.stats.count_drop(DropReason::SendFailed, refused.segments);
             if refused.segments == segments {
                 return;
             }
@@ -233,7 +233,7 @@ impl Worker {
     /// Lets a packet wait until the peer has a key, in a slot of its own size.
     pub(super) fn stage(&mut self, id: PeerId, view: View) {
         let Some(peer) = self.peers.get_mut(id) else {
-            return self.stats.count_drop(Drop::Down, 1);
+            return self.stats.count_drop(DropReason::Down, 1);
         };
         request_handshake(&self.link, peer, peer.lacks());
         if view.len() <= DATA_HEADER_LEN {
@@ -256,7 +256,7 @@ impl Worker {
         };
         match waiting {
             Some(view) => self.push_staged(id, class, view),
-            None => self.stats.count_drop(Drop::StagedOverflow, 1),
+            None => self.stats.count_drop(DropReason::StagedOverflow, 1),
         }
     }
 
@@ -273,7 +273,7 @@ impl Worker {
             return Some(got);
         }
         let evicted = self.staging.make_room(id, class);
-        self.stats.count_drop(Drop::StagedOverflow, usize::from(evicted.is_some()));
+        self.stats.count_drop(DropReason::StagedOverflow, usize::from(evicted.is_some()));
         drop(evicted);
         attempt(&self.pool)
     }
@@ -281,11 +281,11 @@ impl Worker {
     /// Lets a packet wait that is in a slot of its own size.
     pub(super) fn push_staged(&mut self, id: PeerId, class: SlotClass, view: View) {
         let evicted = self.staging.push(id, class, view);
-        self.stats.count_drop(Drop::StagedOverflow, usize::from(evicted.is_some()));
+        self.stats.count_drop(DropReason::StagedOverflow, usize::from(evicted.is_some()));
     }
 
     /// Gives up what waits for a peer.
-    pub(super) fn drop_staged(&mut self, id: PeerId, reason: Drop) {
+    pub(super) fn drop_staged(&mut self, id: PeerId, reason: DropReason) {
         self.stats.count_drop(reason, self.staging.drop_all(id));
     }
 

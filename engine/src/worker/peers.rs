@@ -4,7 +4,7 @@ use crate::link::PeerCell;
 use ring_buffers::View;
 use ringfort_aead::{Geometry, Source};
 use ringfort_core::device::HandshakeReason;
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped::{Mark, Nesting};
 use ringfort_core::time::Time;
@@ -47,12 +47,12 @@ impl PeerTable {
     /// The peer, if it can be sent to as soon as there is a key.
     ///
     /// # Errors
-    /// [`Drop::Down`] if it is gone, [`Drop::NoEndpoint`] if nobody knows where it is.
+    /// [`DropReason::Down`] if it is gone, [`DropReason::NoEndpoint`] if nobody knows where it is.
     #[inline]
-    pub(super) fn reachable(&mut self, id: PeerId) -> Result<&mut Peer, Drop> {
+    pub(super) fn reachable(&mut self, id: PeerId) -> Result<&mut Peer, DropReason> {
         match self.get_mut(id) {
-            None => Err(Drop::Down),
-            Some(peer) if !peer.cell.shared().endpoint.is_known() => Err(Drop::NoEndpoint),
+            None => Err(DropReason::Down),
+            Some(peer) if !peer.cell.shared().endpoint.is_known() => Err(DropReason::NoEndpoint),
             Some(peer) => Ok(peer),
         }
     }

@@ -9,7 +9,7 @@ use super::trains;
 use super::turn::Worker;
 use ring_buffers::{Ring, SlotClass, View};
 use ringfort_aead::{MAX_SEGMENTS, Source};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
 use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
@@ -27,10 +27,10 @@ impl Worker {
     pub(super) fn outbound_super(&mut self, view: View, geometry: Super) {
         let packet = &view[VNET_HDR_LEN..];
         let (Ok(inner), Ok(segments)) = (packet::parse(packet), Segments::new(packet, geometry)) else {
-            return self.stats.count_drop(Drop::BadVnetHeader, 1);
+            return self.stats.count_drop(DropReason::BadVnetHeader, 1);
         };
         if usize::from(geometry.header) > HEADERS_MAX {
-            return self.stats.count_drop(Drop::BadVnetHeader, 1);
+            return self.stats.count_drop(DropReason::BadVnetHeader, 1);
         }
         let count = segments.len();
         self.stats.tun_read_packets.add(count as u64);
@@ -40,7 +40,7 @@ impl Worker {
             Err(reason) => return self.turn_back_super(reason, segments),
         };
         let Some(peer) = self.peers.get_mut(id) else {
-            return self.stats.count_drop(Drop::Down, count);
+            return self.stats.count_drop(DropReason::Down, count);
         };
         if !peer.has_session(self.now) {
             return self.stage_super(id, segments);
@@ -72,7 +72,7 @@ impl Worker {
                 self.make_room();
             }
             let Some(train) = self.pool.claim_for(line::TRAINS) else {
-                return self.stats.count_drop(Drop::NoSlot, left);
+                return self.stats.count_drop(DropReason::NoSlot, left);
             };
             let before = segments.clone();
             let mut sources = [Source::default(); MAX_SEGMENTS];
@@ -82,7 +82,7 @@ impl Worker {
                 *source = Source { head, body: segment.payload() };
             }
             let Ok(geometry) = trains::geometry(count, stride, last, self.ragged) else {
-                return self.stats.count_drop(Drop::Oversized, left);
+                return self.stats.count_drop(DropReason::Oversized, left);
             };
             self.stopwatch.lap(Stage::Segment);
             let sealed =
@@ -99,14 +99,14 @@ impl Worker {
     /// Lets each segment wait in a slot of its own: a super-packet must not pin 64 KiB until there is a key.
     fn stage_super(&mut self, id: PeerId, segments: Segments<'_>) {
         let Some(peer) = self.peers.get_mut(id) else {
-            return self.stats.count_drop(Drop::Down, segments.len());
+            return self.stats.count_drop(DropReason::Down, segments.len());
         };
         request_handshake(&self.link, peer, peer.lacks());
         for segment in segments {
             let len = DATA_HEADER_LEN + segment.len();
             let class = if len <= STAGED_PACKET_MAX { SlotClass::Packet } else { SlotClass::Jumbo };
             let Some(mut view) = self.claim_to_wait(id, class) else {
-                self.stats.count_drop(Drop::StagedOverflow, 1);
+                self.stats.count_drop(DropReason::StagedOverflow, 1);
                 continue;
             };
             view.truncate(len);
@@ -142,11 +142,11 @@ impl Worker {
         let packets = 1 + failed.rest.len();
         log::debug!("worker {}: the TUN did not take {packets} packets: {:?}", self.index, failed.error);
         if !failed.is_super() || failed.error != tun_uring::WriteError::Invalid {
-            return self.stats.count_drop(Drop::TunWriteFailed, packets);
+            return self.stats.count_drop(DropReason::TunWriteFailed, packets);
         }
         self.give_up_merging();
         let written = self.write_again(&failed);
-        self.stats.count_drop(Drop::TunWriteFailed, packets - written);
+        self.stats.count_drop(DropReason::TunWriteFailed, packets - written);
     }
 
     /// Writes the packets that a refused super-packet was made of one by one, and says how many the ring took.
@@ -200,6 +200,6 @@ fn write_run(tun: &mut TunEdge, ring: &mut Ring, stats: &WorkerStats, steering: 
         None => tun.write_gathered(ring, pieces, 0).is_ok(),
     };
     if !written {
-        stats.count_drop(Drop::TunWriteFailed, packets);
+        stats.count_drop(DropReason::TunWriteFailed, packets);
     }
 }

@@ -13,7 +13,7 @@ use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
 use ringfort_core::allowed_ips::{AllowedIps, Prefix};
 use ringfort_core::cell::{PeerShared, SendState, SessionNumber};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::time::Time;
@@ -233,20 +233,20 @@ fn what_a_peer_sends_is_delivered_once_and_only_from_its_addresses() {
         assert_eq!(f.next_event(), PeerEvent::Awake(PEER));
 
         f.send_raw(&message);
-        f.eventually(|| f.dropped(Drop::Replay) == 1);
+        f.eventually(|| f.dropped(DropReason::Replay) == 1);
         let mut forged = message.clone();
         *forged.last_mut().unwrap() ^= 1;
         f.send_raw(&forged);
-        f.eventually(|| f.dropped(Drop::BadTag) == 1);
+        f.eventually(|| f.dropped(DropReason::BadTag) == 1);
         f.send_sealed(9, &[]);
-        f.eventually(|| f.dropped(Drop::UnknownIndex) == 1);
+        f.eventually(|| f.dropped(DropReason::UnknownIndex) == 1);
         f.send_sealed(8, &inner_packet([10, 9, 0, 3], b"not mine"));
-        f.eventually(|| f.dropped(Drop::SourceNotAllowed) == 1);
+        f.eventually(|| f.dropped(DropReason::SourceNotAllowed) == 1);
         f.send_sealed(8, b"\x70 is no version of IP");
-        f.eventually(|| f.dropped(Drop::NotIp) == 1);
+        f.eventually(|| f.dropped(DropReason::NotIp) == 1);
         f.send_raw(&[4, 0, 0]);
         f.send_raw(&[9; 64]);
-        f.eventually(|| f.dropped(Drop::Runt) == 1 && f.dropped(Drop::UnknownType) == 1);
+        f.eventually(|| f.dropped(DropReason::Runt) == 1 && f.dropped(DropReason::UnknownType) == 1);
         assert!(f.link.control.next_event().is_none());
 
         f.send_sealed(8, &inner_packet([10, 9, 0, 2], b"still there"));
@@ -306,7 +306,7 @@ fn a_train_that_lands_on_the_wrong_worker_is_handed_over_and_its_slot_comes_home
         f.eventually(|| f.stats[0].handoffs.get() == 300 && f.stats[1].tun_write_packets.get() == 300);
         // Slots of worker 0 that worker 1 has released come home with its next turn.
         f.send_raw(&[0; 4]);
-        f.eventually(|| f.dropped(Drop::UnknownType) == 1);
+        f.eventually(|| f.dropped(DropReason::UnknownType) == 1);
         f.finish();
     });
 }

@@ -19,7 +19,7 @@ use crate::clock::boot_time;
 use crate::link::Link;
 use ring_buffers::{Arena, Completion, Doorbell, Pool, Ring, RingError, Token, Wait};
 use ringfort_core::allowed_ips::AllowedIps;
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::icmp::Allowance;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
@@ -335,7 +335,7 @@ impl Worker {
                 self.inbound(received);
             }
             Event::Dropped(why) => self.stats.count_receive_drop(why),
-            Event::Late { datagrams } => self.stats.count_drop(Drop::Down, datagrams),
+            Event::Late { datagrams } => self.stats.count_drop(DropReason::Down, datagrams),
             Event::ReceiveFailed { family: Family::V4, errno } => {
                 return Err(WorkerError::at("receive on IPv4", errno));
             }
@@ -350,13 +350,13 @@ impl Worker {
     fn on_sent(&mut self, event: Event) {
         match event {
             Event::Sent(sent) => {
-                self.stats.count_drop(Drop::SendFailed, sent.lost);
+                self.stats.count_drop(DropReason::SendFailed, sent.lost);
                 if let Some(path) = sent.refused {
                     self.forget_source(peer_of(sent.context), endpoint_of(&path));
                 }
             }
             Event::SendFailed(failed) => {
-                self.stats.count_drop(Drop::SendFailed, failed.segments);
+                self.stats.count_drop(DropReason::SendFailed, failed.segments);
                 log::debug!("worker {}: sending {} datagrams failed: {}", self.index, failed.segments, failed.errno);
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use super::budget::line;
 use super::turn::Worker;
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::icmp::{self, ANSWER_LEN_MAX, QUOTE_LEN_MAX};
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped;
@@ -13,27 +13,27 @@ impl Worker {
     /// The peer that a packet, or a super-packet, is for.
     ///
     /// # Errors
-    /// [`Drop::NoRoute`], [`Drop::Down`], [`Drop::NoEndpoint`], or [`Drop::LoopedEndpoint`] for a datagram of our own.
+    /// [`DropReason::NoRoute`], [`DropReason::Down`], [`DropReason::NoEndpoint`], or [`DropReason::LoopedEndpoint`] for a datagram of our own.
     #[inline]
-    pub(super) fn way_of(&mut self, packet: &[u8], destination: IpAddr) -> Result<PeerId, Drop> {
-        let id = self.routes.lookup(destination).ok_or(Drop::NoRoute)?;
+    pub(super) fn way_of(&mut self, packet: &[u8], destination: IpAddr) -> Result<PeerId, DropReason> {
+        let id = self.routes.lookup(destination).ok_or(DropReason::NoRoute)?;
         let peer = self.peers.reachable(id)?;
         if looped::mark(packet).is_some_and(|mark| peer.closes_a_circle(mark, &self.link.nesting)) {
-            return Err(Drop::LoopedEndpoint);
+            return Err(DropReason::LoopedEndpoint);
         }
         Ok(id)
     }
 
     /// Drops a packet, and tells its sender, as the kernel's WireGuard does (`wg_xmit` in `drivers/net/wireguard/device.c`).
     #[cold]
-    pub(super) fn turn_back(&mut self, reason: Drop, packet: &[u8]) {
+    pub(super) fn turn_back(&mut self, reason: DropReason, packet: &[u8]) {
         self.stats.count_drop(reason, 1);
         self.tell_sender(reason, packet);
     }
 
     /// The same for all segments of a super-packet, of which the first is what the sender is told about.
     #[cold]
-    pub(super) fn turn_back_super(&mut self, reason: Drop, mut segments: Segments<'_>) {
+    pub(super) fn turn_back_super(&mut self, reason: DropReason, mut segments: Segments<'_>) {
         self.stats.count_drop(reason, segments.len());
         let Some(segment) = segments.next() else { return };
         let mut quote = [0; QUOTE_LEN_MAX];
@@ -45,9 +45,9 @@ impl Worker {
     }
 
     /// Writes an ICMP error into the TUN, if one may be sent and there is a slot to spare.
-    fn tell_sender(&mut self, reason: Drop, packet: &[u8]) {
+    fn tell_sender(&mut self, reason: DropReason, packet: &[u8]) {
         // Our own datagrams tell us nothing that we could mend.
-        if reason == Drop::LoopedEndpoint || !icmp::may_answer(packet) {
+        if reason == DropReason::LoopedEndpoint || !icmp::may_answer(packet) {
             return;
         }
         if !self.icmp_allowance.take(self.now) {
@@ -63,7 +63,7 @@ impl Worker {
         Transmit::Packet.write(header);
         match self.tun.write(&mut self.ring, answer, 0) {
             Ok(()) => self.stats.icmp_sent.add(1),
-            Err(_) => self.stats.count_drop(Drop::TunWriteFailed, 1),
+            Err(_) => self.stats.count_drop(DropReason::TunWriteFailed, 1),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ringfort_core::constants::COOKIE_SECRET_MAX_AGE;
 use ringfort_core::cookie::{CookieChecker, CookieGenerator};
 use ringfort_core::crypto::{PrivateKey, PublicKey};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{CookieReply, MAC_LEN, MACS_LEN, Message, classify};
 use zerocopy::IntoBytes;
@@ -82,10 +82,10 @@ fn consume(datagram: &[u8]) {
     let consumed = exchange.generator.consume_reply(START, reply);
     assert_eq!(consumed.is_ok(), is_genuine);
     if !is_genuine {
-        assert_eq!(consumed, Err(Drop::InvalidCookieReply));
+        assert_eq!(consumed, Err(DropReason::InvalidCookieReply));
         assert_eq!(exchange.generator.consume_reply(START, &sent), Ok(()), "the true reply is still awaited");
     }
-    assert_eq!(exchange.generator.consume_reply(START, &sent), Err(Drop::InvalidCookieReply), "once only");
+    assert_eq!(exchange.generator.consume_reply(START, &sent), Err(DropReason::InvalidCookieReply), "once only");
     let second = exchange.with_cookie();
     assert!(exchange.checker.verify_mac2(START, remote(0, 0), &second));
 }
@@ -109,7 +109,7 @@ fn answer(mut input: Input<'_>) {
     let mut checker = CookieChecker::new(&responder());
     let reply = checker.create_reply(START, remote(0, 0), claimed, sender, &mut Repeatable::new(5));
     let Ok(reply) = reply else {
-        assert!(claimed.len() < MACS_LEN && reply.is_err_and(|reason| reason == Drop::BadLength));
+        assert!(claimed.len() < MACS_LEN && reply.is_err_and(|reason| reason == DropReason::BadLength));
         return;
     };
     assert!(claimed.len() >= MACS_LEN);

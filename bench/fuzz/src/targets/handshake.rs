@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use ringfort_core::cookie::{CookieChecker, CookieGenerator};
 use ringfort_core::crypto::{PresharedKey, PrivateKey, PublicKey};
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::noise::{
     LocalIdentity, NewSession, PendingInitiation, RemoteIdentity, consume_initiation, create_initiation,
 };
@@ -118,7 +118,10 @@ fn initiation(world: &World, suite: Suite, message: &HandshakeInitiation) {
         Ok(claimed) => claimed,
         Err(reason) => {
             assert!(!static_is_genuine, "the initiator's own message is refused: {reason}");
-            assert!(matches!(reason, Drop::LowOrderPoint | Drop::BadHandshake | Drop::UnknownPeer), "{reason}");
+            assert!(
+                matches!(reason, DropReason::LowOrderPoint | DropReason::BadHandshake | DropReason::UnknownPeer),
+                "{reason}"
+            );
             return;
         }
     };
@@ -128,7 +131,7 @@ fn initiation(world: &World, suite: Suite, message: &HandshakeInitiation) {
     let verified = match claimed.verify(to_initiator) {
         Ok(verified) => verified,
         Err(reason) => {
-            assert!(!timestamp_is_genuine && reason == Drop::BadHandshake, "{reason}");
+            assert!(!timestamp_is_genuine && reason == DropReason::BadHandshake, "{reason}");
             return;
         }
     };
@@ -140,7 +143,7 @@ fn initiation(world: &World, suite: Suite, message: &HandshakeInitiation) {
     assert_eq!(verified.suite(), suite);
     if suite != world.suite {
         let refused = verified.create_response(to_initiator, 9, &mut rng).err();
-        return assert_eq!(refused, Some(Drop::SuiteMismatch));
+        return assert_eq!(refused, Some(DropReason::SuiteMismatch));
     }
     let (session, answer) = verified.create_response(to_initiator, 9, &mut rng).expect("a verified initiation");
     assert_eq!(session.remote_index, message.sender_index.get());
@@ -148,7 +151,7 @@ fn initiation(world: &World, suite: Suite, message: &HandshakeInitiation) {
     if message.sender_index == sent.sender_index {
         keys_agree(&answered.expect("an answer to an unchanged initiation"), &session);
     } else {
-        assert_eq!(answered.map(|_| ()), Err(Drop::UnknownIndex));
+        assert_eq!(answered.map(|_| ()), Err(DropReason::UnknownIndex));
     }
 }
 
@@ -166,7 +169,10 @@ fn response(world: &World, message: &HandshakeResponse) {
         }
         Err(reason) => {
             assert!(!is_genuine, "the responder's own message is refused: {reason}");
-            assert!(matches!(reason, Drop::UnknownIndex | Drop::LowOrderPoint | Drop::BadHandshake), "{reason}");
+            assert!(
+                matches!(reason, DropReason::UnknownIndex | DropReason::LowOrderPoint | DropReason::BadHandshake),
+                "{reason}"
+            );
             // The handshake still waits for the true one.
             let session = world.pending.consume_response(&world.initiator, &world.to_responder, sent);
             keys_agree(&session.expect("the true response"), &world.responder_session);

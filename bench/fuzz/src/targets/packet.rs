@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::packet::{InnerPacket, IpVersion, apply_outer_ecn, outer_ecn, padded_len, parse};
 use ringfort_core::{icmp, looped};
 
@@ -54,7 +54,7 @@ fn answer(packet: &[u8], inner: &InnerPacket) {
 }
 
 /// The length by RFC 791 section 3.1 and RFC 8200 section 3, or why there is none.
-fn table(bytes: &[u8]) -> Result<usize, Drop> {
+fn table(bytes: &[u8]) -> Result<usize, DropReason> {
     let number = |at: usize| usize::from(bytes[at]) * 256 + usize::from(bytes[at + 1]);
     let (header, len) = match bytes.first().map(|first| (first >> 4, first & 15)) {
         Some((4, words)) if words >= 5 && bytes.len() >= 20 => (usize::from(words) * 4, number(2)),
@@ -62,10 +62,10 @@ fn table(bytes: &[u8]) -> Result<usize, Drop> {
             (0, 0) => (40, bytes.len()),
             (payload, _) => (40, 40 + payload),
         },
-        Some((4 | 6, _)) => return Err(Drop::MalformedIp),
-        _ => return Err(Drop::NotIp),
+        Some((4 | 6, _)) => return Err(DropReason::MalformedIp),
+        _ => return Err(DropReason::NotIp),
     };
-    if len < header || len > bytes.len() { Err(Drop::MalformedIp) } else { Ok(len) }
+    if len < header || len > bytes.len() { Err(DropReason::MalformedIp) } else { Ok(len) }
 }
 
 fn fields(bytes: &[u8], inner: &InnerPacket) {
@@ -105,7 +105,7 @@ fn ecn(packet: &[u8], inner: &InnerPacket, outer: u8) {
     let mut changed = packet.to_vec();
     let applied = apply_outer_ecn(&mut changed, outer);
     let Some(expected) = FIGURE_4[usize::from(inner.ecn)][usize::from(outer & 3)] else {
-        assert_eq!(applied, Err(Drop::CongestionNotCapable));
+        assert_eq!(applied, Err(DropReason::CongestionNotCapable));
         assert_eq!(changed, packet, "a refused packet is as it was");
         return;
     };

@@ -3,7 +3,7 @@
 //!
 //! The input is the datagram.
 
-use ringfort_core::drops::Drop;
+use ringfort_core::drops::DropReason;
 use ringfort_core::wire::{
     CookieReply, DATA_HEADER_LEN, HandshakeInitiation, HandshakeResponse, Message, classify, parse_data_header,
     write_data_header,
@@ -32,23 +32,23 @@ pub(super) fn run(datagram: &[u8]) {
     }
     match expected {
         Ok(4) => {}
-        Ok(_) => assert_eq!(parse_data_header(datagram), Err(Drop::UnknownType)),
+        Ok(_) => assert_eq!(parse_data_header(datagram), Err(DropReason::UnknownType)),
         Err(reason) => assert!(parse_data_header(datagram).is_err(), "{reason:?}"),
     }
 }
 
 /// Sections 5.4.2 to 5.4.7, and our own marker: the type, or why there is none.
-fn table(datagram: &[u8]) -> Result<u8, Drop> {
-    let Some(&[kind, reserved @ ..]) = datagram.first_chunk::<4>() else { return Err(Drop::Runt) };
+fn table(datagram: &[u8]) -> Result<u8, DropReason> {
+    let Some(&[kind, reserved @ ..]) = datagram.first_chunk::<4>() else { return Err(DropReason::Runt) };
     let len = datagram.len();
     let marked = kind == 1 && reserved == *b"GCM";
     match kind {
-        0 | 5.. => Err(Drop::UnknownType),
-        _ if reserved != [0; 3] && !marked => Err(Drop::BadReserved),
-        1 if len != 148 => Err(Drop::BadLength),
-        2 if len != 92 => Err(Drop::BadLength),
-        3 if len != 64 => Err(Drop::BadLength),
-        4 if len < 32 => Err(Drop::BadLength),
+        0 | 5.. => Err(DropReason::UnknownType),
+        _ if reserved != [0; 3] && !marked => Err(DropReason::BadReserved),
+        1 if len != 148 => Err(DropReason::BadLength),
+        2 if len != 92 => Err(DropReason::BadLength),
+        3 if len != 64 => Err(DropReason::BadLength),
+        4 if len < 32 => Err(DropReason::BadLength),
         _ => Ok(kind),
     }
 }

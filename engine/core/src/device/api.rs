@@ -140,7 +140,7 @@ pub enum Action {
         /// Whom to.
         peer: PeerId,
     },
-    /// All workers: drop the peer's staged packets, as [`Drop::NoSession`](crate::drops::Drop::NoSession).
+    /// All workers: drop the peer's staged packets, as [`DropReason::NoSession`](crate::drops::DropReason::NoSession).
     DropStaged {
         /// Whose.
         peer: PeerId,

@@ -10,7 +10,7 @@ use super::api::Action;
 use super::outbox::Place;
 use super::peer::{Env, Peer};
 use crate::constants::{INITIATION_INTERVAL_MIN, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, ZERO_KEYS_AFTER_TIME};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::ids::Endpoint;
 use crate::noise::{ClaimedInitiation, create_initiation};
 use crate::time::Time;
@@ -146,11 +146,11 @@ impl Peer {
         claimed: ClaimedInitiation,
         endpoint: Endpoint,
         env: &mut Env<'_>,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let now = env.now.mono;
         let verified = claimed.verify(&self.remote)?;
         if verified.timestamp() <= self.timestamp_received {
-            return Err(Drop::HandshakeReplay);
+            return Err(DropReason::HandshakeReplay);
         }
         if verified.suite() != self.remote.suite() {
             // Noted, so that it cannot be replayed; nothing else changes for the peer.
@@ -158,7 +158,7 @@ impl Peer {
             return Err(self.refuse_suite(verified.suite(), endpoint, env));
         }
         if self.initiation_accepted.is_some_and(|at| now < at + INITIATION_INTERVAL_MIN) {
-            return Err(Drop::HandshakeFlood);
+            return Err(DropReason::HandshakeFlood);
         }
         let timestamp = verified.timestamp();
         let index = env.out.indices.claim(self.id, self.place(Place::LastIdle), env.rng);
@@ -181,8 +181,8 @@ impl Peer {
         response: &HandshakeResponse,
         endpoint: Endpoint,
         env: &mut Env<'_>,
-    ) -> Result<(), Drop> {
-        let (Some(local), Some(pending)) = (env.local, &self.pending) else { return Err(Drop::UnknownIndex) };
+    ) -> Result<(), DropReason> {
+        let (Some(local), Some(pending)) = (env.local, &self.pending) else { return Err(DropReason::UnknownIndex) };
         let session = pending.consume_response(local, &self.remote, response)?;
 
         self.pending = None; // Its index lives on with the session.

@@ -43,7 +43,7 @@ use zerocopy::IntoBytes;
 use crate::allowed_ips::AllowedIps;
 use crate::cookie::CookieChecker;
 use crate::crypto::PublicKey;
-use crate::drops::{Drop, DropCounts};
+use crate::drops::{DropCounts, DropReason};
 use crate::ids::{Endpoint, PeerId};
 use crate::limiter::{LIMITER_SOURCES_MAX, Limiter};
 use crate::noise::{LocalIdentity, consume_initiation};
@@ -111,7 +111,7 @@ impl Device {
     ///
     /// # Errors
     /// Why the datagram is to be dropped. It is counted in [`Device::drops`].
-    pub fn screen(&mut self, datagram: &[u8]) -> Result<(), Drop> {
+    pub fn screen(&mut self, datagram: &[u8]) -> Result<(), DropReason> {
         self.assess(datagram).inspect_err(|&reason| self.drops.bump(reason))
     }
 
@@ -127,7 +127,7 @@ impl Device {
         datagram: &[u8],
         under_load: bool,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let result = self.receive(now, endpoint, datagram, under_load, rng);
         result.inspect_err(|&reason| self.drops.bump(reason))
     }
@@ -191,10 +191,10 @@ impl Device {
 }
 
 impl Device {
-    fn assess(&self, datagram: &[u8]) -> Result<(), Drop> {
+    fn assess(&self, datagram: &[u8]) -> Result<(), DropReason> {
         let message = classify(datagram)?;
         if !self.up {
-            return Err(Drop::Down);
+            return Err(DropReason::Down);
         }
         match message {
             Message::Initiation(..) => self.verify_mac1(datagram),
@@ -204,18 +204,18 @@ impl Device {
             }
             // It has no mac1: the index is all that its sender must know.
             Message::CookieReply(message) => self.asked_by(message.receiver_index.get()).map(drop),
-            Message::Data(_) => Err(Drop::UnknownType), // for a worker, not for us
+            Message::Data(_) => Err(DropReason::UnknownType), // for a worker, not for us
         }
     }
 
-    fn verify_mac1(&self, datagram: &[u8]) -> Result<(), Drop> {
-        let Some(Identity { checker, .. }) = &self.identity else { return Err(Drop::NoPrivateKey) };
-        if checker.verify_mac1(datagram) { Ok(()) } else { Err(Drop::BadMac1) }
+    fn verify_mac1(&self, datagram: &[u8]) -> Result<(), DropReason> {
+        let Some(Identity { checker, .. }) = &self.identity else { return Err(DropReason::NoPrivateKey) };
+        if checker.verify_mac1(datagram) { Ok(()) } else { Err(DropReason::BadMac1) }
     }
 
     /// The peer that a message of ours with this index went to.
-    fn asked_by(&self, index: u32) -> Result<PeerId, Drop> {
-        self.out.indices.owner(index).ok_or(Drop::UnknownIndex)
+    fn asked_by(&self, index: u32) -> Result<PeerId, DropReason> {
+        self.out.indices.owner(index).ok_or(DropReason::UnknownIndex)
     }
 
     fn receive(
@@ -225,10 +225,10 @@ impl Device {
         datagram: &[u8],
         under_load: bool,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let message = classify(datagram)?;
         if !self.up {
-            return Err(Drop::Down);
+            return Err(DropReason::Down);
         }
         match message {
             Message::Initiation(suite, message) => {
@@ -240,7 +240,7 @@ impl Device {
                 self.receive_response(now, endpoint, message, rng)
             }
             Message::CookieReply(message) => self.receive_cookie(now.mono, message),
-            Message::Data(_) => Err(Drop::UnknownType), // for a worker, not for us
+            Message::Data(_) => Err(DropReason::UnknownType), // for a worker, not for us
         }
     }
 
@@ -254,10 +254,10 @@ impl Device {
         sender_index: u32,
         under_load: bool,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(), Drop> {
-        let Some(Identity { checker, .. }) = &mut self.identity else { return Err(Drop::NoPrivateKey) };
+    ) -> Result<(), DropReason> {
+        let Some(Identity { checker, .. }) = &mut self.identity else { return Err(DropReason::NoPrivateKey) };
         if !checker.verify_mac1(datagram) {
-            return Err(Drop::BadMac1);
+            return Err(DropReason::BadMac1);
         }
         if !under_load {
             return Ok(());
@@ -265,9 +265,9 @@ impl Device {
         if !checker.verify_mac2(now, endpoint.remote, datagram) {
             let reply = checker.create_reply(now, endpoint.remote, datagram, sender_index, rng)?;
             self.out.send(endpoint, reply.as_bytes(), None);
-            return Err(Drop::CookieRequired);
+            return Err(DropReason::CookieRequired);
         }
-        if self.limiter.allow(now, endpoint.remote.ip()) { Ok(()) } else { Err(Drop::RateLimited) }
+        if self.limiter.allow(now, endpoint.remote.ip()) { Ok(()) } else { Err(DropReason::RateLimited) }
     }
 
     fn receive_initiation(
@@ -277,12 +277,12 @@ impl Device {
         suite: Suite,
         message: &HandshakeInitiation,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(), Drop> {
-        let Some(Identity { local, .. }) = &self.identity else { return Err(Drop::NoPrivateKey) };
+    ) -> Result<(), DropReason> {
+        let Some(Identity { local, .. }) = &self.identity else { return Err(DropReason::NoPrivateKey) };
         let claimed = consume_initiation(local, suite, message)?;
-        let peer = self.peers.by_key(claimed.remote_public()).ok_or(Drop::UnknownPeer)?;
+        let peer = self.peers.by_key(claimed.remote_public()).ok_or(DropReason::UnknownPeer)?;
         self.step(now, peer, rng, |peer, env| peer.receive_initiation(claimed, endpoint, env))
-            .unwrap_or(Err(Drop::UnknownPeer))
+            .unwrap_or(Err(DropReason::UnknownPeer))
     }
 
     fn receive_response(
@@ -291,16 +291,16 @@ impl Device {
         endpoint: Endpoint,
         message: &HandshakeResponse,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let peer = self.asked_by(message.receiver_index.get())?;
         self.step(now, peer, rng, |peer, env| peer.receive_response(message, endpoint, env))
-            .unwrap_or(Err(Drop::UnknownIndex))
+            .unwrap_or(Err(DropReason::UnknownIndex))
     }
 
     /// Keeps a cookie for the next handshake message. No timer and no endpoint changes: the reply may be anybody's echo.
-    fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), Drop> {
+    fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), DropReason> {
         let peer = self.asked_by(message.receiver_index.get())?;
-        let peer = self.peers.get_mut(peer).ok_or(Drop::UnknownIndex)?;
+        let peer = self.peers.get_mut(peer).ok_or(DropReason::UnknownIndex)?;
         peer.cookies.consume_reply(now, message)
     }
 

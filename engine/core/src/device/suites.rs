@@ -19,7 +19,7 @@ use super::peer::{Env, Peer};
 use super::{Device, PeerSettingsFull, enter};
 use crate::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL, SUITE_SILENCE, ZERO_KEYS_AFTER_TIME};
 use crate::crypto::PublicKey;
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::ids::Endpoint;
 use crate::suite::Suite;
 use crate::time::Time;
@@ -114,7 +114,7 @@ impl Peer {
     }
 
     /// The peer asked, authentically, for a session under another suite than it is set to.
-    pub(super) fn refuse_suite(&mut self, theirs: Suite, endpoint: Endpoint, env: &mut Env<'_>) -> Drop {
+    pub(super) fn refuse_suite(&mut self, theirs: Suite, endpoint: Endpoint, env: &mut Env<'_>) -> DropReason {
         let now = env.now.mono;
         if self.suite_noticed.is_none_or(|at| now >= at + SUITE_NOTICE_INTERVAL) {
             self.suite_noticed = Some(now);
@@ -123,7 +123,7 @@ impl Peer {
             env.out.push(Action::Notify { peer: *self.remote.public(), notice });
             self.show_suite(endpoint, env);
         }
-        Drop::SuiteMismatch
+        DropReason::SuiteMismatch
     }
 
     /// Lets the peer know our suite, unless it hears from us anyway.

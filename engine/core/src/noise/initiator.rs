@@ -5,7 +5,7 @@ use rand_core::CryptoRng;
 use super::symmetric::SymmetricState;
 use super::{LocalIdentity, NewSession, RemoteIdentity};
 use crate::crypto::{PrivateKey, PublicKey};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::tai64n::Tai64N;
 use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, initiation_type};
 
@@ -22,14 +22,14 @@ pub struct PendingInitiation {
 /// `timestamp` must be later than that of every initiation sent to this peer before.
 ///
 /// # Errors
-/// [`Drop::LowOrderPoint`] if the peer's public key is of low order, or was never combined with our private key.
+/// [`DropReason::LowOrderPoint`] if the peer's public key is of low order, or was never combined with our private key.
 pub fn create_initiation(
     local: &LocalIdentity,
     remote: &RemoteIdentity,
     timestamp: Tai64N,
     local_index: u32,
     rng: &mut dyn CryptoRng,
-) -> Result<(PendingInitiation, HandshakeInitiation), Drop> {
+) -> Result<(PendingInitiation, HandshakeInitiation), DropReason> {
     let mut state = remote.responder_state();
     let mut encrypted_static = [0; 32 + TAG_LEN];
     let mut encrypted_timestamp = [0; 12 + TAG_LEN];
@@ -68,16 +68,16 @@ impl PendingInitiation {
     /// Opens the second message. A failure leaves the initiation pending: the right response may still come.
     ///
     /// # Errors
-    /// [`Drop::UnknownIndex`], [`Drop::LowOrderPoint`], or [`Drop::BadHandshake`], which is also what a different
+    /// [`DropReason::UnknownIndex`], [`DropReason::LowOrderPoint`], or [`DropReason::BadHandshake`], which is also what a different
     /// preshared key looks like.
     pub fn consume_response(
         &self,
         local: &LocalIdentity,
         remote: &RemoteIdentity,
         response: &HandshakeResponse,
-    ) -> Result<NewSession, Drop> {
+    ) -> Result<NewSession, DropReason> {
         if response.receiver_index.get() != self.local_index {
-            return Err(Drop::UnknownIndex);
+            return Err(DropReason::UnknownIndex);
         }
         let mut state = self.state.clone();
         let ephemeral = PublicKey::new(response.ephemeral);

@@ -25,7 +25,7 @@ pub use initiator::{PendingInitiation, create_initiation};
 pub use responder::{ClaimedInitiation, VerifiedInitiation, consume_initiation};
 
 use crate::crypto::LowOrder;
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::keypair::SessionKeys;
 use crate::suite::Suite;
 
@@ -47,13 +47,13 @@ pub struct NewSession {
     pub suite: Suite,
 }
 
-impl From<LowOrder> for Drop {
+impl From<LowOrder> for DropReason {
     fn from(_: LowOrder) -> Self {
         Self::LowOrderPoint
     }
 }
 
-impl From<crate::crypto::BadTag> for Drop {
+impl From<crate::crypto::BadTag> for DropReason {
     fn from(_: crate::crypto::BadTag) -> Self {
         Self::BadHandshake
     }

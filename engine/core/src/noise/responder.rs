@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use super::symmetric::SymmetricState;
 use super::{LocalIdentity, NewSession, RemoteIdentity};
 use crate::crypto::{PrivateKey, PublicKey};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::suite::Suite;
 use crate::tai64n::{TAI64N_LEN, Tai64N};
 use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, TYPE_RESPONSE};
@@ -35,12 +35,12 @@ pub struct VerifiedInitiation {
 /// opens.
 ///
 /// # Errors
-/// [`Drop::LowOrderPoint`], [`Drop::BadHandshake`], or [`Drop::UnknownPeer`] for an initiation under our own key.
+/// [`DropReason::LowOrderPoint`], [`DropReason::BadHandshake`], or [`DropReason::UnknownPeer`] for an initiation under our own key.
 pub fn consume_initiation(
     local: &LocalIdentity,
     suite: Suite,
     message: &HandshakeInitiation,
-) -> Result<ClaimedInitiation, Drop> {
+) -> Result<ClaimedInitiation, DropReason> {
     let mut state = local.responder_state(suite);
     let remote_ephemeral = PublicKey::new(message.ephemeral);
     let mut remote_public = [0; 32];
@@ -54,7 +54,7 @@ pub fn consume_initiation(
 
     let remote_public = PublicKey::new(remote_public);
     if remote_public == *local.public() {
-        return Err(Drop::UnknownPeer);
+        return Err(DropReason::UnknownPeer);
     }
     Ok(ClaimedInitiation {
         state,
@@ -75,10 +75,10 @@ impl ClaimedInitiation {
     /// keys is ready in `remote`.
     ///
     /// # Errors
-    /// [`Drop::UnknownPeer`] if `remote` is another peer, [`Drop::LowOrderPoint`], [`Drop::BadHandshake`].
-    pub fn verify(self, remote: &RemoteIdentity) -> Result<VerifiedInitiation, Drop> {
+    /// [`DropReason::UnknownPeer`] if `remote` is another peer, [`DropReason::LowOrderPoint`], [`DropReason::BadHandshake`].
+    pub fn verify(self, remote: &RemoteIdentity) -> Result<VerifiedInitiation, DropReason> {
         if self.remote_public != *remote.public() {
-            return Err(Drop::UnknownPeer);
+            return Err(DropReason::UnknownPeer);
         }
         let Self { mut state, remote_public, remote_ephemeral, remote_index, encrypted_timestamp } = self;
         let mut timestamp = [0; TAI64N_LEN];
@@ -114,19 +114,19 @@ impl VerifiedInitiation {
     /// received something: the initiator may never get the message.
     ///
     /// # Errors
-    /// [`Drop::UnknownPeer`] if `remote` is another peer, [`Drop::SuiteMismatch`] if it is set to another suite,
-    /// [`Drop::LowOrderPoint`].
+    /// [`DropReason::UnknownPeer`] if `remote` is another peer, [`DropReason::SuiteMismatch`] if it is set to another suite,
+    /// [`DropReason::LowOrderPoint`].
     pub fn create_response(
         self,
         remote: &RemoteIdentity,
         local_index: u32,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(NewSession, HandshakeResponse), Drop> {
+    ) -> Result<(NewSession, HandshakeResponse), DropReason> {
         if self.remote_public != *remote.public() {
-            return Err(Drop::UnknownPeer);
+            return Err(DropReason::UnknownPeer);
         }
         if self.suite() != remote.suite() {
-            return Err(Drop::SuiteMismatch);
+            return Err(DropReason::SuiteMismatch);
         }
         let Self { mut state, remote_public, remote_ephemeral, remote_index, timestamp: _ } = self;
         let mut encrypted_nothing = [0; TAG_LEN];

@@ -55,7 +55,7 @@ impl Pair {
     }
 
     /// Reads an initiation under the responder's suite, whatever it is marked with.
-    pub(super) fn verify(&self, message: &HandshakeInitiation) -> Result<VerifiedInitiation, Drop> {
+    pub(super) fn verify(&self, message: &HandshakeInitiation) -> Result<VerifiedInitiation, DropReason> {
         consume_initiation(&self.responder, self.to_initiator.suite(), message)?.verify(&self.to_initiator)
     }
 
@@ -64,7 +64,11 @@ impl Pair {
         verified.create_response(&self.to_initiator, RESPONDER_INDEX, &mut self.rng).expect("ordinary keys")
     }
 
-    pub(super) fn finish(&self, pending: &PendingInitiation, response: &HandshakeResponse) -> Result<NewSession, Drop> {
+    pub(super) fn finish(
+        &self,
+        pending: &PendingInitiation,
+        response: &HandshakeResponse,
+    ) -> Result<NewSession, DropReason> {
         pending.consume_response(&self.initiator, &self.to_responder, response)
     }
 }
@@ -107,7 +111,7 @@ fn every_changed_bit_of_an_initiation_is_noticed() {
             let bad = HandshakeInitiation::read_from_bytes(&bytes).expect("the right length");
             let refused = pair.verify(&bad).err();
             // The top bit of a point is no part of it, but it is part of the transcript.
-            assert_eq!(refused, Some(Drop::BadHandshake), "byte {byte}");
+            assert_eq!(refused, Some(DropReason::BadHandshake), "byte {byte}");
         }
         assert!(pair.verify(&initiation).is_ok());
     }
@@ -123,7 +127,7 @@ fn every_changed_bit_of_a_response_is_noticed_and_leaves_the_initiation_pending(
             let mut bytes = response.as_bytes().to_vec();
             bytes[byte] ^= 1 << (byte % 8);
             let bad = HandshakeResponse::read_from_bytes(&bytes).expect("the right length");
-            let expected = if byte < 12 { Drop::UnknownIndex } else { Drop::BadHandshake };
+            let expected = if byte < 12 { DropReason::UnknownIndex } else { DropReason::BadHandshake };
             assert_eq!(pair.finish(&pending, &bad).err(), Some(expected), "byte {byte}");
         }
         let session = pair.finish(&pending, &response).expect("the right message, after all the wrong ones");
@@ -140,7 +144,7 @@ fn different_preshared_keys_make_no_session() {
             pair.to_responder.set_psk(PresharedKey::new(ours));
             pair.to_initiator.set_psk(PresharedKey::new(theirs));
             let (_, response) = pair.respond(&initiation);
-            assert_eq!(pair.finish(&pending, &response).err(), Some(Drop::BadHandshake));
+            assert_eq!(pair.finish(&pending, &response).err(), Some(DropReason::BadHandshake));
         }
         pair.to_responder.set_psk(PresharedKey::new([2; 32]));
         let (responder_session, response) = pair.respond(&initiation);
@@ -154,7 +158,7 @@ fn suites_do_not_meet() {
     for (ours, theirs) in [(Suite::ChaCha20Poly1305, Suite::Aes256Gcm), (Suite::Aes256Gcm, Suite::ChaCha20Poly1305)] {
         let mut pair = Pair::of(theirs);
         let (pending, initiation) = pair.initiate();
-        assert_eq!(consume_initiation(&pair.responder, ours, &initiation).err(), Some(Drop::BadHandshake));
+        assert_eq!(consume_initiation(&pair.responder, ours, &initiation).err(), Some(DropReason::BadHandshake));
 
         // Read as it was made, it is authentic; but the peer is set to another suite, and so there is no answer.
         pair.to_initiator.set_suite(ours);
@@ -162,7 +166,7 @@ fn suites_do_not_meet() {
         let verified = claimed.verify(&pair.to_initiator).expect("the right peer");
         assert_eq!(verified.suite(), theirs);
         let refused = verified.create_response(&pair.to_initiator, RESPONDER_INDEX, &mut pair.rng).err();
-        assert_eq!(refused, Some(Drop::SuiteMismatch));
+        assert_eq!(refused, Some(DropReason::SuiteMismatch));
 
         // A handshake that is under way when the suite changes ends under the one that it began with.
         pair.to_responder.set_suite(ours);
@@ -184,9 +188,12 @@ fn ephemeral_keys_of_low_order_make_no_session() {
             let mut ephemeral: [u8; 32] = hex_array(point);
             ephemeral[31] |= top_bit;
             let bad = HandshakeInitiation { ephemeral, ..initiation.clone() };
-            assert_eq!(consume_initiation(&pair.responder, Suite::default(), &bad).err(), Some(Drop::LowOrderPoint));
+            assert_eq!(
+                consume_initiation(&pair.responder, Suite::default(), &bad).err(),
+                Some(DropReason::LowOrderPoint)
+            );
             let bad = HandshakeResponse { ephemeral, ..response.clone() };
-            assert_eq!(pair.finish(&pending, &bad).err(), Some(Drop::LowOrderPoint));
+            assert_eq!(pair.finish(&pending, &bad).err(), Some(DropReason::LowOrderPoint));
         }
     }
 }
@@ -198,14 +205,14 @@ fn static_keys_of_low_order_make_no_session() {
         let public = PublicKey::new(hex_array(point));
         let remote = RemoteIdentity::new(public, Some(&pair.initiator));
         let refused = create_initiation(&pair.initiator, &remote, Tai64N::ZERO, 1, &mut pair.rng).err();
-        assert_eq!(refused, Some(Drop::LowOrderPoint));
+        assert_eq!(refused, Some(DropReason::LowOrderPoint));
 
         // An initiator may claim such a key: it needs only its own ephemeral key for that. It gets no further.
         let claim = claim_static_key(&mut pair, &public);
         let claimed = consume_initiation(&pair.responder, Suite::default(), &claim).expect("the claim itself opens");
         assert_eq!(claimed.remote_public(), &public);
         let remote = RemoteIdentity::new(public, Some(&pair.responder));
-        assert_eq!(claimed.verify(&remote).err(), Some(Drop::LowOrderPoint));
+        assert_eq!(claimed.verify(&remote).err(), Some(DropReason::LowOrderPoint));
     }
 }
 
@@ -226,7 +233,7 @@ fn our_own_static_key_is_no_peer() {
     let mut pair = Pair::new();
     let own = *pair.responder.public();
     let claim = claim_static_key(&mut pair, &own);
-    assert_eq!(consume_initiation(&pair.responder, Suite::default(), &claim).err(), Some(Drop::UnknownPeer));
+    assert_eq!(consume_initiation(&pair.responder, Suite::default(), &claim).err(), Some(DropReason::UnknownPeer));
 }
 
 #[test]
@@ -236,7 +243,7 @@ fn claiming_a_peers_key_is_not_being_it() {
     let claim = claim_static_key(&mut pair, &victim);
     let claimed = consume_initiation(&pair.responder, Suite::default(), &claim).expect("the claim itself opens");
     assert_eq!(claimed.remote_public(), &victim);
-    assert_eq!(claimed.verify(&pair.to_initiator).err(), Some(Drop::BadHandshake));
+    assert_eq!(claimed.verify(&pair.to_initiator).err(), Some(DropReason::BadHandshake));
 }
 
 #[test]
@@ -246,9 +253,9 @@ fn an_initiation_is_not_continued_as_another_peers() {
     let stranger = PrivateKey::generate(&mut pair.rng).public_key();
     let stranger = RemoteIdentity::new(stranger, Some(&pair.responder));
     let claimed = consume_initiation(&pair.responder, Suite::default(), &initiation).expect("the right message");
-    assert_eq!(claimed.verify(&stranger).err(), Some(Drop::UnknownPeer));
+    assert_eq!(claimed.verify(&stranger).err(), Some(DropReason::UnknownPeer));
     let verified = pair.verify(&initiation).expect("the right message");
-    assert_eq!(verified.create_response(&stranger, 1, &mut pair.rng).err(), Some(Drop::UnknownPeer));
+    assert_eq!(verified.create_response(&stranger, 1, &mut pair.rng).err(), Some(DropReason::UnknownPeer));
 }
 
 #[test]
@@ -256,7 +263,7 @@ fn messages_to_somebody_else_do_not_open() {
     let mut pair = Pair::new();
     let (_, initiation) = pair.initiate();
     let other = LocalIdentity::new(PrivateKey::generate(&mut pair.rng));
-    assert_eq!(consume_initiation(&other, Suite::default(), &initiation).err(), Some(Drop::BadHandshake));
+    assert_eq!(consume_initiation(&other, Suite::default(), &initiation).err(), Some(DropReason::BadHandshake));
     assert!(CookieChecker::new(pair.responder.public()).verify_mac1(&with_macs(&pair, &initiation)));
     assert!(!CookieChecker::new(other.public()).verify_mac1(&with_macs(&pair, &initiation)));
 }
@@ -272,7 +279,7 @@ fn a_changed_private_key_reaches_the_peers() {
     let mut pair = Pair::new();
     pair.to_responder.set_local(None);
     let refused = create_initiation(&pair.initiator, &pair.to_responder, Tai64N::ZERO, 1, &mut pair.rng).err();
-    assert_eq!(refused, Some(Drop::LowOrderPoint), "without a private key nothing can be said");
+    assert_eq!(refused, Some(DropReason::LowOrderPoint), "without a private key nothing can be said");
 
     pair.initiator = LocalIdentity::new(PrivateKey::generate(&mut pair.rng));
     pair.to_responder.set_local(Some(&pair.initiator));
@@ -288,7 +295,7 @@ fn a_response_finishes_only_the_handshake_that_it_answers() {
     let (_, first) = pair.initiate();
     let (second_pending, _) = pair.initiate();
     let (_, response_to_first) = pair.respond(&first);
-    assert_eq!(pair.finish(&second_pending, &response_to_first).err(), Some(Drop::BadHandshake));
+    assert_eq!(pair.finish(&second_pending, &response_to_first).err(), Some(DropReason::BadHandshake));
 }
 
 #[test]

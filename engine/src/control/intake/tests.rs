@@ -53,7 +53,7 @@ impl Place {
         self.intake.next(now).map(|(_, under_load)| under_load)
     }
 
-    fn dropped(&self, reason: Drop) -> u64 {
+    fn dropped(&self, reason: DropReason) -> u64 {
         self.device.drops().get(reason)
     }
 }
@@ -99,7 +99,8 @@ fn nonsense_is_no_load() {
     }
     assert_eq!(place.next(START), Some(false));
     let each = 100 * SCREENED_PER_TURN as u64 / 4;
-    let dropped = [Drop::BadMac1, Drop::UnknownIndex, Drop::UnknownType].map(|reason| place.dropped(reason));
+    let dropped =
+        [DropReason::BadMac1, DropReason::UnknownIndex, DropReason::UnknownType].map(|reason| place.dropped(reason));
     assert_eq!(dropped, [2 * each, each, each]);
 }
 
@@ -113,7 +114,7 @@ fn answers_to_nobody_are_no_load() {
     macs[..16].copy_from_slice(&crypto::mac(&place.mac1_key, &[covered]));
     place.push(&message);
     place.fill();
-    assert_eq!((place.intake.waiting(), place.dropped(Drop::UnknownIndex)), (0, 1));
+    assert_eq!((place.intake.waiting(), place.dropped(DropReason::UnknownIndex)), (0, 1));
 }
 
 #[test]

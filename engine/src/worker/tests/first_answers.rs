@@ -120,7 +120,7 @@ fn a_key_does_not_wait_behind_other_mail() {
             f.send_sealed(n, &inner_packet([10, 9, 0, 2], b"first"));
             f.receive_inner(&mut buffer);
         }
-        assert_eq!(f.dropped(Drop::UnknownIndex), 0);
+        assert_eq!(f.dropped(DropReason::UnknownIndex), 0);
         f.finish();
     });
 }
@@ -140,7 +140,7 @@ fn the_first_data_of_the_last_of_many_sessions_is_not_lost() {
             f.send_sealed(round, &inner_packet([10, 9, 0, 2], b"first"));
             f.receive_inner(&mut buffer);
         }
-        assert_eq!(f.dropped(Drop::UnknownIndex), 0);
+        assert_eq!(f.dropped(DropReason::UnknownIndex), 0);
         f.finish();
     });
 }

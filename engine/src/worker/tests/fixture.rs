@@ -235,7 +235,7 @@ impl Fixture {
         self.outer.send_to(message, ("127.0.0.1", self.sockets.port())).unwrap();
     }
 
-    pub(super) fn dropped(&self, reason: Drop) -> u64 {
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.stats.iter().map(|s| s.dropped(reason)).sum()
     }
 

@@ -113,19 +113,19 @@ fn counters_from_reject_after_messages_on_are_not_accepted() {
             write_data_header(header, 0, counter);
             seal_key(&FROM_PEER).seal_from(counter, &packet, rest).unwrap();
             f.send_raw(&message);
-            let done = |f: &Solo| f.stats[0].tun_write_packets.get() + f.dropped(Drop::Replay);
+            let done = |f: &Solo| f.stats[0].tun_write_packets.get() + f.dropped(DropReason::Replay);
             let before = done(f);
             f.turn_until(|f| done(f) > before);
         };
         let refused = [REJECT_AFTER_MESSAGES, REJECT_AFTER_MESSAGES + 1, u64::MAX];
         refused.iter().for_each(|&counter| send(&mut f, counter));
-        assert_eq!((f.dropped(Drop::Replay), f.stats[0].tun_write_packets.get()), (3, 0));
+        assert_eq!((f.dropped(DropReason::Replay), f.stats[0].tun_write_packets.get()), (3, 0));
         for counter in [0, REJECT_AFTER_MESSAGES - 1, REJECT_AFTER_MESSAGES - 2] {
             send(&mut f, counter);
         }
-        assert_eq!((f.dropped(Drop::Replay), f.stats[0].tun_write_packets.get()), (3, 3));
+        assert_eq!((f.dropped(DropReason::Replay), f.stats[0].tun_write_packets.get()), (3, 3));
         refused.iter().for_each(|&counter| send(&mut f, counter));
-        assert_eq!((f.dropped(Drop::Replay), f.stats[0].tun_write_packets.get()), (6, 3));
+        assert_eq!((f.dropped(DropReason::Replay), f.stats[0].tun_write_packets.get()), (6, 3));
         f.finish();
     });
 }

@@ -44,7 +44,7 @@ fn assert_delivered(f: &Solo, numbers: std::ops::Range<u8>) {
 }
 
 fn lost(f: &Solo) -> u64 {
-    Drop::ALL.iter().map(|&reason| f.dropped(reason)).sum()
+    DropReason::ALL.iter().map(|&reason| f.dropped(reason)).sum()
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_the_kernel_does_not_take_packet_by_packet_either_is_counted_once() {
         f.settle();
         expect_header(&f, RIGHT);
         assert!(!f.worker.merging);
-        assert_eq!((lost(&f), f.dropped(Drop::TunWriteFailed)), (20, 20));
+        assert_eq!((lost(&f), f.dropped(DropReason::TunWriteFailed)), (20, 20));
         let trains = [train(&mut f, 4096, 20)];
         receive(&mut f, &trains);
         f.settle();
@@ -116,7 +116,7 @@ fn merging_goes_on_after_the_interface_was_down() {
         f.settle();
         ip("link set rf0 up");
         assert!(f.worker.merging);
-        assert_eq!((lost(&f), f.dropped(Drop::TunWriteFailed)), (20, 20));
+        assert_eq!((lost(&f), f.dropped(DropReason::TunWriteFailed)), (20, 20));
         let trains = [train(&mut f, 4096, 20)];
         receive(&mut f, &trains);
         f.settle();

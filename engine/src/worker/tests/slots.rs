@@ -52,7 +52,7 @@ fn keepalives_leave(f: &mut Solo, count: usize) {
     for _ in 0..count {
         assert_eq!(f.receive().1, []);
     }
-    assert_eq!((f.dropped(Drop::NoSlot), f.dropped(Drop::SendFailed)), (0, 0));
+    assert_eq!((f.dropped(DropReason::NoSlot), f.dropped(DropReason::SendFailed)), (0, 0));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn what_waits_for_dead_peers_leaves_keepalives_and_confirmations_alone() {
         flood(&mut f, 150, 200);
         let staged = u64::from(budget::STAGED_LIMITS.in_all);
         assert_eq!(f.stats[0].staged.get(), staged);
-        assert_eq!(f.dropped(Drop::StagedOverflow), 150 * 8 - staged);
+        assert_eq!(f.dropped(DropReason::StagedOverflow), 150 * 8 - staged);
         keepalives_leave(&mut f, inbox::MAIL_PER_TURN);
         f.install_send(8, true);
         f.settle();
@@ -105,7 +105,7 @@ fn large_packets_that_wait_do_not_stop_the_reading() {
         flood(&mut f, 20, 5_000);
         let staged = u64::from(budget::STAGED_JUMBO_LIMITS.in_all);
         assert_eq!(f.stats[0].staged.get(), staged);
-        assert_eq!(f.dropped(Drop::StagedOverflow), 20 * 8 - staged);
+        assert_eq!(f.dropped(DropReason::StagedOverflow), 20 * 8 - staged);
         for n in 0..100u8 {
             f.inner.send_to(&[n; 500], "10.9.0.2:9").unwrap();
             f.settle();
@@ -162,7 +162,7 @@ fn a_worker_that_does_not_run_stops_no_other() {
         }
         f.settle();
         assert!(f.stats[0].handoffs.get() > 0);
-        assert!(f.dropped(Drop::NoSlot) > 0, "what the other does not take is dropped by name");
+        assert!(f.dropped(DropReason::NoSlot) > 0, "what the other does not take is dropped by name");
 
         let written = f.stats[0].tun_write_packets.get();
         let train: Vec<_> = (0..40u8).map(|n| f.seal(0, &inner_packet([10, 9, 0, 2], &[n; 500]))).collect();
@@ -204,7 +204,7 @@ fn trains_from_other_workers_wait_for_writes() {
         }
         f.turn_until(|f| f.stats[0].tun_write_packets.get() == trains * 64);
         f.settle();
-        assert_eq!(f.dropped(Drop::TunWriteFailed), 0);
+        assert_eq!(f.dropped(DropReason::TunWriteFailed), 0);
         f.finish();
     });
 }
@@ -238,7 +238,7 @@ fn trains_that_leave_unsegmented_wait_for_sends() {
         f.turn_until(|f| f.stats[0].tun_read_packets.get() == count);
         f.settle();
         f.turn_until(|f| f.worker.udp.sends_in_flight() == 0);
-        assert_eq!(Drop::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
+        assert_eq!(DropReason::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
         for _ in 0..count {
             receive_from(&f.outer, &mut [0; 2000]);
         }
@@ -311,7 +311,7 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
         for _ in 0..inbox::MAIL_PER_TURN {
             assert_eq!(f.receive().1, []);
         }
-        assert_eq!(Drop::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
+        assert_eq!(DropReason::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
         f.finish();
     });
 }

@@ -37,7 +37,7 @@ fn of_a_train_only_the_segments_that_are_bad_are_lost() {
             assert_eq!(buffer[..200], [n; 200]);
         }
         assert_eq!(f.stats[0].tun_write_packets.get(), 5);
-        let drops = [Drop::BadTag, Drop::Replay, Drop::UnknownIndex, Drop::UnknownType];
+        let drops = [DropReason::BadTag, DropReason::Replay, DropReason::UnknownIndex, DropReason::UnknownType];
         assert_eq!(drops.map(|reason| f.dropped(reason)), [2, 1, 1, 1]);
 
         // What was lost can still come: neither its counter nor its session is spoilt.
@@ -73,7 +73,7 @@ fn a_packet_from_a_foreign_address_is_dropped_and_its_sender_was_heard_all_the_s
 
             let message = f.seal(0, &inner_packet(foreign, b"not mine"));
             moved.send_to(&message, ("127.0.0.1", f.sockets.port())).unwrap();
-            f.turn_until(|f| f.dropped(Drop::SourceNotAllowed) == n);
+            f.turn_until(|f| f.dropped(DropReason::SourceNotAllowed) == n);
             assert_eq!(f.stats[0].tun_write_packets.get(), 0);
             assert_eq!(shared.traffic().rx_bytes - before, message.len() as u64);
             assert!(shared.activity.unreplied_since().is_some(), "a keepalive is due");
@@ -124,7 +124,7 @@ fn a_super_packet_of_more_segments_than_a_train_has_leaves_as_several() {
         }
         let counted = [&f.stats[0].tun_read_packets, &f.stats[0].udp_send_datagrams, &f.stats[0].udp_send_trains];
         assert_eq!(counted.map(Counter::get), [200, 200, 4]);
-        assert_eq!(Drop::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
+        assert_eq!(DropReason::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
         f.finish();
     });
 }
@@ -139,7 +139,7 @@ fn of_a_super_packet_of_more_segments_than_may_wait_the_last_ones_do() {
         f.settle();
         let share = usize::from(budget::STAGED_LIMITS.per_peer);
         assert_eq!(f.stats[0].staged.get(), share as u64);
-        assert_eq!(f.dropped(Drop::StagedOverflow), (200 - share) as u64);
+        assert_eq!(f.dropped(DropReason::StagedOverflow), (200 - share) as u64);
         f.install_send(0, false);
         f.settle();
         for n in 200 - share..200 {

@@ -28,7 +28,7 @@ fn a_sender_is_told_that_nobody_has_an_address() {
         let f = Fixture::new(1);
         send_to(&f, "10.9.0.77:9", 1);
         is_told(&f);
-        f.eventually(|| f.dropped(Drop::NoRoute) == 1 && f.stats[0].icmp_sent.get() == 1);
+        f.eventually(|| f.dropped(DropReason::NoRoute) == 1 && f.stats[0].icmp_sent.get() == 1);
         f.finish();
     });
 }
@@ -43,12 +43,12 @@ fn a_sender_is_told_that_a_peer_has_no_endpoint_or_is_gone() {
         f.until_asleep();
         send_to(&f, "10.9.0.2:9", 1);
         is_told(&f);
-        f.eventually(|| f.dropped(Drop::NoEndpoint) == 1);
+        f.eventually(|| f.dropped(DropReason::NoEndpoint) == 1);
         f.link.workers[0].push_mail(Mail::RemovePeer { peer: PEER });
         f.until_asleep();
         send_to(&f, "10.9.0.2:9", 1);
         is_told(&f);
-        f.eventually(|| f.dropped(Drop::Down) == 1 && f.stats[0].icmp_sent.get() == 2);
+        f.eventually(|| f.dropped(DropReason::Down) == 1 && f.stats[0].icmp_sent.get() == 2);
         f.finish();
     });
 }
@@ -61,7 +61,7 @@ fn a_sender_is_told_once_of_a_super_packet() {
         nix::sys::socket::setsockopt(&f.inner, nix::sys::socket::sockopt::UdpGsoSegment, &1000).unwrap();
         f.inner.send(&[7; 5000]).unwrap();
         is_told(&f);
-        f.eventually(|| f.dropped(Drop::NoRoute) == 5 && f.stats[0].icmp_sent.get() == 1);
+        f.eventually(|| f.dropped(DropReason::NoRoute) == 5 && f.stats[0].icmp_sent.get() == 1);
         f.finish();
     });
 }
@@ -72,12 +72,12 @@ fn senders_are_told_so_often_and_no_more() {
         let f = Fixture::new(1);
         let count = 20 * Allowance::BURST as usize;
         // The kernel drops what finds the worker's queue full.
-        while f.dropped(Drop::NoRoute) < count as u64 {
+        while f.dropped(DropReason::NoRoute) < count as u64 {
             send_to(&f, "10.9.0.77:9", 100);
         }
         f.until_asleep();
         let [sent, suppressed] = [&f.stats[0].icmp_sent, &f.stats[0].icmp_suppressed].map(Counter::get);
-        assert_eq!(sent + suppressed, f.dropped(Drop::NoRoute), "each is counted");
+        assert_eq!(sent + suppressed, f.dropped(DropReason::NoRoute), "each is counted");
         assert!(sent >= u64::from(Allowance::BURST) && suppressed > 0, "{sent} sent, {suppressed} not");
         f.finish();
     });
@@ -95,11 +95,11 @@ fn our_own_datagrams_go_no_further() {
         };
         f.inner.connect("10.9.0.2:9").unwrap();
         f.inner.send(&message(REMOTE_INDEX)).unwrap();
-        f.eventually(|| f.dropped(Drop::LoopedEndpoint) == 1);
+        f.eventually(|| f.dropped(DropReason::LoopedEndpoint) == 1);
         // A train, which comes as one super-packet.
         nix::sys::socket::setsockopt(&f.inner, nix::sys::socket::sockopt::UdpGsoSegment, &96).unwrap();
         f.inner.send(&message(REMOTE_INDEX).repeat(10)).unwrap();
-        f.eventually(|| f.dropped(Drop::LoopedEndpoint) == 11);
+        f.eventually(|| f.dropped(DropReason::LoopedEndpoint) == 11);
         assert_eq!(f.stats[0].udp_send_datagrams.get(), 0);
         // Somebody else's tunnel through ours.
         f.inner.send(&message(REMOTE_INDEX + 1)).unwrap();

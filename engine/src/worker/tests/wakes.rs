@@ -88,7 +88,7 @@ fn packets_that_were_read_after_the_link_went_down_do_not_wait_for_the_next_time
         f.turn_until(|f| f.stats[0].staged.get() == 1);
         f.link.workers[0].push_mail(Mail::Sockets(None));
         f.settle();
-        assert_eq!((f.stats[0].staged.get(), f.dropped(Drop::Down)), (0, 1));
+        assert_eq!((f.stats[0].staged.get(), f.dropped(DropReason::Down)), (0, 1));
         f.finish();
     });
 }

@@ -6,7 +6,7 @@ use super::{Node, Pair, START, kinds};
 use crate::allowed_ips::Prefix;
 use crate::crypto::{PresharedKey, PrivateKey};
 use crate::device::{Action, AddPeerError, Device, PeerEvent};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -50,7 +50,7 @@ fn without_a_private_key_nobody_is_answered() {
     pair.b.device.set_private_key(START, None);
     pair.offer_a();
     assert_eq!(kinds(&pair.exchange()), [1]);
-    assert_eq!(pair.b.device.drops().get(Drop::NoPrivateKey), 1);
+    assert_eq!(pair.b.device.drops().get(DropReason::NoPrivateKey), 1);
     assert!(pair.b.device.public_key().is_none());
 }
 
@@ -210,7 +210,7 @@ fn link_down_zeroes_everything_and_link_up_starts_anew() {
     pair.b.take_sent();
     pair.offer_b();
     let call = pair.b.take_sent().remove(0);
-    assert_eq!(pair.a.receive(call.from, &call.bytes), Err(Drop::Down));
+    assert_eq!(pair.a.receive(call.from, &call.bytes), Err(DropReason::Down));
 
     pair.advance_to(START + 201 * SECOND);
     pair.a.device.link_up(START + 201 * SECOND);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Pair, START, kinds};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,7 +15,7 @@ fn under_load_the_requester_gets_a_cookie_and_uses_it_when_it_tries_again() {
     let sent = pair.exchange();
     assert_eq!(kinds(&sent), [1, 3], "nothing is sent again before its time");
     assert!(sent[1].bytes.len() < sent[0].bytes.len(), "no amplification");
-    assert_eq!(pair.b.device.drops().get(Drop::CookieRequired), 1);
+    assert_eq!(pair.b.device.drops().get(DropReason::CookieRequired), 1);
     assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), None, "nobody was authenticated");
     assert_eq!(kinds(&pair.run_until(START + 6 * SECOND)), [1, 2, 4]);
     assert_eq!(pair.b.delivered.len(), 1);
@@ -50,7 +50,7 @@ fn a_cookie_is_for_one_address_and_port() {
     let initiation = pair.a.take_sent().remove(0);
     for elsewhere in ["192.0.2.1:51821", "192.0.2.9:51820", "[2001:db8::1]:51820"] {
         let elsewhere = elsewhere.parse().unwrap();
-        assert_eq!(pair.b.receive(elsewhere, &initiation.bytes), Err(Drop::CookieRequired));
+        assert_eq!(pair.b.receive(elsewhere, &initiation.bytes), Err(DropReason::CookieRequired));
         let reply = pair.b.take_sent().remove(0);
         assert_eq!((reply.kind(), reply.to), (3, elsewhere));
     }
@@ -66,7 +66,7 @@ fn a_cookie_from_a_former_secret_earns_a_new_one() {
     pair.b.advance_to(START + 121 * SECOND);
     pair.a.advance_to(START + 6 * SECOND);
     let initiation = pair.a.take_sent().remove(0);
-    assert_eq!(pair.b.receive(initiation.from, &initiation.bytes), Err(Drop::CookieRequired));
+    assert_eq!(pair.b.receive(initiation.from, &initiation.bytes), Err(DropReason::CookieRequired));
     assert_eq!(kinds(&pair.b.take_sent()), [3]);
 }
 
@@ -86,7 +86,7 @@ fn a_cookie_reply_moves_neither_endpoint_nor_timers() {
     assert_eq!(pair.a.device.poll_timeout(), due);
     assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().traffic().rx_bytes, 0);
     // The same reply again answers nothing.
-    assert_eq!(pair.a.receive(reply.from, &reply.bytes), Err(Drop::InvalidCookieReply));
+    assert_eq!(pair.a.receive(reply.from, &reply.bytes), Err(DropReason::InvalidCookieReply));
 }
 
 #[test]
@@ -99,16 +99,16 @@ fn forged_cookie_replies_are_refused() {
     let reply = pair.b.take_sent().remove(0);
     let mut other_index = reply.bytes.clone();
     other_index[4] ^= 1;
-    assert_eq!(pair.a.receive(reply.from, &other_index), Err(Drop::UnknownIndex));
+    assert_eq!(pair.a.receive(reply.from, &other_index), Err(DropReason::UnknownIndex));
     let mut other_cookie = reply.bytes.clone();
     other_cookie[40] ^= 1;
-    assert_eq!(pair.a.receive(reply.from, &other_cookie), Err(Drop::InvalidCookieReply));
+    assert_eq!(pair.a.receive(reply.from, &other_cookie), Err(DropReason::InvalidCookieReply));
     // A reply to the initiation before the last.
     pair.a.advance_to(START + 6 * SECOND);
     let again = pair.a.take_sent().remove(0);
     let mut stale = reply.bytes.clone();
     stale[4..8].copy_from_slice(&again.bytes[4..8]);
-    assert_eq!(pair.a.receive(reply.from, &stale), Err(Drop::InvalidCookieReply));
+    assert_eq!(pair.a.receive(reply.from, &stale), Err(DropReason::InvalidCookieReply));
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn one_source_gets_a_burst_of_five_under_load() {
     pair.advance_to(START + 6 * SECOND);
     let initiation = pair.a.take_sent().remove(0);
     let results: Vec<_> = (0..8).map(|_| pair.b.receive(initiation.from, &initiation.bytes)).collect();
-    let replay = Err(Drop::HandshakeReplay);
-    let limited = Err(Drop::RateLimited);
+    let replay = Err(DropReason::HandshakeReplay);
+    let limited = Err(DropReason::RateLimited);
     assert_eq!(results, [Ok(()), replay, replay, replay, replay, limited, limited, limited]);
 }
 
@@ -132,6 +132,6 @@ fn a_wrong_mac1_under_load_earns_no_cookie() {
     pair.offer_a();
     let mut initiation = pair.a.take_sent().remove(0);
     initiation.bytes[10] ^= 1;
-    assert_eq!(pair.b.receive(initiation.from, &initiation.bytes), Err(Drop::BadMac1));
+    assert_eq!(pair.b.receive(initiation.from, &initiation.bytes), Err(DropReason::BadMac1));
     assert!(pair.b.take_sent().is_empty());
 }

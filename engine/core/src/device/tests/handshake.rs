@@ -7,7 +7,7 @@ use crate::cell::SessionNumber;
 use crate::constants::REKEY_AFTER_TIME;
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::device::{Action, PeerEvent};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::SessionKeys;
 use crate::noise::NewSession;
@@ -70,7 +70,7 @@ fn a_replayed_initiation_changes_nothing() {
     let stranger = "203.0.113.9:1".parse().unwrap();
     pair.b.advance_to(START + Duration::from_secs(1));
     pair.b.log.clear();
-    assert_eq!(pair.b.receive(stranger, &sent[0].bytes), Err(Drop::HandshakeReplay));
+    assert_eq!(pair.b.receive(stranger, &sent[0].bytes), Err(DropReason::HandshakeReplay));
     assert_eq!(pair.b.log, [""; 0]);
     assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), Some(Endpoint::new(pair.a.address)));
 }
@@ -85,7 +85,7 @@ fn a_late_initiation_with_an_older_timestamp_is_a_replay() {
     pair.b.advance_to(START + Duration::from_secs(6));
     pair.b.receive(second.from, &second.bytes).unwrap();
     pair.b.advance_to(START + Duration::from_secs(7));
-    assert_eq!(pair.b.receive(first.from, &first.bytes), Err(Drop::HandshakeReplay));
+    assert_eq!(pair.b.receive(first.from, &first.bytes), Err(DropReason::HandshakeReplay));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn the_latest_possible_timestamp_is_the_last_one() {
     pair.advance_to(START + Duration::from_secs(10));
     pair.offer_a();
     let again = pair.a.take_sent().remove(0);
-    assert_eq!(pair.b.receive(again.from, &again.bytes), Err(Drop::HandshakeReplay));
+    assert_eq!(pair.b.receive(again.from, &again.bytes), Err(DropReason::HandshakeReplay));
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn initiations_of_one_peer_are_limited_to_fifty_a_second() {
         let sent = pair.a.take_sent().remove(0);
         match pair.b.receive(sent.from, &sent.bytes) {
             Ok(()) => accepted += 1,
-            Err(reason) => assert_eq!(reason, Drop::HandshakeFlood),
+            Err(reason) => assert_eq!(reason, DropReason::HandshakeFlood),
         }
     }
     assert_eq!(accepted, 50);
-    assert_eq!(pair.b.device.drops().get(Drop::HandshakeFlood), 950);
+    assert_eq!(pair.b.device.drops().get(DropReason::HandshakeFlood), 950);
     assert_eq!(pair.b.receiving_sessions(), 2, "each answer replaces the one before the last");
 }
 
@@ -130,9 +130,9 @@ fn unknown_peers_are_counted_and_not_answered() {
     pair.b.settle();
     pair.offer_a();
     let sent = pair.a.take_sent().remove(0);
-    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(Drop::UnknownPeer));
+    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(DropReason::UnknownPeer));
     assert!(pair.b.take_sent().is_empty());
-    assert_eq!(pair.b.device.drops().get(Drop::UnknownPeer), 1);
+    assert_eq!(pair.b.device.drops().get(DropReason::UnknownPeer), 1);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn our_own_key_as_initiator_is_unknown() {
     twin.send_packet(super::inner_packet(twin.inner, other.inner, 1));
     twin.settle();
     let sent = twin.take_sent().remove(0);
-    assert_eq!(b.receive(sent.from, &sent.bytes), Err(Drop::BadMac1));
+    assert_eq!(b.receive(sent.from, &sent.bytes), Err(DropReason::BadMac1));
     // With the right public key it has no way to call at all: a device is not its own peer.
     assert!(twin.device.add_peer(b.public()).is_err());
 }
@@ -158,7 +158,7 @@ fn a_wrong_mac1_costs_nothing() {
     pair.offer_a();
     let mut sent = pair.a.take_sent().remove(0);
     sent.bytes[120] ^= 1;
-    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(Drop::BadMac1));
+    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(DropReason::BadMac1));
 }
 
 #[test]
@@ -186,9 +186,13 @@ fn responses_to_nothing_are_refused() {
     let mut pair = Pair::new();
     pair.offer_a();
     let sent = pair.exchange();
-    assert_eq!(pair.a.receive(sent[1].from, &sent[1].bytes), Err(Drop::UnknownIndex), "the handshake is finished");
+    assert_eq!(
+        pair.a.receive(sent[1].from, &sent[1].bytes),
+        Err(DropReason::UnknownIndex),
+        "the handshake is finished"
+    );
     pair.a.restart(5);
-    assert_eq!(pair.a.receive(sent[1].from, &sent[1].bytes), Err(Drop::UnknownIndex), "nothing was asked");
+    assert_eq!(pair.a.receive(sent[1].from, &sent[1].bytes), Err(DropReason::UnknownIndex), "nothing was asked");
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn a_response_to_the_initiation_before_the_last_is_refused() {
     let late = pair.b.take_sent().remove(0);
     pair.advance_to(START + Duration::from_secs(6));
     assert_eq!(kinds(&pair.a.take_sent()), [1]);
-    assert_eq!(pair.a.receive(late.from, &late.bytes), Err(Drop::UnknownIndex));
+    assert_eq!(pair.a.receive(late.from, &late.bytes), Err(DropReason::UnknownIndex));
 }
 
 #[test]
@@ -215,7 +219,7 @@ fn low_order_static_keys_get_no_session_and_no_retries() {
         }
         assert!(a.take_sent().is_empty());
         assert_eq!(a.device.poll_timeout(), None);
-        assert_eq!(a.device.drops().get(Drop::LowOrderPoint), 1, "tried once for all");
+        assert_eq!(a.device.drops().get(DropReason::LowOrderPoint), 1, "tried once for all");
         assert!(!a.has_sending_session(peer));
     }
 }
@@ -226,7 +230,7 @@ fn different_preshared_keys_make_no_session() {
     pair.a.device.set_psk(pair.b_at_a, PresharedKey::new([7; 32]));
     pair.offer_a();
     assert_eq!(kinds(&pair.exchange()), [1, 2]);
-    assert_eq!(pair.a.device.drops().get(Drop::BadHandshake), 1);
+    assert_eq!(pair.a.device.drops().get(DropReason::BadHandshake), 1);
     assert!(!pair.a.has_sending_session(pair.b_at_a) && !pair.b.has_sending_session(pair.a_at_b));
 
     // Set on the other side as well, the next retransmission succeeds.
@@ -268,7 +272,7 @@ fn one_response_lost_of_two_crossing_handshakes() {
     pair.exchange();
     assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (1, 1));
     // What was lost comes late: its handshake is not needed any more.
-    assert_eq!(pair.a.receive(lost[0].from, &lost[0].bytes), Err(Drop::UnknownIndex));
+    assert_eq!(pair.a.receive(lost[0].from, &lost[0].bytes), Err(DropReason::UnknownIndex));
 }
 
 #[test]
@@ -277,21 +281,21 @@ fn datagrams_that_are_not_handshakes_are_refused() {
     let from = Endpoint::new("192.0.2.1:1".parse().unwrap());
     let mut rng = SeededRng::new(1);
     for (bytes, reason) in [
-        (vec![], Drop::Runt),
-        (vec![1, 0, 0], Drop::Runt),
-        (vec![0; 148], Drop::UnknownType),
-        ([&[5, 0, 0, 0][..], &[0; 144]].concat(), Drop::UnknownType),
-        ([&[255, 0, 0, 0][..], &[0; 144]].concat(), Drop::UnknownType),
-        ([&[1, 0, 0, 1][..], &[0; 144]].concat(), Drop::BadReserved),
-        ([&[1, 0, 0, 0][..], &[0; 143]].concat(), Drop::BadLength),
-        ([&[1, 0, 0, 0][..], &[0; 145]].concat(), Drop::BadLength),
-        ([&[2, 0, 0, 0][..], &[0; 89]].concat(), Drop::BadLength),
-        ([&[3, 0, 0, 0][..], &[0; 61]].concat(), Drop::BadLength),
-        ([&[4, 0, 0, 0][..], &[0; 27]].concat(), Drop::BadLength),
-        ([&[4, 0, 0, 0][..], &[0; 28]].concat(), Drop::UnknownType),
-        ([&[1, 0, 0, 0][..], &[0; 144]].concat(), Drop::BadMac1),
-        ([&[2, 0, 0, 0][..], &[0; 88]].concat(), Drop::BadMac1),
-        ([&[3, 0, 0, 0][..], &[0; 60]].concat(), Drop::UnknownIndex),
+        (vec![], DropReason::Runt),
+        (vec![1, 0, 0], DropReason::Runt),
+        (vec![0; 148], DropReason::UnknownType),
+        ([&[5, 0, 0, 0][..], &[0; 144]].concat(), DropReason::UnknownType),
+        ([&[255, 0, 0, 0][..], &[0; 144]].concat(), DropReason::UnknownType),
+        ([&[1, 0, 0, 1][..], &[0; 144]].concat(), DropReason::BadReserved),
+        ([&[1, 0, 0, 0][..], &[0; 143]].concat(), DropReason::BadLength),
+        ([&[1, 0, 0, 0][..], &[0; 145]].concat(), DropReason::BadLength),
+        ([&[2, 0, 0, 0][..], &[0; 89]].concat(), DropReason::BadLength),
+        ([&[3, 0, 0, 0][..], &[0; 61]].concat(), DropReason::BadLength),
+        ([&[4, 0, 0, 0][..], &[0; 27]].concat(), DropReason::BadLength),
+        ([&[4, 0, 0, 0][..], &[0; 28]].concat(), DropReason::UnknownType),
+        ([&[1, 0, 0, 0][..], &[0; 144]].concat(), DropReason::BadMac1),
+        ([&[2, 0, 0, 0][..], &[0; 88]].concat(), DropReason::BadMac1),
+        ([&[3, 0, 0, 0][..], &[0; 60]].concat(), DropReason::UnknownIndex),
     ] {
         for under_load in [false, true] {
             let before = b.device.drops().get(reason);

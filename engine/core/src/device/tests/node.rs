@@ -9,7 +9,7 @@ use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::cell::{PeerCell, PeerShared, Receiver, SendState};
 use crate::crypto::{PrivateKey, PublicKey, mac};
 use crate::device::{Action, Device, HandshakeReason, Notice, PeerEvent};
-use crate::drops::{Drop, DropCounts};
+use crate::drops::{DropCounts, DropReason};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::noise::NewSession;
@@ -166,7 +166,7 @@ impl Node {
     }
 
     /// Takes a datagram from the network.
-    pub fn receive(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<(), Drop> {
+    pub fn receive(&mut self, from: SocketAddr, bytes: &[u8]) -> Result<(), DropReason> {
         let endpoint = Endpoint::new(from);
         let result = if bytes.first() == Some(&TYPE_DATA) {
             self.open(endpoint, bytes).inspect_err(|&reason| self.drops.bump(reason))
@@ -181,7 +181,7 @@ impl Node {
     pub fn send_packet(&mut self, inner: Vec<u8>) {
         let parsed = packet::parse(&inner).expect("a good packet");
         match self.routes.lookup(parsed.destination) {
-            None => self.drops.bump(Drop::NoRoute),
+            None => self.drops.bump(DropReason::NoRoute),
             Some(peer) => self.seal_or_stage(peer, inner),
         }
     }
@@ -313,7 +313,7 @@ impl Node {
             Action::SendKeepalive { peer } => self.flush(peer, true),
             Action::DropStaged { peer } => {
                 let dropped = std::mem::take(&mut self.worker_peer(peer).staged).len();
-                self.drops.add(Drop::NoSession, dropped as u64);
+                self.drops.add(DropReason::NoSession, dropped as u64);
             }
             Action::Notify { peer, notice } => self.notices.push((peer, notice)),
         }
@@ -334,7 +334,7 @@ impl Node {
         let now = self.now.mono;
         let worker_peer = self.worker_peer(peer);
         let cell = worker_peer.cell.clone();
-        let Some(endpoint) = cell.endpoint() else { return self.drops.bump(Drop::NoEndpoint) };
+        let Some(endpoint) = cell.endpoint() else { return self.drops.bump(DropReason::NoEndpoint) };
         let sending = cell.sending();
         let reserved = sending.session().and_then(|session| Some((session, session.reserve(now, 1).ok()?)));
         let Some((session, counter)) = reserved else {
@@ -345,7 +345,7 @@ impl Node {
             if overflow {
                 worker_peer.staged.pop_front();
             }
-            self.drops.add(Drop::StagedOverflow, overflow.into());
+            self.drops.add(DropReason::StagedOverflow, overflow.into());
             let aging = sending.session().map(|session| session.local_index());
             let reason =
                 aging.map_or(HandshakeReason::NoSession, |local_index| HandshakeReason::KeyAging { local_index });
@@ -402,16 +402,16 @@ impl Node {
         self.sent.push(Sent { from: self.address, to: endpoint.remote, bytes });
     }
 
-    fn open(&mut self, endpoint: Endpoint, bytes: &[u8]) -> Result<(), Drop> {
+    fn open(&mut self, endpoint: Endpoint, bytes: &[u8]) -> Result<(), DropReason> {
         let now = self.now.mono;
         let header = parse_data_header(bytes)?;
-        let receiver = self.receive.get_mut(&header.receiver).ok_or(Drop::UnknownIndex)?;
+        let receiver = self.receive.get_mut(&header.receiver).ok_or(DropReason::UnknownIndex)?;
         let session = &mut receiver.session;
         if !session.usable(now) {
-            return Err(Drop::ExpiredSession);
+            return Err(DropReason::ExpiredSession);
         }
-        let inner = open(session.key(), header.counter, bytes).ok_or(Drop::BadTag)?;
-        session.accept(header.counter).map_err(|_| Drop::Replay)?;
+        let inner = open(session.key(), header.counter, bytes).ok_or(DropReason::BadTag)?;
+        session.accept(header.counter).map_err(|_| DropReason::Replay)?;
         let local_index = session.local_index();
         let unconfirmed = session.awaits_confirmation();
         let aging = session.wants_rekey(now);
@@ -446,7 +446,7 @@ impl Node {
         }
         let parsed = packet::parse(inner)?;
         if self.routes.lookup(parsed.source) != Some(peer) {
-            return Err(Drop::SourceNotAllowed);
+            return Err(DropReason::SourceNotAllowed);
         }
         self.delivered.push(inner[..parsed.len].to_vec());
         Ok(())

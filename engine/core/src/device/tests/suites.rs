@@ -12,7 +12,7 @@ use crate::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL};
 use crate::cookie::CookieGenerator;
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::device::{Device, Notice, PeerSettingsFull};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::suite::Suite::{self, Aes256Gcm, ChaCha20Poly1305};
 use crate::time::Time;
 
@@ -30,7 +30,7 @@ impl Pair {
 }
 
 fn refused(node: &Node) -> u64 {
-    node.device.drops().get(Drop::SuiteMismatch)
+    node.device.drops().get(DropReason::SuiteMismatch)
 }
 
 fn mismatch(ours: Suite, theirs: Suite) -> Notice {
@@ -115,11 +115,11 @@ fn a_replayed_mismatch_is_a_replay() {
     let sent = pair.exchange();
     pair.b.advance_to(START + SUITE_NOTICE_INTERVAL + SECOND);
     let stranger = "203.0.113.9:1".parse().unwrap();
-    assert_eq!(pair.b.receive(stranger, &sent[0].bytes), Err(Drop::HandshakeReplay));
+    assert_eq!(pair.b.receive(stranger, &sent[0].bytes), Err(DropReason::HandshakeReplay));
     assert!(pair.b.take_sent().is_empty() && pair.b.notices.len() == 1, "nobody can have it told again");
     // Nor after the peer was set right.
     pair.set_suites(ChaCha20Poly1305, ChaCha20Poly1305);
-    assert_eq!(pair.b.receive(stranger, &sent[0].bytes), Err(Drop::HandshakeReplay));
+    assert_eq!(pair.b.receive(stranger, &sent[0].bytes), Err(DropReason::HandshakeReplay));
 }
 
 #[test]
@@ -131,10 +131,10 @@ fn a_changed_marker_makes_a_message_that_does_not_open() {
             pair.offer_a();
             let mut sent = pair.a.take_sent().remove(0);
             sent.bytes[1..4].copy_from_slice(&other.marker());
-            assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(Drop::BadMac1));
+            assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(DropReason::BadMac1));
             // mac1 takes no more than our public key.
             CookieGenerator::new(&pair.b.public()).add_macs(START, &mut sent.bytes);
-            assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(Drop::BadHandshake));
+            assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(DropReason::BadHandshake));
             assert!(pair.b.notices.is_empty() && pair.b.take_sent().is_empty());
         }
     }
@@ -149,7 +149,7 @@ fn claiming_to_be_a_peer_under_another_suite_tells_nobody() {
     let mut sent = pair.a.take_sent().remove(0);
     sent.bytes[100] ^= 1;
     CookieGenerator::new(&pair.b.public()).add_macs(START, &mut sent.bytes);
-    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(Drop::BadHandshake));
+    assert_eq!(pair.b.receive(sent.from, &sent.bytes), Err(DropReason::BadHandshake));
     assert!(pair.b.notices.is_empty() && pair.b.take_sent().is_empty());
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Pair, START, kinds};
 use crate::constants::{REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER_MAX};
 use crate::device::{HandshakeReason, PeerEvent};
-use crate::drops::Drop;
+use crate::drops::DropReason;
 use crate::time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ fn initiations_are_repeated_with_jitter_for_ninety_seconds() {
     assert!((17..=19).contains(&times.len()), "{} initiations", times.len());
     assert!(times.last().unwrap().since(START) < 90 * SECOND);
     assert_eq!(pair.a.staged(pair.b_at_a), 0, "what waited is dropped");
-    assert_eq!(pair.a.drops.get(Drop::NoSession), 1);
+    assert_eq!(pair.a.drops.get(DropReason::NoSession), 1);
 
     // Nothing is tried until there is more to send; then it is at once.
     pair.a.advance_to(START + 300 * SECOND);
@@ -45,7 +45,7 @@ fn traffic_on_offer_keeps_an_attempt_alive() {
     let initiations = pair.a.take_sent().len();
     assert!((56..=60).contains(&initiations), "{initiations} in 300 s");
     assert_eq!(pair.a.staged(pair.b_at_a), 128, "the newest wait");
-    assert_eq!(pair.a.drops.get(Drop::NoSession), 0);
+    assert_eq!(pair.a.drops.get(DropReason::NoSession), 0);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn sessions_are_refused_after_180_seconds() {
     pair.offer_b();
     pair.exchange();
     pair.run_until(START + 180 * SECOND);
-    assert_eq!(pair.a.receive(old.from, &old.bytes), Err(Drop::ExpiredSession));
+    assert_eq!(pair.a.receive(old.from, &old.bytes), Err(DropReason::ExpiredSession));
     // The responder has nothing that sends: it asks itself.
     pair.offer_b();
     assert_eq!(kinds(&pair.exchange()), [1, 2, 4]);
