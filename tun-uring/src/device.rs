@@ -3,7 +3,6 @@
 use crate::given::{Given, Unusable};
 use crate::link::Link;
 use crate::steering::{self, FlowTable};
-use crate::virtio::VNET_HDR_LEN;
 use std::ffi::c_int;
 use std::fs::OpenOptions;
 use std::io;
@@ -11,6 +10,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use vnet_packets::virtio::VNET_HDR_LEN;
 
 /// Queues that the kernel gives one device (`MAX_TAP_QUEUES` in `include/linux/if_tap.h`).
 pub const QUEUES_MAX: usize = 256;

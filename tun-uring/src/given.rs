@@ -12,12 +12,12 @@ use crate::device::{
 use crate::link::Link;
 use crate::netlink::{LinkKind, RouteSocket, TunInfo};
 use crate::steering;
-use crate::virtio::VNET_HDR_LEN;
 use std::ffi::c_int;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use vnet_packets::virtio::VNET_HDR_LEN;
 
 /// `SIOCGSKNS` of `include/uapi/linux/sockios.h`.
 const SIOCGSKNS: libc::Ioctl = 0x894c;

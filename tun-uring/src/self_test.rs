@@ -20,13 +20,13 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use crate::coalesce::Merge;
 use crate::device::Offloads;
-use crate::virtio::SuperKind;
 use network::PrivateNetwork;
 use std::fmt;
 use std::sync::mpsc;
 use std::thread;
+use vnet_packets::Merge;
+use vnet_packets::virtio::SuperKind;
 
 /// What may be trusted, and how that is known.
 #[derive(Debug)]

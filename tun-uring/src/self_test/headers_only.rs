@@ -2,12 +2,12 @@
 
 use super::judge::merged;
 use super::{Extent, Feature, SelfTest};
-use crate::coalesce::Merge;
 use crate::device::{Offloads, Tun, TunError};
-use crate::sample::KINDS;
-use crate::virtio::VNET_HDR_LEN;
 use std::fs::File;
 use std::io::Write;
+use vnet_packets::Merge;
+use vnet_packets::sample::KINDS;
+use vnet_packets::virtio::VNET_HDR_LEN;
 
 /// Names to try; another process may be testing as well.
 const NAMES: usize = 16;

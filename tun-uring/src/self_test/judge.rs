@@ -1,15 +1,15 @@
 //! What must come out for what goes in, whatever there is in between.
 
 use super::{Extent, Feature, SelfTest};
-use crate::checksum::Sum;
-use crate::coalesce::{Coalescer, Merge, SEGMENTS_MAX};
 use crate::device::{Offloads, TunError};
-use crate::headers::{Parts, Version, addresses};
-use crate::sample::{KINDS, Packet, payload};
-use crate::segment::Segments;
-use crate::virtio::{Received, SuperKind, Transmit, VNET_HDR_LEN, parse, transmit_partial};
 use ring_buffers::View;
 use std::io;
+use vnet_packets::Segments;
+use vnet_packets::checksum::Sum;
+use vnet_packets::headers::{Parts, Version, addresses};
+use vnet_packets::sample::{KINDS, Packet, payload};
+use vnet_packets::virtio::{Received, SuperKind, Transmit, VNET_HDR_LEN, parse, transmit_partial};
+use vnet_packets::{Coalescer, Merge, SEGMENTS_MAX};
 
 /// Payload of each packet of a run but the last, in bytes: with [`SEGMENTS_MAX`] of them, close to the longest packet
 /// that there is.

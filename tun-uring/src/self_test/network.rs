@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 /// How long a packet may take. The kernel forwards within the write, so this passes only when one is lost.
 const PATIENCE_MS: libc::c_int = 100;
 
-/// Source and destination network of the samples (`crate::sample`).
+/// Source and destination network of the samples (`vnet_packets::sample`).
 const SOURCES_V4: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 24);
 const DESTINATION_V4: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)), 32);
 const DESTINATION_V6: (IpAddr, u8) =

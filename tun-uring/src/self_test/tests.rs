@@ -3,10 +3,10 @@
 use super::judge::{Kernel, judge};
 use super::*;
 use crate::device::TunError;
-use crate::segment::Segments;
-use crate::virtio::{Received, VNET_HDR_LEN, parse};
 use std::collections::VecDeque;
 use std::io;
+use vnet_packets::Segments;
+use vnet_packets::virtio::{Received, VNET_HDR_LEN, parse};
 
 /// What a kernel does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Fake {
         self.out.push_back([&[0; VNET_HDR_LEN], packet].concat());
     }
 
-    fn forward_super(&mut self, bytes: &[u8], geometry: crate::virtio::Super) {
+    fn forward_super(&mut self, bytes: &[u8], geometry: vnet_packets::Super) {
         let tcp = geometry.kind.is_tcp();
         let keeps = if tcp { self.offloads.tcp } else { self.offloads.udp };
         if self.offloads.checksum && keeps {
@@ -94,7 +94,7 @@ fn hop(packet: &mut [u8]) {
     if packet[0] >> 4 == 4 {
         packet[8] -= 1;
         packet[10..12].fill(0);
-        let checksum = crate::checksum::Sum::of(&packet[..20]).checksum();
+        let checksum = vnet_packets::checksum::Sum::of(&packet[..20]).checksum();
         packet[10..12].copy_from_slice(&checksum);
     } else {
         packet[7] -= 1;

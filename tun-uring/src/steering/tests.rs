@@ -1,8 +1,8 @@
 use super::program::{Instruction, STACK, bucket, code, program};
 use super::table::NOTES_COUNT;
 use super::*;
-use crate::sample::{KINDS, Packet, payload};
 use proptest::prelude::*;
+use vnet_packets::sample::{KINDS, Packet, payload};
 
 mod fragments;
 

@@ -7,8 +7,10 @@ pub(crate) const IPV6_LEN: usize = 40;
 pub(crate) const TCP_MIN: usize = 20;
 pub(crate) const UDP_LEN: usize = 8;
 
-pub(crate) const PROTO_TCP: u8 = 6;
-pub(crate) const PROTO_UDP: u8 = 17;
+/// TCP in the protocol field of IPv4 and the next header of IPv6.
+pub const PROTO_TCP: u8 = 6;
+/// UDP in these fields.
+pub const PROTO_UDP: u8 = 17;
 
 /// Offset of the checksum within the TCP and within the UDP header.
 pub(crate) const TCP_CHECKSUM: usize = 16;
@@ -17,29 +19,36 @@ pub(crate) const UDP_CHECKSUM: usize = 6;
 /// IPv6 extension headers that are walked over before a packet is taken for malformed: more than any real one has.
 const EXTENSIONS_MAX: usize = 8;
 
+/// The version of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
+    /// IPv4.
     V4,
+    /// IPv6.
     V6,
 }
 
 /// The parts of one unfragmented packet, all within its bytes: `transport <= header <= end <= packet.len()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parts {
-    pub(crate) version: Version,
+pub struct Parts {
+    /// Which IP.
+    pub version: Version,
     /// What the transport header is: [`PROTO_TCP`] or [`PROTO_UDP`].
-    pub(crate) protocol: u8,
+    pub protocol: u8,
     /// Offset of the TCP or UDP header.
-    pub(crate) transport: usize,
+    pub transport: usize,
     /// Offset of the payload.
-    pub(crate) header: usize,
+    pub header: usize,
     /// The packet's length by its IP header.
-    pub(crate) end: usize,
+    pub end: usize,
 }
 
 impl Parts {
     /// Finds the parts of a TCP or UDP packet.
-    pub(crate) fn of(packet: &[u8]) -> Result<Self, VnetError> {
+    ///
+    /// # Errors
+    /// [`VnetError`] says what is malformed, or that it is a fragment or another protocol.
+    pub fn of(packet: &[u8]) -> Result<Self, VnetError> {
         let (version, protocol, transport, end) = match packet.first().map(|b| b >> 4) {
             Some(4) => ipv4(packet)?,
             Some(6) => ipv6(packet)?,
@@ -56,17 +65,21 @@ impl Parts {
     }
 
     /// Offset and end of the addresses, which the pseudo-header covers.
-    pub(crate) fn addresses(&self) -> std::ops::Range<usize> {
+    #[must_use]
+    pub fn addresses(&self) -> std::ops::Range<usize> {
         addresses(self.version)
     }
 
     /// Offset of the transport's checksum field.
-    pub(crate) fn checksum(&self) -> usize {
+    #[must_use]
+    pub fn checksum(&self) -> usize {
         self.transport + if self.protocol == PROTO_TCP { TCP_CHECKSUM } else { UDP_CHECKSUM }
     }
 }
 
-pub(crate) fn addresses(version: Version) -> std::ops::Range<usize> {
+/// Offset and end of the addresses in the header of that version.
+#[must_use]
+pub fn addresses(version: Version) -> std::ops::Range<usize> {
     match version {
         Version::V4 => 12..20,
         Version::V6 => 8..40,

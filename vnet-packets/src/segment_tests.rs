@@ -1,5 +1,5 @@
 use super::*;
-use crate::test_packets::{KINDS, Packet, payload};
+use crate::sample::{KINDS, Packet, payload};
 use crate::virtio::{SuperKind, VNET_HDR_LEN, parse};
 use proptest::prelude::*;
 

@@ -2,12 +2,12 @@
 //! disturbances. Prints medians.
 //!
 //! ```text
-//! cargo run --release -p tun-uring --example checksum
+//! cargo run --release -p vnet-packets --example checksum
 //! ```
 
 use std::hint::black_box;
 use std::time::Instant;
-use tun_uring::checksum::Sum;
+use vnet_packets::checksum::Sum;
 
 /// An IPv4 header, the longest data that is summed as headers are, packets, and a super-packet.
 const LENGTHS: [usize; 5] = [20, 64, 576, 1420, 65_536];

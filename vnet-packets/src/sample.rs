@@ -3,28 +3,41 @@
 
 use crate::checksum::Sum;
 use crate::headers::{PROTO_TCP, PROTO_UDP};
-use crate::virtio::SuperKind;
+use crate::virtio::{Super, SuperKind};
 
 /// A packet to be made.
 #[derive(Clone, Debug)]
-pub(crate) struct Packet {
-    pub(crate) kind: SuperKind,
-    pub(crate) flow: u8,
-    pub(crate) tos: u8,
-    pub(crate) ttl: u8,
-    pub(crate) identification: u16,
-    pub(crate) dont_fragment: bool,
-    pub(crate) sequence: u32,
-    pub(crate) acknowledgement: u32,
-    pub(crate) flags: u8,
-    pub(crate) window: u16,
-    /// Whole 32-bit words.
-    pub(crate) options: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
+pub struct Packet {
+    /// The protocols.
+    pub kind: SuperKind,
+    /// The last byte of the source address, and part of the source port.
+    pub flow: u8,
+    /// Type of service, or traffic class.
+    pub tos: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// The identification of IPv4.
+    pub identification: u16,
+    /// Whether IPv4's DF is set.
+    pub dont_fragment: bool,
+    /// TCP's sequence number.
+    pub sequence: u32,
+    /// TCP's acknowledgement number.
+    pub acknowledgement: u32,
+    /// TCP's flags.
+    pub flags: u8,
+    /// TCP's window.
+    pub window: u16,
+    /// TCP's options, in whole 32-bit words.
+    pub options: Vec<u8>,
+    /// At most 65,000 bytes.
+    pub payload: Vec<u8>,
 }
 
 impl Packet {
-    pub(crate) fn new(kind: SuperKind) -> Self {
+    /// A packet of 1,000 bytes of payload.
+    #[must_use]
+    pub fn new(kind: SuperKind) -> Self {
         Self {
             kind,
             flow: 1,
@@ -41,7 +54,9 @@ impl Packet {
         }
     }
 
-    pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    /// The same packet after `change`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
@@ -67,7 +82,8 @@ impl Packet {
     }
 
     /// The packet from its IP header on.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
         let mut transport = self.transport();
         let protocol = if self.kind.is_tcp() { PROTO_TCP } else { PROTO_UDP };
         let mut ip = Vec::new();
@@ -96,15 +112,30 @@ impl Packet {
         [ip, transport].concat()
     }
 
+    /// The length of all headers in bytes.
+    #[must_use]
+    pub fn header_len(&self) -> usize {
+        self.bytes().len() - self.payload.len()
+    }
+
+    /// The geometry of this packet as a super-packet with segments of `segment` bytes.
+    #[must_use]
+    pub fn geometry(&self, segment: u16) -> Super {
+        let transport = if self.kind.is_ipv4() { 20 } else { 40 };
+        let end = self.bytes().len() as u32;
+        Super { kind: self.kind, transport, header: self.header_len() as u16, segment, end }
+    }
+
     fn checksum_at(&self) -> usize {
         if self.kind.is_tcp() { 16 } else { 6 }
     }
 }
 
 /// All kinds.
-pub(crate) const KINDS: [SuperKind; 4] = [SuperKind::Tcp4, SuperKind::Tcp6, SuperKind::Udp4, SuperKind::Udp6];
+pub const KINDS: [SuperKind; 4] = [SuperKind::Tcp4, SuperKind::Tcp6, SuperKind::Udp4, SuperKind::Udp6];
 
 /// Bytes without a short period.
-pub(crate) fn payload(len: usize) -> Vec<u8> {
+#[must_use]
+pub fn payload(len: usize) -> Vec<u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect()
 }

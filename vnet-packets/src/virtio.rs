@@ -216,7 +216,8 @@ pub fn parse(read: &[u8]) -> Result<Received, VnetError> {
 }
 
 /// Whether `packet`, which begins with its header, says that it is a super-packet.
-pub(crate) fn is_super(packet: &[u8]) -> bool {
+#[must_use]
+pub fn is_super(packet: &[u8]) -> bool {
     packet.get(1).is_some_and(|&gso_type| gso_type != GSO_NONE)
 }
 
@@ -318,7 +319,7 @@ impl Transmit {
 
 /// Writes the header of a packet whose transport checksum is left to the kernel: the field holds the sum of the
 /// pseudo-header. The data path has no such packets; the self-test has.
-pub(crate) fn transmit_partial(to: &mut [u8; VNET_HDR_LEN], parts: &Parts) {
+pub fn transmit_partial(to: &mut [u8; VNET_HDR_LEN], parts: &Parts) {
     let header = VirtioNetHdr {
         flags: F_NEEDS_CSUM,
         csum_start: (parts.transport as u16).into(),

@@ -1,6 +1,6 @@
 use super::*;
+use crate::sample::{KINDS, Packet, payload};
 use crate::segment::Segments;
-use crate::test_packets::{KINDS, Packet, payload};
 use crate::virtio::{Received, SuperKind, parse};
 use proptest::prelude::*;
 

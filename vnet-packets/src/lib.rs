@@ -1,0 +1,25 @@
+//! What virtio-net offloads ask of packets. Bytes in, bytes out: no device, no file descriptor, no clock.
+//!
+//! Between the kernel and a reader of a TUN device each packet has a [`VNET_HDR_LEN`]-byte header in front:
+//!
+//! ```text
+//!   read  ──► [ virtio_net_hdr | slack ][ IP packet ........ ]   parse: lone packet, or super-packet to cut up
+//!   write ◄── [ virtio_net_hdr | slack ][ IP packet ........ ]   write: lone packet, or merged run of a flow
+//! ```
+//!
+//! [`virtio`] knows the header, [`headers`] what lies behind it, [`checksum`] the arithmetic of the Internet.
+//! [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets. [`sample`] makes
+//! packets to try all of that with.
+//!
+//! The only `unsafe` is in the vector code of [`checksum`].
+
+pub mod checksum;
+mod coalesce;
+pub mod headers;
+pub mod sample;
+mod segment;
+pub mod virtio;
+
+pub use coalesce::{Coalescer, FLOWS_MAX, Merge, SEGMENTS_MAX};
+pub use segment::{Segment, Segments};
+pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN, VnetError};
