@@ -13,7 +13,7 @@ use ringfort_aead::{OpenKey, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::cell;
 use ringfort_core::device::PeerEvent;
-use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::ids::{self, Endpoint, PeerId};
 use ringfort_core::looped::Nesting;
 use ringfort_core::wire::HANDSHAKE_LEN_MAX;
 use std::io;
@@ -351,14 +351,8 @@ impl Link {
     /// The worker that owns a receiver index.
     #[must_use]
     pub fn owner(&self, local_index: u32) -> usize {
-        owner(local_index, self.workers.len())
+        ids::owner(local_index, self.workers.len())
     }
-}
-
-/// The worker, of `workers`, that owns a receiver index: the same sum as the steering program's.
-#[must_use]
-pub const fn owner(local_index: u32, workers: usize) -> usize {
-    (local_index & 0xff) as usize % workers
 }
 
 #[cfg(test)]
@@ -416,12 +410,5 @@ mod tests {
         assert_eq!(link.control.oldest_routes_in_use(), 0);
         link.control.acknowledge_routes(1, 5);
         assert_eq!(link.control.oldest_routes_in_use(), 5);
-    }
-
-    #[test]
-    fn the_low_byte_of_an_index_names_its_owner() {
-        assert_eq!(owner(0xffff_ff00, 3), 0);
-        assert_eq!(owner(0x0000_00ff, 2), 1);
-        assert_eq!(owner(0x1234_5605, 4), 1);
     }
 }

@@ -14,6 +14,17 @@ pub struct PeerId {
     pub generation: u32,
 }
 
+/// The worker, of `workers`, that owns a receiver index: its low byte names it.
+///
+/// The steering program of the sockets computes the same from the datagram.
+///
+/// # Panics
+/// If there are no workers.
+#[must_use]
+pub const fn owner(local_index: u32, workers: usize) -> usize {
+    (local_index & 0xff) as usize % workers
+}
+
 /// The local half of a path: the address that datagrams leave from and the interface they leave through.
 ///
 /// Learned from `IP_PKTINFO` or `IPV6_PKTINFO` of a received datagram, so that replies leave from the address that the
@@ -45,5 +56,17 @@ impl Endpoint {
     #[must_use]
     pub const fn without_source(self) -> Self {
         Self::new(self.remote)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_low_byte_of_an_index_names_its_owner() {
+        assert_eq!(owner(0xffff_ff00, 3), 0);
+        assert_eq!(owner(0x0000_00ff, 2), 1);
+        assert_eq!(owner(0x1234_5605, 4), 1);
     }
 }

@@ -214,10 +214,15 @@ fn open(config: &SocketConfig) -> Result<(SocketGroup, Vec<SocketPair>), BindErr
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::os::fd::AsRawFd as _;
     use std::thread;
     use std::time::Instant;
 
+    use nix::poll::{PollFd, PollFlags, poll};
     use nix::sched::{CloneFlags, unshare};
+    use nix::sys::socket::{MsgFlags, recv};
+    use ringfort_core::ids::owner;
+    use ringfort_core::wire::{DATA_HEADER_LEN, write_data_header};
 
     use super::*;
 
@@ -274,6 +279,31 @@ mod tests {
             assert_eq!(sockets.adopt(rebind).len(), 2);
             assert_eq!(sockets.port(), wanted);
         });
+    }
+
+    /// Which of the sockets the next datagram is at, which is taken.
+    fn next_arrival(group: &SocketGroup) -> usize {
+        let sockets: Vec<_> = (0..group.workers()).map(|worker| group.pair(worker).v4()).collect();
+        let mut polled: Vec<_> = sockets.iter().map(|&socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
+        assert_eq!(poll(&mut polled, 30_000_u16), Ok(1), "one datagram arrives");
+        let worker = polled.iter().position(|polled| polled.any() == Some(true)).expect("one is readable");
+        recv(sockets[worker].as_raw_fd(), &mut [0; 256], MsgFlags::empty()).expect("a datagram is there");
+        worker
+    }
+
+    #[test]
+    fn the_kernel_steers_an_index_to_the_worker_that_owns_it() {
+        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for workers in [1, 2, 3, 5, 8] {
+            let group = SocketGroup::bind(&SocketConfig::new(0, workers)).unwrap();
+            for low in 0..=255 {
+                let index = 0x89ab_cd00 | low;
+                let mut header = [0; DATA_HEADER_LEN];
+                write_data_header(&mut header, index, 0);
+                far.send_to(&header, ("127.0.0.1", group.port())).unwrap();
+                assert_eq!(next_arrival(&group), owner(index, workers.into()), "{index:#x} of {workers}");
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use rand_core::CryptoRng;
 
 use super::api::{Action, Datagram};
-use crate::ids::{Endpoint, PeerId};
+use crate::ids::{self, Endpoint, PeerId};
 
 /// Which worker gets a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Indices {
     }
 
     fn worker(&self, index: u32) -> usize {
-        (index & 0xff) as usize % self.load.len()
+        ids::owner(index, self.load.len())
     }
 
     /// The first of `workers` that has no more indices than any other.
@@ -81,7 +81,7 @@ impl Indices {
     }
 }
 
-/// The index nearest to `random` that belongs to `worker` of `workers`: its low byte is changed by as little as that takes.
+/// The index nearest to `random` that belongs to `worker` of `workers` by [`ids::owner`]: its low byte is changed by as little as that takes.
 const fn owned_by(random: u32, worker: u32, workers: u32) -> u32 {
     let low = random & 0xff;
     let wanted = low - low % workers + worker;
@@ -136,7 +136,8 @@ mod tests {
             for worker in 0..workers {
                 for low in 0..=255 {
                     let index = owned_by(0xabcd_ef00 | low, worker, workers);
-                    assert_eq!((index >> 8, (index & 0xff) % workers), (0xab_cdef, worker), "{low} of {workers}");
+                    let owner = ids::owner(index, workers as usize);
+                    assert_eq!((index >> 8, owner), (0xab_cdef, worker as usize), "{low} of {workers}");
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::cell::{PeerCell, PeerShared, Receiver, SendState};
 use crate::crypto::{PrivateKey, PublicKey, mac};
 use crate::device::{Action, Device, HandshakeReason, Notice, PeerEvent};
 use crate::drops::{DropCounts, DropReason};
-use crate::ids::{Endpoint, PeerId};
+use crate::ids::{Endpoint, PeerId, owner};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::noise::NewSession;
 use crate::packet;
@@ -230,8 +230,8 @@ impl Node {
     }
 
     /// Which of the three workers have receiving halves.
-    pub fn receiving_workers(&self) -> BTreeSet<u32> {
-        self.receive.keys().map(|index| (index & 0xff) % 3).collect()
+    pub fn receiving_workers(&self) -> BTreeSet<usize> {
+        self.receive.keys().map(|&index| owner(index, 3)).collect()
     }
 
     pub fn staged(&self, peer: PeerId) -> usize {
