@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use ring_buffers::View;
-use tun_uring::virtio::parse;
-use tun_uring::{Coalescer, Merge, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN};
+use vnet_packets::virtio::parse;
+use vnet_packets::{Coalescer, Merge, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN};
 
 use crate::Seed;
 use crate::input::Input;

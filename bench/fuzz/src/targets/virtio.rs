@@ -5,8 +5,8 @@
 //! options writes the packet's true length into its IP header.
 
 use ringfort_core::packet;
-use tun_uring::virtio::{Received, Super, Transmit, VNET_HDR_LEN, parse};
-use tun_uring::{PartialChecksum, Segments, SuperKind};
+use vnet_packets::virtio::{Received, Super, Transmit, VNET_HDR_LEN, parse};
+use vnet_packets::{PartialChecksum, Segments, SuperKind};
 
 use crate::Seed;
 use crate::input::Input;
