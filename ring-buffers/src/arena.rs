@@ -29,20 +29,31 @@ impl Arena {
     /// # Errors
     /// [`RingError::Map`] if the system refuses the mapping.
     pub fn new(budget: &Budget, waker: Waker) -> Result<Self, RingError> {
+        Ok(Self::of(budget, Mapping::huge(budget.bytes())?, Some(waker)))
+    }
+
+    /// An arena of the allocator's memory, without a waker: for owners that have no ring, such as tests, a simulator
+    /// or Miri. It makes no system call. Nobody is woken when a slot comes home from another core, so its owner must
+    /// not sleep for one.
+    #[must_use]
+    pub fn heap(budget: &Budget) -> Self {
+        Self::of(budget, Mapping::heap(budget.bytes()), None)
+    }
+
+    fn of(budget: &Budget, mapping: Mapping, waker: Option<Waker>) -> Self {
         let layout = Layout::of(budget);
         let slots = usize::from(layout.slots());
-        Ok(Self {
-            shared: Arc::new(Shared {
-                mapping: Mapping::huge(layout.bytes())?,
-                layout,
-                lines: budget.lines().into(),
-                shares: (0..slots).map(|_| Shares::default()).collect(),
-                // A slot is on its way home at most once, so that this queue is never full.
-                returns: ArrayQueue::new(slots.max(1)),
-                starved: Bell::silent(),
-                waker,
-            }),
-        })
+        let shared = Shared {
+            mapping,
+            layout,
+            lines: budget.lines().into(),
+            shares: (0..slots).map(|_| Shares::default()).collect(),
+            // A slot is on its way home at most once, so this queue is never full.
+            returns: ArrayQueue::new(slots.max(1)),
+            starved: Bell::silent(),
+            waker,
+        };
+        Self { shared: Arc::new(shared) }
     }
 }
 
@@ -90,7 +101,8 @@ pub(crate) struct Shared {
     shares: Box<[Shares]>,
     returns: ArrayQueue<u16>,
     starved: Bell,
-    waker: Waker,
+    /// `None` if the owner never sleeps.
+    waker: Option<Waker>,
 }
 
 impl Shared {
@@ -113,8 +125,10 @@ impl Shared {
     /// Takes a slot home from a thread that is not the owner's.
     pub(crate) fn return_from_afar(&self, slot: Slot) {
         self.returns.push(slot.0).expect("the queue has room for every slot of the arena");
-        if self.starved.ring() {
-            self.waker.wake();
+        if self.starved.ring()
+            && let Some(waker) = &self.waker
+        {
+            waker.wake();
         }
     }
 

@@ -142,10 +142,6 @@ impl Layout {
         self.jumbo + self.packet
     }
 
-    pub(crate) fn bytes(self) -> usize {
-        usize::from(self.jumbo) * JUMBO_SIZE + usize::from(self.packet) * PACKET_SIZE
-    }
-
     pub(crate) fn class(self, slot: u16) -> SlotClass {
         if slot < self.jumbo { SlotClass::Jumbo } else { SlotClass::Packet }
     }
@@ -180,7 +176,6 @@ mod tests {
             assert_eq!(layout.offset(slot), end);
             end += layout.class(slot).size();
         }
-        assert_eq!(end, layout.bytes());
         assert_eq!(end, budget.bytes());
     }
 

@@ -1,6 +1,7 @@
-//! Anonymous memory from the kernel: the one place that maps and unmaps.
+//! The memory of an arena: a mapping of the kernel's, or ordinary memory of the allocator.
 
 use crate::RingError;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ptr::{self, NonNull};
 
@@ -8,11 +9,18 @@ use std::ptr::{self, NonNull};
 pub(crate) const PAGE: usize = 4096;
 const HUGE_PAGE: usize = 2 << 20;
 
-/// A private, zeroed, page-aligned mapping; unmapped on drop.
+/// Private, zeroed, page-aligned memory. It goes back to where it came from on drop.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    Kernel,
+    Allocator,
 }
 
 // SAFETY: a mapping is plain memory of the whole process, and `Mapping` itself reads and writes none of it. Who may
@@ -42,6 +50,15 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// At least `bytes` of the allocator's memory, in whole pages. No system call is made for it here.
+    pub(crate) fn heap(bytes: usize) -> Self {
+        let len = bytes.max(1).next_multiple_of(PAGE);
+        let layout = heap_layout(len);
+        // SAFETY: the layout is not empty, since it has at least one page.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        Self { base, len, origin: Origin::Allocator }
+    }
+
     fn map(len: usize, extra: libc::c_int) -> io::Result<Self> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | extra;
@@ -51,7 +68,7 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(p.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
-        Ok(Self { base, len })
+        Ok(Self { base, len, origin: Origin::Kernel })
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
@@ -65,8 +82,19 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: base and len are those of a mapping that this value alone owns; every view keeps the arena, and so
-        // this value, alive, and a ring that was told the address keeps it alive until its requests have ended.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len.max(1)) };
+        // Every view keeps the arena, and so this value, alive. So does a ring that was told the address, until its
+        // requests have ended.
+        match self.origin {
+            // SAFETY: base and len are those of a mapping that this value alone owns, see above.
+            Origin::Kernel => unsafe {
+                libc::munmap(self.base.as_ptr().cast(), self.len.max(1));
+            },
+            // SAFETY: `heap` allocated this memory with the same layout, and this value alone owns it.
+            Origin::Allocator => unsafe { dealloc(self.base.as_ptr(), heap_layout(self.len)) },
+        }
     }
+}
+
+fn heap_layout(len: usize) -> Layout {
+    Layout::from_size_align(len, PAGE).expect("an arena is far smaller than the address space")
 }

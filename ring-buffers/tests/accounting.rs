@@ -1,7 +1,7 @@
 //! Every slot is free, with the kernel or held: after any sequence of steps, and on whatever core it is released.
 
 use proptest::prelude::*;
-use ring_buffers::{Arena, Budget, Lent, PACKET_SIZE, Pool, SlotClass, View, Waker};
+use ring_buffers::{Arena, Budget, Lent, LineId, PACKET_SIZE, Pool, SlotClass, View, Waker};
 
 fn arena(jumbo: u16, packet: u16) -> Arena {
     let budget = Budget::new().line("jumbo", SlotClass::Jumbo, jumbo).line("packet", SlotClass::Packet, packet);
@@ -190,4 +190,26 @@ fn a_starved_owner_is_rung_when_a_slot_comes_home_from_another_core() {
     assert!(readable());
     assert_eq!(pool.drain_returns(), 1);
     assert_eq!(pool.accounting().free, 1);
+}
+
+/// It makes no system call, so it runs under Miri too.
+#[test]
+fn an_arena_of_the_allocator_is_as_good_as_a_mapping() {
+    let budget = Budget::new().line("jumbo", SlotClass::Jumbo, 1).reserved("packet", SlotClass::Packet, 2);
+    let pool = Pool::new(Arena::heap(&budget));
+    let mut jumbo = pool.claim(SlotClass::Jumbo).unwrap();
+    assert!(jumbo.iter().all(|&byte| byte == 0));
+    let mut packet = pool.claim_for(LineId(1)).unwrap();
+    jumbo.fill(1);
+    packet.fill(2);
+    assert!(jumbo.iter().all(|&byte| byte == 1) && packet.iter().all(|&byte| byte == 2));
+    assert_eq!(pool.declare_starved(), 0);
+    drop(packet.send_away().unwrap());
+    assert_eq!(pool.drain_returns(), 1);
+    let front = jumbo.split_to(100);
+    drop(jumbo);
+    assert_eq!(pool.accounting().held, 1);
+    drop(front);
+    assert_eq!(pool.accounting().free, 3);
+    assert!(Pool::new(Arena::heap(&Budget::new())).claim(SlotClass::Jumbo).is_none());
 }
