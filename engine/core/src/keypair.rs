@@ -197,6 +197,11 @@ impl<K> ReceiveSession<K> {
         !std::mem::replace(&mut self.confirmed, true)
     }
 
+    /// Control could not be told after all.
+    pub const fn retract_confirmation(&mut self) {
+        self.confirmed = false;
+    }
+
     /// Whether it is the last moment to ask for a new session, as seen after receiving; only for the initiator, and until
     /// [`ReceiveSession::note_rekey_asked`].
     pub fn wants_rekey(&self, now: Time) -> bool {
@@ -206,6 +211,11 @@ impl<K> ReceiveSession<K> {
     /// Control has been told that the session wants to be replaced.
     pub const fn note_rekey_asked(&mut self) {
         self.rekey_asked = true;
+    }
+
+    /// Control could not be told after all.
+    pub const fn retract_rekey(&mut self) {
+        self.rekey_asked = false;
     }
 }
 

@@ -1,0 +1,150 @@
+//! From the device's decisions to the orders of each worker.
+
+use crate::orders::{Order, SessionOrder};
+use crate::{PeerCell, Receiver};
+use ringfort_aead::{OpenKey, Plan, SealKey};
+use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::cell::{SendState, SessionNumber};
+use ringfort_core::device::Action;
+use ringfort_core::ids::{PeerId, owner};
+use ringfort_core::keypair::{ReceiveSession, SendSession};
+use ringfort_core::noise::NewSession;
+use ringfort_core::suite::Suite;
+use ringfort_core::time::Time;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Where the orders of each worker go. Each of the two mailboxes of a worker keeps its order.
+pub trait Mailboxes {
+    /// To a worker's mailbox of orders.
+    fn order(&mut self, worker: usize, order: Order);
+    /// To its mailbox of session orders, which is read before the other.
+    fn session(&mut self, worker: usize, order: SessionOrder);
+}
+
+/// Control's half of the data paths: it knows which worker has to be told what.
+#[derive(Debug)]
+pub struct Dispatch {
+    plan: Plan,
+    workers: usize,
+    /// What the workers share of each peer, by the index in its name.
+    cells: Vec<Option<Arc<PeerCell>>>,
+    /// Versions of the routes that a worker may still use, the newest last. A worker that takes a newer version drops its
+    /// older one; as long as that is also here, the worker is not the one that frees it.
+    routes: VecDeque<(u64, AllowedIps)>,
+    routes_version: u64,
+}
+
+impl Dispatch {
+    /// For so many workers, whose sessions use the ciphers of `plan`.
+    #[must_use]
+    pub const fn new(plan: Plan, workers: usize) -> Self {
+        Self { plan, workers, cells: Vec::new(), routes: VecDeque::new(), routes_version: 0 }
+    }
+
+    /// The ciphers of all sessions.
+    #[must_use]
+    pub const fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// Tells the workers what the device has decided. Returns what is not for workers: what is to be sent, or told to the
+    /// operator.
+    pub fn apply(&mut self, action: Action, to: &mut impl Mailboxes) -> Option<Action> {
+        match action {
+            Action::Send { .. } | Action::Notify { .. } => return Some(action),
+            Action::AddPeer { peer, shared } => {
+                let cell = Arc::new(PeerCell::new(peer, shared));
+                self.broadcast(to, || Order::AddPeer(cell.clone()));
+                self.keep(cell);
+            }
+            Action::RemovePeer { peer } => {
+                self.broadcast(to, || Order::RemovePeer { peer });
+                self.cells[peer.index as usize] = None;
+            }
+            Action::Routes(routes) => {
+                self.routes_version += 1;
+                let version = self.routes_version;
+                self.broadcast(to, || Order::Routes { routes: routes.clone(), version });
+                self.routes.push_back((version, routes));
+            }
+            Action::BeginSession { peer, number, created, session } => self.begin(peer, number, created, &session, to),
+            Action::RetireReceive { local_index } => {
+                to.session(owner(local_index, self.workers), SessionOrder::End { local_index });
+            }
+            Action::SendStaged { peer, confirm } => {
+                let confirms = confirm.map(|local_index| owner(local_index, self.workers));
+                for worker in 0..self.workers {
+                    let confirms = confirms == Some(worker);
+                    to.order(worker, if confirms { Order::SendKeepalive { peer } } else { Order::SendStaged { peer } });
+                }
+            }
+            Action::EndSessions { peer, number } => _ = self.cell(peer).advance(Arc::new(SendState::end(number))),
+            // The same worker for the same peer, and different ones for different peers.
+            Action::SendKeepalive { peer } => {
+                to.order(peer.index as usize % self.workers, Order::SendKeepalive { peer });
+            }
+            Action::DropStaged { peer } => self.broadcast(to, || Order::DropStaged { peer }),
+        }
+        None
+    }
+
+    /// Tells all workers.
+    pub fn broadcast(&self, to: &mut impl Mailboxes, mut order: impl FnMut() -> Order) {
+        for worker in 0..self.workers {
+            to.order(worker, order());
+        }
+    }
+
+    /// Frees versions of the routes that no worker uses any more: those below `oldest`. True: some are still kept for
+    /// workers that have not taken the newest.
+    pub fn release_routes(&mut self, oldest: u64) -> bool {
+        while self.routes.len() > 1 && self.routes[0].0 < oldest {
+            self.routes.pop_front();
+        }
+        self.routes.len() > 1
+    }
+
+    /// Makes the two halves of a session and gives them away: the receiving one to its worker, the sending one to the
+    /// peer's cell, now or when the peer has shown that it has the key.
+    fn begin(
+        &mut self,
+        peer: PeerId,
+        number: SessionNumber,
+        created: Time,
+        session: &NewSession,
+        to: &mut impl Mailboxes,
+    ) {
+        let &NewSession { ref keys, local_index, remote_index, initiator, suite } = session;
+        let open = OpenKey::new(self.plan, cipher(suite), keys.receive.as_bytes());
+        let receive = ReceiveSession::new(open, local_index, created, initiator);
+        let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
+        let send = SendSession::new(seal, local_index, remote_index, created, initiator)
+            .with_rekey_after_messages(suite.rekey_after_messages());
+        let cell = self.cell(peer);
+        let (receiver, sends_now) = Receiver::new(cell.clone(), number, receive, send);
+        to.session(owner(local_index, self.workers), SessionOrder::Begin(Box::new(receiver)));
+        sends_now.map(|state| cell.advance(state));
+    }
+
+    fn keep(&mut self, cell: Arc<PeerCell>) {
+        let index = cell.id().index as usize;
+        if index >= self.cells.len() {
+            self.cells.resize(index + 1, None);
+        }
+        self.cells[index] = Some(cell);
+    }
+
+    fn cell(&self, peer: PeerId) -> &Arc<PeerCell> {
+        let cell = self.cells.get(peer.index as usize).and_then(Option::as_ref);
+        cell.filter(|cell| cell.id() == peer).expect("the device's actions are about peers that were added")
+    }
+}
+
+/// What seals and opens the data of a suite. The core does not know the ciphers, nor they the core.
+const fn cipher(suite: Suite) -> ringfort_aead::Suite {
+    match suite {
+        Suite::ChaCha20Poly1305 => ringfort_aead::Suite::ChaCha20Poly1305,
+        Suite::Aes256Gcm => ringfort_aead::Suite::Aes256Gcm,
+    }
+}

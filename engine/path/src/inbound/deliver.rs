@@ -1,0 +1,158 @@
+//! Packets go up. Runs of one flow become one write to the TUN.
+
+use super::check::Lengths;
+use crate::{DataPath, Watch};
+use ring_buffers::View;
+use ringfort_aead::{Geometry, MAX_SEGMENTS};
+use ringfort_core::drops::DropReason;
+use ringfort_core::wire::DATA_HEADER_LEN;
+use std::collections::VecDeque;
+use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, Transmit, VNET_HDR_LEN, virtio};
+
+// The header that a data message gives up is the room that the TUN wants in front of a packet.
+const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "an opened packet is written from where it lies");
+
+/// Writes that one train can cause: each of its packets alone, and the runs that were held before.
+const WRITES_MAX: usize = MAX_SEGMENTS + FLOWS_MAX;
+/// Of these, writes of more than one piece.
+const GATHERS_MAX: usize = MAX_SEGMENTS / 2 + FLOWS_MAX;
+
+/// Pieces of a write: the first packet with its headers, and the payloads of the others.
+const PIECES_MAX: usize = SEGMENTS_MAX;
+
+/// One write to the TUN.
+enum Write {
+    Lone(View),
+    Run(Vec<View>),
+}
+
+/// Merges packets into writes, which wait here until they are taken.
+pub(crate) struct Merging {
+    coalescer: Coalescer,
+    /// The kernel has not refused a merged packet so far.
+    works: bool,
+    ready: Ready,
+}
+
+struct Ready {
+    writes: VecDeque<Write>,
+    /// Room for pieces that no write uses.
+    spare: Vec<Vec<View>>,
+}
+
+impl Merging {
+    pub(crate) fn new(merge: Merge) -> Self {
+        let spare = (0..GATHERS_MAX).map(|_| Vec::with_capacity(PIECES_MAX)).collect();
+        let ready = Ready { writes: VecDeque::with_capacity(WRITES_MAX), spare };
+        Self { coalescer: Coalescer::new(merge), works: true, ready }
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.ready.writes.is_empty()
+    }
+
+    pub(crate) fn poll(&mut self, pieces: &mut Vec<View>) -> bool {
+        match self.ready.writes.pop_front() {
+            None => false,
+            Some(Write::Lone(view)) => {
+                pieces.push(view);
+                true
+            }
+            Some(Write::Run(mut run)) => {
+                std::mem::swap(pieces, &mut run);
+                self.ready.give_back(run);
+                true
+            }
+        }
+    }
+
+    /// A packet, or the run that it ends, may be written now.
+    fn push(&mut self, packet: View) {
+        let Self { coalescer, ready, .. } = self;
+        coalescer.push(packet, &mut |pieces| ready.push(pieces));
+    }
+
+    fn flush(&mut self) {
+        let Self { coalescer, ready, .. } = self;
+        coalescer.flush(&mut |pieces| ready.push(pieces));
+    }
+
+    /// A packet that is written as it is.
+    pub(crate) fn push_lone(&mut self, packet: View) {
+        self.ready.writes.push_back(Write::Lone(packet));
+    }
+}
+
+impl Ready {
+    fn push(&mut self, pieces: &mut Vec<View>) {
+        let write = match pieces.len() {
+            0 => return,
+            1 => pieces.pop().map(Write::Lone),
+            _ => {
+                let spare = self.spare.pop().unwrap_or_default();
+                Some(Write::Run(std::mem::replace(pieces, spare)))
+            }
+        };
+        self.writes.extend(write);
+    }
+
+    fn give_back(&mut self, mut pieces: Vec<View>) {
+        pieces.clear();
+        self.spare.push(pieces);
+    }
+}
+
+impl<W: Watch> DataPath<W> {
+    /// Delivers the packets that were checked.
+    pub(super) fn deliver(&mut self, mut train: View, geometry: Geometry, lengths: &Lengths) {
+        for (i, &len) in lengths[..geometry.count()].iter().enumerate() {
+            let mut segment = train.split_to(geometry.segment_len(i));
+            if len > 0 {
+                segment.truncate(DATA_HEADER_LEN + len);
+                self.counters.tun_write_packets += 1;
+                self.counters.tun_write_bytes += len as u64;
+                self.merging.push(segment);
+            }
+        }
+    }
+
+    /// The end of a batch of trains: runs that were held for more packets are written.
+    pub fn flush_writes(&mut self) {
+        self.merging.flush();
+    }
+
+    /// The TUN did not take a write. Where `merged_is_wrong`, the kernel found a super-packet wrong: then its packets are
+    /// written again one by one, and merging ends. Returns true when it ends. Otherwise they are dropped as
+    /// [`DropReason::TunWriteFailed`].
+    pub fn handle_write_failed(&mut self, first: View, rest: Vec<View>, merged_is_wrong: bool) -> bool {
+        let packets = 1 + rest.len();
+        if !merged_is_wrong {
+            self.counters.drop(DropReason::TunWriteFailed, packets);
+            return false;
+        }
+        let written = self.write_again(&first, &rest);
+        self.counters.drop(DropReason::TunWriteFailed, packets - written.min(packets));
+        self.merging.coalescer.set_merge(Merge { tcp: false, udp: false });
+        std::mem::take(&mut self.merging.works)
+    }
+
+    /// Queues the packets that a refused super-packet was made of one by one, and says how many there are.
+    ///
+    /// They come from the heap. Merging has ended with the first refusal, so this happens for what was in flight then and
+    /// never again. It must not fail for want of slots that something else needs.
+    fn write_again(&mut self, first: &View, rest: &[View]) -> usize {
+        let mut whole = first.to_vec();
+        rest.iter().for_each(|piece| whole.extend_from_slice(piece));
+        let Ok(Received::Super(geometry)) = virtio::parse(&whole) else { return 0 };
+        let Ok(segments) = Segments::new(&whole[VNET_HDR_LEN..], geometry) else { return 0 };
+        let count = segments.len();
+        for segment in segments {
+            let mut packet = vec![0; VNET_HDR_LEN + segment.len()];
+            segment.write(&mut packet[VNET_HDR_LEN..]);
+            let header = packet.first_chunk_mut().expect("it begins with room for the header");
+            Transmit::Packet.write(header);
+            self.merging.push_lone(View::heap(packet));
+        }
+        count
+    }
+}

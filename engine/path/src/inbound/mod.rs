@@ -1,0 +1,117 @@
+//! From the wire to the TUN, one file for each step: a train is taken apart into runs, each run is opened in place, what
+//! follows from it is done, its packets are checked and delivered.
+
+mod check;
+mod classify;
+mod deliver;
+mod effects;
+mod hand_over;
+mod open;
+
+pub(crate) use deliver::Merging;
+
+use crate::{DataPath, SessionOrder, Watch};
+use classify::{Front, front};
+use ring_buffers::View;
+use ringfort_aead::{Geometry, MAX_SEGMENTS};
+use ringfort_core::device::Datagram;
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::Endpoint;
+use ringfort_core::time::Time;
+
+use crate::outputs::HandshakeMessage;
+
+/// Datagrams that came together, side by side.
+#[derive(Debug)]
+pub struct Train {
+    /// All of them.
+    pub view: View,
+    /// Bytes of each but the last, which may be shorter. At least 1.
+    pub stride: usize,
+    /// Where they came from, and to which address.
+    pub endpoint: Endpoint,
+    /// The ECN field of their outer header.
+    pub ecn: u8,
+    /// Another worker has received it and handed it over.
+    pub handed: bool,
+}
+
+/// The counters of a run.
+type Counters = [u64; MAX_SEGMENTS];
+
+/// Data messages under one receiver index, side by side.
+struct Run<'a> {
+    view: View,
+    stride: usize,
+    endpoint: Endpoint,
+    ecn: u8,
+    receiver: u32,
+    counters: &'a [u64],
+    handed: bool,
+}
+
+/// The messages of a run that were opened and are new.
+#[derive(Default)]
+struct Accepted {
+    bits: u64,
+    segments: u64,
+    bytes: u64,
+    any_data: bool,
+}
+
+impl Accepted {
+    fn note(&mut self, i: usize, geometry: Geometry) {
+        self.bits |= 1 << i;
+        self.segments += 1;
+        self.bytes += geometry.segment_len(i) as u64;
+        self.any_data |= geometry.plaintext_len(i) > 0;
+    }
+
+    fn has(&self, i: usize) -> bool {
+        self.bits >> i & 1 == 1
+    }
+}
+
+impl<W: Watch> DataPath<W> {
+    /// A train came from the wire, or from another worker. `late` takes from the mailbox of session orders. It is read to
+    /// its end before an index of this worker's is called unknown: the session may have begun since the turn did.
+    ///
+    /// The kernel coalesces by addresses and lengths only, so a train may hold messages of several sessions, and
+    /// handshakes.
+    pub fn handle_train(&mut self, now: Time, train: Train, late: &mut dyn FnMut() -> Option<SessionOrder>) {
+        self.give_up();
+        let Train { view, stride, endpoint, ecn, handed } = train;
+        let stride = stride.max(1);
+        if !handed {
+            self.counters.udp_receive_trains += 1;
+            self.counters.udp_receive_datagrams += view.len().div_ceil(stride) as u64;
+        }
+        let mut counters = [0; MAX_SEGMENTS];
+        let mut rest = Some(view);
+        while let Some(mut run) = rest.take() {
+            let front = front(&run, stride, &mut counters);
+            let segments = if let Front::Data { segments, .. } = front { segments } else { 1 };
+            if segments * stride < run.len() {
+                let behind = run.split_to(segments * stride);
+                rest = Some(std::mem::replace(&mut run, behind));
+            }
+            match front {
+                Front::Data { receiver, segments } => {
+                    let counters = &counters[..segments];
+                    self.open(now, Run { view: run, stride, endpoint, ecn, receiver, counters, handed }, late);
+                }
+                Front::Handshake => self.pass_to_control(&run, endpoint),
+                Front::Bad(reason) => self.counters.drop(reason, 1),
+            }
+        }
+    }
+
+    fn pass_to_control(&mut self, message: &View, endpoint: Endpoint) {
+        match Datagram::new(message) {
+            Some(datagram) if self.outputs.handshakes.len() < MAX_SEGMENTS => {
+                self.outputs.handshakes.push_back(HandshakeMessage { endpoint, datagram });
+            }
+            _ => self.counters.drop(DropReason::HandshakeQueueFull, 1),
+        }
+    }
+}

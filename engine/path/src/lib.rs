@@ -1,0 +1,182 @@
+//! The data path: all that happens to a packet between the TUN interface and the socket.
+//!
+//! ```text
+//!   out   handle_packet ──► route ──► gather ──► seal ──► poll_transmit
+//!                             │         ▲          ▲
+//!                             │       stage      segment (a super-packet, straight into its trains)
+//!                             └► turn back ──► poll_write (an ICMP error)
+//!
+//!   in    handle_train ──► classify ──► open ──► effects ──► check ──► deliver ──► poll_write
+//!                             │           └► hand over ──► poll_handoff
+//!                             └► poll_handshake
+//! ```
+//!
+//! There is no ring, no file descriptor and no clock here. Packets come in as views with what the edges know of them,
+//! orders and the time come in as arguments. What comes of them waits in queues until it is taken by a `poll_` method.
+//! The owner gives one [`DataPath`] to each worker. Workers share a [`PeerCell`] per peer, and nothing else.
+//!
+//! The data path allocates nothing after it was made. A step that finds no slot says so ([`Outcome::NoSlot`]); the owner
+//! frees some and resumes it.
+
+#![forbid(unsafe_code)]
+
+pub mod budget;
+mod counters;
+mod dispatch;
+mod inbound;
+mod orders;
+mod outbound;
+mod outputs;
+mod peers;
+mod sessions;
+mod stages;
+mod staging;
+
+pub use counters::Counters;
+pub use dispatch::{Dispatch, Mailboxes};
+pub use inbound::Train;
+pub use orders::{Order, SessionOrder};
+pub use outputs::{Handoff, HandshakeMessage, Report, Sent, Transmit};
+pub use stages::{Stage, Unwatched, Watch};
+
+use inbound::Merging;
+use outbound::{Gathered, Heads, Stalled};
+use outputs::Outputs;
+use peers::PeerTable;
+use ring_buffers::Pool;
+use ringfort_aead::{OpenKey, SealKey};
+use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::cell;
+use ringfort_core::drops::DropReason;
+use ringfort_core::icmp::Allowance;
+use ringfort_core::looped::Nesting;
+use sessions::Sessions;
+use staging::Staging;
+use std::sync::Arc;
+use vnet_packets::Merge;
+
+/// A peer as all workers see it, with the cipher of the session to send with.
+pub type PeerCell = cell::PeerCell<SealKey>;
+/// A receiving half with its cipher.
+pub type Receiver = cell::Receiver<OpenKey, SealKey>;
+
+/// Bytes of the longest train that one send can carry: the largest UDP payload over IPv4 (65,535 − 20 − 8).
+pub const TRAIN_BYTES_MAX: usize = 65_507;
+
+/// What a data path is told when it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The number of its worker, from 0.
+    pub worker: usize,
+    /// How many workers the gateway has. A receiver index names one of them.
+    pub workers: usize,
+    /// The MTU of the interface in bytes.
+    pub mtu: usize,
+    /// Which packets are merged into one write.
+    pub merge: Merge,
+    /// No train may end in a segment as long as the others.
+    pub ragged: bool,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a step without a slot must be resumed or given up"]
+pub enum Outcome {
+    /// The step is done. What came of it can be polled.
+    Done,
+    /// There is no slot to go on with. Take what can be polled, free slots, and call [`DataPath::resume`]; or
+    /// [`DataPath::give_up`] if there are none to free.
+    NoSlot,
+}
+
+/// The data path of one worker. `W` is told where one stage of the way ends and the next begins.
+pub struct DataPath<W = Unwatched> {
+    config: Config,
+    pool: Pool,
+    nesting: Arc<Nesting>,
+    watch: W,
+    peers: PeerTable,
+    sessions: Sessions,
+    routes: AllowedIps,
+    /// Packets that wait for a key.
+    staging: Staging,
+    /// Packets that have a peer and a key.
+    gathered: Gathered,
+    /// Headers of the segments of a train in the making.
+    heads: Box<Heads>,
+    /// What found no slot to go on with.
+    stalled: Option<Stalled>,
+    /// What senders may still be told about packets that no peer can have.
+    icmp_allowance: Allowance,
+    /// Runs of packets for the TUN.
+    merging: Merging,
+    outputs: Outputs,
+    counters: Counters,
+}
+
+impl<W: Watch> DataPath<W> {
+    /// A data path without peers, on slots of `pool`, whose arena has the lines of [`budget::budget`].
+    #[must_use]
+    pub fn new(config: Config, pool: Pool, nesting: Arc<Nesting>, watch: W) -> Self {
+        Self {
+            pool,
+            nesting,
+            watch,
+            peers: PeerTable::default(),
+            sessions: Sessions::default(),
+            routes: AllowedIps::new(),
+            staging: Staging::new(budget::STAGED_LIMITS, budget::STAGED_JUMBO_LIMITS),
+            gathered: Gathered::new(),
+            heads: outbound::no_heads(),
+            stalled: None,
+            icmp_allowance: Allowance::default(),
+            merging: Merging::new(config.merge),
+            outputs: Outputs::new(),
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Counts `n` packets or datagrams that the owner threw away.
+    pub fn count_drop(&mut self, reason: DropReason, n: usize) {
+        self.counters.drop(reason, n);
+    }
+
+    /// Packets that wait for a session now.
+    #[must_use]
+    pub fn staged(&self) -> usize {
+        self.staging.len()
+    }
+
+    /// Receiving halves that this worker owns.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The slots.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What is told of the stages.
+    pub const fn watch(&mut self) -> &mut W {
+        &mut self.watch
+    }
+}
+
+impl<W> std::fmt::Debug for DataPath<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPath")
+            .field("config", &self.config)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}

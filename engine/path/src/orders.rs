@@ -1,0 +1,113 @@
+//! What control tells a worker, and what the data path makes of it.
+
+use crate::outbound::Stalled;
+use crate::{DataPath, Outcome, PeerCell, Receiver, Watch};
+use ringfort_core::allowed_ips::AllowedIps;
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::PeerId;
+use ringfort_core::time::Time;
+use std::sync::Arc;
+
+/// What the worker that owns a receiver index is told about it.
+///
+/// Data under a new session may come as soon as control has answered the handshake. So these orders have a mailbox of
+/// their own, and a worker reads it to its end before it says that it does not know an index.
+#[derive(Debug)]
+pub enum SessionOrder {
+    /// A receiving half, to the worker that its index names.
+    Begin(Box<Receiver>),
+    /// A receiving half is of no use any more.
+    End {
+        /// Its index.
+        local_index: u32,
+    },
+}
+
+/// What any worker is told, in the order in which it takes effect.
+#[derive(Debug)]
+pub enum Order {
+    /// A peer exists from now on.
+    AddPeer(Arc<PeerCell>),
+    /// A peer is gone; what waits for it is dropped.
+    RemovePeer {
+        /// Its name.
+        peer: PeerId,
+    },
+    /// A new version of the routes.
+    Routes {
+        /// The table; its nodes are shared with earlier versions.
+        routes: AllowedIps,
+        /// Counts up. The owner tells control when a worker uses it, for [`Dispatch::release_routes`](crate::Dispatch).
+        version: u64,
+    },
+    /// There is a session to send with: what waits for one leaves.
+    SendStaged {
+        /// For whom it waits.
+        peer: PeerId,
+    },
+    /// An authenticated message is due: what waits, or else an empty packet.
+    SendKeepalive {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// The handshake was given up: what waits for it is dropped.
+    DropStaged {
+        /// For whom it waits.
+        peer: PeerId,
+    },
+    /// The interface is down: what waits for a session is dropped.
+    LinkDown,
+    /// The interface's MTU in bytes.
+    Mtu(u32),
+}
+
+impl<W: Watch> DataPath<W> {
+    /// Takes over a receiving half, or lets go of one.
+    pub fn handle_session(&mut self, order: SessionOrder) {
+        match order {
+            SessionOrder::Begin(receiver) => _ = self.sessions.insert(receiver.session.local_index(), receiver),
+            SessionOrder::End { local_index } => _ = self.sessions.remove(&local_index),
+        }
+    }
+
+    /// Does what control says.
+    pub fn handle_order(&mut self, now: Time, order: Order) -> Outcome {
+        self.give_up();
+        match order {
+            Order::AddPeer(cell) => self.peers.add(cell),
+            Order::RemovePeer { peer } => {
+                // What was read for it before goes with it.
+                self.flush(now);
+                self.peers.remove(peer);
+                self.drop_staged(peer, DropReason::Down);
+            }
+            Order::Routes { routes, .. } => self.routes = routes,
+            Order::SendStaged { peer } => self.send_staged(now, peer),
+            Order::SendKeepalive { peer } => return self.send_something(now, peer),
+            Order::DropStaged { peer } => self.drop_staged(peer, DropReason::NoSession),
+            Order::LinkDown => self.counters.drop(DropReason::Down, self.staging.clear()),
+            Order::Mtu(mtu) => self.config.mtu = mtu as usize,
+        }
+        Outcome::Done
+    }
+
+    /// Goes on with the step that found no slot.
+    pub fn resume(&mut self, now: Time) -> Outcome {
+        match self.stalled.take() {
+            None => Outcome::Done,
+            Some(Stalled::Keepalive(peer)) => self.send_something(now, peer),
+            Some(Stalled::SuperPacket(packet)) => self.send_super(now, packet),
+        }
+    }
+
+    /// Drops what found no slot to go on with, as [`DropReason::NoSlot`]. Every new step begins with this: a step that
+    /// was not resumed does not stand in the way.
+    pub fn give_up(&mut self) {
+        let packets = match self.stalled.take() {
+            None => return,
+            Some(Stalled::Keepalive(_)) => 1,
+            Some(Stalled::SuperPacket(packet)) => packet.left(),
+        };
+        self.counters.drop(DropReason::NoSlot, packets);
+    }
+}

@@ -1,0 +1,109 @@
+//! From the TUN to the wire, one file for each step: a packet finds its peer, the packets of one batch for one peer become
+//! trains, and are sealed. A super-packet is cut up straight into its trains. What has no key waits.
+
+mod gather;
+mod keepalive;
+mod route;
+mod seal;
+mod segment;
+mod stage;
+mod train;
+
+pub(crate) use gather::{Gathered, Pending};
+pub(crate) use segment::{Heads, SuperPacket, no_heads};
+
+use crate::{DataPath, Outcome, Transmit, Watch};
+use ring_buffers::View;
+use ringfort_core::device::{HandshakeReason, PeerEvent};
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::PeerId;
+use ringfort_core::packet;
+use ringfort_core::time::Time;
+use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
+use vnet_packets::{Received, VNET_HDR_LEN, virtio};
+
+// The room that the TUN leaves in front of a packet is that of the data header: a lone packet does not move.
+const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "a packet is sealed where it lies");
+
+/// A step that found no slot.
+pub(crate) enum Stalled {
+    Keepalive(PeerId),
+    SuperPacket(SuperPacket),
+}
+
+impl<W: Watch> DataPath<W> {
+    /// A packet came from the TUN: a virtio-net header in [`VNET_HDR_LEN`] bytes, then a packet, or a super-packet.
+    pub fn handle_packet(&mut self, now: Time, mut view: View) -> Outcome {
+        self.give_up();
+        match virtio::parse(&view) {
+            Ok(Received::Packet(None)) => {}
+            Ok(Received::Packet(Some(partial))) => {
+                if partial.complete(&mut view[VNET_HDR_LEN..]).is_err() {
+                    self.counters.drop(DropReason::BadVnetHeader, 1);
+                    return Outcome::Done;
+                }
+            }
+            Ok(Received::Super(geometry)) => return self.handle_super(now, view, geometry),
+            Err(_) => {
+                self.counters.drop(DropReason::BadVnetHeader, 1);
+                return Outcome::Done;
+            }
+        }
+        self.handle_lone(now, view);
+        Outcome::Done
+    }
+
+    fn handle_lone(&mut self, now: Time, mut view: View) {
+        self.counters.tun_read_packets += 1;
+        self.counters.tun_read_bytes += (view.len() - VNET_HDR_LEN) as u64;
+        let inner = match packet::parse(&view[VNET_HDR_LEN..]) {
+            Ok(inner) => inner,
+            Err(reason) => return self.counters.drop(reason, 1),
+        };
+        view.truncate(VNET_HDR_LEN + inner.len);
+        match self.route(&view[VNET_HDR_LEN..], inner.destination) {
+            Ok(peer) => self.admit(now, peer, view, packet::outer_ecn(inner.ecn)),
+            Err(reason) => self.turn_back(now, reason, &view[VNET_HDR_LEN..]),
+        }
+    }
+
+    /// A sealed train waits for the socket.
+    fn transmit(&mut self, peer: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
+        let endpoint = match self.peers.get(peer) {
+            None => Err(DropReason::Down),
+            Some(known) => known.cell().endpoint().ok_or(DropReason::NoEndpoint),
+        };
+        match endpoint {
+            Ok(endpoint) => {
+                self.outputs.transmits.push_back(Transmit { peer, view, stride, endpoint, ecn, any_data });
+            }
+            Err(reason) => self.counters.drop(reason, view.len().div_ceil(stride)),
+        }
+    }
+
+    /// After something was sealed: the session may be so old, or have sent so much, that it wants to be replaced.
+    fn ask_for_next_session(&mut self, now: Time, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        if let Some(session) = peer.cell().sending().session()
+            && session.wants_rekey(now)
+        {
+            let reason = HandshakeReason::KeyAging { local_index: session.local_index() };
+            self.request_handshake(id, reason);
+        }
+    }
+
+    fn request_handshake(&mut self, peer: PeerId, reason: HandshakeReason) {
+        if self.peers.get(peer).is_some_and(|peer| peer.cell().shared().activity.request_handshake()) {
+            self.report(PeerEvent::NeedHandshake { peer, reason }, None);
+        }
+    }
+
+    fn wire_len(&self, packet_len: usize) -> usize {
+        wire_len(packet_len, self.config.mtu)
+    }
+}
+
+/// Bytes of the data message that carries a packet of `packet_len` bytes.
+fn wire_len(packet_len: usize, mtu: usize) -> usize {
+    DATA_HEADER_LEN + packet::padded_len(packet_len, mtu) + TAG_LEN
+}

@@ -1,0 +1,128 @@
+//! A super-packet is cut up straight into its trains: sealing is the copy.
+
+use super::{Stalled, train};
+use crate::budget::line;
+use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
+use ring_buffers::View;
+use ringfort_aead::{MAX_SEGMENTS, Source};
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::PeerId;
+use ringfort_core::packet;
+use ringfort_core::time::Time;
+use vnet_packets::{Segments, Super, VNET_HDR_LEN};
+
+/// Longest headers of a segment: IPv4 and TCP with all options, or IPv6 with some extensions and TCP.
+const HEADERS_MAX: usize = 256;
+
+/// The headers that are made for the segments of one train. Their payload stays where it was read.
+pub(crate) type Heads = [[u8; HEADERS_MAX]; MAX_SEGMENTS];
+
+pub(crate) fn no_heads() -> Box<Heads> {
+    Box::new([[0; _]; _])
+}
+
+/// A super-packet with a peer, some of whose segments were sealed.
+pub(crate) struct SuperPacket {
+    view: View,
+    geometry: Super,
+    peer: PeerId,
+    ecn: u8,
+    /// How many segments were sealed.
+    sealed: usize,
+}
+
+impl SuperPacket {
+    /// The segments that were not sealed.
+    fn rest(&self) -> Segments<'_> {
+        let segments = Segments::new(&self.view[VNET_HDR_LEN..], self.geometry);
+        let mut segments = segments.expect("the geometry was that of the packet when it came");
+        if let Some(last) = self.sealed.checked_sub(1) {
+            segments.nth(last);
+        }
+        segments
+    }
+
+    /// How many segments were not sealed.
+    pub(crate) fn left(&self) -> usize {
+        self.rest().len()
+    }
+}
+
+impl<W: Watch> DataPath<W> {
+    /// A super-packet came from the TUN: many segments of one flow behind one set of headers.
+    pub(super) fn handle_super(&mut self, now: Time, view: View, geometry: Super) -> Outcome {
+        let packet = &view[VNET_HDR_LEN..];
+        let parsed = packet::parse(packet).ok().zip(Segments::new(packet, geometry).ok());
+        let Some((inner, segments)) = parsed.filter(|_| usize::from(geometry.header) <= HEADERS_MAX) else {
+            self.counters.drop(DropReason::BadVnetHeader, 1);
+            return Outcome::Done;
+        };
+        self.counters.tun_read_packets += segments.len() as u64;
+        self.counters.tun_read_bytes += packet.len() as u64;
+        let peer = match self.route(packet, inner.destination) {
+            Ok(peer) => peer,
+            Err(reason) => {
+                self.turn_back_super(now, reason, segments);
+                return Outcome::Done;
+            }
+        };
+        if !self.peers.get(peer).is_some_and(|known| known.has_session(now)) {
+            self.stage_super(peer, segments);
+            return Outcome::Done;
+        }
+        if self.staging.waiting(peer) > 0 {
+            self.send_staged(now, peer);
+        }
+        // What was read before leaves before.
+        if self.gathered.0.is_empty() {
+            self.watch.lap(Stage::Route);
+        } else {
+            self.flush(now);
+        }
+        let ecn = packet::outer_ecn(inner.ecn);
+        self.send_super(now, SuperPacket { view, geometry, peer, ecn, sealed: 0 })
+    }
+
+    /// Seals the segments straight out of the super-packet, in as few trains as a send can carry.
+    pub(crate) fn send_super(&mut self, now: Time, mut packet: SuperPacket) -> Outcome {
+        let SuperPacket { geometry, peer, ecn, .. } = packet;
+        let stride = self.wire_len(usize::from(geometry.header) + usize::from(geometry.segment));
+        let longest = (TRAIN_BYTES_MAX / stride).clamp(1, MAX_SEGMENTS);
+        let mut segments = packet.rest();
+        while segments.len() > 0 {
+            let left = segments.len();
+            let most = left.min(longest);
+            let last_of = |count| if count < left { stride } else { self.wire_len(segments.last_len()) };
+            let count = train::packets_of(most, stride, last_of(most), self.config.ragged);
+            let last = last_of(count);
+            let Some(train) = self.pool.claim_for(line::TRAINS) else {
+                packet.sealed = geometry.segments() - left;
+                self.stalled = Some(Stalled::SuperPacket(packet));
+                return Outcome::NoSlot;
+            };
+            let before = segments.clone();
+            let mut sources = [Source::default(); MAX_SEGMENTS];
+            for ((segment, head), source) in segments.by_ref().take(count).zip(&mut *self.heads).zip(&mut sources) {
+                let head = &mut head[..segment.header_len()];
+                segment.write_headers(head);
+                *source = Source { head, body: segment.payload() };
+            }
+            let Ok(shape) = train::geometry(count, stride, last, self.config.ragged) else {
+                self.counters.drop(DropReason::Oversized, left);
+                return Outcome::Done;
+            };
+            self.watch.lap(Stage::Segment);
+            let sealed =
+                self.peers.get(peer).and_then(|known| known.seal(train, shape, &sources[..shape.count()], now));
+            let Some(train) = sealed else {
+                self.stage_super(peer, before);
+                return Outcome::Done;
+            };
+            self.counters.keepalive_tails += (shape.count() - count) as u64;
+            self.watch.lap(Stage::Seal);
+            self.transmit(peer, train, stride, ecn, true);
+            self.ask_for_next_session(now, peer);
+        }
+        Outcome::Done
+    }
+}

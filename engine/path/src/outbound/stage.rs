@@ -1,0 +1,110 @@
+//! Packets without a key wait, each in a slot of its own size, until there is one.
+
+use crate::budget::staging_line;
+use crate::{DataPath, Watch};
+use ring_buffers::{PACKET_SIZE, Pool, SlotClass, View};
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::PeerId;
+use ringfort_core::packet;
+use ringfort_core::time::Time;
+use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
+use vnet_packets::Segments;
+
+/// Padding and tag behind the longest packet in a packet slot.
+const STAGED_PACKET_MAX: usize = PACKET_SIZE - TAG_LEN - 15;
+
+impl<W: Watch> DataPath<W> {
+    /// Lets a packet wait until the peer has a key.
+    pub(super) fn stage(&mut self, id: PeerId, view: View) {
+        let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {
+            return self.counters.drop(DropReason::Down, 1);
+        };
+        self.request_handshake(id, reason);
+        if view.len() <= DATA_HEADER_LEN {
+            // A keepalive says "I am here", and the handshake will.
+            return;
+        }
+        let class = class_of(view.len());
+        let waiting = match class {
+            // It has waited before.
+            _ if self.pool.charged(&view) == Some(staging_line(class)) => Some(view),
+            SlotClass::Packet => self.claim_to_wait(id, class).map(|mut slot| {
+                slot.truncate(view.len());
+                slot.copy_from_slice(&view);
+                slot
+            }),
+            SlotClass::Jumbo => {
+                let transferred = |pool: &Pool| pool.transfer(&view, staging_line(class)).then_some(());
+                self.with_room(id, class, transferred).map(|()| view)
+            }
+        };
+        match waiting {
+            Some(view) => self.push_staged(id, class, view),
+            None => self.counters.drop(DropReason::StagedOverflow, 1),
+        }
+    }
+
+    /// Lets each segment of a super-packet wait: it must not pin 64 KiB until there is a key.
+    pub(super) fn stage_super(&mut self, id: PeerId, segments: Segments<'_>) {
+        let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {
+            return self.counters.drop(DropReason::Down, segments.len());
+        };
+        self.request_handshake(id, reason);
+        for segment in segments {
+            let len = DATA_HEADER_LEN + segment.len();
+            let class = class_of(len);
+            let Some(mut view) = self.claim_to_wait(id, class) else {
+                self.counters.drop(DropReason::StagedOverflow, 1);
+                continue;
+            };
+            view.truncate(len);
+            segment.write(&mut view[DATA_HEADER_LEN..]);
+            self.push_staged(id, class, view);
+        }
+    }
+
+    /// Sends what waited for a key, in the order in which it came.
+    pub(crate) fn send_staged(&mut self, now: Time, id: PeerId) {
+        // As many as wait now: what the new key refuses waits again, behind them.
+        for _ in 0..self.staging.waiting(id) {
+            let Some(view) = self.staging.pop(id) else { break };
+            let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
+            self.line_up(now, id, view, ecn);
+        }
+        self.flush(now);
+    }
+
+    /// Gives up what waits for a peer.
+    pub(crate) fn drop_staged(&mut self, id: PeerId, reason: DropReason) {
+        self.counters.drop(reason, self.staging.drop_all(id));
+    }
+
+    /// A slot for a packet that has to wait.
+    fn claim_to_wait(&mut self, id: PeerId, class: SlotClass) -> Option<View> {
+        self.with_room(id, class, |pool| pool.claim_for(staging_line(class)))
+    }
+
+    /// Tries to get a slot, and once more after the oldest packet of the greediest peer has made room.
+    fn with_room<T>(&mut self, id: PeerId, class: SlotClass, attempt: impl Fn(&Pool) -> Option<T>) -> Option<T> {
+        if !self.staging.is_full(class)
+            && let Some(got) = attempt(&self.pool)
+        {
+            return Some(got);
+        }
+        let evicted = self.staging.make_room(id, class);
+        self.counters.drop(DropReason::StagedOverflow, usize::from(evicted.is_some()));
+        drop(evicted);
+        attempt(&self.pool)
+    }
+
+    /// Lets a packet wait that is in a slot of its own size.
+    fn push_staged(&mut self, id: PeerId, class: SlotClass, view: View) {
+        let evicted = self.staging.push(id, class, view);
+        self.counters.drop(DropReason::StagedOverflow, usize::from(evicted.is_some()));
+    }
+}
+
+/// The class of the slots in which a message of so many bytes waits.
+const fn class_of(len: usize) -> SlotClass {
+    if len <= STAGED_PACKET_MAX { SlotClass::Packet } else { SlotClass::Jumbo }
+}

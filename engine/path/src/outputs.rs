@@ -1,0 +1,232 @@
+//! What waits to be taken from a data path.
+
+use crate::budget::SLOTS;
+use crate::{DataPath, Watch};
+use ring_buffers::{Parcel, View};
+use ringfort_aead::MAX_SEGMENTS;
+use ringfort_core::device::{Datagram, PeerEvent};
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::time::Time;
+use std::collections::VecDeque;
+
+/// A sealed train for the socket; a lone datagram is a train of one.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Whom it is for.
+    pub peer: PeerId,
+    /// The datagrams, side by side.
+    pub view: View,
+    /// Bytes of each datagram but the last, which may be shorter.
+    pub stride: usize,
+    /// Where it goes to, and where from.
+    pub endpoint: Endpoint,
+    /// The ECN field of the outer header.
+    pub ecn: u8,
+    /// Not all of the datagrams are keepalives.
+    pub any_data: bool,
+}
+
+impl Transmit {
+    /// Number of datagrams.
+    #[must_use]
+    pub fn datagrams(&self) -> usize {
+        self.view.len().div_ceil(self.stride)
+    }
+
+    /// What [`DataPath::handle_sent`] is told if the socket takes all of it.
+    #[must_use]
+    pub fn note(&self) -> Sent {
+        let (datagrams, bytes) = (self.datagrams(), self.view.len());
+        Sent { peer: self.peer, datagrams, bytes, any_data: self.any_data }
+    }
+}
+
+/// A transmission that the socket took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// To whom.
+    pub peer: PeerId,
+    /// Number of datagrams.
+    pub datagrams: usize,
+    /// Bytes of all of them.
+    pub bytes: usize,
+    /// Not all of them were keepalives.
+    pub any_data: bool,
+}
+
+/// A train for the worker that owns its receiver index.
+#[derive(Debug)]
+pub struct Handoff {
+    /// The datagrams.
+    pub parcel: Parcel,
+    /// How many.
+    pub datagrams: usize,
+    /// Distance from one to the next, in bytes.
+    pub stride: usize,
+    /// Where they came from.
+    pub endpoint: Endpoint,
+    /// The ECN field of their outer header.
+    pub ecn: u8,
+}
+
+/// A handshake message for control, copied out of its slot: control must not hold slots.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeMessage {
+    /// Where it came from, and to which address.
+    pub endpoint: Endpoint,
+    /// The message.
+    pub datagram: Datagram,
+}
+
+/// An event for control. If control has no room for it, it goes to [`DataPath::refuse`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an event that control does not take must be refused"]
+pub struct Report {
+    /// The event.
+    pub event: PeerEvent,
+    /// The receiving half that has noted it as told.
+    session: Option<u32>,
+}
+
+/// Reports that one step can cause: three for each run of a train, and some of what then leaves.
+const REPORTS_MAX: usize = 4 * MAX_SEGMENTS;
+
+/// All queues of outputs. Their owner takes what one step has left before the next, so none of them grows.
+pub(crate) struct Outputs {
+    pub(crate) transmits: VecDeque<Transmit>,
+    reports: VecDeque<Report>,
+    pub(crate) handshakes: VecDeque<HandshakeMessage>,
+    pub(crate) handoffs: VecDeque<(usize, Handoff)>,
+}
+
+impl Outputs {
+    pub(crate) fn new() -> Self {
+        Self {
+            // Each holds a slot.
+            transmits: VecDeque::with_capacity(SLOTS.into()),
+            reports: VecDeque::with_capacity(REPORTS_MAX),
+            handshakes: VecDeque::with_capacity(MAX_SEGMENTS),
+            handoffs: VecDeque::with_capacity(MAX_SEGMENTS),
+        }
+    }
+}
+
+impl<W: Watch> DataPath<W> {
+    /// Whether nothing waits for the socket, for the TUN, for control or for another worker.
+    #[inline]
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let Outputs { transmits, reports, handshakes, handoffs } = &self.outputs;
+        let to_others = reports.len() + handshakes.len() + handoffs.len();
+        transmits.is_empty() && self.merging.is_drained() && to_others == 0
+    }
+
+    /// The next train for the socket. If the socket takes it, or a part of it, [`DataPath::handle_sent`] must hear of it.
+    #[inline]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outputs.transmits.pop_front()
+    }
+
+    /// The next write to the TUN. `pieces` is empty; it receives one piece, or many of one run. The first begins with a
+    /// finished virtio-net header.
+    #[inline]
+    pub fn poll_write(&mut self, pieces: &mut Vec<View>) -> bool {
+        self.merging.poll(pieces)
+    }
+
+    /// The next event for control.
+    #[inline]
+    pub fn poll_event(&mut self) -> Option<Report> {
+        self.outputs.reports.pop_front()
+    }
+
+    /// The next message for control. Whether control took it, [`DataPath::note_handshake`] must hear.
+    #[inline]
+    pub fn poll_handshake(&mut self) -> Option<HandshakeMessage> {
+        self.outputs.handshakes.pop_front()
+    }
+
+    /// The next train for another worker, and its number. Whether it took it, [`DataPath::note_handoff`] must hear.
+    #[inline]
+    pub fn poll_handoff(&mut self) -> Option<(usize, Handoff)> {
+        self.outputs.handoffs.pop_front()
+    }
+
+    /// Control took a handshake message, or it had no room.
+    pub fn note_handshake(&mut self, taken: bool) {
+        match taken {
+            true => self.counters.handshakes += 1,
+            false => self.counters.drop(DropReason::HandshakeQueueFull, 1),
+        }
+    }
+
+    /// Another worker took a train, or it had no room for its datagrams.
+    pub fn note_handoff(&mut self, taken: bool, datagrams: usize) {
+        match taken {
+            true => self.counters.handoffs += 1,
+            false => self.counters.drop(DropReason::HandoffFull, datagrams),
+        }
+    }
+
+    /// The socket took a train: counters and timers are kept.
+    pub fn handle_sent(&mut self, now: Time, sent: Sent) {
+        let Sent { peer: id, datagrams, bytes, any_data } = sent;
+        self.counters.udp_send_trains += 1;
+        self.counters.udp_send_datagrams += datagrams as u64;
+        let Some(peer) = self.peers.get(id) else { return };
+        let shared = peer.cell().shared();
+        shared.counters[self.config.worker].sent(datagrams as u64, bytes as u64);
+        if !any_data {
+            shared.activity.keepalive_sent(now);
+        } else if shared.activity.data_sent(now) {
+            self.report(PeerEvent::Awake(id), None);
+        }
+    }
+
+    /// The socket refused the source of an endpoint: its address has gone, or its route has. A peer that has moved since
+    /// is not concerned.
+    pub fn handle_source_refused(&mut self, peer: PeerId, endpoint: Endpoint) {
+        if let Some(peer) = self.peers.get(peer) {
+            peer.cell().shared().endpoint.change(endpoint, endpoint.without_source());
+        }
+    }
+
+    /// Control has no room for an event: the note that keeps it from being told again is undone.
+    pub fn refuse(&mut self, report: Report) {
+        let session =
+            report.session.and_then(|index| self.sessions.get_mut(&index)).map(|receiver| &mut receiver.session);
+        let of = |peer| self.peers.get(peer).map(|peer| &peer.cell().shared().activity);
+        match report.event {
+            PeerEvent::Confirmed(_) => {
+                if let Some(session) = session {
+                    session.retract_confirmation();
+                }
+            }
+            PeerEvent::NeedHandshake { peer, .. } => {
+                if let Some(session) = session {
+                    session.retract_rekey();
+                }
+                if let Some(activity) = of(peer) {
+                    activity.clear_request();
+                }
+            }
+            PeerEvent::Awake(peer) => {
+                if let Some(activity) = of(peer) {
+                    activity.disarm();
+                }
+            }
+            // The next handshake message of the peer makes up for it.
+            PeerEvent::Found(_) => {}
+        }
+    }
+
+    /// Tells control of something. `session` is the receiving half that has noted it as told.
+    pub(crate) fn report(&mut self, event: PeerEvent, session: Option<u32>) {
+        let report = Report { event, session };
+        if self.outputs.reports.len() == REPORTS_MAX {
+            return self.refuse(report);
+        }
+        self.outputs.reports.push_back(report);
+    }
+}
