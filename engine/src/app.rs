@@ -20,7 +20,7 @@ use crate::control::inherited::Inherited;
 use crate::control::settings::Settings;
 use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
 use crate::panics;
-use crate::worker::budget;
+use ringfort_path::budget::budget;
 
 /// How long an error is offered to whoever reads the standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);

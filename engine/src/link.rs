@@ -8,14 +8,11 @@
 
 use crate::worker::WorkerError;
 use crossbeam_queue::{ArrayQueue, SegQueue};
-use ring_buffers::{Bell, Parcel, Waker};
-use ringfort_aead::{OpenKey, SealKey};
-use ringfort_core::allowed_ips::AllowedIps;
-use ringfort_core::cell;
+use ring_buffers::{Bell, Waker};
 use ringfort_core::device::PeerEvent;
-use ringfort_core::ids::{self, Endpoint, PeerId};
+use ringfort_core::ids;
 use ringfort_core::looped::Nesting;
-use ringfort_core::wire::HANDSHAKE_LEN_MAX;
+use ringfort_path::{Handoff, HandshakeMessage, Mailboxes, Order, SessionOrder};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,62 +26,13 @@ pub const EVENTS_WAITING: usize = 4_096;
 /// Trains that wait for another worker.
 pub const HANDOFFS_WAITING: usize = 256;
 
-/// A peer as all workers see it, with the cipher of the session to send with.
-pub type PeerCell = cell::PeerCell<SealKey>;
-/// A receiving half with its cipher.
-pub type Receiver = cell::Receiver<OpenKey, SealKey>;
-
-/// What the worker that owns a receiver index is told about it, in the order in which it takes effect.
-///
-/// Data under a new session may come as soon as control has answered the handshake. So a worker knows all of this before
-/// it says that it does not know an index, however much other mail waits.
-#[derive(Debug)]
-pub enum SessionMail {
-    /// A receiving half, to the worker that its index names.
-    Begin(Box<Receiver>),
-    /// A receiving half is of no use any more.
-    End {
-        /// Its index.
-        local_index: u32,
-    },
-}
-
 /// What control tells a worker, in the order in which it takes effect.
 #[derive(Debug)]
 pub enum Mail {
-    /// A peer exists from now on.
-    AddPeer(Arc<PeerCell>),
-    /// A peer is gone; what waits for it is dropped.
-    RemovePeer {
-        /// Its name.
-        peer: PeerId,
-    },
-    /// A new version of the routes.
-    Routes {
-        /// The table; its nodes are shared with earlier versions.
-        routes: AllowedIps,
-        /// Counts up; acknowledged through [`ControlInbox::acknowledge_routes`].
-        version: u64,
-    },
-    /// There is a session to send with: what waits for one leaves.
-    SendStaged {
-        /// For whom it waits.
-        peer: PeerId,
-    },
-    /// An authenticated message is due: what waits, or else an empty packet.
-    SendKeepalive {
-        /// To whom.
-        peer: PeerId,
-    },
-    /// The handshake was given up: what waits for it is dropped.
-    DropStaged {
-        /// For whom it waits.
-        peer: PeerId,
-    },
+    /// For the data path.
+    Order(Order),
     /// Sockets to use from now on, in place of any others; `None` when the interface is down.
     Sockets(Option<SocketPair>),
-    /// The interface's MTU in bytes.
-    Mtu(u32),
     /// End the thread.
     Stop,
     /// End it badly.
@@ -112,35 +60,10 @@ impl Sleeper {
     }
 }
 
-/// A handshake message with its path, copied out of the arena: control must not hold slots.
-#[derive(Clone, Copy, Debug)]
-pub struct HandshakeDatagram {
-    /// Where it came from, and to which address.
-    pub endpoint: Endpoint,
-    len: u8,
-    bytes: [u8; HANDSHAKE_LEN_MAX],
-}
-
-impl HandshakeDatagram {
-    /// Copies a message; `None` if it is longer than any handshake message.
-    #[must_use]
-    pub fn new(endpoint: Endpoint, datagram: &[u8]) -> Option<Self> {
-        let mut bytes = [0; HANDSHAKE_LEN_MAX];
-        bytes.get_mut(..datagram.len())?.copy_from_slice(datagram);
-        Some(Self { endpoint, len: u8::try_from(datagram.len()).ok()?, bytes })
-    }
-
-    /// The message.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
 /// What workers tell control.
 #[derive(Debug)]
 pub struct ControlInbox {
-    handshakes: ArrayQueue<HandshakeDatagram>,
+    handshakes: ArrayQueue<HandshakeMessage>,
     events: ArrayQueue<PeerEvent>,
     failures: SegQueue<WorkerFailure>,
     sleeper: Sleeper,
@@ -183,7 +106,7 @@ impl ControlInbox {
 
     /// The next handshake message.
     #[must_use]
-    pub fn next_handshake(&self) -> Option<HandshakeDatagram> {
+    pub fn next_handshake(&self) -> Option<HandshakeMessage> {
         self.handshakes.pop()
     }
 
@@ -207,7 +130,7 @@ impl ControlInbox {
 
     /// Passes a handshake message on. False: there is no room, and the sender counts the drop.
     #[must_use]
-    pub fn push_handshake(&self, datagram: HandshakeDatagram) -> bool {
+    pub fn push_handshake(&self, datagram: HandshakeMessage) -> bool {
         let pushed = self.handshakes.push(datagram).is_ok();
         self.sleeper.ring();
         pushed
@@ -240,23 +163,10 @@ impl ControlInbox {
     }
 }
 
-/// A train that came to the wrong worker.
-#[derive(Debug)]
-pub struct Handoff {
-    /// The datagrams.
-    pub parcel: Parcel,
-    /// Distance from one to the next, in bytes.
-    pub stride: usize,
-    /// Where they came from.
-    pub endpoint: Endpoint,
-    /// The ECN field of their outer header.
-    pub ecn: u8,
-}
-
 /// What a worker is told.
 #[derive(Debug)]
 pub struct WorkerInbox {
-    sessions: SegQueue<SessionMail>,
+    sessions: SegQueue<SessionOrder>,
     mail: SegQueue<Mail>,
     handoffs: ArrayQueue<Handoff>,
     sleeper: Sleeper,
@@ -287,7 +197,7 @@ impl WorkerInbox {
 
     /// The next mail about sessions, to be taken before any other.
     #[must_use]
-    pub fn next_session(&self) -> Option<SessionMail> {
+    pub fn next_session(&self) -> Option<SessionOrder> {
         self.sessions.pop()
     }
 
@@ -304,7 +214,7 @@ impl WorkerInbox {
     }
 
     /// Sends mail about a session.
-    pub fn push_session(&self, mail: SessionMail) {
+    pub fn push_session(&self, mail: SessionOrder) {
         self.sessions.push(mail);
         self.sleeper.ring();
     }
@@ -313,6 +223,11 @@ impl WorkerInbox {
     pub fn push_mail(&self, mail: Mail) {
         self.mail.push(mail);
         self.sleeper.ring();
+    }
+
+    /// Sends an order.
+    pub fn push_order(&self, order: Order) {
+        self.push_mail(Mail::Order(order));
     }
 
     /// Hands a train over. False: there is no room, and the train is dropped.
@@ -324,6 +239,17 @@ impl WorkerInbox {
     }
 }
 
+/// The orders of all workers.
+impl Mailboxes for &Link {
+    fn order(&mut self, worker: usize, order: Order) {
+        self.workers[worker].push_order(order);
+    }
+
+    fn session(&mut self, worker: usize, order: SessionOrder) {
+        self.workers[worker].push_session(order);
+    }
+}
+
 /// All queues of a daemon, shared by all its threads.
 #[derive(Debug)]
 pub struct Link {
@@ -332,7 +258,7 @@ pub struct Link {
     /// Into each worker.
     pub workers: Box<[WorkerInbox]>,
     /// Tunnels inside tunnels.
-    pub nesting: Nesting,
+    pub nesting: Arc<Nesting>,
 }
 
 impl Link {
@@ -344,7 +270,7 @@ impl Link {
         Ok(Self {
             control: ControlInbox::new(workers)?,
             workers: (0..workers).map(|_| WorkerInbox::new()).collect::<io::Result<_>>()?,
-            nesting: Nesting::new(),
+            nesting: Arc::new(Nesting::new()),
         })
     }
 
@@ -358,6 +284,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfort_core::ids::Endpoint;
 
     fn endpoint() -> Endpoint {
         Endpoint::new("192.0.2.1:51820".parse().unwrap())
@@ -373,15 +300,15 @@ mod tests {
     fn mail_arrives_in_order_and_rings_once() {
         let link = Link::new(2).unwrap();
         let inbox = &link.workers[1];
-        inbox.push_mail(Mail::Mtu(1));
-        inbox.push_mail(Mail::Mtu(2));
+        inbox.push_order(Order::Mtu(1));
+        inbox.push_order(Order::Mtu(2));
         assert!(rings(inbox.waker()) && !rings(link.workers[0].waker()));
         inbox.waker().clear();
-        inbox.push_mail(Mail::Mtu(3));
+        inbox.push_order(Order::Mtu(3));
         assert!(!rings(inbox.waker()), "rung and not yet heard");
         inbox.heard();
         let mtus = std::iter::from_fn(|| inbox.next_mail()).map(|m| match m {
-            Mail::Mtu(mtu) => mtu,
+            Mail::Order(Order::Mtu(mtu)) => mtu,
             other => panic!("{other:?}"),
         });
         assert_eq!(mtus.collect::<Vec<_>>(), [1, 2, 3]);
@@ -392,7 +319,7 @@ mod tests {
     #[test]
     fn a_full_handshake_queue_says_so() {
         let link = Link::new(1).unwrap();
-        let datagram = HandshakeDatagram::new(endpoint(), &[1; 148]).unwrap();
+        let datagram = HandshakeMessage::new(endpoint(), &[1; 148]).unwrap();
         for _ in 0..HANDSHAKES_WAITING {
             assert!(link.control.push_handshake(datagram));
         }
@@ -400,7 +327,7 @@ mod tests {
         assert_eq!(link.control.handshakes_waiting(), HANDSHAKES_WAITING);
         link.control.heard();
         assert_eq!(link.control.next_handshake().unwrap().bytes(), &[1; 148]);
-        assert!(HandshakeDatagram::new(endpoint(), &[0; 149]).is_none());
+        assert!(HandshakeMessage::new(endpoint(), &[0; 149]).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! it first; a burst of reads or of trains uses it as well.
 
 use crate::outbound::Pending;
-use crate::staging::Limits;
+pub use crate::staging::Limits;
 use ring_buffers::{Budget, LineId, SlotClass};
 use ringfort_core::icmp::Allowance;
 
@@ -67,9 +67,9 @@ pub fn budget() -> Budget {
 }
 
 /// Packets that may wait for a session in slots of their own size: of one peer what wireguard-go lets wait.
-pub(crate) const STAGED_LIMITS: Limits = Limits { per_peer: 128, in_all: STAGED };
+pub const STAGED_LIMITS: Limits = Limits { per_peer: 128, in_all: STAGED };
 /// Those that wait where they were read. One peer may have all of these, until another wants some.
-pub(crate) const STAGED_JUMBO_LIMITS: Limits = Limits { per_peer: STAGED_JUMBO, in_all: STAGED_JUMBO };
+pub const STAGED_JUMBO_LIMITS: Limits = Limits { per_peer: STAGED_JUMBO, in_all: STAGED_JUMBO };
 
 /// The line that a waiting packet is charged to.
 pub(crate) const fn staging_line(class: SlotClass) -> LineId {

@@ -43,12 +43,13 @@ use inbound::Merging;
 use outbound::{Gathered, Heads, Stalled};
 use outputs::Outputs;
 use peers::PeerTable;
-use ring_buffers::Pool;
+use ring_buffers::{Pool, SlotClass, View};
 use ringfort_aead::{OpenKey, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::cell;
 use ringfort_core::drops::DropReason;
 use ringfort_core::icmp::Allowance;
+use ringfort_core::ids::PeerId;
 use ringfort_core::looped::Nesting;
 use sessions::Sessions;
 use staging::Staging;
@@ -152,6 +153,24 @@ impl<W: Watch> DataPath<W> {
     #[must_use]
     pub fn staged(&self) -> usize {
         self.staging.len()
+    }
+
+    /// Packets that wait for a session of one peer.
+    #[must_use]
+    pub fn staged_for(&self, peer: PeerId) -> usize {
+        self.staging.waiting(peer)
+    }
+
+    /// The packet of a peer that has waited longest for a session among those of one class.
+    #[must_use]
+    pub fn oldest_staged(&self, peer: PeerId, class: SlotClass) -> Option<&View> {
+        self.staging.front(peer, class)
+    }
+
+    /// Whether runs of packets are still merged: the kernel has refused none.
+    #[must_use]
+    pub const fn merges(&self) -> bool {
+        self.merging.works()
     }
 
     /// Receiving halves that this worker owns.

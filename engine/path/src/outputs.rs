@@ -79,6 +79,20 @@ pub struct HandshakeMessage {
     pub datagram: Datagram,
 }
 
+impl HandshakeMessage {
+    /// Copies a message; `None` if it is longer than any handshake message.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, message: &[u8]) -> Option<Self> {
+        Some(Self { endpoint, datagram: Datagram::new(message)? })
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.datagram.as_ref()
+    }
+}
+
 /// An event for control. If control has no room for it, it goes to [`DataPath::refuse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an event that control does not take must be refused"]
@@ -125,7 +139,7 @@ impl<W: Watch> DataPath<W> {
     /// The next train for the socket. If the socket takes it, or a part of it, [`DataPath::handle_sent`] must hear of it.
     #[inline]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.outputs.transmits.pop_front()
+        pop(&mut self.outputs.transmits)
     }
 
     /// The next write to the TUN. `pieces` is empty; it receives one piece, or many of one run. The first begins with a
@@ -138,19 +152,19 @@ impl<W: Watch> DataPath<W> {
     /// The next event for control.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Report> {
-        self.outputs.reports.pop_front()
+        pop(&mut self.outputs.reports)
     }
 
     /// The next message for control. Whether control took it, [`DataPath::note_handshake`] must hear.
     #[inline]
     pub fn poll_handshake(&mut self) -> Option<HandshakeMessage> {
-        self.outputs.handshakes.pop_front()
+        pop(&mut self.outputs.handshakes)
     }
 
     /// The next train for another worker, and its number. Whether it took it, [`DataPath::note_handoff`] must hear.
     #[inline]
     pub fn poll_handoff(&mut self) -> Option<(usize, Handoff)> {
-        self.outputs.handoffs.pop_front()
+        pop(&mut self.outputs.handoffs)
     }
 
     /// Control took a handshake message, or it had no room.
@@ -229,4 +243,14 @@ impl<W: Watch> DataPath<W> {
         }
         self.outputs.reports.push_back(report);
     }
+}
+
+/// The next of a queue. One that is empty begins anew at its first place: what is used again and again stays in the cache.
+#[inline]
+pub(crate) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let next = queue.pop_front();
+    if next.is_none() {
+        queue.clear();
+    }
+    next
 }

@@ -20,11 +20,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// How many packets may wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Of one peer.
-    pub(crate) per_peer: u16,
+    pub per_peer: u16,
     /// Of all peers.
-    pub(crate) in_all: u16,
+    pub in_all: u16,
 }
 
 /// What waits, of all peers of one worker.
@@ -65,6 +65,12 @@ impl Staging {
             (packet, _) => packet.is_none(),
         };
         if jumbo_first { self.jumbos.pop(peer) } else { self.packets.pop(peer) }
+    }
+
+    /// The packet of a peer that has waited longest among those of one class.
+    pub(crate) fn front(&self, peer: PeerId, class: SlotClass) -> Option<&View> {
+        let shelf = if class == SlotClass::Packet { &self.packets } else { &self.jumbos };
+        shelf.front(peer)
     }
 
     /// Packets that wait for one peer.
@@ -213,6 +219,11 @@ impl Shelf {
     fn front_arrival(&self, peer: PeerId) -> Option<u64> {
         let queue = &self.queues[usize::from(*self.index.get(&peer)?)];
         Some(self.entries[usize::from(queue.oldest)].arrival)
+    }
+
+    fn front(&self, peer: PeerId) -> Option<&View> {
+        let queue = &self.queues[usize::from(*self.index.get(&peer)?)];
+        self.entries[usize::from(queue.oldest)].view.as_ref()
     }
 
     fn waiting(&self, peer: PeerId) -> usize {

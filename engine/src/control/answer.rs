@@ -9,7 +9,8 @@ use ringfort_core::drops::DropReason;
 
 use super::plane::DataPlane;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
-use crate::worker::{Stage, StageTable, WorkerStats};
+use crate::worker::{StageTable, WorkerStats};
+use ringfort_path::Stage;
 
 /// The configuration and the state of all peers.
 pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {

@@ -12,6 +12,7 @@ use crate::control::answer;
 use crate::control::sockets::Sockets;
 use crate::control::uapi::{Event, REQUEST_LEN_MAX, Reply, Request, RequestReader};
 use crate::link::{Link, Mail};
+use ringfort_path::Order;
 
 const A: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const B: &str = "2222222222222222222222222222222222222222222222222222222222222222";
@@ -72,7 +73,7 @@ impl Fixture {
     }
 
     fn routes_published(&self) -> usize {
-        self.mail(1).iter().filter(|mail| matches!(mail, Mail::Routes { .. })).count()
+        self.mail(1).iter().filter(|mail| matches!(mail, Mail::Order(Order::Routes { .. }))).count()
     }
 }
 
@@ -185,7 +186,10 @@ fn another_peer_s_settings_leave_a_session_alone() {
     fixture.set(&change).unwrap();
     let a = fixture.device.peer(&PublicKey::new([0x11; 32])).unwrap();
     for mail in fixture.mail(0) {
-        assert!(!matches!(mail, Mail::RemovePeer { peer } | Mail::DropStaged { peer } if peer == a), "{mail:?}");
+        assert!(
+            !matches!(mail, Mail::Order(Order::RemovePeer { peer } | Order::DropStaged { peer }) if peer == a),
+            "{mail:?}"
+        );
     }
 }
 

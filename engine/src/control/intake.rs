@@ -16,7 +16,8 @@ use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::Time;
 
-use crate::link::{HANDSHAKES_WAITING, HandshakeDatagram};
+use crate::link::HANDSHAKES_WAITING;
+use ringfort_path::HandshakeMessage;
 
 /// Messages looked at in one turn: less than a millisecond.
 const SCREENED_PER_TURN: usize = 512;
@@ -30,7 +31,7 @@ const _: () = assert!(SCREENED_PER_TURN > LOADED_WAITING, "a turn can see that t
 /// The messages that wait, and the load that they are.
 #[derive(Debug)]
 pub struct Intake {
-    waiting: VecDeque<HandshakeDatagram>,
+    waiting: VecDeque<HandshakeMessage>,
     loaded_until: Time,
 }
 
@@ -45,8 +46,8 @@ impl Intake {
     pub fn fill(
         &mut self,
         device: &mut Device,
-        mut queue: impl FnMut() -> Option<HandshakeDatagram>,
-        mut dropped: impl FnMut(&HandshakeDatagram, DropReason),
+        mut queue: impl FnMut() -> Option<HandshakeMessage>,
+        mut dropped: impl FnMut(&HandshakeMessage, DropReason),
     ) {
         for _ in 0..SCREENED_PER_TURN {
             // What does not fit waits in the queue, whose bound is the workers' business.
@@ -62,7 +63,7 @@ impl Intake {
     }
 
     /// The next message, and whether we are under load as it is dealt with.
-    pub fn next(&mut self, now: Time) -> Option<(HandshakeDatagram, bool)> {
+    pub fn next(&mut self, now: Time) -> Option<(HandshakeMessage, bool)> {
         if self.waiting.len() >= LOADED_WAITING {
             self.loaded_until = now + LOADED_FOR;
         }

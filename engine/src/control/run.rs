@@ -37,8 +37,9 @@ use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
 use crate::clock;
-use crate::link::{HandshakeDatagram, Link, Mail};
+use crate::link::Link;
 use crate::worker::{WorkerError, WorkerStats};
+use ringfort_path::{HandshakeMessage, Order};
 
 /// Handshake messages of one turn: a few milliseconds of Curve25519.
 const HANDSHAKES_PER_TURN: usize = 32;
@@ -256,7 +257,7 @@ impl Control {
         if let Some(mtu) = state.mtu.filter(|&mtu| mtu != self.mtu) {
             log::info!("the interface's MTU is {mtu}");
             self.mtu = mtu;
-            self.plane.broadcast(|| Mail::Mtu(mtu));
+            self.plane.broadcast(|| Order::Mtu(mtu));
         }
         if state.up == self.is_link_up {
             return;
@@ -310,7 +311,7 @@ impl Handler for Control {
     }
 }
 
-fn note_dropped(message: &HandshakeDatagram, reason: DropReason) {
+fn note_dropped(message: &HandshakeMessage, reason: DropReason) {
     log::debug!("a handshake message from {} was dropped: {reason}", message.endpoint.remote);
 }
 

@@ -1,12 +1,11 @@
 //! What a worker counts. Each counter has one writer and any number of readers, so that adding is a load and a store,
 //! as cheap as a plain integer.
 
-use super::stages::StageTable;
+use super::stopwatch::StageTable;
 use ring_buffers::{Accounting, RingCounters};
 use ringfort_core::drops::DropReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use udp_uring::ReceiveDrop;
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -160,22 +159,6 @@ impl WorkerStats {
         self.stages.as_ref()
     }
 
-    /// Counts `n` things thrown away for one reason.
-    #[inline]
-    pub fn count_drop(&self, reason: DropReason, n: usize) {
-        self.drops[reason.index()].add(n as u64);
-    }
-
-    /// Counts a datagram that cannot be used as it was received.
-    pub(super) fn count_receive_drop(&self, why: ReceiveDrop) {
-        let reason = match why {
-            ReceiveDrop::Empty => DropReason::Runt,
-            ReceiveDrop::Truncated => DropReason::TruncatedDatagram,
-            ReceiveDrop::Malformed => DropReason::MalformedReceive,
-        };
-        self.count_drop(reason, 1);
-    }
-
     /// How much was thrown away for one reason.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
@@ -186,11 +169,13 @@ impl WorkerStats {
     /// added to one of them does not compile until it is shown.
     pub(super) fn publish(
         &self,
+        path: &ringfort_path::Counters,
         ring: RingCounters,
         slots: Accounting,
         tun: tun_uring::EdgeCounters,
         udp: udp_uring::EdgeCounters,
     ) {
+        self.publish_path(path);
         let RingCounters { enters, completions, submission_full } = ring;
         self.ring_enters.set(enters);
         self.ring_completions.set(completions);
@@ -202,6 +187,41 @@ impl WorkerStats {
         self.slots_total.set(total as u64);
         self.publish_tun(tun);
         self.publish_udp(udp);
+    }
+
+    fn publish_path(&self, counters: &ringfort_path::Counters) {
+        let &ringfort_path::Counters {
+            tun_read_packets,
+            tun_read_bytes,
+            tun_write_packets,
+            tun_write_bytes,
+            udp_receive_datagrams,
+            udp_receive_trains,
+            udp_send_datagrams,
+            udp_send_trains,
+            keepalive_tails,
+            handshakes,
+            handoffs,
+            icmp_sent,
+            icmp_suppressed,
+            ref drops,
+        } = counters;
+        self.tun_read_packets.set(tun_read_packets);
+        self.tun_read_bytes.set(tun_read_bytes);
+        self.tun_write_packets.set(tun_write_packets);
+        self.tun_write_bytes.set(tun_write_bytes);
+        self.udp_receive_datagrams.set(udp_receive_datagrams);
+        self.udp_receive_trains.set(udp_receive_trains);
+        self.udp_send_datagrams.set(udp_send_datagrams);
+        self.udp_send_trains.set(udp_send_trains);
+        self.keepalive_tails.set(keepalive_tails);
+        self.handshakes.set(handshakes);
+        self.handoffs.set(handoffs);
+        self.icmp_sent.set(icmp_sent);
+        self.icmp_suppressed.set(icmp_suppressed);
+        for (count, (_, n)) in self.drops.iter().zip(drops.iter()) {
+            count.set(n);
+        }
     }
 
     fn publish_tun(&self, counters: tun_uring::EdgeCounters) {
@@ -250,21 +270,9 @@ impl WorkerStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfort_core::drops::DropCounts;
     use std::collections::BTreeMap;
     use std::path::Path;
-
-    #[test]
-    fn what_is_received_and_useless_is_counted_under_its_own_name() {
-        let stats = WorkerStats::default();
-        for (why, reason) in [
-            (ReceiveDrop::Empty, DropReason::Runt),
-            (ReceiveDrop::Truncated, DropReason::TruncatedDatagram),
-            (ReceiveDrop::Malformed, DropReason::MalformedReceive),
-        ] {
-            stats.count_receive_drop(why);
-            assert_eq!(stats.dropped(reason), 1, "{why:?}");
-        }
-    }
 
     /// Source of the daemon and of the protocol, without tests and without the definition of the reasons.
     fn source_of(directory: &Path, text: &mut String) {
@@ -292,6 +300,7 @@ mod tests {
         let mut text = String::new();
         source_of(&engine.join("src"), &mut text);
         source_of(&engine.join("core/src"), &mut text);
+        source_of(&engine.join("path/src"), &mut text);
         // Also where another error becomes one: `impl From<…> for DropReason`.
         let is_given =
             |reason: &DropReason| ["DropReason", "Self"].iter().any(|ty| text.contains(&format!("{ty}::{reason:?}")));
@@ -303,6 +312,22 @@ mod tests {
     #[test]
     fn what_is_counted_is_shown() {
         let stats = WorkerStats::default();
+        let path = ringfort_path::Counters {
+            tun_read_packets: 41,
+            tun_read_bytes: 42,
+            tun_write_packets: 43,
+            tun_write_bytes: 44,
+            udp_receive_datagrams: 45,
+            udp_receive_trains: 46,
+            udp_send_datagrams: 47,
+            udp_send_trains: 48,
+            keepalive_tails: 49,
+            handshakes: 50,
+            handoffs: 51,
+            icmp_sent: 52,
+            icmp_suppressed: 53,
+            drops: DropCounts::new(),
+        };
         let ring = RingCounters { enters: 1, completions: 2, submission_full: 3 };
         let slots = Accounting { free: 4, kernel: 5, held: 6, total: 15 };
         let tun = tun_uring::EdgeCounters {
@@ -325,11 +350,11 @@ mod tests {
             trains_split: 36,
             late_completions: 37,
         };
-        stats.publish(ring, slots, tun, udp);
+        stats.publish(&path, ring, slots, tun, udp);
         let by_name: BTreeMap<_, _> = stats.figures().into_iter().collect();
         assert_eq!(by_name.len(), WorkerStats::FIGURES, "each name once");
         let shown: Vec<u64> = by_name.into_values().filter(|&n| n > 0).collect();
-        let counted = (1..=6).chain([15]).chain(21..=29).chain(31..=37);
+        let counted = (1..=6).chain([15]).chain(21..=29).chain(31..=37).chain(41..=53);
         assert!(counted.clone().all(|n| shown.iter().filter(|&&s| s == n).count() == 1), "{shown:?}");
         assert_eq!(shown.len(), counted.count());
     }

@@ -1,7 +1,8 @@
 //! The worker's two edges, and the numbers by which its ring knows them.
 
-use super::budget::{TUN_GATHERS, TUN_OPERATIONS, TUN_READS, UDP_OPERATIONS, UDP_READS, line};
+use super::operations::{TUN_GATHERS, TUN_OPERATIONS, UDP_OPERATIONS};
 use ring_buffers::{BufferGroup, Capabilities, Pool, Ring, RingError, SlotClass};
+use ringfort_path::budget::{TUN_READS, UDP_READS, line};
 use std::os::fd::OwnedFd;
 use tun_uring::TunEdge;
 use udp_uring::{Segmentation, UdpEdge};

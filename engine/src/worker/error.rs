@@ -44,6 +44,11 @@ impl WorkerError {
         }
     }
 
+    /// A failed `io_uring_enter`.
+    pub(super) fn enter(error: io::Error) -> Self {
+        Self::at("enter the io_uring (io_uring_enter)", error)
+    }
+
     /// A ring that refuses something after its set-up.
     pub(super) fn ring(step: &'static str, error: RingError) -> Self {
         match error {

@@ -1,14 +1,11 @@
 //! What control says, and what other workers hand over.
 
 use super::WorkerError;
-use super::budget::line;
 use super::turn::Worker;
-use crate::link::{Handoff, Mail, SessionMail};
-use ringfort_core::drops::DropReason;
-use ringfort_core::ids::PeerId;
-use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
+use crate::link::Mail;
+use ringfort_path::{Handoff, Order, Outcome, Train};
 
-/// Mail about sessions read in one turn, unless data comes for a session that is not known.
+/// Orders about sessions read in one turn, unless data comes for a session that is not known.
 const SESSIONS_PER_TURN: usize = 256;
 /// Other mail read in one turn: a configuration of 100,000 peers must not stall the packets.
 pub(super) const MAIL_PER_TURN: usize = 64;
@@ -31,22 +28,19 @@ impl Worker {
             self.inbox_waiting = true;
         }
         for _ in 0..HANDOFFS_PER_TURN {
-            let Some(Handoff { parcel, stride, endpoint, ecn }) = inbox.next_handoff() else { break };
-            self.make_room_for_train();
-            self.train(parcel.arrive(), stride, endpoint, ecn, true);
+            let Some(Handoff { parcel, stride, endpoint, ecn, .. }) = inbox.next_handoff() else { break };
+            self.on_train(Train { view: parcel.arrive(), stride, endpoint, ecn, handed: true });
             self.inbox_waiting = true;
         }
         Ok(())
     }
 
-    /// Takes over receiving halves, and lets go of them, up to `most` of either. True: there may be more.
+    /// Reads up to `most` orders about sessions. True: there may be more.
     pub(super) fn read_sessions(&mut self, most: usize) -> bool {
-        let Self { link, sessions, index, .. } = self;
-        let inbox = &link.workers[*index];
+        let inbox = &self.link.workers[self.index];
         for _ in 0..most {
             match inbox.next_session() {
-                Some(SessionMail::Begin(receiver)) => _ = sessions.insert(receiver.session.local_index(), receiver),
-                Some(SessionMail::End { local_index }) => _ = sessions.remove(&local_index),
+                Some(order) => self.path.handle_session(order),
                 None => return false,
             }
         }
@@ -55,31 +49,17 @@ impl Worker {
 
     fn read(&mut self, mail: Mail) -> Result<(), WorkerError> {
         match mail {
-            Mail::AddPeer(cell) => self.peers.add(cell),
-            Mail::RemovePeer { peer } => {
-                // What was read for it in this turn goes with it.
-                self.flush();
-                self.peers.remove(peer);
-                self.drop_staged(peer, DropReason::Down);
-            }
-            Mail::Routes { routes, version } => {
-                self.routes = routes;
-                self.link.control.acknowledge_routes(self.index, version);
-            }
-            Mail::SendStaged { peer } => self.send_staged(peer),
-            Mail::SendKeepalive { peer } => self.send_something(peer),
-            Mail::DropStaged { peer } => self.drop_staged(peer, DropReason::NoSession),
+            Mail::Order(order) => self.obey(order),
             Mail::Sockets(Some(sockets)) => {
                 let rebound = self.udp.rebind(&mut self.ring, &sockets);
                 rebound.map_err(|error| WorkerError::ring("use new UDP sockets", error))?;
             }
             Mail::Sockets(None) => {
-                // The interface is down. What was read after control said what to drop goes as well.
-                self.stats.count_drop(DropReason::Down, self.staging.clear());
+                // What was read after control said what to drop goes as well.
+                self.obey(Order::LinkDown);
                 let closed = self.udp.close(&mut self.ring);
                 closed.map_err(|error| WorkerError::ring("let go of the UDP sockets", error))?;
             }
-            Mail::Mtu(mtu) => self.mtu = mtu as usize,
             Mail::Stop => self.stopping = true,
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),
@@ -87,26 +67,12 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends what waits for a peer, or an empty packet if nothing does.
-    fn send_something(&mut self, id: PeerId) {
-        match self.peers.get_mut(id) {
-            Some(_) if self.staging.waiting(id) > 0 => self.send_staged(id),
-            Some(_) => self.send_keepalive(id),
-            None => {}
+    fn obey(&mut self, order: Order) {
+        let routes = if let Order::Routes { version, .. } = order { Some(version) } else { None };
+        let outcome: Outcome = self.path.handle_order(self.now, order);
+        self.settle(outcome);
+        if let Some(version) = routes {
+            self.link.control.acknowledge_routes(self.index, version);
         }
-    }
-
-    fn send_keepalive(&mut self, id: PeerId) {
-        if self.pool.available(line::KEEPALIVES) == 0 {
-            self.make_room();
-        }
-        let Some(mut view) = self.pool.claim_for(line::KEEPALIVES) else {
-            self.stats.count_drop(DropReason::NoSlot, 1);
-            return;
-        };
-        view.truncate(DATA_HEADER_LEN);
-        const { assert!(DATA_HEADER_LEN + TAG_LEN == DATA_LEN_MIN, "a keepalive is header and tag") };
-        self.admit(id, view, 0);
-        self.flush();
     }
 }

@@ -20,8 +20,8 @@ impl Worker {
             if self.ring.turn(Wait::No).is_err() {
                 return;
             }
-            self.reap();
-            for completion in self.completed.drain(..) {
+            self.ring.reap(&mut self.reaped);
+            for completion in self.completed.drain(..).chain(self.reaped.drain(..)) {
                 if self.tun.owns(&completion) {
                     drop(self.tun.complete(completion));
                 }

@@ -1,40 +1,36 @@
-//! The data plane: one pinned thread with its own ring, its own arena, one queue of the TUN and one socket per family.
+//! The shell around the data path: one pinned thread with its own ring, its own arena, one queue of the TUN and one socket
+//! per family.
 //!
 //! ```text
-//!   turn ─┬─ TUN read ──► outbound: route, train, seal ──► UDP send
-//!         ├─ UDP read ──► inbound: open, replay, source ──► TUN write
-//!         ├─ doorbell ──► inbox: mail from control, trains from other workers
+//!   turn ─┬─ TUN read, UDP receive ──► events ──► data path (ringfort-path)
+//!         ├─ doorbell ──► inbox: orders from control, trains from other workers ──► data path
+//!         ├─ drain: what the data path has left ──► UDP send, TUN write, control, other workers
 //!         └─ completion of a send or a write: the view is dropped, its slot is free
 //! ```
 //!
-//! A worker shares nothing that it writes but atomics: what it must know comes as mail, what it learns goes as events.
+//! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as events.
 
-mod budget;
 mod counters;
+mod drain;
 mod edges;
+mod enter;
 mod error;
+mod events;
 mod histogram;
-mod inbound;
 mod inbox;
 mod leave;
-mod outbound;
-mod peers;
-mod sessions;
-mod stages;
-mod staging;
+mod operations;
 mod steering;
-mod supers;
+mod stopwatch;
 #[cfg(test)]
 mod tests;
-mod trains;
 mod turn;
-mod turned_back;
 
-pub use budget::{LockedLen, budget, locked_len};
 pub use counters::{Counter, WorkerStats};
 pub use error::WorkerError;
 pub use histogram::Histogram;
-pub use stages::{Stage, StageTable};
+pub use operations::{LockedLen, locked_len};
+pub use stopwatch::StageTable;
 
 use crate::link::{Link, WorkerFailure};
 use core_affinity::CoreId;

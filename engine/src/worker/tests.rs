@@ -8,7 +8,7 @@
 
 use super::*;
 use crate::clock::boot_time;
-use crate::link::{Mail, PeerCell, Receiver, SessionMail};
+use crate::link::Mail;
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
 use ringfort_core::allowed_ips::{AllowedIps, Prefix};
 use ringfort_core::cell::{PeerShared, SendState, SessionNumber};
@@ -18,6 +18,8 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header};
+use ringfort_path::budget;
+use ringfort_path::{Order, PeerCell, Receiver, SessionOrder, Stage};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -132,7 +134,7 @@ fn ragged_trains_end_in_a_keepalive_where_nothing_else_is_shorter() {
         f.eventually(|| f.stats[0].udp_send_trains.get() == 5);
         assert_eq!(f.stats[0].keepalive_tails.get(), 3);
         for _ in 0..3 {
-            f.link.workers[0].push_mail(Mail::SendKeepalive { peer: PEER });
+            f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
         }
         assert_eq!(lengths(3), [0, 0, 0]);
         let figures: std::collections::BTreeMap<_, _> = f.stats[0].figures().into_iter().collect();

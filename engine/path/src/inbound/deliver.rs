@@ -1,6 +1,7 @@
 //! Packets go up. Runs of one flow become one write to the TUN.
 
 use super::check::Lengths;
+use crate::outputs::pop;
 use crate::{DataPath, Watch};
 use ring_buffers::View;
 use ringfort_aead::{Geometry, MAX_SEGMENTS};
@@ -47,12 +48,16 @@ impl Merging {
         Self { coalescer: Coalescer::new(merge), works: true, ready }
     }
 
+    pub(crate) const fn works(&self) -> bool {
+        self.works
+    }
+
     pub(crate) fn is_drained(&self) -> bool {
         self.ready.writes.is_empty()
     }
 
     pub(crate) fn poll(&mut self, pieces: &mut Vec<View>) -> bool {
-        match self.ready.writes.pop_front() {
+        match pop(&mut self.ready.writes) {
             None => false,
             Some(Write::Lone(view)) => {
                 pieces.push(view);

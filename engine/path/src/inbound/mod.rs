@@ -14,7 +14,6 @@ use crate::{DataPath, SessionOrder, Watch};
 use classify::{Front, front};
 use ring_buffers::View;
 use ringfort_aead::{Geometry, MAX_SEGMENTS};
-use ringfort_core::device::Datagram;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::Endpoint;
 use ringfort_core::time::Time;
@@ -107,9 +106,9 @@ impl<W: Watch> DataPath<W> {
     }
 
     fn pass_to_control(&mut self, message: &View, endpoint: Endpoint) {
-        match Datagram::new(message) {
-            Some(datagram) if self.outputs.handshakes.len() < MAX_SEGMENTS => {
-                self.outputs.handshakes.push_back(HandshakeMessage { endpoint, datagram });
+        match HandshakeMessage::new(endpoint, message) {
+            Some(message) if self.outputs.handshakes.len() < MAX_SEGMENTS => {
+                self.outputs.handshakes.push_back(message);
             }
             _ => self.counters.drop(DropReason::HandshakeQueueFull, 1),
         }

@@ -13,7 +13,7 @@ struct Place {
     intake: Intake,
     device: Device,
     mac1_key: [u8; 32],
-    queue: VecDeque<HandshakeDatagram>,
+    queue: VecDeque<HandshakeMessage>,
 }
 
 impl Place {
@@ -28,7 +28,7 @@ impl Place {
 
     fn push(&mut self, message: &[u8]) {
         let endpoint = Endpoint::new("192.0.2.1:51820".parse().unwrap());
-        self.queue.push_back(HandshakeDatagram::new(endpoint, message).unwrap());
+        self.queue.push_back(HandshakeMessage::new(endpoint, message).unwrap());
     }
 
     /// Messages of anybody who knows the public key.

@@ -153,7 +153,7 @@ fn a_worker_whose_packets_wait_for_a_key_sleeps() {
         std::thread::sleep(Duration::from_millis(300));
         let spent = turns() - before;
         assert!(spent <= 10, "{spent} turns without anything to do");
-        f.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::DropStaged { peer: PEER }));
+        f.link.workers.iter().for_each(|inbox| inbox.push_order(Order::DropStaged { peer: PEER }));
         f.finish();
     });
 }

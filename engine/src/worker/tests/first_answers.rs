@@ -113,7 +113,7 @@ fn a_key_does_not_wait_behind_other_mail() {
         for n in 1..200 {
             f.until_asleep();
             for _ in 0..500 {
-                f.link.workers[0].push_mail(Mail::Mtu(1420));
+                f.link.workers[0].push_order(Order::Mtu(1420));
             }
             f.install_receive(n, false);
             f.counter = 0;
@@ -133,7 +133,7 @@ fn the_first_data_of_the_last_of_many_sessions_is_not_lost() {
         let mut buffer = [0; 99];
         for round in 1..20 {
             for n in 0..2_000 {
-                f.link.workers[0].push_session(SessionMail::End { local_index: 0x8000_0000 + n });
+                f.link.workers[0].push_session(SessionOrder::End { local_index: 0x8000_0000 + n });
             }
             f.install_receive(round, false);
             f.counter = 0;

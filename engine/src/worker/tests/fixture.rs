@@ -138,10 +138,10 @@ impl Fixture {
             routes.insert(Prefix::new(address.parse().unwrap(), len.parse().unwrap()).unwrap(), peer);
             let cell = self.cell_of(peer);
             cell.shared().endpoint.set(Endpoint::new(endpoint));
-            self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::AddPeer(cell.clone())));
+            self.link.workers.iter().for_each(|inbox| inbox.push_order(Order::AddPeer(cell.clone())));
         }
-        let routes = || Mail::Routes { routes: routes.clone(), version: 1 };
-        self.link.workers.iter().for_each(|inbox| inbox.push_mail(routes()));
+        let routes = || Order::Routes { routes: routes.clone(), version: 1 };
+        self.link.workers.iter().for_each(|inbox| inbox.push_order(routes()));
     }
 
     pub(super) fn peer_address(&self) -> SocketAddr {
@@ -161,7 +161,7 @@ impl Fixture {
         assert!(self.cell_of(peer).advance(state));
         for (worker, inbox) in self.link.workers.iter().enumerate() {
             let confirms = confirm && worker == owner;
-            inbox.push_mail(if confirms { Mail::SendKeepalive { peer } } else { Mail::SendStaged { peer } });
+            inbox.push_order(if confirms { Order::SendKeepalive { peer } } else { Order::SendStaged { peer } });
         }
     }
 
@@ -189,7 +189,7 @@ impl Fixture {
         let receive = ReceiveSession::new(open_key(&FROM_PEER), local_index, boot_time(), confirmed);
         let send = SendSession::new(seal_key(&TO_PEER), local_index, ANSWERED, boot_time(), confirmed);
         let (receiver, _) = Receiver::new(self.cell.clone(), number, receive, send);
-        self.link.workers[self.link.owner(local_index)].push_session(SessionMail::Begin(Box::new(receiver)));
+        self.link.workers[self.link.owner(local_index)].push_session(SessionOrder::Begin(Box::new(receiver)));
     }
 
     /// The next data message at the peer: its counter and its opened packet, padding included.
@@ -269,7 +269,7 @@ impl Fixture {
     pub(super) fn finish(self) {
         self.eventually(|| {
             // Each mail is a turn, which publishes the gauges and takes home what other workers have released.
-            self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::Mtu(1420)));
+            self.link.workers.iter().for_each(|inbox| inbox.push_order(Order::Mtu(1420)));
             self.stats.iter().all(|stats| {
                 let figure = |name| stats.figures().iter().find(|(n, _)| *n == name).unwrap().1;
                 let sum = figure("slots_free") + figure("slots_kernel") + figure("slots_held");

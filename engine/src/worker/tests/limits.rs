@@ -63,7 +63,7 @@ fn at_reject_after_messages_nothing_is_sent_and_what_comes_waits_for_the_next_se
         }
         assert_eq!((f.stats[0].udp_send_datagrams.get(), f.stats[0].staged.get()), (3, 2));
         assert!(events(&f).contains(&key_aging(7)));
-        f.link.workers[0].push_mail(Mail::SendKeepalive { peer: PEER });
+        f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
         f.settle();
         assert_eq!(f.stats[0].udp_send_datagrams.get(), 3, "not even a keepalive");
         f.install_send(8, false);

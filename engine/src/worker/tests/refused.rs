@@ -66,7 +66,7 @@ fn super_packets_that_the_kernel_refuses_are_written_packet_by_packet() {
         f.turn();
         expect_header(&f, RIGHT);
         f.settle();
-        assert!(!f.worker.merging);
+        assert!(!f.worker.path.merges());
         assert_eq!(lost(&f), 0);
         assert_delivered(&f, 20..60);
         assert_eq!(f.stats[0].tun_write_packets.get(), 60, "each is counted once");
@@ -93,7 +93,7 @@ fn what_the_kernel_does_not_take_packet_by_packet_either_is_counted_once() {
         expect_header(&f, WRONG);
         f.settle();
         expect_header(&f, RIGHT);
-        assert!(!f.worker.merging);
+        assert!(!f.worker.path.merges());
         assert_eq!((lost(&f), f.dropped(DropReason::TunWriteFailed)), (20, 20));
         let trains = [train(&mut f, 4096, 20)];
         receive(&mut f, &trains);
@@ -115,7 +115,7 @@ fn merging_goes_on_after_the_interface_was_down() {
         ip("link set rf0 down");
         f.settle();
         ip("link set rf0 up");
-        assert!(f.worker.merging);
+        assert!(f.worker.path.merges());
         assert_eq!((lost(&f), f.dropped(DropReason::TunWriteFailed)), (20, 20));
         let trains = [train(&mut f, 4096, 20)];
         receive(&mut f, &trains);

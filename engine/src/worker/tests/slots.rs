@@ -2,7 +2,7 @@
 //! does not take what is handed to it, a socket that takes nothing.
 
 use super::*;
-use ring_buffers::View;
+use ring_buffers::{SlotClass, View};
 use std::os::fd::AsRawFd;
 
 const DEAD_PEERS: u8 = 8;
@@ -46,7 +46,7 @@ fn flood(f: &mut Solo, count: u64, len: usize) {
 /// Asks for keepalives for the peer with a key, all in one turn, and receives them.
 fn keepalives_leave(f: &mut Solo, count: usize) {
     for _ in 0..count {
-        f.link.workers[0].push_mail(Mail::SendKeepalive { peer: PEER });
+        f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
     }
     f.settle();
     for _ in 0..count {
@@ -79,12 +79,12 @@ fn who_has_little_that_waits_keeps_it_in_a_flood() {
         for n in 0..30u8 {
             f.inner.send_to(&[n; 100], "10.9.0.3:9").unwrap();
         }
-        f.turn_until(|f| f.worker.staging.waiting(LATE) == 30);
+        f.turn_until(|f| f.worker.path.staged_for(LATE) == 30);
         flood(&mut f, 150, 200);
         for n in 30..40u8 {
             f.inner.send_to(&[n; 100], "10.9.0.3:9").unwrap();
         }
-        f.turn_until(|f| f.worker.staging.waiting(LATE) == 40);
+        f.turn_until(|f| f.worker.path.staged_for(LATE) == 40);
         let session = SendSession::new(seal_key(&TO_PEER), 16, REMOTE_INDEX, boot_time(), true);
         f.install(LATE, session, false);
         f.settle();
@@ -101,7 +101,7 @@ fn large_packets_that_wait_do_not_stop_the_reading() {
     in_namespace(|| {
         let mut f = among_the_dead();
         ip("link set rf0 mtu 9000");
-        f.link.workers[0].push_mail(Mail::Mtu(9000));
+        f.link.workers[0].push_order(Order::Mtu(9000));
         flood(&mut f, 20, 5_000);
         let staged = u64::from(budget::STAGED_JUMBO_LIMITS.in_all);
         assert_eq!(f.stats[0].staged.get(), staged);
@@ -115,8 +115,9 @@ fn large_packets_that_wait_do_not_stop_the_reading() {
         // The small ones of others have their own.
         flood(&mut f, 30, 200);
         assert_eq!(f.stats[0].staged.get(), staged + 30 * u64::from(DEAD_PEERS));
-        let large = (0..DEAD_PEERS).find_map(|n| f.worker.staging.pop(dead(n)).filter(|view| view.len() > 5_000));
-        assert_eq!(f.worker.pool.charged(&large.unwrap()), Some(budget::line::STAGED_JUMBO), "not to the reads");
+        let large = (0..DEAD_PEERS).find_map(|n| f.worker.path.oldest_staged(dead(n), SlotClass::Jumbo)).unwrap();
+        assert!(large.len() > 5_000);
+        assert_eq!(f.worker.path.pool().charged(large), Some(budget::line::STAGED_JUMBO), "not to the reads");
         f.finish();
     });
 }
@@ -129,8 +130,8 @@ fn without_slots_for_trains_all_leaves_one_by_one() {
         for n in 0..30u8 {
             f.inner.send_to(&[n; 100], "10.9.0.3:9").unwrap();
         }
-        f.turn_until(|f| f.worker.staging.waiting(LATE) == 30);
-        let trains: Vec<View> = std::iter::from_fn(|| f.worker.pool.claim_for(budget::line::TRAINS)).collect();
+        f.turn_until(|f| f.worker.path.staged_for(LATE) == 30);
+        let trains: Vec<View> = std::iter::from_fn(|| f.worker.path.pool().claim_for(budget::line::TRAINS)).collect();
         assert!(trains.len() >= budget::TRAINS_PER_READ);
         let session = SendSession::new(seal_key(&TO_PEER), 16, REMOTE_INDEX, boot_time(), true);
         f.install(LATE, session, false);
@@ -199,7 +200,7 @@ fn trains_from_other_workers_wait_for_writes() {
                 .collect();
             let parcel = View::heap(train.concat()).send_away().unwrap();
             let endpoint = Endpoint::new(f.peer_address());
-            let handoff = crate::link::Handoff { parcel, stride: train[0].len(), endpoint, ecn: 0 };
+            let handoff = ringfort_path::Handoff { datagrams: 1, parcel, stride: train[0].len(), endpoint, ecn: 0 };
             assert!(f.link.workers[0].push_handoff(handoff));
         }
         f.turn_until(|f| f.stats[0].tun_write_packets.get() == trains * 64);
@@ -299,11 +300,11 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
         f.settle();
         if segmentation {
             // Each send that waits has a slot; the others that the kernel has are to be read into.
-            let to_read = f.worker.pool.accounting().kernel - f.worker.udp.sends_in_flight();
+            let to_read = f.worker.path.pool().accounting().kernel - f.worker.udp.sends_in_flight();
             assert_eq!(to_read, usize::from(budget::TUN_READS + budget::UDP_READS));
         }
         for _ in 0..inbox::MAIL_PER_TURN {
-            f.link.workers[0].push_mail(Mail::SendKeepalive { peer: PEER });
+            f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
         }
         f.settle();
         ip("neigh replace 10.8.0.99 lladdr 02:00:00:00:00:01 nud permanent dev slow0");

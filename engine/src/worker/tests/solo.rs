@@ -66,9 +66,9 @@ impl Solo {
     /// Turns until nothing holds a slot but what waits for a key: none was lost.
     pub(super) fn finish(mut self) {
         self.turn_until(|solo| {
-            let slots = solo.worker.pool.accounting();
+            let slots = solo.worker.path.pool().accounting();
             assert!(slots.adds_up(), "{slots:?}");
-            slots.held == solo.worker.staging.len()
+            slots.held == solo.worker.path.staged()
         });
     }
 }

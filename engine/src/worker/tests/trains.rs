@@ -97,7 +97,7 @@ fn super_packet(f: &Solo, payload: &[u8]) -> View {
     assert_eq!(packet[SOURCE], [10, 9, 0, 1]);
     // Needs a checksum at 20 + 6; UDP segments (USO) of 100 bytes behind headers of 28.
     let header = [1, 5, 28, 0, 100, 0, 20, 0, 6, 0, 0, 0, 0, 0, 0, 0];
-    let mut view = f.worker.pool.claim_for(budget::line::TUN_READS).unwrap();
+    let mut view = f.worker.path.pool().claim_for(budget::line::TUN_READS).unwrap();
     view.truncate(header.len() + packet.len());
     view[..16].copy_from_slice(&header);
     view[16..].copy_from_slice(&packet);
@@ -114,7 +114,7 @@ fn a_super_packet_of_more_segments_than_a_train_has_leaves_as_several() {
         f.settle();
         let payload: Vec<u8> = (0..19_950u32).map(|n| (n % 251) as u8).collect();
         let view = super_packet(&f, &payload);
-        f.worker.outbound(view);
+        f.worker.on_tun(tun_uring::Event::Read(view)).unwrap();
         f.settle();
         for (n, part) in payload.chunks(100).enumerate() {
             let (counter, packet) = f.receive();
@@ -135,7 +135,7 @@ fn of_a_super_packet_of_more_segments_than_may_wait_the_last_ones_do() {
         let mut f = Solo::new();
         let payload: Vec<u8> = (0..200u8).flat_map(|n| [n; 100]).collect();
         let view = super_packet(&f, &payload);
-        f.worker.outbound(view);
+        f.worker.on_tun(tun_uring::Event::Read(view)).unwrap();
         f.settle();
         let share = usize::from(budget::STAGED_LIMITS.per_peer);
         assert_eq!(f.stats[0].staged.get(), share as u64);

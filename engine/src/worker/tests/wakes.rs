@@ -21,12 +21,12 @@ fn a_ring_for_what_was_read_already_does_not_make_the_worker_deaf() {
         let mut f = Solo::new();
         for round in 0..10 {
             let before = completions(&f);
-            f.link.workers[0].push_session(SessionMail::End { local_index: 0x1234_5600 });
+            f.link.workers[0].push_session(SessionOrder::End { local_index: 0x1234_5600 });
             f.worker.read_sessions(usize::MAX);
             f.turn_until(|f| completions(f) > before);
             f.settle();
             assert!(f.link.workers[0].is_empty() && !is_rung(f.link.workers[0].waker()));
-            f.link.workers[0].push_mail(Mail::Mtu(1420));
+            f.link.workers[0].push_order(Order::Mtu(1420));
             assert!(is_rung(f.link.workers[0].waker()), "round {round}: the worker would sleep for ever");
             f.settle();
         }
@@ -82,7 +82,7 @@ fn a_peer_that_roams_with_each_datagram_tells_control_once_that_it_was_found() {
 fn packets_that_were_read_after_the_link_went_down_do_not_wait_for_the_next_time() {
     in_namespace(|| {
         let mut f = Solo::new();
-        f.link.workers[0].push_mail(Mail::DropStaged { peer: PEER });
+        f.link.workers[0].push_order(Order::DropStaged { peer: PEER });
         f.settle();
         f.inner.send_to(&[1; 100], "10.9.0.2:9").unwrap();
         f.turn_until(|f| f.stats[0].staged.get() == 1);

@@ -1,0 +1,141 @@
+//! What a step of the data path has left goes to its place: trains to the socket, writes to the TUN, the rest to control
+//! and to other workers.
+
+use super::events::context_of;
+use super::turn::{Worker, brought};
+use ring_buffers::{View, Wait};
+use ringfort_aead::MAX_SEGMENTS;
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::Endpoint;
+use ringfort_path::{HandshakeMessage, Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
+use tun_uring::VNET_HDR_LEN;
+use udp_uring::{LocalAddr, Path};
+
+const _: () = assert!(TRAIN_BYTES_MAX == udp_uring::TRAIN_BYTES_MAX, "the longest train is what one send can carry");
+
+impl Worker {
+    /// Takes all that the data path has left to its place.
+    #[inline]
+    pub(super) fn drain(&mut self) {
+        if !self.path.is_drained() {
+            self.send_trains();
+            self.write_packets();
+            self.tell_others();
+        }
+    }
+
+    fn send_trains(&mut self) {
+        let mut sends = false;
+        while let Some(transmit) = self.path.poll_transmit() {
+            // As many as it takes if the kernel does not cut the train.
+            if self.sends_free() < MAX_SEGMENTS {
+                self.make_room();
+            }
+            self.send(transmit);
+            sends = true;
+        }
+        if sends {
+            self.path.watch().lap(Stage::Transmit);
+        }
+    }
+
+    fn send(&mut self, transmit: Transmit) {
+        let note = transmit.note();
+        let Transmit { peer, view, stride, endpoint, ecn, .. } = transmit;
+        let train = udp_uring::Transmit { view, stride, path: path_of(&endpoint), ecn, context: context_of(peer) };
+        match self.udp.send(&mut self.ring, train) {
+            Ok(()) => self.path.handle_sent(self.now, note),
+            Err(refused) => {
+                self.path.count_drop(DropReason::SendFailed, refused.segments);
+                // Only a ring that is at its end takes a part.
+                let datagrams = note.datagrams - refused.segments;
+                if datagrams > 0 {
+                    self.path.handle_sent(self.now, Sent { datagrams, bytes: datagrams * stride, ..note });
+                }
+            }
+        }
+    }
+
+    fn write_packets(&mut self) {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let mut writes = false;
+        while self.path.poll_write(&mut pieces) {
+            if self.tun.writes_free() == 0 || self.tun.gathers_free() == 0 {
+                self.make_room();
+            }
+            self.write(&mut pieces);
+            pieces.clear();
+            writes = true;
+        }
+        self.pieces = pieces;
+        if writes {
+            self.path.watch().lap(Stage::Coalesce);
+        }
+    }
+
+    fn write(&mut self, pieces: &mut Vec<View>) {
+        let packets = pieces.len();
+        if let Some(first) = pieces.first() {
+            self.steering.note_received(&first[VNET_HDR_LEN..], pieces.iter().map(|piece| piece.len()).sum());
+        }
+        let written = match pieces.pop_if(|_| packets == 1) {
+            Some(lone) => self.tun.write(&mut self.ring, lone, 0).is_ok(),
+            None => self.tun.write_gathered(&mut self.ring, pieces, 0).is_ok(),
+        };
+        if !written {
+            self.path.count_drop(DropReason::TunWriteFailed, packets);
+        }
+    }
+
+    fn tell_others(&mut self) {
+        while let Some((worker, handoff)) = self.path.poll_handoff() {
+            let datagrams = handoff.datagrams;
+            let taken = self.link.workers[worker].push_handoff(handoff);
+            self.path.note_handoff(taken, datagrams);
+        }
+        while let Some(message) = self.path.poll_handshake() {
+            let message: HandshakeMessage = message;
+            let taken = self.link.control.push_handshake(message);
+            self.path.note_handshake(taken);
+        }
+        while let Some(report) = self.path.poll_event() {
+            if !self.link.control.push_event(report.event) {
+                self.path.refuse(report);
+            }
+        }
+    }
+
+    /// Has the kernel carry out what was queued in this turn: writes and sends free their operations and slots.
+    ///
+    /// What else completes is left for later. No packet is in the data path meanwhile, except one that waits for this.
+    pub(super) fn make_room(&mut self) {
+        if self.enter(Wait::No).is_err() {
+            // The next turn meets the same error, and can end the worker with it.
+            return;
+        }
+        let mut reaped = std::mem::take(&mut self.reaped);
+        self.ring.reap(&mut reaped);
+        let Self { path, tun, udp, .. } = self;
+        path.watch().entered(|| brought(&reaped, tun, udp));
+        for completion in reaped.drain(..) {
+            if self.tun.is_write(&completion) {
+                if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
+                    self.on_write_failed(failed);
+                }
+            } else if self.udp.is_send(&completion) {
+                let event = self.udp.complete(&mut self.ring, completion);
+                self.on_sent(event);
+            } else {
+                self.completed.push_back(completion);
+            }
+        }
+        self.reaped = reaped;
+        self.path.watch().lap(Stage::Turn);
+    }
+}
+
+/// A peer's path, as the socket knows it.
+fn path_of(endpoint: &Endpoint) -> Path {
+    let source = endpoint.source.map(|s| LocalAddr { addr: s.addr, ifindex: s.ifindex });
+    Path { remote: endpoint.remote, source }
+}

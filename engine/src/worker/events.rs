@@ -1,0 +1,133 @@
+//! What the edges say: packets and trains go into the data path, failures to where they are dealt with.
+
+use super::WorkerError;
+use super::turn::Worker;
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::{Endpoint, PeerId, Source};
+use ringfort_path::{Stage, Train, Watch as _};
+use tun_uring::{WriteError, WriteFailed};
+use udp_uring::{Event, Family, GsoNotice, Path, ReceiveDrop, Received};
+
+impl Worker {
+    pub(super) fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), WorkerError> {
+        match event {
+            tun_uring::Event::Read(view) => {
+                let outcome = self.path.handle_packet(self.now, view);
+                self.settle(outcome);
+            }
+            tun_uring::Event::WriteFailed(failed) => self.on_write_failed(failed),
+            tun_uring::Event::Gone => return Err(WorkerError::DeviceGone),
+            tun_uring::Event::ReadFailed(error) => return Err(WorkerError::at("read from the TUN interface", error)),
+            tun_uring::Event::Wrote { .. } | tun_uring::Event::Nothing => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_udp(&mut self, event: Event) -> Result<(), WorkerError> {
+        match event {
+            Event::Received(Received { view, path, stride, ecn }) => {
+                self.path.watch().lap(Stage::Turn);
+                self.on_train(Train { view, stride, endpoint: endpoint_of(&path), ecn, handed: false });
+            }
+            Event::Dropped(why) => self.path.count_drop(reason_of(why), 1),
+            Event::Late { datagrams } => self.path.count_drop(DropReason::Down, datagrams),
+            Event::ReceiveFailed { family: Family::V4, errno } => {
+                return Err(WorkerError::at("receive on IPv4", errno));
+            }
+            Event::ReceiveFailed { family: Family::V6, errno } => {
+                return Err(WorkerError::at("receive on IPv6", errno));
+            }
+            sent => self.on_sent(sent),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_train(&mut self, train: Train) {
+        let inbox = &self.link.workers[self.index];
+        self.path.handle_train(self.now, train, &mut || inbox.next_session());
+        self.drain();
+    }
+
+    pub(super) fn on_sent(&mut self, event: Event) {
+        match event {
+            Event::Sent(sent) => {
+                self.path.count_drop(DropReason::SendFailed, sent.lost);
+                if let Some(path) = sent.refused {
+                    self.path.handle_source_refused(peer_of(sent.context), endpoint_of(&path));
+                }
+            }
+            Event::SendFailed(failed) => {
+                self.path.count_drop(DropReason::SendFailed, failed.segments);
+                log::debug!("worker {}: sending {} datagrams failed: {}", self.index, failed.segments, failed.errno);
+            }
+            _ => {}
+        }
+        if let Some(notice) = self.udp.take_notice() {
+            self.tell(&notice);
+        }
+    }
+
+    fn tell(&self, &GsoNotice { family, errno, remote }: &GsoNotice) {
+        log::warn!(
+            "worker {}: the kernel refused to segment datagrams for {remote} ({errno}); they leave one by one, and it is \
+             asked again now and then. Others over {family} may be affected alike",
+            self.index,
+        );
+    }
+
+    /// The kernel did not take a packet. A super-packet goes out again as what it was made of.
+    pub(super) fn on_write_failed(&mut self, failed: WriteFailed) {
+        let packets = 1 + failed.rest.len();
+        log::debug!("worker {}: the TUN did not take {packets} packets: {:?}", self.index, failed.error);
+        let merged_is_wrong = failed.is_super() && failed.error == WriteError::Invalid;
+        if self.path.handle_write_failed(failed.first, failed.rest, merged_is_wrong) {
+            log::warn!("worker {}: the kernel refused a super-packet; packets are written one by one", self.index);
+        }
+    }
+}
+
+/// A received datagram's path, as control and the peers know it.
+fn endpoint_of(path: &Path) -> Endpoint {
+    let source = path.usable_source().map(|local| Source { addr: local.addr, ifindex: local.ifindex });
+    Endpoint { remote: path.remote, source }
+}
+
+const fn reason_of(why: ReceiveDrop) -> DropReason {
+    match why {
+        ReceiveDrop::Empty => DropReason::Runt,
+        ReceiveDrop::Truncated => DropReason::TruncatedDatagram,
+        ReceiveDrop::Malformed => DropReason::MalformedReceive,
+    }
+}
+
+/// A peer's name as the context of a send.
+pub(super) fn context_of(peer: PeerId) -> u64 {
+    u64::from(peer.index) << 32 | u64::from(peer.generation)
+}
+
+fn peer_of(context: u64) -> PeerId {
+    let half = |n: u64| u32::try_from(n & u64::from(u32::MAX)).expect("masked to 32 bits");
+    PeerId { index: half(context >> 32), generation: half(context) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_names_its_peer() {
+        let peer = PeerId { index: u32::MAX, generation: 7 };
+        assert_eq!(peer_of(context_of(peer)), peer);
+    }
+
+    #[test]
+    fn what_is_received_and_useless_is_counted_under_its_own_name() {
+        for (why, reason) in [
+            (ReceiveDrop::Empty, DropReason::Runt),
+            (ReceiveDrop::Truncated, DropReason::TruncatedDatagram),
+            (ReceiveDrop::Malformed, DropReason::MalformedReceive),
+        ] {
+            assert_eq!(reason_of(why), reason, "{why:?}");
+        }
+    }
+}

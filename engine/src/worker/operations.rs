@@ -1,0 +1,43 @@
+//! How many operations a worker can have in flight, and what it locks of the memory.
+
+use ring_buffers::{BufferGroup, Ring, RingConfig};
+use ringfort_aead::MAX_SEGMENTS;
+use ringfort_path::budget::{GATHERED_MAX, KEEPALIVES, SLOTS, TRAINS_PER_READ, TUN_READS, UDP_READS, budget};
+
+/// Sends in flight: every slot may hold one, and a train that must leave unsegmented one per datagram. With fewer
+/// operations than slots a send could be refused while its slot is paid for.
+pub(super) const UDP_OPERATIONS: u16 = 1024;
+/// Sends that must be free before the TUN is read: what was gathered, the trains of a super-packet if each of their
+/// datagrams leaves by itself, and the keepalives that must not find all of them taken.
+pub(super) const SENDS_PER_READ: usize = GATHERED_MAX + TRAINS_PER_READ * MAX_SEGMENTS + KEEPALIVES as usize;
+/// Writes in flight: every datagram of every received train.
+pub(super) const TUN_OPERATIONS: u16 = UDP_READS * 64;
+/// Of these, writes of more than one piece.
+pub(super) const TUN_GATHERS: u16 = 128;
+
+/// More completions than operations can be in flight: reads, writes, sends, the doorbell and cancellations.
+pub(super) const RING: RingConfig =
+    RingConfig { submissions: 256, completions: (TUN_OPERATIONS as u32 + UDP_OPERATIONS as u32).next_power_of_two() };
+
+/// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
+/// worker, and its arena.
+#[derive(Clone, Copy, Debug)]
+pub struct LockedLen {
+    /// Always.
+    pub ring: usize,
+    /// If there is room.
+    pub arena: usize,
+}
+
+/// See [`LockedLen`].
+#[must_use]
+pub fn locked_len() -> LockedLen {
+    let groups = BufferGroup::locked_len(TUN_READS) + BufferGroup::locked_len(UDP_READS);
+    LockedLen { ring: Ring::locked_len(RING) + groups, arena: budget().bytes() }
+}
+
+const _: () = {
+    assert!(UDP_OPERATIONS > SLOTS, "each slot can be in a send");
+    assert!(UDP_OPERATIONS as usize > 2 * SENDS_PER_READ, "the TUN is read while sends are in flight");
+    assert!(KEEPALIVES as usize >= super::inbox::MAIL_PER_TURN, "each mail of a turn may ask for a keepalive");
+};
