@@ -1,7 +1,8 @@
 //! The lab: a demonstration of two gateways, and measurements against other implementations.
 //!
 //! Everything happens in network namespaces that it makes and removes; nothing of the machine's own network is
-//! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own. `report` needs nothing.
+//! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own. `report` needs
+//! nothing.
 
 mod aead;
 mod compare;
@@ -42,7 +43,8 @@ enum Command {
     FetchPeers(peers::Options),
     /// Shows a file of results, renders it as a page with plots, or compares two of them.
     Report(report::Options),
-    /// Where a packet's time goes inside of a gateway: each stage of its way, for each worker, and what measuring it costs.
+    /// Where a packet's time goes inside of a gateway: each stage of its way, for each worker, and what measuring it
+    /// costs.
     Stages(stages::Options),
     /// One UDP load at a set rate, every packet accounted for: offered, delivered, lost, reordered, one-way latency.
     Udp(traffic::udp::Options),

@@ -16,7 +16,7 @@ use crate::text::table;
 const PACKAGES: [(&str, &str); 4] =
     [("iproute2", "ip"), ("wireguard-go", "wireguard-go"), ("iperf3", "iperf3"), ("ethtool", "ethtool")];
 
-/// Programs of crates.io; the version is fixed, so that figures can be compared.
+/// Programs of crates.io; the version is fixed, so figures can be compared.
 const CRATES: [Crate; 2] = [
     Crate { name: "boringtun-cli", version: "0.7.1", program: "boringtun-cli" },
     Crate { name: "gotatun-cli", version: "0.10.2", program: "gotatun" },

@@ -79,7 +79,7 @@ pub fn mebibytes(kib: Option<u64>) -> String {
     kib.map_or("–".to_owned(), |kib| format!("{:.1} MiB", kib as f64 / 1024.0))
 }
 
-/// How figures of one size are written, so that a median and its range look alike.
+/// How figures of one size are written, so a median and its range look alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
     factor: f64,

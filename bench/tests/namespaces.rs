@@ -145,7 +145,7 @@ fn wait(child: &mut Child, patience: Duration) -> Option<std::process::ExitStatu
     None
 }
 
-/// Waits until a process has made so many things that are to be removed.
+/// Waits until a process has made so many things, all of which it must remove.
 fn wait_until_made(child: &mut Child, things: usize) {
     let deadline = Instant::now() + PATIENCE;
     while janitor::remains_of(child.id()).len() < things {

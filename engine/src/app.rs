@@ -214,7 +214,7 @@ fn say(line: String) {
     }
 }
 
-/// There may be no thread to be had, and that be what is to be said.
+/// The message may be that no thread can be started.
 fn say_without_thread(line: &str) {
     let stderr = std::io::stderr();
     let mut writable = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];

@@ -87,9 +87,9 @@ pub struct Cli {
     pub cpus: Option<CpuList>,
 
     /// Implementation of the ciphers: rustcrypto, aws-lc, train (ChaCha20-Poly1305 over whole trains of packets; needs
-    /// AVX-512 with IFMA and VBMI2), or "auto", which measures those that this CPU can run and takes the fastest for each
-    /// size of packets and trains. With AVX2 only that is aws-lc, and aes256gcm (--set-suite) is the faster suite; without
-    /// AES instructions that one is slow. "list" prints what they measure, in nanoseconds per packet, and exits
+    /// AVX-512 with IFMA and VBMI2), or "auto", which measures those that this CPU can run and takes the fastest for
+    /// each size of packets and trains. With AVX2 only that is aws-lc, and aes256gcm (--set-suite) is the faster suite;
+    /// without AES instructions that one is slow. "list" prints what they measure, in nanoseconds per packet, and exits
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub aead: AeadArg,
 
@@ -105,8 +105,8 @@ pub struct Cli {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub udp_gso: UdpGsoArg,
 
-    /// Measure where the workers' time goes, stage by stage, in one of EVERY turns, for --stats: 16 costs about a hundredth
-    /// of it, 1 costs several
+    /// Measure where the workers' time goes, stage by stage, in one of EVERY turns, for --stats: 16 costs about a
+    /// hundredth of it, 1 costs several
     #[arg(long, value_name = "EVERY", num_args = 0..=1, require_equals = true, default_missing_value = "16",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub stages: Option<u32>,
@@ -148,7 +148,7 @@ impl Cli {
         self.foreground || std::env::var_os("WG_PROCESS_FOREGROUND").is_some_and(|value| value == "1")
     }
 
-    /// Whether somebody has said how many workers there are to be.
+    /// Whether the operator chose the number of workers.
     #[must_use]
     pub fn chooses_workers(&self) -> bool {
         self.workers.is_some() || self.cpus.is_some()

@@ -4,7 +4,7 @@ use nix::time::{ClockId, clock_gettime};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::{Now, Time};
 
-/// Time since boot, suspend included: what the protocol's timers count in, so that a session does not outlive a night
+/// Time since boot, suspend included: what the protocol's timers count in, so a session does not outlive a night
 /// in suspend.
 ///
 /// # Panics

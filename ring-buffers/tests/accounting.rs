@@ -52,7 +52,7 @@ fn apply(step: Step, pool: &Pool, views: &mut Vec<View>, lent: &mut Vec<Lent>) {
         }
         Step::Drop(v) => drop(pick(views, v)),
         Step::Lend(v) => lent.extend(pick(views, v).map(View::lend)),
-        // SAFETY: nothing was submitted, so that no kernel has the bytes.
+        // SAFETY: nothing was submitted, so no kernel has the bytes.
         Step::Settle(v) => views.extend(pick(lent, v).map(|l| unsafe { l.settle() })),
         Step::SendAwayAndBack(v) => match pick(views, v).map(View::send_away) {
             Some(Ok(parcel)) => {

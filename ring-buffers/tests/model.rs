@@ -1,8 +1,8 @@
 //! What passes between threads, in every order that the memory model allows (checked with loom).
 //!
-//! The [`Bell`] is the crate's own, over loom's atomics. The queues are reduced to what any queue guarantees: an item is
-//! published with release and taken with acquire; nothing is said of the order between items. What holds here holds for
-//! the queues of `crossbeam-queue`, which guarantee more.
+//! The [`Bell`] is the crate's own, over loom's atomics. The queues are reduced to what any queue guarantees: an item
+//! is published with release and taken with acquire; nothing is said of the order between items. What holds here holds
+//! for the queues of `crossbeam-queue`, which guarantee more.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -70,8 +70,9 @@ impl<const N: usize> Mailbox<N> {
     }
 }
 
-/// loom reports a deadlock if the owner sleeps while an item waits and nobody is left to wake it. With three threads the
-/// orders are many: those with up to three preemptions, in which nearly all known errors of this kind show, take a second.
+/// loom reports a deadlock if the owner sleeps while an item waits and nobody is left to wake it. With three threads
+/// the orders are many: those with up to three preemptions, in which nearly all known errors of this kind show, take a
+/// second.
 #[test]
 fn no_wake_up_is_lost_between_two_senders_and_a_sleeper() {
     let mut model = loom::model::Builder::new();
@@ -138,8 +139,8 @@ impl ModelSlot {
     }
 }
 
-/// A view goes to another core as a parcel, is used there, and its slot comes home: bytes and count are handed over with
-/// it both times, though neither is synchronised by itself; and an owner that starves for it is woken.
+/// A view goes to another core as a parcel, is used there, and its slot comes home: bytes and count are handed over
+/// with it both times, though neither is synchronised by itself; and an owner that starves for it is woken.
 #[test]
 fn a_slot_travels_to_another_core_and_comes_home() {
     loom::model(|| {
@@ -164,7 +165,7 @@ fn a_slot_travels_to_another_core_and_comes_home() {
         slot.views.store(1, Relaxed);
         slot.write(1);
         handoffs.send(0);
-        // `drain_returns` of each turn; before sleeping for want of slots, `declare_starved`.
+        // `drain_returns` of each turn; before sleeping because slots ran out, `declare_starved`.
         while returns.drain() == 0 {
             returns.bell.arm();
             if returns.drain() == 1 {

@@ -1,13 +1,14 @@
 //! A real ring: provided buffers, lent views, the doorbell, and what happens when slots run out.
 
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
 use io_uring::{opcode, types};
 use ring_buffers::{
     Arena, Budget, BufferGroup, Completion, Doorbell, Lent, LineId, OpId, Ops, Pool, Ring, RingConfig, SlotClass,
     Token, Wait, Waker,
 };
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
@@ -234,7 +235,7 @@ fn submitting_carries_out_writes_and_leaves_deferred_work_to_the_turn() {
     drop(group.take(read.buffer().unwrap(), 8));
 }
 
-/// Whoever is refused for want of locked memory is told this number. 84 KiB and 8 KiB are what Linux 6.18 charges.
+/// An error about locked memory tells this number. 84 KiB and 8 KiB are what Linux 6.18 charges.
 #[test]
 fn what_the_kernel_charges_is_known() {
     assert_eq!(Ring::locked_len(RingConfig { submissions: 256, completions: 4_096 }), 84 << 10);

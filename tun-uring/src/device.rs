@@ -1,8 +1,5 @@
 //! A TUN interface with several queues (Linux `Documentation/networking/tuntap.rst`, `include/uapi/linux/if_tun.h`).
 
-use crate::given::{Given, Unusable};
-use crate::link::Link;
-use crate::steering::{self, FlowTable};
 use std::ffi::c_int;
 use std::fs::OpenOptions;
 use std::io;
@@ -10,7 +7,13 @@ use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+
 use vnet_packets::virtio::VNET_HDR_LEN;
+
+pub use crate::error::TunError;
+use crate::given::Given;
+use crate::link::Link;
+use crate::steering::{self, FlowTable};
 
 /// Queues that the kernel gives one device (`MAX_TAP_QUEUES` in `include/linux/if_tap.h`).
 pub const QUEUES_MAX: usize = 256;
@@ -18,78 +21,7 @@ pub const QUEUES_MAX: usize = 256;
 /// WireGuard's usual MTU: 1500 less IPv6 (40), UDP (8) and the tunnel's own 32 bytes.
 pub const MTU_DEFAULT: u32 = 1420;
 
-const CLONE_DEVICE: &str = "/dev/net/tun";
-
-/// Why a TUN interface could not be made, which step failed, and what helps.
-#[derive(Debug, thiserror::Error)]
-pub enum TunError {
-    /// The name cannot be an interface's (`dev_valid_name` in the kernel, and no pattern).
-    #[error("{name:?} cannot be an interface name: {reason}")]
-    Name {
-        /// What was asked for.
-        name: String,
-        /// The rule that it breaks.
-        reason: &'static str,
-    },
-    /// Zero queues, or more than [`QUEUES_MAX`].
-    #[error("a TUN interface has 1 to {QUEUES_MAX} queues, not {0}: choose the number of workers accordingly")]
-    Queues(usize),
-    /// There is no `/dev/net/tun`, or no driver behind it.
-    #[error(
-        "cannot open {CLONE_DEVICE} ({0}): load the driver (modprobe tun), and in a container pass the device in \
-         (--device {CLONE_DEVICE})"
-    )]
-    NoDriver(io::Error),
-    /// There is a `/dev/net/tun`, but not for this process: the mode of the file, or the list of devices of its container,
-    /// forbids it. Capabilities have nothing to do with it.
-    #[error(
-        "no permission to open {CLONE_DEVICE} ({0}): allow this user to read and write it (chmod, chgrp, or a udev rule), \
-         and in a container pass the device in (--device {CLONE_DEVICE})"
-    )]
-    DevicePermission(io::Error),
-    /// The process may not configure network interfaces.
-    #[error("no permission to {step} ({source}): run as root or with CAP_NET_ADMIN")]
-    Permission {
-        /// What was refused.
-        step: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// An interface of that name exists already; it is not touched.
-    #[error("interface {0} exists already: choose another name, or remove it (ip link delete {0})")]
-    Taken(String),
-    /// Another program has a queue of that interface.
-    #[error("interface {0} is in use by another program: stop that one, or choose another name")]
-    InUse(String),
-    /// The interface, or the descriptor that was handed to us, does not suit us.
-    #[error("cannot use the given TUN interface{space}{name}: {why}", space = if name.is_empty() { "" } else { " " })]
-    Unusable {
-        /// The interface; empty if it is not known.
-        name: String,
-        /// What helps.
-        why: Unusable,
-    },
-    /// The kernel's TUN driver lacks something that Ringfort needs.
-    #[error("this kernel's TUN driver has no {0}: Linux 6.1 or later is needed")]
-    Missing(&'static str),
-    /// Any other step of the set-up or of a later change.
-    #[error("cannot {step}: {source}")]
-    Step {
-        /// What was tried.
-        step: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
-}
-
-impl TunError {
-    pub(crate) fn at(step: &'static str, source: io::Error) -> Self {
-        match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => Self::Permission { step, source },
-            _ => Self::Step { step, source },
-        }
-    }
-}
+pub(crate) const CLONE_DEVICE: &str = "/dev/net/tun";
 
 /// What the program takes over from the kernel on the packets that it reads (`TUNSETOFFLOAD`), and so what it may
 /// leave undone on the packets that it writes.
@@ -204,7 +136,7 @@ impl Tun {
         self.offloads
     }
 
-    /// By which queues the packets of which flows come; `None` where there is but one.
+    /// Maps flow buckets to queues; `None` if the device has one queue.
     ///
     /// # Errors
     /// What the kernel said to the program (`bpf(2)`, `TUNSETSTEERINGEBPF`). The driver then gives packets to the queue

@@ -8,6 +8,7 @@
 
 pub mod device;
 mod edge;
+mod error;
 mod given;
 mod link;
 mod netlink;

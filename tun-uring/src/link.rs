@@ -1,9 +1,10 @@
 //! What concerns an interface as a whole (netdevice(7)).
 
-use crate::device::{TunError, any_socket, checked, empty_request, name_in, request_for};
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::AsRawFd;
+
+use crate::device::{TunError, any_socket, checked, empty_request, name_in, request_for};
 
 /// An interface by its index, which, unlike its name, nobody can change. Holds no resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -145,7 +145,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_lengths_of_a_message_never_panic(len: usize, kind in 0..256i32, data in prop::collection::vec(any::<u8>(), 0..64), cut in 0..128usize) {
+    fn arbitrary_lengths_of_a_message_never_panic(
+        len: usize, kind in 0..256i32, data in prop::collection::vec(any::<u8>(), 0..64), cut in 0..128usize,
+    ) {
         for level in [libc::IPPROTO_IP, libc::IPPROTO_IPV6, libc::SOL_UDP] {
             let mut bytes = message(level, kind, &data);
             let mut second = message(level, kind, &data);
@@ -157,7 +159,9 @@ proptest! {
     }
 
     #[test]
-    fn what_goes_out_would_come_in_as_the_same(remote: std::net::SocketAddr, addr: IpAddr, ifindex: u32, class: u8, segment in 1..=u16::MAX) {
+    fn what_goes_out_would_come_in_as_the_same(
+        remote: std::net::SocketAddr, addr: IpAddr, ifindex: u32, class: u8, segment in 1..=u16::MAX,
+    ) {
         let path = Path { remote, source: Some(LocalAddr { addr, ifindex }) };
         let mut control = SendControl::default();
         control.fill(&path, class, Some(segment));

@@ -1,4 +1,4 @@
-//! How fast checksums are on this machine: the chosen way and the portable one, in turns, so that both see the same
+//! How fast checksums are on this machine: the chosen way and the portable one, in turns, so both see the same
 //! disturbances. Prints medians.
 //!
 //! ```text
@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
+
 use vnet_packets::checksum::Sum;
 
 /// An IPv4 header, the longest data that is summed as headers are, packets, and a super-packet.

@@ -1,7 +1,8 @@
-//! Cutting a super-packet into the packets that go out (what the kernel's `tcp_gso_segment` and `__udp_gso_segment` do).
+//! Cutting a super-packet into the packets that go out (what the kernel's `tcp_gso_segment` and `__udp_gso_segment`
+//! do).
 //!
 //! Nothing is copied here: each [`Segment`] says where its payload lies in the super-packet and writes its headers to
-//! wherever they are needed, so that one pass over the payload (sealing it) moves it to its place.
+//! wherever they are needed, so one pass over the payload (sealing it) moves it to its place.
 
 use crate::checksum::Sum;
 use crate::headers::{self, IPV6_LEN, PROTO_TCP, PROTO_UDP, TCP_MIN, UDP_LEN, Version, be16, be32};

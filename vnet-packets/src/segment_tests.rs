@@ -1,7 +1,8 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::sample::{KINDS, Packet, payload};
 use crate::virtio::{SuperKind, VNET_HDR_LEN, parse};
-use proptest::prelude::*;
 
 fn cut(packet: &[u8], geometry: Super) -> Vec<Vec<u8>> {
     let segments = Segments::new(packet, geometry).expect("the geometry is that of the packet");

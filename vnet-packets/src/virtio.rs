@@ -1,13 +1,16 @@
-//! `struct virtio_net_hdr` (`include/uapi/linux/virtio_net.h`; virtio 1.2 section 5.1.6), as TUN puts it before each packet.
+//! `struct virtio_net_hdr` (`include/uapi/linux/virtio_net.h`; virtio 1.2 section 5.1.6), as TUN puts it before each
+//! packet.
 //!
-//! The structure has 10 bytes, `TUNSETVNETHDRSZ` makes room for [`VNET_HDR_LEN`]; the kernel leaves the other bytes as they are.
-//! All fields are little-endian, since the device was told so (`TUNSETVNETLE`).
+//! The structure has 10 bytes, `TUNSETVNETHDRSZ` makes room for [`VNET_HDR_LEN`]; the kernel leaves the other bytes as
+//! they are. All fields are little-endian, since the device was told so (`TUNSETVNETLE`).
+
+use std::fmt;
+
+use zerocopy::byteorder::little_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Sum;
 use crate::headers::{PROTO_TCP, PROTO_UDP, Parts, TCP_CHECKSUM, UDP_CHECKSUM, Version};
-use std::fmt;
-use zerocopy::byteorder::little_endian::U16;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes before each packet in either direction: as many as a WireGuard data header, which takes their place.
 pub const VNET_HDR_LEN: usize = 16;

@@ -1,5 +1,6 @@
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 /// An IPv4 packet with a TCP header of `words` words and `payload` bytes.
 fn tcp4(words: u8, payload: usize) -> Vec<u8> {
@@ -266,7 +267,9 @@ proptest! {
         }
         bytes.truncate(bytes.len() - cut.index(bytes.len()) / 4);
         match parse(&bytes) {
-            Ok(Received::Packet(Some(partial))) => partial.complete(&mut bytes[VNET_HDR_LEN..]).expect("parse checked it"),
+            Ok(Received::Packet(Some(partial))) => {
+                partial.complete(&mut bytes[VNET_HDR_LEN..]).expect("parse checked it");
+            }
             Ok(Received::Super(s)) => {
                 prop_assert!(s.segment > 0 && s.transport < s.header);
                 prop_assert!(usize::from(s.header) <= s.end as usize && s.end as usize <= bytes.len() - VNET_HDR_LEN);
@@ -285,7 +288,8 @@ proptest! {
             _ => (SuperKind::Udp6, ipv6(PROTO_UDP, 1, payload)),
         };
         let parts = Parts::of(&packet).expect("well formed");
-        let s = Super { kind, transport: parts.transport as u16, header: parts.header as u16, segment, end: parts.end as u32 };
+        let (transport, header) = (parts.transport as u16, parts.header as u16);
+        let s = Super { kind, transport, header, segment, end: parts.end as u32 };
         let mut header = [0xee; VNET_HDR_LEN];
         Transmit::Super(s).write(&mut header);
         let bytes = [&header[..], &packet].concat();

@@ -1,5 +1,5 @@
-//! Mutates the corpus of a target for as long as it is told to, with another seed in each run, and keeps an input that the
-//! target does not survive.
+//! Mutates the corpus of a target for as long as it is told to, with another seed in each run, and keeps an input that
+//! the target does not survive.
 //!
 //!     cargo run --release -p ringfort-fuzz --example search TARGET [SECONDS]
 

@@ -1,6 +1,6 @@
 //! Reading an input as a program: a few bytes per decision.
 
-/// An input that is read from front to back. Beyond its end there are zeros, so that no target has to treat a short
+/// An input that is read from front to back. Beyond its end there are zeros, so no target has to treat a short
 /// input apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Input<'a> {

@@ -78,7 +78,8 @@ impl Located {
         !self.is_ipv4 || internet_sum(&packet[..self.transport]) == 0xffff
     }
 
-    /// Whether the transport's checksum is right. That of UDP may also be absent (zero), which is not called right here.
+    /// Whether the transport's checksum is right. That of UDP may also be absent (zero), which is not called right
+    /// here.
     pub(crate) fn transport_is_intact(&self, packet: &[u8]) -> bool {
         let absent = !self.is_tcp && packet[self.checksum()..self.checksum() + 2] == [0, 0];
         !absent && internet_sum(&self.with_pseudo_header(packet)) == 0xffff

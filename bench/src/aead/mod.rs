@@ -33,7 +33,8 @@ pub struct Options {
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
     /// Milliseconds that each turn seals, and opens
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=10_000), value_name = "MILLISECONDS")]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
     turn: u64,
     /// Whom the others are compared with
     #[arg(long, default_value_t = Provider::AwsLc)]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use ringfort_aead::{Geometry, HEADER_LEN, KEY_LEN, OpenKey, Plan, Provider, SealKey, Suite, TAG_LEN};
 
-/// Packets that are worked on between two looks at the clock, at least: enough for its resolution, and with full packets
-/// still within a second-level cache.
+/// Packets that are worked on between two looks at the clock, at least: enough for its resolution, and with full
+/// packets still within a second-level cache.
 const PACKETS_PER_PASS: usize = 176;
 
 /// A train.
@@ -38,7 +38,7 @@ impl Bench {
     pub fn new(provider: Provider, suite: Suite, shape: Shape) -> Self {
         let stride = HEADER_LEN + shape.len + TAG_LEN;
         let geometry = Geometry::new(stride, stride, shape.count).expect("the measured trains are possible");
-        // The key protects nothing, so that its nonces may repeat.
+        // The key protects nothing, so its nonces may repeat.
         let (key, plan) = ([0x5a; KEY_LEN], Plan::fixed(provider));
         let trains = PACKETS_PER_PASS.div_ceil(shape.count);
         Self {

@@ -52,7 +52,7 @@ pub struct Settings {
     pub probe_rate: u64,
 }
 
-/// One measurement that is to be made.
+/// One measurement of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// From 1.

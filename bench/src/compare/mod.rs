@@ -1,4 +1,4 @@
-//! The same measurements over several implementations, taking turns, so that what else the machine does falls on all of
+//! The same measurements over several implementations, taking turns, so what else the machine does falls on all of
 //! them alike. Every measurement has namespaces and gateways of its own, which have done nothing else.
 
 pub mod contenders;
@@ -46,10 +46,12 @@ pub struct Options {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=128))]
     streams: u16,
     /// Packets per second that udp-64 and udp-1400 offer
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000), value_name = "PPS")]
+    #[arg(long, value_name = "PPS", default_value_t = 200_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     udp_rate: u64,
     /// Packets per second that latency sends
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000), value_name = "PPS")]
+    #[arg(long, value_name = "PPS", default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     probe_rate: u64,
     /// Congestion control of the TCP tests, of those that sysctl net.ipv4.tcp_available_congestion_control names; the
     /// system's own unless given

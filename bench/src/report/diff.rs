@@ -109,7 +109,8 @@ pub fn print(before: &Results, after: &Results, all: bool) -> Result<()> {
     println!("\n{}", change_table(&shown));
     let count = |wanted: Verdict| changes.iter().filter(|change| change.verdict == wanted).count();
     println!(
-        "{} figures: {} better, {} worse, {} within the noise, {} with too few runs to tell ({} at least on each side).",
+        "{} figures: {} better, {} worse, {} within the noise, {} with too few runs to tell ({} at least on each \
+         side).",
         changes.len(),
         count(Verdict::Better),
         count(Verdict::Worse),

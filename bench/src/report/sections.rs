@@ -140,7 +140,7 @@ fn latency(results: &Results, test: &Test) -> Result<String> {
     Ok(figure(&svg, &legend))
 }
 
-/// (Share that took at most so long, nanoseconds): of each percentile the median of the runs, so that one bad run does
+/// (Share that took at most so long, nanoseconds): of each percentile the median of the runs, so one bad run does
 /// not make the curve.
 fn percentiles<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<(f64, f64)> {
     let mut times: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
@@ -254,11 +254,12 @@ pub fn reading(results: &Results) -> String {
         "<h2>How to read this</h2>\n\
          <p>Each figure is the median of its runs; below it are the least and the greatest run, which the whiskers of \
          the bars show too. The third line compares with {}: the median of the ratios in each round, and whether a \
-         difference is seen. None is claimed where two exact rank tests leave more than 1 % to chance; with five rounds \
-         that means that the ranges must not overlap.</p>\n\
-         <p>Contenders take turns in every round, and each round begins with another one, so that what else the machine \
-         does falls on all of them alike. Senders, receivers and gateways share the cores of one machine: figures of \
-         two machines, or of a machine and a network, are something else. Ratios travel further than figures.</p>\n",
+         difference is seen. None is claimed where two exact rank tests leave more than 1 % to chance; with five \
+         rounds that means that the ranges must not overlap.</p>\n\
+         <p>Contenders take turns in every round, and each round begins with another one. So what else the machine \
+         does falls on all of them alike. Senders, receivers and gateways share the cores of one machine: figures \
+         of two machines, or of a machine and a network, are something else. Ratios travel further than \
+         figures.</p>\n",
         escape(reference)
     )
 }

@@ -92,7 +92,7 @@ pub fn comparison(compared: &Ratio) -> String {
     }
 }
 
-/// How the tables are to be read.
+/// How to read the tables.
 pub fn footnote(results: &Results) -> String {
     let plan = &results.plan;
     let mut text = format!(

@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub use model::Results;
 use model::{SCHEMA, SCHEMA_VERSION};
 
-/// Held while a file is being written, so that an interruption waits until it is whole.
+/// Held while a file is being written, so an interruption waits until it is whole.
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// Waits until no file is being written; none is begun while the guard is held.

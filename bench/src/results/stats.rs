@@ -175,7 +175,7 @@ fn normal_p(distance: f64, deviation: f64) -> f64 {
     2.0 * polynomial * (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt()
 }
 
-/// Twice the rank of each value, from 2 upwards, so that the mean rank of ties is a whole number.
+/// Twice the rank of each value, from 2 upwards, so the mean rank of ties is a whole number.
 fn doubled_ranks(values: &[f64]) -> Vec<usize> {
     let below = |value: f64| values.iter().filter(|other| **other < value).count();
     let equal = |value: f64| values.iter().filter(|other| **other == value).count();

@@ -40,7 +40,7 @@ struct Runs {
 pub fn measure(load: Load, programs: [&Program; 2], rounds: u32) -> Result<Cost> {
     let mut runs = [Runs::default(), Runs::default()];
     for round in 0..rounds {
-        // Who is first changes, so that a drift of the machine falls on both alike.
+        // Who is first changes, so a drift of the machine falls on both alike.
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for which in order {
             let name = format!("{} {}/{rounds}", load.name(), round + 1);
@@ -133,7 +133,7 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let before = cpu_time(own).unwrap();
         let mut sum = 0_u64;
-        // What threads of other tests have used goes with them, so that this may take a moment.
+        // What threads of other tests have used goes with them, so this may take a moment.
         while cpu_time(own).unwrap() <= before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }

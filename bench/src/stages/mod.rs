@@ -1,5 +1,5 @@
-//! Where a packet's time goes inside of a gateway: two gateways that take the times of their stages (`ringfort --stages`),
-//! TCP and UDP through the tunnel between them, a table for each worker, and what taking the times costs.
+//! Where a packet's time goes inside of a gateway: two gateways that take the times of their stages (`ringfort
+//! --stages`), TCP and UDP through the tunnel between them, a table for each worker, and what taking the times costs.
 
 mod cost;
 mod times;
@@ -14,12 +14,11 @@ use ringfort_testbed::udp::{self, Stream};
 use ringfort_testbed::{Context, Family, Result, Tunnel};
 use serde::Serialize;
 
+use crate::results::model::{Side, Stage};
 use crate::text::{grouped, megabits, table};
 use crate::{Gateway, stage};
 use cost::Cost;
 use times::Times;
-
-use crate::results::model::{Side, Stage};
 
 /// What a person may choose.
 #[derive(Args, Debug)]
@@ -180,9 +179,10 @@ fn print_stages(stages: &[Stage]) {
 
 fn print_legend() {
     println!(
-        "A time is one of a train or a batch of them, not of a packet. enter, tun_read, udp_send, udp_receive and tun_write are \
-         the kernel's, the others our own. The kernel of this machine carries a packet all the way to the other \
-         namespace, so that udp_send holds a part of the far side's receiving, and tun_write of the far end's TCP."
+        "A time is one of a train or a batch of them, not of a packet. enter, tun_read, udp_send, udp_receive and \
+         tun_write are the kernel's, the others our own. The kernel of this machine carries a packet all the way to \
+         the other namespace. So udp_send holds a part of the far side's receiving, and tun_write a part of the far \
+         end's TCP."
     );
 }
 

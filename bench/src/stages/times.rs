@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_sorted_durations() {
-        // One to a bucket, so that the answer is exact.
+        // One to a bucket, so the answer is exact.
         let mut durations: Vec<u64> = (1..=997).map(|n: u64| n * n % 7919).collect();
         durations.sort_unstable();
         let mut buckets = BTreeMap::new();

@@ -58,7 +58,7 @@ fn write_json(path: &Path, contender: &Contender, results: &impl Serialize) -> R
     results::write(path, &text)
 }
 
-/// That a file of results can be written is to be known before an hour of measuring.
+/// Refuses a file of results that cannot be written before an hour of measuring, not after it.
 fn check_writable(path: Option<&Path>) -> Result<()> {
     let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(()) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

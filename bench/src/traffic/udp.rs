@@ -106,7 +106,7 @@ fn print_tables(load: &Load, outcome: &Outcome) {
     }
 }
 
-/// What is to be known about the generator.
+/// What a reader must know about the generator.
 fn generator(total: &Traffic) -> String {
     let mut text = format!(
         "The generator took {:.0} % of a CPU to send and {:.0} % to receive.",

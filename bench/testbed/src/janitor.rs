@@ -3,7 +3,7 @@
 //! A child process in its own process group waits for the end of its standard input, which comes when the owner closes
 //! it or dies (a panic that aborts, Ctrl-C, SIGKILL). Then it ends every process in the namespaces named after the
 //! owner, waits until they are gone, and removes those namespaces, their UAPI sockets and the owner's directory. Names
-//! carry the process id, so that it cannot touch what belongs to another run.
+//! carry the process id, so it cannot touch what belongs to another run.
 //!
 //! What is made while it sweeps would escape it. The owner therefore asks for a [`permit`] before it makes something,
 //! and gets none any more once [`sweep`] was called; the janitor goes twice over everything, for what a command that
@@ -80,7 +80,7 @@ pub fn remains_of(process: u32) -> Vec<String> {
     remains
 }
 
-/// A name that no other part of this process, and no other process, uses: at most 12 characters, so that it fits
+/// A name that no other part of this process, and no other process, uses: at most 12 characters, so it fits
 /// an interface name (15) with room for a suffix. The janitor is started before the first name is given out.
 pub fn unique_name() -> String {
     start();

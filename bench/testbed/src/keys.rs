@@ -59,7 +59,7 @@ impl KeyPair {
     /// The system has no randomness.
     pub fn random() -> Result<Self> {
         let mut private = Key::random()?;
-        // As `wg genkey` clamps it, so that it reads back as it was set.
+        // As `wg genkey` clamps it, so it reads back as it was set.
         private.0[0] &= 248;
         private.0[31] = (private.0[31] & 127) | 64;
         let secret = StaticSecret::from(private.0);

@@ -1,13 +1,13 @@
 //! Bytes that the receiver can check without having been told them.
 
-/// Length of the repeated block: a prime, so that no packet, segment or buffer size divides it and a lost or doubled
+/// Length of the repeated block: a prime, so no packet, segment or buffer size divides it and a lost or doubled
 /// piece cannot go unnoticed.
 const BLOCK_LEN: usize = 65_521;
 
 /// An endless stream of bytes that depends on a seed: the same for the sender and the receiver.
 #[derive(Clone)]
 pub struct Pattern {
-    /// The block twice, so that any run of up to one block is contiguous.
+    /// The block twice, so any run of up to one block is contiguous.
     doubled: Vec<u8>,
     position: usize,
 }

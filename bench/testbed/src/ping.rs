@@ -22,7 +22,7 @@ const ECHO_REPLY_V4: u8 = 0;
 const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 
-/// Each pinger in this process has an identifier of its own, so that none takes another's answer.
+/// Each pinger in this process has an identifier of its own, so none takes another's answer.
 static NEXT_IDENTIFIER: AtomicU16 = AtomicU16::new(1);
 
 /// Sends echo requests to one address and waits for their answers.
@@ -55,7 +55,8 @@ impl Pinger {
         Ok(Self { socket, v6, identifier, sequence: 0, target })
     }
 
-    /// Sends one request with `size` bytes of payload and returns the time until its answer, whose payload must be the same.
+    /// Sends one request with `size` bytes of payload and returns the time until its answer, whose payload must be the
+    /// same.
     ///
     /// # Errors
     /// No answer within `patience`, or another payload in it.
@@ -188,7 +189,7 @@ impl Background {
         Ok(Self { stop, done, thread: Some(thread) })
     }
 
-    /// Goes on for 200 ms and [`LATER`] pings at least, so that what was lost at the very end shows too. Then as
+    /// Goes on for 200 ms and [`LATER`] pings at least, so what was lost at the very end shows too. Then as
     /// [`Background::finish`].
     ///
     /// # Panics

@@ -96,7 +96,7 @@ impl Side {
 /// See the drawing at the top of the crate. Dropping it removes everything.
 #[derive(Debug)]
 pub struct Tunnel {
-    /// The two ends. Declared before the wire, so that gateways end before their namespaces.
+    /// The two ends. Declared before the wire, so gateways end before their namespaces.
     pub sides: [Side; 2],
     /// The namespaces.
     pub wire: Wire,

@@ -154,7 +154,7 @@ pub fn stream(
     let sockets = Sockets::new(client.0, server.0, client.1, server.1)?;
     for socket in [&sockets.client, &sockets.server] {
         socket.set_read_timeout(Some(Duration::from_millis(50))).context("setting a timeout")?;
-        // What is lost is to be the tunnel's loss, not ours.
+        // Loss must be the tunnel's, not ours.
         setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).context("enlarging a socket's buffer")?;
     }
     let done = AtomicBool::new(false);

@@ -21,7 +21,7 @@
 //! **open loop**: datagram *n* is due *n* / rate after the start, whatever became of those before it, and its latency
 //! counts from when it was *due*. What holds up the sender is therefore part of the latency instead of missing from it
 //! (there is no coordinated omission), and is stated by itself as lateness. Both namespaces read one clock,
-//! `CLOCK_MONOTONIC`, so that one-way latency is exact.
+//! `CLOCK_MONOTONIC`, so one-way latency is exact.
 
 mod crew;
 pub mod latency;

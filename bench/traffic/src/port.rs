@@ -1,7 +1,7 @@
 //! A thread's own ring with sockets in it: datagrams out of and into slots of registered memory.
 //!
 //! This is where the crate meets the kernel. Sends do not wait (`MSG_DONTWAIT`): what a socket cannot take at once has
-//! failed, so that the order of sending is that of submitting. Receives are multishot, into provided buffers.
+//! failed, so the order of sending is that of submitting. Receives are multishot, into provided buffers.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};

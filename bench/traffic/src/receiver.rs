@@ -71,7 +71,7 @@ pub(crate) struct Receiver<'a> {
     signals: &'a Signals,
     progress: &'a AtomicU64,
     tag: u32,
-    /// What a payload looks like but for its stamp.
+    /// A payload without its stamp.
     pattern: Vec<u8>,
     reception: Reception,
 }

@@ -1,6 +1,6 @@
 //! The plan of one lane: when each packet is due, of which flow it is, and how large.
 //!
-//! It is a function of the packet's number alone, so that sender and receiver agree without exchanging anything.
+//! It is a function of the packet's number alone, so sender and receiver agree without exchanging anything.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ const MIX_LEN: usize = 12;
 /// When each packet is due, its flow and its size.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
-    /// Time between two packets in 2^-32 ns, so that the error stays below 1 ns over 2^32 packets.
+    /// Time between two packets in 2^-32 ns, so the error stays below 1 ns over 2^32 packets.
     interval: u64,
     /// When the first packet is due: lanes take turns.
     offset_ns: u64,
@@ -78,7 +78,7 @@ impl Schedule {
         number / self.train_len / self.flows * self.train_len + number % self.train_len
     }
 
-    /// UDP payload of a packet in bytes. Each flow walks through the mix from a place of its own, so that the sizes are
+    /// UDP payload of a packet in bytes. Each flow walks through the mix from a place of its own, so the sizes are
     /// mixed within each flow and among them.
     pub(crate) fn payload_len(&self, number: u32) -> usize {
         let step = u64::from(self.position_in_flow(number)) + u64::from(self.flow(number));

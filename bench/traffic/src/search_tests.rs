@@ -1,7 +1,8 @@
 //! The search against simulated devices.
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 /// Loses everything above its capacity.
 fn ideal(capacity_pps: f64) -> impl Fn(u64) -> Trial {
@@ -31,7 +32,7 @@ fn an_ideal_device_is_bracketed() {
     let outcome = search(&plan, ideal(123_456.0));
     let (ndr, pdr) = (outcome.ndr, outcome.pdr);
     assert!(ndr.rate_pps.unwrap() <= 123_456 && ndr.failed_at_pps.unwrap() > 123_456, "{ndr:?}");
-    // 0.5 % of what is offered may be lost, so that a little more may be offered.
+    // 0.5 % of what is offered may be lost, so a little more may be offered.
     let allowed = (123_456.0 / 0.995) as u64;
     assert!(pdr.rate_pps.unwrap() <= allowed && pdr.failed_at_pps.unwrap() > allowed, "{pdr:?}");
     for found in [ndr, pdr] {

@@ -12,7 +12,7 @@ use ringfort_testbed::{Context, Error, Result};
 
 use crate::{Endpoint, sys};
 
-/// What is lost is to be lost in between, and not in the receiver's or sender's own buffers.
+/// Loss must happen in between, not in the receiver's or sender's own buffers.
 const BUFFER_BYTES: usize = 16 << 20;
 /// How long the way may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,7 +92,7 @@ fn bind_one(address: IpAddr) -> Result<(UdpSocket, SocketAddr)> {
     Ok((socket, bound))
 }
 
-/// Sends until something arrives, so that neighbours are resolved and tunnels are up before anything counts (the
+/// Sends until something arrives, so neighbours are resolved and tunnels are up before anything counts (the
 /// learning frames of RFC 2544, section 23). It uses sockets of its own.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! All in little-endian order. `due` is the intended time of sending on `CLOCK_MONOTONIC`, `number` the packet's place
-//! in the schedule of its lane, and `tag` names the run, the direction and the lane, so that a straggler of one run is
+//! in the schedule of its lane, and `tag` names the run, the direction and the lane, so a straggler of one run is
 //! not counted in the next.
 
 /// Bytes of the stamp.

@@ -44,7 +44,7 @@ pub(crate) struct LaneResult {
 
 /// Carries a load between two namespaces. `progress` counts the distinct packets that have arrived so far.
 ///
-/// Before the load begins, single datagrams are sent until one arrives, so that neighbours are resolved and tunnels are
+/// Before the load begins, single datagrams are sent until one arrives, so neighbours are resolved and tunnels are
 /// up.
 ///
 /// # Errors

@@ -121,8 +121,8 @@ impl Selection {
     }
 }
 
-/// For each class of packets who is the fastest by these figures, sealing and opening together; of equals the first. There is
-/// at least one measurement.
+/// For each class of packets who is the fastest by these figures, sealing and opening together; of equals the first.
+/// There is at least one measurement.
 fn fastest(measurements: &[Measurement]) -> Mix {
     Mix::new(|count, size| {
         let cost = |measured: &&Measurement| measured.cost_ns(count, size);

@@ -4,9 +4,9 @@ use crate::{BadTag, Message, NONCE_LEN, Source, Suite, TAG_LEN, Verdicts};
 
 /// A session key, expanded for one provider. Holds the key in memory that is wiped on drop.
 ///
-/// The single forms are the least that a provider has; the batch forms default to a loop over them, and are what a provider
-/// that works across packets overrides. Every message has room for its tag, there are at most [`MAX_SEGMENTS`] of them, as
-/// many sources as messages, and no source is longer than its message's text.
+/// The single forms are the least that a provider has; the batch forms default to a loop over them, and are what a
+/// provider that works across packets overrides. Every message has room for its tag, there are at most [`MAX_SEGMENTS`]
+/// of them, as many sources as messages, and no source is longer than its message's text.
 ///
 /// [`MAX_SEGMENTS`]: crate::MAX_SEGMENTS
 pub(crate) trait BatchCipher: Send + Sync {

@@ -2,8 +2,8 @@
 
 use crate::{HEADER_LEN, TAG_LEN};
 
-/// Most segments in one train: the kernel coalesces no more into one GRO datagram (`UDP_GRO_CNT_MAX`), and a verdict has as
-/// many bits.
+/// Most segments in one train: the kernel coalesces no more into one GRO datagram (`UDP_GRO_CNT_MAX`), and a verdict
+/// has as many bits.
 pub const MAX_SEGMENTS: usize = 64;
 /// Shortest segment, in bytes on the wire: a keepalive, header and tag around nothing.
 pub const MIN_SEGMENT_LEN: usize = HEADER_LEN + TAG_LEN;
@@ -12,8 +12,8 @@ pub const MAX_SEGMENT_LEN: usize = u16::MAX as usize;
 
 /// The lengths of a train's segments: all `stride` bytes on the wire but the last, which may be shorter.
 ///
-/// A value of this type satisfies `1 ≤ count ≤ 64` and `32 ≤ last ≤ stride ≤ 65535`; whether a buffer is long enough for
-/// it is checked where the two meet.
+/// A value of this type satisfies `1 ≤ count ≤ 64` and `32 ≤ last ≤ stride ≤ 65535`; whether a buffer is long enough
+/// for it is checked where the two meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     stride: u16,
@@ -21,8 +21,8 @@ pub struct Geometry {
     count: u8,
 }
 
-/// Lengths that no train can have. From [`Geometry::new`] this is a bug of the caller; from [`Geometry::of_received`] it
-/// is what the network sent, and the datagram is to be dropped.
+/// Lengths that no train can have. From [`Geometry::new`] this is a bug of the caller; from [`Geometry::of_received`]
+/// it is what the network sent, and the caller drops the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
     /// No segment, or more than [`MAX_SEGMENTS`].

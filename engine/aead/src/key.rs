@@ -89,8 +89,8 @@ impl SealKey {
         Ok(())
     }
 
-    /// Encrypts `source` into `destination`: the ciphertext of `source` and as many zero bytes as `destination` has room
-    /// for, then the tag in its last 16 bytes. `destination` starts behind the data header.
+    /// Encrypts `source` into `destination`: the ciphertext of `source` and as many zero bytes as `destination` has
+    /// room for, then the tag in its last 16 bytes. `destination` starts behind the data header.
     ///
     /// # Errors
     /// [`TrainError::BufferTooShort`] if `destination` has no room for source and tag, [`TrainError::TooLong`].
@@ -173,8 +173,8 @@ impl OpenKey {
     /// but its last 16 bytes are the plaintext.
     ///
     /// # Errors
-    /// [`BadTag`], also for a `buf` that is too short to hold a tag or too long for a datagram. What `buf` then holds says
-    /// [`Provider::on_failure`]: never plaintext.
+    /// [`BadTag`], also for a `buf` that is too short to hold a tag or too long for a datagram. What `buf` then holds
+    /// says [`Provider::on_failure`]: never plaintext.
     ///
     /// [`Provider::on_failure`]: crate::Provider::on_failure
     pub fn open(&self, counter: u64, buf: &mut [u8]) -> Result<(), BadTag> {
@@ -183,8 +183,8 @@ impl OpenKey {
         self.0.of(1, ciphertext.len()).open(counter, ciphertext, tag)
     }
 
-    /// Verifies and decrypts a train in place, segment `i` under `counters[i]`. Each segment stands for itself: one that
-    /// fails is never left as plaintext and does not affect the others.
+    /// Verifies and decrypts a train in place, segment `i` under `counters[i]`. Each segment stands for itself: one
+    /// that fails is never left as plaintext and does not affect the others.
     ///
     /// # Errors
     /// [`TrainError::BufferTooShort`], [`TrainError::CountMismatch`] unless there is one counter per segment.
@@ -195,8 +195,8 @@ impl OpenKey {
         Ok(with_train(train, geometry, counters.iter().copied(), |messages| cipher.open_batch(messages)))
     }
 
-    /// Verifies and decrypts messages of any lengths in place, each under its own counter. Each stands for itself, as in
-    /// [`open_train`](Self::open_train).
+    /// Verifies and decrypts messages of any lengths in place, each under its own counter. Each stands for itself, as
+    /// in [`open_train`](Self::open_train).
     ///
     /// # Errors
     /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].

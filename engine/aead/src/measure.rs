@@ -24,7 +24,7 @@ pub struct Measurement {
     pub figures: Vec<Figure>,
 }
 
-/// The speed of one provider for trains of one shape: the best round of several, so that preemption does not count.
+/// The speed of one provider for trains of one shape: the best round of several, so preemption does not count.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure {
     /// Bytes of plaintext per packet.

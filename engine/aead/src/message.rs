@@ -7,8 +7,9 @@ use arrayvec::ArrayVec;
 use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
 
 /// One data message without its header: what a batch is made of. Messages of one batch may differ in length, and lie
-/// anywhere; being exclusive borrows, they cannot overlap, also not shifted by some bytes: a cipher that works across messages
-/// would read what it has already overwritten. A batch is gathered without allocation in an `ArrayVec` of the crate `arrayvec`.
+/// anywhere; being exclusive borrows, they cannot overlap, also not shifted by some bytes: a cipher that works across
+/// messages would read what it has already overwritten. A batch is gathered without allocation in an `ArrayVec` of the
+/// crate `arrayvec`.
 ///
 /// ```
 /// # use ringfort_aead::Message;
@@ -30,8 +31,8 @@ pub struct Message<'a> {
     tag: &'a mut [u8; TAG_LEN],
 }
 
-/// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its share of
-/// the payload. What remains of the segment's plaintext is zero padding. It cannot lie where the train will:
+/// A plaintext in two pieces, as the cutting of a super-packet yields them: headers made for this segment, and its
+/// share of the payload. What remains of the segment's plaintext is zero padding. It cannot lie where the train will:
 ///
 /// ```compile_fail,E0502
 /// # use ringfort_aead::{Geometry, Plan, Provider, SealKey, Source, Suite};

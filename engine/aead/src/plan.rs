@@ -5,7 +5,8 @@ use std::fmt;
 use crate::cipher::BatchCipher;
 use crate::{KEY_LEN, Provider, Suite};
 
-/// Bytes of plaintext of the measured packets: an ACK or a voice packet, the old Internet minimum, a full tunnel packet.
+/// Bytes of plaintext of the measured packets: an ACK or a voice packet, the old Internet minimum, a full tunnel
+/// packet.
 pub const PACKET_SIZES: [usize; 3] = [64, 576, 1420];
 /// Messages of the measured batches: a lone packet, a pair, a short burst, a super-packet of 64 KiB at full size.
 pub const TRAIN_COUNTS: [usize; 4] = [1, 2, 8, 44];
@@ -21,8 +22,8 @@ pub struct Plan {
 pub(crate) struct Mix([[Provider; PACKET_SIZES.len()]; TRAIN_COUNTS.len()]);
 
 impl Plan {
-    /// One provider for everything: for tests and for `--aead NAME`. A suite that it does not have, here or at all, is done
-    /// by the portable one.
+    /// One provider for everything: for tests and for `--aead NAME`. A suite that it does not have, here or at all, is
+    /// done by the portable one.
     pub fn fixed(provider: Provider) -> Self {
         let mix = |suite| match provider.is_available(suite) {
             true => Mix::fixed(provider),

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::NONCE_LEN;
 
-/// An AEAD of the Noise protocol framework (section 12, "DH functions, cipher functions, and hash functions"). Keys have
-/// 32 bytes and tags 16 in both.
+/// An AEAD of the Noise protocol framework (section 12, "DH functions, cipher functions, and hash functions"). Keys
+/// have 32 bytes and tags 16 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Suite {
     /// `ChaChaPoly` of the framework: ChaCha20-Poly1305 of RFC 8439, WireGuard's own cipher.
@@ -36,8 +36,8 @@ impl Suite {
         }
     }
 
-    /// The nonce of a data message: 32 zero bits, then the counter, little-endian in `ChaChaPoly` (also in the WireGuard
-    /// paper, section 5.4.6) and **big-endian in `AESGCM`** (Noise, sections 12.3 and 12.4).
+    /// The nonce of a data message: 32 zero bits, then the counter, little-endian in `ChaChaPoly` (also in the
+    /// WireGuard paper, section 5.4.6) and **big-endian in `AESGCM`** (Noise, sections 12.3 and 12.4).
     pub(crate) fn nonce(self, counter: u64) -> [u8; NONCE_LEN] {
         let counter = match self {
             Self::ChaCha20Poly1305 => counter.to_le_bytes(),

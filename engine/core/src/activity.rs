@@ -1,10 +1,11 @@
 //! What the workers tell control about a peer's traffic, without a message per packet.
 //!
-//! The timers of the paper's section 6 depend on every packet sent and received, but on few facts of it: since when data
-//! has gone unanswered, since when received data has gone without a reply, and when anything last passed. Workers note
-//! those facts here, one relaxed store per train and none where nothing would change; control reads them when a timer is
-//! due. Control is woken only when a peer leaves idleness ([`Activity::data_sent`] and [`Activity::data_received`] return
-//! true): as long as it is *armed*, it looks again by itself, at least every Keepalive-Timeout.
+//! The timers of the paper's section 6 depend on every packet sent and received, but on few facts of it: since when
+//! data has gone unanswered, since when received data has gone without a reply, and when anything last passed. Workers
+//! note those facts here, one relaxed store per train and none where nothing would change; control reads them when a
+//! timer is due. Control is woken only when a peer leaves idleness ([`Activity::data_sent`] and
+//! [`Activity::data_received`] return true): as long as it is *armed*, it looks again by itself, at least every
+//! Keepalive-Timeout.
 //!
 //! All orderings are relaxed: nothing else is published through these words, and a note that is overtaken by another
 //! core's costs at most one early or late keepalive. The one race that matters, a note made while control disarms, is
@@ -17,8 +18,8 @@ use crate::time::Time;
 /// The bit of the `unreplied` word that says that more data came after the first; stamps have it clear.
 const ANOTHER: u64 = 1;
 
-/// How much the last traversal may lag behind the truth, in nanoseconds (134 ms): with it, a busy peer's word is written
-/// a few times a second instead of once per train. Persistent keepalives, the only reader, count in seconds.
+/// How much the last traversal may lag behind the truth, in nanoseconds (134 ms): with it, a busy peer's word is
+/// written a few times a second instead of once per train. Persistent keepalives, the only reader, count in seconds.
 const TRAVERSAL_GRANULARITY: u64 = 1 << 27;
 
 /// One peer's traffic, as far as timers need it. Shared by control and all workers.
@@ -47,7 +48,7 @@ fn time(stamp: u64) -> Option<Time> {
     (stamp != 0).then_some(Time(stamp & !ANOTHER))
 }
 
-/// Stores only what changes something, so that a word at rest stays shared between the cores' caches.
+/// Stores only what changes something, so a word at rest stays shared between the cores' caches.
 fn clear(word: &AtomicU64) {
     if word.load(Relaxed) != 0 {
         word.store(0, Relaxed);
@@ -69,7 +70,8 @@ impl Activity {
         self.arm()
     }
 
-    /// A keepalive was sent. It does not touch what waits for a reply: control settled that when it ordered the keepalive.
+    /// A keepalive was sent. It does not touch what waits for a reply: control settled that when it ordered the
+    /// keepalive.
     #[inline]
     pub fn keepalive_sent(&self, now: Time) {
         self.traversed(now);
@@ -98,8 +100,8 @@ impl Activity {
         clear(&self.unanswered_since);
     }
 
-    /// A handshake is needed. True: tell control with [`NeedHandshake`](crate::device::PeerEvent::NeedHandshake); if that
-    /// event cannot be queued, call [`Activity::clear_request`]. False: somebody has told it already.
+    /// A handshake is needed. True: tell control with [`NeedHandshake`](crate::device::PeerEvent::NeedHandshake); if
+    /// that event cannot be queued, call [`Activity::clear_request`]. False: somebody has told it already.
     #[inline]
     #[must_use = "control has to be told"]
     pub fn request_handshake(&self) -> bool {
@@ -120,8 +122,8 @@ impl Activity {
 
 /// What control reads and settles.
 impl Activity {
-    /// Control stops watching: the next data wakes it. It must look once more a little later, for a worker that still saw
-    /// the peer armed.
+    /// Control stops watching: the next data wakes it. It must look once more a little later, for a worker that still
+    /// saw the peer armed.
     pub fn disarm(&self) {
         self.armed.store(false, Relaxed);
     }

@@ -5,8 +5,8 @@
 //! ([`Arc::make_mut`]). Control therefore publishes a new version of a million prefixes for the price of at most 129
 //! nodes, and the workers read theirs without a lock.
 //!
-//! Recursion, the implicit one of dropping a trie included, is as deep as a path is long; each step down a path fixes at
-//! least one more bit, so that no path has more than 33 nodes (IPv4) or 129 (IPv6), however many prefixes there are.
+//! Recursion, the implicit one of dropping a trie included, is as deep as a path is long; each step down a path fixes
+//! at least one more bit, so no path has more than 33 nodes (IPv4) or 129 (IPv6), however many prefixes there are.
 
 use std::fmt;
 use std::net::IpAddr;

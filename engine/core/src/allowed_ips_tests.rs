@@ -195,7 +195,7 @@ enum Op {
     Publish,
 }
 
-/// Addresses from a few clusters, so that prefixes nest, fork and collide.
+/// Addresses from a few clusters, so prefixes nest, fork and collide.
 fn arb_addr() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
         any::<u8>().prop_map(|low| Ipv4Addr::from_bits(0x0a00_0000 | u32::from(low)).into()),

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Readers take a consistent copy without a lock: they wait for nobody, and write to nothing that another core reads
-//! often. Two that write at once do not undo each other's work: the sending session only moves on to sessions with higher numbers ([`SessionNumber`]), and
-//! what is found to be wrong about an endpoint is taken back only if it is still the same endpoint.
+//! often. Two that write at once do not undo each other's work: the sending session only moves on to sessions with
+//! higher numbers ([`SessionNumber`]), and what is found to be wrong about an endpoint is taken back only if it is
+//! still the same endpoint.
 
 use std::fmt;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ fn as_ptr(guard: &Guard<Option<Arc<Endpoint>>>) -> *const Endpoint {
 pub struct LatestHandshake(AtomicU64);
 
 impl LatestHandshake {
-    /// In the word beside an index, so that no index is as none.
+    /// In the word beside an index, so no index is as none.
     const SOME: u64 = 1 << 32;
 
     /// A message with this index is about to be sent.
@@ -86,7 +87,7 @@ impl LatestHandshake {
 /// The place of a session in the order in which control made the sessions of one peer; the first is 1.
 ///
 /// Of two that are both ready to send, the one with the higher number does. The end of all sessions takes a number too,
-/// so that a confirmation which comes late does not bring one of them back.
+/// so a confirmation which comes late does not bring one of them back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionNumber(u64);
 
@@ -241,8 +242,8 @@ pub struct Receiver<O, S> {
 }
 
 impl<O, S> Receiver<O, S> {
-    /// Both halves of a new session of the peer whose cell this is. If we answered for it, we send under it from the first
-    /// message on that comes under it. If we asked for it, the sending half comes back as well, for
+    /// Both halves of a new session of the peer whose cell this is. If we answered for it, we send under it from the
+    /// first message on that comes under it. If we asked for it, the sending half comes back as well, for
     /// [`PeerCell::advance`]: once the receiver is where the answers will find it.
     pub fn new(
         cell: Arc<PeerCell<S>>,

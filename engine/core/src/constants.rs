@@ -39,9 +39,10 @@ pub const PADDING_MULTIPLE: usize = 16;
 
 // Values that the paper leaves to implementations; they are those of Linux `drivers/net/wireguard/messages.h`.
 
-/// Upper end of the random delay added to [`REKEY_TIMEOUT`], so that two peers do not collide for ever.
+/// Upper end of the random delay added to [`REKEY_TIMEOUT`], so two peers do not collide for ever.
 pub const REKEY_TIMEOUT_JITTER_MAX: Duration = Duration::from_millis(333);
-/// Initiations in a row that leave from the address at which the peer knows us. The kernel's forgets it after the first.
+/// Initiations in a row that leave from the address at which the peer knows us. The kernel's forgets it after the
+/// first.
 pub const INITIATIONS_FROM_SOURCE: u32 = 3;
 /// Initiations that are accepted from one peer in a second.
 pub const INITIATIONS_PER_SECOND: u32 = 50;

@@ -89,7 +89,7 @@ impl CookieChecker {
         self.secret_born.is_some_and(|born| now.since(born) < COOKIE_SECRET_MAX_AGE)
     }
 
-    /// MAC(secret, address ‖ port). IPv4 and IPv6 differ in length, so that no address means two endpoints.
+    /// MAC(secret, address ‖ port). IPv4 and IPv6 differ in length, so no address means two endpoints.
     fn cookie_for(&self, remote: SocketAddr) -> Cookie {
         let port = remote.port().to_be_bytes();
         let secret = self.secret.as_bytes();
@@ -137,7 +137,8 @@ impl CookieGenerator {
     /// Takes the cookie out of a reply to the last message that [`CookieGenerator::add_macs`] signed.
     ///
     /// # Errors
-    /// [`drops::DropReason::InvalidCookieReply`] if no message awaits a reply or this is not the reply to it; nothing changes.
+    /// [`drops::DropReason::InvalidCookieReply`] if no message awaits a reply or this is not the reply to it; nothing
+    /// changes.
     pub fn consume_reply(&mut self, now: Time, reply: &CookieReply) -> Result<(), drops::DropReason> {
         let mac1 = self.awaited_mac1.as_ref().ok_or(drops::DropReason::InvalidCookieReply)?;
         let mut cookie = Cookie([0; MAC_LEN]);

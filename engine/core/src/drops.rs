@@ -1,4 +1,4 @@
-//! Every reason for which something is thrown away, by name. One list, so that the counters, the metrics and the tests
+//! Every reason for which something is thrown away, by name. One list, so the counters, the metrics and the tests
 //! speak of the same things.
 
 /// Defines [`DropReason`], its names and its list from one table.
@@ -55,7 +55,7 @@ drops! {
     InvalidCookieReply = "invalid_cookie_reply",
     /// A data message whose tag is wrong.
     BadTag = "bad_tag",
-    /// No private key is set, so that nothing can be answered.
+    /// No private key is set, so nothing can be answered.
     NoPrivateKey = "no_private_key",
 
     // The wire, authenticated.

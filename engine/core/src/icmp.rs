@@ -2,7 +2,7 @@
 //! section 4.3.2), ICMPv6 "address unreachable" (RFC 4443).
 //!
 //! It is sent as from the address that was written to. That is an address without our having to know our own; it is
-//! reached through the tunnel as far as the host knows, so that filters by reverse path let it in; and address
+//! reached through the tunnel as far as the host knows, so filters by reverse path let it in; and address
 //! translation finds the flow that it is about. Who asked is the host itself or somebody behind it, and for both the
 //! answer is a packet that comes out of the tunnel.
 
@@ -40,8 +40,8 @@ const ICMP_V6_REDIRECT: u8 = 137;
 /// IPv6 extension headers that are looked behind.
 const EXTENSIONS_MAX: usize = 8;
 
-/// Whether the sender of `packet` may be told. Not if it is an error itself, or a later fragment, or from or to more than
-/// one host, or no whole header.
+/// Whether the sender of `packet` may be told. Not if it is an error itself, or a later fragment, or from or to more
+/// than one host, or no whole header.
 pub fn may_answer(packet: &[u8]) -> bool {
     match packet.first().map(|first| first >> 4) {
         Some(4) => may_answer_v4(packet) == Some(true),

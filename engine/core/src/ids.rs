@@ -27,7 +27,7 @@ pub const fn owner(local_index: u32, workers: usize) -> usize {
 
 /// The local half of a path: the address that datagrams leave from and the interface they leave through.
 ///
-/// Learned from `IP_PKTINFO` or `IPV6_PKTINFO` of a received datagram, so that replies leave from the address that the
+/// Learned from `IP_PKTINFO` or `IPV6_PKTINFO` of a received datagram, so replies leave from the address that the
 /// peer wrote to ("sticky sockets").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source {

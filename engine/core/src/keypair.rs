@@ -108,8 +108,8 @@ impl<K> SendSession<K> {
             .map_err(|_| SendRefusal::Exhausted)
     }
 
-    /// Whether the session is younger than Reject-After-Time. Whether it has counters left, only [`SendSession::reserve`]
-    /// tells.
+    /// Whether the session is younger than Reject-After-Time. Whether it has counters left, only
+    /// [`SendSession::reserve`] tells.
     pub fn usable(&self, now: Time) -> bool {
         now.since(self.created) < REJECT_AFTER_TIME
     }
@@ -202,8 +202,8 @@ impl<K> ReceiveSession<K> {
         self.confirmed = false;
     }
 
-    /// Whether it is the last moment to ask for a new session, as seen after receiving; only for the initiator, and until
-    /// [`ReceiveSession::note_rekey_asked`].
+    /// Whether it is the last moment to ask for a new session, as seen after receiving; only for the initiator, and
+    /// until [`ReceiveSession::note_rekey_asked`].
     pub fn wants_rekey(&self, now: Time) -> bool {
         self.initiator && !self.rekey_asked && now.since(self.created) >= REKEY_ON_RECEIVE_AFTER_TIME
     }
@@ -297,7 +297,7 @@ mod tests {
     fn no_counter_is_given_twice_to_many_threads() {
         const THREADS: u64 = 4;
         const TAKEN: u64 = 5_000;
-        // It ends in the refusal, so that the race for the last ones is part of the test.
+        // It ends in the refusal, so the race for the last ones is part of the test.
         let session = send_session(true, REJECT_AFTER_MESSAGES - THREADS * TAKEN * 3 / 2);
         let take = || {
             let lengths = (0..TAKEN).map(|i| i % 3 + 1);

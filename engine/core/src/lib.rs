@@ -1,7 +1,7 @@
 //! The WireGuard protocol without I/O: handshakes, sessions, timers, routing.
 //!
 //! Nothing here opens a file descriptor, reads a clock or draws randomness: time, the wall clock and the random source
-//! are arguments, and what is to be done comes back as values. So every test can be exact, and a simulator can run
+//! are arguments, and what the caller must do comes back as values. So every test can be exact, and a simulator can run
 //! hours of protocol in a second.
 
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! How many handshake messages one source may send while the gateway is under load (WireGuard paper, section 5.3).
 //!
-//! Ask only after mac2 proved the source address, so that nobody can use up the tokens of others or fill the table.
+//! Ask only after mac2 proved the source address, so nobody can use up the tokens of others or fill the table.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

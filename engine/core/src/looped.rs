@@ -1,10 +1,11 @@
-//! Our own datagrams among the packets that we are to send: a route leads to a peer's endpoint through the tunnel itself.
+//! Our own datagrams among the packets that we are to send: a route leads to a peer's endpoint through the tunnel
+//! itself.
 //!
 //! Sealed again, such a datagram would come back again, for ever and as fast as the machine can. The kernel's WireGuard
-//! refuses to send where the route leads back into its device (`send4` in `drivers/net/wireguard/socket.c`). We learn of
-//! the route only by what comes back, and know it by what nobody else has: a data message carries the index that the peer
-//! has given to *our* session, a handshake message the one that *we* have just made up. Addresses and ports would say
-//! less: a host behind us may have a tunnel of its own to the same endpoint, from the same port, through ours.
+//! refuses to send where the route leads back into its device (`send4` in `drivers/net/wireguard/socket.c`). We learn
+//! of the route only by what comes back, and know it by what nobody else has: a data message carries the index that the
+//! peer has given to *our* session, a handshake message the one that *we* have just made up. Addresses and ports would
+//! say less: a host behind us may have a tunnel of its own to the same endpoint, from the same port, through ours.
 //!
 //! A peer may be reached through another peer. Only where that one is reached through the first there is no end, and a
 //! packet grows until it is sent in fragments for ever. [`Nesting`] finds such circles.
@@ -29,8 +30,8 @@ pub enum Mark {
     Handshake(u32),
 }
 
-/// The mark of the WireGuard message that `packet` carries, if it carries one. Of a fragmented one only the first fragment
-/// has it, of a super-packet the first datagram speaks for all: they were one train.
+/// The mark of the WireGuard message that `packet` carries, if it carries one. Of a fragmented one only the first
+/// fragment has it, of a super-packet the first datagram speaks for all: they were one train.
 #[inline]
 pub fn mark(packet: &[u8]) -> Option<Mark> {
     let udp = match packet.first()? >> 4 {

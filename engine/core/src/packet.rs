@@ -53,8 +53,8 @@ pub struct InnerPacket {
 /// Reads the header of an inner packet, which may be followed by padding.
 ///
 /// # Errors
-/// [`DropReason::NotIp`] if the first nibble is neither 4 nor 6 (or there is none); [`DropReason::MalformedIp`] if the header does
-/// not fit or contradicts itself or the bytes that are there.
+/// [`DropReason::NotIp`] if the first nibble is neither 4 nor 6 (or there is none); [`DropReason::MalformedIp`] if the
+/// header does not fit or contradicts itself or the bytes that are there.
 pub fn parse(bytes: &[u8]) -> Result<InnerPacket, DropReason> {
     match bytes.first().map(|first| first >> 4) {
         Some(4) => parse_v4(bytes),
@@ -111,7 +111,7 @@ fn v6_address(header: &[u8; IPV6_HEADER_LEN], at: usize) -> Ipv6Addr {
 /// that does not exceed the interface's `mtu`. With an `mtu` of 0 nothing bounds it.
 ///
 /// A packet that is longer than the MTU (the kernel may hand such packets over while the MTU changes) is padded as if
-/// it were the remainder behind the last whole MTU, so that the result is never below `len`.
+/// it were the remainder behind the last whole MTU, so the result is never below `len`.
 #[inline]
 pub const fn padded_len(len: usize, mtu: usize) -> usize {
     if mtu == 0 {
@@ -124,7 +124,7 @@ pub const fn padded_len(len: usize, mtu: usize) -> usize {
 
 /// The ECN bits of the outer header for an inner packet's: a copy (RFC 6040, section 4.1, normal mode).
 ///
-/// The other six bits of the outer traffic class stay zero, so that the inner DSCP is not leaked.
+/// The other six bits of the outer traffic class stay zero, so the inner DSCP is not leaked.
 #[inline]
 pub const fn outer_ecn(inner_ecn: u8) -> u8 {
     inner_ecn & ECN_MASK
@@ -174,8 +174,9 @@ fn set_ecn_v4(inner: &mut [u8], ecn: u8) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn v4(total_len: u16, ihl: u8, size: usize) -> Vec<u8> {
         let mut packet = vec![0; size];
@@ -307,7 +308,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parse_never_lies_about_the_length(mut bytes in proptest::collection::vec(any::<u8>(), 0..100), v6 in any::<bool>()) {
+        fn parse_never_lies_about_the_length(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..100), v6 in any::<bool>(),
+        ) {
             if let Some(first) = bytes.first_mut() {
                 *first = if v6 { 0x60 } else { 0x40 | *first & 0x0f };
             }
@@ -338,7 +341,9 @@ mod tests {
         }
 
         #[test]
-        fn ecn_on_anything_does_not_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..64), outer in any::<u8>()) {
+        fn ecn_on_anything_does_not_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..64), outer in any::<u8>(),
+        ) {
             let _ = apply_outer_ecn(&mut bytes, outer);
         }
     }

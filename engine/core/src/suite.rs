@@ -1,8 +1,8 @@
 //! The cipher suites: WireGuard's own, and a second one that two Ringforts may be set to.
 //!
 //! There is no negotiation. Both sides are told which suite they use with each other; a handshake under another one is
-//! refused ([`DropReason::SuiteMismatch`](crate::drops::DropReason::SuiteMismatch)), so that nobody on the way can talk them into
-//! it.
+//! refused ([`DropReason::SuiteMismatch`](crate::drops::DropReason::SuiteMismatch)), so nobody on the way can talk
+//! them into it.
 //!
 //! What a suite decides: the name that both hashes start from, hence every key; the AEAD of handshakes and of data;
 //! and the marker in an initiation's reserved bytes, by which the responder knows how to read it. All later messages

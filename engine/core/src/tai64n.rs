@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn label_of_the_specification() {
-        // cr.yp.to/libtai/tai64.html: 1992-06-02 08:07:09 TAI is 4000 0000 2a2b 2c2d; TAI was 27 s ahead of UTC then, of
-        // which this clock, like every WireGuard, knows only the first ten.
+        // cr.yp.to/libtai/tai64.html: 1992-06-02 08:07:09 TAI is 4000 0000 2a2b 2c2d; TAI was 27 s ahead of UTC then,
+        // of which this clock, like every WireGuard, knows only the first ten.
         let unix = 0x2a2b_2c2d - 10;
         assert_eq!(Tai64N::from_unix(unix, 0).as_bytes(), &[0x40, 0, 0, 0, 0x2a, 0x2b, 0x2c, 0x2d, 0, 0, 0, 0]);
         assert_eq!(format!("{:?}", Tai64N::from_unix(unix, 0)), "@400000002a2b2c2d00000000");

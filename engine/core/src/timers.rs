@@ -1,15 +1,15 @@
 //! Deadlines: a small table per peer, and one ordered set over all peers.
 //!
-//! A peer is in the set at most once, with the earliest of its deadlines, so that millions of peers with nothing to wait
-//! for cost nothing, and moving a deadline is two steps in a tree.
+//! A peer is in the set at most once, with the earliest of its deadlines, so millions of peers with nothing to
+//! wait for cost nothing, and moving a deadline is two steps in a tree.
 
 use std::collections::BTreeSet;
 
 use crate::ids::PeerId;
 use crate::time::Time;
 
-/// What a peer can wait for, in the order in which it is served when, after a suspension, all of it is overdue: old keys
-/// go before new ones are made.
+/// What a peer can wait for, in the order in which it is served when, after a suspension, all of it is overdue: old
+/// keys go before new ones are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
     /// The zeroing of all keys.

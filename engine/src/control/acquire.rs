@@ -64,7 +64,7 @@ pub fn interface(
 /// One that exists, and is in use, belongs to another daemon if somebody answers on its socket.
 ///
 /// If the socket is there and nobody answers, that daemon was killed. Its queues go when the kernel has wound up its
-/// rings, which takes some time after the process has ended, so that it is waited for. So is one that ends: first its
+/// rings, which takes some time after the process has ended, so it is waited for. So is one that ends: first its
 /// socket goes, and then its interface.
 fn make_or_take(name: &str, queues: usize, offloads: Offloads, signals: &SignalFd) -> Result<Tun, DaemonError> {
     let begun = Instant::now();

@@ -90,8 +90,8 @@ pub fn stats(
     }
 }
 
-/// The times of a worker's stages: all of a stage together, and how many took up to so long, but longer than those of the
-/// line before. Numbers like all others, so that whoever reads the counters can read them.
+/// The times of a worker's stages: all of a stage together, and how many took up to so long, but longer than those of
+/// the line before. Numbers like all others, so whoever reads the counters can read them.
 fn stages(reply: &mut Reply, worker: usize, table: &StageTable) {
     reply.line(&format!("worker{worker}_core"), table.core);
     reply.line(&format!("worker{worker}_stages_every"), table.every);

@@ -74,8 +74,8 @@ fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
         None if update.update_only => return,
         None => match device.add_peer(key) {
             Ok(peer) | Err(AddPeerError::Exists(peer)) => peer,
-            // As in wireguard-go, a peer with our own key is not an error and does nothing, so that one list of peers can
-            // be given to all of them.
+            // As in wireguard-go, a peer with our own key is not an error and does nothing, so one list of peers
+            // can be given to all of them.
             Err(AddPeerError::OwnKey) => return,
             Err(AddPeerError::Full) => {
                 log::error!("a peer was left out: there is no room, although it was counted before; this is a bug");
@@ -147,7 +147,7 @@ fn check_suite_count(request: &SetRequest, device: &Device) -> Result<(), Refusa
 }
 
 /// Peers that the request may add, counted before anything is done. Removed peers free their places only when the
-/// workers have been told, which is after the request, so that they count.
+/// workers have been told, which is after the request, so they count.
 fn check_peer_count(request: &SetRequest, device: &Device) -> Result<(), Refusal> {
     let room = PEERS_MAX.saturating_sub(device.peer_count());
     if request.peers.len() <= room {

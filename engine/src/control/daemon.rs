@@ -49,7 +49,7 @@ pub struct Readiness {
 /// The system's, from the calling process.
 pub fn daemonize() -> Result<Role, DaemonError> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| DaemonError::system("make a pipe", errno))?;
-    // SAFETY: this process has one thread, so that the child may do all that the parent could.
+    // SAFETY: this process has one thread, so the child may do all that the parent could.
     let forked = unsafe { fork() };
     match forked.map_err(|errno| DaemonError::system("start the daemon (fork)", errno))? {
         ForkResult::Parent { child } => {

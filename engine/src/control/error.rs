@@ -44,8 +44,8 @@ pub enum DaemonError {
     NoSuites(String),
     /// A daemon answers, and refuses a cipher suite.
     #[error(
-        "the daemon that serves interface {0} refuses the cipher suite: it is not ringfort, or suites are set for as many \
-         peers as it takes"
+        "the daemon that serves interface {0} refuses the cipher suite: it is not ringfort, or suites are set for as \
+         many peers as it takes"
     )]
     SuiteRefused(String),
     /// The configuration file is wrong.

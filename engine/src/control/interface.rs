@@ -199,8 +199,8 @@ impl Drop for Interface {
     }
 }
 
-/// Keeps the kernel from giving the interface a link-local address, as it is with the kernel's own WireGuard: from such an
-/// address it would ask for routers again and again, and an idle gateway would wake up for each of these packets.
+/// Keeps the kernel from giving the interface a link-local address, as it is with the kernel's own WireGuard: from such
+/// an address it would ask for routers again and again, and an idle gateway would wake up for each of these packets.
 ///
 /// Only a convenience: it fails where IPv6 is disabled or `/proc/sys` is read-only.
 pub fn refuse_link_local_address(name: &str) {

@@ -1,6 +1,6 @@
 //! The two limits of the system that a start runs into: open files and locked memory.
 //!
-//! What they must be is a sum with one line for each holder, so that whoever is refused learns the number that helps.
+//! What they must be is a sum with one line for each holder, so whoever is refused learns the number that helps.
 
 use std::fmt;
 
@@ -20,15 +20,15 @@ const OF_SOCKETS: usize = 4;
 const OF_NEW_PORT: usize = OF_SOCKETS;
 /// Clients of the control socket that there must be room for.
 const CLIENTS_MIN: usize = 8;
-/// What is opened for a moment: a lock, a socket to ask something, a file under `/proc`, the namespaces of an interface that
-/// was moved.
+/// What is opened for a moment: a lock, a socket to ask something, a file under `/proc`, the namespaces of an interface
+/// that was moved.
 const MOMENTARY: usize = 4;
 
 /// A limit on open files that is too low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the limit on open files is {limit}, and {needed} are needed for this number of workers ({workers}): raise it (ulimit \
-     -n {needed}, or LimitNOFILE={needed} in the service), or use fewer workers (--workers)"
+    "the limit on open files is {limit}, and {needed} are needed for this number of workers ({workers}): raise it \
+     (ulimit -n {needed}, or LimitNOFILE={needed} in the service), or use fewer workers (--workers)"
 )]
 pub struct TooFewDescriptors {
     limit: usize,
@@ -59,7 +59,8 @@ fn reserve(workers: usize) -> usize {
     (OF_SOCKETS + OF_NEW_PORT) * workers + MOMENTARY
 }
 
-/// The limit is on the numbers of descriptors, among which there may be inherited ones. So the free ones are looked for.
+/// The limit is on the numbers of descriptors, among which there may be inherited ones. So the free ones are looked
+/// for.
 fn require(count: usize, workers: usize) -> Result<(), TooFewDescriptors> {
     let limit = open_files_limit();
     let needed = free_descriptors().take(count).last().map_or(0, |last| last + 1);
@@ -108,8 +109,8 @@ impl LockedMemory {
         let all = Kib(self.rings + self.arenas);
         let (limit, remedy) = (Limit(self.limit), self.remedy());
         format!(
-            "the packet memory of {unlocked} of {workers} workers is not locked, and they do without: all workers together \
-             would lock {all}, and {limit}; {remedy} to change that",
+            "the packet memory of {unlocked} of {workers} workers is not locked, and they do without: all workers \
+             together would lock {all}, and {limit}; {remedy} to change that",
         )
     }
 }

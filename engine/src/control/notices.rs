@@ -17,8 +17,8 @@ pub fn log(peer: &PublicKey, notice: Notice) {
              until both sides are set to the same (ringfort --set-suite, or CipherSuite in the configuration)"
         ),
         Notice::SuiteSilence { suite } => log::warn!(
-            "{peer} does not answer handshakes of the cipher suite {suite}: besides being out of reach, it may be set to \
-             another suite, or be no Ringfort and know {} only",
+            "{peer} does not answer handshakes of the cipher suite {suite}: besides being out of reach, it may be set \
+             to another suite, or be no Ringfort and know {} only",
             Suite::default()
         ),
     }

@@ -8,7 +8,7 @@
 //!   control socket┘
 //! ```
 //!
-//! Nothing in a turn waits, and each part of it is bounded, so that neither a flood of handshakes nor a large
+//! Nothing in a turn waits, and each part of it is bounded, so neither a flood of handshakes nor a large
 //! configuration keeps the others out. There is no tick: a daemon without traffic sleeps.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -187,7 +187,7 @@ impl Control {
         }
     }
 
-    /// Decides what is to be decided at this time, and has it carried out. True: there is more to do at once.
+    /// Decides what is due at this time, and has it carried out. True: there is more to do at once.
     fn turn(&mut self, now: Now) -> bool {
         self.listen(now.mono);
         let more = self.take_messages(now);
@@ -238,7 +238,7 @@ impl Control {
     }
 
     /// The operator, or who manages the network, took the interface away without asking us to end: unlike a signal that
-    /// is a failure, so that a service manager may start us again.
+    /// is a failure, so a service manager may start us again.
     fn interface_deleted(&self) -> DaemonError {
         DaemonError::InterfaceDeleted(self.interface.name().to_owned())
     }
@@ -282,7 +282,7 @@ impl Control {
 
 impl Handler for Control {
     fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno {
-        // Whoever has just set the interface up or down, and asks us then, is to be answered accordingly.
+        // Whoever has just set the interface up or down, and asks us then, must get an answer that fits.
         let now = clock::boot_time();
         if let Err(error) = self.look_at_interface(now) {
             self.failure.get_or_insert(error);

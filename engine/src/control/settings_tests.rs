@@ -13,7 +13,8 @@ const NOW: Time = Time::from_secs(1);
 fn a_file_is_understood_however_it_is_laid_out() {
     let text = format!(
         "# what wg has no words for\r\n\n[interface]\nciphersuite=aes256gcm # for all\n\
-         [PEER]\n\tCipherSuite =\tchacha20poly1305\n  PublicKey = {KEY}\n\n\n[Peer]\nPublicKey={OTHER}\nCipherSuite=aes256gcm"
+         [PEER]\n\tCipherSuite =\tchacha20poly1305\n  PublicKey = {KEY}\n\n\n\
+         [Peer]\nPublicKey={OTHER}\nCipherSuite=aes256gcm"
     );
     let settings = parse(&text).unwrap();
     let mut device = Device::new(1);

@@ -1,6 +1,6 @@
 //! The UDP sockets through their changes: a new port or mark is in force as a whole, or not at all.
 //!
-//! As with the kernel's WireGuard, there are sockets only while the interface is up, so that another interface may have
+//! As with the kernel's WireGuard, there are sockets only while the interface is up, so another interface may have
 //! the port meanwhile. Unlike the kernel we cannot refuse that the interface comes up: if its port is taken by then, we
 //! try again until it is free, and are as good as down.
 
@@ -44,7 +44,7 @@ pub struct Rebind {
 pub enum Prepared {
     /// The sockets remain, and have the mark.
     InPlace,
-    /// These sockets are to be used from now on.
+    /// From now on these sockets are used.
     Rebind(Rebind),
 }
 
@@ -245,7 +245,7 @@ mod tests {
         sockets
     }
 
-    /// A port that was just let go of is free, but for children of other tests, which hold copies of its socket until
+    /// A port that was just let go of is free, except while children of other tests hold copies of its socket until
     /// they execute their program.
     fn when_free<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + Duration::from_secs(30);

@@ -19,8 +19,8 @@ use super::netlink::{RouteMonitor, RouteQuery};
 
 /// Peers checked in one turn: each takes some ten microseconds.
 const PEERS_PER_STEP: usize = 128;
-/// From the end of one check to the start of the next, at least, and a multiple of what the check took: a router that takes
-/// up a full table sends changes all the time.
+/// From the end of one check to the start of the next, at least, and a multiple of what the check took: a router that
+/// takes up a full table sends changes all the time.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_FACTOR: u32 = 10;
 
@@ -49,7 +49,7 @@ impl SourceCheck {
         Ok(Self { monitor, query, peers: VecDeque::new(), started: Time::ZERO, due: None, pause_until: Time::ZERO })
     }
 
-    /// Readable when [`note_changes`](Self::note_changes) is to be called.
+    /// Readable when [`note_changes`](Self::note_changes) has something to read.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.monitor.as_fd()

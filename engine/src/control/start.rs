@@ -79,7 +79,7 @@ impl Daemon {
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
         let plane = DataPlane::new(link.clone(), choice.plan(), Sockets::new(count)?);
-        // Before the workers, so that it goes after them if anything below fails, as it does in the end.
+        // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let mut control = Control::new(plane, interface, sources, link.clone(), stats.clone(), MTU_DEFAULT);
         let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), cpus, tuning)?;
         control.configure(settings);
@@ -88,7 +88,7 @@ impl Daemon {
         let sleep = control.sleep(&server, &signals)?;
         server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
         if given.is_some() {
-            // Nothing tells afterwards that it was not chosen, so that it is not changed before all else is there.
+            // Nothing tells afterwards that it was not chosen, so it is not changed before all else is there.
             tun_link.replace_driver_mtu()?;
         }
         Ok(Self { server, workers, control, signals, sleep, choice, self_test, unsteered, taken_over })

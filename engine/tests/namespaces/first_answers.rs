@@ -1,5 +1,5 @@
-//! A client restarts with the same key, or moves, and asks one thing: the answer to its very first packet arrives, whichever
-//! worker sends it. And none of many who ask for a session at once is left without.
+//! A client restarts with the same key, or moves, and asks one thing: the answer to its very first packet arrives,
+//! whichever worker sends it. And none of many who ask for a session at once is left without.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -173,7 +173,7 @@ fn initiations_that_do_not_decrypt_are_dropped_by_name() {
     let siege = Siege::lay(Family::V4);
     let reasons = || drops(siege.interface(), "bad_handshake");
     let before = reasons();
-    // One by one, so that the gateway is not under load and answers no cookies.
+    // One by one, so the gateway is not under load and answers no cookies.
     for (number, initiation) in (1..).zip(initiations(&siege.tunnel, 20)) {
         siege.send(&initiation);
         eventually(PATIENCE, "each is counted", || reasons() == before + number);

@@ -100,7 +100,7 @@ fn a_handshake_that_comes_back_is_dropped(outer: Family) {
     endless.open();
 }
 
-/// Two peers, each of which is to be reached through the other. They are one gateway's two interfaces.
+/// Two peers, each of which would be reached through the other. They are one gateway's two interfaces.
 #[test]
 fn two_endpoints_behind_each_other() {
     let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();

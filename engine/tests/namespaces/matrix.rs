@@ -77,7 +77,7 @@ cases!(wireguard_go, Implementation::WireguardGo);
 cases!(boringtun, Implementation::Boringtun);
 cases!(gotatun, Implementation::Gotatun);
 
-/// Jumbo frames outside, a tunnel that fills them; and a tunnel larger than what carries it, so that the outer
+/// Jumbo frames outside, a tunnel that fills them; and a tunnel larger than what carries it, so the outer
 /// datagrams are fragmented.
 fn carries_large_packets(implementation: Implementation, wire_mtu: u32, tunnel_mtu: u32) {
     let tunnel = Tunnel::new([&us(), &peer(implementation)]).unwrap();

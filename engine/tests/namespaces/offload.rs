@@ -85,7 +85,8 @@ fn overlay(side: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 78, 0, side as u8 + 1))
 }
 
-/// A VXLAN over the tunnel: the kernel cannot describe its packets as super-packets, and cuts them up before we read them.
+/// A VXLAN over the tunnel: the kernel cannot describe its packets as super-packets, and cuts them up before we read
+/// them.
 fn lay_over(tunnel: &Tunnel) {
     for side in [0, 1] {
         let namespace = tunnel.namespace(side);

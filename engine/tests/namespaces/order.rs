@@ -11,7 +11,8 @@ use crate::harness::{peer, us};
 
 /// Payload lengths that take turns; the second is more than the tunnel's MTU.
 const SIZES: [usize; 2] = [200, 1_800];
-/// Flows of each family, so that with several queues some of them go by another than their fragments would.
+/// Flows of each family, so with several queues some of them use another queue than their fragments would by their
+/// addresses.
 const FLOWS: usize = 5;
 const DATAGRAMS: u32 = 200;
 /// Datagrams that are under way at once: as many as all queues and buffers on the way can hold.

@@ -82,7 +82,7 @@ impl<'a> Stranger<'a> {
         eventually(PATIENCE, "the ICMP error arrives", || heard() > before);
     }
 
-    /// The same about a socket that listens to such errors, so that the route of all of side 0 has the small MTU.
+    /// The same about a socket that listens to such errors, so the route of all of side 0 has the small MTU.
     fn narrows_the_route(&self) {
         let [here, there] = [0, 1].map(|side| self.tunnel.sides[side].outer(self.outer));
         let gullible = self.tunnel.namespace(0).enter(|| std::net::UdpSocket::bind((here, 0))).unwrap();

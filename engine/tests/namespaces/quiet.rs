@@ -46,7 +46,7 @@ fn idle_peers_fall_silent() {
     tunnel.wait_until_open(0, OPENING).unwrap();
     let sender = tunnel.namespace(0).enter(|| UdpSocket::bind("10.77.0.1:0")).unwrap();
     let capture = Capture::start(tunnel.namespace(1)).unwrap();
-    // One way only, so that the receiver owes a keepalive after 10 s, which is not to be answered.
+    // One way only, so the receiver owes a keepalive after 10 s, which is not to be answered.
     sender.send_to(b"one packet", "10.77.0.2:9").unwrap();
     let is_keepalive = |datagram: &Datagram| datagram.payload.len() == 32;
     let seen = capture.datagrams_until(PORT, Duration::from_secs(30), |seen| seen.last().is_some_and(is_keepalive));

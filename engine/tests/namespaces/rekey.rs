@@ -17,7 +17,7 @@ const LONGER_THAN_A_SESSION: Duration = Duration::from_secs(132);
 const PARTNERS: [Implementation; 4] =
     [Implementation::Ringfort, Implementation::WireguardGo, Implementation::Boringtun, Implementation::Gotatun];
 
-/// One test for all pairs at once, so that the two minutes are waited for only once.
+/// One test for all pairs at once, so the two minutes are waited for only once.
 #[test]
 fn sessions_are_replaced_after_120_s_without_loss() {
     let tunnels = PARTNERS.map(|partner| Tunnel::new([&us(), &peer(partner)]).unwrap());
@@ -68,7 +68,7 @@ fn a_new_handshake_replaces_a_young_session() {
             let key = tunnel.sides[0].keys.public.hex();
             uapi::set(&tunnel.sides[1].interface, &format!("public_key={key}\nremove=true\n")).unwrap();
             tunnel.configure(1, &Peering::default()).unwrap();
-            // The one without a session initiates, so that nobody has to wait for a timer.
+            // The one without a session initiates, so nobody has to wait for a timer.
             tunnel.wait_until_open(1, AT_ONCE).unwrap_or_else(|error| panic!("{partner:?}: {error}"));
         }
     }

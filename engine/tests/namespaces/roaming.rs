@@ -127,7 +127,7 @@ fn replayed_and_forged_datagrams_move_nobody() {
     for datagram in &sent {
         intruder.send_to(datagram, target).unwrap();
         let mut forged = datagram.clone();
-        // A counter never seen, so that only the tag speaks against it.
+        // A counter never seen, so only the tag speaks against it.
         forged[8..16].copy_from_slice(&1_000_000_u64.to_le_bytes());
         intruder.send_to(&forged, target).unwrap();
     }

@@ -345,7 +345,7 @@ fn who_has_no_suites_says_so() {
     assert_eq!(answer.errno, -libc::EINVAL);
 }
 
-/// Where the file is looked for, so that `wg-quick`, which gives only the interface's name, finds it.
+/// Where the file is looked for, so `wg-quick`, which gives only the interface's name, finds it.
 #[test]
 fn the_usual_place_of_the_file() {
     let directory = Path::new("/etc/ringfort");

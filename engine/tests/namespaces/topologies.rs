@@ -140,7 +140,8 @@ fn a_tunnel_inside_a_tunnel() {
     let nested = [0, 1].map(|end| {
         let daemon = Daemon::start(&us(), tunnel.namespace(end), &names[end]).unwrap();
         let lines = format!(
-            "private_key={}\nlisten_port={OUTER_PORT}\npublic_key={}\nallowed_ip=10.99.0.0/24\nendpoint={}:{OUTER_PORT}\n",
+            "private_key={}\nlisten_port={OUTER_PORT}\npublic_key={}\nallowed_ip=10.99.0.0/24\n\
+             endpoint={}:{OUTER_PORT}\n",
             keys[end].private.hex(),
             keys[1 - end].public.hex(),
             inner_v4(1 - end)

@@ -50,7 +50,7 @@ fn ragged_trains_carry_everything_to_ours_over_v6() {
 fn a_tail_is_neither_delivered_nor_answered(partner: Implementation) {
     const TRAINS: u64 = 100;
     let tunnel = tunnel("ragged", partner, Family::V4);
-    // Once more, so that no answer to the first pings is underway.
+    // Once more, so no answer to the first pings is underway.
     Pinger::new(tunnel.namespace(0), tunnel.sides[1].inner(Family::V4)).unwrap().ping(56, PATIENCE).unwrap();
     let [sender, receiver] = [0, 1].map(|side: usize| {
         let address = SocketAddr::new(tunnel.sides[side].inner(Family::V4), 0);

@@ -104,7 +104,7 @@ fn a_free_port_is_chosen() {
         let port: u16 = gateway.show("listen-port").parse().unwrap();
         let bound = gateway.namespace.run("ss -Hlun").unwrap();
         assert!(bound.contains(&format!(":{port} ")), "port {port} is shown, but bound are\n{bound}");
-        // Workers let go of a former socket with their next turns, so that its port may be taken for a moment.
+        // Workers let go of a former socket with their next turns, so its port may be taken for a moment.
         let back = || wg(&format!("set {} listen-port 41823", gateway.interface));
         eventually(OPENING, "the former port is free again", || back().is_ok());
         assert_eq!(gateway.show("listen-port"), "41823");

@@ -1,13 +1,15 @@
 //! Whether the kernel accepts the headers of super-packets, where none can be sent: asked with a device that is down.
 
-use super::judge::merged;
-use super::{Extent, Feature, SelfTest};
-use crate::device::{Offloads, Tun, TunError};
 use std::fs::File;
 use std::io::Write;
+
 use vnet_packets::Merge;
 use vnet_packets::sample::KINDS;
 use vnet_packets::virtio::VNET_HDR_LEN;
+
+use super::judge::merged;
+use super::{Extent, Feature, SelfTest};
+use crate::device::{Offloads, Tun, TunError};
 
 /// Names to try; another process may be testing as well.
 const NAMES: usize = 16;

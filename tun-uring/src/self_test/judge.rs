@@ -1,15 +1,17 @@
 //! What must come out for what goes in, whatever there is in between.
 
-use super::{Extent, Feature, SelfTest};
-use crate::device::{Offloads, TunError};
-use ring_buffers::View;
 use std::io;
+
+use ring_buffers::View;
 use vnet_packets::Segments;
 use vnet_packets::checksum::Sum;
 use vnet_packets::headers::{Parts, Version, addresses};
 use vnet_packets::sample::{KINDS, Packet, payload};
 use vnet_packets::virtio::{Received, SuperKind, Transmit, VNET_HDR_LEN, parse, transmit_partial};
 use vnet_packets::{Coalescer, Merge, SEGMENTS_MAX};
+
+use super::{Extent, Feature, SelfTest};
+use crate::device::{Offloads, TunError};
 
 /// Payload of each packet of a run but the last, in bytes: with [`SEGMENTS_MAX`] of them, close to the longest packet
 /// that there is.
@@ -37,7 +39,7 @@ pub(super) trait Kernel {
     fn set_offloads(&mut self, wanted: Offloads) -> Result<Offloads, TunError>;
 }
 
-/// Tests each feature. `Err`: not even a plain packet comes back, so that nothing can be said.
+/// Tests each feature. `Err`: not even a plain packet comes back, so nothing can be said.
 pub(super) fn judge(kernel: &mut impl Kernel, wanted: Offloads) -> Result<SelfTest, String> {
     let mut trips = Trips { kernel, flow: 0, buffer: vec![0; READ_MAX] };
     trips.set_offloads(Offloads::NONE)?;
@@ -72,7 +74,7 @@ pub(super) fn judge(kernel: &mut impl Kernel, wanted: Offloads) -> Result<SelfTe
     Ok(result)
 }
 
-/// Round trips, each of a flow of its own, so that none takes a latecomer of another for its own.
+/// Round trips, each of a flow of its own, so none takes a latecomer of another for its own.
 struct Trips<'a, K> {
     kernel: &'a mut K,
     flow: u8,

@@ -1,12 +1,14 @@
 //! The judge before kernels that do as they should, and before others.
 
+use std::collections::VecDeque;
+use std::io;
+
+use vnet_packets::Segments;
+use vnet_packets::virtio::{Received, VNET_HDR_LEN, parse};
+
 use super::judge::{Kernel, judge};
 use super::*;
 use crate::device::TunError;
-use std::collections::VecDeque;
-use std::io;
-use vnet_packets::Segments;
-use vnet_packets::virtio::{Received, VNET_HDR_LEN, parse};
 
 /// What a kernel does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,26 +1,27 @@
 //! Which queue of a TUN device a packet leaves the kernel by: an eBPF program in place of the driver's own choice.
 //!
 //! Left to itself, the driver remembers by which queue the program *wrote* the packets of a flow, and gives it the
-//! answers there (`tun_flow_update` in `drivers/net/tun.c`). That is right for answers: whoever is at work on a flow sends
-//! them on the way, and nobody is woken. It is wrong for a flow that mainly goes out: a session is received on one core,
-//! which therefore writes all flows of a peer, and every packet to that peer would come to that core alone.
+//! answers there (`tun_flow_update` in `drivers/net/tun.c`). That is right for answers: whoever is at work on a flow
+//! sends them on the way, and nobody is woken. It is wrong for a flow that mainly goes out: a session is received on
+//! one core, which therefore writes all flows of a peer, and every packet to that peer would come to that core alone.
 //!
 //! Here flows fall into [buckets](Bucket) by a hash of their addresses and ports, the same for both directions. Buckets
-//! are spread over the queues, and a worker that receives much more in one than goes out can [claim](FlowTable::claim) it.
-//! The program counts what goes out, and looks up the queue. Fragments go with the whole datagrams of their flow, although
-//! only the first of a datagram has ports.
+//! are spread over the queues, and a worker that receives much more in one than goes out can [claim](FlowTable::claim)
+//! it. The program counts what goes out, and looks up the queue. Fragments go with the whole datagrams of their flow,
+//! although only the first of a datagram has ports.
 //!
-//! The kernel takes the result modulo the number of queues (`tun_ebpf_select_queue`). A load past the end of a packet ends
-//! the program with the result 0, which is a queue as good as any other.
+//! The kernel takes the result modulo the number of queues (`tun_ebpf_select_queue`). A load past the end of a packet
+//! ends the program with the result 0, which is a queue as good as any other.
 
 mod program;
 mod table;
 
 pub use table::{Bucket, FlowTable, cost};
 
-use program::Instruction;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use program::Instruction;
 use table::TABLE_LEN;
 
 /// `TUNSETSTEERINGEBPF` of `linux/if_tun.h`: `_IOR('T', 224, int)`.
@@ -59,8 +60,8 @@ struct LoadAttributes {
 /// Attaches the program to the device behind `queue`, which has that many queues, and returns its table.
 ///
 /// # Errors
-/// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments to
-/// another queue than the whole datagrams of their flow.
+/// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments
+/// to another queue than the whole datagrams of their flow.
 pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTable> {
     let map = make_map()?;
     let queues = u32::try_from(queues).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -104,7 +105,7 @@ fn load_program(instructions: &[Instruction]) -> io::Result<OwnedFd> {
             program_type: BPF_PROG_TYPE_SOCKET_FILTER,
             instruction_count: instructions.len() as u32,
             instructions: instructions.as_ptr() as u64,
-            // No helper is called, so that any licence will do.
+            // No helper is called, so any licence will do.
             license: c"Dual MIT/GPL".as_ptr() as u64,
             log_level: 0,
             log_size: 0,
@@ -123,8 +124,8 @@ fn bpf<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<
     again_if_interrupted(|| bpf_once(command, attributes))
 }
 
-/// The verifier ends with `EAGAIN` when a signal waits for the thread, or work that the kernel has put off for it: that of
-/// a ring that was just closed, for instance.
+/// The verifier ends with `EAGAIN` when a signal waits for the thread, or work that the kernel has put off for it: that
+/// of a ring that was just closed, for instance.
 fn again_if_interrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..ATTEMPTS {
         match attempt() {

@@ -1,14 +1,16 @@
 //! The eBPF program itself, and the hash of a flow that it shares with [`Bucket::of`].
 //!
-//! Only the first fragment of a datagram has its ports. It goes with its flow, and the program notes the flow's bucket for
-//! the fragments behind it, under what all of them have: addresses, protocol and identification. So a datagram in
-//! fragments and the whole ones around it leave by one queue, in order. A later fragment that comes before its first one,
-//! or whose note was replaced by that of another datagram, goes by its addresses.
+//! Only the first fragment of a datagram has its ports. It goes with its flow, and the program notes the flow's bucket
+//! for the fragments behind it, under what all of them have: addresses, protocol and identification. So a datagram in
+//! fragments and the whole ones around it leave by one queue, in order. A later fragment that comes before its first
+//! one, or whose note was replaced by that of another datagram, uses the hash of its addresses.
 
-use super::table::{Bucket, ENTRY_LEN, NOTES, NOTES_COUNT, PACKET_COST, PLACE, SENT};
 use std::os::fd::RawFd;
 
-/// An odd constant without a pattern (2^64 divided by the golden ratio): a multiplication with it spreads each bit upwards.
+use super::table::{Bucket, ENTRY_LEN, NOTES, NOTES_COUNT, PACKET_COST, PLACE, SENT};
+
+/// An odd constant without a pattern (2^64 divided by the golden ratio): a multiplication with it spreads each bit
+/// upwards.
 const SPREAD: u32 = 0x9e37_79b1;
 const STIR: u32 = 15;
 
@@ -35,7 +37,8 @@ pub(super) struct Instruction {
     pub(super) constant: i32,
 }
 
-/// Registers: what loads return, one that they do not preserve, the packet as loads want it, and ours, which they preserve.
+/// Registers: what loads return, one that they do not preserve, the packet as loads want it, and ours, which they
+/// preserve.
 const R0: u8 = 0;
 const R1: u8 = 1;
 const CONTEXT: u8 = 6;
@@ -198,7 +201,8 @@ impl Assembler {
         self.emit(op(code::AND_CONSTANT, HASH, 0, 0, BUCKET_MASK.cast_signed()));
     }
 
-    /// Lets SCRATCH point to the entry or note in the table whose number is in `index`: `len` bytes each, a power of two.
+    /// Lets SCRATCH point to the entry or note in the table whose number is in `index`: `len` bytes each, a power of
+    /// two.
     fn address(&mut self, index: u8, len: usize) {
         self.emit(op(code::SHIFT_LEFT, index, 0, 0, len.ilog2() as i32));
         self.emit(op(code::LOAD_ADDRESS, SCRATCH, PSEUDO_MAP_VALUE, 0, self.table));
@@ -309,7 +313,7 @@ pub(super) fn program(table: RawFd) -> Vec<Instruction> {
     asm.to_end.push(v4_done);
 
     // IPv6: addresses, and ports unless there are extension headers before them, behind which nobody looks: neither the
-    // whole datagrams nor the fragments of such a flow go by its ports.
+    // whole datagrams nor the fragments of such a flow use its ports.
     asm.land(to_v6);
     asm.mix_addresses(8, 4);
     asm.emit(load(code::LOAD_BYTE, 6));
@@ -350,8 +354,8 @@ fn mix_ports(hash: u32, ports: [u8; 4]) -> u32 {
     mix(hash, u32::from(u16::from_be_bytes([a, b])) * u32::from(u16::from_be_bytes([c, d])))
 }
 
-/// What [`program`] makes of a packet, and of the packets in the other direction of its flow; `None` where a load ends it.
-/// Nothing is noted: later fragments go by their addresses.
+/// What [`program`] makes of a packet, and of the packets in the other direction of its flow; `None` where a load ends
+/// it. Nothing is noted: later fragments use their addresses.
 pub(super) fn bucket(packet: &[u8]) -> Option<u32> {
     let hash = if packet.first()? >> 4 == 6 { hash_v6(packet)? } else { hash_v4(packet)? };
     Some(mix(hash, 0) & BUCKET_MASK)

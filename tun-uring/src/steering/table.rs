@@ -1,11 +1,12 @@
 //! The table between the program and the workers: where the flows of each bucket go, and what they have cost so far.
 
-use super::program;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::program;
 
 /// What a packet or super-packet costs beyond its bytes, in bytes: about as long as the work that each one makes takes,
 /// that much more can be sealed.
@@ -15,11 +16,11 @@ pub(super) const PACKET_COST: u64 = 2048;
 pub(super) const ENTRY_LEN: usize = size_of::<Entry>();
 pub(super) const PLACE: i16 = std::mem::offset_of!(Entry, place) as i16;
 pub(super) const SENT: i16 = std::mem::offset_of!(Entry, sent) as i16;
-/// Notes of the buckets of datagrams whose first fragment has passed: that many datagrams between two ends in a row have
-/// one each. Of other datagrams that are under way together, two in that many replace each other's.
+/// Notes of the buckets of datagrams whose first fragment has passed: that many datagrams between two ends in a row
+/// have one each. Of other datagrams that are under way together, two in that many replace each other's.
 pub(super) const NOTES_COUNT: usize = 4096;
-/// Where the notes are, behind the entries: of each datagram's key the upper bits, and the bucket. Only the program knows
-/// them.
+/// Where the notes are, behind the entries: of each datagram's key the upper bits, and the bucket. Only the program
+/// knows them.
 pub(super) const NOTES: usize = ENTRY_LEN * Bucket::COUNT;
 /// The size of the table in bytes.
 pub(super) const TABLE_LEN: usize = NOTES + size_of::<u32>() * NOTES_COUNT;
@@ -34,7 +35,7 @@ const NOBODY: u32 = u32::MAX;
 pub struct Bucket(u16);
 
 impl Bucket {
-    /// How many there are: ten for each queue even where there are a hundred queues, so that these are loaded evenly.
+    /// How many there are: ten for each queue even where there are a hundred queues, so these are loaded evenly.
     pub const COUNT: usize = 1024;
 
     /// All of them.
@@ -114,8 +115,8 @@ impl FlowTable {
     }
 
     fn entry(&self, bucket: Bucket) -> &Entry {
-        // SAFETY: the mapping is as large as that many entries and lives as long as `self`; the kernel zeroed it, and any
-        // bits are an atomic integer.
+        // SAFETY: the mapping is as large as that many entries and lives as long as `self`; the kernel zeroed it, and
+        // any bits are an atomic integer.
         let entries = unsafe { self.entries.as_ref() };
         &entries[bucket.index()]
     }
@@ -131,7 +132,7 @@ impl FlowTable {
         self.entry(bucket).sent.load(Relaxed)
     }
 
-    /// Which queue a bucket's packets come by.
+    /// Which queue a bucket's packets arrive on.
     #[must_use]
     pub fn place(&self, bucket: Bucket) -> usize {
         self.entry(bucket).place.load(Relaxed) as usize
@@ -154,15 +155,15 @@ impl FlowTable {
         self.entry(bucket).home.load(Relaxed) == worker as u32
     }
 
-    /// Whether a bucket's packets come by the queue of `worker`, and are to come by another.
+    /// Whether a bucket's packets arrive on the queue of `worker`, and should arrive on another.
     #[must_use]
     pub fn is_to_leave(&self, bucket: Bucket, worker: usize) -> bool {
         let entry = self.entry(bucket);
         entry.place.load(Relaxed) == worker as u32 && self.wanted_place(bucket, entry) != worker as u32
     }
 
-    /// Lets the packets of a bucket that [is to leave](Self::is_to_leave) come by the queue where they are wanted from now
-    /// on. To be called by `worker` when none of them is left in its queue, so that they keep their order.
+    /// Lets the packets of a bucket that [is to leave](Self::is_to_leave) arrive on the queue where they are wanted
+    /// from now on. `worker` calls it when none of them is left in its queue, so they keep their order.
     pub fn let_go(&self, bucket: Bucket, worker: usize) {
         if self.is_to_leave(bucket, worker) {
             let entry = self.entry(bucket);

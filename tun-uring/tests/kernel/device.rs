@@ -1,11 +1,13 @@
 //! Interfaces made and changed.
 
-use crate::namespace::{disable_ipv6, drop_capabilities, eventually, in_namespace, ip};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
+
 use tun_uring::device::{self, MTU_DEFAULT};
 use tun_uring::{Offloads, Tun, TunError};
+
+use crate::namespace::{disable_ipv6, drop_capabilities, eventually, in_namespace, ip};
 
 fn exists(name: &str) -> bool {
     let devices = std::fs::read_to_string("/proc/thread-self/net/dev").expect("/proc is mounted");
@@ -33,7 +35,7 @@ fn an_interface_with_queues_appears_and_disappears() {
         }
         assert!(exists("rf0"));
         drop(queues);
-        // At once, but for children of other tests, which hold copies of the queues until they execute ip(8).
+        // At once, unless children of other tests still hold copies of the queues until they execute ip(8).
         eventually("the interface goes with its last queue", || !exists("rf0"));
         assert!(matches!(link.mtu(), Err(TunError::Step { .. })));
     });

@@ -1,13 +1,15 @@
 //! Packets in and out through a ring, with every mechanism that the kernel has.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use ring_buffers::View;
+use tun_uring::checksum::Sum;
+use tun_uring::{Event, Offloads, Received, Refusal, SuperKind, VNET_HDR_LEN, WriteError, virtio};
+
 use crate::namespace::{in_namespace, ip};
 use crate::packets::{make_super, payload, port, receive, socket, udp_to};
 use crate::rig::{Rig, Setup};
-use ring_buffers::View;
-use std::net::UdpSocket;
-use std::time::Duration;
-use tun_uring::checksum::Sum;
-use tun_uring::{Event, Offloads, Received, Refusal, SuperKind, VNET_HDR_LEN, WriteError, virtio};
 
 /// Runs a test once for each mechanism, each time in a new namespace.
 fn with_each_mechanism(test: fn(Setup)) {

@@ -1,11 +1,13 @@
 //! Interfaces that somebody else has made.
 
-use crate::namespace::{eventually, in_namespace, ip};
 use std::ffi::c_int;
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
+
 use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{Link, Offloads, Tun, TunError, Unusable, interface_of};
+
+use crate::namespace::{eventually, in_namespace, ip};
 
 const OURS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 

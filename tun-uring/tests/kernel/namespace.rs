@@ -38,8 +38,8 @@ pub fn drop_capabilities() {
     /// `_LINUX_CAPABILITY_VERSION_3`: two sets of three words.
     const VERSION: u32 = 0x2008_0522;
     let (header, none) = (Header { version: VERSION, pid: 0 }, [0_u32; 6]);
-    // SAFETY: the kernel reads one header and, as its version says, six words, all of which are live here. The raw system
-    // call changes this thread alone.
+    // SAFETY: the kernel reads one header and, as its version says, six words, all of which are live here. The raw
+    // system call changes this thread alone.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }

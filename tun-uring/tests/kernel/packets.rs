@@ -1,9 +1,11 @@
 //! Packets made by hand, and sockets that get or send them.
 
-use crate::namespace::PATIENCE;
 use std::net::UdpSocket;
+
 use tun_uring::checksum::Sum;
 use tun_uring::{SuperKind, Transmit, VNET_HDR_LEN};
+
+use crate::namespace::PATIENCE;
 
 /// A UDP packet from 10.7.0.2:9 to 10.7.0.1:`port`, behind a virtio-net header.
 pub fn udp_to(port: u16, payload: &[u8]) -> Vec<u8> {

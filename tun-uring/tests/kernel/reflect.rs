@@ -1,19 +1,21 @@
 //! The kernel's own TCP against cutting and merging: whatever it sends into the TUN comes back with its addresses
-//! swapped, cut into segments and merged again, so that a connection to a neighbour ends at a local listener.
+//! swapped, cut into segments and merged again, so a connection to a neighbour ends at a local listener.
 //!
 //! ```text
 //!   client 10.7.0.1:a ──► 10.7.0.2:b   TUN   10.7.0.2:a ──► 10.7.0.1:b  server
 //! ```
 
-use crate::namespace::{in_namespace, ip};
-use crate::packets::{payload, port, receive, socket, udp_to};
-use crate::rig::{Rig, Setup};
-use ring_buffers::{SlotClass, View};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use ring_buffers::{SlotClass, View};
 use tun_uring::{Coalescer, Event, Merge, Offloads, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN, virtio};
+
+use crate::namespace::{in_namespace, ip};
+use crate::packets::{payload, port, receive, socket, udp_to};
+use crate::rig::{Rig, Setup};
 
 const BULK: usize = 24 << 20;
 

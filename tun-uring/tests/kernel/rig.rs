@@ -1,10 +1,12 @@
 //! A TUN in a namespace, driven by an edge on a ring: what a worker does, without its work.
 
-use crate::namespace::{PATIENCE, disable_ipv6, ip};
-use ring_buffers::{Arena, Budget, Capabilities, Completion, LineId, Pool, Ring, RingConfig, SlotClass, View, Waker};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+use ring_buffers::{Arena, Budget, Capabilities, Completion, LineId, Pool, Ring, RingConfig, SlotClass, View, Waker};
 use tun_uring::{EdgeConfig, Event, Offloads, Tun, TunEdge};
+
+use crate::namespace::{PATIENCE, disable_ipv6, ip};
 
 const EDGE: u8 = 7;
 

@@ -1,8 +1,9 @@
 //! The self-test on this kernel, which the other tests have found to be a good one.
 
-use crate::namespace::{drop_capabilities, eventually, in_namespace};
 use tun_uring::self_test::Extent;
 use tun_uring::{Merge, Offloads, Tun, self_test};
+
+use crate::namespace::{drop_capabilities, eventually, in_namespace};
 
 fn devices() -> String {
     let devices = std::fs::read_to_string("/proc/thread-self/net/dev").expect("/proc is mounted");
@@ -62,7 +63,7 @@ fn without_a_namespace_the_kernel_is_asked_about_headers() {
         assert_eq!(result.failures, []);
         assert_eq!(result.merge, Merge { tcp: true, udp: true });
         assert!(result.offloads.checksum && result.offloads.tcp, "{result:?}");
-        // At once, but for children of other tests, which hold copies of its queue until they execute ip(8).
+        // At once, unless children of other tests still hold copies of its queue until they execute ip(8).
         eventually("its device is gone", || devices() == before);
         drop(taken);
     });

@@ -1,11 +1,13 @@
 //! That the data path allocates nothing once it runs.
 
-use crate::bench::{Bench, pattern, sockets};
-use ring_buffers::{Completion, SlotClass, Wait};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+
+use ring_buffers::{Completion, SlotClass, Wait};
 use udp_uring::{Event, Path, Transmit};
+
+use crate::bench::{Bench, pattern, sockets};
 
 struct Counting;
 

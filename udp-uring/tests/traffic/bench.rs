@@ -1,11 +1,12 @@
 //! A worker in miniature, and the far end that it talks to.
 
-use ring_buffers::{Arena, Budget, BufferGroup, Completion, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use ring_buffers::{Arena, Budget, BufferGroup, Completion, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
 use udp_uring::{
     EdgeConfig, Event, Path, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
 };
@@ -32,7 +33,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// What `bind` gives once the port is free. It is free already, but for children of other tests that were forked and
+/// What `bind` gives once the port is free. It is free already, unless children of other tests were forked and
 /// have not closed the descriptors that they inherited yet.
 #[track_caller]
 pub fn when_free<T, E>(mut bind: impl FnMut() -> Result<T, E>) -> T {
@@ -76,7 +77,7 @@ impl Default for Parts {
     }
 }
 
-/// Ring, memory and edge of one worker. The ring comes first, so that it is dropped first.
+/// Ring, memory and edge of one worker. The ring comes first, so it is dropped first.
 pub struct Bench {
     pub ring: Ring,
     pub edge: UdpEdge,

@@ -1,15 +1,17 @@
 //! What the kernel refuses, and what runs out.
 
-use crate::bench::{
-    Bench, LOOPBACKS, Parts, datagrams, far_end, in_namespace, in_thread_of_its_own, ip, path_to, pattern,
-    receive_plain, refuse_system_call, set_int, sockets,
-};
+use std::net::{IpAddr, SocketAddr};
+
 use nix::errno::Errno;
 use ring_buffers::{RingConfig, SlotClass, Wait};
-use std::net::{IpAddr, SocketAddr};
 use udp_uring::{
     Event, Family, GsoNotice, LocalAddr, PAYLOAD_OFFSET, Path, ReceiveDrop, Refusal, Refused, SendFailed, SocketGroup,
     Transmit,
+};
+
+use crate::bench::{
+    Bench, LOOPBACKS, Parts, datagrams, far_end, in_namespace, in_thread_of_its_own, ip, path_to, pattern,
+    receive_plain, refuse_system_call, set_int, sockets,
 };
 
 /// `UDP_NO_CHECK6_TX` of `<linux/udp.h>`.

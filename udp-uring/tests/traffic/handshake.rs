@@ -1,9 +1,11 @@
 //! Sending from the control thread.
 
-use crate::bench::{far_end, in_namespace, path_to, receive_plain, set_int, sockets};
-use nix::errno::Errno;
 use std::net::IpAddr;
+
+use nix::errno::Errno;
 use udp_uring::{LocalAddr, Path, SentBy, SocketConfig, SocketGroup, send_handshake};
+
+use crate::bench::{far_end, in_namespace, path_to, receive_plain, set_int, sockets};
 
 fn from(path: Path, source: &str) -> Path {
     Path { source: Some(LocalAddr { addr: source.parse().expect("literal"), ifindex: 0 }), ..path }

@@ -1,11 +1,13 @@
 //! Other sockets at run time: nothing is lost but what was on its way to the old ones.
 
-use crate::bench::{Bench, LOOPBACKS, far_end, path_to, pattern, receive_plain, sockets, when_free};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
 use udp_uring::{Event, SocketConfig, SocketGroup};
+
+use crate::bench::{Bench, LOOPBACKS, far_end, path_to, pattern, receive_plain, sockets, when_free};
 
 #[test]
 fn the_new_port_is_served_and_the_old_one_is_free() {

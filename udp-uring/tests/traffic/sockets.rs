@@ -1,10 +1,12 @@
 //! Who gets the port, and with which options.
 
-use crate::bench::{eventually, far_end, get_int, in_namespace, set_int, sockets, when_free};
-use nix::errno::Errno;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::thread;
+
+use nix::errno::Errno;
 use udp_uring::{BindError, Family, SocketConfig, SocketGroup};
+
+use crate::bench::{eventually, far_end, get_int, in_namespace, set_int, sockets, when_free};
 
 fn bind(port: u16, workers: u8) -> Result<SocketGroup, BindError> {
     SocketGroup::bind(&SocketConfig::new(port, workers))

@@ -1,8 +1,10 @@
 //! That the kernel does with the steering program what the program means.
 
-use crate::bench::{LOOPBACKS, eventually, far_end, sockets};
 use std::net::{IpAddr, UdpSocket};
+
 use udp_uring::SocketGroup;
+
+use crate::bench::{LOOPBACKS, eventually, far_end, sockets};
 
 /// The plain sockets of all workers towards `ip`.
 fn receivers(group: &SocketGroup, ip: IpAddr) -> Vec<UdpSocket> {

@@ -1,11 +1,13 @@
 //! Trains out and in: contents, strides, addresses, ECN.
 
+use std::net::{IpAddr, SocketAddr};
+
+use ring_buffers::View;
+use udp_uring::{Event, LocalAddr, PAYLOAD_OFFSET, Path, SEGMENTS_MAX, Segmentation, Sent, TRAIN_BYTES_MAX, Transmit};
+
 use crate::bench::{
     Bench, LOOPBACKS, Parts, datagrams, far_end, in_namespace, path_to, pattern, receive_plain, set_int, sockets,
 };
-use ring_buffers::View;
-use std::net::{IpAddr, SocketAddr};
-use udp_uring::{Event, LocalAddr, PAYLOAD_OFFSET, Path, SEGMENTS_MAX, Segmentation, Sent, TRAIN_BYTES_MAX, Transmit};
 
 fn source(addr: &str) -> Option<LocalAddr> {
     Some(LocalAddr { addr: addr.parse().expect("literal"), ifindex: 0 })

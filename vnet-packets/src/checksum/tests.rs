@@ -1,5 +1,6 @@
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 /// RFC 1071 section 4.1, word by word.
 fn naive(bytes: &[u8]) -> [u8; 2] {
@@ -181,7 +182,10 @@ proptest! {
     }
 
     #[test]
-    fn any_cut_gives_the_same_sum(data in prop::collection::vec(any::<u8>(), 0..2000), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
+    fn any_cut_gives_the_same_sum(
+        data in prop::collection::vec(any::<u8>(), 0..2000),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
         let mut at: Vec<usize> = cuts.iter().map(|i| i.index(data.len() + 1)).collect();
         at.extend([0, data.len()]);
         at.sort_unstable();

@@ -1,7 +1,7 @@
 //! The sum with AVX2: 32 bytes an addition. 1,420 bytes take 13 ns instead of the 41 of the portable loop.
 //!
-//! The lanes are 64 bits wide and wrap. Beside each lane's sum another lane sums the upper halves of the same words: they
-//! do not overflow below 16 GiB, and with them the sum of the lower halves is exact as well, whatever wrapped.
+//! The lanes are 64 bits wide and wrap. Beside each lane's sum another lane sums the upper halves of the same words:
+//! they do not overflow below 16 GiB, and with them the sum of the lower halves is exact as well, whatever wrapped.
 
 use std::arch::x86_64::{
     __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_unpackhi_epi64, _mm256_add_epi64, _mm256_and_si256,
@@ -92,8 +92,8 @@ fn sum_avx2(bytes: &[u8]) -> u64 {
     for one in ones {
         even.add(load(one));
     }
-    // What is left is summed in the last vector of the data, without the bytes of it that were summed before. An odd last
-    // byte goes by itself, or that vector's words would begin at odd offsets.
+    // What is left is summed in the last vector of the data, without the bytes of it that were summed before. An odd
+    // last byte is added by itself, or that vector's words would begin at odd offsets.
     let (pairs, odd_byte) = match bytes {
         [pairs @ .., last] if bytes.len() % 2 == 1 => (pairs, u64::from(u16::from_ne_bytes([*last, 0]))),
         _ => (bytes, 0),
@@ -125,8 +125,8 @@ fn copy_avx2(from: &[u8], to: &mut [u8]) -> u64 {
         even.add(one);
     }
     rest_place.copy_from_slice(rest);
-    // It begins at an even offset, so that its sum is a part like the others. The lanes are below 2^48, for no packet has
-    // 2^16 vectors.
+    // It begins at an even offset, so its sum is a part like the others. The lanes are below 2^48, for no packet
+    // has 2^16 vectors.
     horizontal(_mm256_add_epi64(even.halves(), odd.halves())) + super::scalar(rest)
 }
 

@@ -91,7 +91,7 @@ pub(super) fn run(data: &[u8]) {
     empties(trie, list);
 }
 
-/// Few distinct bits, so that prefixes meet each other.
+/// Few distinct bits, so prefixes meet each other.
 fn address(input: &mut Input<'_>, is_ipv6: bool) -> IpAddr {
     let [high, low] = input.array();
     if is_ipv6 {

@@ -1,8 +1,8 @@
-//! Messages of any lengths with gaps between them, some of them forged: sealed as the oracle does, opened to what they were,
-//! and of a forgery nothing is seen, changed or passed on to its neighbours.
+//! Messages of any lengths with gaps between them, some of them forged: sealed as the oracle does, opened to what they
+//! were, and of a forgery nothing is seen, changed or passed on to its neighbours.
 //!
-//! The input, for each message: length of the text (two bytes), bytes before it (one byte), counter (two bytes), and which
-//! of its bits is flipped before opening (two bytes; 0 for none, beyond the message for one of the counter's).
+//! The input, for each message: length of the text (two bytes), bytes before it (one byte), counter (two bytes), and
+//! which of its bits is flipped before opening (two bytes; 0 for none, beyond the message for one of the counter's).
 
 use ringfort_aead::{MAX_SEGMENTS, Message, Suite, TAG_LEN};
 

@@ -1,5 +1,5 @@
-//! There and back: packets are merged into super-packets, which are cut up again. Each comes out once, in the order of its
-//! flow, and as it was, but for the IPv4 identification under DF, which means nothing (RFC 6864 section 4.1).
+//! There and back: packets are merged into super-packets, which are cut up again. Each comes out once, in the order of
+//! its flow, and as it was, except the IPv4 identification under DF, which means nothing (RFC 6864 section 4.1).
 //!
 //! The input: operations of four bytes, some with a packet behind.
 
@@ -27,8 +27,8 @@ struct Passed {
     before: usize,
 }
 
-/// What each flow has sent. Packets of no flow are under `None`, and may overtake each other and all flows; fragments no flow
-/// between their addresses.
+/// What each flow has sent. Packets of no flow are under `None`, and may overtake each other and all flows; fragments
+/// no flow between their addresses.
 type Flows = BTreeMap<Option<Flow>, Vec<Passed>>;
 
 #[derive(Clone, Copy, Debug, Default)]

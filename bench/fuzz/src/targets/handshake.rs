@@ -1,8 +1,8 @@
 //! A handshake between two fixed identities, one of whose messages was changed on its way. Only what the two sides
 //! really sent may be consumed; and it must be, whatever was tried before.
 //!
-//! The input: one byte of options, then a datagram. Bit 0 of the options signs the datagram anew (mac1), as everybody who
-//! knows the public key can, so that changes reach the Noise layer. Bit 1 has both identities use AES-256-GCM.
+//! The input: one byte of options, then a datagram. Bit 0 of the options signs the datagram anew (mac1), as everybody
+//! who knows the public key can, so changes reach the Noise layer. Bit 1 has both identities use AES-256-GCM.
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,7 @@
 //! Trains that were changed on their way: each segment stands for itself, and of one that fails nothing is seen.
 //!
-//! The input: suite and provider (one byte), stride, last segment and count, then the changes: a place (two bytes) and what is
-//! flipped there (one byte). Places beyond the train are bits of the counters that the train is opened with.
+//! The input: suite and provider (one byte), stride, last segment and count, then the changes: a place (two bytes) and
+//! what is flipped there (one byte). Places beyond the train are bits of the counters that the train is opened with.
 
 use ringfort_aead::{Geometry, HEADER_LEN, MIN_SEGMENT_LEN, TAG_LEN};
 

@@ -1,6 +1,6 @@
-//! Inner packets: the parser's lengths and addresses against the RFCs' tables, padding, and the ECN of the outer header,
-//! which may change two bits and the checksum over them, and nothing else. The ICMP answer to a packet goes back to where
-//! that came from, with right checksums, and gets no answer itself.
+//! Inner packets: the parser's lengths and addresses against the RFCs' tables, padding, and the ECN of the outer
+//! header, which may change two bits and the checksum over them, and nothing else. The ICMP answer to a packet goes
+//! back to where that came from, with right checksums, and gets no answer itself.
 //!
 //! The input: the outer ECN bits (one byte), an MTU (two bytes), then the packet.
 

@@ -1,9 +1,9 @@
-//! Trains of any shape at any alignment, sealed in place and from sources that are cut and padded anywhere: every provider
-//! yields what the oracle does, and touches nothing beside the train.
+//! Trains of any shape at any alignment, sealed in place and from sources that are cut and padded anywhere: every
+//! provider yields what the oracle does, and touches nothing beside the train.
 //!
-//! The input: offset of the train in its buffer (one byte), length of the texts and how much shorter the last one is (two
-//! bytes each), count (one byte), first counter (eight bytes); then for each segment where its source is cut and how many
-//! bytes of padding it lacks (one byte each).
+//! The input: offset of the train in its buffer (one byte), length of the texts and how much shorter the last one is
+//! (two bytes each), count (one byte), first counter (eight bytes); then for each segment where its source is cut and
+//! how many bytes of padding it lacks (one byte each).
 
 use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, Source, Suite, TAG_LEN};
 

@@ -1,7 +1,8 @@
-//! The configuration protocol: a client's stream gives the same requests however it is cut into reads; a request that was
-//! understood says the same when it is written and read again; memory is bounded, and nothing repeats a secret.
+//! The configuration protocol: a client's stream gives the same requests however it is cut into reads; a request that
+//! was understood says the same when it is written and read again; memory is bounded, and nothing repeats a secret.
 //!
-//! The input: the size of the reads (one byte), the bound on a request (two bytes; 0 is the usual one), then the stream.
+//! The input: the size of the reads (one byte), the bound on a request (two bytes; 0 is the usual one), then the
+//! stream.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -127,7 +128,7 @@ fn reread(text: &str) -> SetRequest {
     }
 }
 
-/// The request as a client would write it. Every field is named, so that a new one cannot be forgotten here.
+/// The request as a client would write it. Every field is named, so a new one cannot be forgotten here.
 fn written(set: &SetRequest) -> String {
     let mut out = String::from("set=1\n");
     let SetRequest { device: DeviceUpdate { private_key, listen_port, fwmark, cipher_suite, replace_peers }, peers } =
@@ -300,7 +301,8 @@ pub(super) fn seeds() -> Vec<Seed> {
     );
     let suites = format!(
         "set=1\ncipher_suite=aes256gcm\npublic_key={}\nupdate_only=true\ncipher_suite=chacha20poly1305\n\
-         public_key={}\ncipher_suite=default\nsource=192.0.2.1\nsource=2001:db8::1\nsource=default\n\nsuites=1\n\nset=1\ncipher_suite=none\n\n",
+         public_key={}\ncipher_suite=default\nsource=192.0.2.1\nsource=2001:db8::1\nsource=default\n\n\
+         suites=1\n\nset=1\ncipher_suite=none\n\n",
         key('1'),
         key('2'),
     );

@@ -135,7 +135,7 @@ impl Model {
         let front = back.split_to(at);
         assert!(!front.is_unique() && !back.is_unique());
         assert_eq!(front.len(), at);
-        // The back one keeps its bytes, so that painting the front shows whether they overlap.
+        // The back one keeps its bytes, so painting the front shows whether they overlap.
         self.views.push((back, Known { start: known.start + at, len: known.len - at, ..known.clone() }));
         self.paint(front, Known { len: at, ..known });
     }
@@ -180,7 +180,7 @@ impl Model {
 
     fn settle(&mut self, pick: usize) {
         let (lent, known) = self.lent.swap_remove(pick);
-        // SAFETY: there is no ring here and nothing was submitted, so that no kernel has the bytes.
+        // SAFETY: there is no ring here and nothing was submitted, so no kernel has the bytes.
         let view = unsafe { lent.settle() };
         self.views.push((view, known));
     }

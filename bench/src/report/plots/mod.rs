@@ -1,4 +1,4 @@
-//! Plots as SVG that lies inside of the HTML page: it has no colours but those of the page's style sheet, so that it is
+//! Plots as SVG that lies inside of the HTML page: it has no colours but those of the page's style sheet, so it is
 //! readable in the light and in the dark.
 //!
 //! The library draws with fixed colours only. It is given colours that stand for names, and names replace them
@@ -26,7 +26,7 @@ const INK: RGBColor = RGBColor(0xfd, 0x00, 0xf0);
 const GRID: RGBColor = RGBColor(0xfd, 0x00, 0xf1);
 const FIRST_SERIES: u8 = 0xe0;
 
-/// Dashes of lines, so that they do not differ in colour only.
+/// Dashes of lines, so they do not differ in colour only.
 const DASHES: [&str; SERIES] = ["none", "9 3", "3 3", "12 3 3 3", "6 6", "16 4", "6 2 1 2", "2 6"];
 
 /// How an axis is labelled.

@@ -12,7 +12,7 @@ use crate::port::{Event, Port, PortPlan};
 use crate::receiver::Signals;
 use crate::sys;
 
-/// After how many bytes a connection's content repeats: a prime, so that no shift by whole segments goes unnoticed.
+/// After how many bytes a connection's content repeats: a prime, so no shift by whole segments goes unnoticed.
 const PERIOD: usize = 65_521;
 /// Bytes offered to the kernel at a time.
 const WRITE_LEN: usize = 131_072;

@@ -58,7 +58,7 @@ fn ten_thousand_flows_are_as_many_pairs_of_ports() {
     must(to, "nft add set inet lab flows { type inet_service . inet_service ; flags dynamic ; size 65535 ; }");
     must(to, "nft add chain inet lab in { type filter hook input priority 0 ; }");
     must(to, "nft add rule inet lab in udp length 44 add @flows { udp sport . udp dport }");
-    // Nine times around, so that each has its turn even if the sender is held up now and then.
+    // Nine times around, so each has its turn even if the sender is held up now and then.
     let duration = Duration::from_secs(3);
     assert_flawless(&run(&Load { flows: 10_000, rate_pps: 30_000, duration, ..load() }, v4(&wire)).total);
     assert_eq!(must(to, "nft list set inet lab flows").matches(" . ").count() - 1, 10_000);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ringfort_testbed::Namespace;
 use ringfort_traffic::{Endpoint, Load, Outcome, Traffic, udp};
 
-/// How long stragglers are waited for where some are lost, so that nobody knows that all have come.
+/// How long stragglers are waited for where some are lost, so nobody knows that all have come.
 pub const SETTLE: Duration = Duration::from_secs(3);
 
 /// A second of 10,000 packets per second: enough to count, and little enough for a machine that is busy. Where nothing

@@ -1,9 +1,9 @@
-//! How fast each provider seals and opens, with each suite that it has: nanoseconds per packet and gigabytes per second for
-//! lone packets, trains and bursts of mixed lengths, and the ratio to aws-lc in the same rounds.
+//! How fast each provider seals and opens, with each suite that it has: nanoseconds per packet and gigabytes per second
+//! for lone packets, trains and bursts of mixed lengths, and the ratio to aws-lc in the same rounds.
 //!
 //!     cargo bench -p ringfort-aead [-- [--rounds N] [NAME...]]
 //!
-//! NAME is a suite or a provider: the others are left out, but for aws-lc, which everything is compared with.
+//! NAME is a suite or a provider: the others are left out, except aws-lc, which everything is compared with.
 //! The ratios are what to compare between machines and days; the nanoseconds are this machine's, now.
 
 mod measure;

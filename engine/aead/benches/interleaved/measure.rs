@@ -1,12 +1,12 @@
-//! The measuring: every contender takes a turn in every round, so that whatever else the machine does meets them all.
+//! The measuring: every contender takes a turn in every round, so whatever else the machine does meets them all.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use ringfort_aead::{Geometry, HEADER_LEN, KEY_LEN, Message, OpenKey, Plan, Provider, SealKey, Source, Suite, TAG_LEN};
 
-/// Packets that are worked on between two looks at the clock, at least: enough for its resolution, and with full packets
-/// still within a second-level cache.
+/// Packets that are worked on between two looks at the clock, at least: enough for its resolution, and with full
+/// packets still within a second-level cache.
 const PACKETS_PER_PASS: usize = 176;
 
 /// How long to measure.

@@ -112,7 +112,7 @@ impl Experiment {
 
 const FIXED_KEY: [u8; KEY_LEN] = [0x5a; KEY_LEN];
 
-/// Each input has keys and memory of its own, whatever its class, so that no class is nearer to the core.
+/// Each input has keys and memory of its own, whatever its class, so no class is nearer to the core.
 struct Slot {
     seal: SealKey,
     open: OpenKey,

@@ -1,25 +1,27 @@
-//! Whether the time that a provider takes depends on secrets, by the method of dudect (Reparaz, Balasch, Verbauwhede: "dude,
-//! is my code constant time?", 2017): the same operation on inputs of two classes, in random order, and Welch's t-test on the
-//! times.
+//! Whether the time that a provider takes depends on secrets, by the method of dudect (Reparaz, Balasch, Verbauwhede:
+//! "dude, is my code constant time?", 2017): the same operation on inputs of two classes, in random order, and Welch's
+//! t-test on the times.
 //!
 //!     cargo run --release -p ringfort-aead --example timing [-- [--measurements N] [NAME...]]
 //!
-//! NAME is a suite or a provider; without one, all of them are tested. |t| below 4.5 is what two equal distributions show; 10
-//! and more they do not show. What lies between is measured again, four times as long: what is real grows with that.
+//! NAME is a suite or a provider; without one, all of them are tested. |t| below 4.5 is what two equal distributions
+//! show; 10 and more they do not show. What lies between is measured again, four times as long: what is real grows with
+//! that.
 //!
 //! Two controls come first: a comparison that stops at the first difference, which has to be found, and a difference
 //! that is none, which must not be. If they fail, the machine is too noisy to say anything.
 //!
-//! **What this cannot say:** that there is no leak. It has seen none, of these inputs, by these times, on this CPU, with this
-//! compiler. That no branch and no address depends on a secret is to be read in the source.
+//! **What this cannot say:** that there is no leak. It has seen none, of these inputs, by these times, on this CPU,
+//! with this compiler. That no branch and no address depends on a secret can be read in the source only.
 
 mod experiment;
 mod welch;
 
 use std::process::ExitCode;
 
-use experiment::{Control, Experiment, Shape, Subject};
 use ringfort_aead::{Provider, Suite};
+
+use experiment::{Control, Experiment, Shape, Subject};
 use welch::{Outcome, measure};
 
 const MEASUREMENTS: usize = 200_000;

@@ -37,8 +37,9 @@ impl Outcome {
     }
 }
 
-/// Upper bounds beyond which times are left out, each for a test of its own: interrupts lengthen times, and where exactly
-/// they hide a difference is not known beforehand. As in dudect, from the slowest tenth of a percent to nearly all.
+/// Upper bounds beyond which times are left out, each for a test of its own: interrupts lengthen times, and where
+/// exactly they hide a difference is not known beforehand. As in dudect, from the slowest tenth of a percent to nearly
+/// all.
 const CROPS: usize = 12;
 
 /// Mean and variance, one value at a time (Welford).

@@ -1,7 +1,7 @@
 //! `chacha20poly1305` and `aes-gcm` of the RustCrypto project.
 //!
-//! Their detached decryption computes and compares the tag before it applies the keystream, so a message that fails is left
-//! as it was. Keys are wiped on drop only with the crates' `zeroize` feature, which the manifest turns on.
+//! Their detached decryption computes and compares the tag before it applies the keystream, so a message that fails is
+//! left as it was. Keys are wiped on drop only with the crates' `zeroize` feature, which the manifest turns on.
 
 use aes_gcm::Aes256Gcm;
 use chacha20poly1305::ChaCha20Poly1305;

@@ -73,7 +73,8 @@ const APPENDIX_A_5: Vector = Vector {
     tag: [0xee, 0xad, 0x9d, 0x67, 0x89, 0x0c, 0xbb, 0x22, 0x39, 0x23, 0x36, 0xfe, 0xa1, 0x85, 0x1f, 0x38],
 };
 
-/// McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test case 14: a block of zeros under a zero key.
+/// McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test case 14: a block of zeros under a zero
+/// key.
 const TEST_CASE_14: Vector = Vector {
     key: [0; KEY_LEN],
     nonce: [0; NONCE_LEN],

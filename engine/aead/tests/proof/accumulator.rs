@@ -1,7 +1,8 @@
 //! Poly1305 where its arithmetic is at its edges. Random messages meet a wrong last carry or a wrong final subtraction
-//! about once in 2^44 or 2^126 times, so the sum itself is steered: the ciphertext of a message is chosen such that the sum
-//! before the final reduction is a given number modulo 2^130 − 5, near 0, near the modulus, or at the ends of limbs of 26,
-//! 32, 44 and 64 bits. Whoever knows the key can do that: the key stream turns the chosen ciphertext into a plaintext.
+//! about once in 2^44 or 2^126 times, so the sum itself is steered: the ciphertext of a message is chosen such that the
+//! sum before the final reduction is a given number modulo 2^130 − 5, near 0, near the modulus, or at the ends of limbs
+//! of 26, 32, 44 and 64 bits. Whoever knows the key can do that: the key stream turns the chosen ciphertext into a
+//! plaintext.
 //!
 //! The expected tags come from big integers, and the oracle agrees with them.
 
@@ -69,8 +70,8 @@ fn sum(r: &BigUint, ciphertext: &[u8]) -> BigUint {
     blocks(ciphertext).into_iter().fold(BigUint::ZERO, |sum, block| (sum + block) * r % &*P)
 }
 
-/// Changes one full block of `ciphertext` such that the sum becomes `target`. The block that would be needed has 130 bits,
-/// and there are 128 with a fixed bit above, so that one attempt in four succeeds.
+/// Changes one full block of `ciphertext` such that the sum becomes `target`. The block that would be needed has 130
+/// bits, and there are 128 with a fixed bit above, so one attempt in four succeeds.
 fn steer(one_time: &OneTime, ciphertext: &mut [u8], target: &BigUint, rng: &mut Repeatable) -> bool {
     let r = &one_time.r;
     let inverse = r.modinv(&P).expect("r is not 0, and P is a prime");
@@ -100,7 +101,7 @@ fn edges(rng: &mut Repeatable) -> Vec<BigUint> {
         let power = power_of_two(exponent);
         edges.extend([&power - 1u8, power.clone(), &power + 1u8, p - &power]);
     }
-    // The limbs below bit `bits` are all ones or all zeros but for a little, so that a late carry runs through them.
+    // The limbs below bit `bits` are all ones or all zeros except for a few bits, so a late carry runs through them.
     for bits in [26, 32, 44, 52, 64, 78, 88, 96, 104, 128] {
         let high = le(&rng.bytes(17)) << bits;
         for little in 0u32..48 {
@@ -189,8 +190,8 @@ fn sums_at_the_edges() {
     let subjects = Subject::of(Suite::ChaCha20Poly1305);
     let mut total = 0;
     for count in COUNTS {
-        // One and a half blocks, some, enough for several steps of a wide kernel, those of a full packet, which take the
-        // schoolbook longer.
+        // One and a half blocks, some, enough for several steps of a wide kernel, those of a full packet, which take
+        // the schoolbook longer.
         for (len, step) in [(24, 5), (100, 5), (272, 5), (1420, 25)] {
             total += check_edges(&subjects, count, len, step);
         }
@@ -198,8 +199,8 @@ fn sums_at_the_edges() {
     println!("{total} messages with steered sums");
 }
 
-/// Of many counters those whose `r` has the largest and the smallest limbs, with ciphertexts of ones and of zeros: products
-/// and sums between carries are then as large as they get.
+/// Of many counters those whose `r` has the largest and the smallest limbs, with ciphertexts of ones and of zeros:
+/// products and sums between carries are then as large as they get.
 #[test]
 fn the_largest_and_the_smallest_limbs() {
     let mut counters: Vec<(BigUint, u64)> = (0..20_000).map(|counter| (OneTime::new(counter, 0).r, counter)).collect();

@@ -1,5 +1,5 @@
-//! Of what does not verify nothing is seen, and nothing is touched: every single bit of trains of every count that a kernel
-//! across packets may group in its own way.
+//! Of what does not verify nothing is seen, and nothing is touched: every single bit of trains of every count that a
+//! kernel across packets may group in its own way.
 
 use std::collections::HashSet;
 
@@ -106,7 +106,8 @@ fn any_segments_of_trains_of_every_count() {
     }
 }
 
-/// A tag that is right but for one byte is as wrong as any: the comparison looks at all of them, in every place of a batch.
+/// A tag with one wrong byte is as wrong as any: the comparison looks at all of them, in every place of a
+/// batch.
 #[test]
 fn each_byte_of_each_tag_is_compared() {
     let mut memory = Guarded::new(1 << 16);

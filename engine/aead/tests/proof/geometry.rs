@@ -6,7 +6,7 @@ use ringfort_aead::{Geometry, HEADER_LEN, Message, OnFailure, Source, Suite, TAG
 use crate::oracle::{KEY, Oracle, Repeatable, ascending, text};
 use crate::subject::Subject;
 
-/// Mostly short ones, so that a run has many.
+/// Mostly short ones, so a run has many.
 fn text_len() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 0usize..=80, 3 => 0usize..=600, 2 => 0usize..=1500, 1 => 0usize..=4000]
 }
@@ -103,7 +103,8 @@ proptest! {
             let mut at = 0;
             for &(len, gap, counter, _) in &shapes {
                 let text = at + gap..at + gap + len;
-                expected[text.start..text.end + TAG_LEN].copy_from_slice(&oracle.sealed(counter, &original[text.clone()]));
+                let sealed = oracle.sealed(counter, &original[text.clone()]);
+                expected[text.start..text.end + TAG_LEN].copy_from_slice(&sealed);
                 at = text.end + TAG_LEN;
             }
             subject.seal_key(&KEY).seal_batch(&mut batch(&mut buf, &shapes, |counter, _| counter)).unwrap();

@@ -53,8 +53,8 @@ impl Guarded {
         assert!(at + len <= self.capacity);
         // SAFETY: GUARD + at is inside the mapping.
         let start = unsafe { self.map.add(GUARD + at) };
-        // SAFETY: `at + len` bytes behind the guard are accessible and initialised (the kernel zeroed them); the borrow of
-        // self makes the slice the only one.
+        // SAFETY: `at + len` bytes behind the guard are accessible and initialised (the kernel zeroed them); the borrow
+        // of self makes the slice the only one.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
     }
 }

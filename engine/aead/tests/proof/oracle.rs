@@ -102,10 +102,10 @@ pub fn mix(z: u64) -> u64 {
 }
 
 /// The oracle's answers for [`MAX_SEGMENTS`] consecutive counters and every length: each was asked for once, by the
-/// message's counter and length, so that millions of trains can be compared with it.
+/// message's counter and length, so millions of trains can be compared with it.
 ///
-/// The message of `len` bytes with counter `i` is the first `len` bytes of text `i`; its ciphertext is therefore the front
-/// of that of the longest one, and only the tag depends on the length.
+/// The message of `len` bytes with counter `i` is the first `len` bytes of text `i`; its ciphertext is therefore the
+/// front of that of the longest one, and only the tag depends on the length.
 pub struct Table {
     texts: Vec<Vec<u8>>,
     ciphertexts: Vec<Vec<u8>>,
@@ -120,7 +120,7 @@ pub fn padded_len(len: usize) -> usize {
 }
 
 impl Table {
-    /// The counters' low halves wrap in the middle, so that a 32-bit counter shows.
+    /// The counters' low halves wrap in the middle, so a 32-bit counter shows.
     pub const FIRST_COUNTER: u64 = (0x0102_0304 << 32) - 31;
 
     pub fn new(suite: Suite, key: &[u8; KEY_LEN]) -> Self {

@@ -1,5 +1,5 @@
-//! A second's worth of the proof, of the kernel across trains only: what `scripts/mutants` holds against each mutant. It
-//! looks at the lengths and counts at which the kernel changes its ways.
+//! A second's worth of the proof, of the kernel across trains only: `scripts/mutants` runs it on each mutant. It looks
+//! at the lengths and counts at which the kernel changes its ways.
 
 use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, Message, Provider, Source, Suite, TAG_LEN};
 

@@ -1,5 +1,5 @@
-//! Every length of text from 0 to 2000 bytes in every train from 1 to 64 segments, each between guard pages and each held
-//! against the oracle: sealed in place, sealed from sources, sealed from sources with padding, and opened.
+//! Every length of text from 0 to 2000 bytes in every train from 1 to 64 segments, each between guard pages and each
+//! compared with the oracle: sealed in place, sealed from sources, sealed from sources with padding, and opened.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,8 @@ use crate::subject::Subject;
 
 const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
-/// One train of the sweep: `count` messages of `len` bytes, the last one of `last`, from the table's counter `first` on.
+/// One train of the sweep: `count` messages of `len` bytes, the last one of `last`, from the table's counter `first`
+/// on.
 #[derive(Clone, Copy, Debug)]
 struct Train {
     len: usize,
@@ -21,8 +22,8 @@ struct Train {
 }
 
 impl Train {
-    /// The train of equal segments, and one with a ragged last segment: shorter by a byte, by a part of a block, a whole
-    /// number of blocks, or any length.
+    /// The train of equal segments, and one with a ragged last segment: shorter by a byte, by a part of a block, a
+    /// whole number of blocks, or any length.
     fn both(len: usize, count: usize) -> [Self; 2] {
         let random = mix((len * MAX_SEGMENTS + count) as u64);
         let any = (random >> 8) as usize % (len + 1);
@@ -117,7 +118,7 @@ impl Sweep {
         let counters = ascending(train.first_counter(), train.count);
         let verdicts = self.open.open_train(&counters, buf, geometry).expect("it fits");
         assert!(verdicts.all_passed() && verdicts.count() == train.count, "{}: {train:?}, {at:?}", self.subject);
-        // What the train was, but for the tags, which opening leaves.
+        // What the train was, except the tags, which opening leaves.
         for (segment, bytes) in expected.chunks_mut(stride).enumerate() {
             let len = train.text_len(segment);
             bytes[HEADER_LEN..][..len].copy_from_slice(table.text(train.first + segment, len));
@@ -174,9 +175,9 @@ impl Sweep {
     }
 }
 
-/// Of how many counts a subject gets one for each length, and another one for the next length. The provider that calls the
-/// oracle itself, one message after the other, is compared with itself, and slowly. Arrays in place of registers are slower
-/// still; where there are registers, those get every count.
+/// Of how many counts a subject gets one for each length, and another one for the next length. The provider that calls
+/// the oracle itself, one message after the other, is compared with itself, and slowly. Arrays in place of registers
+/// are slower still; where there are registers, those get every count.
 fn one_count_in(subject: Subject) -> usize {
     match subject.provider {
         Provider::RustCrypto => 8,
@@ -192,7 +193,7 @@ fn pairs(subject: Subject, parity: usize) -> impl Iterator<Item = (usize, usize)
     lens.flat_map(move |len| (1 + len / 2 % step..=MAX_SEGMENTS).step_by(step).map(move |count| (len, count)))
 }
 
-/// Half of the lengths, so that one subject's sweep takes both of two cores.
+/// Half of the lengths, so one subject's sweep takes both of two cores.
 fn sweep(name: &str, parity: usize) {
     let Some(subject) = Subject::named(name) else {
         // `coverage` fails where the CPU has the instructions.

@@ -1,10 +1,11 @@
 //! Every provider does, byte for byte, what the RustCrypto crate does.
 
+use proptest::prelude::*;
+use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, OpenKey, Plan, Provider, SealKey, Source, TAG_LEN};
+
 use crate::common::{
     KEY, SUITE, ascending, bytes, open_key, oracle, oracle_train, plain_train, providers, seal_key, text,
 };
-use proptest::prelude::*;
-use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, OpenKey, Plan, Provider, SealKey, Source, TAG_LEN};
 
 #[test]
 fn single_messages_of_every_length() {
@@ -134,7 +135,10 @@ proptest! {
     }
 
     #[test]
-    fn any_key_and_message(key in any::<[u8; 32]>(), counter in any::<u64>(), plaintext in prop::collection::vec(any::<u8>(), 0..3000)) {
+    fn any_key_and_message(
+        key in any::<[u8; 32]>(), counter in any::<u64>(),
+        plaintext in prop::collection::vec(any::<u8>(), 0..3000),
+    ) {
         let expected = oracle(&key, counter, &plaintext);
         for provider in providers() {
             let mut sealed = vec![0; plaintext.len() + TAG_LEN];

@@ -1,8 +1,9 @@
 //! What does not verify is refused, alone, and never seen as plaintext.
 
-use crate::common::{KEY, SUITE, ascending, bytes, open_key, oracle, oracle_train, plain_train, providers, text};
 use proptest::prelude::*;
 use ringfort_aead::{BadTag, Geometry, HEADER_LEN, OnFailure, OpenKey, Plan, Provider, TAG_LEN};
+
+use crate::common::{KEY, SUITE, ascending, bytes, open_key, oracle, oracle_train, plain_train, providers, text};
 
 /// The text of a refused segment is as the provider promises, and nothing else of it has changed.
 fn assert_hidden(provider: Provider, now: &[u8], offered: &[u8]) {
@@ -122,7 +123,8 @@ fn what_is_too_short_for_a_tag_is_no_message() {
 proptest! {
     #[test]
     fn exactly_the_forged_segments_fail(
-        stride in 33usize..400, last in 33usize..400, count in 1usize..=64, bad in any::<u64>(), at in any::<prop::sample::Index>(), flip in 1u8..,
+        stride in 33usize..400, last in 33usize..400, count in 1usize..=64,
+        bad in any::<u64>(), at in any::<prop::sample::Index>(), flip in 1u8..,
     ) {
         let geometry = Geometry::new(stride, last.min(stride), count).unwrap();
         let counters = ascending(77, count);
@@ -140,7 +142,9 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_from_the_network_panic(mut datagram in prop::collection::vec(any::<u8>(), 0..4000), stride in 0usize..3000) {
+    fn no_bytes_from_the_network_panic(
+        mut datagram in prop::collection::vec(any::<u8>(), 0..4000), stride in 0usize..3000,
+    ) {
         let Ok(geometry) = Geometry::of_received(datagram.len(), stride) else { return Ok(()) };
         prop_assert_eq!(geometry.total_len(), datagram.len());
         for provider in providers() {

@@ -1,10 +1,11 @@
 //! Arguments that do not fit are refused before a byte is written.
 
-use crate::common::{SUITE, bytes, open_key, providers, seal_key};
 use ringfort_aead::{
     Geometry, GeometryError, MAX_SEGMENT_LEN, Message, OpenKey, Plan, Provider, SealKey, Selection, Source, Suite,
     TAG_LEN, TrainError, UnknownProvider, UnknownSuite,
 };
+
+use crate::common::{SUITE, bytes, open_key, providers, seal_key};
 
 #[test]
 fn impossible_geometries() {

@@ -15,7 +15,8 @@ fn masked_key(seed: u8) -> [u8; KEY_LEN] {
     std::array::from_fn(|i| (i as u8).wrapping_mul(83) ^ seed)
 }
 
-/// Where the key lies in writable memory, stacks aside: a debug build leaves temporaries there. `here` is on this stack.
+/// Where the key lies in writable memory, stacks aside: a debug build leaves temporaries there. `here` is on this
+/// stack.
 fn find(masked: &[u8; KEY_LEN], here: usize) -> Vec<usize> {
     let memory = File::open("/proc/self/mem").unwrap();
     // Made before the list of mappings is read, and wiped after each use: it must not find its own copies.

@@ -77,7 +77,7 @@ impl PrivateKey {
     /// X25519 (RFC 7748).
     ///
     /// # Errors
-    /// [`LowOrder`] if the result is all zero, so that it would not depend on our key.
+    /// [`LowOrder`] if the result is all zero, so it would not depend on our key.
     pub fn diffie_hellman(&self, public: &PublicKey) -> Result<Key, LowOrder> {
         let shared = self.0.diffie_hellman(&x25519_dalek::PublicKey::from(public.0));
         if shared.was_contributory() { Ok(Key(shared.to_bytes())) } else { Err(LowOrder) }

@@ -31,18 +31,18 @@ pub enum PeerEvent {
     Awake(PeerId),
     /// [`Activity::request_handshake`](crate::activity::Activity::request_handshake) was true.
     NeedHandshake {
-        /// Who is to be asked.
+        /// The peer that must be asked.
         peer: PeerId,
         /// What for.
         reason: HandshakeReason,
     },
     /// The first authenticated data message came in under a session that we answered for. All workers send under it
-    /// already ([`Receiver::note_authentic`](crate::cell::Receiver::note_authentic)). The event must not get lost: until
-    /// it arrives, the handshake counts as unfinished.
+    /// already ([`Receiver::note_authentic`](crate::cell::Receiver::note_authentic)). The event must not get lost:
+    /// until it arrives, the handshake counts as unfinished.
     Confirmed(PeerId),
     /// An authenticated data message came, and no endpoint was known until then. The workers know it already
-    /// ([`PeerShared::endpoint`]). That a peer roams is no event: whoever could provoke one with each datagram could keep
-    /// control busy.
+    /// ([`PeerShared::endpoint`]). That a peer roams is no event: whoever could provoke one with each datagram could
+    /// keep control busy.
     Found(PeerId),
 }
 
@@ -102,8 +102,9 @@ pub enum Action {
     },
     /// All workers: the new version of all allowed IPs.
     Routes(AllowedIps),
-    /// A handshake has yielded a session. The worker that `local_index` names must be able to receive under it before the
-    /// next [`Action::Send`] leaves, and before any worker sends under it ([`Receiver::new`](crate::cell::Receiver::new)).
+    /// A handshake has yielded a session. The worker that `local_index` names must be able to receive under it before
+    /// the next [`Action::Send`] leaves, and before any worker sends under it
+    /// ([`Receiver::new`](crate::cell::Receiver::new)).
     BeginSession {
         /// Whom it is with.
         peer: PeerId,
@@ -111,7 +112,7 @@ pub enum Action {
         number: SessionNumber,
         /// When it was made.
         created: Time,
-        /// Its keys and indices. Boxed, so that the keys stay where they are until they are wiped.
+        /// Its keys and indices. Boxed, so the keys stay where they are until they are wiped.
         session: Box<NewSession>,
     },
     /// The worker that the index names: forget the receiving half.
@@ -119,7 +120,7 @@ pub enum Action {
         /// Its index.
         local_index: u32,
     },
-    /// All workers: there is a session to send with, so that what is staged can leave.
+    /// All workers: there is a session to send with, so what is staged can leave.
     SendStaged {
         /// For whom it is staged.
         peer: PeerId,

@@ -1,7 +1,7 @@
 //! Configuration: what the operator sets. A [`PeerId`] whose peer is gone is ignored everywhere.
 //!
 //! Nothing here sends by itself. What a setting makes possible or necessary is due at once, see
-//! [`Device::poll_timeout`], so that the settings of one request are complete before the first of them takes effect.
+//! [`Device::poll_timeout`], so the settings of one request are complete before the first of them takes effect.
 
 use std::net::SocketAddr;
 
@@ -19,8 +19,8 @@ use crate::timers::Timer;
 
 /// The interface.
 impl Device {
-    /// Sets or, with `None`, forgets our private key. All sessions end, since they prove the old one; a peer whose public
-    /// key becomes our own is removed. Setting the key that is set already changes nothing.
+    /// Sets or, with `None`, forgets our private key. All sessions end, since they prove the old one; a peer whose
+    /// public key becomes our own is removed. Setting the key that is set already changes nothing.
     pub fn set_private_key(&mut self, now: Time, key: Option<PrivateKey>) {
         if key.as_ref() == self.private_key() {
             return;

@@ -20,8 +20,8 @@ use crate::wire::{HandshakeInitiation, HandshakeResponse};
 impl Peer {
     /// There is something to send, and no session, or none that will last. Begins an attempt, or keeps one alive.
     ///
-    /// If that is impossible for want of an endpoint, a key or a link, the worker's request stays set, so that it does not
-    /// ask again with each packet; [`Peer::kick`] takes it up.
+    /// If that is impossible because an endpoint, a key or a link is missing, the worker's request stays set, so it
+    /// does not ask again with each packet; [`Peer::kick`] takes it up.
     pub fn want_handshake(&mut self, env: &mut Env<'_>) {
         self.attempt_started = env.now.mono;
         if !self.can_initiate(env) {
@@ -153,7 +153,7 @@ impl Peer {
             return Err(DropReason::HandshakeReplay);
         }
         if verified.suite() != self.remote.suite() {
-            // Noted, so that it cannot be replayed; nothing else changes for the peer.
+            // Noted, so it cannot be replayed; nothing else changes for the peer.
             self.timestamp_received = verified.timestamp();
             return Err(self.refuse_suite(verified.suite(), endpoint, env));
         }

@@ -56,7 +56,7 @@ use peer::{Env, Peer};
 use peers::Peers;
 use suites::Suites;
 
-/// Peers whose timers one call of [`Device::handle_timeout`] serves, so that 100,000 that are due at once do not keep
+/// Peers whose timers one call of [`Device::handle_timeout`] serves, so 100,000 that are due at once do not keep
 /// handshakes waiting for seconds.
 const PEERS_PER_TIMEOUT: usize = 64;
 
@@ -106,17 +106,17 @@ impl Device {
         }
     }
 
-    /// Whether a datagram that is not a data message is worth the work of [`Device::handle_datagram`], found out without
-    /// any. Of what is not, there may be any number; the rest is what makes load.
+    /// Whether a datagram that is not a data message is worth the work of [`Device::handle_datagram`], found out
+    /// without any. Of what is not, there may be any number; the rest is what makes load.
     ///
     /// # Errors
-    /// Why the datagram is to be dropped. It is counted in [`Device::drops`].
+    /// Why the datagram must be dropped. It is counted in [`Device::drops`].
     pub fn screen(&mut self, datagram: &[u8]) -> Result<(), DropReason> {
         self.assess(datagram).inspect_err(|&reason| self.drops.bump(reason))
     }
 
-    /// Takes a datagram that is not a data message. `under_load`: the queue of such datagrams is, or was within the last
-    /// second, so long that their senders must prove their addresses first.
+    /// Takes a datagram that is not a data message. `under_load`: the queue of such datagrams is, or was within the
+    /// last second, so long that their senders must prove their addresses first.
     ///
     /// # Errors
     /// Why the datagram had no effect other than, perhaps, a cookie reply. It is counted in [`Device::drops`].
@@ -174,8 +174,8 @@ impl Device {
 
     /// What to do next, if there is anything.
     ///
-    /// Routes are published, and peers removed from the workers, once nothing else is left to do: a configuration of many
-    /// lines publishes one version if its actions are taken after the last line.
+    /// Routes are published, and peers removed from the workers, once nothing else is left to do: a configuration of
+    /// many lines publishes one version if its actions are taken after the last line.
     pub fn poll_action(&mut self) -> Option<Action> {
         if self.out.is_empty() {
             self.publish_routes();
@@ -183,8 +183,8 @@ impl Device {
         self.out.pop()
     }
 
-    /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing is
-    /// waited for.
+    /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing
+    /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.schedule.next()
     }
@@ -244,8 +244,8 @@ impl Device {
         }
     }
 
-    /// Decides whether a handshake message is worth a Diffie-Hellman (paper, section 5.3): always if it knows our public
-    /// key, but under load only if it also knows its own address, and not too often.
+    /// Decides whether a handshake message is worth a Diffie-Hellman (paper, section 5.3): always if it knows our
+    /// public key, but under load only if it also knows its own address, and not too often.
     fn admit(
         &mut self,
         now: Time,
@@ -297,7 +297,8 @@ impl Device {
             .unwrap_or(Err(DropReason::UnknownIndex))
     }
 
-    /// Keeps a cookie for the next handshake message. No timer and no endpoint changes: the reply may be anybody's echo.
+    /// Keeps a cookie for the next handshake message. No timer and no endpoint changes: the reply may be anybody's
+    /// echo.
     fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), DropReason> {
         let peer = self.asked_by(message.receiver_index.get())?;
         let peer = self.peers.get_mut(peer).ok_or(DropReason::UnknownIndex)?;

@@ -22,7 +22,7 @@ pub(super) enum Place {
 
 /// The receiver indices that are in use, for handshakes and for sessions.
 ///
-/// Ordered, not hashed, so that a run of the simulator depends on its seed alone.
+/// Ordered, not hashed, so a run of the simulator depends on its seed alone.
 #[derive(Debug)]
 pub(super) struct Indices {
     owners: BTreeMap<u32, PeerId>,
@@ -36,7 +36,8 @@ impl Indices {
         Self { owners: BTreeMap::new(), load: vec![0; usize::from(workers.max(1))].into_boxed_slice() }
     }
 
-    /// A random index that nobody has, but for its low byte, which names the worker that will own the receiving half.
+    /// A random index that nobody has. Only its low byte is not random: it names the worker that will own the receiving
+    /// half.
     ///
     /// A million peers have at most four million indices of 2^32: the loop ends at once, given a random source that
     /// deserves its name.
@@ -81,7 +82,8 @@ impl Indices {
     }
 }
 
-/// The index nearest to `random` that belongs to `worker` of `workers` by [`ids::owner`]: its low byte is changed by as little as that takes.
+/// The index nearest to `random` that belongs to `worker` of `workers` by [`ids::owner`]: its low byte is changed by as
+/// little as that takes.
 const fn owned_by(random: u32, worker: u32, workers: u32) -> u32 {
     let low = random & 0xff;
     let wanted = low - low % workers + worker;

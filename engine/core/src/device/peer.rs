@@ -35,7 +35,7 @@ pub(super) struct Env<'a> {
 }
 
 impl Env<'_> {
-    /// A random delay, so that two peers that started together do not go on together.
+    /// A random delay, so two peers that started together do not go on together.
     pub fn jitter(&mut self) -> Duration {
         let max = REKEY_TIMEOUT_JITTER_MAX.as_nanos() as u64;
         // The remainder of 64 random bits is uniform enough: the bias is below 2^-35.

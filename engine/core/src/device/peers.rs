@@ -61,7 +61,7 @@ impl Peers {
         id
     }
 
-    /// Takes a peer out. Its slot stays occupied until [`Peers::release`], so that the workers never see a slot's next
+    /// Takes a peer out. Its slot stays occupied until [`Peers::release`], so the workers never see a slot's next
     /// occupant before they have forgotten the last.
     pub fn remove(&mut self, id: PeerId) -> Option<Box<Peer>> {
         self.get(id)?;

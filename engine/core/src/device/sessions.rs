@@ -1,10 +1,10 @@
 //! Which of a peer's sessions may be used: the current one to send, former ones to receive, and the next one, that we
 //! answered for, to learn whether the peer got our answer.
 //!
-//! The kernel's `noise.c` keeps one former session, and gives it up as soon as it answers. When both sides asked at once,
-//! or an answer was lost, that one may be the session that the peer is sending with, and packets are lost in the next
-//! handshake. Here two are kept, each until it has expired or is the third: then none is lost. In the usual course, a new
-//! session every 120 s of which each lasts 180 s, that is one as well.
+//! The kernel's `noise.c` keeps one former session, and gives it up as soon as it answers. When both sides asked at
+//! once, or an answer was lost, that one may be the session that the peer is sending with, and packets are lost in the
+//! next handshake. Here two are kept, each until it has expired or is the third: then none is lost. In the usual
+//! course, a new session every 120 s of which each lasts 180 s, that is one as well.
 
 use super::api::Action;
 use super::outbox::Outbox;
@@ -60,8 +60,8 @@ impl Sessions {
         self.retire_expired(now, out);
     }
 
-    /// Takes notice that the workers send under a session that we answered for, if `confirmed` says that the peer has it.
-    /// True if that is news.
+    /// Takes notice that the workers send under a session that we answered for, if `confirmed` says that the peer has
+    /// it. True if that is news.
     pub fn confirm(&mut self, peer: PeerId, confirmed: SessionNumber, now: Time, out: &mut Outbox) -> bool {
         let has_it = |session: &mut Session| session.number <= confirmed;
         let Some(session) = self.next.take_if(has_it).or_else(|| self.replaced.take_if(has_it)) else { return false };

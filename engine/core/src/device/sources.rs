@@ -1,10 +1,11 @@
 //! The local addresses that peers are written to from.
 //!
 //! A peer is answered from the address that it wrote to, and asked for a session from there too: behind a virtual
-//! address, or one of several uplinks, it may know us by no other. The kernel's WireGuard forgets that address whenever a
-//! peer falls silent, and its next handshake leaves from the primary one; the peer then follows it there. Here the address
-//! is kept until it is known to be wrong: the kernel refuses it, or an address or a route has changed. Only where neither
-//! says anything, but several initiations in a row have had no answer, every second one leaves from where the kernel likes.
+//! address, or one of several uplinks, it may know us by no other. The kernel's WireGuard forgets that address whenever
+//! a peer falls silent, and its next handshake leaves from the primary one; the peer then follows it there. Here the
+//! address is kept until it is known to be wrong: the kernel refuses it, or an address or a route has changed. Only
+//! where neither says anything, but several initiations in a row have had no answer, every second one leaves from where
+//! the kernel likes.
 //!
 //! An operator may name the address for a peer that has not written yet, or not since it was forgotten.
 
@@ -18,9 +19,9 @@ use crate::ids::{Endpoint, PeerId, Source};
 
 /// What the operator sets, and what the shell finds out.
 impl Device {
-    /// Sets the local address that a peer is written to from, as long as it has not written to another one. `None` takes
-    /// the setting back. It belongs to the key, as a suite does: it waits for a peer that is not there yet, and outlives
-    /// one that is removed.
+    /// Sets the local address that a peer is written to from, as long as it has not written to another one. `None`
+    /// takes the setting back. It belongs to the key, as a suite does: it waits for a peer that is not there yet, and
+    /// outlives one that is removed.
     ///
     /// # Errors
     /// [`PeerSettingsFull`], and nothing changes.

@@ -29,7 +29,7 @@ use crate::timers::Timer;
 #[derive(Debug, Default)]
 pub(super) struct Suites {
     interface: Suite,
-    /// By key and not with the peer, so that a peer that is removed and added again, as `wg setconf` does, does not
+    /// By key and not with the peer, so a peer that is removed and added again, as `wg setconf` does, does not
     /// come back under another suite.
     peers: BTreeMap<PublicKey, Suite>,
 }

@@ -68,8 +68,8 @@ impl PendingInitiation {
     /// Opens the second message. A failure leaves the initiation pending: the right response may still come.
     ///
     /// # Errors
-    /// [`DropReason::UnknownIndex`], [`DropReason::LowOrderPoint`], or [`DropReason::BadHandshake`], which is also what a different
-    /// preshared key looks like.
+    /// [`DropReason::UnknownIndex`], [`DropReason::LowOrderPoint`], or [`DropReason::BadHandshake`], which is also what
+    /// a different preshared key looks like.
     pub fn consume_response(
         &self,
         local: &LocalIdentity,

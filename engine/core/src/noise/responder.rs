@@ -35,7 +35,8 @@ pub struct VerifiedInitiation {
 /// opens.
 ///
 /// # Errors
-/// [`DropReason::LowOrderPoint`], [`DropReason::BadHandshake`], or [`DropReason::UnknownPeer`] for an initiation under our own key.
+/// [`DropReason::LowOrderPoint`], [`DropReason::BadHandshake`], or [`DropReason::UnknownPeer`] for an initiation under
+/// our own key.
 pub fn consume_initiation(
     local: &LocalIdentity,
     suite: Suite,
@@ -75,7 +76,8 @@ impl ClaimedInitiation {
     /// keys is ready in `remote`.
     ///
     /// # Errors
-    /// [`DropReason::UnknownPeer`] if `remote` is another peer, [`DropReason::LowOrderPoint`], [`DropReason::BadHandshake`].
+    /// [`DropReason::UnknownPeer`] if `remote` is another peer, [`DropReason::LowOrderPoint`],
+    /// [`DropReason::BadHandshake`].
     pub fn verify(self, remote: &RemoteIdentity) -> Result<VerifiedInitiation, DropReason> {
         if self.remote_public != *remote.public() {
             return Err(DropReason::UnknownPeer);
@@ -114,8 +116,8 @@ impl VerifiedInitiation {
     /// received something: the initiator may never get the message.
     ///
     /// # Errors
-    /// [`DropReason::UnknownPeer`] if `remote` is another peer, [`DropReason::SuiteMismatch`] if it is set to another suite,
-    /// [`DropReason::LowOrderPoint`].
+    /// [`DropReason::UnknownPeer`] if `remote` is another peer, [`DropReason::SuiteMismatch`] if it is set to another
+    /// suite, [`DropReason::LowOrderPoint`].
     pub fn create_response(
         self,
         remote: &RemoteIdentity,

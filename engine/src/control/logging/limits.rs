@@ -15,7 +15,7 @@ const KINDS: usize = 256;
 
 const INTERVAL_NANOS: u64 = INTERVAL.as_nanos() as u64;
 
-/// What is to be done with a line.
+/// What happens to a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is written.

@@ -79,7 +79,7 @@ enum Message {
         kind: usize,
         line: Line,
     },
-    /// Everything before this is to be written, and then this be answered.
+    /// Everything before this must be written before this is answered.
     Flush(SyncSender<()>),
 }
 

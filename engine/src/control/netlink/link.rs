@@ -16,7 +16,7 @@ const LINK_GROUPS: u32 = 0x1;
 /// `NETLINK_LISTEN_ALL_NSID` of `include/uapi/linux/netlink.h`.
 const NETLINK_LISTEN_ALL_NSID: libc::c_int = 8;
 
-/// What was said of an interface index. It may be of an interface with the same index in another namespace, so that
+/// What was said of an interface index. It may be of an interface with the same index in another namespace, so
 /// this is a reason to ask, not an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {

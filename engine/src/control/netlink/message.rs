@@ -8,8 +8,8 @@ use std::net::IpAddr;
 const HEADER_LEN: usize = 16;
 /// `struct ifinfomsg`: u8 family, u8 padding, u16 type, i32 index, u32 flags, u32 changed flags.
 const IFINFO_LEN: usize = 16;
-/// `struct rtmsg`: u8 family, u8 destination and u8 source prefix length, u8 TOS, u8 table, u8 protocol, u8 scope, u8 type,
-/// u32 flags.
+/// `struct rtmsg`: u8 family, u8 destination and u8 source prefix length, u8 TOS, u8 table, u8 protocol, u8 scope, u8
+/// type, u32 flags.
 const ROUTE_LEN: usize = 12;
 /// `struct rtattr`: u16 length with header, u16 type.
 const ATTRIBUTE_HEADER_LEN: usize = 4;
@@ -94,8 +94,8 @@ pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message> + '
     })
 }
 
-/// Asks which way packets of this mark from `source` to `destination` take: `RTM_GETROUTE`. A link-local destination means
-/// nothing without its interface; 0 if it has none.
+/// Asks which way packets of this mark from `source` to `destination` take: `RTM_GETROUTE`. A link-local destination
+/// means nothing without its interface; 0 if it has none.
 pub(super) fn route_request(destination: IpAddr, source: Option<IpAddr>, interface: u32, mark: u32) -> Vec<u8> {
     let octets = |addr: IpAddr| match addr {
         IpAddr::V4(addr) => addr.octets().to_vec(),

@@ -16,7 +16,8 @@ const DATAGRAM_LEN_MAX: usize = 32 << 10;
 /// How many datagrams are read before the control loop looks at something else.
 const DATAGRAMS_PER_READ: usize = 64;
 
-/// `RTMGRP_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and the bit of `RTNLGRP_IPV6_RULE`.
+/// `RTMGRP_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and the bit of
+/// `RTNLGRP_IPV6_RULE`.
 const ROUTE_GROUPS: u32 = 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << (19 - 1));
 
 /// Watches whatever may make a source address that was good the wrong one.
@@ -75,8 +76,8 @@ impl RouteQuery {
         Ok(matches!(answer, RouteAnswer::Route { is_local: true, .. }))
     }
 
-    /// The interface by which packets of this mark from `source` to `remote` leave; `None` if they cannot. `interface` is
-    /// needed for a link-local remote.
+    /// The interface by which packets of this mark from `source` to `remote` leave; `None` if they cannot. `interface`
+    /// is needed for a link-local remote.
     ///
     /// # Errors
     /// The system's, if it could not be asked.
@@ -107,7 +108,7 @@ fn link_of(addr: IpAddr, interface: u32) -> u32 {
     }
 }
 
-/// A socket of the network namespace in which it was opened. It keeps that namespace alive, so that we open none in any
+/// A socket of the network namespace in which it was opened. It keeps that namespace alive, so we open none in any
 /// namespace but our own.
 #[derive(Debug)]
 pub(super) struct NetlinkSocket {

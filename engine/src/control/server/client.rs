@@ -11,13 +11,14 @@ use ringfort_core::time::Time;
 use super::{Handler, unless_blocked};
 use crate::control::uapi::{Errno, Event, Refusal, Reply, Request, RequestReader};
 
-/// Reads of one turn, each of at most a line buffer. A large request takes many turns, between which others have theirs.
+/// Reads of one turn, each of at most a line buffer. A large request takes many turns, between which others have
+/// theirs.
 const READS_PER_STEP: usize = 16;
 /// Requests of one turn.
 const REQUESTS_PER_STEP: usize = 4;
 
-/// While others wait, how long a client may leave its connection unused, and how long it may let us wait in the middle of
-/// a request or of an answer.
+/// While others wait, how long a client may leave its connection unused, and how long it may let us wait in the middle
+/// of a request or of an answer.
 const IDLE_GRACE: Duration = Duration::from_millis(100);
 const STALLED_GRACE: Duration = Duration::from_secs(1);
 
@@ -39,7 +40,7 @@ pub(super) enum Step {
     Write,
     /// For other clients to read their answers.
     Parked,
-    /// For nothing: it is to be dropped.
+    /// For nothing: the server drops it.
     Close,
 }
 
@@ -66,7 +67,7 @@ impl Client {
         self.stream.as_fd()
     }
 
-    /// When it is to be disconnected; never while it waits for others, who have deadlines of their own.
+    /// When the server disconnects it; never while it waits for others, who have deadlines of their own.
     pub fn deadline(&self) -> Option<Time> {
         self.parked.is_none().then_some(self.deadline)
     }
@@ -121,7 +122,7 @@ impl Client {
                 return Ok(Step::Close);
             }
             if requests == REQUESTS_PER_STEP {
-                // The rest is in our buffer, so that the socket would not become readable for it. It is writable now.
+                // The rest is in our buffer, so the socket would not become readable for it. It is writable now.
                 return Ok(Step::Write);
             }
             match self.reader.next_event(shares.request_len, resolve_zone) {

@@ -1,7 +1,7 @@
 //! The directory of the control sockets: that it is ours, and that one daemon at a time makes a socket in it.
 //!
-//! The lock is a file that only its owner can open. A lock on the directory itself, which everyone may open for reading,
-//! could be held by any user for ever.
+//! The lock is a file that only its owner can open. A lock on the directory itself, which everyone may open for
+//! reading, could be held by any user for ever.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;

@@ -74,8 +74,8 @@ impl SocketPlace {
 }
 
 impl Listener {
-    /// Makes the socket of interface `name`, for the user of this process alone. A socket that nobody listens on any more
-    /// is replaced.
+    /// Makes the socket of interface `name`, for the user of this process alone. A socket that nobody listens on any
+    /// more is replaced.
     ///
     /// # Errors
     /// [`DaemonError::Served`] if a daemon listens there; [`DaemonError::ControlSocket`] if the system refuses;

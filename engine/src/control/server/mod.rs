@@ -5,8 +5,8 @@
 //! too, see [`Bounds`]. When there are as many as there may be and another one comes, the one that has been silent for
 //! longest makes room: who comes is served soon, whoever holds connections open.
 //!
-//! The server polls its clients through an epoll set of its own, whose descriptor the control loop polls in turn. So the
-//! loop sees one descriptor, whoever comes and goes.
+//! The server polls its clients through an epoll set of its own, whose descriptor the control loop polls in turn. So
+//! the loop sees one descriptor, whoever comes and goes.
 
 mod client;
 mod directory;
@@ -29,7 +29,8 @@ pub use listener::{Listener, SocketPlace, connect, socket_path};
 /// What clients may take. Tests use smaller ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Clients at a time; more wait in the listener's backlog until one of these is done or has been silent for a while.
+    /// Clients at a time; more wait in the listener's backlog until one of these is done or has been silent for a
+    /// while.
     pub clients: usize,
     /// Text of unfinished requests, over all clients, in bytes.
     pub request_len: usize,
@@ -70,7 +71,7 @@ const LISTENER: u64 = u64::MAX;
 const WATCH: u64 = u64::MAX - 1;
 /// Clients taken in in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
-/// How long to leave a listener alone on which `accept` fails, most likely for want of a descriptor.
+/// How long to leave a listener alone on which `accept` fails, most likely because descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 impl Server {
@@ -131,8 +132,8 @@ impl Server {
         self.clients.iter().flatten().filter_map(Client::deadline).chain(retry).min()
     }
 
-    /// Takes in whoever waits, and serves him at once: his request may be there already. Somebody does wait, so that one who
-    /// can be done without makes room.
+    /// Takes in whoever waits, and serves him at once: his request may be there already. Somebody does wait, so
+    /// one who can be done without makes room.
     fn accept(&mut self, now: Time, handler: &mut dyn Handler) {
         if self.free_place().is_none() && !self.make_room(now) {
             self.accept_after = self.next_room(now);
@@ -170,8 +171,8 @@ impl Server {
         expendable.chain([now + ACCEPT_PAUSE]).min().expect("one is there")
     }
 
-    /// Disconnects the client that can best be done without, if there is one: an idle one rather than a stalled one, and
-    /// the one that has been silent for longest.
+    /// Disconnects the client that can best be done without, if there is one: an idle one rather than a stalled one,
+    /// and the one that has been silent for longest.
     fn make_room(&mut self, now: Time) -> bool {
         let expendable = self.clients.iter().enumerate().filter_map(|(position, client)| {
             let client = client.as_ref()?;

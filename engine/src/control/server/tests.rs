@@ -398,7 +398,7 @@ fn a_listener_that_fails_is_left_alone_for_a_while() {
     assert_eq!(server.next_room(at(9)), at(9) + ACCEPT_PAUSE);
 }
 
-/// As a user of its own, in a thread of its own, so that nobody else is short of them.
+/// As a user of its own, in a thread of its own, so nobody else is short of them.
 #[test]
 fn without_an_inotify_instance_nothing_is_left_behind() {
     const USER: u32 = 1_907_651_203;

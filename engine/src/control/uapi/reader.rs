@@ -19,7 +19,7 @@ pub enum Event {
     Request(Request),
     /// The request is refused. The rest of it, up to its blank line, will be skipped.
     Refused(Refusal),
-    /// Not one of our operations: what follows cannot be understood, the connection is to be closed.
+    /// Not one of our operations: what follows cannot be understood, the connection must be closed.
     HangUp,
 }
 

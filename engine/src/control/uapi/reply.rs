@@ -11,8 +11,8 @@ use super::errno::Errno;
 
 /// An answer under construction, and then under way.
 ///
-/// It holds the private key and the preshared keys in hexadecimal. So it is wiped when dropped, and when it outgrows its
-/// memory the old memory is wiped too, which a `Vec` that reallocates would not do.
+/// It holds the private key and the preshared keys in hexadecimal. So it is wiped when dropped, and when it outgrows
+/// its memory the old memory is wiped too, which a `Vec` that reallocates would not do.
 #[derive(Default)]
 pub struct Reply {
     bytes: Vec<u8>,

@@ -6,7 +6,7 @@ use zeroize::Zeroize as _;
 
 /// A private or preshared key: wiped when dropped, and never printed.
 ///
-/// On the heap, so that a list of peers which outgrows its memory leaves no copies of keys behind.
+/// On the heap, so a list of peers which outgrows its memory leaves no copies of keys behind.
 #[derive(Clone)]
 pub struct SecretKey(Box<[u8; 32]>);
 

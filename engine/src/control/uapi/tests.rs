@@ -328,8 +328,8 @@ fn an_answer_reads_as_wg_expects_it() {
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = format!(
         "private_key={hex}\nlisten_port=51820\npublic_key={hex}\npreshared_key={}\nprotocol_version=1\n\
-         source=2001:db8::7\nendpoint=[2001:db8::1]:7\nlast_handshake_time_sec=12\nlast_handshake_time_nsec=34\ntx_bytes=1\n\
-         rx_bytes=18446744073709551615\npersistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\n\
+         source=2001:db8::7\nendpoint=[2001:db8::1]:7\nlast_handshake_time_sec=12\nlast_handshake_time_nsec=34\n\
+         tx_bytes=1\nrx_bytes=18446744073709551615\npersistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\n\
          allowed_ip=::/0\nerrno=0\n\n",
         "0".repeat(64)
     );

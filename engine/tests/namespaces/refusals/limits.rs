@@ -77,7 +77,7 @@ fn descriptors_suffice_or_it_is_refused() {
     }
 }
 
-/// The limit on open files of a process that runs, without the hard one, so that it can be raised again.
+/// The limit on open files of a process that runs, without the hard one, so it can be raised again.
 fn set_descriptor_limit(pid: i32, limit: usize) {
     ringfort_testbed::command::run(
         Command::new("prlimit").args([&format!("--pid={pid}"), &format!("--nofile={limit}:")]),

@@ -89,7 +89,7 @@ fn without_a_note_of_its_own_a_fragment_goes_by_its_addresses() {
     }
 }
 
-/// Neither whole datagrams nor fragments go by ports where these are not behind the IP header.
+/// Neither whole datagrams nor fragments use ports where these are not behind the IP header.
 #[test]
 fn flows_with_other_headers_stay_together() {
     let whole = packet(SuperKind::Udp6, 3);

@@ -1,5 +1,6 @@
-//! The vectors of Wycheproof for both suites, all those with nonces of 96 bits and keys of 256, associated data included.
-//! They reach the providers that take such data; what a data message can be, the tests of the seam try with every provider.
+//! The vectors of Wycheproof for both suites, all those with nonces of 96 bits and keys of 256, associated data
+//! included. They reach the providers that take such data; what a data message can be, the tests of the seam try with
+//! every provider.
 
 use wycheproof::TestResult;
 use wycheproof::aead::{Test, TestFlag, TestName, TestSet};

@@ -15,8 +15,8 @@ use crate::{MAX_SEGMENTS, Message, Source, Verdicts};
 
 /// Seals the messages, in place or, where there are sources, out of them.
 ///
-/// Passes go through the blocks of all messages, one-time keys included, whatever message a pass ends in. A group of messages
-/// gets its tags as soon as all of it is encrypted, while it is in the nearest cache.
+/// Passes go through the blocks of all messages, one-time keys included, whatever message a pass ends in. A group of
+/// messages gets its tags as soon as all of it is encrypted, while it is in the nearest cache.
 #[inline(always)]
 pub(super) fn seal<V: Wide>(v: V, key: &[u32; 8], sources: Option<&[Source<'_>]>, messages: &mut [Message<'_>]) {
     let order = Order::of(messages);
@@ -102,8 +102,8 @@ struct Opening<'b, 'm, V: Wide> {
 }
 
 impl<V: Wide> Opening<'_, '_, V> {
-    /// Short messages: each pass has all blocks of a few, whole groups of them. Their key stream is there before it is known
-    /// whether they are genuine, and used only if they are.
+    /// Short messages: each pass has all blocks of a few, whole groups of them. Their key stream is there before it is
+    /// known whether they are genuine, and used only if they are.
     #[inline(always)]
     fn all_whole(&mut self, at_once: usize) {
         for start in (0..self.messages.len()).step_by(at_once) {
@@ -116,8 +116,8 @@ impl<V: Wide> Opening<'_, '_, V> {
         }
     }
 
-    /// The one-time keys of all messages come first. What is left of their last pass is used ahead, for the first blocks of
-    /// text; after that, key stream is made only for what has verified.
+    /// The one-time keys of all messages come first. What is left of their last pass is used ahead, for the first
+    /// blocks of text; after that, key stream is made only for what has verified.
     #[inline(always)]
     fn all_keys_first(&mut self) {
         let count = self.messages.len();
@@ -195,7 +195,8 @@ impl<V: Wide> Opening<'_, '_, V> {
     }
 }
 
-/// Looks at the tags of a group, from the message at `start` on, as far as there are keys. Returns where the next group is.
+/// Looks at the tags of a group, from the message at `start` on, as far as there are keys. Returns where the next group
+/// is.
 #[inline(always)]
 fn verify_group<V: Wide>(
     v: V,
@@ -212,8 +213,8 @@ fn verify_group<V: Wide>(
             let tags = tags_of(v, messages, order, group.clone(), keys);
             for (place, computed) in group.clone().zip(tags) {
                 let message = order.at(place);
-                // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and the
-                // compiler does not know that only zero matters.
+                // How many bytes of a forged tag are right must not show in the time: all of them are looked at, and
+                // the compiler does not know that only zero matters.
                 let difference =
                     black_box(u128::from_le_bytes(computed) ^ u128::from_le_bytes(*messages[message].tag()));
                 if difference == 0 {
@@ -225,8 +226,8 @@ fn verify_group<V: Wide>(
     )
 }
 
-/// The tags of the messages at these places of the order. Where the group has fewer than eight, the first stands for those
-/// that are absent: they make it no longer.
+/// The tags of the messages at these places of the order. Where the group has fewer than eight, the first stands for
+/// those that are absent: they make it no longer.
 #[inline(always)]
 fn tags_of<V: Wide>(v: V, messages: &[Message<'_>], order: &Order, group: Range<usize>, keys: &OneTimeKeys<V>) -> Tags {
     let mut texts = [messages[order.at(group.start)].text(); GROUP_MAX];

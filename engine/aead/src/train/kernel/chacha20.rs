@@ -1,9 +1,9 @@
 //! ChaCha20 (RFC 8439, section 2.3), as many blocks at once as a register has 32-bit lanes, or twice as many.
 //!
-//! A register holds the same state word of those blocks, one in each lane, so that the rounds are those of the RFC with
-//! registers for words: nothing is shuffled until the end, when the sixteen registers are transposed into blocks. Two such
-//! states fill the 32 registers of AVX-512; their instructions are interleaved, half a quarter round at a time, because each
-//! depends on the one before it.
+//! A register holds the same state word of those blocks, one in each lane, so the rounds are those of the RFC with
+//! registers for words: nothing is shuffled until the end, when the sixteen registers are transposed into blocks. Two
+//! such states fill the 32 registers of AVX-512; their instructions are interleaved, half a quarter round at a time,
+//! because each depends on the one before it.
 
 use arrayvec::ArrayVec;
 
@@ -50,8 +50,8 @@ impl<V: Vector> Inputs<V> {
         Self([StateInputs { block: zero, counter_low: zero, counter_high: zero }; STATES])
     }
 
-    /// Consecutive blocks of one message, from `first_block` on, in all lanes from `lane` on: where another message begins,
-    /// that one is set after this.
+    /// Consecutive blocks of one message, from `first_block` on, in all lanes from `lane` on: where another message
+    /// begins, that one is set after this.
     #[inline(always)]
     pub(super) fn set(&mut self, v: V, lane: usize, counter: u64, first_block: usize) {
         // Lane l has block first_block + l - lane.

@@ -18,8 +18,8 @@ const AS_GIVEN: [u8; MAX_SEGMENTS] = {
     places
 };
 
-/// Long messages first: a group of Poly1305 takes as many steps as its longest message, so that those of like length belong
-/// together. Lengths are no secret.
+/// Long messages first: a group of Poly1305 takes as many steps as its longest message, so those of like length
+/// belong together. Lengths are no secret.
 #[derive(Clone, Copy)]
 pub(super) struct Order([u8; MAX_SEGMENTS]);
 

@@ -10,8 +10,8 @@ use super::vector::{BLOCK, Vector, wipe};
 pub(super) struct Run {
     /// The message, by its place in the [order](super::order).
     pub(super) message: usize,
-    /// The number of the first block. Block 0 is the one-time key of Poly1305 (RFC 8439, section 2.6), block 1 begins the
-    /// text.
+    /// The number of the first block. Block 0 is the one-time key of Poly1305 (RFC 8439, section 2.6), block 1 begins
+    /// the text.
     pub(super) first_block: usize,
     /// Where in the pass, and how many.
     pub(super) lane: usize,
@@ -64,8 +64,8 @@ impl<V: Vector> Lanes<V> {
         blocks_max::<V>() - self.taken
     }
 
-    /// Gives lanes of `pass` to up to `wanted` blocks of a message, one at least, from `first_block` on, and says how many
-    /// there were left. There must be room.
+    /// Gives lanes of `pass` to up to `wanted` blocks of a message, one at least, from `first_block` on, and says how
+    /// many there were left. There must be room.
     #[inline(always)]
     pub(super) fn add(
         &mut self,
@@ -90,7 +90,8 @@ impl<'k, V: Vector> Pass<'k, V> {
         Self { v, key, runs: ArrayVec::new(), stream: ArrayVec::new() }
     }
 
-    /// Makes the key stream of what was added: see [`made`](Self::made). To be [cleared](Self::clear) before more is added.
+    /// Makes the key stream of what was added: see [`made`](Self::made). To be [cleared](Self::clear) before more is
+    /// added.
     #[inline(always)]
     pub(super) fn make(&mut self, lanes: Lanes<V>) {
         let v = self.v;

@@ -1,4 +1,5 @@
-//! The kernel from inside: published key streams, batches of every kind against another provider, and what is left in memory.
+//! The kernel from inside: published key streams, batches of every kind against another provider, and what is left in
+//! memory.
 
 use std::mem::ManuallyDrop;
 
@@ -20,7 +21,8 @@ over_all! {
     key_stream_and_one_time_keys_are_wiped
 }
 
-/// Blocks `first..first + count` of the key stream for a counter, in lanes from `lane` on; the lanes before are another's.
+/// Blocks `first..first + count` of the key stream for a counter, in lanes from `lane` on; the lanes before are
+/// another's.
 fn key_stream<V: Wide>(v: V, key: &[u8], counter: u64, first: usize, count: usize, lane: usize) -> Vec<u8> {
     let words: [u32; 8] = std::array::from_fn(|i| u32::from_le_bytes(key[4 * i..][..4].try_into().unwrap()));
     let (mut pass, mut lanes) = (Pass::new(v, &words), Lanes::new(v));
@@ -39,8 +41,8 @@ fn key_stream<V: Wide>(v: V, key: &[u8], counter: u64, first: usize, count: usiz
     bytes
 }
 
-/// RFC 8439, appendix A.1 (test vectors 1 and 2), section 2.4.2 and section 2.6.2: those whose nonce begins with four zeros,
-/// as ours do.
+/// RFC 8439, appendix A.1 (test vectors 1 and 2), section 2.4.2 and section 2.6.2: those whose nonce begins with four
+/// zeros, as ours do.
 fn key_streams_of_the_rfc<V: Wide>(v: V) {
     let ascending = |first: u8| (first..first + 32).collect::<Vec<_>>();
     let cases = [
@@ -99,7 +101,8 @@ fn lens() -> impl Strategy<Value = Vec<usize>> {
 
 fn batches_agree<V: Wide>(v: V) {
     proptest!(|(
-        lens in lens(), key in any::<[u8; KEY_LEN]>(), counters in prop::collection::vec(any::<u64>(), 64), forged in any::<u64>(),
+        lens in lens(), key in any::<[u8; KEY_LEN]>(),
+        counters in prop::collection::vec(any::<u64>(), 64), forged in any::<u64>(),
         heads in prop::collection::vec(0usize..300, 64), short in prop::collection::vec(0usize..40, 64),
     )| {
         let (train, oracle) = ciphers(v, &key);

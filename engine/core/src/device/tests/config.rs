@@ -287,7 +287,7 @@ fn a_peer_with_very_many_prefixes() {
 
 #[test]
 fn a_peer_is_small() {
-    // 100,000 peers are to be held; see also `PeerCounters`.
+    // A device must hold 100,000 peers; see also `PeerCounters`.
     assert!(size_of::<crate::device::peer::Peer>() < 1_600, "{} bytes", size_of::<crate::device::peer::Peer>());
     assert!(size_of::<Action>() < 300, "{} bytes", size_of::<Action>());
 }

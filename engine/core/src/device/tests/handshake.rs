@@ -143,7 +143,7 @@ fn our_own_key_as_initiator_is_unknown() {
     let other = Node::new(1, START);
     let peer = twin.add_peer(&other, true);
     twin.device.set_endpoint(START, peer, b.address);
-    // It believes that b is `other`; mac1 is then wrong, so that nothing is even computed.
+    // It believes that b is `other`; mac1 is then wrong, so nothing is even computed.
     twin.send_packet(super::inner_packet(twin.inner, other.inner, 1));
     twin.settle();
     let sent = twin.take_sent().remove(0);
@@ -394,7 +394,8 @@ fn stale_names_are_ignored() {
     assert!(pair.a.device.poll_action().is_none());
 }
 
-/// Of two fresh gateways each begins at its own end of the workers, and a session that replaces another stays where it is.
+/// Of two fresh gateways each begins at its own end of the workers, and a session that replaces another stays where it
+/// is.
 #[test]
 fn sessions_keep_their_worker() {
     let mut pair = Pair::connected();

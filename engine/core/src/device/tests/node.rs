@@ -1,5 +1,5 @@
-//! A gateway without I/O: a device, and the simplest data path that keeps the contract with it. Its cipher does not hide
-//! anything, but it authenticates: the tag is a keyed hash.
+//! A gateway without I/O: a device, and the simplest data path that keeps the contract with it. Its cipher does not
+//! hide anything, but it authenticates: the tag is a keyed hash.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,8 +1,8 @@
 //! Networks under faults. What must hold is in the assertions of `node.rs` and `world.rs`, and: once the faults are
 //! over and traffic is offered, there is a session within 21 s, and nothing is lost from then on, rekeys included.
 //!
-//! 21 s are the sum of the longest waits one after the other: 15.33 s until silence is noticed, 5.33 s until a handshake
-//! message that the last fault took is sent again.
+//! 21 s are the sum of the longest waits one after the other: 15.33 s until silence is noticed, 5.33 s until a
+//! handshake message that the last fault took is sent again.
 
 use std::time::Duration;
 
@@ -96,7 +96,8 @@ fn enter(scenario: &Scenario, world: &mut World, end: Time) {
     for node in 0..scenario.nodes {
         world.load(start + Duration::from_secs(scenario.faulty_secs), node, false);
     }
-    // An address that changes is only learned from who lives there: it must have something to say to each that it talks to.
+    // An address that changes is only learned from who lives there: it must have something to say to each that it talks
+    // to.
     let talks = |from, to| scenario.flows.iter().any(|flow| (flow.from, flow.to) == (from, to));
     if (1..scenario.nodes).all(|other| talks(0, other) || !talks(other, 0)) {
         for &ms in &scenario.rebinds {
@@ -144,7 +145,7 @@ fn delay(scenario: &Scenario) -> Duration {
     Duration::from_millis(scenario.faults.delay_max_ms + 100)
 }
 
-/// A case takes long, so that there are fewer of them; `PROPTEST_CASES` raises their number.
+/// A case takes long, so there are fewer of them; `PROPTEST_CASES` raises their number.
 pub fn few_cases() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig { cases: default.cases / 8, max_shrink_iters: 200, failure_persistence: None, ..default }

@@ -271,7 +271,7 @@ fn a_peer_that_does_not_know_the_suite_is_said_to_be_silent() {
         let mut a = Node::new(1, START);
         a.device.set_suite(START, suite);
         let peer = a.add_peer_as(PublicKey::new([9; 32]), [10, 0, 0, 9].into(), Some("192.0.2.9:1".parse().unwrap()));
-        // Traffic all the time, so that no attempt ever ends.
+        // Traffic all the time, so no attempt ever ends.
         for second in 0..600u32 {
             a.send_packet(super::inner_packet(a.inner, [10, 0, 0, 9].into(), second));
             a.advance_to(START + second * SECOND);

@@ -2,19 +2,21 @@
 //!
 //! # Radix
 //!
-//! An element is three limbs of 44, 44 and 42 bits: x = x0 + 2^44 x1 + 2^88 x2. IFMA multiplies the low 52 bits of two words
-//! and adds either the low 52 bits of the product or those above to a sum of 64 bits. With 44 bits, limbs can be a little
-//! too large, can be multiplied by 20 beforehand, and a few products can be added up before anything is carried.
+//! An element is three limbs of 44, 44 and 42 bits: x = x0 + 2^44 x1 + 2^88 x2. IFMA multiplies the low 52 bits of two
+//! words and adds either the low 52 bits of the product or those above to a sum of 64 bits. With 44 bits, limbs can be
+//! a little too large, can be multiplied by 20 beforehand, and a few products can be added up before anything is
+//! carried.
 //!
 //! A product of limbs i and j belongs to column i + j, of weight 2^(44 (i + j)). What lies above its 52nd bit weighs
-//! 2^52 = 2^44 · 2^8 more: it belongs to the next column, 8 bits up. Column 3 wraps: 2^132 = 4 · 2^130 ≡ 4 · 5 = 20, and
-//! column 4 likewise; so limbs that would meet there are multiplied by 20 beforehand ([`Multiplier`]).
+//! 2^52 = 2^44 · 2^8 more: it belongs to the next column, 8 bits up. Column 3 wraps: 2^132 = 4 · 2^130 ≡ 4 · 5 = 20,
+//! and column 4 likewise; so limbs that would meet there are multiplied by 20 beforehand ([`Multiplier`]).
 //!
 //! # Bounds
 //!
 //! [`Sum::carry`] is a single parallel carry, not a chain. The bounds that make it enough are constants below; each is
-//! followed by the sum that it stands on. The tests run this file over 64-bit integers whose every operation is checked: they
-//! put limbs at these bounds and see that nothing overflows and that the results are in bounds again and right.
+//! followed by the sum that it stands on. The tests run this file over 64-bit integers whose every operation is
+//! checked: they put limbs at these bounds and see that nothing overflows and that the results are in bounds again and
+//! right.
 
 use crate::train::kernel::vector::Words;
 
@@ -29,8 +31,8 @@ pub(super) const PRODUCTS_MAX: u64 = 4;
 
 /// Largest limbs of an element after [`Sum::carry`].
 ///
-/// Columns are below 2^56 (see there), so that limb 1 gets less than 2^12 from limb 0, limb 2 as much from limb 1, and limb 0
-/// gets 5 · 2^14 < 2^17 from what lies above bit 130.
+/// Columns are below 2^56 (see there), so limb 1 gets less than 2^12 from limb 0, limb 2 as much from limb 1, and
+/// limb 0 gets 5 · 2^14 < 2^17 from what lies above bit 130.
 pub(super) const CARRIED_MAX: [u64; 3] = [LOW_MASK + (1 << 17), LOW_MASK + (1 << 12), TOP_MASK + (1 << 12)];
 
 /// Largest limbs of a message block: 128 bits and the one at 2^128, which is 2^40 in limb 2.
@@ -45,10 +47,10 @@ const _: () = assert!(FACTOR_MAX[0] < 1 << 52 && 20 * CARRIED_MAX[1] < 1 << 52 &
 
 /// Largest column of a [`Sum`] when it is carried.
 ///
-/// Each of the three products of a column adds less than 2^52 of low bits: 4 · 3 · 2^52 < 1.5 · 2^55. The high bits of products
-/// with a factor of 20 are less than 2^45 · 2^49 / 2^52 = 2^42 each and go 8 bits up: 4 · 3 · 2^50 < 2^54. Column 3 has
-/// none of those: its products are below 2^45 · 2^45 / 2^52 = 2^38, and 20 · 2^8 = 5 · 2^10 times 4 · 3 of them are
-/// below 2^54 as well. Together: less than 2^56.
+/// Each of the three products of a column adds less than 2^52 of low bits: 4 · 3 · 2^52 < 1.5 · 2^55. The high bits of
+/// products with a factor of 20 are less than 2^45 · 2^49 / 2^52 = 2^42 each and go 8 bits up: 4 · 3 · 2^50 < 2^54.
+/// Column 3 has none of those: its products are below 2^45 · 2^45 / 2^52 = 2^38, and 20 · 2^8 = 5 · 2^10 times 4 · 3 of
+/// them are below 2^54 as well. Together: less than 2^56.
 const COLUMN_BOUND: u64 = 1 << 56;
 const _: () = {
     let low = PRODUCTS_MAX * 3 * ((1 << 52) - 1);
@@ -99,19 +101,21 @@ impl<W: Words> Element<W> {
         sum.carry(w)
     }
 
-    /// The smallest number that this is modulo p, of which only the lower 128 bits matter, low word first. Limbs may be the
-    /// sum of eight carried elements.
+    /// The smallest number that this is modulo p, of which only the lower 128 bits matter, low word first. Limbs may be
+    /// the sum of eight carried elements.
     #[inline(always)]
     pub(super) fn reduced(self, w: W) -> [W::Word; 2] {
         let (low_mask, top_mask) = (w.splat(LOW_MASK), w.splat(TOP_MASK));
-        // Eight carried elements are below 8.1 · 2^130. What lies above bit 130 is at most 8, and comes back as at most 40.
+        // Eight carried elements are below 8.1 · 2^130. What lies above bit 130 is at most 8, and comes back as at most
+        // 40.
         let Self([a0, a1, a2]) = self;
         let a1 = w.add(a1, w.shift_right::<LOW_BITS>(a0));
         let a2 = w.add(a2, w.shift_right::<LOW_BITS>(a1));
         let above = w.shift_right::<TOP_BITS>(a2);
         let (a0, a1, a2) = (w.and(a0, low_mask), w.and(a1, low_mask), w.and(a2, top_mask));
         let a0 = w.add(a0, w.add(above, w.shift_left::<2>(above)));
-        // Below 2^130 + 40. Limbs 0 and 1 are brought in range again; limb 2 is 2^42 at most, and then the others are small.
+        // Below 2^130 + 40. Limbs 0 and 1 are brought in range again; limb 2 is 2^42 at most, and then the others are
+        // small.
         let a1 = w.add(a1, w.shift_right::<LOW_BITS>(a0));
         let a2 = w.add(a2, w.shift_right::<LOW_BITS>(a1));
         let (a0, a1) = (w.and(a0, low_mask), w.and(a1, low_mask));

@@ -2,22 +2,24 @@
 //!
 //! # Lanes and strands
 //!
-//! Eight 64-bit lanes are shared by the messages of a group: one lane each for five to eight messages, two for three or four,
-//! four for two, and all eight for one. A message's lanes are its *strands*: of its blocks, strand q takes those whose
-//! number is q modulo the number of strands S. Poly1305 of blocks b0 … b(n-1) is b0 r^n + b1 r^(n-1) + … + b(n-1) r, so that
-//! within a strand one multiplies by r^S from block to block, and with r^(S - q) at the end; then the strands are added up.
+//! Eight 64-bit lanes are shared by the messages of a group: one lane each for five to eight messages, two for three or
+//! four, four for two, and all eight for one. A message's lanes are its *strands*: of its blocks, strand q takes those
+//! whose number is q modulo the number of strands S. Poly1305 of blocks b0 … b(n-1) is b0 r^n + b1 r^(n-1) + … + b(n-1)
+//! r, so within a strand one multiplies by r^S from block to block, and with r^(S - q) at the end; then the
+//! strands are added up.
 //!
 //! # Steps
 //!
-//! A *step* takes the same number of blocks in each strand, four or two, the last as many as are left, with as many powers
-//! of r^S and one carry for all of them: a carry after every block would be a chain of dependent instructions. What is
-//! fetched in a step is whole rows of 64 bytes.
+//! A *step* takes the same number of blocks in each strand, four or two, the last as many as are left, with as many
+//! powers of r^S and one carry for all of them: a carry after every block would be a chain of dependent instructions.
+//! What is fetched in a step is whole rows of 64 bytes.
 //!
 //! # Different lengths
 //!
-//! Messages *end* together. What is missing in front is filled up with blocks of zero without the bit at 2^128: they leave an
-//! accumulator of zero at zero. So the last step is the same for all of them: it has the lengths, and the powers r^(S - q).
-//! Rows that are not entirely inside a text are fetched through a [`Window`](crate::train::kernel::vector::Window).
+//! Messages *end* together. What is missing in front is filled up with blocks of zero without the bit at 2^128: they
+//! leave an accumulator of zero at zero. So the last step is the same for all of them: it has the lengths, and the
+//! powers r^(S - q). Rows that are not entirely inside a text are fetched through a
+//! [`Window`](crate::train::kernel::vector::Window).
 
 use super::field::{Element, Multiplier, Sum};
 use super::layout::Layout;
@@ -29,8 +31,8 @@ use crate::train::kernel::vector::{BLOCK, Wide};
 /// The tags of a group.
 pub(in crate::train::kernel) type Tags = [[u8; TAG_LEN]; GROUP_MAX];
 
-/// The tags of up to `8 / STRANDS` messages under their one-time keys (RFC 8439, section 2.8, without associated data), of
-/// which there is one each. What is in the group behind them is as good as absent: nobody reads its tag.
+/// The tags of up to `8 / STRANDS` messages under their one-time keys (RFC 8439, section 2.8, without associated data),
+/// of which there is one each. What is in the group behind them is as good as absent: nobody reads its tag.
 #[inline(always)]
 pub(super) fn tags<const STRANDS: usize, V: Wide>(v: V, group: &[&[u8]; GROUP_MAX], keys: &[V::Word]) -> Tags {
     v.run(
@@ -78,8 +80,8 @@ fn in_bytes<const STRANDS: usize, V: Wide>(v: V, [low, high]: [V::Word; 2]) -> T
     tags
 }
 
-/// The words of the last step: what is left of the text, and in the last block the lengths of the associated data, zero,
-/// and of the text.
+/// The words of the last step: what is left of the text, and in the last block the lengths of the associated data,
+/// zero, and of the text.
 #[inline(always)]
 fn last_words<const STRANDS: usize, V: Wide>(v: V, layout: &Layout, group: &[&[u8]; GROUP_MAX]) -> [V::Word; 8] {
     let mut last = [v.zero(); 8];
@@ -135,8 +137,8 @@ fn absorb_full<const STRANDS: usize, V: Wide>(
     h
 }
 
-/// From rows of four blocks each to 64-bit words: `[2i]` and `[2i + 1]` are the low and the high half of the i-th block of
-/// every strand, in the lanes of [`Strands::LANES`].
+/// From rows of four blocks each to 64-bit words: `[2i]` and `[2i + 1]` are the low and the high half of the i-th block
+/// of every strand, in the lanes of [`Strands::LANES`].
 #[inline(always)]
 pub(super) fn words<const STRANDS: usize, V: Wide>(v: V, rows: &[V::Word; 8]) -> [V::Word; 8] {
     let zero = v.zero();

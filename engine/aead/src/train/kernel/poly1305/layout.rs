@@ -16,7 +16,7 @@ pub(super) struct Layout {
     /// Bytes of each text, and blocks that fill up in front of it.
     lens: [usize; GROUP_MAX],
     padding: [usize; GROUP_MAX],
-    /// Whether all texts have the same length, so that what is found out for one of them holds for all.
+    /// Whether all texts have the same length, so what is found out for one of them holds for all.
     is_uniform: bool,
 }
 
@@ -100,8 +100,8 @@ impl Layout {
         rows
     }
 
-    /// For each block of a strand in a step: 1, the bit at 2^128, in the lanes where it is a block of the message, and 0
-    /// where it fills up.
+    /// For each block of a strand in a step: 1, the bit at 2^128, in the lanes where it is a block of the message, and
+    /// 0 where it fills up.
     #[inline(always)]
     pub(super) fn tops<const STRANDS: usize, V: Wide>(&self, v: V, step: usize) -> [V::Word; 4] {
         // Positive in lanes whose message has not yet begun with this step.

@@ -188,8 +188,8 @@ fn groups_of_any_size_and_lengths<V: Wide>(v: V) {
     }
 }
 
-/// Of two mistakes in the final reduction of an earlier version, every other test knew nothing: a random sum is near p once in
-/// 2^127 times.
+/// Of two mistakes in the final reduction of an earlier version, every other test knew nothing: a random sum is near p
+/// once in 2^127 times.
 fn sums_at_the_edges_of_the_reduction<V: Wide>(v: V) {
     let mut numbers = Numbers(8);
     let mut steered_count = 0;

@@ -1,8 +1,8 @@
 //! Arrays in place of registers: what the instructions of AVX-512 do, spelled out for any CPU.
 //!
 //! A test vehicle, not a cipher for users: libraries are faster where there are no such registers. Each operation is a
-//! function that is not inlined. The kernel is thousands of them, and inlined they would take a minute to compile; it runs
-//! fast enough for the tests this way.
+//! function that is not inlined. The kernel is thousands of them, and inlined they would take a minute to compile; it
+//! runs fast enough for the tests this way.
 
 use std::array::from_fn;
 
@@ -78,7 +78,9 @@ fn picked(pick: i32, place: usize) -> usize {
 
 /// Methods that are not inlined.
 macro_rules! operations {
-    ($(fn $name:ident $(<const $n:ident: $t:ty>)? ($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+    ($(
+        fn $name:ident $(<const $n:ident: $t:ty>)? ($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block
+    )*) => {$(
         #[inline(always)]
         fn $name $(<const $n: $t>)? (self, $($argument: $type),*) $(-> $result)? {
             apart(
@@ -185,7 +187,9 @@ impl Wide for Arrays {
         fn quarters<const PICK: i32>(a: Z, b: Z) -> Z {
             Z(from_fn(|i| [a, b][i / 8].0[4 * picked(PICK, i / 4) + i % 4]))
         }
-        fn permute_64<const PICK: i32>(a: Z) -> Z { Z(from_fn(|i| a.0[i / 8 * 8 + 2 * picked(PICK, i % 8 / 2) + i % 2])) }
+        fn permute_64<const PICK: i32>(a: Z) -> Z {
+            Z(from_fn(|i| a.0[i / 8 * 8 + 2 * picked(PICK, i % 8 / 2) + i % 2]))
+        }
         fn pick(places: Z, low: Z, high: Z) -> Z {
             let words = [low.words(), high.words()];
             Z::of_words(places.words().map(|place| words[place as usize / 8 % 2][place as usize % 8]))

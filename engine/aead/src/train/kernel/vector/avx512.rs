@@ -1,7 +1,7 @@
 //! x86-64 with AVX-512.
 //!
-//! Unsafe are two loads and two stores, and the calls into functions compiled for AVX-512: all operations by one macro, and
-//! [`run`](Vector::run). They rest on an [`Avx512`], which only [`detect`](Avx512::detect) makes.
+//! Unsafe are two loads and two stores, and the calls into functions compiled for AVX-512: all operations by one macro,
+//! and [`run`](Vector::run). They rest on an [`Avx512`], which only [`detect`](Avx512::detect) makes.
 
 use core::arch::x86_64::*;
 use std::arch::is_x86_feature_detected;
@@ -38,7 +38,9 @@ type Z = __m512i;
 
 /// Each operation twice: as a function that is compiled for AVX-512, and as the method that calls it.
 macro_rules! operations {
-    ($(fn $name:ident $(<const $n:ident: $t:ty>)? ($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+    ($(
+        fn $name:ident $(<const $n:ident: $t:ty>)? ($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block
+    )*) => {$(
         #[inline(always)]
         fn $name $(<const $n: $t>)? (self, $($argument: $type),*) $(-> $result)? {
             #[inline]

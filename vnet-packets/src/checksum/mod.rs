@@ -1,8 +1,8 @@
 //! The Internet checksum of RFC 1071, over any cut of the data.
 //!
-//! Headers are summed where they are needed, a word at a time. What is longer goes through vectors where the CPU has AVX2,
-//! which is asked at run time. Measured and left out: AVX-512 (nothing gained at the length of a packet), and summing in
-//! the pass that copies (1 % of sealing at best, and a loss where sealing itself is the copy).
+//! Headers are summed where they are needed, a word at a time. What is longer goes through vectors where the CPU has
+//! AVX2, which is asked at run time. Measured and left out: AVX-512 (nothing gained at the length of a packet), and
+//! summing in the pass that copies (1 % of sealing at best, and a loss where sealing itself is the copy).
 //!
 //! Sums are kept in the byte order of the machine. RFC 1071 section 2 (B) shows that this gives the right bytes as
 //! long as the words are loaded and the result is stored the same way, which is what [`Sum::to_bytes`] does.
@@ -142,8 +142,8 @@ impl Sum {
     }
 }
 
-/// The sum a word at a time. The additions with carry need no vectors to be fast, so that this does not depend on what the
-/// compiler makes of a loop.
+/// The sum a word at a time. The additions with carry need no vectors to be fast, so this does not depend on what
+/// the compiler makes of a loop.
 #[inline]
 fn scalar(bytes: &[u8]) -> u64 {
     let (words, mut tail) = bytes.as_chunks::<8>();

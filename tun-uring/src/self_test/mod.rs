@@ -12,7 +12,8 @@
 //! itself: merging by what the kernel makes of it, reading by what it says of what it has not cut up.
 //!
 //! Without `CAP_SYS_ADMIN` there is no such namespace. Then nothing can come back, and what is left to find out is
-//! whether the kernel accepts the headers: a device that is down refuses a good one with `EIO`, a bad one with `EINVAL`.
+//! whether the kernel accepts the headers: a device that is down refuses a good one with `EIO`, a bad one with
+//! `EINVAL`.
 
 mod headers_only;
 mod judge;
@@ -20,13 +21,15 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use crate::device::Offloads;
-use network::PrivateNetwork;
 use std::fmt;
 use std::sync::mpsc;
 use std::thread;
+
 use vnet_packets::Merge;
 use vnet_packets::virtio::SuperKind;
+
+use crate::device::Offloads;
+use network::PrivateNetwork;
 
 /// What may be trusted, and how that is known.
 #[derive(Debug)]
@@ -87,8 +90,8 @@ pub struct Failure {
 #[must_use]
 pub fn self_test(wanted: Offloads) -> SelfTest {
     let (verdict, judged) = mpsc::sync_channel(1);
-    // Its namespace is the thread's, not the process's. It ends by itself: nobody need wait until the kernel has taken the
-    // devices apart.
+    // Its namespace is the thread's, not the process's. It ends by itself: nobody need wait until the kernel has taken
+    // the devices apart.
     let body = move || {
         // The receiver waits for exactly one message.
         run(wanted, |result| drop(verdict.send(result)));

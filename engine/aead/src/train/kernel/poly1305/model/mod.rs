@@ -1,5 +1,5 @@
-//! The bounds of the field arithmetic, tried out over 64-bit integers whose every operation is checked: what overflows, is cut
-//! off or shifted out panics here.
+//! The bounds of the field arithmetic, tried out over 64-bit integers whose every operation is checked: what overflows,
+//! is cut off or shifted out panics here.
 //!
 //! Limbs are put at all combinations of the ends of their ranges and of the places where carries begin, and results are
 //! compared with big integers.
@@ -96,8 +96,8 @@ fn reduce(limbs: [u64; 3]) {
     assert_eq!(u128::from(high) << 64 | u128::from(low), expected.try_into().unwrap(), "{limbs:x?}");
 }
 
-/// Sums of eight strands at the ends of their ranges, and numbers around multiples of p and of 2^130, with limbs that overlap
-/// as carried ones do.
+/// Sums of eight strands at the ends of their ranges, and numbers around multiples of p and of 2^130, with limbs that
+/// overlap as carried ones do.
 #[test]
 fn the_final_reduction_is_right_around_every_edge() {
     for limbs in extremes(CARRIED_MAX.map(|max| 8 * max)) {

@@ -1,19 +1,21 @@
 //! Merging the packets that came in into the super-packets that the TUN is written (what the kernel's GRO does).
 //!
 //! Packets of one flow that follow each other, and differ in nothing that cutting them up again would lose, become one
-//! write: the headers of the first, and the payloads of all where they lie. The order within a flow is kept, also where a
-//! packet does not say which flow it is of, as a fragment does not; flows may overtake each other, as they may in GRO.
+//! write: the headers of the first, and the payloads of all where they lie. The order within a flow is kept, also where
+//! a packet does not say which flow it is of, as a fragment does not; flows may overtake each other, as they may in
+//! GRO.
 //!
 //! The rules are those of `inet_gro_receive`, `ipv6_gro_receive`, `tcp_gro_receive` and `udp_gro_receive_segment`,
 //! made stricter where GRO loses something: the TCP window and the urgent pointer must be equal as well.
 
 mod candidate;
 
+use ring_buffers::View;
+
 use crate::checksum::Sum;
 use crate::headers::{TCP_CHECKSUM, UDP_CHECKSUM, addresses};
 use crate::virtio::{Super, Transmit, VNET_HDR_LEN};
 use candidate::{Addresses, Candidate, FlowKey, Relation, relate};
-use ring_buffers::View;
 
 /// Packets in a super-packet: what the kernel takes of UDP in one (`UDP_MAX_SEGMENTS`; more since 6.9), and what a
 /// train has.
@@ -134,9 +136,9 @@ impl Coalescer {
         }
     }
 
-    /// Writes all that is held, so that nothing waits for packets that may never come.
+    /// Writes all that is held, so nothing waits for packets that may never come.
     pub fn flush(&mut self, write: &mut impl FnMut(&mut Vec<View>)) {
-        // From the oldest on, so that flows come out about as they came in.
+        // From the oldest on, so flows come out about as they came in.
         for i in 0..self.runs.len() {
             let run = (self.oldest + i) % self.runs.len();
             self.runs[run].finish(write);
@@ -308,5 +310,4 @@ fn super_headers(packet: &mut [u8], first: &Candidate, payload_len: usize, flags
 }
 
 #[cfg(test)]
-#[path = "coalesce_tests.rs"]
 mod tests;

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// `packet` with IPv4 options, or IPv6 extension headers, between the IP header and what follows it: `first` is the number
-/// of the first of these headers, and each of them says what comes behind it.
+/// `packet` with IPv4 options, or IPv6 extension headers, between the IP header and what follows it: `first` is the
+/// number of the first of these headers, and each of them says what comes behind it.
 fn with_headers(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
     let ip_len = if packet[0] >> 4 == 4 { 20 } else { 40 };
     let mut bytes = [&packet[..ip_len], headers, &packet[ip_len..]].concat();

@@ -21,8 +21,8 @@ use ringfort_path::HandshakeMessage;
 
 /// Messages looked at in one turn: less than a millisecond.
 const SCREENED_PER_TURN: usize = 512;
-/// With so many messages waiting we are under load, and for some time after (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` and one
-/// second in the kernel's `receive.c`).
+/// With so many messages waiting we are under load, and for some time after (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` and
+/// one second in the kernel's `receive.c`).
 const LOADED_WAITING: usize = HANDSHAKES_WAITING / 8;
 const LOADED_FOR: Duration = Duration::from_secs(1);
 
@@ -41,8 +41,8 @@ impl Intake {
         Self { waiting: VecDeque::with_capacity(HANDSHAKES_WAITING), loaded_until: Time::ZERO }
     }
 
-    /// Takes a bounded number of messages from `queue`, and keeps what is worth work. What is not is given to `dropped`,
-    /// and counted by the device.
+    /// Takes a bounded number of messages from `queue`, and keeps what is worth work. What is not is given to
+    /// `dropped`, and counted by the device.
     pub fn fill(
         &mut self,
         device: &mut Device,

@@ -11,12 +11,12 @@
 //! - [`poly1305`]: tags, of eight messages at once;
 //! - [`vector`]: registers, and what implements them.
 //!
-//! Nothing depends on a secret in its control flow or in the addresses that it uses; lengths and counts are public. What is done
-//! with secrets is additions, multiplications, shifts, logic and shuffles of whole registers, whose time does not depend on
-//! their operands.
+//! Nothing depends on a secret in its control flow or in the addresses that it uses; lengths and counts are public.
+//! What is done with secrets is additions, multiplications, shifts, logic and shuffles of whole registers, whose time
+//! does not depend on their operands.
 //!
-//! All unsafe code is in the implementations of [`vector`]: loads and stores, and the calls into functions compiled for vector
-//! instructions, which all rest on a proof that the CPU has them.
+//! All unsafe code is in the implementations of [`vector`]: loads and stores, and the calls into functions compiled for
+//! vector instructions, which all rest on a proof that the CPU has them.
 
 mod apply;
 mod batch;

@@ -24,7 +24,7 @@ pub struct SelfTestError {
 const TRAINS: [(usize, usize, usize); 7] =
     [(0, 0, 1), (16, 1, 3), (64, 64, 8), (257, 63, 9), (130, 129, MAX_SEGMENTS), (1420, 1420, 1), (1420, 700, 5)];
 
-/// The counters have a bit in every byte, so that a nonce in the wrong byte order shows.
+/// The counters have a bit in every byte, so a nonce in the wrong byte order shows.
 const FIRST_COUNTER: u64 = 0x0102_0408_1020_40fe;
 
 pub(crate) fn run(provider: Provider, suite: Suite) -> Result<(), SelfTestError> {
@@ -53,7 +53,8 @@ fn check_vector(cipher: &dyn OneShot, vector: &vectors::Vector) -> Result<(), &'
     ensure(text == vector.plaintext, "known answer: plaintext")
 }
 
-/// Seals as the oracle does, in place and from sources; opens what the oracle sealed; finds exactly the forged segments.
+/// Seals as the oracle does, in place and from sources; opens what the oracle sealed; finds exactly the forged
+/// segments.
 fn check_train(
     cipher: &dyn BatchCipher,
     oracle: &dyn BatchCipher,

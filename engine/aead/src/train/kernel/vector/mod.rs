@@ -9,15 +9,16 @@
 //! | [`Avx512`] | x86-64 with AVX-512 |
 //! | [`Arrays`] | tests on every machine: each instruction, spelled out |
 //!
-//! A value of such a type is a proof that the CPU has the instructions: it can only be had where they are. That makes every
-//! method safe to call.
+//! A value of such a type is a proof that the CPU has the instructions: it can only be had where they are. That makes
+//! every method safe to call.
 //!
 //! # How it is compiled
 //!
-//! A generic function cannot be compiled for AVX-512 in one instance only. So all code over these traits is `inline(always)`,
-//! and takes the instructions of the function that it ends in. [`Vector::run`] makes that function: what is called through
-//! it is compiled for the CPU, and stands alone. A function of the kernel that is not inlined and does not come through
-//! `run` would be compiled without the instructions, and call one function for each of them: right, but very slow.
+//! A generic function cannot be compiled for AVX-512 in one instance only. So all code over these traits is
+//! `inline(always)`, and takes the instructions of the function that it ends in. [`Vector::run`] makes that function:
+//! what is called through it is compiled for the CPU, and stands alone. A function of the kernel that is not inlined
+//! and does not come through `run` would be compiled without the instructions, and call one function for each of them:
+//! right, but very slow.
 //!
 //! # Another implementation
 //!
@@ -137,8 +138,8 @@ pub(super) trait Words: Copy {
     fn blend(self, mask: Self::Mask64, a: Self::Word, b: Self::Word) -> Self::Word;
 }
 
-/// Registers of 512 bits, which are all at once: a block, sixteen words of 32 bits, and eight of 64, the lowest first. A
-/// *quarter* has 128 bits.
+/// Registers of 512 bits, which are all at once: a block, sixteen words of 32 bits, and eight of 64, the lowest first.
+/// A *quarter* has 128 bits.
 pub(super) trait Wide:
     Vector<Register = <Self as Words>::Word, Block = <Self as Words>::Word> + Words<Mask64 = u8>
 {
@@ -182,8 +183,8 @@ pub(super) const fn low_bits(count: usize) -> u64 {
     if count >= BLOCK { u64::MAX } else { (1 << count) - 1 }
 }
 
-/// 64 bytes of a text of a certain length, from a place that may lie before its first or behind its last byte: what of them
-/// the text has, as zeros elsewhere. Made once for all texts of that length.
+/// 64 bytes of a text of a certain length, from a place that may lie before its first or behind its last byte: what of
+/// them the text has, as zeros elsewhere. Made once for all texts of that length.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
     /// The bytes of the text that are in the window.
@@ -208,8 +209,8 @@ impl Window {
     /// The window of this text.
     #[inline(always)]
     pub(super) fn of<V: Vector>(self, v: V, text: &[u8]) -> V::Block {
-        // Loaded from the first byte that there is, and moved up in the register: a load that began before the text would be
-        // correct as well, but slow by a microcode assist where the page before it is not mapped.
+        // Loaded from the first byte that there is, and moved up in the register: a load that began before the text
+        // would be correct as well, but slow by a microcode assist where the page before it is not mapped.
         v.expand(self.place, v.load_prefix(&text[self.start..self.end]))
     }
 }

@@ -1,8 +1,9 @@
+use proptest::prelude::*;
+use vnet_packets::sample::{KINDS, Packet, payload};
+
 use super::program::{Instruction, STACK, bucket, code, program};
 use super::table::NOTES_COUNT;
 use super::*;
-use proptest::prelude::*;
-use vnet_packets::sample::{KINDS, Packet, payload};
 
 mod fragments;
 
@@ -21,8 +22,8 @@ fn sent(table: &[u8], bucket: u32) -> u64 {
     u64::from_ne_bytes(*table[at..].first_chunk().unwrap())
 }
 
-/// Runs the few instructions that the program is made of, as `Documentation/bpf/standardization/instruction-set.rst` has
-/// them. A jump, a load or a register that it does not know is a panic. `None` where a load ends it.
+/// Runs the few instructions that the program is made of, as `Documentation/bpf/standardization/instruction-set.rst`
+/// has them. A jump, a load or a register that it does not know is a panic. `None` where a load ends it.
 fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
     let program = program(TABLE_FD);
     let mut registers = [0u64; 11];
@@ -33,15 +34,7 @@ fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
         let Instruction { code, registers: both, offset, constant } = program[pc];
         let (to, from) = (usize::from(both & 15), usize::from(both >> 4));
         pc += 1;
-        let at = |base: u64| base as usize + constant as usize;
-        let loaded = match code {
-            code::LOAD_BYTE => packet.get(at(0)..at(0) + 1),
-            code::LOAD_HALF => packet.get(at(0)..at(0) + 2),
-            code::LOAD_WORD => packet.get(at(0)..at(0) + 4),
-            code::LOAD_WORD_AT => packet.get(at(registers[from])..at(registers[from]) + 4),
-            _ => Some(&[][..]),
-        };
-        let loaded = loaded?;
+        let loaded = loaded(packet, code, registers[from], constant)?;
         if !loaded.is_empty() {
             registers[0] = loaded.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
             // The calling convention's: a load is a call.
@@ -93,6 +86,18 @@ fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
             other => panic!("instruction {other:#x}"),
         }
     }
+}
+
+/// What an instruction loads from the packet: nothing if it is no such load, `None` beyond the packet's end.
+fn loaded(packet: &[u8], code: u8, index: u64, constant: i32) -> Option<&[u8]> {
+    let (base, len) = match code {
+        code::LOAD_BYTE => (0, 1),
+        code::LOAD_HALF => (0, 2),
+        code::LOAD_WORD => (0, 4),
+        code::LOAD_WORD_AT => (index as usize, 4),
+        _ => return Some(&[]),
+    };
+    packet.get(base + constant as usize..base + constant as usize + len)
 }
 
 fn packet(kind: crate::SuperKind, flow: u16) -> Vec<u8> {
@@ -178,8 +183,9 @@ fn the_program_agrees_about_what_is_cut_short() {
 
 proptest! {
     #[test]
-    fn the_program_agrees_about_arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..120), version in 0..16u8) {
-        let mut bytes = bytes;
+    fn the_program_agrees_about_arbitrary_bytes(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..120), version in 0..16u8,
+    ) {
         if let Some(first) = bytes.first_mut() {
             *first = *first & 15 | version << 4;
         }

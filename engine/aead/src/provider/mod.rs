@@ -14,16 +14,16 @@ use crate::{KEY_LEN, SelfTestError, Suite, self_test, train};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::manual_non_exhaustive)] // The hidden one is used.
 pub enum Provider {
-    /// The crates `chacha20poly1305` and `aes-gcm` of the RustCrypto project: pure Rust, portable, and the oracle of the
-    /// tests.
+    /// The crates `chacha20poly1305` and `aes-gcm` of the RustCrypto project: pure Rust, portable, and the oracle of
+    /// the tests.
     RustCrypto,
     /// The crate `aws-lc-rs`: assembly chosen at run time by CPU.
     AwsLc,
     /// ChaCha20-Poly1305 across the messages of a train, for x86-64 with AVX-512 (F, BW, VL, DQ, IFMA and VBMI2).
     Train,
     /// The kernel of [`Train`](Self::Train) over plain arrays instead of registers: a test vehicle, which runs on every
-    /// CPU, slowly. It is in builds with the feature `arrays` only, and not in [`ALL`](Self::ALL): so `--aead` has no name
-    /// for it, and it is never measured or chosen. A test makes a [`Plan`](crate::Plan) for it.
+    /// CPU, slowly. It is in builds with the feature `arrays` only, and not in [`ALL`](Self::ALL): so `--aead` has no
+    /// name for it, and it is never measured or chosen. A test makes a [`Plan`](crate::Plan) for it.
     #[doc(hidden)]
     TrainOnArrays,
 }
@@ -45,7 +45,8 @@ pub struct UnknownProvider {
     pub name: String,
 }
 
-/// Why a provider that is not available is not asked for a cipher: [`Plan::fixed`](crate::Plan::fixed) and the choice see to it.
+/// Why a provider that is not available is not asked for a cipher: [`Plan::fixed`](crate::Plan::fixed) and the choice
+/// see to it.
 const IN_NO_PLAN: &str = "a provider that is not available is in no plan";
 
 impl Provider {
@@ -126,8 +127,8 @@ impl Provider {
         }
     }
 
-    /// The same, as far as the provider can do single messages with associated data. One that cannot is tested against one
-    /// that can.
+    /// The same, as far as the provider can do single messages with associated data. One that cannot is tested against
+    /// one that can.
     pub(crate) fn one_shot(self, suite: Suite, key: &[u8; KEY_LEN]) -> Option<Box<dyn OneShot>> {
         match (self, suite) {
             (Self::RustCrypto, Suite::ChaCha20Poly1305) => Some(Box::new(rust_crypto::chacha20poly1305(key))),

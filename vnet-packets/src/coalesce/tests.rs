@@ -1,10 +1,11 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::sample::{KINDS, Packet, payload};
 use crate::segment::Segments;
 use crate::virtio::{Received, SuperKind, parse};
-use proptest::prelude::*;
 
-#[path = "coalesce_order_tests.rs"]
+#[path = "order_tests.rs"]
 mod order;
 
 const ALL: Merge = Merge { tcp: true, udp: true };
@@ -334,7 +335,8 @@ proptest! {
             let mut bytes = packet.bytes();
             if event == 7 {
                 // The payload, or else the IPv4 TTL or the IPv6 hop limit.
-                let at = if len > 0 { packet.header_len() + usize::from(noise) % len } else { [8, 7][usize::from(flow) % 2] };
+                let lifetime = [8, 7][usize::from(flow) % 2];
+                let at = if len > 0 { packet.header_len() + usize::from(noise) % len } else { lifetime };
                 bytes[at] ^= 0x40;
             }
             state.sequence = state.sequence.wrapping_add(len as u32);

@@ -16,8 +16,8 @@ pub(super) use strands::GROUP_MAX;
 
 use super::vector::Wide;
 
-/// The tags of a group of messages, of which there are as many as `keys`, from 1 to [`GROUP_MAX`]. Those are the first blocks
-/// of their key streams.
+/// The tags of a group of messages, of which there are as many as `keys`, from 1 to [`GROUP_MAX`]. Those are the first
+/// blocks of their key streams.
 #[inline(always)]
 pub(super) fn tags<V: Wide>(v: V, group: &[&[u8]; GROUP_MAX], keys: &[V::Word]) -> Tags {
     match keys.len() {
