@@ -60,6 +60,8 @@ pub enum TrainError {
     },
 }
 
+// The steps of the data path are not inlined: what the cipher takes is told from the rest by them (bench/instructions).
+
 /// A session key for sending. Shared by any number of threads: the caller hands out each counter once.
 #[derive(Debug)]
 pub struct SealKey(Ciphers);
@@ -126,6 +128,7 @@ impl SealKey {
     /// # Errors
     /// [`TrainError::BufferTooShort`], [`TrainError::CounterWraps`], [`TrainError::CountMismatch`] unless there is one
     /// source per segment, [`TrainError::SourceTooLong`].
+    #[inline(never)]
     pub fn seal_train_from(
         &self,
         first_counter: u64,
@@ -151,6 +154,7 @@ impl SealKey {
     ///
     /// # Errors
     /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
+    #[inline(never)]
     pub fn seal_batch(&self, messages: &mut [Message<'_>]) -> Result<(), TrainError> {
         let Some(mean_len) = check_batch(messages)? else { return Ok(()) };
         self.0.of(messages.len(), mean_len).seal_batch(messages);
@@ -188,6 +192,7 @@ impl OpenKey {
     ///
     /// # Errors
     /// [`TrainError::BufferTooShort`], [`TrainError::CountMismatch`] unless there is one counter per segment.
+    #[inline(never)]
     pub fn open_train(&self, counters: &[u64], buf: &mut [u8], geometry: Geometry) -> Result<Verdicts, TrainError> {
         refuse_mismatch(counters.len(), geometry)?;
         let train = cover(buf, geometry)?;

@@ -1,0 +1,197 @@
+//! The work that is counted.
+
+use crate::rig::{NOW, Rig, filled};
+use ring_buffers::View;
+use ringfort_path::budget::line;
+use ringfort_path::{DataPath, Outcome, Train, Transmit};
+use vnet_packets::VNET_HDR_LEN;
+
+/// How often the work of a case is done: so often that what is done once does not count.
+pub(crate) const ROUNDS: u32 = 500;
+
+/// One kind of packets, one way.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) way: Way,
+    batch: Batch,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    Out,
+    In,
+}
+
+/// What comes in one turn.
+#[derive(Clone, Copy, Debug)]
+enum Batch {
+    /// So many UDP packets of that length, each by itself.
+    Lone { packets: usize, len: usize },
+    /// A TCP super-packet of 44 segments.
+    Super,
+}
+
+const SEGMENTS: usize = 44;
+/// Bytes of a TCP segment's payload: with its headers a packet of 1,420 bytes.
+const SEGMENT: usize = 1_380;
+
+const fn lone(name: &'static str, way: Way, packets: usize, len: usize) -> Case {
+    Case { name, way, batch: Batch::Lone { packets, len } }
+}
+
+impl Case {
+    pub(crate) const ALL: [Self; 10] = [
+        lone("out-64-alone", Way::Out, 1, 64),
+        lone("out-64-of-32", Way::Out, 32, 64),
+        lone("out-1420-alone", Way::Out, 1, 1_420),
+        lone("out-1420-of-32", Way::Out, 32, 1_420),
+        Self { name: "out-super-44", way: Way::Out, batch: Batch::Super },
+        lone("in-64-alone", Way::In, 1, 64),
+        lone("in-64-of-32", Way::In, 32, 64),
+        lone("in-1420-alone", Way::In, 1, 1_420),
+        lone("in-1420-of-32", Way::In, 32, 1_420),
+        Self { name: "in-super-44", way: Way::In, batch: Batch::Super },
+    ];
+
+    /// Packets of one round.
+    pub(crate) const fn packets(&self) -> usize {
+        match self.batch {
+            Batch::Lone { packets, .. } => packets,
+            Batch::Super => SEGMENTS,
+        }
+    }
+}
+
+/// Does the work of a case, the uncounted part of it outside of the two functions that are.
+pub(crate) fn run(case: &Case) {
+    let Rig { mut sender, mut receiver } = Rig::new();
+    let mut sent = Vec::with_capacity(64);
+    let mut pieces = Vec::with_capacity(64);
+    let reads = match case.batch {
+        Batch::Lone { packets, len } => vec![udp_packet(len); packets],
+        Batch::Super => vec![super_packet()],
+    };
+    for round in 1..=ROUNDS {
+        let mut batch: Vec<View> = reads.iter().map(|read| filled(&sender, line::TUN_READS, read)).collect();
+        match case.way {
+            Way::Out => measured_out(&mut sender, &mut batch, &mut sent),
+            Way::In => {
+                way_out(&mut sender, &mut batch, &mut sent);
+                let mut trains: Vec<Train> = sent.drain(..).map(|transmit| received(&receiver, &transmit)).collect();
+                measured_in(&mut receiver, &mut trains, &mut pieces);
+            }
+        }
+        let (out, into) = (sender.counters().udp_send_datagrams, receiver.counters().tun_write_packets);
+        let done = if matches!(case.way, Way::Out) { out } else { into };
+        assert_eq!(done, u64::from(round) * case.packets() as u64, "all packets get through");
+    }
+}
+
+/// A turn of a worker's shell, as far as the packets from the TUN are concerned.
+fn way_out(path: &mut DataPath, batch: &mut Vec<View>, sent: &mut Vec<Transmit>) {
+    for view in batch.drain(..) {
+        assert_eq!(path.handle_packet(NOW, view), Outcome::Done);
+    }
+    path.flush(NOW);
+    while let Some(transmit) = path.poll_transmit() {
+        path.handle_sent(NOW, transmit.note());
+        sent.push(transmit);
+    }
+    while path.poll_event().is_some() {}
+}
+
+/// A turn of a worker's shell, as far as the trains from the socket are concerned.
+fn way_in(path: &mut DataPath, trains: &mut Vec<Train>, pieces: &mut Vec<View>) {
+    for train in trains.drain(..) {
+        path.handle_train(NOW, train, &mut || None);
+    }
+    path.flush_writes();
+    while path.poll_write(pieces) {
+        pieces.clear();
+    }
+    while path.poll_event().is_some() {}
+}
+
+/// The slots go home as well.
+#[inline(never)]
+fn measured_out(path: &mut DataPath, batch: &mut Vec<View>, sent: &mut Vec<Transmit>) {
+    way_out(path, batch, sent);
+    sent.clear();
+}
+
+#[inline(never)]
+fn measured_in(path: &mut DataPath, trains: &mut Vec<Train>, pieces: &mut Vec<View>) {
+    way_in(path, trains, pieces);
+}
+
+/// What a receiver's kernel makes of a transmission.
+fn received(receiver: &DataPath, transmit: &Transmit) -> Train {
+    let view = filled(receiver, line::UDP_READS, &transmit.view);
+    Train { view, stride: transmit.stride, endpoint: transmit.endpoint, ecn: transmit.ecn, handed: false }
+}
+
+/// An IPv4 packet of `len` bytes, behind an empty virtio-net header. Its checksums are right: what is merged needs that.
+fn udp_packet(len: usize) -> Vec<u8> {
+    let mut read = vec![0; VNET_HDR_LEN + len];
+    let packet = &mut read[VNET_HDR_LEN..];
+    ipv4(packet, 17);
+    packet[20..24].copy_from_slice(&[0x10, 0, 0x20, 0]);
+    packet[24..26].copy_from_slice(&u16::try_from(len - 20).expect("a packet").to_be_bytes());
+    packet[28..].fill(0x5a);
+    let sum = transport_sum(packet);
+    packet[26..28].copy_from_slice(&sum.to_be_bytes());
+    read
+}
+
+/// A TCP super-packet as the kernel hands it over: one header for all segments, the checksum that of the pseudo-header.
+fn super_packet() -> Vec<u8> {
+    let len = 40 + SEGMENTS * SEGMENT;
+    let mut read = vec![0; VNET_HDR_LEN + len];
+    // NEEDS_CSUM, GSO_TCPV4, 40 bytes of headers, segments, checksum at 20 + 16.
+    let segment = u16::try_from(SEGMENT).expect("a segment").to_le_bytes();
+    read[..10].copy_from_slice(&[1, 1, 40, 0, segment[0], segment[1], 20, 0, 16, 0]);
+    let packet = &mut read[VNET_HDR_LEN..];
+    ipv4(packet, 6);
+    packet[20..24].copy_from_slice(&[0x10, 0, 0x20, 0]);
+    // Data offset 5; ACK.
+    packet[32..34].copy_from_slice(&[0x50, 0x10]);
+    packet[34..36].copy_from_slice(&[0xff, 0xff]);
+    packet[40..].fill(0x5a);
+    read
+}
+
+fn ipv4(packet: &mut [u8], protocol: u8) {
+    let len = u16::try_from(packet.len()).expect("a packet").to_be_bytes();
+    packet[..4].copy_from_slice(&[0x45, 0, len[0], len[1]]);
+    packet[6..10].copy_from_slice(&[0x40, 0, 64, protocol]);
+    packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+    let sum = !fold(words(&packet[..20]));
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn transport_sum(packet: &[u8]) -> u16 {
+    let len = u32::try_from(packet.len() - 20).expect("a packet");
+    !fold(words(&packet[12..]) + u32::from(packet[9]) + len)
+}
+
+fn words(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))).sum()
+}
+
+fn fold(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).expect("folded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_carries_its_packets() {
+        Case::ALL.iter().for_each(run);
+    }
+}
