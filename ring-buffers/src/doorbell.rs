@@ -1,8 +1,8 @@
 //! Waking a worker that sleeps in its ring: an eventfd that the ring reads.
 
-use crate::ring::{Completion, Ring};
-use crate::{RingError, Token};
-use io_uring::{opcode, types};
+use crate::completion::{Rang, Tag};
+use crate::enter::PushError;
+use crate::ring::Ring;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -48,44 +48,36 @@ impl Waker {
     }
 }
 
-/// The side that is woken: keeps one read of the eventfd in flight.
+/// The side that is woken: keeps one read of the eventfd in flight. It may go at any time; the ring has what the read needs.
 #[derive(Debug)]
 pub struct Doorbell {
     waker: Waker,
-    token: Token,
-    /// Where the kernel puts the counter. Boxed, so that its address outlives moves of this value.
-    count: Box<u64>,
+    tag: Tag,
     armed: bool,
 }
 
 impl Doorbell {
-    /// A doorbell whose completions carry `token`.
+    /// A doorbell whose completions carry `tag`.
     #[must_use]
-    pub fn new(waker: Waker, token: Token) -> Self {
-        Self { waker, token, count: Box::new(0), armed: false }
+    pub const fn new(waker: Waker, tag: Tag) -> Self {
+        Self { waker, tag, armed: false }
     }
 
     /// Puts the read in flight, unless it is.
     ///
     /// # Errors
-    /// [`RingError::Setup`] if the ring takes no entry.
-    pub fn arm(&mut self, ring: &mut Ring) -> Result<(), RingError> {
-        if self.armed {
-            return Ok(());
+    /// [`PushError`] if the ring takes no entry.
+    pub fn arm(&mut self, ring: &mut Ring) -> Result<(), PushError> {
+        if !self.armed {
+            ring.listen(&self.waker, self.tag)?;
+            self.armed = true;
         }
-        let entry = opcode::Read::new(types::Fd(self.waker.as_raw_fd()), (&raw mut *self.count).cast(), 8)
-            .build()
-            .user_data(self.token.encode());
-        // SAFETY: the eight bytes are boxed and not touched until the completion; the doorbell is dropped after the
-        // ring's requests have ended, since the worker that owns both drops the ring first.
-        unsafe { ring.push(entry) }.map_err(|e| RingError::setup("arming the doorbell", e))?;
-        self.armed = true;
         Ok(())
     }
 
     /// Notes that the read ended; the owner looks at its queues and arms the doorbell again.
-    pub fn on_completion(&mut self, completion: Completion) {
-        debug_assert_eq!(completion.token(), self.token);
+    pub fn on_completion(&mut self, rang: Rang) {
+        debug_assert_eq!(rang.tag(), self.tag);
         self.armed = false;
     }
 }

@@ -30,6 +30,17 @@ pub enum RingError {
         /// The system's error.
         source: io::Error,
     },
+    /// A buffer group is to end while operations take buffers from it.
+    #[error("buffer group {group} is in use by {operations} operations: cancel them, and reap their completions first")]
+    GroupInUse {
+        /// Its number.
+        group: u16,
+        /// Operations in flight that take buffers from it.
+        operations: u16,
+    },
+    /// A buffer group is registered with another ring, or with none any more.
+    #[error("buffer group {0} is not registered with this ring")]
+    ForeignGroup(u16),
     /// Any other failing step of the set-up.
     #[error("io_uring: {step} failed: {source}")]
     Setup {

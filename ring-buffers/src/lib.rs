@@ -18,32 +18,72 @@
 //! Each claim is for a line of the [`Budget`]. What a line has reserved nobody else can take, however many slots they
 //! hold for however long; what is not reserved goes to whoever comes first.
 //!
+//! # Operations
+//!
+//! The ring owns its operations, each with all that it borrows: bytes, addresses, the counter of a doorbell. Whoever
+//! began one may go at any time, and nobody gets its buffers back before the kernel is done with them. A [`Completion`]
+//! is a value with an owner, so each operation ends once:
+//!
+//! ```compile_fail,E0382
+//! use ring_buffers::Completion;
+//!
+//! fn twice(completion: Completion, look: fn(Completion)) {
+//!     look(completion);
+//!     look(completion); // It was moved.
+//! }
+//! ```
+//!
+//! ```compile_fail,E0599
+//! fn copy(completion: &ring_buffers::Completion) -> ring_buffers::Completion {
+//!     completion.clone() // There is no such method.
+//! }
+//! ```
+//!
+//! The slots of a [`BufferGroup`] come with completions and in no other way:
+//!
+//! ```compile_fail,E0599
+//! fn look_at(group: &mut ring_buffers::BufferGroup) -> ring_buffers::View {
+//!     group.take(0, 4096).unwrap() // The kernel may write these bytes.
+//! }
+//! ```
+//!
+//! At its end a [`Ring`] cancels what is in flight and waits until the kernel has let go. If that takes too long, it
+//! leaks what the kernel may still use.
+//!
 //! Nothing here knows a protocol, a packet or a socket. All `unsafe` of the memory model lives in this crate.
 
 mod accounts;
 mod arena;
 mod bell;
+mod completion;
 mod doorbell;
+mod enter;
 mod error;
 mod group;
+mod kernel;
 mod layout;
 mod mapping;
+mod message;
 mod ops;
 mod pool;
 mod probe;
 mod ring;
-mod token;
+mod slab;
 mod view;
 
 pub use arena::{Arena, Slot};
 pub use bell::{Bell, Flag};
+pub use completion::{Completion, Filled, Polled, Rang, Returned, Sent, Tag, Wrote};
 pub use doorbell::{Doorbell, Waker};
+pub use enter::{EnterError, Entered, PushError, StillInFlight};
 pub use error::RingError;
-pub use group::{BufferGroup, UnexpectedBuffer};
+pub use group::BufferGroup;
+#[cfg(feature = "fake-kernel")]
+pub use kernel::fake::FakeKernel;
 pub use layout::{Budget, JUMBO_SIZE, Line, LineId, PACKET_SIZE, SlotClass};
-pub use ops::{OpId, Ops};
+pub use message::{CONTROL_LEN_MAX, Envelope, NAME_LEN_MAX};
 pub use pool::{Accounting, Pool};
 pub use probe::{Capabilities, probe};
-pub use ring::{Completion, Ring, RingConfig, RingCounters, Wait};
-pub use token::Token;
+pub use ring::{Memory, NotBegun, OpId, Ring, RingConfig, RingCounters, Wait};
+pub use slab::{Key, Slab};
 pub use view::{Lent, NoRoom, Parcel, View};

@@ -1,113 +1,192 @@
-//! Operations in flight: a fixed table whose entries do not move while the kernel looks at them.
+//! Operations in flight: what each has borrowed, where the kernel finds it, and what a completion makes of it.
+//!
+//! The kernel follows addresses into an operation until its final completion. So an operation belongs to the ring from
+//! its launch to that completion, nothing in it moves, and a ring that cannot wait for it leaks it.
 
-/// Names an entry of [`Ops`] for the time of one operation.
+use crate::completion::{Completion, Filled, Polled, Rang, Sent, Tag, Wrote};
+use crate::doorbell::Waker;
+use crate::group::Group;
+use crate::kernel::Cqe;
+use crate::message::Messages;
+use crate::slab::{Key, Slab};
+use crate::view::{Lent, View};
+use std::rc::Rc;
+
+/// The `user_data` of cancellations, which borrow nothing. A key has 48 bits only.
+pub(crate) const CANCEL: u64 = u64::MAX;
+
+pub(crate) struct Ops {
+    pub(crate) slab: Slab<Op>,
+    pub(crate) messages: Messages,
+    /// Gathers that no operation uses.
+    pub(crate) gathers: Vec<Gather>,
+    /// Operations and cancellations that the kernel has, or finds in the submission queue.
+    pub(crate) in_kernel: usize,
+    /// Completions of operations that are not in flight.
+    pub(crate) unexpected: u64,
+}
+
+/// One operation, with what it borrows.
+pub(crate) struct Op {
+    pub(crate) tag: Tag,
+    pub(crate) kind: Kind,
+}
+
+pub(crate) enum Kind {
+    /// Reads into a group until it ends.
+    Fill {
+        group: Rc<Group>,
+        by: Filler,
+    },
+    Poll,
+    Write(Lent),
+    /// From memory that lives as long as the program.
+    WriteStatic,
+    Gather(Gather),
+    Send(Lent),
+    /// The waker keeps the eventfd open.
+    Doorbell {
+        _waker: Waker,
+    },
+}
+
+/// Which operation fills buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpId {
-    /// Index in the table.
-    pub index: u16,
-    /// How often the entry was used before.
-    pub generation: u32,
+pub(crate) enum Filler {
+    Read,
+    Receive,
 }
 
-/// A table of operations in flight, allocated once. An entry keeps its address from [`Ops::insert`] to
-/// [`Ops::complete`], so that a `msghdr` in it can be given to the kernel; it owns what it lends (see [`crate::Lent`]).
-#[derive(Debug)]
-pub struct Ops<T> {
-    entries: Box<[Entry<T>]>,
-    free: Vec<u16>,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    generation: u32,
-    op: Option<T>,
-}
-
-impl<T> Ops<T> {
-    /// A table of `capacity` operations.
-    #[must_use]
-    pub fn new(capacity: u16) -> Self {
+impl Ops {
+    pub(crate) fn new(capacity: u16) -> Self {
         Self {
-            entries: (0..capacity).map(|_| Entry { generation: 0, op: None }).collect(),
-            free: (0..capacity).rev().collect(),
+            slab: Slab::new(capacity),
+            messages: Messages::new(capacity),
+            gathers: Vec::new(),
+            in_kernel: 0,
+            unexpected: 0,
         }
     }
 
-    /// Puts an operation into the table.
-    ///
-    /// # Errors
-    /// The operation itself when the table is full.
-    pub fn insert(&mut self, op: T) -> Result<(OpId, &mut T), T> {
-        let Some(index) = self.free.pop() else {
-            return Err(op);
-        };
-        let entry = &mut self.entries[usize::from(index)];
-        Ok((OpId { index, generation: entry.generation }, entry.op.insert(op)))
-    }
-
-    /// The operation that `id` names, if it is in flight.
-    pub fn get_mut(&mut self, id: OpId) -> Option<&mut T> {
-        let entry = self.entries.get_mut(usize::from(id.index))?;
-        if entry.generation == id.generation { entry.op.as_mut() } else { None }
-    }
-
-    /// Takes the operation out of the table at its final completion. `None` if `id` names none that is in flight:
-    /// a completion that came twice, or late.
-    pub fn complete(&mut self, id: OpId) -> Option<T> {
-        let entry = self.entries.get_mut(usize::from(id.index))?;
-        if entry.generation != id.generation {
+    /// What a completion is. `None`: nothing for anybody.
+    #[inline]
+    pub(crate) fn resolve(&mut self, cqe: Cqe) -> Option<Completion> {
+        if cqe.user_data == CANCEL {
+            self.in_kernel -= 1;
             return None;
         }
-        let op = entry.op.take()?;
-        entry.generation = entry.generation.wrapping_add(1);
-        self.free.push(id.index);
-        Some(op)
+        let key = Key::decode(cqe.user_data);
+        if cqe.has_more() {
+            return self.goes_on(key, cqe);
+        }
+        let Some(Op { tag, kind }) = self.slab.remove(key) else {
+            self.unexpected += 1;
+            return None;
+        };
+        self.in_kernel -= 1;
+        let result = cqe.result;
+        Some(match kind {
+            Kind::Fill { group, by } => {
+                let filled = fill(&group, tag, cqe);
+                group.end_use();
+                filled.by(by)
+            }
+            Kind::Poll => Completion::Polled(Polled { tag, result, goes_on: false }),
+            // SAFETY: this is the operation's final completion, and the slab hands the operation out once.
+            Kind::Write(lent) => Completion::Wrote(Wrote::lone(tag, result, unsafe { lent.settle() })),
+            Kind::WriteStatic => Completion::Wrote(Wrote::bare(tag, result)),
+            Kind::Gather(gather) => Completion::Wrote(self.gathered(tag, result, gather)),
+            // SAFETY: as above.
+            Kind::Send(lent) => Completion::Sent(Sent { tag, result, view: unsafe { lent.settle() } }),
+            Kind::Doorbell { .. } => Completion::Rang(Rang { tag }),
+        })
     }
 
-    /// How many operations fit.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.entries.len()
+    /// A completion of an operation that goes on: it keeps what it has.
+    fn goes_on(&mut self, key: Key, cqe: Cqe) -> Option<Completion> {
+        let Some(Op { tag, kind }) = self.slab.get_mut(key) else {
+            self.unexpected += 1;
+            return None;
+        };
+        match kind {
+            Kind::Fill { group, by } => Some(fill(group, *tag, cqe).by(*by)),
+            Kind::Poll => Some(Completion::Polled(Polled { tag: *tag, result: cqe.result, goes_on: true })),
+            // None of the others completes twice.
+            _ => None,
+        }
     }
 
-    /// How many are in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.entries.len() - self.free.len()
-    }
-
-    /// Whether there is no room.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.free.is_empty()
+    fn gathered(&mut self, tag: Tag, result: i32, mut gather: Gather) -> Wrote {
+        let mut rest = Vec::new();
+        let mut first = None;
+        let failed = result < 0;
+        // SAFETY: `resolve` took the operation out of the slab at its final completion.
+        unsafe {
+            gather.settle(|view| match (failed, &first) {
+                (false, _) => drop(view),
+                (true, None) => first = Some(view),
+                (true, Some(_)) => rest.push(view),
+            });
+        }
+        self.gathers.push(gather);
+        Wrote::gathered(tag, result, first, rest)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn fill(group: &Rc<Group>, tag: Tag, cqe: Cqe) -> Filled {
+    let len = usize::try_from(cqe.result).unwrap_or(0);
+    // A buffer that the kernel took comes home, whatever else the completion says.
+    let taken = cqe.buffer().map(|buffer| group.take(buffer, len));
+    let (view, result) = match taken {
+        Some(Some(view)) => (Some(view), cqe.result),
+        // The kernel does not have that buffer: a bug, here or there. Nobody may look at it.
+        Some(None) => (None, -libc::EPROTO),
+        None => (None, cqe.result),
+    };
+    Filled { tag, result, goes_on: cqe.has_more(), view }
+}
 
-    #[test]
-    fn an_operation_completes_exactly_once() {
-        let mut ops = Ops::new(1);
-        let (first, _) = ops.insert("a").unwrap();
-        assert_eq!(ops.insert("b").unwrap_err(), "b");
-        assert_eq!(ops.complete(first), Some("a"));
-        assert_eq!(ops.complete(first), None);
-        let (second, _) = ops.insert("c").unwrap();
-        assert_eq!(second.index, first.index);
-        assert_eq!(ops.complete(first), None, "a late completion does not end its successor");
-        assert_eq!(ops.complete(OpId { index: 9, generation: 0 }), None);
-        assert_eq!(ops.complete(second), Some("c"));
-        assert_eq!(ops.in_flight(), 0);
+/// The pieces of one write, and what the kernel reads to find them. Allocated once.
+pub(crate) struct Gather {
+    lent: Vec<Lent>,
+    iovecs: Vec<libc::iovec>,
+}
+
+impl Gather {
+    pub(crate) fn new(pieces_max: usize) -> Self {
+        Self { lent: Vec::with_capacity(pieces_max), iovecs: Vec::with_capacity(pieces_max) }
     }
 
-    #[test]
-    fn entries_keep_their_address() {
-        let mut ops = Ops::new(2);
-        let (id, op) = ops.insert(1u64).unwrap();
-        let address = &raw const *op;
-        ops.insert(2).unwrap();
-        assert_eq!(&raw const *ops.get_mut(id).unwrap(), address);
+    pub(crate) fn pieces_max(&self) -> usize {
+        self.lent.capacity()
+    }
+
+    /// Lends the pieces to the kernel, of which there are no more than it has room for.
+    pub(crate) fn load(&mut self, pieces: &mut Vec<View>) {
+        for piece in pieces.drain(..) {
+            let lent = piece.lend();
+            // The kernel takes an empty piece of registered memory for an error (EFAULT).
+            if lent.len() > 0 {
+                self.iovecs.push(libc::iovec { iov_base: lent.as_ptr().cast(), iov_len: lent.len() });
+            }
+            self.lent.push(lent);
+        }
+    }
+
+    /// Address and number of the `iovec`s.
+    pub(crate) fn iovecs(&self) -> (*const libc::iovec, u32) {
+        (self.iovecs.as_ptr(), self.iovecs.len() as u32)
+    }
+
+    /// Takes the pieces back, in order.
+    ///
+    /// # Safety
+    /// As for [`Lent::settle`].
+    pub(crate) unsafe fn settle(&mut self, mut each: impl FnMut(View)) {
+        self.iovecs.clear();
+        for lent in self.lent.drain(..) {
+            // SAFETY: the caller vouches that the kernel is done with all pieces.
+            each(unsafe { lent.settle() });
+        }
     }
 }

@@ -153,6 +153,10 @@ impl Pool {
 }
 
 impl Inner {
+    pub(crate) fn class_of(&self, line: LineId) -> SlotClass {
+        self.accounts.class_of(line)
+    }
+
     fn list(&self, class: SlotClass) -> &RefCell<Vec<u16>> {
         match class {
             SlotClass::Jumbo => &self.free_jumbo,

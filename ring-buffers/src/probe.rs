@@ -1,7 +1,8 @@
 //! What this kernel's `io_uring` can do: asked, never guessed from a version.
 
 use crate::RingError;
-use io_uring::{IoUring, Probe, opcode};
+use crate::kernel::Real;
+use io_uring::{Probe, opcode};
 
 /// An operation that the data path cannot do without.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +38,12 @@ pub struct Capabilities {
 /// # Errors
 /// [`RingError::Disabled`], or [`RingError::Missing`] with the name of what is missing.
 pub fn probe() -> Result<Capabilities, RingError> {
-    let ring = crate::Ring::new(crate::RingConfig { submissions: 4, completions: 8 })?;
-    let ring: &IoUring = ring.io_uring();
+    let ring = Real::new(crate::RingConfig { submissions: 4, completions: 8, operations: 0 })?;
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(|e| RingError::setup("probing for operations", e))?;
+    ring.io_uring()
+        .submitter()
+        .register_probe(&mut probe)
+        .map_err(|e| RingError::setup("probing for operations", e))?;
     capabilities(|code| probe.is_supported(code))
 }
 

@@ -1,17 +1,33 @@
-//! The ring: set up once, entered once a turn.
+//! The ring: set up once, entered once a turn, and ended when the kernel has let go of everything.
+
+mod launch;
+
+pub use launch::{Memory, NotBegun};
 
 use crate::arena::{Arena, Shared};
+use crate::completion::Completion;
+use crate::enter::{EnterError, Entered, StillInFlight};
+use crate::group::Group;
+use crate::kernel::Kernel;
 use crate::mapping::PAGE;
+use crate::ops::{Gather, Kind, Op, Ops};
 use crate::pool::Pool;
-use crate::{RingError, Token};
-use io_uring::{IoUring, squeue, types};
-use std::io;
+use crate::{Key, RingError};
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const ENTER_GETEVENTS: u32 = 1;
 
-/// Sizes of the two queues.
+/// How long the end of a ring waits for the kernel.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits before it asks again.
+const END_WAIT: Duration = Duration::from_millis(10);
+
+/// Sizes of the two queues, and of the table of operations.
 #[derive(Clone, Copy, Debug)]
 pub struct RingConfig {
     /// Submission entries between two enters; a power of two.
@@ -19,11 +35,13 @@ pub struct RingConfig {
     /// Completions that wait to be reaped; a power of two. More than operations can be in flight, so that the
     /// kernel never has to park one.
     pub completions: u32,
+    /// Operations in flight at once: a multishot operation, a doorbell, a write or a send is one each.
+    pub operations: u16,
 }
 
 impl Default for RingConfig {
     fn default() -> Self {
-        Self { submissions: 256, completions: 1024 }
+        Self { submissions: 256, completions: 1024, operations: 512 }
     }
 }
 
@@ -36,47 +54,9 @@ pub enum Wait {
     No,
 }
 
-/// What came back from the kernel. Only a ring makes one, so that safe code cannot claim that an operation has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Completion {
-    token: Token,
-    result: i32,
-    flags: u32,
-}
-
-impl Completion {
-    /// Which operation.
-    #[must_use]
-    pub const fn token(self) -> Token {
-        self.token
-    }
-
-    /// Its result: `-errno`, or what the operation defines.
-    #[must_use]
-    pub const fn result(self) -> i32 {
-        self.result
-    }
-
-    /// Whether the operation goes on and completes again (`IORING_CQE_F_MORE`).
-    #[must_use]
-    pub fn has_more(self) -> bool {
-        io_uring::cqueue::more(self.flags)
-    }
-
-    /// The provided buffer that the kernel filled, if it took one.
-    #[must_use]
-    pub fn buffer(self) -> Option<u16> {
-        io_uring::cqueue::buffer_select(self.flags)
-    }
-
-    /// The result as bytes or the error.
-    ///
-    /// # Errors
-    /// The `errno` that the operation ended with, as a positive number.
-    pub fn outcome(self) -> Result<usize, i32> {
-        usize::try_from(self.result).map_err(|_| -self.result)
-    }
-}
+/// Names an operation in flight, to cancel it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpId(Key);
 
 /// What the ring did so far; plain integers of one thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,42 +69,47 @@ pub struct RingCounters {
     pub submission_full: u64,
 }
 
-/// One `io_uring`, used by the thread that made it.
+/// One `io_uring`, used by the thread that made it, and all operations that it has in flight.
+///
+/// An operation belongs to the ring from its launch to its last completion, with all that the kernel may read or write
+/// for it. Whoever launched it may go at any time. The ring itself waits at its end until the kernel has let go of all
+/// of them; if that takes too long, it leaks what the kernel may still use.
 pub struct Ring {
     // Dropped first: closes the ring while the memory below is still mapped.
-    ring: IoUring,
+    kernel: Kernel,
     counters: RingCounters,
-    /// The memory that the kernel was told about.
+    ops: ManuallyDrop<Ops>,
+    /// Completions that were reaped to make room, and go before all others.
+    set_aside: VecDeque<Completion>,
+    groups: Vec<Rc<Group>>,
+    /// The memory that is fixed buffer [`Ring::ARENA_BUFFER`].
+    arena: Option<Arc<Shared>>,
+    /// Memory that the kernel was told about.
     memory: Vec<Arc<Shared>>,
-    /// Fixed buffer [`Ring::ARENA_BUFFER`] is the worker's own arena.
-    has_arena: bool,
 }
 
 impl Ring {
     /// Number of the fixed buffer that is the worker's own arena.
-    pub const ARENA_BUFFER: u16 = 0;
+    pub(crate) const ARENA_BUFFER: u16 = 0;
 
     /// Sets up a ring for the calling thread: single issuer, completions only when asked for.
     ///
     /// # Errors
     /// [`RingError::Disabled`], or [`RingError::Missing`] where the kernel is older than 6.1.
     pub fn new(config: RingConfig) -> Result<Self, RingError> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_coop_taskrun()
-            .setup_submit_all()
-            .setup_cqsize(config.completions)
-            .build(config.submissions)
-            .map_err(|e| match e.raw_os_error() {
-                Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => RingError::Disabled(e),
-                Some(libc::EINVAL) => RingError::Missing("IORING_SETUP_DEFER_TASKRUN".into()),
-                _ => RingError::setup("io_uring_setup", e),
-            })?;
-        if !ring.params().is_feature_nodrop() {
-            return Err(RingError::Missing("IORING_FEAT_NODROP".into()));
+        Ok(Self::on(Kernel::new(config)?, config))
+    }
+
+    pub(crate) fn on(kernel: Kernel, config: RingConfig) -> Self {
+        Self {
+            kernel,
+            counters: RingCounters::default(),
+            ops: ManuallyDrop::new(Ops::new(config.operations)),
+            set_aside: VecDeque::new(),
+            groups: Vec::new(),
+            arena: None,
+            memory: Vec::new(),
         }
-        Ok(Self { ring, counters: RingCounters::default(), memory: Vec::new(), has_arena: false })
     }
 
     /// Memory that the kernel charges to `RLIMIT_MEMLOCK` for a ring of these sizes, as Linux 6.14 and later do it:
@@ -139,8 +124,13 @@ impl Ring {
         queues.next_multiple_of(PAGE) + entries.next_multiple_of(PAGE)
     }
 
-    /// Registers an arena as the ring's fixed buffer number 0, which pins its pages once and for all. What names that
-    /// buffer saves the kernel the work of finding the pages for each operation; nothing else depends on it.
+    /// Makes room for `count` gathered writes in flight, of up to `pieces_max` pieces each.
+    pub fn reserve_gathers(&mut self, count: u16, pieces_max: usize) {
+        self.ops.gathers.extend((0..count).map(|_| Gather::new(pieces_max)));
+    }
+
+    /// Registers an arena, which pins its pages once and for all. Writes from it save the kernel the work of finding the
+    /// pages for each operation; nothing else depends on it.
     ///
     /// # Errors
     /// [`RingError::LockedMemory`] if the locked-memory limit is too small. The ring works all the same.
@@ -156,24 +146,24 @@ impl Ring {
         self.register(&pool.0.shared)
     }
 
-    /// Whether an arena is registered, so that operations may name [`Ring::ARENA_BUFFER`].
+    /// Whether an arena is registered.
     #[must_use]
     pub fn has_arena(&self) -> bool {
-        self.has_arena
+        self.arena.is_some()
     }
 
     fn register(&mut self, memory: &Arc<Shared>) -> Result<(), RingError> {
-        // Even if this fails, operations will name the addresses.
-        self.keep(memory.clone());
+        // Even if this fails, the kernel was told the address.
+        self.memory.push(memory.clone());
         let mapping = &memory.mapping;
         let whole = libc::iovec { iov_base: mapping.base().as_ptr().cast(), iov_len: mapping.len() };
-        // SAFETY: the range is mapped, and stays so while the ring exists, because `memory` keeps the arena.
-        let registered = unsafe { self.ring.submitter().register_buffers(&[whole]) };
+        // SAFETY: the range is mapped, and stays so while the kernel has the ring, because `memory` keeps it.
+        let registered = unsafe { self.kernel.register_buffer(whole) };
         registered.map_err(|e| match e.raw_os_error() {
             Some(libc::ENOMEM) => RingError::LockedMemory { needed: mapping.len() },
             _ => RingError::setup("registering the arena", e),
         })?;
-        self.has_arena = true;
+        self.arena = Some(memory.clone());
         Ok(())
     }
 
@@ -182,7 +172,7 @@ impl Ring {
     /// # Errors
     /// [`RingError::Setup`] with the system's error.
     pub fn register_files(&mut self, files: &[RawFd]) -> Result<(), RingError> {
-        self.ring.submitter().register_files(files).map_err(|e| RingError::setup("registering files", e))
+        self.kernel.register_files(files).map_err(|e| RingError::setup("registering files", e))
     }
 
     /// Replaces a place in the table of files; -1 empties it. Operations in flight keep the file that they began with.
@@ -190,39 +180,17 @@ impl Ring {
     /// # Errors
     /// [`RingError::Setup`] with the system's error.
     pub fn update_file(&mut self, place: u32, file: RawFd) -> Result<(), RingError> {
-        match self.ring.submitter().register_files_update(place, &[file]) {
-            Ok(_) => Ok(()),
-            Err(e) => Err(RingError::setup("replacing a registered file", e)),
-        }
-    }
-
-    /// Queues an operation; it is submitted with the next turn, or at once when the queue is full.
-    ///
-    /// # Safety
-    /// Every address in `entry` must stay valid, and what the kernel writes must not be touched, until the
-    /// operation's final completion was reaped or the ring is gone. Bytes of an arena are lent through
-    /// [`crate::View::lend`]; everything else lives in an [`crate::Ops`] entry.
-    ///
-    /// # Errors
-    /// The error of the `io_uring_enter` that was to make room.
-    pub unsafe fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        loop {
-            // SAFETY: the caller answers for the addresses in the entry.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return Ok(());
-            }
-            self.counters.submission_full += 1;
-            self.enter(0)?;
-        }
+        self.kernel.update_file(place, file).map_err(|e| RingError::setup("replacing a registered file", e))
     }
 
     /// One turn: submits what is queued, lets the kernel finish what is due, and sleeps if told to and nothing is.
     ///
     /// # Errors
-    /// Errors of `io_uring_enter` that do not pass by themselves.
-    pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
-        let sleep = wait == Wait::UntilCompletion && self.ring.completion().is_empty();
-        self.enter(u32::from(sleep))
+    /// [`EnterError`]: the ring cannot be entered any more.
+    pub fn turn(&mut self, wait: Wait) -> Result<Entered, EnterError> {
+        let sleep = wait == Wait::UntilCompletion && !self.has_completed();
+        // GETEVENTS even with nothing to wait for: deferred task work runs only then.
+        self.enter(u32::from(sleep), ENTER_GETEVENTS)
     }
 
     /// Submits what is queued, without finishing what else is due: work that the kernel has deferred waits for the next
@@ -230,48 +198,54 @@ impl Ring {
     ///
     /// # Errors
     /// As [`Ring::turn`].
-    pub fn submit(&mut self) -> io::Result<bool> {
-        if self.ring.submission().is_empty() {
+    pub fn submit(&mut self) -> Result<bool, EnterError> {
+        if self.kernel.queued() == 0 {
             return Ok(false);
         }
-        self.enter_with(0, 0).map(|()| true)
+        self.enter(0, 0).map(|_| true)
     }
 
     /// Whether a completion waits to be reaped.
     pub fn has_completed(&mut self) -> bool {
-        !self.ring.completion().is_empty()
+        !self.set_aside.is_empty() || self.kernel.has_completed()
     }
 
-    fn enter(&mut self, want: u32) -> io::Result<()> {
-        // GETEVENTS even with nothing to wait for: deferred task work runs only then.
-        self.enter_with(want, ENTER_GETEVENTS)
+    /// Operations that the kernel has, or will have with the next turn.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.ops.in_kernel
     }
 
-    fn enter_with(&mut self, want: u32, flags: u32) -> io::Result<()> {
-        let queued = self.ring.submission().len();
+    fn enter(&mut self, want: u32, flags: u32) -> Result<Entered, EnterError> {
         self.counters.enters += 1;
-        let queued = u32::try_from(queued).expect("the submission queue has at most 32,768 entries");
-        // SAFETY: no argument pointer is passed; the entries were vouched for when they were pushed.
-        let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, flags, None) };
-        match entered {
-            Ok(_) => Ok(()),
-            // A signal; a completion queue to be reaped first; memory that the kernel is short of for the moment.
-            // What was not submitted stays queued for the next turn.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
-            Err(e) => Err(e),
-        }
+        self.kernel.enter(want, flags).map_or_else(Entered::of, |()| Ok(Entered::Done))
     }
 
-    /// Moves what has completed to the end of `batch`, up to its capacity; the rest stays for the next call.
-    pub fn reap(&mut self, batch: &mut Vec<Completion>) {
-        let room = batch.capacity() - batch.len();
-        let before = batch.len();
-        batch.extend(self.ring.completion().take(room).map(|c| Completion {
-            token: Token::decode(c.user_data()),
-            result: c.result(),
-            flags: c.flags(),
-        }));
-        self.counters.completions += (batch.len() - before) as u64;
+    /// Gives what has completed to `each`, up to `max` completions, in the order of completion; the rest stays for the
+    /// next call.
+    #[inline]
+    pub fn reap(&mut self, max: usize, mut each: impl FnMut(Completion)) {
+        let mut left = max;
+        while left > 0
+            && let Some(completion) = self.set_aside.pop_front()
+        {
+            left -= 1;
+            each(completion);
+        }
+        let Self { kernel, ops, counters, .. } = self;
+        let reaped = kernel.drain(left, |cqe| {
+            if let Some(completion) = ops.resolve(cqe) {
+                each(completion);
+            }
+        });
+        counters.completions += reaped as u64;
+    }
+
+    /// Reaps so that the kernel has room; what that gives comes first with the next [`Ring::reap`].
+    fn make_room(&mut self) {
+        let Self { kernel, ops, counters, set_aside, .. } = self;
+        let reaped = kernel.drain(usize::MAX, |cqe| set_aside.extend(ops.resolve(cqe)));
+        counters.completions += reaped as u64;
     }
 
     /// What the ring did so far.
@@ -280,41 +254,81 @@ impl Ring {
         self.counters
     }
 
-    /// Cancels every request and waits, at most a second, until the kernel has let go of them. Their completions can
-    /// be reaped afterwards.
+    /// Completions of operations that were not in flight: a bug, of this crate or of the kernel.
+    #[must_use]
+    pub fn unexpected_completions(&self) -> u64 {
+        self.ops.unexpected
+    }
+
+    /// Cancels every operation and waits, at most a second, until the kernel has let go of all of them. Their completions
+    /// come with the next [`Ring::reap`].
     ///
     /// # Errors
-    /// `ETIME` if requests are still in flight after that second.
-    pub fn cancel_all(&mut self) -> io::Result<()> {
-        self.enter(0)?;
-        let limit = types::Timespec::new().sec(1);
-        match self.ring.submitter().register_sync_cancel(Some(limit), types::CancelBuilder::any()) {
-            Err(e) if e.raw_os_error() != Some(libc::ENOENT) => Err(e),
-            _ => self.enter(0),
+    /// [`StillInFlight`] after that second.
+    pub fn cancel_all(&mut self) -> Result<(), StillInFlight> {
+        let end = Instant::now() + END_PATIENCE;
+        loop {
+            // What is queued is submitted first: it can be cancelled then, and was asked for.
+            let entered = self.enter(0, ENTER_GETEVENTS);
+            self.make_room();
+            if self.ops.in_kernel == 0 {
+                return Ok(());
+            }
+            // With `ANY` the kernel cancels what it finds, and returns a count. It waits for nothing.
+            self.kernel.cancel_any();
+            let waited = self.kernel.enter_for(END_WAIT).map_or_else(Entered::of, |()| Ok(Entered::Done));
+            self.make_room();
+            if self.ops.in_kernel > 0 && (Instant::now() >= end || entered.is_err() && waited.is_err()) {
+                return Err(StillInFlight { operations: self.ops.in_kernel });
+            }
         }
     }
 
-    pub(crate) fn io_uring(&self) -> &IoUring {
-        &self.ring
+    pub(crate) fn register_group(&mut self, group: &Rc<Group>, count: u16) -> Result<(), RingError> {
+        // SAFETY: the entries are mapped and page-aligned, and `groups` keeps them while the kernel has the ring.
+        let registered = unsafe { self.kernel.register_group(group.entries(), count, group.id()) };
+        registered.map_err(|e| RingError::setup("registering a buffer ring", e))?;
+        self.groups.push(group.clone());
+        Ok(())
     }
 
-    pub(crate) fn keep(&mut self, memory: Arc<Shared>) {
-        self.memory.push(memory);
+    pub(crate) fn unregister_group(&mut self, group: &Rc<Group>) -> Result<(), RingError> {
+        let place = self.groups.iter().position(|known| Rc::ptr_eq(known, group));
+        let Some(place) = place else { return Err(RingError::ForeignGroup(group.id())) };
+        if group.users() > 0 {
+            return Err(RingError::GroupInUse { group: group.id(), operations: group.users() });
+        }
+        let ended = self.kernel.unregister_group(group.id());
+        ended.map_err(|e| RingError::setup("unregistering a buffer ring", e))?;
+        group.close();
+        self.groups.swap_remove(place);
+        Ok(())
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // The kernel ends a closed ring's requests in its own time, and might still write into memory that is
-        // unmapped, or mapped anew, by then. So they end first; if they will not, the memory stays.
         if self.cancel_all().is_err() {
+            // The kernel ends a closed ring's operations in its own time, and may write what they borrowed until then.
+            // So that is never freed, and no slot of it is given out again.
+            self.groups.iter().for_each(|group| group.abandon());
+            self.groups.drain(..).for_each(std::mem::forget);
             self.memory.drain(..).for_each(std::mem::forget);
+            return;
         }
+        for group in self.groups.drain(..) {
+            // If this fails, its entries stay as they are: no operation is left to look at them.
+            let _ = self.kernel.unregister_group(group.id());
+            group.close();
+        }
+        // SAFETY: dropped here for the only time, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.ops) };
     }
 }
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ring").field("counters", &self.counters).finish_non_exhaustive()
+        let in_flight = self.ops.in_kernel;
+        f.debug_struct("Ring").field("in_flight", &in_flight).field("counters", &self.counters).finish_non_exhaustive()
     }
 }

@@ -126,6 +126,15 @@ impl View {
         }
     }
 
+    /// Whether the bytes are of this arena, whoever owns it.
+    pub(crate) fn lies_in(&self, arena: &Arc<Shared>) -> bool {
+        match &self.home {
+            Home::Local(pool) => Arc::ptr_eq(&pool.shared, arena),
+            Home::Away(shared) => Arc::ptr_eq(shared, arena),
+            Home::Heap(_) => false,
+        }
+    }
+
     pub(crate) fn is_local_to(&self, pool: &Rc<Inner>) -> bool {
         self.slot_in(pool).is_some()
     }

@@ -66,13 +66,37 @@ impl Default for SendControl {
 }
 
 impl SendControl {
-    /// Replaces what is in here by the messages for a datagram on `path`.
-    ///
-    /// * The path's source is set if it has one of the remote's family.
-    /// * `traffic_class` (ECN in its two low bits, DSCP above) is set unless it is 0, which is what a socket has anyway.
-    /// * `segment`: the kernel cuts the datagram into pieces of that many bytes.
+    /// Replaces what is in here by the messages for a datagram on `path`; see [`write_control`].
     pub fn fill(&mut self, path: &Path, traffic_class: u8, segment: Option<u16>) {
-        self.len = 0;
+        self.len = write_control(&mut self.bytes, path, traffic_class, segment);
+    }
+
+    /// The messages, for `msg_control`.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Writes the messages for a datagram on `path`, and returns their length.
+///
+/// * The path's source is set if it has one of the remote's family.
+/// * `traffic_class` (ECN in its two low bits, DSCP above) is set unless it is 0, which is what a socket has anyway.
+/// * `segment`: the kernel cuts the datagram into pieces of that many bytes.
+#[must_use]
+pub fn write_control(out: &mut [u8; SEND_CONTROL_LEN], path: &Path, traffic_class: u8, segment: Option<u16>) -> usize {
+    let mut writer = ControlWriter { out, len: 0 };
+    writer.write(path, traffic_class, segment);
+    writer.len
+}
+
+struct ControlWriter<'a> {
+    out: &'a mut [u8; SEND_CONTROL_LEN],
+    len: usize,
+}
+
+impl ControlWriter<'_> {
+    fn write(&mut self, path: &Path, traffic_class: u8, segment: Option<u16>) {
         if let Some(source) = path.usable_source() {
             self.push_source(source);
         }
@@ -86,12 +110,6 @@ impl SendControl {
         if let Some(segment) = segment {
             self.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment.to_ne_bytes());
         }
-    }
-
-    /// The messages, for `msg_control`.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
     }
 
     fn push_source(&mut self, source: LocalAddr) {
@@ -114,7 +132,7 @@ impl SendControl {
     }
 
     fn push<const N: usize>(&mut self, level: libc::c_int, kind: libc::c_int, data: [u8; N]) {
-        let message = &mut self.bytes[self.len..][..space(N)];
+        let message = &mut self.out[self.len..][..space(N)];
         message.fill(0);
         message[LEN..LEN + size_of::<usize>()].copy_from_slice(&(HEADER + N).to_ne_bytes());
         message[LEVEL..LEVEL + 4].copy_from_slice(&level.to_ne_bytes());

@@ -5,22 +5,19 @@ mod outbound;
 use crate::error::Family;
 use crate::gso::Gso;
 use crate::path::Path;
-use crate::receive::{ReceiveDrop, Received, Request};
+use crate::receive::{CONTROL_LEN, NAME_LEN, ReceiveDrop, Received};
 use crate::segmentation::Segmentation;
-use crate::send::{SendFailed, SendOp, Sent};
+use crate::send::{Pending, SendFailed, Sent};
 use crate::socket::SocketPair;
-use io_uring::opcode;
 use nix::errno::Errno;
-use ring_buffers::{BufferGroup, Completion, Ops, Ring, RingError, Token};
-use std::io;
-use std::mem::ManuallyDrop;
+use ring_buffers::{BufferGroup, Completion, Filled, OpId, PushError, Ring, RingError, Slab, Tag};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 /// The numbers by which the edge is known to its ring.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeConfig {
-    /// [`Token::edge`] of everything that it submits.
+    /// [`Tag::edge`] of everything that it submits.
     pub edge: u8,
     /// Place of the IPv4 socket in the ring's table of files, which has been registered with room for it.
     pub place_v4: u32,
@@ -90,10 +87,6 @@ pub struct EdgeCounters {
     pub late_completions: u64,
 }
 
-const OP_RECEIVE: u8 = 1;
-const OP_SEND: u8 = 2;
-const OP_CANCEL: u8 = 3;
-
 /// One socket of the edge.
 #[derive(Debug)]
 struct Port {
@@ -101,8 +94,8 @@ struct Port {
     place: u32,
     /// There is a socket at that place.
     open: bool,
-    /// A receive is in flight.
-    armed: bool,
+    /// The receive that is in flight.
+    armed: Option<OpId>,
     /// Receiving failed for good.
     failed: bool,
     gso: Gso,
@@ -120,8 +113,7 @@ pub struct UdpEdge {
     /// Sends on former sockets that have not ended yet.
     former_sends: usize,
     group: BufferGroup,
-    request: ManuallyDrop<Request>,
-    sends: ManuallyDrop<Ops<SendOp>>,
+    sends: Slab<Pending>,
     segmentation: Segmentation,
     counters: EdgeCounters,
 }
@@ -135,7 +127,7 @@ impl UdpEdge {
             family,
             place,
             open: false,
-            armed: false,
+            armed: None,
             failed: false,
             gso: Gso::new(false),
             notice: None,
@@ -147,8 +139,7 @@ impl UdpEdge {
             former_receives: 0,
             former_sends: 0,
             group,
-            request: ManuallyDrop::new(Request::new()),
-            sends: ManuallyDrop::new(Ops::new(config.operations)),
+            sends: Slab::new(config.operations),
             segmentation: config.segmentation,
             counters: EdgeCounters::default(),
         }
@@ -180,19 +171,13 @@ impl UdpEdge {
     /// # Errors
     /// [`RingError::Setup`].
     pub fn close(&mut self, ring: &mut Ring) -> Result<(), RingError> {
-        let former = self.generation;
-        self.generation = former.wrapping_add(1);
-        self.former_sends = self.sends.in_flight();
-        for i in 0..self.ports.len() {
-            let token = self.receive_token(i, former);
-            let port = &mut self.ports[i];
-            if std::mem::take(&mut port.armed) {
+        self.generation = self.generation.wrapping_add(1);
+        self.former_sends = self.sends.len();
+        for port in &mut self.ports {
+            if let Some(receive) = port.armed.take() {
                 self.former_receives += 1;
-                let cancel = opcode::AsyncCancel::new(token.encode()).build();
-                let cancel = cancel.user_data(Token { op: OP_CANCEL, ..token }.encode());
-                // SAFETY: the entry has no address in it.
-                unsafe { ring.push(cancel) }
-                    .map_err(|source| RingError::Setup { step: "cancelling a receive", source })?;
+                ring.cancel(receive)
+                    .map_err(|why| RingError::Setup { step: "cancelling a receive", source: why.into() })?;
             }
             port.failed = false;
             port.notice = None;
@@ -212,21 +197,17 @@ impl UdpEdge {
     /// Gives the kernel buffers, and renews the receives that have ended. Called once a turn, before the ring's.
     ///
     /// # Errors
-    /// The error of an `io_uring_enter` that does not pass.
-    pub fn prepare(&mut self, ring: &mut Ring) -> io::Result<()> {
+    /// [`PushError`] if the ring takes no entry.
+    pub fn prepare(&mut self, ring: &mut Ring) -> Result<(), PushError> {
         self.group.refill();
         if self.group.in_kernel() == 0 {
             return Ok(());
         }
-        for i in 0..self.ports.len() {
-            let token = self.receive_token(i, self.generation);
-            let port = &mut self.ports[i];
-            if port.open && !port.armed && !port.failed {
-                let entry = self.request.entry(port.place, self.group.id(), token);
-                // SAFETY: the request is boxed and lives until the edge is dropped, which leaks it if it is in flight;
-                // the buffers that the kernel writes are the group's.
-                unsafe { ring.push(entry) }?;
-                port.armed = true;
+        for (index, port) in (0..).zip(&mut self.ports) {
+            if port.open && port.armed.is_none() && !port.failed {
+                let context = receive_context(index, self.generation);
+                let tag = Tag { edge: self.edge, context };
+                port.armed = Some(ring.receive_messages(port.place, &self.group, (NAME_LEN, CONTROL_LEN), tag)?);
             }
         }
         Ok(())
@@ -238,30 +219,38 @@ impl UdpEdge {
         self.group.in_kernel() == 0
     }
 
-    /// Whether a completion belongs to this edge.
-    #[must_use]
-    pub fn owns(&self, completion: &Completion) -> bool {
-        completion.token().edge == self.edge
-    }
-
-    /// Whether a completion of this edge is that of a send, which frees a slot.
-    #[must_use]
-    pub fn is_send(&self, completion: &Completion) -> bool {
-        self.owns(completion) && completion.token().op == OP_SEND
-    }
-
     /// Sends that are in flight.
     #[must_use]
     pub fn sends_in_flight(&self) -> usize {
-        self.sends.in_flight()
+        self.sends.len()
     }
 
-    /// Says what a completion of this edge means.
+    /// Sends that can still be given to the kernel before some complete.
+    #[must_use]
+    pub fn sends_free(&self) -> usize {
+        self.sends.capacity() - self.sends.len()
+    }
+
+    /// Says what a completion of this edge means. One of another edge, which is a mistake, is dropped and counted.
+    ///
+    /// Nobody can ask twice, so no datagram changes while somebody looks at it:
+    ///
+    /// ```compile_fail,E0382
+    /// # use ring_buffers::{Completion, Ring};
+    /// # use udp_uring::UdpEdge;
+    /// fn twice(edge: &mut UdpEdge, ring: &mut Ring, completion: Completion) {
+    ///     edge.complete(ring, completion);
+    ///     edge.complete(ring, completion);
+    /// }
+    /// ```
     pub fn complete(&mut self, ring: &mut Ring, completion: Completion) -> Event {
-        match completion.token().op {
-            OP_RECEIVE => self.complete_receive(completion),
-            OP_SEND => self.complete_send(ring, completion),
-            _ => Event::Nothing,
+        if completion.edge() != self.edge {
+            return self.late();
+        }
+        match completion {
+            Completion::Received(filled) => self.complete_receive(filled),
+            Completion::Sent(sent) => self.complete_send(ring, sent),
+            Completion::Read(_) | Completion::Polled(_) | Completion::Wrote(_) | Completion::Rang(_) => self.late(),
         }
     }
 
@@ -276,37 +265,30 @@ impl UdpEdge {
         self.counters
     }
 
-    fn receive_token(&self, port: usize, generation: u32) -> Token {
-        let index = u16::try_from(port).expect("there are two ports");
-        Token { edge: self.edge, op: OP_RECEIVE, index, generation }
+    fn late(&mut self) -> Event {
+        self.counters.late_completions += 1;
+        Event::Nothing
     }
 
-    fn complete_receive(&mut self, completion: Completion) -> Event {
-        // Whatever else it means, a buffer that the kernel took comes home.
-        let len = completion.outcome().unwrap_or(0);
-        let buffer = completion.buffer().map(|buffer| self.group.take(buffer, len));
-        let Some(port) = self.ports.get_mut(usize::from(completion.token().index)) else {
-            return Event::Dropped(ReceiveDrop::Malformed);
-        };
-        if completion.token().generation != self.generation {
+    fn complete_receive(&mut self, filled: Filled) -> Event {
+        let goes_on = filled.goes_on();
+        let (index, generation) = receive_of(filled.tag().context);
+        if generation != self.generation {
             self.counters.late_completions += 1;
-            let ended = u32::from(!completion.has_more());
-            self.former_receives = self.former_receives.saturating_sub(ended);
-            return match (completion.outcome(), buffer) {
-                (Ok(_), Some(Ok(view))) => {
-                    Event::Late { datagrams: Received::parse(view).map_or(1, |r| r.datagrams()) }
-                }
+            self.former_receives = self.former_receives.saturating_sub(u32::from(!goes_on));
+            return match filled.into_view() {
+                Ok(Some(view)) => Event::Late { datagrams: Received::parse(view).map_or(1, |r| r.datagrams()) },
                 _ => Event::Nothing,
             };
         }
-        if !completion.has_more() {
-            port.armed = false;
+        if !goes_on {
+            self.ports[index].armed = None;
             self.counters.receives_renewed += 1;
         }
-        match (completion.outcome(), buffer) {
-            (Ok(_), Some(Ok(view))) => Received::parse(view).map_or_else(Event::Dropped, Event::Received),
-            (Ok(_), _) => Event::Dropped(ReceiveDrop::Malformed),
-            (Err(errno), _) => self.receive_ended(usize::from(completion.token().index), Errno::from_raw(errno)),
+        match filled.into_view() {
+            Ok(Some(view)) => Received::parse(view).map_or_else(Event::Dropped, Event::Received),
+            Ok(None) => Event::Dropped(ReceiveDrop::Malformed),
+            Err(errno) => self.receive_ended(index, Errno::from_raw(errno)),
         }
     }
 
@@ -334,18 +316,13 @@ fn port_of(path: &Path) -> usize {
     }
 }
 
-impl Drop for UdpEdge {
-    /// What the kernel may still look at stays where it is.
-    fn drop(&mut self) {
-        if self.sends.in_flight() == 0 {
-            // SAFETY: dropped here and nowhere else, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.sends) };
-        }
-        if self.former_receives == 0 && self.ports.iter().all(|p| !p.armed) {
-            // SAFETY: dropped here and nowhere else, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.request) };
-        }
-    }
+/// A receive by its port and the generation of its socket.
+fn receive_context(port: u32, generation: u32) -> u64 {
+    u64::from(port) << 32 | u64::from(generation)
+}
+
+fn receive_of(context: u64) -> (usize, u32) {
+    (usize::from(context >> 32 != 0), (context & u64::from(u32::MAX)) as u32)
 }
 
 impl std::fmt::Debug for UdpEdge {

@@ -10,15 +10,14 @@
 
 use crate::cmsg::{RECEIVE_CONTROL_LEN, ReceiveControl};
 use crate::path::Path;
-use crate::sockaddr::{SOCKADDR_LEN_MAX, array, empty_msghdr, read_sockaddr};
-use io_uring::{opcode, squeue, types};
-use ring_buffers::{JUMBO_SIZE, Token, View};
+use crate::sockaddr::{SOCKADDR_LEN_MAX, array, read_sockaddr};
+use ring_buffers::{JUMBO_SIZE, View};
 
 /// `struct io_uring_recvmsg_out`: lengths of name, control and payload, and flags; each of 32 bits.
 const LENGTHS: usize = 16;
 /// A whole number of words, so that the control messages behind it are aligned.
-const NAME_LEN: usize = 32;
-const CONTROL_LEN: usize = PAYLOAD_OFFSET - LENGTHS - NAME_LEN;
+pub(crate) const NAME_LEN: usize = 32;
+pub(crate) const CONTROL_LEN: usize = PAYLOAD_OFFSET - LENGTHS - NAME_LEN;
 
 /// Where the payload begins in a received buffer: at a cache line, for the ciphers' sake.
 pub const PAYLOAD_OFFSET: usize = 192;
@@ -30,7 +29,6 @@ const _: () = {
     assert!(NAME_LEN >= SOCKADDR_LEN_MAX, "either address fits");
     assert!(CONTROL_LEN >= RECEIVE_CONTROL_LEN, "every control message that the sockets ask for fits");
     assert!(RECEIVE_BUFFER_LEN <= JUMBO_SIZE, "a jumbo slot takes the longest train");
-    assert!(size_of::<libc::msghdr>() >= 16, "the request is described by a whole msghdr");
 };
 
 /// A train as it came: datagrams of `stride` bytes side by side, the last may be shorter.
@@ -56,22 +54,6 @@ pub enum ReceiveDrop {
     Empty,
     /// The kernel's description makes no sense: a bug, here or there.
     Malformed,
-}
-
-/// The request as the kernel sees it. Boxed, since the kernel reads it when the entry is submitted.
-pub(crate) struct Request(Box<libc::msghdr>);
-
-impl Request {
-    pub(crate) fn new() -> Self {
-        let mut msg = Box::new(empty_msghdr());
-        msg.msg_namelen = NAME_LEN as libc::socklen_t;
-        msg.msg_controllen = CONTROL_LEN;
-        Self(msg)
-    }
-
-    pub(crate) fn entry(&self, place: u32, group: u16, token: Token) -> squeue::Entry {
-        opcode::RecvMsgMulti::new(types::Fixed(place), &raw const *self.0, group).build().user_data(token.encode())
-    }
 }
 
 impl Received {

@@ -1,13 +1,12 @@
-//! Sending: what one operation in flight consists of, and what follows from its failure.
+//! Sending: what is said about a train, and what follows from its failure.
 
-use crate::cmsg::SendControl;
+use crate::cmsg::{SEND_CONTROL_LEN, write_control};
 use crate::gso::Blame;
 use crate::handshake::may_blame_source;
 use crate::path::Path;
-use crate::sockaddr::{SOCKADDR_LEN_MAX, empty_msghdr, write_sockaddr};
-use io_uring::{opcode, squeue, types};
+use crate::sockaddr::{SOCKADDR_LEN_MAX, write_sockaddr};
 use nix::errno::Errno;
-use ring_buffers::{Lent, Token, View};
+use ring_buffers::{CONTROL_LEN_MAX, Envelope, NAME_LEN_MAX, View};
 
 /// Segments that one call may carry: `UDP_MAX_SEGMENTS` of kernels before 6.9, twice that since.
 pub const SEGMENTS_MAX: usize = 64;
@@ -100,6 +99,18 @@ impl Order {
         (order, view)
     }
 
+    /// Addresses a message of `bytes` bytes.
+    pub(crate) fn address(&self, bytes: usize, envelope: &mut Envelope<'_>) {
+        const { assert!(SOCKADDR_LEN_MAX <= NAME_LEN_MAX && SEND_CONTROL_LEN <= CONTROL_LEN_MAX, "there is room") };
+        let segment = (bytes > self.stride).then(|| {
+            u16::try_from(self.stride).expect("several segments are at most 65,507 bytes, see `fits_one_call`")
+        });
+        let name = envelope.name.first_chunk_mut().expect("checked when this was compiled");
+        envelope.name_len = write_sockaddr(&self.path.remote, name);
+        let control = envelope.control.first_chunk_mut().expect("checked when this was compiled");
+        envelope.control_len = write_control(control, &self.path, self.traffic_class, segment);
+    }
+
     pub(crate) fn segments(&self, bytes: usize) -> usize {
         bytes.div_ceil(self.stride.max(1)).max(1)
     }
@@ -110,66 +121,14 @@ impl Order {
     }
 }
 
-/// One operation in flight. It stays in place until its completion, because the kernel follows the pointers in `msg`
-/// to its neighbours here whenever it (re)tries the send.
-pub(crate) struct SendOp {
-    msg: libc::msghdr,
-    iov: libc::iovec,
-    control: SendControl,
-    name: [u8; SOCKADDR_LEN_MAX],
+/// What the edge knows about a send in flight. The bytes are with the ring.
+#[derive(Debug)]
+pub(crate) struct Pending {
     pub(crate) order: Order,
     /// Of the sockets that it was launched on.
     pub(crate) generation: u32,
-    pub(crate) bytes: Lent,
     /// Segments that wait for this operation to end, because there was no other left for them.
     pub(crate) rest: Option<View>,
-}
-
-impl SendOp {
-    pub(crate) fn new(order: Order, generation: u32, bytes: View, rest: Option<View>) -> Self {
-        Self {
-            msg: empty_msghdr(),
-            iov: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
-            control: SendControl::default(),
-            name: [0; SOCKADDR_LEN_MAX],
-            order,
-            generation,
-            bytes: bytes.lend(),
-            rest,
-        }
-    }
-
-    /// Number of datagrams that this operation carries.
-    pub(crate) fn segments(&self) -> usize {
-        self.order.segments(self.bytes.len())
-    }
-
-    /// Describes the operation to the kernel. Called where it stays, since the description points into itself.
-    pub(crate) fn entry(&mut self, place: u32, token: Token) -> squeue::Entry {
-        let segment = (self.segments() > 1).then(|| {
-            u16::try_from(self.order.stride).expect("several segments are at most 65,507 bytes, see `fits_one_call`")
-        });
-        self.control.fill(&self.order.path, self.order.traffic_class, segment);
-        let name_len = write_sockaddr(&self.order.path.remote, &mut self.name);
-        self.iov = libc::iovec { iov_base: self.bytes.as_ptr().cast(), iov_len: self.bytes.len() };
-        self.msg.msg_name = self.name.as_mut_ptr().cast();
-        self.msg.msg_namelen = name_len as libc::socklen_t;
-        self.msg.msg_iov = &raw mut self.iov;
-        self.msg.msg_iovlen = 1;
-        let control = self.control.as_bytes();
-        self.msg.msg_controllen = control.len();
-        self.msg.msg_control = match control {
-            [] => std::ptr::null_mut(),
-            some => some.as_ptr().cast_mut().cast(),
-        };
-        opcode::SendMsg::new(types::Fixed(place), &raw const self.msg).build().user_data(token.encode())
-    }
-}
-
-impl std::fmt::Debug for SendOp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendOp").field("order", &self.order).field("bytes", &self.bytes).finish_non_exhaustive()
-    }
 }
 
 /// What is left to try after a failure.

@@ -3,24 +3,18 @@
 //! This is where the crate meets the kernel. Sends do not wait (`MSG_DONTWAIT`): what a socket cannot take at once has
 //! failed, so the order of sending is that of submitting. Receives are multishot, into provided buffers.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use io_uring::{opcode, types};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use ring_buffers::{
-    Arena, Budget, BufferGroup, Completion, Doorbell, Lent, OpId, Ops, Pool, Ring, RingConfig, SlotClass, Token, View,
-    Wait, Waker,
+    Arena, Budget, BufferGroup, Completion, Doorbell, Filled, Pool, Ring, RingConfig, SlotClass, Tag, View, Wait, Waker,
 };
-use ringfort_testbed::{Context, Error, Result};
+use ringfort_testbed::{Context, Result};
 
 const EDGE: u8 = 0;
-const OP_BELL: u8 = 0;
-const OP_RECEIVE: u8 = 1;
-const OP_SEND: u8 = 2;
-const OP_WRITE: u8 = 3;
 const GROUP: u16 = 0;
-const BELL: Token = Token { edge: EDGE, op: OP_BELL, index: 0, generation: 0 };
 /// Completions looked at in one go.
 const BATCH_LEN: usize = 256;
 
@@ -56,28 +50,27 @@ pub(crate) enum Event {
     Rung,
 }
 
-/// A ring, its sockets and its memory. The fields are dropped in this order: first the ring, which ends what is in
-/// flight.
+/// A ring, its sockets and its memory.
 pub(crate) struct Port {
     ring: Ring,
     bell: Doorbell,
     group: Option<BufferGroup>,
-    sends: Ops<Lent>,
-    addresses: Box<[SockaddrStorage]>,
+    addresses: Box<[Vec<u8>]>,
     pool: Pool,
     slot: SlotClass,
     /// Places of sockets whose receive has ended or not begun.
     to_arm: Vec<u16>,
-    completions: Vec<Completion>,
-    /// How many of them have been looked at.
-    looked_at: usize,
+    completions: VecDeque<Completion>,
 }
 
 impl Port {
     /// Makes it for the calling thread. It receives on every socket if it receives at all.
     pub(crate) fn new(plan: &PortPlan<'_>) -> Result<Self> {
         let attempt = "making a ring for traffic";
-        let config = RingConfig { submissions: 512, completions: 4_096 };
+        // Beside the sends, each socket is received on or written to, and there is the bell.
+        let places = u16::try_from(plan.sockets.len()).context("counting sockets")?;
+        let operations = plan.sends + plan.receives + places + 1;
+        let config = RingConfig { submissions: 512, completions: 4_096, operations };
         let mut ring = Ring::new(config).context(attempt)?;
         ring.register_files(&plan.sockets).context(attempt)?;
         // What is being sent by a reflector lies in a buffer that was received into.
@@ -92,20 +85,17 @@ impl Port {
             BufferGroup::register(ring, &pool, GROUP, plan.slot, plan.receives, plan.slot.size()).context(attempt)
         };
         let group = (plan.receives > 0).then(|| register(&mut ring)).transpose()?;
-        let places = u16::try_from(plan.sockets.len()).context("counting sockets")?;
-        let mut bell = Doorbell::new(plan.waker.clone(), BELL);
+        let mut bell = Doorbell::new(plan.waker.clone(), tag(0));
         bell.arm(&mut ring).context(attempt)?;
         let mut port = Self {
             ring,
             bell,
             group,
-            sends: Ops::new(plan.sends + plan.receives),
-            addresses: plan.addresses.iter().map(|&address| SockaddrStorage::from(address)).collect(),
+            addresses: plan.addresses.iter().map(bytes_of).collect(),
             pool,
             slot: plan.slot,
             to_arm: if plan.receives > 0 { (0..places).collect() } else { Vec::new() },
-            completions: Vec::with_capacity(BATCH_LEN),
-            looked_at: 0,
+            completions: VecDeque::with_capacity(BATCH_LEN),
         };
         port.turn(Wait::No)?;
         Ok(port)
@@ -119,30 +109,17 @@ impl Port {
     /// Sends the first `len` bytes from the socket at `place` to an address, or to where the socket is connected. Its
     /// view comes back with an event.
     pub(crate) fn send(&mut self, place: u16, address: Option<usize>, bytes: View, len: usize) -> Result<()> {
-        let len = u32::try_from(len.min(bytes.len())).context("sending")?;
-        let slot = self.sends.insert(bytes.lend());
-        let (id, lent) = slot.map_err(|_| Error::new("more sends in flight than there is room for"))?;
-        let mut send = opcode::Send::new(types::Fixed(place.into()), lent.as_ptr(), len).flags(libc::MSG_DONTWAIT);
-        if let Some(address) = address {
-            let address = &self.addresses[address];
-            send = send.dest_addr(address.as_ptr()).dest_addr_len(address.len());
+        let address = address.map_or(&[][..], |address| &self.addresses[address]);
+        match self.ring.send(place.into(), bytes, len, address, tag(place)) {
+            Ok(_) => Ok(()),
+            Err(not_begun) => Err(not_begun.why).context("submitting a send"),
         }
-        let token = Token { edge: EDGE, op: OP_SEND, index: id.index, generation: id.generation };
-        let entry = send.build().user_data(token.encode());
-        // SAFETY: the bytes are lent, and `sends` keeps them until the completion. The addresses are boxed, never
-        // change, and outlive the ring, which is dropped first.
-        unsafe { self.ring.push(entry) }.context("submitting a send")
     }
 
     /// Writes to the connection at `place`; waits until at least a part of the bytes fits. One at a time for each
     /// place.
     pub(crate) fn write(&mut self, place: u16, bytes: &'static [u8]) -> Result<()> {
-        let len = u32::try_from(bytes.len()).context("writing")?;
-        let token = Token { edge: EDGE, op: OP_WRITE, index: place, generation: 0 };
-        let write = opcode::Send::new(types::Fixed(place.into()), bytes.as_ptr(), len);
-        let entry = write.build().user_data(token.encode());
-        // SAFETY: the bytes live as long as the program, and nobody can write them.
-        unsafe { self.ring.push(entry) }.context("submitting a write")
+        self.ring.write_static(place.into(), bytes, tag(place)).map(drop).context("submitting a write")
     }
 
     /// Gives the kernel free buffers, renews receives that have ended, and enters the ring once.
@@ -150,15 +127,11 @@ impl Port {
         if let Some(group) = &mut self.group {
             group.refill();
             for place in self.to_arm.drain(..) {
-                let token = Token { edge: EDGE, op: OP_RECEIVE, index: place, generation: 0 };
-                let receive = opcode::RecvMulti::new(types::Fixed(place.into()), GROUP);
-                let entry = receive.build().user_data(token.encode());
-                // SAFETY: the entry holds no address; the kernel takes memory from the group, which is registered.
-                unsafe { self.ring.push(entry) }.context("submitting a receive")?;
+                self.ring.receive_multishot(place.into(), group, tag(place)).context("submitting a receive")?;
             }
         }
         self.bell.arm(&mut self.ring).context("arming the bell")?;
-        self.ring.turn(wait).context("entering the ring")
+        self.ring.turn(wait).map(drop).context("entering the ring")
     }
 
     /// The next thing that happened before the last turn ended.
@@ -167,60 +140,66 @@ impl Port {
     /// A receive failed with an error that does not pass.
     pub(crate) fn next_event(&mut self) -> Result<Option<Event>> {
         loop {
-            if self.looked_at == self.completions.len() {
-                self.completions.clear();
-                self.looked_at = 0;
-                self.ring.reap(&mut self.completions);
+            if self.completions.is_empty() {
+                let Self { ring, completions, .. } = self;
+                ring.reap(BATCH_LEN, |completion| completions.push_back(completion));
             }
-            let Some(&completion) = self.completions.get(self.looked_at) else { return Ok(None) };
-            self.looked_at += 1;
-            let token = completion.token();
-            match token.op {
-                OP_SEND => return self.send_ended(completion).map(Some),
-                OP_WRITE => return Ok(Some(Event::Written { place: token.index, outcome: completion.outcome() })),
-                OP_RECEIVE => {
-                    if let Some(event) = self.received(completion)? {
+            let Some(completion) = self.completions.pop_front() else { return Ok(None) };
+            match completion {
+                Completion::Sent(sent) => {
+                    return Ok(Some(match sent.outcome() {
+                        Ok(_) => Event::Sent(sent.into_view()),
+                        Err(errno) => Event::Refused(sent.into_view(), errno),
+                    }));
+                }
+                Completion::Wrote(wrote) => {
+                    let place = place_of(wrote.tag());
+                    return Ok(Some(Event::Written { place, outcome: wrote.outcome() }));
+                }
+                Completion::Received(filled) => {
+                    if let Some(event) = self.received(filled)? {
                         return Ok(Some(event));
                     }
                 }
-                _ => {
-                    self.bell.on_completion(completion);
+                Completion::Rang(rang) => {
+                    self.bell.on_completion(rang);
                     return Ok(Some(Event::Rung));
                 }
+                Completion::Read(_) | Completion::Polled(_) => {}
             }
         }
     }
 
-    fn send_ended(&mut self, completion: Completion) -> Result<Event> {
-        let Token { index, generation, .. } = completion.token();
-        let lent = self.sends.complete(OpId { index, generation });
-        let lent = lent.ok_or_else(|| Error::new("the kernel completed a send that was not in flight"))?;
-        // SAFETY: this is the only completion of the send, as of any send without zero-copy.
-        let view = unsafe { lent.settle() };
-        Ok(match completion.outcome() {
-            Ok(_) => Event::Sent(view),
-            Err(errno) => Event::Refused(view, errno),
-        })
-    }
-
-    fn received(&mut self, completion: Completion) -> Result<Option<Event>> {
-        let place = completion.token().index;
-        if !completion.has_more() {
+    fn received(&mut self, filled: Filled) -> Result<Option<Event>> {
+        let place = place_of(filled.tag());
+        if !filled.goes_on() {
             self.to_arm.push(place);
         }
-        match (completion.outcome(), completion.buffer()) {
-            (Ok(len), Some(buffer)) => {
-                let group = self.group.as_mut().ok_or_else(|| Error::new("a receive without buffers"))?;
-                let bytes = group.take(buffer, len).context("receiving")?;
-                Ok(Some(Event::Received { place, bytes }))
-            }
+        match filled.into_view() {
+            Ok(Some(bytes)) => Ok(Some(Event::Received { place, bytes })),
             // Out of buffers, or an ICMP error for something that was sent from the same socket: goes on with the next
             // turn.
-            (Err(libc::ENOBUFS | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH), _) => Ok(None),
-            (Err(errno), _) => Err(std::io::Error::from_raw_os_error(errno)).context("receiving"),
-            (Ok(_), None) => Ok(Some(Event::Closed)),
+            Err(libc::ENOBUFS | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => Ok(None),
+            Err(errno) => Err(std::io::Error::from_raw_os_error(errno)).context("receiving"),
+            Ok(None) => Ok(Some(Event::Closed)),
         }
     }
+}
+
+fn tag(place: u16) -> Tag {
+    Tag { edge: EDGE, context: place.into() }
+}
+
+fn place_of(tag: Tag) -> u16 {
+    u16::try_from(tag.context).expect("all tags here are places")
+}
+
+/// A socket address as the kernel has it in memory.
+fn bytes_of(address: &SocketAddr) -> Vec<u8> {
+    let storage = SockaddrStorage::from(*address);
+    let (start, len) = (storage.as_ptr().cast::<u8>(), storage.len() as usize);
+    // SAFETY: the storage has that many bytes, all of them initialised, and lives until they are copied.
+    unsafe { std::slice::from_raw_parts(start, len) }.to_vec()
 }
 
 /// The descriptors of sockets, for [`PortPlan::sockets`].

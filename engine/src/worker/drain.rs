@@ -2,8 +2,8 @@
 //! and to other workers.
 
 use super::events::context_of;
-use super::turn::{Worker, brought};
-use ring_buffers::{View, Wait};
+use super::turn::{BATCH, Worker, brought};
+use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::MAX_SEGMENTS;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::Endpoint;
@@ -114,19 +114,20 @@ impl Worker {
             return;
         }
         let mut reaped = std::mem::take(&mut self.reaped);
-        self.ring.reap(&mut reaped);
-        let Self { path, tun, udp, .. } = self;
-        path.watch().entered(|| brought(&reaped, tun, udp));
+        self.ring.reap(BATCH, |completion| reaped.push(completion));
+        self.path.watch().entered(|| brought(&reaped));
         for completion in reaped.drain(..) {
-            if self.tun.is_write(&completion) {
-                if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
-                    self.on_write_failed(failed);
+            match completion {
+                Completion::Wrote(_) => {
+                    if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
+                        self.on_write_failed(failed);
+                    }
                 }
-            } else if self.udp.is_send(&completion) {
-                let event = self.udp.complete(&mut self.ring, completion);
-                self.on_sent(event);
-            } else {
-                self.completed.push_back(completion);
+                Completion::Sent(_) => {
+                    let event = self.udp.complete(&mut self.ring, completion);
+                    self.on_sent(event);
+                }
+                later => self.completed.push_back(later),
             }
         }
         self.reaped = reaped;

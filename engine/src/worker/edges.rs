@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use tun_uring::TunEdge;
 use udp_uring::{Segmentation, UdpEdge};
 
-/// Which part of the worker an operation belongs to ([`ring_buffers::Token::edge`]).
+/// Which part of the worker an operation belongs to ([`ring_buffers::Tag::edge`]).
 pub(super) const EDGE_DOORBELL: u8 = 1;
 pub(super) const EDGE_TUN: u8 = 2;
 pub(super) const EDGE_UDP: u8 = 3;

@@ -4,16 +4,15 @@
 use super::WorkerError;
 use super::stopwatch::thread_time;
 use super::turn::Worker;
-use ring_buffers::Wait;
+use ring_buffers::{EnterError, Wait};
 use ringfort_path::{Stage, Watch as _};
-use std::io;
 
 impl Worker {
     /// [`Ring::turn`](ring_buffers::Ring::turn). Which stage that was is known when its completions are: see
     /// [`Stopwatch::entered`](super::stopwatch::Stopwatch::entered).
     #[inline]
     pub(super) fn enter(&mut self, wait: Wait) -> Result<(), WorkerError> {
-        let entered = if self.path.watch().runs() { self.enter_in_steps(wait) } else { self.ring.turn(wait) };
+        let entered = if self.path.watch().runs() { self.enter_in_steps(wait) } else { self.ring.turn(wait).map(drop) };
         entered.map_err(WorkerError::enter)
     }
 
@@ -26,7 +25,7 @@ impl Worker {
         Ok(())
     }
 
-    fn submit_queued(&mut self) -> io::Result<()> {
+    fn submit_queued(&mut self) -> Result<(), EnterError> {
         let Some(stage) = self.path.watch().take_queued() else { return Ok(()) };
         self.path.watch().lap(Stage::Turn);
         if self.ring.submit()? {
@@ -35,7 +34,7 @@ impl Worker {
         Ok(())
     }
 
-    fn enter_in_steps(&mut self, wait: Wait) -> io::Result<()> {
+    fn enter_in_steps(&mut self, wait: Wait) -> Result<(), EnterError> {
         self.submit_queued()?;
         self.path.watch().lap(Stage::Turn);
         if self.path.watch().take_leftovers() {

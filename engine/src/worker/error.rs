@@ -1,7 +1,7 @@
 //! Why a worker cannot go on, and whose fault that is.
 
 use crate::fault::Fault;
-use ring_buffers::RingError;
+use ring_buffers::{EnterError, PushError, RingError};
 use std::io;
 
 /// What ends a worker, and with it the daemon.
@@ -45,8 +45,13 @@ impl WorkerError {
     }
 
     /// A failed `io_uring_enter`.
-    pub(super) fn enter(error: io::Error) -> Self {
+    pub(super) fn enter(error: EnterError) -> Self {
         Self::at("enter the io_uring (io_uring_enter)", error)
+    }
+
+    /// An operation that the ring did not take.
+    pub(super) fn push(error: PushError) -> Self {
+        Self::at("submit to the io_uring (io_uring_enter)", error)
     }
 
     /// A ring that refuses something after its set-up.

@@ -1,6 +1,6 @@
 //! The end of a worker.
 
-use super::edges::PLACE_TUN;
+use super::edges::{EDGE_TUN, PLACE_TUN};
 use super::turn::Worker;
 use ring_buffers::Wait;
 
@@ -20,9 +20,9 @@ impl Worker {
             if self.ring.turn(Wait::No).is_err() {
                 return;
             }
-            self.ring.reap(&mut self.reaped);
-            for completion in self.completed.drain(..).chain(self.reaped.drain(..)) {
-                if self.tun.owns(&completion) {
+            self.reap();
+            for completion in self.completed.drain(..) {
+                if completion.edge() == EDGE_TUN {
                     drop(self.tun.complete(completion));
                 }
             }

@@ -15,9 +15,14 @@ pub(super) const TUN_OPERATIONS: u16 = UDP_READS * 64;
 /// Of these, writes of more than one piece.
 pub(super) const TUN_GATHERS: u16 = 128;
 
-/// More completions than operations can be in flight: reads, writes, sends, the doorbell and cancellations.
+/// Operations beside writes and sends: the read of the TUN, the doorbell, and the receives of present and former
+/// sockets.
+const OTHER_OPERATIONS: u16 = 64;
+const OPERATIONS: u16 = TUN_OPERATIONS + UDP_OPERATIONS + OTHER_OPERATIONS;
+
+/// More completions than operations can be in flight.
 pub(super) const RING: RingConfig =
-    RingConfig { submissions: 256, completions: (TUN_OPERATIONS as u32 + UDP_OPERATIONS as u32).next_power_of_two() };
+    RingConfig { submissions: 256, completions: (OPERATIONS as u32).next_power_of_two(), operations: OPERATIONS };
 
 /// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
 /// worker, and its arena.

@@ -1,13 +1,13 @@
 //! The loop: prepare, enter the ring once, deal with what came back.
 
-use super::edges::{EDGE_DOORBELL, EDGE_TUN, EDGE_UDP, PLACES, tun_edge, udp_edge};
-use super::operations::{RING, SENDS_PER_READ, UDP_OPERATIONS};
+use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
+use super::operations::{RING, SENDS_PER_READ};
 use super::steering::Steering;
 use super::stopwatch::Stopwatch;
 use super::{StartError, WorkerConfig, WorkerError, WorkerStats};
 use crate::clock::boot_time;
 use crate::link::Link;
-use ring_buffers::{Arena, Completion, Doorbell, Pool, Ring, RingError, Token, View, Wait};
+use ring_buffers::{Arena, Completion, Doorbell, Pool, Ring, RingError, Tag, View, Wait};
 use ringfort_core::time::Time;
 use ringfort_path::budget::{TRAINS_PER_READ, budget, line};
 use ringfort_path::{Config, DataPath, Outcome, Stage, Watch as _};
@@ -18,12 +18,11 @@ use tun_uring::TunEdge;
 use udp_uring::{Segmentation, UdpEdge};
 
 /// Completions dealt with in one turn, so that sends are submitted while more comes in.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// Everything that one thread of the data plane owns: a data path, and what connects it with the kernel and with the
 /// other threads. No decision about a packet is made here.
 pub(super) struct Worker {
-    // First: the ring ends what is in flight before anything that it points to goes.
     pub(super) ring: Ring,
     pub(super) tun: TunEdge,
     pub(super) udp: UdpEdge,
@@ -74,7 +73,7 @@ impl Worker {
             ragged: tuning.segmentation == Segmentation::Ragged,
         };
         Ok(Self {
-            doorbell: Doorbell::new(waker, Token { edge: EDGE_DOORBELL, op: 0, index: 0, generation: 0 }),
+            doorbell: Doorbell::new(waker, Tag { edge: EDGE_DOORBELL, context: 0 }),
             ring,
             tun,
             udp,
@@ -138,7 +137,7 @@ impl Worker {
         }
         // What comes in goes first, since it frees slots; what is to go out takes one.
         while let Some(completion) = self.completed.pop_front() {
-            if self.tun.is_read(&completion) {
+            if let Completion::Read(_) = completion {
                 self.reads.push_back(completion);
             } else {
                 self.dispatch(completion)?;
@@ -189,10 +188,10 @@ impl Worker {
     /// reaped.
     fn has_sent_all(&mut self) -> bool {
         let unread = self.tun.is_starved() || self.tun.is_readable() || !self.reads.is_empty();
-        if unread || self.completed.iter().any(|c| self.tun.is_read(c)) || self.ring.has_completed() {
+        if unread || self.completed.iter().any(|c| matches!(c, Completion::Read(_))) || self.ring.has_completed() {
             return false;
         }
-        self.udp.sends_in_flight() <= self.completed.iter().filter(|c| self.udp.is_send(c)).count()
+        self.udp.sends_in_flight() <= self.completed.iter().filter(|c| matches!(c, Completion::Sent(_))).count()
     }
 
     fn can_send_trains(&self) -> bool {
@@ -201,23 +200,22 @@ impl Worker {
 
     /// Sends that can still be given to the kernel before some complete.
     pub(super) fn sends_free(&self) -> usize {
-        usize::from(UDP_OPERATIONS) - self.udp.sends_in_flight()
+        self.udp.sends_free()
     }
 
-    fn reap(&mut self) {
-        self.ring.reap(&mut self.reaped);
-        self.completed.extend(self.reaped.drain(..));
-        let Self { path, completed, tun, udp, .. } = self;
-        path.watch().entered(|| brought(&*completed, tun, udp));
+    pub(super) fn reap(&mut self) {
+        let Self { ring, path, completed, .. } = self;
+        ring.reap(BATCH, |completion| completed.push_back(completion));
+        path.watch().entered(|| brought(&*completed));
     }
 
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
     pub(super) fn prepare(&mut self) -> Result<Wait, WorkerError> {
         self.path.pool().drain_returns();
         // The socket first: it may use slots beyond its own, and has more that comes at once.
-        self.udp.prepare(&mut self.ring).map_err(WorkerError::enter)?;
-        self.tun.prepare(&mut self.ring).map_err(WorkerError::enter)?;
-        self.doorbell.arm(&mut self.ring).map_err(|error| WorkerError::ring("listen to the bell", error))?;
+        self.udp.prepare(&mut self.ring).map_err(WorkerError::push)?;
+        self.tun.prepare(&mut self.ring, self.reads.len()).map_err(WorkerError::push)?;
+        self.doorbell.arm(&mut self.ring).map_err(WorkerError::push)?;
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
@@ -233,17 +231,17 @@ impl Worker {
     }
 
     fn dispatch(&mut self, completion: Completion) -> Result<(), WorkerError> {
-        match completion.token().edge {
-            EDGE_TUN => {
+        match completion {
+            Completion::Read(_) | Completion::Polled(_) | Completion::Wrote(_) => {
                 let event = self.tun.complete(completion);
                 self.on_tun(event)
             }
-            EDGE_UDP => {
+            Completion::Received(_) | Completion::Sent(_) => {
                 let event = self.udp.complete(&mut self.ring, completion);
                 self.on_udp(event)
             }
-            _ => {
-                self.doorbell.on_completion(completion);
+            Completion::Rang(rang) => {
+                self.doorbell.on_completion(rang);
                 // Whoever rang has disarmed the bell, also if what it was for has been read since: reading arms it.
                 self.inbox_waiting = true;
                 Ok(())
@@ -269,13 +267,10 @@ impl Worker {
 }
 
 /// Whether packets from the TUN are among what has completed, and whether datagrams are.
-pub(super) fn brought<'a>(
-    completed: impl IntoIterator<Item = &'a Completion>,
-    tun: &TunEdge,
-    udp: &UdpEdge,
-) -> (bool, bool) {
-    completed.into_iter().fold((false, false), |(read, received), completion| {
-        let is_received = completion.token().edge == EDGE_UDP && !udp.is_send(completion);
-        (read || tun.is_read(completion), received || is_received)
+pub(super) fn brought<'a>(completed: impl IntoIterator<Item = &'a Completion>) -> (bool, bool) {
+    completed.into_iter().fold((false, false), |(read, received), completion| match completion {
+        Completion::Read(_) => (true, received),
+        Completion::Received(_) => (read, true),
+        _ => (read, received),
     })
 }

@@ -3,14 +3,11 @@
 mod read;
 mod write;
 
-use io_uring::{opcode, squeue, types};
 use read::Reader;
-use ring_buffers::{Capabilities, Completion, LineId, Ops, Pool, Ring, RingError, Token, View};
+use ring_buffers::{Capabilities, Completion, LineId, NotBegun, Pool, PushError, Ring, RingError, Tag, View};
 use std::fs::File;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
-use write::{Gather, WriteOp};
 
 pub use read::READ_BUFFER_LEN;
 pub use write::{PIECES_MAX, Refusal, Refused, WriteError, WriteFailed};
@@ -18,7 +15,7 @@ pub use write::{PIECES_MAX, Refusal, Refused, WriteError, WriteFailed};
 /// The numbers by which the edge is known to its ring, and how much it may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeConfig {
-    /// [`Token::edge`] of everything that it submits.
+    /// [`Tag::edge`] of everything that it submits.
     pub edge: u8,
     /// Place of the queue in the ring's table of files, which has been registered with room for it.
     pub place: u32,
@@ -80,17 +77,12 @@ pub struct EdgeCounters {
     pub late_completions: u64,
 }
 
-const OP_READ: u8 = 1;
-const OP_POLL: u8 = 2;
-const OP_WRITE: u8 = 3;
-const OP_CANCEL: u8 = 4;
-
 /// The TUN edge of a worker. It allocates: buffers come out of it filled, and go back by being dropped.
 ///
 /// The turn of its owner:
 ///
 /// ```text
-///   edge.prepare(ring)                        buffers to the kernel, a read in flight
+///   edge.prepare(ring, 0)                     buffers to the kernel, a read in flight
 ///   ring.turn(...)                            sleep only if !edge.is_readable()
 ///   for c in completions: edge.complete(c)    ──► Event
 ///   while let Some(e) = edge.poll_read()      ──► Event  (kernels without READ_MULTISHOT)
@@ -108,10 +100,11 @@ pub struct TunEdge {
     closed: bool,
     /// The device was deleted.
     gone: bool,
-    /// Leaked on drop if some are in flight, so that the kernel never looks at freed memory.
-    writes: ManuallyDrop<Ops<WriteOp>>,
-    /// Gathers that no write uses.
-    gathers: Vec<Gather>,
+    /// How many writes, and how many of these in more than one piece, may be in flight.
+    writes_max: u16,
+    gathers_max: u16,
+    writes_in_flight: u16,
+    gathers_in_flight: u16,
     counters: EdgeCounters,
 }
 
@@ -128,6 +121,7 @@ impl TunEdge {
         } else {
             Reader::polling()
         };
+        ring.reserve_gathers(config.gathers, PIECES_MAX);
         Ok(Self {
             edge: config.edge,
             place: config.place,
@@ -138,40 +132,31 @@ impl TunEdge {
             writev_fixed: config.capabilities.writev_fixed,
             closed: false,
             gone: false,
-            writes: ManuallyDrop::new(Ops::new(config.writes)),
-            gathers: (0..config.gathers).map(|_| Gather::new()).collect(),
+            writes_max: config.writes,
+            gathers_max: config.gathers,
+            writes_in_flight: 0,
+            gathers_in_flight: 0,
             counters: EdgeCounters::default(),
         })
     }
 
-    /// Gives the kernel buffers, and renews a read that has ended. Called once a turn, before the ring's.
+    /// Gives the kernel buffers, and renews a read that has ended. Called once a turn, before the ring's. `unread` is how
+    /// many reads were reaped and wait to be completed; their buffers count as if the kernel had them.
     ///
     /// # Errors
-    /// The error of an `io_uring_enter` that does not pass.
-    pub fn prepare(&mut self, ring: &mut Ring) -> io::Result<()> {
+    /// [`PushError`] if the ring takes no entry.
+    pub fn prepare(&mut self, ring: &mut Ring, unread: usize) -> Result<(), PushError> {
         if self.closed {
             return Ok(());
         }
-        let queue = types::Fixed(self.place);
-        let entry = match &mut self.reader {
-            Reader::Multishot(multishot) => {
-                multishot.group.refill();
-                // A stream has no offset; -1 says so for every kind of file.
-                let entry = opcode::ReadMulti::new(queue, 0, multishot.group.id()).offset(u64::MAX).build();
-                // io-uring 0.7.15 forgets here that the file is a registered one.
-                entry.flags(squeue::Flags::FIXED_FILE)
-            }
-            Reader::Polling(polling) => {
-                polling.begin_turn(&self.pool, self.line);
-                opcode::PollAdd::new(queue, libc::POLLIN as u32).multi(true).build()
-            }
-        };
-        if self.reader.is_armed() || self.reader.is_starved() {
+        match &mut self.reader {
+            Reader::Multishot(multishot) => _ = multishot.group.refill_beside(unread),
+            Reader::Polling(polling) => polling.begin_turn(&self.pool, self.line),
+        }
+        if self.reader.armed().is_some() || self.reader.is_starved() {
             return Ok(());
         }
-        // SAFETY: the entry has no address in it; the buffers that the kernel writes are the group's.
-        unsafe { ring.push(entry.user_data(self.read_token().encode())) }?;
-        self.reader.set_armed(true);
+        self.reader.arm(ring, self.place, Tag { edge: self.edge, context: 0 })?;
         self.counters.reads_begun += 1;
         Ok(())
     }
@@ -188,24 +173,6 @@ impl TunEdge {
         !self.closed && self.reader.is_ready()
     }
 
-    /// Whether a completion belongs to this edge.
-    #[must_use]
-    pub fn owns(&self, completion: &Completion) -> bool {
-        completion.token().edge == self.edge
-    }
-
-    /// Whether a completion of this edge is that of a read, which is due an answer and may wait for the means.
-    #[must_use]
-    pub fn is_read(&self, completion: &Completion) -> bool {
-        self.owns(completion) && completion.token().op == OP_READ
-    }
-
-    /// Whether a completion of this edge is that of a write, which frees an operation.
-    #[must_use]
-    pub fn is_write(&self, completion: &Completion) -> bool {
-        self.owns(completion) && completion.token().op == OP_WRITE
-    }
-
     /// Writes a packet: `packet` begins with the header of [`crate::Transmit::write`]. The outcome comes as an
     /// [`Event`] with the same context.
     ///
@@ -215,26 +182,16 @@ impl TunEdge {
         if self.gone {
             return Err(Refused { view: packet, why: Refusal::Gone });
         }
-        if self.writes.is_full() {
+        if self.writes_free() == 0 {
             return Err(Refused { view: packet, why: Refusal::Full });
         }
-        let registered = ring.has_arena() && self.pool.owns(&packet);
-        let lent = packet.lend();
-        let (address, len) = (lent.as_ptr().cast_const(), lent.len() as u32);
-        let queue = types::Fixed(self.place);
-        let entry = if registered {
-            opcode::WriteFixed::new(queue, address, len, Ring::ARENA_BUFFER).offset(u64::MAX).build()
-        } else {
-            opcode::Write::new(queue, address, len).offset(u64::MAX).build()
-        };
-        self.launch(ring, entry, WriteOp::One { context, lent }).map_err(|(op, why)| {
-            let WriteOp::One { lent, .. } = op else { unreachable!("the operation comes back as it was given") };
-            // SAFETY: the operation was never submitted.
-            Refused { view: unsafe { lent.settle() }, why }
-        })?;
-        self.counters.writes += 1;
-        self.counters.writes_unregistered += u64::from(!registered);
-        Ok(())
+        match ring.write(self.place, packet, Tag { edge: self.edge, context }) {
+            Ok(memory) => {
+                self.count_write(memory);
+                Ok(())
+            }
+            Err(NotBegun { view, why }) => Err(Refused { view, why: Refusal::Ring(why) }),
+        }
     }
 
     /// Writes a packet that lies in pieces, at most [`PIECES_MAX`]; the first begins with the header of
@@ -249,52 +206,39 @@ impl TunEdge {
         if pieces.is_empty() || pieces.len() > PIECES_MAX {
             return Err(Refusal::Pieces);
         }
-        if self.writes.is_full() {
+        if self.gathers_free() == 0 {
             return Err(Refusal::Full);
         }
-        let Some(mut gather) = self.gathers.pop() else { return Err(Refusal::Full) };
-        let registered = ring.has_arena() && pieces.iter().all(|piece| self.pool.owns(piece));
-        gather.load(pieces);
-        let (queue, (iovecs, count)) = (types::Fixed(self.place), gather.iovecs());
-        let entry = if registered && self.writev_fixed {
-            opcode::WritevFixed::new(queue, iovecs, count, Ring::ARENA_BUFFER).offset(u64::MAX).build()
-        } else {
-            opcode::Writev::new(queue, iovecs, count).offset(u64::MAX).build()
-        };
-        if let Err((op, why)) = self.launch(ring, entry, WriteOp::Gathered { context, gather }) {
-            let WriteOp::Gathered { mut gather, .. } = op else {
-                unreachable!("the operation comes back as it was given")
-            };
-            // SAFETY: the operation was never submitted.
-            unsafe { gather.settle(|view| pieces.push(view)) };
-            self.gathers.push(gather);
-            return Err(why);
-        }
-        self.counters.writes += 1;
+        let tag = Tag { edge: self.edge, context };
+        let memory = ring.write_gathered(self.place, pieces, self.writev_fixed, tag).map_err(Refusal::Ring)?;
+        self.count_write(memory);
+        self.gathers_in_flight += 1;
         self.counters.writes_gathered += 1;
-        self.counters.writes_unregistered += u64::from(!registered);
         Ok(())
     }
 
     /// Writes that can still be given to the kernel before some complete.
     #[must_use]
     pub fn writes_free(&self) -> usize {
-        self.writes.capacity() - self.writes.in_flight()
+        usize::from(self.writes_max - self.writes_in_flight)
     }
 
     /// Writes of more than one piece that can still be given to the kernel before some complete.
     #[must_use]
     pub fn gathers_free(&self) -> usize {
-        self.gathers.len().min(self.writes_free())
+        usize::from(self.gathers_max - self.gathers_in_flight).min(self.writes_free())
     }
 
-    /// Says what a completion of this edge means.
+    /// Says what a completion of this edge means. One of another edge, which is a mistake, is dropped and counted.
     pub fn complete(&mut self, completion: Completion) -> Event {
-        match completion.token().op {
-            OP_READ => self.complete_read(completion),
-            OP_POLL => self.complete_poll(completion),
-            OP_WRITE => self.complete_write(completion),
-            _ => Event::Nothing,
+        if completion.edge() != self.edge {
+            return self.late();
+        }
+        match completion {
+            Completion::Read(filled) => self.complete_read(filled),
+            Completion::Polled(polled) => self.complete_poll(&polled),
+            Completion::Wrote(wrote) => self.complete_write(wrote),
+            Completion::Received(_) | Completion::Sent(_) | Completion::Rang(_) => self.late(),
         }
     }
 
@@ -307,22 +251,16 @@ impl TunEdge {
     /// Stops reading. Completions go on to come until [`TunEdge::is_idle`].
     ///
     /// # Errors
-    /// The error of an `io_uring_enter` that does not pass.
-    pub fn close(&mut self, ring: &mut Ring) -> io::Result<()> {
+    /// [`PushError`] if the ring takes no entry.
+    pub fn close(&mut self, ring: &mut Ring) -> Result<(), PushError> {
         self.closed = true;
-        if self.reader.is_armed() {
-            let token = self.read_token();
-            let cancel = opcode::AsyncCancel::new(token.encode()).build();
-            // SAFETY: the entry has no address in it.
-            unsafe { ring.push(cancel.user_data(Token { op: OP_CANCEL, ..token }.encode())) }?;
-        }
-        Ok(())
+        self.reader.armed().map_or(Ok(()), |read| ring.cancel(read))
     }
 
     /// Whether nothing of this edge is in flight.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.reader.is_armed() && self.writes.in_flight() == 0
+        self.reader.armed().is_none() && self.writes_in_flight == 0
     }
 
     /// Takes the buffers home from the kernel and lets go of the queue. The edge must be [idle](TunEdge::is_idle).
@@ -336,41 +274,13 @@ impl TunEdge {
         }
         ring.update_file(self.place, -1)?;
         match std::mem::replace(&mut self.reader, Reader::polling()) {
-            Reader::Multishot(multishot) => multishot.group.unregister(ring),
+            Reader::Multishot(multishot) => multishot.group.unregister(ring).map_err(|(_, error)| error),
             Reader::Polling(_) => Ok(()),
         }
-    }
-
-    fn read_token(&self) -> Token {
-        let op = match self.reader {
-            Reader::Multishot(_) => OP_READ,
-            Reader::Polling(_) => OP_POLL,
-        };
-        Token { edge: self.edge, op, index: 0, generation: 0 }
     }
 
     fn late(&mut self) -> Event {
         self.counters.late_completions += 1;
         Event::Nothing
-    }
-
-    fn launch(&mut self, ring: &mut Ring, entry: squeue::Entry, op: WriteOp) -> Result<(), (WriteOp, Refusal)> {
-        let (id, _) = self.writes.insert(op).map_err(|op| (op, Refusal::Full))?;
-        let token = Token { edge: self.edge, op: OP_WRITE, index: id.index, generation: id.generation };
-        // SAFETY: what the entry points to was lent, or lies in the operation, and both are kept in the table until
-        // the final completion; an edge that is dropped before leaks them.
-        match unsafe { ring.push(entry.user_data(token.encode())) } {
-            Ok(()) => Ok(()),
-            Err(e) => Err((self.writes.complete(id).expect("it was just inserted"), Refusal::Ring(e))),
-        }
-    }
-}
-
-impl Drop for TunEdge {
-    fn drop(&mut self) {
-        if self.writes.in_flight() == 0 {
-            // SAFETY: dropped here for the only time, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.writes) };
-        }
     }
 }

@@ -3,7 +3,9 @@
 use super::EdgeConfig;
 use super::{Event, TunEdge};
 use crate::virtio::VNET_HDR_LEN;
-use ring_buffers::{BufferGroup, Completion, JUMBO_SIZE, LineId, Pool, Ring, RingError, SlotClass, View};
+use ring_buffers::{
+    BufferGroup, Filled, JUMBO_SIZE, LineId, OpId, Polled, Pool, PushError, Ring, RingError, SlotClass, Tag, View,
+};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -26,13 +28,13 @@ pub(super) enum Reader {
 #[derive(Debug)]
 pub(super) struct Multishot {
     pub(super) group: BufferGroup,
-    armed: bool,
+    armed: Option<OpId>,
 }
 
 /// A multishot `POLL_ADD`, and plain reads until there is nothing left.
 #[derive(Debug)]
 pub(super) struct Polling {
-    armed: bool,
+    armed: Option<OpId>,
     /// The kernel said that there is something, and we have not seen the end of it.
     ready: bool,
     /// There was no slot to read into.
@@ -44,23 +46,27 @@ impl Reader {
     pub(super) fn multishot(ring: &mut Ring, pool: &Pool, config: &EdgeConfig) -> Result<Self, RingError> {
         let &EdgeConfig { group, read_slots, line, .. } = config;
         let group = BufferGroup::register(ring, pool, group, SlotClass::Jumbo, read_slots, READ_BUFFER_LEN)?;
-        Ok(Self::Multishot(Multishot { group: group.claiming_for(line), armed: false }))
+        Ok(Self::Multishot(Multishot { group: group.claiming_for(line), armed: None }))
     }
 
     pub(super) fn polling() -> Self {
-        Self::Polling(Polling { armed: false, ready: false, starved: false, left_in_turn: READS_PER_TURN })
+        Self::Polling(Polling { armed: None, ready: false, starved: false, left_in_turn: READS_PER_TURN })
     }
 
-    pub(super) fn is_armed(&self) -> bool {
+    /// The operation that is in flight.
+    pub(super) fn armed(&self) -> Option<OpId> {
         match self {
             Self::Multishot(Multishot { armed, .. }) | Self::Polling(Polling { armed, .. }) => *armed,
         }
     }
 
-    pub(super) fn set_armed(&mut self, now: bool) {
+    /// Begins to read from the file at `place`.
+    pub(super) fn arm(&mut self, ring: &mut Ring, place: u32, tag: Tag) -> Result<(), PushError> {
         match self {
-            Self::Multishot(Multishot { armed, .. }) | Self::Polling(Polling { armed, .. }) => *armed = now,
+            Self::Multishot(Multishot { armed, group }) => *armed = Some(ring.read_multishot(place, group, tag)?),
+            Self::Polling(Polling { armed, .. }) => *armed = Some(ring.poll_multishot(place, tag)?),
         }
+        Ok(())
     }
 
     pub(super) fn is_starved(&self) -> bool {
@@ -132,33 +138,29 @@ impl TunEdge {
         }
     }
 
-    pub(super) fn complete_read(&mut self, completion: Completion) -> Event {
+    pub(super) fn complete_read(&mut self, filled: Filled) -> Event {
         let Reader::Multishot(reader) = &mut self.reader else { return self.late() };
-        if !completion.has_more() {
-            reader.armed = false;
+        if !filled.goes_on() {
+            reader.armed = None;
         }
-        // Whatever else it means, a buffer that the kernel took comes home.
-        let len = completion.outcome().unwrap_or(0);
-        let view = completion.buffer().map(|buffer| reader.group.take(buffer, len));
-        match (completion.outcome(), view) {
-            (Ok(_), Some(Ok(view))) => {
+        match filled.into_view() {
+            Ok(Some(view)) => {
                 self.counters.reads += 1;
                 Event::Read(view)
             }
-            (_, Some(Err(unexpected))) => self.read_failed(io::Error::other(unexpected)),
-            (Ok(_), None) => Event::Nothing,
-            (Err(errno), _) => self.read_ended(&io::Error::from_raw_os_error(errno)),
+            Ok(None) => Event::Nothing,
+            Err(errno) => self.read_ended(&io::Error::from_raw_os_error(errno)),
         }
     }
 
-    pub(super) fn complete_poll(&mut self, completion: Completion) -> Event {
+    pub(super) fn complete_poll(&mut self, polled: &Polled) -> Event {
         let Reader::Polling(reader) = &mut self.reader else { return self.late() };
-        if !completion.has_more() {
-            reader.armed = false;
+        if !polled.goes_on() {
+            reader.armed = None;
         }
-        match completion.outcome() {
+        match polled.outcome() {
             // Also for POLLERR: the read will say what it is.
-            Ok(_) => {
+            Ok(()) => {
                 reader.ready = true;
                 Event::Nothing
             }

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use ring_buffers::{Arena, Budget, Capabilities, Completion, LineId, Pool, Ring, RingConfig, SlotClass, View, Waker};
+use ring_buffers::{Arena, Budget, Capabilities, LineId, Pool, Ring, RingConfig, SlotClass, View, Waker};
 use tun_uring::{EdgeConfig, Event, Offloads, Tun, TunEdge};
 
 use crate::namespace::{PATIENCE, disable_ipv6, ip};
@@ -40,7 +40,6 @@ pub struct Rig {
     pub edge: TunEdge,
     pub pool: Pool,
     pub ring: Ring,
-    batch: Vec<Completion>,
     events: std::collections::VecDeque<Event>,
 }
 
@@ -78,22 +77,20 @@ impl Rig {
             capabilities: setup.capabilities,
         };
         let edge = TunEdge::new(&mut ring, &pool, queue, config).expect("edge");
-        let mut rig = Self { edge, pool, ring, batch: Vec::with_capacity(256), events: Default::default() };
+        let mut rig = Self { edge, pool, ring, events: Default::default() };
         rig.turn();
         rig
     }
 
     /// One turn, without sleeping; the slots add up after each.
     pub fn turn(&mut self) {
-        self.edge.prepare(&mut self.ring).expect("prepare");
+        self.edge.prepare(&mut self.ring, 0).expect("prepare");
         self.ring.turn(ring_buffers::Wait::No).expect("turn");
-        self.batch.clear();
-        self.ring.reap(&mut self.batch);
-        for completion in &self.batch {
-            assert!(self.edge.owns(completion));
-            let event = self.edge.complete(*completion);
-            self.events.push_back(event);
-        }
+        let Self { ring, edge, events, .. } = self;
+        ring.reap(256, |completion| {
+            assert_eq!(completion.edge(), EDGE);
+            events.push_back(edge.complete(completion));
+        });
         while let Some(event) = self.edge.poll_read() {
             self.events.push_back(event);
         }

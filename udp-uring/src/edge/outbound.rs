@@ -1,9 +1,9 @@
 //! The edge's way out: launching trains, and trying again what the kernel refused.
 
-use super::{Event, GsoNotice, OP_SEND, UdpEdge, port_of};
-use crate::send::{Next, Order, Refusal, Refused, SendFailed, SendOp, Sent, Transmit, after_failure};
+use super::{Event, GsoNotice, UdpEdge, port_of};
+use crate::send::{Next, Order, Pending, Refusal, Refused, SendFailed, Sent, Transmit, after_failure};
 use nix::errno::Errno;
-use ring_buffers::{Completion, OpId, Ring, Token, View};
+use ring_buffers::{Key, Ring, Tag, View};
 
 impl UdpEdge {
     /// Sends a train. The outcome comes as an [`Event`] with the same context; several if it had to leave in parts.
@@ -21,7 +21,7 @@ impl UdpEdge {
         let may_be_cut = order.fits_one_call(view.len()) && self.segmentation.allows(view.len(), order.stride);
         let whole = segments == 1 || may_be_cut && port.gso.allows(&order.path, order.stride);
         let needed = if whole { 1 } else { segments.min(self.sends.capacity()) };
-        if self.sends.capacity() - self.sends.in_flight() < needed {
+        if self.sends_free() < needed {
             return Err(Refused { segments, why: Refusal::Full });
         }
         if whole {
@@ -31,29 +31,22 @@ impl UdpEdge {
         self.launch_singly(ring, order, view)
     }
 
-    pub(super) fn complete_send(&mut self, ring: &mut Ring, completion: Completion) -> Event {
-        let id = OpId { index: completion.token().index, generation: completion.token().generation };
-        let Some(op) = self.sends.complete(id) else {
-            self.counters.late_completions += 1;
-            return Event::Nothing;
-        };
-        if op.generation != self.generation {
+    pub(super) fn complete_send(&mut self, ring: &mut Ring, sent: ring_buffers::Sent) -> Event {
+        let Some(pending) = self.sends.remove(Key::decode(sent.tag().context)) else { return self.late() };
+        let Pending { order, generation, rest } = pending;
+        if generation != self.generation {
             self.former_sends = self.former_sends.saturating_sub(1);
         }
-        let SendOp { order, bytes, rest, .. } = op;
-        // SAFETY: this is the final completion of the operation that the bytes were lent to, which the table hands
-        // out once.
-        let view = unsafe { bytes.settle() };
-        match completion.outcome() {
+        match sent.outcome() {
             Ok(bytes) => {
-                drop(view);
+                drop(sent);
                 self.note_success(&order);
                 let lost = self.resume(ring, order, rest);
                 let segments = order.segments(bytes);
                 let Order { context, refused, .. } = order;
                 Event::Sent(Sent { context, segments, bytes, refused, lost })
             }
-            Err(errno) => self.retry(ring, order, view, rest, Errno::from_raw(errno)),
+            Err(errno) => self.retry(ring, order, sent.into_view(), rest, Errno::from_raw(errno)),
         }
     }
 
@@ -106,7 +99,7 @@ impl UdpEdge {
         while train.len() > order.stride {
             let segments = order.segments(train.len());
             let segment = train.split_to(order.stride);
-            if self.sends.capacity() - self.sends.in_flight() == 1 {
+            if self.sends_free() == 1 {
                 return self.launch(ring, order, segment, Some(train));
             }
             // What stands behind the one that is refused does not leave either.
@@ -117,27 +110,20 @@ impl UdpEdge {
 
     fn launch(&mut self, ring: &mut Ring, order: Order, view: View, rest: Option<View>) -> Result<(), Refused> {
         let place = self.ports[port_of(&order.path)].place;
-        let segments = order.segments(view.len()) + rest.as_ref().map_or(0, |rest| order.segments(rest.len()));
-        let (id, op) = match self.sends.insert(SendOp::new(order, self.generation, view, rest)) {
-            Ok(inserted) => inserted,
-            Err(op) => {
-                take_back(op);
-                return Err(Refused { segments, why: Refusal::Full });
-            }
+        let (bytes, rest_bytes) = (view.len(), rest.as_ref().map(|rest| rest.len()));
+        let refused = |why| {
+            let segments = order.segments(bytes) + rest_bytes.map_or(0, |bytes| order.segments(bytes));
+            Refused { segments, why }
         };
-        let token = Token { edge: self.edge, op: OP_SEND, index: id.index, generation: id.generation };
-        let entry = op.entry(place, token);
-        // SAFETY: the entry points into the operation, which stays in its place in the table until the completion (the
-        // edge leaks a table that is in use), and to the bytes that it was lent.
-        unsafe { ring.push(entry) }.map_err(|e| {
-            take_back(self.sends.complete(id).expect("it was put there just now"));
-            Refused { segments, why: Refusal::Ring(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))) }
+        let (key, pending) = match self.sends.insert(Pending { order, generation: self.generation, rest }) {
+            Ok(inserted) => inserted,
+            Err(_) => return Err(refused(Refusal::Full)),
+        };
+        let tag = Tag { edge: self.edge, context: key.encode() };
+        let launched = ring.send_message(place, view, tag, |envelope| pending.order.address(bytes, envelope));
+        launched.map(drop).map_err(|not_begun| {
+            drop(self.sends.remove(key));
+            refused(Refusal::Ring(Errno::from_raw(not_begun.why.errno())))
         })
     }
-}
-
-/// The bytes of an operation that the kernel never saw go home.
-fn take_back(op: SendOp) {
-    // SAFETY: the operation was not submitted.
-    drop(unsafe { op.bytes.settle() });
 }

@@ -44,7 +44,7 @@ fn round_trip(bench: &mut Bench, batch: &mut Vec<Completion>, path: Path, bytes:
     while missing > 0 || bench.edge.sends_in_flight() > 0 {
         bench.edge.prepare(&mut bench.ring).expect("receives are armed");
         bench.ring.turn(Wait::UntilCompletion).expect("the ring turns");
-        bench.ring.reap(batch);
+        bench.ring.reap(64, |completion| batch.push(completion));
         for completion in batch.drain(..) {
             if let Event::Received(received) = bench.edge.complete(&mut bench.ring, completion) {
                 missing -= received.view.len();

@@ -53,6 +53,8 @@ pub fn path_to(far: &UdpSocket) -> Path {
     Path::to(far.local_addr().expect("bound"))
 }
 
+const EDGE: u8 = 3;
+
 /// What a bench is made of.
 #[derive(Clone, Copy)]
 pub struct Parts {
@@ -77,7 +79,7 @@ impl Default for Parts {
     }
 }
 
-/// Ring, memory and edge of one worker. The ring comes first, so it is dropped first.
+/// Ring, memory and edge of one worker.
 pub struct Bench {
     pub ring: Ring,
     pub edge: UdpEdge,
@@ -98,7 +100,7 @@ impl Bench {
         let pool = Pool::new(arena);
         let group = BufferGroup::register(&mut ring, &pool, 7, SlotClass::Jumbo, parts.quota, parts.buffer_len);
         let (operations, segmentation) = (parts.operations, parts.segmentation);
-        let config = EdgeConfig { edge: 3, place_v4: 0, place_v6: 1, operations, segmentation };
+        let config = EdgeConfig { edge: EDGE, place_v4: 0, place_v6: 1, operations, segmentation };
         let mut edge = UdpEdge::new(group.expect("a buffer ring"), config);
         edge.rebind(&mut ring, sockets.pair(0)).expect("sockets are taken");
         Self { ring, edge, pool, batch: Vec::with_capacity(64) }
@@ -115,12 +117,13 @@ impl Bench {
     pub fn reap(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
-            self.ring.reap(&mut self.batch);
+            let Self { ring, batch, .. } = self;
+            ring.reap(64, |completion| batch.push(completion));
             if self.batch.is_empty() {
                 break;
             }
             for completion in self.batch.drain(..) {
-                assert!(self.edge.owns(&completion));
+                assert_eq!(completion.edge(), EDGE);
                 events.push(self.edge.complete(&mut self.ring, completion));
                 assert!(self.pool.accounting().adds_up(), "{:?}", self.pool.accounting());
             }

@@ -299,9 +299,10 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
         }
         f.settle();
         if segmentation {
-            // Each send that waits has a slot; the others that the kernel has are to be read into.
-            let to_read = f.worker.path.pool().accounting().kernel - f.worker.udp.sends_in_flight();
-            assert_eq!(to_read, usize::from(budget::TUN_READS + budget::UDP_READS));
+            // Each send that waits has a slot. The others are to be read into, or were, and wait for sends.
+            let slots = f.worker.path.pool().accounting();
+            let of_reads = slots.kernel + slots.held - f.worker.udp.sends_in_flight();
+            assert_eq!(of_reads, usize::from(budget::TUN_READS + budget::UDP_READS));
         }
         for _ in 0..inbox::MAIL_PER_TURN {
             f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });

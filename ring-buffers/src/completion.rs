@@ -1,0 +1,243 @@
+//! What came back from the kernel: an operation that ended, or the next part of one that goes on.
+//!
+//! A completion is a value with an owner. Only a ring makes one, nobody can copy one, and what it holds is free for use:
+//! the kernel is done with it. Dropped, it lets its slots go home.
+
+use crate::view::View;
+
+/// What an operation is called by whoever began it. It comes back with each of its completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Which part of the program began it; each has a number of its own.
+    pub edge: u8,
+    /// Means nothing here.
+    pub context: u64,
+}
+
+/// What came back, by the kind of operation.
+#[derive(Debug)]
+#[must_use = "it may hold buffers, and its owner waits for it"]
+pub enum Completion {
+    /// A read from a file filled a buffer, or ended.
+    Read(Filled),
+    /// A receive from a socket filled a buffer, or ended.
+    Received(Filled),
+    /// Something can be read, or nobody looks any more.
+    Polled(Polled),
+    /// A write ended.
+    Wrote(Wrote),
+    /// A send ended.
+    Sent(Sent),
+    /// A doorbell was rung.
+    Rang(Rang),
+}
+
+impl Completion {
+    /// What the operation is called.
+    #[must_use]
+    pub const fn tag(&self) -> Tag {
+        match self {
+            Self::Read(filled) | Self::Received(filled) => filled.tag,
+            Self::Polled(polled) => polled.tag,
+            Self::Wrote(wrote) => wrote.tag,
+            Self::Sent(sent) => sent.tag,
+            Self::Rang(rang) => rang.tag,
+        }
+    }
+
+    /// Which part of the program began it.
+    #[must_use]
+    pub const fn edge(&self) -> u8 {
+        self.tag().edge
+    }
+}
+
+/// A completion of a multishot operation on a [`crate::BufferGroup`].
+#[derive(Debug)]
+#[must_use = "it may hold a buffer"]
+pub struct Filled {
+    pub(crate) view: Option<View>,
+    pub(crate) tag: Tag,
+    pub(crate) result: i32,
+    pub(crate) goes_on: bool,
+}
+
+impl Filled {
+    /// What the operation is called.
+    #[must_use]
+    pub const fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// Whether the operation goes on and completes again.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// The buffer, as a view of the bytes that were filled. `None`: there was nothing to read, as at the end of a file.
+    ///
+    /// # Errors
+    /// The `errno` that the operation ended with. `EPROTO` if the kernel named a buffer that it did not have.
+    pub fn into_view(self) -> Result<Option<View>, i32> {
+        if self.result < 0 { Err(-self.result) } else { Ok(self.view) }
+    }
+
+    pub(crate) fn by(self, filler: crate::ops::Filler) -> Completion {
+        match filler {
+            crate::ops::Filler::Read => Completion::Read(self),
+            crate::ops::Filler::Receive => Completion::Received(self),
+        }
+    }
+}
+
+/// A completion of a multishot poll.
+#[derive(Debug)]
+pub struct Polled {
+    pub(crate) tag: Tag,
+    pub(crate) result: i32,
+    pub(crate) goes_on: bool,
+}
+
+impl Polled {
+    /// What the operation is called.
+    #[must_use]
+    pub const fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// Whether the operation goes on and completes again.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    /// That something can be read, or that a read will say what is wrong.
+    ///
+    /// # Errors
+    /// The `errno` that the operation ended with.
+    pub fn outcome(&self) -> Result<(), i32> {
+        if self.result < 0 { Err(-self.result) } else { Ok(()) }
+    }
+}
+
+/// A write that ended.
+#[derive(Debug)]
+#[must_use = "it may hold buffers"]
+pub struct Wrote {
+    pieces: Pieces,
+    tag: Tag,
+    result: i32,
+}
+
+/// What a write gives back.
+#[derive(Debug)]
+enum Pieces {
+    /// It was from memory that is nobody's to give back.
+    Static,
+    /// One view, whatever became of the write.
+    Lone(View),
+    /// Of a gathered write, nothing if it was carried out: its pieces have gone home.
+    Gathered(Option<Box<Returned>>),
+}
+
+/// The pieces of a gathered write that failed, or the one of a lone write.
+#[derive(Debug)]
+pub struct Returned {
+    /// The first piece.
+    pub first: View,
+    /// The others, in order.
+    pub rest: Vec<View>,
+}
+
+impl Wrote {
+    pub(crate) const fn lone(tag: Tag, result: i32, view: View) -> Self {
+        Self { pieces: Pieces::Lone(view), tag, result }
+    }
+
+    pub(crate) const fn bare(tag: Tag, result: i32) -> Self {
+        Self { pieces: Pieces::Static, tag, result }
+    }
+
+    pub(crate) fn gathered(tag: Tag, result: i32, first: Option<View>, rest: Vec<View>) -> Self {
+        let returned = first.map(|first| Box::new(Returned { first, rest }));
+        Self { pieces: Pieces::Gathered(returned), tag, result }
+    }
+
+    /// What the operation is called.
+    #[must_use]
+    pub const fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// Whether it was written by [`crate::Ring::write_gathered`].
+    #[must_use]
+    pub const fn is_gathered(&self) -> bool {
+        matches!(self.pieces, Pieces::Gathered(_))
+    }
+
+    /// How many bytes were written.
+    ///
+    /// # Errors
+    /// The `errno` that the operation ended with.
+    pub fn outcome(&self) -> Result<usize, i32> {
+        usize::try_from(self.result).map_err(|_| -self.result)
+    }
+
+    /// What was to be written. `None` for a gathered write that was carried out, and for static memory.
+    #[must_use]
+    pub fn into_pieces(self) -> Option<Returned> {
+        match self.pieces {
+            Pieces::Static => None,
+            Pieces::Lone(first) => Some(Returned { first, rest: Vec::new() }),
+            Pieces::Gathered(returned) => returned.map(|returned| *returned),
+        }
+    }
+}
+
+/// A send that ended.
+#[derive(Debug)]
+#[must_use = "it holds a buffer"]
+pub struct Sent {
+    pub(crate) view: View,
+    pub(crate) tag: Tag,
+    pub(crate) result: i32,
+}
+
+impl Sent {
+    /// What the operation is called.
+    #[must_use]
+    pub const fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    /// How many bytes were sent.
+    ///
+    /// # Errors
+    /// The `errno` that the operation ended with.
+    pub fn outcome(&self) -> Result<usize, i32> {
+        usize::try_from(self.result).map_err(|_| -self.result)
+    }
+
+    /// The bytes that were to be sent.
+    #[must_use]
+    pub fn into_view(self) -> View {
+        self.view
+    }
+}
+
+/// A doorbell was rung, or its read ended otherwise.
+#[derive(Debug)]
+pub struct Rang {
+    pub(crate) tag: Tag,
+}
+
+impl Rang {
+    /// What the doorbell is called.
+    #[must_use]
+    pub const fn tag(&self) -> Tag {
+        self.tag
+    }
+}
+
+const _: () = assert!(size_of::<Completion>() <= 80, "completions are moved for every packet");

@@ -1,0 +1,160 @@
+//! The kernel.
+
+use super::{Cqe, Request};
+use crate::{Ring, RingConfig, RingError};
+use io_uring::{IoUring, opcode, squeue, types};
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// A file position that says "where the file is", for every kind of file: streams have none.
+const NO_OFFSET: u64 = u64::MAX;
+
+pub(crate) struct Real(IoUring);
+
+impl Real {
+    pub(crate) fn new(config: RingConfig) -> Result<Self, RingError> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(config.completions)
+            .build(config.submissions)
+            .map_err(|e| match e.raw_os_error() {
+                Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => RingError::Disabled(e),
+                Some(libc::EINVAL) => RingError::Missing("IORING_SETUP_DEFER_TASKRUN".into()),
+                _ => RingError::setup("io_uring_setup", e),
+            })?;
+        if !ring.params().is_feature_nodrop() {
+            return Err(RingError::Missing("IORING_FEAT_NODROP".into()));
+        }
+        Ok(Self(ring))
+    }
+
+    pub(crate) fn io_uring(&self) -> &IoUring {
+        &self.0
+    }
+
+    /// Queues a submission. False: the queue is full.
+    ///
+    /// # Safety
+    /// Every address in `request` must stay valid, and what the kernel writes must not be touched, until the
+    /// operation's final completion was drained or the kernel has let go of the ring.
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, request: &Request, user_data: u64) -> bool {
+        let entry = entry(request).user_data(user_data);
+        let mut queue = self.0.submission();
+        // SAFETY: the caller answers for the addresses in the entry.
+        unsafe { queue.push(&entry) }.is_ok()
+    }
+
+    /// Submissions that the kernel has not taken.
+    #[inline]
+    pub(crate) fn queued(&mut self) -> usize {
+        self.0.submission().len()
+    }
+
+    /// `io_uring_enter(2)`; fails with an `errno`.
+    pub(crate) fn enter(&mut self, want: u32, flags: u32) -> Result<(), i32> {
+        let queued = u32::try_from(self.queued()).expect("the submission queue has at most 32,768 entries");
+        // SAFETY: no argument pointer is passed; the entries were vouched for when they were pushed.
+        let entered = unsafe { self.0.submitter().enter::<libc::sigset_t>(queued, want, flags, None) };
+        entered.map(drop).map_err(errno)
+    }
+
+    /// Enters until something completes, or the time is over (`ETIME`).
+    pub(crate) fn enter_for(&mut self, time: Duration) -> Result<(), i32> {
+        let time = types::Timespec::from(time);
+        let args = types::SubmitArgs::new().timespec(&time);
+        self.0.submitter().submit_with_args(1, &args).map(drop).map_err(errno)
+    }
+
+    #[inline]
+    pub(crate) fn has_completed(&mut self) -> bool {
+        !self.0.completion().is_empty()
+    }
+
+    /// Gives up to `max` completions to `each`, and returns how many these were.
+    #[inline]
+    pub(crate) fn drain(&mut self, max: usize, mut each: impl FnMut(Cqe)) -> usize {
+        let mut drained = 0;
+        for cqe in self.0.completion().take(max) {
+            drained += 1;
+            each(Cqe { user_data: cqe.user_data(), result: cqe.result(), flags: cqe.flags() });
+        }
+        drained
+    }
+
+    /// Tells the kernel to cancel all that it has. It may not have let go of anything when this returns.
+    pub(crate) fn cancel_any(&mut self) {
+        let at_once = types::Timespec::new();
+        // Whatever it answers, the completions tell what has ended.
+        let _ = self.0.submitter().register_sync_cancel(Some(at_once), types::CancelBuilder::any());
+    }
+
+    /// # Safety
+    /// The memory must stay mapped while the kernel has the ring.
+    pub(crate) unsafe fn register_buffer(&mut self, buffer: libc::iovec) -> io::Result<()> {
+        // SAFETY: the caller answers for the memory.
+        unsafe { self.0.submitter().register_buffers(&[buffer]) }
+    }
+
+    pub(crate) fn register_files(&mut self, files: &[RawFd]) -> io::Result<()> {
+        self.0.submitter().register_files(files)
+    }
+
+    pub(crate) fn update_file(&mut self, place: u32, file: RawFd) -> io::Result<()> {
+        self.0.submitter().register_files_update(place, &[file]).map(drop)
+    }
+
+    /// # Safety
+    /// `entries` must be the page-aligned address of `count` entries, which stay mapped while the group is registered.
+    pub(crate) unsafe fn register_group(&mut self, entries: *mut u8, count: u16, id: u16) -> io::Result<()> {
+        // SAFETY: the caller answers for the entries.
+        unsafe { self.0.submitter().register_buf_ring_with_flags(entries as u64, count, id, 0) }
+    }
+
+    pub(crate) fn unregister_group(&mut self, id: u16) -> io::Result<()> {
+        self.0.submitter().unregister_buf_ring(id)
+    }
+}
+
+#[inline]
+fn entry(request: &Request) -> squeue::Entry {
+    match *request {
+        Request::ReadMulti { place, group } => {
+            opcode::ReadMulti::new(types::Fixed(place), 0, group).offset(NO_OFFSET).build()
+        }
+        Request::RecvMulti { place, group } => opcode::RecvMulti::new(types::Fixed(place), group).build(),
+        Request::RecvMsgMulti { place, message, group } => {
+            opcode::RecvMsgMulti::new(types::Fixed(place), message, group).build()
+        }
+        Request::PollMulti { place } => {
+            opcode::PollAdd::new(types::Fixed(place), libc::POLLIN as u32).multi(true).build()
+        }
+        Request::Write { place, bytes, len, fixed: true } => {
+            opcode::WriteFixed::new(types::Fixed(place), bytes, len, Ring::ARENA_BUFFER).offset(NO_OFFSET).build()
+        }
+        Request::Write { place, bytes, len, fixed: false } => {
+            opcode::Write::new(types::Fixed(place), bytes, len).offset(NO_OFFSET).build()
+        }
+        Request::Writev { place, pieces, count, fixed: true } => {
+            opcode::WritevFixed::new(types::Fixed(place), pieces, count, Ring::ARENA_BUFFER).offset(NO_OFFSET).build()
+        }
+        Request::Writev { place, pieces, count, fixed: false } => {
+            opcode::Writev::new(types::Fixed(place), pieces, count).offset(NO_OFFSET).build()
+        }
+        Request::SendMsg { place, message } => opcode::SendMsg::new(types::Fixed(place), message).build(),
+        Request::Send { place, bytes, len, flags, name, name_len } => {
+            let send = opcode::Send::new(types::Fixed(place), bytes, len).flags(flags);
+            send.dest_addr(name.cast()).dest_addr_len(name_len.into()).build()
+        }
+        Request::ReadCounter { file, counter } => opcode::Read::new(types::Fd(file), counter.cast(), 8).build(),
+        Request::Cancel { user_data } => opcode::AsyncCancel::new(user_data).build(),
+    }
+}
+
+fn errno(error: io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
