@@ -71,6 +71,12 @@ mod ring;
 mod slab;
 mod view;
 
+/// A kernel that misbehaves by a script, for tests.
+#[cfg(feature = "fake-kernel")]
+pub mod fake {
+    pub use crate::kernel::fake::{Done, FakeKernel, Message, Script};
+}
+
 pub use arena::{Arena, Slot};
 pub use bell::{Bell, Flag};
 pub use completion::{Completion, Filled, Polled, Rang, Returned, Sent, Tag, Wrote};
@@ -78,8 +84,6 @@ pub use doorbell::{Doorbell, Waker};
 pub use enter::{EnterError, Entered, PushError, StillInFlight};
 pub use error::RingError;
 pub use group::BufferGroup;
-#[cfg(feature = "fake-kernel")]
-pub use kernel::fake::FakeKernel;
 pub use layout::{Budget, JUMBO_SIZE, Line, LineId, PACKET_SIZE, SlotClass};
 pub use message::{CONTROL_LEN_MAX, Envelope, NAME_LEN_MAX};
 pub use pool::{Accounting, Pool};

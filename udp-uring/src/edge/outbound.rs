@@ -39,10 +39,10 @@ impl UdpEdge {
         }
         match sent.outcome() {
             Ok(bytes) => {
-                drop(sent);
+                let (segments, given) = (order.segments(bytes), order.segments(sent.into_view().len()));
                 self.note_success(&order);
-                let lost = self.resume(ring, order, rest);
-                let segments = order.segments(bytes);
+                // The kernel takes all of a train or nothing; whatever it does, each datagram is counted.
+                let lost = given.saturating_sub(segments) + self.resume(ring, order, rest);
                 let Order { context, refused, .. } = order;
                 Event::Sent(Sent { context, segments, bytes, refused, lost })
             }
