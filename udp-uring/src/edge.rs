@@ -169,16 +169,17 @@ impl UdpEdge {
     /// nobody else has descriptors of them. Trains that were taken but not submitted yet fail with `EBADF`.
     ///
     /// # Errors
-    /// [`RingError::Setup`].
+    /// [`RingError::Setup`]; then try again, or end the ring.
     pub fn close(&mut self, ring: &mut Ring) -> Result<(), RingError> {
+        // Before anything changes: if the ring takes no cancellation now, all can be tried again.
+        for receive in self.ports.iter().filter_map(|port| port.armed) {
+            ring.cancel(receive)
+                .map_err(|why| RingError::Setup { step: "cancelling a receive", source: why.into() })?;
+        }
         self.generation = self.generation.wrapping_add(1);
         self.former_sends = self.sends.len();
         for port in &mut self.ports {
-            if let Some(receive) = port.armed.take() {
-                self.former_receives += 1;
-                ring.cancel(receive)
-                    .map_err(|why| RingError::Setup { step: "cancelling a receive", source: why.into() })?;
-            }
+            self.former_receives += u32::from(port.armed.take().is_some());
             port.failed = false;
             port.notice = None;
             if std::mem::take(&mut port.open) {
@@ -296,13 +297,11 @@ impl UdpEdge {
         let port = &mut self.ports[port];
         match errno {
             Errno::ENOBUFS => self.counters.receives_starved += 1,
-            // The ring is being shut down.
-            Errno::ECANCELED => port.failed = true,
             Errno::EBADF | Errno::ENOTSOCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EFAULT => {
                 port.failed = true;
                 return Event::ReceiveFailed { family: port.family, errno };
             }
-            // An error of some datagram sent before, or the system's distress of the moment.
+            // An error of some datagram sent before, the system's distress of the moment, or the ring's end.
             _ => self.counters.receive_errors += 1,
         }
         Event::Nothing

@@ -172,9 +172,9 @@ impl TunEdge {
         match error.raw_os_error() {
             // Renewed as soon as a slot is free: see `prepare`.
             Some(libc::ENOBUFS) => self.counters.reads_starved += 1,
-            Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM) => self.counters.read_errors += 1,
-            // Our own `close`, or the ring's end.
-            Some(libc::ECANCELED) => self.closed = true,
+            // After our own `close`, or at the ring's end.
+            Some(libc::ECANCELED) if self.closed => {}
+            Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ECANCELED) => self.counters.read_errors += 1,
             // What a queue answers whose device was deleted.
             Some(libc::EBADFD) => return self.gone(),
             _ => return self.read_failed(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),

@@ -67,7 +67,7 @@ impl Script {
                 libc::EPERM,
             ],
             ended: 100,
-            ends: &[0, libc::ENOBUFS, libc::EAGAIN, libc::ENOMEM, libc::EINTR],
+            ends: &[0, libc::ENOBUFS, libc::EAGAIN, libc::ENOMEM, libc::EINTR, libc::ECANCELED],
             refused: 100,
             enter_errnos: &[libc::EINTR, libc::EAGAIN, libc::EBUSY],
             partial: 200,
