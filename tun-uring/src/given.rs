@@ -6,21 +6,17 @@
 //! kernel tells them.
 
 use crate::device::{
-    MTU_DEFAULT, Offloads, QUEUES_MAX, Tun, TunError, any_socket, attach, checked, empty_request, name_in, negotiate,
-    open_clone_device, require_features, set_header, validate_name,
+    MTU_DEFAULT, Offloads, QUEUES_MAX, Tun, TunError, attach, checked, name_in, negotiate, open_clone_device,
+    require_features, set_header, validate_name,
 };
 use crate::link::Link;
-use crate::netlink::{LinkKind, RouteSocket, TunInfo};
-use crate::steering;
+use crate::{queue, steering};
+use route_netlink::{LinkKind, LinkSocket, TunInfo};
 use std::ffi::c_int;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use vnet_packets::virtio::VNET_HDR_LEN;
 
-/// `SIOCGSKNS` of `include/uapi/linux/sockios.h`.
-const SIOCGSKNS: libc::Ioctl = 0x894c;
 /// The MTU of an interface for which nobody has chosen one (`ETH_DATA_LEN`).
 const MTU_OF_DRIVER: u32 = 1500;
 /// The length of the header for which nobody has chosen one (`struct virtio_net_hdr`).
@@ -122,7 +118,7 @@ impl Tun {
     /// As [`Tun::take`].
     pub fn adopt(queue: OwnedFd, queues: usize, wanted: Offloads) -> Result<Self, TunError> {
         let name = interface_of(&queue)?;
-        if !is_here(&queue).map_err(|error| TunError::at("look where the TUN interface is", error))? {
+        if !queue::is_here(queue.as_fd()).map_err(|error| TunError::at("look where the TUN interface is", error))? {
             return Err(unusable(&name, Unusable::Elsewhere));
         }
         set_nonblocking(&queue).map_err(|error| TunError::at("set O_NONBLOCK on the TUN descriptor", error))?;
@@ -135,10 +131,7 @@ impl Tun {
 /// # Errors
 /// [`TunError::Unusable`] if it is none.
 pub fn interface_of(queue: &OwnedFd) -> Result<String, TunError> {
-    let mut request = empty_request();
-    // SAFETY: TUNGETIFF stores one ifreq at the address, which is that of a live one.
-    let result = checked(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETIFF, &raw mut request) });
-    result.map_err(|error| match error.raw_os_error() {
+    let request = queue::interface(queue.as_fd()).map_err(|error| match error.raw_os_error() {
         Some(libc::EBADFD) => unusable("", Unusable::Unattached),
         _ => unusable("", Unusable::NotTun),
     })?;
@@ -217,7 +210,7 @@ fn multi_queue(info: TunInfo) -> c_int {
 
 /// What the TUN driver says of the interface of this name; `None` if it is none of its own.
 fn info_of(name: &str) -> Result<Option<TunInfo>, TunError> {
-    let kind = RouteSocket::open().and_then(|mut kernel| kernel.kind_of(name));
+    let kind = LinkSocket::open().and_then(|socket| socket.kind(name));
     match kind.map_err(|error| TunError::at("ask what the interface is (netlink)", error))? {
         Some(LinkKind::Tun(info)) => Ok(Some(info)),
         Some(LinkKind::Other) | None => Ok(None),
@@ -232,20 +225,6 @@ fn check(info: TunInfo) -> Result<(), Unusable> {
         TunInfo { header: false, .. } => Err(Unusable::NoHeader),
         _ => Ok(()),
     }
-}
-
-/// Whether the interface is in the network namespace of the calling thread.
-fn is_here(queue: &OwnedFd) -> io::Result<bool> {
-    let identity = |fd: &OwnedFd, code| -> io::Result<_> {
-        // SAFETY: TUNGETDEVNETNS and SIOCGSKNS take no argument, and return a new descriptor or -1.
-        let namespace = unsafe { libc::ioctl(fd.as_raw_fd(), code) };
-        checked(namespace)?;
-        // SAFETY: the descriptor was just opened by the call above, and nobody else has it.
-        let namespace = File::from(unsafe { OwnedFd::from_raw_fd(namespace) });
-        let metadata = namespace.metadata()?;
-        Ok((metadata.dev(), metadata.ino()))
-    };
-    Ok(identity(queue, libc::TUNGETDEVNETNS)? == identity(&any_socket()?, SIOCGSKNS)?)
 }
 
 fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {

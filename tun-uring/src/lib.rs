@@ -11,7 +11,7 @@ mod edge;
 mod error;
 mod given;
 mod link;
-mod netlink;
+mod queue;
 pub mod self_test;
 mod steering;
 
@@ -21,6 +21,7 @@ pub use edge::{
 };
 pub use given::{Given, Unusable, goes_with_its_queues, interface_of};
 pub use link::Link;
+pub use queue::{interface_name, namespace};
 pub use self_test::{SelfTest, self_test};
 pub use steering::{Bucket, FlowTable, cost};
 pub use vnet_packets::{

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_core::time::Time;
-
-use tun_uring::Given;
+use route_netlink::{LinkMonitor, LinkNews, LinkSocket, LinkState, Place};
+use tun_uring::{Given, interface_name, namespace};
 
 use super::error::DaemonError;
-use super::netlink::{LinkEvents, LinkQuery, LinkState, News, Place, interface_name, namespace};
 
 /// How often to look at an interface of which we do not hear.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,8 +46,8 @@ enum Sight {
 /// `io_uring` used only some time after the process has ended. An interface that was there before us stays, as it was.
 #[derive(Debug)]
 pub struct Interface {
-    events: LinkEvents,
-    query: LinkQuery,
+    monitor: LinkMonitor,
+    links: LinkSocket,
     /// One of the interface's queues, by which it can be found.
     queue: Arc<OwnedFd>,
     name: String,
@@ -68,9 +67,9 @@ impl Interface {
     /// The system's.
     pub fn watch(queue: Arc<OwnedFd>, given: Option<Given>) -> Result<Self, DaemonError> {
         let failed = |error| DaemonError::system("watch the network (netlink)", error);
-        let (events, query) = (LinkEvents::open().map_err(failed)?, LinkQuery::open().map_err(failed)?);
+        let (monitor, links) = (LinkMonitor::open().map_err(failed)?, LinkSocket::open().map_err(failed)?);
         let (name, place, index, sight) = (String::new(), Place::Home, 0, Sight::Told);
-        let mut interface = Self { events, query, queue, name, place, index, sight, is_new: true, given };
+        let mut interface = Self { monitor, links, queue, name, place, index, sight, is_new: true, given };
         interface.find(Time::ZERO).map_err(failed)?;
         Ok(interface)
     }
@@ -84,7 +83,7 @@ impl Interface {
     /// Readable when [`change`](Self::change) has something to tell.
     #[must_use]
     pub fn link_fd(&self) -> BorrowedFd<'_> {
-        self.events.as_fd()
+        self.monitor.as_fd()
     }
 
     /// When [`change`](Self::change) has something to tell even if nothing is readable.
@@ -104,12 +103,12 @@ impl Interface {
     /// The system's.
     pub fn change(&mut self, now: Time) -> Result<Change, DaemonError> {
         let step = "read from the kernel (netlink)";
-        let news = self.events.news(self.index).map_err(|error| DaemonError::system(step, error))?;
+        let news = self.monitor.news(self.index).map_err(|error| DaemonError::system(step, error))?;
         let is_due = self.next_deadline().is_some_and(|due| due <= now);
         let found = match news {
-            News::None if !is_due => return Ok(Change::None),
-            _ if news == News::Left || matches!(self.sight, Sight::Lost(_)) => self.find(now),
-            _ => match self.query.state(self.place, self.index) {
+            LinkNews::None if !is_due => return Ok(Change::None),
+            _ if news == LinkNews::Left || matches!(self.sight, Sight::Lost(_)) => self.find(now),
+            _ => match self.links.state(self.place, self.index) {
                 Ok(Some(state)) => Ok(Some(state)),
                 _ => self.find(now),
             },
@@ -148,12 +147,12 @@ impl Interface {
         for _ in 0..ATTEMPTS {
             let Some(name) = interface_name(self.queue.as_fd())? else { return Ok(None) };
             // The descriptor is closed again before we wait for anything: it keeps the namespace alive.
-            let place = match namespace(self.queue.as_fd(), self.query.socket())? {
+            let place = match namespace(self.queue.as_fd(), self.links.as_fd())? {
                 None => Place::Home,
-                Some(there) => Place::Away(self.query.id_of(there.as_fd())?),
+                Some(there) => Place::Away(self.links.id_of(there.as_fd())?),
             };
-            let is_told = self.events.listen_everywhere(place != Place::Home);
-            if let Some((index, state)) = self.query.find(place, &name)? {
+            let is_told = self.monitor.listen_everywhere(place != Place::Home);
+            if let Some((index, state)) = self.links.find(place, &name)? {
                 self.name = name;
                 self.moved(place, index, is_told, now);
                 return Ok(Some(state));
@@ -194,7 +193,7 @@ impl Drop for Interface {
         // It may have been moved or deleted since we heard of it, and its number be another interface's by now.
         if matches!(self.find(Time::ZERO), Ok(Some(_))) {
             // What the kernel does not let us delete goes with its queues.
-            let _ = self.query.delete(self.place, self.index);
+            let _ = self.links.delete(self.place, self.index);
         }
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!   cli ─┬─► daemon ─► start ─► run ─┬─ server ── uapi      who configures us
 //!        ├─► inherited, acquire      │   the descriptors and the interface that are there already
-//!        ├─► settings                ├─ interface ┐
-//!        └─► ask                     ├─ sources ──┴ netlink what happens to the interface and the routes
+//!        ├─► settings                ├─ interface, sources  what happens to the interface and the routes
+//!        └─► ask                     │
 //!                                    ├─ config, answer      what is set and what is shown
 //!                                    └─ plane ── sockets    what the workers are told, what is sent
 //! ```
@@ -22,7 +22,6 @@ mod interface;
 pub mod key_text;
 pub mod limits;
 pub mod logging;
-pub mod netlink;
 pub mod notices;
 pub mod offloads;
 mod plane;

@@ -23,12 +23,12 @@ use nix::sys::signalfd::SignalFd;
 use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::{Now, Time};
+use route_netlink::LinkState;
 
 use super::alarm::Alarm;
 use super::error::DaemonError;
 use super::intake::Intake;
 use super::interface::{Change, Interface};
-use super::netlink::LinkState;
 use super::plane::DataPlane;
 use super::server::{Handler, Server};
 use super::settings::Settings;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use ringfort_core::device::Device;
 use ringfort_core::ids::{Endpoint, PeerId, Source};
 use ringfort_core::time::Time;
+use route_netlink::{RouteMonitor, RouteSocket};
 
 use super::error::DaemonError;
-use super::netlink::{RouteMonitor, RouteQuery};
 
 /// Peers checked in one turn: each takes some ten microseconds.
 const PEERS_PER_STEP: usize = 128;
@@ -28,7 +28,7 @@ const PAUSE_FACTOR: u32 = 10;
 #[derive(Debug)]
 pub struct SourceCheck {
     monitor: RouteMonitor,
-    query: RouteQuery,
+    routes: RouteSocket,
     /// Those that remain of the present check.
     peers: VecDeque<PeerId>,
     started: Time,
@@ -45,8 +45,8 @@ impl SourceCheck {
     pub fn new() -> Result<Self, DaemonError> {
         let failed = |error| DaemonError::system("watch the routes (netlink)", error);
         let monitor = RouteMonitor::open().map_err(failed)?;
-        let query = RouteQuery::open().map_err(failed)?;
-        Ok(Self { monitor, query, peers: VecDeque::new(), started: Time::ZERO, due: None, pause_until: Time::ZERO })
+        let routes = RouteSocket::open().map_err(failed)?;
+        Ok(Self { monitor, routes, peers: VecDeque::new(), started: Time::ZERO, due: None, pause_until: Time::ZERO })
     }
 
     /// Readable when [`note_changes`](Self::note_changes) has something to read.
@@ -85,7 +85,7 @@ impl SourceCheck {
             self.peers = with_source.map(|peer| peer.id()).collect();
         }
         for peer in self.peers.drain(..self.peers.len().min(PEERS_PER_STEP)) {
-            check(&self.query, device, peer, fwmark);
+            check(&self.routes, device, peer, fwmark);
         }
         if self.peers.is_empty() {
             self.pause_until = now + PAUSE.max(now.since(self.started) * PAUSE_FACTOR);
@@ -95,11 +95,11 @@ impl SourceCheck {
 }
 
 /// Forgets a peer's source if it is wrong now.
-fn check(query: &RouteQuery, device: &mut Device, peer: PeerId, fwmark: u32) {
+fn check(routes: &RouteSocket, device: &mut Device, peer: PeerId, fwmark: u32) {
     // The peer may have gone or roamed since the check began.
     let endpoint = device.status(peer).and_then(|status| status.endpoint());
     let Some(endpoint @ Endpoint { remote, source: Some(source) }) = endpoint else { return };
-    match is_good(query, remote.ip(), source, fwmark) {
+    match is_good(routes, remote.ip(), source, fwmark) {
         Ok(true) => {}
         Ok(false) => {
             log::debug!("{} is no longer the address from which to write to {remote}", source.addr);
@@ -109,12 +109,12 @@ fn check(query: &RouteQuery, device: &mut Device, peer: PeerId, fwmark: u32) {
     }
 }
 
-fn is_good(query: &RouteQuery, remote: IpAddr, source: Source, fwmark: u32) -> io::Result<bool> {
+fn is_good(routes: &RouteSocket, remote: IpAddr, source: Source, fwmark: u32) -> io::Result<bool> {
     let Source { addr, ifindex } = source;
-    if !query.is_local(addr, ifindex)? {
+    if !routes.is_local(addr, ifindex)? {
         return Ok(false);
     }
-    let interface = query.interface_towards(remote, addr, ifindex, fwmark)?;
+    let interface = routes.interface_towards(remote, addr, ifindex, fwmark)?;
     Ok(interface.is_some_and(|interface| ifindex == 0 || interface == ifindex))
 }
 

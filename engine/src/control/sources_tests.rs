@@ -56,7 +56,7 @@ impl Fixture {
     fn await_address(&self, addr: &str) {
         let (addr, ifindex) = (addr.parse().unwrap(), if_nametoindex("one").unwrap());
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.check.query.is_local(addr, ifindex).unwrap() {
+        while !self.check.routes.is_local(addr, ifindex).unwrap() {
             assert!(Instant::now() < deadline, "{addr} is still not an address of this namespace");
             std::thread::sleep(Duration::from_millis(1));
         }

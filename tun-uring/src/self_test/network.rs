@@ -3,7 +3,7 @@
 use super::judge::Kernel;
 use crate::device::{self, Offloads, Tun, TunError};
 use crate::link::Link;
-use crate::netlink::RouteSocket;
+use route_netlink::{LinkSocket, RouteSocket};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -74,13 +74,13 @@ fn enable_forwarding() -> io::Result<()> {
 }
 
 fn connect(entry: Link, exit: Link) -> io::Result<()> {
-    let mut kernel = RouteSocket::open()?;
-    kernel.set_up(entry)?;
-    kernel.set_up(exit)?;
+    let (links, routes) = (LinkSocket::open()?, RouteSocket::open()?);
+    links.set_up(entry.index())?;
+    links.set_up(exit.index())?;
     // The way back is never taken, but asked for by reverse path filters.
-    kernel.add_route(SOURCES_V4, entry)?;
-    kernel.add_route(DESTINATION_V4, exit)?;
-    let _ = kernel.add_route(DESTINATION_V6, exit);
+    routes.add(SOURCES_V4, entry.index())?;
+    routes.add(DESTINATION_V4, exit.index())?;
+    let _ = routes.add(DESTINATION_V6, exit.index());
     Ok(())
 }
 
