@@ -29,6 +29,7 @@ pub mod netns;
 pub mod payload;
 pub mod ping;
 pub mod process;
+pub mod scratch;
 pub mod tcp;
 pub mod tunnel;
 pub mod uapi;

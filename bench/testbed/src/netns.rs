@@ -1,7 +1,7 @@
 //! Network namespaces, and the cable between two of them.
 
 use std::fs::{self, File};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -122,12 +122,7 @@ impl Namespace {
             return self.ip(&format!("address add {address}/{length} dev {interface}")).map(drop);
         };
         self.ip(&format!("address add {address}/{length} dev {interface} nodad"))?;
-        // The kernel takes packets to it only when a work queue has completed it.
-        let digits = format!("{:032x}", u128::from(v6));
-        self.await_kernel(&format!("{address} is no address of {}", self.name), || {
-            let table = self.enter(|| fs::read_to_string("/proc/thread-self/net/ipv6_route"));
-            Ok(table.context("/proc/net/ipv6_route")?.lines().any(|line| is_local_route(line, &digits)))
-        })
+        await_address(v6, |v6| self.enter(|| has_local_address(v6)))
     }
 
     /// Waits until an interface carries packets: a new cable does when the kernel has noticed that both ends are up,
@@ -136,20 +131,9 @@ impl Namespace {
     /// # Errors
     /// There is no such interface, or its other end is down.
     pub fn await_carrier(&self, interface: &str) -> Result<()> {
-        self.await_kernel(&format!("{interface} of {} has no carrier", self.name), || {
+        await_kernel(&format!("{interface} of {} has no carrier", self.name), || {
             Ok(self.ip(&format!("-oneline link show dev {interface}"))?.contains(" state UP "))
         })
-    }
-
-    fn await_kernel(&self, otherwise: &str, mut has_happened: impl FnMut() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !has_happened()? {
-            if Instant::now() > deadline {
-                return Err(Error::new(format!("{otherwise}, after {PATIENCE:?}")));
-            }
-            thread::sleep(POLL);
-        }
-        Ok(())
     }
 
     /// Whether an interface of this name exists.
@@ -267,6 +251,30 @@ pub fn inner_v4(end: usize) -> IpAddr {
 /// The inner IPv6 address of end 0 or 1.
 pub fn inner_v6(end: usize) -> IpAddr {
     IpAddr::from([0xfd00, 0x77, 0, 0, 0, 0, 0, u16::from(host(end))])
+}
+
+/// Waits until the kernel takes packets to an address that was added, of which `is_local` knows.
+pub(crate) fn await_address(address: Ipv6Addr, is_local: impl Fn(Ipv6Addr) -> Result<bool>) -> Result<()> {
+    // It does only when a work queue has completed the address.
+    await_kernel(&format!("{address} is still no address of the network namespace"), || is_local(address))
+}
+
+/// Whether packets to this address are for this machine, in the namespace of the calling thread.
+pub(crate) fn has_local_address(address: Ipv6Addr) -> Result<bool> {
+    let digits = format!("{:032x}", u128::from(address));
+    let table = fs::read_to_string("/proc/thread-self/net/ipv6_route").context("/proc/net/ipv6_route")?;
+    Ok(table.lines().any(|line| is_local_route(line, &digits)))
+}
+
+fn await_kernel(otherwise: &str, mut has_happened: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !has_happened()? {
+        if Instant::now() > deadline {
+            return Err(Error::new(format!("{otherwise}, after {PATIENCE:?}")));
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 /// Whether a line of `/proc/net/ipv6_route` says that packets to the address of these digits are for this machine.

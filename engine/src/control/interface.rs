@@ -212,31 +212,16 @@ pub fn refuse_link_local_address(name: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
     use std::sync::mpsc;
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use nix::sched::{CloneFlags, unshare};
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     use nix::unistd::gettid;
+    use ringfort_testbed::scratch::{in_namespace, ip};
     use tun_uring::{Offloads, Tun};
 
     use super::*;
-
-    fn ip(args: &str) {
-        let status = Command::new("ip").args(args.split(' ')).status().expect("iproute2 is needed");
-        assert!(status.success(), "ip {args}");
-    }
-
-    /// Runs in a network namespace of its own, as does everything that is started there.
-    fn elsewhere<T: Send>(body: impl FnOnce() -> T + Send) -> T {
-        let inside = || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("the tests of the network need root");
-            body()
-        };
-        thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
 
     fn watched_tun() -> (Interface, Vec<OwnedFd>) {
         let tun = Tun::create("rf0", 2, Offloads::NONE).unwrap();
@@ -263,7 +248,7 @@ mod tests {
 
     #[test]
     fn up_down_mtu_name_and_deletion_are_seen() {
-        elsewhere(|| {
+        in_namespace(|| {
             let (mut interface, _queues) = watched_tun();
             let first = Change::State(LinkState { up: false, mtu: Some(1420) });
             assert_eq!(next_change(&mut interface), first);
@@ -280,7 +265,7 @@ mod tests {
 
     #[test]
     fn it_is_followed_into_another_namespace() {
-        elsewhere(|| {
+        in_namespace(|| {
             let (mut interface, _queues) = watched_tun();
             next_change(&mut interface);
             elsewhere_concurrently(|there, run| {
@@ -296,7 +281,7 @@ mod tests {
 
     #[test]
     fn it_is_followed_onwards_and_back() {
-        elsewhere(|| {
+        in_namespace(|| {
             let home = gettid().as_raw();
             let (mut interface, _queues) = watched_tun();
             next_change(&mut interface);
@@ -322,7 +307,7 @@ mod tests {
 
     #[test]
     fn it_is_found_again_when_there_are_descriptors_again() {
-        elsewhere(|| {
+        in_namespace(|| {
             let (mut interface, _queues) = watched_tun();
             next_change(&mut interface);
             elsewhere_concurrently(|there, run| {
@@ -345,7 +330,7 @@ mod tests {
 
     #[test]
     fn only_what_is_forbidden_is_out_of_sight() {
-        elsewhere(|| {
+        in_namespace(|| {
             let (mut interface, _queues) = watched_tun();
             let now = Time::from_secs(1);
             let mut lost = |errno| interface.lost(&io::Error::from_raw_os_error(errno), now);
@@ -362,7 +347,7 @@ mod tests {
     /// Nothing of ours holds it: not the watching, and not the queues.
     #[test]
     fn the_namespace_that_it_was_moved_to_can_go() {
-        elsewhere(|| {
+        in_namespace(|| {
             let (mut interface, _queues) = watched_tun();
             next_change(&mut interface);
             elsewhere_concurrently(|there, run| {
@@ -386,7 +371,7 @@ mod tests {
         let (ask, asked) = mpsc::channel::<String>();
         let (done, is_done) = mpsc::channel();
         let there = thread::spawn(move || {
-            elsewhere(move || {
+            in_namespace(move || {
                 tell.send(gettid().as_raw()).unwrap();
                 for args in asked {
                     ip(&args);
@@ -404,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_interface_goes_with_its_watcher_even_if_a_queue_is_open() {
-        elsewhere(|| {
+        in_namespace(|| {
             let (interface, queues) = watched_tun();
             let exists = || nix::net::if_::if_nametoindex("rf0").is_ok();
             assert!(exists());

@@ -219,21 +219,12 @@ mod tests {
     use std::time::Instant;
 
     use nix::poll::{PollFd, PollFlags, poll};
-    use nix::sched::{CloneFlags, unshare};
     use nix::sys::socket::{MsgFlags, recv};
     use ringfort_core::ids::owner;
     use ringfort_core::wire::{DATA_HEADER_LEN, write_data_header};
+    use ringfort_testbed::scratch::in_namespace;
 
     use super::*;
-
-    /// Runs in a network namespace of its own, where all ports are free.
-    fn elsewhere(body: impl FnOnce() + Send) {
-        let inside = || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("the tests of the network need root");
-            body();
-        };
-        thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    }
 
     const NOW: Time = Time::from_secs(100);
 
@@ -264,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_taken_port_leaves_everything_as_it_is() {
-        elsewhere(|| {
+        in_namespace(|| {
             let mut sockets = open_sockets(2);
             let before = sockets.port();
             let taken = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -317,7 +308,7 @@ mod tests {
 
     #[test]
     fn while_the_interface_is_down_a_port_is_only_remembered() {
-        elsewhere(|| {
+        in_namespace(|| {
             let mut sockets = Sockets::new(2).unwrap();
             assert_eq!((sockets.port(), sockets.next_attempt()), (0, None));
             let taken = UdpSocket::bind("0.0.0.0:41999").unwrap();
@@ -336,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_chosen_port_is_chosen_again_if_it_is_free() {
-        elsewhere(|| {
+        in_namespace(|| {
             let mut sockets = open_sockets(1);
             let port = sockets.port();
             sockets.close();
@@ -356,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_when_the_interface_comes_up_is_tried_again() {
-        elsewhere(|| {
+        in_namespace(|| {
             let mut sockets = Sockets::new(1).unwrap();
             let taken = UdpSocket::bind("0.0.0.0:41999").unwrap();
             sockets.prepare(Some(41_999), None).unwrap();

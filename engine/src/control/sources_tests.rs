@@ -1,22 +1,16 @@
 use std::net::IpAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::net::if_::if_nametoindex;
-use nix::sched::{CloneFlags, unshare};
 use ringfort_core::cell::PeerShared;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::Action;
+use ringfort_testbed::scratch::{in_namespace, ip};
 
 use super::*;
 
-fn ip(args: &str) {
-    let status = Command::new("ip").args(args.split(' ')).status().expect("iproute2 is needed");
-    assert!(status.success(), "ip {args}");
-}
-
-/// A network namespace with two ways to the peer, and a device that has heard the peer on one of them.
+/// Two ways to the peer, in a network namespace that has nothing yet, and a device that has heard the peer on one of them.
 struct Fixture {
     check: SourceCheck,
     device: Device,
@@ -28,7 +22,6 @@ struct Fixture {
 
 impl Fixture {
     fn new(source: &str, remote: &str) -> Self {
-        unshare(CloneFlags::CLONE_NEWNET).expect("the tests of the network need root");
         ip("link set lo up");
         ip("link add one type veth peer name one-far");
         ip("link add two type veth peer name two-far");
@@ -85,15 +78,10 @@ impl Fixture {
     }
 }
 
-/// Namespaces belong to threads.
-fn in_a_thread(test: impl FnOnce() + Send) {
-    std::thread::scope(|scope| scope.spawn(test).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-}
-
 #[test]
 fn changes_that_do_not_concern_a_source_leave_it() {
-    in_a_thread(|| {
-        for (source, remote) in [("10.1.0.9", "10.1.0.2:5"), ("fd00:1::9", "[fd00:1::2]:5")] {
+    for (source, remote) in [("10.1.0.9", "10.1.0.2:5"), ("fd00:1::9", "[fd00:1::2]:5")] {
+        in_namespace(|| {
             let mut fixture = Fixture::new(source, remote);
             let expected = Some(source.parse().unwrap());
             assert_eq!(fixture.pass(), expected);
@@ -107,24 +95,24 @@ fn changes_that_do_not_concern_a_source_leave_it() {
                 ip(change);
                 assert_eq!(fixture.pass(), expected, "{change}");
             }
-        }
-    });
+        });
+    }
 }
 
 #[test]
 fn a_removed_address_is_forgotten() {
-    in_a_thread(|| {
-        for (source, length, remote) in [("10.1.0.9", 24, "10.1.0.2:5"), ("fd00:1::9", 64, "[fd00:1::2]:5")] {
+    for (source, length, remote) in [("10.1.0.9", 24, "10.1.0.2:5"), ("fd00:1::9", 64, "[fd00:1::2]:5")] {
+        in_namespace(|| {
             let mut fixture = Fixture::new(source, remote);
             ip(&format!("address del {source}/{length} dev one"));
             assert_eq!(fixture.pass(), None, "{source}");
-        }
-    });
+        });
+    }
 }
 
 #[test]
 fn a_better_route_takes_the_source_away() {
-    in_a_thread(|| {
+    in_namespace(|| {
         let mut fixture = Fixture::new("10.1.0.1", "198.51.100.5:5");
         ip("route add 198.51.100.5/32 via 10.2.0.7");
         assert_eq!(fixture.pass(), None);
@@ -138,7 +126,7 @@ fn a_better_route_takes_the_source_away() {
 
 #[test]
 fn checks_are_apart_and_none_is_lost() {
-    in_a_thread(|| {
+    in_namespace(|| {
         let mut fixture = Fixture::new("10.1.0.9", "10.1.0.2:5");
         ip("route add 203.0.113.0/24 via 10.2.0.7");
         assert!(fixture.pass().is_some());

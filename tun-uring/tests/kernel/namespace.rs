@@ -1,30 +1,12 @@
-//! A network namespace for each test.
+//! What tests need in a network namespace of their own.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use ringfort_testbed::scratch::{in_namespace, ip};
+
 /// How long anything may take that is bound to happen: a busy machine may not run a thread for seconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Runs `test` on a thread in a new network namespace, which disappears with it. Needs root, and says so.
-pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let outcome = thread::spawn(move || {
-        // SAFETY: unshare(2) takes no pointers; only this thread changes its namespace.
-        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-        assert_eq!(
-            result,
-            0,
-            "cannot make a network namespace ({}): run these tests as root",
-            std::io::Error::last_os_error()
-        );
-        test();
-    })
-    .join();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 /// Takes all capabilities from the calling thread, and leaves it root otherwise: what it may open is what root's files
 /// allow, whatever their mode is for others on this machine.
@@ -42,13 +24,6 @@ pub fn drop_capabilities() {
     // system call changes this thread alone.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// Runs ip(8) in the namespace of the calling thread.
-pub fn ip(arguments: &str) {
-    let output =
-        Command::new("ip").args(arguments.split_whitespace()).output().expect("ip(8) of iproute2 is installed");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Keeps the kernel from sending packets of its own accord (router solicitations, multicast reports).

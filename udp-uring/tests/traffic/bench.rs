@@ -2,14 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ring_buffers::{Arena, Budget, BufferGroup, Completion, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
+use ringfort_testbed::scratch;
 use udp_uring::{
     EdgeConfig, Event, Path, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
 };
+
+pub use ringfort_testbed::scratch::ip;
 
 /// How long anything may take that is bound to happen: a busy machine may not run a thread for seconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -226,13 +228,6 @@ pub fn get_int(socket: &impl AsFd, level: i32, name: i32) -> i32 {
     value
 }
 
-/// Runs `ip` with words split at spaces, in the namespace of this thread.
-#[track_caller]
-pub fn ip(words: &str) {
-    let status = Command::new("ip").args(words.split_whitespace()).status().expect("ip(8) runs");
-    assert!(status.success(), "ip {words}");
-}
-
 /// Runs `body` on a thread that ends with it, and with all that was done to it.
 pub fn in_thread_of_its_own(body: impl FnOnce() + Send + 'static) {
     if let Err(panic) = thread::spawn(body).join() {
@@ -259,37 +254,18 @@ pub fn refuse_system_call(number: libc::c_long, errno: i32) {
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// Runs `body` on a thread in a network namespace of its own, set up by the `ip` commands. Without the privilege to
-/// make one, the test fails.
-pub fn in_namespace(commands: &[&str], body: impl FnOnce() + Send + 'static) {
-    let commands: Vec<String> = commands.iter().map(ToString::to_string).collect();
-    let thread = thread::spawn(move || {
-        // SAFETY: unshare takes no pointers; it concerns this thread only.
-        let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-        assert_eq!(unshared, 0, "this test needs root, to make a namespace: {}", std::io::Error::last_os_error());
-        for command in &commands {
+/// Runs `body` in a network namespace of its own, set up by the `ip` commands.
+pub fn in_namespace(commands: &[&str], body: impl FnOnce() + Send) {
+    scratch::in_namespace(|| {
+        for command in commands {
             ip(command);
-            if let Some(added) = command.strip_prefix("addr add ").filter(|a| a.contains(':')) {
-                wait_for_local_route(added.split('/').next().expect("split gives one at least"));
+            if let Some(added) = command.strip_prefix("addr add ") {
+                let address = added.split('/').next().expect("split gives one at least");
+                if let Ok(address) = address.parse() {
+                    scratch::await_address(address);
+                }
             }
         }
         body();
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// An IPv6 address is set at once, but the kernel delivers to it only a little later.
-fn wait_for_local_route(addr: &str) {
-    let start = Instant::now();
-    let wanted = format!("local {addr} ");
-    loop {
-        let output = Command::new("ip").args(["-6", "route", "show", "table", "local"]).output().expect("ip(8) runs");
-        if String::from_utf8_lossy(&output.stdout).contains(&wanted) {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "{addr} does not become local");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
