@@ -37,6 +37,7 @@ mod self_test;
 mod suite;
 mod train;
 mod verdicts;
+mod workload;
 
 pub use choose::{Choice, Selection, SelectionError, SuiteChoice, choose};
 pub use geometry::{Geometry, GeometryError, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_LEN};
@@ -48,6 +49,7 @@ pub use provider::{OnFailure, Provider, UnknownProvider};
 pub use self_test::SelfTestError;
 pub use suite::{Suite, UnknownSuite};
 pub use verdicts::Verdicts;
+pub use workload::{Operation, Shape, Workload};
 
 /// Bytes of a session key.
 pub const KEY_LEN: usize = 32;

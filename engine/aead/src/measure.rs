@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::plan::{PACKET_SIZES, TRAIN_COUNTS};
-use crate::{Geometry, HEADER_LEN, KEY_LEN, OpenKey, Plan, Provider, SealKey, Suite, TAG_LEN};
+use crate::workload::{Operation, Shape, Workload};
+use crate::{Provider, Suite};
 
 /// Time for each pair of size and count, sealing and opening together; a round that has begun is finished.
 const BUDGET_PER_CLASS: Duration = Duration::from_millis(1);
@@ -39,40 +40,23 @@ pub struct Figure {
 
 /// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`]: about 12 ms.
 pub fn measure(suite: Suite, provider: Provider) -> Measurement {
-    let (plan, key) = (Plan::fixed(provider), [0x5a; KEY_LEN]);
-    let (seal, open) = (SealKey::new(plan, suite, &key), OpenKey::new(plan, suite, &key));
     let classes = PACKET_SIZES.iter().flat_map(|&len| TRAIN_COUNTS.iter().map(move |&count| (len, count)));
-    let figures = classes.map(|(len, count)| measure_class(&seal, &open, len, count)).collect();
+    let figures = classes.map(|(len, count)| measure_class(provider, suite, len, count)).collect();
     Measurement { provider, suite, figures }
 }
 
-fn measure_class(seal: &SealKey, open: &OpenKey, packet_len: usize, train_count: usize) -> Figure {
-    let stride = packet_len + HEADER_LEN + TAG_LEN;
-    let geometry = Geometry::new(stride, stride, train_count).expect("the measured trains are possible");
-    let trains = PACKETS_PER_ROUND.div_ceil(train_count);
-    let packets = (trains * train_count) as f64;
-    let counters: Vec<u64> = (0..).take(train_count).collect();
-    let mut buf = vec![0u8; trains * geometry.total_len()];
-
+fn measure_class(provider: Provider, suite: Suite, packet_len: usize, train_count: usize) -> Figure {
+    let shape = Shape::Train { len: packet_len, count: train_count };
+    let mut work = Workload::new(provider, suite, shape, PACKETS_PER_ROUND);
     let (mut seal_best, mut open_best) = (Duration::MAX, Duration::MAX);
     let begin = Instant::now();
     let mut rounds = 0;
     while rounds < ROUNDS_MIN || begin.elapsed() < BUDGET_PER_CLASS {
-        let start = Instant::now();
-        for train in buf.chunks_mut(geometry.total_len()) {
-            // The key protects nothing, so its nonces may repeat.
-            seal.seal_train(0, train, geometry).expect("the buffer was made for the train");
-        }
-        let middle = Instant::now();
-        for train in buf.chunks_mut(geometry.total_len()) {
-            let verdicts = open.open_train(&counters, train, geometry).expect("the buffer was made for the train");
-            assert!(verdicts.all_passed(), "what was just sealed opens");
-        }
-        seal_best = seal_best.min(middle - start);
-        open_best = open_best.min(middle.elapsed());
+        seal_best = seal_best.min(work.pass(Operation::Seal));
+        open_best = open_best.min(work.pass(Operation::Open));
         rounds += 1;
     }
-    let per_packet = |round: Duration| round.as_nanos() as f64 / packets;
+    let per_packet = |round: Duration| round.as_nanos() as f64 / work.packets() as f64;
     Figure { packet_len, train_count, seal_ns: per_packet(seal_best), open_ns: per_packet(open_best) }
 }
 

@@ -11,10 +11,9 @@ mod table;
 
 use std::process::ExitCode;
 
-use measure::{Contender, Options, Shape};
+use measure::{Contender, Options};
+use ringfort_aead::{PACKET_SIZES, Shape};
 
-/// Bytes of plaintext: an ACK or a voice packet, the old Internet minimum, a full tunnel packet.
-const LENS: [usize; 3] = [64, 576, 1420];
 /// A lone packet, a short burst, a super-packet of 64 KiB at full size.
 const COUNTS: [usize; 3] = [1, 8, 44];
 /// The range of lengths in a mixed burst, in bytes of plaintext.
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let trains = LENS.iter().flat_map(|&len| COUNTS.iter().map(move |&count| Shape::train(len, count)));
+    let trains = PACKET_SIZES.iter().flat_map(|&len| COUNTS.iter().map(move |&count| Shape::Train { len, count }));
     let bursts = MIXED_COUNTS.iter().map(|&count| Shape::burst(MIXED, count));
     let shapes: Vec<Shape> = trains.chain(bursts).collect();
     println!("{} rounds of {} ms for each cell, interleaved\n", options.rounds, options.round.as_millis());

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use ringfort_aead::Suite;
+use ringfort_aead::{Operation, Shape, Suite};
 
-use crate::measure::{Contender, Figures, Operation, Shape, Spread};
+use crate::measure::{Contender, Figures, Spread};
 
 /// All tables of one suite.
 pub struct Tables<'a> {
@@ -52,7 +52,7 @@ impl Tables<'_> {
         let reference = self.contenders.iter().position(Contender::is_reference).map(|index| spreads[index].median);
         for Spread { median, min, max } in spreads {
             let range = format!("({min:.0}–{max:.0})");
-            let speed = shape.mean_len() / median;
+            let speed = shape.text_len() as f64 / shape.count() as f64 / median;
             let ratio = reference.map_or(String::new(), |reference| format!("{:.2} ×", reference / median));
             write!(f, "  {median:>6.0} {range:<13}{speed:>6.2} {ratio:>7}")?;
         }

@@ -1,7 +1,5 @@
 //! Ciphers in memory: every provider that this CPU can run seals and opens the same trains, taking turns.
 
-mod work;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,17 +7,17 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use ringfort_aead::{Provider, Suite};
+use ringfort_aead::{Operation, PACKET_SIZES, Provider, Shape, Suite, Workload};
 use ringfort_testbed::{Context, Error, Result};
 
 use crate::report;
 use crate::results::model::{self, Better, Contender, Figure, Kind, Plan, Results, Run, Test, Unit};
 use crate::results::stamp::Stamp;
 use crate::results::{now, summary};
-use work::{Bench, Shape};
 
-/// Bytes of plaintext: a voice packet or an ACK, the old Internet minimum, a full tunnel packet.
-const LENS: [usize; 3] = [64, 576, 1420];
+/// Packets that are worked on between two looks at the clock, at least: with full packets still within a second-level
+/// cache.
+const PACKETS_PER_PASS: usize = 176;
 /// A lone packet, a short burst, a super-packet of 64 KiB at full size.
 const COUNTS: [usize; 3] = [1, 8, 44];
 
@@ -57,17 +55,17 @@ pub fn run(options: &Options) -> Result<()> {
     stay_on_one_cpu()?;
     let mut results = options.empty_results(&providers);
     let begun = Instant::now();
-    for shape in shapes() {
-        let mut benches: Vec<Bench> =
-            providers.iter().map(|provider| Bench::new(*provider, options.suite, shape)).collect();
+    for train in trains() {
+        let work = |provider: &Provider| train.work(*provider, options.suite);
+        let mut works: Vec<Workload> = providers.iter().map(work).collect();
         // Round 0 warms up caches, branch predictors and clocks, and is not counted.
         for round in 0..=options.rounds {
-            for turn in 0..benches.len() {
-                let position = (turn + round as usize) % benches.len();
-                let figures = figures(&mut benches[position], shape, Duration::from_millis(options.turn));
+            for turn in 0..works.len() {
+                let position = (turn + round as usize) % works.len();
+                let figures = figures(&mut works[position], train, Duration::from_millis(options.turn));
                 let run = Run {
                     round,
-                    test: shape.name(),
+                    test: train.name(),
                     contender: providers[position].name().to_owned(),
                     at_s: (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3,
                     figures,
@@ -108,7 +106,7 @@ impl Options {
                 reference: Some(self.reference.name().to_owned()),
             },
             contenders: providers.iter().map(contender).collect(),
-            tests: shapes().map(|shape| describe(shape, self.suite)).collect(),
+            tests: trains().map(|train| describe(train, self.suite)).collect(),
             runs: Vec::new(),
             summary: Vec::new(),
             stages: Vec::new(),
@@ -116,16 +114,37 @@ impl Options {
     }
 }
 
-fn shapes() -> impl Iterator<Item = Shape> {
-    LENS.into_iter().flat_map(|len| COUNTS.map(|count| Shape { len, count }))
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Train {
+    /// Bytes of plaintext of each packet.
+    len: usize,
+    /// Packets.
+    count: usize,
 }
 
-fn describe(shape: Shape, suite: Suite) -> Test {
-    let Shape { len, count } = shape;
+impl Train {
+    /// `1420x44`.
+    fn name(self) -> String {
+        format!("{}x{}", self.len, self.count)
+    }
+
+    fn work(self, provider: Provider, suite: Suite) -> Workload {
+        let Self { len, count } = self;
+        Workload::new(provider, suite, Shape::Train { len, count }, PACKETS_PER_PASS)
+    }
+}
+
+fn trains() -> impl Iterator<Item = Train> {
+    PACKET_SIZES.into_iter().flat_map(|len| COUNTS.map(|count| Train { len, count }))
+}
+
+fn describe(train: Train, suite: Suite) -> Test {
+    let Train { len, count } = train;
     let rate = |name: &str, title: &str| Figure::new(name, title, Unit::GigabytesPerSecond, Better::Higher);
     let time = |name: &str, title: &str| Figure::new(name, title, Unit::Nanoseconds, Better::Lower);
     Test {
-        name: shape.name(),
+        name: train.name(),
         title: if count == 1 { format!("{len} bytes, alone") } else { format!("{len} bytes, {count} in a train") },
         detail: format!("{suite} over plaintexts of {len} bytes, {count} in each call, on one core, in its caches."),
         figures: vec![
@@ -138,11 +157,10 @@ fn describe(shape: Shape, suite: Suite) -> Test {
 }
 
 /// One turn of one provider.
-fn figures(bench: &mut Bench, shape: Shape, time: Duration) -> BTreeMap<String, f64> {
-    let [seal_ns, open_ns] = bench.turn(time);
-    let rate = |nanoseconds: f64| shape.len as f64 / nanoseconds;
-    let named = [("seal", rate(seal_ns)), ("open", rate(open_ns)), ("seal_ns", seal_ns), ("open_ns", open_ns)];
-    named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn figures(work: &mut Workload, train: Train, time: Duration) -> BTreeMap<String, f64> {
+    let times = work.turn(time, &[Operation::Seal, Operation::Open]);
+    let named = ["seal", "open"].into_iter().zip(times);
+    named.flat_map(|(name, ns)| [(name.to_owned(), train.len as f64 / ns), (format!("{name}_ns"), ns)]).collect()
 }
 
 /// The last of the CPUs that this process may use: a move in the middle of a turn would be measured.
@@ -163,14 +181,14 @@ mod tests {
     #[test]
     fn every_provider_and_shape_has_its_figures() {
         for provider in Provider::available(Suite::ChaCha20Poly1305) {
-            for shape in shapes() {
-                let mut bench = Bench::new(provider, Suite::ChaCha20Poly1305, shape);
-                let figures = figures(&mut bench, shape, Duration::from_nanos(1));
+            for train in trains() {
+                let mut work = train.work(provider, Suite::ChaCha20Poly1305);
+                let figures = figures(&mut work, train, Duration::ZERO);
                 assert!(figures.values().all(|value| value.is_finite()), "{figures:?}");
-                let described = describe(shape, Suite::ChaCha20Poly1305).figures;
+                let described = describe(train, Suite::ChaCha20Poly1305).figures;
                 assert!(described.iter().all(|figure| figures.contains_key(&figure.name)));
             }
         }
-        assert_eq!(shapes().count(), 9);
+        assert_eq!(trains().count(), 9);
     }
 }
