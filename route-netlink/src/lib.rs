@@ -6,8 +6,9 @@
 //!   LinkMonitor, RouteMonitor   ◄── what the kernel tells unasked
 //! ```
 //!
-//! Plain `AF_NETLINK` sockets in the network namespace of the thread that opens them, and the few fields that matter. Of
-//! an answer only these are read, so an attribute that a newer kernel adds or changes cannot make a message unreadable.
+//! Plain `AF_NETLINK` sockets in the network namespace of the thread that opens them, and the few fields that matter.
+//! Nothing else of an answer is read, so an attribute that a newer kernel adds or changes cannot make a message
+//! unreadable.
 
 #![forbid(unsafe_code)]
 

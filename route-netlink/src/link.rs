@@ -1,16 +1,18 @@
 //! Interfaces, also those in other network namespaces.
 //!
-//! A socket in the namespace of an interface would tell all about it, and keep it alive: the namespace, and all interfaces
-//! in it, would outlive the container that they belong to. So the sockets stay at home. There the kernel knows another
-//! namespace by an id, which keeps nothing alive. Requests name it (`IFLA_TARGET_NETNSID`), and a socket that asks for
-//! it (`NETLINK_LISTEN_ALL_NSID`) hears from every namespace that has an id.
+//! A socket in the namespace of an interface would tell all about it, and keep it alive: the namespace, and all
+//! interfaces in it, would outlive the container that they belong to. So the sockets stay at home. There the kernel
+//! knows another namespace by an id, which keeps nothing alive. Requests name it (`IFLA_TARGET_NETNSID`), and a socket
+//! that asks for it (`NETLINK_LISTEN_ALL_NSID`) hears from every namespace that has an id.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::sys::socket::setsockopt;
 
 use crate::message::link::{self, Link, LinkKind, LinkState, News, Place};
 use crate::message::namespace;
 use crate::socket::NetlinkSocket;
-use nix::sys::socket::setsockopt;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// `RTMGRP_LINK`.
 const LINK_GROUPS: u32 = 0x1;
@@ -29,8 +31,8 @@ nix::setsockopt_impl!(
     nix::sys::socket::sockopt::SetBool
 );
 
-/// What was said of an interface index. It may be of an interface with the same index in another namespace, so this is a
-/// reason to ask, not an answer.
+/// What was said of an interface index. It may be of an interface with the same index in another namespace, so this is
+/// a reason to ask, not an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkNews {
     /// Nothing.

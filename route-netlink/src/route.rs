@@ -1,12 +1,14 @@
 //! Which way packets take.
 
-use crate::message::route;
-use crate::socket::NetlinkSocket;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// `RTMGRP_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and the bit of `RTNLGRP_IPV6_RULE`.
+use crate::message::route;
+use crate::socket::NetlinkSocket;
+
+/// `RTMGRP_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and the bit of
+/// `RTNLGRP_IPV6_RULE`.
 const ROUTE_GROUPS: u32 = 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << (19 - 1));
 
 /// Watches whatever may make a source address that was good the wrong one.
@@ -65,8 +67,8 @@ impl RouteSocket {
         Ok(self.socket.ask(&request, route::answer)?.is_ok_and(|route| route.is_local))
     }
 
-    /// The interface through which packets of this mark from `source` to `remote` leave; `None` if they cannot. `interface`
-    /// is needed for a link-local remote.
+    /// The interface through which packets of this mark from `source` to `remote` leave; `None` if they cannot.
+    /// `interface` is needed for a link-local remote.
     ///
     /// # Errors
     /// The system's, if it could not be asked.

@@ -1,12 +1,14 @@
 //! What all netlink sockets have in common.
 
-use crate::message::{Message, messages};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, recvfrom, send, socket,
 };
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::message::{Message, messages};
 
 /// Netlink datagrams are at most 32 KiB long (`NLMSG_GOODSIZE` and its users in `net/netlink/af_netlink.c`).
 const DATAGRAM_LEN_MAX: usize = 32 << 10;

@@ -5,17 +5,19 @@
 //! what cannot be used is refused. The interface stays when we end, with the settings that it had before, as far as the
 //! kernel tells them.
 
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use route_netlink::{LinkKind, LinkSocket, TunInfo};
+use vnet_packets::virtio::VNET_HDR_LEN;
+
 use crate::device::{
     MTU_DEFAULT, Offloads, QUEUES_MAX, Tun, TunError, attach, checked, name_in, negotiate, open_clone_device,
     require_features, set_header, validate_name,
 };
 use crate::link::Link;
 use crate::{queue, steering};
-use route_netlink::{LinkKind, LinkSocket, TunInfo};
-use std::ffi::c_int;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use vnet_packets::virtio::VNET_HDR_LEN;
 
 /// The MTU of an interface for which nobody has chosen one (`ETH_DATA_LEN`).
 const MTU_OF_DRIVER: u32 = 1500;

@@ -1,10 +1,11 @@
 //! What a queue of a TUN interface knows of the interface. A queue belongs to its opener wherever the interface is.
 
-use crate::device::{any_socket, checked, empty_request, name_in};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+
+use crate::device::{any_socket, checked, empty_request, name_in};
 
 /// `SIOCGSKNS` of `include/uapi/linux/sockios.h`.
 const SIOCGSKNS: libc::Ioctl = 0x894c;

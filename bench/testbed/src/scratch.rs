@@ -8,8 +8,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::{command, netns};
 
-/// Calls `test` on a thread of its own in a new network namespace, in which nothing is up. What `test` starts is in it as
-/// well.
+/// Calls `test` on a thread of its own in a new network namespace, in which nothing is up. What `test` starts is in it
+/// as well.
 ///
 /// # Panics
 /// Without the privilege to make a namespace, and whenever `test` does.
@@ -46,8 +46,9 @@ pub fn await_address(address: Ipv6Addr) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
+
+    use super::*;
 
     #[test]
     fn a_namespace_lasts_as_long_as_its_thread() {

@@ -117,7 +117,8 @@ impl Workload {
         self.repeats * self.shape.count()
     }
 
-    /// Nanoseconds per packet for each of `operations`, each done for at least `time`; a pass that has begun is finished.
+    /// Nanoseconds per packet for each of `operations`, each done for at least `time`; a pass that has begun is
+    /// finished.
     pub fn turn(&mut self, time: Duration, operations: &[Operation]) -> Vec<f64> {
         let mut spent = vec![Duration::ZERO; operations.len()];
         let mut passes = 0;

@@ -10,7 +10,7 @@ use ringfort_testbed::scratch::{in_namespace, ip};
 
 use super::*;
 
-/// Two ways to the peer, in a network namespace that has nothing yet, and a device that has heard the peer on one of them.
+/// Two ways to the peer, in a network namespace that has nothing yet, and a device that has heard the peer on one.
 struct Fixture {
     check: SourceCheck,
     device: Device,

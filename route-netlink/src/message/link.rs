@@ -1,7 +1,8 @@
 //! Messages about interfaces (`include/uapi/linux/rtnetlink.h`, `if_link.h`, `if_tun.h`).
 
-use super::{Attributes, Message, Request};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{Attributes, Message, Request};
 
 /// `struct ifinfomsg`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -149,9 +149,9 @@ fn i32_of(bytes: &[u8]) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     use proptest::prelude::*;
+
+    use super::*;
 
     /// A datagram of one message.
     pub(crate) fn datagram(kind: u16, body: &[u8]) -> Vec<u8> {

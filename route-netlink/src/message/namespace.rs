@@ -1,7 +1,8 @@
 //! Messages about the ids of network namespaces (`include/uapi/linux/net_namespace.h`).
 
-use super::{Message, Request};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{Message, Request};
 
 /// `struct rtgenmsg`, padded.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

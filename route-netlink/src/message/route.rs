@@ -1,8 +1,10 @@
 //! Messages about routes, and what else may change the way of packets (`include/uapi/linux/rtnetlink.h`).
 
-use super::{Message, Request};
 use std::net::IpAddr;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{Message, Request};
 
 /// `struct rtmsg`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -31,8 +33,8 @@ pub(crate) struct Route {
     pub(crate) is_local: bool,
 }
 
-/// Asks which way packets of this mark from `source` to `destination` take: `RTM_GETROUTE`. A link-local destination means
-/// nothing without its interface; 0 if it has none.
+/// Asks which way packets of this mark from `source` to `destination` take: `RTM_GETROUTE`. A link-local destination
+/// means nothing without its interface; 0 if it has none.
 pub(crate) fn get(destination: IpAddr, source: Option<IpAddr>, interface: u32, mark: u32) -> Vec<u8> {
     let octets = octets(destination);
     let bits = 8 * octets.len() as u8;
@@ -71,8 +73,8 @@ pub(crate) fn add((network, prefix_len): (IpAddr, u8), interface: u32) -> Vec<u8
         .into_bytes()
 }
 
-/// The answer to [`get`], or the error number of a refusal: there is no route, or none from that source. `None` for anything
-/// else.
+/// The answer to [`get`], or the error number of a refusal: there is no route, or none from that source. `None` for
+/// anything else.
 pub(crate) fn answer(message: Message<'_>) -> Option<Result<Route, i32>> {
     if let Some(errno) = message.errno() {
         return Some(Err(errno));
@@ -85,8 +87,8 @@ pub(crate) fn answer(message: Message<'_>) -> Option<Result<Route, i32>> {
     Some(Ok(Route { interface, is_local: route.kind == libc::RTN_LOCAL }))
 }
 
-/// Whether an address was removed, or routes or rules have changed. A new address takes nothing away; if it makes a better
-/// way, that is a route.
+/// Whether an address was removed, or routes or rules have changed. A new address takes nothing away; if it makes a
+/// better way, that is a route.
 pub(crate) fn is_change(message: Message<'_>) -> bool {
     matches!(
         message.kind,

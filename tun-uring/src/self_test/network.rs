@@ -1,13 +1,15 @@
 //! Two TUN devices in a network namespace of the calling thread, with routing from the first to the second.
 
-use super::judge::Kernel;
-use crate::device::{self, Offloads, Tun, TunError};
-use crate::link::Link;
-use route_netlink::{LinkSocket, RouteSocket};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+
+use route_netlink::{LinkSocket, RouteSocket};
+
+use super::judge::Kernel;
+use crate::device::{self, Offloads, Tun, TunError};
+use crate::link::Link;
 
 /// How long a packet may take. The kernel forwards within the write, so this passes only when one is lost.
 const PATIENCE_MS: libc::c_int = 100;

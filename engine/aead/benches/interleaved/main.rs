@@ -11,8 +11,9 @@ mod table;
 
 use std::process::ExitCode;
 
-use measure::{Contender, Options};
 use ringfort_aead::{PACKET_SIZES, Shape};
+
+use measure::{Contender, Options};
 
 /// A lone packet, a short burst, a super-packet of 64 KiB at full size.
 const COUNTS: [usize; 3] = [1, 8, 44];
