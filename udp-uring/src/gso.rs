@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn to(n: u8) -> Path {
-        Path::to(format!("192.0.2.{n}:51820").parse().expect("literal"))
+        Path::new(format!("192.0.2.{n}:51820").parse().expect("literal"))
     }
 
     fn from(path: Path, addr: &str) -> Path {
@@ -209,7 +209,7 @@ mod tests {
         let mut gso = Gso::new(true);
         for n in 0..10_000u32 {
             let remote = std::net::Ipv4Addr::from(0x0a00_0000 + n);
-            gso.refused(Errno::EIO, &Path::to((remote, 51820).into()), 1452);
+            gso.refused(Errno::EIO, &Path::new((remote, 51820).into()), 1452);
         }
         assert_eq!(gso.notes.len(), PLACES);
         assert!((1..=254).all(|n| gso.allows(&to(n), 1452)), "nobody was refused there");

@@ -39,7 +39,7 @@ pub fn send_handshake(pair: &SocketPair, path: &Path, datagram: &[u8], traffic_c
     match send_once(socket, path, datagram, traffic_class) {
         Ok(()) => Ok(SentBy::Path),
         Err(errno) if path.usable_source().is_some() && may_blame_source(errno) => {
-            send_once(socket, &Path::to(path.remote), datagram, traffic_class)?;
+            send_once(socket, &Path::new(path.remote), datagram, traffic_class)?;
             Ok(SentBy::RouteSource)
         }
         Err(errno) => Err(errno),

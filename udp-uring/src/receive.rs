@@ -125,7 +125,7 @@ mod tests {
         let received = Received::parse(View::heap(buffer(&sockaddr(), &[], b"hello", 0))).expect("well-formed");
         assert_eq!(&*received.view, b"hello");
         assert_eq!(received.stride, 5);
-        assert_eq!(received.path, Path::to("192.0.2.1:7".parse().expect("literal")));
+        assert_eq!(received.path, Path::new("192.0.2.1:7".parse().expect("literal")));
     }
 
     #[test]

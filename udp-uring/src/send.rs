@@ -164,7 +164,7 @@ mod tests {
     fn order(source: Option<&str>) -> Order {
         let addr = |text: &str| LocalAddr { addr: text.parse().expect("literal"), ifindex: 0 };
         let remote = "192.0.2.1:51820".parse().expect("literal");
-        let path = Path { source: source.map(addr), ..Path::to(remote) };
+        let path = Path { source: source.map(addr), ..Path::new(remote) };
         Order { stride: 1452, path, traffic_class: 0, context: 0, refused: None, gso_refused: None }
     }
 

@@ -1,6 +1,6 @@
 //! Names that travel between control and the workers: which peer, and where it is on the network.
 
-use std::net::{IpAddr, SocketAddr};
+pub use udp_endpoint::{Endpoint, LocalAddr};
 
 /// A peer's slot in the device, and which occupant of that slot is meant.
 ///
@@ -23,40 +23,6 @@ pub struct PeerId {
 #[must_use]
 pub const fn owner(local_index: u32, workers: usize) -> usize {
     (local_index & 0xff) as usize % workers
-}
-
-/// The local half of a path: the address that datagrams leave from and the interface they leave through.
-///
-/// Learned from `IP_PKTINFO` or `IPV6_PKTINFO` of a received datagram, so replies leave from the address that the
-/// peer wrote to ("sticky sockets").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Source {
-    /// The local address.
-    pub addr: IpAddr,
-    /// The index of the network interface, 0 if not bound to one.
-    pub ifindex: u32,
-}
-
-/// Where a peer is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// The peer's outer address and port.
-    pub remote: SocketAddr,
-    /// The local address to send from, if one was learned.
-    pub source: Option<Source>,
-}
-
-impl Endpoint {
-    /// An endpoint as an operator configures it: the kernel chooses the source address.
-    pub const fn new(remote: SocketAddr) -> Self {
-        Self { remote, source: None }
-    }
-
-    /// The same remote address with the learned source forgotten.
-    #[must_use]
-    pub const fn without_source(self) -> Self {
-        Self::new(self.remote)
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ringfort_core::device::{Action, Datagram, Device};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_path::{Dispatch, Order};
-use udp_uring::{LocalAddr, Path, SentBy, SocketPair, send_handshake};
+use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::notices;
 use super::sockets::Sockets;
@@ -124,13 +124,11 @@ impl DataPlane {
 
     /// False: the source address that the endpoint names does not work.
     fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> bool {
-        let source = endpoint.source.map(|source| LocalAddr { addr: source.addr, ifindex: source.ifindex });
-        let path = Path { remote: endpoint.remote, source };
         let Some(sockets) = self.sockets.own() else {
             self.handshakes_unsent += 1;
             return true;
         };
-        match send_handshake(sockets, &path, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
+        match send_handshake(sockets, &endpoint, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
             Ok(sent_by) => {
                 self.handshakes_sent += 1;
                 sent_by == SentBy::Path

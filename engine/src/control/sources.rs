@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use ringfort_core::device::Device;
-use ringfort_core::ids::{Endpoint, PeerId, Source};
+use ringfort_core::ids::{Endpoint, LocalAddr, PeerId};
 use ringfort_core::time::Time;
 use route_netlink::{RouteMonitor, RouteSocket};
 
@@ -109,8 +109,8 @@ fn check(routes: &RouteSocket, device: &mut Device, peer: PeerId, fwmark: u32) {
     }
 }
 
-fn is_good(routes: &RouteSocket, remote: IpAddr, source: Source, fwmark: u32) -> io::Result<bool> {
-    let Source { addr, ifindex } = source;
+fn is_good(routes: &RouteSocket, remote: IpAddr, source: LocalAddr, fwmark: u32) -> io::Result<bool> {
+    let LocalAddr { addr, ifindex } = source;
     if !routes.is_local(addr, ifindex)? {
         return Ok(false);
     }

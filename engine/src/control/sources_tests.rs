@@ -58,7 +58,7 @@ impl Fixture {
     /// The peer is heard, at that address of ours and by the first interface.
     fn hear(&self, source: &str, remote: &str) {
         let ifindex = if_nametoindex("one").unwrap();
-        let source = Some(Source { addr: source.parse().unwrap(), ifindex });
+        let source = Some(LocalAddr { addr: source.parse().unwrap(), ifindex });
         let endpoint = Endpoint { remote: remote.parse().unwrap(), source };
         self.shared.endpoint.set(endpoint);
     }

@@ -6,10 +6,8 @@ use super::turn::{BATCH, Worker, brought};
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::MAX_SEGMENTS;
 use ringfort_core::drops::DropReason;
-use ringfort_core::ids::Endpoint;
 use ringfort_path::{HandshakeMessage, Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
 use tun_uring::VNET_HDR_LEN;
-use udp_uring::{LocalAddr, Path};
 
 const _: () = assert!(TRAIN_BYTES_MAX == udp_uring::TRAIN_BYTES_MAX, "the longest train is what one send can carry");
 
@@ -42,7 +40,7 @@ impl Worker {
     fn send(&mut self, transmit: Transmit) {
         let note = transmit.note();
         let Transmit { peer, view, stride, endpoint, ecn, .. } = transmit;
-        let train = udp_uring::Transmit { view, stride, path: path_of(&endpoint), ecn, context: context_of(peer) };
+        let train = udp_uring::Transmit { view, stride, path: endpoint, ecn, context: context_of(peer) };
         match self.udp.send(&mut self.ring, train) {
             Ok(()) => self.path.handle_sent(self.now, note),
             Err(refused) => {
@@ -133,10 +131,4 @@ impl Worker {
         self.reaped = reaped;
         self.path.watch().lap(Stage::Turn);
     }
-}
-
-/// A peer's path, as the socket knows it.
-fn path_of(endpoint: &Endpoint) -> Path {
-    let source = endpoint.source.map(|s| LocalAddr { addr: s.addr, ifindex: s.ifindex });
-    Path { remote: endpoint.remote, source }
 }

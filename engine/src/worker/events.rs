@@ -3,7 +3,7 @@
 use super::WorkerError;
 use super::turn::Worker;
 use ringfort_core::drops::DropReason;
-use ringfort_core::ids::{Endpoint, PeerId, Source};
+use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_path::{Stage, Train, Watch as _};
 use tun_uring::{WriteError, WriteFailed};
 use udp_uring::{Event, Family, GsoNotice, Path, ReceiveDrop, Received};
@@ -88,8 +88,7 @@ impl Worker {
 
 /// A received datagram's path, as control and the peers know it.
 fn endpoint_of(path: &Path) -> Endpoint {
-    let source = path.usable_source().map(|local| Source { addr: local.addr, ifindex: local.ifindex });
-    Endpoint { remote: path.remote, source }
+    Endpoint { remote: path.remote, source: path.usable_source() }
 }
 
 const fn reason_of(why: ReceiveDrop) -> DropReason {

@@ -52,7 +52,7 @@ pub fn far_end(ip: &str) -> UdpSocket {
 
 /// Where the far end is.
 pub fn path_to(far: &UdpSocket) -> Path {
-    Path::to(far.local_addr().expect("bound"))
+    Path::new(far.local_addr().expect("bound"))
 }
 
 const EDGE: u8 = 3;

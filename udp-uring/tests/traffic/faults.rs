@@ -141,7 +141,7 @@ fn a_narrow_device_costs_no_other_path() {
         let mut bench = Bench::new(&group);
         let wide = far_end("::1");
         let bytes = pattern(14_000);
-        let narrow = Path::to("[fd00:1::2]:9".parse().expect("literal"));
+        let narrow = Path::new("[fd00:1::2]:9".parse().expect("literal"));
         for _ in 0..3 {
             assert_eq!(bench.send_and_settle(&bytes, 1400, narrow, 0).len(), 10, "one by one");
             assert_eq!(bench.send_and_settle(&bytes, 1400, path_to(&wide), 0).len(), 1, "with one call");
@@ -162,7 +162,7 @@ fn what_the_ring_does_not_take_is_counted_to_the_datagram() {
         bench.turn();
         refuse_system_call(libc::SYS_io_uring_enter, libc::EIO);
         let transmit = |bench: &Bench, len: usize| {
-            let path = Path::to("127.0.0.1:9".parse().expect("literal"));
+            let path = Path::new("127.0.0.1:9".parse().expect("literal"));
             Transmit { view: bench.view(&pattern(len)), stride: 10, path, ecn: 0, context: 0 }
         };
         let train = transmit(&bench, 10 * 65);
@@ -201,7 +201,7 @@ fn what_waits_for_an_operation_and_cannot_follow_is_counted() {
 fn an_endpoint_that_nothing_can_be_sent_to_harms_nobody_else() {
     let group = sockets(1);
     let mut bench = Bench::new(&group);
-    let nowhere = Path::to("127.0.0.1:0".parse().expect("literal"));
+    let nowhere = Path::new("127.0.0.1:0".parse().expect("literal"));
     let events = bench.send_and_settle(&pattern(3000), 1000, nowhere, 0);
     assert_eq!(events.len(), 3);
     for event in &events {
@@ -219,7 +219,7 @@ fn unreachable_remotes_fail_and_come_back() {
     in_namespace(&[], || {
         let group = sockets(1);
         let mut bench = Bench::new(&group);
-        let remote = Path::to("127.0.0.1:9".parse().expect("literal"));
+        let remote = Path::new("127.0.0.1:9".parse().expect("literal"));
         let events = bench.send_and_settle(&pattern(2000), 1000, remote, 0);
         let Event::SendFailed(failed) = events[0] else { panic!("{events:?}") };
         assert_eq!((failed.errno, failed.segments), (Errno::ENETUNREACH, 2));
@@ -260,7 +260,7 @@ fn a_closed_edge_takes_no_train() {
     let transmit = Transmit {
         view: bench.view(b"x"),
         stride: 1,
-        path: Path::to("[::1]:9".parse().expect("literal")),
+        path: Path::new("[::1]:9".parse().expect("literal")),
         ecn: 0,
         context: 0,
     };
@@ -361,7 +361,7 @@ fn full_queues_of_the_ring_lose_nothing() {
     let ring = RingConfig { submissions: 8, completions: 16, ..RingConfig::default() };
     let mut bench = Bench::with(&group, Parts { operations: 512, ring, ..Parts::default() });
     let mut far = Bench::with(&far_group, Parts { ring, ..Parts::default() });
-    let path = Path::to(SocketAddr::new("127.0.0.1".parse().expect("literal"), far_group.port()));
+    let path = Path::new(SocketAddr::new("127.0.0.1".parse().expect("literal"), far_group.port()));
     // All of them share one slot, and none is reaped before the last is queued.
     let bytes = pattern(400 * 10);
     let mut views = bench.view(&bytes);

@@ -100,7 +100,7 @@ fn failures_have_their_errno() {
     in_namespace(&[], || {
         // Not even loopback is up: there is no route to anywhere.
         let group = SocketGroup::bind(&SocketConfig::new(0, 1)).expect("a port is free");
-        let path = Path::to("192.0.2.1:1".parse().expect("literal"));
+        let path = Path::new("192.0.2.1:1".parse().expect("literal"));
         assert_eq!(send_handshake(group.pair(0), &path, b"lost", 0), Err(Errno::ENETUNREACH));
         let path = from(path, "192.0.2.2");
         assert_eq!(send_handshake(group.pair(0), &path, b"lost", 0), Err(Errno::ENETUNREACH), "tried without it too");

@@ -190,7 +190,7 @@ fn ecn_crosses_both_ways() {
     let (group, far_group) = (sockets(1), sockets(1));
     let (mut near, mut far) = (Bench::new(&group), Bench::new(&far_group));
     for ip in LOOPBACKS {
-        let path = Path::to(SocketAddr::new(ip.parse().expect("literal"), far_group.port()));
+        let path = Path::new(SocketAddr::new(ip.parse().expect("literal"), far_group.port()));
         for ecn in 0..=3 {
             let bytes = pattern(5000);
             near.send_and_settle(&bytes, 1000, path, ecn);
@@ -205,7 +205,7 @@ fn two_edges_exchange_trains() {
     let (group, far_group) = (sockets(1), sockets(1));
     let (mut near, mut far) = (Bench::new(&group), Bench::new(&far_group));
     for ip in LOOPBACKS {
-        let path = Path::to(SocketAddr::new(ip.parse().expect("literal"), far_group.port()));
+        let path = Path::new(SocketAddr::new(ip.parse().expect("literal"), far_group.port()));
         for round in 0..50 {
             let bytes = pattern(1400 * (1 + round % 46));
             near.send_and_settle(&bytes, 1400, path, 0);

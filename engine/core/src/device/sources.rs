@@ -15,7 +15,7 @@ use super::peer::Peer;
 use super::{Device, PeerSettingsFull};
 use crate::constants::{INITIATIONS_FROM_SOURCE, PEERS_MAX};
 use crate::crypto::PublicKey;
-use crate::ids::{Endpoint, PeerId, Source};
+use crate::ids::{Endpoint, LocalAddr, PeerId};
 
 /// What the operator sets, and what the shell finds out.
 impl Device {
@@ -71,9 +71,9 @@ impl Peer {
     }
 
     /// The source that the operator wants for this remote address.
-    pub(super) fn own_source(&self, remote: SocketAddr) -> Option<Source> {
+    pub(super) fn own_source(&self, remote: SocketAddr) -> Option<LocalAddr> {
         let addr = self.source.filter(|addr| addr.is_ipv4() == remote.is_ipv4())?;
-        Some(Source { addr, ifindex: 0 })
+        Some(LocalAddr { addr, ifindex: 0 })
     }
 
     /// Where the next initiation goes to, and which address it leaves from.

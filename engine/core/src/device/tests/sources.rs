@@ -7,10 +7,10 @@ use super::{Pair, START};
 use crate::constants::{INITIATIONS_FROM_SOURCE, PEERS_MAX};
 use crate::crypto::PublicKey;
 use crate::device::{Action, PeerSettingsFull};
-use crate::ids::{Endpoint, Source};
+use crate::ids::{Endpoint, LocalAddr};
 use crate::time::Time;
 
-const VIRTUAL: Source = Source { addr: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 100)), ifindex: 2 };
+const VIRTUAL: LocalAddr = LocalAddr { addr: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 100)), ifindex: 2 };
 
 fn of_a(pair: &Pair) -> Option<Endpoint> {
     pair.a.device.status(pair.b_at_a).unwrap().endpoint()
@@ -24,7 +24,7 @@ fn learn(pair: &Pair) -> Endpoint {
 }
 
 /// Lets the first do all that is due up to `until`, and returns where its initiations left from.
-fn initiations(pair: &mut Pair, until: Time) -> Vec<Option<Source>> {
+fn initiations(pair: &mut Pair, until: Time) -> Vec<Option<LocalAddr>> {
     let mut sources = Vec::new();
     while let Some(due) = pair.a.device.poll_timeout().filter(|&due| due <= until) {
         pair.a.now = super::node::at(due);
@@ -82,7 +82,7 @@ fn a_source_that_fails_is_forgotten_unless_the_peer_has_moved() {
 #[test]
 fn an_operator_can_name_the_source() {
     let mut pair = Pair::new();
-    let (key, own) = (pair.b.public(), Source { ifindex: 0, ..VIRTUAL });
+    let (key, own) = (pair.b.public(), LocalAddr { ifindex: 0, ..VIRTUAL });
     assert_eq!(pair.a.device.set_peer_source(key, Some(own.addr)), Ok(()));
     assert_eq!(pair.a.device.peer_source(&key), Some(own.addr));
     assert_eq!(of_a(&pair).unwrap().source, Some(own), "for data as well");
