@@ -1,5 +1,6 @@
-//! Where a packet's time goes inside of a gateway: two gateways that take the times of their stages (`ringfort
-//! --stages`), TCP and UDP through the tunnel between them, a table for each worker, and what taking the times costs.
+//! Where a packet's time goes inside of a gateway. Two gateways take the times of their stages (`ringfort --stages`),
+//! with TCP and UDP through the tunnel between them. Each worker gets a table. Another one shows what taking the times
+//! costs.
 
 mod cost;
 mod times;

@@ -1,13 +1,13 @@
 //! Nothing is left behind, however the process ends.
 //!
-//! A child process in its own process group waits for the end of its standard input, which comes when the owner closes
+//! A child process in its own process group waits for the end of its standard input. That comes when the owner closes
 //! it or dies (a panic that aborts, Ctrl-C, SIGKILL). Then it ends every process in the namespaces named after the
 //! owner, waits until they are gone, and removes those namespaces, their UAPI sockets and the owner's directory. Names
 //! carry the process id, so it cannot touch what belongs to another run.
 //!
 //! What is made while it sweeps would escape it. The owner therefore asks for a [`permit`] before it makes something,
-//! and gets none any more once [`sweep`] was called; the janitor goes twice over everything, for what a command that
-//! was under way when the owner died has made after it looked.
+//! and gets none any more once [`sweep`] was called. The janitor looks twice at everything: a command that was under
+//! way when the owner died may have made something after the first look.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Traffic for measurements: a UDP generator that keeps to its schedule, a receiver that accounts for every datagram,
-//! a reflector, and bulk TCP; all on `io_uring`, pinned, each end in its own network namespace.
+//! Traffic for measurements: a UDP generator that keeps to its schedule, a receiver that accounts for every datagram, a
+//! reflector, and bulk TCP. All of them use `io_uring` and are pinned, each end in its own network namespace.
 //!
 //! ```text
 //!        namespace `from`                                          namespace `to`

@@ -1,5 +1,5 @@
-//! The highest rate that loses no more than a given share, found by binary search: the throughput of RFC 2544, section
-//! 26.1 (no-drop rate, NDR), and its relaxed sister (partial-drop rate, PDR).
+//! The highest rate that loses no more than a given share, found by binary search. It is the throughput of RFC 2544,
+//! section 26.1 (no-drop rate, NDR), or its relaxed sister (partial-drop rate, PDR).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! All in little-endian order. `due` is the intended time of sending on `CLOCK_MONOTONIC`, `number` the packet's place
-//! in the schedule of its lane, and `tag` names the run, the direction and the lane, so a straggler of one run is
-//! not counted in the next.
+//! in the schedule of its lane. `tag` names the run, the direction and the lane, so a straggler of one run is not
+//! counted in the next.
 
 /// Bytes of the stamp.
 pub(crate) const STAMP_LEN: usize = 16;

@@ -11,15 +11,15 @@
 //! takes the counter from it, and a wrong counter or key fails the tag. As in the WireGuard paper, section 5.4.6, the
 //! nonce is four zero bytes and the counter, and there is no associated data.
 //!
-//! [`Geometry`] is validated once, where it is made. Callers name no provider: at start-up [`Selection::resolve`] tests
-//! and measures those that the CPU can run, and every key is made with the resulting [`Plan`], by which each call finds
-//! the fastest provider for its number and length of packets. Every provider is given whole trains. Lone messages of
+//! [`Geometry`] is validated once, where it is made. Callers name no provider. At start-up [`Selection::resolve`] tests
+//! and measures those that the CPU can run. Every key is made with the resulting [`Plan`]. In it each call finds the
+//! fastest provider for its number and length of packets. Every provider is given whole trains. Lone messages of
 //! different lengths can be sealed and opened together as well ([`SealKey::seal_batch`], [`OpenKey::open_batch`]).
 //!
 //! # What is promised
 //!
-//! - The plaintext of a segment that fails verification is never visible to the caller: on return its ciphertext bytes
-//!   are either unchanged or all zero, which of the two depends on the provider ([`Provider::on_failure`]). Its header
+//! - The plaintext of a segment that fails verification is never visible to the caller. On return its ciphertext bytes
+//!   are either unchanged or all zero. Which of the two depends on the provider ([`Provider::on_failure`]). Its header
 //!   and tag are unchanged, and its neighbours in the train are opened normally.
 //! - Counters are never reused by this crate: a train whose counters would wrap is refused before a byte is written.
 //! - Keys are wiped when dropped, and no `Debug` output shows them.

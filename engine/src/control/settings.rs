@@ -11,10 +11,10 @@
 //! Source = 192.0.2.7
 //! ```
 //!
-//! It is read once, at the start, and holds no secret. Names are matched without regard to case, `#` begins a comment,
-//! and everything else that is not understood is refused with its line number: a setting that was silently ignored
-//! would be one that its writer relies on. No refusal repeats the text of the file: it may be a key that was pasted
-//! into the wrong place.
+//! It is read once, at the start, and holds no secret. Names are matched without regard to case, and `#` begins a
+//! comment. Everything else that is not understood is refused with its line number: its writer relies on a setting, so
+//! none is silently ignored. No refusal repeats the text of the file: it may be a key that was pasted into the wrong
+//! place.
 
 use std::collections::BTreeMap;
 use std::fmt;

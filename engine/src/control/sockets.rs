@@ -1,8 +1,8 @@
 //! The UDP sockets through their changes: a new port or mark is in force as a whole, or not at all.
 //!
-//! As with the kernel's WireGuard, there are sockets only while the interface is up, so another interface may have
-//! the port meanwhile. Unlike the kernel we cannot refuse that the interface comes up: if its port is taken by then, we
-//! try again until it is free, and are as good as down.
+//! As with the kernel's WireGuard, there are sockets only while the interface is up, so another interface may have the
+//! port meanwhile. Unlike the kernel we cannot refuse that the interface comes up. If its port is taken by then, we try
+//! again until it is free, and are as good as down.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Whether the addresses that our peers are answered from are still the right ones.
 //!
-//! A peer is answered from the address that it wrote to. When an address, a route or a rule goes away or comes, each of
-//! these sources is checked as the kernel's WireGuard does before it sends: the address must still be ours, and the way
-//! from it to the peer must leave by the interface that the peer's datagrams came in by. If not, the kernel chooses.
+//! A peer is answered from the address that it wrote to. When an address, a route or a rule changes, each of these
+//! sources is checked as the kernel's WireGuard does before it sends. The address must still be ours. The way from it
+//! to the peer must leave through the interface on which the peer's datagrams arrive. If not, the kernel chooses.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,5 +1,5 @@
-//! Plots as SVG that lies inside of the HTML page: it has no colours but those of the page's style sheet, so it is
-//! readable in the light and in the dark.
+//! Plots as SVG inside the HTML page. They have only the colours of the page's style sheet, so they are readable in the
+//! light and in the dark.
 //!
 //! The library draws with fixed colours only. It is given colours that stand for names, and names replace them
 //! afterwards.

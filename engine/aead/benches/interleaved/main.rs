@@ -1,5 +1,6 @@
-//! How fast each provider seals and opens, with each suite that it has: nanoseconds per packet and gigabytes per second
-//! for lone packets, trains and bursts of mixed lengths, and the ratio to aws-lc in the same rounds.
+//! How fast each provider seals and opens, with each suite that it has. The tables have nanoseconds per packet and
+//! gigabytes per second for lone packets, trains and bursts of mixed lengths. They also have the ratio to aws-lc in the
+//! same rounds.
 //!
 //!     cargo bench -p ringfort-aead [-- [--rounds N] [NAME...]]
 //!

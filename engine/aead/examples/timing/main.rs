@@ -1,6 +1,6 @@
 //! Whether the time that a provider takes depends on secrets, by the method of dudect (Reparaz, Balasch, Verbauwhede:
-//! "dude, is my code constant time?", 2017): the same operation on inputs of two classes, in random order, and Welch's
-//! t-test on the times.
+//! "dude, is my code constant time?", 2017). It does the same operation on inputs of two classes, in random order, and
+//! Welch's t-test on the times.
 //!
 //!     cargo run --release -p ringfort-aead --example timing [-- [--measurements N] [NAME...]]
 //!

@@ -1,8 +1,8 @@
 //! `aws-lc-rs`, the Rust binding of AWS-LC.
 //!
-//! Decryption runs together with authentication, so a message that fails has been overwritten by the time that this is
-//! known; AWS-LC then zeroes the output before it returns (`EVP_AEAD_CTX_open_gather`, "clear the output buffer").
-//! Putting the ciphertext back would cost a copy of every good packet for the sake of bytes that are dropped anyway.
+//! Decryption runs together with authentication, so a message that fails is already overwritten when this is known.
+//! AWS-LC then zeroes the output before it returns (`EVP_AEAD_CTX_open_gather`, "clear the output buffer"). Putting the
+//! ciphertext back would cost a copy of every good packet for the sake of bytes that are dropped anyway.
 //!
 //! The key lives in a heap context that `OPENSSL_free` cleanses; key copies and one-time keys on the C stack are
 //! cleansed by AWS-LC itself.

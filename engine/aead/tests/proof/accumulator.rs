@@ -1,8 +1,8 @@
 //! Poly1305 where its arithmetic is at its edges. Random messages meet a wrong last carry or a wrong final subtraction
-//! about once in 2^44 or 2^126 times, so the sum itself is steered: the ciphertext of a message is chosen such that the
-//! sum before the final reduction is a given number modulo 2^130 − 5, near 0, near the modulus, or at the ends of limbs
-//! of 26, 32, 44 and 64 bits. Whoever knows the key can do that: the key stream turns the chosen ciphertext into a
-//! plaintext.
+//! about once in 2^44 or 2^126 times. So the sum itself is steered: the ciphertext of a message is chosen to give the
+//! sum before the final reduction a certain value modulo 2^130 − 5. That value is near 0, near the modulus, or at the
+//! ends of limbs of 26, 32, 44 and 64 bits. Whoever knows the key can do that: the key stream turns the chosen
+//! ciphertext into a plaintext.
 //!
 //! The expected tags come from big integers, and the oracle agrees with them.
 

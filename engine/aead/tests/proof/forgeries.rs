@@ -1,5 +1,5 @@
-//! Of what does not verify nothing is seen, and nothing is touched: every single bit of trains of every count that a
-//! kernel across packets may group in its own way.
+//! What does not verify shows nothing, and touches nothing. The tests flip every single bit of trains of every count
+//! that a kernel across packets may group in its own way.
 
 use std::collections::HashSet;
 

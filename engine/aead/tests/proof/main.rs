@@ -1,9 +1,12 @@
 //! The proof that every provider computes what it should, and touches nothing else.
 //!
-//! `sweep` compares every length with every count; `guards` and `sweep` work between guard pages; `accumulator` steers
-//! the arithmetic to its edges; `vectors` has what others have published; `forgeries` shows that nothing of a forgery
-//! is seen; `geometry` tries what nobody thought of; `coverage` fails where a provider that this CPU could run is left
-//! out.
+//! * `sweep` compares every length with every count.
+//! * `guards`, like `sweep`, works between guard pages.
+//! * `accumulator` steers the arithmetic to its edges.
+//! * `vectors` has what others have published.
+//! * `forgeries` shows that nothing of a forgery is seen.
+//! * `geometry` tries what nobody thought of.
+//! * `coverage` fails where a provider that this CPU could run is left out.
 //!
 //! `quick` is a part of all that, for `scripts/mutants`.
 //!

@@ -1,5 +1,6 @@
 //! Every length of text from 0 to 2000 bytes in every train from 1 to 64 segments, each between guard pages and each
-//! compared with the oracle: sealed in place, sealed from sources, sealed from sources with padding, and opened.
+//! compared with the oracle. They are sealed in place, sealed from sources, sealed from sources with padding, and
+//! opened.
 
 use std::collections::HashSet;
 

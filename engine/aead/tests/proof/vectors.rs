@@ -1,6 +1,6 @@
-//! What others have published, through the seam: of RFC 8439, of the specification of GCM and of Wycheproof all that a
-//! data message can be, with four zero bytes in front of the nonce and without associated data. Vectors with associated
-//! data or other nonces are for the crate's own unit tests, which reach behind the seam.
+//! What others have published, through the seam. From RFC 8439, the specification of GCM and Wycheproof come all
+//! vectors that can be a data message: four zero bytes in front of the nonce, and no associated data. Vectors with
+//! associated data or other nonces are for the crate's own unit tests, which reach behind the seam.
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use num_bigint::BigUint;

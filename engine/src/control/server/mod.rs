@@ -1,9 +1,9 @@
 //! The UNIX socket on which `wg` and other tools configure the interface.
 //!
-//! It lives on the control thread and never makes it wait: every client is non-blocking, gets a bounded share of each
-//! turn, and has a bounded time for each request and its answer. What all clients together can make us hold is bounded
-//! too, see [`Bounds`]. When there are as many as there may be and another one comes, the one that has been silent for
-//! longest makes room: who comes is served soon, whoever holds connections open.
+//! It lives on the control thread and never makes it wait. Every client is non-blocking and gets a bounded share of
+//! each turn. It has a bounded time for each request and its answer. What all clients together can make us hold is
+//! bounded too, see [`Bounds`]. When another client comes and no place is free, the one that has been silent for
+//! longest makes room. So new clients are served soon, whoever holds connections open.
 //!
 //! The server polls its clients through an epoll set of its own, whose descriptor the control loop polls in turn. So
 //! the loop sees one descriptor, whoever comes and goes.

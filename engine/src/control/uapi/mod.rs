@@ -1,8 +1,8 @@
 //! The cross-platform configuration protocol of WireGuard, as pure code: bytes in, requests out, and back.
 //!
 //! Source: <https://www.wireguard.com/xplatform/#configuration-protocol>. Where that text is silent, wireguard-go's
-//! `device/uapi.go` is the reference for which value is refused with which error, with one deliberate difference: a
-//! request here is a transaction. wireguard-go applies each line as it reads it; we apply nothing until the blank line
+//! `device/uapi.go` is the reference for which value is refused with which error. One difference is deliberate: a
+//! request here is a transaction. wireguard-go applies each line as it reads it. We apply nothing until the blank line
 //! that ends the request has arrived and every line before it was valid.
 //!
 //! Three things are ours, and `wg` neither sends them nor minds them: the operations `stats=1` and `suites=1`, and the

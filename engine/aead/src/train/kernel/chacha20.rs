@@ -1,7 +1,7 @@
 //! ChaCha20 (RFC 8439, section 2.3), as many blocks at once as a register has 32-bit lanes, or twice as many.
 //!
-//! A register holds the same state word of those blocks, one in each lane, so the rounds are those of the RFC with
-//! registers for words: nothing is shuffled until the end, when the sixteen registers are transposed into blocks. Two
+//! A register holds the same state word of those blocks, one in each lane. So the rounds are those of the RFC with
+//! registers for words. Nothing is shuffled until the end, when the sixteen registers are transposed into blocks. Two
 //! such states fill the 32 registers of AVX-512; their instructions are interleaved, half a quarter round at a time,
 //! because each depends on the one before it.
 

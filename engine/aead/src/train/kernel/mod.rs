@@ -16,7 +16,7 @@
 //! does not depend on their operands.
 //!
 //! All unsafe code is in the implementations of [`vector`]: loads and stores, and the calls into functions compiled for
-//! vector instructions, which all rest on a proof that the CPU has them.
+//! vector instructions. All of it rests on a proof that the CPU has them.
 
 mod apply;
 mod batch;

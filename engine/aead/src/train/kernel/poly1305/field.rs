@@ -15,8 +15,8 @@
 //!
 //! [`Sum::carry`] is a single parallel carry, not a chain. The bounds that make it enough are constants below; each is
 //! followed by the sum that it stands on. The tests run this file over 64-bit integers whose every operation is
-//! checked: they put limbs at these bounds and see that nothing overflows and that the results are in bounds again and
-//! right.
+//! checked. They put limbs at these bounds, and see that nothing overflows and that the results are right and in bounds
+//! again.
 
 use crate::train::kernel::vector::Words;
 

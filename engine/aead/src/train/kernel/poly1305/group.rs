@@ -2,16 +2,16 @@
 //!
 //! # Lanes and strands
 //!
-//! Eight 64-bit lanes are shared by the messages of a group: one lane each for five to eight messages, two for three or
-//! four, four for two, and all eight for one. A message's lanes are its *strands*: of its blocks, strand q takes those
-//! whose number is q modulo the number of strands S. Poly1305 of blocks b0 … b(n-1) is b0 r^n + b1 r^(n-1) + … + b(n-1)
-//! r, so within a strand one multiplies by r^S from block to block, and with r^(S - q) at the end; then the
-//! strands are added up.
+//! The messages of a group share eight 64-bit lanes: one lane each for five to eight messages, two for three or four,
+//! four for two, all eight for one. A message's lanes are its *strands*: of its blocks, strand q takes those whose
+//! number is q modulo the number of strands S. Poly1305 of blocks b0 … b(n-1) is b0 r^n + b1 r^(n-1) + … + b(n-1) r. So
+//! within a strand one multiplies by r^S from block to block, and with r^(S - q) at the end. Then the strands are added
+//! up.
 //!
 //! # Steps
 //!
-//! A *step* takes the same number of blocks in each strand, four or two, the last as many as are left, with as many
-//! powers of r^S and one carry for all of them: a carry after every block would be a chain of dependent instructions.
+//! A *step* takes the same number of blocks in each strand: four or two, the last as many as are left. It takes as many
+//! powers of r^S, and one carry for all of them. A carry after every block would be a chain of dependent instructions.
 //! What is fetched in a step is whole rows of 64 bytes.
 //!
 //! # Different lengths

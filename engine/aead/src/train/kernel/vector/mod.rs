@@ -16,9 +16,9 @@
 //!
 //! A generic function cannot be compiled for AVX-512 in one instance only. So all code over these traits is
 //! `inline(always)`, and takes the instructions of the function that it ends in. [`Vector::run`] makes that function:
-//! what is called through it is compiled for the CPU, and stands alone. A function of the kernel that is not inlined
-//! and does not come through `run` would be compiled without the instructions, and call one function for each of them:
-//! right, but very slow.
+//! what is called through it is compiled for the CPU, and stands alone. A function of the kernel that is neither
+//! inlined nor called through `run` would be compiled without the instructions. It would call one function for each of
+//! them: right, but very slow.
 //!
 //! # Another implementation
 //!
