@@ -1,10 +1,11 @@
 //! The work that is counted.
 
-use crate::rig::{NOW, Rig, filled};
 use ring_buffers::View;
 use ringfort_path::budget::line;
 use ringfort_path::{DataPath, Outcome, Train, Transmit};
 use vnet_packets::VNET_HDR_LEN;
+
+use crate::rig::{NOW, Rig, filled};
 
 /// How often the work of a case is done: so often that what is done once does not count.
 pub(crate) const ROUNDS: u32 = 500;
@@ -131,7 +132,8 @@ fn received(receiver: &DataPath, transmit: &Transmit) -> Train {
     Train { view, stride: transmit.stride, endpoint: transmit.endpoint, ecn: transmit.ecn, handed: false }
 }
 
-/// An IPv4 packet of `len` bytes, behind an empty virtio-net header. Its checksums are right: what is merged needs that.
+/// An IPv4 packet of `len` bytes, behind an empty virtio-net header. Its checksums are right: what is merged needs
+/// that.
 fn udp_packet(len: usize) -> Vec<u8> {
     let mut read = vec![0; VNET_HDR_LEN + len];
     let packet = &mut read[VNET_HDR_LEN..];

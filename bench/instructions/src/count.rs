@@ -1,9 +1,10 @@
 //! Counting under callgrind: this program runs itself.
 
-use crate::cases::{Case, ROUNDS, Way};
 use std::io;
 use std::path::Path;
 use std::process::Command;
+
+use crate::cases::{Case, ROUNDS, Way};
 
 /// Collecting begins where this function begins, and ends where it ends.
 const fn measured(way: Way) -> &'static str {

@@ -6,9 +6,9 @@
 //!   ringfort-instructions run CASE the work of one case, for valgrind
 //! ```
 //!
-//! Time depends on the machine and on its neighbours; instructions do not. They are counted by valgrind's callgrind, whose
-//! processor has the same features wherever it runs. What is counted is what a worker's shell asks of the data path for a
-//! packet, and the way of its slot home. The ring, the edges and the kernel are not in it.
+//! Time depends on the machine and on its neighbours; instructions do not. They are counted by valgrind's callgrind,
+//! whose processor has the same features wherever it runs. What is counted is what a worker's shell asks of the data
+//! path for a packet, and the way of its slot home. The ring, the edges and the kernel are not in it.
 
 #![forbid(unsafe_code)]
 
@@ -17,8 +17,9 @@ mod count;
 mod rig;
 mod table;
 
-use cases::Case;
 use std::process::ExitCode;
+
+use cases::Case;
 use table::Table;
 
 /// Where the figures are kept.

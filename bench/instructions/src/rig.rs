@@ -1,5 +1,8 @@
 //! Two data paths with a session: one seals what the other opens.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
 use ring_buffers::{Arena, LineId, Pool, View};
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
 use ringfort_core::allowed_ips::{AllowedIps, Prefix};
@@ -9,8 +12,6 @@ use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
 use ringfort_core::time::Time;
 use ringfort_path::{Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, budget};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use vnet_packets::Merge;
 
 /// The time, which stands still.

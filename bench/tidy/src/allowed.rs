@@ -25,14 +25,19 @@ pub const PERMANENT: &[Exception] = &[Exception {
     reason: "the inputs of the fuzz targets are bytes that a network could send",
 }];
 
-/// TEMPORARY: files that are being rewritten at this moment. To be emptied, and removed with its use in [`covers`].
+/// TEMPORARY: files that are being rewritten at this moment. Nothing may be left here in the end; then this list goes,
+/// and so does its use in [`covers`].
 const BEING_REWRITTEN: &[&str] = &[
     "engine/path/",
-    "engine/src/worker/",
+    "engine/src/app.rs",
+    "engine/src/control/",
     "engine/src/link.rs",
-    "engine/src/control/plane.rs",
+    "engine/src/worker/",
     "ring-buffers/src/",
     "tun-uring/src/edge/",
+    "tun-uring/src/given.rs",
+    "tun-uring/src/netlink.rs",
+    "tun-uring/src/self_test/",
     "udp-uring/src/",
 ];
 

@@ -1,7 +1,7 @@
 //! Plain words and short sentences.
 
 use crate::prose::{Word, paragraphs, sentences, word_count};
-use crate::{Problem, Tree};
+use crate::{File, Problem, Tree};
 
 const SENTENCE_WORDS_MAX: usize = 30;
 
@@ -28,18 +28,12 @@ pub fn plain_words(tree: &Tree) -> Vec<Problem> {
     for file in &tree.files {
         for paragraph in paragraphs(file) {
             let words: Vec<String> = paragraph.iter().map(Word::bare).collect();
-            for (at, two) in words.windows(2).enumerate() {
-                // `so that` has a purpose in comments as often as a result; after a comma it is a result.
-                let purpose =
-                    two == ["so", "that"] && !file.is_markdown() && !(at > 0 && paragraph[at - 1].text.ends_with(','));
-                let is_it = |construction: &str| {
-                    words[at..].iter().map(String::as_str).take(words_in(construction)).eq(construction.split(' '))
-                };
-                for (construction, instead) in
-                    CONSTRUCTIONS.iter().filter(|(construction, _)| is_it(construction) && !purpose)
-                {
-                    let text = format!("\"{construction}\": say {instead}");
-                    found.push(Problem::new(file, paragraph[at].line, text));
+            for (at, word) in paragraph.iter().enumerate() {
+                let purpose = is_purpose(file, &paragraph[..at]);
+                let is_it =
+                    |construction| begins_with(&words[at..], construction) && !(purpose && construction == "so that");
+                for (construction, instead) in CONSTRUCTIONS.iter().filter(|(construction, _)| is_it(construction)) {
+                    found.push(Problem::new(file, word.line, format!("\"{construction}\": say {instead}")));
                 }
             }
         }
@@ -66,8 +60,14 @@ pub fn sentence_length(tree: &Tree) -> Vec<Problem> {
     found
 }
 
-fn words_in(construction: &str) -> usize {
-    construction.split(' ').count()
+fn begins_with(words: &[String], construction: &str) -> bool {
+    let mut words = words.iter();
+    construction.split(' ').all(|word| words.next().is_some_and(|next| next == word))
+}
+
+/// Whether a `so that` behind these words says what for. In comments it does, unless a comma is before it.
+fn is_purpose(file: &File, before: &[Word]) -> bool {
+    !file.is_markdown() && !before.last().is_some_and(|word| word.text.ends_with(','))
 }
 
 #[cfg(test)]
