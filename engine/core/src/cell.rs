@@ -22,6 +22,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use crate::activity::{Activity, PeerCounters, Traffic};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
+use crate::shared::{self, Highest, Numbered};
 use crate::time::Time;
 
 /// Where a peer is reached, or that nobody knows.
@@ -52,17 +53,8 @@ impl EndpointCell {
     /// Changes `seen` into `new`, unless the endpoint is another one by now: what was learned of one path says nothing
     /// about the next. True if it was changed.
     pub fn change(&self, seen: Endpoint, new: Endpoint) -> bool {
-        let now = self.0.load();
-        if now.as_deref() != Some(&seen) {
-            return false;
-        }
-        let before = self.0.compare_and_swap(&*now, Some(Arc::new(new)));
-        std::ptr::eq(as_ptr(&before), as_ptr(&now))
+        shared::change(&self.0, &seen, new)
     }
-}
-
-fn as_ptr(guard: &Guard<Option<Arc<Endpoint>>>) -> *const Endpoint {
-    guard.as_ref().map_or(std::ptr::null(), Arc::as_ptr)
 }
 
 /// The index that our latest handshake message to a peer carries: control writes it before it sends the message.
@@ -133,11 +125,7 @@ impl PeerShared {
 
     /// The highest number of a session that we answered for and the peer has used.
     pub fn confirmed(&self) -> SessionNumber {
-        SessionNumber(self.confirmed.load(Ordering::Acquire))
-    }
-
-    fn confirm(&self, number: SessionNumber) {
-        self.confirmed.fetch_max(number.0, Ordering::AcqRel);
+        SessionNumber(self.confirmed.get())
     }
 }
 
@@ -156,6 +144,12 @@ impl<K> SendState<K> {
     /// The end of all sessions up to a number.
     pub const fn end(number: SessionNumber) -> Self {
         Self { number, session: None }
+    }
+}
+
+impl<K> Numbered for SendState<K> {
+    fn number(&self) -> u64 {
+        self.number.0
     }
 }
 
@@ -216,19 +210,7 @@ impl<K> PeerCell<K> {
 
     /// Sends under this from now on, unless it sends under something with a higher number already. True if it does.
     pub fn advance(&self, new: Arc<SendState<K>>) -> bool {
-        let mut now = self.sending.load();
-        while now.as_ref().is_none_or(|state| state.number < new.number) {
-            let before = self.sending.compare_and_swap(&*now, Some(new.clone()));
-            let unchanged = match (&*before, &*now) {
-                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-                (before, now) => before.is_none() && now.is_none(),
-            };
-            if unchanged {
-                return true;
-            }
-            now = before;
-        }
-        false
+        shared::advance(&self.sending, new)
     }
 }
 
@@ -267,8 +249,7 @@ impl<O, S> Receiver<O, S> {
     pub fn note_authentic(&mut self) -> bool {
         let Some(next) = self.next.take() else { return false };
         // Control first: until it knows, it could take the session for one that it may forget.
-        self.cell.shared.confirm(next.number);
-        self.cell.advance(next)
+        shared::confirm_and_advance(&self.cell.shared.confirmed, &self.cell.sending, next)
     }
 }
 

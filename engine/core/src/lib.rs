@@ -22,6 +22,7 @@ pub mod looped;
 pub mod noise;
 pub mod packet;
 pub mod replay;
+mod shared;
 pub mod suite;
 pub mod tai64n;
 pub mod time;
