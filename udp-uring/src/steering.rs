@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_low_byte_of_the_index_picks_the_worker() {
-        for workers in 1..=9u8 {
+        for workers in 1..=255u8 {
             let program = steering_program(workers);
             for low in 0..=255u8 {
                 for (kind, offset) in [(2, 8), (3, 4), (4, 4)] {

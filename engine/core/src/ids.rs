@@ -35,4 +35,17 @@ mod tests {
         assert_eq!(owner(0x0000_00ff, 2), 1);
         assert_eq!(owner(0x1234_5605, 4), 1);
     }
+
+    /// All that an owner depends on: every low byte and every number of workers. The steering program is tested so too.
+    #[test]
+    fn every_low_byte_has_one_owner_among_any_number_of_workers() {
+        for workers in 1..=255 {
+            for low in 0..=255_u32 {
+                let expected = (0..workers).cycle().nth(low as usize);
+                for high in [0, 0x5a5a_5a00, 0xffff_ff00] {
+                    assert_eq!(Some(owner(high | low, workers)), expected, "{low} of {workers}");
+                }
+            }
+        }
+    }
 }

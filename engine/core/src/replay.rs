@@ -2,35 +2,43 @@
 
 use crate::constants::REJECT_AFTER_MESSAGES;
 
-const WORD_BITS: u64 = u64::BITS as u64;
-const WORDS: usize = 128;
-/// Bits in the ring; that is the kernel's size.
-const RING_BITS: u64 = WORDS as u64 * WORD_BITS;
-
 /// How far below the highest counter seen a counter may lie and still be new. One word of the ring is being filled
-/// while the others hold the past, so it is that much less than the ring.
-pub const WINDOW_SIZE: u64 = RING_BITS - WORD_BITS;
+/// while the others hold the past, so it is that much less than the ring. The ring is as large as the kernel's.
+pub const WINDOW_SIZE: u64 = ReplayWindow::SIZE;
 
-const _: () = assert!(WORDS.is_power_of_two(), "the ring is indexed by a mask");
-const _: () = assert!(REJECT_AFTER_MESSAGES <= u64::MAX - RING_BITS, "no sum of counter and window wraps");
+/// The window of a session.
+pub type ReplayWindow = Window<128, { u64::BITS as u64 }>;
 
 /// The counter was seen before, is too old to know, or is one that nobody may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the counter was seen before, lies below the window, or is past its limit")]
 pub struct Replay;
 
-/// Which of the last [`WINDOW_SIZE`] counters and more were received. Ask only after the tag verified.
-#[derive(Clone)]
-pub struct ReplayWindow {
+/// Which of the last [`Window::SIZE`] counters and more were received. Ask only after the tag verified.
+///
+/// Its dimensions are parameters because a small one can be tried with every sequence of counters.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Window<const WORDS: usize, const WORD_BITS: u64> {
     /// One more than the highest counter received; 0 before the first.
     next: u64,
     /// One bit per counter, as a ring of words. Words ahead of `next` are stale until the window reaches them.
     seen: [u64; WORDS],
 }
 
-impl ReplayWindow {
+impl<const WORDS: usize, const WORD_BITS: u64> Window<WORDS, WORD_BITS> {
+    /// Bits in the ring.
+    const RING_BITS: u64 = WORDS as u64 * WORD_BITS;
+    /// How far below the highest counter seen a counter may lie and still be new.
+    pub const SIZE: u64 = Self::RING_BITS - WORD_BITS;
+
+    const FITS: () = {
+        assert!(WORDS.is_power_of_two() && 1 <= WORD_BITS && WORD_BITS <= u64::BITS as u64);
+        assert!(REJECT_AFTER_MESSAGES <= u64::MAX - Self::RING_BITS, "no sum of counter and window wraps");
+    };
+
     /// Nothing received yet.
     pub const fn new() -> Self {
+        () = Self::FITS;
         Self { next: 0, seen: [0; WORDS] }
     }
 
@@ -39,7 +47,7 @@ impl ReplayWindow {
     /// # Errors
     /// [`Replay`], and nothing changes.
     pub fn check_and_set(&mut self, counter: u64) -> Result<(), Replay> {
-        if counter >= REJECT_AFTER_MESSAGES || counter + 1 + WINDOW_SIZE < self.next {
+        if counter >= REJECT_AFTER_MESSAGES || counter + 1 + Self::SIZE < self.next {
             return Err(Replay);
         }
         if counter >= self.next {
@@ -71,17 +79,21 @@ impl ReplayWindow {
     }
 }
 
-impl Default for ReplayWindow {
+impl<const WORDS: usize, const WORD_BITS: u64> Default for Window<WORDS, WORD_BITS> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl std::fmt::Debug for ReplayWindow {
+impl<const WORDS: usize, const WORD_BITS: u64> std::fmt::Debug for Window<WORDS, WORD_BITS> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReplayWindow").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Window").field("next", &self.next).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "replay_exhaustive.rs"]
+mod exhaustive;
 
 #[cfg(test)]
 mod tests {
@@ -155,7 +167,7 @@ mod tests {
     fn a_far_jump_forgets_all_of_the_past() {
         let mut window = window_after(0..300);
         // The same place in the ring, many rounds later.
-        for counter in (RING_BITS * 1000)..(RING_BITS * 1000 + 300) {
+        for counter in (ReplayWindow::RING_BITS * 1000)..(ReplayWindow::RING_BITS * 1000 + 300) {
             assert_eq!(window.check_and_set(counter), Ok(()));
         }
         assert_eq!(window.check_and_set(299), Err(Replay));
