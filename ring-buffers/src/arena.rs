@@ -1,10 +1,10 @@
 //! The arena: one mapping, its slots, and what every core may know about them.
 
 use crate::RingError;
-use crate::bell::Bell;
 use crate::doorbell::Waker;
 use crate::layout::{Budget, Layout, Line, SlotClass};
 use crate::mapping::Mapping;
+use crate::returns::Returns;
 use crossbeam_queue::ArrayQueue;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -49,8 +49,7 @@ impl Arena {
             lines: budget.lines().into(),
             shares: (0..slots).map(|_| Shares::default()).collect(),
             // A slot is on its way home at most once, so this queue is never full.
-            returns: ArrayQueue::new(slots.max(1)),
-            starved: Bell::silent(),
+            returns: Returns::new(ArrayQueue::new(slots.max(1))),
             waker,
         };
         Self { shared: Arc::new(shared) }
@@ -99,8 +98,7 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) lines: Box<[Line]>,
     shares: Box<[Shares]>,
-    returns: ArrayQueue<u16>,
-    starved: Bell,
+    returns: Returns,
     /// `None` if the owner never sleeps.
     waker: Option<Waker>,
 }
@@ -124,8 +122,7 @@ impl Shared {
 
     /// Takes a slot home from a thread that is not the owner's.
     pub(crate) fn return_from_afar(&self, slot: Slot) {
-        self.returns.push(slot.0).expect("the queue has room for every slot of the arena");
-        if self.starved.ring()
+        if self.returns.give_back(slot.0)
             && let Some(waker) = &self.waker
         {
             waker.wake();
@@ -133,12 +130,12 @@ impl Shared {
     }
 
     pub(crate) fn next_return(&self) -> Option<Slot> {
-        self.returns.pop().map(Slot)
+        self.returns.next().map(Slot)
     }
 
     /// The owner is about to sleep and could use a slot: ring when one comes home. The owner drains the returns once
     /// more after this call, so that a slot returned in between is not missed.
     pub(crate) fn declare_starved(&self) {
-        self.starved.arm();
+        self.returns.declare_starved();
     }
 }

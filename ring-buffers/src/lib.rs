@@ -67,6 +67,7 @@ mod message;
 mod ops;
 mod pool;
 mod probe;
+mod returns;
 mod ring;
 mod slab;
 mod view;

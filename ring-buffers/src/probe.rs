@@ -71,6 +71,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no io_uring")]
     fn this_kernel_has_what_the_data_path_needs() {
         probe().expect("the tests need io_uring of Linux 6.1 or later");
     }
