@@ -1,6 +1,6 @@
 //! Where the parts of an inner packet lie: only as much of IP, TCP and UDP as cutting and merging need.
 
-use crate::virtio::VnetError;
+use crate::error::VnetError;
 
 pub(crate) const IPV4_MIN: usize = 20;
 pub(crate) const IPV6_LEN: usize = 40;

@@ -15,11 +15,13 @@
 
 pub mod checksum;
 mod coalesce;
+mod error;
 pub mod headers;
 pub mod sample;
 mod segment;
 pub mod virtio;
 
 pub use coalesce::{Coalescer, FLOWS_MAX, Merge, SEGMENTS_MAX};
+pub use error::VnetError;
 pub use segment::{Segment, Segments};
-pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN, VnetError};
+pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN};

@@ -5,8 +5,9 @@
 //! wherever they are needed, so one pass over the payload (sealing it) moves it to its place.
 
 use crate::checksum::Sum;
+use crate::error::VnetError;
 use crate::headers::{self, IPV6_LEN, PROTO_TCP, PROTO_UDP, TCP_MIN, UDP_LEN, Version, be16, be32};
-use crate::virtio::{Super, VnetError};
+use crate::virtio::Super;
 
 const FIN: u16 = 0x01;
 const PSH: u16 = 0x08;

@@ -10,6 +10,7 @@ use zerocopy::byteorder::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Sum;
+use crate::error::VnetError;
 use crate::headers::{PROTO_TCP, PROTO_UDP, Parts, TCP_CHECKSUM, UDP_CHECKSUM, Version};
 
 /// Bytes before each packet in either direction: as many as a WireGuard data header, which takes their place.
@@ -41,53 +42,6 @@ struct VirtioNetHdr {
 
 const _: () = assert!(size_of::<VirtioNetHdr>() == 10, "the uapi structure without num_buffers");
 const _: () = assert!(size_of::<VirtioNetHdr>() <= VNET_HDR_LEN);
-
-/// Why a read is not a packet that this crate can handle. Each is dropped and counted; none can come from a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VnetError {
-    /// The read is shorter than the header.
-    #[error("read shorter than the virtio-net header")]
-    ShortRead,
-    /// A GSO type with segments of zero bytes.
-    #[error("GSO type without a segment size")]
-    ZeroSegment,
-    /// `hdr_len` is beyond the packet.
-    #[error("header length beyond the packet")]
-    HeaderBeyondPacket,
-    /// The checksum field, or where to begin, is beyond the packet.
-    #[error("checksum beyond the packet")]
-    ChecksumBeyondPacket,
-    /// The checksum of a super-packet is not that of its transport header.
-    #[error("checksum is not that of the transport header")]
-    ChecksumElsewhere,
-    /// A GSO type that was not asked for (UFO, tunnels) or does not exist.
-    #[error("unknown GSO type {0}")]
-    GsoType(u8),
-    /// A GSO type for the other IP version.
-    #[error("GSO type does not match the IP version")]
-    GsoVersion,
-    /// A GSO type for another transport protocol.
-    #[error("GSO type does not match the transport protocol")]
-    GsoProtocol,
-    /// Neither IPv4 nor IPv6.
-    #[error("super-packet is not IP")]
-    NotIp,
-    /// Shorter than its IP header says, or than an IP header.
-    #[error("super-packet shorter than its IP length")]
-    Truncated,
-    /// An IPv4 header length below 20 bytes, or headers beyond the packet.
-    #[error("malformed IP header")]
-    IpHeader,
-    /// A fragment with a transport offload.
-    #[error("super-packet is a fragment")]
-    Fragment,
-    /// No room for a TCP or UDP header.
-    #[error("no room for the transport header")]
-    Transport,
-    /// A TCP data offset below 5 words, or beyond the packet.
-    #[error("TCP data offset out of range")]
-    TcpDataOffset,
-}
 
 /// What a read from the TUN holds behind its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use comfy_table::Table;
 use ringfort_testbed::{Error, Result};
 
 use crate::results::Results;
-use crate::results::model::{Better, Contender, Figure};
+use crate::results::model::{Better, Contender, Figure, Verdict};
 use crate::results::stats::{self, Spread};
-use crate::results::summary::{Verdict, values};
+use crate::results::summary::values;
 use crate::text::{Scale, ratio, table};
 
 /// A figure in both files.

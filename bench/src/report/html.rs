@@ -3,7 +3,6 @@
 
 use ringfort_testbed::Result;
 
-use super::plots::{SERIES, escape};
 use super::sections;
 use crate::results::Results;
 use crate::results::model::Kind;
@@ -49,32 +48,6 @@ pub fn page(results: &Results) -> Result<String> {
 </html>
 "#
     ))
-}
-
-/// A table; `rows` and `header` are HTML already, the first cell of a row is its head.
-pub fn table(caption: &str, header: &[String], rows: &[Vec<String>]) -> String {
-    let heads: String = header.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")).collect();
-    let mut text =
-        format!("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table>\n", escape(caption));
-    text += &format!("<caption>{}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n", escape(caption));
-    for row in rows {
-        let mut cells = row.iter();
-        let first = cells.next().map_or("", String::as_str);
-        let rest: String = cells.map(|cell| format!("<td>{cell}</td>")).collect();
-        text += &format!("<tr><th scope=\"row\">{first}</th>{rest}</tr>\n");
-    }
-    text + "</tbody>\n</table></div>\n"
-}
-
-/// A plot with the names of its colours below.
-pub fn figure(svg: &str, legend: &[(usize, &str)]) -> String {
-    let entry = |(series, name): &(usize, &str)| {
-        let series = series % SERIES;
-        format!("<li><span class=\"swatch\" style=\"background: var(--series-{series})\"></span>{}</li>", escape(name))
-    };
-    let entries: String = legend.iter().map(entry).collect();
-    let legend = if entries.is_empty() { String::new() } else { format!("<ul class=\"legend\">{entries}</ul>\n") };
-    format!("<figure>\n{svg}{legend}</figure>\n")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What people look at: tables in a terminal, a page with plots, and the comparison of two files.
 
 pub mod diff;
+mod elements;
 pub mod html;
 mod plots;
 mod sections;

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use ringfort_testbed::Result;
 
-use super::html::{figure, table};
+use super::elements::{figure, table};
 use super::plots::{self, Axis, Bar, Curve, Part, escape};
 use super::terminal::{comparison, footnote, range};
 use crate::results::Results;
-use crate::results::model::{Better, Contender, Figure, Run, Stage, Test, Unit};
+use crate::results::model::{Better, Contender, Figure, Run, Stage, Summary, Test, Unit, Verdict};
 use crate::results::stamp::Interface;
 use crate::results::stats::Spread;
-use crate::results::summary::{Summary, Verdict};
 use crate::text::{Scale, duration, grouped};
 
 /// What this is, and where and when it was measured.

@@ -3,8 +3,7 @@
 use comfy_table::{ContentArrangement, Table};
 
 use crate::results::Results;
-use crate::results::model::{Better, Figure, Test};
-use crate::results::summary::{Ratio, Summary, Verdict};
+use crate::results::model::{Better, Figure, Ratio, Summary, Test, Verdict};
 use crate::text::{Scale, ratio, table};
 
 /// Figures beside each other; a file and its page have all of them.

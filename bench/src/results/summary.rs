@@ -1,64 +1,7 @@
 //! From measurements to what is said about them.
 
-use serde::{Deserialize, Serialize};
-
-use super::model::{Better, Contender, Figure, Results, Run};
+use super::model::{Better, Contender, Figure, Ratio, Results, Run, Summary, Verdict};
 use super::stats::{self, Difference, Spread};
-
-/// One figure of one contender in one test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// The test.
-    pub test: String,
-    /// The contender.
-    pub contender: String,
-    /// The figure.
-    pub figure: String,
-    /// How many measurements there are.
-    pub runs: usize,
-    /// The middle one.
-    pub median: f64,
-    /// The least.
-    pub min: f64,
-    /// The greatest.
-    pub max: f64,
-    /// Median of the absolute deviations from the median.
-    pub mad: f64,
-    /// Beside the reference; absent for the reference itself, and where it measured nothing.
-    #[serde(default)]
-    pub ratio: Option<Ratio>,
-}
-
-/// A figure as a multiple of the reference's of the same round.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ratio {
-    /// The middle of all rounds.
-    pub median: f64,
-    /// The least.
-    pub min: f64,
-    /// The greatest.
-    pub max: f64,
-    /// What may be said about it.
-    pub verdict: Verdict,
-}
-
-/// What may be said about a ratio, or about two files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// A difference is seen, for the better.
-    Better,
-    /// A difference is seen, for the worse.
-    Worse,
-    /// A difference is seen; the figure has no good direction.
-    Different,
-    /// The runs vary more than they differ.
-    NoDifferenceSeen,
-    /// No outcome of so few runs could have shown a difference.
-    TooFewRuns,
-    /// The contender does not do the work that is compared.
-    Ceiling,
-}
 
 impl Verdict {
     /// What a difference means for a figure.
@@ -69,18 +12,6 @@ impl Verdict {
             (_, Better::Neither) => Self::Different,
             (Difference::Higher, Better::Higher) | (Difference::Lower, Better::Lower) => Self::Better,
             (Difference::Higher, Better::Lower) | (Difference::Lower, Better::Higher) => Self::Worse,
-        }
-    }
-
-    /// As it is printed.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::Different => "different",
-            Self::NoDifferenceSeen => "no difference seen",
-            Self::TooFewRuns => "too few runs",
-            Self::Ceiling => "ceiling",
         }
     }
 }

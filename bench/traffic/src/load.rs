@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringfort_testbed::{Error, Namespace, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{schedule, seconds};
+use crate::seconds;
 
 /// The smallest inner IP packet, in bytes: headers of IPv6 and UDP, and 16 bytes for the stamp.
 pub const SIZE_MIN: u16 = 64;
@@ -146,14 +146,6 @@ pub enum Cpus {
     List(Vec<usize>),
     /// Wherever the kernel puts them.
     Any,
-}
-
-impl Size {
-    /// The mean in bytes.
-    #[must_use]
-    pub fn packet_bytes_mean(self) -> f64 {
-        schedule::packet_bytes_mean(self)
-    }
 }
 
 impl Load {

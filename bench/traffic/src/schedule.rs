@@ -96,10 +96,13 @@ pub(crate) fn headers_len(address: IpAddr) -> u16 {
     if address.is_ipv4() { 20 + 8 } else { 40 + 8 }
 }
 
-/// Mean size of the inner IP packets in bytes.
-pub(crate) fn packet_bytes_mean(size: Size) -> f64 {
-    let sum: u32 = packet_sizes(size).into_iter().map(u32::from).sum();
-    f64::from(sum) / MIX_LEN as f64
+impl Size {
+    /// The mean size of the inner IP packets in bytes.
+    #[must_use]
+    pub fn packet_bytes_mean(self) -> f64 {
+        let sum: u32 = packet_sizes(self).into_iter().map(u32::from).sum();
+        f64::from(sum) / MIX_LEN as f64
+    }
 }
 
 fn payloads(size: Size, address: IpAddr) -> [u16; MIX_LEN] {
@@ -188,9 +191,8 @@ mod tests {
             let counts = count(&mut (0..12_000));
             assert!(counts[2].abs_diff(1_000) <= u32::from(flows), "{flows} flows: {counts:?}");
         }
-        assert!(
-            (packet_bytes_mean(Size::Imix(Imix::default())) - (7.0 * 64.0 + 4.0 * 576.0 + 1_420.0) / 12.0).abs() < 1e-9
-        );
+        let mean = Size::Imix(Imix::default()).packet_bytes_mean();
+        assert!((mean - (7.0 * 64.0 + 4.0 * 576.0 + 1_420.0) / 12.0).abs() < 1e-9);
     }
 
     #[test]

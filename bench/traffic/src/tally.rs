@@ -1,9 +1,19 @@
 //! From what the threads of some lanes counted to what is reported.
 
+use crate::crew::Done;
 use crate::outcome::OFFERED_SHARE_MIN;
-use crate::schedule::{Schedule, packet_bytes_mean};
-use crate::udp::LaneResult;
+use crate::receiver::Reception;
+use crate::reflector::Reflection;
+use crate::schedule::Schedule;
+use crate::sender::Sending;
 use crate::{Histogram, Load, Traffic};
+
+/// What the threads of a lane gave.
+pub(crate) struct LaneResult {
+    pub(crate) sending: Done<Sending>,
+    pub(crate) reception: Done<Reception>,
+    pub(crate) reflection: Option<Done<Reflection>>,
+}
 
 /// Sums over lanes.
 #[derive(Default)]
@@ -55,7 +65,7 @@ impl Tally {
             asked_pps: (load.rate_pps * directions) as f64,
             offered_pps: per_second(sent),
             delivered_pps: per_second(received),
-            delivered_mbit_per_s: per_second(received) * packet_bytes_mean(load.size) * 8.0 / 1e6,
+            delivered_mbit_per_s: per_second(received) * load.size.packet_bytes_mean() * 8.0 / 1e6,
             generator_limited: (sent as f64) < planned as f64 * OFFERED_SHARE_MIN,
             duration_s,
             refusal: self.errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string()),

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use ringfort_testbed::{Context, Result};
 
-use crate::crew::{Crew, Done, Member, join};
+use crate::crew::{Crew, Member, join};
 use crate::receiver::{Receiver, Reception, Signals};
 use crate::reflector::{Reflection, Reflector};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, headers_len};
 use crate::sender::{Sender, Sending};
 use crate::sockets::{Grid, merge, open_the_way};
-use crate::tally::Tally;
-use crate::{Direction, Endpoint, Leg, Load, Outcome, Route, schedule};
+use crate::tally::{LaneResult, Tally};
+use crate::{Direction, Endpoint, Leg, Load, Outcome, Route};
 
 /// Tells the datagrams of one lane of one run from all others of this process, and most of others.
 static NEXT_TAG: AtomicU32 = AtomicU32::new(0);
@@ -33,13 +33,6 @@ struct Threads<'scope> {
     sender: Member<'scope, Sending>,
     receiver: Member<'scope, Reception>,
     reflector: Option<Member<'scope, Reflection>>,
-}
-
-/// What the threads of a lane gave.
-pub(crate) struct LaneResult {
-    pub(crate) sending: Done<Sending>,
-    pub(crate) reception: Done<Reception>,
-    pub(crate) reflection: Option<Done<Reflection>>,
 }
 
 /// Carries a load between two namespaces. `progress` counts the distinct packets that have arrived so far.
@@ -63,7 +56,7 @@ pub fn run(load: &Load, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU
         (Some(refusal), 0) => Err(ringfort_testbed::Error::new(format!(
             "the kernel refused all {} packets of up to {} bytes: {refusal}",
             outcome.total.refused,
-            lanes[0].schedule.payload_len_max() + usize::from(schedule::headers_len(from.address)),
+            lanes[0].schedule.payload_len_max() + usize::from(headers_len(from.address)),
         ))),
         _ => Ok(outcome),
     }
@@ -169,7 +162,7 @@ fn outcome(load: &Load, lanes: &[Lane], results: &[LaneResult]) -> Outcome {
     let reflections = results.iter().filter_map(|result| result.reflection.as_ref());
     Outcome {
         load: load.clone(),
-        packet_bytes_mean: schedule::packet_bytes_mean(load.size),
+        packet_bytes_mean: load.size.packet_bytes_mean(),
         legs: legs.collect(),
         total: tally_of(None).traffic(load, routes.len() as u64),
         reflected: (load.direction == Direction::RoundTrip).then(|| reflections.map(|done| done.value.reflected).sum()),

@@ -1,10 +1,21 @@
 //! What one packet is to the coalescer: which flow it is of, and whether it could be part of a run.
 
-use super::{FIN, Merge, PSH};
 use crate::checksum::Sum;
+use crate::error::VnetError;
 use crate::headers::{IPV4_MIN, IPV6_LEN, PROTO_TCP, PROTO_UDP, Parts, Version, addresses, be16, be32};
-use crate::virtio::{SuperKind, VnetError};
+use crate::virtio::SuperKind;
 
+/// Which transports are merged; what the kernel refuses is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// Runs of TCP segments.
+    pub tcp: bool,
+    /// Runs of UDP datagrams of equal size.
+    pub udp: bool,
+}
+
+pub(super) const FIN: u8 = 0x01;
+pub(super) const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 const ECE: u8 = 0x40;
 

@@ -15,7 +15,8 @@ use ring_buffers::View;
 use crate::checksum::Sum;
 use crate::headers::{TCP_CHECKSUM, UDP_CHECKSUM, addresses};
 use crate::virtio::{Super, Transmit, VNET_HDR_LEN};
-use candidate::{Addresses, Candidate, FlowKey, Relation, relate};
+pub use candidate::Merge;
+use candidate::{Addresses, Candidate, FIN, FlowKey, PSH, Relation, relate};
 
 /// Packets in a super-packet: what the kernel takes of UDP in one (`UDP_MAX_SEGMENTS`; more since 6.9), and what a
 /// train has.
@@ -26,18 +27,6 @@ pub const FLOWS_MAX: usize = 8;
 
 /// The IP length field; one limit for both versions.
 const LEN_MAX: usize = 65_535;
-
-const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
-
-/// Which transports are merged; what the kernel refuses is switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Merge {
-    /// Runs of TCP segments.
-    pub tcp: bool,
-    /// Runs of UDP datagrams of equal size.
-    pub udp: bool,
-}
 
 /// Merges packets into writes. Allocates nothing after it was made.
 #[derive(Debug)]

@@ -24,7 +24,7 @@
 use super::field::{Element, Multiplier, Sum};
 use super::layout::Layout;
 use super::powers::{Powers, one_time_keys};
-use super::strands::{GROUP_MAX, Strands};
+use super::strands::{GROUP_MAX, Strands, words};
 use crate::TAG_LEN;
 use crate::train::kernel::vector::{BLOCK, Wide};
 
@@ -135,47 +135,6 @@ fn absorb_full<const STRANDS: usize, V: Wide>(
         h = absorb(v, h, &words::<STRANDS, V>(v, &rows), &tops, powers);
     }
     h
-}
-
-/// From rows of four blocks each to 64-bit words: `[2i]` and `[2i + 1]` are the low and the high half of the i-th block
-/// of every strand, in the lanes of [`Strands::LANES`].
-#[inline(always)]
-pub(super) fn words<const STRANDS: usize, V: Wide>(v: V, rows: &[V::Word; 8]) -> [V::Word; 8] {
-    let zero = v.zero();
-    let [a, b, c, d, e, f, g, h] = *rows;
-    let low = |x, y| v.low_64(x, y);
-    let high = |x, y| v.high_64(x, y);
-    // Of the four quarters of x and of y: the lower two of each, the upper two, the even ones, the odd ones.
-    let lower = |x, y| v.quarters::<0x44>(x, y);
-    let upper = |x, y| v.quarters::<0xee>(x, y);
-    let even = |x, y| v.quarters::<0x88>(x, y);
-    let odd = |x, y| v.quarters::<0xdd>(x, y);
-    match STRANDS {
-        1 => {
-            // An 8 × 8 transposition: eight messages, of each one row.
-            let (l0, l1, l2, l3) = (low(a, b), low(c, d), low(e, f), low(g, h));
-            let (h0, h1, h2, h3) = (high(a, b), high(c, d), high(e, f), high(g, h));
-            let (l01, l01_up, l23, l23_up) = (lower(l0, l1), upper(l0, l1), lower(l2, l3), upper(l2, l3));
-            let (h01, h01_up, h23, h23_up) = (lower(h0, h1), upper(h0, h1), lower(h2, h3), upper(h2, h3));
-            [
-                even(l01, l23),
-                even(h01, h23),
-                odd(l01, l23),
-                odd(h01, h23),
-                even(l01_up, l23_up),
-                even(h01_up, h23_up),
-                odd(l01_up, l23_up),
-                odd(h01_up, h23_up),
-            ]
-        }
-        2 => {
-            // Four messages, of each one row: two blocks for each of its two strands.
-            let (l0, l1, h0, h1) = (low(a, b), low(c, d), high(a, b), high(c, d));
-            [lower(l0, l1), lower(h0, h1), upper(l0, l1), upper(h0, h1), zero, zero, zero, zero]
-        }
-        // Two rows at a time are eight blocks: four of each of two messages, or eight of one.
-        _ => [low(a, b), high(a, b), low(c, d), high(c, d), zero, zero, zero, zero],
-    }
 }
 
 /// The total of each message in all of its lanes.

@@ -1,8 +1,7 @@
 //! One-time keys, and the powers of r that a group's steps multiply by.
 
 use super::field::{Element, Multiplier};
-use super::group::words;
-use super::strands::Strands;
+use super::strands::{Strands, words};
 use crate::train::kernel::vector::Wide;
 
 /// What "clamping" leaves of r, low word first (RFC 8439, section 2.5).

@@ -1,7 +1,7 @@
 //! How the lanes of a register are shared by the messages of a group.
 
 use super::field::PRODUCTS_MAX;
-use crate::train::kernel::vector::BLOCK;
+use crate::train::kernel::vector::{BLOCK, Wide};
 
 /// Bytes of a block of Poly1305.
 pub(super) const POLY_BLOCK: usize = 16;
@@ -25,7 +25,7 @@ impl<const STRANDS: usize> Strands<STRANDS> {
     /// Rows of all messages in a step.
     pub(super) const ROWS: usize = Self::MESSAGES * Self::MESSAGE_ROWS;
 
-    /// The message and the strand in each lane, as [`words`](super::group::words) leaves them.
+    /// The message and the strand in each lane, as [`words`] leaves them.
     pub(super) const LANES: [(usize, usize); LANES] = match STRANDS {
         1 => [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0), (7, 0)],
         2 => [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (3, 0), (2, 1), (3, 1)],
@@ -72,3 +72,44 @@ impl<const STRANDS: usize> Strands<STRANDS> {
 }
 
 const _: () = assert!(Strands::<1>::BLOCKS as u64 <= PRODUCTS_MAX && Strands::<8>::BLOCKS as u64 <= PRODUCTS_MAX);
+
+/// From rows of four blocks each to 64-bit words: `[2i]` and `[2i + 1]` are the low and the high half of the i-th block
+/// of every strand, in the lanes of [`Strands::LANES`].
+#[inline(always)]
+pub(super) fn words<const STRANDS: usize, V: Wide>(v: V, rows: &[V::Word; 8]) -> [V::Word; 8] {
+    let zero = v.zero();
+    let [a, b, c, d, e, f, g, h] = *rows;
+    let low = |x, y| v.low_64(x, y);
+    let high = |x, y| v.high_64(x, y);
+    // Of the four quarters of x and of y: the lower two of each, the upper two, the even ones, the odd ones.
+    let lower = |x, y| v.quarters::<0x44>(x, y);
+    let upper = |x, y| v.quarters::<0xee>(x, y);
+    let even = |x, y| v.quarters::<0x88>(x, y);
+    let odd = |x, y| v.quarters::<0xdd>(x, y);
+    match STRANDS {
+        1 => {
+            // An 8 × 8 transposition: eight messages, of each one row.
+            let (l0, l1, l2, l3) = (low(a, b), low(c, d), low(e, f), low(g, h));
+            let (h0, h1, h2, h3) = (high(a, b), high(c, d), high(e, f), high(g, h));
+            let (l01, l01_up, l23, l23_up) = (lower(l0, l1), upper(l0, l1), lower(l2, l3), upper(l2, l3));
+            let (h01, h01_up, h23, h23_up) = (lower(h0, h1), upper(h0, h1), lower(h2, h3), upper(h2, h3));
+            [
+                even(l01, l23),
+                even(h01, h23),
+                odd(l01, l23),
+                odd(h01, h23),
+                even(l01_up, l23_up),
+                even(h01_up, h23_up),
+                odd(l01_up, l23_up),
+                odd(h01_up, h23_up),
+            ]
+        }
+        2 => {
+            // Four messages, of each one row: two blocks for each of its two strands.
+            let (l0, l1, h0, h1) = (low(a, b), low(c, d), high(a, b), high(c, d));
+            [lower(l0, l1), lower(h0, h1), upper(l0, l1), upper(h0, h1), zero, zero, zero, zero]
+        }
+        // Two rows at a time are eight blocks: four of each of two messages, or eight of one.
+        _ => [low(a, b), high(a, b), low(c, d), high(c, d), zero, zero, zero, zero],
+    }
+}
