@@ -226,6 +226,7 @@ fn a_ring_may_end_in_the_middle_of_anything() {
 
 /// Nothing that the kernel may still write is free, or given out again.
 #[test]
+#[cfg_attr(miri, ignore = "it leaks on purpose")]
 fn what_the_kernel_does_not_let_go_of_is_leaked() {
     let mut rig = Rig::new(RingConfig::default(), Script::calm(1));
     rig.turn();
