@@ -50,6 +50,41 @@
 //! At its end a [`Ring`] cancels what is in flight and waits until the kernel has let go. If that takes too long, it
 //! leaks what the kernel may still use.
 //!
+//! # Example
+//!
+//! Bytes arrive in a slot of the arena, and are seen where they lie:
+//!
+//! ```
+//! use std::io::{self, Write};
+//! use std::os::fd::AsRawFd;
+//! use std::os::unix::net::UnixStream;
+//!
+//! use ring_buffers::{
+//!     Arena, Budget, BufferGroup, Completion, JUMBO_SIZE, Pool, Ring, RingConfig, SlotClass, Tag, Wait, Waker,
+//! };
+//!
+//! let (mut near, far) = UnixStream::pair()?;
+//! let arena = Arena::new(&Budget::new().line("reads", SlotClass::Jumbo, 4), Waker::new()?)?;
+//! let mut ring = Ring::new(RingConfig::default())?;
+//! ring.register_arena(&arena)?;
+//! ring.register_files(&[far.as_raw_fd()])?;
+//! let pool = Pool::new(arena);
+//! let mut group = BufferGroup::register(&mut ring, &pool, 0, SlotClass::Jumbo, 4, JUMBO_SIZE)?;
+//! group.refill();
+//! ring.read_multishot(0, &group, Tag { edge: 0, context: 0 })?;
+//!
+//! near.write_all(b"hello")?;
+//! ring.turn(Wait::UntilCompletion)?;
+//! let mut read = None;
+//! ring.reap(1, |completion| read = Some(completion));
+//! let Some(Completion::Read(filled)) = read else { panic!("it was a read") };
+//! let view = filled.into_view().map_err(io::Error::from_raw_os_error)?.expect("a slot with the bytes");
+//! assert_eq!(&view[..], b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/copy.rs` copies a pipe in this way.
+//!
 //! Nothing here knows a protocol, a packet or a socket. All `unsafe` of the memory model lives in this crate.
 
 mod accounts;

@@ -6,8 +6,45 @@
 //! ```
 //!
 //! A train is datagrams of equal length (the last may be shorter), side by side in one buffer, on one path. A lone
-//! datagram is a train of one. Nothing here knows what is in them, but for the [`steering`] program, which knows where
-//! a WireGuard message has its receiver index.
+//! datagram is a train of one. Nothing here knows what is in them. Only the [`steering`] program knows where a WireGuard
+//! message has its receiver index.
+//!
+//! # Example
+//!
+//! Each train that arrives leaves again, from the slot in which it lies (`examples/echo.rs` as a whole):
+//!
+//! ```no_run
+//! use ring_buffers::{Arena, Budget, BufferGroup, Pool, Ring, RingConfig, SlotClass, Wait, Waker};
+//! use udp_uring::{
+//!     EdgeConfig, Event, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
+//! };
+//!
+//! let sockets = SocketGroup::bind(&SocketConfig::new(7007, 1))?;
+//! let mut ring = Ring::new(RingConfig::default())?;
+//! ring.register_files(&[-1; 2])?;
+//! let budget = Budget::new().line("trains", SlotClass::Jumbo, 32);
+//! let pool = Pool::new(Arena::new(&budget, Waker::new()?)?);
+//! let group = BufferGroup::register(&mut ring, &pool, 0, SlotClass::Jumbo, 16, RECEIVE_BUFFER_LEN)?;
+//! let segmentation = Segmentation::for_this_kernel();
+//! let config = EdgeConfig { edge: 0, place_v4: 0, place_v6: 1, operations: 128, segmentation };
+//! let mut edge = UdpEdge::new(group, config);
+//! edge.rebind(&mut ring, sockets.pair(0))?;
+//!
+//! let mut completions = Vec::new();
+//! loop {
+//!     edge.prepare(&mut ring)?;
+//!     ring.turn(Wait::UntilCompletion)?;
+//!     ring.reap(64, |completion| completions.push(completion));
+//!     for completion in completions.drain(..) {
+//!         if let Event::Received(Received { view, stride, path, ecn }) = edge.complete(&mut ring, completion) {
+//!             let train = Transmit { view, stride, path, ecn, context: 0 };
+//!             edge.send(&mut ring, train).expect("as many operations as slots");
+//!         }
+//!     }
+//! }
+//! # #[expect(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod cmsg;
 mod edge;

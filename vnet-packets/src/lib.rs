@@ -11,6 +11,27 @@
 //! [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets. [`sample`] makes
 //! packets to try all of that with.
 //!
+//! # Example
+//!
+//! A super-packet of three segments becomes three packets, each with headers of its own:
+//!
+//! ```
+//! use vnet_packets::sample::{Packet, payload};
+//! use vnet_packets::{Segments, SuperKind};
+//!
+//! let packet = Packet::new(SuperKind::Tcp4).with(|packet| packet.payload = payload(2_500));
+//! let bytes = packet.bytes();
+//! let mut packets = Vec::new();
+//! for segment in Segments::new(&bytes, packet.geometry(1_000))? {
+//!     let mut bytes = vec![0; segment.len()];
+//!     segment.write(&mut bytes);
+//!     packets.push(bytes);
+//! }
+//! assert_eq!(packets.len(), 3);
+//! assert_eq!(packets[2].len(), packet.header_len() + 500);
+//! # Ok::<(), vnet_packets::VnetError>(())
+//! ```
+//!
 //! The only `unsafe` is in the vector code of [`checksum`].
 
 pub mod checksum;

@@ -6,5 +6,6 @@ mod given;
 mod namespace;
 mod packets;
 mod reflect;
+mod responder;
 mod rig;
 mod self_test;

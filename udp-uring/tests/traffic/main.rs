@@ -3,6 +3,7 @@
 
 mod allocation;
 mod bench;
+mod echo;
 mod faults;
 mod handshake;
 mod rebind;
