@@ -33,7 +33,7 @@ mod stages;
 mod staging;
 
 pub use counters::Counters;
-pub use dispatch::{Dispatch, Mailboxes};
+pub use dispatch::{Dispatch, Mailboxes, Outgoing};
 pub use inbound::Train;
 pub use orders::{Order, SessionOrder};
 pub use outputs::{Handoff, HandshakeMessage, Report, Sent, Transmit};

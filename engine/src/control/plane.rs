@@ -8,7 +8,7 @@ use ringfort_aead::Plan;
 use ringfort_core::device::{Action, Datagram, Device};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
-use ringfort_path::{Dispatch, Order};
+use ringfort_path::{Dispatch, Order, Outgoing};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::notices;
@@ -112,12 +112,11 @@ impl DataPlane {
     /// The peer for which the source of an endpoint has failed, if one has.
     fn apply(&mut self, action: Action) -> Option<(PeerId, Endpoint)> {
         match self.dispatch.apply(action, &mut &*self.link)? {
-            Action::Send { endpoint, datagram, peer } => {
+            Outgoing::Send { endpoint, datagram, peer } => {
                 let source_works = self.send(endpoint, &datagram);
                 return peer.filter(|_| !source_works).map(|peer| (peer, endpoint));
             }
-            Action::Notify { peer, notice } => notices::log(&peer, notice),
-            other => unreachable!("the workers are told of {other:?}"),
+            Outgoing::Notify { peer, notice } => notices::log(&peer, notice),
         }
         None
     }
