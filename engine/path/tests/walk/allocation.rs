@@ -1,0 +1,87 @@
+//! The walk of a packet allocates nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use ring_buffers::View;
+use ringfort_path::{DataPath, Outcome, Train, Transmit, budget};
+
+use crate::rig::{NOW, RECEIVER, SENDER, filled, packet, pair, received, super_packet};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+fn out(path: &mut DataPath, reads: &mut Vec<View>, sent: &mut Vec<Transmit>) {
+    for read in reads.drain(..) {
+        assert_eq!(path.handle_packet(NOW, read), Outcome::Done);
+    }
+    path.flush(NOW);
+    while let Some(transmit) = path.poll_transmit() {
+        path.handle_sent(NOW, transmit.note());
+        sent.push(transmit);
+    }
+    while path.poll_event().is_some() {}
+}
+
+fn into(path: &mut DataPath, trains: &mut Vec<Train>, pieces: &mut Vec<View>) {
+    for train in trains.drain(..) {
+        path.handle_train(NOW, train, &mut || None);
+    }
+    path.flush_writes();
+    while path.poll_write(pieces) {
+        pieces.clear();
+    }
+    while path.poll_event().is_some() {}
+}
+
+#[test]
+fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
+    let (mut sender, mut receiver) = pair();
+    let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);
+    let (mut sent, mut pieces) = (Vec::with_capacity(64), Vec::with_capacity(64));
+    let kinds = [
+        vec![packet(SENDER, RECEIVER, &[1; 300])],
+        vec![packet(SENDER, RECEIVER, &[2; 64]); 30],
+        vec![super_packet(44)],
+    ];
+    // The first round may still find something that is made when it is first used.
+    for round in 0..20 {
+        for (kind, packets) in kinds.iter().enumerate() {
+            let mut reads: Vec<_> =
+                packets.iter().map(|bytes| filled(sender, budget::line::TUN_READS, bytes)).collect();
+            let going_out = allocations(|| out(sender, &mut reads, &mut sent));
+            let mut trains: Vec<_> = sent.drain(..).map(|transmit| received(receiver, &transmit)).collect();
+            let coming_in = allocations(|| into(receiver, &mut trains, &mut pieces));
+            if round > 0 {
+                assert_eq!((going_out, coming_in), (0, 0), "kind {kind}, round {round}");
+            }
+        }
+    }
+    assert_eq!(receiver.counters().tun_write_packets, 20 * (1 + 30 + 44));
+}

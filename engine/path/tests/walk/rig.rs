@@ -1,0 +1,148 @@
+//! Two gateways of some workers each, without control and without a network: the test carries what passes between them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ring_buffers::{Arena, LineId, Pool, View};
+use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
+use ringfort_core::allowed_ips::{AllowedIps, Prefix};
+use ringfort_core::cell::{PeerShared, SendState, SessionNumber};
+use ringfort_core::device::PeerEvent;
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::keypair::{ReceiveSession, SendSession};
+use ringfort_core::looped::Nesting;
+use ringfort_core::time::Time;
+use ringfort_path::{
+    Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, budget,
+};
+use vnet_packets::{Merge, VNET_HDR_LEN};
+
+pub const NOW: Time = Time::from_secs(1_000);
+pub const PEER: PeerId = PeerId { index: 0, generation: 0 };
+/// Of a session of the receiving gateway; worker 0 owns it.
+pub const INDEX: u32 = 0x1234_5600;
+const TO: [u8; 32] = [1; 32];
+const FROM: [u8; 32] = [2; 32];
+pub const SENDER: [u8; 4] = [10, 0, 0, 1];
+pub const RECEIVER: [u8; 4] = [10, 0, 0, 2];
+
+pub struct Gateway {
+    pub workers: Vec<DataPath>,
+    pub cell: Arc<PeerCell>,
+}
+
+fn key(bytes: &[u8; 32]) -> (SealKey, OpenKey) {
+    let (plan, suite) = (Plan::fixed(Provider::RustCrypto), Suite::ChaCha20Poly1305);
+    (SealKey::new(plan, suite, bytes), OpenKey::new(plan, suite, bytes))
+}
+
+pub fn endpoint(text: &str) -> Endpoint {
+    Endpoint::new(text.parse::<SocketAddr>().unwrap())
+}
+
+impl Gateway {
+    /// A gateway whose only peer has that address in the tunnel, and is reached at that endpoint.
+    pub fn new(workers: usize, peer: [u8; 4], reached_at: &str) -> Self {
+        let cell = Arc::new(PeerCell::new(PEER, Arc::new(PeerShared::new(workers))));
+        cell.shared().endpoint.set(endpoint(reached_at));
+        let mut routes = AllowedIps::new();
+        routes.insert(Prefix::new(IpAddr::from(peer), 32).unwrap(), PEER);
+        let nesting = Arc::new(Nesting::new());
+        let path = |worker| {
+            let merge = Merge { tcp: true, udp: true };
+            let config = Config { worker, workers, mtu: 1_420, merge, ragged: false };
+            let pool = Pool::new(Arena::heap(&budget::budget()));
+            let mut path = DataPath::new(config, pool, nesting.clone(), Unwatched);
+            for order in [Order::AddPeer(cell.clone()), Order::Routes { routes: routes.clone(), version: 1 }] {
+                assert_eq!(path.handle_order(NOW, order), Outcome::Done);
+            }
+            path
+        };
+        Self { workers: (0..workers).map(path).collect(), cell }
+    }
+
+    /// A session to send under, asked for by us.
+    pub fn sends(&self) {
+        let session = SendSession::new(key(&TO).0, INDEX, INDEX, NOW, true);
+        assert!(self.cell.advance(Arc::new(SendState::session(SessionNumber::default().next(), session))));
+    }
+
+    /// A session to receive under, for the worker that owns its index.
+    pub fn receiver(&self, local_index: u32, initiator: bool, created: Time) -> SessionOrder {
+        let receive = ReceiveSession::new(key(&TO).1, local_index, created, initiator);
+        let send = SendSession::new(key(&FROM).0, local_index, INDEX, created, initiator);
+        let number = SessionNumber::default().next();
+        SessionOrder::Begin(Box::new(Receiver::new(self.cell.clone(), number, receive, send).0))
+    }
+}
+
+/// A sender with one worker and a session, and a receiver with one worker and the same session.
+pub fn pair() -> (Gateway, Gateway) {
+    let sender = Gateway::new(1, RECEIVER, "192.0.2.2:51820");
+    sender.sends();
+    let mut receiver = Gateway::new(1, SENDER, "192.0.2.1:51820");
+    let session = receiver.receiver(INDEX, true, NOW);
+    receiver.workers[0].handle_session(session);
+    (sender, receiver)
+}
+
+/// A slot with these bytes, as the kernel would have filled it.
+pub fn filled(path: &DataPath, line: LineId, bytes: &[u8]) -> View {
+    let mut view = path.pool().claim_for(line).expect("a free slot");
+    view.truncate(bytes.len());
+    view.copy_from_slice(bytes);
+    view
+}
+
+/// What the sender's data path has for the socket, which takes all of it.
+pub fn transmits(path: &mut DataPath) -> Vec<Transmit> {
+    let sent: Vec<_> = std::iter::from_fn(|| path.poll_transmit()).collect();
+    sent.iter().for_each(|transmit| path.handle_sent(NOW, transmit.note()));
+    sent
+}
+
+/// What a receiver's kernel makes of a transmission.
+pub fn received(receiver: &DataPath, transmit: &Transmit) -> Train {
+    let view = filled(receiver, budget::line::UDP_READS, &transmit.view);
+    let (stride, ecn) = (transmit.stride, transmit.ecn);
+    Train { view, stride, endpoint: endpoint("192.0.2.1:51820"), ecn, handed: false }
+}
+
+/// The packets that a data path has for the TUN, super-packets as they are.
+pub fn writes(path: &mut DataPath) -> Vec<Vec<u8>> {
+    path.flush_writes();
+    let mut written = Vec::new();
+    let mut pieces = Vec::new();
+    while path.poll_write(&mut pieces) {
+        written.push(pieces.drain(..).flat_map(|piece| piece.to_vec()).skip(VNET_HDR_LEN).collect());
+    }
+    written
+}
+
+pub fn events(path: &mut DataPath) -> Vec<PeerEvent> {
+    std::iter::from_fn(|| path.poll_event()).map(|report| report.event).collect()
+}
+
+/// A UDP packet behind an empty virtio-net header, without the optional checksum: it is never merged.
+pub fn packet(source: [u8; 4], destination: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let mut read = vec![0; VNET_HDR_LEN + 28];
+    read.extend_from_slice(payload);
+    let packet = &mut read[VNET_HDR_LEN..];
+    let len = u16::try_from(packet.len()).unwrap();
+    packet[..4].copy_from_slice(&[0x45, 0, (len >> 8) as u8, len as u8]);
+    packet[6..10].copy_from_slice(&[0x40, 0, 64, 17]);
+    packet[12..16].copy_from_slice(&source);
+    packet[16..20].copy_from_slice(&destination);
+    packet[20..24].copy_from_slice(&[0x10, 0, 0x20, 0]);
+    packet[24..26].copy_from_slice(&(len - 20).to_be_bytes());
+    read
+}
+
+/// A UDP super-packet of so many segments of 1,000 bytes, each filled with its number.
+pub fn super_packet(segments: u8) -> Vec<u8> {
+    let payload: Vec<u8> = (0..segments).flat_map(|n| [n; 1_000]).collect();
+    let mut read = packet(SENDER, RECEIVER, &payload);
+    // NEEDS_CSUM, GSO_UDP_L4, 28 bytes of headers, segments of 1,000, checksum at 20 + 6.
+    read[..10].copy_from_slice(&[1, 5, 28, 0, 0xe8, 3, 20, 0, 6, 0]);
+    read
+}
