@@ -3,68 +3,22 @@
 use std::ffi::c_int;
 use std::fs::OpenOptions;
 use std::io;
-use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use vnet_packets::virtio::VNET_HDR_LEN;
 
 pub use crate::error::TunError;
-use crate::given::Given;
+pub use crate::ioctl::QUEUES_MAX;
+use crate::ioctl::{CLONE_DEVICE, checked, request_for};
 use crate::link::Link;
+pub use crate::offloads::{Offloads, negotiate};
+use crate::settings::Given;
 use crate::steering::{self, FlowTable};
-
-/// Queues that the kernel gives one device (`MAX_TAP_QUEUES` in `include/linux/if_tap.h`).
-pub const QUEUES_MAX: usize = 256;
 
 /// WireGuard's usual MTU: 1500 less IPv6 (40), UDP (8) and the tunnel's own 32 bytes.
 pub const MTU_DEFAULT: u32 = 1420;
-
-pub(crate) const CLONE_DEVICE: &str = "/dev/net/tun";
-
-/// What the program takes over from the kernel on the packets that it reads (`TUNSETOFFLOAD`), and so what it may
-/// leave undone on the packets that it writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offloads {
-    /// Packets come with unfinished checksums (`TUN_F_CSUM`). Each of the others needs this one.
-    pub checksum: bool,
-    /// TCP super-packets, both families (`TUN_F_TSO4`, `TUN_F_TSO6`).
-    pub tcp: bool,
-    /// UDP super-packets, both families (`TUN_F_USO4`, `TUN_F_USO6`, Linux 6.2): the kernel takes both or none.
-    pub udp: bool,
-}
-
-impl Offloads {
-    /// Every packet comes whole and finished.
-    pub const NONE: Self = Self { checksum: false, tcp: false, udp: false };
-    /// All that this crate can do for the kernel.
-    pub const ALL: Self = Self { checksum: true, tcp: true, udp: true };
-
-    fn flags(self) -> libc::c_uint {
-        let mut flags = 0;
-        if self.checksum {
-            flags |= libc::TUN_F_CSUM;
-            if self.tcp {
-                flags |= libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
-            }
-            if self.udp {
-                flags |= libc::TUN_F_USO4 | libc::TUN_F_USO6;
-            }
-        }
-        flags
-    }
-
-    /// The next smaller set to try when the kernel does not know this one.
-    fn reduced(self) -> Option<Self> {
-        match self {
-            Self { udp: true, .. } => Some(Self { udp: false, ..self }),
-            Self { tcp: true, .. } => Some(Self { tcp: false, ..self }),
-            Self { checksum: true, .. } => Some(Self::NONE),
-            _ => None,
-        }
-    }
-}
 
 /// A TUN interface: its queues and its handle. One that this process made disappears with its last queue.
 #[derive(Debug)]
@@ -152,24 +106,6 @@ impl Tun {
     }
 }
 
-/// Changes the offloads of the device behind `queue`, for instance to switch off what turned out not to work.
-/// Returns what the kernel gave of them.
-///
-/// # Errors
-/// [`TunError`] if the device is gone.
-pub fn negotiate(queue: &impl AsRawFd, wanted: Offloads) -> Result<Offloads, TunError> {
-    let mut wanted = wanted;
-    loop {
-        // SAFETY: TUNSETOFFLOAD takes its flags by value; no memory is involved.
-        let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, wanted.flags()) };
-        match (checked(result), wanted.reduced()) {
-            (Ok(()), _) => return Ok(wanted),
-            (Err(e), Some(less)) if e.raw_os_error() == Some(libc::EINVAL) => wanted = less,
-            (Err(e), _) => return Err(TunError::at("set the offloads of the TUN interface (TUNSETOFFLOAD)", e)),
-        }
-    }
-}
-
 /// The kernel's `dev_valid_name`, and no `%`: the kernel would read it as a pattern and choose a name of its own,
 /// while the operator's tools look for the one that was given.
 pub(crate) fn validate_name(name: &str) -> Result<(), TunError> {
@@ -249,46 +185,6 @@ pub(crate) fn set_header(queue: &OwnedFd) -> Result<(), TunError> {
     checked(result).map_err(|e| TunError::at("set the virtio-net header's byte order (TUNSETVNETLE)", e))
 }
 
-pub(crate) fn empty_request() -> libc::ifreq {
-    // SAFETY: ifreq is a C structure of integers, arrays and addresses, for which all zeroes are a value.
-    unsafe { mem::zeroed() }
-}
-
-/// The name in a request that the kernel has filled in.
-pub(crate) fn name_in(request: &libc::ifreq) -> String {
-    let bytes = request.ifr_name.map(|c| c as u8);
-    let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..len]).into_owned()
-}
-
-/// A request about the interface `name`, whose length was checked or came from the kernel.
-pub(crate) fn request_for(name: &str) -> libc::ifreq {
-    let mut request = empty_request();
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    request
-}
-
-/// Interface requests go through any socket; a UNIX one exists also where an address family is disabled.
-pub(crate) fn any_socket() -> io::Result<OwnedFd> {
-    socket(libc::AF_UNIX, libc::SOCK_DGRAM)
-}
-
-/// A socket of this family and kind, without a protocol of its own.
-pub(crate) fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: socket(2) takes no pointers.
-    let fd: RawFd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
-    checked(fd)?;
-    // SAFETY: the descriptor was just opened, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-pub(crate) fn checked(result: c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,21 +199,6 @@ mod tests {
         for name in ["w", "wg0", "fifteen-bytes-a", "...", "wg_é"] {
             validate_name(name).unwrap_or_else(|e| panic!("{e}"));
         }
-    }
-
-    #[test]
-    fn offloads_shrink_to_none() {
-        let mut steps = vec![Offloads::ALL];
-        while let Some(less) = steps.last().and_then(|o| o.reduced()) {
-            steps.push(less);
-        }
-        let flags: Vec<_> = steps.iter().map(|o| o.flags()).collect();
-        assert_eq!(flags, [0x67, 0x07, 0x01, 0x00]);
-    }
-
-    #[test]
-    fn nothing_is_asked_without_checksums() {
-        assert_eq!(Offloads { checksum: false, tcp: true, udp: true }.flags(), 0);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What can go wrong with a TUN interface, and what helps.
 
+use std::ffi::c_int;
 use std::io;
 
-use crate::device::{CLONE_DEVICE, QUEUES_MAX};
-use crate::given::Unusable;
+use crate::ioctl::{CLONE_DEVICE, QUEUES_MAX};
 
 /// Why a TUN interface could not be made, which step failed, and what helps.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,35 @@ pub enum TunError {
         /// The system's error.
         source: io::Error,
     },
+}
+
+/// Why an interface of somebody else cannot be used, and what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It carries Ethernet frames.
+    #[error("it is a TAP interface, which carries Ethernet frames: make it with mode tun")]
+    Tap,
+    /// Its packets have `struct tun_pi` in front.
+    #[error("its packets have packet information in front: open it with IFF_NO_PI")]
+    PacketInformation,
+    /// Its packets have no header that could say what is left to do.
+    #[error("its packets have no virtio-net header in front: open it with IFF_VNET_HDR")]
+    NoHeader,
+    /// The header cannot be as long as ours.
+    #[error("its virtio-net header is {0} bytes long and stays so")]
+    HeaderLen(c_int),
+    /// It is not where we are.
+    #[error("it is in another network namespace: start ringfort in that one")]
+    Elsewhere,
+    /// `TUNSETIFF` was not done, or the interface was deleted since.
+    #[error("it belongs to no interface: attach it with TUNSETIFF before it is handed over")]
+    Unattached,
+    /// `TUNSETQUEUE` took it out of service.
+    #[error("it was detached from its interface: attach it with TUNSETQUEUE before it is handed over")]
+    Detached,
+    /// Anything but `/dev/net/tun`.
+    #[error("it is no queue of a TUN interface: open /dev/net/tun for it")]
+    NotTun,
 }
 
 impl TunError {

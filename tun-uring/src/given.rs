@@ -10,79 +10,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use route_netlink::{LinkKind, LinkSocket, TunInfo};
-use vnet_packets::virtio::VNET_HDR_LEN;
 
-use crate::device::{
-    MTU_DEFAULT, Offloads, QUEUES_MAX, Tun, TunError, attach, checked, name_in, negotiate, open_clone_device,
-    require_features, set_header, validate_name,
-};
+use crate::device::{MTU_DEFAULT, Tun, attach, open_clone_device, require_features, set_header, validate_name};
+use crate::error::{TunError, Unusable};
+use crate::ioctl::{QUEUES_MAX, checked, name_in};
 use crate::link::Link;
-use crate::{queue, steering};
+use crate::offloads::{Offloads, negotiate};
+use crate::queue;
+use crate::settings::{Given, OURS, get_int};
 
 /// The MTU of an interface for which nobody has chosen one (`ETH_DATA_LEN`).
 const MTU_OF_DRIVER: u32 = 1500;
-/// The length of the header for which nobody has chosen one (`struct virtio_net_hdr`).
-const HEADER_LEN_OF_DRIVER: c_int = 10;
-const OURS: c_int = VNET_HDR_LEN as c_int;
-
-/// Why an interface of somebody else cannot be used, and what helps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    /// It carries Ethernet frames.
-    #[error("it is a TAP interface, which carries Ethernet frames: make it with mode tun")]
-    Tap,
-    /// Its packets have `struct tun_pi` in front.
-    #[error("its packets have packet information in front: open it with IFF_NO_PI")]
-    PacketInformation,
-    /// Its packets have no header that could say what is left to do.
-    #[error("its packets have no virtio-net header in front: open it with IFF_VNET_HDR")]
-    NoHeader,
-    /// The header cannot be as long as ours.
-    #[error("its virtio-net header is {0} bytes long and stays so")]
-    HeaderLen(c_int),
-    /// It is not where we are.
-    #[error("it is in another network namespace: start ringfort in that one")]
-    Elsewhere,
-    /// `TUNSETIFF` was not done, or the interface was deleted since.
-    #[error("it belongs to no interface: attach it with TUNSETIFF before it is handed over")]
-    Unattached,
-    /// `TUNSETQUEUE` took it out of service.
-    #[error("it was detached from its interface: attach it with TUNSETQUEUE before it is handed over")]
-    Detached,
-    /// Anything but `/dev/net/tun`.
-    #[error("it is no queue of a TUN interface: open /dev/net/tun for it")]
-    NotTun,
-}
-
-/// What an interface of somebody else was like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Given {
-    header_len: c_int,
-    little_endian: c_int,
-}
-
-impl Given {
-    fn read(queue: &OwnedFd) -> Result<Self, TunError> {
-        let step = "read the settings of the TUN interface";
-        let get = |code| get_int(queue, code).map_err(|error| TunError::at(step, error));
-        let header_len = match get(libc::TUNGETVNETHDRSZ)? {
-            // Nobody else uses a header as long as ours: a daemon that was killed has left it.
-            OURS => HEADER_LEN_OF_DRIVER,
-            len => len,
-        };
-        Ok(Self { header_len, little_endian: get(libc::TUNGETVNETLE)? })
-    }
-
-    /// Puts back what we have changed on the interface of `queue`: the size and byte order of the header, and the
-    /// driver's choice of queues. No offloads, like an interface that was just made: the kernel does not tell which it
-    /// had. What fails, because the interface is gone, need not be put back.
-    pub fn restore(self, queue: &impl AsRawFd) {
-        let _ = negotiate(queue, Offloads::NONE);
-        let _ = steering::detach(queue);
-        let _ = set_int(queue, libc::TUNSETVNETLE, self.little_endian);
-        let _ = set_int(queue, libc::TUNSETVNETHDRSZ, self.header_len);
-    }
-}
 
 impl Tun {
     /// Takes over the interface `name` of the calling thread's network namespace, which somebody else has made to stay
@@ -235,18 +173,6 @@ fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     checked(flags)?;
     // SAFETY: F_SETFL takes its flags by value.
     checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })
-}
-
-fn get_int(queue: &impl AsRawFd, code: libc::Ioctl) -> io::Result<c_int> {
-    let mut value: c_int = 0;
-    // SAFETY: the requests of this module that read store one int at the address, which is that of a live one.
-    checked(unsafe { libc::ioctl(queue.as_raw_fd(), code, &raw mut value) })?;
-    Ok(value)
-}
-
-fn set_int(queue: &impl AsRawFd, code: libc::Ioctl, value: c_int) -> io::Result<()> {
-    // SAFETY: the requests of this module that write read one int at the address, which is that of a live one.
-    checked(unsafe { libc::ioctl(queue.as_raw_fd(), code, &raw const value) })
 }
 
 #[cfg(test)]

@@ -44,19 +44,24 @@ pub mod device;
 mod edge;
 mod error;
 mod given;
+mod ioctl;
 mod link;
+mod offloads;
 mod queue;
 pub mod self_test;
+mod settings;
 mod steering;
 
 pub use device::{Offloads, Tun, TunError};
 pub use edge::{
     EdgeConfig, EdgeCounters, Event, PIECES_MAX, READ_BUFFER_LEN, Refusal, Refused, TunEdge, WriteError, WriteFailed,
 };
-pub use given::{Given, Unusable, goes_with_its_queues, interface_of};
+pub use error::Unusable;
+pub use given::{goes_with_its_queues, interface_of};
 pub use link::Link;
 pub use queue::{interface_name, namespace};
 pub use self_test::{SelfTest, self_test};
+pub use settings::Given;
 pub use steering::{Bucket, FlowTable, cost};
 pub use vnet_packets::{
     Coalescer, FLOWS_MAX, Merge, PartialChecksum, Received, SEGMENTS_MAX, Segment, Segments, Super, SuperKind,

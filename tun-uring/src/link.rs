@@ -4,7 +4,8 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use crate::device::{TunError, any_socket, checked, empty_request, name_in, request_for};
+use crate::error::TunError;
+use crate::ioctl::{any_socket, checked, empty_request, name_in, request_for};
 
 /// An interface by its index, which, unlike its name, nobody can change. Holds no resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
-use crate::device::{any_socket, checked, empty_request, name_in};
+use crate::ioctl::{any_socket, checked, empty_request, name_in};
 
 /// `SIOCGSKNS` of `include/uapi/linux/sockios.h`.
 const SIOCGSKNS: libc::Ioctl = 0x894c;

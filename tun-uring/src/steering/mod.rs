@@ -57,6 +57,14 @@ struct LoadAttributes {
     flags: u32,
 }
 
+impl Bucket {
+    /// The bucket of an IP packet; `None` if it is cut short. What is not IPv6 is read as IPv4.
+    #[must_use]
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        program::bucket(packet).map(Self::at)
+    }
+}
+
 /// Attaches the program to the device behind `queue`, which has that many queues, and returns its table.
 ///
 /// # Errors

@@ -6,8 +6,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::program;
-
 /// What a packet or super-packet costs beyond its bytes, in bytes: about as long as the work that each one makes takes,
 /// that much more can be sealed.
 pub(super) const PACKET_COST: u64 = 2048;
@@ -43,10 +41,9 @@ impl Bucket {
         (0..Self::COUNT as u16).map(Self)
     }
 
-    /// The bucket of an IP packet; `None` if it is cut short. What is not IPv6 is read as IPv4.
-    #[must_use]
-    pub fn of(packet: &[u8]) -> Option<Self> {
-        program::bucket(packet).map(|index| Self(index as u16))
+    /// The bucket of this index, which is below [`Self::COUNT`].
+    pub(super) const fn at(index: u32) -> Self {
+        Self(index as u16)
     }
 
     /// From 0 to [`Self::COUNT`] - 1.
