@@ -14,7 +14,7 @@ use nix::unistd;
 use ringfort_aead::Selection;
 
 use crate::cli::{AeadArg, Cli, SuiteArg};
-use crate::control::daemon::{Failure, Readiness, Role, daemonize};
+use crate::control::background::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::inherited::Inherited;
 use crate::control::settings::Settings;

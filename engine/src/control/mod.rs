@@ -1,21 +1,22 @@
 //! The control plane: one thread that decides, and touches no packet.
 //!
 //! ```text
-//!   cli ─┬─► daemon ─► start ─► run ─┬─ server ── uapi      who configures us
-//!        ├─► inherited, acquire      │   the descriptors and the interface that are there already
-//!        ├─► settings                ├─ interface, sources  what happens to the interface and the routes
-//!        └─► ask                     │
-//!                                    ├─ config, answer      what is set and what is shown
-//!                                    └─ plane ── sockets    what the workers are told, what is sent
+//!   cli ─┬─► background ─► start ─► event_loop ─┬─ server ── uapi      who configures us
+//!        ├─► inherited, acquire                 ├─ interface, sources  what happens to the interface and the routes
+//!        ├─► settings                           ├─ config, answer      what is set and what is shown
+//!        └─► ask                                └─ plane ── sockets    what the workers are told, what is sent
 //! ```
+//!
+//! `inherited` and `acquire` have the descriptors and the interface that are there already.
 
 mod acquire;
 mod alarm;
 mod answer;
 pub mod ask;
+pub mod background;
 mod config;
-pub mod daemon;
 pub mod error;
+mod event_loop;
 pub mod inherited;
 mod intake;
 mod interface;
@@ -26,7 +27,6 @@ pub mod notices;
 pub mod offloads;
 mod plane;
 pub mod preflight;
-mod run;
 pub mod server;
 pub mod settings;
 mod signals;
@@ -35,5 +35,5 @@ mod sources;
 mod start;
 pub mod uapi;
 
-pub use run::End;
+pub use event_loop::End;
 pub use start::Daemon;

@@ -12,11 +12,11 @@ use tun_uring::{FlowTable, Given, Offloads, SelfTest, self_test};
 
 use super::acquire::{self, TakenOver};
 use super::error::DaemonError;
+use super::event_loop::{Control, End, Sleep};
 use super::inherited::Inherited;
 use super::interface::{Interface, refuse_link_local_address};
 use super::limits::{self, LockedMemory};
 use super::plane::DataPlane;
-use super::run::{Control, End, Sleep};
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::settings::Settings;
 use super::signals;

@@ -81,7 +81,7 @@ pub struct Sleep {
 
 /// What the loop polls.
 #[derive(Clone, Copy)]
-enum Source {
+enum Wakeup {
     Signals,
     Workers,
     Interface,
@@ -90,7 +90,7 @@ enum Source {
     Server,
 }
 
-impl Source {
+impl Wakeup {
     const ALL: [Self; 6] = [Self::Signals, Self::Workers, Self::Interface, Self::Routes, Self::Alarm, Self::Server];
 }
 
@@ -135,12 +135,12 @@ impl Control {
         let alarm = Alarm::new()?;
         // SAFETY: the bell is in `self.link`, which outlives this function, and so does its descriptor.
         let bell = unsafe { BorrowedFd::borrow_raw(self.link.control.waker().as_raw_fd()) };
-        add(&epoll, bell, Source::Workers)?;
-        add(&epoll, signals.as_fd(), Source::Signals)?;
-        add(&epoll, self.interface.link_fd(), Source::Interface)?;
-        add(&epoll, self.sources.fd(), Source::Routes)?;
-        add(&epoll, alarm.as_fd(), Source::Alarm)?;
-        add(&epoll, server.as_fd(), Source::Server)?;
+        add(&epoll, bell, Wakeup::Workers)?;
+        add(&epoll, signals.as_fd(), Wakeup::Signals)?;
+        add(&epoll, self.interface.link_fd(), Wakeup::Interface)?;
+        add(&epoll, self.sources.fd(), Wakeup::Routes)?;
+        add(&epoll, alarm.as_fd(), Wakeup::Alarm)?;
+        add(&epoll, server.as_fd(), Wakeup::Server)?;
         Ok(Sleep { epoll, alarm })
     }
 
@@ -162,17 +162,17 @@ impl Control {
             let mut look = self.interface.next_deadline().is_some_and(|due| due <= now.mono);
             for source in ready {
                 match source {
-                    Source::Workers => self.link.control.heard(),
-                    Source::Alarm => alarm.rang(),
-                    Source::Routes => self.sources.note_changes(now.mono)?,
-                    Source::Interface => look = true,
-                    Source::Signals => {
+                    Wakeup::Workers => self.link.control.heard(),
+                    Wakeup::Alarm => alarm.rang(),
+                    Wakeup::Routes => self.sources.note_changes(now.mono)?,
+                    Wakeup::Interface => look = true,
+                    Wakeup::Signals => {
                         if let Some(signal) = received(signals) {
                             return Ok(End::Signal(signal));
                         }
                     }
                     // Served in every turn, since it also has deadlines.
-                    Source::Server => {}
+                    Wakeup::Server => {}
                 }
             }
             if look {
@@ -315,19 +315,19 @@ fn note_dropped(message: &HandshakeMessage, reason: DropReason) {
     log::debug!("a handshake message from {} was dropped: {reason}", message.endpoint.remote);
 }
 
-fn add(epoll: &Epoll, fd: BorrowedFd<'_>, source: Source) -> Result<(), DaemonError> {
-    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, source as u64)).map_err(poll_failed)
+fn add(epoll: &Epoll, fd: BorrowedFd<'_>, wakeup: Wakeup) -> Result<(), DaemonError> {
+    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, wakeup as u64)).map_err(poll_failed)
 }
 
 /// Who is ready. Nobody, if a signal handler ran or the time is over.
-fn wait(epoll: &Epoll, timeout: EpollTimeout) -> Result<impl Iterator<Item = Source>, DaemonError> {
-    let mut events = [EpollEvent::empty(); Source::ALL.len()];
+fn wait(epoll: &Epoll, timeout: EpollTimeout) -> Result<impl Iterator<Item = Wakeup>, DaemonError> {
+    let mut events = [EpollEvent::empty(); Wakeup::ALL.len()];
     let ready = match epoll.wait(&mut events, timeout) {
         Err(SysErrno::EINTR) => 0,
         result => result.map_err(poll_failed)?,
     };
-    let sources = events.into_iter().take(ready);
-    Ok(sources.filter_map(|event| Source::ALL.into_iter().find(|&source| source as u64 == event.data())))
+    let ready = events.into_iter().take(ready);
+    Ok(ready.filter_map(|event| Wakeup::ALL.into_iter().find(|&wakeup| wakeup as u64 == event.data())))
 }
 
 fn poll_failed(errno: SysErrno) -> DaemonError {
