@@ -25,6 +25,22 @@ need_cargo() {
     command -v cargo >/dev/null || fail "there is no cargo: install a Rust toolchain (https://rustup.rs)"
 }
 
+# Nightly Rust with these components, through rustup.
+need_nightly() {
+    command -v rustup >/dev/null || fail "there is no rustup, which this needs for nightly Rust (https://rustup.rs)"
+    if ! rustup toolchain list | grep -q '^nightly'; then
+        say "installing nightly Rust"
+        rustup toolchain install nightly --profile minimal
+    fi
+    local component
+    for component in "$@"; do
+        if ! rustup component list --toolchain nightly --installed | grep -q "^$component"; then
+            say "installing $component for nightly Rust"
+            rustup component add "$component" --toolchain nightly
+        fi
+    done
+}
+
 need_tun() {
     [ -c /dev/net/tun ] || fail "there is no /dev/net/tun: load the module (modprobe tun), or give it to this container"
 }

@@ -1,22 +1,26 @@
 //! What hostile bytes meet, as functions from bytes to nothing that panic if an invariant breaks.
 //!
-//! Each target is a plain function, so the same code runs in three ways: `cargo test -p ringfort-fuzz` replays the
-//! corpus and a fixed number of its mutations; `cargo run --release -p ringfort-fuzz --example search TARGET [SECONDS]`
-//! goes on mutating for as long as it is told to; and a single file is replayed with
-//! `cargo run -p ringfort-fuzz --example replay TARGET FILE`.
+//! Each target is a plain function, so the same code runs in several ways:
+//!
+//! * `scripts/fuzz TARGET [SECONDS]` has libFuzzer search, which sees what an input reaches (nightly Rust; `harness/`);
+//! * `cargo test -p ringfort-fuzz` replays the corpus and a fixed number of its mutations, on stable Rust, as CI does;
+//! * `cargo run --release -p ringfort-fuzz --example search TARGET [SECONDS]` goes on mutating without nightly Rust;
+//! * `cargo run -p ringfort-fuzz --example replay TARGET FILE` replays one file.
 //!
 //! A target says more than "no panic": it holds the code against an oracle (a table of the paper, a list instead of a
 //! trie, a set instead of a window), or against itself (what is cut up is what was merged).
 //!
 //! The corpus lies in `corpus/<target>/`. Files called `seed-*` are made by `cargo run -p ringfort-fuzz --example
-//! seeds` from [`Target::seeds`]; the others were found by a fuzzer because they reach something that no file before
-//! did.
+//! seeds` from [`Target::seeds`]. libFuzzer found the others, and named them by their hash: each reaches something
+//! that no smaller file does. `README.md` says how far the corpora reach, and how long the search was.
 
 mod aead;
+mod gateway;
 mod input;
 pub mod mutate;
 mod oracle;
 mod packets;
+mod remote;
 mod rng;
 mod targets;
 

@@ -87,6 +87,7 @@ tests! {
     handshake,
     open_train,
     packet,
+    path,
     replay,
     seal_train,
     uapi,

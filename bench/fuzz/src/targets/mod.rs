@@ -8,6 +8,7 @@ mod cookie;
 mod handshake;
 mod open_train;
 mod packet;
+mod path;
 mod replay;
 mod seal_train;
 mod uapi;
@@ -47,4 +48,5 @@ targets! {
     coalesce, 512;
     uapi, 4096;
     views, 256;
+    path, 1024;
 }

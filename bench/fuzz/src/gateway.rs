@@ -1,0 +1,287 @@
+//! One worker's data path with peers at its other ends, and what must be true of all that leaves it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ring_buffers::{Arena, Pool, View};
+use ringfort_aead::Suite;
+use ringfort_core::allowed_ips::{AllowedIps, Prefix};
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::looped::Nesting;
+use ringfort_core::packet;
+use ringfort_core::time::Time;
+use ringfort_core::wire::{Message, classify};
+use ringfort_path::budget::{budget, line};
+use ringfort_path::{Config, DataPath, Order, Outcome, SessionOrder, Train, Transmit};
+use vnet_packets::{Merge, Received, Segments, VNET_HDR_LEN, virtio};
+
+use crate::remote::Remote;
+
+pub(crate) const PEERS: usize = 4;
+const WORKERS: usize = 2;
+
+/// What the shell would be asked to do differently.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mood {
+    /// The TUN refuses the next write; with `merged_is_wrong`, because of how it was merged.
+    pub(crate) refuses_write: bool,
+    pub(crate) merged_is_wrong: bool,
+    /// Control has room for no events, and no worker for a train.
+    pub(crate) is_full: bool,
+    /// The socket takes nothing.
+    pub(crate) is_stuck: bool,
+}
+
+pub(crate) struct Gateway {
+    pub(crate) path: DataPath,
+    pub(crate) remotes: Vec<Remote>,
+    pub(crate) now: Time,
+    pub(crate) mood: Mood,
+    pieces: Vec<View>,
+    /// Packets that the TUN must get, or must have been offered.
+    expected: Vec<Vec<u8>>,
+    written: Vec<Vec<u8>>,
+    /// Trains that the socket has not taken.
+    stuck: VecDeque<Transmit>,
+}
+
+pub(crate) fn endpoint(port: u8) -> Endpoint {
+    Endpoint::new(([192, 0, 2, 1], 4000 + u16::from(port)).into())
+}
+
+impl Gateway {
+    /// Four peers: one that the gateway answers, one that it asks, one without a session, one without an endpoint.
+    pub(crate) fn new(pool: Pool, ragged: bool) -> Self {
+        let suites = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
+        let remote = |(index, suite)| Remote::new(index, suite, (index != 3).then(|| endpoint(0)));
+        let merge = Merge { tcp: true, udp: true };
+        let config = Config { worker: 0, workers: WORKERS, mtu: 1420, merge, ragged };
+        let mut gateway = Self {
+            path: DataPath::new(config, pool, Arc::new(Nesting::new()), ringfort_path::Unwatched),
+            remotes: (0..).zip(suites).map(remote).collect(),
+            now: Time::from_secs(1_000),
+            mood: Mood::default(),
+            pieces: Vec::with_capacity(64),
+            expected: Vec::new(),
+            written: Vec::new(),
+            stuck: VecDeque::new(),
+        };
+        let mut routes = AllowedIps::new();
+        for remote in &gateway.remotes {
+            let prefixes = [Prefix::new(remote.net4().into(), 16), Prefix::new(remote.net6().into(), 16)];
+            prefixes.into_iter().flatten().for_each(|prefix| _ = routes.insert(prefix, remote.id()));
+        }
+        let cells: Vec<_> = gateway.remotes.iter().map(|remote| remote.cell.clone()).collect();
+        cells.into_iter().for_each(|cell| gateway.order(Order::AddPeer(cell)));
+        gateway.order(Order::Routes { routes, version: 1 });
+        gateway.begin(0, false);
+        gateway.begin(1, true);
+        gateway
+    }
+
+    /// An arena as a worker has it, without a ring.
+    pub(crate) fn pool() -> Pool {
+        Pool::new(Arena::heap(&budget()))
+    }
+
+    /// A new session for a peer; the one before does not receive any more.
+    pub(crate) fn begin(&mut self, peer: usize, initiator: bool) {
+        self.end(peer);
+        let order = self.remotes[peer].begin(self.now, initiator);
+        self.path.handle_session(order);
+    }
+
+    pub(crate) fn end(&mut self, peer: usize) {
+        let remote = &mut self.remotes[peer];
+        remote.is_open = false;
+        self.path.handle_session(SessionOrder::End { local_index: remote.local_index });
+    }
+
+    pub(crate) fn order(&mut self, order: Order) {
+        let outcome = self.path.handle_order(self.now, order);
+        self.finish(outcome, false);
+    }
+
+    /// The TUN was read.
+    pub(crate) fn packet(&mut self, read: &[u8]) {
+        let Some(mut view) = self.path.pool().claim_for(line::TUN_READS) else { return };
+        let len = read.len().min(view.len());
+        view.truncate(len);
+        view.copy_from_slice(&read[..len]);
+        let outcome = self.path.handle_packet(self.now, view);
+        self.finish(outcome, true);
+    }
+
+    /// A train arrived. `delivers` are the packets that must come of it.
+    pub(crate) fn train(&mut self, bytes: &[u8], stride: usize, port: u8, ecn: u8, delivers: &[Vec<u8>]) {
+        let Some(mut view) = self.path.pool().claim_for(line::UDP_READS) else { return };
+        let len = bytes.len().min(view.len());
+        view.truncate(len);
+        view.copy_from_slice(&bytes[..len]);
+        let before = self.path.counters().clone();
+        self.remotes.iter_mut().for_each(|remote| remote.was_at = remote.cell.endpoint());
+        let train = Train { view, stride, endpoint: endpoint(port), ecn, handed: false };
+        self.path.handle_train(self.now, train, &mut || None);
+        let after = self.path.counters();
+        let delivered = (after.tun_write_packets - before.tun_write_packets) as usize;
+        assert_eq!(delivered, delivers.len(), "packets for the TUN");
+        let dropped = (after.drops.total() - before.drops.total()) as usize;
+        assert!(delivered + dropped <= after.udp_receive_datagrams as usize, "more than came");
+        self.expected.extend(delivers.iter().map(|packet| plain(packet)));
+        self.finish(Outcome::Done, false);
+    }
+
+    /// The end of a batch: what was held goes out.
+    pub(crate) fn flush(&mut self) {
+        self.path.flush(self.now);
+        self.path.flush_writes();
+        self.finish(Outcome::Done, false);
+    }
+
+    /// The socket takes what it did not take before.
+    pub(crate) fn unstick(&mut self) {
+        while let Some(transmit) = self.stuck.pop_front() {
+            self.path.handle_sent(self.now, transmit.note());
+        }
+        self.drain(false);
+    }
+
+    /// Everything has left: nothing is lost, and no slot.
+    pub(crate) fn end_all(mut self) {
+        self.mood = Mood::default();
+        self.flush();
+        self.unstick();
+        self.order(Order::LinkDown);
+        assert_eq!(self.path.staged(), 0);
+        self.expected.sort();
+        self.written.sort();
+        assert!(self.expected == self.written, "the TUN got other packets than the peers have sent");
+        let accounting = self.path.pool().accounting();
+        assert_eq!((accounting.free, accounting.held, accounting.kernel), (accounting.total, 0, 0));
+    }
+
+    /// Takes what a step has left; frees slots and resumes it as often as it asks for that.
+    fn finish(&mut self, mut outcome: Outcome, answers: bool) {
+        self.drain(answers);
+        while outcome == Outcome::NoSlot {
+            if self.stuck.is_empty() {
+                self.path.give_up();
+                break;
+            }
+            self.unstick();
+            outcome = self.path.resume(self.now);
+            self.drain(answers);
+        }
+        assert!(self.path.is_drained());
+        assert!(self.path.pool().accounting().adds_up());
+    }
+
+    /// `answers`: what is written are ICMP errors of our own.
+    fn drain(&mut self, answers: bool) {
+        while !self.path.is_drained() {
+            while let Some(transmit) = self.path.poll_transmit() {
+                self.sent(transmit);
+            }
+            let mut pieces = std::mem::take(&mut self.pieces);
+            while self.path.poll_write(&mut pieces) {
+                self.write(&mut pieces, answers);
+            }
+            self.pieces = pieces;
+            while let Some(report) = self.path.poll_event() {
+                if self.mood.is_full {
+                    self.path.refuse(report);
+                }
+            }
+            while let Some(message) = self.path.poll_handshake() {
+                assert!(!matches!(classify(message.bytes()), Err(_) | Ok(Message::Data(_))), "no handshake message");
+                self.path.note_handshake(!self.mood.is_full);
+            }
+            while let Some((worker, handoff)) = self.path.poll_handoff() {
+                assert_eq!(worker, 1, "the only other worker");
+                let view = handoff.parcel.arrive();
+                assert_eq!(view.len().div_ceil(handoff.stride), handoff.datagrams);
+                drop(view);
+                self.path.note_handoff(!self.mood.is_full, handoff.datagrams);
+            }
+            self.path.pool().drain_returns();
+        }
+    }
+
+    /// Each datagram of a train is for its peer, under a counter of its own, and carries a packet that is routed there.
+    fn sent(&mut self, transmit: Transmit) {
+        assert!(transmit.stride > 0 && !transmit.view.is_empty());
+        let remote = self.remote(transmit.peer);
+        // Sealed before or after a peer was found elsewhere in the same step.
+        let known = [remote.cell.endpoint(), remote.was_at];
+        assert!(
+            known.contains(&Some(transmit.endpoint)),
+            "{:?} is not where the peer is: {known:?}",
+            transmit.endpoint
+        );
+        for datagram in transmit.view.chunks(transmit.stride) {
+            let plaintext = remote.receive(datagram);
+            if plaintext.is_empty() {
+                continue;
+            }
+            let inner = packet::parse(&plaintext).expect("what was routed is a packet");
+            assert!(remote.has(inner.destination), "routed to another peer");
+            assert!(plaintext.len() - inner.len < 16 && plaintext[inner.len..].iter().all(|&byte| byte == 0));
+            assert_eq!(transmit.ecn, inner.ecn);
+            assert!(transmit.any_data);
+        }
+        if self.mood.is_stuck {
+            self.stuck.push_back(transmit);
+        } else {
+            self.path.handle_sent(self.now, transmit.note());
+        }
+    }
+
+    fn remote(&mut self, id: PeerId) -> &mut Remote {
+        &mut self.remotes[id.index as usize]
+    }
+
+    fn write(&mut self, pieces: &mut Vec<View>, answers: bool) {
+        let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let received = virtio::parse(&whole).expect("a finished virtio-net header");
+        if answers {
+            let protocol =
+                if whole[VNET_HDR_LEN] >> 4 == 4 { whole[VNET_HDR_LEN + 9] } else { whole[VNET_HDR_LEN + 6] };
+            assert!(matches!(protocol, 1 | 58), "an ICMP error");
+            return pieces.clear();
+        }
+        let is_refused = std::mem::take(&mut self.mood.refuses_write);
+        let comes_again = is_refused && self.mood.merged_is_wrong && matches!(received, Received::Super(_));
+        if !comes_again {
+            self.keep(&whole[VNET_HDR_LEN..], received);
+        }
+        if is_refused {
+            let rest = pieces.split_off(1);
+            let first = pieces.pop().expect("a write has a first piece");
+            self.path.handle_write_failed(first, rest, self.mood.merged_is_wrong);
+        }
+        pieces.clear();
+    }
+
+    fn keep(&mut self, packet: &[u8], received: Received) {
+        match received {
+            Received::Packet(_) => self.written.push(plain(packet)),
+            Received::Super(geometry) => {
+                for segment in Segments::new(packet, geometry).expect("the geometry that was parsed") {
+                    let mut bytes = vec![0; segment.len()];
+                    segment.write(&mut bytes);
+                    self.written.push(plain(&bytes));
+                }
+            }
+        }
+    }
+}
+
+/// A packet without what merging may change: the identification, which means nothing under DF, and the checksum over it.
+fn plain(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet.len() >= 20 && packet[0] >> 4 == 4 {
+        packet[4..6].fill(0);
+        packet[10..12].fill(0);
+    }
+    packet
+}

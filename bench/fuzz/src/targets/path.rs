@@ -1,0 +1,237 @@
+//! The data path behind a valid key: the harness seals what the input invents, and reads what a TUN would give it. What
+//! comes out is opened again. Each packet that a peer may send is written once; each packet that leaves goes to the peer
+//! that it is routed to, under a counter of its own; every slot comes home.
+//!
+//! The input: one byte of options, then steps of two bytes and what they take. The low bits of the first byte say what is
+//! done, the second for whom and how.
+
+use std::time::Duration;
+
+use ring_buffers::Pool;
+use ringfort_core::ids::PeerId;
+use ringfort_path::Order;
+
+use crate::Seed;
+use crate::gateway::{Gateway, PEERS};
+use crate::input::Input;
+use crate::oracle::Located;
+use crate::packets::Packet;
+
+/// So that no input takes long.
+const STEPS_MAX: usize = 96;
+/// Messages of a train.
+const TRAIN_MAX: usize = 64;
+/// Bytes of payload for each unit of a length byte: the longest packets do not fit in the slots of those that wait.
+const PAYLOAD_UNIT: usize = 7;
+
+thread_local! {
+    /// Six megabytes, for all inputs of one thread: each must leave it as it was.
+    static POOL: Pool = Gateway::pool();
+}
+
+/// A train in the making.
+#[derive(Default)]
+struct Arriving {
+    bytes: Vec<u8>,
+    stride: usize,
+    count: usize,
+    /// The last one was shorter: nothing follows it.
+    is_closed: bool,
+    messages: Vec<Message>,
+}
+
+/// What the oracle has to know of a sealed message.
+struct Message {
+    peer: usize,
+    counter: u64,
+    plaintext: Vec<u8>,
+    is_genuine: bool,
+}
+
+pub(super) fn run(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut gateway = POOL.with(|pool| Gateway::new(pool.clone(), input.byte() & 1 == 1));
+    let mut arriving = Arriving::default();
+    let mut steps = 0;
+    while !input.is_empty() && steps < STEPS_MAX {
+        steps += 1;
+        let [operation, how] = input.array();
+        step(&mut gateway, &mut arriving, operation, how, &mut input);
+    }
+    arriving.arrive(&mut gateway, 0);
+    gateway.end_all();
+}
+
+fn step(gateway: &mut Gateway, arriving: &mut Arriving, operation: u8, how: u8, input: &mut Input<'_>) {
+    let peer = usize::from(how) % PEERS;
+    let id = PeerId { index: peer as u32, generation: 0 };
+    match operation & 15 {
+        0..=3 => message(gateway, arriving, operation, how, input),
+        4 => {
+            let datagram = input.take(how.into());
+            arriving.add(gateway, datagram, None);
+        }
+        5 => arriving.arrive(gateway, how),
+        6..=8 => read(gateway, operation, how, input),
+        9 => gateway.flush(),
+        10 => gateway.order(Order::SendKeepalive { peer: id }),
+        11 => gateway.order(if how < 128 { Order::SendStaged { peer: id } } else { Order::DropStaged { peer: id } }),
+        12 => {
+            // What has been sealed is not opened any more.
+            arriving.arrive(gateway, how);
+            if how & 0x40 == 0 { gateway.begin(peer, how & 0x80 != 0) } else { gateway.end(peer) }
+        }
+        13 => {
+            arriving.arrive(gateway, how);
+            gateway.now += Duration::from_secs(how.into());
+        }
+        14 => gateway.order(Order::Mtu(u32::from(how) * 8)),
+        _ => {
+            gateway.mood.refuses_write = how & 1 != 0;
+            gateway.mood.merged_is_wrong = how & 2 != 0;
+            gateway.mood.is_full = how & 4 != 0;
+            gateway.mood.is_stuck = how & 8 != 0;
+            if how & 16 != 0 {
+                gateway.unstick();
+            }
+        }
+    }
+}
+
+/// A data message of a peer, sealed. Its counter is the input's choice, near those before it.
+fn message(gateway: &mut Gateway, arriving: &mut Arriving, operation: u8, how: u8, input: &mut Input<'_>) {
+    let peer = usize::from(how) % PEERS;
+    let counter = match how >> 2 & 3 {
+        0 => u64::from(input.byte()),
+        1 => u64::from(input.u16()),
+        2 => input.u64(),
+        _ => u64::from(input.byte()) << 6,
+    };
+    let mut plaintext = match operation & 3 {
+        0 => Vec::new(),
+        1 => {
+            let len = input.byte().into();
+            input.take(len).to_vec()
+        }
+        _ => packet(operation, input, 12, 8),
+    };
+    if how & 0x10 != 0 {
+        plaintext.resize(plaintext.len().next_multiple_of(16), 0);
+    }
+    let mut sealed = gateway.remotes[peer].seal(counter, &plaintext);
+    let is_genuine = how & 0xe0 != 0xe0;
+    if !is_genuine {
+        let at = 16 + usize::from(input.byte()) % (sealed.len() - 16);
+        sealed[at] ^= 1;
+    }
+    arriving.add(gateway, &sealed, Some(Message { peer, counter, plaintext, is_genuine }));
+}
+
+/// A read of the TUN: raw, a packet, or a super-packet.
+fn read(gateway: &mut Gateway, operation: u8, how: u8, input: &mut Input<'_>) {
+    if operation & 15 == 6 {
+        return gateway.packet(input.take(how.into()));
+    }
+    let bytes = packet(operation, input, 16, 24);
+    let mut read = [0; 16].to_vec();
+    if let Some(located) = Located::of(&bytes).filter(|_| how != 0) {
+        // To be cut into segments of that size.
+        let kind = if !located.is_tcp {
+            5
+        } else if located.is_ipv4 {
+            1
+        } else {
+            4
+        };
+        let header = located.payload as u16;
+        let checksum = (located.checksum() - located.transport) as u16;
+        read[..2].copy_from_slice(&[1, kind]);
+        for (at, value) in [(2, header), (4, how.into()), (6, located.transport as u16), (8, checksum)] {
+            read[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    read.extend(bytes);
+    gateway.packet(&read);
+}
+
+/// A TCP or UDP packet, from (or to) the network of the peer that the input names: where its address begins depends on the
+/// version.
+fn packet(operation: u8, input: &mut Input<'_>, address_v4: usize, address_v6: usize) -> Vec<u8> {
+    let [who, flow, len, sequence] = input.array();
+    let payload: Vec<u8> = (0..usize::from(len) * PAYLOAD_UNIT).map(|i| i as u8).collect();
+    let version = if operation & 0x10 == 0 { 4 } else { 6 };
+    let tos = operation >> 6;
+    let made =
+        Packet { flow: flow & 3, sequence: u32::from(sequence) * u32::from(len) * 7, ..Packet::tcp(version, &payload) };
+    let made = Packet { is_tcp: operation & 0x20 == 0, identification: sequence.into(), ..made }.with_tos(tos);
+    let mut bytes = made.bytes();
+    // One more than there are peers: a network of nobody's.
+    let network = who % (PEERS as u8 + 1);
+    let at = if version == 4 { address_v4 } else { address_v6 };
+    bytes[at..at + 2].copy_from_slice(&[if version == 4 { 10 } else { 0xfd }, network]);
+    if let Some(located) = Located::of(&bytes) {
+        located.sign(&mut bytes);
+    }
+    bytes
+}
+
+impl Arriving {
+    /// One more datagram, as the kernel coalesces them: all as long as the first, and nothing behind a shorter one.
+    fn add(&mut self, gateway: &mut Gateway, datagram: &[u8], message: Option<Message>) {
+        let fits = !self.is_closed && self.count < TRAIN_MAX && datagram.len() <= self.stride;
+        if !fits || datagram.is_empty() || self.bytes.len() + datagram.len() > 65_507 {
+            self.arrive(gateway, 0);
+        }
+        if datagram.is_empty() {
+            return;
+        }
+        if self.count == 0 {
+            self.stride = datagram.len();
+        }
+        self.is_closed = datagram.len() < self.stride;
+        self.bytes.extend(datagram);
+        self.count += 1;
+        self.messages.extend(message);
+    }
+
+    fn arrive(&mut self, gateway: &mut Gateway, how: u8) {
+        let train = std::mem::take(self);
+        if train.count == 0 {
+            return;
+        }
+        let (port, ecn) = (how >> 2 & 3, how >> 4 & 3);
+        let mut delivers = Vec::new();
+        for message in train.messages.iter().filter(|message| message.is_genuine) {
+            let remote = &mut gateway.remotes[message.peer];
+            if remote.accepts(gateway.now, message.counter) {
+                delivers.extend(remote.passes(&message.plaintext, ecn));
+            }
+        }
+        gateway.train(&train.bytes, train.stride, port, ecn, &delivers);
+    }
+}
+
+pub(super) fn seeds() -> Vec<Seed> {
+    // A message of peer 0 or 1 with a packet: operation, how, counter, then who, flow, length, sequence.
+    let message = |peer: u8, counter: u8, sequence: u8| vec![2, peer, counter, peer, 1, 20, sequence];
+    let read = |peer: u8, segment: u8, len: u8| vec![7, segment, peer, 1, len, 0];
+    let train = |peer| (0..6).flat_map(|n| message(peer, n, n)).collect::<Vec<u8>>();
+    let seed = |name, steps: &[&[u8]]| Seed::new(name, [&[0], &steps.concat()[..]].concat());
+    vec![
+        seed("train", &[&train(0), &[5, 0, 9, 0]]),
+        seed("train-and-answer", &[&train(1), &[5, 4, 9, 0], &read(1, 0, 20), &read(1, 0, 20), &[9, 0]]),
+        seed("confirmed-by-a-keepalive", &[&read(0, 0, 9), &[0, 0, 0, 5, 0, 9, 0]]),
+        seed("replayed", &[&message(0, 7, 0), &message(0, 7, 0), &[5, 0]]),
+        seed("another-ones-source", &[&[2, 0, 1, 1, 1, 20, 0, 5, 0]]),
+        seed("forged", &[&[2, 0xe0, 1, 0, 1, 20, 0, 9, 5, 0]]),
+        seed("super-packet", &[&read(1, 100, 200), &[9, 0]]),
+        seed("super-packet-waits", &[&read(2, 100, 200), &[12, 0x82, 10, 2, 9, 0]]),
+        seed("nobody-and-nowhere", &[&read(3, 0, 9), &read(4, 0, 9), &read(4, 50, 60)]),
+        seed("handshake", &[&[4, 148, 1, 0, 0, 0], &[7; 144], &[5, 0]]),
+        seed("for-another-worker", &[&[4, 32, 4, 0, 0, 0, 1, 0, 0, 0], &[0; 24], &[5, 0]]),
+        seed("write-refused", &[&train(1), &[15, 3, 5, 4, 9, 0], &train(1), &[5, 0]]),
+        seed("expired", &[&train(1), &[5, 0, 13, 181], &message(1, 9, 9), &read(1, 0, 9), &[9, 0]]),
+        seed("socket-is-stuck", &[&[15, 8], &read(1, 4, 250), &read(1, 4, 250), &[9, 0, 15, 16]]),
+        seed("marked", &[&message(1, 1, 1), &[5, 0x30], &[0x82, 1, 2, 1, 1, 9, 0, 5, 0x30]]),
+    ]
+}
