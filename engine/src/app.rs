@@ -12,6 +12,7 @@ use log::LevelFilter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd;
 use ringfort_aead::Selection;
+use ringfort_path::budget::budget;
 
 use crate::cli::{AeadArg, Cli, SuiteArg};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
@@ -20,7 +21,6 @@ use crate::control::inherited::Inherited;
 use crate::control::settings::Settings;
 use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
 use crate::panics;
-use ringfort_path::budget::budget;
 
 /// How long an error is offered to whoever reads the standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);

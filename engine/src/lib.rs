@@ -5,6 +5,6 @@ pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod fault;
-pub mod link;
 mod panics;
+pub mod queues;
 pub mod worker;

@@ -31,7 +31,7 @@ const BEING_REWRITTEN: &[&str] = &[
     "engine/path/",
     "engine/src/app.rs",
     "engine/src/control/",
-    "engine/src/link.rs",
+    "engine/src/queues.rs",
     "engine/src/worker/",
     "ring-buffers/src/",
     "tun-uring/src/edge/",

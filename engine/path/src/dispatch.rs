@@ -1,7 +1,8 @@
 //! From the device's decisions to the orders of each worker.
 
-use crate::orders::{Order, SessionOrder};
-use crate::{PeerCell, Receiver};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use ringfort_aead::{OpenKey, Plan, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::cell::{SendState, SessionNumber};
@@ -12,8 +13,9 @@ use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::noise::NewSession;
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
-use std::collections::VecDeque;
-use std::sync::Arc;
+
+use crate::orders::{Order, SessionOrder};
+use crate::{PeerCell, Receiver};
 
 /// Where the orders of each worker go. Each of the two mailboxes of a worker keeps its order.
 pub trait Mailboxes {

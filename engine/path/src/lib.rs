@@ -39,10 +39,8 @@ pub use orders::{Order, SessionOrder};
 pub use outputs::{Handoff, HandshakeMessage, Report, Sent, Transmit};
 pub use stages::{Stage, Unwatched, Watch};
 
-use inbound::Merging;
-use outbound::{Gathered, Heads, Stalled};
-use outputs::Outputs;
-use peers::PeerTable;
+use std::sync::Arc;
+
 use ring_buffers::{Pool, SlotClass, View};
 use ringfort_aead::{OpenKey, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
@@ -51,10 +49,14 @@ use ringfort_core::drops::DropReason;
 use ringfort_core::icmp::Allowance;
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped::Nesting;
+use vnet_packets::Merge;
+
+use inbound::Merging;
+use outbound::{Gathered, Heads, Stalled};
+use outputs::Outputs;
+use peers::PeerTable;
 use sessions::Sessions;
 use staging::Staging;
-use std::sync::Arc;
-use vnet_packets::Merge;
 
 /// A peer as all workers see it, with the cipher of the session to send with.
 pub type PeerCell = cell::PeerCell<SealKey>;

@@ -1,12 +1,14 @@
 //! What control tells a worker, and what the data path makes of it.
 
-use crate::outbound::Stalled;
-use crate::{DataPath, Outcome, PeerCell, Receiver, Watch};
+use std::sync::Arc;
+
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
-use std::sync::Arc;
+
+use crate::outbound::Stalled;
+use crate::{DataPath, Outcome, PeerCell, Receiver, Watch};
 
 /// What the worker that owns a receiver index is told about it.
 ///

@@ -1,14 +1,16 @@
 //! What waits to be taken from a data path.
 
-use crate::budget::SLOTS;
-use crate::{DataPath, Watch};
+use std::collections::VecDeque;
+
 use ring_buffers::{Parcel, View};
 use ringfort_aead::MAX_SEGMENTS;
 use ringfort_core::device::{Datagram, PeerEvent};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
-use std::collections::VecDeque;
+
+use crate::budget::SLOTS;
+use crate::{DataPath, Watch};
 
 /// A sealed train for the socket; a lone datagram is a train of one.
 #[derive(Debug)]

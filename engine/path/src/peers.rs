@@ -1,12 +1,14 @@
 //! What a worker knows of each peer: the cell that it shares with the others.
 
-use crate::PeerCell;
+use std::sync::Arc;
+
 use ringfort_core::device::HandshakeReason;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped::{Mark, Nesting};
 use ringfort_core::time::Time;
-use std::sync::Arc;
+
+use crate::PeerCell;
 
 /// One peer, as one worker sees it.
 pub(crate) struct Peer(Arc<PeerCell>);
@@ -89,8 +91,9 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ringfort_core::cell::PeerShared;
+
+    use super::*;
 
     fn peer(table: &mut PeerTable, index: u32, generation: u32) -> PeerId {
         let id = PeerId { index, generation };

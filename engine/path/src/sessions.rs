@@ -1,8 +1,9 @@
 //! The receiving halves that this worker owns, by receiver index.
 
-use crate::Receiver;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::Receiver;
 
 /// Indices are random numbers of our own choosing: one multiplication spreads them, and nobody else can aim at it.
 #[derive(Default)]

@@ -13,10 +13,11 @@
 //! Small and large packets have shelves of their own, since their slots are not the same. All memory is taken at the
 //! start, and every step is a few links: this runs once for each packet of a flood. There is no ring and no clock here.
 
-use ring_buffers::{SlotClass, View};
-use ringfort_core::ids::PeerId;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+
+use ring_buffers::{SlotClass, View};
+use ringfort_core::ids::PeerId;
 
 /// How many packets may wait.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,10 @@
 //! Staging against a plain model, and the promises that it makes to those who have little in it.
 
-use super::*;
-use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
 
 const SMALL: SlotClass = SlotClass::Packet;
 const LARGE: SlotClass = SlotClass::Jumbo;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use ringfort_aead::Suite;
 use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
+use ringfort_path::Stage;
 
-use super::plane::DataPlane;
+use super::data_plane::DataPlane;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
 use crate::worker::{StageTable, WorkerStats};
-use ringfort_path::Stage;
 
 /// The configuration and the state of all peers.
 pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {

@@ -8,7 +8,7 @@ use ringfort_core::device::{AddPeerError, Device};
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
 
-use super::plane::DataPlane;
+use super::data_plane::DataPlane;
 use super::sockets::Prepared;
 use super::uapi::{AllowedIpUpdate, DeviceUpdate, PeerSource, PeerSuite, PeerUpdate, Refusal, SetRequest};
 use super::{key_text, notices};

@@ -6,13 +6,13 @@ use getrandom::rand_core::UnwrapErr;
 use ringfort_aead::{Plan, Provider};
 use ringfort_core::device::Action;
 use ringfort_core::tai64n::Tai64N;
+use ringfort_path::Order;
 
 use super::*;
 use crate::control::answer;
 use crate::control::sockets::Sockets;
 use crate::control::uapi::{Event, REQUEST_LEN_MAX, Reply, Request, RequestReader};
-use crate::link::{Link, Mail};
-use ringfort_path::Order;
+use crate::queues::{Mail, Queues};
 
 const A: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const B: &str = "2222222222222222222222222222222222222222222222222222222222222222";
@@ -26,16 +26,16 @@ const NOW: Time = Time::from_secs(100);
 struct Fixture {
     device: Device,
     plane: DataPlane,
-    link: Arc<Link>,
+    queues: Arc<Queues>,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let link = Arc::new(Link::new(2).unwrap());
-        let mut plane = DataPlane::new(link.clone(), Plan::fixed(Provider::RustCrypto), Sockets::new(2).unwrap());
+        let queues = Arc::new(Queues::new(2).unwrap());
+        let mut plane = DataPlane::new(queues.clone(), Plan::fixed(Provider::RustCrypto), Sockets::new(2).unwrap());
         plane.sockets_mut().want(NOW);
         assert!(plane.listen(NOW));
-        let fixture = Self { device: Device::new(2), plane, link };
+        let fixture = Self { device: Device::new(2), plane, queues };
         fixture.mail(0);
         fixture
     }
@@ -69,7 +69,7 @@ impl Fixture {
     }
 
     fn mail(&self, worker: usize) -> Vec<Mail> {
-        std::iter::from_fn(|| self.link.workers[worker].next_mail()).collect()
+        std::iter::from_fn(|| self.queues.workers[worker].next_mail()).collect()
     }
 
     fn routes_published(&self) -> usize {
@@ -281,10 +281,10 @@ fn old_routes_are_kept_until_the_workers_have_taken_newer_ones() {
     assert!(!release_wanted(&fixture), "the newest version is kept for good");
     fixture.set(&format!("public_key={A}\nallowed_ip=11.0.0.0/8\n")).unwrap();
     assert!(release_wanted(&fixture));
-    fixture.link.control.acknowledge_routes(0, 2);
+    fixture.queues.control.acknowledge_routes(0, 2);
     fixture.plane.release_routes(NOW);
     assert!(release_wanted(&fixture), "the other worker may hold the first version");
-    fixture.link.control.acknowledge_routes(1, 2);
+    fixture.queues.control.acknowledge_routes(1, 2);
     fixture.plane.release_routes(NOW);
     assert!(!release_wanted(&fixture));
 }

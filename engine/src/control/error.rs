@@ -13,7 +13,7 @@ use super::limits::{LockedMemory, TooFewDescriptors};
 use super::settings::SettingsError;
 use crate::cli::CpuError;
 pub use crate::fault::Fault;
-use crate::link::WorkerFailure;
+use crate::queues::WorkerFailure;
 use crate::worker::StartError;
 
 /// A failure that ends the process.

@@ -23,13 +23,14 @@ use nix::sys::signalfd::SignalFd;
 use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::{Now, Time};
+use ringfort_path::{HandshakeMessage, Order};
 use route_netlink::LinkState;
 
 use super::alarm::Alarm;
+use super::data_plane::DataPlane;
 use super::error::DaemonError;
 use super::intake::Intake;
 use super::interface::{Change, Interface};
-use super::plane::DataPlane;
 use super::server::{Handler, Server};
 use super::settings::Settings;
 use super::signals::received;
@@ -37,9 +38,8 @@ use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
 use crate::clock;
-use crate::link::Link;
+use crate::queues::Queues;
 use crate::worker::{WorkerError, WorkerStats};
-use ringfort_path::{HandshakeMessage, Order};
 
 /// Handshake messages of one turn: a few milliseconds of Curve25519.
 const HANDSHAKES_PER_TURN: usize = 32;
@@ -61,7 +61,7 @@ pub struct Control {
     plane: DataPlane,
     interface: Interface,
     sources: SourceCheck,
-    link: Arc<Link>,
+    queues: Arc<Queues>,
     stats: Vec<Arc<WorkerStats>>,
     rng: UnwrapErr<SysRng>,
     mtu: u32,
@@ -100,7 +100,7 @@ impl Control {
         plane: DataPlane,
         interface: Interface,
         sources: SourceCheck,
-        link: Arc<Link>,
+        queues: Arc<Queues>,
         stats: Vec<Arc<WorkerStats>>,
         mtu: u32,
     ) -> Self {
@@ -111,7 +111,7 @@ impl Control {
             plane,
             interface,
             sources,
-            link,
+            queues,
             stats,
             rng,
             mtu,
@@ -133,8 +133,8 @@ impl Control {
     pub fn sleep(&self, server: &Server, signals: &SignalFd) -> Result<Sleep, DaemonError> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(poll_failed)?;
         let alarm = Alarm::new()?;
-        // SAFETY: the bell is in `self.link`, which outlives this function, and so does its descriptor.
-        let bell = unsafe { BorrowedFd::borrow_raw(self.link.control.waker().as_raw_fd()) };
+        // SAFETY: the bell is in `self.queues`, which outlives this function, and so does its descriptor.
+        let bell = unsafe { BorrowedFd::borrow_raw(self.queues.control.waker().as_raw_fd()) };
         add(&epoll, bell, Wakeup::Workers)?;
         add(&epoll, signals.as_fd(), Wakeup::Signals)?;
         add(&epoll, self.interface.link_fd(), Wakeup::Interface)?;
@@ -162,7 +162,7 @@ impl Control {
             let mut look = self.interface.next_deadline().is_some_and(|due| due <= now.mono);
             for source in ready {
                 match source {
-                    Wakeup::Workers => self.link.control.heard(),
+                    Wakeup::Workers => self.queues.control.heard(),
                     Wakeup::Alarm => alarm.rang(),
                     Wakeup::Routes => self.sources.note_changes(now.mono)?,
                     Wakeup::Interface => look = true,
@@ -205,7 +205,7 @@ impl Control {
 
     /// Events and handshake messages, a bounded number of each. True: there are more.
     fn take_messages(&mut self, now: Now) -> bool {
-        let inbox = &self.link.control;
+        let inbox = &self.queues.control;
         // Events first: they are of authenticated peers.
         let mut events = 0;
         while events < EVENTS_PER_TURN
@@ -227,7 +227,7 @@ impl Control {
     }
 
     fn check_workers(&self) -> Result<(), DaemonError> {
-        match self.link.control.next_failure() {
+        match self.queues.control.next_failure() {
             None => Ok(()),
             // A worker may find its queue dead before the kernel's message reaches us.
             Some(failure) if matches!(failure.error, WorkerError::DeviceGone) || self.interface.is_deleted() => {
@@ -292,7 +292,7 @@ impl Handler for Control {
         match request {
             Request::Get => answer::get(reply, &self.device, &self.plane),
             Request::Stats => {
-                let waiting = self.link.control.handshakes_waiting() + self.intake.waiting();
+                let waiting = self.queues.control.handshakes_waiting() + self.intake.waiting();
                 answer::stats(reply, &self.device, &self.plane, waiting, &self.stats);
             }
             Request::Suites => answer::suites(reply, &self.device),
@@ -300,7 +300,7 @@ impl Handler for Control {
                 let result = config::apply(*request, &mut self.device, &mut self.plane, now);
                 self.listen(now);
                 self.plane.carry_out(&mut self.device, now);
-                self.link.nesting.forget();
+                self.queues.nesting.forget();
                 if let Err(refusal) = result {
                     log::warn!("a request on the control socket is refused: {refusal}");
                     return refusal.errno();

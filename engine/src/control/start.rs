@@ -11,20 +11,20 @@ use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{FlowTable, Given, Offloads, SelfTest, self_test};
 
 use super::acquire::{self, TakenOver};
+use super::data_plane::DataPlane;
 use super::error::DaemonError;
 use super::event_loop::{Control, End, Sleep};
 use super::inherited::Inherited;
 use super::interface::{Interface, refuse_link_local_address};
 use super::limits::{self, LockedMemory};
-use super::plane::DataPlane;
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::settings::Settings;
 use super::signals;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use crate::cli::Cli;
-use crate::link::{Link, Mail};
 use crate::panics;
+use crate::queues::{Mail, Queues};
 use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
@@ -65,23 +65,23 @@ impl Daemon {
             Ok(flows) => (flows, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let (given, tun_link, queues) = (tun.given(), tun.link(), tun.into_queues());
-        let interface = watch(&queues[0], given)?;
+        let (given, tun_link, tun_queues) = (tun.given(), tun.link(), tun.into_queues());
+        let interface = watch(&tun_queues[0], given)?;
         if given.is_none() {
             refuse_link_local_address(&cli.name);
         }
         let choice = cli.selection().resolve()?;
-        let link = Link::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
-        let link = Arc::new(link);
+        let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
+        let queues = Arc::new(queues);
         let sources = SourceCheck::new()?;
         let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
-        let plane = DataPlane::new(link.clone(), choice.plan(), Sockets::new(count)?);
+        let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(count)?);
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
-        let mut control = Control::new(plane, interface, sources, link.clone(), stats.clone(), MTU_DEFAULT);
-        let workers = Workers::spawn(&link, &stats, queues, flows.as_ref(), cpus, tuning)?;
+        let mut control = Control::new(plane, interface, sources, queues.clone(), stats.clone(), MTU_DEFAULT);
+        let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         control.configure(settings);
         let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name, &signals), Listener::adopt)?;
         let mut server = Server::new(listener, Bounds::default())?;
@@ -139,8 +139,8 @@ impl Daemon {
 
     /// The queues between control and the workers.
     #[cfg(test)]
-    pub(crate) fn link(&self) -> &Link {
-        &self.workers.link
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.workers.queues
     }
 
     /// Serves until the end, and cleans up.
@@ -169,7 +169,7 @@ fn watch(queue: &OwnedFd, given: Option<Given>) -> Result<Interface, DaemonError
 
 /// The running workers. They are stopped when this is dropped.
 struct Workers {
-    link: Arc<Link>,
+    queues: Arc<Queues>,
     handles: Vec<WorkerHandle>,
     /// How many of them work without locked memory.
     unlocked: usize,
@@ -177,18 +177,18 @@ struct Workers {
 
 impl Workers {
     fn spawn(
-        link: &Arc<Link>,
+        queues: &Arc<Queues>,
         stats: &[Arc<WorkerStats>],
-        queues: Vec<OwnedFd>,
+        tun_queues: Vec<OwnedFd>,
         flows: Option<&Arc<FlowTable>>,
         cpus: &[usize],
         tuning: Tuning,
     ) -> Result<Self, DaemonError> {
         let mut prepared = Vec::new();
-        for ((index, tun), (stats, &id)) in queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
+        for ((index, tun), (stats, &id)) in tun_queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
             let core = Some(CoreId { id });
-            let (link, stats, flows) = (link.clone(), stats.clone(), flows.cloned());
-            let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, link, stats };
+            let (queues, stats, flows) = (queues.clone(), stats.clone(), flows.cloned());
+            let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, queues, stats };
             match worker::prepare(config) {
                 Ok(worker) => prepared.push(worker),
                 Err(error) => {
@@ -197,7 +197,7 @@ impl Workers {
                 }
             }
         }
-        let mut workers = Self { link: link.clone(), handles: Vec::new(), unlocked: 0 };
+        let mut workers = Self { queues: queues.clone(), handles: Vec::new(), unlocked: 0 };
         let mut prepared = prepared.into_iter();
         while let Some(worker) = prepared.next() {
             match worker.begin() {
@@ -217,7 +217,7 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        for inbox in &self.link.workers {
+        for inbox in &self.queues.workers {
             // The port is free for the next daemon sooner than the ring is wound up.
             inbox.push_mail(Mail::Sockets(None));
             inbox.push_mail(Mail::Stop);

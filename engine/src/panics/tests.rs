@@ -16,7 +16,7 @@ use crate::cli::Cli;
 use crate::control::inherited::Inherited;
 use crate::control::settings::Settings;
 use crate::control::{Daemon, logging, preflight};
-use crate::link::Mail;
+use crate::queues::Mail;
 
 /// The interface of the process that is to panic.
 const INTERFACE: &str = "RINGFORT_TEST_PANICS";
@@ -34,7 +34,7 @@ fn a_worker_panics() {
     let daemon = Daemon::start(&cli, &Settings::default(), &cpus, Inherited::default()).unwrap();
     remove_socket(daemon.socket_place().clone());
     logging::to_stderr(&name, LevelFilter::Info).unwrap();
-    daemon.link().workers[1].push_mail(Mail::Panic);
+    daemon.queues().workers[1].push_mail(Mail::Panic);
     let end = daemon.run();
     std::process::exit(if end.is_ok() { 10 } else { 11 });
 }

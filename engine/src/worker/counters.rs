@@ -1,11 +1,13 @@
 //! What a worker counts. Each counter has one writer and any number of readers, so that adding is a load and a store,
 //! as cheap as a plain integer.
 
-use super::stopwatch::StageTable;
-use ring_buffers::{Accounting, RingCounters};
-use ringfort_core::drops::DropReason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use ring_buffers::{Accounting, RingCounters};
+use ringfort_core::drops::DropReason;
+
+use super::stopwatch::StageTable;
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -269,10 +271,12 @@ impl WorkerStats {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use ringfort_core::drops::DropCounts;
     use std::collections::BTreeMap;
     use std::path::Path;
+
+    use ringfort_core::drops::DropCounts;
+
+    use super::*;
 
     /// Source of the daemon and of the protocol, without tests and without the definition of the reasons.
     fn source_of(directory: &Path, text: &mut String) {

@@ -1,13 +1,14 @@
 //! What a step of the data path has left goes to its place: trains to the socket, writes to the TUN, the rest to control
 //! and to other workers.
 
-use super::events::context_of;
-use super::turn::{BATCH, Worker, brought};
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::MAX_SEGMENTS;
 use ringfort_core::drops::DropReason;
 use ringfort_path::{HandshakeMessage, Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
 use tun_uring::VNET_HDR_LEN;
+
+use super::events::context_of;
+use super::turn::{BATCH, Worker, brought};
 
 const _: () = assert!(TRAIN_BYTES_MAX == udp_uring::TRAIN_BYTES_MAX, "the longest train is what one send can carry");
 
@@ -88,16 +89,16 @@ impl Worker {
     fn tell_others(&mut self) {
         while let Some((worker, handoff)) = self.path.poll_handoff() {
             let datagrams = handoff.datagrams;
-            let taken = self.link.workers[worker].push_handoff(handoff);
+            let taken = self.queues.workers[worker].push_handoff(handoff);
             self.path.note_handoff(taken, datagrams);
         }
         while let Some(message) = self.path.poll_handshake() {
             let message: HandshakeMessage = message;
-            let taken = self.link.control.push_handshake(message);
+            let taken = self.queues.control.push_handshake(message);
             self.path.note_handshake(taken);
         }
         while let Some(report) = self.path.poll_event() {
-            if !self.link.control.push_event(report.event) {
+            if !self.queues.control.push_event(report.event) {
                 self.path.refuse(report);
             }
         }

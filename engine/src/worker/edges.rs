@@ -1,11 +1,13 @@
 //! The worker's two edges, and the numbers by which its ring knows them.
 
-use super::operations::{TUN_GATHERS, TUN_OPERATIONS, UDP_OPERATIONS};
+use std::os::fd::OwnedFd;
+
 use ring_buffers::{BufferGroup, Capabilities, Pool, Ring, RingError, SlotClass};
 use ringfort_path::budget::{TUN_READS, UDP_READS, line};
-use std::os::fd::OwnedFd;
 use tun_uring::TunEdge;
 use udp_uring::{Segmentation, UdpEdge};
+
+use super::operations::{TUN_GATHERS, TUN_OPERATIONS, UDP_OPERATIONS};
 
 /// Which part of the worker an operation belongs to ([`ring_buffers::Tag::edge`]).
 pub(super) const EDGE_DOORBELL: u8 = 1;

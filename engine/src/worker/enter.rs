@@ -1,11 +1,12 @@
 //! Entering the ring: once a turn, or, in a turn that is measured, in such steps that what the kernel does in each can be
 //! told apart.
 
+use ring_buffers::{EnterError, Wait};
+use ringfort_path::{Stage, Watch as _};
+
 use super::WorkerError;
 use super::stopwatch::thread_time;
 use super::turn::Worker;
-use ring_buffers::{EnterError, Wait};
-use ringfort_path::{Stage, Watch as _};
 
 impl Worker {
     /// [`Ring::turn`](ring_buffers::Ring::turn). Which stage that was is known when its completions are: see

@@ -1,8 +1,10 @@
 //! Why a worker cannot go on, and whose fault that is.
 
-use crate::fault::Fault;
-use ring_buffers::{EnterError, PushError, RingError};
 use std::io;
+
+use ring_buffers::{EnterError, PushError, RingError};
+
+use crate::fault::Fault;
 
 /// What ends a worker, and with it the daemon.
 #[derive(Debug, thiserror::Error)]

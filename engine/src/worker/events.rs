@@ -1,12 +1,13 @@
 //! What the edges say: packets and trains go into the data path, failures to where they are dealt with.
 
-use super::WorkerError;
-use super::turn::Worker;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_path::{Stage, Train, Watch as _};
 use tun_uring::{WriteError, WriteFailed};
 use udp_uring::{Event, Family, GsoNotice, Path, ReceiveDrop, Received};
+
+use super::WorkerError;
+use super::turn::Worker;
 
 impl Worker {
     pub(super) fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), WorkerError> {
@@ -43,7 +44,7 @@ impl Worker {
     }
 
     pub(super) fn on_train(&mut self, train: Train) {
-        let inbox = &self.link.workers[self.index];
+        let inbox = &self.queues.workers[self.index];
         self.path.handle_train(self.now, train, &mut || inbox.next_session());
         self.drain();
     }

@@ -73,8 +73,9 @@ fn longest_in(bucket: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn buckets_are_side_by_side_and_cover_everything() {

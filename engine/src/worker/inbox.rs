@@ -1,9 +1,10 @@
 //! What control says, and what other workers hand over.
 
+use ringfort_path::{Handoff, Order, Outcome, Train};
+
 use super::WorkerError;
 use super::turn::Worker;
-use crate::link::Mail;
-use ringfort_path::{Handoff, Order, Outcome, Train};
+use crate::queues::Mail;
 
 /// Orders about sessions read in one turn, unless data comes for a session that is not known.
 const SESSIONS_PER_TURN: usize = 256;
@@ -18,8 +19,8 @@ impl Worker {
     /// # Errors
     /// What makes going on impossible.
     pub(super) fn read_inbox(&mut self) -> Result<(), WorkerError> {
-        let link = self.link.clone();
-        let inbox = &link.workers[self.index];
+        let queues = self.queues.clone();
+        let inbox = &queues.workers[self.index];
         inbox.heard();
         self.inbox_waiting = self.read_sessions(SESSIONS_PER_TURN);
         for _ in 0..MAIL_PER_TURN {
@@ -37,7 +38,7 @@ impl Worker {
 
     /// Reads up to `most` orders about sessions. True: there may be more.
     pub(super) fn read_sessions(&mut self, most: usize) -> bool {
-        let inbox = &self.link.workers[self.index];
+        let inbox = &self.queues.workers[self.index];
         for _ in 0..most {
             match inbox.next_session() {
                 Some(order) => self.path.handle_session(order),
@@ -72,7 +73,7 @@ impl Worker {
         let outcome: Outcome = self.path.handle_order(self.now, order);
         self.settle(outcome);
         if let Some(version) = routes {
-            self.link.control.acknowledge_routes(self.index, version);
+            self.queues.control.acknowledge_routes(self.index, version);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The end of a worker.
 
+use ring_buffers::Wait;
+
 use super::edges::{EDGE_TUN, PLACE_TUN};
 use super::turn::Worker;
-use ring_buffers::Wait;
 
 /// Turns that operations in flight may take to end, now that nothing new is begun. Nearly always it is one.
 const TURNS_MAX: usize = 64;

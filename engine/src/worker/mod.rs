@@ -32,17 +32,19 @@ pub use histogram::Histogram;
 pub use operations::{LockedLen, locked_len};
 pub use stopwatch::StageTable;
 
-use crate::link::{Link, WorkerFailure};
-use core_affinity::CoreId;
-use ring_buffers::{Capabilities, RingError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use core_affinity::CoreId;
+use ring_buffers::{Capabilities, RingError};
 use tun_uring::{FlowTable, Merge};
 use udp_uring::Segmentation;
+
+use crate::queues::{Queues, WorkerFailure};
 
 /// How the workers go about their work, the same for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +75,7 @@ pub struct WorkerConfig {
     /// How it works.
     pub tuning: Tuning,
     /// The queues to control and to the other workers.
-    pub link: Arc<Link>,
+    pub queues: Arc<Queues>,
     /// Where it counts.
     pub stats: Arc<WorkerStats>,
 }
@@ -91,9 +93,9 @@ impl WorkerHandle {
         self.thread.is_finished()
     }
 
-    /// Waits for the thread, which ends after [`crate::link::Mail::Stop`].
+    /// Waits for the thread, which ends after [`crate::queues::Mail::Stop`].
     pub fn join(self) {
-        // A panic has been reported through the link, as every other end has.
+        // A panic has been reported through the queues, as every other end has.
         let _ = self.thread.join();
     }
 }
@@ -177,7 +179,7 @@ impl Prepared {
 
 fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::Receiver<()>) {
     let mut last_words =
-        LastWords { link: config.link.clone(), worker: config.index, why: Some(WorkerError::Panicked) };
+        LastWords { queues: config.queues.clone(), worker: config.index, why: Some(WorkerError::Panicked) };
     // The ring belongs to the thread that sets it up, so that this happens here and not in `prepare`.
     let begun = turn::Worker::new(config).and_then(|mut worker| {
         // The receiver waits for each of the two messages, or is gone with all of its daemon.
@@ -198,9 +200,9 @@ fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::R
     }
 }
 
-/// Tells control when the thread ends otherwise than by [`crate::link::Mail::Stop`]: a daemon is never half alive.
+/// Tells control when the thread ends otherwise than by [`crate::queues::Mail::Stop`]: a daemon is never half alive.
 struct LastWords {
-    link: Arc<Link>,
+    queues: Arc<Queues>,
     worker: usize,
     why: Option<WorkerError>,
 }
@@ -208,7 +210,7 @@ struct LastWords {
 impl Drop for LastWords {
     fn drop(&mut self) {
         if let Some(error) = self.why.take() {
-            self.link.control.push_failure(WorkerFailure { worker: self.worker, error });
+            self.queues.control.push_failure(WorkerFailure { worker: self.worker, error });
         }
     }
 }

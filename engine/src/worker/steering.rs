@@ -7,9 +7,10 @@
 //!
 //! A bucket changes hands when none of its packets is left with the worker that it leaves, so that they keep their order.
 
-use ringfort_core::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ringfort_core::time::Time;
 use tun_uring::{Bucket, FlowTable};
 
 /// How often the buckets are looked at while there is something to do.
@@ -116,8 +117,9 @@ fn verdict(is_claimed: bool, received: u64, sent: u64) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tun_uring::cost;
+
+    use super::*;
 
     /// Acknowledgements of a download: each of 52 bytes, for two super-packets.
     #[test]

@@ -11,12 +11,14 @@
 //! steps (`enter.rs`). These system calls cost more than a small turn does. So the stopwatch runs in one of many turns,
 //! chosen at random: the shares are right, and the other turns are as they are without it.
 
-use super::counters::WorkerStats;
-use super::histogram::Histogram;
-use nix::time::{ClockId, clock_gettime};
-use ringfort_path::{Stage, Watch};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use ringfort_path::{Stage, Watch};
+
+use super::counters::WorkerStats;
+use super::histogram::Histogram;
 
 /// One worker's stages.
 #[derive(Debug, Default)]

@@ -6,9 +6,11 @@
 //!            "to 10.9.0.2"                     data messages
 //! ```
 
-use super::*;
-use crate::clock::boot_time;
-use crate::link::Mail;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
 use ringfort_core::allowed_ips::{AllowedIps, Prefix};
 use ringfort_core::cell::{PeerShared, SendState, SessionNumber};
@@ -20,12 +22,12 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header, write_data_header};
 use ringfort_path::budget;
 use ringfort_path::{Order, PeerCell, Receiver, SessionOrder, Stage};
-use std::net::{SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
 use tun_uring::{Merge, Offloads, Tun};
 use udp_uring::{Segmentation, SocketConfig, SocketGroup};
+
+use super::*;
+use crate::clock::boot_time;
+use crate::queues::Mail;
 
 mod answers;
 mod cores;
@@ -53,7 +55,7 @@ fn packets_wait_for_a_key_and_leave_in_order_as_trains() {
         let asked = PeerEvent::NeedHandshake { peer: PEER, reason: HandshakeReason::NoSession };
         assert_eq!(f.next_event(), asked);
         f.eventually(|| f.stats[0].staged.get() == 20);
-        assert!(f.link.control.next_event().is_none(), "asked once");
+        assert!(f.queues.control.next_event().is_none(), "asked once");
         f.install_send(0, false);
         for n in 0..20u8 {
             let (counter, packet) = f.receive();
@@ -134,7 +136,7 @@ fn ragged_trains_end_in_a_keepalive_where_nothing_else_is_shorter() {
         f.eventually(|| f.stats[0].udp_send_trains.get() == 5);
         assert_eq!(f.stats[0].keepalive_tails.get(), 3);
         for _ in 0..3 {
-            f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
+            f.queues.workers[0].push_order(Order::SendKeepalive { peer: PEER });
         }
         assert_eq!(lengths(3), [0, 0, 0]);
         let figures: std::collections::BTreeMap<_, _> = f.stats[0].figures().into_iter().collect();
@@ -249,7 +251,7 @@ fn what_a_peer_sends_is_delivered_once_and_only_from_its_addresses() {
         f.send_raw(&[4, 0, 0]);
         f.send_raw(&[9; 64]);
         f.eventually(|| f.dropped(DropReason::Runt) == 1 && f.dropped(DropReason::UnknownType) == 1);
-        assert!(f.link.control.next_event().is_none());
+        assert!(f.queues.control.next_event().is_none());
 
         f.send_sealed(8, &inner_packet([10, 9, 0, 2], b"still there"));
         assert_eq!(f.receive_inner(&mut buffer), 11);
@@ -264,8 +266,8 @@ fn a_handshake_message_goes_to_control_with_its_path() {
         let mut initiation = [0; 148];
         initiation[0] = 1;
         f.send_raw(&initiation);
-        f.eventually(|| f.link.control.handshakes_waiting() == 1);
-        let datagram = f.link.control.next_handshake().unwrap();
+        f.eventually(|| f.queues.control.handshakes_waiting() == 1);
+        let datagram = f.queues.control.next_handshake().unwrap();
         assert_eq!(datagram.bytes(), initiation);
         assert_eq!(datagram.endpoint.remote, f.peer_address());
         assert_eq!(datagram.endpoint.source.unwrap().addr.to_string(), "127.0.0.1");
@@ -297,8 +299,8 @@ fn a_train_that_lands_on_the_wrong_worker_is_handed_over_and_its_slot_comes_home
         f.install_receive(1, true);
         // Worker 1 gets no socket of the group that the peer writes to, so that steering cannot find it.
         let alone = SocketGroup::bind(&SocketConfig::new(0, 1)).unwrap();
-        f.link.workers[0].push_mail(Mail::Sockets(Some(alone.pair(0).try_clone().unwrap())));
-        f.link.workers[1].push_mail(Mail::Sockets(None));
+        f.queues.workers[0].push_mail(Mail::Sockets(Some(alone.pair(0).try_clone().unwrap())));
+        f.queues.workers[1].push_mail(Mail::Sockets(None));
         f.sockets = alone;
         let mut buffer = [0; 99];
         for _ in 0..300 {

@@ -1,21 +1,23 @@
 //! The loop: prepare, enter the ring once, deal with what came back.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring_buffers::{Arena, Completion, Doorbell, Pool, Ring, RingError, Tag, View, Wait};
+use ringfort_core::time::Time;
+use ringfort_path::budget::{TRAINS_PER_READ, budget, line};
+use ringfort_path::{Config, DataPath, Outcome, Stage, Watch as _};
+use tun_uring::TunEdge;
+use udp_uring::{Segmentation, UdpEdge};
+
 use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
 use super::operations::{RING, SENDS_PER_READ};
 use super::steering::Steering;
 use super::stopwatch::Stopwatch;
 use super::{StartError, WorkerConfig, WorkerError, WorkerStats};
 use crate::clock::boot_time;
-use crate::link::Link;
-use ring_buffers::{Arena, Completion, Doorbell, Pool, Ring, RingError, Tag, View, Wait};
-use ringfort_core::time::Time;
-use ringfort_path::budget::{TRAINS_PER_READ, budget, line};
-use ringfort_path::{Config, DataPath, Outcome, Stage, Watch as _};
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
-use tun_uring::TunEdge;
-use udp_uring::{Segmentation, UdpEdge};
+use crate::queues::Queues;
 
 /// Completions dealt with in one turn, so that sends are submitted while more comes in.
 pub(super) const BATCH: usize = 256;
@@ -29,7 +31,7 @@ pub(super) struct Worker {
     doorbell: Doorbell,
     pub(super) path: DataPath<Stopwatch>,
     pub(super) index: usize,
-    pub(super) link: Arc<Link>,
+    pub(super) queues: Arc<Queues>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) steering: Steering,
     /// The time of this turn.
@@ -57,8 +59,8 @@ impl Worker {
         {
             return Err(StartError::Core(core.id));
         }
-        let WorkerConfig { index, link, tuning, .. } = config;
-        let waker = link.workers[index].waker().clone();
+        let WorkerConfig { index, queues, tuning, .. } = config;
+        let waker = queues.workers[index].waker().clone();
         let arena = Arena::new(&budget(), waker.clone())?;
         let mut ring = Ring::new(RING)?;
         ring.register_files(&[-1; PLACES])?;
@@ -67,7 +69,7 @@ impl Worker {
         let udp = udp_edge(&mut ring, &pool, tuning.segmentation)?;
         let path = Config {
             worker: index,
-            workers: link.workers.len(),
+            workers: queues.workers.len(),
             mtu: config.mtu as usize,
             merge: tuning.merge,
             ragged: tuning.segmentation == Segmentation::Ragged,
@@ -77,9 +79,9 @@ impl Worker {
             ring,
             tun,
             udp,
-            path: DataPath::new(path, pool, link.nesting.clone(), Stopwatch::new(&config.stats)),
+            path: DataPath::new(path, pool, queues.nesting.clone(), Stopwatch::new(&config.stats)),
             index,
-            link,
+            queues,
             stats: config.stats,
             steering: Steering::new(config.flows, index),
             now: boot_time(),
@@ -130,7 +132,7 @@ impl Worker {
         }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
         // The doorbell's completion may lie behind the data in the completion queue, so the queues themselves are asked.
-        self.inbox_waiting |= !self.link.workers[self.index].is_empty();
+        self.inbox_waiting |= !self.queues.workers[self.index].is_empty();
         if self.inbox_waiting {
             self.read_inbox()?;
             self.submit()?;

@@ -1,12 +1,13 @@
 //! Each opened message of a run is looked into: how long the packet is that may go on.
 
-use super::{Accepted, Run};
-use crate::{DataPath, Watch};
 use ringfort_aead::{Geometry, MAX_SEGMENTS};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
+
+use super::{Accepted, Run};
+use crate::{DataPath, Watch};
 
 /// Of each packet in a run, in bytes; 0 where there is none, or none that may go on.
 pub(super) type Lengths = [usize; MAX_SEGMENTS];

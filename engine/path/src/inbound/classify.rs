@@ -1,8 +1,9 @@
 //! What stands at the front of a train, as far as it is of one kind.
 
-use super::Counters;
 use ringfort_core::drops::DropReason;
 use ringfort_core::wire::{TYPE_DATA, classify, parse_data_header};
+
+use super::Counters;
 
 /// The front of a train.
 pub(super) enum Front {

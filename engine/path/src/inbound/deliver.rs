@@ -1,14 +1,16 @@
 //! Packets go up. Runs of one flow become one write to the TUN.
 
-use super::check::Lengths;
-use crate::outputs::pop;
-use crate::{DataPath, Watch};
+use std::collections::VecDeque;
+
 use ring_buffers::View;
 use ringfort_aead::{Geometry, MAX_SEGMENTS};
 use ringfort_core::drops::DropReason;
 use ringfort_core::wire::DATA_HEADER_LEN;
-use std::collections::VecDeque;
 use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, Transmit, VNET_HDR_LEN, virtio};
+
+use super::check::Lengths;
+use crate::outputs::pop;
+use crate::{DataPath, Watch};
 
 // The header that a data message gives up is the room that the TUN wants in front of a packet.
 const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "an opened packet is written from where it lies");

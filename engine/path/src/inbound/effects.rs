@@ -2,11 +2,12 @@
 //!
 //! What any core must know to answer is written before the packets go on; control hears of it whenever it does.
 
-use super::{Accepted, Run};
-use crate::{DataPath, Watch};
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
+
+use super::{Accepted, Run};
+use crate::{DataPath, Watch};
 
 impl<W: Watch> DataPath<W> {
     pub(super) fn note_authentic(&mut self, now: Time, run: &Run<'_>, id: PeerId, accepted: &Accepted) {

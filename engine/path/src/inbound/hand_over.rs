@@ -1,12 +1,13 @@
 //! Data for a session that is not here: steering missed, or nobody has it.
 
+use ring_buffers::{Parcel, View};
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::owner;
+
 use super::Run;
 use crate::budget::line;
 use crate::outputs::Handoff;
 use crate::{DataPath, Watch};
-use ring_buffers::{Parcel, View};
-use ringfort_core::drops::DropReason;
-use ringfort_core::ids::owner;
 
 impl<W: Watch> DataPath<W> {
     #[cold]

@@ -10,8 +10,6 @@ mod open;
 
 pub(crate) use deliver::Merging;
 
-use crate::{DataPath, SessionOrder, Watch};
-use classify::{Front, front};
 use ring_buffers::View;
 use ringfort_aead::{Geometry, MAX_SEGMENTS};
 use ringfort_core::drops::DropReason;
@@ -19,6 +17,8 @@ use ringfort_core::ids::Endpoint;
 use ringfort_core::time::Time;
 
 use crate::outputs::HandshakeMessage;
+use crate::{DataPath, SessionOrder, Watch};
+use classify::{Front, front};
 
 /// Datagrams that came together, side by side.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! A run finds its session, and is opened in place.
 
-use super::{Accepted, Run};
-use crate::{DataPath, SessionOrder, Stage, Watch};
 use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::owner;
 use ringfort_core::time::Time;
+
+use super::{Accepted, Run};
+use crate::{DataPath, SessionOrder, Stage, Watch};
 
 impl<W: Watch> DataPath<W> {
     pub(super) fn open(&mut self, now: Time, mut run: Run<'_>, late: &mut dyn FnMut() -> Option<SessionOrder>) {

@@ -1,14 +1,16 @@
 //! The packets of one batch are gathered, and the packets for one peer become trains.
 
-use super::{train, wire_len};
-use crate::{DataPath, Stage, TRAIN_BYTES_MAX, Watch};
+use std::collections::VecDeque;
+
 use ring_buffers::View;
 use ringfort_aead::{MAX_SEGMENT_LEN, MAX_SEGMENTS};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
 use ringfort_core::wire::DATA_HEADER_LEN;
-use std::collections::VecDeque;
+
+use super::{train, wire_len};
+use crate::{DataPath, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// A packet with a peer and, as of this batch, a key.
 pub(crate) struct Pending {

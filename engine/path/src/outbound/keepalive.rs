@@ -1,11 +1,12 @@
 //! Authenticated messages that control asks for.
 
-use super::Stalled;
-use crate::budget::line;
-use crate::{DataPath, Outcome, Watch};
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
+
+use super::Stalled;
+use crate::budget::line;
+use crate::{DataPath, Outcome, Watch};
 
 const _: () = assert!(DATA_HEADER_LEN + TAG_LEN == DATA_LEN_MIN, "a keepalive is header and tag");
 

@@ -12,7 +12,6 @@ mod train;
 pub(crate) use gather::{Gathered, Pending};
 pub(crate) use segment::{Heads, SuperPacket, no_heads};
 
-use crate::{DataPath, Outcome, Transmit, Watch};
 use ring_buffers::View;
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::drops::DropReason;
@@ -21,6 +20,8 @@ use ringfort_core::packet;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
 use vnet_packets::{Received, VNET_HDR_LEN, virtio};
+
+use crate::{DataPath, Outcome, Transmit, Watch};
 
 // The room that the TUN leaves in front of a packet is that of the data header: a lone packet does not move.
 const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "a packet is sealed where it lies");

@@ -1,14 +1,16 @@
 //! A packet finds its peer. One that no peer can have is turned back: its sender is told.
 
-use crate::budget::line;
-use crate::{DataPath, Watch};
+use std::net::IpAddr;
+
 use ringfort_core::drops::DropReason;
 use ringfort_core::icmp::{self, ANSWER_LEN_MAX, QUOTE_LEN_MAX};
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped;
 use ringfort_core::time::Time;
-use std::net::IpAddr;
 use vnet_packets::{Segments, Transmit, VNET_HDR_LEN};
+
+use crate::budget::line;
+use crate::{DataPath, Watch};
 
 const _: () = assert!(VNET_HDR_LEN + ANSWER_LEN_MAX <= ring_buffers::PACKET_SIZE, "an answer fits in a packet slot");
 

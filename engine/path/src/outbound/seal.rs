@@ -1,15 +1,16 @@
 //! Packets with a key are sealed: many into one train, or each where it lies.
 
-use super::gather::Pending;
-use super::train;
-use crate::budget::line;
-use crate::peers::Peer;
-use crate::{DataPath, Stage, Watch};
 use arrayvec::ArrayVec;
 use ring_buffers::View;
 use ringfort_aead::{Geometry, MAX_SEGMENTS, Message, Source};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, write_data_header};
+
+use super::gather::Pending;
+use super::train;
+use crate::budget::line;
+use crate::peers::Peer;
+use crate::{DataPath, Stage, Watch};
 
 impl<W: Watch> DataPath<W> {
     /// Seals the first packets into a slot of their own, the copy being part of the sealing: they leave as one. False:

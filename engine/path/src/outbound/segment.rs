@@ -1,8 +1,5 @@
 //! A super-packet is cut up straight into its trains: sealing is the copy.
 
-use super::{Stalled, train};
-use crate::budget::line;
-use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
 use ring_buffers::View;
 use ringfort_aead::{MAX_SEGMENTS, Source};
 use ringfort_core::drops::DropReason;
@@ -10,6 +7,10 @@ use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
 use ringfort_core::time::Time;
 use vnet_packets::{Segments, Super, VNET_HDR_LEN};
+
+use super::{Stalled, train};
+use crate::budget::line;
+use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// Longest headers of a segment: IPv4 and TCP with all options, or IPv6 with some extensions and TCP.
 const HEADERS_MAX: usize = 256;

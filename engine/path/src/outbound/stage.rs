@@ -1,7 +1,5 @@
 //! Packets without a key wait, each in a slot of its own size, until there is one.
 
-use crate::budget::staging_line;
-use crate::{DataPath, Watch};
 use ring_buffers::{PACKET_SIZE, Pool, SlotClass, View};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
@@ -9,6 +7,9 @@ use ringfort_core::packet;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
 use vnet_packets::Segments;
+
+use crate::budget::staging_line;
+use crate::{DataPath, Watch};
 
 /// Padding and tag behind the longest packet in a packet slot.
 const STAGED_PACKET_MAX: usize = PACKET_SIZE - TAG_LEN - 15;

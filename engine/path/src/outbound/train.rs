@@ -4,9 +4,10 @@
 //! says why). Where it would, an authenticated keepalive of the same session follows the packets. The peer takes it for
 //! what it is: it is delivered to nobody, and nobody answers it.
 
-use crate::TRAIN_BYTES_MAX;
 use ringfort_aead::{Geometry, GeometryError, MAX_SEGMENTS};
 use ringfort_core::wire::DATA_LEN_MIN;
+
+use crate::TRAIN_BYTES_MAX;
 
 /// Whether packets that are one train, all but the last being `stride` bytes on the wire, need a keepalive behind them.
 const fn needs_tail(stride: usize, last: usize, packets: usize, ragged: bool) -> bool {
@@ -41,8 +42,9 @@ pub(super) fn geometry(packets: usize, stride: usize, last: usize, ragged: bool)
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     /// Packets that can be one train: how many, their length, and that of the last.
     fn candidates() -> impl Strategy<Value = (usize, usize, usize)> {

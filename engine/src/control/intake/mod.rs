@@ -15,9 +15,9 @@ use std::time::Duration;
 use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::Time;
-
-use crate::link::HANDSHAKES_WAITING;
 use ringfort_path::HandshakeMessage;
+
+use crate::queues::HANDSHAKES_WAITING;
 
 /// Messages looked at in one turn: less than a millisecond.
 const SCREENED_PER_TURN: usize = 512;

@@ -1,7 +1,8 @@
 //! Flows that change hands: answers go by the worker that receives, and what turns into an upload is spread again.
 
-use super::*;
 use tun_uring::Bucket;
+
+use super::*;
 
 /// Of two workers, the one that receives, and how many flows usually go by the other one.
 const HOME: usize = 1;
@@ -153,7 +154,7 @@ fn a_worker_whose_packets_wait_for_a_key_sleeps() {
         std::thread::sleep(Duration::from_millis(300));
         let spent = turns() - before;
         assert!(spent <= 10, "{spent} turns without anything to do");
-        f.link.workers.iter().for_each(|inbox| inbox.push_order(Order::DropStaged { peer: PEER }));
+        f.queues.workers.iter().for_each(|inbox| inbox.push_order(Order::DropStaged { peer: PEER }));
         f.finish();
     });
 }

@@ -1,7 +1,8 @@
 //! Several workers with one peer: each seals, each may receive, and nobody waits for another.
 
-use super::*;
 use std::collections::{HashMap, HashSet};
+
+use super::*;
 
 /// Bytes of an inner IPv4 header and an inner UDP header.
 const INNER_HEADERS: usize = 28;

@@ -113,7 +113,7 @@ fn a_key_does_not_wait_behind_other_mail() {
         for n in 1..200 {
             f.until_asleep();
             for _ in 0..500 {
-                f.link.workers[0].push_order(Order::Mtu(1420));
+                f.queues.workers[0].push_order(Order::Mtu(1420));
             }
             f.install_receive(n, false);
             f.counter = 0;
@@ -133,7 +133,7 @@ fn the_first_data_of_the_last_of_many_sessions_is_not_lost() {
         let mut buffer = [0; 99];
         for round in 1..20 {
             for n in 0..2_000 {
-                f.link.workers[0].push_session(SessionOrder::End { local_index: 0x8000_0000 + n });
+                f.queues.workers[0].push_session(SessionOrder::End { local_index: 0x8000_0000 + n });
             }
             f.install_receive(round, false);
             f.counter = 0;
@@ -168,12 +168,12 @@ fn what_waits_is_not_overtaken_by_what_finds_the_key() {
 fn a_confirmation_that_control_has_no_room_for_is_told_with_the_next_message() {
     in_namespace(|| {
         let mut f = Fixture::new(1);
-        while f.link.control.push_event(PeerEvent::Awake(PEER)) {}
+        while f.queues.control.push_event(PeerEvent::Awake(PEER)) {}
         f.install_receive(3, false);
         let mut buffer = [0; 99];
         f.send_sealed(3, &inner_packet([10, 9, 0, 2], b"unheard"));
         f.receive_inner(&mut buffer);
-        while f.link.control.next_event().is_some() {}
+        while f.queues.control.next_event().is_some() {}
         f.send_sealed(3, &inner_packet([10, 9, 0, 2], b"heard"));
         f.receive_inner(&mut buffer);
         assert_eq!(f.next_event(), PeerEvent::Confirmed(PEER));

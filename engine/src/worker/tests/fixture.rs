@@ -1,8 +1,9 @@
 //! A worker, its TUN and its sockets, and the peer's end of it.
 
-use super::*;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+
+use super::*;
 
 pub(super) const PEER: PeerId = PeerId { index: 2, generation: 1 };
 pub(super) const TO_PEER: [u8; 32] = [1; 32];
@@ -14,7 +15,7 @@ pub(super) const ANSWERED: u32 = 0x1122_3344;
 pub(super) const WAIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Fixture {
-    pub(super) link: Arc<Link>,
+    pub(super) queues: Arc<Queues>,
     pub(super) stats: Vec<Arc<WorkerStats>>,
     pub(super) workers: Vec<WorkerHandle>,
     pub(super) sockets: SocketGroup,
@@ -71,7 +72,7 @@ impl Fixture {
         let (mut fixture, configs) = Self::plumbing(stats, workers, offloads, segmentation, busy_poll);
         fixture.workers = configs.into_iter().map(|config| prepare(config).unwrap().begin().unwrap().0).collect();
         fixture.configure();
-        fixture.eventually(|| fixture.link.control.oldest_routes_in_use() == 1);
+        fixture.eventually(|| fixture.queues.control.oldest_routes_in_use() == 1);
         fixture
     }
 
@@ -91,7 +92,7 @@ impl Fixture {
         ip("link set rf0 addrgenmode none");
         ip("addr add 10.9.0.1/24 dev rf0");
         ip("link set rf0 up");
-        let link = Arc::new(Link::new(workers).unwrap());
+        let queues = Arc::new(Queues::new(workers).unwrap());
         let stats: Vec<_> = stats.into_iter().map(Arc::new).collect();
         let capabilities = ring_buffers::probe().unwrap();
         let merge = Merge { tcp: true, udp: true };
@@ -104,7 +105,7 @@ impl Fixture {
             flows: flows.clone(),
             mtu: 1420,
             tuning,
-            link: link.clone(),
+            queues: queues.clone(),
             stats: stats[index].clone(),
         };
         let configs = tun.into_queues().into_iter().enumerate().map(config).collect();
@@ -116,7 +117,7 @@ impl Fixture {
         let cell = Arc::new(PeerCell::new(PEER, Arc::new(PeerShared::new(workers))));
         let (number, others) = (Cell::default(), RefCell::default());
         let workers = Vec::new();
-        let fixture = Self { link, stats, workers, sockets, flows, outer, inner, counter: 0, cell, others, number };
+        let fixture = Self { queues, stats, workers, sockets, flows, outer, inner, counter: 0, cell, others, number };
         // So that a receiving half of a session before that, see `install_receive`, does not begin to send.
         fixture.cell.advance(Arc::new(SendState::end(fixture.next_number())));
         (fixture, configs)
@@ -124,7 +125,7 @@ impl Fixture {
 
     /// What control does at the start.
     pub(super) fn configure(&self) {
-        for (i, inbox) in self.link.workers.iter().enumerate() {
+        for (i, inbox) in self.queues.workers.iter().enumerate() {
             inbox.push_mail(Mail::Sockets(Some(self.sockets.pair(i).try_clone().unwrap())));
         }
         self.add_peers(&[(PEER, "10.9.0.2/32", self.peer_address())]);
@@ -138,10 +139,10 @@ impl Fixture {
             routes.insert(Prefix::new(address.parse().unwrap(), len.parse().unwrap()).unwrap(), peer);
             let cell = self.cell_of(peer);
             cell.shared().endpoint.set(Endpoint::new(endpoint));
-            self.link.workers.iter().for_each(|inbox| inbox.push_order(Order::AddPeer(cell.clone())));
+            self.queues.workers.iter().for_each(|inbox| inbox.push_order(Order::AddPeer(cell.clone())));
         }
         let routes = || Order::Routes { routes: routes.clone(), version: 1 };
-        self.link.workers.iter().for_each(|inbox| inbox.push_order(routes()));
+        self.queues.workers.iter().for_each(|inbox| inbox.push_order(routes()));
     }
 
     pub(super) fn peer_address(&self) -> SocketAddr {
@@ -156,10 +157,10 @@ impl Fixture {
 
     /// A session to send under, with any peer. All have the same key here, and write to the same receiver index.
     pub(super) fn install(&self, peer: PeerId, session: SendSession<SealKey>, confirm: bool) {
-        let owner = self.link.owner(session.local_index());
+        let owner = self.queues.owner(session.local_index());
         let state = Arc::new(SendState::session(self.next_number(), session));
         assert!(self.cell_of(peer).advance(state));
-        for (worker, inbox) in self.link.workers.iter().enumerate() {
+        for (worker, inbox) in self.queues.workers.iter().enumerate() {
             let confirms = confirm && worker == owner;
             inbox.push_order(if confirms { Order::SendKeepalive { peer } } else { Order::SendStaged { peer } });
         }
@@ -169,7 +170,7 @@ impl Fixture {
         if peer == PEER {
             return self.cell.clone();
         }
-        let shared = || Arc::new(PeerShared::new(self.link.workers.len()));
+        let shared = || Arc::new(PeerShared::new(self.queues.workers.len()));
         self.others.borrow_mut().entry(peer).or_insert_with(|| Arc::new(PeerCell::new(peer, shared()))).clone()
     }
 
@@ -189,7 +190,7 @@ impl Fixture {
         let receive = ReceiveSession::new(open_key(&FROM_PEER), local_index, boot_time(), confirmed);
         let send = SendSession::new(seal_key(&TO_PEER), local_index, ANSWERED, boot_time(), confirmed);
         let (receiver, _) = Receiver::new(self.cell.clone(), number, receive, send);
-        self.link.workers[self.link.owner(local_index)].push_session(SessionOrder::Begin(Box::new(receiver)));
+        self.queues.workers[self.queues.owner(local_index)].push_session(SessionOrder::Begin(Box::new(receiver)));
     }
 
     /// The next data message at the peer: its counter and its opened packet, padding included.
@@ -250,7 +251,7 @@ impl Fixture {
     pub(super) fn next_event(&self) -> PeerEvent {
         let deadline = Instant::now() + WAIT;
         loop {
-            if let Some(event) = self.link.control.next_event() {
+            if let Some(event) = self.queues.control.next_event() {
                 return event;
             }
             assert!(Instant::now() < deadline, "no event in time; {:?}", self.stats);
@@ -269,16 +270,16 @@ impl Fixture {
     pub(super) fn finish(self) {
         self.eventually(|| {
             // Each mail is a turn, which publishes the gauges and takes home what other workers have released.
-            self.link.workers.iter().for_each(|inbox| inbox.push_order(Order::Mtu(1420)));
+            self.queues.workers.iter().for_each(|inbox| inbox.push_order(Order::Mtu(1420)));
             self.stats.iter().all(|stats| {
                 let figure = |name| stats.figures().iter().find(|(n, _)| *n == name).unwrap().1;
                 let sum = figure("slots_free") + figure("slots_kernel") + figure("slots_held");
                 sum == figure("slots_total") && figure("slots_held") == 0
             })
         });
-        self.link.workers.iter().for_each(|inbox| inbox.push_mail(Mail::Stop));
+        self.queues.workers.iter().for_each(|inbox| inbox.push_mail(Mail::Stop));
         self.workers.into_iter().for_each(WorkerHandle::join);
-        assert!(self.link.control.next_failure().is_none());
+        assert!(self.queues.control.next_failure().is_none());
     }
 }
 

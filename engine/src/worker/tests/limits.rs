@@ -1,7 +1,8 @@
 //! A session at the end of its counters (WireGuard paper, section 6.1).
 
-use super::*;
 use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES};
+
+use super::*;
 
 /// A session whose next counter is `next`. It is not ours by initiative: then age alone never makes it ask.
 fn session(local_index: u32, next: u64) -> SendSession<SealKey> {
@@ -15,7 +16,7 @@ fn key_aging(local_index: u32) -> PeerEvent {
 }
 
 fn events(f: &Solo) -> Vec<PeerEvent> {
-    std::iter::from_fn(|| f.link.control.next_event()).collect()
+    std::iter::from_fn(|| f.queues.control.next_event()).collect()
 }
 
 /// Sends a datagram into the tunnel, and turns until the worker has dealt with it.
@@ -63,7 +64,7 @@ fn at_reject_after_messages_nothing_is_sent_and_what_comes_waits_for_the_next_se
         }
         assert_eq!((f.stats[0].udp_send_datagrams.get(), f.stats[0].staged.get()), (3, 2));
         assert!(events(&f).contains(&key_aging(7)));
-        f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
+        f.queues.workers[0].push_order(Order::SendKeepalive { peer: PEER });
         f.settle();
         assert_eq!(f.stats[0].udp_send_datagrams.get(), 3, "not even a keepalive");
         f.install_send(8, false);

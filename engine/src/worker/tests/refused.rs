@@ -4,9 +4,10 @@
 //! end of ours for the packet's beginning, which is no IP. The kernel carries a write out at the beginning of the next
 //! turn. So the test can say which writes meet that.
 
-use super::*;
 use std::ffi::c_int;
 use std::os::fd::AsRawFd;
+
+use super::*;
 
 /// What the worker sets, and what makes every write of its wrong.
 const RIGHT: c_int = 16;

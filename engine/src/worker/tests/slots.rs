@@ -1,9 +1,11 @@
 //! Who holds many slots for long keeps nobody else from working: packets for peers without a session, a worker that
 //! does not take what is handed to it, a socket that takes nothing.
 
-use super::*;
-use ring_buffers::{SlotClass, View};
 use std::os::fd::AsRawFd;
+
+use ring_buffers::{SlotClass, View};
+
+use super::*;
 
 const DEAD_PEERS: u8 = 8;
 /// The inner addresses of the dead peers are 10.9.0.11 and so on.
@@ -46,7 +48,7 @@ fn flood(f: &mut Solo, count: u64, len: usize) {
 /// Asks for keepalives for the peer with a key, all in one turn, and receives them.
 fn keepalives_leave(f: &mut Solo, count: usize) {
     for _ in 0..count {
-        f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
+        f.queues.workers[0].push_order(Order::SendKeepalive { peer: PEER });
     }
     f.settle();
     for _ in 0..count {
@@ -101,7 +103,7 @@ fn large_packets_that_wait_do_not_stop_the_reading() {
     in_namespace(|| {
         let mut f = among_the_dead();
         ip("link set rf0 mtu 9000");
-        f.link.workers[0].push_order(Order::Mtu(9000));
+        f.queues.workers[0].push_order(Order::Mtu(9000));
         flood(&mut f, 20, 5_000);
         let staged = u64::from(budget::STAGED_JUMBO_LIMITS.in_all);
         assert_eq!(f.stats[0].staged.get(), staged);
@@ -176,7 +178,7 @@ fn a_worker_that_does_not_run_stops_no_other() {
             assert_eq!(f.receive().1[28..1028], [7; 1000]);
         }
         // The other one runs at last.
-        while f.link.workers[1].next_handoff().is_some() {}
+        while f.queues.workers[1].next_handoff().is_some() {}
         f.finish();
     });
 }
@@ -201,7 +203,7 @@ fn trains_from_other_workers_wait_for_writes() {
             let parcel = View::heap(train.concat()).send_away().unwrap();
             let endpoint = Endpoint::new(f.peer_address());
             let handoff = ringfort_path::Handoff { datagrams: 1, parcel, stride: train[0].len(), endpoint, ecn: 0 };
-            assert!(f.link.workers[0].push_handoff(handoff));
+            assert!(f.queues.workers[0].push_handoff(handoff));
         }
         f.turn_until(|f| f.stats[0].tun_write_packets.get() == trains * 64);
         f.settle();
@@ -273,7 +275,7 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
         if !segmentation {
             refuse_segmentation(&f);
         }
-        f.link.workers[0].push_mail(Mail::Sockets(Some(f.sockets.pair(0).try_clone().unwrap())));
+        f.queues.workers[0].push_mail(Mail::Sockets(Some(f.sockets.pair(0).try_clone().unwrap())));
         let (address, nobody) = (f.peer_address(), "10.8.0.99:9".parse().unwrap());
         f.add_peers(&[(PEER, "10.9.0.2/32", address), (LATE, "10.9.0.3/32", nobody)]);
         f.install_receive(0, true);
@@ -305,7 +307,7 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
             assert_eq!(of_reads, usize::from(budget::TUN_READS + budget::UDP_READS));
         }
         for _ in 0..inbox::MAIL_PER_TURN {
-            f.link.workers[0].push_order(Order::SendKeepalive { peer: PEER });
+            f.queues.workers[0].push_order(Order::SendKeepalive { peer: PEER });
         }
         f.settle();
         ip("neigh replace 10.8.0.99 lladdr 02:00:00:00:00:01 nud permanent dev slow0");

@@ -1,8 +1,9 @@
 //! A worker without a thread of its own: the test turns it, and decides what happens between two turns.
 
+use std::ops::{Deref, DerefMut};
+
 use super::turn::Worker;
 use super::*;
-use std::ops::{Deref, DerefMut};
 
 pub(super) struct Solo {
     pub(super) worker: Worker,
@@ -27,7 +28,7 @@ impl Solo {
         let config = configs.remove(0);
         let queue = config.tun.try_clone().unwrap();
         let worker = Worker::new(config).unwrap();
-        let inbox = &fixture.link.workers[0];
+        let inbox = &fixture.queues.workers[0];
         inbox.push_mail(Mail::Sockets(Some(fixture.sockets.pair(0).try_clone().unwrap())));
         fixture.add_peers(&[(PEER, "10.9.0.2/32", fixture.peer_address())]);
         let mut solo = Self { worker, queue, fixture };

@@ -108,7 +108,7 @@ fn the_stages_together_are_the_time_that_the_worker_has_run() {
         receive_train(&mut f);
         let ended = Instant::now();
         // Sleeping counts when it ends.
-        f.link.workers[0].push_order(Order::Mtu(1420));
+        f.queues.workers[0].push_order(Order::Mtu(1420));
         let total = || Duration::from_nanos(Stage::ALL.iter().map(|&stage| table.of(stage).total_ns()).sum());
         f.eventually(|| total() >= ended - started);
         assert!(total() <= before.elapsed());

@@ -1,8 +1,9 @@
 //! Trains as peers and applications make them: what is wrong with one segment concerns no other, and what is wrong with
 //! the packet in a message does not unsay that the peer was there.
 
-use super::*;
 use ring_buffers::View;
+
+use super::*;
 
 /// The addresses of an inner IPv4 header.
 const SOURCE: std::ops::Range<usize> = 12..16;
@@ -69,7 +70,7 @@ fn a_packet_from_a_foreign_address_is_dropped_and_its_sender_was_heard_all_the_s
             let shared = cell.shared();
             shared.activity.reset();
             let before = shared.traffic().rx_bytes;
-            while f.link.control.next_event().is_some() {}
+            while f.queues.control.next_event().is_some() {}
 
             let message = f.seal(0, &inner_packet(foreign, b"not mine"));
             moved.send_to(&message, ("127.0.0.1", f.sockets.port())).unwrap();
@@ -78,7 +79,7 @@ fn a_packet_from_a_foreign_address_is_dropped_and_its_sender_was_heard_all_the_s
             assert_eq!(shared.traffic().rx_bytes - before, message.len() as u64);
             assert!(shared.activity.unreplied_since().is_some(), "a keepalive is due");
             assert!(shared.activity.last_traversal().is_some(), "the persistent one is put off");
-            let events: Vec<_> = std::iter::from_fn(|| f.link.control.next_event()).collect();
+            let events: Vec<_> = std::iter::from_fn(|| f.queues.control.next_event()).collect();
             assert!(events.contains(&PeerEvent::Awake(PEER)), "{events:?}");
 
             f.inner.send_to(b"to where it is now", "10.9.0.2:9").unwrap();

@@ -1,7 +1,8 @@
 //! Packets from the TUN that no peer can have, and what their senders are told.
 
-use super::*;
 use ringfort_core::icmp::Allowance;
+
+use super::*;
 
 /// The inner socket wants to be told, and writes to `address` only.
 fn connect(f: &Fixture, address: &str) {
@@ -37,14 +38,14 @@ fn a_sender_is_told_that_nobody_has_an_address() {
 fn a_sender_is_told_that_a_peer_has_no_endpoint_or_is_gone() {
     in_namespace(|| {
         let f = Fixture::new(1);
-        f.link.workers[0].push_order(Order::RemovePeer { peer: PEER });
+        f.queues.workers[0].push_order(Order::RemovePeer { peer: PEER });
         let nowhere = PeerCell::new(PEER, Arc::new(PeerShared::new(1)));
-        f.link.workers[0].push_order(Order::AddPeer(Arc::new(nowhere)));
+        f.queues.workers[0].push_order(Order::AddPeer(Arc::new(nowhere)));
         f.until_asleep();
         send_to(&f, "10.9.0.2:9", 1);
         is_told(&f);
         f.eventually(|| f.dropped(DropReason::NoEndpoint) == 1);
-        f.link.workers[0].push_order(Order::RemovePeer { peer: PEER });
+        f.queues.workers[0].push_order(Order::RemovePeer { peer: PEER });
         f.until_asleep();
         send_to(&f, "10.9.0.2:9", 1);
         is_told(&f);

@@ -1,7 +1,8 @@
 //! A worker that has something to do does not sleep, and one that sleeps can be woken.
 
-use super::*;
 use ring_buffers::{Wait, Waker};
+
+use super::*;
 
 fn is_rung(waker: &Waker) -> bool {
     let mut poll = libc::pollfd { fd: waker.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -21,13 +22,13 @@ fn a_ring_for_what_was_read_already_does_not_make_the_worker_deaf() {
         let mut f = Solo::new();
         for round in 0..10 {
             let before = completions(&f);
-            f.link.workers[0].push_session(SessionOrder::End { local_index: 0x1234_5600 });
+            f.queues.workers[0].push_session(SessionOrder::End { local_index: 0x1234_5600 });
             f.worker.read_sessions(usize::MAX);
             f.turn_until(|f| completions(f) > before);
             f.settle();
-            assert!(f.link.workers[0].is_empty() && !is_rung(f.link.workers[0].waker()));
-            f.link.workers[0].push_order(Order::Mtu(1420));
-            assert!(is_rung(f.link.workers[0].waker()), "round {round}: the worker would sleep for ever");
+            assert!(f.queues.workers[0].is_empty() && !is_rung(f.queues.workers[0].waker()));
+            f.queues.workers[0].push_order(Order::Mtu(1420));
+            assert!(is_rung(f.queues.workers[0].waker()), "round {round}: the worker would sleep for ever");
             f.settle();
         }
         f.finish();
@@ -71,7 +72,7 @@ fn a_peer_that_roams_with_each_datagram_tells_control_once_that_it_was_found() {
             f.turn_until(|f| f.stats[0].tun_write_packets.get() == n);
             assert_eq!(f.cell.endpoint().unwrap().remote, port.local_addr().unwrap());
         }
-        let events: Vec<_> = std::iter::from_fn(|| f.link.control.next_event()).collect();
+        let events: Vec<_> = std::iter::from_fn(|| f.queues.control.next_event()).collect();
         assert_eq!(events, [PeerEvent::Awake(PEER)]);
         f.finish();
     });
@@ -82,11 +83,11 @@ fn a_peer_that_roams_with_each_datagram_tells_control_once_that_it_was_found() {
 fn packets_that_were_read_after_the_link_went_down_do_not_wait_for_the_next_time() {
     in_namespace(|| {
         let mut f = Solo::new();
-        f.link.workers[0].push_order(Order::DropStaged { peer: PEER });
+        f.queues.workers[0].push_order(Order::DropStaged { peer: PEER });
         f.settle();
         f.inner.send_to(&[1; 100], "10.9.0.2:9").unwrap();
         f.turn_until(|f| f.stats[0].staged.get() == 1);
-        f.link.workers[0].push_mail(Mail::Sockets(None));
+        f.queues.workers[0].push_mail(Mail::Sockets(None));
         f.settle();
         assert_eq!((f.stats[0].staged.get(), f.dropped(DropReason::Down)), (0, 1));
         f.finish();

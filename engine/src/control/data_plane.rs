@@ -13,7 +13,7 @@ use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::notices;
 use super::sockets::Sockets;
-use crate::link::{Link, Mail};
+use crate::queues::{Mail, Queues};
 
 /// DSCP AF41 and no ECN for handshakes, so that they get through where data is queued: what the kernel's WireGuard sends
 /// (`HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`).
@@ -24,7 +24,7 @@ const ROUTES_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The workers and the network, as control reaches them.
 #[derive(Debug)]
 pub struct DataPlane {
-    link: Arc<Link>,
+    queues: Arc<Queues>,
     dispatch: Dispatch,
     sockets: Sockets,
     routes_check: Option<Time>,
@@ -37,9 +37,9 @@ pub struct DataPlane {
 impl DataPlane {
     /// The workers have no sockets yet.
     #[must_use]
-    pub fn new(link: Arc<Link>, plan: Plan, sockets: Sockets) -> Self {
-        let dispatch = Dispatch::new(plan, link.workers.len());
-        Self { link, dispatch, sockets, routes_check: None, handshakes_sent: 0, handshakes_unsent: 0 }
+    pub fn new(queues: Arc<Queues>, plan: Plan, sockets: Sockets) -> Self {
+        let dispatch = Dispatch::new(plan, queues.workers.len());
+        Self { queues, dispatch, sockets, routes_check: None, handshakes_sent: 0, handshakes_unsent: 0 }
     }
 
     /// The sockets.
@@ -76,14 +76,14 @@ impl DataPlane {
     /// Closes the sockets.
     pub fn close(&mut self) {
         self.sockets.close();
-        for worker in &self.link.workers {
+        for worker in &self.queues.workers {
             worker.push_mail(Mail::Sockets(None));
         }
     }
 
     /// Tells all workers.
     pub fn broadcast(&self, order: impl FnMut() -> Order) {
-        self.dispatch.broadcast(&mut &*self.link, order);
+        self.dispatch.broadcast(&mut &*self.queues, order);
     }
 
     /// Carries out all that the device has decided.
@@ -105,13 +105,13 @@ impl DataPlane {
 
     /// Frees versions of the routes that no worker uses any more.
     pub fn release_routes(&mut self, now: Time) {
-        let keeps_some = self.dispatch.release_routes(self.link.control.oldest_routes_in_use());
+        let keeps_some = self.dispatch.release_routes(self.queues.control.oldest_routes_in_use());
         self.routes_check = keeps_some.then(|| now + ROUTES_CHECK_INTERVAL);
     }
 
     /// The peer for which the source of an endpoint has failed, if one has.
     fn apply(&mut self, action: Action) -> Option<(PeerId, Endpoint)> {
-        match self.dispatch.apply(action, &mut &*self.link)? {
+        match self.dispatch.apply(action, &mut &*self.queues)? {
             Outgoing::Send { endpoint, datagram, peer } => {
                 let source_works = self.send(endpoint, &datagram);
                 return peer.filter(|_| !source_works).map(|peer| (peer, endpoint));
@@ -143,7 +143,7 @@ impl DataPlane {
     }
 
     fn give_sockets(&self, pairs: Vec<SocketPair>) {
-        for (worker, pair) in self.link.workers.iter().zip(pairs) {
+        for (worker, pair) in self.queues.workers.iter().zip(pairs) {
             worker.push_mail(Mail::Sockets(Some(pair)));
         }
     }

@@ -6,17 +6,19 @@
 //!   worker ──► hand-offs ──────────────────────► worker        (bounded)
 //! ```
 
-use crate::worker::WorkerError;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use ring_buffers::{Bell, Waker};
 use ringfort_core::device::PeerEvent;
 use ringfort_core::ids;
 use ringfort_core::looped::Nesting;
 use ringfort_path::{Handoff, HandshakeMessage, Mailboxes, Order, SessionOrder};
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use udp_uring::SocketPair;
+
+use crate::worker::WorkerError;
 
 /// Handshake messages that wait for control. Each takes some hundred microseconds, so that a longer queue would only
 /// hold what its sender is about to repeat (Rekey-Timeout is 5 s).
@@ -240,7 +242,7 @@ impl WorkerInbox {
 }
 
 /// The orders of all workers.
-impl Mailboxes for &Link {
+impl Mailboxes for &Queues {
     fn order(&mut self, worker: usize, order: Order) {
         self.workers[worker].push_order(order);
     }
@@ -252,7 +254,7 @@ impl Mailboxes for &Link {
 
 /// All queues of a daemon, shared by all its threads.
 #[derive(Debug)]
-pub struct Link {
+pub struct Queues {
     /// Into control.
     pub control: ControlInbox,
     /// Into each worker.
@@ -261,7 +263,7 @@ pub struct Link {
     pub nesting: Arc<Nesting>,
 }
 
-impl Link {
+impl Queues {
     /// The queues for `workers` workers.
     ///
     /// # Errors
@@ -283,8 +285,9 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ringfort_core::ids::Endpoint;
+
+    use super::*;
 
     fn endpoint() -> Endpoint {
         Endpoint::new("192.0.2.1:51820".parse().unwrap())
@@ -298,11 +301,11 @@ mod tests {
 
     #[test]
     fn mail_arrives_in_order_and_rings_once() {
-        let link = Link::new(2).unwrap();
-        let inbox = &link.workers[1];
+        let queues = Queues::new(2).unwrap();
+        let inbox = &queues.workers[1];
         inbox.push_order(Order::Mtu(1));
         inbox.push_order(Order::Mtu(2));
-        assert!(rings(inbox.waker()) && !rings(link.workers[0].waker()));
+        assert!(rings(inbox.waker()) && !rings(queues.workers[0].waker()));
         inbox.waker().clear();
         inbox.push_order(Order::Mtu(3));
         assert!(!rings(inbox.waker()), "rung and not yet heard");
@@ -318,24 +321,24 @@ mod tests {
 
     #[test]
     fn a_full_handshake_queue_says_so() {
-        let link = Link::new(1).unwrap();
+        let queues = Queues::new(1).unwrap();
         let datagram = HandshakeMessage::new(endpoint(), &[1; 148]).unwrap();
         for _ in 0..HANDSHAKES_WAITING {
-            assert!(link.control.push_handshake(datagram));
+            assert!(queues.control.push_handshake(datagram));
         }
-        assert!(!link.control.push_handshake(datagram));
-        assert_eq!(link.control.handshakes_waiting(), HANDSHAKES_WAITING);
-        link.control.heard();
-        assert_eq!(link.control.next_handshake().unwrap().bytes(), &[1; 148]);
+        assert!(!queues.control.push_handshake(datagram));
+        assert_eq!(queues.control.handshakes_waiting(), HANDSHAKES_WAITING);
+        queues.control.heard();
+        assert_eq!(queues.control.next_handshake().unwrap().bytes(), &[1; 148]);
         assert!(HandshakeMessage::new(endpoint(), &[0; 149]).is_none());
     }
 
     #[test]
     fn routes_are_kept_until_the_slowest_worker_has_let_go() {
-        let link = Link::new(2).unwrap();
-        link.control.acknowledge_routes(0, 7);
-        assert_eq!(link.control.oldest_routes_in_use(), 0);
-        link.control.acknowledge_routes(1, 5);
-        assert_eq!(link.control.oldest_routes_in_use(), 5);
+        let queues = Queues::new(2).unwrap();
+        queues.control.acknowledge_routes(0, 7);
+        assert_eq!(queues.control.oldest_routes_in_use(), 0);
+        queues.control.acknowledge_routes(1, 5);
+        assert_eq!(queues.control.oldest_routes_in_use(), 5);
     }
 }
