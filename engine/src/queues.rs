@@ -20,7 +20,7 @@ use udp_uring::SocketPair;
 
 use crate::worker::WorkerError;
 
-/// Handshake messages that wait for control. Each takes some hundred microseconds, so that a longer queue would only
+/// Handshake messages that wait for control. Each takes some hundred microseconds, so a longer queue would only
 /// hold what its sender is about to repeat (Rekey-Timeout is 5 s).
 pub const HANDSHAKES_WAITING: usize = 2_048;
 /// Events that wait for control. What does not fit is sent again with the next packet of the peer.
@@ -54,7 +54,7 @@ impl Sleeper {
         Ok(Self { waker: Waker::new()?, bell: Bell::armed() })
     }
 
-    /// To be called after the push that is to be seen.
+    /// Call it after the push that the other side must see.
     fn ring(&self) {
         if self.bell.ring() {
             self.waker.wake();
@@ -157,7 +157,7 @@ impl ControlInbox {
         self.routes_in_use[worker].store(version, Ordering::Release);
     }
 
-    /// The oldest version that a worker may still hold. Control keeps every version from this one on, so that no
+    /// The oldest version that a worker may still hold. Control keeps every version from this one on, so no
     /// worker is ever the one that frees a table.
     #[must_use]
     pub fn oldest_routes_in_use(&self) -> u64 {
@@ -191,7 +191,8 @@ impl WorkerInbox {
         self.sleeper.bell.arm();
     }
 
-    /// Whether anything waits to be taken. What was pushed before a datagram was sent is seen by whoever has received it.
+    /// Whether anything waits to be taken. What was pushed before a datagram was sent is seen by whoever has received
+    /// it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.mail.is_empty() && self.handoffs.is_empty()

@@ -5,9 +5,10 @@
 //! of what each has not used. Then `free >= promised` at any moment, and a claim beyond the own share needs
 //! `free > promised`.
 
+use std::cell::Cell;
+
 use crate::arena::Slot;
 use crate::layout::{Line, LineId, SlotClass};
-use std::cell::Cell;
 
 /// A slot that is charged to no line.
 const NOBODY: u8 = u8::MAX;

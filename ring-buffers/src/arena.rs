@@ -1,14 +1,16 @@
 //! The arena: one mapping, its slots, and what every core may know about them.
 
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+
 use crate::RingError;
 use crate::doorbell::Waker;
 use crate::layout::{Budget, Layout, Line, SlotClass};
 use crate::mapping::Mapping;
 use crate::returns::Returns;
-use crossbeam_queue::ArrayQueue;
-use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The number of a slot within its arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,7 +136,7 @@ impl Shared {
     }
 
     /// The owner is about to sleep and could use a slot: ring when one comes home. The owner drains the returns once
-    /// more after this call, so that a slot returned in between is not missed.
+    /// more after this call, so a slot returned in between is not missed.
     pub(crate) fn declare_starved(&self) {
         self.returns.declare_starved();
     }

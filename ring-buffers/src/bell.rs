@@ -1,12 +1,13 @@
 //! When a sleeper has to be woken: a flag beside a queue.
 //!
-//! The sleeper *arms* the bell, then looks at its queue, and sleeps only if nothing is there. Everybody else pushes, then
-//! *rings*; who finds the bell armed has to wake the sleeper, and the rings after that cost no system call.
+//! The sleeper *arms* the bell, then looks at its queue, and sleeps only if nothing is there. Everybody else pushes,
+//! then *rings*; who finds the bell armed has to wake the sleeper, and the rings after that cost no system call.
 //!
-//! Both sides exchange the flag, and of two exchanges of one word the later one reads what the earlier one wrote. Either
-//! the ringer comes later: it finds the bell armed and wakes. Or the sleeper does: then it sees all that was pushed before
-//! that ring. No wake-up is lost between the two, whatever queue it is, as long as its items are published with release
-//! and taken with acquire. `tests/model.rs` checks this in every order that the memory model allows.
+//! Both sides exchange the flag, and of two exchanges of one word the later one reads what the earlier one wrote.
+//! Either the ringer comes later: it finds the bell armed and wakes. Or the sleeper does: then it sees all that was
+//! pushed before that ring. No wake-up is lost between the two, whatever queue it is, as long as its items are
+//! published with release and taken with acquire. `tests/model.rs` checks this in every order that the memory model
+//! allows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,7 +53,7 @@ impl<F: Flag> Bell<F> {
         self.armed.swap(true);
     }
 
-    /// To be called after the push that is to be seen. True: the sleeper must be woken.
+    /// Call it after the push that the sleeper must see. True: the sleeper must be woken.
     #[must_use = "the sleeper may be asleep"]
     pub fn ring(&self) -> bool {
         self.armed.swap(false)

@@ -1,11 +1,12 @@
 //! Waking a worker that sleeps in its ring: an eventfd that the ring reads.
 
-use crate::completion::{Rang, Tag};
-use crate::enter::PushError;
-use crate::ring::Ring;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+
+use crate::completion::{Rang, Tag};
+use crate::enter::PushError;
+use crate::ring::Ring;
 
 /// The side that rings; cheap to clone, used from any thread.
 #[derive(Clone, Debug)]
@@ -48,7 +49,8 @@ impl Waker {
     }
 }
 
-/// The side that is woken: keeps one read of the eventfd in flight. It may go at any time; the ring has what the read needs.
+/// The side that is woken: keeps one read of the eventfd in flight. It may go at any time; the ring has what the read
+/// needs.
 #[derive(Debug)]
 pub struct Doorbell {
     waker: Waker,

@@ -5,7 +5,8 @@ use std::io;
 /// A failure while a ring or an arena is set up.
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
-    /// `io_uring_setup` is refused by `kernel.io_uring_disabled` or a seccomp filter (`EPERM`), or is not built in (`ENOSYS`).
+    /// `io_uring_setup` is refused by `kernel.io_uring_disabled` or a seccomp filter (`EPERM`), or is not built in
+    /// (`ENOSYS`).
     #[error(
         "io_uring is disabled on this system ({0}): set kernel.io_uring_disabled=0 (sysctl), or allow io_uring in the \
          container's seccomp profile"

@@ -1,5 +1,11 @@
 //! A ring of provided buffers: free slots that the kernel fills as data arrives (`io_uring_register_buf_ring(3)`).
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+
 use crate::RingError;
 use crate::arena::Slot;
 use crate::layout::{LineId, SlotClass};
@@ -7,10 +13,6 @@ use crate::mapping::{Mapping, PAGE};
 use crate::pool::Pool;
 use crate::ring::Ring;
 use crate::view::View;
-use io_uring::types::BufRingEntry;
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Slots of one class with the kernel, for the multishot operations of one edge.
 ///
@@ -117,8 +119,8 @@ impl BufferGroup {
         self.0.refill(self.0.quota)
     }
 
-    /// The same, if `unread` of its slots are in completions that nobody has looked at yet: these count as if the kernel
-    /// had them, so a reader that waits does not take the slots of others.
+    /// The same, if `unread` of its slots are in completions that nobody has looked at yet: these count as if the
+    /// kernel had them, so a reader that waits does not take the slots of others.
     pub fn refill_beside(&mut self, unread: usize) -> u16 {
         self.0.refill(self.0.quota.saturating_sub(u16::try_from(unread).unwrap_or(u16::MAX)))
     }
@@ -126,8 +128,8 @@ impl BufferGroup {
     /// Ends the registration and takes every slot home.
     ///
     /// # Errors
-    /// [`RingError::GroupInUse`] while operations in flight take buffers from the group; it is as it was then, and comes
-    /// back. Or [`RingError::Setup`].
+    /// [`RingError::GroupInUse`] while operations in flight take buffers from the group; it is as it was then, and
+    /// comes back. Or [`RingError::Setup`].
     pub fn unregister(self, ring: &mut Ring) -> Result<(), (Self, RingError)> {
         ring.unregister_group(&self.0).map_err(|error| (self, error))
     }

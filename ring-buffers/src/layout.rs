@@ -5,7 +5,7 @@ use std::fmt;
 /// Bytes of a jumbo slot: 64 KiB of payload, and 1 KiB for what stands around it: the headers that the kernel puts
 /// before a received datagram (`io_uring_recvmsg_out`, address, control data), padding and tag behind a packet.
 ///
-/// Deliberately not a power of two, so that the first lines of neighbouring slots do not fight for one cache set.
+/// Deliberately not a power of two, so the first lines of neighbouring slots do not fight for one cache set.
 pub const JUMBO_SIZE: usize = 65_536 + 1_024;
 
 /// Bytes of a packet slot: a lone or a staged packet of a common MTU with its header, padding and tag.
@@ -126,7 +126,7 @@ impl fmt::Display for Budget {
     }
 }
 
-/// Where each slot of an arena lies. Jumbo slots come first, so that they keep the alignment of the mapping's start.
+/// Where each slot of an arena lies. Jumbo slots come first, so they keep the alignment of the mapping's start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     jumbo: u16,

@@ -1,9 +1,10 @@
 //! The memory of an arena: a mapping of the kernel's, or ordinary memory of the allocator.
 
-use crate::RingError;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
 use std::ptr::{self, NonNull};
+
+use crate::RingError;
 
 /// The least that is mapped, and that the kernel charges for.
 pub(crate) const PAGE: usize = 4096;

@@ -7,7 +7,7 @@ pub const NAME_LEN_MAX: usize = 32;
 /// Bytes of control messages: source address, traffic class and segment length fit.
 pub const CONTROL_LEN_MAX: usize = 96;
 
-/// One for each operation, so that launching one allocates nothing. All of it is plain data, valid at any time.
+/// One for each operation, so launching one allocates nothing. All of it is plain data, valid at any time.
 #[repr(C)]
 pub(crate) struct Message {
     header: libc::msghdr,

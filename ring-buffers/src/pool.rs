@@ -1,12 +1,13 @@
 //! The recycler: gives out free slots, takes every backing home, and can always say where each one is.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
 use crate::accounts::Accounts;
 use crate::arena::{Arena, Shared, Slot};
 use crate::layout::{LineId, SlotClass};
 use crate::view::View;
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// The owner's side of an arena. Cloning gives another handle to the same pool, on the same thread.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ impl Pool {
     #[must_use]
     pub fn new(arena: Arena) -> Self {
         let layout = arena.shared.layout;
-        // Reversed, so that the first slots, which share the most pages and cache, are used the most.
+        // Reversed, so the first slots, which share the most pages and cache, are used the most.
         let numbers = |class| RefCell::new(layout.numbers(class).rev().collect());
         Self(Rc::new(Inner {
             free_jumbo: numbers(SlotClass::Jumbo),
@@ -126,8 +127,8 @@ impl Pool {
         n
     }
 
-    /// Asks other cores to ring the owner when they release a slot; to be called before sleeping with a reader that
-    /// stands still for want of slots. Returns how many came home in the meantime: then do not sleep.
+    /// Asks other cores to ring the owner when they release a slot. Call it before sleeping with a reader that stands
+    /// still because slots ran out. Returns how many came home in the meantime: then do not sleep.
     #[must_use]
     pub fn declare_starved(&self) -> usize {
         self.0.shared.declare_starved();

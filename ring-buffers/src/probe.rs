@@ -1,8 +1,9 @@
 //! What this kernel's `io_uring` can do: asked, never guessed from a version.
 
+use io_uring::{Probe, opcode};
+
 use crate::RingError;
 use crate::kernel::Real;
-use io_uring::{Probe, opcode};
 
 /// An operation that the data path cannot do without.
 #[derive(Clone, Copy, Debug)]

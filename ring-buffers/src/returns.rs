@@ -1,11 +1,13 @@
 //! The way home of slots that other cores release: a queue, and a bell for an owner that starves for them.
 //!
-//! Generic over the queue and the bell's flag, so the code that runs is the code that `returns_model.rs` checks in every
-//! order that the memory model allows.
+//! Generic over the queue and the bell's flag, so the code that runs is the code that `returns_model.rs` checks in
+//! every order that the memory model allows.
+
+use std::sync::atomic::AtomicBool;
+
+use crossbeam_queue::ArrayQueue;
 
 use crate::bell::{Bell, Flag};
-use crossbeam_queue::ArrayQueue;
-use std::sync::atomic::AtomicBool;
 
 /// What is asked of the queue: an item is published with release and taken with acquire.
 pub(crate) trait Queue {

@@ -1,14 +1,15 @@
 //! [`Returns`] in every order that the memory model allows (checked with loom): slots leave as parcels and come home.
 //!
-//! The queue is reduced to what is asked of it: an item is published with release and taken with acquire, and nothing is
-//! said of the order between items. What holds here holds for `crossbeam-queue`, which guarantees more.
+//! The queue is reduced to what is asked of it: an item is published with release and taken with acquire, and nothing
+//! is said of the order between items. What holds here holds for `crossbeam-queue`, which guarantees more.
 
-use super::*;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use loom::sync::atomic::{AtomicBool, AtomicU16};
 use loom::sync::{Arc, Notify};
 use loom::thread;
+
+use super::*;
 
 const SLOTS: usize = 2;
 
@@ -97,7 +98,8 @@ impl Arena {
         n
     }
 
-    /// Sleeps until all of `n` slots are home, as an owner does that needs them: it looks once more after it has said so.
+    /// Sleeps until all of `n` slots are home, as an owner does that needs them: it looks once more after it has said
+    /// so.
     fn wait_for(&self, n: usize) {
         let mut home = self.drain();
         while home < n {
@@ -110,9 +112,9 @@ impl Arena {
     }
 }
 
-/// The thread that begins the model only waits for the others: loom does not try all orders of a thread's first accesses
-/// and those of the thread that spawned it. It reports a deadlock if the owner sleeps while a slot is home and nobody is
-/// left to wake it. With three threads the orders are many: those with up to two preemptions take a second.
+/// The thread that begins the model only waits for the others: loom does not try all orders of a thread's first
+/// accesses and those of the thread that spawned it. It reports a deadlock if the owner sleeps while a slot is home and
+/// nobody is left to wake it. With three threads the orders are many: those with up to two preemptions take a second.
 fn come_home_from(steps: impl IntoIterator<Item = fn(&Arena)>) {
     let arena = Arena::new();
     let others = steps.into_iter().map(|step| {

@@ -1,13 +1,14 @@
 //! Views: the only way to the bytes of a buffer, claimed by a move and released by a drop.
 
-use crate::arena::{Shared, Slot};
-use crate::pool::Inner;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use crate::arena::{Shared, Slot};
+use crate::pool::Inner;
 
 /// A range of bytes of a backing, which is a slot of this core's arena, a slot of another core's, or heap memory.
 ///
@@ -33,7 +34,7 @@ enum Home {
     Heap(Rc<HeapBacking>),
 }
 
-/// There is no room, or the slot is shared, so that the room may be somebody else's.
+/// There is no room, or the slot is shared, so the room may be somebody else's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the buffer has no room of its own for that many bytes")]
 pub struct NoRoom;
@@ -153,7 +154,7 @@ impl View {
             return Err(self);
         }
         let this = ManuallyDrop::new(self);
-        // SAFETY: `this` is never used or dropped again, so that the home is moved out exactly once.
+        // SAFETY: `this` is never used or dropped again, so the home is moved out exactly once.
         let home = unsafe { std::ptr::read(&raw const this.home) };
         let home = match home {
             Home::Local(pool) => FarHome::Slot(pool.shared.clone()),
@@ -287,7 +288,7 @@ enum FarHome {
     Heap(HeapBacking),
 }
 
-// SAFETY: a parcel is the only view of its backing (checked when it was packed), so that all that can reach the bytes
+// SAFETY: a parcel is the only view of its backing (checked when it was packed), so all that can reach the bytes
 // and the slot's counts moves along with it; the home is an `Arc` of a `Sync` type, or heap memory owned outright.
 unsafe impl Send for Parcel {}
 
@@ -318,7 +319,7 @@ impl fmt::Debug for Parcel {
     }
 }
 
-/// Heap memory that views point into. It is reached through `ptr` only, never as a `Box`, so that the views' pointers
+/// Heap memory that views point into. It is reached through `ptr` only, never as a `Box`, so the views' pointers
 /// stay valid.
 struct HeapBacking {
     ptr: NonNull<u8>,

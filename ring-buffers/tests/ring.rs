@@ -1,13 +1,14 @@
 //! A real ring: provided buffers, lent views, the doorbell, what happens when slots run out, and how it ends.
 
-use ring_buffers::{
-    Arena, Budget, BufferGroup, Completion, Doorbell, LineId, Memory, Pool, PushError, Ring, RingConfig, RingError,
-    SlotClass, Tag, View, Wait, Waker,
-};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+
+use ring_buffers::{
+    Arena, Budget, BufferGroup, Completion, Doorbell, LineId, Memory, Pool, PushError, Ring, RingConfig, RingError,
+    SlotClass, Tag, View, Wait, Waker,
+};
 
 const TAG: Tag = Tag { edge: 1, context: 77 };
 /// The place of the stream that operations are on.

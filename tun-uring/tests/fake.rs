@@ -1,9 +1,10 @@
 //! The edge on a kernel that misbehaves: each write has one outcome, slots add up, and everything ends within bounds.
 
-use ring_buffers::fake::{FakeKernel, Message, Script};
-use ring_buffers::{Arena, Budget, Capabilities, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait};
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
+
+use ring_buffers::fake::{FakeKernel, Message, Script};
+use ring_buffers::{Arena, Budget, Capabilities, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait};
 use tun_uring::{EdgeConfig, Event, Refusal, TunEdge, VNET_HDR_LEN};
 
 const PLACE: u32 = 1;

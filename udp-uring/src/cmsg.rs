@@ -12,10 +12,11 @@
 //!
 //! Both directions work on fixed-size memory, byte by byte, with every bound checked.
 
-use crate::path::{LocalAddr, Path};
-use crate::sockaddr::array;
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::path::{LocalAddr, Path};
+use crate::sockaddr::array;
 
 /// Messages and their data begin at multiples of this (`CMSG_ALIGN`).
 const ALIGN: usize = size_of::<usize>();

@@ -1,7 +1,8 @@
 //! Tests of the control messages: what is written is what the macros of `cmsg(3)` read, and back.
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 /// The messages in `bytes` as libc's macros, the reference, find them.
 fn by_macros(bytes: &[u8]) -> Vec<(i32, i32, Vec<u8>)> {

@@ -1,4 +1,4 @@
-//! Where segmentation offload does not work at the moment, so that it is not tried for every train.
+//! Where segmentation offload does not work at the moment, so it is not tried for every train.
 //!
 //! Whether the kernel cuts a train up depends on the way out, which it chooses anew for each send: by the remote, by
 //! the source, and by rules that we do not see. Hence each refusal is noted for its path and for nothing else, also
@@ -11,7 +11,7 @@
 //! | `EIO` | IPsec on the way; no checksum offload, on kernels before 6.11 | the path, any length |
 //! | `ENOBUFS`, `ENOMEM` | no memory in one piece for a train | nothing: it passes |
 //!
-//! In each of these cases the same bytes go out again as single datagrams, which the kernel may fragment, so that
+//! In each of these cases the same bytes go out again as single datagrams, which the kernel may fragment, so
 //! nothing is lost. Other refusals are not about the form: a filter's verdict (`EPERM`), no route, no such source.
 //!
 //! A refusal counts only after the same bytes went out unsegmented, along the same path: else an endpoint that nothing
@@ -19,9 +19,11 @@
 //! train is tried again, since devices and routes change. What that costs where nothing has changed is one refused call
 //! beside hundreds of single datagrams; it is also what a path costs that finds no place among the notes.
 
-use crate::path::Path;
-use nix::errno::Errno;
 use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use crate::path::Path;
 
 /// Trains of a path that leave as single datagrams before one is tried whole.
 pub(crate) const TRAINS_BETWEEN_TRIES: u16 = 64;
@@ -51,7 +53,7 @@ impl Blame {
     }
 }
 
-/// What is known of one socket. A fixed number of places, so that no number of paths takes memory.
+/// What is known of one socket. A fixed number of places, so no number of paths takes memory.
 pub(crate) struct Gso {
     offered: bool,
     reported: bool,
@@ -97,7 +99,7 @@ impl Gso {
     }
 
     /// Notes that a train was refused with `errno`, and went out unsegmented along the same path. True: the operator
-    /// is to be told, once per socket.
+    /// must be told, once per socket.
     pub(crate) fn refused(&mut self, errno: Errno, path: &Path, stride: usize) -> bool {
         let refused = match Blame::of(errno) {
             Some(Blame::Length) => stride,
@@ -141,9 +143,10 @@ fn fold(seed: u32, addr: IpAddr) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::path::LocalAddr;
-    use proptest::prelude::*;
 
     fn to(n: u8) -> Path {
         Path::new(format!("192.0.2.{n}:51820").parse().expect("literal"))

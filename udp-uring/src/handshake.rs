@@ -1,11 +1,13 @@
 //! Sending one datagram at once, for the control thread, which has no ring.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
 use crate::cmsg::SendControl;
 use crate::path::Path;
 use crate::sockaddr::{SOCKADDR_LEN_MAX, empty_msghdr, write_sockaddr};
 use crate::socket::SocketPair;
-use nix::errno::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// How a datagram left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A train is datagrams of equal length (the last may be shorter), side by side in one buffer, on one path. A lone
-//! datagram is a train of one. Nothing here knows what is in them. Only the [`steering`] program knows where a WireGuard
-//! message has its receiver index.
+//! datagram is a train of one. Nothing here knows what is in them. Only the [`steering`] program knows where a
+//! WireGuard message has its receiver index.
 //!
 //! # Example
 //!

@@ -8,14 +8,15 @@
 //!   ├─ lengths ───┼─ sockaddr ───────┼─ control messages ───────────────┼─ payload …
 //! ```
 
+use ring_buffers::{JUMBO_SIZE, View};
+
 use crate::cmsg::{RECEIVE_CONTROL_LEN, ReceiveControl};
 use crate::path::Path;
 use crate::sockaddr::{SOCKADDR_LEN_MAX, array, read_sockaddr};
-use ring_buffers::{JUMBO_SIZE, View};
 
 /// `struct io_uring_recvmsg_out`: lengths of name, control and payload, and flags; each of 32 bits.
 const LENGTHS: usize = 16;
-/// A whole number of words, so that the control messages behind it are aligned.
+/// A whole number of words, so the control messages behind it are aligned.
 pub(crate) const NAME_LEN: usize = 32;
 pub(crate) const CONTROL_LEN: usize = PAYLOAD_OFFSET - LENGTHS - NAME_LEN;
 
@@ -48,7 +49,7 @@ pub struct Received {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveDrop {
     /// The datagram was longer than the buffer (`MSG_TRUNC`), or what was said beside it did not fit (`MSG_CTRUNC`),
-    /// so that nobody knows where its datagrams end.
+    /// so nobody knows where its datagrams end.
     Truncated,
     /// A datagram without a byte.
     Empty,
@@ -100,8 +101,9 @@ fn length(view: &View, offset: usize) -> Result<usize, ReceiveDrop> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn buffer(name: &[u8], control: &[u8], payload: &[u8], flags: i32) -> Vec<u8> {
         let mut bytes = vec![0; PAYLOAD_OFFSET];

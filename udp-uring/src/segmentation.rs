@@ -2,7 +2,7 @@
 //!
 //! Linux 7.0-rc1 (commit b10b446) broke `UDP_SEGMENT` for trains whose last segment is as long as the others: with some
 //! drivers their headers and checksums come out wrong, and nobody is told. 7.1.5 has all of the corrections (commits
-//! 78effd8, 5f17ae0). A train with a shorter last segment takes another way through that code and is sound, so that on
+//! 78effd8, 5f17ae0). A train with a shorter last segment takes another way through that code and is sound, so on
 //! these kernels every train is made [`Segmentation::Ragged`]. The damage is done where the train is cut up: for a
 //! virtual machine that is its host's kernel, which cannot be asked; hence the option.
 
@@ -60,8 +60,9 @@ fn version(release: &str) -> Option<[u32; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn the_kernels_with_the_fault_get_ragged_trains() {

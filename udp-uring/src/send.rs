@@ -1,12 +1,13 @@
 //! Sending: what is said about a train, and what follows from its failure.
 
+use nix::errno::Errno;
+use ring_buffers::{CONTROL_LEN_MAX, Envelope, NAME_LEN_MAX, View};
+
 use crate::cmsg::{SEND_CONTROL_LEN, write_control};
 use crate::gso::Blame;
 use crate::handshake::may_blame_source;
 use crate::path::Path;
 use crate::sockaddr::{SOCKADDR_LEN_MAX, write_sockaddr};
-use nix::errno::Errno;
-use ring_buffers::{CONTROL_LEN_MAX, Envelope, NAME_LEN_MAX, View};
 
 /// Segments that one call may carry: `UDP_MAX_SEGMENTS` of kernels before 6.9, twice that since.
 pub const SEGMENTS_MAX: usize = 64;
@@ -142,7 +143,7 @@ pub(crate) enum Next {
     GiveUp,
 }
 
-/// Each retry takes away what may have caused the refusal, so that there are at most two per train.
+/// Each retry takes away what may have caused the refusal, so there are at most two per train.
 ///
 /// `EINVAL` may mean either. Segmentation is then taken away first: nobody outside sees that, while another source is
 /// another address to the peer and to every middlebox.

@@ -1,5 +1,5 @@
 //! Socket addresses as the kernel has them in memory: `struct sockaddr_in` and `struct sockaddr_in6` (`<linux/in.h>`,
-//! `<linux/in6.h>`), written and read as bytes, so that nothing depends on alignment.
+//! `<linux/in6.h>`), written and read as bytes, so nothing depends on alignment.
 
 use std::mem::{offset_of, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -86,8 +86,9 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn a_known_ipv4_address_has_the_layout_of_the_uapi_header() {

@@ -1,8 +1,8 @@
 //! The sockets of one port: an IPv4 and an IPv6 socket per worker, in one reuseport group per family.
 //!
 //! The group is exclusive against other programs although its members share the port: the first member of a family is
-//! bound *without* `SO_REUSEPORT`, so that any other socket on the port makes it fail with `EADDRINUSE`, and gets the
-//! option afterwards, so that the other members can join it. (Setting the option on all before binding would let two
+//! bound *without* `SO_REUSEPORT`, so any other socket on the port makes it fail with `EADDRINUSE`, and gets the
+//! option afterwards, so the other members can join it. (Setting the option on all before binding would let two
 //! gateways of the same user run on one port and steal each other's datagrams.) The first stays at position 0 of the
 //! group and the others follow in the order of binding, which is what [`crate::steering`] relies on: closing a single
 //! member would move the last one into its place, hence a group is opened and closed as a whole.
@@ -20,20 +20,22 @@
 //! * The narrow link is our own device: the kernel fragments lone datagrams and refuses trains, whose datagrams then
 //!   leave one by one (`gso.rs`). Nothing is lost.
 //! * It is somewhere on the way, IPv4: outer packets have no "don't fragment" bit, as the kernel's WireGuard sends them
-//!   (`skb->ignore_df`), so that the router before the narrow link fragments them. Nothing is lost.
+//!   (`skb->ignore_df`), so the router before the narrow link fragments them. Nothing is lost.
 //! * It is somewhere on the way, IPv6: routers do not fragment, and we do not hear them. The operator sets the tunnel's
 //!   MTU to what fits, at most the path's less 80 bytes; so does TCP's MSS then. An MTU that was set on a route (`ip
 //!   route … mtu`) does not count either, except that wg-quick(8) derives the tunnel's from it.
 
-use crate::error::{BindError, Family};
-use crate::steering;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
     getsockopt, setsockopt, socket, sockopt,
 };
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::error::{BindError, Family};
+use crate::steering;
 
 /// How often another port is tried when the one that the kernel chose for IPv4 is taken for IPv6.
 const FREE_PORT_ATTEMPTS: usize = 100;
@@ -264,7 +266,8 @@ fn open(family: Family, config: &SocketConfig) -> Result<OwnedFd, BindError> {
     Ok(socket)
 }
 
-/// A size beyond the system's limits (`net.core.rmem_max`, `wmem_max`) takes `CAP_NET_ADMIN`; without it, the limit it is.
+/// A size beyond the system's limits (`net.core.rmem_max`, `wmem_max`) takes `CAP_NET_ADMIN`; without it, the limit it
+/// is.
 fn set_buffers(socket: &OwnedFd, config: &SocketConfig) -> Result<(), BindError> {
     let SocketConfig { receive_buffer, send_buffer, .. } = *config;
     if receive_buffer != 0 && setsockopt(socket, sockopt::RcvBufForce, &receive_buffer).is_err() {

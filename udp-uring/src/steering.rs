@@ -5,15 +5,17 @@
 //! answers with the position of the socket in the group, which is the order of binding. Some traps:
 //!
 //! * Offset 0 is the UDP payload. `ld` (a word) would be big-endian: bytes are loaded instead.
-//! * A load past the end ends the program with the result 0, so that short junk would all meet worker 0. The length
+//! * A load past the end ends the program with the result 0, so short junk would all meet worker 0. The length
 //!   is looked at first.
 //! * A result that is out of range lets the hash of addresses and ports decide. It serves for everything that
 //!   carries no receiver index of ours: initiations, junk.
 //! * Merged datagrams (GRO) are judged by their first, which is right: one remote's run of one session.
 
-use crate::error::BindError;
-use nix::sys::socket::{setsockopt, sockopt};
 use std::os::fd::AsFd;
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::error::BindError;
 
 /// A result that no group can hold.
 const LET_THE_HASH_DECIDE: u32 = u32::MAX;

@@ -1,9 +1,11 @@
-//! The edge on a kernel that misbehaves: each datagram has one outcome, slots add up, and everything ends within bounds.
+//! The edge on a kernel that misbehaves: each datagram has one outcome, slots add up, and everything ends within
+//! bounds.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use ring_buffers::fake::{FakeKernel, Message, Script};
 use ring_buffers::{Arena, Budget, BufferGroup, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use udp_uring::{
     EdgeConfig, Event, LocalAddr, Path, RECEIVE_BUFFER_LEN, Received, Refusal, Segmentation, SocketConfig, SocketGroup,
     Transmit, UdpEdge,

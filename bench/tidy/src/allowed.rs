@@ -28,17 +28,15 @@ pub const PERMANENT: &[Exception] = &[Exception {
 /// TEMPORARY: files that are being rewritten at this moment. Nothing may be left here in the end; then this list goes,
 /// and so does its use in [`covers`].
 const BEING_REWRITTEN: &[&str] = &[
-    "engine/path/",
+    "bench/simulator/",
     "engine/src/app.rs",
     "engine/src/control/",
-    "engine/src/queues.rs",
-    "engine/src/worker/",
-    "ring-buffers/src/",
-    "tun-uring/src/edge/",
-    "tun-uring/src/given.rs",
-    "tun-uring/src/netlink.rs",
-    "tun-uring/src/self_test/",
-    "udp-uring/src/",
+    "ring-buffers/src/completion.rs",
+    "ring-buffers/src/ops.rs",
+    "ring-buffers/src/ring.rs",
+    "ring-buffers/src/slab.rs",
+    "udp-uring/src/edge.rs",
+    "udp-uring/src/edge/",
 ];
 
 /// Whether a rule does not hold for a file.

@@ -1,5 +1,5 @@
-//! Small windows with every sequence of counters, of whatever length: all states that can be reached are visited, and in
-//! each of them every counter is tried.
+//! Small windows with every sequence of counters, of whatever length: all states that can be reached are visited, and
+//! in each of them every counter is tried.
 
 use std::collections::HashSet;
 use std::ops::Range;

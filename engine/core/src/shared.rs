@@ -11,8 +11,8 @@ use arc_swap::{ArcSwapOption, Guard};
 
 /// A pointer that any core reads and replaces. What it points to never changes.
 ///
-/// A load acquires, a replacement acquires and releases. All replacements of one pointer have one order. A guard keeps its
-/// value alive, and so no other value takes its address.
+/// A load acquires, a replacement acquires and releases. All replacements of one pointer have one order. A guard keeps
+/// its value alive, and so no other value takes its address.
 pub(crate) trait Pointer<T> {
     /// What was loaded.
     type Guard: Deref<Target = Option<Arc<T>>>;

@@ -1,7 +1,7 @@
 //! [`advance`], [`confirm_and_advance`] and [`change`] in every order that the memory model allows (checked with loom).
 //!
-//! `arc-swap` itself is not in the model: its own words are not loom's. A [`ModelPointer`] stands in for it, and keeps no
-//! more than the contract of [`Pointer`]: loads acquire and may be stale, replacements acquire and release, and no
+//! `arc-swap` itself is not in the model: its own words are not loom's. A [`ModelPointer`] stands in for it, and keeps
+//! no more than the contract of [`Pointer`]: loads acquire and may be stale, replacements acquire and release, and no
 //! address is used twice. What holds for it holds for `arc-swap`, which promises more.
 
 use std::sync::Mutex;
@@ -175,8 +175,8 @@ fn of_two_first_sessions_the_newer_one_wins() {
     });
 }
 
-/// Control looks whether an answered session is confirmed before it forgets it. A core that sends under it must not have
-/// been able to see it before control can.
+/// Control looks whether an answered session is confirmed before it forgets it. A core that sends under it must not
+/// have been able to see it before control can.
 #[test]
 fn who_sees_an_answered_session_sees_that_it_is_confirmed() {
     in_every_order(|| {

@@ -1,8 +1,8 @@
 //! How much memory a worker has, as a sum with one line for each place where a slot can be.
 //!
-//! What is reserved for a line nobody else can take, for however long the others hold what they have: packets for a peer
-//! that cannot be reached, a socket that takes nothing, another worker that does not run. The rest goes to whoever claims
-//! it first; a burst of reads or of trains uses it as well.
+//! What is reserved for a line nobody else can take, for however long the others hold what they have: packets for a
+//! peer that cannot be reached, a socket that takes nothing, another worker that does not run. The rest goes to whoever
+//! claims it first; a burst of reads or of trains uses it as well.
 
 use crate::outbound::Pending;
 pub use crate::staging::Limits;

@@ -53,8 +53,8 @@ pub struct Dispatch {
     workers: usize,
     /// What the workers share of each peer, by the index in its name.
     cells: Vec<Option<Arc<PeerCell>>>,
-    /// Versions of the routes that a worker may still use, the newest last. A worker that takes a newer version drops its
-    /// older one; as long as that is also here, the worker is not the one that frees it.
+    /// Versions of the routes that a worker may still use, the newest last. A worker that takes a newer version drops
+    /// its older one; as long as that is also here, the worker is not the one that frees it.
     routes: VecDeque<(u64, AllowedIps)>,
     routes_version: u64,
 }
@@ -72,8 +72,8 @@ impl Dispatch {
         self.plan
     }
 
-    /// Tells the workers what the device has decided. Returns what is not for workers: what is to be sent, or told to the
-    /// operator.
+    /// Tells the workers what the device has decided. Returns what is not for workers: what must be sent, or told to
+    /// the operator.
     pub fn apply(&mut self, action: Action, to: &mut impl Mailboxes) -> Option<Outgoing> {
         match action {
             Action::Send { endpoint, datagram, peer } => return Some(Outgoing::Send { endpoint, datagram, peer }),

@@ -15,8 +15,8 @@
 //! orders and the time come in as arguments. What comes of them waits in queues until it is taken by a `poll_` method.
 //! The owner gives one [`DataPath`] to each worker. Workers share a [`PeerCell`] per peer, and nothing else.
 //!
-//! The data path allocates nothing after it was made. A step that finds no slot says so ([`Outcome::NoSlot`]); the owner
-//! frees some and resumes it.
+//! The data path allocates nothing after it was made. A step that finds no slot says so ([`Outcome::NoSlot`]); the
+//! owner frees some and resumes it.
 
 #![forbid(unsafe_code)]
 

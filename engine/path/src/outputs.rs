@@ -138,7 +138,8 @@ impl<W: Watch> DataPath<W> {
         transmits.is_empty() && self.merging.is_drained() && to_others == 0
     }
 
-    /// The next train for the socket. If the socket takes it, or a part of it, [`DataPath::handle_sent`] must hear of it.
+    /// The next train for the socket. If the socket takes it, or a part of it, [`DataPath::handle_sent`] must hear of
+    /// it.
     #[inline]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         pop(&mut self.outputs.transmits)
@@ -200,8 +201,8 @@ impl<W: Watch> DataPath<W> {
         }
     }
 
-    /// The socket refused the source of an endpoint: its address has gone, or its route has. A peer that has moved since
-    /// is not concerned.
+    /// The socket refused the source of an endpoint: its address has gone, or its route has. A peer that has moved
+    /// since is not concerned.
     pub fn handle_source_refused(&mut self, peer: PeerId, endpoint: Endpoint) {
         if let Some(peer) = self.peers.get(peer) {
             peer.cell().shared().endpoint.change(endpoint, endpoint.without_source());
@@ -247,7 +248,8 @@ impl<W: Watch> DataPath<W> {
     }
 }
 
-/// The next of a queue. One that is empty begins anew at its first place: what is used again and again stays in the cache.
+/// The next of a queue. One that is empty begins anew at its first place: what is used again and again stays in the
+/// cache.
 #[inline]
 pub(crate) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
     let next = queue.pop_front();

@@ -61,8 +61,8 @@ impl Peer {
         &self.0
     }
 
-    /// Whether a datagram with this mark would come back if it were sent to the peer: it is one of ours to it, or what we
-    /// send to it travels in that.
+    /// Whether a datagram with this mark would come back if it were sent to the peer: it is one of ours to it, or what
+    /// we send to it travels in that.
     pub(crate) fn closes_a_circle(&self, mark: Mark, nesting: &Nesting) -> bool {
         match mark {
             Mark::Session(index) => {

@@ -1,4 +1,4 @@
-//! The stages of a packet's way, so that somebody can find out which of them takes how long. There is no clock here.
+//! The stages of a packet's way, so somebody can find out which of them takes how long. There is no clock here.
 
 /// What a worker does with its time, in the order of a packet's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,8 @@ pub enum Stage {
     Enter,
     /// The kernel reads from the TUN into our buffers.
     TunRead,
-    /// Headers are parsed, the peer of each packet is found. Once for a super-packet, or for the packets gathered in a turn.
+    /// Headers are parsed, the peer of each packet is found. Once for a super-packet, or for the packets gathered in a
+    /// turn.
     Route,
     /// The headers of a super-packet's segments are made. Once for a train.
     Segment,

@@ -124,7 +124,7 @@ struct Shelf {
     free_queue: u16,
     /// By length; a queue that is in use is in the bucket of its length.
     buckets: Box<[Bucket]>,
-    /// Bit `n - 1` is set if there are queues of length `n`, so that the longest are found at once.
+    /// Bit `n - 1` is set if there are queues of length `n`, so the longest are found at once.
     lengths: u128,
     /// Which queue a peer has, if any packet of it waits.
     index: HashMap<PeerId, u16, BuildHasherDefault<PeerHasher>>,

@@ -1,4 +1,4 @@
-//! What a worker counts. Each counter has one writer and any number of readers, so that adding is a load and a store,
+//! What a worker counts. Each counter has one writer and any number of readers, so adding is a load and a store,
 //! as cheap as a plain integer.
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Counter {
     }
 }
 
-/// Defines [`WorkerStats`] and its figures from one table, so that nothing is counted that is not shown.
+/// Defines [`WorkerStats`] and its figures from one table, so nothing is counted that is not shown.
 macro_rules! figures {
     ($($(#[$doc:meta])* $visibility:vis $name:ident,)+) => {
         /// One worker's counters and gauges.
@@ -84,7 +84,7 @@ figures! {
     pub udp_send_datagrams,
     /// Trains given to the socket; fewer than datagrams where several leave as one (GSO).
     pub udp_send_trains,
-    /// Keepalives that were added to trains, so that none ends in a segment as long as the others (`--udp-gso ragged`).
+    /// Keepalives that were added to trains, so none ends in a segment as long as the others (`--udp-gso ragged`).
     /// They are among the datagrams.
     pub keepalive_tails,
     /// Handshake messages passed to control.
@@ -103,7 +103,7 @@ figures! {
     pub tun_reads,
     /// Multishot reads of the TUN that were begun: the first, and one for each that ended.
     pub tun_reads_begun,
-    /// How often reading the TUN stood still for want of buffers.
+    /// How often reading the TUN stood still because buffers ran out.
     pub tun_reads_starved,
     /// Other errors of reading the TUN, all of which pass.
     pub tun_read_errors,
@@ -119,7 +119,7 @@ figures! {
     pub tun_late_completions,
     /// Multishot receives that ended and were renewed.
     pub udp_receives_renewed,
-    /// Of these, for want of buffers.
+    /// Of these, because buffers ran out.
     pub udp_receives_starved,
     /// Of these, with another error that passes.
     pub udp_receive_errors,
@@ -148,7 +148,7 @@ figures! {
 }
 
 impl WorkerStats {
-    /// With a place for the times of the stages, so that the worker, which runs on `core`, takes them in one of `every`
+    /// With a place for the times of the stages, so the worker, which runs on `core`, takes them in one of `every`
     /// turns.
     #[must_use]
     pub fn with_stages(core: usize, every: u32) -> Self {

@@ -1,5 +1,5 @@
-//! What a step of the data path has left goes to its place: trains to the socket, writes to the TUN, the rest to control
-//! and to other workers.
+//! What a step of the data path has left goes to its place: trains to the socket, writes to the TUN, the rest to
+//! control and to other workers.
 
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::MAX_SEGMENTS;

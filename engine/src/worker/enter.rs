@@ -1,5 +1,5 @@
-//! Entering the ring: once a turn, or, in a turn that is measured, in such steps that what the kernel does in each can be
-//! told apart.
+//! Entering the ring: once a turn, or, in a turn that is measured, in such steps that what the kernel does in each can
+//! be told apart.
 
 use ring_buffers::{EnterError, Wait};
 use ringfort_path::{Stage, Watch as _};

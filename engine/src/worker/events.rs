@@ -70,8 +70,8 @@ impl Worker {
 
     fn tell(&self, &GsoNotice { family, errno, remote }: &GsoNotice) {
         log::warn!(
-            "worker {}: the kernel refused to segment datagrams for {remote} ({errno}); they leave one by one, and it is \
-             asked again now and then. Others over {family} may be affected alike",
+            "worker {}: the kernel refused to segment datagrams for {remote} ({errno}); they leave one by one, and it \
+             is asked again now and then. Others over {family} may be affected alike",
             self.index,
         );
     }

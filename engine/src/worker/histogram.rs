@@ -1,4 +1,4 @@
-//! How long something took, in buckets that grow with the value: eight for each power of two, so that a bucket is at
+//! How long something took, in buckets that grow with the value: eight for each power of two, so a bucket is at
 //! most an eighth wide of what it holds, from a nanosecond to centuries, in memory that is had once.
 
 use super::counters::Counter;
@@ -42,8 +42,8 @@ impl Histogram {
         self.filled().map(|(_, count)| count).sum()
     }
 
-    /// The buckets that are not empty, in order: the longest duration in nanoseconds that a bucket takes, and how many it
-    /// holds.
+    /// The buckets that are not empty, in order: the longest duration in nanoseconds that a bucket takes, and how many
+    /// it holds.
     pub fn filled(&self) -> impl Iterator<Item = (u64, u64)> {
         let counts = self.buckets.iter().map(Counter::get).enumerate();
         counts.filter(|&(_, count)| count > 0).map(|(bucket, count)| (longest_in(bucket), count))

@@ -1,5 +1,5 @@
-//! The shell around the data path: one pinned thread with its own ring, its own arena, one queue of the TUN and one socket
-//! per family.
+//! The shell around the data path: one pinned thread with its own ring, its own arena, one queue of the TUN and one
+//! socket per family.
 //!
 //! ```text
 //!   turn ─┬─ TUN read, UDP receive ──► events ──► data path (ringfort-path)
@@ -8,7 +8,8 @@
 //!         └─ completion of a send or a write: the view is dropped, its slot is free
 //! ```
 //!
-//! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as events.
+//! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as
+//! events.
 
 mod counters;
 mod drain;
@@ -119,8 +120,8 @@ pub enum StartError {
 
 /// A worker that has its ring and waits for its memory to be locked.
 ///
-/// Rings come first, then the memory of all workers: no ring may be missing because another worker's arena, which can do
-/// without, took the rest of the limit.
+/// Rings come first, then the memory of all workers: no ring may be missing because another worker's arena, which can
+/// do without, took the rest of the limit.
 #[derive(Debug)]
 pub struct Prepared {
     thread: JoinHandle<()>,
@@ -180,7 +181,7 @@ impl Prepared {
 fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::Receiver<()>) {
     let mut last_words =
         LastWords { queues: config.queues.clone(), worker: config.index, why: Some(WorkerError::Panicked) };
-    // The ring belongs to the thread that sets it up, so that this happens here and not in `prepare`.
+    // The ring belongs to the thread that sets it up, so this happens here and not in `prepare`.
     let begun = turn::Worker::new(config).and_then(|mut worker| {
         // The receiver waits for each of the two messages, or is gone with all of its daemon.
         let _ = said.send(Ok(false));

@@ -1,11 +1,11 @@
 //! Which flows this worker sends for: what it mainly receives, it also answers.
 //!
-//! Flows are spread over the workers, so that many can seal for one peer. For the answers to a download that is waste:
-//! another worker is woken for each handful of acknowledgements, beside the one that is at work on the flow and has just
-//! caused them. So whoever receives much more in a bucket than goes out of it claims the bucket, and gives it up when that
-//! has changed. It adds little to what the claimant does, by the very measure by which it is claimed.
+//! Flows are spread over the workers, so many can seal for one peer. For the answers to a download that is waste:
+//! another worker is woken for each handful of acknowledgements, beside the one that is at work on the flow and has
+//! just caused them. So whoever receives much more in a bucket than goes out of it claims the bucket, and gives it up
+//! when that has changed. It adds little to what the claimant does, by the very measure by which it is claimed.
 //!
-//! A bucket changes hands when none of its packets is left with the worker that it leaves, so that they keep their order.
+//! A bucket changes hands when none of its packets is left with the worker that it leaves, so they keep their order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Steering {
 /// A bucket since it was last looked at.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// Bytes received by this worker. Bytes alone, so that nobody can claim much with small packets.
+    /// Bytes received by this worker. Bytes alone, so nobody can claim much with small packets.
     received: u64,
     /// What went out until then by any worker, in units of [`tun_uring::cost`].
     sent_before: u64,
@@ -91,14 +91,14 @@ impl Steering {
         }
     }
 
-    /// Whether [`let_go`](Self::let_go) is to be called when the worker's queue has been seen empty.
+    /// Whether [`let_go`](Self::let_go) must be called when the worker's queue has been seen empty.
     #[inline]
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// Lets all buckets go that are wanted elsewhere. To be called when nothing that was read from the queue is on its way
-    /// to the socket. What waits for a key is not waited for: there may never be one.
+    /// Lets all buckets go that are wanted elsewhere. To be called when nothing that was read from the queue is on its
+    /// way to the socket. What waits for a key is not waited for: there may never be one.
     pub fn let_go(&mut self) {
         self.leaving = false;
         if let Some(flows) = &self.flows {

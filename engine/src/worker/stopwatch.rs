@@ -1,5 +1,5 @@
-//! Where a worker's time goes, for `--stages`. A stopwatch that is read where one stage of a turn ends and the next begins.
-//! Every nanosecond of the thread is in exactly one stage:
+//! Where a worker's time goes, for `--stages`. A stopwatch that is read where one stage of a turn ends and the next
+//! begins. Every nanosecond of the thread is in exactly one stage:
 //!
 //! ```text
 //!   out  TunRead ──► Route ──► Segment ──► Seal ──► Transmit ──► UdpSend

@@ -19,7 +19,7 @@ use super::{StartError, WorkerConfig, WorkerError, WorkerStats};
 use crate::clock::boot_time;
 use crate::queues::Queues;
 
-/// Completions dealt with in one turn, so that sends are submitted while more comes in.
+/// Completions dealt with in one turn, so sends are submitted while more comes in.
 pub(super) const BATCH: usize = 256;
 
 /// Everything that one thread of the data plane owns: a data path, and what connects it with the kernel and with the
@@ -131,7 +131,8 @@ impl Worker {
             self.steering.let_go();
         }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
-        // The doorbell's completion may lie behind the data in the completion queue, so the queues themselves are asked.
+        // The doorbell's completion may lie behind the data in the completion queue, so the queues themselves are
+        // asked.
         self.inbox_waiting |= !self.queues.workers[self.index].is_empty();
         if self.inbox_waiting {
             self.read_inbox()?;
@@ -186,8 +187,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether the worker's queue is empty, and the socket has taken what was in it: to be asked when completions were just
-    /// reaped.
+    /// Whether the worker's queue is empty, and the socket has taken what was in it: to be asked when completions were
+    /// just reaped.
     fn has_sent_all(&mut self) -> bool {
         let unread = self.tun.is_starved() || self.tun.is_readable() || !self.reads.is_empty();
         if unread || self.completed.iter().any(|c| matches!(c, Completion::Read(_))) || self.ring.has_completed() {

@@ -1,11 +1,12 @@
 //! The kernel, or a fake of it. Compiled for tests only.
 
-use super::fake::FakeKernel;
-use super::{Cqe, Real, Request};
-use crate::{RingConfig, RingError};
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
+
+use super::fake::FakeKernel;
+use super::{Cqe, Real, Request};
+use crate::{RingConfig, RingError};
 
 #[allow(clippy::large_enum_variant, reason = "a ring has one, and it does not move")]
 pub(crate) enum Kernel {

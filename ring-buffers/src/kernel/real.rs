@@ -1,11 +1,13 @@
 //! The kernel.
 
-use super::{Cqe, Request};
-use crate::{Ring, RingConfig, RingError};
-use io_uring::{IoUring, opcode, squeue, types};
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::{Cqe, Request};
+use crate::{Ring, RingConfig, RingError};
 
 /// A file position that says "where the file is", for every kind of file: streams have none.
 const NO_OFFSET: u64 = u64::MAX;

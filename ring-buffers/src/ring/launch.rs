@@ -1,5 +1,7 @@
 //! Operations: how each begins.
 
+use std::rc::Rc;
+
 use super::{ENTER_GETEVENTS, Kind, Op, OpId, Ring};
 use crate::doorbell::Waker;
 use crate::enter::{Entered, PushError};
@@ -9,7 +11,6 @@ use crate::message::{Envelope, Message};
 use crate::ops::{CANCEL, Filler};
 use crate::view::{Lent, View};
 use crate::{Key, Tag};
-use std::rc::Rc;
 
 /// How often the kernel is asked to make room in a full submission queue.
 const PUSH_ATTEMPTS: usize = 4;
@@ -154,7 +155,8 @@ impl Ring {
     }
 
     /// Sends the first `len` bytes of a view from the socket at `place` to an address, as in `sockaddr`; to where the
-    /// socket is connected if that is empty. What the socket cannot take at once has failed. All of the view comes back.
+    /// socket is connected if that is empty. What the socket cannot take at once has failed. All of the view comes
+    /// back.
     ///
     /// # Errors
     /// [`NotBegun`] gives the view back.

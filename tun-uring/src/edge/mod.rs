@@ -3,11 +3,13 @@
 mod read;
 mod write;
 
-use read::Reader;
-use ring_buffers::{Capabilities, Completion, LineId, NotBegun, Pool, PushError, Ring, RingError, Tag, View};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+
+use ring_buffers::{Capabilities, Completion, LineId, NotBegun, Pool, PushError, Ring, RingError, Tag, View};
+
+use read::Reader;
 
 pub use read::READ_BUFFER_LEN;
 pub use write::{PIECES_MAX, Refusal, Refused, WriteError, WriteFailed};
@@ -61,7 +63,7 @@ pub struct EdgeCounters {
     pub reads: u64,
     /// Multishot operations begun: the first, and one for each that ended.
     pub reads_begun: u64,
-    /// How often reading stood still for want of buffers.
+    /// How often reading stood still because buffers ran out.
     pub reads_starved: u64,
     /// Other errors of reads, all of which pass.
     pub read_errors: u64,
@@ -140,8 +142,8 @@ impl TunEdge {
         })
     }
 
-    /// Gives the kernel buffers, and renews a read that has ended. Called once a turn, before the ring's. `unread` is how
-    /// many reads were reaped and wait to be completed; their buffers count as if the kernel had them.
+    /// Gives the kernel buffers, and renews a read that has ended. Called once a turn, before the ring's. `unread` is
+    /// how many reads were reaped and wait to be completed; their buffers count as if the kernel had them.
     ///
     /// # Errors
     /// [`PushError`] if the ring takes no entry.
@@ -167,7 +169,7 @@ impl TunEdge {
         self.reader.is_starved()
     }
 
-    /// Whether [`TunEdge::poll_read`] has work, so that the owner must not sleep.
+    /// Whether [`TunEdge::poll_read`] has work, so the owner must not sleep.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         !self.closed && self.reader.is_ready()

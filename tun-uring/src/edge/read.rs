@@ -1,13 +1,16 @@
-//! Reads: by the kernel into a group of provided buffers, or, where it cannot, by us when it says that there is something.
+//! Reads: by the kernel into a group of provided buffers, or, where it cannot, by us when it says that there is
+//! something.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use ring_buffers::{
+    BufferGroup, Filled, JUMBO_SIZE, LineId, OpId, Polled, Pool, PushError, Ring, RingError, SlotClass, Tag, View,
+};
 
 use super::EdgeConfig;
 use super::{Event, TunEdge};
 use crate::virtio::VNET_HDR_LEN;
-use ring_buffers::{
-    BufferGroup, Filled, JUMBO_SIZE, LineId, OpId, Polled, Pool, PushError, Ring, RingError, SlotClass, Tag, View,
-};
-use std::fs::File;
-use std::io::{self, Read};
 
 /// Bytes of a jumbo slot that a read may fill: the header and the largest packet that a TUN device gives (its
 /// `tso_max_size`). The rest of the slot is the tail room of what was read.
@@ -15,7 +18,7 @@ pub const READ_BUFFER_LEN: usize = VNET_HDR_LEN + 65_536;
 
 const _: () = assert!(READ_BUFFER_LEN + 15 + 16 <= JUMBO_SIZE, "padding and tag of the tunnel fit behind any packet");
 
-/// Packets read in a turn by [`TunEdge::poll_read`], so that the rest of the turn gets its share.
+/// Packets read in a turn by [`TunEdge::poll_read`], so the rest of the turn gets its share.
 const READS_PER_TURN: u32 = 64;
 
 #[derive(Debug)]

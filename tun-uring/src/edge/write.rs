@@ -1,8 +1,9 @@
 //! Writes: one packet each, whole or in pieces.
 
+use ring_buffers::{Memory, PushError, Returned, View, Wrote};
+
 use super::{Event, TunEdge};
 use crate::virtio;
-use ring_buffers::{Memory, PushError, Returned, View, Wrote};
 
 /// Pieces of a write: headers of their own, and the payloads of 64 segments.
 pub const PIECES_MAX: usize = 65;

@@ -128,8 +128,8 @@ impl<W: Watch> DataPath<W> {
         self.merging.flush();
     }
 
-    /// The TUN did not take a write. Where `merged_is_wrong`, the kernel found a super-packet wrong: then its packets are
-    /// written again one by one, and merging ends. Returns true when it ends. Otherwise they are dropped as
+    /// The TUN did not take a write. Where `merged_is_wrong`, the kernel found a super-packet wrong: then its packets
+    /// are written again one by one, and merging ends. Returns true when it ends. Otherwise they are dropped as
     /// [`DropReason::TunWriteFailed`].
     pub fn handle_write_failed(&mut self, first: View, rest: Vec<View>, merged_is_wrong: bool) -> bool {
         let packets = 1 + rest.len();
@@ -145,8 +145,8 @@ impl<W: Watch> DataPath<W> {
 
     /// Queues the packets that a refused super-packet was made of one by one, and says how many there are.
     ///
-    /// They come from the heap. Merging has ended with the first refusal, so this happens for what was in flight then and
-    /// never again. It must not fail for want of slots that something else needs.
+    /// They come from the heap. Merging has ended with the first refusal, so this happens for what was in flight then
+    /// and never again. It must not fail because something else needs the slots.
     fn write_again(&mut self, first: &View, rest: &[View]) -> usize {
         let mut whole = first.to_vec();
         rest.iter().for_each(|piece| whole.extend_from_slice(piece));

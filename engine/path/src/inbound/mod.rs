@@ -1,5 +1,5 @@
-//! From the wire to the TUN, one file for each step: a train is taken apart into runs, each run is opened in place, what
-//! follows from it is done, its packets are checked and delivered.
+//! From the wire to the TUN, one file for each step: a train is taken apart into runs, each run is opened in place,
+//! what follows from it is done, its packets are checked and delivered.
 
 mod check;
 mod classify;
@@ -72,8 +72,8 @@ impl Accepted {
 }
 
 impl<W: Watch> DataPath<W> {
-    /// A train came from the wire, or from another worker. `late` takes from the mailbox of session orders. It is read to
-    /// its end before an index of this worker's is called unknown: the session may have begun since the turn did.
+    /// A train came from the wire, or from another worker. `late` takes from the mailbox of session orders. It is read
+    /// to its end before an index of this worker's is called unknown: the session may have begun since the turn did.
     ///
     /// The kernel coalesces by addresses and lengths only, so a train may hold messages of several sessions, and
     /// handshakes.

@@ -88,8 +88,8 @@ impl<W: Watch> DataPath<W> {
     }
 }
 
-/// How many packets from the front form one train: one peer, one ECN field, one length except for the last, which may be
-/// shorter, and no more than one send can carry. In a ragged train the last is shorter, or a keepalive follows it.
+/// How many packets from the front form one train: one peer, one ECN field, one length except for the last, which may
+/// be shorter, and no more than one send can carry. In a ragged train the last is shorter, or a keepalive follows it.
 fn train_len(gathered: &[Pending], ragged: bool) -> usize {
     let first = &gathered[0];
     let mut bytes = first.wire_len;

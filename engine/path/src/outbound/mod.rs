@@ -1,5 +1,5 @@
-//! From the TUN to the wire, one file for each step: a packet finds its peer, the packets of one batch for one peer become
-//! trains, and are sealed. A super-packet is cut up straight into its trains. What has no key waits.
+//! From the TUN to the wire, one file for each step: a packet finds its peer, the packets of one batch for one peer
+//! become trains, and are sealed. A super-packet is cut up straight into its trains. What has no key waits.
 
 mod gather;
 mod keepalive;

@@ -18,8 +18,8 @@ impl<W: Watch> DataPath<W> {
     /// The peer that a packet, or a super-packet, is for.
     ///
     /// # Errors
-    /// [`DropReason::NoRoute`], [`DropReason::Down`], [`DropReason::NoEndpoint`], or [`DropReason::LoopedEndpoint`] for a
-    /// datagram of our own.
+    /// [`DropReason::NoRoute`], [`DropReason::Down`], [`DropReason::NoEndpoint`], or [`DropReason::LoopedEndpoint`] for
+    /// a datagram of our own.
     #[inline]
     pub(super) fn route(&self, packet: &[u8], destination: IpAddr) -> Result<PeerId, DropReason> {
         let id = self.routes.lookup(destination).ok_or(DropReason::NoRoute)?;
@@ -30,7 +30,8 @@ impl<W: Watch> DataPath<W> {
         Ok(id)
     }
 
-    /// Drops a packet, and tells its sender, as the kernel's WireGuard does (`wg_xmit` in `drivers/net/wireguard/device.c`).
+    /// Drops a packet, and tells its sender, as the kernel's WireGuard does (`wg_xmit` in
+    /// `drivers/net/wireguard/device.c`).
     #[cold]
     pub(super) fn turn_back(&mut self, now: Time, reason: DropReason, packet: &[u8]) {
         self.counters.drop(reason, 1);

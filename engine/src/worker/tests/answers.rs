@@ -1,10 +1,11 @@
-//! Flows that change hands: answers go by the worker that receives, and what turns into an upload is spread again.
+//! Flows that change hands: answers leave through the worker that receives, and what turns into an upload is spread
+//! again.
 
 use tun_uring::Bucket;
 
 use super::*;
 
-/// Of two workers, the one that receives, and how many flows usually go by the other one.
+/// Of two workers, the one that receives, and how many flows usually leave through the other one.
 const HOME: usize = 1;
 const AWAY_FLOWS: usize = 4;
 /// Datagrams in a train, and trains of one flow that arrive at once; the application answers them with a datagram.
@@ -12,7 +13,7 @@ const TRAIN: usize = 40;
 const TRAINS: usize = 3;
 /// The peer's port.
 const FAR_PORT: u16 = 4096;
-/// Turns are short, so that this is only reached if it does not happen at all.
+/// Turns are short, so this is only reached if it does not happen at all.
 const ROUNDS: u32 = 500;
 
 struct Flow {
@@ -55,7 +56,7 @@ impl Flow {
         self.sent += 1;
     }
 
-    /// Trains for this flow come in, all of them together, so that the worker sees them in one look.
+    /// Trains for this flow come in, all of them together, so the worker sees them in one look.
     fn download(&self, f: &mut Fixture, local_index: u32) {
         let packet = self.packet();
         let trains: Vec<Vec<u8>> =

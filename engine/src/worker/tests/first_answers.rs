@@ -1,5 +1,5 @@
-//! What a worker has learned of a peer is known to whichever worker sends the answer, before control has heard of it. Nobody
-//! plays control here: no event is taken from its queue.
+//! What a worker has learned of a peer is known to whichever worker sends the answer, before control has heard of it.
+//! Nobody plays control here: no event is taken from its queue.
 
 use super::*;
 

@@ -183,8 +183,8 @@ impl Fixture {
         self.number.get()
     }
 
-    /// A receiving half. Confirmed, it is one of a session that does not send any more; if not, its first message lets us
-    /// send under [`ANSWERED`].
+    /// A receiving half. Confirmed, it is one of a session that does not send any more; if not, its first message lets
+    /// us send under [`ANSWERED`].
     pub(super) fn install_receive(&self, local_index: u32, confirmed: bool) {
         let number = if confirmed { SessionNumber::default() } else { self.next_number() };
         let receive = ReceiveSession::new(open_key(&FROM_PEER), local_index, boot_time(), confirmed);
@@ -283,8 +283,8 @@ impl Fixture {
     }
 }
 
-/// A system call that is made again if it was interrupted: a ring that this thread has probed with and closed may do that
-/// once.
+/// A system call that is made again if it was interrupted: a ring that this thread has probed with and closed may do
+/// that once.
 pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -192,7 +192,7 @@ fn trains_from_other_workers_wait_for_writes() {
         f.settle();
         let trains = 60;
         for _ in 0..trains {
-            // Packets that cannot be merged, so that each is a write.
+            // Packets that cannot be merged, so each is a write.
             let train: Vec<_> = (0..64u16)
                 .map(|port| {
                     let mut packet = inner_packet([10, 9, 0, 2], &[0; 100]);
@@ -301,7 +301,7 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
         }
         f.settle();
         if segmentation {
-            // Each send that waits has a slot. The others are to be read into, or were, and wait for sends.
+            // Each send that waits has a slot. The others wait for reads, or were read into and wait for sends.
             let slots = f.worker.path.pool().accounting();
             let of_reads = slots.kernel + slots.held - f.worker.udp.sends_in_flight();
             assert_eq!(of_reads, usize::from(budget::TUN_READS + budget::UDP_READS));

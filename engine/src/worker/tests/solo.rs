@@ -20,7 +20,7 @@ impl Solo {
 
     /// The first of some, of which the others never run. The device has one queue, and the peer knows one socket.
     pub(super) fn among(workers: usize) -> Self {
-        // It polls, so that a turn with nothing to do ends.
+        // It polls, so a turn with nothing to do ends.
         let busy_poll = Duration::MAX;
         let stats = (0..workers).map(|_| WorkerStats::default()).collect();
         let (mut fixture, mut configs) = Fixture::plumbing(stats, 1, Offloads::ALL, Segmentation::On, busy_poll);

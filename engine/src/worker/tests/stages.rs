@@ -62,7 +62,7 @@ fn a_super_packet_passes_each_stage_on_its_way_out_once() {
 fn the_packets_of_a_turn_are_routed_and_sealed_together() {
     in_namespace(|| {
         let (f, table) = with_stages();
-        // They wait for a key, and are let go by mail in one turn.
+        // They wait for a key, and leave in one turn, when mail brings it.
         for n in 0..20u8 {
             f.inner.send_to(&[n; 100], "10.9.0.2:9").unwrap();
         }

@@ -14,8 +14,8 @@ fn completions(f: &Solo) -> u64 {
     f.stats[0].figures().iter().find(|(name, _)| *name == "ring_completions").unwrap().1
 }
 
-/// As when data under an unknown index makes the worker read mail that came after this turn had looked at the inbox: the
-/// ring for it is heard when there is nothing left to read.
+/// As when data under an unknown index makes the worker read mail that came after this turn had looked at the inbox:
+/// the ring for it is heard when there is nothing left to read.
 #[test]
 fn a_ring_for_what_was_read_already_does_not_make_the_worker_deaf() {
     in_namespace(|| {

@@ -1,7 +1,8 @@
 //! The kernel's side of provided buffers, and of messages that are described by address.
 
-use io_uring::types::BufRingEntry;
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
 
 /// A ring of provided buffers: the program moves the tail, the kernel the head.
 pub(super) struct Buffers {
@@ -16,7 +17,8 @@ impl Buffers {
         Self { id, entries: entries.cast(), mask: count - 1, head: 0 }
     }
 
-    /// Fills the next buffer with `parts`, as far as they fit. Its number and how much that was; `None` if there is none.
+    /// Fills the next buffer with `parts`, as far as they fit. Its number and how much that was; `None` if there is
+    /// none.
     pub(super) fn fill(&mut self, parts: &[&[u8]]) -> Option<(u16, usize)> {
         // SAFETY: whoever registered the entries keeps them, all of them initialised, while they are registered.
         let tail = unsafe { BufRingEntry::tail(self.entries) };

@@ -297,7 +297,7 @@ fn a_train_that_lands_on_the_wrong_worker_is_handed_over_and_its_slot_comes_home
     in_namespace(|| {
         let mut f = Fixture::new(2);
         f.install_receive(1, true);
-        // Worker 1 gets no socket of the group that the peer writes to, so that steering cannot find it.
+        // Worker 1 gets no socket of the group that the peer writes to, so steering cannot find it.
         let alone = SocketGroup::bind(&SocketConfig::new(0, 1)).unwrap();
         f.queues.workers[0].push_mail(Mail::Sockets(Some(alone.pair(0).try_clone().unwrap())));
         f.queues.workers[1].push_mail(Mail::Sockets(None));

@@ -1,8 +1,8 @@
 //! A kernel that misbehaves by a script, to see what becomes of those above it.
 //!
-//! It holds what was submitted and completes it as the [`Script`] says: late, in another order, in part, cancelled, with
-//! an error; its submission queue fills up and its completion queue overflows. It does nothing that a kernel must not do.
-//! What is read comes from the test ([`FakeKernel::deliver`]), and what is written goes to it
+//! It holds what was submitted and completes it as the [`Script`] says: late, in another order, in part, cancelled,
+//! with an error; its submission queue fills up and its completion queue overflows. It does nothing that a kernel must
+//! not do. What is read comes from the test ([`FakeKernel::deliver`]), and what is written goes to it
 //! ([`FakeKernel::take_written`]).
 
 mod buffers;
@@ -11,16 +11,17 @@ mod script;
 
 pub use script::Script;
 
-use super::{Cqe, Request};
-use crate::{Ring, RingConfig};
-use buffers::Buffers;
-use script::Dice;
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
+
+use super::{Cqe, Request};
+use crate::{Ring, RingConfig};
+use buffers::Buffers;
+use script::Dice;
 
 /// A handle to the kernel of one ring; the ring has another.
 #[derive(Clone)]
