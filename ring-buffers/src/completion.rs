@@ -79,15 +79,9 @@ impl Filled {
     ///
     /// # Errors
     /// The `errno` that the operation ended with. `EPROTO` if the kernel named a buffer that it did not have.
+    #[inline]
     pub fn into_view(self) -> Result<Option<View>, i32> {
         if self.result < 0 { Err(-self.result) } else { Ok(self.view) }
-    }
-
-    pub(crate) fn by(self, filler: crate::ops::Filler) -> Completion {
-        match filler {
-            crate::ops::Filler::Read => Completion::Read(self),
-            crate::ops::Filler::Receive => Completion::Received(self),
-        }
     }
 }
 

@@ -68,51 +68,50 @@ impl Ops {
         }
     }
 
-    /// What a completion is. `None`: nothing for anybody.
-    #[inline]
-    pub(crate) fn resolve(&mut self, cqe: Cqe) -> Option<Completion> {
-        if cqe.user_data == CANCEL {
-            self.in_kernel -= 1;
-            return None;
-        }
+    /// Gives `each` what a completion is, if it is anything for anybody.
+    #[inline(always)]
+    pub(crate) fn resolve(&mut self, cqe: Cqe, each: &mut impl FnMut(Completion)) {
         let key = Key::decode(cqe.user_data);
         if cqe.has_more() {
-            return self.goes_on(key, cqe);
+            return self.goes_on(key, cqe, each);
         }
-        let Some(Op { tag, kind }) = self.slab.remove(key) else {
-            self.unexpected += 1;
-            return None;
-        };
+        let Some(Op { tag, kind }) = self.slab.remove(key) else { return self.resolve_other(cqe) };
         self.in_kernel -= 1;
         let result = cqe.result;
-        Some(match kind {
-            Kind::Fill { group, by } => {
-                let filled = fill(&group, tag, cqe);
-                group.end_use();
-                filled.by(by)
-            }
-            Kind::Poll => Completion::Polled(Polled { tag, result, goes_on: false }),
+        match kind {
             // SAFETY: this is the operation's final completion, and the slab hands the operation out once.
-            Kind::Write(lent) => Completion::Wrote(Wrote::lone(tag, result, unsafe { lent.settle() })),
-            Kind::WriteStatic => Completion::Wrote(Wrote::bare(tag, result)),
-            Kind::Gather(gather) => Completion::Wrote(self.gathered(tag, result, gather)),
+            Kind::Send(lent) => each(Completion::Sent(Sent { tag, result, view: unsafe { lent.settle() } })),
             // SAFETY: as above.
-            Kind::Send(lent) => Completion::Sent(Sent { tag, result, view: unsafe { lent.settle() } }),
-            Kind::Doorbell { .. } => Completion::Rang(Rang { tag }),
-        })
+            Kind::Write(lent) => each(Completion::Wrote(Wrote::lone(tag, result, unsafe { lent.settle() }))),
+            Kind::WriteStatic => each(Completion::Wrote(Wrote::bare(tag, result))),
+            Kind::Gather(gather) => each(Completion::Wrote(self.gathered(tag, result, gather))),
+            Kind::Fill { group, by } => {
+                by.give(fill(&group, tag, cqe), each);
+                group.end_use();
+            }
+            Kind::Poll => each(Completion::Polled(Polled { tag, result, goes_on: false })),
+            Kind::Doorbell { .. } => each(Completion::Rang(Rang { tag })),
+        }
     }
 
     /// A completion of an operation that goes on: it keeps what it has.
-    fn goes_on(&mut self, key: Key, cqe: Cqe) -> Option<Completion> {
-        let Some(Op { tag, kind }) = self.slab.get_mut(key) else {
-            self.unexpected += 1;
-            return None;
-        };
+    #[inline]
+    fn goes_on(&mut self, key: Key, cqe: Cqe, each: &mut impl FnMut(Completion)) {
+        let Some(Op { tag, kind }) = self.slab.get_mut(key) else { return self.resolve_other(cqe) };
         match kind {
-            Kind::Fill { group, by } => Some(fill(group, *tag, cqe).by(*by)),
-            Kind::Poll => Some(Completion::Polled(Polled { tag: *tag, result: cqe.result, goes_on: true })),
+            Kind::Fill { group, by } => by.give(fill(group, *tag, cqe), each),
+            Kind::Poll => each(Completion::Polled(Polled { tag: *tag, result: cqe.result, goes_on: true })),
             // None of the others completes twice.
-            _ => None,
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn resolve_other(&mut self, cqe: Cqe) {
+        if cqe.user_data == CANCEL {
+            self.in_kernel -= 1;
+        } else {
+            self.unexpected += 1;
         }
     }
 
@@ -133,6 +132,17 @@ impl Ops {
     }
 }
 
+impl Filler {
+    #[inline]
+    fn give(self, filled: Filled, each: &mut impl FnMut(Completion)) {
+        each(match self {
+            Self::Read => Completion::Read(filled),
+            Self::Receive => Completion::Received(filled),
+        });
+    }
+}
+
+#[inline]
 fn fill(group: &Rc<Group>, tag: Tag, cqe: Cqe) -> Filled {
     let len = usize::try_from(cqe.result).unwrap_or(0);
     // A buffer that the kernel took comes home, whatever else the completion says.

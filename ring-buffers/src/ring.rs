@@ -233,18 +233,15 @@ impl Ring {
             each(completion);
         }
         let Self { kernel, ops, counters, .. } = self;
-        let reaped = kernel.drain(left, |cqe| {
-            if let Some(completion) = ops.resolve(cqe) {
-                each(completion);
-            }
-        });
+        let reaped = kernel.drain(left, |cqe| ops.resolve(cqe, &mut each));
         counters.completions += reaped as u64;
     }
 
     /// Reaps so that the kernel has room; what that gives comes first with the next [`Ring::reap`].
     fn make_room(&mut self) {
         let Self { kernel, ops, counters, set_aside, .. } = self;
-        let reaped = kernel.drain(usize::MAX, |cqe| set_aside.extend(ops.resolve(cqe)));
+        let reaped =
+            kernel.drain(usize::MAX, |cqe| ops.resolve(cqe, &mut |completion| set_aside.push_back(completion)));
         counters.completions += reaped as u64;
     }
 

@@ -51,6 +51,7 @@ impl<T> Slab<T> {
     ///
     /// # Errors
     /// The thing itself when the table is full.
+    #[inline]
     pub fn insert(&mut self, value: T) -> Result<(Key, &mut T), T> {
         let Some(index) = self.free.pop() else { return Err(value) };
         let entry = &mut self.entries[usize::from(index)];
@@ -58,6 +59,7 @@ impl<T> Slab<T> {
     }
 
     /// What `key` names, if it is in the table.
+    #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let entry = self.entries.get_mut(usize::from(key.index))?;
         if entry.generation == key.generation { entry.value.as_mut() } else { None }
@@ -73,6 +75,19 @@ impl<T> Slab<T> {
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);
         Some(value)
+    }
+
+    /// Drops a thing in the table. False if `key` names none.
+    #[inline]
+    pub fn discard(&mut self, key: Key) -> bool {
+        let Some(entry) = self.entries.get_mut(usize::from(key.index)) else { return false };
+        if entry.generation != key.generation || entry.value.is_none() {
+            return false;
+        }
+        entry.value = None;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        true
     }
 
     /// How many things fit.
@@ -118,6 +133,8 @@ mod tests {
         assert_eq!(slab.remove(Key { index: 9, generation: 0 }), None);
         assert_eq!(slab.get_mut(second), Some(&mut "c"));
         assert_eq!(slab.remove(second), Some("c"));
+        let (third, _) = slab.insert("d").unwrap();
+        assert_eq!([second, third, third].map(|key| slab.discard(key)), [false, true, false]);
         assert!(slab.is_empty());
     }
 

@@ -7,7 +7,7 @@ use crate::gso::Gso;
 use crate::path::Path;
 use crate::receive::{CONTROL_LEN, NAME_LEN, ReceiveDrop, Received};
 use crate::segmentation::Segmentation;
-use crate::send::{Pending, SendFailed, Sent};
+use crate::send::{Order, Pending, SendFailed, Sent};
 use crate::socket::SocketPair;
 use nix::errno::Errno;
 use ring_buffers::{BufferGroup, Completion, Filled, OpId, PushError, Ring, RingError, Slab, Tag};
@@ -100,6 +100,15 @@ struct Port {
     failed: bool,
     gso: Gso,
     notice: Option<GsoNotice>,
+}
+
+impl Port {
+    /// The kernel refused a train, and took its datagrams one by one.
+    pub(crate) fn blame_segmentation(&mut self, errno: Errno, order: &Order) {
+        if self.gso.refused(errno, &order.path, order.stride) {
+            self.notice = Some(GsoNotice { family: self.family, errno, remote: order.path.remote.ip() });
+        }
+    }
 }
 
 /// The UDP edge of a worker. It allocates: buffers come out of its [`BufferGroup`] filled, and go back by being dropped.

@@ -1,6 +1,6 @@
 //! The edge's way out: launching trains, and trying again what the kernel refused.
 
-use super::{Event, GsoNotice, UdpEdge, port_of};
+use super::{Event, UdpEdge, port_of};
 use crate::send::{Next, Order, Pending, Refusal, Refused, SendFailed, Sent, Transmit, after_failure};
 use nix::errno::Errno;
 use ring_buffers::{Key, Ring, Tag, View};
@@ -32,31 +32,34 @@ impl UdpEdge {
     }
 
     pub(super) fn complete_send(&mut self, ring: &mut Ring, sent: ring_buffers::Sent) -> Event {
-        let Some(pending) = self.sends.remove(Key::decode(sent.tag().context)) else { return self.late() };
-        let Pending { order, generation, rest } = pending;
-        if generation != self.generation {
+        let key = Key::decode(sent.tag().context);
+        let Some(Pending { order, generation, rest }) = self.sends.get_mut(key) else { return self.late() };
+        if *generation != self.generation {
             self.former_sends = self.former_sends.saturating_sub(1);
         }
-        match sent.outcome() {
-            Ok(bytes) => {
-                let (segments, given) = (order.segments(bytes), order.segments(sent.into_view().len()));
-                self.note_success(&order);
-                // The kernel takes all of a train or nothing; whatever it does, each datagram is counted.
-                let lost = given.saturating_sub(segments) + self.resume(ring, order, rest);
-                let Order { context, refused, .. } = order;
-                Event::Sent(Sent { context, segments, bytes, refused, lost })
+        let rest = rest.take();
+        let bytes = match sent.outcome() {
+            Ok(bytes) => bytes,
+            Err(errno) => {
+                let order = *order;
+                self.sends.discard(key);
+                return self.retry(ring, order, sent.into_view(), rest, Errno::from_raw(errno));
             }
-            Err(errno) => self.retry(ring, order, sent.into_view(), rest, Errno::from_raw(errno)),
+        };
+        let (segments, given) = (order.segments(bytes), order.segments(sent.into_view().len()));
+        // The bytes are out: if they were refused before as a train on the same path, segmentation was the reason.
+        if let Some(errno) = order.gso_refused.filter(|_| order.refused.is_none()) {
+            self.ports[port_of(&order.path)].blame_segmentation(errno, order);
         }
-    }
-
-    /// The bytes are out: if they were refused before as a train on the same path, segmentation was the reason.
-    fn note_success(&mut self, order: &Order) {
-        let Some(errno) = order.gso_refused.filter(|_| order.refused.is_none()) else { return };
-        let port = &mut self.ports[port_of(&order.path)];
-        if port.gso.refused(errno, &order.path, order.stride) {
-            port.notice = Some(GsoNotice { family: port.family, errno, remote: order.path.remote.ip() });
+        // The kernel takes all of a train or nothing; whatever it does, each datagram is counted.
+        let lost = given.saturating_sub(segments);
+        let mut event = Sent { context: order.context, segments, bytes, refused: order.refused, lost };
+        let waiting = rest.map(|rest| (*order, rest));
+        self.sends.discard(key);
+        if let Some((order, rest)) = waiting {
+            event.lost += self.resume(ring, order, Some(rest));
         }
+        Event::Sent(event)
     }
 
     fn retry(&mut self, ring: &mut Ring, mut order: Order, view: View, rest: Option<View>, errno: Errno) -> Event {
