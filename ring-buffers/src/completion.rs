@@ -115,27 +115,17 @@ impl Polled {
     }
 }
 
-/// A write that ended.
+/// A write that ended. If it was carried out, its views have gone home.
 #[derive(Debug)]
 #[must_use = "it may hold buffers"]
 pub struct Wrote {
-    pieces: Pieces,
-    tag: Tag,
-    result: i32,
+    pub(crate) returned: Option<Box<Returned>>,
+    pub(crate) tag: Tag,
+    pub(crate) result: i32,
+    pub(crate) is_gathered: bool,
 }
 
-/// What a write gives back.
-#[derive(Debug)]
-enum Pieces {
-    /// It was from memory that is nobody's to give back.
-    Static,
-    /// One view, whatever became of the write.
-    Lone(View),
-    /// Of a gathered write, nothing if it was carried out: its pieces have gone home.
-    Gathered(Option<Box<Returned>>),
-}
-
-/// The pieces of a gathered write that failed, or the one of a lone write.
+/// The pieces of a write that failed; a lone write has one.
 #[derive(Debug)]
 pub struct Returned {
     /// The first piece.
@@ -145,19 +135,6 @@ pub struct Returned {
 }
 
 impl Wrote {
-    pub(crate) const fn lone(tag: Tag, result: i32, view: View) -> Self {
-        Self { pieces: Pieces::Lone(view), tag, result }
-    }
-
-    pub(crate) const fn bare(tag: Tag, result: i32) -> Self {
-        Self { pieces: Pieces::Static, tag, result }
-    }
-
-    pub(crate) fn gathered(tag: Tag, result: i32, first: Option<View>, rest: Vec<View>) -> Self {
-        let returned = first.map(|first| Box::new(Returned { first, rest }));
-        Self { pieces: Pieces::Gathered(returned), tag, result }
-    }
-
     /// What the operation is called.
     #[must_use]
     pub const fn tag(&self) -> Tag {
@@ -167,7 +144,7 @@ impl Wrote {
     /// Whether it was written by [`crate::Ring::write_gathered`].
     #[must_use]
     pub const fn is_gathered(&self) -> bool {
-        matches!(self.pieces, Pieces::Gathered(_))
+        self.is_gathered
     }
 
     /// How many bytes were written.
@@ -178,14 +155,10 @@ impl Wrote {
         usize::try_from(self.result).map_err(|_| -self.result)
     }
 
-    /// What was to be written. `None` for a gathered write that was carried out, and for static memory.
+    /// What was not written. `None` if the write was carried out, or was from static memory.
     #[must_use]
     pub fn into_pieces(self) -> Option<Returned> {
-        match self.pieces {
-            Pieces::Static => None,
-            Pieces::Lone(first) => Some(Returned { first, rest: Vec::new() }),
-            Pieces::Gathered(returned) => returned.map(|returned| *returned),
-        }
+        self.returned.map(|returned| *returned)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The kernel follows addresses into an operation until its final completion. So an operation belongs to the ring from
 //! its launch to that completion, nothing in it moves, and a ring that cannot wait for it leaks it.
 
-use crate::completion::{Completion, Filled, Polled, Rang, Sent, Tag, Wrote};
+use crate::completion::{Completion, Filled, Polled, Rang, Returned, Sent, Tag, Wrote};
 use crate::doorbell::Waker;
 use crate::group::Group;
 use crate::kernel::Cqe;
@@ -81,10 +81,17 @@ impl Ops {
         match kind {
             // SAFETY: this is the operation's final completion, and the slab hands the operation out once.
             Kind::Send(lent) => each(Completion::Sent(Sent { tag, result, view: unsafe { lent.settle() } })),
-            // SAFETY: as above.
-            Kind::Write(lent) => each(Completion::Wrote(Wrote::lone(tag, result, unsafe { lent.settle() }))),
-            Kind::WriteStatic => each(Completion::Wrote(Wrote::bare(tag, result))),
-            Kind::Gather(gather) => each(Completion::Wrote(self.gathered(tag, result, gather))),
+            Kind::Write(lent) => {
+                // SAFETY: as above.
+                let view = unsafe { lent.settle() };
+                let returned = if result < 0 { returned(view, Vec::new()) } else { None };
+                each(Completion::Wrote(Wrote { returned, tag, result, is_gathered: false }));
+            }
+            Kind::WriteStatic => each(Completion::Wrote(Wrote { returned: None, tag, result, is_gathered: false })),
+            Kind::Gather(gather) => {
+                let returned = self.end_gather(gather, result < 0);
+                each(Completion::Wrote(Wrote { returned, tag, result, is_gathered: true }));
+            }
             Kind::Fill { group, by } => {
                 by.give(fill(&group, tag, cqe), each);
                 group.end_use();
@@ -115,21 +122,29 @@ impl Ops {
         }
     }
 
-    fn gathered(&mut self, tag: Tag, result: i32, mut gather: Gather) -> Wrote {
-        let mut rest = Vec::new();
-        let mut first = None;
-        let failed = result < 0;
+    /// Takes the pieces of a gathered write, which go home unless it failed.
+    fn end_gather(&mut self, mut gather: Gather, failed: bool) -> Option<Box<Returned>> {
+        let mut pieces = Vec::new();
         // SAFETY: `resolve` took the operation out of the slab at its final completion.
         unsafe {
-            gather.settle(|view| match (failed, &first) {
-                (false, _) => drop(view),
-                (true, None) => first = Some(view),
-                (true, Some(_)) => rest.push(view),
-            });
-        }
+            gather.settle(|view| {
+                if failed {
+                    pieces.push(view)
+                }
+            })
+        };
         self.gathers.push(gather);
-        Wrote::gathered(tag, result, first, rest)
+        if pieces.is_empty() {
+            return None;
+        }
+        let first = pieces.remove(0);
+        returned(first, pieces)
     }
+}
+
+#[cold]
+fn returned(first: View, rest: Vec<View>) -> Option<Box<Returned>> {
+    Some(Box::new(Returned { first, rest }))
 }
 
 impl Filler {
