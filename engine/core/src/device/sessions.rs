@@ -3,8 +3,10 @@
 //!
 //! The kernel's `noise.c` keeps one former session, and gives it up as soon as it answers. When both sides asked at
 //! once, or an answer was lost, that one may be the session that the peer is sending with, and packets are lost in the
-//! next handshake. Here two are kept, each until it has expired or is the third: then none is lost. In the usual
-//! course, a new session every 120 s of which each lasts 180 s, that is one as well.
+//! next handshake. Here three are kept, each until it has expired or is the fourth: then none is lost. When both sides
+//! ask at once again and again, each round makes two sessions, and the peer may still send under either of the round
+//! before: with the one that is sent under from now on these are four. In the usual course, a new session every 120 s
+//! of which each lasts 180 s, one is kept as well.
 
 use super::api::Action;
 use super::outbox::Outbox;
@@ -28,7 +30,7 @@ pub(super) struct Sessions {
     /// The next one before that: its first message may be at its worker just now, and make it the one to send with.
     replaced: Option<Session>,
     /// Sessions that only receive, the latest first.
-    former: [Option<Session>; 2],
+    former: [Option<Session>; 3],
     /// The number that was given last.
     last_number: SessionNumber,
 }
@@ -104,8 +106,8 @@ impl Sessions {
     fn demote(&mut self, session: Option<Session>, now: Time, out: &mut Outbox) {
         self.retire_expired(now, out);
         if session.is_some() {
-            let [latest, before] = &mut self.former;
-            retire(std::mem::replace(before, std::mem::replace(latest, session)), out);
+            let oldest = self.former.iter_mut().fold(session, |newer, place| std::mem::replace(place, newer));
+            retire(oldest, out);
         }
     }
 

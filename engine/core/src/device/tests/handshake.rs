@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Node, Pair, START, kinds};
+use super::{Node, Pair, START, Sent, kinds};
 use crate::cell::SessionNumber;
 use crate::constants::REKEY_AFTER_TIME;
 use crate::crypto::{PresharedKey, PublicKey};
@@ -255,6 +255,35 @@ fn both_sides_asking_at_once_both_get_a_session() {
     pair.offer_b();
     pair.exchange();
     assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (2, 2));
+}
+
+/// Each round leaves two sessions, of which each side sends under the one that it asked for.
+#[test]
+fn what_is_on_its_way_survives_a_second_round_of_crossing_handshakes() {
+    let mut pair = Pair::new();
+    pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
+    pair.b.settle();
+    for round in 0..3 {
+        pair.advance_to(START + Duration::from_secs(121 * round));
+        pair.offer_a();
+        pair.offer_b();
+        let is_data = |sent: &Sent| sent.kind() == 4;
+        let (late_a, asked_a): (Vec<_>, Vec<_>) = pair.a.take_sent().into_iter().partition(is_data);
+        let (late_b, asked_b): (Vec<_>, Vec<_>) = pair.b.take_sent().into_iter().partition(is_data);
+        assert_eq!((kinds(&asked_a), kinds(&asked_b)), (vec![1], vec![1]), "both ask at once");
+        pair.b.receive(asked_a[0].from, &asked_a[0].bytes).unwrap();
+        pair.a.receive(asked_b[0].from, &asked_b[0].bytes).unwrap();
+        pair.exchange();
+        for late in late_a {
+            pair.b.receive(late.from, &late.bytes).expect("the session before this round is still known");
+        }
+        for late in late_b {
+            pair.a.receive(late.from, &late.bytes).expect("the session before this round is still known");
+        }
+        pair.exchange();
+        let arrived = round as usize + 1;
+        assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (arrived, arrived));
+    }
 }
 
 #[test]
