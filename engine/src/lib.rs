@@ -4,6 +4,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod control;
+pub mod failure;
 pub mod fault;
 mod panics;
 pub mod queues;

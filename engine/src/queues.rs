@@ -18,7 +18,7 @@ use ringfort_core::looped::Nesting;
 use ringfort_path::{Handoff, HandshakeMessage, Mailboxes, Order, SessionOrder};
 use udp_uring::SocketPair;
 
-use crate::worker::WorkerError;
+use crate::failure::WorkerFailure;
 
 /// Handshake messages that wait for control. Each takes some hundred microseconds, so a longer queue would only
 /// hold what its sender is about to repeat (Rekey-Timeout is 5 s).
@@ -71,16 +71,6 @@ pub struct ControlInbox {
     sleeper: Sleeper,
     /// The version of the routes that each worker uses.
     routes_in_use: Box<[AtomicU64]>,
-}
-
-/// A worker that cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[error("worker {worker} stopped: {error}")]
-pub struct WorkerFailure {
-    /// Which one.
-    pub worker: usize,
-    /// What happened, and whose fault it is.
-    pub error: WorkerError,
 }
 
 impl ControlInbox {

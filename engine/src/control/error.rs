@@ -12,8 +12,8 @@ use udp_uring::BindError;
 use super::limits::{LockedMemory, TooFewDescriptors};
 use super::settings::SettingsError;
 use crate::cli::CpuError;
+use crate::failure::WorkerFailure;
 pub use crate::fault::Fault;
-use crate::queues::WorkerFailure;
 use crate::worker::StartError;
 
 /// A failure that ends the process.
@@ -255,7 +255,7 @@ pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::WorkerError;
+    use crate::failure::WorkerError;
 
     #[test]
     fn an_exhausted_descriptor_limit_is_named() {

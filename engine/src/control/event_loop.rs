@@ -38,8 +38,9 @@ use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::{answer, config};
 use crate::clock;
+use crate::failure::WorkerError;
 use crate::queues::Queues;
-use crate::worker::{WorkerError, WorkerStats};
+use crate::worker::WorkerStats;
 
 /// Handshake messages of one turn: a few milliseconds of Curve25519.
 const HANDSHAKES_PER_TURN: usize = 32;

@@ -2,36 +2,12 @@
 //! as cheap as a plain integer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ring_buffers::{Accounting, RingCounters};
 use ringfort_core::drops::DropReason;
 
+use super::counter::Counter;
 use super::stopwatch::StageTable;
-
-/// A number with one writer.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`. Only the worker that owns the counter may call this.
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    /// Replaces the value.
-    #[inline]
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-
-    /// The value, from any thread.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
 
 /// Defines [`WorkerStats`] and its figures from one table, so nothing is counted that is not shown.
 macro_rules! figures {

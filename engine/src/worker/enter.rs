@@ -4,9 +4,9 @@
 use ring_buffers::{EnterError, Wait};
 use ringfort_path::{Stage, Watch as _};
 
-use super::WorkerError;
 use super::stopwatch::thread_time;
 use super::turn::Worker;
+use crate::failure::WorkerError;
 
 impl Worker {
     /// [`Ring::turn`](ring_buffers::Ring::turn). Which stage that was is known when its completions are: see

@@ -6,8 +6,8 @@ use ringfort_path::{Stage, Train, Watch as _};
 use tun_uring::{WriteError, WriteFailed};
 use udp_uring::{Event, Family, GsoNotice, Path, ReceiveDrop, Received};
 
-use super::WorkerError;
 use super::turn::Worker;
+use crate::failure::WorkerError;
 
 impl Worker {
     pub(super) fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), WorkerError> {

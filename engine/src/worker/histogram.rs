@@ -1,7 +1,7 @@
 //! How long something took, in buckets that grow with the value: eight for each power of two, so a bucket is at
 //! most an eighth wide of what it holds, from a nanosecond to centuries, in memory that is had once.
 
-use super::counters::Counter;
+use super::counter::Counter;
 
 /// Buckets for each power of two, as a power of two.
 const SUB_BITS: u32 = 3;

@@ -2,14 +2,13 @@
 
 use ringfort_path::{Handoff, Order, Outcome, Train};
 
-use super::WorkerError;
+use super::operations::MAIL_PER_TURN;
 use super::turn::Worker;
+use crate::failure::WorkerError;
 use crate::queues::Mail;
 
 /// Orders about sessions read in one turn, unless data comes for a session that is not known.
 const SESSIONS_PER_TURN: usize = 256;
-/// Other mail read in one turn: a configuration of 100,000 peers must not stall the packets.
-pub(super) const MAIL_PER_TURN: usize = 64;
 /// Trains taken over in one turn.
 const HANDOFFS_PER_TURN: usize = 64;
 

@@ -11,11 +11,11 @@
 //! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as
 //! events.
 
+mod counter;
 mod counters;
 mod drain;
 mod edges;
 mod enter;
-mod error;
 mod events;
 mod histogram;
 mod inbox;
@@ -27,8 +27,8 @@ mod stopwatch;
 mod tests;
 mod turn;
 
-pub use counters::{Counter, WorkerStats};
-pub use error::WorkerError;
+pub use counter::Counter;
+pub use counters::WorkerStats;
 pub use histogram::Histogram;
 pub use operations::{LockedLen, locked_len};
 pub use stopwatch::StageTable;
@@ -45,7 +45,8 @@ use ring_buffers::{Capabilities, RingError};
 use tun_uring::{FlowTable, Merge};
 use udp_uring::Segmentation;
 
-use crate::queues::{Queues, WorkerFailure};
+use crate::failure::{WorkerError, WorkerFailure};
+use crate::queues::Queues;
 
 /// How the workers go about their work, the same for all of them.
 #[derive(Clone, Copy, Debug)]

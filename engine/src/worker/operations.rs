@@ -24,6 +24,8 @@ const OPERATIONS: u16 = TUN_OPERATIONS + UDP_OPERATIONS + OTHER_OPERATIONS;
 pub(super) const RING: RingConfig =
     RingConfig { submissions: 256, completions: (OPERATIONS as u32).next_power_of_two(), operations: OPERATIONS };
 
+/// Other mail read in one turn: a configuration of 100,000 peers must not stall the packets.
+pub(super) const MAIL_PER_TURN: usize = 64;
 /// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
 /// worker, and its arena.
 #[derive(Clone, Copy, Debug)]
@@ -44,5 +46,5 @@ pub fn locked_len() -> LockedLen {
 const _: () = {
     assert!(UDP_OPERATIONS > SLOTS, "each slot can be in a send");
     assert!(UDP_OPERATIONS as usize > 2 * SENDS_PER_READ, "the TUN is read while sends are in flight");
-    assert!(KEEPALIVES as usize >= super::inbox::MAIL_PER_TURN, "each mail of a turn may ask for a keepalive");
+    assert!(KEEPALIVES as usize >= MAIL_PER_TURN, "each mail of a turn may ask for a keepalive");
 };

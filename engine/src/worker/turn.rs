@@ -15,8 +15,9 @@ use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
 use super::operations::{RING, SENDS_PER_READ};
 use super::steering::Steering;
 use super::stopwatch::Stopwatch;
-use super::{StartError, WorkerConfig, WorkerError, WorkerStats};
+use super::{StartError, WorkerConfig, WorkerStats};
 use crate::clock::boot_time;
+use crate::failure::WorkerError;
 use crate::queues::Queues;
 
 /// Completions dealt with in one turn, so sends are submitted while more comes in.

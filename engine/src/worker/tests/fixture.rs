@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+pub(super) use ringfort_testbed::scratch::{in_namespace, ip};
+
 use super::*;
 
 pub(super) const PEER: PeerId = PeerId { index: 2, generation: 1 };
@@ -39,11 +41,6 @@ pub(super) fn seal_key(key: &[u8; 32]) -> SealKey {
 
 pub(super) fn open_key(key: &[u8; 32]) -> OpenKey {
     OpenKey::new(Plan::fixed(Provider::RustCrypto), Suite::ChaCha20Poly1305, key)
-}
-
-pub(super) fn ip(args: &str) {
-    let status = Command::new("ip").args(args.split(' ')).status().expect("iproute2 is needed");
-    assert!(status.success(), "ip {args}");
 }
 
 impl Fixture {
@@ -85,7 +82,6 @@ impl Fixture {
         busy_poll: Duration,
     ) -> (Self, Vec<WorkerConfig>) {
         let workers = stats.len();
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the worker's tests need root");
         ip("link set lo up");
         let tun = Tun::create("rf0", queues, offloads).unwrap();
         // No packets of the kernel's own among ours.
@@ -316,10 +312,6 @@ fn is_asleep(thread: &Path) -> bool {
     let stat = std::fs::read_to_string(thread.join("stat")).expect("the worker runs");
     // The state comes after the name, which is in parentheses.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
-}
-
-pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    std::thread::spawn(test).join().unwrap();
 }
 
 /// An IPv4 UDP packet to the inner socket, without the optional checksum.

@@ -8,7 +8,6 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};

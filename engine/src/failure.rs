@@ -1,4 +1,4 @@
-//! Why a worker cannot go on, and whose fault that is.
+//! Why a worker cannot go on, whose fault that is, and what it tells control of it.
 
 use std::io;
 
@@ -36,9 +36,19 @@ pub enum WorkerError {
     Panicked,
 }
 
+/// A worker that cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {worker} stopped: {error}")]
+pub struct WorkerFailure {
+    /// Which one.
+    pub worker: usize,
+    /// What happened, and whose fault it is.
+    pub error: WorkerError,
+}
+
 impl WorkerError {
     /// A failed call.
-    pub(super) fn at(step: &'static str, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn at(step: &'static str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         match source.raw_os_error() {
             Some(libc::ENOMEM | libc::ENOBUFS | libc::EMFILE | libc::ENFILE) => Self::Exhausted { step, source },
@@ -47,17 +57,17 @@ impl WorkerError {
     }
 
     /// A failed `io_uring_enter`.
-    pub(super) fn enter(error: EnterError) -> Self {
+    pub(crate) fn enter(error: EnterError) -> Self {
         Self::at("enter the io_uring (io_uring_enter)", error)
     }
 
     /// An operation that the ring did not take.
-    pub(super) fn push(error: PushError) -> Self {
+    pub(crate) fn push(error: PushError) -> Self {
         Self::at("submit to the io_uring (io_uring_enter)", error)
     }
 
     /// A ring that refuses something after its set-up.
-    pub(super) fn ring(step: &'static str, error: RingError) -> Self {
+    pub(crate) fn ring(step: &'static str, error: RingError) -> Self {
         match error {
             RingError::Setup { source, .. } => Self::at(step, source),
             other => Self::Unexpected { step, source: io::Error::other(other) },
