@@ -276,7 +276,8 @@ impl Gateway {
     }
 }
 
-/// A packet without what merging may change: the identification, which means nothing under DF, and the checksum over it.
+/// A packet without what merging may change: the identification, which means nothing under DF, and the checksum over
+/// it.
 fn plain(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet.len() >= 20 && packet[0] >> 4 == 4 {

@@ -1,5 +1,5 @@
-//! One binary for all targets. `RINGFORT_FUZZ_TARGET` names the one that it runs: so a new target needs no line here, and
-//! all of them are built once.
+//! One binary for all targets. `RINGFORT_FUZZ_TARGET` names the one that it runs. So a new target needs no line here,
+//! and all of them are built once.
 
 #![no_main]
 

@@ -1,9 +1,9 @@
-//! The data path behind a valid key: the harness seals what the input invents, and reads what a TUN would give it. What
-//! comes out is opened again. Each packet that a peer may send is written once; each packet that leaves goes to the peer
-//! that it is routed to, under a counter of its own; every slot comes home.
+//! The data path behind a valid key: the harness seals what the input invents, and gives it what a TUN would give.
+//! What comes out is opened again. Each packet that a peer may send is written once. Each packet that leaves goes to
+//! the peer that it is routed to, under a counter of its own. Every slot comes home.
 //!
-//! The input: one byte of options, then steps of two bytes and what they take. The low bits of the first byte say what is
-//! done, the second for whom and how.
+//! The input: one byte of options, then steps of two bytes and what they take. The low bits of the first byte say what
+//! is done, the second for whom and how.
 
 use std::time::Duration;
 
@@ -154,8 +154,8 @@ fn read(gateway: &mut Gateway, operation: u8, how: u8, input: &mut Input<'_>) {
     gateway.packet(&read);
 }
 
-/// A TCP or UDP packet, from (or to) the network of the peer that the input names: where its address begins depends on the
-/// version.
+/// A TCP or UDP packet, from (or to) the network of the peer that the input names. Where its address begins depends on
+/// the version.
 fn packet(operation: u8, input: &mut Input<'_>, address_v4: usize, address_v6: usize) -> Vec<u8> {
     let [who, flow, len, sequence] = input.array();
     let payload: Vec<u8> = (0..usize::from(len) * PAYLOAD_UNIT).map(|i| i as u8).collect();
