@@ -49,8 +49,8 @@ impl Waker {
     }
 }
 
-/// The side that is woken: keeps one read of the eventfd in flight. It may go at any time; the ring has what the read
-/// needs.
+/// The side that is woken: keeps one read of the eventfd in flight. It may go at any time, since the ring has what the
+/// read needs.
 #[derive(Debug)]
 pub struct Doorbell {
     waker: Waker,

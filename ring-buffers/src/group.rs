@@ -119,7 +119,7 @@ impl BufferGroup {
         self.0.refill(self.0.quota)
     }
 
-    /// The same, if `unread` of its slots are in completions that nobody has looked at yet: these count as if the
+    /// The same, if `unread` of its slots are in completions that nobody has looked at yet. These count as if the
     /// kernel had them, so a reader that waits does not take the slots of others.
     pub fn refill_beside(&mut self, unread: usize) -> u16 {
         self.0.refill(self.0.quota.saturating_sub(u16::try_from(unread).unwrap_or(u16::MAX)))
@@ -128,8 +128,8 @@ impl BufferGroup {
     /// Ends the registration and takes every slot home.
     ///
     /// # Errors
-    /// [`RingError::GroupInUse`] while operations in flight take buffers from the group; it is as it was then, and
-    /// comes back. Or [`RingError::Setup`].
+    /// [`RingError::GroupInUse`] while operations in flight take buffers from the group, or [`RingError::Setup`]. The
+    /// group comes back as it was.
     pub fn unregister(self, ring: &mut Ring) -> Result<(), (Self, RingError)> {
         ring.unregister_group(&self.0).map_err(|error| (self, error))
     }

@@ -75,7 +75,7 @@ pub struct RingCounters {
 /// for it. Whoever launched it may go at any time. The ring itself waits at its end until the kernel has let go of all
 /// of them; if that takes too long, it leaks what the kernel may still use.
 pub struct Ring {
-    // Dropped first: closes the ring while the memory below is still mapped.
+    // Dropped before the memory below: what was leaked aside, the kernel has nothing by then.
     kernel: Kernel,
     counters: RingCounters,
     ops: ManuallyDrop<Ops>,
@@ -129,8 +129,8 @@ impl Ring {
         self.ops.gathers.extend((0..count).map(|_| Gather::new(pieces_max)));
     }
 
-    /// Registers an arena, which pins its pages once and for all. Writes from it save the kernel the work of finding the
-    /// pages for each operation; nothing else depends on it.
+    /// Registers an arena, which pins its pages once and for all. Writes from it save the kernel the work of finding
+    /// the pages for each operation; nothing else depends on it.
     ///
     /// # Errors
     /// [`RingError::LockedMemory`] if the locked-memory limit is too small. The ring works all the same.
@@ -257,8 +257,8 @@ impl Ring {
         self.ops.unexpected
     }
 
-    /// Cancels every operation and waits, at most a second, until the kernel has let go of all of them. Their completions
-    /// come with the next [`Ring::reap`].
+    /// Cancels every operation and waits, at most a second, until the kernel has let go of all of them. Their
+    /// completions come with the next [`Ring::reap`].
     ///
     /// # Errors
     /// [`StillInFlight`] after that second.

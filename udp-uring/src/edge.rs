@@ -1,5 +1,7 @@
 //! The edge of one worker: its two sockets, the receives and sends that are in flight on them.
 
+#![forbid(unsafe_code)]
+
 mod outbound;
 
 use crate::error::Family;

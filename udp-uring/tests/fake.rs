@@ -1,5 +1,4 @@
-//! The edge on a kernel that misbehaves: each datagram has one outcome, slots add up, and everything ends within
-//! bounds.
+//! The edge on a kernel that misbehaves: each datagram has one outcome, slots add up, and all ends within bounds.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -155,8 +155,7 @@ impl Ring {
     }
 
     /// Sends the first `len` bytes of a view from the socket at `place` to an address, as in `sockaddr`; to where the
-    /// socket is connected if that is empty. What the socket cannot take at once has failed. All of the view comes
-    /// back.
+    /// socket is connected if that is empty. What the socket cannot take at once has failed. The whole view comes back.
     ///
     /// # Errors
     /// [`NotBegun`] gives the view back.

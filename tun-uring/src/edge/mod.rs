@@ -1,5 +1,7 @@
 //! The edge of one worker: its TUN queue, the read and the writes that are in flight on it.
 
+#![forbid(unsafe_code)]
+
 mod read;
 mod write;
 

@@ -17,8 +17,8 @@ impl Buffers {
         Self { id, entries: entries.cast(), mask: count - 1, head: 0 }
     }
 
-    /// Fills the next buffer with `parts`, as far as they fit. Its number and how much that was; `None` if there is
-    /// none.
+    /// Fills the next buffer with `parts`, as far as they fit, and returns its number and how much that was. `None` if
+    /// there is none.
     pub(super) fn fill(&mut self, parts: &[&[u8]]) -> Option<(u16, usize)> {
         // SAFETY: whoever registered the entries keeps them, all of them initialised, while they are registered.
         let tail = unsafe { BufRingEntry::tail(self.entries) };

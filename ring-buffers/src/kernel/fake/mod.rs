@@ -1,7 +1,7 @@
 //! A kernel that misbehaves by a script, to see what becomes of those above it.
 //!
-//! It holds what was submitted and completes it as the [`Script`] says: late, in another order, in part, cancelled,
-//! with an error; its submission queue fills up and its completion queue overflows. It does nothing that a kernel must
+//! It holds what was submitted and completes it as the [`Script`] says: late, in another order, in part, cancelled, or
+//! with an error. Its submission queue fills up and its completion queue overflows. It does nothing that a kernel must
 //! not do. What is read comes from the test ([`FakeKernel::deliver`]), and what is written goes to it
 //! ([`FakeKernel::take_written`]).
 
