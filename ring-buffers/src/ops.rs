@@ -3,6 +3,8 @@
 //! The kernel follows addresses into an operation until its final completion. So an operation belongs to the ring from
 //! its launch to that completion, nothing in it moves, and a ring that cannot wait for it leaks it.
 
+use std::rc::Rc;
+
 use crate::completion::{Completion, Filled, Polled, Rang, Returned, Sent, Tag, Wrote};
 use crate::doorbell::Waker;
 use crate::group::Group;
@@ -10,7 +12,6 @@ use crate::kernel::Cqe;
 use crate::message::Messages;
 use crate::slab::{Key, Slab};
 use crate::view::{Lent, View};
-use std::rc::Rc;
 
 /// The `user_data` of cancellations, which borrow nothing. A key has 48 bits only.
 pub(crate) const CANCEL: u64 = u64::MAX;

@@ -117,8 +117,9 @@ impl<T> Slab<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn a_thing_is_taken_out_exactly_once() {

@@ -15,7 +15,7 @@ use super::notices;
 use super::sockets::Sockets;
 use crate::queues::{Mail, Queues};
 
-/// DSCP AF41 and no ECN for handshakes, so that they get through where data is queued: what the kernel's WireGuard sends
+/// DSCP AF41 and no ECN for handshakes, so they get through where data is queued: what the kernel's WireGuard sends
 /// (`HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`).
 const HANDSHAKE_TRAFFIC_CLASS: u8 = 0x88;
 /// How often to look whether the workers have let go of old routes. They do not tell: it concerns nothing but memory.

@@ -1,9 +1,10 @@
 //! The edge's way out: launching trains, and trying again what the kernel refused.
 
-use super::{Event, UdpEdge, port_of};
-use crate::send::{Next, Order, Pending, Refusal, Refused, SendFailed, Sent, Transmit, after_failure};
 use nix::errno::Errno;
 use ring_buffers::{Key, Ring, Tag, View};
+
+use super::{Event, UdpEdge, port_of};
+use crate::send::{Next, Order, Pending, Refusal, Refused, SendFailed, Sent, Transmit, after_failure};
 
 impl UdpEdge {
     /// Sends a train. The outcome comes as an [`Event`] with the same context; several if it had to leave in parts.
