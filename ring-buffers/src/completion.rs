@@ -1,7 +1,7 @@
 //! What came back from the kernel: an operation that ended, or the next part of one that goes on.
 //!
-//! A completion is a value with an owner. Only a ring makes one, and nobody can copy one. What it holds is free for use,
-//! since the kernel is done with it. Dropped, it lets its slots go home.
+//! A completion is a value with an owner. Only a ring makes one, and nobody can copy one. The kernel is done with what
+//! it holds. Dropped, it lets its slots go home.
 
 use crate::view::View;
 
