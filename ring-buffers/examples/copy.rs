@@ -70,12 +70,10 @@ pub fn copy(from: &impl AsFd, to: &impl AsFd) -> Result<(), Box<dyn Error>> {
                 }
                 Completion::Wrote(wrote) => {
                     writes = false;
-                    let len = wrote.outcome().map_err(io::Error::from_raw_os_error)?;
-                    if let Some(mut view) = wrote.into_pieces().map(|pieces| pieces.first) {
-                        view.advance(len);
-                        if !view.is_empty() {
-                            waiting.push_front(view);
-                        }
+                    wrote.outcome().map_err(io::Error::from_raw_os_error)?;
+                    // What there was no room for comes before all that waits.
+                    if let Some(rest) = wrote.into_pieces() {
+                        waiting.push_front(rest.first);
                     }
                 }
                 _ => {}

@@ -155,7 +155,8 @@ impl Wrote {
         usize::try_from(self.result).map_err(|_| -self.result)
     }
 
-    /// What was not written. `None` if the write was carried out, or was from static memory.
+    /// What was not written: all of it after an error, and of a lone write the rest if there was room for a part only.
+    /// `None` if the write was carried out, or was from static memory.
     #[must_use]
     pub fn into_pieces(self) -> Option<Returned> {
         self.returned.map(|returned| *returned)

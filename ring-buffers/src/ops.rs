@@ -84,8 +84,15 @@ impl Ops {
             Kind::Send(lent) => each(Completion::Sent(Sent { tag, result, view: unsafe { lent.settle() } })),
             Kind::Write(lent) => {
                 // SAFETY: as above.
-                let view = unsafe { lent.settle() };
-                let returned = if result < 0 { returned(view, Vec::new()) } else { None };
+                let mut view = unsafe { lent.settle() };
+                let written = usize::try_from(result).unwrap_or(0);
+                // A pipe or a stream takes what it has room for.
+                let returned = if result < 0 || written < view.len() {
+                    view.advance(written);
+                    returned(view, Vec::new())
+                } else {
+                    None
+                };
                 each(Completion::Wrote(Wrote { returned, tag, result, is_gathered: false }));
             }
             Kind::WriteStatic => each(Completion::Wrote(Wrote { returned: None, tag, result, is_gathered: false })),
