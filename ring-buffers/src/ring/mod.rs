@@ -4,6 +4,13 @@ mod launch;
 
 pub use launch::{Memory, NotBegun};
 
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use crate::arena::{Arena, Shared};
 use crate::completion::Completion;
 use crate::enter::{EnterError, Entered, StillInFlight};
@@ -13,12 +20,6 @@ use crate::mapping::PAGE;
 use crate::ops::{Gather, Kind, Op, Ops};
 use crate::pool::Pool;
 use crate::{Key, RingError};
-use std::collections::VecDeque;
-use std::mem::ManuallyDrop;
-use std::os::fd::RawFd;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 const ENTER_GETEVENTS: u32 = 1;
 
@@ -32,7 +33,7 @@ const END_WAIT: Duration = Duration::from_millis(10);
 pub struct RingConfig {
     /// Submission entries between two enters; a power of two.
     pub submissions: u32,
-    /// Completions that wait to be reaped; a power of two. More than operations can be in flight, so that the
+    /// Completions that wait to be reaped; a power of two. More than operations can be in flight, so the
     /// kernel never has to park one.
     pub completions: u32,
     /// Operations in flight at once: a multishot operation, a doorbell, a write or a send is one each.

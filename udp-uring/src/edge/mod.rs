@@ -4,6 +4,12 @@
 
 mod outbound;
 
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use ring_buffers::{BufferGroup, Completion, Filled, OpId, PushError, Ring, RingError, Slab, Tag};
+
 use crate::error::Family;
 use crate::gso::Gso;
 use crate::path::Path;
@@ -11,10 +17,6 @@ use crate::receive::{CONTROL_LEN, NAME_LEN, ReceiveDrop, Received};
 use crate::segmentation::Segmentation;
 use crate::send::{Order, Pending, SendFailed, Sent};
 use crate::socket::SocketPair;
-use nix::errno::Errno;
-use ring_buffers::{BufferGroup, Completion, Filled, OpId, PushError, Ring, RingError, Slab, Tag};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 
 /// The numbers by which the edge is known to its ring.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +60,7 @@ pub enum Event {
     Nothing,
 }
 
-/// The operator is to be told that the kernel refused a train, and that its datagrams left one by one.
+/// The operator must be told that the kernel refused a train, and that its datagrams left one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GsoNotice {
     /// Which socket.
@@ -74,7 +76,7 @@ pub struct GsoNotice {
 pub struct EdgeCounters {
     /// Receives that ended and were renewed.
     pub receives_renewed: u64,
-    /// Of these, for want of buffers (`ENOBUFS`).
+    /// Of these, because buffers ran out (`ENOBUFS`).
     pub receives_starved: u64,
     /// Of these, with another error that passes.
     pub receive_errors: u64,
@@ -113,7 +115,8 @@ impl Port {
     }
 }
 
-/// The UDP edge of a worker. It allocates: buffers come out of its [`BufferGroup`] filled, and go back by being dropped.
+/// The UDP edge of a worker. It allocates: buffers come out of its [`BufferGroup`] filled, and go back by being
+/// dropped.
 pub struct UdpEdge {
     edge: u8,
     ports: [Port; 2],
@@ -266,7 +269,7 @@ impl UdpEdge {
         }
     }
 
-    /// What the operator is to be told; each thing once.
+    /// What the operator must be told; each thing once.
     pub fn take_notice(&mut self) -> Option<GsoNotice> {
         self.ports.iter_mut().find_map(|port| port.notice.take())
     }
