@@ -96,7 +96,11 @@ pub(crate) struct Messages {
 
 impl Messages {
     pub(crate) fn new(count: u16) -> Self {
-        let all: Box<[Message]> = (0..count).map(|_| Message::empty()).collect();
+        // Zeroed by the system when a page is first used: most messages never are, as writes need none and the slab
+        // gives out the lowest numbers first.
+        let all = Box::<[Message]>::new_zeroed_slice(count.into());
+        // SAFETY: all-zero bytes are a valid message, see `empty`.
+        let all: Box<[Message]> = unsafe { all.assume_init() };
         let base = NonNull::new(Box::into_raw(all).cast()).expect("a box is never null");
         Self { base, count: count.into() }
     }
