@@ -27,9 +27,7 @@ impl Worker {
         let mut sends = false;
         while let Some(transmit) = self.path.poll_transmit() {
             // As many as it takes if the kernel does not cut the train.
-            if self.sends_free() < MAX_SEGMENTS {
-                self.make_room();
-            }
+            while self.sends_free() < MAX_SEGMENTS && self.make_room_after(Stage::Transmit) {}
             self.send(transmit);
             sends = true;
         }
@@ -59,9 +57,8 @@ impl Worker {
         let mut pieces = std::mem::take(&mut self.pieces);
         let mut writes = false;
         while self.path.poll_write(&mut pieces) {
-            if self.tun.writes_free() == 0 || self.tun.gathers_free() == 0 {
-                self.make_room();
-            }
+            // The first completions may all be of the other kind.
+            while !self.can_write(&pieces) && self.make_room_after(Stage::Coalesce) {}
             self.write(&mut pieces);
             pieces.clear();
             writes = true;
@@ -70,6 +67,11 @@ impl Worker {
         if writes {
             self.path.watch().lap(Stage::Coalesce);
         }
+    }
+
+    fn can_write(&self, pieces: &[View]) -> bool {
+        let free = if pieces.len() == 1 { self.tun.writes_free() } else { self.tun.gathers_free() };
+        free > 0
     }
 
     fn write(&mut self, pieces: &mut Vec<View>) {
@@ -104,25 +106,36 @@ impl Worker {
         }
     }
 
-    /// Has the kernel carry out what was queued in this turn: writes and sends free their operations and slots.
+    /// [`make_room`](Self::make_room) in the middle of a stage: the part that is done is measured as of that stage.
+    #[cold]
+    fn make_room_after(&mut self, stage: Stage) -> bool {
+        self.path.watch().lap(stage);
+        self.make_room()
+    }
+
+    /// Has the kernel carry out what was queued in this turn: writes and sends free their operations and slots. Up to
+    /// [`BATCH`] completions are looked at. True: a write or a send was among them, and there may be more.
     ///
-    /// What else completes is left for later. No packet is in the data path meanwhile, except one that waits for this.
-    pub(super) fn make_room(&mut self) {
+    /// What else completes is left for later. No step of the data path is taken meanwhile.
+    pub(super) fn make_room(&mut self) -> bool {
         if self.enter(Wait::No).is_err() {
             // The next turn meets the same error, and can end the worker with it.
-            return;
+            return false;
         }
+        let mut freed = false;
         let mut reaped = std::mem::take(&mut self.reaped);
         self.ring.reap(BATCH, |completion| reaped.push(completion));
         self.path.watch().entered(|| brought(&reaped));
         for completion in reaped.drain(..) {
             match completion {
                 Completion::Wrote(_) => {
+                    freed = true;
                     if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
                         self.on_write_failed(failed);
                     }
                 }
                 Completion::Sent(_) => {
+                    freed = true;
                     let event = self.udp.complete(&mut self.ring, completion);
                     self.on_sent(event);
                 }
@@ -131,5 +144,6 @@ impl Worker {
         }
         self.reaped = reaped;
         self.path.watch().lap(Stage::Turn);
+        freed
     }
 }

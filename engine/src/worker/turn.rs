@@ -260,9 +260,9 @@ impl Worker {
             if outcome == Outcome::Done {
                 return;
             }
-            self.make_room();
+            let freed = self.make_room();
             outcome = self.path.resume(self.now);
-            if outcome == Outcome::NoSlot && self.path.is_drained() {
+            if outcome == Outcome::NoSlot && !freed && self.path.is_drained() {
                 self.path.give_up();
                 return;
             }

@@ -212,6 +212,39 @@ fn trains_from_other_workers_wait_for_writes() {
     });
 }
 
+/// Writes of several pieces are fewer than writes, and what completes first may be hundreds of others.
+#[test]
+fn runs_of_packets_wait_for_writes_of_their_kind() {
+    in_namespace(|| {
+        let mut f = Solo::new();
+        f.install_receive(0, true);
+        f.settle();
+        let (mut lone, mut pairs) = (Vec::new(), Vec::new());
+        for n in 0..5 * 64u16 {
+            let mut packet = inner_packet([10, 9, 0, 2], &[0; 100]);
+            packet[20..22].copy_from_slice(&n.to_be_bytes());
+            lone.push(f.seal(0, &packet));
+        }
+        for n in 0..10 * 64u16 {
+            let mut packet = inner_packet([10, 9, 0, 2], &[0; 100]);
+            packet[20..22].copy_from_slice(&(n / 2).to_be_bytes());
+            pairs.push(f.seal(0, &with_checksum(packet)));
+        }
+        for train in lone.chunks(64).chain(pairs.chunks(64)) {
+            let parcel = View::heap(train.concat()).send_away().unwrap();
+            let endpoint = Endpoint::new(f.peer_address());
+            let handoff = ringfort_path::Handoff { datagrams: 64, parcel, stride: train[0].len(), endpoint, ecn: 0 };
+            assert!(f.queues.workers[0].push_handoff(handoff));
+        }
+        f.turn();
+        f.settle();
+        assert_eq!(f.stats[0].tun_write_packets.get(), 15 * 64);
+        assert_eq!(f.dropped(DropReason::TunWriteFailed), 0);
+        assert_eq!(f.stats[0].tun_writes.get(), 5 * 64 + 10 * 32, "pairs were written together");
+        f.finish();
+    });
+}
+
 /// Makes the kernel cut no trains (EINVAL): it does not where it has no checksum to make.
 fn refuse_segmentation(f: &Solo) {
     let off: std::ffi::c_int = 1;
