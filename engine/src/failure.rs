@@ -70,6 +70,7 @@ impl WorkerError {
     pub(crate) fn ring(step: &'static str, error: RingError) -> Self {
         match error {
             RingError::Setup { source, .. } => Self::at(step, source),
+            RingError::Push(why) => Self::at(step, why),
             other => Self::Unexpected { step, source: io::Error::other(other) },
         }
     }

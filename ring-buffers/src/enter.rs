@@ -113,6 +113,12 @@ pub enum PushError {
 }
 
 impl PushError {
+    /// Whether it is about this moment: the same operation may be taken once completions were reaped, or a turn later.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Full | Self::Stuck(_))
+    }
+
     /// The number by which the system would say it.
     #[must_use]
     pub const fn errno(self) -> i32 {

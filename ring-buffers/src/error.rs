@@ -2,7 +2,9 @@
 
 use std::io;
 
-/// A failure while a ring or an arena is set up.
+use crate::enter::PushError;
+
+/// A failure while a ring or an arena is set up, or while a ring is told of other files.
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
     /// `io_uring_setup` is refused by `kernel.io_uring_disabled` or a seccomp filter (`EPERM`), or is not built in
@@ -42,6 +44,9 @@ pub enum RingError {
     /// A buffer group is registered with another ring, or with none any more.
     #[error("buffer group {0} is not registered with this ring")]
     ForeignGroup(u16),
+    /// The ring did not take an operation that the step needs.
+    #[error("io_uring: {0}")]
+    Push(#[from] PushError),
     /// Any other failing step of the set-up.
     #[error("io_uring: {step} failed: {source}")]
     Setup {
@@ -55,5 +60,11 @@ pub enum RingError {
 impl RingError {
     pub(crate) fn setup(step: &'static str, source: io::Error) -> Self {
         Self::Setup { step, source }
+    }
+
+    /// Whether it is about this moment, see [`PushError::passes`].
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Push(why) if why.passes())
     }
 }

@@ -22,6 +22,7 @@ impl Worker {
         let inbox = &queues.workers[self.index];
         inbox.heard();
         self.inbox_waiting = self.read_sessions(SESSIONS_PER_TURN);
+        self.change_sockets()?;
         for _ in 0..MAIL_PER_TURN {
             let Some(mail) = inbox.next_mail() else { break };
             self.read(mail)?;
@@ -32,6 +33,7 @@ impl Worker {
             self.on_train(Train { view: parcel.arrive(), stride, endpoint, ecn, handed: true });
             self.inbox_waiting = true;
         }
+        self.inbox_waiting |= self.sockets_due.is_some();
         Ok(())
     }
 
@@ -50,19 +52,32 @@ impl Worker {
     fn read(&mut self, mail: Mail) -> Result<(), WorkerError> {
         match mail {
             Mail::Order(order) => self.obey(order),
-            Mail::Sockets(Some(sockets)) => {
-                let rebound = self.udp.rebind(&mut self.ring, &sockets);
-                rebound.map_err(|error| WorkerError::ring("use new UDP sockets", error))?;
-            }
-            Mail::Sockets(None) => {
-                // What was read after control said what to drop goes as well.
-                self.obey(Order::LinkDown);
-                let closed = self.udp.close(&mut self.ring);
-                closed.map_err(|error| WorkerError::ring("let go of the UDP sockets", error))?;
+            Mail::Sockets(sockets) => {
+                if sockets.is_none() {
+                    // What was read after control said what to drop goes as well.
+                    self.obey(Order::LinkDown);
+                }
+                self.sockets_due = Some(sockets);
+                self.change_sockets()?;
             }
             Mail::Stop => self.stopping = true,
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),
+        }
+        Ok(())
+    }
+
+    /// Takes over the sockets that are due, or lets go of those that there are. If the ring takes no cancellation at
+    /// the moment, the next turn tries again.
+    fn change_sockets(&mut self) -> Result<(), WorkerError> {
+        let Some(sockets) = self.sockets_due.take() else { return Ok(()) };
+        let (step, changed) = match &sockets {
+            Some(pair) => ("use new UDP sockets", self.udp.rebind(&mut self.ring, pair)),
+            None => ("let go of the UDP sockets", self.udp.close(&mut self.ring)),
+        };
+        match changed {
+            Err(error) if error.passes() => self.sockets_due = Some(sockets),
+            changed => changed.map_err(|error| WorkerError::ring(step, error))?,
         }
         Ok(())
     }

@@ -14,10 +14,14 @@ impl Worker {
     ///
     /// What does not end in time goes with the ring.
     pub(super) fn leave(mut self) {
-        if self.tun.close(&mut self.ring).is_err() {
-            return;
-        }
+        let mut closes = false;
         for _ in 0..TURNS_MAX {
+            if !closes {
+                closes = match self.tun.close(&mut self.ring) {
+                    Err(why) if !why.passes() => return,
+                    closed => closed.is_ok(),
+                };
+            }
             if self.ring.turn(Wait::No).is_err() {
                 return;
             }
@@ -27,7 +31,7 @@ impl Worker {
                     drop(self.tun.complete(completion));
                 }
             }
-            if self.tun.is_idle() {
+            if closes && self.tun.is_idle() {
                 // If this fails, it goes with the ring.
                 let _ = self.ring.update_file(PLACE_TUN, -1);
                 return;

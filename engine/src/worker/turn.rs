@@ -9,7 +9,7 @@ use ringfort_core::time::Time;
 use ringfort_path::budget::{TRAINS_PER_READ, budget, line};
 use ringfort_path::{Config, DataPath, Outcome, Stage, Watch as _};
 use tun_uring::TunEdge;
-use udp_uring::{Segmentation, UdpEdge};
+use udp_uring::{Segmentation, SocketPair, UdpEdge};
 
 use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
 use super::operations::{RING, SENDS_PER_READ};
@@ -49,6 +49,8 @@ pub(super) struct Worker {
     pub(super) pieces: Vec<View>,
     /// There may be mail or hand-offs.
     pub(super) inbox_waiting: bool,
+    /// Sockets that the ring has not let the worker take over so far, or let go of.
+    pub(super) sockets_due: Option<Option<SocketPair>>,
     pub(super) stopping: bool,
 }
 
@@ -60,10 +62,14 @@ impl Worker {
         {
             return Err(StartError::Core(core.id));
         }
+        Self::on(Ring::new(RING)?, config)
+    }
+
+    /// A worker on a ring of the calling thread.
+    pub(super) fn on(mut ring: Ring, config: WorkerConfig) -> Result<Self, StartError> {
         let WorkerConfig { index, queues, tuning, .. } = config;
         let waker = queues.workers[index].waker().clone();
         let arena = Arena::new(&budget(), waker.clone())?;
-        let mut ring = Ring::new(RING)?;
         ring.register_files(&[-1; PLACES])?;
         let pool = Pool::new(arena);
         let tun = tun_edge(&mut ring, &pool, config.tun, tuning.capabilities)?;
@@ -93,6 +99,7 @@ impl Worker {
             reaped: Vec::with_capacity(BATCH),
             pieces: Vec::with_capacity(tun_uring::PIECES_MAX),
             inbox_waiting: false,
+            sockets_due: None,
             stopping: false,
         })
     }
@@ -216,10 +223,7 @@ impl Worker {
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.
     pub(super) fn prepare(&mut self) -> Result<Wait, WorkerError> {
         self.path.pool().drain_returns();
-        // The socket first: it may use slots beyond its own, and has more that comes at once.
-        self.udp.prepare(&mut self.ring).map_err(WorkerError::push)?;
-        self.tun.prepare(&mut self.ring, self.reads.len()).map_err(WorkerError::push)?;
-        self.doorbell.arm(&mut self.ring).map_err(WorkerError::push)?;
+        let begun = self.begin_reads()?;
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
@@ -227,11 +231,22 @@ impl Worker {
         let to_do = if unread { self.can_send_trains() } else { self.steering.is_leaving() && !starved };
         // What `make_room` reaped after this turn had dealt with the rest.
         let undone = !self.completed.is_empty();
-        let more = polls || self.inbox_waiting || to_do || undone;
+        let more = polls || self.inbox_waiting || to_do || undone || !begun;
         if more || (starved || reads_wait) && self.path.pool().declare_starved() > 0 {
             return Ok(Wait::No);
         }
         Ok(Wait::UntilCompletion)
+    }
+
+    /// Renews the reads that have ended. False: the ring takes nothing at the moment, and the next turn tries again.
+    fn begin_reads(&mut self) -> Result<bool, WorkerError> {
+        let Self { ring, udp, tun, doorbell, reads, .. } = self;
+        // The socket first: it may use slots beyond its own, and has more that comes at once.
+        let begun = udp.prepare(ring).and_then(|()| tun.prepare(ring, reads.len())).and_then(|()| doorbell.arm(ring));
+        match begun {
+            Err(why) if !why.passes() => Err(WorkerError::push(why)),
+            begun => Ok(begun.is_ok()),
+        }
     }
 
     fn dispatch(&mut self, completion: Completion) -> Result<(), WorkerError> {

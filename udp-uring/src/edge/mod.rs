@@ -163,7 +163,10 @@ impl UdpEdge {
     /// discarded; sends in flight end on the sockets that they began with.
     ///
     /// # Errors
-    /// [`RingError::Setup`]; the edge is closed then.
+    /// [`RingError::Push`]: the ring takes no cancellation, and nothing has changed. If that [passes], try again.
+    /// [`RingError::Setup`]: the edge is closed then.
+    ///
+    /// [passes]: RingError::passes
     pub fn rebind(&mut self, ring: &mut Ring, sockets: &SocketPair) -> Result<(), RingError> {
         self.close(ring)?;
         for (i, socket) in [Some(sockets.v4()), sockets.v6()].into_iter().enumerate() {
@@ -183,12 +186,11 @@ impl UdpEdge {
     /// nobody else has descriptors of them. Trains that were taken but not submitted yet fail with `EBADF`.
     ///
     /// # Errors
-    /// [`RingError::Setup`]; then try again, or end the ring.
+    /// As [`UdpEdge::rebind`]. After [`RingError::Setup`], try again, or end the ring.
     pub fn close(&mut self, ring: &mut Ring) -> Result<(), RingError> {
         // Before anything changes: if the ring takes no cancellation now, all can be tried again.
         for receive in self.ports.iter().filter_map(|port| port.armed) {
-            ring.cancel(receive)
-                .map_err(|why| RingError::Setup { step: "cancelling a receive", source: why.into() })?;
+            ring.cancel(receive)?;
         }
         self.generation = self.generation.wrapping_add(1);
         self.former_sends = self.sends.len();

@@ -30,6 +30,7 @@ use crate::queues::Mail;
 
 mod answers;
 mod cores;
+mod fake;
 mod first_answers;
 mod fixture;
 mod limits;

@@ -49,8 +49,8 @@ impl State {
             self.done.refused += 1;
             return Err(self.dice.pick(self.script.enter_errnos));
         }
-        self.take();
-        if !get_events {
+        // A kernel that has not taken all does not wait either: it has more to be told.
+        if !self.take() || !get_events {
             return Ok(());
         }
         self.work();
@@ -65,8 +65,8 @@ impl State {
         Ok(())
     }
 
-    /// Takes what was submitted.
-    fn take(&mut self) {
+    /// Takes what was submitted, or a part of it. True: that was all.
+    fn take(&mut self) -> bool {
         let mut count = self.queue.len();
         if count > 0 && self.dice.roll(self.script.partial) {
             count = self.dice.below(count);
@@ -81,6 +81,7 @@ impl State {
             let due = self.enters + if late { 1 + self.dice.below(LATE_MAX) as u64 } else { 0 };
             self.held.push(Held { request, user_data, due, cancelled: false });
         }
+        self.queue.is_empty()
     }
 
     /// Carries out what is due, and gives the completion queue what it has room for.
