@@ -1,0 +1,185 @@
+//! The control thread: what the daemon's does in a turn, in that order, with interruptions.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ringfort_core::device::{Action, PeerEvent};
+use ringfort_core::ids::Endpoint;
+use ringfort_core::time::{Now, Time};
+use ringfort_path::{HandshakeMessage, Mailboxes, Order, Outgoing, SessionOrder};
+
+use super::Gateway;
+use super::worker::Inbox;
+use crate::network::Wire;
+use crate::outside::Outside;
+use crate::trace::{Step, Who};
+
+/// Events of one turn, and handshake messages.
+const EVENTS_PER_TURN: usize = 1_024;
+const HANDSHAKES_PER_TURN: usize = 32;
+/// With so many messages waiting there is load, and for some time after.
+const LOADED_WAITING: usize = 256;
+const LOADED_FOR: Duration = Duration::from_secs(1);
+/// Calls of `handle_timeout` after which something is wrong.
+const TIMEOUTS_MAX: usize = 10_000;
+
+/// What waits for control, and when it wakes up.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    pub(super) events: VecDeque<PeerEvent>,
+    pub(super) handshakes: VecDeque<HandshakeMessage>,
+    /// Messages that are worth work.
+    waiting: VecDeque<HandshakeMessage>,
+    loaded_until: Time,
+    pub(super) wakes: Option<Time>,
+    /// It was interrupted while it carried out what was decided.
+    carries_out: bool,
+}
+
+/// Mailboxes that note who has got something.
+struct Boxes<'a> {
+    inboxes: Vec<&'a mut Inbox>,
+    written: u64,
+}
+
+impl Mailboxes for Boxes<'_> {
+    fn order(&mut self, worker: usize, order: Order) {
+        self.inboxes[worker].orders.push_back(order);
+        self.written |= 1 << worker;
+    }
+
+    fn session(&mut self, worker: usize, order: SessionOrder) {
+        self.inboxes[worker].sessions.push_back(order);
+        self.written |= 1 << worker;
+    }
+}
+
+impl Gateway {
+    /// Control wakes up, or goes on.
+    pub fn control_turn(&mut self, out: &mut Outside) {
+        if self.control.wakes != Some(out.now) {
+            return;
+        }
+        self.control.wakes = None;
+        if out.now < self.stops.control {
+            return self.wake_control_at(self.stops.control, out);
+        }
+        loop {
+            let mut more = true;
+            if !self.control.carries_out {
+                more = self.decide(out);
+                self.control.carries_out = true;
+            }
+            if !self.carry_out(out) {
+                return self.wake_control(out);
+            }
+            self.control.carries_out = false;
+            let oldest = self.workers.iter().map(|worker| worker.routes_version).min().unwrap_or(0);
+            self.dispatch.release_routes(oldest);
+            if !more {
+                break;
+            }
+            if out.rng.chance(self.site.interrupted) {
+                return self.wake_control(out);
+            }
+        }
+        self.sleep(out);
+    }
+
+    /// Makes the decisions that are due. True: there is more.
+    fn decide(&mut self, out: &mut Outside) -> bool {
+        let now = self.now(out.now);
+        let mut events = 0;
+        while events < EVENTS_PER_TURN
+            && let Some(event) = self.control.events.pop_front()
+        {
+            self.device.handle_event(now, event, &mut self.rng);
+            events += 1;
+        }
+        while let Some(message) = self.control.handshakes.pop_front() {
+            if self.device.screen(message.datagram.as_ref()).is_ok() {
+                self.control.waiting.push_back(message);
+            }
+        }
+        for _ in 0..HANDSHAKES_PER_TURN {
+            if self.control.waiting.len() >= LOADED_WAITING {
+                self.control.loaded_until = now.mono + LOADED_FOR;
+            }
+            let Some(HandshakeMessage { endpoint, datagram }) = self.control.waiting.pop_front() else { break };
+            let under_load = now.mono < self.control.loaded_until;
+            // Why it has no effect is among the device's drops.
+            let _ = self.device.handle_datagram(now, endpoint, datagram.as_ref(), under_load, &mut self.rng);
+        }
+        self.handle_timeouts(now, out);
+        events == EVENTS_PER_TURN || !self.control.waiting.is_empty()
+    }
+
+    fn handle_timeouts(&mut self, now: Now, out: &mut Outside) {
+        for _ in 0..TIMEOUTS_MAX {
+            if self.device.poll_timeout().is_none_or(|due| due > now.mono) {
+                return;
+            }
+            self.device.handle_timeout(now, &mut self.rng);
+        }
+        out.check(Err(format!("g{}: a deadline stays in the past", self.index)));
+    }
+
+    /// Carries out what was decided. False: interrupted.
+    fn carry_out(&mut self, out: &mut Outside) -> bool {
+        while let Some(action) = self.device.poll_action() {
+            self.apply(action, out);
+            if out.rng.chance(self.site.interrupted) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn apply(&mut self, action: Action, out: &mut Outside) {
+        if let Action::BeginSession { created, session, .. } = &action {
+            let key = session.keys.send.as_bytes();
+            let result = out.nonces.begin(self.index, session.remote_index, key, *created);
+            out.check(result);
+        }
+        let inboxes = self.workers.iter_mut().map(|worker| &mut worker.inbox).collect();
+        let mut boxes = Boxes { inboxes, written: 0 };
+        let left = self.dispatch.apply(action, &mut boxes);
+        let written = boxes.written;
+        (0..self.workers.len()).filter(|worker| written >> worker & 1 == 1).for_each(|worker| self.wake(worker, out));
+        if let Some(Outgoing::Send { endpoint, datagram, peer }) = left {
+            let works = self.send_handshake(&endpoint, datagram.as_ref(), out);
+            if let Some(peer) = peer.filter(|_| !works) {
+                self.device.source_failed(peer, endpoint);
+            }
+        }
+    }
+
+    /// False: the source address that the endpoint names does not work.
+    fn send_handshake(&mut self, endpoint: &Endpoint, message: &[u8], out: &mut Outside) -> bool {
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&message[message.len() - 40..message.len() - 32]);
+        let (to, kind) = (endpoint.remote, message[0]);
+        out.note(Who::Control(self.index), Step::Asked { to, kind, tag: u64::from_le_bytes(tag) });
+        let (from, works) = out.network.source(self.index, endpoint);
+        let refused = out.now < self.stops.sends && out.rng.chance(128);
+        let looped = self.stops.looped.is_some_and(|peer| out.network.owner(to) == Some(peer));
+        if looped {
+            self.loop_back(0, from, to, message, out);
+        } else if !refused && out.now >= self.stops.socket {
+            let mut bytes = out.network.buffer();
+            bytes.extend_from_slice(message);
+            out.send(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None });
+        }
+        works
+    }
+
+    /// Sleeps until something is due.
+    fn sleep(&mut self, out: &mut Outside) {
+        let Some(due) = self.device.poll_timeout() else { return };
+        if due <= self.now(out.now).mono {
+            out.check(Err(format!("g{}: a deadline in the past", self.index)));
+        }
+        let at = self.outside(due);
+        self.wake_control_at(at, out);
+    }
+}

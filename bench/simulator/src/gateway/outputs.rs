@@ -1,0 +1,243 @@
+//! What comes out of a data path is taken after each step, and looked at.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ring_buffers::View;
+use ringfort_core::drops::DropReason;
+use ringfort_core::wire::{DATA_LEN_MIN, parse_data_header};
+use ringfort_path::{Handoff, Transmit};
+
+use super::Gateway;
+use crate::network::Wire;
+use crate::outside::Outside;
+use crate::packets::{Number, Written, check};
+use crate::trace::{Step, Who, words};
+
+/// Room where there is hardly any.
+const HARDLY_ANY: usize = 1;
+
+impl Gateway {
+    /// Takes all that waits.
+    pub(super) fn drain(&mut self, w: usize, out: &mut Outside) {
+        while !self.workers[w].path.is_drained() {
+            while let Some(transmit) = self.workers[w].path.poll_transmit() {
+                self.transmit(w, transmit, out);
+            }
+            self.write_all(w, out);
+            self.tell_control(w, out);
+            self.hand_over(w, out);
+        }
+    }
+
+    fn transmit(&mut self, w: usize, transmit: Transmit, out: &mut Outside) {
+        let now = self.now(out.now).mono;
+        let result = self.spend(w, &transmit, out);
+        out.check(result);
+        let datagrams = transmit.datagrams();
+        let keepalives =
+            transmit.view.chunks(transmit.stride).filter(|datagram| datagram.len() == DATA_LEN_MIN).count();
+        let worker = &mut self.workers[w];
+        worker.books.out += (datagrams - keepalives) as u64;
+        if out.now < self.stops.sends && out.rng.chance(128) {
+            worker.path.count_drop(DropReason::SendFailed, datagrams);
+            worker.books.reported += datagrams as u64;
+            return;
+        }
+        worker.path.handle_sent(now, transmit.note());
+        let (from, works) = out.network.source(self.index, &transmit.endpoint);
+        if !works {
+            worker.path.handle_source_refused(transmit.peer, transmit.endpoint);
+        }
+        let Transmit { view, stride, endpoint, ecn, .. } = transmit;
+        let to = endpoint.remote;
+        if self.stops.looped.is_some_and(|peer| out.network.owner(to) == Some(peer)) {
+            view.chunks(stride).for_each(|datagram| self.loop_back(w, from, to, datagram, out));
+        } else {
+            let mut bytes = out.network.buffer();
+            bytes.extend_from_slice(&view);
+            out.send(Wire { from, to, ecn, stride, bytes, stray: None });
+        }
+        self.workers[w].sends.push(view);
+    }
+
+    /// The nonces of a train are used now, and never again.
+    fn spend(&self, w: usize, transmit: &Transmit, out: &mut Outside) -> Result<(), String> {
+        let now = self.now(out.now).mono;
+        let mut datagrams = transmit.view.chunks(transmit.stride);
+        let header = |datagram: Option<&[u8]>| datagram.and_then(|datagram| parse_data_header(datagram).ok());
+        let first = header(datagrams.next()).ok_or("what leaves is no data message")?;
+        let mut count = 1;
+        for datagram in datagrams {
+            let next = header(Some(datagram)).ok_or("what leaves in a train is no data message")?;
+            if (next.receiver, next.counter) != (first.receiver, first.counter + count) {
+                return Err(format!("a train of {first:?} has {next:?} in place {count}"));
+            }
+            count += 1;
+        }
+        let (len, mut tag) = (transmit.view.len(), [0; 8]);
+        tag.copy_from_slice(&transmit.view[len - 8..]);
+        let step = Step::Sent {
+            to: transmit.endpoint.remote,
+            index: first.receiver,
+            counter: first.counter,
+            count: count as usize,
+            stride: transmit.stride,
+            tag: u64::from_le_bytes(tag),
+        };
+        out.note(Who::Worker(self.index, w), step);
+        let equal_tail = count > 1 && len.is_multiple_of(transmit.stride);
+        if self.site.ragged && equal_tail {
+            return Err(format!("g{}: a train of {count} whose last segment is as long as the others", self.index));
+        }
+        out.nonces.spend(self.index, first.receiver, first.counter, count, now)
+    }
+
+    /// A route leads one of our own datagrams back to us.
+    pub(super) fn loop_back(&mut self, w: usize, from: SocketAddr, to: SocketAddr, datagram: &[u8], out: &mut Outside) {
+        let packet = wrap(from, to, datagram);
+        if self.workers[w].tun.len() < super::TUN_READS {
+            self.workers[w].tun.push_back(super::TunRead::Raw(packet));
+            self.wake(w, out);
+        }
+    }
+
+    /// Packets come out of the TUN device.
+    fn write_all(&mut self, w: usize, out: &mut Outside) {
+        let mut pieces = std::mem::take(&mut self.workers[w].pieces);
+        while self.workers[w].path.poll_write(&mut pieces) {
+            let count = pieces.len();
+            self.workers[w].books.written += count as u64;
+            if out.now < self.stops.supers && count > 1 {
+                self.workers[w].refused.push(std::mem::take(&mut pieces));
+                self.wake(w, out);
+                continue;
+            }
+            let result = self.look_at(w, &pieces, out);
+            out.check(result);
+            self.workers[w].writes.append(&mut pieces);
+        }
+        self.workers[w].pieces = pieces;
+    }
+
+    /// Compares a write with what was offered.
+    fn look_at(&self, w: usize, pieces: &[View], out: &mut Outside) -> Result<(), String> {
+        let (at, now) = (self.index, out.now);
+        let mut seen: Option<(Number, u32)> = None;
+        let mut questions = Vec::new();
+        let bytes: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
+        let mut numbers = Vec::with_capacity(pieces.len());
+        let written = check(&bytes, out.ledger.flows(), &mut |number| {
+            numbers.push(number);
+            Ok(())
+        })?;
+        for number in numbers {
+            out.ledger.deliver(number, at, now)?;
+            self.check_source(w, number.flow, out)?;
+            if out.answers[usize::from(number.flow)].is_some() {
+                questions.push(number);
+            }
+            seen = Some(seen.map_or((number, 1), |(first, count)| (first, count + 1)));
+        }
+        for question in questions {
+            let asked = out.ledger.offered_at(question.flow, question.sequence);
+            out.read(question.flow, asked);
+        }
+        match (written, seen) {
+            (Written::Numbered, Some((number, count))) => {
+                let (flow, sequence) = (number.flow, number.sequence);
+                out.note(Who::Worker(at, w), Step::Delivered { flow, sequence, count });
+                Ok(())
+            }
+            (Written::IcmpError, None) => Ok(()),
+            (written, _) => Err(format!("g{at}: a write that is {written:?}")),
+        }
+    }
+
+    /// A packet may come from nobody but the peer that its source address belongs to.
+    fn check_source(&self, w: usize, flow: u16, out: &Outside) -> Result<(), String> {
+        let source = out.ledger.flows()[usize::from(flow)].source;
+        let owner = self.workers[w].routes.lookup(source).and_then(|id| self.names.get(&id));
+        let from = out.ledger.ends(flow).from;
+        if owner == Some(&from) {
+            return Ok(());
+        }
+        Err(format!("g{}: a packet of g{from} has the source {source}, which belongs to {owner:?}", self.index))
+    }
+
+    fn tell_control(&mut self, w: usize, out: &mut Outside) {
+        let who = Who::Worker(self.index, w);
+        let scarce = out.now < self.stops.events;
+        let room = if scarce { HARDLY_ANY } else { self.site.queues.events };
+        while let Some(report) = self.workers[w].path.poll_event() {
+            let taken = self.control.events.len() < room && !(scarce && out.rng.chance(160));
+            let (event, peer) = words(report.event);
+            out.note(who, Step::Told { event, peer, taken });
+            if taken {
+                self.control.events.push_back(report.event);
+                self.wake_control(out);
+            } else {
+                self.workers[w].path.refuse(report);
+            }
+        }
+        let room = if out.now < self.stops.queues { HARDLY_ANY } else { self.site.queues.handshakes };
+        while let Some(message) = self.workers[w].path.poll_handshake() {
+            let taken = self.control.handshakes.len() < room;
+            let worker = &mut self.workers[w];
+            worker.path.note_handshake(taken);
+            worker.books.out += 1;
+            if taken {
+                self.control.handshakes.push_back(message);
+                self.wake_control(out);
+            } else {
+                worker.books.reported += 1;
+            }
+        }
+    }
+
+    fn hand_over(&mut self, w: usize, out: &mut Outside) {
+        let room = if out.now < self.stops.queues { HARDLY_ANY } else { self.site.queues.handoffs };
+        while let Some((to, handoff)) = self.workers[w].path.poll_handoff() {
+            let Handoff { datagrams, stride, .. } = handoff;
+            let taken = self.workers[to].inbox.handoffs.len() < room;
+            let worker = &mut self.workers[w];
+            worker.path.note_handoff(taken, datagrams);
+            // A keepalive at its end is one of those that were counted when it came.
+            worker.books.out += if stride == DATA_LEN_MIN { 0 } else { datagrams as u64 };
+            worker.books.reported += if taken { 0 } else { datagrams as u64 };
+            if taken {
+                self.workers[to].inbox.handoffs.push_back(handoff);
+                self.wake(to, out);
+            }
+        }
+    }
+}
+
+/// A datagram as the kernel routes it back into the TUN device: in UDP, in IP, behind a virtio-net header.
+fn wrap(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> Vec<u8> {
+    let udp_len = (8 + datagram.len()) as u16;
+    let mut packet = vec![0; crate::packets::ROOM];
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            packet.extend_from_slice(&[0x45, 0]);
+            packet.extend_from_slice(&(20 + udp_len).to_be_bytes());
+            packet.extend_from_slice(&[0, 0, 0, 0, 64, 17, 0, 0]);
+            packet.extend_from_slice(&from.octets());
+            packet.extend_from_slice(&to.octets());
+        }
+        (from, to) => {
+            packet.extend_from_slice(&[0x60, 0, 0, 0]);
+            packet.extend_from_slice(&udp_len.to_be_bytes());
+            packet.extend_from_slice(&[17, 64]);
+            for address in [from, to] {
+                if let IpAddr::V6(address) = address {
+                    packet.extend_from_slice(&address.octets());
+                }
+            }
+        }
+    }
+    for word in [from.port(), to.port(), udp_len, 0] {
+        packet.extend_from_slice(&word.to_be_bytes());
+    }
+    packet.extend_from_slice(datagram);
+    packet
+}

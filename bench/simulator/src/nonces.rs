@@ -1,0 +1,98 @@
+//! Every key and nonce that was ever used on the wire: none may be used twice.
+
+use std::collections::BTreeMap;
+
+use ringfort_core::constants::REJECT_AFTER_TIME;
+use ringfort_core::time::Time;
+
+/// What was sent under each key.
+#[derive(Debug, Default)]
+pub struct Nonces {
+    keys: BTreeMap<[u8; 32], usize>,
+    /// The key that a gateway seals with when it writes this index.
+    sessions: BTreeMap<(usize, u32), usize>,
+    used: Vec<Used>,
+}
+
+#[derive(Debug)]
+struct Used {
+    /// When the session was made, on the sender's clock.
+    created: Time,
+    /// Counters, as ranges that neither touch nor overlap, in order.
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Nonces {
+    /// A gateway is about to seal with a key, in messages that carry this index.
+    ///
+    /// # Errors
+    /// The key was had before.
+    pub fn begin(&mut self, gateway: usize, index: u32, key: &[u8; 32], created: Time) -> Result<(), String> {
+        let place = self.used.len();
+        if self.keys.insert(*key, place).is_some() {
+            return Err(format!("g{gateway} has the same key for a second session, {index:08x}"));
+        }
+        self.used.push(Used { created, ranges: Vec::new() });
+        self.sessions.insert((gateway, index), place);
+        Ok(())
+    }
+
+    /// A gateway has sealed with these counters.
+    ///
+    /// # Errors
+    /// One of them was used before under the same key, the key is too old, or there is none.
+    pub fn spend(&mut self, gateway: usize, index: u32, first: u64, count: u64, now: Time) -> Result<(), String> {
+        let place = self.sessions.get(&(gateway, index));
+        let place = *place.ok_or_else(|| format!("g{gateway} sends under {index:08x}, a session that nobody made"))?;
+        let Used { created, ranges } = &mut self.used[place];
+        if now.since(*created) >= REJECT_AFTER_TIME {
+            return Err(format!("g{gateway} sends under {index:08x}, which is older than 180 s"));
+        }
+        if spend(ranges, first, first + count) {
+            Ok(())
+        } else {
+            Err(format!("g{gateway} uses a nonce of {index:08x} twice: {count} from {first} on"))
+        }
+    }
+}
+
+/// Adds a range; false if it overlaps another.
+fn spend(ranges: &mut Vec<(u64, u64)>, first: u64, end: u64) -> bool {
+    let at = match ranges.last() {
+        Some(last) if last.1 <= first => ranges.len(),
+        _ => ranges.partition_point(|range| range.1 <= first),
+    };
+    if ranges.get(at).is_some_and(|next| next.0 < end) {
+        return false;
+    }
+    let joins_before = at > 0 && ranges[at - 1].1 == first;
+    let joins_behind = ranges.get(at).is_some_and(|next| next.0 == end);
+    match (joins_before, joins_behind) {
+        (true, true) => {
+            ranges[at - 1].1 = ranges[at].1;
+            ranges.remove(at);
+        }
+        (true, false) => ranges[at - 1].1 = end,
+        (false, true) => ranges[at].0 = first,
+        (false, false) => ranges.insert(at, (first, end)),
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_spent_once() {
+        let mut ranges = Vec::new();
+        for (first, end) in [(10, 20), (0, 5), (30, 40), (20, 30), (5, 10)] {
+            assert!(spend(&mut ranges, first, end));
+        }
+        assert_eq!(ranges, [(0, 40)]);
+        assert!(spend(&mut ranges, 50, 51));
+        for (first, end) in [(0, 1), (39, 41), (45, 60), (50, 51), (0, 100)] {
+            assert!(!spend(&mut ranges, first, end), "{first}..{end}");
+        }
+    }
+}
