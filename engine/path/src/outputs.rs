@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 
 use ring_buffers::{Parcel, View};
-use ringfort_aead::MAX_SEGMENTS;
+use ringfort_core::activity::Activity;
 use ringfort_core::device::{Datagram, PeerEvent};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 
 use crate::budget::SLOTS;
-use crate::{DataPath, Watch};
+use crate::inbound::DATAGRAMS_MAX;
+use crate::{DataPath, Receiver, Watch};
 
 /// A sealed train for the socket; a lone datagram is a train of one.
 #[derive(Debug)]
@@ -101,12 +102,12 @@ impl HandshakeMessage {
 pub struct Report {
     /// The event.
     pub event: PeerEvent,
-    /// The receiving half that has noted it as told.
+    /// The receiving half whose messages say so, if it was not learned from sending.
     session: Option<u32>,
 }
 
 /// Reports that one step can cause: three for each run of a train, and some of what then leaves.
-const REPORTS_MAX: usize = 4 * MAX_SEGMENTS;
+const REPORTS_MAX: usize = 4 * DATAGRAMS_MAX;
 
 /// All queues of outputs. Their owner takes what one step has left before the next, so none of them grows.
 pub(crate) struct Outputs {
@@ -122,8 +123,8 @@ impl Outputs {
             // Each holds a slot.
             transmits: VecDeque::with_capacity(SLOTS.into()),
             reports: VecDeque::with_capacity(REPORTS_MAX),
-            handshakes: VecDeque::with_capacity(MAX_SEGMENTS),
-            handoffs: VecDeque::with_capacity(MAX_SEGMENTS),
+            handshakes: VecDeque::with_capacity(DATAGRAMS_MAX),
+            handoffs: VecDeque::with_capacity(DATAGRAMS_MAX),
         }
     }
 }
@@ -211,34 +212,38 @@ impl<W: Watch> DataPath<W> {
 
     /// Control has no room for an event: the note that keeps it from being told again is undone.
     pub fn refuse(&mut self, report: Report) {
-        let session =
-            report.session.and_then(|index| self.sessions.get_mut(&index)).map(|receiver| &mut receiver.session);
-        let of = |peer| self.peers.get(peer).map(|peer| &peer.cell().shared().activity);
         match report.event {
             PeerEvent::Confirmed(_) => {
-                if let Some(session) = session {
-                    session.retract_confirmation();
+                if let Some(receiver) = self.receiver_of(report) {
+                    receiver.session.retract_confirmation();
                 }
             }
             PeerEvent::NeedHandshake { peer, .. } => {
-                if let Some(session) = session {
-                    session.retract_rekey();
+                if let Some(receiver) = self.receiver_of(report) {
+                    receiver.session.retract_rekey();
                 }
-                if let Some(activity) = of(peer) {
-                    activity.clear_request();
-                }
+                self.with_activity(peer, report, Activity::clear_request);
             }
-            PeerEvent::Awake(peer) => {
-                if let Some(activity) = of(peer) {
-                    activity.disarm();
-                }
-            }
+            PeerEvent::Awake(peer) => self.with_activity(peer, report, Activity::disarm),
             // The next handshake message of the peer makes up for it.
             PeerEvent::Found(_) => {}
         }
     }
 
-    /// Tells control of something. `session` is the receiving half that has noted it as told.
+    fn receiver_of(&mut self, report: Report) -> Option<&mut Receiver> {
+        self.sessions.get_mut(&report.session?).map(Box::as_mut)
+    }
+
+    /// A session can be here before its peer is: orders about sessions are read before the others.
+    fn with_activity(&mut self, peer: PeerId, report: Report, change: fn(&Activity)) {
+        if let Some(known) = self.peers.get(peer) {
+            change(&known.cell().shared().activity);
+        } else if let Some(receiver) = self.receiver_of(report) {
+            change(&receiver.cell().shared().activity);
+        }
+    }
+
+    /// Tells control of something. `session` is the receiving half whose messages say so.
     pub(crate) fn report(&mut self, event: PeerEvent, session: Option<u32>) {
         let report = Report { event, session };
         if self.outputs.reports.len() == REPORTS_MAX {

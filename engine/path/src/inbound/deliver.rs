@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use ring_buffers::View;
-use ringfort_aead::{Geometry, MAX_SEGMENTS};
+use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
 use ringfort_core::wire::DATA_HEADER_LEN;
 use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, Transmit, VNET_HDR_LEN, virtio};
 
+use super::DATAGRAMS_MAX;
 use super::check::Lengths;
 use crate::outputs::pop;
 use crate::{DataPath, Watch};
@@ -16,9 +17,9 @@ use crate::{DataPath, Watch};
 const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "an opened packet is written from where it lies");
 
 /// Writes that one train can cause: each of its packets alone, and the runs that were held before.
-const WRITES_MAX: usize = MAX_SEGMENTS + FLOWS_MAX;
+const WRITES_MAX: usize = DATAGRAMS_MAX + FLOWS_MAX;
 /// Of these, writes of more than one piece.
-const GATHERS_MAX: usize = MAX_SEGMENTS / 2 + FLOWS_MAX;
+const GATHERS_MAX: usize = DATAGRAMS_MAX / 2 + FLOWS_MAX;
 
 /// Pieces of a write: the first packet with its headers, and the payloads of the others.
 const PIECES_MAX: usize = SEGMENTS_MAX;

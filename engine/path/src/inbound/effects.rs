@@ -32,10 +32,10 @@ impl<W: Watch> DataPath<W> {
             self.report(PeerEvent::Confirmed(id), Some(run.receiver));
         }
         if is_found {
-            self.report(PeerEvent::Found(id), None);
+            self.report(PeerEvent::Found(id), Some(run.receiver));
         }
         if awakes {
-            self.report(PeerEvent::Awake(id), None);
+            self.report(PeerEvent::Awake(id), Some(run.receiver));
         }
         if asks {
             let reason = HandshakeReason::KeyAging { local_index: run.receiver };

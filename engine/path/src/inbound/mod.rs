@@ -35,6 +35,10 @@ pub struct Train {
     pub handed: bool,
 }
 
+/// Datagrams of the longest train that one receive brings. The kernel merges 64, but since 6.9 it passes on trains of
+/// 128 that were sent as such on this machine (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`).
+pub(crate) const DATAGRAMS_MAX: usize = 128;
+
 /// The counters of a run.
 type Counters = [u64; MAX_SEGMENTS];
 
@@ -107,7 +111,7 @@ impl<W: Watch> DataPath<W> {
 
     fn pass_to_control(&mut self, message: &View, endpoint: Endpoint) {
         match HandshakeMessage::new(endpoint, message) {
-            Some(message) if self.outputs.handshakes.len() < MAX_SEGMENTS => {
+            Some(message) if self.outputs.handshakes.len() < DATAGRAMS_MAX => {
                 self.outputs.handshakes.push_back(message);
             }
             _ => self.counters.drop(DropReason::HandshakeQueueFull, 1),

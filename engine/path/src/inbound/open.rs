@@ -50,6 +50,7 @@ impl<W: Watch> DataPath<W> {
         let lengths = self.check(&mut run, peer, geometry, &accepted);
         self.watch.lap(Stage::Check);
         self.deliver(run.view, geometry, &lengths);
+        self.watch.lap(Stage::Coalesce);
     }
 
     /// Whether this worker owns a receiver index.

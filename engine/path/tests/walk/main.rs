@@ -5,3 +5,5 @@ mod refused;
 mod rig;
 mod sessions;
 mod slots;
+mod stages;
+mod trains;

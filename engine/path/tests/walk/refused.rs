@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use ringfort_core::device::PeerEvent;
-use ringfort_path::{DataPath, Outcome, Report, budget};
+use ringfort_path::{DataPath, Outcome, Report, Unwatched, budget};
 
 use crate::rig::{
-    Gateway, INDEX, NOW, PEER, RECEIVER, SENDER, events, filled, packet, pair, received, transmits, writes,
+    Gateway, INDEX, NOW, PEER, RECEIVER, SENDER, empty, events, filled, packet, pair, received, transmits, writes,
 };
 
 fn refuse_all(path: &mut DataPath) -> Vec<PeerEvent> {
@@ -72,4 +72,27 @@ fn a_handshake_that_is_needed_is_asked_for_until_control_takes_it() {
         assert!(matches!(refuse_all(sender)[..], [PeerEvent::NeedHandshake { peer: PEER, .. }]));
     }
     assert_eq!(sender.staged_for(PEER), 3);
+}
+
+/// Orders about sessions are read before the others, so a session can work before its peer is known here.
+#[test]
+fn events_of_a_peer_that_is_not_known_yet_are_told_until_control_takes_them() {
+    let (mut sender, _) = pair();
+    let gateway = Gateway::new(1, SENDER, "192.0.2.1:51820");
+    let mut receiver = empty(0, 1, Unwatched);
+    receiver.handle_session(gateway.receiver(INDEX, true, NOW));
+    let late = NOW + Duration::from_secs(170);
+    for round in 0..3 {
+        let sender = &mut sender.workers[0];
+        let read = filled(sender, budget::line::TUN_READS, &packet(SENDER, RECEIVER, b"hello"));
+        assert_eq!(sender.handle_packet(NOW, read), Outcome::Done);
+        sender.flush(NOW);
+        let train = received(&receiver, &transmits(sender)[0]);
+        receiver.handle_train(late, train, &mut || None);
+        let told = refuse_all(&mut receiver);
+        assert!(told.contains(&PeerEvent::Awake(PEER)), "round {round}: {told:?}");
+        assert!(told.iter().any(|event| matches!(event, PeerEvent::NeedHandshake { .. })), "round {round}: {told:?}");
+        let activity = &gateway.cell.shared().activity;
+        assert!(!activity.is_armed() && !activity.is_requested(), "round {round}");
+    }
 }

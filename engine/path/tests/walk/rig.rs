@@ -13,7 +13,7 @@ use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
 use ringfort_core::time::Time;
 use ringfort_path::{
-    Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, budget,
+    Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, Watch, budget,
 };
 use vnet_packets::{Merge, VNET_HDR_LEN};
 
@@ -40,22 +40,30 @@ pub fn endpoint(text: &str) -> Endpoint {
     Endpoint::new(text.parse::<SocketAddr>().unwrap())
 }
 
+/// A worker that knows nobody.
+pub fn empty<W: Watch>(worker: usize, workers: usize, watch: W) -> DataPath<W> {
+    let merge = Merge { tcp: true, udp: true };
+    let config = Config { worker, workers, mtu: 1_420, merge, ragged: false };
+    DataPath::new(config, Pool::new(Arena::heap(&budget::budget())), Arc::new(Nesting::new()), watch)
+}
+
+/// Tells it of a peer that has that address in the tunnel.
+pub fn meet<W: Watch>(path: &mut DataPath<W>, cell: &Arc<PeerCell>, peer: [u8; 4]) {
+    let mut routes = AllowedIps::new();
+    routes.insert(Prefix::new(IpAddr::from(peer), 32).unwrap(), PEER);
+    for order in [Order::AddPeer(cell.clone()), Order::Routes { routes, version: 1 }] {
+        assert_eq!(path.handle_order(NOW, order), Outcome::Done);
+    }
+}
+
 impl Gateway {
     /// A gateway whose only peer has that address in the tunnel, and is reached at that endpoint.
     pub fn new(workers: usize, peer: [u8; 4], reached_at: &str) -> Self {
         let cell = Arc::new(PeerCell::new(PEER, Arc::new(PeerShared::new(workers))));
         cell.shared().endpoint.set(endpoint(reached_at));
-        let mut routes = AllowedIps::new();
-        routes.insert(Prefix::new(IpAddr::from(peer), 32).unwrap(), PEER);
-        let nesting = Arc::new(Nesting::new());
         let path = |worker| {
-            let merge = Merge { tcp: true, udp: true };
-            let config = Config { worker, workers, mtu: 1_420, merge, ragged: false };
-            let pool = Pool::new(Arena::heap(&budget::budget()));
-            let mut path = DataPath::new(config, pool, nesting.clone(), Unwatched);
-            for order in [Order::AddPeer(cell.clone()), Order::Routes { routes: routes.clone(), version: 1 }] {
-                assert_eq!(path.handle_order(NOW, order), Outcome::Done);
-            }
+            let mut path = empty(worker, workers, Unwatched);
+            meet(&mut path, &cell, peer);
             path
         };
         Self { workers: (0..workers).map(path).collect(), cell }
@@ -87,7 +95,7 @@ pub fn pair() -> (Gateway, Gateway) {
 }
 
 /// A slot with these bytes, as the kernel would have filled it.
-pub fn filled(path: &DataPath, line: LineId, bytes: &[u8]) -> View {
+pub fn filled<W: Watch>(path: &DataPath<W>, line: LineId, bytes: &[u8]) -> View {
     let mut view = path.pool().claim_for(line).expect("a free slot");
     view.truncate(bytes.len());
     view.copy_from_slice(bytes);
@@ -95,21 +103,21 @@ pub fn filled(path: &DataPath, line: LineId, bytes: &[u8]) -> View {
 }
 
 /// What the sender's data path has for the socket, which takes all of it.
-pub fn transmits(path: &mut DataPath) -> Vec<Transmit> {
+pub fn transmits<W: Watch>(path: &mut DataPath<W>) -> Vec<Transmit> {
     let sent: Vec<_> = std::iter::from_fn(|| path.poll_transmit()).collect();
     sent.iter().for_each(|transmit| path.handle_sent(NOW, transmit.note()));
     sent
 }
 
 /// What a receiver's kernel makes of a transmission.
-pub fn received(receiver: &DataPath, transmit: &Transmit) -> Train {
+pub fn received<W: Watch>(receiver: &DataPath<W>, transmit: &Transmit) -> Train {
     let view = filled(receiver, budget::line::UDP_READS, &transmit.view);
     let (stride, ecn) = (transmit.stride, transmit.ecn);
     Train { view, stride, endpoint: endpoint("192.0.2.1:51820"), ecn, handed: false }
 }
 
 /// The packets that a data path has for the TUN, super-packets as they are.
-pub fn writes(path: &mut DataPath) -> Vec<Vec<u8>> {
+pub fn writes<W: Watch>(path: &mut DataPath<W>) -> Vec<Vec<u8>> {
     path.flush_writes();
     let mut written = Vec::new();
     let mut pieces = Vec::new();
@@ -119,7 +127,7 @@ pub fn writes(path: &mut DataPath) -> Vec<Vec<u8>> {
     written
 }
 
-pub fn events(path: &mut DataPath) -> Vec<PeerEvent> {
+pub fn events<W: Watch>(path: &mut DataPath<W>) -> Vec<PeerEvent> {
     std::iter::from_fn(|| path.poll_event()).map(|report| report.event).collect()
 }
 
