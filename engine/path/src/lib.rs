@@ -13,10 +13,12 @@
 //!
 //! There is no ring, no file descriptor and no clock here. Packets come in as views with what the edges know of them,
 //! orders and the time come in as arguments. What comes of them waits in queues until it is taken by a `poll_` method.
-//! The owner gives one [`DataPath`] to each worker. Workers share a [`PeerCell`] per peer, and nothing else.
+//! The owner gives one [`DataPath`] to each worker. Workers share a [`PeerCell`] per peer, the nodes of the routes, and
+//! what is known of tunnels inside tunnels.
 //!
-//! The data path allocates nothing after it was made. A step that finds no slot says so ([`Outcome::NoSlot`]); the
-//! owner frees some and resumes it.
+//! The walk of a packet allocates nothing. Orders may, and so may what is rare: a peer that has moved, a super-packet
+//! that the kernel refused. A step that finds no slot says so ([`Outcome::NoSlot`]); the owner frees some and resumes
+//! it.
 
 #![forbid(unsafe_code)]
 

@@ -16,7 +16,8 @@ pub enum Stage {
     Segment,
     /// A train is encrypted and authenticated, which includes copying it; or the lone packets of a batch are.
     Seal,
-    /// The send of a train is queued; timers and counters are kept. Once for a train, or a batch of lone packets.
+    /// The send of a train is queued; timers and counters are kept. Once for all that a step has
+    /// left.
     Transmit,
     /// The kernel sends what was queued: UDP, IP and as much of the way as the driver goes at once. Once for a batch of
     /// trains.

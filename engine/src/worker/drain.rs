@@ -4,7 +4,7 @@
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::MAX_SEGMENTS;
 use ringfort_core::drops::DropReason;
-use ringfort_path::{HandshakeMessage, Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
+use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
 use tun_uring::VNET_HDR_LEN;
 
 use super::events::context_of;
@@ -95,7 +95,6 @@ impl Worker {
             self.path.note_handoff(taken, datagrams);
         }
         while let Some(message) = self.path.poll_handshake() {
-            let message: HandshakeMessage = message;
             let taken = self.queues.control.push_handshake(message);
             self.path.note_handshake(taken);
         }

@@ -1,6 +1,6 @@
 //! What control says, and what other workers hand over.
 
-use ringfort_path::{Handoff, Order, Outcome, Train};
+use ringfort_path::{Handoff, Order, Train};
 
 use super::operations::MAIL_PER_TURN;
 use super::turn::Worker;
@@ -84,7 +84,7 @@ impl Worker {
 
     fn obey(&mut self, order: Order) {
         let routes = if let Order::Routes { version, .. } = order { Some(version) } else { None };
-        let outcome: Outcome = self.path.handle_order(self.now, order);
+        let outcome = self.path.handle_order(self.now, order);
         self.settle(outcome);
         if let Some(version) = routes {
             self.queues.control.acknowledge_routes(self.index, version);

@@ -26,6 +26,7 @@ pub(super) const RING: RingConfig =
 
 /// Other mail read in one turn: a configuration of 100,000 peers must not stall the packets.
 pub(super) const MAIL_PER_TURN: usize = 64;
+
 /// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
 /// worker, and its arena.
 #[derive(Clone, Copy, Debug)]

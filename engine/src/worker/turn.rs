@@ -162,6 +162,7 @@ impl Worker {
         self.path.flush(self.now);
         self.drain();
         self.submit()?;
+        debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
         self.steering.look(self.now);
         self.publish();
         Ok(())

@@ -212,6 +212,33 @@ fn trains_from_other_workers_wait_for_writes() {
     });
 }
 
+/// What ends first may be hundreds of writes, and behind them the send whose slot the next train takes.
+#[test]
+fn a_super_packet_waits_for_slots_behind_what_does_not_free_any() {
+    in_namespace(|| {
+        let mut f = Solo::new();
+        nix::sys::socket::setsockopt(&f.outer, nix::sys::socket::sockopt::RcvBufForce, &(4 << 20)).unwrap();
+        f.install_receive(0, true);
+        f.install_send(0, false);
+        f.settle();
+        let read = trains::super_packet(&f, &[7; 20_000]);
+        let mut taken: Vec<_> = std::iter::from_fn(|| f.worker.path.pool().claim_for(budget::line::TRAINS)).collect();
+        taken.pop();
+        for _ in 0..5 {
+            let train: Vec<_> = (0..64).map(|_| f.seal(0, &inner_packet([10, 9, 0, 2], &[0; 100]))).collect();
+            let (view, stride) = (View::heap(train.concat()), train[0].len());
+            let endpoint = Endpoint::new(f.peer_address());
+            f.worker.on_train(ringfort_path::Train { view, stride, endpoint, ecn: 0, handed: true });
+        }
+        f.worker.on_tun(tun_uring::Event::Read(read)).unwrap();
+        f.settle();
+        assert_eq!(f.dropped(DropReason::NoSlot), 0);
+        assert_eq!(f.stats[0].udp_send_datagrams.get(), 200);
+        drop(taken);
+        f.finish();
+    });
+}
+
 /// Writes of several pieces are fewer than writes, and what completes first may be hundreds of others.
 #[test]
 fn runs_of_packets_wait_for_writes_of_their_kind() {

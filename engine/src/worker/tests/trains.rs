@@ -92,7 +92,7 @@ fn a_packet_from_a_foreign_address_is_dropped_and_its_sender_was_heard_all_the_s
 }
 
 /// A super-packet of UDP as the kernel gives it, to the peer: segments of 100 bytes.
-fn super_packet(f: &Solo, payload: &[u8]) -> View {
+pub(super) fn super_packet(f: &Solo, payload: &[u8]) -> View {
     let mut packet = inner_packet([10, 9, 0, 1], payload);
     packet[DESTINATION].copy_from_slice(&[10, 9, 0, 2]);
     assert_eq!(packet[SOURCE], [10, 9, 0, 1]);
