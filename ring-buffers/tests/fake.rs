@@ -167,7 +167,7 @@ impl Rig {
         }
         self.held.clear();
         assert_eq!((self.begun, self.read), (0, None), "each operation has come back once");
-        assert_eq!(self.ring.unexpected_completions(), 0);
+        assert_eq!(self.ring.counters().unexpected, 0);
     }
 }
 

@@ -113,6 +113,8 @@ figures! {
     pub ring_completions,
     /// Extra `io_uring_enter` calls because the submission queue was full.
     pub ring_submission_full,
+    /// Completions of operations that were not in flight: a bug, of ringfort or of the kernel.
+    pub ring_unexpected_completions,
     /// Slots of packet memory that are free now.
     pub slots_free,
     /// Slots that the kernel has.
@@ -154,10 +156,11 @@ impl WorkerStats {
         udp: udp_uring::EdgeCounters,
     ) {
         self.publish_path(path);
-        let RingCounters { enters, completions, submission_full } = ring;
+        let RingCounters { enters, completions, submission_full, unexpected } = ring;
         self.ring_enters.set(enters);
         self.ring_completions.set(completions);
         self.ring_submission_full.set(submission_full);
+        self.ring_unexpected_completions.set(unexpected);
         let Accounting { free, kernel, held, total } = slots;
         self.slots_free.set(free as u64);
         self.slots_kernel.set(kernel as u64);
@@ -308,7 +311,7 @@ mod tests {
             icmp_suppressed: 53,
             drops: DropCounts::new(),
         };
-        let ring = RingCounters { enters: 1, completions: 2, submission_full: 3 };
+        let ring = RingCounters { enters: 1, completions: 2, submission_full: 3, unexpected: 7 };
         let slots = Accounting { free: 4, kernel: 5, held: 6, total: 15 };
         let tun = tun_uring::EdgeCounters {
             reads: 21,
@@ -334,7 +337,7 @@ mod tests {
         let by_name: BTreeMap<_, _> = stats.figures().into_iter().collect();
         assert_eq!(by_name.len(), WorkerStats::FIGURES, "each name once");
         let shown: Vec<u64> = by_name.into_values().filter(|&n| n > 0).collect();
-        let counted = (1..=6).chain([15]).chain(21..=29).chain(31..=37).chain(41..=53);
+        let counted = (1..=7).chain([15]).chain(21..=29).chain(31..=37).chain(41..=53);
         assert!(counted.clone().all(|n| shown.iter().filter(|&&s| s == n).count() == 1), "{shown:?}");
         assert_eq!(shown.len(), counted.count());
     }

@@ -68,6 +68,8 @@ pub struct RingCounters {
     pub completions: u64,
     /// Extra enters because the submission queue was full.
     pub submission_full: u64,
+    /// Completions of operations that were not in flight: a bug, of this crate or of the kernel.
+    pub unexpected: u64,
 }
 
 /// One `io_uring`, used by the thread that made it, and all operations that it has in flight.
@@ -249,13 +251,7 @@ impl Ring {
     /// What the ring did so far.
     #[must_use]
     pub fn counters(&self) -> RingCounters {
-        self.counters
-    }
-
-    /// Completions of operations that were not in flight: a bug, of this crate or of the kernel.
-    #[must_use]
-    pub fn unexpected_completions(&self) -> u64 {
-        self.ops.unexpected
+        RingCounters { unexpected: self.ops.unexpected, ..self.counters }
     }
 
     /// Cancels every operation and waits, at most a second, until the kernel has let go of all of them. Their

@@ -252,6 +252,7 @@ impl Rig {
         assert!(self.kernel.done().slept == slept || !mail && !unread, "it sleeps, and there is work");
         let slots = self.pool.accounting();
         assert!(slots.adds_up(), "{slots:?}");
+        assert_eq!(self.worker.ring.counters().unexpected, 0);
         for (place, message) in self.kernel.take_written() {
             if place == PLACE_TUN {
                 self.packets_left(&message.bytes);
