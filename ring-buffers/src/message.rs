@@ -1,6 +1,6 @@
 //! Messages: what stands beside the bytes of an operation, at an address that the kernel may keep.
 
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// Bytes of an address: either of `sockaddr_in` and `sockaddr_in6` fits.
 pub const NAME_LEN_MAX: usize = 32;
@@ -12,7 +12,7 @@ pub const CONTROL_LEN_MAX: usize = 96;
 pub(crate) struct Message {
     header: libc::msghdr,
     bytes: libc::iovec,
-    /// First, as a message in it is aligned like the `cmsghdr` that it begins with.
+    /// Aligned like the `cmsghdr` that it begins with.
     control: Aligned,
     name: [u8; NAME_LEN_MAX],
     /// Where a doorbell's counter is read to. Nobody reads it.
@@ -39,32 +39,34 @@ pub struct Envelope<'a> {
 
 impl Message {
     fn empty() -> Self {
-        let bytes = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        let bytes = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         // SAFETY: all-zero bytes are a valid msghdr: null pointers and lengths of zero.
         let header = unsafe { std::mem::zeroed() };
         Self { header, bytes, control: Aligned([0; CONTROL_LEN_MAX]), name: [0; NAME_LEN_MAX], counter: 0 }
     }
 
-    /// Describes a message of `len` bytes, and returns the address of the description.
+    /// Has `fill` write the address and the control messages.
     #[inline]
-    pub(crate) fn describe(
-        &mut self,
-        address: *mut u8,
-        len: usize,
-        fill: impl FnOnce(&mut Envelope<'_>),
-    ) -> *const libc::msghdr {
+    pub(crate) fn address(&mut self, fill: impl FnOnce(&mut Envelope<'_>)) {
         let control = &mut self.control.0;
         let mut envelope = Envelope { name: &mut self.name, name_len: 0, control, control_len: 0 };
         fill(&mut envelope);
         let (name_len, control_len) = (envelope.name_len.min(NAME_LEN_MAX), envelope.control_len.min(CONTROL_LEN_MAX));
-        self.bytes = libc::iovec { iov_base: address.cast(), iov_len: len };
-        self.header.msg_name = if name_len == 0 { std::ptr::null_mut() } else { self.name.as_mut_ptr().cast() };
         self.header.msg_namelen = name_len as libc::socklen_t;
-        self.header.msg_iov = &raw mut self.bytes;
-        self.header.msg_iovlen = 1;
-        self.header.msg_control =
-            if control_len == 0 { std::ptr::null_mut() } else { self.control.0.as_mut_ptr().cast() };
         self.header.msg_controllen = control_len;
+    }
+
+    /// Describes a message of `len` bytes that was [addressed](Message::address), and returns where the description is.
+    /// All addresses are taken here: whoever borrows the message again must not use older ones.
+    #[inline]
+    pub(crate) fn describe(&mut self, bytes: *mut u8, len: usize) -> *const libc::msghdr {
+        self.bytes = libc::iovec { iov_base: bytes.cast(), iov_len: len };
+        let header = &mut self.header;
+        header.msg_name = if header.msg_namelen == 0 { ptr::null_mut() } else { self.name.as_mut_ptr().cast() };
+        header.msg_iov = &raw mut self.bytes;
+        header.msg_iovlen = 1;
+        let control = &mut self.control.0;
+        header.msg_control = if header.msg_controllen == 0 { ptr::null_mut() } else { control.as_mut_ptr().cast() };
         &raw const self.header
     }
 
@@ -80,7 +82,7 @@ impl Message {
     pub(crate) fn keep_name(&mut self, name: &[u8]) -> (*const u8, u16) {
         let len = name.len().min(NAME_LEN_MAX);
         self.name[..len].copy_from_slice(&name[..len]);
-        (if len == 0 { std::ptr::null() } else { self.name.as_ptr() }, len as u16)
+        (if len == 0 { ptr::null() } else { self.name.as_ptr() }, len as u16)
     }
 
     pub(crate) fn counter(&mut self) -> *mut u64 {
@@ -121,7 +123,7 @@ impl Messages {
 
 impl Drop for Messages {
     fn drop(&mut self) {
-        let all = std::ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.count);
+        let all = ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.count);
         // SAFETY: pointer and count are those of the box that `new` took apart.
         drop(unsafe { Box::from_raw(all) });
     }

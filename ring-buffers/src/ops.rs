@@ -101,8 +101,9 @@ impl Ops {
                 each(Completion::Wrote(Wrote { returned, tag, result, is_gathered: true }));
             }
             Kind::Fill { group, by } => {
-                by.give(fill(&group, tag, cqe), each);
+                // Before `each`, which may panic.
                 group.end_use();
+                by.give(fill(&group, tag, cqe), each);
             }
             Kind::Poll => each(Completion::Polled(Polled { tag, result, goes_on: false })),
             Kind::Doorbell { .. } => each(Completion::Rang(Rang { tag })),

@@ -58,6 +58,13 @@ impl<T> Slab<T> {
         Ok((Key { index, generation: entry.generation }, entry.value.insert(value)))
     }
 
+    /// Where the next thing will be put; `None` if the table is full.
+    #[inline]
+    #[must_use]
+    pub fn vacancy(&self) -> Option<u16> {
+        self.free.last().copied()
+    }
+
     /// What `key` names, if it is in the table.
     #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
@@ -124,7 +131,9 @@ mod tests {
     #[test]
     fn a_thing_is_taken_out_exactly_once() {
         let mut slab = Slab::new(1);
+        let vacancy = slab.vacancy();
         let (first, _) = slab.insert("a").unwrap();
+        assert_eq!((vacancy, slab.vacancy()), (Some(first.index), None));
         assert_eq!(slab.insert("b").unwrap_err(), "b");
         assert_eq!(slab.remove(first), Some("a"));
         assert_eq!(slab.remove(first), None);

@@ -147,9 +147,12 @@ impl Ring {
         tag: Tag,
         fill: impl FnOnce(&mut Envelope<'_>),
     ) -> Result<OpId, NotBegun> {
+        let Some(index) = self.ops.slab.vacancy() else { return Err(NotBegun { view, why: PushError::Full }) };
+        // Before the view is lent: a `fill` that panics drops it, and no operation was begun.
+        self.ops.messages.get(index).address(fill);
         let launched = self.launch(tag, Kind::Send(view.lend()), |kind, message| {
             let Kind::Send(lent) = kind else { unreachable!("it is what it was launched as") };
-            Request::SendMsg { place, message: message.describe(lent.as_ptr(), lent.len(), fill) }
+            Request::SendMsg { place, message: message.describe(lent.as_ptr(), lent.len()) }
         });
         launched.map_err(NotBegun::of)
     }
@@ -198,12 +201,10 @@ impl Ring {
             return Err(PushError::ForeignGroup);
         }
         let id = group.id();
-        group.begin_use();
         let launched = self.launch(tag, Kind::Fill { group: group.clone(), by }, |_, message| request(id, message));
-        launched.map_err(|(_, why)| {
-            group.end_use();
-            why
-        })
+        let operation = launched.map_err(|(_, why)| why)?;
+        group.begin_use();
+        Ok(operation)
     }
 
     /// Puts an operation into the table, describes it to the kernel and queues it.
