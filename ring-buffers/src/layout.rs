@@ -89,11 +89,8 @@ impl Budget {
     fn with(mut self, line: Line) -> Self {
         self.lines.push(line);
         assert!(self.lines.len() < usize::from(u8::MAX), "a line's number has 8 bits");
-        assert!(
-            usize::from(self.count(SlotClass::Jumbo)) + usize::from(self.count(SlotClass::Packet))
-                < usize::from(u16::MAX),
-            "a slot number has 16 bits"
-        );
+        let slots: usize = self.lines.iter().map(|l| usize::from(l.count)).sum();
+        assert!(slots < usize::from(u16::MAX), "a slot number has 16 bits");
         self
     }
 
@@ -189,5 +186,11 @@ mod tests {
     #[should_panic(expected = "16 bits")]
     fn more_slots_than_a_number_has_bits_are_refused() {
         let _ = Budget::new().line("a", SlotClass::Packet, 60_000).line("b", SlotClass::Jumbo, 6_000);
+    }
+
+    #[test]
+    #[should_panic(expected = "16 bits")]
+    fn more_slots_of_one_class_than_a_number_has_bits_are_refused() {
+        let _ = Budget::new().line("a", SlotClass::Packet, 60_000).line("b", SlotClass::Packet, 6_000);
     }
 }
