@@ -302,19 +302,22 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        // Leaked by whatever leaves this function early, a panic too.
+        let groups = ManuallyDrop::new(std::mem::take(&mut self.groups));
+        let memory = ManuallyDrop::new(std::mem::take(&mut self.memory));
         if self.cancel_all().is_err() {
             // The kernel ends a closed ring's operations in its own time, and may write what they borrowed until then.
             // So that is never freed, and no slot of it is given out again.
-            self.groups.iter().for_each(|group| group.abandon());
-            self.groups.drain(..).for_each(std::mem::forget);
-            self.memory.drain(..).for_each(std::mem::forget);
+            groups.iter().for_each(|group| group.abandon());
             return;
         }
-        for group in self.groups.drain(..) {
+        for group in ManuallyDrop::into_inner(groups) {
             // If this fails, its entries stay as they are: no operation is left to look at them.
             let _ = self.kernel.unregister_group(group.id());
             group.close();
         }
+        // The kernel has no operation any more. It keeps pins of the memory, no more, until it is closed.
+        self.memory = ManuallyDrop::into_inner(memory);
         // SAFETY: dropped here for the only time, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.ops) };
     }
