@@ -138,6 +138,7 @@ impl Worker {
                     let event = self.udp.complete(&mut self.ring, completion);
                     self.on_sent(event);
                 }
+                Completion::Read(_) => self.reads.push_back(completion),
                 later => self.completed.push_back(later),
             }
         }

@@ -26,7 +26,7 @@ impl Worker {
                 return;
             }
             self.reap();
-            for completion in self.completed.drain(..) {
+            for completion in self.completed.drain(..).chain(self.reads.drain(..)) {
                 if completion.edge() == EDGE_TUN {
                     drop(self.tun.complete(completion));
                 }

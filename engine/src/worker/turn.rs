@@ -40,10 +40,10 @@ pub(super) struct Worker {
     /// When something last completed; it is looked for without sleeping for so long after that.
     last_completion: Time,
     pub(super) busy_poll: Duration,
-    /// What has completed and is not dealt with.
+    /// What has completed and is not dealt with, except reads of the TUN.
     pub(super) completed: VecDeque<Completion>,
-    /// Reads of the TUN that wait for slots.
-    reads: VecDeque<Completion>,
+    /// Reads of the TUN, which come last in a turn, and wait for slots.
+    pub(super) reads: VecDeque<Completion>,
     pub(super) reaped: Vec<Completion>,
     /// The pieces of the write that is being queued.
     pub(super) pieces: Vec<View>,
@@ -131,8 +131,9 @@ impl Worker {
         let wait = self.prepare()?;
         self.enter(wait)?;
         self.now = boot_time();
+        let waiting = self.reads.len();
         self.reap();
-        if !self.completed.is_empty() {
+        if !self.completed.is_empty() || self.reads.len() > waiting {
             self.last_completion = self.now;
         }
         if self.steering.is_leaving() && self.has_sent_all() {
@@ -148,11 +149,7 @@ impl Worker {
         }
         // What comes in goes first, since it frees slots; what is to go out takes one.
         while let Some(completion) = self.completed.pop_front() {
-            if let Completion::Read(_) = completion {
-                self.reads.push_back(completion);
-            } else {
-                self.dispatch(completion)?;
-            }
+            self.dispatch(completion)?;
         }
         self.path.flush_writes();
         self.drain();
@@ -200,7 +197,7 @@ impl Worker {
     /// just reaped.
     fn has_sent_all(&mut self) -> bool {
         let unread = self.tun.is_starved() || self.tun.is_readable() || !self.reads.is_empty();
-        if unread || self.completed.iter().any(|c| matches!(c, Completion::Read(_))) || self.ring.has_completed() {
+        if unread || self.ring.has_completed() {
             return false;
         }
         self.udp.sends_in_flight() <= self.completed.iter().filter(|c| matches!(c, Completion::Sent(_))).count()
@@ -216,9 +213,14 @@ impl Worker {
     }
 
     pub(super) fn reap(&mut self) {
-        let Self { ring, path, completed, .. } = self;
-        ring.reap(BATCH, |completion| completed.push_back(completion));
-        path.watch().entered(|| brought(&*completed));
+        let Self { ring, path, completed, reads, .. } = self;
+        let waiting = reads.len();
+        // Each goes to its place at once: they are moved for every packet.
+        ring.reap(BATCH, |completion| match completion {
+            Completion::Read(_) => reads.push_back(completion),
+            other => completed.push_back(other),
+        });
+        path.watch().entered(|| (reads.len() > waiting, brought(&*completed).1));
     }
 
     /// Takes slots home, gives the kernel new ones, and decides whether this turn may sleep.

@@ -141,6 +141,7 @@ impl TunEdge {
         }
     }
 
+    #[inline]
     pub(super) fn complete_read(&mut self, filled: Filled) -> Event {
         let Reader::Multishot(reader) = &mut self.reader else { return self.late() };
         if !filled.goes_on() {

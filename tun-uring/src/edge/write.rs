@@ -86,6 +86,7 @@ impl TunEdge {
         self.counters.writes_unregistered += u64::from(memory == Memory::Other);
     }
 
+    #[inline]
     pub(super) fn complete_write(&mut self, wrote: Wrote) -> Event {
         self.writes_in_flight = self.writes_in_flight.saturating_sub(1);
         self.gathers_in_flight = self.gathers_in_flight.saturating_sub(wrote.is_gathered().into());

@@ -260,14 +260,12 @@ impl UdpEdge {
     ///     edge.complete(ring, completion);
     /// }
     /// ```
+    #[inline]
     pub fn complete(&mut self, ring: &mut Ring, completion: Completion) -> Event {
-        if completion.edge() != self.edge {
-            return self.late();
-        }
         match completion {
-            Completion::Received(filled) => self.complete_receive(filled),
-            Completion::Sent(sent) => self.complete_send(ring, sent),
-            Completion::Read(_) | Completion::Polled(_) | Completion::Wrote(_) | Completion::Rang(_) => self.late(),
+            Completion::Received(filled) if filled.tag().edge == self.edge => self.complete_receive(filled),
+            Completion::Sent(sent) if sent.tag().edge == self.edge => self.complete_send(ring, sent),
+            _ => self.late(),
         }
     }
 
@@ -282,6 +280,7 @@ impl UdpEdge {
         self.counters
     }
 
+    #[cold]
     fn late(&mut self) -> Event {
         self.counters.late_completions += 1;
         Event::Nothing
