@@ -28,7 +28,8 @@ pub struct Counters {
     pub handshakes: u64,
     /// Trains handed to another worker.
     pub handoffs: u64,
-    /// ICMP errors written to the TUN for packets that no peer can have.
+    /// ICMP errors for the TUN, about packets that no peer can have. Those that it then refused are among the drops, as
+    /// `tun_write_failed`.
     pub icmp_sent: u64,
     /// ICMP errors that were not sent, since there were too many already.
     pub icmp_suppressed: u64,
