@@ -5,11 +5,12 @@ use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::MAX_SEGMENTS;
 use ringfort_core::drops::DropReason;
 use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
-use tun_uring::VNET_HDR_LEN;
+use tun_uring::{SEGMENTS_MAX, VNET_HDR_LEN};
 
 use super::events::context_of;
 use super::turn::{BATCH, Worker, brought};
 
+const _: () = assert!(SEGMENTS_MAX <= tun_uring::PIECES_MAX, "the longest run is what one write can carry");
 const _: () = assert!(TRAIN_BYTES_MAX == udp_uring::TRAIN_BYTES_MAX, "the longest train is what one send can carry");
 
 impl Worker {

@@ -229,11 +229,10 @@ impl Worker {
         let begun = self.begin_reads()?;
         let starved = self.tun.is_starved() || self.udp.is_starved();
         let reads_wait = !self.reads.is_empty();
-        let polls = self.now.since(self.last_completion) < self.busy_poll;
-        let unread = reads_wait || self.tun.is_readable();
-        let to_do = if unread { self.can_send_trains() } else { self.steering.is_leaving() && !starved };
-        // What `make_room` reaped after this turn had dealt with the rest.
         let undone = !self.completed.is_empty();
+        let polls = self.now.since(self.last_completion) < self.busy_poll;
+        let to_read = reads_wait || self.tun.is_readable();
+        let to_do = if to_read { self.can_send_trains() } else { self.steering.is_leaving() && !starved };
         let more = polls || self.inbox_waiting || to_do || undone || !begun;
         if more || (starved || reads_wait) && self.path.pool().declare_starved() > 0 {
             return Ok(Wait::No);

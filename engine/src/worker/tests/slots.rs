@@ -212,6 +212,25 @@ fn trains_from_other_workers_wait_for_writes() {
     });
 }
 
+/// The kernel gets no other buffers for packets that were read and wait their turn, wherever they wait.
+#[test]
+fn what_was_reaped_to_make_room_counts_as_read_ahead() {
+    in_namespace(|| {
+        let mut f = Solo::new();
+        for n in 0..16 {
+            f.inner.send_to(&[n; 100], "10.9.0.2:9").unwrap();
+        }
+        while f.worker.reads.len() < 16 {
+            f.worker.make_room();
+        }
+        assert_eq!(f.worker.prepare().unwrap(), ring_buffers::Wait::No);
+        let slots = f.worker.path.pool().accounting();
+        assert_eq!((slots.held, slots.kernel), (16, usize::from(budget::TUN_READS + budget::UDP_READS) - 16));
+        f.turn_until(|f| f.stats[0].tun_read_packets.get() == 16);
+        f.finish();
+    });
+}
+
 /// What ends first may be hundreds of writes, and behind them the send whose slot the next train takes.
 #[test]
 fn a_super_packet_waits_for_slots_behind_what_does_not_free_any() {
