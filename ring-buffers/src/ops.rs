@@ -13,7 +13,7 @@ use crate::message::Messages;
 use crate::slab::{Key, Slab};
 use crate::view::{Lent, View};
 
-/// The `user_data` of cancellations, which borrow nothing. A key has 48 bits only.
+/// The `user_data` of cancellations, which borrow nothing. As a key it names entry 65,535, which no table has.
 pub(crate) const CANCEL: u64 = u64::MAX;
 
 pub(crate) struct Ops {

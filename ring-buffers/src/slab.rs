@@ -148,6 +148,16 @@ mod tests {
         assert!(slab.is_empty());
     }
 
+    #[test]
+    fn a_key_is_not_one_of_another_use_when_the_generations_begin_again() {
+        let mut slab = Slab::new(1);
+        slab.entries[0].generation = u32::MAX;
+        let (last, _) = slab.insert('a').unwrap();
+        assert_eq!(slab.remove(last), Some('a'));
+        let (first, _) = slab.insert('b').unwrap();
+        assert_eq!((first.generation, slab.remove(last), slab.remove(first)), (0, None, Some('b')));
+    }
+
     proptest! {
         #[test]
         fn a_key_survives_as_bits(index: u16, generation: u32) {
