@@ -1,4 +1,4 @@
-//! Safe code in any order on real rings: nothing changes that somebody holds, and nothing goes out but what was written.
+//! Safe code in any order on real rings: nothing changes that somebody holds, and only what was written goes out.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
