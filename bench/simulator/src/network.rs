@@ -7,7 +7,7 @@ use ringfort_core::ids::Endpoint;
 use ringfort_core::time::Time;
 
 use crate::rng::Rng;
-use crate::scenario::{Faults, LATENCY};
+use crate::scenario::{Faults, LATENCY, START, Scenario};
 
 /// Datagrams that strangers have recorded.
 const RECORDED: usize = 64;
@@ -44,6 +44,7 @@ pub struct Addresses {
 #[derive(Debug)]
 pub struct Network {
     faults: Faults,
+    latency: Duration,
     faulty_until: Time,
     rng: Rng,
     gateways: Vec<Addresses>,
@@ -76,12 +77,14 @@ impl Addresses {
 }
 
 impl Network {
-    /// For so many gateways.
+    /// That of a scenario.
     #[must_use]
-    pub fn new(gateways: usize, faults: Faults, faulty_until: Time, seed: u64) -> Self {
+    pub fn new(scenario: &Scenario) -> Self {
+        let (faults, latency, faulty_until) = (scenario.network, scenario.latency, START + scenario.faulty);
+        let (gateways, seed) = (scenario.gateways.len(), scenario.seed);
         let gateways = (0..gateways).map(|gateway| Addresses::new(gateway, 0)).collect();
         let (recorded, buffers) = (Vec::new(), Vec::new());
-        Self { faults, faulty_until, rng: Rng::new(seed, 2), gateways, recorded, buffers }
+        Self { faults, latency, faulty_until, rng: Rng::new(seed, 2), gateways, recorded, buffers }
     }
 
     /// The addresses of a gateway.
@@ -153,7 +156,7 @@ impl Network {
         let is_faulty = now < self.faulty_until;
         let is_quiet = !is_faulty && self.faults.cut == 0;
         if is_quiet {
-            return arrive(now + LATENCY, wire);
+            return arrive(now + self.latency, wire);
         }
         let mut piece = self.piece(&wire);
         for datagram in wire.bytes.chunks(wire.stride) {
@@ -172,7 +175,7 @@ impl Network {
                 lone.bytes.extend_from_slice(datagram);
                 let delay = self.spoil(&mut lone, &fate);
                 if !lone.bytes.is_empty() {
-                    arrive(now + LATENCY + delay, lone);
+                    arrive(now + self.latency + delay, lone);
                 }
             }
         }
@@ -188,7 +191,7 @@ impl Network {
     fn emit(&mut self, now: Time, piece: &mut Wire, arrive: &mut dyn FnMut(Time, Wire)) {
         if !piece.bytes.is_empty() {
             let next = self.piece(piece);
-            arrive(now + LATENCY, std::mem::replace(piece, next));
+            arrive(now + self.latency, std::mem::replace(piece, next));
         }
     }
 

@@ -75,7 +75,7 @@ impl Outside {
             now,
             agenda: Agenda::default(),
             rng: Rng::new(scenario.seed, 3),
-            network: Network::new(count, scenario.network, now + scenario.faulty, scenario.seed),
+            network: Network::new(scenario),
             ledger: Ledger::new(scenario.in_order(), scenario.settled()),
             nonces: Nonces::default(),
             trace: Trace::default(),

@@ -55,6 +55,7 @@ pub fn draw(seed: u64) -> Scenario {
         second_suite: rng.next() & rng.next(),
         unknown,
         talks,
+        latency: rng.pick(&[super::LATENCY, super::LATENCY, Duration::from_millis(1), Duration::from_micros(20)]),
         network,
         happenings,
         faulty,

@@ -21,7 +21,7 @@ use crate::packets::Transport;
 
 /// When a run begins.
 pub const START: Time = Time::from_secs(1_000);
-/// One way through the network when it is in order.
+/// The longest way through the network when it is in order.
 pub const LATENCY: Duration = Duration::from_millis(20);
 /// With traffic offered, a session exists so long after the last fault. The sum of the longest waits one after the
 /// other: 15.33 s until silence is noticed, 5.33 s until a handshake message that the last fault took is sent again.
@@ -42,6 +42,8 @@ pub struct Scenario {
     pub unknown: u64,
     /// Who says what to whom.
     pub talks: Vec<Talk>,
+    /// One way through the network: across a continent, a house, or a machine.
+    pub latency: Duration,
     /// What the network does.
     pub network: Faults,
     /// What happens, in order of time.

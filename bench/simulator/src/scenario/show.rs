@@ -23,7 +23,7 @@ impl fmt::Display for Scenario {
         for (n, talk) in self.talks.iter().enumerate() {
             writeln!(f, "talk {n}: {talk:?}")?;
         }
-        writeln!(f, "for {:?} {:?}", self.faulty, self.network)?;
+        writeln!(f, "for {:?} {:?}, latency {:?}", self.faulty, self.network, self.latency)?;
         for (n, happening) in self.happenings.iter().enumerate() {
             let begins = super::START.as_nanos() as f64 / 1e9 + happening.at.as_secs_f64();
             writeln!(f, "happening {n} from {begins:.6} for {:?}: {:?}", happening.lasts, happening.what)?;
