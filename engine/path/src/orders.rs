@@ -104,7 +104,16 @@ impl<W: Watch> DataPath<W> {
 
     /// Drops what found no slot to go on with, as [`DropReason::NoSlot`]. Every new step begins with this: a step that
     /// was not resumed does not stand in the way.
+    #[inline]
     pub fn give_up(&mut self) {
+        // Asked for every packet, and hardly ever is there anything.
+        if self.stalled.is_some() {
+            self.drop_stalled();
+        }
+    }
+
+    #[cold]
+    fn drop_stalled(&mut self) {
         let packets = match self.stalled.take() {
             None => return,
             Some(Stalled::Keepalive(_)) => 1,
