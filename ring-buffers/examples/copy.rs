@@ -65,6 +65,7 @@ pub fn copy(from: &impl AsFd, to: &impl AsFd) -> Result<(), Box<dyn Error>> {
                         Ok(_) => is_over = true,
                         // All slots wait to be written.
                         Err(libc::ENOBUFS) => {}
+                        Err(libc::EBADFD) => return Err("only a pipe, a socket or a terminal can be copied".into()),
                         Err(errno) => return Err(io::Error::from_raw_os_error(errno).into()),
                     }
                 }

@@ -21,7 +21,7 @@ const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let name = std::env::args().nth(1).ok_or("usage: responder INTERFACE")?;
+    let name = std::env::args().nth(1).filter(|name| !name.starts_with('-')).ok_or("usage: responder INTERFACE")?;
     // Without offloads packets come whole, with finished checksums.
     let tun = Tun::create(&name, 1, Offloads::NONE)?;
     println!("{name} answers; give it an address, and set it up");

@@ -16,7 +16,7 @@ use udp_uring::{
 const SLOTS: u16 = 32;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let port = std::env::args().nth(1).ok_or("usage: echo PORT")?.parse()?;
+    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).ok_or("usage: echo PORT")?;
     let sockets = SocketGroup::bind(&SocketConfig::new(port, 1))?;
     println!("UDP port {} answers what it hears", sockets.port());
     serve(&sockets)
