@@ -8,6 +8,13 @@ use ringfort_path::{DataPath, Outcome, Train, Transmit, budget};
 
 use crate::rig::{NOW, RECEIVER, SENDER, filled, packet, pair, received, super_packet};
 
+/// Fewer and smaller under Miri, which encrypts a packet in seconds.
+const ROUNDS: u64 = if cfg!(miri) { 2 } else { 20 };
+const LONE: usize = if cfg!(miri) { 40 } else { 300 };
+const BATCH: usize = if cfg!(miri) { 2 } else { 30 };
+const SMALL: usize = if cfg!(miri) { 20 } else { 64 };
+const SEGMENTS: u8 = if cfg!(miri) { 2 } else { 44 };
+
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
@@ -66,12 +73,12 @@ fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
     let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);
     let (mut sent, mut pieces) = (Vec::with_capacity(64), Vec::with_capacity(64));
     let kinds = [
-        vec![packet(SENDER, RECEIVER, &[1; 300])],
-        vec![packet(SENDER, RECEIVER, &[2; 64]); 30],
-        vec![super_packet(44)],
+        vec![packet(SENDER, RECEIVER, &[1; LONE])],
+        vec![packet(SENDER, RECEIVER, &[2; SMALL]); BATCH],
+        vec![super_packet(SEGMENTS)],
     ];
     // The first round may still find something that is made when it is first used.
-    for round in 0..20 {
+    for round in 0..ROUNDS {
         for (kind, packets) in kinds.iter().enumerate() {
             let mut reads: Vec<_> =
                 packets.iter().map(|bytes| filled(sender, budget::line::TUN_READS, bytes)).collect();
@@ -83,5 +90,5 @@ fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
             }
         }
     }
-    assert_eq!(receiver.counters().tun_write_packets, 20 * (1 + 30 + 44));
+    assert_eq!(receiver.counters().tun_write_packets, ROUNDS * (1 + BATCH as u64 + u64::from(SEGMENTS)));
 }

@@ -4,7 +4,7 @@ use ring_buffers::View;
 use ringfort_core::drops::DropReason;
 use ringfort_path::{DataPath, Order, Outcome, budget};
 
-use crate::rig::{NOW, PEER, filled, pair, received, super_packet, transmits, writes};
+use crate::rig::{NOW, PEER, SEGMENT, filled, pair, received, super_packet, transmits, writes};
 
 /// All slots that a line could have.
 fn take_all(path: &DataPath, line: ring_buffers::LineId) -> Vec<View> {
@@ -12,10 +12,11 @@ fn take_all(path: &DataPath, line: ring_buffers::LineId) -> Vec<View> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "64 KiB take minutes to encrypt; allocation.rs has less")]
 fn a_super_packet_without_a_slot_goes_on_where_it_stopped() {
     let (mut sender, mut receiver) = pair();
     let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);
-    // 64 segments of 1,000 bytes: one train cannot carry them.
+    // 64 segments: one train cannot carry them.
     let read = filled(sender, budget::line::TUN_READS, &super_packet(64));
     let mut taken = take_all(sender, budget::line::TRAINS);
     taken.pop();
@@ -33,7 +34,7 @@ fn a_super_packet_without_a_slot_goes_on_where_it_stopped() {
         receiver.handle_train(NOW, train, &mut || None);
         payloads.extend(writes(receiver).into_iter().flat_map(|written| written[28..].to_vec()));
     }
-    let expected: Vec<u8> = (0..64).flat_map(|n| [n; 1_000]).collect();
+    let expected: Vec<u8> = (0..64).flat_map(|n| [n; SEGMENT]).collect();
     assert_eq!(payloads, expected, "each segment once, in order");
     drop((first, second));
     assert_eq!(sender.pool().accounting().held, 0);
@@ -55,6 +56,7 @@ fn what_is_not_resumed_is_dropped_by_name() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "64 KiB take minutes to encrypt; allocation.rs has less")]
 fn the_next_step_gives_up_what_was_not_resumed() {
     let (mut sender, _) = pair();
     let sender = &mut sender.workers[0];
