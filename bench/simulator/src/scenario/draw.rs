@@ -6,8 +6,8 @@ use super::{Event, Faults, Flood, Happening, Queues, Scenario, Site, Style, Talk
 use crate::packets::Transport;
 use crate::rng::Rng;
 
-/// The most packets of a run, without answers.
-const PACKETS_MAX: u128 = 150_000;
+/// The most packets of a run, without answers. Many short runs find more than few long ones.
+const PACKETS_MAX: [u128; 4] = [1_000, 2_000, 10_000, 120_000];
 /// How many of 256 runs are about nothing else than first answers.
 const FIRST_ANSWERS: u8 = 80;
 /// The most phantoms of one gateway.
@@ -68,7 +68,7 @@ pub fn draw(seed: u64) -> Scenario {
     let speakers = speakers(&scenario, mover);
     scenario.talks.extend(speakers.into_iter().map(|(from, to)| question(rng, from, to)));
     scenario.repair();
-    thin_out(&mut scenario);
+    thin_out(&mut scenario, rng.pick(&PACKETS_MAX));
     scenario
 }
 
@@ -100,10 +100,10 @@ fn ask_only(rng: &mut Rng, scenario: &mut Scenario) {
 }
 
 /// A run has no more packets than can be simulated in a second or so: of the talk with the most, there are fewer.
-fn thin_out(scenario: &mut Scenario) {
+fn thin_out(scenario: &mut Scenario, packets_max: u128) {
     let lasts = scenario.talked().since(super::START);
     let packets = |talk: &Talk| lasts.as_nanos() / talk.interval.as_nanos() * u128::from(talk.burst);
-    while scenario.talks.iter().map(packets).sum::<u128>() > PACKETS_MAX {
+    while scenario.talks.iter().map(packets).sum::<u128>() > packets_max {
         let Some(greatest) = scenario.talks.iter_mut().max_by_key(|talk| packets(talk)) else { return };
         greatest.interval *= 2;
     }
@@ -203,17 +203,22 @@ fn happenings(rng: &mut Rng, gateways: &[Site], mover: Option<usize>, faulty: Du
     let faulty_us = faulty.as_micros() as u64;
     let mut happenings: Vec<_> = (0..count)
         .map(|_| {
-            let at = rng.below(faulty_us);
+            // Often while the first hands are shaken.
+            let latest = if rng.chance(80) { faulty_us.min(3_000_000) } else { faulty_us };
+            let at = rng.below(latest);
             let longest = (faulty_us - at).min(rng.pick(&[5_000, 300_000, 5_000_000, 40_000_000]));
             let lasts = Duration::from_micros(rng.below(longest.max(1)));
             Happening { at: Duration::from_micros(at), lasts, what: event(rng, gateways, mover) }
         })
         .collect();
     happenings.sort_by_key(|happening| happening.at);
-    // A clock that goes back and a process that forgets what it sent: its peers refuse its initiations until the clock
+    // A clock that goes back and somebody who forgets what it sent: its peers refuse its initiations until the clock
     // has caught up, as the protocol wants it.
-    let restarts = |at| move |h: &Happening| h.what == Event::Restart { at } || h.what == Event::NewKey { at };
-    let forgetful: Vec<_> = (0..gateways.len()).filter(|&at| happenings.iter().any(restarts(at))).collect();
+    let forgets = |h: &Happening| {
+        matches!(h.what, Event::Restart { .. } | Event::NewKey { .. } | Event::RemovePeer { .. })
+            .then(|| h.what.gateways()[0])
+    };
+    let forgetful: Vec<_> = happenings.iter().filter_map(forgets).collect();
     for happening in &mut happenings {
         if let Event::SetWall { at, hours } = &mut happening.what
             && forgetful.contains(at)
