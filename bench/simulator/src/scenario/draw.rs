@@ -10,8 +10,6 @@ use crate::rng::Rng;
 const PACKETS_MAX: [u128; 4] = [1_000, 2_000, 10_000, 120_000];
 /// How many of 256 runs are about nothing else than first answers.
 const FIRST_ANSWERS: u8 = 80;
-/// How many of 256 runs are about a first word while others have taken all room to wait.
-const FIRST_WORDS: u8 = 24;
 /// The most phantoms of one gateway.
 const PHANTOMS_MAX: u64 = 6;
 
@@ -64,18 +62,13 @@ pub fn draw(seed: u64) -> Scenario {
         is_impatient: false,
         calm: Duration::from_millis(rng.pick(&[2_000, 30_000, 150_000, 400_000])),
     };
-    let mut packets_max = rng.pick(&PACKETS_MAX);
     if rng.chance(FIRST_ANSWERS) {
         ask_only(rng, &mut scenario);
-    } else if rng.chance(FIRST_WORDS) {
-        speak_into_a_flood(rng, &mut scenario);
-        packets_max = PACKETS_MAX[3];
     }
-    // Nobody moves where nothing happens.
-    let speakers = speakers(&scenario, mover.filter(|_| !scenario.happenings.is_empty()));
+    let speakers = speakers(&scenario, mover);
     scenario.talks.extend(speakers.into_iter().map(|(from, to)| question(rng, from, to)));
     scenario.repair();
-    thin_out(&mut scenario, packets_max);
+    thin_out(&mut scenario, rng.pick(&PACKETS_MAX));
     scenario
 }
 
@@ -104,28 +97,6 @@ fn ask_only(rng: &mut Rng, scenario: &mut Scenario) {
             ]),
         };
     }
-}
-
-/// A run in which somebody says a first word while packets for peers that nobody reaches take all room to wait. The
-/// word needs a handshake, so it waits as well. It must not be the one that makes room.
-fn speak_into_a_flood(rng: &mut Rng, scenario: &mut Scenario) {
-    let count = scenario.gateways.len();
-    scenario.network = Faults::default();
-    scenario.happenings.clear();
-    scenario.unknown = 0;
-    scenario.faulty = Duration::from_millis(rng.between(500, 5_000));
-    scenario.calm = Duration::from_secs(10);
-    scenario.gateways.iter_mut().for_each(|site| (site.keepalive_secs, site.phantoms) = (0, 0));
-    scenario.gateways[0].phantoms = PHANTOMS_MAX as usize;
-    scenario.talks.clear();
-    for phantom in 0..PHANTOMS_MAX as usize {
-        let interval = Duration::from_millis(rng.between(100, 300));
-        let flood = Talk { interval, burst: 60, style: Style::Lone, asks: false, ..talk(rng, 0, count + phantom) };
-        scenario.talks.push(flood);
-    }
-    let first = scenario.faulty + Duration::from_millis(rng.between(22_000, 27_000));
-    let interval = Duration::from_secs(1);
-    scenario.talks.push(Talk { first, interval, burst: 2, style: Style::Lone, asks: false, ..talk(rng, 0, 1) });
 }
 
 /// A run has no more packets than can be simulated in a second or so: of the talk with the most, there are fewer.
