@@ -10,8 +10,8 @@
 //!    └──── last view drops ┘      └──────── completion ──────┘
 //! ```
 //!
-//! * [`View`] is the only type that shows bytes. It is claimed by a move and released by a drop, and the recycler
-//!   (the pool, or the return path of the arena when the drop happens on another core) takes the slot home.
+//! * [`View`] is the only type that shows bytes. Claim is a move, release is a drop. The pool takes the slot
+//!   home. If the drop happens on another core, the arena's return path does.
 //! * [`Lent`] and [`BufferGroup`] hold slots that the kernel may read or write. Neither has a way to touch the bytes.
 //! * A view can be split; the pieces share the slot, never a byte, and the slot goes home with the last of them.
 //!

@@ -41,8 +41,8 @@ impl Real {
     /// Queues a submission. False: the queue is full.
     ///
     /// # Safety
-    /// Every address in `request` must stay valid, and what the kernel writes must not be touched, until the
-    /// operation's final completion was drained or the kernel has let go of the ring.
+    /// Every address in `request` must stay valid, and nobody may touch what the kernel writes. Both end when the
+    /// operation's final completion is drained, or when the kernel has let go of the ring.
     #[inline]
     pub(crate) unsafe fn push(&mut self, request: &Request, user_data: u64) -> bool {
         let entry = entry(request).user_data(user_data);

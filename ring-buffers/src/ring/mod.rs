@@ -75,8 +75,8 @@ pub struct RingCounters {
 /// One `io_uring`, used by the thread that made it, and all operations that it has in flight.
 ///
 /// An operation belongs to the ring from its launch to its last completion, with all that the kernel may read or write
-/// for it. Whoever launched it may go at any time. The ring itself waits at its end until the kernel has let go of all
-/// of them; if that takes too long, it leaks what the kernel may still use.
+/// for it. Whoever launched it may go at any time. At its end the ring waits until the kernel has let go of
+/// all. If that takes too long, it leaks what the kernel may still use.
 pub struct Ring {
     // Dropped before the memory below: what was leaked aside, the kernel has nothing by then.
     kernel: Kernel,
