@@ -7,14 +7,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
 use log::LevelFilter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd;
 use ringfort_aead::Selection;
 use ringfort_path::budget::budget;
 
-use crate::cli::{AeadArg, Cli, SuiteArg};
+use crate::cli::{AeadArg, Cli, Serve, SuiteArg};
+use crate::commands::{self, print};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::inherited::Inherited;
@@ -28,7 +28,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Runs the program. To be called first of all, while there is a single thread.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut cli = Cli::parse();
+    let Cli { command, serve: mut cli } = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    if let Some(command) = command {
+        return commands::run(command);
+    }
     if cli.aead == AeadArg::List {
         return list_ciphers();
     }
@@ -67,7 +73,7 @@ pub fn main() -> ExitCode {
 }
 
 /// The name of an interface that was handed to us counts, as in wireguard-go: `wg` knows no other.
-fn name_of(inherited: Inherited, cli: &mut Cli) -> Result<Inherited, DaemonError> {
+fn name_of(inherited: Inherited, cli: &mut Serve) -> Result<Inherited, DaemonError> {
     if let Some(queue) = &inherited.tun {
         cli.name = tun_uring::interface_of(queue)?;
     }
@@ -82,7 +88,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(cli: &Cli) -> Result<Self, DaemonError> {
+    fn of(cli: &Serve) -> Result<Self, DaemonError> {
         let cpus = preflight::check(cli)?;
         // Read here, because a daemon has another working directory.
         Ok(Self { settings: Settings::load(cli.config.as_deref(), &cli.name)?, cpus })
@@ -91,7 +97,7 @@ impl Plan {
 
 /// Starts, reports and serves.
 fn run(
-    cli: &Cli,
+    cli: &Serve,
     Plan { settings, cpus }: &Plan,
     inherited: Inherited,
     readiness: Option<Readiness>,
@@ -175,18 +181,9 @@ fn list_ciphers() -> ExitCode {
     }
 }
 
-fn print(answer: Result<String, DaemonError>) -> ExitCode {
-    match answer {
-        Ok(lines) => {
-            // Whoever closed the pipe has read what he wanted.
-            let _ = std::io::stdout().write_all(lines.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(error) => exit(Err(error)),
-    }
-}
-
-fn exit(result: Result<(), DaemonError>) -> ExitCode {
+/// The status to exit with, once the error was printed.
+#[must_use]
+pub fn exit(result: Result<(), DaemonError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string(), error.exit_status()),

@@ -10,7 +10,7 @@ use tun_uring::{Offloads, Tun, TunError, goes_with_its_queues};
 use super::error::DaemonError;
 use super::server::{Listener, socket_path};
 use super::signals;
-use crate::cli::Cli;
+use crate::cli::Serve;
 
 /// For the kernel to wind up the rings of a daemon that was killed: a tenth of a second, but on a machine that is busy.
 const KILLED_TIMEOUT: Duration = Duration::from_secs(15);
@@ -42,7 +42,7 @@ impl fmt::Display for TakenOver {
 /// # Errors
 /// It cannot be had, or it has one queue and `cli` asks for more workers; or one of `signals` came first.
 pub fn interface(
-    cli: &Cli,
+    cli: &Serve,
     inherited: Option<OwnedFd>,
     queues: usize,
     offloads: Offloads,

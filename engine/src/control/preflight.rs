@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::error::DaemonError;
 use super::limits;
-use crate::cli::Cli;
+use crate::cli::Serve;
 
 /// `CAP_NET_ADMIN` in `include/uapi/linux/capability.h`.
 const CAP_NET_ADMIN: u32 = 12;
@@ -20,7 +20,7 @@ const CAP_NET_ADMIN: u32 = 12;
 ///
 /// # Errors
 /// [`DaemonError::NoCapability`], [`DaemonError::Cpu`] or [`DaemonError::TooFewDescriptors`].
-pub fn check(cli: &Cli) -> Result<Vec<usize>, DaemonError> {
+pub fn check(cli: &Serve) -> Result<Vec<usize>, DaemonError> {
     require_capability()?;
     raise_limits();
     let cpus = cli.worker_cpus(&usable_cpus()?)?;

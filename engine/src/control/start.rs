@@ -22,7 +22,7 @@ use super::settings::Settings;
 use super::signals;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
-use crate::cli::Cli;
+use crate::cli::Serve;
 use crate::panics;
 use crate::queues::{Mail, Queues};
 use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
@@ -50,11 +50,11 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that could not be made. What was made before it is gone again.
-    pub fn start(cli: &Cli, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
+    pub fn start(cli: &Serve, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
         Self::make(cli, settings, cpus, inherited).map_err(|error| error.with_workers(cpus.len()))
     }
 
-    fn make(cli: &Cli, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
+    fn make(cli: &Serve, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
         let signals = signals::take()?;
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);

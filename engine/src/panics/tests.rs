@@ -5,7 +5,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use clap::Parser;
 use log::LevelFilter;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
@@ -29,7 +28,7 @@ const WAIT: Duration = Duration::from_secs(30);
 fn a_worker_panics() {
     let Ok(name) = std::env::var(INTERFACE) else { return };
     end_process();
-    let cli = Cli::parse_from(["ringfort", "-f", "--workers", "2", &name]);
+    let cli = Cli::read(["ringfort", "-f", "--workers", "2", &name]).unwrap().serve;
     let cpus = preflight::check(&cli).unwrap();
     let daemon = Daemon::start(&cli, &Settings::default(), &cpus, Inherited::default()).unwrap();
     remove_socket(daemon.socket_place().clone());

@@ -1,9 +1,17 @@
+use clap::CommandFactory as _;
+
 use super::*;
+use crate::cli::{Cli, Command};
 
 const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
-fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(std::iter::once("ringfort").chain(args.iter().copied()))
+fn read(args: &[&str]) -> Result<Cli, clap::Error> {
+    Cli::read(std::iter::once("ringfort").chain(args.iter().copied()))
+}
+
+/// As the daemon's.
+fn parse(args: &[&str]) -> Result<Serve, clap::Error> {
+    read(args).map(|cli| cli.serve)
 }
 
 fn cpus(args: &[&str], usable: &[usize]) -> Result<Vec<usize>, CpuError> {
@@ -12,7 +20,6 @@ fn cpus(args: &[&str], usable: &[usize]) -> Result<Vec<usize>, CpuError> {
 
 #[test]
 fn the_command_line_is_consistent() {
-    use clap::CommandFactory as _;
     Cli::command().debug_assert();
 }
 
@@ -22,6 +29,15 @@ fn wireguard_go_s_own_command_lines_are_understood() {
     assert!(!cli.foreground && cli.aead == AeadArg::Use(Selection::Auto) && cli.name == "wg0");
     assert!(parse(&["-f", "wg0"]).unwrap().foreground);
     assert!(parse(&["--foreground", "wg0"]).unwrap().foreground);
+}
+
+#[test]
+fn subcommands_need_no_interface_to_serve() {
+    let cli = read(&["stats", "wg0"]).unwrap();
+    assert!(matches!(cli.command, Some(Command::Stats(_))) && cli.serve.name.is_empty());
+    assert!(read(&["wg0"]).unwrap().command.is_none());
+    // A name that only begins like a command is a name.
+    assert_eq!(parse(&["sta"]).unwrap().name, "sta");
 }
 
 #[test]
@@ -50,6 +66,8 @@ fn what_is_not_understood_is_refused() {
         &["--stats", "-f", "wg0"],
         &["--stats", "--stages", "wg0"],
         &["--stages=0", "wg0"],
+        &["stats"],
+        &["-f", "stats", "wg0"],
     ] {
         assert!(parse(args).is_err(), "{args:?}");
     }

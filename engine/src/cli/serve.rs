@@ -1,11 +1,11 @@
-//! The command line: what the operator asks for, checked before anything is touched.
+//! The options of the daemon itself: `ringfort [OPTIONS] NAME`, as wg-quick calls it.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::Args;
 use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
 use ringfort_core::crypto::PublicKey;
@@ -18,62 +18,13 @@ use crate::control::uapi::DEFAULT_SUITE;
 /// More cores than this are used only when asked for: each worker takes packet memory.
 const DEFAULT_WORKERS_MAX: usize = 16;
 
-const AFTER_HELP: &str = "\
-The interface is configured with wg(8), or brought up with wg-quick(8):
-  WG_QUICK_USERSPACE_IMPLEMENTATION=ringfort wg-quick up wg0
-
-Without --foreground the command returns when the interface exists and wg(8) gets answers; every failure before that
-is printed and makes it exit non-zero. The daemon then logs to syslog; if --log-level or LOG_LEVEL is given, it keeps
-the standard error and logs there instead.
-
-SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it
-leaves nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
-to), it ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused
-ends with 2 if another argument helps, with 1 if the system is in the way, or if one of these signals came while it
-waited for another daemon to end.
-
-An interface that exists is used if it is a TUN interface that stays (ip tuntap add dev NAME mode tun multi_queue) and
-nobody else has it open. It is not deleted in the end; what was changed on it is put back: virtio-net header, offloads,
-steering. Its MTU is left alone, unless it is the driver's 1500. If it has a single queue, one worker serves it.
-
-Cipher suites:
-  chacha20poly1305   WireGuard's own, and the default: what every other implementation speaks
-  aes256gcm          AES-256-GCM, between two Ringforts that are both set to it; not WireGuard any more
-There is no negotiation: a peer that is set to one suite refuses the other. wg(8) cannot set it, but leaves it alone.
-It is set before the start, in /etc/ringfort/NAME.conf (or --config FILE),
-  [Interface]
-  CipherSuite = aes256gcm
-  [Peer]
-  PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
-  CipherSuite = chacha20poly1305
-or while the daemon runs, with --set-suite, for a peer also before wg(8) adds it. A peer's suite belongs to its public
-key: it outlives `wg setconf` and the removal of the peer, but not the daemon.
-
-The local address that a peer is written to from, until it writes to another one itself, is set in the same file:
-  [Peer]
-  PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
-  Source = 192.0.2.7
-
-Environment:
-  LOG_LEVEL                  as --log-level
-  WG_PROCESS_FOREGROUND=1    as --foreground
-  WG_TUN_FD                  number of an open descriptor: a queue of the TUN interface to serve, opened with IFF_NO_PI
-                             and IFF_VNET_HDR. Its name counts, not NAME. With IFF_MULTI_QUEUE more are opened
-  WG_UAPI_FD                 number of an open descriptor: the listening control socket, whose path is removed
-                             when we end";
-
 /// Options that mean nothing to a command that asks a daemon which runs.
 const DAEMON_OPTIONS: [&str; 8] =
     ["foreground", "workers", "cpus", "busy_poll", "udp_gso", "stages", "log_level", "config"];
 
-const USAGE: &str = "\
-ringfort [OPTIONS] <NAME>
-       ringfort --aead list";
-
-/// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
-#[derive(Clone, Debug, Parser)]
-#[command(version, about, after_help = AFTER_HELP, max_term_width = 110, override_usage = USAGE)]
-pub struct Cli {
+/// What the daemon is asked for.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
     /// Stay in the foreground and log to the standard error
     #[arg(short, long)]
     pub foreground: bool,
@@ -137,11 +88,12 @@ pub struct Cli {
     pub stats: bool,
 
     /// The name of the interface to create, or to use if it is there
-    #[arg(value_name = "NAME", required = false, default_value_if("aead", "list", ""))]
+    // Required, except by subcommands and by `--aead list`: see `Cli::read`.
+    #[arg(value_name = "NAME", default_value = "", hide_default_value = true)]
     pub name: String,
 }
 
-impl Cli {
+impl Serve {
     /// Whether to stay in the foreground, by the option or by the variable that wireguard-go uses.
     #[must_use]
     pub fn stays_in_foreground(&self) -> bool {
@@ -341,5 +293,5 @@ impl fmt::Display for CpuList {
 }
 
 #[cfg(test)]
-#[path = "cli_tests.rs"]
+#[path = "serve_tests.rs"]
 mod tests;

@@ -1,0 +1,100 @@
+//! The command line: what the operator asks for, checked before anything is touched.
+//!
+//! `ringfort [OPTIONS] NAME` is the daemon, as `wg-quick` calls every userspace implementation. Whatever else the
+//! program can do is a subcommand, with a file of its own in `commands`.
+
+pub mod serve;
+
+pub use serve::{AeadArg, CpuError, CpuList, LogLevel, Serve, SuiteArg};
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::commands::stats;
+
+const AFTER_HELP: &str = "\
+The interface is configured with wg(8), or brought up with wg-quick(8):
+  WG_QUICK_USERSPACE_IMPLEMENTATION=ringfort wg-quick up wg0
+
+Without --foreground the command returns when the interface exists and wg(8) gets answers; every failure before that
+is printed and makes it exit non-zero. The daemon then logs to syslog; if --log-level or LOG_LEVEL is given, it keeps
+the standard error and logs there instead.
+
+SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it
+leaves nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
+to), it ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused
+ends with 2 if another argument helps, with 1 if the system is in the way, or if one of these signals came while it
+waited for another daemon to end.
+
+An interface that exists is used if it is a TUN interface that stays (ip tuntap add dev NAME mode tun multi_queue) and
+nobody else has it open. It is not deleted in the end; what was changed on it is put back: virtio-net header, offloads,
+steering. Its MTU is left alone, unless it is the driver's 1500. If it has a single queue, one worker serves it.
+
+Cipher suites:
+  chacha20poly1305   WireGuard's own, and the default: what every other implementation speaks
+  aes256gcm          AES-256-GCM, between two Ringforts that are both set to it; not WireGuard any more
+There is no negotiation: a peer that is set to one suite refuses the other. wg(8) cannot set it, but leaves it alone.
+It is set before the start, in /etc/ringfort/NAME.conf (or --config FILE),
+  [Interface]
+  CipherSuite = aes256gcm
+  [Peer]
+  PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  CipherSuite = chacha20poly1305
+or while the daemon runs, with --set-suite, for a peer also before wg(8) adds it. A peer's suite belongs to its public
+key: it outlives `wg setconf` and the removal of the peer, but not the daemon.
+
+The local address that a peer is written to from, until it writes to another one itself, is set in the same file:
+  [Peer]
+  PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  Source = 192.0.2.7
+
+Environment:
+  LOG_LEVEL                  as --log-level
+  WG_PROCESS_FOREGROUND=1    as --foreground
+  WG_TUN_FD                  number of an open descriptor: a queue of the TUN interface to serve, opened with IFF_NO_PI
+                             and IFF_VNET_HDR. Its name counts, not NAME. With IFF_MULTI_QUEUE more are opened
+  WG_UAPI_FD                 number of an open descriptor: the listening control socket, whose path is removed
+                             when we end";
+
+const USAGE: &str = "\
+ringfort [OPTIONS] <NAME>
+       ringfort <COMMAND>
+       ringfort --aead list";
+
+/// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 110, override_usage = USAGE)]
+#[command(args_conflicts_with_subcommands = true, subcommand_value_name = "COMMAND")]
+pub struct Cli {
+    /// What to do instead of serving an interface.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to serve one.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// The subcommands, in the order of the help.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print the counters of the daemon that serves NAME, as lines of "name=value"
+    Stats(stats::Args),
+}
+
+impl Cli {
+    /// Reads the arguments, the first of which is the program's name.
+    ///
+    /// # Errors
+    /// What is wrong with them, and the texts of `--help` and `--version`.
+    pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(args)?;
+        if cli.command.is_none() && cli.serve.name.is_empty() && cli.serve.aead != AeadArg::List {
+            let text = "the following required arguments were not provided:\n  <NAME>";
+            return Err(Self::command().error(ErrorKind::MissingRequiredArgument, text));
+        }
+        Ok(cli)
+    }
+}

@@ -1,0 +1,29 @@
+//! The subcommands: one file for each, with its arguments and what it does with them.
+
+pub mod stats;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::app::exit;
+use crate::cli::Command;
+use crate::control::error::DaemonError;
+
+/// Carries a subcommand out.
+pub fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Stats(args) => stats::run(&args),
+    }
+}
+
+/// Prints what a daemon answered.
+pub fn print(answer: Result<String, DaemonError>) -> ExitCode {
+    match answer {
+        Ok(lines) => {
+            // Whoever closed the pipe has read what they wanted.
+            let _ = std::io::stdout().write_all(lines.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => exit(Err(error)),
+    }
+}
