@@ -46,8 +46,8 @@ pub fn serve(sockets: &SocketGroup) -> Result<(), Box<dyn Error>> {
         ring.reap(64, |completion| completions.push(completion));
         for completion in completions.drain(..) {
             match edge.complete(&mut ring, completion) {
-                Event::Received(Received { view, stride, path, ecn }) => {
-                    let train = Transmit { view, stride, path, ecn, context: 0 };
+                Event::Received(Received { view, stride, endpoint, ecn }) => {
+                    let train = Transmit { view, stride, endpoint, ecn, context: 0 };
                     if let Err(refused) = edge.send(&mut ring, train) {
                         eprintln!("{} datagrams are lost: {:?}", refused.segments, refused.why);
                     }

@@ -15,7 +15,8 @@
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::path::{LocalAddr, Path};
+use udp_endpoint::{Endpoint, LocalAddr};
+
 use crate::sockaddr::array;
 
 /// Messages and their data begin at multiples of this (`CMSG_ALIGN`).
@@ -67,9 +68,9 @@ impl Default for SendControl {
 }
 
 impl SendControl {
-    /// Replaces what is in here by the messages for a datagram on `path`; see [`write_control`].
-    pub fn fill(&mut self, path: &Path, traffic_class: u8, segment: Option<u16>) {
-        self.len = write_control(&mut self.bytes, path, traffic_class, segment);
+    /// Replaces what is in here by the messages for a datagram on `endpoint`; see [`write_control`].
+    pub fn fill(&mut self, endpoint: &Endpoint, traffic_class: u8, segment: Option<u16>) {
+        self.len = write_control(&mut self.bytes, endpoint, traffic_class, segment);
     }
 
     /// The messages, for `msg_control`.
@@ -79,15 +80,20 @@ impl SendControl {
     }
 }
 
-/// Writes the messages for a datagram on `path`, and returns their length.
+/// Writes the messages for a datagram on `endpoint`, and returns their length.
 ///
-/// * The path's source is set if it has one of the remote's family.
+/// * The endpoint's source is set if it has one of the remote's family.
 /// * `traffic_class` (ECN in its two low bits, DSCP above) is set unless it is 0, which is what a socket has anyway.
 /// * `segment`: the kernel cuts the datagram into pieces of that many bytes.
 #[must_use]
-pub fn write_control(out: &mut [u8; SEND_CONTROL_LEN], path: &Path, traffic_class: u8, segment: Option<u16>) -> usize {
+pub fn write_control(
+    out: &mut [u8; SEND_CONTROL_LEN],
+    endpoint: &Endpoint,
+    traffic_class: u8,
+    segment: Option<u16>,
+) -> usize {
     let mut writer = ControlWriter { out, len: 0 };
-    writer.write(path, traffic_class, segment);
+    writer.write(endpoint, traffic_class, segment);
     writer.len
 }
 
@@ -97,12 +103,12 @@ struct ControlWriter<'a> {
 }
 
 impl ControlWriter<'_> {
-    fn write(&mut self, path: &Path, traffic_class: u8, segment: Option<u16>) {
-        if let Some(source) = path.usable_source() {
+    fn write(&mut self, endpoint: &Endpoint, traffic_class: u8, segment: Option<u16>) {
+        if let Some(source) = endpoint.usable_source() {
             self.push_source(source);
         }
         if traffic_class != 0 {
-            let (level, kind) = match path.remote.is_ipv4() {
+            let (level, kind) = match endpoint.remote.is_ipv4() {
                 true => (libc::IPPROTO_IP, libc::IP_TOS),
                 false => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
             };

@@ -34,8 +34,8 @@ fn by_macros(bytes: &[u8]) -> Vec<(i32, i32, Vec<u8>)> {
     out
 }
 
-fn path(remote: &str, source: Option<(&str, u32)>) -> Path {
-    Path {
+fn endpoint(remote: &str, source: Option<(&str, u32)>) -> Endpoint {
+    Endpoint {
         remote: remote.parse().expect("literal"),
         source: source.map(|(a, ifindex)| LocalAddr { addr: a.parse().expect("literal"), ifindex }),
     }
@@ -44,7 +44,7 @@ fn path(remote: &str, source: Option<(&str, u32)>) -> Path {
 #[test]
 fn a_full_ipv6_set_is_what_the_macros_read() {
     let mut control = SendControl::default();
-    control.fill(&path("[fe80::1%3]:1", Some(("fe80::2", 3))), 0x03, Some(1452));
+    control.fill(&endpoint("[fe80::1%3]:1", Some(("fe80::2", 3))), 0x03, Some(1452));
     let messages = by_macros(control.as_bytes());
     let mut info = [0; 20];
     info[..2].copy_from_slice(&[0xfe, 0x80]);
@@ -64,7 +64,7 @@ fn a_full_ipv6_set_is_what_the_macros_read() {
 #[test]
 fn a_full_ipv4_set_is_what_the_macros_read() {
     let mut control = SendControl::default();
-    control.fill(&path("192.0.2.1:1", Some(("192.0.2.2", 7))), 0x88, Some(100));
+    control.fill(&endpoint("192.0.2.1:1", Some(("192.0.2.2", 7))), 0x88, Some(100));
     let mut info = [0; 12];
     info[4..8].copy_from_slice(&[192, 0, 2, 2]);
     assert_eq!(
@@ -80,22 +80,22 @@ fn a_full_ipv4_set_is_what_the_macros_read() {
 #[test]
 fn nothing_to_say_is_no_bytes_and_a_source_of_the_wrong_family_is_none() {
     let mut control = SendControl::default();
-    control.fill(&path("192.0.2.1:1", Some(("2001:db8::1", 7))), 0, None);
+    control.fill(&endpoint("192.0.2.1:1", Some(("2001:db8::1", 7))), 0, None);
     assert!(control.as_bytes().is_empty());
 }
 
 #[test]
 fn a_global_ipv6_source_does_not_bind_the_route_to_a_link() {
     let mut control = SendControl::default();
-    control.fill(&path("[2001:db8::1]:1", Some(("2001:db8::2", 9))), 0, None);
+    control.fill(&endpoint("[2001:db8::1]:1", Some(("2001:db8::2", 9))), 0, None);
     assert_eq!(by_macros(control.as_bytes())[0].2[16..], [0; 4]);
 }
 
 #[test]
 fn refilling_leaves_nothing_behind() {
     let mut control = SendControl::default();
-    control.fill(&path("[::1]:1", Some(("::1", 1))), 3, Some(9));
-    control.fill(&path("192.0.2.1:1", None), 0, Some(10));
+    control.fill(&endpoint("[::1]:1", Some(("::1", 1))), 3, Some(9));
+    control.fill(&endpoint("192.0.2.1:1", None), 0, Some(10));
     assert_eq!(by_macros(control.as_bytes()), [(libc::SOL_UDP, libc::UDP_SEGMENT, 10u16.to_ne_bytes().to_vec())]);
 }
 
@@ -163,12 +163,12 @@ proptest! {
     fn what_goes_out_would_come_in_as_the_same(
         remote: std::net::SocketAddr, addr: IpAddr, ifindex: u32, class: u8, segment in 1..=u16::MAX,
     ) {
-        let path = Path { remote, source: Some(LocalAddr { addr, ifindex }) };
+        let endpoint = Endpoint { remote, source: Some(LocalAddr { addr, ifindex }) };
         let mut control = SendControl::default();
-        control.fill(&path, class, Some(segment));
+        control.fill(&endpoint, class, Some(segment));
         let back = ReceiveControl::parse(control.as_bytes());
         prop_assert_eq!(back.ecn, class & ECN_MASK);
         let sane = !addr.is_unspecified() && !addr.is_multicast();
-        prop_assert_eq!(back.local.map(|l| l.addr), path.usable_source().filter(|_| sane).map(|l| l.addr));
+        prop_assert_eq!(back.local.map(|l| l.addr), endpoint.usable_source().filter(|_| sane).map(|l| l.addr));
     }
 }

@@ -22,8 +22,7 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-
-use crate::path::Path;
+use udp_endpoint::Endpoint;
 
 /// Trains of a path that leave as single datagrams before one is tried whole.
 pub(crate) const TRAINS_BETWEEN_TRIES: u16 = 64;
@@ -82,11 +81,11 @@ impl Gso {
     }
 
     /// Whether a train of segments of `stride` bytes may be left to the kernel to cut.
-    pub(crate) fn allows(&mut self, path: &Path, stride: usize) -> bool {
+    pub(crate) fn allows(&mut self, endpoint: &Endpoint, stride: usize) -> bool {
         if !self.offered {
             return false;
         }
-        let way = Way::of(path);
+        let way = Way::of(endpoint);
         let place = &mut self.notes[way.place()];
         let Some(note) = place.as_mut().filter(|n| n.way == way && stride >= n.stride) else {
             return true;
@@ -100,13 +99,13 @@ impl Gso {
 
     /// Notes that a train was refused with `errno`, and went out unsegmented along the same path. True: the operator
     /// must be told, once per socket.
-    pub(crate) fn refused(&mut self, errno: Errno, path: &Path, stride: usize) -> bool {
+    pub(crate) fn refused(&mut self, errno: Errno, endpoint: &Endpoint, stride: usize) -> bool {
         let refused = match Blame::of(errno) {
             Some(Blame::Length) => stride,
             Some(Blame::Way) => 0,
             Some(Blame::Moment) | None => return false,
         };
-        let way = Way::of(path);
+        let way = Way::of(endpoint);
         let place = &mut self.notes[way.place()];
         let known = place.filter(|n| n.way == way).map_or(usize::MAX, |n| n.stride);
         *place = Some(Note { way, stride: refused.min(known), trains_left: TRAINS_BETWEEN_TRIES });
@@ -122,8 +121,8 @@ impl std::fmt::Debug for Gso {
 }
 
 impl Way {
-    fn of(path: &Path) -> Self {
-        Self { remote: path.remote.ip(), source: path.usable_source().map(|s| s.addr) }
+    fn of(endpoint: &Endpoint) -> Self {
+        Self { remote: endpoint.remote.ip(), source: endpoint.usable_source().map(|s| s.addr) }
     }
 
     fn place(self) -> usize {
@@ -144,16 +143,16 @@ fn fold(seed: u32, addr: IpAddr) -> u32 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use udp_endpoint::LocalAddr;
 
     use super::*;
-    use crate::path::LocalAddr;
 
-    fn to(n: u8) -> Path {
-        Path::new(format!("192.0.2.{n}:51820").parse().expect("literal"))
+    fn to(n: u8) -> Endpoint {
+        Endpoint::new(format!("192.0.2.{n}:51820").parse().expect("literal"))
     }
 
-    fn from(path: Path, addr: &str) -> Path {
-        Path { source: Some(LocalAddr { addr: addr.parse().expect("literal"), ifindex: 0 }), ..path }
+    fn from(endpoint: Endpoint, addr: &str) -> Endpoint {
+        Endpoint { source: Some(LocalAddr { addr: addr.parse().expect("literal"), ifindex: 0 }), ..endpoint }
     }
 
     /// Every refusal that there is.
@@ -212,7 +211,7 @@ mod tests {
         let mut gso = Gso::new(true);
         for n in 0..10_000u32 {
             let remote = std::net::Ipv4Addr::from(0x0a00_0000 + n);
-            gso.refused(Errno::EIO, &Path::new((remote, 51820).into()), 1452);
+            gso.refused(Errno::EIO, &Endpoint::new((remote, 51820).into()), 1452);
         }
         assert_eq!(gso.notes.len(), PLACES);
         assert!((1..=254).all(|n| gso.allows(&to(n), 1452)), "nobody was refused there");

@@ -3,9 +3,9 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use udp_endpoint::Endpoint;
 
 use crate::cmsg::SendControl;
-use crate::path::Path;
 use crate::sockaddr::{SOCKADDR_LEN_MAX, empty_msghdr, write_sockaddr};
 use crate::socket::SocketPair;
 
@@ -13,9 +13,9 @@ use crate::socket::SocketPair;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a source that no longer works is to be forgotten"]
 pub enum SentBy {
-    /// As the path says.
-    Path,
-    /// The path's source was refused, and it left from the one that the route has: forget the path's.
+    /// As the endpoint says.
+    Endpoint,
+    /// The endpoint's source was refused, and it left from the one that the route has: forget the endpoint's.
     RouteSource,
 }
 
@@ -28,7 +28,7 @@ pub fn may_blame_source(errno: Errno) -> bool {
     )
 }
 
-/// Sends `datagram` on `path` through the pair's socket of the remote's family, without waiting.
+/// Sends `datagram` on `endpoint` through the pair's socket of the remote's family, without waiting.
 ///
 /// `traffic_class` is the whole byte of the outer header: ECN in its two low bits, DSCP above.
 ///
@@ -36,23 +36,28 @@ pub fn may_blame_source(errno: Errno) -> bool {
 ///
 /// # Errors
 /// The system's error; `EAFNOSUPPORT` if there is no socket of that family; `EAGAIN` if the send buffer is full.
-pub fn send_handshake(pair: &SocketPair, path: &Path, datagram: &[u8], traffic_class: u8) -> Result<SentBy, Errno> {
-    let socket = pair.towards(&path.remote).ok_or(Errno::EAFNOSUPPORT)?;
-    match send_once(socket, path, datagram, traffic_class) {
-        Ok(()) => Ok(SentBy::Path),
-        Err(errno) if path.usable_source().is_some() && may_blame_source(errno) => {
-            send_once(socket, &Path::new(path.remote), datagram, traffic_class)?;
+pub fn send_handshake(
+    pair: &SocketPair,
+    endpoint: &Endpoint,
+    datagram: &[u8],
+    traffic_class: u8,
+) -> Result<SentBy, Errno> {
+    let socket = pair.towards(&endpoint.remote).ok_or(Errno::EAFNOSUPPORT)?;
+    match send_once(socket, endpoint, datagram, traffic_class) {
+        Ok(()) => Ok(SentBy::Endpoint),
+        Err(errno) if endpoint.usable_source().is_some() && may_blame_source(errno) => {
+            send_once(socket, &Endpoint::new(endpoint.remote), datagram, traffic_class)?;
             Ok(SentBy::RouteSource)
         }
         Err(errno) => Err(errno),
     }
 }
 
-fn send_once(socket: BorrowedFd<'_>, path: &Path, datagram: &[u8], traffic_class: u8) -> Result<(), Errno> {
+fn send_once(socket: BorrowedFd<'_>, endpoint: &Endpoint, datagram: &[u8], traffic_class: u8) -> Result<(), Errno> {
     let mut name = [0; SOCKADDR_LEN_MAX];
-    let name_len = write_sockaddr(&path.remote, &mut name);
+    let name_len = write_sockaddr(&endpoint.remote, &mut name);
     let mut control = SendControl::default();
-    control.fill(path, traffic_class, None);
+    control.fill(endpoint, traffic_class, None);
     let control = control.as_bytes();
     let mut iov = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
     let mut msg = empty_msghdr();

@@ -1,8 +1,8 @@
 //! The UDP edge: sockets that share a port, and trains of datagrams in and out through `io_uring`.
 //!
 //! ```text
-//!   in:   socket ──► RECVMSG multishot, UDP_GRO ──► Received { view, stride, path, ecn }
-//!   out:  Transmit { view, stride, path, ecn } ──► SENDMSG with UDP_SEGMENT ──► socket
+//!   in:   socket ──► RECVMSG multishot, UDP_GRO ──► Received { view, stride, endpoint, ecn }
+//!   out:  Transmit { view, stride, endpoint, ecn } ──► SENDMSG with UDP_SEGMENT ──► socket
 //! ```
 //!
 //! A train is datagrams of equal length (the last may be shorter), side by side in one buffer, on one path. A lone
@@ -36,8 +36,8 @@
 //!     ring.turn(Wait::UntilCompletion)?;
 //!     ring.reap(64, |completion| completions.push(completion));
 //!     for completion in completions.drain(..) {
-//!         if let Event::Received(Received { view, stride, path, ecn }) = edge.complete(&mut ring, completion) {
-//!             let train = Transmit { view, stride, path, ecn, context: 0 };
+//!         if let Event::Received(Received { view, stride, endpoint, ecn }) = edge.complete(&mut ring, completion) {
+//!             let train = Transmit { view, stride, endpoint, ecn, context: 0 };
 //!             edge.send(&mut ring, train).expect("as many operations as slots");
 //!         }
 //!     }
@@ -51,7 +51,6 @@ mod edge;
 mod error;
 mod gso;
 mod handshake;
-mod path;
 mod receive;
 mod segmentation;
 mod send;
@@ -62,8 +61,8 @@ pub mod steering;
 pub use edge::{EdgeConfig, EdgeCounters, Event, GsoNotice, UdpEdge};
 pub use error::{BindError, Family};
 pub use handshake::{SentBy, may_blame_source, send_handshake};
-pub use path::{LocalAddr, Path};
 pub use receive::{PAYLOAD_OFFSET, RECEIVE_BUFFER_LEN, ReceiveDrop, Received};
 pub use segmentation::Segmentation;
 pub use send::{Refusal, Refused, SEGMENTS_MAX, SendFailed, Sent, TRAIN_BYTES_MAX, Transmit};
 pub use socket::{Offloads, SocketConfig, SocketGroup, SocketPair};
+pub use udp_endpoint::{Endpoint, LocalAddr};

@@ -9,9 +9,9 @@
 //! ```
 
 use ring_buffers::{JUMBO_SIZE, View};
+use udp_endpoint::Endpoint;
 
 use crate::cmsg::{RECEIVE_CONTROL_LEN, ReceiveControl};
-use crate::path::Path;
 use crate::sockaddr::{SOCKADDR_LEN_MAX, array, read_sockaddr};
 
 /// `struct io_uring_recvmsg_out`: lengths of name, control and payload, and flags; each of 32 bits.
@@ -38,7 +38,7 @@ pub struct Received {
     /// The payload of all of them; never empty.
     pub view: View,
     /// Whom it came from, and the local address and interface that it came to.
-    pub path: Path,
+    pub endpoint: Endpoint,
     /// Bytes of each datagram but the last; at least 1, at most the view's length.
     pub stride: usize,
     /// ECN bits of the outer header. All datagrams of a train have the same: the kernel merges no others.
@@ -87,7 +87,7 @@ impl Received {
         let control = ReceiveControl::parse(&view[LENGTHS + NAME_LEN..][..control_len]);
         view.advance(PAYLOAD_OFFSET);
         let stride = control.stride.map_or(payload_len, |stride| stride.min(payload_len));
-        Ok(Self { view, path: Path { remote, source: control.local }, stride, ecn: control.ecn })
+        Ok(Self { view, endpoint: Endpoint { remote, source: control.local }, stride, ecn: control.ecn })
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
         let received = Received::parse(View::heap(buffer(&sockaddr(), &[], b"hello", 0))).expect("well-formed");
         assert_eq!(&*received.view, b"hello");
         assert_eq!(received.stride, 5);
-        assert_eq!(received.path, Path::new("192.0.2.1:7".parse().expect("literal")));
+        assert_eq!(received.endpoint, Endpoint::new("192.0.2.1:7".parse().expect("literal")));
     }
 
     #[test]

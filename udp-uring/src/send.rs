@@ -2,11 +2,11 @@
 
 use nix::errno::Errno;
 use ring_buffers::{CONTROL_LEN_MAX, Envelope, NAME_LEN_MAX, View};
+use udp_endpoint::Endpoint;
 
 use crate::cmsg::{SEND_CONTROL_LEN, write_control};
 use crate::gso::Blame;
 use crate::handshake::may_blame_source;
-use crate::path::Path;
 use crate::sockaddr::{SOCKADDR_LEN_MAX, write_sockaddr};
 
 /// Segments that one call may carry: `UDP_MAX_SEGMENTS` of kernels before 6.9, twice that since.
@@ -23,7 +23,7 @@ pub struct Transmit {
     /// Bytes of each datagram but the last.
     pub stride: usize,
     /// Where to, and where from.
-    pub path: Path,
+    pub endpoint: Endpoint,
     /// ECN bits for the outer header; DSCP bits above them are sent as well.
     pub ecn: u8,
     /// Comes back with the outcome; means nothing here.
@@ -60,8 +60,8 @@ pub struct Sent {
     pub segments: usize,
     /// Bytes of payload.
     pub bytes: usize,
-    /// The path that was asked for, if its source was refused and the train left without: forget that source.
-    pub refused: Option<Path>,
+    /// The endpoint that was asked for, if its source was refused and the train left without: forget that source.
+    pub refused: Option<Endpoint>,
     /// Number of datagrams of the same train that waited for this operation to end and are lost, because the ring
     /// takes no entry.
     pub lost: usize,
@@ -82,11 +82,11 @@ pub struct SendFailed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub(crate) stride: usize,
-    pub(crate) path: Path,
+    pub(crate) endpoint: Endpoint,
     pub(crate) traffic_class: u8,
     pub(crate) context: u64,
-    /// The path with its source, which was taken off after a refusal.
-    pub(crate) refused: Option<Path>,
+    /// The endpoint with its source, which was taken off after a refusal.
+    pub(crate) refused: Option<Endpoint>,
     /// Segmentation was given up after this refusal.
     pub(crate) gso_refused: Option<Errno>,
 }
@@ -94,9 +94,9 @@ pub(crate) struct Order {
 impl Order {
     /// The order, and the bytes that it is for. A stride that makes no sense means a lone datagram.
     pub(crate) fn of(transmit: Transmit) -> (Self, View) {
-        let Transmit { view, stride, path, ecn, context } = transmit;
+        let Transmit { view, stride, endpoint, ecn, context } = transmit;
         let stride = if stride == 0 { view.len() } else { stride.min(view.len()) };
-        let order = Self { stride, path, traffic_class: ecn, context, refused: None, gso_refused: None };
+        let order = Self { stride, endpoint, traffic_class: ecn, context, refused: None, gso_refused: None };
         (order, view)
     }
 
@@ -107,9 +107,9 @@ impl Order {
             u16::try_from(self.stride).expect("several segments are at most 65,507 bytes, see `fits_one_call`")
         });
         let name = envelope.name.first_chunk_mut().expect("checked when this was compiled");
-        envelope.name_len = write_sockaddr(&self.path.remote, name);
+        envelope.name_len = write_sockaddr(&self.endpoint.remote, name);
         let control = envelope.control.first_chunk_mut().expect("checked when this was compiled");
-        envelope.control_len = write_control(control, &self.path, self.traffic_class, segment);
+        envelope.control_len = write_control(control, &self.endpoint, self.traffic_class, segment);
     }
 
     pub(crate) fn segments(&self, bytes: usize) -> usize {
@@ -135,7 +135,7 @@ pub(crate) struct Pending {
 /// What is left to try after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// The same without the path's source.
+    /// The same without the endpoint's source.
     WithoutSource,
     /// The same cut into single datagrams.
     Unsegmented,
@@ -150,7 +150,7 @@ pub(crate) enum Next {
 pub(crate) fn after_failure(errno: Errno, order: &Order, segments: usize) -> Next {
     if segments > 1 && Blame::of(errno).is_some() {
         Next::Unsegmented
-    } else if order.path.usable_source().is_some() && may_blame_source(errno) {
+    } else if order.endpoint.usable_source().is_some() && may_blame_source(errno) {
         Next::WithoutSource
     } else {
         Next::GiveUp
@@ -159,14 +159,15 @@ pub(crate) fn after_failure(errno: Errno, order: &Order, segments: usize) -> Nex
 
 #[cfg(test)]
 mod tests {
+    use udp_endpoint::LocalAddr;
+
     use super::*;
-    use crate::path::LocalAddr;
 
     fn order(source: Option<&str>) -> Order {
         let addr = |text: &str| LocalAddr { addr: text.parse().expect("literal"), ifindex: 0 };
         let remote = "192.0.2.1:51820".parse().expect("literal");
-        let path = Path { source: source.map(addr), ..Path::new(remote) };
-        Order { stride: 1452, path, traffic_class: 0, context: 0, refused: None, gso_refused: None }
+        let endpoint = Endpoint { source: source.map(addr), ..Endpoint::new(remote) };
+        Order { stride: 1452, endpoint, traffic_class: 0, context: 0, refused: None, gso_refused: None }
     }
 
     #[test]

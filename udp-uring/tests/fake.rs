@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use ring_buffers::fake::{FakeKernel, Message, Script};
 use ring_buffers::{Arena, Budget, BufferGroup, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait};
 use udp_uring::{
-    EdgeConfig, Event, LocalAddr, Path, RECEIVE_BUFFER_LEN, Received, Refusal, Segmentation, SocketConfig, SocketGroup,
-    Transmit, UdpEdge,
+    EdgeConfig, Endpoint, Event, LocalAddr, RECEIVE_BUFFER_LEN, Received, Refusal, Segmentation, SocketConfig,
+    SocketGroup, Transmit, UdpEdge,
 };
 
 const EDGE: u8 = 3;
@@ -109,11 +109,11 @@ impl Rig {
         view.fill(0xa5);
         let source = LocalAddr { addr: "192.0.2.9".parse().expect("literal"), ifindex: 0 };
         let remote: SocketAddr = "192.0.2.1:9".parse().expect("literal");
-        let path = Path { remote, source: (self.below(2) == 0).then_some(source) };
+        let endpoint = Endpoint { remote, source: (self.below(2) == 0).then_some(source) };
         let (context, segments) = (self.next, len.div_ceil(stride));
         self.next += 1;
         self.trains.insert(context, segments);
-        let transmit = Transmit { view, stride, path, ecn: 1, context };
+        let transmit = Transmit { view, stride, endpoint, ecn: 1, context };
         if let Err(refused) = self.edge.send(&mut self.ring, transmit) {
             assert!(matches!(refused.why, Refusal::Full | Refusal::Ring(_)), "{refused:?}");
             self.outcome(context, refused.segments);
@@ -138,8 +138,8 @@ impl Rig {
         for completion in completions {
             assert_eq!(completion.edge(), EDGE);
             match self.edge.complete(&mut self.ring, completion) {
-                Event::Received(Received { view, path, .. }) => {
-                    assert_eq!(path.remote.to_string(), "192.0.2.7:7");
+                Event::Received(Received { view, endpoint, .. }) => {
+                    assert_eq!(endpoint.remote.to_string(), "192.0.2.7:7");
                     assert!(view.iter().all(|&byte| byte == 0x5a));
                     self.came += 1;
                     self.held.push(view);

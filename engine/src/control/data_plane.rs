@@ -130,7 +130,7 @@ impl DataPlane {
         match send_handshake(sockets, &endpoint, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
             Ok(sent_by) => {
                 self.handshakes_sent += 1;
-                sent_by == SentBy::Path
+                sent_by == SentBy::Endpoint
             }
             Err(errno) => {
                 self.handshakes_unsent += 1;

@@ -40,7 +40,7 @@ impl Worker {
     fn send(&mut self, transmit: Transmit) {
         let note = transmit.note();
         let Transmit { peer, view, stride, endpoint, ecn, .. } = transmit;
-        let train = udp_uring::Transmit { view, stride, path: endpoint, ecn, context: context_of(peer) };
+        let train = udp_uring::Transmit { view, stride, endpoint, ecn, context: context_of(peer) };
         match self.udp.send(&mut self.ring, train) {
             Ok(()) => self.path.handle_sent(self.now, note),
             Err(refused) => {

@@ -4,7 +4,7 @@ use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_path::{Stage, Train, Watch as _};
 use tun_uring::{WriteError, WriteFailed};
-use udp_uring::{Event, Family, GsoNotice, Path, ReceiveDrop, Received};
+use udp_uring::{Event, Family, GsoNotice, ReceiveDrop, Received};
 
 use super::turn::Worker;
 use crate::failure::WorkerError;
@@ -26,9 +26,9 @@ impl Worker {
 
     pub(super) fn on_udp(&mut self, event: Event) -> Result<(), WorkerError> {
         match event {
-            Event::Received(Received { view, path, stride, ecn }) => {
+            Event::Received(Received { view, endpoint, stride, ecn }) => {
                 self.path.watch().lap(Stage::Turn);
-                self.on_train(Train { view, stride, endpoint: endpoint_of(&path), ecn, handed: false });
+                self.on_train(Train { view, stride, endpoint: usable(endpoint), ecn, handed: false });
             }
             Event::Dropped(why) => self.path.count_drop(reason_of(why), 1),
             Event::Late { datagrams } => self.path.count_drop(DropReason::Down, datagrams),
@@ -53,8 +53,8 @@ impl Worker {
         match event {
             Event::Sent(sent) => {
                 self.path.count_drop(DropReason::SendFailed, sent.lost);
-                if let Some(path) = sent.refused {
-                    self.path.handle_source_refused(peer_of(sent.context), endpoint_of(&path));
+                if let Some(endpoint) = sent.refused {
+                    self.path.handle_source_refused(peer_of(sent.context), usable(endpoint));
                 }
             }
             Event::SendFailed(failed) => {
@@ -87,9 +87,9 @@ impl Worker {
     }
 }
 
-/// A received datagram's path, as control and the peers know it.
-fn endpoint_of(path: &Path) -> Endpoint {
-    Endpoint { remote: path.remote, source: path.usable_source() }
+/// The endpoint as control and the peers know it: a source that cannot be used is none.
+fn usable(endpoint: Endpoint) -> Endpoint {
+    Endpoint { source: endpoint.usable_source(), ..endpoint }
 }
 
 const fn reason_of(why: ReceiveDrop) -> DropReason {

@@ -9,10 +9,10 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use ring_buffers::{BufferGroup, Completion, Filled, OpId, PushError, Ring, RingError, Slab, Tag};
+use udp_endpoint::Endpoint;
 
 use crate::error::Family;
 use crate::gso::Gso;
-use crate::path::Path;
 use crate::receive::{CONTROL_LEN, NAME_LEN, ReceiveDrop, Received};
 use crate::segmentation::Segmentation;
 use crate::send::{Order, Pending, SendFailed, Sent};
@@ -109,8 +109,8 @@ struct Port {
 impl Port {
     /// The kernel refused a train, and took its datagrams one by one.
     pub(crate) fn blame_segmentation(&mut self, errno: Errno, order: &Order) {
-        if self.gso.refused(errno, &order.path, order.stride) {
-            self.notice = Some(GsoNotice { family: self.family, errno, remote: order.path.remote.ip() });
+        if self.gso.refused(errno, &order.endpoint, order.stride) {
+            self.notice = Some(GsoNotice { family: self.family, errno, remote: order.endpoint.remote.ip() });
         }
     }
 }
@@ -323,8 +323,8 @@ impl UdpEdge {
     }
 }
 
-fn port_of(path: &Path) -> usize {
-    match path.remote {
+fn port_of(endpoint: &Endpoint) -> usize {
+    match endpoint.remote {
         SocketAddr::V4(_) => 0,
         SocketAddr::V6(_) => 1,
     }

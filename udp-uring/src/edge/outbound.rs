@@ -15,12 +15,12 @@ impl UdpEdge {
     pub fn send(&mut self, ring: &mut Ring, transmit: Transmit) -> Result<(), Refused> {
         let (order, view) = Order::of(transmit);
         let segments = order.segments(view.len());
-        let port = &mut self.ports[port_of(&order.path)];
+        let port = &mut self.ports[port_of(&order.endpoint)];
         if !port.open {
             return Err(Refused { segments, why: Refusal::NoSocket });
         }
         let may_be_cut = order.fits_one_call(view.len()) && self.segmentation.allows(view.len(), order.stride);
-        let whole = segments == 1 || may_be_cut && port.gso.allows(&order.path, order.stride);
+        let whole = segments == 1 || may_be_cut && port.gso.allows(&order.endpoint, order.stride);
         let needed = if whole { 1 } else { segments.min(self.sends.capacity()) };
         if self.sends_free() < needed {
             return Err(Refused { segments, why: Refusal::Full });
@@ -50,7 +50,7 @@ impl UdpEdge {
         let (segments, given) = (order.segments(bytes), order.segments(sent.into_view().len()));
         // The bytes are out: if they were refused before as a train on the same path, segmentation was the reason.
         if let Some(errno) = order.gso_refused.filter(|_| order.refused.is_none()) {
-            self.ports[port_of(&order.path)].blame_segmentation(errno, order);
+            self.ports[port_of(&order.endpoint)].blame_segmentation(errno, order);
         }
         // The kernel takes all of a train or nothing; whatever it does, each datagram is counted.
         let lost = given.saturating_sub(segments);
@@ -65,13 +65,16 @@ impl UdpEdge {
 
     fn retry(&mut self, ring: &mut Ring, mut order: Order, view: View, rest: Option<View>, errno: Errno) -> Event {
         let segments = order.segments(view.len());
-        let next =
-            if self.ports[port_of(&order.path)].open { after_failure(errno, &order, segments) } else { Next::GiveUp };
+        let next = if self.ports[port_of(&order.endpoint)].open {
+            after_failure(errno, &order, segments)
+        } else {
+            Next::GiveUp
+        };
         let launched = match next {
             Next::WithoutSource => {
                 self.counters.retries_without_source += 1;
-                order.refused = Some(order.path);
-                order.path.source = None;
+                order.refused = Some(order.endpoint);
+                order.endpoint.source = None;
                 self.launch(ring, order, view, rest)
             }
             Next::Unsegmented => {
@@ -113,7 +116,7 @@ impl UdpEdge {
     }
 
     fn launch(&mut self, ring: &mut Ring, order: Order, view: View, rest: Option<View>) -> Result<(), Refused> {
-        let place = self.ports[port_of(&order.path)].place;
+        let place = self.ports[port_of(&order.endpoint)].place;
         let (bytes, rest_bytes) = (view.len(), rest.as_ref().map(|rest| rest.len()));
         let refused = |why| {
             let segments = order.segments(bytes) + rest_bytes.map_or(0, |bytes| order.segments(bytes));

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use ring_buffers::{Completion, SlotClass, Wait};
-use udp_uring::{Event, Path, Transmit};
+use udp_uring::{Endpoint, Event, Transmit};
 
 use crate::bench::{Bench, pattern, sockets};
 
@@ -34,11 +34,11 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Sends a train from `bench` to itself, and takes it in.
-fn round_trip(bench: &mut Bench, batch: &mut Vec<Completion>, path: Path, bytes: &[u8]) {
+fn round_trip(bench: &mut Bench, batch: &mut Vec<Completion>, endpoint: Endpoint, bytes: &[u8]) {
     let mut view = bench.pool.claim(SlotClass::Jumbo).expect("a slot is free");
     view.truncate(bytes.len());
     view.copy_from_slice(bytes);
-    let transmit = Transmit { view, stride: 1000, path, ecn: 1, context: 0 };
+    let transmit = Transmit { view, stride: 1000, endpoint, ecn: 1, context: 0 };
     bench.edge.send(&mut bench.ring, transmit).expect("taken");
     let mut missing = bytes.len();
     while missing > 0 || bench.edge.sends_in_flight() > 0 {
@@ -61,11 +61,11 @@ fn a_running_edge_allocates_nothing() {
     let bytes = pattern(10_000);
     for ip in crate::bench::LOOPBACKS {
         let ip = ip.parse().expect("literal");
-        let path = Path { remote: SocketAddr::new(ip, group.port()), source: None };
-        round_trip(&mut bench, &mut batch, path, &bytes);
+        let endpoint = Endpoint { remote: SocketAddr::new(ip, group.port()), source: None };
+        round_trip(&mut bench, &mut batch, endpoint, &bytes);
         let before = ALLOCATIONS.get();
         for _ in 0..200 {
-            round_trip(&mut bench, &mut batch, path, &bytes);
+            round_trip(&mut bench, &mut batch, endpoint, &bytes);
         }
         assert_eq!(ALLOCATIONS.get(), before, "over {ip}");
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use ring_buffers::{Arena, Budget, BufferGroup, Completion, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
 use ringfort_testbed::scratch;
 use udp_uring::{
-    EdgeConfig, Event, Path, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
+    EdgeConfig, Endpoint, Event, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit,
+    UdpEdge,
 };
 
 pub use ringfort_testbed::scratch::ip;
@@ -51,8 +52,8 @@ pub fn far_end(ip: &str) -> UdpSocket {
 }
 
 /// Where the far end is.
-pub fn path_to(far: &UdpSocket) -> Path {
-    Path::new(far.local_addr().expect("bound"))
+pub fn endpoint_to(far: &UdpSocket) -> Endpoint {
+    Endpoint::new(far.local_addr().expect("bound"))
 }
 
 const EDGE: u8 = 3;
@@ -155,14 +156,14 @@ impl Bench {
     }
 
     /// Queues `bytes` as a train.
-    pub fn send(&mut self, bytes: &[u8], stride: usize, path: Path, ecn: u8) {
-        let transmit = Transmit { view: self.view(bytes), stride, path, ecn, context: 42 };
+    pub fn send(&mut self, bytes: &[u8], stride: usize, endpoint: Endpoint, ecn: u8) {
+        let transmit = Transmit { view: self.view(bytes), stride, endpoint, ecn, context: 42 };
         self.edge.send(&mut self.ring, transmit).expect("the train is taken");
     }
 
     /// Sends `bytes` as a train, and returns what became of it.
-    pub fn send_and_settle(&mut self, bytes: &[u8], stride: usize, path: Path, ecn: u8) -> Vec<Event> {
-        self.send(bytes, stride, path, ecn);
+    pub fn send_and_settle(&mut self, bytes: &[u8], stride: usize, endpoint: Endpoint, ecn: u8) -> Vec<Event> {
+        self.send(bytes, stride, endpoint, ecn);
         let mut events = Vec::new();
         let start = Instant::now();
         while self.edge.sends_in_flight() > 0 {

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use nix::errno::Errno;
 use ring_buffers::{RingConfig, SlotClass, Wait};
 use udp_uring::{
-    Event, Family, GsoNotice, LocalAddr, PAYLOAD_OFFSET, Path, ReceiveDrop, Refusal, Refused, SendFailed, SocketGroup,
-    Transmit,
+    Endpoint, Event, Family, GsoNotice, LocalAddr, PAYLOAD_OFFSET, ReceiveDrop, Refusal, Refused, SendFailed,
+    SocketGroup, Transmit,
 };
 
 use crate::bench::{
-    Bench, LOOPBACKS, Parts, datagrams, far_end, in_namespace, in_thread_of_its_own, ip, path_to, pattern,
+    Bench, LOOPBACKS, Parts, datagrams, endpoint_to, far_end, in_namespace, in_thread_of_its_own, ip, pattern,
     receive_plain, refuse_system_call, set_int, sockets,
 };
 
@@ -43,7 +43,7 @@ fn refused_trains_go_out_again_one_by_one_and_segmentation_is_left_alone() {
         }
         let bytes = pattern(14_520 + 9);
         for round in 0..3 {
-            let events = bench.send_and_settle(&bytes, 1452, path_to(&far), 0);
+            let events = bench.send_and_settle(&bytes, 1452, endpoint_to(&far), 0);
             assert_eq!(count_sent(&events), 11);
             assert_eq!(bytes_of(receive_plain(&far, 11)), datagrams(&bytes, 1452), "in order, each once");
             let notice = GsoNotice { family, errno: Errno::EINVAL, remote: ip.parse().expect("literal") };
@@ -62,12 +62,12 @@ fn a_refused_train_with_a_source_loses_neither() {
     let mut bench = Bench::new(&group);
     let far = far_end("127.0.0.1");
     let source = Some(LocalAddr { addr: "127.0.0.9".parse().expect("literal"), ifindex: 1 });
-    let path = Path { source, ..path_to(&far) };
+    let endpoint = Endpoint { source, ..endpoint_to(&far) };
     for _ in 0..2 {
-        let events = bench.send_and_settle(&pattern(3000), 1000, path, 0);
+        let events = bench.send_and_settle(&pattern(3000), 1000, endpoint, 0);
         assert!(events.iter().all(|e| matches!(e, Event::Sent(s) if s.refused.is_none())), "{events:?}");
         let from = receive_plain(&far, 3).into_iter().map(|(_, from)| from.ip());
-        assert!(from.eq([path.source.expect("set").addr; 3]), "an address that others know us by");
+        assert!(from.eq([endpoint.source.expect("set").addr; 3]), "an address that others know us by");
     }
     assert_eq!(bench.edge.counters().retries_without_source, 0);
     bench.assert_all_home();
@@ -81,7 +81,7 @@ fn trains_leave_singly_in_order_even_with_few_operations() {
     let far = far_end("127.0.0.1");
     let bytes = pattern(20 * 100 + 1);
     for _ in 0..2 {
-        let events = bench.send_and_settle(&bytes, 100, path_to(&far), 0);
+        let events = bench.send_and_settle(&bytes, 100, endpoint_to(&far), 0);
         assert_eq!(count_sent(&events), 21);
         assert_eq!(bytes_of(receive_plain(&far, 21)), datagrams(&bytes, 100));
     }
@@ -96,31 +96,31 @@ fn a_narrow_path_fragments_until_it_widens() {
         let far = far_end("127.0.0.1");
         let bytes = pattern(14_000);
         for round in 0..2 {
-            let events = bench.send_and_settle(&bytes, 1400, path_to(&far), 0);
+            let events = bench.send_and_settle(&bytes, 1400, endpoint_to(&far), 0);
             assert_eq!(count_sent(&events), 10);
             assert_eq!(bytes_of(receive_plain(&far, 10)), datagrams(&bytes, 1400));
             let remote = "127.0.0.1".parse().expect("literal");
             let notice = GsoNotice { family: Family::V4, errno: Errno::EMSGSIZE, remote };
             assert_eq!(bench.edge.take_notice(), (round == 0).then_some(notice));
         }
-        let events = bench.send_and_settle(&bytes, 1200, path_to(&far), 0);
+        let events = bench.send_and_settle(&bytes, 1200, endpoint_to(&far), 0);
         assert_eq!(events.len(), 1, "shorter segments still leave with one call");
         assert_eq!(bytes_of(receive_plain(&far, 12)), datagrams(&bytes, 1200));
         assert_eq!(bench.edge.counters().retries_unsegmented, 1);
         // It does not widen by itself: one train is refused again, now and then.
         while bench.edge.counters().retries_unsegmented < 2 {
-            bench.send_and_settle(&bytes, 1400, path_to(&far), 0);
+            bench.send_and_settle(&bytes, 1400, endpoint_to(&far), 0);
             receive_plain(&far, 10);
         }
         ip("link set lo mtu 1500");
         let whole = |events: &[Event]| events.len() == 1;
         let singly = (0..1000).take_while(|_| {
-            let events = bench.send_and_settle(&bytes, 1400, path_to(&far), 0);
+            let events = bench.send_and_settle(&bytes, 1400, endpoint_to(&far), 0);
             assert_eq!(bytes_of(receive_plain(&far, 10)), datagrams(&bytes, 1400));
             !whole(&events)
         });
         assert_eq!(singly.count(), 64, "then one is tried, and they are whole again");
-        assert!(whole(&bench.send_and_settle(&bytes, 1400, path_to(&far), 0)));
+        assert!(whole(&bench.send_and_settle(&bytes, 1400, endpoint_to(&far), 0)));
         bench.assert_all_home();
     });
 }
@@ -141,10 +141,10 @@ fn a_narrow_device_costs_no_other_path() {
         let mut bench = Bench::new(&group);
         let wide = far_end("::1");
         let bytes = pattern(14_000);
-        let narrow = Path::new("[fd00:1::2]:9".parse().expect("literal"));
+        let narrow = Endpoint::new("[fd00:1::2]:9".parse().expect("literal"));
         for _ in 0..3 {
             assert_eq!(bench.send_and_settle(&bytes, 1400, narrow, 0).len(), 10, "one by one");
-            assert_eq!(bench.send_and_settle(&bytes, 1400, path_to(&wide), 0).len(), 1, "with one call");
+            assert_eq!(bench.send_and_settle(&bytes, 1400, endpoint_to(&wide), 0).len(), 1, "with one call");
             receive_plain(&wide, 10);
         }
         assert_eq!(bench.edge.counters().retries_unsegmented, 1);
@@ -162,8 +162,8 @@ fn what_the_ring_does_not_take_is_counted_to_the_datagram() {
         bench.turn();
         refuse_system_call(libc::SYS_io_uring_enter, libc::EIO);
         let transmit = |bench: &Bench, len: usize| {
-            let path = Path::new("127.0.0.1:9".parse().expect("literal"));
-            Transmit { view: bench.view(&pattern(len)), stride: 10, path, ecn: 0, context: 0 }
+            let endpoint = Endpoint::new("127.0.0.1:9".parse().expect("literal"));
+            Transmit { view: bench.view(&pattern(len)), stride: 10, endpoint, ecn: 0, context: 0 }
         };
         let train = transmit(&bench, 10 * 65);
         let refused = bench.edge.send(&mut bench.ring, train).expect_err("the queue has eight places");
@@ -186,7 +186,7 @@ fn what_waits_for_an_operation_and_cannot_follow_is_counted() {
         let far = far_end("127.0.0.1");
         bench.turn();
         // Too many for one call: two leave, and the others wait behind the third.
-        bench.send(&pattern(10 * 65), 10, path_to(&far), 0);
+        bench.send(&pattern(10 * 65), 10, endpoint_to(&far), 0);
         bench.ring.turn(Wait::No).expect("the ring turns");
         refuse_system_call(libc::SYS_io_uring_enter, libc::EIO);
         let events = bench.reap();
@@ -201,7 +201,7 @@ fn what_waits_for_an_operation_and_cannot_follow_is_counted() {
 fn an_endpoint_that_nothing_can_be_sent_to_harms_nobody_else() {
     let group = sockets(1);
     let mut bench = Bench::new(&group);
-    let nowhere = Path::new("127.0.0.1:0".parse().expect("literal"));
+    let nowhere = Endpoint::new("127.0.0.1:0".parse().expect("literal"));
     let events = bench.send_and_settle(&pattern(3000), 1000, nowhere, 0);
     assert_eq!(events.len(), 3);
     for event in &events {
@@ -210,7 +210,7 @@ fn an_endpoint_that_nothing_can_be_sent_to_harms_nobody_else() {
     }
     assert!(bench.edge.take_notice().is_none());
     let far = far_end("127.0.0.1");
-    assert_eq!(bench.send_and_settle(&pattern(3000), 1000, path_to(&far), 0).len(), 1, "segmentation is still on");
+    assert_eq!(bench.send_and_settle(&pattern(3000), 1000, endpoint_to(&far), 0).len(), 1, "segmentation is still on");
     bench.assert_all_home();
 }
 
@@ -219,7 +219,7 @@ fn unreachable_remotes_fail_and_come_back() {
     in_namespace(&[], || {
         let group = sockets(1);
         let mut bench = Bench::new(&group);
-        let remote = Path::new("127.0.0.1:9".parse().expect("literal"));
+        let remote = Endpoint::new("127.0.0.1:9".parse().expect("literal"));
         let events = bench.send_and_settle(&pattern(2000), 1000, remote, 0);
         let Event::SendFailed(failed) = events[0] else { panic!("{events:?}") };
         assert_eq!((failed.errno, failed.segments), (Errno::ENETUNREACH, 2));
@@ -241,10 +241,10 @@ fn a_full_table_takes_no_train() {
     let group = sockets(1);
     let mut bench = Bench::with(&group, Parts { operations: 2, ..Parts::default() });
     let far = far_end("127.0.0.1");
-    bench.send(b"one", 3, path_to(&far), 0);
-    bench.send(b"two", 3, path_to(&far), 0);
+    bench.send(b"one", 3, endpoint_to(&far), 0);
+    bench.send(b"two", 3, endpoint_to(&far), 0);
     let view = bench.view(b"three!");
-    let transmit = Transmit { view, stride: 5, path: path_to(&far), ecn: 0, context: 0 };
+    let transmit = Transmit { view, stride: 5, endpoint: endpoint_to(&far), ecn: 0, context: 0 };
     let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no room");
     assert_eq!(refused, Refused { segments: 2, why: Refusal::Full });
     bench.turn_until(|events| events.len() == 2);
@@ -260,7 +260,7 @@ fn a_closed_edge_takes_no_train() {
     let transmit = Transmit {
         view: bench.view(b"x"),
         stride: 1,
-        path: Path::new("[::1]:9".parse().expect("literal")),
+        endpoint: Endpoint::new("[::1]:9".parse().expect("literal")),
         ecn: 0,
         context: 0,
     };
@@ -343,7 +343,7 @@ fn everything_in_flight_comes_home_when_the_ring_ends() {
     let mut bench = Bench::new(&group);
     let far = far_end("127.0.0.1");
     bench.turn();
-    bench.send(&pattern(5000), 1000, path_to(&far), 0);
+    bench.send(&pattern(5000), 1000, endpoint_to(&far), 0);
     bench.ring.cancel_all().expect("the kernel lets go");
     let before = bench.pool.accounting();
     assert_eq!((before.kernel, before.held), (16, 1), "16 to receive into, one in a completion");
@@ -361,12 +361,12 @@ fn full_queues_of_the_ring_lose_nothing() {
     let ring = RingConfig { submissions: 8, completions: 16, ..RingConfig::default() };
     let mut bench = Bench::with(&group, Parts { operations: 512, ring, ..Parts::default() });
     let mut far = Bench::with(&far_group, Parts { ring, ..Parts::default() });
-    let path = Path::new(SocketAddr::new("127.0.0.1".parse().expect("literal"), far_group.port()));
+    let endpoint = Endpoint::new(SocketAddr::new("127.0.0.1".parse().expect("literal"), far_group.port()));
     // All of them share one slot, and none is reaped before the last is queued.
     let bytes = pattern(400 * 10);
     let mut views = bench.view(&bytes);
     for _ in 0..400 {
-        let transmit = Transmit { view: views.split_to(10), stride: 10, path, ecn: 0, context: 0 };
+        let transmit = Transmit { view: views.split_to(10), stride: 10, endpoint, ecn: 0, context: 0 };
         bench.edge.send(&mut bench.ring, transmit).expect("taken");
     }
     drop(views);

@@ -7,7 +7,7 @@ use std::thread;
 
 use udp_uring::{Event, SocketConfig, SocketGroup};
 
-use crate::bench::{Bench, LOOPBACKS, far_end, path_to, pattern, receive_plain, sockets, when_free};
+use crate::bench::{Bench, LOOPBACKS, endpoint_to, far_end, pattern, receive_plain, sockets, when_free};
 
 #[test]
 fn the_new_port_is_served_and_the_old_one_is_free() {
@@ -24,7 +24,7 @@ fn the_new_port_is_served_and_the_old_one_is_free() {
         far.send_to(b"to the new", (ip.parse::<IpAddr>().expect("literal"), second.port())).expect("loopback works");
         let received = bench.receive(1);
         assert_eq!(&*received[0].view, b"to the new");
-        bench.send_and_settle(&pattern(2000), 1000, received[0].path, 0);
+        bench.send_and_settle(&pattern(2000), 1000, received[0].endpoint, 0);
         assert!(receive_plain(&far, 2).iter().all(|(_, from)| from.port() == second.port()));
     }
     while bench.edge.is_releasing() {
@@ -90,7 +90,7 @@ fn sockets_change_under_traffic_and_every_slot_is_accounted_for() {
         drop(events);
         // Receives and sends are in flight when the sockets change under them, some not even submitted.
         bench.edge.prepare(&mut bench.ring).expect("receives are armed");
-        bench.send(&pattern(3000), 1000, path_to(&sink), 0);
+        bench.send(&pattern(3000), 1000, endpoint_to(&sink), 0);
         bench.edge.rebind(&mut bench.ring, groups[round % 3].pair(0)).expect("sockets are taken");
     }
     stop.store(true, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ring_buffers::View;
 use udp_uring::cmsg::{ECN_MASK, ReceiveControl, SendControl};
-use udp_uring::{LocalAddr, PAYLOAD_OFFSET, Path, ReceiveDrop, Received};
+use udp_uring::{Endpoint, LocalAddr, PAYLOAD_OFFSET, ReceiveDrop, Received};
 
 use crate::Seed;
 use crate::input::Input;
@@ -111,13 +111,13 @@ fn buffer(bytes: &[u8]) {
             assert_eq!(received.view.len(), payload);
             let control = expected(&bytes[CONTROL_AT..CONTROL_AT + control]);
             assert_eq!(received.ecn, control.ecn);
-            assert_eq!(received.path.source, control.local);
+            assert_eq!(received.endpoint.source, control.local);
             assert_eq!(received.stride, control.stride.unwrap_or(payload).min(payload));
             assert!((1..=payload).contains(&received.stride));
             let family = u16::from_ne_bytes([bytes[NAME_AT], bytes[NAME_AT + 1]]);
             let is_ipv4 = i32::from(family) == libc::AF_INET;
-            assert_eq!(received.path.remote.is_ipv4(), is_ipv4);
-            assert_eq!(received.path.remote.port().to_be_bytes(), bytes[NAME_AT + 2..NAME_AT + 4]);
+            assert_eq!(received.endpoint.remote.is_ipv4(), is_ipv4);
+            assert_eq!(received.endpoint.remote.port().to_be_bytes(), bytes[NAME_AT + 2..NAME_AT + 4]);
         }
         Err(ReceiveDrop::Truncated) => assert!(is_cut_off),
         Err(ReceiveDrop::Empty) => assert!(!is_cut_off && payload == 0 && bytes.len() == PAYLOAD_OFFSET),
@@ -135,11 +135,11 @@ fn sent(input: &mut Input<'_>) {
     let ifindex = input.u32();
     let source = (families & 4 != 0).then(|| LocalAddr { addr: address(input, families & 2 != 0), ifindex });
     let segment = Some(input.u16()).filter(|&segment| segment > 0);
-    let path = Path { remote, source };
+    let endpoint = Endpoint { remote, source };
     let mut control = SendControl::default();
     // What was in it before must not show.
-    control.fill(&Path { remote: ([0xff; 16], 1).into(), source }, 0xff, Some(0xffff));
-    control.fill(&path, traffic_class, segment);
+    control.fill(&Endpoint { remote: ([0xff; 16], 1).into(), source }, 0xff, Some(0xffff));
+    control.fill(&endpoint, traffic_class, segment);
 
     let mut expected: Vec<(i32, i32, Vec<u8>)> = Vec::new();
     match (source.map(|local| local.addr), remote) {
