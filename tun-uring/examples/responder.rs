@@ -12,7 +12,7 @@ use std::error::Error;
 
 use ring_buffers::{Arena, Budget, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
 use tun_uring::checksum::Sum;
-use tun_uring::{EdgeConfig, Event, Offloads, Transmit, Tun, TunEdge, VNET_HDR_LEN};
+use tun_uring::{EdgeConfig, Offloads, Transmit, Tun, TunEdge, TunEvent, VNET_HDR_LEN};
 
 /// Slots, each with room for the largest packet. Half of them wait in the kernel, the others are written.
 const SLOTS: u16 = 32;
@@ -63,12 +63,12 @@ pub fn serve(tun: Tun) -> Result<(), Box<dyn Error>> {
         }
         for event in events.drain(..) {
             match event {
-                Event::Read(packet) => {
+                TunEvent::Read(packet) => {
                     let Some(answer) = answer(packet) else { continue };
                     edge.write(&mut ring, answer, 0).map_err(|refused| refused.why)?;
                 }
-                Event::ReadFailed(error) => return Err(error.into()),
-                Event::Gone => return Ok(()),
+                TunEvent::ReadFailed(error) => return Err(error.into()),
+                TunEvent::Gone => return Ok(()),
                 _ => {}
             }
         }

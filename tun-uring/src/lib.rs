@@ -12,7 +12,7 @@
 //!
 //! ```no_run
 //! use ring_buffers::{Arena, Budget, LineId, Pool, Ring, RingConfig, SlotClass, Wait, Waker};
-//! use tun_uring::{EdgeConfig, Event, Offloads, Tun, TunEdge, VNET_HDR_LEN};
+//! use tun_uring::{EdgeConfig, Offloads, Tun, TunEdge, TunEvent, VNET_HDR_LEN};
 //!
 //! let tun = Tun::create("tun0", 1, Offloads::NONE)?;
 //! let mut ring = Ring::new(RingConfig::default())?;
@@ -31,7 +31,7 @@
 //!     ring.reap(64, |completion| events.push(edge.complete(completion)));
 //!     events.extend(std::iter::from_fn(|| edge.poll_read()));
 //!     for event in events.drain(..) {
-//!         if let Event::Read(packet) = event {
+//!         if let TunEvent::Read(packet) = event {
 //!             println!("{} bytes", packet.len() - VNET_HDR_LEN);
 //!         }
 //!     }
@@ -54,7 +54,8 @@ mod steering;
 
 pub use device::{Offloads, Tun, TunError};
 pub use edge::{
-    EdgeConfig, EdgeCounters, Event, PIECES_MAX, READ_BUFFER_LEN, Refusal, Refused, TunEdge, WriteError, WriteFailed,
+    EdgeConfig, EdgeCounters, PIECES_MAX, READ_BUFFER_LEN, TunEdge, TunEvent, WriteError, WriteFailed, WriteRefusal,
+    WriteRefused,
 };
 pub use error::Unusable;
 pub use given::{goes_with_its_queues, interface_of};

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 
 use ring_buffers::fake::{FakeKernel, Message, Script};
 use ring_buffers::{Arena, Budget, Capabilities, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait};
-use tun_uring::{EdgeConfig, Event, Refusal, TunEdge, VNET_HDR_LEN};
+use tun_uring::{EdgeConfig, TunEdge, TunEvent, VNET_HDR_LEN, WriteRefusal};
 
 const PLACE: u32 = 1;
 const EDGE: u8 = 4;
@@ -96,7 +96,7 @@ impl Rig {
         match self.edge.write(&mut self.ring, packet, self.next) {
             Ok(()) => assert!(self.writes.insert(self.next)),
             Err(refused) => {
-                assert!(matches!(refused.why, Refusal::Full | Refusal::Ring(_)), "{}", refused.why);
+                assert!(matches!(refused.why, WriteRefusal::Full | WriteRefusal::Ring(_)), "{}", refused.why);
                 assert_eq!(refused.view.len(), 1_000);
             }
         }
@@ -109,7 +109,7 @@ impl Rig {
         match self.edge.write_gathered(&mut self.ring, &mut pieces, self.next) {
             Ok(()) => assert!(pieces.is_empty() && self.writes.insert(self.next)),
             Err(why) => {
-                assert!(matches!(why, Refusal::Full | Refusal::Ring(_)), "{why}");
+                assert!(matches!(why, WriteRefusal::Full | WriteRefusal::Ring(_)), "{why}");
                 assert_eq!(pieces.len(), 3);
             }
         }
@@ -125,19 +125,19 @@ impl Rig {
         for completion in completions {
             assert_eq!(completion.edge(), EDGE);
             match self.edge.complete(completion) {
-                Event::Read(view) => {
+                TunEvent::Read(view) => {
                     assert!(view.iter().all(|&byte| byte == 0x5a));
                     self.read += 1;
                     self.held.push(view);
                 }
-                Event::Wrote { context } => assert!(self.writes.remove(&context), "an outcome for each, and one"),
-                Event::WriteFailed(failed) => {
+                TunEvent::Wrote { context } => assert!(self.writes.remove(&context), "an outcome for each, and one"),
+                TunEvent::WriteFailed(failed) => {
                     assert!(self.writes.remove(&failed.context), "an outcome for each, and one");
                     let all = std::iter::once(&failed.first).chain(&failed.rest);
                     assert_eq!(all.map(|piece| piece.len()).sum::<usize>(), 1_000, "all of it comes back");
                 }
-                Event::Nothing => {}
-                Event::Gone | Event::ReadFailed(_) => panic!("none of these errors is the end"),
+                TunEvent::Nothing => {}
+                TunEvent::Gone | TunEvent::ReadFailed(_) => panic!("none of these errors is the end"),
             }
         }
         for (_, Message { bytes, .. }) in self.kernel.take_written() {

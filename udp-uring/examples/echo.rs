@@ -9,7 +9,7 @@ use std::error::Error;
 
 use ring_buffers::{Arena, Budget, BufferGroup, Pool, Ring, RingConfig, SlotClass, Wait, Waker};
 use udp_uring::{
-    EdgeConfig, Event, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
+    EdgeConfig, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge, UdpEvent,
 };
 
 /// Slots, each with room for a train of 64 KiB. Half of them wait in the kernel for datagrams, the others leave.
@@ -46,14 +46,14 @@ pub fn serve(sockets: &SocketGroup) -> Result<(), Box<dyn Error>> {
         ring.reap(64, |completion| completions.push(completion));
         for completion in completions.drain(..) {
             match edge.complete(&mut ring, completion) {
-                Event::Received(Received { view, stride, endpoint, ecn }) => {
+                UdpEvent::Received(Received { view, stride, endpoint, ecn }) => {
                     let train = Transmit { view, stride, endpoint, ecn, context: 0 };
                     if let Err(refused) = edge.send(&mut ring, train) {
                         eprintln!("{} datagrams are lost: {:?}", refused.segments, refused.why);
                     }
                 }
-                Event::SendFailed(failed) => eprintln!("{} datagrams are lost: {}", failed.segments, failed.errno),
-                Event::ReceiveFailed { errno, .. } => return Err(errno.into()),
+                UdpEvent::SendFailed(failed) => eprintln!("{} datagrams are lost: {}", failed.segments, failed.errno),
+                UdpEvent::ReceiveFailed { errno, .. } => return Err(errno.into()),
                 _ => {}
             }
         }

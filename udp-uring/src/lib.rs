@@ -16,7 +16,7 @@
 //! ```no_run
 //! use ring_buffers::{Arena, Budget, BufferGroup, Pool, Ring, RingConfig, SlotClass, Wait, Waker};
 //! use udp_uring::{
-//!     EdgeConfig, Event, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
+//!     EdgeConfig, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge, UdpEvent,
 //! };
 //!
 //! let sockets = SocketGroup::bind(&SocketConfig::new(7007, 1))?;
@@ -36,7 +36,7 @@
 //!     ring.turn(Wait::UntilCompletion)?;
 //!     ring.reap(64, |completion| completions.push(completion));
 //!     for completion in completions.drain(..) {
-//!         if let Event::Received(Received { view, stride, endpoint, ecn }) = edge.complete(&mut ring, completion) {
+//!         if let UdpEvent::Received(Received { view, stride, endpoint, ecn }) = edge.complete(&mut ring, completion) {
 //!             let train = Transmit { view, stride, endpoint, ecn, context: 0 };
 //!             edge.send(&mut ring, train).expect("as many operations as slots");
 //!         }
@@ -58,11 +58,11 @@ mod sockaddr;
 mod socket;
 pub mod steering;
 
-pub use edge::{EdgeConfig, EdgeCounters, Event, GsoNotice, UdpEdge};
+pub use edge::{EdgeConfig, EdgeCounters, GsoNotice, UdpEdge, UdpEvent};
 pub use error::{BindError, Family};
 pub use handshake::{SentBy, may_blame_source, send_handshake};
 pub use receive::{PAYLOAD_OFFSET, RECEIVE_BUFFER_LEN, ReceiveDrop, Received};
 pub use segmentation::Segmentation;
-pub use send::{Refusal, Refused, SEGMENTS_MAX, SendFailed, Sent, TRAIN_BYTES_MAX, Transmit};
+pub use send::{SEGMENTS_MAX, SendFailed, Sent, TRAIN_BYTES_MAX, TrainRefusal, TrainRefused, Transmit};
 pub use socket::{Offloads, SocketConfig, SocketGroup, SocketPair};
 pub use udp_endpoint::{Endpoint, LocalAddr};

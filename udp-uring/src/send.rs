@@ -32,7 +32,7 @@ pub struct Transmit {
 
 /// Why a train was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TrainRefusal {
     /// All operations are in flight: the way out is slower than what comes in.
     Full,
     /// There is no socket of the remote's family: IPv6 is disabled, or the edge is closed.
@@ -43,12 +43,12 @@ pub enum Refusal {
 
 /// A train that was not taken, or not to its end. The bytes that were not taken have gone home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct TrainRefused {
     /// Number of datagrams that will not leave, counted from the train's end. What becomes of those before them, if
     /// there are any, is told by events.
     pub segments: usize,
     /// Why.
-    pub why: Refusal,
+    pub why: TrainRefusal,
 }
 
 /// A train that left, or the part of it that one operation carried.

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use ring_buffers::fake::{FakeKernel, Message, Script};
 use ring_buffers::{Arena, Budget, BufferGroup, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait};
 use udp_uring::{
-    EdgeConfig, Endpoint, Event, LocalAddr, RECEIVE_BUFFER_LEN, Received, Refusal, Segmentation, SocketConfig,
-    SocketGroup, Transmit, UdpEdge,
+    EdgeConfig, Endpoint, LocalAddr, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup,
+    TrainRefusal, Transmit, UdpEdge, UdpEvent,
 };
 
 const EDGE: u8 = 3;
@@ -115,7 +115,7 @@ impl Rig {
         self.trains.insert(context, segments);
         let transmit = Transmit { view, stride, endpoint, ecn: 1, context };
         if let Err(refused) = self.edge.send(&mut self.ring, transmit) {
-            assert!(matches!(refused.why, Refusal::Full | Refusal::Ring(_)), "{refused:?}");
+            assert!(matches!(refused.why, TrainRefusal::Full | TrainRefusal::Ring(_)), "{refused:?}");
             self.outcome(context, refused.segments);
         }
     }
@@ -138,16 +138,16 @@ impl Rig {
         for completion in completions {
             assert_eq!(completion.edge(), EDGE);
             match self.edge.complete(&mut self.ring, completion) {
-                Event::Received(Received { view, endpoint, .. }) => {
+                UdpEvent::Received(Received { view, endpoint, .. }) => {
                     assert_eq!(endpoint.remote.to_string(), "192.0.2.7:7");
                     assert!(view.iter().all(|&byte| byte == 0x5a));
                     self.came += 1;
                     self.held.push(view);
                 }
-                Event::Late { datagrams } => self.came += datagrams,
-                Event::Sent(sent) => self.outcome(sent.context, sent.segments + sent.lost),
-                Event::SendFailed(failed) => self.outcome(failed.context, failed.segments),
-                Event::Nothing => {}
+                UdpEvent::Late { datagrams } => self.came += datagrams,
+                UdpEvent::Sent(sent) => self.outcome(sent.context, sent.segments + sent.lost),
+                UdpEvent::SendFailed(failed) => self.outcome(failed.context, failed.segments),
+                UdpEvent::Nothing => {}
                 other => panic!("{other:?}"),
             }
             self.edge.take_notice();

@@ -5,7 +5,7 @@ use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::MAX_SEGMENTS;
 use ringfort_core::drops::DropReason;
 use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
-use tun_uring::{SEGMENTS_MAX, VNET_HDR_LEN};
+use tun_uring::{SEGMENTS_MAX, TunEvent, VNET_HDR_LEN};
 
 use super::events::context_of;
 use super::turn::{BATCH, Worker, brought};
@@ -130,7 +130,7 @@ impl Worker {
             match completion {
                 Completion::Wrote(_) => {
                     freed = true;
-                    if let tun_uring::Event::WriteFailed(failed) = self.tun.complete(completion) {
+                    if let TunEvent::WriteFailed(failed) = self.tun.complete(completion) {
                         self.on_write_failed(failed);
                     }
                 }

@@ -3,39 +3,39 @@
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_path::{Stage, Train, Watch as _};
-use tun_uring::{WriteError, WriteFailed};
-use udp_uring::{Event, Family, GsoNotice, ReceiveDrop, Received};
+use tun_uring::{TunEvent, WriteError, WriteFailed};
+use udp_uring::{Family, GsoNotice, ReceiveDrop, Received, UdpEvent};
 
 use super::turn::Worker;
 use crate::failure::WorkerError;
 
 impl Worker {
-    pub(super) fn on_tun(&mut self, event: tun_uring::Event) -> Result<(), WorkerError> {
+    pub(super) fn on_tun(&mut self, event: TunEvent) -> Result<(), WorkerError> {
         match event {
-            tun_uring::Event::Read(view) => {
+            TunEvent::Read(view) => {
                 let outcome = self.path.handle_packet(self.now, view);
                 self.settle(outcome);
             }
-            tun_uring::Event::WriteFailed(failed) => self.on_write_failed(failed),
-            tun_uring::Event::Gone => return Err(WorkerError::DeviceGone),
-            tun_uring::Event::ReadFailed(error) => return Err(WorkerError::at("read from the TUN interface", error)),
-            tun_uring::Event::Wrote { .. } | tun_uring::Event::Nothing => {}
+            TunEvent::WriteFailed(failed) => self.on_write_failed(failed),
+            TunEvent::Gone => return Err(WorkerError::DeviceGone),
+            TunEvent::ReadFailed(error) => return Err(WorkerError::at("read from the TUN interface", error)),
+            TunEvent::Wrote { .. } | TunEvent::Nothing => {}
         }
         Ok(())
     }
 
-    pub(super) fn on_udp(&mut self, event: Event) -> Result<(), WorkerError> {
+    pub(super) fn on_udp(&mut self, event: UdpEvent) -> Result<(), WorkerError> {
         match event {
-            Event::Received(Received { view, endpoint, stride, ecn }) => {
+            UdpEvent::Received(Received { view, endpoint, stride, ecn }) => {
                 self.path.watch().lap(Stage::Turn);
                 self.on_train(Train { view, stride, endpoint: usable(endpoint), ecn, handed: false });
             }
-            Event::Dropped(why) => self.path.count_drop(reason_of(why), 1),
-            Event::Late { datagrams } => self.path.count_drop(DropReason::Down, datagrams),
-            Event::ReceiveFailed { family: Family::V4, errno } => {
+            UdpEvent::Dropped(why) => self.path.count_drop(reason_of(why), 1),
+            UdpEvent::Late { datagrams } => self.path.count_drop(DropReason::Down, datagrams),
+            UdpEvent::ReceiveFailed { family: Family::V4, errno } => {
                 return Err(WorkerError::at("receive on IPv4", errno));
             }
-            Event::ReceiveFailed { family: Family::V6, errno } => {
+            UdpEvent::ReceiveFailed { family: Family::V6, errno } => {
                 return Err(WorkerError::at("receive on IPv6", errno));
             }
             sent => self.on_sent(sent),
@@ -49,15 +49,15 @@ impl Worker {
         self.drain();
     }
 
-    pub(super) fn on_sent(&mut self, event: Event) {
+    pub(super) fn on_sent(&mut self, event: UdpEvent) {
         match event {
-            Event::Sent(sent) => {
+            UdpEvent::Sent(sent) => {
                 self.path.count_drop(DropReason::SendFailed, sent.lost);
                 if let Some(endpoint) = sent.refused {
                     self.path.handle_source_refused(peer_of(sent.context), usable(endpoint));
                 }
             }
-            Event::SendFailed(failed) => {
+            UdpEvent::SendFailed(failed) => {
                 self.path.count_drop(DropReason::SendFailed, failed.segments);
                 log::debug!("worker {}: sending {} datagrams failed: {}", self.index, failed.segments, failed.errno);
             }

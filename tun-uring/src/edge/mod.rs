@@ -14,7 +14,7 @@ use ring_buffers::{Capabilities, Completion, LineId, NotBegun, Pool, PushError, 
 use read::Reader;
 
 pub use read::READ_BUFFER_LEN;
-pub use write::{PIECES_MAX, Refusal, Refused, WriteError, WriteFailed};
+pub use write::{PIECES_MAX, WriteError, WriteFailed, WriteRefusal, WriteRefused};
 
 /// The numbers by which the edge is known to its ring, and how much it may hold.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub struct EdgeConfig {
 
 /// What a completion turned out to be.
 #[derive(Debug)]
-pub enum Event {
+pub enum TunEvent {
     /// A packet came: [`crate::VNET_HDR_LEN`] bytes for [`crate::virtio::parse`], then the packet. Behind it there is
     /// tail room for what a tunnel adds.
     Read(View),
@@ -88,8 +88,8 @@ pub struct EdgeCounters {
 /// ```text
 ///   edge.prepare(ring, 0)                     buffers to the kernel, a read in flight
 ///   ring.turn(...)                            sleep only if !edge.is_readable()
-///   for c in completions: edge.complete(c)    ──► Event
-///   while let Some(e) = edge.poll_read()      ──► Event  (kernels without READ_MULTISHOT)
+///   for c in completions: edge.complete(c)    ──► TunEvent
+///   while let Some(e) = edge.poll_read()      ──► TunEvent  (kernels without READ_MULTISHOT)
 /// ```
 #[derive(Debug)]
 pub struct TunEdge {
@@ -178,23 +178,23 @@ impl TunEdge {
     }
 
     /// Writes a packet: `packet` begins with the header of [`crate::Transmit::write`]. The outcome comes as an
-    /// [`Event`] with the same context.
+    /// [`TunEvent`] with the same context.
     ///
     /// # Errors
-    /// [`Refused`] gives the packet back.
-    pub fn write(&mut self, ring: &mut Ring, packet: View, context: u64) -> Result<(), Refused> {
+    /// [`WriteRefused`] gives the packet back.
+    pub fn write(&mut self, ring: &mut Ring, packet: View, context: u64) -> Result<(), WriteRefused> {
         if self.gone {
-            return Err(Refused { view: packet, why: Refusal::Gone });
+            return Err(WriteRefused { view: packet, why: WriteRefusal::Gone });
         }
         if self.writes_free() == 0 {
-            return Err(Refused { view: packet, why: Refusal::Full });
+            return Err(WriteRefused { view: packet, why: WriteRefusal::Full });
         }
         match ring.write(self.place, packet, Tag { edge: self.edge, context }) {
             Ok(memory) => {
                 self.count_write(memory);
                 Ok(())
             }
-            Err(NotBegun { view, why }) => Err(Refused { view, why: Refusal::Ring(why) }),
+            Err(NotBegun { view, why }) => Err(WriteRefused { view, why: WriteRefusal::Ring(why) }),
         }
     }
 
@@ -202,19 +202,24 @@ impl TunEdge {
     /// [`crate::Transmit::write`]. `pieces` is empty afterwards.
     ///
     /// # Errors
-    /// [`Refusal`]; `pieces` is as it was.
-    pub fn write_gathered(&mut self, ring: &mut Ring, pieces: &mut Vec<View>, context: u64) -> Result<(), Refusal> {
+    /// [`WriteRefusal`]; `pieces` is as it was.
+    pub fn write_gathered(
+        &mut self,
+        ring: &mut Ring,
+        pieces: &mut Vec<View>,
+        context: u64,
+    ) -> Result<(), WriteRefusal> {
         if self.gone {
-            return Err(Refusal::Gone);
+            return Err(WriteRefusal::Gone);
         }
         if pieces.is_empty() || pieces.len() > PIECES_MAX {
-            return Err(Refusal::Pieces);
+            return Err(WriteRefusal::Pieces);
         }
         if self.gathers_free() == 0 {
-            return Err(Refusal::Full);
+            return Err(WriteRefusal::Full);
         }
         let tag = Tag { edge: self.edge, context };
-        let memory = ring.write_gathered(self.place, pieces, self.writev_fixed, tag).map_err(Refusal::Ring)?;
+        let memory = ring.write_gathered(self.place, pieces, self.writev_fixed, tag).map_err(WriteRefusal::Ring)?;
         self.count_write(memory);
         self.gathers_in_flight += 1;
         self.counters.writes_gathered += 1;
@@ -235,7 +240,7 @@ impl TunEdge {
 
     /// Says what a completion of this edge means. One of another edge, which is a mistake, is dropped and counted.
     #[inline]
-    pub fn complete(&mut self, completion: Completion) -> Event {
+    pub fn complete(&mut self, completion: Completion) -> TunEvent {
         match completion {
             Completion::Read(filled) if filled.tag().edge == self.edge => self.complete_read(filled),
             Completion::Wrote(wrote) if wrote.tag().edge == self.edge => self.complete_write(wrote),
@@ -282,8 +287,8 @@ impl TunEdge {
     }
 
     #[cold]
-    fn late(&mut self) -> Event {
+    fn late(&mut self) -> TunEvent {
         self.counters.late_completions += 1;
-        Event::Nothing
+        TunEvent::Nothing
     }
 }

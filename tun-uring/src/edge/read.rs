@@ -9,7 +9,7 @@ use ring_buffers::{
 };
 
 use super::EdgeConfig;
-use super::{Event, TunEdge};
+use super::{TunEdge, TunEvent};
 use crate::virtio::VNET_HDR_LEN;
 
 /// Bytes of a jumbo slot that a read may fill: the header and the largest packet that a TUN device gives (its
@@ -119,7 +119,7 @@ impl Polling {
 impl TunEdge {
     /// Reads a packet without the ring, where the kernel cannot do it by itself. `None` when there is none, when
     /// there is no slot for it, or when the turn's share is used up ([`TunEdge::is_readable`] stays true then).
-    pub fn poll_read(&mut self) -> Option<Event> {
+    pub fn poll_read(&mut self) -> Option<TunEvent> {
         let Reader::Polling(polling) = &mut self.reader else { return None };
         if self.closed {
             return None;
@@ -128,7 +128,7 @@ impl TunEdge {
         match polling.read(&self.file, &self.pool, self.line) {
             Ok(Some(view)) => {
                 self.counters.reads += 1;
-                Some(Event::Read(view))
+                Some(TunEvent::Read(view))
             }
             Ok(None) => {
                 self.counters.reads_starved += u64::from(polling.starved && !was_starved);
@@ -136,13 +136,13 @@ impl TunEdge {
             }
             Err(e) => {
                 let event = self.read_ended(&e);
-                if matches!(event, Event::Nothing) { None } else { Some(event) }
+                if matches!(event, TunEvent::Nothing) { None } else { Some(event) }
             }
         }
     }
 
     #[inline]
-    pub(super) fn complete_read(&mut self, filled: Filled) -> Event {
+    pub(super) fn complete_read(&mut self, filled: Filled) -> TunEvent {
         let Reader::Multishot(reader) = &mut self.reader else { return self.late() };
         if !filled.goes_on() {
             reader.armed = None;
@@ -150,14 +150,14 @@ impl TunEdge {
         match filled.into_view() {
             Ok(Some(view)) => {
                 self.counters.reads += 1;
-                Event::Read(view)
+                TunEvent::Read(view)
             }
-            Ok(None) => Event::Nothing,
+            Ok(None) => TunEvent::Nothing,
             Err(errno) => self.read_ended(&io::Error::from_raw_os_error(errno)),
         }
     }
 
-    pub(super) fn complete_poll(&mut self, polled: &Polled) -> Event {
+    pub(super) fn complete_poll(&mut self, polled: &Polled) -> TunEvent {
         let Reader::Polling(reader) = &mut self.reader else { return self.late() };
         if !polled.goes_on() {
             reader.armed = None;
@@ -166,13 +166,13 @@ impl TunEdge {
             // Also for POLLERR: the read will say what it is.
             Ok(()) => {
                 reader.ready = true;
-                Event::Nothing
+                TunEvent::Nothing
             }
             Err(errno) => self.read_ended(&io::Error::from_raw_os_error(errno)),
         }
     }
 
-    fn read_ended(&mut self, error: &io::Error) -> Event {
+    fn read_ended(&mut self, error: &io::Error) -> TunEvent {
         match error.raw_os_error() {
             // Renewed as soon as a slot is free: see `prepare`.
             Some(libc::ENOBUFS) => self.counters.reads_starved += 1,
@@ -183,17 +183,17 @@ impl TunEdge {
             Some(libc::EBADFD) => return self.gone(),
             _ => return self.read_failed(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),
         }
-        Event::Nothing
+        TunEvent::Nothing
     }
 
-    fn read_failed(&mut self, error: io::Error) -> Event {
+    fn read_failed(&mut self, error: io::Error) -> TunEvent {
         self.closed = true;
-        Event::ReadFailed(error)
+        TunEvent::ReadFailed(error)
     }
 
     /// The first who notices that the device is gone says so.
-    pub(super) fn gone(&mut self) -> Event {
+    pub(super) fn gone(&mut self) -> TunEvent {
         self.closed = true;
-        if std::mem::replace(&mut self.gone, true) { Event::Nothing } else { Event::Gone }
+        if std::mem::replace(&mut self.gone, true) { TunEvent::Nothing } else { TunEvent::Gone }
     }
 }

@@ -2,7 +2,7 @@
 
 use ring_buffers::{Memory, PushError, Returned, View, Wrote};
 
-use super::{Event, TunEdge};
+use super::{TunEdge, TunEvent};
 use crate::virtio;
 
 /// Pieces of a write: headers of their own, and the payloads of 64 segments.
@@ -10,7 +10,7 @@ pub const PIECES_MAX: usize = 65;
 
 /// Why a write was not begun.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum WriteRefusal {
     /// As many writes are in flight as the edge was made for. Some will complete with the next turn.
     #[error("too many writes to the TUN in flight")]
     Full,
@@ -27,11 +27,11 @@ pub enum Refusal {
 
 /// A write that was not begun, with its packet.
 #[derive(Debug)]
-pub struct Refused {
+pub struct WriteRefused {
     /// The packet as it was given.
     pub view: View,
     /// Why.
-    pub why: Refusal,
+    pub why: WriteRefusal,
 }
 
 /// How the kernel refused a packet.
@@ -87,13 +87,13 @@ impl TunEdge {
     }
 
     #[inline]
-    pub(super) fn complete_write(&mut self, wrote: Wrote) -> Event {
+    pub(super) fn complete_write(&mut self, wrote: Wrote) -> TunEvent {
         self.writes_in_flight = self.writes_in_flight.saturating_sub(1);
         self.gathers_in_flight = self.gathers_in_flight.saturating_sub(wrote.is_gathered().into());
         let context = wrote.tag().context;
-        let Err(errno) = wrote.outcome() else { return Event::Wrote { context } };
+        let Err(errno) = wrote.outcome() else { return TunEvent::Wrote { context } };
         self.counters.write_errors += 1;
         let Some(Returned { first, rest }) = wrote.into_pieces() else { return self.late() };
-        Event::WriteFailed(WriteFailed { context, error: WriteError::of(errno), first, rest })
+        TunEvent::WriteFailed(WriteFailed { context, error: WriteError::of(errno), first, rest })
     }
 }

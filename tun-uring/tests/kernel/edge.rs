@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ring_buffers::View;
 use tun_uring::checksum::Sum;
-use tun_uring::{Event, Offloads, Received, Refusal, SuperKind, VNET_HDR_LEN, WriteError, virtio};
+use tun_uring::{Offloads, Received, SuperKind, TunEvent, VNET_HDR_LEN, WriteError, WriteRefusal, virtio};
 
 use crate::namespace::{in_namespace, ip};
 use crate::packets::{make_super, payload, port, receive, socket, udp_to};
@@ -54,7 +54,7 @@ fn packets_go_in_from_slots_heap_and_pieces() {
             // One at a time: a socket buffers two of the largest at the most.
             let arrives = |rig: &mut Rig, way: u64| {
                 let event = rig.event();
-                assert!(matches!(event, Event::Wrote { context } if context == way), "{size}: {event:?}");
+                assert!(matches!(event, TunEvent::Wrote { context } if context == way), "{size}: {event:?}");
                 assert!(receive(&socket) == sent, "size {size}, way {way}");
             };
             let view = rig.slot(&packet);
@@ -96,7 +96,7 @@ fn many_writes_in_flight_keep_their_order() {
                 match rig.edge.write(&mut rig.ring, view, queued as u64) {
                     Ok(()) => queued += 1,
                     Err(refused) => {
-                        assert!(matches!(refused.why, Refusal::Full));
+                        assert!(matches!(refused.why, WriteRefusal::Full));
                         assert!(refused.view[VNET_HDR_LEN + 28..] == payload(queued, 100));
                         break;
                     }
@@ -105,7 +105,7 @@ fn many_writes_in_flight_keep_their_order() {
             assert_eq!(queued, usize::from(setup.writes), "round {round}");
             assert_eq!(rig.edge.writes_free(), 0);
             for number in 0..queued {
-                assert!(matches!(rig.event(), Event::Wrote { context } if context == number as u64));
+                assert!(matches!(rig.event(), TunEvent::Wrote { context } if context == number as u64));
                 assert!(receive(&socket) == payload(number, 100));
             }
         }
@@ -126,7 +126,7 @@ fn gathers_are_limited_and_come_back() {
                 match rig.edge.write_gathered(&mut rig.ring, &mut pieces, begun) {
                     Ok(()) => begun += 1,
                     Err(why) => {
-                        assert!(matches!(why, Refusal::Full));
+                        assert!(matches!(why, WriteRefusal::Full));
                         assert_eq!(pieces.len(), 2, "a refused write leaves the pieces");
                         break;
                     }
@@ -134,14 +134,14 @@ fn gathers_are_limited_and_come_back() {
             }
             assert_eq!(begun, 8);
             for _ in 0..begun {
-                assert!(matches!(rig.event(), Event::Wrote { .. }));
+                assert!(matches!(rig.event(), TunEvent::Wrote { .. }));
                 assert_eq!(receive(&socket), b"in two pieces");
             }
         }
         let mut none = Vec::new();
-        assert!(matches!(rig.edge.write_gathered(&mut rig.ring, &mut none, 0), Err(Refusal::Pieces)));
+        assert!(matches!(rig.edge.write_gathered(&mut rig.ring, &mut none, 0), Err(WriteRefusal::Pieces)));
         let mut many: Vec<View> = (0..66).map(|_| View::heap(vec![0])).collect();
-        assert!(matches!(rig.edge.write_gathered(&mut rig.ring, &mut many, 0), Err(Refusal::Pieces)));
+        assert!(matches!(rig.edge.write_gathered(&mut rig.ring, &mut many, 0), Err(WriteRefusal::Pieces)));
         rig.finish();
     });
 }
@@ -177,7 +177,7 @@ fn a_packet_that_the_kernel_finds_wrong_comes_back() {
         not_ip[VNET_HDR_LEN] = 0x15;
         let view = rig.slot(&not_ip);
         rig.edge.write(&mut rig.ring, view, 5).expect("room");
-        let Event::WriteFailed(failed) = rig.event() else { panic!("the kernel took what is not IP") };
+        let TunEvent::WriteFailed(failed) = rig.event() else { panic!("the kernel took what is not IP") };
         assert_eq!((failed.context, failed.error, failed.is_super()), (5, WriteError::Invalid, false));
         assert_eq!(failed.first[..], not_ip[..]);
         drop(failed);
@@ -189,7 +189,7 @@ fn a_packet_that_the_kernel_finds_wrong_comes_back() {
         let mut whole = rig.slot(&bad);
         let mut pieces = vec![whole.split_to(1044), whole.split_to(1000), whole];
         rig.edge.write_gathered(&mut rig.ring, &mut pieces, 6).expect("room");
-        let Event::WriteFailed(failed) = rig.event() else { panic!("the kernel took a bad GSO type") };
+        let TunEvent::WriteFailed(failed) = rig.event() else { panic!("the kernel took a bad GSO type") };
         assert_eq!((failed.context, failed.error, failed.is_super()), (6, WriteError::Invalid, true));
         let back: Vec<u8> = std::iter::once(&failed.first).chain(&failed.rest).flat_map(|v| v.to_vec()).collect();
         assert_eq!((back == bad, failed.rest.len()), (true, 2));
@@ -206,12 +206,12 @@ fn an_interface_that_is_down_is_named() {
         ip("link set rf0 down");
         let view = rig.slot(&udp_to(9, b"x"));
         rig.edge.write(&mut rig.ring, view, 0).expect("room");
-        assert!(matches!(rig.event(), Event::WriteFailed(failed) if failed.error == WriteError::Down));
+        assert!(matches!(rig.event(), TunEvent::WriteFailed(failed) if failed.error == WriteError::Down));
         ip("link set rf0 up");
         let socket = socket();
         let view = rig.slot(&udp_to(port(&socket), b"up again"));
         rig.edge.write(&mut rig.ring, view, 0).expect("room");
-        assert!(matches!(rig.event(), Event::Wrote { .. }));
+        assert!(matches!(rig.event(), TunEvent::Wrote { .. }));
         assert_eq!(receive(&socket), b"up again");
         socket.send_to(b"out", "10.7.0.2:9").expect("send");
         assert_eq!(rig.read()[VNET_HDR_LEN + 28..], *b"out");
@@ -224,10 +224,10 @@ fn a_device_that_is_deleted_is_gone() {
     with_each_mechanism(|setup| {
         let mut rig = Rig::new(setup);
         ip("link delete rf0");
-        assert!(matches!(rig.event(), Event::Gone));
+        assert!(matches!(rig.event(), TunEvent::Gone));
         let view = rig.slot(&udp_to(9, b"x"));
         let refused = rig.edge.write(&mut rig.ring, view, 0).expect_err("gone");
-        assert!(matches!(refused.why, Refusal::Gone));
+        assert!(matches!(refused.why, WriteRefusal::Gone));
         drop(refused);
         assert!(rig.event_within(Duration::from_millis(50)).is_none(), "said once, and no spinning");
         rig.finish();
@@ -245,8 +245,8 @@ fn a_device_deleted_in_the_middle_of_reading_is_gone() {
             let remover = std::thread::spawn(|| ip("link delete rf0"));
             loop {
                 match rig.event() {
-                    Event::Read(_) => {}
-                    Event::Gone => break,
+                    TunEvent::Read(_) => {}
+                    TunEvent::Gone => break,
                     other => panic!("{other:?}"),
                 }
             }
@@ -284,8 +284,8 @@ fn a_write_tells_that_the_device_is_gone() {
         let (mut gone, mut failed) = (false, false);
         while !(gone && failed) {
             match rig.event() {
-                Event::Gone => gone = true,
-                Event::WriteFailed(f) => failed = f.error == WriteError::Gone,
+                TunEvent::Gone => gone = true,
+                TunEvent::WriteFailed(f) => failed = f.error == WriteError::Gone,
                 other => panic!("{other:?}"),
             }
         }
@@ -343,7 +343,7 @@ fn super_packets_go_in_and_arrive_in_segments() {
         drop(whole);
         rig.edge.write_gathered(&mut rig.ring, &mut pieces, 0).expect("room");
         let event = rig.event();
-        assert!(matches!(event, Event::Wrote { .. }), "USO needs Linux 6.2: {event:?}");
+        assert!(matches!(event, TunEvent::Wrote { .. }), "USO needs Linux 6.2: {event:?}");
         for segment in sent.chunks(1000) {
             assert!(receive(&socket) == segment);
         }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ring_buffers::{SlotClass, View};
-use tun_uring::{Coalescer, Event, Merge, Offloads, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN, virtio};
+use tun_uring::{Coalescer, Merge, Offloads, Received, SEGMENTS_MAX, Segments, TunEvent, VNET_HDR_LEN, virtio};
 
 use crate::namespace::{in_namespace, ip};
 use crate::packets::{payload, port, receive, socket, udp_to};
@@ -83,9 +83,9 @@ impl Reflector {
     fn turn(&mut self) {
         while let Some(event) = self.rig.event_within(Duration::ZERO) {
             match event {
-                Event::Read(view) => self.reflect(view),
-                Event::Wrote { .. } => {}
-                Event::WriteFailed(failed) => {
+                TunEvent::Read(view) => self.reflect(view),
+                TunEvent::Wrote { .. } => {}
+                TunEvent::WriteFailed(failed) => {
                     self.passed.failed += 1;
                     eprintln!("{failed:?}");
                 }
@@ -98,7 +98,7 @@ impl Reflector {
             self.passed.merged += usize::from(pieces.len() > 1);
             assert!(pieces.len() <= SEGMENTS_MAX);
             while let Err(why) = self.rig.edge.write_gathered(&mut self.rig.ring, &mut pieces, 0) {
-                assert!(matches!(why, tun_uring::Refusal::Full), "{why}");
+                assert!(matches!(why, tun_uring::WriteRefusal::Full), "{why}");
                 self.rig.turn();
             }
         }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use ring_buffers::{Arena, Budget, Capabilities, LineId, Pool, Ring, RingConfig, SlotClass, View, Waker};
-use tun_uring::{EdgeConfig, Event, Offloads, Tun, TunEdge};
+use tun_uring::{EdgeConfig, Offloads, Tun, TunEdge, TunEvent};
 
 use crate::namespace::{PATIENCE, disable_ipv6, ip};
 
@@ -40,7 +40,7 @@ pub struct Rig {
     pub edge: TunEdge,
     pub pool: Pool,
     pub ring: Ring,
-    events: std::collections::VecDeque<Event>,
+    events: std::collections::VecDeque<TunEvent>,
 }
 
 impl Rig {
@@ -94,19 +94,19 @@ impl Rig {
         while let Some(event) = self.edge.poll_read() {
             self.events.push_back(event);
         }
-        self.events.retain(|event| !matches!(event, Event::Nothing));
+        self.events.retain(|event| !matches!(event, TunEvent::Nothing));
         assert!(self.pool.accounting().adds_up(), "{:?}", self.pool.accounting());
     }
 
     /// The next event, waiting for it.
     #[track_caller]
-    pub fn event(&mut self) -> Event {
+    pub fn event(&mut self) -> TunEvent {
         self.event_within(PATIENCE).expect("an event in time")
     }
 
     /// The next event, if it comes within `limit`. However long this thread was not run, there is a turn after that
     /// time.
-    pub fn event_within(&mut self, limit: Duration) -> Option<Event> {
+    pub fn event_within(&mut self, limit: Duration) -> Option<TunEvent> {
         let end = Instant::now() + limit;
         let mut is_late = false;
         while self.events.is_empty() && !is_late {
@@ -120,7 +120,7 @@ impl Rig {
     #[track_caller]
     pub fn read(&mut self) -> View {
         match self.event() {
-            Event::Read(view) => view,
+            TunEvent::Read(view) => view,
             other => panic!("not a read: {other:?}"),
         }
     }

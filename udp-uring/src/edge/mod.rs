@@ -35,7 +35,7 @@ pub struct EdgeConfig {
 
 /// What a completion turned out to be.
 #[derive(Debug)]
-pub enum Event {
+pub enum UdpEvent {
     /// A train came.
     Received(Received),
     /// Something came that cannot be used.
@@ -261,7 +261,7 @@ impl UdpEdge {
     /// }
     /// ```
     #[inline]
-    pub fn complete(&mut self, ring: &mut Ring, completion: Completion) -> Event {
+    pub fn complete(&mut self, ring: &mut Ring, completion: Completion) -> UdpEvent {
         match completion {
             Completion::Received(filled) if filled.tag().edge == self.edge => self.complete_receive(filled),
             Completion::Sent(sent) if sent.tag().edge == self.edge => self.complete_send(ring, sent),
@@ -281,20 +281,20 @@ impl UdpEdge {
     }
 
     #[cold]
-    fn late(&mut self) -> Event {
+    fn late(&mut self) -> UdpEvent {
         self.counters.late_completions += 1;
-        Event::Nothing
+        UdpEvent::Nothing
     }
 
-    fn complete_receive(&mut self, filled: Filled) -> Event {
+    fn complete_receive(&mut self, filled: Filled) -> UdpEvent {
         let goes_on = filled.goes_on();
         let (index, generation) = receive_of(filled.tag().context);
         if generation != self.generation {
             self.counters.late_completions += 1;
             self.former_receives = self.former_receives.saturating_sub(u32::from(!goes_on));
             return match filled.into_view() {
-                Ok(Some(view)) => Event::Late { datagrams: Received::parse(view).map_or(1, |r| r.datagrams()) },
-                _ => Event::Nothing,
+                Ok(Some(view)) => UdpEvent::Late { datagrams: Received::parse(view).map_or(1, |r| r.datagrams()) },
+                _ => UdpEvent::Nothing,
             };
         }
         if !goes_on {
@@ -302,24 +302,24 @@ impl UdpEdge {
             self.counters.receives_renewed += 1;
         }
         match filled.into_view() {
-            Ok(Some(view)) => Received::parse(view).map_or_else(Event::Dropped, Event::Received),
-            Ok(None) => Event::Dropped(ReceiveDrop::Malformed),
+            Ok(Some(view)) => Received::parse(view).map_or_else(UdpEvent::Dropped, UdpEvent::Received),
+            Ok(None) => UdpEvent::Dropped(ReceiveDrop::Malformed),
             Err(errno) => self.receive_ended(index, Errno::from_raw(errno)),
         }
     }
 
-    fn receive_ended(&mut self, port: usize, errno: Errno) -> Event {
+    fn receive_ended(&mut self, port: usize, errno: Errno) -> UdpEvent {
         let port = &mut self.ports[port];
         match errno {
             Errno::ENOBUFS => self.counters.receives_starved += 1,
             Errno::EBADF | Errno::ENOTSOCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EFAULT => {
                 port.failed = true;
-                return Event::ReceiveFailed { family: port.family, errno };
+                return UdpEvent::ReceiveFailed { family: port.family, errno };
             }
             // An error of some datagram sent before, the system's distress of the moment, or the ring's end.
             _ => self.counters.receive_errors += 1,
         }
-        Event::Nothing
+        UdpEvent::Nothing
     }
 }
 

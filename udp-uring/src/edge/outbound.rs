@@ -3,27 +3,27 @@
 use nix::errno::Errno;
 use ring_buffers::{Key, Ring, Tag, View};
 
-use super::{Event, UdpEdge, port_of};
-use crate::send::{Next, Order, Pending, Refusal, Refused, SendFailed, Sent, Transmit, after_failure};
+use super::{UdpEdge, UdpEvent, port_of};
+use crate::send::{Next, Order, Pending, SendFailed, Sent, TrainRefusal, TrainRefused, Transmit, after_failure};
 
 impl UdpEdge {
-    /// Sends a train. The outcome comes as an [`Event`] with the same context; several if it had to leave in parts.
+    /// Sends a train. The outcome comes as a [`UdpEvent`] with the same context; several if it had to leave in parts.
     /// Each datagram is in exactly one of the outcomes, or in the refusal.
     ///
     /// # Errors
-    /// [`Refused`]: the train was not taken, or not to its end.
-    pub fn send(&mut self, ring: &mut Ring, transmit: Transmit) -> Result<(), Refused> {
+    /// [`TrainRefused`]: the train was not taken, or not to its end.
+    pub fn send(&mut self, ring: &mut Ring, transmit: Transmit) -> Result<(), TrainRefused> {
         let (order, view) = Order::of(transmit);
         let segments = order.segments(view.len());
         let port = &mut self.ports[port_of(&order.endpoint)];
         if !port.open {
-            return Err(Refused { segments, why: Refusal::NoSocket });
+            return Err(TrainRefused { segments, why: TrainRefusal::NoSocket });
         }
         let may_be_cut = order.fits_one_call(view.len()) && self.segmentation.allows(view.len(), order.stride);
         let whole = segments == 1 || may_be_cut && port.gso.allows(&order.endpoint, order.stride);
         let needed = if whole { 1 } else { segments.min(self.sends.capacity()) };
         if self.sends_free() < needed {
-            return Err(Refused { segments, why: Refusal::Full });
+            return Err(TrainRefused { segments, why: TrainRefusal::Full });
         }
         if whole {
             return self.launch(ring, order, view, None);
@@ -32,7 +32,7 @@ impl UdpEdge {
         self.launch_singly(ring, order, view)
     }
 
-    pub(super) fn complete_send(&mut self, ring: &mut Ring, sent: ring_buffers::Sent) -> Event {
+    pub(super) fn complete_send(&mut self, ring: &mut Ring, sent: ring_buffers::Sent) -> UdpEvent {
         let key = Key::decode(sent.tag().context);
         let Some(Pending { order, generation, rest }) = self.sends.get_mut(key) else { return self.late() };
         if *generation != self.generation {
@@ -60,10 +60,10 @@ impl UdpEdge {
         if let Some((order, rest)) = waiting {
             event.lost += self.resume(ring, order, Some(rest));
         }
-        Event::Sent(event)
+        UdpEvent::Sent(event)
     }
 
-    fn retry(&mut self, ring: &mut Ring, mut order: Order, view: View, rest: Option<View>, errno: Errno) -> Event {
+    fn retry(&mut self, ring: &mut Ring, mut order: Order, view: View, rest: Option<View>, errno: Errno) -> UdpEvent {
         let segments = order.segments(view.len());
         let next = if self.ports[port_of(&order.endpoint)].open {
             after_failure(errno, &order, segments)
@@ -86,12 +86,14 @@ impl UdpEdge {
             Next::GiveUp => {
                 drop(view);
                 let segments = segments + self.resume(ring, order, rest);
-                return Event::SendFailed(SendFailed { context: order.context, segments, errno });
+                return UdpEvent::SendFailed(SendFailed { context: order.context, segments, errno });
             }
         };
         match launched {
-            Ok(()) => Event::Nothing,
-            Err(Refused { segments, .. }) => Event::SendFailed(SendFailed { context: order.context, segments, errno }),
+            Ok(()) => UdpEvent::Nothing,
+            Err(TrainRefused { segments, .. }) => {
+                UdpEvent::SendFailed(SendFailed { context: order.context, segments, errno })
+            }
         }
     }
 
@@ -102,7 +104,7 @@ impl UdpEdge {
     }
 
     /// Sends every datagram of a train by itself. Those for which no operation is left wait for the last that was.
-    fn launch_singly(&mut self, ring: &mut Ring, order: Order, mut train: View) -> Result<(), Refused> {
+    fn launch_singly(&mut self, ring: &mut Ring, order: Order, mut train: View) -> Result<(), TrainRefused> {
         while train.len() > order.stride {
             let segments = order.segments(train.len());
             let segment = train.split_to(order.stride);
@@ -110,27 +112,27 @@ impl UdpEdge {
                 return self.launch(ring, order, segment, Some(train));
             }
             // What stands behind the one that is refused does not leave either.
-            self.launch(ring, order, segment, None).map_err(|refused| Refused { segments, ..refused })?;
+            self.launch(ring, order, segment, None).map_err(|refused| TrainRefused { segments, ..refused })?;
         }
         self.launch(ring, order, train, None)
     }
 
-    fn launch(&mut self, ring: &mut Ring, order: Order, view: View, rest: Option<View>) -> Result<(), Refused> {
+    fn launch(&mut self, ring: &mut Ring, order: Order, view: View, rest: Option<View>) -> Result<(), TrainRefused> {
         let place = self.ports[port_of(&order.endpoint)].place;
         let (bytes, rest_bytes) = (view.len(), rest.as_ref().map(|rest| rest.len()));
         let refused = |why| {
             let segments = order.segments(bytes) + rest_bytes.map_or(0, |bytes| order.segments(bytes));
-            Refused { segments, why }
+            TrainRefused { segments, why }
         };
         let (key, pending) = match self.sends.insert(Pending { order, generation: self.generation, rest }) {
             Ok(inserted) => inserted,
-            Err(_) => return Err(refused(Refusal::Full)),
+            Err(_) => return Err(refused(TrainRefusal::Full)),
         };
         let tag = Tag { edge: self.edge, context: key.encode() };
         let launched = ring.send_message(place, view, tag, |envelope| pending.order.address(bytes, envelope));
         launched.map(drop).map_err(|not_begun| {
             drop(self.sends.remove(key));
-            refused(Refusal::Ring(Errno::from_raw(not_begun.why.errno())))
+            refused(TrainRefusal::Ring(Errno::from_raw(not_begun.why.errno())))
         })
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use ring_buffers::{Completion, SlotClass, Wait};
-use udp_uring::{Endpoint, Event, Transmit};
+use udp_uring::{Endpoint, Transmit, UdpEvent};
 
 use crate::bench::{Bench, pattern, sockets};
 
@@ -46,7 +46,7 @@ fn round_trip(bench: &mut Bench, batch: &mut Vec<Completion>, endpoint: Endpoint
         bench.ring.turn(Wait::UntilCompletion).expect("the ring turns");
         bench.ring.reap(64, |completion| batch.push(completion));
         for completion in batch.drain(..) {
-            if let Event::Received(received) = bench.edge.complete(&mut bench.ring, completion) {
+            if let UdpEvent::Received(received) = bench.edge.complete(&mut bench.ring, completion) {
                 missing -= received.view.len();
             }
         }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ring_buffers::{Arena, Budget, BufferGroup, Completion, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
 use ringfort_testbed::scratch;
 use udp_uring::{
-    EdgeConfig, Endpoint, Event, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit,
-    UdpEdge,
+    EdgeConfig, Endpoint, RECEIVE_BUFFER_LEN, Received, Segmentation, SocketConfig, SocketGroup, Transmit, UdpEdge,
+    UdpEvent,
 };
 
 pub use ringfort_testbed::scratch::ip;
@@ -110,14 +110,14 @@ impl Bench {
     }
 
     /// One turn of the worker; what it made of the completions.
-    pub fn turn(&mut self) -> Vec<Event> {
+    pub fn turn(&mut self) -> Vec<UdpEvent> {
         self.edge.prepare(&mut self.ring).expect("receives are armed");
         self.ring.turn(Wait::No).expect("the ring turns");
         self.reap()
     }
 
     /// What has completed without another turn.
-    pub fn reap(&mut self) -> Vec<Event> {
+    pub fn reap(&mut self) -> Vec<UdpEvent> {
         let mut events = Vec::new();
         loop {
             let Self { ring, batch, .. } = self;
@@ -131,12 +131,12 @@ impl Bench {
                 assert!(self.pool.accounting().adds_up(), "{:?}", self.pool.accounting());
             }
         }
-        events.retain(|e| !matches!(e, Event::Nothing));
+        events.retain(|e| !matches!(e, UdpEvent::Nothing));
         events
     }
 
     /// Turns until `done` says so of all events so far, or patience ends.
-    pub fn turn_until(&mut self, mut done: impl FnMut(&[Event]) -> bool) -> Vec<Event> {
+    pub fn turn_until(&mut self, mut done: impl FnMut(&[UdpEvent]) -> bool) -> Vec<UdpEvent> {
         let start = Instant::now();
         let mut events = Vec::new();
         while !done(&events) {
@@ -162,7 +162,7 @@ impl Bench {
     }
 
     /// Sends `bytes` as a train, and returns what became of it.
-    pub fn send_and_settle(&mut self, bytes: &[u8], stride: usize, endpoint: Endpoint, ecn: u8) -> Vec<Event> {
+    pub fn send_and_settle(&mut self, bytes: &[u8], stride: usize, endpoint: Endpoint, ecn: u8) -> Vec<UdpEvent> {
         self.send(bytes, stride, endpoint, ecn);
         let mut events = Vec::new();
         let start = Instant::now();
@@ -175,11 +175,11 @@ impl Bench {
 
     /// Receives until `bytes` bytes have come.
     pub fn receive(&mut self, bytes: usize) -> Vec<Received> {
-        let got = |events: &[Event]| {
-            events.iter().map(|e| if let Event::Received(r) = e { r.view.len() } else { 0 }).sum::<usize>()
+        let got = |events: &[UdpEvent]| {
+            events.iter().map(|e| if let UdpEvent::Received(r) = e { r.view.len() } else { 0 }).sum::<usize>()
         };
         let events = self.turn_until(|events| got(events) >= bytes);
-        events.into_iter().filter_map(|e| if let Event::Received(r) = e { Some(r) } else { None }).collect()
+        events.into_iter().filter_map(|e| if let UdpEvent::Received(r) = e { Some(r) } else { None }).collect()
     }
 
     /// Every slot is free or provided to the kernel for receiving; none is lost or with the program.

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use nix::errno::Errno;
 use ring_buffers::{RingConfig, SlotClass, Wait};
 use udp_uring::{
-    Endpoint, Event, Family, GsoNotice, LocalAddr, PAYLOAD_OFFSET, ReceiveDrop, Refusal, Refused, SendFailed,
-    SocketGroup, Transmit,
+    Endpoint, Family, GsoNotice, LocalAddr, PAYLOAD_OFFSET, ReceiveDrop, SendFailed, SocketGroup, TrainRefusal,
+    TrainRefused, Transmit, UdpEvent,
 };
 
 use crate::bench::{
@@ -23,8 +23,8 @@ fn refuse_segmentation(group: &SocketGroup) {
     set_int(&group.pair(0).v6().expect("IPv6"), libc::SOL_UDP, UDP_NO_CHECK6_TX, 1);
 }
 
-fn count_sent(events: &[Event]) -> usize {
-    events.iter().map(|e| if let Event::Sent(s) = e { s.segments } else { panic!("{e:?}") }).sum()
+fn count_sent(events: &[UdpEvent]) -> usize {
+    events.iter().map(|e| if let UdpEvent::Sent(s) = e { s.segments } else { panic!("{e:?}") }).sum()
 }
 
 fn bytes_of(got: Vec<(Vec<u8>, SocketAddr)>) -> Vec<Vec<u8>> {
@@ -65,7 +65,7 @@ fn a_refused_train_with_a_source_loses_neither() {
     let endpoint = Endpoint { source, ..endpoint_to(&far) };
     for _ in 0..2 {
         let events = bench.send_and_settle(&pattern(3000), 1000, endpoint, 0);
-        assert!(events.iter().all(|e| matches!(e, Event::Sent(s) if s.refused.is_none())), "{events:?}");
+        assert!(events.iter().all(|e| matches!(e, UdpEvent::Sent(s) if s.refused.is_none())), "{events:?}");
         let from = receive_plain(&far, 3).into_iter().map(|(_, from)| from.ip());
         assert!(from.eq([endpoint.source.expect("set").addr; 3]), "an address that others know us by");
     }
@@ -113,7 +113,7 @@ fn a_narrow_path_fragments_until_it_widens() {
             receive_plain(&far, 10);
         }
         ip("link set lo mtu 1500");
-        let whole = |events: &[Event]| events.len() == 1;
+        let whole = |events: &[UdpEvent]| events.len() == 1;
         let singly = (0..1000).take_while(|_| {
             let events = bench.send_and_settle(&bytes, 1400, endpoint_to(&far), 0);
             assert_eq!(bytes_of(receive_plain(&far, 10)), datagrams(&bytes, 1400));
@@ -167,12 +167,12 @@ fn what_the_ring_does_not_take_is_counted_to_the_datagram() {
         };
         let train = transmit(&bench, 10 * 65);
         let refused = bench.edge.send(&mut bench.ring, train).expect_err("the queue has eight places");
-        assert_eq!(refused, Refused { segments: 65 - 8, why: Refusal::Ring(Errno::EIO) });
+        assert_eq!(refused, TrainRefused { segments: 65 - 8, why: TrainRefusal::Ring(Errno::EIO) });
         assert_eq!(bench.edge.sends_in_flight(), 8);
         // One that could leave with one call.
         let train = transmit(&bench, 10 * 5);
         let refused = bench.edge.send(&mut bench.ring, train).expect_err("it is full");
-        assert_eq!(refused, Refused { segments: 5, why: Refusal::Ring(Errno::EIO) });
+        assert_eq!(refused, TrainRefused { segments: 5, why: TrainRefusal::Ring(Errno::EIO) });
         assert_eq!(bench.edge.sends_in_flight(), 8);
     });
 }
@@ -190,8 +190,8 @@ fn what_waits_for_an_operation_and_cannot_follow_is_counted() {
         bench.ring.turn(Wait::No).expect("the ring turns");
         refuse_system_call(libc::SYS_io_uring_enter, libc::EIO);
         let events = bench.reap();
-        let sent: usize = events.iter().map(|e| if let Event::Sent(s) = e { s.segments } else { 0 }).sum();
-        let lost: usize = events.iter().map(|e| if let Event::Sent(s) = e { s.lost } else { 0 }).sum();
+        let sent: usize = events.iter().map(|e| if let UdpEvent::Sent(s) = e { s.segments } else { 0 }).sum();
+        let lost: usize = events.iter().map(|e| if let UdpEvent::Sent(s) = e { s.lost } else { 0 }).sum();
         // The queue has one place.
         assert_eq!((sent, lost, bench.edge.sends_in_flight()), (3, 61, 1), "{events:?}");
     });
@@ -205,7 +205,7 @@ fn an_endpoint_that_nothing_can_be_sent_to_harms_nobody_else() {
     let events = bench.send_and_settle(&pattern(3000), 1000, nowhere, 0);
     assert_eq!(events.len(), 3);
     for event in &events {
-        let Event::SendFailed(failed) = event else { panic!("{event:?}") };
+        let UdpEvent::SendFailed(failed) = event else { panic!("{event:?}") };
         assert_eq!(*failed, SendFailed { context: 42, segments: 1, errno: Errno::EINVAL });
     }
     assert!(bench.edge.take_notice().is_none());
@@ -221,7 +221,7 @@ fn unreachable_remotes_fail_and_come_back() {
         let mut bench = Bench::new(&group);
         let remote = Endpoint::new("127.0.0.1:9".parse().expect("literal"));
         let events = bench.send_and_settle(&pattern(2000), 1000, remote, 0);
-        let Event::SendFailed(failed) = events[0] else { panic!("{events:?}") };
+        let UdpEvent::SendFailed(failed) = events[0] else { panic!("{events:?}") };
         assert_eq!((failed.errno, failed.segments), (Errno::ENETUNREACH, 2));
         let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip(8) runs");
         assert!(up.success());
@@ -246,7 +246,7 @@ fn a_full_table_takes_no_train() {
     let view = bench.view(b"three!");
     let transmit = Transmit { view, stride: 5, endpoint: endpoint_to(&far), ecn: 0, context: 0 };
     let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no room");
-    assert_eq!(refused, Refused { segments: 2, why: Refusal::Full });
+    assert_eq!(refused, TrainRefused { segments: 2, why: TrainRefusal::Full });
     bench.turn_until(|events| events.len() == 2);
     assert_eq!(bytes_of(receive_plain(&far, 2)), [b"one", b"two"]);
     bench.assert_all_home();
@@ -265,7 +265,7 @@ fn a_closed_edge_takes_no_train() {
         context: 0,
     };
     let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no socket");
-    assert_eq!(refused, Refused { segments: 1, why: Refusal::NoSocket });
+    assert_eq!(refused, TrainRefused { segments: 1, why: TrainRefusal::NoSocket });
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_receiver_without_buffers_goes_on_when_they_come_home() {
         let mut numbers = Vec::new();
         while numbers.len() < 10 {
             for event in bench.turn() {
-                let Event::Received(r) = event else { panic!("{event:?}") };
+                let UdpEvent::Received(r) = event else { panic!("{event:?}") };
                 numbers.push(r.view[0]);
                 held.push(r.view);
             }
@@ -310,7 +310,7 @@ fn what_is_longer_than_a_buffer_is_dropped_and_the_receiver_lives_on() {
         for len in [101, 60_000] {
             far.send_to(&pattern(len), to).expect("loopback works");
             let events = bench.turn_until(|events| !events.is_empty());
-            assert!(matches!(events[..], [Event::Dropped(ReceiveDrop::Truncated)]), "{events:?}");
+            assert!(matches!(events[..], [UdpEvent::Dropped(ReceiveDrop::Truncated)]), "{events:?}");
         }
         far.send_to(&pattern(100), to).expect("loopback works");
         assert_eq!(&*bench.receive(100)[0].view, pattern(100));
@@ -329,9 +329,9 @@ fn empty_datagrams_are_dropped_and_the_receiver_lives_on() {
             far.send_to(&[], to).expect("loopback works");
             far.send_to(b"x", to).expect("loopback works");
         }
-        let received = |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Received(_))).count();
+        let received = |events: &[UdpEvent]| events.iter().filter(|e| matches!(e, UdpEvent::Received(_))).count();
         let events = bench.turn_until(|events| received(events) == 5);
-        let dropped = events.iter().filter(|e| matches!(e, Event::Dropped(ReceiveDrop::Empty))).count();
+        let dropped = events.iter().filter(|e| matches!(e, UdpEvent::Dropped(ReceiveDrop::Empty))).count();
         assert_eq!(dropped, 5);
     }
     bench.assert_all_home();
@@ -379,7 +379,7 @@ fn full_queues_of_the_ring_lose_nothing() {
     while received.len() < bytes.len() {
         let events = far.turn_until(|events| !events.is_empty());
         received
-            .extend(events.iter().flat_map(|e| if let Event::Received(r) = e { &*r.view } else { panic!("{e:?}") }));
+            .extend(events.iter().flat_map(|e| if let UdpEvent::Received(r) = e { &*r.view } else { panic!("{e:?}") }));
     }
     assert_eq!(received, bytes);
     bench.assert_all_home();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use udp_uring::{Event, SocketConfig, SocketGroup};
+use udp_uring::{SocketConfig, SocketGroup, UdpEvent};
 
 use crate::bench::{Bench, LOOPBACKS, endpoint_to, far_end, pattern, receive_plain, sockets, when_free};
 
@@ -83,9 +83,10 @@ fn sockets_change_under_traffic_and_every_slot_is_accounted_for() {
     let sink = far_end("127.0.0.1");
     let mut trains = 0;
     for round in 1..=60 {
-        let events = bench.turn_until(|events| events.iter().any(|e| matches!(e, Event::Received(_))));
-        trains += events.iter().filter(|e| matches!(e, Event::Received(r) if r.view.len() % 1200 == 0)).count();
-        let expected = |e: &Event| matches!(e, Event::Received(_) | Event::Sent(_) | Event::Late { datagrams: 1.. });
+        let events = bench.turn_until(|events| events.iter().any(|e| matches!(e, UdpEvent::Received(_))));
+        trains += events.iter().filter(|e| matches!(e, UdpEvent::Received(r) if r.view.len() % 1200 == 0)).count();
+        let expected =
+            |e: &UdpEvent| matches!(e, UdpEvent::Received(_) | UdpEvent::Sent(_) | UdpEvent::Late { datagrams: 1.. });
         assert!(events.iter().all(expected), "{events:?}");
         drop(events);
         // Receives and sends are in flight when the sockets change under them, some not even submitted.
@@ -121,8 +122,8 @@ fn what_came_to_former_sockets_is_counted_to_the_datagram() {
         });
         // Nobody has looked at it yet.
         bench.edge.rebind(&mut bench.ring, groups[1].pair(0)).expect("sockets are taken");
-        let late = |events: &[Event]| {
-            events.iter().map(|e| if let Event::Late { datagrams } = e { *datagrams } else { 0 }).sum::<usize>()
+        let late = |events: &[UdpEvent]| {
+            events.iter().map(|e| if let UdpEvent::Late { datagrams } = e { *datagrams } else { 0 }).sum::<usize>()
         };
         assert_eq!(late(&bench.turn_until(|events| late(events) > 0)), 5);
     }

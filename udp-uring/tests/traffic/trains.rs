@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ring_buffers::View;
 use udp_uring::{
-    Endpoint, Event, LocalAddr, PAYLOAD_OFFSET, SEGMENTS_MAX, Segmentation, Sent, TRAIN_BYTES_MAX, Transmit,
+    Endpoint, LocalAddr, PAYLOAD_OFFSET, SEGMENTS_MAX, Segmentation, Sent, TRAIN_BYTES_MAX, Transmit, UdpEvent,
 };
 
 use crate::bench::{
@@ -15,8 +15,8 @@ fn source(addr: &str) -> Option<LocalAddr> {
     Some(LocalAddr { addr: addr.parse().expect("literal"), ifindex: 0 })
 }
 
-fn sent(events: &[Event]) -> Vec<Sent> {
-    events.iter().map(|e| if let Event::Sent(s) = e { *s } else { panic!("{e:?}") }).collect()
+fn sent(events: &[UdpEvent]) -> Vec<Sent> {
+    events.iter().map(|e| if let UdpEvent::Sent(s) = e { *s } else { panic!("{e:?}") }).collect()
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn a_super_packet_waits_for_slots_behind_what_does_not_free_any() {
             let endpoint = Endpoint::new(f.peer_address());
             f.worker.on_train(ringfort_path::Train { view, stride, endpoint, ecn: 0, handed: true });
         }
-        f.worker.on_tun(tun_uring::Event::Read(read)).unwrap();
+        f.worker.on_tun(tun_uring::TunEvent::Read(read)).unwrap();
         f.settle();
         assert_eq!(f.dropped(DropReason::NoSlot), 0);
         assert_eq!(f.stats[0].udp_send_datagrams.get(), 200);

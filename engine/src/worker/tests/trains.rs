@@ -115,7 +115,7 @@ fn a_super_packet_of_more_segments_than_a_train_has_leaves_as_several() {
         f.settle();
         let payload: Vec<u8> = (0..19_950u32).map(|n| (n % 251) as u8).collect();
         let view = super_packet(&f, &payload);
-        f.worker.on_tun(tun_uring::Event::Read(view)).unwrap();
+        f.worker.on_tun(tun_uring::TunEvent::Read(view)).unwrap();
         f.settle();
         for (n, part) in payload.chunks(100).enumerate() {
             let (counter, packet) = f.receive();
@@ -136,7 +136,7 @@ fn of_a_super_packet_of_more_segments_than_may_wait_the_last_ones_do() {
         let mut f = Solo::new();
         let payload: Vec<u8> = (0..200u8).flat_map(|n| [n; 100]).collect();
         let view = super_packet(&f, &payload);
-        f.worker.on_tun(tun_uring::Event::Read(view)).unwrap();
+        f.worker.on_tun(tun_uring::TunEvent::Read(view)).unwrap();
         f.settle();
         let share = usize::from(budget::STAGED_LIMITS.per_peer);
         assert_eq!(f.stats[0].staged.get(), share as u64);
