@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A train is datagrams of equal length (the last may be shorter), side by side in one buffer, on one path. A lone
-//! datagram is a train of one. Nothing here knows what is in them. Only the [`steering`] program knows where a
+//! datagram is a train of one. Nothing here knows what is in them. Only the [`reuseport`] program knows where a
 //! WireGuard message has its receiver index.
 //!
 //! # Example
@@ -52,11 +52,11 @@ mod error;
 mod gso;
 mod handshake;
 mod receive;
+pub mod reuseport;
 mod segmentation;
 mod send;
 mod sockaddr;
 mod socket;
-pub mod steering;
 
 pub use edge::{EdgeConfig, EdgeCounters, GsoNotice, UdpEdge, UdpEvent};
 pub use error::{BindError, Family};

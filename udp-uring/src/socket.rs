@@ -4,7 +4,7 @@
 //! bound *without* `SO_REUSEPORT`, so any other socket on the port makes it fail with `EADDRINUSE`, and gets the
 //! option afterwards, so the other members can join it. (Setting the option on all before binding would let two
 //! gateways of the same user run on one port and steal each other's datagrams.) The first stays at position 0 of the
-//! group and the others follow in the order of binding, which is what [`crate::steering`] relies on: closing a single
+//! group and the others follow in the order of binding, which is what [`crate::reuseport`] relies on: closing a single
 //! member would move the last one into its place, hence a group is opened and closed as a whole.
 //!
 //! # Path MTU
@@ -35,7 +35,7 @@ use nix::sys::socket::{
 };
 
 use crate::error::{BindError, Family};
-use crate::steering;
+use crate::reuseport;
 
 /// How often another port is tried when the one that the kernel chose for IPv4 is taken for IPv6.
 const FREE_PORT_ATTEMPTS: usize = 100;
@@ -231,7 +231,7 @@ fn open_family(family: Family, port: u16, config: &SocketConfig) -> Result<Vec<O
     }
     // A single socket is no group yet (the kernel makes one when the second joins), and there is nothing to steer.
     if config.workers > 1 {
-        steering::attach(&sockets[0], config.workers)?;
+        reuseport::attach(&sockets[0], config.workers)?;
     }
     Ok(sockets)
 }

@@ -27,7 +27,7 @@ pub struct Wire {
     pub stride: usize,
     /// All of them.
     pub bytes: Vec<u8>,
-    /// They come to the worker of this number, whatever steering says.
+    /// They come to the worker of this number, whatever the reuseport program says.
     pub stray: Option<usize>,
 }
 

@@ -16,7 +16,7 @@ pub struct PeerId {
 
 /// The worker, of `workers`, that owns a receiver index: its low byte names it.
 ///
-/// The steering program of the sockets computes the same from the datagram.
+/// The reuseport program of the sockets computes the same from the datagram.
 ///
 /// # Panics
 /// If there are no workers.
@@ -36,7 +36,8 @@ mod tests {
         assert_eq!(owner(0x1234_5605, 4), 1);
     }
 
-    /// All that an owner depends on: every low byte and every number of workers. The steering program is tested so too.
+    /// All that an owner depends on: every low byte and every number of workers. The reuseport program has the same
+    /// test.
     #[test]
     fn every_low_byte_has_one_owner_among_any_number_of_workers() {
         for workers in 1..=255 {

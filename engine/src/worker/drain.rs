@@ -78,7 +78,7 @@ impl Worker {
     fn write(&mut self, pieces: &mut Vec<View>) {
         let packets = pieces.len();
         if let Some(first) = pieces.first() {
-            self.steering.note_received(&first[VNET_HDR_LEN..], pieces.iter().map(|piece| piece.len()).sum());
+            self.claims.note_received(&first[VNET_HDR_LEN..], pieces.iter().map(|piece| piece.len()).sum());
         }
         let written = match pieces.pop_if(|_| packets == 1) {
             Some(lone) => self.tun.write(&mut self.ring, lone, 0).is_ok(),

@@ -11,6 +11,7 @@
 //! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as
 //! events.
 
+mod claims;
 mod counter;
 mod counters;
 mod drain;
@@ -21,7 +22,6 @@ mod histogram;
 mod inbox;
 mod leave;
 mod operations;
-mod steering;
 mod stopwatch;
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,9 @@ use ringfort_path::{Config, DataPath, Outcome, Stage, Watch as _};
 use tun_uring::TunEdge;
 use udp_uring::{Segmentation, SocketPair, UdpEdge};
 
+use super::claims::Claims;
 use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
 use super::operations::{RING, SENDS_PER_READ};
-use super::steering::Steering;
 use super::stopwatch::Stopwatch;
 use super::{StartError, WorkerConfig, WorkerStats};
 use crate::clock::boot_time;
@@ -34,7 +34,7 @@ pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) queues: Arc<Queues>,
     pub(super) stats: Arc<WorkerStats>,
-    pub(super) steering: Steering,
+    pub(super) claims: Claims,
     /// The time of this turn.
     pub(super) now: Time,
     /// When something last completed; it is looked for without sleeping for so long after that.
@@ -90,7 +90,7 @@ impl Worker {
             index,
             queues,
             stats: config.stats,
-            steering: Steering::new(config.flows, index),
+            claims: Claims::new(config.flows, index),
             now: boot_time(),
             last_completion: boot_time(),
             busy_poll: tuning.busy_poll,
@@ -136,8 +136,8 @@ impl Worker {
         if !self.completed.is_empty() || self.reads.len() > waiting {
             self.last_completion = self.now;
         }
-        if self.steering.is_leaving() && self.has_sent_all() {
-            self.steering.let_go();
+        if self.claims.is_leaving() && self.has_sent_all() {
+            self.claims.let_go();
         }
         // Mail first: a key must be in place before the data that it is for, and both may have come in one turn.
         // The doorbell's completion may lie behind the data in the completion queue, so the queues themselves are
@@ -160,7 +160,7 @@ impl Worker {
         self.drain();
         self.submit()?;
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
-        self.steering.look(self.now);
+        self.claims.look(self.now);
         self.publish();
         Ok(())
     }
@@ -232,7 +232,7 @@ impl Worker {
         let undone = !self.completed.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
         let to_read = reads_wait || self.tun.is_readable();
-        let to_do = if to_read { self.can_send_trains() } else { self.steering.is_leaving() && !starved };
+        let to_do = if to_read { self.can_send_trains() } else { self.claims.is_leaving() && !starved };
         let more = polls || self.inbox_waiting || to_do || undone || !begun;
         if more || (starved || reads_wait) && self.path.pool().declare_starved() > 0 {
             return Ok(Wait::No);

@@ -7,6 +7,6 @@ mod echo;
 mod faults;
 mod handshake;
 mod rebind;
+mod reuseport;
 mod sockets;
-mod steering;
 mod trains;

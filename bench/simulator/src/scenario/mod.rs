@@ -101,7 +101,7 @@ pub struct Faults {
     pub corruption: u8,
     /// Its end is missing.
     pub truncation: u8,
-    /// It comes to another worker than the steering program says.
+    /// It comes to another worker than the reuseport program says.
     pub stray: u8,
     /// A router says Congestion Experienced.
     pub congestion: u8,

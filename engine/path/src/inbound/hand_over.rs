@@ -1,4 +1,4 @@
-//! Data for a session that is not here: steering missed, or nobody has it.
+//! Data for a session that is not here: the reuseport program missed, or nobody has it.
 
 use ring_buffers::{Parcel, View};
 use ringfort_core::drops::DropReason;

@@ -287,7 +287,7 @@ fn each_worker_receives_what_its_indices_name() {
         }
         let received: Vec<_> = f.stats.iter().map(|s| s.tun_write_packets.get()).collect();
         assert_eq!(received, [1, 1, 2]);
-        assert_eq!(f.stats.iter().map(|s| s.handoffs.get()).sum::<u64>(), 0, "steering did not miss");
+        assert_eq!(f.stats.iter().map(|s| s.handoffs.get()).sum::<u64>(), 0, "the reuseport program did not miss");
         f.finish();
     });
 }
@@ -297,7 +297,7 @@ fn a_train_that_lands_on_the_wrong_worker_is_handed_over_and_its_slot_comes_home
     in_namespace(|| {
         let mut f = Fixture::new(2);
         f.install_receive(1, true);
-        // Worker 1 gets no socket of the group that the peer writes to, so steering cannot find it.
+        // Worker 1 gets no socket of the group that the peer writes to, so the reuseport program cannot find it.
         let alone = SocketGroup::bind(&SocketConfig::new(0, 1)).unwrap();
         f.queues.workers[0].push_mail(Mail::Sockets(Some(alone.pair(0).try_clone().unwrap())));
         f.queues.workers[1].push_mail(Mail::Sockets(None));

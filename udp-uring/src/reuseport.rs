@@ -1,4 +1,4 @@
-//! The steering program: which socket of a reuseport group a datagram is for.
+//! The reuseport program: which socket of a reuseport group a datagram is for.
 //!
 //! A receiver index names its worker: `(index & 0xff) % workers`, and it lies little-endian in the datagram, so its
 //! low byte is its first. The program is classic BPF, attached with `SO_ATTACH_REUSEPORT_CBPF` (`socket(7)`), and
@@ -34,7 +34,7 @@ const INSTRUCTIONS: usize = 12;
 
 /// The program for a group of `workers` sockets.
 #[must_use]
-pub fn steering_program(workers: u8) -> [libc::sock_filter; INSTRUCTIONS] {
+pub fn reuseport_program(workers: u8) -> [libc::sock_filter; INSTRUCTIONS] {
     // A jump skips that many of the instructions that follow it.
     [
         stmt(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0),
@@ -57,7 +57,7 @@ pub fn steering_program(workers: u8) -> [libc::sock_filter; INSTRUCTIONS] {
 /// # Errors
 /// [`BindError::Option`] with the system's error.
 pub fn attach(member: &impl AsFd, workers: u8) -> Result<(), BindError> {
-    let mut program = steering_program(workers);
+    let mut program = reuseport_program(workers);
     let program = libc::sock_fprog { len: INSTRUCTIONS as u16, filter: program.as_mut_ptr() };
     setsockopt(member, sockopt::AttachReusePortCbpf, &program)
         .map_err(|errno| BindError::Option { option: "SO_ATTACH_REUSEPORT_CBPF", errno })
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_low_byte_of_the_index_picks_the_worker() {
         for workers in 1..=255u8 {
-            let program = steering_program(workers);
+            let program = reuseport_program(workers);
             for low in 0..=255u8 {
                 for (kind, offset) in [(2, 8), (3, 4), (4, 4)] {
                     let mut datagram = [0xa5; 32];
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_to_the_hash() {
-        let program = steering_program(3);
+        let program = reuseport_program(3);
         for kind in (0..=255u8).filter(|k| ![2, 3, 4].contains(k)) {
             assert_eq!(run(&program, &[kind; 148]), LET_THE_HASH_DECIDE);
         }

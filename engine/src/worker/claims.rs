@@ -23,9 +23,9 @@ const CLAIM_MIN: u64 = 64 << 10;
 /// Below this, in units of [`tun_uring::cost`] sent in an interval, neither: a request after a pause is not an upload.
 const RELEASE_MIN: u64 = 16 << 10;
 
-/// One worker's part in it.
+/// What one worker receives in each bucket, and which it wants to give up.
 #[derive(Debug)]
-pub(super) struct Steering {
+pub(super) struct Claims {
     flows: Option<Arc<FlowTable>>,
     worker: usize,
     buckets: Box<[Seen; Bucket::COUNT]>,
@@ -51,7 +51,7 @@ enum Verdict {
     Keep,
 }
 
-impl Steering {
+impl Claims {
     pub fn new(flows: Option<Arc<FlowTable>>, worker: usize) -> Self {
         Self { flows, worker, buckets: Box::new([Seen::default(); _]), next_look: Time::ZERO, leaving: false }
     }
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn without_a_table_there_is_nothing_to_do() {
-        let mut steering = Steering::new(None, 0);
-        steering.note_received(&[0x45; 60], 60);
-        steering.look(Time::from_secs(1));
-        assert!(!steering.is_leaving());
-        steering.let_go();
+        let mut claims = Claims::new(None, 0);
+        claims.note_received(&[0x45; 60], 60);
+        claims.look(Time::from_secs(1));
+        assert!(!claims.is_leaving());
+        claims.let_go();
     }
 }

@@ -1,4 +1,4 @@
-//! That the kernel does with the steering program what the program means.
+//! That the kernel does with the reuseport program what the program means.
 
 use std::net::{IpAddr, UdpSocket};
 
