@@ -69,6 +69,8 @@ pub struct ControlInbox {
     events: ArrayQueue<PeerEvent>,
     failures: SegQueue<WorkerFailure>,
     sleeper: Sleeper,
+    /// How often the bell was heard: the watchdog's sign of life.
+    turns: AtomicU64,
     /// The version of the routes that each worker uses.
     routes_in_use: Box<[AtomicU64]>,
 }
@@ -80,6 +82,7 @@ impl ControlInbox {
             events: ArrayQueue::new(EVENTS_WAITING),
             failures: SegQueue::new(),
             sleeper: Sleeper::new()?,
+            turns: AtomicU64::new(0),
             routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         })
     }
@@ -94,6 +97,18 @@ impl ControlInbox {
     pub fn heard(&self) {
         self.sleeper.waker.clear();
         self.sleeper.bell.arm();
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the bell was heard.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// Has control make a turn, whether there is anything to take or not.
+    pub fn wake(&self) {
+        self.sleeper.ring();
     }
 
     /// The next handshake message.
@@ -204,6 +219,11 @@ impl WorkerInbox {
     #[must_use]
     pub fn next_handoff(&self) -> Option<Handoff> {
         self.handoffs.pop()
+    }
+
+    /// Has the worker make a turn, whether there is anything to take or not.
+    pub fn wake(&self) {
+        self.sleeper.ring();
     }
 
     /// Sends mail about a session.

@@ -33,6 +33,7 @@ mod signals;
 mod sockets;
 mod sources;
 mod start;
+mod supervisor;
 pub mod uapi;
 
 pub use event_loop::End;

@@ -22,6 +22,7 @@ use super::settings::Settings;
 use super::signals;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
+use super::supervisor;
 use crate::cli::Serve;
 use crate::panics;
 use crate::queues::{Mail, Queues};
@@ -148,7 +149,11 @@ impl Daemon {
     /// # Errors
     /// What made going on impossible.
     pub fn run(mut self) -> Result<End, DaemonError> {
-        self.control.run(self.sleep, &mut self.server, &self.signals)
+        supervisor::watch(&self.workers.queues, &self.workers.stats)?;
+        supervisor::ready(&format!("serving with {} workers", self.workers()));
+        let result = self.control.run(self.sleep, &mut self.server, &self.signals);
+        supervisor::stopping();
+        result
     }
 }
 
@@ -170,6 +175,7 @@ fn watch(queue: &OwnedFd, given: Option<Given>) -> Result<Interface, DaemonError
 /// The running workers. They are stopped when this is dropped.
 struct Workers {
     queues: Arc<Queues>,
+    stats: Vec<Arc<WorkerStats>>,
     handles: Vec<WorkerHandle>,
     /// How many of them work without locked memory.
     unlocked: usize,
@@ -197,7 +203,8 @@ impl Workers {
                 }
             }
         }
-        let mut workers = Self { queues: queues.clone(), handles: Vec::new(), unlocked: 0 };
+        let (queues, stats) = (queues.clone(), stats.to_vec());
+        let mut workers = Self { queues, stats, handles: Vec::new(), unlocked: 0 };
         let mut prepared = prepared.into_iter();
         while let Some(worker) = prepared.next() {
             match worker.begin() {

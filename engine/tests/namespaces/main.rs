@@ -39,6 +39,7 @@ mod roaming;
 mod shutdown;
 mod sources;
 mod suites;
+mod supervision;
 mod topologies;
 mod udp_gso;
 mod unreachable;
