@@ -6,9 +6,8 @@ use std::sync::Arc;
 use ringfort_aead::{OpenKey, Plan, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::cell::{SendState, SessionNumber};
-use ringfort_core::crypto::PublicKey;
-use ringfort_core::device::{Action, Datagram, Notice};
-use ringfort_core::ids::{Endpoint, PeerId, owner};
+use ringfort_core::device::{Action, Outgoing};
+use ringfort_core::ids::{PeerId, owner};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::noise::NewSession;
 use ringfort_core::suite::Suite;
@@ -23,27 +22,6 @@ pub trait Mailboxes {
     fn order(&mut self, worker: usize, order: Order);
     /// To its mailbox of session orders, which is read before the other.
     fn session(&mut self, worker: usize, order: SessionOrder);
-}
-
-/// What the device has decided that no worker carries out.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// Send a handshake message, from `endpoint.source` if there is one.
-    Send {
-        /// Where to.
-        endpoint: Endpoint,
-        /// The message.
-        datagram: Datagram,
-        /// Whom it is for; nobody for a cookie reply.
-        peer: Option<PeerId>,
-    },
-    /// Tell the operator.
-    Notify {
-        /// Whom it is about.
-        peer: PublicKey,
-        /// What it is.
-        notice: Notice,
-    },
 }
 
 /// Control's half of the data paths: it knows which worker has to be told what.
@@ -72,12 +50,10 @@ impl Dispatch {
         self.plan
     }
 
-    /// Tells the workers what the device has decided. Returns what is not for workers: what must be sent, or told to
-    /// the operator.
+    /// Tells the workers what the device has decided. Returns what is not for them.
     pub fn apply(&mut self, action: Action, to: &mut impl Mailboxes) -> Option<Outgoing> {
         match action {
-            Action::Send { endpoint, datagram, peer } => return Some(Outgoing::Send { endpoint, datagram, peer }),
-            Action::Notify { peer, notice } => return Some(Outgoing::Notify { peer, notice }),
+            Action::Outgoing(outgoing) => return Some(outgoing),
             Action::AddPeer { peer, shared } => {
                 let cell = Arc::new(PeerCell::new(peer, shared));
                 self.broadcast(to, || Order::AddPeer(cell.clone()));

@@ -35,7 +35,7 @@ mod stages;
 mod staging;
 
 pub use counters::Counters;
-pub use dispatch::{Dispatch, Mailboxes, Outgoing};
+pub use dispatch::{Dispatch, Mailboxes};
 pub use inbound::Train;
 pub use orders::{Order, SessionOrder};
 pub use outputs::{Handoff, HandshakeMessage, Report, Sent, Transmit};

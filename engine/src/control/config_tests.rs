@@ -4,7 +4,7 @@ use std::sync::Arc;
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use ringfort_aead::{Plan, Provider};
-use ringfort_core::device::Action;
+use ringfort_core::device::{Action, Outgoing};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_path::Order;
 
@@ -307,7 +307,7 @@ fn a_keepalive_starts_a_handshake_that_leaves_through_our_sockets() {
     let (len, from) = remote.recv_from(&mut message).unwrap();
     assert_eq!((len, message[0], from.port()), (148, 1, fixture.plane.sockets().port()));
     assert_eq!((fixture.plane.handshakes_sent, fixture.plane.handshakes_unsent), (1, 0));
-    assert!(!matches!(fixture.device.poll_action(), Some(Action::Send { .. })));
+    assert!(!matches!(fixture.device.poll_action(), Some(Action::Outgoing(Outgoing::Send { .. }))));
 }
 
 /// A peer with a key of low order gets no handshake.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use ringfort_aead::Plan;
-use ringfort_core::device::{Action, Datagram, Device};
+use ringfort_core::device::{Action, Datagram, Device, Outgoing};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
-use ringfort_path::{Dispatch, Order, Outgoing};
+use ringfort_path::{Dispatch, Order};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::notices;

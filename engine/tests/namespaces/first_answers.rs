@@ -10,7 +10,7 @@ use getrandom::rand_core::UnwrapErr;
 use ringfort::clock;
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
 use ringfort_core::crypto::{PrivateKey, PublicKey};
-use ringfort_core::device::{Action, Device, HandshakeReason, PeerEvent};
+use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
 use ringfort_core::noise::NewSession;
 use ringfort_core::wire::{DATA_HEADER_LEN, TYPE_DATA, TYPE_RESPONSE, write_data_header};
@@ -147,7 +147,7 @@ impl Client {
     fn carry_out(&mut self, socket: &UdpSocket, gateway: SocketAddr) {
         while let Some(action) = self.device.poll_action() {
             match action {
-                Action::Send { datagram, .. } => {
+                Action::Outgoing(Outgoing::Send { datagram, .. }) => {
                     // The index by which the answer finds us.
                     self.local_index = index(datagram.as_ref(), 4);
                     socket.send_to(datagram.as_ref(), gateway).unwrap();

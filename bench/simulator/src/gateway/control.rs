@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringfort_core::device::{Action, PeerEvent};
+use ringfort_core::device::{Action, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
 use ringfort_core::time::{Now, Time};
-use ringfort_path::{HandshakeMessage, Mailboxes, Order, Outgoing, SessionOrder};
+use ringfort_path::{HandshakeMessage, Mailboxes, Order, SessionOrder};
 
 use super::Gateway;
 use super::worker::Inbox;

@@ -75,18 +75,11 @@ impl fmt::Debug for Datagram {
 }
 
 /// What the shell has to do. Actions come in the order in which they must take effect; whatever concerns a worker must
-/// reach its mailbox before the next [`Action::Send`] leaves.
+/// reach its mailbox before the next [`Outgoing::Send`] leaves.
 #[derive(Debug)]
 pub enum Action {
-    /// Send a handshake message, from `endpoint.source` if there is one.
-    Send {
-        /// Where to.
-        endpoint: Endpoint,
-        /// The message.
-        datagram: Datagram,
-        /// Whom it is for; nobody for a cookie reply.
-        peer: Option<PeerId>,
-    },
+    /// No worker: what leaves the gateway.
+    Outgoing(Outgoing),
     /// All workers: a peer exists from now on.
     AddPeer {
         /// Its name. The slot was free.
@@ -103,7 +96,7 @@ pub enum Action {
     /// All workers: the new version of all allowed IPs.
     Routes(AllowedIps),
     /// A handshake has yielded a session. The worker that `local_index` names must be able to receive under it before
-    /// the next [`Action::Send`] leaves, and before any worker sends under it
+    /// the next [`Outgoing::Send`] leaves, and before any worker sends under it
     /// ([`Receiver::new`](crate::cell::Receiver::new)).
     BeginSession {
         /// Whom it is with.
@@ -145,6 +138,20 @@ pub enum Action {
     DropStaged {
         /// Whose.
         peer: PeerId,
+    },
+}
+
+/// What control carries out itself, because no worker can.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Send a handshake message, from `endpoint.source` if there is one.
+    Send {
+        /// Where to.
+        endpoint: Endpoint,
+        /// The message.
+        datagram: Datagram,
+        /// Whom it is for; nobody for a cookie reply.
+        peer: Option<PeerId>,
     },
     /// Tell the operator. Rare enough for a log: whatever a peer does, it is limited in time.
     Notify {

@@ -31,7 +31,7 @@ mod traffic;
 #[cfg(test)]
 mod tests;
 
-pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, PeerEvent, PeerSettingsFull};
+pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
 pub use status::PeerStatus;
 
 use std::collections::BTreeMap;

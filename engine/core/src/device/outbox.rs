@@ -5,7 +5,8 @@ use std::collections::btree_map::{BTreeMap, Entry};
 
 use rand_core::CryptoRng;
 
-use super::api::{Action, Datagram};
+use super::api::{Action, Datagram, Notice, Outgoing};
+use crate::crypto::PublicKey;
 use crate::ids::{self, Endpoint, PeerId};
 
 /// Which worker gets a new session.
@@ -121,7 +122,11 @@ impl Outbox {
 
     pub fn send(&mut self, endpoint: Endpoint, message: &[u8], peer: Option<PeerId>) {
         let datagram = Datagram::new(message).expect("only handshake messages are sent, and they fit");
-        self.push(Action::Send { endpoint, datagram, peer });
+        self.push(Action::Outgoing(Outgoing::Send { endpoint, datagram, peer }));
+    }
+
+    pub fn notify(&mut self, peer: PublicKey, notice: Notice) {
+        self.push(Action::Outgoing(Outgoing::Notify { peer, notice }));
     }
 }
 

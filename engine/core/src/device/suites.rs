@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use super::api::{Action, Notice};
+use super::api::Notice;
 use super::outbox::Outbox;
 use super::peer::{Env, Peer};
 use super::{Device, PeerSettingsFull, enter};
@@ -120,7 +120,7 @@ impl Peer {
             self.suite_noticed = Some(now);
             self.silence_noticed = true; // Its reason is known.
             let notice = Notice::SuiteMismatch { ours: self.remote.suite(), theirs };
-            env.out.push(Action::Notify { peer: *self.remote.public(), notice });
+            env.out.notify(*self.remote.public(), notice);
             self.show_suite(endpoint, env);
         }
         DropReason::SuiteMismatch
@@ -144,7 +144,7 @@ impl Peer {
         let suite = self.remote.suite();
         let silent = self.unanswered_since.is_some_and(|since| env.now.mono >= since + SUITE_SILENCE);
         if silent && suite != Suite::default() && !std::mem::replace(&mut self.silence_noticed, true) {
-            env.out.push(Action::Notify { peer: *self.remote.public(), notice: Notice::SuiteSilence { suite } });
+            env.out.notify(*self.remote.public(), Notice::SuiteSilence { suite });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Node, Pair, START, kinds};
 use crate::allowed_ips::Prefix;
 use crate::crypto::{PresharedKey, PrivateKey};
-use crate::device::{Action, AddPeerError, Device, PeerEvent};
+use crate::device::{Action, AddPeerError, Device, Outgoing, PeerEvent};
 use crate::drops::DropReason;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ fn peers_before_the_private_key() {
     now.mono = START;
     fresh.handle_timeout(now, rng);
     let sent = std::iter::from_fn(|| fresh.poll_action()).find_map(|action| match action {
-        Action::Send { endpoint, datagram, .. } => Some((endpoint.remote, datagram)),
+        Action::Outgoing(Outgoing::Send { endpoint, datagram, .. }) => Some((endpoint.remote, datagram)),
         _ => None,
     });
     let (to, datagram) = sent.expect("an initiation");

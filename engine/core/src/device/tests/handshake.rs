@@ -59,7 +59,7 @@ fn receiving_is_installed_before_the_response_leaves() {
     pair.b.log.clear();
     pair.b.receive(initiation.from, &initiation.bytes).unwrap();
     let place = |name: &str| pair.b.log.iter().position(|action| action == name).unwrap();
-    assert!(place("BeginSession") < place("Send"));
+    assert!(place("BeginSession") < place("Outgoing"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::allowed_ips::{AllowedIps, Prefix};
 use crate::cell::{PeerCell, PeerShared, Receiver, SendState};
 use crate::crypto::{PrivateKey, PublicKey, mac};
-use crate::device::{Action, Device, HandshakeReason, Notice, PeerEvent};
+use crate::device::{Action, Device, HandshakeReason, Notice, Outgoing, PeerEvent};
 use crate::drops::{DropCounts, DropReason};
 use crate::ids::{Endpoint, PeerId, owner};
 use crate::keypair::{ReceiveSession, SendSession};
@@ -274,7 +274,9 @@ impl Node {
 
     pub fn apply(&mut self, action: Action) {
         match action {
-            Action::Send { endpoint, datagram, .. } => self.transmit(endpoint, datagram.as_ref().to_vec()),
+            Action::Outgoing(Outgoing::Send { endpoint, datagram, .. }) => {
+                self.transmit(endpoint, datagram.as_ref().to_vec())
+            }
             Action::AddPeer { peer, shared } => {
                 let fresh = WorkerPeer { cell: Arc::new(PeerCell::new(peer, shared)), staged: VecDeque::new() };
                 assert!(self.peers.insert(peer.index, (peer, fresh)).is_none(), "the slot was free");
@@ -315,7 +317,7 @@ impl Node {
                 let dropped = std::mem::take(&mut self.worker_peer(peer).staged).len();
                 self.drops.add(DropReason::NoSession, dropped as u64);
             }
-            Action::Notify { peer, notice } => self.notices.push((peer, notice)),
+            Action::Outgoing(Outgoing::Notify { peer, notice }) => self.notices.push((peer, notice)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Pair, START};
 use crate::constants::{INITIATIONS_FROM_SOURCE, PEERS_MAX};
 use crate::crypto::PublicKey;
-use crate::device::{Action, PeerSettingsFull};
+use crate::device::{Action, Outgoing, PeerSettingsFull};
 use crate::ids::{Endpoint, LocalAddr};
 use crate::time::Time;
 
@@ -31,7 +31,9 @@ fn initiations(pair: &mut Pair, until: Time) -> Vec<Option<LocalAddr>> {
         pair.a.device.handle_timeout(pair.a.now, &mut pair.a.rng);
         while let Some(action) = pair.a.device.poll_action() {
             match action {
-                Action::Send { endpoint, datagram, .. } if datagram.as_ref()[0] == 1 => sources.push(endpoint.source),
+                Action::Outgoing(Outgoing::Send { endpoint, datagram, .. }) if datagram.as_ref()[0] == 1 => {
+                    sources.push(endpoint.source)
+                }
                 other => pair.a.apply(other),
             }
         }
