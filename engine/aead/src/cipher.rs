@@ -5,10 +5,10 @@ use crate::{BadTag, Message, NONCE_LEN, Source, Suite, TAG_LEN, Verdicts};
 /// A session key, expanded for one provider. Holds the key in memory that is wiped on drop.
 ///
 /// The single forms are the least that a provider has; the batch forms default to a loop over them, and are what a
-/// provider that works across packets overrides. Every message has room for its tag, there are at most [`MAX_SEGMENTS`]
+/// provider that works across packets overrides. Every message has room for its tag, there are at most [`SEGMENTS_MAX`]
 /// of them, as many sources as messages, and no source is longer than its message's text.
 ///
-/// [`MAX_SEGMENTS`]: crate::MAX_SEGMENTS
+/// [`SEGMENTS_MAX`]: crate::SEGMENTS_MAX
 pub(crate) trait BatchCipher: Send + Sync {
     /// Encrypts in place and writes the tag. `text` is far below ChaCha20's limit of 256 GiB and GCM's of 64 GiB.
     fn seal(&self, counter: u64, text: &mut [u8], tag: &mut [u8; TAG_LEN]);

@@ -4,11 +4,11 @@ use crate::{HEADER_LEN, TAG_LEN};
 
 /// Most segments in one train: the kernel coalesces no more into one GRO datagram (`UDP_GRO_CNT_MAX`), and a verdict
 /// has as many bits.
-pub const MAX_SEGMENTS: usize = 64;
+pub const SEGMENTS_MAX: usize = 64;
 /// Shortest segment, in bytes on the wire: a keepalive, header and tag around nothing.
-pub const MIN_SEGMENT_LEN: usize = HEADER_LEN + TAG_LEN;
+pub const SEGMENT_LEN_MIN: usize = HEADER_LEN + TAG_LEN;
 /// Longest segment, in bytes on the wire: the length field of UDP cannot say more.
-pub const MAX_SEGMENT_LEN: usize = u16::MAX as usize;
+pub const SEGMENT_LEN_MAX: usize = u16::MAX as usize;
 
 /// The lengths of a train's segments: all `stride` bytes on the wire but the last, which may be shorter.
 ///
@@ -25,20 +25,20 @@ pub struct Geometry {
 /// it is what the network sent, and the caller drops the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
-    /// No segment, or more than [`MAX_SEGMENTS`].
-    #[error("a train of {count} segments; 1 to {MAX_SEGMENTS} are possible")]
+    /// No segment, or more than [`SEGMENTS_MAX`].
+    #[error("a train of {count} segments; 1 to {SEGMENTS_MAX} are possible")]
     Count {
         /// Segments asked for.
         count: usize,
     },
-    /// A stride outside [`MIN_SEGMENT_LEN`]`..=`[`MAX_SEGMENT_LEN`].
-    #[error("a stride of {stride} bytes; {MIN_SEGMENT_LEN} to {MAX_SEGMENT_LEN} are possible")]
+    /// A stride outside [`SEGMENT_LEN_MIN`]`..=`[`SEGMENT_LEN_MAX`].
+    #[error("a stride of {stride} bytes; {SEGMENT_LEN_MIN} to {SEGMENT_LEN_MAX} are possible")]
     Stride {
         /// Bytes asked for.
         stride: usize,
     },
-    /// A last segment shorter than [`MIN_SEGMENT_LEN`] or longer than the stride.
-    #[error("a last segment of {last} bytes; {MIN_SEGMENT_LEN} to the stride of {stride} are possible")]
+    /// A last segment shorter than [`SEGMENT_LEN_MIN`] or longer than the stride.
+    #[error("a last segment of {last} bytes; {SEGMENT_LEN_MIN} to the stride of {stride} are possible")]
     Last {
         /// Bytes asked for.
         last: usize,
@@ -50,13 +50,13 @@ pub enum GeometryError {
 impl Geometry {
     /// `count` segments of `stride` bytes on the wire (header and tag included), the last one of `last` bytes.
     pub fn new(stride: usize, last: usize, count: usize) -> Result<Self, GeometryError> {
-        if count == 0 || count > MAX_SEGMENTS {
+        if count == 0 || count > SEGMENTS_MAX {
             return Err(GeometryError::Count { count });
         }
-        if !(MIN_SEGMENT_LEN..=MAX_SEGMENT_LEN).contains(&stride) {
+        if !(SEGMENT_LEN_MIN..=SEGMENT_LEN_MAX).contains(&stride) {
             return Err(GeometryError::Stride { stride });
         }
-        if !(MIN_SEGMENT_LEN..=stride).contains(&last) {
+        if !(SEGMENT_LEN_MIN..=stride).contains(&last) {
             return Err(GeometryError::Last { last, stride });
         }
         // Lossless: the ranges were checked just above.
@@ -70,7 +70,7 @@ impl Geometry {
 
     /// The train in a received datagram of `len` bytes that the kernel coalesced at `stride` (its GRO segment size).
     pub fn of_received(len: usize, stride: usize) -> Result<Self, GeometryError> {
-        if stride < MIN_SEGMENT_LEN {
+        if stride < SEGMENT_LEN_MIN {
             return Err(GeometryError::Stride { stride });
         }
         if len <= stride {

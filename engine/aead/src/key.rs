@@ -2,7 +2,7 @@
 
 use crate::message::with_train;
 use crate::plan::Ciphers;
-use crate::{Geometry, KEY_LEN, MAX_SEGMENT_LEN, MAX_SEGMENTS, Message, Plan, Source, Suite, TAG_LEN, Verdicts};
+use crate::{Geometry, KEY_LEN, Message, Plan, SEGMENT_LEN_MAX, SEGMENTS_MAX, Source, Suite, TAG_LEN, Verdicts};
 
 /// The tag did not verify: wrong key, wrong counter, or changed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,14 +20,14 @@ pub enum TrainError {
         /// Bytes of the buffer.
         available: usize,
     },
-    /// The text is longer than any datagram can be ([`MAX_SEGMENT_LEN`]).
+    /// The text is longer than any datagram can be ([`SEGMENT_LEN_MAX`]).
     #[error("a text of {len} bytes; no datagram holds it")]
     TooLong {
         /// Bytes given.
         len: usize,
     },
     /// More messages than a batch can have.
-    #[error("a batch of {count} messages; {MAX_SEGMENTS} are possible")]
+    #[error("a batch of {count} messages; {SEGMENTS_MAX} are possible")]
     TooMany {
         /// Messages given.
         count: usize,
@@ -84,7 +84,7 @@ impl SealKey {
     /// Encrypts one plaintext in place and writes its tag.
     ///
     /// # Errors
-    /// [`TrainError::TooLong`] for more than [`MAX_SEGMENT_LEN`] bytes.
+    /// [`TrainError::TooLong`] for more than [`SEGMENT_LEN_MAX`] bytes.
     pub fn seal(&self, counter: u64, plaintext: &mut [u8], tag: &mut [u8; TAG_LEN]) -> Result<(), TrainError> {
         refuse_too_long(plaintext.len())?;
         self.0.of(1, plaintext.len()).seal(counter, plaintext, tag);
@@ -153,7 +153,7 @@ impl SealKey {
     /// Encrypts messages of any lengths in place, each under its own counter, which the caller hands out once.
     ///
     /// # Errors
-    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
+    /// [`TrainError::TooMany`] for more than [`SEGMENTS_MAX`] messages, [`TrainError::TooLong`].
     #[inline(never)]
     pub fn seal_batch(&self, messages: &mut [Message<'_>]) -> Result<(), TrainError> {
         let Some(mean_len) = check_batch(messages)? else { return Ok(()) };
@@ -204,7 +204,7 @@ impl OpenKey {
     /// in [`open_train`](Self::open_train).
     ///
     /// # Errors
-    /// [`TrainError::TooMany`] for more than [`MAX_SEGMENTS`] messages, [`TrainError::TooLong`].
+    /// [`TrainError::TooMany`] for more than [`SEGMENTS_MAX`] messages, [`TrainError::TooLong`].
     pub fn open_batch(&self, messages: &mut [Message<'_>]) -> Result<Verdicts, TrainError> {
         let Some(mean_len) = check_batch(messages)? else { return Ok(Verdicts::none_of(0)) };
         Ok(self.0.of(messages.len(), mean_len).open_batch(messages))
@@ -220,7 +220,7 @@ fn cover(buf: &mut [u8], geometry: Geometry) -> Result<&mut [u8], TrainError> {
 /// The mean length of the texts; `None` if there is no message.
 fn check_batch(messages: &[Message<'_>]) -> Result<Option<usize>, TrainError> {
     let count = messages.len();
-    if count > MAX_SEGMENTS {
+    if count > SEGMENTS_MAX {
         return Err(TrainError::TooMany { count });
     }
     let mut total = 0;
@@ -232,7 +232,7 @@ fn check_batch(messages: &[Message<'_>]) -> Result<Option<usize>, TrainError> {
 }
 
 fn refuse_too_long(len: usize) -> Result<(), TrainError> {
-    if len > MAX_SEGMENT_LEN { Err(TrainError::TooLong { len }) } else { Ok(()) }
+    if len > SEGMENT_LEN_MAX { Err(TrainError::TooLong { len }) } else { Ok(()) }
 }
 
 fn refuse_mismatch(given: usize, geometry: Geometry) -> Result<(), TrainError> {

@@ -1,6 +1,6 @@
 //! AEADs over *trains* of WireGuard data messages: one seam, two [`Suite`]s, several [`Provider`]s.
 //!
-//! A train is up to [`MAX_SEGMENTS`] data messages of one session that lie side by side in one buffer:
+//! A train is up to [`SEGMENTS_MAX`] data messages of one session that lie side by side in one buffer:
 //!
 //! ```text
 //! ├──────────── stride ───────────┤├──────────── stride ───────────┤├───── last ─────┤
@@ -40,7 +40,7 @@ mod verdicts;
 mod workload;
 
 pub use choose::{Choice, Selection, SelectionError, SuiteChoice, choose};
-pub use geometry::{Geometry, GeometryError, MAX_SEGMENT_LEN, MAX_SEGMENTS, MIN_SEGMENT_LEN};
+pub use geometry::{Geometry, GeometryError, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN, SEGMENTS_MAX};
 pub use key::{BadTag, OpenKey, SealKey, TrainError};
 pub use measure::{Figure, Measurement, measure};
 pub use message::{Message, Source};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use arrayvec::ArrayVec;
 
-use crate::{Geometry, HEADER_LEN, MAX_SEGMENTS, TAG_LEN};
+use crate::{Geometry, HEADER_LEN, SEGMENTS_MAX, TAG_LEN};
 
 /// One data message without its header: what a batch is made of. Messages of one batch may differ in length, and lie
 /// anywhere; being exclusive borrows, they cannot overlap, also not shifted by some bytes: a cipher that works across
@@ -99,7 +99,7 @@ pub(crate) fn with_train<R>(
         Message::of_body(counter, &mut segment[HEADER_LEN..]).expect("a Geometry has no segment without room for a tag")
     });
     // Filled where it is: collected, it would be copied as a whole, empty places and all.
-    let mut batch = ArrayVec::<_, MAX_SEGMENTS>::new();
+    let mut batch = ArrayVec::<_, SEGMENTS_MAX>::new();
     batch.extend(messages);
     f(&mut batch)
 }

@@ -1,9 +1,9 @@
 //! Which segments of a train verified.
 
-use crate::MAX_SEGMENTS;
+use crate::SEGMENTS_MAX;
 
 // One bit per segment.
-const _: () = assert!(MAX_SEGMENTS <= u64::BITS as usize);
+const _: () = assert!(SEGMENTS_MAX <= u64::BITS as usize);
 
 /// The outcome of opening a train: for each segment, whether its tag verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Verdicts {
 impl Verdicts {
     /// No segment of `count` has passed yet.
     pub(crate) fn none_of(count: usize) -> Self {
-        debug_assert!(count <= MAX_SEGMENTS);
+        debug_assert!(count <= SEGMENTS_MAX);
         Self { passed: 0, count: count as u32 }
     }
 

@@ -2,15 +2,18 @@
 //! control and to other workers.
 
 use ring_buffers::{Completion, View, Wait};
-use ringfort_aead::MAX_SEGMENTS;
+use ringfort_aead::SEGMENTS_MAX;
 use ringfort_core::drops::DropReason;
 use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
-use tun_uring::{SEGMENTS_MAX, TunEvent, VNET_HDR_LEN};
+use tun_uring::{TunEvent, VNET_HDR_LEN};
 
 use super::events::context_of;
 use super::turn::{BATCH, Worker, brought};
 
-const _: () = assert!(SEGMENTS_MAX <= tun_uring::PIECES_MAX, "the longest run is what one write can carry");
+const _: () = assert!(tun_uring::SEGMENTS_MAX <= tun_uring::PIECES_MAX, "the longest run is what one write can carry");
+// Ciphers, TUN and sockets know nothing of each other, so each has the number of its own.
+const _: () = assert!(SEGMENTS_MAX == udp_uring::SEGMENTS_MAX, "the longest train is what one send can carry");
+const _: () = assert!(SEGMENTS_MAX == tun_uring::SEGMENTS_MAX, "what one train brings can be one write");
 const _: () = assert!(TRAIN_BYTES_MAX == udp_uring::TRAIN_BYTES_MAX, "the longest train is what one send can carry");
 
 impl Worker {
@@ -28,7 +31,7 @@ impl Worker {
         let mut sends = false;
         while let Some(transmit) = self.path.poll_transmit() {
             // As many as it takes if the kernel does not cut the train.
-            while self.sends_free() < MAX_SEGMENTS && self.make_room_after(Stage::Transmit) {}
+            while self.sends_free() < SEGMENTS_MAX && self.make_room_after(Stage::Transmit) {}
             self.send(transmit);
             sends = true;
         }

@@ -1,7 +1,7 @@
 //! How many operations a worker can have in flight, and what it locks of the memory.
 
 use ring_buffers::{BufferGroup, Ring, RingConfig};
-use ringfort_aead::MAX_SEGMENTS;
+use ringfort_aead::SEGMENTS_MAX;
 use ringfort_path::budget::{GATHERED_MAX, KEEPALIVES, SLOTS, TRAINS_PER_READ, TUN_READS, UDP_READS, budget};
 
 /// Sends in flight: every slot may hold one, and a train that must leave unsegmented one per datagram. With fewer
@@ -9,7 +9,7 @@ use ringfort_path::budget::{GATHERED_MAX, KEEPALIVES, SLOTS, TRAINS_PER_READ, TU
 pub(super) const UDP_OPERATIONS: u16 = 1024;
 /// Sends that must be free before the TUN is read: what was gathered, the trains of a super-packet if each of their
 /// datagrams leaves by itself, and the keepalives that must not find all of them taken.
-pub(super) const SENDS_PER_READ: usize = GATHERED_MAX + TRAINS_PER_READ * MAX_SEGMENTS + KEEPALIVES as usize;
+pub(super) const SENDS_PER_READ: usize = GATHERED_MAX + TRAINS_PER_READ * SEGMENTS_MAX + KEEPALIVES as usize;
 /// Writes in flight: every datagram of every received train.
 pub(super) const TUN_OPERATIONS: u16 = UDP_READS * 64;
 /// Of these, writes of more than one piece.

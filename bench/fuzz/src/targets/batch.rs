@@ -4,7 +4,7 @@
 //! The input, for each message: length of the text (two bytes), bytes before it (one byte), counter (two bytes), and
 //! which of its bits is flipped before opening (two bytes; 0 for none, beyond the message for one of the counter's).
 
-use ringfort_aead::{MAX_SEGMENTS, Message, Suite, TAG_LEN};
+use ringfort_aead::{Message, SEGMENTS_MAX, Suite, TAG_LEN};
 
 use crate::Seed;
 use crate::aead::{Keys, oracle, pattern};
@@ -61,7 +61,7 @@ fn messages<'a>(buf: &'a mut [u8], shapes: &[Shape], counter: impl Fn(&Shape) ->
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (mut shapes, mut behind) = (Vec::new(), 0);
-    while !input.is_empty() && shapes.len() < MAX_SEGMENTS {
+    while !input.is_empty() && shapes.len() < SEGMENTS_MAX {
         let shape = Shape::read(&mut input, behind);
         if shape.end() > TOTAL_LEN_MAX {
             break;

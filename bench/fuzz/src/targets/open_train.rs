@@ -3,7 +3,7 @@
 //! The input: suite and provider (one byte), stride, last segment and count, then the changes: a place (two bytes) and
 //! what is flipped there (one byte). Places beyond the train are bits of the counters that the train is opened with.
 
-use ringfort_aead::{Geometry, HEADER_LEN, MIN_SEGMENT_LEN, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, SEGMENT_LEN_MIN, TAG_LEN};
 
 use crate::Seed;
 use crate::aead::{Keys, pattern};
@@ -16,8 +16,8 @@ const COUNT_MAX: u8 = 16;
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let keys = &Keys::all()[usize::from(input.byte()) % Keys::all().len()];
-    let stride = MIN_SEGMENT_LEN + usize::from(input.byte());
-    let last = MIN_SEGMENT_LEN + usize::from(input.byte()) % (stride - MIN_SEGMENT_LEN + 1);
+    let stride = SEGMENT_LEN_MIN + usize::from(input.byte());
+    let last = SEGMENT_LEN_MIN + usize::from(input.byte()) % (stride - SEGMENT_LEN_MIN + 1);
     let count = 1 + input.byte() % COUNT_MAX;
     let geometry = Geometry::new(stride, last, count.into()).expect("within the limits by construction");
 

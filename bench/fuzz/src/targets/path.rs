@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use ring_buffers::Pool;
+use ringfort_aead::SEGMENTS_MAX;
 use ringfort_core::ids::PeerId;
 use ringfort_path::Order;
 
@@ -19,8 +20,6 @@ use crate::packets::Packet;
 
 /// So that no input takes long.
 const STEPS_MAX: usize = 96;
-/// Messages of a train.
-const TRAIN_MAX: usize = 64;
 /// Bytes of payload for each unit of a length byte: the longest packets do not fit in the slots of those that wait.
 const PAYLOAD_UNIT: usize = 7;
 
@@ -178,7 +177,7 @@ fn packet(operation: u8, input: &mut Input<'_>, address_v4: usize, address_v6: u
 impl Arriving {
     /// One more datagram, as the kernel coalesces them: all as long as the first, and nothing behind a shorter one.
     fn add(&mut self, gateway: &mut Gateway, datagram: &[u8], message: Option<Message>) {
-        let fits = !self.is_closed && self.count < TRAIN_MAX && datagram.len() <= self.stride;
+        let fits = !self.is_closed && self.count < SEGMENTS_MAX && datagram.len() <= self.stride;
         if !fits || datagram.is_empty() || self.bytes.len() + datagram.len() > 65_507 {
             self.arrive(gateway, 0);
         }

@@ -5,7 +5,7 @@
 //! (two bytes each), count (one byte), first counter (eight bytes); then for each segment where its source is cut and
 //! how many bytes of padding it lacks (one byte each).
 
-use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, Source, Suite, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, SEGMENTS_MAX, Source, Suite, TAG_LEN};
 
 use crate::Seed;
 use crate::aead::{Keys, oracle, pattern};
@@ -31,11 +31,11 @@ impl Case {
         let offset = usize::from(input.byte()) % MARGIN;
         let len = usize::from(input.u16()) % (TEXT_LEN_MAX + 1);
         let last = len - usize::from(input.u16()) % (len + 1);
-        let count_max = (TRAIN_LEN_MAX / (len + OVERHEAD)).min(MAX_SEGMENTS);
+        let count_max = (TRAIN_LEN_MAX / (len + OVERHEAD)).min(SEGMENTS_MAX);
         let count = 1 + usize::from(input.byte()) % count_max;
         let geometry =
             Geometry::new(len + OVERHEAD, last + OVERHEAD, count).expect("within the limits by construction");
-        let first_counter = input.u64().min(u64::MAX - MAX_SEGMENTS as u64);
+        let first_counter = input.u64().min(u64::MAX - SEGMENTS_MAX as u64);
         let source = |segment| {
             let (cut, padding) = (usize::from(input.byte()), usize::from(input.byte()));
             let len = geometry.plaintext_len(segment).saturating_sub(padding % 64);

@@ -2,7 +2,7 @@
 
 use crate::cipher::{BatchCipher, OneShot};
 use crate::message::with_train;
-use crate::{Geometry, HEADER_LEN, KEY_LEN, MAX_SEGMENTS, OnFailure, Provider, Source, Suite, TAG_LEN, Verdicts};
+use crate::{Geometry, HEADER_LEN, KEY_LEN, OnFailure, Provider, SEGMENTS_MAX, Source, Suite, TAG_LEN, Verdicts};
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ pub struct SelfTestError {
 
 /// Segments' text length, the last one's, and count: one block and less, several, odd ends, a full train, full packets.
 const TRAINS: [(usize, usize, usize); 7] =
-    [(0, 0, 1), (16, 1, 3), (64, 64, 8), (257, 63, 9), (130, 129, MAX_SEGMENTS), (1420, 1420, 1), (1420, 700, 5)];
+    [(0, 0, 1), (16, 1, 3), (64, 64, 8), (257, 63, 9), (130, 129, SEGMENTS_MAX), (1420, 1420, 1), (1420, 700, 5)];
 
 /// The counters have a bit in every byte, so a nonce in the wrong byte order shows.
 const FIRST_COUNTER: u64 = 0x0102_0408_1020_40fe;

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
 use num_bigint::BigUint;
-use ringfort_aead::{MAX_SEGMENTS, Message, Suite, TAG_LEN};
+use ringfort_aead::{Message, SEGMENTS_MAX, Suite, TAG_LEN};
 
 use crate::oracle::{KEY, Oracle, Repeatable};
 use crate::subject::Subject;
@@ -155,7 +155,7 @@ fn batch<'a>(bodies: &'a mut [Vec<u8>], cases: &[Case]) -> Vec<Message<'a>> {
 }
 
 /// Counts that a kernel across messages may treat apart, and those between.
-const COUNTS: [usize; 12] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 33, MAX_SEGMENTS];
+const COUNTS: [usize; 12] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 33, SEGMENTS_MAX];
 
 /// Messages of `len` bytes whose sums are every `step`th edge, from another place on for each `round`, and some brims.
 fn steered(len: usize, step: usize, round: usize) -> Vec<Case> {

@@ -1,7 +1,7 @@
 //! What this machine could prove, it has to: a provider that is left out by mistake fails here.
 
 use ringfort_aead::{
-    Geometry, HEADER_LEN, MAX_SEGMENTS, OpenKey, Provider, SealKey, Selection, Suite, TAG_LEN, choose,
+    Geometry, HEADER_LEN, OpenKey, Provider, SEGMENTS_MAX, SealKey, Selection, Suite, TAG_LEN, choose,
 };
 
 use crate::oracle::{KEY, Oracle, Repeatable, ascending};
@@ -65,7 +65,7 @@ fn the_mix_that_was_chosen_here_agrees_with_the_oracle() {
     for suite in Suite::ALL {
         let (seal, open) = (SealKey::new(plan, suite, &KEY), OpenKey::new(plan, suite, &KEY));
         let oracle = Oracle::new(suite, &KEY);
-        for count in 1..=MAX_SEGMENTS {
+        for count in 1..=SEGMENTS_MAX {
             for len in [0, 64, 100, 192, 193, 576, 904, 905, 1420] {
                 let (stride, last) = (len + HEADER_LEN + TAG_LEN, rng.below(len + 1) + HEADER_LEN + TAG_LEN);
                 let geometry = Geometry::new(stride, last, count).expect("possible");

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, Message, OnFailure, OpenKey, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, Message, OnFailure, OpenKey, SEGMENTS_MAX, TAG_LEN};
 
 use crate::guarded::{Flush, Guarded};
 use crate::oracle::{KEY, Oracle, Repeatable, ascending, text};
@@ -86,7 +86,7 @@ fn each_single_bit() {
 fn any_segments_of_trains_of_every_count() {
     let mut rng = Repeatable(6);
     for subject in Subject::all() {
-        for count in 1..=MAX_SEGMENTS {
+        for count in 1..=SEGMENTS_MAX {
             let len = [65, 200, 576, 15, 1420][count % 5];
             let last = rng.below(len + 1);
             let geometry =
@@ -113,7 +113,7 @@ fn each_byte_of_each_tag_is_compared() {
     let mut memory = Guarded::new(1 << 16);
     for subject in Subject::all() {
         let (open, oracle) = (subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
-        for count in [1, 2, 4, 8, 11, MAX_SEGMENTS] {
+        for count in [1, 2, 4, 8, 11, SEGMENTS_MAX] {
             let sealed: Vec<Vec<u8>> = (0..count).map(|i| oracle.sealed(i as u64, &[i as u8; 40])).collect();
             for (place, byte) in (0..count).flat_map(|place| (0..TAG_LEN).map(move |byte| (place, byte))) {
                 let buf = memory.flush(Flush::Back, count * (40 + TAG_LEN));

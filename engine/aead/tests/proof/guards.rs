@@ -2,7 +2,7 @@
 //! written beside what was lent. The buffers of the sweep are as well; here there are single messages, batches whose
 //! messages differ in length and lie anywhere, and sources.
 
-use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, Message, Source, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, Message, SEGMENTS_MAX, Source, TAG_LEN};
 
 use crate::guarded::{Flush, Guarded};
 use crate::oracle::{KEY, Oracle, Repeatable, TEXT_LEN_MAX, ascending};
@@ -48,7 +48,7 @@ fn lens(rng: &mut Repeatable, kind: usize, count: usize) -> Vec<usize> {
     let len = |index: usize, rng: &mut Repeatable| match kind {
         0 => base,
         1 => rng.below(TEXT_LEN_MAX + 1),
-        2 => base.min(TEXT_LEN_MAX - MAX_SEGMENTS) + index,
+        2 => base.min(TEXT_LEN_MAX - SEGMENTS_MAX) + index,
         3 => [64, 1420][rng.below(2)],
         4 => (rng.below(20) * 64 + rng.below(5)).saturating_sub(2),
         _ => rng.below(48),
@@ -58,11 +58,11 @@ fn lens(rng: &mut Repeatable, kind: usize, count: usize) -> Vec<usize> {
 
 #[test]
 fn batches_of_any_lengths() {
-    let mut places = places(MAX_SEGMENTS);
+    let mut places = places(SEGMENTS_MAX);
     let mut rng = Repeatable(3);
     for subject in Subject::all() {
         let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
-        for (count, kind) in (1..=MAX_SEGMENTS).flat_map(|count| (0..6).map(move |kind| (count, kind))) {
+        for (count, kind) in (1..=SEGMENTS_MAX).flat_map(|count| (0..6).map(move |kind| (count, kind))) {
             let lens = lens(&mut rng, kind, count);
             let context = format!("{subject}, {lens:?}");
             // Counters in no order, flush with either guard: a batch asks for nothing more.
@@ -125,12 +125,12 @@ fn texts_apart_from_their_tags() {
 
 #[test]
 fn sources_of_trains() {
-    let (mut heads, mut bodies) = (places(MAX_SEGMENTS), places(MAX_SEGMENTS));
-    let mut train_place = Guarded::new(MAX_SEGMENTS * (TEXT_LEN_MAX + HEADER_LEN + TAG_LEN));
+    let (mut heads, mut bodies) = (places(SEGMENTS_MAX), places(SEGMENTS_MAX));
+    let mut train_place = Guarded::new(SEGMENTS_MAX * (TEXT_LEN_MAX + HEADER_LEN + TAG_LEN));
     let mut rng = Repeatable(4);
     for subject in Subject::all() {
         let (seal, oracle) = (subject.seal_key(&KEY), Oracle::new(subject.suite, &KEY));
-        for (count, round) in (1..=MAX_SEGMENTS).flat_map(|count| (0..8).map(move |round| (count, round))) {
+        for (count, round) in (1..=SEGMENTS_MAX).flat_map(|count| (0..8).map(move |round| (count, round))) {
             let len = [rng.below(TEXT_LEN_MAX + 1), rng.below(100), 1420, 64 * rng.below(31)][round % 4];
             let last = if round < 4 { len } else { rng.below(len + 1) };
             let overhead = HEADER_LEN + TAG_LEN;

@@ -3,7 +3,7 @@
 use aes_gcm::Aes256Gcm;
 use chacha20poly1305::ChaCha20Poly1305;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use ringfort_aead::{Geometry, HEADER_LEN, KEY_LEN, MAX_SEGMENTS, Suite, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, KEY_LEN, SEGMENTS_MAX, Suite, TAG_LEN};
 
 /// Longest text of the sweep, in bytes.
 pub const TEXT_LEN_MAX: usize = 2000;
@@ -101,7 +101,7 @@ pub fn mix(z: u64) -> u64 {
     z ^ z >> 31
 }
 
-/// The oracle's answers for [`MAX_SEGMENTS`] consecutive counters and every length: each was asked for once, by the
+/// The oracle's answers for [`SEGMENTS_MAX`] consecutive counters and every length: each was asked for once, by the
 /// message's counter and length, so millions of trains can be compared with it.
 ///
 /// The message of `len` bytes with counter `i` is the first `len` bytes of text `i`; its ciphertext is therefore the
@@ -127,7 +127,7 @@ impl Table {
         let oracle = Oracle::new(suite, key);
         let mut rng = Repeatable(1);
         let mut table = Self { texts: vec![], ciphertexts: vec![], tags: vec![], padded_tags: vec![] };
-        for counter in (Self::FIRST_COUNTER..).take(MAX_SEGMENTS) {
+        for counter in (Self::FIRST_COUNTER..).take(SEGMENTS_MAX) {
             let text = rng.bytes(padded_len(TEXT_LEN_MAX));
             let mut ciphertext = text.clone();
             oracle.seal(counter, &mut ciphertext);

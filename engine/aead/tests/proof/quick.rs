@@ -1,7 +1,7 @@
 //! A second's worth of the proof, of the kernel across trains only: `scripts/mutants` runs it on each mutant. It looks
 //! at the lengths and counts at which the kernel changes its ways.
 
-use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, Message, Provider, Source, Suite, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, Message, Provider, SEGMENTS_MAX, Source, Suite, TAG_LEN};
 
 use crate::accumulator;
 use crate::guarded::{Flush, Guarded};
@@ -12,7 +12,7 @@ const LENS: [usize; 26] = [
     0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 192, 240, 255, 256, 257, 447, 448, 512, 576, 960, 1024, 1025, 1420,
     1984, 2000,
 ];
-const COUNTS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32, 33, MAX_SEGMENTS];
+const COUNTS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32, 33, SEGMENTS_MAX];
 
 /// The kernel over arrays, and over registers where they are.
 fn subjects() -> impl Iterator<Item = Subject> {
@@ -27,7 +27,7 @@ fn trains() {
 
 fn trains_of(subject: Subject) {
     let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
-    let mut memory = Guarded::new(MAX_SEGMENTS * 2100);
+    let mut memory = Guarded::new(SEGMENTS_MAX * 2100);
     let mut rng = Repeatable(10);
     for (len, count) in LENS.iter().flat_map(|&len| COUNTS.map(|count| (len, count))) {
         let last = if count % 2 == 0 { len } else { rng.below(len + 1) };

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, OpenKey, Provider, SealKey, Source, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, OpenKey, Provider, SEGMENTS_MAX, SealKey, Source, TAG_LEN};
 
 use crate::guarded::{Flush, Guarded};
 use crate::oracle::{KEY, TEXT_LEN_MAX, Table, ascending, mix, padded_len};
@@ -26,7 +26,7 @@ impl Train {
     /// The train of equal segments, and one with a ragged last segment: shorter by a byte, by a part of a block, a
     /// whole number of blocks, or any length.
     fn both(len: usize, count: usize) -> [Self; 2] {
-        let random = mix((len * MAX_SEGMENTS + count) as u64);
+        let random = mix((len * SEGMENTS_MAX + count) as u64);
         let any = (random >> 8) as usize % (len + 1);
         let last = match random % 4 {
             0 => len.saturating_sub(1),
@@ -34,7 +34,7 @@ impl Train {
             2 => any / 64 * 64,
             _ => any,
         };
-        let first = (random >> 40) as usize % (MAX_SEGMENTS + 1 - count);
+        let first = (random >> 40) as usize % (SEGMENTS_MAX + 1 - count);
         [Self { len, last: len, count, first }, Self { len, last, count, first }]
     }
 
@@ -87,7 +87,7 @@ struct Sweep {
 
 impl Sweep {
     fn new(subject: Subject) -> Self {
-        let len_max = MAX_SEGMENTS * (padded_len(TEXT_LEN_MAX) + OVERHEAD);
+        let len_max = SEGMENTS_MAX * (padded_len(TEXT_LEN_MAX) + OVERHEAD);
         Self {
             subject,
             table: Table::new(subject.suite, &KEY),
@@ -150,7 +150,7 @@ impl Sweep {
     }
 
     fn seal_sources(&mut self, train: Train, at: Flush, geometry: Geometry, operation: &str) {
-        let mut sources = [Source::default(); MAX_SEGMENTS];
+        let mut sources = [Source::default(); SEGMENTS_MAX];
         for (segment, source) in sources[..train.count].iter_mut().enumerate() {
             *source = train.source(&self.table, segment);
         }
@@ -191,7 +191,7 @@ fn one_count_in(subject: Subject) -> usize {
 fn pairs(subject: Subject, parity: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let step = one_count_in(subject);
     let lens = (parity..=TEXT_LEN_MAX).step_by(2);
-    lens.flat_map(move |len| (1 + len / 2 % step..=MAX_SEGMENTS).step_by(step).map(move |count| (len, count)))
+    lens.flat_map(move |len| (1 + len / 2 % step..=SEGMENTS_MAX).step_by(step).map(move |count| (len, count)))
 }
 
 /// Half of the lengths, so one subject's sweep takes both of two cores.
@@ -213,9 +213,9 @@ fn every_length_meets_every_count() {
         let all: HashSet<_> = pairs(subject, 0).chain(pairs(subject, 1)).collect();
         let lens: HashSet<_> = all.iter().map(|(len, _)| len).collect();
         let counts: HashSet<_> = all.iter().map(|(_, count)| count).collect();
-        assert_eq!((lens.len(), counts.len()), (TEXT_LEN_MAX + 1, MAX_SEGMENTS), "{subject}");
+        assert_eq!((lens.len(), counts.len()), (TEXT_LEN_MAX + 1, SEGMENTS_MAX), "{subject}");
         if one_count_in(subject) == 1 {
-            assert_eq!(all.len(), (TEXT_LEN_MAX + 1) * MAX_SEGMENTS, "{subject}");
+            assert_eq!(all.len(), (TEXT_LEN_MAX + 1) * SEGMENTS_MAX, "{subject}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every provider does, byte for byte, what the RustCrypto crate does.
 
 use proptest::prelude::*;
-use ringfort_aead::{Geometry, HEADER_LEN, MAX_SEGMENTS, OpenKey, Plan, Provider, SealKey, Source, TAG_LEN};
+use ringfort_aead::{Geometry, HEADER_LEN, OpenKey, Plan, Provider, SEGMENTS_MAX, SealKey, Source, TAG_LEN};
 
 use crate::common::{
     KEY, SUITE, ascending, bytes, open_key, oracle, oracle_train, plain_train, providers, seal_key, text,
@@ -88,7 +88,7 @@ fn halves(text: &[u8]) -> Source<'_> {
 #[test]
 fn trains_of_every_count() {
     for provider in providers() {
-        for count in 1..=MAX_SEGMENTS {
+        for count in 1..=SEGMENTS_MAX {
             for (stride, last) in [(32, 32), (96, 33), (609, 608), (1452, 1000)] {
                 check_train(provider, Geometry::new(stride, last, count).unwrap(), 1 << 33);
             }

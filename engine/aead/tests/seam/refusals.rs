@@ -1,7 +1,7 @@
 //! Arguments that do not fit are refused before a byte is written.
 
 use ringfort_aead::{
-    Geometry, GeometryError, MAX_SEGMENT_LEN, Message, OpenKey, Plan, Provider, SealKey, Selection, Source, Suite,
+    Geometry, GeometryError, Message, OpenKey, Plan, Provider, SEGMENT_LEN_MAX, SealKey, Selection, Source, Suite,
     TAG_LEN, TrainError, UnknownProvider, UnknownSuite,
 };
 
@@ -12,7 +12,7 @@ fn impossible_geometries() {
     for count in [0, 65, usize::MAX] {
         assert_eq!(Geometry::new(100, 100, count), Err(GeometryError::Count { count }));
     }
-    for stride in [0, 31, MAX_SEGMENT_LEN + 1, usize::MAX] {
+    for stride in [0, 31, SEGMENT_LEN_MAX + 1, usize::MAX] {
         assert_eq!(Geometry::new(stride, 32, 2), Err(GeometryError::Stride { stride }));
     }
     for last in [0, 31, 101, usize::MAX] {
@@ -24,7 +24,7 @@ fn impossible_geometries() {
 fn the_edges_of_geometry() {
     let geometry = Geometry::new(32, 32, 64).unwrap();
     assert_eq!((geometry.total_len(), geometry.plaintext_len(0)), (2048, 0));
-    let geometry = Geometry::new(MAX_SEGMENT_LEN, 33, 64).unwrap();
+    let geometry = Geometry::new(SEGMENT_LEN_MAX, 33, 64).unwrap();
     assert_eq!(geometry.total_len(), 63 * 65535 + 33);
     assert_eq!((geometry.segment_len(62), geometry.segment_len(63)), (65535, 33));
     assert_eq!((geometry.plaintext_len(62), geometry.plaintext_len(63)), (65503, 1));
@@ -88,8 +88,8 @@ fn single_messages_that_do_not_fit_change_nothing() {
         assert_eq!(seal.seal_from(0, &[1; 25], &mut destination), Err(short));
         assert_eq!(seal.seal_from(0, &[], &mut destination[..15]).map_err(|_| ()), Err(()));
         assert_eq!(destination, [0xee; 40]);
-        let mut long = vec![0xee; MAX_SEGMENT_LEN + 1];
-        let too_long = TrainError::TooLong { len: MAX_SEGMENT_LEN + 1 };
+        let mut long = vec![0xee; SEGMENT_LEN_MAX + 1];
+        let too_long = TrainError::TooLong { len: SEGMENT_LEN_MAX + 1 };
         assert_eq!(seal.seal(0, &mut long, &mut [0; TAG_LEN]), Err(too_long));
         assert_eq!(seal.seal_from(0, &[], &mut long), Err(too_long));
         assert!(long.iter().all(|byte| *byte == 0xee));
@@ -149,9 +149,9 @@ fn batches_that_do_not_fit_change_nothing() {
         assert_eq!(open.open_batch(&mut []).unwrap().count(), 0);
         assert_eq!(texts, vec![[7; 20]; 65]);
 
-        let (mut short, mut long) = (vec![7; 20], vec![7; MAX_SEGMENT_LEN + 1 + TAG_LEN]);
+        let (mut short, mut long) = (vec![7; 20], vec![7; SEGMENT_LEN_MAX + 1 + TAG_LEN]);
         let mut batch = [Message::of_body(0, &mut short).unwrap(), Message::of_body(1, &mut long).unwrap()];
-        let too_long = TrainError::TooLong { len: MAX_SEGMENT_LEN + 1 };
+        let too_long = TrainError::TooLong { len: SEGMENT_LEN_MAX + 1 };
         assert_eq!(seal.seal_batch(&mut batch), Err(too_long));
         assert_eq!(open.open_batch(&mut batch), Err(too_long));
         assert_eq!(short, [7; 20]);

@@ -1,6 +1,6 @@
 //! Each opened message of a run is looked into: how long the packet is that may go on.
 
-use ringfort_aead::{Geometry, MAX_SEGMENTS};
+use ringfort_aead::{Geometry, SEGMENTS_MAX};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
@@ -10,7 +10,7 @@ use super::{Accepted, Run};
 use crate::{DataPath, Watch};
 
 /// Of each packet in a run, in bytes; 0 where there is none, or none that may go on.
-pub(super) type Lengths = [usize; MAX_SEGMENTS];
+pub(super) type Lengths = [usize; SEGMENTS_MAX];
 
 impl<W: Watch> DataPath<W> {
     pub(super) fn check(
@@ -20,7 +20,7 @@ impl<W: Watch> DataPath<W> {
         geometry: Geometry,
         accepted: &Accepted,
     ) -> Lengths {
-        let mut lengths = [0; MAX_SEGMENTS];
+        let mut lengths = [0; SEGMENTS_MAX];
         let segments = run.view.chunks_mut(geometry.stride()).enumerate();
         for ((i, segment), length) in segments.zip(&mut lengths) {
             if accepted.has(i) && segment.len() > DATA_LEN_MIN {

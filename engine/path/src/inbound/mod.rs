@@ -11,7 +11,7 @@ mod open;
 pub(crate) use deliver::Merging;
 
 use ring_buffers::View;
-use ringfort_aead::{Geometry, MAX_SEGMENTS};
+use ringfort_aead::{Geometry, SEGMENTS_MAX};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::Endpoint;
 use ringfort_core::time::Time;
@@ -40,7 +40,7 @@ pub struct Train {
 pub(crate) const DATAGRAMS_MAX: usize = 128;
 
 /// The counters of a run.
-type Counters = [u64; MAX_SEGMENTS];
+type Counters = [u64; SEGMENTS_MAX];
 
 /// Data messages under one receiver index, side by side.
 struct Run<'a> {
@@ -89,7 +89,7 @@ impl<W: Watch> DataPath<W> {
             self.counters.udp_receive_trains += 1;
             self.counters.udp_receive_datagrams += view.len().div_ceil(stride) as u64;
         }
-        let mut counters = [0; MAX_SEGMENTS];
+        let mut counters = [0; SEGMENTS_MAX];
         let mut rest = Some(view);
         while let Some(mut run) = rest.take() {
             let front = front(&run, stride, &mut counters);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ring_buffers::View;
-use ringfort_aead::{MAX_SEGMENT_LEN, MAX_SEGMENTS};
+use ringfort_aead::{SEGMENT_LEN_MAX, SEGMENTS_MAX};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
@@ -26,7 +26,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Packets that are gathered before they are sealed: a train for each of two peers.
-    pub(crate) const MAX: usize = 2 * MAX_SEGMENTS;
+    pub(crate) const MAX: usize = 2 * SEGMENTS_MAX;
 }
 
 /// Packets that are gathered.
@@ -57,7 +57,7 @@ impl<W: Watch> DataPath<W> {
     /// Puts a packet in line for sealing.
     pub(super) fn line_up(&mut self, now: Time, id: PeerId, view: View, ecn: u8) {
         let wire_len = wire_len(view.len() - DATA_HEADER_LEN, self.config.mtu);
-        if wire_len > MAX_SEGMENT_LEN || wire_len > view.len() + view.tail_room() {
+        if wire_len > SEGMENT_LEN_MAX || wire_len > view.len() + view.tail_room() {
             return self.counters.drop(DropReason::Oversized, 1);
         }
         if self.gathered.0.len() == Pending::MAX {
@@ -94,7 +94,7 @@ fn train_len(gathered: &[Pending], ragged: bool) -> usize {
     let first = &gathered[0];
     let mut bytes = first.wire_len;
     let mut n = 1;
-    for next in gathered[1..].iter().take(MAX_SEGMENTS - 1) {
+    for next in gathered[1..].iter().take(SEGMENTS_MAX - 1) {
         bytes += next.wire_len;
         let joins = next.peer == first.peer && next.ecn == first.ecn && next.wire_len <= first.wire_len;
         if !joins || bytes > TRAIN_BYTES_MAX {
@@ -110,6 +110,6 @@ fn train_len(gathered: &[Pending], ragged: bool) -> usize {
 
 /// How many packets from the front are for one peer and begin no train with their successor: they leave one by one.
 fn lone_len(gathered: &[Pending], ragged: bool) -> usize {
-    let most = gathered.len().min(MAX_SEGMENTS);
+    let most = gathered.len().min(SEGMENTS_MAX);
     (1..most).find(|&n| gathered[n].peer != gathered[0].peer || train_len(&gathered[n..], ragged) > 1).unwrap_or(most)
 }

@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use ring_buffers::View;
-use ringfort_aead::{Geometry, MAX_SEGMENTS, Message, Source};
+use ringfort_aead::{Geometry, Message, SEGMENTS_MAX, Source};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, write_data_header};
 
@@ -22,7 +22,7 @@ impl<W: Watch> DataPath<W> {
             (pending[0].peer, pending[0].ecn, pending[0].wire_len, pending[packets - 1].wire_len);
         let geometry = train::geometry(packets, stride, last, self.config.ragged);
         let geometry = geometry.expect("train_len keeps to what a train can be");
-        let mut sources = [Source::default(); MAX_SEGMENTS];
+        let mut sources = [Source::default(); SEGMENTS_MAX];
         for (packet, source) in pending.iter().zip(&mut sources) {
             source.head = &packet.view[DATA_HEADER_LEN..];
         }
@@ -49,7 +49,7 @@ impl<W: Watch> DataPath<W> {
         let Some((session, first)) = sending.as_ref().and_then(|sending| sending.reserve(now, packets)) else {
             return self.stage_gathered(packets);
         };
-        let mut messages = ArrayVec::<_, MAX_SEGMENTS>::new();
+        let mut messages = ArrayVec::<_, SEGMENTS_MAX>::new();
         for (i, packet) in batch.iter_mut().enumerate() {
             let packet_end = packet.view.len();
             any_data |= u64::from(packet_end > DATA_HEADER_LEN) << i;

@@ -1,7 +1,7 @@
 //! A super-packet is cut up straight into its trains: sealing is the copy.
 
 use ring_buffers::View;
-use ringfort_aead::{MAX_SEGMENTS, Source};
+use ringfort_aead::{SEGMENTS_MAX, Source};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
@@ -16,7 +16,7 @@ use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
 const HEADERS_MAX: usize = 256;
 
 /// The headers that are made for the segments of one train. Their payload stays where it was read.
-pub(crate) type Heads = [[u8; HEADERS_MAX]; MAX_SEGMENTS];
+pub(crate) type Heads = [[u8; HEADERS_MAX]; SEGMENTS_MAX];
 
 pub(crate) fn no_heads() -> Box<Heads> {
     Box::new([[0; _]; _])
@@ -88,7 +88,7 @@ impl<W: Watch> DataPath<W> {
     pub(crate) fn send_super(&mut self, now: Time, mut packet: SuperPacket) -> Outcome {
         let SuperPacket { geometry, peer, ecn, .. } = packet;
         let stride = self.wire_len(usize::from(geometry.header) + usize::from(geometry.segment));
-        let longest = (TRAIN_BYTES_MAX / stride).clamp(1, MAX_SEGMENTS);
+        let longest = (TRAIN_BYTES_MAX / stride).clamp(1, SEGMENTS_MAX);
         let mut segments = packet.rest();
         while segments.len() > 0 {
             let left = segments.len();
@@ -102,7 +102,7 @@ impl<W: Watch> DataPath<W> {
                 return Outcome::NoSlot;
             };
             let before = segments.clone();
-            let mut sources = [Source::default(); MAX_SEGMENTS];
+            let mut sources = [Source::default(); SEGMENTS_MAX];
             for ((segment, head), source) in segments.by_ref().take(count).zip(&mut *self.heads).zip(&mut sources) {
                 let head = &mut head[..segment.header_len()];
                 segment.write_headers(head);

@@ -4,7 +4,7 @@
 //! says why). Where it would, an authenticated keepalive of the same session follows the packets. The peer takes it for
 //! what it is: it is delivered to nobody, and nobody answers it.
 
-use ringfort_aead::{Geometry, GeometryError, MAX_SEGMENTS};
+use ringfort_aead::{Geometry, GeometryError, SEGMENTS_MAX};
 use ringfort_core::wire::DATA_LEN_MIN;
 
 use crate::TRAIN_BYTES_MAX;
@@ -25,7 +25,7 @@ pub(super) fn packets_of(packets: usize, stride: usize, last: usize, ragged: boo
         return 1;
     }
     let with_tail = (TRAIN_BYTES_MAX - DATA_LEN_MIN) / stride;
-    packets.min(with_tail).clamp(1, MAX_SEGMENTS - 1)
+    packets.min(with_tail).clamp(1, SEGMENTS_MAX - 1)
 }
 
 /// The lengths of the train that `packets` make, of [`packets_of`]: one segment more if a keepalive is its last.
@@ -49,7 +49,7 @@ mod tests {
     /// Packets that can be one train: how many, their length, and that of the last.
     fn candidates() -> impl Strategy<Value = (usize, usize, usize)> {
         let stride = prop_oneof![Just(DATA_LEN_MIN), DATA_LEN_MIN..200, 200..9_000usize, 9_000..=TRAIN_BYTES_MAX];
-        (stride, 1..=MAX_SEGMENTS).prop_flat_map(|(stride, packets)| {
+        (stride, 1..=SEGMENTS_MAX).prop_flat_map(|(stride, packets)| {
             let packets = packets.min(TRAIN_BYTES_MAX / stride);
             let last = prop_oneof![Just(stride), DATA_LEN_MIN..=stride];
             (Just(packets), Just(stride), last)
@@ -65,7 +65,7 @@ mod tests {
             // Where fewer are taken, the last of them is one of the others.
             let last = if packets < most { stride } else { last };
             let geometry = geometry(packets, stride, last, true).expect("within all limits");
-            prop_assert!(geometry.count() <= MAX_SEGMENTS && geometry.total_len() <= TRAIN_BYTES_MAX);
+            prop_assert!(geometry.count() <= SEGMENTS_MAX && geometry.total_len() <= TRAIN_BYTES_MAX);
             let tail = geometry.segment_len(geometry.count() - 1);
             prop_assert!(geometry.count() == 1 || tail < stride, "{geometry:?}");
             let keepalive = geometry.count() > packets;

@@ -11,7 +11,7 @@ use super::order::Order;
 use super::pass::{Lanes, Pass, Run};
 use super::poly1305::{GROUP_MAX, Tags, tags};
 use super::vector::{BLOCK, Vector, Wide, wipe};
-use crate::{MAX_SEGMENTS, Message, Source, Verdicts};
+use crate::{Message, SEGMENTS_MAX, Source, Verdicts};
 
 /// Seals the messages, in place or, where there are sources, out of them.
 ///
@@ -246,7 +246,7 @@ fn blocks(message: &Message<'_>) -> usize {
 /// The one-time keys of a batch: the first block of each message's key stream. Wiped when dropped, also by a panic.
 pub(super) struct OneTimeKeys<V: Vector> {
     v: V,
-    blocks: ArrayVec<V::Block, MAX_SEGMENTS>,
+    blocks: ArrayVec<V::Block, SEGMENTS_MAX>,
 }
 
 impl<V: Vector> OneTimeKeys<V> {

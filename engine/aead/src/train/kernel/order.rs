@@ -2,16 +2,16 @@
 
 use arrayvec::ArrayVec;
 
-use crate::{MAX_SEGMENT_LEN, MAX_SEGMENTS, Message};
+use crate::{Message, SEGMENT_LEN_MAX, SEGMENTS_MAX};
 
 // A place in a batch is a byte, and a length two.
-const _: () = assert!(MAX_SEGMENTS <= 1 << 8 && MAX_SEGMENT_LEN < 1 << 16);
+const _: () = assert!(SEGMENTS_MAX <= 1 << 8 && SEGMENT_LEN_MAX < 1 << 16);
 
 /// The order in which they were given.
-const AS_GIVEN: [u8; MAX_SEGMENTS] = {
-    let mut places = [0; MAX_SEGMENTS];
+const AS_GIVEN: [u8; SEGMENTS_MAX] = {
+    let mut places = [0; SEGMENTS_MAX];
     let mut place = 0;
-    while place < MAX_SEGMENTS {
+    while place < SEGMENTS_MAX {
         places[place] = place as u8;
         place += 1;
     }
@@ -21,7 +21,7 @@ const AS_GIVEN: [u8; MAX_SEGMENTS] = {
 /// Long messages first: a group of Poly1305 takes as many steps as its longest message, so those of like length
 /// belong together. Lengths are no secret.
 #[derive(Clone, Copy)]
-pub(super) struct Order([u8; MAX_SEGMENTS]);
+pub(super) struct Order([u8; SEGMENTS_MAX]);
 
 impl Order {
     /// The order for these messages. A train is in that order already.
@@ -38,8 +38,8 @@ impl Order {
     fn sort(&mut self, messages: &[Message<'_>]) {
         // By what is missing from the greatest length, then by place.
         let key =
-            |(place, message): (usize, &Message<'_>)| ((MAX_SEGMENT_LEN - message.text().len()) << 8 | place) as u32;
-        let mut keys: ArrayVec<u32, MAX_SEGMENTS> = messages.iter().enumerate().map(key).collect();
+            |(place, message): (usize, &Message<'_>)| ((SEGMENT_LEN_MAX - message.text().len()) << 8 | place) as u32;
+        let mut keys: ArrayVec<u32, SEGMENTS_MAX> = messages.iter().enumerate().map(key).collect();
         keys.sort_unstable();
         for (place, key) in self.0.iter_mut().zip(keys) {
             *place = key as u8;
