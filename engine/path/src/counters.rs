@@ -15,12 +15,12 @@ pub struct Counters {
     pub tun_write_bytes: u64,
     /// Datagrams received, a train counted by its segments.
     pub udp_receive_datagrams: u64,
-    /// Receive operations; fewer than datagrams where the kernel coalesced (GRO).
-    pub udp_receive_trains: u64,
+    /// Receive operations, by how many datagrams the kernel coalesced into each (GRO).
+    pub udp_receive_trains: TrainLengths,
     /// Datagrams given to the socket. Those that it then refused are among the drops, as `send_failed`.
     pub udp_send_datagrams: u64,
-    /// Trains given to the socket; fewer than datagrams where several leave as one (GSO).
-    pub udp_send_trains: u64,
+    /// Trains given to the socket, by how many datagrams leave as one (GSO).
+    pub udp_send_trains: TrainLengths,
     /// Keepalives that were added to trains, because no train may end in a segment as long as the others. They are
     /// among the datagrams.
     pub keepalive_tails: u64,
@@ -42,5 +42,56 @@ impl Counters {
     #[inline]
     pub(crate) fn drop(&mut self, reason: DropReason, n: usize) {
         self.drops.add(reason, n as u64);
+    }
+}
+
+/// Trains, counted by their lengths in buckets of powers of two. A train of one is a lone datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainLengths([u64; Self::BUCKETS]);
+
+impl TrainLengths {
+    /// How many buckets there are.
+    pub const BUCKETS: usize = Self::BOUNDS.len();
+    /// The longest train that each bucket takes, in datagrams. None is longer than the last.
+    pub const BOUNDS: [u64; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+    /// Counts a train.
+    #[inline]
+    pub(crate) fn note(&mut self, datagrams: usize) {
+        let bucket = usize::BITS - datagrams.saturating_sub(1).leading_zeros();
+        self.0[(bucket as usize).min(Self::BUCKETS - 1)] += 1;
+    }
+
+    /// How many trains there are in each bucket.
+    #[must_use]
+    pub const fn counts(&self) -> &[u64; Self::BUCKETS] {
+        &self.0
+    }
+
+    /// How many trains there were.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl From<[u64; Self::BUCKETS]> for TrainLengths {
+    fn from(counts: [u64; Self::BUCKETS]) -> Self {
+        Self(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_train_is_in_the_first_bucket_that_takes_it() {
+        for datagrams in 1..=128 {
+            let mut lengths = TrainLengths::default();
+            lengths.note(datagrams);
+            let bucket = TrainLengths::BOUNDS.iter().position(|&longest| datagrams as u64 <= longest).unwrap();
+            assert_eq!((lengths.counts()[bucket], lengths.total()), (1, 1), "{datagrams}");
+        }
     }
 }

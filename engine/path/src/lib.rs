@@ -34,7 +34,7 @@ mod sessions;
 mod stages;
 mod staging;
 
-pub use counters::Counters;
+pub use counters::{Counters, TrainLengths};
 pub use dispatch::{Dispatch, Mailboxes};
 pub use inbound::Train;
 pub use orders::{Order, SessionOrder};

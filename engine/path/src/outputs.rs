@@ -190,7 +190,7 @@ impl<W: Watch> DataPath<W> {
     /// The socket took a train: counters and timers are kept.
     pub fn handle_sent(&mut self, now: Time, sent: Sent) {
         let Sent { peer: id, datagrams, bytes, any_data } = sent;
-        self.counters.udp_send_trains += 1;
+        self.counters.udp_send_trains.note(datagrams);
         self.counters.udp_send_datagrams += datagrams as u64;
         let Some(peer) = self.peers.get(id) else { return };
         let shared = peer.cell().shared();

@@ -2,35 +2,81 @@
 //! as cheap as a plain integer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::time::Duration;
 
+use nix::time::ClockId;
 use ring_buffers::{Accounting, RingCounters};
 use ringfort_core::drops::DropReason;
+use ringfort_path::TrainLengths;
 
 use super::counter::Counter;
 use super::stopwatch::StageTable;
 
-/// Defines [`WorkerStats`] and its figures from one table, so nothing is counted that is not shown.
+/// How a figure behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It is what it is now.
+    Gauge,
+}
+
+/// What a figure is, and how it is shown among the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name in `--stats`.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// The family of metrics that it is in, without the prefix of the program and without the suffix of its kind.
+    pub family: &'static str,
+    /// What tells it from the others of its family.
+    pub label: Option<(&'static str, &'static str)>,
+    /// What it counts, in a sentence. Of a family the first figure's counts.
+    pub help: &'static str,
+}
+
+/// Defines [`WorkerStats`] and its figures from one table, so nothing is counted that is not shown: a row without a kind
+/// or without a description does not compile.
 macro_rules! figures {
-    ($($(#[$doc:meta])* $visibility:vis $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident $($family:ident $({ $label:ident: $value:literal })?)?,)+) => {
         /// One worker's counters and gauges.
         #[derive(Debug)]
         pub struct WorkerStats {
-            $($(#[$doc])* $visibility $name: Counter,)+
+            $($(#[doc = $doc])+ pub $name: Counter,)+
+            send_trains: [Counter; TrainLengths::BUCKETS],
+            receive_trains: [Counter; TrainLengths::BUCKETS],
             drops: [Counter; DropReason::COUNT],
             stages: Option<Arc<StageTable>>,
+            thread: AtomicI32,
         }
 
         impl Default for WorkerStats {
             fn default() -> Self {
                 Self {
                     $($name: Counter::default(),)+
+                    send_trains: Default::default(),
+                    receive_trains: Default::default(),
                     drops: std::array::from_fn(|_| Counter::default()),
                     stages: None,
+                    thread: AtomicI32::new(0),
                 }
             }
         }
 
         impl WorkerStats {
+            /// What the figures are, in the order of [`WorkerStats::figures`].
+            pub const TABLE: [Figure; Self::FIGURES] = [$(
+                Figure {
+                    name: stringify!($name),
+                    kind: Kind::$kind,
+                    family: figures!(@family $name $($family)?),
+                    label: figures!(@label $($($label $value)?)?),
+                    help: concat!($($doc),+),
+                },
+            )+];
+
             /// How many figures there are.
             pub const FIGURES: usize = [$(stringify!($name)),+].len();
 
@@ -41,89 +87,97 @@ macro_rules! figures {
             }
         }
     };
+    (@family $name:ident) => { stringify!($name) };
+    (@family $name:ident $family:ident) => { stringify!($family) };
+    (@label) => { None };
+    (@label $label:ident $value:literal) => { Some((stringify!($label), $value)) };
 }
 
 figures! {
-    /// Packets read from the TUN.
-    pub tun_read_packets,
-    /// Bytes of those, IP headers included.
-    pub tun_read_bytes,
-    /// Packets for the TUN. Those that it then refused are among the drops, as `tun_write_failed`.
-    pub tun_write_packets,
-    /// Bytes of those.
-    pub tun_write_bytes,
+    /// Packets read from the TUN interface, a super-packet counted by its segments.
+    tun_read_packets: Counter,
+    /// Bytes of the packets read from the TUN interface, IP headers included.
+    tun_read_bytes: Counter,
+    /// Packets for the TUN interface. Those that it then refused are among the drops, as tun_write_failed.
+    tun_write_packets: Counter,
+    /// Bytes of the packets for the TUN interface, IP headers included.
+    tun_write_bytes: Counter,
     /// Datagrams received, a train counted by its segments.
-    pub udp_receive_datagrams,
+    udp_receive_datagrams: Counter,
     /// Receive operations; fewer than datagrams where the kernel coalesced (GRO).
-    pub udp_receive_trains,
-    /// Datagrams given to the socket. Those that it then refused are among the drops, as `send_failed`.
-    pub udp_send_datagrams,
+    udp_receive_trains: Counter,
+    /// Datagrams given to the socket. Those that it then refused are among the drops, as send_failed.
+    udp_send_datagrams: Counter,
     /// Trains given to the socket; fewer than datagrams where several leave as one (GSO).
-    pub udp_send_trains,
-    /// Keepalives that were added to trains, so none ends in a segment as long as the others (`--udp-gso ragged`).
-    /// They are among the datagrams.
-    pub keepalive_tails,
+    udp_send_trains: Counter,
+    /// Keepalives added to trains, so none ends in a segment as long as the others (--udp-gso ragged). They are among
+    /// the datagrams.
+    keepalive_tails: Counter,
     /// Handshake messages passed to control.
-    pub handshakes,
+    handshakes: Counter handshake_messages_received,
     /// Trains handed to another worker.
-    pub handoffs,
-    /// ICMP errors for the TUN, about packets that no peer can have. Those that it then refused are among the drops, as
-    /// `tun_write_failed`.
-    pub icmp_sent,
+    handoffs: Counter,
+    /// ICMP errors for the TUN interface, about packets that no peer can have. Those that it then refused are among the
+    /// drops, as tun_write_failed.
+    icmp_sent: Counter,
     /// ICMP errors that were not sent, since there were too many already.
-    pub icmp_suppressed,
+    icmp_suppressed: Counter,
     /// Packets that wait for a session now.
-    pub staged,
-    /// Turns of the loop; each is one `io_uring_enter` or a little more.
-    pub turns,
-    /// Reads of the TUN; fewer than packets where the kernel hands over super-packets.
-    pub tun_reads,
-    /// Multishot reads of the TUN that were begun: the first, and one for each that ended.
-    pub tun_reads_begun,
-    /// How often reading the TUN stood still because buffers ran out.
-    pub tun_reads_starved,
-    /// Other errors of reading the TUN, all of which pass.
-    pub tun_read_errors,
-    /// Writes to the TUN; fewer than packets where runs were merged.
-    pub tun_writes,
-    /// Of these, those in more than one piece.
-    pub tun_writes_gathered,
-    /// Of the writes, those from memory of another worker.
-    pub tun_writes_unregistered,
-    /// Writes that the TUN refused.
-    pub tun_write_errors,
-    /// Completions of the TUN for which nobody waited any more.
-    pub tun_late_completions,
+    staged: Gauge staged_packets,
+    /// Turns of the worker's loop; each is one io_uring_enter or a little more.
+    turns: Counter,
+    /// Reads of the TUN interface; fewer than packets where the kernel hands over super-packets.
+    tun_reads: Counter,
+    /// Multishot reads of the TUN interface that were begun: the first, and one for each that ended.
+    tun_reads_begun: Counter,
+    /// How often reading the TUN interface stood still because buffers ran out.
+    tun_reads_starved: Counter,
+    /// Errors of reading the TUN interface, all of which pass.
+    tun_read_errors: Counter,
+    /// Writes to the TUN interface; fewer than packets where runs were merged.
+    tun_writes: Counter,
+    /// Writes to the TUN interface in more than one piece.
+    tun_writes_gathered: Counter,
+    /// Writes to the TUN interface from memory of another worker.
+    tun_writes_unregistered: Counter,
+    /// Writes that the TUN interface refused.
+    tun_write_errors: Counter,
+    /// Completions of the TUN interface for which nobody waited any more.
+    tun_late_completions: Counter,
     /// Multishot receives that ended and were renewed.
-    pub udp_receives_renewed,
-    /// Of these, because buffers ran out.
-    pub udp_receives_starved,
-    /// Of these, with another error that passes.
-    pub udp_receive_errors,
+    udp_receives_renewed: Counter,
+    /// Multishot receives that ended because buffers ran out.
+    udp_receives_starved: Counter,
+    /// Multishot receives that ended with an error that passes.
+    udp_receive_errors: Counter,
     /// Sends that were tried again without the source that the peer knows us by, because it was refused.
-    pub udp_retries_without_source,
+    udp_retries_without_source: Counter,
     /// Trains that the kernel refused to segment, and that left again as single datagrams.
-    pub udp_retries_unsegmented,
+    udp_retries_unsegmented: Counter,
     /// Trains that left as single datagrams without being tried whole.
-    pub udp_trains_split,
+    udp_trains_split: Counter,
     /// Completions of former sockets.
-    pub udp_late_completions,
-    /// `io_uring_enter` calls.
-    pub ring_enters,
-    /// Completions that were reaped.
-    pub ring_completions,
-    /// Extra `io_uring_enter` calls because the submission queue was full.
-    pub ring_submission_full,
+    udp_late_completions: Counter,
+    /// Calls of io_uring_enter.
+    ring_enters: Counter,
+    /// Completions that were reaped from the ring.
+    ring_completions: Counter,
+    /// Calls of io_uring_enter that were made because the submission queue was full.
+    ring_submission_full: Counter,
     /// Completions of operations that were not in flight: a bug, of ringfort or of the kernel.
-    pub ring_unexpected_completions,
-    /// Slots of packet memory that are free now.
-    pub slots_free,
+    ring_unexpected_completions: Counter,
+    /// Operations that are in the ring at the end of a turn, by what they do. The rest are reads that wait.
+    ring_operations: Gauge ring_operations { operation: "all" },
+    /// Sends that are in flight at the end of a turn.
+    udp_sends_in_flight: Gauge ring_operations { operation: "udp_send" },
+    /// Slots of packet memory, by who has them. They are free, with the kernel, or held in work.
+    slots_free: Gauge slots { state: "free" },
     /// Slots that the kernel has.
-    pub slots_kernel,
+    slots_kernel: Gauge slots { state: "kernel" },
     /// Slots in work.
-    pub slots_held,
-    /// All slots.
-    pub slots_total,
+    slots_held: Gauge slots { state: "held" },
+    /// Slots of packet memory in all.
+    slots_total: Gauge arena_slots,
 }
 
 impl WorkerStats {
@@ -144,6 +198,29 @@ impl WorkerStats {
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason.index()].get()
+    }
+
+    /// Trains given to the socket, by length.
+    #[must_use]
+    pub fn send_trains(&self) -> TrainLengths {
+        TrainLengths::from(std::array::from_fn(|bucket| self.send_trains[bucket].get()))
+    }
+
+    /// Trains received, by length.
+    #[must_use]
+    pub fn receive_trains(&self) -> TrainLengths {
+        TrainLengths::from(std::array::from_fn(|bucket| self.receive_trains[bucket].get()))
+    }
+
+    /// The calling thread is the worker that counts here.
+    pub(super) fn note_thread(&self) {
+        self.thread.store(nix::unistd::gettid().as_raw(), Relaxed);
+    }
+
+    /// CPU time that the worker has used so far. `None` before it runs, and once it has ended.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        thread_cpu_time(self.thread.load(Relaxed))
     }
 
     /// Publishes what the parts of the worker count themselves. They are taken apart without `..`: a counter that is
@@ -193,14 +270,16 @@ impl WorkerStats {
         self.tun_write_packets.set(tun_write_packets);
         self.tun_write_bytes.set(tun_write_bytes);
         self.udp_receive_datagrams.set(udp_receive_datagrams);
-        self.udp_receive_trains.set(udp_receive_trains);
+        self.udp_receive_trains.set(udp_receive_trains.total());
         self.udp_send_datagrams.set(udp_send_datagrams);
-        self.udp_send_trains.set(udp_send_trains);
+        self.udp_send_trains.set(udp_send_trains.total());
         self.keepalive_tails.set(keepalive_tails);
         self.handshakes.set(handshakes);
         self.handoffs.set(handoffs);
         self.icmp_sent.set(icmp_sent);
         self.icmp_suppressed.set(icmp_suppressed);
+        publish_lengths(&self.receive_trains, &udp_receive_trains);
+        publish_lengths(&self.send_trains, &udp_send_trains);
         for (count, (_, n)) in self.drops.iter().zip(drops.iter()) {
             count.set(n);
         }
@@ -249,97 +328,25 @@ impl WorkerStats {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::path::Path;
-
-    use ringfort_core::drops::DropCounts;
-
-    use super::*;
-
-    /// Source of the daemon and of the protocol, without tests and without the definition of the reasons.
-    fn source_of(directory: &Path, text: &mut String) {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy();
-            if name == "tests" || name.ends_with("tests.rs") || name == "drops.rs" || name == "test_support.rs" {
-                continue;
-            }
-            if path.is_dir() {
-                source_of(&path, text);
-            } else {
-                let file = std::fs::read_to_string(&path).unwrap();
-                // Tests come last in a file.
-                let code = file.split("#[cfg(test)]\nmod tests {").next().unwrap();
-                code.lines().filter(|line| !line.trim_start().starts_with("//")).for_each(|line| text.push_str(line));
-            }
-        }
-    }
-
-    /// A reason that nothing is counted under is a promise that is not kept.
-    #[test]
-    fn every_reason_for_a_drop_is_given_somewhere() {
-        let engine = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut text = String::new();
-        source_of(&engine.join("src"), &mut text);
-        source_of(&engine.join("core/src"), &mut text);
-        source_of(&engine.join("path/src"), &mut text);
-        // Also where another error becomes one: `impl From<…> for DropReason`.
-        let is_given =
-            |reason: &DropReason| ["DropReason", "Self"].iter().any(|ty| text.contains(&format!("{ty}::{reason:?}")));
-        let idle: Vec<_> = DropReason::ALL.iter().filter(|reason| !is_given(reason)).collect();
-        assert!(idle.is_empty(), "{idle:?}");
-    }
-
-    /// Whatever a part of the worker counts can be read by name, and each under a name of its own.
-    #[test]
-    fn what_is_counted_is_shown() {
-        let stats = WorkerStats::default();
-        let path = ringfort_path::Counters {
-            tun_read_packets: 41,
-            tun_read_bytes: 42,
-            tun_write_packets: 43,
-            tun_write_bytes: 44,
-            udp_receive_datagrams: 45,
-            udp_receive_trains: 46,
-            udp_send_datagrams: 47,
-            udp_send_trains: 48,
-            keepalive_tails: 49,
-            handshakes: 50,
-            handoffs: 51,
-            icmp_sent: 52,
-            icmp_suppressed: 53,
-            drops: DropCounts::new(),
-        };
-        let ring = RingCounters { enters: 1, completions: 2, submission_full: 3, unexpected: 7 };
-        let slots = Accounting { free: 4, kernel: 5, held: 6, total: 15 };
-        let tun = tun_uring::EdgeCounters {
-            reads: 21,
-            reads_begun: 22,
-            reads_starved: 23,
-            read_errors: 24,
-            writes: 25,
-            writes_gathered: 26,
-            writes_unregistered: 27,
-            write_errors: 28,
-            late_completions: 29,
-        };
-        let udp = udp_uring::EdgeCounters {
-            receives_renewed: 31,
-            receives_starved: 32,
-            receive_errors: 33,
-            retries_without_source: 34,
-            retries_unsegmented: 35,
-            trains_split: 36,
-            late_completions: 37,
-        };
-        stats.publish(&path, ring, slots, tun, udp);
-        let by_name: BTreeMap<_, _> = stats.figures().into_iter().collect();
-        assert_eq!(by_name.len(), WorkerStats::FIGURES, "each name once");
-        let shown: Vec<u64> = by_name.into_values().filter(|&n| n > 0).collect();
-        let counted = (1..=7).chain([15]).chain(21..=29).chain(31..=37).chain(41..=53);
-        assert!(counted.clone().all(|n| shown.iter().filter(|&&s| s == n).count() == 1), "{shown:?}");
-        assert_eq!(shown.len(), counted.count());
+fn publish_lengths(counters: &[Counter; TrainLengths::BUCKETS], lengths: &TrainLengths) {
+    for (counter, &n) in counters.iter().zip(lengths.counts()) {
+        counter.set(n);
     }
 }
+
+/// CPU time of a thread of this process, by its number (`gettid`); any thread may ask. The kernel names the clock by the
+/// number (`CPUCLOCK_PERTHREAD` and `CPUCLOCK_SCHED` in `include/linux/posix-timers.h`), as `clock_getcpuclockid` does
+/// for processes.
+pub fn thread_cpu_time(thread: i32) -> Option<Duration> {
+    /// A clock of one thread (4), which counts what the scheduler gave it (2).
+    const OF_A_THREAD: i32 = 4 | 2;
+    if thread <= 0 {
+        return None;
+    }
+    let clock = ClockId::from_raw((!thread << 3) | OF_A_THREAD);
+    clock.now().ok().map(Duration::from)
+}
+
+#[cfg(test)]
+#[path = "counters_tests.rs"]
+mod tests;

@@ -28,7 +28,7 @@ mod tests;
 mod turn;
 
 pub use counter::Counter;
-pub use counters::WorkerStats;
+pub use counters::{Figure, Kind, WorkerStats, thread_cpu_time};
 pub use histogram::Histogram;
 pub use operations::{LockedLen, locked_len};
 pub use stopwatch::StageTable;

@@ -68,6 +68,7 @@ impl Worker {
     /// A worker on a ring of the calling thread.
     pub(super) fn on(mut ring: Ring, config: WorkerConfig) -> Result<Self, StartError> {
         let WorkerConfig { index, queues, tuning, .. } = config;
+        config.stats.note_thread();
         let waker = queues.workers[index].waker().clone();
         let arena = Arena::new(&budget(), waker.clone())?;
         ring.register_files(&[-1; PLACES])?;
@@ -168,6 +169,8 @@ impl Worker {
     fn publish(&self) {
         self.stats.turns.add(1);
         self.stats.staged.set(self.path.staged() as u64);
+        self.stats.ring_operations.set(self.ring.in_flight() as u64);
+        self.stats.udp_sends_in_flight.set(self.udp.sends_in_flight() as u64);
         let (ring, slots) = (self.ring.counters(), self.path.pool().accounting());
         self.stats.publish(self.path.counters(), ring, slots, self.tun.counters(), self.udp.counters());
     }

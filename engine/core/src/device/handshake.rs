@@ -75,6 +75,7 @@ impl Peer {
             return;
         }
         self.unanswered_since.get_or_insert(env.now.mono);
+        self.asking_since.get_or_insert(env.now.mono);
         self.initiations_unanswered = self.initiations_unanswered.saturating_add(1);
         let jitter = env.jitter();
         self.timers.set(Timer::Retransmit, env.now.mono + REKEY_TIMEOUT + jitter);
@@ -99,6 +100,7 @@ impl Peer {
         };
         self.pending = Some(pending);
         self.timestamp_sent = timestamp;
+        env.out.handshakes.initiations += 1;
         self.cookies.add_macs(now, message.as_mut_bytes());
         self.send_handshake(endpoint, index, message.as_bytes(), env);
         true
@@ -122,6 +124,8 @@ impl Peer {
 
     /// The attempt took Rekey-Attempt-Time: what waits is dropped, and nothing is tried until there is more to send.
     fn give_up(&mut self, env: &mut Env<'_>) {
+        self.asking_since = None;
+        env.out.handshakes.given_up += 1;
         self.shared.activity.forget_unreplied();
         self.shared.activity.clear_request();
         env.out.push(Action::DropStaged { peer: self.id });
@@ -167,6 +171,7 @@ impl Peer {
 
         self.timestamp_received = timestamp;
         self.initiation_accepted = Some(now);
+        env.out.handshakes.responses += 1;
         self.note_received_handshake(endpoint, size_of::<HandshakeInitiation>(), env);
         self.cookies.add_macs(now, response.as_mut_bytes());
         self.sessions.begin_as_responder(self.id, session, now, env.out);
@@ -191,6 +196,8 @@ impl Peer {
         self.timers.set(Timer::ZeroKeys, env.now.mono + ZERO_KEYS_AFTER_TIME);
         // The confirmation that leaves now is a reply to whatever came in.
         self.shared.activity.control_sent(env.now.mono);
+        let began = self.asking_since.unwrap_or(env.now.mono);
+        env.out.handshakes.initiated.record(env.now.mono.since(began));
         self.complete(env);
         Ok(())
     }
@@ -200,6 +207,7 @@ impl Peer {
         self.shared.activity.clear_request();
         self.last_handshake = Some(env.now.wall);
         self.unanswered_since = None;
+        self.asking_since = None;
         self.initiations_unanswered = 0;
         self.silence_noticed = false;
         self.suite_noticed = None;

@@ -20,6 +20,7 @@ mod api;
 mod config;
 mod handshake;
 mod outbox;
+mod outcomes;
 mod peer;
 mod peers;
 mod sessions;
@@ -32,6 +33,7 @@ mod traffic;
 mod tests;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
+pub use outcomes::{Durations, HandshakeCounts};
 pub use status::PeerStatus;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use rand_core::CryptoRng;
 
 use super::api::{Action, Datagram, Notice, Outgoing};
+use super::outcomes::HandshakeCounts;
 use crate::crypto::PublicKey;
 use crate::ids::{self, Endpoint, PeerId};
 
@@ -95,12 +96,14 @@ const fn owned_by(random: u32, worker: u32, workers: u32) -> u32 {
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub indices: Indices,
+    /// What became of handshakes so far: every step of a peer that changes it has the outbox at hand.
+    pub handshakes: HandshakeCounts,
     actions: VecDeque<Action>,
 }
 
 impl Outbox {
     pub fn new(workers: u8) -> Self {
-        Self { indices: Indices::new(workers), actions: VecDeque::new() }
+        Self { indices: Indices::new(workers), handshakes: HandshakeCounts::default(), actions: VecDeque::new() }
     }
 
     pub fn push(&mut self, action: Action) {

@@ -87,6 +87,8 @@ pub(super) struct Peer {
     pub last_handshake: Option<Tai64N>,
     /// When we first asked since then.
     pub unanswered_since: Option<Time>,
+    /// When the first initiation of the present attempt left: how long the handshake takes counts from here.
+    pub asking_since: Option<Time>,
 
     /// When the operator was last told that the peer uses another suite.
     pub suite_noticed: Option<Time>,
@@ -126,6 +128,7 @@ impl Peer {
             initiation_accepted: None,
             last_handshake: None,
             unanswered_since: None,
+            asking_since: None,
             suite_noticed: None,
             silence_noticed: false,
             timers: Timers::default(),
@@ -159,6 +162,8 @@ impl Peer {
     pub fn settle(&mut self, env: &mut Env<'_>) {
         if self.sessions.confirm(self.id, self.shared.confirmed(), env.now.mono, env.out) {
             self.drop_pending(env.out); // It is not needed any more.
+            let accepted = self.initiation_accepted.unwrap_or(env.now.mono);
+            env.out.handshakes.answered.record(env.now.mono.since(accepted));
             self.complete(env);
         }
     }
@@ -199,6 +204,7 @@ impl Peer {
         self.watch = Watch::Idle;
         self.handshake_sent = None;
         self.unanswered_since = None;
+        self.asking_since = None;
         self.initiations_unanswered = 0;
         self.shared.activity.reset();
     }

@@ -43,6 +43,11 @@ impl Peers {
         self.slots.iter().filter_map(|slot| slot.peer.as_deref())
     }
 
+    /// As [`Peers::iter`], from this slot on.
+    pub fn iter_from(&self, slot: u32) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().skip(slot as usize).filter_map(|slot| slot.peer.as_deref())
+    }
+
     /// As [`Peers::iter`].
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
         self.slots.iter_mut().filter_map(|slot| slot.peer.as_deref_mut())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Device;
+use super::outcomes::HandshakeCounts;
 use super::peer::Peer;
 use crate::activity::Traffic;
 use crate::allowed_ips::{AllowedIps, Prefix};
@@ -96,6 +97,12 @@ impl Device {
         self.peers.iter().map(|peer| PeerStatus { peer })
     }
 
+    /// As [`Device::peers`], from a slot on: whoever looks at a part of them at a time goes on behind the last one. A
+    /// peer that stays is seen exactly once, whoever comes and goes meanwhile.
+    pub fn peers_from(&self, slot: u32) -> impl Iterator<Item = PeerStatus<'_>> {
+        self.peers.iter_from(slot).map(|peer| PeerStatus { peer })
+    }
+
     /// One peer, if it is still there.
     pub fn status(&self, peer: PeerId) -> Option<PeerStatus<'_>> {
         self.peers.get(peer).map(|peer| PeerStatus { peer })
@@ -104,6 +111,11 @@ impl Device {
     /// The present routes, published or not.
     pub const fn routes(&self) -> &AllowedIps {
         &self.routes
+    }
+
+    /// What became of handshakes.
+    pub const fn handshakes(&self) -> &HandshakeCounts {
+        &self.out.handshakes
     }
 
     /// What [`Device::handle_datagram`] refused, by reason.

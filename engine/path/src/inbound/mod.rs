@@ -86,8 +86,9 @@ impl<W: Watch> DataPath<W> {
         let Train { view, stride, endpoint, ecn, handed } = train;
         let stride = stride.max(1);
         if !handed {
-            self.counters.udp_receive_trains += 1;
-            self.counters.udp_receive_datagrams += view.len().div_ceil(stride) as u64;
+            let datagrams = view.len().div_ceil(stride);
+            self.counters.udp_receive_trains.note(datagrams);
+            self.counters.udp_receive_datagrams += datagrams as u64;
         }
         let mut counters = [0; SEGMENTS_MAX];
         let mut rest = Some(view);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Pair;
+use super::{Pair, START};
 use crate::ids::Endpoint;
 
 #[test]
@@ -60,4 +60,39 @@ fn the_last_handshake_has_a_time_once_it_is_complete() {
     let time = Some(Duration::from_secs(1_800_000_000 + 1_000));
     assert_eq!(pair.a.device.status(pair.b_at_a).unwrap().last_handshake(), time);
     assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().last_handshake(), time);
+}
+
+/// An attempt counts from its first initiation, also if that one was lost, and a responder's from its response.
+#[test]
+fn handshakes_are_counted_by_outcome_and_duration() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    assert_eq!(pair.a.take_sent().len(), 1, "the first initiation is lost");
+    let sent = START + Duration::from_secs(6);
+    pair.advance_to(sent);
+    let again = pair.a.take_sent().remove(0);
+    pair.b.receive(again.from, &again.bytes).unwrap();
+    pair.advance_to(sent + Duration::from_millis(20));
+    pair.exchange();
+    let (a, b) = (pair.a.device.handshakes(), pair.b.device.handshakes());
+    assert_eq!((a.initiations, a.responses, a.given_up), (2, 0, 0));
+    assert_eq!((b.initiations, b.responses, b.given_up), (0, 1, 0));
+    assert_eq!((a.initiated.count(), a.initiated.sum()), (1, Duration::from_millis(6_020)));
+    assert_eq!((b.answered.count(), b.answered.sum()), (1, Duration::from_millis(20)));
+    assert_eq!((a.answered.count(), b.initiated.count()), (0, 0));
+}
+
+#[test]
+fn an_attempt_that_nobody_answers_is_given_up_once() {
+    let mut pair = Pair::new();
+    pair.offer_a();
+    pair.a.advance_to(START + Duration::from_secs(200));
+    let counts = pair.a.device.handshakes();
+    assert_eq!((counts.given_up, counts.initiated.count()), (1, 0));
+    assert!(counts.initiations > 15, "one each 5 s for 90 s: {counts:?}");
+    pair.a.take_sent();
+    pair.offer_a();
+    pair.exchange();
+    let took = pair.a.device.handshakes().initiated.sum();
+    assert!(took < Duration::from_secs(1), "the next attempt counts from its own beginning: {took:?}");
 }
