@@ -18,6 +18,7 @@ use crate::commands::{self, print};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::inherited::Inherited;
+use crate::control::logging::Log;
 use crate::control::settings::Settings;
 use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
 use crate::panics;
@@ -56,7 +57,7 @@ pub fn main() -> ExitCode {
         Err(error) => return exit(Err(error)),
     };
     if cli.stays_in_foreground() {
-        return exit(run(&cli, &plan, inherited, None));
+        return exit(run(&cli, plan, inherited, None));
     }
     match daemonize() {
         Ok(Role::Parent(result)) => match result {
@@ -65,7 +66,7 @@ pub fn main() -> ExitCode {
         },
         Ok(Role::Child(readiness)) => {
             // The parent says what went wrong until we are ready, and the log after that.
-            let result = run(&cli, &plan, inherited, Some(readiness));
+            let result = run(&cli, plan, inherited, Some(readiness));
             ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
         }
         Err(error) => exit(Err(error)),
@@ -85,33 +86,34 @@ struct Plan {
     settings: Settings,
     /// Of each worker.
     cpus: Vec<usize>,
+    log: Log,
+    /// Whether the standard error stays what it is. A daemon keeps it only if somebody wants to read it: a pipe that it
+    /// held open would keep a script waiting that collects the command's output.
+    keeps_stderr: bool,
 }
 
 impl Plan {
     fn of(cli: &Serve) -> Result<Self, DaemonError> {
         let cpus = preflight::check(cli)?;
+        let leveled = cli.explicit_log_level().is_some_and(|level| level != LevelFilter::Off);
+        let keeps_stderr = cli.stays_in_foreground() || cli.log.keeps_stderr(leveled);
+        let log = cli.log.open(&cli.name, keeps_stderr)?;
         // Read here, because a daemon has another working directory.
-        Ok(Self { settings: Settings::load(cli.config.as_deref(), &cli.name)?, cpus })
+        Ok(Self { settings: Settings::load(cli.config.as_deref(), &cli.name)?, cpus, log, keeps_stderr })
     }
 }
 
 /// Starts, reports and serves.
 fn run(
     cli: &Serve,
-    Plan { settings, cpus }: &Plan,
+    Plan { settings, cpus, log, keeps_stderr }: Plan,
     inherited: Inherited,
     readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
     panics::end_process();
-    let explicit_level = cli.explicit_log_level();
-    // A daemon keeps the standard error only if somebody wants to read it: a pipe that it held open would keep a script
-    // waiting that collects the command's output.
-    let keeps_stderr = readiness.is_none() || explicit_level.is_some_and(|level| level != LevelFilter::Off);
-    let started = Daemon::start(cli, settings, cpus, inherited).and_then(|daemon| {
+    let started = Daemon::start(cli, &settings, &cpus, inherited).and_then(|daemon| {
         panics::remove_socket(daemon.socket_place().clone());
-        let level = explicit_level.unwrap_or(LevelFilter::Info);
-        let logs =
-            if keeps_stderr { logging::to_stderr(&cli.name, level) } else { logging::to_syslog(&cli.name, level) };
+        let logs = logging::install(log, cli.explicit_log_level().unwrap_or(LevelFilter::Info));
         logs.map_err(|error| DaemonError::system("start a thread for the log", error))?;
         Ok(daemon)
     });
@@ -127,7 +129,7 @@ fn run(
     if let Some(readiness) = readiness {
         readiness.ready(keeps_stderr)?;
     }
-    report(&daemon, settings);
+    report(&daemon, &settings);
     offloads::report_segmentation(cli.segmentation());
     let result = daemon.run();
     match &result {

@@ -12,15 +12,15 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::stats;
+use crate::commands::{log_level, stats};
 
 const AFTER_HELP: &str = "\
 The interface is configured with wg(8), or brought up with wg-quick(8):
   WG_QUICK_USERSPACE_IMPLEMENTATION=ringfort wg-quick up wg0
 
 Without --foreground the command returns when the interface exists and wg(8) gets answers; every failure before that
-is printed and makes it exit non-zero. The daemon then logs to syslog; if --log-level or LOG_LEVEL is given, it keeps
-the standard error and logs there instead.
+is printed and makes it exit non-zero. The daemon then logs to the journal or to syslog; if --log-level or LOG_LEVEL is
+given without --log, it keeps the standard error and logs there instead. SIGUSR1 opens the file of --log anew.
 
 SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it
 leaves nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
@@ -82,6 +82,9 @@ pub struct Cli {
 pub enum Command {
     /// Print the counters of the daemon that serves NAME, as lines of "name=value"
     Stats(stats::Args),
+
+    /// Print what the daemon that serves NAME logs, or change it while it runs
+    LogLevel(log_level::Args),
 }
 
 impl Cli {

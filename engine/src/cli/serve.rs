@@ -13,14 +13,15 @@ use ringfort_core::suite::{Suite, UnknownSuite};
 use udp_uring::Segmentation;
 
 use crate::control::key_text::{self, NotAKey};
+use crate::control::logging::{Target, parse_level};
 use crate::control::uapi::DEFAULT_SUITE;
 
 /// More cores than this are used only when asked for: each worker takes packet memory.
 const DEFAULT_WORKERS_MAX: usize = 16;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 8] =
-    ["foreground", "workers", "cpus", "busy_poll", "udp_gso", "stages", "log_level", "config"];
+const DAEMON_OPTIONS: [&str; 9] =
+    ["foreground", "workers", "cpus", "busy_poll", "udp_gso", "stages", "log", "log_level", "config"];
 
 /// What the daemon is asked for.
 #[derive(Clone, Debug, Args)]
@@ -61,6 +62,12 @@ pub struct Serve {
     #[arg(long, value_name = "EVERY", num_args = 0..=1, require_equals = true, default_missing_value = "16",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub stages: Option<u32>,
+
+    /// Where to log: stderr, syslog, journal (systemd's, with fields such as RINGFORT_PEER), kmsg (the kernel's log,
+    /// for images without syslog), or a file with a slash in its path, which SIGUSR1 opens anew for logrotate(8).
+    /// "auto" is the journal if we run under it, else the standard error in the foreground, syslog in the background
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    pub log: Target,
 
     /// What to log: silent, error, warn, info, debug (or verbose), trace [default: info]
     #[arg(long, value_name = "LEVEL")]
@@ -222,15 +229,8 @@ impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "silent" | "off" => Ok(Self(LevelFilter::Off)),
-            "error" => Ok(Self(LevelFilter::Error)),
-            "warn" => Ok(Self(LevelFilter::Warn)),
-            "info" => Ok(Self(LevelFilter::Info)),
-            "debug" | "verbose" => Ok(Self(LevelFilter::Debug)),
-            "trace" => Ok(Self(LevelFilter::Trace)),
-            _ => Err("one of silent, error, warn, info, debug, verbose, trace".into()),
-        }
+        let level = parse_level(text).ok_or("one of silent, error, warn, info, debug, verbose, trace")?;
+        Ok(Self(level))
     }
 }
 

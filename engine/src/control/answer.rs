@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use log::LevelFilter;
 use ringfort_aead::Suite;
 use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_path::Stage;
 
 use super::data_plane::DataPlane;
+use super::logging;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
 use crate::worker::{StageTable, WorkerStats};
 
@@ -45,6 +47,22 @@ pub fn suites(reply: &mut Reply, device: &Device) {
         reply.public_key(key.as_bytes());
         reply.line("cipher_suite", suite);
     }
+}
+
+/// What is logged, after it was set to `level` if that is given.
+pub fn log_level(reply: &mut Reply, level: Option<LevelFilter>) {
+    let before = log::max_level();
+    if let Some(level) = level.filter(|&level| level != before) {
+        // Said at the louder of the two levels, so the log tells why it falls silent.
+        logging::set_level(level.max(before));
+        log::info!(
+            "the log level is {} from now on, and was {}",
+            logging::level_name(level),
+            logging::level_name(before)
+        );
+        logging::set_level(level);
+    }
+    reply.line("log_level", logging::level_name(log::max_level()));
 }
 
 /// Every counter and gauge as a number, in the order: what we are, control's, the sums over all workers, each worker's.

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use log::LevelFilter;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::Suite;
 
 use super::error::DaemonError;
 use super::key_text;
+use super::logging::level_name;
 use super::server::{connect, socket_path};
 use super::uapi::DEFAULT_SUITE;
 
@@ -55,6 +57,17 @@ pub fn set_suite(name: &str, peer: Option<&PublicKey>, suite: Option<Suite>) -> 
     // update_only: a peer that is not there is not made.
     let peer = peer.map_or_else(String::new, |key| format!("public_key={}\nupdate_only=true\n", key_text::hex(key)));
     answer(name, &format!("set=1\n{peer}cipher_suite={suite}\n\n"), DaemonError::SuiteRefused).map(drop)
+}
+
+/// What the daemon that serves interface `name` logs, by the name of the level; a level that is given is set first.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::NoLogLevel`].
+pub fn log_level(name: &str, level: Option<LevelFilter>) -> Result<String, DaemonError> {
+    let level = level.map_or("1", level_name);
+    let lines = answer(name, &format!("log_level={level}\n\n"), DaemonError::NoLogLevel)?;
+    let level = lines.strip_prefix("log_level=").ok_or_else(|| DaemonError::NoLogLevel(name.to_owned()))?;
+    Ok(level.to_owned())
 }
 
 /// What the daemon answers, if it carries the request out.

@@ -111,6 +111,17 @@ pub enum DaemonError {
     /// The limit on locked memory is too low for the rings alone.
     #[error("{0}")]
     LockedMemory(LockedMemory),
+    /// The daemon does not know the request that asks for its log level.
+    #[error("the daemon that serves interface {0} cannot change its log level: it may be an older one, or no Ringfort")]
+    NoLogLevel(String),
+    /// The place to log to is not to be had.
+    #[error("cannot log to {place}: {source}: choose another place with --log")]
+    Log {
+        /// Which one.
+        place: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// Another call failed.
     #[error("cannot {step}: {source}")]
     System {
@@ -172,6 +183,8 @@ impl DaemonError {
             | Self::NoStatistics(_)
             | Self::NoSuites(_)
             | Self::SuiteRefused(_)
+            | Self::NoLogLevel(_)
+            | Self::Log { .. }
             | Self::SingleQueue(_)
             | Self::Inherited { .. }
             | Self::Settings(_) => Fault::Request,

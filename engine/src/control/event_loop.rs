@@ -36,7 +36,7 @@ use super::settings::Settings;
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
-use super::{answer, config};
+use super::{answer, config, logging};
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::queues::Queues;
@@ -167,11 +167,11 @@ impl Control {
                     Wakeup::Alarm => alarm.rang(),
                     Wakeup::Routes => self.sources.note_changes(now.mono)?,
                     Wakeup::Interface => look = true,
-                    Wakeup::Signals => {
-                        if let Some(signal) = received(signals) {
-                            return Ok(End::Signal(signal));
-                        }
-                    }
+                    Wakeup::Signals => match received(signals) {
+                        None => {}
+                        Some(Signal::SIGUSR1) => logging::reopen(),
+                        Some(signal) => return Ok(End::Signal(signal)),
+                    },
                     // Served in every turn, since it also has deadlines.
                     Wakeup::Server => {}
                 }
@@ -297,6 +297,7 @@ impl Handler for Control {
                 answer::stats(reply, &self.device, &self.plane, waiting, &self.stats);
             }
             Request::Suites => answer::suites(reply, &self.device),
+            Request::LogLevel(level) => answer::log_level(reply, level),
             Request::Set(request) => {
                 let result = config::apply(*request, &mut self.device, &mut self.plane, now);
                 self.listen(now);

@@ -10,13 +10,15 @@ use super::key_text;
 
 /// Writes what the device has noticed of a peer.
 pub fn log(peer: &PublicKey, notice: Notice) {
-    let peer = key_text::short(peer);
+    let (key, peer) = (key_text::encode(peer), key_text::short(peer));
     match notice {
         Notice::SuiteMismatch { ours, theirs } => log::warn!(
+            peer = key;
             "{peer} uses the cipher suite {theirs} with us, but here it is set to {ours}: its handshakes are refused \
              until both sides are set to the same (ringfort --set-suite, or CipherSuite in the configuration)"
         ),
         Notice::SuiteSilence { suite } => log::warn!(
+            peer = key;
             "{peer} does not answer handshakes of the cipher suite {suite}: besides being out of reach, it may be set \
              to another suite, or be no Ringfort and know {} only",
             Suite::default()

@@ -1,4 +1,4 @@
-//! The signals that end the daemon.
+//! The signals that the daemon obeys: those that end it, and SIGUSR1, which opens the file of the log anew.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -18,6 +18,7 @@ pub fn take() -> Result<SignalFd, DaemonError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGUSR1);
     // A blocked signal would be delivered here even if it is ignored, and nohup(1) means what it says.
     if !is_ignored(Signal::SIGHUP) {
         signals.add(Signal::SIGHUP);
@@ -43,7 +44,11 @@ pub fn pause(signals: &SignalFd, time: Duration) -> Result<(), DaemonError> {
     let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
         Ok(0) | Err(Errno::EINTR) => Ok(()),
-        Ok(_) => received(signals).map_or(Ok(()), |signal| Err(DaemonError::Interrupted(signal))),
+        Ok(_) => match received(signals) {
+            // A log that was just opened needs not be opened anew.
+            None | Some(Signal::SIGUSR1) => Ok(()),
+            Some(signal) => Err(DaemonError::Interrupted(signal)),
+        },
         Err(errno) => Err(DaemonError::system("wait for signals", errno)),
     }
 }
@@ -66,6 +71,8 @@ mod tests {
     fn a_signal_ends_a_pause() {
         let signals = take().unwrap();
         pause(&signals, Duration::from_millis(1)).unwrap();
+        raise(Signal::SIGUSR1).unwrap();
+        pause(&signals, Duration::from_secs(600)).unwrap();
         raise(Signal::SIGTERM).unwrap();
         let end = pause(&signals, Duration::from_secs(600)).unwrap_err();
         assert!(matches!(end, DaemonError::Interrupted(Signal::SIGTERM)), "{end}");

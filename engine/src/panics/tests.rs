@@ -32,7 +32,8 @@ fn a_worker_panics() {
     let cpus = preflight::check(&cli).unwrap();
     let daemon = Daemon::start(&cli, &Settings::default(), &cpus, Inherited::default()).unwrap();
     remove_socket(daemon.socket_place().clone());
-    logging::to_stderr(&name, LevelFilter::Info).unwrap();
+    let log = logging::Target::Stderr.open(&name, true).unwrap();
+    logging::install(log, LevelFilter::Info).unwrap();
     daemon.queues().workers[1].push_mail(Mail::Panic);
     let end = daemon.run();
     std::process::exit(if end.is_ok() { 10 } else { 11 });

@@ -25,6 +25,7 @@ mod hostile;
 mod link_state;
 mod live_changes;
 mod log;
+mod log_places;
 mod loops;
 mod matrix;
 mod moved;

@@ -100,6 +100,7 @@ fn understood(request: Request) -> String {
         Request::Get => "get".to_owned(),
         Request::Stats => "stats".to_owned(),
         Request::Suites => "suites".to_owned(),
+        Request::LogLevel(level) => format!("log_level {level:?}"),
         Request::Set(set) => {
             tells_no_secret(&debug, &set);
             let text = written(&set);

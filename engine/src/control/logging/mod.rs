@@ -1,29 +1,41 @@
-//! Log lines, from the thread that has something to say to wherever they go: the standard error, or syslog for a daemon
-//! that has none.
+//! Log lines, from the thread that has something to say to the place that they go to.
 //!
 //! ```text
-//!   any thread ─► enabled? ─► Limits: too many of this kind? ─► bounded queue ─► one thread ─► write(2)
+//!   any thread ─► wanted? ─► Limits: too many of this kind? ─► bounded queue ─► one thread ─► Place
+//!                                                                               Gap, while the place takes nothing
 //! ```
 //!
 //! Nobody but that one thread ever waits for the reader of the log. When the queue is full a line is lost, and counted.
 //! What one place in the source says again and again is limited: what strangers can cause must neither fill a disk nor
 //! hide everything else. Who ends waits a moment for what he has said, see `Logger::flush`.
+//!
+//! A line names what it is about in its text. Key-values (`log::warn!(peer = key; "…")`) are fields of the journal
+//! beside it: `RINGFORT_PEER`. `peer` is always the whole public key in base64.
 
+mod gap;
+mod level;
 mod limits;
+mod line;
+mod places;
+mod target;
 mod writer;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{LevelFilter, Metadata, Record};
 
 use crate::clock::boot_time;
+pub use level::{level_name, parse_level};
 use limits::{Limits, Verdict};
-use writer::{Stderr, Syslog, Writer};
+use line::Line;
+use places::Place;
+pub use target::{Log, Target};
+use writer::Writer;
 
 /// Lines that wait for their reader.
 const WAITING: usize = 1_024;
@@ -31,43 +43,32 @@ const WAITING: usize = 1_024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Logs to the standard error from now on.
+/// The logger of this process, to be told to open its place anew.
+static INSTALLED: OnceLock<Logger> = OnceLock::new();
+
+/// Logs to this place from now on.
 ///
 /// # Errors
 /// The system's, if it gives no thread.
-pub fn to_stderr(name: &str, level: LevelFilter) -> io::Result<()> {
-    install(Stderr::new(name), level)
-}
-
-/// Logs to syslog from now on.
-///
-/// # Errors
-/// The system's, if it gives no thread.
-pub fn to_syslog(name: &str, level: LevelFilter) -> io::Result<()> {
-    install(Syslog::new(name), level)
-}
-
-fn install(place: impl Place + Send + 'static, level: LevelFilter) -> io::Result<()> {
-    let logger = Box::new(Logger::start(place, level)?);
-    // Fails only if there is a logger already, as in tests: then that one is used.
-    if log::set_boxed_logger(logger).is_ok() {
-        log::set_max_level(level);
+pub fn install(log: Log, level: LevelFilter) -> io::Result<()> {
+    let logger = Logger::start(log.into_place())?;
+    // Both fail only if there is a logger already, as in tests: then that one is used.
+    if INSTALLED.set(logger).is_ok() && log::set_logger(INSTALLED.wait()).is_ok() {
+        set_level(level);
     }
     Ok(())
 }
 
-/// Where lines go. Whatever goes wrong there is nobody's concern: there is no other place to say so.
-trait Place {
-    /// Writes a line, and waits for as long as that takes.
-    fn write(&mut self, line: &Line);
+/// What is logged from now on.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
 }
 
-/// What was said.
-#[derive(Clone, Debug)]
-struct Line {
-    time: SystemTime,
-    level: Level,
-    text: String,
+/// Opens the file that lines go to anew: whoever turns logs over has moved it away.
+pub fn reopen() {
+    if let Some(logger) = INSTALLED.get() {
+        logger.reopen();
+    }
 }
 
 /// What passes to the thread that writes.
@@ -81,6 +82,8 @@ enum Message {
     },
     /// Everything before this must be written before this is answered.
     Flush(SyncSender<()>),
+    /// There is something to look at in [`Shared`].
+    Look,
 }
 
 /// What all threads share with the one that writes.
@@ -89,24 +92,31 @@ struct Shared {
     limits: Limits,
     /// Lines that found the queue full.
     lost: AtomicU64,
+    /// The place must be opened anew.
+    reopen: AtomicBool,
 }
 
 /// Takes lines from all threads. Never waits.
 #[derive(Debug)]
 struct Logger {
-    level: LevelFilter,
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
 }
 
 impl Logger {
     /// Starts the thread that writes.
-    fn start(place: impl Place + Send + 'static, level: LevelFilter) -> io::Result<Self> {
+    fn start(place: impl Place + Send + 'static) -> io::Result<Self> {
         let (queue, messages): (_, Receiver<Message>) = sync_channel(WAITING);
         let shared = Arc::new(Shared::default());
         let writer = Writer::new(place, shared.clone());
         thread::Builder::new().name("ringfort-log".into()).spawn(move || writer.run(&messages))?;
-        Ok(Self { level, queue, shared })
+        Ok(Self { queue, shared })
+    }
+
+    fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        // With a full queue it looks anyway.
+        let _ = self.queue.try_send(Message::Look);
     }
 
     fn send(&self, message: Message) -> bool {
@@ -118,16 +128,16 @@ impl Logger {
     }
 }
 
-impl Log for Logger {
+impl log::Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level
+        metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = || Line { time: SystemTime::now(), level: record.level(), text: record.args().to_string() };
+        let line = || Line::of(record);
         match self.shared.limits.ask(record.file().unwrap_or_default(), record.line().unwrap_or(0), boot_time()) {
             Verdict::Pass => drop(self.send(Message::Line(line()))),
             Verdict::LeftOut => {}

@@ -1,5 +1,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use log::{Level, Log as _};
+
 use super::*;
 
 /// How long that may take which is bound to happen.
@@ -12,16 +14,18 @@ struct Reader {
 }
 
 impl Place for Reader {
-    fn write(&mut self, line: &Line) {
+    fn write(&mut self, line: &Line) -> io::Result<()> {
         // Both fail when the test is over.
         let _ = self.go_on.recv();
         let _ = self.lines.send(line.text.clone());
+        Ok(())
     }
 }
 
 fn logger() -> (Logger, Sender<()>, Receiver<String>) {
     let ((lines, written), (go_on, may_go_on)) = (channel(), channel());
-    let logger = Logger::start(Reader { lines, go_on: may_go_on }, LevelFilter::Debug).unwrap();
+    set_level(LevelFilter::Debug);
+    let logger = Logger::start(Reader { lines, go_on: may_go_on }).unwrap();
     (logger, go_on, written)
 }
 

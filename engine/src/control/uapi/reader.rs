@@ -1,10 +1,12 @@
 //! From a stream of bytes to requests, within fixed bounds.
 
+use log::LevelFilter;
 use zeroize::Zeroizing;
 
 use super::errno::Refusal;
 use super::request::Request;
 use super::set::SetParser;
+use crate::control::logging::parse_level;
 
 /// In bytes, without the line end. The longest valid line is an eleventh of it.
 pub const LINE_LEN_MAX: usize = 4096 - 1;
@@ -39,8 +41,8 @@ pub struct RequestReader {
 enum State {
     /// The next line names an operation.
     Idle,
-    /// `get=1`, `stats=1` or `suites=1` was read, its blank line was not.
-    Simple(fn() -> Request),
+    /// An operation of one line was read, its blank line was not.
+    Simple(Simple),
     Set(SetParser),
     /// Refused; the lines up to the blank one are skipped. `mid_line` after a line that was too long.
     Skip {
@@ -48,6 +50,39 @@ enum State {
     },
     /// Nothing more is read from this client.
     Closed,
+}
+
+/// An operation of one line.
+#[derive(Clone, Copy)]
+enum Simple {
+    Get,
+    Stats,
+    Suites,
+    LogLevel(Option<LevelFilter>),
+}
+
+impl Simple {
+    fn parse(line: &[u8]) -> Option<Self> {
+        Some(match line {
+            b"get=1" => Self::Get,
+            b"stats=1" => Self::Stats,
+            b"suites=1" => Self::Suites,
+            b"log_level=1" => Self::LogLevel(None),
+            _ => {
+                let level = std::str::from_utf8(line.strip_prefix(b"log_level=")?).ok()?;
+                Self::LogLevel(Some(parse_level(level)?))
+            }
+        })
+    }
+
+    fn request(self) -> Request {
+        match self {
+            Self::Get => Request::Get,
+            Self::Stats => Request::Stats,
+            Self::Suites => Request::Suites,
+            Self::LogLevel(level) => Request::LogLevel(level),
+        }
+    }
 }
 
 impl Default for RequestReader {
@@ -139,11 +174,8 @@ impl State {
         match self {
             Self::Idle => {
                 *self = match line {
-                    b"get=1" => Self::Simple(|| Request::Get),
-                    b"stats=1" => Self::Simple(|| Request::Stats),
-                    b"suites=1" => Self::Simple(|| Request::Suites),
                     b"set=1" => Self::Set(SetParser::default()),
-                    _ => Self::Closed,
+                    line => Simple::parse(line).map_or(Self::Closed, Self::Simple),
                 };
                 matches!(self, Self::Closed).then_some(Event::HangUp)
             }
@@ -151,7 +183,7 @@ impl State {
                 let request = *request;
                 if line.is_empty() {
                     *self = Self::Idle;
-                    return Some(Event::Request(request()));
+                    return Some(Event::Request(request.request()));
                 }
                 *self = Self::Skip { mid_line: false };
                 Some(Event::Refused(Refusal::TrailingText))

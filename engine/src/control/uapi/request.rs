@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use log::LevelFilter;
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
 
@@ -18,6 +19,8 @@ pub enum Request {
     Stats,
     /// `suites=1`, another extension: the cipher suite of the interface, then each peer that has its own.
     Suites,
+    /// `log_level=1`, another: what is logged. With a level in place of the 1, that is set first.
+    LogLevel(Option<LevelFilter>),
 }
 
 /// A complete and valid `set=1`. To be applied in this order: device, then each peer in turn.

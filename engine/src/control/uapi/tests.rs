@@ -241,6 +241,12 @@ fn get_stats_and_suites_want_a_blank_line() {
     assert!(matches!(events(b"get=1\n\n", 1)[..], [Event::Request(Request::Get)]));
     assert!(matches!(events(b"stats=1\n\n", 1)[..], [Event::Request(Request::Stats)]));
     assert!(matches!(events(b"suites=1\n\n", 1)[..], [Event::Request(Request::Suites)]));
+    assert!(matches!(events(b"log_level=1\n\n", 1)[..], [Event::Request(Request::LogLevel(None))]));
+    let debug = Some(log::LevelFilter::Debug);
+    assert!(
+        matches!(events(b"log_level=debug\n\n", 1)[..], [Event::Request(Request::LogLevel(level))] if level == debug)
+    );
+    assert!(matches!(events(b"log_level=loud\n", 1)[..], [Event::HangUp]));
     assert!(matches!(
         events(b"get=1\nx\n\nget=1\n\n", 3)[..],
         [Event::Refused(Refusal::TrailingText), Event::Request(Request::Get)]
