@@ -1,22 +1,26 @@
-//! Route netlink (`rtnetlink(7)`), as far as a gateway needs it: interfaces, also in other network namespaces, and the
-//! routes to its peers.
+//! Route netlink (`rtnetlink(7)`), as far as a gateway needs it: interfaces, also in other network namespaces, the
+//! routes to its peers, and the addresses, routes and rules of its own interface.
 //!
 //! ```text
 //!   LinkSocket, RouteSocket     ──► one request, one answer
+//!   SetupSocket                 ──► requests, alone or many at once, and dumps
 //!   LinkMonitor, RouteMonitor   ◄── what the kernel tells unasked
 //! ```
 //!
-//! Plain `AF_NETLINK` sockets in the network namespace of the thread that opens them, and the few fields that matter.
-//! Nothing else of an answer is read, so an attribute that a newer kernel adds or changes cannot make a message
-//! unreadable.
+//! Sockets are those of `netlink-sys`, in the network namespace of the thread that opens them. Requests are messages of
+//! `netlink-packet-route`. Of an answer, only the few attributes that matter are read. So an attribute that a newer
+//! kernel adds or changes cannot make a message unreadable, as it would if the library read the whole of it.
 
 #![forbid(unsafe_code)]
 
+mod error;
 mod link;
 mod message;
 mod route;
+mod setup;
 mod socket;
 
-pub use link::{LinkMonitor, LinkNews, LinkSocket};
-pub use message::link::{LinkKind, LinkState, Place, TunInfo};
-pub use route::{RouteMonitor, RouteSocket};
+pub use error::{Refusal, RequestError};
+pub use link::{LinkKind, LinkMonitor, LinkNews, LinkSocket, LinkState, Place, TunInfo};
+pub use route::{RouteMonitor, RouteSocket, Way};
+pub use setup::{Address, PROTOCOL_BOOT, Route, RouteFilter, Rule, RuleKind, SetupSocket, TABLE_MAIN};

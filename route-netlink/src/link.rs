@@ -8,28 +8,77 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use nix::sys::socket::setsockopt;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkMessage};
+use netlink_packet_route::nsid::{NsidAttribute, NsidHeader, NsidMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::message::link::{self, Link, LinkKind, LinkState, News, Place};
-use crate::message::namespace;
+use crate::error::RequestError;
+use crate::message::{Attributes, Message};
 use crate::socket::NetlinkSocket;
 
 /// `RTMGRP_LINK`.
 const LINK_GROUPS: u32 = 0x1;
-/// `NETLINK_LISTEN_ALL_NSID` of `include/uapi/linux/netlink.h`.
-const NETLINK_LISTEN_ALL_NSID: libc::c_int = 8;
+/// `struct ifinfomsg` and `struct rtgenmsg`, padded.
+pub(crate) const LINK_HEADER_LEN: usize = 16;
+const NAMESPACE_HEADER_LEN: usize = 4;
+/// `NETNSA_NSID_NOT_ASSIGNED`. In a request: any that is free.
+const NSID_NONE: i32 = -1;
+const NETNSA_NSID: u16 = 1;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+// What the TUN driver tells (`linux/if_tun.h`). The library has no names for these.
+const IFLA_TUN_TYPE: u16 = 3;
+const IFLA_TUN_PI: u16 = 4;
+const IFLA_TUN_VNET_HDR: u16 = 5;
+const IFLA_TUN_PERSIST: u16 = 6;
+const IFLA_TUN_MULTI_QUEUE: u16 = 7;
+const IFLA_TUN_NUM_QUEUES: u16 = 8;
+const IFLA_TUN_NUM_DISABLED_QUEUES: u16 = 9;
 
-/// The option [`NETLINK_LISTEN_ALL_NSID`].
-#[derive(Clone, Copy, Debug)]
-struct ListenEverywhere;
+/// Where an interface is, as seen from the network namespace of our sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the same namespace.
+    Home,
+    /// In the one that ours knows by this id. An id keeps no namespace alive.
+    Away(i32),
+}
 
-nix::setsockopt_impl!(
-    ListenEverywhere,
-    libc::SOL_NETLINK,
-    NETLINK_LISTEN_ALL_NSID,
-    bool,
-    nix::sys::socket::sockopt::SetBool
-);
+/// An interface at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// `IFF_UP`: the operator wants it to work.
+    pub up: bool,
+    /// In bytes; `None` if the message did not say.
+    pub mtu: Option<u32>,
+}
+
+/// Which driver has made an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// The TUN driver.
+    Tun(TunInfo),
+    /// Another.
+    Other,
+}
+
+/// What the TUN driver says of an interface (`IFLA_TUN_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunInfo {
+    /// `IFF_TAP`: it carries Ethernet frames.
+    pub is_tap: bool,
+    /// Its packets have `struct tun_pi` in front. `TUNGETIFF` does not tell: `IFF_NO_PI` and `IFF_NOFILTER` are one
+    /// bit.
+    pub packet_information: bool,
+    /// Its packets have a virtio-net header in front.
+    pub header: bool,
+    /// It stays when nobody has a queue of it.
+    pub persistent: bool,
+    /// It may have several queues.
+    pub multi_queue: bool,
+    /// How many it has, in use or not; 0 also if it has a single one, which the driver does not count.
+    pub queues: u32,
+}
 
 /// What was said of an interface index. It may be of an interface with the same index in another namespace, so this is
 /// a reason to ask, not an answer.
@@ -63,7 +112,7 @@ impl LinkMonitor {
     /// # Errors
     /// `EPERM` without `CAP_NET_BROADCAST`.
     pub fn listen_everywhere(&self, yes: bool) -> io::Result<()> {
-        Ok(setsockopt(&self.socket, ListenEverywhere, &yes)?)
+        self.socket.listen_everywhere(yes)
     }
 
     /// What was said of this index since the last call. Never waits.
@@ -72,11 +121,9 @@ impl LinkMonitor {
     /// The system's. Messages that were lost because there were too many are no error: it may all have happened.
     pub fn news(&self, index: u32) -> io::Result<LinkNews> {
         let mut news = LinkNews::None;
-        let lost = self.socket.read(|message| match link::news(message) {
-            Some(News::Gone { index: gone }) if gone == index => news = LinkNews::Left,
-            Some(News::Changed { index: changed }) if changed == index && news == LinkNews::None => {
-                news = LinkNews::Changed;
-            }
+        let lost = self.socket.read(|message| match news_of(message) {
+            Some((told, LinkNews::Left)) if told == index => news = LinkNews::Left,
+            Some((told, LinkNews::Changed)) if told == index && news == LinkNews::None => news = LinkNews::Changed,
             _ => {}
         })?;
         Ok(if lost { LinkNews::Left } else { news })
@@ -109,7 +156,7 @@ impl LinkSocket {
     /// # Errors
     /// The system's, `EPERM` where `CAP_NET_ADMIN` does not reach.
     pub fn state(&self, place: Place, index: u32) -> io::Result<Option<LinkState>> {
-        Ok(self.ask(&link::get(place, index))?.map(|link| link.state))
+        Ok(self.ask(get(place, index))?.map(|link| link.state))
     }
 
     /// The index and the state of the interface of this name; `None` as above.
@@ -117,7 +164,7 @@ impl LinkSocket {
     /// # Errors
     /// As above.
     pub fn find(&self, place: Place, name: &str) -> io::Result<Option<(u32, LinkState)>> {
-        Ok(self.ask(&link::get_named(place, name))?.map(|link| (link.index, link.state)))
+        Ok(self.ask(get_named(place, name))?.map(|link| (link.index, link.state)))
     }
 
     /// Which driver has made the interface of this name, in the socket's own namespace; `None` if there is none.
@@ -125,15 +172,15 @@ impl LinkSocket {
     /// # Errors
     /// The system's.
     pub fn kind(&self, name: &str) -> io::Result<Option<LinkKind>> {
-        Ok(self.ask(&link::get_named(Place::Home, name))?.map(|link| link.kind))
+        Ok(self.ask(get_named(Place::Home, name))?.map(|link| link.kind))
     }
 
-    fn ask(&self, request: &[u8]) -> io::Result<Option<Link>> {
-        match self.socket.ask(request, link::answer)? {
+    fn ask(&self, request: LinkMessage) -> io::Result<Option<Link>> {
+        match self.socket.ask(RouteNetlinkMessage::GetLink(request), 0, link_in) {
             Ok(link) => Ok(Some(link)),
             // An unknown id is an invalid argument.
-            Err(libc::ENODEV | libc::EINVAL) => Ok(None),
-            Err(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Err(RequestError::Refused(refusal)) if matches!(refusal.errno, libc::ENODEV | libc::EINVAL) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -142,19 +189,22 @@ impl LinkSocket {
     /// # Errors
     /// The system's.
     pub fn id_of(&self, namespace: BorrowedFd<'_>) -> io::Result<i32> {
-        let fd = namespace.as_raw_fd();
-        let get = || {
-            let id = self.socket.ask(&namespace::get(fd), namespace::answer)?;
-            id.map_err(io::Error::from_raw_os_error)
+        let message = |more: Option<NsidAttribute>| {
+            let mut message = NsidMessage::default();
+            message.attributes = vec![NsidAttribute::Fd(namespace.as_raw_fd().cast_unsigned())];
+            message.attributes.extend(more);
+            message
         };
+        let get = || self.socket.ask(RouteNetlinkMessage::GetNsId(message(None)), 0, namespace_id_in);
         if let Some(id) = get()? {
             return Ok(id);
         }
-        match self.socket.request(&namespace::assign(fd)) {
+        let assign = RouteNetlinkMessage::NewNsId(message(Some(NsidAttribute::Id(NSID_NONE))));
+        match self.socket.request(assign, 0) {
             Ok(()) => {}
             // Somebody else came first.
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
-            Err(error) => return Err(error),
+            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            Err(error) => return Err(error.into()),
         }
         get()?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -164,7 +214,7 @@ impl LinkSocket {
     /// # Errors
     /// The system's.
     pub fn set_up(&self, index: u32) -> io::Result<()> {
-        self.socket.request(&link::set_up(index))
+        Ok(self.socket.request(RouteNetlinkMessage::NewLink(set_up(index, true)), 0)?)
     }
 
     /// Deletes an interface. It is gone when this returns, if the kernel lets us.
@@ -172,7 +222,7 @@ impl LinkSocket {
     /// # Errors
     /// The system's, if the kernel does not get to know of it.
     pub fn delete(&self, place: Place, index: u32) -> io::Result<()> {
-        self.socket.tell(&link::delete(place, index))
+        self.socket.tell(RouteNetlinkMessage::DelLink(get(place, index)))
     }
 }
 
@@ -183,34 +233,93 @@ impl AsFd for LinkSocket {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interface_is_found_by_name_and_by_index() {
-        let socket = LinkSocket::open().unwrap();
-        let lo = nix::net::if_::if_nametoindex("lo").unwrap();
-        let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
-        let (index, state) = socket.find(Place::Home, "lo").unwrap().unwrap();
-        assert_eq!((index, state.mtu), (lo, Some(mtu.trim().parse().unwrap())));
-        assert_eq!(socket.state(Place::Home, lo).unwrap(), Some(state));
-        assert_eq!(socket.kind("lo").unwrap(), Some(LinkKind::Other));
-        assert_eq!(socket.find(Place::Home, "surely-not").unwrap(), None);
-        assert_eq!(socket.state(Place::Away(i32::MAX), lo).unwrap(), None, "no such namespace");
-    }
-
-    #[test]
-    fn nothing_is_news_at_first() {
-        let monitor = LinkMonitor::open().unwrap();
-        // Of an index that no interface has: other tests make and delete theirs.
-        assert_eq!(monitor.news(i32::MAX as u32).unwrap(), LinkNews::None);
-    }
-
-    #[test]
-    fn every_namespace_can_be_listened_to() {
-        let monitor = LinkMonitor::open().unwrap();
-        monitor.listen_everywhere(true).unwrap();
-        monitor.listen_everywhere(false).unwrap();
-    }
+/// An interface, as the kernel answers a question for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link {
+    index: u32,
+    state: LinkState,
+    kind: LinkKind,
 }
+
+/// Names the interface with this index.
+fn get(place: Place, index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    if let Place::Away(id) = place {
+        message.attributes.push(LinkAttribute::IfNetnsId(id));
+    }
+    message
+}
+
+fn get_named(place: Place, name: &str) -> LinkMessage {
+    let mut message = get(place, 0);
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+/// Sets an interface up or down.
+pub(crate) fn set_up(index: u32, up: bool) -> LinkMessage {
+    let mut message = get(Place::Home, index);
+    message.header.change_mask = LinkFlags::Up;
+    message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+    message
+}
+
+/// What an unasked message says, and of which interface.
+fn news_of(message: Message<'_>) -> Option<(u32, LinkNews)> {
+    let news = match message.kind {
+        libc::RTM_NEWLINK => LinkNews::Changed,
+        libc::RTM_DELLINK => LinkNews::Left,
+        _ => return None,
+    };
+    let link = LinkHeader::parse(message.body).ok()?;
+    // Other families (AF_BRIDGE) speak of an interface that leaves a bridge, not of one that is gone.
+    (link.interface_family == AddressFamily::Unspec).then_some((link.index, news))
+}
+
+/// The answer to a question for an interface.
+fn link_in(message: Message<'_>) -> Option<Link> {
+    if message.kind != libc::RTM_NEWLINK {
+        return None;
+    }
+    let (link, attributes) = message.parts(LINK_HEADER_LEN, LinkHeader::parse)?;
+    let state = LinkState { up: link.flags.contains(LinkFlags::Up), mtu: attributes.u32(libc::IFLA_MTU) };
+    Some(Link { index: link.index, state, kind: kind_in(attributes.nested(libc::IFLA_LINKINFO)) })
+}
+
+/// The answer to a question for the id of a namespace: `Some(None)` if it has none yet.
+fn namespace_id_in(message: Message<'_>) -> Option<Option<i32>> {
+    if message.kind != libc::RTM_NEWNSID {
+        return None;
+    }
+    let (_, attributes) = message.parts(NAMESPACE_HEADER_LEN, NsidHeader::parse)?;
+    let id = attributes.u32(NETNSA_NSID)?.cast_signed();
+    Some((id >= 0).then_some(id))
+}
+
+fn kind_in(info: Attributes<'_>) -> LinkKind {
+    if info.find(IFLA_INFO_KIND) != Some(b"tun\0") {
+        return LinkKind::Other;
+    }
+    let data = info.nested(IFLA_INFO_DATA);
+    let is_set = |kind| data.byte(kind).is_some_and(|byte| byte != 0);
+    let count = |kind| data.u32(kind).unwrap_or(0);
+    LinkKind::Tun(TunInfo {
+        is_tap: data.byte(IFLA_TUN_TYPE).map(libc::c_int::from) == Some(libc::IFF_TAP),
+        packet_information: is_set(IFLA_TUN_PI),
+        header: is_set(IFLA_TUN_VNET_HDR),
+        persistent: is_set(IFLA_TUN_PERSIST),
+        multi_queue: is_set(IFLA_TUN_MULTI_QUEUE),
+        queues: count(IFLA_TUN_NUM_QUEUES).saturating_add(count(IFLA_TUN_NUM_DISABLED_QUEUES)),
+    })
+}
+
+/// All that a message could be taken for, whatever it is.
+#[cfg(test)]
+pub(crate) fn read_as_everything(message: Message<'_>) {
+    let _ = (news_of(message), link_in(message), namespace_id_in(message));
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;
