@@ -63,18 +63,6 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// What the operation is called.
-    #[must_use]
-    pub const fn tag(&self) -> Tag {
-        self.tag
-    }
-
-    /// Whether the operation goes on and completes again.
-    #[must_use]
-    pub const fn goes_on(&self) -> bool {
-        self.goes_on
-    }
-
     /// The buffer, as a view of the bytes that were filled. `None`: there was nothing to read, as at the end of a file.
     ///
     /// # Errors
@@ -94,18 +82,6 @@ pub struct Polled {
 }
 
 impl Polled {
-    /// What the operation is called.
-    #[must_use]
-    pub const fn tag(&self) -> Tag {
-        self.tag
-    }
-
-    /// Whether the operation goes on and completes again.
-    #[must_use]
-    pub const fn goes_on(&self) -> bool {
-        self.goes_on
-    }
-
     /// That something can be read, or that a read will say what is wrong.
     ///
     /// # Errors
@@ -135,12 +111,6 @@ pub struct Returned {
 }
 
 impl Wrote {
-    /// What the operation is called.
-    #[must_use]
-    pub const fn tag(&self) -> Tag {
-        self.tag
-    }
-
     /// Whether it was written by [`crate::Ring::write_gathered`].
     #[must_use]
     pub const fn is_gathered(&self) -> bool {
@@ -173,12 +143,6 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// What the operation is called.
-    #[must_use]
-    pub const fn tag(&self) -> Tag {
-        self.tag
-    }
-
     /// How many bytes were sent.
     ///
     /// # Errors
@@ -200,12 +164,33 @@ pub struct Rang {
     pub(crate) tag: Tag,
 }
 
-impl Rang {
-    /// What the doorbell is called.
-    #[must_use]
-    pub const fn tag(&self) -> Tag {
-        self.tag
-    }
+/// Completions of one kind know what their operation is called.
+macro_rules! tagged {
+    ($($kind:ident),*) => {
+        $(impl $kind {
+            /// What the operation is called.
+            #[must_use]
+            pub const fn tag(&self) -> Tag {
+                self.tag
+            }
+        })*
+    };
 }
+
+/// Those of a multishot operation know whether it has ended.
+macro_rules! multishot {
+    ($($kind:ident),*) => {
+        $(impl $kind {
+            /// Whether the operation goes on and completes again.
+            #[must_use]
+            pub const fn goes_on(&self) -> bool {
+                self.goes_on
+            }
+        })*
+    };
+}
+
+tagged!(Filled, Polled, Wrote, Sent, Rang);
+multishot!(Filled, Polled);
 
 const _: () = assert!(size_of::<Completion>() <= 80, "completions are moved for every packet");
