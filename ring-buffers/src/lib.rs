@@ -5,14 +5,15 @@
 //!
 //! ```text
 //!            claim                      lend / provide
-//!   free ───────────────► held (View) ───────────────► with the kernel (Lent, BufferGroup)
+//!   free ───────────────► held (View) ───────────────► with the kernel (Ring, BufferGroup)
 //!    ▲                     │      ▲                          │
 //!    └──── last view drops ┘      └──────── completion ──────┘
 //! ```
 //!
 //! * [`View`] is the only type that shows bytes. Claim is a move, release is a drop. The pool takes the slot
 //!   home. If the drop happens on another core, the arena's return path does.
-//! * [`Lent`] and [`BufferGroup`] hold slots that the kernel may read or write. Neither has a way to touch the bytes.
+//! * The operations of a [`Ring`] and a [`BufferGroup`] hold slots that the kernel may read or write. Neither has a way
+//!   to touch the bytes.
 //! * A view can be split; the pieces share the slot, never a byte, and the slot goes home with the last of them.
 //!
 //! Each claim is for a line of the [`Budget`]. What a line has reserved nobody else can take, however many slots they
@@ -113,7 +114,7 @@ mod view;
 /// A kernel that misbehaves by a script, for tests.
 #[cfg(feature = "fake-kernel")]
 pub mod fake {
-    pub use crate::kernel::fake::{Done, FakeKernel, Message, Script};
+    pub use crate::kernel::fake::{Done, FakeKernel, Loan, Message, Script};
 }
 
 pub use arena::{Arena, Slot};
@@ -129,4 +130,4 @@ pub use pool::{Accounting, Pool};
 pub use probe::{Capabilities, probe};
 pub use ring::{Memory, NotBegun, OpId, Ring, RingConfig, RingCounters, Wait};
 pub use slab::{Key, Slab};
-pub use view::{Lent, NoRoom, Parcel, View};
+pub use view::{NoRoom, Parcel, View};

@@ -168,7 +168,7 @@ impl View {
     }
 
     /// Hands the bytes to the kernel for the time of an operation.
-    pub fn lend(self) -> Lent {
+    pub(crate) fn lend(self) -> Lent {
         if let Home::Local(pool) = &self.home {
             let shares = pool.shared.shares(self.slot);
             if shares.lent.up() == shares.views.get() {
@@ -233,19 +233,18 @@ impl fmt::Debug for View {
 /// A view that the kernel reads or writes. It shows no bytes; dropping it without a completion loses the slot rather
 /// than risk that the kernel and the program use it at once.
 #[must_use = "a lent view comes back by `settle` after its completion"]
-pub struct Lent(ManuallyDrop<View>);
+pub(crate) struct Lent(ManuallyDrop<View>);
 
 impl Lent {
     /// First byte, for the submission entry.
     #[must_use]
-    pub fn as_ptr(&self) -> *mut u8 {
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.0.ptr.as_ptr()
     }
 
     /// Length in bytes.
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "an address range for the kernel, not a collection")]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len
     }
 
@@ -255,7 +254,7 @@ impl Lent {
     /// The kernel must be done with the bytes: the final completion of the operation that they were lent to has been
     /// reaped, or the operation was never submitted.
     #[must_use]
-    pub unsafe fn settle(self) -> View {
+    pub(crate) unsafe fn settle(self) -> View {
         let view = ManuallyDrop::into_inner(self.0);
         if let Home::Local(pool) = &view.home {
             let shares = pool.shared.shares(view.slot);

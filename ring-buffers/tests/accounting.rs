@@ -1,7 +1,8 @@
 //! Every slot is free, with the kernel or held: after any sequence of steps, and on whatever core it is released.
 
 use proptest::prelude::*;
-use ring_buffers::{Arena, Budget, Lent, LineId, PACKET_SIZE, Pool, SlotClass, View, Waker};
+use ring_buffers::fake::Loan;
+use ring_buffers::{Arena, Budget, LineId, PACKET_SIZE, Pool, SlotClass, View, Waker};
 
 fn arena(jumbo: u16, packet: u16) -> Arena {
     let budget = Budget::new().line("jumbo", SlotClass::Jumbo, jumbo).line("packet", SlotClass::Packet, packet);
@@ -25,7 +26,7 @@ enum Step {
     Split(usize, usize),
     Drop(usize),
     Lend(usize),
-    Settle(usize),
+    TakeBack(usize),
     SendAwayAndBack(usize),
     DropAway(usize),
 }
@@ -36,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         (any::<usize>(), any::<usize>()).prop_map(|(v, at)| Step::Split(v, at)),
         any::<usize>().prop_map(Step::Drop),
         any::<usize>().prop_map(Step::Lend),
-        any::<usize>().prop_map(Step::Settle),
+        any::<usize>().prop_map(Step::TakeBack),
         any::<usize>().prop_map(Step::SendAwayAndBack),
         any::<usize>().prop_map(Step::DropAway),
     ]
@@ -46,7 +47,7 @@ fn pick<T>(list: &mut Vec<T>, n: usize) -> Option<T> {
     if list.is_empty() { None } else { Some(list.swap_remove(n % list.len())) }
 }
 
-fn apply(step: Step, pool: &Pool, views: &mut Vec<View>, lent: &mut Vec<Lent>) {
+fn apply(step: Step, pool: &Pool, views: &mut Vec<View>, lent: &mut Vec<Loan>) {
     match step {
         Step::Claim(jumbo) => views.extend(pool.claim(if jumbo { SlotClass::Jumbo } else { SlotClass::Packet })),
         Step::Split(v, at) => {
@@ -57,9 +58,8 @@ fn apply(step: Step, pool: &Pool, views: &mut Vec<View>, lent: &mut Vec<Lent>) {
             }
         }
         Step::Drop(v) => drop(pick(views, v)),
-        Step::Lend(v) => lent.extend(pick(views, v).map(View::lend)),
-        // SAFETY: nothing was submitted, so no kernel has the bytes.
-        Step::Settle(v) => views.extend(pick(lent, v).map(|l| unsafe { l.settle() })),
+        Step::Lend(v) => lent.extend(pick(views, v).map(Loan::of)),
+        Step::TakeBack(v) => views.extend(pick(lent, v).map(Loan::take_back)),
         Step::SendAwayAndBack(v) => match pick(views, v).map(View::send_away) {
             Some(Ok(parcel)) => {
                 let arrived = std::thread::spawn(move || parcel.arrive().is_unique()).join().unwrap();
@@ -86,8 +86,7 @@ proptest! {
             apply(step, &pool, &mut views, &mut lent);
             assert_adds_up(&pool);
         }
-        // SAFETY: nothing was submitted.
-        views.extend(lent.drain(..).map(|l| unsafe { l.settle() }));
+        views.extend(lent.drain(..).map(Loan::take_back));
         assert_eq!(pool.accounting().kernel, 0);
         drop(views);
         pool.drain_returns();
@@ -151,15 +150,13 @@ fn a_slot_that_is_all_with_the_kernel_is_not_held() {
     let pool = Pool::new(arena(0, 1));
     let mut back = pool.claim(SlotClass::Packet).unwrap();
     let front = back.split_to(10);
-    let first = front.lend();
+    let first = Loan::of(front);
     assert_eq!((pool.accounting().held, pool.accounting().kernel), (1, 0));
-    let second = back.lend();
+    let second = Loan::of(back);
     assert_eq!((pool.accounting().held, pool.accounting().kernel), (0, 1));
-    // SAFETY: neither was submitted.
-    drop(unsafe { first.settle() });
+    drop(first.take_back());
     assert_eq!((pool.accounting().held, pool.accounting().kernel), (0, 1));
-    // SAFETY: as above.
-    drop(unsafe { second.settle() });
+    drop(second.take_back());
     assert_eq!(pool.accounting().free, 1);
 }
 

@@ -3,7 +3,8 @@
 //!
 //! The input: operations of two bytes, the second of which picks the view, and for some two bytes more.
 
-use ring_buffers::{Accounting, Arena, Budget, Lent, Pool, SlotClass, View, Waker};
+use ring_buffers::fake::Loan;
+use ring_buffers::{Accounting, Arena, Budget, Pool, SlotClass, View, Waker};
 
 use crate::Seed;
 use crate::input::Input;
@@ -39,7 +40,7 @@ struct Known {
 #[derive(Default)]
 struct Model {
     views: Vec<(View, Known)>,
-    lent: Vec<(Lent, Known)>,
+    lent: Vec<(Loan, Known)>,
     backings: usize,
     /// Slots that other cores have released and the owner has not taken home.
     returning: Vec<SlotClass>,
@@ -58,7 +59,7 @@ pub(super) fn run(data: &[u8]) {
         model.check(&pool);
     }
     while !model.lent.is_empty() {
-        model.settle(0);
+        model.take_back(0);
     }
     model.check(&pool);
     model.views.clear();
@@ -78,7 +79,7 @@ fn step(operation: u8, pick: usize, input: &mut Input<'_>, pool: &Pool, model: &
         6 => model.reserve_tail(pick, input.u16().into()),
         7 => model.drop_view(pick),
         8 => model.lend(pick),
-        9 if !model.lent.is_empty() => model.settle(pick % model.lent.len()),
+        9 if !model.lent.is_empty() => model.take_back(pick % model.lent.len()),
         10 => model.send_away(pick, input.byte() & 1 == 0),
         11 => {
             assert_eq!(pool.drain_returns(), model.returning.len());
@@ -173,16 +174,14 @@ impl Model {
 
     fn lend(&mut self, pick: usize) {
         let Some((view, known)) = self.pick(pick) else { return };
-        let lent = view.lend();
+        let lent = Loan::of(view);
         assert_eq!(lent.len(), known.len);
         self.lent.push((lent, known));
     }
 
-    fn settle(&mut self, pick: usize) {
+    fn take_back(&mut self, pick: usize) {
         let (lent, known) = self.lent.swap_remove(pick);
-        // SAFETY: there is no ring here and nothing was submitted, so no kernel has the bytes.
-        let view = unsafe { lent.settle() };
-        self.views.push((view, known));
+        self.views.push((lent.take_back(), known));
     }
 
     /// As if to another core, where the view is used or dropped on the way. The return path is the same.

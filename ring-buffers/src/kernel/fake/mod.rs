@@ -7,8 +7,10 @@
 
 mod buffers;
 mod carry_out;
+mod loan;
 mod script;
 
+pub use loan::Loan;
 pub use script::Script;
 
 use std::cell::{RefCell, RefMut};
