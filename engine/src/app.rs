@@ -13,7 +13,7 @@ use nix::unistd;
 use ringfort_aead::Selection;
 use ringfort_path::budget::budget;
 
-use crate::cli::{AeadArg, Cli, Serve, SuiteArg};
+use crate::cli::{AeadArg, Cli, Serve, SuiteArg, VERSION};
 use crate::commands::{self, print};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
@@ -143,7 +143,7 @@ fn run(
 
 /// What the operator should know of the start.
 fn report(daemon: &Daemon, settings: &Settings) {
-    log::info!("ringfort {} serves the interface with {} workers", env!("CARGO_PKG_VERSION"), daemon.workers());
+    log::info!("ringfort {VERSION} serves the interface with {} workers", daemon.workers());
     if let Some(note) = daemon.taken_over() {
         log::log!(if note.has_one_queue { log::Level::Warn } else { log::Level::Info }, "{note}");
     }

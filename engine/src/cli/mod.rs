@@ -63,9 +63,15 @@ ringfort [OPTIONS] <NAME>
        ringfort <COMMAND>
        ringfort --aead list";
 
+/// The version, with the commit that it was built from if whoever built it says so: `scripts/package` does.
+pub const VERSION: &str = match option_env!("RINGFORT_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about, after_help = AFTER_HELP, max_term_width = 110, override_usage = USAGE)]
+#[command(version = VERSION, about, after_help = AFTER_HELP, max_term_width = 110, override_usage = USAGE)]
 #[command(args_conflicts_with_subcommands = true, subcommand_value_name = "COMMAND")]
 pub struct Cli {
     /// What to do instead of serving an interface.
