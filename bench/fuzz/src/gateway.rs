@@ -142,6 +142,7 @@ impl Gateway {
     pub(crate) fn unstick(&mut self) {
         while let Some(transmit) = self.stuck.pop_front() {
             self.path.handle_sent(self.now, transmit.note());
+            self.path.handle_left(transmit.all());
         }
         self.drain(false);
     }
@@ -233,6 +234,7 @@ impl Gateway {
             self.stuck.push_back(transmit);
         } else {
             self.path.handle_sent(self.now, transmit.note());
+            self.path.handle_left(transmit.all());
         }
     }
 

@@ -38,7 +38,7 @@ pub use counters::{Counters, TrainLengths};
 pub use dispatch::{Dispatch, Mailboxes};
 pub use inbound::Train;
 pub use orders::{Order, SessionOrder};
-pub use outputs::{Handoff, HandshakeMessage, Report, Sent, Transmit};
+pub use outputs::{Handoff, HandshakeMessage, Left, Report, Sent, Transmit};
 pub use stages::{Stage, Unwatched, Watch};
 
 use std::sync::Arc;

@@ -37,25 +37,39 @@ impl Transmit {
         self.view.len().div_ceil(self.stride)
     }
 
-    /// What [`DataPath::handle_sent`] is told if the socket takes all of it.
+    /// What [`DataPath::handle_sent`] is told if the socket takes it.
     #[must_use]
     pub fn note(&self) -> Sent {
-        let (datagrams, bytes) = (self.datagrams(), self.view.len());
-        Sent { peer: self.peer, datagrams, bytes, any_data: self.any_data }
+        Sent { peer: self.peer, datagrams: self.datagrams(), any_data: self.any_data }
+    }
+
+    /// What [`DataPath::handle_left`] is told if the kernel sends all of it.
+    #[must_use]
+    pub fn all(&self) -> Left {
+        Left { peer: self.peer, datagrams: self.datagrams(), bytes: self.view.len() }
     }
 }
 
-/// A transmission that the socket took.
+/// A transmission that the socket took. Whether it leaves, the kernel says later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// To whom.
     pub peer: PeerId,
     /// Number of datagrams.
     pub datagrams: usize,
-    /// Bytes of all of them.
-    pub bytes: usize,
     /// Not all of them were keepalives.
     pub any_data: bool,
+}
+
+/// A transmission that the kernel sent, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// To whom.
+    pub peer: PeerId,
+    /// Number of datagrams.
+    pub datagrams: usize,
+    /// Bytes of all of them.
+    pub bytes: usize,
 }
 
 /// A train for the worker that owns its receiver index.
@@ -140,7 +154,7 @@ impl<W: Watch> DataPath<W> {
     }
 
     /// The next train for the socket. If the socket takes it, or a part of it, [`DataPath::handle_sent`] must hear of
-    /// it.
+    /// it. What of it has left, [`DataPath::handle_left`] must hear.
     #[inline]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         pop(&mut self.outputs.transmits)
@@ -187,18 +201,26 @@ impl<W: Watch> DataPath<W> {
         }
     }
 
-    /// The socket took a train: counters and timers are kept.
+    /// The socket took a train: timers are kept. They run as well if the train does not leave, as nobody answers then.
     pub fn handle_sent(&mut self, now: Time, sent: Sent) {
-        let Sent { peer: id, datagrams, bytes, any_data } = sent;
+        let Sent { peer: id, datagrams, any_data } = sent;
         self.counters.udp_send_trains.note(datagrams);
-        self.counters.udp_send_datagrams += datagrams as u64;
         let Some(peer) = self.peers.get(id) else { return };
         let shared = peer.cell().shared();
-        shared.counters[self.config.worker].sent(datagrams as u64, bytes as u64);
         if !any_data {
             shared.activity.keepalive_sent(now);
         } else if shared.activity.data_sent(now) {
             self.report(PeerEvent::Awake(id), None);
+        }
+    }
+
+    /// The kernel sent a train, or a part of one: what is counted as sent has left.
+    #[inline]
+    pub fn handle_left(&mut self, left: Left) {
+        let Left { peer, datagrams, bytes } = left;
+        self.counters.udp_send_datagrams += datagrams as u64;
+        if let Some(peer) = self.peers.get(peer) {
+            peer.cell().shared().counters[self.config.worker].sent(datagrams as u64, bytes as u64);
         }
     }
 

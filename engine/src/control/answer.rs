@@ -10,6 +10,7 @@ use ringfort_core::drops::DropReason;
 use ringfort_path::Stage;
 
 use super::data_plane::DataPlane;
+use super::keyless::Keyless;
 use super::logging;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
 use crate::worker::{StageTable, WorkerStats};
@@ -83,6 +84,8 @@ pub fn stats(
     reply.line("peers_aes256gcm", marked.count());
     reply.line("routes", device.routes().len());
     reply.line("handshakes_waiting", handshakes_waiting);
+    let staged = workers.iter().map(|worker| worker.staged.get()).sum();
+    reply.line("staged_without_private_key", Keyless::waiting(device, staged));
     reply.line("handshakes_sent", plane.handshakes_sent);
     reply.line("handshakes_unsent", plane.handshakes_unsent);
     for &reason in DropReason::ALL {

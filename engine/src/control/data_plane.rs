@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use ringfort_aead::Plan;
 use ringfort_core::device::{Action, Datagram, Device, Outgoing};
-use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::ids::Endpoint;
 use ringfort_core::time::Time;
 use ringfort_path::{Dispatch, Order};
 use udp_uring::{SentBy, SocketPair, send_handshake};
@@ -89,10 +89,7 @@ impl DataPlane {
     /// Carries out all that the device has decided.
     pub fn carry_out(&mut self, device: &mut Device, now: Time) {
         while let Some(action) = device.poll_action() {
-            if let Some((peer, endpoint)) = self.apply(action) {
-                // An address or a route has gone, and the message that says so is on its way to us.
-                device.source_failed(peer, endpoint);
-            }
+            self.apply(action, device);
         }
         self.release_routes(now);
     }
@@ -109,35 +106,41 @@ impl DataPlane {
         self.routes_check = keeps_some.then(|| now + ROUTES_CHECK_INTERVAL);
     }
 
-    /// The peer for which the source of an endpoint has failed, if one has.
-    fn apply(&mut self, action: Action) -> Option<(PeerId, Endpoint)> {
-        match self.dispatch.apply(action, &mut &*self.queues)? {
-            Outgoing::Send { endpoint, datagram, peer } => {
-                let source_works = self.send(endpoint, &datagram);
-                return peer.filter(|_| !source_works).map(|peer| (peer, endpoint));
+    fn apply(&mut self, action: Action, device: &mut Device) {
+        match self.dispatch.apply(action, &mut &*self.queues) {
+            None => {}
+            Some(Outgoing::Notify { peer, notice }) => notices::log(&peer, notice),
+            Some(Outgoing::Send { endpoint, datagram, peer }) => {
+                let (sent_by, peer) = match (self.send(endpoint, &datagram), peer) {
+                    (Some(sent_by), Some(peer)) => (sent_by, peer),
+                    _ => return,
+                };
+                device.handshake_left(peer, datagram.as_ref().len());
+                if sent_by != SentBy::Endpoint {
+                    // An address or a route has gone, and the message that says so is on its way to us.
+                    device.source_failed(peer, endpoint);
+                }
             }
-            Outgoing::Notify { peer, notice } => notices::log(&peer, notice),
         }
-        None
     }
 
-    /// False: the source address that the endpoint names does not work.
-    fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> bool {
+    /// By which way it left; `None` if it did not.
+    fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> Option<SentBy> {
         let Some(sockets) = self.sockets.own() else {
             self.handshakes_unsent += 1;
-            return true;
+            return None;
         };
         match send_handshake(sockets, &endpoint, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
             Ok(sent_by) => {
                 self.handshakes_sent += 1;
-                sent_by == SentBy::Endpoint
+                Some(sent_by)
             }
             Err(errno) => {
                 self.handshakes_unsent += 1;
                 // Retransmission deals with it: a route may come back, a buffer become free.
                 let level = if errno == Errno::EPERM { log::Level::Warn } else { log::Level::Debug };
                 log::log!(level, "a handshake message to {} was not sent: {}", endpoint.remote, errno.desc());
-                true
+                None
             }
         }
     }

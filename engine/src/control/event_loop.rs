@@ -31,6 +31,7 @@ use super::data_plane::DataPlane;
 use super::error::DaemonError;
 use super::intake::Intake;
 use super::interface::{Change, Interface};
+use super::keyless::Keyless;
 use super::server::{Handler, Server};
 use super::settings::Settings;
 use super::signals::received;
@@ -71,6 +72,7 @@ pub struct Control {
     /// The interface is up. The device is only once it has sockets, too.
     is_link_up: bool,
     intake: Intake,
+    keyless: Keyless,
 }
 
 /// How the loop waits for what concerns it.
@@ -119,6 +121,7 @@ impl Control {
             failure: None,
             is_link_up: false,
             intake: Intake::new(),
+            keyless: Keyless::default(),
         }
     }
 
@@ -212,6 +215,7 @@ impl Control {
         while events < EVENTS_PER_TURN
             && let Some(event) = inbox.next_event()
         {
+            self.keyless.note(&self.device, &event, now.mono);
             self.device.handle_event(now, event, &mut self.rng);
             events += 1;
         }

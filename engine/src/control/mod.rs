@@ -22,6 +22,7 @@ pub mod inherited;
 mod intake;
 mod interface;
 pub mod key_text;
+mod keyless;
 pub mod limits;
 pub mod logging;
 pub mod notices;

@@ -51,7 +51,7 @@ impl Worker {
                 // Only a ring that is at its end takes a part.
                 let datagrams = note.datagrams - refused.segments;
                 if datagrams > 0 {
-                    self.path.handle_sent(self.now, Sent { datagrams, bytes: datagrams * stride, ..note });
+                    self.path.handle_sent(self.now, Sent { datagrams, ..note });
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
-use ringfort_path::{Stage, Train, Watch as _};
+use ringfort_path::{Left, Stage, Train, Watch as _};
 use tun_uring::{TunEvent, WriteError, WriteFailed};
 use udp_uring::{Family, GsoNotice, ReceiveDrop, Received, UdpEvent};
 
@@ -52,9 +52,11 @@ impl Worker {
     pub(super) fn on_sent(&mut self, event: UdpEvent) {
         match event {
             UdpEvent::Sent(sent) => {
+                let (peer, datagrams) = (peer_of(sent.context), sent.segments);
+                self.path.handle_left(Left { peer, datagrams, bytes: sent.bytes });
                 self.path.count_drop(DropReason::SendFailed, sent.lost);
                 if let Some(endpoint) = sent.refused {
-                    self.path.handle_source_refused(peer_of(sent.context), usable(endpoint));
+                    self.path.handle_source_refused(peer, usable(endpoint));
                 }
             }
             UdpEvent::SendFailed(failed) => {

@@ -37,6 +37,7 @@ mod refusals;
 mod rekey;
 mod restart;
 mod roaming;
+mod sent;
 mod shutdown;
 mod sources;
 mod suites;

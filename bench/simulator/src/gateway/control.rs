@@ -148,8 +148,11 @@ impl Gateway {
         (0..self.workers.len()).filter(|worker| written >> worker & 1 == 1).for_each(|worker| self.wake(worker, out));
         if let Some(Outgoing::Send { endpoint, datagram, peer }) = left {
             let works = self.send_handshake(&endpoint, datagram.as_ref(), out);
-            if let Some(peer) = peer.filter(|_| !works) {
-                self.device.source_failed(peer, endpoint);
+            if let Some(peer) = peer {
+                self.device.handshake_left(peer, datagram.as_ref().len());
+                if !works {
+                    self.device.source_failed(peer, endpoint);
+                }
             }
         }
     }

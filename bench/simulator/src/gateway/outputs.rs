@@ -44,6 +44,7 @@ impl Gateway {
             return;
         }
         worker.path.handle_sent(now, transmit.note());
+        worker.path.handle_left(transmit.all());
         let (from, works) = out.network.source(self.index, &transmit.endpoint);
         if !works {
             worker.path.handle_source_refused(transmit.peer, transmit.endpoint);

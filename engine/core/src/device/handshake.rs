@@ -6,16 +6,27 @@
 
 use zerocopy::IntoBytes;
 
+use super::Device;
 use super::api::Action;
 use super::outbox::Place;
 use super::peer::{Env, Peer};
 use crate::constants::{INITIATION_INTERVAL_MIN, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, ZERO_KEYS_AFTER_TIME};
 use crate::drops::DropReason;
-use crate::ids::Endpoint;
+use crate::ids::{Endpoint, PeerId};
 use crate::noise::{ClaimedInitiation, create_initiation};
 use crate::time::Time;
 use crate::timers::Timer;
 use crate::wire::{HandshakeInitiation, HandshakeResponse};
+
+impl Device {
+    /// A handshake message has left for its peer: only then is it counted as sent.
+    pub fn handshake_left(&mut self, peer: PeerId, len: usize) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.handshake_traffic.tx_packets += 1;
+            peer.handshake_traffic.tx_bytes += len as u64;
+        }
+    }
+}
 
 impl Peer {
     /// There is something to send, and no session, or none that will last. Begins an attempt, or keeps one alive.
@@ -110,8 +121,6 @@ impl Peer {
         self.handshake_sent = Some(env.now.mono);
         self.shared.handshake.note(index);
         self.shared.activity.control_sent(env.now.mono);
-        self.handshake_traffic.tx_packets += 1;
-        self.handshake_traffic.tx_bytes += message.len() as u64;
         env.out.send(endpoint, message, Some(self.id));
     }
 

@@ -51,6 +51,7 @@ fn out(path: &mut DataPath, reads: &mut Vec<View>, sent: &mut Vec<Transmit>) {
     path.flush(NOW);
     while let Some(transmit) = path.poll_transmit() {
         path.handle_sent(NOW, transmit.note());
+        path.handle_left(transmit.all());
         sent.push(transmit);
     }
     while path.poll_event().is_some() {}

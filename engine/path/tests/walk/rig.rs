@@ -107,7 +107,10 @@ pub fn filled<W: Watch>(path: &DataPath<W>, line: LineId, bytes: &[u8]) -> View 
 /// What the sender's data path has for the socket, which takes all of it.
 pub fn transmits<W: Watch>(path: &mut DataPath<W>) -> Vec<Transmit> {
     let sent: Vec<_> = std::iter::from_fn(|| path.poll_transmit()).collect();
-    sent.iter().for_each(|transmit| path.handle_sent(NOW, transmit.note()));
+    for transmit in &sent {
+        path.handle_sent(NOW, transmit.note());
+        path.handle_left(transmit.all());
+    }
     sent
 }
 

@@ -274,8 +274,11 @@ impl Node {
 
     pub fn apply(&mut self, action: Action) {
         match action {
-            Action::Outgoing(Outgoing::Send { endpoint, datagram, .. }) => {
-                self.transmit(endpoint, datagram.as_ref().to_vec())
+            Action::Outgoing(Outgoing::Send { endpoint, datagram, peer }) => {
+                if let Some(peer) = peer {
+                    self.device.handshake_left(peer, datagram.as_ref().len());
+                }
+                self.transmit(endpoint, datagram.as_ref().to_vec());
             }
             Action::AddPeer { peer, shared } => {
                 let fresh = WorkerPeer { cell: Arc::new(PeerCell::new(peer, shared)), staged: VecDeque::new() };
