@@ -1,33 +1,45 @@
 //! A setup as it stands, and how it changes.
 
+use route_netlink::{Rule, RuleKind};
+
 use crate::changes::Changes;
+use crate::converge::State;
+use crate::dns;
 use crate::error::Error;
-use crate::setup::{Setup, check_name};
+use crate::firewall::Leftover;
+use crate::host::Host;
+use crate::kernel::Kernel;
+use crate::setup::{Mtu, Setup, check_name};
+use crate::target::{Target, check_mtu, mark_for, mtu_for};
 
 /// What was set up for an interface. Dropped, it stays as it is.
 #[derive(Debug)]
 pub struct Applied {
     setup: Setup,
+    mark: Option<u32>,
+    target: Target,
+    state: State,
+    host: Host,
 }
 
-/// The mark that the interface's own UDP packets must carry, so a default route does not catch them: the one that the
-/// setup names, else 51820 or the next number whose routing table is empty. `None` without a default route. Ask before
-/// the sockets are opened, set their mark, and name it in the [`Setup`] that is applied.
+/// The mark that the interface's own UDP packets must carry: the one that the setup names. Else, if it has a default
+/// route that would catch them, 51820 or the next number whose routing table is empty. Ask before the sockets are
+/// opened, set their mark, and name it in the [`Setup`] that is applied.
 ///
 /// # Errors
-/// [`Error::System`] if the kernel does not tell its routes.
+/// [`Error`] if the setup cannot be meant, or the kernel does not tell its routes.
 pub fn fwmark_for(setup: &Setup) -> Result<Option<u32>, Error> {
     setup.check()?;
-    Ok(setup.fwmark.filter(|mark| *mark != 0 && setup.default_routes().next().is_some()))
+    mark_for(setup)
 }
 
-/// Sets up the network of an interface that exists, and sets the interface up.
+/// Sets up the network of an interface that exists, and sets the interface up. What an earlier process has left behind
+/// for it is [taken back](take_back) first.
 ///
 /// # Errors
 /// [`Error`]. Then nothing is left of it, except as [`Error::Left`] says.
 pub fn apply(setup: &Setup) -> Result<Applied, Error> {
-    setup.check()?;
-    Err(unfinished("set up the network"))
+    apply_on(Host::this(), setup)
 }
 
 /// Removes what a process that was killed has left behind for an interface of this name: rules and nftables tables
@@ -37,24 +49,48 @@ pub fn apply(setup: &Setup) -> Result<Applied, Error> {
 /// [`Error`] if something could not be removed.
 pub fn take_back(interface: &str) -> Result<(), Error> {
     check_name(interface)?;
-    Err(unfinished("take back what is left"))
+    take_back_on(&Host::this(), interface)
 }
 
 impl Applied {
-    /// The mark of the interface's own UDP packets that the rules spare, if there are such rules.
+    /// The mark of the interface's own UDP packets, if there is one.
     #[must_use]
     pub fn fwmark(&self) -> Option<u32> {
-        self.setup.fwmark
+        self.mark
     }
 
-    /// Makes the difference between what is applied and another setup of the same interface, and nothing else. If the
-    /// setup names no mark, the one in use stays in use.
+    /// The MTU of the interface.
+    #[must_use]
+    pub fn mtu(&self) -> u32 {
+        self.target.mtu
+    }
+
+    /// Makes the difference between what is there and another setup of the same interface, and nothing else. If the
+    /// setup names no mark, the one in use stays in use. An automatic MTU stays unless the setting or the endpoints
+    /// are others. It may run `nft` and `resolvconf`, and wait for them.
     ///
     /// # Errors
     /// [`Error`]. Then everything is as before, except as [`Error::Left`] says.
     pub fn update(&mut self, setup: &Setup) -> Result<Changes, Error> {
         setup.check()?;
-        Err(unfinished("change the network"))
+        let kernel = Kernel::open()?;
+        let named = setup.fwmark.filter(|mark| *mark != 0).or(self.mark);
+        let mark = mark_for(&Setup { fwmark: named, ..setup.clone() })?;
+        let keeps_mtu =
+            setup.mtu == Mtu::Auto && self.setup.mtu == Mtu::Auto && setup.endpoints == self.setup.endpoints;
+        let mtu = if keeps_mtu { self.target.mtu } else { mtu_for(&kernel, setup, mark)? };
+        check_mtu(setup, mtu)?;
+        let target = Target::new(setup, mark, mtu);
+        match self.state.converge(&kernel, &self.host, &target) {
+            Ok(changes) => {
+                (self.setup, self.mark, self.target) = (setup.clone(), mark, target);
+                Ok(changes)
+            }
+            Err(error) => {
+                let back = self.state.converge(&kernel, &self.host, &self.target);
+                Err(with_left(error, back.err().into_iter().collect()))
+            }
+        }
     }
 
     /// Removes all that was set up. The interface is down again if it was down before, and has its old MTU. An
@@ -64,10 +100,63 @@ impl Applied {
     /// # Errors
     /// [`Error`] says what is left. What could be removed is removed.
     pub fn take_back(self) -> Result<(), Error> {
-        Err(unfinished("take back the network"))
+        let mut errors = self.state.take_back(&Kernel::open()?, &self.host).into_iter();
+        match errors.next() {
+            None => Ok(()),
+            Some(first) => Err(with_left(first, errors.collect())),
+        }
     }
 }
 
-fn unfinished(what: &str) -> Error {
-    Error::System { what: what.to_owned(), source: std::io::ErrorKind::Unsupported.into() }
+pub(crate) fn apply_on(host: Host, setup: &Setup) -> Result<Applied, Error> {
+    setup.check()?;
+    let kernel = Kernel::open()?;
+    let (interface, before) = kernel.interface(&setup.interface)?;
+    take_back_on(&host, &setup.interface)?;
+    let mark = mark_for(setup)?;
+    let mtu = mtu_for(&kernel, setup, mark)?;
+    check_mtu(setup, mtu)?;
+    let target = Target::new(setup, mark, mtu);
+    let mut state = State::new(interface, before);
+    match state.converge(&kernel, &host, &target) {
+        Ok(_) => Ok(Applied { setup: setup.clone(), mark, target, state, host }),
+        Err(error) => Err(with_left(error, state.take_back(&kernel, &host))),
+    }
 }
+
+pub(crate) fn take_back_on(host: &Host, interface: &str) -> Result<(), Error> {
+    dns::unset_left_behind(host, interface)?;
+    let Some(tables) = Leftover::find(host, interface)? else { return Ok(()) };
+    let kernel = Kernel::open()?;
+    for (ipv4, mark) in tables.marks() {
+        for rule in pairs_of(&kernel.rules(ipv4)?, mark) {
+            kernel.remove_rule(rule)?;
+        }
+    }
+    tables.remove()
+}
+
+/// The rules of this mark, each with the rule that was added right after it: the nearest one before it.
+fn pairs_of(rules: &[Rule], mark: u32) -> Vec<Rule> {
+    let unmarked = rules.iter().enumerate().filter(|(_, rule)| rule.kind == RuleKind::Unmarked(mark));
+    let with_partner = unmarked.flat_map(|(position, rule)| {
+        let before = rules[..position].iter().rev();
+        let partner = before.take_while(|one| !matches!(one.kind, RuleKind::Unmarked(_))).next();
+        [Some(*rule), partner.copied()]
+    });
+    with_partner.flatten().collect()
+}
+
+fn with_left(error: Error, left: Vec<Error>) -> Error {
+    if left.is_empty() {
+        return error;
+    }
+    Error::Left { error: Box::new(error), left: left.iter().map(ToString::to_string).collect() }
+}
+
+#[cfg(test)]
+#[path = "applied_tests.rs"]
+mod tests;
+#[cfg(test)]
+#[path = "wg_quick_tests.rs"]
+mod wg_quick_tests;

@@ -22,6 +22,8 @@ pub struct Changes {
     pub rules_removed: usize,
     /// The MTU before and after.
     pub mtu: Option<(u32, u32)>,
+    /// The interface was down, and is up again.
+    pub set_up: bool,
     /// The nftables tables were made, replaced or removed.
     pub firewall: bool,
     /// The name servers or search domains were set, replaced or removed.
@@ -55,7 +57,7 @@ impl fmt::Display for Changes {
         if let Some((before, after)) = self.mtu {
             parts.push(format!("MTU {before} -> {after}"));
         }
-        for (name, changed) in [("nftables", self.firewall), ("DNS", self.dns)] {
+        for (name, changed) in [("set up", self.set_up), ("nftables", self.firewall), ("DNS", self.dns)] {
             if changed {
                 parts.push(name.to_owned());
             }

@@ -35,7 +35,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A program that is needed is not installed.
-    #[error("cannot {what}: {program} is not installed. {remedy}")]
+    #[error("cannot {what}: it needs {program}, which is not installed. {remedy}")]
     Missing {
         /// What it is needed for.
         what: String,

@@ -16,9 +16,17 @@
 
 mod applied;
 mod changes;
+mod converge;
+mod dns;
 mod error;
+mod firewall;
+mod host;
+mod kernel;
 mod prefix;
+#[cfg(test)]
+mod scratch;
 mod setup;
+mod target;
 
 pub use applied::{Applied, apply, fwmark_for, take_back};
 pub use changes::Changes;

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::prefix::Prefix;
 
 /// The least MTU that the kernel lets an IPv4 interface have (`ETH_MIN_MTU`).
-const MTU_MIN: u32 = 68;
+pub(crate) const MTU_MIN: u32 = 68;
 /// `IFNAMSIZ` without the zero behind it.
 const NAME_LEN_MAX: usize = 15;
 
@@ -90,6 +90,12 @@ impl Setup {
             Some(name) => Err(Error::Setup(format!("DNS = {name:?}: this is neither an address nor a domain"))),
             None => Ok(()),
         }
+    }
+
+    /// Whether the interface gets addresses or routes of IPv6.
+    pub(crate) fn uses_ipv6(&self) -> bool {
+        let routed = if self.routes == Table::Off { &[][..] } else { &self.allowed_ips };
+        self.addresses.iter().chain(routed).any(|prefix| prefix.address().is_ipv6())
     }
 
     /// The families of the default routes that go to a table of their own.

@@ -1,0 +1,376 @@
+//! Setups in a namespace: set up, changed, failed and taken back.
+
+use ringfort_testbed::scratch::{await_address, in_namespace, ip};
+
+use super::*;
+use crate::scratch::{Directory, everything, output, routing};
+use crate::setup::{Dns, Table};
+
+fn prefixes(list: &str) -> Vec<crate::Prefix> {
+    list.split_whitespace().map(|text| text.parse().unwrap()).collect()
+}
+
+fn setup(addresses: &str, allowed_ips: &str) -> Setup {
+    Setup {
+        interface: "wg0".to_owned(),
+        addresses: prefixes(addresses),
+        allowed_ips: prefixes(allowed_ips),
+        ..Setup::default()
+    }
+}
+
+/// An interface in a namespace, with a way out, and a machine with `nft` and a `resolvconf` that writes down its calls.
+fn with_interface(test: impl FnOnce(&Directory) + Send) {
+    in_namespace(|| {
+        ip("link set lo up");
+        ip("link add up0 type veth peer name up1");
+        // No addresses that come later.
+        for name in ["up0", "up1"] {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1").unwrap();
+            ip(&format!("link set {name} up"));
+        }
+        ip("address add 192.0.2.1/24 dev up0");
+        ip("route add default via 192.0.2.254");
+        ip("tuntap add wg0 mode tun");
+        std::fs::write("/proc/sys/net/ipv6/conf/wg0/addr_gen_mode", "1").unwrap();
+        // Once up, it keeps a queue discipline that it did not have before.
+        ip("link set wg0 up");
+        ip("link set wg0 down");
+        let directory = Directory::new();
+        directory.link("nft");
+        directory.program("resolvconf", "echo \"$1 $2\" >> ROOT/calls");
+        directory.write(VALID_MARK, "0\n");
+        test(&directory);
+    });
+}
+
+const VALID_MARK: &str = "/proc/sys/net/ipv4/conf/all/src_valid_mark";
+const FULL: &str = "0.0.0.0/0 ::/0 10.9.0.0/16 fd00:9::/48";
+
+fn full() -> Setup {
+    let dns = Dns { servers: vec!["10.0.0.53".parse().unwrap()], search: Vec::new() };
+    Setup { dns, ..setup("10.0.0.1/24 10.0.0.2/24 fd00::1/64", FULL) }
+}
+
+#[test]
+fn what_was_set_up_is_taken_back_to_the_byte() {
+    with_interface(|directory| {
+        let before = everything();
+        let applied = apply_on(directory.host(), &full()).unwrap();
+        assert_eq!((applied.fwmark(), applied.mtu()), (Some(51820), 1420));
+        assert_eq!(std::fs::read_to_string(directory.host().file(VALID_MARK)).unwrap(), "1");
+        let during = everything();
+        for part in ["10.0.0.2/24", "default dev wg0 table 51820", "10.9.0.0/16 dev wg0", "suppress_prefixlength 0"] {
+            assert!(during.contains(part), "{part} in {during}");
+        }
+        applied.take_back().unwrap();
+        assert_eq!(everything(), before);
+        let calls = std::fs::read_to_string(directory.path().join("calls")).unwrap();
+        assert_eq!(calls, "-a wg0\n-d wg0\n");
+    });
+}
+
+#[test]
+fn an_interface_that_was_up_stays_up_with_what_it_had() {
+    with_interface(|directory| {
+        ip("link set wg0 up mtu 1300");
+        ip("address add 10.1.0.1/24 dev wg0");
+        let before = everything();
+        let applied = apply_on(directory.host(), &setup("10.1.0.1/24 10.0.0.1/24", "10.2.0.0/16")).unwrap();
+        applied.take_back().unwrap();
+        assert_eq!(everything(), before);
+    });
+}
+
+/// Each step fails in turn; the ones before it leave nothing.
+#[test]
+fn a_failure_leaves_nothing() {
+    with_interface(|directory| {
+        ip("route add 10.77.0.0/16 dev up0");
+        let before = everything();
+        let route = Setup { allowed_ips: prefixes(&format!("{FULL} 10.77.0.0/16")), ..full() };
+        let mtu = Setup { mtu: Mtu::Bytes(65_000), ..full() };
+        assert!(apply_on(directory.host(), &mtu).is_ok_and(|applied| applied.take_back().is_ok()));
+        assert_eq!(everything(), before);
+        let error = apply_on(directory.host(), &route).unwrap_err().to_string();
+        assert!(error.starts_with("cannot add the route 10.77.0.0/16 to wg0: File exists"), "{error}");
+        assert!(error.contains("take the prefix out of AllowedIPs"), "{error}");
+        assert_eq!(everything(), before);
+
+        let error = apply_on(directory.host(), &Setup { mtu: Mtu::Bytes(1279), ..full() }).unwrap_err().to_string();
+        assert!(error.starts_with("an MTU of 1279 is too small for IPv6"), "{error}");
+        assert_eq!(everything(), before);
+
+        let address = setup("10.0.0.1/24 fd00::1/64 fd00::1/48", "");
+        let error = apply_on(directory.host(), &address).unwrap_err().to_string();
+        assert!(error.starts_with("cannot add the address fd00::1/48 to wg0"), "{error}");
+        assert_eq!(everything(), before);
+
+        directory.program("resolvconf", "[ $1 = -d ]");
+        let error = apply_on(directory.host(), &full()).unwrap_err().to_string();
+        assert_eq!(error, "cannot set the name servers (DNS): resolvconf failed: exit status: 1");
+        assert_eq!(everything(), before);
+
+        directory.program("resolvconf", "exit 2");
+        let error = apply_on(directory.host(), &full()).unwrap_err().to_string();
+        assert!(error.ends_with("is left: cannot take the name servers (DNS) back: resolvconf failed: exit status: 2"));
+        assert_eq!(everything(), before);
+
+        std::fs::remove_file(directory.path().join("bin/nft")).unwrap();
+        let error = apply_on(directory.host(), &full()).unwrap_err().to_string();
+        assert!(
+            error.contains("it needs nft, which is not installed. Install nftables, or set `Table = off`"),
+            "{error}"
+        );
+        assert_eq!(everything(), before);
+
+        let error = apply_on(directory.host(), &Setup { interface: "wg9".into(), ..full() }).unwrap_err().to_string();
+        assert!(error.contains("no interface wg9"), "{error}");
+    });
+}
+
+#[test]
+fn an_update_makes_only_the_difference() {
+    with_interface(|directory| {
+        let mut applied = apply_on(directory.host(), &full()).unwrap();
+        let during = everything();
+        let quiet = Monitor::start();
+        // Nor is a program run.
+        std::fs::rename(directory.path().join("bin"), directory.path().join("away")).unwrap();
+        assert_eq!(applied.update(&full()).unwrap().to_string(), "nothing");
+        std::fs::rename(directory.path().join("away"), directory.path().join("bin")).unwrap();
+        assert_eq!(quiet.heard(), "");
+        assert_eq!(everything(), during);
+
+        let monitor = Monitor::start();
+        let mut other = full();
+        other.addresses = prefixes("10.0.0.1/24 10.0.0.2/24 fd00::1/64 10.0.3.1/24");
+        other.allowed_ips = prefixes("0.0.0.0/0 ::/0 10.8.0.0/16 fd00:9::/48");
+        other.mtu = Mtu::Bytes(1380);
+        let changes = applied.update(&other).unwrap().to_string();
+        assert_eq!(changes, "address +10.0.3.1/24; routes +1 -1; MTU 1420 -> 1380; nftables");
+        let heard = monitor.heard();
+        assert!(heard.contains("10.8.0.0/16") && heard.contains("Deleted 10.9.0.0/16"), "{heard}");
+        for untouched in ["10.0.0.1", "10.0.0.2", "fd00:9::", "default dev", "suppress", "fwmark"] {
+            assert!(!heard.contains(untouched), "{untouched} in {heard}");
+        }
+
+        let changes = applied.update(&full()).unwrap().to_string();
+        assert_eq!(changes, "address -10.0.3.1/24; routes +1 -1; MTU 1380 -> 1420; nftables");
+        assert_eq!(sorted(&everything()), sorted(&during));
+    });
+}
+
+#[test]
+fn an_update_that_fails_changes_nothing() {
+    with_interface(|directory| {
+        ip("route add 10.77.0.0/16 dev up0");
+        let mut applied = apply_on(directory.host(), &full()).unwrap();
+        let during = everything();
+        let mut other = setup("10.0.0.7/24 fd00::1/48", "10.77.0.0/16 10.66.0.0/16");
+        other.mtu = Mtu::Bytes(1300);
+        let error = applied.update(&other).unwrap_err().to_string();
+        assert!(error.starts_with("cannot add the route 10.77.0.0/16"), "{error}");
+        await_address("fd00::1".parse().unwrap());
+        assert_eq!(sorted(&everything()), sorted(&during));
+        applied.take_back().unwrap();
+        assert!(!everything().contains("51820"));
+    });
+}
+
+/// The kernel takes more away than was asked for: with a network's first address its others, and with the last address
+/// all routes.
+#[test]
+fn what_goes_with_an_address_comes_back() {
+    with_interface(|directory| {
+        let mut applied = apply_on(directory.host(), &setup("10.0.0.1/24 10.0.0.2/24", "10.9.0.0/16")).unwrap();
+        applied.update(&setup("10.0.0.2/24", "10.9.0.0/16")).unwrap();
+        assert!(output("ip -4 address show wg0").contains("10.0.0.2/24"));
+        assert!(routing().contains("10.9.0.0/16 dev wg0"));
+        applied.update(&setup("10.3.0.1/24", "10.9.0.0/16")).unwrap();
+        applied.update(&setup("", "10.9.0.0/16")).unwrap();
+        assert!(routing().contains("10.9.0.0/16 dev wg0"));
+        ip("route del 10.9.0.0/16");
+        assert_eq!(applied.update(&setup("", "10.9.0.0/16")).unwrap().to_string(), "routes +1");
+    });
+}
+
+#[test]
+fn a_default_route_comes_and_goes_with_an_update() {
+    with_interface(|directory| {
+        let mut applied = apply_on(directory.host(), &setup("10.0.0.1/24", "10.9.0.0/16")).unwrap();
+        let before = everything();
+        let changes = applied.update(&setup("10.0.0.1/24", FULL)).unwrap().to_string();
+        assert_eq!(changes, "routes +3; rules +4; nftables");
+        let changes = applied.update(&Setup { fwmark: Some(7), ..setup("10.0.0.1/24", FULL) }).unwrap().to_string();
+        assert_eq!((changes.as_str(), applied.fwmark()), ("routes +2 -2; rules +4 -4; nftables", Some(7)));
+        let changes = applied.update(&setup("10.0.0.1/24", "10.9.0.0/16")).unwrap().to_string();
+        assert_eq!(changes, "routes -3; rules -4; nftables");
+        assert_eq!(everything(), before);
+    });
+}
+
+#[test]
+fn rules_that_somebody_removed_come_back_in_order() {
+    with_interface(|directory| {
+        let mut applied = apply_on(directory.host(), &full()).unwrap();
+        let during = output("ip -4 rule");
+        ip("-4 rule del table main suppress_prefixlength 0");
+        assert_eq!(applied.update(&full()).unwrap().to_string(), "rules +2 -1");
+        let kinds =
+            |text: &str| text.lines().map(|line| line.split_once(':').unwrap().1.to_owned()).collect::<Vec<_>>();
+        assert_eq!(kinds(&output("ip -4 rule")), kinds(&during));
+    });
+}
+
+#[test]
+fn what_a_killed_process_left_is_found_by_the_name_and_nobody_else_s() {
+    with_interface(|directory| {
+        ip("tuntap add wg1 mode tun");
+        let before = routing();
+        let other = Setup { interface: "wg1".to_owned(), ..setup("10.1.0.1/24", "0.0.0.0/0 ::/0") };
+        let other = apply_on(directory.host(), &other).unwrap();
+        let with_other = routing();
+        let killed = apply_on(directory.host(), &full()).unwrap();
+        assert_eq!(killed.fwmark(), Some(51821));
+        ip("link delete wg0");
+        assert_ne!(routing(), with_other);
+        directory.write("/run/resolvconf/interface/wg0", "");
+        take_back_on(&directory.host(), "wg0").unwrap();
+        assert_eq!(routing(), with_other);
+        take_back_on(&directory.host(), "wg0").unwrap();
+        drop(killed);
+        // In the other order as well: the rules of the first lie behind those of the second.
+        ip("tuntap add wg0 mode tun");
+        let second = apply_on(directory.host(), &full()).unwrap();
+        drop(other);
+        ip("link delete wg1");
+        take_back_on(&directory.host(), "wg1").unwrap();
+        assert!(routing().contains("lookup 51821") && !routing().contains("lookup 51820"));
+        second.take_back().unwrap();
+        assert_eq!(routing(), before);
+    });
+}
+
+#[test]
+fn an_interface_that_is_gone_leaves_nothing_to_take_back_but_the_rules() {
+    with_interface(|directory| {
+        ip("link set wg0 up");
+        let applied = apply_on(directory.host(), &full()).unwrap();
+        ip("link delete wg0");
+        applied.take_back().unwrap();
+        assert!(!everything().contains("51820") && !everything().contains("ringfort"), "{}", everything());
+    });
+}
+
+#[test]
+fn apply_replaces_what_a_killed_process_left() {
+    with_interface(|directory| {
+        let before = routing();
+        drop(apply_on(directory.host(), &full()).unwrap());
+        ip("link delete wg0");
+        ip("tuntap add wg0 mode tun");
+        apply_on(directory.host(), &full()).unwrap().take_back().unwrap();
+        assert_eq!(routing(), before);
+    });
+}
+
+#[test]
+fn fifty_thousand_routes_come_change_and_go() {
+    with_interface(|directory| {
+        let before = everything();
+        let network = |i: u32| format!("{}.{}.{}.0/24", 20 + (i >> 16), (i >> 8) & 255, i & 255).parse().unwrap();
+        let mut many = Setup { allowed_ips: (0..50_000).map(network).collect(), ..setup("10.0.0.1/24 fd00::1/64", "") };
+        many.allowed_ips.extend((0..1000).map(|i| format!("fd01:{i:x}::/48").parse::<crate::Prefix>().unwrap()));
+        let start = std::time::Instant::now();
+        let mut applied = apply_on(directory.host(), &many).unwrap();
+        println!("51,000 routes: {:?}", start.elapsed());
+        assert_eq!(output("ip -4 route show dev wg0").lines().count(), 50_001);
+        let start = std::time::Instant::now();
+        assert_eq!(applied.update(&many).unwrap().to_string(), "nothing");
+        println!("unchanged: {:?}", start.elapsed());
+        many.allowed_ips.swap_remove(7);
+        many.allowed_ips.push("20.250.0.1/32".parse().unwrap());
+        assert_eq!(applied.update(&many).unwrap().to_string(), "routes +1 -1");
+        let start = std::time::Instant::now();
+        applied.take_back().unwrap();
+        println!("taken back: {:?}", start.elapsed());
+        assert_eq!(everything(), before);
+    });
+}
+
+#[test]
+fn a_table_of_the_operator_s_choice_gets_all_routes_and_no_rules() {
+    with_interface(|directory| {
+        let setup = Setup { routes: Table::Number(70_000), ..setup("10.9.0.1/16", FULL) };
+        assert_eq!(fwmark_for(&setup).unwrap(), None);
+        let applied = apply_on(directory.host(), &setup).unwrap();
+        let routes = output("ip -4 route show table 70000");
+        assert!(routes.contains("default dev wg0") && routes.contains("10.9.0.0/16 dev wg0"), "{routes}");
+        assert_eq!(output("ip -4 rule").lines().count(), 3);
+        applied.take_back().unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_is_touched() {
+    let wrong = |setup: Setup| fwmark_for(&setup).unwrap_err().to_string();
+    assert!(wrong(Setup { mtu: Mtu::Bytes(67), ..full() }).contains("choose 68 to 65535"));
+    assert!(wrong(Setup { routes: Table::Number(0), ..full() }).contains("from 1"));
+    for name in ["", ".", "a/b", "wg 0", "wg0\"", "sixteen-letters-"] {
+        assert!(wrong(Setup { interface: name.to_owned(), ..full() }).contains("cannot be the name"), "{name}");
+    }
+    let dns = Dns { search: vec!["a\nnameserver 6.6.6.6".to_owned()], ..Dns::default() };
+    assert!(wrong(Setup { dns, ..full() }).contains("neither an address nor a domain"));
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    // The kernel gives new priorities and places to what comes back. It adds a route for multicast whenever an address
+    // of IPv6 comes to an interface that is up.
+    let without_priority = |line| str::split_once(line, ":\tfrom").map_or(line, |(_, rest)| rest);
+    let mut lines: Vec<_> =
+        text.lines().map(without_priority).filter(|line| !line.contains("ff00::/8 dev wg0")).collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Hears what changes in the namespace.
+struct Monitor(std::process::Child);
+
+impl Monitor {
+    fn start() -> Self {
+        let mut command = std::process::Command::new("stdbuf");
+        command.args(["-oL", "ip", "-o", "monitor", "address", "route", "rule", "link"]);
+        let monitor = Self(command.stdout(std::process::Stdio::piped()).spawn().unwrap());
+        monitor.await_socket();
+        monitor
+    }
+
+    fn await_socket(&self) {
+        // The socket is open when the kernel lists it.
+        let pid = self.0.id().to_string();
+        loop {
+            let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+            let is_ours = |line: &str| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                words[1] == "0" && words[2] == pid && words[3] != "00000000"
+            };
+            if sockets.lines().skip(1).any(is_ours) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// All lines up to a change that the test makes now.
+    fn heard(mut self) -> String {
+        use std::io::BufRead;
+        ip("link add mark0 type veth peer name mark1");
+        let lines = std::io::BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let heard: Vec<_> = lines.take_while(|line| !line.contains("mark0")).collect();
+        ip("link delete mark0");
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+        heard.iter().filter(|line| !line.contains("mark1")).map(|line| format!("{line}\n")).collect()
+    }
+}

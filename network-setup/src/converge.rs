@@ -1,0 +1,275 @@
+//! From what the kernel has to what it should have: only the difference is made.
+//!
+//! Each step looks at what is there. So a step that was made before is not made again, and the same steps towards the
+//! target of before take back an update that failed half way.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+
+use route_netlink::{LinkState, Route, Rule};
+
+use crate::changes::Changes;
+use crate::dns;
+use crate::error::Error;
+use crate::firewall::Tables;
+use crate::host::Host;
+use crate::kernel::{Interface, Kernel};
+use crate::prefix::Prefix;
+use crate::setup::Dns;
+use crate::target::Target;
+
+/// Without it, packets of the mark would be looked up without it on their way in, and be dropped by a reverse path
+/// filter.
+const VALID_MARK: &str = "/proc/sys/net/ipv4/conf/all/src_valid_mark";
+
+/// What is ours of what the kernel has. It is right after each step.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) interface: Interface,
+    /// As it was before us.
+    before: LinkState,
+    is_mtu_set: bool,
+    is_set_up: bool,
+    addresses: HashSet<Prefix>,
+    routes: HashSet<Route>,
+    /// In the order in which they were added.
+    rules: Vec<Rule>,
+    firewall: Tables,
+    /// Under which name of the interface.
+    dns: (String, Dns),
+}
+
+impl State {
+    pub(crate) fn new(interface: Interface, before: LinkState) -> Self {
+        Self {
+            interface,
+            before,
+            is_mtu_set: false,
+            is_set_up: false,
+            addresses: HashSet::new(),
+            routes: HashSet::new(),
+            rules: Vec::new(),
+            firewall: Tables::default(),
+            dns: (String::new(), Dns::default()),
+        }
+    }
+
+    /// Makes the difference between what is there and the target.
+    pub(crate) fn converge(&mut self, kernel: &Kernel, host: &Host, target: &Target) -> Result<Changes, Error> {
+        let (named, link) = kernel.interface(&target.interface)?;
+        if named.index != self.interface.index {
+            return Err(Error::Setup(format!("{} is another interface now: set it up anew", target.interface)));
+        }
+        self.interface = named;
+        let mut changes = Changes::default();
+        self.add_addresses(kernel, target, &mut changes)?;
+        self.set_link(kernel, target, link, &mut changes)?;
+        self.remove_addresses(kernel, target, &mut changes)?;
+        self.set_routes(kernel, target, &mut changes)?;
+        if target.needs_valid_mark() {
+            set_valid_mark(host)?;
+        }
+        // Before the rules: the tables say after a crash which rules there were. After them when rules go.
+        let is_made = !target.firewall.is_empty();
+        if is_made {
+            self.set_firewall(host, target, &mut changes)?;
+        }
+        self.set_rules(kernel, target, &mut changes)?;
+        if !is_made {
+            self.set_firewall(host, target, &mut changes)?;
+        }
+        self.set_dns(host, &target.dns, &mut changes)?;
+        Ok(changes)
+    }
+
+    /// Adds what is missing.
+    fn add_addresses(&mut self, kernel: &Kernel, target: &Target, changes: &mut Changes) -> Result<(), Error> {
+        let mut present = kernel.addresses(&self.interface)?;
+        for wanted in target.addresses.iter().copied() {
+            if present.contains(&wanted) {
+                continue;
+            }
+            // IPv6 has each address once, whatever its prefix is.
+            let is_same = |old: &Prefix| {
+                wanted.address().is_ipv6() && old.address() == wanted.address() && self.addresses.contains(old)
+            };
+            if let Some(old) = present.iter().copied().find(is_same) {
+                self.remove_address(kernel, old, changes)?;
+                present.retain(|one| *one != old);
+            }
+            kernel.add_address(&self.interface, wanted)?;
+            self.addresses.insert(wanted);
+            changes.addresses_added.push(wanted);
+        }
+        Ok(())
+    }
+
+    /// Removes what is ours and no longer wanted. The kernel removes with the first address of a network its others,
+    /// unless told otherwise (`promote_secondaries`), so these are looked for afterwards.
+    fn remove_addresses(&mut self, kernel: &Kernel, target: &Target, changes: &mut Changes) -> Result<(), Error> {
+        let wanted: HashSet<_> = target.addresses.iter().collect();
+        let mut old: Vec<_> = self.addresses.iter().copied().filter(|one| !wanted.contains(one)).collect();
+        old.sort_unstable();
+        for address in &old {
+            self.remove_address(kernel, *address, changes)?;
+        }
+        if old.is_empty() {
+            return Ok(());
+        }
+        let present = kernel.addresses(&self.interface)?;
+        for address in target.addresses.iter().filter(|one| self.addresses.contains(one) && !present.contains(one)) {
+            kernel.add_address(&self.interface, *address)?;
+        }
+        Ok(())
+    }
+
+    fn remove_address(&mut self, kernel: &Kernel, address: Prefix, changes: &mut Changes) -> Result<(), Error> {
+        let was_there = kernel.remove_address(&self.interface, address)?;
+        self.addresses.remove(&address);
+        changes.addresses_removed.extend(was_there.then_some(address));
+        Ok(())
+    }
+
+    fn set_link(
+        &mut self,
+        kernel: &Kernel,
+        target: &Target,
+        link: LinkState,
+        changes: &mut Changes,
+    ) -> Result<(), Error> {
+        if link.mtu != Some(target.mtu) {
+            kernel.set_mtu(&self.interface, target.mtu)?;
+            self.is_mtu_set = true;
+            changes.mtu = link.mtu.map(|before| (before, target.mtu));
+        }
+        if !link.up {
+            kernel.set_up(&self.interface, true)?;
+            self.is_set_up = true;
+            changes.set_up = true;
+        }
+        Ok(())
+    }
+
+    fn set_routes(&mut self, kernel: &Kernel, target: &Target, changes: &mut Changes) -> Result<(), Error> {
+        let ours = self.routes.iter().map(|route| (route.network.is_ipv4(), route.table));
+        let mut present = Vec::new();
+        for (ipv4, table) in target.tables().into_iter().chain(ours).collect::<BTreeSet<_>>() {
+            present.extend(kernel.routes(&self.interface, ipv4, table)?);
+        }
+        let (mine, others): (Vec<_>, Vec<_>) = present.into_iter().partition(|route| self.routes.contains(route));
+        let mine: HashSet<_> = mine.into_iter().collect();
+        let wanted = target.routes(&others);
+        // In a table of the operator's choice, a route that is there already is as good as ours.
+        let others: HashSet<_> = others.into_iter().collect();
+        let missing: Vec<_> =
+            wanted.iter().copied().filter(|route| !mine.contains(route) && !others.contains(route)).collect();
+        let wanted: HashSet<_> = wanted.into_iter().collect();
+        let old: Vec<_> = self.routes.iter().copied().filter(|route| !wanted.contains(route)).collect();
+        kernel.add_routes(&self.interface, &missing, |route| {
+            self.routes.insert(route);
+            changes.routes_added += 1;
+        })?;
+        kernel.remove_routes(&self.interface, &old, |route, was_there| {
+            self.routes.remove(&route);
+            changes.routes_removed += usize::from(was_there);
+        })
+    }
+
+    fn set_firewall(&mut self, host: &Host, target: &Target, changes: &mut Changes) -> Result<(), Error> {
+        if self.firewall != target.firewall {
+            target.firewall.replace(&self.firewall, host)?;
+            self.firewall = target.firewall.clone();
+            changes.firewall = true;
+        }
+        Ok(())
+    }
+
+    /// The order of the rules matters, so a family whose rules are not as they should be gets them anew: first all new
+    /// ones, before the old ones, and then the old ones go.
+    fn set_rules(&mut self, kernel: &Kernel, target: &Target, changes: &mut Changes) -> Result<(), Error> {
+        for ipv4 in [true, false] {
+            let wanted: Vec<_> = target.rules().into_iter().filter(|(family, _)| *family == ipv4).collect();
+            let ours: Vec<_> = self.rules.iter().copied().filter(|rule| rule.ipv4 == ipv4).collect();
+            if wanted.is_empty() && ours.is_empty() {
+                continue;
+            }
+            let present = kernel.rules(ipv4)?;
+            let is_same = ours.iter().map(|rule| (ipv4, rule.kind)).eq(wanted.iter().copied());
+            if is_same && ours.iter().all(|rule| present.contains(rule)) {
+                continue;
+            }
+            for (ipv4, kind) in wanted {
+                self.rules.push(kernel.add_rule(ipv4, kind)?);
+                changes.rules_added += 1;
+            }
+            for rule in ours {
+                changes.rules_removed += usize::from(kernel.remove_rule(rule)?);
+                self.rules.retain(|one| *one != rule);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_dns(&mut self, host: &Host, dns: &Dns, changes: &mut Changes) -> Result<(), Error> {
+        let wanted = if dns.is_empty() { Default::default() } else { (self.interface.name.clone(), dns.clone()) };
+        if self.dns == wanted {
+            return Ok(());
+        }
+        // To set them again replaces them, except under another name.
+        if !self.dns.0.is_empty() && self.dns.0 != wanted.0 {
+            dns::unset(host, &self.dns.0)?;
+            self.dns = Default::default();
+        }
+        if !dns.is_empty() {
+            // What fails half way has something to be taken back, unless there was nobody to do it.
+            let old = std::mem::replace(&mut self.dns, wanted);
+            dns::set(host, &self.interface.name, dns).inspect_err(|error| {
+                if matches!(error, Error::Missing { .. }) {
+                    self.dns = old;
+                }
+            })?;
+        }
+        changes.dns = true;
+        Ok(())
+    }
+
+    /// Removes all that is ours, and goes on when something cannot be removed. Says what that is.
+    pub(crate) fn take_back(mut self, kernel: &Kernel, host: &Host) -> Vec<Error> {
+        let mut errors = Vec::new();
+        let mut note = |result: Result<(), Error>| errors.extend(result.err());
+        let mut changes = Changes::default();
+        note(self.set_dns(host, &Dns::default(), &mut changes));
+        while let Some(rule) = self.rules.pop() {
+            note(kernel.remove_rule(rule).map(drop));
+        }
+        note(Tables::default().replace(&self.firewall, host));
+        match kernel.state(&self.interface) {
+            // It has taken its routes and addresses along.
+            Ok(None) => {}
+            Err(error) => note(Err(error)),
+            Ok(Some(link)) => {
+                let routes: Vec<_> = self.routes.drain().collect();
+                note(kernel.remove_routes(&self.interface, &routes, |_, _| {}));
+                for address in std::mem::take(&mut self.addresses) {
+                    note(kernel.remove_address(&self.interface, address).map(drop));
+                }
+                if let Some(mtu) = self.before.mtu.filter(|mtu| self.is_mtu_set && link.mtu != Some(*mtu)) {
+                    note(kernel.set_mtu(&self.interface, mtu));
+                }
+                if self.is_set_up && !self.before.up {
+                    note(kernel.set_up(&self.interface, false));
+                }
+            }
+        }
+        errors
+    }
+}
+
+fn set_valid_mark(host: &Host) -> Result<(), Error> {
+    let path = host.file(VALID_MARK);
+    let failed = |source| Error::System { what: "set net.ipv4.conf.all.src_valid_mark".to_owned(), source };
+    if fs::read_to_string(&path).map_err(failed)?.trim() == "1" {
+        return Ok(());
+    }
+    fs::write(&path, "1").map_err(failed)
+}
