@@ -147,6 +147,8 @@ pub const fn words(event: PeerEvent) -> (&'static str, u32) {
         PeerEvent::NeedHandshake { peer, .. } => ("needs a handshake", peer.index),
         PeerEvent::Confirmed(peer) => ("confirmed", peer.index),
         PeerEvent::Found(peer) => ("found", peer.index),
+        PeerEvent::LostSession(peer) => ("sends under a lost session", peer.index),
+        PeerEvent::Moved(peer) => ("moved", peer.index),
     }
 }
 

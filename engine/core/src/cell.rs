@@ -24,6 +24,7 @@ use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::shared::{self, Highest, Numbered};
 use crate::time::Time;
+use crate::whereabouts::{LostSession, Moves};
 
 /// Where a peer is reached, or that nobody knows.
 #[derive(Debug, Default)]
@@ -41,8 +42,7 @@ impl EndpointCell {
         self.0.load().is_some()
     }
 
-    /// Follows the peer to where an authenticated message came from, or to where the operator says. Returns what it was
-    /// before. Stores nothing if it is the same.
+    /// Sets the endpoint, and returns what it was before. Stores nothing if it is the same.
     pub fn set(&self, endpoint: Endpoint) -> Option<Endpoint> {
         if self.get() == Some(endpoint) {
             return Some(endpoint);
@@ -50,11 +50,38 @@ impl EndpointCell {
         self.0.swap(Some(Arc::new(endpoint))).as_deref().copied()
     }
 
+    /// Follows the peer to where an authenticated message came from.
+    #[inline]
+    pub fn follow(&self, endpoint: Endpoint) -> Followed {
+        if self.0.load().as_deref() == Some(&endpoint) { Followed::Same } else { self.follow_away(endpoint) }
+    }
+
+    #[cold]
+    fn follow_away(&self, endpoint: Endpoint) -> Followed {
+        match self.set(endpoint) {
+            None => Followed::Found,
+            // Another worker was faster.
+            Some(before) if before == endpoint => Followed::Same,
+            Some(_) => Followed::Moved,
+        }
+    }
+
     /// Changes `seen` into `new`, unless the endpoint is another one by now: what was learned of one path says nothing
     /// about the next. True if it was changed.
     pub fn change(&self, seen: Endpoint, new: Endpoint) -> bool {
         shared::change(&self.0, &seen, new)
     }
+}
+
+/// What a message says of where its sender is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// Where it was.
+    Same,
+    /// Somewhere else.
+    Moved,
+    /// Nobody knew before.
+    Found,
 }
 
 /// The index that our latest handshake message to a peer carries: control writes it before it sends the message.
@@ -102,6 +129,10 @@ pub struct PeerShared {
     pub endpoint: EndpointCell,
     /// Our latest handshake message to the peer, by which it is known if it comes back.
     pub handshake: LatestHandshake,
+    /// Who tells control that the peer sends under a session that nobody has.
+    pub lost: LostSession,
+    /// Whether any peer of the device has moved.
+    pub moves: Arc<Moves>,
     /// The highest number of a session that the peer has proved to have.
     confirmed: AtomicU64,
 }
@@ -109,11 +140,18 @@ pub struct PeerShared {
 impl PeerShared {
     /// For a device with that many workers.
     pub fn new(workers: usize) -> Self {
+        Self::with_moves(workers, Arc::default())
+    }
+
+    /// For a device with that many workers, all whose peers share `moves`.
+    pub fn with_moves(workers: usize, moves: Arc<Moves>) -> Self {
         Self {
             activity: Activity::default(),
             counters: (0..workers).map(|_| PeerCounters::default()).collect(),
             endpoint: EndpointCell::default(),
             handshake: LatestHandshake::default(),
+            lost: LostSession::default(),
+            moves,
             confirmed: AtomicU64::new(0),
         }
     }

@@ -44,6 +44,9 @@ pub const REKEY_TIMEOUT_JITTER_MAX: Duration = Duration::from_millis(333);
 /// Initiations in a row that leave from the address at which the peer knows us. The kernel's forgets it after the
 /// first.
 pub const INITIATIONS_FROM_SOURCE: u32 = 3;
+/// Initiations in a row to where a peer was before a restart. Without an answer, the next ones go to where the operator
+/// says.
+pub const INITIATIONS_TO_MEMORY: u32 = 3;
 /// Initiations that are accepted from one peer in a second.
 pub const INITIATIONS_PER_SECOND: u32 = 50;
 /// The least time between two accepted initiations of one peer.
@@ -61,6 +64,11 @@ pub const SUITE_NOTICE_INTERVAL: Duration = REKEY_ATTEMPT_TIME;
 /// How long a peer under a suite that only Ringfort speaks may be silent before the operator is told what that may
 /// mean.
 pub const SUITE_SILENCE: Duration = Duration::from_secs(4 * REKEY_TIMEOUT.as_secs());
+/// For so long after a start, or after the link came up, data under an unknown index is taken for that of a session
+/// which was lost. Whoever still had one then does not send under it any longer.
+pub const RECOVERY_TIME: Duration = REJECT_AFTER_TIME;
+/// Initiations in a second to peers that send under lost sessions.
+pub const RECOVERIES_PER_SECOND: usize = 1_000;
 /// Peers of one device.
 pub const PEERS_MAX: usize = 1 << 20;
 

@@ -27,6 +27,7 @@ pub mod suite;
 pub mod tai64n;
 pub mod time;
 pub mod timers;
+pub mod whereabouts;
 pub mod wire;
 
 #[cfg(test)]

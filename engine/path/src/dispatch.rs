@@ -85,6 +85,7 @@ impl Dispatch {
             Action::SendKeepalive { peer } => {
                 to.order(peer.index as usize % self.workers, Order::SendKeepalive { peer });
             }
+            Action::Recover(whereabouts) => self.broadcast(to, || Order::Recover(whereabouts.clone())),
             Action::DropStaged { peer } => self.broadcast(to, || Order::DropStaged { peer }),
         }
         None

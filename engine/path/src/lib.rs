@@ -51,9 +51,10 @@ use ringfort_core::drops::DropReason;
 use ringfort_core::icmp::Allowance;
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped::Nesting;
+use ringfort_core::whereabouts::Whereabouts;
 use vnet_packets::Merge;
 
-use inbound::Merging;
+use inbound::{Merging, Told};
 use outbound::{Gathered, Heads, Stalled};
 use outputs::Outputs;
 use peers::PeerTable;
@@ -103,6 +104,10 @@ pub struct DataPath<W = Unwatched> {
     peers: PeerTable,
     sessions: Sessions,
     routes: AllowedIps,
+    /// Where peers are, as long as sessions are recovered that were lost.
+    whereabouts: Option<Arc<Whereabouts>>,
+    /// How much of what strangers may have sent control is still told.
+    told: Told,
     /// Packets that wait for a key.
     staging: Staging,
     /// Packets that have a peer and a key.
@@ -130,6 +135,8 @@ impl<W: Watch> DataPath<W> {
             peers: PeerTable::default(),
             sessions: Sessions::default(),
             routes: AllowedIps::new(),
+            whereabouts: None,
+            told: Told::default(),
             staging: Staging::new(budget::STAGED_LIMITS, budget::STAGED_JUMBO_LIMITS),
             gathered: Gathered::new(),
             heads: outbound::no_heads(),

@@ -6,6 +6,7 @@ use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
+use ringfort_core::whereabouts::Whereabouts;
 
 use crate::outbound::Stalled;
 use crate::{DataPath, Outcome, PeerCell, Receiver, Watch};
@@ -57,6 +58,8 @@ pub enum Order {
         /// For whom it waits.
         peer: PeerId,
     },
+    /// Data for sessions that are lost is told of if it comes from these places; `None`: it is not.
+    Recover(Option<Arc<Whereabouts>>),
     /// The interface is down: what waits for a session is dropped.
     LinkDown,
     /// The interface's MTU in bytes.
@@ -87,6 +90,7 @@ impl<W: Watch> DataPath<W> {
             Order::SendStaged { peer } => self.send_staged(now, peer),
             Order::SendKeepalive { peer } => return self.send_something(now, peer),
             Order::DropStaged { peer } => self.drop_staged(peer, DropReason::NoSession),
+            Order::Recover(whereabouts) => self.whereabouts = whereabouts,
             Order::LinkDown => self.counters.drop(DropReason::Down, self.staging.clear()),
             Order::Mtu(mtu) => self.config.mtu = mtu as usize,
         }

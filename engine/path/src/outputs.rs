@@ -249,6 +249,13 @@ impl<W: Watch> DataPath<W> {
             PeerEvent::Awake(peer) => self.with_activity(peer, report, Activity::disarm),
             // The next handshake message of the peer makes up for it.
             PeerEvent::Found(_) => {}
+            PeerEvent::LostSession(peer) => {
+                if let Some(peer) = self.peers.get(peer) {
+                    peer.cell().shared().lost.untold();
+                }
+            }
+            // Control is awake, since its queue is full, and looks whether anybody has moved.
+            PeerEvent::Moved(_) => {}
         }
     }
 

@@ -41,6 +41,11 @@ impl PeerTable {
         (peer.0.id() == id).then_some(peer)
     }
 
+    /// The peer in a slot, whoever it is.
+    pub(crate) fn at(&self, index: u32) -> Option<&Peer> {
+        self.slots.get(index as usize)?.as_ref()
+    }
+
     /// The peer, if it can be sent to as soon as there is a key.
     ///
     /// # Errors

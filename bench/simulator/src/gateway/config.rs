@@ -95,6 +95,7 @@ impl Gateway {
     /// Tells a new process everything.
     pub(super) fn configure(&mut self, out: &mut Outside) {
         let now = self.now(out.now).mono;
+        self.device.remember(self.memory.drain(..));
         self.device.set_private_key(now, Some(private_key(self.config.seed, self.index, self.config.generation)));
         if self.config.is_up {
             self.device.link_up(now);
@@ -124,9 +125,7 @@ impl Gateway {
         };
         self.names.insert(id, number);
         self.device.set_psk(id, PresharedKey::new([psk; 32]));
-        if let Some(endpoint) = endpoint {
-            self.device.set_endpoint(now, id, endpoint);
-        }
+        self.device.place_peer(now, id, endpoint);
         prefixes(number).into_iter().for_each(|prefix| self.device.insert_allowed_ip(id, prefix));
         self.device.set_keepalive(now, id, keepalive_secs);
     }

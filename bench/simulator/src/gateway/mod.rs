@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringfort_aead::{Plan, Provider};
-use ringfort_core::device::Device;
+use ringfort_core::device::{Device, MemoryCursor, Remembered};
 use ringfort_core::ids::{PeerId, owner};
 use ringfort_core::looped::Nesting;
 use ringfort_core::tai64n::Tai64N;
@@ -63,6 +63,8 @@ pub struct Gateway {
     /// What its keys and indices are made from.
     rng: Rng,
     config: Configuration,
+    /// What a process leaves to the next.
+    memory: Vec<Remembered>,
     /// Whom each name stood for that a peer ever had in this life.
     names: BTreeMap<PeerId, usize>,
     control: Control,
@@ -102,6 +104,7 @@ impl Gateway {
             dispatch: Dispatch::new(plan(&site), site.workers),
             rng,
             config,
+            memory: Vec::new(),
             names: BTreeMap::new(),
             control: Control::default(),
             workers: Vec::new(),
@@ -139,10 +142,12 @@ impl Gateway {
         self.wake_control(out);
     }
 
-    /// It ends without a word, and begins anew.
+    /// It ends without a word, and begins anew. It has a file of where its peers were.
     fn restart(&mut self, out: &mut Outside) {
         let result = self.check_books();
         out.check(result);
+        let (unix_secs, mut cursor) = (WALL_START + out.now.as_nanos() / SECOND, MemoryCursor::default());
+        while self.device.memory_page(&mut cursor, 2, unix_secs, &mut self.memory) {}
         self.start(out);
     }
 

@@ -344,6 +344,7 @@ fn order_words(order: &Order) -> (&'static str, u32) {
         Order::SendStaged { peer } => ("send what waits for peer", peer.index),
         Order::SendKeepalive { peer } => ("send a keepalive to peer", peer.index),
         Order::DropStaged { peer } => ("drop what waits for peer", peer.index),
+        Order::Recover(places) => ("look for lost sessions", u32::from(places.is_some())),
         Order::LinkDown => ("the link is down", 0),
         Order::Mtu(mtu) => ("the MTU is", *mtu),
     }

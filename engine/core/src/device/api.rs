@@ -10,6 +10,7 @@ use crate::ids::{Endpoint, PeerId};
 use crate::noise::NewSession;
 use crate::suite::Suite;
 use crate::time::Time;
+use crate::whereabouts::Whereabouts;
 use crate::wire::HANDSHAKE_LEN_MAX;
 
 /// Why a worker asks for a handshake.
@@ -44,6 +45,13 @@ pub enum PeerEvent {
     /// ([`PeerShared::endpoint`]). That a peer roams is no event: whoever could provoke one with each datagram could
     /// keep control busy.
     Found(PeerId),
+    /// Data came from where the peer was last, and nobody has the session that it names. It proves nothing, so it is
+    /// told once in Rekey-Timeout at most ([`LostSession`](crate::whereabouts::LostSession)), and only as long as
+    /// [`Action::Recover`] says where peers are.
+    LostSession(PeerId),
+    /// A peer has moved: [`Moves::note`](crate::whereabouts::Moves::note) was true. Nothing is lost with this event
+    /// but the time until control wakes up for another reason.
+    Moved(PeerId),
 }
 
 /// A message that is not a data message, held by value.
@@ -139,6 +147,9 @@ pub enum Action {
         /// Whose.
         peer: PeerId,
     },
+    /// All workers: data under an unknown index from these places is told as [`PeerEvent::LostSession`], in place of
+    /// what was said before. `None`: it is not told any more.
+    Recover(Option<Arc<Whereabouts>>),
 }
 
 /// What control carries out itself, because no worker can.

@@ -9,6 +9,7 @@ use super::api::{Action, AddPeerError};
 use super::peer::Peer;
 use super::{Device, Identity, enter};
 use crate::allowed_ips::Prefix;
+use crate::cell::PeerShared;
 use crate::constants::PEERS_MAX;
 use crate::cookie::CookieChecker;
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
@@ -54,6 +55,7 @@ impl Device {
             peer.kick(now, self.identity.is_some());
             enter(&mut self.schedule, peer);
         }
+        self.recovery.open(now);
     }
 
     /// The link went down: all sessions are zeroed, what is staged is dropped, no timer runs.
@@ -67,12 +69,13 @@ impl Device {
             peer.shared.activity.clear_request();
             enter(&mut self.schedule, peer);
         }
+        self.recovery.close(&mut self.out);
     }
 }
 
 /// Peers.
 impl Device {
-    /// Adds a peer without endpoint, allowed IPs, preshared key and keepalive, under the suite that was set for its
+    /// Adds a peer without endpoint (see [`Device::place_peer`]), allowed IPs, preshared key and keepalive, under the suite that was set for its
     /// key or else that of the interface.
     ///
     /// # Errors
@@ -89,7 +92,8 @@ impl Device {
         }
         let local = self.identity.as_ref().map(|identity| &identity.local);
         let suite = self.suites.of(&key);
-        let id = self.peers.add(key, |id| Peer::new(id, key, suite, local, self.workers));
+        let shared = PeerShared::with_moves(self.workers.into(), self.memory.moves.clone());
+        let id = self.peers.add(key, |id| Peer::new(id, key, suite, local, shared));
         let peer = self.peers.get_mut(id).expect("the peer was added a line above");
         peer.source = self.sources.get(&key).copied();
         let shared = peer.shared.clone();
@@ -104,10 +108,12 @@ impl Device {
         peer.reset(&mut self.out);
         enter(&mut self.schedule, &mut peer);
         self.removed.push(id);
+        self.memory.moves.note();
     }
 
-    /// Removes all peers.
+    /// Removes all peers. Where they were is remembered, should they be added again.
     pub fn remove_all_peers(&mut self) {
+        self.remember_all_peers();
         let all: Vec<_> = self.peers.iter().map(|peer| peer.id).collect();
         for peer in all {
             self.remove_peer(peer);
@@ -122,10 +128,13 @@ impl Device {
     }
 
     /// Sets where the peer is reached. If that is news, the local address that was learned is forgotten.
-    pub fn set_endpoint(&mut self, now: Time, peer: PeerId, remote: SocketAddr) {
+    pub fn set_endpoint(&mut self, now: Time, id: PeerId, remote: SocketAddr) {
         let ready = self.up && self.identity.is_some();
-        if let Some(peer) = self.peers.get_mut(peer) {
+        if let Some(peer) = self.peers.get_mut(id) {
             peer.set_remote(remote);
+            peer.configured = Some(remote);
+            self.recovery.locate(remote, id);
+            self.memory.moves.note();
             peer.kick(now, ready);
             enter(&mut self.schedule, peer);
         }

@@ -64,7 +64,7 @@ impl Peer {
         self.initiate(env);
     }
 
-    fn can_initiate(&self, env: &Env<'_>) -> bool {
+    pub(super) fn can_initiate(&self, env: &Env<'_>) -> bool {
         env.up && env.local.is_some() && self.endpoint().is_some()
     }
 
@@ -79,6 +79,7 @@ impl Peer {
 
     /// Sends an initiation, and repeats it until it is answered. [`Peer::can_initiate`] said yes.
     fn initiate(&mut self, env: &mut Env<'_>) {
+        self.doubt_memory();
         let Some(endpoint) = self.initiation_endpoint() else { return };
         if !self.send_initiation(endpoint, env) {
             // No handshake with this key will ever succeed. The request stays set: nobody asks again.
@@ -220,5 +221,6 @@ impl Peer {
         self.initiations_unanswered = 0;
         self.silence_noticed = false;
         self.suite_noticed = None;
+        self.recalled = None;
     }
 }

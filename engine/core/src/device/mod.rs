@@ -19,10 +19,12 @@
 mod api;
 mod config;
 mod handshake;
+mod memory;
 mod outbox;
 mod outcomes;
 mod peer;
 mod peers;
+mod recovery;
 mod sessions;
 mod sources;
 mod status;
@@ -33,6 +35,7 @@ mod traffic;
 mod tests;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
+pub use memory::{MemoryCursor, Remembered};
 pub use outcomes::{Durations, HandshakeCounts};
 pub use status::PeerStatus;
 
@@ -53,9 +56,11 @@ use crate::suite::Suite;
 use crate::time::{Now, Time};
 use crate::timers::{Schedule, Timer};
 use crate::wire::{CookieReply, HandshakeInitiation, HandshakeResponse, Message, classify};
+use memory::Memory;
 use outbox::Outbox;
 use peer::{Env, Peer};
 use peers::Peers;
+use recovery::Recovery;
 use suites::Suites;
 
 /// Peers whose timers one call of [`Device::handle_timeout`] serves, so 100,000 that are due at once do not keep
@@ -72,6 +77,9 @@ pub struct Device {
     suites: Suites,
     /// Local addresses that were set for single peers, by key for the same reason as suites.
     sources: BTreeMap<PublicKey, IpAddr>,
+    /// Where peers were that are not configured at present.
+    memory: Memory,
+    recovery: Recovery,
     schedule: Schedule,
     routes: AllowedIps,
     /// The workers have not been given the present routes.
@@ -99,6 +107,8 @@ impl Device {
             peers: Peers::default(),
             suites: Suites::default(),
             sources: BTreeMap::new(),
+            memory: Memory::default(),
+            recovery: Recovery::default(),
             schedule: Schedule::default(),
             routes: AllowedIps::new(),
             routes_changed: false,
@@ -139,7 +149,12 @@ impl Device {
         let (PeerEvent::Awake(peer)
         | PeerEvent::NeedHandshake { peer, .. }
         | PeerEvent::Confirmed(peer)
-        | PeerEvent::Found(peer)) = event;
+        | PeerEvent::Found(peer)
+        | PeerEvent::LostSession(peer)
+        | PeerEvent::Moved(peer)) = event;
+        if event == PeerEvent::LostSession(peer) && self.up {
+            self.note_lost_session(now.mono, peer);
+        }
         self.step(now, peer, rng, |peer, env| {
             if !env.up {
                 // The link went down after the event was sent. When it comes up, requests are taken up and the rest is
@@ -153,12 +168,15 @@ impl Device {
                 // session the one to send with, and another found none: now it is.
                 PeerEvent::Confirmed(_) => peer.send_staged(env),
                 PeerEvent::Found(_) => peer.kick(env.now.mono, env.local.is_some()),
+                // It waits for its turn. And whoever keeps what is remembered asks by himself.
+                PeerEvent::LostSession(_) | PeerEvent::Moved(_) => {}
             }
         });
     }
 
     /// Does what is due. A bounded amount of it: if [`Device::poll_timeout`] is still not after `now`, there is more.
     pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        self.recover_due(now, rng);
         for _ in 0..PEERS_PER_TIMEOUT {
             let Some(due) = self.schedule.first_due(now.mono) else { return };
             self.step(now, due, rng, |peer, env| {
@@ -181,6 +199,7 @@ impl Device {
     pub fn poll_action(&mut self) -> Option<Action> {
         if self.out.is_empty() {
             self.publish_routes();
+            self.publish_whereabouts();
         }
         self.out.pop()
     }
@@ -188,7 +207,7 @@ impl Device {
     /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing
     /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.schedule.next()
+        self.schedule.next().into_iter().chain(self.recovery.next_deadline()).min()
     }
 }
 

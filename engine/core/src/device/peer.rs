@@ -12,7 +12,7 @@ use super::outbox::Outbox;
 use super::sessions::Sessions;
 use crate::activity::Traffic;
 use crate::allowed_ips::Prefix;
-use crate::cell::PeerShared;
+use crate::cell::{Followed, PeerShared};
 use crate::constants::REKEY_TIMEOUT_JITTER_MAX;
 use crate::cookie::CookieGenerator;
 use crate::crypto::PublicKey;
@@ -61,6 +61,10 @@ pub(super) struct Peer {
     pub cookies: CookieGenerator,
     /// The local address that the operator wants the peer to be written to from, until it writes to another one.
     pub source: Option<IpAddr>,
+    /// Where the operator has said last that the peer is.
+    pub configured: Option<SocketAddr>,
+    /// Where it was before a restart, as long as nobody has answered there.
+    pub recalled: Option<SocketAddr>,
     pub prefixes: BTreeSet<Prefix>,
 
     /// Persistent keepalive in seconds; 0 is off.
@@ -106,15 +110,17 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub fn new(id: PeerId, public: PublicKey, suite: Suite, local: Option<&LocalIdentity>, workers: u8) -> Self {
+    pub fn new(id: PeerId, public: PublicKey, suite: Suite, local: Option<&LocalIdentity>, shared: PeerShared) -> Self {
         let mut remote = RemoteIdentity::new(public, local);
         remote.set_suite(suite);
         Self {
             id,
-            shared: Arc::new(PeerShared::new(workers.into())),
+            shared: Arc::new(shared),
             remote,
             cookies: CookieGenerator::new(&public),
             source: None,
+            configured: None,
+            recalled: None,
             prefixes: BTreeSet::new(),
             keepalive_secs: 0,
             keepalive_at_once: false,
@@ -146,7 +152,11 @@ impl Peer {
 
     /// Follows the peer to where an authenticated handshake message came from.
     pub fn roam(&mut self, endpoint: Endpoint, now: Time, ready: bool) {
-        if self.shared.endpoint.set(endpoint).is_none() {
+        let followed = self.shared.endpoint.follow(endpoint);
+        if followed != Followed::Same {
+            self.shared.moves.note();
+        }
+        if followed == Followed::Found {
             self.kick(now, ready);
         }
     }

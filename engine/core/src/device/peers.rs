@@ -48,6 +48,16 @@ impl Peers {
         self.slots.iter().skip(slot as usize).filter_map(|slot| slot.peer.as_deref())
     }
 
+    /// How many slots there are, with peers or without.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The peers in some of the slots.
+    pub fn slice(&self, first: usize, count: usize) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().skip(first).take(count).filter_map(|slot| slot.peer.as_deref())
+    }
+
     /// As [`Peers::iter`].
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
         self.slots.iter_mut().filter_map(|slot| slot.peer.as_deref_mut())

@@ -2,6 +2,7 @@
 //!
 //! What any core must know to answer is written before the packets go on; control hears of it whenever it does.
 
+use ringfort_core::cell::Followed;
 use ringfort_core::device::{HandshakeReason, PeerEvent};
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
@@ -15,7 +16,8 @@ impl<W: Watch> DataPath<W> {
         let begins = receiver.note_authentic();
         let tells_confirmed = receiver.session.awaits_confirmation() && receiver.session.confirm();
         let shared = receiver.cell().shared();
-        let is_found = shared.endpoint.set(run.endpoint).is_none();
+        let followed = shared.endpoint.follow(run.endpoint);
+        let tells_moved = followed != Followed::Same && shared.moves.note();
         shared.counters[self.config.worker].received(accepted.segments, accepted.bytes);
         let activity = &shared.activity;
         let mut awakes = false;
@@ -31,8 +33,11 @@ impl<W: Watch> DataPath<W> {
         if tells_confirmed {
             self.report(PeerEvent::Confirmed(id), Some(run.receiver));
         }
-        if is_found {
+        if followed == Followed::Found {
             self.report(PeerEvent::Found(id), Some(run.receiver));
+        }
+        if tells_moved {
+            self.report(PeerEvent::Moved(id), Some(run.receiver));
         }
         if awakes {
             self.report(PeerEvent::Awake(id), Some(run.receiver));

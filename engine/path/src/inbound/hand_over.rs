@@ -3,6 +3,7 @@
 use ring_buffers::{Parcel, View};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::owner;
+use ringfort_core::time::Time;
 
 use super::Run;
 use crate::budget::line;
@@ -11,9 +12,10 @@ use crate::{DataPath, Watch};
 
 impl<W: Watch> DataPath<W> {
     #[cold]
-    pub(super) fn hand_over(&mut self, run: Run<'_>) {
+    pub(super) fn hand_over(&mut self, now: Time, run: Run<'_>) {
         let datagrams = run.counters.len();
         if run.handed || self.is_owner(run.receiver) {
+            self.note_lost_session(now, &run);
             return self.counters.drop(DropReason::UnknownIndex, datagrams);
         }
         let Some(parcel) = self.pack(run.view) else {

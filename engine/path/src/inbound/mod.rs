@@ -7,8 +7,10 @@ mod deliver;
 mod effects;
 mod hand_over;
 mod open;
+mod recover;
 
 pub(crate) use deliver::Merging;
+pub(crate) use recover::Told;
 
 use ring_buffers::View;
 use ringfort_aead::{Geometry, SEGMENTS_MAX};

@@ -16,7 +16,7 @@ impl<W: Watch> DataPath<W> {
             }
         }
         let Some(receiver) = self.sessions.get_mut(&run.receiver) else {
-            return self.hand_over(run);
+            return self.hand_over(now, run);
         };
         let session = &mut receiver.session;
         let segments = run.counters.len();

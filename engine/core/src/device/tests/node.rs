@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::allowed_ips::{AllowedIps, Prefix};
-use crate::cell::{PeerCell, PeerShared, Receiver, SendState};
+use crate::cell::{Followed, PeerCell, PeerShared, Receiver, SendState};
 use crate::crypto::{PrivateKey, PublicKey, mac};
-use crate::device::{Action, Device, HandshakeReason, Notice, Outgoing, PeerEvent};
+use crate::device::peer::Peer;
+use crate::device::{Action, Device, HandshakeReason, MemoryCursor, Notice, Outgoing, PeerEvent, Remembered};
 use crate::drops::{DropCounts, DropReason};
 use crate::ids::{Endpoint, PeerId, owner};
 use crate::keypair::{ReceiveSession, SendSession};
@@ -18,6 +19,7 @@ use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::test_support::SeededRng;
 use crate::time::{Now, Time};
+use crate::whereabouts::Whereabouts;
 use crate::wire::{DATA_HEADER_LEN, TAG_LEN, TYPE_DATA, parse_data_header, write_data_header};
 
 /// Packets that may wait for one peer's session, as in a worker.
@@ -76,6 +78,7 @@ pub struct Node {
     peers: BTreeMap<u32, (PeerId, WorkerPeer)>,
     receive: BTreeMap<u32, Receiver<CipherKey, CipherKey>>,
     routes: AllowedIps,
+    whereabouts: Option<Arc<Whereabouts>>,
     used_nonces: BTreeSet<(CipherKey, u64)>,
 }
 
@@ -111,6 +114,7 @@ impl Node {
             peers: BTreeMap::new(),
             receive: BTreeMap::new(),
             routes: AllowedIps::new(),
+            whereabouts: None,
             used_nonces: BTreeSet::new(),
         };
         node.device.set_private_key(start, Some(key));
@@ -188,14 +192,14 @@ impl Node {
 
     /// Forgets everything but its configuration, as a killed process does.
     pub fn restart(&mut self, seed: u64) {
-        let peers: Vec<_> = self
-            .device
-            .peers()
-            .map(|p| (*p.public_key(), p.allowed_ips().next(), p.endpoint(), p.keepalive_secs()))
-            .collect();
+        let settings =
+            |peer: &Peer| (*peer.remote.public(), peer.prefixes.first().copied(), peer.configured, peer.keepalive_secs);
+        let peers: Vec<_> = self.device.peers.iter().map(settings).collect();
+        let memory = self.memory();
         let (suite, suites) =
             (self.device.suite(), self.device.peer_suites().map(|(k, s)| (*k, s)).collect::<Vec<_>>());
         self.device = Device::new(3);
+        self.device.remember(memory);
         self.device.set_suite(self.now.mono, suite);
         for (key, suite) in suites {
             self.device.set_peer_suite(self.now.mono, key, Some(suite)).expect("room");
@@ -204,21 +208,28 @@ impl Node {
         self.peers.clear();
         self.receive.clear();
         self.routes = AllowedIps::new();
+        self.whereabouts = None;
         self.events.clear();
         self.in_flight.clear();
         self.device.set_private_key(self.now.mono, Some(self.key.clone()));
         self.device.link_up(self.now.mono);
-        for (key, prefix, endpoint, keepalive_secs) in peers {
+        for (key, prefix, configured, keepalive_secs) in peers {
             let peer = self.device.add_peer(key).expect("a new peer");
             if let Some(prefix) = prefix {
                 self.device.insert_allowed_ip(peer, prefix);
             }
-            if let Some(endpoint) = endpoint {
-                self.device.set_endpoint(self.now.mono, peer, endpoint.remote);
-            }
+            self.device.place_peer(self.now.mono, peer, configured);
             self.device.set_keepalive(self.now.mono, peer, keepalive_secs);
         }
         self.settle();
+    }
+
+    /// All that another process should know of where peers are, a few peers at a time.
+    pub fn memory(&mut self) -> Vec<Remembered> {
+        let (mut all, mut cursor) = (Vec::new(), MemoryCursor::default());
+        while self.device.memory_page(&mut cursor, 2, WALL_START + self.now.mono.as_nanos() / 1_000_000_000, &mut all) {
+        }
+        all
     }
 
     pub fn has_sending_session(&self, peer: PeerId) -> bool {
@@ -320,6 +331,7 @@ impl Node {
                 let dropped = std::mem::take(&mut self.worker_peer(peer).staged).len();
                 self.drops.add(DropReason::NoSession, dropped as u64);
             }
+            Action::Recover(whereabouts) => self.whereabouts = whereabouts,
             Action::Outgoing(Outgoing::Notify { peer, notice }) => self.notices.push((peer, notice)),
         }
     }
@@ -385,6 +397,23 @@ impl Node {
         !self.queue_full
     }
 
+    /// Tells control of a peer without a session, if it was last at this endpoint.
+    fn note_lost_session(&mut self, endpoint: Endpoint) {
+        let (now, remote) = (self.now.mono, endpoint.remote);
+        let found = self.whereabouts.iter().flat_map(|places| places.find(now, remote));
+        let mut cells = found.filter_map(|index| self.peers.get(&index)).map(|(_, peer)| &peer.cell);
+        let is_meant = |cell: &&Arc<PeerCell<CipherKey>>| {
+            let is_there = cell.endpoint().is_some_and(|endpoint| endpoint.remote == remote);
+            let has_session = cell.sending().session().is_some_and(|session| session.usable(now));
+            is_there && !has_session && cell.shared().lost.tell(now)
+        };
+        let Some(cell) = cells.find(is_meant).cloned() else { return };
+        drop(cells);
+        if !self.tell(PeerEvent::LostSession(cell.id())) {
+            cell.shared().lost.untold();
+        }
+    }
+
     fn wake_control(&mut self, peer: PeerId) {
         if !self.tell(PeerEvent::Awake(peer)) {
             self.shared(peer).activity.disarm();
@@ -410,7 +439,10 @@ impl Node {
     fn open(&mut self, endpoint: Endpoint, bytes: &[u8]) -> Result<(), DropReason> {
         let now = self.now.mono;
         let header = parse_data_header(bytes)?;
-        let receiver = self.receive.get_mut(&header.receiver).ok_or(DropReason::UnknownIndex)?;
+        let Some(receiver) = self.receive.get_mut(&header.receiver) else {
+            self.note_lost_session(endpoint);
+            return Err(DropReason::UnknownIndex);
+        };
         let session = &mut receiver.session;
         if !session.usable(now) {
             return Err(DropReason::ExpiredSession);
@@ -423,7 +455,10 @@ impl Node {
         let begins = receiver.note_authentic();
         let cell = receiver.cell().clone();
         let peer = cell.id();
-        let found = cell.shared().endpoint.set(endpoint).is_none();
+        let followed = cell.shared().endpoint.follow(endpoint);
+        if followed != Followed::Same && cell.shared().moves.note() {
+            self.tell(PeerEvent::Moved(peer));
+        }
         if begins {
             self.flush(peer, false);
         }
@@ -437,7 +472,7 @@ impl Node {
         } else {
             cell.shared().activity.data_received(now)
         };
-        if found {
+        if followed == Followed::Found {
             self.tell(PeerEvent::Found(peer));
         }
         if aging && self.request_handshake(peer, HandshakeReason::KeyAging { local_index }) {

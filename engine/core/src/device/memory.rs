@@ -1,0 +1,162 @@
+//! Where peers were last, for a process that comes after this one, or for a configuration that is set anew.
+//!
+//! Who of two is right, the operator or what we saw? The operator, if he says something new. A peer that was configured
+//! for the endpoint A, and moved to B, is at B after a restart: nobody has said anything else since. If A has become C
+//! in the file, then it is at C. So what is remembered of a peer includes the endpoint that it was configured with. Only
+//! if nobody answers at B, A is tried.
+//!
+//! A peer that is removed by itself is forgotten. If all are replaced (`wg setconf`), they are remembered for a day: the
+//! new configuration may name them again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::peer::Peer;
+use super::{Device, enter};
+use crate::constants::{INITIATIONS_TO_MEMORY, PEERS_MAX};
+use crate::crypto::PublicKey;
+use crate::ids::{Endpoint, PeerId};
+use crate::time::Time;
+use crate::whereabouts::Moves;
+
+/// How long a peer is remembered that is not configured.
+const KEPT_FOR_SECS: u64 = 24 * 60 * 60;
+
+/// Where a peer was last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Who.
+    pub key: PublicKey,
+    /// Where it was, and the address at which it knew us.
+    pub endpoint: Endpoint,
+    /// Where the operator had said that it was, if he had.
+    pub configured: Option<SocketAddr>,
+    /// Since when it is not configured, in seconds since 1970; `None` if it is.
+    pub gone_since: Option<u64>,
+}
+
+/// A place in the list of all that is remembered: where the next page begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryCursor {
+    slot: usize,
+    after: Option<PublicKey>,
+}
+
+/// What is known of peers that are not configured, and whether anything has changed.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    gone: BTreeMap<PublicKey, Gone>,
+    pub moves: Arc<Moves>,
+}
+
+#[derive(Debug)]
+struct Gone {
+    endpoint: Endpoint,
+    configured: Option<SocketAddr>,
+    /// Until the first page that names it.
+    since: Option<u64>,
+}
+
+impl Device {
+    /// Takes over what another process has remembered. Peers that are there already are not concerned.
+    pub fn remember(&mut self, all: impl IntoIterator<Item = Remembered>) {
+        for Remembered { key, endpoint, configured, gone_since } in all {
+            if self.memory.gone.len() < PEERS_MAX {
+                self.memory.gone.insert(key, Gone { endpoint, configured, since: gone_since });
+            }
+        }
+    }
+
+    /// Says where a peer is that was just added: at the endpoint that the operator has configured, if he has, or where
+    /// it was last.
+    pub fn place_peer(&mut self, now: Time, id: PeerId, configured: Option<SocketAddr>) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let gone = self.memory.gone.remove(peer.remote.public());
+        let still_true = |gone: &Gone| configured.is_none_or(|configured| gone.configured == Some(configured));
+        if let Some(Gone { endpoint, .. }) = gone.filter(still_true) {
+            let source = peer.own_source(endpoint.remote).or(endpoint.source);
+            peer.shared.endpoint.set(Endpoint { source, ..endpoint });
+            peer.recalled = Some(endpoint.remote);
+            // It may have a session that we had as well.
+            self.recovery.open(now);
+        } else if let Some(remote) = configured {
+            peer.set_remote(remote);
+        }
+        peer.configured = configured;
+        if let Some(endpoint) = peer.endpoint() {
+            self.recovery.locate(endpoint.remote, id);
+            self.memory.moves.note();
+        }
+        peer.kick(now, self.up && self.identity.is_some());
+        enter(&mut self.schedule, peer);
+    }
+
+    /// Whether anything has changed of what is remembered since this was last asked.
+    pub fn take_moves(&self) -> bool {
+        self.memory.moves.take()
+    }
+
+    /// Adds some of what is remembered to `page`, and moves the cursor behind it: so much as looking at `most` peers
+    /// gives. True: there is more. `unix_secs` is the wall clock.
+    pub fn memory_page(
+        &mut self,
+        cursor: &mut MemoryCursor,
+        most: usize,
+        unix_secs: u64,
+        page: &mut Vec<Remembered>,
+    ) -> bool {
+        if cursor.slot < self.peers.slot_count() {
+            page.extend(self.peers.slice(cursor.slot, most).filter_map(Peer::remembered));
+            cursor.slot += most;
+            return true;
+        }
+        let after = cursor.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut forgotten = Vec::new();
+        let mut looked_at = 0;
+        for (&key, gone) in self.memory.gone.range_mut((after, Bound::Unbounded)).take(most) {
+            cursor.after = Some(key);
+            looked_at += 1;
+            let since = *gone.since.get_or_insert(unix_secs);
+            let &mut Gone { endpoint, configured, .. } = gone;
+            let is_known = self.peers.by_key(&key).and_then(|id| self.peers.get(id)?.endpoint()).is_some();
+            if is_known || unix_secs.saturating_sub(since) >= KEPT_FOR_SECS {
+                forgotten.push(key);
+            } else {
+                page.push(Remembered { key, endpoint, configured, gone_since: Some(since) });
+            }
+        }
+        forgotten.iter().for_each(|key| drop(self.memory.gone.remove(key)));
+        looked_at == most
+    }
+
+    /// All peers are about to be replaced.
+    pub(super) fn remember_all_peers(&mut self) {
+        let all: Vec<_> = self.peers.iter().filter_map(Peer::remembered).collect();
+        self.remember(all);
+    }
+}
+
+impl Peer {
+    /// Where the peer was may be long ago. If nobody answers there, it is where the operator says.
+    pub(super) fn doubt_memory(&mut self) {
+        if self.initiations_unanswered < INITIATIONS_TO_MEMORY {
+            return;
+        }
+        let recalled = self.recalled.take();
+        let is_there = recalled.is_some() && recalled == self.endpoint().map(|endpoint| endpoint.remote);
+        if let (true, Some(configured)) = (is_there, self.configured) {
+            self.set_remote(configured);
+            self.shared.moves.note();
+        }
+    }
+
+    /// What is worth remembering: `None` if the operator will say the same again.
+    fn remembered(&self) -> Option<Remembered> {
+        let endpoint = self.endpoint()?;
+        let is_news = endpoint.source.is_some() || self.configured != Some(endpoint.remote);
+        let (key, configured) = (*self.remote.public(), self.configured);
+        is_news.then_some(Remembered { key, endpoint, configured, gone_since: None })
+    }
+}

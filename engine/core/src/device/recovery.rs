@@ -1,0 +1,180 @@
+//! Sessions that were lost with a former process, or while the link was down.
+//!
+//! Whoever still has such a session sends under it, and learns nothing from our silence for 15 s. A peer that sends
+//! only keepalives learns nothing for two minutes: nobody expects an answer to a keepalive, so it goes on until
+//! Rekey-After-Time. So a peer is asked for a new session as soon as data comes from where it was last
+//! ([`Whereabouts`]). That data may be anybody's. One message answers it, once in Rekey-Timeout: nothing is repeated,
+//! since a peer that is there sends again. All of them together are limited as well.
+//!
+//! Without that data a packet for the peer does the same, as always.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::CryptoRng;
+
+use super::Device;
+use super::api::Action;
+use super::outbox::Outbox;
+use super::peer::{Env, Peer};
+use crate::constants::{RECOVERIES_PER_SECOND, RECOVERY_TIME, ZERO_KEYS_AFTER_TIME};
+use crate::ids::PeerId;
+use crate::time::{Now, Time};
+use crate::timers::Timer;
+use crate::whereabouts::Whereabouts;
+
+/// Peers that wait to be asked: as many as a second has room for. Who finds no place is told of with its next datagram.
+const WAITING_MAX: usize = RECOVERIES_PER_SECOND;
+/// Peers that one step asks: a few milliseconds of Curve25519.
+const ASKED_PER_STEP: usize = 16;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What recovery needs to know beside the peers.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    /// When it ends. Later times have no table.
+    until: Time,
+    table: Option<Arc<Whereabouts>>,
+    entered: usize,
+    /// The workers' table lacks somebody.
+    outdated: bool,
+    /// Tables that workers may still use. They are freed here, not there.
+    retired: Vec<Arc<Whereabouts>>,
+    /// Peers to ask, and since when.
+    waiting: VecDeque<(Time, PeerId)>,
+    /// When peers were asked within the last second.
+    asked: VecDeque<Time>,
+}
+
+impl Recovery {
+    /// Sessions may have been lost just now.
+    pub fn open(&mut self, now: Time) {
+        self.until = now + RECOVERY_TIME;
+        match &self.table {
+            Some(table) => table.set_until(self.until),
+            None => self.outdated = true,
+        }
+    }
+
+    /// A peer is somewhere else than before, as far as we know.
+    pub fn locate(&mut self, remote: SocketAddr, peer: PeerId) {
+        if let Some(table) = &self.table
+            && !self.outdated
+        {
+            self.outdated = self.entered >= table.room() || !table.enter(remote, peer.index);
+            self.entered += 1;
+        }
+    }
+
+    /// Nothing more is to be recovered.
+    pub fn close(&mut self, out: &mut Outbox) {
+        self.until = Time::ZERO;
+        self.outdated = false;
+        self.waiting.clear();
+        if let Some(table) = self.table.take() {
+            self.retired.push(table);
+            out.push(Action::Recover(None));
+        }
+    }
+
+    /// Notes that time passes.
+    pub fn step(&mut self, now: Time, out: &mut Outbox) {
+        if now >= self.until && self.table.is_some() {
+            self.close(out);
+        }
+        self.retired.retain(|table| Arc::strong_count(table) > 1);
+    }
+
+    /// When the next peer may be asked, if one waits.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let &(since, _) = self.waiting.front()?;
+        let full = self.asked.len() >= RECOVERIES_PER_SECOND;
+        let earliest = self.asked.front().filter(|_| full).map(|&first| first + SECOND);
+        Some(earliest.map_or(since, |earliest| earliest.max(since)))
+    }
+
+    fn next_due(&mut self, now: Time) -> Option<PeerId> {
+        self.next_deadline().filter(|&due| due <= now)?;
+        self.waiting.pop_front().map(|(_, peer)| peer)
+    }
+
+    fn note_asked(&mut self, now: Time) {
+        if self.asked.len() >= RECOVERIES_PER_SECOND {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(now);
+    }
+}
+
+impl Device {
+    /// A peer sends under a session that we do not have.
+    pub(super) fn note_lost_session(&mut self, now: Time, id: PeerId) {
+        let Some(peer) = self.peers.get(id) else { return };
+        if self.recovery.waiting.len() < WAITING_MAX {
+            self.recovery.waiting.push_back((now, id));
+        } else {
+            peer.shared.lost.untold();
+        }
+    }
+
+    /// Asks peers that wait to be asked.
+    pub(super) fn recover_due(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        self.recovery.step(now.mono, &mut self.out);
+        for _ in 0..ASKED_PER_STEP {
+            let Some(peer) = self.recovery.next_due(now.mono) else { return };
+            if self.step(now, peer, rng, |peer, env| peer.ask_once(env)) == Some(true) {
+                self.recovery.note_asked(now.mono);
+            }
+        }
+    }
+
+    /// Gives the workers a table of where all peers are, if theirs lacks some.
+    pub(super) fn publish_whereabouts(&mut self) {
+        let recovery = &mut self.recovery;
+        if self.peers.len() == 0 || !std::mem::take(&mut recovery.outdated) {
+            return;
+        }
+        // Where many addresses have neighbouring places, there may be room in a table of twice the size.
+        let room = self.peers.len() + 1;
+        let mut table = Whereabouts::new(room, recovery.until);
+        if !self.peers.iter().all(|peer| peer.enter_into(&table)) {
+            table = Whereabouts::new(2 * room, recovery.until);
+            self.peers.iter().for_each(|peer| _ = peer.enter_into(&table));
+        }
+        let table = Arc::new(table);
+        recovery.entered = self.peers.len();
+        recovery.retired.extend(recovery.table.replace(table.clone()));
+        self.out.push(Action::Recover(Some(table)));
+    }
+}
+
+impl Peer {
+    fn enter_into(&self, table: &Whereabouts) -> bool {
+        self.endpoint().is_none_or(|endpoint| table.enter(endpoint.remote, self.id.index))
+    }
+
+    /// Asks for a session without repeating it, unless there is one, or one was asked for. True: a message left.
+    fn ask_once(&mut self, env: &mut Env<'_>) -> bool {
+        let now = env.now.mono;
+        let has_one = self.sessions.current().is_some_and(|session| session.valid(now, 0));
+        let asking = self.timers.get(Timer::Retransmit).is_some();
+        let asked = self.next_initiation_at().is_some_and(|at| now < at);
+        if has_one || asking || asked || !self.can_initiate(env) {
+            return false;
+        }
+        let Some(endpoint) = self.initiation_endpoint() else { return false };
+        if !self.send_initiation(endpoint, env) {
+            return false;
+        }
+        self.unanswered_since.get_or_insert(now);
+        self.initiations_unanswered = self.initiations_unanswered.saturating_add(1);
+        self.shared.lost.asked(now);
+        // If nobody answers, the handshake must not be kept for ever.
+        if self.timers.get(Timer::ZeroKeys).is_none() {
+            self.timers.set(Timer::ZeroKeys, now + ZERO_KEYS_AFTER_TIME);
+        }
+        true
+    }
+}

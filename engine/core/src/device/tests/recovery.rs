@@ -1,0 +1,209 @@
+//! Sessions that were lost with a former process: who asks whom, and how often.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::node::at;
+use super::{Node, Pair, START, kinds};
+use crate::constants::{RECOVERIES_PER_SECOND, RECOVERY_TIME, REJECT_AFTER_TIME, REKEY_TIMEOUT};
+use crate::crypto::PublicKey;
+use crate::device::{Action, Device, Outgoing, PeerEvent};
+use crate::ids::PeerId;
+use crate::test_support::SeededRng;
+use crate::time::Time;
+use crate::wire::{DATA_LEN_MIN, TYPE_DATA};
+
+/// A pair whose second node has been started anew, just now. It was not told where the first is, and has seen it.
+fn restarted() -> Pair {
+    let mut pair = Pair::connected();
+    pair.b.restart(77);
+    pair
+}
+
+/// Data that nobody can open, from where the first node is.
+fn spoof(pair: &mut Pair, index: u32) {
+    let mut bytes = vec![TYPE_DATA, 0, 0, 0];
+    bytes.extend(index.to_le_bytes());
+    bytes.resize(DATA_LEN_MIN, 7);
+    let from = pair.a.address;
+    pair.b.receive(from, &bytes).expect_err("nobody has that session");
+    pair.b.settle();
+}
+
+#[test]
+fn a_peer_that_sends_is_asked_at_once() {
+    let mut pair = restarted();
+    pair.offer_a();
+    let wire = pair.exchange();
+    // Lost; initiation, response, confirmation.
+    assert_eq!(kinds(&wire), [4, 1, 2, 40]);
+    pair.offer_a();
+    pair.exchange();
+    assert_eq!(pair.b.delivered.len(), 1);
+}
+
+#[test]
+fn a_keepalive_is_enough() {
+    let mut pair = Pair::connected();
+    let now = pair.a.now.mono;
+    pair.a.device.set_keepalive(now, pair.b_at_a, 25);
+    pair.a.settle();
+    pair.exchange();
+    pair.b.restart(78);
+    let next = now + Duration::from_secs(25);
+    let wire = pair.run_until(next);
+    assert_eq!(kinds(&wire), [40, 1, 2, 40], "not after Rekey-After-Time, when it asks by itself");
+    assert!(pair.b.has_sending_session(pair.a_at_b));
+}
+
+#[test]
+fn a_packet_for_a_peer_that_only_receives_finds_it() {
+    let mut pair = restarted();
+    pair.offer_b();
+    assert_eq!(kinds(&pair.exchange()), [1, 2, 4]);
+    assert_eq!(pair.a.delivered.len(), 1);
+}
+
+#[test]
+fn whatever_strangers_send_a_peer_is_asked_once_in_rekey_timeout() {
+    let mut pair = restarted();
+    pair.b.take_sent();
+    let start = pair.b.now.mono;
+    let mut asked: Vec<Time> = Vec::new();
+    for n in 0..4_000 {
+        let now = start + Duration::from_millis(10) * n;
+        pair.b.advance_to(now);
+        spoof(&mut pair, n.wrapping_mul(0x9e37_79b9));
+        asked.extend(pair.b.take_sent().iter().map(|sent| {
+            assert_eq!((sent.kind(), sent.to), (1, pair.a.address));
+            now
+        }));
+    }
+    assert!(asked.windows(2).all(|pair| pair[1].since(pair[0]) >= REKEY_TIMEOUT), "{asked:?}");
+    assert_eq!(asked.len(), 8, "once in Rekey-Timeout, and each time it is due: {asked:?}");
+    // And nothing is repeated for them.
+    pair.b.advance_to(start + Duration::from_secs(100));
+    assert!(pair.b.take_sent().is_empty());
+}
+
+#[test]
+fn other_places_do_not_count() {
+    let mut pair = restarted();
+    pair.a.address.set_port(1);
+    spoof(&mut pair, 9);
+    pair.a.address.set_ip([198, 51, 100, 1].into());
+    spoof(&mut pair, 9);
+    assert!(pair.b.take_sent().is_empty());
+}
+
+#[test]
+fn who_has_a_session_is_not_asked() {
+    let mut pair = restarted();
+    pair.offer_b();
+    pair.exchange();
+    pair.advance_to(START + REKEY_TIMEOUT * 2);
+    spoof(&mut pair, 9);
+    assert!(pair.b.take_sent().is_empty());
+}
+
+#[test]
+fn it_ends_after_reject_after_time() {
+    let mut pair = restarted();
+    pair.b.advance_to(START + RECOVERY_TIME - Duration::from_nanos(1));
+    spoof(&mut pair, 9);
+    assert_eq!(kinds(&pair.b.take_sent()), [1]);
+    pair.b.advance_to(START + RECOVERY_TIME);
+    pair.b.advance_to(START + RECOVERY_TIME + REKEY_TIMEOUT * 2);
+    spoof(&mut pair, 9);
+    assert!(pair.b.take_sent().is_empty());
+    assert_eq!(RECOVERY_TIME, REJECT_AFTER_TIME);
+}
+
+#[test]
+fn a_link_that_comes_up_is_as_good_as_a_start() {
+    let mut pair = Pair::connected();
+    let later = START + RECOVERY_TIME * 2;
+    pair.run_until(later);
+    pair.offer_a();
+    pair.exchange();
+    pair.b.device.link_down();
+    pair.b.settle();
+    spoof(&mut pair, 9);
+    assert!(pair.b.take_sent().is_empty(), "down is down");
+    pair.b.device.link_up(later);
+    pair.b.settle();
+    pair.offer_a();
+    assert_eq!(kinds(&pair.exchange()), [4, 1, 2, 40]);
+}
+
+/// The table grows while the operator adds peers.
+#[test]
+fn peers_that_are_added_later_are_found_too() {
+    let mut pair = restarted();
+    let mut others: Vec<_> = (0..100).map(|n| Node::new(100 + n, START)).collect();
+    for (n, other) in others.iter_mut().enumerate() {
+        other.address.set_port(1_000 + n as u16);
+        let (key, inner, address) = (PublicKey::new([100 + n as u8; 32]), other.inner, other.address);
+        pair.b.add_peer_as(key, inner, Some(address));
+    }
+    for other in &others {
+        pair.a.address = other.address;
+        spoof(&mut pair, 9);
+        assert_eq!(pair.b.take_sent().len(), 1, "{}", other.address);
+    }
+}
+
+/// As many peers as that, at endpoints of their own, all of which have lost their sessions.
+fn crowd(peers: u32) -> (Device, Vec<PeerId>) {
+    let mut device = Device::new(1);
+    device.set_private_key(START, Some(crate::crypto::PrivateKey::new([9; 32])));
+    device.link_up(START);
+    let ids = (0..peers).map(|n| {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&(n + 2).to_le_bytes());
+        let peer = device.add_peer(PublicKey::new(key)).expect("a new peer");
+        let endpoint = (std::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 51_820);
+        device.place_peer(START, peer, Some(endpoint.into()));
+        peer
+    });
+    let ids = ids.collect();
+    (device, ids)
+}
+
+#[test]
+fn no_second_has_more_than_a_thousand_and_the_first_thousand_wait_for_nothing() {
+    let (mut device, peers) = crowd(2_500);
+    let mut rng = SeededRng::new(1);
+    let mut now = START;
+    let mut waiting: VecDeque<PeerId> = peers.iter().copied().collect();
+    let mut asked: Vec<Time> = Vec::new();
+    let mut told = 0;
+    while now < START + Duration::from_secs(4) {
+        // The workers tell of each that has not been asked, as often as they may.
+        for _ in 0..waiting.len() {
+            let peer = waiting.pop_front().expect("as many as there were");
+            let shared = device.peers.get(peer).expect("it is there").shared.clone();
+            if shared.lost.tell(now) {
+                told += 1;
+                device.handle_event(at(now), PeerEvent::LostSession(peer), &mut rng);
+            }
+            waiting.push_back(peer);
+        }
+        while device.poll_timeout().is_some_and(|due| due <= now) {
+            device.handle_timeout(at(now), &mut rng);
+        }
+        while let Some(action) = device.poll_action() {
+            if let Action::Outgoing(Outgoing::Send { .. }) = action {
+                asked.push(now);
+            }
+        }
+        now += Duration::from_millis(20);
+    }
+    let first_second = asked.iter().filter(|&&at| at == START).count();
+    assert_eq!(first_second, RECOVERIES_PER_SECOND, "they wait for nothing");
+    let too_close = asked
+        .windows(RECOVERIES_PER_SECOND + 1)
+        .find(|some| some[RECOVERIES_PER_SECOND].since(some[0]) < Duration::from_secs(1));
+    assert_eq!(too_close, None, "more than a thousand within a second");
+    assert_eq!(asked.len(), peers.len(), "each once, of {told} events");
+}

@@ -1,0 +1,225 @@
+//! Who was last reached where: what a gateway needs to recover sessions that it has lost.
+//!
+//! A gateway that was started anew knows no session, but its peers still send under theirs. Such data cannot be opened,
+//! so it proves nothing. If it comes from where a peer was last, it is reason enough to ask that peer for a session. A
+//! worker finds the peer in [`Whereabouts`], and tells control at most once in Rekey-Timeout ([`LostSession`]).
+//!
+//! The table is written by control, and read by all workers without a lock. It only suggests: an entry may be old, or
+//! of two addresses with one tag. The peer's own cell says where it is ([`PeerShared::endpoint`]).
+//!
+//! [`PeerShared::endpoint`]: crate::cell::PeerShared::endpoint
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::constants::REKEY_TIMEOUT;
+use crate::time::Time;
+
+/// Places that are looked at for one address.
+const PROBES: usize = 16;
+/// Places for each entry. Most addresses of strangers then meet an empty place at once.
+const PLACES_PER_ENTRY: usize = 4;
+const PLACES_MIN: usize = 64;
+/// A place has the index of a peer, plus one, in its lower bits, and a part of its address's hash above. 0 is empty.
+const INDEX_BITS: u32 = 21;
+
+const _: () = assert!(crate::constants::PEERS_MAX < 1 << INDEX_BITS, "an index fits beside its tag");
+
+/// Peers by the address and port that they were last reached at, as long as lost sessions are recovered.
+///
+/// The hash has no secret. Strangers choose what is looked up, and each look-up has a bound. What is stored is chosen
+/// by the operator and by authenticated peers.
+pub struct Whereabouts {
+    places: Box<[AtomicU64]>,
+    /// Nanoseconds of [`Time`].
+    until: AtomicU64,
+}
+
+impl Whereabouts {
+    /// A table with room for so many peers, in force until a time.
+    pub fn new(peers: usize, until: Time) -> Self {
+        let places = (peers * PLACES_PER_ENTRY).next_power_of_two().max(PLACES_MIN);
+        Self { places: (0..places).map(|_| AtomicU64::new(0)).collect(), until: AtomicU64::new(until.as_nanos()) }
+    }
+
+    /// For how many peers it has room.
+    pub fn room(&self) -> usize {
+        self.places.len() / PLACES_PER_ENTRY
+    }
+
+    /// Enters a peer by its slot. False: there is no place near its own. Only control writes.
+    pub fn enter(&self, remote: SocketAddr, index: u32) -> bool {
+        let tag = tag(remote);
+        let entry = tag << INDEX_BITS | (u64::from(index) + 1);
+        for place in self.probe(tag) {
+            match place.load(Ordering::Relaxed) {
+                0 => {
+                    place.store(entry, Ordering::Relaxed);
+                    return true;
+                }
+                present if present == entry => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// The slots of peers that may be at this address, after `until` nobody's.
+    pub fn find(&self, now: Time, remote: SocketAddr) -> impl Iterator<Item = u32> {
+        let tag = tag(remote);
+        let probes = if now < self.until() { PROBES } else { 0 };
+        let entries = self.probe(tag).take(probes).map(|place| place.load(Ordering::Relaxed));
+        let entries = entries.take_while(|&entry| entry != 0).filter(move |entry| entry >> INDEX_BITS == tag);
+        entries.map(|entry| ((entry & ((1 << INDEX_BITS) - 1)) - 1) as u32)
+    }
+
+    /// Until when it is in force.
+    pub fn until(&self) -> Time {
+        Time(self.until.load(Ordering::Relaxed))
+    }
+
+    /// Keeps it in force until another time.
+    pub fn set_until(&self, until: Time) {
+        self.until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn probe(&self, tag: u64) -> impl Iterator<Item = &AtomicU64> {
+        let mask = self.places.len() - 1;
+        (0..PROBES).map(move |n| &self.places[(tag as usize + n) & mask])
+    }
+}
+
+impl fmt::Debug for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Whereabouts").field("room", &self.room()).field("until", &self.until()).finish_non_exhaustive()
+    }
+}
+
+/// The part of an address's hash that a place has room for. The flow label is not part of where somebody is.
+fn tag(remote: SocketAddr) -> u64 {
+    let (high, low) = match remote.ip() {
+        IpAddr::V4(v4) => (0, u64::from(v4.to_bits())),
+        IpAddr::V6(v6) => ((v6.to_bits() >> 64) as u64, v6.to_bits() as u64),
+    };
+    let scope = if let SocketAddr::V6(v6) = remote { v6.scope_id() } else { 0 };
+    let port = u64::from(scope) << 16 | u64::from(remote.port());
+    mix(mix(mix(0x243f_6a88_85a3_08d3, high), low), port) >> INDEX_BITS
+}
+
+/// Folds a product of 128 bits: each bit of both depends on many of the other.
+const fn mix(a: u64, b: u64) -> u64 {
+    let product = (a ^ b) as u128 * 0x9e37_79b9_7f4a_7c15;
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// When workers may tell control next that a peer sends under a session that nobody has.
+#[derive(Debug, Default)]
+pub struct LostSession(AtomicU64);
+
+impl LostSession {
+    /// True for one of all workers, once in Rekey-Timeout: it has to tell control. If that is impossible, call
+    /// [`LostSession::untold`].
+    #[must_use = "control has to be told"]
+    pub fn tell(&self, now: Time) -> bool {
+        let due = self.0.load(Ordering::Relaxed);
+        let next = (now + REKEY_TIMEOUT).as_nanos();
+        due <= now.as_nanos() && self.0.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Control has asked the peer for a session just now.
+    pub fn asked(&self, now: Time) {
+        self.0.store((now + REKEY_TIMEOUT).as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Control was not told, or can do nothing now: the next datagram tells it.
+    pub fn untold(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whether a peer's endpoint has changed since control last asked. One for all peers.
+#[derive(Debug, Default)]
+pub struct Moves(AtomicBool);
+
+impl Moves {
+    /// An endpoint has just changed. True: nobody has said so since control last asked, and control may be asleep.
+    pub fn note(&self) -> bool {
+        !self.0.load(Ordering::Acquire) && !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether an endpoint has changed since this was last asked. What is read afterwards is as new as the answer.
+    pub fn take(&self) -> bool {
+        self.0.load(Ordering::Acquire) && self.0.swap(false, Ordering::AcqRel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_secs(100);
+    const LATER: Time = Time::from_secs(280);
+
+    fn address(n: u32) -> SocketAddr {
+        SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + n / 7), 1_000 + (n % 7) as u16))
+    }
+
+    fn found(table: &Whereabouts, remote: SocketAddr) -> Vec<u32> {
+        table.find(NOW, remote).collect()
+    }
+
+    #[test]
+    fn peers_are_found_by_address_and_port_and_strangers_are_not() {
+        const PEERS: u32 = 100_000;
+        let table = Whereabouts::new(PEERS as usize, LATER);
+        for n in 0..PEERS {
+            assert!(table.enter(address(n), n), "there is a place for number {n}");
+        }
+        for n in 0..PEERS {
+            assert!(found(&table, address(n)).contains(&n), "{n}");
+        }
+        let strangers = (PEERS..10 * PEERS).filter(|&n| !found(&table, address(n)).is_empty()).count();
+        assert_eq!(strangers, 0, "43 bits tell them apart");
+    }
+
+    #[test]
+    fn one_address_may_be_several_peers_but_not_without_number() {
+        let table = Whereabouts::new(1_000, LATER);
+        let remote = "[2001:db8::1%7]:9".parse().unwrap();
+        let entered = (0..100).filter(|&n| table.enter(remote, n)).count();
+        assert_eq!(entered, PROBES);
+        assert!(table.enter(remote, 3), "it is there already");
+        assert_eq!(found(&table, remote), (0..PROBES as u32).collect::<Vec<_>>());
+        assert!(found(&table, "[2001:db8::1%8]:9".parse().unwrap()).is_empty(), "another link");
+    }
+
+    #[test]
+    fn after_its_time_it_knows_nobody() {
+        let table = Whereabouts::new(1, LATER);
+        assert!(table.enter(address(1), u32::MAX >> 12));
+        assert_eq!(found(&table, address(1)), [u32::MAX >> 12]);
+        assert_eq!(table.find(LATER, address(1)).count(), 0);
+        table.set_until(LATER + REKEY_TIMEOUT);
+        assert_eq!(table.find(LATER, address(1)).count(), 1);
+    }
+
+    #[test]
+    fn control_is_told_once_in_rekey_timeout() {
+        let lost = LostSession::default();
+        assert!(lost.tell(NOW) && !lost.tell(NOW));
+        assert!(!lost.tell(NOW + REKEY_TIMEOUT - std::time::Duration::from_nanos(1)));
+        assert!(lost.tell(NOW + REKEY_TIMEOUT));
+        lost.untold();
+        assert!(lost.tell(NOW + REKEY_TIMEOUT));
+    }
+
+    #[test]
+    fn a_move_is_told_once_until_control_has_asked() {
+        let moves = Moves::default();
+        assert!(!moves.take());
+        assert!(moves.note() && !moves.note());
+        assert!(moves.take() && !moves.take());
+        assert!(moves.note());
+    }
+}
