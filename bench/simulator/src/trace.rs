@@ -149,6 +149,8 @@ pub const fn words(event: PeerEvent) -> (&'static str, u32) {
         PeerEvent::Found(peer) => ("found", peer.index),
         PeerEvent::LostSession(peer) => ("sends under a lost session", peer.index),
         PeerEvent::Moved(peer) => ("moved", peer.index),
+        PeerEvent::Dropped { peer, .. } => ("dropped", peer.index),
+        PeerEvent::Unrouted { .. } => ("no peer", u32::MAX),
     }
 }
 

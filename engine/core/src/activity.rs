@@ -13,6 +13,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+pub use crate::peer_counters::{PeerCounters, Sizes, Traffic};
 use crate::time::Time;
 
 /// The bit of the `unreplied` word that says that more data came after the first; stamps have it clear.
@@ -204,74 +205,6 @@ impl Activity {
     }
 }
 
-/// What one worker carried for one peer. Each worker writes its own and nobody else's, so a load and a store suffice.
-///
-/// Aligned to a cache line: two workers count for the same peer at full speed. The price is peers × workers × 64 bytes.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub struct PeerCounters {
-    rx_bytes: AtomicU64,
-    tx_bytes: AtomicU64,
-    rx_packets: AtomicU64,
-    tx_packets: AtomicU64,
-}
-
-/// A reading of [`PeerCounters`]. Bytes are those of the UDP payload, keepalives included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Received and authenticated bytes.
-    pub rx_bytes: u64,
-    /// Sent bytes.
-    pub tx_bytes: u64,
-    /// Received and authenticated messages.
-    pub rx_packets: u64,
-    /// Sent messages.
-    pub tx_packets: u64,
-}
-
-impl Traffic {
-    /// The sum of two.
-    #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
-        Self {
-            rx_bytes: self.rx_bytes.wrapping_add(other.rx_bytes),
-            tx_bytes: self.tx_bytes.wrapping_add(other.tx_bytes),
-            rx_packets: self.rx_packets.wrapping_add(other.rx_packets),
-            tx_packets: self.tx_packets.wrapping_add(other.tx_packets),
-        }
-    }
-}
-
-fn bump(word: &AtomicU64, by: u64) {
-    word.store(word.load(Relaxed).wrapping_add(by), Relaxed);
-}
-
-impl PeerCounters {
-    /// Counts a received train: its messages and their bytes on the wire.
-    #[inline]
-    pub fn received(&self, packets: u64, bytes: u64) {
-        bump(&self.rx_packets, packets);
-        bump(&self.rx_bytes, bytes);
-    }
-
-    /// Counts a sent train: its messages and their bytes on the wire.
-    #[inline]
-    pub fn sent(&self, packets: u64, bytes: u64) {
-        bump(&self.tx_packets, packets);
-        bump(&self.tx_bytes, bytes);
-    }
-
-    /// The counts as they are now.
-    pub fn read(&self) -> Traffic {
-        Traffic {
-            rx_bytes: self.rx_bytes.load(Relaxed),
-            tx_bytes: self.tx_bytes.load(Relaxed),
-            rx_packets: self.rx_packets.load(Relaxed),
-            tx_packets: self.tx_packets.load(Relaxed),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,9 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_do_not_share_lines() {
-        assert_eq!(align_of::<PeerCounters>(), 64);
-        assert_eq!(size_of::<PeerCounters>(), 64);
+    fn peers_do_not_share_lines() {
         assert_eq!(size_of::<Activity>(), 64);
     }
 }

@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::activity::{Activity, PeerCounters, Traffic};
+use crate::activity::{Activity, PeerCounters, Sizes, Traffic};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
+use crate::peer_drops::PeerDrops;
 use crate::shared::{self, Highest, Numbered};
 use crate::time::Time;
 use crate::whereabouts::{LostSession, Moves};
@@ -133,6 +134,8 @@ pub struct PeerShared {
     pub lost: LostSession,
     /// Whether any peer of the device has moved.
     pub moves: Arc<Moves>,
+    /// What was thrown away of its packets.
+    pub drops: PeerDrops,
     /// The highest number of a session that the peer has proved to have.
     confirmed: AtomicU64,
 }
@@ -152,6 +155,7 @@ impl PeerShared {
             handshake: LatestHandshake::default(),
             lost: LostSession::default(),
             moves,
+            drops: PeerDrops::default(),
             confirmed: AtomicU64::new(0),
         }
     }
@@ -159,6 +163,15 @@ impl PeerShared {
     /// The sum over all workers.
     pub fn traffic(&self) -> Traffic {
         self.counters.iter().fold(Traffic::default(), |sum, counters| sum.plus(counters.read()))
+    }
+
+    /// The sizes that any worker has seen.
+    pub fn sizes(&self) -> Sizes {
+        self.counters.iter().map(PeerCounters::sizes).fold(Sizes::default(), |all, one| Sizes {
+            rx_largest: all.rx_largest.max(one.rx_largest),
+            tx_largest: all.tx_largest.max(one.tx_largest),
+            rx_missing: all.rx_missing.saturating_add(one.rx_missing),
+        })
     }
 
     /// The highest number of a session that we answered for and the peer has used.

@@ -144,13 +144,14 @@ pub struct ReceiveSession<K> {
     confirmed: bool,
     rekey_asked: bool,
     window: ReplayWindow,
+    accepted: u64,
 }
 
 impl<K> ReceiveSession<K> {
     /// A session that has received nothing.
     pub const fn new(key: K, local_index: u32, created: Time, initiator: bool) -> Self {
         let window = ReplayWindow::new();
-        Self { key, local_index, created, initiator, confirmed: initiator, rekey_asked: false, window }
+        Self { key, local_index, created, initiator, confirmed: initiator, rekey_asked: false, window, accepted: 0 }
     }
 
     /// The cipher's key.
@@ -183,7 +184,14 @@ impl<K> ReceiveSession<K> {
     /// # Errors
     /// [`Replay`], and nothing changes.
     pub fn accept(&mut self, counter: u64) -> Result<(), Replay> {
-        self.window.check_and_set(counter)
+        self.window.check_and_set(counter)?;
+        self.accepted += 1;
+        Ok(())
+    }
+
+    /// How many of the messages that the peer has sent, as far as the counters tell, did not come, or not yet.
+    pub const fn missing(&self) -> u64 {
+        self.window.next().wrapping_sub(self.accepted)
     }
 
     /// Whether control has yet to hear that the peer has the key. To be asked before [`ReceiveSession::confirm`] where

@@ -42,6 +42,11 @@ impl<const WORDS: usize, const WORD_BITS: u64> Window<WORDS, WORD_BITS> {
         Self { next: 0, seen: [0; WORDS] }
     }
 
+    /// One more than the highest counter received; 0 before the first.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Marks `counter` as received.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! (WireGuard paper, section 5.1).
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::constants::INITIATIONS_PER_SECOND;
 
@@ -38,6 +39,16 @@ impl Tai64N {
     /// The timestamp for the wire.
     pub const fn as_bytes(&self) -> &[u8; TAI64N_LEN] {
         &self.0
+    }
+
+    /// How much earlier this timestamp is than another; zero if it is not. A peer may have made either of any bytes.
+    #[must_use]
+    pub fn behind(&self, later: Self) -> Duration {
+        let [later, earlier] = [later, *self].map(|timestamp| {
+            let (seconds, nanos) = timestamp.parts();
+            Duration::new(seconds, nanos.min(NANOS_PER_SECOND - 1))
+        });
+        later.saturating_sub(earlier)
     }
 
     /// The next timestamp that a peer takes for later than this one.
@@ -107,6 +118,14 @@ mod tests {
             Tai64N::from_bytes([0xff; TAI64N_LEN]),
         ];
         assert!(ordered.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn behind_is_a_distance_whatever_the_bytes_are() {
+        let (early, late) = (Tai64N::from_unix(100, 0), Tai64N::from_unix(86_500, 500_000_000));
+        assert_eq!(early.behind(late).as_secs(), 86_400);
+        assert_eq!(late.behind(early), Duration::ZERO);
+        let _ = Tai64N::ZERO.behind(Tai64N::from_bytes([0xff; TAI64N_LEN]));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod budget;
 mod counters;
 mod dispatch;
 mod inbound;
+mod losses;
 mod orders;
 mod outbound;
 mod outputs;
@@ -55,6 +56,7 @@ use ringfort_core::whereabouts::Whereabouts;
 use vnet_packets::Merge;
 
 use inbound::{Merging, Told};
+use losses::UnroutedReports;
 use outbound::{Gathered, Heads, Stalled};
 use outputs::Outputs;
 use peers::PeerTable;
@@ -118,6 +120,7 @@ pub struct DataPath<W = Unwatched> {
     stalled: Option<Stalled>,
     /// What senders may still be told about packets that no peer can have.
     icmp_allowance: Allowance,
+    unrouted: UnroutedReports,
     /// Runs of packets for the TUN.
     merging: Merging,
     outputs: Outputs,
@@ -142,6 +145,7 @@ impl<W: Watch> DataPath<W> {
             heads: outbound::no_heads(),
             stalled: None,
             icmp_allowance: Allowance::default(),
+            unrouted: UnroutedReports::default(),
             merging: Merging::new(config.merge),
             outputs: Outputs::new(),
             counters: Counters::default(),

@@ -84,12 +84,12 @@ impl<W: Watch> DataPath<W> {
                 // What was read for it before goes with it.
                 self.flush(now);
                 self.peers.remove(peer);
-                self.drop_staged(peer, DropReason::Down);
+                self.drop_staged(now, peer, DropReason::Down);
             }
             Order::Routes { routes, .. } => self.routes = routes,
             Order::SendStaged { peer } => self.send_staged(now, peer),
             Order::SendKeepalive { peer } => return self.send_something(now, peer),
-            Order::DropStaged { peer } => self.drop_staged(peer, DropReason::NoSession),
+            Order::DropStaged { peer } => self.drop_staged(now, peer, DropReason::NoSession),
             Order::Recover(whereabouts) => self.whereabouts = whereabouts,
             Order::LinkDown => self.counters.drop(DropReason::Down, self.staging.clear()),
             Order::Mtu(mtu) => self.config.mtu = mtu as usize,

@@ -256,6 +256,8 @@ impl<W: Watch> DataPath<W> {
             }
             // Control is awake, since its queue is full, and looks whether anybody has moved.
             PeerEvent::Moved(_) => {}
+            // It is counted, and told again after a quiet time.
+            PeerEvent::Dropped { .. } | PeerEvent::Unrouted { .. } => {}
         }
     }
 

@@ -89,7 +89,7 @@ impl DataPlane {
     /// Carries out all that the device has decided.
     pub fn carry_out(&mut self, device: &mut Device, now: Time) {
         while let Some(action) = device.poll_action() {
-            self.apply(action, device);
+            self.apply(action, device, now);
         }
         self.release_routes(now);
     }
@@ -106,43 +106,38 @@ impl DataPlane {
         self.routes_check = keeps_some.then(|| now + ROUTES_CHECK_INTERVAL);
     }
 
-    fn apply(&mut self, action: Action, device: &mut Device) {
+    fn apply(&mut self, action: Action, device: &mut Device, now: Time) {
         match self.dispatch.apply(action, &mut &*self.queues) {
             None => {}
-            Some(Outgoing::Notify { peer, notice }) => notices::log(&peer, notice),
-            Some(Outgoing::Send { endpoint, datagram, peer }) => {
-                let (sent_by, peer) = match (self.send(endpoint, &datagram), peer) {
-                    (Some(sent_by), Some(peer)) => (sent_by, peer),
-                    _ => return,
-                };
-                device.handshake_left(peer, datagram.as_ref().len());
-                if sent_by != SentBy::Endpoint {
-                    // An address or a route has gone, and the message that says so is on its way to us.
-                    device.source_failed(peer, endpoint);
+            Some(Outgoing::Notify { peer, notice }) => notices::log(&peer, device.peer_name(&peer), notice),
+            Some(Outgoing::Send { endpoint, datagram, peer }) => match (self.send(endpoint, &datagram), peer) {
+                (Ok(sent_by), Some(peer)) => {
+                    device.handshake_left(peer, datagram.as_ref().len());
+                    if sent_by != SentBy::Endpoint {
+                        // An address or a route has gone, and the message that says so is on its way to us.
+                        device.source_failed(peer, endpoint);
+                    }
                 }
-            }
+                // Retransmission deals with it: a route may come back, a buffer become free.
+                (Err(errno), Some(peer)) => device.send_failed(now, peer, endpoint.remote, errno as i32),
+                (Err(errno), None) => {
+                    log::debug!("a cookie reply to {} was not sent: {}", endpoint.remote, errno.desc());
+                }
+                (Ok(_), None) => {}
+            },
         }
     }
 
-    /// By which way it left; `None` if it did not.
-    fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> Option<SentBy> {
-        let Some(sockets) = self.sockets.own() else {
-            self.handshakes_unsent += 1;
-            return None;
-        };
-        match send_handshake(sockets, &endpoint, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS) {
-            Ok(sent_by) => {
-                self.handshakes_sent += 1;
-                Some(sent_by)
-            }
-            Err(errno) => {
-                self.handshakes_unsent += 1;
-                // Retransmission deals with it: a route may come back, a buffer become free.
-                let level = if errno == Errno::EPERM { log::Level::Warn } else { log::Level::Debug };
-                log::log!(level, "a handshake message to {} was not sent: {}", endpoint.remote, errno.desc());
-                None
-            }
+    /// Sends a handshake message, and counts it. Without sockets, which is while the port cannot be had, none leaves.
+    fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> Result<SentBy, Errno> {
+        let sockets = self.sockets.own().ok_or(Errno::ENETDOWN);
+        let sent =
+            sockets.and_then(|sockets| send_handshake(sockets, &endpoint, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS));
+        match sent {
+            Ok(_) => self.handshakes_sent += 1,
+            Err(_) => self.handshakes_unsent += 1,
         }
+        sent
     }
 
     fn give_sockets(&self, pairs: Vec<SocketPair>) {

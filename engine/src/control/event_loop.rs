@@ -37,7 +37,7 @@ use super::settings::Settings;
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
-use super::{answer, config, logging};
+use super::{answer, config, key_text, logging};
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::queues::Queues;
@@ -219,13 +219,19 @@ impl Control {
             self.device.handle_event(now, event, &mut self.rng);
             events += 1;
         }
-        self.intake.fill(&mut self.device, || inbox.next_handshake(), note_dropped);
+        self.intake.fill(now.mono, &mut self.device, || inbox.next_handshake(), note_dropped);
         for _ in 0..HANDSHAKES_PER_TURN {
             let Some((message, under_load)) = self.intake.next(now.mono) else { break };
             let handled =
                 self.device.handle_datagram(now, message.endpoint, message.bytes(), under_load, &mut self.rng);
             if let Err(reason) = handled {
-                note_dropped(&message, reason);
+                match self.device.blamed() {
+                    None => note_dropped(&message, reason),
+                    Some((key, name)) => {
+                        let (peer, remote) = (key_text::named(key, name), message.endpoint.remote);
+                        log::debug!("a handshake message of {peer} from {remote} was dropped: {reason}");
+                    }
+                }
             }
         }
         events == EVENTS_PER_TURN || self.intake.waiting() > 0 || inbox.handshakes_waiting() > 0

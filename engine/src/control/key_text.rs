@@ -34,6 +34,15 @@ pub fn short(key: &PublicKey) -> String {
     format!("peer({}…{})", &text[..4], &text[TEXT_LEN - 5..TEXT_LEN - 1])
 }
 
+/// As [`short`], with what the operator calls the peer.
+#[must_use]
+pub fn named(key: &PublicKey, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{} \"{name}\"", short(key)),
+        None => short(key),
+    }
+}
+
 /// The key as the control socket takes it.
 #[must_use]
 pub fn hex(key: &PublicKey) -> String {

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod logging;
 pub mod notices;
 pub mod offloads;
+mod peers;
 pub mod preflight;
 pub mod server;
 pub mod settings;

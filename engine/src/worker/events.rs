@@ -60,8 +60,8 @@ impl Worker {
                 }
             }
             UdpEvent::SendFailed(failed) => {
-                self.path.count_drop(DropReason::SendFailed, failed.segments);
-                log::debug!("worker {}: sending {} datagrams failed: {}", self.index, failed.segments, failed.errno);
+                let peer = peer_of(failed.context);
+                self.path.handle_send_failed(self.now, peer, failed.errno as i32, failed.segments);
             }
             _ => {}
         }

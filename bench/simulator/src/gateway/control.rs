@@ -97,7 +97,7 @@ impl Gateway {
             events += 1;
         }
         while let Some(message) = self.control.handshakes.pop_front() {
-            if self.device.screen(message.datagram.as_ref()).is_ok() {
+            if self.device.screen(now.mono, message.endpoint, message.datagram.as_ref()).is_ok() {
                 self.control.waiting.push_back(message);
             }
         }

@@ -1,11 +1,15 @@
 //! The values that pass between the device and the shell around it.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::health::{Failure, PeerState};
 use crate::allowed_ips::AllowedIps;
 use crate::cell::{PeerShared, SessionNumber};
 use crate::crypto::PublicKey;
+use crate::drops::DropReason;
 use crate::ids::{Endpoint, PeerId};
 use crate::noise::NewSession;
 use crate::suite::Suite;
@@ -52,6 +56,19 @@ pub enum PeerEvent {
     /// A peer has moved: [`Moves::note`](crate::whereabouts::Moves::note) was true. Nothing is lost with this event
     /// but the time until control wakes up for another reason.
     Moved(PeerId),
+    /// Packets of the peer were thrown away for a reason that the operator should know, the first in a while
+    /// ([`PeerDrops::note`](crate::peer_drops::PeerDrops::note)).
+    Dropped {
+        /// Whose.
+        peer: PeerId,
+        /// Why.
+        reason: DropReason,
+    },
+    /// A packet from inside had no peer. Limited in rate by who reports it.
+    Unrouted {
+        /// Where it was to go.
+        destination: IpAddr,
+    },
 }
 
 /// A message that is not a data message, held by value.
@@ -182,6 +199,40 @@ pub enum Notice {
         ours: Suite,
         /// What it asked for.
         theirs: Suite,
+    },
+    /// The state of the peer is another one.
+    State {
+        /// What it is now.
+        state: PeerState,
+        /// What the operator knew of it.
+        was: PeerState,
+        /// What refuses it, if something does.
+        reason: Option<Failure>,
+        /// Where it is.
+        remote: Option<SocketAddr>,
+        /// How long the handshake took, if we asked for it.
+        took: Option<Duration>,
+    },
+    /// The peer is somewhere else.
+    Roamed {
+        /// Where it was.
+        from: SocketAddr,
+        /// Where it is.
+        to: SocketAddr,
+    },
+    /// Packets of the peer are thrown away, and only the operator can mend that.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// The inner source address of one that the peer may not use.
+        source: Option<IpAddr>,
+        /// The system's number for why it refused to send.
+        errno: Option<i32>,
+    },
+    /// Somebody proved to have this key, and it belongs to none of our peers.
+    Stranger {
+        /// Where it asked from.
+        remote: SocketAddr,
     },
     /// The peer does not answer, and the suite that it is asked under is one that only Ringfort speaks.
     SuiteSilence {

@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::Device;
 use super::api::Action;
+use super::health::Failure;
 use super::outbox::Place;
 use super::peer::{Env, Peer};
 use crate::constants::{INITIATION_INTERVAL_MIN, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, ZERO_KEYS_AFTER_TIME};
@@ -36,7 +37,7 @@ impl Peer {
     pub fn want_handshake(&mut self, env: &mut Env<'_>) {
         self.attempt_started = env.now.mono;
         if !self.can_initiate(env) {
-            return;
+            return self.note_incapable(env);
         }
         match self.next_initiation_at() {
             Some(at) if env.now.mono < at => {
@@ -60,8 +61,22 @@ impl Peer {
         if let Some(at) = self.next_initiation_at().filter(|&at| now < at) {
             return self.timers.set(Timer::Retransmit, at + env.jitter());
         }
+        if self.pending.is_some() {
+            let remote = self.endpoint().map(|endpoint| endpoint.remote);
+            self.health.fail(Failure::Unanswered, remote, now);
+        }
         self.note_silence(env);
         self.initiate(env);
+    }
+
+    /// What keeps us from asking, apart from the link.
+    fn note_incapable(&mut self, env: &Env<'_>) {
+        if env.up && env.local.is_none() {
+            self.health.fail(Failure::NoPrivateKey, None, env.now.mono);
+        }
+        if env.up && self.endpoint().is_none() {
+            self.health.fail(Failure::NoEndpoint, None, env.now.mono);
+        }
     }
 
     pub(super) fn can_initiate(&self, env: &Env<'_>) -> bool {
@@ -86,7 +101,10 @@ impl Peer {
             env.out.push(Action::DropStaged { peer: self.id });
             return;
         }
-        self.unanswered_since.get_or_insert(env.now.mono);
+        if self.unanswered_since.is_none() {
+            self.unanswered_since = Some(env.now.mono);
+            self.health.heard_before = self.shared.traffic().rx_packets;
+        }
         self.asking_since.get_or_insert(env.now.mono);
         self.initiations_unanswered = self.initiations_unanswered.saturating_add(1);
         let jitter = env.jitter();
@@ -164,11 +182,15 @@ impl Peer {
         let now = env.now.mono;
         let verified = claimed.verify(&self.remote)?;
         if verified.timestamp() <= self.timestamp_received {
+            let behind = verified.timestamp().behind(self.timestamp_received);
+            self.health.fail(Failure::OldTimestamp { behind }, Some(endpoint.remote), now);
             return Err(DropReason::HandshakeReplay);
         }
         if verified.suite() != self.remote.suite() {
             // Noted, so it cannot be replayed; nothing else changes for the peer.
             self.timestamp_received = verified.timestamp();
+            let theirs = verified.suite();
+            self.health.fail(Failure::SuiteMismatch { theirs }, Some(endpoint.remote), now);
             return Err(self.refuse_suite(verified.suite(), endpoint, env));
         }
         if self.initiation_accepted.is_some_and(|at| now < at + INITIATION_INTERVAL_MIN) {
@@ -182,6 +204,11 @@ impl Peer {
         self.timestamp_received = timestamp;
         self.initiation_accepted = Some(now);
         env.out.handshakes.responses += 1;
+        self.health.asked_from(endpoint.remote, now);
+        if self.sessions.awaits_confirmation() {
+            self.health.unused = self.health.unused.saturating_add(1);
+            self.health.fail(Failure::Unused, Some(endpoint.remote), now);
+        }
         self.note_received_handshake(endpoint, size_of::<HandshakeInitiation>(), env);
         self.cookies.add_macs(now, response.as_mut_bytes());
         self.sessions.begin_as_responder(self.id, session, now, env.out);
@@ -198,7 +225,13 @@ impl Peer {
         env: &mut Env<'_>,
     ) -> Result<(), DropReason> {
         let (Some(local), Some(pending)) = (env.local, &self.pending) else { return Err(DropReason::UnknownIndex) };
-        let session = pending.consume_response(local, &self.remote, response)?;
+        let session = match pending.consume_response(local, &self.remote, response) {
+            Ok(session) => session,
+            Err(reason) => {
+                self.health.fail(Failure::BadResponse, Some(endpoint.remote), env.now.mono);
+                return Err(reason);
+            }
+        };
 
         self.pending = None; // Its index lives on with the session.
         self.note_received_handshake(endpoint, size_of::<HandshakeResponse>(), env);
@@ -216,6 +249,7 @@ impl Peer {
         self.timers.stop(Timer::Retransmit);
         self.shared.activity.clear_request();
         self.last_handshake = Some(env.now.wall);
+        self.health.complete(env.now.mono, self.unanswered_since);
         self.unanswered_since = None;
         self.asking_since = None;
         self.initiations_unanswered = 0;

@@ -19,7 +19,9 @@
 mod api;
 mod config;
 mod handshake;
+mod health;
 mod memory;
+mod names;
 mod outbox;
 mod outcomes;
 mod peer;
@@ -28,6 +30,7 @@ mod recovery;
 mod sessions;
 mod sources;
 mod status;
+mod strangers;
 mod suites;
 mod traffic;
 
@@ -35,12 +38,16 @@ mod traffic;
 mod tests;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
+pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot};
 pub use memory::{MemoryCursor, Remembered};
+pub use names::{NAME_LEN_MAX, is_name};
 pub use outcomes::{Durations, HandshakeCounts};
 pub use status::PeerStatus;
+pub use strangers::{MacStranger, Stranger, Unrouted};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
@@ -61,6 +68,7 @@ use outbox::Outbox;
 use peer::{Env, Peer};
 use peers::Peers;
 use recovery::Recovery;
+use strangers::Strangers;
 use suites::Suites;
 
 /// Peers whose timers one call of [`Device::handle_timeout`] serves, so 100,000 that are due at once do not keep
@@ -80,6 +88,11 @@ pub struct Device {
     /// Where peers were that are not configured at present.
     memory: Memory,
     recovery: Recovery,
+    /// What the operator calls the peers, likewise.
+    names: BTreeMap<PublicKey, Arc<str>>,
+    strangers: Strangers,
+    /// Whom the last handshake message was of, as it says.
+    blamed: Option<PeerId>,
     schedule: Schedule,
     routes: AllowedIps,
     /// The workers have not been given the present routes.
@@ -109,6 +122,9 @@ impl Device {
             sources: BTreeMap::new(),
             memory: Memory::default(),
             recovery: Recovery::default(),
+            names: BTreeMap::new(),
+            strangers: Strangers::default(),
+            blamed: None,
             schedule: Schedule::default(),
             routes: AllowedIps::new(),
             routes_changed: false,
@@ -123,8 +139,14 @@ impl Device {
     ///
     /// # Errors
     /// Why the datagram must be dropped. It is counted in [`Device::drops`].
-    pub fn screen(&mut self, datagram: &[u8]) -> Result<(), DropReason> {
-        self.assess(datagram).inspect_err(|&reason| self.drops.bump(reason))
+    pub fn screen(&mut self, now: Time, endpoint: Endpoint, datagram: &[u8]) -> Result<(), DropReason> {
+        let result = self.assess(datagram);
+        result.inspect_err(|&reason| {
+            self.drops.bump(reason);
+            if reason == DropReason::BadMac1 {
+                self.strangers.note_wrong_key(endpoint.remote, now);
+            }
+        })
     }
 
     /// Takes a datagram that is not a data message. `under_load`: the queue of such datagrams is, or was within the
@@ -140,6 +162,7 @@ impl Device {
         under_load: bool,
         rng: &mut dyn CryptoRng,
     ) -> Result<(), DropReason> {
+        self.blamed = None;
         let result = self.receive(now, endpoint, datagram, under_load, rng);
         result.inspect_err(|&reason| self.drops.bump(reason))
     }
@@ -149,9 +172,16 @@ impl Device {
         let (PeerEvent::Awake(peer)
         | PeerEvent::NeedHandshake { peer, .. }
         | PeerEvent::Confirmed(peer)
+        | PeerEvent::Dropped { peer, .. }
         | PeerEvent::Found(peer)
         | PeerEvent::LostSession(peer)
-        | PeerEvent::Moved(peer)) = event;
+        | PeerEvent::Moved(peer)) = event
+        else {
+            if let PeerEvent::Unrouted { destination } = event {
+                self.strangers.note_unrouted(destination, now.mono);
+            }
+            return;
+        };
         if event == PeerEvent::LostSession(peer) && self.up {
             self.note_lost_session(now.mono, peer);
         }
@@ -170,6 +200,8 @@ impl Device {
                 PeerEvent::Found(_) => peer.kick(env.now.mono, env.local.is_some()),
                 // It waits for its turn. And whoever keeps what is remembered asks by himself.
                 PeerEvent::LostSession(_) | PeerEvent::Moved(_) => {}
+                PeerEvent::Dropped { reason, .. } => peer.tell_drop(reason, env),
+                PeerEvent::Unrouted { .. } => {}
             }
         });
     }
@@ -301,7 +333,10 @@ impl Device {
     ) -> Result<(), DropReason> {
         let Some(Identity { local, .. }) = &self.identity else { return Err(DropReason::NoPrivateKey) };
         let claimed = consume_initiation(local, suite, message)?;
-        let peer = self.peers.by_key(claimed.remote_public()).ok_or(DropReason::UnknownPeer)?;
+        let Some(peer) = self.peers.by_key(claimed.remote_public()) else {
+            return Err(self.refuse_stranger(claimed, endpoint, now.mono));
+        };
+        self.blamed = Some(peer);
         self.step(now, peer, rng, |peer, env| peer.receive_initiation(claimed, endpoint, env))
             .unwrap_or(Err(DropReason::UnknownPeer))
     }
@@ -314,6 +349,7 @@ impl Device {
         rng: &mut dyn CryptoRng,
     ) -> Result<(), DropReason> {
         let peer = self.asked_by(message.receiver_index.get())?;
+        self.blamed = Some(peer);
         self.step(now, peer, rng, |peer, env| peer.receive_response(message, endpoint, env))
             .unwrap_or(Err(DropReason::UnknownIndex))
     }
@@ -323,7 +359,10 @@ impl Device {
     fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), DropReason> {
         let peer = self.asked_by(message.receiver_index.get())?;
         let peer = self.peers.get_mut(peer).ok_or(DropReason::UnknownIndex)?;
-        peer.cookies.consume_reply(now, message)
+        peer.cookies.consume_reply(now, message)?;
+        let remote = peer.endpoint().map(|endpoint| endpoint.remote);
+        peer.health.fail(Failure::CookieDemanded, remote, now);
+        Ok(())
     }
 
     /// Lets a peer take a step, and enters its next deadline. `None` if the peer is gone.
@@ -339,6 +378,7 @@ impl Device {
         let mut env = Env { now, up: self.up, local, out: &mut self.out, drops: &mut self.drops, rng };
         peer.settle(&mut env);
         let result = step(peer, &mut env);
+        peer.tell_state(&mut env);
         enter(&mut self.schedule, peer);
         Some(result)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand_core::CryptoRng;
 
 use super::api::Action;
+use super::health::Health;
 use super::outbox::Outbox;
 use super::sessions::Sessions;
 use crate::activity::Traffic;
@@ -107,6 +108,7 @@ pub(super) struct Peer {
     pub jitter: Duration,
     /// Handshake messages, which no worker counts.
     pub handshake_traffic: Traffic,
+    pub health: Health,
 }
 
 impl Peer {
@@ -142,6 +144,7 @@ impl Peer {
             watch: Watch::Idle,
             jitter: Duration::ZERO,
             handshake_traffic: Traffic::default(),
+            health: Health::default(),
         }
     }
 

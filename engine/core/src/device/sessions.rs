@@ -20,7 +20,7 @@ use crate::time::Time;
 pub(super) struct Session {
     pub local_index: u32,
     number: SessionNumber,
-    created: Time,
+    pub created: Time,
 }
 
 #[derive(Default)]
@@ -39,6 +39,11 @@ impl Sessions {
     /// The session to send with.
     pub const fn current(&self) -> Option<&Session> {
         self.current.as_ref()
+    }
+
+    /// Whether we answered for a session, and the peer has not used it yet.
+    pub const fn awaits_confirmation(&self) -> bool {
+        self.next.is_some()
     }
 
     /// We asked and were answered: both sides have the session. It sends from now on, and tells the peer so.

@@ -1,5 +1,6 @@
 //! Queries: what `get=1`, the metrics and the tests want to know.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Device;
@@ -15,7 +16,8 @@ use crate::tai64n::Tai64N;
 
 /// One peer's settings and state.
 pub struct PeerStatus<'a> {
-    peer: &'a Peer,
+    pub(super) peer: &'a Peer,
+    pub(super) device: &'a Device,
 }
 
 impl<'a> PeerStatus<'a> {
@@ -27,6 +29,11 @@ impl<'a> PeerStatus<'a> {
     /// Its public key.
     pub const fn public_key(&self) -> &'a PublicKey {
         self.peer.remote.public()
+    }
+
+    /// What the operator calls it.
+    pub fn name(&self) -> Option<&'a Arc<str>> {
+        self.device.names.get(self.public_key())
     }
 
     /// The preshared key, all zero if there is none.
@@ -94,18 +101,18 @@ impl Device {
 
     /// All peers, in the order of their slots: each new one last, or where another was removed.
     pub fn peers(&self) -> impl Iterator<Item = PeerStatus<'_>> {
-        self.peers.iter().map(|peer| PeerStatus { peer })
+        self.peers.iter().map(|peer| PeerStatus { peer, device: self })
     }
 
     /// As [`Device::peers`], from a slot on: whoever looks at a part of them at a time goes on behind the last one. A
     /// peer that stays is seen exactly once, whoever comes and goes meanwhile.
     pub fn peers_from(&self, slot: u32) -> impl Iterator<Item = PeerStatus<'_>> {
-        self.peers.iter_from(slot).map(|peer| PeerStatus { peer })
+        self.peers.iter_from(slot).map(|peer| PeerStatus { peer, device: self })
     }
 
     /// One peer, if it is still there.
     pub fn status(&self, peer: PeerId) -> Option<PeerStatus<'_>> {
-        self.peers.get(peer).map(|peer| PeerStatus { peer })
+        self.peers.get(peer).map(|peer| PeerStatus { peer, device: self })
     }
 
     /// The present routes, published or not.
@@ -118,6 +125,12 @@ impl Device {
         &self.out.handshakes
     }
 
+    /// The peer that the last handshake message was of, with its name. If it was refused, that may be a lie.
+    pub fn blamed(&self) -> Option<(&PublicKey, Option<&str>)> {
+        let key = self.peers.get(self.blamed?)?.remote.public();
+        Some((key, self.peer_name(key)))
+    }
+
     /// What [`Device::handle_datagram`] refused, by reason.
     pub const fn drops(&self) -> &DropCounts {
         &self.drops
@@ -125,7 +138,7 @@ impl Device {
 }
 
 /// The inverse of [`Tai64N::from_unix`].
-fn since_unix_epoch(timestamp: Tai64N) -> Duration {
+pub(super) fn since_unix_epoch(timestamp: Tai64N) -> Duration {
     let parts = |timestamp: Tai64N| {
         let [s0, s1, s2, s3, s4, s5, s6, s7, n0, n1, n2, n3] = *timestamp.as_bytes();
         (u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]), u32::from_be_bytes([n0, n1, n2, n3]))

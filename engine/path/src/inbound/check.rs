@@ -4,6 +4,7 @@ use ringfort_aead::{Geometry, SEGMENTS_MAX};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
+use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TAG_LEN};
 
 use super::{Accepted, Run};
@@ -15,6 +16,7 @@ pub(super) type Lengths = [usize; SEGMENTS_MAX];
 impl<W: Watch> DataPath<W> {
     pub(super) fn check(
         &mut self,
+        now: Time,
         run: &mut Run<'_>,
         peer: PeerId,
         geometry: Geometry,
@@ -26,7 +28,9 @@ impl<W: Watch> DataPath<W> {
             if accepted.has(i) && segment.len() > DATA_LEN_MIN {
                 match self.check_packet(segment, peer, run.ecn) {
                     Ok(len) => *length = len,
-                    Err(reason) => self.counters.drop(reason, 1),
+                    Err(reason) => {
+                        self.drop_inner(now, peer, reason, &segment[DATA_HEADER_LEN..segment.len() - TAG_LEN]);
+                    }
                 }
             }
         }

@@ -18,7 +18,9 @@ impl<W: Watch> DataPath<W> {
         let shared = receiver.cell().shared();
         let followed = shared.endpoint.follow(run.endpoint);
         let tells_moved = followed != Followed::Same && shared.moves.note();
-        shared.counters[self.config.worker].received(accepted.segments, accepted.bytes);
+        let counters = &shared.counters[self.config.worker];
+        counters.received(accepted.segments, accepted.bytes);
+        counters.received_up_to(run.stride.min(run.view.len()), receiver.session.missing());
         let activity = &shared.activity;
         let mut awakes = false;
         if accepted.any_data {

@@ -21,33 +21,40 @@ impl<W: Watch> DataPath<W> {
         let session = &mut receiver.session;
         let segments = run.counters.len();
         if !session.usable(now) {
-            return self.counters.drop(DropReason::ExpiredSession, segments);
+            return self.drop_received(now, run.receiver, DropReason::ExpiredSession, segments);
         }
         let Ok(geometry) = Geometry::of_received(run.view.len(), run.stride) else {
-            return self.counters.drop(DropReason::BadLength, segments);
+            return self.drop_received(now, run.receiver, DropReason::BadLength, segments);
         };
         self.watch.lap(Stage::Classify);
         let Ok(verdicts) = session.key().open_train(run.counters, &mut run.view, geometry) else {
-            return self.counters.drop(DropReason::BadLength, segments);
+            return self.drop_received(now, run.receiver, DropReason::BadLength, segments);
         };
         self.watch.lap(Stage::Open);
-        self.counters.drop(DropReason::BadTag, verdicts.failed_count());
         let mut accepted = Accepted::default();
+        let mut replays = 0;
         for (i, &counter) in run.counters.iter().enumerate() {
             if !verdicts.passed(i) {
                 continue;
             }
             match session.accept(counter) {
                 Ok(()) => accepted.note(i, geometry),
-                Err(_) => self.counters.drop(DropReason::Replay, 1),
+                Err(_) => replays += 1,
             }
+        }
+        let peer = receiver.cell().id();
+        let forged = verdicts.failed_count();
+        if forged > 0 {
+            self.drop_received(now, run.receiver, DropReason::BadTag, forged);
+        }
+        if replays > 0 {
+            self.drop_received(now, run.receiver, DropReason::Replay, replays);
         }
         if accepted.segments == 0 {
             return;
         }
-        let peer = receiver.cell().id();
         self.note_authentic(now, &run, peer, &accepted);
-        let lengths = self.check(&mut run, peer, geometry, &accepted);
+        let lengths = self.check(now, &mut run, peer, geometry, &accepted);
         self.watch.lap(Stage::Check);
         self.deliver(run.view, geometry, &lengths);
         self.watch.lap(Stage::Coalesce);

@@ -44,7 +44,7 @@ impl<W: Watch> DataPath<W> {
         if !self.peers.get(id).is_some_and(|peer| peer.has_session(now)) {
             return match self.peers.reachable(id) {
                 Ok(_) => self.stage(id, view),
-                Err(reason) => self.counters.drop(reason, 1),
+                Err(reason) => self.drop_of(now, id, reason, 1),
             };
         }
         if self.staging.waiting(id) > 0 {

@@ -64,7 +64,7 @@ impl<W: Watch> DataPath<W> {
         view.truncate(VNET_HDR_LEN + inner.len);
         match self.route(&view[VNET_HDR_LEN..], inner.destination) {
             Ok(peer) => self.admit(now, peer, view, packet::outer_ecn(inner.ecn)),
-            Err(reason) => self.turn_back(now, reason, &view[VNET_HDR_LEN..]),
+            Err(reason) => self.turn_back(now, reason, inner.destination, &view[VNET_HDR_LEN..]),
         }
     }
 
@@ -76,6 +76,9 @@ impl<W: Watch> DataPath<W> {
         };
         match endpoint {
             Ok(endpoint) => {
+                if let Some(known) = self.peers.get(peer) {
+                    known.cell().shared().counters[self.config.worker].sent_up_to(stride.min(view.len()));
+                }
                 self.outputs.transmits.push_back(Transmit { peer, view, stride, endpoint, ecn, any_data });
             }
             Err(reason) => self.counters.drop(reason, view.len().div_ceil(stride)),

@@ -33,15 +33,21 @@ impl<W: Watch> DataPath<W> {
     /// Drops a packet, and tells its sender, as the kernel's WireGuard does (`wg_xmit` in
     /// `drivers/net/wireguard/device.c`).
     #[cold]
-    pub(super) fn turn_back(&mut self, now: Time, reason: DropReason, packet: &[u8]) {
-        self.counters.drop(reason, 1);
+    pub(super) fn turn_back(&mut self, now: Time, reason: DropReason, destination: IpAddr, packet: &[u8]) {
+        self.drop_turned_back(now, reason, destination, 1);
         self.tell_sender(now, reason, packet);
     }
 
     /// The same for all segments of a super-packet, of which the first is what the sender is told about.
     #[cold]
-    pub(super) fn turn_back_super(&mut self, now: Time, reason: DropReason, mut segments: Segments<'_>) {
-        self.counters.drop(reason, segments.len());
+    pub(super) fn turn_back_super(
+        &mut self,
+        now: Time,
+        reason: DropReason,
+        destination: IpAddr,
+        mut segments: Segments<'_>,
+    ) {
+        self.drop_turned_back(now, reason, destination, segments.len());
         let Some(segment) = segments.next() else { return };
         let mut quote = [0; QUOTE_LEN_MAX];
         let (head, body) = quote.split_at_mut(segment.header_len());

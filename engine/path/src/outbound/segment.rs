@@ -63,7 +63,7 @@ impl<W: Watch> DataPath<W> {
         let peer = match self.route(packet, inner.destination) {
             Ok(peer) => peer,
             Err(reason) => {
-                self.turn_back_super(now, reason, segments);
+                self.turn_back_super(now, reason, inner.destination, segments);
                 return Outcome::Done;
             }
         };

@@ -76,8 +76,11 @@ impl<W: Watch> DataPath<W> {
     }
 
     /// Gives up what waits for a peer.
-    pub(crate) fn drop_staged(&mut self, id: PeerId, reason: DropReason) {
-        self.counters.drop(reason, self.staging.drop_all(id));
+    pub(crate) fn drop_staged(&mut self, now: Time, id: PeerId, reason: DropReason) {
+        let packets = self.staging.drop_all(id);
+        if packets > 0 {
+            self.drop_of(now, id, reason, packets);
+        }
     }
 
     /// A slot for a packet that has to wait.

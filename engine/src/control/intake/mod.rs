@@ -45,6 +45,7 @@ impl Intake {
     /// `dropped`, and counted by the device.
     pub fn fill(
         &mut self,
+        now: Time,
         device: &mut Device,
         mut queue: impl FnMut() -> Option<HandshakeMessage>,
         mut dropped: impl FnMut(&HandshakeMessage, DropReason),
@@ -55,7 +56,7 @@ impl Intake {
                 return;
             }
             let Some(message) = queue() else { return };
-            match device.screen(message.bytes()) {
+            match device.screen(now, message.endpoint, message.bytes()) {
                 Ok(()) => self.waiting.push_back(message),
                 Err(reason) => dropped(&message, reason),
             }

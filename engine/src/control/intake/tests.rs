@@ -45,7 +45,7 @@ impl Place {
 
     fn fill(&mut self) {
         let Self { intake, device, queue, .. } = self;
-        intake.fill(device, || queue.pop_front(), |_, _| {});
+        intake.fill(START, device, || queue.pop_front(), |_, _| {});
     }
 
     /// Whether we are under load with the next message.

@@ -251,7 +251,14 @@ fn what_a_peer_sends_is_delivered_once_and_only_from_its_addresses() {
         f.send_raw(&[4, 0, 0]);
         f.send_raw(&[9; 64]);
         f.eventually(|| f.dropped(DropReason::Runt) == 1 && f.dropped(DropReason::UnknownType) == 1);
+        let told = PeerEvent::Dropped { peer: PEER, reason: DropReason::SourceNotAllowed };
+        assert_eq!(f.next_event(), told, "only the operator can mend that");
         assert!(f.queues.control.next_event().is_none());
+        let drops = &f.cell.shared().drops;
+        let counted = drops.iter().map(|drop| (drop.reason, drop.count)).collect::<Vec<_>>();
+        let expected = [DropReason::BadTag, DropReason::Replay, DropReason::SourceNotAllowed, DropReason::NotIp];
+        assert_eq!(counted, expected.map(|reason| (reason, 1)));
+        assert_eq!(drops.source(), Some("10.9.0.3".parse().unwrap()));
 
         f.send_sealed(8, &inner_packet([10, 9, 0, 2], b"still there"));
         assert_eq!(f.receive_inner(&mut buffer), 11);

@@ -332,7 +332,11 @@ impl Node {
                 self.drops.add(DropReason::NoSession, dropped as u64);
             }
             Action::Recover(whereabouts) => self.whereabouts = whereabouts,
-            Action::Outgoing(Outgoing::Notify { peer, notice }) => self.notices.push((peer, notice)),
+            Action::Outgoing(Outgoing::Notify {
+                peer,
+                notice: notice @ (Notice::SuiteMismatch { .. } | Notice::SuiteSilence { .. }),
+            }) => self.notices.push((peer, notice)),
+            Action::Outgoing(Outgoing::Notify { .. }) => {}
         }
     }
 

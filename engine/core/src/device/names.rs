@@ -1,0 +1,70 @@
+//! What the operator calls the peers: for logs and tables, never for the protocol.
+
+use std::sync::Arc;
+
+use super::{Device, PeerSettingsFull};
+use crate::constants::PEERS_MAX;
+use crate::crypto::PublicKey;
+
+/// Bytes of the longest name.
+pub const NAME_LEN_MAX: usize = 64;
+
+/// Whether a text can be a name: one that fits a line of a log or of a table, and cannot be taken for more than that.
+pub fn is_name(text: &str) -> bool {
+    let trimmed = text.trim() == text && !text.is_empty();
+    trimmed && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
+}
+
+impl Device {
+    /// Names the peer with this key, or takes its name back. As a suite, a name belongs to the key: it waits for a peer
+    /// that is not there yet, and outlives one that is removed. What [`is_name`] refuses must not come here.
+    ///
+    /// # Errors
+    /// [`PeerSettingsFull`], and nothing changes.
+    pub fn set_peer_name(&mut self, key: PublicKey, name: Option<&str>) -> Result<(), PeerSettingsFull> {
+        match name {
+            None => _ = self.names.remove(&key),
+            Some(_) if self.name_room() == 0 && !self.names.contains_key(&key) => return Err(PeerSettingsFull),
+            Some(name) => _ = self.names.insert(key, Arc::from(name)),
+        }
+        Ok(())
+    }
+
+    /// What the operator calls the peer with this key, whether it is there or not.
+    pub fn peer_name(&self, key: &PublicKey) -> Option<&str> {
+        self.names.get(key).map(AsRef::as_ref)
+    }
+
+    /// For how many more peers a name may be set.
+    pub fn name_room(&self) -> usize {
+        PEERS_MAX.saturating_sub(self.names.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_short_visible_text() {
+        for good in ["a", "office, 2nd floor", "Zürich", &"x".repeat(NAME_LEN_MAX)] {
+            assert!(is_name(good), "{good:?}");
+        }
+        for bad in ["", " a", "a ", "a\nb", "a\tb", "\u{1b}[31mred", "\u{85}", &"x".repeat(NAME_LEN_MAX + 1)] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_belongs_to_the_key() {
+        let mut device = Device::new(1);
+        let key = PublicKey::new([7; 32]);
+        device.set_peer_name(key, Some("office")).unwrap();
+        let peer = device.add_peer(key).unwrap();
+        assert_eq!(device.status(peer).unwrap().name().map(AsRef::as_ref), Some("office"));
+        device.remove_peer(peer);
+        assert_eq!(device.peer_name(&key), Some("office"));
+        device.set_peer_name(key, None).unwrap();
+        assert_eq!(device.peer_name(&key), None);
+    }
+}

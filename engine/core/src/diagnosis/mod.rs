@@ -1,0 +1,240 @@
+//! From what is known of a peer to what is wrong with it: a pure function.
+//!
+//! ```text
+//!   PeerSnapshot    what the peer did, and what was dropped ─┐
+//!   DeviceSnapshot  strangers, destinations without a peer ──┼─► diagnose ─► findings, the worst first
+//!   Outside         what the system says of the way out ─────┘
+//! ```
+//!
+//! A gateway sees one end. Each finding says how well it is founded ([`Certainty`]), and nothing is found that a
+//! stranger can make up alone: what only a stranger says is at most possible.
+
+mod finding;
+mod sessions;
+
+pub use finding::{Certainty, Finding, Severity, Unreachable};
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::crypto::PublicKey;
+use crate::device::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState};
+use crate::drops::DropReason;
+use crate::peer_drops::PeerDrop;
+use crate::time::Time;
+
+/// What happened longer ago than this is history, and explains nothing now.
+const LATELY: Duration = Duration::from_secs(300);
+/// Answers in a row that a peer made no use of before it is not a lost datagram.
+const UNUSED_MIN: u64 = 2;
+/// A distance between timestamps that is no reordering on the way.
+const CLOCK_BEHIND_MIN: Duration = Duration::from_secs(5);
+/// Old initiations of a peer that is up which are not a recording that somebody plays.
+const REPLAYS_MIN: u64 = 3;
+/// How often a peer goes back and forth before it is two. A client with two networks does so, too, but rarely.
+const RETURNS_MIN: u32 = 3;
+
+/// What the system says of the way to a peer, and of our sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// We have sockets.
+    pub is_listening: bool,
+    /// MTU of the interface in bytes.
+    pub interface_mtu: u32,
+    /// The route to the endpoint: the largest packet that it takes, in bytes, or the system's number for why there is
+    /// none. `None`: not asked, or there is no endpoint.
+    pub route: Option<Result<u32, i32>>,
+    /// What the network last said of a handshake of ours to the endpoint.
+    pub undeliverable: Option<Undeliverable>,
+}
+
+/// An ICMP error about a handshake of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undeliverable {
+    /// Where the handshake went to.
+    pub remote: SocketAddr,
+    /// What it says.
+    pub unreachable: Unreachable,
+    /// Who says so.
+    pub reporter: IpAddr,
+    /// When it came.
+    pub at: Time,
+}
+
+/// What is wrong with a peer, the worst first; if nothing is, how it does. Never empty.
+pub fn diagnose(peer: &PeerSnapshot, device: &DeviceSnapshot, outside: &Outside) -> Vec<Finding> {
+    let case = Case { peer, device, outside };
+    let mut findings = Vec::new();
+    case.ourselves(&mut findings);
+    case.way_out(&mut findings);
+    case.handshakes(&mut findings);
+    case.strangers(&mut findings);
+    case.silence(&mut findings);
+    case.inner_addresses(&mut findings);
+    case.sizes(&mut findings);
+    findings.sort_by_key(|finding| (finding.severity(), finding.certainty()));
+    if findings.iter().all(|finding| finding.severity() == Severity::Note) {
+        findings.insert(0, case.well());
+    }
+    findings
+}
+
+/// What is known of a key that is no peer's.
+pub fn diagnose_stranger(key: &PublicKey, device: &DeviceSnapshot) -> Vec<Finding> {
+    let asked = device.strangers.iter().find(|stranger| stranger.public_key == *key);
+    let asked = asked.map(|stranger| (stranger.remote, stranger.count, device.now.since(stranger.last)));
+    vec![Finding::NotAPeer { asked }]
+}
+
+struct Case<'a> {
+    peer: &'a PeerSnapshot,
+    device: &'a DeviceSnapshot,
+    outside: &'a Outside,
+}
+
+/// What both ends see.
+impl Case<'_> {
+    /// What keeps us from doing anything.
+    fn ourselves(&self, findings: &mut Vec<Finding>) {
+        if !self.device.is_up {
+            findings.push(if self.outside.is_listening { Finding::LinkDown } else { Finding::NotListening });
+        }
+        if !self.device.has_private_key {
+            findings.push(Finding::NoPrivateKey);
+        }
+        if self.peer.endpoint.is_none() {
+            let dropped = self.drops(DropReason::NoEndpoint).map_or(0, |drop| drop.count);
+            if dropped > 0 || self.peer.is_waiting || self.peer.keepalive_secs > 0 {
+                findings.push(Finding::NoEndpoint { dropped });
+            }
+        }
+    }
+
+    /// What the system and the network say.
+    fn way_out(&self, findings: &mut Vec<Finding>) {
+        let Some(remote) = self.remote() else { return };
+        if let Some(Err(errno)) = self.outside.route {
+            findings.push(Finding::NoRoute { remote, errno });
+        } else if let Some((errno, count)) = self.send_error() {
+            findings.push(Finding::SendRefused { remote, errno, count });
+        }
+        if let Some(news) = self.outside.undeliverable
+            && news.remote == remote
+            && self.is_current(news.at)
+        {
+            let Undeliverable { unreachable, reporter, at, .. } = news;
+            findings.push(Finding::Undeliverable { remote, unreachable, reporter, ago: self.ago(at) });
+        }
+    }
+
+    /// What the other side proves by what it says.
+    fn handshakes(&self, findings: &mut Vec<Finding>) {
+        let places = self.peer.returns.filter(|&(returns, _)| returns >= RETURNS_MIN);
+        let old = self.current(|failure| matches!(failure, Failure::OldTimestamp { .. }));
+        if let Some((returns, places)) = places {
+            let old_timestamps = old.map_or(0, |record| record.count);
+            findings.push(Finding::TwoGateways { places, returns, old_timestamps });
+        } else if let Some(&FailureRecord { failure: Failure::OldTimestamp { behind }, count, .. }) = old
+            && behind >= CLOCK_BEHIND_MIN
+            && (self.peer.state != PeerState::Up || count >= REPLAYS_MIN)
+        {
+            findings.push(Finding::ClockBehind { behind, count });
+        }
+        if let Some(record) = self.current(|failure| failure == Failure::BadResponse) {
+            findings.push(Finding::PskDiffers { count: record.count, has_psk: self.peer.has_psk });
+        }
+        if let Some(record) = self.current(|failure| failure == Failure::Unused)
+            && record.count >= UNUSED_MIN
+        {
+            let FailureRecord { count, endpoint: remote, .. } = *record;
+            findings.push(Finding::AnswersUnused { count, remote, has_psk: self.peer.has_psk });
+        }
+        let mismatch = self.current(|failure| matches!(failure, Failure::SuiteMismatch { .. }));
+        if let Some(&FailureRecord { failure: Failure::SuiteMismatch { theirs }, .. }) = mismatch
+            && theirs != self.peer.suite
+        {
+            findings.push(Finding::SuiteDiffers { ours: self.peer.suite, theirs });
+        }
+    }
+
+    /// Who else speaks from where the peer is. Of a peer that is up, that is no news.
+    fn strangers(&self, findings: &mut Vec<Finding>) {
+        if self.peer.state == PeerState::Up {
+            return;
+        }
+        let ip = self.remote().map(|remote| remote.ip());
+        let strangers = self.device.strangers.iter().filter(|stranger| self.is_lately(stranger.last));
+        for stranger in strangers.filter(|stranger| Some(stranger.remote.ip()) == ip) {
+            let (key, remote, ago) = (stranger.public_key, stranger.remote, self.ago(stranger.last));
+            findings.push(Finding::OtherKeyAtEndpoint { key, remote, ago });
+        }
+        let wrong_keys = self.device.wrong_keys.iter().filter(|wrong| self.is_lately(wrong.last));
+        for wrong in wrong_keys.filter(|wrong| ip.is_none_or(|ip| ip == wrong.remote.ip())) {
+            let (remote, count, ago) = (wrong.remote, wrong.count, self.ago(wrong.last));
+            findings.push(Finding::WrongKeyThere { remote, count, ago, is_endpoint: ip.is_some() });
+        }
+    }
+
+    /// Initiations without an answer, if nothing says why.
+    fn silence(&self, findings: &mut Vec<Finding>) {
+        let peer = self.peer;
+        let explained = findings.iter().any(|finding| {
+            matches!(
+                finding,
+                Finding::LinkDown
+                    | Finding::NotListening
+                    | Finding::NoPrivateKey
+                    | Finding::NoRoute { .. }
+                    | Finding::SendRefused { .. }
+                    | Finding::PskDiffers { .. }
+                    | Finding::SuiteDiffers { .. }
+            )
+        });
+        let Some(since) = peer.unanswered_for.filter(|_| !explained && peer.initiations_unanswered > 0) else { return };
+        let (initiations, was_up) = (peer.initiations_unanswered, peer.handshakes > 0);
+        findings.push(match self.current(|failure| failure == Failure::Unanswered) {
+            Some(_) => Finding::Silent { remote: self.remote(), initiations, since, was_up },
+            None => Finding::Asking { since },
+        });
+    }
+}
+
+/// What is asked of the facts.
+impl Case<'_> {
+    fn remote(&self) -> Option<SocketAddr> {
+        self.peer.endpoint.map(|endpoint| endpoint.remote)
+    }
+
+    fn ago(&self, at: Time) -> Duration {
+        self.peer.now.since(at)
+    }
+
+    fn is_lately(&self, at: Time) -> bool {
+        self.ago(at) < LATELY
+    }
+
+    /// Whether something still explains how the peer does: it is not long ago, and nothing has succeeded since.
+    fn is_current(&self, at: Time) -> bool {
+        let succeeded = self.peer.session.map(|session| self.peer.now - session.age);
+        self.is_lately(at) && succeeded.is_none_or(|succeeded| succeeded < at)
+    }
+
+    /// A kind of failure that still explains how the peer does.
+    fn current(&self, which: impl Fn(Failure) -> bool) -> Option<&FailureRecord> {
+        self.peer.failures.iter().find(|record| which(record.failure) && self.is_current(record.last))
+    }
+
+    fn drops(&self, reason: DropReason) -> Option<&PeerDrop> {
+        self.peer.drops.iter().find(|drop| drop.reason == reason && self.is_lately(drop.last))
+    }
+
+    /// Why the system refused to send, and how often: of handshakes, or of data.
+    fn send_error(&self) -> Option<(i32, u64)> {
+        let handshakes = self.current(|failure| matches!(failure, Failure::NotSent { .. }));
+        if let Some(&FailureRecord { failure: Failure::NotSent { errno }, count, .. }) = handshakes {
+            return Some((errno, count));
+        }
+        let data = self.drops(DropReason::SendFailed).filter(|drop| self.is_current(drop.last))?;
+        Some((self.peer.send_error?, data.count))
+    }
+}
