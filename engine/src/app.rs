@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
         return list_ciphers();
     }
     if cli.stats {
-        return print(ask::stats(&cli.name));
+        return print(if cli.json { ask::stats_json(&cli.name) } else { ask::stats(&cli.name) });
     }
     if cli.suites {
         return print(ask::suites(&cli.name));
@@ -156,6 +156,12 @@ fn report(daemon: &Daemon, settings: &Settings) {
             "packets from the interface come to the worker that receives from their peer, not to all, since the kernel \
              refused the steering program: {why}"
         );
+    }
+    for address in daemon.metrics_addresses() {
+        log::info!("metrics are served at http://{address}/metrics");
+    }
+    if let Some(why) = daemon.unshown() {
+        log::warn!("there is no unix socket for metrics: {why}");
     }
     log::info!("packet memory of each worker: {}", budget());
     if let Some(note) = daemon.unlocked() {

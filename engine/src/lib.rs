@@ -7,6 +7,7 @@ pub mod commands;
 pub mod control;
 pub mod failure;
 pub mod fault;
+pub mod metrics;
 mod panics;
 pub mod queues;
 pub mod worker;

@@ -151,6 +151,12 @@ impl ControlInbox {
         pushed
     }
 
+    /// How many events wait.
+    #[must_use]
+    pub fn events_waiting(&self) -> usize {
+        self.events.len()
+    }
+
     /// The last words of a worker.
     pub fn push_failure(&self, failure: WorkerFailure) {
         self.failures.push(failure);
@@ -168,6 +174,17 @@ impl ControlInbox {
     pub fn oldest_routes_in_use(&self) -> u64 {
         self.routes_in_use.iter().map(|v| v.load(Ordering::Acquire)).min().unwrap_or(0)
     }
+}
+
+/// How much waits for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxLengths {
+    /// Orders about sessions.
+    pub sessions: usize,
+    /// Other mail.
+    pub mail: usize,
+    /// Trains from other workers.
+    pub handoffs: usize,
 }
 
 /// What a worker is told.
@@ -201,6 +218,12 @@ impl WorkerInbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.mail.is_empty() && self.handoffs.is_empty()
+    }
+
+    /// How much waits to be taken. Anybody may ask.
+    #[must_use]
+    pub fn lengths(&self) -> InboxLengths {
+        InboxLengths { sessions: self.sessions.len(), mail: self.mail.len(), handoffs: self.handoffs.len() }
     }
 
     /// The next mail about sessions, to be taken before any other.

@@ -1,7 +1,7 @@
 //! Waking a worker that sleeps in its ring: an eventfd that the ring reads.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use crate::completion::{Rang, Tag};
@@ -46,6 +46,13 @@ impl Waker {
         let mut count = [0u8; 8];
         // SAFETY: the buffer is eight writable bytes; EAGAIN means that there is nothing to clear.
         unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
+
+/// For a waiter that polls and is not to outlive the bell.
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

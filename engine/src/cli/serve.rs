@@ -1,6 +1,7 @@
 //! The options of the daemon itself: `ringfort [OPTIONS] NAME`, as wg-quick calls it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,13 +16,25 @@ use udp_uring::Segmentation;
 use crate::control::key_text::{self, NotAKey};
 use crate::control::logging::{Target, parse_level};
 use crate::control::uapi::DEFAULT_SUITE;
+use crate::metrics::{self, PeerSeries};
 
 /// More cores than this are used only when asked for: each worker takes packet memory.
 const DEFAULT_WORKERS_MAX: usize = 16;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 9] =
-    ["foreground", "workers", "cpus", "busy_poll", "udp_gso", "stages", "log", "log_level", "config"];
+const DAEMON_OPTIONS: [&str; 11] = [
+    "foreground",
+    "workers",
+    "cpus",
+    "busy_poll",
+    "udp_gso",
+    "stages",
+    "metrics",
+    "metrics_peers",
+    "log",
+    "log_level",
+    "config",
+];
 
 /// What the daemon is asked for.
 #[derive(Clone, Debug, Args)]
@@ -63,6 +76,17 @@ pub struct Serve {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub stages: Option<u32>,
 
+    /// Serve metrics for Prometheus over HTTP on this address and port, as in 127.0.0.1:9586, besides the unix socket
+    /// /run/ringfort/NAME.metrics.sock. Whoever reaches it reads the public keys of the peers and their traffic. May be
+    /// given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Vec<SocketAddr>,
+
+    /// How many peers have metrics of their own: a number, all, or none. A peer keeps its place; only one that was
+    /// silent for an hour makes room for one that is at work [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub metrics_peers: Option<PeerSeries>,
+
     /// Where to log: stderr, syslog, journal (systemd's, with fields such as RINGFORT_PEER), kmsg (the kernel's log,
     /// for images without syslog), or a file with a slash in its path, which SIGUSR1 opens anew for logrotate(8).
     /// "auto" is the journal if we run under it, else the standard error in the foreground, syslog in the background
@@ -94,6 +118,10 @@ pub struct Serve {
     #[arg(long, conflicts_with_all = DAEMON_OPTIONS, conflicts_with_all = ["set_suite", "suites"])]
     pub stats: bool,
 
+    /// With --stats: as JSON, the workers one by one
+    #[arg(long, requires = "stats")]
+    pub json: bool,
+
     /// The name of the interface to create, or to use if it is there
     // Required, except by subcommands and by `--aead list`: see `Cli::read`.
     #[arg(value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -124,6 +152,13 @@ impl Serve {
     pub fn segmentation(&self) -> Segmentation {
         let UdpGsoArg(asked) = self.udp_gso;
         asked.unwrap_or_else(Segmentation::for_this_kernel)
+    }
+
+    /// What is shown to Prometheus, and where.
+    #[must_use]
+    pub fn metrics_options(&self) -> metrics::Options {
+        let peers = self.metrics_peers.unwrap_or(PeerSeries::DEFAULT);
+        metrics::Options { addresses: self.metrics.clone(), peers }
     }
 
     /// How the ciphers are chosen.

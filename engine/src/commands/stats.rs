@@ -10,9 +10,12 @@ use crate::control::ask;
 pub struct Args {
     /// The interface that the daemon serves
     name: String,
+    /// Print JSON, the workers one by one
+    #[arg(long)]
+    json: bool,
 }
 
 /// Asks and prints.
 pub fn run(args: &Args) -> ExitCode {
-    print(ask::stats(&args.name))
+    print(if args.json { ask::stats_json(&args.name) } else { ask::stats(&args.name) })
 }

@@ -8,6 +8,7 @@ use ringfort_aead::Suite;
 use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_path::Stage;
+use serde::Serialize;
 
 use super::data_plane::DataPlane;
 use super::keyless::Keyless;
@@ -108,6 +109,14 @@ pub fn stats(
         if let Some(table) = worker.stages() {
             stages(reply, index, table);
         }
+    }
+}
+
+/// One line with a value as JSON.
+pub fn json(reply: &mut Reply, value: &impl Serialize) {
+    // Numbers, texts, and maps with texts for keys: all of it can be written.
+    if let Ok(text) = serde_json::to_string(value) {
+        reply.line("json", text);
     }
 }
 

@@ -26,6 +26,16 @@ pub fn stats(name: &str) -> Result<String, DaemonError> {
     answer(name, "stats=1\n\n", DaemonError::NoStatistics)
 }
 
+/// The same as JSON, the workers one by one: one line.
+///
+/// # Errors
+/// As [`stats`].
+pub fn stats_json(name: &str) -> Result<String, DaemonError> {
+    let answer = answer(name, "stats_json=1\n\n", DaemonError::NoStatistics)?;
+    let json = answer.strip_prefix("json=").ok_or_else(|| DaemonError::NoStatistics(name.to_owned()))?;
+    Ok(json.to_owned())
+}
+
 /// The cipher suites that are set in the daemon that serves interface `name`: a line for the interface and one for each
 /// peer with a suite of its own, name and suite separated by a tab.
 ///

@@ -14,6 +14,7 @@ use super::settings::SettingsError;
 use crate::cli::CpuError;
 use crate::failure::WorkerFailure;
 pub use crate::fault::Fault;
+use crate::metrics::MetricsError;
 use crate::worker::StartError;
 
 /// A failure that ends the process.
@@ -48,6 +49,9 @@ pub enum DaemonError {
          many peers as it takes"
     )]
     SuiteRefused(String),
+    /// An address for metrics cannot be had.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The configuration file is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -200,6 +204,7 @@ impl DaemonError {
                 Fault::Bug
             }
             Self::Worker(failure) => failure.error.fault(),
+            Self::Metrics(error) if error.is_of_request() => Fault::Request,
             Self::NoCapability
             | Self::ControlSocket { .. }
             | Self::ForeignDirectory { .. }
@@ -211,6 +216,7 @@ impl DaemonError {
             | Self::Descriptors(_)
             | Self::TooFewDescriptors(_)
             | Self::LockedMemory(_)
+            | Self::Metrics(_)
             | Self::System { .. }
             | Self::Interrupted(_)
             | Self::InterfaceDeleted(_) => Fault::System,

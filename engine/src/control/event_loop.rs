@@ -20,7 +20,7 @@ use nix::errno::Errno as SysErrno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use ringfort_core::device::Device;
+use ringfort_core::device::{Device, Durations};
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::{Now, Time};
 use ringfort_path::{HandshakeMessage, Order};
@@ -29,6 +29,7 @@ use route_netlink::LinkState;
 use super::alarm::Alarm;
 use super::data_plane::DataPlane;
 use super::error::DaemonError;
+use super::gather::{Gathering, Subject};
 use super::intake::Intake;
 use super::interface::{Change, Interface};
 use super::keyless::Keyless;
@@ -40,8 +41,8 @@ use super::uapi::{Errno, Reply, Request};
 use super::{answer, config, key_text, logging};
 use crate::clock;
 use crate::failure::WorkerError;
+use crate::metrics::{Exchange, Overview, Source};
 use crate::queues::Queues;
-use crate::worker::WorkerStats;
 
 /// Handshake messages of one turn: a few milliseconds of Curve25519.
 const HANDSHAKES_PER_TURN: usize = 32;
@@ -64,7 +65,7 @@ pub struct Control {
     interface: Interface,
     sources: SourceCheck,
     queues: Arc<Queues>,
-    stats: Vec<Arc<WorkerStats>>,
+    source: Arc<Source>,
     rng: UnwrapErr<SysRng>,
     mtu: u32,
     /// What was found out while a request was served, and ends the daemon.
@@ -73,6 +74,9 @@ pub struct Control {
     is_link_up: bool,
     intake: Intake,
     keyless: Keyless,
+    gathering: Gathering,
+    /// How long turns took.
+    turns: Durations,
 }
 
 /// How the loop waits for what concerns it.
@@ -103,25 +107,27 @@ impl Control {
         plane: DataPlane,
         interface: Interface,
         sources: SourceCheck,
-        queues: Arc<Queues>,
-        stats: Vec<Arc<WorkerStats>>,
+        source: Arc<Source>,
+        exchange: Arc<Exchange>,
         mtu: u32,
     ) -> Self {
-        let workers = u8::try_from(stats.len()).expect("the command line has at most 255 workers");
+        let workers = u8::try_from(source.workers.len()).expect("the command line has at most 255 workers");
         let (device, rng) = (Device::new(workers), UnwrapErr(SysRng));
         Self {
             device,
             plane,
             interface,
             sources,
-            queues,
-            stats,
+            queues: source.queues.clone(),
+            source,
             rng,
             mtu,
             failure: None,
             is_link_up: false,
             intake: Intake::new(),
             keyless: Keyless::default(),
+            gathering: Gathering::new(exchange),
+            turns: Durations::default(),
         }
     }
 
@@ -187,6 +193,7 @@ impl Control {
             if !server.serve(now.mono, self) {
                 return Ok(End::SocketRemoved);
             }
+            self.turns.record(clock::boot_time().since(now.mono));
             self.failure.take().map_or(Ok(()), Err)?;
         }
     }
@@ -198,7 +205,13 @@ impl Control {
         self.sources.step(now.mono, &mut self.device, self.plane.sockets().fwmark());
         self.device.handle_timeout(now, &mut self.rng);
         self.plane.carry_out(&mut self.device, now.mono);
-        more
+        let handshakes_waiting = self.handshakes_waiting();
+        let Self { device, plane, turns, gathering, .. } = self;
+        more | gathering.step(&Subject { device, plane, handshakes_waiting, turns })
+    }
+
+    fn handshakes_waiting(&self) -> usize {
+        self.queues.control.handshakes_waiting() + self.intake.waiting()
     }
 
     fn next_deadline(&self, server: &Server) -> Option<Time> {
@@ -303,8 +316,12 @@ impl Handler for Control {
         match request {
             Request::Get => answer::get(reply, &self.device, &self.plane),
             Request::Stats => {
-                let waiting = self.queues.control.handshakes_waiting() + self.intake.waiting();
-                answer::stats(reply, &self.device, &self.plane, waiting, &self.stats);
+                answer::stats(reply, &self.device, &self.plane, self.handshakes_waiting(), &self.source.workers);
+            }
+            Request::StatsJson => {
+                let Self { device, plane, turns, .. } = &*self;
+                let subject = Subject { device, plane, handshakes_waiting: self.handshakes_waiting(), turns };
+                answer::json(reply, &Overview::new(&self.source, &subject.sample()));
             }
             Request::Suites => answer::suites(reply, &self.device),
             Request::LogLevel(level) => answer::log_level(reply, level),

@@ -12,6 +12,8 @@ use crate::worker::locked_len;
 /// sockets; two netlink sockets for source addresses; the control socket, its watch and its epoll set; the log, or
 /// before it the pipe to whoever waits until we are ready.
 const OF_PROCESS: usize = 1 + 3 + 3 + 2 + 3 + 1;
+/// Of metrics: a bell, a unix socket, and those who scrape.
+const OF_METRICS: usize = 2 + crate::metrics::CLIENTS_MAX;
 /// Of each worker: its bell, its queue, its ring.
 const OF_WORKER: usize = 3;
 /// Of each worker while the interface is up: its two UDP sockets, once for control and once for the worker.
@@ -41,7 +43,7 @@ pub struct TooFewDescriptors {
 /// # Errors
 /// [`TooFewDescriptors`].
 pub fn require_descriptors(workers: usize) -> Result<(), TooFewDescriptors> {
-    require(OF_PROCESS + OF_WORKER * workers + reserve(workers) + CLIENTS_MIN, workers)
+    require(OF_PROCESS + OF_METRICS + OF_WORKER * workers + reserve(workers) + CLIENTS_MIN, workers)
 }
 
 /// How many clients the control socket can have once everything else is open, with room left for what may be asked.
@@ -49,7 +51,7 @@ pub fn require_descriptors(workers: usize) -> Result<(), TooFewDescriptors> {
 /// # Errors
 /// [`TooFewDescriptors`] if these are too few.
 pub fn clients_max(workers: usize, wanted: usize) -> Result<usize, TooFewDescriptors> {
-    let reserve = reserve(workers);
+    let reserve = reserve(workers) + crate::metrics::CLIENTS_MAX;
     require(reserve + CLIENTS_MIN, workers)?;
     let free = free_descriptors().take_while(|&fd| fd < open_files_limit()).take(reserve + wanted).count();
     Ok(free - reserve)

@@ -18,6 +18,7 @@ mod config;
 mod data_plane;
 pub mod error;
 mod event_loop;
+mod gather;
 pub mod inherited;
 mod intake;
 mod interface;

@@ -1,12 +1,14 @@
 //! Everything that a daemon is made of, made in an order in which any step may fail and leave nothing behind.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use core_affinity::CoreId;
 use nix::sys::signalfd::SignalFd;
-use ringfort_aead::Choice;
+use nix::unistd::gettid;
+use ringfort_aead::{Choice, Suite};
 use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{FlowTable, Given, Offloads, SelfTest, self_test};
 
@@ -24,6 +26,7 @@ use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use super::supervisor;
 use crate::cli::Serve;
+use crate::metrics::{Exchange, Listening, Metrics, Options, Source};
 use crate::panics;
 use crate::queues::{Mail, Queues};
 use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
@@ -36,6 +39,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(1);
 pub struct Daemon {
     // In this order they go: first nobody can ask us any more, then the workers stop and with them the interface goes.
     server: Server,
+    metrics: Option<Metrics>,
     workers: Workers,
     control: Control,
     signals: SignalFd,
@@ -44,6 +48,7 @@ pub struct Daemon {
     self_test: SelfTest,
     unsteered: Option<String>,
     taken_over: Option<TakenOver>,
+    unshown: Option<DaemonError>,
 }
 
 impl Daemon {
@@ -79,20 +84,36 @@ impl Daemon {
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
+        let exchange = Exchange::new().map_err(|error| DaemonError::system("make a bell for metrics", error))?;
+        let exchange = Arc::new(exchange);
         let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(count)?);
+        let source = Arc::new(source(&cli.name, &choice, &queues, &stats));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
-        let mut control = Control::new(plane, interface, sources, queues.clone(), stats.clone(), MTU_DEFAULT);
+        let mut control = Control::new(plane, interface, sources, source.clone(), exchange.clone(), MTU_DEFAULT);
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         control.configure(settings);
         let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name, &signals), Listener::adopt)?;
         let mut server = Server::new(listener, Bounds::default())?;
         let sleep = control.sleep(&server, &signals)?;
+        let (metrics, unshown) = show(&cli.metrics_options(), source, exchange, &signals)?;
         server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
         if given.is_some() {
             // Nothing tells afterwards that it was not chosen, so it is not changed before all else is there.
             tun_link.replace_driver_mtu()?;
         }
-        Ok(Self { server, workers, control, signals, sleep, choice, self_test, unsteered, taken_over })
+        Ok(Self {
+            server,
+            metrics,
+            workers,
+            control,
+            signals,
+            sleep,
+            choice,
+            self_test,
+            unsteered,
+            taken_over,
+            unshown,
+        })
     }
 
     /// How the cipher was chosen.
@@ -111,6 +132,18 @@ impl Daemon {
     #[must_use]
     pub fn unsteered(&self) -> Option<&str> {
         self.unsteered.as_deref()
+    }
+
+    /// Why there is no unix socket for metrics, if there is none.
+    #[must_use]
+    pub fn unshown(&self) -> Option<&DaemonError> {
+        self.unshown.as_ref()
+    }
+
+    /// TCP addresses that metrics are served on.
+    #[must_use]
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        self.metrics.as_ref().map_or(&[], Metrics::addresses)
     }
 
     /// What there is to know of the interface if it was there before us.
@@ -155,6 +188,39 @@ impl Daemon {
         supervisor::stopping();
         result
     }
+}
+
+/// What is shown of a daemon that begins now. The thread that makes it is the one that control runs on.
+fn source(interface: &str, choice: &Choice, queues: &Arc<Queues>, workers: &[Arc<WorkerStats>]) -> Source {
+    let plan = choice.plan();
+    Source {
+        interface: interface.to_owned(),
+        started: SystemTime::now(),
+        ciphers: Suite::ALL.iter().map(|&suite| (suite, plan.main_provider(suite).name())).collect(),
+        control_thread: gettid().as_raw(),
+        workers: workers.to_vec(),
+        queues: queues.clone(),
+    }
+}
+
+/// Serves metrics. The addresses were asked for and must work. The unix socket is there if it can be had; if not, the
+/// reason comes back.
+fn show(
+    options: &Options,
+    source: Arc<Source>,
+    exchange: Arc<Exchange>,
+    signals: &SignalFd,
+) -> Result<(Option<Metrics>, Option<DaemonError>), DaemonError> {
+    let mut listening = Listening::on(&options.addresses)?;
+    let unshown = match listening.listen_locally(&source.interface, signals) {
+        Err(error @ DaemonError::Interrupted(_)) => return Err(error),
+        result => result.err(),
+    };
+    if listening.is_nowhere() {
+        return Ok((None, unshown));
+    }
+    let metrics = Metrics::start(listening, source, exchange, options);
+    Ok((Some(metrics.map_err(|error| DaemonError::system("start a thread for metrics", error))?), unshown))
 }
 
 /// Watches the interface of `queue`. What was changed on a given one is put back if that fails, and by a panic.

@@ -37,10 +37,13 @@ pub struct Figure {
     pub help: &'static str,
 }
 
-/// Defines [`WorkerStats`] and its figures from one table, so nothing is counted that is not shown: a row without a kind
-/// or without a description does not compile.
+/// Defines [`WorkerStats`] and its figures from one table, so nothing is counted that is not shown: a row without a
+/// kind or without a description does not compile.
 macro_rules! figures {
-    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident $($family:ident $({ $label:ident: $value:literal })?)?,)+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $kind:ident $($family:ident $({ $label:ident: $value:literal })?)?,
+    )+) => {
         /// One worker's counters and gauges.
         #[derive(Debug)]
         pub struct WorkerStats {
@@ -334,9 +337,9 @@ fn publish_lengths(counters: &[Counter; TrainLengths::BUCKETS], lengths: &TrainL
     }
 }
 
-/// CPU time of a thread of this process, by its number (`gettid`); any thread may ask. The kernel names the clock by the
-/// number (`CPUCLOCK_PERTHREAD` and `CPUCLOCK_SCHED` in `include/linux/posix-timers.h`), as `clock_getcpuclockid` does
-/// for processes.
+/// CPU time of a thread of this process, by its number (`gettid`); any thread may ask. The kernel names the clock by
+/// the number (`CPUCLOCK_PERTHREAD` and `CPUCLOCK_SCHED` in `include/linux/posix-timers.h`), as `clock_getcpuclockid`
+/// does for processes.
 pub fn thread_cpu_time(thread: i32) -> Option<Duration> {
     /// A clock of one thread (4), which counts what the scheduler gave it (2).
     const OF_A_THREAD: i32 = 4 | 2;

@@ -106,8 +106,8 @@ fn cpu_time_is_that_of_the_thread_that_counts() {
     assert!(elsewhere.unwrap() >= seen, "any thread may ask");
 }
 
-/// What Prometheus wants of names: a suffix for the kind comes later, so none is there already, and no unit that is not a
-/// base unit.
+/// What Prometheus wants of names: a suffix for the kind comes later, so none is there already, and no unit that is not
+/// a base unit.
 #[test]
 fn the_table_can_be_shown_as_metrics() {
     let mut families: Vec<&str> = Vec::new();

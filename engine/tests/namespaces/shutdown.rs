@@ -17,7 +17,7 @@ fn assert_gone(namespace: &Namespace, interface: &str) {
     let socket = uapi::socket_path(interface);
     assert!(!socket.exists(), "{} was left behind", socket.display());
     assert!(!namespace.has_interface(interface), "interface {interface} was left behind");
-    assert_eq!(namespace.processes().unwrap(), [], "a process was left behind");
+    assert_eq!(namespace.processes().unwrap(), [0_i32; 0], "a process was left behind");
 }
 
 fn ends_cleanly_on(signal: Signal) {

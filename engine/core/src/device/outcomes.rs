@@ -29,9 +29,14 @@ impl Durations {
     /// How many buckets there are: one for each of [`Durations::BOUNDS`], and one for what is longer.
     pub const BUCKETS: usize = Self::BOUNDS.len() + 1;
 
-    /// The longest duration that each bucket takes. A handshake takes a round trip, or Rekey-Timeout (5 s) more for each
-    /// message that is lost, and 90 s at the most.
-    pub const BOUNDS: [Duration; 14] = [
+    /// The longest duration that each bucket takes. A handshake takes a round trip, and Rekey-Timeout (5 s) more for
+    /// each message that is lost: 90 s at the most. A turn of control takes less than a millisecond, or something is
+    /// wrong.
+    pub const BOUNDS: [Duration; 18] = [
+        Duration::from_micros(50),
+        Duration::from_micros(100),
+        Duration::from_micros(250),
+        Duration::from_micros(500),
         Duration::from_millis(1),
         Duration::from_micros(2500),
         Duration::from_millis(5),
@@ -78,7 +83,7 @@ mod tests {
     #[test]
     fn a_duration_is_in_the_first_bucket_that_takes_it() {
         let mut durations = Durations::default();
-        for (millis, bucket) in [(0, 0), (1, 0), (2, 1), (5, 2), (90_000, 13), (90_001, 14)] {
+        for (millis, bucket) in [(0, 0), (1, 4), (2, 5), (5, 6), (90_000, 17), (90_001, 18)] {
             let before = durations.counts()[bucket];
             durations.record(Duration::from_millis(millis));
             assert_eq!(durations.counts()[bucket], before + 1, "{millis} ms");

@@ -52,6 +52,49 @@ pub struct Listener {
     watch: Inotify,
 }
 
+/// Makes the listening socket `file` of interface `name`, for the user of this process alone. A socket that nobody
+/// listens on any more is replaced. The caller looks after its path.
+///
+/// # Errors
+/// As [`Listener::open`].
+pub fn make_socket(
+    directory: &Path,
+    file: &str,
+    name: &str,
+    signals: &SignalFd,
+) -> Result<(UnixListener, SocketPlace), DaemonError> {
+    directory::prepare(directory)?;
+    // Held until this function returns: of two daemons that start at once, the second sees the socket of the first and
+    // not the stale one that both have come to replace.
+    let _lock = DirectoryLock::take(directory, LOCK_PATIENCE, signals)?;
+    let path = directory.join(file);
+    if is_served(&path) {
+        return Err(DaemonError::Served(name.to_owned()));
+    }
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("replace the socket", &path)(error));
+        }
+        _ => {}
+    }
+    bind_socket(path.clone()).map_err(failed("make the socket", &path))
+}
+
+fn bind_socket(path: PathBuf) -> io::Result<(UnixListener, SocketPlace)> {
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // The path is born with the mode of its socket. The mask of the process would do it too, but other threads live
+    // with it.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
+    // Nobody else looks after the path before there is a listener.
+    let made = listen(&socket, Backlog::MAXALLOWABLE).map_err(io::Error::from).and_then(|()| {
+        let listener = UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        Ok((listener, SocketPlace { identity: identity(&std::fs::symlink_metadata(&path)?), path: path.clone() }))
+    });
+    made.inspect_err(|_| _ = std::fs::remove_file(&path))
+}
+
 /// The path of a listening socket, and which socket it is.
 #[derive(Clone, Debug)]
 pub struct SocketPlace {
@@ -109,33 +152,10 @@ impl Listener {
     }
 
     pub(super) fn open_in(directory: &Path, name: &str, signals: &SignalFd) -> Result<Self, DaemonError> {
-        directory::prepare(directory)?;
-        // Held until this function returns: of two daemons that start at once, the second sees the socket of the first
-        // and not the stale one that both have come to replace.
-        let _lock = DirectoryLock::take(directory, LOCK_PATIENCE, signals)?;
-        let path = directory.join(format!("{name}.sock"));
-        if is_served(&path) {
-            return Err(DaemonError::Served(name.to_owned()));
-        }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("replace the control socket", &path)(error));
-            }
-            _ => {}
-        }
-        Self::bind(path.clone()).map_err(failed("make the control socket", &path))
-    }
-
-    fn bind(path: PathBuf) -> io::Result<Self> {
-        let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        // The path is born with the mode of its socket. The mask of the process would do it too, but other threads live
-        // with it.
-        fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
-        // Nobody else looks after the path before there is a listener.
-        let listening = listen(&socket, Backlog::MAXALLOWABLE).map_err(io::Error::from);
-        let listener = listening.and_then(|()| Self::watched(socket.into(), path.clone()));
-        listener.inspect_err(|_| _ = std::fs::remove_file(&path))
+        let (socket, place) = make_socket(directory, &format!("{name}.sock"), name, signals)?;
+        let path = place.path.clone();
+        let listener = Self::watched(socket, path.clone());
+        listener.inspect_err(|_| place.remove()).map_err(failed("make the socket", &path))
     }
 
     fn watched(socket: UnixListener, path: PathBuf) -> io::Result<Self> {

@@ -24,7 +24,7 @@ use ringfort_core::time::Time;
 use super::error::{DaemonError, is_out_of_descriptors};
 use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request};
 use client::{Client, Shares, Step};
-pub use listener::{Listener, SocketPlace, connect, socket_path};
+pub use listener::{Listener, SocketPlace, connect, make_socket, socket_path};
 
 /// What clients may take. Tests use smaller ones.
 #[derive(Clone, Copy, Debug)]
@@ -259,7 +259,7 @@ fn readable(data: u64) -> EpollEvent {
 }
 
 /// `WouldBlock` as `None`.
-fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

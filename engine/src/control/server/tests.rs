@@ -67,7 +67,7 @@ impl Handler for Fake {
                 self.sets += 1;
                 Errno::OK
             }
-            Request::Stats | Request::Suites | Request::LogLevel(_) => Errno::INVALID,
+            Request::Stats | Request::StatsJson | Request::Suites | Request::LogLevel(_) => Errno::INVALID,
         }
     }
 }

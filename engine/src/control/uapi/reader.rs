@@ -57,6 +57,7 @@ enum State {
 enum Simple {
     Get,
     Stats,
+    StatsJson,
     Suites,
     LogLevel(Option<LevelFilter>),
 }
@@ -66,6 +67,7 @@ impl Simple {
         Some(match line {
             b"get=1" => Self::Get,
             b"stats=1" => Self::Stats,
+            b"stats_json=1" => Self::StatsJson,
             b"suites=1" => Self::Suites,
             b"log_level=1" => Self::LogLevel(None),
             _ => {
@@ -79,6 +81,7 @@ impl Simple {
         match self {
             Self::Get => Request::Get,
             Self::Stats => Request::Stats,
+            Self::StatsJson => Request::StatsJson,
             Self::Suites => Request::Suites,
             Self::LogLevel(level) => Request::LogLevel(level),
         }

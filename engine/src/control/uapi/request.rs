@@ -17,6 +17,8 @@ pub enum Request {
     Set(Box<SetRequest>),
     /// `stats=1`: our own extension, which `wg` never sends. The counters of the daemon as `name=value` lines.
     Stats,
+    /// `stats_json=1`, another: the same and more as one line `json={…}`.
+    StatsJson,
     /// `suites=1`, another extension: the cipher suite of the interface, then each peer that has its own.
     Suites,
     /// `log_level=1`, another: what is logged. With a level in place of the 1, that is set first.

@@ -149,7 +149,7 @@ fn a_worker_whose_packets_wait_for_a_key_sleeps() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let staged = || f.stats.iter().map(|stats| stats.staged.get()).sum::<u64>();
-        f.eventually(|| staged() == rounds.into());
+        f.eventually(|| staged() == u64::from(rounds));
         let turns = || f.stats.iter().map(|stats| stats.turns.get()).sum::<u64>();
         let before = turns();
         std::thread::sleep(Duration::from_millis(300));

@@ -52,7 +52,7 @@ fn keepalives_leave(f: &mut Solo, count: usize) {
     }
     f.settle();
     for _ in 0..count {
-        assert_eq!(f.receive().1, []);
+        assert_eq!(f.receive().1, [0_u8; 0]);
     }
     assert_eq!((f.dropped(DropReason::NoSlot), f.dropped(DropReason::SendFailed)), (0, 0));
 }
@@ -392,7 +392,7 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
         ip("neigh replace 10.8.0.99 lladdr 02:00:00:00:00:01 nud permanent dev slow0");
         f.turn_until(|f| f.worker.udp.sends_in_flight() == 0);
         for _ in 0..operations::MAIL_PER_TURN {
-            assert_eq!(f.receive().1, []);
+            assert_eq!(f.receive().1, [0_u8; 0]);
         }
         assert_eq!(DropReason::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
         f.finish();

@@ -60,7 +60,7 @@ impl Place {
     fn assert_nothing_left(&self) {
         assert!(!uapi::socket_path(&self.interface).exists(), "a socket was left behind");
         assert!(!self.namespace.has_interface(&self.interface), "an interface was left behind");
-        assert_eq!(self.namespace.processes().unwrap(), [], "a process was left behind");
+        assert_eq!(self.namespace.processes().unwrap(), [0_i32; 0], "a process was left behind");
     }
 }
 

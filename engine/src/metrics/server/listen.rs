@@ -1,0 +1,145 @@
+//! Where scrapes come in: a unix socket that is always there, and TCP if somebody asks for it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+
+use crate::control::error::DaemonError;
+use crate::control::server::{self, SocketPlace};
+use crate::metrics::places::PeerSeries;
+
+/// Where the unix sockets are.
+const DIRECTORY: &str = "/run/ringfort";
+
+/// The unix socket of an interface.
+#[must_use]
+pub fn socket_path(interface: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(file_name(interface))
+}
+
+fn file_name(interface: &str) -> String {
+    format!("{interface}.metrics.sock")
+}
+
+/// What the operator chooses.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// TCP addresses to serve on, besides the unix socket.
+    pub addresses: Vec<SocketAddr>,
+    /// How many peers have series.
+    pub peers: PeerSeries,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), peers: PeerSeries::DEFAULT }
+    }
+}
+
+/// A TCP address that metrics cannot be served on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve metrics on {address} ({source}): choose an address of this machine and a free port (--metrics)")]
+pub struct MetricsError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl MetricsError {
+    /// Whether another argument helps, and not another state of the system.
+    #[must_use]
+    pub fn is_of_request(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+    }
+}
+
+/// The listening sockets.
+#[derive(Debug, Default)]
+pub struct Listening {
+    unix: Option<(UnixListener, SocketPlace)>,
+    tcp: Vec<TcpListener>,
+}
+
+impl Listening {
+    /// Listens on the addresses. They were asked for, so each must work.
+    ///
+    /// # Errors
+    /// [`MetricsError`] for the first that cannot be had.
+    pub fn on(addresses: &[SocketAddr]) -> Result<Self, MetricsError> {
+        let listen = |&address| {
+            let listener = TcpListener::bind(address).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            });
+            listener.map_err(|source| MetricsError { address, source })
+        };
+        Ok(Self { unix: None, tcp: addresses.iter().map(listen).collect::<Result<_, _>>()? })
+    }
+
+    /// Listens on the unix socket of `interface` as well, which only the user of this process can use.
+    ///
+    /// # Errors
+    /// The system's. The gateway can do without.
+    pub fn listen_locally(&mut self, interface: &str, signals: &SignalFd) -> Result<(), DaemonError> {
+        self.listen_in(Path::new(DIRECTORY), interface, signals)
+    }
+
+    pub(super) fn listen_in(
+        &mut self,
+        directory: &Path,
+        interface: &str,
+        signals: &SignalFd,
+    ) -> Result<(), DaemonError> {
+        self.unix = Some(server::make_socket(directory, &file_name(interface), interface, signals)?);
+        Ok(())
+    }
+
+    /// Whether nobody can come.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        self.unix.is_none() && self.tcp.is_empty()
+    }
+
+    /// Where the unix socket is.
+    #[must_use]
+    pub fn place(&self) -> Option<&SocketPlace> {
+        self.unix.as_ref().map(|(_, place)| place)
+    }
+
+    /// The addresses that were listened on, with the ports that the system chose.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok())
+    }
+
+    /// To poll.
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.unix.iter().map(|(listener, _)| listener.as_fd()).chain(self.tcp.iter().map(AsFd::as_fd))
+    }
+
+    /// Whether somebody waits to be let in.
+    pub(super) fn is_anybody_there(&self) -> bool {
+        let mut fds: Vec<_> = self.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// The next one who waits; nobody is preferred for long, since there are few places and all are emptied.
+    pub(super) fn accept(&self) -> io::Result<Option<OwnedFd>> {
+        if let Some((listener, _)) = &self.unix
+            && let Some((stream, _)) = server::unless_blocked(listener.accept())?
+        {
+            stream.set_nonblocking(true)?;
+            return Ok(Some(stream.into()));
+        }
+        for listener in &self.tcp {
+            if let Some((stream, _)) = server::unless_blocked(listener.accept())? {
+                stream.set_nonblocking(true)?;
+                return Ok(Some(stream.into()));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,224 @@
+//! Real sockets, real requests, and a test that plays control.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::SignalFd;
+use ringfort_aead::Suite;
+use ringfort_core::activity::Traffic;
+
+use super::*;
+use crate::metrics::sample::PeerSample;
+use crate::metrics::{ControlSample, PeerSeries};
+use crate::queues::Queues;
+use crate::worker::WorkerStats;
+
+/// For what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server without a gateway.
+struct Rig {
+    metrics: Metrics,
+    exchange: Arc<Exchange>,
+    source: Arc<Source>,
+    directory: PathBuf,
+}
+
+impl Rig {
+    fn new(name: &str, peers: PeerSeries) -> Self {
+        let directory = std::env::temp_dir().join(format!("ringfort-metrics-{name}-{}", std::process::id()));
+        let queues = Arc::new(Queues::new(2).unwrap());
+        let source = Arc::new(Source {
+            interface: name.to_owned(),
+            started: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+            ciphers: vec![(Suite::ChaCha20Poly1305, "aws-lc")],
+            control_thread: nix::unistd::gettid().as_raw(),
+            workers: vec![Arc::new(WorkerStats::default()), Arc::new(WorkerStats::default())],
+            queues,
+        });
+        let exchange = Arc::new(Exchange::new().unwrap());
+        let mut listening = Listening::on(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        listening.listen_in(&directory, name, &SignalFd::new(&SigSet::empty()).unwrap()).unwrap();
+        let options = Options { peers, ..Options::default() };
+        let metrics = Metrics::start(listening, source.clone(), exchange.clone(), &options).unwrap();
+        Self { metrics, exchange, source, directory }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(format!("{}.metrics.sock", self.source.interface))
+    }
+
+    /// Sends a request.
+    fn ask(&self, request: &str) -> UnixStream {
+        let mut stream = UnixStream::connect(self.path()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    /// The snapshot that control is asked for, once it is.
+    fn asked(&self) -> Box<Snapshot> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(snapshot) = self.exchange.next_asked() {
+                return snapshot;
+            }
+            assert!(std::time::Instant::now() < deadline, "nobody has asked control");
+            thread::yield_now();
+        }
+    }
+
+    /// Plays control with so many peers, once.
+    fn fill(&self, peers: u32) {
+        let mut snapshot = self.asked();
+        snapshot.control = ControlSample { peers: peers as usize, is_up: true, ..ControlSample::default() };
+        let room = snapshot.peers.capacity();
+        snapshot.peers.extend((0..peers).map(peer).take(room));
+        self.exchange.give(snapshot);
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn peer(number: u32) -> PeerSample {
+    let mut key = [0; 32];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    let traffic = Traffic { rx_bytes: u64::from(number), ..Traffic::default() };
+    PeerSample { key, traffic, last_handshake: None, endpoint: None }
+}
+
+fn read(mut stream: impl Read) -> (String, String) {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+const GET: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn a_scrape_has_its_length_and_its_type() {
+    let rig = Rig::new("scrape", PeerSeries::All);
+    rig.source.workers[1].tun_read_packets.set(77);
+    let stream = rig.ask("GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n");
+    rig.fill(3);
+    let (head, body) = read(stream);
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("application/openmetrics-text"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    assert!(body.contains("ringfort_tun_read_packets_total{interface=\"scrape\",worker=\"1\"} 77\n"), "{body}");
+    assert_eq!(body.lines().filter(|line| line.starts_with("ringfort_peer_receive_bytes_total{")).count(), 3);
+    assert!(body.ends_with("# EOF\n"));
+    let mode = std::fs::metadata(rig.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "only its owner may read");
+}
+
+#[test]
+fn the_thread_ends_and_takes_its_socket_with_it() {
+    let rig = Rig::new("ends", PeerSeries::All);
+    let (path, mut waiting) = (rig.path(), rig.ask(GET));
+    let Rig { metrics, .. } = &rig;
+    assert_eq!(metrics.addresses().len(), 1);
+    let directory = rig.directory.clone();
+    drop(rig);
+    assert!(!path.exists() && !directory.exists());
+    let mut nothing = Vec::new();
+    assert_eq!(waiting.read_to_end(&mut nothing).unwrap_or(0), 0);
+}
+
+#[test]
+fn head_and_refusals_need_no_control() {
+    let rig = Rig::new("refusals", PeerSeries::All);
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
+        ("PUT /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+        ("nonsense\r\n\r\n", "400 Bad Request"),
+    ] {
+        let (head, body) = read(rig.ask(request));
+        assert!(head.contains(status) && !body.is_empty(), "{head}");
+    }
+    assert!(rig.exchange.next_asked().is_none());
+    let stream = rig.ask("HEAD /metrics HTTP/1.1\r\n\r\n");
+    rig.fill(0);
+    let (head, body) = read(stream);
+    assert!(head.contains("200 OK") && !head.contains("Content-Length: 0") && body.is_empty(), "{head}");
+}
+
+/// The first snapshot has memory for some peers only; the next one for all that there are.
+#[test]
+fn memory_for_the_peers_is_had_by_who_asks() {
+    let rig = Rig::new("memory", PeerSeries::All);
+    let stream = rig.ask(GET);
+    rig.fill(5_000);
+    rig.fill(5_000);
+    let (_, body) = read(stream);
+    assert_eq!(body.lines().filter(|line| line.starts_with("ringfort_peer_receive_bytes_total{")).count(), 5_000);
+    // It is remembered.
+    let stream = rig.ask(GET);
+    rig.fill(5_000);
+    assert!(read(stream).1.contains("ringfort_peers{interface=\"memory\"} 5000\n"));
+}
+
+#[test]
+fn without_series_of_peers_none_is_copied() {
+    let rig = Rig::new("none", PeerSeries::Most(0));
+    let stream = rig.ask(GET);
+    let snapshot = rig.asked();
+    assert_eq!(snapshot.peers.capacity(), 0);
+    rig.exchange.give(snapshot);
+    assert!(!read(stream).1.contains("peer=\""));
+}
+
+/// Half a request on every connection, and silence: who comes then is served all the same.
+#[test]
+fn slow_clients_make_room() {
+    let rig = Rig::new("slow", PeerSeries::All);
+    let address = rig.metrics.addresses()[0];
+    let slow: Vec<TcpStream> = (0..2 * CLIENTS_MAX)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /met").unwrap();
+            stream
+        })
+        .collect();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(GET.as_bytes()).unwrap();
+    rig.fill(1);
+    assert!(read(stream).0.contains("200 OK"));
+    drop(slow);
+}
+
+/// An answer of megabytes that nobody reads keeps nobody else waiting.
+#[test]
+fn who_does_not_read_keeps_only_himself_waiting() {
+    let rig = Rig::new("unread", PeerSeries::All);
+    let unread = rig.ask(GET);
+    rig.fill(20_000);
+    rig.fill(20_000);
+    for _ in 0..3 {
+        let stream = rig.ask("GET /overview HTTP/1.1\r\n\r\n");
+        rig.fill(20_000);
+        let overview: Overview = serde_json::from_str(&read(stream).1).unwrap();
+        assert_eq!((overview.peers, overview.workers.len()), (20_000, 2));
+        assert_eq!(overview.busiest_peers.len(), 1_000);
+        assert_eq!(overview.busiest_peers[0].rx_bytes, 19_999);
+    }
+    unread.shutdown(Shutdown::Both).unwrap();
+}
+
+#[test]
+fn an_address_that_is_taken_is_refused_with_a_remedy() {
+    let rig = Rig::new("taken", PeerSeries::All);
+    let address = rig.metrics.addresses()[0];
+    let error = Listening::on(&[address]).unwrap_err();
+    assert!(error.is_of_request() && error.to_string().contains(&address.to_string()), "{error}");
+    assert!(error.to_string().contains("--metrics"), "{error}");
+}
