@@ -82,6 +82,7 @@ tests! {
     allowed_ips,
     batch,
     coalesce,
+    config,
     control_messages,
     cookie,
     handshake,

@@ -22,7 +22,6 @@ mod gather;
 pub mod inherited;
 mod intake;
 mod interface;
-pub mod key_text;
 mod keyless;
 pub mod limits;
 pub mod logging;
@@ -40,4 +39,5 @@ mod supervisor;
 pub mod uapi;
 
 pub use event_loop::End;
+pub use ringfort_config::key_text;
 pub use start::Daemon;

@@ -22,6 +22,7 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ringfort_config::is_source;
 use ringfort_core::constants::PEERS_MAX;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::Device;
@@ -29,7 +30,6 @@ use ringfort_core::suite::{Suite, UnknownSuite};
 use ringfort_core::time::Time;
 
 use super::key_text::{self, NotAKey};
-use super::uapi::is_source;
 
 /// Where the file of an interface is looked for if no other is named.
 const DIRECTORY: &str = "/etc/ringfort";

@@ -3,6 +3,7 @@
 mod allowed_ips;
 mod batch;
 mod coalesce;
+mod config;
 mod control_messages;
 mod cookie;
 mod handshake;
@@ -43,6 +44,7 @@ targets! {
     batch, 512;
     packet, 256;
     allowed_ips, 512;
+    config, 2048;
     control_messages, 512;
     virtio, 1024;
     coalesce, 512;

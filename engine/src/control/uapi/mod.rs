@@ -22,7 +22,6 @@ mod errno;
 mod reader;
 mod reply;
 mod request;
-mod secret;
 mod set;
 mod value;
 
@@ -30,10 +29,12 @@ pub use errno::{Errno, Refusal};
 pub use reader::{Event, LINE_LEN_MAX, REQUEST_LEN_MAX, RequestReader};
 pub use reply::{InterfaceStatus, PeerStatus, Reply};
 pub use request::{AllowedIpUpdate, DeviceUpdate, PeerSource, PeerSuite, PeerUpdate, Request, SetRequest};
-pub use secret::SecretKey;
+pub use ringfort_config::SecretKey;
 pub use set::SetParser;
 pub use value::{DEFAULT_SOURCE, DEFAULT_SUITE};
-pub(super) use value::{is_source, public_key};
+
+#[cfg(test)]
+use value::public_key;
 
 #[cfg(test)]
 mod tests;

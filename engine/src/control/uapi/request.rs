@@ -3,10 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use log::LevelFilter;
+use ringfort_config::SecretKey;
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
-
-use super::secret::SecretKey;
 
 /// One operation of a client.
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 //!
 //! Values are bytes, not text: none of the valid ones is outside ASCII.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 
+use ringfort_config::{SecretKey, is_source};
 use ringfort_core::allowed_ips::Prefix;
 
 use super::request::{PeerSource, PeerSuite};
-use super::secret::SecretKey;
 
 /// The value of `cipher_suite` that takes a setting back.
 pub const DEFAULT_SUITE: &str = "default";
@@ -32,7 +32,7 @@ pub(super) fn flag(value: &[u8]) -> Option<()> {
 }
 
 /// A public key: 64 hexadecimal digits of either case.
-pub(in crate::control) fn public_key(value: &[u8]) -> Option<[u8; 32]> {
+pub(super) fn public_key(value: &[u8]) -> Option<[u8; 32]> {
     let mut key = [0; 32];
     decode_hex(value, &mut key).then_some(key)
 }
@@ -56,12 +56,6 @@ pub(super) fn source(value: &[u8]) -> Option<PeerSource> {
         return Some(PeerSource::Any);
     }
     text.parse().ok().filter(is_source).map(PeerSource::Own)
-}
-
-/// Whether a datagram can leave from this address. A link-local one says nothing without its interface.
-pub(in crate::control) fn is_source(addr: &IpAddr) -> bool {
-    let link_local = matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    !addr.is_unspecified() && !addr.is_multicast() && !link_local && *addr != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820` or `[fe80::1%eth0]:51820`.

@@ -49,10 +49,16 @@ pub fn hex(key: &PublicKey) -> String {
     key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The inverse of [`hex`], for what a daemon answers.
+/// The inverse of [`hex`], for what a daemon answers. Digits of either case.
 #[must_use]
 pub fn from_hex(text: &str) -> Option<PublicKey> {
-    super::uapi::public_key(text.as_bytes()).map(PublicKey::new)
+    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+    }
+    Some(PublicKey::new(key))
 }
 
 #[cfg(test)]

@@ -1,0 +1,92 @@
+//! The configuration file: any bytes are understood or refused on one of their lines. What was understood says the same
+//! when it is written and read again, and no mistake repeats what the file says.
+//!
+//! The input is up to three files, with a zero byte between them: `wg0.conf`, `a.conf` and `b.conf`, which may include
+//! each other.
+
+use std::path::Path;
+
+use ringfort_config::{Config, KeyFiles, Loaded, Memory, Mistakes, load};
+
+use crate::Seed;
+
+const NAMES: [&str; 3] = ["wg0.conf", "a.conf", "b.conf"];
+/// The shortest text that is looked for in mistakes. A shorter one is in their own words by chance.
+const SECRET_LEN: usize = 40;
+
+pub(super) fn run(data: &[u8]) {
+    let parts: Vec<&[u8]> = data.splitn(NAMES.len(), |&byte| byte == 0).collect();
+    let mut files = Memory::new(NAMES.into_iter().zip(parts.iter().copied()));
+    files.credentials = Some("".into());
+    match load(Path::new(NAMES[0]), &files, KeyFiles::Needed) {
+        Ok(loaded) => understood(loaded, &files),
+        Err(mistakes) => refused(&mistakes, &parts),
+    }
+    // Who only checks finds the same, apart from key files.
+    if load(Path::new(NAMES[0]), &files, KeyFiles::IfReadable).is_err() {
+        assert!(load(Path::new(NAMES[0]), &files, KeyFiles::Needed).is_err());
+    }
+}
+
+fn understood(loaded: Loaded, files: &Memory) {
+    let mut config = loaded.config;
+    let prefixes = config.allowed_ips().count();
+    let mut unique: Vec<_> = config.allowed_ips().collect();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), prefixes, "a prefix of two peers");
+    // The key itself is written then, and its file need not be there.
+    config.interface.private_key_file = None;
+    let text = config.write();
+    let mut again = Memory::new([(NAMES[0], text.as_str().as_bytes())]);
+    again.credentials.clone_from(&files.credentials);
+    let again: Result<Config, Mistakes> =
+        load(Path::new(NAMES[0]), &again, KeyFiles::Needed).map(|loaded| loaded.config);
+    assert!(again == Ok(config), "{}", text.as_str());
+}
+
+fn refused(mistakes: &Mistakes, parts: &[&[u8]]) {
+    assert!(mistakes.count() > 0);
+    for mistake in mistakes.list() {
+        let place = &mistake.place;
+        // A file that is not there has a name, and no line.
+        let file = NAMES.iter().position(|name| Path::new(name) == &*place.file).and_then(|file| parts.get(file));
+        let lines = file.map_or(0, |bytes| 1 + bytes.iter().filter(|&&byte| byte == b'\n').count());
+        assert!(place.line <= lines, "{mistake}");
+    }
+    let shown = format!("{mistakes} {mistakes:?}");
+    for line in parts.iter().flat_map(|bytes| bytes.split(|&byte| byte == b'\n' || byte == b'\r')) {
+        let Ok(line) = std::str::from_utf8(line) else { continue };
+        // The names of files are shown, and so is the prefix that is in two peers.
+        let value = line.rsplit('=').find(|part| part.len() >= SECRET_LEN && !part.contains(['/', '.']));
+        assert!(!value.is_some_and(|value| shown.contains(value.trim())), "{shown}");
+    }
+}
+
+pub(super) fn seeds() -> Vec<Seed> {
+    let key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+    let whole = format!(
+        "[Interface]\nPrivateKey = {key}\nListenPort = 51820\nFwMark = 0xca6c\nAddress = 10.0.0.1/24, fd00::1/64\n\
+         DNS = 10.0.0.53, example.net\nMTU = 1380\nTable = off\nPreUp = a\nPostUp = b %i\nPreDown = c\nPostDown = d\n\
+         SaveConfig = true\n#ringfort: Workers = 2\nCPUs = 0-1,4\nBusyPoll = always\nUdpGso = ragged\nAead = train\n\
+         LogLevel = debug\nMetrics = [::1]:9586\nCipherSuite = aes256gcm\nInclude = *.conf\n\0\
+         [Peer]\nPublicKey = {key}\n#ringfort: Name = laptop\nPresharedKey = {key}\nAllowedIPs = 10.0.0.2, fd00::/64\n\
+         Endpoint = host.example:51820\nPersistentKeepalive = 25\nSource = 192.0.2.7\n\0# nothing\n"
+    );
+    let key_file = format!("[Interface]\nPrivateKeyFile = $CREDENTIALS_DIRECTORY/a.conf\n\0{key}\n");
+    let moved = format!(
+        "[Peer]\nPublicKey={key}\nAllowedIPs=::/0\n[Peer]\nPublicKey=T{}\nAllowedIPs=0::/0\nEndpoint=[fe80::1%a]:1",
+        &key[1..]
+    );
+    vec![
+        Seed::new("whole", whole.into_bytes()),
+        Seed::new("key-file", key_file.into_bytes()),
+        Seed::new("moved-prefix", moved.into_bytes()),
+        Seed::new("cycle", b"Include = a.conf\n\0Include = b.conf\n\0Include = a.conf\n".to_vec()),
+        Seed::new(
+            "mistakes",
+            b"x\n[Peer\n[Interface]\nMtu=1\nMTU=x\n#ringfort: MTU=1\n[Peer]\nAllowedIPs=1/2,\n".to_vec(),
+        ),
+        Seed::new("no-text", b"\xef\xbb\xbf[Interface]\r\nMTU=1400\r\n\xff".to_vec()),
+    ]
+}

@@ -1,0 +1,128 @@
+//! Key material and text that may contain some.
+
+use std::fmt;
+
+use base64ct::{Base64, Encoding as _};
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Characters of a key in base64, padding included.
+const TEXT_LEN: usize = 44;
+
+/// A private or preshared key: wiped when dropped, and never printed.
+///
+/// On the heap, so a list of peers which outgrows its memory leaves no copies of keys behind.
+#[derive(Clone)]
+pub struct SecretKey(Box<[u8; 32]>);
+
+impl SecretKey {
+    /// A key of zeros, to be filled in place.
+    #[must_use]
+    pub fn zero() -> Self {
+        Self(Box::new([0; 32]))
+    }
+
+    /// A copy of these bytes.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8; 32]) -> Self {
+        let mut key = Self::zero();
+        key.0.copy_from_slice(bytes);
+        key
+    }
+
+    /// The key that `wg genkey` or `wg genpsk` printed, in a time that does not depend on it.
+    #[must_use]
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let mut key = Self::zero();
+        let len = Base64::decode(text, key.0.as_mut_slice()).ok()?.len();
+        (text.len() == TEXT_LEN && len == key.0.len()).then_some(key)
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key itself, to be filled.
+    pub fn expose_mut(&mut self) -> &mut [u8; 32] {
+        &mut self.0
+    }
+
+    /// Whether all bytes are zero, which `wg` takes for "no key".
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0.ct_eq(&[0; 32]).into()
+    }
+}
+
+impl PartialEq for SecretKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+impl Eq for SecretKey {}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Text that may contain keys. It is wiped when dropped, and when it outgrows its memory the old memory is wiped too,
+/// which a `String` that reallocates would not do.
+#[derive(Default)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Appends.
+    pub fn push_str(&mut self, text: &str) {
+        let needed = self.0.len() + text.len();
+        if needed > self.0.capacity() {
+            let mut larger = String::with_capacity(needed.next_power_of_two().max(4096));
+            larger.push_str(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+        self.0.push_str(text);
+    }
+
+    /// Appends a key in base64.
+    pub fn push_key(&mut self, key: &[u8; 32]) {
+        let mut text = Zeroizing::new([0; TEXT_LEN]);
+        let encoded = Base64::encode(key, text.as_mut_slice());
+        self.push_str(encoded.expect("the buffer has the length of a key's text"));
+    }
+}
+
+impl fmt::Write for SecretText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push_str(text);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretText({} bytes)", self.0.len())
+    }
+}
+
+impl Drop for SecretText {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
