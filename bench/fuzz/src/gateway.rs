@@ -12,7 +12,7 @@ use ringfort_core::packet;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{Message, classify};
 use ringfort_path::budget::{budget, line};
-use ringfort_path::{Config, DataPath, Order, Outcome, SessionOrder, Train, Transmit};
+use ringfort_path::{Config, DataPath, Order, Outcome, SessionOrder, Train, Transmit, bare};
 use vnet_packets::{Merge, Received, Segments, VNET_HDR_LEN, virtio};
 
 use crate::remote::Remote;
@@ -104,20 +104,14 @@ impl Gateway {
 
     /// The TUN was read.
     pub(crate) fn packet(&mut self, read: &[u8]) {
-        let Some(mut view) = self.path.pool().claim_for(line::TUN_READS) else { return };
-        let len = read.len().min(view.len());
-        view.truncate(len);
-        view.copy_from_slice(&read[..len]);
+        let Some(view) = bare::filled(&self.path, line::TUN_READS, read) else { return };
         let outcome = self.path.handle_packet(self.now, view);
         self.finish(outcome, true);
     }
 
     /// A train arrived. `delivers` are the packets that must come of it.
     pub(crate) fn train(&mut self, bytes: &[u8], stride: usize, port: u8, ecn: u8, delivers: &[Vec<u8>]) {
-        let Some(mut view) = self.path.pool().claim_for(line::UDP_READS) else { return };
-        let len = bytes.len().min(view.len());
-        view.truncate(len);
-        view.copy_from_slice(&bytes[..len]);
+        let Some(view) = bare::filled(&self.path, line::UDP_READS, bytes) else { return };
         let before = self.path.counters().clone();
         self.remotes.iter_mut().for_each(|remote| remote.was_at = remote.cell.endpoint());
         let train = Train { view, stride, endpoint: endpoint(port), ecn, handed: false };

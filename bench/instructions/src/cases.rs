@@ -2,7 +2,7 @@
 
 use ring_buffers::View;
 use ringfort_path::budget::line;
-use ringfort_path::{DataPath, Outcome, Train, Transmit};
+use ringfort_path::{DataPath, Train, Transmit, bare};
 use vnet_packets::VNET_HDR_LEN;
 
 use crate::rig::{NOW, Rig, filled};
@@ -78,7 +78,7 @@ pub(crate) fn run(case: &Case) {
         match case.way {
             Way::Out => measured_out(&mut sender, &mut batch, &mut sent),
             Way::In => {
-                way_out(&mut sender, &mut batch, &mut sent);
+                bare::turn_out(&mut sender, NOW, &mut batch, &mut sent);
                 let mut trains: Vec<Train> = sent.drain(..).map(|transmit| received(&receiver, &transmit)).collect();
                 measured_in(&mut receiver, &mut trains, &mut pieces);
             }
@@ -89,42 +89,16 @@ pub(crate) fn run(case: &Case) {
     }
 }
 
-/// A turn of a worker's shell, as far as the packets from the TUN are concerned.
-fn way_out(path: &mut DataPath, batch: &mut Vec<View>, sent: &mut Vec<Transmit>) {
-    for view in batch.drain(..) {
-        assert_eq!(path.handle_packet(NOW, view), Outcome::Done);
-    }
-    path.flush(NOW);
-    while let Some(transmit) = path.poll_transmit() {
-        path.handle_sent(NOW, transmit.note());
-        path.handle_left(transmit.all());
-        sent.push(transmit);
-    }
-    while path.poll_event().is_some() {}
-}
-
-/// A turn of a worker's shell, as far as the trains from the socket are concerned.
-fn way_in(path: &mut DataPath, trains: &mut Vec<Train>, pieces: &mut Vec<View>) {
-    for train in trains.drain(..) {
-        path.handle_train(NOW, train, &mut || None);
-    }
-    path.flush_writes();
-    while path.poll_write(pieces) {
-        pieces.clear();
-    }
-    while path.poll_event().is_some() {}
-}
-
 /// The slots go home as well.
 #[inline(never)]
 fn measured_out(path: &mut DataPath, batch: &mut Vec<View>, sent: &mut Vec<Transmit>) {
-    way_out(path, batch, sent);
+    bare::turn_out(path, NOW, batch, sent);
     sent.clear();
 }
 
 #[inline(never)]
 fn measured_in(path: &mut DataPath, trains: &mut Vec<Train>, pieces: &mut Vec<View>) {
-    way_in(path, trains, pieces);
+    bare::turn_in(path, NOW, trains, pieces);
 }
 
 /// What a receiver's kernel makes of a transmission.

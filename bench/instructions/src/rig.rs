@@ -11,7 +11,7 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
 use ringfort_core::time::Time;
-use ringfort_path::{Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, budget};
+use ringfort_path::{Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, bare, budget};
 use vnet_packets::Merge;
 
 /// The time, which stands still.
@@ -65,8 +65,5 @@ fn data_path(peer: &str, endpoint: &str) -> (DataPath, Arc<PeerCell>) {
 
 /// A slot with these bytes, as the kernel would have filled it.
 pub(crate) fn filled(path: &DataPath, line: LineId, bytes: &[u8]) -> View {
-    let mut view = path.pool().claim_for(line).expect("all slots have come home");
-    view.truncate(bytes.len());
-    view.copy_from_slice(bytes);
-    view
+    bare::filled(path, line, bytes).expect("all slots have come home")
 }

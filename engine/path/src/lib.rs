@@ -22,6 +22,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bare-shell")]
+pub mod bare;
 pub mod budget;
 mod counters;
 mod dispatch;

@@ -3,8 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use ring_buffers::View;
-use ringfort_path::{DataPath, Outcome, Train, Transmit, budget};
+use ringfort_path::{bare, budget};
 
 use crate::rig::{NOW, RECEIVER, SENDER, filled, packet, pair, received, super_packet};
 
@@ -44,30 +43,6 @@ fn allocations(work: impl FnOnce()) -> u64 {
     ALLOCATIONS.get() - before
 }
 
-fn out(path: &mut DataPath, reads: &mut Vec<View>, sent: &mut Vec<Transmit>) {
-    for read in reads.drain(..) {
-        assert_eq!(path.handle_packet(NOW, read), Outcome::Done);
-    }
-    path.flush(NOW);
-    while let Some(transmit) = path.poll_transmit() {
-        path.handle_sent(NOW, transmit.note());
-        path.handle_left(transmit.all());
-        sent.push(transmit);
-    }
-    while path.poll_event().is_some() {}
-}
-
-fn into(path: &mut DataPath, trains: &mut Vec<Train>, pieces: &mut Vec<View>) {
-    for train in trains.drain(..) {
-        path.handle_train(NOW, train, &mut || None);
-    }
-    path.flush_writes();
-    while path.poll_write(pieces) {
-        pieces.clear();
-    }
-    while path.poll_event().is_some() {}
-}
-
 #[test]
 fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
     let (mut sender, mut receiver) = pair();
@@ -83,9 +58,9 @@ fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
         for (kind, packets) in kinds.iter().enumerate() {
             let mut reads: Vec<_> =
                 packets.iter().map(|bytes| filled(sender, budget::line::TUN_READS, bytes)).collect();
-            let going_out = allocations(|| out(sender, &mut reads, &mut sent));
+            let going_out = allocations(|| bare::turn_out(sender, NOW, &mut reads, &mut sent));
             let mut trains: Vec<_> = sent.drain(..).map(|transmit| received(receiver, &transmit)).collect();
-            let coming_in = allocations(|| into(receiver, &mut trains, &mut pieces));
+            let coming_in = allocations(|| bare::turn_in(receiver, NOW, &mut trains, &mut pieces));
             if round > 0 {
                 assert_eq!((going_out, coming_in), (0, 0), "kind {kind}, round {round}");
             }

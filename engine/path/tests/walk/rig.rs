@@ -13,7 +13,7 @@ use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
 use ringfort_core::time::Time;
 use ringfort_path::{
-    Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, Watch, budget,
+    Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, Watch, bare, budget,
 };
 use vnet_packets::{Merge, VNET_HDR_LEN};
 
@@ -98,19 +98,13 @@ pub fn pair() -> (Gateway, Gateway) {
 
 /// A slot with these bytes, as the kernel would have filled it.
 pub fn filled<W: Watch>(path: &DataPath<W>, line: LineId, bytes: &[u8]) -> View {
-    let mut view = path.pool().claim_for(line).expect("a free slot");
-    view.truncate(bytes.len());
-    view.copy_from_slice(bytes);
-    view
+    bare::filled(path, line, bytes).expect("a free slot")
 }
 
 /// What the sender's data path has for the socket, which takes all of it.
 pub fn transmits<W: Watch>(path: &mut DataPath<W>) -> Vec<Transmit> {
-    let sent: Vec<_> = std::iter::from_fn(|| path.poll_transmit()).collect();
-    for transmit in &sent {
-        path.handle_sent(NOW, transmit.note());
-        path.handle_left(transmit.all());
-    }
+    let mut sent = Vec::new();
+    bare::take_transmits(path, NOW, &mut sent);
     sent
 }
 
