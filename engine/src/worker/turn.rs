@@ -127,7 +127,15 @@ impl Worker {
         result
     }
 
+    /// One turn. What it has counted is published, also if it ends in an error: that turn may be the last.
     pub(super) fn turn(&mut self) -> Result<(), WorkerError> {
+        let result = self.work();
+        self.publish();
+        result
+    }
+
+    #[inline]
+    fn work(&mut self) -> Result<(), WorkerError> {
         self.path.watch().begin();
         let wait = self.prepare()?;
         self.enter(wait)?;
@@ -162,7 +170,6 @@ impl Worker {
         self.submit()?;
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
         self.claims.look(self.now);
-        self.publish();
         Ok(())
     }
 

@@ -33,6 +33,7 @@ mod cores;
 mod fake;
 mod first_answers;
 mod fixture;
+mod last_turn;
 mod limits;
 mod refused;
 mod slots;
