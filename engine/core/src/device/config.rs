@@ -96,6 +96,7 @@ impl Device {
         let id = self.peers.add(key, |id| Peer::new(id, key, suite, local, shared));
         let peer = self.peers.get_mut(id).expect("the peer was added a line above");
         peer.source = self.sources.get(&key).copied();
+        peer.timestamp_sent = self.timestamp_of_removed;
         let shared = peer.shared.clone();
         self.out.push(Action::AddPeer { peer: id, shared });
         Ok(id)
@@ -107,6 +108,7 @@ impl Device {
         let Some(mut peer) = self.peers.remove(id) else { return };
         peer.reset(&mut self.out);
         enter(&mut self.schedule, &mut peer);
+        self.timestamp_of_removed = self.timestamp_of_removed.max(peer.timestamp_sent);
         self.removed.push(id);
         self.memory.moves.note();
     }

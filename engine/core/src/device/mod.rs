@@ -60,6 +60,7 @@ use crate::ids::{Endpoint, PeerId};
 use crate::limiter::{LIMITER_SOURCES_MAX, Limiter};
 use crate::noise::{LocalIdentity, consume_initiation};
 use crate::suite::Suite;
+use crate::tai64n::Tai64N;
 use crate::time::{Now, Time};
 use crate::timers::{Schedule, Timer};
 use crate::wire::{CookieReply, HandshakeInitiation, HandshakeResponse, Message, classify};
@@ -99,6 +100,9 @@ pub struct Device {
     routes_changed: bool,
     /// Peers that are gone here, and not yet at the workers.
     removed: Vec<PeerId>,
+    /// The latest timestamp of an initiation to any of the peers that are gone. Who is added again begins after it, or
+    /// would be refused until a wall clock that went back has caught up.
+    timestamp_of_removed: Tai64N,
     out: Outbox,
     drops: DropCounts,
 }
@@ -129,6 +133,7 @@ impl Device {
             routes: AllowedIps::new(),
             routes_changed: false,
             removed: Vec::new(),
+            timestamp_of_removed: Tai64N::ZERO,
             out: Outbox::new(workers),
             drops: DropCounts::new(),
         }

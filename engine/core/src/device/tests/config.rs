@@ -7,6 +7,7 @@ use crate::allowed_ips::Prefix;
 use crate::crypto::{PresharedKey, PrivateKey};
 use crate::device::{Action, AddPeerError, Device, Outgoing, PeerEvent};
 use crate::drops::DropReason;
+use crate::tai64n::Tai64N;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -290,4 +291,20 @@ fn a_peer_is_small() {
     // A device must hold 100,000 peers; see also `PeerCounters`.
     assert!(size_of::<crate::device::peer::Peer>() < 1_600, "{} bytes", size_of::<crate::device::peer::Peer>());
     assert!(size_of::<Action>() < 300, "{} bytes", size_of::<Action>());
+}
+
+/// `wg setconf` removes peers and adds them again.
+#[test]
+fn a_peer_that_is_added_again_after_the_wall_clock_went_back_is_reached() {
+    let mut pair = Pair::connected();
+    let other = pair.b.public();
+    pair.a.device.remove_peer(pair.b_at_a);
+    pair.a.settle();
+    pair.b_at_a = pair.a.add_peer_as(other, pair.b.inner, Some(pair.b.address));
+    pair.advance_to(START + 10 * SECOND);
+    pair.a.now.wall = Tai64N::from_unix(1_000_000_000, 0);
+    pair.offer_a();
+    assert_eq!(kinds(&pair.exchange()), [1, 2, 4]);
+    assert_eq!(pair.b.device.drops().get(DropReason::HandshakeReplay), 0);
+    assert_eq!(pair.b.delivered.len(), 1);
 }
