@@ -66,6 +66,14 @@ impl<K> SendSession<K> {
         self
     }
 
+    /// The same session, whose first message has this counter instead of 0: whoever tests what happens at the limits
+    /// need not send 2^60 messages.
+    #[must_use]
+    pub const fn with_first_counter(mut self, counter: u64) -> Self {
+        self.counter = AtomicU64::new(counter);
+        self
+    }
+
     /// The cipher's key.
     pub const fn key(&self) -> &K {
         &self.key

@@ -35,13 +35,20 @@ pub struct Dispatch {
     /// its older one; as long as that is also here, the worker is not the one that frees it.
     routes: VecDeque<(u64, AllowedIps)>,
     routes_version: u64,
+    first_counter: u64,
 }
 
 impl Dispatch {
     /// For so many workers, whose sessions use the ciphers of `plan`.
     #[must_use]
     pub const fn new(plan: Plan, workers: usize) -> Self {
-        Self { plan, workers, cells: Vec::new(), routes: VecDeque::new(), routes_version: 0 }
+        Self { plan, workers, cells: Vec::new(), routes: VecDeque::new(), routes_version: 0, first_counter: 0 }
+    }
+
+    /// Sessions begin with this counter from now on, instead of 0. For tests of what happens at the limits; a nonce is
+    /// used once all the same.
+    pub const fn begin_at_counter(&mut self, counter: u64) {
+        self.first_counter = counter;
     }
 
     /// The ciphers of all sessions.
@@ -122,7 +129,8 @@ impl Dispatch {
         let receive = ReceiveSession::new(open, local_index, created, initiator);
         let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
         let send = SendSession::new(seal, local_index, remote_index, created, initiator)
-            .with_rekey_after_messages(suite.rekey_after_messages());
+            .with_rekey_after_messages(suite.rekey_after_messages())
+            .with_first_counter(self.first_counter);
         let cell = self.cell(peer);
         let (receiver, sends_now) = Receiver::new(cell.clone(), number, receive, send);
         to.session(owner(local_index, self.workers), SessionOrder::Begin(Box::new(receiver)));

@@ -66,6 +66,11 @@ impl<W: Watch> DataPath<W> {
 
     /// Sends what waited for a key, in the order in which it came.
     pub(crate) fn send_staged(&mut self, now: Time, id: PeerId) {
+        if self.staging.waiting(id) == 0 {
+            return;
+        }
+        // If the key is used up, what was gathered since waits as well, behind what waits already.
+        self.flush(now);
         // As many as wait now: what the new key refuses waits again, behind them.
         for _ in 0..self.staging.waiting(id) {
             let Some(view) = self.staging.pop(id) else { break };

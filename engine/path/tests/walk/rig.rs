@@ -73,8 +73,13 @@ impl Gateway {
 
     /// A session to send under, asked for by us.
     pub fn sends(&self) {
-        let session = SendSession::new(key(&TO).0, INDEX, INDEX, NOW, true);
-        assert!(self.cell.advance(Arc::new(SendState::session(SessionNumber::default().next(), session))));
+        self.sends_from(SessionNumber::default().next(), 0);
+    }
+
+    /// The same, of that number, whose first message has that counter.
+    pub fn sends_from(&self, number: SessionNumber, counter: u64) {
+        let session = SendSession::new(key(&TO).0, INDEX, INDEX, NOW, true).with_first_counter(counter);
+        assert!(self.cell.advance(Arc::new(SendState::session(number, session))));
     }
 
     /// A session to receive under, for the worker that owns its index.

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use ringfort_core::cell::SessionNumber;
+use ringfort_core::constants::REJECT_AFTER_MESSAGES;
 use ringfort_core::drops::DropReason;
-use ringfort_path::{Outcome, SessionOrder, Train, budget};
+use ringfort_path::{Order, Outcome, SessionOrder, Train, budget};
 
-use crate::rig::{Gateway, INDEX, NOW, RECEIVER, SENDER, filled, packet, pair, received, transmits, writes};
+use crate::rig::{Gateway, INDEX, NOW, PEER, RECEIVER, SENDER, filled, packet, pair, received, transmits, writes};
 
 #[test]
 fn a_session_that_began_meanwhile_is_found_in_the_mailbox() {
@@ -67,4 +69,34 @@ fn what_was_handed_over_in_vain_is_not_handed_on() {
     second.handle_train(NOW, train, &mut || None);
     assert!(second.poll_handoff().is_none());
     assert_eq!(second.counters().drops.get(DropReason::UnknownIndex), 1);
+}
+
+#[test]
+fn packets_keep_their_order_when_the_counters_of_a_key_are_used_up() {
+    let number = SessionNumber::default().next();
+    let (mut sender, mut receiver) = (Gateway::new(1, RECEIVER, "192.0.2.2:51820"), pair().1);
+    sender.sends_from(number, REJECT_AFTER_MESSAGES - 2);
+    // Two batches: the first two packets leave, all others wait.
+    for batch in [0..5u8, 5..9] {
+        let path = &mut sender.workers[0];
+        for n in batch {
+            let read = filled(path, budget::line::TUN_READS, &packet(SENDER, RECEIVER, &[n; 100]));
+            assert_eq!(path.handle_packet(NOW, read), Outcome::Done);
+            if n == 1 {
+                path.flush(NOW);
+            }
+        }
+        path.flush(NOW);
+    }
+    assert_eq!(transmits(&mut sender.workers[0]).len(), 1, "one train of the first two");
+    sender.sends_from(number.next(), 0);
+    assert_eq!(sender.workers[0].handle_order(NOW, Order::SendStaged { peer: PEER }), Outcome::Done);
+    let receiver = &mut receiver.workers[0];
+    let mut arrived = Vec::new();
+    for transmit in transmits(&mut sender.workers[0]) {
+        let train = received(receiver, &transmit);
+        receiver.handle_train(NOW, train, &mut || None);
+        arrived.extend(writes(receiver).iter().filter_map(|packet| packet.last().copied()));
+    }
+    assert_eq!(arrived, [2, 3, 4, 5, 6, 7, 8]);
 }
