@@ -19,8 +19,10 @@ pub struct Ledger {
     accounts: Vec<Account>,
     /// Between two that nothing is done to, everything offered from here on comes in order.
     in_order: Time,
-    /// Everything offered from here on arrives.
+    /// Everything offered from here on arrives soon.
     settled: Time,
+    /// Everything offered from here on arrives.
+    complete: Time,
     moves: Vec<Move>,
     /// Packets offered, and arrived.
     pub offered: u64,
@@ -64,9 +66,9 @@ struct Move {
 impl Ledger {
     /// Without flows.
     #[must_use]
-    pub fn new(in_order: Time, settled: Time) -> Self {
+    pub fn new(in_order: Time, settled: Time, complete: Time) -> Self {
         let (flows, accounts, moves) = (Vec::new(), Vec::new(), Vec::new());
-        Self { flows, accounts, in_order, settled, moves, offered: 0, delivered: 0 }
+        Self { flows, accounts, in_order, settled, complete, moves, offered: 0, delivered: 0 }
     }
 
     /// Adds a flow, whose number is its place.
@@ -157,7 +159,7 @@ impl Ledger {
     /// What is missing.
     pub fn check_complete(&self, until: Time) -> Result<(), String> {
         for (flow, account) in self.accounts.iter().enumerate().filter(|(_, account)| !account.ends.to_phantom) {
-            let first = account.offers.partition_point(|&(_, at)| at < self.settled);
+            let first = account.offers.partition_point(|&(_, at)| at < self.complete);
             let last = account.offers.partition_point(|&(_, at)| at <= until);
             let sequence = |place: usize| account.offers.get(place).map_or(account.offered, |&(first, _)| first);
             let due = sequence(first)..sequence(last);
@@ -196,7 +198,7 @@ mod tests {
         let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 1, 1].into());
         let flow =
             Flow { id: 0, source, destination, transport: Transport::Udp, segment: 100, ecn: 0, counts_up: true };
-        let mut ledger = Ledger::new(in_order, settled);
+        let mut ledger = Ledger::new(in_order, settled, settled);
         ledger.add(flow, Ends { from: 0, to: 1, to_phantom: false });
         assert_eq!(ledger.offer(0, 5, Time::from_secs(1)), 0);
         (ledger, flow)

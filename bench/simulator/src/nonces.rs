@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ringfort_core::constants::REJECT_AFTER_TIME;
+use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME};
 use ringfort_core::time::Time;
 
 /// What was sent under each key.
@@ -44,6 +44,9 @@ impl Nonces {
     pub fn spend(&mut self, gateway: usize, index: u32, first: u64, count: u64, now: Time) -> Result<(), String> {
         let place = self.sessions.get(&(gateway, index));
         let place = *place.ok_or_else(|| format!("g{gateway} sends under {index:08x}, a session that nobody made"))?;
+        if first + count > REJECT_AFTER_MESSAGES {
+            return Err(format!("g{gateway} sends under {index:08x} with a counter that nobody accepts: {first}"));
+        }
         let Used { created, ranges } = &mut self.used[place];
         if now.since(*created) >= REJECT_AFTER_TIME {
             return Err(format!("g{gateway} sends under {index:08x}, which is older than 180 s"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfort_core::time::Time;
 
 use crate::agenda::Agenda;
-use crate::ledger::Ledger;
+use crate::ledger::{Ends, Ledger};
 use crate::network::{Network, Wire};
 use crate::nonces::Nonces;
 use crate::rng::Rng;
@@ -32,6 +32,8 @@ pub enum What {
     Answer { flow: u16, asked: Time },
     /// An answer must have arrived.
     Due { flow: u16, sequence: u32, asked: Time },
+    /// The first packet of a flow must have arrived.
+    FirstDue { flow: u16 },
     /// A happening begins, or ends.
     Happens { place: usize, begins: bool },
 }
@@ -71,15 +73,17 @@ impl Outside {
     pub fn new(scenario: &Scenario) -> Self {
         let count = scenario.gateways.len();
         let now = crate::scenario::START;
+        // Whose keys wear out within seconds keeps others waiting for the next.
+        let is_worn = scenario.gateways.iter().any(|site| site.first_counter > 0);
         Self {
             now,
             agenda: Agenda::default(),
             rng: Rng::new(scenario.seed, 3),
             network: Network::new(scenario),
-            ledger: Ledger::new(scenario.in_order(), scenario.settled()),
+            ledger: Ledger::new(scenario.in_order(), scenario.settled(), scenario.complete()),
             nonces: Nonces::default(),
             trace: Trace::default(),
-            disturbed: vec![Time::ZERO; count],
+            disturbed: vec![if is_worn { scenario.settled() } else { Time::ZERO }; count],
             answers: Vec::new(),
             last_sent: now,
             failure: None,
@@ -134,6 +138,18 @@ impl Outside {
     /// An answer was offered: it must arrive.
     pub fn expect(&mut self, flow: u16, sequence: u32, asked: Time) {
         self.agenda.enter(self.now + ANSWERED, What::Due { flow, sequence, asked });
+    }
+
+    /// The first packet of a flow must have arrived.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn check_first(&self, flow: u16) -> Result<(), String> {
+        if self.ledger.has_arrived(flow, 0) {
+            return Ok(());
+        }
+        let Ends { from, to, .. } = self.ledger.ends(flow);
+        Err(format!("what g{from} had to say to g{to} still waits: flow {flow}"))
     }
 
     /// The time of an answer is over.

@@ -131,6 +131,10 @@ impl World {
                 let result = out.check_answer(flow, sequence, asked);
                 out.check(result);
             }
+            What::FirstDue { flow } => {
+                let result = out.check_first(flow);
+                out.check(result);
+            }
             What::Happens { place, begins } => self.happens(place, begins),
         }
     }
@@ -181,6 +185,9 @@ impl World {
             self.out.answers[usize::from(id)] = Some(id + 1);
         }
         self.out.agenda.enter(START + talk.first, What::Offer { talk: number });
+        if let Some(due) = talk.due {
+            self.out.agenda.enter(START + talk.first + due, What::FirstDue { flow: id });
+        }
     }
 
     /// A talk goes on.
@@ -188,7 +195,7 @@ impl World {
         let talk = &self.scenario.talks[number];
         let (flow, now) = (self.flows[number], self.out.now);
         let next = now + talk.interval;
-        if next <= self.scenario.talked() {
+        if next <= self.scenario.talked() && talk.until.is_none_or(|until| next <= START + until) {
             self.out.agenda.enter(next, What::Offer { talk: number });
         }
         let burst = talk.burst;

@@ -140,6 +140,11 @@ impl Gateway {
             let key = session.keys.send.as_bytes();
             let result = out.nonces.begin(self.index, session.remote_index, key, *created);
             out.check(result);
+            self.receives.insert(session.local_index);
+            self.dispatch.begin_at_counter(if out.now < self.worn_until { self.site.first_counter } else { 0 });
+        }
+        if let Action::RetireReceive { local_index } = &action {
+            self.receives.remove(local_index);
         }
         let inboxes = self.workers.iter_mut().map(|worker| &mut worker.inbox).collect();
         let mut boxes = Boxes { inboxes, written: 0 };

@@ -27,7 +27,10 @@ impl Gateway {
         let now = self.now(out.now).mono;
         match event {
             Event::Restart { .. } => self.restart(out),
-            Event::Suspend { .. } => {
+            Event::Suspend { secs, .. } => {
+                // Time since the machine was started goes on while it sleeps, as that on the wall does.
+                self.boot_ahead_secs += u64::from(secs);
+                self.wall_ahead_secs += i64::from(secs);
                 self.stops.control = until;
                 self.workers.iter_mut().for_each(|worker| worker.stopped = until);
             }
@@ -265,7 +268,7 @@ impl Event {
             | Self::Loop { at, peer } => vec![at, peer],
             Self::MovePrefix { at, of, to } => vec![at, of, to],
             Self::Restart { at }
-            | Self::Suspend { at }
+            | Self::Suspend { at, .. }
             | Self::StopControl { at }
             | Self::StopWorker { at, .. }
             | Self::StopSocket { at }

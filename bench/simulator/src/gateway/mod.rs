@@ -22,7 +22,7 @@ mod worker;
 pub use config::inner_address;
 pub use worker::TunRead;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ringfort_aead::{Plan, Provider};
@@ -73,6 +73,10 @@ pub struct Gateway {
     stops: Stops,
     /// Of our own datagrams that came back, those that were not known.
     went_round: usize,
+    /// Until then sessions begin with a counter near a limit, if the scenario has it.
+    worn_until: Time,
+    /// The receiving halves that control has made, and not ended.
+    receives: BTreeSet<u32>,
 }
 
 /// Until when something does not work.
@@ -111,6 +115,8 @@ impl Gateway {
             nesting: Arc::new(Nesting::new()),
             stops: Stops::default(),
             went_round: 0,
+            worn_until: scenario.in_order(),
+            receives: BTreeSet::new(),
             site,
         };
         gateway.start(out);
@@ -135,6 +141,7 @@ impl Gateway {
         self.device = Device::new(self.site.workers as u8);
         self.dispatch = Dispatch::new(plan(&self.site), self.site.workers);
         self.names.clear();
+        self.receives.clear();
         self.control = Control::default();
         self.nesting = Arc::new(Nesting::new());
         self.workers = (0..self.site.workers).map(|n| Worker::new(n, &self.site, self.nesting.clone())).collect();

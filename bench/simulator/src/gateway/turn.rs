@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ring_buffers::SlotClass;
 use ringfort_core::drops::DropReason;
-use ringfort_core::ids::{Endpoint, LocalAddr};
+use ringfort_core::ids::{Endpoint, LocalAddr, owner};
 use ringfort_core::time::Time;
 use ringfort_core::wire::DATA_LEN_MIN;
 use ringfort_core::wire::parse_data_header;
@@ -259,8 +259,21 @@ impl Gateway {
         };
         worker.books.fed += (count - keepalives) as u64;
         worker.books.keepalives += keepalives as u64;
+        let workers = self.workers.len();
+        let is_ours = |index| owner(index, workers) == w && self.receives.contains(&index);
+        let strangers = train
+            .view
+            .chunks(train.stride)
+            .filter(|&datagram| parse_data_header(datagram).is_ok_and(|header| !is_ours(header.receiver)));
+        let strangers = strangers.count() as u64;
+        let worker = &mut self.workers[w];
+        let unknown = |path: &DataPath| path.counters().drops.get(DropReason::UnknownIndex);
+        let before = unknown(&worker.path);
         let (path, sessions) = (&mut worker.path, &mut worker.inbox.sessions);
         path.handle_train(now, train, &mut || sessions.pop_front());
+        if unknown(&worker.path) - before > strangers {
+            out.check(Err(format!("g{} worker {w}: a session that control has made is not known", self.index)));
+        }
     }
 
     /// Reads a packet, if what comes of it can be sent.

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Event, Faults, Flood, Happening, Queues, Scenario, Site, Style, Talk};
+use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES};
+
+use super::aimed::{PHANTOMS_MAX, aim};
+use super::{Event, Faults, Flood, Happening, INTERVAL_MAX, Queues, Scenario, Site, Style, Talk};
 use crate::packets::Transport;
 use crate::rng::Rng;
 
 /// The most packets of a run, without answers. Many short runs find more than few long ones.
 const PACKETS_MAX: [u128; 4] = [1_000, 2_000, 10_000, 120_000];
-/// How many of 256 runs are about nothing else than first answers.
-const FIRST_ANSWERS: u8 = 80;
-/// The most phantoms of one gateway.
-const PHANTOMS_MAX: u64 = 6;
+/// The counters at which a session wants a successor, and at which it ends.
+const LIMITS: [u64; 2] = [REKEY_AFTER_MESSAGES, REJECT_AFTER_MESSAGES];
+/// How many of 256 gateways have keys that wear out.
+const WORN: u8 = 16;
 
 /// The scenario of a seed.
 #[must_use]
@@ -60,43 +63,18 @@ pub fn draw(seed: u64) -> Scenario {
         happenings,
         faulty,
         is_impatient: false,
+        only_delays: false,
         calm: Duration::from_millis(rng.pick(&[2_000, 30_000, 150_000, 400_000])),
     };
-    if rng.chance(FIRST_ANSWERS) {
-        ask_only(rng, &mut scenario);
+    let packets_max = rng.pick(&PACKETS_MAX);
+    if aim(rng, &mut scenario) {
+        return scenario;
     }
     let speakers = speakers(&scenario, mover);
     scenario.talks.extend(speakers.into_iter().map(|(from, to)| question(rng, from, to)));
+    thin_out(&mut scenario, packets_max);
     scenario.repair();
-    thin_out(&mut scenario, rng.pick(&PACKETS_MAX));
     scenario
-}
-
-/// A run about first answers: nothing is lost on the way, and all that is said is questions and answers. It is over
-/// soon, so there are many of them.
-fn ask_only(rng: &mut Rng, scenario: &mut Scenario) {
-    let count = scenario.gateways.len();
-    let Faults { duplication, stray, merge, .. } = scenario.network;
-    scenario.network = Faults { duplication, stray, merge, ..Faults::default() };
-    scenario.calm = Duration::from_secs(2);
-    scenario.talks.clear();
-    for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))).filter(|(from, to)| from != to) {
-        if rng.chance(160) {
-            scenario.talks.push(question(rng, from, to));
-        }
-    }
-    for happening in &mut scenario.happenings {
-        let at = happening.what.gateways()[0];
-        happening.what = match happening.what {
-            Event::Move { .. } | Event::Rebind { .. } | Event::Restart { .. } => happening.what,
-            _ => rng.pick(&[
-                Event::Restart { at },
-                Event::StopControl { at },
-                Event::FullEvents { at },
-                Event::StopWorker { at, worker: 0 },
-            ]),
-        };
-    }
 }
 
 /// A run has no more packets than can be simulated in a second or so: of the talk with the most, there are fewer.
@@ -105,7 +83,13 @@ fn thin_out(scenario: &mut Scenario, packets_max: u128) {
     let packets = |talk: &Talk| lasts.as_nanos() / talk.interval.as_nanos() * u128::from(talk.burst);
     while scenario.talks.iter().map(packets).sum::<u128>() > packets_max {
         let Some(greatest) = scenario.talks.iter_mut().max_by_key(|talk| packets(talk)) else { return };
-        greatest.interval *= 2;
+        if greatest.interval <= INTERVAL_MAX / 2 {
+            greatest.interval *= 2;
+        } else if greatest.burst > 1 {
+            greatest.burst = greatest.burst.div_ceil(2);
+        } else {
+            return;
+        }
     }
 }
 
@@ -119,6 +103,7 @@ fn site(rng: &mut Rng) -> Site {
         interrupted: rng.pick(&[0, 16, 64, 160]),
         phantoms: if rng.chance(64) { rng.between(1, PHANTOMS_MAX + 1) as usize } else { 0 },
         keepalive_secs: if rng.chance(48) { rng.between(1, 40) as u16 } else { 0 },
+        first_counter: if rng.chance(WORN) { rng.pick(&LIMITS) - rng.below(2_000) } else { 0 },
         queues: Queues { events: 4_096, handshakes: 2_048, handoffs: 256 },
     }
 }
@@ -138,7 +123,7 @@ fn faults(rng: &mut Rng) -> Faults {
     }
 }
 
-fn talk(rng: &mut Rng, from: usize, to: usize) -> Talk {
+pub(super) fn talk(rng: &mut Rng, from: usize, to: usize) -> Talk {
     let style = rng.pick(&[Style::Lone, Style::Partial, Style::Super, Style::Super, Style::Fragments]);
     let transport = match style {
         Style::Super => rng.pick(&[Transport::Tcp, Transport::Tcp, Transport::Udp]),
@@ -164,6 +149,8 @@ fn talk(rng: &mut Rng, from: usize, to: usize) -> Talk {
         burst: burst as u16,
         style,
         asks: style != Style::Super && burst <= 2 && rng.chance(128),
+        until: None,
+        due: None,
     }
 }
 
@@ -173,7 +160,7 @@ fn talk_to_nobody(rng: &mut Rng, from: usize, to: usize) -> Talk {
 }
 
 /// Questions with an answer, one at a time.
-fn question(rng: &mut Rng, from: usize, to: usize) -> Talk {
+pub(super) fn question(rng: &mut Rng, from: usize, to: usize) -> Talk {
     let interval = Duration::from_millis(rng.between(100, 3_000));
     Talk { burst: 1, style: Style::Lone, asks: true, interval, segment: 100, ..talk(rng, from, to) }
 }
@@ -212,11 +199,10 @@ fn happenings(rng: &mut Rng, gateways: &[Site], mover: Option<usize>, faulty: Du
         })
         .collect();
     happenings.sort_by_key(|happening| happening.at);
-    // A clock that goes back and somebody who forgets what it sent: its peers refuse its initiations until the clock
+    // A clock that goes back, and a process that forgets what it sent: its peers refuse its initiations until the clock
     // has caught up, as the protocol wants it.
     let forgets = |h: &Happening| {
-        matches!(h.what, Event::Restart { .. } | Event::NewKey { .. } | Event::RemovePeer { .. })
-            .then(|| h.what.gateways()[0])
+        if let Event::Restart { at } = h.what { Some(at) } else { None }
     };
     let forgetful: Vec<_> = happenings.iter().filter_map(forgets).collect();
     for happening in &mut happenings {
@@ -236,7 +222,7 @@ fn event(rng: &mut Rng, gateways: &[Site], mover: Option<usize>) -> Event {
     let to = (at + 1 + rng.index(count - 1)) % count;
     match rng.below(28) {
         0..3 => Event::Restart { at },
-        3 => Event::Suspend { at },
+        3 => Event::Suspend { at, secs: rng.pick(&[0, 60, 200, 10_000]) },
         4 => Event::StopControl { at },
         5 => Event::StopWorker { at, worker: rng.index(gateways[at].workers) },
         6 => Event::StopSocket { at },

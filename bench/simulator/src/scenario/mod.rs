@@ -6,6 +6,7 @@
 //!                                       │                    │ late or out of order │ nothing is held
 //! ```
 
+mod aimed;
 mod cut;
 mod draw;
 mod show;
@@ -26,6 +27,10 @@ pub const LATENCY: Duration = Duration::from_millis(20);
 /// With traffic offered, a session exists so long after the last fault. The sum of the longest waits one after the
 /// other: 15.33 s until silence is noticed, 5.33 s until a handshake message that the last fault took is sent again.
 pub const SETTLING: Duration = Duration::from_secs(21);
+
+/// The longest time between two words of a talk. What nobody has said yet, nobody can know: whoever must be found again
+/// says something well before the network has settled.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// A run.
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ pub struct Scenario {
     pub calm: Duration,
     /// Nothing may be lost at all: then every fault of the network is a failure, which shows that failures are noticed.
     pub is_impatient: bool,
+    /// What happens only delays: everything arrives, whenever it was offered.
+    pub only_delays: bool,
 }
 
 /// One gateway.
@@ -75,6 +82,8 @@ pub struct Site {
     pub phantoms: usize,
     /// Persistent keepalive with all peers, in seconds; 0 is none.
     pub keepalive_secs: u16,
+    /// The counter that its sessions begin with, of those made before the network is in order: near a limit, if not 0.
+    pub first_counter: u64,
     /// Room for events and handshakes in control's queues, and for trains in that of a worker.
     pub queues: Queues,
 }
@@ -140,6 +149,18 @@ pub struct Talk {
     pub style: Style,
     /// Each packet is answered as soon as it arrives.
     pub asks: bool,
+    /// Nothing is said any more after that time from the start.
+    pub until: Option<Duration>,
+    /// The first packet has arrived so long after it was offered.
+    pub due: Option<Duration>,
+}
+
+impl Talk {
+    /// Whether something is said again and again, and soon after the network is in order.
+    #[must_use]
+    pub fn is_heard_soon(&self) -> bool {
+        self.until.is_none() && self.interval <= INTERVAL_MAX
+    }
 }
 
 /// How packets come from a TUN device.
@@ -171,8 +192,8 @@ pub struct Happening {
 pub enum Event {
     /// A gateway forgets all but its configuration.
     Restart { at: usize },
-    /// None of its threads runs.
-    Suspend { at: usize },
+    /// None of its threads runs, and all its clocks have gone on by so many seconds when they do again.
+    Suspend { at: usize, secs: u32 },
     /// Its control thread does not run.
     StopControl { at: usize },
     /// One of its workers does not run.
@@ -242,10 +263,16 @@ impl Scenario {
         1 << (high * (high - 1) / 2 + low)
     }
 
-    /// From when on nothing may be lost.
+    /// From when on nothing may be lost or late.
     #[must_use]
     pub fn settled(&self) -> Time {
         if self.is_impatient { START } else { self.in_order() + SETTLING }
+    }
+
+    /// From when on nothing that is offered may be lost.
+    #[must_use]
+    pub fn complete(&self) -> Time {
+        if self.only_delays { START } else { self.settled() }
     }
 
     /// From when on nothing is wrong: the last late datagram has come.

@@ -1,0 +1,156 @@
+//! Scenarios that aim at one thing each, of which chance alone has too little.
+
+use std::time::Duration;
+
+use super::draw::{question, talk};
+use super::{Event, Faults, Happening, Scenario, Style, Talk};
+use crate::rng::Rng;
+
+/// How many of 256 runs are about nothing else than first answers.
+const FIRST_ANSWERS: u64 = 74;
+/// How many are each of the others.
+const EACH: u64 = 6;
+/// The most phantoms of one gateway.
+pub(super) const PHANTOMS_MAX: u64 = 6;
+
+/// Aims some scenarios. True: this one is complete.
+pub(super) fn aim(rng: &mut Rng, scenario: &mut Scenario) -> bool {
+    type Scene = fn(&mut Rng, &mut Scenario);
+    const SCENES: [Scene; 5] = [speak_into_a_flood, speak_unheard, be_forgotten, ask_at_once, sleep_through];
+    let Some(place) = rng.below(256).checked_sub(FIRST_ANSWERS) else {
+        ask_only(rng, scenario);
+        return false;
+    };
+    let Some(scene) = SCENES.get((place / EACH) as usize) else { return false };
+    clear(scenario);
+    scene(rng, scenario);
+    true
+}
+
+/// A run about first answers: nothing is lost on the way, and all that is said is questions and answers. It is over
+/// soon, so there are many of them.
+fn ask_only(rng: &mut Rng, scenario: &mut Scenario) {
+    let count = scenario.gateways.len();
+    let Faults { duplication, stray, merge, .. } = scenario.network;
+    scenario.network = Faults { duplication, stray, merge, ..Faults::default() };
+    scenario.calm = Duration::from_secs(2);
+    scenario.talks.clear();
+    for (from, to) in (0..count).flat_map(|from| (0..count).map(move |to| (from, to))).filter(|(from, to)| from != to) {
+        if rng.chance(160) {
+            scenario.talks.push(question(rng, from, to));
+        }
+    }
+    for happening in &mut scenario.happenings {
+        let at = happening.what.gateways()[0];
+        happening.what = match happening.what {
+            Event::Move { .. } | Event::Rebind { .. } | Event::Restart { .. } => happening.what,
+            _ => rng.pick(&[
+                Event::Restart { at },
+                Event::StopControl { at },
+                Event::FullEvents { at },
+                Event::StopWorker { at, worker: 0 },
+            ]),
+        };
+    }
+}
+
+/// Nothing is wrong, nothing happens, and nobody says anything.
+fn clear(scenario: &mut Scenario) {
+    scenario.network = Faults::default();
+    scenario.happenings.clear();
+    scenario.talks.clear();
+    scenario.unknown = 0;
+    for site in &mut scenario.gateways {
+        (site.keepalive_secs, site.phantoms, site.first_counter) = (0, 0, 0);
+    }
+}
+
+/// Somebody says a first word while packets for peers that nobody reaches take all room to wait. The word needs a
+/// handshake, so it waits as well. It must not be the one that makes room.
+fn speak_into_a_flood(rng: &mut Rng, scenario: &mut Scenario) {
+    let count = scenario.gateways.len();
+    scenario.faulty = Duration::from_millis(rng.between(500, 5_000));
+    scenario.calm = Duration::from_secs(10);
+    scenario.gateways[0].phantoms = PHANTOMS_MAX as usize;
+    for phantom in 0..PHANTOMS_MAX as usize {
+        let interval = Duration::from_millis(rng.between(100, 300));
+        let flood = Talk { interval, burst: 60, style: Style::Lone, asks: false, ..talk(rng, 0, count + phantom) };
+        scenario.talks.push(flood);
+    }
+    let first = scenario.faulty + Duration::from_millis(rng.between(22_000, 27_000));
+    let interval = Duration::from_secs(1);
+    scenario.talks.push(Talk { first, interval, burst: 2, style: Style::Lone, asks: false, ..talk(rng, 0, 1) });
+}
+
+/// Control has hardly any room for events while somebody says one word on each of several queues, and the other side
+/// begins to talk. The words wait, for a session that the other side asks for. All workers must hear of it.
+fn speak_unheard(rng: &mut Rng, scenario: &mut Scenario) {
+    scenario.faulty = Duration::from_millis(rng.between(500, 3_000));
+    scenario.calm = Duration::from_secs(2);
+    scenario.happenings.push(Happening {
+        at: Duration::ZERO,
+        lasts: scenario.faulty,
+        what: Event::FullEvents { at: 1 },
+    });
+    for _ in 0..rng.between(1, 3) {
+        let first = Duration::from_millis(rng.below(400));
+        // What was not heard is told again with the next message of the other side.
+        let due = Some(scenario.faulty + Duration::from_millis(5_000) - first);
+        scenario.talks.push(Talk { first, until: Some(first), due, burst: 1, ..plain(rng, 1, 0) });
+    }
+    scenario.talks.push(Talk { first: Duration::from_millis(rng.below(500)), ..plain(rng, 0, 1) });
+}
+
+/// Control has hardly any room for events when somebody begins to talk, and the other side, which never says anything,
+/// restarts later. It can be found again only by whoever talks.
+fn be_forgotten(rng: &mut Rng, scenario: &mut Scenario) {
+    scenario.faulty = Duration::from_millis(rng.between(2_000, 5_000));
+    scenario.calm = Duration::from_secs(10);
+    let lasts = Duration::from_millis(rng.below(2_000));
+    scenario.happenings.push(Happening { at: Duration::ZERO, lasts, what: Event::FullEvents { at: 1 } });
+    let at = scenario.faulty - Duration::from_millis(rng.below(1_500));
+    scenario.happenings.push(Happening { at, lasts: Duration::ZERO, what: Event::Restart { at: 0 } });
+    scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), ..plain(rng, 1, 0) });
+}
+
+/// Both sides ask at once, and 120 s later again, while packets are on their way.
+fn ask_at_once(rng: &mut Rng, scenario: &mut Scenario) {
+    scenario.faulty = Duration::from_millis(500);
+    scenario.calm = Duration::from_secs(110);
+    let first = Duration::from_millis(rng.below(300));
+    let (begins, ends) = (Duration::from_millis(118_500), Duration::from_millis(122_500));
+    for (from, to) in [(0, 1), (1, 0)] {
+        scenario.talks.push(Talk { first, interval: Duration::from_secs(1), ..plain(rng, from, to) });
+        let interval = Duration::from_millis(rng.between(2, 12));
+        scenario.talks.push(Talk { first: begins, until: Some(ends), interval, ..plain(rng, from, to) });
+    }
+}
+
+/// A worker sleeps while its peer asks for the next session, sends under it, and gives it up for another one after 15 s
+/// of silence. All that waits in the socket is for it.
+fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
+    let workers = scenario.gateways[1].workers;
+    scenario.only_delays = true;
+    scenario.faulty = Duration::from_secs(150);
+    scenario.calm = Duration::from_secs(2);
+    let at = Duration::from_millis(rng.between(110_000, 121_000));
+    let lasts = Duration::from_millis(rng.between(137_000, 147_000)) - at;
+    // Who is asked first puts the session on its last worker.
+    let what = Event::StopWorker { at: 1, worker: workers - 1 };
+    scenario.happenings.push(Happening { at, lasts, what });
+    if rng.chance(128) {
+        let mtu = scenario.gateways[1].mtu;
+        scenario.happenings.push(Happening {
+            at: at + lasts / 2,
+            lasts: Duration::ZERO,
+            what: Event::SetMtu { at: 1, mtu },
+        });
+    }
+    let interval = Duration::from_millis(rng.between(100, 400));
+    scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, 0, 1) });
+}
+
+/// Lone packets without answers.
+fn plain(rng: &mut Rng, from: usize, to: usize) -> Talk {
+    Talk { asks: false, ..question(rng, from, to) }
+}
