@@ -34,9 +34,6 @@ mod strangers;
 mod suites;
 mod traffic;
 
-#[cfg(test)]
-mod tests;
-
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
 pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot};
 pub use memory::{MemoryCursor, Remembered};

@@ -78,7 +78,6 @@ impl Indices {
         workers.min_by_key(|&worker| self.load[worker]).unwrap_or(0)
     }
 
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.owners.len()
     }

@@ -222,3 +222,15 @@ impl Peer {
         self.shared.activity.reset();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_small() {
+        // A device must hold 100,000 peers; see also `PeerCounters`.
+        assert!(size_of::<Peer>() < 1_600, "{} bytes", size_of::<Peer>());
+        assert!(size_of::<Action>() < 300, "{} bytes", size_of::<Action>());
+    }
+}

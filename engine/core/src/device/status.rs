@@ -1,5 +1,6 @@
 //! Queries: what `get=1`, the metrics and the tests want to know.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,11 @@ impl<'a> PeerStatus<'a> {
         self.peer.endpoint()
     }
 
+    /// Where the operator says that it is, if they do.
+    pub const fn configured(&self) -> Option<SocketAddr> {
+        self.peer.configured
+    }
+
     /// The persistent keepalive in seconds, 0 if it is off.
     pub const fn keepalive_secs(&self) -> u16 {
         self.peer.keepalive_secs
@@ -97,6 +103,11 @@ impl Device {
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Receiver indices that are in use: one of each receiving half, and of each handshake that awaits its response.
+    pub fn indices(&self) -> usize {
+        self.out.indices.len()
     }
 
     /// All peers, in the order of their slots: each new one last, or where another was removed.

@@ -1,17 +1,20 @@
 //! Sessions that were lost with a former process: who asks whom, and how often.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::node::at;
-use super::{Node, Pair, START, kinds};
-use crate::constants::{RECOVERIES_PER_SECOND, RECOVERY_TIME, REJECT_AFTER_TIME, REKEY_TIMEOUT};
-use crate::crypto::PublicKey;
-use crate::device::{Action, Device, Outgoing, PeerEvent};
-use crate::ids::PeerId;
-use crate::test_support::SeededRng;
-use crate::time::Time;
-use crate::wire::{DATA_LEN_MIN, TYPE_DATA};
+use ringfort_core::cell::PeerShared;
+use ringfort_core::constants::{RECOVERIES_PER_SECOND, RECOVERY_TIME, REJECT_AFTER_TIME, REKEY_TIMEOUT};
+use ringfort_core::crypto::PublicKey;
+use ringfort_core::device::{Action, Device, Outgoing, PeerEvent};
+use ringfort_core::ids::PeerId;
+use ringfort_core::time::Time;
+use ringfort_core::wire::{DATA_LEN_MIN, TYPE_DATA};
+
+use crate::node::at;
+use crate::rng::SeededRng;
+use crate::{Node, Pair, START, kinds};
 
 /// A pair whose second node has been started anew, just now. It was not told where the first is, and has seen it.
 fn restarted() -> Pair {
@@ -154,20 +157,24 @@ fn peers_that_are_added_later_are_found_too() {
 }
 
 /// As many peers as that, at endpoints of their own, all of which have lost their sessions.
-fn crowd(peers: u32) -> (Device, Vec<PeerId>) {
+fn crowd(peers: u32) -> (Device, Vec<(PeerId, Arc<PeerShared>)>) {
     let mut device = Device::new(1);
-    device.set_private_key(START, Some(crate::crypto::PrivateKey::new([9; 32])));
+    device.set_private_key(START, Some(ringfort_core::crypto::PrivateKey::new([9; 32])));
     device.link_up(START);
-    let ids = (0..peers).map(|n| {
+    for n in 0..peers {
         let mut key = [0; 32];
         key[..4].copy_from_slice(&(n + 2).to_le_bytes());
         let peer = device.add_peer(PublicKey::new(key)).expect("a new peer");
         let endpoint = (std::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 51_820);
         device.place_peer(START, peer, Some(endpoint.into()));
-        peer
+    }
+    let actions = std::iter::from_fn(|| device.poll_action());
+    let cells = actions.filter_map(|action| match action {
+        Action::AddPeer { peer, shared } => Some((peer, shared)),
+        _ => None,
     });
-    let ids = ids.collect();
-    (device, ids)
+    let cells = cells.collect();
+    (device, cells)
 }
 
 #[test]
@@ -175,19 +182,18 @@ fn no_second_has_more_than_a_thousand_and_the_first_thousand_wait_for_nothing() 
     let (mut device, peers) = crowd(2_500);
     let mut rng = SeededRng::new(1);
     let mut now = START;
-    let mut waiting: VecDeque<PeerId> = peers.iter().copied().collect();
+    let mut waiting: VecDeque<_> = peers.iter().cloned().collect();
     let mut asked: Vec<Time> = Vec::new();
     let mut told = 0;
     while now < START + Duration::from_secs(4) {
         // The workers tell of each that has not been asked, as often as they may.
         for _ in 0..waiting.len() {
-            let peer = waiting.pop_front().expect("as many as there were");
-            let shared = device.peers.get(peer).expect("it is there").shared.clone();
+            let (peer, shared) = waiting.pop_front().expect("as many as there were");
             if shared.lost.tell(now) {
                 told += 1;
                 device.handle_event(at(now), PeerEvent::LostSession(peer), &mut rng);
             }
-            waiting.push_back(peer);
+            waiting.push_back((peer, shared));
         }
         while device.poll_timeout().is_some_and(|due| due <= now) {
             device.handle_timeout(at(now), &mut rng);

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Pair, START};
-use crate::constants::{INITIATIONS_FROM_SOURCE, PEERS_MAX};
-use crate::crypto::PublicKey;
-use crate::device::{Action, Outgoing, PeerSettingsFull};
-use crate::ids::{Endpoint, LocalAddr};
-use crate::time::Time;
+use ringfort_core::constants::{INITIATIONS_FROM_SOURCE, PEERS_MAX};
+use ringfort_core::crypto::PublicKey;
+use ringfort_core::device::{Action, Outgoing, PeerSettingsFull};
+use ringfort_core::ids::{Endpoint, LocalAddr};
+use ringfort_core::time::Time;
+
+use crate::{Pair, START};
 
 const VIRTUAL: LocalAddr = LocalAddr { addr: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 100)), ifindex: 2 };
 
@@ -27,7 +28,7 @@ fn learn(pair: &Pair) -> Endpoint {
 fn initiations(pair: &mut Pair, until: Time) -> Vec<Option<LocalAddr>> {
     let mut sources = Vec::new();
     while let Some(due) = pair.a.device.poll_timeout().filter(|&due| due <= until) {
-        pair.a.now = super::node::at(due);
+        pair.a.now = crate::node::at(due);
         pair.a.device.handle_timeout(pair.a.now, &mut pair.a.rng);
         while let Some(action) = pair.a.device.poll_action() {
             match action {
@@ -92,10 +93,10 @@ fn an_operator_can_name_the_source() {
     pair.a.device.source_failed(pair.b_at_a, of_a(&pair).unwrap());
     assert_eq!(of_a(&pair).unwrap().source, None);
     assert!(pair.a.shared(pair.b_at_a).activity.request_handshake());
-    let (need, reason) = (pair.b_at_a, crate::device::HandshakeReason::NoSession);
+    let (need, reason) = (pair.b_at_a, ringfort_core::device::HandshakeReason::NoSession);
     pair.a.device.handle_event(
         pair.a.now,
-        crate::device::PeerEvent::NeedHandshake { peer: need, reason },
+        ringfort_core::device::PeerEvent::NeedHandshake { peer: need, reason },
         &mut pair.a.rng,
     );
     assert_eq!(of_a(&pair).unwrap().source, Some(own));

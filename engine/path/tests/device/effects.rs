@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Pair, START};
-use crate::ids::Endpoint;
+use ringfort_core::ids::Endpoint;
+
+use crate::{Pair, START};
 
 #[test]
 fn roaming_follows_handshakes_and_data_but_not_forgeries() {

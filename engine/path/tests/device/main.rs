@@ -1,20 +1,22 @@
-//! Tests of the device: one peer's handshakes step by step, and networks of devices under a virtual clock.
+//! The control core and the data path together, step by step: handshakes, timers, settings. Whole networks under faults
+//! are simulated elsewhere (`bench/simulator`).
 
 mod config;
 mod cookies;
 mod effects;
 mod handshake;
+mod hours;
 mod memory;
 mod node;
 mod recovery;
-mod simulation;
+mod rng;
 mod sources;
 mod suites;
 mod timers;
-mod world;
 
-use crate::ids::PeerId;
-use crate::time::Time;
+use ringfort_core::ids::PeerId;
+use ringfort_core::time::Time;
+
 use node::{Node, Sent, inner_packet};
 
 const START: Time = Time::from_secs(1_000);
@@ -54,7 +56,7 @@ impl Pair {
     fn offer_a(&mut self) {
         self.numbers += 1;
         let packet = inner_packet(self.a.inner, self.b.inner, self.numbers);
-        self.a.send_packet(packet);
+        self.a.send_packet(&packet);
         self.a.settle();
     }
 
@@ -62,7 +64,7 @@ impl Pair {
     fn offer_b(&mut self) {
         self.numbers += 1;
         let packet = inner_packet(self.b.inner, self.a.inner, self.numbers);
-        self.b.send_packet(packet);
+        self.b.send_packet(&packet);
         self.b.settle();
     }
 

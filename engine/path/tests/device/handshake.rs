@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use super::{Node, Pair, START, Sent, kinds};
-use crate::cell::SessionNumber;
-use crate::constants::REKEY_AFTER_TIME;
-use crate::crypto::{PresharedKey, PublicKey};
-use crate::device::{Action, PeerEvent};
-use crate::drops::DropReason;
-use crate::ids::{Endpoint, PeerId};
-use crate::keypair::SessionKeys;
-use crate::noise::NewSession;
-use crate::suite::Suite;
-use crate::tai64n::Tai64N;
-use crate::test_support::{LOW_ORDER_POINTS, SeededRng, hex_array};
-use crate::time::Time;
+use ringfort_core::cell::SessionNumber;
+use ringfort_core::constants::REKEY_AFTER_TIME;
+use ringfort_core::crypto::{PresharedKey, PublicKey};
+use ringfort_core::device::{Action, PeerEvent};
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::keypair::SessionKeys;
+use ringfort_core::noise::NewSession;
+use ringfort_core::suite::Suite;
+use ringfort_core::tai64n::Tai64N;
+use ringfort_core::time::Time;
+
+use crate::rng::SeededRng;
+use crate::{Node, Pair, START, Sent, kinds};
 
 #[test]
 fn a_packet_opens_a_session() {
@@ -105,7 +106,7 @@ fn the_latest_possible_timestamp_is_the_last_one() {
 fn initiations_of_one_peer_are_limited_to_fifty_a_second() {
     let mut pair = Pair::new();
     let mut accepted = 0;
-    for n in 0..1_000u64 {
+    for n in 0..200u64 {
         // A peer that restarts every millisecond and whose clock makes each initiation new.
         pair.a.advance_to(START + Duration::from_millis(n));
         pair.b.advance_to(START + Duration::from_millis(n));
@@ -118,8 +119,8 @@ fn initiations_of_one_peer_are_limited_to_fifty_a_second() {
             Err(reason) => assert_eq!(reason, DropReason::HandshakeFlood),
         }
     }
-    assert_eq!(accepted, 50);
-    assert_eq!(pair.b.device.drops().get(DropReason::HandshakeFlood), 950);
+    assert_eq!(accepted, 10);
+    assert_eq!(pair.b.device.drops().get(DropReason::HandshakeFlood), 190);
     assert_eq!(pair.b.receiving_sessions(), 2, "each answer replaces the one before the last");
 }
 
@@ -144,7 +145,7 @@ fn our_own_key_as_initiator_is_unknown() {
     let peer = twin.add_peer(&other, true);
     twin.device.set_endpoint(START, peer, b.address);
     // It believes that b is `other`; mac1 is then wrong, so nothing is even computed.
-    twin.send_packet(super::inner_packet(twin.inner, other.inner, 1));
+    twin.send_packet(&crate::inner_packet(twin.inner, other.inner, 1));
     twin.settle();
     let sent = twin.take_sent().remove(0);
     assert_eq!(b.receive(sent.from, &sent.bytes), Err(DropReason::BadMac1));
@@ -207,14 +208,26 @@ fn a_response_to_the_initiation_before_the_last_is_refused() {
     assert_eq!(pair.a.receive(late.from, &late.bytes), Err(DropReason::UnknownIndex));
 }
 
+/// The encodings below 2^255 of points whose order divides 8, on the curve or on its twist.
+const LOW_ORDER_POINTS: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
 #[test]
 fn low_order_static_keys_get_no_session_and_no_retries() {
     for point in LOW_ORDER_POINTS {
         let mut a = Node::new(1, START);
-        let key = PublicKey::new(hex_array(point));
+        let digits = |n: usize| u8::from_str_radix(&point[2 * n..2 * n + 2], 16).unwrap();
+        let key = PublicKey::new(std::array::from_fn(digits));
         let peer = a.add_peer_as(key, [10, 0, 0, 9].into(), Some("192.0.2.9:1".parse().unwrap()));
         for n in 0..3 {
-            a.send_packet(super::inner_packet(a.inner, [10, 0, 0, 9].into(), n));
+            a.send_packet(&crate::inner_packet(a.inner, [10, 0, 0, 9].into(), n));
             a.settle();
         }
         assert!(a.take_sent().is_empty());
@@ -365,7 +378,7 @@ fn a_session_that_is_replaced_while_it_is_confirmed_stays() {
     pair.b.take_sent();
     // And control knows which one it is that will run out.
     let local_index = u32::from_le_bytes(answer[0].bytes[4..8].try_into().unwrap());
-    assert_eq!(pair.b.device.peers.get(pair.a_at_b).unwrap().sessions.current().unwrap().local_index, local_index);
+    assert_eq!(pair.b.sending_index(pair.a_at_b), Some(local_index));
     pair.b.advance_to(pair.b.now.mono + Duration::from_secs(200));
     pair.b.take_sent();
     pair.offer_b();
@@ -376,7 +389,7 @@ fn a_session_that_is_replaced_while_it_is_confirmed_stays() {
 #[test]
 fn whoever_asks_for_another_session_gets_it_unless_there_is_one() {
     let mut pair = Pair::connected();
-    let reason = crate::device::HandshakeReason::KeyAging { local_index: 0xdead_beef };
+    let reason = ringfort_core::device::HandshakeReason::KeyAging { local_index: 0xdead_beef };
     let need = PeerEvent::NeedHandshake { peer: pair.b_at_a, reason };
     let ask = |pair: &mut Pair| {
         assert!(pair.a.shared(pair.b_at_a).activity.request_handshake());
@@ -385,7 +398,7 @@ fn whoever_asks_for_another_session_gets_it_unless_there_is_one() {
         kinds(&pair.a.take_sent())
     };
     assert_eq!(ask(&mut pair), [], "the present one is good");
-    pair.a.now = super::node::at(pair.a.now.mono + Duration::from_secs(180));
+    pair.a.now = crate::node::at(pair.a.now.mono + Duration::from_secs(180));
     assert_eq!(ask(&mut pair), [1]);
 }
 
@@ -409,7 +422,7 @@ fn stale_names_are_ignored() {
             PeerEvent::Awake(peer),
             PeerEvent::Confirmed(peer),
             PeerEvent::Found(peer),
-            PeerEvent::NeedHandshake { peer, reason: crate::device::HandshakeReason::NoSession },
+            PeerEvent::NeedHandshake { peer, reason: ringfort_core::device::HandshakeReason::NoSession },
         ] {
             pair.a.device.handle_event(pair.a.now, event, &mut pair.a.rng);
         }
@@ -442,7 +455,7 @@ fn sessions_keep_their_worker() {
 fn requests_before_an_endpoint_is_known_wait_for_it() {
     let mut pair = Pair::new();
     let peer = pair.a_at_b;
-    let need = PeerEvent::NeedHandshake { peer, reason: crate::device::HandshakeReason::NoSession };
+    let need = PeerEvent::NeedHandshake { peer, reason: ringfort_core::device::HandshakeReason::NoSession };
     assert!(pair.b.shared(peer).activity.request_handshake());
     pair.b.device.handle_event(pair.b.now, need, &mut pair.b.rng);
     assert!(pair.b.device.poll_action().is_none());
@@ -454,7 +467,7 @@ fn requests_before_an_endpoint_is_known_wait_for_it() {
 
 #[test]
 fn secrets_do_not_show_in_actions() {
-    let key = || crate::crypto::Key::new([0xab; 32]);
+    let key = || ringfort_core::crypto::Key::new([0xab; 32]);
     let keys = SessionKeys { send: key(), receive: key() };
     let session =
         Box::new(NewSession { keys, local_index: 1, remote_index: 2, initiator: true, suite: Suite::default() });

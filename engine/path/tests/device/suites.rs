@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
-use zerocopy::IntoBytes;
+use ringfort_core::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL};
+use ringfort_core::cookie::CookieGenerator;
+use ringfort_core::crypto::{PresharedKey, PublicKey};
+use ringfort_core::device::{Device, Notice, PeerSettingsFull};
+use ringfort_core::drops::DropReason;
+use ringfort_core::suite::Suite::{self, Aes256Gcm, ChaCha20Poly1305};
 
-use super::node::Node;
-use super::world::{Faults, World};
-use super::{Pair, START, kinds};
-use crate::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL};
-use crate::cookie::CookieGenerator;
-use crate::crypto::{PresharedKey, PublicKey};
-use crate::device::{Device, Notice, PeerSettingsFull};
-use crate::drops::DropReason;
-use crate::suite::Suite::{self, Aes256Gcm, ChaCha20Poly1305};
-use crate::time::Time;
+use crate::{Node, Pair, START, kinds};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -87,7 +82,7 @@ fn one_attempt_is_one_notice_and_then_there_is_silence() {
     assert_eq!((refused(&pair.a), refused(&pair.b)), (1, 18));
     for node in [&pair.a, &pair.b] {
         assert_eq!(node.device.poll_timeout(), None, "nothing is left to wait for");
-        node.check_indices();
+        node.check();
     }
     pair.offer_a();
     pair.exchange();
@@ -174,7 +169,7 @@ fn a_live_change_ends_the_sessions_of_that_peer_alone() {
     pair.advance_to(START + SECOND);
     let third = Node::new(3, START + SECOND);
     pair.a.add_peer(&third, true);
-    pair.a.send_packet(super::inner_packet(pair.a.inner, third.inner, 9));
+    pair.a.send_packet(&crate::inner_packet(pair.a.inner, third.inner, 9));
     pair.a.settle();
     assert_eq!(kinds(&pair.a.take_sent()), [1]);
 
@@ -251,7 +246,7 @@ fn what_is_remembered_is_bounded() {
     let mut device = Device::new(1);
     let key = |number: usize| {
         let mut key = [0; 32];
-        key[..8].copy_from_slice(number.to_le_bytes().as_bytes());
+        key[..8].copy_from_slice(&number.to_le_bytes());
         PublicKey::new(key)
     };
     for number in 0..PEERS_MAX {
@@ -273,7 +268,7 @@ fn a_peer_that_does_not_know_the_suite_is_said_to_be_silent() {
         let peer = a.add_peer_as(PublicKey::new([9; 32]), [10, 0, 0, 9].into(), Some("192.0.2.9:1".parse().unwrap()));
         // Traffic all the time, so no attempt ever ends.
         for second in 0..600u32 {
-            a.send_packet(super::inner_packet(a.inner, [10, 0, 0, 9].into(), second));
+            a.send_packet(&crate::inner_packet(a.inner, [10, 0, 0, 9].into(), second));
             a.advance_to(START + second * SECOND);
             let told = if second < 20 { 0 } else { notices };
             assert!(a.notices.len() <= told && (second < 26 || a.notices.len() == told), "after {second} s");
@@ -295,86 +290,5 @@ fn preshared_keys_and_cookies_work_in_every_suite() {
         assert_eq!(kinds(&pair.run_until(START + 6 * SECOND)), [1, 2], "another preshared key");
         pair.b.device.set_psk(pair.a_at_b, PresharedKey::new([7; 32]));
         assert_eq!(kinds(&pair.run_until(START + 12 * SECOND)), [1, 2, 4]);
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Disagreement {
-    seed: u64,
-    faults: Faults,
-    /// Which sides have traffic.
-    talks: [bool; 2],
-    first_is_marked: bool,
-    restart: Option<u64>,
-}
-
-fn arb_disagreement() -> impl Strategy<Value = Disagreement> {
-    let faults =
-        (0u8..160, 0u8..100, 0u64..3_000, 0u8..64).prop_map(|(loss, duplication, delay_max_ms, event_loss)| Faults {
-            loss,
-            duplication,
-            delay_max_ms,
-            event_loss,
-        });
-    let talks = prop_oneof![Just([true, false]), Just([false, true]), Just([true, true])];
-    (any::<u64>(), faults, talks, any::<bool>(), prop::option::of(0u64..100_000)).prop_map(
-        |(seed, faults, talks, first_is_marked, restart)| Disagreement {
-            seed,
-            faults,
-            talks,
-            first_is_marked,
-            restart,
-        },
-    )
-}
-
-/// Two that disagree, under faults and without, never have a session; both operators are told; and once they agree, all
-/// is well.
-fn disagree(case: &Disagreement) {
-    let mut world = World::new(2, case.seed, |_, _| true);
-    world.set_suites(|a, _| if (a == 0) == case.first_is_marked { Aes256Gcm } else { ChaCha20Poly1305 });
-    let start = world.now;
-    let offer = |world: &mut World, from: Time, to: Time| {
-        let mut when = from;
-        while when < to {
-            for side in (0..2).filter(|&side| case.talks[side]) {
-                world.offer(when, side, 1 - side);
-            }
-            when += SECOND;
-        }
-    };
-    let (faulty, apart) = (start + 120 * SECOND, start + 360 * SECOND);
-    offer(&mut world, start, apart);
-    if let Some(ms) = case.restart {
-        world.restart(start + Duration::from_millis(ms), 0);
-    }
-    world.faults = case.faults;
-    world.run_until(faulty);
-    world.faults = Faults::default();
-    world.run_until(apart);
-    for (node, other) in [(0, 1), (1, 0)] {
-        let (node, peer) = (&world.nodes[node], world.nodes[other].public());
-        let id = node.device.peer(&peer).unwrap();
-        assert!(node.receiving_sessions() == 0 && !node.has_sending_session(id));
-        assert!(node.notices.iter().any(|(key, n)| *key == peer && matches!(n, Notice::SuiteMismatch { .. })));
-        assert!(node.notices.len() <= 6, "a notice in 90 s, and after a restart");
-    }
-    assert!(world.wire.iter().all(|sent| sent.kind() == 1), "initiations are all that is ever sent");
-
-    world.set_suites(|_, _| Aes256Gcm);
-    let together = world.now + 21 * SECOND;
-    offer(&mut world, together, together + 200 * SECOND);
-    let before = world.now;
-    offer(&mut world, before, together);
-    world.run_until(together + 210 * SECOND);
-    assert_eq!(world.missing_since(together), [0; 0]);
-}
-
-proptest! {
-    #![proptest_config(super::simulation::few_cases())]
-
-    #[test]
-    fn those_who_disagree_never_have_a_session(case in arb_disagreement()) {
-        disagree(&case);
     }
 }

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Node, Pair, START};
-use crate::constants::RECOVERY_TIME;
-use crate::crypto::PublicKey;
-use crate::device::{Device, MemoryCursor, Remembered};
-use crate::ids::{Endpoint, LocalAddr, PeerId};
+use ringfort_core::constants::RECOVERY_TIME;
+use ringfort_core::crypto::PublicKey;
+use ringfort_core::device::{Device, MemoryCursor, Remembered};
+use ringfort_core::ids::{Endpoint, LocalAddr, PeerId};
+
+use crate::{Node, Pair, START};
 
 const KEY: PublicKey = PublicKey::new([5; 32]);
 const DAY: u64 = 86_400;

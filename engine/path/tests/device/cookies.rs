@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Pair, START, kinds};
-use crate::drops::DropReason;
+use ringfort_core::drops::DropReason;
+
+use crate::{Pair, START, kinds};
 
 const SECOND: Duration = Duration::from_secs(1);
 
