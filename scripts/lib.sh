@@ -72,6 +72,29 @@ install_packages() {
         fail "apt-get could not install ${missing[*]}"
 }
 
+# Unpacks programs of a Debian package into a directory, unless they are in PATH or there already. The package is not
+# installed: it would start a service.
+unpack_programs() {
+    local package=$1 directory=$2 program missing=() scratch
+    shift 2
+    for program in "$@"; do
+        [ -x "$directory/$program" ] || command -v "$program" >/dev/null || missing+=("$program")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "unpacking ${missing[*]} of $package"
+    scratch=$(mktemp -d)
+    (
+        cd "$scratch"
+        apt-get -o Acquire::Retries=5 update -qq </dev/null && apt-get download -qq "$package" </dev/null 2>/dev/null
+        dpkg --extract ./*.deb .
+    ) || fail "apt-get could not download $package"
+    mkdir -p "$directory"
+    for program in "${missing[@]}"; do
+        install -m 755 "$scratch/usr/bin/$program" "$directory/$program"
+    done
+    rm -rf "$scratch"
+}
+
 # Where Cargo builds.
 target_directory() {
     cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'

@@ -53,3 +53,6 @@ pub struct Source {
     /// What passes between threads.
     pub queues: Arc<Queues>,
 }
+
+#[cfg(test)]
+mod packaging_tests;

@@ -28,6 +28,7 @@ mod log;
 mod log_places;
 mod loops;
 mod matrix;
+mod metrics;
 mod moved;
 mod offload;
 mod order;
