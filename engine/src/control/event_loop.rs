@@ -207,7 +207,7 @@ impl Control {
         self.plane.carry_out(&mut self.device, now.mono);
         let handshakes_waiting = self.handshakes_waiting();
         let Self { device, plane, turns, gathering, .. } = self;
-        more | gathering.step(&Subject { device, plane, handshakes_waiting, turns })
+        more | gathering.step(&Subject { device, plane, handshakes_waiting, turns, now: now.mono })
     }
 
     fn handshakes_waiting(&self) -> usize {
@@ -320,7 +320,8 @@ impl Handler for Control {
             }
             Request::StatsJson => {
                 let Self { device, plane, turns, .. } = &*self;
-                let subject = Subject { device, plane, handshakes_waiting: self.handshakes_waiting(), turns };
+                let handshakes_waiting = self.handshakes_waiting();
+                let subject = Subject { device, plane, handshakes_waiting, turns, now };
                 answer::json(reply, &Overview::new(&self.source, &subject.sample()));
             }
             Request::Suites => answer::suites(reply, &self.device),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ringfort_core::device::{Device, Durations};
+use ringfort_core::time::Time;
 
 use super::data_plane::DataPlane;
 use crate::metrics::{ControlSample, Exchange, PeerSample, Snapshot};
@@ -30,13 +31,15 @@ pub struct Subject<'a> {
     pub handshakes_waiting: usize,
     /// How long turns took.
     pub turns: &'a Durations,
+    /// The time of this turn.
+    pub now: Time,
 }
 
 impl Subject<'_> {
     /// All but the peers.
     #[must_use]
     pub fn sample(&self) -> ControlSample {
-        let Self { device, plane, handshakes_waiting, turns } = *self;
+        let Self { device, plane, handshakes_waiting, turns, .. } = *self;
         ControlSample {
             is_up: device.is_up(),
             has_key: device.private_key().is_some(),
@@ -79,6 +82,11 @@ impl Gathering {
                 traffic: peer.traffic(),
                 last_handshake: peer.last_handshake(),
                 endpoint: peer.endpoint().map(|endpoint| endpoint.remote),
+                name: peer.name().cloned(),
+                state: peer.state(subject.now),
+                worker: peer.session(subject.now).map(|session| session.worker),
+                handshakes: peer.handshakes(),
+                drops: peer.drops().map(|drop| (drop.reason, drop.count)).collect(),
             });
             copied += 1;
         }

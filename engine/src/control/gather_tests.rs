@@ -42,7 +42,8 @@ impl Rig {
 
     fn step(&mut self) -> bool {
         let turns = Durations::default();
-        let subject = Subject { device: &self.device, plane: &self.plane, handshakes_waiting: 3, turns: &turns };
+        let subject =
+            Subject { device: &self.device, plane: &self.plane, handshakes_waiting: 3, turns: &turns, now: Time::ZERO };
         self.gathering.step(&subject)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64ct::{Base64, Encoding as _};
-use ringfort_core::device::Durations;
+use ringfort_core::device::{Durations, PeerState};
 use ringfort_core::drops::DropReason;
 use ringfort_path::{Stage, TrainLengths};
 
@@ -17,17 +17,32 @@ use crate::worker::{Kind, WorkerStats, thread_cpu_time};
 /// The label `worker` of what control does.
 const CONTROL: &str = "control";
 /// About as long as the series of a peer are, all together.
-const BYTES_PER_PEER: usize = 768;
+const BYTES_PER_PEER: usize = 1_152;
 
-/// All metrics. `peers` are those that are shown, of which there may be fewer than there are peers.
-pub fn text(format: Format, source: &Source, Snapshot { control, .. }: &Snapshot, peers: &[PeerSample]) -> String {
+/// How many peers are in each state, in the order of [`PeerState::ALL`].
+pub type States = [u64; PeerState::ALL.len()];
+
+/// How many of these peers are in each state.
+pub fn states(peers: &[PeerSample]) -> States {
+    PeerState::ALL.map(|state| peers.iter().filter(|peer| peer.state == state).count() as u64)
+}
+
+/// All metrics. `peers` are those that are shown, of which there may be fewer than there are peers; `states` of all, if
+/// they were looked at.
+pub fn text(
+    format: Format,
+    source: &Source,
+    Snapshot { control, .. }: &Snapshot,
+    peers: &[PeerSample],
+    states: Option<States>,
+) -> String {
     let mut text = Text::new(format, &source.interface);
     text.reserve(64 * 1024 + peers.len() * BYTES_PER_PEER);
     let names: Vec<String> = (0..source.workers.len()).map(|worker| worker.to_string()).collect();
     let workers: Vec<(&str, &WorkerStats)> =
         names.iter().map(String::as_str).zip(source.workers.iter().map(AsRef::as_ref)).collect();
     identity(&mut text, source);
-    state(&mut text, control, peers.len());
+    state(&mut text, control, peers.len(), states);
     handshakes(&mut text, control);
     threads(&mut text, source, control, &workers);
     queues(&mut text, source, control, &names);
@@ -53,13 +68,20 @@ fn identity(text: &mut Text, source: &Source) {
     }
 }
 
-fn state(text: &mut Text, control: &ControlSample, shown: usize) {
+fn state(text: &mut Text, control: &ControlSample, shown: usize, states: Option<States>) {
     let mut gauge = |name, help, value: u64| text.family(name, Type::Gauge, help).sample(&[], value);
     gauge("up", "Whether the interface is up and there are sockets (1) or not (0).", control.is_up.into());
     gauge("private_key_set", "Whether there is a private key (1) or not (0).", control.has_key.into());
     gauge("peers", "Peers that are configured.", control.peers as u64);
     gauge("peers_shown", "Peers that have series of their own (--metrics-peers).", shown as u64);
     gauge("allowed_ips", "Allowed IPs of all peers.", control.routes as u64);
+    if let Some(counts) = states {
+        let help = "Peers by how they do, of all that are configured. `ringfort peers NAME` says which.";
+        let mut family = text.family("peers_in_state", Type::Gauge, help);
+        for (state, count) in PeerState::ALL.into_iter().zip(counts) {
+            family.sample(&[("state", state.name())], count);
+        }
+    }
 }
 
 fn handshakes(text: &mut Text, control: &ControlSample) {
@@ -217,6 +239,23 @@ fn each_peer(text: &mut Text, peers: &[PeerSample]) {
     counter("peer_transmit_bytes", help, |peer| peer.traffic.tx_bytes);
     counter("peer_receive_packets", "Authentic messages from a peer.", |peer| peer.traffic.rx_packets);
     counter("peer_transmit_packets", "Messages to a peer.", |peer| peer.traffic.tx_packets);
+    counter("peer_handshakes", "Handshakes that were completed with a peer.", |peer| peer.handshakes);
+    let help = "The name that the operator gave a peer, empty if none. Join on the label `peer`.";
+    let mut family = text.family("peer", Type::Info, help);
+    for (key, peer) in keys.iter().zip(peers) {
+        family.sample(&[("peer", key), ("name", peer.name.as_deref().unwrap_or_default())], 1_u64);
+    }
+    let mut family = text.family("peer_up", Type::Gauge, "Whether there is a session with a peer (1) or not (0).");
+    for (key, peer) in keys.iter().zip(peers) {
+        family.sample(&[("peer", key)], u64::from(peer.state == PeerState::Up));
+    }
+    let help = "What was thrown away of a peer's packets, by reason. Reasons that never applied are left out.";
+    let mut family = text.family("peer_drops", Type::Counter, help);
+    for (key, peer) in keys.iter().zip(peers) {
+        for (reason, count) in &peer.drops {
+            family.sample(&[("peer", key), ("reason", reason.name())], *count);
+        }
+    }
     let help = "When the last handshake with a peer was completed, since the Unix epoch. Not there before the first.";
     let mut family = text.family("peer_last_handshake_timestamp_seconds", Type::Gauge, help);
     for (key, peer) in keys.iter().zip(peers) {

@@ -105,6 +105,12 @@ pub struct WorkerOverview {
 pub struct PeerOverview {
     /// Its public key, as `wg` prints it.
     pub public_key: String,
+    /// What the operator calls it.
+    pub name: Option<String>,
+    /// How it does: idle, waiting, asking, up, unreachable or refused.
+    pub state: Cow<'static, str>,
+    /// The worker that receives from it, while there is a session.
+    pub worker: Option<usize>,
     /// Where it is reached.
     pub endpoint: Option<String>,
     /// When the last handshake was completed, in seconds since the Unix epoch.
@@ -117,6 +123,10 @@ pub struct PeerOverview {
     pub rx_packets: u64,
     /// Messages sent.
     pub tx_packets: u64,
+    /// Handshakes that were completed.
+    pub handshakes: u64,
+    /// What was thrown away of its packets, for those reasons for which anything was.
+    pub drops: Figures,
 }
 
 impl Overview {
@@ -162,12 +172,17 @@ impl From<&PeerSample> for PeerOverview {
     fn from(peer: &PeerSample) -> Self {
         Self {
             public_key: Base64::encode_string(&peer.key),
+            name: peer.name.as_deref().map(str::to_owned),
+            state: peer.state.name().into(),
+            worker: peer.worker,
             endpoint: peer.endpoint.map(|endpoint| endpoint.to_string()),
             last_handshake_s: peer.last_handshake.map(|at| at.as_secs_f64()),
             rx_bytes: peer.traffic.rx_bytes,
             tx_bytes: peer.traffic.tx_bytes,
             rx_packets: peer.traffic.rx_packets,
             tx_packets: peer.traffic.tx_packets,
+            handshakes: peer.handshakes,
+            drops: peer.drops.iter().map(|&(reason, count)| (reason.name().into(), count)).collect(),
         }
     }
 }

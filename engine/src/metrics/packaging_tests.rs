@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ringfort_core::activity::Traffic;
+use ringfort_core::drops::DropReason;
 use serde_json::Value;
 
 use super::text::Format;
@@ -30,9 +31,11 @@ fn scrape(format: Format) -> String {
         key: [7; 32],
         traffic: Traffic { rx_bytes: 1, tx_bytes: 2, rx_packets: 3, tx_packets: 4 },
         last_handshake: Some(Duration::from_secs(1_800_000_000)),
-        endpoint: None,
+        drops: vec![(DropReason::SourceNotAllowed, 9)],
+        ..PeerSample::default()
     };
-    expose::text(format, &source, &Snapshot::default(), &[peer])
+    let states = Some(expose::states(std::slice::from_ref(&peer)));
+    expose::text(format, &source, &Snapshot::default(), &[peer], states)
 }
 
 /// The names of the samples of a scrape.

@@ -29,7 +29,7 @@ pub enum PeerSeries {
 }
 
 impl PeerSeries {
-    /// What most databases take without noticing: 1,000 peers are some 6,000 series.
+    /// What most databases take without noticing: 1,000 peers are some 8,000 series.
     pub const DEFAULT: Self = Self::Most(1_000);
 }
 
@@ -137,7 +137,7 @@ mod tests {
             key: [name as u8; 32],
             traffic: Traffic { rx_bytes, ..Traffic::default() },
             last_handshake: Some(Duration::from_secs(handshake_s)),
-            endpoint: None,
+            ..PeerSample::default()
         };
         bytes.iter().enumerate().map(peer).collect()
     }

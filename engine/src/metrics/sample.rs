@@ -1,11 +1,12 @@
 //! What control copies for somebody else.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_core::activity::Traffic;
-use ringfort_core::device::{Durations, HandshakeCounts};
-use ringfort_core::drops::DropCounts;
+use ringfort_core::device::{Durations, HandshakeCounts, PeerState};
+use ringfort_core::drops::{DropCounts, DropReason};
 
 /// What only control knows, at one moment; of the peers, over a few of control's turns.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,7 @@ pub struct ControlSample {
 }
 
 /// One peer, as far as it is shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PeerSample {
     /// Its public key.
     pub key: [u8; 32],
@@ -55,4 +56,14 @@ pub struct PeerSample {
     pub last_handshake: Option<Duration>,
     /// Where it is reached.
     pub endpoint: Option<SocketAddr>,
+    /// What the operator calls it.
+    pub name: Option<Arc<str>>,
+    /// How it does.
+    pub state: PeerState,
+    /// The worker that receives from it, while there is a session.
+    pub worker: Option<usize>,
+    /// Handshakes that were completed with it.
+    pub handshakes: u64,
+    /// What was thrown away of its packets, for those reasons for which anything was.
+    pub drops: Vec<(DropReason, u64)>,
 }

@@ -253,10 +253,11 @@ impl Server {
             let mut snapshot = snapshot;
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let mut peers = std::mem::take(&mut snapshot.peers);
+            let states = (peers.len() >= snapshot.control.peers).then(|| expose::states(&peers));
             self.places.choose(now, wall, &mut peers);
             for page in wanted {
                 if let Page::Metrics(format) = page {
-                    let text = || expose::text(format, &self.source, &snapshot, &peers).into_bytes().into();
+                    let text = || expose::text(format, &self.source, &snapshot, &peers, states).into_bytes().into();
                     texts.entry(page).or_insert_with(text);
                 }
             }

@@ -48,8 +48,7 @@ mod tests {
         let peer = |(name, &rx_bytes): (usize, &u64)| PeerSample {
             key: [name as u8; 32],
             traffic: Traffic { rx_bytes, ..Traffic::default() },
-            last_handshake: None,
-            endpoint: None,
+            ..PeerSample::default()
         };
         bytes.iter().enumerate().map(peer).collect()
     }

@@ -92,7 +92,7 @@ fn peer(number: u32) -> PeerSample {
     let mut key = [0; 32];
     key[..4].copy_from_slice(&number.to_be_bytes());
     let traffic = Traffic { rx_bytes: u64::from(number), ..Traffic::default() };
-    PeerSample { key, traffic, last_handshake: None, endpoint: None }
+    PeerSample { key, traffic, ..PeerSample::default() }
 }
 
 fn read(mut stream: impl Read) -> (String, String) {
