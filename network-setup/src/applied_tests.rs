@@ -211,6 +211,26 @@ fn a_default_route_comes_and_goes_with_an_update() {
 }
 
 #[test]
+fn a_renamed_interface_keeps_its_network_under_its_new_name() {
+    with_interface(|directory| {
+        let mut applied = apply_on(directory.host(), &full()).unwrap();
+        ip("link set wg0 name wg+1");
+        let renamed = Setup { interface: "wg+1".to_owned(), ..full() };
+        assert_eq!(applied.update(&renamed).unwrap().to_string(), "nftables; DNS");
+        let tables = output("nft list tables");
+        assert_eq!(tables, "table ip ringfort-wg/2b1\ntable ip6 ringfort-wg/2b1\n");
+        assert!(output("nft list ruleset").contains("iifname != \"wg+1\""));
+        let calls = std::fs::read_to_string(directory.path().join("calls")).unwrap();
+        assert_eq!(calls, "-a wg0\n-d wg0\n-a wg+1\n");
+        let gone = applied.update(&full()).unwrap_err().to_string();
+        assert!(gone.contains("no interface wg0"), "{gone}");
+        take_back_on(&directory.host(), "wg+1").unwrap();
+        assert_eq!(output("ip -4 rule").lines().count(), 3);
+        applied.take_back().unwrap();
+    });
+}
+
+#[test]
 fn rules_that_somebody_removed_come_back_in_order() {
     with_interface(|directory| {
         let mut applied = apply_on(directory.host(), &full()).unwrap();
@@ -310,6 +330,13 @@ fn a_table_of_the_operator_s_choice_gets_all_routes_and_no_rules() {
         assert_eq!(output("ip -4 rule").lines().count(), 3);
         applied.take_back().unwrap();
     });
+}
+
+/// An update may take as long as programs do, so a daemon has it done by a thread of its own.
+#[test]
+fn it_can_be_given_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Applied>();
 }
 
 #[test]

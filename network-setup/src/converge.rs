@@ -65,7 +65,7 @@ impl State {
         self.add_addresses(kernel, target, &mut changes)?;
         self.set_link(kernel, target, link, &mut changes)?;
         self.remove_addresses(kernel, target, &mut changes)?;
-        self.set_routes(kernel, target, &mut changes)?;
+        let wanted = self.add_routes(kernel, target, &mut changes)?;
         if target.needs_valid_mark() {
             set_valid_mark(host)?;
         }
@@ -78,6 +78,9 @@ impl State {
         if !is_made {
             self.set_firewall(host, target, &mut changes)?;
         }
+        // After the rules: while they lead to a table, its default route must not be missing, or packets leave
+        // unencrypted.
+        self.remove_routes(kernel, &wanted, &mut changes)?;
         self.set_dns(host, &target.dns, &mut changes)?;
         Ok(changes)
     }
@@ -150,7 +153,8 @@ impl State {
         Ok(())
     }
 
-    fn set_routes(&mut self, kernel: &Kernel, target: &Target, changes: &mut Changes) -> Result<(), Error> {
+    /// Adds what is missing, and says which routes are wanted.
+    fn add_routes(&mut self, kernel: &Kernel, target: &Target, changes: &mut Changes) -> Result<HashSet<Route>, Error> {
         let ours = self.routes.iter().map(|route| (route.network.is_ipv4(), route.table));
         let mut present = Vec::new();
         for (ipv4, table) in target.tables().into_iter().chain(ours).collect::<BTreeSet<_>>() {
@@ -163,12 +167,16 @@ impl State {
         let others: HashSet<_> = others.into_iter().collect();
         let missing: Vec<_> =
             wanted.iter().copied().filter(|route| !mine.contains(route) && !others.contains(route)).collect();
-        let wanted: HashSet<_> = wanted.into_iter().collect();
-        let old: Vec<_> = self.routes.iter().copied().filter(|route| !wanted.contains(route)).collect();
         kernel.add_routes(&self.interface, &missing, |route| {
             self.routes.insert(route);
             changes.routes_added += 1;
         })?;
+        Ok(wanted.into_iter().collect())
+    }
+
+    /// Removes what is ours and no longer wanted.
+    fn remove_routes(&mut self, kernel: &Kernel, wanted: &HashSet<Route>, changes: &mut Changes) -> Result<(), Error> {
+        let old: Vec<_> = self.routes.iter().copied().filter(|route| !wanted.contains(route)).collect();
         kernel.remove_routes(&self.interface, &old, |route, was_there| {
             self.routes.remove(&route);
             changes.routes_removed += usize::from(was_there);
@@ -239,7 +247,7 @@ impl State {
         let mut note = |result: Result<(), Error>| errors.extend(result.err());
         let mut changes = Changes::default();
         note(self.set_dns(host, &Dns::default(), &mut changes));
-        while let Some(rule) = self.rules.pop() {
+        for rule in std::mem::take(&mut self.rules) {
             note(kernel.remove_rule(rule).map(drop));
         }
         note(Tables::default().replace(&self.firewall, host));

@@ -317,10 +317,12 @@ fn default_way_in(message: Message<'_>) -> Option<Way> {
     is_default.then(|| Way { interface, is_local: false, mtu: mtu_in(attributes) })
 }
 
-/// A table comes into being with its first route.
+/// A table comes into being with its first route. A kernel without IPv6 has no tables of that family.
 fn no_table_is_empty<T>(result: Result<Vec<T>, RequestError>) -> Result<Vec<T>, RequestError> {
     match result {
-        Err(error) if error.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
+            Ok(Vec::new())
+        }
         result => result,
     }
 }

@@ -110,3 +110,36 @@ fn the_default_route_and_its_mtu() {
         assert_eq!((way.interface, way.mtu), (index, Some(1400)));
     });
 }
+
+/// A dump that other changes interrupt is repeated until it is whole.
+#[test]
+fn a_dump_tells_all_that_stays_while_other_routes_come_and_go() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    dummy(|socket, index| {
+        let stays: Vec<_> = (0..1000).map(|i| route(&format!("10.{}.{}.0", i / 256, i % 256), 24, 79_000)).collect();
+        for batch in stays.chunks(SetupSocket::ROUTES_MAX) {
+            assert_eq!(socket.add_routes(index, batch).unwrap(), []);
+        }
+        let done = AtomicBool::new(false);
+        // Threads that are made here are in this namespace as well.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let other = SetupSocket::open().unwrap();
+                while !done.load(Relaxed) {
+                    let comes_and_goes = [route("9.0.0.0", 8, 79_000), route("11.0.0.0", 8, 79_000)];
+                    assert_eq!(other.add_routes(index, &comes_and_goes).unwrap(), []);
+                    assert_eq!(other.remove_routes(index, &comes_and_goes).unwrap(), []);
+                }
+            });
+            let filter = RouteFilter { ipv4: true, table: 79_000, interface: index };
+            for _ in 0..10 {
+                match socket.routes(filter) {
+                    Ok(routes) => assert_eq!(routes.iter().filter(|route| stays.contains(route)).count(), 1000),
+                    Err(error) => assert_eq!(error.to_string(), "it changes faster than it can be read"),
+                }
+            }
+            done.store(true, Relaxed);
+        });
+    });
+}

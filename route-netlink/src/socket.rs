@@ -22,7 +22,7 @@ pub(crate) const BATCH_LEN: usize = 128;
 /// What we ask for, at most; the kernel gives up to twice `net.core.rmem_max`.
 const RECEIVE_BUFFER_LEN: libc::c_int = 1 << 20;
 /// How often a dump is repeated because its subject has changed meanwhile.
-const DUMP_ATTEMPTS: usize = 32;
+const DUMP_ATTEMPTS: usize = 8;
 
 /// A socket of the network namespace in which it was opened. It keeps that namespace alive.
 #[derive(Debug)]
