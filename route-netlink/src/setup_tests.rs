@@ -111,16 +111,19 @@ fn the_default_route_and_its_mtu() {
     });
 }
 
-/// A dump that other changes interrupt is repeated until it is whole.
+/// A dump that other changes interrupt is repeated until it is whole, or ends with an error that says so.
 #[test]
-fn a_dump_tells_all_that_stays_while_other_routes_come_and_go() {
+fn a_dump_tells_all_that_stays_while_others_come_and_go() {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     dummy(|socket, index| {
-        let stays: Vec<_> = (0..1000).map(|i| route(&format!("10.{}.{}.0", i / 256, i % 256), 24, 79_000)).collect();
-        for batch in stays.chunks(SetupSocket::ROUTES_MAX) {
+        let number = |i: usize| format!("10.{}.{}.0", i / 256, i % 256);
+        let routes: Vec<_> = (0..1000).map(|i| route(&number(i), 24, 79_000)).collect();
+        for batch in routes.chunks(SetupSocket::ROUTES_MAX) {
             assert_eq!(socket.add_routes(index, batch).unwrap(), []);
         }
+        let addresses: Vec<_> = (0..500).map(|i| address(&number(i), 32)).collect();
+        addresses.iter().for_each(|address| socket.add_address(index, *address).unwrap());
         let done = AtomicBool::new(false);
         // Threads that are made here are in this namespace as well.
         std::thread::scope(|scope| {
@@ -130,16 +133,21 @@ fn a_dump_tells_all_that_stays_while_other_routes_come_and_go() {
                     let comes_and_goes = [route("9.0.0.0", 8, 79_000), route("11.0.0.0", 8, 79_000)];
                     assert_eq!(other.add_routes(index, &comes_and_goes).unwrap(), []);
                     assert_eq!(other.remove_routes(index, &comes_and_goes).unwrap(), []);
+                    other.add_address(index, address("9.0.0.1", 32)).unwrap();
+                    other.remove_address(index, address("9.0.0.1", 32)).unwrap();
                 }
             });
             let filter = RouteFilter { ipv4: true, table: 79_000, interface: index };
+            let interrupted =
+                |error: RequestError| assert_eq!(error.to_string(), "it changes faster than it can be read");
             for _ in 0..10 {
-                match socket.routes(filter) {
-                    Ok(routes) => assert_eq!(routes.iter().filter(|route| stays.contains(route)).count(), 1000),
-                    Err(error) => assert_eq!(error.to_string(), "it changes faster than it can be read"),
-                }
+                let count = |found: Vec<Route>| routes.iter().filter(|route| found.contains(route)).count();
+                assert_eq!(socket.routes(filter).map(count).map_err(interrupted).unwrap_or(1000), 1000);
+                let count = |found: Vec<Address>| addresses.iter().filter(|one| found.contains(one)).count();
+                assert_eq!(socket.addresses(index).map(count).map_err(interrupted).unwrap_or(500), 500);
             }
             done.store(true, Relaxed);
         });
+        assert_eq!(socket.addresses(index).unwrap().len(), 500);
     });
 }

@@ -150,18 +150,9 @@ impl NetlinkSocket {
     ) -> Result<Vec<T>, RequestError> {
         for _ in 0..DUMP_ATTEMPTS {
             let sequence = self.send(request.clone(), NLM_F_DUMP)?;
-            let (mut all, mut is_interrupted, mut end) = (Vec::new(), false, Ok(()));
-            self.answers(sequence, |message| {
-                is_interrupted |= message.is_interrupted();
-                if let Some(how) = message.end_of_dump().or_else(|| message.outcome()) {
-                    end = how;
-                    return true;
-                }
-                all.extend(parse(message));
-                false
-            })?;
-            end?;
-            if !is_interrupted {
+            let mut dump = Dump::default();
+            self.answers(sequence, |message| dump.take(message, &parse))?;
+            if let Some(all) = dump.result()? {
                 return Ok(all);
             }
         }
@@ -238,6 +229,67 @@ impl NetlinkSocket {
     }
 }
 
+/// What a dump has told so far.
+struct Dump<T> {
+    all: Vec<T>,
+    is_interrupted: bool,
+    end: Result<(), Refusal>,
+}
+
+impl<T> Default for Dump<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), is_interrupted: false, end: Ok(()) }
+    }
+}
+
+impl<T> Dump<T> {
+    /// True: this was the last message.
+    fn take(&mut self, message: Message<'_>, parse: impl Fn(Message<'_>) -> Option<T>) -> bool {
+        self.is_interrupted |= message.is_interrupted();
+        if let Some(end) = message.end_of_dump().or_else(|| message.outcome()) {
+            self.end = end;
+            return true;
+        }
+        self.all.extend(parse(message));
+        false
+    }
+
+    /// `None` if something has changed meanwhile, so something may be missing.
+    fn result(self) -> Result<Option<Vec<T>>, Refusal> {
+        self.end.map(|()| (!self.is_interrupted).then_some(self.all))
+    }
+}
+
 fn unreadable() -> RequestError {
     RequestError::Io(io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::NLM_F_DUMP_INTR;
+
+    use super::*;
+    use crate::message::tests::message;
+
+    fn dump(messages: &[Message<'_>]) -> Result<Option<Vec<u16>>, Refusal> {
+        let mut dump = Dump::default();
+        let (last, others) = messages.split_last().unwrap();
+        assert!(others.iter().all(|message| !dump.take(*message, |message| Some(message.kind))));
+        assert!(dump.take(*last, |message| Some(message.kind)));
+        dump.result()
+    }
+
+    #[test]
+    fn a_dump_counts_if_nothing_has_changed_and_nothing_was_refused() {
+        let done = message(libc::NLMSG_DONE as u16, &[0; 4]);
+        let (one, two) = (message(libc::RTM_NEWROUTE, &[]), message(libc::RTM_NEWADDR, &[]));
+        assert_eq!(dump(&[one, two, done]), Ok(Some(vec![one.kind, two.kind])));
+        let flagged = |message| Message { flags: NLM_F_DUMP_INTR, ..message };
+        assert_eq!(dump(&[flagged(one), two, done]), Ok(None));
+        assert_eq!(dump(&[one, flagged(done)]), Ok(None));
+        let refusal = Refusal { errno: libc::ENOENT, text: None };
+        let errno = (-libc::ENOENT).to_ne_bytes();
+        assert_eq!(dump(&[message(libc::NLMSG_DONE as u16, &errno)]), Err(refusal.clone()));
+        assert_eq!(dump(&[one, message(libc::NLMSG_ERROR as u16, &errno)]), Err(refusal));
+    }
 }
