@@ -1,5 +1,10 @@
 //! Setups in a namespace: set up, changed, failed and taken back.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
 use ringfort_testbed::scratch::{await_address, in_namespace, ip};
 
 use super::*;
@@ -105,6 +110,12 @@ fn a_failure_leaves_nothing() {
         let error = apply_on(directory.host(), &address).unwrap_err().to_string();
         assert!(error.starts_with("cannot add the address fd00::1/48 to wg0"), "{error}");
         assert_eq!(everything(), before);
+
+        std::fs::remove_file(directory.host().file(VALID_MARK)).unwrap();
+        let error = apply_on(directory.host(), &full()).unwrap_err().to_string();
+        assert!(error.contains("src_valid_mark") && error.contains("in /etc/sysctl.d"), "{error}");
+        assert_eq!(everything(), before);
+        directory.write(VALID_MARK, "0\n");
 
         directory.program("resolvconf", "[ $1 = -d ]");
         let error = apply_on(directory.host(), &full()).unwrap_err().to_string();
@@ -344,6 +355,8 @@ fn what_cannot_be_meant_is_refused_before_anything_is_touched() {
     let wrong = |setup: Setup| fwmark_for(&setup).unwrap_err().to_string();
     assert!(wrong(Setup { mtu: Mtu::Bytes(67), ..full() }).contains("choose 68 to 65535"));
     assert!(wrong(Setup { routes: Table::Number(0), ..full() }).contains("from 1"));
+    assert!(wrong(Setup { fwmark: Some(254), ..full() }).contains("that one is the kernel's"));
+    assert_eq!(fwmark_for(&Setup { fwmark: Some(254), ..setup("", "10.0.0.0/8") }).unwrap(), Some(254));
     for name in ["", ".", "a/b", "wg 0", "wg0\"", "sixteen-letters-"] {
         assert!(wrong(Setup { interface: name.to_owned(), ..full() }).contains("cannot be the name"), "{name}");
     }
@@ -362,42 +375,47 @@ fn sorted(text: &str) -> Vec<&str> {
 }
 
 /// Hears what changes in the namespace.
-struct Monitor(std::process::Child);
+struct Monitor {
+    child: Child,
+    lines: Receiver<String>,
+}
 
 impl Monitor {
     fn start() -> Self {
-        let mut command = std::process::Command::new("stdbuf");
+        let mut command = Command::new("stdbuf");
         command.args(["-oL", "ip", "-o", "monitor", "address", "route", "rule", "link"]);
-        let monitor = Self(command.stdout(std::process::Stdio::piped()).spawn().unwrap());
-        monitor.await_socket();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let monitor = Self { child, lines };
+        // It ignores what happens while it starts, so things happen until it hears one.
+        ip("link add mark0 type veth peer name mark1");
+        for mtu in (1000..1500).cycle() {
+            ip(&format!("link set mark0 mtu {mtu}"));
+            if monitor.lines.recv_timeout(Duration::from_millis(20)).is_ok() {
+                break;
+            }
+        }
+        ip("link delete mark0");
+        monitor.until_mark_is_gone();
         monitor
     }
 
-    fn await_socket(&self) {
-        // The socket is open when the kernel lists it.
-        let pid = self.0.id().to_string();
-        loop {
-            let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
-            let is_ours = |line: &str| {
-                let words: Vec<_> = line.split_whitespace().collect();
-                words[1] == "0" && words[2] == pid && words[3] != "00000000"
-            };
-            if sockets.lines().skip(1).any(is_ours) {
-                return;
-            }
-            std::thread::yield_now();
-        }
+    /// All that it heard up to now.
+    fn heard(mut self) -> String {
+        ip("link add mark0 type veth peer name mark1");
+        ip("link delete mark0");
+        let heard = self.until_mark_is_gone();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        heard
     }
 
-    /// All lines up to a change that the test makes now.
-    fn heard(mut self) -> String {
-        use std::io::BufRead;
-        ip("link add mark0 type veth peer name mark1");
-        let lines = std::io::BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let heard: Vec<_> = lines.take_while(|line| !line.contains("mark0")).collect();
-        ip("link delete mark0");
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-        heard.iter().filter(|line| !line.contains("mark1")).map(|line| format!("{line}\n")).collect()
+    fn until_mark_is_gone(&self) -> String {
+        let is_end = |line: &String| line.contains("Deleted") && line.contains(": mark0");
+        let lines = std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_secs(60)).ok());
+        let lines = lines.take_while(|line| !is_end(line)).filter(|line| !line.contains("mark"));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::io;
 
 use route_netlink::{LinkState, Route, Rule};
 
@@ -275,7 +276,12 @@ impl State {
 
 fn set_valid_mark(host: &Host) -> Result<(), Error> {
     let path = host.file(VALID_MARK);
-    let failed = |source| Error::System { what: "set net.ipv4.conf.all.src_valid_mark".to_owned(), source };
+    let failed = |source: io::Error| Error::Refused {
+        what: "set net.ipv4.conf.all.src_valid_mark, which a default route needs".to_owned(),
+        reason: source.to_string(),
+        errno: source.raw_os_error().unwrap_or(0),
+        remedy: "Set it to 1 in /etc/sysctl.d, or let the gateway write to /proc/sys".to_owned(),
+    };
     if fs::read_to_string(&path).map_err(failed)?.trim() == "1" {
         return Ok(());
     }

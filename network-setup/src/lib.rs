@@ -9,6 +9,24 @@
 //!     └────  take_back(interface): what a killed process left behind
 //! ```
 //!
+//! ```no_run
+//! use network_setup::{Setup, apply, fwmark_for};
+//!
+//! let mut setup = Setup {
+//!     interface: "wg0".to_owned(),
+//!     addresses: vec!["10.0.0.1/24".parse()?],
+//!     allowed_ips: vec!["0.0.0.0/0".parse()?],
+//!     ..Setup::default()
+//! };
+//! setup.fwmark = fwmark_for(&setup)?;
+//! // Here the gateway opens its sockets with this mark.
+//! let mut applied = apply(&setup)?;
+//! setup.allowed_ips.push("10.9.0.0/16".parse()?);
+//! println!("changed: {}", applied.update(&setup)?);
+//! applied.take_back()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! All of it happens, or nothing: what was done before something failed is taken back. An update makes only the
 //! difference to what the kernel has. Everything is in the network namespace of the calling thread.
 

@@ -7,6 +7,8 @@ use crate::prefix::Prefix;
 
 /// The least MTU that the kernel lets an IPv4 interface have (`ETH_MIN_MTU`).
 pub(crate) const MTU_MIN: u32 = 68;
+/// The tables `default`, `main` and `local`.
+const RESERVED_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
 /// `IFNAMSIZ` without the zero behind it.
 const NAME_LEN_MAX: usize = 15;
 
@@ -83,6 +85,14 @@ impl Setup {
         }
         if self.routes == Table::Number(0) {
             return Err(Error::Setup("Table = 0: choose a number from 1, `auto` or `off`".to_owned()));
+        }
+        if let Some(mark) = self.fwmark.filter(|mark| RESERVED_TABLES.contains(mark))
+            && self.default_routes().next().is_some()
+        {
+            return Err(Error::Setup(format!(
+                "FwMark = {mark} is also the number of the table for the default route, and that one is the kernel's: \
+                 choose another, or leave it out"
+            )));
         }
         // They become lines of a file that other programs read.
         let is_domain_byte = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte);
