@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringfort_testbed::scratch::{await_address, in_namespace, ip};
 
 use super::*;
-use crate::scratch::{Directory, everything, output, routing};
+use crate::scratch::{Directory, everything, output, routing, way_out};
 use crate::setup::{Dns, Table};
 
 fn prefixes(list: &str) -> Vec<crate::Prefix> {
@@ -27,13 +27,7 @@ fn setup(addresses: &str, allowed_ips: &str) -> Setup {
 /// An interface in a namespace, with a way out, and a machine with `nft` and a `resolvconf` that writes down its calls.
 fn with_interface(test: impl FnOnce(&Directory) + Send) {
     in_namespace(|| {
-        ip("link set lo up");
-        ip("link add up0 type veth peer name up1");
-        // No addresses that come later.
-        for name in ["up0", "up1"] {
-            std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1").unwrap();
-            ip(&format!("link set {name} up"));
-        }
+        way_out();
         ip("address add 192.0.2.1/24 dev up0");
         ip("route add default via 192.0.2.254");
         ip("tuntap add wg0 mode tun");

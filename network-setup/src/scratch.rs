@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use ringfort_testbed::scratch::ip;
+
 use crate::host::Host;
 
 /// A directory that is removed when dropped.
@@ -49,6 +51,22 @@ impl Directory {
         let path = self.host().file(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+}
+
+/// A way out of the namespace of the calling thread, through an interface `up0` without an address.
+pub(crate) fn way_out() {
+    ip("link set lo up");
+    ip("link add up0 type veth peer name up1");
+    for name in ["up0", "up1"] {
+        // No address of its own that comes later.
+        fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1").unwrap();
+        ip(&format!("link set {name} up"));
+    }
+    // The kernel gets round to the carrier later, and then makes these routes.
+    let is_ready = |name| output("ip -6 route show table all").contains(&format!("ff00::/8 dev {name}"));
+    while !is_ready("up0") || !is_ready("up1") {
+        std::thread::yield_now();
     }
 }
 

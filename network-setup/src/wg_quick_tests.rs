@@ -11,7 +11,7 @@ use std::process::Command;
 use ringfort_testbed::scratch::{in_namespace, ip};
 
 use super::*;
-use crate::scratch::{Directory, installed, output, routing};
+use crate::scratch::{Directory, installed, output, routing, way_out};
 use crate::setup::{Dns, Table};
 
 struct Case {
@@ -48,12 +48,7 @@ fn compare(case: &Case) {
 }
 
 fn network() {
-    ip("link set lo up");
-    ip("link add up0 type veth peer name up1");
-    for name in ["up0", "up1"] {
-        fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1").unwrap();
-        ip(&format!("link set {name} up"));
-    }
+    way_out();
     ip("link set up0 mtu 1450");
     ip("address add 192.0.2.1/24 dev up0");
     ip("address add 2001:db8::1/64 dev up0 nodad");
