@@ -66,7 +66,7 @@ impl Applied {
     }
 
     /// Makes the difference between what is there and another setup of the same interface, and nothing else. If the
-    /// setup names no mark, the one in use stays in use. An automatic MTU stays unless the setting or the endpoints
+    /// setup names no mark, but needs one, the one in use stays in use. An automatic MTU stays unless the setting or the endpoints
     /// are others. It may run `nft` and `resolvconf`, and wait for them.
     ///
     /// # Errors
@@ -74,7 +74,8 @@ impl Applied {
     pub fn update(&mut self, setup: &Setup) -> Result<Changes, Error> {
         setup.check()?;
         let kernel = Kernel::open()?;
-        let named = setup.fwmark.filter(|mark| *mark != 0).or(self.mark);
+        let in_use = self.mark.filter(|_| setup.default_routes().next().is_some());
+        let named = setup.fwmark.filter(|mark| *mark != 0).or(in_use);
         let mark = mark_for(&Setup { fwmark: named, ..setup.clone() })?;
         let keeps_mtu =
             setup.mtu == Mtu::Auto && self.setup.mtu == Mtu::Auto && setup.endpoints == self.setup.endpoints;

@@ -70,6 +70,19 @@ fn what_was_set_up_is_taken_back_to_the_byte() {
 }
 
 #[test]
+fn a_default_route_leads_all_packets_into_the_tunnel_except_our_own() {
+    with_interface(|directory| {
+        let applied = apply_on(directory.host(), &setup("10.0.0.1/24", "0.0.0.0/0")).unwrap();
+        let way = |to: &str| output(&format!("ip route get {to}"));
+        assert!(way("203.0.113.1").contains("dev wg0 table 51820"), "{}", way("203.0.113.1"));
+        assert!(way("203.0.113.1 mark 51820").contains("via 192.0.2.254 dev up0"));
+        assert!(way("192.0.2.7").contains("dev up0"), "a network that is here stays here");
+        applied.take_back().unwrap();
+        assert!(way("203.0.113.1").contains("via 192.0.2.254 dev up0"));
+    });
+}
+
+#[test]
 fn an_interface_that_was_up_stays_up_with_what_it_had() {
     with_interface(|directory| {
         ip("link set wg0 up mtu 1300");
@@ -103,6 +116,13 @@ fn a_failure_leaves_nothing() {
         let address = setup("10.0.0.1/24 fd00::1/64 fd00::1/48", "");
         let error = apply_on(directory.host(), &address).unwrap_err().to_string();
         assert!(error.starts_with("cannot add the address fd00::1/48 to wg0"), "{error}");
+        assert_eq!(everything(), before);
+
+        std::fs::write("/proc/sys/net/ipv6/conf/wg0/disable_ipv6", "1").unwrap();
+        let error = apply_on(directory.host(), &full()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot add the address fd00::1/64 to wg0: "), "{error}");
+        assert!(error.contains("Enable IPv6"), "{error}");
+        std::fs::write("/proc/sys/net/ipv6/conf/wg0/disable_ipv6", "0").unwrap();
         assert_eq!(everything(), before);
 
         std::fs::remove_file(directory.host().file(VALID_MARK)).unwrap();
@@ -210,7 +230,7 @@ fn a_default_route_comes_and_goes_with_an_update() {
         let changes = applied.update(&Setup { fwmark: Some(7), ..setup("10.0.0.1/24", FULL) }).unwrap().to_string();
         assert_eq!((changes.as_str(), applied.fwmark()), ("routes +2 -2; rules +4 -4; nftables", Some(7)));
         let changes = applied.update(&setup("10.0.0.1/24", "10.9.0.0/16")).unwrap().to_string();
-        assert_eq!(changes, "routes -3; rules -4; nftables");
+        assert_eq!((changes.as_str(), applied.fwmark()), ("routes -3; rules -4; nftables", None));
         assert_eq!(everything(), before);
     });
 }
