@@ -8,7 +8,7 @@ use crate::dns;
 use crate::error::Error;
 use crate::firewall::Leftover;
 use crate::host::Host;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, is_free};
 use crate::setup::{Mtu, Setup, check_name};
 use crate::target::{Target, check_mtu, mark_for, mtu_for};
 
@@ -130,22 +130,27 @@ pub(crate) fn take_back_on(host: &Host, interface: &str) -> Result<(), Error> {
     let Some(tables) = Leftover::find(host, interface)? else { return Ok(()) };
     let kernel = Kernel::open()?;
     for (ipv4, mark) in tables.marks() {
-        for rule in pairs_of(&kernel.rules(ipv4)?, mark) {
-            kernel.remove_rule(rule)?;
+        let pairs = pairs_of(&kernel.rules(ipv4)?, mark);
+        // A table in use is somebody else's by now, who took the number because the table was empty. Of rules that are
+        // equal, ours are the oldest, and it is enough that one pair stays.
+        let ours = if is_free(mark)? { &pairs[..] } else { &pairs[pairs.len().saturating_sub(1)..] };
+        for rule in ours.iter().flatten() {
+            kernel.remove_rule(*rule)?;
         }
     }
     tables.remove()
 }
 
-/// The rules of this mark, each with the rule that was added right after it: the nearest one before it.
-fn pairs_of(rules: &[Rule], mark: u32) -> Vec<Rule> {
+/// The rules of this mark, the newest first, each with the rule that was added right after it: the nearest one before
+/// it.
+fn pairs_of(rules: &[Rule], mark: u32) -> Vec<Vec<Rule>> {
     let unmarked = rules.iter().enumerate().filter(|(_, rule)| rule.kind == RuleKind::Unmarked(mark));
-    let with_partner = unmarked.flat_map(|(position, rule)| {
+    let with_partner = unmarked.map(|(position, rule)| {
         let before = rules[..position].iter().rev();
         let partner = before.take_while(|one| !matches!(one.kind, RuleKind::Unmarked(_))).next();
-        [Some(*rule), partner.copied()]
+        [Some(*rule), partner.copied()].into_iter().flatten().collect()
     });
-    with_partner.flatten().collect()
+    with_partner.collect()
 }
 
 fn with_left(error: Error, left: Vec<Error>) -> Error {

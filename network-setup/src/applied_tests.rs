@@ -297,6 +297,25 @@ fn what_a_killed_process_left_is_found_by_the_name_and_nobody_else_s() {
     });
 }
 
+/// wg-quick takes 51820 as well when its table is empty.
+#[test]
+fn who_took_the_number_since_then_keeps_the_rules() {
+    with_interface(|directory| {
+        drop(apply_on(directory.host(), &setup("10.0.0.1/24", "0.0.0.0/0")).unwrap());
+        ip("link delete wg0");
+        ip("tuntap add wg1 mode tun");
+        ip("link set wg1 up");
+        ip("route add default dev wg1 table 51820");
+        ip("rule add not fwmark 51820 table 51820");
+        ip("rule add table main suppress_prefixlength 0");
+        let theirs: Vec<_> = output("ip -4 rule").lines().take(3).map(str::to_owned).collect();
+        take_back_on(&directory.host(), "wg0").unwrap();
+        let left = output("ip -4 rule");
+        assert!(theirs.iter().all(|rule| left.contains(rule)), "{left}");
+        assert_eq!(left.lines().count(), 5);
+    });
+}
+
 #[test]
 fn an_interface_that_is_gone_leaves_nothing_to_take_back_but_the_rules() {
     with_interface(|directory| {

@@ -74,11 +74,10 @@ impl Target {
         for_networks.chain(defaults).collect()
     }
 
-    /// The routes that it needs beside these others of the interface, the longest prefixes first.
+    /// The routes that it needs beside these others of the interface.
     pub(crate) fn routes(&self, others: &[Route]) -> Vec<Route> {
         let covers = if self.leave_covered { Covers::new(others) } else { Covers::new(&[]) };
-        let mut networks: Vec<_> = self.networks.iter().filter(|network| !covers.covers(**network)).collect();
-        networks.sort_unstable_by_key(|network| std::cmp::Reverse(network.length()));
+        let networks = self.networks.iter().filter(|network| !covers.covers(**network));
         let in_table = |prefix: Prefix, table| Route {
             network: prefix.address(),
             prefix_len: prefix.length(),
@@ -87,7 +86,7 @@ impl Target {
         };
         let mut routes = Vec::new();
         if let Some(table) = self.table {
-            routes.extend(networks.into_iter().map(|network| in_table(*network, table)));
+            routes.extend(networks.map(|network| in_table(*network, table)));
         }
         if let Some((mark, defaults)) = &self.defaults {
             routes.extend(defaults.iter().map(|default| in_table(*default, *mark)));
