@@ -66,8 +66,8 @@ impl Applied {
     }
 
     /// Makes the difference between what is there and another setup of the same interface, and nothing else. If the
-    /// setup names no mark, but needs one, the one in use stays in use. An automatic MTU stays unless the setting or the endpoints
-    /// are others. It may run `nft` and `resolvconf`, and wait for them.
+    /// setup names no mark, but needs one, the one in use stays in use. An automatic MTU stays unless the setting or the
+    /// endpoints are others. It may run `nft` and `resolvconf`, and wait for them.
     ///
     /// # Errors
     /// [`Error`]. Then everything is as before, except as [`Error::Left`] says.
@@ -77,8 +77,8 @@ impl Applied {
         let in_use = self.mark.filter(|_| setup.default_routes().next().is_some());
         let named = setup.fwmark.filter(|mark| *mark != 0).or(in_use);
         let mark = mark_for(&Setup { fwmark: named, ..setup.clone() })?;
-        let keeps_mtu =
-            setup.mtu == Mtu::Auto && self.setup.mtu == Mtu::Auto && setup.endpoints == self.setup.endpoints;
+        let was_auto = setup.mtu == Mtu::Auto && self.setup.mtu == Mtu::Auto;
+        let keeps_mtu = was_auto && setup.endpoints == self.setup.endpoints;
         let mtu = if keeps_mtu { self.target.mtu } else { mtu_for(&kernel, setup, mark)? };
         check_mtu(setup, mtu)?;
         let target = Target::new(setup, mark, mtu);
