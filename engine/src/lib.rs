@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod control;
+pub mod doctor;
 pub mod failure;
 pub mod fault;
 pub mod metrics;

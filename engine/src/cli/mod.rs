@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{log_level, stats};
+use crate::commands::{doctor, log_level, stats};
 
 const AFTER_HELP: &str = "\
 The interface is configured with wg(8), or brought up with wg-quick(8):
@@ -88,6 +88,9 @@ pub struct Cli {
 pub enum Command {
     /// Print the counters of the daemon that serves NAME, as lines of "name=value"
     Stats(stats::Args),
+
+    /// Say what of this machine keeps a gateway from starting, or from being fast, and what to do about it
+    Doctor(doctor::Args),
 
     /// Print what the daemon that serves NAME logs, or change it while it runs
     LogLevel(log_level::Args),

@@ -11,7 +11,7 @@ use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
-use udp_uring::Segmentation;
+use udp_uring::{Segmentation, SocketConfig};
 
 use crate::control::key_text::{self, NotAKey};
 use crate::control::logging::{Target, parse_level};
@@ -22,12 +22,13 @@ use crate::metrics::{self, PeerSeries};
 const DEFAULT_WORKERS_MAX: usize = 16;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 11] = [
+const DAEMON_OPTIONS: [&str; 12] = [
     "foreground",
     "workers",
     "cpus",
     "busy_poll",
     "udp_gso",
+    "socket_buffer",
     "stages",
     "metrics",
     "metrics_peers",
@@ -69,6 +70,11 @@ pub struct Serve {
     /// and on otherwise
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub udp_gso: UdpGsoArg,
+
+    /// Size of the receive buffer of each UDP socket, in bytes, or as 512K or 4M: what arrives while a worker waits for
+    /// its CPU. Each worker has two sockets, and the kernel may take twice the size for each. Send buffers get a quarter
+    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_buffer_len)]
+    pub socket_buffer: usize,
 
     /// Measure where the workers' time goes, stage by stage, in one of EVERY turns, for --stats: 16 costs about a
     /// hundredth of it, 1 costs several
@@ -159,6 +165,13 @@ impl Serve {
     pub fn metrics_options(&self) -> metrics::Options {
         let peers = self.metrics_peers.unwrap_or(PeerSeries::DEFAULT);
         metrics::Options { addresses: self.metrics.clone(), peers }
+    }
+
+    /// With what the UDP sockets are opened, for that many workers.
+    #[must_use]
+    pub fn sockets(&self, workers: u8) -> SocketConfig {
+        let receive_buffer = self.socket_buffer;
+        SocketConfig { receive_buffer, send_buffer: receive_buffer / 4, ..SocketConfig::new(0, workers) }
     }
 
     /// How the ciphers are chosen.
@@ -279,6 +292,19 @@ impl FromStr for SuiteArg {
     fn from_str(text: &str) -> Result<Self, UnknownSuite> {
         if text == DEFAULT_SUITE { Ok(Self(None)) } else { text.parse().map(|suite| Self(Some(suite))) }
     }
+}
+
+/// A length with `K` or `M` for the powers of 1024.
+fn parse_buffer_len(text: &str) -> Result<usize, String> {
+    /// A train of 64 KiB must fit, with what the kernel books for its pieces; and the kernel counts in an `int`.
+    const LENS: std::ops::RangeInclusive<usize> = 256 << 10..=512 << 20;
+    let (digits, unit) = match text.char_indices().last() {
+        Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
+        Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
+        _ => (text, 1),
+    };
+    let len = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    len.filter(|len| LENS.contains(len)).ok_or_else(|| "expected a number of bytes from 256K to 512M".to_owned())
 }
 
 fn parse_key(text: &str) -> Result<PublicKey, NotAKey> {

@@ -1,5 +1,6 @@
 //! The subcommands: one file for each, with its arguments and what it does with them.
 
+pub mod doctor;
 pub mod log_level;
 pub mod stats;
 
@@ -13,6 +14,7 @@ use crate::control::error::DaemonError;
 /// Carries a subcommand out.
 pub fn run(command: Command) -> ExitCode {
     match command {
+        Command::Doctor(args) => doctor::run(&args),
         Command::LogLevel(args) => log_level::run(&args),
         Command::Stats(args) => stats::run(&args),
     }

@@ -85,6 +85,7 @@ pub fn stats(
     reply.line("peers_aes256gcm", marked.count());
     reply.line("routes", device.routes().len());
     reply.line("handshakes_waiting", handshakes_waiting);
+    reply.line("socket_buffer", plane.sockets().receive_buffer());
     let staged = workers.iter().map(|worker| worker.staged.get()).sum();
     reply.line("staged_without_private_key", Keyless::waiting(device, staged));
     reply.line("handshakes_sent", plane.handshakes_sent);

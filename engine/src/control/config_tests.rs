@@ -8,6 +8,8 @@ use ringfort_core::device::{Action, Outgoing};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_path::Order;
 
+use udp_uring::SocketConfig;
+
 use super::*;
 use crate::control::answer;
 use crate::control::sockets::Sockets;
@@ -32,7 +34,11 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let queues = Arc::new(Queues::new(2).unwrap());
-        let mut plane = DataPlane::new(queues.clone(), Plan::fixed(Provider::RustCrypto), Sockets::new(2).unwrap());
+        let mut plane = DataPlane::new(
+            queues.clone(),
+            Plan::fixed(Provider::RustCrypto),
+            Sockets::new(SocketConfig::new(0, 2)).unwrap(),
+        );
         plane.sockets_mut().want(NOW);
         assert!(plane.listen(NOW));
         let fixture = Self { device: Device::new(2), plane, queues };

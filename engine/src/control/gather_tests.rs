@@ -32,7 +32,12 @@ impl Rig {
         }
         let exchange = Arc::new(Exchange::new().unwrap());
         let gathering = Gathering::new(exchange.clone());
-        Self { device, plane: DataPlane::new(queues, plan, Sockets::new(1).unwrap()), exchange, gathering }
+        Self {
+            device,
+            plane: DataPlane::new(queues, plan, Sockets::new(udp_uring::SocketConfig::new(0, 1)).unwrap()),
+            exchange,
+            gathering,
+        }
     }
 
     fn ask(&self, room: usize) {

@@ -43,7 +43,18 @@ pub struct TooFewDescriptors {
 /// # Errors
 /// [`TooFewDescriptors`].
 pub fn require_descriptors(workers: usize) -> Result<(), TooFewDescriptors> {
-    require(OF_PROCESS + OF_METRICS + OF_WORKER * workers + reserve(workers) + CLIENTS_MIN, workers)
+    require(descriptors_of(workers), workers)
+}
+
+/// The limit on open files that a start with the three standard ones needs.
+#[must_use]
+pub fn descriptors_needed(workers: usize) -> usize {
+    const STANDARD: usize = 3;
+    STANDARD + descriptors_of(workers)
+}
+
+fn descriptors_of(workers: usize) -> usize {
+    OF_PROCESS + OF_METRICS + OF_WORKER * workers + reserve(workers) + CLIENTS_MIN
 }
 
 /// How many clients the control socket can have once everything else is open, with room left for what may be asked.

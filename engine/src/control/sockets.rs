@@ -49,12 +49,11 @@ pub enum Prepared {
 }
 
 impl Sockets {
-    /// No sockets yet, for that many workers. Whether the system gives so many is tried.
+    /// No sockets yet. Whether the system gives so many is tried.
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn new(workers: u8) -> Result<Self, BindError> {
-        let config = SocketConfig::new(0, workers);
+    pub fn new(config: SocketConfig) -> Result<Self, BindError> {
         // Better refused now than when the interface comes up.
         drop(open(&config)?);
         Ok(Self { group: None, config, chosen: 0, retry: None })
@@ -74,6 +73,12 @@ impl Sockets {
     #[must_use]
     pub fn fwmark(&self) -> u32 {
         self.config.fwmark
+    }
+
+    /// Size of each receive buffer, in bytes.
+    #[must_use]
+    pub fn receive_buffer(&self) -> usize {
+        self.config.receive_buffer
     }
 
     /// Those that control sends handshakes through.
@@ -230,7 +235,7 @@ mod tests {
 
     /// Sockets of an interface that is up.
     fn open_sockets(workers: u8) -> Sockets {
-        let mut sockets = Sockets::new(workers).unwrap();
+        let mut sockets = Sockets::new(SocketConfig::new(0, workers)).unwrap();
         sockets.want(NOW);
         assert_eq!(sockets.open_if_due(NOW).unwrap().len(), usize::from(workers));
         sockets
@@ -309,7 +314,7 @@ mod tests {
     #[test]
     fn while_the_interface_is_down_a_port_is_only_remembered() {
         in_namespace(|| {
-            let mut sockets = Sockets::new(2).unwrap();
+            let mut sockets = Sockets::new(SocketConfig::new(0, 2)).unwrap();
             assert_eq!((sockets.port(), sockets.next_attempt()), (0, None));
             let taken = UdpSocket::bind("0.0.0.0:41999").unwrap();
             assert!(matches!(sockets.prepare(Some(41_999), Some(7)), Ok(Prepared::InPlace)));
@@ -348,7 +353,7 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_when_the_interface_comes_up_is_tried_again() {
         in_namespace(|| {
-            let mut sockets = Sockets::new(1).unwrap();
+            let mut sockets = Sockets::new(SocketConfig::new(0, 1)).unwrap();
             let taken = UdpSocket::bind("0.0.0.0:41999").unwrap();
             sockets.prepare(Some(41_999), None).unwrap();
             sockets.want(NOW);

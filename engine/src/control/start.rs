@@ -86,7 +86,7 @@ impl Daemon {
         let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
         let exchange = Exchange::new().map_err(|error| DaemonError::system("make a bell for metrics", error))?;
         let exchange = Arc::new(exchange);
-        let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(count)?);
+        let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(cli.sockets(count))?);
         let source = Arc::new(source(&cli.name, &choice, &queues, &stats));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let mut control = Control::new(plane, interface, sources, source.clone(), exchange.clone(), MTU_DEFAULT);

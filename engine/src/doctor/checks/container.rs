@@ -1,0 +1,159 @@
+//! What a container or a service may take from us: capabilities, the TUN device, CPU time and memory.
+
+use super::{Finding, Subject, System};
+use crate::doctor::system::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
+
+pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
+    let mut findings = vec![net_admin(system, subject), bpf(system, subject), tun(system)];
+    findings.push(cpu_quota(system, subject));
+    findings
+}
+
+fn net_admin(system: &System, subject: &Subject) -> Finding {
+    const CHECK: &str = "container.net-admin";
+    if system.has_capability(&subject.process, CAP_NET_ADMIN) {
+        return Finding::good(CHECK, "CAP_NET_ADMIN is there");
+    }
+    Finding::fault(CHECK, "CAP_NET_ADMIN is missing", "the interface, its routes and the mark of packets need it")
+        .remedy(
+            "run as root, or give it: docker run --cap-add NET_ADMIN; AmbientCapabilities=CAP_NET_ADMIN in a service",
+        )
+}
+
+fn bpf(system: &System, subject: &Subject) -> Finding {
+    const CHECK: &str = "container.bpf";
+    let may = [CAP_BPF, CAP_SYS_ADMIN].iter().any(|&capability| system.has_capability(&subject.process, capability));
+    let is_open = system.number("proc/sys/kernel/unprivileged_bpf_disabled") == Some(0);
+    if may || is_open || subject.workers.len() < 2 {
+        return Finding::good(CHECK, "flows can be spread over the workers");
+    }
+    let why = "without the eBPF program, all flows to a peer come to the worker that receives from it";
+    Finding::warning(CHECK, "CAP_BPF is missing", why)
+        .remedy("give it: docker run --cap-add BPF; AmbientCapabilities=CAP_NET_ADMIN CAP_BPF in a service")
+}
+
+fn tun(system: &System) -> Finding {
+    const CHECK: &str = "container.tun";
+    if !system.exists("dev/net/tun") {
+        return Finding::fault(CHECK, "/dev/net/tun is missing", "the interface is made with it").remedy(
+            "modprobe tun; for a container docker run --device /dev/net/tun; DeviceAllow=/dev/net/tun in a service",
+        );
+    }
+    match &system.facts.tun {
+        None => {
+            Finding::note(CHECK, "/dev/net/tun is there, and its offloads were not tried", "that takes CAP_NET_ADMIN")
+        }
+        Some(failures) if failures.is_empty() => Finding::good(CHECK, "/dev/net/tun is there, and its offloads work"),
+        Some(failures) => Finding::warning(
+            CHECK,
+            failures.join("; "),
+            "packets are handed over one by one then, which costs most of the throughput of TCP",
+        )
+        .remedy("install Linux 6.12 or later"),
+    }
+}
+
+fn cpu_quota(system: &System, subject: &Subject) -> Finding {
+    const CHECK: &str = "container.cpu-quota";
+    let workers = subject.workers.len();
+    match tightest(system, subject, "cpu.max", quota) {
+        Some(quota) if quota < workers as f64 => Finding::warning(
+            CHECK,
+            format!("the control group gives {quota:.1} CPUs, and there are {workers} workers"),
+            "when the quota is used up, all workers stand still for up to 100 ms: that is loss and latency",
+        )
+        .remedy(format!(
+            "use fewer workers (--workers {}), or raise CPUQuota= or docker run --cpus",
+            quota.max(1.0) as u32
+        )),
+        Some(quota) => Finding::good(CHECK, format!("the control group gives {quota:.1} CPUs for {workers} workers")),
+        None => Finding::good(CHECK, "no control group limits the CPU time"),
+    }
+}
+
+/// The bytes that the control groups allow, if they do not allow all.
+pub(super) fn memory_max(system: &System, subject: &Subject) -> Option<u64> {
+    tightest(system, subject, "memory.max", |text| text.parse::<f64>().ok()).map(|bytes| bytes as u64)
+}
+
+/// The smallest of the limits of a control group and those above it.
+fn tightest(system: &System, subject: &Subject, file: &str, parse: fn(&str) -> Option<f64>) -> Option<f64> {
+    let groups = system.read(&format!("proc/{}/cgroup", subject.process))?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?.trim_matches('/').to_owned();
+    let parts: Vec<&str> = group.split('/').filter(|part| !part.is_empty()).collect();
+    let limits = (0..=parts.len()).filter_map(|depth| {
+        let path = ["sys/fs/cgroup"].into_iter().chain(parts[..depth].iter().copied()).chain([file]);
+        parse(&system.read(&path.collect::<Vec<_>>().join("/"))?)
+    });
+    limits.min_by(f64::total_cmp)
+}
+
+/// `50000 100000` is half a CPU; `max 100000` is no limit.
+fn quota(text: &str) -> Option<f64> {
+    let (quota, period) = text.split_once(' ')?;
+    Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::finding::Severity;
+    use super::super::super::subject::fake::planned;
+    use super::super::super::system::fake::Machine;
+    use super::super::tests::found;
+    use super::*;
+
+    fn of(machine: &Machine) -> Vec<Finding> {
+        check(&machine.system, &planned(&[0, 1]))
+    }
+
+    fn with_tun() -> Machine {
+        Machine::new().file("dev/net/tun", "")
+    }
+
+    #[test]
+    fn all_is_well() {
+        let findings = of(&with_tun());
+        assert!(
+            findings.len() == 4 && findings.iter().all(|finding| finding.severity == Severity::Good),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn capabilities_that_are_missing() {
+        let machine = with_tun().file("proc/self/status", "CapEff:\t0000000000000000\n");
+        let machine = machine.file("proc/sys/kernel/unprivileged_bpf_disabled", "2");
+        let findings = of(&machine);
+        assert_eq!(found(&findings, "container.net-admin").0, Severity::Fault);
+        assert_eq!(found(&findings, "container.bpf").0, Severity::Warning);
+        // CAP_NET_ADMIN and CAP_BPF.
+        let machine = machine.file("proc/self/status", "CapEff:\t0000008000001000\n");
+        assert!(of(&machine).iter().all(|finding| finding.severity == Severity::Good));
+    }
+
+    #[test]
+    fn the_tun_device() {
+        assert_eq!(found(&of(&Machine::new()), "container.tun").0, Severity::Fault);
+        let broken = with_tun().facts(|facts| facts.tun = Some(vec!["USO does not work".to_owned()]));
+        assert_eq!(found(&of(&broken), "container.tun").0, Severity::Warning);
+        let untried = with_tun().facts(|facts| facts.tun = None);
+        assert_eq!(found(&of(&untried), "container.tun").0, Severity::Note);
+    }
+
+    #[test]
+    fn the_tightest_group_counts() {
+        let grouped =
+            || with_tun().file("proc/self/cgroup", "0::/a/b\n").file("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+        assert_eq!(found(&of(&grouped()), "container.cpu-quota").0, Severity::Good);
+        let machine = grouped().file("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
+        let machine =
+            machine.file("sys/fs/cgroup/a/b/memory.max", "1000\n").file("sys/fs/cgroup/a/memory.max", "max\n");
+        let findings = of(&machine);
+        let (severity, finding) = found(&findings, "container.cpu-quota");
+        assert!(severity == Severity::Warning && finding.what.contains("1.5 CPUs"), "{finding:?}");
+        assert!(finding.remedy.contains("--workers 1"), "{finding:?}");
+        assert_eq!(memory_max(&machine.system, &planned(&[0])), Some(1000));
+        let enough = grouped().file("sys/fs/cgroup/a/cpu.max", "200000 100000\n");
+        assert_eq!(found(&of(&enough), "container.cpu-quota").0, Severity::Good);
+    }
+}

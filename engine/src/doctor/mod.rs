@@ -1,0 +1,30 @@
+//! `ringfort doctor`: what of this machine keeps a gateway from starting, or from being fast.
+//!
+//! ```text
+//!   System (files, facts) ─┐
+//!                          ├─► checks ─► findings ─► Report: text or JSON
+//!   Subject (whom) ────────┘
+//! ```
+//!
+//! A check is a function of the two and asks nobody else, so tests show it machines that we do not have.
+
+mod checks;
+mod ethtool;
+mod finding;
+mod subject;
+mod system;
+
+use std::path::Path;
+
+pub use finding::{Report, Severity};
+use subject::Subject;
+use system::{Facts, System};
+
+/// Looks at this machine, and at the daemon that serves `interface`, if one does.
+#[must_use]
+pub fn examine(interface: Option<&str>) -> Report {
+    let mut system = System::at(Path::new("/"), Facts::ask());
+    system.facts.nic = checks::default_device(&system).and_then(|device| ethtool::ask(&device).ok());
+    let subject = Subject::find(interface, &system);
+    Report::new(interface.map(str::to_owned), subject.runs(), checks::all(&system, &subject))
+}
