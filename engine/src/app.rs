@@ -147,6 +147,9 @@ fn report(daemon: &Daemon, settings: &Settings) {
     if let Some(note) = daemon.taken_over() {
         log::log!(if note.has_one_queue { log::Level::Warn } else { log::Level::Info }, "{note}");
     }
+    if let Some(loaded) = daemon.loaded() {
+        log::log!(if loaded.is_bad() { log::Level::Warn } else { log::Level::Info }, "{loaded}");
+    }
     for failure in &daemon.choice().failures {
         log::warn!("{failure}");
     }

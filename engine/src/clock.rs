@@ -17,6 +17,12 @@ pub fn boot_time() -> Time {
     Time(seconds * 1_000_000_000 + nanos)
 }
 
+/// The wall clock in seconds since 1970. Before that it reads as 1970.
+#[must_use]
+pub fn unix_secs() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Both clocks. A wall clock before 1970 reads as 1970.
 ///
 /// # Panics

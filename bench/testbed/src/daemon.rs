@@ -182,6 +182,8 @@ impl Daemon {
         let log = janitor::directory().join(format!("{}.log", janitor::unique_name()));
         let output = File::create(&log).context(log.display())?;
         let errors = output.try_clone().context("sharing the log")?;
+        // What a gateway keeps for its next start goes away with everything else.
+        command.env("STATE_DIRECTORY", janitor::directory());
         let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().context("starting a gateway")?;
         Ok(Self { child, interface: interface.to_owned(), log })
     }

@@ -23,7 +23,7 @@ is printed and makes it exit non-zero. The daemon then logs to the journal or to
 given without --log, it keeps the standard error and logs there instead. SIGUSR1 opens the file of --log anew.
 
 SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it
-leaves nothing behind. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
+leaves nothing behind but the file of endpoints. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
 to), it ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused
 ends with 2 if another argument helps, with 1 if the system is in the way, or if one of these signals came while it
 waited for another daemon to end.
@@ -50,9 +50,13 @@ The local address that a peer is written to from, until it writes to another one
   PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
   Source = 192.0.2.7
 
+Where peers were last is kept for the next start, without any secret. An endpoint of the configuration counts more if it
+has changed since, and less if not. Peers that still send under a session of the former process are asked for a new one.
+
 Environment:
   LOG_LEVEL                  as --log-level
   WG_PROCESS_FOREGROUND=1    as --foreground
+  STATE_DIRECTORY            where the file of endpoints is, see --endpoints; systemd sets it
   WG_TUN_FD                  number of an open descriptor: a queue of the TUN interface to serve, opened with IFF_NO_PI
                              and IFF_VNET_HDR. Its name counts, not NAME. With IFF_MULTI_QUEUE more are opened
   WG_UAPI_FD                 number of an open descriptor: the listening control socket, whose path is removed

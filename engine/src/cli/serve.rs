@@ -13,6 +13,7 @@ use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
 use udp_uring::{Segmentation, SocketConfig};
 
+use crate::control::endpoints::EndpointFile;
 use crate::control::key_text::{self, NotAKey};
 use crate::control::logging::{Target, parse_level};
 use crate::control::uapi::DEFAULT_SUITE;
@@ -22,7 +23,7 @@ use crate::metrics::{self, PeerSeries};
 const DEFAULT_WORKERS_MAX: usize = 16;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 12] = [
+const DAEMON_OPTIONS: [&str; 13] = [
     "foreground",
     "workers",
     "cpus",
@@ -35,6 +36,7 @@ const DAEMON_OPTIONS: [&str; 12] = [
     "log",
     "log_level",
     "config",
+    "endpoints",
 ];
 
 /// What the daemon is asked for.
@@ -106,6 +108,11 @@ pub struct Serve {
     /// Configuration file for what wg(8) cannot set, see below [default: /etc/ringfort/NAME.conf, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// File in which it is kept where peers were last, for the next start, or "off". It holds no secret [default:
+    /// NAME.endpoints in $STATE_DIRECTORY, or else in /var/lib/ringfort]
+    #[arg(long, value_name = "FILE", default_value = "", hide_default_value = true)]
+    pub endpoints: EndpointFile,
 
     /// Set the cipher suite of the daemon that serves NAME, and exit: that of the interface, or with --peer that of one
     /// peer. "default" takes the setting back

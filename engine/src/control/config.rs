@@ -73,7 +73,11 @@ fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
         Some(peer) => peer,
         None if update.update_only => return,
         None => match device.add_peer(key) {
-            Ok(peer) | Err(AddPeerError::Exists(peer)) => peer,
+            Ok(peer) => {
+                device.place_peer(now, peer, update.endpoint);
+                peer
+            }
+            Err(AddPeerError::Exists(peer)) => peer,
             // As in wireguard-go, a peer with our own key is not an error and does nothing, so one list of peers
             // can be given to all of them.
             Err(AddPeerError::OwnKey) => return,
@@ -95,7 +99,8 @@ fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
             AllowedIpUpdate::Remove(prefix) => device.remove_allowed_ip(peer, prefix),
         }
     }
-    if let Some(remote) = update.endpoint {
+    // Where a new one is was said above.
+    if let Some(remote) = update.endpoint.filter(|_| existing.is_some()) {
         device.set_endpoint(now, peer, remote);
     }
     if let Some(seconds) = update.persistent_keepalive {

@@ -20,7 +20,7 @@ use nix::errno::Errno as SysErrno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use ringfort_core::device::{Device, Durations};
+use ringfort_core::device::{Device, Durations, PeerEvent, Remembered};
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::{Now, Time};
 use ringfort_path::{HandshakeMessage, Order};
@@ -28,6 +28,7 @@ use route_netlink::LinkState;
 
 use super::alarm::Alarm;
 use super::data_plane::DataPlane;
+use super::endpoints::Keeper;
 use super::error::DaemonError;
 use super::gather::{Gathering, Subject};
 use super::intake::Intake;
@@ -48,6 +49,8 @@ use crate::queues::Queues;
 const HANDSHAKES_PER_TURN: usize = 32;
 /// Events of one turn.
 const EVENTS_PER_TURN: usize = 1024;
+/// As many of these make a handshake message, which is as much work as answering one.
+const EVENTS_PER_INITIATION: usize = EVENTS_PER_TURN / HANDSHAKES_PER_TURN;
 
 /// Who asked the daemon to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,7 @@ pub struct Control {
     gathering: Gathering,
     /// How long turns took.
     turns: Durations,
+    endpoints: Keeper,
 }
 
 /// How the loop waits for what concerns it.
@@ -128,12 +132,24 @@ impl Control {
             keyless: Keyless::default(),
             gathering: Gathering::new(exchange),
             turns: Durations::default(),
+            endpoints: Keeper::none(),
         }
     }
 
     /// Sets what the configuration file says, before anybody else has set anything.
     pub fn configure(&mut self, settings: &Settings) {
         settings.apply(&mut self.device, clock::boot_time());
+    }
+
+    /// Takes over where peers were last, and has it kept from now on, both before any peer is added.
+    pub fn remember(&mut self, peers: Vec<Remembered>, keeper: Keeper) {
+        self.device.remember(peers);
+        self.endpoints = keeper;
+    }
+
+    /// Where peers are is written for the next process. To be called when this one ends.
+    pub fn finish(&mut self) {
+        std::mem::replace(&mut self.endpoints, Keeper::none()).finish(&mut self.device);
     }
 
     /// What the loop sleeps on, made before anybody is told that the daemon is ready.
@@ -207,7 +223,8 @@ impl Control {
         self.plane.carry_out(&mut self.device, now.mono);
         let handshakes_waiting = self.handshakes_waiting();
         let Self { device, plane, turns, gathering, .. } = self;
-        more | gathering.step(&Subject { device, plane, handshakes_waiting, turns, now: now.mono })
+        let gathers = gathering.step(&Subject { device, plane, handshakes_waiting, turns, now: now.mono });
+        self.endpoints.step(now.mono, &mut self.device) || gathers || more
     }
 
     fn handshakes_waiting(&self) -> usize {
@@ -216,7 +233,7 @@ impl Control {
 
     fn next_deadline(&self, server: &Server) -> Option<Time> {
         let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.sources.next_deadline()];
-        let own = own.into_iter().chain([self.interface.next_deadline()]);
+        let own = own.into_iter().chain([self.interface.next_deadline(), self.endpoints.next_deadline()]);
         own.chain([server.next_deadline()]).flatten().min()
     }
 
@@ -230,7 +247,7 @@ impl Control {
         {
             self.keyless.note(&self.device, &event, now.mono);
             self.device.handle_event(now, event, &mut self.rng);
-            events += 1;
+            events += if matches!(event, PeerEvent::NeedHandshake { .. }) { EVENTS_PER_INITIATION } else { 1 };
         }
         self.intake.fill(now.mono, &mut self.device, || inbox.next_handshake(), note_dropped);
         for _ in 0..HANDSHAKES_PER_TURN {
@@ -247,7 +264,7 @@ impl Control {
                 }
             }
         }
-        events == EVENTS_PER_TURN || self.intake.waiting() > 0 || inbox.handshakes_waiting() > 0
+        events >= EVENTS_PER_TURN || self.intake.waiting() > 0 || inbox.handshakes_waiting() > 0
     }
 
     fn check_workers(&self) -> Result<(), DaemonError> {

@@ -7,7 +7,8 @@
 //!        └─► ask                                └─ plane ── sockets    what the workers are told, what is sent
 //! ```
 //!
-//! `inherited` and `acquire` have the descriptors and the interface that are there already.
+//! `inherited` and `acquire` have the descriptors and the interface that are there already. `endpoints` keeps where peers
+//! were for the next process.
 
 mod acquire;
 mod alarm;
@@ -16,6 +17,7 @@ pub mod ask;
 pub mod background;
 mod config;
 mod data_plane;
+pub mod endpoints;
 pub mod error;
 mod event_loop;
 mod gather;

@@ -14,6 +14,7 @@ use tun_uring::{FlowTable, Given, Offloads, SelfTest, self_test};
 
 use super::acquire::{self, TakenOver};
 use super::data_plane::DataPlane;
+use super::endpoints::{self, Keeper, Loaded};
 use super::error::DaemonError;
 use super::event_loop::{Control, End, Sleep};
 use super::inherited::Inherited;
@@ -49,6 +50,7 @@ pub struct Daemon {
     unsteered: Option<String>,
     taken_over: Option<TakenOver>,
     unshown: Option<DaemonError>,
+    loaded: Option<Loaded>,
 }
 
 impl Daemon {
@@ -91,6 +93,7 @@ impl Daemon {
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let mut control = Control::new(plane, interface, sources, source.clone(), exchange.clone(), MTU_DEFAULT);
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
+        let loaded = keep_endpoints(cli, &mut control)?;
         control.configure(settings);
         let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name, &signals), Listener::adopt)?;
         let mut server = Server::new(listener, Bounds::default())?;
@@ -113,6 +116,7 @@ impl Daemon {
             unsteered,
             taken_over,
             unshown,
+            loaded,
         })
     }
 
@@ -152,6 +156,12 @@ impl Daemon {
         self.taken_over
     }
 
+    /// What came of reading where peers were last, if there was something to read.
+    #[must_use]
+    pub fn loaded(&self) -> Option<&Loaded> {
+        self.loaded.as_ref()
+    }
+
     /// Where the control socket is.
     #[must_use]
     pub fn socket_place(&self) -> &SocketPlace {
@@ -186,6 +196,7 @@ impl Daemon {
         supervisor::ready(&format!("serving with {} workers", self.workers()));
         let result = self.control.run(self.sleep, &mut self.server, &self.signals);
         supervisor::stopping();
+        self.control.finish();
         result
     }
 }
@@ -221,6 +232,16 @@ fn show(
     }
     let metrics = Metrics::start(listening, source, exchange, options);
     Ok((Some(metrics.map_err(|error| DaemonError::system("start a thread for metrics", error))?), unshown))
+}
+
+/// Reads where peers were last, and has it kept from now on, unless that is not wanted.
+fn keep_endpoints(cli: &Serve, control: &mut Control) -> Result<Option<Loaded>, DaemonError> {
+    let Some(path) = cli.endpoints.path(&cli.name) else { return Ok(None) };
+    let (peers, loaded) = endpoints::load(&path);
+    let keeper = Keeper::start(path);
+    let keeper = keeper.map_err(|error| DaemonError::system("start a thread for the file of endpoints", error))?;
+    control.remember(peers, keeper);
+    Ok(loaded)
 }
 
 /// Watches the interface of `queue`. What was changed on a given one is put back if that fails, and by a panic.

@@ -1,0 +1,117 @@
+//! Where peers were last, kept in a file for the process that comes after this one. It holds no secret.
+//!
+//! ```text
+//!   device ── pages ──► Keeper (control) ── one list at a time ──► a thread of its own ──► NAME.endpoints
+//! ```
+//!
+//! The file is written when something has changed, at once but not more often than once a second. With many peers the
+//! pauses are longer, so it takes no more than some megabyte a second. Control reads the device a page in each turn, and
+//! never waits for the disk: while a list is being written, the next one is not made.
+
+mod place;
+mod text;
+mod writer;
+
+pub use place::{EndpointFile, Loaded, load};
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ringfort_core::device::{Device, MemoryCursor, Remembered};
+use ringfort_core::time::Time;
+
+use crate::clock;
+use writer::{Job, Writer};
+
+/// Peers that one turn looks at: some tenths of a millisecond.
+const PEERS_PER_TURN: usize = 1_024;
+/// From the beginning of one list to that of the next, at least.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The same for each peer on the list: a line has some 120 bytes.
+const PAUSE_PER_PEER: Duration = Duration::from_micros(100);
+/// How long the end of the process waits for the disk.
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
+/// Control's part: it knows when to write, and what.
+#[derive(Debug)]
+pub struct Keeper {
+    writer: Option<Writer>,
+    /// Something has changed since the last list was begun.
+    is_outdated: bool,
+    /// When the next list may be begun.
+    due: Time,
+    list: Option<List>,
+}
+
+/// A list that is being made.
+#[derive(Debug, Default)]
+struct List {
+    cursor: MemoryCursor,
+    rows: Vec<Remembered>,
+}
+
+impl Keeper {
+    /// One that keeps nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { writer: None, is_outdated: false, due: Time::ZERO, list: None }
+    }
+
+    /// One that writes to this file.
+    ///
+    /// # Errors
+    /// The system's, if it gives no thread.
+    pub fn start(path: PathBuf) -> std::io::Result<Self> {
+        Ok(Self { writer: Some(Writer::start(path)?), ..Self::none() })
+    }
+
+    /// Goes on with what is due. True: there is more to do at once.
+    pub fn step(&mut self, now: Time, device: &mut Device) -> bool {
+        let Some(writer) = &self.writer else { return false };
+        if self.list.is_none() {
+            self.is_outdated |= device.take_moves();
+            if !self.is_outdated || now < self.due {
+                return false;
+            }
+            if writer.is_busy() {
+                // The disk is slow.
+                self.due = now + PAUSE;
+                return false;
+            }
+            self.is_outdated = false;
+            self.due = now + PAUSE;
+            self.list = Some(List::default());
+        }
+        let Some(List { cursor, rows }) = &mut self.list else { return false };
+        if device.memory_page(cursor, PEERS_PER_TURN, clock::unix_secs(), rows) {
+            return true;
+        }
+        let rows = std::mem::take(rows);
+        self.list = None;
+        self.due = self.due.max(now + PAUSE_PER_PEER * u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        if !writer.offer(Job { rows, done: None }) {
+            self.is_outdated = true;
+        }
+        false
+    }
+
+    /// When [`Keeper::step`] wants to be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        (self.is_outdated && self.list.is_none()).then_some(self.due)
+    }
+
+    /// Writes all that is known, at the end of the process. A disk that hangs is waited for a moment.
+    pub fn finish(mut self, device: &mut Device) {
+        let Some(writer) = self.writer.take() else { return };
+        if !(device.take_moves() || self.is_outdated || self.list.is_some()) {
+            return;
+        }
+        let mut list = List::default();
+        while device.memory_page(&mut list.cursor, PEERS_PER_TURN, clock::unix_secs(), &mut list.rows) {}
+        writer.write_last(list.rows, Instant::now() + LAST_WRITE);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! When the file is written, and that nobody waits for it.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use ringfort_core::crypto::PublicKey;
+use ringfort_core::device::Device;
+
+use super::*;
+
+const START: Time = Time::from_secs(1_000);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A keeper whose disk writes when it is told to.
+struct Rig {
+    keeper: Keeper,
+    device: Device,
+    /// How many peers each write had, when it begins.
+    begun: Receiver<usize>,
+    results: Sender<io::Result<()>>,
+    peers: u32,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (begin, begun) = channel();
+        let (results, result) = channel();
+        let write = move |text: &str| {
+            let _ = begin.send(text.parse().unwrap());
+            result.recv().unwrap_or(Ok(()))
+        };
+        let render = |rows: &[Remembered]| rows.len().to_string();
+        let writer = Writer::start_with("a file".to_owned(), render, write).unwrap();
+        let keeper = Keeper { writer: Some(writer), ..Keeper::none() };
+        Self { keeper, device: Device::new(1), begun, results, peers: 0 }
+    }
+
+    /// Peers that the operator has put somewhere, and that were somewhere else.
+    fn add_peers(&mut self, count: u32) {
+        for n in self.peers..self.peers + count {
+            let mut key = [1; 32];
+            key[..4].copy_from_slice(&n.to_le_bytes());
+            let key = PublicKey::new(key);
+            let endpoint = ringfort_core::ids::Endpoint::new(([192, 0, 2, 1], 7).into());
+            self.device.remember([Remembered { key, endpoint, configured: None, gone_since: None }]);
+            let peer = self.device.add_peer(key).unwrap();
+            self.device.place_peer(START, peer, None);
+        }
+        self.peers += count;
+    }
+
+    /// Steps until there is nothing more to do at once, and says how many it took.
+    fn step(&mut self, after: Duration) -> usize {
+        let mut steps = 1;
+        while self.keeper.step(START + after, &mut self.device) {
+            steps += 1;
+        }
+        steps
+    }
+
+    fn begun(&self) -> usize {
+        self.begun.recv_timeout(PATIENCE).expect("a write begins")
+    }
+
+    fn succeed(&self) {
+        self.results.send(Ok(())).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while self.keeper.writer.as_ref().is_some_and(Writer::is_busy) {
+            assert!(Instant::now() < deadline, "the write ends");
+            std::thread::yield_now();
+        }
+    }
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[test]
+fn a_change_is_written_at_once_and_the_next_a_second_later() {
+    let mut rig = Rig::new();
+    assert_eq!((rig.step(millis(0)), rig.keeper.next_deadline()), (1, None));
+    rig.add_peers(1);
+    rig.step(millis(5));
+    assert_eq!(rig.begun(), 1);
+    rig.succeed();
+    assert_eq!(rig.keeper.next_deadline(), None, "nobody is woken for nothing");
+    rig.add_peers(1);
+    rig.step(millis(6));
+    assert_eq!(rig.keeper.next_deadline(), Some(START + millis(1_005)));
+    rig.step(millis(1_004));
+    assert!(rig.begun.try_recv().is_err());
+    rig.step(millis(1_005));
+    assert_eq!(rig.begun(), 2);
+    rig.succeed();
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_nobody_waiting_and_nothing_piles_up() {
+    let mut rig = Rig::new();
+    rig.add_peers(1);
+    rig.step(millis(0));
+    assert_eq!(rig.begun(), 1);
+    for seconds in 1..100 {
+        rig.add_peers(1);
+        assert_eq!(rig.step(Duration::from_secs(seconds)), 1, "no list is made that nobody takes");
+        assert!(rig.keeper.next_deadline().is_some_and(|due| due > START + Duration::from_secs(seconds)));
+    }
+    assert!(rig.begun.try_recv().is_err());
+    rig.succeed();
+    rig.step(Duration::from_secs(100));
+    assert_eq!(rig.begun(), 100, "what counts is how it is in the end");
+    // The end of the process waits for a moment only.
+    let Rig { keeper, mut device, results, .. } = rig;
+    device.remove_all_peers();
+    let began = Instant::now();
+    keeper.finish(&mut device);
+    assert!(began.elapsed() >= LAST_WRITE && began.elapsed() < LAST_WRITE + PATIENCE);
+    drop(results);
+}
+
+#[test]
+fn many_peers_are_read_in_pages_and_written_less_often() {
+    const PEERS: u32 = 25_000;
+    let mut rig = Rig::new();
+    rig.add_peers(PEERS);
+    let steps = rig.step(millis(0));
+    assert!(steps >= PEERS as usize / PEERS_PER_TURN, "{steps} turns");
+    assert_eq!(rig.begun(), PEERS as usize);
+    rig.succeed();
+    rig.add_peers(1);
+    rig.step(millis(1_001));
+    assert_eq!(rig.keeper.next_deadline(), Some(START + PAUSE_PER_PEER * PEERS));
+}
+
+#[test]
+fn the_last_list_is_written_before_the_end() {
+    let mut rig = Rig::new();
+    rig.add_peers(3);
+    rig.step(millis(0));
+    rig.begun();
+    rig.succeed();
+    rig.add_peers(4);
+    rig.results.send(Ok(())).unwrap();
+    rig.keeper.finish(&mut rig.device);
+    assert_eq!(rig.begun.try_recv(), Ok(7));
+}
+
+#[test]
+fn what_could_not_be_written_is_tried_again_with_the_next_list() {
+    let mut rig = Rig::new();
+    rig.add_peers(1);
+    rig.step(millis(0));
+    rig.begun();
+    rig.results.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+    // A list that says the same as the one that failed.
+    let endpoint = ringfort_core::ids::Endpoint::new(([192, 0, 2, 1], 7).into());
+    let rows = vec![Remembered { key: PublicKey::new([1; 32]), endpoint, configured: None, gone_since: None }];
+    rig.results.send(Ok(())).unwrap();
+    rig.keeper.writer.take().unwrap().write_last(rows, Instant::now() + PATIENCE);
+    assert_eq!(rig.begun.try_recv(), Ok(1));
+}

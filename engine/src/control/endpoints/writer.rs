@@ -1,0 +1,250 @@
+//! The thread that writes the file. Nobody but it waits for the disk.
+//!
+//! A new file is written beside the old one, brought to the disk, and takes its name. Without `fdatasync` the name may
+//! reach the disk before the contents, and a power failure then leaves an empty file. The directory is not synchronised:
+//! whichever of the two files a power failure leaves, it is whole. What the process alone leaves behind needs neither.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use ringfort_core::device::Remembered;
+
+use super::{place, text};
+
+/// How long after a failure the same is tried again, if nothing new comes.
+const RETRY: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(1);
+
+/// A list to write.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) rows: Vec<Remembered>,
+    /// Told when it is written, or cannot be.
+    pub(super) done: Option<SyncSender<()>>,
+}
+
+/// The thread's other end.
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: SyncSender<Job>,
+    /// A job has not been done yet.
+    busy: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
+        let boot = place::boot_id();
+        let shown = path.display().to_string();
+        Self::start_with(shown, move |rows| text::render(rows, &boot), move |text| replace(&path, text.as_bytes()))
+    }
+
+    pub(super) fn start_with(
+        path: String,
+        render: impl Fn(&[Remembered]) -> String + Send + 'static,
+        write: impl FnMut(&str) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (jobs, received) = sync_channel(1);
+        let busy = Arc::new(AtomicBool::new(false));
+        let work =
+            Work { path, render, write, busy: busy.clone(), written: String::new(), unwritten: None, error: None };
+        thread::Builder::new().name("endpoints".to_owned()).spawn(move || work.run(&received))?;
+        Ok(Self { jobs, busy })
+    }
+
+    /// Whether a list is still being written.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// Gives it a list to write. False: it has not written the one before.
+    pub(super) fn offer(&self, job: Job) -> bool {
+        self.busy.store(true, Ordering::Release);
+        self.jobs.try_send(job).is_ok()
+    }
+
+    /// Writes a last list, and waits for that until `deadline`.
+    pub(super) fn write_last(self, rows: Vec<Remembered>, deadline: Instant) {
+        let (done, is_done) = sync_channel(1);
+        let mut job = Job { rows, done: Some(done) };
+        while let Err(TrySendError::Full(back)) = self.jobs.try_send(job) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            job = back;
+            sleep(POLL);
+        }
+        // Where peers were is then as of the list before.
+        let _ = is_done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// What the thread has.
+struct Work<R, W> {
+    path: String,
+    render: R,
+    write: W,
+    busy: Arc<AtomicBool>,
+    /// What the file says.
+    written: String,
+    /// What it should say, and could not be written.
+    unwritten: Option<String>,
+    /// What was said of that last.
+    error: Option<String>,
+}
+
+impl<R: Fn(&[Remembered]) -> String, W: FnMut(&str) -> io::Result<()>> Work<R, W> {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        loop {
+            let job = match self.unwritten {
+                Some(_) => jobs.recv_timeout(RETRY),
+                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let done = match job {
+                Ok(Job { rows, done }) => {
+                    let text = (self.render)(&rows);
+                    self.unwritten = (text != self.written).then_some(text);
+                    done
+                }
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.write();
+            self.busy.store(false, Ordering::Release);
+            done.map(|done| done.try_send(()));
+        }
+    }
+
+    /// Writes what is not written, and says what is wrong once.
+    fn write(&mut self) {
+        let Some(text) = self.unwritten.take() else { return };
+        match (self.write)(&text) {
+            Ok(()) => {
+                self.written = text;
+                if self.error.take().is_some() {
+                    log::info!("where peers are is kept in {} again", self.path);
+                }
+            }
+            Err(error) => {
+                self.unwritten = Some(text);
+                let error = error.to_string();
+                if self.error.as_ref() != Some(&error) {
+                    log::warn!(
+                        "where peers are cannot be kept in {}: {error}. After a restart they are found later; \
+                         --endpoints names another file, or \"off\"",
+                        self.path
+                    );
+                    self.error = Some(error);
+                }
+            }
+        }
+    }
+}
+
+/// Replaces a file as a whole. Only its owner may read it: it says who is where.
+fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::IsADirectory.into());
+    };
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(".new");
+    let temporary = directory.join(temporary);
+    let written = write_new(directory, &temporary, contents).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // What is there is of no use, and may fill a disk that is full.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_new(directory: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
+    // One that another process has left, perhaps with other permissions.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let open = || File::options().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    file.write_all(contents)?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ringfort-endpoints-{name}-{}", std::process::id()));
+            // A run that was killed may have left it, and had the same number.
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_is_nobody_else_s() {
+        let scratch = Scratch::new("replace");
+        let path = scratch.0.join("below/wg0.endpoints");
+        replace(&path, b"one").unwrap();
+        // What somebody has left behind who was killed while he wrote.
+        fs::write(scratch.0.join("below/.wg0.endpoints.new"), "half of tw").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing lies beside it");
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_not_followed() {
+        let scratch = Scratch::new("link");
+        fs::create_dir(&scratch.0).unwrap();
+        let (path, other) = (scratch.0.join("wg0.endpoints"), scratch.0.join("other"));
+        fs::write(&other, "precious").unwrap();
+        for link in [path.clone(), scratch.0.join(".wg0.endpoints.new")] {
+            std::os::unix::fs::symlink(&other, link).unwrap();
+        }
+        replace(&path, b"new").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"new".to_vec(), b"precious".to_vec()));
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_nothing_is_left() {
+        let scratch = Scratch::new("refused");
+        fs::create_dir(&scratch.0).unwrap();
+        let path = scratch.0.join("wg0.endpoints");
+        // A directory has the name.
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, b"new").is_err());
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+        assert!(replace(Path::new("/proc/self/ringfort/wg0.endpoints"), b"new").is_err());
+    }
+}
