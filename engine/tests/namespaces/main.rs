@@ -18,6 +18,8 @@
 //! them. Without these the tests fail; none is skipped. `RINGFORT_BIN` names another program to test than the one
 //! that Cargo built.
 
+mod back;
+mod back_crowd;
 mod first_answers;
 mod given;
 mod harness;
