@@ -13,22 +13,20 @@ mod failures;
 mod snapshot;
 mod state;
 
+pub(super) use failures::Failures;
 pub use failures::{Failure, FailureRecord};
 pub use snapshot::{DeviceSnapshot, PeerSnapshot, SessionSnapshot};
 pub use state::PeerState;
 
-pub(super) use failures::Failures;
-
 use std::net::SocketAddr;
 use std::time::Duration;
-
-use crate::ids::PeerId;
-use crate::time::Time;
 
 use super::Device;
 use super::api::Notice;
 use crate::drops::DropReason;
+use crate::ids::PeerId;
 use crate::peer_drops::QUIET;
+use crate::time::Time;
 
 /// Lines about one peer that may follow each other at once, and then one in each interval.
 const LINES_BURST: u32 = 5;

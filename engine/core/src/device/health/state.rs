@@ -24,7 +24,7 @@ pub enum PeerState {
     /// There is no session, and nobody asks for one: nothing was to be sent for a while, or ever.
     #[default]
     Idle,
-    /// Something is to be sent, and we cannot ask for a session: its endpoint or our private key is missing.
+    /// Something waits, and we cannot ask for a session: its endpoint or our private key is missing.
     Waiting,
     /// We ask for a session.
     Asking,
