@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{doctor, log_level, stats};
+use crate::commands::{doctor, log_level, peers, stats, why};
 
 const AFTER_HELP: &str = "\
 The interface is configured with wg(8), or brought up with wg-quick(8):
@@ -90,8 +90,14 @@ pub struct Cli {
 /// The subcommands, in the order of the help.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Print the state of all peers of NAME, and what was dropped or failed
+    Peers(peers::Args),
+
     /// Print the counters of the daemon that serves NAME, as lines of "name=value"
     Stats(stats::Args),
+
+    /// Say in sentences what is wrong with a peer of NAME, and what to do
+    Why(why::Args),
 
     /// Say what of this machine keeps a gateway from starting, or from being fast, and what to do about it
     Doctor(doctor::Args),

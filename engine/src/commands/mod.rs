@@ -2,7 +2,9 @@
 
 pub mod doctor;
 pub mod log_level;
+pub mod peers;
 pub mod stats;
+pub mod why;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,7 +18,9 @@ pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Doctor(args) => doctor::run(&args),
         Command::LogLevel(args) => log_level::run(&args),
+        Command::Peers(args) => peers::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Why(args) => why::run(&args),
     }
 }
 

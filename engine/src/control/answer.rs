@@ -32,6 +32,7 @@ pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
             preshared_key: peer.psk().as_bytes(),
             cipher_suite: device.peer_suite(peer.public_key()),
             source: device.peer_source(peer.public_key()),
+            name: peer.name().map(AsRef::as_ref),
             endpoint: peer.endpoint().map(|endpoint| endpoint.remote),
             last_handshake: (last_handshake.as_secs(), last_handshake.subsec_nanos()),
             tx_bytes: traffic.tx_bytes,

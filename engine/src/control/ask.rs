@@ -80,6 +80,28 @@ pub fn log_level(name: &str, level: Option<LevelFilter>) -> Result<String, Daemo
     Ok(level.to_owned())
 }
 
+/// All peers of interface `name`, as JSON.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::NoPeers`].
+pub fn peers(name: &str) -> Result<String, DaemonError> {
+    json(name, "peers=1\n\n", DaemonError::NoPeers)
+}
+
+/// What is wrong with the peer of this key, as JSON.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::NoPeers`].
+pub fn why(name: &str, key: &PublicKey) -> Result<String, DaemonError> {
+    json(name, &format!("why={}\n\n", key_text::hex(key)), DaemonError::NoPeers)
+}
+
+/// The JSON in an answer of one line.
+fn json(name: &str, request: &str, refused: fn(String) -> DaemonError) -> Result<String, DaemonError> {
+    let line = answer(name, request, refused)?;
+    line.strip_prefix("json=").map(str::to_owned).ok_or_else(|| refused(name.to_owned()))
+}
+
 /// What the daemon answers, if it carries the request out.
 fn answer(name: &str, request: &str, refused: fn(String) -> DaemonError) -> Result<String, DaemonError> {
     let answer = ask(name, request).map_err(|source| DaemonError::NotServed { name: name.to_owned(), source })?;

@@ -21,6 +21,7 @@ pub fn apply(request: SetRequest, device: &mut Device, plane: &mut DataPlane, no
     check_peer_count(&request, device)?;
     check_suite_count(&request, device)?;
     check_source_count(&request, device)?;
+    check_name_count(&request, device)?;
     let DeviceUpdate { private_key, listen_port, fwmark, cipher_suite, replace_peers } = request.device;
     let mark_before = plane.sockets().fwmark();
     match plane.sockets_mut().prepare(listen_port, fwmark)? {
@@ -68,6 +69,11 @@ fn apply_peer(update: PeerUpdate, device: &mut Device, now: Time) {
     }
     if let Some(source) = update.source {
         apply_peer_source(key, source, device);
+    }
+    if let Some(name) = update.name
+        && let Err(full) = device.set_peer_name(key, name.as_deref())
+    {
+        log::error!("a peer's name was left out: {full}, although they were counted before; this is a bug");
     }
     let peer = match existing {
         Some(peer) => peer,
@@ -141,6 +147,14 @@ fn check_source_count(request: &SetRequest, device: &Device) -> Result<(), Refus
     let is_new = |peer: &&PeerUpdate| device.peer_source(&PublicKey::new(peer.public_key)).is_none();
     let added: HashSet<_> = sets.filter(is_new).map(|peer| &peer.public_key).collect();
     if added.len() > device.source_room() { Err(Refusal::TooManySources) } else { Ok(()) }
+}
+
+/// Names of peers, likewise.
+fn check_name_count(request: &SetRequest, device: &Device) -> Result<(), Refusal> {
+    let sets = request.peers.iter().filter(|peer| !peer.remove && matches!(peer.name, Some(Some(_))));
+    let is_new = |peer: &&PeerUpdate| device.peer_name(&PublicKey::new(peer.public_key)).is_none();
+    let added: HashSet<_> = sets.filter(is_new).map(|peer| &peer.public_key).collect();
+    if added.len() > device.name_room() { Err(Refusal::TooManyNames) } else { Ok(()) }
 }
 
 /// Suites of peers that the request may add to those that are remembered.

@@ -43,6 +43,12 @@ pub enum DaemonError {
     /// A daemon answers, but knows nothing of cipher suites.
     #[error("the daemon that serves interface {0} has no cipher suites: it is not ringfort, or an older one")]
     NoSuites(String),
+    /// A daemon answers, but cannot say how its peers do.
+    #[error("the daemon that serves interface {0} cannot say how its peers do: it is not ringfort, or an older one")]
+    NoPeers(String),
+    /// No peer has that name or key, or more than one.
+    #[error("{0}")]
+    WhichPeer(String),
     /// A daemon answers, and refuses a cipher suite.
     #[error(
         "the daemon that serves interface {0} refuses the cipher suite: it is not ringfort, or suites are set for as \
@@ -186,6 +192,8 @@ impl DaemonError {
             | Self::NotServed { .. }
             | Self::NoStatistics(_)
             | Self::NoSuites(_)
+            | Self::NoPeers(_)
+            | Self::WhichPeer(_)
             | Self::SuiteRefused(_)
             | Self::NoLogLevel(_)
             | Self::Log { .. }

@@ -20,6 +20,7 @@ use nix::errno::Errno as SysErrno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
+use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::{Device, Durations, PeerEvent, Remembered};
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::{Now, Time};
@@ -39,7 +40,7 @@ use super::settings::Settings;
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
-use super::{answer, config, key_text, logging};
+use super::{answer, config, key_text, logging, peers};
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::metrics::{Exchange, Overview, Source};
@@ -343,6 +344,11 @@ impl Handler for Control {
             }
             Request::Suites => answer::suites(reply, &self.device),
             Request::LogLevel(level) => answer::log_level(reply, level),
+            Request::Peers => peers::peers(reply, &self.device, now),
+            Request::Why(key) => {
+                let key = PublicKey::new(key);
+                peers::why(reply, &self.device, &self.plane, self.mtu, &key, now);
+            }
             Request::Set(request) => {
                 let result = config::apply(*request, &mut self.device, &mut self.plane, now);
                 self.listen(now);

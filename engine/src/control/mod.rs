@@ -29,7 +29,7 @@ pub mod limits;
 pub mod logging;
 pub mod notices;
 pub mod offloads;
-mod peers;
+pub mod peers;
 pub mod preflight;
 pub mod server;
 pub mod settings;
@@ -41,5 +41,6 @@ mod supervisor;
 pub mod uapi;
 
 pub use event_loop::End;
+pub use peers::words::age;
 pub use ringfort_config::key_text;
 pub use start::Daemon;

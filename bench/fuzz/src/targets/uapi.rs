@@ -101,6 +101,8 @@ fn understood(request: Request) -> String {
         Request::Stats => "stats".to_owned(),
         Request::Suites => "suites".to_owned(),
         Request::LogLevel(level) => format!("log_level {level:?}"),
+        Request::Peers => "peers".to_owned(),
+        Request::Why(key) => format!("why {}", hex(&key)),
         Request::Set(set) => {
             tells_no_secret(&debug, &set);
             let text = written(&set);
@@ -149,6 +151,7 @@ fn written(set: &SetRequest) -> String {
             preshared_key,
             cipher_suite,
             source,
+            name,
             endpoint,
             persistent_keepalive,
             replace_allowed_ips,
@@ -170,6 +173,7 @@ fn written(set: &SetRequest) -> String {
             Some(PeerSource::Any) => line(&mut out, "source", DEFAULT_SOURCE),
             Some(PeerSource::Own(source)) => line(&mut out, "source", source),
         }
+        name.iter().for_each(|name| line(&mut out, "name", name.as_deref().unwrap_or_default()));
         endpoint.iter().for_each(|endpoint| line(&mut out, "endpoint", endpoint));
         persistent_keepalive.iter().for_each(|secs| line(&mut out, "persistent_keepalive_interval", secs));
         flag(&mut out, "replace_allowed_ips", *replace_allowed_ips);
@@ -207,6 +211,10 @@ fn tells_no_secret(debug: &str, set: &SetRequest) {
             continue;
         }
         let text = hex(key);
+        // Nor is a name.
+        if peers().filter_map(|peer| peer.name.as_ref()?.as_deref()).any(|name| name.to_lowercase().contains(&text)) {
+            continue;
+        }
         for form in [text.clone(), text.to_uppercase(), format!("{key:?}"), format!("{key:x?}")] {
             assert!(!debug.contains(&form), "Debug of a request shows a key");
         }
@@ -226,6 +234,7 @@ fn answer(set: &SetRequest) {
             public_key: &peer.public_key,
             preshared_key,
             cipher_suite: own_suite(peer),
+            name: peer.name.as_ref().and_then(Option::as_deref),
             source: own_source(peer),
             endpoint: peer.endpoint,
             last_handshake: (1, 2),

@@ -232,7 +232,7 @@ impl Model {
         let used = |class| self.slots().filter(|(_, home)| home.class() == Some(class)).count();
         let returning = |class| self.returning.iter().filter(|&&returning| returning == class).count();
         for (class, count) in [(SlotClass::Jumbo, JUMBO), (SlotClass::Packet, PACKET)] {
-            assert_eq!(pool.free(class) + used(class) + returning(class), count.into());
+            assert_eq!(pool.free(class) + used(class) + returning(class), usize::from(count));
         }
     }
 

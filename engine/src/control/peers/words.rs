@@ -1,6 +1,12 @@
 //! Words for what goes wrong between us and a peer.
 
+use std::time::Duration;
+
 use ringfort_core::device::Failure;
+use ringfort_core::diagnosis::{Finding, Unreachable};
+
+use super::super::key_text;
+use super::facts::system_error;
 
 /// Why handshakes of two that hear each other fail, in half a sentence.
 #[must_use]
@@ -15,5 +21,318 @@ pub fn refusal(failure: Failure) -> &'static str {
         | Failure::NotSent { .. }
         | Failure::Unanswered
         | Failure::CookieDemanded => "it does not get that far",
+    }
+}
+
+/// A finding in words: what is so, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Sentences about what is so, and how we know.
+    pub what: String,
+    /// Sentences about what to do; empty if there is nothing to do.
+    pub remedy: String,
+}
+
+/// The words for a finding.
+#[must_use]
+pub fn of(finding: &Finding) -> Words {
+    let what = what(finding);
+    Words { what, remedy: remedy(finding).to_owned() }
+}
+
+fn what(finding: &Finding) -> String {
+    match finding {
+        Finding::LinkDown => "The interface is down: nothing is sent or received.".to_owned(),
+        Finding::NotListening => {
+            "The UDP port cannot be had, so nothing is sent or received. The log says why.".to_owned()
+        }
+        Finding::NoPrivateKey => "This interface has no private key, so no handshake is possible.".to_owned(),
+        Finding::NotAPeer { asked: None } => {
+            "No peer of this interface has that key, and nobody has lately asked for a session under it.".to_owned()
+        }
+        Finding::NotAPeer { asked: Some((remote, count, ago)) } => format!(
+            "No peer of this interface has that key. But its owner asks for a session: {}, last from {remote}, {} ago.",
+            times(*count),
+            age(*ago)
+        ),
+        Finding::NoEndpoint { dropped } => format!(
+            "The peer has no endpoint here, and has not asked for a session itself. {} for it.",
+            dropped_packets(*dropped)
+        ),
+        Finding::Silent { .. } | Finding::AnswersUnused { .. } | Finding::PskDiffers { .. } => handshakes(finding),
+        Finding::SuiteDiffers { .. } | Finding::ClockBehind { .. } | Finding::TwoGateways { .. } => handshakes(finding),
+        Finding::NoRoute { .. } | Finding::SendRefused { .. } | Finding::Undeliverable { .. } => way_out(finding),
+        Finding::OtherKeyAtEndpoint { .. } | Finding::WrongKeyThere { .. } => other_keys(finding),
+        Finding::SourceNotAllowed { .. }
+        | Finding::NoAllowedIps
+        | Finding::Unrouted { .. }
+        | Finding::NothingBack { .. } => inner_addresses(finding),
+        Finding::PathTooSmall { .. } | Finding::LargeMissing { .. } | Finding::LargeUnanswered { .. } => sizes(finding),
+        Finding::Asking { since } => {
+            format!("We asked the peer for a session {} ago, and it may still answer.", age(*since))
+        }
+        Finding::NeverHeard => "The peer has never asked us, and there was nothing to send to it.".to_owned(),
+        Finding::Idle { had_session: true } => {
+            "Nothing is wrong. There is no session, because nothing was to be sent for a while.".to_owned()
+        }
+        Finding::Idle { had_session: false } => {
+            "There is no session, and at the moment nobody asks for one.".to_owned()
+        }
+        Finding::Up { age: session, worker } => {
+            format!("Nothing is wrong. The session is {} old, and worker {worker} receives under it.", age(*session))
+        }
+    }
+}
+
+fn handshakes(finding: &Finding) -> String {
+    match finding {
+        Finding::Silent { remote, initiations, since, was_up } => {
+            let to = remote.map_or_else(String::new, |remote| format!(" to {remote}"));
+            let before = if *was_up { " There was a session before." } else { " There never was a session." };
+            format!(
+                "Our handshakes leave{to} ({initiations} in {}), and nothing comes back.{before} From here these causes \
+                 look the same: the host is off, or is another one; its port is another one; a firewall on the way, \
+                 there or here, drops them or the answers; the peer does not know our public key, or we have a wrong \
+                 one for it; its clock or ours went back.",
+                age(*since)
+            )
+        }
+        Finding::PskDiffers { count, has_psk } => format!(
+            "The peer answers, and its answers do not open here ({}). Nobody else knows what they must contain, so the \
+             preshared keys differ. Here one is {}.",
+            times(*count),
+            if *has_psk { "set" } else { "not set" }
+        ),
+        Finding::AnswersUnused { count, remote, has_psk } => format!(
+            "The peer asks{}, we answer, and it asks again instead of using the session ({}). So its handshakes reach \
+             us, but our answers do not reach it, or do not open there. Here a preshared key is {}.",
+            remote.map_or_else(String::new, |remote| format!(" from {remote}")),
+            times(*count),
+            if *has_psk { "set" } else { "not set" }
+        ),
+        Finding::SuiteDiffers { ours, theirs } => {
+            format!(
+                "The peer asks for the cipher suite {theirs}, and here it is set to {ours}. Each refuses the other."
+            )
+        }
+        Finding::ClockBehind { behind, count } => format!(
+            "The peer's handshakes are dated {} before one that we accepted earlier ({}), so they count as replays. Its \
+             clock went back, or it was ahead before.",
+            age(*behind),
+            times(*count)
+        ),
+        Finding::TwoGateways { places: [one, other], returns, old_timestamps } => {
+            let replays = match old_timestamps {
+                0 => String::new(),
+                count => format!(" Some handshakes were dated before others ({}), as two clocks would.", times(*count)),
+            };
+            format!(
+                "The peer asks for sessions from {one} and from {other} in turn ({returns} times back and forth).{replays} \
+                 Two gateways have its key, and take the session from each other. A client that switches between two \
+                 networks looks the same, but switches rarely."
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+fn way_out(finding: &Finding) -> String {
+    match finding {
+        Finding::NoRoute { remote, errno } => {
+            format!("This system has no route to {remote}: {}.", system_error(*errno))
+        }
+        Finding::SendRefused { remote, errno, count } => {
+            format!("This system refuses to send to {remote} ({}): {}.", times(*count), system_error(*errno))
+        }
+        Finding::Undeliverable { remote, unreachable, reporter, ago } => {
+            let says = match unreachable {
+                Unreachable::Port => "nobody listens on that port, or a firewall refuses",
+                Unreachable::Host => "that host cannot be found",
+                Unreachable::Network => "it has no route to that network",
+                Unreachable::Prohibited => "a firewall forbids it",
+            };
+            format!("{reporter} says of our handshake to {remote}, {} ago: {says}.", age(*ago))
+        }
+        _ => String::new(),
+    }
+}
+
+fn other_keys(finding: &Finding) -> String {
+    match finding {
+        Finding::OtherKeyAtEndpoint { key, remote, ago } => format!(
+            "{remote}, where the peer should be, asks for a session under another key, {} ({} ago). It belongs to no \
+             peer here.",
+            key_text::encode(key),
+            age(*ago)
+        ),
+        Finding::WrongKeyThere { remote, count, ago, is_endpoint } => format!(
+            "Handshakes come from {remote}{} that are meant for another public key than ours ({}, last {} ago). Nothing \
+             proves who sends them.",
+            if *is_endpoint { ", where the peer is," } else { "" },
+            times(*count),
+            age(*ago)
+        ),
+        _ => String::new(),
+    }
+}
+
+fn inner_addresses(finding: &Finding) -> String {
+    match finding {
+        Finding::SourceNotAllowed { source, count, ago } => format!(
+            "The peer sends packets{} that are not from its allowed IPs here: {} ({} ago).",
+            source.map_or_else(String::new, |source| format!(" from {source}")),
+            dropped_packets(*count).to_lowercase().trim_end_matches('.'),
+            age(*ago)
+        ),
+        Finding::NoAllowedIps => {
+            "The peer has no allowed IPs here: nothing is sent to it, and nothing is accepted from it.".to_owned()
+        }
+        Finding::Unrouted { destinations } => {
+            let list: Vec<_> = destinations.iter().map(ToString::to_string).collect();
+            format!(
+                "Packets from inside to {} were dropped lately, because they are in no peer's allowed IPs. Whether \
+                 they were for this peer cannot be known.",
+                list.join(", ")
+            )
+        }
+        Finding::NothingBack { sent } => format!(
+            "There is a session and {sent} messages were sent under it, but only keepalives came back. The peer gets \
+             them. What it does with them cannot be seen from here: our inner addresses may be missing in its allowed \
+             IPs, a firewall behind it may drop them, or nobody answers there."
+        ),
+        _ => String::new(),
+    }
+}
+
+fn sizes(finding: &Finding) -> String {
+    match finding {
+        Finding::PathTooSmall { path_mtu, needed, .. } => format!(
+            "The path to the peer takes {path_mtu} bytes, and a full packet of this interface needs {needed}. So full \
+             packets leave as fragments, which is slow, and many firewalls drop fragments."
+        ),
+        Finding::LargeMissing { missing, received, largest, largest_possible } => format!(
+            "Of what the peer sent under this session, {missing} messages are missing, while {received} came. None of \
+             those that came has more than {largest} bytes, and up to {largest_possible} are possible. So the path from \
+             the peer swallows large datagrams."
+        ),
+        Finding::LargeUnanswered { sent, received } => format!(
+            "Messages of up to {sent} bytes were sent, and the largest that came back has {received} bytes. That may be \
+             how the traffic is. If large transfers hang while ping works, the path swallows large datagrams; only the \
+             other side can see that."
+        ),
+        _ => String::new(),
+    }
+}
+
+fn remedy(finding: &Finding) -> &'static str {
+    match finding {
+        Finding::LinkDown => "Bring it up: ip link set NAME up.",
+        Finding::NotListening => {
+            "Find out who has the port (ss -ulpn), or set another one: wg set NAME listen-port PORT."
+        }
+        Finding::NoPrivateKey => "Set one: wg set NAME private-key FILE, or PrivateKey in the file.",
+        Finding::NotAPeer { asked: Some(_) } => "If it is yours, add it: wg set NAME peer KEY allowed-ips ADDRESSES.",
+        Finding::NotAPeer { asked: None } => "Check the key (ringfort peers NAME lists all peers), or add the peer.",
+        Finding::NoEndpoint { .. } => {
+            "Set its endpoint (wg set NAME peer KEY endpoint HOST:PORT), or wait until it asks; then PersistentKeepalive \
+             on its side helps."
+        }
+        Finding::NoRoute { .. } => "Check routes and addresses: ip route get ENDPOINT (with mark, if FwMark is set).",
+        Finding::SendRefused { .. } => {
+            "Look for a firewall rule on this machine that drops or rejects outgoing UDP: nft list ruleset."
+        }
+        Finding::Undeliverable { unreachable: Unreachable::Port, .. } => {
+            "Check the port of the endpoint, and that the other gateway runs and is up."
+        }
+        Finding::Undeliverable { .. } => "Check the address of the endpoint, and the routes and firewalls on the way.",
+        Finding::Silent { .. } => {
+            "Check the endpoint and the peer's public key here, then ask the other side. There, ringfort why names the \
+             cause if our handshakes arrive. If nothing arrives there (tcpdump udp port PORT), it is the way."
+        }
+        Finding::PskDiffers { .. } => "Set the same PresharedKey on both sides, or none on both.",
+        Finding::AnswersUnused { .. } => {
+            "Compare PresharedKey on both sides. If it is the same, look for a firewall or NAT that drops our answers."
+        }
+        Finding::SuiteDiffers { .. } => "Set CipherSuite to the same on both sides (ringfort --set-suite).",
+        Finding::ClockBehind { .. } => {
+            "Set the peer's clock (NTP). If the earlier date was wrong, remove the peer here and add it again: that \
+             forgets it."
+        }
+        Finding::TwoGateways { .. } => "Give each gateway a key of its own, and make each a peer here.",
+        Finding::OtherKeyAtEndpoint { .. } => "If that is the peer's new key, replace the old one here.",
+        Finding::WrongKeyThere { .. } => "Set our public key on the other side: wg show NAME public-key prints it.",
+        Finding::SourceNotAllowed { .. } => {
+            "If it may, add the address to the peer's AllowedIPs here. If not, correct the peer's address."
+        }
+        Finding::NoAllowedIps => "Set AllowedIPs of the peer.",
+        Finding::Unrouted { .. } => "If one of them is behind this peer, add it to the peer's AllowedIPs here.",
+        Finding::NothingBack { .. } => {
+            "Ask ringfort why on the other side: it counts and names sources that it refuses."
+        }
+        Finding::PathTooSmall { .. } | Finding::LargeMissing { .. } | Finding::LargeUnanswered { .. } => {
+            "Lower the MTU of the tunnel interface on both sides: to the path's less 60 bytes over IPv4, 80 over IPv6."
+        }
+        Finding::Asking { .. } => "Ask again in some seconds.",
+        Finding::NeverHeard => "Send something (ping), or set PersistentKeepalive on one side.",
+        Finding::Idle { .. } | Finding::Up { .. } => "",
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+fn dropped_packets(count: u64) -> String {
+    match count {
+        0 => "No packet was dropped".to_owned(),
+        1 => "1 packet was dropped".to_owned(),
+        count => format!("{count} packets were dropped"),
+    }
+}
+
+/// A duration as people say it: two units at most.
+#[must_use]
+pub fn age(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7_199 => format!("{} min", seconds / 60),
+        seconds @ 7_200..=172_799 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let texts = [0, 119, 120, 7_199, 7_200, 172_800].map(|seconds| age(Duration::from_secs(seconds)));
+        assert_eq!(texts, ["0 s", "119 s", "2 min", "119 min", "2 h", "2 days"]);
+    }
+
+    /// Sentences end, and say something; numbers and addresses are in them.
+    #[test]
+    fn findings_are_sentences() {
+        let remote = "192.0.2.1:51820".parse().unwrap();
+        let source = IpAddr::from([10, 0, 0, 9]);
+        let ago = Duration::from_secs(7);
+        for (finding, parts) in [
+            (Finding::SourceNotAllowed { source: Some(source), count: 3, ago }, &["10.0.0.9", "3 packets", "7 s"][..]),
+            (Finding::NoEndpoint { dropped: 1 }, &["1 packet was dropped for it"]),
+            (Finding::SendRefused { remote, errno: libc::EPERM, count: 2 }, &["192.0.2.1:51820", "not permitted"]),
+            (
+                Finding::Silent { remote: Some(remote), initiations: 4, since: ago, was_up: false },
+                &["4 in 7 s", "port"],
+            ),
+            (Finding::Unrouted { destinations: vec![source] }, &["10.0.0.9"]),
+            (Finding::NotAPeer { asked: None }, &["No peer"]),
+        ] {
+            let Words { what, remedy } = of(&finding);
+            assert!(what.ends_with('.') && remedy.ends_with('.'), "{what} {remedy}");
+            assert!(parts.iter().all(|part| what.contains(part)), "{what}");
+        }
     }
 }

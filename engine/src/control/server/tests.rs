@@ -67,7 +67,12 @@ impl Handler for Fake {
                 self.sets += 1;
                 Errno::OK
             }
-            Request::Stats | Request::StatsJson | Request::Suites | Request::LogLevel(_) => Errno::INVALID,
+            Request::Stats
+            | Request::StatsJson
+            | Request::Suites
+            | Request::LogLevel(_)
+            | Request::Peers
+            | Request::Why(_) => Errno::INVALID,
         }
     }
 }

@@ -64,6 +64,9 @@ pub enum Refusal {
     /// Sources for more peers than the device can hold.
     #[error("sources are set for too many peers")]
     TooManySources,
+    /// Names for more peers than the device can hold.
+    #[error("names are set for too many peers")]
+    TooManyNames,
     /// Another socket holds the port.
     #[error("the listening port is in use")]
     PortInUse,
@@ -83,7 +86,8 @@ impl Refusal {
             | Self::TrailingText
             | Self::TooManyPeers
             | Self::TooManySuites
-            | Self::TooManySources => Errno::INVALID,
+            | Self::TooManySources
+            | Self::TooManyNames => Errno::INVALID,
             Self::LineTooLong | Self::RequestTooLong | Self::Truncated => Errno::IO,
             Self::PortInUse | Self::Fwmark => Errno::PORT_IN_USE,
         }

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::errno::Refusal;
 use super::request::Request;
 use super::set::SetParser;
+use super::value;
 use crate::control::logging::parse_level;
 
 /// In bytes, without the line end. The longest valid line is an eleventh of it.
@@ -60,6 +61,8 @@ enum Simple {
     StatsJson,
     Suites,
     LogLevel(Option<LevelFilter>),
+    Peers,
+    Why([u8; 32]),
 }
 
 impl Simple {
@@ -70,6 +73,8 @@ impl Simple {
             b"stats_json=1" => Self::StatsJson,
             b"suites=1" => Self::Suites,
             b"log_level=1" => Self::LogLevel(None),
+            b"peers=1" => Self::Peers,
+            line if line.starts_with(b"why=") => Self::Why(value::public_key(line.strip_prefix(b"why=")?)?),
             _ => {
                 let level = std::str::from_utf8(line.strip_prefix(b"log_level=")?).ok()?;
                 Self::LogLevel(Some(parse_level(level)?))
@@ -84,6 +89,8 @@ impl Simple {
             Self::StatsJson => Request::StatsJson,
             Self::Suites => Request::Suites,
             Self::LogLevel(level) => Request::LogLevel(level),
+            Self::Peers => Request::Peers,
+            Self::Why(key) => Request::Why(key),
         }
     }
 }

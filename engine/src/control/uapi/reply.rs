@@ -43,6 +43,8 @@ pub struct PeerStatus<'a> {
     pub cipher_suite: Option<Suite>,
     /// The local address that was set for it, if one was.
     pub source: Option<IpAddr>,
+    /// What the operator calls it, if anything.
+    pub name: Option<&'a str>,
     /// Where we would send to.
     pub endpoint: Option<SocketAddr>,
     /// Seconds and nanoseconds of the last handshake since 1970; zero if there was none.
@@ -88,6 +90,9 @@ impl Reply {
         }
         if let Some(source) = status.source {
             self.line("source", source);
+        }
+        if let Some(name) = status.name {
+            self.line("name", name);
         }
         if let Some(endpoint) = status.endpoint {
             self.line("endpoint", endpoint);

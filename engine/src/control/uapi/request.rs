@@ -22,6 +22,10 @@ pub enum Request {
     Suites,
     /// `log_level=1`, another: what is logged. With a level in place of the 1, that is set first.
     LogLevel(Option<LevelFilter>),
+    /// `peers=1`, another: the state of all peers, and why they are in it.
+    Peers,
+    /// `why=KEY`, another: what is wrong with one peer, which need not be there.
+    Why([u8; 32]),
 }
 
 /// A complete and valid `set=1`. To be applied in this order: device, then each peer in turn.
@@ -63,6 +67,8 @@ pub struct PeerUpdate {
     pub cipher_suite: Option<PeerSuite>,
     /// The local address to write to the peer from, until it writes to another one.
     pub source: Option<PeerSource>,
+    /// What the operator calls it; `None` inside takes the name back.
+    pub name: Option<Option<String>>,
     /// Where to send to until the peer roams.
     pub endpoint: Option<SocketAddr>,
     /// Seconds; 0 turns it off.
@@ -83,6 +89,7 @@ impl PeerUpdate {
             preshared_key: None,
             cipher_suite: None,
             source: None,
+            name: None,
             endpoint: None,
             persistent_keepalive: None,
             replace_allowed_ips: false,

@@ -91,6 +91,9 @@ fn peer_line(
         b"source" => {
             peer.source = Some(value::source(value).ok_or(Refusal::Value("source"))?);
         }
+        b"name" => {
+            peer.name = Some(value::name(value).ok_or(Refusal::Value("name"))?);
+        }
         b"endpoint" => {
             let endpoint = value::endpoint(value, resolve_zone);
             peer.endpoint = Some(endpoint.ok_or(Refusal::Value("endpoint"))?);

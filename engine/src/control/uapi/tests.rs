@@ -322,6 +322,7 @@ fn an_answer_reads_as_wg_expects_it() {
         public_key: &key,
         preshared_key: &[0; 32],
         cipher_suite: None,
+        name: None,
         source: Some("2001:db8::7".parse().unwrap()),
         endpoint: Some("[2001:db8::1]:7".parse().unwrap()),
         last_handshake: (12, 34),

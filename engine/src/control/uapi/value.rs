@@ -6,6 +6,7 @@ use std::net::{SocketAddr, SocketAddrV6};
 
 use ringfort_config::{SecretKey, is_source};
 use ringfort_core::allowed_ips::Prefix;
+use ringfort_core::device::is_name;
 
 use super::request::{PeerSource, PeerSuite};
 
@@ -56,6 +57,12 @@ pub(super) fn source(value: &[u8]) -> Option<PeerSource> {
         return Some(PeerSource::Any);
     }
     text.parse().ok().filter(is_source).map(PeerSource::Own)
+}
+
+/// What the operator calls a peer; empty takes a name back.
+pub(super) fn name(value: &[u8]) -> Option<Option<String>> {
+    let text = std::str::from_utf8(value).ok()?;
+    if text.is_empty() { Some(None) } else { is_name(text).then(|| Some(text.to_owned())) }
 }
 
 /// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820` or `[fe80::1%eth0]:51820`.
