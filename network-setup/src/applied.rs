@@ -66,8 +66,8 @@ impl Applied {
     }
 
     /// Makes the difference between what is there and another setup of the same interface, and nothing else. If the
-    /// setup names no mark, but needs one, the one in use stays in use. An automatic MTU stays unless the setting or the
-    /// endpoints are others. It may run `nft` and `resolvconf`, and wait for them.
+    /// setup names no mark, but needs one, the one in use stays in use. An automatic MTU stays unless the setting or
+    /// the endpoints are others. It may run `nft` and `resolvconf`, and wait for them.
     ///
     /// # Errors
     /// [`Error`]. Then everything is as before, except as [`Error::Left`] says.
