@@ -55,6 +55,17 @@ impl Pinger {
         Ok(Self { socket, v6, identifier, sequence: 0, target })
     }
 
+    /// Sends one request with `size` bytes of payload, and waits for nothing.
+    ///
+    /// # Errors
+    /// It cannot be sent.
+    pub fn send_only(&mut self, size: usize) -> Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = self.request(size);
+        send(self.socket.as_raw_fd(), &request, MsgFlags::empty()).context(format_args!("pinging {}", self.target))?;
+        Ok(())
+    }
+
     /// Sends one request with `size` bytes of payload and returns the time until its answer, whose payload must be the
     /// same.
     ///

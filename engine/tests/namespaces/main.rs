@@ -51,4 +51,5 @@ mod unreachable;
 mod waiting;
 mod wg_commands;
 mod wg_quick;
+mod why;
 mod workers;
