@@ -40,7 +40,7 @@ fn text(name: &str, json: &str) -> Result<String, DaemonError> {
     Ok(text)
 }
 
-/// As `wg show`, so that what is known from there is found at once.
+/// In the form of `wg show`.
 pub fn write_peer(text: &mut String, peer: &Value) {
     let name = peer["name"].as_str().map_or_else(String::new, |name| format!(" \"{name}\""));
     line(text, format_args!("peer: {}{name}", of(&peer["public_key"])));
@@ -89,7 +89,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
 }
 
-/// A value without quotes. The daemon escapes nothing else that a terminal would obey: names have no control characters.
+/// A value without quotes. Nothing in it moves a terminal's cursor: names have no control characters.
 fn of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -124,8 +124,8 @@ mod tests {
         assert_eq!(
             text,
             "peer: xTIB \"office\"\n  state: refused\n  endpoint: 192.0.2.1:7\n  last failure: old_timestamp (90 s \
-             behind), 192.0.2.1:7, 4 s ago; 2 of that kind\n  dropped: 3 bad_tag\n  transfer: 1 B received, 2 B sent\n  \
-             largest message: 3 B received, 4 B sent\n"
+             behind), 192.0.2.1:7, 4 s ago; 2 of that kind\n  dropped: 3 bad_tag\n  transfer: 1 B received, 2 B sent\n\
+             \x20 largest message: 3 B received, 4 B sent\n"
         );
     }
 }

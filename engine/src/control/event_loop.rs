@@ -40,6 +40,7 @@ use super::settings::Settings;
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
+use super::unreachable::Unreachables;
 use super::{answer, config, key_text, logging, peers};
 use crate::clock;
 use crate::failure::WorkerError;
@@ -82,6 +83,7 @@ pub struct Control {
     /// How long turns took.
     turns: Durations,
     endpoints: Keeper,
+    unreachables: Unreachables,
 }
 
 /// How the loop waits for what concerns it.
@@ -134,6 +136,7 @@ impl Control {
             gathering: Gathering::new(exchange),
             turns: Durations::default(),
             endpoints: Keeper::none(),
+            unreachables: Unreachables::new(),
         }
     }
 
@@ -220,6 +223,7 @@ impl Control {
         self.listen(now.mono);
         let more = self.take_messages(now);
         self.sources.step(now.mono, &mut self.device, self.plane.sockets().fwmark());
+        self.unreachables.step(now.mono, &mut self.device);
         self.device.handle_timeout(now, &mut self.rng);
         self.plane.carry_out(&mut self.device, now.mono);
         let handshakes_waiting = self.handshakes_waiting();

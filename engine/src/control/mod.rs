@@ -39,6 +39,7 @@ mod sources;
 mod start;
 mod supervisor;
 pub mod uapi;
+mod unreachable;
 
 pub use event_loop::End;
 pub use peers::words::age;

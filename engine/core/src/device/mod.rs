@@ -35,7 +35,7 @@ mod suites;
 mod traffic;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
-pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot};
+pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot, Unreachable};
 pub use memory::{MemoryCursor, Remembered};
 pub use names::{NAME_LEN_MAX, is_name};
 pub use outcomes::{Durations, HandshakeCounts};

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::crypto::PublicKey;
+use crate::device::Unreachable;
 use crate::suite::Suite;
 
 /// How much a finding matters.
@@ -48,19 +49,6 @@ impl Certainty {
             Self::Possible => "possible",
         }
     }
-}
-
-/// What the network says of datagrams that it did not deliver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreachable {
-    /// The host is there, and nobody listens on that port, or a firewall says so.
-    Port,
-    /// The last router does not find the host, or our own machine does not find it on the link.
-    Host,
-    /// A router on the way has no route.
-    Network,
-    /// A firewall on the way refuses, and says so.
-    Prohibited,
 }
 
 /// One finding about a peer.

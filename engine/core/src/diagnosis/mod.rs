@@ -12,9 +12,9 @@
 mod finding;
 mod sessions;
 
-pub use finding::{Certainty, Finding, Severity, Unreachable};
+pub use finding::{Certainty, Finding, Severity};
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crypto::PublicKey;
@@ -44,21 +44,6 @@ pub struct Outside {
     /// The route to the endpoint: the largest packet that it takes, in bytes, or the system's number for why there is
     /// none. `None`: not asked, or there is no endpoint.
     pub route: Option<Result<u32, i32>>,
-    /// What the network last said of a handshake of ours to the endpoint.
-    pub undeliverable: Option<Undeliverable>,
-}
-
-/// An ICMP error about a handshake of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Undeliverable {
-    /// Where the handshake went to.
-    pub remote: SocketAddr,
-    /// What it says.
-    pub unreachable: Unreachable,
-    /// Who says so.
-    pub reporter: IpAddr,
-    /// When it came.
-    pub at: Time,
 }
 
 /// What is wrong with a peer, the worst first; if nothing is, how it does. Never empty.
@@ -118,12 +103,13 @@ impl Case<'_> {
         } else if let Some((errno, count)) = self.send_error() {
             findings.push(Finding::SendRefused { remote, errno, count });
         }
-        if let Some(news) = self.outside.undeliverable
-            && news.remote == remote
-            && self.is_current(news.at)
+        let undeliverable = self.current(|failure| matches!(failure, Failure::Undeliverable { .. }));
+        if let Some(&FailureRecord {
+            failure: Failure::Undeliverable { unreachable, reporter }, last, endpoint, ..
+        }) = undeliverable
+            && endpoint == Some(remote)
         {
-            let Undeliverable { unreachable, reporter, at, .. } = news;
-            findings.push(Finding::Undeliverable { remote, unreachable, reporter, ago: self.ago(at) });
+            findings.push(Finding::Undeliverable { remote, unreachable, reporter, ago: self.ago(last) });
         }
     }
 
@@ -191,11 +177,11 @@ impl Case<'_> {
             )
         });
         let Some(since) = peer.unanswered_for.filter(|_| !explained && peer.initiations_unanswered > 0) else { return };
-        let (initiations, was_up) = (peer.initiations_unanswered, peer.handshakes > 0);
-        findings.push(match self.current(|failure| failure == Failure::Unanswered) {
-            Some(_) => Finding::Silent { remote: self.remote(), initiations, since, was_up },
-            None => Finding::Asking { since },
-        });
+        // Until the first is repeated, the answer may be on its way.
+        if self.current(|failure| failure == Failure::Unanswered).is_some() {
+            let (initiations, was_up) = (peer.initiations_unanswered, peer.handshakes > 0);
+            findings.push(Finding::Silent { remote: self.remote(), initiations, since, was_up });
+        }
     }
 }
 
@@ -238,3 +224,6 @@ impl Case<'_> {
         Some((self.peer.send_error?, data.count))
     }
 }
+
+#[cfg(test)]
+mod tests;

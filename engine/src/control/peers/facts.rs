@@ -87,6 +87,7 @@ fn failure(record: &FailureRecord, now: Time) -> Value {
     let detail = match record.failure {
         Failure::NotSent { errno } => Some(system_error(errno)),
         Failure::OldTimestamp { behind } => Some(format!("{} s behind", behind.as_secs())),
+        Failure::Undeliverable { reporter, .. } => Some(format!("{reporter} says so")),
         Failure::SuiteMismatch { theirs } => Some(format!("it asks for {theirs}")),
         _ => None,
     };

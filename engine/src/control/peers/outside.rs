@@ -13,7 +13,7 @@ use super::super::sockets::Sockets;
 /// What can be known of the way to `remote` now. `mtu` is that of the interface.
 pub fn look(sockets: &Sockets, mtu: u32, remote: Option<SocketAddr>) -> Outside {
     let route = remote.and_then(|remote| route(remote, sockets.fwmark()));
-    Outside { is_listening: sockets.are_open(), interface_mtu: mtu, route, undeliverable: None }
+    Outside { is_listening: sockets.are_open(), interface_mtu: mtu, route }
 }
 
 /// The largest packet that the route takes, or why there is none. `None`: it cannot be asked.
@@ -56,7 +56,8 @@ mod tests {
         in_namespace(|| {
             let [v4, v6] = ["192.0.2.1:51820", "[2001:db8::1]:51820"].map(|text| text.parse().unwrap());
             assert_eq!(route(v4, 0), Some(Err(libc::ENETUNREACH)));
-            ip("link add probe type dummy");
+            ip("link add probe type veth peer name far");
+            ip("link set far up");
             ip("link set probe mtu 1380 up");
             ip("addr add 192.0.2.7/24 dev probe");
             ip("addr add 2001:db8::7/64 dev probe nodad");

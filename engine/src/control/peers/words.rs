@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ringfort_core::device::Failure;
-use ringfort_core::diagnosis::{Finding, Unreachable};
+use ringfort_core::device::{Failure, Unreachable};
+use ringfort_core::diagnosis::Finding;
 
 use super::super::key_text;
 use super::facts::system_error;
@@ -19,6 +19,7 @@ pub fn refusal(failure: Failure) -> &'static str {
         Failure::NoPrivateKey
         | Failure::NoEndpoint
         | Failure::NotSent { .. }
+        | Failure::Undeliverable { .. }
         | Failure::Unanswered
         | Failure::CookieDemanded => "it does not get that far",
     }
@@ -90,10 +91,10 @@ fn handshakes(finding: &Finding) -> String {
             let to = remote.map_or_else(String::new, |remote| format!(" to {remote}"));
             let before = if *was_up { " There was a session before." } else { " There never was a session." };
             format!(
-                "Our handshakes leave{to} ({initiations} in {}), and nothing comes back.{before} From here these causes \
-                 look the same: the host is off, or is another one; its port is another one; a firewall on the way, \
-                 there or here, drops them or the answers; the peer does not know our public key, or we have a wrong \
-                 one for it; its clock or ours went back.",
+                "Our handshakes leave{to} ({initiations} in {}), and nothing comes back.{before} From here these \
+                 causes look the same: the host is off, or is another one; its port is another one; a firewall on the \
+                 way, there or here, drops them or the answers; the peer does not know our public key, or we have a \
+                 wrong one for it; its clock or ours went back.",
                 age(*since)
             )
         }
@@ -116,8 +117,8 @@ fn handshakes(finding: &Finding) -> String {
             )
         }
         Finding::ClockBehind { behind, count } => format!(
-            "The peer's handshakes are dated {} before one that we accepted earlier ({}), so they count as replays. Its \
-             clock went back, or it was ahead before.",
+            "The peer's handshakes are dated {} before one that we accepted earlier ({}), so they count as replays. \
+             Its clock went back, or it was ahead before.",
             age(*behind),
             times(*count)
         ),
@@ -127,9 +128,9 @@ fn handshakes(finding: &Finding) -> String {
                 count => format!(" Some handshakes were dated before others ({}), as two clocks would.", times(*count)),
             };
             format!(
-                "The peer asks for sessions from {one} and from {other} in turn ({returns} times back and forth).{replays} \
-                 Two gateways have its key, and take the session from each other. A client that switches between two \
-                 networks looks the same, but switches rarely."
+                "The peer asks for sessions from {one} and from {other} in turn ({returns} times back and \
+                 forth).{replays} Two gateways have its key, and take the session from each other. A client that \
+                 switches between two networks looks the same, but switches rarely."
             )
         }
         _ => String::new(),
@@ -166,8 +167,8 @@ fn other_keys(finding: &Finding) -> String {
             age(*ago)
         ),
         Finding::WrongKeyThere { remote, count, ago, is_endpoint } => format!(
-            "Handshakes come from {remote}{} that are meant for another public key than ours ({}, last {} ago). Nothing \
-             proves who sends them.",
+            "Handshakes come from {remote}{} that are meant for another public key than ours ({}, last {} ago). \
+             Nothing proves who sends them.",
             if *is_endpoint { ", where the peer is," } else { "" },
             times(*count),
             age(*ago)
@@ -212,13 +213,13 @@ fn sizes(finding: &Finding) -> String {
         ),
         Finding::LargeMissing { missing, received, largest, largest_possible } => format!(
             "Of what the peer sent under this session, {missing} messages are missing, while {received} came. None of \
-             those that came has more than {largest} bytes, and up to {largest_possible} are possible. So the path from \
-             the peer swallows large datagrams."
+             those that came has more than {largest} bytes, and up to {largest_possible} are possible. So the path \
+             from the peer swallows large datagrams."
         ),
         Finding::LargeUnanswered { sent, received } => format!(
-            "Messages of up to {sent} bytes were sent, and the largest that came back has {received} bytes. That may be \
-             how the traffic is. If large transfers hang while ping works, the path swallows large datagrams; only the \
-             other side can see that."
+            "Messages of up to {sent} bytes were sent, and the largest that came back has {received} bytes. That may \
+             be how the traffic is. If large transfers hang while ping works, the path swallows large datagrams; only \
+             the other side can see that."
         ),
         _ => String::new(),
     }
@@ -234,8 +235,8 @@ fn remedy(finding: &Finding) -> &'static str {
         Finding::NotAPeer { asked: Some(_) } => "If it is yours, add it: wg set NAME peer KEY allowed-ips ADDRESSES.",
         Finding::NotAPeer { asked: None } => "Check the key (ringfort peers NAME lists all peers), or add the peer.",
         Finding::NoEndpoint { .. } => {
-            "Set its endpoint (wg set NAME peer KEY endpoint HOST:PORT), or wait until it asks; then PersistentKeepalive \
-             on its side helps."
+            "Set its endpoint (wg set NAME peer KEY endpoint HOST:PORT), or wait until it asks; then \
+             PersistentKeepalive on its side helps."
         }
         Finding::NoRoute { .. } => "Check routes and addresses: ip route get ENDPOINT (with mark, if FwMark is set).",
         Finding::SendRefused { .. } => {

@@ -73,7 +73,7 @@ fn ways(place: &mut Place) {
     let number = place.fars.len();
     let inner = |number: usize| format!("allowed_ip=10.77.0.{}/32\n", 10 + number);
     for (place_of, (name, endpoint, finds_here)) in [
-        ("endpoint's port wrong", format!("endpoint=10.200.0.2:{DEAD_PORT}\n"), &["silent"][..]),
+        ("endpoint's port wrong", format!("endpoint=10.200.0.2:{DEAD_PORT}\n"), &["undeliverable"][..]),
         ("endpoint's host wrong or silent", format!("endpoint={NOBODY}:51820\n"), &["silent"]),
         ("no route to the endpoint", "endpoint=203.0.113.1:51820\n".to_owned(), &["no_route"]),
         ("no endpoint", String::new(), &["no_endpoint"]),
@@ -105,6 +105,8 @@ pub fn check_words(place: &Place) {
     assert!(said.contains("10.77.0.1") && said.contains("AllowedIPs"), "{said}");
     let said = place.says("no route to the endpoint");
     assert!(said.contains("no route to 203.0.113.1:51820: Network is unreachable"), "{said}");
+    let said = place.says("endpoint's port wrong");
+    assert!(said.contains("10.200.0.2 says of our handshake to 10.200.0.2:40404"), "{said}");
     let said = place.says("allowed IPs missing here");
     assert!(said.contains(NO_PEERS), "{said}");
     let said = place.says("another PSK");

@@ -1,7 +1,7 @@
 //! What can go wrong between us and a peer, as control sees it: one record for each kind.
 
 use std::mem::discriminant;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::suite::Suite;
@@ -18,6 +18,13 @@ pub enum Failure {
     NotSent {
         /// Its number for why.
         errno: i32,
+    },
+    /// The network said that our initiation could not be delivered.
+    Undeliverable {
+        /// How.
+        unreachable: Unreachable,
+        /// Who said so.
+        reporter: IpAddr,
     },
     /// Our initiation had no answer in time.
     Unanswered,
@@ -39,6 +46,19 @@ pub enum Failure {
     },
 }
 
+/// What the network says of a datagram that it did not deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The host is there, and nobody listens on that port, or a firewall says so.
+    Port,
+    /// The last router does not find the host, or our own machine does not find it on the link.
+    Host,
+    /// A router on the way has no route.
+    Network,
+    /// A firewall on the way refuses, and says so.
+    Prohibited,
+}
+
 impl Failure {
     /// A stable name, lower case, `_` between words.
     pub const fn name(self) -> &'static str {
@@ -46,6 +66,7 @@ impl Failure {
             Self::NoPrivateKey => "no_private_key",
             Self::NoEndpoint => "no_endpoint",
             Self::NotSent { .. } => "not_sent",
+            Self::Undeliverable { .. } => "undeliverable",
             Self::Unanswered => "unanswered",
             Self::BadResponse => "bad_response",
             Self::CookieDemanded => "cookie_demanded",
@@ -122,6 +143,6 @@ mod tests {
 
     #[test]
     fn a_record_is_small() {
-        assert!(size_of::<FailureRecord>() <= 72, "{}", size_of::<FailureRecord>());
+        assert!(size_of::<FailureRecord>() <= 88, "{}", size_of::<FailureRecord>());
     }
 }

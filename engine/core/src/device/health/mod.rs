@@ -14,11 +14,11 @@ mod snapshot;
 mod state;
 
 pub(super) use failures::Failures;
-pub use failures::{Failure, FailureRecord};
+pub use failures::{Failure, FailureRecord, Unreachable};
 pub use snapshot::{DeviceSnapshot, PeerSnapshot, SessionSnapshot};
 pub use state::PeerState;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Device;
@@ -104,6 +104,23 @@ impl Health {
 
 /// What the shell has found out.
 impl Device {
+    /// The network says that the initiation with this index did not reach `remote`. Ignored unless it is the one that
+    /// awaits its answer.
+    pub fn note_unreachable(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        index: u32,
+        unreachable: Unreachable,
+        reporter: IpAddr,
+    ) {
+        let Some(peer) = self.asked_by(index).ok().and_then(|peer| self.peers.get_mut(peer)) else { return };
+        let is_pending = peer.pending.as_ref().is_some_and(|pending| pending.local_index() == index);
+        if is_pending && peer.endpoint().is_some_and(|endpoint| endpoint.remote == remote) {
+            peer.health.fail(Failure::Undeliverable { unreachable, reporter }, Some(remote), now);
+        }
+    }
+
     /// The system refused to send a handshake message to a peer: `errno` is its number for why.
     pub fn send_failed(&mut self, now: Time, peer: PeerId, remote: SocketAddr, errno: i32) {
         let Some(peer) = self.peers.get_mut(peer) else { return };
