@@ -1,5 +1,6 @@
 //! The program from its command line to its exit status.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -11,15 +12,16 @@ use log::LevelFilter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd;
 use ringfort_aead::Selection;
+use ringfort_core::suite::Suite;
 use ringfort_path::budget::budget;
 
 use crate::cli::{AeadArg, Cli, Serve, SuiteArg, VERSION};
 use crate::commands::{self, print};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
+use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
-use crate::control::settings::Settings;
 use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
 use crate::panics;
 
@@ -36,7 +38,7 @@ pub fn main() -> ExitCode {
     if let Some(command) = command {
         return commands::run(command);
     }
-    if cli.aead == AeadArg::List {
+    if cli.aead == Some(AeadArg::List) {
         return list_ciphers();
     }
     if cli.stats {
@@ -52,7 +54,33 @@ pub fn main() -> ExitCode {
         Ok(inherited) => inherited,
         Err(error) => return exit(Err(error)),
     };
-    let plan = match Plan::of(&cli) {
+    let file = match ConfigFile::of_daemon(cli.config.as_deref(), &cli.name) {
+        Ok(file) => file,
+        Err(mistakes) => return exit(Err(mistakes.into())),
+    };
+    serve(cli, file, inherited)
+}
+
+/// `ringfort up`: a gateway that is all that its file says.
+#[must_use]
+pub fn up(mut cli: Serve, target: Target) -> ExitCode {
+    cli.name = target.interface;
+    let file = match ConfigFile::of_gateway(&target.path) {
+        Ok(file) => file,
+        Err(mistakes) => return exit(Err(mistakes.into())),
+    };
+    match Inherited::take() {
+        Ok(inherited) => serve(cli, Some(file), inherited),
+        Err(error) => exit(Err(error)),
+    }
+}
+
+fn serve(mut cli: Serve, file: Option<ConfigFile>, inherited: Inherited) -> ExitCode {
+    if let Some(file) = &file {
+        cli.file = file.config().interface.start.clone();
+    }
+    // The file was read before: a daemon has another working directory.
+    let plan = match Plan::of(&cli, file) {
         Ok(plan) => plan,
         Err(error) => return exit(Err(error)),
     };
@@ -83,7 +111,7 @@ fn name_of(inherited: Inherited, cli: &mut Serve) -> Result<Inherited, DaemonErr
 
 /// What is known before the daemon goes to the background.
 struct Plan {
-    settings: Settings,
+    file: Option<ConfigFile>,
     /// Of each worker.
     cpus: Vec<usize>,
     log: Log,
@@ -93,27 +121,28 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(cli: &Serve) -> Result<Self, DaemonError> {
+    fn of(cli: &Serve, file: Option<ConfigFile>) -> Result<Self, DaemonError> {
         let cpus = preflight::check(cli)?;
         let leveled = cli.explicit_log_level().is_some_and(|level| level != LevelFilter::Off);
         let keeps_stderr = cli.stays_in_foreground() || cli.log.keeps_stderr(leveled);
         let log = cli.log.open(&cli.name, keeps_stderr)?;
-        // Read here, because a daemon has another working directory.
-        Ok(Self { settings: Settings::load(cli.config.as_deref(), &cli.name)?, cpus, log, keeps_stderr })
+        Ok(Self { file, cpus, log, keeps_stderr })
     }
 }
 
 /// Starts, reports and serves.
 fn run(
     cli: &Serve,
-    Plan { settings, cpus, log, keeps_stderr }: Plan,
+    Plan { file, cpus, log, keeps_stderr }: Plan,
     inherited: Inherited,
-    readiness: Option<Readiness>,
+    mut readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
     panics::end_process();
-    let started = Daemon::start(cli, &settings, &cpus, inherited).and_then(|daemon| {
+    let notes = file.as_ref().map(notes_of).unwrap_or_default();
+    let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();
+    let started = Daemon::start(cli, file, &cpus, inherited).and_then(|daemon| {
         panics::remove_socket(daemon.socket_place().clone());
-        let logs = logging::install(log, cli.explicit_log_level().unwrap_or(LevelFilter::Info));
+        let logs = logging::install(log, cli.log_level());
         logs.map_err(|error| DaemonError::system("start a thread for the log", error))?;
         Ok(daemon)
     });
@@ -126,12 +155,18 @@ fn run(
             return Err(error);
         }
     };
-    if let Some(readiness) = readiness {
-        readiness.ready(keeps_stderr)?;
-    }
-    report(&daemon, &settings);
+    report(&daemon);
+    notes.iter().for_each(|(level, note)| log::log!(*level, "{note}"));
+    suites.into_iter().for_each(notices::warn_of_slow_aes);
     offloads::report_segmentation(cli.segmentation());
-    let result = daemon.run();
+    let result = daemon.run(|| readiness.take().map_or(Ok(()), |readiness| readiness.ready(keeps_stderr)));
+    if let Some(readiness) = readiness {
+        match &result {
+            Err(error) => readiness.failed(error),
+            Ok(End::Signal(signal)) => readiness.failed(&DaemonError::Interrupted(*signal)),
+            Ok(End::SocketRemoved) => readiness.failed(&DaemonError::Unfinished),
+        }
+    }
     match &result {
         Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
         Ok(End::SocketRemoved) => log::warn!("ending, because the control socket was removed"),
@@ -142,7 +177,7 @@ fn run(
 }
 
 /// What the operator should know of the start.
-fn report(daemon: &Daemon, settings: &Settings) {
+fn report(daemon: &Daemon) {
     log::info!("ringfort {VERSION} serves the interface with {} workers", daemon.workers());
     if let Some(note) = daemon.taken_over() {
         log::log!(if note.has_one_queue { log::Level::Warn } else { log::Level::Info }, "{note}");
@@ -174,10 +209,23 @@ fn report(daemon: &Daemon, settings: &Settings) {
         log::info!("{}: {}", suite.suite, suite.summary());
     }
     log::debug!("{}", daemon.choice());
-    if !settings.is_empty() {
-        log::info!("{settings}");
-        settings.suites().for_each(notices::warn_of_slow_aes);
-    }
+}
+
+/// What the operator should know of the file, for a log that is not open yet.
+fn notes_of(file: &ConfigFile) -> Vec<(log::Level, String)> {
+    let config = file.config();
+    let (path, count) = (file.path.display(), config.peers.len());
+    let suite = config.interface.cipher_suite.unwrap_or_default();
+    let said = match file.scope_of(config) {
+        Scope::Gateway => format!("{path} is set up: {count} peers, cipher suite of the interface {suite}"),
+        Scope::Device => format!(
+            "{path} is set up as far as wg(8) would: {count} peers, cipher suite of the interface {suite}. Addresses and \
+             routes are somebody else's business, or that of ringfort up"
+        ),
+        Scope::Settings => format!("cipher suite of the interface {suite}, {count} peers with settings of their own"),
+    };
+    let warnings = file.loaded.warnings.iter().map(|warning| (log::Level::Warn, warning.to_string()));
+    warnings.chain([(log::Level::Info, said)]).collect()
 }
 
 /// Tests and measures every cipher, and prints what came of it.

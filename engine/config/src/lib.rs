@@ -38,6 +38,7 @@
 
 mod config;
 mod cursor;
+mod edit;
 mod files;
 pub mod key_text;
 mod mistake;
@@ -49,6 +50,7 @@ mod value;
 mod write;
 
 pub use config::{Address, Config, Dns, Endpoint, Hooks, Interface, Peer, Table};
+pub use edit::{State, edit};
 pub use files::{Content, Disk, Files, Memory};
 pub use mistake::{Mistake, Mistakes, Place, Problem, Warning};
 pub use read::{KeyFiles, Loaded, load};

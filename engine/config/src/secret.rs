@@ -22,6 +22,18 @@ impl SecretKey {
         Self(Box::new([0; 32]))
     }
 
+    /// The key in 64 hexadecimal digits, as the control socket has it.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+        let mut key = Self::zero();
+        for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |at: usize| char::from(pair[at]).to_digit(16);
+            *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+        }
+        Some(key)
+    }
+
     /// A copy of these bytes.
     #[must_use]
     pub fn copy_of(bytes: &[u8; 32]) -> Self {

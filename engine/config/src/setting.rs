@@ -142,6 +142,12 @@ impl Section {
         [Self::Interface, Self::Peer].into_iter().find(|section| section.find(name).is_some())
     }
 
+    /// Whether only we understand settings of this name, in any section.
+    pub fn is_ours(name: &str) -> bool {
+        let entries = [Self::Interface, Self::Peer].into_iter().filter_map(|section| section.find(name));
+        entries.into_iter().any(|entry| entry.owner == Owner::Us)
+    }
+
     /// The name that was meant by one that is not there, if one is near enough.
     pub fn nearest(self, name: &str) -> Option<&'static str> {
         /// Two keys of the keyboard.

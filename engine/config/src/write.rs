@@ -60,7 +60,7 @@ fn write_interface(text: &mut SecretText, interface: &Interface) -> fmt::Result 
     own(text, "Metrics", &start.metrics)
 }
 
-fn write_peer(text: &mut SecretText, peer: &Peer) -> fmt::Result {
+pub(crate) fn write_peer(text: &mut SecretText, peer: &Peer) -> fmt::Result {
     text.push_str("[Peer]\n");
     own(text, "Name", &peer.name)?;
     line(text, "PublicKey", &Some(key_text::encode(&peer.public_key)))?;

@@ -12,21 +12,22 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{doctor, log_level, peers, stats, why};
+use crate::commands::{check, doctor, down, log_level, peers, reload, save, stats, up, why};
 
 const AFTER_HELP: &str = "\
-The interface is configured with wg(8), or brought up with wg-quick(8):
+`ringfort up NAME` makes a gateway of a file such as those of wg-quick(8). Without it, the interface is configured with
+wg(8), or brought up with wg-quick(8), which takes us only where the kernel has no WireGuard of its own:
   WG_QUICK_USERSPACE_IMPLEMENTATION=ringfort wg-quick up wg0
 
 Without --foreground the command returns when the interface exists and wg(8) gets answers; every failure before that
 is printed and makes it exit non-zero. The daemon then logs to the journal or to syslog; if --log-level or LOG_LEVEL is
 given without --log, it keeps the standard error and logs there instead. SIGUSR1 opens the file of --log anew.
 
-SIGTERM, SIGINT, SIGHUP and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it
-leaves nothing behind but the file of endpoints. If its interface is deleted (ip link delete NAME, or with the network namespace that it was moved
-to), it ends with status 1, since nobody has asked it to: Restart=on-failure starts it again. A start that is refused
-ends with 2 if another argument helps, with 1 if the system is in the way, or if one of these signals came while it
-waited for another daemon to end.
+SIGTERM, SIGINT and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it leaves
+nothing behind but the file of endpoints. SIGHUP has it read its file again. If its interface is deleted (ip link
+delete NAME, or with the network namespace that it was moved to), it ends with status 1, since nobody has asked it to:
+Restart=on-failure starts it again. A start that is refused ends with 2 if another argument helps, with 1 if the
+system is in the way, or if one of these signals came while it waited for another daemon to end.
 
 An interface that exists is used if it is a TUN interface that stays (ip tuntap add dev NAME mode tun multi_queue) and
 nobody else has it open. It is not deleted in the end; what was changed on it is put back: virtio-net header, offloads,
@@ -44,6 +45,8 @@ It is set before the start, in /etc/ringfort/NAME.conf (or --config FILE),
   CipherSuite = chacha20poly1305
 or while the daemon runs, with --set-suite, for a peer also before wg(8) adds it. A peer's suite belongs to its public
 key: it outlives `wg setconf` and the removal of the peer, but not the daemon.
+
+If that file has a private key, keys, port and peers are set from it as well; addresses and routes are not.
 
 The local address that a peer is written to from, until it writes to another one itself, is set in the same file:
   [Peer]
@@ -90,6 +93,21 @@ pub struct Cli {
 /// The subcommands, in the order of the help.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Start a gateway from its file, as wg-quick(8) would: keys, peers, addresses, routes, DNS
+    Up(up::Args),
+
+    /// End a gateway, take back what `up` has set up, and wait until it is gone
+    Down(down::Args),
+
+    /// Have a gateway read its file again, and print what has changed; sessions survive
+    Reload(reload::Args),
+
+    /// Write the configuration that runs to its file, in which everything else stays as it is
+    Save(save::Args),
+
+    /// Print all that is wrong with a file, and exit with 2; touches nothing, and needs no root
+    Check(check::Args),
+
     /// Print the state of all peers of NAME, and what was dropped or failed
     Peers(peers::Args),
 
@@ -113,7 +131,7 @@ impl Cli {
     /// What is wrong with them, and the texts of `--help` and `--version`.
     pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(args)?;
-        if cli.command.is_none() && cli.serve.name.is_empty() && cli.serve.aead != AeadArg::List {
+        if cli.command.is_none() && cli.serve.name.is_empty() && cli.serve.aead != Some(AeadArg::List) {
             let text = "the following required arguments were not provided:\n  <NAME>";
             return Err(Self::command().error(ErrorKind::MissingRequiredArgument, text));
         }

@@ -1,6 +1,5 @@
 //! The options of the daemon itself: `ringfort [OPTIONS] NAME`, as wg-quick calls it.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,13 +8,15 @@ use std::time::Duration;
 use clap::Args;
 use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
+use ringfort_config::{BusyPoll, StartSettings, UdpGso};
+pub use ringfort_config::{CpuList, LogLevel};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
 use udp_uring::{Segmentation, SocketConfig};
 
 use crate::control::endpoints::EndpointFile;
 use crate::control::key_text::{self, NotAKey};
-use crate::control::logging::{Target, parse_level};
+use crate::control::logging::Target;
 use crate::control::uapi::DEFAULT_SUITE;
 use crate::metrics::{self, PeerSeries};
 
@@ -58,8 +59,9 @@ pub struct Serve {
     /// AVX-512 with IFMA and VBMI2), or "auto", which measures those that this CPU can run and takes the fastest for
     /// each size of packets and trains. With AVX2 only that is aws-lc, and aes256gcm (--set-suite) is the faster suite;
     /// without AES instructions that one is slow. "list" prints what they measure, in nanoseconds per packet, and exits
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub aead: AeadArg,
+    /// [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub aead: Option<AeadArg>,
 
     /// Look for packets this long after the last one before sleeping, in microseconds, or "always": costs whole cores,
     /// and the power that they take, for a shorter way out of sleep [default: sleep at once]
@@ -69,9 +71,9 @@ pub struct Serve {
     /// Leave it to the kernel to cut trains of packets up (UDP_SEGMENT): on, off, or ragged, where the last packet of a
     /// train is always shorter than the others, by a keepalive if need be. Linux 7.0.0 to 7.1.4 damages other trains
     /// with some drivers, silently, also those of virtual machines on such a host. "auto" is ragged on those kernels,
-    /// and on otherwise
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub udp_gso: UdpGsoArg,
+    /// and on otherwise [default: auto]
+    #[arg(long, value_name = "HOW")]
+    pub udp_gso: Option<UdpGso>,
 
     /// Size of the receive buffer of each UDP socket, in bytes, or as 512K or 4M: what arrives while a worker waits for
     /// its CPU. Each worker has two sockets, and the kernel may take twice the size for each. Send buffers get a quarter
@@ -105,7 +107,7 @@ pub struct Serve {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 
-    /// Configuration file for what wg(8) cannot set, see below [default: /etc/ringfort/NAME.conf, if it is there]
+    /// Configuration file, see below [default: /etc/ringfort/NAME.conf, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -139,6 +141,10 @@ pub struct Serve {
     // Required, except by subcommands and by `--aead list`: see `Cli::read`.
     #[arg(value_name = "NAME", default_value = "", hide_default_value = true)]
     pub name: String,
+
+    /// What the configuration file says of the same. An option counts more.
+    #[arg(skip)]
+    pub file: StartSettings,
 }
 
 impl Serve {
@@ -151,27 +157,33 @@ impl Serve {
     /// Whether the operator chose the number of workers.
     #[must_use]
     pub fn chooses_workers(&self) -> bool {
-        self.workers.is_some() || self.cpus.is_some()
+        self.workers().is_some() || self.cpus().is_some()
     }
 
     /// How long workers poll before they sleep.
     #[must_use]
     pub fn busy_poll(&self) -> Duration {
-        self.busy_poll.map_or(Duration::ZERO, |BusyPoll(time)| time)
+        self.busy_poll.or(self.file.busy_poll).map_or(Duration::ZERO, |BusyPoll(time)| time)
     }
 
     /// How trains leave: as was asked for, or as it suits the kernel that runs.
     #[must_use]
     pub fn segmentation(&self) -> Segmentation {
-        let UdpGsoArg(asked) = self.udp_gso;
-        asked.unwrap_or_else(Segmentation::for_this_kernel)
+        match self.udp_gso.or(self.file.udp_gso).unwrap_or_default() {
+            UdpGso::Auto => Segmentation::for_this_kernel(),
+            UdpGso::On => Segmentation::On,
+            UdpGso::Off => Segmentation::Off,
+            UdpGso::Ragged => Segmentation::Ragged,
+        }
     }
 
     /// What is shown to Prometheus, and where.
     #[must_use]
     pub fn metrics_options(&self) -> metrics::Options {
         let peers = self.metrics_peers.unwrap_or(PeerSeries::DEFAULT);
-        metrics::Options { addresses: self.metrics.clone(), peers }
+        let from_file = || self.file.metrics.into_iter().collect();
+        let addresses = if self.metrics.is_empty() { from_file() } else { self.metrics.clone() };
+        metrics::Options { addresses, peers }
     }
 
     /// With what the UDP sockets are opened, for that many workers.
@@ -185,8 +197,8 @@ impl Serve {
     #[must_use]
     pub fn selection(&self) -> Selection {
         match self.aead {
-            AeadArg::List => Selection::Auto,
-            AeadArg::Use(selection) => selection,
+            Some(AeadArg::Use(selection)) => selection,
+            Some(AeadArg::List) | None => self.file.aead.unwrap_or(Selection::Auto),
         }
     }
 
@@ -199,20 +211,35 @@ impl Serve {
         self.log_level.or_else(from_environment).map(|LogLevel(level)| level)
     }
 
+    /// The level to log at: that of the command line, or that of the file, or `info`.
+    #[must_use]
+    pub fn log_level(&self) -> LevelFilter {
+        let from_file = || self.file.log_level.map(|LogLevel(level)| level);
+        self.explicit_log_level().or_else(from_file).unwrap_or(LevelFilter::Info)
+    }
+
+    fn workers(&self) -> Option<u8> {
+        self.workers.or(self.file.workers)
+    }
+
+    fn cpus(&self) -> Option<&CpuList> {
+        self.cpus.as_ref().or(self.file.cpus.as_ref())
+    }
+
     /// The CPU of each worker. `usable` are those that the process may run on.
     ///
     /// # Errors
     /// [`CpuError`] if a CPU was asked for that is not usable.
     pub fn worker_cpus(&self, usable: &[usize]) -> Result<Vec<usize>, CpuError> {
-        let cpus = match &self.cpus {
+        let cpus = match self.cpus() {
             Some(CpuList(cpus)) => cpus.as_slice(),
             None => usable,
         };
         if let Some(&missing) = cpus.iter().find(|cpu| !usable.contains(cpu)) {
             return Err(CpuError { missing, usable: CpuList(usable.to_vec()) });
         }
-        let default = if self.cpus.is_some() { cpus.len() } else { cpus.len().min(DEFAULT_WORKERS_MAX) };
-        let count = self.workers.map_or(default.clamp(1, usize::from(u8::MAX)), usize::from);
+        let default = if self.cpus().is_some() { cpus.len() } else { cpus.len().min(DEFAULT_WORKERS_MAX) };
+        let count = self.workers().map_or(default.clamp(1, usize::from(u8::MAX)), usize::from);
         Ok(cpus.iter().copied().cycle().take(count).collect())
     }
 }
@@ -242,53 +269,6 @@ pub struct CpuError {
     usable: CpuList,
 }
 
-/// How long a worker looks for packets without sleeping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BusyPoll(pub Duration);
-
-impl FromStr for BusyPoll {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "always" {
-            return Ok(Self(Duration::MAX));
-        }
-        let micros = text.parse().map_err(|_| "expected a number of microseconds, or \"always\"".to_owned())?;
-        Ok(Self(Duration::from_micros(micros)))
-    }
-}
-
-/// The argument of `--udp-gso`: `None` for "auto".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UdpGsoArg(pub Option<Segmentation>);
-
-impl FromStr for UdpGsoArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self(None)),
-            "on" => Ok(Self(Some(Segmentation::On))),
-            "off" => Ok(Self(Some(Segmentation::Off))),
-            "ragged" => Ok(Self(Some(Segmentation::Ragged))),
-            _ => Err("one of auto, on, off, ragged".into()),
-        }
-    }
-}
-
-/// A level as `--log-level` and `LOG_LEVEL` name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogLevel(pub LevelFilter);
-
-impl FromStr for LogLevel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let level = parse_level(text).ok_or("one of silent, error, warn, info, debug, verbose, trace")?;
-        Ok(Self(level))
-    }
-}
-
 /// The argument of `--set-suite`: `None` for "default".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuiteArg(pub Option<Suite>);
@@ -316,48 +296,6 @@ fn parse_buffer_len(text: &str) -> Result<usize, String> {
 
 fn parse_key(text: &str) -> Result<PublicKey, NotAKey> {
     key_text::decode(text)
-}
-
-/// CPUs in the order given, each once: the kernel's list format, `0-3,6`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuList(pub Vec<usize>);
-
-impl FromStr for CpuList {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        /// Linux supports 8,192 CPUs at most (`CONFIG_NR_CPUS`).
-        const CPU_MAX: usize = 8191;
-        let bad =
-            || format!("expected CPU numbers and ranges, as in \"0-3,6\", each CPU once and none above {CPU_MAX}");
-        let mut cpus = Vec::new();
-        for part in text.split(',') {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let number = |text: &str| text.parse::<u16>().map(usize::from).map_err(|_| bad());
-            let (first, last) = (number(first)?, number(last)?);
-            if first > last || last > CPU_MAX {
-                return Err(bad());
-            }
-            cpus.extend(first..=last);
-        }
-        let mut sorted = cpus.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.len() != cpus.len() {
-            return Err(bad());
-        }
-        Ok(Self(cpus))
-    }
-}
-
-impl fmt::Display for CpuList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, cpu) in self.0.iter().enumerate() {
-            let comma = if position == 0 { "" } else { "," };
-            write!(f, "{comma}{cpu}")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

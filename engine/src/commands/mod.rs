@@ -1,9 +1,14 @@
 //! The subcommands: one file for each, with its arguments and what it does with them.
 
+pub mod check;
 pub mod doctor;
+pub mod down;
 pub mod log_level;
 pub mod peers;
+pub mod reload;
+pub mod save;
 pub mod stats;
+pub mod up;
 pub mod why;
 
 use std::io::Write as _;
@@ -17,6 +22,11 @@ use crate::control::error::DaemonError;
 pub fn run(command: Command) -> ExitCode {
     match command {
         Command::Doctor(args) => doctor::run(&args),
+        Command::Up(args) => up::run(args),
+        Command::Down(args) => down::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Save(args) => save::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::LogLevel(args) => log_level::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Stats(args) => stats::run(&args),

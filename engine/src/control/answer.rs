@@ -11,6 +11,7 @@ use ringfort_path::Stage;
 use serde::Serialize;
 
 use super::data_plane::DataPlane;
+use super::file::steward::{Report, Steward};
 use super::keyless::Keyless;
 use super::logging;
 use super::uapi::{InterfaceStatus, PeerStatus, Reply};
@@ -50,6 +51,23 @@ pub fn suites(reply: &mut Reply, device: &Device) {
         reply.public_key(key.as_bytes());
         reply.line("cipher_suite", suite);
     }
+}
+
+/// The number of the reload that was begun, or that there is no file.
+pub fn reload(reply: &mut Reply, number: Option<u64>) {
+    reply.line("json", serde_json::json!({ "reload": number }));
+}
+
+/// The last reload that was finished.
+pub fn report(reply: &mut Reply, report: &Report) {
+    let Report { number, is_ok, lines } = report;
+    reply.line("json", serde_json::json!({ "reload": number, "ok": is_ok, "lines": lines }));
+}
+
+/// The configuration file, if the daemon reads one, and whether it is meant as a whole.
+pub fn file(reply: &mut Reply, steward: Option<&Steward>) {
+    let path = steward.map(|steward| steward.path().to_string_lossy().into_owned());
+    reply.line("json", serde_json::json!({ "file": path, "up": steward.is_some_and(Steward::is_gateway) }));
 }
 
 /// What is logged, after it was set to `level` if that is given.

@@ -2,13 +2,18 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
+use ringfort_config::SecretText;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::Suite;
+use zeroize::Zeroizing;
 
 use super::error::DaemonError;
+use super::file::steward::Report;
 use super::key_text;
 use super::logging::level_name;
 use super::server::{connect, socket_path};
@@ -85,7 +90,7 @@ pub fn log_level(name: &str, level: Option<LevelFilter>) -> Result<String, Daemo
 /// # Errors
 /// [`DaemonError::NotServed`] or [`DaemonError::NoPeers`].
 pub fn peers(name: &str) -> Result<String, DaemonError> {
-    json(name, "peers=1\n\n", DaemonError::NoPeers)
+    json_text(name, "peers=1\n\n", DaemonError::NoPeers)
 }
 
 /// What is wrong with the peer of this key, as JSON.
@@ -93,13 +98,72 @@ pub fn peers(name: &str) -> Result<String, DaemonError> {
 /// # Errors
 /// [`DaemonError::NotServed`] or [`DaemonError::NoPeers`].
 pub fn why(name: &str, key: &PublicKey) -> Result<String, DaemonError> {
-    json(name, &format!("why={}\n\n", key_text::hex(key)), DaemonError::NoPeers)
+    json_text(name, &format!("why={}\n\n", key_text::hex(key)), DaemonError::NoPeers)
 }
 
 /// The JSON in an answer of one line.
-fn json(name: &str, request: &str, refused: fn(String) -> DaemonError) -> Result<String, DaemonError> {
+fn json_text(name: &str, request: &str, refused: fn(String) -> DaemonError) -> Result<String, DaemonError> {
     let line = answer(name, request, refused)?;
     line.strip_prefix("json=").map(str::to_owned).ok_or_else(|| refused(name.to_owned()))
+}
+
+/// The configuration file of the daemon that serves interface `name`, if it has one, and whether `ringfort up` has
+/// started it.
+///
+/// # Errors
+/// [`DaemonError::NotServed`], or [`DaemonError::NoFile`] if it is not ringfort.
+pub fn file(name: &str) -> Result<Option<(PathBuf, bool)>, DaemonError> {
+    let answer = json(name, "file=1\n\n")?;
+    Ok(answer["file"].as_str().map(|path| (PathBuf::from(path), answer["up"] == true)))
+}
+
+/// The configuration and the state of all peers, keys included.
+///
+/// # Errors
+/// [`DaemonError::NotServed`].
+pub fn get(name: &str) -> Result<SecretText, DaemonError> {
+    let read = || -> io::Result<SecretText> {
+        let mut stream = send(name, "get=1\n\n")?;
+        let mut text = SecretText::default();
+        let mut chunk = Zeroizing::new([0; 8192]);
+        loop {
+            let len = stream.read(chunk.as_mut_slice())?;
+            if len == 0 {
+                return Ok(text);
+            }
+            // All of it is ASCII, so no character lies across two reads.
+            text.push_str(std::str::from_utf8(&chunk[..len]).map_err(|_| io::ErrorKind::InvalidData)?);
+        }
+    };
+    read().map_err(|source| DaemonError::NotServed { name: name.to_owned(), source })
+}
+
+/// Has the daemon that serves interface `name` read its file again. The number is that of the [`report`] to wait for.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::NoFile`].
+pub fn reload(name: &str) -> Result<u64, DaemonError> {
+    let answer = json(name, "reload=1\n\n")?;
+    answer["reload"].as_u64().ok_or_else(|| DaemonError::NoFile(name.to_owned()))
+}
+
+/// What became of the last reload that was finished.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::NoFile`].
+pub fn report(name: &str) -> Result<Report, DaemonError> {
+    let answer = json(name, "report=1\n\n")?;
+    let lines = answer["lines"].as_array().into_iter().flatten().filter_map(|line| line.as_str().map(str::to_owned));
+    let number = answer["reload"].as_u64().ok_or_else(|| DaemonError::NoFile(name.to_owned()))?;
+    Ok(Report { number, is_ok: answer["ok"] == true, lines: lines.collect() })
+}
+
+/// An answer of one line, `json=`.
+fn json(name: &str, request: &str) -> Result<serde_json::Value, DaemonError> {
+    let lines = answer(name, request, DaemonError::NoFile)?;
+    let text = lines.trim_end().strip_prefix("json=");
+    let value = text.and_then(|text| serde_json::from_str(text).ok());
+    value.ok_or_else(|| DaemonError::NoFile(name.to_owned()))
 }
 
 /// What the daemon answers, if it carries the request out.
@@ -110,6 +174,12 @@ fn answer(name: &str, request: &str, refused: fn(String) -> DaemonError) -> Resu
 }
 
 fn ask(name: &str, request: &str) -> io::Result<String> {
+    let mut answer = String::new();
+    send(name, request)?.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn send(name: &str, request: &str) -> io::Result<UnixStream> {
     let mut stream = connect(&socket_path(name))?;
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -117,7 +187,5 @@ fn ask(name: &str, request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes())?;
     // The daemon closes the connection once it has answered the last request.
     stream.shutdown(std::net::Shutdown::Write)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    Ok(stream)
 }

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use ring_buffers::RingError;
 use ringfort_aead::SelectionError;
+use ringfort_config::Mistakes;
 use tun_uring::TunError;
 use udp_uring::BindError;
 
+use super::file::NoTarget;
+use super::file::save::SaveError;
+use super::file::steward::HookError;
 use super::limits::{LockedMemory, TooFewDescriptors};
-use super::settings::SettingsError;
 use crate::cli::CpuError;
 use crate::failure::WorkerFailure;
 pub use crate::fault::Fault;
@@ -58,9 +61,39 @@ pub enum DaemonError {
     /// An address for metrics cannot be had.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// The configuration file is wrong.
+    /// The configuration file is wrong: a line for each mistake.
+    #[error("{0}")]
+    Config(#[from] Mistakes),
+    /// An argument names no configuration file.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Target(#[from] NoTarget),
+    /// The running configuration was not written to its file.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// A command of the configuration has failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// Addresses, routes or what belongs to them cannot be set up.
+    #[error(transparent)]
+    Network(#[from] network_setup::Error),
+    /// The configuration cannot be applied to the gateway itself.
+    #[error("the configuration cannot be applied: {0}")]
+    Refused(String),
+    /// The gateway was asked to end while it was being brought up.
+    #[error("ended before everything was set up")]
+    Unfinished,
+    /// A reload was not carried out: a line for each reason.
+    #[error("all is as it was before:\n{0}")]
+    NotReloaded(String),
+    /// A daemon answers, but cannot read a file again.
+    #[error(
+        "the daemon that serves interface {0} reads no configuration file, or begins or ends at this moment, or is \
+         no ringfort: start it with ringfort up"
+    )]
+    NoFile(String),
+    /// A daemon did not end.
+    #[error("the daemon that serves interface {0} (process {1}) does not end: see its log, or kill it")]
+    DoesNotEnd(String, i32),
     /// The control socket cannot be made.
     #[error("cannot {step} {path}: {source}")]
     ControlSocket {
@@ -199,7 +232,12 @@ impl DaemonError {
             | Self::Log { .. }
             | Self::SingleQueue(_)
             | Self::Inherited { .. }
-            | Self::Settings(_) => Fault::Request,
+            | Self::Config(_)
+            | Self::Target(_)
+            | Self::Refused(_)
+            | Self::NotReloaded(_)
+            | Self::NoFile(_) => Fault::Request,
+            Self::Network(network_setup::Error::Setup(_)) => Fault::Request,
             Self::Tun(
                 TunError::Name { .. }
                 | TunError::Queues(_)
@@ -227,6 +265,11 @@ impl DaemonError {
             | Self::Metrics(_)
             | Self::System { .. }
             | Self::Interrupted(_)
+            | Self::Hook(_)
+            | Self::Save(_)
+            | Self::Network(_)
+            | Self::Unfinished
+            | Self::DoesNotEnd(..)
             | Self::InterfaceDeleted(_) => Fault::System,
         }
     }

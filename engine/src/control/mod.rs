@@ -3,7 +3,7 @@
 //! ```text
 //!   cli ─┬─► background ─► start ─► event_loop ─┬─ server ── uapi      who configures us
 //!        ├─► inherited, acquire                 ├─ interface, sources  what happens to the interface and the routes
-//!        ├─► settings                           ├─ config, answer      what is set and what is shown
+//!        ├─► file ─► steward ──────────────────►├─ config, answer      what is set and what is shown
 //!        └─► ask                                └─ plane ── sockets    what the workers are told, what is sent
 //! ```
 //!
@@ -20,6 +20,7 @@ mod data_plane;
 pub mod endpoints;
 pub mod error;
 mod event_loop;
+pub mod file;
 mod gather;
 pub mod inherited;
 mod intake;
@@ -32,7 +33,6 @@ pub mod offloads;
 pub mod peers;
 pub mod preflight;
 pub mod server;
-pub mod settings;
 mod signals;
 mod sockets;
 mod sources;

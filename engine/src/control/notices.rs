@@ -96,7 +96,8 @@ fn log_drop(key: &str, peer: &str, reason: DropReason, source: Option<IpAddr>, e
 /// AES without instructions for it is still right, and constant in time, but slow. Said once.
 pub fn warn_of_slow_aes(suite: Suite) {
     static SAID: Once = Once::new();
-    if suite == Suite::Aes256Gcm && !cpu_has_aes() {
+    // Before there is a log, it would be said to nobody.
+    if suite == Suite::Aes256Gcm && log::log_enabled!(log::Level::Warn) && !cpu_has_aes() {
         SAID.call_once(|| {
             log::warn!(
                 "the cipher suite {suite} is slow here: this CPU has no AES and carry-less multiplication for it"

@@ -1,4 +1,5 @@
-//! The signals that the daemon obeys: those that end it, and SIGUSR1, which opens the file of the log anew.
+//! The signals that the daemon obeys: SIGTERM and SIGINT end it, SIGHUP reads its configuration again, SIGUSR1 opens the
+//! file of the log anew. SIGUSR2 means nothing, and must not kill.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub fn take() -> Result<SignalFd, DaemonError> {
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGUSR1);
+    signals.add(Signal::SIGUSR2);
     // A blocked signal would be delivered here even if it is ignored, and nohup(1) means what it says.
     if !is_ignored(Signal::SIGHUP) {
         signals.add(Signal::SIGHUP);
@@ -45,9 +47,9 @@ pub fn pause(signals: &SignalFd, time: Duration) -> Result<(), DaemonError> {
     match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
         Ok(0) | Err(Errno::EINTR) => Ok(()),
         Ok(_) => match received(signals) {
-            // A log that was just opened needs not be opened anew.
-            None | Some(Signal::SIGUSR1) => Ok(()),
-            Some(signal) => Err(DaemonError::Interrupted(signal)),
+            Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) => Err(DaemonError::Interrupted(signal)),
+            // What was just read or opened needs not be read or opened anew.
+            _ => Ok(()),
         },
         Err(errno) => Err(DaemonError::system("wait for signals", errno)),
     }
@@ -71,8 +73,10 @@ mod tests {
     fn a_signal_ends_a_pause() {
         let signals = take().unwrap();
         pause(&signals, Duration::from_millis(1)).unwrap();
-        raise(Signal::SIGUSR1).unwrap();
-        pause(&signals, Duration::from_secs(600)).unwrap();
+        for ignored in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP] {
+            raise(ignored).unwrap();
+            pause(&signals, Duration::from_secs(600)).unwrap();
+        }
         raise(Signal::SIGTERM).unwrap();
         let end = pause(&signals, Duration::from_secs(600)).unwrap_err();
         assert!(matches!(end, DaemonError::Interrupted(Signal::SIGTERM)), "{end}");

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use core_affinity::CoreId;
@@ -17,11 +18,12 @@ use super::data_plane::DataPlane;
 use super::endpoints::{self, Keeper, Loaded};
 use super::error::DaemonError;
 use super::event_loop::{Control, End, Sleep};
+use super::file::ConfigFile;
+use super::file::steward::{Steward, run_hooks};
 use super::inherited::Inherited;
 use super::interface::{Interface, refuse_link_local_address};
 use super::limits::{self, LockedMemory};
 use super::server::{Bounds, Listener, Server, SocketPlace};
-use super::settings::Settings;
 use super::signals;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
@@ -45,6 +47,8 @@ pub struct Daemon {
     control: Control,
     signals: SignalFd,
     sleep: Sleep,
+    /// The file of the interface of this name.
+    file: Option<(String, ConfigFile)>,
     choice: Choice,
     self_test: SelfTest,
     unsteered: Option<String>,
@@ -58,11 +62,16 @@ impl Daemon {
     ///
     /// # Errors
     /// The first thing that could not be made. What was made before it is gone again.
-    pub fn start(cli: &Serve, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
-        Self::make(cli, settings, cpus, inherited).map_err(|error| error.with_workers(cpus.len()))
+    pub fn start(
+        cli: &Serve,
+        file: Option<ConfigFile>,
+        cpus: &[usize],
+        inherited: Inherited,
+    ) -> Result<Self, DaemonError> {
+        Self::make(cli, file, cpus, inherited).map_err(|error| error.with_workers(cpus.len()))
     }
 
-    fn make(cli: &Serve, settings: &Settings, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
+    fn make(cli: &Serve, file: Option<ConfigFile>, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
         let signals = signals::take()?;
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);
@@ -94,7 +103,9 @@ impl Daemon {
         let mut control = Control::new(plane, interface, sources, source.clone(), exchange.clone(), MTU_DEFAULT);
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         let loaded = keep_endpoints(cli, &mut control)?;
-        control.configure(settings);
+        if let Some(file) = file.as_ref().filter(|file| !file.is_gateway()) {
+            control.configure(file)?;
+        }
         let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name, &signals), Listener::adopt)?;
         let mut server = Server::new(listener, Bounds::default())?;
         let sleep = control.sleep(&server, &signals)?;
@@ -104,6 +115,7 @@ impl Daemon {
             // Nothing tells afterwards that it was not chosen, so it is not changed before all else is there.
             tun_link.replace_driver_mtu()?;
         }
+        let file = file.map(|file| (cli.name.clone(), file));
         Ok(Self {
             server,
             metrics,
@@ -111,6 +123,7 @@ impl Daemon {
             control,
             signals,
             sleep,
+            file,
             choice,
             self_test,
             unsteered,
@@ -187,16 +200,29 @@ impl Daemon {
         &self.workers.queues
     }
 
-    /// Serves until the end, and cleans up.
+    /// Serves until the end, and cleans up. `ready` is called when everything that the file asks for is there.
     ///
     /// # Errors
     /// What made going on impossible.
-    pub fn run(mut self) -> Result<End, DaemonError> {
+    pub fn run(mut self, mut ready: impl FnMut() -> Result<(), DaemonError>) -> Result<End, DaemonError> {
         supervisor::watch(&self.workers.queues, &self.workers.stats)?;
-        supervisor::ready(&format!("serving with {} workers", self.workers()));
-        let result = self.control.run(self.sleep, &mut self.server, &self.signals);
+        let status = format!("serving with {} workers", self.workers());
+        let name = self.file.as_ref().map_or_else(String::new, |(name, _)| name.clone());
+        if let Some((name, file)) = self.file {
+            self.control.employ(Steward::start(name, file, self.workers.queues.clone())?);
+        }
+        let result = self.control.run(self.sleep, &mut self.server, &self.signals, || {
+            supervisor::ready(&status);
+            ready()
+        });
         supervisor::stopping();
         self.control.finish();
+        let commands = self.control.dismiss();
+        // The interface goes before the commands that follow it: first the socket, then the workers.
+        drop((self.server, self.metrics, self.workers, self.control));
+        if let Err(error) = run_hooks("PostDown", &commands, &name, &AtomicBool::new(true)) {
+            log::error!("{error}");
+        }
         result
     }
 }

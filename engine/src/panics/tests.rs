@@ -13,7 +13,6 @@ use ringfort_testbed::{Namespace, janitor, uapi};
 use super::*;
 use crate::cli::Cli;
 use crate::control::inherited::Inherited;
-use crate::control::settings::Settings;
 use crate::control::{Daemon, logging, preflight};
 use crate::queues::Mail;
 
@@ -30,12 +29,12 @@ fn a_worker_panics() {
     end_process();
     let cli = Cli::read(["ringfort", "-f", "--workers", "2", &name]).unwrap().serve;
     let cpus = preflight::check(&cli).unwrap();
-    let daemon = Daemon::start(&cli, &Settings::default(), &cpus, Inherited::default()).unwrap();
+    let daemon = Daemon::start(&cli, None, &cpus, Inherited::default()).unwrap();
     remove_socket(daemon.socket_place().clone());
     let log = logging::Target::Stderr.open(&name, true).unwrap();
     logging::install(log, LevelFilter::Info).unwrap();
     daemon.queues().workers[1].push_mail(Mail::Panic);
-    let end = daemon.run();
+    let end = daemon.run(|| Ok(()));
     std::process::exit(if end.is_ok() { 10 } else { 11 });
 }
 

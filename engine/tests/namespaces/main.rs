@@ -48,6 +48,7 @@ mod supervision;
 mod topologies;
 mod udp_gso;
 mod unreachable;
+mod up;
 mod waiting;
 mod wg_commands;
 mod wg_quick;

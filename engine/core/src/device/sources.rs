@@ -43,6 +43,11 @@ impl Device {
         self.sources.get(key).copied()
     }
 
+    /// All keys for which a source was set, whether their peers are there or not.
+    pub fn peer_sources(&self) -> impl Iterator<Item = (&PublicKey, IpAddr)> {
+        self.sources.iter().map(|(key, source)| (key, *source))
+    }
+
     /// For how many more peers a source may be set.
     pub fn source_room(&self) -> usize {
         PEERS_MAX.saturating_sub(self.sources.len())

@@ -1,19 +1,12 @@
 //! Levels by their names, as `--log-level`, `LOG_LEVEL` and the control socket have them.
 
 use log::LevelFilter;
+use ringfort_config::LogLevel;
 
 /// A level by its name. Those of wireguard-go are among them.
 #[must_use]
 pub fn parse_level(name: &str) -> Option<LevelFilter> {
-    Some(match name {
-        "silent" | "off" => LevelFilter::Off,
-        "error" => LevelFilter::Error,
-        "warn" => LevelFilter::Warn,
-        "info" => LevelFilter::Info,
-        "debug" | "verbose" => LevelFilter::Debug,
-        "trace" => LevelFilter::Trace,
-        _ => return None,
-    })
+    name.parse().ok().map(|LogLevel(level)| level)
 }
 
 /// The name of a level.

@@ -20,6 +20,12 @@ pub enum Request {
     StatsJson,
     /// `suites=1`, another extension: the cipher suite of the interface, then each peer that has its own.
     Suites,
+    /// `reload=1`: the configuration file is read again. The answer has the number of the report to wait for.
+    Reload,
+    /// `report=1`: what became of the last reload that was finished.
+    Report,
+    /// `file=1`: the configuration file that the daemon reads.
+    File,
     /// `log_level=1`, another: what is logged. With a level in place of the 1, that is set first.
     LogLevel(Option<LevelFilter>),
     /// `peers=1`, another: the state of all peers, and why they are in it.

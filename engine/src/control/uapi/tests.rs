@@ -241,6 +241,9 @@ fn get_stats_and_suites_want_a_blank_line() {
     assert!(matches!(events(b"get=1\n\n", 1)[..], [Event::Request(Request::Get)]));
     assert!(matches!(events(b"stats=1\n\n", 1)[..], [Event::Request(Request::Stats)]));
     assert!(matches!(events(b"suites=1\n\n", 1)[..], [Event::Request(Request::Suites)]));
+    assert!(matches!(events(b"reload=1\n\n", 1)[..], [Event::Request(Request::Reload)]));
+    assert!(matches!(events(b"report=1\n\n", 1)[..], [Event::Request(Request::Report)]));
+    assert!(matches!(events(b"file=1\n\n", 1)[..], [Event::Request(Request::File)]));
     assert!(matches!(events(b"log_level=1\n\n", 1)[..], [Event::Request(Request::LogLevel(None))]));
     let debug = Some(log::LevelFilter::Debug);
     assert!(

@@ -11,6 +11,8 @@
 //! Nothing in a turn waits, and each part of it is bounded, so neither a flood of handshakes nor a large
 //! configuration keeps the others out. There is no tick: a daemon without traffic sleeps.
 
+mod from_file;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -31,17 +33,17 @@ use super::alarm::Alarm;
 use super::data_plane::DataPlane;
 use super::endpoints::Keeper;
 use super::error::DaemonError;
+use super::file::steward::{Report, Steward};
 use super::gather::{Gathering, Subject};
 use super::intake::Intake;
 use super::interface::{Change, Interface};
 use super::keyless::Keyless;
 use super::server::{Handler, Server};
-use super::settings::Settings;
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::unreachable::Unreachables;
-use super::{answer, config, key_text, logging, peers};
+use super::{answer, key_text, peers};
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::metrics::{Exchange, Overview, Source};
@@ -84,6 +86,14 @@ pub struct Control {
     turns: Durations,
     endpoints: Keeper,
     unreachables: Unreachables,
+    /// Who reads the configuration file, if there is one.
+    steward: Option<Steward>,
+    /// Everything is set up, and a reload may begin.
+    is_ready: bool,
+    /// The steward takes everything down, and then this is why we end.
+    ending: Option<End>,
+    /// What follows when the interface is gone.
+    last_commands: Vec<String>,
 }
 
 /// How the loop waits for what concerns it.
@@ -137,12 +147,11 @@ impl Control {
             turns: Durations::default(),
             endpoints: Keeper::none(),
             unreachables: Unreachables::new(),
+            steward: None,
+            is_ready: true,
+            ending: None,
+            last_commands: Vec::new(),
         }
-    }
-
-    /// Sets what the configuration file says, before anybody else has set anything.
-    pub fn configure(&mut self, settings: &Settings) {
-        settings.apply(&mut self.device, clock::boot_time());
     }
 
     /// Takes over where peers were last, and has it kept from now on, both before any peer is added.
@@ -183,8 +192,12 @@ impl Control {
         Sleep { epoll, mut alarm }: Sleep,
         server: &mut Server,
         signals: &SignalFd,
+        mut when_ready: impl FnMut() -> Result<(), DaemonError>,
     ) -> Result<End, DaemonError> {
         let mut more = false;
+        if self.is_ready {
+            when_ready()?;
+        }
         loop {
             alarm.set(self.next_deadline(server))?;
             let ready = wait(&epoll, if more { EpollTimeout::ZERO } else { EpollTimeout::NONE })?;
@@ -198,8 +211,11 @@ impl Control {
                     Wakeup::Interface => look = true,
                     Wakeup::Signals => match received(signals) {
                         None => {}
-                        Some(Signal::SIGUSR1) => logging::reopen(),
-                        Some(signal) => return Ok(End::Signal(signal)),
+                        Some(signal) => {
+                            if let Some(end) = self.obey(signal) {
+                                return Ok(end);
+                            }
+                        }
                     },
                     // Served in every turn, since it also has deadlines.
                     Wakeup::Server => {}
@@ -209,6 +225,13 @@ impl Control {
                 self.look_at_interface(now.mono)?;
             }
             self.check_workers()?;
+            let was_ready = self.is_ready;
+            if let Some(end) = self.take_wishes(now.mono)? {
+                return Ok(end);
+            }
+            if self.is_ready && !was_ready {
+                when_ready()?;
+            }
             more = self.turn(now);
             if !server.serve(now.mono, self) {
                 return Ok(End::SocketRemoved);
@@ -347,6 +370,11 @@ impl Handler for Control {
                 answer::json(reply, &Overview::new(&self.source, &subject.sample()));
             }
             Request::Suites => answer::suites(reply, &self.device),
+            Request::Reload => answer::reload(reply, self.reload()),
+            Request::Report => {
+                answer::report(reply, &self.steward.as_ref().map_or_else(Report::default, Steward::report));
+            }
+            Request::File => answer::file(reply, self.steward.as_ref()),
             Request::LogLevel(level) => answer::log_level(reply, level),
             Request::Peers => peers::peers(reply, &self.device, now),
             Request::Why(key) => {
@@ -354,11 +382,7 @@ impl Handler for Control {
                 peers::why(reply, &self.device, &self.plane, self.mtu, &key, now);
             }
             Request::Set(request) => {
-                let result = config::apply(*request, &mut self.device, &mut self.plane, now);
-                self.listen(now);
-                self.plane.carry_out(&mut self.device, now);
-                self.queues.nesting.forget();
-                if let Err(refusal) = result {
+                if let Err(refusal) = self.apply(*request, now) {
                     log::warn!("a request on the control socket is refused: {refusal}");
                     return refusal.errno();
                 }

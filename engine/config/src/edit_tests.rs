@@ -1,0 +1,120 @@
+use super::*;
+use crate::files::Memory;
+
+const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+const OTHER: &str = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
+const SECRET: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+
+fn files(text: &str) -> Memory {
+    Memory::new([("wg0.conf", text.as_bytes())])
+}
+
+/// What a gateway has right after it has read the file.
+fn state_of(files: &Memory) -> State {
+    let config = load(Path::new("wg0.conf"), files, KeyFiles::Needed).unwrap().config;
+    let peers = config.peers.into_iter().map(|mut peer| {
+        peer.name = None;
+        if matches!(peer.endpoint, Some(Endpoint::Name { .. })) {
+            peer.endpoint = Some(Endpoint::Address("192.0.2.99:9".parse().unwrap()));
+        }
+        peer
+    });
+    let interface = config.interface;
+    State {
+        private_key: interface.private_key,
+        listen_port: interface.listen_port,
+        fwmark: interface.fwmark,
+        peers: peers.collect(),
+    }
+}
+
+fn edited(files: &Memory, state: &State) -> Vec<(String, String)> {
+    let changed = edit(Path::new("wg0.conf"), files, state).unwrap();
+    changed.iter().map(|(path, text)| (path.display().to_string(), text.as_str().to_owned())).collect()
+}
+
+fn example() -> String {
+    format!(
+        "# ours\n[Interface]\nPrivateKey = {SECRET} # old\nListenPort=51820\r\nAddress = 10.0.0.1/24\nPostUp = a\n\n\
+         # Ann\n# her laptop\n[Peer]\n#ringfort: Name = laptop\nPublicKey = {KEY}\nAllowedIPs = 10.0.0.2/32 # one\n\
+         AllowedIPs = 10.0.0.3\nEndpoint = host.example:1\n\n# Bob\n[peer]\npublickey = {OTHER}\nEndpoint = 192.0.2.1:1\n"
+    )
+}
+
+#[test]
+fn what_has_not_changed_stays_byte_for_byte() {
+    let files = files(&example());
+    assert_eq!(edited(&files, &state_of(&files)), []);
+}
+
+#[test]
+fn what_has_changed_changes_in_its_line() {
+    let files = files(&example());
+    let mut state = state_of(&files);
+    state.listen_port = Some(51_821);
+    state.fwmark = Some(0xca6c);
+    state.peers[0].allowed_ips.pop_last();
+    state.peers[0].persistent_keepalive = Some(25);
+    state.peers[1].endpoint = Some(Endpoint::Address("[2001:db8::1]:2".parse().unwrap()));
+    state.peers[1].source = Some("192.0.2.7".parse().unwrap());
+    let expected = example()
+        .replace("ListenPort=51820", "ListenPort=51821")
+        .replace("PostUp = a\n", "PostUp = a\nFwMark = 0xca6c\n")
+        .replace("AllowedIPs = 10.0.0.3\n", "")
+        .replace("host.example:1\n", "host.example:1\nPersistentKeepalive = 25\n")
+        .replace("192.0.2.1:1\n", "[2001:db8::1]:2\n#ringfort: Source = 192.0.2.7\n");
+    assert_eq!(edited(&files, &state), [("wg0.conf".to_owned(), expected)]);
+}
+
+#[test]
+fn peers_go_with_their_comments_and_new_ones_come_last() {
+    let files = files(&example());
+    let mut state = state_of(&files);
+    state.peers.remove(0);
+    let mut new = Peer::new(PublicKey::new([7; 32]));
+    new.preshared_key = SecretKey::from_base64(SECRET);
+    state.peers.push(new);
+    let (before, behind) = (example().find("# Ann").unwrap(), example().find("# Bob").unwrap());
+    let key = key_text::encode(&PublicKey::new([7; 32]));
+    let expected = example()[..before].to_owned()
+        + &example()[behind..]
+        + &format!("\n[Peer]\nPublicKey = {key}\nPresharedKey = {SECRET}\n");
+    assert_eq!(edited(&files, &state), [("wg0.conf".to_owned(), expected)]);
+}
+
+#[test]
+fn included_files_are_changed_where_they_are() {
+    let main = format!("[Interface]\nPrivateKey = {SECRET}\nInclude = peers.d/*.conf\n");
+    let (a, b) = (format!("[Peer]\nPublicKey = {KEY}\n"), format!("[Peer]\nPublicKey = {OTHER}"));
+    let files = Memory::new([
+        ("wg0.conf", main.as_bytes()),
+        ("peers.d/a.conf", a.as_bytes()),
+        ("peers.d/b.conf", b.as_bytes()),
+    ]);
+    let mut state = state_of(&files);
+    state.peers[1].persistent_keepalive = Some(5);
+    let expected = format!("[Peer]\nPublicKey = {OTHER}\nPersistentKeepalive = 5\n");
+    assert_eq!(edited(&files, &state), [("peers.d/b.conf".to_owned(), expected)]);
+}
+
+#[test]
+fn an_edited_file_says_what_the_state_is() {
+    let files = files(&example());
+    let hex = |byte: &str| byte.repeat(32);
+    let answer = format!(
+        "private_key={}\nlisten_port=7\nfwmark=9\npublic_key={}\npreshared_key={}\nprotocol_version=1\n\
+         endpoint=192.0.2.5:5\nlast_handshake_time_sec=1\npersistent_keepalive_interval=3\nallowed_ip=10.9.0.0/16\n\
+         cipher_suite=aes256gcm\nsource=192.0.2.7\nerrno=0\n\n",
+        hex("48"),
+        hex("77"),
+        hex("00")
+    );
+    let state = State::from_answer(&answer).unwrap();
+    let text = edited(&files, &state).remove(0).1;
+    let config = load(Path::new("wg0.conf"), &self::files(&text), KeyFiles::Needed).unwrap().config;
+    assert_eq!((config.interface.listen_port, config.interface.fwmark), (Some(7), Some(9)));
+    assert_eq!(config.interface.private_key, Some(SecretKey::copy_of(&[0x48; 32])));
+    assert_eq!(config.peers, state.peers);
+    assert_eq!(config.interface.hooks.post_up, ["a"]);
+    assert!(State::from_answer("nonsense").is_none());
+}

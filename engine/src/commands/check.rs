@@ -1,0 +1,41 @@
+//! `ringfort check FILE|NAME`: all that is wrong with a configuration, without touching anything.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use ringfort_config::{KeyFiles, load};
+
+use crate::app::exit;
+use crate::control::file::{Target, disk};
+
+/// Its arguments.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The configuration, or the interface that it is for: /etc/ringfort/NAME.conf, or else /etc/wireguard/NAME.conf
+    #[arg(value_name = "FILE|NAME")]
+    target: String,
+}
+
+/// Reads, and prints what is wrong: the status is 0 if nothing is, else 2.
+pub fn run(args: &Args) -> ExitCode {
+    let target = match Target::of(&args.target) {
+        Ok(target) => target,
+        Err(error) => return exit(Err(error.into())),
+    };
+    match load(&target.path, &disk(), KeyFiles::IfReadable) {
+        Ok(loaded) => {
+            // Whoever closed the pipe has read what they wanted.
+            let mut out = std::io::stdout();
+            let _ = loaded.warnings.iter().try_for_each(|warning| writeln!(out, "{warning} (warning)"));
+            let (config, files) = (&loaded.config, loaded.files.len());
+            let (peers, prefixes) = (config.peers.len(), config.allowed_ips().count());
+            let _ =
+                writeln!(out, "{}: right: {peers} peers, {prefixes} allowed IPs, {files} files", target.path.display());
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => {
+            let _ = writeln!(std::io::stderr(), "{mistakes}");
+            ExitCode::from(2)
+        }
+    }
+}

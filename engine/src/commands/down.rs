@@ -1,0 +1,71 @@
+//! `ringfort down FILE|NAME`: ends a daemon, and waits until it has ended.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Pid;
+
+use crate::app::exit;
+use crate::control::ask;
+use crate::control::error::DaemonError;
+use crate::control::file::Target;
+use crate::control::server::{connect, socket_path};
+
+/// For commands of the operator, and then for everything to go.
+const PATIENCE: Duration = Duration::from_secs(90);
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Its arguments.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The interface that the daemon serves, or its configuration
+    #[arg(value_name = "FILE|NAME")]
+    target: String,
+}
+
+/// Ends it.
+pub fn run(args: &Args) -> ExitCode {
+    exit(Target::interface_of(&args.target).map_err(DaemonError::from).and_then(|name| end(&name)))
+}
+
+fn end(name: &str) -> Result<(), DaemonError> {
+    if let Err(error) = ask::file(name) {
+        if matches!(error, DaemonError::NotServed { .. }) {
+            // It may have been killed, and rules outlive it.
+            network_setup::take_back(name)?;
+        }
+        return Err(error);
+    }
+    let no_answer = |source| DaemonError::NotServed { name: name.to_owned(), source };
+    let stream = connect(&socket_path(name)).map_err(no_answer)?;
+    let credentials = getsockopt(&stream, PeerCredentials);
+    let pid = credentials.map_err(|errno| DaemonError::system("ask which process serves it", errno))?.pid();
+    // Opened before the signal, so it never shows another process of the same number.
+    let mut process = File::open(format!("/proc/{pid}/stat")).map_err(no_answer)?;
+    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|errno| DaemonError::system("end the daemon", errno))?;
+    let deadline = Instant::now() + PATIENCE;
+    while is_running(&mut process) {
+        if Instant::now() > deadline {
+            return Err(DaemonError::DoesNotEnd(name.to_owned(), pid));
+        }
+        sleep(INTERVAL);
+    }
+    Ok(())
+}
+
+/// Whether it is neither gone nor a zombie.
+fn is_running(process: &mut File) -> bool {
+    let mut read = || -> io::Result<String> {
+        process.rewind()?;
+        let mut text = String::new();
+        process.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    // The name of the program may have brackets of its own, so the last one counts.
+    read().is_ok_and(|text| text.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
+}

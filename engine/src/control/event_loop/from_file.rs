@@ -1,0 +1,115 @@
+//! What follows from the configuration file, and from the signals: control's side of the steward.
+
+use nix::sys::signal::Signal;
+use ringfort_core::time::Time;
+
+use super::{Control, End};
+use crate::clock;
+use crate::control::config;
+use crate::control::error::DaemonError;
+use crate::control::file::difference::{Comparison, difference};
+use crate::control::file::steward::{Located, Steward, Wish};
+use crate::control::file::{ConfigFile, Running};
+use crate::control::logging;
+use crate::control::uapi::{Refusal, SetRequest};
+
+impl Control {
+    /// Sets what the file of a plain daemon says, before anybody else has set anything: a `wg setconf` that follows
+    /// must find it there, and not be overwritten by it.
+    ///
+    /// # Errors
+    /// [`DaemonError::Refused`].
+    pub fn configure(&mut self, file: &ConfigFile) -> Result<(), DaemonError> {
+        let (config, running) = (file.config(), Running::default());
+        let (scope, fwmark) = (file.scope_of(config), config.interface.fwmark);
+        let request = difference(&Comparison { config, previous: None, running: &running, scope, fwmark });
+        let applied = config::apply(request, &mut self.device, &mut self.plane, clock::boot_time());
+        applied.map_err(|refusal| DaemonError::Refused(refusal.to_string()))
+    }
+
+    /// Has a steward from now on, which begins to work.
+    pub fn employ(&mut self, steward: Steward) {
+        self.is_ready = !steward.is_gateway();
+        self.steward = Some(steward);
+    }
+
+    /// Everything that the steward has set up is taken down, if that was not done. Returns the commands that follow
+    /// when the interface is gone.
+    pub fn dismiss(&mut self) -> Vec<String> {
+        match self.steward.take() {
+            Some(steward) => steward.finish(),
+            None => std::mem::take(&mut self.last_commands),
+        }
+    }
+
+    /// Why to end, if this signal says so.
+    pub(super) fn obey(&mut self, signal: Signal) -> Option<End> {
+        match signal {
+            Signal::SIGUSR1 => logging::reopen(),
+            Signal::SIGUSR2 => log::info!("SIGUSR2 means nothing here"),
+            Signal::SIGHUP if self.steward.is_none() => log::info!("SIGHUP: there is no configuration to read again"),
+            Signal::SIGHUP => _ = self.reload(),
+            _ => match &self.steward {
+                // The second one does not wait for the commands of the first.
+                Some(steward) if steward.is_gateway() && self.ending.is_none() => {
+                    log::info!("taking everything down on {signal}");
+                    steward.end();
+                    self.ending = Some(End::Signal(signal));
+                }
+                _ => return Some(End::Signal(signal)),
+            },
+        }
+        None
+    }
+
+    /// Has the file read again. `None` if there is none, or everything is not set up yet, or not any more.
+    pub(super) fn reload(&mut self) -> Option<u64> {
+        if !self.is_ready || self.ending.is_some() {
+            log::info!("the configuration is not read again while the gateway begins or ends");
+            return None;
+        }
+        self.steward.as_mut().map(Steward::reload)
+    }
+
+    /// Does what the steward wants. It waits for each answer, so there is one order at a time.
+    pub(super) fn take_wishes(&mut self, now: Time) -> Result<Option<End>, DaemonError> {
+        while let Some(wish) = self.steward.as_ref().and_then(Steward::next_wish) {
+            match wish {
+                // Who has asked may have ended meanwhile.
+                Wish::Copy(answer) => drop(answer.send(Running::of(&self.device, self.plane.sockets()))),
+                Wish::Apply(request, answer) => drop(answer.send(self.apply(*request, now))),
+                Wish::Endpoints(located) => self.locate(&located, now),
+                Wish::Ready => self.is_ready = true,
+                Wish::Failed(error) => {
+                    self.steward = None;
+                    return Err(*error);
+                }
+                Wish::Ended(commands) => {
+                    self.last_commands = commands;
+                    self.steward = None;
+                    return Ok(self.ending.take());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Endpoints whose names were resolved. A peer that was heard from meanwhile is where it was heard from.
+    fn locate(&mut self, located: &[Located], now: Time) {
+        for &Located { key, addr, is_news } in located {
+            let Some(peer) = self.device.peer(&key) else { continue };
+            let is_known = || self.device.endpoint_of(peer).is_some();
+            if is_news || !is_known() {
+                self.device.set_endpoint(now, peer, addr);
+            }
+        }
+    }
+
+    pub(super) fn apply(&mut self, request: SetRequest, now: Time) -> Result<(), Refusal> {
+        let result = config::apply(request, &mut self.device, &mut self.plane, now);
+        self.listen(now);
+        self.plane.carry_out(&mut self.device, now);
+        self.queues.nesting.forget();
+        result
+    }
+}

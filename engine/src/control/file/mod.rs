@@ -1,0 +1,202 @@
+//! The configuration file of the daemon: what it says, what of it is meant, and how it becomes what runs.
+//!
+//! ```text
+//!   ConfigFile ──► difference(Config, Running) ──► SetRequest ──► control/config
+//!        │                                                           ▲
+//!        └──► steward: hooks, network, names, reloads ───────────────┘
+//! ```
+//!
+//! `ringfort up` means all of it. The plain daemon means the part of `wg(8)`, and that only if there is a private key:
+//! addresses and routes are then the business of who started it, `wg-quick` for instance. Without a key, as in files
+//! that stand beside those of `wg-quick`, it takes suites and sources and nothing else.
+
+pub mod difference;
+mod running;
+pub mod save;
+pub mod steward;
+mod summary;
+
+use std::path::{Path, PathBuf};
+
+use ringfort_config::{Config, Disk, KeyFiles, Loaded, Mistakes, Place, Problem};
+
+pub use running::{Running, RunningPeer};
+pub use summary::summary;
+
+/// Where the plain daemon looks for the file of its interface.
+const DIRECTORY: &str = "/etc/ringfort";
+/// Where `wg-quick` has its files.
+const DIRECTORY_OF_WG_QUICK: &str = "/etc/wireguard";
+
+/// How much of a file is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Gateway,
+    /// What `wg(8)` has words for, with suites and sources.
+    Device,
+    /// Suites and sources.
+    Settings,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct ConfigFile {
+    /// Where it is, whatever the working directory becomes.
+    pub path: PathBuf,
+    /// What it said when it was read last.
+    pub loaded: Loaded,
+    is_gateway: bool,
+}
+
+/// An interface and its file, as commands name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The name of the interface.
+    pub interface: String,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// An argument that names no file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTarget {
+    /// The name of the file is not that of an interface.
+    #[error(
+        "the file {0} must have the name of an interface, and .conf behind it: 1 to 15 letters, digits or any of _=+.-"
+    )]
+    Name(PathBuf),
+    /// There is no such file.
+    #[error("there is no configuration for {0}: write {DIRECTORY}/{0}.conf (or {DIRECTORY_OF_WG_QUICK}/{0}.conf)")]
+    Missing(String),
+}
+
+impl ConfigFile {
+    /// The file of a plain daemon: `path`, or else that of the interface `name` if there is one.
+    ///
+    /// # Errors
+    /// All that is wrong with it. That there is none is a mistake only for a `path`.
+    pub fn of_daemon(path: Option<&Path>, name: &str) -> Result<Option<Self>, Mistakes> {
+        let usual = Path::new(DIRECTORY).join(format!("{name}.conf"));
+        if path.is_none() && !usual.exists() {
+            return Ok(None);
+        }
+        Self::read(path.unwrap_or(&usual), false).map(Some)
+    }
+
+    /// The file of `ringfort up`.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn of_gateway(path: &Path) -> Result<Self, Mistakes> {
+        Self::read(path, true)
+    }
+
+    fn read(path: &Path, is_gateway: bool) -> Result<Self, Mistakes> {
+        let path = std::path::absolute(path)
+            .map_err(|error| Mistakes::one(Place::file(path), Problem::Unreadable(error.to_string())))?;
+        let loaded = load(&path, is_gateway)?;
+        Ok(Self { path, loaded, is_gateway })
+    }
+
+    /// What the file says now.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn read_again(&self) -> Result<Loaded, Mistakes> {
+        load(&self.path, self.is_gateway)
+    }
+
+    /// What it said when it was read last.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// How much of `config`, which is of this file, is meant.
+    #[must_use]
+    pub fn scope_of(&self, config: &Config) -> Scope {
+        match (self.is_gateway, config.has_key()) {
+            (true, _) => Scope::Gateway,
+            (false, true) => Scope::Device,
+            (false, false) => Scope::Settings,
+        }
+    }
+
+    /// Whether the daemon was started by `ringfort up`.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        self.is_gateway
+    }
+}
+
+impl Target {
+    /// What `argument` names: a file, if it has a slash or ends in `.conf`, else an interface, whose file is
+    /// `/etc/ringfort/NAME.conf` or else `/etc/wireguard/NAME.conf`.
+    ///
+    /// # Errors
+    /// [`NoTarget`].
+    pub fn of(argument: &str) -> Result<Self, NoTarget> {
+        let path = Path::new(argument);
+        if argument.contains('/') || argument.ends_with(".conf") {
+            let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".conf"));
+            let interface = name.filter(|name| is_interface(name)).ok_or_else(|| NoTarget::Name(path.to_owned()))?;
+            return Ok(Self { interface: interface.to_owned(), path: path.to_owned() });
+        }
+        if !is_interface(argument) {
+            return Err(NoTarget::Name(path.to_owned()));
+        }
+        let mut places =
+            [DIRECTORY, DIRECTORY_OF_WG_QUICK].map(|directory| format!("{directory}/{argument}.conf")).into_iter();
+        let path =
+            places.find(|path| Path::new(path).exists()).ok_or_else(|| NoTarget::Missing(argument.to_owned()))?;
+        Ok(Self { interface: argument.to_owned(), path: path.into() })
+    }
+
+    /// The interface alone, for commands that ask a daemon which knows its file.
+    ///
+    /// # Errors
+    /// [`NoTarget::Name`].
+    pub fn interface_of(argument: &str) -> Result<String, NoTarget> {
+        if is_interface(argument) && !argument.ends_with(".conf") {
+            return Ok(argument.to_owned());
+        }
+        Self::of(argument).map(|target| target.interface)
+    }
+}
+
+/// The files of this machine, and the credentials of this service.
+#[must_use]
+pub fn disk() -> Disk {
+    Disk { credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) }
+}
+
+fn load(path: &Path, is_gateway: bool) -> Result<Loaded, Mistakes> {
+    let loaded = ringfort_config::load(path, &disk(), KeyFiles::Needed)?;
+    if is_gateway { Ok(loaded) } else { loaded.key_or_settings_only() }
+}
+
+/// The names that `wg-quick` allows.
+fn is_interface(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte);
+    (1..=15).contains(&name.len()) && name.bytes().all(legal) && !name.starts_with('-') && name != "." && name != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_name_files_and_interfaces() {
+        let target = Target::of("dir/wg0.conf").unwrap();
+        assert_eq!((target.interface.as_str(), target.path.as_path()), ("wg0", Path::new("dir/wg0.conf")));
+        assert_eq!(Target::of("x.conf").unwrap().interface, "x");
+        for bad in ["a/b", "dir/.conf", "dir/a b.conf", "dir/sixteen-letters-.conf", "", "-x", "..", "a b"] {
+            assert!(matches!(Target::of(bad), Err(NoTarget::Name(_))), "{bad}");
+        }
+        let missing = Target::of("no-such-one").unwrap_err();
+        assert!(missing.to_string().contains("/etc/ringfort/no-such-one.conf (or /etc/wireguard/"), "{missing}");
+        assert_eq!(Target::interface_of("no-such-one").unwrap(), "no-such-one");
+        assert_eq!(Target::interface_of("/x/wg1.conf").unwrap(), "wg1");
+    }
+}

@@ -1,0 +1,111 @@
+//! What runs, written to the file: changed lines change, and everything else stays.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, fchown};
+use ringfort_config::{Endpoint, Mistakes, Peer, SecretText, State, edit};
+
+use super::{Running, disk};
+
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// It is wrong as it is, so nobody knows what to change.
+    #[error("the file is wrong as it is, and not changed:\n{0}")]
+    Wrong(#[from] Mistakes),
+    /// It cannot be written.
+    #[error("cannot write {path}, which is as it was: {source}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// Makes the configuration at `path` say what runs. Returns the files that were written.
+///
+/// Each is replaced as a whole: whoever reads it meanwhile reads the old one or the new one, and after a crash one of
+/// them is there.
+///
+/// # Errors
+/// [`SaveError`]. Files before the one that it names are written, those behind it are not.
+pub fn save(path: &Path, state: &State) -> Result<Vec<PathBuf>, SaveError> {
+    let mut written = Vec::new();
+    for (path, text) in edit(path, &disk(), state)? {
+        replace(&path, &text).map_err(|source| SaveError::Write { path: path.clone(), source })?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+impl Running {
+    /// As the file can say it. The mark is left out: that of a default route is nobody's setting.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let mut peers: Vec<Peer> = self
+            .peers
+            .iter()
+            .map(|(key, running)| Peer {
+                preshared_key: running.preshared_key.clone(),
+                allowed_ips: running.allowed_ips.clone(),
+                endpoint: running.endpoint.map(Endpoint::Address),
+                persistent_keepalive: Some(running.persistent_keepalive),
+                cipher_suite: self.suites.get(key).copied(),
+                source: self.sources.get(key).copied(),
+                ..Peer::new(*key)
+            })
+            .collect();
+        peers.sort_by_key(|peer| peer.public_key);
+        State { private_key: self.private_key.clone(), listen_port: Some(self.listen_port), fwmark: None, peers }
+    }
+}
+
+/// Writes beside the file and renames. Owner and permissions stay as they are.
+fn replace(path: &Path, text: &SecretText) -> io::Result<()> {
+    // A link stays a link.
+    let path = path.canonicalize()?;
+    let before = path.metadata()?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        fchown(&file, Some(Uid::from_raw(before.uid())), Some(Gid::from_raw(before.gid())))?;
+        file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
+        file.write_all(text.as_str().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        // So the new name is there after a crash as well.
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(&new)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_with_its_permissions() {
+        let directory = std::env::temp_dir().join(format!("ringfort-save-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("wg0.conf");
+        let key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+        std::fs::write(&path, format!("# ours\n[Interface]\nPrivateKey = {key}\nListenPort = 1\n")).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let link = directory.join("link.conf");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let running =
+            Running { private_key: ringfort_config::SecretKey::from_base64(key), listen_port: 7, ..Running::default() };
+        assert_eq!(save(&link, &running.state()).unwrap(), [link.as_path()]);
+        let expected = format!("# ours\n[Interface]\nPrivateKey = {key}\nListenPort = 7\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o640);
+        assert!(link.is_symlink() && save(&path, &running.state()).unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2, "nothing is left beside it");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

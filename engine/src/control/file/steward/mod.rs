@@ -1,0 +1,198 @@
+//! The thread that does for the configuration what would keep control waiting: it reads files, runs hooks, sets the
+//! network up and has names resolved.
+//!
+//! ```text
+//!   control ── Task: reload, end ──► steward ──► network-setup, hooks, files
+//!      ▲                               │  ▲
+//!      └── Wish: copy, apply, ready ──┘  └── resolver's threads
+//! ```
+//!
+//! It decides nothing about peers: it asks control for a copy of what runs, compares, and has control apply the
+//! difference. Control answers between two turns of its loop, so hooks may use `wg` as they like.
+
+mod hooks;
+mod network;
+mod resolver;
+mod work;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringfort_core::crypto::PublicKey;
+
+use super::{ConfigFile, Running};
+use crate::control::error::DaemonError;
+use crate::control::uapi::{Refusal, SetRequest};
+use crate::queues::Queues;
+pub use hooks::{HookError, run as run_hooks};
+use work::Work;
+
+/// For the network to be taken back when the gateway ends for another reason than a request.
+const LAST_WORK: Duration = Duration::from_secs(20);
+
+/// What control wants done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Read the file again, and make the difference. The number is that of the report.
+    Reload(u64),
+    /// Take down what `ringfort up` has set up.
+    End,
+    /// A name has an address.
+    Resolved(resolver::Found),
+    /// All names were tried once.
+    Tried,
+}
+
+/// What the steward wants from control.
+#[derive(Debug)]
+pub enum Wish {
+    /// A copy of what runs.
+    Copy(SyncSender<Running>),
+    /// Carry this out.
+    Apply(Box<SetRequest>, SyncSender<Result<(), Refusal>>),
+    /// Set endpoints whose names were resolved.
+    Endpoints(Vec<Located>),
+    /// All is up.
+    Ready,
+    /// It could not be brought up, and nothing is left of it.
+    Failed(Box<DaemonError>),
+    /// All is down, except the interface. These commands follow when it is gone.
+    Ended(Vec<String>),
+}
+
+/// A peer whose endpoint was resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Which peer.
+    pub key: PublicKey,
+    /// Where it is.
+    pub addr: SocketAddr,
+    /// The file was changed, so this counts more than where the peer was heard from.
+    pub is_news: bool,
+}
+
+/// What became of the reload that was asked for last.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Which one.
+    pub number: u64,
+    /// Whether it was carried out.
+    pub is_ok: bool,
+    /// What has changed, or what is wrong.
+    pub lines: Vec<String>,
+}
+
+/// Control's end of it.
+#[derive(Debug)]
+pub struct Steward {
+    tasks: Sender<Task>,
+    wishes: Receiver<Wish>,
+    report: Arc<Mutex<Report>>,
+    /// Ends a hook that runs.
+    ending: Arc<AtomicBool>,
+    asked: u64,
+    is_gateway: bool,
+    path: std::path::PathBuf,
+}
+
+impl Steward {
+    /// Starts it. If the file is one of `ringfort up`, it begins to bring everything up.
+    ///
+    /// # Errors
+    /// The system's, if there is no thread.
+    pub fn start(interface: String, file: ConfigFile, queues: Arc<Queues>) -> Result<Self, DaemonError> {
+        let ((tasks, to_do), (wish, wishes)) = (channel(), channel());
+        let (report, ending) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
+        let (is_gateway, path) = (file.is_gateway(), file.path.clone());
+        let line = Line { wishes: wish, queues, ending: ending.clone() };
+        let work = Work::new(interface, file, line, tasks.clone(), report.clone());
+        let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
+        thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
+        Ok(Self { tasks, wishes, report, ending, asked: 0, is_gateway, path })
+    }
+
+    /// Whether there is anything to take down at the end.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        self.is_gateway
+    }
+
+    /// The file that it reads.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// What it wants next.
+    pub fn next_wish(&self) -> Option<Wish> {
+        self.wishes.try_recv().ok()
+    }
+
+    /// Has it read the file again. The number is that of the [`Report`] to wait for.
+    pub fn reload(&mut self) -> u64 {
+        self.asked += 1;
+        // It is there for as long as we are.
+        let _ = self.tasks.send(Task::Reload(self.asked));
+        self.asked
+    }
+
+    /// The last reload that was finished.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has it take everything down. A hook that brings something up is ended first.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+        let _ = self.tasks.send(Task::End);
+    }
+
+    /// The same for a control loop that has ended: waits until it is done, and gives the commands that follow when the
+    /// interface is gone.
+    pub fn finish(self) -> Vec<String> {
+        if !self.is_gateway {
+            return Vec::new();
+        }
+        self.end();
+        let deadline = Instant::now() + LAST_WORK;
+        loop {
+            match self.wishes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Wish::Ended(commands)) => return commands,
+                // Whoever waits for an answer hears that there is none: what held its place is dropped here.
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return Vec::new(),
+                Err(RecvTimeoutError::Timeout) => {
+                    log::error!("what was set up could not be taken down within {LAST_WORK:?}");
+                    return Vec::new();
+                }
+            }
+        }
+    }
+}
+
+/// The steward's way to control.
+struct Line {
+    wishes: Sender<Wish>,
+    queues: Arc<Queues>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Line {
+    fn send(&self, wish: Wish) {
+        // Without control there is nobody to serve.
+        let _ = self.wishes.send(wish);
+        self.queues.control.wake();
+    }
+
+    /// What control answers. `None` if it has ended.
+    fn ask<T>(&self, wish: impl FnOnce(SyncSender<T>) -> Wish) -> Option<T> {
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        self.send(wish(answer));
+        answered.recv().ok()
+    }
+}

@@ -1,0 +1,306 @@
+//! The steward's own side: up, reload, down.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use network_setup::{Applied, Setup};
+use ringfort_config::{Config, Endpoint, Loaded};
+use ringfort_core::crypto::PublicKey;
+
+use super::super::difference::{Comparison, difference};
+use super::super::save::save;
+use super::super::{ConfigFile, Running, Scope, summary};
+use super::resolver::{Found, Job, Resolver};
+use super::{Line, Located, Report, Task, Wish, hooks, network};
+use crate::control::error::DaemonError;
+use crate::control::logging;
+use crate::control::uapi::SetRequest;
+
+/// How long a start waits for names to be tried once. What is found later is set later.
+const NAMES_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// All that the thread has.
+pub(super) struct Work {
+    interface: String,
+    file: ConfigFile,
+    line: Line,
+    tasks: Sender<Task>,
+    report: Arc<Mutex<Report>>,
+    resolver: Resolver,
+    /// Endpoints that were names.
+    located: HashMap<PublicKey, SocketAddr>,
+    network: Option<Applied>,
+    /// Hooks that bring up have run, so those that take down have something to undo.
+    is_hooked: bool,
+}
+
+/// Control has ended while something was going on: what began is taken back.
+struct ControlEnded;
+
+impl Work {
+    pub fn new(
+        interface: String,
+        file: ConfigFile,
+        line: Line,
+        tasks: Sender<Task>,
+        report: Arc<Mutex<Report>>,
+    ) -> Self {
+        let resolver = Resolver::new(tasks.clone());
+        let located = HashMap::new();
+        Self { interface, file, line, tasks, report, resolver, located, network: None, is_hooked: false }
+    }
+
+    pub fn run(mut self, to_do: &Receiver<Task>) {
+        if self.file.is_gateway() {
+            match self.bring_up(to_do) {
+                Ok(()) => self.line.send(Wish::Ready),
+                Err(error) => {
+                    let after = self.take_down(false);
+                    self.run_hook("PostDown", &after);
+                    return self.line.send(Wish::Failed(Box::new(error)));
+                }
+            }
+        } else {
+            self.resolver.replace(jobs(self.file.config(), None));
+        }
+        while let Ok(task) = to_do.recv() {
+            match task {
+                Task::Reload(number) => self.reload(number),
+                Task::Resolved(found) => self.locate(found, to_do),
+                Task::Tried => {}
+                Task::End => {
+                    let after = self.take_down(true);
+                    return self.line.send(Wish::Ended(after));
+                }
+            }
+        }
+    }
+
+    /// In the order of `wg-quick`: `PreUp`, keys and peers, network, `PostUp`.
+    fn bring_up(&mut self, to_do: &Receiver<Task>) -> Result<(), DaemonError> {
+        // Of a gateway that was killed.
+        network_setup::take_back(&self.interface)?;
+        let hooks = self.file.config().interface.hooks.clone();
+        self.is_hooked = !hooks.pre_up.is_empty();
+        hooks::run("PreUp", &hooks.pre_up, &self.interface, &self.line.ending)?;
+        self.resolver.replace(jobs(self.file.config(), None));
+        self.wait_for_names(to_do)?;
+        let mut setup = self.setup(self.file.config());
+        setup.fwmark = network_setup::fwmark_for(&setup)?.or(setup.fwmark);
+        let config = self.file.config();
+        let running = self.copy().map_err(|ControlEnded| DaemonError::Unfinished)?;
+        let fwmark = Some(setup.fwmark.unwrap_or(0));
+        let request =
+            difference(&Comparison { config, previous: None, running: &running, scope: Scope::Gateway, fwmark });
+        self.apply(request).map_err(DaemonError::Refused)?;
+        self.send_located();
+        self.network = Some(network_setup::apply(&setup)?);
+        self.is_hooked |= !hooks.post_up.is_empty();
+        hooks::run("PostUp", &hooks.post_up, &self.interface, &self.line.ending)?;
+        Ok(())
+    }
+
+    /// Waits until each name was asked for once, but not for long.
+    fn wait_for_names(&mut self, to_do: &Receiver<Task>) -> Result<(), DaemonError> {
+        if jobs(self.file.config(), None).is_empty() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + NAMES_TIMEOUT;
+        loop {
+            match to_do.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Task::Resolved(Found { job, addr })) => drop(self.located.insert(job.key, addr)),
+                Ok(Task::End) => {
+                    // For the loop that follows.
+                    let _ = self.tasks.send(Task::End);
+                    return Err(DaemonError::Unfinished);
+                }
+                Ok(Task::Reload(_)) => {}
+                Ok(Task::Tried) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn setup(&self, config: &Config) -> Setup {
+        network::setup(&self.interface, config, self.located.values().copied())
+    }
+
+    /// Sets endpoints that were resolved meanwhile, all at once: there may be thousands.
+    fn locate(&mut self, found: Found, to_do: &Receiver<Task>) {
+        let mut next = Some(found);
+        let mut batch = Vec::new();
+        while let Some(Found { job, addr }) = next.take() {
+            self.located.insert(job.key, addr);
+            batch.push(Located { key: job.key, addr, is_news: job.is_news });
+            // Another task keeps its place: it is done after those that are there, which is as good.
+            match to_do.try_recv() {
+                Ok(Task::Resolved(found)) => next = Some(found),
+                Ok(Task::Tried) | Err(_) => {}
+                Ok(task) => drop(self.tasks.send(task)),
+            }
+        }
+        self.line.send(Wish::Endpoints(batch));
+        // The route to an endpoint may be narrower than was known.
+        let setup = self.setup(self.file.config());
+        if let Some(network) = &mut self.network {
+            match network.update(&setup) {
+                Ok(changes) if changes.is_empty() => {}
+                Ok(changes) => log::info!("the network was changed: {changes}"),
+                Err(error) => log::warn!("the network could not be changed: {error}"),
+            }
+        }
+    }
+
+    fn send_located(&self) {
+        let located = self.located.iter().map(|(&key, &addr)| Located { key, addr, is_news: false });
+        self.line.send(Wish::Endpoints(located.collect()));
+    }
+
+    fn copy(&self) -> Result<Running, ControlEnded> {
+        self.line.ask(Wish::Copy).ok_or(ControlEnded)
+    }
+
+    fn apply(&self, request: SetRequest) -> Result<(), String> {
+        if super::super::difference::is_empty(&request) {
+            return Ok(());
+        }
+        let answer = self.line.ask(|answer| Wish::Apply(Box::new(request), answer));
+        answer.ok_or_else(|| "the gateway ends".to_owned())?.map_err(|refusal| refusal.to_string())
+    }
+
+    fn reload(&mut self, number: u64) {
+        let result = self.file.read_again().map_err(lines_of).and_then(|loaded| self.become_file(loaded));
+        let (is_ok, lines) = match result {
+            Ok(lines) => (true, lines),
+            Err(lines) => (false, lines),
+        };
+        let path = self.file.path.display();
+        match (is_ok, lines.is_empty()) {
+            (true, true) => log::info!("{path} was read again: nothing has changed"),
+            (true, false) => log::info!("{path} was read again: {}", lines.join("; ")),
+            (false, _) => log::error!("{path} is not applied, all is as it was: {}", lines.join("; ")),
+        }
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Report { number, is_ok, lines };
+    }
+
+    /// Makes the difference, and says what it was; or leaves all as it was, and says why.
+    fn become_file(&mut self, loaded: Loaded) -> Result<Vec<String>, Vec<String>> {
+        let running = self.copy().map_err(|ControlEnded| vec!["the gateway ends".to_owned()])?;
+        let (config, previous) = (&loaded.config, self.file.config());
+        let scope = self.file.scope_of(config);
+        let (now, earlier) = (endpoints(config), endpoints(previous));
+        let mut located = self.located.clone();
+        located.retain(|key, _| now.get(key) == earlier.get(key));
+        let mut setup = network::setup(&self.interface, config, located.values().copied());
+        let mut fwmark = config.interface.fwmark;
+        if let Some(network) = &self.network {
+            let needed = network_setup::fwmark_for(&setup).map_err(|error| vec![error.to_string()])?;
+            setup.fwmark = setup.fwmark.or_else(|| needed.map(|mark| network.fwmark().unwrap_or(mark)));
+            fwmark = Some(setup.fwmark.unwrap_or(0));
+        }
+        let request = difference(&Comparison { config, previous: Some(previous), running: &running, scope, fwmark });
+        let mut lines = summary(&request, config, |key| running.peers.contains_key(key));
+        self.apply(request).map_err(|error| vec![error])?;
+        if let Some(network) = &mut self.network {
+            match network.update(&setup) {
+                Ok(changes) if changes.is_empty() => {}
+                Ok(changes) => lines.push(format!("network: {changes}")),
+                Err(error) => {
+                    let mut lines = vec![error.to_string()];
+                    lines.extend(self.restore(config, &running).err());
+                    return Err(lines);
+                }
+            }
+        }
+        lines.extend(needs_restart(previous, config));
+        lines.extend(loaded.warnings.iter().map(|warning| format!("warning: {warning}")));
+        let jobs = jobs(config, Some((previous, &located)));
+        lines.extend(jobs.iter().filter(|job| job.is_news).map(|job| format!("endpoint {}: is resolved", job.host)));
+        self.located = located;
+        self.resolver.replace(jobs);
+        if let Some(level) = config.interface.start.log_level
+            && previous.interface.start.log_level != Some(level)
+        {
+            logging::set_level(level.0);
+            lines.push(format!("log level {level}"));
+        }
+        self.file.loaded = loaded;
+        Ok(lines)
+    }
+
+    /// Back from `config` to the file as it was applied last.
+    fn restore(&self, config: &Config, before: &Running) -> Result<(), String> {
+        let running = self.copy().map_err(|ControlEnded| "the gateway ends".to_owned())?;
+        let previous = self.file.config();
+        let scope = self.file.scope_of(previous);
+        let fwmark = Some(before.fwmark);
+        let request =
+            difference(&Comparison { config: previous, previous: Some(config), running: &running, scope, fwmark });
+        self.apply(request).map_err(|error| format!("and keys and peers could not be put back: {error}"))
+    }
+
+    /// Everything except the interface, and the commands that follow when that is gone. What fails is logged: a
+    /// gateway that must end does.
+    fn take_down(&mut self, is_asked: bool) -> Vec<String> {
+        let interface = &self.file.config().interface;
+        let (pre_down, post_down) = (interface.hooks.pre_down.clone(), interface.hooks.post_down.clone());
+        if is_asked || self.is_hooked {
+            self.run_hook("PreDown", &pre_down);
+        }
+        if is_asked && self.file.config().interface.save_config {
+            self.save();
+        }
+        if let Some(network) = self.network.take()
+            && let Err(error) = network.take_back()
+        {
+            log::error!("{error}");
+        }
+        if is_asked || self.is_hooked { post_down } else { Vec::new() }
+    }
+
+    fn save(&self) {
+        let path = self.file.path.display();
+        match self.copy().map(|running| save(&self.file.path, &running.state())) {
+            Ok(Ok(_)) => log::info!("{path} says what was running (SaveConfig)"),
+            Ok(Err(error)) => log::error!("what was running is not saved: {error}"),
+            Err(ControlEnded) => log::error!("what was running is not saved to {path}: there is no time left to ask"),
+        }
+    }
+
+    fn run_hook(&self, hook: &'static str, commands: &[String]) {
+        self.line.ending.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Err(error) = hooks::run(hook, commands, &self.interface, &self.line.ending) {
+            log::error!("{error}");
+        }
+    }
+}
+
+fn endpoints(config: &Config) -> HashMap<PublicKey, &Endpoint> {
+    config.peers.iter().filter_map(|peer| Some((peer.public_key, peer.endpoint.as_ref()?))).collect()
+}
+
+/// The names to resolve. Those that the file had before and that were found are left alone.
+fn jobs(config: &Config, before: Option<(&Config, &HashMap<PublicKey, SocketAddr>)>) -> Vec<Job> {
+    let previous = before.map_or_else(HashMap::new, |(config, _)| endpoints(config));
+    let names = config.peers.iter().filter_map(|peer| match &peer.endpoint {
+        Some(endpoint @ Endpoint::Name { host, port }) => Some((peer.public_key, endpoint, host, *port)),
+        _ => None,
+    });
+    let jobs = names.map(|(key, endpoint, host, port)| {
+        let is_news = before.is_some() && previous.get(&key) != Some(&endpoint);
+        Job { key, host: host.clone(), port, is_news }
+    });
+    let is_found = |job: &Job| before.is_some_and(|(_, located)| !job.is_news && located.contains_key(&job.key));
+    jobs.filter(|job| !is_found(job)).collect()
+}
+
+fn needs_restart(previous: &Config, config: &Config) -> Option<String> {
+    let names = config.interface.start.differences(&previous.interface.start);
+    (!names.is_empty()).then(|| format!("needs a restart: {}", names.join(", ")))
+}
+
+fn lines_of(mistakes: ringfort_config::Mistakes) -> Vec<String> {
+    mistakes.to_string().lines().map(str::to_owned).collect()
+}
