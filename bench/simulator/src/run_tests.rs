@@ -1,6 +1,10 @@
 //! The simulator itself: some seeds are clean, one seed is one run, and what is wrong is noticed and made small.
 
+use std::time::Duration;
+
 use super::*;
+use crate::packets::Transport;
+use crate::scenario::{Event, Faults, Happening, LATENCY, START, Style, Talk};
 
 /// Seeds whose runs are short enough for a build without optimisation.
 const SEEDS: [u64; 3] = [3, 5, 7];
@@ -40,4 +44,60 @@ fn a_failure_is_noticed_made_small_and_seen_again() {
     let again = run(seed, &cuts.to_string().parse().expect("cuts are read as they are written"));
     let again = again.expect_err("it fails again");
     assert_eq!((again.what, again.trace.hash()), (small.what, small.trace.hash()));
+}
+
+/// A gateway is started anew. Packets to it and from it are lost until both have a session again: that takes some round
+/// trips, and nobody's patience.
+#[test]
+fn a_restart_costs_less_than_a_second() {
+    for from in [0, 1] {
+        let restarted = START + Duration::from_secs(30);
+        let mut world = World::new(one_talk(
+            from,
+            Happening { at: restarted.since(START), lasts: Duration::ZERO, what: Event::Restart { at: 1 } },
+        ));
+        world.run().unwrap_or_else(|what| panic!("{what}\n{}", world.out.trace.last(60)));
+        let ledger = &world.out.ledger;
+        let offers = 0..u32::try_from(ledger.offered - 1).unwrap();
+        let lost: Vec<_> = offers.filter(|&n| !ledger.has_arrived(0, n)).map(|n| ledger.offered_at(0, n)).collect();
+        let allowed = restarted - LATENCY..restarted + Duration::from_secs(1);
+        let wrong: Vec<_> = lost.iter().filter(|&at| !allowed.contains(at)).collect();
+        assert!(wrong.is_empty(), "from {from}: {} of {} are not lost at the restart", wrong.len(), lost.len());
+    }
+}
+
+/// Two gateways, of which the second has to learn where the first is, and one that sends all the time.
+fn one_talk(from: usize, happening: Happening) -> Scenario {
+    let mut scenario = draw(1);
+    let mut site = scenario.gateways[0].clone();
+    (site.workers, site.interrupted, site.phantoms, site.keepalive_secs) = (2, 0, 0, 0);
+    scenario.gateways = vec![site; 2];
+    (scenario.outer_v6, scenario.second_suite, scenario.unknown) = (0, 0, Scenario::pair(0, 1));
+    (scenario.network, scenario.latency) = (Faults::default(), LATENCY);
+    (scenario.faulty, scenario.calm) = (happening.at, Duration::from_secs(5));
+    scenario.happenings = vec![happening];
+    let (first, interval) = (Duration::from_secs(1), Duration::from_millis(20));
+    // Before the second can say anything, the first must.
+    let (hello, once) = (Duration::from_millis(500), Duration::from_secs(3_600));
+    let greeting = Talk { first: hello, interval: once, ..quiet() };
+    scenario.talks = vec![Talk { from, to: 1 - from, first, interval, ..quiet() }, greeting];
+    scenario
+}
+
+/// A talk of lone datagrams.
+const fn quiet() -> Talk {
+    Talk {
+        from: 0,
+        to: 1,
+        v6: false,
+        transport: Transport::Udp,
+        segment: 100,
+        ecn: 0,
+        counts_up: true,
+        first: Duration::ZERO,
+        interval: Duration::ZERO,
+        burst: 1,
+        style: Style::Lone,
+        asks: false,
+    }
 }
