@@ -8,6 +8,7 @@ use crate::agenda::Agenda;
 use crate::ledger::{Ends, Ledger};
 use crate::network::{Network, Wire};
 use crate::nonces::Nonces;
+use crate::packets::wrap;
 use crate::rng::Rng;
 use crate::scenario::{LATENCY, Scenario};
 use crate::trace::{Step, Trace, Who};
@@ -16,12 +17,16 @@ use crate::trace::{Step, Trace, Who};
 pub const LATE: Duration = Duration::from_millis(5 * LATENCY.as_millis() as u64);
 /// An answer that could leave at once is there after that time. It covers a session that ran out just then.
 const ANSWERED: Duration = Duration::from_millis(6_500);
+/// From one gateway of a machine to another.
+const HOST: Duration = Duration::from_micros(1);
 
 /// What can be on the agenda.
 #[derive(Debug)]
 pub enum What {
     /// Datagrams reach an address.
     Arrive(Wire),
+    /// A route leads a datagram of another gateway into the TUN device of this one.
+    Carry { gateway: usize, sender: usize, packet: Vec<u8> },
     /// A worker wakes up, or goes on.
     Turn { gateway: usize, worker: usize },
     /// Control wakes up, or goes on.
@@ -117,6 +122,20 @@ impl Outside {
     pub fn later(&mut self) -> Time {
         let soon = self.soon();
         if self.rng.chance(64) { soon + Duration::from_micros(self.rng.below(2_000)) } else { soon }
+    }
+
+    /// A route leads datagrams into the tunnel of another gateway.
+    pub fn carry(&mut self, gateway: usize, sender: usize, wire: &Wire) {
+        self.last_sent = self.now;
+        for datagram in wire.bytes.chunks(wire.stride) {
+            let packet = wrap(wire.from, wire.to, wire.ecn, datagram);
+            self.agenda.enter(self.now + HOST, What::Carry { gateway, sender, packet });
+        }
+    }
+
+    /// What came out of the tunnel is for another gateway beside it.
+    pub fn arrive_within(&mut self, wire: Wire) {
+        self.agenda.enter(self.now + HOST, What::Arrive(wire));
     }
 
     /// Puts datagrams on the network.

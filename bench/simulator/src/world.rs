@@ -17,6 +17,9 @@ use crate::trace::{Step, Who};
 const LAST_WORDS: Duration = Duration::from_secs(120);
 const FORGOTTEN: Duration = Duration::from_secs(3_000);
 
+/// A run has fewer steps, unless something goes round in it.
+const STEPS_MAX: u64 = 4_000_000;
+
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -108,6 +111,9 @@ impl World {
         while let Some((at, what)) = self.out.agenda.next_until(until) {
             self.out.now = at;
             self.happen(what);
+            if self.out.trace.steps() > STEPS_MAX {
+                return Err("it never ends: something goes round".to_owned());
+            }
             if let Some(failure) = self.out.failure.take() {
                 return Err(failure);
             }
@@ -123,6 +129,7 @@ impl World {
                 Some(gateway) => gateways[gateway].arrive(wire, out),
                 None => out.network.give_back(wire.bytes),
             },
+            What::Carry { gateway, sender, packet } => gateways[gateway].carry(sender, packet, out),
             What::Turn { gateway, worker } => gateways[gateway].turn(worker, out),
             What::Control { gateway } => gateways[gateway].control_turn(out),
             What::Offer { talk } => self.offer(talk),

@@ -8,7 +8,7 @@ use ringfort_core::suite::Suite;
 use ringfort_path::Order;
 
 use super::Gateway;
-use crate::network::Network;
+use crate::network::{Addresses, Network};
 use crate::outside::Outside;
 use crate::rng::mix;
 use crate::scenario::Scenario;
@@ -44,6 +44,8 @@ pub(super) struct Configuration {
     pub(super) peers: Vec<Option<PeerSettings>>,
     /// Which of its peers has what belongs to which, if not itself.
     pub(super) moved: Option<(usize, usize)>,
+    /// Which of its peers leads to which addresses besides its own: a tunnel that runs in this one ends there.
+    pub(super) within: Vec<(usize, Prefix)>,
 }
 
 /// The settings of one peer.
@@ -87,7 +89,15 @@ impl Configuration {
         };
         let others = (0..count).map(|other| (other != gateway).then(|| peer(other)));
         let peers = others.chain((0..site.phantoms).map(|number| Some(phantom(number)))).collect();
-        Self { seed, generation: 0, is_up: true, mtu: site.mtu, peers, moved: None }
+        // The third gateway is beside the first, the fourth beside the second.
+        let ends_at = (scenario.nested && gateway < 2).then(|| (1 - gateway, network.addresses(3 - gateway)));
+        let within = |(peer, addresses): (usize, Addresses)| {
+            [false, true].map(|v6| addresses.outside(v6).ip()).map(|ip| {
+                (peer, Prefix::new(ip, if ip.is_ipv6() { 128 } else { 32 }).expect("no family has fewer bits"))
+            })
+        };
+        let within = ends_at.into_iter().flat_map(within).collect();
+        Self { seed, generation: 0, is_up: true, mtu: site.mtu, peers, moved: None, within }
     }
 }
 
@@ -126,7 +136,8 @@ impl Gateway {
         self.names.insert(id, number);
         self.device.set_psk(id, PresharedKey::new([psk; 32]));
         self.device.place_peer(now, id, endpoint);
-        prefixes(number).into_iter().for_each(|prefix| self.device.insert_allowed_ip(id, prefix));
+        let within = self.config.within.iter().filter(|(peer, _)| *peer == number).map(|&(_, prefix)| prefix);
+        prefixes(number).into_iter().chain(within).for_each(|prefix| self.device.insert_allowed_ip(id, prefix));
         self.device.set_keepalive(now, id, keepalive_secs);
     }
 

@@ -176,7 +176,7 @@ impl Gateway {
         } else if !refused && out.now >= self.stops.socket {
             let mut bytes = out.network.buffer();
             bytes.extend_from_slice(message);
-            out.send(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None });
+            self.send(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None }, out);
         }
         works
     }

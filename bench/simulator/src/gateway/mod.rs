@@ -73,6 +73,10 @@ pub struct Gateway {
     stops: Stops,
     /// Of our own datagrams that came back, those that were not known.
     went_round: usize,
+    /// The gateway in whose tunnel its own tunnel runs.
+    carrier: Option<usize>,
+    /// Tunnels run in its own.
+    carries: bool,
     /// Until then sessions begin with a counter near a limit, if the scenario has it.
     worn_until: Time,
     /// The receiving halves that control has made, and not ended.
@@ -115,6 +119,8 @@ impl Gateway {
             nesting: Arc::new(Nesting::new()),
             stops: Stops::default(),
             went_round: 0,
+            carrier: scenario.carrier(index),
+            carries: scenario.nested && index < 2,
             worn_until: scenario.in_order(),
             receives: BTreeSet::new(),
             site,
@@ -186,6 +192,16 @@ impl Gateway {
             return out.note(Who::World, Step::Lost { why: "the queue of the TUN device is full, or the link down" });
         }
         worker.tun.push_back(read);
+        self.wake(index, out);
+    }
+
+    /// A datagram of another gateway for its TUN device.
+    pub fn carry(&mut self, sender: usize, packet: Vec<u8>, out: &mut Outside) {
+        let index = sender % self.workers.len();
+        if !self.device.is_up() || self.workers[index].tun.len() == TUN_READS {
+            return out.note(Who::World, Step::Lost { why: "the queue of the TUN device is full, or the link down" });
+        }
+        self.workers[index].tun.push_back(TunRead::Raw(packet));
         self.wake(index, out);
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::draw::{question, talk};
-use super::{Event, Faults, Happening, Scenario, Style, Talk};
+use super::draw::{question, site, talk};
+use super::{Event, Faults, Happening, Scenario, Site, Style, Talk};
 use crate::rng::Rng;
 
 /// How many of 256 runs are about nothing else than first answers.
@@ -21,7 +21,12 @@ pub(super) fn aim(rng: &mut Rng, scenario: &mut Scenario) -> bool {
         ask_only(rng, scenario);
         return false;
     };
-    let Some(scene) = SCENES.get((place / EACH) as usize) else { return false };
+    let place = (place / EACH) as usize;
+    if place == SCENES.len() {
+        nest(rng, scenario);
+        return true;
+    }
+    let Some(scene) = SCENES.get(place) else { return false };
     clear(scenario);
     scene(rng, scenario);
     true
@@ -148,6 +153,44 @@ fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
     }
     let interval = Duration::from_millis(rng.between(100, 400));
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, 0, 1) });
+}
+
+/// A tunnel in a tunnel: the datagrams of the third and the fourth gateway are packets of the first and the second.
+fn nest(rng: &mut Rng, scenario: &mut Scenario) {
+    let (network, mut happenings) = (scenario.network, std::mem::take(&mut scenario.happenings));
+    clear(scenario);
+    // Nobody knows the way to a gateway that moves but by its own tunnel.
+    happenings.retain(|happening| {
+        matches!(
+            happening.what,
+            Event::Restart { .. }
+                | Event::Suspend { .. }
+                | Event::StopControl { .. }
+                | Event::StopWorker { .. }
+                | Event::StopSocket { .. }
+                | Event::StopTun { .. }
+                | Event::RefuseSends { .. }
+                | Event::FullEvents { .. }
+                | Event::FullQueues { .. }
+                | Event::RemovePeer { .. }
+                | Event::NewPsk { .. }
+                | Event::NewSuite { .. }
+                | Event::Flood { .. }
+        )
+    });
+    (scenario.network, scenario.happenings, scenario.nested) = (network, happenings, true);
+    scenario.calm = Duration::from_millis(rng.pick(&[2_000, 150_000]));
+    while scenario.gateways.len() < 4 {
+        scenario.gateways.push(Site { phantoms: 0, keepalive_secs: 0, first_counter: 0, ..site(rng) });
+    }
+    for (number, site) in scenario.gateways.iter_mut().enumerate() {
+        site.mtu = if number < 2 { 1_420 } else { 1_280 };
+    }
+    for (from, to) in [(0, 1), (1, 0), (2, 3), (3, 2)] {
+        if from >= 2 || rng.chance(128) {
+            scenario.talks.push(Talk { first: Duration::from_millis(rng.below(2_000)), ..plain(rng, from, to) });
+        }
+    }
 }
 
 /// Lone packets without answers.

@@ -45,7 +45,9 @@ impl Cuts {
     #[must_use]
     pub fn of(scenario: &Scenario) -> Vec<Cut> {
         let mut all = Vec::new();
-        all.extend((2..scenario.gateways.len()).map(Cut::Gateways));
+        if !scenario.nested {
+            all.extend((2..scenario.gateways.len()).map(Cut::Gateways));
+        }
         all.extend((0..scenario.happenings.len()).map(Cut::Happening));
         all.extend((0..FAULTS).map(Cut::Fault));
         all.extend((0..scenario.talks.len()).map(Cut::Talk));

@@ -64,6 +64,7 @@ pub fn draw(seed: u64) -> Scenario {
         faulty,
         is_impatient: false,
         only_delays: false,
+        nested: false,
         calm: Duration::from_millis(rng.pick(&[2_000, 30_000, 150_000, 400_000])),
     };
     let packets_max = rng.pick(&PACKETS_MAX);
@@ -93,7 +94,7 @@ fn thin_out(scenario: &mut Scenario, packets_max: u128) {
     }
 }
 
-fn site(rng: &mut Rng) -> Site {
+pub(super) fn site(rng: &mut Rng) -> Site {
     Site {
         workers: rng.pick(&[1, 2, 2, 3, 4]),
         mtu: rng.pick(&[1_420, 1_420, 1_280, 8_920]),

@@ -61,6 +61,8 @@ pub struct Scenario {
     pub is_impatient: bool,
     /// What happens only delays: everything arrives, whenever it was offered.
     pub only_delays: bool,
+    /// The tunnel between the third and the fourth gateway runs in that between the first and the second.
+    pub nested: bool,
 }
 
 /// One gateway.
@@ -266,7 +268,18 @@ impl Scenario {
     /// From when on nothing may be lost or late.
     #[must_use]
     pub fn settled(&self) -> Time {
-        if self.is_impatient { START } else { self.in_order() + SETTLING }
+        if self.is_impatient { START } else { self.in_order() + self.settling() }
+    }
+
+    /// How long it takes until everything has settled. A tunnel in a tunnel can only recover behind it.
+    fn settling(&self) -> Duration {
+        if self.nested { 2 * SETTLING } else { SETTLING }
+    }
+
+    /// Which gateway carries what the third and the fourth send each other, by the sender.
+    #[must_use]
+    pub fn carrier(&self, sender: usize) -> Option<usize> {
+        (self.nested && sender >= 2).then(|| sender - 2)
     }
 
     /// From when on nothing that is offered may be lost.
@@ -284,6 +297,6 @@ impl Scenario {
     /// When the last packet is offered.
     #[must_use]
     pub fn talked(&self) -> Time {
-        self.in_order() + SETTLING + self.calm
+        self.in_order() + self.settling() + self.calm
     }
 }
