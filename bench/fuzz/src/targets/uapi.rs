@@ -104,6 +104,7 @@ fn understood(request: Request) -> String {
         Request::Report => "report".to_owned(),
         Request::File => "file".to_owned(),
         Request::LogLevel(level) => format!("log_level {level:?}"),
+        Request::StatsJson => "stats_json".to_owned(),
         Request::Peers => "peers".to_owned(),
         Request::Why(key) => format!("why {}", hex(&key)),
         Request::Set(set) => {

@@ -127,7 +127,7 @@ impl Device {
                 page.push(Remembered { key, endpoint, configured, gone_since: Some(since) });
             }
         }
-        forgotten.iter().for_each(|key| drop(self.memory.gone.remove(key)));
+        forgotten.iter().for_each(|key| _ = self.memory.gone.remove(key));
         looked_at == most
     }
 

@@ -11,6 +11,9 @@
 //! shows what is set and is not the default. A peer's suite belongs to its public key: it is kept for a peer that is
 //! not there, with `update_only=true` without making it, and outlives one that is removed.
 //!
+//! `peers=1` and `why=KEY` are ours as well: how each peer does, and what is wrong with one, as a line of JSON. So is a
+//! peer's `name`, which belongs to its public key as the suite does; an empty one takes it back.
+//!
 //! ```text
 //!   client bytes ──► RequestReader ──► Request::{Get, Set, Stats, …} ─► (the control loop)
 //!                    one bounded line      │ SetParser, line by line

@@ -159,7 +159,7 @@ impl Duo {
     /// So many seconds pass, with what is due in them.
     pub(super) fn wait(&mut self, seconds: u64) {
         for _ in 0..seconds {
-            self.now = self.now + Duration::from_secs(1);
+            self.now += Duration::from_secs(1);
             let (a_now, b_now) = (self.clock(self.skew), self.clock(0));
             self.a.device.handle_timeout(a_now, &mut self.a.rng);
             self.b.device.handle_timeout(b_now, &mut self.b.rng);

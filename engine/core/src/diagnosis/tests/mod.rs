@@ -315,7 +315,7 @@ fn strangers_fill_neither_memory_nor_logs() {
         let (_, message) = stranger.take().pop().unwrap();
         let endpoint = Endpoint::new(stranger.address);
         let _ = duo.b.device.handle_datagram(now, endpoint, &message, false, &mut duo.b.rng);
-        duo.now = duo.now + Duration::from_millis(10);
+        duo.now += Duration::from_millis(10);
     }
     duo.b.take();
     let snapshot = duo.b.device.snapshot(duo.now);
