@@ -99,5 +99,7 @@ const fn quiet() -> Talk {
         burst: 1,
         style: Style::Lone,
         asks: false,
+        until: None,
+        due: None,
     }
 }
