@@ -8,7 +8,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkHeader, LinkMessage,
+};
 use netlink_packet_route::nsid::{NsidAttribute, NsidHeader, NsidMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -215,6 +217,17 @@ impl LinkSocket {
     /// The system's.
     pub fn set_up(&self, index: u32) -> io::Result<()> {
         Ok(self.socket.request(RouteNetlinkMessage::NewLink(set_up(index, true)), 0)?)
+    }
+
+    /// Keeps the kernel from giving an interface a link-local address.
+    ///
+    /// # Errors
+    /// The system's; also where there is no IPv6.
+    pub fn refuse_link_local_address(&self, index: u32) -> io::Result<()> {
+        let mut message = get(Place::Home, index);
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
+        Ok(self.socket.request(RouteNetlinkMessage::NewLink(message), 0)?)
     }
 
     /// Deletes an interface. It is gone when this returns, if the kernel lets us.

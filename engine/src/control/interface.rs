@@ -177,6 +177,16 @@ impl Interface {
         };
     }
 
+    /// Keeps the kernel from giving the interface a link-local address, as it is with the kernel's own WireGuard. From
+    /// such an address it would ask for routers again and again, and wake an idle gateway each time.
+    ///
+    /// Only a convenience: it fails where there is no IPv6.
+    pub fn refuse_link_local_address(&self) {
+        if let Err(error) = self.links.refuse_link_local_address(self.index) {
+            log::debug!("the interface may get a link-local address: {error}");
+        }
+    }
+
     /// Whether the interface is gone: for a worker that finds its queue dead before the kernel has told us why.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
@@ -195,18 +205,6 @@ impl Drop for Interface {
             // What the kernel does not let us delete goes with its queues.
             let _ = self.links.delete(self.place, self.index);
         }
-    }
-}
-
-/// Keeps the kernel from giving the interface a link-local address, as it is with the kernel's own WireGuard: from such
-/// an address it would ask for routers again and again, and an idle gateway would wake up for each of these packets.
-///
-/// Only a convenience: it fails where IPv6 is disabled or `/proc/sys` is read-only.
-pub fn refuse_link_local_address(name: &str) {
-    /// `IN6_ADDR_GEN_MODE_NONE` of the uapi header `linux/if_link.h`.
-    const NONE: &str = "1";
-    if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), NONE) {
-        log::debug!("the interface may get a link-local address: {error}");
     }
 }
 
@@ -260,6 +258,17 @@ mod tests {
             ip("link delete other");
             assert_eq!(next_change(&mut interface), Change::Deleted);
             assert!(interface.is_deleted());
+        });
+    }
+
+    #[test]
+    fn it_gets_no_link_local_address() {
+        in_namespace(|| {
+            let (interface, _queues) = watched_tun();
+            let mode = || std::fs::read_to_string("/proc/sys/net/ipv6/conf/rf0/addr_gen_mode").unwrap();
+            assert_eq!(mode(), "0\n");
+            interface.refuse_link_local_address();
+            assert_eq!(mode(), "1\n");
         });
     }
 

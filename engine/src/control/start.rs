@@ -21,7 +21,7 @@ use super::event_loop::{Control, End, Sleep};
 use super::file::ConfigFile;
 use super::file::steward::{Steward, run_hooks};
 use super::inherited::Inherited;
-use super::interface::{Interface, refuse_link_local_address};
+use super::interface::Interface;
 use super::limits::{self, LockedMemory};
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::signals;
@@ -85,7 +85,7 @@ impl Daemon {
         let (given, tun_link, tun_queues) = (tun.given(), tun.link(), tun.into_queues());
         let interface = watch(&tun_queues[0], given)?;
         if given.is_none() {
-            refuse_link_local_address(&cli.name);
+            interface.refuse_link_local_address();
         }
         let choice = cli.selection().resolve()?;
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
