@@ -212,7 +212,7 @@ mod tests {
             let mut scenario = draw(seed);
             Cuts(Cuts::of(&scenario)).apply(&mut scenario);
             assert!(scenario.happenings.is_empty() && scenario.talks.is_empty());
-            assert_eq!(scenario.gateways.len(), 2);
+            assert_eq!(scenario.gateways.len(), if scenario.nested { 4 } else { 2 });
             assert_eq!(format!("{:?}", scenario.network), format!("{:?}", Faults::default()));
         }
     }
