@@ -106,15 +106,18 @@ fn speak_unheard(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(500)), ..plain(rng, 0, 1) });
 }
 
-/// Control has hardly any room for events when somebody begins to talk, and the other side, which never says anything,
-/// restarts later. It can be found again only by whoever talks.
+/// Control has hardly any room for events when somebody begins to talk. The other side never says anything, and
+/// restarts later. What it remembers is no help: just then the talker's address changes. It can be found again only by
+/// whoever talks.
 fn be_forgotten(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.faulty = Duration::from_millis(rng.between(2_000, 5_000));
     scenario.calm = Duration::from_secs(10);
     let lasts = Duration::from_millis(rng.below(2_000));
     scenario.happenings.push(Happening { at: Duration::ZERO, lasts, what: Event::FullEvents { at: 1 } });
     let at = scenario.faulty - Duration::from_millis(rng.below(1_500));
-    scenario.happenings.push(Happening { at, lasts: Duration::ZERO, what: Event::Restart { at: 0 } });
+    for what in [Event::Restart { at: 0 }, Event::Rebind { at: 1 }] {
+        scenario.happenings.push(Happening { at, lasts: Duration::ZERO, what });
+    }
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), ..plain(rng, 1, 0) });
 }
 
