@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::panic;
 use std::process::abort;
-use std::sync::{OnceLock, Weak};
+use std::sync::{Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::control::server::SocketPlace;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The control socket, once there is one.
-static SOCKET: OnceLock<SocketPlace> = OnceLock::new();
+static SOCKET: Mutex<Option<SocketPlace>> = Mutex::new(None);
 
 /// How to put back an interface that was there before us, while it is ours.
 static INTERFACE: OnceLock<(Given, Weak<OwnedFd>)> = OnceLock::new();
@@ -26,7 +26,8 @@ static INTERFACE: OnceLock<(Given, Weak<OwnedFd>)> = OnceLock::new();
 pub fn end_process() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if let Some(socket) = SOCKET.get() {
+        // Whoever panics may have it: then the next daemon replaces the socket.
+        if let Ok(Some(socket)) = SOCKET.try_lock().as_deref() {
             socket.remove();
         }
         // Writing may wait for a reader.
@@ -60,10 +61,9 @@ fn end() -> ! {
     abort()
 }
 
-/// There is a control socket to remove.
+/// There is a control socket to remove, in place of the one before.
 pub fn remove_socket(place: SocketPlace) {
-    // Set once in the life of a process.
-    let _ = SOCKET.set(place);
+    *SOCKET.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
 }
 
 #[cfg(test)]

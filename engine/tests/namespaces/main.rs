@@ -38,6 +38,7 @@ mod path_mtu;
 mod quiet;
 mod refusals;
 mod rekey;
+mod renamed;
 mod restart;
 mod roaming;
 mod sent;

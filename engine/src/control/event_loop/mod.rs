@@ -43,10 +43,11 @@ use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::unreachable::Unreachables;
-use super::{answer, key_text, peers};
+use super::{answer, key_text, logging, peers};
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::metrics::{Exchange, Overview, Source};
+use crate::panics;
 use crate::queues::Queues;
 
 /// Handshake messages of one turn: a few milliseconds of Curve25519.
@@ -236,6 +237,7 @@ impl Control {
             if !server.serve(now.mono, self) {
                 return Ok(End::SocketRemoved);
             }
+            self.follow_name(server);
             self.turns.record(clock::boot_time().since(now.mono));
             self.failure.take().map_or(Ok(()), Err)?;
         }
@@ -320,6 +322,20 @@ impl Control {
             Change::Deleted => return Err(self.interface_deleted()),
         }
         Ok(())
+    }
+
+    /// Whoever renames the interface looks for us under its new name.
+    fn follow_name(&mut self, server: &mut Server) {
+        let Some(name) = self.interface.take_name() else { return };
+        match server.rename(&name) {
+            Ok(()) => log::info!("the interface is called {name} from now on, and so is the control socket"),
+            Err(error) => log::warn!(
+                "the interface is called {name} from now on, and the control socket keeps its name, by which wg(8) \
+                 finds us: {error}"
+            ),
+        }
+        panics::remove_socket(server.place().clone());
+        logging::rename(&name);
     }
 
     fn set_link(&mut self, state: LinkState, now: Time) {

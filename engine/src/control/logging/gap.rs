@@ -99,6 +99,8 @@ mod tests {
             self.lines.push(line.text.clone());
             Ok(())
         }
+
+        fn rename(&mut self, _: &str) {}
     }
 
     fn line(number: usize) -> Line {

@@ -23,7 +23,7 @@ mod writer;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,13 @@ pub fn reopen() {
     }
 }
 
+/// Lines are of this interface from now on: it was renamed.
+pub fn rename(interface: &str) {
+    if let Some(logger) = INSTALLED.get() {
+        logger.rename(interface);
+    }
+}
+
 /// What passes to the thread that writes.
 #[derive(Debug)]
 enum Message {
@@ -94,6 +101,8 @@ struct Shared {
     lost: AtomicU64,
     /// The place must be opened anew.
     reopen: AtomicBool,
+    /// The interface has a new name.
+    renamed: Mutex<Option<String>>,
 }
 
 /// Takes lines from all threads. Never waits.
@@ -116,6 +125,11 @@ impl Logger {
     fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         // With a full queue it looks anyway.
+        let _ = self.queue.try_send(Message::Look);
+    }
+
+    fn rename(&self, interface: &str) {
+        *self.shared.renamed.lock().unwrap_or_else(PoisonError::into_inner) = Some(interface.to_owned());
         let _ = self.queue.try_send(Message::Look);
     }
 

@@ -20,6 +20,8 @@ impl Place for Reader {
         let _ = self.lines.send(line.text.clone());
         Ok(())
     }
+
+    fn rename(&mut self, _: &str) {}
 }
 
 fn logger() -> (Logger, Sender<()>, Receiver<String>) {

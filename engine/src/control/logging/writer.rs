@@ -1,9 +1,9 @@
 //! The thread that writes log lines.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -51,6 +51,9 @@ impl<P: Place> Writer<P> {
                     let _ = done.send(());
                 }
                 Some(Message::Look) | None => {}
+            }
+            if let Some(name) = self.shared.renamed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                self.place.rename(&name);
             }
             if self.shared.reopen.swap(false, Ordering::Acquire) {
                 self.reopen();

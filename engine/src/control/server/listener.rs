@@ -186,6 +186,29 @@ impl Listener {
         !self.place.is_in_place()
     }
 
+    /// Renames the socket with its interface: `wg` finds interfaces by the names of their sockets.
+    ///
+    /// # Errors
+    /// The system's; somebody serves an interface of this name. It stays where it is.
+    pub(super) fn rename(&mut self, interface: &str) -> io::Result<()> {
+        let path = self.place.path.with_file_name(format!("{interface}.sock"));
+        if is_served(&path) {
+            return Err(io::Error::other(format!("a daemon serves {}", path.display())));
+        }
+        let link = || std::fs::hard_link(&self.place.path, &path);
+        match link() {
+            // Nobody listens there any more.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&path)?;
+                link()
+            }
+            linked => linked,
+        }?;
+        // For a moment it has both names, so nobody finds it gone.
+        let former = std::mem::replace(&mut self.place.path, path);
+        std::fs::remove_file(former)
+    }
+
     /// The next client, if one waits.
     pub(super) fn accept(&self) -> io::Result<Option<UnixStream>> {
         let Some((stream, _)) = unless_blocked(self.socket.accept())? else { return Ok(None) };

@@ -100,6 +100,14 @@ impl Server {
         self.listener.place()
     }
 
+    /// Renames the socket with its interface.
+    ///
+    /// # Errors
+    /// The system's, or another daemon has the name. The socket stays as it is.
+    pub fn rename(&mut self, interface: &str) -> io::Result<()> {
+        self.listener.rename(interface)
+    }
+
     /// Serves whoever is ready, without waiting. To be called when the descriptor is readable and when
     /// [`next_deadline`](Self::next_deadline) has come.
     ///

@@ -32,6 +32,10 @@ impl Place for LogFile {
         self.file.write_all(line.dated(&self.interface).as_bytes())
     }
 
+    fn rename(&mut self, interface: &str) {
+        interface.clone_into(&mut self.interface);
+    }
+
     fn reopen(&mut self) -> io::Result<()> {
         self.file = open(&self.path)?;
         Ok(())

@@ -44,6 +44,10 @@ impl Place for Journal {
         }
         self.socket.send(&datagram)
     }
+
+    fn rename(&mut self, interface: &str) {
+        interface.clone_into(&mut self.interface);
+    }
 }
 
 /// The journal takes upper case letters, digits and underscores, at most 64 of them.

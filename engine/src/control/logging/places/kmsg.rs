@@ -43,6 +43,10 @@ impl Place for Kmsg {
         debug_assert!(written == record.len(), "the kernel takes a record or nothing");
         Ok(())
     }
+
+    fn rename(&mut self, interface: &str) {
+        self.prefix = prefix(interface);
+    }
 }
 
 #[cfg(test)]

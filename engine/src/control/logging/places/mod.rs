@@ -25,6 +25,9 @@ pub(super) trait Place {
     /// The line was not taken, and may be later.
     fn write(&mut self, line: &Line) -> io::Result<()>;
 
+    /// Lines are of this interface from now on.
+    fn rename(&mut self, interface: &str);
+
     /// Opens it anew, if it is a file that somebody has moved away.
     ///
     /// # Errors
@@ -37,6 +40,10 @@ pub(super) trait Place {
 impl Place for Box<dyn Place + Send> {
     fn write(&mut self, line: &Line) -> io::Result<()> {
         (**self).write(line)
+    }
+
+    fn rename(&mut self, interface: &str) {
+        (**self).rename(interface);
     }
 
     fn reopen(&mut self) -> io::Result<()> {

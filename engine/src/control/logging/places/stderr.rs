@@ -43,4 +43,8 @@ impl Place for Stderr {
         }
         Ok(())
     }
+
+    fn rename(&mut self, interface: &str) {
+        interface.clone_into(&mut self.interface);
+    }
 }

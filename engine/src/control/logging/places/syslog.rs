@@ -31,6 +31,10 @@ impl Place for Syslog {
         let priority = FACILITY_DAEMON | line.severity();
         self.socket.send(format!("<{priority}>{}: {}", self.prefix, line.text).as_bytes())
     }
+
+    fn rename(&mut self, interface: &str) {
+        self.prefix = prefix(interface);
+    }
 }
 
 #[cfg(test)]
