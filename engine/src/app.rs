@@ -15,6 +15,7 @@ use ringfort_aead::Selection;
 use ringfort_core::suite::Suite;
 use ringfort_path::budget::budget;
 
+use crate::cli::cpus::crowded;
 use crate::cli::{AeadArg, Cli, Serve, SuiteArg, VERSION};
 use crate::commands::{self, print};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
@@ -155,6 +156,9 @@ fn run(
             return Err(error);
         }
     };
+    if let Some(note) = crowded(&cpus[..daemon.workers()]) {
+        log::warn!("{note}");
+    }
     report(&daemon);
     notes.iter().for_each(|(level, note)| log::log!(*level, "{note}"));
     suites.into_iter().for_each(notices::warn_of_slow_aes);

@@ -1,6 +1,10 @@
 //! Why sockets could not be had, in one sentence with the remedy.
 
+use std::net::IpAddr;
+
 use nix::errno::Errno;
+
+use crate::bind::DeviceName;
 
 /// An address family, as it is named to the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,22 @@ pub enum BindError {
         /// The system's error.
         errno: Errno,
     },
+    /// The address to bind to is not one of this machine, or not any more.
+    #[error("cannot bind to {address}: {errno}: choose an address that this machine has (ip address)")]
+    Address {
+        /// The address asked for.
+        address: IpAddr,
+        /// The system's error.
+        errno: Errno,
+    },
+    /// The device to bind to is not there, or not any more.
+    #[error("cannot bind to the device {device}: {errno}: choose one that is there (ip link)")]
+    Device {
+        /// The device asked for.
+        device: DeviceName,
+        /// The system's error.
+        errno: Errno,
+    },
     /// A socket option that there is no going on without was refused.
     #[error("cannot set socket option {option}: {errno}")]
     Option {
@@ -80,6 +100,8 @@ impl BindError {
             Self::Descriptors { errno }
             | Self::Socket { errno, .. }
             | Self::Bind { errno, .. }
+            | Self::Address { errno, .. }
+            | Self::Device { errno, .. }
             | Self::Option { errno, .. } => errno,
             Self::NoWorkers => Errno::EINVAL,
         }

@@ -46,7 +46,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod cmsg;
+pub mod bind;
+mod cmsg;
 mod edge;
 mod error;
 mod gso;
@@ -58,6 +59,7 @@ mod send;
 mod sockaddr;
 mod socket;
 
+pub use bind::{Bind, DeviceName, NotBindable};
 pub use edge::{EdgeConfig, EdgeCounters, GsoNotice, UdpEdge, UdpEvent};
 pub use error::{BindError, Family};
 pub use handshake::{SentBy, may_blame_source, send_handshake};

@@ -25,7 +25,7 @@
 //!   MTU to what fits, at most the path's less 80 bytes; so does TCP's MSS then. An MTU that was set on a route (`ip
 //!   route … mtu`) does not count either, except that wg-quick(8) derives the tunnel's from it.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -34,6 +34,7 @@ use nix::sys::socket::{
     getsockopt, setsockopt, socket, sockopt,
 };
 
+use crate::bind::Bind;
 use crate::error::{BindError, Family};
 use crate::reuseport;
 
@@ -47,6 +48,8 @@ pub struct SocketConfig {
     pub port: u16,
     /// Number of workers, each with a socket per family.
     pub workers: u8,
+    /// What they are bound to beside the port.
+    pub bind: Bind,
     /// Mark of outgoing packets for policy routing; 0: none.
     pub fwmark: u32,
     /// Size of each receive buffer in bytes, as for `SO_RCVBUF`; 0: the system's default.
@@ -67,7 +70,7 @@ impl SocketConfig {
     #[must_use]
     pub const fn new(port: u16, workers: u8) -> Self {
         let (receive_buffer, send_buffer) = (Self::RECEIVE_BUFFER_LEN, Self::SEND_BUFFER_LEN);
-        Self { port, workers, fwmark: 0, receive_buffer, send_buffer }
+        Self { port, workers, bind: Bind::Any, fwmark: 0, receive_buffer, send_buffer }
     }
 }
 
@@ -102,7 +105,7 @@ impl SocketGroup {
         }
         for _ in 0..FREE_PORT_ATTEMPTS {
             match Self::bind_once(config) {
-                Err(BindError::PortInUse { family: Family::V6, .. }) if config.port == 0 => {}
+                Err(BindError::PortInUse { family: Family::V6, .. }) if config.port == 0 && config.bind.is_dual() => {}
                 outcome => return outcome,
             }
         }
@@ -111,16 +114,18 @@ impl SocketGroup {
 
     fn bind_once(config: &SocketConfig) -> Result<Self, BindError> {
         let v4 = open_family(Family::V4, config.port, config)?;
-        let port = port_of(&v4[0])?;
+        let port = v4.first().map_or(Ok(config.port), port_of)?;
         let v6 = match open_family(Family::V6, port, config) {
-            Ok(sockets) => sockets.into_iter().map(Some).collect(),
-            Err(e) if is_family_missing(&e) => (0..config.workers).map(|_| None).collect::<Vec<_>>(),
-            Err(e) => return Err(e),
+            Err(e) if config.bind.is_dual() && is_family_missing(&e) => Vec::new(),
+            sockets => sockets?,
         };
+        let first = v4.first().or(v6.first()).expect("one of the families is used");
+        let port = port_of(first)?;
         // Every family has the same offloads: both are asked for at the UDP layer.
-        let offloads = Offloads { gso: probe_gso(&v4[0]), gro: v4.iter().chain(v6.iter().flatten()).all(enable_gro) };
-        let pairs = v4.into_iter().zip(v6).map(|(v4, v6)| SocketPair { v4, v6, offloads }).collect();
-        Ok(Self { port, offloads, pairs })
+        let offloads = Offloads { gso: probe_gso(first), gro: v4.iter().chain(&v6).all(enable_gro) };
+        let (mut v4, mut v6) = (v4.into_iter(), v6.into_iter());
+        let pair = |_| SocketPair { v4: v4.next(), v6: v6.next(), offloads };
+        Ok(Self { port, offloads, pairs: (0..config.workers).map(pair).collect() })
     }
 
     /// The port that the sockets are bound to.
@@ -169,7 +174,7 @@ impl SocketGroup {
 /// The sockets of one worker.
 #[derive(Debug)]
 pub struct SocketPair {
-    v4: OwnedFd,
+    v4: Option<OwnedFd>,
     v6: Option<OwnedFd>,
     offloads: Offloads,
 }
@@ -180,17 +185,17 @@ impl SocketPair {
     /// # Errors
     /// The system's error, `EMFILE` among others.
     pub fn try_clone(&self) -> std::io::Result<Self> {
-        let v6 = self.v6.as_ref().map(OwnedFd::try_clone).transpose()?;
-        Ok(Self { v4: self.v4.try_clone()?, v6, offloads: self.offloads })
+        let copy = |socket: &Option<OwnedFd>| socket.as_ref().map(OwnedFd::try_clone).transpose();
+        Ok(Self { v4: copy(&self.v4)?, v6: copy(&self.v6)?, offloads: self.offloads })
     }
 
-    /// The IPv4 socket.
+    /// The IPv4 socket, unless it is bound to an IPv6 address.
     #[must_use]
-    pub fn v4(&self) -> BorrowedFd<'_> {
-        self.v4.as_fd()
+    pub fn v4(&self) -> Option<BorrowedFd<'_>> {
+        self.v4.as_ref().map(AsFd::as_fd)
     }
 
-    /// The IPv6 socket, unless the system has no IPv6.
+    /// The IPv6 socket, unless the system has no IPv6, or it is bound to an IPv4 address.
     #[must_use]
     pub fn v6(&self) -> Option<BorrowedFd<'_>> {
         self.v6.as_ref().map(AsFd::as_fd)
@@ -200,7 +205,7 @@ impl SocketPair {
     #[must_use]
     pub fn towards(&self, remote: &SocketAddr) -> Option<BorrowedFd<'_>> {
         match remote {
-            SocketAddr::V4(_) => Some(self.v4()),
+            SocketAddr::V4(_) => self.v4(),
             SocketAddr::V6(_) => self.v6(),
         }
     }
@@ -212,21 +217,22 @@ impl SocketPair {
     }
 
     fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.v4()).chain(self.v6())
+        self.v4().into_iter().chain(self.v6())
     }
 }
 
-/// One bound socket per worker, steered if there is more than one.
+/// One bound socket per worker, steered if there is more than one. None, if the family is not used.
 fn open_family(family: Family, port: u16, config: &SocketConfig) -> Result<Vec<OwnedFd>, BindError> {
+    let Some(address) = config.bind.address(family) else { return Ok(Vec::new()) };
     let first = open(family, config)?;
-    bind_any(&first, family, port)?;
+    bind_to(&first, SocketAddr::new(address, port))?;
     let port = port_of(&first)?;
     set(&first, "SO_REUSEPORT", sockopt::ReusePort, &true)?;
     let mut sockets = vec![first];
     for _ in 1..config.workers {
         let next = open(family, config)?;
         set(&next, "SO_REUSEPORT", sockopt::ReusePort, &true)?;
-        bind_any(&next, family, port)?;
+        bind_to(&next, SocketAddr::new(address, port))?;
         sockets.push(next);
     }
     // A single socket is no group yet (the kernel makes one when the second joins), and there is nothing to steer.
@@ -258,6 +264,10 @@ fn open(family: Family, config: &SocketConfig) -> Result<OwnedFd, BindError> {
             set(&socket, "IPV6_RECVTCLASS", sockopt::Ipv6RecvTClass, &true)?;
             ignore_path_mtu(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)?;
         }
+    }
+    if let Bind::Device(device) = config.bind {
+        setsockopt(&socket, sockopt::BindToDevice, &device.as_str().into())
+            .map_err(|errno| BindError::Device { device, errno })?;
     }
     if config.fwmark != 0 {
         set(&socket, "SO_MARK", sockopt::Mark, &config.fwmark)?;
@@ -292,15 +302,16 @@ fn ignore_path_mtu(
     Errno::result(result).map(drop).map_err(|errno| BindError::Option { option: "IP(V6)_MTU_DISCOVER", errno })
 }
 
-fn bind_any(socket: &OwnedFd, family: Family, port: u16) -> Result<(), BindError> {
-    let fd = socket.as_raw_fd();
-    let outcome = match family {
-        Family::V4 => bind(fd, &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))),
-        Family::V6 => bind(fd, &SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))),
+fn bind_to(socket: &OwnedFd, place: SocketAddr) -> Result<(), BindError> {
+    let (fd, address, port) = (socket.as_raw_fd(), place.ip(), place.port());
+    let (family, outcome) = match place {
+        SocketAddr::V4(place) => (Family::V4, bind(fd, &SockaddrIn::from(place))),
+        SocketAddr::V6(place) => (Family::V6, bind(fd, &SockaddrIn6::from(place))),
     };
     outcome.map_err(|errno| match errno {
         Errno::EADDRINUSE => BindError::PortInUse { port, family },
-        errno => BindError::Bind { port, family, errno },
+        errno if address.is_unspecified() => BindError::Bind { port, family, errno },
+        errno => BindError::Address { address, errno },
     })
 }
 

@@ -3,9 +3,11 @@
 //! `ringfort [OPTIONS] NAME` is the daemon, as `wg-quick` calls every userspace implementation. Whatever else the
 //! program can do is a subcommand, with a file of its own in `commands`.
 
+pub mod cpus;
 pub mod serve;
 
-pub use serve::{AeadArg, CpuError, CpuList, LogLevel, Serve, SuiteArg};
+pub use cpus::CpuError;
+pub use serve::{AeadArg, CpuList, LogLevel, Serve, SuiteArg};
 
 use std::ffi::OsString;
 

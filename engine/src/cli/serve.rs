@@ -12,24 +12,23 @@ use ringfort_config::{BusyPoll, StartSettings, UdpGso};
 pub use ringfort_config::{CpuList, LogLevel};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
-use udp_uring::{Segmentation, SocketConfig};
+use udp_uring::{Bind, Segmentation, SocketConfig};
 
+use super::cpus::{CpuError, Cpus};
 use crate::control::endpoints::EndpointFile;
 use crate::control::key_text::{self, NotAKey};
 use crate::control::logging::Target;
 use crate::control::uapi::DEFAULT_SUITE;
 use crate::metrics::{self, PeerSeries};
 
-/// More cores than this are used only when asked for: each worker takes packet memory.
-const DEFAULT_WORKERS_MAX: usize = 16;
-
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 13] = [
+const DAEMON_OPTIONS: [&str; 14] = [
     "foreground",
     "workers",
     "cpus",
     "busy_poll",
     "udp_gso",
+    "bind",
     "socket_buffer",
     "stages",
     "metrics",
@@ -51,7 +50,8 @@ pub struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub workers: Option<u8>,
 
-    /// CPUs to pin the workers to, as in "0-3,6" [default: those that the process may run on]
+    /// CPUs to pin the workers to, as in "0-3,6", also isolated ones [default: those that the process may run on, and
+    /// of these only those near the network card, if the machine has several NUMA nodes]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<CpuList>,
 
@@ -75,8 +75,15 @@ pub struct Serve {
     #[arg(long, value_name = "HOW")]
     pub udp_gso: Option<UdpGso>,
 
-    /// Size of the receive buffer of each UDP socket, in bytes, or as 512K or 4M: what arrives while a worker waits for
-    /// its CPU. Each worker has two sockets, and the kernel may take twice the size for each. Send buffers get a quarter
+    /// Bind the UDP sockets to an address of this machine, or to a network device: datagrams come in and leave there
+    /// only. An address leaves out the other family; 0.0.0.0 and :: stand for all of one. The port is still set with
+    /// wg(8). A device that is made anew is bound to when the interface comes up again, or the port changes
+    #[arg(long, value_name = "ADDRESS|DEVICE")]
+    pub bind: Option<Bind>,
+
+    /// Size of the receive buffer of each UDP socket, in bytes, or as 512K or 4M: what arrives while a worker waits
+    /// for its CPU. Each worker has two sockets, for each of which the kernel may take twice the size. Send buffers get
+    /// a quarter
     #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_buffer_len)]
     pub socket_buffer: usize,
 
@@ -190,7 +197,8 @@ impl Serve {
     #[must_use]
     pub fn sockets(&self, workers: u8) -> SocketConfig {
         let receive_buffer = self.socket_buffer;
-        SocketConfig { receive_buffer, send_buffer: receive_buffer / 4, ..SocketConfig::new(0, workers) }
+        let bind = self.bind.unwrap_or_default();
+        SocketConfig { bind, receive_buffer, send_buffer: receive_buffer / 4, ..SocketConfig::new(0, workers) }
     }
 
     /// How the ciphers are chosen.
@@ -226,21 +234,13 @@ impl Serve {
         self.cpus.as_ref().or(self.file.cpus.as_ref())
     }
 
-    /// The CPU of each worker. `usable` are those that the process may run on.
+    /// The CPU of each worker.
     ///
     /// # Errors
-    /// [`CpuError`] if a CPU was asked for that is not usable.
-    pub fn worker_cpus(&self, usable: &[usize]) -> Result<Vec<usize>, CpuError> {
-        let cpus = match self.cpus() {
-            Some(CpuList(cpus)) => cpus.as_slice(),
-            None => usable,
-        };
-        if let Some(&missing) = cpus.iter().find(|cpu| !usable.contains(cpu)) {
-            return Err(CpuError { missing, usable: CpuList(usable.to_vec()) });
-        }
-        let default = if self.cpus().is_some() { cpus.len() } else { cpus.len().min(DEFAULT_WORKERS_MAX) };
-        let count = self.workers().map_or(default.clamp(1, usize::from(u8::MAX)), usize::from);
-        Ok(cpus.iter().copied().cycle().take(count).collect())
+    /// [`CpuError`] if a CPU was asked for that a worker cannot be moved to.
+    pub fn worker_cpus(&self, there: &Cpus<'_>) -> Result<Vec<usize>, CpuError> {
+        let asked = self.cpus().map(|CpuList(cpus)| cpus.as_slice());
+        there.choose(asked, self.workers().map(usize::from))
     }
 }
 
@@ -259,14 +259,6 @@ impl FromStr for AeadArg {
     fn from_str(text: &str) -> Result<Self, UnknownProvider> {
         if text == "list" { Ok(Self::List) } else { text.parse().map(Self::Use) }
     }
-}
-
-/// A CPU that the process may not run on.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("CPU {missing} is not usable here: choose --cpus among {usable}")]
-pub struct CpuError {
-    missing: usize,
-    usable: CpuList,
 }
 
 /// The argument of `--set-suite`: `None` for "default".

@@ -15,7 +15,7 @@ fn parse(args: &[&str]) -> Result<Serve, clap::Error> {
 }
 
 fn cpus(args: &[&str], usable: &[usize]) -> Result<Vec<usize>, CpuError> {
-    parse(args).unwrap().worker_cpus(usable)
+    parse(args).unwrap().worker_cpus(&Cpus { usable, near: &[], reaches: &|_| false })
 }
 
 #[test]
@@ -139,10 +139,13 @@ fn cpu_lists() {
 fn workers_take_the_cpus_in_turn() {
     let usable: Vec<usize> = (0..40).collect();
     assert_eq!(cpus(&["w"], &usable[..3]), Ok(vec![0, 1, 2]));
-    assert_eq!(cpus(&["w"], &usable).unwrap().len(), DEFAULT_WORKERS_MAX);
+    assert_eq!(cpus(&["w"], &usable).unwrap().len(), 16);
     assert_eq!(cpus(&["--cpus", "0-39", "w"], &usable).unwrap().len(), 40);
     assert_eq!(cpus(&["--workers", "5", "--cpus", "7,3", "w"], &usable), Ok(vec![7, 3, 7, 3, 7]));
     assert_eq!(cpus(&["--workers", "1", "w"], &usable), Ok(vec![0]));
     let error = cpus(&["--cpus", "1,9", "w"], &[0, 1]).unwrap_err();
-    assert_eq!(error.to_string(), "CPU 9 is not usable here: choose --cpus among 0,1");
+    assert_eq!(
+        error.to_string(),
+        "CPU 9 is not usable here (it is offline, or a cpuset forbids it): choose --cpus among 0,1"
+    );
 }

@@ -16,7 +16,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Looks and prints. Exits with 1 if something costs throughput, and with 2 if something keeps the gateway from working.
+/// Looks and prints. Exits with 1 if something costs throughput, and with 2 if something keeps it from working.
 pub fn run(args: &Args) -> ExitCode {
     let report = examine(args.name.as_deref());
     let text = if args.json { report.json() + "\n" } else { report.to_string() };

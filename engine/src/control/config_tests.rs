@@ -7,7 +7,6 @@ use ringfort_aead::{Plan, Provider};
 use ringfort_core::device::{Action, Outgoing};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_path::Order;
-
 use udp_uring::SocketConfig;
 
 use super::*;

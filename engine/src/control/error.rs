@@ -245,7 +245,9 @@ impl DaemonError {
                 | TunError::InUse(_)
                 | TunError::Unusable { .. },
             ) => Fault::Request,
-            Self::Bind(BindError::PortInUse { .. }) => Fault::Request,
+            Self::Bind(BindError::PortInUse { .. } | BindError::Address { .. } | BindError::Device { .. }) => {
+                Fault::Request
+            }
             Self::Aead(_) | Self::Vanished(_) | Self::Start(StartError::Silent) | Self::Bind(BindError::NoWorkers) => {
                 Fault::Bug
             }

@@ -1,4 +1,4 @@
-//! Packets that wait for want of a private key: no handshake can be made, and the peers cannot know why.
+//! Packets that wait because there is no private key: no handshake can be made, and the peers cannot know why.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Keyless {
         }
     }
 
-    /// How many of `staged` packets wait for want of a key.
+    /// How many of `staged` packets wait because there is no key.
     #[must_use]
     pub fn waiting(device: &Device, staged: u64) -> u64 {
         if device.private_key().is_none() { staged } else { 0 }

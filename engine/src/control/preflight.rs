@@ -4,14 +4,17 @@
 //! operations by `ring-buffers`, the ports by `udp-uring`.
 
 use std::io;
+use std::thread;
 
-use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use super::error::DaemonError;
 use super::limits;
 use crate::cli::Serve;
+use crate::cli::cpus::Cpus;
+use crate::doctor;
 
 /// `CAP_NET_ADMIN` in `include/uapi/linux/capability.h`.
 const CAP_NET_ADMIN: u32 = 12;
@@ -23,7 +26,9 @@ const CAP_NET_ADMIN: u32 = 12;
 pub fn check(cli: &Serve) -> Result<Vec<usize>, DaemonError> {
     require_capability()?;
     raise_limits();
-    let cpus = cli.worker_cpus(&usable_cpus()?)?;
+    let usable = usable_cpus()?;
+    let near = doctor::cpus_near_the_card();
+    let cpus = cli.worker_cpus(&Cpus { usable: &usable, near: &near, reaches: &reaches })?;
     limits::require_descriptors(cpus.len())?;
     Ok(cpus)
 }
@@ -58,6 +63,17 @@ pub fn usable_cpus() -> Result<Vec<usize>, DaemonError> {
     let set =
         sched_getaffinity(Pid::from_raw(0)).map_err(|errno| DaemonError::system("read our CPU affinity", errno))?;
     Ok((0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
+}
+
+/// Whether a thread of ours can be moved to a CPU. The affinity that we were started with does not bind us: an isolated
+/// CPU is in nobody's before it is asked for. A cpuset does.
+fn reaches(cpu: usize) -> bool {
+    let attempt = move || {
+        let mut set = CpuSet::new();
+        set.set(cpu).is_ok() && sched_setaffinity(Pid::from_raw(0), &set).is_ok()
+    };
+    // In a thread of its own, which ends with its affinity.
+    thread::Builder::new().spawn(attempt).is_ok_and(|thread| thread.join().unwrap_or(false))
 }
 
 /// The low 32 effective capabilities of this thread (`capget(2)`).
@@ -101,6 +117,23 @@ mod tests {
     #[test]
     fn there_is_a_cpu_to_run_on() {
         assert!(!usable_cpus().unwrap().is_empty());
+    }
+
+    /// Also from a thread that may run on a single other one.
+    #[test]
+    fn cpus_are_reached_whatever_we_were_started_with() {
+        let cpus = usable_cpus().unwrap();
+        let only = cpus[0];
+        thread::spawn(move || {
+            let mut set = CpuSet::new();
+            set.set(only).unwrap();
+            sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+            assert_eq!(usable_cpus().unwrap(), [only]);
+            assert!(cpus.iter().all(|&cpu| reaches(cpu)));
+            assert!(!reaches(CpuSet::count() - 1) && !reaches(100_000));
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

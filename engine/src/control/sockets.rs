@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use ringfort_core::time::Time;
-use udp_uring::{BindError, SocketConfig, SocketGroup, SocketPair};
+use udp_uring::{Bind, BindError, SocketConfig, SocketGroup, SocketPair};
 
+use super::sources::Way;
 use super::uapi::Refusal;
 
 /// When to try again to get the port, from the first attempt to the last. An interface that goes down lets its port go
@@ -73,6 +74,12 @@ impl Sockets {
     #[must_use]
     pub fn fwmark(&self) -> u32 {
         self.config.fwmark
+    }
+
+    /// How datagrams leave.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        Way { fwmark: self.config.fwmark, is_fixed: matches!(self.config.bind, Bind::Device(_)) }
     }
 
     /// Size of each receive buffer, in bytes.
@@ -279,7 +286,7 @@ mod tests {
 
     /// Which of the sockets the next datagram is at, which is taken.
     fn next_arrival(group: &SocketGroup) -> usize {
-        let sockets: Vec<_> = (0..group.workers()).map(|worker| group.pair(worker).v4()).collect();
+        let sockets: Vec<_> = (0..group.workers()).map(|worker| group.pair(worker).v4().expect("IPv4")).collect();
         let mut polled: Vec<_> = sockets.iter().map(|&socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
         assert_eq!(poll(&mut polled, 30_000_u16), Ok(1), "one datagram arrives");
         let worker = polled.iter().position(|polled| polled.any() == Some(true)).expect("one is readable");

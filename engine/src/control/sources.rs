@@ -24,6 +24,15 @@ const PEERS_PER_STEP: usize = 128;
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_FACTOR: u32 = 10;
 
+/// How the kernel chooses the way out of our sockets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// The mark of outgoing packets.
+    pub fwmark: u32,
+    /// They are bound to a device, so the way out is known whatever the routes say.
+    pub is_fixed: bool,
+}
+
 /// Checks sources, when it has to and a few at a time.
 #[derive(Debug)]
 pub struct SourceCheck {
@@ -74,7 +83,7 @@ impl SourceCheck {
     }
 
     /// Checks some peers, if a check is due. Sources that are wrong now are forgotten.
-    pub fn step(&mut self, now: Time, device: &mut Device, fwmark: u32) {
+    pub fn step(&mut self, now: Time, device: &mut Device, way: Way) {
         if self.peers.is_empty() {
             if self.due.is_none_or(|due| due > now) {
                 return;
@@ -85,7 +94,7 @@ impl SourceCheck {
             self.peers = with_source.map(|peer| peer.id()).collect();
         }
         for peer in self.peers.drain(..self.peers.len().min(PEERS_PER_STEP)) {
-            check(&self.routes, device, peer, fwmark);
+            check(&self.routes, device, peer, way);
         }
         if self.peers.is_empty() {
             self.pause_until = now + PAUSE.max(now.since(self.started) * PAUSE_FACTOR);
@@ -95,11 +104,11 @@ impl SourceCheck {
 }
 
 /// Forgets a peer's source if it is wrong now.
-fn check(routes: &RouteSocket, device: &mut Device, peer: PeerId, fwmark: u32) {
+fn check(routes: &RouteSocket, device: &mut Device, peer: PeerId, way: Way) {
     // The peer may have gone or roamed since the check began.
     let endpoint = device.status(peer).and_then(|status| status.endpoint());
     let Some(endpoint @ Endpoint { remote, source: Some(source) }) = endpoint else { return };
-    match is_good(routes, remote.ip(), source, fwmark) {
+    match is_good(routes, remote.ip(), source, way) {
         Ok(true) => {}
         Ok(false) => {
             log::debug!("{} is no longer the address from which to write to {remote}", source.addr);
@@ -109,12 +118,15 @@ fn check(routes: &RouteSocket, device: &mut Device, peer: PeerId, fwmark: u32) {
     }
 }
 
-fn is_good(routes: &RouteSocket, remote: IpAddr, source: LocalAddr, fwmark: u32) -> io::Result<bool> {
+fn is_good(routes: &RouteSocket, remote: IpAddr, source: LocalAddr, way: Way) -> io::Result<bool> {
     let LocalAddr { addr, ifindex } = source;
     if !routes.is_local(addr, ifindex)? {
         return Ok(false);
     }
-    let interface = routes.interface_towards(remote, addr, ifindex, fwmark)?;
+    if way.is_fixed {
+        return Ok(true);
+    }
+    let interface = routes.interface_towards(remote, addr, ifindex, way.fwmark)?;
     Ok(interface.is_some_and(|interface| ifindex == 0 || interface == ifindex))
 }
 

@@ -72,7 +72,7 @@ impl Fixture {
         self.clock += 1;
         let now = Time::from_secs(self.clock);
         self.check.note_changes(now).unwrap();
-        self.check.step(now, &mut self.device, 0);
+        self.check.step(now, &mut self.device, Way::default());
         assert_eq!(self.check.next_deadline(), None);
         self.source()
     }
@@ -135,9 +135,9 @@ fn checks_are_apart_and_none_is_lost() {
         fixture.check.note_changes(now).unwrap();
         let next = fixture.check.next_deadline().expect("it is due after the pause");
         assert_eq!(next, now + PAUSE);
-        fixture.check.step(now, &mut fixture.device, 0);
+        fixture.check.step(now, &mut fixture.device, Way::default());
         assert!(fixture.source().is_some());
-        fixture.check.step(next, &mut fixture.device, 0);
+        fixture.check.step(next, &mut fixture.device, Way::default());
         assert_eq!(fixture.source(), None);
     });
 }

@@ -20,6 +20,12 @@ pub use finding::{Report, Severity};
 use subject::Subject;
 use system::{Facts, System};
 
+/// The CPUs on the NUMA node of the card of the default route; empty if there is one node, or it is not known.
+#[must_use]
+pub fn cpus_near_the_card() -> Vec<usize> {
+    checks::card_node(&System::at(Path::new("/"), Facts::default())).map_or_else(Vec::new, |node| node.cpus)
+}
+
 /// Looks at this machine, and at the daemon that serves `interface`, if one does.
 #[must_use]
 pub fn examine(interface: Option<&str>) -> Report {

@@ -72,6 +72,14 @@ pub struct Nic {
     pub gro: bool,
 }
 
+/// Nothing was asked.
+impl Default for Facts {
+    fn default() -> Self {
+        let ring = Err(NoRing::Other("it was not tried".to_owned()));
+        Self { release: String::new(), ring, tun: None, cpus: Vec::new(), nic: None }
+    }
+}
+
 impl Facts {
     /// Asks this machine.
     #[must_use]

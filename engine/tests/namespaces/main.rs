@@ -20,6 +20,8 @@
 
 mod back;
 mod back_crowd;
+mod bound;
+mod doctor;
 mod first_answers;
 mod given;
 mod harness;

@@ -1,4 +1,4 @@
-//! What is counted as sent has left, and what waits for want of a key is said.
+//! What is counted as sent has left, and what waits because there is no key is said.
 
 use std::net::UdpSocket;
 

@@ -169,7 +169,7 @@ impl UdpEdge {
     /// [passes]: RingError::passes
     pub fn rebind(&mut self, ring: &mut Ring, sockets: &SocketPair) -> Result<(), RingError> {
         self.close(ring)?;
-        for (i, socket) in [Some(sockets.v4()), sockets.v6()].into_iter().enumerate() {
+        for (i, socket) in [sockets.v4(), sockets.v6()].into_iter().enumerate() {
             let Some(socket) = socket else { continue };
             if let Err(e) = ring.update_file(self.ports[i].place, socket.as_raw_fd()) {
                 // One family alone would be served as if that were intended.

@@ -19,7 +19,7 @@ const UDP_NO_CHECK6_TX: i32 = 101;
 
 /// Makes the kernel refuse segmentation on the sockets with `EINVAL`: it takes checksums for granted.
 fn refuse_segmentation(group: &SocketGroup) {
-    set_int(&group.pair(0).v4(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1);
+    set_int(&group.pair(0).v4().expect("IPv4"), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1);
     set_int(&group.pair(0).v6().expect("IPv6"), libc::SOL_UDP, UDP_NO_CHECK6_TX, 1);
 }
 

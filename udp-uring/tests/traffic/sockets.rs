@@ -20,7 +20,7 @@ fn a_free_port_is_the_same_in_both_families_and_for_all_workers() {
     assert!(group.has_v6(), "the test machine has IPv6");
     assert!(group.offloads().gso && group.offloads().gro, "Linux 5.0 has both");
     for worker in 0..3 {
-        for fd in [group.pair(worker).v4(), group.pair(worker).v6().expect("as above")] {
+        for fd in [group.pair(worker).v4().expect("IPv4"), group.pair(worker).v6().expect("as above")] {
             let socket = UdpSocket::from(fd.try_clone_to_owned().expect("a descriptor is free"));
             assert_eq!(socket.local_addr().expect("bound").port(), group.port());
         }
@@ -40,7 +40,9 @@ fn a_second_gateway_is_refused_and_the_first_goes_on() {
         far.send_to(b"still there", ("127.0.0.1", first.port())).expect("loopback works");
         let having = || {
             let has_it = |&w: &usize| {
-                let socket = UdpSocket::from(first.pair(w).v4().try_clone_to_owned().expect("a descriptor is free"));
+                let socket = UdpSocket::from(
+                    first.pair(w).v4().expect("IPv4").try_clone_to_owned().expect("a descriptor is free"),
+                );
                 socket.recv(&mut [0; 16]).is_ok()
             };
             (0..usize::from(workers)).filter(has_it).count()
@@ -141,7 +143,8 @@ fn options_are_as_asked_for() {
     let config = SocketConfig { receive_buffer: 100_000, send_buffer: 50_000, ..SocketConfig::new(0, 2) };
     let group = SocketGroup::bind(&config).expect("a port is free");
     for worker in 0..2 {
-        let (v4, v6) = (group.pair(worker).v4(), group.pair(worker).v6().expect("the test machine has IPv6"));
+        let (v4, v6) =
+            (group.pair(worker).v4().expect("IPv4"), group.pair(worker).v6().expect("the test machine has IPv6"));
         for fd in [v4, v6] {
             // The kernel doubles what it is asked for, to have room for its own.
             assert_eq!(get_int(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF), 200_000);
@@ -167,7 +170,7 @@ fn the_mark_is_set_on_all_sockets_and_cleared() {
             Ok(()) => {
                 for worker in 0..2 {
                     let pair = group.pair(worker);
-                    assert_eq!(get_int(&pair.v4(), libc::SOL_SOCKET, libc::SO_MARK), mark as i32);
+                    assert_eq!(get_int(&pair.v4().expect("IPv4"), libc::SOL_SOCKET, libc::SO_MARK), mark as i32);
                     assert_eq!(get_int(&pair.v6().expect("IPv6"), libc::SOL_SOCKET, libc::SO_MARK), mark as i32);
                 }
             }

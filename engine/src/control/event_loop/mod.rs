@@ -247,7 +247,7 @@ impl Control {
     fn turn(&mut self, now: Now) -> bool {
         self.listen(now.mono);
         let more = self.take_messages(now);
-        self.sources.step(now.mono, &mut self.device, self.plane.sockets().fwmark());
+        self.sources.step(now.mono, &mut self.device, self.plane.sockets().way());
         self.unreachables.step(now.mono, &mut self.device);
         self.device.handle_timeout(now, &mut self.rng);
         self.plane.carry_out(&mut self.device, now.mono);

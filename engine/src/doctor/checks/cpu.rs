@@ -73,16 +73,28 @@ fn isolated(system: &System, subject: &Subject) -> Finding {
     .remedy(format!("--cpus {}", cpu_text(&unused)))
 }
 
-fn numa(system: &System, subject: &Subject) -> Option<Finding> {
-    const CHECK: &str = "cpu.numa";
+/// The node of the network card.
+pub(in crate::doctor) struct CardNode {
+    device: String,
+    node: i64,
+    pub(in crate::doctor) cpus: Vec<usize>,
+}
+
+/// The node of the card of the default route; `None` if there is one node, or the card has none.
+pub(in crate::doctor) fn card_node(system: &System) -> Option<CardNode> {
     let nodes = "sys/devices/system/node";
-    let count = system.names(nodes).iter().filter(|name| is_node(name)).count();
-    if count < 2 {
+    if system.names(nodes).iter().filter(|name| is_node(name)).count() < 2 {
         return None;
     }
     let device = default_device(system)?;
     let node = system.number(&format!("sys/class/net/{device}/device/numa_node")).filter(|&node| node >= 0)?;
-    let near = system.cpus(&format!("{nodes}/node{node}/cpulist"))?;
+    let cpus = system.cpus(&format!("{nodes}/node{node}/cpulist"))?;
+    Some(CardNode { device, node, cpus })
+}
+
+fn numa(system: &System, subject: &Subject) -> Option<Finding> {
+    const CHECK: &str = "cpu.numa";
+    let CardNode { device, node, cpus: near } = card_node(system)?;
     let far: Vec<usize> = subject.cpus().into_iter().filter(|cpu| !near.contains(cpu)).collect();
     Some(if far.is_empty() {
         Finding::good(CHECK, format!("all workers are on node {node}, as {device} is"))

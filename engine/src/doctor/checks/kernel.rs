@@ -23,8 +23,7 @@ fn version(system: &System) -> Finding {
                 .remedy("install Linux 6.12 or later")
         }
         Some(version) if version < RECOMMENDED => {
-            let why = "reads of the TUN take more system calls before 6.7, and long-term kernels before 6.12 have known \
-                       faults in io_uring";
+            let why = "before 6.7 reads of the TUN take more system calls";
             Finding::note(CHECK, what, why).remedy("Linux 6.12 or later is recommended")
         }
         Some(_) => Finding::good(CHECK, what),

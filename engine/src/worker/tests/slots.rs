@@ -294,7 +294,7 @@ fn runs_of_packets_wait_for_writes_of_their_kind() {
 /// Makes the kernel cut no trains (EINVAL): it does not where it has no checksum to make.
 fn refuse_segmentation(f: &Solo) {
     let off: std::ffi::c_int = 1;
-    let (socket, value) = (f.sockets.pair(0).v4().as_raw_fd(), (&raw const off).cast());
+    let (socket, value) = (f.sockets.pair(0).v4().expect("IPv4").as_raw_fd(), (&raw const off).cast());
     // SAFETY: the option's value is an int, which lives until the call returns.
     let set = unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, value, 4) };
     assert_eq!(set, 0, "{}", io::Error::last_os_error());

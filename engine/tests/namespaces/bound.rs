@@ -1,0 +1,67 @@
+//! `--bind`: sockets that are bound to an address or to a device.
+
+use ringfort_testbed::daemon::Daemon;
+use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
+use ringfort_testbed::tunnel::Peering;
+use ringfort_testbed::{Family, Namespace, Tunnel, janitor};
+
+use crate::harness::traffic::{OPENING, PATIENCE, exchange};
+use crate::harness::us;
+
+/// A second address on the cable, from which nothing must come.
+const SECOND: &str = "10.200.0.101/24";
+
+/// What the sockets on this port are bound to, as `ss` prints it.
+fn sockets(namespace: &Namespace, port: u16) -> Vec<String> {
+    let text = namespace.run("ss --no-header --numeric --udp --listening").unwrap();
+    let locals = text.lines().filter_map(|line| line.split_whitespace().nth(3).map(str::to_owned));
+    let mut locals: Vec<String> = locals.filter(|local| local.ends_with(&format!(":{port}"))).collect();
+    locals.sort();
+    locals.dedup();
+    locals
+}
+
+fn carries(bind: &str, outer: Family, expected: &[&str]) {
+    let bound = us().with_options(&format!("--workers 2 --bind {bind}"));
+    let tunnel = Tunnel::connected([&bound, &us()], &Peering { outer, ..Peering::default() }).unwrap();
+    tunnel.namespace(0).ip(&format!("address add {SECOND} dev {VETH}")).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    tunnel.wait_until_open(1, OPENING).unwrap();
+    exchange(&tunnel, Family::V4, 1_000, 1 << 20);
+    let port = tunnel.sides[0].endpoint(outer).port();
+    assert_eq!(sockets(tunnel.namespace(0), port), expected);
+}
+
+#[test]
+fn an_ipv4_address() {
+    let address = outer_v4(0);
+    carries(&address.to_string(), Family::V4, &[&format!("{address}:51820")]);
+}
+
+#[test]
+fn an_ipv6_address() {
+    let address = outer_v6(0);
+    carries(&address.to_string(), Family::V6, &[&format!("[{address}]:51820")]);
+}
+
+#[test]
+fn a_device() {
+    carries(VETH, Family::V6, &[&format!("0.0.0.0%{VETH}:51820"), &format!("[::]%{VETH}:51820")]);
+}
+
+#[test]
+fn all_of_one_family() {
+    carries("0.0.0.0", Family::V4, &["0.0.0.0:51820"]);
+}
+
+#[test]
+fn what_is_not_there_is_refused() {
+    for (bind, word) in [("192.0.2.77", "192.0.2.77"), ("nonexistent", "nonexistent"), ("fe80::1", "link-local")] {
+        let namespace = Namespace::new().unwrap();
+        let program = us().with_options(&format!("--bind {bind}"));
+        let mut daemon = Daemon::spawn(&program, &namespace, &janitor::unique_name()).unwrap();
+        let status = daemon.wait(PATIENCE).unwrap();
+        assert_eq!(status.code(), Some(2), "{}", daemon.log());
+        assert!(daemon.log().contains(word), "{}", daemon.log());
+    }
+}
