@@ -135,6 +135,12 @@ impl Sockets {
         }
     }
 
+    /// Why there are no sockets although they are wanted, if that is so now.
+    pub fn failure(&self) -> Option<BindError> {
+        self.retry?;
+        self.open().err()
+    }
+
     /// The interface is down: the port is free for others when the workers have let go of theirs as well.
     pub fn close(&mut self) {
         (self.group, self.retry) = (None, None);

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use core_affinity::CoreId;
@@ -220,7 +219,7 @@ impl Daemon {
         let commands = self.control.dismiss();
         // The interface goes before the commands that follow it: first the socket, then the workers.
         drop((self.server, self.metrics, self.workers, self.control));
-        if let Err(error) = run_hooks("PostDown", &commands, &name, &AtomicBool::new(true)) {
+        if let Err(error) = run_hooks("PostDown", &commands, &name, None) {
             log::error!("{error}");
         }
         result

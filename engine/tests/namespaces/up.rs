@@ -193,6 +193,12 @@ fn a_start_that_fails_leaves_nothing_and_says_why() {
         setting.assert_nothing_is_left(&before);
     }
     let (_, text) = setting.fails("up");
+    let taken = setting.here().enter(|| std::net::UdpSocket::bind(("0.0.0.0", PORT))).unwrap();
+    setting.write(&(setting.interface_section("") + &setting.peer_section("")));
+    let (code, said) = setting.fails("up");
+    assert!(code == 2 && said.contains(&format!("port {PORT}")), "{code}: {said}");
+    setting.assert_nothing_is_left(&before);
+    drop(taken);
     assert!(text.contains(":6:9: ") && text.contains(":7:11: "), "all mistakes are said: {text}");
 }
 

@@ -50,7 +50,7 @@ impl Control {
             Signal::SIGHUP if self.steward.is_none() => log::info!("SIGHUP: there is no configuration to read again"),
             Signal::SIGHUP => _ = self.reload(),
             _ => match &self.steward {
-                // The second one does not wait for the commands of the first.
+                // The second one waits for what is going on, but not for long.
                 Some(steward) if steward.is_gateway() && self.ending.is_none() => {
                     log::info!("taking everything down on {signal}");
                     steward.end();
@@ -78,6 +78,11 @@ impl Control {
                 // Who has asked may have ended meanwhile.
                 Wish::Copy(answer) => drop(answer.send(Running::of(&self.device, self.plane.sockets()))),
                 Wish::Apply(request, answer) => drop(answer.send(self.apply(*request, now))),
+                Wish::Listen(answer) => {
+                    self.look_at_interface(now)?;
+                    self.listen(now);
+                    let _ = answer.send(self.plane.sockets().failure().map_or(Ok(()), Err));
+                }
                 Wish::Endpoints(located) => self.locate(&located, now),
                 Wish::Ready => self.is_ready = true,
                 Wish::Failed(error) => {

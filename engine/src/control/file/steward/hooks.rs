@@ -41,13 +41,17 @@ pub enum HookError {
 /// Runs commands one after the other until one fails, `%i` in them being the interface. They may hold secrets, so
 /// nothing shows their text.
 ///
-/// `wg-quick` gives them to bash, so does this where there is one. They come to their end even if `ending` is set
-/// meanwhile, unless it was clear when they began: who brings a gateway up can be stopped, who takes it down cannot.
+/// `wg-quick` gives them to bash, so does this where there is one. Once `stop` is set they are ended: who brings a
+/// gateway up can be stopped. Who takes it down cannot, and has none.
 ///
 /// # Errors
 /// [`HookError`].
-pub fn run(hook: &'static str, commands: &[String], interface: &str, ending: &AtomicBool) -> Result<(), HookError> {
-    let is_stoppable = !ending.load(Ordering::Relaxed);
+pub fn run(
+    hook: &'static str,
+    commands: &[String],
+    interface: &str,
+    stop: Option<&AtomicBool>,
+) -> Result<(), HookError> {
     for (number, command) in (1..).zip(commands) {
         let text = command.replace("%i", interface);
         let started = shell().arg("-c").arg(text).stdin(Stdio::null()).spawn();
@@ -58,7 +62,7 @@ pub fn run(hook: &'static str, commands: &[String], interface: &str, ending: &At
                 Ok(None) => sleep(INTERVAL),
                 Err(source) => return Err(HookError::Start { hook, number, source }),
             }
-            if is_stoppable && ending.load(Ordering::Relaxed) {
+            if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 // With all that it has started.
                 let _ = i32::try_from(child.id()).map(|id| killpg(Pid::from_raw(id), Signal::SIGTERM));
             }
@@ -80,20 +84,14 @@ fn shell() -> Command {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-
-    fn commands(list: &[&str]) -> Vec<String> {
-        list.iter().map(|&command| command.to_owned()).collect()
-    }
 
     #[test]
     fn commands_run_in_order_until_one_fails() {
         let path = std::env::temp_dir().join(format!("ringfort-hooks-{}", std::process::id()));
         let name = path.display();
         let list = [format!("echo 1 %i >{name}"), "exit 3 # secret".into(), format!("echo 2 >>{name}")];
-        let error = run("PostUp", &list, "wg7", &AtomicBool::new(false)).unwrap_err();
+        let error = run("PostUp", &list, "wg7", None).unwrap_err();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1 wg7\n");
         assert!(error.to_string().contains("PostUp number 2 failed (exit status: 3)"), "{error}");
         assert!(!format!("{error:?}").contains("secret"));
@@ -101,14 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_brings_up_is_stopped_and_one_that_takes_down_is_not() {
-        let ending = AtomicBool::new(false);
-        let begin = Instant::now();
+    fn a_command_that_brings_up_is_stopped_with_all_that_it_has_started() {
+        let marker = std::env::temp_dir().join(format!("ringfort-hook-{}", std::process::id()));
+        let list = [format!("touch {}; sleep 600; true", marker.display())];
+        let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let run = scope.spawn(|| run("PreUp", &commands(&["sleep 600; true"]), "wg0", &ending));
-            ending.store(true, Ordering::Relaxed);
-            assert!(run.join().unwrap().is_err() || begin.elapsed() < Duration::from_secs(60));
+            let run = scope.spawn(|| run("PreUp", &list, "wg0", Some(&stop)));
+            while !marker.exists() {
+                sleep(INTERVAL);
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(matches!(run.join().unwrap(), Err(HookError::Failed { .. })));
         });
-        run("PreDown", &commands(&["sleep 0.05"]), "wg0", &AtomicBool::new(true)).unwrap();
+        std::fs::remove_file(marker).unwrap();
+        assert!(run("PreUp", &["sleep 600".to_owned()], "wg0", Some(&stop)).is_err(), "it was set before");
     }
 }

@@ -23,6 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfort_core::crypto::PublicKey;
+use udp_uring::BindError;
 
 use super::{ConfigFile, Running};
 use crate::control::error::DaemonError;
@@ -54,6 +55,8 @@ pub enum Wish {
     Copy(SyncSender<Running>),
     /// Carry this out.
     Apply(Box<SetRequest>, SyncSender<Result<(), Refusal>>),
+    /// Say whether the interface is up and the port is ours, or why not.
+    Listen(SyncSender<Result<(), BindError>>),
     /// Set endpoints whose names were resolved.
     Endpoints(Vec<Located>),
     /// All is up.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use network_setup::{Applied, Setup};
@@ -21,6 +22,10 @@ use crate::control::uapi::SetRequest;
 
 /// How long a start waits for names to be tried once. What is found later is set later.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a port that is taken is waited for.
+const PORT_TIMEOUT: Duration = Duration::from_secs(5);
+const PORT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// All that the thread has.
 pub(super) struct Work {
@@ -85,7 +90,7 @@ impl Work {
         network_setup::take_back(&self.interface)?;
         let hooks = self.file.config().interface.hooks.clone();
         self.is_hooked = !hooks.pre_up.is_empty();
-        hooks::run("PreUp", &hooks.pre_up, &self.interface, &self.line.ending)?;
+        hooks::run("PreUp", &hooks.pre_up, &self.interface, Some(&self.line.ending))?;
         self.resolver.replace(jobs(self.file.config(), None));
         self.wait_for_names(to_do)?;
         let mut setup = self.setup(self.file.config());
@@ -98,8 +103,9 @@ impl Work {
         self.apply(request).map_err(DaemonError::Refused)?;
         self.send_located();
         self.network = Some(network_setup::apply(&setup)?);
+        self.wait_for_port()?;
         self.is_hooked |= !hooks.post_up.is_empty();
-        hooks::run("PostUp", &hooks.post_up, &self.interface, &self.line.ending)?;
+        hooks::run("PostUp", &hooks.post_up, &self.interface, Some(&self.line.ending))?;
         Ok(())
     }
 
@@ -119,6 +125,19 @@ impl Work {
                 }
                 Ok(Task::Reload(_)) => {}
                 Ok(Task::Tried) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// The port may still be that of a gateway that was killed: the kernel winds it up some time after its end.
+    fn wait_for_port(&self) -> Result<(), DaemonError> {
+        let deadline = Instant::now() + PORT_TIMEOUT;
+        loop {
+            match self.line.ask(Wish::Listen) {
+                None => return Err(DaemonError::Unfinished),
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) if Instant::now() > deadline => return Err(error.into()),
+                Some(Err(_)) => sleep(PORT_INTERVAL),
             }
         }
     }
@@ -270,8 +289,7 @@ impl Work {
     }
 
     fn run_hook(&self, hook: &'static str, commands: &[String]) {
-        self.line.ending.store(true, std::sync::atomic::Ordering::Relaxed);
-        if let Err(error) = hooks::run(hook, commands, &self.interface, &self.line.ending) {
+        if let Err(error) = hooks::run(hook, commands, &self.interface, None) {
             log::error!("{error}");
         }
     }
