@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::print;
-use crate::control::error::DaemonError;
 use crate::control::{age, ask};
 
 /// Its arguments.
@@ -23,11 +22,10 @@ pub struct Args {
 
 /// Asks and prints.
 pub fn run(args: &Args) -> ExitCode {
-    print(ask::peers(&args.name).and_then(|json| if args.json { Ok(json) } else { text(&args.name, &json) }))
+    print(ask::peers(&args.name).map(|answer| if args.json { format!("{answer}\n") } else { text(&answer) }))
 }
 
-fn text(name: &str, json: &str) -> Result<String, DaemonError> {
-    let answer: Value = serde_json::from_str(json).map_err(|_| DaemonError::NoPeers(name.to_owned()))?;
+fn text(answer: &Value) -> String {
     let mut text = String::new();
     for peer in answer["peers"].as_array().into_iter().flatten() {
         write_peer(&mut text, peer);
@@ -37,7 +35,7 @@ fn text(name: &str, json: &str) -> Result<String, DaemonError> {
         line(&mut text, format_args!("unknown key: {key}"));
         line(&mut text, format_args!("  asks from {endpoint}, last {} ago", ago(&stranger["ago_s"])));
     }
-    Ok(text)
+    text
 }
 
 /// In the form of `wg show`.

@@ -10,6 +10,7 @@ use log::LevelFilter;
 use ringfort_config::SecretText;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::Suite;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::error::DaemonError;
@@ -85,12 +86,23 @@ pub fn log_level(name: &str, level: Option<LevelFilter>) -> Result<String, Daemo
     Ok(level.to_owned())
 }
 
-/// All peers of interface `name`, as JSON.
+/// All peers of interface `name`, and who would like to be one. They come in parts, so the daemon is never kept long.
 ///
 /// # Errors
 /// [`DaemonError::NotServed`] or [`DaemonError::NoPeers`].
-pub fn peers(name: &str) -> Result<String, DaemonError> {
-    json_text(name, "peers=1\n\n", DaemonError::NoPeers)
+pub fn peers(name: &str) -> Result<Value, DaemonError> {
+    let (mut peers, mut from) = (Vec::new(), 1);
+    loop {
+        let part = json_text(name, &format!("peers={from}\n\n"), DaemonError::NoPeers)?;
+        let mut part: Value = serde_json::from_str(&part).map_err(|_| DaemonError::NoPeers(name.to_owned()))?;
+        if let Some(some) = part["peers"].as_array_mut() {
+            peers.append(some);
+        }
+        match part["next"].as_u64().filter(|&next| next > from) {
+            Some(next) => from = next,
+            None => return Ok(json!({ "interface": part["interface"].take(), "peers": peers })),
+        }
+    }
 }
 
 /// What is wrong with the peer of this key, as JSON.

@@ -105,7 +105,7 @@ fn understood(request: Request) -> String {
         Request::File => "file".to_owned(),
         Request::LogLevel(level) => format!("log_level {level:?}"),
         Request::StatsJson => "stats_json".to_owned(),
-        Request::Peers => "peers".to_owned(),
+        Request::Peers(from) => format!("peers {from}"),
         Request::Why(key) => format!("why {}", hex(&key)),
         Request::Set(set) => {
             tells_no_secret(&debug, &set);

@@ -392,7 +392,7 @@ impl Handler for Control {
             }
             Request::File => answer::file(reply, self.steward.as_ref()),
             Request::LogLevel(level) => answer::log_level(reply, level),
-            Request::Peers => peers::peers(reply, &self.device, now),
+            Request::Peers(from) => peers::peers(reply, &self.device, from, now),
             Request::Why(key) => {
                 let key = PublicKey::new(key);
                 peers::why(reply, &self.device, &self.plane, self.mtu, &key, now);

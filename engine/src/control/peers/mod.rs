@@ -6,8 +6,6 @@ mod facts;
 mod outside;
 pub mod words;
 
-use std::fmt::Write as _;
-
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::Device;
 use ringfort_core::diagnosis::{Finding, diagnose, diagnose_stranger};
@@ -18,15 +16,17 @@ use super::data_plane::DataPlane;
 use super::key_text;
 use super::uapi::Reply;
 
-/// All peers, and who would like to be one.
-pub fn peers(reply: &mut Reply, device: &Device, now: Time) {
-    // Writing to memory cannot fail. Peer by peer: the text of 100,000 is in memory once, and nothing beside it.
-    let _ = write!(reply, "json={{\"interface\":{},\"peers\":[", facts::interface(&device.snapshot(now)));
-    for (place, peer) in device.peers().enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        let _ = write!(reply, "{comma}{}", facts::peer(&peer.snapshot(now)));
-    }
-    let _ = writeln!(reply, "]}}");
+/// Peers of one answer: some ten milliseconds of control's time. Other clients, and handshakes, come in between.
+const PEERS_PER_ANSWER: usize = 500;
+
+/// Peers from a place on, the first of which is 1, and who would like to be one. `next` is where to go on.
+pub fn peers(reply: &mut Reply, device: &Device, from: u32, now: Time) {
+    let page: Vec<_> = device.peers_from(from.saturating_sub(1)).take(PEERS_PER_ANSWER).collect();
+    let last = page.last().filter(|_| page.len() == PEERS_PER_ANSWER);
+    let next = last.map(|peer| u64::from(peer.id().index) + 2);
+    let peers: Vec<_> = page.iter().map(|peer| facts::peer(&peer.snapshot(now))).collect();
+    let interface = facts::interface(&device.snapshot(now));
+    reply.line("json", json!({ "interface": interface, "peers": peers, "next": next }));
 }
 
 /// What is wrong with one peer, or with a key that is no peer's.
@@ -61,4 +61,75 @@ fn finding(finding: &Finding) -> Value {
         "what": words.what,
         "do": words.remedy,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use getrandom::SysRng;
+    use getrandom::rand_core::UnwrapErr;
+    use ringfort_core::crypto::{PresharedKey, PrivateKey};
+    use ringfort_core::device::PeerEvent;
+
+    use super::*;
+    use crate::clock;
+
+    const NOW: Time = Time::from_secs(7);
+
+    fn answer(device: &Device, from: u32) -> Value {
+        let mut reply = Reply::default();
+        peers(&mut reply, device, from, NOW);
+        let text = std::str::from_utf8(reply.unwritten()).unwrap();
+        serde_json::from_str(text.strip_prefix("json=").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_peer_is_in_one_part() {
+        let mut device = Device::new(1);
+        for number in 0..1_200_u16 {
+            let mut key = [9; 32];
+            key[..2].copy_from_slice(&number.to_le_bytes());
+            let peer = device.add_peer(PublicKey::new(key)).unwrap();
+            while device.poll_action().is_some() {}
+            // Gaps, also where one part ends and the next begins.
+            if number % 5 == 4 {
+                device.remove_peer(peer);
+            }
+        }
+        let (mut seen, mut from, mut parts) = (HashSet::new(), 1, 0);
+        loop {
+            let part = answer(&device, from);
+            for peer in part["peers"].as_array().unwrap() {
+                assert!(seen.insert(peer["public_key"].as_str().unwrap().to_owned()), "twice: {peer}");
+            }
+            parts += 1;
+            match part["next"].as_u64() {
+                Some(next) => from = u32::try_from(next).unwrap(),
+                None => break,
+            }
+        }
+        assert_eq!((seen.len(), parts), (device.peer_count(), device.peer_count().div_ceil(PEERS_PER_ANSWER)));
+        assert_eq!(answer(&device, u32::MAX)["peers"], json!([]));
+    }
+
+    #[test]
+    fn nothing_in_an_answer_is_secret() {
+        let mut device = Device::new(1);
+        let private = PrivateKey::new([0x5a; 32]);
+        device.set_private_key(NOW, Some(private));
+        let peer = device.add_peer(PublicKey::new([9; 32])).unwrap();
+        device.set_psk(peer, PresharedKey::new([0x6b; 32]));
+        let destination = "10.9.9.9".parse().unwrap();
+        let now = clock::now();
+        device.handle_event(now, PeerEvent::Unrouted { destination }, &mut UnwrapErr(SysRng));
+        let answer = answer(&device, 1);
+        assert_eq!(answer["peers"][0]["has_preshared_key"], true);
+        assert_eq!(answer["interface"]["unrouted"][0]["destination"], "10.9.9.9");
+        let text = answer.to_string();
+        for secret in [[0x5a; 32], [0x6b; 32]] {
+            assert!(!text.contains(&key_text::encode(&PublicKey::new(secret))), "{text}");
+            assert!(!text.contains(&key_text::hex(&PublicKey::new(secret))), "{text}");
+        }
+    }
 }

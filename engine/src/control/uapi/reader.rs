@@ -64,7 +64,7 @@ enum Simple {
     Report,
     File,
     LogLevel(Option<LevelFilter>),
-    Peers,
+    Peers(u32),
     Why([u8; 32]),
 }
 
@@ -79,7 +79,10 @@ impl Simple {
             b"report=1" => Self::Report,
             b"file=1" => Self::File,
             b"log_level=1" => Self::LogLevel(None),
-            b"peers=1" => Self::Peers,
+            line if line.starts_with(b"peers=") => {
+                let from = value::decimal(line.strip_prefix(b"peers=")?)?;
+                Self::Peers(if from > 0 { from } else { return None })
+            }
             line if line.starts_with(b"why=") => Self::Why(value::public_key(line.strip_prefix(b"why=")?)?),
             _ => {
                 let level = std::str::from_utf8(line.strip_prefix(b"log_level=")?).ok()?;
@@ -98,7 +101,7 @@ impl Simple {
             Self::Report => Request::Report,
             Self::File => Request::File,
             Self::LogLevel(level) => Request::LogLevel(level),
-            Self::Peers => Request::Peers,
+            Self::Peers(from) => Request::Peers(from),
             Self::Why(key) => Request::Why(key),
         }
     }

@@ -28,8 +28,9 @@ pub enum Request {
     File,
     /// `log_level=1`, another: what is logged. With a level in place of the 1, that is set first.
     LogLevel(Option<LevelFilter>),
-    /// `peers=1`, another: the state of all peers, and why they are in it.
-    Peers,
+    /// `peers=1`, another: the state of peers, and why they are in it. An answer has a part of them and says where the
+    /// next part begins, which is then asked for with that number in place of the 1.
+    Peers(u32),
     /// `why=KEY`, another: what is wrong with one peer, which need not be there.
     Why([u8; 32]),
 }

@@ -244,6 +244,13 @@ fn get_stats_and_suites_want_a_blank_line() {
     assert!(matches!(events(b"reload=1\n\n", 1)[..], [Event::Request(Request::Reload)]));
     assert!(matches!(events(b"report=1\n\n", 1)[..], [Event::Request(Request::Report)]));
     assert!(matches!(events(b"file=1\n\n", 1)[..], [Event::Request(Request::File)]));
+    assert!(matches!(events(b"peers=1\n\n", 1)[..], [Event::Request(Request::Peers(1))]));
+    assert!(matches!(events(b"peers=501\n\n", 1)[..], [Event::Request(Request::Peers(501))]));
+    let why = format!("why={}\n\n", "0a".repeat(32));
+    assert!(matches!(events(why.as_bytes(), 1)[..], [Event::Request(Request::Why(key))] if key == [10; 32]));
+    for bad in [&b"peers=0\n"[..], b"peers=\n", b"peers=all\n", b"why=1\n"] {
+        assert!(matches!(events(bad, 1)[..], [Event::HangUp]), "{bad:?}");
+    }
     assert!(matches!(events(b"log_level=1\n\n", 1)[..], [Event::Request(Request::LogLevel(None))]));
     let debug = Some(log::LevelFilter::Debug);
     assert!(

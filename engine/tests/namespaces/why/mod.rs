@@ -54,7 +54,8 @@ fn a_path_that_swallows_large_datagrams() {
         pinger.send_only(1_300).unwrap();
     }
     for _ in 0..10 {
-        pinger.ping(56, PATIENCE).unwrap();
+        // One that leaves in a train with large ones is lost with them.
+        eventually(PATIENCE, "small packets pass", || pinger.ping(56, Duration::from_millis(500)).is_ok());
     }
     place.expect(far, &["large_unanswered"], &["large_missing"]);
 }
