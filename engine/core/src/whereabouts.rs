@@ -21,9 +21,19 @@ const PROBES: usize = 16;
 /// Places for each entry. Most addresses of strangers then meet an empty place at once.
 const PLACES_PER_ENTRY: usize = 4;
 const PLACES_MIN: usize = 64;
+/// Bits of the filter for each place: one in 16 strangers gets past it, and it is small enough for a core's own cache.
+const FILTER_BITS_PER_PLACE: usize = 4;
 /// A place has the index of a peer, plus one, in its lower bits, and a part of its address's hash above. 0 is empty.
 const INDEX_BITS: u32 = 21;
 
+/// Bits of a tag that choose the bit in the filter: as many as the largest filter has.
+const FILTER_HASH_BITS: u32 = 26;
+
+const _: () = assert!(
+    2 * (crate::constants::PEERS_MAX + 1).next_power_of_two() * PLACES_PER_ENTRY * FILTER_BITS_PER_PLACE
+        <= 1 << FILTER_HASH_BITS,
+    "each bit of the filter can be chosen"
+);
 const _: () = assert!(crate::constants::PEERS_MAX < 1 << INDEX_BITS, "an index fits beside its tag");
 
 /// Peers by the address and port that they were last reached at, as long as lost sessions are recovered.
@@ -31,6 +41,8 @@ const _: () = assert!(crate::constants::PEERS_MAX < 1 << INDEX_BITS, "an index f
 /// The hash has no secret. Strangers choose what is looked up, and each look-up has a bound. What is stored is chosen
 /// by the operator and by authenticated peers.
 pub struct Whereabouts {
+    /// A bit for each hash that is entered: whoever has none is a stranger.
+    filter: Box<[AtomicU64]>,
     places: Box<[AtomicU64]>,
     /// Nanoseconds of [`Time`].
     until: AtomicU64,
@@ -40,7 +52,9 @@ impl Whereabouts {
     /// A table with room for so many peers, in force until a time.
     pub fn new(peers: usize, until: Time) -> Self {
         let places = (peers * PLACES_PER_ENTRY).next_power_of_two().max(PLACES_MIN);
-        Self { places: (0..places).map(|_| AtomicU64::new(0)).collect(), until: AtomicU64::new(until.as_nanos()) }
+        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        let filter = zeros(places * FILTER_BITS_PER_PLACE / 64);
+        Self { filter, places: zeros(places), until: AtomicU64::new(until.as_nanos()) }
     }
 
     /// For how many peers it has room.
@@ -56,6 +70,8 @@ impl Whereabouts {
             match place.load(Ordering::Relaxed) {
                 0 => {
                     place.store(entry, Ordering::Relaxed);
+                    let (word, bit) = self.filter(tag);
+                    word.fetch_or(bit, Ordering::Relaxed);
                     return true;
                 }
                 present if present == entry => return true,
@@ -68,7 +84,9 @@ impl Whereabouts {
     /// The slots of peers that may be at this address, after `until` nobody's.
     pub fn find(&self, now: Time, remote: SocketAddr) -> impl Iterator<Item = u32> {
         let tag = tag(remote);
-        let probes = if now < self.until() { PROBES } else { 0 };
+        let (word, bit) = self.filter(tag);
+        let is_candidate = now < self.until() && word.load(Ordering::Relaxed) & bit != 0;
+        let probes = if is_candidate { PROBES } else { 0 };
         let entries = self.probe(tag).take(probes).map(|place| place.load(Ordering::Relaxed));
         let entries = entries.take_while(|&entry| entry != 0).filter(move |entry| entry >> INDEX_BITS == tag);
         entries.map(|entry| ((entry & ((1 << INDEX_BITS) - 1)) - 1) as u32)
@@ -82,6 +100,12 @@ impl Whereabouts {
     /// Keeps it in force until another time.
     pub fn set_until(&self, until: Time) {
         self.until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The bit of a tag. Its lower bits choose the place, so the bit is chosen by the upper ones.
+    fn filter(&self, tag: u64) -> (&AtomicU64, u64) {
+        let hash = tag >> (64 - INDEX_BITS - FILTER_HASH_BITS);
+        (&self.filter[(hash >> 6) as usize & (self.filter.len() - 1)], 1 << (hash & 63))
     }
 
     fn probe(&self, tag: u64) -> impl Iterator<Item = &AtomicU64> {
