@@ -171,7 +171,7 @@ pub fn report(name: &str) -> Result<Report, DaemonError> {
 }
 
 /// An answer of one line, `json=`.
-fn json(name: &str, request: &str) -> Result<serde_json::Value, DaemonError> {
+fn json(name: &str, request: &str) -> Result<Value, DaemonError> {
     let lines = answer(name, request, DaemonError::NoFile)?;
     let text = lines.trim_end().strip_prefix("json=");
     let value = text.and_then(|text| serde_json::from_str(text).ok());

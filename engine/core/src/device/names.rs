@@ -35,6 +35,11 @@ impl Device {
         self.names.get(key).map(AsRef::as_ref)
     }
 
+    /// All names, whether their peers are there or not.
+    pub fn peer_names(&self) -> impl Iterator<Item = (&PublicKey, &Arc<str>)> {
+        self.names.iter()
+    }
+
     /// For how many more peers a name may be set.
     pub fn name_room(&self) -> usize {
         PEERS_MAX.saturating_sub(self.names.len())

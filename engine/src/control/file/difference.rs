@@ -131,22 +131,22 @@ fn peer_update(comparison: &Comparison<'_>, before: &Before<'_>, peer: &Peer) ->
         }
         _ => None,
     };
-    set_suite_and_source(comparison, peer, &mut update);
+    set_what_belongs_to_the_key(comparison, peer, &mut update);
     let differs = running.is_none() || differs(&update);
     differs.then_some(update)
 }
 
-/// The suites and sources of a file that has nothing else.
+/// The suites, sources and names of a file that has nothing else.
 fn settings_of_peers(comparison: &Comparison<'_>) -> Vec<PeerUpdate> {
     let updates = comparison.config.peers.iter().map(|peer| {
         let mut update = PeerUpdate { update_only: true, ..PeerUpdate::new(*peer.public_key.as_bytes()) };
-        set_suite_and_source(comparison, peer, &mut update);
+        set_what_belongs_to_the_key(comparison, peer, &mut update);
         update
     });
     updates.filter(differs).collect()
 }
 
-fn set_suite_and_source(comparison: &Comparison<'_>, peer: &Peer, update: &mut PeerUpdate) {
+fn set_what_belongs_to_the_key(comparison: &Comparison<'_>, peer: &Peer, update: &mut PeerUpdate) {
     let key = &peer.public_key;
     if peer.cipher_suite != comparison.running.suites.get(key).copied() {
         update.cipher_suite = Some(peer.cipher_suite.map_or(PeerSuite::Interface, PeerSuite::Own));
@@ -154,16 +154,19 @@ fn set_suite_and_source(comparison: &Comparison<'_>, peer: &Peer, update: &mut P
     if peer.source != comparison.running.sources.get(key).copied() {
         update.source = Some(peer.source.map_or(PeerSource::Any, PeerSource::Own));
     }
+    if peer.name.as_deref() != comparison.running.names.get(key).map(AsRef::as_ref) {
+        update.name = Some(peer.name.clone());
+    }
 }
 
-/// Suites and sources outlive their peers. Those that came from the file go with its section.
+/// Suites, sources and names outlive their peers. Those that came from the file go with its section.
 fn settings_taken_back(comparison: &Comparison<'_>, before: &Before<'_>) -> Vec<PeerUpdate> {
     let kept: HashSet<PublicKey> = comparison.config.peers.iter().map(|peer| peer.public_key).collect();
     let gone = before.peers.values().filter(|peer| !kept.contains(&peer.public_key));
     let updates = gone.map(|peer| {
         let mut update = PeerUpdate { update_only: true, ..PeerUpdate::new(*peer.public_key.as_bytes()) };
         let bare = Peer::new(peer.public_key);
-        set_suite_and_source(comparison, &bare, &mut update);
+        set_what_belongs_to_the_key(comparison, &bare, &mut update);
         update
     });
     updates.filter(differs).collect()
@@ -173,6 +176,7 @@ fn differs(update: &PeerUpdate) -> bool {
     update.preshared_key.is_some()
         || update.cipher_suite.is_some()
         || update.source.is_some()
+        || update.name.is_some()
         || update.endpoint.is_some()
         || update.persistent_keepalive.is_some()
         || !update.allowed_ips.is_empty()

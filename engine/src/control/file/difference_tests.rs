@@ -59,6 +59,11 @@ impl Model {
             Some(PeerSuite::Interface) => _ = running.suites.remove(&key),
             None => {}
         }
+        match &update.name {
+            Some(Some(name)) => _ = running.names.insert(key, name.as_str().into()),
+            Some(None) => _ = running.names.remove(&key),
+            None => {}
+        }
         match update.source {
             Some(PeerSource::Own(source)) => _ = running.sources.insert(key, source),
             Some(PeerSource::Any) => _ = running.sources.remove(&key),
@@ -213,7 +218,10 @@ fn peers() -> impl Strategy<Value = Vec<String>> {
         if endpoint > 0 {
             text += &format!("Endpoint = 192.0.2.{endpoint}:1\n");
         }
-        if suite { text + "CipherSuite = aes256gcm\nSource = 192.0.2.7\n" } else { text }
+        if suite {
+            text += &format!("CipherSuite = aes256gcm\nSource = 192.0.2.7\n#ringfort: Name = office {prefix}\n");
+        }
+        text
     });
     let peers = prop::collection::btree_map(1..6_u8, rest, 0..5);
     peers.prop_map(|peers| peers.iter().map(|(&number, rest)| section(number, rest)).collect())
@@ -234,6 +242,7 @@ proptest! {
             prop_assert_eq!(Some(running.persistent_keepalive), peer.persistent_keepalive);
             prop_assert_eq!(model.0.suites.get(&peer.public_key).copied(), peer.cipher_suite);
             prop_assert_eq!(model.0.sources.get(&peer.public_key).copied(), peer.source);
+            prop_assert_eq!(model.0.names.get(&peer.public_key).map(AsRef::as_ref), peer.name.as_deref());
         }
         prop_assert!(is_empty(&model.difference(&after, Some(&after), Scope::Gateway)));
     }

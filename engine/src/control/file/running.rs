@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ringfort_config::SecretKey;
 use ringfort_core::allowed_ips::Prefix;
@@ -28,6 +29,8 @@ pub struct Running {
     pub suites: HashMap<PublicKey, Suite>,
     /// Likewise.
     pub sources: HashMap<PublicKey, IpAddr>,
+    /// What the operator calls them, likewise.
+    pub names: HashMap<PublicKey, Arc<str>>,
     /// All peers.
     pub peers: HashMap<PublicKey, RunningPeer>,
 }
@@ -67,6 +70,7 @@ impl Running {
             cipher_suite: device.suite(),
             suites: device.peer_suites().map(|(key, suite)| (*key, suite)).collect(),
             sources: device.peer_sources().map(|(key, source)| (*key, source)).collect(),
+            names: device.peer_names().map(|(key, name)| (*key, name.clone())).collect(),
             peers: peers.collect(),
         }
     }

@@ -43,6 +43,7 @@ fn peer_line(update: &PeerUpdate, was_there: bool) -> String {
     parts.extend(update.preshared_key.as_ref().map(|_| "preshared key".to_owned()));
     parts.extend(update.cipher_suite.map(|_| "cipher suite".to_owned()));
     parts.extend(update.source.map(|_| "source".to_owned()));
+    parts.extend(update.name.as_ref().map(|_| "name".to_owned()));
     parts.extend(update.endpoint.map(|endpoint| format!("endpoint {endpoint}")));
     parts.extend(update.persistent_keepalive.map(|seconds| format!("keepalive {seconds} s")));
     let added = update.allowed_ips.iter().filter(|change| matches!(change, AllowedIpUpdate::Add(_))).count();

@@ -64,7 +64,7 @@ mod tests {
             assert_eq!(route(v4, 0), Some(Ok(1380)));
             assert_eq!(route(v6, 0), Some(Ok(1380)));
             ip("rule add fwmark 7 unreachable");
-            assert_eq!(route(v4, 7), Some(Err(libc::EHOSTUNREACH)), "another mark is another route");
+            assert_eq!(route(v4, 7), Some(Err(libc::ENETUNREACH)), "another mark is another route");
         });
     }
 }
