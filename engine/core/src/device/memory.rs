@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::peer::Peer;
+use super::peer::{Peer, Recalled};
 use super::{Device, enter};
 use crate::constants::{INITIATIONS_TO_MEMORY, PEERS_MAX};
 use crate::crypto::PublicKey;
@@ -75,10 +75,10 @@ impl Device {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let gone = self.memory.gone.remove(peer.remote.public());
         let still_true = |gone: &Gone| configured.is_none_or(|configured| gone.configured == Some(configured));
-        if let Some(Gone { endpoint, .. }) = gone.filter(still_true) {
+        if let Some(Gone { endpoint, configured, .. }) = gone.filter(still_true) {
             let source = peer.own_source(endpoint.remote).or(endpoint.source);
             peer.shared.endpoint.set(Endpoint { source, ..endpoint });
-            peer.recalled = Some(endpoint.remote);
+            peer.recalled = Some(Recalled { remote: endpoint.remote, configured });
             // It may have a session that we had as well.
             self.recovery.open(now);
         } else if let Some(remote) = configured {
@@ -91,6 +91,18 @@ impl Device {
         }
         peer.kick(now, self.up && self.identity.is_some());
         enter(&mut self.schedule, peer);
+    }
+
+    /// Says where a peer is by the operator's word, if that was found out only after the peer was placed: the address
+    /// that a name stands for. It counts as it would have counted then, unless the peer was heard from since.
+    pub fn place_peer_late(&mut self, now: Time, id: PeerId, configured: SocketAddr) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let is_news = |recalled: &Recalled| recalled.configured != Some(configured) && peer.is_at(recalled.remote);
+        if peer.endpoint().is_none() || peer.recalled.as_ref().is_some_and(is_news) {
+            return self.set_endpoint(now, id, configured);
+        }
+        peer.configured = Some(configured);
+        self.memory.moves.note();
     }
 
     /// Whether anything has changed of what is remembered since this was last asked.
@@ -145,11 +157,15 @@ impl Peer {
             return;
         }
         let recalled = self.recalled.take();
-        let is_there = recalled.is_some() && recalled == self.endpoint().map(|endpoint| endpoint.remote);
+        let is_there = recalled.is_some_and(|recalled| self.is_at(recalled.remote));
         if let (true, Some(configured)) = (is_there, self.configured) {
             self.set_remote(configured);
             self.shared.moves.note();
         }
+    }
+
+    fn is_at(&self, remote: SocketAddr) -> bool {
+        self.endpoint().is_some_and(|endpoint| endpoint.remote == remote)
     }
 
     /// What is worth remembering: `None` if the operator will say the same again.

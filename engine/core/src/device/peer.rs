@@ -55,6 +55,14 @@ pub(super) enum Watch {
     LastLook,
 }
 
+/// Where a peer was before a restart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recalled {
+    pub remote: SocketAddr,
+    /// Where the operator had said that it was.
+    pub configured: Option<SocketAddr>,
+}
+
 pub(super) struct Peer {
     pub id: PeerId,
     pub shared: Arc<PeerShared>,
@@ -65,7 +73,7 @@ pub(super) struct Peer {
     /// Where the operator has said last that the peer is.
     pub configured: Option<SocketAddr>,
     /// Where it was before a restart, as long as nobody has answered there.
-    pub recalled: Option<SocketAddr>,
+    pub recalled: Option<Recalled>,
     pub prefixes: BTreeSet<Prefix>,
 
     /// Persistent keepalive in seconds; 0 is off.

@@ -100,11 +100,6 @@ impl Device {
         self.peers.by_key(key)
     }
 
-    /// Where a peer is reached, if it is there and that is known.
-    pub fn endpoint_of(&self, peer: PeerId) -> Option<Endpoint> {
-        self.peers.get(peer)?.endpoint()
-    }
-
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
         self.peers.len()

@@ -53,6 +53,30 @@ fn who_says_something_new_is_right() {
     }
 }
 
+/// The name of an endpoint is resolved when the peer is there already.
+#[test]
+fn a_name_that_is_resolved_late_says_no_more_than_at_the_start() {
+    const A: &str = "203.0.113.1:51820";
+    const C: &str = "203.0.113.3:51820";
+    let seen = Some(remembered(None).endpoint);
+    for (before, now, expected) in
+        [(Some(A), A, seen), (Some(A), C, Some(Endpoint::new(address(C)))), (None, A, Some(Endpoint::new(address(A))))]
+    {
+        let (mut device, peer) = configured(before, None);
+        device.place_peer_late(START, peer, address(now));
+        assert_eq!(endpoint(&device, peer), expected, "{before:?} in the old file, {now} in the new one");
+        let (mut rows, mut cursor) = (Vec::new(), MemoryCursor::default());
+        while device.memory_page(&mut cursor, 1, 0, &mut rows) {}
+        let says = rows.first().map(|row| row.configured);
+        // Where the operator says so, there is nothing to remember.
+        assert_eq!(says, (expected == seen).then_some(Some(address(now))));
+    }
+    let mut device = Device::new(1);
+    let peer = device.add_peer(KEY).unwrap();
+    device.place_peer_late(START, peer, address(A));
+    assert_eq!(endpoint(&device, peer), Some(Endpoint::new(address(A))));
+}
+
 /// Who is not where he was is perhaps where he should be.
 #[test]
 fn where_nobody_answers_the_operator_is_asked() {

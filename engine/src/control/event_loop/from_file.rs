@@ -99,13 +99,14 @@ impl Control {
         Ok(None)
     }
 
-    /// Endpoints whose names were resolved. A peer that was heard from meanwhile is where it was heard from.
+    /// Endpoints whose names were resolved. A peer that was heard from meanwhile is where it was heard from. One that was
+    /// remembered is there, unless the name has another address now.
     fn locate(&mut self, located: &[Located], now: Time) {
         for &Located { key, addr, is_news } in located {
             let Some(peer) = self.device.peer(&key) else { continue };
-            let is_known = || self.device.endpoint_of(peer).is_some();
-            if is_news || !is_known() {
-                self.device.set_endpoint(now, peer, addr);
+            match is_news {
+                true => self.device.set_endpoint(now, peer, addr),
+                false => self.device.place_peer_late(now, peer, addr),
             }
         }
     }
