@@ -47,7 +47,7 @@
 //! ```
 
 pub mod bind;
-mod cmsg;
+pub mod cmsg;
 mod edge;
 mod error;
 mod gso;
