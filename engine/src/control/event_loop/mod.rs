@@ -12,6 +12,7 @@
 //! configuration keeps the others out. There is no tick: a daemon without traffic sleeps.
 
 mod from_file;
+mod messages;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -23,10 +24,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use ringfort_core::crypto::PublicKey;
-use ringfort_core::device::{Device, Durations, PeerEvent, Remembered};
-use ringfort_core::drops::DropReason;
+use ringfort_core::device::{Device, Durations, Remembered};
 use ringfort_core::time::{Now, Time};
-use ringfort_path::{HandshakeMessage, Order};
+use ringfort_path::Order;
 use route_netlink::LinkState;
 
 use super::alarm::Alarm;
@@ -43,19 +43,12 @@ use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::unreachable::Unreachables;
-use super::{answer, key_text, logging, peers};
+use super::{answer, logging, peers};
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::metrics::{Exchange, Overview, Source};
 use crate::panics;
 use crate::queues::Queues;
-
-/// Handshake messages of one turn: a few milliseconds of Curve25519.
-const HANDSHAKES_PER_TURN: usize = 32;
-/// Events of one turn.
-const EVENTS_PER_TURN: usize = 1024;
-/// As many of these make a handshake message, which is as much work as answering one.
-const EVENTS_PER_INITIATION: usize = EVENTS_PER_TURN / HANDSHAKES_PER_TURN;
 
 /// Who asked the daemon to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,36 +260,6 @@ impl Control {
         own.chain([server.next_deadline()]).flatten().min()
     }
 
-    /// Events and handshake messages, a bounded number of each. True: there are more.
-    fn take_messages(&mut self, now: Now) -> bool {
-        let inbox = &self.queues.control;
-        // Events first: they are of authenticated peers.
-        let mut events = 0;
-        while events < EVENTS_PER_TURN
-            && let Some(event) = inbox.next_event()
-        {
-            self.keyless.note(&self.device, &event, now.mono);
-            self.device.handle_event(now, event, &mut self.rng);
-            events += if matches!(event, PeerEvent::NeedHandshake { .. }) { EVENTS_PER_INITIATION } else { 1 };
-        }
-        self.intake.fill(now.mono, &mut self.device, || inbox.next_handshake(), note_dropped);
-        for _ in 0..HANDSHAKES_PER_TURN {
-            let Some((message, under_load)) = self.intake.next(now.mono) else { break };
-            let handled =
-                self.device.handle_datagram(now, message.endpoint, message.bytes(), under_load, &mut self.rng);
-            if let Err(reason) = handled {
-                match self.device.blamed() {
-                    None => note_dropped(&message, reason),
-                    Some((key, name)) => {
-                        let (peer, remote) = (key_text::named(key, name), message.endpoint.remote);
-                        log::debug!("a handshake message of {peer} from {remote} was dropped: {reason}");
-                    }
-                }
-            }
-        }
-        events >= EVENTS_PER_TURN || self.intake.waiting() > 0 || inbox.handshakes_waiting() > 0
-    }
-
     fn check_workers(&self) -> Result<(), DaemonError> {
         match self.queues.control.next_failure() {
             None => Ok(()),
@@ -406,10 +369,6 @@ impl Handler for Control {
         }
         Errno::OK
     }
-}
-
-fn note_dropped(message: &HandshakeMessage, reason: DropReason) {
-    log::debug!("a handshake message from {} was dropped: {reason}", message.endpoint.remote);
 }
 
 fn add(epoll: &Epoll, fd: BorrowedFd<'_>, wakeup: Wakeup) -> Result<(), DaemonError> {
