@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crypto::PublicKey;
-use crate::device::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState};
+use crate::device::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, Unreachable};
 use crate::drops::DropReason;
 use crate::peer_drops::PeerDrop;
 use crate::time::Time;
@@ -172,6 +172,7 @@ impl Case<'_> {
                     | Finding::NoPrivateKey
                     | Finding::NoRoute { .. }
                     | Finding::SendRefused { .. }
+                    | Finding::Undeliverable { unreachable: Unreachable::Port, .. }
                     | Finding::PskDiffers { .. }
                     | Finding::SuiteDiffers { .. }
             )

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::crypto::{PresharedKey, PrivateKey};
-use crate::device::{HandshakeReason, Notice, PeerEvent, Unreachable};
+use crate::device::{HandshakeReason, Notice, PeerEvent};
 use crate::ids::Endpoint;
 use crate::suite::Suite;
 use duo::{Duo, MTU, Side, outside};
@@ -122,6 +122,9 @@ fn the_network_says_that_nobody_listens() {
     duo.a.device.note_unreachable(duo.now, remote, index, Unreachable::Port, reporter);
     let ago = Duration::ZERO;
     assert_eq!(duo.here(), [Finding::Undeliverable { remote, unreachable: Unreachable::Port, reporter, ago }]);
+    duo.lost = Some(remote);
+    duo.wait(7);
+    assert_eq!(codes(&duo.here()), ["undeliverable"], "that explains the silence");
 }
 
 #[test]
