@@ -7,8 +7,8 @@
 //!        └─► ask                                └─ plane ── sockets    what the workers are told, what is sent
 //! ```
 //!
-//! `inherited` and `acquire` have the descriptors and the interface that are there already. `endpoints` keeps where peers
-//! were for the next process.
+//! `inherited` and `acquire` have the descriptors and the interface that are there already. `endpoints` keeps where
+//! peers were for the next process.
 
 mod acquire;
 mod alarm;

@@ -176,8 +176,8 @@ impl Crowd {
         let drops = all_drops(&tunnel.sides[0].interface);
         let cpu = Usage::of(pid).unwrap().cpu_since(&usage);
         eprintln!(
-            "{CLIENTS} peers {what}: half of them back after {median:?}, all after {slowest:?}. The gateway took {cpu:?} \
-             of CPU time for it, and dropped {drops:?}"
+            "{CLIENTS} peers {what}: half of them back after {median:?}, all after {slowest:?}. The gateway took \
+             {cpu:?} of CPU time for it, and dropped {drops:?}"
         );
         // Whoever is told to come again with a cookie, or is not heard, is late by Rekey-Timeout.
         for reason in ["drop_cookie_required", "drop_rate_limited", "drop_handshake_queue_full"] {

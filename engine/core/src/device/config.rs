@@ -75,8 +75,8 @@ impl Device {
 
 /// Peers.
 impl Device {
-    /// Adds a peer without endpoint (see [`Device::place_peer`]), allowed IPs, preshared key and keepalive, under the suite that was set for its
-    /// key or else that of the interface.
+    /// Adds a peer without endpoint (see [`Device::place_peer`]), allowed IPs, preshared key and keepalive, under the
+    /// suite that was set for its key or else that of the interface.
     ///
     /// # Errors
     /// [`AddPeerError`], and nothing changes.

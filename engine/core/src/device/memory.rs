@@ -2,11 +2,11 @@
 //!
 //! Who of two is right, the operator or what we saw? The operator, if he says something new. A peer that was configured
 //! for the endpoint A, and moved to B, is at B after a restart: nobody has said anything else since. If A has become C
-//! in the file, then it is at C. So what is remembered of a peer includes the endpoint that it was configured with. Only
-//! if nobody answers at B, A is tried.
+//! in the file, then it is at C. So what is remembered of a peer includes the endpoint that it was configured with.
+//! Only if nobody answers at B, A is tried.
 //!
-//! A peer that is removed by itself is forgotten. If all are replaced (`wg setconf`), they are remembered for a day: the
-//! new configuration may name them again.
+//! A peer that is removed by itself is forgotten. If all are replaced (`wg setconf`), they are remembered for a day:
+//! the new configuration may name them again.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

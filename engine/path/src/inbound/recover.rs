@@ -1,8 +1,8 @@
 //! Data under an index that nobody has: the session may have been lost with a former process.
 //!
-//! It is the last thing that happens to such data, and only for some time after a start. Anybody can send it, as fast as
-//! the link carries. So it costs a look at one table, and what becomes of it is bounded twice: by the peer's own word
-//! ([`LostSession`](ringfort_core::whereabouts::LostSession)), and here.
+//! It is the last thing that happens to such data, and only for some time after a start. Anybody can send it, as fast
+//! as the link carries. So it costs a look at one table, and what becomes of it is bounded twice: by the peer's own
+//! word ([`LostSession`](ringfort_core::whereabouts::LostSession)), and here.
 
 use std::time::Duration;
 

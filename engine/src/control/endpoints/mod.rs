@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The file is written when something has changed, at once but not more often than once a second. With many peers the
-//! pauses are longer, so it takes no more than some megabyte a second. Control reads the device a page in each turn, and
-//! never waits for the disk: while a list is being written, the next one is not made.
+//! pauses are longer, so it takes no more than some megabyte a second. Control reads the device a page in each turn,
+//! and never waits for the disk: while a list is being written, the next one is not made.
 
 mod place;
 mod text;

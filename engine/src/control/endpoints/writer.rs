@@ -1,8 +1,9 @@
 //! The thread that writes the file. Nobody but it waits for the disk.
 //!
 //! A new file is written beside the old one, brought to the disk, and takes its name. Without `fdatasync` the name may
-//! reach the disk before the contents, and a power failure then leaves an empty file. The directory is not synchronised:
-//! whichever of the two files a power failure leaves, it is whole. What the process alone leaves behind needs neither.
+//! reach the disk before the contents, and a power failure then leaves an empty file. The directory is not
+//! synchronised: whichever of the two files a power failure leaves, it is whole. What the process alone leaves behind
+//! needs neither.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};

@@ -99,8 +99,8 @@ impl Control {
         Ok(None)
     }
 
-    /// Endpoints whose names were resolved. A peer that was heard from meanwhile is where it was heard from. One that was
-    /// remembered is there, unless the name has another address now.
+    /// Endpoints whose names were resolved. A peer that was heard from meanwhile is where it was heard from. One that
+    /// was remembered is there, unless the name has another address now.
     fn locate(&mut self, located: &[Located], now: Time) {
         for &Located { key, addr, is_news } in located {
             let Some(peer) = self.device.peer(&key) else { continue };
