@@ -11,4 +11,5 @@ pub mod fault;
 pub mod metrics;
 mod panics;
 pub mod queues;
+pub mod top;
 pub mod worker;

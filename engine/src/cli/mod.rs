@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{check, doctor, down, log_level, peers, reload, save, stats, up, why};
+use crate::commands::{check, doctor, down, log_level, peers, reload, save, stats, top, up, why};
 
 const AFTER_HELP: &str = "\
 `ringfort up NAME` makes a gateway of a file such as those of wg-quick(8). Without it, the interface is configured with
@@ -115,6 +115,9 @@ pub enum Command {
 
     /// Print the counters of the daemon that serves NAME, as lines of "name=value"
     Stats(stats::Args),
+
+    /// Show what the daemon that serves NAME does, as it does it: workers, drops, handshakes, peers
+    Top(top::Args),
 
     /// Say in sentences what is wrong with a peer of NAME, and what to do
     Why(why::Args),

@@ -8,6 +8,7 @@ pub mod peers;
 pub mod reload;
 pub mod save;
 pub mod stats;
+pub mod top;
 pub mod up;
 pub mod why;
 
@@ -31,6 +32,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Peers(args) => peers::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Why(args) => why::run(&args),
+        Command::Top(args) => top::run(&args),
     }
 }
 

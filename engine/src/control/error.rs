@@ -43,6 +43,12 @@ pub enum DaemonError {
     /// A daemon answers, but not with our statistics.
     #[error("the daemon that serves interface {0} has no statistics: it is not ringfort")]
     NoStatistics(String),
+    /// A daemon answers, but shows no metrics.
+    #[error(
+        "the daemon that serves interface {0} shows nothing at /run/ringfort/{0}.metrics.sock: it is not ringfort, \
+         another version of it, or its log says why it could not make that socket"
+    )]
+    NoOverview(String),
     /// A daemon answers, but knows nothing of cipher suites.
     #[error("the daemon that serves interface {0} has no cipher suites: it is not ringfort, or an older one")]
     NoSuites(String),
@@ -224,6 +230,7 @@ impl DaemonError {
             | Self::Aead(SelectionError::Unavailable { .. })
             | Self::NotServed { .. }
             | Self::NoStatistics(_)
+            | Self::NoOverview(_)
             | Self::NoSuites(_)
             | Self::NoPeers(_)
             | Self::WhichPeer(_)

@@ -48,6 +48,7 @@ mod shutdown;
 mod sources;
 mod suites;
 mod supervision;
+mod top;
 mod topologies;
 mod udp_gso;
 mod unreachable;

@@ -59,14 +59,6 @@ impl Client {
         self.deadline
     }
 
-    /// When something is due even if it does nothing.
-    pub fn next_deadline(&self, control_time: Duration) -> Time {
-        match self.state {
-            State::Waiting(_) => self.deadline.min(self.since + control_time),
-            _ => self.deadline,
-        }
-    }
-
     /// When it may make room for another: if it has not said what it wants by then.
     pub fn expendable_at(&self, grace: Duration) -> Option<Time> {
         matches!(self.state, State::Reading(_)).then(|| self.since + grace)
@@ -83,29 +75,29 @@ impl Client {
     }
 
     /// Goes on as far as it can without waiting.
-    pub fn step(&mut self, now: Time) {
-        if self.try_step(now).is_err() {
+    pub fn step(&mut self) {
+        if self.try_step().is_err() {
             self.state = State::Done;
         }
     }
 
     /// Here is what it wants.
-    pub fn answer(&mut self, want: Want, text: Arc<[u8]>, now: Time) {
+    pub fn answer(&mut self, want: Want, text: Arc<[u8]>) {
         let head = http::head("200 OK", want.page.content_type(), text.len()).into_bytes();
         let body = if want.is_head { Arc::from([]) } else { text };
         self.state = State::Writing { head, body, written: 0 };
-        self.step(now);
+        self.step();
     }
 
     /// Control has had its time.
-    pub fn give_up_waiting(&mut self, now: Time, control_time: Duration) {
-        if self.wants().is_some() && now.since(self.since) >= control_time {
+    pub fn give_up_waiting(&mut self) {
+        if self.wants().is_some() {
             self.refuse(Refusal::Unavailable);
-            self.step(now);
+            self.step();
         }
     }
 
-    fn try_step(&mut self, now: Time) -> io::Result<()> {
+    fn try_step(&mut self) -> io::Result<()> {
         match &mut self.state {
             State::Reading(request) => {
                 let mut piece = [0; 1024];
@@ -121,7 +113,7 @@ impl Client {
                 match http::parse(request) {
                     None => Ok(()),
                     Some(Ok(want)) => {
-                        (self.state, self.since) = (State::Waiting(want), now);
+                        self.state = State::Waiting(want);
                         Ok(())
                     }
                     Some(Err(refusal)) => {

@@ -104,6 +104,14 @@ impl Drop for Metrics {
     }
 }
 
+/// A snapshot that control fills.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// How often it was asked for.
+    attempt: usize,
+    since: Time,
+}
+
 struct Server {
     listening: Listening,
     clients: Vec<Client>,
@@ -112,8 +120,8 @@ struct Server {
     source: Arc<Source>,
     exchange: Arc<Exchange>,
     ending: Arc<AtomicBool>,
-    /// How many attempts at a snapshot were made, while one is on its way.
-    asked: Option<usize>,
+    /// While a snapshot is on its way.
+    asked: Option<Asked>,
     /// How many peers there were last time.
     peers_expected: usize,
     /// While there is no descriptor for a client: when to try again.
@@ -131,12 +139,12 @@ impl Server {
             }
             for position in ready {
                 if let Some(client) = self.clients.get_mut(position) {
-                    client.step(now);
+                    client.step();
                 }
             }
             self.accept(now);
-            for client in &mut self.clients {
-                client.give_up_waiting(now, CONTROL_TIME);
+            if self.asked.is_some_and(|asked| asked.since + CONTROL_TIME <= now) {
+                self.clients.iter_mut().for_each(Client::give_up_waiting);
             }
             self.clients.retain(|client| client.step_wanted() != Step::Close && client.deadline() > now);
             if self.asked.is_none() && self.clients.iter().any(|client| client.wants().is_some()) {
@@ -161,10 +169,12 @@ impl Server {
         if self.accept_after <= now && (self.clients.len() < CLIENTS_MAX || self.expendable(now).is_some()) {
             fds.extend(self.listening.fds().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
-        let deadlines = self.clients.iter().map(|client| client.next_deadline(CONTROL_TIME));
+        let deadlines = self.clients.iter().map(Client::deadline);
         let full = self.clients.iter().filter_map(|client| client.expendable_at(GRACE)).filter(|&at| at > now);
         let retry = (self.accept_after > now).then_some(self.accept_after);
-        let due = deadlines.chain(full).chain(retry).min();
+        let is_waited_for = self.clients.iter().any(|client| client.wants().is_some());
+        let control = self.asked.filter(|_| is_waited_for).map(|asked| asked.since + CONTROL_TIME);
+        let due = deadlines.chain(full).chain(retry).chain(control).min();
         let timeout = due.map_or(PollTimeout::NONE, |due| timeout(due.since(now)));
         // An error is one of memory, or a signal: what is ready stays ready.
         if poll(&mut fds, timeout).is_err() {
@@ -204,7 +214,7 @@ impl Server {
                 Ok(Some(stream)) => {
                     let mut client = Client::new(stream, now, now + CLIENT_TIME);
                     // The request may be there already.
-                    client.step(now);
+                    client.step();
                     self.clients.push(client);
                 }
                 Ok(None) => return,
@@ -224,7 +234,7 @@ impl Server {
             false => Vec::new(),
         };
         if self.exchange.ask(Box::new(Snapshot { peers, ..Snapshot::default() })) {
-            self.asked = Some(attempt);
+            self.asked = Some(Asked { attempt, since: boot_time() });
             self.source.queues.control.wake();
         }
     }
@@ -237,7 +247,7 @@ impl Server {
 
     /// Answers whoever waits.
     fn filled(&mut self, snapshot: Snapshot, now: Time) {
-        let attempt = self.asked.take().unwrap_or(ATTEMPTS);
+        let attempt = self.asked.take().map_or(ATTEMPTS, |asked| asked.attempt);
         self.peers_expected = snapshot.control.peers;
         // There may be more peers than last time, or somebody has come who wants to see them.
         let is_short = self.shows_peers() && snapshot.control.peers > snapshot.peers.capacity();
@@ -266,7 +276,7 @@ impl Server {
             if let Some(want) = client.wants()
                 && let Some(text) = texts.get(&want.page)
             {
-                client.answer(want, text.clone(), now);
+                client.answer(want, text.clone());
             }
         }
     }
