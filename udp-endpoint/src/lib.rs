@@ -3,6 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+mod bind;
+
+pub use bind::{Bind, DeviceName, NotBindable};
+
 use std::net::{IpAddr, SocketAddr};
 
 /// A local address that a datagram came to, and the interface that it came in by.

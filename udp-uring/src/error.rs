@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-
-use crate::bind::DeviceName;
+use udp_endpoint::DeviceName;
 
 /// An address family, as it is named to the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,7 +46,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod bind;
 pub mod cmsg;
 mod edge;
 mod error;
@@ -59,7 +58,6 @@ mod send;
 mod sockaddr;
 mod socket;
 
-pub use bind::{Bind, DeviceName, NotBindable};
 pub use edge::{EdgeConfig, EdgeCounters, GsoNotice, UdpEdge, UdpEvent};
 pub use error::{BindError, Family};
 pub use handshake::{SentBy, may_blame_source, send_handshake};
@@ -67,4 +65,4 @@ pub use receive::{PAYLOAD_OFFSET, RECEIVE_BUFFER_LEN, ReceiveDrop, Received};
 pub use segmentation::Segmentation;
 pub use send::{SEGMENTS_MAX, SendFailed, Sent, TRAIN_BYTES_MAX, TrainRefusal, TrainRefused, Transmit};
 pub use socket::{Offloads, SocketConfig, SocketGroup, SocketPair};
-pub use udp_endpoint::{Endpoint, LocalAddr};
+pub use udp_endpoint::{Bind, DeviceName, Endpoint, LocalAddr, NotBindable};

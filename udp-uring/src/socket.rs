@@ -25,7 +25,7 @@
 //!   MTU to what fits, at most the path's less 80 bytes; so does TCP's MSS then. An MTU that was set on a route (`ip
 //!   route … mtu`) does not count either, except that wg-quick(8) derives the tunnel's from it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -33,8 +33,8 @@ use nix::sys::socket::{
     AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
     getsockopt, setsockopt, socket, sockopt,
 };
+use udp_endpoint::Bind;
 
-use crate::bind::Bind;
 use crate::error::{BindError, Family};
 use crate::reuseport;
 
@@ -223,7 +223,11 @@ impl SocketPair {
 
 /// One bound socket per worker, steered if there is more than one. None, if the family is not used.
 fn open_family(family: Family, port: u16, config: &SocketConfig) -> Result<Vec<OwnedFd>, BindError> {
-    let Some(address) = config.bind.address(family) else { return Ok(Vec::new()) };
+    let address = match family {
+        Family::V4 => config.bind.v4().map(IpAddr::from),
+        Family::V6 => config.bind.v6().map(IpAddr::from),
+    };
+    let Some(address) = address else { return Ok(Vec::new()) };
     let first = open(family, config)?;
     bind_to(&first, SocketAddr::new(address, port))?;
     let port = port_of(&first)?;

@@ -55,7 +55,7 @@ pub use files::{Content, Disk, Files, Memory};
 pub use mistake::{Mistake, Mistakes, Place, Problem, Warning};
 pub use read::{KeyFiles, Loaded, load};
 pub use secret::{SecretKey, SecretText};
-pub use start::{BusyPoll, CpuList, LogLevel, StartSettings, UdpGso};
+pub use start::{BusyPoll, CpuList, LogLevel, SocketBuffer, StartSettings, UdpGso};
 pub use value::is_source;
 
 /// Longest file, and most that a file and all its includes may have together, in bytes.

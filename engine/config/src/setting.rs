@@ -40,6 +40,8 @@ pub(crate) enum Setting {
     Cpus,
     BusyPoll,
     UdpGso,
+    Bind,
+    SocketBuffer,
     Aead,
     LogLevel,
     Metrics,
@@ -77,7 +79,7 @@ const fn own(name: &'static str, setting: Setting) -> Entry {
 
 pub(crate) const INCLUDE: Entry = Entry { name: "Include", setting: Setting::Include, owner: Owner::Us, repeats: true };
 
-const INTERFACE: [Entry; 21] = [
+const INTERFACE: [Entry; 23] = [
     wg("PrivateKey", Setting::PrivateKey),
     wg("ListenPort", Setting::ListenPort),
     wg("FwMark", Setting::FwMark),
@@ -96,6 +98,8 @@ const INTERFACE: [Entry; 21] = [
     own("CPUs", Setting::Cpus),
     own("BusyPoll", Setting::BusyPoll),
     own("UdpGso", Setting::UdpGso),
+    own("Bind", Setting::Bind),
+    own("SocketBuffer", Setting::SocketBuffer),
     own("Aead", Setting::Aead),
     own("LogLevel", Setting::LogLevel),
     own("Metrics", Setting::Metrics),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use ringfort_aead::Selection;
+use udp_endpoint::Bind;
 
 /// What the file says of the daemon's start. An option of the command line counts more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub struct StartSettings {
     pub busy_poll: Option<BusyPoll>,
     /// Whether the kernel cuts trains up.
     pub udp_gso: Option<UdpGso>,
+    /// What the UDP sockets are bound to beside their port.
+    pub bind: Option<Bind>,
+    /// Size of their receive buffers.
+    pub socket_buffer: Option<SocketBuffer>,
     /// Implementation of the ciphers.
     pub aead: Option<Selection>,
     /// What is logged.
@@ -32,12 +37,14 @@ impl StartSettings {
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         // Exhaustive, so a setting that is added is not forgotten here.
-        let Self { workers, cpus, busy_poll, udp_gso, aead, log_level: _, metrics } = self;
+        let Self { workers, cpus, busy_poll, udp_gso, bind, socket_buffer, aead, log_level: _, metrics } = self;
         let all = [
             ("Workers", *workers != other.workers),
             ("CPUs", *cpus != other.cpus),
             ("BusyPoll", *busy_poll != other.busy_poll),
             ("UdpGso", *udp_gso != other.udp_gso),
+            ("Bind", *bind != other.bind),
+            ("SocketBuffer", *socket_buffer != other.socket_buffer),
             ("Aead", *aead != other.aead),
             ("Metrics", *metrics != other.metrics),
         ];
@@ -146,6 +153,36 @@ impl UdpGso {
 impl fmt::Display for UdpGso {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// The length of a socket's receive buffer in bytes, also with `K` or `M` for the powers of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketBuffer(pub usize);
+
+impl SocketBuffer {
+    /// A train of 64 KiB must fit, with what the kernel books for its pieces; and the kernel counts in an `int`.
+    const LENS: std::ops::RangeInclusive<usize> = 256 << 10..=512 << 20;
+}
+
+impl FromStr for SocketBuffer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, unit) = match text.char_indices().last() {
+            Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
+            Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
+            _ => (text, 1),
+        };
+        let len = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+        let len = len.filter(|len| Self::LENS.contains(len));
+        len.map(Self).ok_or_else(|| "expected a number of bytes from 256K to 512M".to_owned())
+    }
+}
+
+impl fmt::Display for SocketBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

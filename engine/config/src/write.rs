@@ -55,6 +55,8 @@ fn write_interface(text: &mut SecretText, interface: &Interface) -> fmt::Result 
     own(text, "CPUs", &start.cpus)?;
     own(text, "BusyPoll", &start.busy_poll)?;
     own(text, "UdpGso", &start.udp_gso)?;
+    own(text, "Bind", &start.bind)?;
+    own(text, "SocketBuffer", &start.socket_buffer)?;
     own(text, "Aead", &start.aead)?;
     own(text, "LogLevel", &start.log_level)?;
     own(text, "Metrics", &start.metrics)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
-use ringfort_config::{BusyPoll, StartSettings, UdpGso};
+use ringfort_config::{BusyPoll, SocketBuffer, StartSettings, UdpGso};
 pub use ringfort_config::{CpuList, LogLevel};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
@@ -83,9 +83,9 @@ pub struct Serve {
 
     /// Size of the receive buffer of each UDP socket, in bytes, or as 512K or 4M: what arrives while a worker waits
     /// for its CPU. Each worker has two sockets, for each of which the kernel may take twice the size. Send buffers get
-    /// a quarter
-    #[arg(long, value_name = "BYTES", default_value = "16M", value_parser = parse_buffer_len)]
-    pub socket_buffer: usize,
+    /// a quarter [default: 16M]
+    #[arg(long, value_name = "BYTES")]
+    pub socket_buffer: Option<SocketBuffer>,
 
     /// Measure where the workers' time goes, stage by stage, in one of EVERY turns, for --stats: 16 costs about a
     /// hundredth of it, 1 costs several
@@ -196,8 +196,9 @@ impl Serve {
     /// With what the UDP sockets are opened, for that many workers.
     #[must_use]
     pub fn sockets(&self, workers: u8) -> SocketConfig {
-        let receive_buffer = self.socket_buffer;
-        let bind = self.bind.unwrap_or_default();
+        let receive_buffer = self.socket_buffer.or(self.file.socket_buffer);
+        let receive_buffer = receive_buffer.map_or(SocketConfig::RECEIVE_BUFFER_LEN, |SocketBuffer(len)| len);
+        let bind = self.bind.or(self.file.bind).unwrap_or_default();
         SocketConfig { bind, receive_buffer, send_buffer: receive_buffer / 4, ..SocketConfig::new(0, workers) }
     }
 
@@ -271,19 +272,6 @@ impl FromStr for SuiteArg {
     fn from_str(text: &str) -> Result<Self, UnknownSuite> {
         if text == DEFAULT_SUITE { Ok(Self(None)) } else { text.parse().map(|suite| Self(Some(suite))) }
     }
-}
-
-/// A length with `K` or `M` for the powers of 1024.
-fn parse_buffer_len(text: &str) -> Result<usize, String> {
-    /// A train of 64 KiB must fit, with what the kernel books for its pieces; and the kernel counts in an `int`.
-    const LENS: std::ops::RangeInclusive<usize> = 256 << 10..=512 << 20;
-    let (digits, unit) = match text.char_indices().last() {
-        Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
-        Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
-        _ => (text, 1),
-    };
-    let len = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
-    len.filter(|len| LENS.contains(len)).ok_or_else(|| "expected a number of bytes from 256K to 512M".to_owned())
 }
 
 fn parse_key(text: &str) -> Result<PublicKey, NotAKey> {

@@ -1,9 +1,11 @@
 //! `--bind`: sockets that are bound to an address or to a device.
 
+use std::fs;
+
 use ringfort_testbed::daemon::Daemon;
 use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
 use ringfort_testbed::tunnel::Peering;
-use ringfort_testbed::{Family, Namespace, Tunnel, janitor};
+use ringfort_testbed::{Family, Namespace, Tunnel, janitor, uapi};
 
 use crate::harness::traffic::{OPENING, PATIENCE, exchange};
 use crate::harness::us;
@@ -64,4 +66,21 @@ fn what_is_not_there_is_refused() {
         assert_eq!(status.code(), Some(2), "{}", daemon.log());
         assert!(daemon.log().contains(word), "{}", daemon.log());
     }
+}
+
+#[test]
+fn the_file_says_it_as_well() {
+    let file = janitor::directory().join(format!("{}.conf", janitor::unique_name()));
+    fs::write(&file, "[Interface]\nBind = 192.0.2.77\nSocketBuffer = 1M\n").unwrap();
+    let namespace = Namespace::new().unwrap();
+    let program = us().with_options(&format!("--config {}", file.display()));
+    let mut daemon = Daemon::spawn(&program, &namespace, &janitor::unique_name()).unwrap();
+    assert_eq!(daemon.wait(PATIENCE).unwrap().code(), Some(2));
+    assert!(daemon.log().contains("cannot bind to 192.0.2.77"), "{}", daemon.log());
+    let interface = janitor::unique_name();
+    let program = program.with_options("--bind 127.0.0.1");
+    let daemon = Daemon::start(&program, &namespace, &interface).unwrap();
+    assert_eq!(uapi::stats(&interface).unwrap()["socket_buffer"], 1 << 20, "the file's; the option counts more");
+    assert!(daemon.stop().unwrap().success());
+    fs::remove_file(&file).unwrap();
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use udp_endpoint::NotBindable;
+
 use super::{At, KeyFiles, Reader, Seen};
 use crate::cursor::Parts;
 use crate::files::Content;
@@ -93,6 +95,14 @@ impl Reader<'_> {
                 self.config.interface.start.busy_poll = self.accept(at, parts, start("BusyPoll", text));
             }
             Setting::UdpGso => self.config.interface.start.udp_gso = self.accept(at, parts, start("UdpGso", text)),
+            Setting::Bind => {
+                let bind = text.parse().map_err(|error: NotBindable| error.to_string());
+                let bind = bind.map_err(|expected| Problem::Start { name: "Bind", expected });
+                self.config.interface.start.bind = self.accept(at, parts, bind);
+            }
+            Setting::SocketBuffer => {
+                self.config.interface.start.socket_buffer = self.accept(at, parts, start("SocketBuffer", text));
+            }
             Setting::Aead => {
                 self.config.interface.start.aead = self.accept(at, parts, text.parse().map_err(|_| Problem::Aead));
             }

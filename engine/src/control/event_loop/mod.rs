@@ -13,6 +13,7 @@
 
 mod from_file;
 mod messages;
+mod name;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -43,11 +44,10 @@ use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
 use super::unreachable::Unreachables;
-use super::{answer, logging, peers};
+use super::{answer, peers};
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::metrics::{Exchange, Overview, Source};
-use crate::panics;
 use crate::queues::Queues;
 
 /// Who asked the daemon to end.
@@ -285,20 +285,6 @@ impl Control {
             Change::Deleted => return Err(self.interface_deleted()),
         }
         Ok(())
-    }
-
-    /// Whoever renames the interface looks for us under its new name.
-    fn follow_name(&mut self, server: &mut Server) {
-        let Some(name) = self.interface.take_name() else { return };
-        match server.rename(&name) {
-            Ok(()) => log::info!("the interface is called {name} from now on, and so is the control socket"),
-            Err(error) => log::warn!(
-                "the interface is called {name} from now on, and the control socket keeps its name, by which wg(8) \
-                 finds us: {error}"
-            ),
-        }
-        panics::remove_socket(server.place().clone());
-        logging::rename(&name);
     }
 
     fn set_link(&mut self, state: LinkState, now: Time) {

@@ -58,7 +58,7 @@ fn module(system: &System) -> Finding {
     let why = "wg-quick asks the kernel first and then never starts a userspace implementation, whatever \
                WG_QUICK_USERSPACE_IMPLEMENTATION says. `ringfort NAME` and `wg` are not affected";
     Finding::note(CHECK, format!("the kernel's own WireGuard is {state}"), why).remedy(
-        "start Ringfort before wg configures it (ringfort NAME), or keep the module out: \
+        "bring it up with `ringfort up NAME`, which reads the same file, or keep the module out: \
                  echo 'install wireguard /bin/false' > /etc/modprobe.d/wireguard.conf",
     )
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::error::Family;
-
 /// What datagrams come in by, and leave by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bind {
@@ -19,19 +17,29 @@ pub enum Bind {
 }
 
 impl Bind {
-    /// The address to bind to; `None`: the family is not used.
-    pub(crate) fn address(self, family: Family) -> Option<IpAddr> {
-        match (self, family) {
-            (Self::Address(address @ IpAddr::V4(_)), Family::V4) => Some(address),
-            (Self::Address(address @ IpAddr::V6(_)), Family::V6) => Some(address),
-            (Self::Address(_), _) => None,
-            (_, Family::V4) => Some(Ipv4Addr::UNSPECIFIED.into()),
-            (_, Family::V6) => Some(Ipv6Addr::UNSPECIFIED.into()),
+    /// The address for IPv4; `None`: it is not used.
+    #[must_use]
+    pub const fn v4(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Address(IpAddr::V4(address)) => Some(address),
+            Self::Address(IpAddr::V6(_)) => None,
+            Self::Any | Self::Device(_) => Some(Ipv4Addr::UNSPECIFIED),
         }
     }
 
-    /// Whether ports are chosen for both families.
-    pub(crate) const fn is_dual(self) -> bool {
+    /// The address for IPv6; `None`: it is not used.
+    #[must_use]
+    pub const fn v6(self) -> Option<Ipv6Addr> {
+        match self {
+            Self::Address(IpAddr::V6(address)) => Some(address),
+            Self::Address(IpAddr::V4(_)) => None,
+            Self::Any | Self::Device(_) => Some(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
+    /// Whether both families are used.
+    #[must_use]
+    pub const fn is_dual(self) -> bool {
         !matches!(self, Self::Address(_))
     }
 }
@@ -75,7 +83,7 @@ pub enum NotBindable {
 }
 
 /// Bytes of a name with the zero at its end: `IFNAMSIZ`.
-const NAME_LEN: usize = libc::IFNAMSIZ;
+const NAME_LEN: usize = 16;
 
 /// The name of a network device.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,8 +153,8 @@ mod tests {
     #[test]
     fn an_address_has_one_family() {
         let v6: Bind = "2001:db8::1".parse().unwrap();
-        assert_eq!((v6.address(Family::V4), v6.address(Family::V6)), (None, Some("2001:db8::1".parse().unwrap())));
+        assert_eq!((v6.v4(), v6.v6()), (None, Some("2001:db8::1".parse().unwrap())));
         let any = Bind::Any;
-        assert!(any.is_dual() && !v6.is_dual() && any.address(Family::V4).is_some());
+        assert!(any.is_dual() && !v6.is_dual() && any.v4().is_some() && any.v6().is_some());
     }
 }
