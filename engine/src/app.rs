@@ -223,8 +223,8 @@ fn notes_of(file: &ConfigFile) -> Vec<(log::Level, String)> {
     let said = match file.scope_of(config) {
         Scope::Gateway => format!("{path} is set up: {count} peers, cipher suite of the interface {suite}"),
         Scope::Device => format!(
-            "{path} is set up as far as wg(8) would: {count} peers, cipher suite of the interface {suite}. Addresses and \
-             routes are somebody else's business, or that of ringfort up"
+            "{path} is set up as far as wg(8) would: {count} peers, cipher suite of the interface {suite}. Addresses \
+             and routes are somebody else's business, or that of ringfort up"
         ),
         Scope::Settings => format!("cipher suite of the interface {suite}, {count} peers with settings of their own"),
     };

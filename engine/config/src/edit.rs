@@ -1,10 +1,9 @@
 //! From what runs back to the file, changing as little of it as can be.
 //!
-//! `wg-quick save` writes the file anew, and loses comments and order. Here a line whose setting is as it was stays as
-//! it is, and so do comments, blank lines, our own settings, and everything that is not of a running gateway: addresses,
-//! hooks, names. A setting that has changed changes in its line. A peer that is gone goes with its section, and the
-//! comment lines right above it. New peers come last, in the first file. Files that were included are changed where they
-//! are.
+//! `wg-quick save` writes the file anew, and loses comments and order. Here a line whose setting has not changed stays
+//! as it is. So do comments, blank lines, our own settings, and all that is not of a running gateway: addresses, hooks,
+//! names. A setting that has changed changes in its line. A peer that is gone goes with its section, and with the
+//! comment lines right above it. New peers come last, in the first file. Included files are changed where they are.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;

@@ -37,7 +37,8 @@ fn example() -> String {
     format!(
         "# ours\n[Interface]\nPrivateKey = {SECRET} # old\nListenPort=51820\r\nAddress = 10.0.0.1/24\nPostUp = a\n\n\
          # Ann\n# her laptop\n[Peer]\n#ringfort: Name = laptop\nPublicKey = {KEY}\nAllowedIPs = 10.0.0.2/32 # one\n\
-         AllowedIPs = 10.0.0.3\nEndpoint = host.example:1\n\n# Bob\n[peer]\npublickey = {OTHER}\nEndpoint = 192.0.2.1:1\n"
+         AllowedIPs = 10.0.0.3\nEndpoint = host.example:1\n\n\
+         # Bob\n[peer]\npublickey = {OTHER}\nEndpoint = 192.0.2.1:1\n"
     )
 }
 

@@ -64,5 +64,3 @@ pub const LEN_MAX: usize = 64 << 20;
 pub const INCLUDE_DEPTH_MAX: usize = 8;
 /// Most files of one configuration.
 pub const FILES_MAX: usize = 100_000;
-/// Longest name of a peer, in characters.
-pub const NAME_LEN_MAX: usize = 64;

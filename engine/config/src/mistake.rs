@@ -9,7 +9,7 @@ use ringfort_core::constants::PEERS_MAX;
 use ringfort_core::suite::UnknownSuite;
 
 use super::key_text::NotAKey;
-use super::{FILES_MAX, INCLUDE_DEPTH_MAX, LEN_MAX, NAME_LEN_MAX};
+use super::{FILES_MAX, INCLUDE_DEPTH_MAX, LEN_MAX};
 
 /// Mistakes that are kept. Others are counted: a file of garbage must not fill the memory.
 const KEPT_MAX: usize = 1_000;
@@ -186,7 +186,7 @@ pub enum Problem {
     #[error("use a number of seconds from 0 to 65535, or off")]
     Keepalive,
     /// Name.
-    #[error("a name is at most {NAME_LEN_MAX} printable characters")]
+    #[error("a name is at most 64 bytes of printable text")]
     Name,
     /// Source.
     #[error("this is not an address that a datagram can leave from, such as 192.0.2.7 or 2001:db8::7")]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ringfort_core::allowed_ips::Prefix;
+use ringfort_core::device::is_name;
 
-use super::NAME_LEN_MAX;
 use super::config::{Address, Dns, Endpoint, Table};
 use super::mistake::Problem;
 
@@ -117,10 +117,9 @@ pub(crate) fn flag(text: &str) -> Option<bool> {
     text.parse().ok()
 }
 
-/// Something that fits on a line of a table.
+/// Something that fits on a line of a table. A `#` would be a comment when the file is written again.
 pub(crate) fn name(text: &str) -> Option<&str> {
-    let fits = !text.is_empty() && text.chars().count() <= NAME_LEN_MAX;
-    (fits && !text.chars().any(|c| c.is_control() || c == '#')).then_some(text)
+    (is_name(text) && !text.contains('#')).then_some(text)
 }
 
 /// Adds all elements of a list, or says what is wrong with each.

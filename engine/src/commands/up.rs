@@ -33,7 +33,7 @@ The file has the form of wg-quick(8), with all its settings:
   [Interface] PrivateKey, ListenPort, FwMark, Address, DNS, MTU, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig
   [Peer]      PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive
 and settings of our own:
-  [Interface] PrivateKeyFile   a file with the key, relative to this one; $CREDENTIALS_DIRECTORY/NAME for systemd's
+  [Interface] PrivateKeyFile   a file with the key: a credential of systemd (LoadCredential=) or relative to this one
               CipherSuite      see ringfort --help
               Workers, CPUs, BusyPoll, UdpGso, Aead, LogLevel, Metrics      as the options of the daemon
   [Peer]      Name             what logs and tables call the peer

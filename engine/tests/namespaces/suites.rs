@@ -307,23 +307,26 @@ fn wg_neither_sees_nor_touches_suites() {
 fn a_file_with_a_mistake_is_refused_at_the_start() {
     let namespace = Namespace::new().unwrap();
     let interface = janitor::unique_name();
-    for (text, line, about) in [
-        ("[Interface]\nCipherSuite = aes128gcm\n", "line 2", "not a cipher suite"),
-        ("[Interface]\n\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n", "line 3", "wg(8)"),
-        ("[Peer]\nCipherSuite = aes256gcm\n", "line 1", "needs a PublicKey"),
+    for (text, place, about) in [
+        ("[Interface]\nCipherSuite = aes128gcm\n", "2:15", "not a cipher suite"),
+        ("[Interface]\n\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk\n", "3:14", "not a key"),
+        ("[Interface]\nListenPort = 51820\n", "2:1", "needs a PrivateKey"),
+        ("[Peer]\nCipherSuite = aes256gcm\n", "1:1", "has no PublicKey"),
     ] {
         let file = File::new(text);
         let run = namespace.command(us().path).args(["--config", &file.0.display().to_string(), &interface]).output();
         let output = run.unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
-        assert!(error.contains(&format!("{}, {line}: ", file.0.display())) && error.contains(about), "{error}");
+        assert!(error.contains(&format!("{}:{place}: ", file.0.display())) && error.contains(about), "{error}");
         assert!(!error.contains("yAnz5TF") && error.lines().count() == 1, "{error}");
         assert!(!namespace.has_interface(&interface) && !uapi::socket_path(&interface).exists());
     }
     let output = namespace.command(us().path).args(["--config", "/no/such/file", &interface]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("/no/such/file: No such file or directory"));
+    assert!(
+        String::from_utf8(output.stderr).unwrap().contains("/no/such/file: cannot be read: No such file or directory")
+    );
 }
 
 /// `--set-suite` where nobody or somebody else answers.

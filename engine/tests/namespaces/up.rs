@@ -149,6 +149,10 @@ fn up_and_down_with_hooks_leave_nothing() {
     let before = setting.state();
     for _ in 0..2 {
         assert_eq!(setting.run("up"), "");
+        assert!(
+            setting.output(&["peers", &setting.interface]).stdout.windows(3).any(|text| text == b"far"),
+            "its name"
+        );
         // All of it is there when the command returns.
         assert!(setting.here().ip("-4 route").unwrap().contains(BEHIND));
         let link = setting.here().ip(&format!("link show dev {}", setting.interface)).unwrap();

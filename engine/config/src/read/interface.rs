@@ -130,9 +130,14 @@ impl Reader<'_> {
         }
     }
 
+    /// A name without a directory is that of a credential if there is one, else of a file beside this one.
     fn key_path(&self, at: At<'_>, text: &str) -> Result<PathBuf, Problem> {
         if let Some(rest) = text.strip_prefix(CREDENTIALS).and_then(|rest| rest.strip_prefix('/')) {
             return self.files.credentials().map(|directory| directory.join(rest)).ok_or(Problem::NoCredentials);
+        }
+        let credential = self.files.credentials().filter(|_| !text.contains('/')).map(|directory| directory.join(text));
+        if let Some(path) = credential.filter(|path| self.files.read(path, KEY_FILE_LEN_MAX).is_ok()) {
+            return Ok(path);
         }
         Ok(at.file.parent().unwrap_or(Path::new("")).join(text))
     }

@@ -234,6 +234,13 @@ fn keys_come_from_files_and_from_systemd() {
     assert!(checked.warnings[0].to_string().contains("not checked: CREDENTIALS_DIRECTORY"), "{:?}", checked.warnings);
     files.credentials = Some("keys".into());
     assert!(load_from(&files).unwrap().config.has_key());
+    // Without a directory it is a credential, or else a file beside the configuration.
+    files.files.insert("wg0.conf".into(), b"[Interface]\nPrivateKeyFile = wg0".to_vec());
+    assert!(load_from(&files).unwrap().config.has_key());
+    files.files.insert("wg0.conf".into(), b"[Interface]\nPrivateKeyFile = wg1".to_vec());
+    files.files.insert("wg1".into(), key.as_bytes().to_vec());
+    assert!(load_from(&files).unwrap().config.has_key());
+    files.files.insert("wg0.conf".into(), b"[Interface]\nPrivateKeyFile = wg0".to_vec());
     files.files.insert("keys/wg0".into(), b"nonsense".to_vec());
     assert!(matches!(load_from(&files).unwrap_err().list()[0].problem, Problem::NoKeyInFile(_)));
 }

@@ -167,7 +167,7 @@ fn an_endpoint_counts_when_the_file_has_changed() {
 
 #[test]
 fn settings_of_a_section_go_with_it() {
-    let before = file(&(section(1, "CipherSuite = aes256gcm\nSource = 192.0.2.7") + &section(2, "")));
+    let before = file(&(section(1, "CipherSuite = aes256gcm\nSource = 192.0.2.7\nName = a") + &section(2, "")));
     let after = file(&section(2, ""));
     let mut model = Model::default();
     model.become_file(&before, None);
@@ -175,6 +175,7 @@ fn settings_of_a_section_go_with_it() {
     model.0.suites.insert(key(9), Suite::Aes256Gcm);
     model.become_file(&after, Some(&before));
     assert_eq!((model.0.peers.len(), model.0.suites.len(), model.0.sources.len()), (1, 1, 0));
+    assert!(model.0.names.is_empty());
 }
 
 /// A file beside that of wg-quick: who is there, and with what, is wg-quick's business.
