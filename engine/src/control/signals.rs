@@ -1,5 +1,5 @@
-//! The signals that the daemon obeys: SIGTERM and SIGINT end it, SIGHUP reads its configuration again, SIGUSR1 opens the
-//! file of the log anew. SIGUSR2 means nothing, and must not kill.
+//! The signals that the daemon obeys: SIGTERM and SIGINT end it, SIGHUP reads its configuration again, SIGUSR1 opens
+//! the file of the log anew. SIGUSR2 means nothing, and must not kill.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
