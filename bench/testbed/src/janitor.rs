@@ -34,7 +34,7 @@ for pass in 1 2; do
         done
         ip netns del "$namespace"
     done
-    rm -f /var/run/wireguard/"$1"*.sock
+    rm -f /var/run/wireguard/"$1"*.sock /run/ringfort/"$1"*.sock
     for link in "$2"/remove.*; do
         if [ -L "$link" ]; then rm -rf "$(readlink "$link")"; fi
     done
@@ -64,7 +64,7 @@ pub fn remains_of(process: u32) -> Vec<String> {
     let prefix = prefix_of(process);
     let namespaces = crate::command::ip("netns list").unwrap_or_default();
     let mut remains: Vec<String> = namespaces.lines().map(|line| format!("namespace {line}")).collect();
-    for directory in [PathBuf::from("/var/run/wireguard"), std::env::temp_dir()] {
+    for directory in [PathBuf::from("/var/run/wireguard"), PathBuf::from("/run/ringfort"), std::env::temp_dir()] {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         remains.extend(entries.map(|entry| format!("file {}", entry.path().display())));
     }
