@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::draw::{question, site, talk};
-use super::{Event, Faults, Happening, Scenario, Site, Style, Talk};
+use super::{Event, Faults, Flood, Happening, Scenario, Site, Style, Talk};
 use crate::rng::Rng;
 
 /// How many of 256 runs are about nothing else than first answers.
@@ -16,7 +16,8 @@ pub(super) const PHANTOMS_MAX: u64 = 6;
 /// Aims some scenarios. True: this one is complete.
 pub(super) fn aim(rng: &mut Rng, scenario: &mut Scenario) -> bool {
     type Scene = fn(&mut Rng, &mut Scenario);
-    const SCENES: [Scene; 5] = [speak_into_a_flood, speak_unheard, be_forgotten, ask_at_once, sleep_through];
+    const SCENES: [Scene; 7] =
+        [speak_into_a_flood, speak_unheard, be_forgotten, ask_at_once, sleep_through, forge, disown];
     let Some(place) = rng.below(256).checked_sub(FIRST_ANSWERS) else {
         ask_only(rng, scenario);
         return false;
@@ -156,6 +157,34 @@ fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
     }
     let interval = Duration::from_millis(rng.between(100, 400));
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, 0, 1) });
+}
+
+/// Strangers change bits of what they saw on the way, and send it on from elsewhere. Nobody notices.
+fn forge(rng: &mut Rng, scenario: &mut Scenario) {
+    scenario.only_delays = true;
+    scenario.faulty = Duration::from_secs(7);
+    scenario.calm = Duration::from_secs(2);
+    let (at, lasts) = (Duration::from_secs(1), Duration::from_secs(5));
+    scenario.happenings.push(Happening { at, lasts, what: Event::Flood { at: 0, kind: Flood::Forged, count: 600 } });
+    for (from, to) in [(0, 1), (1, 0)] {
+        let interval = Duration::from_millis(rng.between(50, 300));
+        scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, from, to) });
+    }
+}
+
+/// A gateway gives what belongs to one peer to another, while the first goes on to send from it.
+fn disown(rng: &mut Rng, scenario: &mut Scenario) {
+    scenario.faulty = Duration::from_secs(5);
+    scenario.calm = Duration::from_secs(2);
+    while scenario.gateways.len() < 3 {
+        scenario.gateways.push(Site { phantoms: 0, keepalive_secs: 0, first_counter: 0, ..site(rng) });
+    }
+    let (at, lasts) = (Duration::from_secs(2), Duration::from_secs(2));
+    scenario.happenings.push(Happening { at, lasts, what: Event::MovePrefix { at: 1, of: 0, to: 2 } });
+    for from in [0, 2] {
+        let interval = Duration::from_millis(rng.between(50, 300));
+        scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, from, 1) });
+    }
 }
 
 /// A tunnel in a tunnel: the datagrams of the third and the fourth gateway are packets of the first and the second.
