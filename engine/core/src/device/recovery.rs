@@ -68,7 +68,7 @@ impl Recovery {
         }
     }
 
-    /// Nothing more is to be recovered.
+    /// From now on nothing is recovered.
     pub fn close(&mut self, out: &mut Outbox) {
         self.until = Time::ZERO;
         self.outdated = false;

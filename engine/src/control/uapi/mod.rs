@@ -8,9 +8,9 @@
 //! Some things are ours, and `wg` neither sends them nor minds them: the operations `stats=1`, `suites=1` and
 //! `log_level=1` (or a level, which is set), `reload=1`, `report=1` and `file=1`, and the key `cipher_suite` of the
 //! interface and of a peer. Its values are the names of the suites, or `default`: for a peer that of the interface, for
-//! the interface WireGuard's own. `get=1` shows what is set and is not the default. A peer's suite belongs to its public
-//! key: it is kept for a peer that is not there, with `update_only=true` without making it, and outlives one that is
-//! removed.
+//! the interface WireGuard's own. `get=1` shows what is set and is not the default. A peer's suite belongs to its
+//! public key: it is kept for a peer that is not there, with `update_only=true` without making it, and outlives one
+//! that is removed.
 //!
 //! `peers=1` and `why=KEY` are ours as well: how each peer does, and what is wrong with one, as a line of JSON. So is a
 //! peer's `name`, which belongs to its public key as the suite does; an empty one takes it back.

@@ -234,7 +234,8 @@ fn what_a_peer_sends_is_delivered_once_and_only_from_its_addresses() {
         let len = f.receive_inner(&mut buffer);
         assert_eq!(&buffer[..len], b"hello");
         assert_eq!(f.next_event(), PeerEvent::Confirmed(PEER));
-        assert!(f.cell.endpoint().unwrap().source.is_some(), "control need not hear of that");
+        assert!(f.cell.endpoint().unwrap().source.is_some());
+        assert_eq!(f.next_event(), PeerEvent::Moved(PEER), "for the file of endpoints");
         assert_eq!(f.next_event(), PeerEvent::Awake(PEER));
 
         f.send_raw(&message);

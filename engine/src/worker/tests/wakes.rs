@@ -73,7 +73,7 @@ fn a_peer_that_roams_with_each_datagram_tells_control_once_that_it_was_found() {
             assert_eq!(f.cell.endpoint().unwrap().remote, port.local_addr().unwrap());
         }
         let events: Vec<_> = std::iter::from_fn(|| f.queues.control.next_event()).collect();
-        assert_eq!(events, [PeerEvent::Awake(PEER)]);
+        assert_eq!(events, [PeerEvent::Moved(PEER), PeerEvent::Awake(PEER)], "control has not looked yet");
         f.finish();
     });
 }
