@@ -159,7 +159,7 @@ pub enum Action {
         /// Whom to.
         peer: PeerId,
     },
-    /// All workers: drop the peer's staged packets, as [`DropReason::NoSession`](crate::drops::DropReason::NoSession).
+    /// All workers: drop the peer's staged packets, as [`DropReason::NoSession`].
     DropStaged {
         /// Whose.
         peer: PeerId,
