@@ -265,6 +265,11 @@ fn rules_that_somebody_removed_come_back_in_order() {
         let kinds =
             |text: &str| text.lines().map(|line| line.split_once(':').unwrap().1.to_owned()).collect::<Vec<_>>();
         assert_eq!(kinds(&output("ip -4 rule")), kinds(&during));
+        // All of them are gone: the new ones get the numbers of the old ones, and must not go with them.
+        ip("-4 rule del table main suppress_prefixlength 0");
+        ip("-4 rule del not fwmark 51820 table 51820");
+        assert_eq!(applied.update(&full()).unwrap().to_string(), "rules +2");
+        assert_eq!(kinds(&output("ip -4 rule")), kinds(&during));
     });
 }
 

@@ -207,6 +207,9 @@ impl State {
             if is_same && ours.iter().all(|rule| present.contains(rule)) {
                 continue;
             }
+            // What somebody else has removed may come again under its old number, and must not be taken for an old one.
+            self.rules.retain(|rule| rule.ipv4 != ipv4 || present.contains(rule));
+            let ours: Vec<_> = self.rules.iter().copied().filter(|rule| rule.ipv4 == ipv4).collect();
             for (ipv4, kind) in wanted {
                 self.rules.push(kernel.add_rule(ipv4, kind)?);
                 changes.rules_added += 1;

@@ -2,10 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::error::Error;
 
@@ -13,6 +18,8 @@ use crate::error::Error;
 const SYSTEM_DIRECTORIES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long a program may take. They take milliseconds; one that hangs must not hang the gateway.
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long what a program has written is waited for once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The machine, or what a test puts in its place.
@@ -82,27 +89,43 @@ struct Ended {
     errors: String,
 }
 
+/// In a process group of its own, so all that it has started can be ended with it.
 fn run(command: &mut Command, input: &str) -> io::Result<Ended> {
-    let mut child = command.spawn()?;
-    let mut stdin = child.stdin.take();
-    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
-    thread::scope(|scope| {
-        // Each pipe has a thread, so no program waits for us while we wait for it.
-        scope.spawn(move || {
-            // A program that does not read to the end says why by how it ends.
-            let _ = stdin.as_mut().map(|stdin| stdin.write_all(input.as_bytes()));
-        });
-        let output = scope.spawn(move || text_of(&mut stdout));
-        let errors = scope.spawn(move || text_of(&mut stderr));
-        let status = await_end(&mut child)?;
-        let text = |reader: thread::ScopedJoinHandle<'_, String>| reader.join().unwrap_or_default();
-        Ok(Ended { status, output: text(output), errors: text(errors) })
-    })
+    let mut child = command.process_group(0).spawn()?;
+    let (stdin, input) = (child.stdin.take(), input.to_owned());
+    // Each pipe has a thread, so no program waits for us while we wait for it. Nobody waits for the threads either: a
+    // daemon that the program leaves behind may keep a pipe open for ever.
+    thread::spawn(move || {
+        // A program that does not read to the end says why by how it ends.
+        let _ = stdin.map(|mut stdin| stdin.write_all(input.as_bytes()));
+    });
+    let (output, errors) = (pieces_of(child.stdout.take()), pieces_of(child.stderr.take()));
+    let status = await_end(&mut child)?;
+    Ok(Ended { status, output: text_of(&output), errors: text_of(&errors) })
 }
 
-fn text_of(pipe: &mut Option<impl Read>) -> String {
+/// What comes out of a pipe, as it comes.
+fn pieces_of(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (piece, pieces) = channel();
+    thread::spawn(move || {
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = [0; 8192];
+        while let Ok(len @ 1..) = pipe.read(&mut buffer) {
+            if piece.send(buffer[..len].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    pieces
+}
+
+/// All of it, to the end of the pipe; without an end, what comes in [`LAST_WORDS`].
+fn text_of(pieces: &Receiver<Vec<u8>>) -> String {
+    let deadline = Instant::now() + LAST_WORDS;
     let mut bytes = Vec::new();
-    let _ = pipe.as_mut().map(|pipe| pipe.read_to_end(&mut bytes));
+    while let Ok(piece) = pieces.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        bytes.extend(piece);
+    }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -113,6 +136,7 @@ fn await_end(child: &mut Child) -> io::Result<Option<ExitStatus>> {
             return Ok(Some(status));
         }
         if Instant::now() >= deadline {
+            end_group(child);
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -121,7 +145,34 @@ fn await_end(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     }
 }
 
+/// Ends all that the child has started, as far as it has stayed in its group.
+fn end_group(child: &Child) {
+    // The child is not reaped yet, so the group of its number is its own. It may have no members any more.
+    let _ = i32::try_from(child.id()).map(|group| killpg(Pid::from_raw(group), Signal::SIGKILL));
+}
+
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon that a program leaves behind has its output open, for ever perhaps.
+    #[test]
+    fn what_a_program_leaves_behind_is_not_waited_for() {
+        let fifo = std::env::temp_dir().join(format!("ringfort-host-{}", std::process::id()));
+        let name = fifo.to_str().expect("a name of ours");
+        assert!(Command::new("mkfifo").arg(name).status().unwrap().success());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("echo done; cat {name} & exit 3")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = run(&mut command, "").unwrap();
+        assert_eq!((ended.status.and_then(|status| status.code()), ended.output.as_str()), (Some(3), "done\n"));
+        // It is still there to read this, and ends.
+        std::fs::write(&fifo, "the end").unwrap();
+        std::fs::remove_file(fifo).unwrap();
+    }
 }
