@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
-use ringfort_core::crypto::PublicKey;
+use ringfort_core::crypto::{PrivateKey, PublicKey};
 
 use super::config::{Config, Endpoint, Peer};
 use super::cursor::{self, Line};
@@ -65,6 +65,8 @@ struct Editor<'a> {
     said: HashMap<PublicKey, &'a Peer>,
     /// What each peer is.
     now: HashMap<PublicKey, &'a Peer>,
+    /// Our own keys: one list of peers may be given to all gateways, and each leaves itself out.
+    own: Vec<PublicKey>,
 }
 
 /// Lines that belong together: a header with its settings, or what is before the first header.
@@ -79,7 +81,9 @@ type Wanted = Vec<(&'static str, Option<SecretText>)>;
 impl<'a> Editor<'a> {
     fn new(config: &'a Config, state: &'a State) -> Self {
         let by_key = |peers: &'a [Peer]| peers.iter().map(|peer| (peer.public_key, peer)).collect();
-        Self { config, state, said: by_key(&config.peers), now: by_key(&state.peers) }
+        let keys = [&config.interface.private_key, &state.private_key].into_iter().flatten();
+        let own = keys.map(|key| PrivateKey::new(*key.expose()).public_key()).collect();
+        Self { config, state, said: by_key(&config.peers), now: by_key(&state.peers), own }
     }
 
     fn file(&self, text: &str) -> SecretText {
@@ -88,6 +92,9 @@ impl<'a> Editor<'a> {
             match block.section {
                 Section::None => block.lines.iter().for_each(|line| after.push_str(line)),
                 Section::Interface => rewrite(&block, self.interface(), &mut after),
+                Section::Peer if key_of(&block).is_some_and(|key| self.own.contains(&key)) => {
+                    block.lines.iter().for_each(|line| after.push_str(line));
+                }
                 Section::Peer => match key_of(&block).and_then(|key| Some((self.said.get(&key)?, self.now.get(&key)?)))
                 {
                     Some((said, now)) => rewrite(&block, peer_changes(said, now), &mut after),

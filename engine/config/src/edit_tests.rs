@@ -48,6 +48,17 @@ fn what_has_not_changed_stays_byte_for_byte() {
     assert_eq!(edited(&files, &state_of(&files)), []);
 }
 
+/// One list of peers may be given to all gateways. Each leaves itself out when it runs, and must not when it writes.
+#[test]
+fn our_own_section_stays() {
+    let own = PrivateKey::new(*SecretKey::from_base64(SECRET).unwrap().expose()).public_key();
+    let text = format!("{}\n# This is us.\n[Peer]\nPublicKey = {}\n", example(), key_text::encode(&own));
+    let files = files(&text);
+    let mut state = state_of(&files);
+    state.peers.retain(|peer| peer.public_key != own);
+    assert_eq!(edited(&files, &state), []);
+}
+
 #[test]
 fn what_has_changed_changes_in_its_line() {
     let files = files(&example());
