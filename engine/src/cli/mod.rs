@@ -140,6 +140,24 @@ impl Cli {
             let text = "the following required arguments were not provided:\n  <NAME>";
             return Err(Self::command().error(ErrorKind::MissingRequiredArgument, text));
         }
+        if cli.command.is_none() && !cli.serve.stays_in_foreground() && is_like_a_command(&cli.serve.name) {
+            let name = &cli.serve.name;
+            let text = format!(
+                "there is no command {name:?}, and an interface of that name is hardly meant: see --help, or serve it \
+                 with --foreground"
+            );
+            return Err(Self::command().error(ErrorKind::InvalidSubcommand, text));
+        }
         Ok(cli)
     }
+}
+
+/// Whether somebody means a command by this name: one of ours with a slip of the finger, or one of other programs.
+/// Without this a gateway would be there from then on that nobody knows of.
+fn is_like_a_command(name: &str) -> bool {
+    const OF_OTHERS: [&str; 9] =
+        ["status", "show", "start", "stop", "restart", "list", "capture", "version", "configure"];
+    // Of three letters, one slip makes anything of anything.
+    let is_slip = |command: &str| command.len() > 3 && strsim::osa_distance(command, name) <= 1;
+    OF_OTHERS.contains(&name) || Cli::command().get_subcommands().any(|command| is_slip(command.get_name()))
 }

@@ -38,6 +38,10 @@ fn subcommands_need_no_interface_to_serve() {
     assert!(read(&["wg0"]).unwrap().command.is_none());
     // A name that only begins like a command is a name.
     assert_eq!(parse(&["sta"]).unwrap().name, "sta");
+    for slip in ["status", "relaod", "peer", "statsx"] {
+        assert!(parse(&[slip]).is_err(), "{slip}");
+    }
+    assert_eq!(parse(&["-f", "status"]).unwrap().name, "status", "whoever means it");
 }
 
 #[test]

@@ -28,6 +28,11 @@ pub fn run(args: &Args) -> ExitCode {
             let mut out = std::io::stdout();
             let _ = loaded.warnings.iter().try_for_each(|warning| writeln!(out, "{warning} (warning)"));
             let (config, files) = (&loaded.config, loaded.files.len());
+            if !config.has_key() && config.interface.private_key_file.is_none() {
+                let path = target.path.display();
+                let text = "there is no PrivateKey: a gateway without one neither sends nor receives (warning)";
+                let _ = writeln!(out, "{path}: {text}");
+            }
             let (peers, prefixes) = (config.peers.len(), config.allowed_ips().count());
             let _ =
                 writeln!(out, "{}: right: {peers} peers, {prefixes} allowed IPs, {files} files", target.path.display());

@@ -34,14 +34,18 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn end(name: &str) -> Result<(), DaemonError> {
-    if let Err(error) = ask::file(name) {
-        if matches!(error, DaemonError::NotServed { .. }) {
-            // It may have been killed, and rules outlive it.
-            network_setup::take_back(name)?;
+    match ask::file(name) {
+        // Whoever is too busy to answer is asked to end all the same.
+        Ok(_) | Err(DaemonError::NoAnswer { .. }) => {}
+        Err(error) => {
+            if matches!(error, DaemonError::NotServed { .. }) {
+                // It may have been killed, and rules outlive it.
+                network_setup::take_back(name)?;
+            }
+            return Err(error);
         }
-        return Err(error);
     }
-    let no_answer = |source| DaemonError::NotServed { name: name.to_owned(), source };
+    let no_answer = |source| ask::unanswered(name, source);
     let stream = connect(&socket_path(name)).map_err(no_answer)?;
     let credentials = getsockopt(&stream, PeerCredentials);
     let pid = credentials.map_err(|errno| DaemonError::system("ask which process serves it", errno))?.pid();

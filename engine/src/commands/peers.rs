@@ -30,6 +30,9 @@ fn text(answer: &Value) -> String {
     for peer in answer["peers"].as_array().into_iter().flatten() {
         write_peer(&mut text, peer);
     }
+    if text.is_empty() {
+        line(&mut text, format_args!("no peers"));
+    }
     for stranger in answer["interface"]["unknown_keys"].as_array().into_iter().flatten() {
         let (key, endpoint) = (of(&stranger["public_key"]), of(&stranger["endpoint"]));
         line(&mut text, format_args!("unknown key: {key}"));

@@ -26,7 +26,7 @@ pub fn run(args: &Args) -> ExitCode {
     print(Target::interface_of(&args.target).map_err(DaemonError::from).and_then(|name| reload(&name)))
 }
 
-fn reload(name: &str) -> Result<String, DaemonError> {
+pub(super) fn reload(name: &str) -> Result<String, DaemonError> {
     let number = ask::reload(name)?;
     let report = loop {
         match ask::report(name)? {

@@ -1,12 +1,12 @@
 //! `ringfort save FILE|NAME`: what runs becomes what the file says.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ringfort_config::State;
 
 use super::print;
-use crate::control::ask;
+use super::reload::reload;
+use crate::control::ask::{self, ServedFile};
 use crate::control::error::DaemonError;
 use crate::control::file::{Target, save};
 
@@ -23,7 +23,8 @@ const AFTER_HELP: &str = "\
 Written is what wg(8) can change: keys, port, and peers with what belongs to them. Unlike wg-quick's, this leaves
 comments, order, includes, and all other settings as they are, and a line whose setting has not changed as well. A peer
 that is gone goes with the comment lines right above it. New peers come last. The name of an endpoint stays; an address
-becomes the one that the peer was heard from last. `SaveConfig = true` in the file does the same at the end.";
+becomes the one that the peer was heard from last. A file that has changed since the gateway read it is refused, so
+nothing that you have written is lost: reload first. `SaveConfig = true` in the file does the same at the end.";
 
 /// Asks, writes, and prints the names of the files that have changed.
 pub fn run(args: &Args) -> ExitCode {
@@ -32,7 +33,8 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn save_to_file(name: &str) -> Result<String, DaemonError> {
     let no_file = || DaemonError::NoFile(name.to_owned());
-    let (path, is_gateway): (PathBuf, bool) = ask::file(name)?.ok_or_else(no_file)?;
+    let ServedFile { path, is_gateway, read_at } = ask::file(name)?.ok_or_else(no_file)?;
+    save::refuse_changed(&path, read_at)?;
     let answer = ask::get(name)?;
     let mut state = State::from_answer(answer.as_str()).ok_or_else(no_file)?;
     if is_gateway {
@@ -40,6 +42,10 @@ fn save_to_file(name: &str) -> Result<String, DaemonError> {
         state.fwmark = None;
     }
     let written = save::save(&path, &state)?;
+    if !written.is_empty() {
+        // The daemon compares the next reload with what the file says now.
+        reload(name)?;
+    }
     let text: String = written.iter().map(|path| format!("{} was written\n", path.display())).collect();
     Ok(if text.is_empty() { format!("{} says it already\n", path.display()) } else { text })
 }

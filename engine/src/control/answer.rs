@@ -67,7 +67,8 @@ pub fn report(reply: &mut Reply, report: &Report) {
 /// The configuration file, if the daemon reads one, and whether it is meant as a whole.
 pub fn file(reply: &mut Reply, steward: Option<&Steward>) {
     let path = steward.map(|steward| steward.path().to_string_lossy().into_owned());
-    reply.line("json", serde_json::json!({ "file": path, "up": steward.is_some_and(Steward::is_gateway) }));
+    let (is_gateway, read_at) = (steward.is_some_and(Steward::is_gateway), steward.map(Steward::read_at));
+    reply.line("json", serde_json::json!({ "file": path, "up": is_gateway, "read_at": read_at }));
 }
 
 /// What is logged, after it was set to `level` if that is given.

@@ -119,14 +119,25 @@ fn json_text(name: &str, request: &str, refused: fn(String) -> DaemonError) -> R
     line.strip_prefix("json=").map(str::to_owned).ok_or_else(|| refused(name.to_owned()))
 }
 
-/// The configuration file of the daemon that serves interface `name`, if it has one, and whether `ringfort up` has
-/// started it.
+/// A configuration file that a daemon reads.
+#[derive(Clone, Debug)]
+pub struct ServedFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether `ringfort up` has started the daemon.
+    pub is_gateway: bool,
+    /// When the daemon read it last, in nanoseconds since the Unix epoch.
+    pub read_at: u64,
+}
+
+/// The configuration file of the daemon that serves interface `name`, if it has one.
 ///
 /// # Errors
 /// [`DaemonError::NotServed`], or [`DaemonError::NoFile`] if it is not ringfort.
-pub fn file(name: &str) -> Result<Option<(PathBuf, bool)>, DaemonError> {
+pub fn file(name: &str) -> Result<Option<ServedFile>, DaemonError> {
     let answer = json(name, "file=1\n\n")?;
-    Ok(answer["file"].as_str().map(|path| (PathBuf::from(path), answer["up"] == true)))
+    let read_at = answer["read_at"].as_u64().unwrap_or(0);
+    Ok(answer["file"].as_str().map(|path| ServedFile { path: path.into(), is_gateway: answer["up"] == true, read_at }))
 }
 
 /// The configuration and the state of all peers, keys included.
@@ -147,7 +158,7 @@ pub fn get(name: &str) -> Result<SecretText, DaemonError> {
             text.push_str(std::str::from_utf8(&chunk[..len]).map_err(|_| io::ErrorKind::InvalidData)?);
         }
     };
-    read().map_err(|source| DaemonError::NotServed { name: name.to_owned(), source })
+    read().map_err(|source| unanswered(name, source))
 }
 
 /// Has the daemon that serves interface `name` read its file again. The number is that of the [`report`] to wait for.
@@ -178,9 +189,19 @@ fn json(name: &str, request: &str) -> Result<Value, DaemonError> {
     value.ok_or_else(|| DaemonError::NoFile(name.to_owned()))
 }
 
+/// Why nobody has answered for interface `name`. Only where nobody listens is there no daemon.
+pub fn unanswered(name: &str, source: io::Error) -> DaemonError {
+    let name = name.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => DaemonError::NotServed { name, source },
+        io::ErrorKind::PermissionDenied => DaemonError::MayNotAsk { name, source },
+        _ => DaemonError::NoAnswer { name, source },
+    }
+}
+
 /// What the daemon answers, if it carries the request out.
 fn answer(name: &str, request: &str, refused: fn(String) -> DaemonError) -> Result<String, DaemonError> {
-    let answer = ask(name, request).map_err(|source| DaemonError::NotServed { name: name.to_owned(), source })?;
+    let answer = ask(name, request).map_err(|source| unanswered(name, source))?;
     let lines = answer.strip_suffix(DONE).ok_or_else(|| refused(name.to_owned()))?;
     Ok(lines.to_owned())
 }

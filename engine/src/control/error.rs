@@ -33,8 +33,27 @@ pub enum DaemonError {
     #[error("interface {0} is already served by another daemon: stop that one first, or choose another name")]
     Served(String),
     /// No daemon answers, for `--stats` and what else is asked of one.
-    #[error("no daemon serves interface {name} ({source}): start it with: ringfort {name}")]
+    #[error("no daemon serves interface {name} ({source}): start it with: ringfort up {name}")]
     NotServed {
+        /// The interface.
+        name: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Its socket belongs to somebody else.
+    #[error("whether a daemon serves interface {name} cannot be asked ({source}): do it as root, as by sudo")]
+    MayNotAsk {
+        /// The interface.
+        name: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A daemon is there, and says nothing.
+    #[error(
+        "the daemon that serves interface {name} does not answer ({source}): it is busy or stopped; its log may say \
+         why, and `ringfort down {name}` ends it"
+    )]
+    NoAnswer {
         /// The interface.
         name: String,
         /// The system's error.
@@ -229,6 +248,8 @@ impl DaemonError {
             | Self::Served(_)
             | Self::Aead(SelectionError::Unavailable { .. })
             | Self::NotServed { .. }
+            | Self::MayNotAsk { .. }
+            | Self::NoAnswer { .. }
             | Self::NoStatistics(_)
             | Self::NoOverview(_)
             | Self::NoSuites(_)

@@ -216,9 +216,11 @@ impl Daemon {
         });
         supervisor::stopping();
         self.control.finish();
+        // Nobody serves the socket any more: a command of the operator that asks there is refused, and does not wait.
+        drop(self.server);
         let commands = self.control.dismiss();
-        // The interface goes before the commands that follow it: first the socket, then the workers.
-        drop((self.server, self.metrics, self.workers, self.control));
+        // The interface goes before the commands that follow it.
+        drop((self.metrics, self.workers, self.control));
         if let Err(error) = run_hooks("PostDown", &commands, &name, None) {
             log::error!("{error}");
         }

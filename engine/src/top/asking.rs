@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::control::ask;
 use crate::control::error::DaemonError;
 use crate::metrics::{Overview, PATH_OVERVIEW, socket_path};
 
@@ -20,7 +21,7 @@ pub type Answer = Result<Overview, DaemonError>;
 /// # Errors
 /// [`DaemonError::NotServed`] or [`DaemonError::NoOverview`].
 pub fn ask(name: &str) -> Answer {
-    let not_served = |source| DaemonError::NotServed { name: name.to_owned(), source };
+    let not_served = |source| ask::unanswered(name, source);
     let text = request(name).map_err(|error| match error.kind() {
         ErrorKind::NotFound if crate::control::server::socket_path(name).exists() => {
             DaemonError::NoOverview(name.to_owned())

@@ -182,6 +182,50 @@ fn a_default_route_spares_our_own_datagrams() {
 }
 
 /// What a start could not finish is taken back, and the command says why.
+/// What is in the tunnel must not leave beside it because the gateway is too busy to answer.
+#[test]
+fn who_does_not_answer_keeps_its_rules_until_it_has_ended() {
+    let setting = Setting::new();
+    let before = setting.state();
+    setting.write(&(setting.interface_section("") + &setting.peer_section("AllowedIPs = 0.0.0.0/0\n")));
+    let mut daemon = setting.supervised();
+    let during = setting.state();
+    daemon.signal(Signal::SIGSTOP);
+    let pending = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap() & (1 << (Signal::SIGTERM as u64 - 1)) != 0
+    };
+    std::thread::scope(|scope| {
+        let down = scope.spawn(|| setting.run("down"));
+        eventually(PATIENCE, "it is told to end", pending);
+        assert_eq!(setting.state(), during);
+        daemon.signal(Signal::SIGCONT);
+        down.join().unwrap();
+    });
+    assert!(daemon.wait(PATIENCE).unwrap().success());
+    setting.assert_nothing_is_left(&before);
+}
+
+#[test]
+fn a_renamed_gateway_is_reloaded_and_leaves_nothing() {
+    let setting = Setting::new();
+    let before = setting.state();
+    setting.write(&(setting.interface_section("") + &setting.peer_section("AllowedIPs = 0.0.0.0/0\n")));
+    let daemon = setting.supervised();
+    let name = janitor::unique_name();
+    setting.here().ip(&format!("link set {} name {name}", setting.interface)).unwrap();
+    let tables = || setting.here().run("nft list tables").unwrap();
+    eventually(PATIENCE, "the firewall has the new name", || tables().contains(&name));
+    assert!(!tables().contains(&setting.interface));
+    let output = setting.output(&["reload", &name]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "nothing has changed\n");
+    setting.is_answered();
+    assert!(daemon.stop().unwrap().success());
+    setting.assert_nothing_is_left(&before);
+}
+
 #[test]
 fn a_start_that_fails_leaves_nothing_and_says_why() {
     let setting = Setting::new();
@@ -355,7 +399,7 @@ fn names_are_resolved_and_one_that_is_none_disturbs_nobody() {
     assert_eq!(endpoint(&keys[1]), "(none)");
     setting.write(&(text + &named.replace("no-such-name.invalid:7", "localhost:8")));
     let said = setting.run("reload");
-    assert!(said.contains("endpoint localhost: is resolved") && said.lines().count() == 1, "{said}");
+    assert!(said.contains("endpoint localhost: is being resolved") && said.lines().count() == 1, "{said}");
     eventually(OPENING, "so has the other", || endpoint(&keys[1]).ends_with(":8"));
     setting.run("down");
 }
@@ -373,6 +417,11 @@ fn what_runs_is_saved_and_comments_stay() {
     setting.run("up");
     setting.is_answered();
     assert!(setting.run("save").contains("says it already"));
+    // What the operator writes is not overwritten before it was read.
+    setting.write(&(text(own, "#ringfort: Name = far") + &gone));
+    let (status, said) = setting.fails("save");
+    assert!(status != 0 && said.contains("has changed since the gateway read it"), "{said}");
+    assert_eq!(setting.run("reload"), "nothing has changed\n");
     let interface = &setting.interface;
     let gone_key = gone.split("= ").nth(1).unwrap().trim();
     wg::wg(&format!("set {interface} peer {gone_key} remove")).unwrap();

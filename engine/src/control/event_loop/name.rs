@@ -16,6 +16,9 @@ impl Control {
                  finds us: {error}"
             ),
         }
+        if let Some(steward) = &self.steward {
+            steward.rename(&name);
+        }
         panics::remove_socket(server.place().clone());
         logging::rename(&name);
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, fchown};
-use ringfort_config::{Endpoint, Mistakes, Peer, SecretText, State, edit};
+use ringfort_config::{Endpoint, KeyFiles, Mistakes, Peer, SecretText, State, edit, load};
 
 use super::{Running, disk};
 
@@ -16,6 +16,9 @@ pub enum SaveError {
     /// It is wrong as it is, so nobody knows what to change.
     #[error("the file is wrong as it is, and not changed:\n{0}")]
     Wrong(#[from] Mistakes),
+    /// Somebody has written to it since the gateway read it, and would lose that.
+    #[error("{0} has changed since the gateway read it, and is not overwritten: ringfort reload first")]
+    Changed(PathBuf),
     /// It cannot be written.
     #[error("cannot write {path}, which is as it was: {source}")]
     Write {
@@ -40,6 +43,22 @@ pub fn save(path: &Path, state: &State) -> Result<Vec<PathBuf>, SaveError> {
         written.push(path);
     }
     Ok(written)
+}
+
+/// Refuses a configuration of which a file was written since `read_at`, in nanoseconds since the Unix epoch.
+///
+/// # Errors
+/// [`SaveError::Changed`] or [`SaveError::Wrong`].
+pub fn refuse_changed(path: &Path, read_at: u64) -> Result<(), SaveError> {
+    let modified = |path: &Path| {
+        let meta = path.metadata().ok()?;
+        u64::try_from(i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())).ok()
+    };
+    let files = load(path, &disk(), KeyFiles::IfReadable)?.files;
+    match files.into_iter().find(|file| modified(file).is_some_and(|modified| modified > read_at)) {
+        Some(file) => Err(SaveError::Changed(file)),
+        None => Ok(()),
+    }
 }
 
 impl Running {

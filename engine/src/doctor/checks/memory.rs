@@ -54,7 +54,8 @@ fn files(system: &System, subject: &Subject) -> Finding {
             "the gateway refuses to start: it would fail later, when it is asked for something",
         )
         .remedy(format!("ulimit -n {needed}, or LimitNOFILE={needed} in the service")),
-        _ => Finding::good(CHECK, format!("{needed} files may be open")),
+        Some(limit) => Finding::good(CHECK, format!("{limit} files may be open, and {needed} are needed")),
+        None => Finding::good(CHECK, format!("{needed} files are needed, and there is no limit")),
     }
 }
 

@@ -100,17 +100,22 @@ impl Client {
     fn try_step(&mut self) -> io::Result<()> {
         match &mut self.state {
             State::Reading(request) => {
-                let mut piece = [0; 1024];
+                let (mut piece, mut is_whole) = ([0; 1024], false);
                 while request.len() < REQUEST_LEN_MAX {
                     let room = piece.len().min(REQUEST_LEN_MAX - request.len());
                     match self.socket.read(&mut piece[..room]) {
-                        Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                        // Whoever says no more may still listen.
+                        Ok(0) => {
+                            is_whole = true;
+                            break;
+                        }
                         Ok(len) => request.extend_from_slice(&piece[..len]),
                         Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                         Err(error) => return Err(error),
                     }
                 }
                 match http::parse(request) {
+                    None if is_whole => Err(ErrorKind::UnexpectedEof.into()),
                     None => Ok(()),
                     Some(Ok(want)) => {
                         self.state = State::Waiting(want);

@@ -13,6 +13,9 @@ use nix::unistd::Pid;
 /// How often a command that runs is looked at. Only while one runs.
 const INTERVAL: Duration = Duration::from_millis(5);
 
+/// What the shell is told to do: the command, which does not find itself in its environment.
+const EVALUATE: &str = "hook=$RINGFORT_HOOK; unset RINGFORT_HOOK; eval \"$hook\"";
+
 /// Why a command does not count as done.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
@@ -54,7 +57,8 @@ pub fn run(
 ) -> Result<(), HookError> {
     for (number, command) in (1..).zip(commands) {
         let text = command.replace("%i", interface);
-        let started = shell().arg("-c").arg(text).stdin(Stdio::null()).spawn();
+        // Anybody may read arguments. The environment of a process is its owner's.
+        let started = shell().args(["-c", EVALUATE]).env("RINGFORT_HOOK", text).stdin(Stdio::null()).spawn();
         let mut child = started.map_err(|source| HookError::Start { hook, number, source })?;
         let status = loop {
             match child.try_wait() {
@@ -95,6 +99,16 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1 wg7\n");
         assert!(error.to_string().contains("PostUp number 2 failed (exit status: 3)"), "{error}");
         assert!(!format!("{error:?}").contains("secret"));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_command_is_in_nobody_s_list_of_processes() {
+        let path = std::env::temp_dir().join(format!("ringfort-hook-arguments-{}", std::process::id()));
+        let list = [format!(": secret; tr '\\0' ' ' </proc/$$/cmdline >{}", path.display())];
+        run("PreUp", &list, "wg0", None).unwrap();
+        let arguments = std::fs::read_to_string(&path).unwrap();
+        assert!(arguments.contains("eval") && !arguments.contains("secret"), "{arguments}");
         std::fs::remove_file(path).unwrap();
     }
 

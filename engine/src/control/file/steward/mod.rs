@@ -16,11 +16,11 @@ mod resolver;
 mod work;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ringfort_core::crypto::PublicKey;
 use udp_uring::BindError;
@@ -40,6 +40,8 @@ const LAST_WORK: Duration = Duration::from_secs(20);
 pub(crate) enum Task {
     /// Read the file again, and make the difference. The number is that of the report.
     Reload(u64),
+    /// The interface has this name from now on.
+    Renamed(String),
     /// Take down what `ringfort up` has set up.
     End,
     /// A name has an address.
@@ -100,6 +102,10 @@ pub struct Steward {
     asked: u64,
     is_gateway: bool,
     path: std::path::PathBuf,
+    /// When the file was read last, as time since the Unix epoch in nanoseconds.
+    read_at: Arc<AtomicU64>,
+    /// What follows when the interface is gone, if the thread has no time left to say it.
+    post_down: Vec<String>,
 }
 
 impl Steward {
@@ -111,11 +117,13 @@ impl Steward {
         let ((tasks, to_do), (wish, wishes)) = (channel(), channel());
         let (report, ending) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
         let (is_gateway, path) = (file.is_gateway(), file.path.clone());
+        let post_down = file.config().interface.hooks.post_down.clone();
         let line = Line { wishes: wish, queues, ending: ending.clone() };
-        let work = Work::new(interface, file, line, tasks.clone(), report.clone());
+        let read_at = Arc::new(AtomicU64::new(unix_nanos()));
+        let work = Work::new(interface, file, line, tasks.clone(), (report.clone(), read_at.clone()));
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
-        Ok(Self { tasks, wishes, report, ending, asked: 0, is_gateway, path })
+        Ok(Self { tasks, wishes, report, ending, asked: 0, is_gateway, path, read_at, post_down })
     }
 
     /// Whether there is anything to take down at the end.
@@ -130,6 +138,12 @@ impl Steward {
         &self.path
     }
 
+    /// When it read the file last, in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn read_at(&self) -> u64 {
+        self.read_at.load(Ordering::Relaxed)
+    }
+
     /// What it wants next.
     pub fn next_wish(&self) -> Option<Wish> {
         self.wishes.try_recv().ok()
@@ -141,6 +155,11 @@ impl Steward {
         // It is there for as long as we are.
         let _ = self.tasks.send(Task::Reload(self.asked));
         self.asked
+    }
+
+    /// Tells it the interface's new name.
+    pub fn rename(&self, name: &str) {
+        let _ = self.tasks.send(Task::Renamed(name.to_owned()));
     }
 
     /// The last reload that was finished.
@@ -171,11 +190,16 @@ impl Steward {
                 Err(RecvTimeoutError::Disconnected) => return Vec::new(),
                 Err(RecvTimeoutError::Timeout) => {
                     log::error!("what was set up could not be taken down within {LAST_WORK:?}");
-                    return Vec::new();
+                    return self.post_down;
                 }
             }
         }
     }
+}
+
+fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The steward's way to control.

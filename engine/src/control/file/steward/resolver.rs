@@ -44,6 +44,8 @@ pub struct Found {
     pub job: Job,
     /// Its first address.
     pub addr: SocketAddr,
+    /// Of which version of the file the name is.
+    generation: u64,
 }
 
 /// The threads, which are started when there is the first name.
@@ -75,6 +77,11 @@ impl Resolver {
     pub fn new(tasks: Sender<Task>) -> Self {
         let shared = Shared { state: Mutex::default(), changed: Condvar::new(), tasks };
         Self { shared: Arc::new(shared), threads: 0 }
+    }
+
+    /// Whether a name is of the file as it is now. It may have waited in the queue while the file was read again.
+    pub fn is_current(&self, found: &Found) -> bool {
+        self.shared.lock().generation == found.generation
     }
 
     /// Forgets all names, and resolves these. [`Task::Tried`] follows when all were tried once.
@@ -112,7 +119,7 @@ impl Shared {
             let found = (job.host.as_str(), job.port).to_socket_addrs().map(|mut addrs| addrs.next());
             let is_first = pause.is_zero();
             match found {
-                Ok(Some(addr)) => self.found(generation, Found { job, addr }),
+                Ok(Some(addr)) => self.found(Found { job, addr, generation }),
                 Ok(None) => self.failed(generation, job, pause, "it has no address"),
                 Err(error) => self.failed(generation, job, pause, &error.to_string()),
             }
@@ -140,8 +147,8 @@ impl Shared {
         }
     }
 
-    fn found(&self, generation: u64, found: Found) {
-        if self.lock().generation == generation {
+    fn found(&self, found: Found) {
+        if self.lock().generation == found.generation {
             log::info!("the endpoint of {} is {}", key_text::short(&found.job.key), found.addr);
             // Without a steward nobody needs it any more.
             let _ = self.tasks.send(Task::Resolved(found));
@@ -188,17 +195,22 @@ mod tests {
         let (tasks, told) = channel();
         let mut resolver = Resolver::new(tasks);
         resolver.replace(vec![job(1, "::1"), job(2, "no-such-name.invalid"), job(3, "127.0.0.1")]);
-        let mut found = Vec::new();
+        let (mut found, mut stale) = (Vec::new(), None);
         loop {
             match told.recv_timeout(Duration::from_secs(60)).unwrap() {
-                Task::Resolved(one) => found.push((one.job.key.as_bytes()[0], one.addr.to_string())),
+                Task::Resolved(one) => {
+                    assert!(resolver.is_current(&one));
+                    found.push((one.job.key.as_bytes()[0], one.addr.to_string()));
+                    stale = Some(one);
+                }
                 Task::Tried => break,
                 other => panic!("{other:?}"),
             }
         }
         found.sort();
         assert_eq!(found, [(1, "[::1]:7".to_owned()), (3, "127.0.0.1:7".to_owned())]);
-        let state = resolver.shared.lock();
-        assert_eq!(state.waiting.len(), 1, "the other is tried again");
+        assert_eq!(resolver.shared.lock().waiting.len(), 1, "the other is tried again");
+        resolver.replace(Vec::new());
+        assert!(!resolver.is_current(&stale.unwrap()), "the file has changed since");
     }
 }

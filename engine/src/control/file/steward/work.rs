@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
@@ -15,7 +16,7 @@ use super::super::difference::{Comparison, difference};
 use super::super::save::save;
 use super::super::{ConfigFile, Running, Scope, summary};
 use super::resolver::{Found, Job, Resolver};
-use super::{Line, Located, Report, Task, Wish, hooks, network};
+use super::{Line, Located, Report, Task, Wish, hooks, network, unix_nanos};
 use crate::control::error::DaemonError;
 use crate::control::logging;
 use crate::control::uapi::SetRequest;
@@ -34,6 +35,7 @@ pub(super) struct Work {
     line: Line,
     tasks: Sender<Task>,
     report: Arc<Mutex<Report>>,
+    read_at: Arc<AtomicU64>,
     resolver: Resolver,
     /// Endpoints that were names.
     located: HashMap<PublicKey, SocketAddr>,
@@ -51,11 +53,11 @@ impl Work {
         file: ConfigFile,
         line: Line,
         tasks: Sender<Task>,
-        report: Arc<Mutex<Report>>,
+        (report, read_at): (Arc<Mutex<Report>>, Arc<AtomicU64>),
     ) -> Self {
         let resolver = Resolver::new(tasks.clone());
         let located = HashMap::new();
-        Self { interface, file, line, tasks, report, resolver, located, network: None, is_hooked: false }
+        Self { interface, file, line, tasks, report, read_at, resolver, located, network: None, is_hooked: false }
     }
 
     pub fn run(mut self, to_do: &Receiver<Task>) {
@@ -76,6 +78,7 @@ impl Work {
                 Task::Reload(number) => self.reload(number),
                 Task::Resolved(found) => self.locate(found, to_do),
                 Task::Tried => {}
+                Task::Renamed(name) => self.rename(name),
                 Task::End => {
                     let after = self.take_down(true);
                     return self.line.send(Wish::Ended(after));
@@ -117,12 +120,13 @@ impl Work {
         let deadline = Instant::now() + NAMES_TIMEOUT;
         loop {
             match to_do.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Task::Resolved(Found { job, addr })) => drop(self.located.insert(job.key, addr)),
+                Ok(Task::Resolved(Found { job, addr, .. })) => drop(self.located.insert(job.key, addr)),
                 Ok(Task::End) => {
                     // For the loop that follows.
                     let _ = self.tasks.send(Task::End);
                     return Err(DaemonError::Unfinished);
                 }
+                Ok(Task::Renamed(name)) => self.interface = name,
                 Ok(Task::Reload(_)) => {}
                 Ok(Task::Tried) | Err(_) => return Ok(()),
             }
@@ -150,9 +154,12 @@ impl Work {
     fn locate(&mut self, found: Found, to_do: &Receiver<Task>) {
         let mut next = Some(found);
         let mut batch = Vec::new();
-        while let Some(Found { job, addr }) = next.take() {
-            self.located.insert(job.key, addr);
-            batch.push(Located { key: job.key, addr, is_news: job.is_news });
+        while let Some(found) = next.take() {
+            if self.resolver.is_current(&found) {
+                let Found { job, addr, .. } = found;
+                self.located.insert(job.key, addr);
+                batch.push(Located { key: job.key, addr, is_news: job.is_news });
+            }
             // Another task keeps its place: it is done after those that are there, which is as good.
             match to_do.try_recv() {
                 Ok(Task::Resolved(found)) => next = Some(found),
@@ -162,7 +169,20 @@ impl Work {
         }
         self.line.send(Wish::Endpoints(batch));
         // The route to an endpoint may be narrower than was known.
-        let setup = self.setup(self.file.config());
+        self.update_network();
+    }
+
+    /// Rules, tables and DNS are found by the interface's name after a crash.
+    fn rename(&mut self, name: String) {
+        self.interface = name;
+        self.update_network();
+    }
+
+    fn update_network(&mut self) {
+        let mut setup = self.setup(self.file.config());
+        if let Some(network) = &self.network {
+            setup.fwmark = setup.fwmark.or_else(|| network.fwmark());
+        }
         if let Some(network) = &mut self.network {
             match network.update(&setup) {
                 Ok(changes) if changes.is_empty() => {}
@@ -190,9 +210,14 @@ impl Work {
     }
 
     fn reload(&mut self, number: u64) {
+        // Before it is read, so a change meanwhile counts as one that came later.
+        let now = unix_nanos();
         let result = self.file.read_again().map_err(lines_of).and_then(|loaded| self.become_file(loaded));
         let (is_ok, lines) = match result {
-            Ok(lines) => (true, lines),
+            Ok(lines) => {
+                self.read_at.store(now, Ordering::Relaxed);
+                (true, lines)
+            }
             Err(lines) => (false, lines),
         };
         let path = self.file.path.display();
@@ -211,7 +236,7 @@ impl Work {
         let scope = self.file.scope_of(config);
         let (now, earlier) = (endpoints(config), endpoints(previous));
         let mut located = self.located.clone();
-        located.retain(|key, _| now.get(key) == earlier.get(key));
+        located.retain(|key, _| now.get(key).is_some_and(|endpoint| earlier.get(key) == Some(endpoint)));
         let mut setup = network::setup(&self.interface, config, located.values().copied());
         let mut fwmark = config.interface.fwmark;
         if let Some(network) = &self.network {
@@ -236,7 +261,9 @@ impl Work {
         lines.extend(needs_restart(previous, config));
         lines.extend(loaded.warnings.iter().map(|warning| format!("warning: {warning}")));
         let jobs = jobs(config, Some((previous, &located)));
-        lines.extend(jobs.iter().filter(|job| job.is_news).map(|job| format!("endpoint {}: is resolved", job.host)));
+        lines.extend(
+            jobs.iter().filter(|job| job.is_news).map(|job| format!("endpoint {}: is being resolved", job.host)),
+        );
         self.located = located;
         self.resolver.replace(jobs);
         if let Some(level) = config.interface.start.log_level
@@ -279,8 +306,12 @@ impl Work {
         if is_asked || self.is_hooked { post_down } else { Vec::new() }
     }
 
+    /// Nothing is saved over what the operator has written since the file was read.
     fn save(&self) {
         let path = self.file.path.display();
+        if !matches!(self.file.read_again(), Ok(loaded) if loaded.config == self.file.loaded.config) {
+            return log::error!("what was running is not saved: {path} has changed since it was read");
+        }
         match self.copy().map(|running| save(&self.file.path, &running.state())) {
             Ok(Ok(_)) => log::info!("{path} says what was running (SaveConfig)"),
             Ok(Err(error)) => log::error!("what was running is not saved: {error}"),
