@@ -223,8 +223,8 @@ fn event(rng: &mut Rng, gateways: &[Site], mover: Option<usize>) -> Event {
     let to = (at + 1 + rng.index(count - 1)) % count;
     match rng.below(28) {
         0..3 => Event::Restart { at },
-        // Not a minute or two: whoever sleeps that long and receives only lets its session expire before its peer, whose
-        // clock has not jumped, asks for the next. What comes in between is lost, as with every WireGuard.
+        // Not a minute or two: whoever sleeps that long and receives only lets its session expire before its peer,
+        // whose clock has not jumped, asks for the next. What comes in between is lost, as with every WireGuard.
         3 => Event::Suspend { at, secs: rng.pick(&[0, 15, 200, 10_000]) },
         4 => Event::StopControl { at },
         5 => Event::StopWorker { at, worker: rng.index(gateways[at].workers) },
