@@ -189,7 +189,8 @@ fn who_does_not_answer_keeps_its_rules_until_it_has_ended() {
     let before = setting.state();
     setting.write(&(setting.interface_section("") + &setting.peer_section("AllowedIPs = 0.0.0.0/0\n")));
     let mut daemon = setting.supervised();
-    let during = setting.state();
+    let has_rules = || setting.here().run("ip -4 rule").unwrap().contains("suppress_prefixlength 0");
+    eventually(PATIENCE, "its rules are there", has_rules);
     daemon.signal(Signal::SIGSTOP);
     let pending = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
@@ -199,7 +200,7 @@ fn who_does_not_answer_keeps_its_rules_until_it_has_ended() {
     std::thread::scope(|scope| {
         let down = scope.spawn(|| setting.run("down"));
         eventually(PATIENCE, "it is told to end", pending);
-        assert_eq!(setting.state(), during);
+        assert!(has_rules());
         daemon.signal(Signal::SIGCONT);
         down.join().unwrap();
     });
@@ -219,7 +220,6 @@ fn a_renamed_gateway_is_reloaded_and_leaves_nothing() {
     eventually(PATIENCE, "the firewall has the new name", || tables().contains(&name));
     assert!(!tables().contains(&setting.interface));
     let output = setting.output(&["reload", &name]);
-    assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "nothing has changed\n");
     setting.is_answered();
     assert!(daemon.stop().unwrap().success());
