@@ -182,7 +182,6 @@ fn a_default_route_spares_our_own_datagrams() {
 }
 
 /// What a start could not finish is taken back, and the command says why.
-/// What is in the tunnel must not leave beside it because the gateway is too busy to answer.
 #[test]
 fn who_does_not_answer_keeps_its_rules_until_it_has_ended() {
     let setting = Setting::new();
@@ -214,9 +213,9 @@ fn a_renamed_gateway_is_reloaded_and_leaves_nothing() {
     let before = setting.state();
     setting.write(&(setting.interface_section("") + &setting.peer_section("AllowedIPs = 0.0.0.0/0\n")));
     let daemon = setting.supervised();
-    let name = janitor::unique_name();
+    let (name, tables) = (janitor::unique_name(), || setting.here().run("nft list tables").unwrap());
+    eventually(PATIENCE, "the firewall is there", || tables().contains(&setting.interface));
     setting.here().ip(&format!("link set {} name {name}", setting.interface)).unwrap();
-    let tables = || setting.here().run("nft list tables").unwrap();
     eventually(PATIENCE, "the firewall has the new name", || tables().contains(&name));
     assert!(!tables().contains(&setting.interface));
     let output = setting.output(&["reload", &name]);
