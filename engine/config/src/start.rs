@@ -206,15 +206,23 @@ impl FromStr for LogLevel {
     }
 }
 
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self.0 {
+impl LogLevel {
+    /// Its name, as it is read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.0 {
             LevelFilter::Off => "silent",
             LevelFilter::Error => "error",
             LevelFilter::Warn => "warn",
             LevelFilter::Info => "info",
             LevelFilter::Debug => "debug",
             LevelFilter::Trace => "trace",
-        })
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }

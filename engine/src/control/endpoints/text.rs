@@ -7,9 +7,9 @@
 //! end 1 5b2f0e…
 //! ```
 //!
-//! A line for each peer: its key; where it was; our own address that it knew us by, with the index of the interface;
-//! where the operator had said that it was; since when it is not configured, in seconds since 1970. The last line has
-//! their number, and a hash of all before it: what a disk has damaged is not believed. Interfaces are known by other
+//! Each peer has a line of five fields: its key; where it was; the source that it knew us by, with the interface's
+//! index; the endpoint as configured; and the second since 1970 from which it is not configured. The last line has the
+//! number of peers, and a hash of all before it: what a disk has damaged is not believed. Interfaces are known by other
 //! numbers after the machine was started anew.
 
 use std::fmt::Write as _;

@@ -12,14 +12,7 @@ pub fn parse_level(name: &str) -> Option<LevelFilter> {
 /// The name of a level.
 #[must_use]
 pub const fn level_name(level: LevelFilter) -> &'static str {
-    match level {
-        LevelFilter::Off => "silent",
-        LevelFilter::Error => "error",
-        LevelFilter::Warn => "warn",
-        LevelFilter::Info => "info",
-        LevelFilter::Debug => "debug",
-        LevelFilter::Trace => "trace",
-    }
+    LogLevel(level).name()
 }
 
 #[cfg(test)]

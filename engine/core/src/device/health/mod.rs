@@ -7,7 +7,7 @@
 //!   what workers threw away (PeerDrops) ─────────┴─► PeerSnapshot ─► diagnosis
 //! ```
 //!
-//! Memory is bounded: 256 bytes for each peer at most, and 88 more for each kind of failure that it had.
+//! A peer takes at most 256 bytes, and 88 more for each kind of failure that it had.
 
 mod failures;
 mod snapshot;

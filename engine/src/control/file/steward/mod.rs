@@ -7,8 +7,8 @@
 //!      └── Wish: copy, apply, ready ──┘  └── resolver's threads
 //! ```
 //!
-//! It decides nothing about peers: it asks control for a copy of what runs, compares, and has control apply the
-//! difference. Control answers between two turns of its loop, so hooks may use `wg` as they like.
+//! It decides nothing about peers. It asks control for a copy of what runs, and has control apply the difference.
+//! Control answers between two turns of its loop, so hooks may use `wg` as they like.
 
 mod hooks;
 mod network;
