@@ -155,6 +155,8 @@ pub enum Finding {
         remote: SocketAddr,
         /// How long ago it asked.
         ago: Duration,
+        /// There is a session from before.
+        has_session: bool,
     },
     /// Handshakes come from the peer's address, and are meant for another public key than ours.
     WrongKeyThere {
@@ -166,6 +168,8 @@ pub enum Finding {
         ago: Duration,
         /// It is the address of the peer, and not only somebody's.
         is_endpoint: bool,
+        /// There is a session from before.
+        has_session: bool,
     },
     /// The peer sends from inner addresses that it does not have here.
     SourceNotAllowed {
@@ -286,8 +290,9 @@ impl Finding {
             | Self::AnswersUnused { .. }
             | Self::SuiteDiffers { .. }
             | Self::ClockBehind { .. }
-            | Self::OtherKeyAtEndpoint { .. } => Severity::Broken,
-            Self::TwoGateways { .. }
+            | Self::OtherKeyAtEndpoint { has_session: false, .. } => Severity::Broken,
+            Self::OtherKeyAtEndpoint { has_session: true, .. }
+            | Self::TwoGateways { .. }
             | Self::SourceNotAllowed { .. }
             | Self::NoAllowedIps
             | Self::NothingBack { .. }

@@ -27,6 +27,8 @@ use crate::time::Time;
 const LATELY: Duration = Duration::from_secs(300);
 /// Answers in a row that a peer made no use of before it is not a lost datagram.
 const UNUSED_MIN: u64 = 2;
+/// Handshakes from where a peer is that is up, until they are not a datagram that was on its way for long.
+const ASKED_AGAIN_MIN: u64 = 2;
 /// A distance between timestamps that is no reordering on the way.
 const CLOCK_BEHIND_MIN: Duration = Duration::from_secs(5);
 /// Old initiations of a peer that is up which are not a recording that somebody plays.
@@ -143,21 +145,31 @@ impl Case<'_> {
         }
     }
 
-    /// Who else speaks from where the peer is. Of a peer that is up, that is no news.
+    /// Who else speaks from where the peer is.
     fn strangers(&self, findings: &mut Vec<Finding>) {
-        if self.peer.state == PeerState::Up {
-            return;
-        }
-        let ip = self.remote().map(|remote| remote.ip());
-        let strangers = self.device.strangers.iter().filter(|stranger| self.is_lately(stranger.last));
-        for stranger in strangers.filter(|stranger| Some(stranger.remote.ip()) == ip) {
+        let has_session = self.peer.state == PeerState::Up;
+        for stranger in self.device.strangers.iter().filter(|one| self.is_from_peer(one.remote, one.count, one.last)) {
             let (key, remote, ago) = (stranger.public_key, stranger.remote, self.ago(stranger.last));
-            findings.push(Finding::OtherKeyAtEndpoint { key, remote, ago });
+            findings.push(Finding::OtherKeyAtEndpoint { key, remote, ago, has_session });
         }
-        let wrong_keys = self.device.wrong_keys.iter().filter(|wrong| self.is_lately(wrong.last));
-        for wrong in wrong_keys.filter(|wrong| ip.is_none_or(|ip| ip == wrong.remote.ip())) {
-            let (remote, count, ago) = (wrong.remote, wrong.count, self.ago(wrong.last));
-            findings.push(Finding::WrongKeyThere { remote, count, ago, is_endpoint: ip.is_some() });
+        let is_endpoint = self.remote().is_some();
+        let wrong_keys = self.device.wrong_keys.iter();
+        for wrong in wrong_keys.filter(|one| !is_endpoint || self.is_from_peer(one.remote, one.count, one.last)) {
+            if self.is_lately(wrong.last) {
+                let (remote, count, ago) = (wrong.remote, wrong.count, self.ago(wrong.last));
+                findings.push(Finding::WrongKeyThere { remote, count, ago, is_endpoint, has_session });
+            }
+        }
+    }
+
+    /// Whether what came from an address tells of the peer. One that is up may share its address with others behind a
+    /// NAT. So it must be the port as well, again and again, and later than its session began.
+    fn is_from_peer(&self, from: SocketAddr, count: u64, last: Time) -> bool {
+        let Some(remote) = self.remote() else { return false };
+        if self.peer.state == PeerState::Up {
+            from == remote && count >= ASKED_AGAIN_MIN && self.is_current(last)
+        } else {
+            from.ip() == remote.ip() && self.is_lately(last)
         }
     }
 

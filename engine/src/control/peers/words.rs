@@ -160,21 +160,27 @@ fn way_out(finding: &Finding) -> String {
 
 fn other_keys(finding: &Finding) -> String {
     match finding {
-        Finding::OtherKeyAtEndpoint { key, remote, ago } => format!(
+        Finding::OtherKeyAtEndpoint { key, remote, ago, has_session } => format!(
             "{remote}, where the peer should be, asks for a session under another key, {} ({} ago). It belongs to no \
-             peer here.",
+             peer here.{}",
             key_text::encode(key),
-            age(*ago)
+            age(*ago),
+            session_of_before(*has_session)
         ),
-        Finding::WrongKeyThere { remote, count, ago, is_endpoint } => format!(
+        Finding::WrongKeyThere { remote, count, ago, is_endpoint, has_session } => format!(
             "Handshakes come from {remote}{} that are meant for another public key than ours ({}, last {} ago). \
-             Nothing proves who sends them.",
+             Nothing proves who sends them.{}",
             if *is_endpoint { ", where the peer is," } else { "" },
             times(*count),
-            age(*ago)
+            age(*ago),
+            session_of_before(*has_session)
         ),
         _ => String::new(),
     }
+}
+
+fn session_of_before(is_there: bool) -> &'static str {
+    if is_there { " The session from before is used until it ends, and then there may be none." } else { "" }
 }
 
 fn inner_addresses(finding: &Finding) -> String {

@@ -48,6 +48,47 @@ fn another_key_here_while_the_other_side_asks() {
     assert!(duo.there().iter().any(|found| matches!(found, Finding::OtherKeyAtEndpoint { key: at, .. } if *at == key)));
 }
 
+/// The other side started anew with another key of its own, or of ours, and keeps asking. Our session is from before.
+#[test]
+fn the_endpoint_asks_under_another_key_while_a_session_is_up() {
+    let ask_as = |duo: &mut Duo, number: u8, believed: PublicKey, address: SocketAddr| {
+        let mut other = Side { address, ..Side::new(number, duo.now) };
+        other.add(believed, Some(duo.b.address), duo.now);
+        let need = PeerEvent::NeedHandshake { peer: other.peer, reason: HandshakeReason::NoSession };
+        let now = duo.clock(0);
+        other.device.handle_event(now, need, &mut other.rng);
+        let (_, message) = other.take().pop().unwrap();
+        let endpoint = Endpoint::new(address);
+        if duo.b.device.screen(now.mono, endpoint, &message).is_ok() {
+            let _ = duo.b.device.handle_datagram(now, endpoint, &message, false, &mut duo.b.rng);
+        }
+        duo.now += Duration::from_secs(5);
+    };
+    let (us, nobody) = (Side::new(2, Time::ZERO).key, PublicKey::new([9; 32]));
+    for (believed, code) in [(us, "other_key_at_endpoint"), (nobody, "wrong_key_there")] {
+        let mut duo = Duo::connected();
+        let address = duo.a.address;
+        duo.wait(1);
+        let neighbour = SocketAddr::new(address.ip(), address.port() + 1);
+        for _ in 0..3 {
+            ask_as(&mut duo, 7, believed, neighbour);
+        }
+        assert_eq!(codes(&duo.there()), ["up"], "others share its address");
+        ask_as(&mut duo, 8, believed, address);
+        assert_eq!(codes(&duo.there()), ["up"], "once may be late");
+        ask_as(&mut duo, 8, believed, address);
+        let found = duo.there();
+        assert_eq!((codes(&found), found[0].severity()), (vec![code], Severity::Impaired));
+        duo.a = Side::new(1, duo.now);
+        duo.a.add(duo.b.key, Some(duo.b.address), duo.now);
+        duo.ask();
+        let now = duo.clock(0);
+        duo.b.receive_data(now, 1, 32);
+        duo.pass();
+        assert_eq!(codes(&duo.there()), ["up"], "a new session speaks against it");
+    }
+}
+
 #[test]
 fn unknown_there() {
     let mut duo = Duo::strangers();
