@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::Error;
+use crate::invocation::{Ended, Invocation, delegated};
 
 /// Where programs of the system are, for a daemon whose `PATH` leaves these out.
 const SYSTEM_DIRECTORIES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -34,7 +35,7 @@ pub(crate) struct Host {
 /// A program of the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    name: &'static str,
+    name: String,
     path: PathBuf,
 }
 
@@ -52,9 +53,10 @@ impl Host {
     }
 
     /// A program, if it is installed.
-    pub(crate) fn program(&self, name: &'static str) -> Option<Program> {
+    pub(crate) fn program(&self, name: &str) -> Option<Program> {
         let candidates = std::env::split_paths(&self.path).map(|directory| directory.join(name));
-        candidates.filter(|path| is_executable(path)).map(|path| Program { name, path }).next()
+        let mut found = candidates.filter(|path| is_executable(path));
+        found.next().map(|path| Program { name: name.to_owned(), path })
     }
 
     /// A file of the system, named from the root.
@@ -67,10 +69,13 @@ impl Program {
     /// Runs it with this on its standard input, and returns what it writes.
     pub(crate) fn run(&self, arguments: &[&str], input: &str, what: &str) -> Result<String, Error> {
         let failed = |source| Error::System { what: format!("{what}: run {}", self.path.display()), source };
-        let mut command = Command::new(&self.path);
-        command.args(arguments).env("LC_ALL", "C");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let ended = run(&mut command, input).map_err(failed)?;
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let invocation = Invocation { program: self.name.clone(), arguments, input: input.to_owned() };
+        let ended = match delegated() {
+            Some(run) => run(&invocation),
+            None => self.run_here(&invocation),
+        };
+        let ended = ended.map_err(failed)?;
         let said = || [ended.errors.trim(), ended.output.trim()].join(" ").trim().to_owned();
         let output = match ended.status {
             Some(status) if status.success() => return Ok(ended.output),
@@ -78,15 +83,16 @@ impl Program {
             Some(_) => said(),
             None => format!("it did not end within {} s, and was stopped", PROGRAM_TIME_MAX.as_secs()),
         };
-        Err(Error::Program { what: what.to_owned(), program: self.name.to_owned(), output })
+        Err(Error::Program { what: what.to_owned(), program: self.name.clone(), output })
     }
-}
 
-struct Ended {
-    /// `None` if it was stopped.
-    status: Option<ExitStatus>,
-    output: String,
-    errors: String,
+    /// Runs it in this process.
+    pub(crate) fn run_here(&self, invocation: &Invocation) -> io::Result<Ended> {
+        let mut command = Command::new(&self.path);
+        command.args(&invocation.arguments).env("LC_ALL", "C");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        run(&mut command, &invocation.input)
+    }
 }
 
 /// In a process group of its own, so all that it has started can be ended with it.

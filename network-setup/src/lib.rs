@@ -39,6 +39,7 @@ mod dns;
 mod error;
 mod firewall;
 mod host;
+mod invocation;
 mod kernel;
 mod prefix;
 #[cfg(test)]
@@ -49,5 +50,6 @@ mod target;
 pub use applied::{Applied, apply, fwmark_for, take_back};
 pub use changes::Changes;
 pub use error::Error;
+pub use invocation::{Ended, Invocation, NotOurs, delegate};
 pub use prefix::{Prefix, PrefixError};
 pub use setup::{Dns, Mtu, Setup, Table};
