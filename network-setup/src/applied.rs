@@ -1,6 +1,8 @@
 //! A setup as it stands, and how it changes.
 
-use route_netlink::{Rule, RuleKind};
+use std::collections::BTreeSet;
+
+use route_netlink::{PROTOCOL_OURS, Rule, RuleKind};
 
 use crate::changes::Changes;
 use crate::converge::State;
@@ -44,6 +46,9 @@ pub fn apply(setup: &Setup) -> Result<Applied, Error> {
 
 /// Removes what a process that was killed has left behind for an interface of this name: rules and nftables tables
 /// outlive the interface, and so do name servers. Routes and addresses went with it. Nothing is there: nothing happens.
+///
+/// Rules are found by the mark in the tables. If a firewall that was loaded anew has flushed these, they are found by
+/// their protocol, which tells them from those of wg-quick and of operators.
 ///
 /// # Errors
 /// [`Error`] if something could not be removed.
@@ -127,8 +132,8 @@ pub(crate) fn apply_on(host: Host, setup: &Setup) -> Result<Applied, Error> {
 
 pub(crate) fn take_back_on(host: &Host, interface: &str) -> Result<(), Error> {
     dns::unset_left_behind(host, interface)?;
-    let Some(tables) = Leftover::find(host, interface)? else { return Ok(()) };
     let kernel = Kernel::open()?;
+    let Some(tables) = Leftover::find(host, interface)? else { return take_back_rules(&kernel, interface) };
     for (ipv4, mark) in tables.marks() {
         let pairs = pairs_of(&kernel.rules(ipv4)?, mark);
         // A table in use is somebody else's by now, who took the number because the table was empty. Of rules that are
@@ -138,7 +143,45 @@ pub(crate) fn take_back_on(host: &Host, interface: &str) -> Result<(), Error> {
             kernel.remove_rule(*rule)?;
         }
     }
-    tables.remove()
+    tables.remove()?;
+    take_back_rules(&kernel, interface)
+}
+
+/// Removes rules of ours that lead nowhere, or into this interface, which nobody serves. A gateway that lives has
+/// routes for as long as it has rules, so nothing of it is touched.
+fn take_back_rules(kernel: &Kernel, interface: &str) -> Result<(), Error> {
+    let interface = match kernel.interface(interface) {
+        Ok((found, _)) => Some(found),
+        Err(Error::NoInterface(_)) => None,
+        Err(error) => return Err(error),
+    };
+    for ipv4 in [true, false] {
+        let rules: Vec<_> = kernel.rules(ipv4)?.into_iter().filter(|rule| rule.protocol == PROTOCOL_OURS).collect();
+        let marks: BTreeSet<_> = rules.iter().filter_map(mark_of).collect();
+        for mark in marks {
+            let routes = match &interface {
+                Some(interface) => kernel.routes(interface, ipv4, mark)?,
+                None => Vec::new(),
+            };
+            if routes.is_empty() && !is_free(mark)? {
+                continue;
+            }
+            for rule in pairs_of(&rules, mark).iter().flatten() {
+                kernel.remove_rule(*rule)?;
+            }
+            if let Some(interface) = &interface {
+                kernel.remove_routes(interface, &routes, |_, _| {})?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mark_of(rule: &Rule) -> Option<u32> {
+    match rule.kind {
+        RuleKind::Unmarked(mark) => Some(mark),
+        RuleKind::MainWithoutDefault => None,
+    }
 }
 
 /// The rules of this mark, the newest first, each with the rule that was added right after it: the nearest one before

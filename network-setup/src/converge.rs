@@ -36,6 +36,8 @@ pub(crate) struct State {
     /// In the order in which they were added.
     rules: Vec<Rule>,
     firewall: Tables,
+    /// What the kernel made of them.
+    firewall_shown: Option<String>,
     /// Under which name of the interface.
     dns: (String, Dns),
 }
@@ -51,6 +53,7 @@ impl State {
             routes: HashSet::new(),
             rules: Vec::new(),
             firewall: Tables::default(),
+            firewall_shown: None,
             dns: (String::new(), Dns::default()),
         }
     }
@@ -185,12 +188,32 @@ impl State {
     }
 
     fn set_firewall(&mut self, host: &Host, target: &Target, changes: &mut Changes) -> Result<(), Error> {
-        if self.firewall != target.firewall {
-            target.firewall.replace(&self.firewall, host)?;
-            self.firewall = target.firewall.clone();
-            changes.firewall = true;
+        if self.firewall == target.firewall {
+            if self.is_firewall_there(host) {
+                return Ok(());
+            }
+            // Neither table is known any more, so both are made.
+            self.firewall = Tables::default();
         }
+        target.firewall.replace(&self.firewall, host)?;
+        self.firewall = target.firewall.clone();
+        self.firewall_shown = if self.firewall.is_empty() { None } else { self.firewall.shown(host)? };
+        changes.firewall = true;
         Ok(())
+    }
+
+    /// Whether nobody has removed or changed the tables. Where it cannot be known they count as there.
+    fn is_firewall_there(&self, host: &Host) -> bool {
+        if self.firewall.is_empty() {
+            return true;
+        }
+        match self.firewall.shown(host) {
+            Ok(shown) => shown == self.firewall_shown,
+            Err(error) => {
+                log::warn!("whether the nftables tables are still there cannot be seen: {error}");
+                true
+            }
+        }
     }
 
     /// The order of the rules matters, so a family whose rules are not as they should be gets them anew: first all new

@@ -6,6 +6,9 @@
 //!
 //! A table has the name of its interface, and the comment of a rule has the mark. So after a crash everything that was
 //! made for an interface can be found: the table by its name, and the rules by that mark.
+//!
+//! Whoever loads a firewall anew flushes the tables of everybody (`nft flush ruleset`). So an update looks whether they
+//! still are what the kernel made of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -59,6 +62,15 @@ impl Tables {
         }
         let nft = host.program("nft").ok_or_else(missing)?;
         nft.run(&["-f", "-"], &script, &format!("load the nftables tables {}", self.name)).map(drop)
+    }
+
+    /// What the kernel has of them, as `nft` shows it: nothing in them counts. `None` if a table is missing.
+    pub(crate) fn shown(&self, host: &Host) -> Result<Option<String>, Error> {
+        let nft = host.program("nft").ok_or_else(missing)?;
+        // One by one: older versions look into the family of the first table alone. What else can be wrong than that
+        // there is none is said when they are loaded.
+        let show = |family| nft.run(&["list", "table", family, &self.name], "", "list an nftables table").ok();
+        Ok(self.families.keys().map(|family| show(family)).collect())
     }
 
     fn has(&self, family: &str) -> bool {

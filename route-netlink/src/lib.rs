@@ -23,4 +23,4 @@ mod socket;
 pub use error::{Refusal, RequestError};
 pub use link::{LinkKind, LinkMonitor, LinkNews, LinkSocket, LinkState, Place, TunInfo};
 pub use route::{RouteMonitor, RouteSocket, Way};
-pub use setup::{Address, PROTOCOL_BOOT, Route, RouteFilter, Rule, RuleKind, SetupSocket, TABLE_MAIN};
+pub use setup::{Address, PROTOCOL_BOOT, PROTOCOL_OURS, Route, RouteFilter, Rule, RuleKind, SetupSocket, TABLE_MAIN};

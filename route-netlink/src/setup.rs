@@ -20,6 +20,9 @@ use crate::socket::{BATCH_LEN, NetlinkSocket};
 pub const TABLE_MAIN: u32 = libc::RT_TABLE_MAIN as u32;
 /// The protocol of routes that an operator has added: `ip route add` gives them this one.
 pub const PROTOCOL_BOOT: u8 = libc::RTPROT_BOOT;
+/// The protocol of the rules that we add, so who made them can be seen: `proto 51` in `ip rule`. Nobody else is known
+/// to have this number. Rules of `ip rule add` have none.
+pub const PROTOCOL_OURS: u8 = 51;
 /// `struct ifaddrmsg` and `struct fib_rule_hdr`.
 const ADDRESS_HEADER_LEN: usize = 8;
 const RULE_HEADER_LEN: usize = 12;
@@ -28,6 +31,7 @@ const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;
+const FRA_PROTOCOL: u16 = 21;
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +85,8 @@ pub struct Rule {
     pub kind: RuleKind,
     /// Rules of smaller numbers are asked before.
     pub priority: u32,
+    /// Who has made it: [`PROTOCOL_OURS`], or another.
+    pub protocol: u8,
 }
 
 /// Reads and changes the addresses, routes and rules of interfaces.
@@ -344,6 +350,7 @@ fn rule_message(ipv4: bool, kind: RuleKind) -> RuleMessage {
     };
     message.header.table = short_table(table);
     message.attributes.push(RuleAttribute::Table(table));
+    message.attributes.push(RuleAttribute::Protocol(PROTOCOL_OURS.into()));
     message
 }
 
@@ -363,7 +370,8 @@ fn rule_in(message: Message<'_>) -> Option<Rule> {
         return None;
     }
     let ipv4 = header.family == AddressFamily::Inet;
-    Some(Rule { ipv4, kind, priority: attributes.u32(FRA_PRIORITY).unwrap_or(0) })
+    let protocol = attributes.byte(FRA_PROTOCOL).unwrap_or(0);
+    Some(Rule { ipv4, kind, priority: attributes.u32(FRA_PRIORITY).unwrap_or(0), protocol })
 }
 
 /// All that a message could be taken for, whatever it is.

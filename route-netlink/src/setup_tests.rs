@@ -91,11 +91,14 @@ fn rules_get_their_priority_from_the_kernel() {
             let unmarked = socket.add_rule(ipv4, RuleKind::Unmarked(51820)).unwrap();
             let main = socket.add_rule(ipv4, RuleKind::MainWithoutDefault).unwrap();
             assert_eq!((unmarked.priority, main.priority), (32765, 32764));
+            assert_eq!((unmarked.protocol, main.protocol), (PROTOCOL_OURS, PROTOCOL_OURS));
             ip(if ipv4 { "-4 rule add fwmark 9 table 9" } else { "-6 rule add fwmark 9 table 9" });
             assert_eq!(socket.rules(ipv4).unwrap(), [main, unmarked], "the third is none of these kinds");
             socket.remove_rule(unmarked).unwrap();
             assert_eq!(socket.rules(ipv4).unwrap(), [main]);
             assert_eq!(socket.remove_rule(unmarked).unwrap_err().errno(), Some(libc::ENOENT));
+            ip(if ipv4 { "-4 rule add not fwmark 7 table 7" } else { "-6 rule add not fwmark 7 table 7" });
+            assert_eq!(socket.rules(ipv4).unwrap()[0].protocol, 0, "it is not ours");
         }
     });
 }
