@@ -23,6 +23,7 @@ use crate::control::error::DaemonError;
 use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
+use crate::control::runner::{self, Forked, Runner};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
 use crate::panics;
 
@@ -86,7 +87,9 @@ fn serve(mut cli: Serve, file: Option<ConfigFile>, inherited: Inherited) -> Exit
         Err(error) => return exit(Err(error)),
     };
     if cli.stays_in_foreground() {
-        return exit(run(&cli, plan, inherited, None));
+        return with_runner(plan, inherited, None, |plan, inherited, runner, _| {
+            exit(run(&cli, plan, inherited, runner, None))
+        });
     }
     match daemonize() {
         Ok(Role::Parent(result)) => match result {
@@ -95,10 +98,40 @@ fn serve(mut cli: Serve, file: Option<ConfigFile>, inherited: Inherited) -> Exit
         },
         Ok(Role::Child(readiness)) => {
             // The parent says what went wrong until we are ready, and the log after that.
-            let result = run(&cli, plan, inherited, Some(readiness));
-            ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
+            with_runner(plan, inherited, Some(readiness), |plan, inherited, runner, readiness| {
+                let result = run(&cli, plan, inherited, runner, readiness);
+                ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
+            })
         }
         Err(error) => exit(Err(error)),
+    }
+}
+
+/// Goes on in two processes if there is a file of `ringfort up`: the daemon, and one that runs commands for it.
+fn with_runner(
+    plan: Plan,
+    inherited: Inherited,
+    readiness: Option<Readiness>,
+    daemon: impl FnOnce(Plan, Inherited, Option<Runner>, Option<Readiness>) -> ExitCode,
+) -> ExitCode {
+    let Some(path) = plan.file.as_ref().filter(|file| file.is_gateway()).map(|file| file.path.clone()) else {
+        return daemon(plan, inherited, None, readiness);
+    };
+    match runner::fork(readiness.is_some().then_some(plan.keeps_stderr)) {
+        Ok(Forked::Daemon(runner)) => daemon(plan, inherited, Some(runner), readiness),
+        Ok(Forked::Runner(process)) => {
+            // It needs no keys, and must not keep anything open that the daemon closes.
+            drop((plan, inherited, readiness));
+            process.serve(&path);
+            ExitCode::SUCCESS
+        }
+        Err(error) => match readiness {
+            Some(readiness) => {
+                readiness.failed(&error);
+                ExitCode::from(error.exit_status())
+            }
+            None => exit(Err(error)),
+        },
     }
 }
 
@@ -136,6 +169,7 @@ fn run(
     cli: &Serve,
     Plan { file, cpus, log, keeps_stderr }: Plan,
     inherited: Inherited,
+    runner: Option<Runner>,
     mut readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
     panics::end_process();
@@ -163,7 +197,7 @@ fn run(
     notes.iter().for_each(|(level, note)| log::log!(*level, "{note}"));
     suites.into_iter().for_each(notices::warn_of_slow_aes);
     offloads::report_segmentation(cli.segmentation());
-    let result = daemon.run(|| readiness.take().map_or(Ok(()), |readiness| readiness.ready(keeps_stderr)));
+    let result = daemon.run(runner, || readiness.take().map_or(Ok(()), |readiness| readiness.ready(keeps_stderr)));
     if let Some(readiness) = readiness {
         match &result {
             Err(error) => readiness.failed(error),

@@ -92,7 +92,11 @@ impl Readiness {
     }
 }
 
-fn detach(keep_stderr: bool) -> io::Result<()> {
+/// The standard input and output are nobody's from now on, and neither is the standard error unless it is kept.
+///
+/// # Errors
+/// The system's, if `/dev/null` cannot be opened.
+pub fn detach(keep_stderr: bool) -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     dup2_stdin(null.as_fd())?;
     dup2_stdout(null.as_fd())?;

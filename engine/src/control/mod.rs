@@ -4,6 +4,7 @@
 //!   cli ─┬─► background ─► start ─► event_loop ─┬─ server ── uapi      who configures us
 //!        ├─► inherited, acquire                 ├─ interface, sources  what happens to the interface and the routes
 //!        ├─► file ─► steward ──────────────────►├─ config, answer      what is set and what is shown
+//!        ├─► runner, a process for commands     │
 //!        └─► ask                                └─ plane ── sockets    what the workers are told, what is sent
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod notices;
 pub mod offloads;
 pub mod peers;
 pub mod preflight;
+pub mod runner;
 pub mod server;
 mod signals;
 mod sockets;

@@ -1,5 +1,6 @@
 //! Everything that a daemon is made of, made in an order in which any step may fail and leave nothing behind.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::file::steward::{Steward, run_hooks};
 use super::inherited::Inherited;
 use super::interface::Interface;
 use super::limits::{self, LockedMemory};
+use super::runner::Runner;
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::signals;
 use super::sockets::Sockets;
@@ -199,16 +201,27 @@ impl Daemon {
         &self.workers.queues
     }
 
-    /// Serves until the end, and cleans up. `ready` is called when everything that the file asks for is there.
+    /// Serves until the end, and cleans up. `ready` is called when everything that the file asks for is there. A file of
+    /// `ringfort up` needs a runner.
     ///
     /// # Errors
     /// What made going on impossible.
-    pub fn run(mut self, mut ready: impl FnMut() -> Result<(), DaemonError>) -> Result<End, DaemonError> {
+    pub fn run(
+        mut self,
+        runner: Option<Runner>,
+        mut ready: impl FnMut() -> Result<(), DaemonError>,
+    ) -> Result<End, DaemonError> {
+        let runner = runner.map(Arc::new);
+        if let Some(runner) = &runner {
+            let runner = Arc::downgrade(runner);
+            let gone = || io::Error::from(io::ErrorKind::NotConnected);
+            network_setup::delegate(move |invocation| runner.upgrade().ok_or_else(gone)?.program(invocation));
+        }
         supervisor::watch(&self.workers.queues, &self.workers.stats)?;
         let status = format!("serving with {} workers", self.workers());
         let name = self.file.as_ref().map_or_else(String::new, |(name, _)| name.clone());
         if let Some((name, file)) = self.file {
-            self.control.employ(Steward::start(name, file, self.workers.queues.clone())?);
+            self.control.employ(Steward::start(name, file, self.workers.queues.clone(), runner.clone())?);
         }
         let result = self.control.run(self.sleep, &mut self.server, &self.signals, || {
             supervisor::ready(&status);
@@ -221,9 +234,10 @@ impl Daemon {
         let commands = self.control.dismiss();
         // The interface goes before the commands that follow it.
         drop((self.metrics, self.workers, self.control));
-        if let Err(error) = run_hooks("PostDown", &commands, &name, None) {
+        if let Err(error) = run_hooks(runner.as_deref(), "PostDown", &commands, &name, None) {
             log::error!("{error}");
         }
+        runner.as_deref().map(Runner::end);
         result
     }
 }

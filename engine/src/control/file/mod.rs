@@ -177,7 +177,8 @@ fn load(path: &Path, is_gateway: bool) -> Result<Loaded, Mistakes> {
 }
 
 /// The names that `wg-quick` allows.
-fn is_interface(name: &str) -> bool {
+#[must_use]
+pub fn is_interface(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte);
     (1..=15).contains(&name.len()) && name.bytes().all(legal) && !name.starts_with('-') && name != "." && name != ".."
 }

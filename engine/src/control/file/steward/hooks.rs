@@ -3,12 +3,14 @@
 use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+
+use crate::control::runner::Runner;
 
 /// How often a command that runs is looked at. Only while one runs.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -19,7 +21,7 @@ const EVALUATE: &str = "hook=$RINGFORT_HOOK; unset RINGFORT_HOOK; eval \"$hook\"
 /// Why a command does not count as done.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// There is no shell.
+    /// There is no shell, or nobody runs it.
     #[error("cannot run {hook} number {number}: {source}")]
     Start {
         /// The setting.
@@ -41,41 +43,52 @@ pub enum HookError {
     },
 }
 
-/// Runs commands one after the other until one fails, `%i` in them being the interface. They may hold secrets, so
-/// nothing shows their text.
+/// Has commands run one after the other until one fails, `%i` in them being the interface. They may hold secrets, so
+/// nothing shows their text. Without a runner there are none.
 ///
-/// `wg-quick` gives them to bash, so does this where there is one. Once `stop` is set they are ended: who brings a
-/// gateway up can be stopped. Who takes it down cannot, and has none.
+/// Once `stop` is set they are ended: who brings a gateway up can be stopped. Who takes it down cannot, and has none.
 ///
 /// # Errors
 /// [`HookError`].
 pub fn run(
+    runner: Option<&Runner>,
     hook: &'static str,
     commands: &[String],
     interface: &str,
     stop: Option<&AtomicBool>,
 ) -> Result<(), HookError> {
+    let Some(runner) = runner else { return Ok(()) };
     for (number, command) in (1..).zip(commands) {
-        let text = command.replace("%i", interface);
-        // Anybody may read arguments. The environment of a process is its owner's.
-        let started = shell().args(["-c", EVALUATE]).env("RINGFORT_HOOK", text).stdin(Stdio::null()).spawn();
-        let mut child = started.map_err(|source| HookError::Start { hook, number, source })?;
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) => sleep(INTERVAL),
-                Err(source) => return Err(HookError::Start { hook, number, source }),
-            }
-            if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-                // With all that it has started.
-                let _ = i32::try_from(child.id()).map(|id| killpg(Pid::from_raw(id), Signal::SIGTERM));
-            }
-        };
+        let ended = runner.hook(command, interface, stop);
+        let status = ended.map_err(|source| HookError::Start { hook, number, source })?;
         if !status.success() {
             return Err(HookError::Failed { hook, number, status });
         }
     }
     Ok(())
+}
+
+/// Runs a command in this process, and waits until it has ended. From the time when `stop` is true it is ended, with
+/// all that it has started.
+///
+/// `wg-quick` gives commands to bash, so does this where there is one.
+///
+/// # Errors
+/// The system's.
+pub fn execute(text: &str, mut stop: impl FnMut() -> bool) -> io::Result<ExitStatus> {
+    // Anybody may read arguments. The environment of a process is its owner's.
+    let mut child = shell().args(["-c", EVALUATE]).env("RINGFORT_HOOK", text).stdin(Stdio::null()).spawn()?;
+    let mut is_stopped = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        sleep(INTERVAL);
+        is_stopped = is_stopped || stop();
+        if is_stopped {
+            let _ = i32::try_from(child.id()).map(|id| killpg(Pid::from_raw(id), Signal::SIGTERM));
+        }
+    }
 }
 
 fn shell() -> Command {
@@ -88,44 +101,34 @@ fn shell() -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::atomic::Ordering;
 
-    #[test]
-    fn commands_run_in_order_until_one_fails() {
-        let path = std::env::temp_dir().join(format!("ringfort-hooks-{}", std::process::id()));
-        let name = path.display();
-        let list = [format!("echo 1 %i >{name}"), "exit 3 # secret".into(), format!("echo 2 >>{name}")];
-        let error = run("PostUp", &list, "wg7", None).unwrap_err();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1 wg7\n");
-        assert!(error.to_string().contains("PostUp number 2 failed (exit status: 3)"), "{error}");
-        assert!(!format!("{error:?}").contains("secret"));
-        std::fs::remove_file(path).unwrap();
-    }
+    use super::*;
 
     #[test]
     fn a_command_is_in_nobody_s_list_of_processes() {
         let path = std::env::temp_dir().join(format!("ringfort-hook-arguments-{}", std::process::id()));
-        let list = [format!(": secret; tr '\\0' ' ' </proc/$$/cmdline >{}", path.display())];
-        run("PreUp", &list, "wg0", None).unwrap();
+        let command = format!(": secret; tr '\\0' ' ' </proc/$$/cmdline >{}", path.display());
+        assert!(execute(&command, || false).unwrap().success());
         let arguments = std::fs::read_to_string(&path).unwrap();
         assert!(arguments.contains("eval") && !arguments.contains("secret"), "{arguments}");
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn a_command_that_brings_up_is_stopped_with_all_that_it_has_started() {
+    fn a_command_is_stopped_with_all_that_it_has_started() {
         let marker = std::env::temp_dir().join(format!("ringfort-hook-{}", std::process::id()));
-        let list = [format!("touch {}; sleep 600; true", marker.display())];
+        let command = format!("touch {}; sleep 600; true", marker.display());
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let run = scope.spawn(|| run("PreUp", &list, "wg0", Some(&stop)));
+            let run = scope.spawn(|| execute(&command, || stop.load(Ordering::Relaxed)));
             while !marker.exists() {
                 sleep(INTERVAL);
             }
             stop.store(true, Ordering::Relaxed);
-            assert!(matches!(run.join().unwrap(), Err(HookError::Failed { .. })));
+            assert!(!run.join().unwrap().unwrap().success());
         });
         std::fs::remove_file(marker).unwrap();
-        assert!(run("PreUp", &["sleep 600".to_owned()], "wg0", Some(&stop)).is_err(), "it was set before");
+        assert!(!execute("sleep 600", || true).unwrap().success(), "it was said before");
     }
 }

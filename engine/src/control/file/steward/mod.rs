@@ -27,9 +27,10 @@ use udp_uring::BindError;
 
 use super::{ConfigFile, Running};
 use crate::control::error::DaemonError;
+use crate::control::runner::Runner;
 use crate::control::uapi::{Refusal, SetRequest};
 use crate::queues::Queues;
-pub use hooks::{HookError, run as run_hooks};
+pub use hooks::{HookError, execute as execute_hook, run as run_hooks};
 use work::Work;
 
 /// For the network to be taken back when the gateway ends for another reason than a request.
@@ -109,16 +110,21 @@ pub struct Steward {
 }
 
 impl Steward {
-    /// Starts it. If the file is one of `ringfort up`, it begins to bring everything up.
+    /// Starts it. If the file is one of `ringfort up`, it begins to bring everything up; that needs a runner.
     ///
     /// # Errors
     /// The system's, if there is no thread.
-    pub fn start(interface: String, file: ConfigFile, queues: Arc<Queues>) -> Result<Self, DaemonError> {
+    pub fn start(
+        interface: String,
+        file: ConfigFile,
+        queues: Arc<Queues>,
+        runner: Option<Arc<Runner>>,
+    ) -> Result<Self, DaemonError> {
         let ((tasks, to_do), (wish, wishes)) = (channel(), channel());
         let (report, ending) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
         let (is_gateway, path) = (file.is_gateway(), file.path.clone());
         let post_down = file.config().interface.hooks.post_down.clone();
-        let line = Line { wishes: wish, queues, ending: ending.clone() };
+        let line = Line { wishes: wish, queues, ending: ending.clone(), runner };
         let read_at = Arc::new(AtomicU64::new(unix_nanos()));
         let work = Work::new(interface, file, line, tasks.clone(), (report.clone(), read_at.clone()));
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
@@ -202,8 +208,9 @@ fn unix_nanos() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The steward's way to control.
+/// The steward's way to control, and to who runs commands.
 struct Line {
+    runner: Option<Arc<Runner>>,
     wishes: Sender<Wish>,
     queues: Arc<Queues>,
     ending: Arc<AtomicBool>,

@@ -1,6 +1,7 @@
 //! The steward's own side: up, reload, down.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
@@ -16,9 +17,10 @@ use super::super::difference::{Comparison, difference};
 use super::super::save::save;
 use super::super::{ConfigFile, Running, Scope, summary};
 use super::resolver::{Found, Job, Resolver};
-use super::{Line, Located, Report, Task, Wish, hooks, network, unix_nanos};
+use super::{HookError, Line, Located, Report, Task, Wish, hooks, network, unix_nanos};
 use crate::control::error::DaemonError;
 use crate::control::logging;
+use crate::control::runner::Runner;
 use crate::control::uapi::SetRequest;
 
 /// How long a start waits for names to be tried once. What is found later is set later.
@@ -63,10 +65,13 @@ impl Work {
     pub fn run(mut self, to_do: &Receiver<Task>) {
         if self.file.is_gateway() {
             match self.bring_up(to_do) {
-                Ok(()) => self.line.send(Wish::Ready),
+                Ok(()) => {
+                    self.tell_runner(Runner::ready);
+                    self.line.send(Wish::Ready);
+                }
                 Err(error) => {
                     let after = self.take_down(false);
-                    self.run_hook("PostDown", &after);
+                    self.run_last_hook("PostDown", &after);
                     return self.line.send(Wish::Failed(Box::new(error)));
                 }
             }
@@ -93,7 +98,7 @@ impl Work {
         network_setup::take_back(&self.interface)?;
         let hooks = self.file.config().interface.hooks.clone();
         self.is_hooked = !hooks.pre_up.is_empty();
-        hooks::run("PreUp", &hooks.pre_up, &self.interface, Some(&self.line.ending))?;
+        self.run_hook("PreUp", &hooks.pre_up, true)?;
         self.resolver.replace(jobs(self.file.config(), None));
         self.wait_for_names(to_do)?;
         let mut setup = self.setup(self.file.config());
@@ -108,7 +113,7 @@ impl Work {
         self.network = Some(network_setup::apply(&setup)?);
         self.wait_for_port()?;
         self.is_hooked |= !hooks.post_up.is_empty();
-        hooks::run("PostUp", &hooks.post_up, &self.interface, Some(&self.line.ending))?;
+        self.run_hook("PostUp", &hooks.post_up, true)?;
         Ok(())
     }
 
@@ -273,6 +278,7 @@ impl Work {
             lines.push(format!("log level {level}"));
         }
         self.file.loaded = loaded;
+        self.tell_runner(Runner::learn);
         Ok(lines)
     }
 
@@ -293,7 +299,7 @@ impl Work {
         let interface = &self.file.config().interface;
         let (pre_down, post_down) = (interface.hooks.pre_down.clone(), interface.hooks.post_down.clone());
         if is_asked || self.is_hooked {
-            self.run_hook("PreDown", &pre_down);
+            self.run_last_hook("PreDown", &pre_down);
         }
         if is_asked && self.file.config().interface.save_config {
             self.save();
@@ -319,8 +325,20 @@ impl Work {
         }
     }
 
-    fn run_hook(&self, hook: &'static str, commands: &[String]) {
-        if let Err(error) = hooks::run(hook, commands, &self.interface, None) {
+    fn run_hook(&self, hook: &'static str, commands: &[String], can_be_stopped: bool) -> Result<(), HookError> {
+        let Line { runner, ending, .. } = &self.line;
+        hooks::run(runner.as_deref(), hook, commands, &self.interface, can_be_stopped.then_some(ending))
+    }
+
+    fn run_last_hook(&self, hook: &'static str, commands: &[String]) {
+        if let Err(error) = self.run_hook(hook, commands, false) {
+            log::error!("{error}");
+        }
+    }
+
+    /// The runner believes only the file.
+    fn tell_runner(&self, tell: impl FnOnce(&Runner) -> io::Result<()>) {
+        if let Some(Err(error)) = self.line.runner.as_deref().map(tell) {
             log::error!("{error}");
         }
     }

@@ -1,0 +1,138 @@
+//! The daemon's end of it.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use network_setup::{Ended, Invocation};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::wire::{Answer, Ask, is_readable, receive, send};
+
+/// How often somebody who waits for a hook looks whether it should be stopped.
+const LOOK_INTERVAL_MS: u16 = 5;
+/// For a runner without work to end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+const END_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Has commands run. Whoever asks waits for the answer, so control never does.
+#[derive(Debug)]
+pub struct Runner {
+    stream: Mutex<UnixStream>,
+    process: Option<Pid>,
+    /// Once all is up, the runner lets go of what we were started with, as a daemon does. This says of its standard
+    /// error whether it stays. `None` in the foreground.
+    detaches: Option<bool>,
+}
+
+impl Runner {
+    /// With the process at the other end of the stream.
+    pub(super) fn new(stream: UnixStream, process: Option<Pid>, detaches: Option<bool>) -> Self {
+        Self { stream: Mutex::new(stream), process, detaches }
+    }
+
+    /// Runs a command of the file, and waits for its end. Once `stop` is set it is ended, with all that it has started.
+    ///
+    /// # Errors
+    /// The system's, or why it is not run.
+    pub fn hook(&self, command: &str, interface: &str, stop: Option<&AtomicBool>) -> io::Result<ExitStatus> {
+        let stream = self.lock();
+        send(&*stream, &Ask::Hook { command: command.to_owned(), interface: interface.to_owned() })?;
+        if let Some(stop) = stop {
+            while !is_readable(&stream, LOOK_INTERVAL_MS)? {
+                if stop.load(Ordering::Relaxed) {
+                    send(&*stream, &Ask::Stop)?;
+                    break;
+                }
+            }
+        }
+        match answer(&stream)? {
+            Ended { status: Some(status), .. } => Ok(status),
+            Ended { status: None, .. } => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Runs a program that sets the network up.
+    ///
+    /// # Errors
+    /// The system's, or why it is not run.
+    pub fn program(&self, Invocation { program, arguments, input }: &Invocation) -> io::Result<Ended> {
+        let (program, arguments, input) = (program.clone(), arguments.clone(), input.clone());
+        let stream = self.lock();
+        send(&*stream, &Ask::Program { program, arguments, input })?;
+        answer(&stream)
+    }
+
+    /// The file was read again, so its commands may be others.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn learn(&self) -> io::Result<()> {
+        let stream = self.lock();
+        send(&*stream, &Ask::Learn)?;
+        done(&stream)
+    }
+
+    /// Everything is up.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn ready(&self) -> io::Result<()> {
+        let Some(keeps_stderr) = self.detaches else { return Ok(()) };
+        let stream = self.lock();
+        send(&*stream, &Ask::Detach { keeps_stderr })?;
+        done(&stream)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnixStream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runner {
+    /// Ends it, and waits for that: whoever took us down finds no process of ours.
+    pub fn end(&self) {
+        let _ = self.lock().shutdown(Shutdown::Both);
+        let deadline = Instant::now() + END_PATIENCE;
+        let has_ended = |process| !matches!(waitpid(process, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+        while self.process.is_some_and(|process| !has_ended(process)) && Instant::now() < deadline {
+            sleep(END_INTERVAL);
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn answer(stream: &UnixStream) -> io::Result<Ended> {
+    match receive(stream).map_err(gone)? {
+        Answer::Ended { status, output, errors } => {
+            Ok(Ended { status: status.map(ExitStatus::from_raw), output, errors })
+        }
+        Answer::Refused(why) => Err(io::Error::other(why)),
+        Answer::Done => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+fn done(stream: &UnixStream) -> io::Result<()> {
+    receive::<Answer>(stream).map(drop).map_err(gone)
+}
+
+fn gone(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            io::Error::other("the process that runs commands (ringfort-run) has ended: restart the gateway")
+        }
+        _ => error,
+    }
+}

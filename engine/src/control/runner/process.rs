@@ -1,0 +1,157 @@
+//! The runner's end of it.
+
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+
+use network_setup::Invocation;
+use nix::sys::prctl::set_name;
+use nix::sys::signal::SigSet;
+use nix::unistd::{ForkResult, fork as fork_process};
+use ringfort_config::{KeyFiles, load};
+
+use super::client::Runner;
+use super::wire::{Answer, Ask, is_readable, receive, send};
+use crate::control::background;
+use crate::control::error::DaemonError;
+use crate::control::file::steward::execute_hook;
+use crate::control::file::{disk, is_interface};
+
+/// As `ps` and `top` show it.
+const NAME: &str = "ringfort-run";
+
+/// In which process the program goes on.
+pub enum Forked {
+    /// The daemon.
+    Daemon(Runner),
+    /// The other one, which has everything twice that the daemon had: drop it, and serve.
+    Runner(RunnerProcess),
+}
+
+/// The process that is about to run commands.
+pub struct RunnerProcess(UnixStream);
+
+/// Makes the process. To be called while there is a single thread, and before anything is opened that a command must
+/// not keep open. `detaches`: see [`Runner::ready`].
+///
+/// # Errors
+/// The system's.
+pub fn fork(detaches: Option<bool>) -> Result<Forked, DaemonError> {
+    let step = "start a process for commands (fork)";
+    let (ours, theirs) = UnixStream::pair().map_err(|error| DaemonError::system(step, error))?;
+    // SAFETY: this process has one thread, so the child may do all that the parent could.
+    let forked = unsafe { fork_process() };
+    Ok(match forked.map_err(|errno| DaemonError::system(step, errno))? {
+        ForkResult::Parent { child } => Forked::Daemon(Runner::new(ours, Some(child), detaches)),
+        ForkResult::Child => {
+            drop(ours);
+            Forked::Runner(RunnerProcess(theirs))
+        }
+    })
+}
+
+impl RunnerProcess {
+    /// Runs commands of the file at this path until the daemon has ended.
+    pub fn serve(self, path: &Path) {
+        close_all_except(self.0.as_raw_fd());
+        // A service manager signals all processes of a service, and a terminal all of its group. What follows is for
+        // the daemon to decide. Commands begin with no signal blocked.
+        let _ = SigSet::all().thread_block();
+        let _ = CString::new(NAME).map(|name| set_name(&name));
+        serve(&self.0, path);
+    }
+}
+
+/// Answers until there is nobody to answer to.
+pub(super) fn serve(stream: &UnixStream, path: &Path) {
+    let mut commands = HashSet::new();
+    learn(&mut commands, path);
+    while let Ok(ask) = receive(stream) {
+        let answer = match ask {
+            Ask::Hook { command, interface } => {
+                if !commands.contains(&command) {
+                    learn(&mut commands, path);
+                }
+                if commands.contains(&command) {
+                    hook(stream, &command, &interface)
+                } else {
+                    Answer::Refused(format!("{} does not say so any more: reload it", path.display()))
+                }
+            }
+            Ask::Program { program, arguments, input } => run_program(&Invocation { program, arguments, input }),
+            // The hook has ended on its own.
+            Ask::Stop => continue,
+            Ask::Learn => {
+                learn(&mut commands, path);
+                Answer::Done
+            }
+            Ask::Detach { keeps_stderr } => {
+                // Without /dev/null there is nothing to be done about it, and the daemon says so itself.
+                let _ = background::detach(keeps_stderr);
+                Answer::Done
+            }
+        };
+        if send(stream, &answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// All commands that the file has, beside those that it ever had: what was brought up under an earlier version is taken
+/// down by its commands.
+fn learn(commands: &mut HashSet<String>, path: &Path) {
+    // The daemon says what is wrong with it.
+    let Ok(loaded) = load(path, &disk(), KeyFiles::IfReadable) else { return };
+    let hooks = loaded.config.interface.hooks;
+    let all = [hooks.pre_up, hooks.post_up, hooks.pre_down, hooks.post_down];
+    commands.extend(all.into_iter().flatten());
+}
+
+fn hook(stream: &UnixStream, command: &str, interface: &str) -> Answer {
+    // The shell reads it. An interface can have any name but one with a slash or a space.
+    if !is_interface(interface) {
+        return Answer::Refused(format!("{interface:?} is no name that a command is given"));
+    }
+    let stop = || is_stopped(stream);
+    match execute_hook(&command.replace("%i", interface), stop) {
+        Ok(status) => Answer::Ended { status: Some(status.into_raw()), output: String::new(), errors: String::new() },
+        Err(error) => Answer::Refused(error.to_string()),
+    }
+}
+
+/// Whether the daemon has said so. While a hook runs it says nothing else; and one that is gone stops nothing.
+fn is_stopped(stream: &UnixStream) -> bool {
+    is_readable(stream, 0).unwrap_or(false) && matches!(receive(stream), Ok(Ask::Stop))
+}
+
+fn run_program(invocation: &Invocation) -> Answer {
+    let ended = invocation.check().map_err(|error| error.to_string());
+    match ended.and_then(|()| invocation.run().map_err(|error| error.to_string())) {
+        Ok(ended) => Answer::Ended {
+            status: ended.status.map(|status| status.into_raw()),
+            output: ended.output,
+            errors: ended.errors,
+        },
+        Err(why) => Answer::Refused(why),
+    }
+}
+
+/// What we were started with, and what a step before us has left open.
+fn close_all_except(kept: RawFd) {
+    let kept = libc::c_uint::try_from(kept).expect("an open descriptor is not negative");
+    let first = libc::STDERR_FILENO as libc::c_uint + 1;
+    for (from, to) in [(first, kept - 1), (kept + 1, libc::c_uint::MAX)] {
+        if from <= to {
+            // SAFETY: close_range(2) takes no pointers. Whoever owned one of these descriptors was dropped, or is never
+            // used again: this process does nothing but serve, and then ends.
+            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

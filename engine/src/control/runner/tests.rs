@@ -1,0 +1,99 @@
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use super::*;
+
+/// A gateway's file with these lines in its section of the interface.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, lines: &str) -> Self {
+        let file = Self(std::env::temp_dir().join(format!("ringfort-runner-{name}-{}.conf", std::process::id())));
+        file.write(lines);
+        file
+    }
+
+    fn write(&self, lines: &str) {
+        let key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+        fs::write(&self.0, format!("[Interface]\nPrivateKey = {key}\n{lines}\n")).unwrap();
+    }
+
+    /// A runner for it, on a thread.
+    fn runner(&self) -> Runner {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let path = self.0.clone();
+        thread::spawn(move || serve(&theirs, &path));
+        Runner::new(ours, None, None)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn what_the_file_says_is_run_and_nothing_else() {
+    let file = File::new("says", "PostUp = test %i = wg7\nPostDown = exit 3");
+    let runner = file.runner();
+    assert!(runner.hook("test %i = wg7", "wg7", None).unwrap().success());
+    assert_eq!(runner.hook("exit 3", "wg7", None).unwrap().code(), Some(3));
+    let refused = runner.hook("exit 4", "wg7", None).unwrap_err().to_string();
+    assert!(refused.contains("does not say so") && !refused.contains("exit 4"), "{refused}");
+    let refused = runner.hook("exit 3", "x;id", None).unwrap_err().to_string();
+    assert!(refused.contains("no name"), "{refused}");
+}
+
+#[test]
+fn a_changed_file_is_read_again_and_what_it_said_before_can_be_undone() {
+    let file = File::new("changed", "PostDown = exit 3");
+    let runner = file.runner();
+    // The daemon has read it meanwhile, and may be faster than it tells us.
+    assert_eq!(runner.hook("exit 3", "wg7", None).unwrap().code(), Some(3));
+    file.write("PostDown = exit 5");
+    assert_eq!(runner.hook("exit 5", "wg7", None).unwrap().code(), Some(5));
+    file.write("PostDown = exit 6");
+    runner.learn().unwrap();
+    fs::remove_file(&file.0).unwrap();
+    for status in [3, 5, 6] {
+        assert_eq!(runner.hook(&format!("exit {status}"), "wg7", None).unwrap().code(), Some(status));
+    }
+}
+
+#[test]
+fn a_hook_is_stopped_and_the_next_one_runs() {
+    let file = File::new("stopped", "PreUp = sleep 600\nPostUp = true");
+    let runner = file.runner();
+    let stop = AtomicBool::new(true);
+    assert!(!runner.hook("sleep 600", "wg7", Some(&stop)).unwrap().success());
+    // It may have ended before it was stopped.
+    for _ in 0..10 {
+        runner.hook("true", "wg7", Some(&stop)).unwrap();
+    }
+    assert!(runner.hook("true", "wg7", None).unwrap().success());
+}
+
+#[test]
+fn programs_are_those_of_network_setup() {
+    let runner = File::new("programs", "").runner();
+    let invocation = |program: &str, arguments: &[&str]| Invocation {
+        program: program.to_owned(),
+        arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        input: String::new(),
+    };
+    let refused = runner.program(&invocation("sh", &["-c", "id"])).unwrap_err().to_string();
+    assert!(refused.contains("sh is not run like this"), "{refused}");
+    let ended = runner.program(&invocation("nft", &["-f", "-"])).unwrap();
+    assert!(ended.status.unwrap().success(), "{}", ended.errors);
+}
+
+#[test]
+fn whoever_has_no_runner_any_more_is_told() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(theirs);
+    let runner = Runner::new(ours, None, None);
+    assert!(runner.hook("true", "wg7", None).is_err());
+}
