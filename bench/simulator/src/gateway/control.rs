@@ -135,7 +135,7 @@ impl Gateway {
         true
     }
 
-    fn apply(&mut self, action: Action, out: &mut Outside) {
+    pub(super) fn apply(&mut self, action: Action, out: &mut Outside) {
         if let Action::BeginSession { created, session, .. } = &action {
             let key = session.keys.send.as_bytes();
             let result = out.nonces.begin(self.index, session.remote_index, key, *created);

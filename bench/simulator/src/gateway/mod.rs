@@ -152,6 +152,10 @@ impl Gateway {
         self.nesting = Arc::new(Nesting::new());
         self.workers = (0..self.site.workers).map(|n| Worker::new(n, &self.site, self.nesting.clone())).collect();
         self.configure(out);
+        // The link comes up last: who reads its first packet has been told of peers and routes.
+        while let Some(action) = self.device.poll_action() {
+            self.apply(action, out);
+        }
         self.wake_control(out);
     }
 
