@@ -80,14 +80,12 @@ impl Outside {
         let now = crate::scenario::START;
         // Whose keys wear out within seconds keeps others waiting for the next.
         let is_worn = scenario.gateways.iter().any(|site| site.first_counter > 0);
-        // A train that is too long for the last counters of a key waits, and a shorter one behind it may still leave.
-        let in_order = if is_worn { Time::MAX } else { scenario.in_order() };
         Self {
             now,
             agenda: Agenda::default(),
             rng: Rng::new(scenario.seed, 3),
             network: Network::new(scenario),
-            ledger: Ledger::new(in_order, scenario.settled(), scenario.complete()),
+            ledger: Ledger::new(scenario.in_order(), scenario.settled(), scenario.complete()),
             nonces: Nonces::default(),
             trace: Trace::default(),
             disturbed: vec![if is_worn { scenario.settled() } else { Time::ZERO }; count],
