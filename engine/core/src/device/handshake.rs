@@ -129,6 +129,7 @@ impl Peer {
             }
         };
         self.pending = Some(pending);
+        self.sessions.ask();
         self.timestamp_sent = timestamp;
         env.out.handshakes.initiations += 1;
         self.cookies.add_macs(now, message.as_mut_bytes());

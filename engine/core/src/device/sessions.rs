@@ -7,6 +7,10 @@
 //! ask at once again and again, each round makes two sessions, and the peer may still send under either of the round
 //! before: with the one that is sent under from now on these are four. In the usual course, a new session every 120 s
 //! of which each lasts 180 s, one is kept as well.
+//!
+//! Sessions have the order of their *initiations*. One of ours may be answered late, by a peer that has restarted since
+//! and has asked us meanwhile. That answer must not take the place of what the peer asked for later. When both sides
+//! ask at once, each ends with the session that the other asked for, as soon as the other uses it.
 
 use super::api::Action;
 use super::outbox::Outbox;
@@ -33,6 +37,8 @@ pub(super) struct Sessions {
     former: [Option<Session>; 3],
     /// The number that was given last.
     last_number: SessionNumber,
+    /// The number of the session that our latest initiation asks for.
+    asked: SessionNumber,
 }
 
 impl Sessions {
@@ -46,22 +52,32 @@ impl Sessions {
         self.next.is_some()
     }
 
-    /// We asked and were answered: both sides have the session. It sends from now on, and tells the peer so.
+    /// We ask for a session, which has its number from now on.
+    pub fn ask(&mut self) {
+        self.asked = self.number();
+    }
+
+    /// We asked and were answered: the peer had the session when it answered. It sends from now on, and tells the peer
+    /// so; unless the peer has asked after us, and has proved to have what we answered.
     pub fn begin_as_initiator(&mut self, peer: PeerId, new: NewSession, now: Time, out: &mut Outbox) {
-        let session = self.begin(peer, new, now, out);
+        let number = self.asked;
+        let session = begin(peer, number, new, now, out);
         out.push(Action::SendStaged { peer, confirm: Some(session.local_index) });
-        let old = self.current.replace(session);
-        self.demote(old, now, out);
-        // If we have answered as well, the peer may send with that session, or still with the old one.
-        if let Some(next) = self.next.take() {
+        let is_late = self.current.as_ref().is_some_and(|current| current.number > number);
+        let receives = if is_late { Some(session) } else { self.current.replace(session) };
+        self.demote(receives, now, out);
+        // What we answered before we asked: the peer may send with that session.
+        let earlier = |session: &mut Session| session.number < number;
+        if let Some(next) = self.next.take_if(earlier) {
             self.demote(Some(next), now, out);
         }
-        retire(self.replaced.take(), out);
+        retire(self.replaced.take_if(earlier), out);
     }
 
     /// We were asked and answer: we may receive, and send once we did.
     pub fn begin_as_responder(&mut self, peer: PeerId, new: NewSession, now: Time, out: &mut Outbox) {
-        let session = self.begin(peer, new, now, out);
+        let number = self.number();
+        let session = begin(peer, number, new, now, out);
         let before = self.next.replace(session);
         retire(std::mem::replace(&mut self.replaced, before), out);
         self.retire_expired(now, out);
@@ -93,13 +109,9 @@ impl Sessions {
         retire(self.current.take(), out);
         if may_send {
             out.push(Action::EndSessions { peer, number: self.number() });
+            // An initiation that goes on asks for a session after that end.
+            self.ask();
         }
-    }
-
-    fn begin(&mut self, peer: PeerId, new: NewSession, created: Time, out: &mut Outbox) -> Session {
-        let (local_index, number) = (new.local_index, self.number());
-        out.push(Action::BeginSession { peer, number, created, session: Box::new(new) });
-        Session { local_index, number, created }
     }
 
     fn number(&mut self) -> SessionNumber {
@@ -129,6 +141,12 @@ impl Session {
     pub fn valid(&self, now: Time, margin_secs: u64) -> bool {
         now.since(self.created).as_secs() + margin_secs < REJECT_AFTER_TIME.as_secs()
     }
+}
+
+fn begin(peer: PeerId, number: SessionNumber, new: NewSession, created: Time, out: &mut Outbox) -> Session {
+    let local_index = new.local_index;
+    out.push(Action::BeginSession { peer, number, created, session: Box::new(new) });
+    Session { local_index, number, created }
 }
 
 fn retire(session: Option<Session>, out: &mut Outbox) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::api::{Action, HandshakeReason};
 use super::peer::{Env, Peer, Watch};
-use crate::constants::{KEEPALIVE_TIMEOUT, NEW_HANDSHAKE_TIMEOUT};
+use crate::constants::{KEEPALIVE_TIMEOUT, NEW_HANDSHAKE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_TIME};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -13,6 +13,8 @@ use crate::timers::Timer;
 const LAST_LOOK_AFTER: Duration = Duration::from_millis(100);
 /// A worker that read the clock a moment before control says that a session is over which for control is not yet.
 const CLOCK_MARGIN_SECS: u64 = 1;
+/// A session has so long to live when it is time for the next one.
+const AGES_BEFORE_END_SECS: u64 = REJECT_AFTER_TIME.as_secs() - REKEY_AFTER_TIME.as_secs();
 
 impl Peer {
     /// A worker noted traffic of an idle peer.
@@ -28,9 +30,10 @@ impl Peer {
         let needed = match reason {
             // The worker may not have read its mail yet.
             HandshakeReason::NoSession => !current.is_some_and(|s| s.valid(env.now.mono, CLOCK_MARGIN_SECS)),
-            // It may have been replaced since, but not by one that has run out as well.
+            // It may have been replaced since, but not by one that ages as well. When both sides asked at once, the
+            // session that ages is not the one that is sent under, and is as old.
             HandshakeReason::KeyAging { local_index } => {
-                current.is_none_or(|s| s.local_index == local_index || !s.valid(env.now.mono, CLOCK_MARGIN_SECS))
+                current.is_none_or(|s| s.local_index == local_index || !s.valid(env.now.mono, AGES_BEFORE_END_SECS))
             }
         };
         if needed {

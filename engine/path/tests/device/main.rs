@@ -6,6 +6,7 @@ mod cookies;
 mod effects;
 mod handshake;
 mod hours;
+mod late_answers;
 mod memory;
 mod node;
 mod recovery;
