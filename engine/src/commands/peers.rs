@@ -50,6 +50,14 @@ pub fn write_peer(text: &mut String, peer: &Value) {
         let from = peer["source"].as_str().map_or_else(String::new, |source| format!(", from {source}"));
         line(text, format_args!("  endpoint: {endpoint}{from}"));
     }
+    let unresolved = &peer["unresolved"];
+    if unresolved.is_object() {
+        let error = unresolved["error"].as_str().map_or_else(String::new, |error| format!(" ({error})"));
+        let next = &unresolved["next_try_s"];
+        let next = if next.is_null() { String::new() } else { format!("; next try in {}", ago(next)) };
+        let (name, since) = (of(&unresolved["name"]), ago(&unresolved["since_s"]));
+        line(text, format_args!("  endpoint name: {name} has had no address for {since}{error}{next}"));
+    }
     let session = &peer["session"];
     if session.is_object() {
         let took = peer["handshake_took_s"].as_f64().map_or_else(String::new, |took| format!(", took {took} s"));
@@ -116,6 +124,7 @@ mod tests {
             &mut text,
             &json!({
                 "public_key": "xTIB", "name": "office", "state": "refused", "endpoint": "192.0.2.1:7", "source": null,
+                "unresolved": {"name": "a.example:7", "since_s": 90.5, "error": "no such host", "next_try_s": 8},
                 "session": null, "rekeys": 0, "drops": {"bad_tag": 3}, "refused_source": null,
                 "last_failure": {"reason": "old_timestamp", "detail": "90 s behind", "count": 2, "ago_s": 4.5,
                     "endpoint": "192.0.2.1:7"},
@@ -124,7 +133,8 @@ mod tests {
         );
         assert_eq!(
             text,
-            "peer: xTIB \"office\"\n  state: refused\n  endpoint: 192.0.2.1:7\n  last failure: old_timestamp (90 s \
+            "peer: xTIB \"office\"\n  state: refused\n  endpoint: 192.0.2.1:7\n  endpoint name: a.example:7 has had no \
+             address for 90 s (no such host); next try in 8 s\n  last failure: old_timestamp (90 s \
              behind), 192.0.2.1:7, 4 s ago; 2 of that kind\n  dropped: 3 bad_tag\n  transfer: 1 B received, 2 B sent\n\
              \x20 largest message: 3 B received, 4 B sent\n"
         );

@@ -59,6 +59,11 @@ impl Unreachables {
         Self { v4: told(open_v4(), "IPv4"), v6: told(open_v6(), "IPv6"), next: Time::ZERO }
     }
 
+    /// Whether nothing can be heard, of neither family.
+    pub fn is_deaf(&self) -> bool {
+        self.v4.is_none() && self.v6.is_none()
+    }
+
     /// Tells the device what has come, if it is time to look.
     pub fn step(&mut self, now: Time, device: &mut Device) {
         if now < self.next {

@@ -51,6 +51,19 @@ impl Certainty {
     }
 }
 
+/// The name of an endpoint that has no address so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnresolvedName {
+    /// The name, with the port.
+    pub name: String,
+    /// For how long it has had none.
+    pub since: Duration,
+    /// What the resolver said last; `None` if it is being asked for the first time.
+    pub error: Option<String>,
+    /// When it is asked again; `None` if it is being asked.
+    pub next: Option<Duration>,
+}
+
 /// One finding about a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -69,6 +82,13 @@ pub enum Finding {
     NoEndpoint {
         /// Packets that were dropped for it.
         dropped: u64,
+    },
+    /// The endpoint is a name, and has no address.
+    NameUnresolved {
+        /// What is known of it.
+        name: UnresolvedName,
+        /// Where the peer is reached all the same.
+        remote: Option<SocketAddr>,
     },
     /// The system has no route to the endpoint.
     NoRoute {
@@ -107,6 +127,8 @@ pub enum Finding {
         since: Duration,
         /// There was a session before.
         was_up: bool,
+        /// Nothing would tell us if the network said why.
+        is_deaf: bool,
     },
     /// The peer's answers do not open.
     PskDiffers {
@@ -249,6 +271,7 @@ impl Finding {
             Self::NoPrivateKey => "no_private_key",
             Self::NotAPeer { .. } => "not_a_peer",
             Self::NoEndpoint { .. } => "no_endpoint",
+            Self::NameUnresolved { .. } => "name_unresolved",
             Self::NoRoute { .. } => "no_route",
             Self::SendRefused { .. } => "send_refused",
             Self::Undeliverable { .. } => "undeliverable",
@@ -282,6 +305,7 @@ impl Finding {
             | Self::NoPrivateKey
             | Self::NotAPeer { .. }
             | Self::NoEndpoint { .. }
+            | Self::NameUnresolved { remote: None, .. }
             | Self::NoRoute { .. }
             | Self::SendRefused { .. }
             | Self::Undeliverable { .. }
@@ -300,6 +324,7 @@ impl Finding {
             | Self::LargeMissing { .. }
             | Self::WrongKeyThere { is_endpoint: true, .. } => Severity::Impaired,
             Self::WrongKeyThere { is_endpoint: false, .. }
+            | Self::NameUnresolved { remote: Some(_), .. }
             | Self::Unrouted { .. }
             | Self::LargeUnanswered { .. }
             | Self::Asking { .. }
@@ -330,6 +355,7 @@ impl Finding {
             | Self::NoPrivateKey
             | Self::NotAPeer { .. }
             | Self::NoEndpoint { .. }
+            | Self::NameUnresolved { .. }
             | Self::NoRoute { .. }
             | Self::SuiteDiffers { .. }
             | Self::SourceNotAllowed { .. }

@@ -12,7 +12,7 @@
 mod finding;
 mod sessions;
 
-pub use finding::{Certainty, Finding, Severity};
+pub use finding::{Certainty, Finding, Severity, UnresolvedName};
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -46,6 +46,10 @@ pub struct Outside {
     /// The route to the endpoint: the largest packet that it takes, in bytes, or the system's number for why there is
     /// none. `None`: not asked, or there is no endpoint.
     pub route: Option<Result<u32, i32>>,
+    /// Nothing can be heard of what ICMP says of our handshakes.
+    pub is_deaf: bool,
+    /// The endpoint that was configured is a name, and has no address so far.
+    pub unresolved: Option<UnresolvedName>,
 }
 
 /// What is wrong with a peer, the worst first; if nothing is, how it does. Never empty.
@@ -89,7 +93,9 @@ impl Case<'_> {
         if !self.device.has_private_key {
             findings.push(Finding::NoPrivateKey);
         }
-        if self.peer.endpoint.is_none() {
+        if let Some(name) = &self.outside.unresolved {
+            findings.push(Finding::NameUnresolved { name: name.clone(), remote: self.remote() });
+        } else if self.peer.endpoint.is_none() {
             let dropped = self.drops(DropReason::NoEndpoint).map_or(0, |drop| drop.count);
             if dropped > 0 || self.peer.is_waiting || self.peer.keepalive_secs > 0 {
                 findings.push(Finding::NoEndpoint { dropped });
@@ -193,7 +199,8 @@ impl Case<'_> {
         // Until the first is repeated, the answer may be on its way.
         if self.current(|failure| failure == Failure::Unanswered).is_some() {
             let (initiations, was_up) = (peer.initiations_unanswered, peer.handshakes > 0);
-            findings.push(Finding::Silent { remote: self.remote(), initiations, since, was_up });
+            let is_deaf = self.outside.is_deaf;
+            findings.push(Finding::Silent { remote: self.remote(), initiations, since, was_up, is_deaf });
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::control::file::difference::{Comparison, difference};
 use crate::control::file::steward::{Located, Steward, Wish};
 use crate::control::file::{ConfigFile, Running};
 use crate::control::logging;
+use crate::control::peers::Surroundings;
 use crate::control::uapi::{Refusal, SetRequest};
 
 impl Control {
@@ -97,6 +98,16 @@ impl Control {
             }
         }
         Ok(None)
+    }
+
+    /// What answers about peers need beside the device.
+    pub(super) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            interface: self.interface.name(),
+            mtu: self.mtu,
+            is_deaf: self.unreachables.is_deaf(),
+            unresolved: self.steward.as_ref().map(Steward::unresolved),
+        }
     }
 
     /// Endpoints whose names were resolved. A peer that was heard from meanwhile is where it was heard from. One that

@@ -341,10 +341,10 @@ impl Handler for Control {
             }
             Request::File => answer::file(reply, self.steward.as_ref()),
             Request::LogLevel(level) => answer::log_level(reply, level),
-            Request::Peers(from) => peers::peers(reply, &self.device, from, now),
+            Request::Peers(from) => peers::peers(reply, &self.device, &self.surroundings(), from, now),
             Request::Why(key) => {
                 let key = PublicKey::new(key);
-                peers::why(reply, &self.device, &self.plane, self.mtu, &key, now);
+                peers::why(reply, &self.device, &self.plane, &self.surroundings(), &key, now);
             }
             Request::Set(request) => {
                 if let Err(refusal) = self.apply(*request, now) {

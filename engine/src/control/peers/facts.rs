@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use ringfort_core::device::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot};
+use ringfort_core::diagnosis::UnresolvedName;
 use ringfort_core::time::Time;
 use serde_json::{Map, Value, json};
 
 use super::super::key_text;
 
-/// One peer.
-pub fn peer(peer: &PeerSnapshot) -> Value {
+/// One peer. `unresolved` is the name of its endpoint, if that has no address.
+pub fn peer(peer: &PeerSnapshot, unresolved: Option<&UnresolvedName>) -> Value {
     let failures: Vec<_> = peer.failures.iter().map(|record| failure(record, peer.now)).collect();
     let last_failure = peer.failures.iter().max_by_key(|record| record.last).map(|record| failure(record, peer.now));
     let drops: Map<_, _> = peer.drops.iter().map(|drop| (drop.reason.name().to_owned(), drop.count.into())).collect();
@@ -20,6 +21,12 @@ pub fn peer(peer: &PeerSnapshot) -> Value {
         "name": peer.name.as_deref(),
         "state": peer.state.name(),
         "endpoint": peer.endpoint.map(|endpoint| endpoint.remote.to_string()),
+        "unresolved": unresolved.map(|name| json!({
+            "name": name.name,
+            "since_s": seconds(name.since),
+            "error": name.error,
+            "next_try_s": name.next.map(seconds),
+        })),
         "source": peer.endpoint.and_then(|endpoint| endpoint.source).map(|source| source.addr.to_string()),
         "cipher_suite": peer.suite.name(),
         "has_preshared_key": peer.has_psk,

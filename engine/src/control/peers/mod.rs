@@ -4,56 +4,85 @@
 
 mod facts;
 mod outside;
+mod remedy;
 pub mod words;
 
 use ringfort_core::crypto::PublicKey;
-use ringfort_core::device::Device;
+use ringfort_core::device::{Device, PeerSnapshot};
 use ringfort_core::diagnosis::{Finding, diagnose, diagnose_stranger};
 use ringfort_core::time::Time;
 use serde_json::{Value, json};
 
 use super::data_plane::DataPlane;
+use super::file::steward::Unresolved;
 use super::key_text;
 use super::uapi::Reply;
+use remedy::Subject;
 
 /// Peers of one answer: some ten milliseconds of control's time. Other clients, and handshakes, come in between.
 const PEERS_PER_ANSWER: usize = 500;
 
+/// What control knows beside its device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// The name of the interface.
+    pub interface: &'a str,
+    /// Its MTU.
+    pub mtu: u32,
+    /// We cannot hear what ICMP says of our handshakes.
+    pub is_deaf: bool,
+    /// Names of endpoints without an address, if there is a file.
+    pub unresolved: Option<&'a Unresolved>,
+}
+
 /// Peers from a place on, the first of which is 1, and who would like to be one. `next` is where to go on.
-pub fn peers(reply: &mut Reply, device: &Device, from: u32, now: Time) {
+pub fn peers(reply: &mut Reply, device: &Device, around: &Surroundings<'_>, from: u32, now: Time) {
     let page: Vec<_> = device.peers_from(from.saturating_sub(1)).take(PEERS_PER_ANSWER).collect();
     let last = page.last().filter(|_| page.len() == PEERS_PER_ANSWER);
     let next = last.map(|peer| u64::from(peer.id().index) + 2);
-    let peers: Vec<_> = page.iter().map(|peer| facts::peer(&peer.snapshot(now))).collect();
+    let peers: Vec<_> = page.iter().map(|peer| facts_of(&peer.snapshot(now), around)).collect();
     let interface = facts::interface(&device.snapshot(now));
     reply.line("json", json!({ "interface": interface, "peers": peers, "next": next }));
 }
 
 /// What is wrong with one peer, or with a key that is no peer's.
-pub fn why(reply: &mut Reply, device: &Device, plane: &DataPlane, mtu: u32, key: &PublicKey, now: Time) {
+pub fn why(
+    reply: &mut Reply,
+    device: &Device,
+    plane: &DataPlane,
+    around: &Surroundings<'_>,
+    key: &PublicKey,
+    now: Time,
+) {
     let interface = device.snapshot(now);
     let peer = device.peer(key).and_then(|peer| device.status(peer)).map(|peer| peer.snapshot(now));
     let findings = match &peer {
         None => diagnose_stranger(key, &interface),
         Some(peer) => {
             let remote = peer.endpoint.map(|endpoint| endpoint.remote);
-            let outside = outside::look(plane.sockets(), mtu, remote);
+            let mut outside = outside::look(plane.sockets(), around.mtu, around.is_deaf, remote);
+            outside.unresolved = around.unresolved.and_then(|names| names.of(key));
             diagnose(peer, &interface, &outside)
         }
     };
-    let findings: Vec<_> = findings.iter().map(finding).collect();
+    let subject = Subject { interface: around.interface, key, fwmark: plane.sockets().fwmark() };
+    let findings: Vec<_> = findings.iter().map(|one| finding(one, &subject)).collect();
     let answer = json!({
         "public_key": key_text::encode(key),
         "name": device.peer_name(key),
         "findings": findings,
-        "peer": peer.as_ref().map(facts::peer),
+        "peer": peer.as_ref().map(|peer| facts_of(peer, around)),
         "interface": facts::interface(&interface),
     });
     reply.line("json", answer);
 }
 
-fn finding(finding: &Finding) -> Value {
-    let words = words::of(finding);
+fn facts_of(peer: &PeerSnapshot, around: &Surroundings<'_>) -> Value {
+    facts::peer(peer, around.unresolved.and_then(|names| names.of(&peer.public_key)).as_ref())
+}
+
+fn finding(finding: &Finding, subject: &Subject<'_>) -> Value {
+    let words = words::of(finding, subject);
     json!({
         "code": finding.code(),
         "severity": finding.severity().name(),
@@ -79,7 +108,7 @@ mod tests {
 
     fn answer(device: &Device, from: u32) -> Value {
         let mut reply = Reply::default();
-        peers(&mut reply, device, from, NOW);
+        peers(&mut reply, device, &Surroundings::default(), from, NOW);
         let text = std::str::from_utf8(reply.unwritten()).unwrap();
         serde_json::from_str(text.strip_prefix("json=").unwrap()).unwrap()
     }

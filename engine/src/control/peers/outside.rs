@@ -10,12 +10,12 @@ use ringfort_core::diagnosis::Outside;
 
 use super::super::sockets::Sockets;
 
-/// What can be known of the way to `remote` now. `mtu` is that of the interface.
-pub fn look(sockets: &Sockets, mtu: u32, remote: Option<SocketAddr>) -> Outside {
+/// What can be known of the way to `remote` now. `mtu` is that of the interface. Names are somebody else's business.
+pub fn look(sockets: &Sockets, mtu: u32, is_deaf: bool, remote: Option<SocketAddr>) -> Outside {
     // Of an interface that is down nobody wants the port.
     let is_listening = sockets.are_open() || sockets.failure().is_none();
     let route = remote.and_then(|remote| route(remote, sockets.fwmark()));
-    Outside { is_listening, interface_mtu: mtu, route }
+    Outside { is_listening, interface_mtu: mtu, route, is_deaf, unresolved: None }
 }
 
 /// The largest packet that the route takes, or why there is none. `None`: it cannot be asked.

@@ -1,12 +1,14 @@
 //! Words for what goes wrong between us and a peer.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringfort_core::device::{Failure, Unreachable};
-use ringfort_core::diagnosis::Finding;
+use ringfort_core::diagnosis::{Finding, UnresolvedName};
 
 use super::super::key_text;
 use super::facts::system_error;
+use super::remedy::{self, Subject};
 
 /// Why handshakes of two that hear each other fail, in half a sentence.
 #[must_use]
@@ -34,11 +36,10 @@ pub struct Words {
     pub remedy: String,
 }
 
-/// The words for a finding.
+/// The words for a finding about this peer.
 #[must_use]
-pub fn of(finding: &Finding) -> Words {
-    let what = what(finding);
-    Words { what, remedy: remedy(finding).to_owned() }
+pub fn of(finding: &Finding, subject: &Subject<'_>) -> Words {
+    Words { what: what(finding), remedy: remedy::of(finding, subject) }
 }
 
 fn what(finding: &Finding) -> String {
@@ -60,6 +61,7 @@ fn what(finding: &Finding) -> String {
             "The peer has no endpoint here, and has not asked for a session itself. {} for it.",
             dropped_packets(*dropped)
         ),
+        Finding::NameUnresolved { name, remote } => unresolved(name, remote.as_ref()),
         Finding::Silent { .. } | Finding::AnswersUnused { .. } | Finding::PskDiffers { .. } => handshakes(finding),
         Finding::SuiteDiffers { .. } | Finding::ClockBehind { .. } | Finding::TwoGateways { .. } => handshakes(finding),
         Finding::NoRoute { .. } | Finding::SendRefused { .. } | Finding::Undeliverable { .. } => way_out(finding),
@@ -85,17 +87,31 @@ fn what(finding: &Finding) -> String {
     }
 }
 
+fn unresolved(name: &UnresolvedName, remote: Option<&SocketAddr>) -> String {
+    let UnresolvedName { name, since, error, next } = name;
+    let said = match (error, next) {
+        (Some(error), Some(next)) => format!("The resolver says: {error}. It is asked again in {}.", age(*next)),
+        (Some(error), None) => format!("The resolver says: {error}."),
+        (None, _) => "The resolver has not answered yet.".to_owned(),
+    };
+    let reached = remote.map_or_else(String::new, |remote| {
+        format!(" The peer is reached all the same, at {remote}, where it was heard from or was last.")
+    });
+    format!("The endpoint {name} has had no address for {}. {said}{reached}", age(*since))
+}
+
 fn handshakes(finding: &Finding) -> String {
     match finding {
-        Finding::Silent { remote, initiations, since, was_up } => {
+        Finding::Silent { remote, initiations, since, was_up, is_deaf } => {
             let to = remote.map_or_else(String::new, |remote| format!(" to {remote}"));
             let before = if *was_up { " There was a session before." } else { " There never was a session." };
             format!(
                 "Our handshakes leave{to} ({initiations} in {}), and nothing comes back.{before} From here these \
                  causes look the same: the host is off, or is another one; its port is another one; a firewall on the \
                  way, there or here, drops them or the answers; the peer does not know our public key, or we have a \
-                 wrong one for it; its clock or ours went back.",
-                age(*since)
+                 wrong one for it; its clock or ours went back.{}",
+                age(*since),
+                if *is_deaf { " What ICMP says of it cannot be heard without CAP_NET_RAW." } else { "" }
             )
         }
         Finding::PskDiffers { count, has_psk } => format!(
@@ -231,60 +247,6 @@ fn sizes(finding: &Finding) -> String {
     }
 }
 
-fn remedy(finding: &Finding) -> &'static str {
-    match finding {
-        Finding::LinkDown => "Bring it up: ip link set NAME up.",
-        Finding::NotListening => {
-            "Find out who has the port (ss -ulpn), or set another one: wg set NAME listen-port PORT."
-        }
-        Finding::NoPrivateKey => "Set one: wg set NAME private-key FILE, or PrivateKey in the file.",
-        Finding::NotAPeer { asked: Some(_) } => "If it is yours, add it: wg set NAME peer KEY allowed-ips ADDRESSES.",
-        Finding::NotAPeer { asked: None } => "Check the key (ringfort peers NAME lists all peers), or add the peer.",
-        Finding::NoEndpoint { .. } => {
-            "Set its endpoint (wg set NAME peer KEY endpoint HOST:PORT), or wait until it asks; then \
-             PersistentKeepalive on its side helps."
-        }
-        Finding::NoRoute { .. } => "Check routes and addresses: ip route get ENDPOINT (with mark, if FwMark is set).",
-        Finding::SendRefused { .. } => {
-            "Look for a firewall rule on this machine that drops or rejects outgoing UDP: nft list ruleset."
-        }
-        Finding::Undeliverable { unreachable: Unreachable::Port, .. } => {
-            "Check the port of the endpoint, and that the other gateway runs and is up."
-        }
-        Finding::Undeliverable { .. } => "Check the address of the endpoint, and the routes and firewalls on the way.",
-        Finding::Silent { .. } => {
-            "Check the endpoint and the peer's public key here, then ask the other side. There, ringfort why names the \
-             cause if our handshakes arrive. If nothing arrives there (tcpdump udp port PORT), it is the way."
-        }
-        Finding::PskDiffers { .. } => "Set the same PresharedKey on both sides, or none on both.",
-        Finding::AnswersUnused { .. } => {
-            "Compare PresharedKey on both sides. If it is the same, look for a firewall or NAT that drops our answers."
-        }
-        Finding::SuiteDiffers { .. } => "Set CipherSuite to the same on both sides (ringfort --set-suite).",
-        Finding::ClockBehind { .. } => {
-            "Set the peer's clock (NTP). If the earlier date was wrong, remove the peer here and add it again: that \
-             forgets it."
-        }
-        Finding::TwoGateways { .. } => "Give each gateway a key of its own, and make each a peer here.",
-        Finding::OtherKeyAtEndpoint { .. } => "If that is the peer's new key, replace the old one here.",
-        Finding::WrongKeyThere { .. } => "Set our public key on the other side: wg show NAME public-key prints it.",
-        Finding::SourceNotAllowed { .. } => {
-            "If it may, add the address to the peer's AllowedIPs here. If not, correct the peer's address."
-        }
-        Finding::NoAllowedIps => "Set AllowedIPs of the peer.",
-        Finding::Unrouted { .. } => "If one of them is behind this peer, add it to the peer's AllowedIPs here.",
-        Finding::NothingBack { .. } => {
-            "Ask ringfort why on the other side: it counts and names sources that it refuses."
-        }
-        Finding::PathTooSmall { .. } | Finding::LargeMissing { .. } | Finding::LargeUnanswered { .. } => {
-            "Lower the MTU of the tunnel interface on both sides: to the path's less 60 bytes over IPv4, 80 over IPv6."
-        }
-        Finding::Asking { .. } => "Ask again in some seconds.",
-        Finding::NeverHeard => "Send something (ping), or set PersistentKeepalive on one side.",
-        Finding::Idle { .. } | Finding::Up { .. } => "",
-    }
-}
-
 fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
@@ -312,6 +274,8 @@ pub fn age(duration: Duration) -> String {
 mod tests {
     use std::net::IpAddr;
 
+    use ringfort_core::crypto::PublicKey;
+
     use super::*;
 
     #[test]
@@ -326,18 +290,23 @@ mod tests {
         let remote = "192.0.2.1:51820".parse().unwrap();
         let source = IpAddr::from([10, 0, 0, 9]);
         let ago = Duration::from_secs(7);
+        let key = PublicKey::new([1; 32]);
+        let subject = Subject { interface: "wg7", key: &key, fwmark: 0 };
+        let error = Some("no such host".to_owned());
+        let name = UnresolvedName { name: "vpn.example:7".to_owned(), since: ago, error, next: Some(ago) };
         for (finding, parts) in [
             (Finding::SourceNotAllowed { source: Some(source), count: 3, ago }, &["10.0.0.9", "3 packets", "7 s"][..]),
             (Finding::NoEndpoint { dropped: 1 }, &["1 packet was dropped for it"]),
             (Finding::SendRefused { remote, errno: libc::EPERM, count: 2 }, &["192.0.2.1:51820", "not permitted"]),
             (
-                Finding::Silent { remote: Some(remote), initiations: 4, since: ago, was_up: false },
-                &["4 in 7 s", "port"],
+                Finding::Silent { remote: Some(remote), initiations: 4, since: ago, was_up: false, is_deaf: true },
+                &["4 in 7 s", "port", "CAP_NET_RAW"],
             ),
             (Finding::Unrouted { destinations: vec![source] }, &["10.0.0.9"]),
             (Finding::NotAPeer { asked: None }, &["No peer"]),
+            (Finding::NameUnresolved { name, remote: None }, &["vpn.example:7", "for 7 s", "no such host", "in 7 s"]),
         ] {
-            let Words { what, remedy } = of(&finding);
+            let Words { what, remedy } = of(&finding, &subject);
             assert!(what.ends_with('.') && remedy.ends_with('.'), "{what} {remedy}");
             assert!(parts.iter().all(|part| what.contains(part)), "{what}");
         }

@@ -187,5 +187,5 @@ impl Duo {
 }
 
 pub(super) fn outside() -> Outside {
-    Outside { is_listening: true, interface_mtu: MTU, route: Some(Ok(1_500)) }
+    Outside { is_listening: true, interface_mtu: MTU, route: Some(Ok(1_500)), ..Outside::default() }
 }

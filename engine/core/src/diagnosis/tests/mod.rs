@@ -256,6 +256,23 @@ fn no_endpoint() {
 }
 
 #[test]
+fn an_endpoint_whose_name_has_no_address() {
+    let mut duo = Duo::strangers();
+    duo.a.add(duo.b.key, None, duo.now);
+    let error = Some("Name or service not known".to_owned());
+    let name = UnresolvedName { name: "vpn.example:7".to_owned(), since: Duration::from_secs(9), error, next: None };
+    let outside = Outside { route: None, unresolved: Some(name.clone()), ..outside() };
+    let _ = duo.a.shared().drops.note(DropReason::NoEndpoint, 3, duo.now);
+    assert_eq!(duo.a.findings(duo.now, &outside), [Finding::NameUnresolved { name: name.clone(), remote: None }]);
+    // It has asked us itself, so nothing is broken.
+    let remote = Some(duo.b.address);
+    duo.a.device.set_endpoint(duo.now, duo.a.peer, duo.b.address);
+    let found = duo.a.findings(duo.now, &outside);
+    assert!(found.contains(&Finding::NameUnresolved { name, remote }), "{found:?}");
+    assert!(found.iter().all(|found| found.severity() == Severity::Note), "{found:?}");
+}
+
+#[test]
 fn no_private_key() {
     let mut duo = Duo::new();
     duo.a.device.set_private_key(duo.now, None);

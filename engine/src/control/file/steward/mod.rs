@@ -13,6 +13,7 @@
 mod hooks;
 mod network;
 mod resolver;
+mod unresolved;
 mod work;
 
 use std::net::SocketAddr;
@@ -31,6 +32,8 @@ use crate::control::runner::Runner;
 use crate::control::uapi::{Refusal, SetRequest};
 use crate::queues::Queues;
 pub use hooks::{HookError, execute as execute_hook, run as run_hooks};
+use resolver::Resolver;
+pub use unresolved::Unresolved;
 use work::Work;
 
 /// For the network to be taken back when the gateway ends for another reason than a request.
@@ -105,6 +108,8 @@ pub struct Steward {
     path: std::path::PathBuf,
     /// When the file was read last, as time since the Unix epoch in nanoseconds.
     read_at: Arc<AtomicU64>,
+    /// Names of endpoints without an address.
+    unresolved: Arc<Unresolved>,
     /// What follows when the interface is gone, if the thread has no time left to say it.
     post_down: Vec<String>,
 }
@@ -126,10 +131,12 @@ impl Steward {
         let post_down = file.config().interface.hooks.post_down.clone();
         let line = Line { wishes: wish, queues, ending: ending.clone(), runner };
         let read_at = Arc::new(AtomicU64::new(unix_nanos()));
-        let work = Work::new(interface, file, line, tasks.clone(), (report.clone(), read_at.clone()));
+        let unresolved = Arc::new(Unresolved::default());
+        let resolver = Resolver::new(tasks.clone(), unresolved.clone());
+        let work = Work::new(interface, file, line, (tasks.clone(), resolver), (report.clone(), read_at.clone()));
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
-        Ok(Self { tasks, wishes, report, ending, asked: 0, is_gateway, path, read_at, post_down })
+        Ok(Self { tasks, wishes, report, ending, asked: 0, is_gateway, path, read_at, unresolved, post_down })
     }
 
     /// Whether there is anything to take down at the end.
@@ -148,6 +155,12 @@ impl Steward {
     #[must_use]
     pub fn read_at(&self) -> u64 {
         self.read_at.load(Ordering::Relaxed)
+    }
+
+    /// Names of endpoints that have no address yet.
+    #[must_use]
+    pub fn unresolved(&self) -> &Unresolved {
+        &self.unresolved
     }
 
     /// What it wants next.

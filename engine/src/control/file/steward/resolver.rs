@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ringfort_core::crypto::PublicKey;
 
 use super::Task;
+use super::unresolved::Unresolved;
 use crate::control::key_text;
 
 /// Names that are asked for at the same time.
@@ -59,6 +60,7 @@ pub struct Resolver {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    unresolved: Arc<Unresolved>,
     tasks: Sender<Task>,
 }
 
@@ -73,9 +75,9 @@ struct State {
 }
 
 impl Resolver {
-    /// Tells `tasks` what it finds.
-    pub fn new(tasks: Sender<Task>) -> Self {
-        let shared = Shared { state: Mutex::default(), changed: Condvar::new(), tasks };
+    /// Tells `tasks` what it finds, and `unresolved` what it does not.
+    pub fn new(tasks: Sender<Task>, unresolved: Arc<Unresolved>) -> Self {
+        let shared = Shared { state: Mutex::default(), changed: Condvar::new(), unresolved, tasks };
         Self { shared: Arc::new(shared), threads: 0 }
     }
 
@@ -88,6 +90,7 @@ impl Resolver {
     pub fn replace(&mut self, jobs: Vec<Job>) {
         let count = jobs.len();
         let mut state = self.shared.lock();
+        self.shared.unresolved.replace(&jobs);
         state.generation += 1;
         state.untried = count;
         let now = Instant::now();
@@ -148,7 +151,10 @@ impl Shared {
     }
 
     fn found(&self, found: Found) {
-        if self.lock().generation == found.generation {
+        let state = self.lock();
+        if state.generation == found.generation {
+            self.unresolved.found(&found.job.key);
+            drop(state);
             log::info!("the endpoint of {} is {}", key_text::short(&found.job.key), found.addr);
             // Without a steward nobody needs it any more.
             let _ = self.tasks.send(Task::Resolved(found));
@@ -162,9 +168,10 @@ impl Shared {
         }
         let level = if pause.is_zero() { log::Level::Warn } else { log::Level::Debug };
         let next = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        let peer = key_text::short(&job.key);
+        let (peer, due) = (key_text::short(&job.key), Instant::now() + next);
+        self.unresolved.failed(&job.key, why, due);
         log::log!(level, "the endpoint of {peer}, {}, cannot be resolved: {why}; it is tried again", job.host);
-        state.waiting.push(Reverse((Instant::now() + next, next, job)));
+        state.waiting.push(Reverse((due, next, job)));
         drop(state);
         self.changed.notify_one();
     }
@@ -193,7 +200,8 @@ mod tests {
     #[test]
     fn what_has_an_address_is_found_whatever_else_has_none() {
         let (tasks, told) = channel();
-        let mut resolver = Resolver::new(tasks);
+        let unresolved = Arc::new(Unresolved::default());
+        let mut resolver = Resolver::new(tasks, unresolved.clone());
         resolver.replace(vec![job(1, "::1"), job(2, "no-such-name.invalid"), job(3, "127.0.0.1")]);
         let (mut found, mut stale) = (Vec::new(), None);
         loop {
@@ -210,7 +218,15 @@ mod tests {
         found.sort();
         assert_eq!(found, [(1, "[::1]:7".to_owned()), (3, "127.0.0.1:7".to_owned())]);
         assert_eq!(resolver.shared.lock().waiting.len(), 1, "the other is tried again");
+        let known = unresolved.of(&PublicKey::new([2; 32])).unwrap();
+        assert_eq!(known.name, "no-such-name.invalid:7");
+        assert!(known.error.is_some() && known.next.is_some(), "{known:?}");
+        assert!(unresolved.of(&PublicKey::new([1; 32])).is_none());
+        // The same name is as old as it was, another one is new.
+        resolver.replace(vec![job(2, "no-such-name.invalid")]);
+        assert!(unresolved.of(&PublicKey::new([2; 32])).unwrap().since >= known.since);
         resolver.replace(Vec::new());
+        assert!(unresolved.of(&PublicKey::new([2; 32])).is_none());
         assert!(!resolver.is_current(&stale.unwrap()), "the file has changed since");
     }
 }

@@ -54,10 +54,9 @@ impl Work {
         interface: String,
         file: ConfigFile,
         line: Line,
-        tasks: Sender<Task>,
+        (tasks, resolver): (Sender<Task>, Resolver),
         (report, read_at): (Arc<Mutex<Report>>, Arc<AtomicU64>),
     ) -> Self {
-        let resolver = Resolver::new(tasks.clone());
         let located = HashMap::new();
         Self { interface, file, line, tasks, report, read_at, resolver, located, network: None, is_hooked: false }
     }
