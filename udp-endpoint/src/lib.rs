@@ -46,6 +46,14 @@ impl Endpoint {
         Self::new(self.remote)
     }
 
+    /// Whether both are between the same two addresses. By which interface datagrams come in does not count: a peer that
+    /// is heard by two of ours has not moved. A link-local address has its link in the remote address.
+    #[must_use]
+    pub fn has_addresses_of(&self, other: &Self) -> bool {
+        let source = |endpoint: &Self| endpoint.source.map(|source| source.addr);
+        self.remote == other.remote && source(self) == source(other)
+    }
+
     /// The near end if it can be used: a source of the other family than the remote's is none.
     #[must_use]
     pub fn usable_source(&self) -> Option<LocalAddr> {

@@ -61,8 +61,8 @@ impl EndpointCell {
     fn follow_away(&self, endpoint: Endpoint) -> Followed {
         match self.set(endpoint) {
             None => Followed::Found,
-            // Another worker was faster.
-            Some(before) if before == endpoint => Followed::Same,
+            // Another worker was faster, or it came in by another interface, which is learnt and no move.
+            Some(before) if before.has_addresses_of(&endpoint) => Followed::Same,
             Some(_) => Followed::Moved,
         }
     }

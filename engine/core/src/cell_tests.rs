@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::ids::LocalAddr;
 
 const START: Time = Time::from_secs(1_000);
 
@@ -146,4 +147,22 @@ fn the_latest_handshake_is_known_by_its_index() {
     assert!(latest.is(0));
     latest.note(7);
     assert!(latest.is(7) && !latest.is(0));
+}
+
+/// A peer that is heard by two of our interfaces in turn has not moved. By which one it was last is learnt all the same.
+#[test]
+fn another_interface_is_no_move() {
+    let cell = EndpointCell::default();
+    let heard = |port, addr: [u8; 4], ifindex| Endpoint {
+        source: Some(LocalAddr { addr: addr.into(), ifindex }),
+        ..endpoint(port)
+    };
+    let (one, other) = ([192, 0, 2, 7], [192, 0, 2, 8]);
+    assert_eq!(cell.follow(heard(1, one, 2)), Followed::Found);
+    for ifindex in [3, 2, 3] {
+        assert_eq!(cell.follow(heard(1, one, ifindex)), Followed::Same);
+        assert_eq!(cell.get(), Some(heard(1, one, ifindex)));
+    }
+    assert_eq!(cell.follow(heard(1, other, 3)), Followed::Moved, "another address of ours is kept, too");
+    assert_eq!(cell.follow(heard(2, other, 3)), Followed::Moved);
 }
