@@ -30,7 +30,7 @@ use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use super::supervisor;
 use crate::cli::Serve;
-use crate::metrics::{Exchange, Listening, Metrics, Options, Source};
+use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Source};
 use crate::panics;
 use crate::queues::{Mail, Queues};
 use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
@@ -111,6 +111,7 @@ impl Daemon {
         let mut server = Server::new(listener, Bounds::default())?;
         let sleep = control.sleep(&server, &signals)?;
         let (metrics, unshown) = show(&cli.metrics_options(), source, exchange, &signals)?;
+        control.show_at(metrics.as_ref().map(Metrics::place));
         server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
         if given.is_some() {
             // Nothing tells afterwards that it was not chosen, so it is not changed before all else is there.
@@ -219,7 +220,6 @@ impl Daemon {
         }
         supervisor::watch(&self.workers.queues, &self.workers.stats)?;
         let status = format!("serving with {} workers", self.workers());
-        let name = self.file.as_ref().map_or_else(String::new, |(name, _)| name.clone());
         if let Some((name, file)) = self.file {
             self.control.employ(Steward::start(name, file, self.workers.queues.clone(), runner.clone())?);
         }
@@ -232,6 +232,8 @@ impl Daemon {
         // Nobody serves the socket any more: a command of the operator that asks there is refused, and does not wait.
         drop(self.server);
         let commands = self.control.dismiss();
+        // It may have been renamed.
+        let name = self.control.interface_name().to_owned();
         // The interface goes before the commands that follow it.
         drop((self.metrics, self.workers, self.control));
         if let Err(error) = run_hooks(runner.as_deref(), "PostDown", &commands, &name, None) {
@@ -246,7 +248,7 @@ impl Daemon {
 fn source(interface: &str, choice: &Choice, queues: &Arc<Queues>, workers: &[Arc<WorkerStats>]) -> Source {
     let plan = choice.plan();
     Source {
-        interface: interface.to_owned(),
+        interface: InterfaceName::new(interface),
         started: SystemTime::now(),
         ciphers: Suite::ALL.iter().map(|&suite| (suite, plan.main_provider(suite).name())).collect(),
         control_thread: gettid().as_raw(),
@@ -264,7 +266,7 @@ fn show(
     signals: &SignalFd,
 ) -> Result<(Option<Metrics>, Option<DaemonError>), DaemonError> {
     let mut listening = Listening::on(&options.addresses)?;
-    let unshown = match listening.listen_locally(&source.interface, signals) {
+    let unshown = match listening.listen_locally(&source.interface.get(), signals) {
         Err(error @ DaemonError::Interrupted(_)) => return Err(error),
         result => result.err(),
     };
@@ -279,7 +281,7 @@ fn show(
 fn keep_endpoints(cli: &Serve, control: &mut Control) -> Result<Option<Loaded>, DaemonError> {
     let Some(path) = cli.endpoints.path(&cli.name) else { return Ok(None) };
     let (peers, loaded) = endpoints::load(&path);
-    let keeper = Keeper::start(path);
+    let keeper = Keeper::start(cli.endpoints.clone(), path);
     let keeper = keeper.map_err(|error| DaemonError::system("start a thread for the file of endpoints", error))?;
     control.remember(peers, keeper);
     Ok(loaded)

@@ -36,7 +36,7 @@ pub fn text(
     peers: &[PeerSample],
     states: Option<States>,
 ) -> String {
-    let mut text = Text::new(format, &source.interface);
+    let mut text = Text::new(format, &source.interface.get());
     text.reserve(64 * 1024 + peers.len() * BYTES_PER_PEER);
     let names: Vec<String> = (0..source.workers.len()).map(|worker| worker.to_string()).collect();
     let workers: Vec<(&str, &WorkerStats)> =

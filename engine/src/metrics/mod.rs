@@ -27,9 +27,9 @@ pub use exchange::Exchange;
 pub use overview::{HandshakeOverview, Overview, PeerOverview, WorkerOverview};
 pub use places::PeerSeries;
 pub use sample::{ControlSample, PeerSample, Snapshot};
-pub use server::{CLIENTS_MAX, Listening, Metrics, MetricsError, Options, PATH_OVERVIEW, socket_path};
+pub use server::{CLIENTS_MAX, Listening, Metrics, MetricsError, MetricsPlace, Options, PATH_OVERVIEW, socket_path};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use ringfort_aead::Suite;
@@ -37,11 +37,34 @@ use ringfort_aead::Suite;
 use crate::queues::Queues;
 use crate::worker::WorkerStats;
 
+/// The name of the interface, which may change. Nobody holds the lock for longer than it takes to copy a pointer.
+#[derive(Clone, Debug)]
+pub struct InterfaceName(Arc<Mutex<Arc<str>>>);
+
+impl InterfaceName {
+    /// This one.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(Arc::new(Mutex::new(name.into())))
+    }
+
+    /// What it is called now.
+    #[must_use]
+    pub fn get(&self) -> Arc<str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It is called this from now on.
+    pub fn set(&self, name: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
+    }
+}
+
 /// What stays the same as long as the daemon runs, and what any thread may read.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// The interface, for labels.
-    pub interface: String,
+    pub interface: InterfaceName,
     /// When the daemon began.
     pub started: SystemTime,
     /// The implementation that does most of the work of each suite.

@@ -136,7 +136,7 @@ impl Overview {
         let counts = &control.handshakes;
         let drops = DropReason::ALL.iter().map(|&reason| (reason.name().into(), control.drops.get(reason)));
         Self {
-            interface: source.interface.clone(),
+            interface: source.interface.get().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time_s: since_epoch(SystemTime::now()).as_secs_f64(),
             started_s: since_epoch(source.started).as_secs_f64(),

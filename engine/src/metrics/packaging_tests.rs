@@ -20,7 +20,7 @@ fn packaging(path: &str) -> String {
 /// A scrape in which every family has a sample.
 fn scrape(format: Format) -> String {
     let source = Source {
-        interface: "wg0".to_owned(),
+        interface: InterfaceName::new("wg0"),
         started: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
         ciphers: vec![(Suite::ChaCha20Poly1305, "aws-lc")],
         control_thread: nix::unistd::gettid().as_raw(),

@@ -51,7 +51,7 @@ fn get(mut stream: impl Read + Write, path: &str, accept: &str) -> String {
 }
 
 /// A scrape over the unix socket.
-fn scrape(interface: &str, accept: &str) -> String {
+pub(crate) fn scrape(interface: &str, accept: &str) -> String {
     let path = format!("/run/ringfort/{interface}.metrics.sock");
     get(UnixStream::connect(&path).unwrap_or_else(|error| panic!("{path}: {error}")), "/metrics", accept)
 }

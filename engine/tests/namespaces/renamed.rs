@@ -1,10 +1,13 @@
 //! An interface that is renamed while it is served.
 
+use std::path::PathBuf;
+
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Family, Tunnel, janitor, ping, uapi};
 
 use crate::harness::traffic::{OPENING, PATIENCE};
 use crate::harness::{eventually, us, wg};
+use crate::metrics;
 
 #[test]
 fn wg_finds_it_by_its_new_name() {
@@ -16,6 +19,13 @@ fn wg_finds_it_by_its_new_name() {
     eventually(PATIENCE, "it answers by its new name", || uapi::get(&after).is_ok());
     assert!(!uapi::socket_path(&before).exists(), "and not by the old one");
     assert!(wg::wg(&format!("show {after}")).unwrap().contains(&after));
+    // So do metrics, in their labels and by the place of their socket; and the file of endpoints.
+    let socket = |name: &str| PathBuf::from(format!("/run/ringfort/{name}.metrics.sock"));
+    eventually(PATIENCE, "metrics have its new name", || socket(&after).exists() && !socket(&before).exists());
+    let scraped = metrics::scrape(&after, "*/*");
+    assert!(scraped.contains(&format!("interface=\"{after}\"")) && !scraped.contains(&before), "{scraped}");
+    let endpoints = |name: &str| janitor::directory().join(format!("{name}.endpoints"));
+    eventually(PATIENCE, "so has the file of endpoints", || endpoints(&after).exists() && !endpoints(&before).exists());
     // Sessions and counters are the same, and nobody was disturbed.
     assert!(uapi::transfer(&uapi::get(&after).unwrap()).0 >= sent);
     ping::until_answered(tunnel.namespace(0), tunnel.sides[1].inner(Family::V4), OPENING).unwrap();

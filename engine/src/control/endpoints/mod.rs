@@ -36,6 +36,7 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Keeper {
     writer: Option<Writer>,
+    file: EndpointFile,
     /// Something has changed since the last list was begun.
     is_outdated: bool,
     /// When the next list may be begun.
@@ -54,15 +55,23 @@ impl Keeper {
     /// One that keeps nothing.
     #[must_use]
     pub const fn none() -> Self {
-        Self { writer: None, is_outdated: false, due: Time::ZERO, list: None }
+        Self { writer: None, file: EndpointFile::Off, is_outdated: false, due: Time::ZERO, list: None }
     }
 
-    /// One that writes to this file.
+    /// One that writes to `path`, which is that of `file` now.
     ///
     /// # Errors
     /// The system's, if it gives no thread.
-    pub fn start(path: PathBuf) -> std::io::Result<Self> {
-        Ok(Self { writer: Some(Writer::start(path)?), ..Self::none() })
+    pub fn start(file: EndpointFile, path: PathBuf) -> std::io::Result<Self> {
+        Ok(Self { writer: Some(Writer::start(path)?), file, ..Self::none() })
+    }
+
+    /// The interface has another name. If the file has it as well, the next list goes to another file, and the former
+    /// one is removed when that is written.
+    pub fn rename(&mut self, name: &str) {
+        if let (Some(writer), Some(path)) = (&self.writer, self.file.path(name)) {
+            self.is_outdated |= writer.move_to(path);
+        }
     }
 
     /// Goes on with what is due. True: there is more to do at once.

@@ -1,6 +1,7 @@
 //! When the file is written, and that nobody waits for it.
 
 use std::io;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ringfort_core::crypto::PublicKey;
@@ -25,12 +26,12 @@ impl Rig {
     fn new() -> Self {
         let (begin, begun) = channel();
         let (results, result) = channel();
-        let write = move |text: &str| {
+        let write = move |_: &Path, text: &str| {
             let _ = begin.send(text.parse().unwrap());
             result.recv().unwrap_or(Ok(()))
         };
         let render = |rows: &[Remembered]| rows.len().to_string();
-        let writer = Writer::start_with("a file".to_owned(), render, write).unwrap();
+        let writer = Writer::start_with(PathBuf::from("/nonexistent/a file"), render, write).unwrap();
         let keeper = Keeper { writer: Some(writer), ..Keeper::none() };
         Self { keeper, device: Device::new(1), begun, results, peers: 0 }
     }
@@ -117,6 +118,34 @@ fn a_disk_that_hangs_keeps_nobody_waiting_and_nothing_piles_up() {
     keeper.finish(&mut device);
     assert!(began.elapsed() >= LAST_WRITE && began.elapsed() < LAST_WRITE + PATIENCE);
     drop(results);
+}
+
+/// The file goes with the name of the interface, and what is written later goes there.
+#[test]
+fn the_file_follows_the_name() {
+    let directory = std::env::temp_dir().join(format!("ringfort-endpoints-name-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let place = |name: &str| directory.join(name);
+    let writer = Writer::start(place("wg0.endpoints")).unwrap();
+    let endpoint = ringfort_core::ids::Endpoint::new(([192, 0, 2, 1], 7).into());
+    let row = |n| Remembered { key: PublicKey::new([n; 32]), endpoint, configured: None, gone_since: None };
+    let write = |rows| {
+        let (done, is_done) = std::sync::mpsc::sync_channel(1);
+        assert!(writer.offer(Job { rows, done: Some(done) }));
+        is_done.recv_timeout(PATIENCE).unwrap();
+    };
+    write(vec![row(1)]);
+    let before = std::fs::read(place("wg0.endpoints")).unwrap();
+    assert!(writer.move_to(place("wg1.endpoints")) && !writer.move_to(place("wg1.endpoints")));
+    write(vec![row(1)]);
+    assert_eq!(std::fs::read(place("wg1.endpoints")).unwrap(), before, "it says the same");
+    assert!(!place("wg0.endpoints").exists());
+    // Nothing is there to be moved: it is made.
+    std::fs::remove_file(place("wg1.endpoints")).unwrap();
+    assert!(writer.move_to(place("wg2.endpoints")));
+    write(vec![row(1)]);
+    assert!(place("wg2.endpoints").exists());
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub(super) struct Writer {
     jobs: SyncSender<Job>,
     /// A job has not been done yet.
     busy: Arc<AtomicBool>,
+    /// Where the next list goes to.
+    place: Arc<Mutex<PathBuf>>,
 }
 
 impl Writer {
@@ -46,26 +48,41 @@ impl Writer {
     /// The system's.
     pub(super) fn start(path: PathBuf) -> io::Result<Self> {
         let boot = place::boot_id();
-        let shown = path.display().to_string();
-        Self::start_with(shown, move |rows| text::render(rows, &boot), move |text| replace(&path, text.as_bytes()))
+        Self::start_with(path, move |rows| text::render(rows, &boot), |path, text| replace(path, text.as_bytes()))
     }
 
     pub(super) fn start_with(
-        path: String,
+        path: PathBuf,
         render: impl Fn(&[Remembered]) -> String + Send + 'static,
-        write: impl FnMut(&str) -> io::Result<()> + Send + 'static,
+        write: impl FnMut(&Path, &str) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
+        let place = Arc::new(Mutex::new(path.clone()));
         let (jobs, received) = sync_channel(1);
         let busy = Arc::new(AtomicBool::new(false));
-        let work =
-            Work { path, render, write, busy: busy.clone(), written: String::new(), unwritten: None, error: None };
+        let work = Work {
+            place: place.clone(),
+            path,
+            render,
+            write,
+            busy: busy.clone(),
+            written: String::new(),
+            unwritten: None,
+            error: None,
+        };
         thread::Builder::new().name("endpoints".to_owned()).spawn(move || work.run(&received))?;
-        Ok(Self { jobs, busy })
+        Ok(Self { jobs, busy, place })
     }
 
     /// Whether a list is still being written.
     pub(super) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Acquire)
+    }
+
+    /// The next list goes there, and the file that is there now as well. True: that is another place.
+    pub(super) fn move_to(&self, path: PathBuf) -> bool {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, path);
+        before != *place
     }
 
     /// Gives it a list to write. False: it has not written the one before.
@@ -92,7 +109,9 @@ impl Writer {
 
 /// What the thread has.
 struct Work<R, W> {
-    path: String,
+    /// Where the file should be, and where it is.
+    place: Arc<Mutex<PathBuf>>,
+    path: PathBuf,
     render: R,
     write: W,
     busy: Arc<AtomicBool>,
@@ -104,13 +123,14 @@ struct Work<R, W> {
     error: Option<String>,
 }
 
-impl<R: Fn(&[Remembered]) -> String, W: FnMut(&str) -> io::Result<()>> Work<R, W> {
+impl<R: Fn(&[Remembered]) -> String, W: FnMut(&Path, &str) -> io::Result<()>> Work<R, W> {
     fn run(mut self, jobs: &Receiver<Job>) {
         loop {
             let job = match self.unwritten {
                 Some(_) => jobs.recv_timeout(RETRY),
                 None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
+            self.follow();
             let done = match job {
                 Ok(Job { rows, done }) => {
                     let text = (self.render)(&rows);
@@ -126,14 +146,26 @@ impl<R: Fn(&[Remembered]) -> String, W: FnMut(&str) -> io::Result<()>> Work<R, W
         }
     }
 
+    /// Takes the file along to where it should be.
+    fn follow(&mut self) {
+        let path = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if path != self.path {
+            if fs::rename(&self.path, &path).is_err() {
+                // It is made there.
+                self.written.clear();
+            }
+            self.path = path;
+        }
+    }
+
     /// Writes what is not written, and says what is wrong once.
     fn write(&mut self) {
         let Some(text) = self.unwritten.take() else { return };
-        match (self.write)(&text) {
+        match (self.write)(&self.path, &text) {
             Ok(()) => {
                 self.written = text;
                 if self.error.take().is_some() {
-                    log::info!("where peers are is kept in {} again", self.path);
+                    log::info!("where peers are is kept in {} again", self.path.display());
                 }
             }
             Err(error) => {
@@ -143,7 +175,7 @@ impl<R: Fn(&[Remembered]) -> String, W: FnMut(&str) -> io::Result<()>> Work<R, W
                     log::warn!(
                         "where peers are cannot be kept in {}: {error}. After a restart they are found later; \
                          --endpoints names another file, or \"off\"",
-                        self.path
+                        self.path.display()
                     );
                     self.error = Some(error);
                 }

@@ -47,7 +47,7 @@ use super::unreachable::Unreachables;
 use super::{answer, peers};
 use crate::clock;
 use crate::failure::WorkerError;
-use crate::metrics::{Exchange, Overview, Source};
+use crate::metrics::{Exchange, MetricsPlace, Overview, Source};
 use crate::queues::Queues;
 
 /// Who asked the daemon to end.
@@ -79,6 +79,7 @@ pub struct Control {
     /// How long turns took.
     turns: Durations,
     endpoints: Keeper,
+    metrics_place: Option<MetricsPlace>,
     unreachables: Unreachables,
     /// Who reads the configuration file, if there is one.
     steward: Option<Steward>,
@@ -140,6 +141,7 @@ impl Control {
             gathering: Gathering::new(exchange),
             turns: Durations::default(),
             endpoints: Keeper::none(),
+            metrics_place: None,
             unreachables: Unreachables::new(),
             steward: None,
             is_ready: true,

@@ -3,6 +3,7 @@
 use super::Control;
 use crate::control::logging;
 use crate::control::server::Server;
+use crate::metrics::MetricsPlace;
 use crate::panics;
 
 impl Control {
@@ -10,7 +11,10 @@ impl Control {
     pub(super) fn follow_name(&mut self, server: &mut Server) {
         let Some(name) = self.interface.take_name() else { return };
         match server.rename(&name) {
-            Ok(()) => log::info!("the interface is called {name} from now on, and so is the control socket"),
+            Ok(()) => {
+                log::info!("the interface is called {name} from now on, and so is the control socket");
+                self.rename_files(&name);
+            }
             Err(error) => log::warn!(
                 "the interface is called {name} from now on, and the control socket keeps its name, by which wg(8) \
                  finds us: {error}"
@@ -21,5 +25,25 @@ impl Control {
         }
         panics::remove_socket(server.place().clone());
         logging::rename(&name);
+    }
+
+    /// What else has the name: labels and the socket of metrics, and the file of endpoints. All of it keeps the former
+    /// name where the control socket does, since another daemon has the new one.
+    fn rename_files(&mut self, name: &str) {
+        self.source.interface.set(name);
+        self.endpoints.rename(name);
+        if let Some(Err(error)) = self.metrics_place.as_ref().map(|place| place.rename(name)) {
+            log::warn!("the socket of metrics keeps its name: {error}");
+        }
+    }
+
+    /// What the interface is called now.
+    pub fn interface_name(&self) -> &str {
+        self.interface.name()
+    }
+
+    /// Where metrics are, to be renamed with the interface.
+    pub fn show_at(&mut self, place: Option<MetricsPlace>) {
+        self.metrics_place = place;
     }
 }

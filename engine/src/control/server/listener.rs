@@ -111,6 +111,29 @@ impl SocketPlace {
         }
     }
 
+    /// Gives the socket another name in its directory.
+    ///
+    /// # Errors
+    /// The system's; somebody listens there. It stays where it is.
+    pub fn rename(&mut self, file: &str) -> io::Result<()> {
+        let path = self.path.with_file_name(file);
+        if is_served(&path) {
+            return Err(io::Error::other(format!("a daemon serves {}", path.display())));
+        }
+        let link = || std::fs::hard_link(&self.path, &path);
+        match link() {
+            // Nobody listens there any more.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&path)?;
+                link()
+            }
+            linked => linked,
+        }?;
+        // For a moment it has both names, so nobody finds it gone.
+        let former = std::mem::replace(&mut self.path, path);
+        std::fs::remove_file(former)
+    }
+
     fn is_in_place(&self) -> bool {
         is_at(&self.identity, &self.path)
     }
@@ -191,22 +214,7 @@ impl Listener {
     /// # Errors
     /// The system's; somebody serves an interface of this name. It stays where it is.
     pub(super) fn rename(&mut self, interface: &str) -> io::Result<()> {
-        let path = self.place.path.with_file_name(format!("{interface}.sock"));
-        if is_served(&path) {
-            return Err(io::Error::other(format!("a daemon serves {}", path.display())));
-        }
-        let link = || std::fs::hard_link(&self.place.path, &path);
-        match link() {
-            // Nobody listens there any more.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                std::fs::remove_file(&path)?;
-                link()
-            }
-            linked => linked,
-        }?;
-        // For a moment it has both names, so nobody finds it gone.
-        let former = std::mem::replace(&mut self.place.path, path);
-        std::fs::remove_file(former)
+        self.place.rename(&format!("{interface}.sock"))
     }
 
     /// The next client, if one waits.

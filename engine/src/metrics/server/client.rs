@@ -28,6 +28,7 @@ pub enum Step {
 pub struct Client {
     socket: File,
     state: State,
+    /// When it came, or took something of its answer last.
     since: Time,
     deadline: Time,
 }
@@ -59,9 +60,9 @@ impl Client {
         self.deadline
     }
 
-    /// When it may make room for another: if it has not said what it wants by then.
+    /// When it may make room for another: if by then it has not said what it wants, or taken more of its answer.
     pub fn expendable_at(&self, grace: Duration) -> Option<Time> {
-        matches!(self.state, State::Reading(_)).then(|| self.since + grace)
+        matches!(self.state, State::Reading(_) | State::Writing { .. }).then(|| self.since + grace)
     }
 
     /// What it can go on with.
@@ -75,29 +76,31 @@ impl Client {
     }
 
     /// Goes on as far as it can without waiting.
-    pub fn step(&mut self) {
-        if self.try_step().is_err() {
+    pub fn step(&mut self, now: Time) {
+        if self.try_step(now).is_err() {
             self.state = State::Done;
         }
     }
 
     /// Here is what it wants.
-    pub fn answer(&mut self, want: Want, text: Arc<[u8]>) {
+    pub fn answer(&mut self, want: Want, text: Arc<[u8]>, now: Time) {
         let head = http::head("200 OK", want.page.content_type(), text.len()).into_bytes();
         let body = if want.is_head { Arc::from([]) } else { text };
         self.state = State::Writing { head, body, written: 0 };
-        self.step();
+        self.since = now;
+        self.step(now);
     }
 
     /// Control has had its time.
-    pub fn give_up_waiting(&mut self) {
+    pub fn give_up_waiting(&mut self, now: Time) {
         if self.wants().is_some() {
             self.refuse(Refusal::Unavailable);
-            self.step();
+            self.since = now;
+            self.step(now);
         }
     }
 
-    fn try_step(&mut self) -> io::Result<()> {
+    fn try_step(&mut self, now: Time) -> io::Result<()> {
         match &mut self.state {
             State::Reading(request) => {
                 let (mut piece, mut is_whole) = ([0; 1024], false);
@@ -123,13 +126,13 @@ impl Client {
                     }
                     Some(Err(refusal)) => {
                         self.refuse(refusal);
-                        self.write()
+                        self.write(now)
                     }
                 }
             }
             // It is ready although nothing is wanted of it: it is gone.
             State::Waiting(_) => Err(ErrorKind::ConnectionReset.into()),
-            State::Writing { .. } => self.write(),
+            State::Writing { .. } => self.write(now),
             State::Done => Ok(()),
         }
     }
@@ -140,13 +143,16 @@ impl Client {
         self.state = State::Writing { head, body: text, written: 0 };
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    fn write(&mut self, now: Time) -> io::Result<()> {
         let State::Writing { head, body, written } = &mut self.state else { return Ok(()) };
         while *written < head.len() + body.len() {
             let rest =
                 head.get(*written..).filter(|rest| !rest.is_empty()).unwrap_or_else(|| &body[*written - head.len()..]);
             match self.socket.write(rest) {
-                Ok(len) => *written += len,
+                Ok(len) => {
+                    *written += len;
+                    self.since = now;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }

@@ -22,7 +22,7 @@ pub fn socket_path(interface: &str) -> PathBuf {
     Path::new(DIRECTORY).join(file_name(interface))
 }
 
-fn file_name(interface: &str) -> String {
+pub(super) fn file_name(interface: &str) -> String {
     format!("{interface}.metrics.sock")
 }
 

@@ -9,8 +9,8 @@ pub use listen::{Listening, MetricsError, Options, socket_path};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, thread};
@@ -34,7 +34,7 @@ use rank::Ranks;
 pub const CLIENTS_MAX: usize = 8;
 /// For a request to arrive, and for its answer to be read.
 const CLIENT_TIME: Duration = Duration::from_secs(10);
-/// How long a client may take to say what it wants while another waits to be let in.
+/// How long a client may take to say what it wants, or to take more of its answer, while another waits to be let in.
 const GRACE: Duration = Duration::from_secs(1);
 /// For control to fill a snapshot.
 const CONTROL_TIME: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub struct Metrics {
     ending: Arc<AtomicBool>,
     exchange: Arc<Exchange>,
     thread: Option<JoinHandle<()>>,
-    place: Option<SocketPlace>,
+    place: MetricsPlace,
     addresses: Vec<SocketAddr>,
 }
 
@@ -67,7 +67,7 @@ impl Metrics {
         options: &Options,
     ) -> io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
-        let place = listening.place().cloned();
+        let place = MetricsPlace(Arc::new(Mutex::new(listening.place().cloned())));
         let addresses = listening.addresses().collect();
         let server = Server {
             listening,
@@ -85,6 +85,12 @@ impl Metrics {
         Ok(Self { ending, exchange, thread: Some(thread), place, addresses })
     }
 
+    /// Where its unix socket is.
+    #[must_use]
+    pub fn place(&self) -> MetricsPlace {
+        self.place.clone()
+    }
+
     /// The TCP addresses that it serves on.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -98,9 +104,27 @@ impl Drop for Metrics {
         self.exchange.waker().wake();
         // It waits for nobody, so it ends at once.
         let _ = self.thread.take().map(JoinHandle::join);
-        if let Some(place) = &self.place {
+        if let Some(place) = self.place.lock().as_ref() {
             place.remove();
         }
+    }
+}
+
+/// Where the unix socket is, if there is one.
+#[derive(Clone, Debug)]
+pub struct MetricsPlace(Arc<Mutex<Option<SocketPlace>>>);
+
+impl MetricsPlace {
+    /// The interface has another name, and so has the socket.
+    ///
+    /// # Errors
+    /// The system's, or another daemon has the name. The socket stays where it is.
+    pub fn rename(&self, interface: &str) -> io::Result<()> {
+        self.lock().as_mut().map_or(Ok(()), |place| place.rename(&listen::file_name(interface)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SocketPlace>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,12 +163,12 @@ impl Server {
             }
             for position in ready {
                 if let Some(client) = self.clients.get_mut(position) {
-                    client.step();
+                    client.step(now);
                 }
             }
             self.accept(now);
             if self.asked.is_some_and(|asked| asked.since + CONTROL_TIME <= now) {
-                self.clients.iter_mut().for_each(Client::give_up_waiting);
+                self.clients.iter_mut().for_each(|client| client.give_up_waiting(now));
             }
             self.clients.retain(|client| client.step_wanted() != Step::Close && client.deadline() > now);
             if self.asked.is_none() && self.clients.iter().any(|client| client.wants().is_some()) {
@@ -185,7 +209,7 @@ impl Server {
         clients.filter(|(_, fd)| is_ready(fd)).map(|(position, _)| position).collect()
     }
 
-    /// A client that has had time to say what it wants, and has not.
+    /// A client that has had time to say what it wants, or to read, and has not: the one that has been silent longest.
     fn expendable(&self, now: Time) -> Option<usize> {
         let slow = |(position, client): (usize, &Client)| Some((client.expendable_at(GRACE)?, position));
         self.clients
@@ -214,7 +238,7 @@ impl Server {
                 Ok(Some(stream)) => {
                     let mut client = Client::new(stream, now, now + CLIENT_TIME);
                     // The request may be there already.
-                    client.step();
+                    client.step(now);
                     self.clients.push(client);
                 }
                 Ok(None) => return,
@@ -276,7 +300,7 @@ impl Server {
             if let Some(want) = client.wants()
                 && let Some(text) = texts.get(&want.page)
             {
-                client.answer(want, text.clone());
+                client.answer(want, text.clone(), now);
             }
         }
     }

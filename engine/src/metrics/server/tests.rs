@@ -13,7 +13,7 @@ use ringfort_core::activity::Traffic;
 
 use super::*;
 use crate::metrics::sample::PeerSample;
-use crate::metrics::{ControlSample, PeerSeries};
+use crate::metrics::{ControlSample, InterfaceName, PeerSeries};
 use crate::queues::Queues;
 use crate::worker::WorkerStats;
 
@@ -33,7 +33,7 @@ impl Rig {
         let directory = std::env::temp_dir().join(format!("ringfort-metrics-{name}-{}", std::process::id()));
         let queues = Arc::new(Queues::new(2).unwrap());
         let source = Arc::new(Source {
-            interface: name.to_owned(),
+            interface: InterfaceName::new(name),
             started: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
             ciphers: vec![(Suite::ChaCha20Poly1305, "aws-lc")],
             control_thread: nix::unistd::gettid().as_raw(),
@@ -49,7 +49,7 @@ impl Rig {
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join(format!("{}.metrics.sock", self.source.interface))
+        self.directory.join(format!("{}.metrics.sock", self.source.interface.get()))
     }
 
     /// Sends a request.
@@ -212,6 +212,37 @@ fn who_does_not_read_keeps_only_himself_waiting() {
         assert_eq!(overview.busiest_peers[0].rx_bytes, 4_999);
     }
     unread.shutdown(Shutdown::Both).unwrap();
+}
+
+/// Answers of megabytes that nobody reads, on every connection: who comes then is served all the same, and only one had
+/// to make room.
+#[test]
+fn those_who_do_not_read_make_room_one_by_one() {
+    let rig = Rig::new("crowd", PeerSeries::All);
+    let unread: Vec<_> = (0..CLIENTS_MAX).map(|_| rig.ask(GET)).collect();
+    // Whether they come together or one after the other is left to the threads.
+    let answered = |stream: &UnixStream| {
+        let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    };
+    while !unread.iter().all(answered) {
+        if let Some(mut snapshot) = rig.exchange.next_asked() {
+            snapshot.control.peers = 6_000;
+            let room = snapshot.peers.capacity();
+            snapshot.peers.extend((0..6_000).map(peer).take(room));
+            rig.exchange.give(snapshot);
+        }
+        thread::yield_now();
+    }
+    let stream = rig.ask("GET /overview HTTP/1.1\r\n\r\n");
+    rig.fill(6_000);
+    let overview: Overview = serde_json::from_str(&read(stream).1).unwrap();
+    assert_eq!(overview.peers, 6_000);
+    let is_whole = |stream| {
+        let (head, body) = read(stream);
+        head.contains(&format!("Content-Length: {}\r\n", body.len()))
+    };
+    assert_eq!(unread.into_iter().filter_map(|stream| is_whole(stream).then_some(())).count(), CLIENTS_MAX - 1);
 }
 
 /// A control thread that hangs is said to whoever scrapes, and nobody waits for ever.
