@@ -1,5 +1,6 @@
 //! What an operator wants of the network.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::error::Error;
@@ -55,6 +56,17 @@ pub enum Table {
     Off,
     /// All to this table, default routes as well.
     Number(u32),
+}
+
+/// As it is written in a file.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
 }
 
 /// Who answers questions for names while the interface is there.

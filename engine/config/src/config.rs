@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use network_setup::Table;
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::Suite;
@@ -89,18 +90,6 @@ pub enum Dns {
     Search(String),
 }
 
-/// Where routes to allowed IPs go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Table {
-    /// The main table; default routes get a table of their own.
-    #[default]
-    Auto,
-    /// Nowhere.
-    Off,
-    /// The table of this number.
-    Number(u32),
-}
-
 /// Commands of the operator, `%i` in them still as it was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
@@ -182,16 +171,6 @@ impl fmt::Display for Dns {
         match self {
             Self::Server(addr) => addr.fmt(f),
             Self::Search(domain) => f.write_str(domain),
-        }
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Off => f.write_str("off"),
-            Self::Number(number) => number.fmt(f),
         }
     }
 }

@@ -49,10 +49,11 @@ mod start;
 mod value;
 mod write;
 
-pub use config::{Address, Config, Dns, Endpoint, Hooks, Interface, Peer, Table};
+pub use config::{Address, Config, Dns, Endpoint, Hooks, Interface, Peer};
 pub use edit::{State, edit};
 pub use files::{Content, Disk, Files, Memory};
 pub use mistake::{Mistake, Mistakes, Place, Problem, Warning};
+pub use network_setup::Table;
 pub use read::{KeyFiles, Loaded, load};
 pub use secret::{SecretKey, SecretText};
 pub use start::{BusyPoll, CpuList, LogLevel, SocketBuffer, StartSettings, UdpGso};

@@ -57,12 +57,23 @@ pub enum Problem {
     /// The system's error, as text.
     #[error("cannot be read: {0}")]
     Unreadable(String),
+    /// A file that another one includes. The place is that of the line.
+    #[error("the included file {path} cannot be read: {error}")]
+    Included {
+        /// Which file.
+        path: PathBuf,
+        /// The system's error.
+        error: String,
+    },
     /// Some byte is no text.
     #[error("this is no UTF-8 text: save the file as UTF-8")]
     Encoding,
     /// A bracket, but no section that there is.
-    #[error("no such section: there are [Interface] and [Peer]")]
-    UnknownSection,
+    #[error("no such section: {}", NearestSection(*.nearest))]
+    UnknownSection {
+        /// What was meant, perhaps.
+        nearest: Option<&'static str>,
+    },
     /// `[Interface]` again.
     #[error("a second [Interface]: put all its settings into one section")]
     SecondInterface,
@@ -238,6 +249,9 @@ pub enum Problem {
         /// Of the section that lost it.
         line: usize,
     },
+    /// A warning: a peer that is the gateway itself.
+    #[error("this is the key of the interface itself, so this [Peer] is left out: is it meant to be another gateway's?")]
+    OwnKey,
     /// A warning: two peers of one name.
     #[error("the [Peer] of line {0} has the same Name: commands that take a name will not know which is meant")]
     SameName(usize),
@@ -318,6 +332,17 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
         if self.line > 0 { write!(f, ":{}:{}", self.line, self.column) } else { Ok(()) }
+    }
+}
+
+struct NearestSection(Option<&'static str>);
+
+impl fmt::Display for NearestSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(header) => write!(f, "did you mean {header}?"),
+            None => f.write_str("there are [Interface] and [Peer]"),
+        }
     }
 }
 

@@ -141,6 +141,21 @@ impl Section {
         self.entries().iter().chain(ANYWHERE).find(|entry| entry.name.eq_ignore_ascii_case(name))
     }
 
+    /// The section whose header was meant by one that is none, if it is near enough.
+    pub fn meant(header: &str) -> Option<Self> {
+        /// Of a header that is to be understood: what is longer may be anything.
+        const LEN_MAX: usize = 24;
+        const DISTANCE_MAX: usize = 2;
+        let header = header.get(..LEN_MAX.min(header.len())).filter(|short| short.len() == header.len())?;
+        let letters: String = header.chars().filter(|char| char.is_alphanumeric()).collect();
+        let distance = |section: Self| {
+            let name = section.header().trim_matches(['[', ']']).to_ascii_lowercase();
+            damerau_levenshtein(&name, &letters.to_ascii_lowercase())
+        };
+        let near = [Self::Interface, Self::Peer].into_iter().map(|section| (distance(section), section));
+        near.filter(|&(distance, _)| distance <= DISTANCE_MAX).min_by_key(|&(distance, _)| distance).map(|(_, one)| one)
+    }
+
     /// The section that has a setting of that name.
     pub fn of(name: &str) -> Option<Self> {
         [Self::Interface, Self::Peer].into_iter().find(|section| section.find(name).is_some())

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::device::is_name;
 
-use super::config::{Address, Dns, Endpoint, Table};
+use network_setup::Table;
+
+use super::config::{Address, Dns, Endpoint};
 use super::mistake::Problem;
 
 /// Whether a datagram can leave from this address. A link-local one says nothing without its interface.

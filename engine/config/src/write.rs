@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use super::config::{Config, Interface, Peer, Table};
+use network_setup::Table;
+
+use super::config::{Config, Interface, Peer};
 use super::key_text;
 use super::secret::SecretText;
 

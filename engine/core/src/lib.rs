@@ -34,4 +34,6 @@ pub mod whereabouts;
 pub mod wire;
 
 #[cfg(test)]
+mod seeded_rng;
+#[cfg(test)]
 mod test_support;

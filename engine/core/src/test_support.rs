@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 
-use crate::crypto::hash;
+pub(crate) use crate::seeded_rng::SeededRng;
 
 /// The seven encodings below 2^255 of points whose order divides 8, on the curve or on its twist. Each has a second
 /// encoding with the top bit set.
@@ -33,18 +33,6 @@ pub(crate) fn hex_array<const N: usize>(text: &str) -> [u8; N] {
 /// A random source that gives what it was told to.
 pub(crate) struct FixedRng(pub(crate) Vec<u8>);
 
-/// A random source that one number determines.
-pub(crate) struct SeededRng {
-    seed: u64,
-    block: u64,
-}
-
-impl SeededRng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, block: 0 }
-    }
-}
-
 impl TryRng for FixedRng {
     type Error = Infallible;
 
@@ -68,30 +56,4 @@ impl TryRng for FixedRng {
     }
 }
 
-impl TryRng for SeededRng {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, destination: &mut [u8]) -> Result<(), Infallible> {
-        for chunk in destination.chunks_mut(32) {
-            let block = hash(&[&self.seed.to_le_bytes(), &self.block.to_le_bytes()]);
-            chunk.copy_from_slice(&block[..chunk.len()]);
-            self.block += 1;
-        }
-        Ok(())
-    }
-}
-
 impl TryCryptoRng for FixedRng {}
-impl TryCryptoRng for SeededRng {}

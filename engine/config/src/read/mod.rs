@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringfort_core::allowed_ips::Prefix;
-use ringfort_core::crypto::PublicKey;
+use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::suite::Suite;
 
 use super::config::Config;
@@ -98,6 +98,8 @@ struct Reader<'a> {
 /// The section that a line stands in.
 enum Open {
     None,
+    /// A header that is none. The first setting may tell which section is meant.
+    Unknown,
     Interface(Seen),
     Peer(OpenPeer),
 }
@@ -159,8 +161,17 @@ impl<'a> Reader<'a> {
         if self.mistakes.count() > 0 {
             return Err(self.mistakes);
         }
-        let Self { config, warnings, read: files, first_of_wg, .. } = self;
+        let own = self.own_peer();
+        let Self { config, mut warnings, read: files, first_of_wg, .. } = self;
+        warnings.extend(own.map(|place| Warning { place, problem: Problem::OwnKey }));
         Ok(Loaded { config, warnings, files, first_of_wg })
+    }
+
+    /// Where the peer with the interface's own key is.
+    fn own_peer(&self) -> Option<Place> {
+        let key = self.config.interface.private_key.as_ref()?;
+        let position = *self.peers.get(&PrivateKey::new(*key.expose()).public_key())?;
+        self.peer_places.get(position).cloned()
     }
 
     /// Reads a file from its first line to its last. `included` is where an include names it.
@@ -183,9 +194,15 @@ impl<'a> Reader<'a> {
         let content = match self.files.read(path, LEN_MAX - self.len) {
             Ok(content) => content,
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
-                return self.mistakes.push(Place::file(file), Problem::TooLong);
+                return self.mistakes.push(place(), Problem::TooLong);
             }
-            Err(error) => return self.mistakes.push(Place::file(file), error.into()),
+            Err(error) => {
+                let problem = match included {
+                    Some(_) => Problem::Included { path: path.to_owned(), error: error.to_string() },
+                    None => error.into(),
+                };
+                return self.mistakes.push(place(), problem);
+            }
         };
         self.len += content.bytes.len();
         self.read.push(path.to_owned());
@@ -232,21 +249,40 @@ impl<'a> Reader<'a> {
             }
             Some(Section::Peer) => Open::Peer(OpenPeer::new(at.place(start))),
             Some(Section::None) | None => {
-                self.mistakes.push(at.place(start), Problem::UnknownSection);
-                Open::None
+                let meant = Section::meant(at.text[start..].trim_end());
+                let nearest = meant.map(Section::header);
+                self.mistakes.push(at.place(start), Problem::UnknownSection { nearest });
+                // What stands in it is read, so its mistakes are found as well.
+                match meant {
+                    Some(Section::Interface) => Open::Interface(Seen::default()),
+                    Some(_) => Open::Peer(OpenPeer::new(at.place(start))),
+                    None => Open::Unknown,
+                }
             }
         };
+    }
+
+    /// In a section without a name, the first setting that belongs somewhere says which one it is.
+    fn guess_section(&mut self, at: At<'_>, parts: &Parts<'_>) {
+        if matches!(self.section, Open::Unknown) {
+            self.section = match Section::of(parts.name) {
+                Some(Section::Interface) => Open::Interface(Seen::default()),
+                Some(_) => Open::Peer(OpenPeer::guessed(at.place(parts.name_at))),
+                None => Open::Unknown,
+            };
+        }
     }
 
     /// The section has ended.
     fn close(&mut self) {
         match std::mem::replace(&mut self.section, Open::None) {
             Open::Peer(peer) => self.close_peer(peer),
-            Open::None | Open::Interface(_) => {}
+            Open::None | Open::Unknown | Open::Interface(_) => {}
         }
     }
 
     fn setting(&mut self, at: At<'_>, parts: Parts<'_>) -> bool {
+        self.guess_section(at, &parts);
         let entry = match self.entry(&parts) {
             Ok(entry) => entry,
             Err(problem) => {
@@ -270,7 +306,7 @@ impl<'a> Reader<'a> {
         // Taken out, so the value can be stored while a mistake is noted.
         let mut section = std::mem::replace(&mut self.section, Open::None);
         match &mut section {
-            Open::None => {}
+            Open::None | Open::Unknown => {}
             Open::Interface(seen) => self.interface_setting(at, &parts, entry, seen),
             Open::Peer(peer) => self.peer_setting(at, &parts, entry, peer),
         }
@@ -282,6 +318,13 @@ impl<'a> Reader<'a> {
     fn entry(&self, parts: &Parts<'_>) -> Result<&'static Entry, Problem> {
         let section = match self.section {
             Open::None => Section::None,
+            Open::Unknown => {
+                let nearest = Section::Interface.nearest(parts.name).or_else(|| Section::Peer.nearest(parts.name));
+                return match parts.name.eq_ignore_ascii_case(INCLUDE.name) {
+                    true => Ok(&INCLUDE),
+                    false => Err(Problem::Unknown { section: "any section", nearest }),
+                };
+            }
             Open::Interface(_) => Section::Interface,
             Open::Peer(_) => Section::Peer,
         };

@@ -18,12 +18,19 @@ pub(super) struct OpenPeer {
     place: Place,
     seen: Seen,
     has_key: bool,
+    /// Its header is no such one, so nobody knows whether it is one.
+    is_guessed: bool,
     peer: Peer,
 }
 
 impl OpenPeer {
     pub fn new(place: Place) -> Self {
-        Self { place, seen: Seen::default(), has_key: false, peer: Peer::new(PublicKey::new([0; 32])) }
+        let peer = Peer::new(PublicKey::new([0; 32]));
+        Self { place, seen: Seen::default(), has_key: false, is_guessed: false, peer }
+    }
+
+    pub fn guessed(place: Place) -> Self {
+        Self { is_guessed: true, ..Self::new(place) }
     }
 }
 
@@ -65,10 +72,10 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn close_peer(&mut self, OpenPeer { place, seen, has_key, peer }: OpenPeer) {
+    pub(super) fn close_peer(&mut self, OpenPeer { place, seen, has_key, is_guessed, peer }: OpenPeer) {
         if !has_key {
             // A key that is none was refused already.
-            if !seen.has(Setting::PublicKey) {
+            if !seen.has(Setting::PublicKey) && !is_guessed {
                 self.mistakes.push(place, Problem::NoPublicKey);
             }
             return;

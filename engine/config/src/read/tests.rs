@@ -1,5 +1,7 @@
 use super::*;
-use crate::config::{Address, Dns, Endpoint, Table};
+use network_setup::Table;
+
+use crate::config::{Address, Dns, Endpoint};
 use crate::files::{Disk, Memory};
 use crate::key_text;
 use crate::mistake::Mistake;
@@ -84,7 +86,6 @@ fn every_mistake_is_named_with_its_place() {
     let expected = [
         (1, 1),
         (2, 1),
-        (3, 1),
         (5, 9),
         (6, 1),
         (7, 24),
@@ -107,8 +108,44 @@ fn every_mistake_is_named_with_its_place() {
         (23, 6),
     ];
     assert_eq!(places, expected, "{found:#?}");
-    assert!(found[7].2.contains("did you mean Address?"), "{}", found[7].2);
-    assert!(found[8].2.contains("belongs into [Peer]"), "{}", found[8].2);
+    assert!(found[6].2.contains("did you mean Address?"), "{}", found[6].2);
+    assert!(found[7].2.contains("belongs into [Peer]"), "{}", found[7].2);
+}
+
+/// A mistyped header hides nothing: what stands below it is read as what was meant.
+#[test]
+fn a_mistyped_header_does_not_hide_what_is_wrong_below_it() {
+    for (header, nearest) in [
+        ("[Interfaces]", "did you mean [Interface]?"),
+        ("[interfcae]", "did you mean [Interface]?"),
+        ("[Interface", "did you mean [Interface]?"),
+        ("[Gateway]", "there are [Interface] and [Peer]"),
+    ] {
+        let found = mistakes(&format!("{header}\nPrivateKey = x\nMTU = 1400\nMTU = big\n[Interface]\nMTU = 1400\n"));
+        assert!(found[0].2.ends_with(nearest), "{found:?}");
+        let places: Vec<_> = found.iter().map(|&(line, column, _)| (line, column)).collect();
+        assert_eq!(places, [(1, 1), (2, 14), (4, 1)], "{header}: {found:?}");
+    }
+    for (header, nearest) in [("[Per]", "did you mean [Peer]?"), ("[Client]", "there are [Interface] and [Peer]")] {
+        let found = mistakes(&format!("{header}\nPublicKey = {KEY}\nAllowedIPs = 10.0.0.0/33\nEndpont = x:1\n"));
+        assert!(found[0].2.ends_with(nearest), "{found:?}");
+        let places: Vec<_> = found.iter().map(|&(line, column, _)| (line, column)).collect();
+        assert_eq!(places, [(1, 1), (3, 14), (4, 1)], "{header}: {found:?}");
+    }
+    let found = mistakes("[Client]\nNonsense = 1\nEndpoint = x\n");
+    assert_eq!((found.len(), found[1].0, found[2].0), (3, 2, 3), "{found:?}");
+}
+
+/// wireguard-go ignores it as well, so one list can be given to all gateways. But nobody is to wonder where it is.
+#[test]
+fn a_peer_with_our_own_key_is_left_out_and_said() {
+    let own = PrivateKey::new(*SecretKey::from_base64(SECRET).unwrap().expose()).public_key();
+    let peer = |key: &str| format!("[Peer]\nPublicKey = {key}\n");
+    let text = format!("{}{}[Interface]\nPrivateKey = {SECRET}\n", peer(KEY), peer(&key_text::encode(&own)));
+    let warnings: Vec<String> = loaded(&text).unwrap().warnings.iter().map(Warning::to_string).collect();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("wg0.conf:3:1: this is the key of the interface itself"), "{warnings:?}");
+    assert!(loaded(&format!("{}[Interface]\nPrivateKey = {SECRET}\n", peer(KEY))).unwrap().warnings.is_empty());
 }
 
 /// Each line alone is wrong, and nothing else is.
@@ -212,7 +249,9 @@ fn includes_are_bounded() {
     assert_eq!((cycle.place.file.to_str(), cycle.place.line, cycle.place.column), (Some("a"), 1, 11));
     assert_eq!(problem(&[("wg0.conf", b"Include = wg0.conf")]).problem, Problem::IncludeCycle);
     let missing = problem(&[("wg0.conf", b"Include = a")]);
-    assert!(matches!(missing.problem, Problem::Unreadable(_)) && missing.place.file.to_str() == Some("a"));
+    assert!(matches!(missing.problem, Problem::Included { ref path, .. } if path == Path::new("a")));
+    let Place { file, line, column } = &missing.place;
+    assert_eq!((file.to_str(), *line, *column), (Some("wg0.conf"), 1, 11), "the line that asks for it");
     let chain: Vec<(String, String)> = (0..12).map(|i| (format!("f{i}"), format!("Include = f{}", i + 1))).collect();
     let mut files = Memory::new(chain.iter().map(|(name, text)| (name.as_str(), text.as_bytes())));
     files.files.insert("wg0.conf".into(), b"Include = f0".to_vec());

@@ -10,11 +10,14 @@ mod late_answers;
 mod memory;
 mod node;
 mod recovery;
+#[path = "../../../core/src/seeded_rng.rs"]
 mod rng;
 mod sources;
 mod suites;
 mod timers;
 
+// Where the file of `rng` looks for it.
+use ringfort_core::crypto;
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
 

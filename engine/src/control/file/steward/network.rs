@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use network_setup::{Dns, Mtu, Prefix, Setup, Table};
+use network_setup::{Dns, Mtu, Prefix, Setup};
 use ringfort_config as config;
 use ringfort_config::{Config, Endpoint};
 
@@ -27,11 +27,7 @@ pub fn setup(interface: &str, config: &Config, located: impl IntoIterator<Item =
         interface: interface.to_owned(),
         addresses: wanted.addresses.iter().map(|address| prefix(address.addr, address.len)).collect(),
         mtu: wanted.mtu.map_or(Mtu::Auto, Mtu::Bytes),
-        routes: match wanted.table {
-            config::Table::Auto => Table::Auto,
-            config::Table::Off => Table::Off,
-            config::Table::Number(number) => Table::Number(number),
-        },
+        routes: wanted.table,
         allowed_ips: config.allowed_ips().map(|allowed| prefix(allowed.addr(), allowed.len())).collect(),
         fwmark: wanted.fwmark.filter(|&mark| mark != 0),
         dns,

@@ -1,18 +1,19 @@
-//! A random source that one number determines.
+//! A random source that one number determines: for the tests of this crate, and for those of `engine/path`, which
+//! include this file.
 
 use std::convert::Infallible;
 
+use crate::crypto::hash;
 use rand_core::{TryCryptoRng, TryRng};
-use ringfort_core::crypto::hash;
 
 /// The source: blocks of a hash.
-pub struct SeededRng {
+pub(crate) struct SeededRng {
     seed: u64,
     block: u64,
 }
 
 impl SeededRng {
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self { seed, block: 0 }
     }
 
