@@ -51,8 +51,8 @@ fn world(options: u8) -> &'static World {
     WORLDS[place].get_or_init(|| {
         let initiator = LocalIdentity::new(PrivateKey::new([0x17; 32]));
         let responder = LocalIdentity::new(PrivateKey::new([0x2b; 32]));
-        let mut to_responder = RemoteIdentity::new(*responder.public(), Some(&initiator));
-        let mut to_initiator = RemoteIdentity::new(*initiator.public(), Some(&responder));
+        let mut to_responder = RemoteIdentity::new(*responder.public());
+        let mut to_initiator = RemoteIdentity::new(*initiator.public());
         for remote in [&mut to_responder, &mut to_initiator] {
             remote.set_psk(PresharedKey::new([0x99; 32]));
             remote.set_suite(suite);
@@ -62,7 +62,7 @@ fn world(options: u8) -> &'static World {
         let (pending, initiation) =
             create_initiation(&initiator, &to_responder, timestamp, INITIATOR_INDEX, &mut rng).expect("good keys");
         let (responder_session, response) = consume_initiation(&responder, suite, &initiation)
-            .and_then(|claimed| claimed.verify(&to_initiator))
+            .and_then(|claimed| claimed.verify(&responder, &to_initiator))
             .and_then(|verified| verified.create_response(&to_initiator, RESPONDER_INDEX, &mut rng))
             .expect("an unchanged initiation");
         World {
@@ -128,7 +128,7 @@ fn initiation(world: &World, suite: Suite, message: &HandshakeInitiation) {
     assert!(static_is_genuine, "a forged static key is accepted");
     assert_eq!(claimed.remote_public(), world.initiator.public());
     let timestamp_is_genuine = message.encrypted_timestamp == sent.encrypted_timestamp;
-    let verified = match claimed.verify(to_initiator) {
+    let verified = match claimed.verify(&world.responder, to_initiator) {
         Ok(verified) => verified,
         Err(reason) => {
             assert!(!timestamp_is_genuine && reason == DropReason::BadHandshake, "{reason}");
@@ -204,7 +204,7 @@ pub(super) fn seeds() -> Vec<Seed> {
         with(SIGN, &message)
     };
     // Our own static key as initiator: a handshake of the responder with itself.
-    let to_itself = RemoteIdentity::new(*world.responder.public(), Some(&world.responder));
+    let to_itself = RemoteIdentity::new(*world.responder.public());
     let mut rng = Repeatable::new(3);
     let (_, own) = create_initiation(&world.responder, &to_itself, world.timestamp, 1, &mut rng).expect("good keys");
     vec![

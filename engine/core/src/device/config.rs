@@ -21,7 +21,8 @@ use crate::timers::Timer;
 /// The interface.
 impl Device {
     /// Sets or, with `None`, forgets our private key. All sessions end, since they prove the old one; a peer whose
-    /// public key becomes our own is removed. Setting the key that is set already changes nothing.
+    /// public key becomes our own is removed. Setting the key that is set already changes nothing. With many peers it
+    /// takes more than this call, see [`Device::is_renewing`].
     pub fn set_private_key(&mut self, now: Time, key: Option<PrivateKey>) {
         if key.as_ref() == self.private_key() {
             return;
@@ -34,13 +35,8 @@ impl Device {
         if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(own)) {
             self.remove_peer(own);
         }
-        let local = self.identity.as_ref().map(|identity| &identity.local);
-        for peer in self.peers.iter_mut() {
-            peer.remote.set_local(local);
-            peer.reset(&mut self.out);
-            peer.kick(now, self.up && local.is_some());
-            enter(&mut self.schedule, peer);
-        }
+        self.renewal.note_identity();
+        self.begin_renewal(now);
     }
 
     /// The link came up: peers with a persistent keepalive hear from us at once.
@@ -90,11 +86,11 @@ impl Device {
         if self.peers.len() + self.removed.len() >= PEERS_MAX {
             return Err(AddPeerError::Full);
         }
-        let local = self.identity.as_ref().map(|identity| &identity.local);
         let suite = self.suites.of(&key);
         let shared = PeerShared::with_moves(self.workers.into(), self.memory.moves.clone());
-        let id = self.peers.add(key, |id| Peer::new(id, key, suite, local, shared));
+        let id = self.peers.add(key, |id| Peer::new(id, key, suite, shared));
         let peer = self.peers.get_mut(id).expect("the peer was added a line above");
+        peer.identity = self.renewal.identity();
         peer.source = self.sources.get(&key).copied();
         peer.timestamp_sent = self.timestamp_of_removed;
         let shared = peer.shared.clone();
@@ -115,11 +111,17 @@ impl Device {
 
     /// Removes all peers. Where they were is remembered, should they be added again.
     pub fn remove_all_peers(&mut self) {
-        self.remember_all_peers();
-        let all: Vec<_> = self.peers.iter().map(|peer| peer.id).collect();
-        for peer in all {
+        self.remove_peers_from(0, usize::MAX);
+    }
+
+    /// The same with at most so many of them, from this slot on. Returns the slot to go on with, if there may be more.
+    pub fn remove_peers_from(&mut self, slot: u32, most: usize) -> Option<u32> {
+        let some: Vec<_> = self.peers.iter_from(slot).take(most).map(|peer| peer.id).collect();
+        for &peer in &some {
+            self.remember_peer(peer);
             self.remove_peer(peer);
         }
+        some.last().filter(|_| some.len() == most).map(|last| last.index + 1)
     }
 
     /// Sets the preshared key; all zero is none. Sessions stay, the next handshake uses it.

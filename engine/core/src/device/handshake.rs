@@ -181,7 +181,8 @@ impl Peer {
         env: &mut Env<'_>,
     ) -> Result<(), DropReason> {
         let now = env.now.mono;
-        let verified = claimed.verify(&self.remote)?;
+        let Some(local) = env.local else { return Err(DropReason::NoPrivateKey) };
+        let verified = claimed.verify(local, &self.remote)?;
         if verified.timestamp() <= self.timestamp_received {
             let behind = verified.timestamp().behind(self.timestamp_received);
             self.health.fail(Failure::OldTimestamp { behind }, Some(endpoint.remote), now);

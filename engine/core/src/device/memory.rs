@@ -143,10 +143,10 @@ impl Device {
         looked_at == most
     }
 
-    /// All peers are about to be replaced.
-    pub(super) fn remember_all_peers(&mut self) {
-        let all: Vec<_> = self.peers.iter().filter_map(Peer::remembered).collect();
-        self.remember(all);
+    /// The peer is about to be replaced, as all are.
+    pub(super) fn remember_peer(&mut self, id: PeerId) {
+        let remembered = self.peers.get(id).and_then(Peer::remembered);
+        self.remember(remembered);
     }
 }
 

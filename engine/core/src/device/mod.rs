@@ -27,6 +27,7 @@ mod outcomes;
 mod peer;
 mod peers;
 mod recovery;
+mod renewal;
 mod sessions;
 mod sources;
 mod status;
@@ -66,6 +67,7 @@ use outbox::Outbox;
 use peer::{Env, Peer};
 use peers::Peers;
 use recovery::Recovery;
+use renewal::{Renewal, Target};
 use strangers::Strangers;
 use suites::Suites;
 
@@ -86,6 +88,7 @@ pub struct Device {
     /// Where peers were that are not configured at present.
     memory: Memory,
     recovery: Recovery,
+    renewal: Renewal,
     /// What the operator calls the peers, likewise.
     names: BTreeMap<PublicKey, Arc<str>>,
     strangers: Strangers,
@@ -123,6 +126,7 @@ impl Device {
             sources: BTreeMap::new(),
             memory: Memory::default(),
             recovery: Recovery::default(),
+            renewal: Renewal::default(),
             names: BTreeMap::new(),
             strangers: Strangers::default(),
             blamed: None,
@@ -210,6 +214,7 @@ impl Device {
 
     /// Does what is due. A bounded amount of it: if [`Device::poll_timeout`] is still not after `now`, there is more.
     pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        self.renew_some(now.mono);
         self.recover_due(now, rng);
         for _ in 0..PEERS_PER_TIMEOUT {
             let Some(due) = self.schedule.first_due(now.mono) else { return };
@@ -241,7 +246,8 @@ impl Device {
     /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing
     /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.schedule.next().into_iter().chain(self.recovery.next_deadline()).min()
+        let others = [self.recovery.next_deadline(), self.renewal.due()];
+        self.schedule.next().into_iter().chain(others.into_iter().flatten()).min()
     }
 }
 
@@ -378,6 +384,10 @@ impl Device {
         let peer = self.peers.get_mut(peer)?;
         let local = self.identity.as_ref().map(|identity| &identity.local);
         let mut env = Env { now, up: self.up, local, out: &mut self.out, drops: &mut self.drops, rng };
+        if self.renewal.due().is_some() {
+            let target = Target { identity: self.renewal.identity(), suite: self.suites.of(peer.remote.public()) };
+            peer.renew(target, now.mono, env.up && env.local.is_some(), env.out);
+        }
         peer.settle(&mut env);
         let result = step(peer, &mut env);
         peer.tell_state(&mut env);

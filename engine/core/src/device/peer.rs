@@ -67,6 +67,8 @@ pub(super) struct Peer {
     pub id: PeerId,
     pub shared: Arc<PeerShared>,
     pub remote: RemoteIdentity,
+    /// Which of our private keys it knows us by.
+    pub identity: u32,
     pub cookies: CookieGenerator,
     /// The local address that the operator wants the peer to be written to from, until it writes to another one.
     pub source: Option<IpAddr>,
@@ -120,13 +122,14 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub fn new(id: PeerId, public: PublicKey, suite: Suite, local: Option<&LocalIdentity>, shared: PeerShared) -> Self {
-        let mut remote = RemoteIdentity::new(public, local);
+    pub fn new(id: PeerId, public: PublicKey, suite: Suite, shared: PeerShared) -> Self {
+        let mut remote = RemoteIdentity::new(public);
         remote.set_suite(suite);
         Self {
             id,
             shared: Arc::new(shared),
             remote,
+            identity: 0,
             cookies: CookieGenerator::new(&public),
             source: None,
             configured: None,

@@ -58,6 +58,11 @@ impl Peers {
         self.slots.iter().skip(first).take(count).filter_map(|slot| slot.peer.as_deref())
     }
 
+    /// As [`Peers::slice`].
+    pub fn slice_mut(&mut self, first: usize, count: usize) -> impl Iterator<Item = &mut Peer> {
+        self.slots.iter_mut().skip(first).take(count).filter_map(|slot| slot.peer.as_deref_mut())
+    }
+
     /// As [`Peers::iter`].
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
         self.slots.iter_mut().filter_map(|slot| slot.peer.as_deref_mut())

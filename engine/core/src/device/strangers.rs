@@ -161,7 +161,7 @@ impl Strangers {
             return;
         }
         let (key, remote) = (*claimed.remote_public(), endpoint.remote);
-        if claimed.verify(&RemoteIdentity::new(key, Some(&identity.local))).is_err() {
+        if claimed.verify(&identity.local, &RemoteIdentity::new(key)).is_err() {
             return;
         }
         let ip = remote.ip();

@@ -43,12 +43,10 @@ impl Suites {
 /// Configuration. As with all of it, see `config.rs`, what a setting makes necessary is due at once.
 impl Device {
     /// Sets the suite of all peers that have none of their own. A peer whose suite changes by that loses its sessions.
+    /// With many peers it takes more than this call, see [`Device::is_renewing`].
     pub fn set_suite(&mut self, now: Time, suite: Suite) {
-        self.suites.interface = suite;
-        let ready = self.up && self.identity.is_some();
-        for peer in self.peers.iter_mut() {
-            peer.use_suite(self.suites.of(peer.remote.public()), now, ready, &mut self.out);
-            enter(&mut self.schedule, peer);
+        if std::mem::replace(&mut self.suites.interface, suite) != suite {
+            self.begin_renewal(now);
         }
     }
 
@@ -97,7 +95,7 @@ impl Peer {
     /// Uses a suite from now on. If it is another one, nothing of the former one remains. With a peer that we have a
     /// session with, or were asking for one, we begin anew at once: it cannot know that its session is worth nothing
     /// any more.
-    fn use_suite(&mut self, suite: Suite, now: Time, ready: bool, out: &mut Outbox) {
+    pub(super) fn use_suite(&mut self, suite: Suite, now: Time, ready: bool, out: &mut Outbox) {
         if suite == self.remote.suite() {
             return;
         }

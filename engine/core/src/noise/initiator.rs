@@ -22,7 +22,7 @@ pub struct PendingInitiation {
 /// `timestamp` must be later than that of every initiation sent to this peer before.
 ///
 /// # Errors
-/// [`DropReason::LowOrderPoint`] if the peer's public key is of low order, or was never combined with our private key.
+/// [`DropReason::LowOrderPoint`] if the peer's public key is of low order.
 pub fn create_initiation(
     local: &LocalIdentity,
     remote: &RemoteIdentity,
@@ -43,7 +43,7 @@ pub fn create_initiation(
     // s
     state.encrypt_and_hash(&key, local.public().as_bytes(), &mut encrypted_static);
     // ss
-    let key = state.mix_key(remote.static_static()?);
+    let key = state.mix_key(remote.static_static(local)?);
     // {t}
     state.encrypt_and_hash(&key, timestamp.as_bytes(), &mut encrypted_timestamp);
 

@@ -72,13 +72,14 @@ impl ClaimedInitiation {
         &self.remote_public
     }
 
-    /// Opens the rest, which only the owner of the static key can have sealed. No Diffie-Hellman: that of the static
-    /// keys is ready in `remote`.
+    /// Opens the rest, which only the owner of the static key can have sealed. `local` is the identity that the message
+    /// was opened with. The Diffie-Hellman of the static keys is done once for each peer: whoever merely names a peer,
+    /// which anybody can, has us do it once.
     ///
     /// # Errors
     /// [`DropReason::UnknownPeer`] if `remote` is another peer, [`DropReason::LowOrderPoint`],
     /// [`DropReason::BadHandshake`].
-    pub fn verify(self, remote: &RemoteIdentity) -> Result<VerifiedInitiation, DropReason> {
+    pub fn verify(self, local: &LocalIdentity, remote: &RemoteIdentity) -> Result<VerifiedInitiation, DropReason> {
         if self.remote_public != *remote.public() {
             return Err(DropReason::UnknownPeer);
         }
@@ -86,7 +87,7 @@ impl ClaimedInitiation {
         let mut timestamp = [0; TAI64N_LEN];
 
         // ss
-        let key = state.mix_key(remote.static_static()?);
+        let key = state.mix_key(remote.static_static(local)?);
         // {t}
         state.decrypt_and_hash(&key, &encrypted_timestamp, &mut timestamp)?;
 

@@ -43,8 +43,8 @@ impl Pair {
     pub(super) fn with_keys(initiator: PrivateKey, responder: PrivateKey) -> Self {
         let initiator = LocalIdentity::new(initiator);
         let responder = LocalIdentity::new(responder);
-        let to_responder = RemoteIdentity::new(*responder.public(), Some(&initiator));
-        let to_initiator = RemoteIdentity::new(*initiator.public(), Some(&responder));
+        let to_responder = RemoteIdentity::new(*responder.public());
+        let to_initiator = RemoteIdentity::new(*initiator.public());
         Self { initiator, responder, to_responder, to_initiator, rng: SeededRng::new(7) }
     }
 
@@ -56,7 +56,8 @@ impl Pair {
 
     /// Reads an initiation under the responder's suite, whatever it is marked with.
     pub(super) fn verify(&self, message: &HandshakeInitiation) -> Result<VerifiedInitiation, DropReason> {
-        consume_initiation(&self.responder, self.to_initiator.suite(), message)?.verify(&self.to_initiator)
+        consume_initiation(&self.responder, self.to_initiator.suite(), message)?
+            .verify(&self.responder, &self.to_initiator)
     }
 
     fn respond(&mut self, message: &HandshakeInitiation) -> (NewSession, HandshakeResponse) {
@@ -163,7 +164,7 @@ fn suites_do_not_meet() {
         // Read as it was made, it is authentic; but the peer is set to another suite, and so there is no answer.
         pair.to_initiator.set_suite(ours);
         let claimed = consume_initiation(&pair.responder, theirs, &initiation).expect("the right suite");
-        let verified = claimed.verify(&pair.to_initiator).expect("the right peer");
+        let verified = claimed.verify(&pair.responder, &pair.to_initiator).expect("the right peer");
         assert_eq!(verified.suite(), theirs);
         let refused = verified.create_response(&pair.to_initiator, RESPONDER_INDEX, &mut pair.rng).err();
         assert_eq!(refused, Some(DropReason::SuiteMismatch));
@@ -172,7 +173,7 @@ fn suites_do_not_meet() {
         pair.to_responder.set_suite(ours);
         pair.to_initiator.set_suite(theirs);
         let claimed = consume_initiation(&pair.responder, theirs, &initiation).expect("the right suite");
-        let verified = claimed.verify(&pair.to_initiator).expect("the right peer");
+        let verified = claimed.verify(&pair.responder, &pair.to_initiator).expect("the right peer");
         let (_, response) = verified.create_response(&pair.to_initiator, 1, &mut pair.rng).expect("the same suite");
         assert_eq!(pair.finish(&pending, &response).map(|session| session.suite), Ok(theirs));
     }
@@ -203,7 +204,7 @@ fn static_keys_of_low_order_make_no_session() {
     let mut pair = Pair::new();
     for point in LOW_ORDER_POINTS {
         let public = PublicKey::new(hex_array(point));
-        let remote = RemoteIdentity::new(public, Some(&pair.initiator));
+        let remote = RemoteIdentity::new(public);
         let refused = create_initiation(&pair.initiator, &remote, Tai64N::ZERO, 1, &mut pair.rng).err();
         assert_eq!(refused, Some(DropReason::LowOrderPoint));
 
@@ -211,8 +212,8 @@ fn static_keys_of_low_order_make_no_session() {
         let claim = claim_static_key(&mut pair, &public);
         let claimed = consume_initiation(&pair.responder, Suite::default(), &claim).expect("the claim itself opens");
         assert_eq!(claimed.remote_public(), &public);
-        let remote = RemoteIdentity::new(public, Some(&pair.responder));
-        assert_eq!(claimed.verify(&remote).err(), Some(DropReason::LowOrderPoint));
+        let remote = RemoteIdentity::new(public);
+        assert_eq!(claimed.verify(&pair.responder, &remote).err(), Some(DropReason::LowOrderPoint));
     }
 }
 
@@ -243,7 +244,7 @@ fn claiming_a_peers_key_is_not_being_it() {
     let claim = claim_static_key(&mut pair, &victim);
     let claimed = consume_initiation(&pair.responder, Suite::default(), &claim).expect("the claim itself opens");
     assert_eq!(claimed.remote_public(), &victim);
-    assert_eq!(claimed.verify(&pair.to_initiator).err(), Some(DropReason::BadHandshake));
+    assert_eq!(claimed.verify(&pair.responder, &pair.to_initiator).err(), Some(DropReason::BadHandshake));
 }
 
 #[test]
@@ -251,9 +252,9 @@ fn an_initiation_is_not_continued_as_another_peers() {
     let mut pair = Pair::new();
     let (_, initiation) = pair.initiate();
     let stranger = PrivateKey::generate(&mut pair.rng).public_key();
-    let stranger = RemoteIdentity::new(stranger, Some(&pair.responder));
+    let stranger = RemoteIdentity::new(stranger);
     let claimed = consume_initiation(&pair.responder, Suite::default(), &initiation).expect("the right message");
-    assert_eq!(claimed.verify(&stranger).err(), Some(DropReason::UnknownPeer));
+    assert_eq!(claimed.verify(&pair.responder, &stranger).err(), Some(DropReason::UnknownPeer));
     let verified = pair.verify(&initiation).expect("the right message");
     assert_eq!(verified.create_response(&stranger, 1, &mut pair.rng).err(), Some(DropReason::UnknownPeer));
 }
@@ -277,16 +278,32 @@ fn with_macs(pair: &Pair, initiation: &HandshakeInitiation) -> Vec<u8> {
 #[test]
 fn a_changed_private_key_reaches_the_peers() {
     let mut pair = Pair::new();
-    pair.to_responder.set_local(None);
-    let refused = create_initiation(&pair.initiator, &pair.to_responder, Tai64N::ZERO, 1, &mut pair.rng).err();
-    assert_eq!(refused, Some(DropReason::LowOrderPoint), "without a private key nothing can be said");
+    let (_, before) = pair.initiate();
+    pair.verify(&before).expect("the right message");
+    assert!(pair.to_responder.has_static_static() && pair.to_initiator.has_static_static());
 
     pair.initiator = LocalIdentity::new(PrivateKey::generate(&mut pair.rng));
-    pair.to_responder.set_local(Some(&pair.initiator));
-    pair.to_initiator = RemoteIdentity::new(*pair.initiator.public(), Some(&pair.responder));
+    pair.to_responder.forget_local();
+    assert!(!pair.to_responder.has_static_static());
+    pair.to_initiator = RemoteIdentity::new(*pair.initiator.public());
     let (pending, initiation) = pair.initiate();
     let (responder_session, response) = pair.respond(&initiation);
     assert_same_session(&pair.finish(&pending, &response).expect("new keys"), &responder_session);
+}
+
+/// What is configured costs nothing until somebody shakes hands, and a peer of low order not twice.
+#[test]
+fn the_static_keys_meet_in_the_first_handshake() {
+    let mut pair = Pair::new();
+    assert!(!pair.to_responder.has_static_static() && !pair.to_initiator.has_static_static());
+    let (pending, initiation) = pair.initiate();
+    assert!(pair.to_responder.has_static_static());
+    let (_, response) = pair.respond(&initiation);
+    assert!(pair.to_initiator.has_static_static());
+    pair.finish(&pending, &response).expect("the right message");
+
+    let low = RemoteIdentity::new(PublicKey::new(hex_array(LOW_ORDER_POINTS[0])));
+    assert!(low.static_static(&pair.initiator).is_err() && low.has_static_static());
 }
 
 #[test]
