@@ -24,8 +24,8 @@ use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
 use crate::control::runner::{self, Forked, Runner};
-use crate::control::{Daemon, End, ask, logging, notices, offloads, preflight};
-use crate::panics;
+use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight};
+use crate::{panics, sandbox};
 
 /// How long an error is offered to whoever reads the standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -114,15 +114,16 @@ fn with_runner(
     readiness: Option<Readiness>,
     daemon: impl FnOnce(Plan, Inherited, Option<Runner>, Option<Readiness>) -> ExitCode,
 ) -> ExitCode {
-    let Some(path) = plan.file.as_ref().filter(|file| file.is_gateway()).map(|file| file.path.clone()) else {
+    let Some(file) = plan.file.as_ref().filter(|file| file.is_gateway()) else {
         return daemon(plan, inherited, None, readiness);
     };
+    let (path, hooks) = (file.path.clone(), file.config().interface.hooks.clone());
     match runner::fork(readiness.is_some().then_some(plan.keeps_stderr)) {
         Ok(Forked::Daemon(runner)) => daemon(plan, inherited, Some(runner), readiness),
         Ok(Forked::Runner(process)) => {
             // It needs no keys, and must not keep anything open that the daemon closes.
             drop((plan, inherited, readiness));
-            process.serve(&path);
+            process.serve(&path, hooks);
             ExitCode::SUCCESS
         }
         Err(error) => match readiness {
@@ -173,6 +174,7 @@ fn run(
     mut readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
     panics::end_process();
+    sandbox::plan(cli.sandbox, &places::of(cli, file.as_ref(), &inherited));
     let notes = file.as_ref().map(notes_of).unwrap_or_default();
     let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();
     let started = Daemon::start(cli, file, &cpus, inherited).and_then(|daemon| {

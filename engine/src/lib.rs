@@ -11,5 +11,6 @@ pub mod fault;
 pub mod metrics;
 mod panics;
 pub mod queues;
+pub mod sandbox;
 pub mod top;
 pub mod worker;

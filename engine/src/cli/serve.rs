@@ -20,9 +20,10 @@ use crate::control::key_text::{self, NotAKey};
 use crate::control::logging::Target;
 use crate::control::uapi::DEFAULT_SUITE;
 use crate::metrics::{self, PeerSeries};
+use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 14] = [
+const DAEMON_OPTIONS: [&str; 15] = [
     "foreground",
     "workers",
     "cpus",
@@ -37,6 +38,7 @@ const DAEMON_OPTIONS: [&str; 14] = [
     "log_level",
     "config",
     "endpoints",
+    "sandbox",
 ];
 
 /// What the daemon is asked for.
@@ -122,6 +124,12 @@ pub struct Serve {
     /// NAME.endpoints in $STATE_DIRECTORY, or else in /var/lib/ringfort]
     #[arg(long, value_name = "FILE", default_value = "", hide_default_value = true)]
     pub endpoints: EndpointFile,
+
+    /// What the daemon gives up once it serves: capabilities, system calls (seccomp), and paths (Landlock) that it has
+    /// no use for. "report" refuses nothing, and has the kernel's log say which system calls "on" would refuse: lines
+    /// of "audit: type=1326"
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    pub sandbox: Mode,
 
     /// Set the cipher suite of the daemon that serves NAME, and exit: that of the interface, or with --peer that of one
     /// peer. "default" takes the setting back

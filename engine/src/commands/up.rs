@@ -6,6 +6,7 @@ use crate::app::{self, exit};
 use crate::cli::{Cli, LogLevel};
 use crate::control::file::Target;
 use crate::control::logging;
+use crate::sandbox::Mode;
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,6 +23,10 @@ pub struct Args {
     /// What to log: silent, error, warn, info, debug (or verbose), trace [default: LogLevel of the file, or info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<LogLevel>,
+
+    /// What the daemon gives up once it serves: off, report or on, as for the daemon [default: on]
+    #[arg(long, value_name = "HOW", default_value = "on", hide_default_value = true, hide_possible_values = true)]
+    sandbox: Mode,
 
     /// The configuration, or the interface that it is for: /etc/ringfort/NAME.conf, or else /etc/wireguard/NAME.conf
     #[arg(value_name = "FILE|NAME")]
@@ -62,6 +67,7 @@ pub fn run(args: Args) -> ExitCode {
     };
     serve.foreground = args.foreground;
     serve.log_level = args.log_level;
+    serve.sandbox = args.sandbox;
     if let Some(log) = args.log {
         serve.log = log;
     }

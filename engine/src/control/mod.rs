@@ -32,6 +32,7 @@ pub mod logging;
 pub mod notices;
 pub mod offloads;
 pub mod peers;
+pub mod places;
 pub mod preflight;
 pub mod runner;
 pub mod server;

@@ -33,6 +33,7 @@ use crate::cli::Serve;
 use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Source};
 use crate::panics;
 use crate::queues::{Mail, Queues};
+use crate::sandbox::{self, Role};
 use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
@@ -218,6 +219,8 @@ impl Daemon {
             let gone = || io::Error::from(io::ErrorKind::NotConnected);
             network_setup::delegate(move |invocation| runner.upgrade().ok_or_else(gone)?.program(invocation));
         }
+        // Whatever starts from here on is inside as well.
+        sandbox::enter(Role::Control);
         supervisor::watch(&self.workers.queues, &self.workers.stats)?;
         let status = format!("serving with {} workers", self.workers());
         if let Some((name, file)) = self.file {

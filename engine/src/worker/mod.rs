@@ -47,6 +47,7 @@ use udp_uring::Segmentation;
 
 use crate::failure::{WorkerError, WorkerFailure};
 use crate::queues::Queues;
+use crate::sandbox::{self, Role};
 
 /// How the workers go about their work, the same for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -191,6 +192,7 @@ fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::R
     });
     match begun {
         Ok((worker, Some(locked))) => {
+            sandbox::enter(Role::Worker);
             let _ = said.send(Ok(locked));
             last_words.why = worker.run().err();
         }

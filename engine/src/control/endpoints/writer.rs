@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use ringfort_core::device::Remembered;
 
 use super::{place, text};
+use crate::sandbox::{self, Role};
 
 /// How long after a failure the same is tried again, if nothing new comes.
 const RETRY: Duration = Duration::from_secs(30);
@@ -125,6 +126,7 @@ struct Work<R, W> {
 
 impl<R: Fn(&[Remembered]) -> String, W: FnMut(&Path, &str) -> io::Result<()>> Work<R, W> {
     fn run(mut self, jobs: &Receiver<Job>) {
+        sandbox::enter(Role::Files);
         loop {
             let job = match self.unwritten {
                 Some(_) => jobs.recv_timeout(RETRY),

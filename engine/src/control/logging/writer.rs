@@ -10,6 +10,7 @@ use log::Level;
 
 use super::gap::Gap;
 use super::{Line, Message, Place, Shared};
+use crate::sandbox::{self, Role};
 
 /// How long lines of a kind are counted before the number is told.
 const HELD_FOR: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ impl<P: Place> Writer<P> {
 
     /// Until nobody can say anything any more.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        sandbox::enter(Role::Files);
         while let Some(message) = self.next(messages) {
             match message {
                 Some(Message::Line(line)) => self.write(line),

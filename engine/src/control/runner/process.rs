@@ -11,7 +11,7 @@ use network_setup::Invocation;
 use nix::sys::prctl::set_name;
 use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, fork as fork_process};
-use ringfort_config::{KeyFiles, load};
+use ringfort_config::{Hooks, KeyFiles, load};
 
 use super::client::Runner;
 use super::wire::{Answer, Ask, is_readable, receive, send};
@@ -54,21 +54,20 @@ pub fn fork(detaches: Option<bool>) -> Result<Forked, DaemonError> {
 }
 
 impl RunnerProcess {
-    /// Runs commands of the file at this path until the daemon has ended.
-    pub fn serve(self, path: &Path) {
+    /// Runs commands of the file at this path, in which these stood at the start, until the daemon has ended.
+    pub fn serve(self, path: &Path, hooks: Hooks) {
         close_all_except(self.0.as_raw_fd());
         // A service manager signals all processes of a service, and a terminal all of its group. What follows is for
         // the daemon to decide. Commands begin with no signal blocked.
         let _ = SigSet::all().thread_block();
         let _ = CString::new(NAME).map(|name| set_name(&name));
-        serve(&self.0, path);
+        serve(&self.0, path, hooks);
     }
 }
 
 /// Answers until there is nobody to answer to.
-pub(super) fn serve(stream: &UnixStream, path: &Path) {
-    let mut commands = HashSet::new();
-    learn(&mut commands, path);
+fn serve(stream: &UnixStream, path: &Path, hooks: Hooks) {
+    let mut commands: HashSet<String> = commands_of(hooks).collect();
     while let Ok(ask) = receive(stream) {
         let answer = match ask {
             Ask::Hook { command, interface } => {
@@ -105,9 +104,11 @@ pub(super) fn serve(stream: &UnixStream, path: &Path) {
 fn learn(commands: &mut HashSet<String>, path: &Path) {
     // The daemon says what is wrong with it.
     let Ok(loaded) = load(path, &disk(), KeyFiles::IfReadable) else { return };
-    let hooks = loaded.config.interface.hooks;
-    let all = [hooks.pre_up, hooks.post_up, hooks.pre_down, hooks.post_down];
-    commands.extend(all.into_iter().flatten());
+    commands.extend(commands_of(loaded.config.interface.hooks));
+}
+
+fn commands_of(Hooks { pre_up, post_up, pre_down, post_down }: Hooks) -> impl Iterator<Item = String> {
+    [pre_up, post_up, pre_down, post_down].into_iter().flatten()
 }
 
 fn hook(stream: &UnixStream, command: &str, interface: &str) -> Answer {

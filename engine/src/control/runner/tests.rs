@@ -24,7 +24,8 @@ impl File {
     fn runner(&self) -> Runner {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let path = self.0.clone();
-        thread::spawn(move || serve(&theirs, &path));
+        let hooks = load(&path, &disk(), KeyFiles::Needed).unwrap().config.interface.hooks;
+        thread::spawn(move || serve(&theirs, &path, hooks));
         Runner::new(ours, None, None)
     }
 }

@@ -27,6 +27,7 @@ use super::sample::Snapshot;
 use super::{Source, expose};
 use crate::clock::boot_time;
 use crate::control::server::SocketPlace;
+use crate::sandbox::{self, Role};
 use client::{Client, Step};
 use rank::Ranks;
 
@@ -154,6 +155,7 @@ struct Server {
 
 impl Server {
     fn run(mut self) {
+        sandbox::enter(Role::Metrics);
         while !self.ending.load(Ordering::Acquire) {
             let ready = self.wait();
             let now = boot_time();

@@ -276,8 +276,11 @@ impl Work {
             logging::set_level(level.0);
             lines.push(format!("log level {level}"));
         }
+        let has_other_hooks = config.interface.hooks != previous.interface.hooks;
         self.file.loaded = loaded;
-        self.tell_runner(Runner::learn);
+        if has_other_hooks {
+            self.tell_runner(Runner::learn);
+        }
         Ok(lines)
     }
 

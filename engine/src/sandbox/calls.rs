@@ -1,0 +1,188 @@
+//! The system calls of each role. Arguments that matter are in `rules.rs`.
+//!
+//! A call is here because a thread of the role makes it, or its C library does: those of glibc and musl, on x86-64 and
+//! aarch64. The newer architecture lacks the older forms of calls, which are listed apart.
+
+use libc::c_long;
+
+/// What a thread does, and so what it may ask the kernel for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The control loop, and all that it starts: the steward, the resolver, the watchdog.
+    Control,
+    /// A worker.
+    Worker,
+    /// Whoever writes files: the log, and the file of endpoints.
+    Files,
+    /// Whoever answers scrapes.
+    Metrics,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Control, Self::Worker, Self::Files, Self::Metrics];
+
+    /// The calls that it may make with any arguments.
+    pub(super) fn calls(self) -> impl Iterator<Item = c_long> {
+        let lists: &[&[c_long]] = match self {
+            Self::Control => &[EVERYBODY, PATHS, OLD_PATHS, SOCKETS, OLD_WAITING, CONTROL, OLD_CONTROL],
+            Self::Worker => &[EVERYBODY, RING],
+            Self::Files => &[EVERYBODY, PATHS, OLD_PATHS, SOCKETS, OLD_WAITING],
+            Self::Metrics => &[EVERYBODY, SOCKETS, OLD_WAITING],
+        };
+        lists.iter().flat_map(|list| list.iter().copied())
+    }
+}
+
+/// A thread lives: memory, time, locks, its end; and it uses what is open.
+const EVERYBODY: &[c_long] = &[
+    libc::SYS_brk,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_gettimeofday,
+    libc::SYS_lseek,
+    libc::SYS_madvise,
+    libc::SYS_membarrier,
+    libc::SYS_mlock,
+    libc::SYS_mlock2,
+    libc::SYS_mremap,
+    libc::SYS_munlock,
+    libc::SYS_munmap,
+    libc::SYS_nanosleep,
+    libc::SYS_ppoll,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+    libc::SYS_sigaltstack,
+    // By which musl aborts.
+    #[cfg(target_env = "musl")]
+    libc::SYS_tkill,
+    libc::SYS_write,
+    libc::SYS_writev,
+];
+
+/// A worker: its ring.
+const RING: &[c_long] = &[libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+
+/// Files by their paths.
+const PATHS: &[c_long] = &[
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_fchmod,
+    libc::SYS_fchown,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getcwd,
+    libc::SYS_getdents64,
+    libc::SYS_linkat,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_pread64,
+    libc::SYS_readlinkat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_statx,
+    libc::SYS_unlinkat,
+];
+
+/// Connections that are open. Making a socket is a matter of its arguments.
+const SOCKETS: &[c_long] = &[
+    libc::SYS_accept4,
+    libc::SYS_connect,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+];
+
+/// Control beside that: what it waits for, new sockets, and what the resolver of the C library does.
+const CONTROL: &[c_long] = &[
+    libc::SYS_accept,
+    libc::SYS_bind,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_eventfd2,
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getppid,
+    libc::SYS_getrusage,
+    libc::SYS_getuid,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_rm_watch,
+    libc::SYS_listen,
+    libc::SYS_pipe2,
+    libc::SYS_pselect6,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_setpriority,
+    libc::SYS_signalfd4,
+    libc::SYS_sysinfo,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_gettime,
+    libc::SYS_timerfd_settime,
+    libc::SYS_uname,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+];
+
+/// The older forms, which aarch64 never had.
+#[cfg(target_arch = "x86_64")]
+const OLD_PATHS: &[c_long] = &[
+    libc::SYS_access,
+    libc::SYS_link,
+    libc::SYS_lstat,
+    libc::SYS_mkdir,
+    libc::SYS_open,
+    libc::SYS_readlink,
+    libc::SYS_rename,
+    libc::SYS_rmdir,
+    libc::SYS_stat,
+    libc::SYS_unlink,
+];
+#[cfg(target_arch = "x86_64")]
+const OLD_WAITING: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
+#[cfg(target_arch = "x86_64")]
+const OLD_CONTROL: &[c_long] = &[libc::SYS_dup2, libc::SYS_select, libc::SYS_time];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_PATHS: &[c_long] = &[];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_WAITING: &[c_long] = &[];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_CONTROL: &[c_long] = &[];
+
+/// What the hook of a panic calls to remove the control socket. Only behind Landlock, which says where.
+#[cfg(target_arch = "x86_64")]
+pub(super) const REMOVING: &[c_long] = &[libc::SYS_lstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_unlink];
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const REMOVING: &[c_long] = &[libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_unlinkat];

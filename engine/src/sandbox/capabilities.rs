@@ -1,0 +1,42 @@
+//! Which capabilities a thread keeps, if it has them.
+//!
+//! | Capability | Who keeps it | For what |
+//! |---|---|---|
+//! | `CAP_NET_ADMIN` | control | addresses, routes, rules; marks and large buffers of sockets; the TUN device |
+//! | `CAP_NET_RAW` | control | the raw sockets on which ICMP errors arrive; sockets that are bound to a device |
+//! | `CAP_NET_BIND_SERVICE` | control | a port below 1024, which `wg set` may ask for at any time |
+//! | `CAP_IPC_LOCK` | control | memory of keys that is locked as peers come |
+//! | `CAP_DAC_OVERRIDE` | control, files | a file of the operator that is another user's; otherwise nobody |
+//!
+//! A worker needs none: its queue, its sockets and its ring are open. `CAP_BPF` and `CAP_SYS_ADMIN` end with the start.
+
+use caps::errors::CapsError;
+use caps::{CapSet, Capability, CapsHashSet, clear, read, set};
+
+use super::Role;
+
+/// Gives up all others, in every set of the calling thread.
+///
+/// # Errors
+/// The system's.
+pub fn keep(role: Role, keeps_override: bool) -> Result<(), CapsError> {
+    let permitted = read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = wanted(role, keeps_override).filter(|capability| permitted.contains(capability)).collect();
+    clear(None, CapSet::Ambient)?;
+    clear(None, CapSet::Inheritable)?;
+    set(None, CapSet::Effective, &kept)?;
+    set(None, CapSet::Permitted, &kept)
+}
+
+fn wanted(role: Role, keeps_override: bool) -> impl Iterator<Item = Capability> {
+    const OF_CONTROL: [Capability; 4] = [
+        Capability::CAP_NET_ADMIN,
+        Capability::CAP_NET_RAW,
+        Capability::CAP_NET_BIND_SERVICE,
+        Capability::CAP_IPC_LOCK,
+    ];
+    let own: &[Capability] = if role == Role::Control { &OF_CONTROL } else { &[] };
+    let has_files = matches!(role, Role::Control | Role::Files);
+    let override_ = (keeps_override && has_files).then_some(Capability::CAP_DAC_OVERRIDE);
+    own.iter().copied().chain(override_)
+}

@@ -1,0 +1,142 @@
+//! Paths: what a thread may open, make or remove. Landlock sees to it, where the kernel has it (5.13, and enabled).
+//!
+//! Directories are named rather than files. A file that is replaced as a whole is another one for Landlock, and most of
+//! them are: `resolv.conf`, the configuration in an editor, a log that was turned over.
+
+use std::fs::{DirBuilder, metadata};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, RestrictionStatus,
+    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
+};
+use nix::unistd::geteuid;
+
+use super::SandboxError;
+
+/// The newest Landlock that was looked at. Older kernels do what they can of it.
+const KNOWN: ABI = ABI::V5;
+
+/// What every daemon reads: what the resolver of the C library reads or loads.
+const SYSTEM: [&str; 8] = [
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+];
+
+/// What every daemon writes to: its standard streams when it detaches, and the mark that a default route needs.
+const DEVICES: [&str; 2] = ["/dev/null", "/proc/sys/net/ipv4/conf/all"];
+
+/// The directories and files that this daemon was told of.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Whatever is below may be read.
+    pub read: Vec<PathBuf>,
+    /// Files directly below may be made, replaced and removed. Such a directory is made if it is not there.
+    pub change: Vec<PathBuf>,
+}
+
+impl Places {
+    /// The directory of a file may be read, and that of what it links to.
+    pub fn read_beside(&mut self, file: &Path) {
+        self.read.extend(directories_of(file));
+    }
+
+    /// The same, and it may be replaced.
+    pub fn change_beside(&mut self, file: &Path) {
+        self.change.extend(directories_of(file));
+    }
+
+    /// Whether root needs `CAP_DAC_OVERRIDE` for them: something on the way to one of them is another user's.
+    #[must_use]
+    pub fn are_another_users(&self) -> bool {
+        let all = self.read.iter().chain(&self.change).flat_map(|path| path.ancestors());
+        geteuid().is_root() && all.filter_map(|path| metadata(path).ok()).any(|meta| meta.uid() != 0)
+    }
+}
+
+fn directories_of(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let target = file.canonicalize().ok();
+    let parents = [Some(file.to_owned()), target].into_iter().flatten();
+    parents.filter_map(|path| Some(path.parent()?.to_owned()))
+}
+
+/// The rules, to be laid around one thread after the other.
+#[derive(Debug)]
+pub struct Fence(Option<RulesetCreated>);
+
+impl Fence {
+    /// Nothing is fenced in.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Places that are not there are left out.
+    ///
+    /// # Errors
+    /// The kernel's. That it has no Landlock is none.
+    pub fn new(places: &Places) -> Result<Self, RulesetError> {
+        if !is_supported() {
+            return Ok(Self::none());
+        }
+        let all = AccessFs::from_all(KNOWN);
+        let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
+        let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+        let writing = AccessFs::WriteFile | AccessFs::Truncate;
+        let changing = reading | writing | AccessFs::MakeReg | AccessFs::MakeSock | AccessFs::RemoveFile;
+        for path in SYSTEM.iter().map(Path::new).chain(places.read.iter().map(PathBuf::as_path)) {
+            rules = allow(rules, path, reading)?;
+        }
+        for path in DEVICES.map(Path::new) {
+            rules = allow(rules, path, reading | writing)?;
+        }
+        if let Some(directory) = directories_of(Path::new("/etc/resolv.conf")).last() {
+            rules = allow(rules, &directory, reading)?;
+        }
+        for path in &places.change {
+            // If it cannot be made, whoever wants to write there says so.
+            let _ = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            rules = allow(rules, path, changing)?;
+        }
+        Ok(Self(Some(rules)))
+    }
+
+    /// Whether paths are fenced in.
+    pub const fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The calling thread, and whatever it starts, is inside from now on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn enter(&self) -> Result<(), SandboxError> {
+        let Some(rules) = &self.0 else { return Ok(()) };
+        // A copy shares the rules.
+        let copy = rules.try_clone().map_err(SandboxError::NoDescriptor)?;
+        Ok(copy.restrict_self().map(drop)?)
+    }
+}
+
+fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
+    let Ok(place) = PathFd::new(path) else { return Ok(rules) };
+    // Of a file, only what concerns files.
+    let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
+    rules.add_rule(PathBeneath::new(place, access))
+}
+
+/// Asks the kernel in a thread that ends at once: only who is restricted knows for certain.
+fn is_supported() -> bool {
+    let attempt = || -> Result<RestrictionStatus, RulesetError> {
+        let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+        rules.handle_access(AccessFs::Execute)?.create()?.restrict_self()
+    };
+    let asked = std::thread::Builder::new().spawn(attempt).ok().and_then(|thread| thread.join().ok());
+    matches!(asked, Some(Ok(status)) if status.ruleset != RulesetStatus::NotEnforced)
+}

@@ -1,0 +1,198 @@
+//! System calls: those of a thread's role are carried out, all others fail with `EPERM`.
+//!
+//! Refused rather than killed: a library that tries something new must not end a gateway. The kernel's log has each
+//! refusal (`audit: type=1326`), with the number of the call and the name of the thread.
+//!
+//! Two things fail with `ENOSYS` instead, so that the C library falls back on an older call: `clone3`, whose flags no
+//! filter can see, and calls that are newer than this program.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::{c_int, c_long, sock_filter};
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::{BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
+use seccompiler::{SeccompFilter, SeccompRule, TargetArch};
+
+use super::calls::{REMOVING, Role};
+
+/// The last call of Linux 6.19, `listns`. From 424 on all architectures have the same numbers.
+const LAST_KNOWN: u32 = 470;
+
+/// Offset of `nr` in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+const NOT_THERE: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+
+/// What `clone` may be asked for: a thread of this process, in its own namespaces.
+const NEW_NAMESPACE: c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP;
+
+/// `PR_SET_VMA`, by which glibc names its memory.
+const PR_SET_VMA: u64 = 0x5356_4d41;
+
+/// Requests of `ioctl` by their upper bytes: those of the TUN driver (`_IOW('T', …, int)`, `_IOR`), of its namespace
+/// (`_IO('T', 227)`), and of sockets and interfaces.
+const TUN_WRITE: u64 = 0x4004_5400;
+const TUN_READ: u64 = 0x8004_5400;
+const TUN_NAMESPACE: u64 = 0x54e3;
+const SOCKET_CONTROL: u64 = 0x8900;
+const BUT_THE_LAST_BYTE: u64 = 0xffff_ff00;
+
+/// A filter for each role. Its refusals are logged, so it is apart from [`newer`], whose are not worth it.
+pub struct Filters(Vec<(Role, Vec<sock_filter>)>);
+
+impl Filters {
+    /// `reports`: what would be refused is carried out, and only logged. `is_fenced`: paths are, so a thread may be let
+    /// remove one that otherwise touches none.
+    ///
+    /// # Errors
+    /// The compiler's. It depends on the tables alone.
+    pub fn new(reports: bool, is_fenced: bool) -> Result<Self, BackendError> {
+        let make = |role| Ok((role, compile(role, reports, is_fenced)?));
+        Role::ALL.into_iter().map(make).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// From now on the calling thread, and whatever it starts, is filtered. It needs `no_new_privs`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn install(&self, role: Role) -> io::Result<()> {
+        let (_, filter) = self.0.iter().find(|(of, _)| *of == role).expect("there is one for each");
+        install(&newer(NOT_THERE), 0)?;
+        install(filter, libc::SECCOMP_FILTER_FLAG_LOG)
+    }
+}
+
+fn install(filter: &[sock_filter], flags: libc::c_ulong) -> io::Result<()> {
+    let len = u16::try_from(filter.len()).expect("the compiler refuses more than 4096 instructions");
+    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
+    // SAFETY: the program points to `len` instructions of a slice that lives until the call returns. The kernel copies
+    // them, and does not write to them.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What becomes of `clone3` and of calls that we do not know; all others are carried out, as far as this goes.
+fn newer(verdict: u32) -> [sock_filter; 5] {
+    let [first, second, third, fourth] = newer_head(verdict);
+    [first, second, third, fourth, instruction(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW)]
+}
+
+/// The same, for others to follow. Jumps are relative, so these do not mind.
+fn newer_head(verdict: u32) -> [sock_filter; 4] {
+    [
+        instruction(LOAD_WORD, 0, 0, NUMBER),
+        instruction(JUMP_IF_EQUAL, 1, 0, libc::SYS_clone3 as u32),
+        instruction(JUMP_IF_GREATER, 0, 1, LAST_KNOWN),
+        instruction(RETURN, 0, 0, verdict),
+    ]
+}
+
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+fn compile(role: Role, reports: bool, is_fenced: bool) -> Result<Vec<sock_filter>, BackendError> {
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = role.calls().map(|call| (call, Vec::new())).collect();
+    if is_fenced {
+        rules.extend(REMOVING.iter().map(|&call| (call, Vec::new())));
+    }
+    for (call, conditions) in conditional(role) {
+        let conditions: Result<Vec<_>, _> = conditions.into_iter().map(Condition::compile).collect();
+        rules.entry(call).or_default().push(SeccompRule::new(conditions?)?);
+    }
+    let refuse = if reports { SeccompAction::Log } else { SeccompAction::Errno(libc::EPERM as u32) };
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let filter: Vec<seccompiler::sock_filter> =
+        SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()?;
+    let filter = filter.into_iter().map(|one| instruction(one.code, one.jt, one.jf, one.k));
+    Ok(newer_head(libc::SECCOMP_RET_ALLOW).into_iter().chain(filter).collect())
+}
+
+/// On the argument of this number, from 0.
+struct Condition(u8, SeccompCmpArgLen, SeccompCmpOp, u64);
+
+impl Condition {
+    fn compile(self) -> Result<SeccompCondition, BackendError> {
+        SeccompCondition::new(self.0, self.1, self.2, self.3)
+    }
+}
+
+/// Calls that are allowed with some arguments only. Of several rules for a call one must hold.
+fn conditional(role: Role) -> Vec<(c_long, Vec<Condition>)> {
+    let mut rules = memory(role);
+    rules.extend(processes());
+    rules.extend(sockets(role));
+    rules.extend(requests(role));
+    rules
+}
+
+/// Nothing that was written can be executed. Only the resolver of glibc loads libraries, and only in control.
+fn memory(role: Role) -> Vec<(c_long, Vec<Condition>)> {
+    let (exec, write) = (libc::PROT_EXEC as u64, libc::PROT_WRITE as u64);
+    let mut rules = vec![
+        (libc::SYS_mmap, vec![Condition(2, Dword, MaskedEq(exec), 0)]),
+        (libc::SYS_mprotect, vec![Condition(2, Dword, MaskedEq(exec), 0)]),
+    ];
+    if role == Role::Control && cfg!(target_env = "gnu") {
+        rules.push((libc::SYS_mmap, vec![Condition(2, Dword, MaskedEq(exec | write), exec)]));
+    }
+    rules
+}
+
+/// Threads, but no processes; and signals to nobody but ourselves.
+fn processes() -> Vec<(c_long, Vec<Condition>)> {
+    let (thread, own) = (libc::CLONE_THREAD as u64, u64::from(std::process::id()));
+    vec![
+        (libc::SYS_clone, vec![Condition(0, Qword, MaskedEq(NEW_NAMESPACE as u64 | thread), thread)]),
+        (libc::SYS_tgkill, vec![Condition(0, Dword, Eq, own)]),
+        (libc::SYS_prctl, vec![Condition(0, Dword, Eq, libc::PR_SET_NAME as u64)]),
+        (libc::SYS_prctl, vec![Condition(0, Dword, Eq, PR_SET_VMA)]),
+        // Limits are read.
+        (libc::SYS_prlimit64, vec![Condition(2, Qword, Eq, 0)]),
+    ]
+}
+
+/// No raw packets, no other protocol families: most holes of the kernel's network are in these.
+fn sockets(role: Role) -> Vec<(c_long, Vec<Condition>)> {
+    let family = |family: c_int| vec![Condition(0, Dword, Eq, family as u64)];
+    let local = vec![(libc::SYS_socket, family(libc::AF_UNIX))];
+    match role {
+        Role::Worker | Role::Metrics => Vec::new(),
+        Role::Files => local,
+        Role::Control => {
+            let mut netlink = family(libc::AF_NETLINK);
+            netlink.push(Condition(2, Dword, Eq, libc::NETLINK_ROUTE as u64));
+            let all = [family(libc::AF_INET), family(libc::AF_INET6), netlink];
+            local.into_iter().chain(all.map(|conditions| (libc::SYS_socket, conditions))).collect()
+        }
+    }
+}
+
+fn requests(role: Role) -> Vec<(c_long, Vec<Condition>)> {
+    let exactly = |request: u64| Condition(1, Dword, Eq, request);
+    let like = |request: u64| Condition(1, Dword, MaskedEq(BUT_THE_LAST_BYTE), request);
+    let mut rules = vec![
+        exactly(libc::FIONBIO as u64),
+        exactly(libc::FIONREAD as u64),
+        // Whether it is a terminal.
+        exactly(libc::TCGETS as u64),
+        exactly(TUN_NAMESPACE),
+        like(TUN_WRITE),
+        like(TUN_READ),
+    ];
+    if role == Role::Control {
+        rules.push(like(SOCKET_CONTROL));
+    }
+    rules.into_iter().map(|condition| (libc::SYS_ioctl, vec![condition])).collect()
+}
