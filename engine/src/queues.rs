@@ -28,6 +28,12 @@ pub const EVENTS_WAITING: usize = 4_096;
 /// Trains that wait for another worker.
 pub const HANDOFFS_WAITING: usize = 256;
 
+/// Mail that a worker reads in one turn, before packets: a configuration of 100,000 peers must not stall them. As much may
+/// wait for a worker that sleeps.
+pub const MAIL_PER_TURN: usize = 64;
+/// The same of orders about sessions, of which all are read if data comes for a session that is not known.
+pub const SESSIONS_PER_TURN: usize = 256;
+
 /// What control tells a worker, in the order in which it takes effect.
 #[derive(Debug)]
 pub enum Mail {
@@ -249,10 +255,13 @@ impl WorkerInbox {
         self.sleeper.ring();
     }
 
-    /// Sends mail about a session.
+    /// Sends mail about a session. It is read before data under the session is, so a worker that sleeps goes on
+    /// sleeping, until a turn has no time for more.
     pub fn push_session(&self, mail: SessionOrder) {
         self.sessions.push(mail);
-        self.sleeper.ring();
+        if self.sessions.len() >= SESSIONS_PER_TURN {
+            self.sleeper.ring();
+        }
     }
 
     /// Sends mail.
@@ -261,9 +270,13 @@ impl WorkerInbox {
         self.sleeper.ring();
     }
 
-    /// Sends an order.
+    /// Sends an order. For one that can wait, a worker that sleeps goes on sleeping, until a turn has no time for more.
     pub fn push_order(&self, order: Order) {
-        self.push_mail(Mail::Order(order));
+        let quiet = order.is_quiet();
+        self.mail.push(Mail::Order(order));
+        if !quiet || self.mail.len() >= MAIL_PER_TURN {
+            self.sleeper.ring();
+        }
     }
 
     /// Hands a train over. False: there is no room, and the train is dropped.
@@ -283,6 +296,13 @@ impl Mailboxes for &Queues {
 
     fn session(&mut self, worker: usize, order: SessionOrder) {
         self.workers[worker].push_session(order);
+    }
+
+    fn wake(&mut self, worker: usize) {
+        let inbox = &self.workers[worker];
+        if !inbox.is_empty() {
+            inbox.wake();
+        }
     }
 }
 
@@ -319,7 +339,9 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use ringfort_core::ids::Endpoint;
+    use ringfort_core::cell::PeerShared;
+    use ringfort_core::ids::{Endpoint, PeerId};
+    use ringfort_path::PeerCell;
 
     use super::*;
 
@@ -351,6 +373,36 @@ mod tests {
         assert_eq!(mtus.collect::<Vec<_>>(), [1, 2, 3]);
         inbox.push_mail(Mail::Stop);
         assert!(rings(inbox.waker()));
+    }
+
+    #[test]
+    fn what_can_wait_rings_only_when_much_of_it_does() {
+        let mut queues = &Queues::new(2).unwrap();
+        let inbox = &queues.workers[1];
+        for n in 1..SESSIONS_PER_TURN as u32 {
+            queues.session(1, SessionOrder::End { local_index: n });
+        }
+        assert!(!rings(inbox.waker()));
+        queues.session(1, SessionOrder::End { local_index: 0 });
+        assert!(rings(inbox.waker()), "more than a turn reads");
+
+        inbox.waker().clear();
+        inbox.heard();
+        while inbox.next_session().is_some() {}
+        let cell = Arc::new(PeerCell::new(PeerId { index: 0, generation: 0 }, Arc::new(PeerShared::new(2))));
+        queues.wake(1);
+        assert!(!rings(inbox.waker()), "there is nothing to read");
+        for _ in 1..MAIL_PER_TURN {
+            queues.order(1, Order::AddPeer(cell.clone()));
+        }
+        assert!(!rings(inbox.waker()));
+        queues.wake(1);
+        assert!(rings(inbox.waker()), "it must not keep what waits for it any longer");
+
+        inbox.waker().clear();
+        inbox.heard();
+        queues.order(1, Order::AddPeer(cell));
+        assert!(rings(inbox.waker()), "more than a turn reads");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::keypair::{ReceiveSession, SendSession};
 use crate::peer_drops::PeerDrops;
 use crate::shared::{self, Highest, Numbered};
 use crate::time::Time;
+use crate::waiting::Waiting;
 use crate::whereabouts::{LostSession, Moves};
 
 /// Where a peer is reached, or that nobody knows.
@@ -131,6 +132,8 @@ pub struct PeerShared {
     pub endpoint: EndpointCell,
     /// Our latest handshake message to the peer, by which it is known if it comes back.
     pub handshake: LatestHandshake,
+    /// The workers that hold packets back until there is a session.
+    pub waiting: Waiting,
     /// Who tells control that the peer sends under a session that nobody has.
     pub lost: LostSession,
     /// Whether any peer of the device has moved.
@@ -154,6 +157,7 @@ impl PeerShared {
             counters: (0..workers).map(|_| PeerCounters::default()).collect(),
             endpoint: EndpointCell::default(),
             handshake: LatestHandshake::default(),
+            waiting: Waiting::default(),
             lost: LostSession::default(),
             moves,
             drops: PeerDrops::default(),

@@ -30,6 +30,7 @@ pub mod suite;
 pub mod tai64n;
 pub mod time;
 pub mod timers;
+pub mod waiting;
 pub mod whereabouts;
 pub mod wire;
 

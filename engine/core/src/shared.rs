@@ -33,6 +33,18 @@ pub(crate) trait Highest {
     fn raise(&self, number: u64);
 }
 
+/// Who waits: a bit for each.
+pub(crate) trait Bits {
+    /// The bits, or those from a moment ago.
+    fn bits(&self) -> u64;
+
+    /// Sets bits, and returns what they were. Acquires and releases.
+    fn set_bits(&self, bits: u64) -> u64;
+
+    /// Clears all, and returns what they were. Acquires and releases.
+    fn take_bits(&self) -> u64;
+}
+
 /// What has a place in an order.
 pub(crate) trait Numbered {
     /// The place. Two values of one cell never have the same.
@@ -67,6 +79,19 @@ pub(crate) fn change<T: PartialEq>(pointer: &impl Pointer<T>, seen: &T, new: T) 
     now.as_deref() == Some(seen) && pointer.replace(&now, Arc::new(new)).is_ok()
 }
 
+/// Enters a waiter, who then looks once more for what it waits for. False: it is entered, so whoever has not taken it
+/// yet will. Who takes afterwards is heard of: what is heard by then makes an old bit invisible.
+#[inline]
+pub(crate) fn enter(bits: &impl Bits, own: u64) -> bool {
+    bits.bits() & own == 0 && bits.set_bits(own) & own == 0
+}
+
+/// Takes all who wait, after what they wait for was made.
+pub(crate) fn take(bits: &impl Bits) -> u64 {
+    // Always an operation that writes: a load could miss who is just entering, and be missed by it.
+    bits.take_bits()
+}
+
 impl<T> Pointer<T> for ArcSwapOption<T> {
     type Guard = Guard<Option<Arc<T>>>;
 
@@ -89,6 +114,21 @@ impl Highest for AtomicU64 {
 
     fn raise(&self, number: u64) {
         self.fetch_max(number, Ordering::AcqRel);
+    }
+}
+
+impl Bits for AtomicU64 {
+    #[inline]
+    fn bits(&self) -> u64 {
+        self.load(Ordering::Relaxed)
+    }
+
+    fn set_bits(&self, bits: u64) -> u64 {
+        self.fetch_or(bits, Ordering::AcqRel)
+    }
+
+    fn take_bits(&self) -> u64 {
+        self.swap(0, Ordering::AcqRel)
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`advance`], [`confirm_and_advance`] and [`change`] in every order that the memory model allows (checked with loom).
+//! [`advance`], [`confirm_and_advance`], [`change`], [`enter`] and [`take`] in every order that the memory model allows (checked with loom).
 //!
 //! `arc-swap` itself is not in the model: its own words are not loom's. A [`ModelPointer`] stands in for it, and keeps
 //! no more than the contract of [`Pointer`]: loads acquire and may be stale, replacements acquire and release, and no
@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 
 use loom::sync::Arc as Shared;
-use loom::sync::atomic::Ordering::{AcqRel, Acquire};
+use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use loom::sync::atomic::{AtomicU64, AtomicUsize};
 use loom::thread;
 
@@ -78,6 +78,20 @@ impl Highest for AtomicU64 {
 
     fn raise(&self, number: u64) {
         self.fetch_max(number, AcqRel);
+    }
+}
+
+impl Bits for AtomicU64 {
+    fn bits(&self) -> u64 {
+        self.load(Relaxed)
+    }
+
+    fn set_bits(&self, bits: u64) -> u64 {
+        self.fetch_or(bits, AcqRel)
+    }
+
+    fn take_bits(&self) -> u64 {
+        self.swap(0, AcqRel)
     }
 }
 
@@ -239,5 +253,80 @@ fn of_two_corrections_of_one_endpoint_one_is_made() {
         );
         let expected = if made[0] { "one way" } else { "the other way" };
         assert_eq!((made[0] ^ made[1], endpoint.load().as_deref()), (true, Some(&expected)));
+    });
+}
+
+/// A worker that holds packets back, and control that makes a session.
+struct Meeting {
+    session: AtomicU64,
+    waiting: AtomicU64,
+    /// Sessions of which control has written to the worker.
+    mailbox: AtomicU64,
+}
+
+impl Meeting {
+    fn new() -> Shared<Self> {
+        let [session, waiting, mailbox] = std::array::from_fn(|_| AtomicU64::new(0));
+        Shared::new(Self { session, waiting, mailbox })
+    }
+
+    /// Control makes a session, and writes to who waits. Always true.
+    fn make(&self, number: u64) -> bool {
+        self.session.store(number, Release);
+        if take(&self.waiting) != 0 {
+            self.mailbox.fetch_max(number, AcqRel);
+        }
+        true
+    }
+
+    /// The worker has a packet, and found no session newer than `known`. True: it is told, now or later, or sends.
+    fn hold_back(&self, known: u64) -> bool {
+        enter(&self.waiting, 1) && self.session.load(Acquire) > known
+    }
+}
+
+/// Nobody waits for a session that is there: the worker finds it, or is written to, or stays entered for the next one.
+#[test]
+fn who_holds_packets_back_is_never_forgotten() {
+    in_every_order(|| {
+        let meeting = Meeting::new();
+        let steps = [|meeting: &Meeting| meeting.make(1), |meeting: &Meeting| meeting.hold_back(0)];
+        let [_, found] = at_once(&meeting, steps);
+        assert!(found || meeting.mailbox.load(Acquire) == 1);
+    });
+}
+
+/// The second packet finds the worker entered, perhaps for a session that was made meanwhile.
+#[test]
+fn a_bit_that_was_taken_is_not_trusted() {
+    in_every_order(|| {
+        let meeting = Meeting::new();
+        let steps = [
+            |meeting: &Meeting| meeting.make(1),
+            |meeting: &Meeting| {
+                let first = meeting.hold_back(0);
+                first || meeting.hold_back(0)
+            },
+        ];
+        let [_, found] = at_once(&meeting, steps);
+        assert!(found || meeting.mailbox.load(Acquire) == 1);
+    });
+}
+
+/// What the worker was written it has read, and it waits for the next session.
+#[test]
+fn who_was_written_to_enters_itself_again() {
+    in_every_order(|| {
+        let meeting = Meeting::new();
+        let steps = [
+            |meeting: &Meeting| meeting.make(1) && meeting.make(2),
+            |meeting: &Meeting| {
+                let found = meeting.hold_back(0);
+                let read = meeting.mailbox.load(Acquire);
+                found || read == 2 || meeting.hold_back(read)
+            },
+        ];
+        let [_, found] = at_once(&meeting, steps);
+        assert!(found || meeting.mailbox.load(Acquire) == 2 || meeting.waiting.load(Acquire) == 0);
     });
 }

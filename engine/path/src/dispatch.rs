@@ -18,10 +18,14 @@ use crate::{PeerCell, Receiver};
 
 /// Where the orders of each worker go. Each of the two mailboxes of a worker keeps its order.
 pub trait Mailboxes {
-    /// To a worker's mailbox of orders.
+    /// To a worker's mailbox of orders. One that sleeps is woken, unless the order can wait ([`Order::is_quiet`]) and
+    /// not many do.
     fn order(&mut self, worker: usize, order: Order);
-    /// To its mailbox of session orders, which is read before the other.
+    /// To its mailbox of session orders, which is read before the other, and before data under a session is. So a
+    /// worker that sleeps is woken only if many wait.
     fn session(&mut self, worker: usize, order: SessionOrder);
+    /// A worker that sleeps is woken, if anything waits for it.
+    fn wake(&mut self, worker: usize);
 }
 
 /// Control's half of the data paths: it knows which worker has to be told what.
@@ -82,18 +86,30 @@ impl Dispatch {
             }
             Action::SendStaged { peer, confirm } => {
                 let confirms = confirm.map(|local_index| owner(local_index, self.workers));
+                let waiters = self.cell(peer).shared().waiting.take();
                 for worker in 0..self.workers {
-                    let confirms = confirms == Some(worker);
-                    to.order(worker, if confirms { Order::SendKeepalive { peer } } else { Order::SendStaged { peer } });
+                    if confirms == Some(worker) {
+                        to.order(worker, Order::SendKeepalive { peer });
+                    } else if waiters.contains(worker) {
+                        to.order(worker, Order::SendStaged { peer });
+                    }
                 }
             }
-            Action::EndSessions { peer, number } => _ = self.cell(peer).advance(Arc::new(SendState::end(number))),
+            Action::EndSessions { peer, number } => {
+                self.cell(peer).advance(Arc::new(SendState::end(number)));
+                // No key outlives its end in the mailbox or the table of a worker that sleeps.
+                (0..self.workers).for_each(|worker| to.wake(worker));
+            }
             // The same worker for the same peer, and different ones for different peers.
             Action::SendKeepalive { peer } => {
                 to.order(peer.index as usize % self.workers, Order::SendKeepalive { peer });
             }
             Action::Recover(whereabouts) => self.broadcast(to, || Order::Recover(whereabouts.clone())),
-            Action::DropStaged { peer } => self.broadcast(to, || Order::DropStaged { peer }),
+            Action::DropStaged { peer } => {
+                let waiters = self.cell(peer).shared().waiting.take();
+                let waits = (0..self.workers).filter(|&worker| waiters.contains(worker));
+                waits.for_each(|worker| to.order(worker, Order::DropStaged { peer }));
+            }
         }
         None
     }

@@ -73,6 +73,9 @@ pub type Receiver = cell::Receiver<OpenKey, SealKey>;
 /// Bytes of the longest train that one send can carry: the largest UDP payload over IPv4 (65,535 − 20 − 8).
 pub const TRAIN_BYTES_MAX: usize = 65_507;
 
+/// Peers that a worker may begin to wait for before it looks whether their sessions have come meanwhile.
+const ENTERED_MAX: usize = 256;
+
 /// What a data path is told when it is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -114,6 +117,8 @@ pub struct DataPath<W = Unwatched> {
     told: Told,
     /// Packets that wait for a key.
     staging: Staging,
+    /// Peers for which this worker began to wait in this turn.
+    entered: Vec<PeerId>,
     /// Packets that have a peer and a key.
     gathered: Gathered,
     /// Headers of the segments of a train in the making.
@@ -143,6 +148,7 @@ impl<W: Watch> DataPath<W> {
             whereabouts: None,
             told: Told::default(),
             staging: Staging::new(budget::STAGED_LIMITS, budget::STAGED_JUMBO_LIMITS),
+            entered: Vec::with_capacity(ENTERED_MAX + budget::GATHERED_MAX),
             gathered: Gathered::new(),
             heads: outbound::no_heads(),
             stalled: None,

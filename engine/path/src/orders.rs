@@ -66,6 +66,16 @@ pub enum Order {
     Mtu(u32),
 }
 
+impl Order {
+    /// Whether a worker that sleeps need not be woken for it. What makes it matter wakes the worker, and the mailbox is
+    /// read first.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        // Its routes come later, and are not quiet.
+        matches!(self, Self::AddPeer(_))
+    }
+}
+
 impl<W: Watch> DataPath<W> {
     /// Takes over a receiving half, or lets go of one.
     pub fn handle_session(&mut self, order: SessionOrder) {
@@ -82,7 +92,7 @@ impl<W: Watch> DataPath<W> {
             Order::AddPeer(cell) => self.peers.add(cell),
             Order::RemovePeer { peer } => {
                 // What was read for it before goes with it.
-                self.flush(now);
+                self.seal_gathered(now);
                 self.peers.remove(peer);
                 self.drop_staged(now, peer, DropReason::Down);
             }

@@ -2,13 +2,10 @@
 
 use ringfort_path::{Handoff, Order, Train};
 
-use super::operations::MAIL_PER_TURN;
 use super::turn::Worker;
 use crate::failure::WorkerError;
-use crate::queues::Mail;
+use crate::queues::{MAIL_PER_TURN, Mail, SESSIONS_PER_TURN};
 
-/// Orders about sessions read in one turn, unless data comes for a session that is not known.
-const SESSIONS_PER_TURN: usize = 256;
 /// Trains taken over in one turn.
 const HANDOFFS_PER_TURN: usize = 64;
 

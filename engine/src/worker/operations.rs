@@ -4,6 +4,8 @@ use ring_buffers::{BufferGroup, Ring, RingConfig};
 use ringfort_aead::SEGMENTS_MAX;
 use ringfort_path::budget::{GATHERED_MAX, KEEPALIVES, SLOTS, TRAINS_PER_READ, TUN_READS, UDP_READS, budget};
 
+use crate::queues::MAIL_PER_TURN;
+
 /// Sends in flight: every slot may hold one, and a train that must leave unsegmented one per datagram. With fewer
 /// operations than slots a send could be refused while its slot is paid for.
 pub(super) const UDP_OPERATIONS: u16 = 1024;
@@ -23,9 +25,6 @@ const OPERATIONS: u16 = TUN_OPERATIONS + UDP_OPERATIONS + OTHER_OPERATIONS;
 /// More completions than operations can be in flight.
 pub(super) const RING: RingConfig =
     RingConfig { submissions: 256, completions: (OPERATIONS as u32).next_power_of_two(), operations: OPERATIONS };
-
-/// Other mail read in one turn: a configuration of 100,000 peers must not stall the packets.
-pub(super) const MAIL_PER_TURN: usize = 64;
 
 /// What one worker locks of the memory that `RLIMIT_MEMLOCK` is about, in bytes: its ring, without which there is no
 /// worker, and its arena.

@@ -9,6 +9,7 @@ use ringfort_core::time::{Now, Time};
 use ringfort_path::{HandshakeMessage, Mailboxes, Order, SessionOrder};
 
 use super::Gateway;
+use super::turn::{ORDERS_PER_TURN, SESSIONS_PER_TURN};
 use super::worker::Inbox;
 use crate::network::Wire;
 use crate::outside::Outside;
@@ -36,21 +37,41 @@ pub(super) struct Control {
     carries_out: bool,
 }
 
-/// Mailboxes that note who has got something.
+/// Mailboxes that note who is woken.
 struct Boxes<'a> {
     inboxes: Vec<&'a mut Inbox>,
-    written: u64,
+    woken: u64,
+}
+
+impl Boxes<'_> {
+    fn ring(&mut self, worker: usize) {
+        self.inboxes[worker].rung = true;
+        self.woken |= 1 << worker;
+    }
 }
 
 impl Mailboxes for Boxes<'_> {
     fn order(&mut self, worker: usize, order: Order) {
-        self.inboxes[worker].orders.push_back(order);
-        self.written |= 1 << worker;
+        let orders = &mut self.inboxes[worker].orders;
+        let rings = !order.is_quiet() || orders.len() + 1 >= ORDERS_PER_TURN;
+        orders.push_back(order);
+        if rings {
+            self.ring(worker);
+        }
     }
 
     fn session(&mut self, worker: usize, order: SessionOrder) {
-        self.inboxes[worker].sessions.push_back(order);
-        self.written |= 1 << worker;
+        let sessions = &mut self.inboxes[worker].sessions;
+        sessions.push_back(order);
+        if sessions.len() >= SESSIONS_PER_TURN {
+            self.ring(worker);
+        }
+    }
+
+    fn wake(&mut self, worker: usize) {
+        if !self.inboxes[worker].is_empty() {
+            self.ring(worker);
+        }
     }
 }
 
@@ -147,10 +168,10 @@ impl Gateway {
             self.receives.remove(local_index);
         }
         let inboxes = self.workers.iter_mut().map(|worker| &mut worker.inbox).collect();
-        let mut boxes = Boxes { inboxes, written: 0 };
+        let mut boxes = Boxes { inboxes, woken: 0 };
         let left = self.dispatch.apply(action, &mut boxes);
-        let written = boxes.written;
-        (0..self.workers.len()).filter(|worker| written >> worker & 1 == 1).for_each(|worker| self.wake(worker, out));
+        let woken = boxes.woken;
+        (0..self.workers.len()).filter(|worker| woken >> worker & 1 == 1).for_each(|worker| self.wake(worker, out));
         if let Some(Outgoing::Send { endpoint, datagram, peer }) = left {
             let works = self.send_handshake(&endpoint, datagram.as_ref(), out);
             if let Some(peer) = peer {

@@ -242,6 +242,7 @@ impl Gateway {
     fn broadcast(&mut self, mut order: impl FnMut() -> Order, out: &mut Outside) {
         for worker in 0..self.workers.len() {
             self.workers[worker].inbox.orders.push_back(order());
+            self.workers[worker].inbox.rung = true;
             self.wake(worker, out);
         }
     }

@@ -18,8 +18,8 @@ use crate::outside::Outside;
 use crate::trace::{Step, Who};
 
 /// Bounds of one turn, as the daemon's workers have them.
-const SESSIONS_PER_TURN: usize = 256;
-const ORDERS_PER_TURN: usize = 64;
+pub(super) const SESSIONS_PER_TURN: usize = 256;
+pub(super) const ORDERS_PER_TURN: usize = 64;
 const HANDOFFS_PER_TURN: usize = 64;
 const TRAINS_PER_TURN: usize = 24;
 const PACKETS_PER_TURN: usize = 32;
@@ -61,6 +61,8 @@ impl Gateway {
                 return self.wake(w, out);
             }
         }
+        let worker = &mut self.workers[w];
+        worker.inbox.rung &= !worker.inbox.is_empty();
         let result = self.workers[w].check_books();
         out.check(result.map_err(|what| format!("g{} worker {w}: {what}", self.index)));
         if self.workers[w].has_work() {

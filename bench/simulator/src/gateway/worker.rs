@@ -53,6 +53,8 @@ pub(super) struct Inbox {
     pub(super) sessions: VecDeque<SessionOrder>,
     pub(super) orders: VecDeque<Order>,
     pub(super) handoffs: VecDeque<Handoff>,
+    /// Some of it was sent with a ring, or the worker reads it just now: it does not sleep before all is read.
+    pub(super) rung: bool,
 }
 
 /// One worker.
@@ -85,6 +87,11 @@ pub(super) struct Worker {
 }
 
 impl Inbox {
+    /// Whether the worker must not sleep: what is quiet waits until it turns for another reason.
+    pub(super) fn keeps_awake(&self) -> bool {
+        self.rung && !self.is_empty() || !self.handoffs.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.orders.is_empty() && self.handoffs.is_empty()
     }
@@ -118,7 +125,7 @@ impl Worker {
 
     /// Whether there is something to do.
     pub(super) fn has_work(&self) -> bool {
-        !(self.inbox.is_empty() && self.socket.is_empty() && self.tun.is_empty() && self.refused.is_empty())
+        self.inbox.keeps_awake() || !(self.socket.is_empty() && self.tun.is_empty() && self.refused.is_empty())
     }
 
     /// The kernel and all queues let go of what they have.

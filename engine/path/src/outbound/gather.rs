@@ -10,7 +10,7 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::DATA_HEADER_LEN;
 
 use super::{train, wire_len};
-use crate::{DataPath, Stage, TRAIN_BYTES_MAX, Watch};
+use crate::{DataPath, ENTERED_MAX, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// A packet with a peer and, as of this batch, a key.
 pub(crate) struct Pending {
@@ -43,7 +43,12 @@ impl<W: Watch> DataPath<W> {
     pub(super) fn admit(&mut self, now: Time, id: PeerId, view: View, ecn: u8) {
         if !self.peers.get(id).is_some_and(|peer| peer.has_session(now)) {
             return match self.peers.reachable(id) {
-                Ok(_) => self.stage(id, view),
+                Ok(_) => {
+                    if self.entered.len() >= ENTERED_MAX {
+                        self.look_again(now);
+                    }
+                    self.stage(id, view);
+                }
                 Err(reason) => self.drop_of(now, id, reason, 1),
             };
         }
@@ -61,14 +66,20 @@ impl<W: Watch> DataPath<W> {
             return self.counters.drop(DropReason::Oversized, 1);
         }
         if self.gathered.0.len() == Pending::MAX {
-            self.flush(now);
+            self.seal_gathered(now);
         }
         let order = u32::try_from(self.gathered.0.len()).expect("bounded by Pending::MAX");
         self.gathered.0.push_back(Pending { peer: id, order, wire_len, ecn, view });
     }
 
-    /// The end of a batch of packets: seals what was gathered.
+    /// The end of a batch of packets: seals what was gathered. To be called before the worker sleeps.
     pub fn flush(&mut self, now: Time) {
+        self.seal_gathered(now);
+        self.look_again(now);
+    }
+
+    /// Seals what was gathered.
+    pub(crate) fn seal_gathered(&mut self, now: Time) {
         if self.gathered.0.is_empty() {
             return;
         }

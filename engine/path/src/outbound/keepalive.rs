@@ -26,7 +26,7 @@ impl<W: Watch> DataPath<W> {
         };
         view.truncate(DATA_HEADER_LEN);
         self.admit(now, id, view, 0);
-        self.flush(now);
+        self.seal_gathered(now);
         Outcome::Done
     }
 }

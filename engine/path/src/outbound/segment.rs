@@ -78,7 +78,7 @@ impl<W: Watch> DataPath<W> {
         if self.gathered.0.is_empty() {
             self.watch.lap(Stage::Route);
         } else {
-            self.flush(now);
+            self.seal_gathered(now);
         }
         let ecn = packet::outer_ecn(inner.ecn);
         self.send_super(now, SuperPacket { view, geometry, peer, ecn, sealed: 0 })

@@ -1,6 +1,7 @@
 //! Packets without a key wait, each in a slot of its own size, until there is one.
 
 use ring_buffers::{PACKET_SIZE, Pool, SlotClass, View};
+use ringfort_core::device::HandshakeReason;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
@@ -20,11 +21,11 @@ impl<W: Watch> DataPath<W> {
         let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {
             return self.counters.drop(DropReason::Down, 1);
         };
-        self.request_handshake(id, reason);
         if view.len() <= DATA_HEADER_LEN {
             // A keepalive says "I am here", and the handshake will.
-            return;
+            return self.request_handshake(id, reason);
         }
+        self.wait_for_session(id, reason);
         let class = class_of(view.len());
         let waiting = match class {
             // It has waited before.
@@ -50,7 +51,7 @@ impl<W: Watch> DataPath<W> {
         let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {
             return self.counters.drop(DropReason::Down, segments.len());
         };
-        self.request_handshake(id, reason);
+        self.wait_for_session(id, reason);
         for segment in segments {
             let len = DATA_HEADER_LEN + segment.len();
             let class = class_of(len);
@@ -70,14 +71,34 @@ impl<W: Watch> DataPath<W> {
             return;
         }
         // If the key is used up, what was gathered since waits as well, behind what waits already.
-        self.flush(now);
+        self.seal_gathered(now);
         // As many as wait now: what the new key refuses waits again, behind them.
         for _ in 0..self.staging.waiting(id) {
             let Some(view) = self.staging.pop(id) else { break };
             let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
             self.line_up(now, id, view, ecn);
         }
-        self.flush(now);
+        self.seal_gathered(now);
+    }
+
+    /// Enters the worker among those that hold packets of a peer back, then asks for a session. Not the other way round:
+    /// who gives the handshake up forgets the request first, and then has those who are entered drop what they hold. So
+    /// a packet is dropped, or asks anew.
+    fn wait_for_session(&mut self, id: PeerId, reason: HandshakeReason) {
+        if self.peers.get(id).is_some_and(|peer| peer.cell().shared().waiting.enter(self.config.worker)) {
+            self.entered.push(id);
+        }
+        self.request_handshake(id, reason);
+    }
+
+    /// Looks once more for sessions that were not there when their packets came: who made one before this worker was
+    /// entered has told it nothing.
+    pub(super) fn look_again(&mut self, now: Time) {
+        while let Some(id) = self.entered.pop() {
+            if self.peers.get(id).is_some_and(|peer| peer.has_session(now)) {
+                self.send_staged(now, id);
+            }
+        }
     }
 
     /// Gives up what waits for a peer.

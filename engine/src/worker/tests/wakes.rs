@@ -23,6 +23,7 @@ fn a_ring_for_what_was_read_already_does_not_make_the_worker_deaf() {
         for round in 0..10 {
             let before = completions(&f);
             f.queues.workers[0].push_session(SessionOrder::End { local_index: 0x1234_5600 });
+            f.queues.workers[0].wake();
             f.worker.read_sessions(usize::MAX);
             f.turn_until(|f| completions(f) > before);
             f.settle();
@@ -90,6 +91,32 @@ fn packets_that_were_read_after_the_link_went_down_do_not_wait_for_the_next_time
         f.queues.workers[0].push_mail(Mail::Sockets(None));
         f.settle();
         assert_eq!((f.stats[0].staged.get(), f.dropped(DropReason::Down)), (0, 1));
+        f.finish();
+    });
+}
+
+/// An answered handshake is of two workers' concern: that of the key, which reads it before the data, and whoever holds
+/// packets back.
+#[test]
+fn a_session_rings_who_waits_for_it_and_nobody_else() {
+    in_namespace(|| {
+        let mut f = Solo::new();
+        f.settle();
+        let rung = |f: &Solo| is_rung(f.queues.workers[0].waker());
+        f.queues.workers[0].push_session(SessionOrder::End { local_index: 0x1234_5600 });
+        f.queues.workers[0].push_order(Order::AddPeer(f.cell.clone()));
+        assert!(!rung(&f), "nothing is to be done");
+        assert!(!f.cell.shared().waiting.take().contains(0), "nothing waits");
+
+        f.inner.send_to(&[1; 100], "10.9.0.2:9").unwrap();
+        f.turn_until(|f| f.stats[0].staged.get() == 1);
+        assert!(f.queues.workers[0].is_empty(), "a turn reads what is quiet");
+        assert!(f.cell.shared().waiting.take().contains(0));
+        f.queues.workers[0].push_order(Order::SendStaged { peer: PEER });
+        assert!(rung(&f));
+        f.settle();
+        assert_eq!(f.stats[0].staged.get(), 1, "there is still no session");
+        assert!(f.cell.shared().waiting.take().contains(0), "so it waits again");
         f.finish();
     });
 }
