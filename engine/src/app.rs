@@ -228,6 +228,9 @@ fn report(daemon: &Daemon) {
     for failure in &daemon.choice().failures {
         log::warn!("{failure}");
     }
+    for failure in &daemon.x25519().failed {
+        log::warn!("{failure}");
+    }
     offloads::report(daemon.self_test());
     if let Some(why) = daemon.unsteered() {
         log::warn!(
@@ -248,6 +251,7 @@ fn report(daemon: &Daemon) {
     for suite in &daemon.choice().suites {
         log::info!("{}: {}", suite.suite, suite.summary());
     }
+    log::info!("{}", daemon.x25519());
     log::debug!("{}", daemon.choice());
 }
 

@@ -168,6 +168,9 @@ pub enum DaemonError {
     /// No cipher computes correctly here.
     #[error(transparent)]
     Aead(#[from] SelectionError),
+    /// No library computes handshakes correctly here.
+    #[error("{0}, and so did all others: this build, or this CPU, is broken")]
+    X25519(#[from] ringfort_x25519::SelfTestError),
     /// The limit on open files is too low.
     #[error(
         "no file descriptor is left to {0}: raise the limit on open files (ulimit -n, or LimitNOFILE= in the service)"
@@ -276,9 +279,11 @@ impl DaemonError {
             Self::Bind(BindError::PortInUse { .. } | BindError::Address { .. } | BindError::Device { .. }) => {
                 Fault::Request
             }
-            Self::Aead(_) | Self::Vanished(_) | Self::Start(StartError::Silent) | Self::Bind(BindError::NoWorkers) => {
-                Fault::Bug
-            }
+            Self::Aead(_)
+            | Self::X25519(_)
+            | Self::Vanished(_)
+            | Self::Start(StartError::Silent)
+            | Self::Bind(BindError::NoWorkers) => Fault::Bug,
             Self::Worker(failure) => failure.error.fault(),
             Self::Metrics(error) if error.is_of_request() => Fault::Request,
             Self::NoCapability

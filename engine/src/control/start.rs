@@ -52,6 +52,7 @@ pub struct Daemon {
     /// The file of the interface of this name.
     file: Option<(String, ConfigFile)>,
     choice: Choice,
+    x25519: ringfort_x25519::Choice,
     self_test: SelfTest,
     unsteered: Option<String>,
     taken_over: Option<TakenOver>,
@@ -90,6 +91,7 @@ impl Daemon {
             interface.refuse_link_local_address();
         }
         let choice = cli.selection().resolve()?;
+        let x25519 = ringfort_x25519::choose()?;
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let queues = Arc::new(queues);
         let sources = SourceCheck::new()?;
@@ -103,6 +105,7 @@ impl Daemon {
         let source = Arc::new(source(&cli.name, &choice, &queues, &stats));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let mut control = Control::new(plane, interface, sources, source.clone(), exchange.clone(), MTU_DEFAULT);
+        control.set_x25519(x25519.x25519);
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         let loaded = keep_endpoints(cli, &mut control)?;
         if let Some(file) = file.as_ref().filter(|file| !file.is_gateway()) {
@@ -128,6 +131,7 @@ impl Daemon {
             sleep,
             file,
             choice,
+            x25519,
             self_test,
             unsteered,
             taken_over,
@@ -140,6 +144,12 @@ impl Daemon {
     #[must_use]
     pub fn choice(&self) -> &Choice {
         &self.choice
+    }
+
+    /// Who computes handshakes, and why.
+    #[must_use]
+    pub fn x25519(&self) -> &ringfort_x25519::Choice {
+        &self.x25519
     }
 
     /// What the test of the kernel's offloads has found.

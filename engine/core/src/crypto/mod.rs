@@ -1,8 +1,10 @@
 //! The primitives under the names that the WireGuard paper gives them (section 5.4), and the key types.
 //!
-//! Everything here is pure Rust and meant for handshakes and cookies; the data path has ciphers of its own.
+//! Everything here is pure Rust and meant for handshakes and cookies; the data path has ciphers of its own. Only X25519
+//! may be computed elsewhere ([`X25519`]).
 
 mod keys;
+mod x25519;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use hmac::SimpleHmac;
 use zeroize::Zeroize;
 
 pub use self::keys::{Key, PresharedKey, PrivateKey, PublicKey};
+pub use self::x25519::{Portable, Secret, X25519};
 use crate::suite::Suite;
 use crate::wire::TAG_LEN;
 

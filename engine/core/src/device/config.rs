@@ -12,7 +12,7 @@ use crate::allowed_ips::Prefix;
 use crate::cell::PeerShared;
 use crate::constants::PEERS_MAX;
 use crate::cookie::CookieChecker;
-use crate::crypto::{PresharedKey, PrivateKey, PublicKey};
+use crate::crypto::{PresharedKey, PrivateKey, PublicKey, X25519};
 use crate::ids::PeerId;
 use crate::noise::LocalIdentity;
 use crate::time::Time;
@@ -20,6 +20,11 @@ use crate::timers::Timer;
 
 /// The interface.
 impl Device {
+    /// Has another library compute handshakes, under private keys that are set from now on.
+    pub const fn set_x25519(&mut self, x25519: &'static dyn X25519) {
+        self.x25519 = x25519;
+    }
+
     /// Sets or, with `None`, forgets our private key. All sessions end, since they prove the old one; a peer whose
     /// public key becomes our own is removed. Setting the key that is set already changes nothing. With many peers it
     /// takes more than this call, see [`Device::is_renewing`].
@@ -28,7 +33,7 @@ impl Device {
             return;
         }
         self.identity = key.map(|key| {
-            let local = LocalIdentity::new(key);
+            let local = LocalIdentity::computed_by(self.x25519, key);
             let checker = CookieChecker::new(local.public());
             Identity { local, checker }
         });

@@ -17,7 +17,7 @@ use crate::ids::{Endpoint, PeerId};
 use crate::noise::{ClaimedInitiation, create_initiation};
 use crate::time::Time;
 use crate::timers::Timer;
-use crate::wire::{HandshakeInitiation, HandshakeResponse};
+use crate::wire::{CookieReply, HandshakeInitiation, HandshakeResponse};
 
 impl Device {
     /// A handshake message has left for its peer: only then is it counted as sent.
@@ -26,6 +26,17 @@ impl Device {
             peer.handshake_traffic.tx_packets += 1;
             peer.handshake_traffic.tx_bytes += len as u64;
         }
+    }
+
+    /// Keeps a cookie for the next handshake message. No timer and no endpoint changes: the reply may be anybody's
+    /// echo.
+    pub(super) fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), DropReason> {
+        let peer = self.asked_by(message.receiver_index.get())?;
+        let peer = self.peers.get_mut(peer).ok_or(DropReason::UnknownIndex)?;
+        peer.cookies.consume_reply(now, message)?;
+        let remote = peer.endpoint().map(|endpoint| endpoint.remote);
+        peer.health.fail(Failure::CookieDemanded, remote, now);
+        Ok(())
     }
 }
 

@@ -52,7 +52,7 @@ use zerocopy::IntoBytes;
 
 use crate::allowed_ips::AllowedIps;
 use crate::cookie::CookieChecker;
-use crate::crypto::PublicKey;
+use crate::crypto::{Portable, PublicKey, X25519};
 use crate::drops::{DropCounts, DropReason};
 use crate::ids::{Endpoint, PeerId};
 use crate::limiter::{LIMITER_SOURCES_MAX, Limiter};
@@ -61,7 +61,7 @@ use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::time::{Now, Time};
 use crate::timers::{Schedule, Timer};
-use crate::wire::{CookieReply, HandshakeInitiation, HandshakeResponse, Message, classify};
+use crate::wire::{HandshakeInitiation, HandshakeResponse, Message, classify};
 use memory::Memory;
 use outbox::Outbox;
 use peer::{Env, Peer};
@@ -78,6 +78,8 @@ const PEERS_PER_TIMEOUT: usize = 64;
 /// A WireGuard interface, as control sees it. It starts without a private key, without peers, and with the link down.
 pub struct Device {
     workers: u8,
+    /// Who computes handshakes.
+    x25519: &'static dyn X25519,
     up: bool,
     identity: Option<Identity>,
     limiter: Limiter,
@@ -118,6 +120,7 @@ impl Device {
     pub fn new(workers: u8) -> Self {
         Self {
             workers,
+            x25519: &Portable,
             up: false,
             identity: None,
             limiter: Limiter::new(LIMITER_SOURCES_MAX),
@@ -360,17 +363,6 @@ impl Device {
         self.blamed = Some(peer);
         self.step(now, peer, rng, |peer, env| peer.receive_response(message, endpoint, env))
             .unwrap_or(Err(DropReason::UnknownIndex))
-    }
-
-    /// Keeps a cookie for the next handshake message. No timer and no endpoint changes: the reply may be anybody's
-    /// echo.
-    fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), DropReason> {
-        let peer = self.asked_by(message.receiver_index.get())?;
-        let peer = self.peers.get_mut(peer).ok_or(DropReason::UnknownIndex)?;
-        peer.cookies.consume_reply(now, message)?;
-        let remote = peer.endpoint().map(|endpoint| endpoint.remote);
-        peer.health.fail(Failure::CookieDemanded, remote, now);
-        Ok(())
     }
 
     /// Lets a peer take a step, and enters its next deadline. `None` if the peer is gone.

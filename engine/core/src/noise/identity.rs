@@ -2,25 +2,36 @@
 
 use std::sync::OnceLock;
 
+use rand_core::CryptoRng;
+
 use super::IDENTIFIER;
 use super::symmetric::SymmetricState;
-use crate::crypto::{Key, LowOrder, PresharedKey, PrivateKey, PublicKey};
+use crate::crypto::{Key, LowOrder, Portable, PresharedKey, PrivateKey, PublicKey, Secret, X25519};
 use crate::suite::Suite;
 
 /// Our own static key.
 pub struct LocalIdentity {
     private: PrivateKey,
     public: PublicKey,
+    /// The private key in the hands of who computes.
+    secret: Box<dyn Secret>,
+    x25519: &'static dyn X25519,
     /// Where a handshake that comes to us starts, under each suite in the order of [`Suite::ALL`].
     as_responder: [SymmetricState; Suite::ALL.len()],
 }
 
 impl LocalIdentity {
-    /// The identity of a private key.
+    /// The identity of a private key. Handshakes are computed by the portable library.
     pub fn new(private: PrivateKey) -> Self {
-        let public = private.public_key();
+        Self::computed_by(&Portable, private)
+    }
+
+    /// The identity of a private key, whose handshakes `x25519` computes.
+    pub fn computed_by(x25519: &'static dyn X25519, private: PrivateKey) -> Self {
+        let secret = x25519.secret(&private);
+        let public = secret.public_key();
         let as_responder = std::array::from_fn(|place| SymmetricState::new(Suite::ALL[place], IDENTIFIER, &public));
-        Self { private, public, as_responder }
+        Self { private, public, secret, x25519, as_responder }
     }
 
     /// Our private key.
@@ -33,9 +44,24 @@ impl LocalIdentity {
         &self.public
     }
 
+    /// The Diffie-Hellman of our static key with any other.
+    pub(super) fn diffie_hellman(&self, public: &PublicKey) -> Result<Key, LowOrder> {
+        self.secret.diffie_hellman(public)
+    }
+
+    /// Who computes our handshakes.
+    pub(super) const fn x25519(&self) -> &'static dyn X25519 {
+        self.x25519
+    }
+
     pub(super) fn responder_state(&self, suite: Suite) -> SymmetricState {
         self.as_responder[suite as usize].clone()
     }
+}
+
+/// A fresh key pair for one handshake.
+pub(super) fn ephemeral(x25519: &dyn X25519, rng: &mut dyn CryptoRng) -> Box<dyn Secret> {
+    x25519.secret(&PrivateKey::generate(rng))
 }
 
 /// A peer's static key, the preshared key, and the suite that we use with it.
@@ -93,7 +119,7 @@ impl RemoteIdentity {
 
     /// The Diffie-Hellman of both static keys, with the same `local` until [`RemoteIdentity::forget_local`].
     pub(super) fn static_static(&self, local: &LocalIdentity) -> Result<&Key, LowOrder> {
-        let compute = || local.private.diffie_hellman(&self.public).map(Box::new);
+        let compute = || local.diffie_hellman(&self.public).map(Box::new);
         self.static_static.get_or_init(compute).as_deref().map_err(|&low_order| low_order)
     }
 

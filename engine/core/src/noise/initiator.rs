@@ -2,9 +2,10 @@
 
 use rand_core::CryptoRng;
 
+use super::identity::ephemeral;
 use super::symmetric::SymmetricState;
 use super::{LocalIdentity, NewSession, RemoteIdentity};
-use crate::crypto::{PrivateKey, PublicKey};
+use crate::crypto::{PublicKey, Secret};
 use crate::drops::DropReason;
 use crate::tai64n::Tai64N;
 use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, initiation_type};
@@ -12,7 +13,7 @@ use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, init
 /// An initiation that was sent and awaits its response. Zeroed when dropped.
 pub struct PendingInitiation {
     state: SymmetricState,
-    ephemeral: PrivateKey,
+    ephemeral: Box<dyn Secret>,
     local_index: u32,
 }
 
@@ -35,7 +36,7 @@ pub fn create_initiation(
     let mut encrypted_timestamp = [0; 12 + TAG_LEN];
 
     // e
-    let ephemeral = PrivateKey::generate(rng);
+    let ephemeral = ephemeral(local.x25519(), rng);
     let ephemeral_public = *ephemeral.public_key().as_bytes();
     state.mix_ephemeral(&ephemeral_public);
     // es
@@ -87,7 +88,7 @@ impl PendingInitiation {
         // ee
         state.mix_dh(self.ephemeral.diffie_hellman(&ephemeral)?.as_bytes());
         // se
-        state.mix_dh(local.private().diffie_hellman(&ephemeral)?.as_bytes());
+        state.mix_dh(local.diffie_hellman(&ephemeral)?.as_bytes());
         // psk
         let key = state.mix_psk(remote.psk());
         // {}

@@ -4,9 +4,10 @@
 
 use rand_core::CryptoRng;
 
+use super::identity::ephemeral;
 use super::symmetric::SymmetricState;
 use super::{LocalIdentity, NewSession, RemoteIdentity};
-use crate::crypto::{PrivateKey, PublicKey};
+use crate::crypto::{PublicKey, X25519};
 use crate::drops::DropReason;
 use crate::suite::Suite;
 use crate::tai64n::{TAI64N_LEN, Tai64N};
@@ -24,6 +25,7 @@ pub struct ClaimedInitiation {
 /// An initiation that its peer really made, now or earlier: the timestamp tells.
 pub struct VerifiedInitiation {
     state: SymmetricState,
+    x25519: &'static dyn X25519,
     remote_public: PublicKey,
     remote_ephemeral: PublicKey,
     remote_index: u32,
@@ -49,7 +51,7 @@ pub fn consume_initiation(
     // e
     state.mix_ephemeral(remote_ephemeral.as_bytes());
     // es
-    let key = state.mix_key(&local.private().diffie_hellman(&remote_ephemeral)?);
+    let key = state.mix_key(&local.diffie_hellman(&remote_ephemeral)?);
     // s
     state.decrypt_and_hash(&key, &message.encrypted_static, &mut remote_public)?;
 
@@ -92,7 +94,8 @@ impl ClaimedInitiation {
         state.decrypt_and_hash(&key, &encrypted_timestamp, &mut timestamp)?;
 
         let timestamp = Tai64N::from_bytes(timestamp);
-        Ok(VerifiedInitiation { state, remote_public, remote_ephemeral, remote_index, timestamp })
+        let x25519 = local.x25519();
+        Ok(VerifiedInitiation { state, x25519, remote_public, remote_ephemeral, remote_index, timestamp })
     }
 }
 
@@ -131,11 +134,11 @@ impl VerifiedInitiation {
         if self.suite() != remote.suite() {
             return Err(DropReason::SuiteMismatch);
         }
-        let Self { mut state, remote_public, remote_ephemeral, remote_index, timestamp: _ } = self;
+        let Self { mut state, x25519, remote_public, remote_ephemeral, remote_index, timestamp: _ } = self;
         let mut encrypted_nothing = [0; TAG_LEN];
 
         // e
-        let ephemeral = PrivateKey::generate(rng);
+        let ephemeral = ephemeral(x25519, rng);
         let ephemeral_public = *ephemeral.public_key().as_bytes();
         state.mix_ephemeral(&ephemeral_public);
         // ee

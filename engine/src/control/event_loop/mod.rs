@@ -24,7 +24,7 @@ use nix::errno::Errno as SysErrno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use ringfort_core::crypto::PublicKey;
+use ringfort_core::crypto::{PublicKey, X25519};
 use ringfort_core::device::{Device, Durations, Remembered};
 use ringfort_core::time::{Now, Time};
 use ringfort_path::Order;
@@ -148,6 +148,11 @@ impl Control {
             ending: None,
             last_commands: Vec::new(),
         }
+    }
+
+    /// Has this library compute handshakes; to be called before there is a private key.
+    pub fn set_x25519(&mut self, x25519: &'static dyn X25519) {
+        self.device.set_x25519(x25519);
     }
 
     /// Takes over where peers were last, and has it kept from now on, both before any peer is added.
