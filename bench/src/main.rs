@@ -7,6 +7,7 @@
 mod aead;
 mod compare;
 mod demo;
+mod handshakes;
 mod interrupt;
 mod peers;
 mod report;
@@ -50,6 +51,9 @@ enum Command {
     Udp(traffic::udp::Options),
     /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
     Rfc2544(traffic::rfc2544::Options),
+    /// A crowd of clients that shake hands with one gateway: handshakes per second, time to a session, what they cost,
+    /// and how long another peer's pings take meanwhile.
+    Handshakes(handshakes::Options),
 }
 
 /// Which Ringfort, and how many workers it runs.
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Command::Stages(options) => stages::run(options),
         Command::Udp(options) => traffic::udp::run(options),
         Command::Rfc2544(options) => traffic::rfc2544::run(options),
+        Command::Handshakes(options) => handshakes::run(options),
     });
     if interrupt::requested() {
         // Its thread cleans up and ends the process; what failed meanwhile failed because of that.

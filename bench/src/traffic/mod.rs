@@ -1,9 +1,9 @@
 //! Loads of the lab's own generator through a tunnel: one at a set rate ([`udp`]), and the search for the rates that a
 //! gateway can carry ([`rfc2544`]).
 
-mod device;
+pub mod device;
 mod gateways;
-mod numbers;
+pub mod numbers;
 mod progress;
 pub mod rfc2544;
 mod shape;
@@ -39,9 +39,9 @@ struct File<T> {
 }
 
 /// Writes results as JSON, to standard output for `-`.
-fn write_json(path: &Path, contender: &Contender, results: &impl Serialize) -> Result<()> {
+pub fn write_json(path: &Path, schema: &'static str, contender: &Contender, results: &impl Serialize) -> Result<()> {
     let file = File {
-        schema: SCHEMA,
+        schema,
         schema_version: SCHEMA_VERSION,
         finished: results::now(),
         command: std::env::args().collect(),
@@ -59,7 +59,7 @@ fn write_json(path: &Path, contender: &Contender, results: &impl Serialize) -> R
 }
 
 /// Refuses a file of results that cannot be written before an hour of measuring, not after it.
-fn check_writable(path: Option<&Path>) -> Result<()> {
+pub fn check_writable(path: Option<&Path>) -> Result<()> {
     let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(()) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() || !directory.is_dir() {

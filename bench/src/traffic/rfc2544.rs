@@ -15,7 +15,7 @@ use super::device::Device;
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
 use super::shape::{Shape, parse_size};
-use super::{check_writable, device, write_json};
+use super::{SCHEMA, check_writable, device, write_json};
 use crate::compare::setup::SetUp;
 use crate::text::table;
 
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
     });
     let sized: Vec<Sized> = sized?;
     if let Some(path) = &options.json {
-        write_json(path, &contender, &Results { sizes: &sized })?;
+        write_json(path, SCHEMA, &contender, &Results { sizes: &sized })?;
     }
     if options.json.as_deref() != Some("-".as_ref()) {
         println!("{}", device::sentence(&contender, &set_up));

@@ -14,7 +14,7 @@ use super::gateways::{Before, Gateways};
 use super::numbers::{percentiles, pps, size};
 use super::progress::Progress;
 use super::shape::{Shape, parse_size};
-use super::{check_writable, device, write_json};
+use super::{SCHEMA, check_writable, device, write_json};
 use crate::compare::setup::SetUp;
 use crate::text::{grouped, megabits, table};
 
@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> Result<()> {
     let outcome = progress.show(|| udp::run(&load, from, to, &progress.arrived))?;
     let gateways = Gateways::since(&before, &set_up)?;
     if let Some(path) = &options.json {
-        write_json(path, &contender, &Results { outcome: &outcome, gateways: &gateways })?;
+        write_json(path, SCHEMA, &contender, &Results { outcome: &outcome, gateways: &gateways })?;
     }
     if options.json.as_deref() != Some("-".as_ref()) {
         println!("{}", device::sentence(&contender, &set_up));

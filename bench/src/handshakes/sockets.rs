@@ -1,0 +1,137 @@
+//! The sockets of the clients: few sockets, many source addresses.
+
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc::{in_addr, in_pktinfo};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use ringfort_testbed::{Context, Error, Namespace, Result};
+
+/// What a socket may hold while the thread of the load is busy, in bytes.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// Descriptors beside the sockets.
+const DESCRIPTORS_SPARE: u64 = 256;
+/// Sockets that are looked at after one call of the kernel.
+const READY_MAX: usize = 256;
+
+/// The first of the clients' own addresses; the namespace takes all of 10.128.0.0/16 for its own.
+const ADDRESSES: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
+
+/// Where a client sends from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    socket: usize,
+    address: Ipv4Addr,
+}
+
+/// All sockets of the load.
+pub struct Sockets {
+    sockets: Vec<UdpSocket>,
+    epoll: Epoll,
+    ready: Vec<EpollEvent>,
+    gateway: SockaddrIn,
+}
+
+impl Sockets {
+    /// Sockets in `namespace` for `clients` clients on `addresses` addresses, which talk to `gateway`. Clients of one
+    /// address have a port each.
+    ///
+    /// # Errors
+    /// The kernel has no room for so many.
+    pub fn new(namespace: &Namespace, clients: u32, addresses: u32, gateway: SocketAddrV4) -> Result<Self> {
+        let count = clients.div_ceil(addresses);
+        allow_descriptors(count)?;
+        // Every address of the network is local, without being an address of an interface.
+        namespace.ip(&format!("route add local {ADDRESSES}/16 dev lo"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("making an epoll")?;
+        let sockets: Vec<UdpSocket> = namespace.enter(|| (0..count).map(|_| bind()).collect::<Result<_>>())?;
+        for (number, socket) in sockets.iter().enumerate() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
+            epoll.add(socket, event).context("watching a socket")?;
+        }
+        let ready = vec![EpollEvent::empty(); READY_MAX];
+        Ok(Self { sockets, epoll, ready, gateway: gateway.into() })
+    }
+
+    /// Gives the other end a way back to the clients, which are behind `via`.
+    ///
+    /// # Errors
+    /// As [`Namespace::ip`].
+    pub fn route_back(namespace: &Namespace, via: std::net::IpAddr) -> Result<()> {
+        namespace.ip(&format!("route add {ADDRESSES}/16 via {via}")).map(drop)
+    }
+
+    /// Sends a datagram to the gateway. False: the kernel did not take it.
+    pub fn send(&self, source: Source, datagram: &[u8]) -> bool {
+        let spec_dst = in_addr { s_addr: u32::from(source.address).to_be() };
+        let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec_dst, ipi_addr: in_addr { s_addr: 0 } };
+        let socket = self.sockets[source.socket].as_raw_fd();
+        let control = [ControlMessage::Ipv4PacketInfo(&info)];
+        let parts = [IoSlice::new(datagram)];
+        sendmsg(socket, &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&self.gateway)).is_ok()
+    }
+
+    /// Waits until a datagram is there, `most` at the longest.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait(&self, most: Duration) -> Result<()> {
+        let mut one = [PollFd::new(std::os::fd::AsFd::as_fd(&self.epoll.0), PollFlags::POLLIN)];
+        match ppoll(&mut one, Some(TimeSpec::from_duration(most)), None) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(Error::new(format!("waiting for answers: {error}"))),
+        }
+    }
+
+    /// Gives each datagram that is there to `take`, and returns how many there were.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn receive(&mut self, mut take: impl FnMut(&[u8])) -> Result<usize> {
+        let count = match self.epoll.wait(&mut self.ready, EpollTimeout::ZERO) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(Error::new(format!("asking for answers: {error}"))),
+        };
+        let mut buffer = [0; 2_048];
+        let mut datagrams = 0;
+        for event in &self.ready[..count] {
+            // What the kernel reports of a datagram that could not be delivered is no datagram.
+            while let Ok(len) = self.sockets[event.data() as usize].recv(&mut buffer) {
+                take(&buffer[..len]);
+                datagrams += 1;
+            }
+        }
+        Ok(datagrams)
+    }
+}
+
+/// Where client `client` sends from, of clients that have `addresses` addresses.
+pub fn source(client: u32, addresses: u32) -> Source {
+    let address = Ipv4Addr::from_bits(ADDRESSES.to_bits() + client % addresses + 1);
+    Source { socket: (client / addresses) as usize, address }
+}
+
+fn bind() -> Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("binding a socket of the load")?;
+    socket.set_nonblocking(true).context("making a socket non-blocking")?;
+    setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).context("enlarging a receive buffer")?;
+    Ok(socket)
+}
+
+fn allow_descriptors(sockets: u32) -> Result<()> {
+    let wanted = u64::from(sockets) + DESCRIPTORS_SPARE;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading the limit on open files")?;
+    if soft >= wanted {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
+        .context(format_args!("{sockets} sockets, one for each client of an address: raising the limit on open files"))
+}
