@@ -4,9 +4,11 @@
 //! Both are generic over the cipher's key type, because the core knows no cipher for data.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::constants::{
     REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_ON_RECEIVE_AFTER_TIME,
+    REKEY_SPREAD,
 };
 pub use crate::crypto::Key;
 use crate::drops::DropReason;
@@ -46,6 +48,7 @@ pub struct SendSession<K> {
     local_index: u32,
     created: Time,
     initiator: bool,
+    rekey_after_time: Duration,
     rekey_after_messages: u64,
     /// The next counter. On a cache line that changes with every train, hence read as rarely as possible.
     counter: AtomicU64,
@@ -54,8 +57,9 @@ pub struct SendSession<K> {
 impl<K> SendSession<K> {
     /// A session that has sent nothing.
     pub const fn new(key: K, local_index: u32, remote_index: u32, created: Time, initiator: bool) -> Self {
-        let (rekey_after_messages, counter) = (REKEY_AFTER_MESSAGES, AtomicU64::new(0));
-        Self { key, remote_index, local_index, created, initiator, rekey_after_messages, counter }
+        let (rekey_after_time, rekey_after_messages) = (rekey_after_time(local_index), REKEY_AFTER_MESSAGES);
+        let counter = AtomicU64::new(0);
+        Self { key, remote_index, local_index, created, initiator, rekey_after_time, rekey_after_messages, counter }
     }
 
     /// The same session, to be replaced after so many messages: what the key's cipher can bear, see
@@ -128,9 +132,16 @@ impl<K> SendSession<K> {
 
     /// Whether it is time to ask for a new session, as seen after sending: the initiator by age, both by count.
     pub fn wants_rekey(&self, now: Time) -> bool {
-        self.initiator && now.since(self.created) >= REKEY_AFTER_TIME
+        self.initiator && now.since(self.created) >= self.rekey_after_time
             || self.counter.load(Ordering::Relaxed) >= self.rekey_after_messages
     }
+}
+
+/// The age at which its initiator replaces a session: each has its own, up to [`REKEY_SPREAD`] before Rekey-After-Time. All
+/// of an index except its low byte is random, and that is all that this needs.
+const fn rekey_after_time(local_index: u32) -> Duration {
+    let early_nanos = REKEY_SPREAD.as_nanos() as u64 * (local_index >> 8) as u64 >> 24;
+    REKEY_AFTER_TIME.saturating_sub(Duration::from_nanos(early_nanos))
 }
 
 impl<K> std::fmt::Debug for SendSession<K> {
@@ -319,6 +330,36 @@ mod tests {
             assert!(worn_out(1 << 28) && !worn_out((1 << 28) - 1));
             assert!(send_session(initiator, REKEY_AFTER_MESSAGES).wants_rekey(START));
         }
+    }
+
+    /// Of two indices that differ in their low byte, which names a worker, each has the other's age.
+    #[test]
+    fn each_session_is_replaced_at_an_age_of_its_own() {
+        let wants = |index, age| SendSession::new((), index, 2, START, true).wants_rekey(START + age);
+        let nano = Duration::from_nanos(1);
+        let earliest = REKEY_AFTER_TIME - REKEY_SPREAD;
+        for (index, age) in [
+            (0x0000_00ff, REKEY_AFTER_TIME),
+            (0x8000_0000, REKEY_AFTER_TIME - REKEY_SPREAD / 2),
+            (0x8000_00ff, REKEY_AFTER_TIME - REKEY_SPREAD / 2),
+            // One part of 2^24 is 894 ns.
+            (0xffff_ff00, earliest + Duration::from_nanos(895)),
+        ] {
+            assert!(wants(index, age) && !wants(index, age - nano), "{index:08x}");
+        }
+        assert!(!SendSession::new((), u32::MAX, 2, START, false).wants_rekey(START + REKEY_AFTER_TIME));
+    }
+
+    #[test]
+    fn sessions_that_began_together_are_replaced_one_by_one() {
+        let mut rng = crate::test_support::SeededRng::new(1);
+        let mut index = || rand_core::Rng::next_u32(&mut rng);
+        let mut in_each_second = [0; REKEY_SPREAD.as_secs() as usize];
+        for _ in 0..10_000 {
+            let early = REKEY_AFTER_TIME - rekey_after_time(index());
+            in_each_second[early.as_secs() as usize] += 1;
+        }
+        assert!(in_each_second.iter().all(|asked| (550..=800).contains(asked)), "{in_each_second:?}");
     }
 
     #[test]

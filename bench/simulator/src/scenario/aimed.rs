@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ringfort_core::constants::{REKEY_AFTER_TIME, REKEY_SPREAD};
+
 use super::draw::{question, site, talk};
 use super::{Event, Faults, Flood, Happening, Scenario, Site, Style, Talk};
 use crate::rng::Rng;
@@ -122,14 +124,17 @@ fn be_forgotten(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), ..plain(rng, 1, 0) });
 }
 
-/// Both sides ask at once, and 120 s later again, while packets are on their way.
+/// Both sides ask at once, and 120 s later again, while packets are on their way. Before, both are silent, so neither asks
+/// when its own session would have it.
 fn ask_at_once(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.faulty = Duration::from_millis(500);
     scenario.calm = Duration::from_secs(110);
     let first = Duration::from_millis(rng.below(300));
-    let (begins, ends) = (Duration::from_millis(118_500), Duration::from_millis(122_500));
+    let silent = REKEY_AFTER_TIME - REKEY_SPREAD - Duration::from_secs(1);
+    let (begins, ends) = (Duration::from_millis(120_500), Duration::from_millis(124_500));
     for (from, to) in [(0, 1), (1, 0)] {
-        scenario.talks.push(Talk { first, interval: Duration::from_secs(1), ..plain(rng, from, to) });
+        let interval = Duration::from_secs(1);
+        scenario.talks.push(Talk { first, until: Some(silent), interval, ..plain(rng, from, to) });
         let interval = Duration::from_millis(rng.between(2, 12));
         scenario.talks.push(Talk { first: begins, until: Some(ends), interval, ..plain(rng, from, to) });
     }
@@ -142,7 +147,7 @@ fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.only_delays = true;
     scenario.faulty = Duration::from_secs(150);
     scenario.calm = Duration::from_secs(2);
-    let at = Duration::from_millis(rng.between(110_000, 121_000));
+    let at = Duration::from_millis(rng.between(98_000, 106_000));
     let lasts = Duration::from_millis(rng.between(137_000, 147_000)) - at;
     // Who is asked first puts the session on its last worker.
     let what = Event::StopWorker { at: 1, worker: workers - 1 };
