@@ -80,6 +80,10 @@ pub const PEERS_MAX: usize = 1 << 20;
 pub const LIMITER_PACKETS_PER_SECOND: u64 = 20;
 /// Handshake messages that one source may send at once.
 pub const LIMITER_PACKETS_BURST: u64 = 5;
+/// The same of one port of an address: who is there asks once in Rekey-Timeout, and answers as often.
+pub const LIMITER_PORT_PACKETS_PER_SECOND: u64 = 1;
+/// Handshake messages that one port of an address may send at once.
+pub const LIMITER_PORT_PACKETS_BURST: u64 = 5;
 
 const _: () = assert!(REKEY_AFTER_MESSAGES < REJECT_AFTER_MESSAGES, "a rekey comes before the refusal");
 const _: () = assert!(AES_GCM_REKEY_AFTER_MESSAGES < REKEY_AFTER_MESSAGES, "AES-GCM wears out sooner");

@@ -297,15 +297,19 @@ impl Device {
         match message {
             Message::Initiation(suite, message) => {
                 self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
-                self.receive_initiation(now, endpoint, suite, message, rng)
+                self.receive_initiation(now, endpoint, suite, message, rng)?;
             }
             Message::Response(message) => {
                 self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
-                self.receive_response(now, endpoint, message, rng)
+                self.receive_response(now, endpoint, message, rng)?;
             }
-            Message::CookieReply(message) => self.receive_cookie(now.mono, message),
-            Message::Data(_) => Err(DropReason::UnknownType), // for a worker, not for us
+            Message::CookieReply(message) => return self.receive_cookie(now.mono, message),
+            Message::Data(_) => return Err(DropReason::UnknownType), // for a worker, not for us
         }
+        if under_load {
+            self.limiter.repay(endpoint.remote.ip());
+        }
+        Ok(())
     }
 
     /// Decides whether a handshake message is worth a Diffie-Hellman (paper, section 5.3): always if it knows our
@@ -331,7 +335,7 @@ impl Device {
             self.out.send(endpoint, reply.as_bytes(), None);
             return Err(DropReason::CookieRequired);
         }
-        if self.limiter.allow(now, endpoint.remote.ip()) { Ok(()) } else { Err(DropReason::RateLimited) }
+        if self.limiter.allow(now, endpoint.remote) { Ok(()) } else { Err(DropReason::RateLimited) }
     }
 
     fn receive_initiation(
