@@ -1,4 +1,4 @@
-//! What `get=1` and `stats=1` answer.
+//! What `stats=1` and the other short requests answer. For `get=1` see `listing`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,35 +14,8 @@ use super::data_plane::DataPlane;
 use super::file::steward::{Report, Steward};
 use super::keyless::Keyless;
 use super::logging;
-use super::uapi::{InterfaceStatus, PeerStatus, Reply};
+use super::uapi::Reply;
 use crate::worker::{StageTable, WorkerStats};
-
-/// The configuration and the state of all peers.
-pub fn get(reply: &mut Reply, device: &Device, plane: &DataPlane) {
-    reply.interface(&InterfaceStatus {
-        private_key: device.private_key().map(|key| key.as_bytes()),
-        listen_port: plane.sockets().port(),
-        fwmark: plane.sockets().fwmark(),
-        cipher_suite: device.suite(),
-    });
-    for peer in device.peers() {
-        let traffic = peer.traffic();
-        let last_handshake = peer.last_handshake().unwrap_or_default();
-        let status = PeerStatus {
-            public_key: peer.public_key().as_bytes(),
-            preshared_key: peer.psk().as_bytes(),
-            cipher_suite: device.peer_suite(peer.public_key()),
-            source: device.peer_source(peer.public_key()),
-            name: peer.name().map(AsRef::as_ref),
-            endpoint: peer.endpoint().map(|endpoint| endpoint.remote),
-            last_handshake: (last_handshake.as_secs(), last_handshake.subsec_nanos()),
-            tx_bytes: traffic.tx_bytes,
-            rx_bytes: traffic.rx_bytes,
-            persistent_keepalive: peer.keepalive_secs(),
-        };
-        reply.peer(&status, peer.allowed_ips());
-    }
-}
 
 /// The cipher suite of the interface, then each peer that has its own, whether it is there or not. No secrets.
 pub fn suites(reply: &mut Reply, device: &Device) {

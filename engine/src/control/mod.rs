@@ -3,8 +3,8 @@
 //! ```text
 //!   cli ─┬─► background ─► start ─► event_loop ─┬─ server ── uapi      who configures us
 //!        ├─► inherited, acquire                 ├─ interface, sources  what happens to the interface and the routes
-//!        ├─► file ─► steward ──────────────────►├─ config, answer      what is set and what is shown
-//!        ├─► runner, a process for commands     │
+//!        ├─► file ─► steward ──────────────────►├─ jobs ── config      what is set, a part in each turn
+//!        ├─► runner, a process for commands     ├─ answer, listing     what is shown
 //!        └─► ask                                └─ plane ── sockets    what the workers are told, what is sent
 //! ```
 //!
@@ -26,8 +26,10 @@ mod gather;
 pub mod inherited;
 mod intake;
 mod interface;
+mod jobs;
 mod keyless;
 pub mod limits;
+mod listing;
 pub mod logging;
 pub mod notices;
 pub mod offloads;

@@ -116,17 +116,16 @@ impl Device {
 
     /// Removes all peers. Where they were is remembered, should they be added again.
     pub fn remove_all_peers(&mut self) {
-        self.remove_peers_from(0, usize::MAX);
+        let all: Vec<_> = self.peers.iter().map(|peer| peer.id).collect();
+        for peer in all {
+            self.replace_peer(peer);
+        }
     }
 
-    /// The same with at most so many of them, from this slot on. Returns the slot to go on with, if there may be more.
-    pub fn remove_peers_from(&mut self, slot: u32, most: usize) -> Option<u32> {
-        let some: Vec<_> = self.peers.iter_from(slot).take(most).map(|peer| peer.id).collect();
-        for &peer in &some {
-            self.remember_peer(peer);
-            self.remove_peer(peer);
-        }
-        some.last().filter(|_| some.len() == most).map(|last| last.index + 1)
+    /// Removes one of all peers, which are replaced one by one. Where it was is remembered.
+    pub fn replace_peer(&mut self, peer: PeerId) {
+        self.remember_peer(peer);
+        self.remove_peer(peer);
     }
 
     /// Sets the preshared key; all zero is none. Sessions stay, the next handshake uses it.
@@ -188,14 +187,33 @@ impl Device {
 
     /// Takes all its prefixes away from a peer.
     pub fn clear_allowed_ips(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        for prefix in std::mem::take(&mut peer.prefixes) {
+        self.clear_some_allowed_ips(id, usize::MAX);
+    }
+
+    /// Takes at most so many of its prefixes away from a peer, and says how many. Fewer than that: it has none left.
+    pub fn clear_some_allowed_ips(&mut self, id: PeerId, most: usize) -> usize {
+        let Some(peer) = self.peers.get_mut(id) else { return 0 };
+        let mut cleared = 0;
+        while cleared < most
+            && let Some(prefix) = peer.prefixes.pop_last()
+        {
             self.routes_changed |= self.routes.remove(prefix, id);
+            cleared += 1;
         }
+        cleared
+    }
+
+    /// Keeps routes that change from the workers for now, and the names of removed peers with them. For a change of
+    /// many parts while the workers have not taken the former ones: each version that they may use needs memory.
+    pub const fn hold_routes(&mut self, hold: bool) {
+        self.routes_held = hold;
     }
 
     /// Gives the workers the present routes, and then forgets the peers that no route leads to any more.
     pub(super) fn publish_routes(&mut self) {
+        if self.routes_held {
+            return;
+        }
         if std::mem::take(&mut self.routes_changed) {
             self.out.push(Action::Routes(self.routes.clone()));
         }

@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::peer::{Peer, Recalled};
+use super::peers::keys_after;
 use super::{Device, enter};
 use crate::constants::{INITIATIONS_TO_MEMORY, PEERS_MAX};
 use crate::crypto::PublicKey;
@@ -124,10 +124,10 @@ impl Device {
             cursor.slot += most;
             return true;
         }
-        let after = cursor.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = keys_after(cursor.after);
         let mut forgotten = Vec::new();
         let mut looked_at = 0;
-        for (&key, gone) in self.memory.gone.range_mut((after, Bound::Unbounded)).take(most) {
+        for (&key, gone) in self.memory.gone.range_mut(after).take(most) {
             cursor.after = Some(key);
             looked_at += 1;
             let since = *gone.since.get_or_insert(unix_secs);

@@ -100,6 +100,8 @@ pub struct Device {
     routes: AllowedIps,
     /// The workers have not been given the present routes.
     routes_changed: bool,
+    /// And they shall not be yet.
+    routes_held: bool,
     /// Peers that are gone here, and not yet at the workers.
     removed: Vec<PeerId>,
     /// The latest timestamp of an initiation to any of the peers that are gone. Who is added again begins after it, or
@@ -136,6 +138,7 @@ impl Device {
             schedule: Schedule::default(),
             routes: AllowedIps::new(),
             routes_changed: false,
+            routes_held: false,
             removed: Vec::new(),
             timestamp_of_removed: Tai64N::ZERO,
             out: Outbox::new(workers),

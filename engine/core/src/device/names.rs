@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::peers::keys_after;
 use super::{Device, PeerSettingsFull};
 use crate::constants::PEERS_MAX;
 use crate::crypto::PublicKey;
@@ -35,9 +36,9 @@ impl Device {
         self.names.get(key).map(AsRef::as_ref)
     }
 
-    /// All names, whether their peers are there or not.
-    pub fn peer_names(&self) -> impl Iterator<Item = (&PublicKey, &Arc<str>)> {
-        self.names.iter()
+    /// The names, whether their peers are there or not: all, or those after a key.
+    pub fn peer_names_after(&self, key: Option<PublicKey>) -> impl Iterator<Item = (&PublicKey, &Arc<str>)> {
+        self.names.range(keys_after(key))
     }
 
     /// For how many more peers a name may be set.

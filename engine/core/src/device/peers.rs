@@ -1,6 +1,7 @@
 //! All peers of a device, by slot and by public key.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::peer::Peer;
 use crate::crypto::PublicKey;
@@ -10,6 +11,11 @@ use crate::ids::PeerId;
 struct Slot {
     generation: u32,
     peer: Option<Box<Peer>>,
+}
+
+/// The range of all keys, or of those after one.
+pub(super) fn keys_after(key: Option<PublicKey>) -> (Bound<PublicKey>, Bound<PublicKey>) {
+    (key.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 #[derive(Default)]

@@ -59,8 +59,8 @@ impl Device {
         self.renew_some(now);
     }
 
-    /// Renews the next few peers, if any wait.
-    pub(super) fn renew_some(&mut self, now: Time) {
+    /// Tells the next few peers, if any wait.
+    pub fn renew_some(&mut self, now: Time) {
         let Some(first) = self.renewal.next_slot else { return };
         let (ready, identity) = (self.up && self.identity.is_some(), self.renewal.identity);
         for peer in self.peers.slice_mut(first, PEERS_PER_SLICE) {

@@ -12,6 +12,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::peer::Peer;
+use super::peers::keys_after;
 use super::{Device, PeerSettingsFull};
 use crate::constants::{INITIATIONS_FROM_SOURCE, PEERS_MAX};
 use crate::crypto::PublicKey;
@@ -43,9 +44,9 @@ impl Device {
         self.sources.get(key).copied()
     }
 
-    /// All keys for which a source was set, whether their peers are there or not.
-    pub fn peer_sources(&self) -> impl Iterator<Item = (&PublicKey, IpAddr)> {
-        self.sources.iter().map(|(key, source)| (key, *source))
+    /// The keys for which a source was set, whether their peers are there or not: all, or those after a key.
+    pub fn peer_sources_after(&self, key: Option<PublicKey>) -> impl Iterator<Item = (&PublicKey, IpAddr)> {
+        self.sources.range(keys_after(key)).map(|(key, source)| (key, *source))
     }
 
     /// For how many more peers a source may be set.

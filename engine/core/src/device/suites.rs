@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use super::api::Notice;
 use super::outbox::Outbox;
 use super::peer::{Env, Peer};
+use super::peers::keys_after;
 use super::{Device, PeerSettingsFull, enter};
 use crate::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL, SUITE_SILENCE, ZERO_KEYS_AFTER_TIME};
 use crate::crypto::PublicKey;
@@ -82,7 +83,12 @@ impl Device {
 
     /// All suites that were set for single peers.
     pub fn peer_suites(&self) -> impl Iterator<Item = (&PublicKey, Suite)> {
-        self.suites.peers.iter().map(|(key, &suite)| (key, suite))
+        self.peer_suites_after(None)
+    }
+
+    /// The same, all or those after a key.
+    pub fn peer_suites_after(&self, key: Option<PublicKey>) -> impl Iterator<Item = (&PublicKey, Suite)> {
+        self.suites.peers.range(keys_after(key)).map(|(key, &suite)| (key, suite))
     }
 
     /// For how many more peers a suite may be set.

@@ -5,14 +5,13 @@ use ringfort_core::time::Time;
 
 use super::{Control, End};
 use crate::clock;
-use crate::control::config;
+use crate::control::config::Application;
 use crate::control::error::DaemonError;
 use crate::control::file::difference::{Comparison, difference};
-use crate::control::file::steward::{Located, Steward, Wish};
+use crate::control::file::steward::{Steward, Wish};
 use crate::control::file::{ConfigFile, Running};
 use crate::control::logging;
 use crate::control::peers::Surroundings;
-use crate::control::uapi::{Refusal, SetRequest};
 
 impl Control {
     /// Sets what the file of a plain daemon says, before anybody else has set anything: a `wg setconf` that follows
@@ -24,8 +23,11 @@ impl Control {
         let (config, running) = (file.config(), Running::default());
         let (scope, fwmark) = (file.scope_of(config), config.interface.fwmark);
         let request = difference(&Comparison { config, previous: None, running: &running, scope, fwmark });
-        let applied = config::apply(request, &mut self.device, &mut self.plane, clock::boot_time());
-        applied.map_err(|refusal| DaemonError::Refused(refusal.to_string()))
+        let now = clock::boot_time();
+        let application = Application::begin(request, &mut self.device, &mut self.plane, now);
+        let application = application.map_err(|refusal| DaemonError::Refused(refusal.to_string()))?;
+        application.finish(&mut self.device, &mut self.plane, now);
+        Ok(())
     }
 
     /// Has a steward from now on, which begins to work.
@@ -37,6 +39,8 @@ impl Control {
     /// Everything that the steward has set up is taken down, if that was not done. Returns the commands that follow
     /// when the interface is gone.
     pub fn dismiss(&mut self) -> Vec<String> {
+        // It may wait for one of these.
+        self.jobs.clear();
         match self.steward.take() {
             Some(steward) => steward.finish(),
             None => std::mem::take(&mut self.last_commands),
@@ -76,15 +80,15 @@ impl Control {
     pub(super) fn take_wishes(&mut self, now: Time) -> Result<Option<End>, DaemonError> {
         while let Some(wish) = self.steward.as_ref().and_then(Steward::next_wish) {
             match wish {
-                // Who has asked may have ended meanwhile.
-                Wish::Copy(answer) => drop(answer.send(Running::of(&self.device, self.plane.sockets()))),
-                Wish::Apply(request, answer) => drop(answer.send(self.apply(*request, now))),
+                Wish::Copy(answer) => self.jobs.copy_for(answer),
+                Wish::Apply(request, answer) => self.jobs.request_for(request, answer),
                 Wish::Listen(answer) => {
                     self.look_at_interface(now)?;
                     self.listen(now);
+                    // Who has asked may have ended meanwhile.
                     let _ = answer.send(self.plane.sockets().failure().map_or(Ok(()), Err));
                 }
-                Wish::Endpoints(located) => self.locate(&located, now),
+                Wish::Endpoints(located) => self.jobs.locate(located),
                 Wish::Ready => self.is_ready = true,
                 Wish::Failed(error) => {
                     self.steward = None;
@@ -110,23 +114,16 @@ impl Control {
         }
     }
 
-    /// Endpoints whose names were resolved. A peer that was heard from meanwhile is where it was heard from. One that
-    /// was remembered is there, unless the name has another address now.
-    fn locate(&mut self, located: &[Located], now: Time) {
-        for &Located { key, addr, is_news } in located {
-            let Some(peer) = self.device.peer(&key) else { continue };
-            match is_news {
-                true => self.device.set_endpoint(now, peer, addr),
-                false => self.device.place_peer_late(now, peer, addr),
-            }
+    /// Does the next part of what takes more than a turn, and has it carried out.
+    pub(super) fn work(&mut self, now: Time) {
+        if self.jobs.is_empty() {
+            return;
         }
-    }
-
-    pub(super) fn apply(&mut self, request: SetRequest, now: Time) -> Result<(), Refusal> {
-        let result = config::apply(request, &mut self.device, &mut self.plane, now);
+        self.jobs.step(&mut self.device, &mut self.plane, now);
         self.listen(now);
         self.plane.carry_out(&mut self.device, now);
-        self.queues.nesting.forget();
-        result
+        if self.jobs.answer() {
+            self.queues.nesting.forget();
+        }
     }
 }

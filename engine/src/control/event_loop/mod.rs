@@ -17,6 +17,7 @@ mod name;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -38,8 +39,10 @@ use super::file::steward::{Report, Steward};
 use super::gather::{Gathering, Subject};
 use super::intake::Intake;
 use super::interface::{Change, Interface};
+use super::jobs::{Jobs, Outcome};
 use super::keyless::Keyless;
-use super::server::{Handler, Server};
+use super::listing::{self, Listing};
+use super::server::{Handler, Progress, Server, Unfinished};
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::uapi::{Errno, Reply, Request};
@@ -76,6 +79,7 @@ pub struct Control {
     intake: Intake,
     keyless: Keyless,
     gathering: Gathering,
+    jobs: Jobs,
     /// How long turns took.
     turns: Durations,
     endpoints: Keeper,
@@ -139,6 +143,7 @@ impl Control {
             intake: Intake::new(),
             keyless: Keyless::default(),
             gathering: Gathering::new(exchange),
+            jobs: Jobs::default(),
             turns: Durations::default(),
             endpoints: Keeper::none(),
             metrics_place: None,
@@ -237,6 +242,7 @@ impl Control {
             if !server.serve(now.mono, self) {
                 return Ok(End::SocketRemoved);
             }
+            more |= server.has_more() || !self.jobs.is_empty();
             self.follow_name(server);
             self.turns.record(clock::boot_time().since(now.mono));
             self.failure.take().map_or(Ok(()), Err)?;
@@ -251,6 +257,7 @@ impl Control {
         self.unreachables.step(now.mono, &mut self.device);
         self.device.handle_timeout(now, &mut self.rng);
         self.plane.carry_out(&mut self.device, now.mono);
+        self.work(now.mono);
         let handshakes_waiting = self.handshakes_waiting();
         let Self { device, plane, turns, gathering, .. } = self;
         let gathers = gathering.step(&Subject { device, plane, handshakes_waiting, turns, now: now.mono });
@@ -322,7 +329,7 @@ impl Control {
 }
 
 impl Handler for Control {
-    fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno {
+    fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress {
         // Whoever has just set the interface up or down, and asks us then, must get an answer that fits.
         let now = clock::boot_time();
         if let Err(error) = self.look_at_interface(now) {
@@ -331,7 +338,10 @@ impl Handler for Control {
         self.listen(now);
         self.plane.carry_out(&mut self.device, now);
         match request {
-            Request::Get => answer::get(reply, &self.device, &self.plane),
+            Request::Get => {
+                listing::interface(reply, &self.device, &self.plane);
+                return Progress::Unfinished(Unfinished::Listing(Listing::default()));
+            }
             Request::Stats => {
                 answer::stats(reply, &self.device, &self.plane, self.handshakes_waiting(), &self.source.workers);
             }
@@ -354,13 +364,40 @@ impl Handler for Control {
                 peers::why(reply, &self.device, &self.plane, &self.surroundings(), &key, now);
             }
             Request::Set(request) => {
-                if let Err(refusal) = self.apply(*request, now) {
-                    log::warn!("a request on the control socket is refused: {refusal}");
-                    return refusal.errno();
+                let is_first = self.jobs.is_empty();
+                let outcome = self.jobs.request(request);
+                if is_first {
+                    // A short one is done at once.
+                    self.work(now);
                 }
+                return change(outcome);
             }
         }
-        Errno::OK
+        Progress::Done(Errno::OK)
+    }
+
+    fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress {
+        match unfinished {
+            Unfinished::Change(outcome) => change(outcome),
+            Unfinished::Listing(mut listing) => match listing.page(reply, &self.device) {
+                true => Progress::Unfinished(Unfinished::Listing(listing)),
+                false => Progress::Done(Errno::OK),
+            },
+        }
+    }
+}
+
+/// What became of a change so far.
+fn change(outcome: Receiver<Outcome>) -> Progress {
+    match outcome.try_recv() {
+        Ok(Ok(())) => Progress::Done(Errno::OK),
+        Ok(Err(refusal)) => {
+            log::warn!("a request on the control socket is refused: {refusal}");
+            Progress::Done(refusal.errno())
+        }
+        Err(TryRecvError::Empty) => Progress::Unfinished(Unfinished::Change(outcome)),
+        // It was forgotten, which is so only at the end.
+        Err(TryRecvError::Disconnected) => Progress::Done(Errno::IO),
     }
 }
 

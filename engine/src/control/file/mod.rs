@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use ringfort_config::{Config, Disk, KeyFiles, Loaded, Mistakes, Place, Problem};
 
-pub use running::{Running, RunningPeer};
+pub use running::{Copying, Running, RunningPeer};
 pub use summary::summary;
 
 /// Where the plain daemon looks for the file of its interface.

@@ -1,4 +1,4 @@
-//! What runs, as a copy that can be compared without keeping control from its work.
+//! What runs, as a copy that can be compared without keeping control from its work. It is made in parts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -48,11 +48,72 @@ pub struct RunningPeer {
     pub allowed_ips: BTreeSet<Prefix>,
 }
 
-impl Running {
-    /// A copy of what the device has.
-    #[must_use]
-    pub fn of(device: &Device, sockets: &Sockets) -> Self {
-        let peers = device.peers().map(|peer| {
+/// A copy under way: a part of it in each turn of control.
+#[derive(Debug, Default)]
+pub struct Copying {
+    running: Running,
+    next: Next,
+}
+
+/// What is copied next. Settings by key go on behind a key, peers with a slot.
+#[derive(Clone, Copy, Debug, Default)]
+enum Next {
+    #[default]
+    Interface,
+    Suites(Option<PublicKey>),
+    Sources(Option<PublicKey>),
+    Names(Option<PublicKey>),
+    Peers(u32),
+}
+
+/// Peers, or settings of peers, that are copied in one turn: some hundred microseconds.
+pub const COPIES_PER_STEP: usize = 512;
+
+impl Copying {
+    /// Does the next part. The copy is given away when it is complete.
+    pub fn step(&mut self, device: &Device, sockets: &Sockets) -> Option<Running> {
+        match self.next {
+            Next::Interface => {
+                self.interface(device, sockets);
+                self.next = Next::Suites(None);
+            }
+            Next::Suites(after) => {
+                let page = device.peer_suites_after(after).take(COPIES_PER_STEP);
+                let last = extend(&mut self.running.suites, page.map(|(key, suite)| (*key, suite)));
+                self.next = last.map_or(Next::Sources(None), |last| Next::Suites(Some(last)));
+            }
+            Next::Sources(after) => {
+                let page = device.peer_sources_after(after).take(COPIES_PER_STEP);
+                let last = extend(&mut self.running.sources, page.map(|(key, source)| (*key, source)));
+                self.next = last.map_or(Next::Names(None), |last| Next::Sources(Some(last)));
+            }
+            Next::Names(after) => {
+                let page = device.peer_names_after(after).take(COPIES_PER_STEP);
+                let last = extend(&mut self.running.names, page.map(|(key, name)| (*key, name.clone())));
+                self.next = last.map_or(Next::Peers(0), |last| Next::Names(Some(last)));
+            }
+            Next::Peers(slot) => match self.peers(slot, device) {
+                Some(next) => self.next = Next::Peers(next),
+                None => return Some(std::mem::take(&mut self.running)),
+            },
+        }
+        None
+    }
+
+    fn interface(&mut self, device: &Device, sockets: &Sockets) {
+        let running = &mut self.running;
+        running.private_key = device.private_key().map(|key| SecretKey::copy_of(key.as_bytes()));
+        running.public_key = device.public_key().copied();
+        running.listen_port = sockets.port();
+        running.fwmark = sockets.fwmark();
+        running.cipher_suite = device.suite();
+        running.peers.reserve(device.peer_count());
+    }
+
+    /// Peers from this slot on. Returns the slot to go on with, unless there are no more.
+    fn peers(&mut self, slot: u32, device: &Device) -> Option<u32> {
+        let (mut copied, mut next) = (0, slot);
+        for peer in device.peers_from(slot).take(COPIES_PER_STEP) {
             let is_none = *peer.psk() == PresharedKey::default();
             let status = RunningPeer {
                 preshared_key: (!is_none).then(|| SecretKey::copy_of(peer.psk().as_bytes())),
@@ -60,18 +121,32 @@ impl Running {
                 persistent_keepalive: peer.keepalive_secs(),
                 allowed_ips: peer.allowed_ips().collect(),
             };
-            (*peer.public_key(), status)
-        });
-        Self {
-            private_key: device.private_key().map(|key| SecretKey::copy_of(key.as_bytes())),
-            public_key: device.public_key().copied(),
-            listen_port: sockets.port(),
-            fwmark: sockets.fwmark(),
-            cipher_suite: device.suite(),
-            suites: device.peer_suites().map(|(key, suite)| (*key, suite)).collect(),
-            sources: device.peer_sources().map(|(key, source)| (*key, source)).collect(),
-            names: device.peer_names().map(|(key, name)| (*key, name.clone())).collect(),
-            peers: peers.collect(),
+            self.running.peers.insert(*peer.public_key(), status);
+            (copied, next) = (copied + 1, peer.id().index + 1);
+        }
+        (copied == COPIES_PER_STEP).then_some(next)
+    }
+}
+
+/// Adds a page, and returns its last key if it was full.
+fn extend<T>(all: &mut HashMap<PublicKey, T>, page: impl Iterator<Item = (PublicKey, T)>) -> Option<PublicKey> {
+    let mut last = None;
+    for (place, (key, value)) in page.enumerate() {
+        all.insert(key, value);
+        last = (place + 1 == COPIES_PER_STEP).then_some(key);
+    }
+    last
+}
+
+#[cfg(test)]
+impl Running {
+    /// A copy of what the device has.
+    pub fn of(device: &Device, sockets: &Sockets) -> Self {
+        let mut copying = Copying::default();
+        loop {
+            if let Some(running) = copying.step(device, sockets) {
+                return running;
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::net::if_::if_nametoindex;
 use ringfort_core::time::Time;
 
-use super::{Handler, unless_blocked};
+use super::{Handler, Progress, Unfinished, unless_blocked};
 use crate::control::uapi::{Errno, Event, Refusal, Reply, Request, RequestReader};
 
 /// Reads of one turn, each of at most a line buffer. A large request takes many turns, between which others have
@@ -38,7 +38,7 @@ pub(super) struct Shares {
 pub(super) enum Step {
     Read,
     Write,
-    /// For other clients to read their answers.
+    /// For other clients to read their answers, or for its own to be made.
     Parked,
     /// For nothing: the server drops it.
     Close,
@@ -50,6 +50,10 @@ pub(super) struct Client {
     reply: Reply,
     /// A request that waits for its turn, and since when.
     parked: Option<(Time, Request)>,
+    /// One that was begun.
+    unfinished: Option<Unfinished>,
+    /// Text of the request that is parked or was begun, in bytes: what was made of it takes memory.
+    request_len: usize,
     deadline: Time,
     /// When it last sent or read something.
     moved: Time,
@@ -60,25 +64,54 @@ pub(super) struct Client {
 impl Client {
     pub fn new(stream: UnixStream, now: Time, deadline: Time) -> Self {
         let (reader, reply) = (RequestReader::default(), Reply::default());
-        Self { stream, reader, reply, parked: None, deadline, moved: now, closing: false }
+        Self {
+            stream,
+            reader,
+            reply,
+            parked: None,
+            unfinished: None,
+            request_len: 0,
+            deadline,
+            moved: now,
+            closing: false,
+        }
     }
 
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
-    /// When the server disconnects it; never while it waits for others, who have deadlines of their own.
+    /// When the server disconnects it; never while it waits for others, who have deadlines of their own, or for us.
     pub fn deadline(&self) -> Option<Time> {
-        self.parked.is_none().then_some(self.deadline)
+        (!self.waits()).then_some(self.deadline)
+    }
+
+    fn waits(&self) -> bool {
+        self.parked.is_some() || matches!(self.unfinished, Some(Unfinished::Change(_)))
+    }
+
+    /// Whether a request of it was begun, and is not done.
+    pub fn is_begun(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// Whether a request of it was begun, and can go on as far as the client is concerned.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished.is_some() && self.unread_len() == 0
+    }
+
+    /// Whether the next page of an answer must be made.
+    pub fn awaits_page(&self) -> bool {
+        self.is_unfinished() && matches!(self.unfinished, Some(Unfinished::Listing(_)))
     }
 
     pub fn parked_since(&self) -> Option<Time> {
         self.parked.as_ref().map(|&(since, _)| since)
     }
 
-    /// Text of the unfinished request, in bytes.
+    /// Text of requests that are held in memory, unfinished or not yet applied, in bytes.
     pub fn held_len(&self) -> usize {
-        self.reader.held_len()
+        self.reader.held_len() + self.request_len
     }
 
     /// Text of the answer that has not been read, in bytes.
@@ -88,18 +121,29 @@ impl Client {
 
     /// Whether it is between two requests: nothing is lost if it is disconnected.
     pub fn is_idle(&self) -> bool {
-        self.parked.is_none() && self.held_len() == 0 && self.unread_len() == 0
+        self.parked.is_none() && self.unfinished.is_none() && self.held_len() == 0 && self.unread_len() == 0
     }
 
     /// From when on it may be disconnected to make room for another; `None` while it waits for others.
     pub fn expendable_at(&self) -> Option<Time> {
         let grace = if self.is_idle() { IDLE_GRACE } else { STALLED_GRACE };
-        self.parked.is_none().then_some(self.moved + grace)
+        (!self.waits()).then_some(self.moved + grace)
     }
 
     /// Goes on as far as it can without waiting, within its shares.
     pub fn step(&mut self, shares: &Shares, handler: &mut dyn Handler) -> Step {
         self.try_step(shares, handler).unwrap_or(Step::Close)
+    }
+
+    /// Goes on with a request that was begun, and then with whatever follows.
+    pub fn go_on(&mut self, shares: &Shares, handler: &mut dyn Handler) -> Step {
+        if self.unread_len() == 0
+            && let Some(unfinished) = self.unfinished.take()
+        {
+            let progress = handler.go_on(unfinished, &mut self.reply);
+            self.take(progress, shares);
+        }
+        self.step(shares, handler)
     }
 
     fn try_step(&mut self, shares: &Shares, handler: &mut dyn Handler) -> io::Result<Step> {
@@ -108,6 +152,9 @@ impl Client {
             if !self.write(shares)? {
                 return Ok(Step::Write);
             }
+            if self.unfinished.is_some() {
+                return Ok(Step::Parked);
+            }
             if let Some((since, request)) = self.parked.take() {
                 if !shares.may_answer {
                     self.parked = Some((since, request));
@@ -115,7 +162,8 @@ impl Client {
                 }
                 // Its time starts anew, since it may have waited for others.
                 self.deadline = shares.deadline;
-                self.answer(request, handler);
+                let progress = handler.handle(request, &mut self.reply);
+                self.take(progress, shares);
                 continue;
             }
             if self.closing {
@@ -128,6 +176,7 @@ impl Client {
             match self.reader.next_event(shares.request_len, resolve_zone) {
                 Some(Event::Request(request)) => {
                     requests += 1;
+                    self.request_len = self.reader.complete_len();
                     self.parked = Some((shares.now, request));
                 }
                 Some(Event::Refused(refusal)) => {
@@ -166,16 +215,22 @@ impl Client {
             let Some(len) = unless_blocked(self.stream.write(self.reply.unwritten()))? else { return Ok(false) };
             self.reply.advance(len);
             self.moved = shares.now;
-            if self.reply.unwritten().is_empty() {
+            if self.reply.unwritten().is_empty() && self.unfinished.is_none() {
                 self.deadline = shares.deadline;
             }
         }
         Ok(true)
     }
 
-    fn answer(&mut self, request: Request, handler: &mut dyn Handler) {
-        let errno = handler.handle(request, &mut self.reply);
-        self.reply.finish(errno);
+    fn take(&mut self, progress: Progress, shares: &Shares) {
+        match progress {
+            Progress::Unfinished(unfinished) => self.unfinished = Some(unfinished),
+            Progress::Done(errno) => {
+                self.request_len = 0;
+                self.reply.finish(errno);
+                self.moved = shares.now;
+            }
+        }
     }
 
     fn refuse(&mut self, refusal: Refusal) {

@@ -16,12 +16,15 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use ringfort_core::time::Time;
 
 use super::error::{DaemonError, is_out_of_descriptors};
+use super::jobs::Outcome;
+use super::listing::Listing;
 use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request};
 use client::{Client, Shares, Step};
 pub use listener::{Listener, SocketPlace, connect, make_socket, socket_path};
@@ -34,8 +37,8 @@ pub struct Bounds {
     pub clients: usize,
     /// Text of unfinished requests, over all clients, in bytes.
     pub request_len: usize,
-    /// Text of answers that have not been read: beyond it no further request is served, in bytes. One answer may exceed
-    /// it: `get=1` of a large configuration does.
+    /// Text of answers that have not been read: beyond it no further request is served, in bytes. Of a long answer it is
+    /// one page that has been made and not read.
     pub unread_len: usize,
     /// For a request to arrive and its answer to be read.
     pub time: Duration,
@@ -49,8 +52,29 @@ impl Default for Bounds {
 
 /// Carries requests out.
 pub trait Handler {
-    /// Carries one out. Lines of the answer go to `reply`; the returned number ends it.
-    fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno;
+    /// Carries one out, or begins to. Lines of the answer go to `reply`.
+    fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress;
+
+    /// Goes on with one that was begun.
+    fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress;
+}
+
+/// How far a request is.
+#[derive(Debug)]
+pub enum Progress {
+    /// Done; the number ends the answer.
+    Done(Errno),
+    /// There is more to do.
+    Unfinished(Unfinished),
+}
+
+/// What takes more than one turn.
+#[derive(Debug)]
+pub enum Unfinished {
+    /// A change waits for its turn, or is applied.
+    Change(Receiver<Outcome>),
+    /// All peers are listed, the next page as soon as the client has read the one before.
+    Listing(Listing),
 }
 
 /// The listening socket and its clients.
@@ -62,6 +86,8 @@ pub struct Server {
     clients: Vec<Option<Client>>,
     /// False until `accept_after`.
     accepting: bool,
+    /// The client whose page is made first in the next turn.
+    next_page: usize,
     /// While there is no room for a further client, or no descriptor: when to try again.
     accept_after: Time,
 }
@@ -69,6 +95,8 @@ pub struct Server {
 /// Names in the epoll set; smaller numbers are positions in `clients`.
 const LISTENER: u64 = u64::MAX;
 const WATCH: u64 = u64::MAX - 1;
+/// Pages of answers in one turn: about two milliseconds.
+const PAGES_PER_TURN: usize = 4;
 /// Clients taken in in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long to leave a listener alone on which `accept` fails, most likely because descriptors ran out.
@@ -85,7 +113,7 @@ impl Server {
         epoll.add(listener.socket(), readable(LISTENER)).map_err(|errno| DaemonError::system(step, errno))?;
         epoll.add(listener.watch(), readable(WATCH)).map_err(|errno| DaemonError::system(step, errno))?;
         let clients = (0..bounds.clients).map(|_| None).collect();
-        Ok(Self { listener, bounds, epoll, clients, accepting: true, accept_after: Time::ZERO })
+        Ok(Self { listener, bounds, epoll, clients, accepting: true, next_page: 0, accept_after: Time::ZERO })
     }
 
     /// Takes so many clients at a time from now on, before there are any.
@@ -120,10 +148,15 @@ impl Server {
                 LISTENER => self.accept(now, handler),
                 WATCH if self.listener.was_removed() => return false,
                 WATCH => {}
+                position if event.events().contains(EpollFlags::EPOLLHUP) && self.is_unfinished(position as usize) => {
+                    // Nobody reads the answer. What was begun is finished all the same.
+                    self.disconnect(position as usize);
+                }
                 position => self.step(position as usize, now, handler),
             }
         }
         self.serve_parked(now, handler);
+        self.serve_unfinished(now, handler);
         for position in 0..self.clients.len() {
             if self.clients[position].as_ref().and_then(Client::deadline).is_some_and(|deadline| deadline <= now) {
                 log::warn!("a client of the control socket took too long and was disconnected");
@@ -132,6 +165,12 @@ impl Server {
         }
         self.update_accepting(now);
         true
+    }
+
+    /// Whether [`serve`](Self::serve) has something to do at once.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.clients.iter().flatten().any(Client::awaits_page)
     }
 
     /// When [`serve`](Self::serve) has something to do even if nobody is ready.
@@ -167,6 +206,10 @@ impl Server {
                 }
             }
         }
+    }
+
+    fn is_unfinished(&self, position: usize) -> bool {
+        self.clients.get(position).and_then(Option::as_ref).is_some_and(Client::is_begun)
     }
 
     fn free_place(&self) -> Option<usize> {
@@ -216,7 +259,13 @@ impl Server {
     fn step(&mut self, position: usize, now: Time, handler: &mut dyn Handler) {
         let shares = self.shares(position, now);
         let Some(client) = self.clients.get_mut(position).and_then(Option::as_mut) else { return };
-        let wanted = match client.step(&shares, handler) {
+        let step = client.step(&shares, handler);
+        self.wait_for(step, position);
+    }
+
+    fn wait_for(&mut self, step: Step, position: usize) {
+        let Some(client) = self.clients.get(position).and_then(Option::as_ref) else { return };
+        let wanted = match step {
             Step::Read => EpollFlags::EPOLLIN,
             Step::Write => EpollFlags::EPOLLOUT,
             // Errors and hang-ups are reported all the same.
@@ -237,6 +286,33 @@ impl Server {
             });
             let Some((_, position)) = parked.min() else { return };
             self.step(position, now, handler);
+        }
+    }
+
+    /// Goes on with what takes more than a turn: some pages for all clients together, one for each in turn.
+    fn serve_unfinished(&mut self, now: Time, handler: &mut dyn Handler) {
+        let (count, mut pages, mut is_first_round) = (self.clients.len(), 0, true);
+        loop {
+            let (before, first) = (pages, self.next_page);
+            for position in (0..count).map(|place| (first + place) % count) {
+                let shares = self.shares(position, now);
+                let Some(client) = &mut self.clients[position] else { continue };
+                if client.awaits_page() {
+                    if pages == PAGES_PER_TURN {
+                        return;
+                    }
+                    pages += 1;
+                    self.next_page = position + 1;
+                } else if !is_first_round || !client.is_begun() {
+                    continue;
+                }
+                let step = client.go_on(&shares, handler);
+                self.wait_for(step, position);
+            }
+            is_first_round = false;
+            if pages == before {
+                return;
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
@@ -50,10 +51,14 @@ struct Fake {
     gets: usize,
     sets: usize,
     padding: usize,
+    /// Pages of answers that are still to come.
+    pages: usize,
+    /// Whoever holds one of these has a change that is not done yet.
+    changes: Option<Vec<SyncSender<Outcome>>>,
 }
 
 impl Handler for Fake {
-    fn handle(&mut self, request: Request, reply: &mut Reply) -> Errno {
+    fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress {
         match request {
             Request::Get => {
                 self.gets += 1;
@@ -61,16 +66,47 @@ impl Handler for Fake {
                 for _ in 0..self.padding {
                     reply.line("padding", 0);
                 }
-                Errno::OK
+                self.more_pages()
             }
             Request::Set(_) => {
                 self.sets += 1;
-                Errno::OK
+                let Some(changes) = &mut self.changes else { return Progress::Done(Errno::OK) };
+                let (answer, answered) = sync_channel(1);
+                changes.push(answer);
+                Progress::Unfinished(Unfinished::Change(answered))
             }
-            _ => Errno::INVALID,
+            _ => Progress::Done(Errno::INVALID),
+        }
+    }
+
+    fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress {
+        match unfinished {
+            Unfinished::Change(outcome) => match outcome.try_recv() {
+                Ok(_) => Progress::Done(Errno::OK),
+                Err(_) => Progress::Unfinished(Unfinished::Change(outcome)),
+            },
+            Unfinished::Listing(_) => {
+                self.pages -= 1;
+                for _ in 0..PAGE_LINES {
+                    reply.line("page", self.pages);
+                }
+                self.more_pages()
+            }
         }
     }
 }
+
+impl Fake {
+    fn more_pages(&self) -> Progress {
+        match self.pages {
+            0 => Progress::Done(Errno::OK),
+            _ => Progress::Unfinished(Unfinished::Listing(Listing::default())),
+        }
+    }
+}
+
+/// Of one page.
+const PAGE_LINES: usize = 1_000;
 
 fn at(seconds: u64) -> Time {
     Time::from_secs(seconds)
@@ -292,6 +328,81 @@ fn pipelined_requests_are_all_answered_in_order() {
         answers.push_str(&received(&mut client));
     }
     assert_eq!((fake.gets, answers.matches("errno=0").count()), (100, 100));
+}
+
+/// Pages are made in bounded number, and only for whoever has read those before.
+#[test]
+fn a_long_answer_is_made_a_page_at_a_time() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake { pages: 200, ..Fake::default() });
+    let mut client = place.connect();
+    client.write_all(b"get=1\n\nget=1\n\n").unwrap();
+    server.serve(at(1), &mut fake);
+    assert_eq!((fake.pages, server.has_more()), (200 - PAGES_PER_TURN, true));
+    for _ in 0..200 {
+        server.serve(at(1), &mut fake);
+    }
+    let (made, page_len) = (200 - fake.pages, PAGE_LINES * "page=123\n".len());
+    assert!((1..200).contains(&made) && !server.has_more(), "the client reads nothing: {made} pages");
+    let held: usize = server.clients.iter().flatten().map(Client::unread_len).sum();
+    assert!(held <= page_len, "{held} bytes are held");
+    let mut text = String::new();
+    while fake.gets < 2 || server.has_more() || !text.ends_with("errno=0\n\n") {
+        text.push_str(&received(&mut client));
+        assert!(server.serve(at(1), &mut fake));
+    }
+    let count = |page: usize| text.matches(&format!("page={page}\n")).count();
+    assert!((0..200).all(|page| count(page) == PAGE_LINES), "each page once");
+}
+
+#[test]
+fn two_long_answers_take_turns() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake { pages: 1_000, ..Fake::default() });
+    let mut clients = [place.connect(), place.connect()];
+    clients.iter_mut().for_each(|client| client.write_all(b"get=1\n\n").unwrap());
+    let mut lens = [0, 0];
+    for _ in 0..20 {
+        server.serve(at(1), &mut fake);
+        for (client, len) in clients.iter_mut().zip(&mut lens) {
+            *len += received(client).len();
+        }
+    }
+    assert!(lens[0].abs_diff(lens[1]) <= 2 * PAGES_PER_TURN * PAGE_LINES * 9 && lens[0] > 0, "{lens:?}");
+}
+
+/// Its client waits as long as it takes, with what it has asked for next. Others are served meanwhile.
+#[test]
+fn a_change_that_takes_long_keeps_nobody_else_waiting() {
+    let place = Place::new();
+    let (mut server, mut fake) =
+        (place.server(Bounds::default()), Fake { changes: Some(Vec::new()), ..Fake::default() });
+    let (mut first, mut second) = (place.connect(), place.connect());
+    first.write_all(b"set=1\nfwmark=1\n\nget=1\n\n").unwrap();
+    server.serve(at(1), &mut fake);
+    second.write_all(b"get=1\n\n").unwrap();
+    for _ in 0..3 {
+        server.serve(at(500), &mut fake);
+    }
+    assert!(received(&mut second).ends_with("errno=0\n\n"));
+    assert_eq!((received(&mut first).as_str(), fake.gets), ("", 1));
+    assert!(!is_gone(&mut first) && !server.has_more(), "it is not its fault, and nothing turns in vain");
+    let held: usize = server.clients.iter().flatten().map(Client::held_len).sum();
+    assert_eq!(held, "set=1\nfwmark=1\n\n".len(), "what waits counts as held");
+
+    fake.changes.as_mut().unwrap().pop().unwrap().send(Ok(())).unwrap();
+    for _ in 0..3 {
+        server.serve(at(500), &mut fake);
+    }
+    assert!(received(&mut first).starts_with("errno=0\n\n"));
+    assert_eq!(fake.gets, 2);
+
+    first.write_all(b"set=1\n\n").unwrap();
+    server.serve(at(501), &mut fake);
+    drop(first);
+    server.serve(at(502), &mut fake);
+    let orphan = fake.changes.as_mut().unwrap().pop().unwrap();
+    assert!(orphan.send(Ok(())).is_err(), "nobody waits for it any more");
 }
 
 #[test]

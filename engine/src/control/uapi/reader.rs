@@ -36,6 +36,8 @@ pub struct RequestReader {
     end: usize,
     /// Of the current request, also of one that is being skipped: bytes consumed so far.
     request_len: usize,
+    /// Of the last complete one.
+    complete_len: usize,
     state: State,
 }
 
@@ -109,7 +111,14 @@ impl Simple {
 
 impl Default for RequestReader {
     fn default() -> Self {
-        Self { buffer: Zeroizing::new(vec![0; LINE_LEN_MAX + 1]), start: 0, end: 0, request_len: 0, state: State::Idle }
+        Self {
+            buffer: Zeroizing::new(vec![0; LINE_LEN_MAX + 1]),
+            start: 0,
+            end: 0,
+            request_len: 0,
+            complete_len: 0,
+            state: State::Idle,
+        }
     }
 }
 
@@ -135,6 +144,11 @@ impl RequestReader {
         }
     }
 
+    /// Length, in bytes, of the request that [`next_event`](Self::next_event) gave last.
+    pub fn complete_len(&self) -> usize {
+        self.complete_len
+    }
+
     /// Consumes what was read up to the next event; `None` asks for more bytes.
     ///
     /// `request_len_max` is [`REQUEST_LEN_MAX`], less what the requests of other clients hold at the moment.
@@ -150,7 +164,7 @@ impl RequestReader {
             let too_long = self.request_len > request_len_max;
             let event = self.state.line(&self.buffer[line], too_long, &resolve_zone);
             if matches!(self.state, State::Idle) {
-                self.request_len = 0;
+                self.complete_len = std::mem::take(&mut self.request_len);
             }
             if event.is_some() {
                 return event;

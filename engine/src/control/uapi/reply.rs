@@ -3,7 +3,6 @@
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
-use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
 use zeroize::Zeroize as _;
 
@@ -80,8 +79,8 @@ impl Reply {
         }
     }
 
-    /// Adds a peer with its prefixes.
-    pub fn peer(&mut self, status: &PeerStatus<'_>, allowed_ips: impl IntoIterator<Item = Prefix>) {
+    /// Adds a peer. Its prefixes follow, each a line.
+    pub fn peer(&mut self, status: &PeerStatus<'_>) {
         self.public_key(status.public_key);
         self.key_line("preshared_key", status.preshared_key);
         self.line("protocol_version", 1);
@@ -102,9 +101,6 @@ impl Reply {
         self.line("tx_bytes", status.tx_bytes);
         self.line("rx_bytes", status.rx_bytes);
         self.line("persistent_keepalive_interval", status.persistent_keepalive);
-        for prefix in allowed_ips {
-            self.line("allowed_ip", prefix);
-        }
     }
 
     /// Adds the line that a peer begins with.

@@ -340,7 +340,9 @@ fn an_answer_reads_as_wg_expects_it() {
         rx_bytes: u64::MAX,
         persistent_keepalive: 25,
     };
-    reply.peer(&status, [prefix("10.0.0.0", 8), prefix("::", 0)]);
+    reply.peer(&status);
+    reply.line("allowed_ip", prefix("10.0.0.0", 8));
+    reply.line("allowed_ip", prefix("::", 0));
     reply.finish(Errno::OK);
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = format!(

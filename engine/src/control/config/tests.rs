@@ -4,6 +4,8 @@ use std::sync::Arc;
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use ringfort_aead::{Plan, Provider};
+use ringfort_core::constants::PEERS_MAX;
+use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::{Action, Outgoing};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_path::Order;
@@ -11,6 +13,7 @@ use udp_uring::SocketConfig;
 
 use super::*;
 use crate::control::answer;
+use crate::control::listing::{self, Listing};
 use crate::control::sockets::Sockets;
 use crate::control::uapi::{Event, REQUEST_LEN_MAX, Reply, Request, RequestReader};
 use crate::queues::{Mail, Queues};
@@ -28,6 +31,8 @@ struct Fixture {
     device: Device,
     plane: DataPlane,
     queues: Arc<Queues>,
+    /// How many steps the last request took.
+    steps: usize,
 }
 
 impl Fixture {
@@ -40,7 +45,7 @@ impl Fixture {
         );
         plane.sockets_mut().want(NOW);
         assert!(plane.listen(NOW));
-        let fixture = Self { device: Device::new(2), plane, queues };
+        let fixture = Self { device: Device::new(2), plane, queues, steps: 0 };
         fixture.mail(0);
         fixture
     }
@@ -53,7 +58,8 @@ impl Fixture {
             match reader.next_event(REQUEST_LEN_MAX, |_| None) {
                 None => {}
                 Some(Event::Request(Request::Set(request))) => {
-                    let result = apply(*request, &mut self.device, &mut self.plane, NOW);
+                    let begun = Application::begin(*request, &mut self.device, &mut self.plane, NOW);
+                    let result = begun.map(|application| self.steps = self.run(application));
                     self.plane.carry_out(&mut self.device, NOW);
                     return result;
                 }
@@ -63,10 +69,21 @@ impl Fixture {
         panic!("an unfinished request")
     }
 
+    /// Applies all of it, without anybody else's turns. Returns in how many steps.
+    fn run(&mut self, mut application: Application) -> usize {
+        let mut steps = 1;
+        while application.step(&mut self.device, NOW) {
+            steps += 1;
+        }
+        steps
+    }
+
     /// `get=1` without the lines that a test does not look at.
     fn get(&self) -> String {
         let mut reply = Reply::default();
-        answer::get(&mut reply, &self.device, &self.plane);
+        listing::interface(&mut reply, &self.device, &self.plane);
+        let mut listing = Listing::default();
+        while listing.page(&mut reply, &self.device) {}
         let text = String::from_utf8(reply.unwritten().to_vec()).unwrap();
         let boring = ["listen_port=", "protocol_version=", "last_handshake", "tx_bytes=", "rx_bytes="];
         let lines = text.lines().filter(|line| !boring.iter().any(|boring| line.starts_with(boring)));
@@ -317,3 +334,35 @@ fn a_keepalive_starts_a_handshake_that_leaves_through_our_sockets() {
 
 /// A peer with a key of low order gets no handshake.
 const PUBLIC_OF_PEER: &str = "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f";
+
+fn crowd(count: u32, lines: impl Fn(u32) -> String) -> String {
+    (0..count).map(|number| format!("public_key={number:064x}\n{}", lines(number))).collect()
+}
+
+/// Everything that has no bound of its own is spread over steps: peers, allowed IPs, what is removed and replaced, and
+/// another private key.
+#[test]
+fn no_step_is_long() {
+    const PEERS: u32 = 2_000;
+    let per_step = CHANGES_PER_STEP / (CHANGES_PER_PEER + 1);
+    let mut fixture = Fixture::new();
+    let prefix = |number: u32| format!("allowed_ip=10.0.{}.{}/32\n", number >> 8, number & 0xff);
+    fixture.set(&crowd(PEERS, prefix)).unwrap();
+    assert_eq!(fixture.steps, (PEERS as usize).div_ceil(per_step));
+    assert_eq!((fixture.device.peer_count(), fixture.device.routes().len()), (PEERS as usize, PEERS as usize));
+
+    fixture.set(&format!("private_key={PRIVATE}\n")).unwrap();
+    assert!((PEERS as usize / 256..=PEERS as usize / 256 + 1).contains(&fixture.steps), "{} steps", fixture.steps);
+    assert!(!fixture.device.is_renewing());
+
+    let many: String = (0..5_000).map(|number: u32| format!("allowed_ip=fd00::{number:x}/128\n")).collect();
+    fixture.set(&format!("replace_peers=true\npublic_key={A}\n{many}")).unwrap();
+    assert_eq!(fixture.steps, (PEERS as usize * 5 + 5_000).div_ceil(CHANGES_PER_STEP));
+    assert_eq!((fixture.device.peer_count(), fixture.device.routes().len()), (1, 5_000));
+    for change in ["replace_allowed_ips=true\nallowed_ip=10.0.0.0/8\n", "remove=true\n"] {
+        fixture.set(&format!("public_key={B}\n{many}")).unwrap();
+        fixture.set(&format!("public_key={B}\n{change}")).unwrap();
+        assert_eq!(fixture.steps, 5_000 / CHANGES_PER_STEP + 1, "{change}");
+    }
+    assert_eq!((fixture.device.peer_count(), fixture.device.routes().len()), (1, 0));
+}
