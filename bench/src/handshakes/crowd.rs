@@ -150,7 +150,7 @@ pub fn clients(gateway: [u8; 32], count: u32, addresses: u32) -> Result<Vec<Clie
     let client = |number: u32| {
         let key = PrivateKey::generate(&mut UnwrapErr(SysRng));
         let local = LocalIdentity::computed_by(x25519, key);
-        let remote = RemoteIdentity::new(gateway, Some(&local));
+        let remote = RemoteIdentity::new(gateway);
         Client {
             local,
             remote,
@@ -205,12 +205,12 @@ mod tests {
         let first = client.next().unwrap();
         let again = [client.again(1).unwrap(), client.again(2).unwrap()];
         let [second, third] = [client.next().unwrap(), client.next().unwrap()];
-        let remote = RemoteIdentity::new(*client.local.public(), Some(&gateway));
+        let remote = RemoteIdentity::new(*client.local.public());
         let [one, two] = again;
         let timestamps = [first, one, two, second, third].map(|initiation| {
             assert_eq!(Client::of_index(initiation.pending.local_index()), 1);
             let claimed = consume_initiation(&gateway, Suite::default(), &initiation.message).unwrap();
-            claimed.verify(&remote).unwrap().timestamp()
+            claimed.verify(&gateway, &remote).unwrap().timestamp()
         });
         assert!(timestamps.is_sorted_by(|a, b| a < b), "{timestamps:?}");
     }
