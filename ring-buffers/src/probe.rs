@@ -39,7 +39,7 @@ pub struct Capabilities {
 /// # Errors
 /// [`RingError::Disabled`], or [`RingError::Missing`] with the name of what is missing.
 pub fn probe() -> Result<Capabilities, RingError> {
-    let ring = Real::new(crate::RingConfig { submissions: 4, completions: 8, operations: 0 })?;
+    let ring = Real::disabled(crate::RingConfig { submissions: 4, completions: 8, operations: 0 })?;
     let mut probe = Probe::new();
     ring.io_uring()
         .submitter()

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use io_uring::register::{Probe, Restriction};
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::{Cqe, Request};
@@ -12,11 +13,52 @@ use crate::{Ring, RingConfig, RingError};
 /// A file position that says "where the file is", for every kind of file: streams have none.
 const NO_OFFSET: u64 = u64::MAX;
 
+/// The operations that [`entry`] makes, and no others: a ring carries them out without any filter of system calls being
+/// asked, so what it must not do it is not able to. Some kernels lack the last two.
+const OPERATIONS: [u8; 12] = [
+    opcode::Read::CODE,
+    opcode::Write::CODE,
+    opcode::Writev::CODE,
+    opcode::WriteFixed::CODE,
+    opcode::RecvMulti::CODE,
+    opcode::RecvMsgMulti::CODE,
+    opcode::Send::CODE,
+    opcode::SendMsg::CODE,
+    opcode::PollAdd::CODE,
+    opcode::AsyncCancel::CODE,
+    opcode::ReadMulti::CODE,
+    opcode::WritevFixed::CODE,
+];
+
+/// Of `enum io_uring_register_op` (`include/uapi/linux/io_uring.h`), what this file asks for: `REGISTER_BUFFERS`,
+/// `REGISTER_FILES`, `REGISTER_FILES_UPDATE`, `REGISTER_PBUF_RING`, `UNREGISTER_PBUF_RING`, `REGISTER_SYNC_CANCEL`.
+const REGISTRATIONS: [u8; 6] = [0, 2, 6, 22, 23, 24];
+
 pub(crate) struct Real(IoUring);
 
 impl Real {
+    /// A ring that can do what this crate makes use of, for ever.
     pub(crate) fn new(config: RingConfig) -> Result<Self, RingError> {
+        let ring = Self::disabled(config)?;
+        let mut probe = Probe::new();
+        let submitter = ring.0.submitter();
+        submitter.register_probe(&mut probe).map_err(|e| RingError::setup("probing for operations", e))?;
+        let operations = OPERATIONS.into_iter().filter(|&code| probe.is_supported(code)).map(Restriction::sqe_op);
+        let registrations = REGISTRATIONS.into_iter().map(Restriction::register_op);
+        let flags = squeue::Flags::FIXED_FILE | squeue::Flags::BUFFER_SELECT;
+        let flags = [Restriction::sqe_flags_allowed(flags.bits())];
+        let mut restrictions: Vec<_> = operations.chain(registrations).chain(flags).collect();
+        let restricted = submitter.register_restrictions(&mut restrictions);
+        restricted.map_err(|e| RingError::setup("restricting the ring", e))?;
+        // The thread that does this is the one that submits (`IORING_SETUP_SINGLE_ISSUER`).
+        submitter.register_enable_rings().map_err(|e| RingError::setup("enabling the ring", e))?;
+        Ok(ring)
+    }
+
+    /// A ring that cannot be entered yet, and may be asked anything.
+    pub(crate) fn disabled(config: RingConfig) -> Result<Self, RingError> {
         let ring = IoUring::builder()
+            .setup_r_disabled()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
@@ -159,4 +201,65 @@ fn entry(request: &Request) -> squeue::Entry {
 
 fn errno(error: io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: RingConfig = RingConfig { submissions: 4, completions: 8, operations: 0 };
+
+    /// What an entry comes to, by its result.
+    fn result_of(entry: &squeue::Entry) -> i32 {
+        let mut ring = Real::new(CONFIG).unwrap();
+        // SAFETY: the entries of these tests have no addresses, or null.
+        unsafe { ring.0.submission().push(entry) }.unwrap();
+        ring.enter(1, 1).unwrap();
+        let mut results = Vec::new();
+        ring.drain(8, |cqe| results.push(cqe.result));
+        assert_eq!(results.len(), 1);
+        results[0]
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no io_uring")]
+    fn a_ring_does_what_we_do_and_nothing_else() {
+        let nowhere = types::Fd(-1);
+        assert_eq!(result_of(&opcode::Write::new(nowhere, std::ptr::null(), 0).build()), -libc::EBADF);
+        let null = std::ptr::null();
+        for (name, forbidden) in [
+            ("nop", opcode::Nop::new().build()),
+            ("openat", opcode::OpenAt::new(nowhere, null).build()),
+            ("unlinkat", opcode::UnlinkAt::new(nowhere, null).build()),
+            ("socket", opcode::Socket::new(libc::AF_PACKET, libc::SOCK_RAW, 0).build()),
+            ("connect", opcode::Connect::new(nowhere, std::ptr::null(), 0).build()),
+            ("accept", opcode::Accept::new(nowhere, std::ptr::null_mut(), std::ptr::null_mut()).build()),
+            ("close", opcode::Close::new(nowhere).build()),
+            ("splice", opcode::Splice::new(nowhere, 0, nowhere, 0, 0).build()),
+            ("command", opcode::UringCmd16::new(nowhere, 0).build()),
+            ("timeout", opcode::Timeout::new(std::ptr::null()).build()),
+        ] {
+            assert_eq!(result_of(&forbidden), -libc::EACCES, "{name}");
+        }
+        let linked = opcode::Write::new(nowhere, std::ptr::null(), 0).build().flags(squeue::Flags::IO_LINK);
+        assert_eq!(result_of(&linked), -libc::EACCES);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no io_uring")]
+    fn a_ring_takes_no_registration_that_we_do_not_make() {
+        let ring = Real::new(CONFIG).unwrap();
+        let submitter = ring.0.submitter();
+        let refused = [
+            submitter.register_eventfd(0).unwrap_err(),
+            submitter.register_probe(&mut Probe::new()).unwrap_err(),
+            submitter.register_personality().map(drop).unwrap_err(),
+            submitter.unregister_files().unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.raw_os_error(), Some(libc::EACCES), "{error}");
+        }
+        // Restrictions are there once and for all.
+        assert!(submitter.register_restrictions(&mut [Restriction::sqe_op(opcode::Nop::CODE)]).is_err());
+    }
 }
