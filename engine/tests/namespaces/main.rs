@@ -43,6 +43,7 @@ mod rekey;
 mod renamed;
 mod restart;
 mod roaming;
+mod sandbox;
 mod sent;
 mod shutdown;
 mod sources;

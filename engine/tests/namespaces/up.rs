@@ -465,6 +465,21 @@ fn check_says_everything_and_needs_no_root() {
     assert!(status == Some(2) && text.lines().count() == 4 && !text.contains(&key), "{text}");
 }
 
+/// They are the operator's, and may need what the daemon does not: `sudo`, a kernel module.
+#[test]
+fn hooks_keep_what_the_daemon_gives_up() {
+    let setting = Setting::new();
+    let file = setting.directory.join("status");
+    let hook = format!("grep -e NoNewPrivs -e Seccomp: -e CapEff /proc/self/status >{}", file.display());
+    setting.write(&(setting.interface_section(&format!("Table = off\nPostUp = {hook}")) + &setting.peer_section("")));
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().filter(|line| ["NoNewPrivs", "Seccomp:", "CapEff"].iter().any(|field| line.contains(field)));
+    setting.run("up");
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(lines(&std::fs::read_to_string(file).unwrap()), own.map(str::to_owned).collect());
+    setting.run("down");
+}
+
 /// A large site: the work is what one `set=1` of that size takes, and a reload touches nobody.
 #[test]
 fn fifty_thousand_peers_come_up() {

@@ -103,6 +103,11 @@ pub struct SocketPlace {
 }
 
 impl SocketPlace {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Removes the path, unless somebody else has put another socket in its place. If that fails, the next daemon
     /// replaces it.
     pub fn remove(&self) {

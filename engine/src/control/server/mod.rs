@@ -9,6 +9,7 @@
 //! the loop sees one descriptor, whoever comes and goes.
 
 mod client;
+mod credentials;
 mod directory;
 mod listener;
 #[cfg(test)]
@@ -189,6 +190,7 @@ impl Server {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(position) = self.free_place() else { return };
             match self.listener.accept() {
+                Ok(Some(stream)) if !credentials::admits(&stream, self.listener.place().path()) => {}
                 Ok(Some(stream)) => {
                     let client = Client::new(stream, now, now + self.bounds.time);
                     if self.epoll.add(client.socket(), readable(position as u64)).is_ok() {

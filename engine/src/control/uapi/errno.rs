@@ -20,6 +20,9 @@ impl Errno {
     /// The request could not be read to its end.
     pub const IO: Self = Self(-libc::EIO);
 
+    /// Whoever asks may not.
+    pub const ACCESS: Self = Self(-libc::EACCES);
+
     /// The number as it goes on the wire.
     pub fn get(self) -> i32 {
         self.0

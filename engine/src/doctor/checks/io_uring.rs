@@ -3,29 +3,31 @@
 use super::{Finding, Subject, System};
 use crate::doctor::system::{CAP_SYS_ADMIN, NoRing};
 
+/// It is this process that was refused a ring. A daemon that runs has one.
+const OURS: &str = "self";
 const SWITCH: &str = "proc/sys/kernel/io_uring_disabled";
 
-pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
-    let mut findings = vec![permission(system, subject)];
+pub(super) fn check(system: &System, _: &Subject) -> Vec<Finding> {
+    let mut findings = vec![permission(system)];
     findings.extend(operations(system));
     findings
 }
 
-fn permission(system: &System, subject: &Subject) -> Finding {
+fn permission(system: &System) -> Finding {
     const CHECK: &str = "io_uring.permission";
     const WHY: &str = "every packet goes through io_uring: without it the gateway does not start";
     // 1 leaves it to CAP_SYS_ADMIN and to a group.
     match (system.number(SWITCH).unwrap_or(0), &system.facts.ring) {
         (2, _) => Finding::fault(CHECK, "io_uring is switched off for everybody (kernel.io_uring_disabled = 2)", WHY)
             .remedy("sysctl -w kernel.io_uring_disabled=1"),
-        (1, Err(NoRing::Forbidden)) if !system.has_capability(&subject.process, CAP_SYS_ADMIN) => {
+        (1, Err(NoRing::Forbidden)) if !system.has_capability(OURS, CAP_SYS_ADMIN) => {
             let group = system.number("proc/sys/kernel/io_uring_group").unwrap_or(-1);
             let what = format!("io_uring is for CAP_SYS_ADMIN and group {group} only (kernel.io_uring_disabled = 1)");
             Finding::fault(CHECK, what, WHY)
                 .remedy("sysctl -w kernel.io_uring_group=GID, with the group that the gateway runs in")
         }
         (_, Err(NoRing::Forbidden)) => {
-            let is_filtered = system.status(&subject.process, "Seccomp").is_some_and(|mode| mode != "0");
+            let is_filtered = system.status(OURS, "Seccomp").is_some_and(|mode| mode != "0");
             let (what, remedy) = if is_filtered {
                 (
                     "a seccomp filter forbids io_uring, as the default profiles of container runtimes do",

@@ -6,6 +6,7 @@ mod io_uring;
 mod kernel;
 mod memory;
 mod network;
+mod sandbox;
 
 use super::finding::Finding;
 use super::subject::Subject;
@@ -16,8 +17,8 @@ pub(super) use network::default_device;
 
 /// All of them, in the order in which a start would fail.
 pub(super) fn all(system: &System, subject: &Subject) -> Vec<Finding> {
-    let groups: [fn(&System, &Subject) -> Vec<Finding>; 6] =
-        [kernel::check, io_uring::check, container::check, memory::check, network::check, cpu::check];
+    let groups: [fn(&System, &Subject) -> Vec<Finding>; 7] =
+        [kernel::check, io_uring::check, container::check, memory::check, network::check, cpu::check, sandbox::check];
     groups.iter().flat_map(|check| check(system, subject)).collect()
 }
 

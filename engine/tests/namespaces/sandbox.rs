@@ -1,0 +1,104 @@
+//! What the threads of a real daemon have given up, as `/proc` shows it.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use ringfort_testbed::daemon::Daemon;
+use ringfort_testbed::{Namespace, janitor, uapi};
+
+use crate::harness::traffic::PATIENCE;
+use crate::harness::{eventually, us};
+
+/// `CAP_NET_BIND_SERVICE`, `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_IPC_LOCK`.
+const OF_CONTROL: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14;
+
+/// A thread, by its name: the mode of its filter, and its effective capabilities.
+type Threads = BTreeMap<String, (String, u64)>;
+
+fn threads(daemon: &Daemon) -> Threads {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let all = tasks.flatten().filter_map(|task| {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).ok();
+        let (name, status) = (read("comm")?, read("status")?);
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let capabilities = u64::from_str_radix(field("CapEff:")?, 16).unwrap();
+        Some((name.trim().to_owned(), (field("Seccomp:")?.to_owned(), capabilities)))
+    });
+    all.collect()
+}
+
+fn started(options: &str) -> (Namespace, Daemon) {
+    let namespace = Namespace::new().unwrap();
+    let program = us().with_options(&format!("--workers 2 --metrics 127.0.0.1:9586 {options}"));
+    let daemon = Daemon::start(&program, &namespace, &janitor::unique_name()).unwrap();
+    (namespace, daemon)
+}
+
+#[test]
+fn each_thread_has_given_up_what_it_does_not_need() {
+    let (_namespace, daemon) = started("");
+    let expected: Vec<(&str, u64)> = vec![
+        ("endpoints", 0),
+        ("ringfort", OF_CONTROL),
+        ("ringfort-log", 0),
+        ("ringfort-metri", 0),
+        ("ringfort-w0", 0),
+        ("ringfort-w1", 0),
+    ];
+    // A thread that has just begun is about to.
+    let is_so = || {
+        let threads = threads(&daemon);
+        let are_all_there = expected.iter().all(|(name, _)| threads.keys().any(|there| there.starts_with(name)));
+        are_all_there
+            && threads.iter().all(|(name, (mode, capabilities))| {
+                expected.iter().any(|(wanted, set)| name.starts_with(wanted) && mode == "2" && capabilities == set)
+            })
+    };
+    eventually(PATIENCE, "all threads are in the sandbox", is_so);
+    assert!(!daemon.log().contains("gap"), "{}", daemon.log());
+}
+
+#[test]
+fn off_is_off_and_report_only_watches() {
+    for (options, mode) in [("--sandbox off", "0"), ("--sandbox report", "2")] {
+        let (_namespace, daemon) = started(options);
+        let is_so = |threads: &Threads| {
+            threads.len() >= 6 && threads.values().all(|(is, capabilities)| is == mode && *capabilities > OF_CONTROL)
+        };
+        eventually(PATIENCE, &format!("{options}: {:?}", threads(&daemon)), || is_so(&threads(&daemon)));
+        assert_eq!(daemon.log().contains("the sandbox only reports"), mode == "2", "{}", daemon.log());
+    }
+}
+
+/// Asks as another user, by the one way that a path does not close: its mode lets everybody in.
+#[test]
+fn other_users_are_refused_and_a_group_is_not() {
+    let (_namespace, daemon) = started("");
+    let path = uapi::socket_path(daemon.interface());
+    let ask = |user: u32, group: u32| {
+        let mut command = Command::new("python3");
+        let script = "import socket, sys\n\
+             s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b'get=1\\n\\n')\n\
+             s.shutdown(socket.SHUT_WR)\n\
+             while text := s.recv(4096): sys.stdout.write(text.decode())";
+        command.args(["-c", script]).arg(&path).uid(user).gid(group);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let directory = path.parent().unwrap();
+    let before = std::fs::metadata(directory).unwrap().permissions();
+    std::fs::set_permissions(directory, PermissionsExt::from_mode(before.mode() | 0o001)).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+    let (stranger, root) = (ask(4711, 4711), ask(0, 0));
+    std::os::unix::fs::chown(&path, None, Some(4712)).unwrap();
+    let (member, other) = (ask(4711, 4712), ask(4711, 4711));
+    std::fs::set_permissions(directory, before).unwrap();
+    let refused = format!("errno={}\n\n", -libc::EACCES);
+    assert_eq!((stranger.as_str(), other.as_str()), (refused.as_str(), refused.as_str()));
+    for admitted in [root, member] {
+        assert!(admitted.ends_with("errno=0\n\n"), "{admitted}");
+    }
+    let log = || daemon.log().contains("user 4711 is refused on the control socket");
+    eventually(PATIENCE, "the log says who it was", log);
+}
