@@ -179,6 +179,7 @@ fn sockets(role: Role) -> Vec<(c_long, Vec<Condition>)> {
     }
 }
 
+#[allow(clippy::unnecessary_cast, reason = "musl's requests are signed")]
 fn requests(role: Role) -> Vec<(c_long, Vec<Condition>)> {
     let exactly = |request: u64| Condition(1, Dword, Eq, request);
     let like = |request: u64| Condition(1, Dword, MaskedEq(BUT_THE_LAST_BYTE), request);

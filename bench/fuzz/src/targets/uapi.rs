@@ -246,7 +246,8 @@ fn answer(set: &SetRequest) {
             rx_bytes: 4,
             persistent_keepalive: peer.persistent_keepalive.unwrap_or(0),
         };
-        reply.peer(&status, added(peer));
+        reply.peer(&status);
+        added(peer).for_each(|prefix| reply.line("allowed_ip", prefix));
     }
     reply.finish(Errno::OK);
     let text = String::from_utf8(reply.unwritten().to_vec()).expect("an answer is ASCII");
