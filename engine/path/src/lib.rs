@@ -36,6 +36,7 @@ mod peers;
 mod sessions;
 mod stages;
 mod staging;
+pub mod tap;
 
 pub use counters::{Counters, TrainLengths};
 pub use dispatch::{Dispatch, Mailboxes};
@@ -64,6 +65,7 @@ use outputs::Outputs;
 use peers::PeerTable;
 use sessions::Sessions;
 use staging::Staging;
+use tap::Tap;
 
 /// A peer as all workers see it, with the cipher of the session to send with.
 pub type PeerCell = cell::PeerCell<SealKey>;
@@ -132,6 +134,8 @@ pub struct DataPath<W = Unwatched> {
     merging: Merging,
     outputs: Outputs,
     counters: Counters,
+    /// Shows packets to whoever looks on, if anybody does.
+    tap: Option<Box<Tap>>,
 }
 
 impl<W: Watch> DataPath<W> {
@@ -157,6 +161,7 @@ impl<W: Watch> DataPath<W> {
             merging: Merging::new(config.merge),
             outputs: Outputs::new(),
             counters: Counters::default(),
+            tap: None,
             config,
         }
     }
@@ -206,6 +211,14 @@ impl<W: Watch> DataPath<W> {
     #[must_use]
     pub const fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Tells whoever looks on that there is something new to see. To be called at the end of a turn.
+    #[inline]
+    pub fn tell_tap(&mut self) {
+        if let Some(tap) = &mut self.tap {
+            tap.tell();
+        }
     }
 
     /// What is told of the stages.

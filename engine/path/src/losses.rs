@@ -11,6 +11,7 @@ use ringfort_core::packet;
 use ringfort_core::peer_drops::PeerDrops;
 use ringfort_core::time::Time;
 
+use crate::tap::Direction;
 use crate::{DataPath, Watch};
 
 /// A worker reports one destination without a peer in so long, whatever comes.
@@ -45,6 +46,11 @@ impl<W: Watch> DataPath<W> {
     /// Throws away a packet that came from a peer, and is not what the peer may send.
     #[cold]
     pub(crate) fn drop_inner(&mut self, now: Time, peer: PeerId, reason: DropReason, inner: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            // Without the padding, as far as the packet says how long it is.
+            let len = packet::parse(inner).map_or(inner.len(), |inner| inner.len);
+            tap.dropped(now, Direction::In, Some(peer), reason, [&inner[..len], &[]]);
+        }
         match packet::parse(inner) {
             Ok(inner) if reason == DropReason::SourceNotAllowed => {
                 self.counters.drop(reason, 1);

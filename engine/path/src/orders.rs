@@ -9,6 +9,7 @@ use ringfort_core::time::Time;
 use ringfort_core::whereabouts::Whereabouts;
 
 use crate::outbound::Stalled;
+use crate::tap::Tap;
 use crate::{DataPath, Outcome, PeerCell, Receiver, Watch};
 
 /// What the worker that owns a receiver index is told about it.
@@ -64,6 +65,8 @@ pub enum Order {
     LinkDown,
     /// The interface's MTU in bytes.
     Mtu(u32),
+    /// Somebody looks on from now on, in place of whoever did; or nobody.
+    Tap(Option<Box<Tap>>),
 }
 
 impl Order {
@@ -103,6 +106,7 @@ impl<W: Watch> DataPath<W> {
             Order::Recover(whereabouts) => self.whereabouts = whereabouts,
             Order::LinkDown => self.counters.drop(DropReason::Down, self.staging.clear()),
             Order::Mtu(mtu) => self.config.mtu = mtu as usize,
+            Order::Tap(tap) => self.tap = tap,
         }
         Outcome::Done
     }

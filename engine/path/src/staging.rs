@@ -84,6 +84,7 @@ impl Staging {
         self.packets.waiting(peer) + self.jumbos.waiting(peer)
     }
 
+    #[cfg(test)]
     /// Lets go of all packets of a peer, and says how many there were.
     pub(crate) fn drop_all(&mut self, peer: PeerId) -> usize {
         std::iter::from_fn(|| self.pop(peer)).count()

@@ -34,6 +34,10 @@ impl<W: Watch> DataPath<W> {
                 }
             }
         }
+        if let Some(tap) = &mut self.tap {
+            let messages = lengths.iter().copied().zip(run.view.chunks(geometry.stride()));
+            tap.delivered(now, peer, run.receiver, run.counters.iter().copied().zip(messages));
+        }
         lengths
     }
 

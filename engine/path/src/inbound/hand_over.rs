@@ -16,6 +16,8 @@ impl<W: Watch> DataPath<W> {
         let datagrams = run.counters.len();
         if run.handed || self.is_owner(run.receiver) {
             self.note_lost_session(now, &run);
+            let Run { view, stride, endpoint, ecn, .. } = &run;
+            self.tap_stranger(now, view, *stride, *endpoint, *ecn, Some(DropReason::UnknownIndex));
             return self.counters.drop(DropReason::UnknownIndex, datagrams);
         }
         let Some(parcel) = self.pack(run.view) else {

@@ -15,10 +15,11 @@ pub(crate) use recover::Told;
 use ring_buffers::View;
 use ringfort_aead::{Geometry, SEGMENTS_MAX};
 use ringfort_core::drops::DropReason;
-use ringfort_core::ids::Endpoint;
+use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 
 use crate::outputs::HandshakeMessage;
+use crate::tap::Datagrams;
 use crate::{DataPath, SessionOrder, Watch};
 use classify::{Front, front};
 
@@ -53,6 +54,13 @@ struct Run<'a> {
     receiver: u32,
     counters: &'a [u64],
     handed: bool,
+}
+
+impl Run<'_> {
+    /// For whoever looks on.
+    const fn datagrams(&self, peer: PeerId) -> Datagrams {
+        Datagrams { peer: Some(peer), stride: self.stride, endpoint: Some(self.endpoint), ecn: self.ecn }
+    }
 }
 
 /// The messages of a run that were opened and are new.
@@ -106,9 +114,37 @@ impl<W: Watch> DataPath<W> {
                     let counters = &counters[..segments];
                     self.open(now, Run { view: run, stride, endpoint, ecn, receiver, counters, handed }, late);
                 }
-                Front::Handshake => self.pass_to_control(&run, endpoint),
-                Front::Bad(reason) => self.counters.drop(reason, 1),
+                Front::Handshake => {
+                    self.tap_stranger(now, &run, stride, endpoint, ecn, None);
+                    self.pass_to_control(&run, endpoint);
+                }
+                Front::Bad(reason) => {
+                    self.tap_stranger(now, &run, stride, endpoint, ecn, Some(reason));
+                    self.counters.drop(reason, 1);
+                }
             }
+        }
+    }
+
+    /// Shows whoever looks on datagrams that no session of ours names. Of interest are those from where a peer is that
+    /// is of interest.
+    #[inline]
+    fn tap_stranger(
+        &mut self,
+        now: Time,
+        bytes: &[u8],
+        stride: usize,
+        endpoint: Endpoint,
+        ecn: u8,
+        dropped: Option<DropReason>,
+    ) {
+        let Some(tap) = &mut self.tap else { return };
+        let is_there = |&peer: &PeerId| {
+            let known = self.peers.get(peer).and_then(|peer| peer.cell().endpoint());
+            known.is_some_and(|known| known.remote == endpoint.remote)
+        };
+        if tap.wants_peer(None) || tap.peers().iter().any(is_there) {
+            tap.received(now, &Datagrams { peer: None, stride, endpoint: Some(endpoint), ecn }, bytes, dropped);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
-use ringfort_core::ids::owner;
+use ringfort_core::ids::{PeerId, owner};
 use ringfort_core::time::Time;
 
 use super::{Accepted, Run};
@@ -18,17 +18,20 @@ impl<W: Watch> DataPath<W> {
         let Some(receiver) = self.sessions.get_mut(&run.receiver) else {
             return self.hand_over(now, run);
         };
+        let peer = receiver.cell().id();
         let session = &mut receiver.session;
-        let segments = run.counters.len();
         if !session.usable(now) {
-            return self.drop_received(now, run.receiver, DropReason::ExpiredSession, segments);
+            return self.drop_run(now, &run, peer, DropReason::ExpiredSession);
         }
         let Ok(geometry) = Geometry::of_received(run.view.len(), run.stride) else {
-            return self.drop_received(now, run.receiver, DropReason::BadLength, segments);
+            return self.drop_run(now, &run, peer, DropReason::BadLength);
         };
+        if let Some(tap) = &mut self.tap {
+            tap.hold(peer, &run.view);
+        }
         self.watch.lap(Stage::Classify);
         let Ok(verdicts) = session.key().open_train(run.counters, &mut run.view, geometry) else {
-            return self.drop_received(now, run.receiver, DropReason::BadLength, segments);
+            return self.drop_run(now, &run, peer, DropReason::BadLength);
         };
         self.watch.lap(Stage::Open);
         let mut accepted = Accepted::default();
@@ -42,7 +45,13 @@ impl<W: Watch> DataPath<W> {
                 Err(_) => replays += 1,
             }
         }
-        let peer = receiver.cell().id();
+        if let Some(tap) = &mut self.tap {
+            tap.opened(now, &run.datagrams(peer), |i| match verdicts.passed(i) {
+                _ if accepted.has(i) => None,
+                true => Some(DropReason::Replay),
+                false => Some(DropReason::BadTag),
+            });
+        }
         let forged = verdicts.failed_count();
         if forged > 0 {
             self.drop_received(now, run.receiver, DropReason::BadTag, forged);
@@ -58,6 +67,15 @@ impl<W: Watch> DataPath<W> {
         self.watch.lap(Stage::Check);
         self.deliver(run.view, geometry, &lengths);
         self.watch.lap(Stage::Coalesce);
+    }
+
+    /// Throws away all messages of a run.
+    #[cold]
+    fn drop_run(&mut self, now: Time, run: &Run<'_>, peer: PeerId, reason: DropReason) {
+        if let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants_peer(Some(peer))) {
+            tap.received(now, &run.datagrams(peer), &run.view, Some(reason));
+        }
+        self.drop_received(now, run.receiver, reason, run.counters.len());
     }
 
     /// Whether this worker owns a receiver index.

@@ -10,6 +10,7 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::DATA_HEADER_LEN;
 
 use super::{train, wire_len};
+use crate::tap::Direction;
 use crate::{DataPath, ENTERED_MAX, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// A packet with a peer and, as of this batch, a key.
@@ -47,9 +48,12 @@ impl<W: Watch> DataPath<W> {
                     if self.entered.len() >= ENTERED_MAX {
                         self.look_again(now);
                     }
-                    self.stage(id, view);
+                    self.stage(now, id, view);
                 }
-                Err(reason) => self.drop_of(now, id, reason, 1),
+                Err(reason) => {
+                    self.tap_dropped(now, id, reason, &view);
+                    self.drop_of(now, id, reason, 1);
+                }
             };
         }
         if self.staging.waiting(id) > 0 {
@@ -59,11 +63,19 @@ impl<W: Watch> DataPath<W> {
         self.line_up(now, id, view, ecn);
     }
 
+    /// Shows whoever looks on a packet from inside that is dropped.
+    #[cold]
+    pub(crate) fn tap_dropped(&mut self, now: Time, peer: PeerId, reason: DropReason, view: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap.dropped(now, Direction::Out, Some(peer), reason, [&view[DATA_HEADER_LEN..], &[]]);
+        }
+    }
+
     /// Puts a packet in line for sealing.
     pub(super) fn line_up(&mut self, now: Time, id: PeerId, view: View, ecn: u8) {
         let wire_len = wire_len(view.len() - DATA_HEADER_LEN, self.config.mtu);
         if wire_len > SEGMENT_LEN_MAX || wire_len > view.len() + view.tail_room() {
-            return self.counters.drop(DropReason::Oversized, 1);
+            return self.drop_outgoing(now, Some(id), DropReason::Oversized, &view);
         }
         if self.gathered.0.len() == Pending::MAX {
             self.seal_gathered(now);

@@ -21,6 +21,7 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
 use vnet_packets::{Received, VNET_HDR_LEN, virtio};
 
+use crate::tap::{Datagrams, Direction};
 use crate::{DataPath, Outcome, Transmit, Watch};
 
 // The room that the TUN leaves in front of a packet is that of the data header: a lone packet does not move.
@@ -40,13 +41,13 @@ impl<W: Watch> DataPath<W> {
             Ok(Received::Packet(None)) => {}
             Ok(Received::Packet(Some(partial))) => {
                 if partial.complete(&mut view[VNET_HDR_LEN..]).is_err() {
-                    self.counters.drop(DropReason::BadVnetHeader, 1);
+                    self.drop_outgoing(now, None, DropReason::BadVnetHeader, &view);
                     return Outcome::Done;
                 }
             }
             Ok(Received::Super(geometry)) => return self.handle_super(now, view, geometry),
             Err(_) => {
-                self.counters.drop(DropReason::BadVnetHeader, 1);
+                self.drop_outgoing(now, None, DropReason::BadVnetHeader, &view);
                 return Outcome::Done;
             }
         }
@@ -54,12 +55,22 @@ impl<W: Watch> DataPath<W> {
         Outcome::Done
     }
 
+    /// Throws away a packet from inside, with the room in front of it.
+    #[cold]
+    fn drop_outgoing(&mut self, now: Time, peer: Option<PeerId>, reason: DropReason, view: &[u8]) {
+        self.counters.drop(reason, 1);
+        if let Some(tap) = &mut self.tap {
+            let packet = view.get(VNET_HDR_LEN..).unwrap_or_default();
+            tap.dropped(now, Direction::Out, peer, reason, [packet, &[]]);
+        }
+    }
+
     fn handle_lone(&mut self, now: Time, mut view: View) {
         self.counters.tun_read_packets += 1;
         self.counters.tun_read_bytes += (view.len() - VNET_HDR_LEN) as u64;
         let inner = match packet::parse(&view[VNET_HDR_LEN..]) {
             Ok(inner) => inner,
-            Err(reason) => return self.counters.drop(reason, 1),
+            Err(reason) => return self.drop_outgoing(now, None, reason, &view),
         };
         view.truncate(VNET_HDR_LEN + inner.len);
         match self.route(&view[VNET_HDR_LEN..], inner.destination) {
@@ -69,11 +80,15 @@ impl<W: Watch> DataPath<W> {
     }
 
     /// A sealed train waits for the socket.
-    fn transmit(&mut self, peer: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
+    fn transmit(&mut self, now: Time, peer: PeerId, view: View, stride: usize, ecn: u8, any_data: bool) {
         let endpoint = match self.peers.get(peer) {
             None => Err(DropReason::Down),
             Some(known) => known.cell().endpoint().ok_or(DropReason::NoEndpoint),
         };
+        if let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants_peer(Some(peer))) {
+            let datagrams = Datagrams { peer: Some(peer), stride, endpoint: endpoint.ok(), ecn };
+            tap.sent(now, &datagrams, &view, endpoint.err());
+        }
         match endpoint {
             Ok(endpoint) => {
                 if let Some(known) = self.peers.get(peer) {

@@ -9,7 +9,9 @@ use ringfort_core::looped;
 use ringfort_core::time::Time;
 use vnet_packets::{Segments, Transmit, VNET_HDR_LEN};
 
+use super::segment::HEADERS_MAX;
 use crate::budget::line;
+use crate::tap::Direction;
 use crate::{DataPath, Watch};
 
 const _: () = assert!(VNET_HDR_LEN + ANSWER_LEN_MAX <= ring_buffers::PACKET_SIZE, "an answer fits in a packet slot");
@@ -34,6 +36,9 @@ impl<W: Watch> DataPath<W> {
     /// `drivers/net/wireguard/device.c`).
     #[cold]
     pub(super) fn turn_back(&mut self, now: Time, reason: DropReason, destination: IpAddr, packet: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap.dropped(now, Direction::Out, self.routes.lookup(destination), reason, [packet, &[]]);
+        }
         self.drop_turned_back(now, reason, destination, 1);
         self.tell_sender(now, reason, packet);
     }
@@ -47,6 +52,15 @@ impl<W: Watch> DataPath<W> {
         destination: IpAddr,
         mut segments: Segments<'_>,
     ) {
+        if let Some(tap) = &mut self.tap {
+            let peer = self.routes.lookup(destination);
+            let mut head = [0; HEADERS_MAX];
+            for segment in segments.clone() {
+                let head = &mut head[..segment.header_len()];
+                segment.write_headers(head);
+                tap.dropped(now, Direction::Out, peer, reason, [head, segment.payload()]);
+            }
+        }
         self.drop_turned_back(now, reason, destination, segments.len());
         let Some(segment) = segments.next() else { return };
         let mut quote = [0; QUOTE_LEN_MAX];

@@ -29,13 +29,16 @@ impl<W: Watch> DataPath<W> {
         let any_data = pending.iter().any(|p| p.view.len() > DATA_HEADER_LEN);
         let sealed = self.peers.get(id).and_then(|peer| peer.seal(train, geometry, &sources[..geometry.count()], now));
         if let Some(train) = sealed {
+            if let Some(tap) = &mut self.tap {
+                tap.sealed(now, id, &train, stride, &sources[..packets]);
+            }
             self.gathered.0.drain(..packets);
             self.counters.keepalive_tails += (geometry.count() - packets) as u64;
             self.watch.lap(Stage::Seal);
-            self.transmit(id, train, stride, ecn, any_data);
+            self.transmit(now, id, train, stride, ecn, any_data);
             self.ask_for_next_session(now, id);
         } else {
-            self.stage_gathered(packets);
+            self.stage_gathered(now, packets);
         }
         true
     }
@@ -47,8 +50,13 @@ impl<W: Watch> DataPath<W> {
         let id = batch[0].peer;
         let sending = self.peers.get(id).map(|peer| peer.cell().sending());
         let Some((session, first)) = sending.as_ref().and_then(|sending| sending.reserve(now, packets)) else {
-            return self.stage_gathered(packets);
+            return self.stage_gathered(now, packets);
         };
+        if let Some(tap) = &mut self.tap {
+            for (packet, counter) in batch.iter().zip(first..) {
+                tap.sealing(now, id, session.remote_index(), counter, &packet.view[DATA_HEADER_LEN..]);
+            }
+        }
         let mut messages = ArrayVec::<_, SEGMENTS_MAX>::new();
         for (i, packet) in batch.iter_mut().enumerate() {
             let packet_end = packet.view.len();
@@ -66,16 +74,16 @@ impl<W: Watch> DataPath<W> {
         self.watch.lap(Stage::Seal);
         for i in 0..packets {
             let Pending { wire_len, ecn, view, .. } = self.gathered.0.pop_front().expect("counted before");
-            self.transmit(id, view, wire_len, ecn, any_data >> i & 1 == 1);
+            self.transmit(now, id, view, wire_len, ecn, any_data >> i & 1 == 1);
         }
         self.ask_for_next_session(now, id);
     }
 
     /// The key is too old, or used up: the first packets wait for the next one.
-    fn stage_gathered(&mut self, packets: usize) {
+    fn stage_gathered(&mut self, now: Time, packets: usize) {
         for _ in 0..packets {
             let Some(packet) = self.gathered.0.pop_front() else { return };
-            self.stage(packet.peer, packet.view);
+            self.stage(now, packet.peer, packet.view);
         }
     }
 }

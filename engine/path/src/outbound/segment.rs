@@ -13,7 +13,7 @@ use crate::budget::line;
 use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// Longest headers of a segment: IPv4 and TCP with all options, or IPv6 with some extensions and TCP.
-const HEADERS_MAX: usize = 256;
+pub(super) const HEADERS_MAX: usize = 256;
 
 /// The headers that are made for the segments of one train. Their payload stays where it was read.
 pub(crate) type Heads = [[u8; HEADERS_MAX]; SEGMENTS_MAX];
@@ -68,7 +68,7 @@ impl<W: Watch> DataPath<W> {
             }
         };
         if !self.peers.get(peer).is_some_and(|known| known.has_session(now)) {
-            self.stage_super(peer, segments);
+            self.stage_super(now, peer, segments);
             return Outcome::Done;
         }
         if self.staging.waiting(peer) > 0 {
@@ -116,12 +116,15 @@ impl<W: Watch> DataPath<W> {
             let sealed =
                 self.peers.get(peer).and_then(|known| known.seal(train, shape, &sources[..shape.count()], now));
             let Some(train) = sealed else {
-                self.stage_super(peer, before);
+                self.stage_super(now, peer, before);
                 return Outcome::Done;
             };
+            if let Some(tap) = &mut self.tap {
+                tap.sealed(now, peer, &train, stride, &sources[..count]);
+            }
             self.counters.keepalive_tails += (shape.count() - count) as u64;
             self.watch.lap(Stage::Seal);
-            self.transmit(peer, train, stride, ecn, true);
+            self.transmit(now, peer, train, stride, ecn, true);
             self.ask_for_next_session(now, peer);
         }
         Outcome::Done

@@ -17,9 +17,9 @@ const STAGED_PACKET_MAX: usize = PACKET_SIZE - TAG_LEN - 15;
 
 impl<W: Watch> DataPath<W> {
     /// Lets a packet wait until the peer has a key.
-    pub(super) fn stage(&mut self, id: PeerId, view: View) {
+    pub(super) fn stage(&mut self, now: Time, id: PeerId, view: View) {
         let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {
-            return self.counters.drop(DropReason::Down, 1);
+            return self.drop_outgoing(now, Some(id), DropReason::Down, &view);
         };
         if view.len() <= DATA_HEADER_LEN {
             // A keepalive says "I am here", and the handshake will.
@@ -30,24 +30,24 @@ impl<W: Watch> DataPath<W> {
         let waiting = match class {
             // It has waited before.
             _ if self.pool.charged(&view) == Some(staging_line(class)) => Some(view),
-            SlotClass::Packet => self.claim_to_wait(id, class).map(|mut slot| {
+            SlotClass::Packet => self.claim_to_wait(now, id, class).map(|mut slot| {
                 slot.truncate(view.len());
                 slot.copy_from_slice(&view);
                 slot
             }),
             SlotClass::Jumbo => {
                 let transferred = |pool: &Pool| pool.transfer(&view, staging_line(class)).then_some(());
-                self.with_room(id, class, transferred).map(|()| view)
+                self.with_room(now, id, class, transferred).map(|()| view)
             }
         };
         match waiting {
-            Some(view) => self.push_staged(id, class, view),
+            Some(view) => self.push_staged(now, id, class, view),
             None => self.counters.drop(DropReason::StagedOverflow, 1),
         }
     }
 
     /// Lets each segment of a super-packet wait: it must not pin 64 KiB until there is a key.
-    pub(super) fn stage_super(&mut self, id: PeerId, segments: Segments<'_>) {
+    pub(super) fn stage_super(&mut self, now: Time, id: PeerId, segments: Segments<'_>) {
         let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {
             return self.counters.drop(DropReason::Down, segments.len());
         };
@@ -55,13 +55,13 @@ impl<W: Watch> DataPath<W> {
         for segment in segments {
             let len = DATA_HEADER_LEN + segment.len();
             let class = class_of(len);
-            let Some(mut view) = self.claim_to_wait(id, class) else {
+            let Some(mut view) = self.claim_to_wait(now, id, class) else {
                 self.counters.drop(DropReason::StagedOverflow, 1);
                 continue;
             };
             view.truncate(len);
             segment.write(&mut view[DATA_HEADER_LEN..]);
-            self.push_staged(id, class, view);
+            self.push_staged(now, id, class, view);
         }
     }
 
@@ -103,34 +103,51 @@ impl<W: Watch> DataPath<W> {
 
     /// Gives up what waits for a peer.
     pub(crate) fn drop_staged(&mut self, now: Time, id: PeerId, reason: DropReason) {
-        let packets = self.staging.drop_all(id);
+        let mut packets = 0;
+        while let Some(view) = self.staging.pop(id) {
+            self.tap_dropped(now, id, reason, &view);
+            packets += 1;
+        }
         if packets > 0 {
             self.drop_of(now, id, reason, packets);
         }
     }
 
     /// A slot for a packet that has to wait.
-    fn claim_to_wait(&mut self, id: PeerId, class: SlotClass) -> Option<View> {
-        self.with_room(id, class, |pool| pool.claim_for(staging_line(class)))
+    fn claim_to_wait(&mut self, now: Time, id: PeerId, class: SlotClass) -> Option<View> {
+        self.with_room(now, id, class, |pool| pool.claim_for(staging_line(class)))
     }
 
     /// Tries to get a slot, and once more after the oldest packet of the greediest peer has made room.
-    fn with_room<T>(&mut self, id: PeerId, class: SlotClass, attempt: impl Fn(&Pool) -> Option<T>) -> Option<T> {
+    fn with_room<T>(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        class: SlotClass,
+        attempt: impl Fn(&Pool) -> Option<T>,
+    ) -> Option<T> {
         if !self.staging.is_full(class)
             && let Some(got) = attempt(&self.pool)
         {
             return Some(got);
         }
         let evicted = self.staging.make_room(id, class);
-        self.counters.drop(DropReason::StagedOverflow, usize::from(evicted.is_some()));
-        drop(evicted);
+        self.drop_evicted(now, evicted);
         attempt(&self.pool)
     }
 
     /// Lets a packet wait that is in a slot of its own size.
-    fn push_staged(&mut self, id: PeerId, class: SlotClass, view: View) {
+    fn push_staged(&mut self, now: Time, id: PeerId, class: SlotClass, view: View) {
         let evicted = self.staging.push(id, class, view);
-        self.counters.drop(DropReason::StagedOverflow, usize::from(evicted.is_some()));
+        self.drop_evicted(now, evicted);
+    }
+
+    /// Throws away a packet that made room for another, of whichever peer.
+    fn drop_evicted(&mut self, now: Time, evicted: Option<View>) {
+        let Some(view) = evicted else { return };
+        let destination = packet::parse(&view[DATA_HEADER_LEN..]).map(|inner| inner.destination);
+        let peer = destination.ok().and_then(|destination| self.routes.lookup(destination));
+        self.drop_outgoing(now, peer, DropReason::StagedOverflow, &view);
     }
 }
 

@@ -7,4 +7,5 @@ mod rig;
 mod sessions;
 mod slots;
 mod stages;
+mod tap;
 mod trains;
