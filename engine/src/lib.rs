@@ -1,6 +1,7 @@
 //! See the crate description.
 
 pub mod app;
+pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -1,5 +1,6 @@
 //! The subcommands: one file for each, with its arguments and what it does with them.
 
+pub mod capture;
 pub mod check;
 pub mod doctor;
 pub mod down;
@@ -22,6 +23,7 @@ use crate::control::error::DaemonError;
 /// Carries a subcommand out.
 pub fn run(command: Command) -> ExitCode {
     match command {
+        Command::Capture(args) => capture::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Up(args) => up::run(args),
         Command::Down(args) => down::run(&args),

@@ -46,7 +46,7 @@ fn answer(args: &Args) -> Result<String, DaemonError> {
 }
 
 /// The one key with this name, or that begins like this. Keys that only ask for a session are found as well.
-fn find(interface: &str, text: &str) -> Result<PublicKey, DaemonError> {
+pub(super) fn find(interface: &str, text: &str) -> Result<PublicKey, DaemonError> {
     let refused = || DaemonError::NoPeers(interface.to_owned());
     let all = ask::peers(interface)?;
     let peers = all["peers"].as_array().into_iter().flatten();

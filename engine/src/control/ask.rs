@@ -19,6 +19,7 @@ use super::key_text;
 use super::logging::level_name;
 use super::server::{connect, socket_path};
 use super::uapi::DEFAULT_SUITE;
+use crate::capture;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// What ends an answer to a request that was carried out.
@@ -111,6 +112,36 @@ pub fn peers(name: &str) -> Result<Value, DaemonError> {
 /// [`DaemonError::NotServed`] or [`DaemonError::NoPeers`].
 pub fn why(name: &str, key: &PublicKey) -> Result<String, DaemonError> {
     json_text(name, &format!("why={}\n\n", key_text::hex(key)), DaemonError::NoPeers)
+}
+
+/// Begins a capture. The connection then carries it; it ends when nothing more is sent on that.
+///
+/// # Errors
+/// [`DaemonError::NotServed`], or [`DaemonError::Capture`] with the reason.
+pub fn capture(name: &str, request: &capture::Request) -> Result<UnixStream, DaemonError> {
+    let request = serde_json::to_string(request).unwrap_or_default();
+    let (mut stream, mut answer) = (open(name).map_err(|source| unanswered(name, source))?, Vec::new());
+    let asked = stream.write_all(format!("capture={request}\n\n").as_bytes()).and_then(|()| {
+        // Byte by byte: what follows the answer is the capture.
+        while !answer.ends_with(b"\n\n") {
+            let mut byte = [0];
+            if stream.read(&mut byte)? == 0 {
+                break;
+            }
+            answer.push(byte[0]);
+        }
+        stream.set_read_timeout(None)
+    });
+    asked.map_err(|source| unanswered(name, source))?;
+    let answer = String::from_utf8_lossy(&answer);
+    if answer.ends_with(DONE) {
+        return Ok(stream);
+    }
+    let text = answer.lines().find_map(|line| line.strip_prefix("json="));
+    let json = text.and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or_default();
+    let older =
+        || format!("the daemon that serves interface {name} cannot capture: it is not ringfort, or an older one");
+    Err(DaemonError::Capture(json["error"].as_str().map_or_else(older, str::to_owned)))
 }
 
 /// The JSON in an answer of one line.
@@ -213,12 +244,18 @@ fn ask(name: &str, request: &str) -> io::Result<String> {
 }
 
 fn send(name: &str, request: &str) -> io::Result<UnixStream> {
-    let mut stream = connect(&socket_path(name))?;
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut stream = open(name)?;
     stream.write_all(request.as_bytes())?;
     // The daemon closes the connection once it has answered the last request.
     stream.shutdown(std::net::Shutdown::Write)?;
+    Ok(stream)
+}
+
+/// A connection on which nothing takes for ever.
+fn open(name: &str) -> io::Result<UnixStream> {
+    let stream = connect(&socket_path(name))?;
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use ringfort_aead::Plan;
 use ringfort_core::device::{Action, Datagram, Device, Outgoing};
-use ringfort_core::ids::Endpoint;
+use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
+use ringfort_path::tap::Tap;
 use ringfort_path::{Dispatch, Order};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
@@ -31,6 +32,8 @@ pub struct DataPlane {
     dispatch: Dispatch,
     sockets: Sockets,
     routes_check: Option<Time>,
+    /// Shows handshake messages that leave to whoever looks on.
+    tap: Option<Box<Tap>>,
     /// Handshake messages that left, and those that the system refused.
     pub handshakes_sent: u64,
     /// See there.
@@ -42,7 +45,7 @@ impl DataPlane {
     #[must_use]
     pub fn new(queues: Arc<Queues>, plan: Plan, sockets: Sockets) -> Self {
         let dispatch = Dispatch::new(plan, queues.workers.len());
-        Self { queues, dispatch, sockets, routes_check: None, handshakes_sent: 0, handshakes_unsent: 0 }
+        Self { queues, dispatch, sockets, routes_check: None, tap: None, handshakes_sent: 0, handshakes_unsent: 0 }
     }
 
     /// The sockets.
@@ -97,6 +100,11 @@ impl DataPlane {
         self.release_routes(now);
     }
 
+    /// Somebody looks on from now on, or nobody.
+    pub fn set_tap(&mut self, tap: Option<Box<Tap>>) {
+        self.tap = tap;
+    }
+
     /// When [`release_routes`](Self::release_routes) or [`listen`](Self::listen) wants to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
@@ -119,31 +127,44 @@ impl DataPlane {
         match self.dispatch.apply(action, &mut &*self.queues) {
             None => {}
             Some(Outgoing::Notify { peer, notice }) => notices::log(&peer, device.peer_name(&peer), notice),
-            Some(Outgoing::Send { endpoint, datagram, peer }) => match (self.send(endpoint, &datagram), peer) {
-                (Ok(sent_by), Some(peer)) => {
-                    device.handshake_left(peer, datagram.as_ref().len());
-                    if sent_by != SentBy::Endpoint {
-                        // An address or a route has gone, and the message that says so is on its way to us.
-                        device.source_failed(peer, endpoint);
+            Some(Outgoing::Send { endpoint, datagram, peer }) => {
+                match (self.send(now, peer, endpoint, &datagram), peer) {
+                    (Ok(sent_by), Some(peer)) => {
+                        device.handshake_left(peer, datagram.as_ref().len());
+                        if sent_by != SentBy::Endpoint {
+                            // An address or a route has gone, and the message that says so is on its way to us.
+                            device.source_failed(peer, endpoint);
+                        }
                     }
+                    // Retransmission deals with it: a route may come back, a buffer become free.
+                    (Err(errno), Some(peer)) => device.send_failed(now, peer, endpoint.remote, errno as i32),
+                    (Err(errno), None) => {
+                        log::debug!("a cookie reply to {} was not sent: {}", endpoint.remote, errno.desc());
+                    }
+                    (Ok(_), None) => {}
                 }
-                // Retransmission deals with it: a route may come back, a buffer become free.
-                (Err(errno), Some(peer)) => device.send_failed(now, peer, endpoint.remote, errno as i32),
-                (Err(errno), None) => {
-                    log::debug!("a cookie reply to {} was not sent: {}", endpoint.remote, errno.desc());
-                }
-                (Ok(_), None) => {}
-            },
+            }
         }
     }
 
     /// Sends a handshake message, and counts it. Without sockets, which is while the port cannot be had, none leaves.
-    fn send(&mut self, endpoint: Endpoint, datagram: &Datagram) -> Result<SentBy, Errno> {
+    fn send(
+        &mut self,
+        now: Time,
+        peer: Option<PeerId>,
+        endpoint: Endpoint,
+        datagram: &Datagram,
+    ) -> Result<SentBy, Errno> {
         let sockets = self.sockets.own().ok_or(Errno::ENETDOWN);
         let sent =
             sockets.and_then(|sockets| send_handshake(sockets, &endpoint, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS));
         match sent {
-            Ok(_) => self.handshakes_sent += 1,
+            Ok(_) => {
+                self.handshakes_sent += 1;
+                if let Some(tap) = &mut self.tap {
+                    tap.handshake_sent(now, peer, endpoint, HANDSHAKE_TRAFFIC_CLASS, datagram.as_ref());
+                }
+            }
             Err(_) => self.handshakes_unsent += 1,
         }
         sent

@@ -74,6 +74,9 @@ pub enum DaemonError {
     /// A daemon answers, but cannot say how its peers do.
     #[error("the daemon that serves interface {0} cannot say how its peers do: it is not ringfort, or an older one")]
     NoPeers(String),
+    /// A capture was refused, or there is no place for it.
+    #[error("{0}")]
+    Capture(String),
     /// No peer has that name or key, or more than one.
     #[error("{0}")]
     WhichPeer(String),
@@ -258,6 +261,7 @@ impl DaemonError {
             | Self::NoSuites(_)
             | Self::NoPeers(_)
             | Self::WhichPeer(_)
+            | Self::Capture(_)
             | Self::SuiteRefused(_)
             | Self::NoLogLevel(_)
             | Self::Log { .. }

@@ -16,6 +16,7 @@ mod alarm;
 mod answer;
 pub mod ask;
 pub mod background;
+mod capture;
 mod config;
 mod data_plane;
 pub mod endpoints;

@@ -130,6 +130,7 @@ impl Worker {
     /// One turn. What it has counted is published, also if it ends in an error: that turn may be the last.
     pub(super) fn turn(&mut self) -> Result<(), WorkerError> {
         let result = self.work();
+        self.path.tell_tap();
         self.publish();
         result
     }

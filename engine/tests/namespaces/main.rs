@@ -21,6 +21,7 @@
 mod back;
 mod back_crowd;
 mod bound;
+mod capture;
 mod doctor;
 mod first_answers;
 mod given;

@@ -11,13 +11,14 @@
 //! Nothing in a turn waits, and each part of it is bounded, so neither a flood of handshakes nor a large
 //! configuration keeps the others out. There is no tick: a daemon without traffic sleeps.
 
+mod captured;
 mod from_file;
 mod messages;
 mod name;
+mod requests;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
@@ -25,32 +26,30 @@ use nix::errno::Errno as SysErrno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use ringfort_core::crypto::{PublicKey, X25519};
+use ringfort_core::crypto::X25519;
 use ringfort_core::device::{Device, Durations, Remembered};
 use ringfort_core::time::{Now, Time};
 use ringfort_path::Order;
 use route_netlink::LinkState;
 
 use super::alarm::Alarm;
+use super::capture::Captures;
 use super::data_plane::DataPlane;
 use super::endpoints::Keeper;
 use super::error::DaemonError;
-use super::file::steward::{Report, Steward};
+use super::file::steward::Steward;
 use super::gather::{Gathering, Subject};
 use super::intake::Intake;
 use super::interface::{Change, Interface};
-use super::jobs::{Jobs, Outcome};
+use super::jobs::Jobs;
 use super::keyless::Keyless;
-use super::listing::{self, Listing};
-use super::server::{Handler, Progress, Server, Unfinished};
+use super::server::Server;
 use super::signals::received;
 use super::sources::SourceCheck;
-use super::uapi::{Errno, Reply, Request};
 use super::unreachable::Unreachables;
-use super::{answer, peers};
 use crate::clock;
 use crate::failure::WorkerError;
-use crate::metrics::{Exchange, MetricsPlace, Overview, Source};
+use crate::metrics::{Exchange, MetricsPlace, Source};
 use crate::queues::Queues;
 
 /// Who asked the daemon to end.
@@ -80,6 +79,7 @@ pub struct Control {
     keyless: Keyless,
     gathering: Gathering,
     jobs: Jobs,
+    captures: Captures,
     /// How long turns took.
     turns: Durations,
     endpoints: Keeper,
@@ -135,7 +135,6 @@ impl Control {
             interface,
             sources,
             queues: source.queues.clone(),
-            source,
             rng,
             mtu,
             failure: None,
@@ -144,6 +143,8 @@ impl Control {
             keyless: Keyless::default(),
             gathering: Gathering::new(exchange),
             jobs: Jobs::default(),
+            captures: Captures::new(source.queues.clone()),
+            source,
             turns: Durations::default(),
             endpoints: Keeper::none(),
             metrics_place: None,
@@ -258,6 +259,7 @@ impl Control {
         self.device.handle_timeout(now, &mut self.rng);
         self.plane.carry_out(&mut self.device, now.mono);
         self.work(now.mono);
+        self.step_capture();
         let handshakes_waiting = self.handshakes_waiting();
         let Self { device, plane, turns, gathering, .. } = self;
         let gathers = gathering.step(&Subject { device, plane, handshakes_waiting, turns, now: now.mono });
@@ -325,79 +327,6 @@ impl Control {
         if self.plane.listen(now) {
             self.device.link_up(now);
         }
-    }
-}
-
-impl Handler for Control {
-    fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress {
-        // Whoever has just set the interface up or down, and asks us then, must get an answer that fits.
-        let now = clock::boot_time();
-        if let Err(error) = self.look_at_interface(now) {
-            self.failure.get_or_insert(error);
-        }
-        self.listen(now);
-        self.plane.carry_out(&mut self.device, now);
-        match request {
-            Request::Get => {
-                listing::interface(reply, &self.device, &self.plane);
-                return Progress::Unfinished(Unfinished::Listing(Listing::default()));
-            }
-            Request::Stats => {
-                answer::stats(reply, &self.device, &self.plane, self.handshakes_waiting(), &self.source.workers);
-            }
-            Request::StatsJson => {
-                let Self { device, plane, turns, .. } = &*self;
-                let handshakes_waiting = self.handshakes_waiting();
-                let subject = Subject { device, plane, handshakes_waiting, turns, now };
-                answer::json(reply, &Overview::new(&self.source, &subject.sample()));
-            }
-            Request::Suites => answer::suites(reply, &self.device),
-            Request::Reload => answer::reload(reply, self.reload()),
-            Request::Report => {
-                answer::report(reply, &self.steward.as_ref().map_or_else(Report::default, Steward::report));
-            }
-            Request::File => answer::file(reply, self.steward.as_ref()),
-            Request::LogLevel(level) => answer::log_level(reply, level),
-            Request::Peers(from) => peers::peers(reply, &self.device, &self.surroundings(), from, now),
-            Request::Why(key) => {
-                let key = PublicKey::new(key);
-                peers::why(reply, &self.device, &self.plane, &self.surroundings(), &key, now);
-            }
-            Request::Set(request) => {
-                let is_first = self.jobs.is_empty();
-                let outcome = self.jobs.request(request);
-                if is_first {
-                    // A short one is done at once.
-                    self.work(now);
-                }
-                return change(outcome);
-            }
-        }
-        Progress::Done(Errno::OK)
-    }
-
-    fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress {
-        match unfinished {
-            Unfinished::Change(outcome) => change(outcome),
-            Unfinished::Listing(mut listing) => match listing.page(reply, &self.device) {
-                true => Progress::Unfinished(Unfinished::Listing(listing)),
-                false => Progress::Done(Errno::OK),
-            },
-        }
-    }
-}
-
-/// What became of a change so far.
-fn change(outcome: Receiver<Outcome>) -> Progress {
-    match outcome.try_recv() {
-        Ok(Ok(())) => Progress::Done(Errno::OK),
-        Ok(Err(refusal)) => {
-            log::warn!("a request on the control socket is refused: {refusal}");
-            Progress::Done(refusal.errno())
-        }
-        Err(TryRecvError::Empty) => Progress::Unfinished(Unfinished::Change(outcome)),
-        // It was forgotten, which is so only at the end.
-        Err(TryRecvError::Disconnected) => Progress::Done(Errno::IO),
     }
 }
 

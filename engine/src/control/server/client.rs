@@ -162,8 +162,7 @@ impl Client {
                 }
                 // Its time starts anew, since it may have waited for others.
                 self.deadline = shares.deadline;
-                let progress = handler.handle(request, &mut self.reply);
-                self.take(progress, shares);
+                self.answer(request, shares, handler);
                 continue;
             }
             if self.closing {
@@ -220,6 +219,18 @@ impl Client {
             }
         }
         Ok(true)
+    }
+
+    fn answer(&mut self, request: Request, shares: &Shares, handler: &mut dyn Handler) {
+        let progress = match request {
+            Request::Capture(request) => match handler.capture(&request, &self.stream, &mut self.reply) {
+                // Somebody else writes to the client from now on, and the answer is the first of it.
+                Ok(()) => return self.closing = true,
+                Err(errno) => Progress::Done(errno),
+            },
+            request => handler.handle(request, &mut self.reply),
+        };
+        self.take(progress, shares);
     }
 
     fn take(&mut self, progress: Progress, shares: &Shares) {

@@ -17,6 +17,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use super::error::{DaemonError, is_out_of_descriptors};
 use super::jobs::Outcome;
 use super::listing::Listing;
 use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request};
+use crate::capture;
 use client::{Client, Shares, Step};
 pub use listener::{Listener, SocketPlace, connect, make_socket, socket_path};
 
@@ -58,6 +60,12 @@ pub trait Handler {
 
     /// Goes on with one that was begun.
     fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress;
+
+    /// Gives the connection of a client to a capture, which answers him.
+    ///
+    /// # Errors
+    /// It is refused; then lines for the client go to `reply`.
+    fn capture(&mut self, request: &capture::Request, client: &UnixStream, reply: &mut Reply) -> Result<(), Errno>;
 }
 
 /// How far a request is.
@@ -241,8 +249,10 @@ impl Server {
     }
 
     fn disconnect(&mut self, position: usize) {
-        // Closing takes it out of the epoll set.
-        self.clients[position] = None;
+        if let Some(client) = self.clients[position].take() {
+            // Closing would do, but a capture may go on with the connection.
+            let _ = self.epoll.delete(client.socket());
+        }
         self.accept_after = Time::ZERO;
     }
 

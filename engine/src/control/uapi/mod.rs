@@ -15,6 +15,9 @@
 //! `peers=1` and `why=KEY` are ours as well: how each peer does, and what is wrong with one, as a line of JSON. So is a
 //! peer's `name`, which belongs to its public key as the suite does; an empty one takes it back.
 //!
+//! `capture=JSON` is ours, too: what [`crate::capture`] is asked for. If it is granted, the connection carries packets
+//! from then on, behind the answer.
+//!
 //! ```text
 //!   client bytes ──► RequestReader ──► Request::{Get, Set, Stats, …} ─► (the control loop)
 //!                    one bounded line      │ SetParser, line by line

@@ -7,6 +7,7 @@ use super::errno::Refusal;
 use super::request::Request;
 use super::set::SetParser;
 use super::value;
+use crate::capture;
 use crate::control::logging::parse_level;
 
 /// In bytes, without the line end. The longest valid line is an eleventh of it.
@@ -56,7 +57,7 @@ enum State {
 }
 
 /// An operation of one line.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Simple {
     Get,
     Stats,
@@ -66,6 +67,7 @@ enum Simple {
     Report,
     File,
     LogLevel(Option<LevelFilter>),
+    Capture(Box<capture::Request>),
     Peers(u32),
     Why([u8; 32]),
 }
@@ -81,6 +83,9 @@ impl Simple {
             b"report=1" => Self::Report,
             b"file=1" => Self::File,
             b"log_level=1" => Self::LogLevel(None),
+            line if line.starts_with(b"capture=") => {
+                Self::Capture(serde_json::from_slice(line.strip_prefix(b"capture=")?).ok()?)
+            }
             line if line.starts_with(b"peers=") => {
                 let from = value::decimal(line.strip_prefix(b"peers=")?)?;
                 Self::Peers(if from > 0 { from } else { return None })
@@ -103,6 +108,7 @@ impl Simple {
             Self::Report => Request::Report,
             Self::File => Request::File,
             Self::LogLevel(level) => Request::LogLevel(level),
+            Self::Capture(request) => Request::Capture(request),
             Self::Peers(from) => Request::Peers(from),
             Self::Why(key) => Request::Why(key),
         }
@@ -216,7 +222,7 @@ impl State {
                 matches!(self, Self::Closed).then_some(Event::HangUp)
             }
             Self::Simple(request) => {
-                let request = *request;
+                let request = request.clone();
                 if line.is_empty() {
                     *self = Self::Idle;
                     return Some(Event::Request(request.request()));

@@ -7,6 +7,8 @@ use ringfort_config::SecretKey;
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
 
+use crate::capture;
+
 /// One operation of a client.
 #[derive(Debug)]
 pub enum Request {
@@ -31,6 +33,8 @@ pub enum Request {
     /// `peers=1`, another: the state of peers, and why they are in it. An answer has a part of them and says where the
     /// next part begins, which is then asked for with that number in place of the 1.
     Peers(u32),
+    /// `capture=JSON`, another: the connection carries a capture from now on.
+    Capture(Box<capture::Request>),
     /// `why=KEY`, another: what is wrong with one peer, which need not be there.
     Why([u8; 32]),
 }

@@ -1,3 +1,5 @@
+mod sockets;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -55,6 +57,7 @@ struct Fake {
     pages: usize,
     /// Whoever holds one of these has a change that is not done yet.
     changes: Option<Vec<SyncSender<Outcome>>>,
+    captures: Vec<UnixStream>,
 }
 
 impl Handler for Fake {
@@ -93,6 +96,13 @@ impl Handler for Fake {
                 self.more_pages()
             }
         }
+    }
+
+    /// Keeps the connection.
+    fn capture(&mut self, _: &capture::Request, client: &UnixStream, _: &mut Reply) -> Result<(), Errno> {
+        let kept = client.try_clone().map_err(|_| Errno::IO)?;
+        self.captures.push(kept);
+        Ok(())
     }
 }
 
@@ -156,6 +166,24 @@ fn a_half_closed_client_gets_its_answer() {
     server.serve(at(1), &mut fake);
     assert_eq!(received(&mut client), "errno=0\n\nlisten_port=7\nerrno=0\n\n");
     assert!(is_closed(&mut client));
+}
+
+/// Otherwise the server would turn in vain for as long as the capture goes on.
+#[test]
+fn a_connection_that_a_capture_has_is_no_business_of_the_server_s() {
+    let place = Place::new();
+    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+    let mut client = place.connect();
+    let request = r#"{"peers":[],"plain":true,"cipher":true,"inbound":true,"outbound":true,"drops_only":false,"#;
+    let request = format!("capture={request}\"snap_len\":0,\"one_in\":1,\"count\":0,\"bytes\":0,");
+    client.write_all(format!("{request}\"time_ms\":0,\"queue\":1}}\n\n").as_bytes()).unwrap();
+    assert!(server.serve(at(1), &mut fake));
+    assert_eq!((fake.captures.len(), server.next_deadline()), (1, None));
+    fake.captures[0].write_all(b"captured").unwrap();
+    assert_eq!(received(&mut client), "captured");
+    drop(client);
+    let mut events = [EpollEvent::empty()];
+    assert_eq!(server.epoll.wait(&mut events, EpollTimeout::ZERO), Ok(0), "not even that it has gone");
 }
 
 #[test]
@@ -423,66 +451,6 @@ fn clients_share_the_bound_on_requests() {
     assert_eq!((received(&mut first).as_str(), fake.sets), ("errno=0\n\n", 1));
 }
 
-#[test]
-fn the_socket_is_private_and_removed_with_its_listener() {
-    let place = Place::new();
-    let listener = place.open().unwrap();
-    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&place.0), mode(&place.path()) & 0o077), (0o700, 0));
-    drop(listener);
-    assert!(!place.path().exists());
-}
-
-#[test]
-fn a_stale_socket_is_replaced_and_a_live_one_refused() {
-    let place = Place::new();
-    fs::create_dir_all(&place.0).unwrap();
-    // Dropping std's listener leaves the path behind, as a killed daemon does.
-    drop(std::os::unix::net::UnixListener::bind(place.path()).unwrap());
-    let listener = place.open().unwrap();
-    assert!(matches!(place.open(), Err(DaemonError::Served(name)) if name == "t0"));
-    place.connect();
-    drop(listener);
-}
-
-#[test]
-fn removing_the_socket_is_noticed_and_another_s_socket_is_left_alone() {
-    let place = Place::new();
-    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
-    assert!(server.serve(at(1), &mut fake));
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o660)).unwrap();
-    assert!(server.serve(at(1), &mut fake), "a change of its mode is not its removal");
-    fs::remove_file(place.path()).unwrap();
-    let other = place.open().unwrap();
-    assert!(!server.serve(at(1), &mut fake));
-    drop(server);
-    place.connect();
-    drop(other);
-}
-
-#[test]
-fn a_socket_that_is_handed_over_is_the_one_at_its_path() {
-    let place = Place::new();
-    fs::create_dir_all(&place.0).unwrap();
-    let bind = || std::os::unix::net::UnixListener::bind(place.path()).unwrap();
-    let first = bind();
-    fs::remove_file(place.path()).unwrap();
-    let second = bind();
-    let refused = Listener::adopt(first.into()).unwrap_err();
-    assert!(refused.to_string().contains("another socket"), "{refused}");
-    Listener::adopt(second.into()).unwrap();
-}
-
-/// Another socket may take its place then.
-#[test]
-fn renaming_the_socket_is_noticed() {
-    let place = Place::new();
-    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
-    assert!(server.serve(at(1), &mut fake));
-    fs::rename(place.path(), place.0.join("moved.sock")).unwrap();
-    assert!(!server.serve(at(1), &mut fake));
-}
-
 /// Control has more to do than to take them in.
 #[test]
 fn those_who_come_and_go_get_a_bounded_share_of_a_turn() {
@@ -496,39 +464,4 @@ fn those_who_come_and_go_get_a_bounded_share_of_a_turn() {
     server.serve(at(1), &mut fake);
     server.serve(at(1), &mut fake);
     assert!(received(&mut client).ends_with("errno=0\n\n"));
-}
-
-/// A client that could long have made room is no reason to try again at once: there is another reason why accept fails.
-#[test]
-fn a_listener_that_fails_is_left_alone_for_a_while() {
-    let place = Place::new();
-    let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
-    let _idle = place.connect();
-    server.serve(at(1), &mut fake);
-    assert!(server.next_room(at(1)) < at(1) + ACCEPT_PAUSE, "it makes room soon");
-    assert_eq!(server.next_room(at(9)), at(9) + ACCEPT_PAUSE);
-}
-
-/// As a user of its own, in a thread of its own, so nobody else is short of them.
-#[test]
-fn without_an_inotify_instance_nothing_is_left_behind() {
-    const USER: u32 = 1_907_651_203;
-    let body = || {
-        // SAFETY: takes no pointer. Unlike the C library's function it concerns the calling thread alone.
-        let result = unsafe { libc::syscall(libc::SYS_setresuid, USER, USER, USER) };
-        assert_eq!(result, 0, "this test needs root");
-        let place = Place::new();
-        let mut instances = Vec::new();
-        let refused = loop {
-            match nix::sys::inotify::Inotify::init(nix::sys::inotify::InitFlags::IN_CLOEXEC) {
-                Ok(instance) => instances.push(instance),
-                Err(_) => break place.open().unwrap_err(),
-            }
-        };
-        assert!(refused.to_string().contains("max_user_instances"), "{refused}");
-        assert!(!place.path().exists(), "a socket was left behind");
-        drop(instances);
-        place.open().unwrap();
-    };
-    std::thread::scope(|scope| scope.spawn(body).join().unwrap());
 }

@@ -1,0 +1,139 @@
+//! Control's half of `ringfort capture`: whether it may begin, who has one, and the names of peers.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use ringfort_core::crypto::PublicKey;
+use ringfort_core::device::Device;
+use ringfort_path::tap::Tap;
+
+use super::key_text;
+use crate::capture::{MEMORY_MAX, PEERS_MAX, Recorder, Request, Shared, Subject};
+use crate::queues::Queues;
+
+/// For a recorder to write its sums when the gateway ends.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// The capture that is under way, if there is one.
+#[derive(Debug)]
+pub struct Captures {
+    queues: Arc<Queues>,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    client: String,
+    thread: JoinHandle<()>,
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing changes.
+    Same,
+    /// Control's own messages are seen by this tap from now on.
+    Tap(Box<Tap>),
+    /// They are seen by none.
+    Ended,
+}
+
+impl Captures {
+    /// There is none.
+    #[must_use]
+    pub const fn new(queues: Arc<Queues>) -> Self {
+        Self { queues, running: None }
+    }
+
+    /// Starts one, which has the client's connection from now on.
+    ///
+    /// # Errors
+    /// Why not, for the client.
+    pub fn begin(
+        &mut self,
+        request: &Request,
+        client: &UnixStream,
+        interface: &str,
+        port: u16,
+        device: &Device,
+    ) -> Result<(), String> {
+        if let Some(running) = self.running.as_ref().filter(|running| !running.shared.has_ended()) {
+            return Err(format!("{} has a capture already, and there is one at a time", running.client));
+        }
+        let filter = request.filter(peers(request, device)?.into());
+        let memory = u64::from(request.queue) * self.queues.workers.len() as u64;
+        if memory > MEMORY_MAX {
+            return Err(format!(
+                "{memory} bytes are too much memory for a capture: choose a smaller --buffer, which is for each of {} \
+                 workers",
+                self.queues.workers.len()
+            ));
+        }
+        let system = |error: std::io::Error| format!("the gateway cannot capture: {error}");
+        let stream = client.try_clone().map_err(system)?;
+        let shared = Shared::new().map_err(system)?;
+        shared.set_port(port);
+        let client = name_of(client);
+        let subject = Subject { interface: interface.to_owned(), filter, client: client.clone() };
+        let recorder = Recorder::new(request.clone(), subject, stream, self.queues.clone(), shared.clone());
+        let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || recorder.run()).map_err(system)?;
+        log::warn!("{client} captures packets: {}", request.describe());
+        self.running = Some(Running { shared, client, thread });
+        Ok(())
+    }
+
+    /// Does what the recorder asks for. `port` is our UDP port.
+    pub fn step(&mut self, device: &Device, port: u16) -> Step {
+        let Some(Running { shared, .. }) = &self.running else { return Step::Same };
+        shared.set_port(port);
+        if let Some(peer) = shared.next_asked() {
+            let status = device.status(peer);
+            shared.tell(peer, status.map(|peer| key_text::named(peer.public_key(), peer.name().map(AsRef::as_ref))));
+        }
+        if let Some(tap) = shared.take_tap() {
+            return Step::Tap(tap);
+        }
+        if shared.has_ended() {
+            self.running = None;
+            return Step::Ended;
+        }
+        Step::Same
+    }
+}
+
+impl Drop for Captures {
+    /// Whoever looks on gets a file that is whole, if he reads it now.
+    fn drop(&mut self) {
+        let Some(Running { shared, thread, .. }) = self.running.take() else { return };
+        shared.stop();
+        let deadline = Instant::now() + LAST_WORK;
+        while !thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The peers that a capture is of.
+fn peers(request: &Request, device: &Device) -> Result<Vec<ringfort_core::ids::PeerId>, String> {
+    if request.peers.len() > PEERS_MAX {
+        return Err(format!("a capture is of {PEERS_MAX} peers at most, or of all"));
+    }
+    let find = |hex: &String| {
+        let key: Option<PublicKey> = key_text::from_hex(hex);
+        let peer = key.as_ref().and_then(|key| device.peer(key));
+        peer.ok_or_else(|| "there is no such peer any more".to_owned())
+    };
+    request.peers.iter().map(find).collect()
+}
+
+/// Who is at the other end, as the kernel knows him.
+fn name_of(client: &UnixStream) -> String {
+    match getsockopt(client, PeerCredentials) {
+        Ok(peer) => format!("process {} of user {}", peer.pid(), peer.uid()),
+        Err(_) => "an unknown process".to_owned(),
+    }
+}

@@ -1,0 +1,38 @@
+//! Captures, as the loop serves them.
+
+use std::os::unix::net::UnixStream;
+
+use serde_json::json;
+
+use super::Control;
+use crate::capture;
+use crate::control::capture::Step;
+use crate::control::uapi::{Errno, Reply};
+
+impl Control {
+    /// Gives a client's connection to a capture.
+    pub(super) fn begin_capture(
+        &mut self,
+        request: &capture::Request,
+        client: &UnixStream,
+        reply: &mut Reply,
+    ) -> Result<(), Errno> {
+        let (interface, port) = (self.interface.name(), self.plane.sockets().port());
+        self.captures.begin(request, client, interface, port, &self.device).map_err(|why| {
+            log::warn!("a capture is refused: {why}");
+            reply.line("json", json!({ "error": why }));
+            Errno::INVALID
+        })
+    }
+
+    /// Does what the capture asks for that is under way.
+    pub(super) fn step_capture(&mut self) {
+        loop {
+            match self.captures.step(&self.device, self.plane.sockets().port()) {
+                Step::Same => return,
+                Step::Tap(tap) => self.plane.set_tap(Some(tap)),
+                Step::Ended => self.plane.set_tap(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What clients of the control socket ask for.
+
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use ringfort_core::crypto::PublicKey;
+
+use super::Control;
+use crate::control::file::steward::{Report, Steward};
+use crate::control::gather::Subject;
+use crate::control::jobs::Outcome;
+use crate::control::listing::{self, Listing};
+use crate::control::server::{Handler, Progress, Unfinished};
+use crate::control::uapi::{Errno, Reply, Request};
+use crate::control::{answer, peers};
+use crate::metrics::Overview;
+use crate::{capture, clock};
+
+impl Handler for Control {
+    fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress {
+        // Whoever has just set the interface up or down, and asks us then, must get an answer that fits.
+        let now = clock::boot_time();
+        if let Err(error) = self.look_at_interface(now) {
+            self.failure.get_or_insert(error);
+        }
+        self.listen(now);
+        self.plane.carry_out(&mut self.device, now);
+        match request {
+            Request::Get => {
+                listing::interface(reply, &self.device, &self.plane);
+                return Progress::Unfinished(Unfinished::Listing(Listing::default()));
+            }
+            Request::Stats => {
+                answer::stats(reply, &self.device, &self.plane, self.handshakes_waiting(), &self.source.workers);
+            }
+            Request::StatsJson => {
+                let Self { device, plane, turns, .. } = &*self;
+                let handshakes_waiting = self.handshakes_waiting();
+                let subject = Subject { device, plane, handshakes_waiting, turns, now };
+                answer::json(reply, &Overview::new(&self.source, &subject.sample()));
+            }
+            Request::Suites => answer::suites(reply, &self.device),
+            Request::Reload => answer::reload(reply, self.reload()),
+            Request::Report => {
+                answer::report(reply, &self.steward.as_ref().map_or_else(Report::default, Steward::report));
+            }
+            Request::File => answer::file(reply, self.steward.as_ref()),
+            Request::LogLevel(level) => answer::log_level(reply, level),
+            Request::Peers(from) => peers::peers(reply, &self.device, &self.surroundings(), from, now),
+            Request::Why(key) => {
+                let key = PublicKey::new(key);
+                peers::why(reply, &self.device, &self.plane, &self.surroundings(), &key, now);
+            }
+            // It has a way of its own.
+            Request::Capture(_) => return Progress::Done(Errno::PROTOCOL),
+            Request::Set(request) => {
+                let is_first = self.jobs.is_empty();
+                let outcome = self.jobs.request(request);
+                if is_first {
+                    // A short one is done at once.
+                    self.work(now);
+                }
+                return change(outcome);
+            }
+        }
+        Progress::Done(Errno::OK)
+    }
+
+    fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress {
+        match unfinished {
+            Unfinished::Change(outcome) => change(outcome),
+            Unfinished::Listing(mut listing) => match listing.page(reply, &self.device) {
+                true => Progress::Unfinished(Unfinished::Listing(listing)),
+                false => Progress::Done(Errno::OK),
+            },
+        }
+    }
+
+    fn capture(&mut self, request: &capture::Request, client: &UnixStream, reply: &mut Reply) -> Result<(), Errno> {
+        self.begin_capture(request, client, reply)
+    }
+}
+
+/// What became of a change so far.
+fn change(outcome: Receiver<Outcome>) -> Progress {
+    match outcome.try_recv() {
+        Ok(Ok(())) => Progress::Done(Errno::OK),
+        Ok(Err(refusal)) => {
+            log::warn!("a request on the control socket is refused: {refusal}");
+            Progress::Done(refusal.errno())
+        }
+        Err(TryRecvError::Empty) => Progress::Unfinished(Unfinished::Change(outcome)),
+        // It was forgotten, which is so only at the end.
+        Err(TryRecvError::Disconnected) => Progress::Done(Errno::IO),
+    }
+}
