@@ -362,5 +362,6 @@ fn order_words(order: &Order) -> (&'static str, u32) {
         Order::Recover(places) => ("look for lost sessions", u32::from(places.is_some())),
         Order::LinkDown => ("the link is down", 0),
         Order::Mtu(mtu) => ("the MTU is", *mtu),
+        Order::Tap(tap) => ("somebody looks on", tap.is_some().into()),
     }
 }
