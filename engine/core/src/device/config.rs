@@ -140,6 +140,7 @@ impl Device {
         let ready = self.up && self.identity.is_some();
         if let Some(peer) = self.peers.get_mut(id) {
             peer.set_remote(remote);
+            peer.health.placed(remote);
             peer.configured = Some(remote);
             self.recovery.locate(remote, id);
             self.memory.moves.note();

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use ringfort_config::{Config, Disk, KeyFiles, Loaded, Mistakes, Place, Problem};
 
 pub use running::{Copying, Running, RunningPeer};
-pub use summary::summary;
+pub use summary::{kept_endpoints, summary};
 
 /// Where the plain daemon looks for the file of its interface.
 const DIRECTORY: &str = "/etc/ringfort";

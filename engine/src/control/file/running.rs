@@ -42,6 +42,8 @@ pub struct RunningPeer {
     pub preshared_key: Option<SecretKey>,
     /// Where it is reached now.
     pub endpoint: Option<SocketAddr>,
+    /// Where it was said to be last, by a file or by `wg set`.
+    pub configured: Option<SocketAddr>,
     /// In seconds; 0 is off.
     pub persistent_keepalive: u16,
     /// What is routed to it.
@@ -118,6 +120,7 @@ impl Copying {
             let status = RunningPeer {
                 preshared_key: (!is_none).then(|| SecretKey::copy_of(peer.psk().as_bytes())),
                 endpoint: peer.endpoint().map(|endpoint| endpoint.remote),
+                configured: peer.configured(),
                 persistent_keepalive: peer.keepalive_secs(),
                 allowed_ips: peer.allowed_ips().collect(),
             };

@@ -1,10 +1,12 @@
 //! What a change was, for people.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
-use ringfort_config::{Config, Peer};
+use ringfort_config::{Config, Endpoint, Peer};
 use ringfort_core::crypto::PublicKey;
 
+use super::Running;
 use crate::control::key_text;
 use crate::control::uapi::{AllowedIpUpdate, PeerUpdate, SetRequest};
 
@@ -32,6 +34,40 @@ pub fn summary(request: &SetRequest, config: &Config, was_there: impl Fn(&Public
     lines
 }
 
+/// A line for each peer whose endpoint was set by others since the file said it, and stays: that line of the file has
+/// not changed. `named` has the addresses of names. A peer that has only moved is not among them.
+#[must_use]
+pub fn kept_endpoints(
+    config: &Config,
+    previous: &Config,
+    running: &Running,
+    named: &HashMap<PublicKey, SocketAddr>,
+) -> Vec<String> {
+    let before: HashMap<_, _> = previous.peers.iter().map(|peer| (peer.public_key, &peer.endpoint)).collect();
+    let kept = config.peers.iter().filter_map(|peer| {
+        let said = match peer.endpoint.as_ref()? {
+            Endpoint::Address(addr) => *addr,
+            Endpoint::Name { .. } => *named.get(&peer.public_key)?,
+        };
+        let set = running.peers.get(&peer.public_key)?.configured?;
+        let is_kept = set != said && before.get(&peer.public_key) == Some(&&peer.endpoint);
+        is_kept.then(|| {
+            let name = peer.name.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
+            let (key, file) = (key_text::short(&peer.public_key), peer.endpoint.as_ref().map(ToString::to_string));
+            let file = file.unwrap_or_default();
+            format!(
+                "{key}{name}: keeps the endpoint {set}, which wg(8) has set since; the file says {file} as before \
+                 (ringfort save would write the one in use)"
+            )
+        })
+    });
+    let mut lines: Vec<_> = kept.collect();
+    let more = lines.len().saturating_sub(NAMED_MAX);
+    lines.truncate(NAMED_MAX);
+    lines.extend((more > 0).then(|| format!("and {more} more keep endpoints that were set since")));
+    lines
+}
+
 fn peer_line(update: &PeerUpdate, was_there: bool) -> String {
     if update.remove {
         return "removed".to_owned();
@@ -52,4 +88,41 @@ fn peer_line(update: &PeerUpdate, was_there: bool) -> String {
         parts.push(format!("allowed IPs +{added} -{removed}"));
     }
     parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RunningPeer;
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_wg_has_set_is_said_and_one_that_roamed_is_not() {
+        let (key, addr) = (PublicKey::new([7; 32]), |text: &str| text.parse::<SocketAddr>().unwrap());
+        let said = |endpoint: &str| Config {
+            peers: vec![Peer {
+                endpoint: Some(Endpoint::Address(addr(endpoint))),
+                name: Some("office".to_owned()),
+                ..Peer::new(key)
+            }],
+            ..Config::default()
+        };
+        let running = |configured: &str| Running {
+            peers: HashMap::from([(
+                key,
+                RunningPeer {
+                    endpoint: Some(addr("198.51.100.7:9")),
+                    configured: Some(addr(configured)),
+                    ..RunningPeer::default()
+                },
+            )]),
+            ..Running::default()
+        };
+        let (file, none) = (said("192.0.2.1:7"), HashMap::new());
+        assert!(kept_endpoints(&file, &file, &running("192.0.2.1:7"), &none).is_empty(), "it has moved");
+        let lines = kept_endpoints(&file, &file, &running("192.0.2.9:7"), &none);
+        assert!(lines[0].contains("(office): keeps the endpoint 192.0.2.9:7") && lines.len() == 1, "{lines:?}");
+        assert!(lines[0].contains("the file says 192.0.2.1:7"), "{lines:?}");
+        let news = said("192.0.2.2:7");
+        assert!(kept_endpoints(&news, &file, &running("192.0.2.9:7"), &none).is_empty(), "the file counts");
+    }
 }

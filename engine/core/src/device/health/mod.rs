@@ -86,6 +86,11 @@ impl Health {
         self.places = [Some(remote), last];
     }
 
+    /// The operator says where the peer is. That is no news to him.
+    pub fn placed(&mut self, remote: SocketAddr) {
+        self.told_remote = self.told_remote.map(|_| remote);
+    }
+
     /// How often the peer lately went back and forth between two addresses, and which.
     pub fn returns(&self, now: Time) -> Option<(u32, [SocketAddr; 2])> {
         let [Some(last), Some(before)] = self.places else { return None };

@@ -15,7 +15,7 @@ use ringfort_core::crypto::PublicKey;
 
 use super::super::difference::{Comparison, difference};
 use super::super::save::save;
-use super::super::{ConfigFile, Running, Scope, summary};
+use super::super::{ConfigFile, Running, Scope, kept_endpoints, summary};
 use super::resolver::{Found, Job, Resolver};
 use super::{HookError, Line, Located, Report, Task, Wish, hooks, network, unix_nanos};
 use crate::control::error::DaemonError;
@@ -250,6 +250,9 @@ impl Work {
         }
         let request = difference(&Comparison { config, previous: Some(previous), running: &running, scope, fwmark });
         let mut lines = summary(&request, config, |key| running.peers.contains_key(key));
+        if scope != Scope::Settings {
+            lines.extend(kept_endpoints(config, previous, &running, &located));
+        }
         self.apply(request).map_err(|error| vec![error])?;
         if let Some(network) = &mut self.network {
             match network.update(&setup) {
