@@ -28,8 +28,13 @@ given without --log, it keeps the standard error and logs there instead. SIGUSR1
 SIGTERM, SIGINT and the removal of its socket (/var/run/wireguard/NAME.sock) end it with status 0, and it leaves
 nothing behind but the file of endpoints. SIGHUP has it read its file again. If its interface is deleted (ip link
 delete NAME, or with the network namespace that it was moved to), it ends with status 1, since nobody has asked it to:
-Restart=on-failure starts it again. A start that is refused ends with 2 if another argument helps, with 1 if the
-system is in the way, or if one of these signals came while it waited for another daemon to end.
+Restart=on-failure starts it again.
+
+Exit status, of every command and of the daemon:
+  0   done
+  1   the system is in the way: a limit, a permission, a disk, a hook that failed, a signal that came meanwhile
+  2   another argument or another file helps: a wrong option, a wrong file, a name that nobody serves, a port in use
+Only doctor differs: 1 for warnings, 2 if the gateway would not work.
 
 An interface that exists is used if it is a TUN interface that stays (ip tuntap add dev NAME mode tun multi_queue) and
 nobody else has it open. It is not deleted in the end; what was changed on it is put back: virtio-net header, offloads,

@@ -271,6 +271,7 @@ impl DaemonError {
             | Self::Target(_)
             | Self::Refused(_)
             | Self::NotReloaded(_)
+            | Self::Save(SaveError::Wrong(_) | SaveError::Changed(_))
             | Self::NoFile(_) => Fault::Request,
             Self::Network(network_setup::Error::Setup(_)) => Fault::Request,
             Self::Tun(
@@ -305,7 +306,7 @@ impl DaemonError {
             | Self::System { .. }
             | Self::Interrupted(_)
             | Self::Hook(_)
-            | Self::Save(_)
+            | Self::Save(SaveError::Write { .. })
             | Self::Network(_)
             | Self::Unfinished
             | Self::DoesNotEnd(..)
