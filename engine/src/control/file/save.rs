@@ -92,7 +92,11 @@ fn replace(path: &Path, text: &SecretText) -> io::Result<()> {
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        fchown(&file, Some(Uid::from_raw(before.uid())), Some(Gid::from_raw(before.gid())))?;
+        let made = file.metadata()?;
+        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
+            // Only then: a service may be forbidden to ask for it.
+            fchown(&file, Some(Uid::from_raw(before.uid())), Some(Gid::from_raw(before.gid())))?;
+        }
         file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
         file.write_all(text.as_str().as_bytes())?;
         file.sync_all()?;
