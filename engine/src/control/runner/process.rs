@@ -9,7 +9,7 @@ use std::path::Path;
 
 use network_setup::Invocation;
 use nix::sys::prctl::set_name;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, fork as fork_process};
 use ringfort_config::{Hooks, KeyFiles, load};
 
@@ -57,12 +57,24 @@ impl RunnerProcess {
     /// Runs commands of the file at this path, in which these stood at the start, until the daemon has ended.
     pub fn serve(self, path: &Path, hooks: Hooks) {
         close_all_except(self.0.as_raw_fd());
-        // A service manager signals all processes of a service, and a terminal all of its group. What follows is for
-        // the daemon to decide. Commands begin with no signal blocked.
-        let _ = SigSet::all().thread_block();
+        hear_no_signal();
         let _ = CString::new(NAME).map(|name| set_name(&name));
         serve(&self.0, path, hooks);
     }
+}
+
+/// A service manager signals all processes of a service, and a terminal all of its group. What follows is for the
+/// daemon to decide. A signal that is blocked or ignored would be so for commands and all that they start: nobody could
+/// end them. One that is handled has its default again in whatever is executed.
+fn hear_no_signal() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    use Signal::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2] {
+        // SAFETY: the handler does nothing, so it may interrupt anything.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+    let _ = SigSet::empty().thread_set_mask();
 }
 
 /// Answers until there is nobody to answer to.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -14,6 +14,9 @@ use crate::control::runner::Runner;
 
 /// How often a command that runs is looked at. Only while one runs.
 const INTERVAL: Duration = Duration::from_millis(5);
+
+/// From SIGTERM to SIGKILL. A service manager leaves a minute for the end, of which hooks that take down need some.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What the shell is told to do: the command, which does not find itself in its environment.
 const EVALUATE: &str = "hook=$RINGFORT_HOOK; unset RINGFORT_HOOK; eval \"$hook\"";
@@ -69,24 +72,34 @@ pub fn run(
 }
 
 /// Runs a command in this process, and waits until it has ended. From the time when `stop` is true it is ended, with
-/// all that it has started.
+/// all that it has started: it is asked to (SIGTERM), and has [`GRACE`] to undo what it must.
 ///
 /// `wg-quick` gives commands to bash, so does this where there is one.
 ///
 /// # Errors
 /// The system's.
-pub fn execute(text: &str, mut stop: impl FnMut() -> bool) -> io::Result<ExitStatus> {
+pub fn execute(text: &str, stop: impl FnMut() -> bool) -> io::Result<ExitStatus> {
+    execute_within(text, GRACE, stop)
+}
+
+fn execute_within(text: &str, grace: Duration, mut stop: impl FnMut() -> bool) -> io::Result<ExitStatus> {
     // Anybody may read arguments. The environment of a process is its owner's.
     let mut child = shell().args(["-c", EVALUATE]).env("RINGFORT_HOOK", text).stdin(Stdio::null()).spawn()?;
-    let mut is_stopped = false;
+    let group = i32::try_from(child.id()).map(Pid::from_raw);
+    let signal = |signal| _ = group.map(|group| killpg(group, signal));
+    let mut stopped: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
         sleep(INTERVAL);
-        is_stopped = is_stopped || stop();
-        if is_stopped {
-            let _ = i32::try_from(child.id()).map(|id| killpg(Pid::from_raw(id), Signal::SIGTERM));
+        match stopped {
+            None if stop() => {
+                signal(Signal::SIGTERM);
+                stopped = Some(Instant::now());
+            }
+            Some(since) if since.elapsed() >= grace => signal(Signal::SIGKILL),
+            _ => {}
         }
     }
 }
@@ -101,6 +114,7 @@ fn shell() -> Command {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
     use std::sync::atomic::Ordering;
 
     use super::*;
@@ -130,5 +144,20 @@ mod tests {
         });
         std::fs::remove_file(marker).unwrap();
         assert!(!execute("sleep 600", || true).unwrap().success(), "it was said before");
+    }
+
+    #[test]
+    fn a_command_that_does_not_want_to_end_is_killed_and_one_that_cleans_up_may() {
+        let path = std::env::temp_dir().join(format!("ringfort-hook-ends-{}", std::process::id()));
+        let marker = path.display();
+        let stop = || path.exists();
+        let stubborn = format!("trap '' TERM; touch {marker}; while :; do sleep 600; done");
+        let status = execute_within(&stubborn, Duration::from_millis(50), stop).unwrap();
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
+        std::fs::remove_file(&path).unwrap();
+        let tidy = format!("trap 'echo done >{marker}; exit 7' TERM; touch {marker}; while :; do sleep 0.01; done");
+        let status = execute(&tidy, stop).unwrap();
+        assert_eq!((status.code(), std::fs::read_to_string(&path).unwrap().as_str()), (Some(7), "done\n"));
+        std::fs::remove_file(path).unwrap();
     }
 }
