@@ -188,14 +188,16 @@ impl State {
     }
 
     fn set_firewall(&mut self, host: &Host, target: &Target, changes: &mut Changes) -> Result<(), Error> {
-        if self.firewall == target.firewall {
-            if self.is_firewall_there(host) {
-                return Ok(());
-            }
-            // Neither table is known any more, so both are made.
-            self.firewall = Tables::default();
-        }
-        target.firewall.replace(&self.firewall, host)?;
+        let nothing = Tables::default();
+        let before = if self.firewall != target.firewall {
+            &self.firewall
+        } else if self.is_firewall_there(host) {
+            return Ok(());
+        } else {
+            // None of them can be relied on, so all are made.
+            &nothing
+        };
+        target.firewall.replace(before, host)?;
         self.firewall = target.firewall.clone();
         self.firewall_shown = if self.firewall.is_empty() { None } else { self.firewall.shown(host)? };
         changes.firewall = true;
