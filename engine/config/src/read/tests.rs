@@ -86,6 +86,7 @@ fn every_mistake_is_named_with_its_place() {
     let expected = [
         (1, 1),
         (2, 1),
+        (3, 7),
         (5, 9),
         (6, 1),
         (7, 24),
@@ -108,8 +109,8 @@ fn every_mistake_is_named_with_its_place() {
         (23, 6),
     ];
     assert_eq!(places, expected, "{found:#?}");
-    assert!(found[6].2.contains("did you mean Address?"), "{}", found[6].2);
-    assert!(found[7].2.contains("belongs into [Peer]"), "{}", found[7].2);
+    assert!(found[7].2.contains("did you mean Address?"), "{}", found[7].2);
+    assert!(found[8].2.contains("belongs into [Peer]"), "{}", found[8].2);
 }
 
 /// A mistyped header hides nothing: what stands below it is read as what was meant.
