@@ -13,7 +13,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-pub use crate::peer_counters::{PeerCounters, Sizes, Traffic};
+pub use crate::peer_counters::{PeerCounters, Sizes, Traffic, WorkerCounters};
 use crate::time::Time;
 
 /// The bit of the `unreplied` word that says that more data came after the first; stamps have it clear.

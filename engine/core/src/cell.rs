@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use crate::activity::{Activity, PeerCounters, Sizes, Traffic};
+use crate::activity::{Activity, PeerCounters, Sizes, Traffic, WorkerCounters};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::peer_drops::PeerDrops;
@@ -127,7 +127,7 @@ pub struct PeerShared {
     /// The peer's traffic, for the timers.
     pub activity: Activity,
     /// One per worker.
-    pub counters: Box<[PeerCounters]>,
+    pub counters: WorkerCounters,
     /// Where the peer is reached.
     pub endpoint: EndpointCell,
     /// Our latest handshake message to the peer, by which it is known if it comes back.
@@ -154,7 +154,7 @@ impl PeerShared {
     pub fn with_moves(workers: usize, moves: Arc<Moves>) -> Self {
         Self {
             activity: Activity::default(),
-            counters: (0..workers).map(|_| PeerCounters::default()).collect(),
+            counters: WorkerCounters::new(workers),
             endpoint: EndpointCell::default(),
             handshake: LatestHandshake::default(),
             waiting: Waiting::default(),

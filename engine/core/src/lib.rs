@@ -21,6 +21,7 @@ pub mod keypair;
 pub mod limiter;
 pub mod looped;
 pub mod noise;
+mod on_demand;
 pub mod packet;
 pub mod peer_counters;
 pub mod peer_drops;

@@ -1,10 +1,48 @@
 //! What each worker carried for a peer.
 
+use std::ops::Index;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// What the workers carried for one peer, each apart. There is memory for it as soon as somebody counts: control sees to
+/// it when the peer gets its first session ([`WorkerCounters::prepare`]), so no worker allocates.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    counters: OnceLock<Box<[PeerCounters]>>,
+    workers: usize,
+}
+
+impl WorkerCounters {
+    /// For so many workers.
+    pub const fn new(workers: usize) -> Self {
+        Self { counters: OnceLock::new(), workers }
+    }
+
+    /// From now on somebody may count.
+    pub fn prepare(&self) -> &[PeerCounters] {
+        self.counters.get_or_init(|| (0..self.workers).map(|_| PeerCounters::default()).collect())
+    }
+
+    /// Those of each worker; none if nobody could count yet.
+    pub fn iter(&self) -> impl Iterator<Item = &PeerCounters> {
+        self.counters.get().into_iter().flatten()
+    }
+}
+
+/// Those of a worker.
+impl Index<usize> for WorkerCounters {
+    type Output = PeerCounters;
+
+    #[inline]
+    fn index(&self, worker: usize) -> &PeerCounters {
+        &self.prepare()[worker]
+    }
+}
 
 /// What one worker carried for one peer. Each worker writes its own and nobody else's, so a load and a store suffice.
 ///
-/// Aligned to a cache line: two workers count for the same peer at full speed. The price is peers × workers × 64 bytes.
+/// Aligned to a cache line: two workers count for the same peer at full speed. The price is 64 bytes for each worker of a peer that had a
+/// session.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct PeerCounters {
@@ -123,6 +161,14 @@ mod tests {
     fn workers_do_not_share_lines() {
         assert_eq!(align_of::<PeerCounters>(), 64);
         assert_eq!(size_of::<PeerCounters>(), 64);
+    }
+
+    #[test]
+    fn nobody_has_counted_at_first() {
+        let counters = WorkerCounters::new(3);
+        assert_eq!(counters.iter().count(), 0);
+        counters[2].received(1, 32);
+        assert_eq!(counters.iter().map(|counters| counters.read().rx_bytes).collect::<Vec<_>>(), [0, 0, 32]);
     }
 
     #[test]

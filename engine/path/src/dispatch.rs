@@ -154,6 +154,7 @@ impl Dispatch {
             .with_rekey_after_messages(suite.rekey_after_messages())
             .with_first_counter(self.first_counter);
         let cell = self.cell(peer);
+        cell.shared().counters.prepare();
         let (receiver, sends_now) = Receiver::new(cell.clone(), number, receive, send);
         to.session(owner(local_index, self.workers), SessionOrder::Begin(Box::new(receiver)));
         sends_now.map(|state| cell.advance(state));

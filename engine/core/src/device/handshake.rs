@@ -33,7 +33,7 @@ impl Device {
     pub(super) fn receive_cookie(&mut self, now: Time, message: &CookieReply) -> Result<(), DropReason> {
         let peer = self.asked_by(message.receiver_index.get())?;
         let peer = self.peers.get_mut(peer).ok_or(DropReason::UnknownIndex)?;
-        peer.cookies.consume_reply(now, message)?;
+        peer.cookies.as_mut().ok_or(DropReason::InvalidCookieReply)?.consume_reply(now, message)?;
         let remote = peer.endpoint().map(|endpoint| endpoint.remote);
         peer.health.fail(Failure::CookieDemanded, remote, now);
         Ok(())
@@ -139,11 +139,11 @@ impl Peer {
                 return false;
             }
         };
-        self.pending = Some(pending);
+        self.pending = Some(Box::new(pending));
         self.sessions.ask();
         self.timestamp_sent = timestamp;
         env.out.handshakes.initiations += 1;
-        self.cookies.add_macs(now, message.as_mut_bytes());
+        self.add_macs(now, message.as_mut_bytes());
         self.send_handshake(endpoint, index, message.as_bytes(), env);
         true
     }
@@ -180,7 +180,7 @@ impl Peer {
         if self.timers.get(Timer::Retransmit).is_none() {
             self.drop_pending(env.out);
         }
-        self.sessions.clear(self.id, env.out);
+        self.clear_sessions(env.out);
     }
 
     /// The peer, as it says, asks for a session. Nothing changes unless the message is authentic, new, under our suite
@@ -223,7 +223,7 @@ impl Peer {
             self.health.fail(Failure::Unused, Some(endpoint.remote), now);
         }
         self.note_received_handshake(endpoint, size_of::<HandshakeInitiation>(), env);
-        self.cookies.add_macs(now, response.as_mut_bytes());
+        self.add_macs(now, response.as_mut_bytes());
         self.sessions.begin_as_responder(self.id, session, now, env.out);
         self.timers.set(Timer::ZeroKeys, now + ZERO_KEYS_AFTER_TIME);
         self.send_handshake(endpoint, index, response.as_bytes(), env);

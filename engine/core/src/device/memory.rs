@@ -78,7 +78,7 @@ impl Device {
         if let Some(Gone { endpoint, configured, .. }) = gone.filter(still_true) {
             let source = peer.own_source(endpoint.remote).or(endpoint.source);
             peer.shared.endpoint.set(Endpoint { source, ..endpoint });
-            peer.recalled = Some(Recalled { remote: endpoint.remote, configured });
+            peer.recalled = Some(Box::new(Recalled { remote: endpoint.remote, configured }));
             // It may have a session that we had as well.
             self.recovery.open(now);
         } else if let Some(remote) = configured {
@@ -98,7 +98,7 @@ impl Device {
     pub fn place_peer_late(&mut self, now: Time, id: PeerId, configured: SocketAddr) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let is_news = |recalled: &Recalled| recalled.configured != Some(configured) && peer.is_at(recalled.remote);
-        if peer.endpoint().is_none() || peer.recalled.as_ref().is_some_and(is_news) {
+        if peer.endpoint().is_none() || peer.recalled.as_deref().is_some_and(is_news) {
             return self.set_endpoint(now, id, configured);
         }
         peer.configured = Some(configured);

@@ -26,6 +26,7 @@ mod outbox;
 mod outcomes;
 mod peer;
 mod peers;
+mod prefixes;
 mod recovery;
 mod renewal;
 mod sessions;

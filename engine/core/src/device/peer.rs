@@ -1,6 +1,5 @@
 //! One peer, as control knows it.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +9,9 @@ use rand_core::CryptoRng;
 use super::api::Action;
 use super::health::Health;
 use super::outbox::Outbox;
+use super::prefixes::Prefixes;
 use super::sessions::Sessions;
 use crate::activity::Traffic;
-use crate::allowed_ips::Prefix;
 use crate::cell::{Followed, PeerShared};
 use crate::constants::REKEY_TIMEOUT_JITTER_MAX;
 use crate::cookie::CookieGenerator;
@@ -20,6 +19,7 @@ use crate::crypto::PublicKey;
 use crate::drops::DropCounts;
 use crate::ids::{Endpoint, PeerId};
 use crate::noise::{LocalIdentity, PendingInitiation, RemoteIdentity};
+use crate::on_demand::OnDemand;
 use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::time::{Now, Time};
@@ -69,23 +69,24 @@ pub(super) struct Peer {
     pub remote: RemoteIdentity,
     /// Which of our private keys it knows us by.
     pub identity: u32,
-    pub cookies: CookieGenerator,
+    /// For messages to it, from the first one on.
+    pub cookies: Option<Box<CookieGenerator>>,
     /// The local address that the operator wants the peer to be written to from, until it writes to another one.
     pub source: Option<IpAddr>,
     /// Where the operator has said last that the peer is.
     pub configured: Option<SocketAddr>,
     /// Where it was before a restart, as long as nobody has answered there.
-    pub recalled: Option<Recalled>,
-    pub prefixes: BTreeSet<Prefix>,
+    pub recalled: Option<Box<Recalled>>,
+    pub prefixes: Prefixes,
 
     /// Persistent keepalive in seconds; 0 is off.
     pub keepalive_secs: u16,
     /// Send the next persistent keepalive whatever passed before: it was just switched on.
     pub keepalive_at_once: bool,
 
-    pub sessions: Sessions,
+    pub sessions: OnDemand<Sessions>,
     /// Our initiation that awaits its response.
-    pub pending: Option<PendingInitiation>,
+    pub pending: Option<Box<PendingInitiation>>,
     /// When the present attempt began, or something was last to be sent in it.
     pub attempt_started: Time,
     /// Initiations since a session was last completed.
@@ -118,7 +119,7 @@ pub(super) struct Peer {
     pub jitter: Duration,
     /// Handshake messages, which no worker counts.
     pub handshake_traffic: Traffic,
-    pub health: Health,
+    pub health: OnDemand<Health>,
 }
 
 impl Peer {
@@ -130,14 +131,14 @@ impl Peer {
             shared: Arc::new(shared),
             remote,
             identity: 0,
-            cookies: CookieGenerator::new(&public),
+            cookies: None,
             source: None,
             configured: None,
             recalled: None,
-            prefixes: BTreeSet::new(),
+            prefixes: Prefixes::default(),
             keepalive_secs: 0,
             keepalive_at_once: false,
-            sessions: Sessions::default(),
+            sessions: OnDemand::default(),
             pending: None,
             attempt_started: Time::ZERO,
             initiations_unanswered: 0,
@@ -155,7 +156,7 @@ impl Peer {
             watch: Watch::Idle,
             jitter: Duration::ZERO,
             handshake_traffic: Traffic::default(),
-            health: Health::default(),
+            health: OnDemand::default(),
         }
     }
 
@@ -184,7 +185,7 @@ impl Peer {
 
     /// Takes notice of what a worker has learned: the peer has the session that we answered for.
     pub fn settle(&mut self, env: &mut Env<'_>) {
-        if self.sessions.confirm(self.id, self.shared.confirmed(), env.now.mono, env.out) {
+        if self.sessions.is_used() && self.sessions.confirm(self.id, self.shared.confirmed(), env.now.mono, env.out) {
             self.drop_pending(env.out); // It is not needed any more.
             let accepted = self.initiation_accepted.unwrap_or(env.now.mono);
             env.out.handshakes.answered.record(env.now.mono.since(accepted));
@@ -220,10 +221,23 @@ impl Peer {
         }
     }
 
+    /// Forgets all sessions, if there ever was one.
+    pub fn clear_sessions(&mut self, out: &mut Outbox) {
+        if self.sessions.is_used() {
+            self.sessions.clear(self.id, out);
+        }
+    }
+
+    /// Fills in both macs of a handshake message to the peer.
+    pub fn add_macs(&mut self, now: Time, message: &mut [u8]) {
+        let public = self.remote.public();
+        self.cookies.get_or_insert_with(|| Box::new(CookieGenerator::new(public))).add_macs(now, message);
+    }
+
     /// Starts from nothing: keys, timers and what the workers noted. Settings and timestamps stay.
     pub fn reset(&mut self, out: &mut Outbox) {
         self.drop_pending(out);
-        self.sessions.clear(self.id, out);
+        self.clear_sessions(out);
         self.timers.stop_all();
         self.watch = Watch::Idle;
         self.handshake_sent = None;
@@ -241,7 +255,7 @@ mod tests {
     #[test]
     fn a_peer_is_small() {
         // A device must hold 100,000 peers; see also `PeerCounters`.
-        assert!(size_of::<Peer>() < 1_600, "{} bytes", size_of::<Peer>());
+        assert!(size_of::<Peer>() <= 512, "{} bytes", size_of::<Peer>());
         assert!(size_of::<Action>() < 300, "{} bytes", size_of::<Action>());
     }
 }

@@ -18,6 +18,7 @@ use crate::cell::SessionNumber;
 use crate::constants::REJECT_AFTER_TIME;
 use crate::ids::PeerId;
 use crate::noise::NewSession;
+use crate::on_demand::initial;
 use crate::time::Time;
 
 /// A session whose halves are with the workers.
@@ -40,6 +41,8 @@ pub(super) struct Sessions {
     /// The number of the session that our latest initiation asks for.
     asked: SessionNumber,
 }
+
+initial!(Sessions);
 
 impl Sessions {
     /// The session to send with.

@@ -1,7 +1,6 @@
 //! Queries: what `get=1`, the metrics and the tests want to know.
 
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,13 +74,13 @@ impl<'a> PeerStatus<'a> {
     }
 
     /// Its allowed IPs, in order.
-    pub fn allowed_ips(&self) -> impl ExactSizeIterator<Item = Prefix> + use<'a> {
-        self.peer.prefixes.iter().copied()
+    pub fn allowed_ips(&self) -> impl Iterator<Item = Prefix> + use<'a> {
+        self.peer.prefixes.after(None)
     }
 
     /// Its allowed IPs after this one.
     pub fn allowed_ips_after(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> + use<'a> {
-        self.peer.prefixes.range((Bound::Excluded(prefix), Bound::Unbounded)).copied()
+        self.peer.prefixes.after(Some(prefix))
     }
 }
 

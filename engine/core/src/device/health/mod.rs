@@ -7,7 +7,8 @@
 //!   what workers threw away (PeerDrops) ─────────┴─► PeerSnapshot ─► diagnosis
 //! ```
 //!
-//! A peer takes at most 256 bytes, and 88 more for each kind of failure that it had.
+//! A peer takes nothing until something goes wrong or a handshake succeeds. From then on it takes 256 bytes at most, and
+//! 88 more for each kind of failure that it had.
 
 mod failures;
 mod snapshot;
@@ -25,6 +26,7 @@ use super::Device;
 use super::api::Notice;
 use crate::drops::DropReason;
 use crate::ids::PeerId;
+use crate::on_demand::initial;
 use crate::peer_drops::QUIET;
 use crate::time::Time;
 
@@ -59,6 +61,8 @@ pub(super) struct Health {
     /// When all lines so far will be paid for.
     paid: Time,
 }
+
+initial!(Health);
 
 impl Health {
     pub fn fail(&mut self, failure: Failure, endpoint: Option<SocketAddr>, now: Time) {

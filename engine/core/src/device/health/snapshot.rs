@@ -110,12 +110,12 @@ impl PeerStatus<'_> {
     }
 
     /// How many handshakes were completed with it. All but the first replaced a key.
-    pub const fn handshakes(&self) -> u64 {
+    pub fn handshakes(&self) -> u64 {
         self.peer.health.handshakes
     }
 
     /// How long the last handshake that we asked for took.
-    pub const fn handshake_took(&self) -> Option<Duration> {
+    pub fn handshake_took(&self) -> Option<Duration> {
         self.peer.health.took
     }
 
