@@ -110,7 +110,7 @@ impl LockedMemory {
     /// For that many workers.
     #[must_use]
     pub fn of(workers: usize) -> Self {
-        let each = locked_len();
+        let each = locked_len(workers);
         let limit = soft_limit(Resource::RLIMIT_MEMLOCK);
         Self { workers, rings: workers * each.ring, arenas: workers * each.arena, limit }
     }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn refusals_name_the_sum_over_all_workers() {
-        let each = locked_len();
+        let each = locked_len(2);
         let two = LockedMemory { limit: 8 << 20, ..LockedMemory::of(2) };
         assert_eq!(two.rings + two.arenas, 2 * (each.ring + each.arena));
         let sum = format!("{} KiB", (2 * (each.ring + each.arena)).div_ceil(1024));

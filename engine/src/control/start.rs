@@ -347,10 +347,11 @@ impl Workers {
             }
         }
         let (queues, stats) = (queues.clone(), stats.to_vec());
+        let lock = worker::locks_arenas(prepared.len());
         let mut workers = Self { queues, stats, handles: Vec::new(), unlocked: 0 };
         let mut prepared = prepared.into_iter();
         while let Some(worker) = prepared.next() {
-            match worker.begin() {
+            match worker.begin(lock) {
                 Ok((handle, locked)) => {
                     workers.handles.push(handle);
                     workers.unlocked += usize::from(!locked);

@@ -30,7 +30,7 @@ mod turn;
 pub use counter::Counter;
 pub use counters::{Figure, Kind, WorkerStats, thread_cpu_time};
 pub use histogram::Histogram;
-pub use operations::{LockedLen, locked_len};
+pub use operations::{LockedLen, locked_len, locks_arenas};
 pub use stopwatch::StageTable;
 
 use std::io;
@@ -127,7 +127,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Prepared {
     thread: JoinHandle<()>,
-    begin: mpsc::SyncSender<()>,
+    /// Whether to lock the memory.
+    begin: mpsc::SyncSender<bool>,
     /// One message when the ring is set up, one when the worker begins.
     steps: mpsc::Receiver<Step>,
 }
@@ -153,13 +154,14 @@ pub fn prepare(config: WorkerConfig) -> Result<Prepared, StartError> {
 }
 
 impl Prepared {
-    /// Locks the worker's memory and lets it work. False: the memory could not be locked, and it works without.
+    /// Lets the worker work, after it has locked its memory if `lock` says so. False: that was not possible, and it
+    /// works without.
     ///
     /// # Errors
     /// [`StartError`]; then no thread is left.
-    pub fn begin(self) -> Result<(WorkerHandle, bool), StartError> {
+    pub fn begin(self, lock: bool) -> Result<(WorkerHandle, bool), StartError> {
         // A thread that has ended says why.
-        let _ = self.begin.send(());
+        let _ = self.begin.send(lock);
         match self.steps.recv() {
             Ok(Ok(locked)) => Ok((WorkerHandle { thread: self.thread }, locked)),
             Ok(Err(error)) => Err(self.end(error)),
@@ -180,14 +182,15 @@ impl Prepared {
     }
 }
 
-fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::Receiver<()>) {
+fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::Receiver<bool>) {
     let mut last_words =
         LastWords { queues: config.queues.clone(), worker: config.index, why: Some(WorkerError::Panicked) };
     // The ring belongs to the thread that sets it up, so this happens here and not in `prepare`.
     let begun = turn::Worker::new(config).and_then(|mut worker| {
         // The receiver waits for each of the two messages, or is gone with all of its daemon.
         let _ = said.send(Ok(false));
-        let locked = may_begin.recv().is_ok().then(|| worker.lock_memory()).transpose()?;
+        let lock = |lock| if lock { worker.lock_memory() } else { Ok(true) };
+        let locked = may_begin.recv().ok().map(lock).transpose()?;
         Ok((worker, locked))
     });
     match begun {

@@ -32,15 +32,27 @@ pub(super) const RING: RingConfig =
 pub struct LockedLen {
     /// Always.
     pub ring: usize,
-    /// If there is room.
+    /// If there is room; 0 if it is not to be locked.
     pub arena: usize,
 }
 
-/// See [`LockedLen`].
+/// More workers than these lock no packet memory: it would be taken at start, 6 MiB each, and most of them have little
+/// to do. Theirs is taken as it is used. Writes to the TUN then do without the registered buffer, which costs nothing
+/// that could be measured.
+const LOCKING_WORKERS_MAX: usize = 16;
+
+/// See [`LockedLen`]. It depends on how many workers there are.
 #[must_use]
-pub fn locked_len() -> LockedLen {
+pub fn locked_len(workers: usize) -> LockedLen {
     let groups = BufferGroup::locked_len(TUN_READS) + BufferGroup::locked_len(UDP_READS);
-    LockedLen { ring: Ring::locked_len(RING) + groups, arena: budget().bytes() }
+    let arena = if locks_arenas(workers) { budget().bytes() } else { 0 };
+    LockedLen { ring: Ring::locked_len(RING) + groups, arena }
+}
+
+/// Whether so many workers lock their packet memory.
+#[must_use]
+pub const fn locks_arenas(workers: usize) -> bool {
+    workers <= LOCKING_WORKERS_MAX
 }
 
 const _: () = {

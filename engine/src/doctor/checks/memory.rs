@@ -14,7 +14,7 @@ const SOCKETS: u64 = 2;
 const BOOKED: u64 = 2;
 
 pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
-    vec![locked(system, subject, locked_len()), files(system, subject), sockets(system, subject)]
+    vec![locked(system, subject, locked_len(subject.workers.len())), files(system, subject), sockets(system, subject)]
 }
 
 fn locked(system: &System, subject: &Subject, each: LockedLen) -> Finding {

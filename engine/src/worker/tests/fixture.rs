@@ -67,7 +67,7 @@ impl Fixture {
     fn made(stats: Vec<WorkerStats>, offloads: Offloads, segmentation: Segmentation, busy_poll: Duration) -> Self {
         let workers = stats.len();
         let (mut fixture, configs) = Self::plumbing(stats, workers, offloads, segmentation, busy_poll);
-        fixture.workers = configs.into_iter().map(|config| prepare(config).unwrap().begin().unwrap().0).collect();
+        fixture.workers = configs.into_iter().map(|config| prepare(config).unwrap().begin(true).unwrap().0).collect();
         fixture.configure();
         fixture.eventually(|| fixture.queues.control.oldest_routes_in_use() == 1);
         fixture
