@@ -1,5 +1,6 @@
 //! Peers change while others carry traffic: nobody else notices.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -76,6 +77,31 @@ fn a_hundred_thousand_prefixes_come_and_go() {
         }
         uapi::set(interface, &lines).unwrap();
         uapi::set(interface, &format!("public_key={key}\nremove=true\n")).unwrap();
+    });
+}
+
+/// One client's request of 30,000 peers, and another client that looks at the counters meanwhile: it is served between
+/// two parts of the request. The peer at work is not disturbed.
+#[test]
+fn a_large_request_keeps_nobody_waiting() {
+    const PEERS: u64 = 30_000;
+    disturbs_nobody(|interface| {
+        let mut lines = String::new();
+        for number in 0..PEERS {
+            let _ = writeln!(lines, "public_key={:064x}", 0x10_0000 + number);
+        }
+        let seen = std::thread::scope(|scope| {
+            let setting = scope.spawn(|| uapi::set(interface, &lines).unwrap());
+            let mut seen = BTreeSet::new();
+            while !setting.is_finished() {
+                seen.insert(uapi::stats(interface).unwrap()["peers"]);
+            }
+            setting.join().unwrap();
+            seen
+        });
+        let half_done = seen.range(2..=PEERS).count();
+        assert!(half_done >= 3, "others were served at these counts of peers: {seen:?}");
+        assert_eq!(wg::peers(interface).unwrap().len() as u64, PEERS + 1);
     });
 }
 
