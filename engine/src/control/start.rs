@@ -213,8 +213,8 @@ impl Daemon {
         &self.workers.queues
     }
 
-    /// Serves until the end, and cleans up. `ready` is called when everything that the file asks for is there. A file of
-    /// `ringfort up` needs a runner.
+    /// Serves until the end, and cleans up. `ready` is called when everything that the file asks for is there. The file
+    /// of a gateway needs a runner.
     ///
     /// # Errors
     /// What made going on impossible.

@@ -13,8 +13,9 @@ use ringfort_testbed::{Namespace, janitor, uapi};
 use super::*;
 use crate::cli::Cli;
 use crate::control::inherited::Inherited;
-use crate::control::{Daemon, logging, preflight};
+use crate::control::{Daemon, logging, places, preflight};
 use crate::queues::Mail;
+use crate::sandbox;
 
 /// The interface of the process that is to panic.
 const INTERFACE: &str = "RINGFORT_TEST_PANICS";
@@ -29,6 +30,7 @@ fn a_worker_panics() {
     end_process();
     let cli = Cli::read(["ringfort", "-f", "--workers", "2", &name]).unwrap().serve;
     let cpus = preflight::check(&cli).unwrap();
+    sandbox::plan(sandbox::Mode::On, &places::of(&cli, None, &Inherited::default()));
     let daemon = Daemon::start(&cli, None, &cpus, Inherited::default()).unwrap();
     remove_socket(daemon.socket_place().clone());
     let log = logging::Target::Stderr.open(&name, true).unwrap();

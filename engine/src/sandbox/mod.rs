@@ -1,4 +1,4 @@
-//! What a daemon gives up once everything is made, so that a hole in it gains its finder little.
+//! What a daemon gives up once everything is made: a hole in it should gain its finder little.
 //!
 //! ```text
 //!   plan(mode, places)      before the first thread: filters are compiled, directories opened

@@ -1,12 +1,12 @@
 //! What the threads of a real daemon have given up, as `/proc` shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use ringfort_testbed::daemon::Daemon;
-use ringfort_testbed::{Namespace, janitor, uapi};
+use ringfort_testbed::{KeyPair, Namespace, command, janitor, uapi};
 
 use crate::harness::traffic::PATIENCE;
 use crate::harness::{eventually, us};
@@ -70,6 +70,27 @@ fn off_is_off_and_report_only_watches() {
         eventually(PATIENCE, &format!("{options}: {:?}", threads(&daemon)), || is_so(&threads(&daemon)));
         assert_eq!(daemon.log().contains("the sandbox only reports"), mode == "2", "{}", daemon.log());
     }
+}
+
+/// They are the operator's, and may need what the daemon does not: `sudo`, a kernel module.
+#[test]
+fn hooks_keep_what_the_daemon_gives_up() {
+    let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+    let path = janitor::directory().join(format!("{interface}.conf"));
+    let file = path.with_extension("status");
+    let hook = format!("grep -e NoNewPrivs -e Seccomp: -e CapEff /proc/self/status >{}", file.display());
+    let key = KeyPair::random().unwrap().private.base64();
+    std::fs::write(&path, format!("[Interface]\nPrivateKey = {key}\nTable = off\nPostUp = {hook}\n")).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    let run = |word: &str| command::run(namespace.command(us().path).arg(word).arg(&path)).unwrap();
+    run("up");
+    let of = |status: &str| -> BTreeSet<String> {
+        let is_about_rights = |line: &&str| ["NoNewPrivs", "Seccomp:", "CapEff"].iter().any(|name| line.contains(name));
+        status.lines().filter(is_about_rights).map(str::to_owned).collect()
+    };
+    let ours = of(&std::fs::read_to_string("/proc/self/status").unwrap());
+    assert_eq!(of(&std::fs::read_to_string(file).unwrap()), ours);
+    run("down");
 }
 
 /// Asks as another user, by the one way that a path does not close: its mode lets everybody in.

@@ -154,17 +154,3 @@ fn what_was_killed_configures_itself_when_it_is_started_again() {
     setting.assert_nothing_is_left(&before);
 }
 
-/// They are the operator's, and may need what the daemon does not: `sudo`, a kernel module.
-#[test]
-fn hooks_keep_what_the_daemon_gives_up() {
-    let setting = Setting::new();
-    let file = setting.directory.join("status");
-    let hook = format!("grep -e NoNewPrivs -e Seccomp: -e CapEff /proc/self/status >{}", file.display());
-    setting.write(&(setting.interface_section(&format!("Table = off\nPostUp = {hook}")) + &setting.peer_section("")));
-    let own = std::fs::read_to_string("/proc/self/status").unwrap();
-    let own = own.lines().filter(|line| ["NoNewPrivs", "Seccomp:", "CapEff"].iter().any(|field| line.contains(field)));
-    setting.run("up");
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(lines(&std::fs::read_to_string(file).unwrap()), own.map(str::to_owned).collect());
-    setting.run("down");
-}
