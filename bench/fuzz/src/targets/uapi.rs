@@ -107,6 +107,7 @@ fn understood(request: Request) -> String {
         Request::StatsJson => "stats_json".to_owned(),
         Request::Peers(from) => format!("peers {from}"),
         Request::Why(key) => format!("why {}", hex(&key)),
+        Request::Capture(request) => format!("capture {}", request.describe()),
         Request::Set(set) => {
             tells_no_secret(&debug, &set);
             let text = written(&set);

@@ -153,4 +153,3 @@ fn what_was_killed_configures_itself_when_it_is_started_again() {
     assert!(daemon.stop().unwrap().success());
     setting.assert_nothing_is_left(&before);
 }
-
