@@ -27,7 +27,7 @@ impl Names {
 
     /// What to write of a peer.
     pub(super) fn label(&mut self, peer: Option<PeerId>) -> &str {
-        let Some(peer) = peer else { return "no peer" };
+        let Some(peer) = peer else { return "no peer known" };
         if !self.known.contains_key(&peer) {
             let name = self.ask(peer).map_or_else(|| "a peer that is gone".into(), String::into_boxed_str);
             self.known.insert(peer, name);

@@ -189,7 +189,7 @@ fn another_program_reads_what_was_written_in_the_order_of_time() {
     let comments: Vec<_> = packets.iter().map(|packet| packet.comment.as_str()).collect();
     let mut sorted = comments.clone();
     sorted.sort_unstable();
-    let expected = ["a peer that is gone, control", "no peer, worker 0", "peer(abcd…wxyz) \"office\", worker 1"];
+    let expected = ["a peer that is gone, control", "no peer known, worker 0", "peer(abcd…wxyz) \"office\", worker 1"];
     assert_eq!(sorted, expected, "of whatever order");
     let office = packets.iter().find(|packet| packet.comment.contains("office")).unwrap();
     assert_eq!((office.interface, office.len, office.bytes.len()), (1, 28 + 148, 28 + 148));
