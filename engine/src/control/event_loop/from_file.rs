@@ -88,7 +88,14 @@ impl Control {
                     // Who has asked may have ended meanwhile.
                     let _ = answer.send(self.plane.sockets().failure().map_or(Ok(()), Err));
                 }
-                Wish::Endpoints(located) => self.jobs.locate(located),
+                Wish::Endpoints(located) => {
+                    let is_first = self.jobs.is_empty();
+                    self.jobs.locate(located);
+                    if is_first {
+                        // A few are set before anybody hears that all is ready.
+                        self.work(now);
+                    }
+                }
                 Wish::Ready => self.is_ready = true,
                 Wish::Failed(error) => {
                     self.steward = None;
