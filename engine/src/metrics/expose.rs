@@ -137,7 +137,7 @@ fn threads(text: &mut Text, source: &Source, control: &ControlSample, workers: &
 fn queues(text: &mut Text, source: &Source, control: &ControlSample, names: &[String]) {
     let queues = &source.queues;
     let help = "What waits for a thread: handshake messages and events for control; orders about sessions, other \
-                orders and trains from other workers for a worker.";
+                orders and trains from other workers for a worker. One that sleeps leaves orders that can wait.";
     let mut family = text.family("queue_length", Type::Gauge, help);
     let mut sample = |worker: &str, queue, len: usize| {
         family.sample(&[("worker", worker), ("queue", queue)], len as u64);

@@ -246,7 +246,9 @@ impl Rig {
 
     pub(super) fn turn(&mut self) {
         let slept = self.kernel.done().slept;
-        let mail = !self.inbox().is_empty();
+        // Orders about sessions wait until there is something else.
+        let waiting = self.inbox().lengths();
+        let mail = waiting.mail + waiting.handoffs > 0;
         let unread = self.kernel.unread(PLACE_TUN) > 0 || !mail && self.up && self.kernel.unread(PLACE_V4) > 0;
         self.worker.turn().expect("all errors of this kernel pass");
         assert!(self.kernel.done().slept == slept || !mail && !unread, "it sleeps, and there is work");
