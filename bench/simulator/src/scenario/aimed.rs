@@ -147,8 +147,9 @@ fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.only_delays = true;
     scenario.faulty = Duration::from_secs(150);
     scenario.calm = Duration::from_secs(2);
-    let at = Duration::from_millis(rng.between(98_000, 106_000));
-    let lasts = Duration::from_millis(rng.between(137_000, 147_000)) - at;
+    // Whenever the session is replaced, the worker sleeps by then, and wakes after one silence of 15 s, before a second.
+    let at = Duration::from_millis(rng.between(105_000, 106_000));
+    let lasts = Duration::from_millis(rng.between(133_500, 135_000)) - at;
     // Who is asked first puts the session on its last worker.
     let what = Event::StopWorker { at: 1, worker: workers - 1 };
     scenario.happenings.push(Happening { at, lasts, what });
