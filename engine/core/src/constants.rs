@@ -82,8 +82,8 @@ pub const LIMITER_PACKETS_PER_SECOND: u64 = 20;
 pub const LIMITER_PACKETS_BURST: u64 = 5;
 /// The same of one port of an address: who is there asks once in Rekey-Timeout, and answers as often.
 pub const LIMITER_PORT_PACKETS_PER_SECOND: u64 = 1;
-/// Handshake messages that one port of an address may send at once.
-pub const LIMITER_PORT_PACKETS_BURST: u64 = 5;
+/// Handshake messages that one port of an address may send at once: fewer than an address, so it leaves some.
+pub const LIMITER_PORT_PACKETS_BURST: u64 = 2;
 
 const _: () = assert!(REKEY_AFTER_MESSAGES < REJECT_AFTER_MESSAGES, "a rekey comes before the refusal");
 const _: () = assert!(AES_GCM_REKEY_AFTER_MESSAGES < REKEY_AFTER_MESSAGES, "AES-GCM wears out sooner");

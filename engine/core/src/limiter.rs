@@ -322,7 +322,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(passed, 5 + 59);
+        assert_eq!(passed, 2 + 59);
         let mapped = SocketAddr::new(IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped()), 51_820);
         assert!(!limiter.allow(START + Duration::from_secs(59), mapped), "the same port");
     }
