@@ -25,6 +25,7 @@ mod error;
 pub mod forge;
 pub mod janitor;
 pub mod keys;
+pub mod memory;
 pub mod netns;
 pub mod payload;
 pub mod ping;
