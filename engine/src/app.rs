@@ -14,6 +14,7 @@ use nix::unistd;
 use ringfort_aead::Selection;
 use ringfort_core::suite::Suite;
 use ringfort_path::budget::budget;
+use secret_memory::scrubbed;
 
 use crate::cli::cpus::crowded;
 use crate::cli::{AeadArg, Cli, Serve, SuiteArg, VERSION};
@@ -24,7 +25,7 @@ use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
 use crate::control::runner::{self, Forked, Runner};
-use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight};
+use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
 use crate::{panics, sandbox};
 
 /// How long an error is offered to whoever reads the standard error.
@@ -52,11 +53,14 @@ pub fn main() -> ExitCode {
     if let Some(SuiteArg(suite)) = cli.set_suite {
         return exit(ask::set_suite(&cli.name, cli.peer.as_ref(), suite));
     }
+    if let Err(error) = secrecy::forbid_core_dumps(cli.core_dumps) {
+        return exit(Err(error));
+    }
     let inherited = match Inherited::take().and_then(|inherited| name_of(inherited, &mut cli)) {
         Ok(inherited) => inherited,
         Err(error) => return exit(Err(error)),
     };
-    let file = match ConfigFile::of_daemon(cli.config.as_deref(), &cli.name) {
+    let file = match scrubbed(|| ConfigFile::of_daemon(cli.config.as_deref(), &cli.name)) {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
@@ -67,7 +71,10 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn up(mut cli: Serve, target: Target) -> ExitCode {
     cli.name = target.interface;
-    let file = match ConfigFile::of_gateway(&target.path) {
+    if let Err(error) = secrecy::forbid_core_dumps(cli.core_dumps) {
+        return exit(Err(error));
+    }
+    let file = match scrubbed(|| ConfigFile::of_gateway(&target.path)) {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
@@ -97,6 +104,7 @@ fn serve(mut cli: Serve, file: Option<ConfigFile>, inherited: Inherited) -> Exit
             Err(Failure { text, status }) => fail(&text, status),
         },
         Ok(Role::Child(readiness)) => {
+            secret_memory::lock_again();
             // The parent says what went wrong until we are ready, and the log after that.
             with_runner(plan, inherited, Some(readiness), |plan, inherited, runner, readiness| {
                 let result = run(&cli, plan, inherited, runner, readiness);
@@ -123,6 +131,7 @@ fn with_runner(
         Ok(Forked::Runner(process)) => {
             // It needs no keys, and must not keep anything open that the daemon closes.
             drop((plan, inherited, readiness));
+            secret_memory::lock_again();
             process.serve(&path, hooks);
             ExitCode::SUCCESS
         }
@@ -177,7 +186,7 @@ fn run(
     sandbox::plan(cli.sandbox, &places::of(cli, file.as_ref(), &inherited));
     let notes = file.as_ref().map(notes_of).unwrap_or_default();
     let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();
-    let started = Daemon::start(cli, file, &cpus, inherited).and_then(|daemon| {
+    let started = scrubbed(|| Daemon::start(cli, file, &cpus, inherited)).and_then(|daemon| {
         panics::remove_socket(daemon.socket_place().clone());
         let logs = logging::install(log, cli.log_level());
         logs.map_err(|error| DaemonError::system("start a thread for the log", error))?;
@@ -248,6 +257,7 @@ fn report(daemon: &Daemon) {
     if let Some(note) = daemon.unlocked() {
         log::info!("{note}");
     }
+    secrecy::note_unlocked();
     for suite in &daemon.choice().suites {
         log::info!("{}: {}", suite.suite, suite.summary());
     }

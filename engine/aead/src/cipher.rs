@@ -2,7 +2,8 @@
 
 use crate::{BadTag, Message, NONCE_LEN, Source, Suite, TAG_LEN, Verdicts};
 
-/// A session key, expanded for one provider. Holds the key in memory that is wiped on drop.
+/// A session key, expanded for one provider. Holds the key in memory that is wiped on drop, and locked where the
+/// provider lets us choose it ([`secret_memory::Secret`]).
 ///
 /// The single forms are the least that a provider has; the batch forms default to a loop over them, and are what a
 /// provider that works across packets overrides. Every message has room for its tag, there are at most [`SEGMENTS_MAX`]

@@ -82,7 +82,7 @@ impl<'a> Editor<'a> {
     fn new(config: &'a Config, state: &'a State) -> Self {
         let by_key = |peers: &'a [Peer]| peers.iter().map(|peer| (peer.public_key, peer)).collect();
         let keys = [&config.interface.private_key, &state.private_key].into_iter().flatten();
-        let own = keys.map(|key| PrivateKey::new(*key.expose()).public_key()).collect();
+        let own = keys.map(|key| PrivateKey::copy_of(key.expose()).public_key()).collect();
         Self { config, state, said: by_key(&config.peers), now: by_key(&state.peers), own }
     }
 

@@ -3,23 +3,23 @@
 use std::fmt;
 
 use base64ct::{Base64, Encoding as _};
+use secret_memory::Secret;
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Characters of a key in base64, padding included.
 const TEXT_LEN: usize = 44;
 
-/// A private or preshared key: wiped when dropped, and never printed.
+/// A private or preshared key: never printed, and wiped when dropped.
 ///
-/// On the heap, so a list of peers which outgrows its memory leaves no copies of keys behind.
-#[derive(Clone)]
-pub struct SecretKey(Box<[u8; 32]>);
+/// In a place of its own, so a list of peers which outgrows its memory leaves no copies of keys behind.
+pub struct SecretKey(Secret<[u8; 32]>);
 
 impl SecretKey {
     /// A key of zeros, to be filled in place.
     #[must_use]
     pub fn zero() -> Self {
-        Self(Box::new([0; 32]))
+        Self(Secret::zeroed())
     }
 
     /// The key in 64 hexadecimal digits, as the control socket has it.
@@ -27,7 +27,7 @@ impl SecretKey {
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
         let mut key = Self::zero();
-        for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
+        for (byte, pair) in key.expose_mut().iter_mut().zip(digits.chunks_exact(2)) {
             let digit = |at: usize| char::from(pair[at]).to_digit(16);
             *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
         }
@@ -37,40 +37,38 @@ impl SecretKey {
     /// A copy of these bytes.
     #[must_use]
     pub fn copy_of(bytes: &[u8; 32]) -> Self {
-        let mut key = Self::zero();
-        key.0.copy_from_slice(bytes);
-        key
+        Self(Secret::copy_of(bytes))
     }
 
     /// The key that `wg genkey` or `wg genpsk` printed, in a time that does not depend on it.
     #[must_use]
     pub fn from_base64(text: &str) -> Option<Self> {
         let mut key = Self::zero();
-        let len = Base64::decode(text, key.0.as_mut_slice()).ok()?.len();
-        (text.len() == TEXT_LEN && len == key.0.len()).then_some(key)
+        let len = Base64::decode(text, key.expose_mut().as_mut_slice()).ok()?.len();
+        (text.len() == TEXT_LEN && len == key.expose().len()).then_some(key)
     }
 
     /// The key itself.
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+        self.0.expose()
     }
 
     /// The key itself, to be filled.
     pub fn expose_mut(&mut self) -> &mut [u8; 32] {
-        &mut self.0
+        self.0.expose_mut()
     }
 
     /// Whether all bytes are zero, which `wg` takes for "no key".
     #[must_use]
     pub fn is_zero(&self) -> bool {
-        self.0.ct_eq(&[0; 32]).into()
+        self.expose().ct_eq(&[0; 32]).into()
     }
 }
 
 impl PartialEq for SecretKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 
@@ -82,9 +80,9 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-impl Drop for SecretKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
+impl Clone for SecretKey {
+    fn clone(&self) -> Self {
+        Self::copy_of(self.expose())
     }
 }
 

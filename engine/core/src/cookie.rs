@@ -22,8 +22,8 @@ struct Cookie([u8; MAC_LEN]);
 
 /// The responder's side: one per device, made anew when the device's key changes.
 pub struct CookieChecker {
-    mac1_key: Key,
-    cookie_key: Key,
+    mac1_key: [u8; KEY_LEN],
+    cookie_key: [u8; KEY_LEN],
     secret: Key,
     /// When the secret was drawn; nothing before the first cookie was asked for.
     secret_born: Option<Time>,
@@ -33,13 +33,13 @@ impl CookieChecker {
     /// Checks messages that are meant for the owner of `local`.
     pub fn new(local: &PublicKey) -> Self {
         let (mac1_key, cookie_key) = mac_keys(local);
-        Self { mac1_key, cookie_key, secret: Key::new([0; KEY_LEN]), secret_born: None }
+        Self { mac1_key, cookie_key, secret: Key::zeroed(), secret_born: None }
     }
 
     /// Whether the sender of a handshake message knows our public key. Constant in time, and the first thing to ask.
     pub fn verify_mac1(&self, message: &[u8]) -> bool {
         let Some((covered, macs)) = split_macs(message) else { return false };
-        mac(self.mac1_key.as_bytes(), &[covered]).ct_eq(&macs[..MAC_LEN]).into()
+        mac(&self.mac1_key, &[covered]).ct_eq(&macs[..MAC_LEN]).into()
     }
 
     /// Whether the sender of a handshake message got our cookie at this very address and port. Constant in time.
@@ -66,10 +66,7 @@ impl CookieChecker {
     ) -> Result<CookieReply, drops::DropReason> {
         let (_, macs) = split_macs(message).ok_or(drops::DropReason::BadLength)?;
         if !self.secret_valid(now) {
-            let mut secret = [0; KEY_LEN];
-            rng.fill_bytes(&mut secret);
-            self.secret = Key::new(secret);
-            secret.zeroize();
+            rng.fill_bytes(self.secret.as_mut_bytes());
             self.secret_born = Some(now);
         }
         let mut nonce = [0; 24];
@@ -102,8 +99,8 @@ impl CookieChecker {
 
 /// The requester's side: one per peer.
 pub struct CookieGenerator {
-    mac1_key: Key,
-    cookie_key: Key,
+    mac1_key: [u8; KEY_LEN],
+    cookie_key: [u8; KEY_LEN],
     /// The last cookie and when it came.
     cookie: Option<(Cookie, Time)>,
     /// The mac1 that a cookie reply has to be about. Each is answered at most once.
@@ -124,7 +121,7 @@ impl CookieGenerator {
     pub fn add_macs(&mut self, now: Time, message: &mut [u8]) {
         let (covered, macs) =
             message.split_last_chunk_mut::<MACS_LEN>().expect("a handshake message is longer than its macs");
-        let mac1 = mac(self.mac1_key.as_bytes(), &[covered]);
+        let mac1 = mac(&self.mac1_key, &[covered]);
         self.awaited_mac1 = Some(mac1);
         macs[..MAC_LEN].copy_from_slice(&mac1);
         let mac2 = match &self.cookie {
@@ -162,9 +159,10 @@ impl std::fmt::Debug for CookieGenerator {
     }
 }
 
-/// The keys of mac1 and of cookie replies: HASH(label ‖ public key of the one who checks).
-fn mac_keys(public: &PublicKey) -> (Key, Key) {
-    let derive = |label| Key::new(hash(&[label, public.as_bytes()]));
+/// The keys of mac1 and of cookie replies: HASH(label ‖ public key of the one who checks). Who knows the public key
+/// knows them.
+fn mac_keys(public: &PublicKey) -> ([u8; KEY_LEN], [u8; KEY_LEN]) {
+    let derive = |label| hash(&[label, public.as_bytes()]);
     (derive(LABEL_MAC1), derive(LABEL_COOKIE))
 }
 

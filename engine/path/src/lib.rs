@@ -132,6 +132,8 @@ pub struct DataPath<W = Unwatched> {
     unrouted: UnroutedReports,
     /// Runs of packets for the TUN.
     merging: Merging,
+    /// Keys have gone since [`DataPath::take_forgotten`].
+    has_forgotten: bool,
     outputs: Outputs,
     counters: Counters,
     /// Shows packets to whoever looks on, if anybody does.
@@ -159,6 +161,7 @@ impl<W: Watch> DataPath<W> {
             icmp_allowance: Allowance::default(),
             unrouted: UnroutedReports::default(),
             merging: Merging::new(config.merge),
+            has_forgotten: false,
             outputs: Outputs::new(),
             counters: Counters::default(),
             tap: None,
@@ -205,6 +208,13 @@ impl<W: Watch> DataPath<W> {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Whether a session has ended, or a peer has gone, since this was asked last. Whoever used their keys has left
+    /// traces on the stack, and wipes them now.
+    #[inline]
+    pub const fn take_forgotten(&mut self) -> bool {
+        std::mem::replace(&mut self.has_forgotten, false)
     }
 
     /// The slots.

@@ -84,7 +84,10 @@ impl<W: Watch> DataPath<W> {
     pub fn handle_session(&mut self, order: SessionOrder) {
         match order {
             SessionOrder::Begin(receiver) => _ = self.sessions.insert(receiver.session.local_index(), receiver),
-            SessionOrder::End { local_index } => _ = self.sessions.remove(&local_index),
+            SessionOrder::End { local_index } => {
+                self.sessions.remove(&local_index);
+                self.has_forgotten = true;
+            }
         }
     }
 
@@ -97,6 +100,7 @@ impl<W: Watch> DataPath<W> {
                 // What was read for it before goes with it.
                 self.seal_gathered(now);
                 self.peers.remove(peer);
+                self.has_forgotten = true;
                 self.drop_staged(now, peer, DropReason::Down);
             }
             Order::Routes { routes, .. } => self.routes = routes,
@@ -104,7 +108,10 @@ impl<W: Watch> DataPath<W> {
             Order::SendKeepalive { peer } => return self.send_something(now, peer),
             Order::DropStaged { peer } => self.drop_staged(now, peer, DropReason::NoSession),
             Order::Recover(whereabouts) => self.whereabouts = whereabouts,
-            Order::LinkDown => self.counters.drop(DropReason::Down, self.staging.clear()),
+            Order::LinkDown => {
+                self.has_forgotten = true;
+                self.counters.drop(DropReason::Down, self.staging.clear());
+            }
             Order::Mtu(mtu) => self.config.mtu = mtu as usize,
             Order::Tap(tap) => self.tap = tap,
         }

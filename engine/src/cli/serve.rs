@@ -23,7 +23,7 @@ use crate::metrics::{self, PeerSeries};
 use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 15] = [
+const DAEMON_OPTIONS: [&str; 16] = [
     "foreground",
     "workers",
     "cpus",
@@ -39,6 +39,7 @@ const DAEMON_OPTIONS: [&str; 15] = [
     "config",
     "endpoints",
     "sandbox",
+    "core_dumps",
 ];
 
 /// What the daemon is asked for.
@@ -130,6 +131,10 @@ pub struct Serve {
     /// of "audit: type=1326"
     #[arg(long, value_name = "HOW", default_value = "on")]
     pub sandbox: Mode,
+
+    /// Allow core dumps, and debuggers of the same user. A core dump may hold keys of sessions and what peers sent
+    #[arg(long)]
+    pub core_dumps: bool,
 
     /// Set the cipher suite of the daemon that serves NAME, and exit: that of the interface, or with --peer that of one
     /// peer. "default" takes the setting back

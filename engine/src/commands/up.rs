@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "HOW", default_value = "on", hide_default_value = true, hide_possible_values = true)]
     sandbox: Mode,
 
+    /// Allow core dumps, as for the daemon
+    #[arg(long)]
+    core_dumps: bool,
+
     /// The configuration, or the interface that it is for: /etc/ringfort/NAME.conf, or else /etc/wireguard/NAME.conf
     #[arg(value_name = "FILE|NAME")]
     target: String,
@@ -65,6 +69,7 @@ pub fn run(args: Args) -> ExitCode {
         Ok(cli) => cli.serve,
         Err(error) => error.exit(),
     };
+    serve.core_dumps = args.core_dumps;
     serve.foreground = args.foreground;
     serve.log_level = args.log_level;
     serve.sandbox = args.sandbox;

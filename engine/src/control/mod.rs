@@ -38,6 +38,7 @@ pub mod peers;
 pub mod places;
 pub mod preflight;
 pub mod runner;
+pub mod secrecy;
 pub mod server;
 mod signals;
 mod sockets;

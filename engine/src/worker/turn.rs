@@ -8,6 +8,7 @@ use ring_buffers::{Arena, Completion, Doorbell, Pool, Ring, RingError, Tag, View
 use ringfort_core::time::Time;
 use ringfort_path::budget::{TRAINS_PER_READ, budget, line};
 use ringfort_path::{Config, DataPath, Outcome, Stage, Watch as _};
+use secret_memory::scrub_stack;
 use tun_uring::TunEdge;
 use udp_uring::{Segmentation, SocketPair, UdpEdge};
 
@@ -132,6 +133,10 @@ impl Worker {
         let result = self.work();
         self.path.tell_tap();
         self.publish();
+        if self.path.take_forgotten() {
+            // The cipher has left parts of keys on the stack. As long as a session lives, so does its key elsewhere.
+            scrub_stack();
+        }
         result
     }
 

@@ -45,6 +45,7 @@ mod renamed;
 mod restart;
 mod roaming;
 mod sandbox;
+mod secrets;
 mod sent;
 mod shutdown;
 mod sources;

@@ -1,7 +1,8 @@
 //! `aws-lc-rs`, the Rust binding of AWS-LC, whose X25519 is s2n-bignum's verified assembly where there is one for the
 //! CPU.
 //!
-//! The private key lives in an object of AWS-LC on the heap, which `OPENSSL_free` cleanses. The result comes in a buffer
+//! The private key lives in an object of AWS-LC on the heap, which `OPENSSL_free` cleanses, and which is not locked. The
+//! result comes in a buffer
 //! that the binding wipes. AWS-LC refuses a result of zeros, which is what points of low order give.
 
 use aws_lc_rs::agreement::{self, UnparsedPublicKey, agree};
@@ -37,6 +38,6 @@ impl Secret for AwsLcSecret {
 
     fn diffie_hellman(&self, public: &PublicKey) -> Result<Key, LowOrder> {
         let public = UnparsedPublicKey::new(&agreement::X25519, public.as_bytes());
-        agree(&self.key, public, LowOrder, |shared| Ok(Key::new(shared.try_into().expect("results have 32 bytes"))))
+        agree(&self.key, public, LowOrder, |shared| Ok(Key::copy_of(shared.try_into().expect("results have 32 bytes"))))
     }
 }

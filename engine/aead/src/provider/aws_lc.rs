@@ -4,8 +4,8 @@
 //! AWS-LC then zeroes the output before it returns (`EVP_AEAD_CTX_open_gather`, "clear the output buffer"). Putting the
 //! ciphertext back would cost a copy of every good packet for the sake of bytes that are dropped anyway.
 //!
-//! The key lives in a heap context that `OPENSSL_free` cleanses; key copies and one-time keys on the C stack are
-//! cleansed by AWS-LC itself.
+//! The key lives in a heap context that `OPENSSL_free` cleanses. AWS-LC chooses where: so it is not locked, as the keys
+//! of the other providers are. Key copies and one-time keys on the C stack are cleansed by AWS-LC itself.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 

@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
     /// Where the peer with the interface's own key is.
     fn own_peer(&self) -> Option<Place> {
         let key = self.config.interface.private_key.as_ref()?;
-        let position = *self.peers.get(&PrivateKey::new(*key.expose()).public_key())?;
+        let position = *self.peers.get(&PrivateKey::copy_of(key.expose()).public_key())?;
         self.peer_places.get(position).cloned()
     }
 

@@ -60,17 +60,16 @@ pub fn hmac(key: &[u8], parts: &[&[u8]]) -> Key {
     for part in parts {
         Update::update(&mut state, part);
     }
-    let mut output = state.finalize_fixed();
-    let key = Key::new(output.into());
-    output.as_mut_slice().zeroize();
-    key
+    let mut output = Key::zeroed();
+    state.finalize_into(output.as_mut_bytes().into());
+    output
 }
 
 /// KDF_n: HKDF (RFC 5869) over BLAKE2s-256 without `info`, `N` outputs of 32 bytes each.
 pub fn kdf<const N: usize>(chaining_key: &Key, input: &[u8]) -> [Key; N] {
     const { assert!(N >= 1 && N <= 3, "the protocol uses KDF_1, KDF_2 and KDF_3") }
     let extracted = hmac(chaining_key.as_bytes(), &[input]);
-    let mut outputs = [const { Key::new([0; KEY_LEN]) }; N];
+    let mut outputs: [Key; N] = std::array::from_fn(|_| Key::zeroed());
     for n in 0..N {
         let counter = [n as u8 + 1];
         outputs[n] = match n.checked_sub(1) {
@@ -116,8 +115,8 @@ pub fn aead_open(
 ///
 /// # Panics
 /// If `sealed` is not 16 bytes longer than `plaintext`.
-pub fn xaead_seal(key: &Key, nonce: &[u8; 24], plaintext: &[u8], associated: &[u8], sealed: &mut [u8]) {
-    seal(&XChaCha20Poly1305::new(key.as_bytes().into()), nonce.into(), plaintext, associated, sealed);
+pub fn xaead_seal(key: &[u8; KEY_LEN], nonce: &[u8; 24], plaintext: &[u8], associated: &[u8], sealed: &mut [u8]) {
+    seal(&XChaCha20Poly1305::new(key.into()), nonce.into(), plaintext, associated, sealed);
 }
 
 /// The opposite of [`xaead_seal`]. `plaintext` is written only with what was authenticated, and zeroed otherwise.
@@ -125,13 +124,13 @@ pub fn xaead_seal(key: &Key, nonce: &[u8; 24], plaintext: &[u8], associated: &[u
 /// # Errors
 /// [`BadTag`].
 pub fn xaead_open(
-    key: &Key,
+    key: &[u8; KEY_LEN],
     nonce: &[u8; 24],
     sealed: &[u8],
     associated: &[u8],
     plaintext: &mut [u8],
 ) -> Result<(), BadTag> {
-    open(&XChaCha20Poly1305::new(key.as_bytes().into()), nonce.into(), sealed, associated, plaintext)
+    open(&XChaCha20Poly1305::new(key.into()), nonce.into(), sealed, associated, plaintext)
 }
 
 fn seal<C>(cipher: &C, nonce: &Nonce<C>, plaintext: &[u8], associated: &[u8], sealed: &mut [u8])

@@ -145,10 +145,10 @@ fn xchacha20_poly1305_of_the_draft() {
     let nonce = std::array::from_fn(|i| 0x40 + i as u8);
     let associated = hex(SUNSCREEN_ASSOCIATED);
     let mut sealed = vec![0; expected.len()];
-    xaead_seal(&sunscreen_key(), &nonce, SUNSCREEN, &associated, &mut sealed);
+    xaead_seal(sunscreen_key().as_bytes(), &nonce, SUNSCREEN, &associated, &mut sealed);
     assert_eq!(sealed, expected);
     let mut opened = vec![0; SUNSCREEN.len()];
-    assert_eq!(xaead_open(&sunscreen_key(), &nonce, &sealed, &associated, &mut opened), Ok(()));
+    assert_eq!(xaead_open(sunscreen_key().as_bytes(), &nonce, &sealed, &associated, &mut opened), Ok(()));
     assert_eq!(opened, SUNSCREEN);
 }
 

@@ -73,7 +73,7 @@ impl Application {
         }
         if let Some(key) = private_key {
             let is_none = key.expose().iter().fold(0, |seen, byte| seen | byte) == 0;
-            device.set_private_key(now, (!is_none).then(|| PrivateKey::new(*key.expose())));
+            device.set_private_key(now, (!is_none).then(|| PrivateKey::copy_of(key.expose())));
         }
         let replaces = replace_peers.then_some(0);
         Ok(Self { replaces, suite: cipher_suite, current: None, peers: request.peers.into_iter() })

@@ -61,7 +61,7 @@ impl PeerWork {
             None => add(key, update.endpoint, device, now)?,
         };
         if let Some(psk) = update.preshared_key {
-            device.set_psk(peer, PresharedKey::new(*psk.expose()));
+            device.set_psk(peer, PresharedKey::copy_of(psk.expose()));
         }
         let allowed_ips = update.allowed_ips.into_iter();
         // Where a new one is was said when it was made.

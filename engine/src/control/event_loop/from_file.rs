@@ -12,6 +12,7 @@ use crate::control::file::steward::{Steward, Wish};
 use crate::control::file::{ConfigFile, Running};
 use crate::control::logging;
 use crate::control::peers::Surroundings;
+use crate::control::secrecy;
 
 impl Control {
     /// Sets what the file of a plain daemon says, before anybody else has set anything: a `wg setconf` that follows
@@ -131,6 +132,7 @@ impl Control {
         self.plane.carry_out(&mut self.device, now);
         if self.jobs.answer() {
             self.queues.nesting.forget();
+            secrecy::note_unlocked();
         }
     }
 }

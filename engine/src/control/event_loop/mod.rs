@@ -31,6 +31,7 @@ use ringfort_core::device::{Device, Durations, Remembered};
 use ringfort_core::time::{Now, Time};
 use ringfort_path::Order;
 use route_netlink::LinkState;
+use secret_memory::scrubbed;
 
 use super::alarm::Alarm;
 use super::capture::Captures;
@@ -100,6 +101,15 @@ pub struct Control {
 pub struct Sleep {
     epoll: Epoll,
     alarm: Alarm,
+}
+
+/// What a turn comes to.
+enum Turned {
+    /// The next turn follows, at once or when something happens.
+    On {
+        at_once: bool,
+    },
+    End(End),
 }
 
 /// What the loop polls.
@@ -233,21 +243,30 @@ impl Control {
             }
             self.check_workers()?;
             let was_ready = self.is_ready;
-            if let Some(end) = self.take_wishes(now.mono)? {
-                return Ok(end);
+            // All that works with keys. What it leaves on the stack is overwritten before we sleep.
+            match scrubbed(|| self.serve(now, server))? {
+                Turned::End(end) => return Ok(end),
+                Turned::On { at_once } => more = at_once,
             }
             if self.is_ready && !was_ready {
                 when_ready()?;
             }
-            more = self.turn(now);
-            if !server.serve(now.mono, self) {
-                return Ok(End::SocketRemoved);
-            }
-            more |= server.has_more() || !self.jobs.is_empty();
             self.follow_name(server);
             self.turns.record(clock::boot_time().since(now.mono));
             self.failure.take().map_or(Ok(()), Err)?;
         }
+    }
+
+    /// What the steward wants, what is due, and what the clients of the control socket ask for.
+    fn serve(&mut self, now: Now, server: &mut Server) -> Result<Turned, DaemonError> {
+        if let Some(end) = self.take_wishes(now.mono)? {
+            return Ok(Turned::End(end));
+        }
+        let more = self.turn(now);
+        if !server.serve(now.mono, self) {
+            return Ok(Turned::End(End::SocketRemoved));
+        }
+        Ok(Turned::On { at_once: more || server.has_more() || !self.jobs.is_empty() })
     }
 
     /// Decides what is due at this time, and has it carried out. True: there is more to do at once.

@@ -77,7 +77,7 @@ impl<'a> Before<'a> {
 /// Our own public key: that peer is left out, as in wireguard-go, so one list can be given to all gateways.
 fn own_key(comparison: &Comparison<'_>) -> Option<PublicKey> {
     let key = comparison.config.interface.private_key.as_ref();
-    key.map(|key| PrivateKey::new(*key.expose()).public_key()).or(comparison.running.public_key)
+    key.map(|key| PrivateKey::copy_of(key.expose()).public_key()).or(comparison.running.public_key)
 }
 
 fn device_update(comparison: &Comparison<'_>) -> DeviceUpdate {
@@ -96,7 +96,7 @@ fn device_update(comparison: &Comparison<'_>) -> DeviceUpdate {
 }
 
 fn is_same_key(key: &SecretKey, running: &Running) -> bool {
-    let clamped = PrivateKey::new(*key.expose());
+    let clamped = PrivateKey::copy_of(key.expose());
     running.private_key.as_ref().is_some_and(|key| *key == SecretKey::copy_of(clamped.as_bytes()))
 }
 

@@ -35,7 +35,7 @@ impl Model {
     fn apply(&mut self, request: &SetRequest) {
         let running = &mut self.0;
         if let Some(key) = &request.device.private_key {
-            let key = PrivateKey::new(*key.expose());
+            let key = PrivateKey::copy_of(key.expose());
             running.public_key = Some(key.public_key());
             running.private_key = Some(SecretKey::copy_of(key.as_bytes()));
         }

@@ -12,6 +12,7 @@ use nix::sys::prctl::set_name;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, fork as fork_process};
 use ringfort_config::{Hooks, KeyFiles, load};
+use secret_memory::scrubbed;
 
 use super::client::Runner;
 use super::wire::{Answer, Ask, is_readable, receive, send};
@@ -114,8 +115,8 @@ fn serve(stream: &UnixStream, path: &Path, hooks: Hooks) {
 /// All commands that the file has, beside those that it ever had: what was brought up under an earlier version is taken
 /// down by its commands.
 fn learn(commands: &mut HashSet<String>, path: &Path) {
-    // The daemon says what is wrong with it.
-    let Ok(loaded) = load(path, &disk(), KeyFiles::IfReadable) else { return };
+    // The daemon says what is wrong with it. Its keys are dropped at once.
+    let Ok(loaded) = scrubbed(|| load(path, &disk(), KeyFiles::IfReadable)) else { return };
     commands.extend(commands_of(loaded.config.interface.hooks));
 }
 

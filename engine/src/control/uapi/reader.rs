@@ -132,8 +132,9 @@ impl RequestReader {
     /// Where the next bytes of the client go. Never empty after [`next_event`](Self::next_event) gave `None`.
     pub fn space(&mut self) -> &mut [u8] {
         self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
+        let end = self.end - self.start;
+        self.buffer[end..self.end].fill(0);
+        (self.start, self.end) = (0, end);
         &mut self.buffer[self.end..]
     }
 
@@ -159,6 +160,13 @@ impl RequestReader {
     ///
     /// `request_len_max` is [`REQUEST_LEN_MAX`], less what the requests of other clients hold at the moment.
     pub fn next_event(&mut self, request_len_max: usize, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<Event> {
+        let event = self.consume(request_len_max, resolve_zone);
+        // A client may stay connected for days after it has set a key.
+        self.buffer[..self.start].fill(0);
+        event
+    }
+
+    fn consume(&mut self, request_len_max: usize, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<Event> {
         loop {
             let unread = &self.buffer[self.start..self.end];
             let Some(line_len) = unread.iter().position(|&byte| byte == b'\n') else {

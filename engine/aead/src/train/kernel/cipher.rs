@@ -1,6 +1,6 @@
 //! The seam's side of the kernel: from safe code without vector instructions into functions compiled for them.
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use secret_memory::Secret;
 
 use super::batch;
 use super::vector::Wide;
@@ -9,38 +9,34 @@ use crate::{BadTag, KEY_LEN, Message, Source, TAG_LEN, Verdicts};
 
 /// A key as ChaCha20 takes it: eight little-endian words (RFC 8439, section 2.3). There is nothing more to expand.
 pub(super) struct Cipher<V: Wide> {
-    key: [u32; 8],
+    key: Secret<[u32; 8]>,
     v: V,
 }
 
 impl<V: Wide> Cipher<V> {
     pub(super) fn new(v: V, key: &[u8; KEY_LEN]) -> Self {
-        let (words, _) = key.as_chunks();
-        Self { key: std::array::from_fn(|i| u32::from_le_bytes(words[i])), v }
+        let (bytes, _) = key.as_chunks();
+        let mut words = Secret::<[u32; 8]>::zeroed();
+        for (word, bytes) in words.expose_mut().iter_mut().zip(bytes) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        Self { key: words, v }
     }
 
     fn seal_all(&self, sources: Option<&[Source<'_>]>, messages: &mut [Message<'_>]) {
         self.v.run(
             #[inline(always)]
-            || batch::seal(self.v, &self.key, sources, messages),
+            || batch::seal(self.v, self.key.expose(), sources, messages),
         );
     }
 
     fn open_all(&self, messages: &mut [Message<'_>]) -> Verdicts {
         self.v.run(
             #[inline(always)]
-            || batch::open(self.v, &self.key, messages),
+            || batch::open(self.v, self.key.expose(), messages),
         )
     }
 }
-
-impl<V: Wide> Drop for Cipher<V> {
-    fn drop(&mut self) {
-        self.key.zeroize();
-    }
-}
-
-impl<V: Wide> ZeroizeOnDrop for Cipher<V> {}
 
 impl<V: Wide> BatchCipher for Cipher<V> {
     fn seal(&self, counter: u64, text: &mut [u8], tag: &mut [u8; TAG_LEN]) {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use network_setup::{Applied, Setup};
 use ringfort_config::{Config, Endpoint, Loaded};
 use ringfort_core::crypto::PublicKey;
+use secret_memory::scrubbed;
 
 use super::super::difference::{Comparison, difference};
 use super::super::save::save;
@@ -63,7 +64,7 @@ impl Work {
 
     pub fn run(mut self, to_do: &Receiver<Task>) {
         if self.file.is_gateway() {
-            match self.bring_up(to_do) {
+            match scrubbed(|| self.bring_up(to_do)) {
                 Ok(()) => {
                     self.tell_runner(Runner::ready);
                     self.line.send(Wish::Ready);
@@ -79,7 +80,7 @@ impl Work {
         }
         while let Ok(task) = to_do.recv() {
             match task {
-                Task::Reload(number) => self.reload(number),
+                Task::Reload(number) => scrubbed(|| self.reload(number)),
                 Task::Resolved(found) => self.locate(found, to_do),
                 Task::Tried => {}
                 Task::Renamed(name) => self.rename(name),

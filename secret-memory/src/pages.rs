@@ -1,0 +1,86 @@
+//! Pages of the kernel's: locked, and left out of core dumps.
+
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+use crate::slab;
+
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+static LOCKED: AtomicUsize = AtomicUsize::new(0);
+/// Why the last pages were not locked.
+static REFUSAL: AtomicI32 = AtomicI32::new(0);
+
+/// The memory that secrets have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// In bytes. It never shrinks.
+    pub mapped: usize,
+    /// Of these, what the kernel has locked.
+    pub locked: usize,
+    /// The system's number for why it did not lock the rest.
+    pub errno: Option<i32>,
+}
+
+/// The memory that secrets have at this moment.
+#[must_use]
+pub fn footprint() -> Footprint {
+    let errno = REFUSAL.load(Ordering::Relaxed);
+    let (mapped, locked) = (MAPPED.load(Ordering::Relaxed), LOCKED.load(Ordering::Relaxed));
+    Footprint { mapped, locked, errno: (errno != 0).then_some(errno) }
+}
+
+/// Locks all of it again. A child that was forked has inherited the secrets, but no lock.
+pub fn lock_again() {
+    LOCKED.store(0, Ordering::Relaxed);
+    slab::chunks().for_each(|(base, len)| lock(base, len));
+}
+
+/// Maps pages that hold zeros.
+///
+/// # Panics
+/// If the system has no memory.
+pub(crate) fn map(len: usize) -> NonNull<u8> {
+    let base = map_plain(len);
+    MAPPED.fetch_add(len, Ordering::Relaxed);
+    lock(base, len);
+    base
+}
+
+/// Undoes [`map`].
+///
+/// # Safety
+/// `base` is of [`map`] with the same `len`, and nobody uses it.
+pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
+    MAPPED.fetch_sub(len, Ordering::Relaxed);
+    // SAFETY: the caller vouches for it. What was locked is unlocked by that.
+    if unsafe { libc::munmap(base.as_ptr().cast(), len) } == 0 {
+        LOCKED.fetch_sub(len.min(LOCKED.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+}
+
+fn map_plain(len: usize) -> NonNull<u8> {
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no existing memory.
+    let base = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, -1, 0) };
+    assert_ne!(base, libc::MAP_FAILED, "no memory for keys: {}", std::io::Error::last_os_error());
+    NonNull::new(base.cast()).expect("the kernel maps nothing at the null address")
+}
+
+/// Locks pages, and leaves them out of core dumps. Miri knows neither.
+#[cfg(not(miri))]
+fn lock(base: NonNull<u8>, len: usize) {
+    // SAFETY: the range is a mapping of ours; advice changes no content. The kernel knows this one since 3.4.
+    unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_DONTDUMP) };
+    // SAFETY: as above; locking changes no content.
+    if unsafe { libc::mlock(base.as_ptr().cast(), len) } == 0 {
+        LOCKED.fetch_add(len, Ordering::Relaxed);
+    } else {
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::ENOMEM);
+        REFUSAL.store(errno, Ordering::Relaxed);
+    }
+}
+
+#[cfg(miri)]
+fn lock(_: NonNull<u8>, len: usize) {
+    LOCKED.fetch_add(len, Ordering::Relaxed);
+}
