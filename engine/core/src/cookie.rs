@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::constants::COOKIE_SECRET_MAX_AGE;
-use crate::crypto::{KEY_LEN, Key, PublicKey, hash, mac, xaead_open, xaead_seal};
+use crate::crypto::{KEY_LEN, Key, MacKey, PublicKey, hash, mac, xaead_open, xaead_seal};
 use crate::drops;
 use crate::time::Time;
 use crate::wire::{CookieReply, MAC_LEN, MACS_LEN, TAG_LEN, TYPE_COOKIE_REPLY};
@@ -20,32 +20,40 @@ const LABEL_COOKIE: &[u8] = b"cookie--";
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 struct Cookie([u8; MAC_LEN]);
 
-/// The responder's side: one per device, made anew when the device's key changes.
+/// The responder's side: one per device, made anew when the device's key changes. A copy knows the same cookies, for as
+/// long as the original makes no other secret.
 pub struct CookieChecker {
-    mac1_key: [u8; KEY_LEN],
+    mac1_key: MacKey,
     cookie_key: [u8; KEY_LEN],
     secret: Key,
     /// When the secret was drawn; nothing before the first cookie was asked for.
     secret_born: Option<Time>,
 }
 
+/// The nonce of a cookie reply: no two replies of one device may have the same, since all are sealed with one key.
+pub type CookieNonce = [u8; COOKIE_NONCE_LEN];
+/// Its length in bytes.
+pub const COOKIE_NONCE_LEN: usize = 24;
+
 impl CookieChecker {
     /// Checks messages that are meant for the owner of `local`.
     pub fn new(local: &PublicKey) -> Self {
         let (mac1_key, cookie_key) = mac_keys(local);
-        Self { mac1_key, cookie_key, secret: Key::zeroed(), secret_born: None }
+        Self { mac1_key: MacKey::new(&mac1_key), cookie_key, secret: Key::zeroed(), secret_born: None }
     }
 
     /// Whether the sender of a handshake message knows our public key. Constant in time, and the first thing to ask.
     pub fn verify_mac1(&self, message: &[u8]) -> bool {
         let Some((covered, macs)) = split_macs(message) else { return false };
-        mac(&self.mac1_key, &[covered]).ct_eq(&macs[..MAC_LEN]).into()
+        // A message of the protocol has more than its macs.
+        !covered.is_empty() && self.mac1_key.mac(covered).ct_eq(&macs[..MAC_LEN]).into()
     }
 
     /// Whether the sender of a handshake message got our cookie at this very address and port. Constant in time.
     pub fn verify_mac2(&self, now: Time, remote: SocketAddr, message: &[u8]) -> bool {
         let Some((_, macs)) = split_macs(message) else { return false };
-        if !self.secret_valid(now) {
+        // Who has no cookie leaves zeros, which everybody on the way can see. A cookie that makes them is one in 2^128.
+        if !self.secret_valid(now) || macs[MAC_LEN..] == [0; MAC_LEN] {
             return false;
         }
         let covered = &message[..message.len() - MAC_LEN];
@@ -64,13 +72,27 @@ impl CookieChecker {
         sender_index: u32,
         rng: &mut dyn CryptoRng,
     ) -> Result<CookieReply, drops::DropReason> {
-        let (_, macs) = split_macs(message).ok_or(drops::DropReason::BadLength)?;
-        if !self.secret_valid(now) {
-            rng.fill_bytes(self.secret.as_mut_bytes());
-            self.secret_born = Some(now);
+        if message.len() < MACS_LEN {
+            return Err(drops::DropReason::BadLength);
         }
-        let mut nonce = [0; 24];
+        self.renew_secret(now, rng);
+        let mut nonce = [0; COOKIE_NONCE_LEN];
         rng.fill_bytes(&mut nonce);
+        self.seal_reply(remote, message, sender_index, nonce)
+    }
+
+    /// The same with the present secret, valid or not, and a nonce that was never used before.
+    ///
+    /// # Errors
+    /// As [`CookieChecker::create_reply`].
+    pub fn seal_reply(
+        &self,
+        remote: SocketAddr,
+        message: &[u8],
+        sender_index: u32,
+        nonce: CookieNonce,
+    ) -> Result<CookieReply, drops::DropReason> {
+        let (_, macs) = split_macs(message).ok_or(drops::DropReason::BadLength)?;
         let mut encrypted_cookie = [0; MAC_LEN + TAG_LEN];
         let cookie = self.cookie_for(remote);
         xaead_seal(&self.cookie_key, &nonce, &cookie.0, &macs[..MAC_LEN], &mut encrypted_cookie);
@@ -82,8 +104,24 @@ impl CookieChecker {
         })
     }
 
-    fn secret_valid(&self, now: Time) -> bool {
-        self.secret_born.is_some_and(|born| now.since(born) < COOKIE_SECRET_MAX_AGE)
+    /// Draws another secret if the present one has come of age. True: it has.
+    pub fn renew_secret(&mut self, now: Time, rng: &mut dyn CryptoRng) -> bool {
+        if self.secret_valid(now) {
+            return false;
+        }
+        rng.fill_bytes(self.secret.as_mut_bytes());
+        self.secret_born = Some(now);
+        true
+    }
+
+    /// Whether there is a secret, and it is still used.
+    pub fn secret_valid(&self, now: Time) -> bool {
+        self.secret_ends().is_some_and(|end| now < end)
+    }
+
+    /// Until when the present secret is used.
+    pub fn secret_ends(&self) -> Option<Time> {
+        self.secret_born.map(|born| born + COOKIE_SECRET_MAX_AGE)
     }
 
     /// MAC(secret, address ‖ port). IPv4 and IPv6 differ in length, so no address means two endpoints.
@@ -144,6 +182,14 @@ impl CookieGenerator {
         self.cookie = Some((cookie, now));
         self.awaited_mac1 = None;
         Ok(())
+    }
+}
+
+impl Clone for CookieChecker {
+    fn clone(&self) -> Self {
+        let Self { mac1_key, cookie_key, secret, secret_born } = self;
+        let secret = Key::copy_of(secret.as_bytes());
+        Self { mac1_key: mac1_key.clone(), cookie_key: *cookie_key, secret, secret_born: *secret_born }
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub use udp_endpoint::{Endpoint, LocalAddr};
 
+use crate::constants::PEERS_MAX;
+
 /// A peer's slot in the device, and which occupant of that slot is meant.
 ///
 /// A slot is reused after its peer was removed; the generation keeps a late event about the old occupant from being
@@ -13,6 +15,13 @@ pub struct PeerId {
     /// How often the slot was given away before.
     pub generation: u32,
 }
+
+impl PeerId {
+    /// No peer: there are never so many slots ([`PEERS_MAX`]).
+    pub const NOBODY: Self = Self { index: u32::MAX, generation: u32::MAX };
+}
+
+const _: () = assert!(PEERS_MAX < u32::MAX as usize, "nobody is no peer");
 
 /// The worker, of `workers`, that owns a receiver index: its low byte names it.
 ///

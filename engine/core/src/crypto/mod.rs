@@ -11,9 +11,10 @@ mod tests;
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, Nonce};
+use blake2::digest::block_api::{Block, Buffer, UpdateCore, VariableOutputCore};
 use blake2::digest::consts::U16;
-use blake2::digest::{Digest, FixedOutput, KeyInit, Update};
-use blake2::{Blake2s256, Blake2sMac};
+use blake2::digest::{Digest, FixedOutput, KeyInit, Output, Update};
+use blake2::{Blake2s256, Blake2sMac, Blake2sVarCore};
 use chacha20poly1305::{ChaCha20Poly1305, XChaCha20Poly1305};
 use hmac::SimpleHmac;
 use zeroize::Zeroize;
@@ -21,7 +22,7 @@ use zeroize::Zeroize;
 pub use self::keys::{Key, PresharedKey, PrivateKey, PublicKey};
 pub use self::x25519::{Portable, Secret, X25519};
 use crate::suite::Suite;
-use crate::wire::TAG_LEN;
+use crate::wire::{MAC_LEN, TAG_LEN};
 
 /// Length of keys, of points and of hashes in bytes.
 pub const KEY_LEN: usize = 32;
@@ -52,6 +53,32 @@ pub fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
         Update::update(&mut state, part);
     }
     state.finalize_fixed().into()
+}
+
+/// A key of [`mac`] with its own block hashed already: a message costs one block for each 64 bytes of it, and no more.
+#[derive(Clone)]
+pub struct MacKey(Blake2sVarCore);
+
+impl MacKey {
+    /// The key of [`mac`] that these bytes are.
+    pub fn new(key: &[u8; KEY_LEN]) -> Self {
+        let mut state = Blake2sVarCore::new_with_params(&[], &[], KEY_LEN, MAC_LEN);
+        let mut block = Block::<Blake2sVarCore>::default();
+        block[..KEY_LEN].copy_from_slice(key);
+        state.update_blocks(std::slice::from_ref(&block));
+        block.as_mut_slice().zeroize();
+        Self(state)
+    }
+
+    /// What [`mac`] makes of a message that is not empty: of nothing, the key's block would have been the last.
+    pub fn mac(&self, message: &[u8]) -> [u8; MAC_LEN] {
+        debug_assert!(!message.is_empty(), "the key's block is not the last");
+        let (mut state, mut rest) = (self.0.clone(), Buffer::<Blake2sVarCore>::default());
+        rest.digest_blocks(message, |blocks| state.update_blocks(blocks));
+        let mut hash = Output::<Blake2sVarCore>::default();
+        state.finalize_variable_core(&mut rest, &mut hash);
+        *hash.first_chunk().expect("a hash is longer than its first half")
+    }
 }
 
 /// HMAC: the RFC 2104 construction over BLAKE2s-256.

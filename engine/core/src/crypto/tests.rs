@@ -204,3 +204,13 @@ fn secrets_are_zeroed() {
     key.zeroize();
     assert_eq!(key.as_bytes(), &[0; KEY_LEN]);
 }
+
+#[test]
+fn a_prepared_key_makes_the_same_macs() {
+    let key: [u8; 32] = std::array::from_fn(|i| i as u8);
+    let prepared = MacKey::new(&key);
+    let message: Vec<u8> = (0..300).map(|i| i as u8).collect();
+    for len in 1..message.len() {
+        assert_eq!(prepared.mac(&message[..len]), mac(&key, &[&message[..len]]), "{len} bytes");
+    }
+}

@@ -10,6 +10,7 @@ use crate::allowed_ips::AllowedIps;
 use crate::cell::{PeerShared, SessionNumber};
 use crate::crypto::PublicKey;
 use crate::drops::DropReason;
+use crate::gate::Gate;
 use crate::ids::{Endpoint, PeerId};
 use crate::noise::NewSession;
 use crate::suite::Suite;
@@ -68,6 +69,11 @@ pub enum PeerEvent {
     Unrouted {
         /// Where it was to go.
         destination: IpAddr,
+    },
+    /// A handshake message was meant for another public key than ours. Limited in rate by who reports it.
+    WrongKey {
+        /// Where it came from, if that is true.
+        remote: SocketAddr,
     },
 }
 
@@ -167,6 +173,9 @@ pub enum Action {
     /// All workers: data under an unknown index from these places is told as [`PeerEvent::LostSession`], in place of
     /// what was said before. `None`: it is not told any more.
     Recover(Option<Arc<Whereabouts>>),
+    /// All workers: ask handshake messages here before control gets them, in place of any gate before. `None`: there is
+    /// no private key, so nobody can be asked anything.
+    Gate(Option<Arc<Gate>>),
 }
 
 /// What control carries out itself, because no worker can.

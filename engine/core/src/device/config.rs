@@ -37,6 +37,7 @@ impl Device {
             let checker = CookieChecker::new(local.public());
             Identity { local, checker }
         });
+        self.publish_gate();
         if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(own)) {
             self.remove_peer(own);
         }

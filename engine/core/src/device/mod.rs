@@ -16,6 +16,7 @@
 //! After any call of the upper row, take all actions, then wait until [`Device::poll_timeout`] at most. Nothing here
 //! blocks, reads a clock or draws randomness.
 
+mod admission;
 mod api;
 mod config;
 mod handshake;
@@ -49,12 +50,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
-use zerocopy::IntoBytes;
 
 use crate::allowed_ips::AllowedIps;
 use crate::cookie::CookieChecker;
 use crate::crypto::{Portable, PublicKey, X25519};
 use crate::drops::{DropCounts, DropReason};
+use crate::gate::Proof;
 use crate::ids::{Endpoint, PeerId};
 use crate::limiter::{LIMITER_SOURCES_MAX, Limiter};
 use crate::noise::{LocalIdentity, consume_initiation};
@@ -63,6 +64,7 @@ use crate::tai64n::Tai64N;
 use crate::time::{Now, Time};
 use crate::timers::{Schedule, Timer};
 use crate::wire::{HandshakeInitiation, HandshakeResponse, Message, classify};
+use admission::{Published, asks_limiter};
 use memory::Memory;
 use outbox::Outbox;
 use peer::{Env, Peer};
@@ -83,6 +85,7 @@ pub struct Device {
     x25519: &'static dyn X25519,
     up: bool,
     identity: Option<Identity>,
+    published: Published,
     limiter: Limiter,
     peers: Peers,
     suites: Suites,
@@ -126,6 +129,7 @@ impl Device {
             x25519: &Portable,
             up: false,
             identity: None,
+            published: Published::default(),
             limiter: Limiter::new(LIMITER_SOURCES_MAX),
             peers: Peers::default(),
             suites: Suites::default(),
@@ -147,21 +151,6 @@ impl Device {
         }
     }
 
-    /// Whether a datagram that is not a data message is worth the work of [`Device::handle_datagram`], found out
-    /// without any. Of what is not, there may be any number; the rest is what makes load.
-    ///
-    /// # Errors
-    /// Why the datagram must be dropped. It is counted in [`Device::drops`].
-    pub fn screen(&mut self, now: Time, endpoint: Endpoint, datagram: &[u8]) -> Result<(), DropReason> {
-        let result = self.assess(datagram);
-        result.inspect_err(|&reason| {
-            self.drops.bump(reason);
-            if reason == DropReason::BadMac1 {
-                self.strangers.note_wrong_key(endpoint.remote, now);
-            }
-        })
-    }
-
     /// Takes a datagram that is not a data message. `under_load`: the queue of such datagrams is, or was within the
     /// last second, so long that their senders must prove their addresses first.
     ///
@@ -175,8 +164,23 @@ impl Device {
         under_load: bool,
         rng: &mut dyn CryptoRng,
     ) -> Result<(), DropReason> {
+        self.handle_admitted(now, endpoint, datagram, (Proof::Unasked, under_load), rng)
+    }
+
+    /// The same for a datagram whose sender may have proved something to a worker's gate.
+    ///
+    /// # Errors
+    /// As [`Device::handle_datagram`].
+    pub fn handle_admitted(
+        &mut self,
+        now: Now,
+        endpoint: Endpoint,
+        datagram: &[u8],
+        admission: (Proof, bool),
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(), DropReason> {
         self.blamed = None;
-        let result = self.receive(now, endpoint, datagram, under_load, rng);
+        let result = self.receive(now, endpoint, datagram, admission, rng);
         result.inspect_err(|&reason| self.drops.bump(reason))
     }
 
@@ -190,10 +194,7 @@ impl Device {
         | PeerEvent::LostSession(peer)
         | PeerEvent::Moved(peer)) = event
         else {
-            if let PeerEvent::Unrouted { destination } = event {
-                self.strangers.note_unrouted(destination, now.mono);
-            }
-            return;
+            return self.handle_stranger(now.mono, event);
         };
         if event == PeerEvent::LostSession(peer) && self.up {
             self.note_lost_session(now.mono, peer);
@@ -214,7 +215,7 @@ impl Device {
                 // It waits for its turn. And whoever keeps what is remembered asks by himself.
                 PeerEvent::LostSession(_) | PeerEvent::Moved(_) => {}
                 PeerEvent::Dropped { reason, .. } => peer.tell_drop(reason, env),
-                PeerEvent::Unrouted { .. } => {}
+                PeerEvent::Unrouted { .. } | PeerEvent::WrongKey { .. } => {}
             }
         });
     }
@@ -223,6 +224,7 @@ impl Device {
     pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
         self.renew_some(now.mono);
         self.recover_due(now, rng);
+        self.renew_secret_due(now.mono, rng);
         for _ in 0..PEERS_PER_TIMEOUT {
             let Some(due) = self.schedule.first_due(now.mono) else { return };
             self.step(now, due, rng, |peer, env| {
@@ -253,45 +255,18 @@ impl Device {
     /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing
     /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let others = [self.recovery.next_deadline(), self.renewal.due()];
+        let others = [self.recovery.next_deadline(), self.renewal.due(), self.secret_due()];
         self.schedule.next().into_iter().chain(others.into_iter().flatten()).min()
     }
 }
 
 impl Device {
-    fn assess(&self, datagram: &[u8]) -> Result<(), DropReason> {
-        let message = classify(datagram)?;
-        if !self.up {
-            return Err(DropReason::Down);
-        }
-        match message {
-            Message::Initiation(..) => self.verify_mac1(datagram),
-            Message::Response(message) => {
-                self.verify_mac1(datagram)?;
-                self.asked_by(message.receiver_index.get()).map(drop)
-            }
-            // It has no mac1: the index is all that its sender must know.
-            Message::CookieReply(message) => self.asked_by(message.receiver_index.get()).map(drop),
-            Message::Data(_) => Err(DropReason::UnknownType), // for a worker, not for us
-        }
-    }
-
-    fn verify_mac1(&self, datagram: &[u8]) -> Result<(), DropReason> {
-        let Some(Identity { checker, .. }) = &self.identity else { return Err(DropReason::NoPrivateKey) };
-        if checker.verify_mac1(datagram) { Ok(()) } else { Err(DropReason::BadMac1) }
-    }
-
-    /// The peer that a message of ours with this index went to.
-    fn asked_by(&self, index: u32) -> Result<PeerId, DropReason> {
-        self.out.indices.owner(index).ok_or(DropReason::UnknownIndex)
-    }
-
     fn receive(
         &mut self,
         now: Now,
         endpoint: Endpoint,
         datagram: &[u8],
-        under_load: bool,
+        admission: (Proof, bool),
         rng: &mut dyn CryptoRng,
     ) -> Result<(), DropReason> {
         let message = classify(datagram)?;
@@ -300,46 +275,20 @@ impl Device {
         }
         match message {
             Message::Initiation(suite, message) => {
-                self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
+                self.admit(now, endpoint, (datagram, message.sender_index.get()), admission, rng)?;
                 self.receive_initiation(now, endpoint, suite, message, rng)?;
             }
             Message::Response(message) => {
-                self.admit(now.mono, endpoint, datagram, message.sender_index.get(), under_load, rng)?;
+                self.admit(now, endpoint, (datagram, message.sender_index.get()), admission, rng)?;
                 self.receive_response(now, endpoint, message, rng)?;
             }
             Message::CookieReply(message) => return self.receive_cookie(now.mono, message),
             Message::Data(_) => return Err(DropReason::UnknownType), // for a worker, not for us
         }
-        if under_load {
+        if asks_limiter(admission) {
             self.limiter.repay(endpoint.remote.ip());
         }
         Ok(())
-    }
-
-    /// Decides whether a handshake message is worth a Diffie-Hellman (paper, section 5.3): always if it knows our
-    /// public key, but under load only if it also knows its own address, and not too often.
-    fn admit(
-        &mut self,
-        now: Time,
-        endpoint: Endpoint,
-        datagram: &[u8],
-        sender_index: u32,
-        under_load: bool,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(), DropReason> {
-        let Some(Identity { checker, .. }) = &mut self.identity else { return Err(DropReason::NoPrivateKey) };
-        if !checker.verify_mac1(datagram) {
-            return Err(DropReason::BadMac1);
-        }
-        if !under_load {
-            return Ok(());
-        }
-        if !checker.verify_mac2(now, endpoint.remote, datagram) {
-            let reply = checker.create_reply(now, endpoint.remote, datagram, sender_index, rng)?;
-            self.out.send(endpoint, reply.as_bytes(), None);
-            return Err(DropReason::CookieRequired);
-        }
-        if self.limiter.allow(now, endpoint.remote) { Ok(()) } else { Err(DropReason::RateLimited) }
     }
 
     fn receive_initiation(

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
@@ -9,6 +10,7 @@ use super::api::{Action, Datagram, Notice, Outgoing};
 use super::outcomes::HandshakeCounts;
 use crate::crypto::PublicKey;
 use crate::ids::{self, Endpoint, PeerId};
+use crate::index_filter::IndexFilter;
 
 /// Which worker gets a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +32,20 @@ pub(super) struct Indices {
     owners: BTreeMap<u32, PeerId>,
     /// How many indices each worker has.
     load: Box<[u32]>,
+    /// The same for the workers, not quite as exact.
+    filter: Arc<IndexFilter>,
 }
 
 impl Indices {
     /// No index is in use, and there are that many workers, at least one.
     pub fn new(workers: u8) -> Self {
-        Self { owners: BTreeMap::new(), load: vec![0; usize::from(workers.max(1))].into_boxed_slice() }
+        let load = vec![0; usize::from(workers.max(1))].into_boxed_slice();
+        Self { owners: BTreeMap::new(), load, filter: Arc::default() }
+    }
+
+    /// Which indices may be in use, for those who cannot ask.
+    pub fn filter(&self) -> &Arc<IndexFilter> {
+        &self.filter
     }
 
     /// A random index that nobody has. Only its low byte is not random: it names the worker that will own the receiving
@@ -54,6 +64,7 @@ impl Indices {
             if let Entry::Vacant(entry) = self.owners.entry(index) {
                 entry.insert(peer);
                 self.load[worker] += 1;
+                self.filter.note(index, self.owners.len(), self.owners.keys().copied());
                 return index;
             }
         }
@@ -62,6 +73,7 @@ impl Indices {
     pub fn release(&mut self, index: u32) {
         if self.owners.remove(&index).is_some() {
             self.load[self.worker(index)] -= 1;
+            self.filter.forget(index);
         }
     }
 

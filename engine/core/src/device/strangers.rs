@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::api::Notice;
+use super::api::{Notice, PeerEvent};
 use super::outbox::Outbox;
 use super::{Device, Identity};
 use crate::crypto::PublicKey;
@@ -44,7 +44,7 @@ pub struct Stranger {
 pub struct MacStranger {
     /// The address.
     pub remote: SocketAddr,
-    /// How many came.
+    /// How many came. Of a flood, workers tell a few in a second.
     pub count: u64,
     /// When last.
     pub last: Time,
@@ -173,6 +173,15 @@ impl Strangers {
 }
 
 impl Device {
+    /// An event that is about no peer.
+    pub(super) fn handle_stranger(&mut self, now: Time, event: PeerEvent) {
+        match event {
+            PeerEvent::Unrouted { destination } => self.strangers.note_unrouted(destination, now),
+            PeerEvent::WrongKey { remote } => self.strangers.note_wrong_key(remote, now),
+            _ => {}
+        }
+    }
+
     /// An initiation whose key belongs to no peer.
     pub(super) fn refuse_stranger(&mut self, claimed: ClaimedInitiation, endpoint: Endpoint, now: Time) -> DropReason {
         if let Some(identity) = &self.identity {

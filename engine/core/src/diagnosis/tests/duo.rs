@@ -9,6 +9,7 @@ use crate::allowed_ips::Prefix;
 use crate::cell::{PeerCell, PeerShared, Receiver};
 use crate::crypto::{PrivateKey, PublicKey};
 use crate::device::{Action, Device, HandshakeReason, Notice, Outgoing, PeerEvent};
+use crate::gate::Proof;
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::noise::NewSession;
@@ -137,7 +138,7 @@ impl Duo {
                     let endpoint = Endpoint::new(from);
                     if remote != to.address
                         || self.lost == Some(remote)
-                        || to.device.screen(now.mono, endpoint, &bytes).is_err()
+                        || to.device.screen(now.mono, endpoint, &bytes, Proof::Unasked).is_err()
                     {
                         continue;
                     }

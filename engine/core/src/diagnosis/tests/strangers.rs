@@ -1,6 +1,7 @@
 //! What others than the peer say, and what becomes of it.
 
 use super::*;
+use crate::gate::Proof;
 
 /// The other side started anew with another key of its own, or of ours, and keeps asking. Our session is from before.
 #[test]
@@ -13,7 +14,7 @@ fn the_endpoint_asks_under_another_key_while_a_session_is_up() {
         other.device.handle_event(now, need, &mut other.rng);
         let (_, message) = other.take().pop().unwrap();
         let endpoint = Endpoint::new(address);
-        if duo.b.device.screen(now.mono, endpoint, &message).is_ok() {
+        if duo.b.device.screen(now.mono, endpoint, &message, Proof::Unasked).is_ok() {
             let _ = duo.b.device.handle_datagram(now, endpoint, &message, false, &mut duo.b.rng);
         }
         duo.now += Duration::from_secs(5);

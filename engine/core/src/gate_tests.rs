@@ -1,0 +1,164 @@
+use super::*;
+use crate::cookie::CookieGenerator;
+use crate::crypto::{PrivateKey, PublicKey};
+use crate::test_support::SeededRng;
+use crate::wire::{MAC_LEN, MACS_LEN};
+
+const NOW: Time = Time::from_secs(1_000);
+const INDEX: u32 = 0x1234_5601;
+const SENDER: u32 = 77;
+
+fn own() -> PublicKey {
+    PrivateKey::new([7; 32]).public_key()
+}
+
+fn remote(host: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, host], 51_820))
+}
+
+/// Who sends, with the gate that it comes to.
+struct Sender {
+    generator: CookieGenerator,
+    gate: Gate,
+}
+
+impl Sender {
+    /// `secret`: control has given the gate one.
+    fn new(secret: bool) -> Self {
+        let (mut checker, indices) = (CookieChecker::new(&own()), IndexFilter::default());
+        indices.note(INDEX, 1, std::iter::empty());
+        if secret {
+            assert!(checker.renew_secret(NOW, &mut SeededRng::new(1)));
+        }
+        let gate = Gate::new(checker, Arc::default(), Arc::new(indices), secret.then(|| Answered::new([9; 16])));
+        Self { generator: CookieGenerator::new(&own()), gate }
+    }
+
+    fn message(&mut self, kind: u8, len: usize, receiver: u32) -> Vec<u8> {
+        let mut message = vec![0x5a; len];
+        message[..4].copy_from_slice(&[kind, 0, 0, 0]);
+        message[4..8].copy_from_slice(&SENDER.to_le_bytes());
+        message[8..12].copy_from_slice(&receiver.to_le_bytes());
+        self.generator.add_macs(NOW, &mut message);
+        message
+    }
+
+    fn initiation(&mut self) -> Vec<u8> {
+        self.message(1, 148, 0)
+    }
+
+    fn admit(&self, message: &[u8]) -> Admission {
+        self.gate.admit(NOW, remote(1), message)
+    }
+}
+
+#[test]
+fn who_knows_our_key_passes_and_nobody_else() {
+    let mut sender = Sender::new(true);
+    let initiation = sender.initiation();
+    assert_eq!(sender.admit(&initiation), Admission::Passed(Proof::Key));
+    for byte in 4..initiation.len() - MAC_LEN {
+        let mut other = initiation.clone();
+        other[byte] ^= 1;
+        assert_eq!(sender.admit(&other), Admission::Refused(DropReason::BadMac1), "byte {byte}");
+    }
+    sender.gate.load().note(NOW);
+    let mut other = initiation;
+    other[20] ^= 1;
+    assert_eq!(sender.admit(&other), Admission::Refused(DropReason::BadMac1), "under load as well");
+}
+
+#[test]
+fn what_answers_nothing_is_refused() {
+    let mut sender = Sender::new(true);
+    let other = INDEX ^ 0x100;
+    let refused = Admission::Refused(DropReason::UnknownIndex);
+    let responses = [INDEX, other].map(|index| sender.message(2, 92, index));
+    assert_eq!(sender.admit(&responses[0]), Admission::Passed(Proof::Key));
+    assert_eq!(sender.admit(&responses[1]), refused);
+    for (index, expected) in [(INDEX, Admission::Passed(Proof::Key)), (other, refused)] {
+        let mut reply = [3; 64];
+        reply[1..4].fill(0);
+        reply[4..8].copy_from_slice(&index.to_le_bytes());
+        assert_eq!(sender.admit(&reply), expected);
+    }
+    let mut data = [4; 32];
+    data[1..4].fill(0);
+    assert_eq!(sender.admit(&data), Admission::Refused(DropReason::UnknownType));
+    assert_eq!(sender.admit(&[1, 0, 0, 0]), Admission::Refused(DropReason::BadLength));
+}
+
+#[test]
+fn under_load_a_cookie_is_asked_for_and_proves_one_address() {
+    let mut sender = Sender::new(true);
+    sender.gate.load().note(NOW);
+    for (kind, len) in [(1, 148), (2, 92)] {
+        let message = sender.message(kind, len, INDEX);
+        assert_eq!(sender.admit(&message), Admission::Unproven { sender_index: SENDER });
+    }
+    let first = sender.initiation();
+    let reply = sender.gate.reply(remote(1), &first, SENDER, 0, 1).expect("there is a secret");
+    let Ok(Message::CookieReply(reply)) = classify(&reply) else { panic!("a cookie reply") };
+    assert_eq!(reply.receiver_index.get(), SENDER);
+    sender.generator.consume_reply(NOW, reply).expect("it answers the last message");
+    let second = sender.initiation();
+    assert_eq!(sender.admit(&second), Admission::Passed(Proof::Address));
+    assert_eq!(sender.gate.admit(NOW, remote(2), &second), Admission::Unproven { sender_index: SENDER });
+    let after = NOW + LOADED_FOR;
+    assert_eq!(sender.gate.admit(after, remote(2), &second), Admission::Passed(Proof::Key), "the load is over");
+}
+
+/// Control makes a secret when it sees that there is load, and until then it gets the messages.
+#[test]
+fn without_a_secret_nobody_is_asked_for_a_proof() {
+    let mut sender = Sender::new(false);
+    sender.gate.load().note(NOW);
+    let initiation = sender.initiation();
+    assert_eq!(sender.admit(&initiation), Admission::Passed(Proof::Key));
+    assert_eq!(sender.gate.reply(remote(1), &initiation, SENDER, 0, 1), None);
+    let mut sender = Sender::new(true);
+    let late = NOW + crate::constants::COOKIE_SECRET_MAX_AGE;
+    sender.gate.load().note(late);
+    let initiation = sender.initiation();
+    assert_eq!(sender.gate.admit(late, remote(1), &initiation), Admission::Passed(Proof::Key), "it is too old");
+}
+
+#[test]
+fn no_two_replies_have_one_nonce() {
+    let (one, other) = (Answered::new([1; 16]), Answered::new([2; 16]));
+    let mut seen = std::collections::BTreeSet::new();
+    for answered in [&one, &other] {
+        for worker in [0, 1, 255] {
+            assert!([1, 2, 255, 256, 1 << 40].into_iter().all(|count| seen.insert(answered.nonce(worker, count))));
+        }
+    }
+}
+
+#[test]
+fn an_address_is_first_again_after_a_second() {
+    let answered = Answered::new([3; 16]);
+    let first = |now, host| answered.is_first(now, remote(host));
+    assert!(first(NOW, 1) && !first(NOW, 1) && first(NOW, 2));
+    assert!(!first(NOW + Duration::from_millis(999), 1));
+    assert!(first(NOW + Duration::from_millis(1_000), 1));
+    let hosts = (0..=255).filter(|&host| first(NOW + Duration::from_secs(9), host)).count();
+    assert!(hosts > 240, "addresses get in each other's way rarely: {hosts} of 256");
+}
+
+#[test]
+fn load_lasts_for_a_second_after_it_was_last_seen() {
+    let load = Load::default();
+    assert!(!load.is_on(NOW));
+    load.note(NOW);
+    load.note(NOW - Duration::from_millis(500));
+    assert!(load.is_on(NOW + LOADED_FOR - Duration::from_nanos(1)) && !load.is_on(NOW + LOADED_FOR));
+}
+
+#[test]
+fn zeros_are_no_proof() {
+    let mut sender = Sender::new(true);
+    sender.gate.load().note(NOW);
+    let initiation = sender.initiation();
+    assert_eq!(initiation[initiation.len() - MACS_LEN + MAC_LEN..], [0; MAC_LEN]);
+    assert_eq!(sender.admit(&initiation), Admission::Unproven { sender_index: SENDER });
+}
