@@ -1,6 +1,7 @@
 //! What rings, what waits, and what is full.
 
 use ringfort_core::cell::PeerShared;
+use ringfort_core::gate::Proof;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_path::PeerCell;
 
@@ -69,15 +70,15 @@ fn what_can_wait_rings_only_when_much_of_it_does() {
 #[test]
 fn a_full_handshake_queue_says_so() {
     let queues = Queues::new(1).unwrap();
-    let datagram = HandshakeMessage::new(endpoint(), &[1; 148]).unwrap();
+    let datagram = HandshakeMessage::new(endpoint(), &[1; 148], Proof::Key).unwrap();
     for _ in 0..HANDSHAKES_WAITING {
         assert!(queues.control.push_handshake(datagram));
     }
     assert!(!queues.control.push_handshake(datagram));
     assert_eq!(queues.control.handshakes_waiting(), HANDSHAKES_WAITING);
     queues.control.heard();
-    assert_eq!(queues.control.next_handshake().unwrap().bytes(), &[1; 148]);
-    assert!(HandshakeMessage::new(endpoint(), &[0; 149]).is_none());
+    assert_eq!(queues.control.next_handshake().unwrap().bytes(), &[1; 148], Proof::Key);
+    assert!(HandshakeMessage::new(endpoint(), &[0; 149], Proof::Key).is_none());
 }
 
 #[test]

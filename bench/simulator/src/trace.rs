@@ -150,6 +150,7 @@ pub const fn words(event: PeerEvent) -> (&'static str, u32) {
         PeerEvent::LostSession(peer) => ("sends under a lost session", peer.index),
         PeerEvent::Moved(peer) => ("moved", peer.index),
         PeerEvent::Dropped { peer, .. } => ("dropped", peer.index),
+        PeerEvent::WrongKey { .. } => ("another key", u32::MAX),
         PeerEvent::Unrouted { .. } => ("no peer", u32::MAX),
     }
 }

@@ -29,6 +29,8 @@ const STAGED: u16 = 398;
 pub const KEEPALIVES: u16 = 64;
 /// ICMP errors on their way to the senders of packets that no peer can have: as many as leave at once.
 const ICMP_ERRORS: u16 = 50;
+/// Cookies on their way to those who have none under load.
+pub const COOKIES: u16 = 32;
 
 /// For whom a slot is claimed: the lines of [`budget`], in its order.
 pub mod line {
@@ -50,6 +52,8 @@ pub mod line {
     pub const KEEPALIVES: LineId = LineId(6);
     /// ICMP errors.
     pub const ICMP_ERRORS: LineId = LineId(7);
+    /// Cookies.
+    pub const COOKIES: LineId = LineId(8);
 }
 
 /// The arena of one worker.
@@ -64,6 +68,7 @@ pub fn budget() -> Budget {
         .reserved("staged packets", SlotClass::Packet, STAGED)
         .reserved("keepalives", SlotClass::Packet, KEEPALIVES)
         .reserved("ICMP errors", SlotClass::Packet, ICMP_ERRORS)
+        .reserved("cookies", SlotClass::Packet, COOKIES)
 }
 
 /// Packets that may wait for a session in slots of their own size: of one peer what wireguard-go lets wait.
@@ -83,7 +88,8 @@ pub(crate) const fn staging_line(class: SlotClass) -> LineId {
 pub const GATHERED_MAX: usize = Pending::MAX;
 
 /// All slots.
-pub const SLOTS: u16 = TUN_READS + UDP_READS + TRAINS + STAGED_JUMBO + HANDOFFS + STAGED + KEEPALIVES + ICMP_ERRORS;
+pub const SLOTS: u16 =
+    TUN_READS + UDP_READS + TRAINS + STAGED_JUMBO + HANDOFFS + STAGED + KEEPALIVES + ICMP_ERRORS + COOKIES;
 
 const _: () = {
     assert!(TRAINS as usize >= TRAINS_PER_READ, "what is reserved for trains is enough to read a packet");
@@ -107,6 +113,7 @@ mod tests {
             (line::STAGED, "staged packets", STAGED, true),
             (line::KEEPALIVES, "keepalives", KEEPALIVES, true),
             (line::ICMP_ERRORS, "ICMP errors", ICMP_ERRORS, true),
+            (line::COOKIES, "cookies", COOKIES, true),
         ];
         assert_eq!(budget.lines().len(), expected.len());
         for (line, holder, count, reserved) in expected {
@@ -120,6 +127,6 @@ mod tests {
     /// What ARCHITECTURE.md says.
     #[test]
     fn a_worker_has_six_megabytes() {
-        assert_eq!(budget().bytes() / 1024, 6_224);
+        assert_eq!(budget().bytes() / 1024, 6_288);
     }
 }

@@ -26,6 +26,9 @@ pub struct Counters {
     pub keepalive_tails: u64,
     /// Handshake messages passed to control.
     pub handshakes: u64,
+    /// Cookies for those who had none under load. They are among the datagrams, and each message that was answered is
+    /// among the drops, as `cookie_required`.
+    pub cookies_sent: u64,
     /// Trains handed to another worker.
     pub handoffs: u64,
     /// ICMP errors for the TUN, about packets that no peer can have. Those that it then refused are among the drops, as

@@ -8,7 +8,7 @@
 //!
 //!   in    handle_train ──► classify ──► open ──► effects ──► check ──► deliver ──► poll_write
 //!                             │           └► hand over ──► poll_handoff
-//!                             └► poll_handshake
+//!                             └► screen ──► poll_handshake, or poll_transmit (a cookie)
 //! ```
 //!
 //! There is no ring, no file descriptor and no clock here. Packets come in as views with what the edges know of them,
@@ -40,9 +40,9 @@ pub mod tap;
 
 pub use counters::{Counters, TrainLengths};
 pub use dispatch::{Dispatch, Mailboxes};
-pub use inbound::Train;
+pub use inbound::{COOKIES_PER_SECOND, LOADED_UNPROVEN, Train};
 pub use orders::{Order, SessionOrder};
-pub use outputs::{Handoff, HandshakeMessage, Left, Report, Sent, Transmit};
+pub use outputs::{HANDSHAKE_TRAFFIC_CLASS, Handoff, HandshakeMessage, Left, Report, Sent, Transmit};
 pub use stages::{Stage, Unwatched, Watch};
 
 use std::sync::Arc;
@@ -58,7 +58,7 @@ use ringfort_core::looped::Nesting;
 use ringfort_core::whereabouts::Whereabouts;
 use vnet_packets::Merge;
 
-use inbound::{Merging, Told};
+use inbound::{Merging, Screen, Told};
 use losses::UnroutedReports;
 use outbound::{Gathered, Heads, Stalled};
 use outputs::Outputs;
@@ -117,6 +117,10 @@ pub struct DataPath<W = Unwatched> {
     whereabouts: Option<Arc<Whereabouts>>,
     /// How much of what strangers may have sent control is still told.
     told: Told,
+    /// Who asks handshake messages before control does.
+    screen: Screen,
+    /// Datagrams that were dropped before anything about them was authentic.
+    worthless: u64,
     /// Packets that wait for a key.
     staging: Staging,
     /// Peers for which this worker began to wait in this turn.
@@ -153,6 +157,8 @@ impl<W: Watch> DataPath<W> {
             routes: AllowedIps::new(),
             whereabouts: None,
             told: Told::default(),
+            screen: Screen::default(),
+            worthless: 0,
             staging: Staging::new(budget::STAGED_LIMITS, budget::STAGED_JUMBO_LIMITS),
             entered: Vec::with_capacity(ENTERED_MAX + budget::GATHERED_MAX),
             gathered: Gathered::new(),
@@ -173,6 +179,13 @@ impl<W: Watch> DataPath<W> {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Datagrams so far that anybody could have sent, and that were dropped. If all that a turn has brought is of this
+    /// kind, nobody minds when the next turn begins.
+    #[must_use]
+    pub const fn worthless(&self) -> u64 {
+        self.worthless
     }
 
     /// Counts `n` packets or datagrams that the owner threw away.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::DropReason;
+use ringfort_core::gate::Gate;
 use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
 use ringfort_core::whereabouts::Whereabouts;
@@ -61,6 +62,8 @@ pub enum Order {
     },
     /// Data for sessions that are lost is told of if it comes from these places; `None`: it is not.
     Recover(Option<Arc<Whereabouts>>),
+    /// Handshake messages are asked by this gate from now on; `None`: by none.
+    Gate(Option<Arc<Gate>>),
     /// The interface is down: what waits for a session is dropped.
     LinkDown,
     /// The interface's MTU in bytes.
@@ -108,6 +111,7 @@ impl<W: Watch> DataPath<W> {
             Order::SendKeepalive { peer } => return self.send_something(now, peer),
             Order::DropStaged { peer } => self.drop_staged(now, peer, DropReason::NoSession),
             Order::Recover(whereabouts) => self.whereabouts = whereabouts,
+            Order::Gate(gate) => self.screen.set_gate(gate),
             Order::LinkDown => {
                 self.has_forgotten = true;
                 self.counters.drop(DropReason::Down, self.staging.clear());

@@ -6,6 +6,7 @@ use ring_buffers::{Parcel, View};
 use ringfort_core::activity::Activity;
 use ringfort_core::device::{Datagram, PeerEvent};
 use ringfort_core::drops::DropReason;
+use ringfort_core::gate::Proof;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 
@@ -13,10 +14,14 @@ use crate::budget::SLOTS;
 use crate::inbound::DATAGRAMS_MAX;
 use crate::{DataPath, Receiver, Watch};
 
+/// DSCP AF41 and no ECN for handshakes, so they get through where data is queued: what the kernel's WireGuard sends
+/// (`HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`).
+pub const HANDSHAKE_TRAFFIC_CLASS: u8 = 0x88;
+
 /// A sealed train for the socket; a lone datagram is a train of one.
 #[derive(Debug)]
 pub struct Transmit {
-    /// Whom it is for.
+    /// Whom it is for; [`PeerId::NOBODY`] for a cookie.
     pub peer: PeerId,
     /// The datagrams, side by side.
     pub view: View,
@@ -24,7 +29,7 @@ pub struct Transmit {
     pub stride: usize,
     /// Where it goes to, and where from.
     pub endpoint: Endpoint,
-    /// The ECN field of the outer header.
+    /// The ECN field of the outer header, and the DSCP above it.
     pub ecn: u8,
     /// Not all of the datagrams are keepalives.
     pub any_data: bool,
@@ -94,13 +99,15 @@ pub struct HandshakeMessage {
     pub endpoint: Endpoint,
     /// The message.
     pub datagram: Datagram,
+    /// What its sender has proved.
+    pub proof: Proof,
 }
 
 impl HandshakeMessage {
     /// Copies a message; `None` if it is longer than any handshake message.
     #[must_use]
-    pub fn new(endpoint: Endpoint, message: &[u8]) -> Option<Self> {
-        Some(Self { endpoint, datagram: Datagram::new(message)? })
+    pub fn new(endpoint: Endpoint, message: &[u8], proof: Proof) -> Option<Self> {
+        Some(Self { endpoint, datagram: Datagram::new(message)?, proof })
     }
 
     /// The message.
@@ -257,7 +264,7 @@ impl<W: Watch> DataPath<W> {
             // Control is awake, since its queue is full, and looks whether anybody has moved.
             PeerEvent::Moved(_) => {}
             // It is counted, and told again after a quiet time.
-            PeerEvent::Dropped { .. } | PeerEvent::Unrouted { .. } => {}
+            PeerEvent::Dropped { .. } | PeerEvent::Unrouted { .. } | PeerEvent::WrongKey { .. } => {}
         }
     }
 

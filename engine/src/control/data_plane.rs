@@ -9,16 +9,13 @@ use ringfort_core::device::{Action, Datagram, Device, Outgoing};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_path::tap::Tap;
-use ringfort_path::{Dispatch, Order};
+use ringfort_path::{Dispatch, HANDSHAKE_TRAFFIC_CLASS, Order};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::notices;
 use super::sockets::Sockets;
 use crate::queues::{Mail, Queues};
 
-/// DSCP AF41 and no ECN for handshakes, so they get through where data is queued: what the kernel's WireGuard sends
-/// (`HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`).
-const HANDSHAKE_TRAFFIC_CLASS: u8 = 0x88;
 /// How often to look whether the workers have let go of old routes. They do not tell: it concerns nothing but memory.
 const ROUTES_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -118,6 +118,8 @@ figures! {
     keepalive_tails: Counter,
     /// Handshake messages passed to control.
     handshakes: Counter handshake_messages_received,
+    /// Cookies for senders of handshake messages that had none under load.
+    cookies_sent: Counter,
     /// Trains handed to another worker.
     handoffs: Counter,
     /// ICMP errors for the TUN interface, about packets that no peer can have. Those that it then refused are among the
@@ -263,6 +265,7 @@ impl WorkerStats {
             udp_send_trains,
             keepalive_tails,
             handshakes,
+            cookies_sent,
             handoffs,
             icmp_sent,
             icmp_suppressed,
@@ -278,6 +281,7 @@ impl WorkerStats {
         self.udp_send_trains.set(udp_send_trains.total());
         self.keepalive_tails.set(keepalive_tails);
         self.handshakes.set(handshakes);
+        self.cookies_sent.set(cookies_sent);
         self.handoffs.set(handoffs);
         self.icmp_sent.set(icmp_sent);
         self.icmp_suppressed.set(icmp_suppressed);

@@ -59,6 +59,7 @@ fn what_is_counted_is_shown() {
         handoffs: 51,
         icmp_sent: 52,
         icmp_suppressed: 53,
+        cookies_sent: 54,
         drops: DropCounts::new(),
     };
     let ring = RingCounters { enters: 1, completions: 2, submission_full: 3, unexpected: 7 };
@@ -87,7 +88,7 @@ fn what_is_counted_is_shown() {
     let by_name: BTreeMap<_, _> = stats.figures().into_iter().collect();
     assert_eq!(by_name.len(), WorkerStats::FIGURES, "each name once");
     let shown: Vec<u64> = by_name.into_values().filter(|&n| n > 0).collect();
-    let counted = (1..=7).chain([15]).chain(21..=29).chain(31..=37).chain(41..=53);
+    let counted = (1..=7).chain([15]).chain(21..=29).chain(31..=37).chain(41..=54);
     assert!(counted.clone().all(|n| shown.iter().filter(|&&s| s == n).count() == 1), "{shown:?}");
     assert_eq!(shown.len(), counted.count());
 }

@@ -1,7 +1,6 @@
 //! The control thread: what the daemon's does in a turn, in that order, with interruptions.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use ringfort_core::device::{Action, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
@@ -18,9 +17,8 @@ use crate::trace::{Step, Who};
 /// Events of one turn, and handshake messages.
 const EVENTS_PER_TURN: usize = 1_024;
 const HANDSHAKES_PER_TURN: usize = 32;
-/// With so many messages waiting there is load, and for some time after.
+/// With so many messages waiting there is load.
 const LOADED_WAITING: usize = 256;
-const LOADED_FOR: Duration = Duration::from_secs(1);
 /// Calls of `handle_timeout` after which something is wrong.
 const TIMEOUTS_MAX: usize = 10_000;
 
@@ -31,7 +29,6 @@ pub(super) struct Control {
     pub(super) handshakes: VecDeque<HandshakeMessage>,
     /// Messages that are worth work.
     waiting: VecDeque<HandshakeMessage>,
-    loaded_until: Time,
     pub(super) wakes: Option<Time>,
     /// It was interrupted while it carried out what was decided.
     carries_out: bool,
@@ -118,18 +115,19 @@ impl Gateway {
             events += 1;
         }
         while let Some(message) = self.control.handshakes.pop_front() {
-            if self.device.screen(now.mono, message.endpoint, message.datagram.as_ref()).is_ok() {
+            let HandshakeMessage { endpoint, datagram, proof } = &message;
+            if self.device.screen(now.mono, *endpoint, datagram.as_ref(), *proof).is_ok() {
                 self.control.waiting.push_back(message);
             }
         }
+        if self.control.waiting.len() >= LOADED_WAITING {
+            self.device.note_load(now.mono, &mut self.rng);
+        }
         for _ in 0..HANDSHAKES_PER_TURN {
-            if self.control.waiting.len() >= LOADED_WAITING {
-                self.control.loaded_until = now.mono + LOADED_FOR;
-            }
-            let Some(HandshakeMessage { endpoint, datagram }) = self.control.waiting.pop_front() else { break };
-            let under_load = now.mono < self.control.loaded_until;
+            let Some(HandshakeMessage { endpoint, datagram, proof }) = self.control.waiting.pop_front() else { break };
+            let admission = (proof, self.device.is_loaded(now.mono));
             // Why it has no effect is among the device's drops.
-            let _ = self.device.handle_datagram(now, endpoint, datagram.as_ref(), under_load, &mut self.rng);
+            let _ = self.device.handle_admitted(now, endpoint, datagram.as_ref(), admission, &mut self.rng);
         }
         self.handle_timeouts(now, out);
         events == EVENTS_PER_TURN || !self.control.waiting.is_empty()

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use ring_buffers::View;
 use ringfort_core::drops::DropReason;
-use ringfort_core::wire::{DATA_LEN_MIN, parse_data_header};
+use ringfort_core::ids::PeerId;
+use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
 use ringfort_path::{Handoff, Transmit};
 
 use super::Gateway;
@@ -15,6 +16,13 @@ use crate::trace::{Step, Who, words};
 
 /// Room where there is hardly any.
 const HARDLY_ANY: usize = 1;
+
+/// What leaves for nobody is one cookie.
+fn check_cookie(transmit: &Transmit) -> Result<(), String> {
+    let Transmit { view, stride, .. } = transmit;
+    let is_one = matches!(classify(view), Ok(Message::CookieReply(_))) && *stride == view.len();
+    is_one.then_some(()).ok_or_else(|| format!("{} bytes for nobody are no cookie", view.len()))
+}
 
 impl Gateway {
     /// Takes all that waits.
@@ -31,13 +39,15 @@ impl Gateway {
 
     fn transmit(&mut self, w: usize, transmit: Transmit, out: &mut Outside) {
         let now = self.now(out.now).mono;
-        let result = self.spend(w, &transmit, out);
+        let is_cookie = transmit.peer == PeerId::NOBODY;
+        let result = if is_cookie { check_cookie(&transmit) } else { self.spend(w, &transmit, out) };
         out.check(result);
         let datagrams = transmit.datagrams();
         let keepalives =
             transmit.view.chunks(transmit.stride).filter(|datagram| datagram.len() == DATA_LEN_MIN).count();
         let worker = &mut self.workers[w];
-        worker.books.out += (datagrams - keepalives) as u64;
+        // What a cookie answers is dropped under a name: nothing went through.
+        worker.books.out += if is_cookie { 0 } else { (datagrams - keepalives) as u64 };
         if out.now < self.stops.sends && out.rng.chance(128) {
             worker.path.count_drop(DropReason::SendFailed, datagrams);
             worker.books.reported += datagrams as u64;

@@ -6,8 +6,7 @@ use ring_buffers::SlotClass;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, LocalAddr, owner};
 use ringfort_core::time::Time;
-use ringfort_core::wire::DATA_LEN_MIN;
-use ringfort_core::wire::parse_data_header;
+use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
 use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, line};
 use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, Train};
 
@@ -263,10 +262,12 @@ impl Gateway {
         worker.books.keepalives += keepalives as u64;
         let workers = self.workers.len();
         let is_ours = |index| owner(index, workers) == w && self.receives.contains(&index);
-        let strangers = train
-            .view
-            .chunks(train.stride)
-            .filter(|&datagram| parse_data_header(datagram).is_ok_and(|header| !is_ours(header.receiver)));
+        let strangers = train.view.chunks(train.stride).filter(|&datagram| match classify(datagram) {
+            Ok(Message::Data(header)) => !is_ours(header.receiver),
+            // They may answer what is over, or nothing.
+            Ok(Message::Response(_) | Message::CookieReply(_)) => true,
+            Ok(Message::Initiation(..)) | Err(_) => false,
+        });
         let strangers = strangers.count() as u64;
         let worker = &mut self.workers[w];
         let unknown = |path: &DataPath| path.counters().drops.get(DropReason::UnknownIndex);
@@ -359,6 +360,7 @@ fn order_words(order: &Order) -> (&'static str, u32) {
         Order::SendStaged { peer } => ("send what waits for peer", peer.index),
         Order::SendKeepalive { peer } => ("send a keepalive to peer", peer.index),
         Order::DropStaged { peer } => ("drop what waits for peer", peer.index),
+        Order::Gate(gate) => ("ask handshake messages", u32::from(gate.is_some())),
         Order::Recover(places) => ("look for lost sessions", u32::from(places.is_some())),
         Order::LinkDown => ("the link is down", 0),
         Order::Mtu(mtu) => ("the MTU is", *mtu),

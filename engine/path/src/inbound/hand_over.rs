@@ -18,6 +18,7 @@ impl<W: Watch> DataPath<W> {
             self.note_lost_session(now, &run);
             let Run { view, stride, endpoint, ecn, .. } = &run;
             self.tap_stranger(now, view, *stride, *endpoint, *ecn, Some(DropReason::UnknownIndex));
+            self.worthless += datagrams as u64;
             return self.counters.drop(DropReason::UnknownIndex, datagrams);
         }
         let Some(parcel) = self.pack(run.view) else {

@@ -8,17 +8,20 @@ mod effects;
 mod hand_over;
 mod open;
 mod recover;
+mod screen;
 
 pub(crate) use deliver::Merging;
 pub(crate) use recover::Told;
+pub(crate) use screen::Screen;
+pub use screen::{COOKIES_PER_SECOND, LOADED_UNPROVEN};
 
 use ring_buffers::View;
 use ringfort_aead::{Geometry, SEGMENTS_MAX};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
+use ringfort_core::wire::HandshakeResponse;
 
-use crate::outputs::HandshakeMessage;
 use crate::tap::Datagrams;
 use crate::{DataPath, SessionOrder, Watch};
 use classify::{Front, front};
@@ -41,6 +44,9 @@ pub struct Train {
 /// Datagrams of the longest train that one receive brings. The kernel merges 64, but since 6.9 it passes on trains of
 /// 128 that were sent as such on this machine (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`).
 pub(crate) const DATAGRAMS_MAX: usize = 128;
+
+/// Bytes of the shortest message that has macs, which only a cookie may answer.
+const SHORTEST_WITH_MACS: usize = size_of::<HandshakeResponse>();
 
 /// The counters of a run.
 type Counters = [u64; SEGMENTS_MAX];
@@ -115,10 +121,11 @@ impl<W: Watch> DataPath<W> {
                     self.open(now, Run { view: run, stride, endpoint, ecn, receiver, counters, handed }, late);
                 }
                 Front::Handshake => {
-                    self.tap_stranger(now, &run, stride, endpoint, ecn, None);
-                    self.pass_to_control(&run, endpoint);
+                    let dropped = self.screen(now, &run, endpoint);
+                    self.tap_stranger(now, &run, stride, endpoint, ecn, dropped);
                 }
                 Front::Bad(reason) => {
+                    self.worthless += 1;
                     self.tap_stranger(now, &run, stride, endpoint, ecn, Some(reason));
                     self.counters.drop(reason, 1);
                 }
@@ -145,15 +152,6 @@ impl<W: Watch> DataPath<W> {
         };
         if tap.wants_peer(None) || tap.peers().iter().any(is_there) {
             tap.received(now, &Datagrams { peer: None, stride, endpoint: Some(endpoint), ecn }, bytes, dropped);
-        }
-    }
-
-    fn pass_to_control(&mut self, message: &View, endpoint: Endpoint) {
-        match HandshakeMessage::new(endpoint, message) {
-            Some(message) if self.outputs.handshakes.len() < DATAGRAMS_MAX => {
-                self.outputs.handshakes.push_back(message);
-            }
-            _ => self.counters.drop(DropReason::HandshakeQueueFull, 1),
         }
     }
 }

@@ -328,6 +328,7 @@ fn one_response_lost_of_two_crossing_handshakes() {
 #[test]
 fn datagrams_that_are_not_handshakes_are_refused() {
     let mut b = Node::new(2, START);
+    b.settle();
     let from = Endpoint::new("192.0.2.1:1".parse().unwrap());
     let mut rng = SeededRng::new(1);
     for (bytes, reason) in [

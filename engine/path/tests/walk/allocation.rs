@@ -5,7 +5,8 @@ use std::cell::Cell;
 
 use ringfort_path::{bare, budget};
 
-use crate::rig::{NOW, RECEIVER, SENDER, filled, packet, pair, received, super_packet};
+use crate::rig::{NOW, RECEIVER, SENDER, filled, packet, pair, received, super_packet, transmits};
+use crate::screen::{Door, from};
 
 /// Fewer and smaller under Miri, which encrypts a packet in seconds.
 const ROUNDS: u64 = if cfg!(miri) { 2 } else { 20 };
@@ -67,4 +68,23 @@ fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
         }
     }
     assert_eq!(receiver.counters().tun_write_packets, ROUNDS * (1 + BATCH as u64 + u64::from(SEGMENTS)));
+}
+
+/// A flood must not make anybody ask for memory: neither what is answered, nor what is dropped.
+#[test]
+fn handshake_messages_allocate_nothing_where_they_land() {
+    let mut door = Door::new();
+    door.load(NOW);
+    let right = door.initiation(1);
+    let wrong = [&right[..100], &[0; 48]].concat();
+    for round in 0..ROUNDS {
+        for message in [&right, &wrong] {
+            let taken = allocations(|| (0..40).for_each(|n| door.receive(NOW, from(n), message, message.len())));
+            while door.path.poll_event().is_some() {}
+            transmits(&mut door.path);
+            if round > 0 {
+                assert_eq!(taken, 0, "round {round}");
+            }
+        }
+    }
 }

@@ -4,8 +4,14 @@ mod allocation;
 mod recover;
 mod refused;
 mod rig;
+#[path = "../../../core/src/seeded_rng.rs"]
+mod rng;
+mod screen;
 mod sessions;
 mod slots;
 mod stages;
 mod tap;
 mod trains;
+
+// Where the file of `rng` looks for it.
+use ringfort_core::crypto;

@@ -29,10 +29,13 @@ impl Control {
             events += if matches!(event, PeerEvent::NeedHandshake { .. }) { EVENTS_PER_INITIATION } else { 1 };
         }
         self.intake.fill(now.mono, &mut self.device, || inbox.next_handshake(), note_dropped);
+        if self.intake.is_crowded() {
+            self.device.note_load(now.mono, &mut self.rng);
+        }
         for _ in 0..HANDSHAKES_PER_TURN {
-            let Some((message, under_load)) = self.intake.next(now.mono) else { break };
-            let handled =
-                self.device.handle_datagram(now, message.endpoint, message.bytes(), under_load, &mut self.rng);
+            let Some(message) = self.intake.next() else { break };
+            let admission = (message.proof, self.device.is_loaded(now.mono));
+            let handled = self.device.handle_admitted(now, message.endpoint, message.bytes(), admission, &mut self.rng);
             if let Err(reason) = handled {
                 match self.device.blamed() {
                     None => note_dropped(&message, reason),

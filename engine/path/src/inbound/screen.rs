@@ -1,0 +1,206 @@
+//! A handshake message is asked where it lands whether it is worth any work. Only what is goes to control, copied.
+//! Under load its sender gets a cookie, which leaves through the ring with everything else of the turn.
+//!
+//! A flood costs what is done here for each of its messages, and nothing behind: two blocks of BLAKE2s for mac1, a
+//! cookie within the budget, no word to control.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring_buffers::View;
+use ringfort_core::device::PeerEvent;
+use ringfort_core::drops::DropReason;
+use ringfort_core::gate::{Admission, Gate, LOADED_FOR, Proof};
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::time::Time;
+use ringfort_core::wire::CookieReply;
+
+use super::DATAGRAMS_MAX;
+use crate::budget::{COOKIES, line};
+use crate::outputs::{HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage};
+use crate::tap::Datagrams;
+use crate::{DataPath, Transmit, Watch};
+
+/// Messages without proof within a second that show that the load goes on: as many as make one when they wait
+/// (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` in the kernel's `receive.c` is 512, of a queue twice as long as ours).
+pub const LOADED_UNPROVEN: u32 = 256;
+
+/// Cookies that a worker sends in a second. One costs it about 3 µs, most of that in the kernel, so a flood takes 3 % of
+/// a core. Whoever was not answered lately goes first (see [`Cookies::may_answer`]).
+pub const COOKIES_PER_SECOND: u64 = 10_000;
+const COOKIE_NANOS: u64 = 1_000_000_000 / COOKIES_PER_SECOND;
+/// Cookies that may leave at once.
+const BURST_NANOS: u64 = 2 * COOKIES as u64 * COOKIE_NANOS;
+
+/// A worker tells of one address whose messages are for another key in so long.
+const WRONG_KEY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What a worker asks of handshake messages, and what it remembers for that.
+#[derive(Debug, Default)]
+pub(crate) struct Screen {
+    gate: Option<Arc<Gate>>,
+    cookies: Cookies,
+    /// Messages without proof since then.
+    unproven_since: Time,
+    unproven: u32,
+    /// When an address may be told of again.
+    wrong_key_next: Time,
+}
+
+/// How many cookies were made, and how many may be.
+#[derive(Debug, Default)]
+struct Cookies {
+    made: u64,
+    /// When all that were made are paid for: the later, the fewer may follow.
+    paid: Time,
+}
+
+impl Screen {
+    /// Asks with another gate from now on.
+    pub(crate) fn set_gate(&mut self, gate: Option<Arc<Gate>>) {
+        self.gate = gate;
+    }
+
+    /// Another message under load had no proof.
+    fn note_unproven(&mut self, now: Time, gate: &Gate) {
+        if now.since(self.unproven_since) >= LOADED_FOR {
+            (self.unproven_since, self.unproven) = (now, 0);
+        }
+        self.unproven += 1;
+        if self.unproven == LOADED_UNPROVEN {
+            gate.load().note(now);
+            (self.unproven_since, self.unproven) = (now, 0);
+        }
+    }
+}
+
+impl Cookies {
+    /// Whether there is one left for this sender. Once half of what may leave at once has left, nobody gets a second
+    /// one within a second: a flood from a few addresses leaves the rest to others.
+    fn may_answer(&self, now: Time, is_first: impl FnOnce() -> bool) -> bool {
+        let owed = self.paid.as_nanos().saturating_sub(now.as_nanos());
+        owed + COOKIE_NANOS <= BURST_NANOS && (owed < BURST_NANOS / 2 || is_first())
+    }
+
+    /// The number of one that is made.
+    fn make(&mut self, now: Time) -> u64 {
+        self.paid = self.paid.max(now) + Duration::from_nanos(COOKIE_NANOS);
+        self.made += 1;
+        self.made
+    }
+}
+
+impl<W: Watch> DataPath<W> {
+    /// A message that is not a data message. Returns why it goes no further, if it does not.
+    pub(super) fn screen(&mut self, now: Time, message: &View, endpoint: Endpoint) -> Option<DropReason> {
+        let Some(gate) = self.screen.gate.take() else {
+            // There is no private key, or it was set just now: control knows.
+            return self.pass_to_control(message, endpoint, Proof::Unasked);
+        };
+        let dropped = match gate.admit(now, endpoint.remote, message) {
+            Admission::Passed(proof) => self.pass_to_control(message, endpoint, proof),
+            Admission::Refused(reason) => {
+                self.refuse_message(now, endpoint, reason);
+                Some(reason)
+            }
+            Admission::Unproven { sender_index } => {
+                self.screen.note_unproven(now, &gate);
+                let reason = self.answer(now, &gate, message, endpoint, sender_index);
+                self.worthless += 1;
+                self.counters.drop(reason, 1);
+                Some(reason)
+            }
+        };
+        self.screen.gate = Some(gate);
+        dropped
+    }
+
+    fn refuse_message(&mut self, now: Time, endpoint: Endpoint, reason: DropReason) {
+        self.worthless += 1;
+        self.counters.drop(reason, 1);
+        if reason == DropReason::BadMac1 && now >= self.screen.wrong_key_next {
+            self.screen.wrong_key_next = now + WRONG_KEY_INTERVAL;
+            self.report(PeerEvent::WrongKey { remote: endpoint.remote }, None);
+        }
+    }
+
+    /// Sends a cookie, if one may be sent and there is a slot to spare. Returns what the message is dropped for.
+    fn answer(&mut self, now: Time, gate: &Gate, message: &View, endpoint: Endpoint, sender_index: u32) -> DropReason {
+        const { assert!(size_of::<CookieReply>() < super::SHORTEST_WITH_MACS, "nobody is sent more than he sent") };
+        if !self.screen.cookies.may_answer(now, || gate.is_first(now, endpoint.remote)) {
+            return DropReason::CookieBudget;
+        }
+        let Some(mut view) = self.pool.claim_for(line::COOKIES) else { return DropReason::CookieBudget };
+        let (worker, count) = (self.config.worker as u8, self.screen.cookies.make(now));
+        let Some(reply) = gate.reply(endpoint.remote, message, sender_index, worker, count) else {
+            return DropReason::CookieBudget;
+        };
+        view.truncate(size_of::<CookieReply>());
+        view.copy_from_slice(&reply);
+        self.counters.cookies_sent += 1;
+        let stride = view.len();
+        if let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants_peer(None)) {
+            let datagrams = Datagrams { peer: None, stride, endpoint: Some(endpoint), ecn: HANDSHAKE_TRAFFIC_CLASS };
+            tap.sent(now, &datagrams, &view, None);
+        }
+        self.outputs.transmits.push_back(Transmit {
+            peer: PeerId::NOBODY,
+            view,
+            stride,
+            endpoint,
+            ecn: HANDSHAKE_TRAFFIC_CLASS,
+            any_data: false,
+        });
+        DropReason::CookieRequired
+    }
+
+    fn pass_to_control(&mut self, message: &View, endpoint: Endpoint, proof: Proof) -> Option<DropReason> {
+        match HandshakeMessage::new(endpoint, message, proof) {
+            Some(message) if self.outputs.handshakes.len() < DATAGRAMS_MAX => {
+                self.outputs.handshakes.push_back(message);
+                None
+            }
+            _ => {
+                self.counters.drop(DropReason::HandshakeQueueFull, 1);
+                Some(DropReason::HandshakeQueueFull)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_secs(100);
+
+    /// How many of `n` senders at one instant get a cookie.
+    fn answered(cookies: &mut Cookies, now: Time, n: usize, is_first: bool) -> usize {
+        let answered = (0..n).filter(|_| cookies.may_answer(now, || is_first) && cookies.make(now) > 0);
+        answered.count()
+    }
+
+    #[test]
+    fn cookies_have_a_burst_and_a_rate() {
+        let mut cookies = Cookies::default();
+        let burst = 2 * usize::from(COOKIES);
+        assert_eq!(answered(&mut cookies, NOW, 1_000, true), burst);
+        let second = (1..=1_000).map(|ms| answered(&mut cookies, NOW + Duration::from_millis(ms), 100, true));
+        assert_eq!(second.sum::<usize>(), COOKIES_PER_SECOND as usize);
+        assert_eq!(answered(&mut cookies, NOW + Duration::from_secs(9), 1_000, true), burst, "rest is not saved up");
+    }
+
+    #[test]
+    fn half_of_the_burst_is_for_those_who_were_not_answered_lately() {
+        let mut cookies = Cookies::default();
+        let half = usize::from(COOKIES);
+        assert_eq!(answered(&mut cookies, NOW, 1_000, false), half);
+        assert_eq!(answered(&mut cookies, NOW, 1_000, true), half);
+    }
+
+    #[test]
+    fn no_two_cookies_of_a_worker_have_one_number() {
+        let mut cookies = Cookies::default();
+        assert_eq!((0..3).map(|_| cookies.make(NOW)).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}

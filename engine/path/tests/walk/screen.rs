@@ -1,0 +1,234 @@
+//! Handshake messages are asked where they land: what reaches control, what is answered, and what a flood costs.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use ringfort_core::cookie::CookieGenerator;
+use ringfort_core::crypto::{PrivateKey, PublicKey};
+use ringfort_core::device::{Action, Device, PeerEvent};
+use ringfort_core::drops::DropReason;
+use ringfort_core::gate::Proof;
+use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::tai64n::Tai64N;
+use ringfort_core::time::{Now, Time};
+use ringfort_core::wire::{Message, classify};
+use ringfort_path::budget::{self, COOKIES};
+use ringfort_path::{COOKIES_PER_SECOND, DataPath, LOADED_UNPROVEN, Order, Outcome, Train, Transmit, Unwatched};
+
+use crate::rig::{NOW, empty, events, filled, transmits};
+use crate::rng::SeededRng;
+
+const INITIATION_LEN: usize = 148;
+
+/// A worker, and the device that tells it whom to ask what.
+pub struct Door {
+    pub path: DataPath,
+    device: Device,
+    public: PublicKey,
+}
+
+impl Door {
+    pub fn new() -> Self {
+        let key = PrivateKey::new([7; 32]);
+        let (mut device, public) = (Device::new(1), key.public_key());
+        device.set_private_key(NOW, Some(key));
+        device.link_up(NOW);
+        let mut door = Self { path: empty(0, 1, Unwatched), device, public };
+        door.obey();
+        door
+    }
+
+    fn obey(&mut self) {
+        while let Some(action) = self.device.poll_action() {
+            if let Action::Gate(gate) = action {
+                assert_eq!(self.path.handle_order(NOW, Order::Gate(gate)), Outcome::Done);
+            }
+        }
+    }
+
+    /// Control sees that there is too much to do.
+    pub fn load(&mut self, now: Time) {
+        self.device.note_load(now, &mut SeededRng::new(8));
+        self.obey();
+    }
+
+    fn drops(&self, reason: DropReason) -> u64 {
+        self.path.counters().drops.get(reason)
+    }
+
+    /// What control gets, and what each sender has proved.
+    fn passed(&mut self) -> Vec<Proof> {
+        std::iter::from_fn(|| self.path.poll_handshake()).map(|message| message.proof).collect()
+    }
+
+    /// A message that anybody can make who knows the public key.
+    pub fn initiation(&self, number: u32) -> Vec<u8> {
+        let mut message = vec![0x5a; INITIATION_LEN];
+        message[..4].copy_from_slice(&[1, 0, 0, 0]);
+        message[4..8].copy_from_slice(&number.to_le_bytes());
+        CookieGenerator::new(&self.public).add_macs(NOW, &mut message);
+        message
+    }
+
+    pub fn receive(&mut self, now: Time, from: Endpoint, bytes: &[u8], stride: usize) {
+        let view = filled(&self.path, budget::line::UDP_READS, bytes);
+        let train = Train { view, stride, endpoint: from, ecn: 0, handed: false };
+        self.path.handle_train(now, train, &mut || None);
+    }
+}
+
+/// One of many addresses.
+pub fn from(number: u32) -> Endpoint {
+    Endpoint::new(SocketAddr::from((Ipv4Addr::from_bits(0x0a40_0000 + number), 7_777)))
+}
+
+fn leaves(door: &mut Door) -> Vec<Transmit> {
+    let sent = transmits(&mut door.path);
+    door.path.pool().drain_returns();
+    sent
+}
+
+#[test]
+fn who_does_not_know_our_key_gets_no_further_and_is_told_of_rarely() {
+    let mut door = Door::new();
+    let mut message = door.initiation(1);
+    message[40] ^= 1;
+    for number in 0..1_000 {
+        door.receive(NOW, from(number), &message, INITIATION_LEN);
+    }
+    assert_eq!(door.drops(DropReason::BadMac1), 1_000);
+    assert_eq!(events(&mut door.path), [PeerEvent::WrongKey { remote: from(0).remote }]);
+    door.receive(NOW + Duration::from_millis(250), from(9), &message, INITIATION_LEN);
+    assert_eq!(events(&mut door.path), [PeerEvent::WrongKey { remote: from(9).remote }]);
+    assert_eq!(door.passed(), []);
+}
+
+#[test]
+fn without_load_who_knows_our_key_passes_and_what_answers_nothing_does_not() {
+    let mut door = Door::new();
+    let train = [door.initiation(1), door.initiation(2), door.initiation(3)].concat();
+    door.receive(NOW, from(1), &train, INITIATION_LEN);
+    assert_eq!(door.passed(), [Proof::Key; 3], "all messages of a train are asked");
+    let mut reply = [3; 64];
+    reply[1..4].fill(0);
+    door.receive(NOW, from(1), &reply, reply.len());
+    assert_eq!((door.passed(), door.drops(DropReason::UnknownIndex)), (vec![], 1));
+    assert!(leaves(&mut door).is_empty());
+}
+
+#[test]
+fn under_load_everybody_gets_a_cookie_of_his_own_which_proves_his_address() {
+    let mut door = Door::new();
+    door.load(NOW);
+    let mut generator = CookieGenerator::new(&door.public);
+    let mut message = door.initiation(77);
+    generator.add_macs(NOW, &mut message);
+    let mut nonces = BTreeSet::new();
+    for number in (0..u32::from(COOKIES)).rev() {
+        door.receive(NOW, from(number), &message, INITIATION_LEN);
+    }
+    let sent = leaves(&mut door);
+    assert_eq!(sent.len(), usize::from(COOKIES));
+    for (transmit, number) in sent.iter().zip((0..u32::from(COOKIES)).rev()) {
+        let Ok(Message::CookieReply(reply)) = classify(&transmit.view) else { panic!("a cookie") };
+        assert_eq!((transmit.peer, transmit.endpoint, reply.receiver_index.get()), (PeerId::NOBODY, from(number), 77));
+        assert!(nonces.insert(reply.nonce) && transmit.view.len() < message.len(), "nobody is amplified");
+    }
+    assert_eq!((door.passed(), door.drops(DropReason::CookieRequired)), (vec![], u64::from(COOKIES)));
+
+    let Ok(Message::CookieReply(reply)) = classify(&sent[sent.len() - 1].view) else { panic!("a cookie") };
+    generator.consume_reply(NOW, reply).expect("it answers this message");
+    generator.add_macs(NOW, &mut message);
+    door.receive(NOW, from(0), &message, INITIATION_LEN);
+    door.receive(NOW, from(1), &message, INITIATION_LEN);
+    assert_eq!(door.passed(), [Proof::Address], "it is a proof of one address");
+}
+
+/// What is sent in a second is bounded, and one address does not get all of it.
+#[test]
+fn cookies_have_a_budget_and_one_address_leaves_half_of_a_burst_to_others() {
+    let mut door = Door::new();
+    door.load(NOW);
+    let message = door.initiation(1);
+    let mut sent = 0;
+    for ms in 0..1_000 {
+        for number in 0..20 {
+            door.receive(NOW + Duration::from_millis(ms), from(20 * ms as u32 + number), &message, INITIATION_LEN);
+        }
+        sent += leaves(&mut door).len() as u64;
+    }
+    let burst = 2 * u64::from(COOKIES);
+    assert!((COOKIES_PER_SECOND - burst..=COOKIES_PER_SECOND + burst).contains(&sent), "{sent}");
+    assert_eq!(door.drops(DropReason::CookieRequired), sent);
+    assert_eq!(door.drops(DropReason::CookieBudget), 20_000 - sent);
+    assert_eq!(door.path.counters().cookies_sent, sent);
+
+    let mut door = Door::new();
+    door.load(NOW);
+    for _ in 0..1_000 {
+        door.receive(NOW, from(1), &message, INITIATION_LEN);
+        leaves(&mut door);
+    }
+    assert_eq!(door.drops(DropReason::CookieRequired), burst / 2 + 1, "and once as somebody who was not answered");
+    door.receive(NOW, from(2), &message, INITIATION_LEN);
+    assert_eq!(leaves(&mut door).len(), 1);
+}
+
+#[test]
+fn a_socket_that_takes_nothing_costs_no_more_than_the_slots_of_cookies() {
+    let mut door = Door::new();
+    door.load(NOW);
+    let message = door.initiation(1);
+    let held = (0..u32::from(COOKIES) + 20).fold(Vec::new(), |mut held, number| {
+        let now = NOW + Duration::from_millis(number.into());
+        door.receive(now, from(number), &message, INITIATION_LEN);
+        held.extend(transmits(&mut door.path));
+        held
+    });
+    assert_eq!((held.len(), door.drops(DropReason::CookieBudget)), (usize::from(COOKIES), 20));
+    drop(held);
+    let at = door.path.pool().accounting();
+    door.path.pool().drain_returns();
+    assert_eq!((at.held, at.total), (0, door.path.pool().accounting().free));
+}
+
+/// The workers keep the load up as long as there is reason to, without a word to control.
+#[test]
+fn load_goes_on_while_many_have_no_proof_and_ends_when_few_have_none() {
+    let mut door = Door::new();
+    door.load(NOW);
+    let message = door.initiation(1);
+    let last = NOW + Duration::from_millis(900);
+    for number in 0..LOADED_UNPROVEN {
+        door.receive(last, from(number), &message, INITIATION_LEN);
+        leaves(&mut door);
+    }
+    let later = last + Duration::from_millis(999);
+    for number in 0..LOADED_UNPROVEN - 1 {
+        door.receive(later, from(number), &message, INITIATION_LEN);
+        leaves(&mut door);
+    }
+    assert_eq!(door.passed(), []);
+    door.receive(last + Duration::from_secs(1), from(1), &message, INITIATION_LEN);
+    assert_eq!(door.passed(), [Proof::Key]);
+}
+
+/// A secret that is two minutes old proves nothing any more. Control makes another if there is load, or takes it away.
+#[test]
+fn secrets_are_replaced_under_load_and_taken_away_without() {
+    let mut door = Door::new();
+    door.load(NOW);
+    let due = door.device.poll_timeout().expect("the secret comes of age");
+    assert_eq!(due, NOW + Duration::from_secs(120));
+    let message = door.initiation(1);
+    door.load(due - Duration::from_millis(500));
+    door.device.handle_timeout(Now { mono: due, wall: Tai64N::default() }, &mut SeededRng::new(9));
+    door.obey();
+    door.receive(due, from(1), &message, INITIATION_LEN);
+    assert_eq!((leaves(&mut door).len(), door.passed()), (1, vec![]));
+    let due = door.device.poll_timeout().expect("so does the next");
+    assert_eq!(due, NOW + Duration::from_secs(240));
+    door.device.handle_timeout(Now { mono: due, wall: Tai64N::default() }, &mut SeededRng::new(9));
+    assert_eq!(door.device.poll_timeout(), None, "nobody waits for what is not needed");
+}
