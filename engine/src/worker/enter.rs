@@ -50,7 +50,7 @@ impl Worker {
         }
         // What woke us is received or read in the same call: that part is the one in which this thread had the CPU.
         let cpu_before = thread_time();
-        self.ring.turn(Wait::UntilCompletion)?;
+        self.ring.turn(wait)?;
         self.path.watch().note_slept(thread_time().saturating_sub(cpu_before));
         Ok(())
     }

@@ -21,6 +21,7 @@ mod events;
 mod histogram;
 mod inbox;
 mod leave;
+mod naps;
 mod operations;
 mod stopwatch;
 #[cfg(test)]

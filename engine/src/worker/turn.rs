@@ -14,6 +14,7 @@ use udp_uring::{Segmentation, SocketPair, UdpEdge};
 
 use super::claims::Claims;
 use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
+use super::naps::Naps;
 use super::operations::{RING, SENDS_PER_READ};
 use super::stopwatch::Stopwatch;
 use super::{StartError, WorkerConfig, WorkerStats};
@@ -48,6 +49,7 @@ pub(super) struct Worker {
     pub(super) reaped: Vec<Completion>,
     /// The pieces of the write that is being queued.
     pub(super) pieces: Vec<View>,
+    naps: Naps,
     /// There may be mail or hand-offs.
     pub(super) inbox_waiting: bool,
     /// Sockets that the ring has not let the worker take over so far, or let go of.
@@ -100,6 +102,7 @@ impl Worker {
             reads: VecDeque::with_capacity(BATCH),
             reaped: Vec::with_capacity(BATCH),
             pieces: Vec::with_capacity(tun_uring::PIECES_MAX),
+            naps: Naps::default(),
             inbox_waiting: false,
             sockets_due: None,
             stopping: false,
@@ -158,6 +161,7 @@ impl Worker {
         // The doorbell's completion may lie behind the data in the completion queue, so the queues themselves are
         // asked.
         self.inbox_waiting |= !self.queues.workers[self.index].is_empty();
+        let disturbed = self.inbox_waiting || !self.reads.is_empty();
         if self.inbox_waiting {
             self.read_inbox()?;
             self.submit()?;
@@ -176,6 +180,7 @@ impl Worker {
         self.submit()?;
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
         self.claims.look(self.now);
+        self.naps.look(&self.path, disturbed);
         Ok(())
     }
 
@@ -253,7 +258,7 @@ impl Worker {
         if more || (starved || reads_wait) && self.path.pool().declare_starved() > 0 {
             return Ok(Wait::No);
         }
-        Ok(Wait::UntilCompletion)
+        Ok(self.naps.wait())
     }
 
     /// Renews the reads that have ended. False: the ring takes nothing at the moment, and the next turn tries again.

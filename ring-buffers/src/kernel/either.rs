@@ -43,8 +43,8 @@ impl Kernel {
         of!(self, kernel => kernel.enter(want, flags))
     }
 
-    pub(crate) fn enter_for(&mut self, time: Duration) -> Result<(), i32> {
-        of!(self, kernel => kernel.enter_for(time))
+    pub(crate) fn enter_for(&mut self, want: usize, time: Duration) -> Result<(), i32> {
+        of!(self, kernel => kernel.enter_for(want, time))
     }
 
     pub(crate) fn has_completed(&mut self) -> bool {

@@ -107,11 +107,11 @@ impl Real {
         entered.map(drop).map_err(errno)
     }
 
-    /// Enters until something completes, or the time is over (`ETIME`).
-    pub(crate) fn enter_for(&mut self, time: Duration) -> Result<(), i32> {
+    /// Enters until so many completions wait, or the time is over (`ETIME`).
+    pub(crate) fn enter_for(&mut self, want: usize, time: Duration) -> Result<(), i32> {
         let time = types::Timespec::from(time);
         let args = types::SubmitArgs::new().timespec(&time);
-        self.0.submitter().submit_with_args(1, &args).map(drop).map_err(errno)
+        self.0.submitter().submit_with_args(want, &args).map(drop).map_err(errno)
     }
 
     #[inline]

@@ -26,6 +26,8 @@ const ENTER_GETEVENTS: u32 = 1;
 /// How long the end of a ring waits for the kernel.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits before it asks again.
+/// Operations with something to complete that end a [`Wait::Nap`].
+const NAP_ENDS: usize = 2;
 const END_WAIT: Duration = Duration::from_millis(10);
 
 /// Sizes of the two queues, and of the table of operations.
@@ -51,6 +53,9 @@ impl Default for RingConfig {
 pub enum Wait {
     /// Until something completes.
     UntilCompletion,
+    /// For so long, or until two operations have something to complete: one that completes again and again, a receive
+    /// for instance, does not end it.
+    Nap(Duration),
     /// Not at all: submit and see what is there.
     No,
 }
@@ -191,6 +196,12 @@ impl Ring {
     /// # Errors
     /// [`EnterError`]: the ring cannot be entered any more.
     pub fn turn(&mut self, wait: Wait) -> Result<Entered, EnterError> {
+        if let Wait::Nap(time) = wait
+            && !self.has_completed()
+        {
+            self.counters.enters += 1;
+            return self.kernel.enter_for(NAP_ENDS, time).map_or_else(Entered::of, |()| Ok(Entered::Done));
+        }
         let sleep = wait == Wait::UntilCompletion && !self.has_completed();
         // GETEVENTS even with nothing to wait for: deferred task work runs only then.
         self.enter(u32::from(sleep), ENTER_GETEVENTS)
@@ -270,7 +281,7 @@ impl Ring {
             }
             // With `ANY` the kernel cancels what it finds, and returns a count. It waits for nothing.
             self.kernel.cancel_any();
-            let waited = self.kernel.enter_for(END_WAIT).map_or_else(Entered::of, |()| Ok(Entered::Done));
+            let waited = self.kernel.enter_for(1, END_WAIT).map_or_else(Entered::of, |()| Ok(Entered::Done));
             self.make_room();
             if self.ops.in_kernel > 0 && (Instant::now() >= end || entered.is_err() && waited.is_err()) {
                 return Err(StillInFlight { operations: self.ops.in_kernel });

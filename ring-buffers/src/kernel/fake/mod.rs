@@ -187,7 +187,7 @@ impl FakeKernel {
         self.state().enter(want, flags != 0)
     }
 
-    pub(crate) fn enter_for(&self, _time: Duration) -> Result<(), i32> {
+    pub(crate) fn enter_for(&self, _want: usize, _time: Duration) -> Result<(), i32> {
         let mut state = self.state();
         state.enter(1, true)?;
         if state.completed.is_empty() { Err(libc::ETIME) } else { Ok(()) }
