@@ -7,6 +7,7 @@
 mod aead;
 mod compare;
 mod demo;
+mod floods;
 mod handshakes;
 mod interrupt;
 mod peers;
@@ -40,6 +41,8 @@ enum Command {
     Compare(compare::Options),
     /// Every cipher provider that this CPU can run, in memory, taking turns.
     Aead(aead::Options),
+    /// A gateway under a flood: what a transfer of another peer keeps, beside the same flood dropped by nftables.
+    Floods(floods::Options),
     /// Installs the other implementations, and the tools that measure along.
     FetchPeers(peers::Options),
     /// Shows a file of results, renders it as a page with plots, or compares two of them.
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options),
         Command::Compare(options) => compare::run(options),
         Command::Aead(options) => aead::run(options),
+        Command::Floods(options) => floods::run(options),
         Command::FetchPeers(options) => peers::run(options),
         Command::Report(options) => report::run(options),
         Command::Stages(options) => stages::run(options),
