@@ -227,7 +227,7 @@ fn a_flood_of_initiations_does_not_touch_the_tunnel() {
         }
     };
     let counted = || {
-        let reasons = ["bad_handshake", "cookie_required", "rate_limited", "handshake_queue_full"];
+        let reasons = ["bad_handshake", "cookie_required", "cookie_budget", "rate_limited", "handshake_queue_full"];
         reasons.iter().map(|reason| drops(siege.interface(), reason)).sum::<u64>()
     };
     // A gateway that is not run drops them in its sockets.

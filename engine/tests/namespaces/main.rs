@@ -24,6 +24,7 @@ mod bound;
 mod capture;
 mod doctor;
 mod first_answers;
+mod floods;
 mod given;
 mod harness;
 mod hostile;

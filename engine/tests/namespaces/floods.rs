@@ -1,0 +1,130 @@
+//! Floods of handshake messages: an honest peer gets through, nobody is answered beyond the budget, and control hears
+//! of nothing that the workers can refuse by themselves.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringfort_core::crypto;
+use ringfort_path::COOKIES_PER_SECOND;
+use ringfort_path::budget::COOKIES;
+use ringfort_testbed::payload::Dice;
+use ringfort_testbed::tunnel::Peering;
+use ringfort_testbed::{Family, Tunnel, ping, uapi};
+
+use crate::harness::traffic::{OPENING, PATIENCE};
+use crate::harness::{drops, eventually, us};
+
+const INITIATION_LEN: usize = 148;
+const RESPONSE_LEN: usize = 92;
+const COOKIE_REPLY_LEN: usize = 64;
+/// What is sent between two pauses, so that the machine does something else as well.
+const BATCH: usize = 50;
+
+/// A message of a type with a right mac1, for which anyone needs only the public key, and nonsense inside.
+fn message(kind: u8, len: usize, public: &[u8; 32], dice: &mut Dice) -> Vec<u8> {
+    let key = crypto::hash(&[b"mac1----", public]);
+    let mut message = dice.bytes(len);
+    message[..4].copy_from_slice(&[kind, 0, 0, 0]);
+    let (covered, macs) = message.split_at_mut(len - 32);
+    macs.fill(0);
+    macs[..16].copy_from_slice(&crypto::mac(&key, &[covered]));
+    message
+}
+
+fn open_tunnel(outer: Family) -> Tunnel {
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering { outer, ..Peering::default() }).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    tunnel
+}
+
+fn stat(tunnel: &Tunnel, name: &str) -> u64 {
+    uapi::stats(&tunnel.sides[0].interface).unwrap()[name]
+}
+
+/// Sockets of side 1, each with a port of its own.
+fn sockets(tunnel: &Tunnel, outer: Family, count: usize) -> Vec<UdpSocket> {
+    let from = SocketAddr::new(tunnel.sides[1].outer(outer), 0);
+    let bind = || {
+        let socket = tunnel.namespace(1).enter(|| UdpSocket::bind(from)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    std::iter::repeat_with(bind).take(count).collect()
+}
+
+/// Forgets what both sides know of each other, and opens a session anew.
+fn begin_again(tunnel: &Tunnel, outer: Family) -> Duration {
+    let peering = Peering { outer, ..Peering::default() };
+    (0..2).for_each(|side| tunnel.configure(side, &peering).unwrap());
+    let target = tunnel.sides[0].inner(Family::V4);
+    ping::until_answered(tunnel.namespace(1), target, Duration::from_secs(90)).unwrap()
+}
+
+#[test]
+fn an_honest_peer_gets_through_a_flood_and_cookies_stay_within_their_budget() {
+    for outer in [Family::V4, Family::V6] {
+        let mut tunnel = open_tunnel(outer);
+        let memory_before = tunnel.sides[0].daemon().memory_kib().unwrap();
+        let sockets = sockets(&tunnel, outer, 100);
+        let (stop, mut dice) = (AtomicBool::new(false), Dice::new(1));
+        let public = tunnel.sides[0].keys.public.0;
+        let messages: Vec<_> = (0..500).map(|_| message(1, INITIATION_LEN, &public, &mut dice)).collect();
+        let target = tunnel.sides[0].endpoint(outer);
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut numbers = (0..sockets.len()).cycle().zip((0..messages.len()).cycle());
+                while !stop.load(Ordering::Relaxed) {
+                    for (socket, message) in numbers.by_ref().take(BATCH) {
+                        let _ = sockets[socket].send_to(&messages[message], target);
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            eventually(PATIENCE, "there is load", || drops(&tunnel.sides[0].interface, "cookie_required") > 1_000);
+            begin_again(&tunnel, outer);
+            stop.store(true, Ordering::Relaxed);
+        });
+        let stats = uapi::stats(&tunnel.sides[0].interface).unwrap();
+        let (sent, required, workers) = (stats["cookies_sent"], stats["drop_cookie_required"], stats["workers"]);
+        assert_eq!(sent, required, "who is asked for a cookie gets one");
+        let seconds = begun.elapsed().as_secs() + 1;
+        assert!(sent <= workers * (seconds * COOKIES_PER_SECOND + 2 * u64::from(COOKIES)), "{sent} in {seconds} s");
+        let memory_after = tunnel.sides[0].daemon().memory_kib().unwrap();
+        assert!(memory_after < memory_before + 4_096, "memory grew from {memory_before} to {memory_after} KiB");
+        // Nobody is amplified, and nobody gets more than he sent.
+        let answers = sockets.iter().map(|socket| {
+            let mut buffer = [0; 2_048];
+            std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|len| (buffer[0], len)))
+                .inspect(|answer| assert_eq!(*answer, (3, COOKIE_REPLY_LEN)))
+                .count()
+        });
+        assert!(answers.sum::<usize>() > 0);
+    }
+}
+
+/// What the workers can tell to be worth nothing, they do not pass on.
+#[test]
+fn what_is_worth_nothing_does_not_reach_control() {
+    let tunnel = open_tunnel(Family::V4);
+    let attacker = &sockets(&tunnel, Family::V4, 1)[0];
+    let (public, mut dice) = (tunnel.sides[0].keys.public.0, Dice::new(2));
+    let before = stat(&tunnel, "handshakes");
+    let mut flood = |reason, make: &mut dyn FnMut(&mut Dice) -> Vec<u8>| {
+        let interface = &tunnel.sides[0].interface;
+        let goal = drops(interface, reason) + 2_000;
+        // A gateway that is not run drops some in its socket.
+        eventually(PATIENCE, reason, || {
+            (0..BATCH).for_each(|_| _ = attacker.send_to(&make(&mut dice), tunnel.sides[0].endpoint(Family::V4)));
+            drops(interface, reason) >= goal
+        });
+    };
+    flood("bad_mac1", &mut |dice| message(1, INITIATION_LEN, &[9; 32], dice));
+    flood("bad_mac1", &mut |dice| message(2, RESPONSE_LEN, &[9; 32], dice));
+    flood("unknown_index", &mut |dice| message(2, RESPONSE_LEN, &public, dice));
+    flood("unknown_index", &mut |dice| message(3, COOKIE_REPLY_LEN, &public, dice));
+    let passed = stat(&tunnel, "handshakes") - before;
+    assert!(passed < 40, "{passed} of more than 8,000 messages that are worth nothing");
+}
