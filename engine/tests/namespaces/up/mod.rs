@@ -131,6 +131,8 @@ impl Setting {
             let route = format!("{BEHIND} dev {}", self.interface);
             daemon.log().contains("listening on UDP port") && self.here().ip("-4 route").unwrap().contains(&route)
         });
+        // Before that it reads no file again.
+        eventually(OPENING, "it is ready", || self.output(&["reload", &self.interface]).status.success());
         daemon
     }
 }
