@@ -25,6 +25,7 @@ use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
 use crate::control::runner::{self, Forked, Runner};
+use crate::control::user::become_user;
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
 use crate::{panics, sandbox};
 
@@ -183,6 +184,12 @@ fn run(
     mut readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
     panics::end_process();
+    if let Err(error) = cli.user.as_deref().map_or(Ok(()), become_user).map_err(DaemonError::from) {
+        if let Some(readiness) = readiness {
+            readiness.failed(&error);
+        }
+        return Err(error);
+    }
     sandbox::plan(cli.sandbox, &places::of(cli, file.as_ref(), &inherited));
     let notes = file.as_ref().map(notes_of).unwrap_or_default();
     let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();

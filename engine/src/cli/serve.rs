@@ -23,7 +23,7 @@ use crate::metrics::{self, PeerSeries};
 use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 16] = [
+const DAEMON_OPTIONS: [&str; 17] = [
     "foreground",
     "workers",
     "cpus",
@@ -40,6 +40,7 @@ const DAEMON_OPTIONS: [&str; 16] = [
     "endpoints",
     "sandbox",
     "core_dumps",
+    "user",
 ];
 
 /// What the daemon is asked for.
@@ -135,6 +136,11 @@ pub struct Serve {
     /// Allow core dumps, and debuggers of the same user. A core dump may hold keys of sessions and what peers sent
     #[arg(long)]
     pub core_dumps: bool,
+
+    /// Become this user, and keep the capabilities that are needed. Commands of a file go on as root. Whoever is this
+    /// user may ask on the control socket, so it should be one for gateways alone [default: stay who we are]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 
     /// Set the cipher suite of the daemon that serves NAME, and exit: that of the interface, or with --peer that of one
     /// peer. "default" takes the setting back

@@ -32,6 +32,10 @@ pub struct Args {
     #[arg(long)]
     core_dumps: bool,
 
+    /// Become this user, as for the daemon; hooks go on as root [default: stay who we are]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
     /// The configuration, or the interface that it is for: /etc/ringfort/NAME.conf, or else /etc/wireguard/NAME.conf
     #[arg(value_name = "FILE|NAME")]
     target: String,
@@ -73,6 +77,7 @@ pub fn run(args: Args) -> ExitCode {
     serve.foreground = args.foreground;
     serve.log_level = args.log_level;
     serve.sandbox = args.sandbox;
+    serve.user = args.user;
     if let Some(log) = args.log {
         serve.log = log;
     }

@@ -14,6 +14,8 @@ use super::file::NoTarget;
 use super::file::save::SaveError;
 use super::file::steward::HookError;
 use super::limits::{LockedMemory, TooFewDescriptors};
+use super::preflight;
+use super::user::UserError;
 use crate::cli::CpuError;
 use crate::failure::WorkerFailure;
 pub use crate::fault::Fault;
@@ -151,6 +153,15 @@ pub enum DaemonError {
     /// A ring, or its memory, cannot be had.
     #[error(transparent)]
     Ring(RingError),
+    /// The same, and somebody filters our system calls.
+    #[error(
+        "{0}. A filter of system calls is on this process: for a container engine, \
+         /usr/share/ringfort/container/seccomp.json allows what a gateway needs (docker run --security-opt seccomp=FILE)"
+    )]
+    FilteredRing(RingError),
+    /// The user that was asked for.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// An interface of somebody else has fewer queues than workers were asked for.
     #[error(
         "interface {0} has a single queue, which one worker serves: use --workers 1, or make it with several \
@@ -290,6 +301,7 @@ impl DaemonError {
             | Self::Start(StartError::Silent)
             | Self::Bind(BindError::NoWorkers) => Fault::Bug,
             Self::Worker(failure) => failure.error.fault(),
+            Self::User(_) => Fault::Request,
             Self::Metrics(error) if error.is_of_request() => Fault::Request,
             Self::NoCapability
             | Self::ControlSocket { .. }
@@ -297,6 +309,7 @@ impl DaemonError {
             | Self::DirectoryLocked(_)
             | Self::Tun(_)
             | Self::Ring(_)
+            | Self::FilteredRing(_)
             | Self::Start(_)
             | Self::Bind(_)
             | Self::Descriptors(_)
@@ -343,6 +356,7 @@ impl From<RingError> for DaemonError {
             RingError::Setup { source, .. } if source.raw_os_error() == Some(libc::ENOMEM) => {
                 Self::LockedMemory(LockedMemory::of(1))
             }
+            error @ RingError::Disabled(_) if preflight::is_filtered() => Self::FilteredRing(error),
             error => Self::Ring(error),
         }
     }

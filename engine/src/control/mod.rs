@@ -47,6 +47,7 @@ mod start;
 mod supervisor;
 pub mod uapi;
 mod unreachable;
+pub mod user;
 
 pub use event_loop::End;
 pub use peers::words::age;

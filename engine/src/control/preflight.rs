@@ -3,9 +3,9 @@
 //! The rest is refused by whoever makes it, each with its own sentence: the interface by `tun-uring`, the ring and its
 //! operations by `ring-buffers`, the ports by `udp-uring`.
 
-use std::io;
 use std::thread;
 
+use caps::{CapSet, Capability, has_cap};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
@@ -15,9 +15,6 @@ use super::limits;
 use crate::cli::Serve;
 use crate::cli::cpus::Cpus;
 use crate::doctor;
-
-/// `CAP_NET_ADMIN` in `include/uapi/linux/capability.h`.
-const CAP_NET_ADMIN: u32 = 12;
 
 /// Checks everything that can be checked beforehand, and returns the CPU of each worker.
 ///
@@ -38,11 +35,11 @@ pub fn check(cli: &Serve) -> Result<Vec<usize>, DaemonError> {
 /// # Errors
 /// [`DaemonError::NoCapability`].
 pub fn require_capability() -> Result<(), DaemonError> {
-    let effective = effective_capabilities().map_err(|error| DaemonError::system("read our capabilities", error))?;
-    if effective & (1 << CAP_NET_ADMIN) == 0 {
-        return Err(DaemonError::NoCapability);
+    match has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(DaemonError::NoCapability),
+        Err(error) => Err(DaemonError::system("read our capabilities", std::io::Error::other(error))),
     }
-    Ok(())
 }
 
 /// Takes as many descriptors and as much locked memory as we are allowed to, which is commonly more than we start with.
@@ -53,6 +50,13 @@ pub fn raise_limits() {
             let _ = setrlimit(resource, hard, hard);
         }
     }
+}
+
+/// Whether somebody filters the system calls of this process: a container engine, or a service manager.
+#[must_use]
+pub fn is_filtered() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().filter_map(|line| line.strip_prefix("Seccomp:")).any(|mode| mode.trim() != "0")
 }
 
 /// The CPUs that this process may run on, in ascending order.
@@ -76,31 +80,6 @@ fn reaches(cpu: usize) -> bool {
     thread::Builder::new().spawn(attempt).is_ok_and(|thread| thread.join().unwrap_or(false))
 }
 
-/// The low 32 effective capabilities of this thread (`capget(2)`).
-fn effective_capabilities() -> io::Result<u32> {
-    /// `_LINUX_CAPABILITY_VERSION_3`.
-    const VERSION: u32 = 0x2008_0522;
-    /// `struct __user_cap_header_struct`.
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    /// `struct __user_cap_data_struct`, of which version 3 stores two.
-    #[repr(C)]
-    #[derive(Clone, Copy, Default)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    let mut header = Header { version: VERSION, pid: 0 };
-    let mut data = [Data::default(); 2];
-    // SAFETY: version 3 reads and writes one header and stores two data structures, which both arguments have room for.
-    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(data[0].effective) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +88,7 @@ mod tests {
     fn capabilities_agree_with_procfs() {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
-        let expected = u64::from_str_radix(line, 16).unwrap() as u32;
-        assert_eq!(effective_capabilities().unwrap(), expected);
+        let expected = u64::from_str_radix(line, 16).unwrap();
         assert_eq!(require_capability().is_ok(), expected & (1 << 12) != 0);
     }
 

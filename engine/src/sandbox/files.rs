@@ -4,6 +4,8 @@
 //! them are: `resolv.conf`, the configuration in an editor, a log that was turned over.
 
 use std::fs::{DirBuilder, metadata};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -12,8 +14,6 @@ use landlock::{
     Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
 };
 use nix::unistd::geteuid;
-
-use super::SandboxError;
 
 /// The newest Landlock that was looked at. Older kernels do what they can of it.
 const KNOWN: ABI = ABI::V5;
@@ -53,11 +53,15 @@ impl Places {
         self.change.extend(directories_of(file));
     }
 
-    /// Whether root needs `CAP_DAC_OVERRIDE` for them: something on the way to one of them is another user's.
+    /// Whether `CAP_DAC_OVERRIDE` is needed for them: one is another user's, or in a directory of another user's who is
+    /// not root.
     #[must_use]
     pub fn are_another_users(&self) -> bool {
-        let all = self.read.iter().chain(&self.change).flat_map(|path| path.ancestors());
-        geteuid().is_root() && all.filter_map(|path| metadata(path).ok()).any(|meta| meta.uid() != 0)
+        let own = geteuid().as_raw();
+        let is_foreign = |path: &Path| metadata(path).is_ok_and(|meta| meta.uid() != own);
+        let is_strangers = |path: &Path| metadata(path).is_ok_and(|meta| meta.uid() != own && meta.uid() != 0);
+        let mut all = self.read.iter().chain(&self.change);
+        all.any(|path| is_foreign(path) || path.ancestors().any(is_strangers))
     }
 }
 
@@ -69,7 +73,7 @@ fn directories_of(file: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// The rules, to be laid around one thread after the other.
 #[derive(Debug)]
-pub struct Fence(Option<RulesetCreated>);
+pub struct Fence(Option<OwnedFd>);
 
 impl Fence {
     /// Nothing is fenced in.
@@ -104,7 +108,7 @@ impl Fence {
             let _ = DirBuilder::new().recursive(true).mode(0o700).create(path);
             rules = allow(rules, path, changing)?;
         }
-        Ok(Self(Some(rules)))
+        Ok(Self(rules.into()))
     }
 
     /// Whether paths are fenced in.
@@ -116,11 +120,12 @@ impl Fence {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn enter(&self) -> Result<(), SandboxError> {
+    pub fn enter(&self) -> io::Result<()> {
         let Some(rules) = &self.0 else { return Ok(()) };
-        // A copy shares the rules.
-        let copy = rules.try_clone().map_err(SandboxError::NoDescriptor)?;
-        Ok(copy.restrict_self().map(drop)?)
+        // The library would take the rules with it, and each thread needs them.
+        // SAFETY: landlock_restrict_self(2) takes a descriptor, which is open, and flags, of which there are none.
+        let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
 

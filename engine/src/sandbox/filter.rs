@@ -40,6 +40,11 @@ const NEW_NAMESPACE: c_int = libc::CLONE_NEWNS
 /// `PR_SET_VMA`, by which glibc names its memory.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
+/// Requests of `ioctl` that libraries make (`asm-generic/ioctls.h`): no waiting, how much there is, is it a terminal.
+const FIONBIO: u64 = 0x5421;
+const FIONREAD: u64 = 0x541b;
+const TCGETS: u64 = 0x5401;
+
 /// Requests of `ioctl` by their upper bytes: those of the TUN driver (`_IOW('T', …, int)`, `_IOR`), of its namespace
 /// (`_IO('T', 227)`), and of sockets and interfaces.
 const TUN_WRITE: u64 = 0x4004_5400;
@@ -184,10 +189,9 @@ fn requests(role: Role) -> Vec<(c_long, Vec<Condition>)> {
     let exactly = |request: u64| Condition(1, Dword, Eq, request);
     let like = |request: u64| Condition(1, Dword, MaskedEq(BUT_THE_LAST_BYTE), request);
     let mut rules = vec![
-        exactly(libc::FIONBIO as u64),
-        exactly(libc::FIONREAD as u64),
-        // Whether it is a terminal.
-        exactly(libc::TCGETS as u64),
+        exactly(FIONBIO),
+        exactly(FIONREAD),
+        exactly(TCGETS),
         exactly(TUN_NAMESPACE),
         like(TUN_WRITE),
         like(TUN_READ),

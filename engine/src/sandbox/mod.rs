@@ -80,12 +80,12 @@ pub enum SandboxError {
     /// The kernel has no such flag, or a filter of somebody else forbids it.
     #[error("no_new_privs cannot be set: {0}")]
     NoNewPrivileges(io::Error),
-    /// The kernel knows Landlock, and refuses it all the same.
+    /// The kernel knows Landlock, and does not take the rules.
+    #[error("there are no rules for paths (Landlock): {0}")]
+    Rules(#[from] landlock::RulesetError),
+    /// It takes them, and refuses to apply them.
     #[error("paths cannot be fenced in (Landlock): {0}")]
-    Landlock(#[from] landlock::RulesetError),
-    /// There are too many open files.
-    #[error("paths cannot be fenced in (Landlock): {0}")]
-    NoDescriptor(io::Error),
+    Landlock(io::Error),
 }
 
 /// Decides what threads give up when they [enter]. To be called once, before the first of them. Without a call nothing
@@ -126,7 +126,7 @@ impl Plan {
         let mut layers = vec![set_no_new_privs().map_err(|errno| SandboxError::NoNewPrivileges(errno.into()))];
         if self.mode == Mode::On {
             layers.push(capabilities::keep(role, self.keeps_override).map_err(SandboxError::from));
-            layers.push(self.files.enter());
+            layers.push(self.files.enter().map_err(SandboxError::Landlock));
         }
         // Last, since it forbids the calls that the others are made of.
         if let Some(filters) = &self.filters {

@@ -236,3 +236,25 @@ fn a_file_of_another_user_keeps_one_capability() {
     assert!(scratch.places().are_another_users());
     inside(Mode::On, Role::Files, &scratch.places(), move || fs::write(directory.join("file"), "new").unwrap());
 }
+
+/// What a container engine is given allows what a gateway starts with, and what its own sandbox is made of.
+#[test]
+fn the_profile_for_container_engines() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/container/seccomp.json");
+    let profile: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = profile["syscalls"].as_array().unwrap();
+    let is_allowed = |name: &str| {
+        let mut rules = rules.iter().filter(|rule| rule["action"] == "SCMP_ACT_ALLOW" && rule["args"].is_null());
+        rules.any(|rule| rule["names"].as_array().unwrap().iter().any(|one| one == name))
+    };
+    let needed =
+        ["io_uring_setup", "io_uring_enter", "io_uring_register", "bpf", "capset", "seccomp", "prctl", "mbind"];
+    let landlock = ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"];
+    for name in needed.iter().chain(&landlock) {
+        assert!(is_allowed(name), "{name}");
+    }
+    for name in ["ptrace", "mount", "unshare", "setns", "init_module", "kexec_load", "open_by_handle_at", "clone3"] {
+        assert!(!is_allowed(name), "{name}");
+    }
+}

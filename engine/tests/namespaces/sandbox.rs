@@ -72,6 +72,31 @@ fn off_is_off_and_report_only_watches() {
     }
 }
 
+/// As a user who may do nothing, beside directories of root's.
+#[test]
+fn another_user_serves_and_leaves_nothing() {
+    let (namespace, daemon) = started("--user nobody");
+    let interface = daemon.interface();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    assert_eq!(user.split_whitespace().collect::<Vec<_>>(), ["65534"; 4]);
+    // The directory of the socket is root's.
+    let kept = OF_CONTROL | 1 << 1;
+    let is_inside = || threads(&daemon).get("ringfort").is_some_and(|(mode, set)| mode == "2" && *set == kept);
+    eventually(PATIENCE, &format!("control is in the sandbox: {:?}", threads(&daemon)), is_inside);
+    let key = KeyPair::random().unwrap().private.hex();
+    uapi::set(interface, &format!("private_key={key}\nlisten_port=801\nfwmark=7\n")).unwrap();
+    namespace.ip(&format!("link set {interface} up")).unwrap();
+    eventually(PATIENCE, "a low port with a mark is opened", || daemon.log().contains("listening on UDP port 801"));
+    let renamed = format!("{interface}n");
+    namespace.ip(&format!("link set {interface} name {renamed}")).unwrap();
+    eventually(PATIENCE, "the socket has the new name", || uapi::get(&renamed).is_ok());
+    let refused = namespace.command(us().path).args(["-f", "--user", "no such user", "x"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(daemon.stop().unwrap().success());
+    assert!(!uapi::socket_path(&renamed).exists(), "a socket was left behind");
+}
+
 /// They are the operator's, and may need what the daemon does not: `sudo`, a kernel module.
 #[test]
 fn hooks_keep_what_the_daemon_gives_up() {

@@ -57,12 +57,14 @@ pub(super) struct Client {
     deadline: Time,
     /// When it last sent or read something.
     moved: Time,
+    /// It may ask. Otherwise it is told so, whatever it asks.
+    is_admitted: bool,
     /// The client sends nothing more; it gets what it is owed and is then dropped.
     closing: bool,
 }
 
 impl Client {
-    pub fn new(stream: UnixStream, now: Time, deadline: Time) -> Self {
+    pub fn new(stream: UnixStream, is_admitted: bool, now: Time, deadline: Time) -> Self {
         let (reader, reply) = (RequestReader::default(), Reply::default());
         Self {
             stream,
@@ -73,6 +75,7 @@ impl Client {
             request_len: 0,
             deadline,
             moved: now,
+            is_admitted,
             closing: false,
         }
     }
@@ -198,6 +201,11 @@ impl Client {
     fn read(&mut self, now: Time) -> io::Result<bool> {
         let Some(len) = unless_blocked(self.stream.read(self.reader.space()))? else { return Ok(false) };
         self.moved = now;
+        if !self.is_admitted {
+            self.reply.finish(Errno::ACCESS);
+            self.closing = true;
+            return Ok(true);
+        }
         self.reader.advance(len);
         if len == 0 {
             self.closing = true;

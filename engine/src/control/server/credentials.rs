@@ -4,7 +4,7 @@
 //! for a moment, and whoever asks here sees private keys. The kernel tells who has connected (`SO_PEERCRED`).
 
 use std::fs::symlink_metadata;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
@@ -13,14 +13,12 @@ use std::path::Path;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 
-use crate::control::uapi::{Errno, Reply};
-
 /// More than a process commonly has. Of one that has more, those beyond do not count.
 const GROUPS_MAX: usize = 1024;
 /// `S_IWGRP`.
 const WRITABLE_BY_GROUP: u32 = 0o020;
 
-/// Whether whoever has connected to the socket at `path` may ask. One who may not is told so, and nothing else.
+/// Whether whoever has connected to the socket at `path` may ask. The log has those who may not.
 pub(super) fn admits(stream: &UnixStream, path: &Path) -> bool {
     let (user, is_admitted) = match Caller::of(stream) {
         Ok(caller) => (caller.user.to_string(), caller.may_use(path)),
@@ -31,10 +29,6 @@ pub(super) fn admits(stream: &UnixStream, path: &Path) -> bool {
             "user {user} is refused on the control socket: root and our own user may ask, and the socket's group if \
              its mode lets it write"
         );
-        let mut reply = Reply::default();
-        reply.finish(Errno::ACCESS);
-        // It fits into any socket, so nobody waits. Who does not read it does without.
-        let _ = (&*stream).write(reply.unwritten());
     }
     is_admitted
 }

@@ -198,9 +198,9 @@ impl Server {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(position) = self.free_place() else { return };
             match self.listener.accept() {
-                Ok(Some(stream)) if !credentials::admits(&stream, self.listener.place().path()) => {}
                 Ok(Some(stream)) => {
-                    let client = Client::new(stream, now, now + self.bounds.time);
+                    let is_admitted = credentials::admits(&stream, self.listener.place().path());
+                    let client = Client::new(stream, is_admitted, now, now + self.bounds.time);
                     if self.epoll.add(client.socket(), readable(position as u64)).is_ok() {
                         self.clients[position] = Some(client);
                         self.step(position, now, handler);

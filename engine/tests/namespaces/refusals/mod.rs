@@ -140,7 +140,7 @@ fn without_io_uring() {
             let mut command = place.command("");
             command.args(foreground).arg(&place.interface);
             seccomp::deny_io_uring(&mut command, errno);
-            assert_refuses(command, &["io_uring", "io_uring_disabled"]);
+            assert_refuses(command, &["io_uring", "io_uring_disabled", "container/seccomp.json"]);
             place.assert_nothing_left();
         }
     }
