@@ -29,21 +29,22 @@ impl Names {
     pub(super) fn label(&mut self, peer: Option<PeerId>) -> &str {
         let Some(peer) = peer else { return "no peer known" };
         if !self.known.contains_key(&peer) {
-            let name = self.ask(peer).map_or_else(|| "a peer that is gone".into(), String::into_boxed_str);
-            self.known.insert(peer, name);
+            // Control will have more time when the next packet comes.
+            let Some(name) = self.ask(peer) else { return "a peer" };
+            self.known.insert(peer, name.map_or_else(|| "a peer that is gone".into(), String::into_boxed_str));
         }
         &self.known[&peer]
     }
 
-    /// `None`: the peer is gone, or control does not answer in time.
-    fn ask(&self, peer: PeerId) -> Option<String> {
+    /// `None`: control does not answer in time. `Some(None)`: the peer is gone.
+    fn ask(&self, peer: PeerId) -> Option<Option<String>> {
         self.shared.ask(peer);
         self.queues.control.wake();
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.shared.heard_control();
             match self.shared.told() {
-                Some((told, name)) if told == peer => return name,
+                Some((told, name)) if told == peer => return Some(name),
                 // It came too late for whom it was.
                 Some(_) => {}
                 None => {

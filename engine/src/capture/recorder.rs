@@ -172,6 +172,10 @@ impl Recorder {
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return End::Time;
             }
+            if self.unwritten() < CHUNK_LEN {
+                // Whoever waited for a name, or for the client, has taken a ring for the taps as well.
+                self.shared.listen();
+            }
             // With room and more to read there is nothing to wait for, but the client is looked at.
             let may_sleep = self.unwritten() >= CHUNK_LEN || !self.has_more();
             if let Some(end) = self.wait(may_sleep) {
@@ -188,18 +192,22 @@ impl Recorder {
             }
             let place = self.next_reader()?;
             let mut kept = std::mem::take(&mut self.kept);
-            if let Some(seen) = self.readers[place].next(&mut kept) {
-                let before = self.out.len();
-                self.add(place, &seen, &kept);
-                let len = (self.out.len() - before) as u64;
-                if self.request.bytes > 0 && self.bytes + len > self.request.bytes {
-                    self.out.truncate(before);
-                    self.kept = kept;
-                    return Some(End::Bytes);
-                }
-                self.bytes += len;
-                self.written[seen.side as usize] += 1;
+            let Some(seen) = self.readers[place].next(&mut kept) else {
+                // Its worker has written half of it, and may need this core for the rest.
+                self.kept = kept;
+                std::thread::yield_now();
+                return None;
+            };
+            let before = self.out.len();
+            self.add(place, &seen, &kept);
+            let len = (self.out.len() - before) as u64;
+            if self.request.bytes > 0 && self.bytes + len > self.request.bytes {
+                self.out.truncate(before);
+                self.kept = kept;
+                return Some(End::Bytes);
             }
+            self.bytes += len;
+            self.written[seen.side as usize] += 1;
             self.kept = kept;
         }
         None

@@ -68,7 +68,12 @@ impl Shared {
         self.bell.arm();
     }
 
-    /// The same, but what the taps have can wait.
+    /// The taps ring from now on. To be called before the last look at what they have.
+    pub(super) fn listen(&self) {
+        self.bell.arm();
+    }
+
+    /// What control does is heard; what the taps have can wait.
     pub(super) fn heard_control(&self) {
         self.waker.clear();
     }
@@ -114,7 +119,8 @@ impl Shared {
     }
 
     pub(super) fn ask(&self, peer: PeerId) {
-        let _ = self.asked.push(peer);
+        // A question that control did not get to is given up.
+        let _ = self.asked.force_push(peer);
     }
 
     /// For control: the peer whose name is wanted.

@@ -8,7 +8,7 @@ use libc::c_long;
 /// What a thread does, and so what it may ask the kernel for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The control loop, and all that it starts: the steward, the resolver, the watchdog.
+    /// The control loop, and all that it starts: the steward, the resolver, the watchdog, a capture.
     Control,
     /// A worker.
     Worker,

@@ -17,6 +17,8 @@ impl Control {
         client: &UnixStream,
         reply: &mut Reply,
     ) -> Result<(), Errno> {
+        // The one before may have ended in this turn.
+        self.step_capture();
         let (interface, port) = (self.interface.name(), self.plane.sockets().port());
         self.captures.begin(request, client, interface, port, &self.device).map_err(|why| {
             log::warn!("a capture is refused: {why}");
