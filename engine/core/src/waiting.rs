@@ -14,25 +14,30 @@ use std::sync::atomic::AtomicU64;
 
 use crate::shared;
 
-/// The workers that wait for one peer. 64 of them are told apart: of more, those that share a bit are woken together.
+/// Of as many workers as receiver indices can name.
+const WORDS: usize = 4;
+
+/// The workers that wait for one peer. Each has a bit of its own: who finds its bit set has set it itself, and so has
+/// looked since.
 #[derive(Debug, Default)]
-pub struct Waiting(AtomicU64);
+pub struct Waiting([AtomicU64; WORDS]);
 
 /// Workers that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiters(u64);
+pub struct Waiters([u64; WORDS]);
 
 impl Waiting {
     /// A worker begins to hold packets back. True: it was not entered before, and must look for a session once more.
     #[inline]
     #[must_use = "a session that came in between is told to nobody"]
     pub fn enter(&self, worker: usize) -> bool {
-        shared::enter(&self.0, bit(worker))
+        let (word, bit) = place(worker);
+        shared::enter(&self.0[word], bit)
     }
 
     /// Those that wait. They will be told, and enter themselves again if that did not help.
     pub fn take(&self) -> Waiters {
-        Waiters(shared::take(&self.0))
+        Waiters(self.0.each_ref().map(|word| shared::take(word)))
     }
 }
 
@@ -40,12 +45,13 @@ impl Waiters {
     /// Whether a worker is one of them.
     #[must_use]
     pub const fn contains(self, worker: usize) -> bool {
-        self.0 & bit(worker) != 0
+        let (word, bit) = place(worker);
+        self.0[word] & bit != 0
     }
 }
 
-const fn bit(worker: usize) -> u64 {
-    1 << (worker % 64)
+const fn place(worker: usize) -> (usize, u64) {
+    (worker / 64 % WORDS, 1 << (worker % 64))
 }
 
 #[cfg(test)]
@@ -58,16 +64,18 @@ mod tests {
         assert!(waiting.enter(1) && waiting.enter(63) && !waiting.enter(1));
         let waiters = waiting.take();
         assert_eq!([0, 1, 2, 63].map(|worker| waiters.contains(worker)), [false, true, false, true]);
-        assert_eq!(waiting.take(), Waiters(0));
+        assert_eq!(waiting.take(), Waiters([0; WORDS]));
         assert!(waiting.enter(1));
     }
 
     #[test]
-    fn more_workers_than_bits_are_woken_with_another() {
+    fn each_of_255_workers_is_told_apart() {
         let waiting = Waiting::default();
-        assert!(waiting.enter(65));
-        assert!(!waiting.enter(1), "nobody takes the bit of another away");
+        for worker in (0..255).step_by(2) {
+            assert!(waiting.enter(worker));
+        }
+        assert!(waiting.enter(65), "worker 1 has another bit");
         let waiters = waiting.take();
-        assert!(waiters.contains(1) && waiters.contains(65) && !waiters.contains(64));
+        assert!((0..255).all(|worker| waiters.contains(worker) == (worker % 2 == 0 || worker == 65)));
     }
 }

@@ -11,7 +11,7 @@ use ringfort_core::wire::DATA_HEADER_LEN;
 
 use super::{train, wire_len};
 use crate::tap::Direction;
-use crate::{DataPath, ENTERED_MAX, Stage, TRAIN_BYTES_MAX, Watch};
+use crate::{DataPath, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// A packet with a peer and, as of this batch, a key.
 pub(crate) struct Pending {
@@ -45,9 +45,7 @@ impl<W: Watch> DataPath<W> {
         if !self.peers.get(id).is_some_and(|peer| peer.has_session(now)) {
             return match self.peers.reachable(id) {
                 Ok(_) => {
-                    if self.entered.len() >= ENTERED_MAX {
-                        self.look_again(now);
-                    }
+                    self.make_room_to_enter(now);
                     self.stage(now, id, view);
                 }
                 Err(reason) => {

@@ -67,6 +67,7 @@ impl<W: Watch> DataPath<W> {
                 return Outcome::Done;
             }
         };
+        self.make_room_to_enter(now);
         if !self.peers.get(peer).is_some_and(|known| known.has_session(now)) {
             self.stage_super(now, peer, segments);
             return Outcome::Done;

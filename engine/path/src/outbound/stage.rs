@@ -10,7 +10,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
 use vnet_packets::Segments;
 
 use crate::budget::staging_line;
-use crate::{DataPath, Watch};
+use crate::{DataPath, ENTERED_MAX, Watch};
 
 /// Padding and tag behind the longest packet in a packet slot.
 const STAGED_PACKET_MAX: usize = PACKET_SIZE - TAG_LEN - 15;
@@ -89,6 +89,13 @@ impl<W: Watch> DataPath<W> {
             self.entered.push(id);
         }
         self.request_handshake(id, reason);
+    }
+
+    /// Whatever comes next may enter this worker once for each packet, and the list does not grow.
+    pub(super) fn make_room_to_enter(&mut self, now: Time) {
+        if self.entered.len() >= ENTERED_MAX {
+            self.look_again(now);
+        }
     }
 
     /// Looks once more for sessions that were not there when their packets came: who made one before this worker was
