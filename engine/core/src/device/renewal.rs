@@ -4,11 +4,13 @@
 //! A peer that takes a step before its turn comes is renewed first. So no peer does anything under the former key.
 //! Until then its session may still carry data.
 
+use super::api::Action;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::{Device, enter};
 use crate::suite::Suite;
 use crate::time::Time;
+use crate::timers::Timer;
 
 /// Peers that are renewed in one call.
 pub(super) const PEERS_PER_SLICE: usize = 256;
@@ -78,11 +80,26 @@ impl Peer {
     pub(super) fn renew(&mut self, target: Target, now: Time, ready: bool, out: &mut Outbox) {
         let Target { identity, suite } = target;
         if self.identity != identity {
+            let asks = self.timers.get(Timer::Retransmit).is_some();
             self.identity = identity;
             self.remote.forget_local();
             self.reset(out);
             self.kick(now, ready);
+            if asks {
+                self.ask_anew(now, ready, out);
+            }
         }
         self.use_suite(suite, now, ready, out);
+    }
+
+    /// Whoever was asked under the former key is asked under this one: packets wait for the answer. Without a key, or
+    /// a link, they wait for nothing.
+    fn ask_anew(&mut self, now: Time, ready: bool, out: &mut Outbox) {
+        if ready && self.endpoint().is_some() {
+            self.attempt_started = now;
+            self.timers.set(Timer::Retransmit, now);
+        } else {
+            out.push(Action::DropStaged { peer: self.id });
+        }
     }
 }
