@@ -61,6 +61,8 @@ pub(super) struct Client {
     is_admitted: bool,
     /// The client sends nothing more; it gets what it is owed and is then dropped.
     closing: bool,
+    /// It has hung up, and only what it asked for is still there.
+    is_gone: bool,
 }
 
 impl Client {
@@ -77,6 +79,7 @@ impl Client {
             moved: now,
             is_admitted,
             closing: false,
+            is_gone: false,
         }
     }
 
@@ -91,6 +94,17 @@ impl Client {
 
     fn waits(&self) -> bool {
         self.parked.is_some() || matches!(self.unfinished, Some(Unfinished::Change(_)))
+    }
+
+    /// The client has hung up. True: a change that it asked for goes on.
+    pub fn hang_up(&mut self) -> bool {
+        self.is_gone = matches!(self.unfinished, Some(Unfinished::Change(_)));
+        self.is_gone
+    }
+
+    /// Whether it has hung up, and a change goes on.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// Whether a request of it was begun, and is not done.

@@ -158,8 +158,7 @@ impl Server {
                 WATCH if self.listener.was_removed() => return false,
                 WATCH => {}
                 position if event.events().contains(EpollFlags::EPOLLHUP) && self.is_unfinished(position as usize) => {
-                    // Nobody reads the answer. What was begun is finished all the same.
-                    self.disconnect(position as usize);
+                    self.hang_up(position as usize);
                 }
                 position => self.step(position as usize, now, handler),
             }
@@ -248,6 +247,18 @@ impl Server {
         true
     }
 
+    /// Nobody reads the answer. A change that was begun is finished all the same, and counts as held until then: whoever
+    /// asks and hangs up, again and again, has no more memory than others.
+    fn hang_up(&mut self, position: usize) {
+        let Some(client) = &mut self.clients[position] else { return };
+        if client.hang_up() {
+            // It would be ready for ever.
+            let _ = self.epoll.delete(client.socket());
+        } else {
+            self.disconnect(position);
+        }
+    }
+
     fn disconnect(&mut self, position: usize) {
         if let Some(client) = self.clients[position].take() {
             // Closing would do, but a capture may go on with the connection.
@@ -280,6 +291,7 @@ impl Server {
         let wanted = match step {
             Step::Read => EpollFlags::EPOLLIN,
             Step::Write => EpollFlags::EPOLLOUT,
+            Step::Parked if client.is_gone() => return,
             // Errors and hang-ups are reported all the same.
             Step::Parked => EpollFlags::empty(),
             Step::Close => return self.disconnect(position),

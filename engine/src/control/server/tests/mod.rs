@@ -429,8 +429,12 @@ fn a_change_that_takes_long_keeps_nobody_else_waiting() {
     server.serve(at(501), &mut fake);
     drop(first);
     server.serve(at(502), &mut fake);
+    let held = |server: &Server| server.clients.iter().flatten().map(Client::held_len).sum::<usize>();
+    assert_eq!(held(&server), "set=1\n\n".len(), "it is applied all the same, and until then it is held");
     let orphan = fake.changes.as_mut().unwrap().pop().unwrap();
-    assert!(orphan.send(Ok(())).is_err(), "nobody waits for it any more");
+    orphan.send(Ok(())).unwrap();
+    server.serve(at(503), &mut fake);
+    assert_eq!((held(&server), server.clients.iter().flatten().count()), (0, 1));
 }
 
 #[test]
