@@ -131,12 +131,6 @@ impl Dispatch {
         self.routes.len() > 1
     }
 
-    /// How many versions of the routes there are: the newest, and those that a worker may still use.
-    #[must_use]
-    pub fn routes_versions(&self) -> usize {
-        self.routes.len()
-    }
-
     /// Makes the two halves of a session and gives them away: the receiving one to its worker, the sending one to the
     /// peer's cell, now or when the peer has shown that it has the key.
     fn begin(

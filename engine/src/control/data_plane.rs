@@ -19,9 +19,6 @@ use crate::queues::{Mail, Queues};
 /// How often to look whether the workers have let go of old routes. They do not tell: it concerns nothing but memory.
 const ROUTES_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Versions of the routes that there may be before a request of many parts waits with the next one.
-const ROUTES_VERSIONS_MAX: usize = 4;
-
 /// The workers and the network, as control reaches them.
 #[derive(Debug)]
 pub struct DataPlane {
@@ -112,12 +109,6 @@ impl DataPlane {
     pub fn release_routes(&mut self, now: Time) {
         let keeps_some = self.dispatch.release_routes(self.queues.control.oldest_routes_in_use());
         self.routes_check = keeps_some.then(|| now + ROUTES_CHECK_INTERVAL);
-    }
-
-    /// Whether some worker is so far behind that it should not be given new routes until it has taken the former ones.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.dispatch.routes_versions() > ROUTES_VERSIONS_MAX
     }
 
     fn apply(&mut self, action: Action, device: &mut Device, now: Time) {

@@ -104,7 +104,8 @@ impl Jobs {
             self.queue.push_front(rest);
         }
         let is_applied = !matches!(self.queue.front(), Some(Job::Application(..)));
-        device.hold_routes(!is_applied && plane.is_behind());
+        // Routes of half a request would lead to others than those of the whole.
+        device.hold_routes(!is_applied);
     }
 
     /// Tells whoever waits for it what became of the first request, if it is done. True: somebody was told.

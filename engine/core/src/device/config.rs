@@ -18,6 +18,9 @@ use crate::noise::LocalIdentity;
 use crate::time::Time;
 use crate::timers::Timer;
 
+/// Removed peers that the workers are told of in one turn.
+pub(super) const RELEASES_PER_TURN: usize = 1024;
+
 /// The interface.
 impl Device {
     /// Has another library compute handshakes, under private keys that are set from now on.
@@ -206,12 +209,14 @@ impl Device {
     }
 
     /// Keeps routes that change from the workers for now, and the names of removed peers with them. For a change of
-    /// many parts while the workers have not taken the former ones: each version that they may use needs memory.
+    /// many parts. With half of it, packets for one peer would go to another that has a shorter prefix, and be taken
+    /// from it. And each version of the routes needs memory for as long as a worker uses it.
     pub const fn hold_routes(&mut self, hold: bool) {
         self.routes_held = hold;
     }
 
-    /// Gives the workers the present routes, and then forgets the peers that no route leads to any more.
+    /// Gives the workers the present routes, and then forgets peers that no route leads to any more, a bounded number of
+    /// them: each is an order for each worker.
     pub(super) fn publish_routes(&mut self) {
         if self.routes_held {
             return;
@@ -219,9 +224,16 @@ impl Device {
         if std::mem::take(&mut self.routes_changed) {
             self.out.push(Action::Routes(self.routes.clone()));
         }
-        for peer in self.removed.drain(..) {
+        let count = self.removed.len().min(self.releases_left);
+        self.releases_left -= count;
+        for peer in self.removed.drain(self.removed.len() - count..) {
             self.out.push(Action::RemovePeer { peer });
             self.peers.release(peer);
         }
+    }
+
+    /// More removed peers wait to go: at once.
+    pub(super) fn releases_due(&self) -> Option<Time> {
+        (self.releases_left == 0 && !self.removed.is_empty() && !self.routes_held).then_some(Time::ZERO)
     }
 }

@@ -108,6 +108,8 @@ pub struct Device {
     routes_held: bool,
     /// Peers that are gone here, and not yet at the workers.
     removed: Vec<PeerId>,
+    /// How many of these may go until the next call of [`Device::handle_timeout`].
+    releases_left: usize,
     /// The latest timestamp of an initiation to any of the peers that are gone. Who is added again begins after it, or
     /// would be refused until a wall clock that went back has caught up.
     timestamp_of_removed: Tai64N,
@@ -145,6 +147,7 @@ impl Device {
             routes_changed: false,
             routes_held: false,
             removed: Vec::new(),
+            releases_left: config::RELEASES_PER_TURN,
             timestamp_of_removed: Tai64N::ZERO,
             out: Outbox::new(workers),
             drops: DropCounts::new(),
@@ -222,6 +225,7 @@ impl Device {
 
     /// Does what is due. A bounded amount of it: if [`Device::poll_timeout`] is still not after `now`, there is more.
     pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        self.releases_left = config::RELEASES_PER_TURN;
         self.renew_some(now.mono);
         self.recover_due(now, rng);
         self.renew_secret_due(now.mono, rng);
@@ -255,7 +259,7 @@ impl Device {
     /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing
     /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let others = [self.recovery.next_deadline(), self.renewal.due(), self.secret_due()];
+        let others = [self.recovery.next_deadline(), self.renewal.due(), self.secret_due(), self.releases_due()];
         self.schedule.next().into_iter().chain(others.into_iter().flatten()).min()
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use ringfort_core::allowed_ips::Prefix;
-use ringfort_core::crypto::{PresharedKey, PrivateKey};
+use ringfort_core::crypto::{PresharedKey, PrivateKey, PublicKey};
 use ringfort_core::device::{Action, AddPeerError, Device, Outgoing, PeerEvent};
 use ringfort_core::drops::DropReason;
 use ringfort_core::tai64n::Tai64N;
 
+use crate::rng::SeededRng;
 use crate::{Node, Pair, START, kinds};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -357,4 +358,48 @@ fn a_wall_clock_that_jumps_back_does_not_lock_us_out() {
     pair.offer_a();
     pair.exchange();
     assert_eq!(pair.b.delivered.len(), 1);
+}
+
+#[test]
+fn another_private_key_asks_whom_the_former_one_asked() {
+    for has_key in [true, false] {
+        let mut pair = Pair::new();
+        pair.offer_a();
+        assert_eq!(kinds(&pair.a.take_sent()), [1], "and the packet waits");
+        let now = pair.a.now.mono;
+        pair.a.device.set_private_key(now, has_key.then(|| PrivateKey::new([9; 32])));
+        pair.a.settle();
+        let (asked, dropped) = if has_key { (vec![1], 0) } else { (vec![], 1) };
+        assert_eq!(kinds(&pair.a.take_sent()), asked);
+        assert_eq!(pair.a.drops(DropReason::NoSession), dropped, "it does not wait for nothing");
+    }
+}
+
+/// Each is an order for each worker, and handshakes wait meanwhile.
+#[test]
+fn many_removed_peers_leave_the_workers_in_portions() {
+    let mut device = Device::new(1);
+    let peers: Vec<_> = (0..3_000u32)
+        .map(|n| {
+            let mut key = [3; 32];
+            key[..4].copy_from_slice(&n.to_le_bytes());
+            device.add_peer(PublicKey::new(key)).unwrap()
+        })
+        .collect();
+    while device.poll_action().is_some() {}
+    peers.iter().for_each(|&peer| device.remove_peer(peer));
+    let mut rng = SeededRng::new(1);
+    let mut portions = Vec::new();
+    loop {
+        let mut gone = 0;
+        while let Some(action) = device.poll_action() {
+            gone += usize::from(matches!(action, Action::RemovePeer { .. }));
+        }
+        portions.push(gone);
+        if device.poll_timeout().is_none_or(|due| due > START) {
+            break;
+        }
+        device.handle_timeout(crate::node::at(START), &mut rng);
+    }
+    assert_eq!(portions, [1_024, 1_024, 952]);
 }
