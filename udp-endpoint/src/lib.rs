@@ -46,8 +46,8 @@ impl Endpoint {
         Self::new(self.remote)
     }
 
-    /// Whether both are between the same two addresses. By which interface datagrams come in does not count: a peer that
-    /// is heard by two of ours has not moved. A link-local address has its link in the remote address.
+    /// Whether both are between the same two addresses. By which interface datagrams come in does not count: a peer
+    /// that is heard by two of ours has not moved. A link-local address has its link in the remote address.
     #[must_use]
     pub fn has_addresses_of(&self, other: &Self) -> bool {
         let source = |endpoint: &Self| endpoint.source.map(|source| source.addr);

@@ -250,7 +250,7 @@ pub enum Problem {
         line: usize,
     },
     /// A warning: a peer that is the gateway itself.
-    #[error("this is the key of the interface itself, so this [Peer] is left out: is it meant to be another gateway's?")]
+    #[error("this is the key of the interface itself, so this [Peer] is left out: is another one meant?")]
     OwnKey,
     /// A warning: two peers of one name.
     #[error("the [Peer] of line {0} has the same Name: commands that take a name will not know which is meant")]

@@ -143,7 +143,7 @@ impl Section {
 
     /// The section whose header was meant by one that is none, if it is near enough.
     pub fn meant(header: &str) -> Option<Self> {
-        /// Of a header that is to be understood: what is longer may be anything.
+        /// A header that is longer may mean anything.
         const LEN_MAX: usize = 24;
         const DISTANCE_MAX: usize = 2;
         let header = header.get(..LEN_MAX.min(header.len())).filter(|short| short.len() == header.len())?;

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use network_setup::Table;
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::device::is_name;
-
-use network_setup::Table;
 
 use super::config::{Address, Dns, Endpoint};
 use super::mistake::Problem;

@@ -149,7 +149,7 @@ fn the_latest_handshake_is_known_by_its_index() {
     assert!(latest.is(7) && !latest.is(0));
 }
 
-/// A peer that is heard by two of our interfaces in turn has not moved. By which one it was last is learnt all the same.
+/// A peer that is heard by two of our interfaces in turn has not moved. Which one it was last is learnt all the same.
 #[test]
 fn another_interface_is_no_move() {
     let cell = EndpointCell::default();

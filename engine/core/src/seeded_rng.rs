@@ -3,8 +3,9 @@
 
 use std::convert::Infallible;
 
-use crate::crypto::hash;
 use rand_core::{TryCryptoRng, TryRng};
+
+use crate::crypto::hash;
 
 /// The source: blocks of a hash.
 pub(crate) struct SeededRng {

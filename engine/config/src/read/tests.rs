@@ -1,6 +1,6 @@
-use super::*;
 use network_setup::Table;
 
+use super::*;
 use crate::config::{Address, Dns, Endpoint};
 use crate::files::{Disk, Memory};
 use crate::key_text;
@@ -137,7 +137,7 @@ fn a_mistyped_header_does_not_hide_what_is_wrong_below_it() {
     assert_eq!((found.len(), found[1].0, found[2].0), (3, 2, 3), "{found:?}");
 }
 
-/// wireguard-go ignores it as well, so one list can be given to all gateways. But nobody is to wonder where it is.
+/// wireguard-go ignores it as well, so one list can be given to all gateways. But somebody may wonder where it is.
 #[test]
 fn a_peer_with_our_own_key_is_left_out_and_said() {
     let own = PrivateKey::new(*SecretKey::from_base64(SECRET).unwrap().expose()).public_key();

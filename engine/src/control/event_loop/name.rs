@@ -42,7 +42,7 @@ impl Control {
         self.interface.name()
     }
 
-    /// Where metrics are, to be renamed with the interface.
+    /// Where the socket of metrics is. It is renamed with the interface.
     pub fn show_at(&mut self, place: Option<MetricsPlace>) {
         self.metrics_place = place;
     }

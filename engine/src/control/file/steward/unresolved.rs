@@ -38,7 +38,7 @@ impl Unresolved {
         })
     }
 
-    /// These are to be resolved, and no others. What was known of the same names stays.
+    /// Names to resolve, in place of all before. What was known of the same names stays.
     pub(super) fn replace(&self, jobs: &[Job]) {
         let mut names = self.lock();
         let mut before = std::mem::take(&mut *names);
