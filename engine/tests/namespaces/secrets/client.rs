@@ -31,7 +31,7 @@ pub struct Client {
     pub sessions: Vec<[[u8; 32]; 2]>,
     /// By which the last of them is known.
     latest_index: Option<u32>,
-    /// Data messages that came.
+    /// Data messages that came under it.
     data: u64,
 }
 
@@ -98,7 +98,7 @@ impl Client {
         });
     }
 
-    /// Waits until the gateway sends data, which `cause` makes it do.
+    /// Waits until the gateway sends data under the latest session, which `cause` makes it do.
     pub fn await_data(&mut self, mut cause: impl FnMut()) {
         let before = self.data;
         eventually(PATIENCE, "data from the gateway", || {
@@ -123,7 +123,8 @@ impl Client {
         let mut buffer = [0; 2_048];
         while let Ok(len) = self.socket.recv(&mut buffer) {
             if buffer[0] == TYPE_DATA {
-                self.data += 1;
+                let index = buffer[4..8].try_into().map(u32::from_le_bytes).unwrap();
+                self.data += u64::from(Some(index) == self.latest_index);
                 continue;
             }
             let from = Endpoint::new(self.socket.peer_addr().unwrap());

@@ -209,8 +209,9 @@ fn life_of_keys(options: &str, suite: Suite, sessions_are: Where) {
 
     for _ in 0..=SESSIONS_KEPT {
         stage.client.ask();
+        // Or else the gateway may never come to use this one, and keep an older one instead.
+        stage.send();
     }
-    stage.send();
     let (last, retired) = (stage.client.sessions.len() - 1, stage.client.needles(0));
     stage.check("after many sessions", &stage.in_session(last), &retired);
 
