@@ -175,6 +175,13 @@ impl Plan {
     }
 }
 
+/// Becomes who `--user` names. That undoes what was said of core dumps before: it becomes what fs.suid_dumpable says.
+fn change_user(cli: &Serve) -> Result<(), DaemonError> {
+    let Some(name) = &cli.user else { return Ok(()) };
+    become_user(name)?;
+    secrecy::forbid_core_dumps(cli.core_dumps)
+}
+
 /// Starts, reports and serves.
 fn run(
     cli: &Serve,
@@ -184,7 +191,7 @@ fn run(
     mut readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
     panics::end_process();
-    if let Err(error) = cli.user.as_deref().map_or(Ok(()), become_user).map_err(DaemonError::from) {
+    if let Err(error) = change_user(cli) {
         if let Some(readiness) = readiness {
             readiness.failed(&error);
         }

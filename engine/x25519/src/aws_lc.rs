@@ -1,9 +1,9 @@
 //! `aws-lc-rs`, the Rust binding of AWS-LC, whose X25519 is s2n-bignum's verified assembly where there is one for the
 //! CPU.
 //!
-//! The private key lives in an object of AWS-LC on the heap, which `OPENSSL_free` cleanses, and which is not locked. The
-//! result comes in a buffer
-//! that the binding wipes. AWS-LC refuses a result of zeros, which is what points of low order give.
+//! The private key lives in an object of AWS-LC on the heap, which `OPENSSL_free` cleanses, and which is not locked.
+//! The result comes in a buffer that the binding wipes. AWS-LC refuses a result of zeros, which is what points of low
+//! order give.
 
 use aws_lc_rs::agreement::{self, UnparsedPublicKey, agree};
 use ringfort_core::crypto::{Key, LowOrder, PrivateKey, PublicKey, Secret, X25519};
