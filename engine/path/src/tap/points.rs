@@ -141,13 +141,19 @@ impl Tap {
     ) {
         let &Datagrams { peer, stride, endpoint, ecn } = datagrams;
         for (i, datagram) in bytes.chunks(stride.max(1)).enumerate() {
-            let packet = Packet { direction, peer, pick: pick(datagram), dropped: dropped(i), parts: [datagram, &[]] };
+            let dropped = dropped(i);
+            let pick = match pick(datagram) {
+                // A handshake message, or a cookie.
+                Pick::Next if dropped.is_none() => Pick::Always,
+                pick => pick,
+            };
+            let packet = Packet { direction, peer, pick, dropped, parts: [datagram, &[]] };
             self.cipher(now, &packet, endpoint, ecn);
         }
     }
 }
 
-/// Data messages are sampled by their names; all else that is a message is rare; what is none may be a flood.
+/// Data messages are sampled by their names. Of all else, what is dropped may be a flood.
 fn pick(datagram: &[u8]) -> Pick {
     match parse_data_header(datagram) {
         Ok(header) => Pick::Message { receiver: header.receiver, counter: header.counter },

@@ -172,6 +172,27 @@ fn the_same_packets_are_sampled_on_both_sides_and_at_both_gateways() {
 }
 
 #[test]
+fn no_sample_is_without_handshakes_but_a_flood_is_sampled() {
+    let (_, mut receiver) = pair();
+    let receiver = &mut receiver.workers[0];
+    let mut into = look(receiver, Filter { one_in: u32::MAX, ..all() });
+    let rounds = if cfg!(miri) { 2 } else { 20 };
+    for _ in 0..rounds {
+        for kind in [1, 77] {
+            let mut bytes = [0; 148];
+            bytes[0] = kind;
+            let view = filled(receiver, budget::line::UDP_READS, &bytes);
+            let train = Train { view, stride: 148, endpoint: endpoint("192.0.2.1:51820"), ecn: 0, handed: false };
+            receiver.handle_train(NOW, train, &mut || None);
+        }
+        while receiver.poll_handshake().is_some() {}
+    }
+    let seen = seen(&mut into);
+    assert_eq!(seen.len(), rounds);
+    assert!(seen.iter().all(|(seen, bytes)| seen.dropped.is_none() && bytes[0] == 1), "{seen:?}");
+}
+
+#[test]
 fn a_filter_keeps_others_out_and_long_packets_short() {
     let (mut sender, mut receiver) = pair();
     let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);

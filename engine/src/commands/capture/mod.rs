@@ -29,7 +29,7 @@ nobody: what is not read in time is lost, and counted. One capture runs at a tim
 
 IP and UDP headers of datagrams are made anew, since sockets do not show them: addresses, ports and ECN are right.
 Not seen are packets that were dropped where their bytes were gone (send_failed, tun_write_failed, no_slot,
-handshake_queue_full), and what becomes of a handshake message that was received.";
+handshake_queue_full), and what control makes of a handshake message that was received.";
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]
