@@ -1,8 +1,11 @@
 //! The work that is counted.
 
+use std::sync::Arc;
+
 use ring_buffers::View;
 use ringfort_path::budget::line;
-use ringfort_path::{DataPath, Train, Transmit, bare};
+use ringfort_path::tap::{CAPACITY_MIN, Filter, Side, TapReader, tap};
+use ringfort_path::{DataPath, Order, Outcome, Train, Transmit, bare};
 use vnet_packets::VNET_HDR_LEN;
 
 use crate::rig::{NOW, Rig, filled};
@@ -16,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) way: Way,
     batch: Batch,
+    /// Somebody looks on, and sees all of them on both sides.
+    is_seen: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,21 +43,27 @@ const SEGMENTS: usize = 44;
 const SEGMENT: usize = 1_380;
 
 const fn lone(name: &'static str, way: Way, packets: usize, len: usize) -> Case {
-    Case { name, way, batch: Batch::Lone { packets, len } }
+    Case { name, way, batch: Batch::Lone { packets, len }, is_seen: false }
+}
+
+const fn super_packets(name: &'static str, way: Way, is_seen: bool) -> Case {
+    Case { name, way, batch: Batch::Super, is_seen }
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         lone("out-64-alone", Way::Out, 1, 64),
         lone("out-64-of-32", Way::Out, 32, 64),
         lone("out-1420-alone", Way::Out, 1, 1_420),
         lone("out-1420-of-32", Way::Out, 32, 1_420),
-        Self { name: "out-super-44", way: Way::Out, batch: Batch::Super },
+        super_packets("out-super-44", Way::Out, false),
+        super_packets("out-super-44-seen", Way::Out, true),
         lone("in-64-alone", Way::In, 1, 64),
         lone("in-64-of-32", Way::In, 32, 64),
         lone("in-1420-alone", Way::In, 1, 1_420),
         lone("in-1420-of-32", Way::In, 32, 1_420),
-        Self { name: "in-super-44", way: Way::In, batch: Batch::Super },
+        super_packets("in-super-44", Way::In, false),
+        super_packets("in-super-44-seen", Way::In, true),
     ];
 
     /// Packets of one round.
@@ -69,6 +80,11 @@ pub(crate) fn run(case: &Case) {
     let Rig { mut sender, mut receiver } = Rig::new();
     let mut sent = Vec::with_capacity(64);
     let mut pieces = Vec::with_capacity(64);
+    let mut readers = Vec::new();
+    if case.is_seen {
+        readers.extend([&mut sender, &mut receiver].map(look));
+    }
+    let mut bytes = Vec::new();
     let reads = match case.batch {
         Batch::Lone { packets, len } => vec![udp_packet(len); packets],
         Batch::Super => vec![super_packet()],
@@ -86,7 +102,27 @@ pub(crate) fn run(case: &Case) {
         let (out, into) = (sender.counters().udp_send_datagrams, receiver.counters().tun_write_packets);
         let done = if matches!(case.way, Way::Out) { out } else { into };
         assert_eq!(done, u64::from(round) * case.packets() as u64, "all packets get through");
+        for reader in &mut readers {
+            while reader.next(&mut bytes).is_some() {}
+            let lost = Side::ALL.map(|side| reader.counts().lost(side));
+            assert_eq!(lost, [0, 0], "there is room for all of them");
+        }
     }
+}
+
+/// Has a data path show all of each packet.
+fn look(path: &mut DataPath) -> TapReader {
+    let filter = Filter {
+        sides: [true; 2],
+        direction: None,
+        drops_only: false,
+        peers: Box::default(),
+        one_in: 1,
+        snap_len: usize::MAX,
+    };
+    let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {}));
+    assert_eq!(path.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
+    reader
 }
 
 /// The slots go home as well.
