@@ -155,8 +155,8 @@ pub enum DaemonError {
     Ring(RingError),
     /// The same, and somebody filters our system calls.
     #[error(
-        "{0}. A filter of system calls is on this process: for a container engine, \
-         /usr/share/ringfort/container/seccomp.json allows what a gateway needs (docker run --security-opt seccomp=FILE)"
+        "{0}. A filter of system calls is on this process: container engines take \
+         /usr/share/ringfort/container/seccomp.json in place of their own (docker run --security-opt seccomp=FILE)"
     )]
     FilteredRing(RingError),
     /// The user that was asked for.

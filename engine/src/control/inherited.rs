@@ -27,8 +27,25 @@ impl Inherited {
         if tun.is_some() && tun == uapi {
             return Err(refused("WG_UAPI_FD", "it is the same descriptor as WG_TUN_FD"));
         }
+        // What a shell or a supervisor forgot to close is not ours to keep open for as long as we live.
+        close_all_except(&[tun, uapi].into_iter().flatten().collect::<Vec<_>>());
         let own = |(variable, number): (_, Option<RawFd>)| number.map(|number| own(variable, number)).transpose();
         Ok(Self { tun: own(("WG_TUN_FD", tun))?, uapi: own(("WG_UAPI_FD", uapi))? })
+    }
+}
+
+/// Closes all descriptors beside these and the three standard ones. To be called while nobody owns any other.
+pub fn close_all_except(kept: &[RawFd]) {
+    let mut kept: Vec<_> = kept.iter().filter_map(|&number| libc::c_uint::try_from(number).ok()).collect();
+    kept.sort_unstable();
+    let mut first = libc::STDERR_FILENO as libc::c_uint + 1;
+    for end in kept.into_iter().map(Some).chain([None]) {
+        let last = end.map_or(libc::c_uint::MAX, |end| end.saturating_sub(1));
+        if first <= last {
+            // SAFETY: close_range(2) takes no pointers, and nobody owns what it closes: that is asked of the caller.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+        first = end.map_or(libc::c_uint::MAX, |end| end.saturating_add(1));
     }
 }
 

@@ -3,8 +3,8 @@
 //! Refused rather than killed: a library that tries something new must not end a gateway. The kernel's log has each
 //! refusal (`audit: type=1326`), with the number of the call and the name of the thread.
 //!
-//! Two things fail with `ENOSYS` instead, and the C library falls back on an older call: `clone3`, whose flags no filter
-//! can see, and calls that are newer than this program.
+//! Two things fail with `ENOSYS` instead, and the C library falls back on an older call: `clone3`, whose flags no
+//! filter can see, and calls that are newer than this program.
 
 use std::collections::BTreeMap;
 use std::io;

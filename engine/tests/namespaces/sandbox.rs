@@ -97,6 +97,21 @@ fn another_user_serves_and_leaves_nothing() {
     assert!(!uapi::socket_path(&renamed).exists(), "a socket was left behind");
 }
 
+/// A shell that forgot one, for instance.
+#[test]
+fn descriptors_that_nobody_has_named_are_closed() {
+    let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+    let file = janitor::directory().join(format!("{interface}.inherited"));
+    let mut command = namespace.command("sh");
+    let script = "exec 7<>\"$1\" 9<>\"$1\"; exec \"$2\" -f \"$3\"";
+    command.args(["-c", script, "sh"]).arg(&file).arg(us().path).arg(&interface);
+    let daemon = Daemon::spawn_command(command, &interface).unwrap();
+    eventually(PATIENCE, "it serves", || uapi::get(&interface).is_ok());
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let mut targets = open.flatten().filter_map(|number| std::fs::read_link(number.path()).ok());
+    assert!(targets.all(|target| target != file), "{} is still open", file.display());
+}
+
 /// They are the operator's, and may need what the daemon does not: `sudo`, a kernel module.
 #[test]
 fn hooks_keep_what_the_daemon_gives_up() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::CString;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -20,6 +20,7 @@ use crate::control::background;
 use crate::control::error::DaemonError;
 use crate::control::file::steward::execute_hook;
 use crate::control::file::{disk, is_interface};
+use crate::control::inherited::close_all_except;
 
 /// As `ps` and `top` show it.
 const NAME: &str = "ringfort-run";
@@ -57,7 +58,8 @@ pub fn fork(detaches: Option<bool>) -> Result<Forked, DaemonError> {
 impl RunnerProcess {
     /// Runs commands of the file at this path, in which these stood at the start, until the daemon has ended.
     pub fn serve(self, path: &Path, hooks: Hooks) {
-        close_all_except(self.0.as_raw_fd());
+        // What a step before us has left open. Its owners were dropped.
+        close_all_except(&[self.0.as_raw_fd()]);
         hear_no_signal();
         let _ = CString::new(NAME).map(|name| set_name(&name));
         serve(&self.0, path, hooks);
@@ -150,19 +152,6 @@ fn run_program(invocation: &Invocation) -> Answer {
             errors: ended.errors,
         },
         Err(why) => Answer::Refused(why),
-    }
-}
-
-/// What we were started with, and what a step before us has left open.
-fn close_all_except(kept: RawFd) {
-    let kept = libc::c_uint::try_from(kept).expect("an open descriptor is not negative");
-    let first = libc::STDERR_FILENO as libc::c_uint + 1;
-    for (from, to) in [(first, kept - 1), (kept + 1, libc::c_uint::MAX)] {
-        if from <= to {
-            // SAFETY: close_range(2) takes no pointers. Whoever owned one of these descriptors was dropped, or is never
-            // used again: this process does nothing but serve, and then ends.
-            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
-        }
     }
 }
 

@@ -31,8 +31,8 @@ fn permission(system: &System) -> Finding {
             let (what, remedy) = if is_filtered {
                 (
                     "a seccomp filter forbids io_uring, as the default profiles of container runtimes do",
-                    "use the profile /usr/share/ringfort/container/seccomp.json (docker run --security-opt seccomp=FILE), \
-                     or allow io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in a service)",
+                    "use /usr/share/ringfort/container/seccomp.json (docker run --security-opt seccomp=FILE), or allow \
+                     io_uring_setup, io_uring_enter and io_uring_register (SystemCallFilter= in a service)",
                 )
             } else {
                 ("the kernel refuses io_uring", "use a kernel that is built with CONFIG_IO_URING")
