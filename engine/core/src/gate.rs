@@ -21,6 +21,7 @@ use crate::cookie::{COOKIE_NONCE_LEN, CookieChecker, CookieNonce};
 use crate::drops::DropReason;
 use crate::index_filter::IndexFilter;
 use crate::time::Time;
+use crate::whereabouts::Whereabouts;
 use crate::wire::{CookieReply, Message, classify};
 
 /// How long there is load after it was last seen, as in the kernel's `receive.c`.
@@ -132,6 +133,12 @@ impl Gate {
         reply.as_bytes().first_chunk().copied()
     }
 
+    /// Whether a peer was there when the secret was made: who comes from where nobody knows may be one of many that do
+    /// not exist.
+    pub fn is_peers(&self, now: Time, remote: SocketAddr) -> bool {
+        self.answered.as_ref().is_some_and(|answered| answered.places.find(now, remote).next().is_some())
+    }
+
     /// Whether an address was not answered lately, as far as is known. From now on it was.
     pub fn is_first(&self, now: Time, remote: SocketAddr) -> bool {
         self.answered.as_ref().is_some_and(|answered| answered.is_first(now, remote))
@@ -148,18 +155,20 @@ const PLACES: usize = 1 << 14;
 /// For so long an address was answered lately. Who has sent an honest message sends the next after 5 s.
 const LATELY_MS: u32 = 1_000;
 
-/// What goes with one cookie secret: the first half of its replies' nonces, and who was answered lately.
+/// What goes with one cookie secret: the first half of its replies' nonces, where peers are, and who was answered
+/// lately.
 #[derive(Debug)]
 pub(crate) struct Answered {
     seed: [u8; COOKIE_NONCE_LEN - 8],
+    places: Whereabouts,
     /// When the last address of each place was answered, in milliseconds, and 0 for never.
     when: Box<[AtomicU32]>,
 }
 
 impl Answered {
     /// Nobody was answered. `seed` was just drawn.
-    pub(crate) fn new(seed: [u8; COOKIE_NONCE_LEN - 8]) -> Self {
-        Self { seed, when: (0..PLACES).map(|_| AtomicU32::new(0)).collect() }
+    pub(crate) fn new(seed: [u8; COOKIE_NONCE_LEN - 8], places: Whereabouts) -> Self {
+        Self { seed, places, when: (0..PLACES).map(|_| AtomicU32::new(0)).collect() }
     }
 
     /// No nonce comes twice: 128 random bits tell this secret from all others, one byte the worker from the others, and

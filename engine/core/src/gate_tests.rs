@@ -16,6 +16,13 @@ fn remote(host: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, host], 51_820))
 }
 
+/// With a peer at the last of our addresses.
+fn answered(seed: u8) -> Answered {
+    let places = Whereabouts::new(1, NOW + Duration::from_secs(120));
+    assert!(places.enter(remote(255), 0));
+    Answered::new([seed; 16], places)
+}
+
 /// Who sends, with the gate that it comes to.
 struct Sender {
     generator: CookieGenerator,
@@ -30,7 +37,7 @@ impl Sender {
         if secret {
             assert!(checker.renew_secret(NOW, &mut SeededRng::new(1)));
         }
-        let gate = Gate::new(checker, Arc::default(), Arc::new(indices), secret.then(|| Answered::new([9; 16])));
+        let gate = Gate::new(checker, Arc::default(), Arc::new(indices), secret.then(|| answered(9)));
         Self { generator: CookieGenerator::new(&own()), gate }
     }
 
@@ -125,7 +132,7 @@ fn without_a_secret_nobody_is_asked_for_a_proof() {
 
 #[test]
 fn no_two_replies_have_one_nonce() {
-    let (one, other) = (Answered::new([1; 16]), Answered::new([2; 16]));
+    let (one, other) = (answered(1), answered(2));
     let mut seen = std::collections::BTreeSet::new();
     for answered in [&one, &other] {
         for worker in [0, 1, 255] {
@@ -136,13 +143,20 @@ fn no_two_replies_have_one_nonce() {
 
 #[test]
 fn an_address_is_first_again_after_a_second() {
-    let answered = Answered::new([3; 16]);
+    let answered = answered(3);
     let first = |now, host| answered.is_first(now, remote(host));
     assert!(first(NOW, 1) && !first(NOW, 1) && first(NOW, 2));
     assert!(!first(NOW + Duration::from_millis(999), 1));
     assert!(first(NOW + Duration::from_millis(1_000), 1));
     let hosts = (0..=255).filter(|&host| first(NOW + Duration::from_secs(9), host)).count();
     assert!(hosts > 240, "addresses get in each other's way rarely: {hosts} of 256");
+}
+
+#[test]
+fn the_places_of_peers_are_known() {
+    let sender = Sender::new(true);
+    assert!(sender.gate.is_peers(NOW, remote(255)) && !sender.gate.is_peers(NOW, remote(1)));
+    assert!(!Sender::new(false).gate.is_peers(NOW, remote(255)));
 }
 
 #[test]

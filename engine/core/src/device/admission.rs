@@ -85,8 +85,9 @@ impl Device {
         let ends = identity.checker.secret_ends();
         let mut seed = [0; COOKIE_NONCE_LEN - 8];
         rng.fill_bytes(&mut seed);
+        let places = self.places(ends.unwrap_or(now));
         if let Some(identity) = &self.identity {
-            let gate = self.gate(identity, Some(Answered::new(seed)));
+            let gate = self.gate(identity, Some(Answered::new(seed, places)));
             self.out.push(Action::Gate(Some(gate)));
             self.published.secret_ends = ends;
         }

@@ -150,6 +150,15 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Where peers are, as far as there is room at the first attempt.
+    pub(super) fn places(&self, until: Time) -> Whereabouts {
+        let places = Whereabouts::new(self.peers.len() + 1, until);
+        self.peers.iter().for_each(|peer| _ = peer.enter_into(&places));
+        places
+    }
+}
+
 impl Peer {
     fn enter_into(&self, table: &Whereabouts) -> bool {
         self.endpoint().is_none_or(|endpoint| table.enter(endpoint.remote, self.id.index))

@@ -25,11 +25,12 @@ use crate::{DataPath, Transmit, Watch};
 /// (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` in the kernel's `receive.c` is 512, of a queue twice as long as ours).
 pub const LOADED_UNPROVEN: u32 = 256;
 
-/// Cookies that a worker sends in a second. One costs it about 3 µs, most of that in the kernel, so a flood takes 3 % of
-/// a core. Whoever was not answered lately goes first (see [`Cookies::may_answer`]).
-pub const COOKIES_PER_SECOND: u64 = 10_000;
+/// Cookies that a worker sends in a second to anybody, and as many again to where peers were when the load began. One
+/// costs some 12 µs, nearly all of that in the kernel, so a flood takes 3 % of a core, and 6 % if it knows where our
+/// peers are.
+pub const COOKIES_PER_SECOND: u64 = 2_500;
 const COOKIE_NANOS: u64 = 1_000_000_000 / COOKIES_PER_SECOND;
-/// Cookies that may leave at once.
+/// Cookies that may leave at once, of either kind.
 const BURST_NANOS: u64 = 2 * COOKIES as u64 * COOKIE_NANOS;
 
 /// A worker tells of one address whose messages are for another key in so long.
@@ -53,6 +54,8 @@ struct Cookies {
     made: u64,
     /// When all that were made are paid for: the later, the fewer may follow.
     paid: Time,
+    /// The same of those to where peers are, which come after these.
+    paid_for_peers: Time,
 }
 
 impl Screen {
@@ -75,18 +78,23 @@ impl Screen {
 }
 
 impl Cookies {
-    /// Whether there is one left for this sender. Once half of what may leave at once has left, nobody gets a second
-    /// one within a second: a flood from a few addresses leaves the rest to others.
-    fn may_answer(&self, now: Time, is_first: impl FnOnce() -> bool) -> bool {
-        let owed = self.paid.as_nanos().saturating_sub(now.as_nanos());
-        owed + COOKIE_NANOS <= BURST_NANOS && (owed < BURST_NANOS / 2 || is_first())
-    }
-
-    /// The number of one that is made.
-    fn make(&mut self, now: Time) -> u64 {
-        self.paid = self.paid.max(now) + Duration::from_nanos(COOKIE_NANOS);
+    /// The number of a cookie for this sender, if there is one left.
+    ///
+    /// Once half of what may leave at once has left, nobody gets a second one within a second: a flood from a few
+    /// addresses leaves the rest to others. Of a flood from very many, peers are told by where they are.
+    fn take(&mut self, now: Time, is_first: impl FnOnce() -> bool, is_peers: impl FnOnce() -> bool) -> Option<u64> {
+        let owed = |paid: Time| paid.as_nanos().saturating_sub(now.as_nanos());
+        let (anybodys, peers) = (owed(self.paid), owed(self.paid_for_peers));
+        let paid = if anybodys + COOKIE_NANOS <= BURST_NANOS && (anybodys < BURST_NANOS / 2 || is_first()) {
+            &mut self.paid
+        } else if peers + COOKIE_NANOS <= BURST_NANOS && is_peers() {
+            &mut self.paid_for_peers
+        } else {
+            return None;
+        };
+        *paid = (*paid).max(now) + Duration::from_nanos(COOKIE_NANOS);
         self.made += 1;
-        self.made
+        Some(self.made)
     }
 }
 
@@ -127,11 +135,11 @@ impl<W: Watch> DataPath<W> {
     /// Sends a cookie, if one may be sent and there is a slot to spare. Returns what the message is dropped for.
     fn answer(&mut self, now: Time, gate: &Gate, message: &View, endpoint: Endpoint, sender_index: u32) -> DropReason {
         const { assert!(size_of::<CookieReply>() < super::SHORTEST_WITH_MACS, "nobody is sent more than he sent") };
-        if !self.screen.cookies.may_answer(now, || gate.is_first(now, endpoint.remote)) {
-            return DropReason::CookieBudget;
-        }
         let Some(mut view) = self.pool.claim_for(line::COOKIES) else { return DropReason::CookieBudget };
-        let (worker, count) = (self.config.worker as u8, self.screen.cookies.make(now));
+        let remote = endpoint.remote;
+        let number = self.screen.cookies.take(now, || gate.is_first(now, remote), || gate.is_peers(now, remote));
+        let Some(count) = number else { return DropReason::CookieBudget };
+        let worker = self.config.worker as u8;
         let Some(reply) = gate.reply(endpoint.remote, message, sender_index, worker, count) else {
             return DropReason::CookieBudget;
         };
@@ -175,32 +183,42 @@ mod tests {
     const NOW: Time = Time::from_secs(100);
 
     /// How many of `n` senders at one instant get a cookie.
-    fn answered(cookies: &mut Cookies, now: Time, n: usize, is_first: bool) -> usize {
-        let answered = (0..n).filter(|_| cookies.may_answer(now, || is_first) && cookies.make(now) > 0);
-        answered.count()
+    fn answered(cookies: &mut Cookies, now: Time, n: usize, is_first: bool, is_peers: bool) -> usize {
+        (0..n).filter(|_| cookies.take(now, || is_first, || is_peers).is_some()).count()
     }
+
+    const BURST: usize = 2 * COOKIES as usize;
 
     #[test]
     fn cookies_have_a_burst_and_a_rate() {
         let mut cookies = Cookies::default();
-        let burst = 2 * usize::from(COOKIES);
-        assert_eq!(answered(&mut cookies, NOW, 1_000, true), burst);
-        let second = (1..=1_000).map(|ms| answered(&mut cookies, NOW + Duration::from_millis(ms), 100, true));
+        assert_eq!(answered(&mut cookies, NOW, 1_000, true, false), BURST);
+        let second = (1..=1_000).map(|ms| NOW + Duration::from_millis(ms));
+        let second = second.map(|now| answered(&mut cookies, now, 100, true, false));
         assert_eq!(second.sum::<usize>(), COOKIES_PER_SECOND as usize);
-        assert_eq!(answered(&mut cookies, NOW + Duration::from_secs(9), 1_000, true), burst, "rest is not saved up");
+        let later = NOW + Duration::from_secs(9);
+        assert_eq!(answered(&mut cookies, later, 1_000, true, false), BURST, "rest is not saved up");
     }
 
     #[test]
     fn half_of_the_burst_is_for_those_who_were_not_answered_lately() {
         let mut cookies = Cookies::default();
-        let half = usize::from(COOKIES);
-        assert_eq!(answered(&mut cookies, NOW, 1_000, false), half);
-        assert_eq!(answered(&mut cookies, NOW, 1_000, true), half);
+        assert_eq!(answered(&mut cookies, NOW, 1_000, false, false), BURST / 2);
+        assert_eq!(answered(&mut cookies, NOW, 1_000, true, false), BURST / 2);
+    }
+
+    #[test]
+    fn where_peers_are_there_are_cookies_when_strangers_have_taken_theirs() {
+        let mut cookies = Cookies::default();
+        assert_eq!(answered(&mut cookies, NOW, 1_000, true, false), BURST);
+        assert_eq!(answered(&mut cookies, NOW, 1_000, false, true), BURST, "and no more");
+        assert_eq!(answered(&mut cookies, NOW, 1_000, true, true), 0);
     }
 
     #[test]
     fn no_two_cookies_of_a_worker_have_one_number() {
         let mut cookies = Cookies::default();
-        assert_eq!((0..3).map(|_| cookies.make(NOW)).collect::<Vec<_>>(), [1, 2, 3]);
+        let mut take = |is_peers| cookies.take(NOW, || false, || is_peers);
+        assert_eq!([take(false), take(true), take(false)], [Some(1), Some(2), Some(3)]);
     }
 }
