@@ -5,8 +5,8 @@
 //! ```
 //!
 //! [`Portable`] is the oracle, and there on every CPU. Another library that fails its self-test is left out and named.
-//! A handshake needs a fresh key pair and three agreements of whoever answers, so that is what is measured. Both do
-//! their work in constant time, and wipe private keys and results.
+//! A handshake needs a fresh key pair and three agreements of whoever answers, and these are measured. Both do their
+//! work in constant time, and wipe private keys and results.
 
 #![forbid(unsafe_code)]
 
