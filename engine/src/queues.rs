@@ -28,8 +28,8 @@ pub const EVENTS_WAITING: usize = 4_096;
 /// Trains that wait for another worker.
 pub const HANDOFFS_WAITING: usize = 256;
 
-/// Mail that a worker reads in one turn, before packets: a configuration of 100,000 peers must not stall them. As much may
-/// wait for a worker that sleeps.
+/// Mail that a worker reads in one turn, before packets: a configuration of 100,000 peers must not stall them. As much
+/// may wait for a worker that sleeps.
 pub const MAIL_PER_TURN: usize = 64;
 /// The same of orders about sessions, of which all are read if data comes for a session that is not known.
 pub const SESSIONS_PER_TURN: usize = 256;

@@ -41,9 +41,9 @@ pub const PADDING_MULTIPLE: usize = 16;
 
 /// Upper end of the random delay added to [`REKEY_TIMEOUT`], so two peers do not collide for ever.
 pub const REKEY_TIMEOUT_JITTER_MAX: Duration = Duration::from_millis(333);
-/// By so much at the most we ask for a new session before Rekey-After-Time. Sessions that began together would otherwise
-/// ask together, every two minutes. Earlier, not later: no key gets older than the paper has it, and an attempt keeps its
-/// whole minute until Reject-After-Time. It costs one handshake in sixteen.
+/// By so much at the most we ask for a new session before Rekey-After-Time. Sessions that began together would
+/// otherwise ask together, every two minutes. Earlier, not later: no key gets older than the paper has it, and an
+/// attempt keeps its whole minute until Reject-After-Time. It costs one handshake in sixteen.
 pub const REKEY_SPREAD: Duration = Duration::from_secs(15);
 /// Initiations in a row that leave from the address at which the peer knows us. The kernel's forgets it after the
 /// first.

@@ -3,11 +3,11 @@
 //! Ask only after mac2 proved the source address and its port, so nobody can use up the tokens of others or fill the
 //! tables.
 //!
-//! The paper limits addresses: 20 messages in a second, 5 at once. Behind one address there may be thousands of clients,
-//! which two additions let through one after the other, whoever else is there.
+//! The paper limits addresses: 20 messages in a second, 5 at once. Behind one address there may be thousands of
+//! clients, which two additions let through one after the other, whoever else is there.
 //!
-//! * A message that proves to be a peer's gives its token back ([`Limiter::repay`]). What is limited is the work for who
-//!   has no key. Who has one is limited by it: to 50 initiations in a second, each newer than those before.
+//! * A message that proves to be a peer's gives its token back ([`Limiter::repay`]). What is limited is the work for
+//!   who has no key. Who has one is limited by it: to 50 initiations in a second, each newer than those before.
 //! * A port has tokens as well, as many as one honest client needs. So the tokens of an address are not used up by one
 //!   that sends as fast as it can. A token is taken of both or of none.
 
@@ -79,8 +79,8 @@ impl Limiter {
         if self.addresses.len() >= self.sources_max && !self.addresses.contains_key(&net) {
             return false;
         }
-        // Only what is let through makes an entry, so this table grows no faster than handshakes are done. If it is full
-        // all the same, ports that are not in it share the tokens of their address only.
+        // Only what is let through makes an entry, so this table grows no faster than handshakes are done. If it is
+        // full all the same, ports that are not in it share the tokens of their address only.
         let has_port = self.ports.len() < self.sources_max || self.ports.contains_key(&port);
         let allowed = has_token(&self.addresses, &net, ADDRESSES, now)
             && (!has_port || has_token(&self.ports, &port, PORTS, now));

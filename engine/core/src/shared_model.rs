@@ -1,4 +1,5 @@
-//! [`advance`], [`confirm_and_advance`], [`change`], [`enter`] and [`take`] in every order that the memory model allows (checked with loom).
+//! [`advance`], [`confirm_and_advance`], [`change`], [`enter`] and [`take`] in every order that the memory model
+//! allows (checked with loom).
 //!
 //! `arc-swap` itself is not in the model: its own words are not loom's. A [`ModelPointer`] stands in for it, and keeps
 //! no more than the contract of [`Pointer`]: loads acquire and may be stale, replacements acquire and release, and no

@@ -124,8 +124,8 @@ fn be_forgotten(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), ..plain(rng, 1, 0) });
 }
 
-/// Both sides ask at once, and 120 s later again, while packets are on their way. Before, both are silent, so neither asks
-/// when its own session would have it.
+/// Both sides ask at once, and 120 s later again, while packets are on their way. Before, both are silent, so neither
+/// asks when its own session would have it.
 fn ask_at_once(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.faulty = Duration::from_millis(500);
     scenario.calm = Duration::from_secs(110);
@@ -147,7 +147,8 @@ fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.only_delays = true;
     scenario.faulty = Duration::from_secs(150);
     scenario.calm = Duration::from_secs(2);
-    // Whenever the session is replaced, the worker sleeps by then, and wakes after one silence of 15 s, before a second.
+    // Whenever the session is replaced, the worker sleeps by then, and wakes after one silence of 15 s, before a
+    // second.
     let at = Duration::from_millis(rng.between(105_000, 106_000));
     let lasts = Duration::from_millis(rng.between(133_500, 135_000)) - at;
     // Who is asked first puts the session on its last worker.

@@ -81,9 +81,9 @@ impl<W: Watch> DataPath<W> {
         self.seal_gathered(now);
     }
 
-    /// Enters the worker among those that hold packets of a peer back, then asks for a session. Not the other way round:
-    /// who gives the handshake up forgets the request first, and then has those who are entered drop what they hold. So
-    /// a packet is dropped, or asks anew.
+    /// Enters the worker among those that hold packets of a peer back, then asks for a session. Not the other way
+    /// round: who gives the handshake up forgets the request first, and then has those who are entered drop what they
+    /// hold. So a packet is dropped, or asks anew.
     fn wait_for_session(&mut self, id: PeerId, reason: HandshakeReason) {
         if self.peers.get(id).is_some_and(|peer| peer.cell().shared().waiting.enter(self.config.worker)) {
             self.entered.push(id);
@@ -100,6 +100,7 @@ impl<W: Watch> DataPath<W> {
 
     /// Looks once more for sessions that were not there when their packets came: who made one before this worker was
     /// entered has told it nothing.
+    #[cold]
     pub(super) fn look_again(&mut self, now: Time) {
         while let Some(id) = self.entered.pop() {
             if self.peers.get(id).is_some_and(|peer| peer.has_session(now)) {
