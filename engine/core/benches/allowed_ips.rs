@@ -1,4 +1,4 @@
-//! Which peer an address belongs to: nanoseconds of one lookup, of bulk insertion, and of an update while a reader holds
+//! Which peer an address belongs to: nanoseconds of a lookup, of bulk insertion, and of an update while a reader holds
 //! the version before, and bytes for a prefix. `cargo bench -p ringfort-core`.
 //!
 //! Addresses are random, so each lookup of a large table misses the caches, as in a gateway with many peers at work.

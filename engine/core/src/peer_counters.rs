@@ -4,8 +4,8 @@ use std::ops::Index;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// What the workers carried for one peer, each apart. There is memory for it as soon as somebody counts: control sees to
-/// it when the peer gets its first session ([`WorkerCounters::prepare`]), so no worker allocates.
+/// What the workers carried for one peer, each apart. There is memory for it as soon as somebody counts: control sees
+/// to it when the peer gets its first session ([`WorkerCounters::prepare`]), so no worker allocates.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
     counters: OnceLock<Box<[PeerCounters]>>,
@@ -41,8 +41,8 @@ impl Index<usize> for WorkerCounters {
 
 /// What one worker carried for one peer. Each worker writes its own and nobody else's, so a load and a store suffice.
 ///
-/// Aligned to a cache line: two workers count for the same peer at full speed. The price is 64 bytes for each worker of a peer that had a
-/// session.
+/// Aligned to a cache line: two workers count for the same peer at full speed. The price is 64 bytes for
+/// each worker of a peer that had a session.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct PeerCounters {

@@ -2,8 +2,8 @@
 //!
 //! One trie per address family, see `trie.rs`. It is persistent: a clone shares everything, and an update copies only
 //! the arrays on the path to the changed prefix, and those only while an older version is still read
-//! ([`Arc::make_mut`](std::sync::Arc::make_mut)). Control therefore publishes a new version of a million prefixes for
-//! the price of at most 7 arrays (IPv4) or 26 (IPv6), of 63 entries at most, and the workers read theirs without a lock.
+//! ([`Arc::make_mut`](std::sync::Arc::make_mut)). Control therefore publishes a new version of a million prefixes at
+//! the price of at most 7 arrays (IPv4) or 26 (IPv6) of 63 entries at most. The workers read theirs without a lock.
 
 mod bits;
 mod trie;

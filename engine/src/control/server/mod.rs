@@ -40,8 +40,8 @@ pub struct Bounds {
     pub clients: usize,
     /// Text of unfinished requests, over all clients, in bytes.
     pub request_len: usize,
-    /// Text of answers that have not been read: beyond it no further request is served, in bytes. Of a long answer it is
-    /// one page that has been made and not read.
+    /// Text of answers that have not been read: beyond it no further request is served, in bytes. Of a long answer
+    /// it is one page that has been made and not read.
     pub unread_len: usize,
     /// For a request to arrive and its answer to be read.
     pub time: Duration,

@@ -7,8 +7,8 @@
 //!   what workers threw away (PeerDrops) ─────────┴─► PeerSnapshot ─► diagnosis
 //! ```
 //!
-//! A peer takes nothing until something goes wrong or a handshake succeeds. From then on it takes 256 bytes at most, and
-//! 88 more for each kind of failure that it had.
+//! A peer takes nothing until something goes wrong or a handshake succeeds. From then on it takes 256 bytes at most,
+//! and 88 more for each kind of failure that it had.
 
 mod failures;
 mod snapshot;
