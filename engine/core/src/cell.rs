@@ -105,8 +105,8 @@ impl LatestHandshake {
     }
 }
 
-/// The place of a session among those of one peer, in the order of their initiations: when ours was made, or when theirs
-/// was answered. The first is 1.
+/// The place of a session among those of one peer, in the order of their initiations: when ours was made, or when
+/// theirs was answered. The first is 1.
 ///
 /// Of two that are both ready to send, the one with the higher number does. The end of all sessions takes a number too,
 /// so a confirmation which comes late does not bring one of them back.

@@ -37,7 +37,7 @@ impl Waiting {
 
     /// Those that wait. They will be told, and enter themselves again if that did not help.
     pub fn take(&self) -> Waiters {
-        Waiters(self.0.each_ref().map(|word| shared::take(word)))
+        Waiters(self.0.each_ref().map(shared::take))
     }
 }
 

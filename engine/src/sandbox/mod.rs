@@ -9,7 +9,8 @@
 //!        └─► enter(Control) four of them      sockets, netlink, its directories ┘
 //! ```
 //!
-//! Control's threads come last, and what they start inherits theirs: the steward, the resolver, the watchdog, a capture.
+//! Control's threads come last, and what they start inherits theirs: the steward, the resolver, the watchdog, a
+//! capture.
 //!
 //! Four layers. Each is the thread's own, and none can be taken off again:
 //!

@@ -215,8 +215,8 @@ impl Device {
         self.routes_held = hold;
     }
 
-    /// Gives the workers the present routes, and then forgets peers that no route leads to any more, a bounded number of
-    /// them: each is an order for each worker.
+    /// Gives the workers the present routes, and then forgets peers that no route leads to any more, a bounded number
+    /// of them: each is an order for each worker.
     pub(super) fn publish_routes(&mut self) {
         if self.routes_held {
             return;

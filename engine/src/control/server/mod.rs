@@ -247,8 +247,8 @@ impl Server {
         true
     }
 
-    /// Nobody reads the answer. A change that was begun is finished all the same, and counts as held until then: whoever
-    /// asks and hangs up, again and again, has no more memory than others.
+    /// Nobody reads the answer. A change that was begun is finished all the same, and counts as held until then:
+    /// whoever asks and hangs up, again and again, has no more memory than others.
     fn hang_up(&mut self, position: usize) {
         let Some(client) = &mut self.clients[position] else { return };
         if client.hang_up() {
