@@ -90,6 +90,15 @@ fn first_free_descriptor(pid: i32) -> usize {
     (0..).find(|number| !std::path::Path::new(&format!("/proc/{pid}/fd/{number}")).exists()).unwrap()
 }
 
+/// Clients of a control socket that were taken in. The kernel has a gateway's end of each in the network namespace of
+/// its client, which is ours, and without an inode until then.
+fn clients_taken_in(path: &std::path::Path) -> usize {
+    let path = path.to_str().unwrap();
+    let sockets = std::fs::read_to_string("/proc/self/net/unix").unwrap();
+    let ends = sockets.lines().filter(|line| line.ends_with(path));
+    ends.filter(|line| line.split_whitespace().nth(6) != Some("0")).count()
+}
+
 /// Whoever has nothing to say makes room, and without anybody who could, the gateway waits without spinning.
 #[test]
 fn clients_come_when_no_descriptor_is_left() {
@@ -103,8 +112,11 @@ fn clients_come_when_no_descriptor_is_left() {
         }
     }
     let socket = uapi::socket_path(&place.interface);
+    // Who asked whether it is ready must not leave a lower descriptor free than that of the idle one.
+    eventually(PATIENCE, "nobody is connected", || clients_taken_in(&socket) == 0);
     let mut idle = UnixStream::connect(&socket).unwrap();
     idle.set_nonblocking(true).unwrap();
+    eventually(PATIENCE, "the idle one is taken in", || clients_taken_in(&socket) == 1);
     // Not at once, since the descriptor of one who has just been served may be free a moment later.
     eventually(PATIENCE, "the idle one makes room", || {
         set_descriptor_limit(pid, first_free_descriptor(pid));
