@@ -108,8 +108,12 @@ impl Jobs {
         device.hold_routes(!is_applied);
     }
 
-    /// Tells whoever waits for it what became of the first request, if it is done. True: somebody was told.
-    pub fn answer(&mut self) -> bool {
+    /// Tells whoever waits for it what became of the first request, if it is done. True: somebody was told. The places
+    /// of removed peers are free by then: the next request is checked against that.
+    pub fn answer(&mut self, device: &Device) -> bool {
+        if device.is_releasing() {
+            return false;
+        }
         match self.queue.pop_front_if(|job| matches!(job, Job::Outcome(..))) {
             Some(Job::Outcome(outcome, answer)) => {
                 let _ = answer.send(outcome);

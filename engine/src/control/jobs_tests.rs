@@ -42,9 +42,11 @@ impl Rig {
 
     /// What control does in a turn.
     fn turn(&mut self) {
+        let now = Now { mono: NOW, wall: clock::now().wall };
+        self.device.handle_timeout(now, &mut UnwrapErr(SysRng));
         self.jobs.step(&mut self.device, &mut self.plane, NOW);
         self.plane.carry_out(&mut self.device, NOW);
-        self.jobs.answer();
+        self.jobs.answer(&self.device);
     }
 
     /// Turns until nothing is left to do. Returns how many.
@@ -176,4 +178,19 @@ fn workers_get_the_routes_of_the_whole_request() {
         }
     }
     assert_eq!((versions, last), (1, PEERS as usize));
+}
+
+/// The next request is checked against the places that are free.
+#[test]
+fn who_removes_peers_hears_of_it_when_their_places_are_free() {
+    let mut rig = Rig::new();
+    drop(rig.jobs.request(crowd(PEERS)));
+    rig.finish();
+    let device = DeviceUpdate { replace_peers: true, ..DeviceUpdate::default() };
+    let outcome = rig.jobs.request(Box::new(SetRequest { device, ..SetRequest::default() }));
+    while rig.device.peer_count() > 0 || rig.device.is_releasing() {
+        assert!(outcome.try_recv().is_err());
+        rig.turn();
+    }
+    assert_eq!(outcome.recv(), Ok(Ok(())));
 }

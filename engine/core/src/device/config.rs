@@ -232,6 +232,11 @@ impl Device {
         }
     }
 
+    /// Whether the workers have yet to be told of removed peers, whose places are taken until then.
+    pub fn is_releasing(&self) -> bool {
+        !self.removed.is_empty()
+    }
+
     /// More removed peers wait to go: at once.
     pub(super) fn releases_due(&self) -> Option<Time> {
         (self.releases_left == 0 && !self.removed.is_empty() && !self.routes_held).then_some(Time::ZERO)

@@ -130,7 +130,7 @@ impl Control {
         self.jobs.step(&mut self.device, &mut self.plane, now);
         self.listen(now);
         self.plane.carry_out(&mut self.device, now);
-        if self.jobs.answer() {
+        if self.jobs.answer(&self.device) {
             self.queues.nesting.forget();
             secrecy::note_unlocked();
         }
