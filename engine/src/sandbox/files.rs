@@ -73,12 +73,17 @@ fn directories_of(file: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// The rules, to be laid around one thread after the other.
 #[derive(Debug)]
-pub struct Fence(Option<OwnedFd>);
+pub struct Fence {
+    rules: Option<OwnedFd>,
+    /// A rule belongs to an inode. proc and sysfs make another one for a path that nobody has used for a while, and
+    /// that one has no rule. So their places stay open for as long as the process lives.
+    _held: Vec<PathFd>,
+}
 
 impl Fence {
     /// Nothing is fenced in.
     pub const fn none() -> Self {
-        Self(None)
+        Self { rules: None, _held: Vec::new() }
     }
 
     /// Places that are not there are left out.
@@ -90,30 +95,31 @@ impl Fence {
             return Ok(Self::none());
         }
         let all = AccessFs::from_all(KNOWN);
-        let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
+        let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
+        let mut rules = Rules { rules, held: Vec::new() };
         let reading = AccessFs::ReadFile | AccessFs::ReadDir;
         let writing = AccessFs::WriteFile | AccessFs::Truncate;
         let changing = reading | writing | AccessFs::MakeReg | AccessFs::MakeSock | AccessFs::RemoveFile;
         for path in SYSTEM.iter().map(Path::new).chain(places.read.iter().map(PathBuf::as_path)) {
-            rules = allow(rules, path, reading)?;
+            rules.allow(path, reading)?;
         }
         for path in DEVICES.map(Path::new) {
-            rules = allow(rules, path, reading | writing)?;
+            rules.allow(path, reading | writing)?;
         }
         if let Some(directory) = directories_of(Path::new("/etc/resolv.conf")).last() {
-            rules = allow(rules, &directory, reading)?;
+            rules.allow(&directory, reading)?;
         }
         for path in &places.change {
             // If it cannot be made, whoever wants to write there says so.
             let _ = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            rules = allow(rules, path, changing)?;
+            rules.allow(path, changing)?;
         }
-        Ok(Self(rules.into()))
+        Ok(Self { rules: rules.rules.into(), _held: rules.held })
     }
 
     /// Whether paths are fenced in.
     pub const fn is_there(&self) -> bool {
-        self.0.is_some()
+        self.rules.is_some()
     }
 
     /// The calling thread, and whatever it starts, is inside from now on.
@@ -121,7 +127,7 @@ impl Fence {
     /// # Errors
     /// The kernel's.
     pub fn enter(&self) -> io::Result<()> {
-        let Some(rules) = &self.0 else { return Ok(()) };
+        let Some(rules) = &self.rules else { return Ok(()) };
         // The library would take the rules with it, and each thread needs them.
         // SAFETY: landlock_restrict_self(2) takes a descriptor, which is open, and flags, of which there are none.
         let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
@@ -129,11 +135,28 @@ impl Fence {
     }
 }
 
-fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
-    let Ok(place) = PathFd::new(path) else { return Ok(rules) };
-    // Of a file, only what concerns files.
-    let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
-    rules.add_rule(PathBeneath::new(place, access))
+/// Rules that are being written.
+struct Rules {
+    rules: RulesetCreated,
+    held: Vec<PathFd>,
+}
+
+impl Rules {
+    fn allow(&mut self, path: &Path, access: BitFlags<AccessFs>) -> Result<(), RulesetError> {
+        let Ok(place) = PathFd::new(path) else { return Ok(()) };
+        // Of a file, only what concerns files.
+        let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
+        (&mut self.rules).add_rule(PathBeneath::new(&place, access))?;
+        if is_of_kernel(path) {
+            self.held.push(place);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the kernel makes up what is there.
+fn is_of_kernel(path: &Path) -> bool {
+    path.starts_with("/proc") || path.starts_with("/sys")
 }
 
 /// Asks the kernel in a thread that ends at once: only who is restricted knows for certain.

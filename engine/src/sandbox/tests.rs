@@ -199,6 +199,20 @@ fn paths_are_those_that_were_named() {
     }
 }
 
+/// A reload reads it, however long after the start. What nobody holds is gone from the kernel's memory by then.
+#[test]
+fn the_mark_of_a_default_route_stays_readable() {
+    let plan = Plan::new(Mode::On, &Places::default());
+    for _ in 0..3 {
+        fs::write("/proc/sys/vm/drop_caches", "2").expect("this test needs root");
+    }
+    let thread = thread::spawn(move || {
+        assert!(plan.enter(Role::Control).is_empty());
+        fs::read_to_string("/proc/sys/net/ipv4/conf/all/src_valid_mark").map_err(|error| error.to_string())
+    });
+    thread.join().unwrap().unwrap();
+}
+
 /// As `/proc` shows it: the thread itself may not look.
 #[test]
 fn capabilities_are_those_that_the_role_needs() {

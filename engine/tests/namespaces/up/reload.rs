@@ -140,3 +140,19 @@ fn an_endpoint_that_was_set_by_hand_is_said() {
     setting.is_answered();
     assert!(daemon.stop().unwrap().success());
 }
+
+/// The kernel forgets paths below `/proc` that nobody uses, and the mark of a default route is at one.
+#[test]
+fn a_default_route_is_reloaded_however_long_after_the_start() {
+    let setting = Setting::new();
+    let text = |more| setting.interface_section("") + &setting.peer_section(more).replace(BEHIND, "0.0.0.0/0");
+    setting.write(&text(""));
+    setting.run("up");
+    for _ in 0..3 {
+        std::fs::write("/proc/sys/vm/drop_caches", "2").expect("this test needs root");
+    }
+    setting.write(&text("PersistentKeepalive = 22"));
+    let said = setting.run("reload");
+    assert!(said.contains("keepalive 22 s"), "{said}");
+    setting.run("down");
+}
