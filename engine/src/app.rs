@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
@@ -57,7 +58,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = secrecy::forbid_core_dumps(cli.core_dumps) {
         return exit(Err(error));
     }
-    let inherited = match Inherited::take().and_then(|inherited| name_of(inherited, &mut cli)) {
+    let inherited = match inherited_by(&cli).and_then(|inherited| name_of(inherited, &mut cli)) {
         Ok(inherited) => inherited,
         Err(error) => return exit(Err(error)),
     };
@@ -79,13 +80,19 @@ pub fn up(mut cli: Serve, target: Target) -> ExitCode {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
-    match Inherited::take() {
+    match inherited_by(&cli) {
         Ok(inherited) => serve(cli, Some(file), inherited),
         Err(error) => exit(Err(error)),
     }
 }
 
-fn serve(mut cli: Serve, file: Option<ConfigFile>, inherited: Inherited) -> ExitCode {
+/// What was left open for us.
+fn inherited_by(cli: &Serve) -> Result<Inherited, DaemonError> {
+    let log = if let logging::Target::File(path) = &cli.log { Some(path) } else { None };
+    Inherited::take(cli.config.iter().chain(log).map(PathBuf::as_path))
+}
+
+fn serve(mut cli: Serve, file: Option<ConfigFile>, mut inherited: Inherited) -> ExitCode {
     if let Some(file) = &file {
         cli.file = file.config().interface.start.clone();
     }
@@ -94,6 +101,7 @@ fn serve(mut cli: Serve, file: Option<ConfigFile>, inherited: Inherited) -> Exit
         Ok(plan) => plan,
         Err(error) => return exit(Err(error)),
     };
+    inherited.named.clear();
     if cli.stays_in_foreground() {
         return with_runner(plan, inherited, None, |plan, inherited, runner, _| {
             exit(run(&cli, plan, inherited, runner, None))

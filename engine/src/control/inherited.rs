@@ -1,7 +1,9 @@
 //! Descriptors that whoever started us has opened for us, and named as wireguard-go wants it: `WG_TUN_FD`, a queue of
-//! the TUN interface, and `WG_UAPI_FD`, the listening control socket.
+//! the TUN interface, and `WG_UAPI_FD`, the listening control socket. Options may name others, as `/dev/fd/63`: a shell
+//! does so for `--config <(wg-quick strip wg0)`.
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -14,24 +16,41 @@ pub struct Inherited {
     pub tun: Option<OwnedFd>,
     /// A listening UNIX socket.
     pub uapi: Option<OwnedFd>,
+    /// What paths of options lead to. It may be closed once these were opened.
+    pub named: Vec<OwnedFd>,
 }
 
 impl Inherited {
-    /// Takes what the environment names. To be called once, before this process has opened anything.
+    /// Takes what the environment names, and what these paths lead to. To be called once, before this process has
+    /// opened anything.
     ///
     /// # Errors
     /// [`DaemonError::Inherited`] if there is no such descriptor.
-    pub fn take() -> Result<Self, DaemonError> {
+    pub fn take<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, DaemonError> {
         let number = |variable| parse(variable, std::env::var_os(variable)?.to_str().unwrap_or("not a number"));
         let (tun, uapi) = (number("WG_TUN_FD").transpose()?, number("WG_UAPI_FD").transpose()?);
         if tun.is_some() && tun == uapi {
             return Err(refused("WG_UAPI_FD", "it is the same descriptor as WG_TUN_FD"));
         }
         // What a shell or a supervisor forgot to close is not ours to keep open for as long as we live.
-        close_all_except(&[tun, uapi].into_iter().flatten().collect::<Vec<_>>());
+        let mut named: Vec<_> = paths.into_iter().filter_map(descriptor_of).collect();
+        named.sort_unstable();
+        named.dedup();
+        named.retain(|number| ![tun, uapi].contains(&Some(*number)));
+        close_all_except(&named.iter().copied().chain(tun).chain(uapi).collect::<Vec<_>>());
         let own = |(variable, number): (_, Option<RawFd>)| number.map(|number| own(variable, number)).transpose();
-        Ok(Self { tun: own(("WG_TUN_FD", tun))?, uapi: own(("WG_UAPI_FD", uapi))? })
+        let (tun, uapi) = (own(("WG_TUN_FD", tun))?, own(("WG_UAPI_FD", uapi))?);
+        // Whoever opens the path says that nothing is there.
+        let named = named.into_iter().filter_map(claim).collect();
+        Ok(Self { tun, uapi, named })
     }
+}
+
+/// The descriptor above the standard ones that a path leads to, if it leads to one of this process.
+#[must_use]
+pub fn descriptor_of(path: &Path) -> Option<RawFd> {
+    let number = path.strip_prefix("/dev/fd").or_else(|_| path.strip_prefix("/proc/self/fd")).ok()?;
+    number.to_str()?.parse().ok().filter(|&number: &RawFd| number > libc::STDERR_FILENO)
 }
 
 /// Closes all descriptors beside these and the three standard ones. To be called while nobody owns any other.
@@ -59,12 +78,16 @@ fn parse(variable: &'static str, value: &str) -> Option<Result<RawFd, DaemonErro
 }
 
 fn own(variable: &'static str, number: RawFd) -> Result<OwnedFd, DaemonError> {
+    claim(number).ok_or_else(|| refused(variable, "no file descriptor of this number is open"))
+}
+
+/// `None`: it is not open.
+fn claim(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: if no descriptor has this number, the only use that is made of it fails with EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-        .map_err(|_| refused(variable, "no file descriptor of this number is open"))?;
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
     // SAFETY: the descriptor is open, and not by this process, which has opened none so far: it was left to us.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn refused(variable: &'static str, why: &'static str) -> DaemonError {
@@ -83,6 +106,16 @@ mod tests {
             let error = parse("WG_TUN_FD", bad).unwrap().unwrap_err();
             assert!(error.to_string().contains("WG_TUN_FD"), "{error}");
             assert_eq!(error.exit_status(), 2);
+        }
+    }
+
+    #[test]
+    fn paths_that_lead_to_descriptors() {
+        for (path, number) in [("/dev/fd/63", 63), ("/proc/self/fd/3", 3)] {
+            assert_eq!(descriptor_of(Path::new(path)), Some(number));
+        }
+        for other in ["/dev/fd/2", "/dev/fd", "/dev/fd/x", "/dev/fd/3/x", "/dev/fd3", "fd/3", "/etc/wg0.conf"] {
+            assert_eq!(descriptor_of(Path::new(other)), None, "{other}");
         }
     }
 

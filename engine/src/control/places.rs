@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{UnixAddr, getsockname};
 
 use super::file::ConfigFile;
-use super::inherited::Inherited;
+use super::inherited::{Inherited, descriptor_of};
 use super::logging::Target;
 use super::server;
 use crate::cli::Serve;
@@ -26,10 +26,12 @@ pub fn of(cli: &Serve, file: Option<&ConfigFile>, inherited: &Inherited) -> Plac
     if let Some(path) = cli.endpoints.path(&cli.name) {
         places.change_beside(&path);
     }
-    if let Target::File(path) = &cli.log {
+    if let Target::File(path) = &cli.log
+        && descriptor_of(path).is_none()
+    {
         places.change_beside(path);
     }
-    for path in file.into_iter().flat_map(files_of) {
+    for path in file.into_iter().flat_map(files_of).filter(|path| descriptor_of(path).is_none()) {
         // What runs is written to the file when the gateway ends.
         if file.is_some_and(|file| file.config().interface.save_config) {
             places.change_beside(&path);

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use ringfort_testbed::daemon::Daemon;
 use ringfort_testbed::{KeyPair, Namespace, command, janitor, uapi};
 
@@ -110,6 +111,32 @@ fn descriptors_that_nobody_has_named_are_closed() {
     let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
     let mut targets = open.flatten().filter_map(|number| std::fs::read_link(number.path()).ok());
     assert!(targets.all(|target| target != file), "{} is still open", file.display());
+}
+
+/// A shell makes such paths: `--config <(wg-quick strip wg0)`.
+#[test]
+fn descriptors_that_options_name_are_read_and_written() {
+    let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+    let directory = janitor::directory();
+    let (path, log) = (directory.join(format!("{interface}.conf")), directory.join(format!("{interface}.log")));
+    let key = KeyPair::random().unwrap();
+    std::fs::write(&path, format!("[Interface]\nPrivateKey = {}\n", key.private.base64())).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    let mut command = namespace.command("bash");
+    let script = "exec 9>>\"$3\"; exec \"$1\" -f --config <(wg-quick strip \"$2\") --log /dev/fd/9 \"$4\"";
+    command.args(["-c", script, "bash"]).arg(us().path).args([&path, &log]).arg(&interface);
+    let daemon = Daemon::spawn_command(command, &interface).unwrap();
+    let has_key =
+        || uapi::get(&interface).is_ok_and(|pairs| pairs.iter().any(|(_, value)| *value == key.private.hex()));
+    eventually(PATIENCE, "it has the key", has_key);
+    eventually(PATIENCE, "the log is written", || std::fs::read_to_string(&log).unwrap().contains("serves"));
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let of_log = open.flatten().filter(|number| std::fs::read_link(number.path()).is_ok_and(|target| target == log));
+    assert_eq!(of_log.count(), 1, "what was handed over is closed once it was used");
+    daemon.signal(Signal::SIGHUP);
+    let says = || std::fs::read_to_string(&log).unwrap().contains("can be read once");
+    eventually(PATIENCE, "it says why it cannot be read again", says);
+    assert!(daemon.stop().unwrap().success());
 }
 
 /// They are the operator's, and may need what the daemon does not: `sudo`, a kernel module.

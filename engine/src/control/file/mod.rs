@@ -18,6 +18,7 @@ mod summary;
 
 use std::path::{Path, PathBuf};
 
+use super::inherited::descriptor_of;
 use ringfort_config::{Config, Disk, KeyFiles, Loaded, Mistakes, Place, Problem};
 
 pub use running::{Copying, Running, RunningPeer};
@@ -104,6 +105,10 @@ impl ConfigFile {
     /// # Errors
     /// All that is wrong with it.
     pub fn read_again(&self) -> Result<Loaded, Mistakes> {
+        if descriptor_of(&self.path).is_some() {
+            let why = "it was handed over as an open descriptor, and can be read once: restart the gateway".to_owned();
+            return Err(Mistakes::one(Place::file(self.path.as_path()), Problem::Unreadable(why)));
+        }
         load(&self.path, self.is_gateway)
     }
 

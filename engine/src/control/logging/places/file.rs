@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Line, Place};
+use crate::control::inherited::descriptor_of;
 
 /// Readable by the owner and the group, as log files are.
 const MODE: u32 = 0o640;
@@ -37,6 +38,10 @@ impl Place for LogFile {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
+        // By now the number may be that of something else.
+        if descriptor_of(&self.path).is_some() {
+            return Ok(());
+        }
         self.file = open(&self.path)?;
         Ok(())
     }
