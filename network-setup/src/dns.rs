@@ -30,7 +30,7 @@ pub(crate) fn set(host: &Host, interface: &str, dns: &Dns) -> Result<(), Error> 
             if !dns.search.is_empty() {
                 input += &format!("search {}\n", dns.search.join(" "));
             }
-            program.run(&["-a", &record(host, interface), "-m", "0", "-x"], &input, what)?;
+            program.run(&["-a", &record(host, interface), "-m", "0", "-x"], input.as_str(), what)?;
         }
         Resolver::Resolvectl(program) => {
             let servers: Vec<_> = dns.servers.iter().map(ToString::to_string).collect();

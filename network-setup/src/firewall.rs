@@ -9,32 +9,115 @@
 //!
 //! Whoever loads a firewall anew flushes the tables of everybody (`nft flush ruleset`). So an update looks whether they
 //! still are what the kernel made of them.
+//!
+//! What `nft` reads is made here from values and never taken as text from elsewhere: its language can read files, and
+//! change the tables of others.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::host::{Host, Program};
 use crate::prefix::Prefix;
+use crate::setup::check_name;
 
-/// The tables of one interface: for each family its text, as `nft` takes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tables {
-    name: String,
-    families: BTreeMap<&'static str, String>,
+/// A family of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Family {
+    /// Of IPv4.
+    Ip,
+    /// Of IPv6.
+    Ip6,
 }
 
-const FAMILIES: [&str; 2] = ["ip", "ip6"];
+/// A change of the table that an interface has in a family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableChange {
+    /// Removes it whether it is there or not.
+    Remove {
+        /// Of which family.
+        family: Family,
+        /// Of which interface.
+        interface: String,
+    },
+    /// Makes it, in place of one that is there.
+    Make {
+        /// Of which family.
+        family: Family,
+        /// Of which interface.
+        interface: String,
+        /// What is in it.
+        content: TableContent,
+    },
+}
+
+/// What the table of one family is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableContent {
+    /// Of the interface's own UDP packets.
+    pub mark: u32,
+    /// Of the interface, in this family.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The tables of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tables {
+    interface: String,
+    families: BTreeMap<Family, TableContent>,
+}
+
+const FAMILIES: [Family; 2] = [Family::Ip, Family::Ip6];
+
+impl Family {
+    fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Ip } else { Self::Ip6 }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+        }
+    }
+}
+
+impl TableChange {
+    /// Whether it can be a change of ours: nothing in it is more than its name says.
+    pub(crate) fn is_valid(&self) -> bool {
+        match self {
+            Self::Remove { interface, .. } => check_name(interface).is_ok(),
+            Self::Make { family, interface, content } => {
+                check_name(interface).is_ok() && content.addresses.iter().all(|one| Family::of(*one) == *family)
+            }
+        }
+    }
+}
+
+/// As `nft` takes it.
+impl fmt::Display for TableChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remove { family, interface } => f.write_str(&without(*family, &table_name(interface))),
+            Self::Make { family, interface, content } => {
+                f.write_str(&without(*family, &table_name(interface)))?;
+                f.write_str(&table(*family, interface, content))
+            }
+        }
+    }
+}
 
 impl Tables {
     /// Those for an interface of these addresses, with default routes for these families.
     pub(crate) fn new(interface: &str, mark: u32, defaults: &[Prefix], addresses: &[Prefix]) -> Self {
-        let mut tables = Self { name: table_name(interface), families: BTreeMap::new() };
+        let mut tables = Self { interface: interface.to_owned(), families: BTreeMap::new() };
         for default in defaults {
-            let is_ipv4 = default.address().is_ipv4();
-            let family = if is_ipv4 { "ip" } else { "ip6" };
-            let own = addresses.iter().filter(|one| one.address().is_ipv4() == is_ipv4);
-            tables.families.insert(family, table(family, &tables.name, interface, mark, own));
+            let family = Family::of(default.address());
+            let own = addresses.iter().map(|prefix| prefix.address()).filter(|one| Family::of(*one) == family);
+            tables.families.insert(family, TableContent { mark, addresses: own.collect() });
         }
         tables
     }
@@ -45,23 +128,23 @@ impl Tables {
 
     /// Makes these tables of those. Nothing happens if they are the same.
     pub(crate) fn replace(&self, old: &Self, host: &Host) -> Result<(), Error> {
-        let mut script = String::new();
-        for (family, _) in old.families.iter().filter(|(family, _)| self.name != old.name || !self.has(family)) {
-            script += &without(family, &old.name);
-        }
-        for (family, text) in self
-            .families
-            .iter()
-            .filter(|(family, text)| self.name != old.name || old.families.get(*family) != Some(text))
-        {
-            script += &without(family, &self.name);
-            script += text;
-        }
-        if script.is_empty() {
+        let is_same = self.interface == old.interface;
+        let removed = old.families.keys().filter(|family| !is_same || !self.families.contains_key(family));
+        let removed = removed.map(|&family| TableChange::Remove { family, interface: old.interface.clone() });
+        let made =
+            self.families.iter().filter(|(family, content)| !is_same || old.families.get(family) != Some(content));
+        let made = made.map(|(&family, content)| TableChange::Make {
+            family,
+            interface: self.interface.clone(),
+            content: content.clone(),
+        });
+        let changes: Vec<_> = removed.chain(made).collect();
+        if changes.is_empty() {
             return Ok(());
         }
         let nft = host.program("nft").ok_or_else(missing)?;
-        nft.run(&["-f", "-"], &script, &format!("load the nftables tables {}", self.name)).map(drop)
+        let what = format!("load the nftables tables {}", table_name(&self.interface));
+        nft.run(&["-f", "-"], changes, &what).map(drop)
     }
 
     /// What the kernel has of them, as `nft` shows it: nothing in them counts. `None` if a table is missing.
@@ -69,21 +152,19 @@ impl Tables {
         let nft = host.program("nft").ok_or_else(missing)?;
         // One by one: older versions look into the family of the first table alone. What else can be wrong than that
         // there is none is said when they are loaded.
-        let show = |family| nft.run(&["list", "table", family, &self.name], "", "list an nftables table").ok();
-        Ok(self.families.keys().map(|family| show(family)).collect())
-    }
-
-    fn has(&self, family: &str) -> bool {
-        self.families.contains_key(family)
+        let name = table_name(&self.interface);
+        let show =
+            |family: &Family| nft.run(&["list", "table", family.name(), &name], "", "list an nftables table").ok();
+        Ok(self.families.keys().map(show).collect())
     }
 }
 
 /// The tables of an interface that an earlier process has left behind.
 pub(crate) struct Leftover {
     nft: Program,
-    name: String,
+    interface: String,
     /// With the mark in it, if there is one.
-    families: Vec<(&'static str, Option<u32>)>,
+    families: Vec<(Family, Option<u32>)>,
 }
 
 impl Leftover {
@@ -101,23 +182,31 @@ impl Leftover {
         };
         let mut families = Vec::new();
         for family in FAMILIES {
-            if all.lines().any(|line| line.trim() == format!("table {family} {name}")) {
-                let text = nft.run(&["list", "table", family, &name], "", "list an nftables table")?;
+            if all.lines().any(|line| line.trim() == format!("table {} {name}", family.name())) {
+                let text = nft.run(&["list", "table", family.name(), &name], "", "list an nftables table")?;
                 families.push((family, mark_in(&text)));
             }
         }
-        Ok((!families.is_empty()).then_some(Self { nft, name, families }))
+        Ok((!families.is_empty()).then_some(Self { nft, interface: interface.to_owned(), families }))
     }
 
     /// For each table whether it is of IPv4, and the mark in it.
     pub(crate) fn marks(&self) -> impl Iterator<Item = (bool, u32)> + '_ {
-        self.families.iter().filter_map(|(family, mark)| Some((*family == "ip", (*mark)?)))
+        self.families.iter().filter_map(|(family, mark)| Some((*family == Family::Ip, (*mark)?)))
     }
 
     pub(crate) fn remove(&self) -> Result<(), Error> {
-        let script: String = self.families.iter().map(|(family, _)| without(family, &self.name)).collect();
-        self.nft.run(&["-f", "-"], &script, &format!("remove the nftables tables {}", self.name)).map(drop)
+        let remove = |&(family, _): &_| TableChange::Remove { family, interface: self.interface.clone() };
+        let changes: Vec<_> = self.families.iter().map(remove).collect();
+        let what = format!("remove the nftables tables {}", table_name(&self.interface));
+        self.nft.run(&["-f", "-"], changes, &what).map(drop)
     }
+}
+
+/// Whether this is the name of a table of ours, for whatever interface.
+pub(crate) fn is_table_name(name: &str) -> bool {
+    let interface = name.strip_prefix("ringfort-").unwrap_or_default().replace("/2b", "+").replace("/3d", "=");
+    check_name(&interface).is_ok() && table_name(&interface) == name
 }
 
 /// Of the characters of an interface's name, `nft` does not take two in the name of a table. No interface has a slash.
@@ -126,19 +215,15 @@ fn table_name(interface: &str) -> String {
 }
 
 /// Removes a table whether it is there or not.
-fn without(family: &str, name: &str) -> String {
+fn without(family: Family, name: &str) -> String {
+    let family = family.name();
     format!("add table {family} {name}\ndelete table {family} {name}\n")
 }
 
-fn table<'a>(
-    family: &str,
-    name: &str,
-    interface: &str,
-    mark: u32,
-    addresses: impl Iterator<Item = &'a Prefix>,
-) -> String {
+fn table(family: Family, interface: &str, TableContent { mark, addresses }: &TableContent) -> String {
+    let (family, name) = (family.name(), table_name(interface));
     let mut text = format!("table {family} {name} {{\n  chain preraw {{ type filter hook prerouting priority -300;\n");
-    for address in addresses.map(|prefix| prefix.address()) {
+    for address in addresses {
         let rule = format!("iifname != \"{interface}\" {family} daddr {address} fib saddr type != local drop");
         let _ = writeln!(text, "    {rule}");
     }

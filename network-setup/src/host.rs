@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::Error;
-use crate::invocation::{Ended, Invocation, delegated};
+use crate::invocation::{Ended, Input, Invocation, delegated};
 
 /// Where programs of the system are, for a daemon whose `PATH` leaves these out.
 const SYSTEM_DIRECTORIES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -67,10 +67,10 @@ impl Host {
 
 impl Program {
     /// Runs it with this on its standard input, and returns what it writes.
-    pub(crate) fn run(&self, arguments: &[&str], input: &str, what: &str) -> Result<String, Error> {
+    pub(crate) fn run(&self, arguments: &[&str], input: impl Into<Input>, what: &str) -> Result<String, Error> {
         let failed = |source| Error::System { what: format!("{what}: run {}", self.path.display()), source };
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let invocation = Invocation { program: self.name.clone(), arguments, input: input.to_owned() };
+        let invocation = Invocation { program: self.name.clone(), arguments, input: input.into() };
         let ended = match delegated() {
             Some(run) => run(&invocation),
             None => self.run_here(&invocation),
@@ -91,14 +91,14 @@ impl Program {
         let mut command = Command::new(&self.path);
         command.args(&invocation.arguments).env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        run(&mut command, &invocation.input)
+        run(&mut command, invocation.input.to_string())
     }
 }
 
 /// In a process group of its own, so all that it has started can be ended with it.
-fn run(command: &mut Command, input: &str) -> io::Result<Ended> {
+fn run(command: &mut Command, input: String) -> io::Result<Ended> {
     let mut child = command.process_group(0).spawn()?;
-    let (stdin, input) = (child.stdin.take(), input.to_owned());
+    let stdin = child.stdin.take();
     // Each pipe has a thread, so no program waits for us while we wait for it. Nobody waits for the threads either: a
     // daemon that the program leaves behind may keep a pipe open for ever.
     thread::spawn(move || {
@@ -175,7 +175,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("echo done; cat {name} & exit 3")]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let ended = run(&mut command, "").unwrap();
+        let ended = run(&mut command, String::new()).unwrap();
         assert_eq!((ended.status.and_then(|status| status.code()), ended.output.as_str()), (Some(3), "done\n"));
         // It is still there to read this, and ends.
         std::fs::write(&fifo, "the end").unwrap();

@@ -3,22 +3,36 @@
 //! A daemon that may not execute anything has its programs run by one that may ([`delegate`]). That one believes
 //! nothing: it runs what this crate would run, and refuses the rest ([`Invocation::check`]).
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::process::ExitStatus;
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
+
+use crate::firewall::{TableChange, is_table_name};
 use crate::host::Host;
 
 /// A program with its arguments, and what it reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
     /// Its name, without a directory.
     pub program: String,
     /// Behind the name.
     pub arguments: Vec<String>,
     /// On its standard input.
-    pub input: String,
+    pub input: Input,
+}
+
+/// What a program reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// A text of lines that are easily judged.
+    Text(String),
+    /// Changes of the firewall. Whoever runs the program makes its text of them: `nft` has a language in which a
+    /// script cannot be told to be harmless by its words.
+    Tables(Vec<TableChange>),
 }
 
 /// How a program has ended.
@@ -59,25 +73,10 @@ impl Invocation {
     /// [`NotOurs`].
     pub fn check(&self) -> Result<(), NotOurs> {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        let is_ours = match (self.program.as_str(), arguments.as_slice()) {
-            ("nft", ["-f", "-"]) => is_harmless_script(&self.input),
-            ("nft", ["list", "tables"]) => self.input.is_empty(),
-            ("nft", ["list", "table", "ip" | "ip6", table]) => {
-                let name = table.strip_prefix("ringfort-").unwrap_or_default();
-                self.input.is_empty() && !name.is_empty() && name.bytes().all(|byte| is_in_name(byte) || byte == b'/')
-            }
-            ("resolvconf", ["-a", record, "-m", "0", "-x"]) => {
-                is_name(record) && self.input.lines().all(is_resolver_line)
-            }
-            ("resolvconf", ["-d", record, "-f"]) => is_name(record) && self.input.is_empty(),
-            ("resolvectl", ["dns", interface, servers @ ..]) => {
-                is_name(interface) && servers.iter().all(|server| server.parse::<IpAddr>().is_ok())
-            }
-            ("resolvectl", ["domain", interface, "~.", domains @ ..]) => {
-                is_name(interface) && domains.iter().all(|domain| is_name(domain))
-            }
-            ("resolvectl", ["revert", interface]) => is_name(interface),
-            _ => false,
+        let is_ours = match (&self.input, self.program.as_str(), arguments.as_slice()) {
+            (Input::Tables(changes), "nft", ["-f", "-"]) => changes.iter().all(TableChange::is_valid),
+            (Input::Tables(_), ..) => false,
+            (Input::Text(input), program, arguments) => is_plain(program, arguments, input),
         };
         if is_ours { Ok(()) } else { Err(NotOurs(self.program.clone())) }
     }
@@ -92,6 +91,46 @@ impl Invocation {
     }
 }
 
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Vec<TableChange>> for Input {
+    fn from(changes: Vec<TableChange>) -> Self {
+        Self::Tables(changes)
+    }
+}
+
+/// As the program reads it.
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Tables(changes) => changes.iter().try_for_each(|change| change.fmt(f)),
+        }
+    }
+}
+
+/// Whether this crate runs the program like this, with a text.
+fn is_plain(program: &str, arguments: &[&str], input: &str) -> bool {
+    match (program, arguments) {
+        ("nft", ["list", "tables"]) => input.is_empty(),
+        ("nft", ["list", "table", "ip" | "ip6", table]) => input.is_empty() && is_table_name(table),
+        ("resolvconf", ["-a", record, "-m", "0", "-x"]) => is_name(record) && input.lines().all(is_resolver_line),
+        ("resolvconf", ["-d", record, "-f"]) => is_name(record) && input.is_empty(),
+        ("resolvectl", ["dns", interface, servers @ ..]) => {
+            is_name(interface) && servers.iter().all(|server| server.parse::<IpAddr>().is_ok())
+        }
+        ("resolvectl", ["domain", interface, "~.", domains @ ..]) => {
+            is_name(interface) && domains.iter().all(|domain| is_name(domain))
+        }
+        ("resolvectl", ["revert", interface]) => is_name(interface),
+        _ => false,
+    }
+}
+
 /// Characters of an interface's name, of a kind of interface, and of a domain. No shell does anything with them.
 fn is_in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte)
@@ -100,12 +139,6 @@ fn is_in_name(byte: u8) -> bool {
 /// Names that are not an option.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_in_name)
-}
-
-/// `nft` would read any file that an `include` names, and show it in its errors.
-fn is_harmless_script(script: &str) -> bool {
-    let is_separator = |char: char| char.is_whitespace() || ";{}".contains(char);
-    script.split(is_separator).all(|word| word != "include") && !script.contains('\\')
 }
 
 fn is_resolver_line(line: &str) -> bool {
@@ -119,17 +152,22 @@ fn is_resolver_line(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::{Family, TableContent};
 
-    fn invocation(line: &str, input: &str) -> Invocation {
+    fn invocation(line: &str, input: impl Into<Input>) -> Invocation {
         let mut words = line.split(' ').map(str::to_owned);
-        Invocation { program: words.next().unwrap(), arguments: words.collect(), input: input.to_owned() }
+        Invocation { program: words.next().unwrap(), arguments: words.collect(), input: input.into() }
+    }
+
+    fn make(family: Family, interface: &str, addresses: &[&str]) -> Vec<TableChange> {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let content = TableContent { mark: 51820, addresses };
+        vec![TableChange::Make { family, interface: interface.to_owned(), content }]
     }
 
     #[test]
     fn what_this_crate_runs_is_allowed() {
         for (line, input) in [
-            ("nft -f -", "add table ip ringfort-wg0\ndelete table ip ringfort-wg0\n"),
-            ("nft -f -", "table ip ringfort-include {\n  chain a { type filter hook prerouting priority -300; }\n}"),
             ("nft list tables", ""),
             ("nft list table ip6 ringfort-wg0/2b", ""),
             ("resolvconf -a tun.wg0 -m 0 -x", "nameserver 10.0.0.1\nnameserver fd00::1\nsearch a.example b.example\n"),
@@ -140,6 +178,15 @@ mod tests {
         ] {
             assert_eq!(invocation(line, input).check(), Ok(()), "{line}");
         }
+        let interface = "wg0+=_.-".to_owned();
+        for changes in [
+            make(Family::Ip, &interface, &["10.0.0.1"]),
+            make(Family::Ip6, &interface, &["fd00::1", "::ffff:10.0.0.1"]),
+            vec![TableChange::Remove { family: Family::Ip, interface }],
+        ] {
+            let invocation = invocation("nft -f -", changes);
+            assert_eq!(invocation.check(), Ok(()), "{}", invocation.input);
+        }
     }
 
     #[test]
@@ -148,10 +195,18 @@ mod tests {
             ("sh -c id", ""),
             ("/usr/sbin/nft list tables", ""),
             ("nft -f /etc/shadow", ""),
+            ("nft -f -", "add table ip ringfort-wg0\ndelete table ip ringfort-wg0\n"),
             ("nft -f -", "include \"/etc/shadow\""),
-            ("nft -f -", "table ip a {};include \"/etc/shadow\""),
-            ("nft -f -", "incl\\\nude \"/etc/shadow\""),
+            ("nft -f -", "include\"/etc/shadow\""),
+            ("nft -f -", "flush ruleset"),
+            ("nft -f -", ""),
+            ("nft list ruleset", ""),
             ("nft list table ip other", ""),
+            ("nft list table ip ringfort-", ""),
+            ("nft list table ip ringfort-wg0/2f", ""),
+            ("nft list table ip ringfort-wg0;flush", ""),
+            ("nft list table inet ringfort-wg0", ""),
+            ("nft delete table ip ringfort-wg0", ""),
             ("resolvconf -a -m 0 -x", ""),
             ("resolvconf -a $(id) -m 0 -x", "nameserver 10.0.0.1\n"),
             ("resolvconf -a wg0 -m 0 -x", "nameserver $(id)\n"),
@@ -165,5 +220,20 @@ mod tests {
         ] {
             assert!(invocation(line, input).check().is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn tables_that_would_be_more_than_tables_are_refused() {
+        let is_refused = |line: &str, changes: Vec<TableChange>| invocation(line, changes).check().is_err();
+        for name in
+            ["", "a b", "a\" drop }", "a\ninclude\"/etc/shadow\"", "a;flush ruleset", "a/2b", "sixteen-letters-"]
+        {
+            assert!(is_refused("nft -f -", make(Family::Ip, name, &["10.0.0.1"])), "{name}");
+            let removed = TableChange::Remove { family: Family::Ip, interface: name.to_owned() };
+            assert!(is_refused("nft -f -", vec![removed]), "{name}");
+        }
+        assert!(is_refused("nft -f -", make(Family::Ip, "wg0", &["fd00::1"])));
+        assert!(is_refused("nft -f /etc/shadow", make(Family::Ip, "wg0", &[])));
+        assert!(is_refused("resolvconf -d wg0 -f", make(Family::Ip, "wg0", &[])));
     }
 }

@@ -50,6 +50,7 @@ mod target;
 pub use applied::{Applied, apply, fwmark_for, take_back};
 pub use changes::Changes;
 pub use error::Error;
-pub use invocation::{Ended, Invocation, NotOurs, delegate};
+pub use firewall::{Family, TableChange, TableContent};
+pub use invocation::{Ended, Input, Invocation, NotOurs, delegate};
 pub use prefix::{Prefix, PrefixError};
 pub use setup::{Dns, Mtu, Setup, Table};

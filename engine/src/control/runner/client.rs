@@ -63,10 +63,9 @@ impl Runner {
     ///
     /// # Errors
     /// The system's, or why it is not run.
-    pub fn program(&self, Invocation { program, arguments, input }: &Invocation) -> io::Result<Ended> {
-        let (program, arguments, input) = (program.clone(), arguments.clone(), input.clone());
+    pub fn program(&self, invocation: &Invocation) -> io::Result<Ended> {
         let stream = self.lock();
-        send(&*stream, &Ask::Program { program, arguments, input })?;
+        send(&*stream, &Ask::Program(invocation.clone()))?;
         answer(&stream)
     }
 

@@ -95,7 +95,7 @@ fn serve(stream: &UnixStream, path: &Path, hooks: Hooks) {
                     Answer::Refused(format!("{} does not say so any more: reload it", path.display()))
                 }
             }
-            Ask::Program { program, arguments, input } => run_program(&Invocation { program, arguments, input }),
+            Ask::Program(invocation) => run_program(&invocation),
             // The hook has ended on its own.
             Ask::Stop => continue,
             Ask::Learn => {

@@ -83,11 +83,20 @@ fn programs_are_those_of_network_setup() {
     let invocation = |program: &str, arguments: &[&str]| Invocation {
         program: program.to_owned(),
         arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-        input: String::new(),
+        input: "".into(),
     };
     let refused = runner.program(&invocation("sh", &["-c", "id"])).unwrap_err().to_string();
     assert!(refused.contains("sh is not run like this"), "{refused}");
-    let ended = runner.program(&invocation("nft", &["-f", "-"])).unwrap();
+    let file = std::env::temp_dir().join(format!("ringfort-runner-included-{}", std::process::id()));
+    fs::write(&file, "a secret of root\n").unwrap();
+    for script in [format!("include\"{}\"", file.display()), "flush ruleset".to_owned(), "list ruleset".to_owned()] {
+        let invocation = Invocation { input: script.as_str().into(), ..invocation("nft", &["-f", "-"]) };
+        let refused = runner.program(&invocation).unwrap_err().to_string();
+        assert!(refused.contains("nft is not run like this") && !refused.contains("secret"), "{refused}");
+    }
+    fs::remove_file(file).unwrap();
+    let nothing = Invocation { input: Vec::new().into(), ..invocation("nft", &["-f", "-"]) };
+    let ended = runner.program(&nothing).unwrap();
     assert!(ended.status.unwrap().success(), "{}", ended.errors);
 }
 

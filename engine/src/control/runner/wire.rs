@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
+use network_setup::Invocation;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::de::DeserializeOwned;
@@ -20,7 +21,7 @@ pub(super) enum Ask {
     /// End the hook that runs. It has no answer of its own.
     Stop,
     /// Run a program of `network-setup`.
-    Program { program: String, arguments: Vec<String>, input: String },
+    Program(Invocation),
     /// Read the file again: the daemon has.
     Learn,
     /// Let go of the terminal and of the pipes that we were started with.
