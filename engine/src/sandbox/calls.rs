@@ -1,4 +1,4 @@
-//! The system calls of each role. Arguments that matter are in `rules.rs`.
+//! The system calls of each role. Arguments that matter are in `filter.rs` and `sockets.rs`.
 //!
 //! A call is here because a thread of the role makes it, or its C library does: those of glibc and musl, on x86-64 and
 //! aarch64. The newer architecture lacks the older forms of calls, which are listed apart.
@@ -43,7 +43,6 @@ const EVERYBODY: &[c_long] = &[
     libc::SYS_close,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    libc::SYS_fcntl,
     libc::SYS_fstat,
     libc::SYS_futex,
     libc::SYS_getpid,
@@ -106,7 +105,7 @@ const PATHS: &[c_long] = &[
     libc::SYS_unlinkat,
 ];
 
-/// Connections that are open. Making a socket is a matter of its arguments.
+/// Connections that are open. Making a socket, and its options, are a matter of arguments.
 const SOCKETS: &[c_long] = &[
     libc::SYS_accept4,
     libc::SYS_connect,
@@ -115,12 +114,10 @@ const SOCKETS: &[c_long] = &[
     libc::SYS_epoll_pwait,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
-    libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
     libc::SYS_sendto,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
 ];
 
@@ -145,7 +142,6 @@ const CONTROL: &[c_long] = &[
     libc::SYS_pselect6,
     libc::SYS_recvmmsg,
     libc::SYS_sendmmsg,
-    libc::SYS_setpriority,
     libc::SYS_signalfd4,
     libc::SYS_sysinfo,
     libc::SYS_timerfd_create,

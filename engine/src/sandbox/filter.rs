@@ -11,11 +11,12 @@ use std::io;
 
 use libc::{c_int, c_long, sock_filter};
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
-use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
 use seccompiler::{SeccompFilter, SeccompRule, TargetArch};
 
 use super::calls::{REMOVING, Role};
+use super::sockets;
 
 /// The last call of Linux 6.19, `listns`. From 424 on all architectures have the same numbers.
 const LAST_KNOWN: u32 = 470;
@@ -51,6 +52,9 @@ const TUN_WRITE: u64 = 0x4004_5400;
 const TUN_READ: u64 = 0x8004_5400;
 const TUN_NAMESPACE: u64 = 0x54e3;
 const SOCKET_CONTROL: u64 = 0x8900;
+/// Of those, whom a socket sends signals: see [`descriptors`].
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
 const BUT_THE_LAST_BYTE: u64 = 0xffff_ff00;
 
 /// A filter for each role. Its refusals are logged, so it is apart from [`newer`], whose are not worth it.
@@ -125,7 +129,10 @@ fn compile(role: Role, reports: bool, is_fenced: bool) -> Result<Vec<sock_filter
 }
 
 /// On the argument of this number, from 0.
-struct Condition(u8, SeccompCmpArgLen, SeccompCmpOp, u64);
+pub(super) struct Condition(pub u8, pub SeccompCmpArgLen, pub SeccompCmpOp, pub u64);
+
+/// A call, and conditions that must all hold.
+pub(super) type Rule = (c_long, Vec<Condition>);
 
 impl Condition {
     fn compile(self) -> Result<SeccompCondition, BackendError> {
@@ -134,16 +141,18 @@ impl Condition {
 }
 
 /// Calls that are allowed with some arguments only. Of several rules for a call one must hold.
-fn conditional(role: Role) -> Vec<(c_long, Vec<Condition>)> {
+fn conditional(role: Role) -> Vec<Rule> {
     let mut rules = memory(role);
     rules.extend(processes());
-    rules.extend(sockets(role));
+    rules.extend(descriptors());
+    rules.extend(sockets::made(role));
+    rules.extend(sockets::options(role));
     rules.extend(requests(role));
     rules
 }
 
 /// Nothing that was written can be executed. Only the resolver of glibc loads libraries, and only in control.
-fn memory(role: Role) -> Vec<(c_long, Vec<Condition>)> {
+fn memory(role: Role) -> Vec<Rule> {
     let (exec, write) = (libc::PROT_EXEC as u64, libc::PROT_WRITE as u64);
     let mut rules = vec![
         (libc::SYS_mmap, vec![Condition(2, Dword, MaskedEq(exec), 0)]),
@@ -156,7 +165,7 @@ fn memory(role: Role) -> Vec<(c_long, Vec<Condition>)> {
 }
 
 /// Threads, but no processes; and signals to nobody but ourselves.
-fn processes() -> Vec<(c_long, Vec<Condition>)> {
+fn processes() -> Vec<Rule> {
     let (thread, own) = (libc::CLONE_THREAD as u64, u64::from(std::process::id()));
     vec![
         (libc::SYS_clone, vec![Condition(0, Qword, MaskedEq(NEW_NAMESPACE as u64 | thread), thread)]),
@@ -168,36 +177,35 @@ fn processes() -> Vec<(c_long, Vec<Condition>)> {
     ]
 }
 
-/// No raw packets, no other protocol families: most holes of the kernel's network are in these.
-fn sockets(role: Role) -> Vec<(c_long, Vec<Condition>)> {
-    let family = |family: c_int| vec![Condition(0, Dword, Eq, family as u64)];
-    let local = vec![(libc::SYS_socket, family(libc::AF_UNIX))];
-    match role {
-        Role::Worker | Role::Metrics => Vec::new(),
-        Role::Files => local,
-        Role::Control => {
-            let mut netlink = family(libc::AF_NETLINK);
-            netlink.push(Condition(2, Dword, Eq, libc::NETLINK_ROUTE as u64));
-            let all = [family(libc::AF_INET), family(libc::AF_INET6), netlink];
-            local.into_iter().chain(all.map(|conditions| (libc::SYS_socket, conditions))).collect()
-        }
-    }
+/// Copies and flags. Not whom a descriptor sends signals, and which: that would kill any process as root.
+fn descriptors() -> Vec<Rule> {
+    let command = |command: c_int| Condition(1, Dword, Eq, command as u64);
+    let without_signals = Condition(2, Dword, MaskedEq(libc::O_ASYNC as u64), 0);
+    let all = [
+        vec![command(libc::F_DUPFD_CLOEXEC)],
+        vec![command(libc::F_GETFD)],
+        vec![command(libc::F_SETFD)],
+        vec![command(libc::F_GETFL)],
+        vec![command(libc::F_SETFL), without_signals],
+    ];
+    all.into_iter().map(|conditions| (libc::SYS_fcntl, conditions)).collect()
 }
 
 #[allow(clippy::unnecessary_cast, reason = "musl's requests are signed")]
-fn requests(role: Role) -> Vec<(c_long, Vec<Condition>)> {
+fn requests(role: Role) -> Vec<Rule> {
     let exactly = |request: u64| Condition(1, Dword, Eq, request);
     let like = |request: u64| Condition(1, Dword, MaskedEq(BUT_THE_LAST_BYTE), request);
+    let not = |request: u64| Condition(1, Dword, Ne, request);
     let mut rules = vec![
-        exactly(FIONBIO),
-        exactly(FIONREAD),
-        exactly(TCGETS),
-        exactly(TUN_NAMESPACE),
-        like(TUN_WRITE),
-        like(TUN_READ),
+        vec![exactly(FIONBIO)],
+        vec![exactly(FIONREAD)],
+        vec![exactly(TCGETS)],
+        vec![exactly(TUN_NAMESPACE)],
+        vec![like(TUN_WRITE)],
+        vec![like(TUN_READ)],
     ];
     if role == Role::Control {
-        rules.push(like(SOCKET_CONTROL));
+        rules.push(vec![like(SOCKET_CONTROL), not(FIOSETOWN), not(SIOCSPGRP)]);
     }
-    rules.into_iter().map(|condition| (libc::SYS_ioctl, vec![condition])).collect()
+    rules.into_iter().map(|conditions| (libc::SYS_ioctl, conditions)).collect()
 }

@@ -28,6 +28,7 @@ mod calls;
 pub mod capabilities;
 pub mod files;
 pub mod filter;
+mod sockets;
 #[cfg(test)]
 mod tests;
 

@@ -1,12 +1,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::net::{ToSocketAddrs as _, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::thread;
 
 use libc::{c_int, c_long};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::SignalFd;
 
 use super::*;
+use crate::control::server::make_socket;
+
+const STREAM_WITH_FLAGS: c_long = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as c_long;
 
 /// What nobody in a gateway does, and whoever has taken over a thread would like to. All arguments are of the kind that
 /// the kernel would look at only after the filter.
@@ -45,6 +51,25 @@ const FORBIDDEN: &[(&str, c_long, [c_long; 4])] = &[
     ("socket(AF_PACKET)", libc::SYS_socket, [libc::AF_PACKET as c_long, libc::SOCK_RAW as c_long, 0, 0]),
     ("socket(AF_ALG)", libc::SYS_socket, [libc::AF_ALG as c_long, libc::SOCK_SEQPACKET as c_long, 0, 0]),
     ("socket(NETLINK_NETFILTER)", libc::SYS_socket, [libc::AF_NETLINK as c_long, libc::SOCK_RAW as c_long, 12, 0]),
+    ("socket(AF_UNIX, SOCK_STREAM)", libc::SYS_socket, [libc::AF_UNIX as c_long, libc::SOCK_STREAM as c_long, 0, 0]),
+    ("the same with flags", libc::SYS_socket, [libc::AF_UNIX as c_long, STREAM_WITH_FLAGS, 0, 0]),
+    (
+        "socket(AF_UNIX, SOCK_SEQPACKET)",
+        libc::SYS_socket,
+        [libc::AF_UNIX as c_long, libc::SOCK_SEQPACKET as c_long, 0, 0],
+    ),
+    ("socketpair", libc::SYS_socketpair, [libc::AF_UNIX as c_long, libc::SOCK_STREAM as c_long, 0, 0]),
+    ("fcntl(F_SETOWN)", libc::SYS_fcntl, [-1, libc::F_SETOWN as c_long, 1, 0]),
+    ("fcntl(F_SETOWN_EX)", libc::SYS_fcntl, [-1, 15, 0, 0]),
+    ("fcntl(F_SETSIG)", libc::SYS_fcntl, [-1, 10, libc::SIGKILL as c_long, 0]),
+    ("fcntl(F_SETFL, O_ASYNC)", libc::SYS_fcntl, [-1, libc::F_SETFL as c_long, libc::O_ASYNC as c_long, 0]),
+    ("ioctl(FIOSETOWN)", libc::SYS_ioctl, [-1, 0x8901, 0, 0]),
+    ("ioctl(SIOCSPGRP)", libc::SYS_ioctl, [-1, 0x8902, 0, 0]),
+    ("setsockopt(IPT_SO_SET_REPLACE)", libc::SYS_setsockopt, [-1, libc::IPPROTO_IP as c_long, 64, 0]),
+    ("setsockopt(IP6T_SO_SET_REPLACE)", libc::SYS_setsockopt, [-1, libc::IPPROTO_IPV6 as c_long, 64, 0]),
+    ("setsockopt(TCP_ULP)", libc::SYS_setsockopt, [-1, libc::IPPROTO_TCP as c_long, libc::TCP_ULP as c_long, 0]),
+    ("getsockopt(IPT_SO_GET_INFO)", libc::SYS_getsockopt, [-1, libc::IPPROTO_IP as c_long, 64, 0]),
+    ("setpriority", libc::SYS_setpriority, [-1, 0, 0, 0]),
     ("ioctl(TIOCSTI)", libc::SYS_ioctl, [-1, libc::TIOCSTI as c_long, 0, 0]),
     ("prlimit64 that sets", libc::SYS_prlimit64, [0, libc::RLIMIT_CORE as c_long, 1, 0]),
 ];
@@ -166,8 +191,49 @@ fn control_resolves_names_and_makes_sockets() {
         UdpSocket::bind("127.0.0.1:0").unwrap();
         route_netlink::LinkSocket::open().unwrap();
     });
+    // With all options, also those that a gateway could do without.
+    let sockets = || {
+        let config = udp_uring::SocketConfig { fwmark: 7, ..udp_uring::SocketConfig::new(0, 2) };
+        udp_uring::SocketGroup::bind(&config).unwrap().offloads()
+    };
+    assert_eq!(inside(Mode::On, Role::Control, &Places::default(), sockets), sockets());
     let bound = inside(Mode::On, Role::Worker, &Places::default(), || UdpSocket::bind("127.0.0.1:0").is_ok());
     assert!(!bound, "a worker makes none");
+}
+
+#[test]
+fn who_writes_the_log_reaches_its_service() {
+    let scratch = Scratch::new("service");
+    let path = scratch.0.join("change/log");
+    let service = UnixDatagram::bind(&path).unwrap();
+    inside(Mode::On, Role::Files, &scratch.places(), move || {
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        socket.send_to(b"line", path).unwrap();
+    });
+    let mut line = [0; 5];
+    assert_eq!((service.recv(&mut line).unwrap(), &line), (4, b"line\0"));
+}
+
+/// Though it cannot connect to see whether somebody is there.
+#[test]
+fn control_takes_the_name_of_nobody_s_socket_and_of_no_other() {
+    let scratch = Scratch::new("rename");
+    let directory = scratch.0.join("change");
+    let signals = SignalFd::new(&SigSet::empty()).unwrap();
+    let make = |name: &str| make_socket(&directory, name, name, &signals).unwrap();
+    let ((_own, mut place), (other, _)) = (make("own"), make("other"));
+    let (place, refused) = inside(Mode::On, Role::Control, &scratch.places(), move || {
+        let refused = place.rename("other").unwrap_err();
+        (place, refused.to_string())
+    });
+    assert!(refused.contains("a daemon serves"), "{refused}");
+    drop(other);
+    assert!(directory.join("other").exists(), "as a killed daemon leaves it");
+    let mut place = place;
+    inside(Mode::On, Role::Control, &scratch.places(), move || place.rename("other").unwrap());
+    assert!(!directory.join("own").exists());
+    UnixStream::connect(directory.join("other")).unwrap();
 }
 
 #[test]

@@ -271,9 +271,13 @@ fn no_watch(errno: Errno) -> io::Error {
     }
 }
 
+/// Whether a process has a stream socket at this path. A datagram socket asks, and the kernel refuses it as of the wrong
+/// type. The sandbox allows no others, and nobody gets a caller who says nothing.
 fn is_served(path: &Path) -> bool {
-    match connect(path) {
-        Ok(_) => true,
-        Err(error) => error.raw_os_error() == Some(libc::EAGAIN),
-    }
+    let asked = || {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
+    };
+    asked() == Err(Errno::EPROTOTYPE)
 }
