@@ -38,6 +38,9 @@ pub fn of(cli: &Serve, file: Option<&ConfigFile>, inherited: &Inherited) -> Plac
         }
         places.read_beside(&path);
     }
+    // Today they may be empty. A pattern that begins with a wildcard opens nothing but what it has found.
+    let directories = file.into_iter().flat_map(|file| &file.loaded.directories);
+    places.read.extend(directories.filter(|path| path.parent().is_some()).cloned());
     places
 }
 

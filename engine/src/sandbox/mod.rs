@@ -100,6 +100,12 @@ pub fn plan(mode: Mode, places: &Places) {
     }
 }
 
+/// Whether threads that have [entered](enter) reach only the paths that were named.
+#[must_use]
+pub fn fences_paths() -> bool {
+    PLAN.get().is_some_and(|plan| plan.files.is_there())
+}
+
 /// The calling thread gives up what a thread of this role does not need.
 pub fn enter(role: Role) {
     let Some(plan) = PLAN.get() else { return };

@@ -45,6 +45,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// All files that it came from, the first one first. Files of keys are not among them.
     pub files: Vec<PathBuf>,
+    /// Directories in which includes look for files, whether there are any or not.
+    pub directories: Vec<PathBuf>,
     /// The first setting of `wg` or `wg-quick` other than `PublicKey`.
     first_of_wg: Option<Place>,
 }
@@ -81,6 +83,8 @@ struct Reader<'a> {
     warnings: Vec<Warning>,
     /// Those that were read.
     read: Vec<PathBuf>,
+    /// Where includes have looked.
+    directories: Vec<PathBuf>,
     /// Those that are being read, each included by the one before.
     open_files: Vec<PathBuf>,
     /// In bytes, of all files.
@@ -145,6 +149,7 @@ impl<'a> Reader<'a> {
             mistakes: Mistakes::default(),
             warnings: Vec::new(),
             read: Vec::new(),
+            directories: Vec::new(),
             open_files: Vec::new(),
             len: 0,
             section: Open::None,
@@ -162,9 +167,9 @@ impl<'a> Reader<'a> {
             return Err(self.mistakes);
         }
         let own = self.own_peer();
-        let Self { config, mut warnings, read: files, first_of_wg, .. } = self;
+        let Self { config, mut warnings, read: files, directories, first_of_wg, .. } = self;
         warnings.extend(own.map(|place| Warning { place, problem: Problem::OwnKey }));
-        Ok(Loaded { config, warnings, files, first_of_wg })
+        Ok(Loaded { config, warnings, files, directories, first_of_wg })
     }
 
     /// Where the peer with the interface's own key is.
@@ -347,6 +352,7 @@ impl<'a> Reader<'a> {
     fn include(&mut self, at: At<'_>, parts: &Parts<'_>) {
         let directory = at.file.parent().unwrap_or(Path::new(""));
         let place = at.place(parts.value_at);
+        self.directories.push(directory.join(fixed_part(parts.value)));
         match self.files.matching(directory, parts.value) {
             Ok(paths) => paths.iter().for_each(|path| self.file(path, Some(&place))),
             Err(problem) => self.mistakes.push(place, problem),
@@ -366,6 +372,12 @@ impl<'a> Reader<'a> {
         let suite = parts.value.parse().map_err(Problem::Suite);
         self.accept(at, parts, suite)
     }
+}
+
+/// The directory of a pattern, as far as it has no wildcards.
+fn fixed_part(pattern: &str) -> &Path {
+    let literal = &pattern[..pattern.find(['*', '?', '[']).unwrap_or(pattern.len())];
+    Path::new(literal.rfind('/').map_or("", |slash| &literal[..=slash]))
 }
 
 /// Where a byte of a file stands that is no text.

@@ -351,6 +351,11 @@ fn the_disk_reads_sorts_and_finds_cycles() {
     let config = load(&path, &disk, KeyFiles::Needed).unwrap().config;
     assert_eq!(key_text::encode(&config.peers[0].public_key), KEY);
     assert_eq!(config.peers.len(), 2);
+    write("wg0.conf", "Include = none.d/*.conf\nInclude = /nowhere/a*/b\nInclude = more.*\n");
+    let loaded = load(&path, &disk, KeyFiles::Needed).unwrap();
+    let expected = [directory.join("none.d/"), "/nowhere/".into(), directory.join("")];
+    assert_eq!((loaded.directories, loaded.files), (expected.into(), vec![path.clone()]), "they may be empty yet");
+    write("wg0.conf", "Include = peers[[]1].d/*.conf\n");
     write("peers[1].d/3.conf", "Include = ../peers[[]1].d/3.conf");
     let error = load(&path, &disk, KeyFiles::Needed).unwrap_err();
     assert_eq!(error.list()[0].problem, Problem::IncludeCycle);

@@ -18,9 +18,9 @@ mod summary;
 
 use std::path::{Path, PathBuf};
 
-use super::inherited::descriptor_of;
 use ringfort_config::{Config, Disk, KeyFiles, Loaded, Mistakes, Place, Problem};
 
+use super::inherited::descriptor_of;
 pub use running::{Copying, Running, RunningPeer};
 pub use summary::{kept_endpoints, summary};
 

@@ -141,6 +141,28 @@ fn an_endpoint_that_was_set_by_hand_is_said() {
     assert!(daemon.stop().unwrap().success());
 }
 
+/// They are named by their directories, in which files come later.
+#[test]
+fn an_include_that_found_nothing_yet_finds_peers_later() {
+    let setting = Setting::new();
+    let (inside, later) = (setting.directory.with_extension("d"), setting.directory.with_extension("later"));
+    std::fs::create_dir(&inside).unwrap();
+    let text = setting.interface_section("") + &setting.peer_section("");
+    let text = format!("{text}\nInclude = {}/*.conf\n", inside.display());
+    setting.write(&text);
+    setting.run("up");
+    assert_eq!(setting.run("reload"), "nothing has changed\n");
+    let key = KeyPair::random().unwrap().public.base64();
+    std::fs::write(inside.join("1.conf"), format!("[Peer]\nPublicKey = {key}\n")).unwrap();
+    let said = setting.run("reload");
+    assert!(said.contains(": added"), "{said}");
+    std::fs::create_dir(&later).unwrap();
+    setting.write(&format!("{text}Include = {}/*.conf\n", later.display()));
+    let (_, said) = setting.fails("reload");
+    assert!(said.contains(&later.display().to_string()) && said.contains("restart the gateway"), "{said}");
+    setting.run("down");
+}
+
 /// The kernel forgets paths below `/proc` that nobody uses, and the mark of a default route is at one.
 #[test]
 fn a_default_route_is_reloaded_however_long_after_the_start() {

@@ -23,6 +23,7 @@ use crate::control::error::DaemonError;
 use crate::control::logging;
 use crate::control::runner::Runner;
 use crate::control::uapi::SetRequest;
+use crate::sandbox;
 
 /// How long a start waits for names to be tried once. What is found later is set later.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(3);
@@ -217,7 +218,8 @@ impl Work {
     fn reload(&mut self, number: u64) {
         // Before it is read, so a change meanwhile counts as one that came later.
         let now = unix_nanos();
-        let result = self.file.read_again().map_err(lines_of).and_then(|loaded| self.become_file(loaded));
+        let result =
+            self.file.read_again().map_err(lines_of).map_err(with_remedy).and_then(|loaded| self.become_file(loaded));
         let (is_ok, lines) = match result {
             Ok(lines) => {
                 self.read_at.store(now, Ordering::Relaxed);
@@ -376,4 +378,13 @@ fn needs_restart(previous: &Config, config: &Config) -> Option<String> {
 
 fn lines_of(mistakes: ringfort_config::Mistakes) -> Vec<String> {
     mistakes.to_string().lines().map(str::to_owned).collect()
+}
+
+/// What to do if the sandbox may be why a file cannot be read. It was laid after the first reading.
+fn with_remedy(mut lines: Vec<String>) -> Vec<String> {
+    let is_refusal = |line: &String| line.contains("(os error 13)") || line.contains("(os error 1)");
+    if sandbox::fences_paths() && lines.iter().any(is_refusal) {
+        lines.push("restart the gateway: it may read only the directories that it was started with".to_owned());
+    }
+    lines
 }
