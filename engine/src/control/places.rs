@@ -30,6 +30,7 @@ pub fn of(cli: &Serve, file: Option<&ConfigFile>, inherited: &Inherited) -> Plac
         && descriptor_of(path).is_none()
     {
         places.change_beside(path);
+        places.has_log = true;
     }
     for path in file.into_iter().flat_map(files_of).filter(|path| descriptor_of(path).is_none()) {
         // What runs is written to the file when the gateway ends.

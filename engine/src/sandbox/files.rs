@@ -40,16 +40,22 @@ pub struct Places {
     pub read: Vec<PathBuf>,
     /// Files directly below may be made, replaced and removed. Such a directory is made if it is not there.
     pub change: Vec<PathBuf>,
+    /// The files that these directories are there for. Whose they are matters as well.
+    pub files: Vec<PathBuf>,
+    /// A file that is opened anew may be another user's by then.
+    pub has_log: bool,
 }
 
 impl Places {
     /// The directory of a file may be read, and that of what it links to.
     pub fn read_beside(&mut self, file: &Path) {
+        self.files.push(file.to_owned());
         self.read.extend(directories_of(file));
     }
 
     /// The same, and it may be replaced.
     pub fn change_beside(&mut self, file: &Path) {
+        self.files.push(file.to_owned());
         self.change.extend(directories_of(file));
     }
 
@@ -60,8 +66,9 @@ impl Places {
         let own = geteuid().as_raw();
         let is_foreign = |path: &Path| metadata(path).is_ok_and(|meta| meta.uid() != own);
         let is_strangers = |path: &Path| metadata(path).is_ok_and(|meta| meta.uid() != own && meta.uid() != 0);
-        let mut all = self.read.iter().chain(&self.change);
-        all.any(|path| is_foreign(path) || path.ancestors().any(is_strangers))
+        let mut directories = self.read.iter().chain(&self.change);
+        directories.any(|path| is_foreign(path) || path.ancestors().any(is_strangers))
+            || self.files.iter().any(|path| is_foreign(path))
     }
 }
 

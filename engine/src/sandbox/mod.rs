@@ -61,6 +61,8 @@ struct Plan {
     files: Fence,
     filters: Option<Filters>,
     keeps_override: bool,
+    /// Whoever writes files keeps it in any case: `logrotate` may make the next log for another user.
+    has_log: bool,
     /// Layers that are not to be had.
     gaps: Vec<SandboxError>,
 }
@@ -127,13 +129,14 @@ impl Plan {
         });
         let filters = Filters::new(mode == Mode::Report, files.is_there());
         let filters = filters.map_err(|error| gaps.push(error.into())).ok();
-        Self { mode, files, filters, keeps_override: places.are_another_users(), gaps }
+        Self { mode, files, filters, keeps_override: places.are_another_users(), has_log: places.has_log, gaps }
     }
 
     fn enter(&self, role: Role) -> Vec<SandboxError> {
         let mut layers = vec![set_no_new_privs().map_err(|errno| SandboxError::NoNewPrivileges(errno.into()))];
         if self.mode == Mode::On {
-            layers.push(capabilities::keep(role, self.keeps_override).map_err(SandboxError::from));
+            let keeps_override = self.keeps_override || self.has_log && role == Role::Files;
+            layers.push(capabilities::keep(role, keeps_override).map_err(SandboxError::from));
             layers.push(self.files.enter().map_err(SandboxError::Landlock));
         }
         // Last, since it forbids the calls that the others are made of.

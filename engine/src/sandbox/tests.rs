@@ -89,7 +89,7 @@ impl Scratch {
     }
 
     fn places(&self) -> Places {
-        Places { read: vec![self.0.join("read")], change: vec![self.0.join("change")] }
+        Places { read: vec![self.0.join("read")], change: vec![self.0.join("change")], ..Places::default() }
     }
 }
 
@@ -315,6 +315,37 @@ fn a_file_of_another_user_keeps_one_capability() {
     fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     assert!(scratch.places().are_another_users());
     inside(Mode::On, Role::Files, &scratch.places(), move || fs::write(directory.join("file"), "new").unwrap());
+}
+
+/// Its directory may be root's all the same, as that of `/etc/wireguard/wg0.conf`.
+#[test]
+fn a_file_of_another_user_in_a_directory_of_ours_is_read_again() {
+    let scratch = Scratch::new("other-file");
+    let file = scratch.0.join("read/file");
+    let mut places = Places::default();
+    places.read_beside(&file);
+    assert!(!places.are_another_users(), "this test needs root");
+    std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(places.are_another_users());
+    inside(Mode::On, Role::Control, &places, move || fs::read_to_string(file).unwrap());
+}
+
+/// `logrotate` gives it to another user while we write to the old one.
+#[test]
+fn a_log_that_changes_hands_is_opened_again() {
+    for (role, is_opened) in [(Role::Files, true), (Role::Control, false)] {
+        let scratch = Scratch::new(&format!("log-{role:?}"));
+        let file = scratch.0.join("change/file");
+        let plan = Plan::new(Mode::On, &Places { has_log: true, ..scratch.places() });
+        std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let thread = thread::spawn(move || {
+            assert!(plan.enter(role).is_empty());
+            OpenOptions::new().append(true).open(file).is_ok()
+        });
+        assert_eq!(thread.join().unwrap(), is_opened, "{role:?}");
+    }
 }
 
 /// What a container engine is given allows what a gateway starts with, and what its own sandbox is made of.
