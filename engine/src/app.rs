@@ -186,6 +186,7 @@ impl Plan {
 /// Becomes who `--user` names. That undoes what was said of core dumps before: it becomes what fs.suid_dumpable says.
 fn change_user(cli: &Serve) -> Result<(), DaemonError> {
     let Some(name) = &cli.user else { return Ok(()) };
+    places::make_shared(&cli.name);
     become_user(name)?;
     secrecy::forbid_core_dumps(cli.core_dumps)
 }

@@ -1,6 +1,8 @@
 //! Which paths a daemon needs once it serves, for the sandbox.
 
+use std::fs::DirBuilder;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{UnixAddr, getsockname};
@@ -43,6 +45,17 @@ pub fn of(cli: &Serve, file: Option<&ConfigFile>, inherited: &Inherited) -> Plac
     let directories = file.into_iter().flat_map(|file| &file.loaded.directories);
     places.read.extend(directories.filter(|path| path.parent().is_some()).cloned());
     places
+}
+
+/// Makes the directories that all gateways have their sockets in, for the user of this process alone. Root does so
+/// before it becomes another user: whose they are decides who may serve in them.
+pub fn make_shared(interface: &str) {
+    for path in [server::socket_path(interface), metrics::socket_path(interface)] {
+        if let Some(directory) = path.parent() {
+            // If it cannot be made, whoever wants to make a socket there says so.
+            let _ = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        }
+    }
 }
 
 /// The file itself, what it includes, and that of the key.

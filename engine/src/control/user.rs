@@ -1,6 +1,7 @@
 //! Another user than root, once commands of the file have a process of their own.
 //!
-//! The user changes before anything is made, so the control socket, the file of endpoints and the log are that user's.
+//! The user changes before anything is made, so the control socket and the file of endpoints are that user's. The
+//! directories of sockets are root's: other gateways use them as well.
 //! Capabilities stay, as with `AmbientCapabilities=` of a service, until each thread gives up what it does not need.
 
 use std::io;

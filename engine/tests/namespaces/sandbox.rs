@@ -1,7 +1,7 @@
 //! What the threads of a real daemon have given up, as `/proc` shows it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -96,6 +96,26 @@ fn another_user_serves_and_leaves_nothing() {
     assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
     assert!(daemon.stop().unwrap().success());
     assert!(!uapi::socket_path(&renamed).exists(), "a socket was left behind");
+}
+
+/// Gateways of root come later, and refuse a directory of somebody else's.
+#[test]
+fn the_first_gateway_leaves_the_directories_of_sockets_to_root() {
+    let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+    let mut command = namespace.command("unshare");
+    let script = "mount -t tmpfs none /run && exec \"$1\" -f --user nobody \"$2\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(us().path).arg(&interface);
+    let daemon = Daemon::spawn_command(command, &interface).unwrap();
+    let run = std::path::PathBuf::from(format!("/proc/{}/root/run", daemon.pid()));
+    let sockets = [format!("wireguard/{interface}.sock"), format!("ringfort/{interface}.metrics.sock")];
+    let sockets = sockets.map(|name| run.join(name));
+    eventually(PATIENCE, "it serves", || sockets.iter().all(|path| path.exists()));
+    for path in sockets {
+        let (socket, directory) = (path.metadata().unwrap(), path.parent().unwrap().metadata().unwrap());
+        let owners = (socket.uid(), directory.uid(), directory.mode() & 0o777);
+        assert_eq!(owners, (65534, 0, 0o700), "{}", path.display());
+    }
+    assert!(daemon.stop().unwrap().success());
 }
 
 /// A shell that forgot one, for instance.

@@ -35,7 +35,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), DaemonError> {
     let owner = metadata.uid();
     let foreign = |why, remedy| DaemonError::ForeignDirectory { path: directory.to_owned(), why, remedy };
     if owner != 0 && owner != geteuid().as_raw() {
-        return Err(foreign(format!("belongs to user {owner}"), "remove it, or give it to root (chown root)"));
+        return Err(foreign(format!("belongs to user {owner}"), "give it to root (chown root)"));
     }
     if metadata.mode() & WRITABLE_BY_ALL != 0 {
         return Err(foreign("may be changed by every user".to_owned(), "take the right away (chmod o-w)"));
@@ -190,6 +190,8 @@ mod tests {
         prepare(&place.0).unwrap();
         chown(&place.0, Some(65534), None).expect("this test needs root");
         let refused = prepare(&place.0).unwrap_err();
-        assert!(refused.to_string().contains("65534"), "{refused}");
+        let refused = refused.to_string();
+        assert!(refused.contains("65534") && refused.contains("chown root"), "{refused}");
+        assert!(!refused.contains("remove"), "somebody may serve in it: {refused}");
     }
 }
