@@ -6,6 +6,7 @@
 //! | `CAP_NET_RAW` | control | the raw sockets on which ICMP errors arrive; sockets that are bound to a device |
 //! | `CAP_NET_BIND_SERVICE` | control | a port below 1024, which `wg set` may ask for at any time |
 //! | `CAP_IPC_LOCK` | control | memory of keys that is locked as peers come |
+//! | `CAP_NET_BROADCAST` | control | news of an interface that was moved to another namespace; nothing else asks for it |
 //! | `CAP_DAC_OVERRIDE` | control, files | a file of the operator that is another user's; otherwise nobody |
 //!
 //! A worker needs none: its queue, its sockets and its ring are open. `CAP_BPF` and `CAP_SYS_ADMIN` end with the start.
@@ -29,11 +30,12 @@ pub fn keep(role: Role, keeps_override: bool) -> Result<(), CapsError> {
 }
 
 fn wanted(role: Role, keeps_override: bool) -> impl Iterator<Item = Capability> {
-    const OF_CONTROL: [Capability; 4] = [
+    const OF_CONTROL: [Capability; 5] = [
         Capability::CAP_NET_ADMIN,
         Capability::CAP_NET_RAW,
         Capability::CAP_NET_BIND_SERVICE,
         Capability::CAP_IPC_LOCK,
+        Capability::CAP_NET_BROADCAST,
     ];
     let own: &[Capability] = if role == Role::Control { &OF_CONTROL } else { &[] };
     let has_files = matches!(role, Role::Control | Role::Files);

@@ -6,7 +6,7 @@
 //!        ├─► enter(Worker)  no capability     its ring, its memory             ─┐ each thread, when it has
 //!        ├─► enter(Files)   no capability     the log, the file of endpoints    ├ what it needs, and before
 //!        ├─► enter(Metrics) no capability     its connections                   │ it listens to anybody
-//!        └─► enter(Control) four of them      sockets, netlink, its directories ┘
+//!        └─► enter(Control) five of them      sockets, netlink, its directories ┘
 //! ```
 //!
 //! Control's threads come last, and what they start inherits theirs: the steward, the resolver, the watchdog, a

@@ -282,7 +282,7 @@ fn the_mark_of_a_default_route_stays_readable() {
 /// As `/proc` shows it: the thread itself may not look.
 #[test]
 fn capabilities_are_those_that_the_role_needs() {
-    let control = 1 << 12 | 1 << 13 | 1 << 10 | 1 << 14;
+    let control = 1 << 12 | 1 << 13 | 1 << 10 | 1 << 11 | 1 << 14;
     for (role, expected) in [(Role::Control, control), (Role::Worker, 0), (Role::Files, 0), (Role::Metrics, 0)] {
         let ((tell, told), (end, ended)) = (channel(), channel::<()>());
         let watched = thread::spawn(move || {

@@ -28,7 +28,7 @@ fn start(wrapper: &str, namespace: &Namespace) -> Daemon {
     Daemon::start(&Program::template(&template).unwrap(), namespace, &interface).unwrap()
 }
 
-fn follows(wrapper: &str) {
+fn follows(wrapper: &str) -> String {
     let [home, first, second] = std::array::from_fn(|_| Namespace::new().unwrap());
     let daemon = start(wrapper, &home);
     let interface = daemon.interface();
@@ -45,11 +45,13 @@ fn follows(wrapper: &str) {
         eventually(PATIENCE, "the interface is up again", || is_up(interface));
         from = to;
     }
+    daemon.log()
 }
 
 #[test]
 fn up_down_and_the_mtu_are_followed() {
-    follows("");
+    let log = follows("");
+    assert!(!log.contains("asked for once a second"), "the kernel does not tell us: {log}");
 }
 
 /// Without `CAP_SYS_ADMIN` we could not enter the other namespace, without `CAP_NET_BROADCAST` the kernel tells us
