@@ -6,8 +6,9 @@
 //! | `CAP_NET_RAW` | control | the raw sockets on which ICMP errors arrive; sockets that are bound to a device |
 //! | `CAP_NET_BIND_SERVICE` | control | a port below 1024, which `wg set` may ask for at any time |
 //! | `CAP_IPC_LOCK` | control | memory of keys that is locked as peers come |
-//! | `CAP_NET_BROADCAST` | control | news of an interface that was moved to another namespace; nothing else asks for it |
-//! | `CAP_DAC_OVERRIDE` | control, files | a file of the operator that is another user's; otherwise nobody |
+//! | `CAP_NET_BROADCAST` | control | news of an interface in another namespace; the kernel asks for it nowhere else |
+//! | `CAP_DAC_OVERRIDE` | control, files | a file of the operator that is another user's |
+//! | the same | files | a log in a file, which `logrotate` may give to another user |
 //!
 //! A worker needs none: its queue, its sockets and its ring are open. `CAP_BPF` and `CAP_SYS_ADMIN` end with the start.
 
