@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,9 @@ const END_INTERVAL: Duration = Duration::from_millis(1);
 /// Has commands run. Whoever asks waits for the answer, so control never does.
 #[derive(Debug)]
 pub struct Runner {
-    stream: Mutex<UnixStream>,
+    stream: UnixStream,
+    /// Held from a question to its answer. Nobody waits for it: a hook may take for ever.
+    turn: Mutex<()>,
     process: Option<Pid>,
     /// Once all is up, the runner lets go of what we were started with, as a daemon does. This says of its standard
     /// error whether it stays. `None` in the foreground.
@@ -35,25 +37,25 @@ pub struct Runner {
 impl Runner {
     /// With the process at the other end of the stream.
     pub(super) fn new(stream: UnixStream, process: Option<Pid>, detaches: Option<bool>) -> Self {
-        Self { stream: Mutex::new(stream), process, detaches }
+        Self { stream, turn: Mutex::new(()), process, detaches }
     }
 
     /// Runs a command of the file, and waits for its end. Once `stop` is set it is ended, with all that it has started.
     ///
     /// # Errors
-    /// The system's, or why it is not run.
+    /// The system's, or why it is not run: for instance because another one still runs.
     pub fn hook(&self, command: &str, interface: &str, stop: Option<&AtomicBool>) -> io::Result<ExitStatus> {
-        let stream = self.lock();
-        send(&*stream, &Ask::Hook { command: command.to_owned(), interface: interface.to_owned() })?;
+        let (stream, _turn) = (&self.stream, self.turn()?);
+        send(stream, &Ask::Hook { command: command.to_owned(), interface: interface.to_owned() })?;
         if let Some(stop) = stop {
-            while !is_readable(&stream, LOOK_INTERVAL_MS)? {
+            while !is_readable(stream, LOOK_INTERVAL_MS)? {
                 if stop.load(Ordering::Relaxed) {
-                    send(&*stream, &Ask::Stop)?;
+                    send(stream, &Ask::Stop)?;
                     break;
                 }
             }
         }
-        match answer(&stream)? {
+        match answer(stream)? {
             Ended { status: Some(status), .. } => Ok(status),
             Ended { status: None, .. } => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -64,9 +66,9 @@ impl Runner {
     /// # Errors
     /// The system's, or why it is not run.
     pub fn program(&self, invocation: &Invocation) -> io::Result<Ended> {
-        let stream = self.lock();
-        send(&*stream, &Ask::Program(invocation.clone()))?;
-        answer(&stream)
+        let (stream, _turn) = (&self.stream, self.turn()?);
+        send(stream, &Ask::Program(invocation.clone()))?;
+        answer(stream)
     }
 
     /// The file was read again, so its commands may be others.
@@ -74,9 +76,9 @@ impl Runner {
     /// # Errors
     /// The system's.
     pub fn learn(&self) -> io::Result<()> {
-        let stream = self.lock();
-        send(&*stream, &Ask::Learn)?;
-        done(&stream)
+        let (stream, _turn) = (&self.stream, self.turn()?);
+        send(stream, &Ask::Learn)?;
+        done(stream)
     }
 
     /// Everything is up.
@@ -85,20 +87,30 @@ impl Runner {
     /// The system's.
     pub fn ready(&self) -> io::Result<()> {
         let Some(keeps_stderr) = self.detaches else { return Ok(()) };
-        let stream = self.lock();
-        send(&*stream, &Ask::Detach { keeps_stderr })?;
-        done(&stream)
+        let (stream, _turn) = (&self.stream, self.turn()?);
+        send(stream, &Ask::Detach { keeps_stderr })?;
+        done(stream)
     }
 
-    fn lock(&self) -> MutexGuard<'_, UnixStream> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    fn turn(&self) -> io::Result<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Ok(turn),
+            Err(TryLockError::Poisoned(turn)) => Ok(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(io::Error::other("the command before it has not ended")),
+        }
     }
 }
 
 impl Runner {
-    /// Ends it, and waits for that: whoever took us down finds no process of ours.
+    /// Ends it, and waits for that: whoever took us down finds no process of ours. A hook that still runs is told to
+    /// end, and has [`END_PATIENCE`] before we leave it to the runner.
     pub fn end(&self) {
-        let _ = self.lock().shutdown(Shutdown::Both);
+        if self.turn().is_err() {
+            // Whoever has the turn has asked already, and waits.
+            let _ = send(&self.stream, &Ask::Stop);
+        }
+        // The answer to who still waits can come through.
+        let _ = self.stream.shutdown(Shutdown::Write);
         let deadline = Instant::now() + END_PATIENCE;
         let has_ended = |process| !matches!(waitpid(process, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
         while self.process.is_some_and(|process| !has_ended(process)) && Instant::now() < deadline {

@@ -77,6 +77,27 @@ fn a_hook_is_stopped_and_the_next_one_runs() {
     assert!(runner.hook("true", "wg7", None).unwrap().success());
 }
 
+/// As at an end for which a hook that takes down had no time left.
+#[test]
+fn nobody_waits_for_a_hook_that_does_not_end() {
+    let begun = std::env::temp_dir().join(format!("ringfort-runner-begun-{}", std::process::id()));
+    let endless = format!("touch {}; sleep 600; true", begun.display());
+    let file = File::new("endless", &format!("PreDown = {endless}\nPostDown = true"));
+    let runner = file.runner();
+    thread::scope(|scope| {
+        let hook = scope.spawn(|| runner.hook(&endless, "wg7", None));
+        while !begun.exists() {
+            thread::yield_now();
+        }
+        let refused = runner.hook("true", "wg7", None).unwrap_err().to_string();
+        assert!(refused.contains("has not ended"), "{refused}");
+        runner.end();
+        assert!(!hook.join().unwrap().unwrap().success(), "it was ended");
+    });
+    fs::remove_file(begun).unwrap();
+    assert!(runner.hook("true", "wg7", None).is_err(), "there is no runner any more");
+}
+
 #[test]
 fn programs_are_those_of_network_setup() {
     let runner = File::new("programs", "").runner();

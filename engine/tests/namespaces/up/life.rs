@@ -68,6 +68,26 @@ fn a_long_hook_does_not_hold_up_the_end() {
     setting.assert_nothing_is_left(&before);
 }
 
+/// A hook that takes down may take its time, unless the end is asked for twice.
+#[test]
+fn a_hook_that_never_ends_does_not_hold_up_the_second_signal_for_ever() {
+    let setting = Setting::new();
+    let begun = setting.directory.join("begun");
+    let hooks = format!("PreDown = touch {}; sleep 3600; true\nPostDown = true", begun.display());
+    setting.write(&(setting.interface_section(&hooks) + &setting.peer_section("")));
+    let before = setting.state();
+    let mut daemon = setting.supervised();
+    daemon.signal(Signal::SIGTERM);
+    eventually(PATIENCE, "the hook has begun", || begun.exists());
+    daemon.signal(Signal::SIGTERM);
+    // It has 20 s for what goes on.
+    assert!(daemon.wait(4 * PATIENCE).unwrap().code().is_some(), "it has ended by itself");
+    let log = daemon.log();
+    assert!(log.contains("could not be taken down") && log.contains("PostDown number 1"), "{log}");
+    eventually(PATIENCE, "the hook has ended", || setting.here().processes().unwrap().is_empty());
+    setting.assert_nothing_is_left(&before);
+}
+
 #[test]
 fn who_does_not_answer_keeps_its_rules_until_it_has_ended() {
     let setting = Setting::new();
