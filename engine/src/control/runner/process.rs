@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::CString;
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -24,6 +25,8 @@ use crate::control::inherited::close_all_except;
 
 /// As `ps` and `top` show it.
 const NAME: &str = "ringfort-run";
+/// Of each of a program's outputs. As JSON it may be six times as long, which still fits into a message.
+const OUTPUT_LEN_MAX: usize = 1 << 20;
 
 /// In which process the program goes on.
 pub enum Forked {
@@ -108,9 +111,19 @@ fn serve(stream: &UnixStream, path: &Path, hooks: Hooks) {
                 Answer::Done
             }
         };
-        if send(stream, &answer).is_err() {
+        if tell(stream, &answer).is_err() {
             return;
         }
+    }
+}
+
+fn tell(stream: &UnixStream, answer: &Answer) -> io::Result<()> {
+    match send(stream, answer) {
+        // Nothing of it was sent.
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            send(stream, &Answer::Refused("the answer is too long".to_owned()))
+        }
+        result => result,
     }
 }
 
@@ -148,11 +161,17 @@ fn run_program(invocation: &Invocation) -> Answer {
     match ended.and_then(|()| invocation.run().map_err(|error| error.to_string())) {
         Ok(ended) => Answer::Ended {
             status: ended.status.map(|status| status.into_raw()),
-            output: ended.output,
-            errors: ended.errors,
+            output: cut(ended.output),
+            errors: cut(ended.errors),
         },
         Err(why) => Answer::Refused(why),
     }
+}
+
+/// Nobody reads more of what a program says.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(OUTPUT_LEN_MAX));
+    text
 }
 
 #[cfg(test)]

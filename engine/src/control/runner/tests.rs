@@ -122,6 +122,23 @@ fn programs_are_those_of_network_setup() {
 }
 
 #[test]
+fn a_long_answer_is_cut_and_one_that_is_too_long_is_refused() {
+    assert_eq!(cut("short".to_owned()), "short");
+    assert_eq!(cut(format!("{}ü", "x".repeat(OUTPUT_LEN_MAX - 1))).len(), OUTPUT_LEN_MAX - 1);
+    let of = |output: String| Answer::Ended { status: Some(0), output: cut(output), errors: String::new() };
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    thread::spawn(move || {
+        // The longest in JSON.
+        tell(&theirs, &of("\u{1}".repeat(2 * OUTPUT_LEN_MAX))).unwrap();
+        tell(&theirs, &Answer::Refused("x".repeat(17 << 20))).unwrap();
+    });
+    let Answer::Ended { output, .. } = receive(&ours).unwrap() else { panic!("another answer") };
+    assert_eq!(output.len(), OUTPUT_LEN_MAX);
+    let Answer::Refused(why) = receive(&ours).unwrap() else { panic!("another answer") };
+    assert_eq!(why, "the answer is too long");
+}
+
+#[test]
 fn whoever_has_no_runner_any_more_is_told() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
