@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use network_setup::{Ended, Invocation};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use ringfort_config::Hooks;
 
 use super::wire::{Answer, Ask, is_readable, receive, send};
 
@@ -71,13 +72,14 @@ impl Runner {
         answer(stream)
     }
 
-    /// The file was read again, so its commands may be others.
+    /// The file was read again, and has these commands.
     ///
     /// # Errors
-    /// The system's.
-    pub fn learn(&self) -> io::Result<()> {
+    /// The system's, or that the runner finds others in it: then they could not be run later.
+    pub fn learn(&self, Hooks { pre_up, post_up, pre_down, post_down }: &Hooks) -> io::Result<()> {
+        let commands = [pre_up, post_up, pre_down, post_down].into_iter().flatten().cloned().collect();
         let (stream, _turn) = (&self.stream, self.turn()?);
-        send(stream, &Ask::Learn)?;
+        send(stream, &Ask::Learn { commands })?;
         done(stream)
     }
 
@@ -136,7 +138,11 @@ fn answer(stream: &UnixStream) -> io::Result<Ended> {
 }
 
 fn done(stream: &UnixStream) -> io::Result<()> {
-    receive::<Answer>(stream).map(drop).map_err(gone)
+    match receive(stream).map_err(gone)? {
+        Answer::Done => Ok(()),
+        Answer::Refused(why) => Err(io::Error::other(why)),
+        Answer::Ended { .. } => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 fn gone(error: io::Error) -> io::Error {

@@ -101,9 +101,13 @@ fn serve(stream: &UnixStream, path: &Path, hooks: Hooks) {
             Ask::Program(invocation) => run_program(&invocation),
             // The hook has ended on its own.
             Ask::Stop => continue,
-            Ask::Learn => {
+            Ask::Learn { commands: found } => {
                 learn(&mut commands, path);
-                Answer::Done
+                if found.iter().all(|command| commands.contains(command)) {
+                    Answer::Done
+                } else {
+                    Answer::Refused(format!("{} has changed while it was read: reload it again", path.display()))
+                }
             }
             Ask::Detach { keeps_stderr } => {
                 // Without /dev/null there is nothing to be done about it, and the daemon says so itself.

@@ -57,8 +57,14 @@ fn a_changed_file_is_read_again_and_what_it_said_before_can_be_undone() {
     file.write("PostDown = exit 5");
     assert_eq!(runner.hook("exit 5", "wg7", None).unwrap().code(), Some(5));
     file.write("PostDown = exit 6");
-    runner.learn().unwrap();
+    let hooks = |status: u8| Hooks { post_down: vec![format!("exit {status}")], ..Hooks::default() };
+    runner.learn(&hooks(6)).unwrap();
+    // What the daemon has read is not there any more.
+    let refused = runner.learn(&hooks(7)).unwrap_err().to_string();
+    assert!(refused.contains("reload it again") && !refused.contains("exit"), "{refused}");
     fs::remove_file(&file.0).unwrap();
+    assert!(runner.learn(&hooks(8)).is_err());
+    runner.learn(&hooks(5)).unwrap();
     for status in [3, 5, 6] {
         assert_eq!(runner.hook(&format!("exit {status}"), "wg7", None).unwrap().code(), Some(status));
     }

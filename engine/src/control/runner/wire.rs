@@ -22,8 +22,8 @@ pub(super) enum Ask {
     Stop,
     /// Run a program of `network-setup`.
     Program(Invocation),
-    /// Read the file again: the daemon has.
-    Learn,
+    /// Read the file again: the daemon has, and found these commands.
+    Learn { commands: Vec<String> },
     /// Let go of the terminal and of the pipes that we were started with.
     Detach { keeps_stderr: bool },
 }

@@ -240,6 +240,7 @@ impl Work {
     fn become_file(&mut self, loaded: Loaded) -> Result<Vec<String>, Vec<String>> {
         let running = self.copy().map_err(|ControlEnded| vec!["the gateway ends".to_owned()])?;
         let (config, previous) = (&loaded.config, self.file.config());
+        self.teach_runner(config, previous).map_err(|error| vec![error.to_string()])?;
         let scope = self.file.scope_of(config);
         let (now, earlier) = (endpoints(config), endpoints(previous));
         let mut located = self.located.clone();
@@ -282,11 +283,7 @@ impl Work {
             logging::set_level(level.0);
             lines.push(format!("log level {level}"));
         }
-        let has_other_hooks = config.interface.hooks != previous.interface.hooks;
         self.file.loaded = loaded;
-        if has_other_hooks {
-            self.tell_runner(Runner::learn);
-        }
         Ok(lines)
     }
 
@@ -344,7 +341,15 @@ impl Work {
         }
     }
 
-    /// The runner believes only the file.
+    /// The runner believes only the file. Before anything is applied it has read the commands that this will need.
+    fn teach_runner(&self, config: &Config, previous: &Config) -> io::Result<()> {
+        let hooks = &config.interface.hooks;
+        match &self.line.runner {
+            Some(runner) if *hooks != previous.interface.hooks => runner.learn(hooks),
+            _ => Ok(()),
+        }
+    }
+
     fn tell_runner(&self, tell: impl FnOnce(&Runner) -> io::Result<()>) {
         if let Some(Err(error)) = self.line.runner.as_deref().map(tell) {
             log::error!("{error}");
