@@ -26,7 +26,7 @@ use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
 use crate::control::runner::{self, Forked, Runner};
-use crate::control::user::become_user;
+use crate::control::user::{UserError, become_user};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
 use crate::{panics, sandbox};
 
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     if let Some(SuiteArg(suite)) = cli.set_suite {
         return exit(ask::set_suite(&cli.name, cli.peer.as_ref(), suite));
     }
-    if let Err(error) = secrecy::forbid_core_dumps(cli.core_dumps) {
+    if let Err(error) = secrecy::decide_core_dumps(cli.core_dumps) {
         return exit(Err(error));
     }
     let inherited = match inherited_by(&cli).and_then(|inherited| name_of(inherited, &mut cli)) {
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn up(mut cli: Serve, target: Target) -> ExitCode {
     cli.name = target.interface;
-    if let Err(error) = secrecy::forbid_core_dumps(cli.core_dumps) {
+    if let Err(error) = secrecy::decide_core_dumps(cli.core_dumps) {
         return exit(Err(error));
     }
     let file = match scrubbed(|| ConfigFile::of_gateway(&target.path)) {
@@ -95,6 +95,9 @@ fn inherited_by(cli: &Serve) -> Result<Inherited, DaemonError> {
 fn serve(mut cli: Serve, file: Option<ConfigFile>, mut inherited: Inherited) -> ExitCode {
     if let Some(file) = &file {
         cli.file = file.config().interface.start.clone();
+        if let Some(user) = cli.user.as_ref().filter(|_| file.config().interface.save_config) {
+            return exit(Err(UserError::Saves(user.clone()).into()));
+        }
     }
     // The file was read before: a daemon has another working directory.
     let plan = match Plan::of(&cli, file) {
@@ -188,7 +191,7 @@ fn change_user(cli: &Serve) -> Result<(), DaemonError> {
     let Some(name) = &cli.user else { return Ok(()) };
     places::make_shared(&cli.name);
     become_user(name)?;
-    secrecy::forbid_core_dumps(cli.core_dumps)
+    secrecy::decide_core_dumps(cli.core_dumps)
 }
 
 /// Starts, reports and serves.

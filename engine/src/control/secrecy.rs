@@ -8,18 +8,19 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::error::DaemonError;
 
-/// Forbids core dumps of this process, unless they are wanted. With that, nobody but root can look into the process:
-/// ptrace and /proc/PID/mem are closed to others, also to its own user. To be called before the first key is read, and
-/// again after the user has changed, which undoes it.
+/// Forbids core dumps of this process, or allows them if they are wanted. Without them, nobody but root can look into the
+/// process: ptrace and /proc/PID/mem are closed to others, also to its own user. To be called before the first key is
+/// read, and again after the user has changed, which undoes either.
 ///
 /// # Errors
 /// The system's.
-pub fn forbid_core_dumps(are_wanted: bool) -> Result<(), DaemonError> {
+pub fn decide_core_dumps(are_wanted: bool) -> Result<(), DaemonError> {
+    let step = if are_wanted { "allow core dumps" } else { "forbid core dumps" };
+    let failed = |errno| DaemonError::system(step, errno);
+    set_dumpable(are_wanted).map_err(failed)?;
     if are_wanted {
         return Ok(());
     }
-    let failed = |errno| DaemonError::system("forbid core dumps", errno);
-    set_dumpable(false).map_err(failed)?;
     // Of the two this one is enough for files. The kernel ignores it if a core dump goes to a program. Commands that
     // the operator configured inherit it, and may raise it.
     let (_, hard) = getrlimit(Resource::RLIMIT_CORE).map_err(failed)?;
@@ -51,10 +52,11 @@ mod tests {
     fn a_process_that_has_keys_dumps_no_core() {
         let limits = || getrlimit(Resource::RLIMIT_CORE).unwrap();
         let (before, hard) = limits();
-        forbid_core_dumps(true).unwrap();
+        decide_core_dumps(true).unwrap();
         assert_eq!((get_dumpable().unwrap(), limits()), (true, (before, hard)));
-        forbid_core_dumps(false).unwrap();
+        decide_core_dumps(false).unwrap();
         assert_eq!((get_dumpable().unwrap(), limits()), (false, (0, hard)));
-        set_dumpable(true).unwrap();
+        decide_core_dumps(true).unwrap();
+        assert!(get_dumpable().unwrap(), "as after a change of the user");
     }
 }

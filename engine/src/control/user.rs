@@ -20,6 +20,12 @@ pub enum UserError {
     /// Only root may become another user.
     #[error("only root can become user {0}: in a service, let the manager do it (User=, AmbientCapabilities=)")]
     NotRoot(String),
+    /// Whoever owns the file says what root runs.
+    #[error(
+        "SaveConfig and --user {0} do not go together: the file would have to be that user's, and its hooks run as \
+         root: leave one of them out"
+    )]
+    Saves(String),
     /// The system refuses.
     #[error("cannot become user {name}: {source}")]
     Refused {

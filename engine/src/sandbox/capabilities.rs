@@ -9,28 +9,45 @@
 //! | `CAP_NET_BROADCAST` | control | news of an interface in another namespace; the kernel asks for it nowhere else |
 //! | `CAP_DAC_OVERRIDE` | control, files | a file of the operator that is another user's |
 //! | the same | files | a log in a file, which `logrotate` may give to another user |
+//! | `CAP_CHOWN` | control | `SaveConfig` of a file that is another user's or group's |
 //!
 //! A worker needs none: its queue, its sockets and its ring are open. `CAP_BPF` and `CAP_SYS_ADMIN` end with the start.
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet, clear, read, set};
 
-use super::Role;
+use super::{Places, Role};
+
+/// What the files of a daemon need beside that.
+#[derive(Clone, Copy, Debug)]
+pub struct ForFiles {
+    overrides: bool,
+    has_log: bool,
+    gives_away: bool,
+}
+
+impl ForFiles {
+    /// For these.
+    #[must_use]
+    pub fn of(places: &Places) -> Self {
+        Self { overrides: places.are_another_users(), has_log: places.has_log, gives_away: places.have_other_owners }
+    }
+}
 
 /// Gives up all others, in every set of the calling thread.
 ///
 /// # Errors
 /// The system's.
-pub fn keep(role: Role, keeps_override: bool) -> Result<(), CapsError> {
+pub fn keep(role: Role, for_files: ForFiles) -> Result<(), CapsError> {
     let permitted = read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = wanted(role, keeps_override).filter(|capability| permitted.contains(capability)).collect();
+    let kept: CapsHashSet = wanted(role, for_files).filter(|capability| permitted.contains(capability)).collect();
     clear(None, CapSet::Ambient)?;
     clear(None, CapSet::Inheritable)?;
     set(None, CapSet::Effective, &kept)?;
     set(None, CapSet::Permitted, &kept)
 }
 
-fn wanted(role: Role, keeps_override: bool) -> impl Iterator<Item = Capability> {
+fn wanted(role: Role, for_files: ForFiles) -> impl Iterator<Item = Capability> {
     const OF_CONTROL: [Capability; 5] = [
         Capability::CAP_NET_ADMIN,
         Capability::CAP_NET_RAW,
@@ -39,7 +56,13 @@ fn wanted(role: Role, keeps_override: bool) -> impl Iterator<Item = Capability> 
         Capability::CAP_NET_BROADCAST,
     ];
     let own: &[Capability] = if role == Role::Control { &OF_CONTROL } else { &[] };
-    let has_files = matches!(role, Role::Control | Role::Files);
-    let override_ = (keeps_override && has_files).then_some(Capability::CAP_DAC_OVERRIDE);
-    own.iter().copied().chain(override_)
+    let overrides = match role {
+        Role::Control => for_files.overrides,
+        // Not the one who listens to peers and clients.
+        Role::Files => for_files.overrides || for_files.has_log,
+        Role::Worker | Role::Metrics => false,
+    };
+    let override_ = overrides.then_some(Capability::CAP_DAC_OVERRIDE);
+    let chown = (for_files.gives_away && role == Role::Control).then_some(Capability::CAP_CHOWN);
+    own.iter().copied().chain(override_).chain(chown)
 }

@@ -39,6 +39,7 @@ use clap::ValueEnum;
 use nix::sys::prctl::set_no_new_privs;
 
 pub use calls::Role;
+use capabilities::ForFiles;
 use files::Fence;
 pub use files::Places;
 use filter::Filters;
@@ -60,9 +61,7 @@ struct Plan {
     mode: Mode,
     files: Fence,
     filters: Option<Filters>,
-    keeps_override: bool,
-    /// Whoever writes files keeps it in any case: `logrotate` may make the next log for another user.
-    has_log: bool,
+    for_files: ForFiles,
     /// Layers that are not to be had.
     gaps: Vec<SandboxError>,
 }
@@ -129,14 +128,13 @@ impl Plan {
         });
         let filters = Filters::new(mode == Mode::Report, files.is_there());
         let filters = filters.map_err(|error| gaps.push(error.into())).ok();
-        Self { mode, files, filters, keeps_override: places.are_another_users(), has_log: places.has_log, gaps }
+        Self { mode, files, filters, for_files: ForFiles::of(places), gaps }
     }
 
     fn enter(&self, role: Role) -> Vec<SandboxError> {
         let mut layers = vec![set_no_new_privs().map_err(|errno| SandboxError::NoNewPrivileges(errno.into()))];
         if self.mode == Mode::On {
-            let keeps_override = self.keeps_override || self.has_log && role == Role::Files;
-            layers.push(capabilities::keep(role, keeps_override).map_err(SandboxError::from));
+            layers.push(capabilities::keep(role, self.for_files).map_err(SandboxError::from));
             layers.push(self.files.enter().map_err(SandboxError::Landlock));
         }
         // Last, since it forbids the calls that the others are made of.

@@ -93,11 +93,15 @@ fn replace(path: &Path, text: &SecretText) -> io::Result<()> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         let made = file.metadata()?;
-        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-            // Only then: a service may be forbidden to ask for it.
-            fchown(&file, Some(Uid::from_raw(before.uid())), Some(Gid::from_raw(before.gid())))?;
+        // Only if it is another: a service may be forbidden to ask for it. The group comes first, then the permissions
+        // while the file is ours, then the owner: behind him, only CAP_FOWNER could set them.
+        if made.gid() != before.gid() {
+            fchown(&file, None, Some(Gid::from_raw(before.gid())))?;
         }
         file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
+        if made.uid() != before.uid() {
+            fchown(&file, Some(Uid::from_raw(before.uid())), None)?;
+        }
         file.write_all(text.as_str().as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, &path)?;

@@ -35,6 +35,9 @@ fn what_runs_is_saved_and_comments_stay() {
     };
     let own = "SaveConfig = true\n#ringfort: Workers = 1\n";
     setting.write(&(text(own, "#ringfort: Name = far") + &gone));
+    let refused = setting.output(&["up", "--user", "nobody", &setting.path().display().to_string()]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("SaveConfig and --user nobody"), "{said}");
     setting.run("up");
     setting.is_answered();
     assert!(setting.run("save").contains("says it already"));
