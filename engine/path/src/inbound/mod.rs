@@ -12,8 +12,8 @@ mod screen;
 
 pub(crate) use deliver::Merging;
 pub(crate) use recover::Told;
+pub use screen::COOKIES_PER_SECOND;
 pub(crate) use screen::Screen;
-pub use screen::{COOKIES_PER_SECOND, LOADED_UNPROVEN};
 
 use ring_buffers::View;
 use ringfort_aead::{Geometry, SEGMENTS_MAX};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ring_buffers::View;
 use ringfort_core::device::PeerEvent;
 use ringfort_core::drops::DropReason;
-use ringfort_core::gate::{Admission, Gate, LOADED_FOR, Proof};
+use ringfort_core::gate::{Admission, Gate, Proof};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_core::wire::CookieReply;
@@ -20,10 +20,6 @@ use crate::budget::{COOKIES, line};
 use crate::outputs::{HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage};
 use crate::tap::Datagrams;
 use crate::{DataPath, Transmit, Watch};
-
-/// Messages without proof within a second that show that the load goes on: as many as make one when they wait
-/// (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` in the kernel's `receive.c` is 512, of a queue twice as long as ours).
-pub const LOADED_UNPROVEN: u32 = 256;
 
 /// Cookies that a worker sends in a second to anybody, and as many again to where peers were when the load began. One
 /// costs some 12 µs, nearly all of that in the kernel, so a flood takes 3 % of a core, and 6 % if it knows where our
@@ -41,9 +37,6 @@ const WRONG_KEY_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) struct Screen {
     gate: Option<Arc<Gate>>,
     cookies: Cookies,
-    /// Messages without proof since then.
-    unproven_since: Time,
-    unproven: u32,
     /// When an address may be told of again.
     wrong_key_next: Time,
 }
@@ -62,18 +55,6 @@ impl Screen {
     /// Asks with another gate from now on.
     pub(crate) fn set_gate(&mut self, gate: Option<Arc<Gate>>) {
         self.gate = gate;
-    }
-
-    /// Another message under load had no proof.
-    fn note_unproven(&mut self, now: Time, gate: &Gate) {
-        if now.since(self.unproven_since) >= LOADED_FOR {
-            (self.unproven_since, self.unproven) = (now, 0);
-        }
-        self.unproven += 1;
-        if self.unproven == LOADED_UNPROVEN {
-            gate.load().note(now);
-            (self.unproven_since, self.unproven) = (now, 0);
-        }
     }
 }
 
@@ -112,7 +93,7 @@ impl<W: Watch> DataPath<W> {
                 Some(reason)
             }
             Admission::Unproven { sender_index } => {
-                self.screen.note_unproven(now, &gate);
+                gate.load().note_unproven(now);
                 let reason = self.answer(now, &gate, message, endpoint, sender_index);
                 self.worthless += 1;
                 self.counters.drop(reason, 1);

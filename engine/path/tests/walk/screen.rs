@@ -8,13 +8,13 @@ use ringfort_core::cookie::CookieGenerator;
 use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::device::{Action, Device, PeerEvent};
 use ringfort_core::drops::DropReason;
-use ringfort_core::gate::Proof;
+use ringfort_core::gate::{LOADED_UNPROVEN, Proof};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::{Now, Time};
 use ringfort_core::wire::{Message, classify};
 use ringfort_path::budget::{self, COOKIES};
-use ringfort_path::{COOKIES_PER_SECOND, DataPath, LOADED_UNPROVEN, Order, Outcome, Train, Transmit, Unwatched};
+use ringfort_path::{COOKIES_PER_SECOND, DataPath, Order, Outcome, Train, Transmit, Unwatched};
 
 use crate::rig::{NOW, empty, events, filled, transmits};
 use crate::rng::SeededRng;
@@ -212,6 +212,47 @@ fn load_goes_on_while_many_have_no_proof_and_ends_when_few_have_none() {
     assert_eq!(door.passed(), []);
     door.receive(last + Duration::from_secs(1), from(1), &message, INITIATION_LEN);
     assert_eq!(door.passed(), [Proof::Key]);
+}
+
+/// Whether there is load after three seconds in which two workers get, in turn, so many messages a second without
+/// proof, and each of them is followed by one with a proof.
+fn is_load_after(unproven: u32) -> bool {
+    let (mut door, mut other) = (Door::new(), Door::new());
+    door.device.note_load(NOW, &mut SeededRng::new(8));
+    while let Some(action) = door.device.poll_action() {
+        let Action::Gate(gate) = action else { continue };
+        for path in [&mut door.path, &mut other.path] {
+            assert_eq!(path.handle_order(NOW, Order::Gate(gate.clone())), Outcome::Done);
+        }
+    }
+    let (stranger, mut peer) = (door.initiation(1), door.initiation(2));
+    let mut generator = CookieGenerator::new(&door.public);
+    generator.add_macs(NOW, &mut peer);
+    door.receive(NOW, from(0), &peer, INITIATION_LEN);
+    let sent = leaves(&mut door);
+    let Ok(Message::CookieReply(reply)) = classify(&sent[0].view) else { panic!("a cookie") };
+    generator.consume_reply(NOW, reply).expect("it answers this message");
+    generator.add_macs(NOW, &mut peer);
+    drop(sent);
+    for number in 0..3 * unproven {
+        let now = NOW + Duration::from_secs(1) * number / unproven;
+        let one = if number % 2 == 0 { &mut door } else { &mut other };
+        for (address, message) in [(number, &stranger), (0, &peer)] {
+            one.receive(now, from(address), message, INITIATION_LEN);
+        }
+        leaves(one);
+        assert!(one.passed().contains(&Proof::Address) || !door.device.is_loaded(now), "who has a proof passes");
+    }
+    door.device.is_loaded(NOW + Duration::from_secs(3))
+}
+
+/// Of 50,000 peers that begin a session every two minutes, 400 a second are asked for a proof. They can do without.
+/// What a flood is, the workers find out together: each of them gets only a part of it.
+#[test]
+fn peers_that_prove_themselves_let_the_load_end_and_a_flood_does_not() {
+    assert!(!is_load_after(400));
+    assert!(!is_load_after(LOADED_UNPROVEN - 10));
+    assert!(is_load_after(LOADED_UNPROVEN + 10));
 }
 
 /// A secret that is two minutes old proves nothing any more. Control makes another if there is load, or takes it away.
