@@ -2,6 +2,7 @@
 //! sections 5.3, 5.4.4 and 5.4.7).
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
@@ -106,12 +107,25 @@ impl CookieChecker {
 
     /// Draws another secret if the present one has come of age. True: it has.
     pub fn renew_secret(&mut self, now: Time, rng: &mut dyn CryptoRng) -> bool {
-        if self.secret_valid(now) {
-            return false;
+        let is_old = !self.secret_valid(now);
+        if is_old {
+            self.draw_secret(now, rng);
         }
+        is_old
+    }
+
+    /// Draws another secret unless the present one is used for longer than `least`. Returns until when it is.
+    pub fn secret_for(&mut self, now: Time, least: Duration, rng: &mut dyn CryptoRng) -> Time {
+        match self.secret_ends() {
+            Some(end) if now + least < end => end,
+            _ => self.draw_secret(now, rng),
+        }
+    }
+
+    fn draw_secret(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Time {
         rng.fill_bytes(self.secret.as_mut_bytes());
         self.secret_born = Some(now);
-        true
+        now + COOKIE_SECRET_MAX_AGE
     }
 
     /// Whether there is a secret, and it is still used.

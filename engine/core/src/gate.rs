@@ -10,6 +10,7 @@
 //! Control gives the workers a [`Gate`] when its private key changes, and another with each cookie secret. In a gate
 //! two things change by themselves: the load, and which indices are in use.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -69,7 +70,8 @@ impl Load {
 pub enum Proof {
     /// Nothing was asked: there was no gate.
     Unasked,
-    /// It knows our public key. There was no load, or no secret to prove more with.
+    /// It knows our public key. There was no load, or no secret to prove more with. If there is load when control gets to
+    /// it, control asks for the rest.
     Key,
     /// It owns its address as well: there is load.
     Address,
@@ -135,7 +137,7 @@ impl Gate {
 
     /// Whether there is load, and a secret to make cookies from. Without one control gets the message, and makes one.
     fn asks_for_proof(&self, now: Time) -> bool {
-        self.load.is_on(now) && self.checker.secret_valid(now)
+        self.load.is_on(now) && self.answered.is_some() && self.checker.secret_valid(now)
     }
 
     /// A cookie for the sender of a message that [`Gate::admit`] found unproven. `worker` and `count` are a pair that
@@ -177,18 +179,20 @@ const LATELY_MS: u32 = 1_000;
 
 /// What goes with one cookie secret: the first half of its replies' nonces, where peers are, and who was answered
 /// lately.
-#[derive(Debug)]
 pub(crate) struct Answered {
+    /// Everybody who gets a cookie sees it.
     seed: [u8; COOKIE_NONCE_LEN - 8],
+    /// Nobody sees it.
+    key: u64,
     places: Whereabouts,
     /// When the last address of each place was answered, in milliseconds, and 0 for never.
     when: Box<[AtomicU32]>,
 }
 
 impl Answered {
-    /// Nobody was answered. `seed` was just drawn.
-    pub(crate) fn new(seed: [u8; COOKIE_NONCE_LEN - 8], places: Whereabouts) -> Self {
-        Self { seed, places, when: (0..PLACES).map(|_| AtomicU32::new(0)).collect() }
+    /// Nobody was answered. `seed` and `key` were just drawn, each by itself.
+    pub(crate) fn new(seed: [u8; COOKIE_NONCE_LEN - 8], key: u64, places: Whereabouts) -> Self {
+        Self { seed, key, places, when: (0..PLACES).map(|_| AtomicU32::new(0)).collect() }
     }
 
     /// No nonce comes twice: 128 random bits tell this secret from all others, one byte the worker from the others, and
@@ -213,14 +217,19 @@ impl Answered {
         is_first
     }
 
-    /// Which place an address has, nobody can tell who does not know the seed.
+    /// Which place an address has, nobody can tell who does not know the key.
     fn place(&self, remote: SocketAddr) -> usize {
         let (high, low) = match remote.ip() {
             IpAddr::V4(v4) => (0, u64::from(v4.to_bits())),
             IpAddr::V6(v6) => ((v6.to_bits() >> 64) as u64, v6.to_bits() as u64),
         };
-        let key = u64::from_le_bytes(*self.seed.first_chunk().expect("the seed has 16 bytes"));
-        mix(mix(mix(key, high), low), u64::from(remote.port())) as usize % PLACES
+        mix(mix(mix(self.key, high), low), u64::from(remote.port())) as usize % PLACES
+    }
+}
+
+impl fmt::Debug for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answered").field("places", &self.places).finish_non_exhaustive()
     }
 }
 

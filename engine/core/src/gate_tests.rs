@@ -7,6 +7,7 @@ use crate::wire::{MAC_LEN, MACS_LEN};
 const NOW: Time = Time::from_secs(1_000);
 const INDEX: u32 = 0x1234_5601;
 const SENDER: u32 = 77;
+const KEY: u64 = 0x1122_3344_5566_7788;
 
 fn own() -> PublicKey {
     PrivateKey::new([7; 32]).public_key()
@@ -20,7 +21,7 @@ fn remote(host: u8) -> SocketAddr {
 fn answered(seed: u8) -> Answered {
     let places = Whereabouts::new(1, NOW + Duration::from_secs(120));
     assert!(places.enter(remote(255), 0));
-    Answered::new([seed; 16], places)
+    Answered::new([seed; 16], KEY, places)
 }
 
 /// Who sends, with the gate that it comes to.
@@ -139,6 +140,18 @@ fn no_two_replies_have_one_nonce() {
             assert!([1, 2, 255, 256, 1 << 40].into_iter().all(|count| seen.insert(answered.nonce(worker, count))));
         }
     }
+}
+
+/// Else everybody who gets a cookie could find addresses that take the places of others.
+#[test]
+fn what_hides_places_is_in_no_nonce() {
+    let places = || Whereabouts::new(1, NOW);
+    let [one, other] = [1, 2].map(|key| Answered::new([5; 16], key, places()));
+    assert_eq!(one.nonce(3, 4), other.nonce(3, 4));
+    let moved = (0..=255).filter(|&host| one.place(remote(host)) != other.place(remote(host))).count();
+    assert!(moved > 250, "{moved} of 256 have another place with another key");
+    let reseeded = Answered::new([6; 16], 1, places());
+    assert!((0..=255).all(|host| one.place(remote(host)) == reseeded.place(remote(host))));
 }
 
 #[test]

@@ -87,7 +87,8 @@ pub fn stats(
         let dropped = workers.iter().fold(device.drops().get(reason), |sum, worker| sum + worker.dropped(reason));
         reply.line(&format!("drop_{}", reason.name()), dropped);
     }
-    let mut sums = BTreeMap::new();
+    // Control answers what reached it before the workers could ask.
+    let mut sums = BTreeMap::from([("cookies_sent", device.drops().get(DropReason::CookieRequired))]);
     for (name, value) in workers.iter().flat_map(|worker| worker.figures()) {
         *sums.entry(name).or_insert(0) += value;
     }

@@ -3,6 +3,7 @@
 //! The workers have the [`Gate`], and pass on only what it has let through. What was not asked there is asked here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
@@ -16,12 +17,16 @@ use crate::ids::{Endpoint, PeerId};
 use crate::time::{Now, Time};
 use crate::wire::{Message, classify};
 
+/// For so long before the end of a cookie secret the workers have the next one, or none if there is no load. Otherwise
+/// nobody would be asked for a proof until control has its turn and they have their mail.
+const SECRET_REPLACED_BEFORE: Duration = Duration::from_secs(5);
+
 /// What the workers know of the gate.
 #[derive(Debug, Default)]
 pub(super) struct Published {
     load: Arc<Load>,
-    /// Until when the cookie secret is used that the workers have, if they have one.
-    secret_ends: Option<Time>,
+    /// When the workers need another cookie secret than the one they have, if they have one.
+    secret_due: Option<Time>,
 }
 
 impl Device {
@@ -43,7 +48,7 @@ impl Device {
     /// More handshake messages wait than should. From now on, and for a second, senders must prove their addresses to
     /// the workers.
     pub fn note_load(&mut self, now: Time, rng: &mut dyn CryptoRng) {
-        if self.published.secret_ends.is_none_or(|end| end <= now) {
+        if self.published.secret_due.is_none_or(|due| due <= now) {
             self.publish_secret(now, rng);
         }
         self.published.load.note(now);
@@ -56,19 +61,19 @@ impl Device {
 
     /// The workers get a gate, or none if there is no key.
     pub(super) fn publish_gate(&mut self) {
-        self.published.secret_ends = None;
+        self.published.secret_due = None;
         let gate = self.identity.as_ref().map(|identity| self.gate(identity, None));
         self.out.push(Action::Gate(gate));
     }
 
     /// When [`Device::renew_secret_due`] has something to do.
     pub(super) const fn secret_due(&self) -> Option<Time> {
-        self.published.secret_ends
+        self.published.secret_due
     }
 
-    /// The workers' cookie secret has come of age. Under load they get another, else they need none.
+    /// The workers' cookie secret comes of age soon. Under load they get another, else they need none.
     pub(super) fn renew_secret_due(&mut self, now: Time, rng: &mut dyn CryptoRng) {
-        if self.published.secret_ends.is_none_or(|end| now < end) {
+        if self.published.secret_due.is_none_or(|due| now < due) {
             return;
         }
         if self.is_loaded(now) {
@@ -78,18 +83,19 @@ impl Device {
         }
     }
 
-    /// The workers get a cookie secret: another one if the present one is too old.
+    /// The workers get a cookie secret: another one if the present one is too old, or soon will be.
     fn publish_secret(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         let Some(identity) = &mut self.identity else { return };
-        identity.checker.renew_secret(now, rng);
-        let ends = identity.checker.secret_ends();
-        let mut seed = [0; COOKIE_NONCE_LEN - 8];
+        let ends = identity.checker.secret_for(now, SECRET_REPLACED_BEFORE, rng);
+        let (mut seed, mut key) = ([0; COOKIE_NONCE_LEN - 8], [0; 8]);
         rng.fill_bytes(&mut seed);
-        let places = self.places(ends.unwrap_or(now));
+        rng.fill_bytes(&mut key);
+        let key = u64::from_le_bytes(key);
+        let places = self.places(ends, key);
         if let Some(identity) = &self.identity {
-            let gate = self.gate(identity, Some(Answered::new(seed, places)));
+            let gate = self.gate(identity, Some(Answered::new(seed, key, places)));
             self.out.push(Action::Gate(Some(gate)));
-            self.published.secret_ends = ends;
+            self.published.secret_due = Some(ends - SECRET_REPLACED_BEFORE);
         }
     }
 
@@ -139,7 +145,8 @@ impl Device {
         let (now, remote) = (now.mono, endpoint.remote);
         match proof {
             Proof::Unasked if !checker.verify_mac1(datagram) => return Err(DropReason::BadMac1),
-            Proof::Unasked if under_load && !checker.verify_mac2(now, remote, datagram) => {
+            // A worker let it through before there was load, or before it could ask for more.
+            Proof::Unasked | Proof::Key if under_load && !checker.verify_mac2(now, remote, datagram) => {
                 let reply = checker.create_reply(now, remote, datagram, sender_index, rng)?;
                 self.out.send(endpoint, reply.as_bytes(), None);
                 return Err(DropReason::CookieRequired);
@@ -153,12 +160,10 @@ impl Device {
     }
 }
 
-/// Whether a message costs its address a token: under load, once it has proved that address. What came before there was
-/// load, or before the worker could ask for more, is not limited.
+/// Whether a message costs its address a token: under load, once it has proved that address.
 pub(super) const fn asks_limiter((proof, under_load): (Proof, bool)) -> bool {
     match proof {
-        Proof::Unasked => under_load,
-        Proof::Key => false,
+        Proof::Unasked | Proof::Key => under_load,
         Proof::Address => true,
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringfort_core::drops::DropReason;
+use ringfort_core::gate::Proof;
 
 use crate::node::{Node, inner_packet};
 use crate::{Pair, START, kinds};
@@ -22,6 +23,25 @@ fn under_load_the_requester_gets_a_cookie_and_uses_it_when_it_tries_again() {
     assert_eq!(pair.b.device.status(pair.a_at_b).unwrap().endpoint(), None, "nobody was authenticated");
     assert_eq!(kinds(&pair.run_until(START + 6 * SECOND)), [1, 2, 4]);
     assert_eq!(pair.b.delivered.len(), 1);
+}
+
+/// Workers let it through when there was no load yet, which may be thousands of messages ago.
+#[test]
+fn what_waits_when_load_begins_is_asked_for_a_proof_and_limited() {
+    let mut pair = Pair::new();
+    (pair.b.under_load, pair.b.proof) = (true, Proof::Key);
+    pair.offer_a();
+    let first = pair.a.take_sent().remove(0);
+    assert_eq!(pair.b.receive(first.from, &first.bytes), Err(DropReason::CookieRequired));
+    let cookie = pair.b.take_sent().remove(0);
+    assert_eq!((cookie.kind(), cookie.to), (3, first.from));
+    pair.a.receive(cookie.from, &cookie.bytes).unwrap();
+    pair.advance_to(START + 6 * SECOND);
+    let second = pair.a.take_sent().remove(0);
+    pair.b.receive(second.from, &second.bytes).unwrap();
+    let limited =
+        (0..20).filter(|_| pair.b.receive(second.from, &second.bytes) == Err(DropReason::RateLimited)).count();
+    assert!(limited > 10, "{limited}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use ringfort_core::cell::PeerShared;
 use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::device::{Action, Device, MemoryCursor, Notice, Outgoing, PeerEvent, Remembered};
 use ringfort_core::drops::{DropCounts, DropReason};
+use ringfort_core::gate::Proof;
 use ringfort_core::ids::{Endpoint, PeerId, owner};
 use ringfort_core::looped::Nesting;
 use ringfort_core::tai64n::Tai64N;
@@ -59,6 +60,8 @@ pub struct Node {
     pub now: Now,
     pub rng: SeededRng,
     pub under_load: bool,
+    /// What the worker says that senders have proved.
+    pub proof: Proof,
     /// Datagrams that left.
     pub sent: Vec<Sent>,
     /// Events that control has not seen yet.
@@ -118,6 +121,7 @@ impl Node {
             now: at(start),
             rng: SeededRng::new(number.into()),
             under_load: false,
+            proof: Proof::Unasked,
             sent: Vec::new(),
             events: VecDeque::new(),
             delivered: Vec::new(),
@@ -185,7 +189,7 @@ impl Node {
         let result = if bytes.first() == Some(&TYPE_DATA) {
             self.open(endpoint, bytes)
         } else {
-            self.device.handle_datagram(self.now, endpoint, bytes, self.under_load, &mut self.rng)
+            self.device.handle_admitted(self.now, endpoint, bytes, (self.proof, self.under_load), &mut self.rng)
         };
         self.apply_actions();
         result
