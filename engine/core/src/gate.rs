@@ -28,10 +28,10 @@ use crate::wire::{CookieReply, Message, classify};
 /// How long there is load after it was last seen, as in the kernel's `receive.c`.
 pub const LOADED_FOR: Duration = Duration::from_secs(1);
 
-/// Messages without proof, of all workers, that show within [`LOADED_FOR`] that the load goes on: half of the handshakes
-/// that control computes in that time (3,616 on AMD Zen 3). With fewer it can do without proofs. Peers that begin a
-/// session every two minutes without a cookie are fewer: 400 a second of 50,000. Where control is slower than that,
-/// messages soon wait again, and that is load.
+/// Messages without proof, of all workers, that show within [`LOADED_FOR`] that the load goes on: half of the
+/// handshakes that control computes in that time (3,616 on AMD Zen 3). With fewer it can do without proofs. Peers that
+/// begin a session every two minutes without a cookie are fewer: 400 a second of 50,000. Where control is slower than
+/// that, messages soon wait again, and that is load.
 pub const LOADED_UNPROVEN: u32 = 1_800;
 
 /// Until when handshake messages must prove their address: shared by control, which sees that there is too much work,
@@ -70,8 +70,8 @@ impl Load {
 pub enum Proof {
     /// Nothing was asked: there was no gate.
     Unasked,
-    /// It knows our public key. There was no load, or no secret to prove more with. If there is load when control gets to
-    /// it, control asks for the rest.
+    /// It knows our public key. There was no load, or no secret to prove more with. If there is load when control gets
+    /// to it, control asks for the rest.
     Key,
     /// It owns its address as well: there is load.
     Address,
