@@ -10,11 +10,12 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
+use ringfort_testbed::payload::Dice;
 use ringfort_testbed::ping;
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Family, Namespace, Tunnel, janitor, uapi};
 
-use crate::harness::traffic::{OPENING, PATIENCE};
+use crate::harness::traffic::{INITIATION_LEN, OPENING, PATIENCE, with_mac1};
 use crate::harness::{drops, eventually, us, wg};
 
 /// A gateway whose standard error is in the hands of the test.
@@ -112,7 +113,8 @@ fn a_refusal_that_nobody_reads_ends_all_the_same() {
     assert!(!child.wait().unwrap().success());
 }
 
-/// Also the lines that are only there for whoever asks for them.
+/// Also the lines that are only there for whoever asks for them. The workers say nothing of what they drop. Of what
+/// knows our public key, and is nonsense inside, control says a little, and how much it has left out.
 #[test]
 fn strangers_do_not_fill_the_log() -> io::Result<()> {
     const DATAGRAMS: u64 = 20_000;
@@ -129,9 +131,18 @@ fn strangers_do_not_fill_the_log() -> io::Result<()> {
         (0..DATAGRAMS / 20).for_each(|_| drop(stranger.send_to(&junk, target)));
         drops(&interface, "bad_mac1") >= DATAGRAMS
     });
-    let mut log = || tunnel.sides[0].daemon().log();
-    eventually(PATIENCE, "what was left out is counted", || log().contains("more like this were left out"));
-    let lines = log().lines().count();
+    let log = |tunnel: &mut Tunnel| tunnel.sides[0].daemon().log();
+    let address = stranger.local_addr()?.to_string();
+    assert!(!log(&mut tunnel).contains(&address), "{}", log(&mut tunnel));
+    let public = tunnel.sides[0].keys.public.0;
+    let nonsense = with_mac1(1, INITIATION_LEN, &public, &mut Dice::new(1));
+    // The lines of one second are told of with the first of the next.
+    eventually(PATIENCE, "what was left out is counted", || {
+        (0..200).for_each(|_| drop(stranger.send_to(&nonsense, target)));
+        log(&mut tunnel).contains("more like this were left out")
+    });
+    assert!(log(&mut tunnel).contains(&address), "it is said who");
+    let lines = log(&mut tunnel).lines().count();
     assert!(lines < 2_000, "{lines} lines");
     ping::until_answered(tunnel.namespace(0), tunnel.sides[1].inner(Family::V4), Duration::from_secs(30)).unwrap();
     Ok(())

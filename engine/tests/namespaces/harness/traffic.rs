@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use ringfort_core::crypto;
 use ringfort_testbed::payload::Dice;
 use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tcp::{self, Amount};
@@ -22,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How much TCP payload [`exchange`] sends each way.
 pub const TCP_BYTES: u64 = 3 << 20;
+
+/// Bytes of a handshake initiation.
+pub const INITIATION_LEN: usize = 148;
 
 /// The most that one IP packet carries after its headers, rounded down.
 const LARGEST: usize = 65_000;
@@ -81,4 +85,15 @@ pub fn check_counters(tunnel: &Tunnel, payload: u64) {
         // Implementations differ in whether handshake messages count; boringtun leaves out 32 bytes of each packet.
         assert!(received <= sent + sent / 10 + 20_000, "one side counted {sent} sent, the other {received} received");
     }
+}
+
+/// A message of a type with a right mac1, for which anyone needs only the public key, and nonsense inside.
+pub fn with_mac1(kind: u8, len: usize, public: &[u8; 32], dice: &mut Dice) -> Vec<u8> {
+    let key = crypto::hash(&[b"mac1----", public]);
+    let mut message = dice.bytes(len);
+    message[..4].copy_from_slice(&[kind, 0, 0, 0]);
+    let (covered, macs) = message.split_at_mut(len - 32);
+    macs.fill(0);
+    macs[..16].copy_from_slice(&crypto::mac(&key, &[covered]));
+    message
 }
