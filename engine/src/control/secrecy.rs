@@ -8,9 +8,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::error::DaemonError;
 
-/// Forbids core dumps of this process, or allows them if they are wanted. Without them, nobody but root can look into the
-/// process: ptrace and /proc/PID/mem are closed to others, also to its own user. To be called before the first key is
-/// read, and again after the user has changed, which undoes either.
+/// Forbids core dumps of this process, or allows them if they are wanted. Without them, nobody but root can look into
+/// the process: ptrace and /proc/PID/mem are closed to others, also to its own user. To be called before the first key
+/// is read, and again after the user has changed, which undoes either.
 ///
 /// # Errors
 /// The system's.

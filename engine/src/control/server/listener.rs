@@ -271,8 +271,8 @@ fn no_watch(errno: Errno) -> io::Error {
     }
 }
 
-/// Whether a process has a stream socket at this path. A datagram socket asks, and the kernel refuses it as of the wrong
-/// type. The sandbox allows no others, and nobody gets a caller who says nothing.
+/// Whether a process has a stream socket at this path. A datagram socket asks, and the kernel refuses it as of the
+/// wrong type. The sandbox allows no others, and nobody gets a caller who says nothing.
 fn is_served(path: &Path) -> bool {
     let asked = || {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
