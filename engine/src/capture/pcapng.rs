@@ -133,7 +133,7 @@ pub fn read_interface(body: &[u8]) -> Option<usize> {
     Some(u32::from_le_bytes(*body.first_chunk()?) as usize)
 }
 
-/// What [`statistics`] wrote, of its block without type and length.
+/// What `statistics` wrote, of its block without type and length.
 #[must_use]
 pub fn read_statistics(body: &[u8]) -> Option<Statistics> {
     let mut options = body.get(12..)?;

@@ -57,7 +57,7 @@ const FIOSETOWN: u64 = 0x8901;
 const SIOCSPGRP: u64 = 0x8902;
 const BUT_THE_LAST_BYTE: u64 = 0xffff_ff00;
 
-/// A filter for each role. Its refusals are logged, so it is apart from [`newer`], whose are not worth it.
+/// A filter for each role. Its refusals are logged, so it is apart from `newer`, whose are not worth it.
 pub struct Filters(Vec<(Role, Vec<sock_filter>)>);
 
 impl Filters {

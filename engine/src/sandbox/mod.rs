@@ -15,7 +15,7 @@
 //! Four layers. Each is the thread's own, and none can be taken off again:
 //!
 //! * `no_new_privs`: nothing that is executed gains a right. Nothing can be executed anyway.
-//! * [capabilities](capabilities): a thread keeps those that it uses.
+//! * [capabilities]: a thread keeps those that it uses.
 //! * [Landlock](files): paths below a few directories, and nothing else of the file system.
 //! * [seccomp](filter): the system calls of its role. The rest fails with `EPERM`, and the kernel's log says so.
 //!

@@ -105,7 +105,7 @@ impl Runner {
 
 impl Runner {
     /// Ends it, and waits for that: whoever took us down finds no process of ours. A hook that still runs is told to
-    /// end, and has [`END_PATIENCE`] before we leave it to the runner.
+    /// end, and has `END_PATIENCE` before we leave it to the runner.
     pub fn end(&self) {
         if self.turn().is_err() {
             // Whoever has the turn has asked already, and waits.

@@ -72,7 +72,7 @@ pub fn run(
 }
 
 /// Runs a command in this process, and waits until it has ended. From the time when `stop` is true it is ended, with
-/// all that it has started: it is asked to (SIGTERM), and has [`GRACE`] to undo what it must.
+/// all that it has started: it is asked to (SIGTERM), and has `GRACE` to undo what it must.
 ///
 /// `wg-quick` gives commands to bash, so does this where there is one.
 ///
