@@ -112,15 +112,7 @@ pub(crate) fn run(case: &Case) {
 
 /// Has a data path show all of each packet.
 fn look(path: &mut DataPath) -> TapReader {
-    let filter = Filter {
-        sides: [true; 2],
-        direction: None,
-        drops_only: false,
-        peers: Box::default(),
-        one_in: 1,
-        snap_len: usize::MAX,
-    };
-    let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {}));
+    let (tap, reader) = tap(Arc::new(Filter::default()), CAPACITY_MIN, Arc::new(|| {}));
     assert_eq!(path.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
     reader
 }

@@ -44,6 +44,20 @@ pub struct Filter {
     pub snap_len: usize,
 }
 
+impl Default for Filter {
+    /// All of every packet.
+    fn default() -> Self {
+        Self {
+            sides: [true; Side::COUNT],
+            direction: None,
+            drops_only: false,
+            peers: Box::default(),
+            one_in: 1,
+            snap_len: usize::MAX,
+        }
+    }
+}
+
 impl Filter {
     pub(super) const fn side(&self, side: Side) -> bool {
         self.sides[side as usize]

@@ -15,7 +15,7 @@ use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::Time;
 
 use crate::rng::SeededRng;
-use crate::{Node, Pair, START, Sent, kinds};
+use crate::{Node, Pair, START, kinds};
 
 #[test]
 fn a_packet_opens_a_session() {
@@ -250,79 +250,6 @@ fn different_preshared_keys_make_no_session() {
     pair.b.device.set_psk(pair.a_at_b, PresharedKey::new([7; 32]));
     let sent = pair.run_until(START + Duration::from_secs(6));
     assert_eq!(kinds(&sent), [1, 2, 4]);
-}
-
-#[test]
-fn both_sides_asking_at_once_both_get_a_session() {
-    let mut pair = Pair::new();
-    pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
-    pair.b.settle();
-    pair.offer_a();
-    pair.offer_b();
-    let (ia, ib) = (pair.a.take_sent().remove(0), pair.b.take_sent().remove(0));
-    pair.a.receive(ib.from, &ib.bytes).unwrap();
-    pair.b.receive(ia.from, &ia.bytes).unwrap();
-    pair.exchange();
-    assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (1, 1));
-    pair.offer_a();
-    pair.offer_b();
-    pair.exchange();
-    assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (2, 2));
-}
-
-/// Each round leaves two sessions, of which each side sends under the one that the other asked for. Who asked for a
-/// session and receives under it asks for the next one after 165 s.
-#[test]
-fn what_is_on_its_way_survives_a_second_round_of_crossing_handshakes() {
-    let mut pair = Pair::new();
-    pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
-    pair.b.settle();
-    for round in 0..3 {
-        pair.advance_to(START + Duration::from_secs(166 * round));
-        if round > 0 {
-            pair.offer_a();
-            pair.offer_b();
-            let (from_a, from_b) = (pair.a.take_sent(), pair.b.take_sent());
-            from_a.iter().for_each(|sent| pair.b.receive(sent.from, &sent.bytes).unwrap());
-            from_b.iter().for_each(|sent| pair.a.receive(sent.from, &sent.bytes).unwrap());
-        }
-        pair.offer_a();
-        pair.offer_b();
-        let is_data = |sent: &Sent| sent.kind() == 4;
-        let (late_a, asked_a): (Vec<_>, Vec<_>) = pair.a.take_sent().into_iter().partition(is_data);
-        let (late_b, asked_b): (Vec<_>, Vec<_>) = pair.b.take_sent().into_iter().partition(is_data);
-        assert_eq!((kinds(&asked_a), kinds(&asked_b)), (vec![1], vec![1]), "both ask at once");
-        pair.b.receive(asked_a[0].from, &asked_a[0].bytes).unwrap();
-        pair.a.receive(asked_b[0].from, &asked_b[0].bytes).unwrap();
-        pair.exchange();
-        for late in late_a {
-            pair.b.receive(late.from, &late.bytes).expect("the session before this round is still known");
-        }
-        for late in late_b {
-            pair.a.receive(late.from, &late.bytes).expect("the session before this round is still known");
-        }
-        pair.exchange();
-        let arrived = 2 * round as usize + 1;
-        assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (arrived, arrived));
-    }
-}
-
-#[test]
-fn one_response_lost_of_two_crossing_handshakes() {
-    let mut pair = Pair::new();
-    pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
-    pair.b.settle();
-    pair.offer_a();
-    pair.offer_b();
-    let (ia, ib) = (pair.a.take_sent().remove(0), pair.b.take_sent().remove(0));
-    pair.a.receive(ib.from, &ib.bytes).unwrap();
-    pair.b.receive(ia.from, &ia.bytes).unwrap();
-    let lost = pair.b.take_sent();
-    assert_eq!(kinds(&lost), [2]);
-    pair.exchange();
-    assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (1, 1));
-    // What was lost comes late: its handshake is not needed any more.
-    assert_eq!(pair.a.receive(lost[0].from, &lost[0].bytes), Err(DropReason::UnknownIndex));
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 mod config;
 mod cookies;
+mod crossing;
 mod effects;
 mod handshake;
 mod hours;
-mod late_answers;
 mod memory;
 mod node;
 mod recovery;

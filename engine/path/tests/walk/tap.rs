@@ -16,17 +16,6 @@ use crate::rig::{
 
 const PACKETS: usize = if cfg!(miri) { 3 } else { 40 };
 
-fn all() -> Filter {
-    Filter {
-        sides: [true; 2],
-        direction: None,
-        drops_only: false,
-        peers: Box::default(),
-        one_in: 1,
-        snap_len: usize::MAX,
-    }
-}
-
 fn look(path: &mut DataPath, filter: Filter) -> TapReader {
     let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {}));
     assert_eq!(path.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
@@ -62,7 +51,7 @@ fn walk(sender: &mut DataPath, receiver: &mut DataPath, packets: &[Vec<u8>]) -> 
 fn each_packet_is_seen_once_on_each_side() {
     let (mut sender, mut receiver) = pair();
     let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);
-    let (mut out, mut into) = (look(sender, all()), look(receiver, all()));
+    let (mut out, mut into) = (look(sender, Filter::default()), look(receiver, Filter::default()));
     // Some are a train, some leave alone, and some are cut from a super-packet.
     let mut packets: Vec<_> = (0..PACKETS).map(|n| packet(SENDER, RECEIVER, &vec![n as u8; 50 + n / 4 * 16])).collect();
     packets.push(super_packet(3));
@@ -90,7 +79,8 @@ fn each_packet_is_seen_once_on_each_side() {
 fn what_is_dropped_is_seen_with_its_reason() {
     let (mut sender, mut receiver) = pair();
     let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);
-    let (mut out, mut into) = (look(sender, all()), look(receiver, Filter { drops_only: true, ..all() }));
+    let (mut out, mut into) =
+        (look(sender, Filter::default()), look(receiver, Filter { drops_only: true, ..Filter::default() }));
     let nobody = [203, 0, 113, 9];
     let unrouted = packet(SENDER, nobody, b"to nobody");
     let spoofed = packet(nobody, RECEIVER, b"of nobody");
@@ -143,7 +133,7 @@ fn what_is_dropped_is_seen_with_its_reason() {
 fn the_same_packets_are_sampled_on_both_sides_and_at_both_gateways() {
     let (mut sender, mut receiver) = pair();
     let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);
-    let filter = || Filter { one_in: 4, ..all() };
+    let filter = || Filter { one_in: 4, ..Filter::default() };
     let (mut out, mut into) = (look(sender, filter()), look(receiver, filter()));
     let rounds = if cfg!(miri) { 4 } else { 50 };
     for round in 0..rounds {
@@ -175,7 +165,7 @@ fn the_same_packets_are_sampled_on_both_sides_and_at_both_gateways() {
 fn no_sample_is_without_handshakes_but_a_flood_is_sampled() {
     let (_, mut receiver) = pair();
     let receiver = &mut receiver.workers[0];
-    let mut into = look(receiver, Filter { one_in: u32::MAX, ..all() });
+    let mut into = look(receiver, Filter { one_in: u32::MAX, ..Filter::default() });
     let rounds = if cfg!(miri) { 2 } else { 20 };
     for _ in 0..rounds {
         for kind in [1, 77] {
@@ -197,8 +187,8 @@ fn a_filter_keeps_others_out_and_long_packets_short() {
     let (mut sender, mut receiver) = pair();
     let (sender, receiver) = (&mut sender.workers[0], &mut receiver.workers[0]);
     let other = PeerId { index: 7, generation: 0 };
-    let mut out = look(sender, Filter { peers: [other].into(), ..all() });
-    let filter = Filter { peers: [PEER].into(), sides: [false, true], snap_len: 20, ..all() };
+    let mut out = look(sender, Filter { peers: [other].into(), ..Filter::default() });
+    let filter = Filter { peers: [PEER].into(), sides: [false, true], snap_len: 20, ..Filter::default() };
     let mut into = look(receiver, filter);
     let wire = walk(sender, receiver, &[packet(SENDER, RECEIVER, &[1; 30])]);
     // A handshake message from where the peer is, and one from elsewhere.
@@ -227,7 +217,7 @@ fn what_finds_no_room_is_counted_and_nothing_is_allocated() {
     let woken = Arc::new(AtomicUsize::new(0));
     let counter = woken.clone();
     let wake = Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed));
-    let (tap, mut reader) = tap(Arc::new(all()), CAPACITY_MIN, wake);
+    let (tap, mut reader) = tap(Arc::new(Filter::default()), CAPACITY_MIN, wake);
     assert_eq!(sender.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
     let mut sent = Vec::with_capacity(64);
     let len = if cfg!(miri) { 100 } else { 1_300 };
