@@ -113,7 +113,8 @@ impl Keeper {
     /// Writes all that is known, at the end of the process. A disk that hangs is waited for a moment.
     pub fn finish(mut self, device: &mut Device) {
         let Some(writer) = self.writer.take() else { return };
-        if !(device.take_moves() || self.is_outdated || self.list.is_some()) {
+        // A list that is on its way to the disk is not there yet: the process would end before it.
+        if !(device.take_moves() || self.is_outdated || self.list.is_some() || writer.is_busy()) {
             return;
         }
         let mut list = List::default();

@@ -175,6 +175,20 @@ fn the_last_list_is_written_before_the_end() {
     assert_eq!(rig.begun.try_recv(), Ok(7));
 }
 
+/// Nothing is new, but what was new a moment ago has not reached the disk.
+#[test]
+fn a_list_on_its_way_to_the_disk_is_waited_for() {
+    let mut rig = Rig::new();
+    rig.add_peers(3);
+    rig.step(millis(0));
+    rig.begun();
+    let Rig { keeper, mut device, results, .. } = rig;
+    let began = Instant::now();
+    keeper.finish(&mut device);
+    assert!(began.elapsed() >= LAST_WRITE, "the disk was not waited for");
+    drop(results);
+}
+
 #[test]
 fn what_could_not_be_written_is_tried_again_with_the_next_list() {
     let mut rig = Rig::new();
