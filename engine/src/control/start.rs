@@ -11,7 +11,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::gettid;
 use ringfort_aead::{Choice, Suite};
 use tun_uring::device::MTU_DEFAULT;
-use tun_uring::{FlowTable, Given, Offloads, SelfTest, self_test};
+use tun_uring::{Given, Offloads, SelfTest, self_test};
 
 use super::acquire::{self, TakenOver};
 use super::data_plane::DataPlane;
@@ -34,7 +34,7 @@ use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Sourc
 use crate::panics;
 use crate::queues::{Mail, Queues};
 use crate::sandbox::{self, Role};
-use crate::worker::{self, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
+use crate::worker::{self, Flows, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -82,7 +82,7 @@ impl Daemon {
         let cpus = &cpus[..tun.queue_count().min(cpus.len())];
         let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
         let (flows, unsteered) = match tun.flows() {
-            Ok(flows) => (flows, None),
+            Ok(flows) => (flows.map(Flows::new), None),
             Err(error) => (None, Some(error.to_string())),
         };
         let (given, tun_link, tun_queues) = (tun.given(), tun.link(), tun.into_queues());
@@ -329,7 +329,7 @@ impl Workers {
         queues: &Arc<Queues>,
         stats: &[Arc<WorkerStats>],
         tun_queues: Vec<OwnedFd>,
-        flows: Option<&Arc<FlowTable>>,
+        flows: Option<&Flows>,
         cpus: &[usize],
         tuning: Tuning,
     ) -> Result<Self, DaemonError> {

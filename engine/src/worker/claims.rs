@@ -5,13 +5,17 @@
 //! just caused them. So whoever receives much more in a bucket than goes out of it claims the bucket, and gives it up
 //! when that has changed. It adds little to what the claimant does, by the very measure by which it is claimed.
 //!
+//! Else flows are where there is room for them: see [`balance`](super::balance).
+//!
 //! A bucket changes hands when none of its packets is left with the worker that it leaves, so they keep their order.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringfort_core::time::Time;
-use tun_uring::{Bucket, FlowTable};
+use tun_uring::{Bucket, FlowTable, cost};
+
+use super::balance::{Account, Balance, Load, Share, Spread};
 
 /// How often the buckets are looked at while there is something to do.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -23,11 +27,32 @@ const CLAIM_MIN: u64 = 64 << 10;
 /// Below this, in units of [`tun_uring::cost`] sent in an interval, neither: a request after a pause is not an upload.
 const RELEASE_MIN: u64 = 16 << 10;
 
+/// The flows of a device, and what the workers that share them have to do.
+#[derive(Clone, Debug)]
+pub struct Flows {
+    /// By which queues they come.
+    pub table: Arc<FlowTable>,
+    /// How much each worker has to do.
+    pub balance: Arc<Balance>,
+}
+
+impl Flows {
+    /// Those of a device, one worker to each queue.
+    #[must_use]
+    pub fn new(table: Arc<FlowTable>) -> Self {
+        let balance = Arc::new(Balance::new(table.queues()));
+        Self { table, balance }
+    }
+}
+
 /// What one worker receives in each bucket, and which it wants to give up.
 #[derive(Debug)]
 pub(super) struct Claims {
-    flows: Option<Arc<FlowTable>>,
+    flows: Option<Flows>,
     worker: usize,
+    /// `None`: there is nobody to share with.
+    account: Option<Account>,
+    last_look: Time,
     buckets: Box<[Seen; Bucket::COUNT]>,
     next_look: Time,
     /// Some buckets are to leave, once the worker's queue is empty.
@@ -41,6 +66,8 @@ struct Seen {
     received: u64,
     /// What went out until then by any worker, in units of [`tun_uring::cost`].
     sent_before: u64,
+    /// What went out between the last two looks.
+    sent: u64,
 }
 
 /// What a worker does about a bucket.
@@ -52,15 +79,24 @@ enum Verdict {
 }
 
 impl Claims {
-    pub fn new(flows: Option<Arc<FlowTable>>, worker: usize) -> Self {
-        Self { flows, worker, buckets: Box::new([Seen::default(); _]), next_look: Time::ZERO, leaving: false }
+    /// Of the calling thread.
+    pub fn new(flows: Option<Flows>, worker: usize) -> Self {
+        Self {
+            account: flows.is_some().then(Account::of_this_thread),
+            flows,
+            worker,
+            last_look: Time::ZERO,
+            buckets: Box::new([Seen::default(); _]),
+            next_look: Time::ZERO,
+            leaving: false,
+        }
     }
 
     /// A packet, or a run of packets behind the headers of its first, goes into the TUN: `len` bytes in all.
     #[inline]
     pub fn note_received(&mut self, first: &[u8], len: usize) {
-        if self.flows.is_some()
-            && let Some(bucket) = Bucket::of(first)
+        if let Some(flows) = &self.flows
+            && let Some(bucket) = flows.table.bucket(first)
         {
             self.buckets[bucket.index()].received += len as u64;
         }
@@ -71,23 +107,60 @@ impl Claims {
     pub fn look(&mut self, now: Time) {
         if now >= self.next_look && self.flows.is_some() {
             self.next_look = now + INTERVAL;
-            self.look_now();
+            self.look_now(now);
+            self.last_look = now;
         }
     }
 
-    fn look_now(&mut self) {
-        let Self { flows: Some(flows), worker, buckets, .. } = self else { return };
-        self.leaving = false;
+    fn look_now(&mut self, now: Time) {
+        let Self { flows: Some(Flows { table, balance }), worker, buckets, .. } = self else { return };
+        let (worker, mut received_here, mut sent_here) = (*worker, 0, 0);
         for (bucket, seen) in Bucket::all().zip(&mut **buckets) {
-            let sent_before = flows.sent(bucket);
+            let sent_before = table.sent(bucket);
             let sent = sent_before.wrapping_sub(seen.sent_before);
-            let received = std::mem::replace(seen, Seen { received: 0, sent_before }).received;
-            match verdict(flows.is_claimed_by(bucket, *worker), received, sent) {
-                Verdict::Claim => flows.claim(bucket, *worker),
-                Verdict::Release => flows.release(bucket, *worker),
+            let received = std::mem::replace(seen, Seen { received: 0, sent_before, sent }).received;
+            match verdict(table.is_claimed_by(bucket, worker), received, sent) {
+                Verdict::Claim => table.claim(bucket, worker),
+                Verdict::Release => table.release(bucket, worker),
                 Verdict::Keep => {}
             }
-            self.leaving |= flows.is_to_leave(bucket, *worker);
+            received_here += received;
+            sent_here += if table.place(bucket) == worker { sent } else { 0 };
+        }
+        if let Some((ran, waited)) = self.account.as_mut().and_then(Account::take) {
+            let load = Load::of(ran, waited, now.since(self.last_look));
+            balance.publish(worker, load.total(), now);
+            self.spread_work(load, cost(0, received_here) + sent_here, now);
+        }
+        let Self { flows: Some(Flows { table, .. }), .. } = self else { return };
+        self.leaving = Bucket::all().any(|bucket| table.is_to_leave(bucket, worker));
+    }
+
+    /// Gives idle buckets to whom they should have, and a busy one away if there is too much to do here, which is
+    /// `work` in units of [`cost`].
+    fn spread_work(&self, load: Load, work: u64, now: Time) {
+        let Some(Flows { table, balance }) = &self.flows else { return };
+        let spread = Spread::new(balance, now);
+        let least = balance.least(self.worker, now);
+        let mut largest: Option<(Share, Bucket, usize)> = None;
+        for (bucket, seen) in Bucket::all().zip(&*self.buckets) {
+            if table.place(bucket) != self.worker || table.is_claimed(bucket) {
+                continue;
+            }
+            if seen.sent == 0 && !balance.is_held(bucket, now) {
+                table.assign(bucket, self.worker, spread.place(bucket));
+            }
+            let share = load.ran * seen.sent.min(work) / work.max(1);
+            if let Some((to, there)) = least
+                && largest.is_none_or(|(most, ..)| share > most)
+                && balance.should_go(bucket, share, load, to, there, now)
+            {
+                largest = Some((share, bucket, to));
+            }
+        }
+        if let Some((_, bucket, to)) = largest {
+            balance.note_move(bucket, self.worker, load, now);
+            table.assign(bucket, self.worker, to);
         }
     }
 
@@ -102,7 +175,7 @@ impl Claims {
     pub fn let_go(&mut self) {
         self.leaving = false;
         if let Some(flows) = &self.flows {
-            Bucket::all().for_each(|bucket| flows.let_go(bucket, self.worker));
+            Bucket::all().for_each(|bucket| flows.table.let_go(bucket, self.worker));
         }
     }
 }

@@ -11,6 +11,7 @@
 //! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as
 //! events.
 
+mod balance;
 mod claims;
 mod counter;
 mod counters;
@@ -28,6 +29,7 @@ mod stopwatch;
 mod tests;
 mod turn;
 
+pub use claims::Flows;
 pub use counter::Counter;
 pub use counters::{Figure, Kind, WorkerStats, thread_cpu_time};
 pub use histogram::Histogram;
@@ -43,7 +45,7 @@ use std::time::Duration;
 
 use core_affinity::CoreId;
 use ring_buffers::{Capabilities, RingError};
-use tun_uring::{FlowTable, Merge};
+use tun_uring::Merge;
 use udp_uring::Segmentation;
 
 use crate::failure::{WorkerError, WorkerFailure};
@@ -73,7 +75,7 @@ pub struct WorkerConfig {
     /// Its queue of the TUN device.
     pub tun: OwnedFd,
     /// By which queues packets come; `None` where there is no choice.
-    pub flows: Option<Arc<FlowTable>>,
+    pub flows: Option<Flows>,
     /// The device's MTU in bytes.
     pub mtu: u32,
     /// How it works.

@@ -7,7 +7,7 @@
 //!
 //! Here flows fall into [buckets](Bucket) by a hash of their addresses and ports, the same for both directions. Buckets
 //! are spread over the queues, and a worker that receives much more in one than goes out can [claim](FlowTable::claim)
-//! it. The program counts what goes out, and looks up the queue. Fragments go with the whole datagrams of their flow,
+//! it. One that has too much to do can [assign](FlowTable::assign) it to another. The program counts what goes out, and looks up the queue. Fragments go with the whole datagrams of their flow,
 //! although only the first of a datagram has ports.
 //!
 //! The kernel takes the result modulo the number of queues (`tun_ebpf_select_queue`). A load past the end of a packet
@@ -57,14 +57,6 @@ struct LoadAttributes {
     flags: u32,
 }
 
-impl Bucket {
-    /// The bucket of an IP packet; `None` if it is cut short. What is not IPv6 is read as IPv4.
-    #[must_use]
-    pub fn of(packet: &[u8]) -> Option<Self> {
-        program::bucket(packet).map(Self::at)
-    }
-}
-
 /// Attaches the program to the device behind `queue`, which has that many queues, and returns its table.
 ///
 /// # Errors
@@ -73,8 +65,10 @@ impl Bucket {
 pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTable> {
     let map = make_map()?;
     let queues = u32::try_from(queues).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let table = FlowTable::map(map.as_fd(), queues)?;
-    let program = load_program(&program::program(map.as_raw_fd()))?;
+    // Nobody outside can tell which flows share a bucket, and have them meet in one.
+    let seed = getrandom::u32()?;
+    let table = FlowTable::map(map.as_fd(), queues, seed)?;
+    let program = load_program(&program::program(map.as_raw_fd(), seed))?;
     let fd = program.as_raw_fd();
     // SAFETY: the argument points to an int that lives until the call returns; the kernel keeps the program by itself.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const fd) };

@@ -1,4 +1,4 @@
-//! The eBPF program itself, and the hash of a flow that it shares with [`Bucket::of`].
+//! The eBPF program itself, and the hash of a flow that it shares with [`FlowTable::bucket`](super::FlowTable::bucket).
 //!
 //! Only the first fragment of a datagram has its ports. It goes with its flow, and the program notes the flow's bucket
 //! for the fragments behind it, under what all of them have: addresses, protocol and identification. So a datagram in
@@ -64,7 +64,8 @@ pub(super) mod code {
     pub(in super::super) const STORE_FIELD: u8 = 0x63;
     pub(in super::super) const ADD_TO_MEMORY: u8 = 0xdb;
     pub(in super::super) const MOVE: u8 = 0xbf;
-    pub(in super::super) const MOVE_CONSTANT: u8 = 0xb7;
+    /// Of 32 bits: what is above them becomes zero.
+    pub(in super::super) const MOVE_CONSTANT_32: u8 = 0xb4;
     pub(in super::super) const ADD: u8 = 0x0f;
     pub(in super::super) const ADD_CONSTANT: u8 = 0x07;
     pub(in super::super) const ADD_32: u8 = 0x0c;
@@ -196,7 +197,7 @@ impl Assembler {
     /// Makes the hash a bucket. It is mixed once more, since the lowest bits decide and have seen the least of the last
     /// word, which has the ports.
     fn bucket(&mut self) {
-        self.emit(op(code::MOVE_CONSTANT, R0, 0, 0, 0));
+        self.emit(op(code::MOVE_CONSTANT_32, R0, 0, 0, 0));
         self.mix();
         self.emit(op(code::AND_CONSTANT, HASH, 0, 0, BUCKET_MASK.cast_signed()));
     }
@@ -292,11 +293,12 @@ impl Assembler {
     }
 }
 
-/// The program, with the descriptor of its table. A TUN packet begins with its IP header.
-pub(super) fn program(table: RawFd) -> Vec<Instruction> {
+/// The program, with the descriptor of its table, and what its hash begins with. A TUN packet begins with its IP
+/// header.
+pub(super) fn program(table: RawFd, seed: u32) -> Vec<Instruction> {
     let mut asm = Assembler { table, ..Assembler::default() };
     asm.emit(op(code::MOVE, CONTEXT, R1, 0, 0));
-    asm.emit(op(code::MOVE_CONSTANT, HASH, 0, 0, 0));
+    asm.emit(op(code::MOVE_CONSTANT_32, HASH, 0, 0, seed.cast_signed()));
     asm.emit(load(code::LOAD_BYTE, 0));
     asm.emit(op(code::SHIFT_RIGHT, R0, 0, 0, 4));
     let to_v6 = asm.emit(op(code::JUMP_IF_EQUAL, R0, 0, 0, 6));
@@ -356,14 +358,14 @@ fn mix_ports(hash: u32, ports: [u8; 4]) -> u32 {
 
 /// What [`program`] makes of a packet, and of the packets in the other direction of its flow; `None` where a load ends
 /// it. Nothing is noted: later fragments use their addresses.
-pub(super) fn bucket(packet: &[u8]) -> Option<u32> {
-    let hash = if packet.first()? >> 4 == 6 { hash_v6(packet)? } else { hash_v4(packet)? };
+pub(super) fn bucket(packet: &[u8], seed: u32) -> Option<u32> {
+    let hash = if packet.first()? >> 4 == 6 { hash_v6(packet, seed)? } else { hash_v4(packet, seed)? };
     Some(mix(hash, 0) & BUCKET_MASK)
 }
 
-fn hash_v4(packet: &[u8]) -> Option<u32> {
+fn hash_v4(packet: &[u8], seed: u32) -> Option<u32> {
     let (from, to) = (*packet.get(12..)?.first_chunk()?, *packet.get(16..)?.first_chunk()?);
-    let hash = mix_addresses(0, &[from], &[to]);
+    let hash = mix_addresses(seed, &[from], &[to]);
     let is_later_fragment = u16::from_be_bytes([packet[6], packet[7]]) & OFFSET_V4 != 0;
     if is_later_fragment || !has_ports(packet[9]) {
         return Some(hash);
@@ -372,10 +374,10 @@ fn hash_v4(packet: &[u8]) -> Option<u32> {
     Some(mix_ports(hash, *packet.get(header_len..)?.first_chunk()?))
 }
 
-fn hash_v6(packet: &[u8]) -> Option<u32> {
+fn hash_v6(packet: &[u8], seed: u32) -> Option<u32> {
     let addresses = packet.get(8..40)?.as_chunks::<4>().0;
     let (from, to) = (addresses.first_chunk::<4>()?, addresses.last_chunk::<4>()?);
-    let hash = mix_addresses(0, from, to);
+    let hash = mix_addresses(seed, from, to);
     let behind = packet.get(40..)?;
     if packet[6] != FRAGMENT_HEADER {
         return if has_ports(packet[6]) { Some(mix_ports(hash, *behind.first_chunk()?)) } else { Some(hash) };

@@ -59,14 +59,16 @@ pub fn cost(packets: u64, len: u64) -> u64 {
     packets * PACKET_COST + len
 }
 
-/// As the program reads and writes it.
+/// As the program reads and writes it. Its length is a power of two.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(32))]
 struct Entry {
     /// The queue. Written by the worker that owns this queue, and by nobody else.
     place: AtomicU32,
     /// The worker that wants the flows, or [`NOBODY`].
     home: AtomicU32,
+    /// Where they go that nobody wants. Written by who has the bucket, and by nobody else.
+    usual: AtomicU32,
     /// What was handed to the queues so far, also what found one full. Written by the program.
     sent: AtomicU64,
 }
@@ -75,6 +77,8 @@ struct Entry {
 pub struct FlowTable {
     entries: NonNull<[Entry; Bucket::COUNT]>,
     queues: u32,
+    /// The program's hash begins with it.
+    seed: u32,
 }
 
 // SAFETY: the mapping belongs to this value alone and stays until it is dropped; all that is in it are atomics.
@@ -89,11 +93,11 @@ impl fmt::Debug for FlowTable {
 }
 
 impl FlowTable {
-    /// Maps the value of a program's map, and spreads the buckets evenly over the queues.
+    /// Maps the value of a program's map, and spreads the buckets evenly over the queues. `seed` is the program's.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn map(map: BorrowedFd<'_>, queues: u32) -> io::Result<Self> {
+    pub(super) fn map(map: BorrowedFd<'_>, queues: u32, seed: u32) -> io::Result<Self> {
         let fd = map.as_raw_fd();
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, at an address of the kernel's choice.
@@ -102,10 +106,12 @@ impl FlowTable {
             return Err(io::Error::last_os_error());
         }
         let entries = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
-        let table = Self { entries, queues };
+        let table = Self { entries, queues, seed };
         for bucket in Bucket::all() {
-            let Entry { place, home, .. } = table.entry(bucket);
-            place.store(table.usual_place(bucket), Relaxed);
+            let Entry { place, home, usual, .. } = table.entry(bucket);
+            let even = bucket.index() as u32 % queues;
+            place.store(even, Relaxed);
+            usual.store(even, Relaxed);
             home.store(NOBODY, Relaxed);
         }
         Ok(table)
@@ -118,9 +124,17 @@ impl FlowTable {
         &entries[bucket.index()]
     }
 
-    /// Where a bucket's flows go that nobody wants.
-    fn usual_place(&self, bucket: Bucket) -> u32 {
-        bucket.index() as u32 % self.queues
+    /// The bucket of an IP packet; `None` if it is cut short. What is not IPv6 is read as IPv4. Nobody who does not
+    /// know this table can tell which flows share a bucket.
+    #[must_use]
+    pub fn bucket(&self, packet: &[u8]) -> Option<Bucket> {
+        super::program::bucket(packet, self.seed).map(Bucket::at)
+    }
+
+    /// How many queues there are.
+    #[must_use]
+    pub const fn queues(&self) -> usize {
+        self.queues as usize
     }
 
     /// What has been handed to the queues in a bucket so far, as [`cost`] has it.
@@ -152,11 +166,26 @@ impl FlowTable {
         self.entry(bucket).home.load(Relaxed) == worker as u32
     }
 
+    /// Whether anybody wants a bucket's packets.
+    #[must_use]
+    pub fn is_claimed(&self, bucket: Bucket) -> bool {
+        self.entry(bucket).home.load(Relaxed) != NOBODY
+    }
+
+    /// Lets a bucket that arrives on the queue of `worker` go to the queue `to` as long as nobody claims it. That is no
+    /// move: see [`Self::let_go`]. Nothing happens if `worker` does not have it, or there is no such queue.
+    pub fn assign(&self, bucket: Bucket, worker: usize, to: usize) {
+        let entry = self.entry(bucket);
+        if entry.place.load(Relaxed) == worker as u32 && to < self.queues() {
+            entry.usual.store(to as u32, Relaxed);
+        }
+    }
+
     /// Whether a bucket's packets arrive on the queue of `worker`, and should arrive on another.
     #[must_use]
     pub fn is_to_leave(&self, bucket: Bucket, worker: usize) -> bool {
         let entry = self.entry(bucket);
-        entry.place.load(Relaxed) == worker as u32 && self.wanted_place(bucket, entry) != worker as u32
+        entry.place.load(Relaxed) == worker as u32 && self.wanted_place(entry) != worker as u32
     }
 
     /// Lets the packets of a bucket that [is to leave](Self::is_to_leave) arrive on the queue where they are wanted
@@ -164,13 +193,13 @@ impl FlowTable {
     pub fn let_go(&self, bucket: Bucket, worker: usize) {
         if self.is_to_leave(bucket, worker) {
             let entry = self.entry(bucket);
-            entry.place.store(self.wanted_place(bucket, entry), Relaxed);
+            entry.place.store(self.wanted_place(entry), Relaxed);
         }
     }
 
-    fn wanted_place(&self, bucket: Bucket, entry: &Entry) -> u32 {
+    fn wanted_place(&self, entry: &Entry) -> u32 {
         let home = entry.home.load(Relaxed);
-        if home < self.queues { home } else { self.usual_place(bucket) }
+        if home < self.queues { home } else { entry.usual.load(Relaxed) }
     }
 }
 

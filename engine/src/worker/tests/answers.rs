@@ -43,12 +43,12 @@ impl Flow {
         packet
     }
 
-    fn bucket(&self) -> Bucket {
-        Bucket::of(&self.packet()).unwrap()
+    fn bucket(&self, f: &Fixture) -> Bucket {
+        f.flows.as_ref().expect("two queues are steered").table.bucket(&self.packet()).unwrap()
     }
 
-    fn is_usually_away(&self) -> bool {
-        self.bucket().index() % 2 != HOME
+    fn is_usually_away(&self, f: &Fixture) -> bool {
+        self.bucket(f).index() % 2 != HOME
     }
 
     fn send(&mut self) {
@@ -95,7 +95,7 @@ fn answers_to_a_download_go_by_the_worker_that_receives_and_an_upload_by_all() {
         f.install_send(HOME as u32, false);
         f.install_receive(HOME as u32, true);
         let mut flows = Vec::new();
-        while flows.iter().filter(|flow: &&Flow| flow.is_usually_away()).count() < AWAY_FLOWS {
+        while flows.iter().filter(|flow: &&Flow| flow.is_usually_away(&f)).count() < AWAY_FLOWS {
             flows.push(Flow::new());
         }
 
@@ -136,12 +136,12 @@ fn a_worker_whose_packets_wait_for_a_key_sleeps() {
         let mut f = Fixture::new(2);
         f.install_receive(HOME as u32, true);
         let mut flow = Flow::new();
-        while !flow.is_usually_away() {
+        while !flow.is_usually_away(&f) {
             flow = Flow::new();
         }
-        let flows = f.flows.clone().expect("two queues are steered");
+        let flows = f.flows.clone().expect("two queues are steered").table;
         let mut rounds = 0;
-        while flows.place(flow.bucket()) != HOME {
+        while flows.place(flow.bucket(&f)) != HOME {
             flow.download(&mut f, HOME as u32);
             flow.send();
             rounds += 1;

@@ -22,7 +22,7 @@ pub(super) struct Fixture {
     pub(super) workers: Vec<WorkerHandle>,
     pub(super) sockets: SocketGroup,
     /// By which queues what flows come.
-    pub(super) flows: Option<Arc<FlowTable>>,
+    pub(super) flows: Option<Flows>,
     /// The peer's end.
     pub(super) outer: UdpSocket,
     /// An application behind the tunnel.
@@ -93,7 +93,7 @@ impl Fixture {
         let capabilities = ring_buffers::probe().unwrap();
         let merge = Merge { tcp: true, udp: true };
         let tuning = Tuning { capabilities, merge, segmentation, busy_poll };
-        let flows = tun.flows().unwrap();
+        let flows = tun.flows().unwrap().map(Flows::new);
         let config = |(index, tun)| WorkerConfig {
             index,
             core: None,

@@ -1,13 +1,15 @@
 use proptest::prelude::*;
 use vnet_packets::sample::{KINDS, Packet, payload};
 
-use super::program::{Instruction, STACK, bucket, code, program};
+use super::program::{Instruction, STACK, code, program};
 use super::table::NOTES_COUNT;
 use super::*;
 
 mod fragments;
 
 const TABLE_FD: i32 = 77;
+/// With its highest bit, as half of them are.
+const SEED: u32 = 0xdead_beef;
 
 /// The table as the program of [`run`] sees it, each bucket's place being its number.
 fn table() -> Vec<u8> {
@@ -22,10 +24,14 @@ fn sent(table: &[u8], bucket: u32) -> u64 {
     u64::from_ne_bytes(*table[at..].first_chunk().unwrap())
 }
 
+fn bucket(packet: &[u8]) -> Option<u32> {
+    program::bucket(packet, SEED)
+}
+
 /// Runs the few instructions that the program is made of, as `Documentation/bpf/standardization/instruction-set.rst`
 /// has them. A jump, a load or a register that it does not know is a panic. `None` where a load ends it.
 fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
-    let program = program(TABLE_FD);
+    let program = program(TABLE_FD, SEED);
     let mut registers = [0u64; 11];
     let mut stack = [0u8; 512];
     registers[usize::from(STACK)] = stack.len() as u64;
@@ -45,7 +51,7 @@ fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
         let field = |base: u64| base.strict_add_signed(offset.into()) as usize;
         match code {
             code::MOVE => registers[to] = registers[from],
-            code::MOVE_CONSTANT => registers[to] = constant as u64,
+            code::MOVE_CONSTANT_32 => registers[to] = u64::from(constant.cast_unsigned()),
             code::ADD => registers[to] += registers[from],
             code::ADD_CONSTANT => registers[to] += constant as u64,
             code::ADD_32 => registers[to] = low((registers[to] as u32).wrapping_add(registers[from] as u32)),
@@ -125,7 +131,7 @@ fn flows_spread_evenly_over_any_number_of_queues() {
             let mut count = vec![0; queues];
             let flows = 500 * queues;
             for flow in 0..flows {
-                count[Bucket::of(&packet(kind, flow as u16)).unwrap().index() % queues] += 1;
+                count[bucket(&packet(kind, flow as u16)).unwrap() as usize % queues] += 1;
             }
             let (least, most) = (count.iter().min().unwrap(), count.iter().max().unwrap());
             assert!(*least > 350 && *most < 650, "{kind}: {count:?}");
@@ -142,7 +148,7 @@ fn a_flow_stays_in_its_bucket_whatever_its_packets_carry() {
         // Identification or flow label, and time to live: they vary within a flow.
         other[if kind.is_ipv4() { 5 } else { 3 }] ^= 0xff;
         other[if kind.is_ipv4() { 8 } else { 7 }] -= 1;
-        assert_eq!(Bucket::of(&one), Bucket::of(&other), "{kind}");
+        assert_eq!(bucket(&one), bucket(&other), "{kind}");
     }
 }
 
@@ -152,7 +158,7 @@ fn both_directions_of_a_flow_are_in_one_bucket() {
         for flow in 0..500 {
             let one = packet(kind, flow);
             assert_ne!(one, answer(&one));
-            assert_eq!(Bucket::of(&one), Bucket::of(&answer(&one)), "{kind}, flow {flow}");
+            assert_eq!(bucket(&one), bucket(&answer(&one)), "{kind}, flow {flow}");
         }
     }
 }
@@ -195,18 +201,19 @@ proptest! {
 
 /// A table as [`attach`] makes it: needs `CAP_BPF` or root, as the next one does.
 fn mapped(queues: u32) -> FlowTable {
-    FlowTable::map(make_map().expect("bpf(2) makes a map; this test needs root").as_fd(), queues).unwrap()
+    FlowTable::map(make_map().expect("bpf(2) makes a map; this test needs root").as_fd(), queues, SEED).unwrap()
 }
 
 #[test]
 fn the_kernel_loads_it() {
     let map = make_map().expect("bpf(2) makes a map; this test needs root");
-    load_program(&program(map.as_raw_fd())).expect("bpf(2) takes the program; this test needs root");
+    load_program(&program(map.as_raw_fd(), SEED)).expect("bpf(2) takes the program; this test needs root");
 }
 
 #[test]
 fn buckets_go_where_they_are_wanted_and_back() {
-    let (flows, bucket) = (mapped(3), Bucket::of(&packet(crate::SuperKind::Tcp4, 7)).unwrap());
+    let flows = mapped(3);
+    let bucket = flows.bucket(&packet(crate::SuperKind::Tcp4, 7)).unwrap();
     assert!(Bucket::all().all(|b| flows.place(b) == b.index() % 3 && flows.sent(b) == 0));
     let usual = flows.place(bucket);
     let (home, third) = ((usual + 1) % 3, (usual + 2) % 3);
@@ -227,6 +234,37 @@ fn buckets_go_where_they_are_wanted_and_back() {
     flows.let_go(bucket, home);
     assert_eq!(flows.place(bucket), usual);
     assert!(Bucket::all().all(|b| flows.place(b) == b.index() % 3), "no other bucket was touched");
+}
+
+/// Who knows the program but not its seed cannot have flows meet in one bucket.
+#[test]
+fn another_seed_gives_other_buckets() {
+    for kind in KINDS {
+        let packets: Vec<_> = (0..4096).map(|flow| packet(kind, flow)).collect();
+        let met = packets.iter().filter(|packet| bucket(packet) == Some(5));
+        let with_another_seed: std::collections::HashSet<_> =
+            met.map(|packet| program::bucket(packet, SEED ^ 1)).collect();
+        assert!(with_another_seed.len() > 1, "{kind}: {with_another_seed:?}");
+    }
+}
+
+#[test]
+fn who_has_a_bucket_says_where_it_goes_that_nobody_claims() {
+    let (flows, bucket) = (mapped(3), Bucket::at(7));
+    let (first, second, third) = (1, 2, 0);
+    assert_eq!(flows.place(bucket), first);
+    flows.assign(bucket, third, second);
+    assert!(!flows.is_to_leave(bucket, first), "it is not another's to give");
+    flows.assign(bucket, first, 3);
+    assert!(!flows.is_to_leave(bucket, first), "there is no such queue");
+    flows.assign(bucket, first, second);
+    assert_eq!(flows.place(bucket), first, "until its queue is empty");
+    flows.claim(bucket, third);
+    flows.let_go(bucket, first);
+    assert_eq!(flows.place(bucket), third, "a claim counts more");
+    flows.release(bucket, third);
+    flows.let_go(bucket, third);
+    assert_eq!(flows.place(bucket), second);
 }
 
 #[test]
