@@ -102,18 +102,20 @@ impl Claims {
         }
     }
 
-    /// Looks at the buckets, if it is time to.
+    /// Looks at the buckets, if it is time to. True: a busy one is to go to another worker.
     #[inline]
-    pub fn look(&mut self, now: Time) {
-        if now >= self.next_look && self.flows.is_some() {
-            self.next_look = now + INTERVAL;
-            self.look_now(now);
-            self.last_look = now;
+    pub fn look(&mut self, now: Time) -> bool {
+        if now < self.next_look || self.flows.is_none() {
+            return false;
         }
+        self.next_look = now + INTERVAL;
+        let moved = self.look_now(now);
+        self.last_look = now;
+        moved
     }
 
-    fn look_now(&mut self, now: Time) {
-        let Self { flows: Some(Flows { table, balance }), worker, buckets, .. } = self else { return };
+    fn look_now(&mut self, now: Time) -> bool {
+        let Self { flows: Some(Flows { table, balance }), worker, buckets, .. } = self else { return false };
         let (worker, mut received_here, mut sent_here) = (*worker, 0, 0);
         for (bucket, seen) in Bucket::all().zip(&mut **buckets) {
             let sent_before = table.sent(bucket);
@@ -127,19 +129,21 @@ impl Claims {
             received_here += received;
             sent_here += if table.place(bucket) == worker { sent } else { 0 };
         }
+        let mut moved = false;
         if let Some((ran, waited)) = self.account.as_mut().and_then(Account::take) {
             let load = Load::of(ran, waited, now.since(self.last_look));
             balance.publish(worker, load.total(), now);
-            self.spread_work(load, cost(0, received_here) + sent_here, now);
+            moved = self.spread_work(load, cost(0, received_here) + sent_here, now);
         }
-        let Self { flows: Some(Flows { table, .. }), .. } = self else { return };
-        self.leaving = Bucket::all().any(|bucket| table.is_to_leave(bucket, worker));
+        let leaves = |flows: &Flows| Bucket::all().any(|bucket| flows.table.is_to_leave(bucket, worker));
+        self.leaving = self.flows.as_ref().is_some_and(leaves);
+        moved
     }
 
     /// Gives idle buckets to whom they should have, and a busy one away if there is too much to do here, which is
-    /// `work` in units of [`cost`].
-    fn spread_work(&self, load: Load, work: u64, now: Time) {
-        let Some(Flows { table, balance }) = &self.flows else { return };
+    /// `work` in units of [`cost`]. True: a busy one is to go.
+    fn spread_work(&self, load: Load, work: u64, now: Time) -> bool {
+        let Some(Flows { table, balance }) = &self.flows else { return false };
         let spread = Spread::new(balance, now);
         let least = balance.least(self.worker, now);
         let mut largest: Option<(Share, Bucket, usize)> = None;
@@ -158,10 +162,10 @@ impl Claims {
                 largest = Some((share, bucket, to));
             }
         }
-        if let Some((_, bucket, to)) = largest {
-            balance.note_move(bucket, self.worker, load, now);
-            table.assign(bucket, self.worker, to);
-        }
+        let Some((_, bucket, to)) = largest else { return false };
+        balance.note_move(bucket, self.worker, load, now);
+        table.assign(bucket, self.worker, to);
+        true
     }
 
     /// Whether [`let_go`](Self::let_go) must be called when the worker's queue has been seen empty.
@@ -190,8 +194,10 @@ fn verdict(is_claimed: bool, received: u64, sent: u64) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use tun_uring::cost;
+    use ringfort_testbed::scratch::in_namespace;
+    use tun_uring::{Offloads, Tun, cost};
 
+    use super::super::balance::WHOLE;
     use super::*;
 
     /// Acknowledgements of a download: each of 52 bytes, for two super-packets.
@@ -229,10 +235,39 @@ mod tests {
     }
 
     #[test]
+    fn a_full_worker_gives_its_busiest_bucket_away_and_new_flows_go_where_room_is() {
+        in_namespace(|| {
+            let tun = Tun::create("rf0", 2, Offloads::NONE).unwrap();
+            let flows = Flows::new(tun.flows().unwrap().expect("two queues are steered"));
+            let table = &flows.table;
+            let mut claims = Claims::new(Some(flows.clone()), 0);
+            let ours: Vec<_> = Bucket::all().filter(|&bucket| table.place(bucket) == 0).collect();
+            for (bucket, sent) in ours.iter().zip([300, 500, 200]) {
+                claims.buckets[bucket.index()].sent = sent;
+            }
+            let now = Time::from_secs(100);
+            let full = Load { ran: WHOLE, waited: 0 };
+            flows.balance.publish(0, full.total(), now);
+            assert!(claims.spread_work(full, 1_000, now));
+            let leaves = |bucket: &&Bucket| table.is_to_leave(**bucket, 0);
+            assert_eq!(ours[..3].iter().filter(leaves).collect::<Vec<_>>(), [&ours[1]]);
+            let idle = ours[3..].iter().filter(leaves).count();
+            assert!(idle > ours.len() * 3 / 4, "{idle} of {}", ours.len());
+
+            claims.let_go();
+            assert_eq!(table.place(ours[1]), 1);
+            assert!(claims.spread_work(full, 1_000, now), "the next one goes in the next look");
+            claims.let_go();
+            flows.balance.publish(1, 800, now);
+            assert!(!claims.spread_work(full, 1_000, now), "the other would be as full");
+        });
+    }
+
+    #[test]
     fn without_a_table_there_is_nothing_to_do() {
         let mut claims = Claims::new(None, 0);
         claims.note_received(&[0x45; 60], 60);
-        claims.look(Time::from_secs(1));
+        assert!(!claims.look(Time::from_secs(1)));
         assert!(!claims.is_leaving());
         claims.let_go();
     }

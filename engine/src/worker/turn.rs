@@ -179,7 +179,9 @@ impl Worker {
         self.drain();
         self.submit()?;
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
-        self.claims.look(self.now);
+        if self.claims.look(self.now) {
+            self.stats.flow_buckets_moved.add(1);
+        }
         self.naps.look(&self.path, disturbed);
         Ok(())
     }
