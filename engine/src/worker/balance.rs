@@ -11,8 +11,8 @@
 //! that each worker has.
 //!
 //! Waiting for the core counts as work. Another process may have the core, and then a flow that fills this worker alone
-//! has a better place too. Whether the other place is better turns out there: a bucket goes back only if it waits longer
-//! than where it came from.
+//! has a better place too. Whether the other place is better turns out there: a bucket goes back only if it waits
+//! longer than where it came from.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
