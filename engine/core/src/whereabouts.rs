@@ -38,12 +38,9 @@ const _: () = assert!(crate::constants::PEERS_MAX < 1 << INDEX_BITS, "an index f
 
 /// Peers by the address and port that they were last reached at, as long as lost sessions are recovered.
 ///
-/// The hash of recovery has no secret. Strangers choose what is looked up, and each look-up has a bound. What is stored
-/// is chosen by the operator and by authenticated peers. What is found is then compared with the peer's cell. Who
-/// believes a hit without that gives the hash a key ([`Whereabouts::keyed`]): nobody can then make up an address that
-/// passes for a peer's.
+/// The hash has no secret. Strangers choose what is looked up, and each look-up has a bound. What is stored is chosen
+/// by the operator and by authenticated peers. What is found is then compared with the peer's cell.
 pub struct Whereabouts {
-    key: u64,
     /// A bit for each hash that is entered: whoever has none is a stranger.
     filter: Box<[AtomicU64]>,
     places: Box<[AtomicU64]>,
@@ -54,15 +51,10 @@ pub struct Whereabouts {
 impl Whereabouts {
     /// A table with room for so many peers, in force until a time.
     pub fn new(peers: usize, until: Time) -> Self {
-        Self::keyed(peers, until, 0x243f_6a88_85a3_08d3)
-    }
-
-    /// The same with a secret of its own.
-    pub fn keyed(peers: usize, until: Time, key: u64) -> Self {
         let places = (peers * PLACES_PER_ENTRY).next_power_of_two().max(PLACES_MIN);
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         let filter = zeros(places * FILTER_BITS_PER_PLACE / 64);
-        Self { key, filter, places: zeros(places), until: AtomicU64::new(until.as_nanos()) }
+        Self { filter, places: zeros(places), until: AtomicU64::new(until.as_nanos()) }
     }
 
     /// For how many peers it has room.
@@ -72,7 +64,7 @@ impl Whereabouts {
 
     /// Enters a peer by its slot. False: there is no place near its own. Only control writes.
     pub fn enter(&self, remote: SocketAddr, index: u32) -> bool {
-        let tag = tag(self.key, remote);
+        let tag = tag(remote);
         let entry = tag << INDEX_BITS | (u64::from(index) + 1);
         for place in self.probe(tag) {
             match place.load(Ordering::Relaxed) {
@@ -91,7 +83,7 @@ impl Whereabouts {
 
     /// The slots of peers that may be at this address, after `until` nobody's.
     pub fn find(&self, now: Time, remote: SocketAddr) -> impl Iterator<Item = u32> {
-        let tag = tag(self.key, remote);
+        let tag = tag(remote);
         let (word, bit) = self.filter(tag);
         let is_candidate = now < self.until() && word.load(Ordering::Relaxed) & bit != 0;
         let probes = if is_candidate { PROBES } else { 0 };
@@ -128,15 +120,20 @@ impl fmt::Debug for Whereabouts {
     }
 }
 
-/// The part of an address's hash that a place has room for. The flow label is not part of where somebody is.
-fn tag(key: u64, remote: SocketAddr) -> u64 {
+/// The part of an address's hash that a place has room for.
+fn tag(remote: SocketAddr) -> u64 {
+    hash(0x243f_6a88_85a3_08d3, remote) >> INDEX_BITS
+}
+
+/// A hash of where somebody is, which nobody can tell who does not know the key. The flow label is not part of it.
+pub(crate) fn hash(key: u64, remote: SocketAddr) -> u64 {
     let (high, low) = match remote.ip() {
         IpAddr::V4(v4) => (0, u64::from(v4.to_bits())),
         IpAddr::V6(v6) => ((v6.to_bits() >> 64) as u64, v6.to_bits() as u64),
     };
     let scope = if let SocketAddr::V6(v6) = remote { v6.scope_id() } else { 0 };
     let port = u64::from(scope) << 16 | u64::from(remote.port());
-    mix(mix(mix(key, high), low), port) >> INDEX_BITS
+    mix(mix(mix(key, high), low), port)
 }
 
 /// Folds a product of 128 bits: each bit of both depends on many of the other.
@@ -228,11 +225,8 @@ mod tests {
 
     #[test]
     fn with_another_key_an_address_has_another_hash() {
-        let same = (0..1_000).filter(|&n| tag(1, address(n)) == tag(2, address(n))).count();
+        let same = (0..1_000).filter(|&n| hash(1, address(n)) == hash(2, address(n))).count();
         assert_eq!(same, 0);
-        let table = Whereabouts::keyed(1, LATER, 1);
-        assert!(table.enter(address(1), 7));
-        assert_eq!(found(&table, address(1)), [7]);
     }
 
     #[test]

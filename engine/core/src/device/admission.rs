@@ -2,6 +2,7 @@
 //!
 //! The workers have the [`Gate`], and pass on only what it has let through. What was not asked there is asked here.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +22,61 @@ use crate::wire::{Message, classify};
 /// nobody would be asked for a proof until control has its turn and they have their mail.
 const SECRET_REPLACED_BEFORE: Duration = Duration::from_secs(5);
 
+/// Slots of peers that are looked at in one call: a fraction of a millisecond.
+pub(super) const PLACES_PER_TURN: usize = 1_024;
+/// How often what workers used is looked at, until they have let go of it.
+const RETIRED_CHECKED_EVERY: Duration = Duration::from_secs(1);
+
 /// What the workers know of the gate.
 #[derive(Debug, Default)]
 pub(super) struct Published {
     load: Arc<Load>,
     /// When the workers need another cookie secret than the one they have, if they have one.
     secret_due: Option<Time>,
+    /// What goes with that secret.
+    answered: Option<Arc<Answered>>,
+    /// The slot of the next peer to be entered there; `None` if all are.
+    next_slot: Option<usize>,
+    /// What went with former secrets, while workers may use it. It is freed here, not there.
+    retired: Vec<Arc<Answered>>,
+    retired_due: Option<Time>,
+}
+
+impl Published {
+    /// A peer is here since the secret was made.
+    pub fn locate(&self, remote: SocketAddr) {
+        if let Some(answered) = &self.answered {
+            answered.locate(remote);
+        }
+    }
+
+    /// A message with this proof was a peer's.
+    pub fn note_peer(&self, remote: SocketAddr, proof: Proof) {
+        let Some(answered) = &self.answered else { return };
+        answered.locate(remote);
+        if proof == Proof::Address {
+            answered.repay(remote.ip());
+        }
+    }
+
+    fn replace(&mut self, now: Time, answered: Option<Arc<Answered>>) {
+        self.next_slot = answered.as_ref().map(|_| 0);
+        if let Some(former) = std::mem::replace(&mut self.answered, answered) {
+            self.retired.push(former);
+            self.retired_due = Some(now + RETIRED_CHECKED_EVERY);
+        }
+    }
+
+    /// Frees one of what no worker uses any more. Another one has its turn later.
+    fn free_one(&mut self, now: Time) {
+        if self.retired_due.is_none_or(|due| now < due) {
+            return;
+        }
+        if let Some(index) = self.retired.iter().position(|answered| Arc::strong_count(answered) == 1) {
+            self.retired.swap_remove(index);
+        }
+        self.retired_due = (!self.retired.is_empty()).then_some(now + RETIRED_CHECKED_EVERY);
+    }
 }
 
 impl Device {
@@ -60,26 +110,48 @@ impl Device {
     }
 
     /// The workers get a gate, or none if there is no key.
-    pub(super) fn publish_gate(&mut self) {
+    pub(super) fn publish_gate(&mut self, now: Time) {
         self.published.secret_due = None;
+        self.published.replace(now, None);
         let gate = self.identity.as_ref().map(|identity| self.gate(identity, None));
         self.out.push(Action::Gate(gate));
     }
 
-    /// When [`Device::renew_secret_due`] has something to do.
-    pub(super) const fn secret_due(&self) -> Option<Time> {
-        self.published.secret_due
+    /// When [`Device::keep_gate`] has something to do.
+    pub(super) fn gate_due(&self) -> Option<Time> {
+        let Published { secret_due, next_slot, retired_due, .. } = self.published;
+        [secret_due, next_slot.map(|_| Time::ZERO), retired_due].into_iter().flatten().min()
+    }
+
+    /// Does what is due at the gate, a bounded part of it.
+    pub(super) fn keep_gate(&mut self, now: Time, rng: &mut dyn CryptoRng) {
+        self.renew_secret_due(now, rng);
+        self.locate_some();
+        self.published.free_one(now);
+    }
+
+    /// Tells the workers where some peers are. Who is not known yet is a stranger to them: it shares the cookies that
+    /// are for anybody.
+    fn locate_some(&mut self) {
+        let Published { answered: Some(answered), next_slot: Some(first), .. } = &self.published else { return };
+        for peer in self.peers.slice(*first, PLACES_PER_TURN) {
+            if let Some(endpoint) = peer.endpoint() {
+                answered.locate(endpoint.remote);
+            }
+        }
+        let next = first + PLACES_PER_TURN;
+        self.published.next_slot = (next < self.peers.slot_count()).then_some(next);
     }
 
     /// The workers' cookie secret comes of age soon. Under load they get another, else they need none.
-    pub(super) fn renew_secret_due(&mut self, now: Time, rng: &mut dyn CryptoRng) {
+    fn renew_secret_due(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         if self.published.secret_due.is_none_or(|due| now < due) {
             return;
         }
         if self.is_loaded(now) {
             self.publish_secret(now, rng);
         } else {
-            self.publish_gate();
+            self.publish_gate(now);
         }
     }
 
@@ -91,15 +163,16 @@ impl Device {
         rng.fill_bytes(&mut seed);
         rng.fill_bytes(&mut key);
         let key = u64::from_le_bytes(key);
-        let places = self.places(ends, key);
+        let answered = Arc::new(Answered::new(seed, key, self.peers.len(), now));
+        self.published.replace(now, Some(answered.clone()));
         if let Some(identity) = &self.identity {
-            let gate = self.gate(identity, Some(Answered::new(seed, key, places)));
+            let gate = self.gate(identity, Some(answered));
             self.out.push(Action::Gate(Some(gate)));
             self.published.secret_due = Some(ends - SECRET_REPLACED_BEFORE);
         }
     }
 
-    fn gate(&self, identity: &Identity, answered: Option<Answered>) -> Arc<Gate> {
+    fn gate(&self, identity: &Identity, answered: Option<Arc<Answered>>) -> Arc<Gate> {
         let (load, indices) = (self.published.load.clone(), self.out.indices.filter().clone());
         Arc::new(Gate::new(identity.checker.clone(), load, indices, answered))
     }
@@ -167,3 +240,7 @@ pub(super) const fn asks_limiter((proof, under_load): (Proof, bool)) -> bool {
         Proof::Address => true,
     }
 }
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

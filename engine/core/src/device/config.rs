@@ -40,7 +40,7 @@ impl Device {
             let checker = CookieChecker::new(local.public());
             Identity { local, checker }
         });
-        self.publish_gate();
+        self.publish_gate(now);
         if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(own)) {
             self.remove_peer(own);
         }
@@ -147,6 +147,7 @@ impl Device {
             peer.health.placed(remote);
             peer.configured = Some(remote);
             self.recovery.locate(remote, id);
+            self.published.locate(remote);
             self.memory.moves.note();
             peer.kick(now, ready);
             enter(&mut self.schedule, peer);

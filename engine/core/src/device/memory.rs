@@ -87,6 +87,7 @@ impl Device {
         peer.configured = configured;
         if let Some(endpoint) = peer.endpoint() {
             self.recovery.locate(endpoint.remote, id);
+            self.published.locate(endpoint.remote);
             self.memory.moves.note();
         }
         peer.kick(now, self.up && self.identity.is_some());

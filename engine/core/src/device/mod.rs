@@ -228,7 +228,7 @@ impl Device {
         self.releases_left = config::RELEASES_PER_TURN;
         self.renew_some(now.mono);
         self.recover_due(now, rng);
-        self.renew_secret_due(now.mono, rng);
+        self.keep_gate(now.mono, rng);
         for _ in 0..PEERS_PER_TIMEOUT {
             let Some(due) = self.schedule.first_due(now.mono) else { return };
             self.step(now, due, rng, |peer, env| {
@@ -259,7 +259,7 @@ impl Device {
     /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing
     /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let others = [self.recovery.next_deadline(), self.renewal.due(), self.secret_due(), self.releases_due()];
+        let others = [self.recovery.next_deadline(), self.renewal.due(), self.gate_due(), self.releases_due()];
         self.schedule.next().into_iter().chain(others.into_iter().flatten()).min()
     }
 }
@@ -292,6 +292,7 @@ impl Device {
         if asks_limiter(admission) {
             self.limiter.repay(endpoint.remote.ip());
         }
+        self.published.note_peer(endpoint.remote, admission.0);
         Ok(())
     }
 

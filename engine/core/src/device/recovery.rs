@@ -150,15 +150,6 @@ impl Device {
     }
 }
 
-impl Device {
-    /// Where peers are, as far as there is room at the first attempt. Who looks one up believes it, so `key` is secret.
-    pub(super) fn places(&self, until: Time, key: u64) -> Whereabouts {
-        let places = Whereabouts::keyed(self.peers.len() + 1, until, key);
-        self.peers.iter().for_each(|peer| _ = peer.enter_into(&places));
-        places
-    }
-}
-
 impl Peer {
     fn enter_into(&self, table: &Whereabouts) -> bool {
         self.endpoint().is_none_or(|endpoint| table.enter(endpoint.remote, self.id.index))

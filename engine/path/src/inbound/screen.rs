@@ -94,7 +94,7 @@ impl<W: Watch> DataPath<W> {
                 Some(reason)
             }
             Admission::Unproven { sender_index } => {
-                gate.load().note_unproven(now);
+                gate.load().note_refused(now);
                 let reason = self.answer(now, &gate, message, endpoint, sender_index);
                 self.worthless += 1;
                 self.counters.drop(reason, 1);
@@ -119,7 +119,7 @@ impl<W: Watch> DataPath<W> {
         const { assert!(size_of::<CookieReply>() < super::SHORTEST_WITH_MACS, "nobody is sent more than he sent") };
         let Some(mut view) = self.pool.claim_for(line::COOKIES) else { return DropReason::CookieBudget };
         let remote = endpoint.remote;
-        let number = self.screen.cookies.take(now, || gate.is_first(now, remote), || gate.is_peers(now, remote));
+        let number = self.screen.cookies.take(now, || gate.is_first(now, remote), || gate.is_peers(remote));
         let Some(count) = number else { return DropReason::CookieBudget };
         let worker = self.config.worker as u8;
         let Some(reply) = gate.reply(endpoint.remote, message, sender_index, worker, count) else {

@@ -1,38 +1,41 @@
 //! What is asked of a handshake message where it lands, before anybody works for it (WireGuard paper, section 5.3).
 //!
 //! ```text
-//!   datagram ─► mac1 right? ─► answers something? ─► under load? ─► mac2 right? ─► control
-//!                  │                  │                                 │
-//!                  ▼                  ▼                                 ▼
-//!               bad_mac1         unknown_index              a cookie, or cookie_budget
+//!   datagram ─► mac1 right? ─► answers something? ─► under load? ─► mac2 right? ─► too many of one source? ─► control
+//!                  │                  │                                 │                  │
+//!                  ▼                  ▼                                 ▼                  ▼
+//!               bad_mac1         unknown_index              a cookie, or cookie_budget  rate_limited
 //! ```
 //!
-//! Control gives the workers a [`Gate`] when its private key changes, and another with each cookie secret. In a gate
-//! two things change by themselves: the load, and which indices are in use.
+//! Control gives the workers a [`Gate`] when its private key changes, and another with each cookie secret. Three things
+//! in a gate change by themselves: the load, which indices are in use, and what is known of senders under load.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+mod answered;
+mod known_places;
+mod sources;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
-use crate::cookie::{COOKIE_NONCE_LEN, CookieChecker, CookieNonce};
+use crate::cookie::CookieChecker;
 use crate::drops::DropReason;
 use crate::index_filter::IndexFilter;
 use crate::time::Time;
-use crate::whereabouts::Whereabouts;
 use crate::wire::{CookieReply, Message, classify};
+pub(crate) use answered::Answered;
 
 /// How long there is load after it was last seen, as in the kernel's `receive.c`.
 pub const LOADED_FOR: Duration = Duration::from_secs(1);
 
-/// Messages without proof, of all workers, that show within [`LOADED_FOR`] that the load goes on: half of the
-/// handshakes that control computes in that time (3,616 on AMD Zen 3). With fewer it can do without proofs. Peers that
-/// begin a session every two minutes without a cookie are fewer: 400 a second of 50,000. Where control is slower than
-/// that, messages soon wait again, and that is load.
-pub const LOADED_UNPROVEN: u32 = 1_800;
+/// Refused messages of all workers, without proof or too many of one source, that show within [`LOADED_FOR`] that the
+/// load goes on: half of the handshakes that control computes in that time (3,616 on AMD Zen 3). With fewer it can do
+/// without proofs. Peers that begin a session every two minutes without a cookie are fewer: 400 a second of 50,000.
+/// Where control is slower than that, messages soon wait again, and that is load.
+pub const LOADED_REFUSED: u32 = 1_800;
 
 /// Until when handshake messages must prove their address: shared by control, which sees that there is too much work,
 /// and the workers, which see that it goes on.
@@ -40,21 +43,21 @@ pub const LOADED_UNPROVEN: u32 = 1_800;
 pub struct Load {
     /// Nanoseconds of [`Time`].
     until: AtomicU64,
-    /// Messages without proof since the load was last noted.
-    unproven: AtomicU32,
+    /// Messages that were refused for the load since it was last noted.
+    refused: AtomicU32,
 }
 
 impl Load {
     /// There is more work than can be done now.
     pub fn note(&self, now: Time) {
         self.until.fetch_max((now + LOADED_FOR).as_nanos(), Ordering::Relaxed);
-        self.unproven.store(0, Ordering::Relaxed);
+        self.refused.store(0, Ordering::Relaxed);
     }
 
-    /// Under load, another message had no proof. With [`LOADED_UNPROVEN`] of them there is load for another while.
-    pub fn note_unproven(&self, now: Time) {
+    /// Another message was refused that passes without load. With [`LOADED_REFUSED`] there is load for another while.
+    pub fn note_refused(&self, now: Time) {
         // What another worker counts while this one begins anew may be lost: they are few.
-        if self.unproven.fetch_add(1, Ordering::Relaxed) + 1 == LOADED_UNPROVEN {
+        if self.refused.fetch_add(1, Ordering::Relaxed) + 1 == LOADED_REFUSED {
             self.note(now);
         }
     }
@@ -97,7 +100,7 @@ pub struct Gate {
     checker: CookieChecker,
     load: Arc<Load>,
     indices: Arc<IndexFilter>,
-    answered: Option<Answered>,
+    answered: Option<Arc<Answered>>,
 }
 
 impl Gate {
@@ -106,7 +109,7 @@ impl Gate {
         checker: CookieChecker,
         load: Arc<Load>,
         indices: Arc<IndexFilter>,
-        answered: Option<Answered>,
+        answered: Option<Arc<Answered>>,
     ) -> Self {
         Self { checker, load, indices, answered }
     }
@@ -130,9 +133,18 @@ impl Gate {
             // A cookie reply has no macs: the index is all that its sender must know.
             None => Admission::Passed(Proof::Key),
             Some(_) if !self.asks_for_proof(now) => Admission::Passed(Proof::Key),
-            Some(_) if self.checker.verify_mac2(now, remote, datagram) => Admission::Passed(Proof::Address),
+            Some(_) if self.checker.verify_mac2(now, remote, datagram) => self.limit(now, remote),
             Some(sender_index) => Admission::Unproven { sender_index },
         }
+    }
+
+    /// The sender owns its address. It may have many of them, and control has other things to do.
+    fn limit(&self, now: Time, remote: SocketAddr) -> Admission {
+        if self.answered.as_ref().is_none_or(|answered| answered.allow(now, remote)) {
+            return Admission::Passed(Proof::Address);
+        }
+        self.load.note_refused(now);
+        Admission::Refused(DropReason::RateLimited)
     }
 
     /// Whether there is load, and a secret to make cookies from. Without one control gets the message, and makes one.
@@ -155,10 +167,10 @@ impl Gate {
         reply.as_bytes().first_chunk().copied()
     }
 
-    /// Whether a peer was there when the secret was made: who comes from where nobody knows may be one of many that do
-    /// not exist.
-    pub fn is_peers(&self, now: Time, remote: SocketAddr) -> bool {
-        self.answered.as_ref().is_some_and(|answered| answered.places.find(now, remote).next().is_some())
+    /// Whether a peer was there when the secret was made, or has proved itself since: who comes from where nobody knows
+    /// may be one of many that do not exist. For a moment after the secret was made, control is about to find out.
+    pub fn is_peers(&self, remote: SocketAddr) -> bool {
+        self.answered.as_ref().is_some_and(|answered| answered.is_peers(remote))
     }
 
     /// Whether an address was not answered lately, as far as is known. From now on it was.
@@ -172,73 +184,5 @@ impl Gate {
     }
 }
 
-/// Addresses among which [`Answered`] tells apart: 64 KiB.
-const PLACES: usize = 1 << 14;
-/// For so long an address was answered lately. Who has sent an honest message sends the next after 5 s.
-const LATELY_MS: u32 = 1_000;
-
-/// What goes with one cookie secret: the first half of its replies' nonces, where peers are, and who was answered
-/// lately.
-pub(crate) struct Answered {
-    /// Everybody who gets a cookie sees it.
-    seed: [u8; COOKIE_NONCE_LEN - 8],
-    /// Nobody sees it.
-    key: u64,
-    places: Whereabouts,
-    /// When the last address of each place was answered, in milliseconds, and 0 for never.
-    when: Box<[AtomicU32]>,
-}
-
-impl Answered {
-    /// Nobody was answered. `seed` and `key` were just drawn, each by itself.
-    pub(crate) fn new(seed: [u8; COOKIE_NONCE_LEN - 8], key: u64, places: Whereabouts) -> Self {
-        Self { seed, key, places, when: (0..PLACES).map(|_| AtomicU32::new(0)).collect() }
-    }
-
-    /// No nonce comes twice: 128 random bits tell this secret from all others, one byte the worker from the others, and
-    /// 56 bits this reply from the worker's others. A worker that makes a million replies a second needs 2,000 years.
-    fn nonce(&self, worker: u8, count: u64) -> CookieNonce {
-        let mut nonce = [0; COOKIE_NONCE_LEN];
-        let (seed, end) = nonce.split_at_mut(self.seed.len());
-        seed.copy_from_slice(&self.seed);
-        end.copy_from_slice(&(count << 8 | u64::from(worker)).to_le_bytes());
-        nonce
-    }
-
-    fn is_first(&self, now: Time, remote: SocketAddr) -> bool {
-        let now_ms = ((now.as_nanos() / 1_000_000) as u32).max(1);
-        let last = &self.when[self.place(remote)];
-        // Two workers that ask for one place at once may both answer: nothing is lost by that.
-        let lately = last.load(Ordering::Relaxed);
-        let is_first = lately == 0 || now_ms.wrapping_sub(lately) >= LATELY_MS;
-        if is_first {
-            last.store(now_ms, Ordering::Relaxed);
-        }
-        is_first
-    }
-
-    /// Which place an address has, nobody can tell who does not know the key.
-    fn place(&self, remote: SocketAddr) -> usize {
-        let (high, low) = match remote.ip() {
-            IpAddr::V4(v4) => (0, u64::from(v4.to_bits())),
-            IpAddr::V6(v6) => ((v6.to_bits() >> 64) as u64, v6.to_bits() as u64),
-        };
-        mix(mix(mix(self.key, high), low), u64::from(remote.port())) as usize % PLACES
-    }
-}
-
-impl fmt::Debug for Answered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answered").field("places", &self.places).finish_non_exhaustive()
-    }
-}
-
-/// Folds a product of 128 bits: each bit of both depends on many of the other.
-const fn mix(a: u64, b: u64) -> u64 {
-    let product = (a ^ b) as u128 * 0x9e37_79b9_7f4a_7c15;
-    (product >> 64) as u64 ^ product as u64
-}
-
 #[cfg(test)]
-#[path = "gate_tests.rs"]
 mod tests;

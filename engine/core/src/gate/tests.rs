@@ -19,9 +19,9 @@ fn remote(host: u8) -> SocketAddr {
 
 /// With a peer at the last of our addresses.
 fn answered(seed: u8) -> Answered {
-    let places = Whereabouts::new(1, NOW + Duration::from_secs(120));
-    assert!(places.enter(remote(255), 0));
-    Answered::new([seed; 16], KEY, places)
+    let answered = Answered::new([seed; 16], KEY, 1, NOW);
+    answered.locate(remote(255));
+    answered
 }
 
 /// Who sends, with the gate that it comes to.
@@ -38,7 +38,7 @@ impl Sender {
         if secret {
             assert!(checker.renew_secret(NOW, &mut SeededRng::new(1)));
         }
-        let gate = Gate::new(checker, Arc::default(), Arc::new(indices), secret.then(|| answered(9)));
+        let gate = Gate::new(checker, Arc::default(), Arc::new(indices), secret.then(|| Arc::new(answered(9))));
         Self { generator: CookieGenerator::new(&own()), gate }
     }
 
@@ -145,12 +145,11 @@ fn no_two_replies_have_one_nonce() {
 /// Else everybody who gets a cookie could find addresses that take the places of others.
 #[test]
 fn what_hides_places_is_in_no_nonce() {
-    let places = || Whereabouts::new(1, NOW);
-    let [one, other] = [1, 2].map(|key| Answered::new([5; 16], key, places()));
+    let [one, other] = [1, 2].map(|key| Answered::new([5; 16], key, 1, NOW));
     assert_eq!(one.nonce(3, 4), other.nonce(3, 4));
     let moved = (0..=255).filter(|&host| one.place(remote(host)) != other.place(remote(host))).count();
     assert!(moved > 250, "{moved} of 256 have another place with another key");
-    let reseeded = Answered::new([6; 16], 1, places());
+    let reseeded = Answered::new([6; 16], 1, 1, NOW);
     assert!((0..=255).all(|host| one.place(remote(host)) == reseeded.place(remote(host))));
 }
 
@@ -168,8 +167,8 @@ fn an_address_is_first_again_after_a_second() {
 #[test]
 fn the_places_of_peers_are_known() {
     let sender = Sender::new(true);
-    assert!(sender.gate.is_peers(NOW, remote(255)) && !sender.gate.is_peers(NOW, remote(1)));
-    assert!(!Sender::new(false).gate.is_peers(NOW, remote(255)));
+    assert!(sender.gate.is_peers(remote(255)) && !sender.gate.is_peers(remote(1)));
+    assert!(!Sender::new(false).gate.is_peers(remote(255)));
 }
 
 #[test]
