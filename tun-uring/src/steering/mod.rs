@@ -7,8 +7,9 @@
 //!
 //! Here flows fall into [buckets](Bucket) by a hash of their addresses and ports, the same for both directions. Buckets
 //! are spread over the queues, and a worker that receives much more in one than goes out can [claim](FlowTable::claim)
-//! it. One that has too much to do can [assign](FlowTable::assign) it to another. The program counts what goes out, and looks up the
-//! queue. Fragments go with the whole datagrams of their flow, although only the first of a datagram has ports.
+//! it. One that has too much to do can [assign](FlowTable::assign) it to another. The program counts what goes out, and
+//! looks up the queue. Fragments go with the whole datagrams of their flow, although only the first of a datagram has
+//! ports.
 //!
 //! The kernel takes the result modulo the number of queues (`tun_ebpf_select_queue`). A load past the end of a packet
 //! ends the program with the result 0, which is a queue as good as any other.
