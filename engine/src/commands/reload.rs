@@ -10,8 +10,10 @@ use crate::control::ask;
 use crate::control::error::DaemonError;
 use crate::control::file::Target;
 
-/// How often we ask whether it is done. A small file takes less than one of these.
+/// How often we ask whether it is done, at first and later. A small file takes less than the first; a gateway that is
+/// coming up may take minutes, for its commands.
 const INTERVAL: Duration = Duration::from_millis(5);
+const INTERVAL_MAX: Duration = Duration::from_millis(100);
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,11 +30,13 @@ pub fn run(args: &Args) -> ExitCode {
 
 pub(super) fn reload(name: &str) -> Result<String, DaemonError> {
     let number = ask::reload(name)?;
+    let mut interval = INTERVAL;
     let report = loop {
         match ask::report(name)? {
             report if report.number >= number => break report,
-            _ => sleep(INTERVAL),
+            _ => sleep(interval),
         }
+        interval = (interval * 2).min(INTERVAL_MAX);
     };
     let lines = report.lines.join("\n");
     if !report.is_ok {

@@ -117,8 +117,8 @@ pub enum DaemonError {
     NotReloaded(String),
     /// A daemon answers, but cannot read a file again.
     #[error(
-        "the daemon that serves interface {0} reads no configuration file, or begins or ends at this moment, or is \
-         no ringfort: start it with ringfort up"
+        "the daemon that serves interface {0} reads no configuration file, or ends at this moment, or is no ringfort: \
+         start it with ringfort up"
     )]
     NoFile(String),
     /// A daemon did not end.

@@ -2,11 +2,11 @@
 //! the file of the log anew. SIGUSR2 means nothing, and must not kill.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::error::DaemonError;
@@ -38,21 +38,35 @@ pub fn received(signals: &SignalFd) -> Option<Signal> {
     Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
 }
 
-/// Lets some time pass during the start, in which a signal ends it.
+/// Lets some time pass during the start, in which a signal ends it. A reload that is asked for meanwhile is left to the
+/// control loop.
 ///
 /// # Errors
 /// [`DaemonError::Interrupted`].
 pub fn pause(signals: &SignalFd, time: Duration) -> Result<(), DaemonError> {
-    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
-        Ok(0) | Err(Errno::EINTR) => Ok(()),
-        Ok(_) => match received(signals) {
-            Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) => Err(DaemonError::Interrupted(signal)),
-            // What was just read or opened needs not be read or opened anew.
-            _ => Ok(()),
-        },
-        Err(errno) => Err(DaemonError::system("wait for signals", errno)),
+    let deadline = Instant::now() + time;
+    let mut is_reload_wanted = false;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, or the last millisecond would be spent in turns.
+        let timeout = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(DaemonError::system("wait for signals", errno)),
+            Ok(_) => match received(signals) {
+                Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) => return Err(DaemonError::Interrupted(signal)),
+                Some(Signal::SIGHUP) => is_reload_wanted = true,
+                // The log was just opened, and needs not be opened anew.
+                Some(_) => {}
+                None => break,
+            },
+        }
     }
+    if is_reload_wanted {
+        // The file may have been read before it was changed. The signal is blocked, so it waits to be received.
+        raise(Signal::SIGHUP).map_err(|errno| DaemonError::system("keep a signal for later", errno))?;
+    }
+    Ok(())
 }
 
 fn is_ignored(signal: Signal) -> bool {
@@ -65,18 +79,18 @@ fn is_ignored(signal: Signal) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::signal::raise;
-
     use super::*;
 
     #[test]
-    fn a_signal_ends_a_pause() {
+    fn a_signal_ends_a_pause_and_a_reload_waits() {
         let signals = take().unwrap();
-        pause(&signals, Duration::from_millis(1)).unwrap();
-        for ignored in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP] {
-            raise(ignored).unwrap();
-            pause(&signals, Duration::from_secs(600)).unwrap();
+        for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP] {
+            raise(signal).unwrap();
         }
+        for _ in 0..2 {
+            pause(&signals, Duration::from_millis(1)).unwrap();
+        }
+        assert_eq!((received(&signals), received(&signals)), (Some(Signal::SIGHUP), None));
         raise(Signal::SIGTERM).unwrap();
         let end = pause(&signals, Duration::from_secs(600)).unwrap_err();
         assert!(matches!(end, DaemonError::Interrupted(Signal::SIGTERM)), "{end}");

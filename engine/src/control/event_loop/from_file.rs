@@ -68,13 +68,18 @@ impl Control {
         None
     }
 
-    /// Has the file read again. `None` if there is none, or everything is not set up yet, or not any more.
+    /// Has the file read again, at once or when everything is set up. `None` if there is none, or the gateway ends.
     pub(super) fn reload(&mut self) -> Option<u64> {
-        if !self.is_ready || self.ending.is_some() {
-            log::info!("the configuration is not read again while the gateway begins or ends");
+        if self.ending.is_some() {
+            log::info!("the configuration is not read again: the gateway ends");
             return None;
         }
-        self.steward.as_mut().map(Steward::reload)
+        let steward = self.steward.as_mut()?;
+        if self.is_ready {
+            return Some(steward.reload());
+        }
+        log::info!("the configuration is read again once everything is set up");
+        Some(steward.reload_later())
     }
 
     /// Does what the steward wants. It waits for each answer, so there is one order at a time.
@@ -97,7 +102,10 @@ impl Control {
                         self.work(now);
                     }
                 }
-                Wish::Ready => self.is_ready = true,
+                Wish::Ready => {
+                    self.is_ready = true;
+                    self.steward.as_mut().map(Steward::reload_now_if_asked);
+                }
                 Wish::Failed(error) => {
                     self.steward = None;
                     return Err(*error);

@@ -74,6 +74,34 @@ fn sighup_reads_the_file_again_and_other_signals_kill_nobody() {
     assert!(daemon.stop().unwrap().success());
 }
 
+/// Whoever changes the file while its gateway comes up, and says so, is heard.
+#[test]
+fn a_reload_waits_until_the_gateway_is_up() {
+    let setting = Setting::new();
+    let (begun, go) = (setting.directory.join("begun"), setting.directory.join("go"));
+    let hook = format!("PostUp = touch {}; until test -e {}; do sleep 0.01; done", begun.display(), go.display());
+    let write = |more: &str| setting.write(&(setting.interface_section(&hook) + &setting.peer_section(more)));
+    write("");
+    let mut command = setting.here().command(us().path);
+    command.args(["up", "--foreground"]).arg(setting.path());
+    let daemon = Daemon::spawn_command(command, &setting.interface).unwrap();
+    eventually(PATIENCE, "the hook has begun", || begun.exists());
+    write("PersistentKeepalive = 33");
+    let waiting = || daemon.log().matches("is read again once everything is set up").count();
+    daemon.signal(Signal::SIGHUP);
+    eventually(PATIENCE, "the signal is heard", || waiting() == 1);
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| setting.run("reload"));
+        eventually(PATIENCE, "the command is heard", || waiting() == 2);
+        assert_ne!(wg::only_peer(&setting.interface).unwrap().keepalive, "33");
+        std::fs::write(&go, "").unwrap();
+        assert!(reload.join().unwrap().contains("keepalive 33 s"));
+    });
+    assert_eq!(wg::only_peer(&setting.interface).unwrap().keepalive, "33");
+    assert_eq!(daemon.log().matches("was read again").count(), 1, "once for both");
+    assert!(daemon.stop().unwrap().success());
+}
+
 #[test]
 fn without_a_file_there_is_nothing_to_reload() {
     let namespace = Namespace::new().unwrap();

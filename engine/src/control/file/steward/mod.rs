@@ -104,6 +104,8 @@ pub struct Steward {
     /// Ends a hook that runs.
     ending: Arc<AtomicBool>,
     asked: u64,
+    /// A reload that waits until everything is up.
+    deferred: Option<u64>,
     is_gateway: bool,
     path: std::path::PathBuf,
     /// When the file was read last, as time since the Unix epoch in nanoseconds.
@@ -136,7 +138,8 @@ impl Steward {
         let work = Work::new(interface, file, line, (tasks.clone(), resolver), (report.clone(), read_at.clone()));
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
-        Ok(Self { tasks, wishes, report, ending, asked: 0, is_gateway, path, read_at, unresolved, post_down })
+        let (asked, deferred) = (0, None);
+        Ok(Self { tasks, wishes, report, ending, asked, deferred, is_gateway, path, read_at, unresolved, post_down })
     }
 
     /// Whether there is anything to take down at the end.
@@ -174,6 +177,21 @@ impl Steward {
         // It is there for as long as we are.
         let _ = self.tasks.send(Task::Reload(self.asked));
         self.asked
+    }
+
+    /// The same, but not before [`Steward::reload_now_if_asked`]. All who ask until then share one reading.
+    pub fn reload_later(&mut self) -> u64 {
+        if self.deferred.is_none() {
+            self.asked += 1;
+        }
+        *self.deferred.get_or_insert(self.asked)
+    }
+
+    /// Has it begin the reload that was put off, if one was.
+    pub fn reload_now_if_asked(&mut self) {
+        if let Some(number) = self.deferred.take() {
+            let _ = self.tasks.send(Task::Reload(number));
+        }
     }
 
     /// Tells it the interface's new name.

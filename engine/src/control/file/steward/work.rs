@@ -133,6 +133,7 @@ impl Work {
                     return Err(DaemonError::Unfinished);
                 }
                 Ok(Task::Renamed(name)) => self.interface = name,
+                // Control asks for none before all is up.
                 Ok(Task::Reload(_)) => {}
                 Ok(Task::Tried) | Err(_) => return Ok(()),
             }
