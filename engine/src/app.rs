@@ -66,6 +66,7 @@ pub fn main() -> ExitCode {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
+    inherited.close_others();
     serve(cli, file, inherited)
 }
 
@@ -81,7 +82,10 @@ pub fn up(mut cli: Serve, target: Target) -> ExitCode {
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
     match inherited_by(&cli) {
-        Ok(inherited) => serve(cli, Some(file), inherited),
+        Ok(inherited) => {
+            inherited.close_others();
+            serve(cli, Some(file), inherited)
+        }
         Err(error) => exit(Err(error)),
     }
 }

@@ -45,6 +45,8 @@ pub struct Interface {
     pub table: Table,
     /// Commands around the start and the end.
     pub hooks: Hooks,
+    /// How many seconds PreDown may take, and PostDown as well; 0 is without a limit.
+    pub hook_timeout: Option<u16>,
     /// Whether the running configuration is written to the file when the gateway ends.
     pub save_config: bool,
     /// What counts at a start only.

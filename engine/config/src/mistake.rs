@@ -155,6 +155,9 @@ pub enum Problem {
     /// SaveConfig.
     #[error("use true or false")]
     Flag,
+    /// HookTimeout.
+    #[error("use a number of seconds from 1 to 65535, or off: PreDown may take so long, and PostDown as well")]
+    HookTimeout,
     /// Workers.
     #[error("use a number of workers from 1 to 255")]
     Workers,

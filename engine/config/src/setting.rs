@@ -36,6 +36,7 @@ pub(crate) enum Setting {
     PreDown,
     PostDown,
     SaveConfig,
+    HookTimeout,
     Workers,
     Cpus,
     BusyPoll,
@@ -79,7 +80,7 @@ const fn own(name: &'static str, setting: Setting) -> Entry {
 
 pub(crate) const INCLUDE: Entry = Entry { name: "Include", setting: Setting::Include, owner: Owner::Us, repeats: true };
 
-const INTERFACE: [Entry; 23] = [
+const INTERFACE: [Entry; 24] = [
     wg("PrivateKey", Setting::PrivateKey),
     wg("ListenPort", Setting::ListenPort),
     wg("FwMark", Setting::FwMark),
@@ -94,6 +95,7 @@ const INTERFACE: [Entry; 23] = [
     wg("SaveConfig", Setting::SaveConfig),
     own("PrivateKeyFile", Setting::PrivateKeyFile),
     own("CipherSuite", Setting::CipherSuite),
+    own("HookTimeout", Setting::HookTimeout),
     own("Workers", Setting::Workers),
     own("CPUs", Setting::Cpus),
     own("BusyPoll", Setting::BusyPoll),

@@ -53,6 +53,7 @@ fn write_interface(text: &mut SecretText, interface: &Interface) -> fmt::Result 
         commands.iter().try_for_each(|command| writeln!(text, "{name} = {command}"))?;
     }
     line(text, "SaveConfig", &interface.save_config.then_some(true))?;
+    own(text, "HookTimeout", &interface.hook_timeout)?;
     own(text, "Workers", &start.workers)?;
     own(text, "CPUs", &start.cpus)?;
     own(text, "BusyPoll", &start.busy_poll)?;

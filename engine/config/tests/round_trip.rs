@@ -78,7 +78,8 @@ fn interface() -> impl Strategy<Value = Interface> {
         .prop_map(|(pre_up, post_up, pre_down, post_down)| Hooks { pre_up, post_up, pre_down, post_down });
     let numbers = (of(any::<u16>()), of(any::<u32>()), of(68..=65_535_u32));
     let lists = (prop::collection::vec(address(), 0..4), prop::collection::vec(dns, 0..3));
-    (of(secret()), numbers, of(suite()), lists, table, hooks, any::<bool>(), start()).prop_map(
+    let end = (any::<bool>(), of(any::<u16>()));
+    (of(secret()), numbers, of(suite()), lists, table, hooks, end, start()).prop_map(
         |(
             private_key,
             (listen_port, fwmark, mtu),
@@ -86,7 +87,7 @@ fn interface() -> impl Strategy<Value = Interface> {
             (addresses, dns),
             table,
             hooks,
-            save_config,
+            (save_config, hook_timeout),
             start,
         )| {
             Interface {
@@ -100,6 +101,7 @@ fn interface() -> impl Strategy<Value = Interface> {
                 mtu,
                 table,
                 hooks,
+                hook_timeout,
                 save_config,
                 start,
             }

@@ -16,8 +16,8 @@ use crate::control::error::DaemonError;
 use crate::control::file::Target;
 use crate::control::server::{connect, socket_path};
 
-/// For commands of the operator, and then for everything to go.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// For commands of the operator, and then for everything to go: as long as the unit of the service allows.
+const PATIENCE: Duration = Duration::from_secs(100);
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Its arguments.

@@ -39,8 +39,8 @@ pub(super) fn reload(name: &str) -> Result<String, DaemonError> {
         interval = (interval * 2).min(INTERVAL_MAX);
     };
     let lines = report.lines.join("\n");
-    if !report.is_ok {
-        return Err(DaemonError::NotReloaded(lines));
+    if let Some(fault) = report.failure {
+        return Err(DaemonError::NotReloaded { lines, fault });
     }
     let mut text = String::new();
     let _ = writeln!(text, "{}", if lines.is_empty() { "nothing has changed" } else { &lines });

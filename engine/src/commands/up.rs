@@ -49,6 +49,7 @@ and settings of our own:
   [Interface] PrivateKeyFile   a file with the key: a credential of systemd (LoadCredential=) or relative to this one
               CipherSuite      see ringfort --help
               Workers, CPUs, BusyPoll, UdpGso, Aead, LogLevel, Metrics      as the options of the daemon
+              HookTimeout      seconds that PreDown may take, and PostDown as well, or off [default: 30]
   [Peer]      Name             what logs and tables call the peer
               CipherSuite, Source                                           see ringfort --help
   anywhere    Include = peers.d/*.conf       files with sections of their own, relative to this one, in order
@@ -60,8 +61,9 @@ So one file serves both. Other comments mean nothing to either.
 The order is that of wg-quick: the interface is made; PreUp; keys and peers; addresses, MTU, DNS and routes; PostUp. The
 command returns when all of it is done. If something fails, everything is taken back, and the command says what it was.
 Host names are resolved in the background, and tried again until they have an address; the start waits 3 s for them.
-SIGHUP (ringfort reload NAME) reads the file again and makes the difference. SIGTERM (ringfort down NAME) runs PreDown,
-takes everything back, and runs PostDown. A daemon that was killed leaves rules behind; the next start removes them.";
+SIGHUP (ringfort reload NAME) reads the file again and makes the difference; while everything is set up, that waits.
+SIGTERM (ringfort down NAME) runs PreDown, takes everything back, and runs PostDown. Commands that take longer than
+HookTimeout get SIGTERM, 10 s later SIGKILL, and a line in the log. A daemon that was killed leaves rules behind; the next start removes them.";
 
 /// Starts the daemon.
 pub fn run(args: Args) -> ExitCode {

@@ -15,6 +15,7 @@ use super::file::steward::{Report, Steward};
 use super::keyless::Keyless;
 use super::logging;
 use super::uapi::Reply;
+use crate::fault::Fault;
 use crate::worker::{StageTable, WorkerStats};
 
 /// The cipher suite of the interface, then each peer that has its own, whether it is there or not. No secrets.
@@ -33,8 +34,10 @@ pub fn reload(reply: &mut Reply, number: Option<u64>) {
 
 /// The last reload that was finished.
 pub fn report(reply: &mut Reply, report: &Report) {
-    let Report { number, is_ok, lines } = report;
-    reply.line("json", serde_json::json!({ "reload": number, "ok": is_ok, "lines": lines }));
+    let Report { number, failure, lines } = report;
+    let of_system = failure.is_some_and(|fault| fault != Fault::Request);
+    let json = serde_json::json!({ "reload": number, "ok": failure.is_none(), "system": of_system, "lines": lines });
+    reply.line("json", json);
 }
 
 /// The configuration file, if the daemon reads one, and whether it is meant as a whole.

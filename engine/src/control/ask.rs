@@ -13,7 +13,7 @@ use ringfort_core::suite::Suite;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::error::DaemonError;
+use super::error::{DaemonError, Fault};
 use super::file::steward::Report;
 use super::key_text;
 use super::logging::level_name;
@@ -209,7 +209,11 @@ pub fn report(name: &str) -> Result<Report, DaemonError> {
     let answer = json(name, "report=1\n\n")?;
     let lines = answer["lines"].as_array().into_iter().flatten().filter_map(|line| line.as_str().map(str::to_owned));
     let number = answer["reload"].as_u64().ok_or_else(|| DaemonError::NoFile(name.to_owned()))?;
-    Ok(Report { number, is_ok: answer["ok"] == true, lines: lines.collect() })
+    let failure = (answer["ok"] != true).then(|| match answer["system"] == true {
+        true => Fault::System,
+        false => Fault::Request,
+    });
+    Ok(Report { number, failure, lines: lines.collect() })
 }
 
 /// An answer of one line, `json=`.

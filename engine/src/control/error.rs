@@ -15,6 +15,7 @@ use super::file::save::SaveError;
 use super::file::steward::HookError;
 use super::limits::{LockedMemory, TooFewDescriptors};
 use super::preflight;
+use super::uapi::Refusal;
 use super::user::UserError;
 use crate::cli::CpuError;
 use crate::failure::WorkerFailure;
@@ -108,13 +109,18 @@ pub enum DaemonError {
     Network(#[from] network_setup::Error),
     /// The configuration cannot be applied to the gateway itself.
     #[error("the configuration cannot be applied: {0}")]
-    Refused(String),
+    Refused(#[from] Refusal),
     /// The gateway was asked to end while it was being brought up.
-    #[error("ended before everything was set up")]
+    #[error("the gateway ended before everything was set up")]
     Unfinished,
-    /// A reload was not carried out: a line for each reason.
-    #[error("all is as it was before:\n{0}")]
-    NotReloaded(String),
+    /// A reload was not carried out.
+    #[error("all is as it was before:\n{lines}")]
+    NotReloaded {
+        /// A line for each reason.
+        lines: String,
+        /// Whose.
+        fault: Fault,
+    },
     /// A daemon answers, but cannot read a file again.
     #[error(
         "the daemon that serves interface {0} reads no configuration file, or ends at this moment, or is no ringfort: \
@@ -280,11 +286,11 @@ impl DaemonError {
             | Self::Inherited { .. }
             | Self::Config(_)
             | Self::Target(_)
-            | Self::Refused(_)
-            | Self::NotReloaded(_)
             | Self::Save(SaveError::Wrong(_) | SaveError::Changed(_))
             | Self::NoFile(_) => Fault::Request,
             Self::Network(network_setup::Error::Setup(_)) => Fault::Request,
+            Self::Refused(Refusal::Fwmark | Refusal::Sockets) => Fault::System,
+            Self::Refused(_) => Fault::Request,
             Self::Tun(
                 TunError::Name { .. }
                 | TunError::Queues(_)
@@ -301,6 +307,7 @@ impl DaemonError {
             | Self::Start(StartError::Silent)
             | Self::Bind(BindError::NoWorkers) => Fault::Bug,
             Self::Worker(failure) => failure.error.fault(),
+            Self::NotReloaded { fault, .. } => *fault,
             Self::User(_) => Fault::Request,
             Self::Metrics(error) if error.is_of_request() => Fault::Request,
             Self::NoCapability

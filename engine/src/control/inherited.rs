@@ -18,6 +18,8 @@ pub struct Inherited {
     pub uapi: Option<OwnedFd>,
     /// What paths of options lead to. It may be closed once these were opened.
     pub named: Vec<OwnedFd>,
+    /// The numbers of all of them.
+    kept: Vec<RawFd>,
 }
 
 impl Inherited {
@@ -32,17 +34,23 @@ impl Inherited {
         if tun.is_some() && tun == uapi {
             return Err(refused("WG_UAPI_FD", "it is the same descriptor as WG_TUN_FD"));
         }
-        // What a shell or a supervisor forgot to close is not ours to keep open for as long as we live.
         let mut named: Vec<_> = paths.into_iter().filter_map(descriptor_of).collect();
         named.sort_unstable();
         named.dedup();
         named.retain(|number| ![tun, uapi].contains(&Some(*number)));
-        close_all_except(&named.iter().copied().chain(tun).chain(uapi).collect::<Vec<_>>());
+        let kept = named.iter().copied().chain(tun).chain(uapi).collect();
         let own = |(variable, number): (_, Option<RawFd>)| number.map(|number| own(variable, number)).transpose();
         let (tun, uapi) = (own(("WG_TUN_FD", tun))?, own(("WG_UAPI_FD", uapi))?);
         // Whoever opens the path says that nothing is there.
         let named = named.into_iter().filter_map(claim).collect();
-        Ok(Self { tun, uapi, named })
+        Ok(Self { tun, uapi, named, kept })
+    }
+
+    /// Closes all others: what a shell or a supervisor forgot to close is not ours to keep open for as long as we live.
+    /// To be called once the configuration was read, which may name a descriptor for its key, and while nobody owns any
+    /// but these.
+    pub fn close_others(&self) {
+        close_all_except(&self.kept);
     }
 }
 

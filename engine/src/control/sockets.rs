@@ -152,7 +152,7 @@ impl Sockets {
     /// Port 0 lets the kernel choose; if it did already, the port stays.
     ///
     /// # Errors
-    /// [`Refusal::PortInUse`] or [`Refusal::Fwmark`].
+    /// [`Refusal::PortInUse`], [`Refusal::Sockets`] or [`Refusal::Fwmark`].
     pub fn prepare(&mut self, port: Option<u16>, fwmark: Option<u32>) -> Result<Prepared, Refusal> {
         let config = SocketConfig {
             port: port.unwrap_or(self.config.port),
@@ -200,7 +200,8 @@ impl Sockets {
             Ok((group, pairs)) => Ok(Rebind { group, config, pairs }),
             Err(error) => {
                 log::warn!("the listening port stays {}: {error}", self.port());
-                Err(Refusal::PortInUse)
+                let is_taken = matches!(error, BindError::PortInUse { .. });
+                Err(if is_taken { Refusal::PortInUse } else { Refusal::Sockets })
             }
         }
     }

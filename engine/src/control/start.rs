@@ -19,7 +19,7 @@ use super::endpoints::{self, Keeper, Loaded};
 use super::error::DaemonError;
 use super::event_loop::{Control, End, Sleep};
 use super::file::ConfigFile;
-use super::file::steward::{Steward, run_hooks};
+use super::file::steward::{LastHooks, Steward, Until, run_hooks};
 use super::inherited::Inherited;
 use super::interface::Interface;
 use super::limits::{self, LockedMemory};
@@ -244,12 +244,12 @@ impl Daemon {
         self.control.finish();
         // Nobody serves the socket any more: a command of the operator that asks there is refused, and does not wait.
         drop(self.server);
-        let commands = self.control.dismiss();
+        let LastHooks { commands, limit } = self.control.dismiss();
         // It may have been renamed.
         let name = self.control.interface_name().to_owned();
         // The interface goes before the commands that follow it.
         drop((self.metrics, self.workers, self.control));
-        if let Err(error) = run_hooks(runner.as_deref(), "PostDown", &commands, &name, None) {
+        if let Err(error) = run_hooks(runner.as_deref(), "PostDown", &commands, &name, Until::Passed(limit)) {
             log::error!("{error}");
         }
         runner.as_deref().map(Runner::end);

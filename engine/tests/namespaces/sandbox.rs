@@ -145,17 +145,17 @@ fn descriptors_that_nobody_has_named_are_closed() {
     assert!(targets.all(|target| target != file), "{} is still open", file.display());
 }
 
-/// A shell makes such paths: `--config <(wg-quick strip wg0)`.
+/// A shell makes such paths: `--config <(wg-quick strip wg0)`. The file may name another one for its key.
 #[test]
 fn descriptors_that_options_name_are_read_and_written() {
     let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
     let directory = janitor::directory();
     let (path, log) = (directory.join(format!("{interface}.conf")), directory.join(format!("{interface}.log")));
     let key = KeyPair::random().unwrap();
-    std::fs::write(&path, format!("[Interface]\nPrivateKey = {}\n", key.private.base64())).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(&path, "[Interface]\nPrivateKeyFile = /dev/fd/8\n").unwrap();
     let mut command = namespace.command("bash");
-    let script = "exec 9>>\"$3\"; exec \"$1\" -f --config <(wg-quick strip \"$2\") --log /dev/fd/9 \"$4\"";
+    command.env("KEY", key.private.base64());
+    let script = "exec 8< <(echo $KEY) 9>>\"$3\"; unset KEY; exec \"$1\" -f --config <(wg-quick strip \"$2\") --log /dev/fd/9 \"$4\"";
     command.args(["-c", script, "bash"]).arg(us().path).args([&path, &log]).arg(&interface);
     let daemon = Daemon::spawn_command(command, &interface).unwrap();
     let has_key =

@@ -82,6 +82,10 @@ impl Reader<'_> {
             Setting::PostUp => hooks.post_up.push(text.to_owned()),
             Setting::PreDown => hooks.pre_down.push(text.to_owned()),
             Setting::PostDown => hooks.post_down.push(text.to_owned()),
+            Setting::HookTimeout => {
+                let seconds = value::keepalive(text).ok_or(Problem::HookTimeout);
+                self.config.interface.hook_timeout = self.accept(at, parts, seconds);
+            }
             Setting::Workers => {
                 let workers = value::port(text).and_then(|count| u8::try_from(count).ok()).filter(|&count| count > 0);
                 self.config.interface.start.workers = self.accept(at, parts, workers.ok_or(Problem::Workers));

@@ -33,7 +33,7 @@ fn everything_that_a_file_can_say() {
          Address = 10.0.0.1/24,fd00::1\n\
          ADDRESS=192.0.2.1\nDNS = 10.0.0.53, example.net\nMTU = 1380\nTable = 1234\nPreUp = echo a=%i # not this\n\
          PostUp = one\nPostUp = two\nPreDown = three\nPostDown = four\nSaveConfig = true\n\
-         #ringfort: Workers = 3\nCPUs = 0-1, 4\nBusyPoll = always\nUdpGso = ragged\nAead = aws-lc\nLogLevel = debug\n\
+         HookTimeout = 45\n#ringfort: Workers = 3\nCPUs = 0-1, 4\nBusyPoll = always\nUdpGso = ragged\nAead = aws-lc\nLogLevel = debug\n\
          Metrics = [::1]:9586\nCipherSuite = aes256gcm\n\
          [PEER]\nPublicKey = {KEY}\n# ringfort: Name = Ann's laptop\nPresharedKey = {SECRET}\n\
          AllowedIPs = 10.0.0.2, 10.1.2.3/16\nAllowedIPs =\nAllowedIPs = fd00::/64\nEndpoint = host.example:51821\n\
@@ -51,6 +51,7 @@ fn everything_that_a_file_can_say() {
     assert_eq!((interface.table, interface.save_config), (Table::Number(1234), true));
     assert_eq!(interface.hooks.pre_up, ["echo a=%i"]);
     assert_eq!(interface.hooks.post_up, ["one", "two"]);
+    assert_eq!(interface.hook_timeout, Some(45));
     let start = &interface.start;
     assert_eq!((start.workers, &start.cpus), (Some(3), &Some(CpuList(vec![0, 1, 4]))));
     assert_eq!((start.busy_poll, start.udp_gso), (Some(BusyPoll(std::time::Duration::MAX)), Some(UdpGso::Ragged)));
@@ -165,6 +166,7 @@ fn values_that_are_refused() {
         "Table = 0",
         "Table = vpn",
         "SaveConfig = yes",
+        "HookTimeout = -1",
         "Workers = 0",
         "Workers = 256",
         "CPUs = 1-0",

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::control::config::Application;
 use crate::control::error::DaemonError;
 use crate::control::file::difference::{Comparison, difference};
-use crate::control::file::steward::{Steward, Wish};
+use crate::control::file::steward::{LastHooks, Steward, Wish};
 use crate::control::file::{ConfigFile, Running};
 use crate::control::logging;
 use crate::control::peers::Surroundings;
@@ -26,7 +26,7 @@ impl Control {
         let request = difference(&Comparison { config, previous: None, running: &running, scope, fwmark });
         let now = clock::boot_time();
         let application = Application::begin(request, &mut self.device, &mut self.plane, now);
-        let application = application.map_err(|refusal| DaemonError::Refused(refusal.to_string()))?;
+        let application = application?;
         application.finish(&mut self.device, &mut self.plane, now);
         Ok(())
     }
@@ -39,12 +39,12 @@ impl Control {
 
     /// Everything that the steward has set up is taken down, if that was not done. Returns the commands that follow
     /// when the interface is gone.
-    pub fn dismiss(&mut self) -> Vec<String> {
+    pub fn dismiss(&mut self) -> LastHooks {
         // It may wait for one of these.
         self.jobs.clear();
         match self.steward.take() {
             Some(steward) => steward.finish(),
-            None => std::mem::take(&mut self.last_commands),
+            None => std::mem::take(&mut self.last_hooks),
         }
     }
 
@@ -110,8 +110,8 @@ impl Control {
                     self.steward = None;
                     return Err(*error);
                 }
-                Wish::Ended(commands) => {
-                    self.last_commands = commands;
+                Wish::Ended(last) => {
+                    self.last_hooks = last;
                     self.steward = None;
                     return Ok(self.ending.take());
                 }

@@ -38,7 +38,7 @@ use super::capture::Captures;
 use super::data_plane::DataPlane;
 use super::endpoints::Keeper;
 use super::error::DaemonError;
-use super::file::steward::Steward;
+use super::file::steward::{LastHooks, Steward};
 use super::gather::{Gathering, Subject};
 use super::intake::Intake;
 use super::interface::{Change, Interface};
@@ -93,7 +93,7 @@ pub struct Control {
     /// The steward takes everything down, and then this is why we end.
     ending: Option<End>,
     /// What follows when the interface is gone.
-    last_commands: Vec<String>,
+    last_hooks: LastHooks,
 }
 
 /// How the loop waits for what concerns it.
@@ -162,7 +162,7 @@ impl Control {
             steward: None,
             is_ready: true,
             ending: None,
-            last_commands: Vec::new(),
+            last_hooks: LastHooks::default(),
         }
     }
 

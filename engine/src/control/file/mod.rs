@@ -16,9 +16,10 @@ pub mod save;
 pub mod steward;
 mod summary;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use ringfort_config::{Config, Disk, KeyFiles, Loaded, Mistakes, Place, Problem};
+use ringfort_config::{Config, Content, Disk, Files, KeyFiles, Loaded, Mistakes, Place, Problem};
 
 use super::inherited::descriptor_of;
 pub use running::{Copying, Running, RunningPeer};
@@ -96,7 +97,7 @@ impl ConfigFile {
     fn read(path: &Path, is_gateway: bool) -> Result<Self, Mistakes> {
         let path = std::path::absolute(path)
             .map_err(|error| Mistakes::one(Place::file(path), Problem::Unreadable(error.to_string())))?;
-        let loaded = load(&path, is_gateway)?;
+        let loaded = load(&path, &disk(), is_gateway)?;
         Ok(Self { path, loaded, is_gateway })
     }
 
@@ -105,11 +106,7 @@ impl ConfigFile {
     /// # Errors
     /// All that is wrong with it.
     pub fn read_again(&self) -> Result<Loaded, Mistakes> {
-        if descriptor_of(&self.path).is_some() {
-            let why = "it was handed over as an open descriptor, and can be read once: restart the gateway".to_owned();
-            return Err(Mistakes::one(Place::file(self.path.as_path()), Problem::Unreadable(why)));
-        }
-        load(&self.path, self.is_gateway)
+        load(&self.path, &LaterDisk(disk()), self.is_gateway)
     }
 
     /// What it said when it was read last.
@@ -176,8 +173,35 @@ pub fn disk() -> Disk {
     Disk { credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) }
 }
 
-fn load(path: &Path, is_gateway: bool) -> Result<Loaded, Mistakes> {
-    let loaded = ringfort_config::load(path, &disk(), KeyFiles::Needed)?;
+/// The same for whoever reads them another time. What was handed over as an open descriptor can be read once, and its
+/// number may be that of something else by now.
+#[derive(Debug)]
+pub struct LaterDisk(pub Disk);
+
+impl Files for LaterDisk {
+    fn read(&self, path: &Path, len_max: usize) -> io::Result<Content> {
+        if descriptor_of(path).is_some() {
+            let why = "it was handed over as an open descriptor, and can be read once: restart the gateway";
+            return Err(io::Error::other(why));
+        }
+        self.0.read(path, len_max)
+    }
+
+    fn matching(&self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
+        self.0.matching(directory, pattern)
+    }
+
+    fn identity(&self, path: &Path) -> PathBuf {
+        self.0.identity(path)
+    }
+
+    fn credentials(&self) -> Option<&Path> {
+        self.0.credentials()
+    }
+}
+
+fn load(path: &Path, files: &dyn Files, is_gateway: bool) -> Result<Loaded, Mistakes> {
+    let loaded = ringfort_config::load(path, files, KeyFiles::Needed)?;
     if is_gateway { Ok(loaded) } else { loaded.key_or_settings_only() }
 }
 
@@ -191,6 +215,23 @@ pub fn is_interface(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_descriptor_is_read_once() {
+        let directory = std::env::temp_dir().join(format!("ringfort-once-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (path, key) = (directory.join("wg0.conf"), directory.join("key"));
+        std::fs::write(&key, "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n").unwrap();
+        let open = std::fs::File::open(&key).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+        std::fs::write(&path, format!("[Interface]\nPrivateKeyFile = /dev/fd/{number}\n")).unwrap();
+        let file = ConfigFile::of_gateway(&path).unwrap();
+        assert!(file.config().has_key());
+        let refused = file.read_again().unwrap_err().to_string();
+        assert!(refused.contains(&format!("/dev/fd/{number} cannot be read")), "{refused}");
+        assert!(refused.contains("can be read once: restart the gateway"), "{refused}");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn arguments_name_files_and_interfaces() {

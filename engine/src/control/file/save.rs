@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid, fchown};
 use ringfort_config::{Endpoint, KeyFiles, Mistakes, Peer, SecretText, State, edit, load};
 
-use super::{Running, disk};
+use super::{LaterDisk, Running, disk};
 
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum SaveError {
 /// [`SaveError`]. Files before the one that it names are written, those behind it are not.
 pub fn save(path: &Path, state: &State) -> Result<Vec<PathBuf>, SaveError> {
     let mut written = Vec::new();
-    for (path, text) in edit(path, &disk(), state)? {
+    for (path, text) in edit(path, &LaterDisk(disk()), state)? {
         replace(&path, &text).map_err(|source| SaveError::Write { path: path.clone(), source })?;
         written.push(path);
     }
@@ -54,7 +54,7 @@ pub fn refuse_changed(path: &Path, read_at: u64) -> Result<(), SaveError> {
         let meta = path.metadata().ok()?;
         u64::try_from(i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())).ok()
     };
-    let files = load(path, &disk(), KeyFiles::IfReadable)?.files;
+    let files = load(path, &LaterDisk(disk()), KeyFiles::IfReadable)?.files;
     match files.into_iter().find(|file| modified(file).is_some_and(|modified| modified > read_at)) {
         Some(file) => Err(SaveError::Changed(file)),
         None => Ok(()),

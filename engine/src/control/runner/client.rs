@@ -5,7 +5,6 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -41,19 +40,17 @@ impl Runner {
         Self { stream, turn: Mutex::new(()), process, detaches }
     }
 
-    /// Runs a command of the file, and waits for its end. Once `stop` is set it is ended, with all that it has started.
+    /// Runs a command of the file, and waits for its end. Once `stop` is true it is ended, with all that it has started.
     ///
     /// # Errors
     /// The system's, or why it is not run: for instance because another one still runs.
-    pub fn hook(&self, command: &str, interface: &str, stop: Option<&AtomicBool>) -> io::Result<ExitStatus> {
+    pub fn hook(&self, command: &str, interface: &str, stop: impl Fn() -> bool) -> io::Result<ExitStatus> {
         let (stream, _turn) = (&self.stream, self.turn()?);
         send(stream, &Ask::Hook { command: command.to_owned(), interface: interface.to_owned() })?;
-        if let Some(stop) = stop {
-            while !is_readable(stream, LOOK_INTERVAL_MS)? {
-                if stop.load(Ordering::Relaxed) {
-                    send(stream, &Ask::Stop)?;
-                    break;
-                }
+        while !is_readable(stream, LOOK_INTERVAL_MS)? {
+            if stop() {
+                send(stream, &Ask::Stop)?;
+                break;
             }
         }
         match answer(stream)? {

@@ -20,7 +20,7 @@ use super::wire::{Answer, Ask, is_readable, receive, send};
 use crate::control::background;
 use crate::control::error::DaemonError;
 use crate::control::file::steward::execute_hook;
-use crate::control::file::{disk, is_interface};
+use crate::control::file::{LaterDisk, disk, is_interface};
 use crate::control::inherited::close_all_except;
 
 /// As `ps` and `top` show it.
@@ -135,7 +135,7 @@ fn tell(stream: &UnixStream, answer: &Answer) -> io::Result<()> {
 /// down by its commands.
 fn learn(commands: &mut HashSet<String>, path: &Path) {
     // The daemon says what is wrong with it. Its keys are dropped at once.
-    let Ok(loaded) = scrubbed(|| load(path, &disk(), KeyFiles::IfReadable)) else { return };
+    let Ok(loaded) = scrubbed(|| load(path, &LaterDisk(disk()), KeyFiles::IfReadable)) else { return };
     commands.extend(commands_of(loaded.config.interface.hooks));
 }
 

@@ -1,6 +1,5 @@
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use super::*;
@@ -40,11 +39,11 @@ impl Drop for File {
 fn what_the_file_says_is_run_and_nothing_else() {
     let file = File::new("says", "PostUp = test %i = wg7\nPostDown = exit 3");
     let runner = file.runner();
-    assert!(runner.hook("test %i = wg7", "wg7", None).unwrap().success());
-    assert_eq!(runner.hook("exit 3", "wg7", None).unwrap().code(), Some(3));
-    let refused = runner.hook("exit 4", "wg7", None).unwrap_err().to_string();
+    assert!(runner.hook("test %i = wg7", "wg7", || false).unwrap().success());
+    assert_eq!(runner.hook("exit 3", "wg7", || false).unwrap().code(), Some(3));
+    let refused = runner.hook("exit 4", "wg7", || false).unwrap_err().to_string();
     assert!(refused.contains("does not say so") && !refused.contains("exit 4"), "{refused}");
-    let refused = runner.hook("exit 3", "x;id", None).unwrap_err().to_string();
+    let refused = runner.hook("exit 3", "x;id", || false).unwrap_err().to_string();
     assert!(refused.contains("no name"), "{refused}");
 }
 
@@ -53,9 +52,9 @@ fn a_changed_file_is_read_again_and_what_it_said_before_can_be_undone() {
     let file = File::new("changed", "PostDown = exit 3");
     let runner = file.runner();
     // The daemon has read it meanwhile, and may be faster than it tells us.
-    assert_eq!(runner.hook("exit 3", "wg7", None).unwrap().code(), Some(3));
+    assert_eq!(runner.hook("exit 3", "wg7", || false).unwrap().code(), Some(3));
     file.write("PostDown = exit 5");
-    assert_eq!(runner.hook("exit 5", "wg7", None).unwrap().code(), Some(5));
+    assert_eq!(runner.hook("exit 5", "wg7", || false).unwrap().code(), Some(5));
     file.write("PostDown = exit 6");
     let hooks = |status: u8| Hooks { post_down: vec![format!("exit {status}")], ..Hooks::default() };
     runner.learn(&hooks(6)).unwrap();
@@ -66,7 +65,7 @@ fn a_changed_file_is_read_again_and_what_it_said_before_can_be_undone() {
     assert!(runner.learn(&hooks(8)).is_err());
     runner.learn(&hooks(5)).unwrap();
     for status in [3, 5, 6] {
-        assert_eq!(runner.hook(&format!("exit {status}"), "wg7", None).unwrap().code(), Some(status));
+        assert_eq!(runner.hook(&format!("exit {status}"), "wg7", || false).unwrap().code(), Some(status));
     }
 }
 
@@ -74,13 +73,13 @@ fn a_changed_file_is_read_again_and_what_it_said_before_can_be_undone() {
 fn a_hook_is_stopped_and_the_next_one_runs() {
     let file = File::new("stopped", "PreUp = sleep 600\nPostUp = true");
     let runner = file.runner();
-    let stop = AtomicBool::new(true);
-    assert!(!runner.hook("sleep 600", "wg7", Some(&stop)).unwrap().success());
+    let stop = || true;
+    assert!(!runner.hook("sleep 600", "wg7", stop).unwrap().success());
     // It may have ended before it was stopped.
     for _ in 0..10 {
-        runner.hook("true", "wg7", Some(&stop)).unwrap();
+        runner.hook("true", "wg7", stop).unwrap();
     }
-    assert!(runner.hook("true", "wg7", None).unwrap().success());
+    assert!(runner.hook("true", "wg7", || false).unwrap().success());
 }
 
 /// As at an end for which a hook that takes down had no time left.
@@ -91,17 +90,17 @@ fn nobody_waits_for_a_hook_that_does_not_end() {
     let file = File::new("endless", &format!("PreDown = {endless}\nPostDown = true"));
     let runner = file.runner();
     thread::scope(|scope| {
-        let hook = scope.spawn(|| runner.hook(&endless, "wg7", None));
+        let hook = scope.spawn(|| runner.hook(&endless, "wg7", || false));
         while !begun.exists() {
             thread::yield_now();
         }
-        let refused = runner.hook("true", "wg7", None).unwrap_err().to_string();
+        let refused = runner.hook("true", "wg7", || false).unwrap_err().to_string();
         assert!(refused.contains("has not ended"), "{refused}");
         runner.end();
         assert!(!hook.join().unwrap().unwrap().success(), "it was ended");
     });
     fs::remove_file(begun).unwrap();
-    assert!(runner.hook("true", "wg7", None).is_err(), "there is no runner any more");
+    assert!(runner.hook("true", "wg7", || false).is_err(), "there is no runner any more");
 }
 
 #[test]
@@ -149,5 +148,5 @@ fn whoever_has_no_runner_any_more_is_told() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
     let runner = Runner::new(ours, None, None);
-    assert!(runner.hook("true", "wg7", None).is_err());
+    assert!(runner.hook("true", "wg7", || false).is_err());
 }

@@ -73,6 +73,9 @@ pub enum Refusal {
     /// Another socket holds the port.
     #[error("the listening port is in use")]
     PortInUse,
+    /// The system refused new UDP sockets for another reason.
+    #[error("the UDP sockets for that port cannot be made: the gateway's log says why")]
+    Sockets,
     /// The kernel refused the firewall mark.
     #[error("the firewall mark cannot be set")]
     Fwmark,
@@ -92,7 +95,7 @@ impl Refusal {
             | Self::TooManySources
             | Self::TooManyNames => Errno::INVALID,
             Self::LineTooLong | Self::RequestTooLong | Self::Truncated => Errno::IO,
-            Self::PortInUse | Self::Fwmark => Errno::PORT_IN_USE,
+            Self::PortInUse | Self::Sockets | Self::Fwmark => Errno::PORT_IN_USE,
         }
     }
 }

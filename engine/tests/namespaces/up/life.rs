@@ -73,7 +73,7 @@ fn a_long_hook_does_not_hold_up_the_end() {
 fn a_hook_that_never_ends_does_not_hold_up_the_second_signal_for_ever() {
     let setting = Setting::new();
     let begun = setting.directory.join("begun");
-    let hooks = format!("PreDown = touch {}; sleep 3600; true\nPostDown = true", begun.display());
+    let hooks = format!("PreDown = touch {}; sleep 3600; true\nPostDown = true\nHookTimeout = off", begun.display());
     setting.write(&(setting.interface_section(&hooks) + &setting.peer_section("")));
     let before = setting.state();
     let mut daemon = setting.supervised();
@@ -85,6 +85,24 @@ fn a_hook_that_never_ends_does_not_hold_up_the_second_signal_for_ever() {
     let log = daemon.log();
     assert!(log.contains("could not be taken down") && log.contains("PostDown number 1"), "{log}");
     eventually(PATIENCE, "the hook has ended", || setting.here().processes().unwrap().is_empty());
+    setting.assert_nothing_is_left(&before);
+}
+
+/// Nobody asks twice: each hook has its time, and the log names the one that needed more.
+#[test]
+fn hooks_that_never_end_do_not_hold_up_the_end() {
+    let setting = Setting::new();
+    let hooks = "PreDown = sleep 3600; true\nPreDown = true\nPostDown = true\nPostDown = sleep 3600; true";
+    let limited = format!("{hooks}\nHookTimeout = 1");
+    setting.write(&(setting.interface_section(&limited) + &setting.peer_section("")));
+    let before = setting.state();
+    let mut daemon = setting.supervised();
+    setting.run("down");
+    assert!(daemon.wait(PATIENCE).unwrap().success());
+    let log = daemon.log();
+    for named in ["PreDown number 1 was ended", "PostDown number 2 was ended", "1 s together (HookTimeout"] {
+        assert!(log.contains(named), "{named}: {log}");
+    }
     setting.assert_nothing_is_left(&before);
 }
 

@@ -56,6 +56,13 @@ fn a_file_that_is_wrong_changes_nothing() {
     assert!(said.contains("port"), "{said}");
     assert_eq!(shown(), before);
     drop(socket);
+    // The machine refuses, and the file is right: another status.
+    let sysctl = format!("sysctl -qw net.ipv6.conf.{}.disable_ipv6=1", setting.interface);
+    setting.here().run(&sysctl).unwrap();
+    setting.write(&text.replace("10.77.0.1/24", "10.77.0.1/24, fd00:77::1/64"));
+    let (status, said) = setting.fails("reload");
+    assert!(status == 1 && said.contains("all is as it was") && said.contains("fd00:77::1"), "{status}: {said}");
+    assert_eq!(shown(), before);
     setting.is_answered();
     setting.run("down");
 }

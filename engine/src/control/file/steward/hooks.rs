@@ -3,20 +3,25 @@
 use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use ringfort_config::Interface;
 
 use crate::control::runner::Runner;
 
 /// How often a command that runs is looked at. Only while one runs.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// From SIGTERM to SIGKILL. A service manager leaves a minute for the end, of which hooks that take down need some.
+/// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// For the commands of `PreDown`, and for those of `PostDown`, if the file does not say. With `GRACE` for each they end
+/// before the service manager's patience does (TimeoutStopSec= of the unit).
+const HOOK_TIMEOUT_S: u16 = 30;
 
 /// What the shell is told to do: the command, which does not find itself in its environment.
 const EVALUATE: &str = "hook=$RINGFORT_HOOK; unset RINGFORT_HOOK; eval \"$hook\"";
@@ -34,6 +39,19 @@ pub enum HookError {
         /// The system's error.
         source: io::Error,
     },
+    /// It had to be ended.
+    #[error(
+        "{hook} number {number} was ended: the commands of {hook} may take {} s together (HookTimeout in [Interface])",
+        limit.as_secs()
+    )]
+    TooLong {
+        /// The setting.
+        hook: &'static str,
+        /// From 1.
+        number: usize,
+        /// What was allowed.
+        limit: Duration,
+    },
     /// It has failed.
     #[error("{hook} number {number} failed ({status}): what it said is above, or in the journal")]
     Failed {
@@ -46,10 +64,36 @@ pub enum HookError {
     },
 }
 
+/// What follows when the interface is gone.
+#[derive(Clone, Debug, Default)]
+pub struct LastHooks {
+    /// Of `PostDown`.
+    pub commands: Vec<String>,
+    /// How long they may take together.
+    pub limit: Option<Duration>,
+}
+
+impl LastHooks {
+    /// As the file says.
+    #[must_use]
+    pub fn of(interface: &Interface) -> Self {
+        let seconds = interface.hook_timeout.unwrap_or(HOOK_TIMEOUT_S);
+        let limit = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        Self { commands: interface.hooks.post_down.clone(), limit }
+    }
+}
+
+/// When commands are ended that have not ended by themselves.
+#[derive(Clone, Copy, Debug)]
+pub enum Until<'a> {
+    /// Once this is set: who brings a gateway up can be stopped.
+    Stopped(&'a AtomicBool),
+    /// When they have taken this long together, if there is a limit: who takes it down must come to an end.
+    Passed(Option<Duration>),
+}
+
 /// Has commands run one after the other until one fails, `%i` in them being the interface. They may hold secrets, so
 /// nothing shows their text. Without a runner there are none.
-///
-/// Once `stop` is set they are ended: who brings a gateway up can be stopped. Who takes it down cannot, and has none.
 ///
 /// # Errors
 /// [`HookError`].
@@ -58,14 +102,22 @@ pub fn run(
     hook: &'static str,
     commands: &[String],
     interface: &str,
-    stop: Option<&AtomicBool>,
+    until: Until<'_>,
 ) -> Result<(), HookError> {
     let Some(runner) = runner else { return Ok(()) };
+    let begun = Instant::now();
+    let passed = |limit: &Duration| begun.elapsed() >= *limit;
     for (number, command) in (1..).zip(commands) {
-        let ended = runner.hook(command, interface, stop);
+        let is_over = || match until {
+            Until::Stopped(stop) => stop.load(Ordering::Relaxed),
+            Until::Passed(limit) => limit.as_ref().is_some_and(passed),
+        };
+        let ended = runner.hook(command, interface, is_over);
         let status = ended.map_err(|source| HookError::Start { hook, number, source })?;
-        if !status.success() {
-            return Err(HookError::Failed { hook, number, status });
+        match until {
+            _ if status.success() => {}
+            Until::Passed(Some(limit)) if passed(&limit) => return Err(HookError::TooLong { hook, number, limit }),
+            _ => return Err(HookError::Failed { hook, number, status }),
         }
     }
     Ok(())
@@ -115,7 +167,6 @@ fn shell() -> Command {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
-    use std::sync::atomic::Ordering;
 
     use super::*;
 

@@ -12,6 +12,7 @@
 
 mod hooks;
 mod network;
+mod reload;
 mod resolver;
 mod unresolved;
 mod work;
@@ -27,11 +28,11 @@ use ringfort_core::crypto::PublicKey;
 use udp_uring::BindError;
 
 use super::{ConfigFile, Running};
-use crate::control::error::DaemonError;
+use crate::control::error::{DaemonError, Fault};
 use crate::control::runner::Runner;
 use crate::control::uapi::{Refusal, SetRequest};
 use crate::queues::Queues;
-pub use hooks::{HookError, execute as execute_hook, run as run_hooks};
+pub use hooks::{HookError, LastHooks, Until, execute as execute_hook, run as run_hooks};
 use resolver::Resolver;
 pub use unresolved::Unresolved;
 use work::Work;
@@ -70,7 +71,7 @@ pub enum Wish {
     /// It could not be brought up, and nothing is left of it.
     Failed(Box<DaemonError>),
     /// All is down, except the interface. These commands follow when it is gone.
-    Ended(Vec<String>),
+    Ended(LastHooks),
 }
 
 /// A peer whose endpoint was resolved.
@@ -89,8 +90,8 @@ pub struct Located {
 pub struct Report {
     /// Which one.
     pub number: u64,
-    /// Whether it was carried out.
-    pub is_ok: bool,
+    /// Whose fault it is, if it was not carried out.
+    pub failure: Option<Fault>,
     /// What has changed, or what is wrong.
     pub lines: Vec<String>,
 }
@@ -113,7 +114,7 @@ pub struct Steward {
     /// Names of endpoints without an address.
     unresolved: Arc<Unresolved>,
     /// What follows when the interface is gone, if the thread has no time left to say it.
-    post_down: Vec<String>,
+    post_down: LastHooks,
 }
 
 impl Steward {
@@ -130,7 +131,7 @@ impl Steward {
         let ((tasks, to_do), (wish, wishes)) = (channel(), channel());
         let (report, ending) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
         let (is_gateway, path) = (file.is_gateway(), file.path.clone());
-        let post_down = file.config().interface.hooks.post_down.clone();
+        let post_down = LastHooks::of(&file.config().interface);
         let line = Line { wishes: wish, queues, ending: ending.clone(), runner };
         let read_at = Arc::new(AtomicU64::new(unix_nanos()));
         let unresolved = Arc::new(Unresolved::default());
@@ -213,18 +214,18 @@ impl Steward {
 
     /// The same for a control loop that has ended: waits until it is done, and gives the commands that follow when the
     /// interface is gone.
-    pub fn finish(self) -> Vec<String> {
+    pub fn finish(self) -> LastHooks {
         if !self.is_gateway {
-            return Vec::new();
+            return LastHooks::default();
         }
         self.end();
         let deadline = Instant::now() + LAST_WORK;
         loop {
             match self.wishes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Wish::Ended(commands)) => return commands,
+                Ok(Wish::Ended(last)) => return last,
                 // Whoever waits for an answer hears that there is none: what held its place is dropped here.
                 Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => return Vec::new(),
+                Err(RecvTimeoutError::Disconnected) => return LastHooks::default(),
                 Err(RecvTimeoutError::Timeout) => {
                     log::error!("what was set up could not be taken down within {LAST_WORK:?}");
                     return self.post_down;

@@ -1,29 +1,28 @@
-//! The steward's own side: up, reload, down.
+//! The steward's own side: up and down, and what comes up meanwhile.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use network_setup::{Applied, Setup};
-use ringfort_config::{Config, Endpoint, Loaded};
+use ringfort_config::{Config, Endpoint};
 use ringfort_core::crypto::PublicKey;
 use secret_memory::scrubbed;
 
 use super::super::difference::{Comparison, difference};
 use super::super::save::save;
-use super::super::{ConfigFile, Running, Scope, kept_endpoints, summary};
+use super::super::{ConfigFile, Running, Scope};
+use super::hooks::{self, LastHooks, Until};
 use super::resolver::{Found, Job, Resolver};
-use super::{HookError, Line, Located, Report, Task, Wish, hooks, network, unix_nanos};
+use super::{HookError, Line, Located, Report, Task, Wish, network};
 use crate::control::error::DaemonError;
-use crate::control::logging;
 use crate::control::runner::Runner;
 use crate::control::uapi::SetRequest;
-use crate::sandbox;
 
 /// How long a start waits for names to be tried once. What is found later is set later.
 const NAMES_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,22 +33,28 @@ const PORT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// All that the thread has.
 pub(super) struct Work {
-    interface: String,
-    file: ConfigFile,
-    line: Line,
+    pub interface: String,
+    pub file: ConfigFile,
+    pub line: Line,
     tasks: Sender<Task>,
-    report: Arc<Mutex<Report>>,
-    read_at: Arc<AtomicU64>,
-    resolver: Resolver,
+    pub report: Arc<Mutex<Report>>,
+    pub read_at: Arc<AtomicU64>,
+    pub resolver: Resolver,
     /// Endpoints that were names.
-    located: HashMap<PublicKey, SocketAddr>,
-    network: Option<Applied>,
+    pub located: HashMap<PublicKey, SocketAddr>,
+    pub network: Option<Applied>,
     /// Hooks that bring up have run, so those that take down have something to undo.
     is_hooked: bool,
 }
 
 /// Control has ended while something was going on: what began is taken back.
-struct ControlEnded;
+pub(super) struct ControlEnded;
+
+impl From<ControlEnded> for DaemonError {
+    fn from(ControlEnded: ControlEnded) -> Self {
+        Self::Unfinished
+    }
+}
 
 impl Work {
     pub fn new(
@@ -71,8 +76,8 @@ impl Work {
                     self.line.send(Wish::Ready);
                 }
                 Err(error) => {
-                    let after = self.take_down(false);
-                    self.run_last_hook("PostDown", &after);
+                    let LastHooks { commands, limit } = self.take_down(false);
+                    self.run_last_hook("PostDown", &commands, limit);
                     return self.line.send(Wish::Failed(Box::new(error)));
                 }
             }
@@ -99,22 +104,22 @@ impl Work {
         network_setup::take_back(&self.interface)?;
         let hooks = self.file.config().interface.hooks.clone();
         self.is_hooked = !hooks.pre_up.is_empty();
-        self.run_hook("PreUp", &hooks.pre_up, true)?;
+        self.run_hook("PreUp", &hooks.pre_up)?;
         self.resolver.replace(jobs(self.file.config(), None));
         self.wait_for_names(to_do)?;
         let mut setup = self.setup(self.file.config());
         setup.fwmark = network_setup::fwmark_for(&setup)?.or(setup.fwmark);
         let config = self.file.config();
-        let running = self.copy().map_err(|ControlEnded| DaemonError::Unfinished)?;
+        let running = self.copy()?;
         let fwmark = Some(setup.fwmark.unwrap_or(0));
         let request =
             difference(&Comparison { config, previous: None, running: &running, scope: Scope::Gateway, fwmark });
-        self.apply(request).map_err(DaemonError::Refused)?;
+        self.apply(request)?;
         self.send_located();
         self.network = Some(network_setup::apply(&setup)?);
         self.wait_for_port()?;
         self.is_hooked |= !hooks.post_up.is_empty();
-        self.run_hook("PostUp", &hooks.post_up, true)?;
+        self.run_hook("PostUp", &hooks.post_up)?;
         Ok(())
     }
 
@@ -204,108 +209,25 @@ impl Work {
         self.line.send(Wish::Endpoints(located.collect()));
     }
 
-    fn copy(&self) -> Result<Running, ControlEnded> {
+    pub(super) fn copy(&self) -> Result<Running, ControlEnded> {
         self.line.ask(Wish::Copy).ok_or(ControlEnded)
     }
 
-    fn apply(&self, request: SetRequest) -> Result<(), String> {
+    pub(super) fn apply(&self, request: SetRequest) -> Result<(), DaemonError> {
         if super::super::difference::is_empty(&request) {
             return Ok(());
         }
         let answer = self.line.ask(|answer| Wish::Apply(Box::new(request), answer));
-        answer.ok_or_else(|| "the gateway ends".to_owned())?.map_err(|refusal| refusal.to_string())
-    }
-
-    fn reload(&mut self, number: u64) {
-        // Before it is read, so a change meanwhile counts as one that came later.
-        let now = unix_nanos();
-        let result =
-            self.file.read_again().map_err(lines_of).map_err(with_remedy).and_then(|loaded| self.become_file(loaded));
-        let (is_ok, lines) = match result {
-            Ok(lines) => {
-                self.read_at.store(now, Ordering::Relaxed);
-                (true, lines)
-            }
-            Err(lines) => (false, lines),
-        };
-        let path = self.file.path.display();
-        match (is_ok, lines.is_empty()) {
-            (true, true) => log::info!("{path} was read again: nothing has changed"),
-            (true, false) => log::info!("{path} was read again: {}", lines.join("; ")),
-            (false, _) => log::error!("{path} is not applied, all is as it was: {}", lines.join("; ")),
-        }
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Report { number, is_ok, lines };
-    }
-
-    /// Makes the difference, and says what it was; or leaves all as it was, and says why.
-    fn become_file(&mut self, loaded: Loaded) -> Result<Vec<String>, Vec<String>> {
-        let running = self.copy().map_err(|ControlEnded| vec!["the gateway ends".to_owned()])?;
-        let (config, previous) = (&loaded.config, self.file.config());
-        self.teach_runner(config, previous).map_err(|error| vec![error.to_string()])?;
-        let scope = self.file.scope_of(config);
-        let (now, earlier) = (endpoints(config), endpoints(previous));
-        let mut located = self.located.clone();
-        located.retain(|key, _| now.get(key).is_some_and(|endpoint| earlier.get(key) == Some(endpoint)));
-        let mut setup = network::setup(&self.interface, config, located.values().copied());
-        let mut fwmark = config.interface.fwmark;
-        if let Some(network) = &self.network {
-            let needed = network_setup::fwmark_for(&setup).map_err(|error| vec![error.to_string()])?;
-            setup.fwmark = setup.fwmark.or_else(|| needed.map(|mark| network.fwmark().unwrap_or(mark)));
-            fwmark = Some(setup.fwmark.unwrap_or(0));
-        }
-        let request = difference(&Comparison { config, previous: Some(previous), running: &running, scope, fwmark });
-        let mut lines = summary(&request, config, |key| running.peers.contains_key(key));
-        if scope != Scope::Settings {
-            lines.extend(kept_endpoints(config, previous, &running, &located));
-        }
-        self.apply(request).map_err(|error| vec![error])?;
-        if let Some(network) = &mut self.network {
-            match network.update(&setup) {
-                Ok(changes) if changes.is_empty() => {}
-                Ok(changes) => lines.push(format!("network: {changes}")),
-                Err(error) => {
-                    let mut lines = vec![error.to_string()];
-                    lines.extend(self.restore(config, &running).err());
-                    return Err(lines);
-                }
-            }
-        }
-        lines.extend(needs_restart(previous, config));
-        lines.extend(loaded.warnings.iter().map(|warning| format!("warning: {warning}")));
-        let jobs = jobs(config, Some((previous, &located)));
-        lines.extend(
-            jobs.iter().filter(|job| job.is_news).map(|job| format!("endpoint {}: is being resolved", job.host)),
-        );
-        self.located = located;
-        self.resolver.replace(jobs);
-        if let Some(level) = config.interface.start.log_level
-            && previous.interface.start.log_level != Some(level)
-        {
-            logging::set_level(level.0);
-            lines.push(format!("log level {level}"));
-        }
-        self.file.loaded = loaded;
-        Ok(lines)
-    }
-
-    /// Back from `config` to the file as it was applied last.
-    fn restore(&self, config: &Config, before: &Running) -> Result<(), String> {
-        let running = self.copy().map_err(|ControlEnded| "the gateway ends".to_owned())?;
-        let previous = self.file.config();
-        let scope = self.file.scope_of(previous);
-        let fwmark = Some(before.fwmark);
-        let request =
-            difference(&Comparison { config: previous, previous: Some(config), running: &running, scope, fwmark });
-        self.apply(request).map_err(|error| format!("and keys and peers could not be put back: {error}"))
+        Ok(answer.ok_or(ControlEnded)??)
     }
 
     /// Everything except the interface, and the commands that follow when that is gone. What fails is logged: a
     /// gateway that must end does.
-    fn take_down(&mut self, is_asked: bool) -> Vec<String> {
+    fn take_down(&mut self, is_asked: bool) -> LastHooks {
         let interface = &self.file.config().interface;
-        let (pre_down, post_down) = (interface.hooks.pre_down.clone(), interface.hooks.post_down.clone());
+        let (pre_down, last) = (interface.hooks.pre_down.clone(), LastHooks::of(interface));
         if is_asked || self.is_hooked {
-            self.run_last_hook("PreDown", &pre_down);
+            self.run_last_hook("PreDown", &pre_down, last.limit);
         }
         if is_asked && self.file.config().interface.save_config {
             self.save();
@@ -315,7 +237,7 @@ impl Work {
         {
             log::error!("{error}");
         }
-        if is_asked || self.is_hooked { post_down } else { Vec::new() }
+        if is_asked || self.is_hooked { last } else { LastHooks::default() }
     }
 
     /// Nothing is saved over what the operator has written since the file was read.
@@ -331,23 +253,15 @@ impl Work {
         }
     }
 
-    fn run_hook(&self, hook: &'static str, commands: &[String], can_be_stopped: bool) -> Result<(), HookError> {
+    fn run_hook(&self, hook: &'static str, commands: &[String]) -> Result<(), HookError> {
         let Line { runner, ending, .. } = &self.line;
-        hooks::run(runner.as_deref(), hook, commands, &self.interface, can_be_stopped.then_some(ending))
+        hooks::run(runner.as_deref(), hook, commands, &self.interface, Until::Stopped(ending))
     }
 
-    fn run_last_hook(&self, hook: &'static str, commands: &[String]) {
-        if let Err(error) = self.run_hook(hook, commands, false) {
+    fn run_last_hook(&self, hook: &'static str, commands: &[String], limit: Option<Duration>) {
+        let runner = self.line.runner.as_deref();
+        if let Err(error) = hooks::run(runner, hook, commands, &self.interface, Until::Passed(limit)) {
             log::error!("{error}");
-        }
-    }
-
-    /// The runner believes only the file. Before anything is applied it has read the commands that this will need.
-    fn teach_runner(&self, config: &Config, previous: &Config) -> io::Result<()> {
-        let hooks = &config.interface.hooks;
-        match &self.line.runner {
-            Some(runner) if *hooks != previous.interface.hooks => runner.learn(hooks),
-            _ => Ok(()),
         }
     }
 
@@ -358,12 +272,12 @@ impl Work {
     }
 }
 
-fn endpoints(config: &Config) -> HashMap<PublicKey, &Endpoint> {
+pub(super) fn endpoints(config: &Config) -> HashMap<PublicKey, &Endpoint> {
     config.peers.iter().filter_map(|peer| Some((peer.public_key, peer.endpoint.as_ref()?))).collect()
 }
 
 /// The names to resolve. Those that the file had before and that were found are left alone.
-fn jobs(config: &Config, before: Option<(&Config, &HashMap<PublicKey, SocketAddr>)>) -> Vec<Job> {
+pub(super) fn jobs(config: &Config, before: Option<(&Config, &HashMap<PublicKey, SocketAddr>)>) -> Vec<Job> {
     let previous = before.map_or_else(HashMap::new, |(config, _)| endpoints(config));
     let names = config.peers.iter().filter_map(|peer| match &peer.endpoint {
         Some(endpoint @ Endpoint::Name { host, port }) => Some((peer.public_key, endpoint, host, *port)),
@@ -375,22 +289,4 @@ fn jobs(config: &Config, before: Option<(&Config, &HashMap<PublicKey, SocketAddr
     });
     let is_found = |job: &Job| before.is_some_and(|(_, located)| !job.is_news && located.contains_key(&job.key));
     jobs.filter(|job| !is_found(job)).collect()
-}
-
-fn needs_restart(previous: &Config, config: &Config) -> Option<String> {
-    let names = config.interface.start.differences(&previous.interface.start);
-    (!names.is_empty()).then(|| format!("needs a restart: {}", names.join(", ")))
-}
-
-fn lines_of(mistakes: ringfort_config::Mistakes) -> Vec<String> {
-    mistakes.to_string().lines().map(str::to_owned).collect()
-}
-
-/// What to do if the sandbox may be why a file cannot be read. It was laid after the first reading.
-fn with_remedy(mut lines: Vec<String>) -> Vec<String> {
-    let is_refusal = |line: &String| line.contains("(os error 13)") || line.contains("(os error 1)");
-    if sandbox::fences_paths() && lines.iter().any(is_refusal) {
-        lines.push("restart the gateway: it may read only the directories that it was started with".to_owned());
-    }
-    lines
 }

@@ -1,0 +1,148 @@
+//! The file is read again: what differs is made so, or all stays as it was.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use ringfort_config::{Config, Loaded};
+
+use super::super::difference::{Comparison, difference};
+use super::super::{Running, Scope, kept_endpoints, summary};
+use super::work::{ControlEnded, Work, endpoints, jobs};
+use super::{Report, network, unix_nanos};
+use crate::control::error::{DaemonError, Fault};
+use crate::control::logging;
+use crate::sandbox;
+
+/// Why all is as it was.
+struct NotApplied {
+    fault: Fault,
+    lines: Vec<String>,
+}
+
+impl From<DaemonError> for NotApplied {
+    fn from(error: DaemonError) -> Self {
+        Self { fault: error.fault(), lines: error.to_string().lines().map(str::to_owned).collect() }
+    }
+}
+
+impl From<ControlEnded> for NotApplied {
+    fn from(ended: ControlEnded) -> Self {
+        DaemonError::from(ended).into()
+    }
+}
+
+impl Work {
+    /// Reads the file again, makes the difference, and reports what came of it.
+    pub(super) fn reload(&mut self, number: u64) {
+        // Before it is read, so a change meanwhile counts as one that came later.
+        let now = unix_nanos();
+        let loaded = self.file.read_again().map_err(|mistakes| NotApplied::from(DaemonError::from(mistakes)));
+        let result = loaded.map_err(with_remedy).and_then(|loaded| self.become_file(loaded));
+        let path = self.file.path.display();
+        let (failure, lines) = match result {
+            Ok(lines) => {
+                self.read_at.store(now, Ordering::Relaxed);
+                let said = if lines.is_empty() { "nothing has changed".to_owned() } else { lines.join("; ") };
+                log::info!("{path} was read again: {said}");
+                (None, lines)
+            }
+            Err(NotApplied { fault, lines }) => {
+                log::error!("{path} is not applied, all is as it was: {}", lines.join("; "));
+                (Some(fault), lines)
+            }
+        };
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Report { number, failure, lines };
+    }
+
+    /// Makes the difference, and says what it was; or leaves all as it was, and says why.
+    fn become_file(&mut self, loaded: Loaded) -> Result<Vec<String>, NotApplied> {
+        let running = self.copy()?;
+        let (config, previous) = (&loaded.config, self.file.config());
+        self.teach_runner(config, previous)?;
+        let scope = self.file.scope_of(config);
+        let (now, earlier) = (endpoints(config), endpoints(previous));
+        let mut located = self.located.clone();
+        located.retain(|key, _| now.get(key).is_some_and(|endpoint| earlier.get(key) == Some(endpoint)));
+        let mut setup = network::setup(&self.interface, config, located.values().copied());
+        let mut fwmark = config.interface.fwmark;
+        if let Some(network) = &self.network {
+            let needed = network_setup::fwmark_for(&setup).map_err(DaemonError::from)?;
+            setup.fwmark = setup.fwmark.or_else(|| needed.map(|mark| network.fwmark().unwrap_or(mark)));
+            fwmark = Some(setup.fwmark.unwrap_or(0));
+        }
+        let request = difference(&Comparison { config, previous: Some(previous), running: &running, scope, fwmark });
+        let mut lines = summary(&request, config, |key| running.peers.contains_key(key));
+        if scope != Scope::Settings {
+            lines.extend(kept_endpoints(config, previous, &running, &located));
+        }
+        self.apply(request)?;
+        if let Some(network) = &mut self.network {
+            match network.update(&setup) {
+                Ok(changes) if changes.is_empty() => {}
+                Ok(changes) => lines.push(format!("network: {changes}")),
+                Err(error) => {
+                    let mut failure = NotApplied::from(DaemonError::from(error));
+                    failure.lines.extend(
+                        self.restore(config, &running)
+                            .err()
+                            .map(|error| format!("and keys and peers could not be put back: {error}")),
+                    );
+                    return Err(failure);
+                }
+            }
+        }
+        lines.extend(needs_restart(previous, config));
+        lines.extend(loaded.warnings.iter().map(|warning| format!("warning: {warning}")));
+        let jobs = jobs(config, Some((previous, &located)));
+        lines.extend(
+            jobs.iter().filter(|job| job.is_news).map(|job| format!("endpoint {}: is being resolved", job.host)),
+        );
+        self.located = located;
+        self.resolver.replace(jobs);
+        if let Some(level) = config.interface.start.log_level
+            && previous.interface.start.log_level != Some(level)
+        {
+            logging::set_level(level.0);
+            lines.push(format!("log level {level}"));
+        }
+        self.file.loaded = loaded;
+        Ok(lines)
+    }
+
+    /// Back from `config` to the file as it was applied last.
+    fn restore(&self, config: &Config, before: &Running) -> Result<(), DaemonError> {
+        let running = self.copy()?;
+        let previous = self.file.config();
+        let scope = self.file.scope_of(previous);
+        let fwmark = Some(before.fwmark);
+        let request =
+            difference(&Comparison { config: previous, previous: Some(config), running: &running, scope, fwmark });
+        self.apply(request)
+    }
+
+    /// The runner believes only the file. Before anything is applied it has read the commands that this will need.
+    fn teach_runner(&self, config: &Config, previous: &Config) -> Result<(), DaemonError> {
+        let hooks = &config.interface.hooks;
+        match &self.line.runner {
+            Some(runner) if *hooks != previous.interface.hooks => {
+                runner.learn(hooks).map_err(|error| DaemonError::system("have the commands of the file run", error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn needs_restart(previous: &Config, config: &Config) -> Option<String> {
+    let names = config.interface.start.differences(&previous.interface.start);
+    (!names.is_empty()).then(|| format!("needs a restart: {}", names.join(", ")))
+}
+
+/// What to do if the sandbox may be why a file cannot be read. It was laid after the first reading.
+fn with_remedy(mut failure: NotApplied) -> NotApplied {
+    let is_refusal = |line: &String| line.contains("(os error 13)") || line.contains("(os error 1)");
+    if sandbox::fences_paths() && failure.lines.iter().any(is_refusal) {
+        let remedy = "restart the gateway: it may read only the directories that it was started with";
+        failure.lines.push(remedy.to_owned());
+    }
+    failure
+}
