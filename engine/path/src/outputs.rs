@@ -101,13 +101,15 @@ pub struct HandshakeMessage {
     pub datagram: Datagram,
     /// What its sender has proved.
     pub proof: Proof,
+    /// The ECN field of its outer header.
+    pub ecn: u8,
 }
 
 impl HandshakeMessage {
     /// Copies a message; `None` if it is longer than any handshake message.
     #[must_use]
     pub fn new(endpoint: Endpoint, message: &[u8], proof: Proof) -> Option<Self> {
-        Some(Self { endpoint, datagram: Datagram::new(message)?, proof })
+        Some(Self { endpoint, datagram: Datagram::new(message)?, proof, ecn: 0 })
     }
 
     /// The message.

@@ -233,6 +233,9 @@ impl Recorder {
             worker if worker < workers => write!(self.comment, "{label}, worker {worker}"),
             _ => write!(self.comment, "{label}, control"),
         };
+        if seen.is_accepted {
+            self.comment.push_str(", accepted");
+        }
         if let Some(reason) = seen.dropped {
             let _ = write!(self.comment, ", dropped: {reason}");
         }

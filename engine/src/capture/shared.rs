@@ -21,7 +21,7 @@ pub struct Shared {
     ended: AtomicBool,
     /// Our own UDP port, which may change.
     port: AtomicU16,
-    /// Control's own tap, for the handshake messages that it sends.
+    /// Control's own tap, for the handshake messages that it sends and receives.
     tap: ArrayQueue<Box<Tap>>,
     asked: ArrayQueue<PeerId>,
     told: ArrayQueue<(PeerId, Option<String>)>,

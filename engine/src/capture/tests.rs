@@ -8,10 +8,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pcap_parser::pcapng::{Block, EnhancedPacketBlock, InterfaceDescriptionBlock, parse_block_le};
+use ringfort_core::drops::DropReason;
+use ringfort_core::gate::Proof;
 use ringfort_core::ids::{Endpoint, LocalAddr};
 use ringfort_core::time::Time;
-use ringfort_path::Order;
 use ringfort_path::tap::Tap;
+use ringfort_path::{HandshakeMessage, Order};
 
 use super::*;
 use crate::queues::{Mail, Queues};
@@ -175,6 +177,23 @@ fn packet_of(packet: &EnhancedPacketBlock<'_>) -> Packet {
         lost: option(4),
         comment,
     }
+}
+
+#[test]
+fn what_became_of_a_handshake_message_is_in_its_comment() {
+    let mut rig = Rig::start(&everything());
+    let remote = Endpoint { remote: "198.51.100.9:7".parse().unwrap(), source: None };
+    let message = HandshakeMessage::new(remote, &[1; 148], Proof::Key).unwrap();
+    let message = HandshakeMessage { ecn: 2, ..message };
+    let control = rig.taps.last_mut().unwrap();
+    control.handshake_received(Time::from_millis(1), Some(PEER), &message, Ok(()), |_| false);
+    control.handshake_received(Time::from_millis(2), None, &message, Err(DropReason::UnknownPeer), |_| false);
+    rig.client.shutdown(Shutdown::Write).unwrap();
+    let (_, packets, _) = parse(&rig.read());
+    let comments: Vec<_> = packets.iter().map(|packet| packet.comment.as_str()).collect();
+    let expected = ["peer(abcd…wxyz) \"office\", control, accepted", "no peer known, control, dropped: unknown_peer"];
+    assert_eq!(comments, expected);
+    assert!(packets.iter().all(|packet| packet.bytes[1] == 2 && packet.len == 28 + 148), "ECN is kept");
 }
 
 #[test]

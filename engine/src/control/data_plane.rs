@@ -6,10 +6,11 @@ use std::time::Duration;
 use nix::errno::Errno;
 use ringfort_aead::Plan;
 use ringfort_core::device::{Action, Datagram, Device, Outgoing};
+use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_path::tap::Tap;
-use ringfort_path::{Dispatch, HANDSHAKE_TRAFFIC_CLASS, Order};
+use ringfort_path::{Dispatch, HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage, Order};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::notices;
@@ -26,7 +27,7 @@ pub struct DataPlane {
     dispatch: Dispatch,
     sockets: Sockets,
     routes_check: Option<Time>,
-    /// Shows handshake messages that leave to whoever looks on.
+    /// Shows handshake messages to whoever looks on.
     tap: Option<Box<Tap>>,
     /// Handshake messages that left, and those that the system refused.
     pub handshakes_sent: u64,
@@ -97,6 +98,23 @@ impl DataPlane {
     /// Somebody looks on from now on, or nobody.
     pub fn set_tap(&mut self, tap: Option<Box<Tap>>) {
         self.tap = tap;
+    }
+
+    /// Shows whoever looks on what became of a handshake message.
+    pub fn show_received(
+        &mut self,
+        device: &Device,
+        now: Time,
+        peer: Option<PeerId>,
+        message: &HandshakeMessage,
+        verdict: Result<(), DropReason>,
+    ) {
+        let Some(tap) = &mut self.tap else { return };
+        let remote = message.endpoint.remote;
+        tap.handshake_received(now, peer, message, verdict, |peer| {
+            let known = device.status(peer).and_then(|peer| peer.endpoint());
+            known.is_some_and(|known| known.remote == remote)
+        });
     }
 
     /// When [`release_routes`](Self::release_routes) or [`listen`](Self::listen) wants to be called.

@@ -183,6 +183,11 @@ fn wireshark_sees_both_sides_each_packet_and_what_was_dropped() {
         assert!(packet[4].starts_with(&format!("{short}, worker ")), "{packet:?}");
     }
 
+    // What became of the answer, as control knows.
+    let answers = capture.fields("wg.type == 2", &["frame.packet_flags_direction", "frame.comment"]);
+    let accepted = format!("{short}, control, accepted");
+    assert!(answers.iter().any(|answer| answer[..] == [INBOUND, &accepted]), "{answers:?}");
+
     // The tunnel: all that went through it, in order, byte for byte.
     let inside = format!("frame.interface_name == \"{interface} (plaintext)\"");
     let requests = capture.fields(&format!("{inside} && icmp.type == 8"), &["ip.src", "frame.packet_flags_direction"]);

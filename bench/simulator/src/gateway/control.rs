@@ -115,7 +115,7 @@ impl Gateway {
             events += 1;
         }
         while let Some(message) = self.control.handshakes.pop_front() {
-            let HandshakeMessage { endpoint, datagram, proof } = &message;
+            let HandshakeMessage { endpoint, datagram, proof, .. } = &message;
             if self.device.screen(now.mono, *endpoint, datagram.as_ref(), *proof).is_ok() {
                 self.control.waiting.push_back(message);
             }
@@ -124,7 +124,7 @@ impl Gateway {
             self.device.note_load(now.mono, &mut self.rng);
         }
         for _ in 0..HANDSHAKES_PER_TURN {
-            let Some(HandshakeMessage { endpoint, datagram, proof }) = self.control.waiting.pop_front() else { break };
+            let Some(HandshakeMessage { endpoint, datagram, proof, .. }) = self.control.waiting.pop_front() else { break };
             let admission = (proof, self.device.is_loaded(now.mono));
             // Why it has no effect is among the device's drops.
             let _ = self.device.handle_admitted(now, endpoint, datagram.as_ref(), admission, &mut self.rng);

@@ -147,6 +147,11 @@ impl Device {
         Some((key, self.peer_name(key)))
     }
 
+    /// The same peer, by its place in the device.
+    pub fn blamed_id(&self) -> Option<PeerId> {
+        self.blamed
+    }
+
     /// What [`Device::handle_datagram`] refused, by reason.
     pub const fn drops(&self) -> &DropCounts {
         &self.drops

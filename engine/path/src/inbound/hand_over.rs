@@ -17,7 +17,7 @@ impl<W: Watch> DataPath<W> {
         if run.handed || self.is_owner(run.receiver) {
             self.note_lost_session(now, &run);
             let Run { view, stride, endpoint, ecn, .. } = &run;
-            self.tap_stranger(now, view, *stride, *endpoint, *ecn, Some(DropReason::UnknownIndex));
+            self.tap_stranger(now, view, *stride, *endpoint, *ecn, DropReason::UnknownIndex);
             self.worthless += datagrams as u64;
             return self.counters.drop(DropReason::UnknownIndex, datagrams);
         }

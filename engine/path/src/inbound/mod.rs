@@ -121,19 +121,21 @@ impl<W: Watch> DataPath<W> {
                     self.open(now, Run { view: run, stride, endpoint, ecn, receiver, counters, handed }, late);
                 }
                 Front::Handshake => {
-                    let dropped = self.screen(now, &run, endpoint);
-                    self.tap_stranger(now, &run, stride, endpoint, ecn, dropped);
+                    // What goes on to control is shown by control, which knows whose it is and what becomes of it.
+                    if let Some(reason) = self.screen(now, &run, endpoint, ecn) {
+                        self.tap_stranger(now, &run, stride, endpoint, ecn, reason);
+                    }
                 }
                 Front::Bad(reason) => {
                     self.worthless += 1;
-                    self.tap_stranger(now, &run, stride, endpoint, ecn, Some(reason));
+                    self.tap_stranger(now, &run, stride, endpoint, ecn, reason);
                     self.counters.drop(reason, 1);
                 }
             }
         }
     }
 
-    /// Shows whoever looks on datagrams that no session of ours names. Of interest are those from where a peer is that
+    /// Shows whoever looks on datagrams that are dropped and that no session of ours names. Of interest are those from where a peer is that
     /// is of interest.
     #[inline]
     fn tap_stranger(
@@ -143,7 +145,7 @@ impl<W: Watch> DataPath<W> {
         stride: usize,
         endpoint: Endpoint,
         ecn: u8,
-        dropped: Option<DropReason>,
+        reason: DropReason,
     ) {
         let Some(tap) = &mut self.tap else { return };
         let is_there = |&peer: &PeerId| {
@@ -151,7 +153,7 @@ impl<W: Watch> DataPath<W> {
             known.is_some_and(|known| known.remote == endpoint.remote)
         };
         if tap.wants_peer(None) || tap.peers().iter().any(is_there) {
-            tap.received(now, &Datagrams { peer: None, stride, endpoint: Some(endpoint), ecn }, bytes, dropped);
+            tap.received(now, &Datagrams { peer: None, stride, endpoint: Some(endpoint), ecn }, bytes, Some(reason));
         }
     }
 }

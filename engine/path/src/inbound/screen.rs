@@ -82,13 +82,13 @@ impl Cookies {
 
 impl<W: Watch> DataPath<W> {
     /// A message that is not a data message. Returns why it goes no further, if it does not.
-    pub(super) fn screen(&mut self, now: Time, message: &View, endpoint: Endpoint) -> Option<DropReason> {
+    pub(super) fn screen(&mut self, now: Time, message: &View, endpoint: Endpoint, ecn: u8) -> Option<DropReason> {
         let Some(gate) = self.screen.gate.take() else {
             // There is no private key, or it was set just now: control knows.
-            return self.pass_to_control(message, endpoint, Proof::Unasked);
+            return self.pass_to_control(message, (endpoint, ecn), Proof::Unasked);
         };
         let dropped = match gate.admit(now, endpoint.remote, message) {
-            Admission::Passed(proof) => self.pass_to_control(message, endpoint, proof),
+            Admission::Passed(proof) => self.pass_to_control(message, (endpoint, ecn), proof),
             Admission::Refused(reason) => {
                 self.refuse_message(now, endpoint, reason);
                 Some(reason)
@@ -144,10 +144,11 @@ impl<W: Watch> DataPath<W> {
         DropReason::CookieRequired
     }
 
-    fn pass_to_control(&mut self, message: &View, endpoint: Endpoint, proof: Proof) -> Option<DropReason> {
+    fn pass_to_control(&mut self, message: &View, from: (Endpoint, u8), proof: Proof) -> Option<DropReason> {
+        let (endpoint, ecn) = from;
         match HandshakeMessage::new(endpoint, message, proof) {
             Some(message) if self.outputs.handshakes.len() < DATAGRAMS_MAX => {
-                self.outputs.handshakes.push_back(message);
+                self.outputs.handshakes.push_back(HandshakeMessage { ecn, ..message });
                 None
             }
             _ => {

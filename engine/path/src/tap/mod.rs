@@ -33,6 +33,7 @@ use ringfort_core::time::Time;
 use rtrb::{Producer, RingBuffer};
 use zerocopy::IntoBytes as _;
 
+use crate::outputs::HandshakeMessage;
 use record::{Head, RECORD_LEN_MAX};
 
 /// The smallest queue that a tap can have, in bytes: some of the longest packets fit.
@@ -146,6 +147,29 @@ impl Tap {
             let parts = [message, &[]];
             let packet = Packet { direction, peer, pick: Pick::Always, dropped: None, parts };
             self.cipher(now, &packet, Some(endpoint), class);
+        }
+        self.tell();
+    }
+
+    /// A handshake message that came was dealt with by a thread that opens no others, and accepted or dropped. Whoever
+    /// wants certain peers alone wants those of their messages, too, that cannot be told to be theirs: `is_there` says
+    /// whether one came from where this peer is.
+    pub fn handshake_received(
+        &mut self,
+        now: Time,
+        peer: Option<PeerId>,
+        message: &HandshakeMessage,
+        verdict: Result<(), DropReason>,
+        is_there: impl Fn(PeerId) -> bool,
+    ) {
+        let is_wanted = self.filter.wants_peer(peer) || self.filter.peers.iter().any(|&peer| is_there(peer));
+        if is_wanted && self.filter.side(Side::Cipher) {
+            let (direction, dropped) = (Direction::In, verdict.err());
+            // What is dropped may be a flood.
+            let pick = if dropped.is_none() { Pick::Always } else { Pick::Next };
+            let packet = Packet { direction, peer, pick, dropped, parts: [message.bytes(), &[]] };
+            let head = Head::new(now, &packet).on_the_wire(Some(message.endpoint), message.ecn);
+            self.push(Side::Cipher, &packet, if dropped.is_none() { head.accepted() } else { head });
         }
         self.tell();
     }

@@ -37,7 +37,9 @@ pub(super) struct Head {
     source: [u8; 16],
     /// One more than the reason's index; 0 if it is not dropped.
     dropped: u8,
-    unused: [u8; 7],
+    /// 1 if a handshake message was accepted.
+    accepted: u8,
+    unused: [u8; 6],
 }
 
 impl Head {
@@ -72,6 +74,12 @@ impl Head {
         self
     }
 
+    /// The same of a handshake message that was accepted.
+    pub(super) const fn accepted(mut self) -> Self {
+        self.accepted = 1;
+        self
+    }
+
     pub(super) fn holds(&mut self, len: usize, lost: u32) {
         self.kept = u32::try_from(len).unwrap_or(u32::MAX);
         self.lost = lost;
@@ -92,6 +100,7 @@ impl Head {
             direction: if self.has(OUT) { Direction::Out } else { Direction::In },
             peer: self.has(HAS_PEER).then_some(PeerId { index: self.peer_index, generation: self.peer_generation }),
             dropped: self.dropped.checked_sub(1).and_then(|index| DropReason::ALL.get(usize::from(index)).copied()),
+            is_accepted: self.accepted == 1,
             len: self.len as usize,
             lost: self.lost,
             endpoint,
@@ -126,6 +135,8 @@ pub struct Seen {
     pub peer: Option<PeerId>,
     /// Why it goes no further, if it does not.
     pub dropped: Option<DropReason>,
+    /// It is a handshake message, and was accepted.
+    pub is_accepted: bool,
     /// Its whole length in bytes.
     pub len: usize,
     /// How many of its side were lost between the one before and this.

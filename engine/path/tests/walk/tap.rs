@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringfort_core::drops::DropReason;
+use ringfort_core::gate::Proof;
 use ringfort_core::ids::PeerId;
 use ringfort_path::tap::{CAPACITY_MIN, Direction, Filter, Seen, Side, TapReader, tap};
-use ringfort_path::{DataPath, Order, Outcome, Train, bare, budget};
+use ringfort_path::{DataPath, HandshakeMessage, Order, Outcome, Train, bare, budget};
 use vnet_packets::VNET_HDR_LEN;
 
 use crate::allocation::allocations;
@@ -165,21 +166,48 @@ fn the_same_packets_are_sampled_on_both_sides_and_at_both_gateways() {
 fn no_sample_is_without_handshakes_but_a_flood_is_sampled() {
     let (_, mut receiver) = pair();
     let receiver = &mut receiver.workers[0];
-    let mut into = look(receiver, Filter { one_in: u32::MAX, ..Filter::default() });
+    let filter = Filter { one_in: u32::MAX, ..Filter::default() };
+    let mut into = look(receiver, filter.clone());
+    // What is passed on is shown by whoever takes it.
+    let (mut control, mut taken) = tap(Arc::new(filter), 0, Arc::new(|| ()));
     let rounds = if cfg!(miri) { 2 } else { 20 };
     for _ in 0..rounds {
         for kind in [1, 77] {
             let mut bytes = [0; 148];
             bytes[0] = kind;
             let view = filled(receiver, budget::line::UDP_READS, &bytes);
-            let train = Train { view, stride: 148, endpoint: endpoint("192.0.2.1:51820"), ecn: 0, handed: false };
+            let train = Train { view, stride: 148, endpoint: endpoint("192.0.2.1:51820"), ecn: 2, handed: false };
             receiver.handle_train(NOW, train, &mut || None);
         }
-        while receiver.poll_handshake().is_some() {}
+        while let Some(message) = receiver.poll_handshake() {
+            control.handshake_received(NOW, Some(PEER), &message, Ok(()), |_| false);
+            control.handshake_received(NOW, None, &message, Err(DropReason::BadMac1), |_| false);
+        }
     }
-    let seen = seen(&mut into);
+    assert_eq!(seen(&mut into), []);
+    let seen = seen(&mut taken);
     assert_eq!(seen.len(), rounds);
-    assert!(seen.iter().all(|(seen, bytes)| seen.dropped.is_none() && bytes[0] == 1), "{seen:?}");
+    assert!(seen.iter().all(|(seen, bytes)| seen.is_accepted && seen.dropped.is_none() && bytes[0] == 1), "{seen:?}");
+    assert!(seen.iter().all(|(seen, _)| seen.peer == Some(PEER) && seen.class == 2), "{seen:?}");
+}
+
+/// A capture of one peer has what comes from where that peer is, even if nobody can tell whose it is.
+#[test]
+fn what_may_be_a_peer_s_is_shown_to_whoever_looks_at_that_peer() {
+    let filter = Filter { peers: [PEER].into(), ..Filter::default() };
+    let (mut control, mut taken) = tap(Arc::new(filter), 0, Arc::new(|| ()));
+    let message = HandshakeMessage::new(endpoint("192.0.2.1:51820"), &[1; 148], Proof::Unasked).unwrap();
+    let other = PeerId { index: 7, generation: 0 };
+    for (peer, is_there) in [(Some(PEER), false), (None, true), (None, false), (Some(other), false)] {
+        control.handshake_received(NOW, peer, &message, Err(DropReason::UnknownPeer), |peer| {
+            assert_eq!(peer, PEER);
+            is_there
+        });
+    }
+    let seen = seen(&mut taken);
+    let peers: Vec<_> = seen.iter().map(|(seen, _)| (seen.peer, seen.dropped, seen.is_accepted)).collect();
+    let dropped = Some(DropReason::UnknownPeer);
+    assert_eq!(peers, [(Some(PEER), dropped, false), (None, dropped, false)]);
 }
 
 #[test]
@@ -191,10 +219,10 @@ fn a_filter_keeps_others_out_and_long_packets_short() {
     let filter = Filter { peers: [PEER].into(), sides: [false, true], snap_len: 20, ..Filter::default() };
     let mut into = look(receiver, filter);
     let wire = walk(sender, receiver, &[packet(SENDER, RECEIVER, &[1; 30])]);
-    // A handshake message from where the peer is, and one from elsewhere.
+    // What nobody understands, from where the peer is and from elsewhere.
     for from in ["192.0.2.1:51820", "198.51.100.1:1"] {
         let mut bytes = [0; 148];
-        bytes[0] = 1;
+        bytes[0] = 77;
         let view = filled(receiver, budget::line::UDP_READS, &bytes);
         receiver.handle_train(
             NOW,

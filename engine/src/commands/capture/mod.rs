@@ -19,7 +19,8 @@ use output::Output;
 
 const AFTER_HELP: &str = "\
 The file has two interfaces: IP packets as they are in the tunnel, and WireGuard's datagrams as they are on the wire.
-Each packet has its direction, and a comment with its peer, its worker, and why it was dropped if it was. So
+Each packet has its direction, and a comment with its peer, its worker, and why it was dropped if it was. Handshake
+messages have \"control\" for a worker, and \"accepted\" if they were. So
   ringfort capture wg0 --write - | tshark -r - -Y 'frame.comment contains \"dropped\"'
   ringfort capture wg0 --peer office --side plain --write office.pcapng
   ssh gateway ringfort capture wg0 --sample 1/1000 --write - | wireshark -k -i -
@@ -29,7 +30,7 @@ nobody: what is not read in time is lost, and counted. One capture runs at a tim
 
 IP and UDP headers of datagrams are made anew, since sockets do not show them: addresses, ports and ECN are right.
 Not seen are packets that were dropped where their bytes were gone (send_failed, tun_write_failed, no_slot,
-handshake_queue_full), and what control makes of a handshake message that was received.";
+handshake_queue_full).";
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]

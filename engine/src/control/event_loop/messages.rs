@@ -28,7 +28,16 @@ impl Control {
             self.device.handle_event(now, event, &mut self.rng);
             events += if matches!(event, PeerEvent::NeedHandshake { .. }) { EVENTS_PER_INITIATION } else { 1 };
         }
-        self.intake.fill(now.mono, &mut self.device, || inbox.next_handshake(), note_dropped);
+        let plane = &mut self.plane;
+        self.intake.fill(
+            now.mono,
+            &mut self.device,
+            || inbox.next_handshake(),
+            |device, message, reason| {
+                note_dropped(message, reason);
+                plane.show_received(device, now.mono, None, message, Err(reason));
+            },
+        );
         if self.intake.is_crowded() {
             self.device.note_load(now.mono, &mut self.rng);
         }
@@ -36,6 +45,8 @@ impl Control {
             let Some(message) = self.intake.next() else { break };
             let admission = (message.proof, self.device.is_loaded(now.mono));
             let handled = self.device.handle_admitted(now, message.endpoint, message.bytes(), admission, &mut self.rng);
+            let peer = self.device.blamed_id();
+            self.plane.show_received(&self.device, now.mono, peer, &message, handled);
             if let Err(reason) = handled {
                 match self.device.blamed() {
                     None => note_dropped(&message, reason),

@@ -44,7 +44,7 @@ impl Intake {
         now: Time,
         device: &mut Device,
         mut queue: impl FnMut() -> Option<HandshakeMessage>,
-        mut dropped: impl FnMut(&HandshakeMessage, DropReason),
+        mut dropped: impl FnMut(&Device, &HandshakeMessage, DropReason),
     ) {
         for _ in 0..SCREENED_PER_TURN {
             // What does not fit waits in the queue, whose bound is the workers' business.
@@ -54,7 +54,7 @@ impl Intake {
             let Some(message) = queue() else { return };
             match device.screen(now, message.endpoint, message.bytes(), message.proof) {
                 Ok(()) => self.waiting.push_back(message),
-                Err(reason) => dropped(&message, reason),
+                Err(reason) => dropped(device, &message, reason),
             }
         }
     }

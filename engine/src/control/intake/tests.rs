@@ -46,7 +46,7 @@ impl Place {
 
     fn fill(&mut self) {
         let Self { intake, device, queue, .. } = self;
-        intake.fill(START, device, || queue.pop_front(), |_, _| {});
+        intake.fill(START, device, || queue.pop_front(), |_, _, _| {});
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {
