@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ringfort_core::cell::PeerShared;
 use ringfort_core::constants::{RECOVERIES_PER_SECOND, RECOVERY_TIME, REJECT_AFTER_TIME, REKEY_TIMEOUT};
-use ringfort_core::crypto::PublicKey;
-use ringfort_core::device::{Action, Device, Outgoing, PeerEvent};
-use ringfort_core::ids::PeerId;
+use ringfort_core::crypto::{PrivateKey, PublicKey};
+use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
+use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_LEN_MIN, TYPE_DATA};
 
@@ -159,7 +159,7 @@ fn peers_that_are_added_later_are_found_too() {
 /// As many peers as that, at endpoints of their own, all of which have lost their sessions.
 fn crowd(peers: u32) -> (Device, Vec<(PeerId, Arc<PeerShared>)>) {
     let mut device = Device::new(1);
-    device.set_private_key(START, Some(ringfort_core::crypto::PrivateKey::new([9; 32])));
+    device.set_private_key(START, Some(PrivateKey::new([9; 32])));
     device.link_up(START);
     for n in 0..peers {
         let mut key = [0; 32];
@@ -212,4 +212,73 @@ fn no_second_has_more_than_a_thousand_and_the_first_thousand_wait_for_nothing() 
         .find(|some| some[RECOVERIES_PER_SECOND].since(some[0]) < Duration::from_secs(1));
     assert_eq!(too_close, None, "more than a thousand within a second");
     assert_eq!(asked.len(), peers.len(), "each once, of {told} events");
+}
+
+/// Where a client is, and the number of the one that is there.
+fn place_of(client: usize) -> std::net::SocketAddr {
+    (std::net::Ipv4Addr::LOCALHOST, 1_000 + client as u16).into()
+}
+
+/// How many sessions a gateway has that was started anew and has heard `news` of each of its clients, without a moment
+/// passing. The clients have forgotten their sessions, too: what they do with them is their business.
+fn sessions_at_once(clients: usize, news: impl Fn(PeerId) -> PeerEvent) -> usize {
+    let mut rng = SeededRng::new(1);
+    let (now, own, home) = (at(START), PrivateKey::new([9; 32]), Endpoint::new(([192, 0, 2, 1], 7).into()));
+    let mut gateway = Device::new(1);
+    gateway.set_private_key(START, Some(own.clone()));
+    gateway.link_up(START);
+    let keys = (0..clients).map(|n| PrivateKey::new([n as u8, (n >> 8) as u8 + 1].repeat(16).try_into().unwrap()));
+    let mut others: Vec<_> = keys
+        .enumerate()
+        .map(|(n, key)| {
+            let peer = gateway.add_peer(key.public_key()).expect("a new peer");
+            gateway.place_peer(START, peer, Some(place_of(n)));
+            let mut client = Device::new(1);
+            client.set_private_key(START, Some(key));
+            client.link_up(START);
+            client.add_peer(own.public_key()).expect("a new peer");
+            (peer, client)
+        })
+        .collect();
+    for (peer, _) in &others {
+        gateway.handle_event(now, news(*peer), &mut rng);
+    }
+    let mut sessions = 0;
+    loop {
+        let action = gateway.poll_action().or_else(|| {
+            let is_due = gateway.poll_timeout().is_some_and(|due| due <= START);
+            is_due.then(|| gateway.handle_timeout(now, &mut rng))?;
+            gateway.poll_action()
+        });
+        match action {
+            None => return sessions,
+            Some(Action::BeginSession { session, .. }) => sessions += usize::from(session.initiator),
+            Some(Action::Outgoing(Outgoing::Send { endpoint, datagram, .. })) => {
+                let number = usize::from(endpoint.remote.port() - 1_000);
+                let (_, client) = &mut others[number];
+                client.handle_datagram(now, home, datagram.as_ref(), false, &mut rng).expect("it is asked");
+                while let Some(action) = client.poll_action() {
+                    if let Action::Outgoing(Outgoing::Send { datagram, .. }) = action {
+                        let from = Endpoint::new(place_of(number));
+                        gateway.handle_datagram(now, from, datagram.as_ref(), false, &mut rng).expect("it has asked");
+                    }
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Nothing but their computation and the way there and back keeps a thousand peers from having sessions.
+#[test]
+fn a_thousand_clients_that_send_have_sessions_without_a_moment_passing() {
+    let clients = if cfg!(miri) { 3 } else { 1_000 };
+    assert_eq!(sessions_at_once(clients, PeerEvent::LostSession), clients);
+}
+
+#[test]
+fn a_thousand_clients_that_only_receive_have_sessions_without_a_moment_passing() {
+    let clients = if cfg!(miri) { 3 } else { 1_000 };
+    let reason = HandshakeReason::NoSession;
+    assert_eq!(sessions_at_once(clients, |peer| PeerEvent::NeedHandshake { peer, reason }), clients);
 }
