@@ -25,6 +25,7 @@ use crate::control::error::DaemonError;
 use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
+use crate::control::names::{self, Names};
 use crate::control::runner::{self, Forked, Runner};
 use crate::control::user::{UserError, become_user};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
@@ -36,6 +37,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Runs the program. To be called first of all, while there is a single thread.
 #[must_use]
 pub fn main() -> ExitCode {
+    if names::is_wanted() {
+        return names::main();
+    }
     let Cli { command, serve: mut cli } = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -207,12 +211,18 @@ fn run(
     mut readiness: Option<Readiness>,
 ) -> Result<(), DaemonError> {
     panics::end_process();
-    if let Err(error) = change_user(cli) {
-        if let Some(readiness) = readiness {
-            readiness.failed(&error);
+    // It becomes a user of its own, which only root can.
+    let names = file.as_ref().map(|_| Names::start(cli.sandbox)).transpose();
+    let names = names.map_err(|error| DaemonError::system("make a socket for who looks names up", error));
+    let names = match names.and_then(|names| change_user(cli).map(|()| names)) {
+        Ok(names) => names,
+        Err(error) => {
+            if let Some(readiness) = readiness {
+                readiness.failed(&error);
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     sandbox::plan(cli.sandbox, &places::of(cli, file.as_ref(), &inherited));
     let notes = file.as_ref().map(notes_of).unwrap_or_default();
     let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();
@@ -238,7 +248,8 @@ fn run(
     notes.iter().for_each(|(level, note)| log::log!(*level, "{note}"));
     suites.into_iter().for_each(notices::warn_of_slow_aes);
     offloads::report_segmentation(cli.segmentation());
-    let result = daemon.run(runner, || readiness.take().map_or(Ok(()), |readiness| readiness.ready(keeps_stderr)));
+    let result =
+        daemon.run(runner, names, || readiness.take().map_or(Ok(()), |readiness| readiness.ready(keeps_stderr)));
     if let Some(readiness) = readiness {
         match &result {
             Err(error) => readiness.failed(error),

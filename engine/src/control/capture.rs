@@ -1,8 +1,10 @@
 //! Control's half of `ringfort capture`: whether it may begin, who has one, and the names of peers.
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -13,6 +15,7 @@ use ringfort_path::tap::Tap;
 use super::key_text;
 use crate::capture::{MEMORY_MAX, PEERS_MAX, Recorder, Request, Shared, Subject};
 use crate::queues::Queues;
+use crate::sandbox::{self, Role};
 
 /// For a recorder to write its sums when the gateway ends.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -21,6 +24,8 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Captures {
     queues: Arc<Queues>,
+    /// To the thread that captures. It is there from the start: what control would start later had control's rights.
+    recorders: Sender<Recorder>,
     running: Option<Running>,
 }
 
@@ -28,7 +33,6 @@ pub struct Captures {
 struct Running {
     shared: Arc<Shared>,
     client: String,
-    thread: JoinHandle<()>,
 }
 
 /// What a step came to.
@@ -43,13 +47,17 @@ pub enum Step {
 }
 
 impl Captures {
-    /// There is none.
-    #[must_use]
-    pub const fn new(queues: Arc<Queues>) -> Self {
-        Self { queues, running: None }
+    /// There is none, and a thread waits for one.
+    ///
+    /// # Errors
+    /// The system's, if there is no thread.
+    pub fn start(queues: Arc<Queues>) -> io::Result<Self> {
+        let (recorders, begun) = channel();
+        thread::Builder::new().name("capture".to_owned()).spawn(move || run(&begun))?;
+        Ok(Self { queues, recorders, running: None })
     }
 
-    /// Starts one, which has the client's connection from now on.
+    /// Begins one, which has the client's connection from now on.
     ///
     /// # Errors
     /// Why not, for the client.
@@ -73,16 +81,16 @@ impl Captures {
                 self.queues.workers.len()
             ));
         }
-        let system = |error: std::io::Error| format!("the gateway cannot capture: {error}");
+        let system = |error: io::Error| format!("the gateway cannot capture: {error}");
         let stream = client.try_clone().map_err(system)?;
         let shared = Shared::new().map_err(system)?;
         shared.set_port(port);
         let client = name_of(client);
         let subject = Subject { interface: interface.to_owned(), filter, client: client.clone() };
         let recorder = Recorder::new(request.clone(), subject, stream, self.queues.clone(), shared.clone());
-        let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || recorder.run()).map_err(system)?;
+        self.recorders.send(recorder).map_err(|_| "the gateway cannot capture: its thread has ended".to_owned())?;
         log::warn!("{client} captures packets: {}", request.describe());
-        self.running = Some(Running { shared, client, thread });
+        self.running = Some(Running { shared, client });
         Ok(())
     }
 
@@ -108,12 +116,20 @@ impl Captures {
 impl Drop for Captures {
     /// Whoever looks on gets a file that is whole, if he reads it now.
     fn drop(&mut self) {
-        let Some(Running { shared, thread, .. }) = self.running.take() else { return };
+        let Some(Running { shared, .. }) = self.running.take() else { return };
         shared.stop();
         let deadline = Instant::now() + LAST_WORK;
-        while !thread.is_finished() && Instant::now() < deadline {
+        while !shared.has_ended() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+/// One capture after the other.
+fn run(begun: &Receiver<Recorder>) {
+    sandbox::enter(Role::Capture);
+    while let Ok(recorder) = begun.recv() {
+        recorder.run();
     }
 }
 

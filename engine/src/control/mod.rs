@@ -32,6 +32,7 @@ mod keyless;
 pub mod limits;
 mod listing;
 pub mod logging;
+pub mod names;
 pub mod notices;
 pub mod offloads;
 pub mod peers;

@@ -14,6 +14,7 @@ use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{Given, Offloads, SelfTest, self_test};
 
 use super::acquire::{self, TakenOver};
+use super::capture::Captures;
 use super::data_plane::DataPlane;
 use super::endpoints::{self, Keeper, Loaded};
 use super::error::DaemonError;
@@ -23,6 +24,7 @@ use super::file::steward::{LastHooks, Steward, Until, run_hooks};
 use super::inherited::Inherited;
 use super::interface::Interface;
 use super::limits::{self, LockedMemory};
+use super::names::Names;
 use super::runner::Runner;
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::signals;
@@ -104,7 +106,10 @@ impl Daemon {
         let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(cli.sockets(count))?);
         let source = Arc::new(source(&cli.name, &choice, &queues, &stats));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
-        let mut control = Control::new(plane, interface, sources, source.clone(), exchange.clone(), MTU_DEFAULT);
+        let captures = Captures::start(queues.clone());
+        let captures = captures.map_err(|error| DaemonError::system("start a thread for captures", error))?;
+        let (of_control, for_metrics) = (source.clone(), exchange.clone());
+        let mut control = Control::new(plane, interface, sources, of_control, for_metrics, captures, MTU_DEFAULT);
         control.set_x25519(x25519.x25519);
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         let loaded = keep_endpoints(cli, &mut control)?;
@@ -214,16 +219,17 @@ impl Daemon {
     }
 
     /// Serves until the end, and cleans up. `ready` is called when everything that the file asks for is there. The file
-    /// of a gateway needs a runner.
+    /// of a gateway needs a runner, and any file somebody who looks names up.
     ///
     /// # Errors
     /// What made going on impossible.
     pub fn run(
         mut self,
         runner: Option<Runner>,
+        names: Option<Names>,
         mut ready: impl FnMut() -> Result<(), DaemonError>,
     ) -> Result<End, DaemonError> {
-        let runner = runner.map(Arc::new);
+        let (runner, names) = (runner.map(Arc::new), names.map(Arc::new));
         if let Some(runner) = &runner {
             let runner = Arc::downgrade(runner);
             let gone = || io::Error::from(io::ErrorKind::NotConnected);
@@ -233,8 +239,9 @@ impl Daemon {
         sandbox::enter(Role::Control);
         supervisor::watch(&self.workers.queues, &self.workers.stats)?;
         let status = format!("serving with {} workers", self.workers());
-        if let Some((name, file)) = self.file {
-            self.control.employ(Steward::start(name, file, self.workers.queues.clone(), runner.clone())?);
+        if let Some(((name, file), names)) = self.file.zip(names.clone()) {
+            let queues = self.workers.queues.clone();
+            self.control.employ(Steward::start(name, file, queues, runner.clone(), names)?);
         }
         let result = self.control.run(self.sleep, &mut self.server, &self.signals, || {
             supervisor::ready(&status);
@@ -253,6 +260,7 @@ impl Daemon {
             log::error!("{error}");
         }
         runner.as_deref().map(Runner::end);
+        names.as_deref().map(Names::end);
         result
     }
 }

@@ -36,7 +36,7 @@ fn a_worker_panics() {
     let log = logging::Target::Stderr.open(&name, true).unwrap();
     logging::install(log, LevelFilter::Info).unwrap();
     daemon.queues().workers[1].push_mail(Mail::Panic);
-    let end = daemon.run(None, || Ok(()));
+    let end = daemon.run(None, None, || Ok(()));
     std::process::exit(if end.is_ok() { 10 } else { 11 });
 }
 

@@ -60,7 +60,7 @@ fn wanted(role: Role, for_files: ForFiles) -> impl Iterator<Item = Capability> {
         Role::Control => for_files.overrides,
         // Not the one who listens to peers and clients.
         Role::Files => for_files.overrides || for_files.has_log,
-        Role::Worker | Role::Metrics => false,
+        Role::Worker | Role::Metrics | Role::Capture | Role::Names | Role::Lookup => false,
     };
     let override_ = overrides.then_some(Capability::CAP_DAC_OVERRIDE);
     let chown = (for_files.gives_away && role == Role::Control).then_some(Capability::CAP_CHOWN);

@@ -11,23 +11,44 @@ use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, RestrictionStatus,
-    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
+    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use nix::unistd::{getegid, geteuid};
 
 /// The newest Landlock that was looked at. Older kernels do what they can of it.
 const KNOWN: ABI = ABI::V5;
 
-/// What every daemon reads: what the resolver of the C library reads or loads.
-const SYSTEM: [&str; 8] = [
-    "/etc",
+/// What every daemon reads: in which order Debian's resolvconf has interfaces.
+const SYSTEM: [&str; 1] = ["/etc/resolvconf"];
+
+/// Directories that the resolver of the C library reads or loads from.
+const OF_RESOLVER: [&str; 10] = [
     "/lib",
     "/lib64",
     "/usr/lib",
     "/usr/lib64",
+    "/nix/store",
     "/run/systemd/resolve",
     "/run/resolvconf",
     "/run/NetworkManager",
+    "/run/nscd",
+    "/var/lib/sss/mc",
+];
+
+/// The files that it reads (`getaddrinfo(3)`, `nsswitch.conf(5)`, `resolver(5)`, `ld.so(8)`). They are opened by each
+/// lookup anew: many are replaced as a whole.
+const FILES_OF_RESOLVER: [&str; 11] = [
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/ld-musl-x86_64.path",
+    "/etc/ld-musl-aarch64.path",
+    "/etc/ld.so.cache",
+    "/etc/mdns.allow",
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/services",
 ];
 
 /// What every daemon writes to: its standard streams when it detaches, and the mark that a default route needs.
@@ -119,11 +140,8 @@ impl Fence {
         if !is_supported() {
             return Ok(Self::none());
         }
-        let all = AccessFs::from_all(KNOWN);
-        let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(all)?.create()?;
-        let mut rules = Rules { rules, held: Vec::new() };
-        let reading = AccessFs::ReadFile | AccessFs::ReadDir;
-        let writing = AccessFs::WriteFile | AccessFs::Truncate;
+        let mut rules = Rules::new(BitFlags::EMPTY)?;
+        let (reading, writing) = (reading(), AccessFs::WriteFile | AccessFs::Truncate);
         let changing = reading | writing | AccessFs::MakeReg | AccessFs::MakeSock | AccessFs::RemoveFile;
         for path in SYSTEM.iter().map(Path::new).chain(places.read.iter().map(PathBuf::as_path)) {
             rules.allow(path, reading)?;
@@ -131,15 +149,39 @@ impl Fence {
         for path in DEVICES.map(Path::new) {
             rules.allow(path, reading | writing)?;
         }
-        if let Some(directory) = directories_of(Path::new("/etc/resolv.conf")).last() {
-            rules.allow(&directory, reading)?;
-        }
         for path in &places.change {
             // If it cannot be made, whoever wants to write there says so.
             let _ = DirBuilder::new().recursive(true).mode(0o700).create(path);
             rules.allow(path, changing)?;
         }
-        Ok(Self { rules: rules.rules.into(), _held: rules.held })
+        Ok(rules.into())
+    }
+
+    /// For the process that has names looked up: it opens nothing but what its lookups may open, and signals no others.
+    ///
+    /// # Errors
+    /// As [`Fence::new`].
+    pub fn of_names() -> Result<Self, RulesetError> {
+        if !is_supported() {
+            return Ok(Self::none());
+        }
+        let mut rules = Rules::new(Scope::Signal.into())?;
+        rules.allow(Path::new("/etc"), reading())?;
+        rules.allow_resolver()?;
+        Ok(rules.into())
+    }
+
+    /// For one lookup, which takes files by their names as they are now. To be called where there is Landlock.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of_lookup() -> Result<Self, RulesetError> {
+        let mut rules = Rules::new(Scope::Signal.into())?;
+        for path in FILES_OF_RESOLVER.map(Path::new) {
+            rules.allow(path, reading())?;
+        }
+        rules.allow_resolver()?;
+        Ok(rules.into())
     }
 
     /// Whether paths are fenced in.
@@ -160,13 +202,41 @@ impl Fence {
     }
 }
 
+fn reading() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::ReadDir
+}
+
 /// Rules that are being written.
 struct Rules {
     rules: RulesetCreated,
     held: Vec<PathFd>,
 }
 
+impl From<Rules> for Fence {
+    fn from(Rules { rules, held }: Rules) -> Self {
+        Self { rules: rules.into(), _held: held }
+    }
+}
+
 impl Rules {
+    /// No path yet. What is in `scopes` reaches no process outside.
+    fn new(scopes: BitFlags<Scope>) -> Result<Self, RulesetError> {
+        let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+        let rules = rules.handle_access(AccessFs::from_all(KNOWN))?;
+        let rules = if scopes.is_empty() { rules } else { rules.scope(scopes)? };
+        Ok(Self { rules: rules.create()?, held: Vec::new() })
+    }
+
+    fn allow_resolver(&mut self) -> Result<(), RulesetError> {
+        for path in OF_RESOLVER.map(Path::new) {
+            self.allow(path, reading())?;
+        }
+        match directories_of(Path::new("/etc/resolv.conf")).last().filter(|path| path != Path::new("/etc")) {
+            Some(directory) => self.allow(&directory, reading()),
+            None => Ok(()),
+        }
+    }
+
     fn allow(&mut self, path: &Path, access: BitFlags<AccessFs>) -> Result<(), RulesetError> {
         let Ok(place) = PathFd::new(path) else { return Ok(()) };
         // Of a file, only what concerns files.

@@ -11,7 +11,7 @@ use std::io;
 
 use libc::{c_int, c_long, sock_filter};
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
-use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
+use seccompiler::SeccompCmpOp::{Eq, Gt, Le, MaskedEq, Ne};
 use seccompiler::{BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
 use seccompiler::{SeccompFilter, SeccompRule, TargetArch};
 
@@ -61,14 +61,14 @@ const BUT_THE_LAST_BYTE: u64 = 0xffff_ff00;
 pub struct Filters(Vec<(Role, Vec<sock_filter>)>);
 
 impl Filters {
-    /// `reports`: what would be refused is carried out, and only logged. `is_fenced`: paths are, so a thread may be let
-    /// remove one that otherwise touches none.
+    /// For these roles. `reports`: what would be refused is carried out, and only logged. `is_fenced`: paths are, so a
+    /// thread may be let remove one that otherwise touches none.
     ///
     /// # Errors
     /// The compiler's. It depends on the tables alone.
-    pub fn new(reports: bool, is_fenced: bool) -> Result<Self, BackendError> {
-        let make = |role| Ok((role, compile(role, reports, is_fenced)?));
-        Role::ALL.into_iter().map(make).collect::<Result<_, _>>().map(Self)
+    pub fn new(roles: &[Role], reports: bool, is_fenced: bool) -> Result<Self, BackendError> {
+        let make = |&role| Ok((role, compile(role, reports, is_fenced)?));
+        roles.iter().map(make).collect::<Result<_, _>>().map(Self)
     }
 
     /// From now on the calling thread, and whatever it starts, is filtered. It needs `no_new_privs`.
@@ -113,7 +113,7 @@ const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
 
 fn compile(role: Role, reports: bool, is_fenced: bool) -> Result<Vec<sock_filter>, BackendError> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = role.calls().map(|call| (call, Vec::new())).collect();
-    if is_fenced {
+    if is_fenced && Role::OF_DAEMON.contains(&role) {
         rules.extend(REMOVING.iter().map(|&call| (call, Vec::new())));
     }
     for (call, conditions) in conditional(role) {
@@ -143,7 +143,8 @@ impl Condition {
 /// Calls that are allowed with some arguments only. Of several rules for a call one must hold.
 fn conditional(role: Role) -> Vec<Rule> {
     let mut rules = memory(role);
-    rules.extend(processes());
+    rules.extend(processes(role));
+    rules.extend(opening(role));
     rules.extend(descriptors());
     rules.extend(sockets::made(role));
     rules.extend(sockets::options(role));
@@ -151,29 +152,55 @@ fn conditional(role: Role) -> Vec<Rule> {
     rules
 }
 
-/// Nothing that was written can be executed. Only the resolver of glibc loads libraries, and only in control.
+/// Nothing that was written can be executed. Only the resolver of glibc loads libraries.
 fn memory(role: Role) -> Vec<Rule> {
     let (exec, write) = (libc::PROT_EXEC as u64, libc::PROT_WRITE as u64);
     let mut rules = vec![
         (libc::SYS_mmap, vec![Condition(2, Dword, MaskedEq(exec), 0)]),
         (libc::SYS_mprotect, vec![Condition(2, Dword, MaskedEq(exec), 0)]),
     ];
-    if role == Role::Control && cfg!(target_env = "gnu") {
+    if Role::OF_NAMES.contains(&role) && cfg!(target_env = "gnu") {
         rules.push((libc::SYS_mmap, vec![Condition(2, Dword, MaskedEq(exec | write), exec)]));
     }
     rules
 }
 
-/// Threads, but no processes; and signals to nobody but ourselves.
-fn processes() -> Vec<Rule> {
+/// Threads, but no processes; and signals to nobody but ourselves. Who has names looked up makes processes and ends
+/// them: no group of them, and Landlock (from 6.12 on) sees to it that they are its own.
+fn processes(role: Role) -> Vec<Rule> {
     let (thread, own) = (libc::CLONE_THREAD as u64, u64::from(std::process::id()));
-    vec![
+    let mut rules = vec![
         (libc::SYS_clone, vec![Condition(0, Qword, MaskedEq(NEW_NAMESPACE as u64 | thread), thread)]),
         (libc::SYS_tgkill, vec![Condition(0, Dword, Eq, own)]),
         (libc::SYS_prctl, vec![Condition(0, Dword, Eq, libc::PR_SET_NAME as u64)]),
         (libc::SYS_prctl, vec![Condition(0, Dword, Eq, PR_SET_VMA)]),
         // Limits are read.
         (libc::SYS_prlimit64, vec![Condition(2, Qword, Eq, 0)]),
+    ];
+    if role == Role::Names {
+        let flags = NEW_NAMESPACE as u64 | thread | libc::CLONE_VM as u64 | 0xff;
+        let one_process = Condition(0, Dword, Le, i32::MAX as u64);
+        rules.push((libc::SYS_clone, vec![Condition(0, Qword, MaskedEq(flags), libc::SIGCHLD as u64)]));
+        rules.push((
+            libc::SYS_kill,
+            vec![one_process, Condition(0, Dword, Gt, 1), Condition(1, Dword, Eq, libc::SIGKILL as u64)],
+        ));
+        rules.push((libc::SYS_prctl, vec![Condition(0, Dword, Eq, libc::PR_SET_PDEATHSIG as u64)]));
+    }
+    rules
+}
+
+/// Files are opened for reading alone. Landlock refuses the rest as well, where there is one.
+fn opening(role: Role) -> Vec<Rule> {
+    if !Role::OF_NAMES.contains(&role) {
+        return Vec::new();
+    }
+    let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64;
+    let reads = |argument| vec![Condition(argument, Dword, MaskedEq(writing), libc::O_RDONLY as u64)];
+    vec![
+        (libc::SYS_openat, reads(2)),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_open, reads(1)),
     ]
 }
 
@@ -196,14 +223,13 @@ fn requests(role: Role) -> Vec<Rule> {
     let exactly = |request: u64| Condition(1, Dword, Eq, request);
     let like = |request: u64| Condition(1, Dword, MaskedEq(BUT_THE_LAST_BYTE), request);
     let not = |request: u64| Condition(1, Dword, Ne, request);
-    let mut rules = vec![
-        vec![exactly(FIONBIO)],
-        vec![exactly(FIONREAD)],
-        vec![exactly(TCGETS)],
-        vec![exactly(TUN_NAMESPACE)],
-        vec![like(TUN_WRITE)],
-        vec![like(TUN_READ)],
-    ];
+    let mut rules = vec![vec![exactly(FIONBIO)], vec![exactly(FIONREAD)], vec![exactly(TCGETS)]];
+    if Role::OF_NAMES.contains(&role) {
+        // The zone of an address.
+        rules.push(vec![exactly(libc::SIOCGIFINDEX as u64)]);
+    } else if role != Role::Capture {
+        rules.extend([vec![exactly(TUN_NAMESPACE)], vec![like(TUN_WRITE)], vec![like(TUN_READ)]]);
+    }
     if role == Role::Control {
         rules.push(vec![like(SOCKET_CONTROL), not(FIOSETOWN), not(SIOCSPGRP)]);
     }

@@ -6,11 +6,11 @@
 //!        ├─► enter(Worker)  no capability     its ring, its memory             ─┐ each thread, when it has
 //!        ├─► enter(Files)   no capability     the log, the file of endpoints    ├ what it needs, and before
 //!        ├─► enter(Metrics) no capability     its connections                   │ it listens to anybody
+//!        ├─► enter(Capture) no capability     the connection that it is given   │
 //!        └─► enter(Control) five of them      sockets, netlink, its directories ┘
 //! ```
 //!
-//! Control's threads come last, and what they start inherits theirs: the steward, the resolver, the watchdog, a
-//! capture.
+//! Control's threads come last, and what they start inherits theirs: the steward, the resolver's thread, the watchdog.
 //!
 //! Four layers. Each is the thread's own, and none can be taken off again:
 //!
@@ -22,13 +22,17 @@
 //! Rings are restricted as well, by `ring-buffers`: io_uring passes by seccomp. All threads share their memory, so who
 //! takes over one can have another work for him. What holds then is the union of all: that of control.
 //!
-//! Hooks and programs are run by another process ([`crate::control::runner`]), which none of this concerns.
+//! Hooks and programs are run by another process ([`crate::control::runner`]), which none of this concerns. Names are
+//! looked up by another one ([`crate::control::names`]), which has [layers of its own](names).
 
 mod calls;
 pub mod capabilities;
 pub mod files;
 pub mod filter;
+pub mod names;
 mod sockets;
+#[cfg(test)]
+mod tables_tests;
 #[cfg(test)]
 mod tests;
 
@@ -126,7 +130,7 @@ impl Plan {
             gaps.push(error.into());
             Fence::none()
         });
-        let filters = Filters::new(mode == Mode::Report, files.is_there());
+        let filters = Filters::new(&Role::OF_DAEMON, mode == Mode::Report, files.is_there());
         let filters = filters.map_err(|error| gaps.push(error.into())).ok();
         Self { mode, files, filters, for_files: ForFiles::of(places), gaps }
     }

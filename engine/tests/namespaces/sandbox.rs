@@ -1,6 +1,7 @@
 //! What the threads of a real daemon have given up, as `/proc` shows it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -41,6 +42,7 @@ fn started(options: &str) -> (Namespace, Daemon) {
 fn each_thread_has_given_up_what_it_does_not_need() {
     let (_namespace, daemon) = started("");
     let expected: Vec<(&str, u64)> = vec![
+        ("capture", 0),
         ("endpoints", 0),
         ("ringfort", OF_CONTROL),
         ("ringfort-log", 0),
@@ -72,6 +74,88 @@ fn off_is_off_and_report_only_watches() {
         // The line comes a moment after the filter.
         let is_said = || daemon.log().contains("the sandbox only reports") == (mode == "2");
         eventually(PATIENCE, &format!("{options}: {}", daemon.log()), is_said);
+    }
+}
+
+/// Of a process: who it is, its capabilities, its filter.
+fn rights(pid: &str) -> Option<(String, Vec<String>)> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+    Some((field("Name:")?, ["Uid:", "CapPrm:", "NoNewPrivs:", "Seccomp:"].into_iter().filter_map(field).collect()))
+}
+
+/// The process that looks names up for this daemon.
+fn names_of(daemon: &Daemon) -> Option<String> {
+    let pid = daemon.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children
+        .split_whitespace()
+        .find(|pid| rights(pid).is_some_and(|(name, _)| name == "ringfort-dns"))
+        .map(str::to_owned)
+}
+
+/// A name server that has an address for each name, as long as the test lasts.
+fn serve_names(namespace: &Namespace) {
+    let socket = namespace.enter(|| UdpSocket::bind("127.0.0.1:53")).unwrap();
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((len, from)) = socket.recv_from(&mut query) {
+            let end = 12 + query[12..].iter().position(|&byte| byte == 0).unwrap() + 5;
+            assert!(end <= len);
+            let is_ipv4 = query[end - 4..end] == [0, 1, 0, 1];
+            // RFC 1035: number, response, one question, the answers.
+            let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, u8::from(is_ipv4), 0, 0, 0, 0];
+            let mut answer = [&head, &query[12..end]].concat();
+            if is_ipv4 {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 53]);
+            }
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+}
+
+/// A process without rights resolves names. Without it the gateway goes on, and says what it lacks.
+#[test]
+fn names_are_looked_up_by_a_process_of_their_own() {
+    for (options, host, addr) in [("", "localhost", ":7"), ("--user nobody", "gate.example", "192.0.2.53:7")] {
+        let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+        let path = janitor::directory().join(format!("{interface}.conf"));
+        let (key, peer) = (KeyPair::random().unwrap().private.base64(), KeyPair::random().unwrap().public.base64());
+        let write = |host: &str| {
+            let peer = format!("[Peer]\nPublicKey = {peer}\nEndpoint = {host}:7\n");
+            std::fs::write(&path, format!("[Interface]\nPrivateKey = {key}\n{peer}")).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        };
+        write(host);
+        let servers = path.with_extension("servers");
+        std::fs::write(&servers, "nameserver 127.0.0.1\n").unwrap();
+        std::fs::set_permissions(&servers, PermissionsExt::from_mode(0o644)).unwrap();
+        serve_names(&namespace);
+        let mut command = namespace.command("unshare");
+        let script = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(&servers).arg(us().path);
+        command.args(["-f", "--config"]).arg(&path).args(options.split_whitespace()).arg(&interface);
+        let daemon = Daemon::spawn_command(command, &interface).unwrap();
+        let endpoint = || uapi::get(&interface).ok()?.into_iter().find(|(key, _)| key == "endpoint");
+        eventually(PATIENCE, "the name has an address", || endpoint().is_some_and(|(_, is)| is.ends_with(addr)));
+        let names = names_of(&daemon).unwrap();
+        let expected = ["65534\t65534\t65534\t65534", "0000000000000000", "1", "2"].map(str::to_owned).to_vec();
+        assert_eq!(rights(&names), Some(("ringfort-dns".to_owned(), expected)));
+        assert!(!daemon.log().contains("gap"), "{}", daemon.log());
+        let own = std::fs::read_link(format!("/proc/{}/exe", daemon.pid())).unwrap();
+        assert_eq!(std::fs::read_link(format!("/proc/{names}/exe")).unwrap(), own);
+        if options.is_empty() {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(names.parse().unwrap()), Signal::SIGKILL).unwrap();
+            let is_said = || daemon.log().contains("names of endpoints are not resolved any more");
+            eventually(PATIENCE, "it says so", is_said);
+            write("no-such-name.invalid");
+            daemon.signal(Signal::SIGHUP);
+            eventually(PATIENCE, "and of each name", || daemon.log().contains("cannot be resolved: the process"));
+            eventually(PATIENCE, "nothing is left of it", || names_of(&daemon).is_none());
+        }
+        assert!(daemon.stop().unwrap().success());
+        assert!(rights(&names).is_none_or(|(name, _)| name != "ringfort-dns"), "it is still there");
     }
 }
 

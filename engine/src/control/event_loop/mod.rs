@@ -135,6 +135,7 @@ impl Control {
         sources: SourceCheck,
         source: Arc<Source>,
         exchange: Arc<Exchange>,
+        captures: Captures,
         mtu: u32,
     ) -> Self {
         let workers = u8::try_from(source.workers.len()).expect("the command line has at most 255 workers");
@@ -153,7 +154,7 @@ impl Control {
             keyless: Keyless::default(),
             gathering: Gathering::new(exchange),
             jobs: Jobs::default(),
-            captures: Captures::new(source.queues.clone()),
+            captures,
             source,
             turns: Durations::default(),
             endpoints: Keeper::none(),

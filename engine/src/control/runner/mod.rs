@@ -18,4 +18,5 @@ mod process;
 mod wire;
 
 pub use client::Runner;
+pub(in crate::control) use process::hear_no_signal;
 pub use process::{Forked, RunnerProcess, fork};

@@ -72,7 +72,7 @@ impl RunnerProcess {
 /// A service manager signals all processes of a service, and a terminal all of its group. What follows is for the
 /// daemon to decide. A signal that is blocked or ignored would be so for commands and all that they start: nobody could
 /// end them. One that is handled has its default again in whatever is executed.
-fn hear_no_signal() {
+pub(in crate::control) fn hear_no_signal() {
     extern "C" fn nothing(_: libc::c_int) {}
     use Signal::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());

@@ -4,7 +4,7 @@
 //! ```text
 //!   control ── Task: reload, end ──► steward ──► network-setup, hooks, files
 //!      ▲                               │  ▲
-//!      └── Wish: copy, apply, ready ──┘  └── resolver's threads
+//!      └── Wish: copy, apply, ready ──┘  └── resolver's thread ◄──► ringfort-dns
 //! ```
 //!
 //! It decides nothing about peers. It asks control for a copy of what runs, and has control apply the difference.
@@ -29,6 +29,7 @@ use udp_uring::BindError;
 
 use super::{ConfigFile, Running};
 use crate::control::error::{DaemonError, Fault};
+use crate::control::names::Names;
 use crate::control::runner::Runner;
 use crate::control::uapi::{Refusal, SetRequest};
 use crate::queues::Queues;
@@ -127,6 +128,7 @@ impl Steward {
         file: ConfigFile,
         queues: Arc<Queues>,
         runner: Option<Arc<Runner>>,
+        names: Arc<Names>,
     ) -> Result<Self, DaemonError> {
         let ((tasks, to_do), (wish, wishes)) = (channel(), channel());
         let (report, ending) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
@@ -135,7 +137,8 @@ impl Steward {
         let line = Line { wishes: wish, queues, ending: ending.clone(), runner };
         let read_at = Arc::new(AtomicU64::new(unix_nanos()));
         let unresolved = Arc::new(Unresolved::default());
-        let resolver = Resolver::new(tasks.clone(), unresolved.clone());
+        let resolver = Resolver::start(names, tasks.clone(), unresolved.clone());
+        let resolver = resolver.map_err(|error| DaemonError::system("start the resolver's thread", error))?;
         let work = Work::new(interface, file, line, (tasks.clone(), resolver), (report.clone(), read_at.clone()));
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;

@@ -1,0 +1,87 @@
+use std::net::SocketAddr;
+
+use super::test::{names, names_by, nobody};
+use super::*;
+use crate::control::names::Names;
+
+/// What comes next, whenever that is.
+fn next(names: &Names) -> io::Result<(u64, Outcome)> {
+    loop {
+        poll(&mut [PollFd::new(names.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+        match names.answer()? {
+            Some(Answer::Ended { number, outcome }) => return Ok((number, outcome)),
+            other => assert!(other.is_none(), "{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn names_have_addresses_and_some_have_none() {
+    let names = names();
+    for (number, host) in [(3, "127.0.0.2"), (4, "::1"), (5, "no-such-name.invalid"), (6, "")] {
+        names.ask(number, host).unwrap();
+    }
+    let mut answers: Vec<_> = (3..7).map(|_| next(&names).unwrap()).collect();
+    answers.sort_by_key(|(number, _)| *number);
+    let found = |addr: &str| Outcome::Found(addr.parse::<SocketAddr>().unwrap());
+    assert_eq!(answers[..2], [(3, found("127.0.0.2:0")), (4, found("[::1]:0"))]);
+    assert!(answers[2..].iter().all(|(_, outcome)| matches!(outcome, Outcome::Failed(_))), "{answers:?}");
+}
+
+#[test]
+fn a_name_that_is_too_long_is_not_asked_for() {
+    let refused = names().ask(1, &"x".repeat(NAME_LEN_MAX + 1)).unwrap_err().to_string();
+    assert!(refused.contains("253 bytes"), "{refused}");
+}
+
+/// Whatever a lookup does, others are answered, and it is said what was.
+#[test]
+fn a_lookup_that_crashes_or_rambles_disturbs_nobody() {
+    let names = names_by(PATIENCE, |host| match host {
+        "crashes" => {
+            let _ = kill(Pid::this(), Signal::SIGKILL);
+            Outcome::failed("unreachable")
+        }
+        "rambles" => Outcome::Failed("x".repeat(1 << 20)),
+        host => look_up(host),
+    });
+    let hosts = ["crashes", "rambles", "127.0.0.3"];
+    let expected = ["has crashed", "says too much", "127.0.0.3:0"];
+    // More than are under way at once.
+    let count = 24;
+    for number in 0..count {
+        names.ask(number, hosts[number as usize % 3]).unwrap();
+    }
+    for _ in 0..count {
+        let (number, outcome) = next(&names).unwrap();
+        let said = match outcome {
+            Outcome::Found(addr) => addr.to_string(),
+            Outcome::Failed(why) => why,
+        };
+        assert!(said.contains(expected[number as usize % 3]), "{number}: {said}");
+    }
+}
+
+/// Those behind it have their turn: this is more than are under way at once.
+#[test]
+fn a_lookup_that_hangs_is_ended() {
+    let names = names_by(Duration::from_millis(20), |_| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let count = AT_ONCE as u64 + 1;
+    (0..count).for_each(|number| names.ask(number, "hangs").unwrap());
+    let mut numbers: Vec<_> = (0..count).map(|_| next(&names).unwrap()).collect();
+    numbers.sort_by_key(|(number, _)| *number);
+    let expected = |number| (number, Outcome::failed("the resolver says nothing for 20ms"));
+    assert_eq!(numbers, (0..count).map(expected).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_process_that_is_gone_is_named() {
+    let names = nobody();
+    for error in [names.ask(1, "localhost").unwrap_err(), next(&names).unwrap_err()] {
+        assert!(error.to_string().contains("restart the gateway"), "{error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! The layers of the process that has names looked up, and of each lookup.
+//!
+//! A lookup reads what name servers answer, with the parser of the C library and with whatever modules
+//! `/etc/nsswitch.conf` names. So it has less than the process that it is a fork of: no more processes, and of `/etc`
+//! only the files that a resolver reads. Neither writes to a file, executes anything, or has a capability.
+
+use caps::{CapSet, CapsHashSet, clear, set};
+use nix::sys::prctl::{set_dumpable, set_no_new_privs};
+use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+
+use super::files::Fence;
+use super::filter::Filters;
+use super::{Mode, Role, SandboxError};
+
+/// `nobody` and its group: what the kernel shows for users that it has no number for.
+const NOBODY: u32 = 65534;
+
+/// What was decided for this process.
+pub struct Layers {
+    mode: Mode,
+    /// `None` if they are not to be had.
+    filters: Option<Filters>,
+    is_fenced: bool,
+}
+
+impl Layers {
+    /// The calling process gives up what it does not need. To be called while there is a single thread. What could not
+    /// be had comes back as well. A root that cannot become another user is no such gap: it is what a service without
+    /// `CAP_SETUID` wants. It may not speak to local services then, which do what root tells them.
+    #[must_use]
+    pub fn enter(mode: Mode) -> (Self, Vec<SandboxError>) {
+        let mut layers = Self { mode, filters: None, is_fenced: false };
+        if mode == Mode::On && geteuid().is_root() {
+            // See above.
+            let _ = become_nobody();
+        }
+        // Others of that user do not look into it. The change of the user undoes it.
+        let _ = set_dumpable(false);
+        if mode == Mode::Off {
+            return (layers, Vec::new());
+        }
+        let mut gaps = Vec::new();
+        let mut note = |result: Result<(), SandboxError>| gaps.extend(result.err());
+        note(set_no_new_privs().map_err(|errno| SandboxError::NoNewPrivileges(errno.into())));
+        if mode == Mode::On {
+            note(drop_capabilities());
+            note(fence_in().map(|is_fenced| layers.is_fenced = is_fenced));
+        }
+        note(filter(mode).map(|filters| layers.filters = Some(filters)));
+        (layers, gaps)
+    }
+
+    /// The calling process, a fork of the one that has entered, is about to look a name up.
+    ///
+    /// # Errors
+    /// What it could not give up. Then it must not look anything up.
+    pub fn enter_lookup(&self) -> Result<(), SandboxError> {
+        if self.mode == Mode::On && self.is_fenced {
+            Fence::of_lookup()?.enter().map_err(SandboxError::Landlock)?;
+        }
+        match &self.filters {
+            Some(filters) => filters.install(Role::Lookup).map_err(SandboxError::NoFilter),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether paths are fenced in from now on.
+fn fence_in() -> Result<bool, SandboxError> {
+    let fence = Fence::of_names()?;
+    fence.enter().map_err(SandboxError::Landlock)?;
+    Ok(fence.is_there())
+}
+
+/// The filters depend on the user, who has changed before.
+fn filter(mode: Mode) -> Result<Filters, SandboxError> {
+    let filters = Filters::new(&Role::OF_NAMES, mode == Mode::Report, false)?;
+    filters.install(Role::Names).map_err(SandboxError::NoFilter)?;
+    Ok(filters)
+}
+
+fn become_nobody() -> nix::Result<()> {
+    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)
+}
+
+fn drop_capabilities() -> Result<(), SandboxError> {
+    let none = CapsHashSet::new();
+    clear(None, CapSet::Ambient)?;
+    for of in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        set(None, of, &none)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::io::{self, Read as _, Write as _};
+    use std::net::{TcpStream, ToSocketAddrs as _};
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    use nix::fcntl::OFlag;
+    use nix::sys::wait::waitpid;
+    use nix::unistd::{ForkResult, fork, getppid, getuid, pipe2};
+
+    use super::*;
+
+    /// What a process says that does this.
+    fn said_by(work: impl FnOnce() -> String) -> String {
+        let (from, to) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        // SAFETY: no other thread of this test holds anything that the child needs.
+        let ForkResult::Parent { child } = unsafe { fork() }.unwrap() else {
+            let _ = File::from(to).write_all(work().as_bytes());
+            // SAFETY: it ends the child before it runs anything of the test's.
+            unsafe { libc::_exit(0) }
+        };
+        drop(to);
+        let mut said = String::new();
+        File::from(from).read_to_string(&mut said).unwrap();
+        waitpid(child, None).unwrap();
+        said
+    }
+
+    fn errno<T>(result: io::Result<T>) -> i32 {
+        result.err().and_then(|error| error.raw_os_error()).unwrap_or(0)
+    }
+
+    /// What neither the process nor a lookup can do, and what came of it.
+    fn attempts() -> Vec<(&'static str, i32)> {
+        let call = |number, [a, b, c, d]: [libc::c_long; 4]| {
+            // SAFETY: no argument is the address of anything.
+            let result = unsafe { libc::syscall(number, a, b, c, d) };
+            if result >= 0 { 0 } else { errno(Err::<(), _>(io::Error::last_os_error())) }
+        };
+        // There is none of this number. Whoever may send signals hears that.
+        let group = -libc::c_long::from(i32::MAX);
+        vec![
+            ("write to a file", errno(OpenOptions::new().append(true).open("/etc/hosts"))),
+            ("make a file", errno(File::create("/tmp/ringfort-dns-made"))),
+            ("remove a file", errno(fs::remove_file("/etc/hosts"))),
+            ("look at processes", errno(File::open("/proc/1/maps"))),
+            ("read root's files", errno(File::open("/root/.profile"))),
+            ("execute", errno(Command::new("/bin/true").status())),
+            ("ptrace", call(libc::SYS_ptrace, [libc::PTRACE_ATTACH as libc::c_long, 1, 0, 0])),
+            ("read memory", call(libc::SYS_process_vm_readv, [1, 0, 0, 0])),
+            ("signal a group", call(libc::SYS_kill, [group, libc::SIGKILL as libc::c_long, 0, 0]) % libc::ESRCH),
+            ("signal others", call(libc::SYS_kill, [getppid().as_raw().into(), libc::SIGKILL as libc::c_long, 0, 0])),
+            ("become root", call(libc::SYS_setuid, [0; 4])),
+            ("make a ring", call(libc::SYS_io_uring_setup, [1, 0, 0, 0])),
+            ("change the network", call(libc::SYS_socket, [libc::AF_NETLINK as libc::c_long, 3, 12, 0])),
+        ]
+    }
+
+    #[test]
+    fn who_has_names_looked_up_reads_and_asks_and_nothing_else() {
+        assert!(geteuid().is_root(), "this test needs root");
+        let said = said_by(|| {
+            let (_, gaps) = Layers::enter(Mode::On);
+            let done: Vec<_> = attempts().into_iter().filter(|(_, errno)| *errno == 0).collect();
+            format!("{gaps:?} {} {done:?}", getuid())
+        });
+        assert_eq!(said, "[] 65534 []");
+    }
+
+    #[test]
+    fn a_lookup_has_less() {
+        let said = said_by(|| {
+            let (layers, gaps) = Layers::enter(Mode::On);
+            let before = errno(File::open("/etc/passwd"));
+            layers.enter_lookup().unwrap();
+            let found = ("localhost", 1).to_socket_addrs().map(|mut all| all.next().is_some());
+            let attempts: Vec<_> = attempts().into_iter().filter(|(_, errno)| *errno == 0).collect();
+            // SAFETY: it is refused, or ends at once.
+            let forked = unsafe { libc::fork() };
+            if forked == 0 {
+                // SAFETY: as above.
+                unsafe { libc::_exit(0) };
+            }
+            let (passwd, own) = (errno(File::open("/etc/passwd")), errno(File::open("/etc/hosts")));
+            let tcp = errno(TcpStream::connect("127.0.0.1:1"));
+            let local = errno(UnixStream::connect("/nowhere"));
+            format!("{gaps:?} {before} {found:?} {attempts:?} {forked} {passwd} {own} {tcp} {local}")
+        });
+        let expected = format!("[] 0 Ok(true) [] -1 {} 0 {} {}", libc::EACCES, libc::ECONNREFUSED, libc::ENOENT);
+        assert_eq!(said, expected);
+    }
+
+    /// As in a service without `CAP_SETUID`: local services would do what it says.
+    #[test]
+    fn root_speaks_to_no_local_service() {
+        let said = said_by(|| {
+            let filters = Filters::new(&Role::OF_NAMES, false, false).unwrap();
+            set_no_new_privs().unwrap();
+            filters.install(Role::Lookup).unwrap();
+            errno(UnixStream::connect("/nowhere")).to_string()
+        });
+        assert_eq!(said, libc::EPERM.to_string());
+    }
+}
