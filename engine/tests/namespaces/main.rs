@@ -22,6 +22,7 @@ mod back;
 mod back_crowd;
 mod bound;
 mod capture;
+mod differential;
 mod doctor;
 mod first_answers;
 mod floods;
