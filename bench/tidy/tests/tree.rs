@@ -42,4 +42,5 @@ tidy! {
     imports_are_in_one_order: "imports",
     words_are_plain: "plain words",
     sentences_are_short: "sentence length",
+    tests_that_are_named_are_there: "named tests",
 }

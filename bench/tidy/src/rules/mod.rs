@@ -5,6 +5,7 @@ use crate::{Problem, Tree};
 mod imports;
 mod prose;
 mod sizes;
+mod survival;
 mod text;
 
 /// A rule of the house.
@@ -59,6 +60,11 @@ pub const RULES: &[Rule] = &[
         name: "sentence length",
         reason: "a sentence of more than 30 words holds more than one thought",
         check: prose::sentence_length,
+    },
+    Rule {
+        name: "named tests",
+        reason: "a promise whose test was renamed or removed is one that nobody keeps",
+        check: survival::named_tests,
     },
 ];
 
