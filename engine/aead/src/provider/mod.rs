@@ -21,6 +21,8 @@ pub enum Provider {
     AwsLc,
     /// ChaCha20-Poly1305 across the messages of a train, for x86-64 with AVX-512 (F, BW, VL, DQ, IFMA and VBMI2).
     Train,
+    /// ChaCha20-Poly1305 across the messages of a train, for x86-64 with AVX2 and BMI2.
+    TrainAvx2,
     /// The kernel of [`Train`](Self::Train) over plain arrays instead of registers: a test vehicle, which runs on every
     /// CPU, slowly. It is in builds with the feature `arrays` only, and not in [`ALL`](Self::ALL): so `--aead` has no
     /// name for it, and it is never measured or chosen. A test makes a [`Plan`](crate::Plan) for it.
@@ -51,11 +53,12 @@ const IN_NO_PLAN: &str = "a provider that is not available is in no plan";
 
 impl Provider {
     /// Every provider that this build knows.
-    pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train];
+    pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train, Self::TrainAvx2];
 
     /// What tests look at: every provider, and the one that exists only for them. In the order of the discriminants.
     #[doc(hidden)]
-    pub const TESTED: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train, Self::TrainOnArrays];
+    pub const TESTED: &'static [Self] =
+        &[Self::RustCrypto, Self::AwsLc, Self::Train, Self::TrainAvx2, Self::TrainOnArrays];
 
     /// The providers of `suite` that can run on this CPU.
     pub fn available(suite: Suite) -> impl Iterator<Item = Self> {
@@ -67,6 +70,7 @@ impl Provider {
         let runs = match self {
             Self::RustCrypto | Self::AwsLc => true,
             Self::Train => train::is_supported(),
+            Self::TrainAvx2 => train::is_supported_on_avx2(),
             Self::TrainOnArrays => train::HAS_ARRAYS,
         };
         runs && self.implements(suite)
@@ -77,6 +81,7 @@ impl Provider {
         match self {
             Self::RustCrypto | Self::AwsLc | Self::TrainOnArrays => Vec::new(),
             Self::Train => train::missing_features(),
+            Self::TrainAvx2 => train::missing_features_on_avx2(),
         }
     }
 
@@ -84,7 +89,7 @@ impl Provider {
     pub fn implements(self, suite: Suite) -> bool {
         match self {
             Self::RustCrypto | Self::AwsLc => true,
-            Self::Train | Self::TrainOnArrays => suite == Suite::ChaCha20Poly1305,
+            Self::Train | Self::TrainAvx2 | Self::TrainOnArrays => suite == Suite::ChaCha20Poly1305,
         }
     }
 
@@ -94,6 +99,7 @@ impl Provider {
             Self::RustCrypto => "rustcrypto",
             Self::AwsLc => "aws-lc",
             Self::Train => "train",
+            Self::TrainAvx2 => "train-avx2",
             Self::TrainOnArrays => "train-on-arrays",
         }
     }
@@ -101,7 +107,7 @@ impl Provider {
     /// What this provider leaves of a message that failed. The self-test holds it to that.
     pub fn on_failure(self) -> OnFailure {
         match self {
-            Self::RustCrypto | Self::Train | Self::TrainOnArrays => OnFailure::Unchanged,
+            Self::RustCrypto | Self::Train | Self::TrainAvx2 | Self::TrainOnArrays => OnFailure::Unchanged,
             Self::AwsLc => OnFailure::Zeroed,
         }
     }
@@ -123,6 +129,7 @@ impl Provider {
             (Self::RustCrypto, Suite::Aes256Gcm) => Box::new(rust_crypto::aes256gcm(key)),
             (Self::AwsLc, suite) => Box::new(aws_lc::Cipher::new(suite, key)),
             (Self::Train, _) => train::cipher(key).expect(IN_NO_PLAN),
+            (Self::TrainAvx2, _) => train::cipher_on_avx2(key).expect(IN_NO_PLAN),
             (Self::TrainOnArrays, _) => train::cipher_on_arrays(key).expect(IN_NO_PLAN),
         }
     }
@@ -134,7 +141,7 @@ impl Provider {
             (Self::RustCrypto, Suite::ChaCha20Poly1305) => Some(Box::new(rust_crypto::chacha20poly1305(key))),
             (Self::RustCrypto, Suite::Aes256Gcm) => Some(Box::new(rust_crypto::aes256gcm(key))),
             (Self::AwsLc, suite) => Some(Box::new(aws_lc::Cipher::new(suite, key))),
-            (Self::Train | Self::TrainOnArrays, _) => None,
+            (Self::Train | Self::TrainAvx2 | Self::TrainOnArrays, _) => None,
         }
     }
 
@@ -142,7 +149,7 @@ impl Provider {
     pub(crate) fn oracle(self) -> Self {
         match self {
             Self::RustCrypto => Self::AwsLc,
-            Self::AwsLc | Self::Train | Self::TrainOnArrays => Self::RustCrypto,
+            Self::AwsLc | Self::Train | Self::TrainAvx2 | Self::TrainOnArrays => Self::RustCrypto,
         }
     }
 }

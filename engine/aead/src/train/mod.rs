@@ -11,8 +11,13 @@
 use crate::KEY_LEN;
 use crate::cipher::BatchCipher;
 
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod avx2;
 #[cfg(any(target_arch = "x86_64", test, feature = "arrays"))]
 mod kernel;
+#[cfg(any(target_arch = "x86_64", test, feature = "arrays"))]
+mod order;
 
 /// The CPU features without which it does not run, as far as they are missing here.
 pub(crate) fn missing_features() -> Vec<&'static str> {
@@ -34,6 +39,33 @@ pub(crate) fn is_supported() -> bool {
 pub(crate) fn cipher(key: &[u8; KEY_LEN]) -> Option<Box<dyn BatchCipher>> {
     #[cfg(target_arch = "x86_64")]
     return kernel::cipher(key);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = key;
+        None
+    }
+}
+
+/// The CPU features that the kernel for AVX2 needs, as far as they are missing here.
+pub(crate) fn missing_features_on_avx2() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    return avx2::missing_features();
+    #[cfg(not(target_arch = "x86_64"))]
+    vec!["x86-64"]
+}
+
+/// Whether that runs on this CPU.
+pub(crate) fn is_supported_on_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return avx2::is_supported();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// The key for that, expanded; `None` on a CPU on which it does not run.
+pub(crate) fn cipher_on_avx2(key: &[u8; KEY_LEN]) -> Option<Box<dyn BatchCipher>> {
+    #[cfg(target_arch = "x86_64")]
+    return avx2::cipher(key);
     #[cfg(not(target_arch = "x86_64"))]
     {
         let _ = key;

@@ -19,8 +19,19 @@ fn has_what_train_needs() -> bool {
         && is_x86_feature_detected!("avx512vbmi2")
 }
 
+#[cfg(target_arch = "x86_64")]
+fn has_what_train_avx2_needs() -> bool {
+    use std::arch::is_x86_feature_detected;
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2")
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn has_what_train_needs() -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_what_train_avx2_needs() -> bool {
     false
 }
 
@@ -33,9 +44,15 @@ fn every_provider_that_can_run_is_tested() {
     } else {
         println!("this CPU lacks {}: train is tested over arrays only", Provider::Train.missing_features().join(", "));
     }
+    if has_what_train_avx2_needs() {
+        expected.push("train-avx2/chacha20poly1305");
+    } else {
+        println!("this CPU lacks {}: train-avx2 is not tested", Provider::TrainAvx2.missing_features().join(", "));
+    }
     expected.extend(["train-on-arrays/chacha20poly1305", "rustcrypto/aes256gcm", "aws-lc/aes256gcm"]);
     assert_eq!(names, expected);
     assert_eq!(Provider::Train.missing_features().is_empty(), has_what_train_needs());
+    assert_eq!(Provider::TrainAvx2.missing_features().is_empty(), has_what_train_avx2_needs());
 }
 
 /// The kernel over arrays is a test vehicle: nobody can ask for it, and it is never measured.

@@ -1,4 +1,4 @@
-//! A second's worth of the proof, of the kernel across trains only: `scripts/mutants` runs it on each mutant. It looks
+//! A second's worth of the proof, of the kernels across trains only: `scripts/mutants` runs it on each mutant. It looks
 //! at the lengths and counts at which the kernel changes its ways.
 
 use ringfort_aead::{Geometry, HEADER_LEN, Message, Provider, SEGMENTS_MAX, Source, Suite, TAG_LEN};
@@ -14,9 +14,10 @@ const LENS: [usize; 26] = [
 ];
 const COUNTS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32, 33, SEGMENTS_MAX];
 
-/// The kernel over arrays, and over registers where they are.
+/// The kernel over arrays, and over registers where they are; and that for AVX2.
 fn subjects() -> impl Iterator<Item = Subject> {
-    let is_kernel = |subject: &Subject| matches!(subject.provider, Provider::Train | Provider::TrainOnArrays);
+    let is_kernel =
+        |subject: &Subject| matches!(subject.provider, Provider::Train | Provider::TrainOnArrays | Provider::TrainAvx2);
     Subject::of(Suite::ChaCha20Poly1305).into_iter().filter(is_kernel)
 }
 

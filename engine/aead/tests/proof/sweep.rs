@@ -183,7 +183,7 @@ fn one_count_in(subject: Subject) -> usize {
     match subject.provider {
         Provider::RustCrypto => 8,
         Provider::TrainOnArrays => 16,
-        Provider::AwsLc | Provider::Train => 1,
+        Provider::AwsLc | Provider::Train | Provider::TrainAvx2 => 1,
     }
 }
 
@@ -250,5 +250,6 @@ sweeps! {
     rustcrypto_aes256gcm "rustcrypto/aes256gcm";
     aws_lc_aes256gcm "aws-lc/aes256gcm";
     train_chacha20poly1305 "train/chacha20poly1305";
+    train_avx2_chacha20poly1305 "train-avx2/chacha20poly1305";
     train_on_arrays_chacha20poly1305 "train-on-arrays/chacha20poly1305";
 }

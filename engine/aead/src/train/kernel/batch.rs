@@ -7,10 +7,10 @@ use arrayvec::ArrayVec;
 
 use super::apply::{apply, apply_from};
 use super::chacha20::blocks_max;
-use super::order::Order;
 use super::pass::{Lanes, Pass, Run};
 use super::poly1305::{GROUP_MAX, Tags, tags};
 use super::vector::{BLOCK, Vector, Wide, wipe};
+use crate::train::order::Order;
 use crate::{Message, SEGMENTS_MAX, Source, Verdicts};
 
 /// Seals the messages, in place or, where there are sources, out of them.

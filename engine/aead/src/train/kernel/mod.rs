@@ -4,7 +4,7 @@
 //!
 //! - [`mod@cipher`]: from code for any CPU into functions that are compiled for this one;
 //! - [`batch`]: which blocks are made when, and which tags;
-//! - [`order`]: in which order of the messages;
+//! - [`order`](super::order): in which order of the messages;
 //! - [`pass`]: 32 blocks of any messages, one in each lane;
 //! - [`chacha20`]: their key stream;
 //! - [`apply`]: which meets the text;
@@ -22,7 +22,7 @@ mod apply;
 mod batch;
 mod chacha20;
 mod cipher;
-mod order;
+
 mod pass;
 mod poly1305;
 mod vector;

@@ -8,7 +8,7 @@ use super::vector::{BLOCK, Vector, wipe};
 /// Consecutive blocks of one message in consecutive lanes.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
-    /// The message, by its place in the [order](super::order).
+    /// The message, by its place in the [order](crate::train::order).
     pub(super) message: usize,
     /// The number of the first block. Block 0 is the one-time key of Poly1305 (RFC 8439, section 2.6), block 1 begins
     /// the text.

@@ -21,11 +21,11 @@ const AS_GIVEN: [u8; SEGMENTS_MAX] = {
 /// Long messages first: a group of Poly1305 takes as many steps as its longest message, so those of like length
 /// belong together. Lengths are no secret.
 #[derive(Clone, Copy)]
-pub(super) struct Order([u8; SEGMENTS_MAX]);
+pub(in crate::train) struct Order([u8; SEGMENTS_MAX]);
 
 impl Order {
     /// The order for these messages. A train is in that order already.
-    pub(super) fn of(messages: &[Message<'_>]) -> Self {
+    pub(in crate::train) fn of(messages: &[Message<'_>]) -> Self {
         let mut order = Self(AS_GIVEN);
         if !messages.is_sorted_by(|a, b| a.text().len() >= b.text().len()) {
             order.sort(messages);
@@ -48,7 +48,7 @@ impl Order {
 
     /// Which message, by its place in the batch, comes at this place in the order.
     #[inline(always)]
-    pub(super) fn at(&self, place: usize) -> usize {
+    pub(in crate::train) fn at(&self, place: usize) -> usize {
         self.0[place].into()
     }
 }

@@ -1,0 +1,182 @@
+//! A message on its way: which blocks it has, where they are, and how far encryption and hash have come.
+
+use core::cell::Cell;
+
+use super::bytes::{block, copy, copy_from, cut};
+use super::hash::{Hash, POLY_BLOCK};
+use super::pass::{BLOCK, Lane, Piece};
+use crate::{Source, TAG_LEN};
+
+/// The last block of a ciphertext, zero-padded, with the block of lengths behind it: so the end of a hash is one piece.
+pub(super) type Tail = [Cell<u8>; BLOCK + POLY_BLOCK];
+
+/// A message. Blocks of ChaCha20 are counted from 0, the one-time key (RFC 8439, section 2.6); block 1 begins the text.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'b> {
+    pub(super) counter: u64,
+    pub(super) text: &'b [Cell<u8>],
+    pub(super) tag: &'b Cell<[u8; TAG_LEN]>,
+    pub(super) hash: &'b Cell<Hash>,
+    tail: &'b Tail,
+    /// The next block, and how many there are.
+    pub(super) next: usize,
+    pub(super) blocks: usize,
+    /// Blocks of Poly1305: hashed so far, those that are there to be hashed, those in front of the tail, and all.
+    hashed: usize,
+    ready: usize,
+    body: usize,
+    all: usize,
+}
+
+impl<'b> Job<'b> {
+    #[inline(always)]
+    pub(super) fn new(
+        counter: u64,
+        text: &'b [Cell<u8>],
+        tag: &'b Cell<[u8; TAG_LEN]>,
+        hash: &'b Cell<Hash>,
+        tail: &'b Tail,
+    ) -> Self {
+        let text_blocks = text.len().div_ceil(BLOCK);
+        let body = text_blocks.saturating_sub(1) * (BLOCK / POLY_BLOCK);
+        let all = text.len().div_ceil(POLY_BLOCK) + 1;
+        Self { counter, text, tag, hash, tail, next: 0, blocks: 1 + text_blocks, hashed: 0, ready: 0, body, all }
+    }
+
+    /// The same, as long as only its one-time key is made.
+    pub(super) fn key_alone(self) -> Self {
+        Self { blocks: 1, ..self }
+    }
+
+    /// The same, when only its text is left to be made.
+    pub(super) fn text_alone(self) -> Self {
+        Self { next: 1, ..self }
+    }
+
+    /// The last block of the text, whole or not; nothing of an empty one.
+    #[inline(always)]
+    fn last(&self) -> &'b [Cell<u8>] {
+        &self.text[self.body * POLY_BLOCK..]
+    }
+
+    /// Whether all blocks were given to a pass.
+    #[inline(always)]
+    pub(super) fn is_through(&self) -> bool {
+        self.next == self.blocks
+    }
+
+    /// Whether all of the hash was given to a pass.
+    #[inline(always)]
+    pub(super) fn is_hashed(&self) -> bool {
+        self.hashed == self.all
+    }
+
+    /// The lane that encrypts this block of the text in its place. A last block that is not whole is encrypted in the
+    /// tail.
+    #[inline(always)]
+    pub(super) fn lane(&self, number: usize, source: Option<&'b Source<'b>>) -> Lane<'b> {
+        let at = (number - 1) * BLOCK;
+        let Some(target) = self.text[at..].first_chunk() else {
+            let (rest, target) = (&self.text[at..], block(self.tail, 0));
+            match source {
+                None => copy(rest, &target[..rest.len()]),
+                Some(source) => compose(source, at, &target[..rest.len()]),
+            }
+            return Lane::in_place(target);
+        };
+        match source {
+            None => Lane::in_place(target),
+            Some(source) => {
+                // Most blocks are entirely in one of the two pieces.
+                let piece = match at.checked_sub(source.head.len()) {
+                    None => source.head[at..].first_chunk(),
+                    Some(at) => source.body.get(at..).and_then(|body| body.first_chunk()),
+                };
+                if let Some(piece) = piece {
+                    return Lane::from(piece, target);
+                }
+                compose(source, at, target);
+                Lane::in_place(target)
+            }
+        }
+    }
+
+    /// The one-time key is there.
+    #[inline(always)]
+    pub(super) fn set_key(&mut self, block: &[Cell<u8>; BLOCK]) {
+        let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|byte| block[8 * at + byte].get()));
+        self.hash.set(Hash::new(&[word(0), word(1), word(2), word(3)]));
+    }
+
+    /// The blocks up to the next are encrypted in their place.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
+    pub(super) fn made(&mut self) {
+        if !self.is_through() {
+            // Not what is in the tail: that is not yet there.
+            self.ready = (self.next.saturating_sub(1) * (BLOCK / POLY_BLOCK)).min(self.body);
+            return;
+        }
+        let (last, encrypted) = (self.last(), block(self.tail, 0));
+        if last.len() == BLOCK {
+            copy(last, encrypted);
+        } else {
+            copy(&encrypted[..last.len()], last);
+            cut(encrypted, last.len());
+        }
+        self.finish_tail();
+        self.release();
+    }
+
+    /// The text is ciphertext from the beginning.
+    #[inline(always)]
+    pub(super) fn take_ciphertext(&mut self) {
+        copy(self.last(), &self.tail[..self.last().len()]);
+        self.finish_tail();
+    }
+
+    /// All of the ciphertext is there, and the one-time key: the hash can go to its end.
+    #[inline(always)]
+    pub(super) fn release(&mut self) {
+        self.ready = self.all;
+    }
+
+    #[inline(always)]
+    fn finish_tail(&self) {
+        // No associated data, then the length of the text (RFC 8439, section 2.8).
+        let mut lengths = [0; POLY_BLOCK];
+        lengths[8..].copy_from_slice(&(self.text.len() as u64).to_le_bytes());
+        let place = self.last().len().next_multiple_of(POLY_BLOCK);
+        copy_from(&lengths, &self.tail[place..place + POLY_BLOCK]);
+    }
+
+    /// Blocks that can be hashed now and lie side by side.
+    #[inline(always)]
+    pub(super) fn available(&self) -> usize {
+        if self.hashed < self.body { self.ready.min(self.body) - self.hashed } else { self.ready - self.hashed }
+    }
+
+    /// Takes the next `count` of them, which are no more than there are available.
+    #[inline(always)]
+    pub(super) fn take(&mut self, count: usize) -> Piece<'b> {
+        let (from, place) = match self.hashed.checked_sub(self.body) {
+            None => (self.text, self.hashed),
+            Some(place) => (&self.tail[..], place),
+        };
+        self.hashed += count;
+        Piece { hash: self.hash, text: &from[place * POLY_BLOCK..][..count * POLY_BLOCK] }
+    }
+}
+
+/// The bytes from `at` on of the two pieces and the padding, as many as there is room for.
+#[inline]
+fn compose(source: &Source<'_>, at: usize, to: &[Cell<u8>]) {
+    let from_head = source.head.get(at..).unwrap_or(&[]);
+    let (head_cells, rest) = to.split_at(from_head.len().min(to.len()));
+    copy_from(&from_head[..head_cells.len()], head_cells);
+    let body_at = (at + head_cells.len()).saturating_sub(source.head.len());
+    let from_body = source.body.get(body_at..).unwrap_or(&[]);
+    let (body_cells, padding) = rest.split_at(from_body.len().min(rest.len()));
+    copy_from(&from_body[..body_cells.len()], body_cells);
+    padding.iter().for_each(|cell| cell.set(0));
+}
