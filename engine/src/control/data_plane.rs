@@ -13,6 +13,7 @@ use ringfort_path::tap::Tap;
 use ringfort_path::{Dispatch, HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage, Order};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
+use super::former_ports::FormerPorts;
 use super::notices;
 use super::sockets::Sockets;
 use crate::queues::{Mail, Queues};
@@ -26,6 +27,7 @@ pub struct DataPlane {
     queues: Arc<Queues>,
     dispatch: Dispatch,
     sockets: Sockets,
+    former: FormerPorts,
     routes_check: Option<Time>,
     /// Shows handshake messages to whoever looks on.
     tap: Option<Box<Tap>>,
@@ -40,7 +42,16 @@ impl DataPlane {
     #[must_use]
     pub fn new(queues: Arc<Queues>, plan: Plan, sockets: Sockets) -> Self {
         let dispatch = Dispatch::new(plan, queues.workers.len());
-        Self { queues, dispatch, sockets, routes_check: None, tap: None, handshakes_sent: 0, handshakes_unsent: 0 }
+        Self {
+            queues,
+            dispatch,
+            sockets,
+            former: FormerPorts::default(),
+            routes_check: None,
+            tap: None,
+            handshakes_sent: 0,
+            handshakes_unsent: 0,
+        }
     }
 
     /// The sockets.
@@ -61,7 +72,8 @@ impl DataPlane {
     }
 
     /// New sockets for everybody.
-    pub fn rebind(&mut self, rebind: super::sockets::Rebind) {
+    pub fn rebind(&mut self, rebind: super::sockets::Rebind, now: Time) {
+        self.former.note(self.sockets.port(), now);
         let pairs = self.sockets.adopt(rebind);
         self.give_sockets(pairs);
     }
@@ -80,6 +92,12 @@ impl DataPlane {
         for worker in &self.queues.workers {
             worker.push_mail(Mail::Sockets(None));
         }
+    }
+
+    /// Whether a port is asked for that workers of ours have not let go of yet.
+    #[must_use]
+    pub fn must_wait_for(&self, port: u16, now: Time) -> bool {
+        self.former.may_be_ours(port, now) && self.sockets.is_taken(port)
     }
 
     /// Tells all workers.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use ringfort_core::device::Device;
 use ringfort_core::time::Time;
@@ -16,6 +17,8 @@ use super::file::steward::Located;
 use super::file::{Copying, Running};
 use super::uapi::{Refusal, SetRequest};
 
+/// When to look again whether workers have let go of a port.
+const PORT_PAUSE: Duration = Duration::from_millis(5);
 /// Endpoints that are set in one turn.
 const ENDPOINTS_PER_STEP: usize = 1024;
 
@@ -26,6 +29,8 @@ pub type Outcome = Result<(), Refusal>;
 #[derive(Debug, Default)]
 pub struct Jobs {
     queue: VecDeque<Job>,
+    /// Until when the first one has nothing to do: it waits for a port.
+    pause: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -45,6 +50,18 @@ impl Jobs {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether there is something to do at once.
+    #[must_use]
+    pub fn are_ready(&self, now: Time) -> bool {
+        !self.is_empty() && self.next_deadline().is_none_or(|due| due <= now)
+    }
+
+    /// When there is something to do again, if not at once.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.pause.filter(|_| !self.is_empty())
     }
 
     /// Has a request applied. The outcome arrives when the workers know all of it. If nobody waits for it any more, the
@@ -78,8 +95,16 @@ impl Jobs {
     /// Does the next part of the first one. Whoever waits for it hears of its end in [`Jobs::answer`], when what the
     /// device has decided was carried out.
     pub fn step(&mut self, device: &mut Device, plane: &mut DataPlane, now: Time) {
+        if !self.are_ready(now) {
+            return;
+        }
+        self.pause = None;
         let rest = match self.queue.pop_front() {
             None => return,
+            Some(Job::Request(request, answer)) if must_wait(&request, plane, now) => {
+                self.pause = Some(now + PORT_PAUSE);
+                Some(Job::Request(request, answer))
+            }
             Some(Job::Request(request, answer)) => match Application::begin(*request, device, plane, now) {
                 Ok(application) => apply(Box::new(application), answer, device, now),
                 Err(refusal) => Some(Job::Outcome(Err(refusal), answer)),
@@ -122,6 +147,11 @@ impl Jobs {
             _ => false,
         }
     }
+}
+
+/// Whether a request asks for a port that was ours a moment ago, and that workers have not let go of.
+fn must_wait(request: &SetRequest, plane: &DataPlane, now: Time) -> bool {
+    request.device.listen_port.is_some_and(|port| plane.must_wait_for(port, now))
 }
 
 /// The next part of a request, and what is left of it.

@@ -1,3 +1,4 @@
+use std::net::UdpSocket;
 use std::sync::Arc;
 
 use getrandom::SysRng;
@@ -110,13 +111,44 @@ fn a_handshake_is_served_between_two_parts_of_a_request() {
 }
 
 /// In the order in which they came, each when it is applied, whether or not anybody waits; refused ones as well.
+/// Two sockets of one port at the same moment: the former one, which a worker holds until its next turn.
+#[test]
+fn a_port_that_was_ours_a_moment_ago_is_waited_for() {
+    let mut rig = Rig::new();
+    let first = rig.plane.sockets().port();
+    let port = |port| Box::new(SetRequest { device: listen_on(port), ..SetRequest::default() });
+    let second = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let away = rig.jobs.request(port(second));
+    rig.finish();
+    assert_eq!(away.try_recv(), Ok(Ok(())));
+    let back = rig.jobs.request(port(first));
+    rig.turn();
+    assert!(back.try_recv().is_err() && !rig.jobs.are_ready(NOW), "it is neither refused nor tried all the time");
+    assert_eq!(rig.jobs.next_deadline(), Some(NOW + PORT_PAUSE));
+    // The workers take their new sockets, and let go of the old ones.
+    for worker in &rig.queues.workers {
+        while worker.next_mail().is_some() {}
+    }
+    let mut later = NOW;
+    while !rig.jobs.is_empty() {
+        later += PORT_PAUSE;
+        rig.jobs.step(&mut rig.device, &mut rig.plane, later);
+        rig.jobs.answer(&rig.device);
+    }
+    assert_eq!((back.try_recv(), rig.plane.sockets().port()), (Ok(Ok(())), first));
+}
+
+fn listen_on(port: u16) -> DeviceUpdate {
+    DeviceUpdate { listen_port: Some(port), ..DeviceUpdate::default() }
+}
+
 #[test]
 fn requests_keep_their_order() {
     let mut rig = Rig::new();
     let first = rig.jobs.request(crowd(PEERS));
     let remove = PeerUpdate { remove: true, ..PeerUpdate::new(key(PEERS - 1)) };
     drop(rig.jobs.request(Box::new(SetRequest { peers: vec![remove], ..SetRequest::default() })));
-    let taken = std::net::UdpSocket::bind("[::]:0").unwrap();
+    let taken = UdpSocket::bind("[::]:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let device = DeviceUpdate { listen_port: Some(port), ..DeviceUpdate::default() };
     let refused = rig.jobs.request(Box::new(SetRequest { device, ..SetRequest::default() }));

@@ -23,6 +23,7 @@ pub mod endpoints;
 pub mod error;
 mod event_loop;
 pub mod file;
+mod former_ports;
 mod gather;
 pub mod inherited;
 mod intake;

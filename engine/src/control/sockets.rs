@@ -175,6 +175,13 @@ impl Sockets {
         Ok(Prepared::InPlace)
     }
 
+    /// Whether another port than ours cannot be had now.
+    #[must_use]
+    pub fn is_taken(&self, port: u16) -> bool {
+        let is_another = self.group.is_some() && port != self.port();
+        is_another && matches!(open(&SocketConfig { port, ..self.config }), Err(BindError::PortInUse { .. }))
+    }
+
     /// Uses the new sockets. The old ones are closed when the workers have taken theirs, which are returned.
     pub fn adopt(&mut self, rebind: Rebind) -> Vec<SocketPair> {
         self.config = rebind.config;

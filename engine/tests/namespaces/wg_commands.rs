@@ -104,9 +104,8 @@ fn a_free_port_is_chosen() {
         let port: u16 = gateway.show("listen-port").parse().unwrap();
         let bound = gateway.namespace.run("ss -Hlun").unwrap();
         assert!(bound.contains(&format!(":{port} ")), "port {port} is shown, but bound are\n{bound}");
-        // Workers let go of a former socket with their next turns, so its port may be taken for a moment.
-        let back = || wg(&format!("set {} listen-port 41823", gateway.interface));
-        eventually(OPENING, "the former port is free again", || back().is_ok());
+        // The former port, which workers let go of with their next turns: it is waited for.
+        gateway.set("listen-port 41823");
         assert_eq!(gateway.show("listen-port"), "41823");
     }
 }

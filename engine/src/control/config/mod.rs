@@ -63,7 +63,7 @@ impl Application {
         match plane.sockets_mut().prepare(listen_port, fwmark)? {
             Prepared::InPlace => {}
             Prepared::Rebind(rebind) => {
-                plane.rebind(rebind);
+                plane.rebind(rebind, now);
                 log::info!("listening on UDP port {}", plane.sockets().port());
             }
         }

@@ -267,7 +267,7 @@ impl Control {
         if !server.serve(now.mono, self) {
             return Ok(Turned::End(End::SocketRemoved));
         }
-        Ok(Turned::On { at_once: more || server.has_more() || !self.jobs.is_empty() })
+        Ok(Turned::On { at_once: more || server.has_more() || self.jobs.are_ready(now.mono) })
     }
 
     /// Decides what is due at this time, and has it carried out. True: there is more to do at once.
@@ -293,6 +293,7 @@ impl Control {
     fn next_deadline(&self, server: &Server) -> Option<Time> {
         let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.sources.next_deadline()];
         let own = own.into_iter().chain([self.interface.next_deadline(), self.endpoints.next_deadline()]);
+        let own = own.chain([self.jobs.next_deadline()]);
         own.chain([server.next_deadline()]).flatten().min()
     }
 
