@@ -9,7 +9,6 @@ use ringfort_testbed::{Daemon, Implementation, Key, KeyPair, Namespace, janitor,
 use super::Ended;
 use super::requests::{End, Request};
 use super::stage::in_order;
-use crate::harness::eventually;
 use crate::harness::traffic::PATIENCE;
 
 /// Taken by somebody else, see [`super::requests`].
@@ -18,7 +17,7 @@ const TAKEN_PORT: u16 = 5_555;
 pub struct Control {
     daemon: Daemon,
     interface: String,
-    names: [(&'static str, String); 5],
+    names: [(&'static str, String); 6],
     _taken: UdpSocket,
     _namespace: Namespace,
 }
@@ -31,11 +30,12 @@ impl Control {
         namespace.ip(&format!("link set {interface} up")).unwrap();
         let taken = namespace.enter(|| UdpSocket::bind(("0.0.0.0", TAKEN_PORT))).unwrap();
         let keys = || KeyPair::random().unwrap();
-        let own = keys();
+        let (own, peer) = (keys(), keys());
         let names = [
             ("{private}", own.private.hex()),
             ("{own}", own.public.hex()),
-            ("{peer}", keys().public.hex()),
+            ("{peer}", peer.public.hex()),
+            ("{peer's private}", peer.private.hex()),
             ("{other}", keys().public.hex()),
             ("{psk}", Key::random().unwrap().hex()),
         ];
@@ -54,16 +54,18 @@ impl Control {
                 "no answer any more"
             })));
         };
-        let changes = self.changes(&before, &after);
-        format!("{}; {changes}", self.named(answer.trim_end()).replace('\n', " / "))
+        let changes = match request.end {
+            End::Show => after.iter().map(|(key, value)| format!("{key}={value} / ")).collect(),
+            _ => self.changes(&before, &after),
+        };
+        self.named(&format!("{}; {changes}", answer.trim_end().replace('\n', " / ")))
     }
 
     /// The configuration that every request meets.
     fn reset(&self) -> Vec<(String, String)> {
         let base = "private_key={private}\nlisten_port=51820\nfwmark=0\nreplace_peers=true\n\
                     public_key={peer}\nendpoint=192.0.2.1:1\nallowed_ip=10.1.0.0/16\n";
-        // Workers of ours let go of a former socket with their next turns, so its port may be taken for a moment.
-        eventually(PATIENCE, "the configuration is as before", || uapi::set(&self.interface, &self.fill(base)).is_ok());
+        uapi::set(&self.interface, &self.fill(base)).unwrap();
         uapi::get(&self.interface).unwrap()
     }
 
@@ -72,12 +74,12 @@ impl Control {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // A gateway that has hung up takes no more, and what it said before is still there.
         let _ = stream.write_all(text.as_bytes());
-        if end != End::Blank {
+        if !ends(end) {
             let _ = stream.shutdown(Shutdown::Write);
         }
         let mut answer = Vec::new();
         let mut piece = [0; 16_384];
-        while end != End::Blank || !answer.ends_with(b"\n\n") {
+        while !ends(end) || !answer.ends_with(b"\n\n") {
             match stream.read(&mut piece) {
                 Ok(0) | Err(_) => break,
                 Ok(len) => answer.extend_from_slice(&piece[..len]),
@@ -147,9 +149,15 @@ pub fn name_of(request: &Request) -> String {
     let text = request.text.trim_end().replace("\r\n", "\n").replace('\r', "␍").replace('\n', " / ");
     match request.end {
         End::Blank => format!("set=1 / {text}").trim_end_matches(" / ").to_owned(),
+        End::Show => format!("set=1 / {text} / (then get=1)"),
         End::HangUp => format!("set=1 / {text} / (hangs up)").replace(" /  / ", " / "),
         End::AsIs => format!("{text} (as it is)"),
     }
+}
+
+/// Whether a request has its blank line, so one answer is all that comes.
+fn ends(end: End) -> bool {
+    matches!(end, End::Blank | End::Show)
 }
 
 fn text_of(request: &Request) -> String {
@@ -157,6 +165,6 @@ fn text_of(request: &Request) -> String {
     match request.end {
         End::AsIs => request.text.to_owned(),
         End::HangUp => format!("set=1\n{lines}"),
-        End::Blank => format!("set=1\n{lines}\n"),
+        End::Blank | End::Show => format!("set=1\n{lines}\n"),
     }
 }

@@ -1,7 +1,8 @@
 //! Requests to the control socket, right and wrong. The text of each is its name.
 
-/// A request, and how its client behaves. `{private}` and `{own}` are the gateway's keys, `{peer}` is the key of a peer
-/// that it has, `{other}` of one that it has not, and `{psk}` is a preshared key.
+/// A request, and how its client behaves. `{private}` and `{own}` are the gateway's keys. `{peer}` is the key of a peer
+/// that it has, and `{peer's private}` what belongs to it. `{other}` is of a peer that it has not, and `{psk}` is a
+/// preshared key.
 pub struct Request {
     /// What stands after `set=1`, if it does not begin with an operation of its own.
     pub text: &'static str,
@@ -17,6 +18,8 @@ pub enum End {
     HangUp,
     /// As it stands.
     AsIs,
+    /// With the blank line, and then all of `get=1` is looked at.
+    Show,
 }
 
 const fn set(text: &'static str) -> Request {
@@ -29,6 +32,10 @@ const fn cut(text: &'static str) -> Request {
 
 const fn raw(text: &'static str) -> Request {
     Request { text, end: End::AsIs }
+}
+
+const fn show(text: &'static str) -> Request {
+    Request { text, end: End::Show }
 }
 
 /// Values of the interface's keys.
@@ -45,6 +52,8 @@ const INTERFACE: &[Request] = &[
     set("private_key=ff46a87b8f0f0cbd6f5b1a0d1c5f5f1a2b3c4d5e6f708192a3b4c5d6e7f809ff"),
     set("private_key=0000000000000000000000000000000000000000000000000000000000000000"),
     set("private_key={private}"),
+    set("private_key={peer's private}"),
+    set("private_key={peer's private}\npublic_key={peer}\nallowed_ip=10.2.0.0/16"),
     set("listen_port="),
     set("listen_port=-1"),
     set("listen_port=65536"),
@@ -67,6 +76,7 @@ const INTERFACE: &[Request] = &[
     set("replace_peers=false"),
     set("replace_peers=1"),
     set("replace_peers=true"),
+    show("fwmark=42"),
 ];
 
 /// Values of a peer's keys.
@@ -125,6 +135,8 @@ const PEER: &[Request] = &[
     set("public_key={other}\nremove=true"),
     set("public_key={peer}\nremove=true\nallowed_ip=10.2.0.0/16"),
     set("public_key={peer}\nremove=true\npublic_key={peer}\nallowed_ip=10.2.0.0/16"),
+    show("public_key={peer}\npreshared_key={psk}\nendpoint=[2001:db8::1]:5\npersistent_keepalive_interval=25"),
+    show("public_key={peer}\nallowed_ip=10.2.0.0/16\nallowed_ip=fd00::/8\nendpoint=192.0.2.1:5"),
 ];
 
 /// Prefixes.

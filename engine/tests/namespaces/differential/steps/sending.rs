@@ -22,6 +22,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "a packet for an address that no peer has", run: no_route },
     Step { name: "a packet for a peer that has all addresses and no endpoint", run: default_route },
     Step { name: "a peer that asked and was answered is asked nothing", run: no_own_initiation },
+    Step { name: "what counts as received and sent, and when there was a handshake", run: counters },
     Step { name: "DSCP and ECN of a packet, on the wire", run: marks_out },
     Step { name: "ECN of a datagram, in the packet", run: marks_in },
 ];
@@ -74,6 +75,30 @@ fn no_own_initiation(stage: &mut Stage) -> String {
         stage.send_inside(&player, 0);
     }
     stage.watch(&player)
+}
+
+/// After an answer that is not confirmed, after the confirmation, and after a packet each way.
+fn counters(stage: &mut Stage) -> String {
+    let mut player = stage.player("");
+    stage.shake_hands(&mut player);
+    let mut words = vec![counted(stage, &player)];
+    let keepalive = player.data(&[]);
+    player.send(&keepalive);
+    stage.watch(&player);
+    words.push(counted(stage, &player));
+    let data = player.data(&packets::v4(player.inner, 0));
+    player.send(&data);
+    stage.send_inside(&player, 0);
+    stage.watch(&player);
+    words.push(counted(stage, &player));
+    words.join("; ")
+}
+
+fn counted(stage: &Stage, player: &Player) -> String {
+    let [rx, tx, time] = ["rx_bytes", "tx_bytes", "last_handshake_time_sec"].map(|key| stage.value(player, key));
+    let no_handshake = time.is_none_or(|time| time == "0");
+    let handshake = if no_handshake { "no handshake" } else { "a handshake" };
+    format!("{} in, {} out, {handshake}", rx.unwrap_or_default(), tx.unwrap_or_default())
 }
 
 /// DSCP 46 with ECT(0), and no DSCP with CE.
