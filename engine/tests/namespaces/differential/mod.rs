@@ -21,13 +21,16 @@ mod steps;
 mod watcher;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Command;
 use std::thread;
 
 use ringfort_testbed::Implementation::{self, Gotatun, Ringfort, WireguardGo};
+use ringfort_testbed::command::output;
 
 use self::control::Control;
 use self::page::Told;
 use self::stage::Stage;
+use crate::harness::peer;
 
 /// Why a step cannot go on: unwinds from it.
 pub struct Ended(pub &'static str);
@@ -57,7 +60,18 @@ fn attempt<T>(gateway: &mut T, renew: impl Fn() -> T, act: impl FnOnce(&mut T) -
 
 fn assert_as_listed(chapter: &str, told: &[(String, Told)]) {
     let problems = page::problems(chapter, told);
-    assert!(problems.is_empty(), "{} of {}, in {:?}:\n{}", problems.len(), page::PATH, chapter, problems.join("\n"));
+    let text = problems.join("\n");
+    assert!(problems.is_empty(), "{} of {}, in {chapter:?}:\n{text}\n{}", problems.len(), page::PATH, versions());
+}
+
+/// The page is about certain versions of the others, and says which.
+fn versions() -> String {
+    let version = |implementation| {
+        let path = peer(implementation).path;
+        let told = output(Command::new(&path).arg("--version")).map(|told| told.stdout).unwrap_or_default();
+        format!("{}: {}", path.display(), String::from_utf8_lossy(&told).lines().next().unwrap_or("no version"))
+    };
+    format!("The others are {}, {}.", version(WireguardGo), version(Gotatun))
 }
 
 #[test]
