@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+use nix::time::{ClockId, clock_gettime};
 use ringfort_core::crypto;
 use ringfort_testbed::payload::Dice;
 use ringfort_testbed::{Context, Family, Result};
@@ -22,7 +23,7 @@ const CATCH_UP: Duration = Duration::from_millis(20);
 const MACS_LEN: usize = 32;
 
 /// What is sent, and how fast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Attack {
     /// Initiations with a right mac1 from one address, 10,000 a second
     #[value(name = "initiations-1-10k")]
@@ -73,6 +74,12 @@ impl Attack {
             Self::BadMac1 | Self::Data | Self::Random => 93.0,
             Self::Fastest => 70.0,
         }
+    }
+
+    /// Whether the gateway is under load meanwhile, so an honest peer that begins needs a cookie, and asks again after
+    /// five seconds.
+    pub const fn makes_load(self) -> bool {
+        !matches!(self, Self::Responses | Self::BadMac1 | Self::Data | Self::Random)
     }
 
     /// Datagrams a second; as many as possible if there is no number.
@@ -175,7 +182,8 @@ pub fn run(attack: Attack, aim: Aim<'_>, stop: &AtomicBool) -> Result<Sent> {
             std::thread::sleep(TICK);
         }
     }
-    Ok(Sent { sent, cookies, seconds: begun.elapsed().as_secs_f64() })
+    let cpu = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("the CPU time of the attacker")?.into();
+    Ok(Sent { sent, cookies, seconds: begun.elapsed().as_secs_f64(), cpu })
 }
 
 /// What an attack came to.
@@ -187,6 +195,8 @@ pub struct Sent {
     pub cookies: u64,
     /// How long it took.
     pub seconds: f64,
+    /// CPU time of the thread, which does nothing else.
+    pub cpu: Duration,
 }
 
 fn send(aim: Aim<'_>, source: IpAddr, datagram: &[u8]) -> Result<()> {

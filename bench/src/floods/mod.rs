@@ -3,9 +3,10 @@
 
 mod attack;
 mod place;
+mod roles;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,12 +23,22 @@ use crate::text::{grouped, table};
 use crate::{Gateway, interrupt};
 use attack::{Aim, Attack, Sent};
 use place::{Fate, Place};
+use roles::{Moment, Shares};
 
 /// Between two handshakes of the honest peer.
 const HONEST_EVERY: Duration = Duration::from_millis(300);
-const HONEST_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it has. With a cookie it asks again after Rekey-Timeout, and up to a third of a second more.
+const HONEST_TIME: Duration = Duration::from_secs(6);
+/// Where no cookie is needed.
+const HONEST_TIME_UNLOADED: Duration = Duration::from_secs(2);
 /// How long a flood lasts before anything is measured.
-const RAMP_UP: Duration = Duration::from_secs(1);
+const RAMP_UP: Duration = Duration::from_millis(400);
+/// A run that does not count: what is made when it is first needed is made then.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// How long the flood comes alone.
+const ALONE: Duration = Duration::from_millis(1_500);
+/// Connecting, ending, and setting rules, for each run.
+const RUN_OVERHEAD: Duration = Duration::from_millis(200);
 
 /// What a person may choose.
 #[derive(Args, Debug)]
@@ -38,46 +49,93 @@ pub struct Options {
     /// How often each attack is measured, with and without nftables
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
-    /// How long each is measured
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// The peers and the attacker use IPv6
+    /// How long each is measured, in seconds
+    #[arg(long, default_value = "1.8", value_parser = seconds)]
+    seconds: Duration,
+    /// The peers and the attacker use IPv4 only; IPv4 and then IPv6 unless one is given
+    #[arg(long, conflicts_with = "v6")]
+    v4: bool,
+    /// The same with IPv6
     #[arg(long)]
     v6: bool,
-    /// No honest peer begins meanwhile
+    /// No honest peer begins
     #[arg(long)]
     without_honest: bool,
-    /// Writes everything into a file of JSON, too
+    /// Writes everything into a file of JSON, too, after each attack
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
     gateway: Gateway,
 }
 
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "this is no number".to_owned())?;
+    if (0.2..=600.0).contains(&number) { Ok(Duration::from_secs_f64(number)) } else { Err("0.2 to 600".to_owned()) }
+}
+
+impl Options {
+    fn families(&self) -> &'static [Family] {
+        match (self.v4, self.v6) {
+            (true, _) => &[Family::V4],
+            (_, true) => &[Family::V6],
+            _ => &[Family::V4, Family::V6],
+        }
+    }
+
+    fn attacks(&self) -> &[Attack] {
+        if self.attacks.is_empty() { Attack::value_variants() } else { &self.attacks }
+    }
+
+    /// How long the honest peer is looked at.
+    const fn honest_time(&self, attack: Attack) -> Duration {
+        match (self.without_honest, attack.makes_load()) {
+            (true, _) => Duration::ZERO,
+            (_, true) => HONEST_TIME,
+            _ => HONEST_TIME_UNLOADED,
+        }
+    }
+
+    fn duration(&self) -> Duration {
+        let run = |time: Duration| RAMP_UP + time + RUN_OVERHEAD;
+        let one = |&attack: &Attack| {
+            run(WARM_UP) + run(self.seconds) * 2 * self.pairs + run(self.honest_time(attack)) + ALONE
+        };
+        let all: Duration = self.attacks().iter().map(one).sum();
+        all * self.families().len() as u32
+    }
+}
+
 /// What was measured of one attack.
 #[derive(Debug, Default, Serialize)]
 struct Findings {
     attack: String,
+    family: String,
     wanted_percent: f64,
     /// TCP while the flood arrives, and while it is dropped, in Mbit/s, by pair.
     arrives: Vec<f64>,
     dropped: Vec<f64>,
     /// Their ratios in percent.
     kept_percent: Vec<f64>,
-    /// Datagrams a second that the attacker sent.
+    /// Datagrams a second that the attacker sent while they arrived, and while they were dropped.
     sent_pps: Vec<f64>,
+    sent_when_dropped_pps: Vec<f64>,
     /// Cookies a second that came back.
     cookies_pps: Vec<f64>,
-    /// Handshakes of the honest peer while the flood arrives: how long each took, in seconds. `None`: it failed.
+    /// CPU by role, in percent of one CPU, while the flood arrives, and while it is dropped.
+    cpu_arrives: Shares,
+    cpu_dropped: Shares,
+    /// Handshakes of the honest peer while the flood and the transfer go on: how long each took, in seconds. `None`: it
+    /// was not done when the flood ended.
     honest_s: Vec<Option<f64>>,
-    /// CPU time of the gateway for each datagram of the flood, in µs, without a transfer; by pair.
-    cpu_us: Vec<f64>,
+    /// CPU time of the gateway for each datagram of the flood, in µs, without a transfer.
+    cpu_us: f64,
     /// What the gateway holds before and after, in KiB.
     memory_kib: [u64; 2],
     /// What it dropped, by reason.
     drops: BTreeMap<String, u64>,
     /// Datagrams that its socket had no room for.
     socket_drops: u64,
+    load_average: String,
 }
 
 /// Runs it from the namespaces to the table.
@@ -86,63 +144,94 @@ pub fn run(options: &Options) -> Result<()> {
         return Err(Error::new("network namespaces need root: run this as root (sudo)"));
     }
     let program = options.gateway.program()?;
-    let family = if options.v6 { Family::V6 } else { Family::V4 };
-    let attacks: &[Attack] = if options.attacks.is_empty() { Attack::value_variants() } else { &options.attacks };
-    println!("{} over {family:?}, {} pairs of {} s", program.path.display(), options.pairs, options.seconds);
+    let minutes = options.duration().as_secs_f64() / 60.0;
+    let (seconds, pairs) = (options.seconds.as_secs_f64(), options.pairs);
+    println!("{}, {pairs} pairs of {seconds} s: {minutes:.1} minutes", program.path.display());
     let mut all = Vec::new();
-    for &attack in attacks {
-        if interrupt::requested() {
-            break;
-        }
+    for &family in options.families() {
         let place = Place::new(&program, family)?;
-        let found = observe(&place, attack, family, options)?;
-        print(&found);
-        all.push(found);
+        for &attack in options.attacks() {
+            if interrupt::requested() {
+                break;
+            }
+            let found = observe(&place, attack, family, options)?;
+            print(&found);
+            all.push(found);
+            write(&all, options.json.as_deref())?;
+        }
     }
-    if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&all).context("writing JSON")?;
-        std::fs::write(path, text + "\n").context(path.display())?;
-    }
+    summarize(&all);
     Ok(())
+}
+
+fn write(all: &[Findings], path: Option<&Path>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(all).context("writing JSON")?;
+    std::fs::write(path, text + "\n").context(path.display())
 }
 
 fn observe(place: &Place, attack: Attack, family: Family, options: &Options) -> Result<Findings> {
     let memory = || place.tunnel.sides[1].daemon.as_ref().and_then(|daemon| daemon.memory_kib()).unwrap_or_default();
-    let mut found = Findings { attack: attack.name(), wanted_percent: attack.wanted_percent(), ..Findings::default() };
-    // One run that does not count: what is made when it is first needed is made then.
+    let wanted_percent = attack.wanted_percent();
+    let mut found =
+        Findings { attack: attack.name(), family: format!("{family:?}"), wanted_percent, ..Findings::default() };
+    let flood = Flood { place, attack, family };
     place.set_fate(Fate::Arrives)?;
-    let _ = measure(place, attack, family, Duration::from_secs(1), false)?;
+    let _ = flood.measure(WARM_UP, false)?;
     found.memory_kib[0] = memory();
-    let before = drops(place)?;
+    let (drops_before, socket_drops_before) = (drops(place)?, socket_drops(place)?);
     for pair in 0..options.pairs {
         // Neither is always first.
-        let mut rates = [0.0; 2];
         let order = if pair % 2 == 0 { [Fate::Arrives, Fate::Dropped] } else { [Fate::Dropped, Fate::Arrives] };
         for fate in order {
             place.set_fate(fate)?;
-            let arrives = fate == Fate::Arrives;
-            let time = Duration::from_secs(options.seconds);
-            let run = measure(place, attack, family, time, arrives && !options.without_honest)?;
-            rates[usize::from(!arrives)] = run.megabits_per_s;
-            if arrives {
-                found.sent_pps.push(run.sent.sent as f64 / run.sent.seconds);
-                found.cookies_pps.push(run.sent.cookies as f64 / run.sent.seconds);
-                found.honest_s.extend(run.honest_s);
-            }
+            let begin = Moment::now(place)?;
+            let run = flood.measure(options.seconds, false)?;
+            found.note(fate, &run);
+            let shares = if fate == Fate::Arrives { &mut found.cpu_arrives } else { &mut found.cpu_dropped };
+            begin.add_to(shares, place, run.sent.cpu)?;
         }
-        found.cpu_us.push(alone(place, attack, family, Duration::from_secs(options.seconds))?);
-        found.arrives.push(rates[0]);
-        found.dropped.push(rates[1]);
-        found.kept_percent.push(rates[0] * 100.0 / rates[1].max(f64::MIN_POSITIVE));
     }
+    found.kept_percent = found.arrives.iter().zip(&found.dropped).map(|(a, d)| a * 100.0 / d.max(1e-9)).collect();
+    place.set_fate(Fate::Arrives)?;
+    if !options.without_honest {
+        found.honest_s = flood.measure(options.honest_time(attack), true)?.honest_s;
+    }
+    found.cpu_us = flood.alone()?;
     found.memory_kib[1] = memory();
     found.drops = drops(place)?;
     for (reason, count) in &mut found.drops {
-        *count -= before.get(reason).copied().unwrap_or_default().min(*count);
+        *count -= drops_before.get(reason).copied().unwrap_or_default().min(*count);
     }
     found.drops.retain(|_, count| *count > 0);
-    found.socket_drops = place.tunnel.namespace(1).udp_socket_drops(ringfort_testbed::tunnel::PORT)?;
+    found.socket_drops = socket_drops(place)?.saturating_sub(socket_drops_before);
+    found.load_average = std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned();
     Ok(found)
+}
+
+fn socket_drops(place: &Place) -> Result<u64> {
+    place.tunnel.namespace(1).udp_socket_drops(ringfort_testbed::tunnel::PORT)
+}
+
+impl Findings {
+    fn note(&mut self, fate: Fate, run: &Run) {
+        let sent = run.sent.sent as f64 / run.sent.seconds;
+        if fate == Fate::Arrives {
+            self.arrives.push(run.megabits_per_s);
+            self.sent_pps.push(sent);
+            self.cookies_pps.push(run.sent.cookies as f64 / run.sent.seconds);
+        } else {
+            self.dropped.push(run.megabits_per_s);
+            self.sent_when_dropped_pps.push(sent);
+        }
+    }
+}
+
+/// What comes, and where.
+struct Flood<'a> {
+    place: &'a Place,
+    attack: Attack,
+    family: Family,
 }
 
 /// One run.
@@ -152,60 +241,62 @@ struct Run {
     honest_s: Vec<Option<f64>>,
 }
 
-fn measure(place: &Place, attack: Attack, family: Family, time: Duration, honest: bool) -> Result<Run> {
-    let (stop, socket) = (AtomicBool::new(false), place.attackers_socket(family)?);
-    let victim = &place.tunnel.sides[1];
-    let aim = Aim { socket: &socket, target: place::target(family), public_key: &victim.keys.public.0 };
-    let bulk = Bulk { ramp_up: RAMP_UP, sustain: time, verify: false, ..Bulk::default() };
-    let end = |side: usize| Endpoint {
-        namespace: place.tunnel.namespace(side),
-        address: place.tunnel.sides[side].inner(Family::V4),
-    };
-    thread::scope(|scope| {
-        let attacker = scope.spawn(|| attack::run(attack, aim, &stop));
-        let beginner = honest.then(|| scope.spawn(|| handshakes(place, family, &stop)));
-        let carried = tcp::run(&bulk, end(0), end(1), &AtomicU64::new(0));
-        stop.store(true, Ordering::Relaxed);
-        let panicked = |_| Error::new("a thread of the flood panicked");
-        let honest_s = beginner.map(|thread| thread.join().map_err(panicked)).transpose()?.unwrap_or_default();
-        let sent = attacker.join().map_err(panicked)??;
-        Ok(Run { megabits_per_s: carried?.megabits_per_s, sent, honest_s })
-    })
-}
-
-/// The flood and nothing else: what a datagram of it costs the gateway, in µs. Other work on the machine hardly changes
-/// that.
-fn alone(place: &Place, attack: Attack, family: Family, time: Duration) -> Result<f64> {
-    place.set_fate(Fate::Arrives)?;
-    let (stop, socket) = (AtomicBool::new(false), place.attackers_socket(family)?);
-    let victim = &place.tunnel.sides[1];
-    let pid = victim.daemon.as_ref().map(Daemon::pid).unwrap_or_default();
-    let aim = Aim { socket: &socket, target: place::target(family), public_key: &victim.keys.public.0 };
-    let before = Usage::of(pid)?;
-    let sent = thread::scope(|scope| {
-        let attacker = scope.spawn(|| attack::run(attack, aim, &stop));
-        thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        attacker.join().map_err(|_| Error::new("the attacking thread panicked"))?
-    })?;
-    let spent = Usage::of(pid)?.cpu_since(&before);
-    Ok(spent.as_secs_f64() * 1e6 / sent.sent.max(1) as f64)
-}
-
-/// Handshakes one after the other, until the flood ends.
-fn handshakes(place: &Place, family: Family, stop: &AtomicBool) -> Vec<Option<f64>> {
-    let mut times = Vec::new();
-    // The flood has begun by then.
-    let mut next = Instant::now() + RAMP_UP;
-    while !stop.load(Ordering::Relaxed) {
-        if Instant::now() < next {
-            thread::sleep(Duration::from_millis(20));
-            continue;
-        }
-        times.push(place.honest_handshake(family, HONEST_PATIENCE).ok().map(|time| time.as_secs_f64()));
-        next = Instant::now() + HONEST_EVERY;
+impl Flood<'_> {
+    /// The flood beside a transfer, and an honest peer that begins, or none.
+    fn measure(&self, time: Duration, honest: bool) -> Result<Run> {
+        let (stop, socket) = (AtomicBool::new(false), self.place.attackers_socket(self.family)?);
+        let aim = self.aim(&socket);
+        let bulk = Bulk { ramp_up: RAMP_UP, sustain: time, verify: false, ..Bulk::default() };
+        let end = |side: usize| Endpoint {
+            namespace: self.place.tunnel.namespace(side),
+            address: self.place.tunnel.sides[side].inner(Family::V4),
+        };
+        thread::scope(|scope| {
+            let attacker = scope.spawn(|| attack::run(self.attack, aim, &stop));
+            let beginner = honest.then(|| scope.spawn(|| self.handshakes(Instant::now() + RAMP_UP, time)));
+            let carried = tcp::run(&bulk, end(0), end(1), &AtomicU64::new(0));
+            let panicked = |_| Error::new("a thread of the flood panicked");
+            let honest_s = beginner.map(|thread| thread.join().map_err(panicked)).transpose()?.unwrap_or_default();
+            stop.store(true, Ordering::Relaxed);
+            let sent = attacker.join().map_err(panicked)??;
+            Ok(Run { megabits_per_s: carried?.megabits_per_s, sent, honest_s })
+        })
     }
-    times
+
+    /// The flood and nothing else: what a datagram of it costs the gateway, in µs. Other work on the machine hardly
+    /// changes that.
+    fn alone(&self) -> Result<f64> {
+        let (stop, socket) = (AtomicBool::new(false), self.place.attackers_socket(self.family)?);
+        let pid = self.place.tunnel.sides[1].daemon.as_ref().map(Daemon::pid).unwrap_or_default();
+        let aim = self.aim(&socket);
+        let before = Usage::of(pid)?;
+        let sent = thread::scope(|scope| {
+            let attacker = scope.spawn(|| attack::run(self.attack, aim, &stop));
+            thread::sleep(ALONE);
+            stop.store(true, Ordering::Relaxed);
+            attacker.join().map_err(|_| Error::new("the attacking thread panicked"))?
+        })?;
+        let spent = Usage::of(pid)?.cpu_since(&before);
+        Ok(spent.as_secs_f64() * 1e6 / sent.sent.max(1) as f64)
+    }
+
+    fn aim<'a>(&'a self, socket: &'a std::net::UdpSocket) -> Aim<'a> {
+        let public_key = &self.place.tunnel.sides[1].keys.public.0;
+        Aim { socket, target: place::target(self.family), public_key }
+    }
+
+    /// Handshakes one after the other, from `begin` on. Under load there is time for one.
+    fn handshakes(&self, begin: Instant, time: Duration) -> Vec<Option<f64>> {
+        let (mut times, end) = (Vec::new(), begin + time);
+        // The flood has begun by then.
+        thread::sleep(begin.saturating_duration_since(Instant::now()));
+        while Instant::now() + HONEST_EVERY < end && (times.is_empty() || !self.attack.makes_load()) {
+            let patience = end.saturating_duration_since(Instant::now());
+            times.push(self.place.honest_handshake(self.family, patience).ok().map(|time| time.as_secs_f64()));
+            thread::sleep(HONEST_EVERY);
+        }
+        times
+    }
 }
 
 fn drops(place: &Place) -> Result<BTreeMap<String, u64>> {
@@ -214,29 +305,81 @@ fn drops(place: &Place) -> Result<BTreeMap<String, u64>> {
     Ok(named.collect())
 }
 
+fn spread(values: &[f64], digits: usize) -> String {
+    Spread::of(values).map_or_else(
+        || "–".to_owned(),
+        |spread| format!("{:.digits$} ({:.digits$} to {:.digits$})", spread.median, spread.min, spread.max),
+    )
+}
+
+impl Findings {
+    fn honest(&self) -> String {
+        let times: Vec<f64> = self.honest_s.iter().flatten().copied().collect();
+        let longest = times.iter().copied().fold(0.0, f64::max);
+        format!("{} of {}, longest {longest:.2} s", times.len(), self.honest_s.len())
+    }
+}
+
 fn print(found: &Findings) {
-    let spread = |values: &[f64], digits: usize| {
-        Spread::of(values).map_or_else(
-            || "–".to_owned(),
-            |spread| format!("{:.digits$} ({:.digits$} to {:.digits$})", spread.median, spread.min, spread.max),
-        )
-    };
-    let times: Vec<f64> = found.honest_s.iter().flatten().copied().collect();
-    let longest = times.iter().copied().fold(0.0, f64::max);
-    let mut rows = table(&[&found.attack, "median, least and most"]);
+    let mut rows = table(&[&format!("{} over {}", found.attack, found.family), "median, least and most"]);
     rows.add_row(["kept, % (wanted)", &format!("{} ({})", spread(&found.kept_percent, 1), found.wanted_percent)]);
     rows.add_row(["TCP, Mbit/s: arrives", &spread(&found.arrives, 0)]);
     rows.add_row(["TCP, Mbit/s: dropped", &spread(&found.dropped, 0)]);
-    rows.add_row(["sent a second", &spread(&found.sent_pps, 0)]);
-    rows.add_row(["gateway's CPU for each, alone, µs", &spread(&found.cpu_us, 2)]);
+    rows.add_row(["sent a second: arrives", &spread(&found.sent_pps, 0)]);
+    rows.add_row(["sent a second: dropped", &spread(&found.sent_when_dropped_pps, 0)]);
+    rows.add_row(["gateway's CPU for each, alone, µs", &format!("{:.2}", found.cpu_us)]);
     rows.add_row(["cookies a second", &spread(&found.cookies_pps, 0)]);
-    let honest = format!("{} of {}, longest {longest:.2} s", times.len(), found.honest_s.len());
-    rows.add_row(["honest handshakes", &honest]);
+    rows.add_row(["honest handshakes", &found.honest()]);
     let [before, after] = found.memory_kib.map(grouped);
     rows.add_row(["memory, KiB", &format!("{before} before, {after} after")]);
     for (reason, count) in &found.drops {
         rows.add_row([&format!("dropped: {reason}"), &grouped(*count)]);
     }
     rows.add_row(["dropped: socket full", &grouped(found.socket_drops)]);
-    println!("{rows}\nload average: {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
+    println!("{rows}\n% of a CPU: arrives: {}", roles::medians(&found.cpu_arrives));
+    println!("% of a CPU: dropped: {}", roles::medians(&found.cpu_dropped));
+    println!("load average: {}", found.load_average);
+}
+
+/// All attacks, a line each.
+fn summarize(all: &[Findings]) {
+    let mut rows = table(&["attack", "", "kept, %", "wanted", "CPU for each, µs", "honest handshakes"]);
+    for found in all {
+        let (kept, wanted) = (spread(&found.kept_percent, 0), format!("{}", found.wanted_percent));
+        let cpu = format!("{:.2}", found.cpu_us);
+        rows.add_row([&found.attack, &found.family, &kept, &wanted, &cpu, &found.honest()]);
+    }
+    println!("{rows}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(line: &[&str]) -> Options {
+        Line::try_parse_from([&["floods"], line].concat()).unwrap_or_else(|error| panic!("{error}")).options
+    }
+
+    #[test]
+    fn all_of_it_takes_as_long_as_the_help_says() {
+        let all = options(&[]);
+        assert_eq!(all.families().len() * all.attacks().len(), 22);
+        let minutes = all.duration().as_secs_f64() / 60.0;
+        assert!((11.0..=13.0).contains(&minutes), "{minutes}");
+        assert!(options(&["--v6", "--pairs", "1"]).duration() < all.duration() / 4);
+    }
+
+    #[test]
+    fn seconds_have_bounds() {
+        assert_eq!(options(&["--seconds", "0.5"]).seconds, Duration::from_millis(500));
+        assert!(["0", "nan", "-1", "601", "x"].iter().all(|text| seconds(text).is_err()));
+    }
 }

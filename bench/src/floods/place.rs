@@ -21,6 +21,7 @@ use super::attack::{ADDRESSES_V4, ADDRESSES_V6};
 
 const OPEN_WITHIN: Duration = Duration::from_secs(15);
 const HONEST_V4: &str = "10.77.0.9";
+const HONEST_PORT: u16 = 51_830;
 
 /// See the module. Dropping it removes everything.
 pub struct Place {
@@ -96,7 +97,8 @@ impl Place {
         run_with_input(self.tunnel.namespace(1).command("nft").args(["-f", "-"]), &rules).map(drop)
     }
 
-    /// An honest peer that the gateway has no session with opens one: how long it takes until packets come back.
+    /// An honest peer that the gateway has no session with, and whose place it knows, opens one: how long it takes until
+    /// packets come back.
     ///
     /// # Errors
     /// It takes longer than `patience`.
@@ -113,7 +115,8 @@ impl Honest {
         let daemon = Daemon::start(program, &namespace, &janitor::unique_name())?;
         namespace.ip(&format!("address add {HONEST_V4}/24 dev {}", daemon.interface()))?;
         namespace.ip(&format!("link set {} mtu 1420 up", daemon.interface()))?;
-        uapi::set(daemon.interface(), &format!("private_key={}\n", keys.private.hex()))?;
+        let key = keys.private.hex();
+        uapi::set(daemon.interface(), &format!("private_key={key}\nlisten_port={HONEST_PORT}\n"))?;
         let public = keys.public.hex();
         uapi::set(&tunnel.sides[1].interface, &format!("public_key={public}\nallowed_ip={HONEST_V4}/32\n"))?;
         Ok(Self { daemon, namespace, keys })
@@ -122,11 +125,13 @@ impl Honest {
     /// Forgets its session, and so does the other side.
     fn begin_again(&self, tunnel: &Tunnel, outer: Family) -> Result<()> {
         let (victim, own) = (&tunnel.sides[1], self.keys.public.hex());
-        let there = if outer == Family::V4 { "10.202.0.1" } else { "[fd00:202::1]" };
+        let [there, here] =
+            if outer == Family::V4 { ["10.202.0.1", "10.202.0.2"] } else { ["[fd00:202::1]", "[fd00:202::2]"] };
         let mut lines = format!("replace_peers=true\npublic_key={}\n", victim.keys.public.hex());
         let _ = writeln!(lines, "endpoint={there}:{PORT}\nallowed_ip={}/32", victim.inner(Family::V4));
         uapi::set(&victim.interface, &format!("public_key={own}\nremove=true\n"))?;
-        uapi::set(&victim.interface, &format!("public_key={own}\nallowed_ip={HONEST_V4}/32\n"))?;
+        let known = format!("public_key={own}\nendpoint={here}:{HONEST_PORT}\nallowed_ip={HONEST_V4}/32\n");
+        uapi::set(&victim.interface, &known)?;
         uapi::set(self.daemon.interface(), &lines)
     }
 }
