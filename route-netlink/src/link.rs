@@ -19,7 +19,7 @@ use crate::message::{Attributes, Message};
 use crate::socket::NetlinkSocket;
 
 /// `RTMGRP_LINK`.
-const LINK_GROUPS: u32 = 0x1;
+const LINK_GROUP: u32 = 1;
 /// `struct ifinfomsg` and `struct rtgenmsg`, padded.
 pub(crate) const LINK_HEADER_LEN: usize = 16;
 const NAMESPACE_HEADER_LEN: usize = 4;
@@ -83,8 +83,8 @@ pub struct TunInfo {
 }
 
 /// What was said of an interface index. It may be of an interface with the same index in another namespace, so this is
-/// a reason to ask, not an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// a reason to ask, not an answer. Of two, the greater one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkNews {
     /// Nothing.
     None,
@@ -106,15 +106,26 @@ impl LinkMonitor {
     /// # Errors
     /// The system's.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: NetlinkSocket::open(LINK_GROUPS)? })
+        Ok(Self { socket: NetlinkSocket::open(1 << (LINK_GROUP - 1))? })
     }
 
-    /// Whether to hear of interfaces in other namespaces as well.
+    /// Can hear of interfaces in all namespaces that have an id, and hears nothing until it [listens](Self::listen).
+    /// The capability is needed for this call alone: the kernel judges by who has opened the socket.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_BROADCAST`.
-    pub fn listen_everywhere(&self, yes: bool) -> io::Result<()> {
-        self.socket.listen_everywhere(yes)
+    pub fn open_everywhere() -> io::Result<Self> {
+        let socket = NetlinkSocket::open(0)?;
+        socket.listen_everywhere()?;
+        Ok(Self { socket })
+    }
+
+    /// Whether to hear anything.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen(&self, yes: bool) -> io::Result<()> {
+        self.socket.set_membership(LINK_GROUP, yes)
     }
 
     /// What was said of this index since the last call. Never waits.

@@ -39,9 +39,10 @@ fn nothing_is_news_at_first() {
 
 #[test]
 fn every_namespace_can_be_listened_to() {
-    let monitor = LinkMonitor::open().unwrap();
-    monitor.listen_everywhere(true).unwrap();
-    monitor.listen_everywhere(false).unwrap();
+    let monitor = LinkMonitor::open_everywhere().unwrap();
+    monitor.listen(true).unwrap();
+    monitor.listen(false).unwrap();
+    assert_eq!(monitor.news(i32::MAX as u32).unwrap(), LinkNews::None);
 }
 
 #[test]

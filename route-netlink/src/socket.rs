@@ -56,9 +56,14 @@ impl NetlinkSocket {
         self.socket.set_netlink_get_strict_chk(true)
     }
 
-    /// Whether to hear from other namespaces as well (`NETLINK_LISTEN_ALL_NSID`).
-    pub(crate) fn listen_everywhere(&self, yes: bool) -> io::Result<()> {
-        self.socket.set_listen_all_namespaces(yes)
+    /// To hear from other namespaces as well (`NETLINK_LISTEN_ALL_NSID`).
+    pub(crate) fn listen_everywhere(&self) -> io::Result<()> {
+        self.socket.set_listen_all_namespaces(true)
+    }
+
+    /// Whether to hear from a group.
+    pub(crate) fn set_membership(&self, group: u32, yes: bool) -> io::Result<()> {
+        if yes { self.socket.add_membership(group) } else { self.socket.drop_membership(group) }
     }
 
     /// One request, one answer, which `parse` understands.

@@ -47,6 +47,9 @@ enum Sight {
 #[derive(Debug)]
 pub struct Interface {
     monitor: LinkMonitor,
+    /// Listens while the interface is in another namespace. It is opened with rights that control gives up. Without it,
+    /// the system's number for why.
+    everywhere: Result<LinkMonitor, i32>,
     links: LinkSocket,
     /// One of the interface's queues, by which it can be found.
     queue: Arc<OwnedFd>,
@@ -70,9 +73,21 @@ impl Interface {
     pub fn watch(queue: Arc<OwnedFd>, given: Option<Given>) -> Result<Self, DaemonError> {
         let failed = |error| DaemonError::system("watch the network (netlink)", error);
         let (monitor, links) = (LinkMonitor::open().map_err(failed)?, LinkSocket::open().map_err(failed)?);
-        let (name, told) = (String::new(), String::new());
-        let (place, index, sight) = (Place::Home, 0, Sight::Told);
-        let mut interface = Self { monitor, links, queue, name, told, place, index, sight, is_new: true, given };
+        let everywhere = LinkMonitor::open_everywhere();
+        let everywhere = everywhere.map_err(|error| error.raw_os_error().unwrap_or(libc::EPERM));
+        let mut interface = Self {
+            monitor,
+            everywhere,
+            links,
+            queue,
+            name: String::new(),
+            told: String::new(),
+            place: Place::Home,
+            index: 0,
+            sight: Sight::Told,
+            is_new: true,
+            given,
+        };
         interface.find(Time::ZERO).map_err(failed)?;
         interface.told.clone_from(&interface.name);
         Ok(interface)
@@ -92,10 +107,13 @@ impl Interface {
         })
     }
 
-    /// Readable when [`change`](Self::change) has something to tell.
-    #[must_use]
-    pub fn link_fd(&self) -> BorrowedFd<'_> {
-        self.monitor.as_fd()
+    /// One is readable when [`change`](Self::change) has something to tell.
+    pub fn link_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.monitors().map(LinkMonitor::as_fd)
+    }
+
+    fn monitors(&self) -> impl Iterator<Item = &LinkMonitor> {
+        [&self.monitor].into_iter().chain(&self.everywhere)
     }
 
     /// When [`change`](Self::change) has something to tell even if nothing is readable.
@@ -115,7 +133,10 @@ impl Interface {
     /// The system's.
     pub fn change(&mut self, now: Time) -> Result<Change, DaemonError> {
         let step = "read from the kernel (netlink)";
-        let news = self.monitor.news(self.index).map_err(|error| DaemonError::system(step, error))?;
+        let mut news = LinkNews::None;
+        for monitor in self.monitors() {
+            news = news.max(monitor.news(self.index).map_err(|error| DaemonError::system(step, error))?);
+        }
         let is_due = self.next_deadline().is_some_and(|due| due <= now);
         let found = match news {
             LinkNews::None if !is_due => return Ok(Change::None),
@@ -168,7 +189,10 @@ impl Interface {
                 None => Place::Home,
                 Some(there) => Place::Away(self.links.id_of(there.as_fd())?),
             };
-            let is_told = self.monitor.listen_everywhere(place != Place::Home);
+            let is_told = match &self.everywhere {
+                Ok(monitor) => monitor.listen(place != Place::Home),
+                Err(errno) => Err(io::Error::from_raw_os_error(*errno)),
+            };
             if let Some((index, state)) = self.links.find(place, &name)? {
                 self.name = name;
                 self.moved(place, index, is_told, now);

@@ -37,7 +37,7 @@ pub fn of(cli: &Serve, file: Option<&ConfigFile>, inherited: &Inherited) -> Plac
     for path in file.into_iter().flat_map(files_of).filter(|path| descriptor_of(path).is_none()) {
         // What runs is written to the file when the gateway ends.
         if file.is_some_and(|file| file.config().interface.save_config) {
-            places.rewrite(&path);
+            places.change_beside(&path);
         }
         places.read_beside(&path);
     }

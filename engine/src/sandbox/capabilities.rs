@@ -6,12 +6,12 @@
 //! | `CAP_NET_RAW` | control | the raw sockets on which ICMP errors arrive; sockets that are bound to a device |
 //! | `CAP_NET_BIND_SERVICE` | control | a port below 1024, which `wg set` may ask for at any time |
 //! | `CAP_IPC_LOCK` | control | memory of keys that is locked as peers come |
-//! | `CAP_NET_BROADCAST` | control | news of an interface in another namespace; the kernel asks for it nowhere else |
 //! | `CAP_DAC_OVERRIDE` | control, files | a file of the operator that is another user's |
 //! | the same | files | a log in a file, which `logrotate` may give to another user |
-//! | `CAP_CHOWN` | control | `SaveConfig` of a file that is another user's or group's |
 //!
 //! A worker needs none: its queue, its sockets and its ring are open. `CAP_BPF` and `CAP_SYS_ADMIN` end with the start.
+//! So does `CAP_NET_BROADCAST`: the socket that hears of an interface in another namespace is open then. A file that
+//! `SaveConfig` replaces is given its owner by `ringfort-run`.
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet, clear, read, set};
@@ -23,14 +23,13 @@ use super::{Places, Role};
 pub struct ForFiles {
     overrides: bool,
     has_log: bool,
-    gives_away: bool,
 }
 
 impl ForFiles {
     /// For these.
     #[must_use]
     pub fn of(places: &Places) -> Self {
-        Self { overrides: places.are_another_users(), has_log: places.has_log, gives_away: places.have_other_owners }
+        Self { overrides: places.are_another_users(), has_log: places.has_log }
     }
 }
 
@@ -48,12 +47,11 @@ pub fn keep(role: Role, for_files: ForFiles) -> Result<(), CapsError> {
 }
 
 fn wanted(role: Role, for_files: ForFiles) -> impl Iterator<Item = Capability> {
-    const OF_CONTROL: [Capability; 5] = [
+    const OF_CONTROL: [Capability; 4] = [
         Capability::CAP_NET_ADMIN,
         Capability::CAP_NET_RAW,
         Capability::CAP_NET_BIND_SERVICE,
         Capability::CAP_IPC_LOCK,
-        Capability::CAP_NET_BROADCAST,
     ];
     let own: &[Capability] = if role == Role::Control { &OF_CONTROL } else { &[] };
     let overrides = match role {
@@ -63,6 +61,5 @@ fn wanted(role: Role, for_files: ForFiles) -> impl Iterator<Item = Capability> {
         Role::Worker | Role::Metrics | Role::Capture | Role::Names | Role::Lookup => false,
     };
     let override_ = overrides.then_some(Capability::CAP_DAC_OVERRIDE);
-    let chown = (for_files.gives_away && role == Role::Control).then_some(Capability::CAP_CHOWN);
-    own.iter().copied().chain(override_).chain(chown)
+    own.iter().copied().chain(override_)
 }

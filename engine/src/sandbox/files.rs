@@ -13,7 +13,7 @@ use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, RestrictionStatus,
     Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::geteuid;
 
 /// The newest Landlock that was looked at. Older kernels do what they can of it.
 const KNOWN: ABI = ABI::V5;
@@ -65,9 +65,6 @@ pub struct Places {
     pub files: Vec<PathBuf>,
     /// A file that is opened anew may be another user's by then.
     pub has_log: bool,
-    /// Whether a file that will be replaced has another owner or group than what this process makes there. To give the
-    /// new file to them takes `CAP_CHOWN`.
-    pub have_other_owners: bool,
 }
 
 impl Places {
@@ -83,12 +80,6 @@ impl Places {
         self.change.extend(directories_of(file));
     }
 
-    /// The same, and it keeps its owner and group.
-    pub fn rewrite(&mut self, file: &Path) {
-        self.change_beside(file);
-        self.have_other_owners |= is_of_others(file).unwrap_or_default();
-    }
-
     /// Whether `CAP_DAC_OVERRIDE` is needed for them: one is another user's, or in a directory of another user's who is
     /// not root.
     #[must_use]
@@ -100,15 +91,6 @@ impl Places {
         directories.any(|path| is_foreign(path) || path.ancestors().any(is_strangers))
             || self.files.iter().any(|path| is_foreign(path))
     }
-}
-
-fn is_of_others(file: &Path) -> io::Result<bool> {
-    let file = file.canonicalize()?;
-    let (meta, directory) = (metadata(&file)?, metadata(file.parent().unwrap_or(Path::new("/")))?);
-    // In a directory with this bit, files have its group.
-    let is_inherited = directory.mode() & libc::S_ISGID != 0;
-    let group = if is_inherited { directory.gid() } else { getegid().as_raw() };
-    Ok((meta.uid(), meta.gid()) != (geteuid().as_raw(), group))
 }
 
 fn directories_of(file: &Path) -> impl Iterator<Item = PathBuf> {

@@ -7,7 +7,7 @@
 //!        ├─► enter(Files)   no capability     the log, the file of endpoints    ├ what it needs, and before
 //!        ├─► enter(Metrics) no capability     its connections                   │ it listens to anybody
 //!        ├─► enter(Capture) no capability     the connection that it is given   │
-//!        └─► enter(Control) five of them      sockets, netlink, its directories ┘
+//!        └─► enter(Control) four of them      sockets, netlink, its directories ┘
 //! ```
 //!
 //! Control's threads come last, and what they start inherits theirs: the steward, the resolver's thread, the watchdog.

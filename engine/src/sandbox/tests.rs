@@ -1,6 +1,5 @@
 use std::fs::{self, File, OpenOptions};
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -11,7 +10,6 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 
 use super::*;
-use crate::control::file::{Running, save::save};
 use crate::control::server::make_socket;
 
 /// All that make nothing but threads.
@@ -298,7 +296,7 @@ fn the_mark_of_a_default_route_stays_readable() {
 /// As `/proc` shows it: the thread itself may not look.
 #[test]
 fn capabilities_are_those_that_the_role_needs() {
-    let control = 1 << 12 | 1 << 13 | 1 << 10 | 1 << 11 | 1 << 14;
+    let control = 1 << 12 | 1 << 13 | 1 << 10 | 1 << 14;
     let none = [Role::Worker, Role::Files, Role::Metrics, Role::Capture].map(|role| (role, 0));
     for (role, expected) in none.into_iter().chain([(Role::Control, control)]) {
         let ((tell, told), (end, ended)) = (channel(), channel::<()>());
@@ -362,31 +360,5 @@ fn a_log_that_changes_hands_is_opened_again() {
             OpenOptions::new().append(true).open(file).is_ok()
         });
         assert_eq!(thread.join().unwrap(), is_opened, "{role:?}");
-    }
-}
-
-/// A configuration of another owner is replaced by one of the same owner (`SaveConfig`).
-#[test]
-fn a_file_that_is_rewritten_keeps_its_owner() {
-    const STATE: &str = "[Interface]\nListenPort = 1\n";
-    for (uid, gid, mode) in [(0, 4713, 0o640), (4712, 0, 0o600), (4712, 4713, 0o660)] {
-        let scratch = Scratch::new(&format!("rewritten-{uid}-{gid}"));
-        let path = scratch.0.join("change/wg0.conf");
-        fs::write(&path, STATE).unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
-        let mut places = scratch.places();
-        places.rewrite(&scratch.0.join("change/file"));
-        assert!(!places.have_other_owners, "this test needs root");
-        places.rewrite(&path);
-        assert!(places.have_other_owners);
-        let saved = path.clone();
-        inside(Mode::On, Role::Control, &places, move || {
-            let running = Running { listen_port: 7, ..Running::default() };
-            save(&saved, &running.state()).unwrap();
-        });
-        let meta = fs::metadata(&path).unwrap();
-        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (uid, gid, mode));
-        assert!(fs::read_to_string(&path).unwrap().contains("ListenPort = 7"));
     }
 }

@@ -194,7 +194,9 @@ impl Control {
         let bell = unsafe { BorrowedFd::borrow_raw(self.queues.control.waker().as_raw_fd()) };
         add(&epoll, bell, Wakeup::Workers)?;
         add(&epoll, signals.as_fd(), Wakeup::Signals)?;
-        add(&epoll, self.interface.link_fd(), Wakeup::Interface)?;
+        for fd in self.interface.link_fds() {
+            add(&epoll, fd, Wakeup::Interface)?;
+        }
         add(&epoll, self.sources.fd(), Wakeup::Routes)?;
         add(&epoll, alarm.as_fd(), Wakeup::Alarm)?;
         add(&epoll, server.as_fd(), Wakeup::Server)?;

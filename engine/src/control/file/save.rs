@@ -34,15 +34,50 @@ pub enum SaveError {
 /// Each is replaced as a whole: whoever reads it meanwhile reads the old one or the new one, and after a crash one of
 /// them is there.
 ///
+/// Each keeps its owner and group, which `give` gives to the new one: see [`give`].
+///
 /// # Errors
 /// [`SaveError`]. Files before the one that it names are written, those behind it are not.
-pub fn save(path: &Path, state: &State) -> Result<Vec<PathBuf>, SaveError> {
+pub fn save(
+    path: &Path,
+    state: &State,
+    give: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> Result<Vec<PathBuf>, SaveError> {
     let mut written = Vec::new();
     for (path, text) in edit(path, &LaterDisk(disk()), state)? {
-        replace(&path, &text).map_err(|source| SaveError::Write { path: path.clone(), source })?;
+        replace(&path, &text, &give).map_err(|source| SaveError::Write { path: path.clone(), source })?;
         written.push(path);
     }
     Ok(written)
+}
+
+/// Gives the first file, which is about to replace the second one, its owner, group and permissions.
+///
+/// # Errors
+/// The system's: `EPERM` for who may not give files away. And that the first one is no ordinary file.
+pub fn give(new: &Path, old: &Path) -> io::Result<()> {
+    let before = old.metadata()?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(new)?;
+    let made = file.metadata()?;
+    if !made.is_file() || made.nlink() != 1 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mode = Permissions::from_mode(before.mode() & 0o777);
+    if (made.uid(), made.gid()) == (before.uid(), before.gid()) {
+        return file.set_permissions(mode);
+    }
+    // The group comes first, then the permissions while the file is ours, then the owner: behind him, only CAP_FOWNER
+    // could set them.
+    fchown(&file, None, Some(Gid::from_raw(before.gid())))?;
+    file.set_permissions(mode)?;
+    fchown(&file, Some(Uid::from_raw(before.uid())), None)?;
+    Ok(())
+}
+
+/// The beginning of the names that files have until they replace the one at this path.
+#[must_use]
+pub fn name_of_new(path: &Path) -> String {
+    format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Refuses a configuration of which a file was written since `read_at`, in nanoseconds since the Unix epoch.
@@ -84,23 +119,18 @@ impl Running {
 }
 
 /// Writes beside the file and renames. Owner and permissions stay as they are.
-fn replace(path: &Path, text: &SecretText) -> io::Result<()> {
+fn replace(path: &Path, text: &SecretText, give: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     // A link stays a link.
     let path = path.canonicalize()?;
     let before = path.metadata()?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let new = path.with_file_name(format!("{}{}", name_of_new(&path), std::process::id()));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         let made = file.metadata()?;
-        // Only if it is another: a service may be forbidden to ask for it. The group comes first, then the permissions
-        // while the file is ours, then the owner: behind him, only CAP_FOWNER could set them.
-        if made.gid() != before.gid() {
-            fchown(&file, None, Some(Gid::from_raw(before.gid())))?;
-        }
-        file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
-        if made.uid() != before.uid() {
-            fchown(&file, Some(Uid::from_raw(before.uid())), None)?;
+        file.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
+        // Only if it is another: a service may be forbidden to ask for it.
+        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
+            give(&new, &path)?;
         }
         file.write_all(text.as_str().as_bytes())?;
         file.sync_all()?;
@@ -127,11 +157,11 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let running =
             Running { private_key: ringfort_config::SecretKey::from_base64(key), listen_port: 7, ..Running::default() };
-        assert_eq!(save(&link, &running.state()).unwrap(), [link.as_path()]);
+        assert_eq!(save(&link, &running.state(), give).unwrap(), [link.as_path()]);
         let expected = format!("# ours\n[Interface]\nPrivateKey = {key}\nListenPort = 7\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o640);
-        assert!(link.is_symlink() && save(&path, &running.state()).unwrap().is_empty());
+        assert!(link.is_symlink() && save(&path, &running.state(), give).unwrap().is_empty());
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2, "nothing is left beside it");
         std::fs::remove_dir_all(&directory).unwrap();
     }

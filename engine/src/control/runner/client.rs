@@ -4,6 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread::sleep;
@@ -77,6 +78,16 @@ impl Runner {
         let commands = [pre_up, post_up, pre_down, post_down].into_iter().flatten().cloned().collect();
         let (stream, _turn) = (&self.stream, self.turn()?);
         send(stream, &Ask::Learn { commands })?;
+        done(stream)
+    }
+
+    /// Gives the first file, which is about to replace the second one, its owner and permissions.
+    ///
+    /// # Errors
+    /// The system's, or that the second one is no file of the configuration.
+    pub fn give(&self, new: &Path, old: &Path) -> io::Result<()> {
+        let (stream, _turn) = (&self.stream, self.turn()?);
+        send(stream, &Ask::Give { new: new.to_owned(), old: old.to_owned() })?;
         done(stream)
     }
 

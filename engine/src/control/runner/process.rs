@@ -19,6 +19,7 @@ use super::client::Runner;
 use super::wire::{Answer, Ask, is_readable, receive, send};
 use crate::control::background;
 use crate::control::error::DaemonError;
+use crate::control::file::save::{give, name_of_new};
 use crate::control::file::steward::execute_hook;
 use crate::control::file::{LaterDisk, disk, is_interface};
 use crate::control::inherited::close_all_except;
@@ -109,6 +110,10 @@ fn serve(stream: &UnixStream, path: &Path, hooks: Hooks) {
                     Answer::Refused(format!("{} has changed while it was read: reload it again", path.display()))
                 }
             }
+            Ask::Give { new, old } => match give_file(path, &new, &old) {
+                Ok(()) => Answer::Done,
+                Err(error) => Answer::Refused(format!("the owner of {} cannot be kept: {error}", old.display())),
+            },
             Ask::Detach { keeps_stderr } => {
                 // Without /dev/null there is nothing to be done about it, and the daemon says so itself.
                 let _ = background::detach(keeps_stderr);
@@ -137,6 +142,18 @@ fn learn(commands: &mut HashSet<String>, path: &Path) {
     // The daemon says what is wrong with it. Its keys are dropped at once.
     let Ok(loaded) = scrubbed(|| load(path, &LaterDisk(disk()), KeyFiles::IfReadable)) else { return };
     commands.extend(commands_of(loaded.config.interface.hooks));
+}
+
+/// Only what is about to replace a file of the configuration. Whoever has taken over the daemon can replace that file
+/// anyway, and gains nothing by its owner.
+fn give_file(path: &Path, new: &Path, old: &Path) -> io::Result<()> {
+    let loaded = scrubbed(|| load(path, &disk(), KeyFiles::IfReadable)).map_err(io::Error::other)?;
+    let is_file = loaded.files.iter().any(|file| file.canonicalize().is_ok_and(|file| file == old));
+    let name = new.file_name().unwrap_or_default().to_string_lossy();
+    if !is_file || new.parent() != old.parent() || !name.starts_with(&name_of_new(old)) {
+        return Err(io::Error::other("it is no file of the configuration"));
+    }
+    give(new, old)
 }
 
 fn commands_of(Hooks { pre_up, post_up, pre_down, post_down }: Hooks) -> impl Iterator<Item = String> {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use super::*;
+use crate::control::file::{Running, save::save};
 
 /// A gateway's file with these lines in its section of the interface.
 struct File(PathBuf);
@@ -149,4 +150,32 @@ fn whoever_has_no_runner_any_more_is_told() {
     drop(theirs);
     let runner = Runner::new(ours, None, None);
     assert!(runner.hook("true", "wg7", || false).is_err());
+}
+
+/// A configuration of another owner is replaced by one of the same owner (`SaveConfig`). No other file changes hands.
+#[test]
+fn a_file_that_is_rewritten_keeps_its_owner() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    for (uid, gid, mode) in [(0, 4713, 0o640), (4712, 0, 0o600), (4712, 4713, 0o660)] {
+        let file = File::new(&format!("rewritten-{uid}-{gid}"), "ListenPort = 1\nSaveConfig = true");
+        let runner = file.runner();
+        fs::set_permissions(&file.0, fs::Permissions::from_mode(mode)).unwrap();
+        chown(&file.0, Some(uid), Some(gid)).expect("this test needs root");
+        let running = Running { listen_port: 7, ..Running::default() };
+        save(&file.0, &running.state(), |new, old| runner.give(new, old)).unwrap();
+        let meta = fs::metadata(&file.0).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (uid, gid, mode));
+        assert!(fs::read_to_string(&file.0).unwrap().contains("ListenPort = 7"));
+
+        let other = file.0.with_extension("other");
+        fs::write(&other, "a file of root's").unwrap();
+        let link = file.0.with_file_name(format!("{}link", name_of_new(&file.0)));
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let refused = [runner.give(&other, &file.0), runner.give(&link, &file.0), runner.give(&other, &other)];
+        let owner = fs::metadata(&other).unwrap().uid();
+        fs::remove_file(&link).unwrap();
+        fs::remove_file(&other).unwrap();
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        assert_eq!(owner, 0);
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use network_setup::Invocation;
 use nix::errno::Errno;
@@ -22,6 +23,8 @@ pub(super) enum Ask {
     Stop,
     /// Run a program of `network-setup`.
     Program(Invocation),
+    /// Give the first file, which is about to replace the second one, its owner.
+    Give { new: PathBuf, old: PathBuf },
     /// Read the file again: the daemon has, and found these commands.
     Learn { commands: Vec<String> },
     /// Let go of the terminal and of the pipes that we were started with.

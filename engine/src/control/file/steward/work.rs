@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use ringfort_core::crypto::PublicKey;
 use secret_memory::scrubbed;
 
 use super::super::difference::{Comparison, difference};
-use super::super::save::save;
+use super::super::save::{give, save};
 use super::super::{ConfigFile, Running, Scope};
 use super::hooks::{self, LastHooks, Until};
 use super::resolver::{Found, Job, Resolver};
@@ -246,7 +247,9 @@ impl Work {
         if !matches!(self.file.read_again(), Ok(loaded) if loaded.config == self.file.loaded.config) {
             return log::error!("what was running is not saved: {path} has changed since it was read");
         }
-        match self.copy().map(|running| save(&self.file.path, &running.state())) {
+        let runner = self.line.runner.as_deref();
+        let give = |new: &Path, old: &Path| runner.map_or_else(|| give(new, old), |runner| runner.give(new, old));
+        match self.copy().map(|running| save(&self.file.path, &running.state(), give)) {
             Ok(Ok(_)) => log::info!("{path} says what was running (SaveConfig)"),
             Ok(Err(error)) => log::error!("what was running is not saved: {error}"),
             Err(ControlEnded) => log::error!("what was running is not saved to {path}: there is no time left to ask"),
