@@ -105,16 +105,36 @@ impl View {
         Ok(())
     }
 
+    /// Takes in `n` bytes in front of the view, whose content is whatever was there before.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if the backing begins later, or is shared with another view, whose bytes these may be.
+    pub fn reserve_head(&mut self, n: usize) -> Result<(), NoRoom> {
+        if n > self.place().0 || !self.is_unique() {
+            return Err(NoRoom);
+        }
+        // SAFETY: at least n bytes of the backing are in front, so the result stays within it (invariant 1). No other
+        // view has them, for there is none.
+        self.ptr = unsafe { self.ptr.sub(n) };
+        self.len += n;
+        Ok(())
+    }
+
     /// Bytes between the view's end and the backing's.
     #[must_use]
     pub fn tail_room(&self) -> usize {
+        let (offset, size) = self.place();
+        size - offset - self.len
+    }
+
+    /// Where the view begins in its backing, and how long that is.
+    fn place(&self) -> (usize, usize) {
         let (start, size) = match &self.home {
             Home::Local(pool) => (pool.shared.start(self.slot), pool.shared.class(self.slot).size()),
             Home::Away(shared) => (shared.start(self.slot), shared.class(self.slot).size()),
             Home::Heap(backing) => (backing.ptr, backing.len),
         };
-        let offset = self.ptr.as_ptr() as usize - start.as_ptr() as usize;
-        size - offset - self.len
+        (self.ptr.as_ptr() as usize - start.as_ptr() as usize, size)
     }
 
     /// Whether this is the only view of its backing.

@@ -146,6 +146,25 @@ fn tail_room_belongs_to_a_view_that_is_alone() {
 }
 
 #[test]
+fn head_room_belongs_to_a_view_that_is_alone() {
+    let pool = Pool::new(arena(0, 1));
+    for mut view in [pool.claim(SlotClass::Packet).unwrap(), View::heap(vec![7; 100])] {
+        view[..4].copy_from_slice(b"head");
+        assert!(view.reserve_head(1).is_err(), "it begins where its backing does");
+        view.advance(4);
+        let len = view.len();
+        view.reserve_head(2).unwrap();
+        assert_eq!((&view[..2], view.len()), (&b"ad"[..], len + 2));
+        let front = view.split_to(1);
+        assert!(view.reserve_head(1).is_err(), "the slot is shared");
+        drop(front);
+        assert!(view.reserve_head(4).is_err(), "three bytes are in front");
+        view.reserve_head(3).unwrap();
+        assert_eq!((&view[..4], view.len()), (&b"head"[..], len + 4));
+    }
+}
+
+#[test]
 fn a_slot_that_is_all_with_the_kernel_is_not_held() {
     let pool = Pool::new(arena(0, 1));
     let mut back = pool.claim(SlotClass::Packet).unwrap();
