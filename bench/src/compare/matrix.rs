@@ -15,6 +15,9 @@ pub enum Kind {
     /// TCP over many connections, every byte verified.
     #[value(name = "tcp-n")]
     TcpN,
+    /// [`Kind::Tcp1`] inside VXLAN, as in the overlay network of a cluster.
+    #[value(name = "vxlan-tcp-1")]
+    VxlanTcp1,
     /// `iperf3` with one connection.
     #[value(name = "iperf-1")]
     Iperf1,
@@ -106,6 +109,11 @@ impl Kind {
             Self::TcpN => (
                 format!("TCP, {streams} streams"),
                 format!("{streams} connections at once, as fast as they go; the receiver verifies every byte."),
+                bulk_figures(),
+            ),
+            Self::VxlanTcp1 => (
+                "TCP in VXLAN, 1 stream".to_owned(),
+                "One connection inside VXLAN, as fast as it goes; the receiver verifies every byte.".to_owned(),
                 bulk_figures(),
             ),
             Self::Iperf1 => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ringfort_testbed::Result;
 use ringfort_traffic::tcp::{self, Bulk};
-use ringfort_traffic::{Load, Outcome, Percentiles, Placement, Size, probe, udp};
+use ringfort_traffic::{Endpoint, Load, Outcome, Percentiles, Placement, Size, probe, udp};
 
 use super::iperf;
 use super::matrix::{Kind, Settings};
@@ -65,8 +65,9 @@ impl Measured {
 /// The traffic breaks off, or a gateway dies.
 pub fn run(kind: Kind, set_up: &SetUp, settings: &Settings, progress: &AtomicU64) -> Result<Measured> {
     match kind {
-        Kind::Tcp1 => bulk(set_up, settings, 1, progress),
-        Kind::TcpN => bulk(set_up, settings, settings.streams, progress),
+        Kind::Tcp1 => bulk(set_up, [set_up.end(0), set_up.end(1)], settings, 1, progress),
+        Kind::TcpN => bulk(set_up, [set_up.end(0), set_up.end(1)], settings, settings.streams, progress),
+        Kind::VxlanTcp1 => bulk(set_up, set_up.overlay()?, settings, 1, progress),
         Kind::Iperf1 => foreign_bulk(set_up, settings, 1),
         Kind::IperfN => foreign_bulk(set_up, settings, settings.streams),
         Kind::Udp64 => datagrams(set_up, settings, 64, progress),
@@ -76,11 +77,17 @@ pub fn run(kind: Kind, set_up: &SetUp, settings: &Settings, progress: &AtomicU64
     }
 }
 
-fn bulk(set_up: &SetUp, settings: &Settings, streams: u16, progress: &AtomicU64) -> Result<Measured> {
+fn bulk(
+    set_up: &SetUp,
+    [from, to]: [Endpoint<'_>; 2],
+    settings: &Settings,
+    streams: u16,
+    progress: &AtomicU64,
+) -> Result<Measured> {
     let bulk = Bulk { streams, ramp_up: settings.warm_up, sustain: settings.time, ..Bulk::default() };
     let before = set_up.usages()?;
     let sampler = set_up.sample_memory();
-    let outcome = tcp::run(&bulk, set_up.end(0), set_up.end(1), progress)?;
+    let outcome = tcp::run(&bulk, from, to, progress)?;
     let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
     measured.note("throughput", outcome.megabits_per_s);
     if let Some(spent) = set_up.spent_since(before.as_ref())? {

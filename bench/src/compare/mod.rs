@@ -29,8 +29,8 @@ use setup::SetUp;
 /// What a person may choose.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// What is measured, of tcp-1, tcp-n, iperf-1, iperf-n, udp-64, udp-1400, latency, idle; everything unless given,
-    /// what needs iperf3 only if that is installed
+    /// What is measured, of tcp-1, tcp-n, vxlan-tcp-1, iperf-1, iperf-n, udp-64, udp-1400, latency, idle; everything
+    /// unless given, what needs iperf3 only if that is installed
     #[arg(long, value_delimiter = ',', value_enum, hide_possible_values = true)]
     tests: Vec<Kind>,
     /// How many runs each contender gets of each test; five at least show differences

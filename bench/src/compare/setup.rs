@@ -1,5 +1,6 @@
 //! What traffic goes through: a tunnel between two gateways of a contender, or the cable alone.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
@@ -12,6 +13,8 @@ use super::contenders::Contender;
 use crate::results::model::MemorySample;
 use crate::results::stamp::Interface;
 
+/// Outer IPv4 and UDP, VXLAN, and the inner Ethernet header.
+const VXLAN_OVERHEAD: u32 = 20 + 8 + 8 + 14;
 const OPEN_WITHIN: Duration = Duration::from_secs(15);
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
@@ -83,6 +86,28 @@ impl SetUp {
             (Self::Bare(wire), Family::V4) => Endpoint { namespace: &wire.ends[index], address: outer_v4(index) },
             (Self::Bare(wire), Family::V6) => Endpoint { namespace: &wire.ends[index], address: outer_v6(index) },
         }
+    }
+
+    /// Lays VXLAN between the ends, and returns those of the overlay. Its packets are as long as the way takes, as an
+    /// operator of a cluster sets it.
+    ///
+    /// # Errors
+    /// The kernel has no VXLAN.
+    pub fn overlay(&self) -> Result<[Endpoint<'_>; 2]> {
+        let ends = [0, 1].map(|index| {
+            let Endpoint { namespace, address } = self.end(index);
+            let remote = self.end(1 - index).address;
+            let overlay = IpAddr::V4(Ipv4Addr::new(10, 78, 0, index as u8 + 1));
+            let mtu = MTU - VXLAN_OVERHEAD;
+            namespace.ip(&format!(
+                "link add vx0 mtu {mtu} type vxlan id 7 dstport 4789 local {address} remote {remote} noudpcsum"
+            ))?;
+            namespace.add_address("vx0", overlay, 24)?;
+            namespace.ip("link set vx0 up")?;
+            Ok(Endpoint { namespace, address: overlay })
+        });
+        let [from, to] = ends;
+        Ok([from?, to?])
     }
 
     /// The interfaces of the sending end.
