@@ -65,6 +65,6 @@ pub use self_test::{SelfTest, self_test};
 pub use settings::Given;
 pub use steering::{Bucket, FlowTable, cost};
 pub use vnet_packets::{
-    Coalescer, FLOWS_MAX, Merge, PartialChecksum, Received, SEGMENTS_MAX, Segment, Segments, Super, SuperKind,
-    Transmit, VNET_HDR_LEN, VnetError, checksum, virtio,
+    Coalescer, FLOWS_MAX, Merge, OuterOffset, PartialChecksum, Received, SEGMENTS_MAX, Segment, Segments, Super,
+    SuperKind, Transmit, Tunnel, VNET_HDR_LEN, VnetError, checksum, virtio,
 };

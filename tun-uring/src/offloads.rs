@@ -15,13 +15,20 @@ pub struct Offloads {
     pub tcp: bool,
     /// UDP super-packets, both families (`TUN_F_USO4`, `TUN_F_USO6`, Linux 6.2): the kernel takes both or none.
     pub udp: bool,
+    /// Super-packets in UDP tunnels, with and without an outer checksum (`TUN_F_UDP_TUNNEL_GSO`,
+    /// `TUN_F_UDP_TUNNEL_GSO_CSUM`, Linux 6.17). Needs one of the two above.
+    pub tunnels: bool,
 }
+
+/// Of `include/uapi/linux/if_tun.h`.
+const TUN_F_UDP_TUNNEL_GSO: libc::c_uint = 0x080;
+const TUN_F_UDP_TUNNEL_GSO_CSUM: libc::c_uint = 0x100;
 
 impl Offloads {
     /// Every packet comes whole and finished.
-    pub const NONE: Self = Self { checksum: false, tcp: false, udp: false };
+    pub const NONE: Self = Self { checksum: false, tcp: false, udp: false, tunnels: false };
     /// All that this crate can do for the kernel.
-    pub const ALL: Self = Self { checksum: true, tcp: true, udp: true };
+    pub const ALL: Self = Self { checksum: true, tcp: true, udp: true, tunnels: true };
 
     fn flags(self) -> libc::c_uint {
         let mut flags = 0;
@@ -33,6 +40,9 @@ impl Offloads {
             if self.udp {
                 flags |= libc::TUN_F_USO4 | libc::TUN_F_USO6;
             }
+            if self.tunnels && (self.tcp || self.udp) {
+                flags |= TUN_F_UDP_TUNNEL_GSO | TUN_F_UDP_TUNNEL_GSO_CSUM;
+            }
         }
         flags
     }
@@ -40,6 +50,7 @@ impl Offloads {
     /// The next smaller set to try when the kernel does not know this one.
     fn reduced(self) -> Option<Self> {
         match self {
+            Self { tunnels: true, .. } => Some(Self { tunnels: false, ..self }),
             Self { udp: true, .. } => Some(Self { udp: false, ..self }),
             Self { tcp: true, .. } => Some(Self { tcp: false, ..self }),
             Self { checksum: true, .. } => Some(Self::NONE),
@@ -77,11 +88,12 @@ mod tests {
             steps.push(less);
         }
         let flags: Vec<_> = steps.iter().map(|o| o.flags()).collect();
-        assert_eq!(flags, [0x67, 0x07, 0x01, 0x00]);
+        assert_eq!(flags, [0x1e7, 0x67, 0x07, 0x01, 0x00]);
     }
 
     #[test]
     fn nothing_is_asked_without_checksums() {
-        assert_eq!(Offloads { checksum: false, tcp: true, udp: true }.flags(), 0);
+        assert_eq!(Offloads { checksum: false, ..Offloads::ALL }.flags(), 0);
+        assert_eq!(Offloads { tcp: false, udp: false, ..Offloads::ALL }.flags(), 0x01);
     }
 }

@@ -15,6 +15,8 @@ use crate::steering;
 const HEADER_LEN_OF_DRIVER: c_int = 10;
 /// The length of ours.
 pub(crate) const OURS: c_int = VNET_HDR_LEN as c_int;
+/// That of Ringfort before it knew tunnels.
+const OURS_BEFORE: c_int = 16;
 
 /// What an interface of somebody else was like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +30,8 @@ impl Given {
         let step = "read the settings of the TUN interface";
         let get = |code| get_int(queue, code).map_err(|error| TunError::at(step, error));
         let header_len = match get(libc::TUNGETVNETHDRSZ)? {
-            // Nobody else uses a header as long as ours: a daemon that was killed has left it.
-            OURS => HEADER_LEN_OF_DRIVER,
+            // Nobody else uses such headers on a TUN: a daemon that was killed has left it.
+            OURS | OURS_BEFORE => HEADER_LEN_OF_DRIVER,
             len => len,
         };
         Ok(Self { header_len, little_endian: get(libc::TUNGETVNETLE)? })

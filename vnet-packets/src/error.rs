@@ -18,7 +18,7 @@ pub enum VnetError {
     /// The checksum of a super-packet is not that of its transport header.
     #[error("checksum is not that of the transport header")]
     ChecksumElsewhere,
-    /// A GSO type that was not asked for (UFO, tunnels) or does not exist.
+    /// A GSO type that was not asked for (UFO) or does not exist.
     #[error("unknown GSO type {0}")]
     GsoType(u8),
     /// A GSO type for the other IP version.
@@ -45,4 +45,11 @@ pub enum VnetError {
     /// A TCP data offset below 5 words, or beyond the packet.
     #[error("TCP data offset out of range")]
     TcpDataOffset,
+    /// The inner packet of a UDP tunnel begins in front of the tunnel's header, or at an odd place, or behind the outer
+    /// packet; or the outer UDP header has a checksum that was not announced.
+    #[error("tunnel header out of range")]
+    TunnelHeader,
+    /// The inner packet of a UDP tunnel does not end where the outer one does.
+    #[error("inner packet of a tunnel is not as long as the outer one")]
+    TunnelLength,
 }

@@ -3,13 +3,13 @@
 //! Between the kernel and a reader of a TUN device each packet has a [`VNET_HDR_LEN`]-byte header in front:
 //!
 //! ```text
-//!   read  ──► [ virtio_net_hdr | slack ][ IP packet ........ ]   parse: lone packet, or super-packet to cut up
-//!   write ◄── [ virtio_net_hdr | slack ][ IP packet ........ ]   write: lone packet, or merged run of a flow
+//!   read  ──► [ virtio-net header ][ IP packet ........ ]   parse: lone packet, or super-packet to cut up
+//!   write ◄── [ virtio-net header ][ IP packet ........ ]   write: lone packet, or merged run of a flow
 //! ```
 //!
 //! [`virtio`] knows the header, [`headers`] what lies behind it, [`checksum`] the arithmetic of the Internet.
-//! [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets. [`sample`] makes
-//! packets to try all of that with.
+//! [`Segments`] cuts a super-packet into packets, [`Coalescer`] merges packets into super-packets, also those of a flow
+//! in a VXLAN or Geneve tunnel ([`Tunnel`]). [`sample`] makes packets to try all of that with.
 //!
 //! # Example
 //!
@@ -40,9 +40,11 @@ mod error;
 pub mod headers;
 pub mod sample;
 mod segment;
+mod tunnel;
 pub mod virtio;
 
 pub use coalesce::{Coalescer, FLOWS_MAX, Merge, SEGMENTS_MAX};
 pub use error::VnetError;
 pub use segment::{Segment, Segments};
+pub use tunnel::{OuterOffset, Tunnel};
 pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN};

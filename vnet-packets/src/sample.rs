@@ -2,7 +2,8 @@
 //! the tests are made of.
 
 use crate::checksum::Sum;
-use crate::headers::{PROTO_TCP, PROTO_UDP};
+use crate::headers::{PROTO_TCP, PROTO_UDP, UDP_LEN, Version};
+use crate::tunnel::{GENEVE_PORT, Tunnel, VXLAN_PORTS};
 use crate::virtio::{Super, SuperKind};
 
 /// A packet to be made.
@@ -12,6 +13,10 @@ pub struct Packet {
     pub kind: SuperKind,
     /// The last byte of the source address, and part of the source port.
     pub flow: u8,
+    /// The destination port.
+    pub port: u16,
+    /// Whether UDP has a checksum.
+    pub checksum: bool,
     /// Type of service, or traffic class.
     pub tos: u8,
     /// Time to live, or hop limit.
@@ -41,6 +46,8 @@ impl Packet {
         Self {
             kind,
             flow: 1,
+            port: 443,
+            checksum: true,
             tos: 0,
             ttl: 64,
             identification: 0x1234,
@@ -64,7 +71,7 @@ impl Packet {
     fn transport(&self) -> Vec<u8> {
         let mut t = Vec::new();
         t.extend(u16::to_be_bytes(40_000 + u16::from(self.flow)));
-        t.extend(u16::to_be_bytes(443));
+        t.extend(self.port.to_be_bytes());
         if self.kind.is_tcp() {
             t.extend(self.sequence.to_be_bytes());
             t.extend(self.acknowledgement.to_be_bytes());
@@ -107,8 +114,10 @@ impl Packet {
             ip[8..].to_vec()
         };
         let sum = Sum::pseudo_header(&addresses, protocol, transport.len() as u32).plus(Sum::of(&transport));
-        let at = self.checksum_at();
-        transport[at..at + 2].copy_from_slice(&sum.transport_checksum());
+        if self.kind.is_tcp() || self.checksum {
+            let at = self.checksum_at();
+            transport[at..at + 2].copy_from_slice(&sum.transport_checksum());
+        }
         [ip, transport].concat()
     }
 
@@ -123,7 +132,48 @@ impl Packet {
     pub fn geometry(&self, segment: u16) -> Super {
         let transport = if self.kind.is_ipv4() { 20 } else { 40 };
         let end = self.bytes().len() as u32;
-        Super { kind: self.kind, transport, header: self.header_len() as u16, segment, end }
+        Super { kind: self.kind, transport, header: self.header_len() as u16, segment, end, tunnel: None }
+    }
+
+    /// This packet in a VXLAN tunnel: `outer` with another port and payload.
+    #[must_use]
+    pub fn in_vxlan(&self, outer: &Self) -> Self {
+        let header = [0x08, 0, 0, 0, 0, 0, 7, 0];
+        outer.clone().with(|outer| {
+            outer.port = VXLAN_PORTS[0];
+            outer.payload = [&header[..], &self.ethernet(), &self.bytes()].concat();
+        })
+    }
+
+    /// This packet in a Geneve tunnel with an option of 8 bytes: `outer` with another port and payload.
+    #[must_use]
+    pub fn in_geneve(&self, outer: &Self) -> Self {
+        let header = [2, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 1, 0xca, 0xfe, 0xf0, 0x0d];
+        outer.clone().with(|outer| {
+            outer.port = GENEVE_PORT;
+            outer.payload = [&header[..], &self.ethernet(), &self.bytes()].concat();
+        })
+    }
+
+    fn ethernet(&self) -> Vec<u8> {
+        let ethertype = if self.kind.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
+        [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &ethertype].concat()
+    }
+
+    /// The geometry of this packet as a super-packet in the tunnel that `outer` is of.
+    #[must_use]
+    pub fn geometry_in(&self, outer: &Self, segment: u16) -> Super {
+        let (plain, whole) = (self.geometry(segment), outer.geometry(segment));
+        let inner = (whole.end - plain.end) as u16;
+        let version = if outer.kind.is_ipv4() { Version::V4 } else { Version::V6 };
+        debug_assert!(usize::from(inner) > usize::from(whole.transport) + UDP_LEN, "the outer packet holds this one");
+        Super {
+            transport: inner + plain.transport,
+            header: inner + plain.header,
+            end: whole.end,
+            tunnel: Some(Tunnel { version, udp: whole.transport, inner, checksum: outer.checksum }),
+            ..plain
+        }
     }
 
     fn checksum_at(&self) -> usize {

@@ -32,7 +32,7 @@ mod at {
 struct Template<'a> {
     headers: &'a [u8],
     geometry: Super,
-    /// IPv4 header without length, identification and checksum.
+    /// IPv4 header without length, identification and checksum; the inner one of a tunnel.
     ip: Sum,
     /// Pseudo-header without length; transport header without what varies and without its checksum.
     transport: Sum,
@@ -67,8 +67,12 @@ impl<'a> Segments<'a> {
             (usize::from(geometry.transport), usize::from(geometry.header), geometry.end as usize);
         let transport_min = if geometry.kind.is_tcp() { TCP_MIN } else { UDP_LEN };
         let ip_min = if geometry.kind.is_ipv4() { headers::IPV4_MIN } else { IPV6_LEN };
-        let fits = ip_min <= transport && transport + transport_min <= header && header <= end && end <= packet.len();
-        if !fits || geometry.segment == 0 {
+        let network = geometry.network();
+        let fits = network + ip_min <= transport
+            && transport + transport_min <= header
+            && header <= end
+            && end <= packet.len();
+        if !fits || geometry.segment == 0 || geometry.tunnel.is_some_and(|tunnel| !tunnel.is_possible()) {
             return Err(VnetError::HeaderBeyondPacket);
         }
         let (headers, payload) = packet[..end].split_at(header);
@@ -110,6 +114,7 @@ impl ExactSizeIterator for Segments<'_> {}
 impl<'a> Template<'a> {
     fn new(headers: &'a [u8], geometry: Super) -> Self {
         let (ip, l4) = headers.split_at(usize::from(geometry.transport));
+        let ip = &ip[geometry.network()..];
         let (version, ip_sum) = if geometry.kind.is_ipv4() {
             let without = [&ip[..at::IPV4_LEN], &ip[at::IPV4_ID + 2..at::IPV4_CHECKSUM], &ip[at::IPV4_CHECKSUM + 2..]];
             (Version::V4, sum_of(without))
@@ -127,7 +132,7 @@ impl<'a> Template<'a> {
         } else {
             (PROTO_UDP, Sum::of(&l4[..at::UDP_LEN]))
         };
-        let pseudo = Sum::pseudo_header(&headers[headers::addresses(version)], protocol, 0);
+        let pseudo = Sum::pseudo_header(&ip[headers::addresses(version)], protocol, 0);
         Self { headers, geometry, ip: ip_sum, transport: pseudo.plus(l4_sum) }
     }
 }
@@ -176,21 +181,30 @@ impl<'a> Segment<'a> {
 
     fn write_headers_with(&self, to: &mut [u8], payload: Sum) {
         to.copy_from_slice(self.template.headers);
-        let (ip, l4) = to.split_at_mut(usize::from(self.template.geometry.transport));
-        self.patch_ip(ip);
-        if self.template.geometry.kind.is_tcp() { self.patch_tcp(l4, payload) } else { self.patch_udp(l4, payload) }
+        let geometry = &self.template.geometry;
+        let (ip, l4) = to.split_at_mut(usize::from(geometry.transport));
+        self.patch_ip(&mut ip[geometry.network()..]);
+        if geometry.kind.is_tcp() {
+            self.patch_tcp(l4, payload)
+        } else {
+            self.patch_udp(l4, payload)
+        }
+        if let Some(tunnel) = geometry.tunnel {
+            tunnel.wrap(to, self.index as u16, self.payload.len(), payload);
+        }
     }
 
     fn patch_ip(&self, ip: &mut [u8]) {
         if self.template.geometry.kind.is_ipv4() {
-            let len = self.len() as u16;
+            let len = (self.len() - self.template.geometry.network()) as u16;
             let id = be16(ip, at::IPV4_ID).wrapping_add(self.index as u16);
             put(ip, at::IPV4_LEN, len.to_be_bytes());
             put(ip, at::IPV4_ID, id.to_be_bytes());
             let sum = self.template.ip.plus(Sum::of_u16(len)).plus(Sum::of_u16(id));
             put(ip, at::IPV4_CHECKSUM, sum.checksum());
         } else {
-            put(ip, at::IPV6_PAYLOAD_LEN, ((self.len() - IPV6_LEN) as u16).to_be_bytes());
+            let len = (self.len() - self.template.geometry.network() - IPV6_LEN) as u16;
+            put(ip, at::IPV6_PAYLOAD_LEN, len.to_be_bytes());
         }
     }
 

@@ -1,8 +1,9 @@
-//! `struct virtio_net_hdr` (`include/uapi/linux/virtio_net.h`; virtio 1.2 section 5.1.6), as TUN puts it before each
-//! packet.
+//! `struct virtio_net_hdr_v1_hash_tunnel` (`include/uapi/linux/virtio_net.h`; virtio 1.4 section 5.1.6), as TUN puts it
+//! before each packet.
 //!
-//! The structure has 10 bytes, `TUNSETVNETHDRSZ` makes room for [`VNET_HDR_LEN`]; the kernel leaves the other bytes as
-//! they are. All fields are little-endian, since the device was told so (`TUNSETVNETLE`).
+//! `TUNSETVNETHDRSZ` makes room for all of it. A kernel that knows nothing of tunnels (before 6.17) uses the first 10
+//! bytes, and leaves the others as they are. All fields are little-endian, since the device was told so
+//! (`TUNSETVNETLE`).
 
 use std::fmt;
 
@@ -11,12 +12,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Sum;
 use crate::error::VnetError;
-use crate::headers::{PROTO_TCP, PROTO_UDP, Parts, TCP_CHECKSUM, UDP_CHECKSUM, Version};
+use crate::headers::{PROTO_TCP, PROTO_UDP, Parts, TCP_CHECKSUM, UDP_CHECKSUM, Version, be16};
+use crate::tunnel::{OuterOffset, Tunnel};
 
-/// Bytes before each packet in either direction: as many as a WireGuard data header, which takes their place.
-pub const VNET_HDR_LEN: usize = 16;
+/// Bytes before each packet in either direction.
+pub const VNET_HDR_LEN: usize = 24;
 
 const F_NEEDS_CSUM: u8 = 1;
+/// The outer UDP header has a checksum.
+const F_UDP_TUNNEL_CSUM: u8 = 8;
 
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
@@ -24,6 +28,10 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 /// A flag beside the type: the TCP segments carry CWR, which only the first one keeps.
 const GSO_ECN: u8 = 0x80;
+/// Flags beside the type: a UDP tunnel over that version of IP is around the flow.
+const GSO_UDP_TUNNEL_IPV4: u8 = 0x20;
+const GSO_UDP_TUNNEL_IPV6: u8 = 0x40;
+const GSO_UDP_TUNNEL: u8 = GSO_UDP_TUNNEL_IPV4 | GSO_UDP_TUNNEL_IPV6;
 
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -38,10 +46,15 @@ struct VirtioNetHdr {
     csum_start: U16,
     /// Where, from there, the checksum goes.
     csum_offset: U16,
+    /// Merged buffers, and the hash of the flow: TUN knows neither.
+    unused: [u8; 10],
+    /// Where the outer UDP header of a tunnel begins. Not read: the packet itself says so.
+    outer_th_offset: U16,
+    /// Where the inner IP header begins.
+    inner_nh_offset: U16,
 }
 
-const _: () = assert!(size_of::<VirtioNetHdr>() == 10, "the uapi structure without num_buffers");
-const _: () = assert!(size_of::<VirtioNetHdr>() <= VNET_HDR_LEN);
+const _: () = assert!(size_of::<VirtioNetHdr>() == VNET_HDR_LEN, "the uapi structure");
 
 /// What a read from the TUN holds behind its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +87,8 @@ pub enum SuperKind {
 
 /// The geometry of a super-packet: many segments of a flow behind one set of headers.
 ///
-/// One that came from [`parse`] lies within its packet: `transport < header <= end <= packet.len()`.
+/// One that came from [`parse`] lies within its packet: `transport < header <= end <= packet.len()`. Kind, transport and
+/// payload are those of the flow, also where a tunnel is around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Super {
     /// Which protocols.
@@ -87,6 +101,8 @@ pub struct Super {
     pub segment: u16,
     /// Length of the packet in bytes by its IP header; up to 65,535 with the IPv4 header, 65,575 with the IPv6 one.
     pub end: u32,
+    /// The UDP tunnel around the flow.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl SuperKind {
@@ -134,6 +150,11 @@ impl Super {
         self.payload_len().div_ceil(usize::from(self.segment)).max(1)
     }
 
+    /// Offset of the IP header that the transport header belongs to.
+    pub(crate) fn network(&self) -> usize {
+        self.tunnel.map_or(0, |tunnel| usize::from(tunnel.inner))
+    }
+
     fn checksum_offset(&self) -> u16 {
         (if self.kind.is_tcp() { TCP_CHECKSUM } else { UDP_CHECKSUM }) as u16
     }
@@ -157,11 +178,7 @@ impl fmt::Display for SuperKind {
 /// # Errors
 /// [`VnetError`], to be dropped and counted.
 pub fn parse(read: &[u8]) -> Result<Received, VnetError> {
-    if read.len() < VNET_HDR_LEN {
-        return Err(VnetError::ShortRead);
-    }
-    let (header, packet) = read.split_at(VNET_HDR_LEN);
-    let (header, _slack) = VirtioNetHdr::read_from_prefix(header).map_err(|_| VnetError::ShortRead)?;
+    let (header, packet) = VirtioNetHdr::ref_from_prefix(read).map_err(|_| VnetError::ShortRead)?;
     if usize::from(header.hdr_len) > packet.len() {
         return Err(VnetError::HeaderBeyondPacket);
     }
@@ -176,6 +193,12 @@ pub fn parse(read: &[u8]) -> Result<Received, VnetError> {
 #[must_use]
 pub fn is_super(packet: &[u8]) -> bool {
     packet.get(1).is_some_and(|&gso_type| gso_type != GSO_NONE)
+}
+
+/// Whether `packet`, which begins with its header, says that it is a super-packet of a flow in a tunnel.
+#[must_use]
+pub fn is_tunnel(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|&gso_type| gso_type & GSO_UDP_TUNNEL != 0)
 }
 
 impl VirtioNetHdr {
@@ -196,31 +219,67 @@ impl VirtioNetHdr {
         if segment == 0 {
             return Err(VnetError::ZeroSegment);
         }
-        let (version, protocol) = match self.gso_type & !GSO_ECN {
+        let (version, protocol) = match self.gso_type & !GSO_ECN & !GSO_UDP_TUNNEL {
             GSO_TCPV4 => (Some(Version::V4), PROTO_TCP),
             GSO_TCPV6 => (Some(Version::V6), PROTO_TCP),
             GSO_UDP_L4 if self.gso_type & GSO_ECN == 0 => (None, PROTO_UDP),
             _ => return Err(VnetError::GsoType(self.gso_type)),
         };
+        let tunnel = self.tunnel(packet)?;
+        let network = tunnel.map_or(0, |tunnel| usize::from(tunnel.inner));
         // The kernel's hdr_len may cover payload (a forwarded packet); only the packet itself says where that begins.
-        let parts = Parts::of(packet)?;
+        let parts = Parts::of(&packet[network..])?;
         if version.is_some_and(|v| v != parts.version) {
             return Err(VnetError::GsoVersion);
         }
         if parts.protocol != protocol {
             return Err(VnetError::GsoProtocol);
         }
-        if partial.is_some_and(|p| usize::from(p.start) != parts.transport || p.field().start != parts.checksum()) {
+        let is_elsewhere = |p: PartialChecksum| {
+            usize::from(p.start) != network + parts.transport || p.field().start != network + parts.checksum()
+        };
+        if partial.map_or(tunnel.is_some(), is_elsewhere) {
             return Err(VnetError::ChecksumElsewhere);
+        }
+        let end = network + parts.end;
+        if tunnel.is_some() && Parts::of(packet)?.end != end {
+            return Err(VnetError::TunnelLength);
         }
         Ok(Super {
             kind: SuperKind::of(parts.version, parts.protocol).ok_or(VnetError::GsoProtocol)?,
             // IPv4 headers have up to 60 bytes; with IPv6 extensions the sum may leave 16 bits only if it is hostile.
-            transport: u16::try_from(parts.transport).map_err(|_| VnetError::IpHeader)?,
-            header: u16::try_from(parts.header).map_err(|_| VnetError::IpHeader)?,
+            transport: u16::try_from(network + parts.transport).map_err(|_| VnetError::IpHeader)?,
+            header: u16::try_from(network + parts.header).map_err(|_| VnetError::IpHeader)?,
             segment,
-            end: parts.end as u32,
+            end: end as u32,
+            tunnel,
         })
+    }
+
+    /// The tunnel around the flow of a super-packet. Where the inner packet begins is all that the header is asked.
+    fn tunnel(&self, packet: &[u8]) -> Result<Option<Tunnel>, VnetError> {
+        let version = match self.gso_type & GSO_UDP_TUNNEL {
+            0 => return Ok(None),
+            GSO_UDP_TUNNEL_IPV4 => Version::V4,
+            GSO_UDP_TUNNEL_IPV6 => Version::V6,
+            _ => return Err(VnetError::GsoType(self.gso_type)),
+        };
+        let outer = Parts::of(packet)?;
+        if outer.version != version {
+            return Err(VnetError::GsoVersion);
+        }
+        if outer.protocol != PROTO_UDP {
+            return Err(VnetError::GsoProtocol);
+        }
+        let checksum = self.flags & F_UDP_TUNNEL_CSUM != 0;
+        let udp = u16::try_from(outer.transport).map_err(|_| VnetError::IpHeader)?;
+        let tunnel = Tunnel { version, udp, inner: self.inner_nh_offset.get(), checksum };
+        // A checksum that is not told apart from none would be wrong on every segment.
+        let has_checksum = be16(packet, outer.checksum()) != 0;
+        if !tunnel.is_possible() || usize::from(tunnel.inner) > outer.end || has_checksum && !checksum {
+            return Err(VnetError::TunnelHeader);
+        }
+        Ok(Some(tunnel))
     }
 }
 
@@ -252,25 +311,45 @@ pub enum Transmit {
     Packet,
     /// A super-packet. Its checksum field holds the sum of the pseudo-header.
     Super(Super),
+    /// A super-packet of a flow in a tunnel, for a kernel that counts offsets in this way.
+    Tunnel(Super, OuterOffset),
 }
 
 impl Transmit {
-    /// Writes the header, and zeroes in what room it leaves.
+    /// Writes the header.
     pub fn write(self, to: &mut [u8; VNET_HDR_LEN]) {
         let header = match self {
             Self::Packet => VirtioNetHdr::default(),
-            Self::Super(s) => VirtioNetHdr {
-                flags: F_NEEDS_CSUM,
-                gso_type: s.kind.gso_type(),
-                hdr_len: s.header.into(),
-                gso_size: s.segment.into(),
-                csum_start: s.transport.into(),
-                csum_offset: s.checksum_offset().into(),
-            },
+            Self::Super(s) => VirtioNetHdr::of(&s, OuterOffset::Exact),
+            Self::Tunnel(s, offset) => VirtioNetHdr::of(&s, offset),
         };
-        let (fields, slack) = to.split_at_mut(size_of::<VirtioNetHdr>());
-        fields.copy_from_slice(header.as_bytes());
-        slack.fill(0);
+        to.copy_from_slice(header.as_bytes());
+    }
+}
+
+impl VirtioNetHdr {
+    fn of(s: &Super, offset: OuterOffset) -> Self {
+        let header = Self {
+            flags: F_NEEDS_CSUM,
+            gso_type: s.kind.gso_type(),
+            hdr_len: s.header.into(),
+            gso_size: s.segment.into(),
+            csum_start: s.transport.into(),
+            csum_offset: s.checksum_offset().into(),
+            ..Self::default()
+        };
+        let Some(tunnel) = s.tunnel else { return header };
+        Self {
+            flags: header.flags | if tunnel.checksum { F_UDP_TUNNEL_CSUM } else { 0 },
+            gso_type: header.gso_type
+                | match tunnel.version {
+                    Version::V4 => GSO_UDP_TUNNEL_IPV4,
+                    Version::V6 => GSO_UDP_TUNNEL_IPV6,
+                },
+            outer_th_offset: (tunnel.udp + offset.added()).into(),
+            inner_nh_offset: tunnel.inner.into(),
+            ..header
+        }
     }
 }
 
@@ -283,8 +362,7 @@ pub fn transmit_partial(to: &mut [u8; VNET_HDR_LEN], parts: &Parts) {
         csum_offset: ((parts.checksum() - parts.transport) as u16).into(),
         ..VirtioNetHdr::default()
     };
-    to.fill(0);
-    to[..size_of::<VirtioNetHdr>()].copy_from_slice(header.as_bytes());
+    to.copy_from_slice(header.as_bytes());
 }
 
 #[cfg(test)]

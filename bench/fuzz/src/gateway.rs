@@ -54,7 +54,7 @@ impl Gateway {
     pub(crate) fn new(pool: Pool, ragged: bool) -> Self {
         let suites = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
         let remote = |(index, suite)| Remote::new(index, suite, (index != 3).then(|| endpoint(0)));
-        let merge = Merge { tcp: true, udp: true };
+        let merge = Merge::ALL;
         let config = Config { worker: 0, workers: WORKERS, mtu: 1420, merge, ragged };
         let mut gateway = Self {
             path: DataPath::new(config, pool, Arc::new(Nesting::new()), ringfort_path::Unwatched),

@@ -22,6 +22,7 @@ pub(crate) struct Packet<'a> {
     pub(crate) payload: &'a [u8],
 }
 
+pub(crate) const VXLAN_PORT: u16 = 4789;
 const DONT_FRAGMENT: u16 = 0x4000;
 const ACK: u8 = 0x10;
 
@@ -49,6 +50,23 @@ impl<'a> Packet<'a> {
     pub(crate) fn with_tos(mut self, tos: u8) -> Self {
         self.tos = tos;
         self
+    }
+
+    /// The packet in VXLAN over IPv4 or IPv6, whose UDP has a checksum or none.
+    pub(crate) fn in_vxlan(&self, version: u8, checksum: bool) -> Vec<u8> {
+        let ethertype = if self.is_ipv4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+        let vxlan = [8, 0, 0, 0, 0, 0, 7, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        let payload = [&vxlan[..], &ethertype, &self.bytes()].concat();
+        let outer = Packet { flow: self.flow, identification: self.identification, ..Packet::udp(version, &payload) };
+        let mut bytes = outer.bytes();
+        let located = Located::of(&bytes).expect("a UDP packet");
+        bytes[located.transport + 2..located.transport + 4].copy_from_slice(&VXLAN_PORT.to_be_bytes());
+        if checksum {
+            located.sign(&mut bytes);
+        } else {
+            bytes[located.checksum()..located.checksum() + 2].fill(0);
+        }
+        bytes
     }
 
     /// The packet from its IP header on, with right checksums. A fragment has none for its transport.

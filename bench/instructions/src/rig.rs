@@ -49,7 +49,7 @@ impl Rig {
 /// A data path whose only peer has that address in the tunnel, and is reached at that endpoint.
 fn data_path(peer: &str, endpoint: &str) -> (DataPath, Arc<PeerCell>) {
     let arena = Arena::heap(&budget::budget());
-    let merge = Merge { tcp: true, udp: true };
+    let merge = Merge::ALL;
     let config = Config { worker: 0, workers: 1, mtu: MTU, merge, ragged: false };
     let mut path = DataPath::new(config, Pool::new(arena), Arc::new(Nesting::new()), ringfort_path::Unwatched);
     let cell = Arc::new(PeerCell::new(PEER, Arc::new(PeerShared::new(1))));

@@ -4,12 +4,13 @@
 use ring_buffers::{LineId, View};
 use ringfort_core::time::Time;
 
-use crate::{DataPath, Outcome, Train, Transmit, Watch};
+use crate::{DataPath, Outcome, TRAIN_ROOM, Train, Transmit, Watch};
 
-/// A slot with these bytes, as the kernel would have filled it. `None`: none is free.
+/// A slot with these bytes, and room in front of them, as the kernel would have filled it. `None`: none is free.
 #[must_use]
 pub fn filled<W: Watch>(path: &DataPath<W>, line: LineId, bytes: &[u8]) -> Option<View> {
     let mut view = path.pool().claim_for(line)?;
+    view.advance(TRAIN_ROOM);
     view.truncate(bytes.len());
     let len = view.len();
     view.copy_from_slice(&bytes[..len]);

@@ -40,7 +40,7 @@ pub mod tap;
 
 pub use counters::{Counters, TrainLengths};
 pub use dispatch::{Dispatch, Mailboxes};
-pub use inbound::{COOKIES_PER_SECOND, Train};
+pub use inbound::{COOKIES_PER_SECOND, TRAIN_ROOM, Train};
 pub use orders::{Order, SessionOrder};
 pub use outputs::{HANDSHAKE_TRAFFIC_CLASS, Handoff, HandshakeMessage, Left, Report, Sent, Transmit};
 pub use stages::{Stage, Unwatched, Watch};

@@ -83,8 +83,9 @@ impl Worker {
         let packets = 1 + failed.rest.len();
         log::debug!("worker {}: the TUN did not take {packets} packets: {:?}", self.index, failed.error);
         let merged_is_wrong = failed.is_super() && failed.error == WriteError::Invalid;
+        let what = if failed.is_tunnel() { "those in UDP tunnels are no longer merged" } else { "none are merged now" };
         if self.path.handle_write_failed(failed.first, failed.rest, merged_is_wrong) {
-            log::warn!("worker {}: the kernel refused a super-packet; packets are written one by one", self.index);
+            log::warn!("worker {}: the kernel refused a super-packet, so of packets from peers {what}", self.index);
         }
     }
 }

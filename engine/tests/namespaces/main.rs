@@ -39,6 +39,7 @@ mod metrics;
 mod moved;
 mod offload;
 mod order;
+mod overlays;
 mod path_mtu;
 mod quiet;
 mod refusals;

@@ -85,8 +85,8 @@ fn overlay(side: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 78, 0, side as u8 + 1))
 }
 
-/// A VXLAN over the tunnel: the kernel cannot describe its packets as super-packets, and cuts them up before we read
-/// them.
+/// A VXLAN over the tunnel: before Linux 6.17 the kernel cannot describe its packets as super-packets, and cuts them up
+/// before we read them.
 fn lay_over(tunnel: &Tunnel) {
     for side in [0, 1] {
         let namespace = tunnel.namespace(side);
@@ -103,7 +103,7 @@ fn lay_over(tunnel: &Tunnel) {
 }
 
 #[test]
-fn what_the_kernel_cannot_merge_leaves_in_trains() {
+fn what_is_in_vxlan_leaves_in_trains() {
     const BYTES: u64 = 32 << 20;
     let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
     tunnel.wait_until_open(0, OPENING).unwrap();

@@ -77,6 +77,12 @@ impl WriteFailed {
     pub fn is_super(&self) -> bool {
         virtio::is_super(&self.first)
     }
+
+    /// Whether it was a super-packet of a flow in a UDP tunnel.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        virtio::is_tunnel(&self.first)
+    }
 }
 
 impl TunEdge {

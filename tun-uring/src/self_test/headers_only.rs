@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::Write;
 
-use vnet_packets::Merge;
 use vnet_packets::sample::KINDS;
 use vnet_packets::virtio::VNET_HDR_LEN;
+use vnet_packets::{Merge, OuterOffset};
 
-use super::judge::merged;
+use super::judge::{Sample, merged, tunnels};
 use super::{Extent, Feature, SelfTest};
 use crate::device::{Offloads, Tun, TunError};
 
@@ -22,14 +22,10 @@ pub(super) fn test(wanted: Offloads) -> Result<SelfTest, String> {
     let tun = scratch_device(wanted).map_err(|error| error.to_string())?;
     let offloads = tun.offloads();
     let mut queue = File::from(tun.into_queues().swap_remove(0));
-    let mut result = SelfTest {
-        offloads,
-        merge: Merge { tcp: true, udp: true },
-        extent: Extent::HeadersOnly(String::new()),
-        failures: Vec::new(),
-    };
+    let mut result =
+        SelfTest { offloads, merge: Merge::PLAIN, extent: Extent::HeadersOnly(String::new()), failures: Vec::new() };
     for kind in KINDS {
-        let mut bytes = merged(kind, 1);
+        let mut bytes = merged(Sample::plain(kind), OuterOffset::Exact, 1);
         if let Answer::Refused = ask(&mut queue, &bytes)? {
             result.fail(Feature::merging(kind), format!("{kind}: the kernel does not accept the header"));
         }
@@ -39,7 +35,27 @@ pub(super) fn test(wanted: Offloads) -> Result<SelfTest, String> {
             return Err("the kernel does not look at the headers of a device that is down".to_owned());
         }
     }
+    if offloads.tunnels {
+        result.merge.tunnels = tunnel_offset(&mut queue)?;
+        if result.merge.tunnels.is_none() {
+            result.fail(Feature::MergeTunnels, "the kernel does not accept the header".to_owned());
+        }
+    }
     Ok(result)
+}
+
+/// The way of counting that the kernel accepts of all samples.
+fn tunnel_offset(queue: &mut File) -> Result<Option<OuterOffset>, String> {
+    for offset in [OuterOffset::Exact, OuterOffset::BehindEthernet] {
+        let mut all_accepted = true;
+        for sample in tunnels(true) {
+            all_accepted &= matches!(ask(queue, &merged(sample, offset, 1))?, Answer::Accepted);
+        }
+        if all_accepted {
+            return Ok(Some(offset));
+        }
+    }
+    Ok(None)
 }
 
 enum Answer {

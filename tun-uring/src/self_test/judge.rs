@@ -1,6 +1,6 @@
 //! What must come out for what goes in, whatever there is in between.
 
-use std::io;
+use std::{fmt, io};
 
 use ring_buffers::View;
 use vnet_packets::Segments;
@@ -8,7 +8,7 @@ use vnet_packets::checksum::Sum;
 use vnet_packets::headers::{Parts, Version, addresses};
 use vnet_packets::sample::{KINDS, Packet, payload};
 use vnet_packets::virtio::{Received, SuperKind, Transmit, VNET_HDR_LEN, parse, transmit_partial};
-use vnet_packets::{Coalescer, Merge, SEGMENTS_MAX};
+use vnet_packets::{Coalescer, Merge, OuterOffset, SEGMENTS_MAX};
 
 use super::{Extent, Feature, SelfTest};
 use crate::device::{Offloads, TunError};
@@ -43,18 +43,16 @@ pub(super) trait Kernel {
 pub(super) fn judge(kernel: &mut impl Kernel, wanted: Offloads) -> Result<SelfTest, String> {
     let mut trips = Trips { kernel, flow: 0, buffer: vec![0; READ_MAX] };
     trips.set_offloads(Offloads::NONE)?;
-    trips.plain(SuperKind::Tcp4).map_err(|why| format!("a plain packet did not make the round trip: {why}"))?;
-    let ipv6 = trips.plain(SuperKind::Tcp6).is_ok();
+    trips
+        .plain(Sample::plain(SuperKind::Tcp4))
+        .map_err(|why| format!("a plain packet did not make the round trip: {why}"))?;
+    let ipv6 = trips.plain(Sample::plain(SuperKind::Tcp6)).is_ok();
     let kinds = || KINDS.into_iter().filter(|kind| ipv6 || kind.is_ipv4());
 
-    let mut result = SelfTest {
-        offloads: wanted,
-        merge: Merge { tcp: true, udp: true },
-        extent: Extent::RoundTrip { ipv6 },
-        failures: Vec::new(),
-    };
+    let mut result =
+        SelfTest { offloads: wanted, merge: Merge::PLAIN, extent: Extent::RoundTrip { ipv6 }, failures: Vec::new() };
     for kind in kinds() {
-        if let Err(why) = trips.merged(kind) {
+        if let Err(why) = trips.merged(Sample::plain(kind), OuterOffset::Exact) {
             result.fail(Feature::merging(kind), format!("{kind}: {why}"));
         }
     }
@@ -62,16 +60,83 @@ pub(super) fn judge(kernel: &mut impl Kernel, wanted: Offloads) -> Result<SelfTe
     result.offloads = offered;
     for kind in kinds() {
         if offered.checksum
-            && let Err(why) = trips.partial(kind)
+            && let Err(why) = trips.partial(Sample::plain(kind))
         {
             result.fail(Feature::Checksum, format!("{kind} with an unfinished checksum: {why}"));
         }
         let reads = if kind.is_tcp() { offered.tcp } else { offered.udp };
-        if reads && let Err(why) = trips.merged(kind) {
+        if reads && let Err(why) = trips.merged(Sample::plain(kind), OuterOffset::Exact) {
             result.fail(Feature::reading(kind), format!("{kind}: {why}"));
         }
     }
+    if offered.tunnels {
+        judge_tunnels(&mut trips, &mut result, ipv6)?;
+    }
     Ok(result)
+}
+
+/// Finds out how the kernel counts in super-packets of tunnels, by what it makes of them. Then it has to give them.
+fn judge_tunnels<K: Kernel>(trips: &mut Trips<'_, K>, result: &mut SelfTest, ipv6: bool) -> Result<(), String> {
+    let offered = result.offloads;
+    trips.set_offloads(Offloads::NONE)?;
+    let mut refusal = None;
+    for offset in [OuterOffset::Exact, OuterOffset::BehindEthernet] {
+        match tunnels(ipv6).try_for_each(|sample| trips.merged(sample, offset).map_err(|why| (sample, why))) {
+            Ok(()) => {
+                result.merge.tunnels = Some(offset);
+                break;
+            }
+            Err(why) => refusal = Some(why),
+        }
+    }
+    let Some(offset) = result.merge.tunnels else {
+        let (sample, why) = refusal.expect("each way was tried, and none was good");
+        result.fail(Feature::MergeTunnels, format!("{sample}: {why}"));
+        // What it does not take it cannot prove to give.
+        result.fail(Feature::ReadTunnels, format!("{sample}: {why}"));
+        return Ok(());
+    };
+    trips.set_offloads(offered)?;
+    for sample in tunnels(ipv6) {
+        if let Err(why) = trips.merged(sample, offset) {
+            result.fail(Feature::ReadTunnels, format!("{sample}: {why}"));
+        }
+    }
+    Ok(())
+}
+
+/// What a packet of a trip is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    kind: SuperKind,
+    /// The outer packet of a tunnel, and whether it has a checksum.
+    tunnel: Option<(SuperKind, bool)>,
+}
+
+impl Sample {
+    pub(super) fn plain(kind: SuperKind) -> Self {
+        Self { kind, tunnel: None }
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tunnel {
+            None => write!(f, "{}", self.kind),
+            Some((outer, true)) => write!(f, "{} in a tunnel of {outer}", self.kind),
+            Some((outer, false)) => write!(f, "{} in a tunnel of {outer} without checksum", self.kind),
+        }
+    }
+}
+
+/// Each version of IP and each transport inside and outside, with and without an outer checksum.
+pub(super) fn tunnels(ipv6: bool) -> impl Iterator<Item = Sample> {
+    let of = |outer, [with, without]: [SuperKind; 2]| {
+        [(with, true), (without, false)].map(|(kind, checksum)| Sample { kind, tunnel: Some((outer, checksum)) })
+    };
+    let over_ipv4 = of(SuperKind::Udp4, [SuperKind::Tcp4, SuperKind::Udp6]);
+    let over_ipv6 = of(SuperKind::Udp6, [SuperKind::Udp4, SuperKind::Tcp6]);
+    over_ipv4.into_iter().chain(over_ipv6.into_iter().filter(move |_| ipv6))
 }
 
 /// Round trips, each of a flow of its own, so none takes a latecomer of another for its own.
@@ -92,18 +157,18 @@ impl<K: Kernel> Trips<'_, K> {
     }
 
     /// A finished packet.
-    fn plain(&mut self, kind: SuperKind) -> Result<(), String> {
+    fn plain(&mut self, sample: Sample) -> Result<(), String> {
         let flow = self.next_flow();
-        let mut bytes = with_room(&packet(kind, flow, 0, TTL));
+        let mut bytes = with_room(&packet(sample, flow, 0, TTL));
         transmit(Transmit::Packet, &mut bytes);
         self.write(&bytes)?;
-        self.expect(&[packet(kind, flow, 0, TTL - 1)])
+        self.expect(&[packet(sample, flow, 0, TTL - 1)])
     }
 
     /// A packet with a checksum that is left to whoever needs it.
-    fn partial(&mut self, kind: SuperKind) -> Result<(), String> {
+    fn partial(&mut self, sample: Sample) -> Result<(), String> {
         let flow = self.next_flow();
-        let mut bytes = with_room(&packet(kind, flow, 0, TTL));
+        let mut bytes = with_room(&packet(sample, flow, 0, TTL));
         let (header, ip) = bytes.split_first_chunk_mut().expect("there is room for the header");
         let parts = Parts::of(ip).expect("a sample is well-formed");
         let len = u32::try_from(parts.end - parts.transport).expect("no longer than a packet");
@@ -111,13 +176,13 @@ impl<K: Kernel> Trips<'_, K> {
         ip[parts.checksum()..][..2].copy_from_slice(&pseudo.to_bytes());
         transmit_partial(header, &parts);
         self.write(&bytes)?;
-        self.expect(&[packet(kind, flow, 0, TTL - 1)])
+        self.expect(&[packet(sample, flow, 0, TTL - 1)])
     }
 
     /// A run of packets, as the data path merges them.
-    fn merged(&mut self, kind: SuperKind) -> Result<(), String> {
+    fn merged(&mut self, sample: Sample, offset: OuterOffset) -> Result<(), String> {
         let flow = self.next_flow();
-        let (write, expected) = (merged(kind, flow), run(kind, flow, TTL - 1));
+        let (write, expected) = (merged(sample, offset, flow), run(sample, flow, TTL - 1));
         self.write(&write)?;
         self.expect(&expected)
     }
@@ -181,10 +246,10 @@ fn is_same_flow(packet: &[u8], sample: &[u8]) -> bool {
 }
 
 /// The packet with the number `index` of a run.
-fn packet(kind: SuperKind, flow: u8, index: usize, ttl: u8) -> Vec<u8> {
+fn packet(sample: Sample, flow: u8, index: usize, ttl: u8) -> Vec<u8> {
     let is_last = index == SEGMENTS_MAX - 1;
-    Packet::new(kind)
-        .with(|p| {
+    let of_flow = |kind, ttl| {
+        Packet::new(kind).with(|p| {
             p.flow = flow;
             p.ttl = ttl;
             p.identification = p.identification.wrapping_add(index as u16);
@@ -193,19 +258,27 @@ fn packet(kind: SuperKind, flow: u8, index: usize, ttl: u8) -> Vec<u8> {
             // Other bytes in each.
             p.payload = payload(index + if is_last { LAST_SEGMENT } else { SEGMENT }).split_off(index);
         })
-        .bytes()
+    };
+    match sample.tunnel {
+        None => of_flow(sample.kind, ttl).bytes(),
+        // The hop is one of the outer packet only.
+        Some((outer, checksum)) => {
+            let outer = of_flow(outer, ttl).with(|p| p.checksum = checksum);
+            of_flow(sample.kind, TTL).in_vxlan(&outer).bytes()
+        }
+    }
 }
 
-fn run(kind: SuperKind, flow: u8, ttl: u8) -> Vec<Vec<u8>> {
-    (0..SEGMENTS_MAX).map(|index| packet(kind, flow, index, ttl)).collect()
+fn run(sample: Sample, flow: u8, ttl: u8) -> Vec<Vec<u8>> {
+    (0..SEGMENTS_MAX).map(|index| packet(sample, flow, index, ttl)).collect()
 }
 
 /// The one write that the coalescer makes of a run.
-pub(super) fn merged(kind: SuperKind, flow: u8) -> Vec<u8> {
+pub(super) fn merged(sample: Sample, offset: OuterOffset, flow: u8) -> Vec<u8> {
     let mut written = Vec::with_capacity(READ_MAX);
     let mut write = |pieces: &mut Vec<View>| written.extend(pieces.iter().flat_map(|piece| piece.iter()));
-    let mut coalescer = Coalescer::new(Merge { tcp: true, udp: true });
-    for packet in run(kind, flow, TTL) {
+    let mut coalescer = Coalescer::new(Merge { tunnels: Some(offset), ..Merge::PLAIN });
+    for packet in run(sample, flow, TTL) {
         coalescer.push(View::heap(with_room(&packet)), &mut write);
     }
     coalescer.flush(&mut write);

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Either way the very packets must come out that went in, with one hop less to live. Thus each feature is tested by
-//! itself: merging by what the kernel makes of it, reading by what it says of what it has not cut up.
+//! itself: merging by what the kernel makes of it, reading by what it says of what it has not cut up. For super-packets
+//! in tunnels this also finds out how the kernel counts ([`vnet_packets::OuterOffset`]).
 //!
 //! Without `CAP_SYS_ADMIN` there is no such namespace. Then nothing can come back, and what is left to find out is
 //! whether the kernel accepts the headers: a device that is down refuses a good one with `EIO`, a bad one with
@@ -72,6 +73,10 @@ pub enum Feature {
     MergeTcp,
     /// [`Merge::udp`].
     MergeUdp,
+    /// [`Offloads::tunnels`].
+    ReadTunnels,
+    /// [`Merge::tunnels`].
+    MergeTunnels,
 }
 
 /// A feature that failed.
@@ -125,8 +130,8 @@ fn run(wanted: Offloads, report: impl FnOnce(SelfTest)) {
 impl SelfTest {
     /// Everything is trusted, for nothing is known.
     fn untested(wanted: Offloads, reason: String) -> Self {
-        let merge = Merge { tcp: true, udp: true };
-        Self { offloads: wanted, merge, extent: Extent::Nothing(reason), failures: Vec::new() }
+        // Of tunnels nobody knows which way to describe them is the kernel's.
+        Self { offloads: wanted, merge: Merge::PLAIN, extent: Extent::Nothing(reason), failures: Vec::new() }
     }
 
     /// Takes a feature out of service. The first reason is told.
@@ -137,6 +142,8 @@ impl SelfTest {
             Feature::ReadUdp => self.offloads.udp = false,
             Feature::MergeTcp => self.merge.tcp = false,
             Feature::MergeUdp => self.merge.udp = false,
+            Feature::ReadTunnels => self.offloads.tunnels = false,
+            Feature::MergeTunnels => self.merge.tunnels = None,
         }
         if self.failures.iter().all(|failure| failure.feature != feature) {
             self.failures.push(Failure { feature, why });
@@ -164,6 +171,8 @@ impl fmt::Display for Feature {
             Self::ReadUdp => "UDP super-packets from the TUN interface",
             Self::MergeTcp => "TCP super-packets to the TUN interface",
             Self::MergeUdp => "UDP super-packets to the TUN interface",
+            Self::ReadTunnels => "super-packets in UDP tunnels from the TUN interface",
+            Self::MergeTunnels => "super-packets in UDP tunnels to the TUN interface",
         })
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 
-use vnet_packets::Segments;
 use vnet_packets::virtio::{Received, VNET_HDR_LEN, parse};
+use vnet_packets::{OuterOffset, Segments};
 
 use super::judge::{Kernel, judge};
 use super::*;
@@ -37,6 +37,14 @@ enum Fault {
     Resizes {
         tcp: bool,
     },
+    /// Refuses super-packets in tunnels.
+    RefusesTunnels,
+    /// Takes them only if the outer offset counts an Ethernet header.
+    CountsEthernet,
+    /// Loses a packet of each when it cuts them up.
+    LosesOfTunnels,
+    /// Gives them with a segment size that is not theirs.
+    ResizesTunnels,
     /// Says that a checksum is unfinished without saying where it is.
     MisplacesChecksums,
     /// Sends a packet of its own before each of ours.
@@ -61,11 +69,22 @@ impl Fake {
     }
 
     fn forward_super(&mut self, bytes: &[u8], geometry: vnet_packets::Super) {
-        let tcp = geometry.kind.is_tcp();
-        let keeps = if tcp { self.offloads.tcp } else { self.offloads.udp };
+        let (tcp, tunnel) = (geometry.kind.is_tcp(), geometry.tunnel.is_some());
+        let keeps = match (tunnel, tcp) {
+            (true, _) => self.offloads.tunnels,
+            (false, true) => self.offloads.tcp,
+            (false, false) => self.offloads.udp,
+        };
+        // Other faults are those of plain super-packets.
+        let fault = match self.fault {
+            Fault::LosesOfTunnels if tunnel => Fault::Loses { tcp },
+            Fault::ResizesTunnels if tunnel => Fault::Resizes { tcp },
+            fault if !tunnel => fault,
+            _ => Fault::None,
+        };
         if self.offloads.checksum && keeps {
             let mut bytes = bytes.to_vec();
-            if self.fault == (Fault::Resizes { tcp }) {
+            if fault == (Fault::Resizes { tcp }) {
                 // gso_size, little-endian.
                 bytes[4] ^= 4;
             }
@@ -81,7 +100,7 @@ impl Fake {
                 packet
             })
             .collect();
-        match self.fault {
+        match fault {
             Fault::Loses { tcp: t } if t == tcp => drop(packets.remove(17)),
             Fault::Reorders { tcp: t } if t == tcp => packets.swap(30, 31),
             Fault::Damages { tcp: t } if t == tcp => packets[63][90] ^= 1,
@@ -118,7 +137,14 @@ impl Kernel for Fake {
         hop(&mut bytes[VNET_HDR_LEN..]);
         match received {
             Received::Super(geometry) => {
-                if self.fault == (Fault::Refuses { tcp: geometry.kind.is_tcp() }) {
+                let tcp = geometry.kind.is_tcp();
+                let refuses = match (self.fault, geometry.tunnel) {
+                    (Fault::RefusesTunnels, Some(_)) => true,
+                    // outer_th_offset, little-endian.
+                    (Fault::CountsEthernet, Some(tunnel)) => u16::from(bytes[20]) != tunnel.udp + 14,
+                    (fault, tunnel) => tunnel.is_none() && fault == Fault::Refuses { tcp },
+                };
+                if refuses {
                     return Err(io::Error::from_raw_os_error(libc::EINVAL));
                 }
                 self.forward_super(&bytes, geometry);
@@ -146,12 +172,13 @@ impl Kernel for Fake {
     }
 
     fn set_offloads(&mut self, wanted: Offloads) -> Result<Offloads, TunError> {
-        self.offloads = Offloads { udp: wanted.udp && self.known.udp, ..wanted };
+        let (udp, tunnels) = (wanted.udp && self.known.udp, wanted.tunnels && self.known.tunnels);
+        self.offloads = Offloads { udp, tunnels, ..wanted };
         Ok(self.offloads)
     }
 }
 
-const MERGE_ALL: Merge = Merge { tcp: true, udp: true };
+const MERGE_ALL: Merge = Merge::ALL;
 
 fn result(fault: Fault) -> SelfTest {
     judge(&mut Fake::new(fault), Offloads::ALL).expect("plain packets come back")
@@ -192,7 +219,7 @@ fn what_was_not_offered_has_not_failed() {
     assert_eq!(result.failures, []);
     assert_eq!(result.offloads, Offloads { udp: false, ..Offloads::ALL });
     let result = judge(&mut Fake::new(Fault::None), Offloads::NONE).expect("plain packets come back");
-    assert_eq!((result.offloads, result.merge), (Offloads::NONE, MERGE_ALL));
+    assert_eq!((result.offloads, result.merge), (Offloads::NONE, Merge::PLAIN));
 }
 
 #[test]
@@ -200,7 +227,7 @@ fn a_kernel_that_refuses_super_packets_gets_none() {
     let result = result(Fault::Refuses { tcp: false });
     // What it does not take it cannot have proved to give either.
     assert_eq!(failed(&result), [Feature::MergeUdp, Feature::ReadUdp]);
-    assert_eq!(result.merge, Merge { tcp: true, udp: false });
+    assert_eq!(result.merge, Merge { udp: false, ..MERGE_ALL });
     assert_eq!(result.offloads, Offloads { udp: false, ..Offloads::ALL });
     assert!(result.failures[0].why.contains("refused"), "{}", result.failures[0]);
 }
@@ -212,7 +239,11 @@ fn each_mistake_in_cutting_ends_merging_of_that_transport_alone() {
         for (fault, why) in faults.into_iter().zip(["63 of 64", "packet 31 of 64", "packet 64 of 64"]) {
             let result = result(fault);
             assert_eq!(failed(&result), [if tcp { Feature::MergeTcp } else { Feature::MergeUdp }], "{fault:?}");
-            assert_eq!((result.offloads, result.merge), (Offloads::ALL, Merge { tcp: !tcp, udp: tcp }), "{fault:?}");
+            assert_eq!(
+                (result.offloads, result.merge),
+                (Offloads::ALL, Merge { tcp: !tcp, udp: tcp, ..MERGE_ALL }),
+                "{fault:?}"
+            );
             assert!(result.failures[0].why.contains(why), "{fault:?}: {}", result.failures[0]);
         }
     }
@@ -233,4 +264,34 @@ fn without_checksums_there_are_no_offloads() {
     let result = result(Fault::MisplacesChecksums);
     assert_eq!(failed(&result), [Feature::Checksum]);
     assert_eq!((result.offloads, result.merge), (Offloads::NONE, MERGE_ALL));
+}
+
+#[test]
+fn tunnels_are_described_as_the_kernel_counts() {
+    let result = result(Fault::CountsEthernet);
+    assert_eq!(result.failures, []);
+    let tunnels = Some(OuterOffset::BehindEthernet);
+    assert_eq!((result.offloads, result.merge), (Offloads::ALL, Merge { tunnels, ..Merge::PLAIN }));
+}
+
+#[test]
+fn a_kernel_without_tunnels_is_not_asked_for_them() {
+    let mut old = Fake::new(Fault::RefusesTunnels);
+    old.known.tunnels = false;
+    let result = judge(&mut old, Offloads::ALL).expect("plain packets come back");
+    assert_eq!(result.failures, []);
+    assert_eq!((result.offloads, result.merge), (Offloads { tunnels: false, ..Offloads::ALL }, Merge::PLAIN));
+}
+
+#[test]
+fn each_mistake_with_tunnels_ends_their_use_alone() {
+    for fault in [Fault::RefusesTunnels, Fault::LosesOfTunnels] {
+        let result = result(fault);
+        assert_eq!(failed(&result), [Feature::MergeTunnels, Feature::ReadTunnels], "{fault:?}");
+        let offloads = Offloads { tunnels: false, ..Offloads::ALL };
+        assert_eq!((result.offloads, result.merge), (offloads, Merge::PLAIN), "{fault:?}");
+    }
+    let result = result(Fault::ResizesTunnels);
+    assert_eq!(failed(&result), [Feature::ReadTunnels]);
+    assert_eq!((result.offloads, result.merge), (Offloads { tunnels: false, ..Offloads::ALL }, MERGE_ALL));
 }

@@ -64,7 +64,7 @@ fn persistent_interfaces_of_every_kind_are_taken_and_left() {
                 assert_eq!((tun.queue_count(), tun.flows().is_ok_and(|flows| flows.is_some())), (queues, queues > 1));
                 assert_eq!(tun.link().name().expect("name"), "rf0");
                 let all = tun.into_queues();
-                assert_eq!((interface_of(&all[0]).expect("flags"), header_len(&all[0])), ("rf0".to_owned(), 16));
+                assert_eq!((interface_of(&all[0]).expect("flags"), header_len(&all[0])), ("rf0".to_owned(), 24));
                 given.restore(&all[0]);
                 assert_eq!(header_len(&all[0]), 10, "what the driver begins with");
                 drop(all);

@@ -35,8 +35,9 @@ pub fn make_super(packet: &mut [u8], size: u16) {
     let (header, ip) = packet.split_at_mut(VNET_HDR_LEN);
     let partial = Sum::pseudo_header(&ip[12..20], 17, end - 20).to_bytes();
     ip[26..28].copy_from_slice(&partial);
-    let geometry = tun_uring::Super { kind: SuperKind::Udp4, transport: 20, header: 28, segment: size, end };
-    Transmit::Super(geometry).write(header.try_into().expect("sixteen bytes"));
+    let geometry =
+        tun_uring::Super { kind: SuperKind::Udp4, transport: 20, header: 28, segment: size, end, tunnel: None };
+    Transmit::Super(geometry).write(header.try_into().expect("room for the header"));
 }
 
 /// Bytes that tell a packet from every other.

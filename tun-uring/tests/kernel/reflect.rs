@@ -44,7 +44,7 @@ struct Reflector {
 
 impl Reflector {
     fn new(setup: Setup) -> Self {
-        let coalescer = Coalescer::new(Merge { tcp: true, udp: true });
+        let coalescer = Coalescer::new(Merge::ALL);
         Self { rig: Rig::new(setup), coalescer, ready: Vec::new(), passed: Passed::default() }
     }
 

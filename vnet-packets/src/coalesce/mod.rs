@@ -7,13 +7,18 @@
 //!
 //! The rules are those of `inet_gro_receive`, `ipv6_gro_receive`, `tcp_gro_receive` and `udp_gro_receive_segment`,
 //! made stricter where GRO loses something: the TCP window and the urgent pointer must be equal as well.
+//!
+//! In a VXLAN or Geneve tunnel the rules hold for both packets, and the tunnel's header must be equal, as
+//! `vxlan_gro_receive` and `geneve_gro_receive` have it. An outer flow has one run at a time: a packet of another inner
+//! flow ends it, so nothing overtakes in an outer flow either.
 
 mod candidate;
 
 use ring_buffers::View;
 
 use crate::checksum::Sum;
-use crate::headers::{TCP_CHECKSUM, UDP_CHECKSUM, addresses};
+use crate::headers::{TCP_CHECKSUM, UDP_CHECKSUM, Version, addresses};
+use crate::tunnel::OuterOffset;
 use crate::virtio::{Super, Transmit, VNET_HDR_LEN};
 pub use candidate::Merge;
 use candidate::{Addresses, Candidate, FIN, FlowKey, PSH, Relation, relate};
@@ -32,6 +37,8 @@ const LEN_MAX: usize = 65_535;
 #[derive(Debug)]
 pub struct Coalescer {
     merge: Merge,
+    /// Also for a run that was begun before merging in tunnels ended.
+    offset: OuterOffset,
     runs: Vec<Run>,
     /// The run that makes room for a new flow when all are in use.
     oldest: usize,
@@ -49,6 +56,8 @@ struct Run {
     /// TCP flags that only the last packet had.
     last_flags: u8,
     identification: Identification,
+    /// That of the packets around, in a tunnel.
+    outer_identification: Identification,
     /// The checksums of the first packet were looked at; done only when there is a second.
     first_verified: bool,
 }
@@ -60,6 +69,20 @@ enum Identification {
     Unknown,
     Constant,
     CountsUp,
+}
+
+impl Identification {
+    /// How it goes on with `this`, of a packet that is `index` packets behind the first. `None`: neither way.
+    fn next(self, first: u16, index: u16, this: u16, dont_fragment: bool) -> Option<Self> {
+        let this = if this == first.wrapping_add(index) {
+            Self::CountsUp
+        } else if this == first && dont_fragment {
+            Self::Constant
+        } else {
+            return None;
+        };
+        (self == Self::Unknown || self == this).then_some(this)
+    }
 }
 
 /// What became of a packet that was offered to a run.
@@ -76,12 +99,21 @@ impl Coalescer {
     /// A coalescer without packets.
     #[must_use]
     pub fn new(merge: Merge) -> Self {
-        Self { merge, runs: (0..FLOWS_MAX).map(|_| Run::empty()).collect(), oldest: 0, lone: Vec::with_capacity(1) }
+        let runs = (0..FLOWS_MAX).map(|_| Run::empty()).collect();
+        let offset = merge.tunnels.unwrap_or(OuterOffset::Exact);
+        Self { merge, offset, runs, oldest: 0, lone: Vec::with_capacity(1) }
     }
 
     /// Changes what is merged from now on.
     pub fn set_merge(&mut self, merge: Merge) {
         self.merge = merge;
+        self.offset = merge.tunnels.unwrap_or(self.offset);
+    }
+
+    /// What is merged.
+    #[must_use]
+    pub fn merge(&self) -> Merge {
+        self.merge
     }
 
     /// Takes a packet: [`VNET_HDR_LEN`] bytes of room, then IP, without any padding behind.
@@ -107,18 +139,18 @@ impl Coalescer {
             }
             // What cannot be merged must not overtake its own flow.
             (Some(run), None) => {
-                self.runs[run].finish(write);
+                self.runs[run].finish(self.offset, write);
                 self.write_lone(packet, write);
             }
             (Some(run), Some(candidate)) => match self.runs[run].offer(&candidate, packet) {
                 Offer::Merged { closed: false } => {}
-                Offer::Merged { closed: true } => self.runs[run].finish(write),
+                Offer::Merged { closed: true } => self.runs[run].finish(self.offset, write),
                 Offer::Refused(packet) => {
-                    self.runs[run].finish(write);
+                    self.runs[run].finish(self.offset, write);
                     self.begin(run, key, candidate, packet, write);
                 }
                 Offer::Damaged(packet) => {
-                    self.runs[run].finish(write);
+                    self.runs[run].finish(self.offset, write);
                     self.write_lone(packet, write);
                 }
             },
@@ -130,15 +162,16 @@ impl Coalescer {
         // From the oldest on, so flows come out about as they came in.
         for i in 0..self.runs.len() {
             let run = (self.oldest + i) % self.runs.len();
-            self.runs[run].finish(write);
+            self.runs[run].finish(self.offset, write);
         }
         self.oldest = 0;
     }
 
     /// Writes the runs of all flows between two addresses.
     fn finish_between(&mut self, addresses: &Addresses, write: &mut impl FnMut(&mut Vec<View>)) {
+        let offset = self.offset;
         for run in self.runs.iter_mut().filter(|run| run.key.is_between(addresses)) {
-            run.finish(write);
+            run.finish(offset, write);
         }
     }
 
@@ -148,7 +181,7 @@ impl Coalescer {
         }
         let run = self.oldest;
         self.oldest = (run + 1) % self.runs.len();
-        self.runs[run].finish(write);
+        self.runs[run].finish(self.offset, write);
         run
     }
 
@@ -185,6 +218,7 @@ impl Run {
             payload_len: 0,
             last_flags: 0,
             identification: Identification::Unknown,
+            outer_identification: Identification::Unknown,
             first_verified: false,
         }
     }
@@ -199,12 +233,13 @@ impl Run {
         self.payload_len = candidate.payload_len;
         self.last_flags = 0;
         self.identification = Identification::Unknown;
+        self.outer_identification = Identification::Unknown;
         self.first_verified = false;
         self.pieces.push(packet);
     }
 
     fn offer(&mut self, candidate: &Candidate, mut packet: View) -> Offer {
-        let Some(identification) = self.accepts(candidate, &packet) else { return Offer::Refused(packet) };
+        let Some((identification, outer)) = self.accepts(candidate, &packet) else { return Offer::Refused(packet) };
         if !self.first_verified {
             if !self.first.is_intact(&self.pieces[0][VNET_HDR_LEN..]) {
                 return Offer::Refused(packet);
@@ -215,6 +250,7 @@ impl Run {
             return Offer::Damaged(packet);
         }
         self.identification = identification;
+        self.outer_identification = outer;
         self.payload_len += candidate.payload_len;
         self.last_flags |= candidate.flags & (FIN | PSH);
         packet.advance(VNET_HDR_LEN + candidate.header_len);
@@ -223,40 +259,53 @@ impl Run {
         Offer::Merged { closed: shorter || candidate.ends_a_run() || self.pieces.len() == SEGMENTS_MAX }
     }
 
-    /// Whether the packet continues the run, and how its identification does. `None` if it does not.
-    fn accepts(&self, candidate: &Candidate, packet: &View) -> Option<Identification> {
+    /// Whether the packet continues the run, and how its identification and that around it do. `None` if it does not.
+    fn accepts(&self, candidate: &Candidate, packet: &View) -> Option<(Identification, Identification)> {
         let fits = candidate.payload_len <= self.first.payload_len
             && self.first.header_len + self.payload_len + candidate.payload_len <= LEN_MAX;
         let follows = candidate.header_len == self.first.header_len
+            && candidate.kind == self.first.kind
             && (!candidate.kind.is_tcp()
                 || candidate.sequence == self.first.sequence.wrapping_add(self.payload_len as u32));
-        if !fits || !follows || !self.first.is_like(&self.pieces[0][VNET_HDR_LEN..], &packet[VNET_HDR_LEN..]) {
+        let tunnel = |candidate: &Candidate| candidate.outer.map(|outer| outer.tunnel);
+        let around = tunnel(candidate) == tunnel(&self.first);
+        if !fits || !follows || !around || !self.first.is_like(&self.pieces[0][VNET_HDR_LEN..], &packet[VNET_HDR_LEN..])
+        {
             return None;
         }
-        self.next_identification(candidate)
+        Some((self.next_identification(candidate)?, self.next_outer_identification(candidate)?))
     }
 
-    fn next_identification(&self, candidate: &Candidate) -> Option<Identification> {
-        if !candidate.kind.is_ipv4() {
+    fn next_identification(&self, next: &Candidate) -> Option<Identification> {
+        if !next.kind.is_ipv4() {
             return Some(Identification::Unknown);
         }
-        let first = self.first.identification;
-        let counted = first.wrapping_add(self.pieces.len() as u16);
-        let this = match candidate.identification {
-            id if id == counted => Identification::CountsUp,
-            id if id == first && candidate.dont_fragment => Identification::Constant,
-            _ => return None,
-        };
-        (self.identification == Identification::Unknown || self.identification == this).then_some(this)
+        let index = self.pieces.len() as u16;
+        self.identification.next(self.first.identification, index, next.identification, next.dont_fragment)
+    }
+
+    fn next_outer_identification(&self, next: &Candidate) -> Option<Identification> {
+        match (self.first.outer, next.outer) {
+            (None, None) => Some(Identification::Unknown),
+            (Some(first), Some(next)) => match next.tunnel.version {
+                Version::V6 => Some(Identification::Unknown),
+                Version::V4 => {
+                    let index = self.pieces.len() as u16;
+                    let known = self.outer_identification;
+                    known.next(first.identification, index, next.identification, next.dont_fragment)
+                }
+            },
+            _ => None,
+        }
     }
 
     /// Completes the headers and passes the run on; it is free afterwards. Does nothing if it is not in use.
-    fn finish(&mut self, write: &mut impl FnMut(&mut Vec<View>)) {
+    fn finish(&mut self, offset: OuterOffset, write: &mut impl FnMut(&mut Vec<View>)) {
         let merged = self.pieces.len() > 1;
         let Some(first) = self.pieces.first_mut() else { return };
         let transmit = if merged {
             let (first, flags) = (&mut first[VNET_HDR_LEN..], self.last_flags);
-            Transmit::Super(super_headers(first, &self.first, self.payload_len, flags))
+            Transmit::Tunnel(super_headers(first, &self.first, self.payload_len, flags), offset)
         } else {
             Transmit::Packet
         };
@@ -272,15 +321,19 @@ impl Run {
 fn super_headers(packet: &mut [u8], first: &Candidate, payload_len: usize, flags: u8) -> Super {
     let end = first.header_len + payload_len;
     let transport_len = (end - first.transport) as u32;
-    if first.kind.is_ipv4() {
-        packet[2..4].copy_from_slice(&(end as u16).to_be_bytes());
-        packet[10..12].fill(0);
-        let checksum = Sum::of(&packet[..first.transport]).checksum();
-        packet[10..12].copy_from_slice(&checksum);
-    } else {
-        packet[4..6].copy_from_slice(&(transport_len as u16).to_be_bytes());
+    if let Some(outer) = first.outer {
+        outer.tunnel.wrap_super(packet, end);
     }
-    let pseudo = Sum::pseudo_header(&packet[addresses(first.version())], first.protocol(), transport_len);
+    let ip = &mut packet[first.network()..first.transport];
+    if first.kind.is_ipv4() {
+        ip[2..4].copy_from_slice(&((end - first.network()) as u16).to_be_bytes());
+        ip[10..12].fill(0);
+        let checksum = Sum::of(ip).checksum();
+        ip[10..12].copy_from_slice(&checksum);
+    } else {
+        ip[4..6].copy_from_slice(&(transport_len as u16).to_be_bytes());
+    }
+    let pseudo = Sum::pseudo_header(&ip[addresses(first.version())], first.protocol(), transport_len);
     let checksum_at = if first.kind.is_tcp() {
         packet[first.transport + 13] |= flags;
         first.transport + TCP_CHECKSUM
@@ -295,6 +348,7 @@ fn super_headers(packet: &mut [u8], first: &Candidate, payload_len: usize, flags
         header: first.header_len as u16,
         segment: first.payload_len as u16,
         end: end as u32,
+        tunnel: first.outer.map(|outer| outer.tunnel),
     }
 }
 

@@ -75,7 +75,7 @@ fn nothing_overtakes_a_run_of_its_own_flow() {
             let mut packets: Vec<_> = run[..3].iter().map(Packet::bytes).collect();
             packets.push(odd);
             packets.extend(run[3..].iter().map(Packet::bytes));
-            for merge in [ALL, Merge { tcp: false, udp: false }] {
+            for merge in [ALL, Merge::NONE] {
                 let all: Vec<_> = writes_with(merge, &packets).iter().flat_map(|write| split(write)).collect();
                 assert!(all == packets, "{kind:?}, {name}, {merge:?}");
             }

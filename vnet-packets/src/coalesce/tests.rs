@@ -8,7 +8,7 @@ use crate::virtio::{Received, SuperKind, parse};
 #[path = "order_tests.rs"]
 mod order;
 
-const ALL: Merge = Merge { tcp: true, udp: true };
+const ALL: Merge = Merge::ALL;
 
 fn view(packet: &[u8]) -> View {
     View::heap([&[0xee; VNET_HDR_LEN], packet].concat())
@@ -271,7 +271,7 @@ fn transports_are_switched_off_one_by_one() {
             packets.push(Packet::new(kind).with(|p| next_of(p, i)).bytes());
         }
     }
-    let count = |tcp, udp| writes_with(Merge { tcp, udp }, &packets).len();
+    let count = |tcp, udp| writes_with(Merge { tcp, udp, tunnels: None }, &packets).len();
     assert_eq!((count(true, true), count(true, false), count(false, true), count(false, false)), (2, 7, 7, 12));
 }
 

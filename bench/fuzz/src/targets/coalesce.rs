@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ring_buffers::View;
 use vnet_packets::virtio::parse;
-use vnet_packets::{Coalescer, Merge, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN};
+use vnet_packets::{Coalescer, Merge, OuterOffset, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN};
 
 use crate::Seed;
 use crate::input::Input;
@@ -16,15 +16,24 @@ use crate::packets::Packet;
 
 const FLOWS: usize = 16;
 const PAYLOAD_MAX: usize = 255 * 6 + 7;
+const VXLAN_AND_ETHERNET: usize = 8 + 14;
 
 /// A packet as it was pushed or as it came out.
 #[derive(Clone, Debug)]
 struct Passed {
     bytes: Vec<u8>,
     /// Whether it was part of a super-packet, whose headers were made anew.
-    was_merged: bool,
+    merged: Option<Merged>,
     /// Of a fragment: packets before it of the flows between its addresses, of any of which it may be.
     before: usize,
+}
+
+/// Which headers of a packet were made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Merged {
+    Plain,
+    /// Those of the packet inside as well.
+    InTunnel,
 }
 
 /// What each flow has sent. Packets of no flow are under `None`, and may overtake each other and all flows; fragments
@@ -39,7 +48,7 @@ struct Counters {
 
 pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let mut coalescer = Coalescer::new(Merge { tcp: true, udp: true });
+    let mut coalescer = Coalescer::new(Merge::ALL);
     let (mut pushed, mut written) = (Flows::new(), Flows::new());
     let mut counters = [Counters::default(); FLOWS];
     while !input.is_empty() {
@@ -59,7 +68,11 @@ pub(super) fn run(data: &[u8]) {
                 continue;
             }
             14 => {
-                coalescer.set_merge(Merge { tcp: a & 1 == 0, udp: a & 2 == 0 });
+                coalescer.set_merge(Merge {
+                    tcp: a & 1 == 0,
+                    udp: a & 2 == 0,
+                    tunnels: (a & 4 == 0).then_some(OuterOffset::Exact),
+                });
                 continue;
             }
             _ => {
@@ -67,7 +80,7 @@ pub(super) fn run(data: &[u8]) {
                 continue;
             }
         };
-        note(&mut pushed, packet.clone(), false);
+        note(&mut pushed, packet.clone(), None);
         coalescer.push(View::heap([&[0xee; VNET_HDR_LEN], &packet[..]].concat()), &mut write);
     }
     coalescer.flush(&mut |pieces: &mut Vec<View>| collect(pieces, &mut written));
@@ -106,7 +119,11 @@ fn next_packet(counters: &mut [Counters; FLOWS], oddity: u8, a: u8, b: u8, c: u8
     }
     counter.sequence = packet.sequence.wrapping_add(len as u32);
     counter.identification = counter.identification.wrapping_add(1);
-    let mut bytes = packet.bytes();
+    let mut bytes = match flow >> 2 {
+        0 | 2 => packet.bytes(),
+        // The outer UDP of the others has no checksum.
+        n => packet.in_vxlan(if c & 1 == 0 { 4 } else { 6 }, n == 1),
+    };
     match oddity {
         12 => bytes.extend([0; 3]),
         // UDP without a checksum; for TCP a wrong one.
@@ -126,12 +143,12 @@ fn flow_of(packet: &[u8]) -> Option<Flow> {
     Located::of(packet).map(|located| located.flow(packet))
 }
 
-fn note(flows: &mut Flows, bytes: Vec<u8>, was_merged: bool) {
+fn note(flows: &mut Flows, bytes: Vec<u8>, merged: Option<Merged>) {
     let before = fragment_addresses(&bytes).map_or(0, |addresses| {
         let between = |flow: &Option<Flow>| flow.as_ref().is_some_and(|flow| flow.addresses == addresses);
         flows.iter().filter(|(flow, _)| between(flow)).map(|(_, passed)| passed.len()).sum()
     });
-    flows.entry(flow_of(&bytes)).or_default().push(Passed { bytes, was_merged, before });
+    flows.entry(flow_of(&bytes)).or_default().push(Passed { bytes, merged, before });
 }
 
 /// The addresses of an IPv4 fragment.
@@ -151,7 +168,7 @@ fn collect(pieces: &mut Vec<View>, written: &mut Flows) {
         Received::Packet(partial) => {
             assert!(partial.is_none() && count == 1, "a lone packet is complete");
             assert_eq!(write[..VNET_HDR_LEN], [0; VNET_HDR_LEN]);
-            note(written, packet.to_vec(), false);
+            note(written, packet.to_vec(), None);
         }
         Received::Super(geometry) => {
             assert_eq!(geometry.end as usize, packet.len());
@@ -162,7 +179,8 @@ fn collect(pieces: &mut Vec<View>, written: &mut Flows) {
                 let mut bytes = vec![0; segment.header_len()];
                 segment.write_headers(&mut bytes);
                 bytes.extend(segment.payload());
-                note(written, bytes, true);
+                let merged = if geometry.tunnel.is_some() { Merged::InTunnel } else { Merged::Plain };
+                note(written, bytes, Some(merged));
             }
         }
     }
@@ -177,8 +195,8 @@ fn compare(mut pushed: Flows, mut written: Flows) {
         let came = &written[&flow];
         assert_eq!(sent.len(), came.len(), "packets of {flow:?}");
         for (place, (sent, came)) in sent.iter().zip(came).enumerate() {
-            if came.was_merged {
-                assert_eq!(essence(&sent.bytes), essence(&came.bytes), "packet {place} of {flow:?}");
+            if let Some(merged) = came.merged {
+                assert_eq!(essence(&sent.bytes, merged), essence(&came.bytes, merged), "packet {place} of {flow:?}");
             } else {
                 assert_eq!(sent.bytes, came.bytes, "packet {place} of {flow:?} went through alone");
                 assert_eq!(sent.before, came.before, "a fragment, and packets of flows between its addresses");
@@ -189,11 +207,19 @@ fn compare(mut pushed: Flows, mut written: Flows) {
 
 /// A packet with right checksums, without what may change: the identification under DF, and which of its two forms a
 /// checksum of zero has.
-fn essence(packet: &[u8]) -> Vec<u8> {
+fn essence(packet: &[u8], merged: Merged) -> Vec<u8> {
     let located = Located::of(packet).expect("only TCP and UDP packets are merged");
-    assert!(located.header_is_intact(packet) && located.transport_is_intact(packet), "merging hides no damage");
-    let mut packet = packet.to_vec();
     let (checksum, dont_fragment) = (located.checksum(), packet[6] & 0x40 != 0);
+    let is_absent = merged == Merged::InTunnel && packet[checksum..checksum + 2] == [0, 0];
+    let is_intact = located.header_is_intact(packet) && (is_absent || located.transport_is_intact(packet));
+    assert!(is_intact, "merging hides no damage");
+    let mut packet = packet.to_vec();
+    if merged == Merged::InTunnel {
+        let inner = essence(&packet[located.payload + VXLAN_AND_ETHERNET..], Merged::Plain);
+        packet.truncate(located.payload + VXLAN_AND_ETHERNET);
+        packet.extend(inner);
+        packet.push(is_absent.into());
+    }
     packet[checksum..checksum + 2].fill(0);
     if located.is_ipv4 {
         packet[10..12].fill(0);
@@ -210,6 +236,8 @@ pub(super) fn seeds() -> Vec<Seed> {
         (0..16).flat_map(|oddity: u8| [run(0, 2, 40), vec![oddity << 4, 0, 40, 0x5a]].concat()).collect();
     let odd_udp: Vec<u8> =
         (0..16).flat_map(|oddity: u8| [run(2, 2, 9), vec![oddity << 4, 2, 9, 0x5a]].concat()).collect();
+    let odd_vxlan: Vec<u8> =
+        (0..16).flat_map(|oddity: u8| [run(4, 2, 40), vec![oddity << 4, 4, 40, 0x5a]].concat()).collect();
     let fragments: Vec<u8> =
         (0..4).flat_map(|i: u8| [run(2, 3, 40), vec![10 << 4, 2, 40, 0x20 + i]].concat()).collect();
     let interleaved: Vec<u8> = (0..48).flat_map(|i: u8| [0, i % 12, 30, i]).collect();
@@ -229,5 +257,8 @@ pub(super) fn seeds() -> Vec<Seed> {
         Seed::new("switched-off-and-on", switched),
         Seed::new("damaged", damaged),
         Seed::new("not-tcp-nor-udp", raw),
+        Seed::new("in-vxlan", [run(4, 5, 200), run(6, 5, 200), run(12, 5, 200), run(14, 5, 9)].concat()),
+        Seed::new("in-vxlan-over-ipv6", [run(5, 5, 200), run(7, 5, 200), run(13, 5, 200), run(15, 5, 9)].concat()),
+        Seed::new("oddities-in-vxlan", odd_vxlan),
     ]
 }

@@ -6,7 +6,7 @@
 
 use ringfort_core::packet;
 use vnet_packets::virtio::{Received, Super, Transmit, VNET_HDR_LEN, parse};
-use vnet_packets::{PartialChecksum, Segments, SuperKind};
+use vnet_packets::{PartialChecksum, Segments, SuperKind, Tunnel};
 
 use crate::Seed;
 use crate::input::Input;
@@ -73,8 +73,10 @@ fn cut(header: &[u8], packet: &[u8], geometry: Super) {
         (usize::from(geometry.transport), usize::from(geometry.header), geometry.end as usize);
     assert!(20 <= transport && transport < headers && headers <= end && end <= packet.len(), "{geometry:?}");
     assert!(geometry.segment > 0 && usize::from(geometry.segment) == le16(header, 4));
-    if let Some(located) = Located::of(packet) {
-        assert_eq!((transport, headers, end), (located.transport, located.payload, located.end));
+    let network = geometry.tunnel.map_or(0, |tunnel| usize::from(tunnel.inner));
+    if let Some(located) = Located::of(&packet[network..]) {
+        let located = [located.transport, located.payload, located.end].map(|at| network + at);
+        assert_eq!([transport, headers, end], located);
     }
     let segments = Segments::new(packet, geometry).expect("the geometry that was parsed");
     let payload = &packet[headers..end];
@@ -99,8 +101,45 @@ fn cut(header: &[u8], packet: &[u8], geometry: Super) {
     writes_as_it_was_read(packet, geometry);
 }
 
-/// A segment is a packet in its own right, and differs from the super-packet only where it must.
+/// A segment is a packet in its own right, and differs from the super-packet only where it must: the packet around it
+/// if it is in a tunnel, and the one inside.
 fn one_of(whole: &[u8], geometry: &Super, segment: &[u8], index: usize, is_last: bool) {
+    let Some(tunnel) = geometry.tunnel else { return one_of_flow(whole, geometry, segment, index, is_last) };
+    one_around(whole, tunnel, segment, index);
+    let (inner, at) = (tunnel.inner, usize::from(tunnel.inner));
+    let geometry = Super {
+        transport: geometry.transport - inner,
+        header: geometry.header - inner,
+        end: geometry.end - u32::from(inner),
+        tunnel: None,
+        ..*geometry
+    };
+    one_of_flow(&whole[at..], &geometry, &segment[at..], index, is_last);
+}
+
+fn one_around(whole: &[u8], tunnel: Tunnel, segment: &[u8], index: usize) {
+    let (is_ipv4, udp) = (segment[0] >> 4 == 4, usize::from(tunnel.udp));
+    assert_eq!(packet::parse(segment).expect("a segment is a packet").len, segment.len(), "its length is its own");
+    let be16 = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let mut varying = vec![4, 5, udp + 4, udp + 5];
+    if is_ipv4 {
+        assert_eq!(internet_sum(&segment[..udp]), 0xffff, "outer IPv4 header checksum");
+        assert_eq!(be16(segment, 4), be16(whole, 4).wrapping_add(index as u16), "outer identification");
+        varying.extend([2, 3, 10, 11]);
+    }
+    assert_eq!(usize::from(be16(segment, udp + 4)), segment.len() - udp, "outer UDP length");
+    if tunnel.checksum {
+        assert!(is_sound(segment, udp, is_ipv4, false), "outer checksum of segment {index}");
+        varying.extend([udp + 6, udp + 7]);
+    } else {
+        assert_eq!(be16(segment, udp + 6), 0, "no checksum is made up");
+    }
+    for at in (0..usize::from(tunnel.inner)).filter(|at| !varying.contains(at)) {
+        assert_eq!(segment[at], whole[at], "byte {at} of the outer headers");
+    }
+}
+
+fn one_of_flow(whole: &[u8], geometry: &Super, segment: &[u8], index: usize, is_last: bool) {
     let (is_ipv4, is_tcp) = (geometry.kind.is_ipv4(), geometry.kind.is_tcp());
     let transport = usize::from(geometry.transport);
     let inner = packet::parse(segment).expect("a segment is a packet");
@@ -168,7 +207,7 @@ pub(super) fn seeds() -> Vec<Seed> {
         let hdr_len = bytes.len() as u16 - packet.payload.len() as u16;
         let fields = [hdr_len, segment, start, offset].map(u16::to_le_bytes).concat();
         let [low, high] = extra.to_le_bytes();
-        [&[options, low, high, 1, gso][..], &fields, &[0; 6], &bytes].concat()
+        [&[options, low, high, 1, gso][..], &fields, &[0; VNET_HDR_LEN - 10], &bytes].concat()
     };
     let payload: Vec<u8> = (0..200).collect();
     let tcp4 = Packet { flags: 0x19, ..Packet::tcp(4, &payload) };
@@ -184,7 +223,24 @@ pub(super) fn seeds() -> Vec<Seed> {
         read[3] = 0;
         read
     };
+    // Behind outer IPv4 or IPv6, UDP, VXLAN and Ethernet.
+    let tunnelled = |gso: u8, outer: u8, checksum: bool, inner: &Packet<'_>| {
+        let (plain, outer) = (read(0, 0, gso, 60, inner), inner.in_vxlan(outer, checksum));
+        let (udp, network) = if outer[0] >> 4 == 4 { (20, 50) } else { (40, 70) };
+        let mut read = [&plain[..at], &outer].concat();
+        read[3] |= if checksum { 8 } else { 0 };
+        // hdr_len and csum_start, then both offsets of the tunnel.
+        read[5] += network;
+        read[9] += network;
+        read[3 + 20] = udp;
+        read[3 + 22] = network;
+        read
+    };
     vec![
+        Seed::new("tcp4-in-vxlan4", tunnelled(0x21, 4, true, &tcp4)),
+        Seed::new("tcp6-in-vxlan4-unchecked", tunnelled(0x24, 4, false, &Packet::tcp(6, &payload))),
+        Seed::new("udp4-in-vxlan6", tunnelled(0x45, 6, true, &Packet::udp(4, &payload))),
+        Seed::new("udp6-in-vxlan6-unchecked", tunnelled(0x45, 6, false, &Packet::udp(6, &payload))),
         Seed::new("tcp4", read(0, 0, 1, 60, &tcp4)),
         Seed::new("tcp6", read(0, 0, 4, 60, &Packet { flags: 0x90, ..Packet::tcp(6, &payload) })),
         Seed::new("tcp4-with-cwr", read(0, 0, 0x81, 60, &Packet { flags: 0xd9, ..Packet::tcp(4, &payload) })),

@@ -8,7 +8,7 @@ use ringfort_core::ids::{Endpoint, LocalAddr, owner};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
 use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, line};
-use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, Train};
+use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, TRAIN_ROOM, Train};
 
 use super::Gateway;
 use super::worker::{Stage, TunRead};
@@ -220,6 +220,7 @@ impl Gateway {
         let Some(mut view) = worker.path.pool().claim_for(line::UDP_READS) else { return false };
         let Some(first) = worker.socket.pop_front() else { return false };
         let Wire { from, to, ecn, stride, .. } = first;
+        view.advance(TRAIN_ROOM);
         let mut len = first.bytes.len();
         view[..len].copy_from_slice(&first.bytes);
         out.network.give_back(first.bytes);

@@ -23,10 +23,11 @@ impl<W: Watch> DataPath<W> {
         accepted: &Accepted,
     ) -> Lengths {
         let mut lengths = [0; SEGMENTS_MAX];
-        let segments = run.view.chunks_mut(geometry.stride()).enumerate();
+        let ecn = run.ecn;
+        let segments = run.bytes_mut().chunks_mut(geometry.stride()).enumerate();
         for ((i, segment), length) in segments.zip(&mut lengths) {
             if accepted.has(i) && segment.len() > DATA_LEN_MIN {
-                match self.check_packet(segment, peer, run.ecn) {
+                match self.check_packet(segment, peer, ecn) {
                     Ok(len) => *length = len,
                     Err(reason) => {
                         self.drop_inner(now, peer, reason, &segment[DATA_HEADER_LEN..segment.len() - TAG_LEN]);
@@ -35,7 +36,7 @@ impl<W: Watch> DataPath<W> {
             }
         }
         if let Some(tap) = &mut self.tap {
-            let messages = lengths.iter().copied().zip(run.view.chunks(geometry.stride()));
+            let messages = lengths.iter().copied().zip(run.bytes().chunks(geometry.stride()));
             tap.delivered(now, peer, run.receiver, run.counters.iter().copied().zip(messages));
         }
         lengths

@@ -5,16 +5,12 @@ use std::collections::VecDeque;
 use ring_buffers::View;
 use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
-use ringfort_core::wire::DATA_HEADER_LEN;
 use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, Transmit, VNET_HDR_LEN, virtio};
 
-use super::DATAGRAMS_MAX;
 use super::check::Lengths;
+use super::{DATAGRAMS_MAX, TRAIN_ROOM};
 use crate::outputs::pop;
 use crate::{DataPath, Watch};
-
-// The header that a data message gives up is the room that the TUN wants in front of a packet.
-const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "an opened packet is written from where it lies");
 
 /// Writes that one train can cause: each of its packets alone, and the runs that were held before.
 const WRITES_MAX: usize = DATAGRAMS_MAX + FLOWS_MAX;
@@ -111,17 +107,19 @@ impl Ready {
 }
 
 impl<W: Watch> DataPath<W> {
-    /// Delivers the packets that were checked.
-    pub(super) fn deliver(&mut self, mut train: View, geometry: Geometry, lengths: &Lengths) {
+    /// Delivers the packets that were checked. Returns what is behind them in the train.
+    pub(super) fn deliver(&mut self, mut train: View, geometry: Geometry, lengths: &Lengths) -> Option<View> {
         for (i, &len) in lengths[..geometry.count()].iter().enumerate() {
-            let mut segment = train.split_to(geometry.segment_len(i));
+            // Room, data header, packet, padding. The end of what was the tag is the room in front of the next.
+            let mut packet = train.split_to(geometry.segment_len(i));
             if len > 0 {
-                segment.truncate(DATA_HEADER_LEN + len);
+                packet.truncate(VNET_HDR_LEN + len);
                 self.counters.tun_write_packets += 1;
                 self.counters.tun_write_bytes += len as u64;
-                self.merging.push(segment);
+                self.merging.push(packet);
             }
         }
+        (train.len() > TRAIN_ROOM).then_some(train)
     }
 
     /// The end of a batch of trains: runs that were held for more packets are written.
@@ -130,8 +128,8 @@ impl<W: Watch> DataPath<W> {
     }
 
     /// The TUN did not take a write. Where `merged_is_wrong`, the kernel found a super-packet wrong: then its packets
-    /// are written again one by one, and merging ends. Returns true when it ends. Otherwise they are dropped as
-    /// [`DropReason::TunWriteFailed`].
+    /// are written again one by one, and merging ends, or only that in tunnels if it was of one. Returns true when it
+    /// ends. Otherwise they are dropped as [`DropReason::TunWriteFailed`].
     pub fn handle_write_failed(&mut self, first: View, rest: Vec<View>, merged_is_wrong: bool) -> bool {
         let packets = 1 + rest.len();
         if !merged_is_wrong {
@@ -140,7 +138,15 @@ impl<W: Watch> DataPath<W> {
         }
         let written = self.write_again(&first, &rest);
         self.counters.drop(DropReason::TunWriteFailed, packets - written.min(packets));
-        self.merging.coalescer.set_merge(Merge { tcp: false, udp: false });
+        let merge = self.merging.coalescer.merge();
+        if virtio::is_tunnel(&first) {
+            if merge.tunnels.is_none() {
+                return false;
+            }
+            self.merging.coalescer.set_merge(Merge { tunnels: None, ..merge });
+            return true;
+        }
+        self.merging.coalescer.set_merge(Merge::NONE);
         std::mem::take(&mut self.merging.works)
     }
 

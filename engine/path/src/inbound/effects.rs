@@ -20,7 +20,7 @@ impl<W: Watch> DataPath<W> {
         let tells_moved = followed != Followed::Same && shared.moves.note();
         let counters = &shared.counters[self.config.worker];
         counters.received(accepted.segments, accepted.bytes);
-        counters.received_up_to(run.stride.min(run.view.len()), receiver.session.missing());
+        counters.received_up_to(run.stride.min(run.len), receiver.session.missing());
         let activity = &shared.activity;
         let mut awakes = false;
         if accepted.any_data {

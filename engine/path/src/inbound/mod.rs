@@ -20,16 +20,23 @@ use ringfort_aead::{Geometry, SEGMENTS_MAX};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
-use ringfort_core::wire::HandshakeResponse;
+use ringfort_core::wire::{DATA_HEADER_LEN, HandshakeResponse, TAG_LEN};
+use vnet_packets::VNET_HDR_LEN;
 
 use crate::tap::Datagrams;
 use crate::{DataPath, SessionOrder, Watch};
 use classify::{Front, front};
 
+/// Bytes in front of a received train that become part of it: in front of a packet, the TUN wants so much more room
+/// than its data header leaves. What follows the first packet of a train finds that room in the tag before it.
+pub const TRAIN_ROOM: usize = VNET_HDR_LEN - DATA_HEADER_LEN;
+
+const _: () = assert!(TRAIN_ROOM <= TAG_LEN, "the tag of one packet is room enough for the next");
+
 /// Datagrams that came together, side by side.
 #[derive(Debug)]
 pub struct Train {
-    /// All of them.
+    /// All of them. Where the backing has no [`TRAIN_ROOM`] in front of them, or is shared, they are copied to the heap.
     pub view: View,
     /// Bytes of each but the last, which may be shorter. At least 1.
     pub stride: usize,
@@ -53,7 +60,10 @@ type Counters = [u64; SEGMENTS_MAX];
 
 /// Data messages under one receiver index, side by side.
 struct Run<'a> {
+    /// [`TRAIN_ROOM`], the run, and what is behind it in the train.
     view: View,
+    /// Bytes of the run.
+    len: usize,
     stride: usize,
     endpoint: Endpoint,
     ecn: u8,
@@ -63,6 +73,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn bytes(&self) -> &[u8] {
+        &self.view[TRAIN_ROOM..][..self.len]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.view[TRAIN_ROOM..][..self.len]
+    }
+
+    /// What is behind the run, with room in front of it.
+    fn behind(self) -> Option<View> {
+        behind(self.view, self.len)
+    }
+
     /// For whoever looks on.
     const fn datagrams(&self, peer: PeerId) -> Datagrams {
         Datagrams { peer: Some(peer), stride: self.stride, endpoint: Some(self.endpoint), ecn: self.ecn }
@@ -107,31 +130,29 @@ impl<W: Watch> DataPath<W> {
             self.counters.udp_receive_datagrams += datagrams as u64;
         }
         let mut counters = [0; SEGMENTS_MAX];
-        let mut rest = Some(view);
-        while let Some(mut run) = rest.take() {
-            let front = front(&run, stride, &mut counters);
-            let segments = if let Front::Data { segments, .. } = front { segments } else { 1 };
-            if segments * stride < run.len() {
-                let behind = run.split_to(segments * stride);
-                rest = Some(std::mem::replace(&mut run, behind));
+        let mut rest = Some(with_room(view));
+        while let Some(view) = rest.take() {
+            let datagrams = &view[TRAIN_ROOM..];
+            let front = front(datagrams, stride, &mut counters);
+            if let Front::Data { receiver, segments } = front {
+                let (len, counters) = (datagrams.len().min(segments * stride), &counters[..segments]);
+                rest = self.open(now, Run { view, len, stride, endpoint, ecn, receiver, counters, handed }, late);
+                continue;
             }
-            match front {
-                Front::Data { receiver, segments } => {
-                    let counters = &counters[..segments];
-                    self.open(now, Run { view: run, stride, endpoint, ecn, receiver, counters, handed }, late);
-                }
-                Front::Handshake => {
-                    // What goes on to control is shown by control, which knows whose it is and what becomes of it.
-                    if let Some(reason) = self.screen(now, &run, endpoint, ecn) {
-                        self.tap_stranger(now, &run, stride, endpoint, ecn, reason);
-                    }
-                }
-                Front::Bad(reason) => {
-                    self.worthless += 1;
-                    self.tap_stranger(now, &run, stride, endpoint, ecn, reason);
-                    self.counters.drop(reason, 1);
-                }
+            let datagram = &datagrams[..stride.min(datagrams.len())];
+            let dropped = if let Front::Bad(reason) = front {
+                self.worthless += 1;
+                self.counters.drop(reason, 1);
+                Some(reason)
+            } else {
+                self.screen(now, datagram, endpoint, ecn)
+            };
+            // What goes on to control is shown by control, which knows whose it is and what becomes of it.
+            if let Some(reason) = dropped {
+                self.tap_stranger(now, datagram, stride, endpoint, ecn, reason);
             }
+            let len = datagram.len();
+            rest = behind(view, len);
         }
     }
 
@@ -156,4 +177,25 @@ impl<W: Watch> DataPath<W> {
             tap.received(now, &Datagrams { peer: None, stride, endpoint: Some(endpoint), ecn }, bytes, Some(reason));
         }
     }
+}
+
+/// Takes in the room in front of a train.
+#[inline]
+fn with_room(mut view: View) -> View {
+    match view.reserve_head(TRAIN_ROOM) {
+        Ok(()) => view,
+        Err(_) => copied_with_room(&view),
+    }
+}
+
+/// The socket's edge leaves room: this is for owners without one.
+#[cold]
+fn copied_with_room(datagrams: &[u8]) -> View {
+    View::heap([&[0; TRAIN_ROOM], datagrams].concat())
+}
+
+/// What is behind the first `len` bytes of a train, with room in front of it: these are used up.
+fn behind(mut view: View, len: usize) -> Option<View> {
+    view.advance(len);
+    (view.len() > TRAIN_ROOM).then_some(view)
 }

@@ -1,5 +1,6 @@
 //! A run finds its session, and is opened in place.
 
+use ring_buffers::View;
 use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{PeerId, owner};
@@ -9,7 +10,13 @@ use super::{Accepted, Run};
 use crate::{DataPath, SessionOrder, Stage, Watch};
 
 impl<W: Watch> DataPath<W> {
-    pub(super) fn open(&mut self, now: Time, mut run: Run<'_>, late: &mut dyn FnMut() -> Option<SessionOrder>) {
+    /// Returns what is behind the run in its train.
+    pub(super) fn open(
+        &mut self,
+        now: Time,
+        mut run: Run<'_>,
+        late: &mut dyn FnMut() -> Option<SessionOrder>,
+    ) -> Option<View> {
         if !self.sessions.contains_key(&run.receiver) && self.is_owner(run.receiver) {
             while let Some(order) = late() {
                 self.handle_session(order);
@@ -21,17 +28,17 @@ impl<W: Watch> DataPath<W> {
         let peer = receiver.cell().id();
         let session = &mut receiver.session;
         if !session.usable(now) {
-            return self.drop_run(now, &run, peer, DropReason::ExpiredSession);
+            return self.drop_run(now, run, peer, DropReason::ExpiredSession);
         }
-        let Ok(geometry) = Geometry::of_received(run.view.len(), run.stride) else {
-            return self.drop_run(now, &run, peer, DropReason::BadLength);
+        let Ok(geometry) = Geometry::of_received(run.len, run.stride) else {
+            return self.drop_run(now, run, peer, DropReason::BadLength);
         };
         if let Some(tap) = &mut self.tap {
-            tap.hold(peer, &run.view);
+            tap.hold(peer, run.bytes());
         }
         self.watch.lap(Stage::Classify);
-        let Ok(verdicts) = session.key().open_train(run.counters, &mut run.view, geometry) else {
-            return self.drop_run(now, &run, peer, DropReason::BadLength);
+        let Ok(verdicts) = session.key().open_train(run.counters, run.bytes_mut(), geometry) else {
+            return self.drop_run(now, run, peer, DropReason::BadLength);
         };
         self.watch.lap(Stage::Open);
         let mut accepted = Accepted::default();
@@ -60,22 +67,24 @@ impl<W: Watch> DataPath<W> {
             self.drop_received(now, run.receiver, DropReason::Replay, replays);
         }
         if accepted.segments == 0 {
-            return;
+            return run.behind();
         }
         self.note_authentic(now, &run, peer, &accepted);
         let lengths = self.check(now, &mut run, peer, geometry, &accepted);
         self.watch.lap(Stage::Check);
-        self.deliver(run.view, geometry, &lengths);
+        let behind = self.deliver(run.view, geometry, &lengths);
         self.watch.lap(Stage::Coalesce);
+        behind
     }
 
     /// Throws away all messages of a run.
     #[cold]
-    fn drop_run(&mut self, now: Time, run: &Run<'_>, peer: PeerId, reason: DropReason) {
+    fn drop_run(&mut self, now: Time, run: Run<'_>, peer: PeerId, reason: DropReason) -> Option<View> {
         if let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants_peer(Some(peer))) {
-            tap.received(now, &run.datagrams(peer), &run.view, Some(reason));
+            tap.received(now, &run.datagrams(peer), run.bytes(), Some(reason));
         }
         self.drop_received(now, run.receiver, reason, run.counters.len());
+        run.behind()
     }
 
     /// Whether this worker owns a receiver index.

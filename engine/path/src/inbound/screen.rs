@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ring_buffers::View;
 use ringfort_core::device::PeerEvent;
 use ringfort_core::drops::DropReason;
 use ringfort_core::gate::{Admission, Gate, Proof};
@@ -82,7 +81,7 @@ impl Cookies {
 
 impl<W: Watch> DataPath<W> {
     /// A message that is not a data message. Returns why it goes no further, if it does not.
-    pub(super) fn screen(&mut self, now: Time, message: &View, endpoint: Endpoint, ecn: u8) -> Option<DropReason> {
+    pub(super) fn screen(&mut self, now: Time, message: &[u8], endpoint: Endpoint, ecn: u8) -> Option<DropReason> {
         let Some(gate) = self.screen.gate.take() else {
             // There is no private key, or it was set just now: control knows.
             return self.pass_to_control(message, (endpoint, ecn), Proof::Unasked);
@@ -115,7 +114,7 @@ impl<W: Watch> DataPath<W> {
     }
 
     /// Sends a cookie, if one may be sent and there is a slot to spare. Returns what the message is dropped for.
-    fn answer(&mut self, now: Time, gate: &Gate, message: &View, endpoint: Endpoint, sender_index: u32) -> DropReason {
+    fn answer(&mut self, now: Time, gate: &Gate, message: &[u8], endpoint: Endpoint, sender_index: u32) -> DropReason {
         const { assert!(size_of::<CookieReply>() < super::SHORTEST_WITH_MACS, "nobody is sent more than he sent") };
         let Some(mut view) = self.pool.claim_for(line::COOKIES) else { return DropReason::CookieBudget };
         let remote = endpoint.remote;
@@ -144,7 +143,7 @@ impl<W: Watch> DataPath<W> {
         DropReason::CookieRequired
     }
 
-    fn pass_to_control(&mut self, message: &View, from: (Endpoint, u8), proof: Proof) -> Option<DropReason> {
+    fn pass_to_control(&mut self, message: &[u8], from: (Endpoint, u8), proof: Proof) -> Option<DropReason> {
         let (endpoint, ecn) = from;
         match HandshakeMessage::new(endpoint, message, proof) {
             Some(message) if self.outputs.handshakes.len() < DATAGRAMS_MAX => {

@@ -24,8 +24,8 @@ use vnet_packets::{Received, VNET_HDR_LEN, virtio};
 use crate::tap::{Datagrams, Direction};
 use crate::{DataPath, Outcome, Transmit, Watch};
 
-// The room that the TUN leaves in front of a packet is that of the data header: a lone packet does not move.
-const _: () = assert!(VNET_HDR_LEN == DATA_HEADER_LEN, "a packet is sealed where it lies");
+/// What a virtio-net header has more than the data header that takes its place: a lone packet does not move.
+const SURPLUS: usize = VNET_HDR_LEN - DATA_HEADER_LEN;
 
 /// A step that found no slot.
 pub(crate) enum Stalled {
@@ -37,45 +37,44 @@ impl<W: Watch> DataPath<W> {
     /// A packet came from the TUN: a virtio-net header in [`VNET_HDR_LEN`] bytes, then a packet, or a super-packet.
     pub fn handle_packet(&mut self, now: Time, mut view: View) -> Outcome {
         self.give_up();
-        match virtio::parse(&view) {
-            Ok(Received::Packet(None)) => {}
-            Ok(Received::Packet(Some(partial))) => {
-                if partial.complete(&mut view[VNET_HDR_LEN..]).is_err() {
-                    self.drop_outgoing(now, None, DropReason::BadVnetHeader, &view);
-                    return Outcome::Done;
-                }
-            }
+        let is_good = match virtio::parse(&view) {
+            Ok(Received::Packet(None)) => true,
+            Ok(Received::Packet(Some(partial))) => partial.complete(&mut view[VNET_HDR_LEN..]).is_ok(),
             Ok(Received::Super(geometry)) => return self.handle_super(now, view, geometry),
-            Err(_) => {
-                self.drop_outgoing(now, None, DropReason::BadVnetHeader, &view);
-                return Outcome::Done;
-            }
+            Err(_) => false,
+        };
+        if is_good {
+            view.advance(SURPLUS);
+            self.handle_lone(now, view);
+        } else {
+            let packet = view.get(SURPLUS..).unwrap_or_default();
+            self.drop_outgoing(now, None, DropReason::BadVnetHeader, packet);
         }
-        self.handle_lone(now, view);
         Outcome::Done
     }
 
-    /// Throws away a packet from inside, with the room in front of it.
+    /// Throws away a packet from inside, with the room of a data header in front of it.
     #[cold]
     fn drop_outgoing(&mut self, now: Time, peer: Option<PeerId>, reason: DropReason, view: &[u8]) {
         self.counters.drop(reason, 1);
         if let Some(tap) = &mut self.tap {
-            let packet = view.get(VNET_HDR_LEN..).unwrap_or_default();
+            let packet = view.get(DATA_HEADER_LEN..).unwrap_or_default();
             tap.dropped(now, Direction::Out, peer, reason, [packet, &[]]);
         }
     }
 
+    /// A packet behind the room of a data header.
     fn handle_lone(&mut self, now: Time, mut view: View) {
         self.counters.tun_read_packets += 1;
-        self.counters.tun_read_bytes += (view.len() - VNET_HDR_LEN) as u64;
-        let inner = match packet::parse(&view[VNET_HDR_LEN..]) {
+        self.counters.tun_read_bytes += (view.len() - DATA_HEADER_LEN) as u64;
+        let inner = match packet::parse(&view[DATA_HEADER_LEN..]) {
             Ok(inner) => inner,
             Err(reason) => return self.drop_outgoing(now, None, reason, &view),
         };
-        view.truncate(VNET_HDR_LEN + inner.len);
-        match self.route(&view[VNET_HDR_LEN..], inner.destination) {
+        view.truncate(DATA_HEADER_LEN + inner.len);
+        match self.route(&view[DATA_HEADER_LEN..], inner.destination) {
             Ok(peer) => self.admit(now, peer, view, packet::outer_ecn(inner.ecn)),
-            Err(reason) => self.turn_back(now, reason, inner.destination, &view[VNET_HDR_LEN..]),
+            Err(reason) => self.turn_back(now, reason, inner.destination, &view[DATA_HEADER_LEN..]),
         }
     }
 

@@ -19,7 +19,7 @@ use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::{Now, Time};
 use ringfort_core::wire::{DATA_LEN_MIN, TYPE_DATA, parse_data_header};
 use ringfort_path::{
-    Config, DataPath, Dispatch, Mailboxes, Order, Outcome, PeerCell, SessionOrder, Train, Unwatched, budget,
+    Config, DataPath, Dispatch, Mailboxes, Order, Outcome, PeerCell, SessionOrder, TRAIN_ROOM, Train, Unwatched, budget,
 };
 use vnet_packets::{Merge, VNET_HDR_LEN};
 
@@ -87,7 +87,7 @@ pub fn at(mono: Time) -> Now {
 
 /// Two runs of packets are never merged: each is delivered by itself.
 fn worker(worker: usize) -> DataPath {
-    let merge = Merge { tcp: false, udp: false };
+    let merge = Merge::NONE;
     let config = Config { worker, workers: WORKERS, mtu: 1_420, merge, ragged: false };
     DataPath::new(config, Pool::new(Arena::heap(&budget::budget())), Arc::new(Nesting::new()), Unwatched)
 }
@@ -339,6 +339,7 @@ impl Node {
         let worker = parse_data_header(bytes).map_or(0, |header| owner(header.receiver, WORKERS));
         let (path, now) = (&mut self.workers[worker], self.now.mono);
         let mut view = path.pool().claim_for(budget::line::UDP_READS).expect("a free slot");
+        view.advance(TRAIN_ROOM);
         view.truncate(bytes.len());
         view.copy_from_slice(bytes);
         let before = path.counters().drops.clone();

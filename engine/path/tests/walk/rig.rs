@@ -44,7 +44,7 @@ pub fn endpoint(text: &str) -> Endpoint {
 
 /// A worker that knows nobody.
 pub fn empty<W: Watch>(worker: usize, workers: usize, watch: W) -> DataPath<W> {
-    let merge = Merge { tcp: true, udp: true };
+    let merge = Merge::ALL;
     let config = Config { worker, workers, mtu: 1_420, merge, ragged: false };
     DataPath::new(config, Pool::new(Arena::heap(&budget::budget())), Arc::new(Nesting::new()), watch)
 }

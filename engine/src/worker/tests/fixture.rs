@@ -91,7 +91,7 @@ impl Fixture {
         let queues = Arc::new(Queues::new(workers).unwrap());
         let stats: Vec<_> = stats.into_iter().map(Arc::new).collect();
         let capabilities = ring_buffers::probe().unwrap();
-        let merge = Merge { tcp: true, udp: true };
+        let merge = Merge::ALL;
         let tuning = Tuning { capabilities, merge, segmentation, busy_poll };
         let flows = tun.flows().unwrap().map(Flows::new);
         let config = |(index, tun)| WorkerConfig {

@@ -54,7 +54,7 @@ impl Rig {
         let queues = Arc::new(Queues::new(1).unwrap());
         let capabilities = Capabilities { read_multishot: true, writev_fixed: seed.is_multiple_of(2) };
         let segmentation = if seed % 5 == 4 { Segmentation::Ragged } else { Segmentation::On };
-        let merge = Merge { tcp: true, udp: true };
+        let merge = Merge::ALL;
         let config = WorkerConfig {
             index: 0,
             core: None,
