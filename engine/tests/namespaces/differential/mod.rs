@@ -35,6 +35,9 @@ use crate::harness::peer;
 /// Why a step cannot go on: unwinds from it.
 pub struct Ended(pub &'static str);
 
+/// What a step says that tells nothing with an implementation.
+const NOT_COMPARED: &str = "not compared";
+
 /// Has each implementation play all of it, at the same time.
 fn everybody(
     implementations: &[Implementation],
@@ -45,7 +48,10 @@ fn everybody(
         let running: Vec<_> = implementations.iter().map(|other| scope.spawn(move || play(*other))).collect();
         running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
-    let told = |step: usize| each.iter().map(|told| told[step].1.clone()).collect();
+    let told = |step: usize| {
+        let all = each.iter().map(|told| &told[step].1);
+        all.map(|words| if words == NOT_COMPARED { &each[0][step].1 } else { words }).cloned().collect()
+    };
     each[0].iter().enumerate().map(|(step, (name, _))| (name.clone(), told(step))).collect()
 }
 

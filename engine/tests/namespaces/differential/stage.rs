@@ -13,7 +13,8 @@
 //!
 //! **That nothing comes back is an event as well.** After each stimulus a witness shakes hands and has a ping answered,
 //! and then another one. A gateway that takes messages in order has then done with all that came before. The others are
-//! held to one CPU: then they start one thread of each kind, and take messages in order.
+//! held to one CPU: then they start one thread of each kind, and take messages in order. gotatun asks for cookies from
+//! 100 handshakes a second on. It takes handshakes and data one after the other, so there witnesses only ping.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::panic::resume_unwind;
@@ -34,8 +35,6 @@ use crate::harness::{peer, us};
 
 /// Every implementation takes an initiation of a peer 50 times a second.
 const INITIATION_INTERVAL: Duration = Duration::from_millis(25);
-/// gotatun asks for cookies from 100 handshakes a second on. It takes messages one by one, so one witness is enough.
-const GOTATUN_PACE: Duration = Duration::from_millis(20);
 /// How long a witness waits before it repeats itself.
 const REPEAT: Duration = Duration::from_secs(1);
 const WITNESSES: u8 = 6;
@@ -51,8 +50,7 @@ pub struct Stage {
     watcher: Watcher,
     witnesses: Vec<Witness>,
     turn: usize,
-    rounds: usize,
-    pace: Duration,
+    implementation: Implementation,
     next_player: u8,
     pub daemon: Daemon,
     pub wire: Wire,
@@ -95,8 +93,6 @@ impl Stage {
         let sinks = [bind(&format!("10.77.0.1:{}", packets::PORT)), bind(&format!("[fd00:77::1]:{}", packets::PORT))];
         let source = bind("10.77.0.1:0");
         let watcher = Watcher::new(namespace, &interface);
-        let (rounds, pace) =
-            if implementation == Implementation::Gotatun { (1, GOTATUN_PACE) } else { (2, Duration::ZERO) };
         let mut stage = Self {
             interface,
             keys,
@@ -105,8 +101,7 @@ impl Stage {
             watcher,
             witnesses: Vec::new(),
             turn: 0,
-            rounds,
-            pace,
+            implementation,
             next_player: FIRST_PLAYER,
             daemon,
             wire,
@@ -276,6 +271,10 @@ impl Stage {
         namespace.add_address(&self.interface, netns::inner_v6(0), 64).unwrap();
     }
 
+    pub fn is_gotatun(&self) -> bool {
+        self.implementation == Implementation::Gotatun
+    }
+
     /// As long as must be between two initiations of a peer.
     pub fn pause(&self) {
         sleep(INITIATION_INTERVAL);
@@ -283,12 +282,12 @@ impl Stage {
 
     /// Returns when the gateway has done with everything that came before.
     pub fn settle(&mut self) {
-        for _ in 0..self.rounds {
-            sleep(self.pace);
+        let shakes = !self.is_gotatun();
+        for _ in 0..2 {
             self.turn = (self.turn + 1) % self.witnesses.len();
             let witness = &mut self.witnesses[self.turn];
             let deadline = Instant::now() + PATIENCE;
-            while !(witness.shake_hands() && witness.ping()) {
+            while !witness.testify(shakes) {
                 if !self.daemon.is_running() {
                     resume_unwind(Box::new(Ended("the gateway crashes")));
                 }
@@ -299,11 +298,22 @@ impl Stage {
 }
 
 impl Witness {
+    /// Shakes hands, if `shakes` or if it has to, and has a ping answered.
+    fn testify(&mut self, shakes: bool) -> bool {
+        if shakes {
+            self.player.sessions.clear();
+        }
+        let done = (!self.player.sessions.is_empty() || self.shake_hands()) && self.ping();
+        if !done {
+            self.player.sessions.clear();
+        }
+        done
+    }
+
     fn shake_hands(&mut self) -> bool {
         let since = self.answered.map_or(INITIATION_INTERVAL, |answered| answered.elapsed());
         sleep(INITIATION_INTERVAL.saturating_sub(since));
         self.player.heard();
-        self.player.sessions.clear();
         let (asked, initiation) = self.player.initiation();
         self.player.send(&initiation);
         let heard = self.await_heard(|heard| heard.datagram[0] == 2);
@@ -314,6 +324,8 @@ impl Witness {
     fn ping(&mut self) -> bool {
         let request = packets::echo_request(self.player.inner, Ipv4Addr::new(10, 77, 0, 1));
         let message = self.player.data(&request);
+        // An answer to an earlier one says nothing.
+        self.player.heard();
         self.player.send(&message);
         !self.await_heard(|heard| heard.datagram[0] == 4 && heard.datagram.len() > 32).is_empty()
     }
