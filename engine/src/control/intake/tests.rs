@@ -114,3 +114,36 @@ fn a_turn_and_what_waits_are_bounded() {
     }
     assert_eq!((place.intake.waiting(), place.queue.len()), (HANDSHAKES_WAITING, SCREENED_PER_TURN));
 }
+
+/// Whether load begins while so many messages come within so many seconds, each at a moment of its own, and control
+/// answers 3,600 in a second (AMD Zen 3).
+fn load_begins(messages: u64, seconds: u64) -> bool {
+    const ANSWERED_PER_SECOND: u64 = 3_600;
+    let mut place = Place::new();
+    place.push_plausible(1);
+    let message = place.queue.pop_front().expect("it was pushed just now");
+    let span_ms = seconds * 1_000;
+    let mut arrivals = vec![0; span_ms as usize];
+    // A generator of the same numbers in every run (Knuth's MMIX).
+    let mut state = 7_u64;
+    for _ in 0..messages {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        arrivals[((state >> 33) % span_ms) as usize] += 1;
+    }
+    (0_u64..).zip(arrivals).any(|(ms, count)| {
+        (0..count).for_each(|_| place.queue.push_back(message));
+        place.fill();
+        // What was not used of a millisecond is not saved up.
+        let due = ((ms + 1) * ANSWERED_PER_SECOND / 1_000 - ms * ANSWERED_PER_SECOND / 1_000) as usize;
+        (0..due).for_each(|_| _ = place.intake.next());
+        place.intake.is_crowded()
+    })
+}
+
+/// Their sessions began together, and they ask for the next ones within the 15 s that the core spreads them over.
+#[test]
+fn ten_thousand_peers_that_renew_their_sessions_are_no_load_and_a_crowd_that_all_come_at_once_is() {
+    assert!(!load_begins(10_000, 15));
+    assert!(!load_begins(10_000, 4));
+    assert!(load_begins(10_000, 2));
+}
