@@ -90,7 +90,7 @@ fn cases() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("bad_reserved", all(&reserved, &[32, 64, 92, 148, 1_452])),
         ("bad_length", bad_lengths),
         ("bad_mac1", all(&[[1, 0, 0, 0], MARKED], &[INITIATION_LEN; 20])),
-        ("bad_mac1", all(&[[2, 0, 0, 0]], &[RESPONSE_LEN; 20])),
+        ("unknown_index", all(&[[2, 0, 0, 0]], &[RESPONSE_LEN; 2])),
         ("unknown_index", all(&[[4, 0, 0, 0]], &[32, 33, 48, 1_452, 1_472])),
     ]
 }

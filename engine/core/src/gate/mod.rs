@@ -1,10 +1,10 @@
 //! What is asked of a handshake message where it lands, before anybody works for it (WireGuard paper, section 5.3).
 //!
 //! ```text
-//!   datagram ─► mac1 right? ─► answers something? ─► under load? ─► mac2 right? ─► too many of one source? ─► control
-//!                  │                  │                                 │                  │
-//!                  ▼                  ▼                                 ▼                  ▼
-//!               bad_mac1         unknown_index              a cookie, or cookie_budget  rate_limited
+//!   datagram ─► answers something? ─► mac1 right? ─► under load? ─► mac2 right? ─► too many of one source? ─► control
+//!                  │                      │                            │                  │
+//!                  ▼                      ▼                            ▼                  ▼
+//!            unknown_index             bad_mac1            a cookie, or cookie_budget  rate_limited
 //! ```
 //!
 //! Control gives the workers a [`Gate`] when its private key changes, and another with each cookie secret. Three things
@@ -123,11 +123,12 @@ impl Gate {
             Ok(Message::Data(_)) => return Admission::Refused(DropReason::UnknownType),
             Err(reason) => return Admission::Refused(reason),
         };
-        if sender.is_some() && !self.checker.verify_mac1(datagram) {
-            return Admission::Refused(DropReason::BadMac1);
-        }
+        // A look at one byte comes before a hash.
         if receiver.is_some_and(|index| !self.indices.may_contain(index)) {
             return Admission::Refused(DropReason::UnknownIndex);
+        }
+        if sender.is_some() && !self.checker.verify_mac1(datagram) {
+            return Admission::Refused(DropReason::BadMac1);
         }
         match sender {
             // A cookie reply has no macs: the index is all that its sender must know.

@@ -84,6 +84,11 @@ fn what_answers_nothing_is_refused() {
     let responses = [INDEX, other].map(|index| sender.message(2, 92, index));
     assert_eq!(sender.admit(&responses[0]), Admission::Passed(Proof::Key));
     assert_eq!(sender.admit(&responses[1]), refused);
+    let [known, unknown] = responses.map(|mut response| {
+        response[40] ^= 1;
+        sender.admit(&response)
+    });
+    assert_eq!((known, unknown), (Admission::Refused(DropReason::BadMac1), refused), "nobody hashes for a stranger");
     for (index, expected) in [(INDEX, Admission::Passed(Proof::Key)), (other, refused)] {
         let mut reply = [3; 64];
         reply[1..4].fill(0);
