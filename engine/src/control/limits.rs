@@ -8,11 +8,12 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::worker::locked_len;
 
-/// Descriptors of the process: signals; control's bell, epoll set and timer; the interface's queue and its two netlink
-/// sockets; two netlink sockets for source addresses; two raw sockets for ICMP errors; the control socket, its watch
-/// and its epoll set; the log, or before it the pipe to whoever waits until we are ready; the rules of the sandbox, and
-/// the directory below `/proc` that it holds; the way to whoever runs commands.
-const OF_PROCESS: usize = 1 + 3 + 3 + 2 + 2 + 3 + 1 + 2 + 1;
+/// Descriptors of the process: signals; control's bell, epoll set and timer; the interface's queue and its three
+/// netlink sockets; two netlink sockets for source addresses; two raw sockets for ICMP errors; the control socket, its
+/// watch and its epoll set; the log, or before it the pipe to whoever waits until we are ready; the rules of the
+/// sandbox, and the directory below `/proc` that it holds; the ways to whoever runs commands and to whoever looks names
+/// up, and the bell of the thread that asks for them.
+const OF_PROCESS: usize = 1 + 3 + 4 + 2 + 2 + 3 + 1 + 2 + 3;
 /// Of metrics: a bell, a unix socket, and those who scrape.
 const OF_METRICS: usize = 2 + crate::metrics::CLIENTS_MAX;
 /// Of each worker: its bell, its queue, its ring, and what the scheduler says of it.
