@@ -16,8 +16,11 @@ pub(crate) const VALUE_LEN_MAX: usize = SLAB_LEN - CELL_LEN;
 const SLAB_LEN: usize = u64::BITS as usize * CELL_LEN;
 const SLABS_PER_CHUNK: usize = 32;
 const CHUNK_LEN: usize = SLABS_PER_CHUNK * SLAB_LEN;
-/// 1 GiB, more than the keys of a million peers.
-const CHUNKS_MAX: usize = 1 << 14;
+/// 64 GiB. Schedules of AES keys take a slab each, so a million peers may need some of it. Of the table, what is not
+/// used costs addresses and no memory.
+const CHUNKS_MAX: usize = 1 << 20;
+/// When all are full, as many more as this part of them are mapped: to find that they are full takes a look at each.
+const GROWTH: usize = 16;
 
 /// In the first cell of each slab.
 #[repr(C)]
@@ -41,7 +44,7 @@ static CURSOR: AtomicUsize = AtomicUsize::new(0);
 /// Takes cells for a value of that many bytes, at most [`VALUE_LEN_MAX`]. They hold zeros.
 ///
 /// # Panics
-/// If the system has no memory, or a million peers have used up 1 GiB.
+/// If the system has no memory, as for any other allocation.
 pub(crate) fn claim(len: usize) -> NonNull<u8> {
     let cells = cells_of(len);
     loop {
@@ -122,23 +125,28 @@ fn header(slab: NonNull<u8>) -> &'static Header {
     unsafe { slab.cast().as_ref() }
 }
 
-/// Adds a chunk, unless another thread has done it: there were `chunks`.
+/// Adds chunks, unless another thread has done it: there were `chunks`.
 fn grow(chunks: usize) {
-    assert!(chunks < CHUNKS_MAX, "keys take less than 1 GiB");
+    assert!(chunks < CHUNKS_MAX, "no memory for keys: they take less than {} GiB", (CHUNKS_MAX * CHUNK_LEN) >> 30);
+    (chunks..CHUNKS_MAX).take((chunks / GROWTH).max(1)).for_each(add);
+}
+
+/// Adds a chunk, if there is none of this number.
+fn add(number: usize) {
     let chunk = pages::map(CHUNK_LEN);
     for place in 0..SLABS_PER_CHUNK {
         // SAFETY: a chunk has that many slabs.
         let header = header(unsafe { chunk.add(place * SLAB_LEN) });
         header.taken.store(HEADER_TAKEN, Ordering::Relaxed);
-        let number = chunks * SLABS_PER_CHUNK + place;
-        header.number.store(u32::try_from(number).expect("there are 2^19 slabs at most"), Ordering::Relaxed);
+        let slab = number * SLABS_PER_CHUNK + place;
+        header.number.store(u32::try_from(slab).expect("there are 2^25 slabs at most"), Ordering::Relaxed);
     }
     let null = std::ptr::null_mut();
-    if CHUNKS[chunks].compare_exchange(null, chunk.as_ptr(), Ordering::AcqRel, Ordering::Acquire).is_err() {
+    if CHUNKS[number].compare_exchange(null, chunk.as_ptr(), Ordering::AcqRel, Ordering::Acquire).is_err() {
         // SAFETY: it was mapped just now, and nobody else has seen it.
         unsafe { pages::unmap(chunk, CHUNK_LEN) };
     }
-    COUNT.fetch_max(chunks + 1, Ordering::AcqRel);
+    COUNT.fetch_max(number + 1, Ordering::AcqRel);
 }
 
 /// All chunks that there are, for whoever locks them again.

@@ -65,6 +65,21 @@ fn places_do_not_overlap_and_are_aligned() {
     }
 }
 
+/// Of the largest values each slab has one.
+#[test]
+#[cfg_attr(miri, ignore = "slow")]
+fn places_grow_by_a_part_of_what_there_is() {
+    let count = 4000;
+    let before = footprint().mapped;
+    let all: Vec<_> = (0..count).map(|_| Secret::<[u8; 2000]>::zeroed()).collect();
+    let grown = footprint().mapped - before;
+    assert!((count * 2048..count * 2048 * 9 / 8 + (4 << 20)).contains(&grown), "{grown} bytes");
+    drop(all);
+    let mapped = footprint().mapped;
+    let _again: Vec<_> = (0..count).map(|_| Secret::<[u8; 2000]>::zeroed()).collect();
+    assert!(footprint().mapped <= mapped + (4 << 20), "released places are taken again");
+}
+
 #[test]
 fn many_threads_take_and_release() {
     let rounds = if cfg!(miri) { 20 } else { 20_000 };
