@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use libc::{c_int, c_long, sock_filter};
+use nix::unistd::geteuid;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, Gt, Le, MaskedEq, Ne};
 use seccompiler::{BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
@@ -78,7 +79,9 @@ impl Filters {
     pub fn install(&self, role: Role) -> io::Result<()> {
         let (_, filter) = self.0.iter().find(|(of, _)| *of == role).expect("there is one for each");
         install(&newer(NOT_THERE), 0)?;
-        install(filter, libc::SECCOMP_FILTER_FLAG_LOG)
+        // glibc asks nscd first, of which root must do without. A line for each name would hide those that matter.
+        let is_expected = role == Role::Lookup && geteuid().is_root();
+        install(filter, if is_expected { 0 } else { libc::SECCOMP_FILTER_FLAG_LOG })
     }
 }
 
