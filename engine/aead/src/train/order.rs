@@ -46,6 +46,14 @@ impl Order {
         }
     }
 
+    /// How many pairs there are at the front of `count` messages whose lengths are all the same.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(in crate::train) fn pairs(&self, len: impl Fn(usize) -> usize, count: usize) -> usize {
+        let mut alike = (0..count).take_while(|place| len(self.at(*place)) == len(self.at(0)));
+        alike.by_ref().count() / 2
+    }
+
     /// Which message, by its place in the batch, comes at this place in the order.
     #[inline(always)]
     pub(in crate::train) fn at(&self, place: usize) -> usize {

@@ -15,6 +15,15 @@ pub(super) fn block(text: &[Cell<u8>], place: usize) -> &[Cell<u8>; BLOCK] {
     text[place..].first_chunk().expect("a whole block")
 }
 
+/// Little-endian words.
+#[inline(always)]
+pub(super) fn words<const BYTES: usize, const WORDS: usize>(cells: &[Cell<u8>; BYTES]) -> [u64; WORDS] {
+    const { assert!(BYTES == 8 * WORDS) };
+    // SAFETY: cells can be read through shared references, and there are as many bytes as in the words.
+    let words: [u64; WORDS] = unsafe { ptr::read_unaligned(cells.as_ptr().cast()) };
+    words.map(u64::from_le)
+}
+
 /// Copies bytes, up to a block of them, which are as many on both sides.
 #[inline(always)]
 pub(super) fn copy(from: &[Cell<u8>], to: &[Cell<u8>]) {
@@ -72,45 +81,51 @@ unsafe fn copy_short(from: *const u8, to: *mut u8, len: usize) {
 static MASKS: [[u8; BLOCK]; 2] = [[0xff; BLOCK], [0; BLOCK]];
 
 /// Zeroes a block behind its first `len` bytes.
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
+#[inline(always)]
 pub(super) fn cut(block: &[Cell<u8>; BLOCK], len: usize) {
     let mask = MASKS.as_flattened()[BLOCK - len..].first_chunk::<BLOCK>().expect("a block and up to a block before it");
-    for (cells, mask) in block.as_chunks::<32>().0.iter().zip(mask.as_chunks::<32>().0) {
+    for (cells, mask) in block.as_chunks::<HALF>().0.iter().zip(mask.as_chunks::<HALF>().0) {
         // SAFETY: reads 32 bytes from a reference to as many.
-        let mask = unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) };
-        store(cells, _mm256_and_si256(load(cells), mask));
+        let mask: Words = unsafe { ptr::read_unaligned(mask.as_ptr().cast()) };
+        let words = load(cells);
+        store(cells, core::array::from_fn(|i| words[i] & mask[i]));
     }
 }
 
 /// Exclusive or of a text and key stream, of which there are as many whole blocks as the text needs.
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
+#[inline(always)]
 pub(super) fn apply(text: &[Cell<u8>], stream: &[[Cell<u8>; BLOCK]]) {
-    const HALF: usize = 32;
     let (halves, rest) = text.as_chunks::<HALF>();
     let stream = stream.as_flattened().as_chunks::<HALF>().0;
     for (text, stream) in halves.iter().zip(stream) {
-        store(text, _mm256_xor_si256(load(text), load(stream)));
+        apply_half(text, stream);
     }
     if !rest.is_empty() {
         let padded = [const { Cell::new(0) }; HALF];
         copy(rest, &padded[..rest.len()]);
-        store(&padded, _mm256_xor_si256(load(&padded), load(&stream[halves.len()])));
+        apply_half(&padded, &stream[halves.len()]);
         copy(&padded[..rest.len()], rest);
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn load(cells: &[Cell<u8>; 32]) -> __m256i {
-    // SAFETY: cells can be read through shared references, and these are 32 bytes.
-    unsafe { _mm256_loadu_si256(cells.as_ptr().cast()) }
+#[inline(always)]
+fn apply_half(text: &[Cell<u8>; HALF], stream: &[Cell<u8>; HALF]) {
+    let (words, stream) = (load(text), load(stream));
+    store(text, core::array::from_fn(|i| words[i] ^ stream[i]));
 }
 
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn store(cells: &[Cell<u8>; 32], bytes: __m256i) {
+/// Half a block: what fits into a vector register, into which the compiler puts it.
+const HALF: usize = 32;
+type Words = [u64; 4];
+
+#[inline(always)]
+fn load(cells: &[Cell<u8>; HALF]) -> Words {
+    // SAFETY: cells can be read through shared references, and these are 32 bytes.
+    unsafe { ptr::read_unaligned(cells.as_ptr().cast()) }
+}
+
+#[inline(always)]
+fn store(cells: &[Cell<u8>; HALF], words: Words) {
     // SAFETY: and written.
-    unsafe { _mm256_storeu_si256(cells.as_ptr().cast_mut().cast(), bytes) };
+    unsafe { ptr::write_unaligned(cells.as_ptr().cast_mut().cast(), words) };
 }

@@ -1,6 +1,9 @@
 //! Poly1305 of one message (RFC 8439, section 2.5), in radix 2^64: its key, its sum so far, and its tag. Most blocks
 //! are hashed beside the rounds of a pass, in assembly; the function here does what is left when there is no pass.
 
+use core::cell::Cell;
+
+use super::bytes::words;
 use crate::TAG_LEN;
 
 /// Bytes of a Poly1305 block.
@@ -30,12 +33,12 @@ impl Hash {
 
     /// The next block: (sum + block + 2^128) r, partly reduced. See tests/assembly/poly1305.rs for the bounds.
     #[inline(always)]
-    pub(super) fn add(&mut self, block: &[u8; POLY_BLOCK]) {
+    pub(super) fn add(&mut self, block: &[Cell<u8>; POLY_BLOCK]) {
         let [h0, h1, h2] = self.sum.map(u128::from);
         let [r0, r1, s1] = self.key.map(u128::from);
-        let block = u128::from_le_bytes(*block);
-        let h0 = h0 + low(block);
-        let h1 = h1 + (block >> 64) + (h0 >> 64);
+        let [first, second] = words(block);
+        let h0 = h0 + u128::from(first);
+        let h1 = h1 + u128::from(second) + (h0 >> 64);
         let h2 = h2 + 1 + (h1 >> 64);
         let (h0, h1) = (low(h0), low(h1));
 

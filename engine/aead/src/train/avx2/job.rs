@@ -2,9 +2,10 @@
 
 use core::cell::Cell;
 
-use super::bytes::{block, copy, copy_from, cut};
+use super::bytes::{block, copy, copy_from, cut, words};
 use super::hash::{Hash, POLY_BLOCK};
 use super::pass::{BLOCK, Lane, Piece};
+use super::strands::SHARE;
 use crate::{Source, TAG_LEN};
 
 /// The last block of a ciphertext, zero-padded, with the block of lengths behind it: so the end of a hash is one piece.
@@ -22,10 +23,21 @@ pub(super) struct Job<'b> {
     pub(super) next: usize,
     pub(super) blocks: usize,
     /// Blocks of Poly1305: hashed so far, those that are there to be hashed, those in front of the tail, and all.
-    hashed: usize,
+    pub(super) hashed: usize,
     ready: usize,
     body: usize,
-    all: usize,
+    pub(super) all: usize,
+}
+
+/// When a ciphertext can be hashed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// Never: there is no hash.
+    Never,
+    /// When it is encrypted.
+    Encrypted,
+    /// It is there from the beginning, so when there is the one-time key.
+    WithKey,
 }
 
 impl<'b> Job<'b> {
@@ -101,22 +113,23 @@ impl<'b> Job<'b> {
         }
     }
 
+    /// The lanes that encrypt these blocks of the text in their place: none of them is the last.
+    #[inline(always)]
+    pub(super) fn inner_lanes(&self, first_block: usize) -> [Lane<'b>; SHARE] {
+        let text = &self.text[(first_block - 1) * BLOCK..][..SHARE * BLOCK];
+        core::array::from_fn(|place| Lane::in_place(block(text, place * BLOCK)))
+    }
+
     /// The one-time key is there.
     #[inline(always)]
     pub(super) fn set_key(&mut self, block: &[Cell<u8>; BLOCK]) {
-        let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|byte| block[8 * at + byte].get()));
-        self.hash.set(Hash::new(&[word(0), word(1), word(2), word(3)]));
+        let [r0, r1, s0, s1, ..] = words::<BLOCK, 8>(block);
+        self.hash.set(Hash::new(&[r0, r1, s0, s1]));
     }
 
-    /// The blocks up to the next are encrypted in their place.
-    #[inline]
-    #[target_feature(enable = "avx2,bmi2")]
-    pub(super) fn made(&mut self) {
-        if !self.is_through() {
-            // Not what is in the tail: that is not yet there.
-            self.ready = (self.next.saturating_sub(1) * (BLOCK / POLY_BLOCK)).min(self.body);
-            return;
-        }
+    /// The text is encrypted: its end comes out of the tail, and the tail is made for the hash.
+    #[inline(always)]
+    pub(super) fn encrypted(&self) {
         let (last, encrypted) = (self.last(), block(self.tail, 0));
         if last.len() == BLOCK {
             copy(last, encrypted);
@@ -125,7 +138,6 @@ impl<'b> Job<'b> {
             cut(encrypted, last.len());
         }
         self.finish_tail();
-        self.release();
     }
 
     /// The text is ciphertext from the beginning.
@@ -135,10 +147,22 @@ impl<'b> Job<'b> {
         self.finish_tail();
     }
 
-    /// All of the ciphertext is there, and the one-time key: the hash can go to its end.
+    /// Sets how much of the ciphertext can be hashed: what is encrypted, or all of it as soon as there is the key.
     #[inline(always)]
-    pub(super) fn release(&mut self) {
-        self.ready = self.all;
+    pub(super) fn set_ready(&mut self, ready: Ready) {
+        self.ready = self.hashable(ready, self.next);
+    }
+
+    /// The same, with `next` the next block.
+    #[inline(always)]
+    pub(super) fn hashable(&self, ready: Ready, next: usize) -> usize {
+        match ready {
+            Ready::Never => 0,
+            Ready::WithKey => self.all,
+            Ready::Encrypted if next == self.blocks => self.all,
+            // Not what is in the tail: that is not yet there.
+            Ready::Encrypted => (next.saturating_sub(1) * (BLOCK / POLY_BLOCK)).min(self.body),
+        }
     }
 
     #[inline(always)]
@@ -153,17 +177,30 @@ impl<'b> Job<'b> {
     /// Blocks that can be hashed now and lie side by side.
     #[inline(always)]
     pub(super) fn available(&self) -> usize {
-        if self.hashed < self.body { self.ready.min(self.body) - self.hashed } else { self.ready - self.hashed }
+        self.side_by_side(self.hashed, self.ready)
+    }
+
+    /// Those from `hashed` on.
+    #[inline(always)]
+    pub(super) fn side_by_side(&self, hashed: usize, ready: usize) -> usize {
+        if hashed < self.body { ready.min(self.body) - hashed } else { ready - hashed }
     }
 
     /// Takes the next `count` of them, which are no more than there are available.
     #[inline(always)]
     pub(super) fn take(&mut self, count: usize) -> Piece<'b> {
-        let (from, place) = match self.hashed.checked_sub(self.body) {
-            None => (self.text, self.hashed),
+        let piece = self.piece(self.hashed, count);
+        self.hashed += count;
+        piece
+    }
+
+    /// Those from `hashed` on.
+    #[inline(always)]
+    pub(super) fn piece(&self, hashed: usize, count: usize) -> Piece<'b> {
+        let (from, place) = match hashed.checked_sub(self.body) {
+            None => (self.text, hashed),
             Some(place) => (&self.tail[..], place),
         };
-        self.hashed += count;
         Piece { hash: self.hash, text: &from[place * POLY_BLOCK..][..count * POLY_BLOCK] }
     }
 }

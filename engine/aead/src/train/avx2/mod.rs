@@ -9,6 +9,8 @@
 //! - [`mod@cipher`]: from code for any CPU into functions that are compiled for this one;
 //! - [`mod@seal`] and [`mod@open`]: what happens in which order;
 //! - [`strands`]: which blocks are in the lanes of a pass, and what is hashed beside it;
+//! - [`twins`]: the same for messages of one length, planned once for two;
+//! - [`machine`]: the plan of a pass, and its making;
 //! - [`job`]: a message on its way;
 //! - [`pass`]: the assembly, and the types that make it safe to call;
 //! - [`hash`]: keys, sums and tags of Poly1305;
@@ -28,11 +30,13 @@ mod bytes;
 mod cipher;
 mod hash;
 mod job;
+mod machine;
 mod open;
 mod pass;
 mod scratch;
 mod seal;
 mod strands;
+mod twins;
 
 use crate::KEY_LEN;
 use crate::cipher::BatchCipher;

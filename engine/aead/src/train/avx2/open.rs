@@ -5,10 +5,12 @@ use core::hint::black_box;
 
 use super::Avx2;
 use super::bytes::apply;
-use super::job::Job;
-use super::pass::{BLOCK, Lane, Segments, State, make};
+use super::job::{Job, Ready};
+use super::machine::Machine;
+use super::pass::{BLOCK, Lane};
 use super::scratch::{Jobs, KEPT_MAX, Kept, Scratch};
-use super::strands::{Ended, Feed, Strands};
+use super::strands::{SHARE, Strands, Work};
+use super::twins;
 use crate::train::order::Order;
 use crate::{Message, SEGMENTS_MAX, Verdicts};
 
@@ -35,12 +37,15 @@ pub(super) fn open(avx2: Avx2, key: &[u32; 8], messages: &mut [Message<'_>]) -> 
 #[target_feature(enable = "avx2,bmi2")]
 fn open_ahead(avx2: Avx2, key: &[u32; 8], order: Order, stride: usize, messages: &mut [Message<'_>]) -> Verdicts {
     let count = messages.len();
-    let slots = (KEPT_MAX / stride).min(count);
+    // An even number: those of a pair are begun and freed together.
+    let slots = ((KEPT_MAX / stride) & !1).min(count.next_multiple_of(2));
     let (mut kept, mut scratch, mut jobs) = (Kept::new(), Scratch::new(), Jobs::new());
     let scratch = scratch.jobs(messages, &mut jobs);
+    jobs.iter_mut().for_each(Job::take_ciphertext);
+    let pairs = order.pairs(|message| jobs[message].text.len(), count);
+    let mut machine = Machine::new(avx2, key, &scratch.keys);
     let mut strands = Strands::new(&mut jobs, &scratch.dummy);
-    strands.jobs.iter_mut().for_each(Job::take_ciphertext);
-    let mut opening = Opening {
+    let mut work = Opening {
         order,
         kept: kept.fill(slots * stride),
         stride,
@@ -49,36 +54,17 @@ fn open_ahead(avx2: Avx2, key: &[u32; 8], order: Order, stride: usize, messages:
         taken: 0,
         places: [0; SEGMENTS_MAX],
         kept_at: [0; SEGMENTS_MAX],
+        through: 0,
         decided: 0,
         finished: 0,
         verdicts: Verdicts::none_of(count),
     };
-    let mut state = State::new(key);
-    while opening.finished.count_ones() < count as u32 {
-        let mut ended = Ended::new();
-        let lanes = strands.fill(&scratch.keys, &mut opening);
-        if lanes.count > 0 {
-            let mut segments = strands.beside(&mut ended);
-            state.set_inputs(lanes.inputs);
-            make(avx2, &state, &lanes.lanes, &mut segments);
-            for run in &lanes.runs {
-                let job = &mut strands.jobs[run.message];
-                if run.first_block == 0 {
-                    job.set_key(&scratch.keys[run.lane]);
-                    job.release();
-                }
-                opening.finish(run.message, job);
-            }
-        } else {
-            strands.hash_alone(&mut ended);
-        }
-        for message in ended.into_iter().map(usize::from) {
-            let job = &strands.jobs[message];
-            opening.decide(message, job);
-            opening.finish(message, job);
-        }
+    if pairs > 0 {
+        let like = strands.jobs[work.order.at(0)];
+        twins::run(&mut machine, &mut work, &mut strands, like, pairs);
     }
-    opening.verdicts
+    strands.run(&mut machine, &mut work);
+    work.verdicts
 }
 
 /// Messages that are being opened, and the ring of places for their key stream.
@@ -94,38 +80,31 @@ struct Opening<'b> {
     /// Of each of them: the how many-th it is in the order, and where its key stream is.
     places: [u8; SEGMENTS_MAX],
     kept_at: [u8; SEGMENTS_MAX],
-    /// Those whose tag was looked at, by message; those that are through, by place.
+    /// Those whose key stream is there, and whose tag was looked at, by message; those that are finished, by place.
+    through: u64,
     decided: u64,
     finished: u64,
     verdicts: Verdicts,
 }
 
 impl Opening<'_> {
-    #[inline(always)]
-    fn decide(&mut self, message: usize, job: &Job<'_>) {
-        self.decided |= 1 << message;
-        if is_genuine(job) {
-            self.verdicts.pass(message);
-        }
-    }
-
     /// Decrypts a message that is genuine, when all of its key stream is there, and frees its place.
-    #[inline]
-    #[target_feature(enable = "avx2,bmi2")]
+    #[inline(always)]
     fn finish(&mut self, message: usize, job: &Job<'_>) {
-        let place = 1 << self.places[message];
-        if !job.is_through() || self.decided >> message & 1 == 0 || self.finished & place != 0 {
+        if self.through & self.decided & 1 << message == 0 {
             return;
         }
         if self.verdicts.passed(message) {
             let stream = &self.kept[usize::from(self.kept_at[message])..];
             apply(job.text, &stream[..job.blocks - 1]);
         }
-        self.finished |= place;
+        self.finished |= 1 << self.places[message];
     }
 }
 
-impl<'b> Feed<'b> for Opening<'b> {
+impl<'b> Work<'b> for Opening<'b> {
+    const READY: Ready = Ready::WithKey;
+
     /// Places are freed in any order, and used again in the order of the messages.
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
@@ -142,8 +121,36 @@ impl<'b> Feed<'b> for Opening<'b> {
     }
 
     #[inline(always)]
-    fn lane(&mut self, message: usize, _: &Job<'b>, block: usize) -> Lane<'b> {
+    fn lane(&self, message: usize, _: &Job<'b>, block: usize) -> Lane<'b> {
         Lane::key_stream(&self.kept[usize::from(self.kept_at[message]) + block - 1])
+    }
+
+    #[inline(always)]
+    fn inner_lanes(&self, message: usize, _: &Job<'b>, first_block: usize) -> [Lane<'b>; SHARE] {
+        let kept = &self.kept[usize::from(self.kept_at[message]) + first_block - 1..][..SHARE];
+        core::array::from_fn(|place| Lane::key_stream(&kept[place]))
+    }
+
+    #[inline(always)]
+    fn through(&mut self, message: usize, job: &Job<'b>) {
+        if self.through >> message & 1 == 0 {
+            self.through |= 1 << message;
+            self.finish(message, job);
+        }
+    }
+
+    #[inline(always)]
+    fn hashed(&mut self, message: usize, job: &Job<'b>) {
+        self.decided |= 1 << message;
+        if is_genuine(job) {
+            self.verdicts.pass(message);
+        }
+        self.finish(message, job);
+    }
+
+    #[inline(always)]
+    fn is_over(&self) -> bool {
+        self.finished.count_ones() as usize == self.verdicts.count()
     }
 }
 
@@ -163,58 +170,70 @@ fn open_verified(avx2: Avx2, key: &[u32; 8], order: Order, messages: &mut [Messa
     let count = messages.len();
     let (mut scratch, mut jobs) = (Scratch::new(), Jobs::new());
     let scratch = scratch.jobs(messages, &mut jobs);
-    let mut state = State::new(key);
+    let mut machine = Machine::new(avx2, key, &scratch.keys);
 
     let mut keys: Jobs<'_> = jobs.iter().copied().map(Job::key_alone).collect();
-    let mut strands = Strands::new(&mut keys, &scratch.dummy);
-    strands.jobs.iter_mut().for_each(Job::take_ciphertext);
-    let (mut verdicts, mut decided) = (Verdicts::none_of(count), 0);
-    let mut feed = Decrypting { order, wanted: u64::MAX, count, taken: 0 };
-    while decided < count {
-        let mut ended = Ended::new();
-        let lanes = strands.fill(&scratch.keys, &mut feed);
-        if lanes.count > 0 {
-            let mut segments = strands.beside(&mut ended);
-            state.set_inputs(lanes.inputs);
-            make(avx2, &state, &lanes.lanes, &mut segments);
-            for run in &lanes.runs {
-                strands.jobs[run.message].set_key(&scratch.keys[run.lane]);
-                strands.jobs[run.message].release();
-            }
-        } else {
-            strands.hash_alone(&mut ended);
-        }
-        for message in ended.iter().map(|message| usize::from(*message)) {
-            if is_genuine(&strands.jobs[message]) {
-                verdicts.pass(message);
-            }
-        }
-        decided += ended.len();
-    }
+    keys.iter_mut().for_each(Job::take_ciphertext);
+    let mut work = Verifying { order, taken: 0, verdicts: Verdicts::none_of(count), decided: 0 };
+    Strands::new(&mut keys, &scratch.dummy).run(&mut machine, &mut work);
+    let Verifying { order, verdicts, .. } = work;
 
     let mut texts: Jobs<'_> = jobs.into_iter().map(Job::text_alone).collect();
-    let mut strands = Strands::new(&mut texts, &scratch.dummy);
-    let mut feed = Decrypting { order, wanted: verdicts.bits(), count, taken: 0 };
-    loop {
-        let lanes = strands.fill(&scratch.keys, &mut feed);
-        if lanes.count == 0 {
-            return verdicts;
+    // A text that is not there is through from the beginning.
+    let is_left = |message: usize| verdicts.passed(message) && !texts[message].is_through();
+    let wanted = (0..count).filter(|message| is_left(*message)).fold(0, |wanted, message| wanted | 1 << message);
+    let mut work = Decrypting { order, count, taken: 0, wanted, left: wanted };
+    Strands::new(&mut texts, &scratch.dummy).run(&mut machine, &mut work);
+    verdicts
+}
+
+/// One-time keys and hashes alone.
+struct Verifying {
+    order: Order,
+    taken: usize,
+    verdicts: Verdicts,
+    decided: usize,
+}
+
+impl<'b> Work<'b> for Verifying {
+    const READY: Ready = Ready::WithKey;
+
+    fn next(&mut self) -> Option<usize> {
+        let place = self.taken;
+        self.taken += usize::from(place < self.verdicts.count());
+        (place < self.verdicts.count()).then(|| self.order.at(place))
+    }
+
+    fn lane(&self, _: usize, _: &Job<'b>, _: usize) -> Lane<'b> {
+        unreachable!("a job of the key alone has no block of text")
+    }
+
+    fn through(&mut self, _: usize, _: &Job<'b>) {}
+
+    fn hashed(&mut self, message: usize, job: &Job<'b>) {
+        self.decided += 1;
+        if is_genuine(job) {
+            self.verdicts.pass(message);
         }
-        state.set_inputs(lanes.inputs);
-        make(avx2, &state, &lanes.lanes, &mut Segments::new());
-        lanes.runs.iter().for_each(|run| strands.jobs[run.message].made());
+    }
+
+    fn is_over(&self) -> bool {
+        self.decided == self.verdicts.count()
     }
 }
 
-/// The messages that are wanted, one after the other, in place.
+/// The texts of the messages that are wanted, in place and without a hash.
 struct Decrypting {
     order: Order,
-    wanted: u64,
     count: usize,
     taken: usize,
+    wanted: u64,
+    left: u64,
 }
 
-impl<'b> Feed<'b> for Decrypting {
+impl<'b> Work<'b> for Decrypting {
+    const READY: Ready = Ready::Never;
+
     fn next(&mut self) -> Option<usize> {
         let mut left = (self.taken..self.count).map(|place| (place, self.order.at(place)));
         let (place, message) = left.find(|(_, message)| self.wanted >> message & 1 == 1)?;
@@ -222,7 +241,20 @@ impl<'b> Feed<'b> for Decrypting {
         Some(message)
     }
 
-    fn lane(&mut self, _: usize, job: &Job<'b>, block: usize) -> Lane<'b> {
+    fn lane(&self, _: usize, job: &Job<'b>, block: usize) -> Lane<'b> {
         job.lane(block, None)
+    }
+
+    fn through(&mut self, message: usize, job: &Job<'b>) {
+        job.encrypted();
+        self.left &= !(1 << message);
+    }
+
+    fn hashed(&mut self, _: usize, _: &Job<'b>) {
+        unreachable!("there is no hash")
+    }
+
+    fn is_over(&self) -> bool {
+        self.left == 0
     }
 }

@@ -1,10 +1,12 @@
 //! Sealing: encryption goes ahead, and the hash follows one pass behind.
 
 use super::Avx2;
-use super::job::Job;
-use super::pass::{Lane, State, make};
+use super::job::{Job, Ready};
+use super::machine::Machine;
+use super::pass::Lane;
 use super::scratch::{Jobs, Scratch};
-use super::strands::{Ended, Feed, Strands};
+use super::strands::{SHARE, Strands, Work};
+use super::twins;
 use crate::train::order::Order;
 use crate::{Message, Source};
 
@@ -15,43 +17,28 @@ pub(super) fn seal(avx2: Avx2, key: &[u32; 8], sources: Option<&[Source<'_>]>, m
     let order = Order::of(messages);
     let (mut scratch, mut jobs) = (Scratch::new(), Jobs::new());
     let scratch = scratch.jobs(messages, &mut jobs);
+    let pairs = order.pairs(|message| jobs[message].text.len(), count);
+    let mut machine = Machine::new(avx2, key, &scratch.keys);
     let mut strands = Strands::new(&mut jobs, &scratch.dummy);
-    let mut feed = Sealing { order, count, taken: 0, sources };
-    let mut state = State::new(key);
-    let mut sealed = 0;
-    while sealed < count {
-        let mut ended = Ended::new();
-        let lanes = strands.fill(&scratch.keys, &mut feed);
-        if lanes.count > 0 {
-            let mut segments = strands.beside(&mut ended);
-            state.set_inputs(lanes.inputs);
-            make(avx2, &state, &lanes.lanes, &mut segments);
-            for run in &lanes.runs {
-                let job = &mut strands.jobs[run.message];
-                if run.first_block == 0 {
-                    job.set_key(&scratch.keys[run.lane]);
-                }
-                job.made();
-            }
-        } else {
-            strands.hash_alone(&mut ended);
-        }
-        for message in &ended {
-            let job = &strands.jobs[usize::from(*message)];
-            job.tag.set(job.hash.get().tag());
-        }
-        sealed += ended.len();
+    let mut work = Sealing { order, count, taken: 0, sealed: 0, sources };
+    if pairs > 0 {
+        let like = strands.jobs[work.order.at(0)];
+        twins::run(&mut machine, &mut work, &mut strands, like, pairs);
     }
+    strands.run(&mut machine, &mut work);
 }
 
 struct Sealing<'b> {
     order: Order,
     count: usize,
     taken: usize,
+    sealed: usize,
     sources: Option<&'b [Source<'b>]>,
 }
 
-impl<'b> Feed<'b> for Sealing<'b> {
+impl<'b> Work<'b> for Sealing<'b> {
+    const READY: Ready = Ready::Encrypted;
+
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         let place = self.taken;
@@ -60,7 +47,31 @@ impl<'b> Feed<'b> for Sealing<'b> {
     }
 
     #[inline(always)]
-    fn lane(&mut self, message: usize, job: &Job<'b>, block: usize) -> Lane<'b> {
+    fn lane(&self, message: usize, job: &Job<'b>, block: usize) -> Lane<'b> {
         job.lane(block, self.sources.map(|sources| &sources[message]))
+    }
+
+    #[inline(always)]
+    fn inner_lanes(&self, message: usize, job: &Job<'b>, first_block: usize) -> [Lane<'b>; SHARE] {
+        match self.sources {
+            None => job.inner_lanes(first_block),
+            Some(_) => core::array::from_fn(|place| self.lane(message, job, first_block + place)),
+        }
+    }
+
+    #[inline(always)]
+    fn through(&mut self, _: usize, job: &Job<'b>) {
+        job.encrypted();
+    }
+
+    #[inline(always)]
+    fn hashed(&mut self, _: usize, job: &Job<'b>) {
+        job.tag.set(job.hash.get().tag());
+        self.sealed += 1;
+    }
+
+    #[inline(always)]
+    fn is_over(&self) -> bool {
+        self.sealed == self.count
     }
 }

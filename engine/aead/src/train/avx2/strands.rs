@@ -10,13 +10,14 @@ use core::cell::Cell;
 use arrayvec::ArrayVec;
 
 use super::hash::{Hash, POLY_BLOCK};
-use super::job::Job;
-use super::pass::{BLOCK, Inputs, LANES, Lane, Piece, Segments};
+use super::job::{Job, Ready};
+use super::machine::{Blocks, Lanes, Machine, Run};
+use super::pass::{Inputs, LANES, Lane, Piece, Segments};
 use super::scratch::Jobs;
 use crate::SEGMENTS_MAX;
 
 /// Lanes of a strand, as long as both have work.
-const SHARE: usize = LANES / 2;
+pub(super) const SHARE: usize = LANES / 2;
 /// Blocks of a hash that are not worth a segment without a companion while the other strand is still at work.
 const PATIENCE: usize = 8;
 
@@ -38,32 +39,34 @@ struct Strand {
     hashed: usize,
 }
 
-/// Consecutive blocks of one message in the lanes of a pass.
-#[derive(Clone, Copy)]
-pub(super) struct Run {
-    pub(super) message: usize,
-    pub(super) first_block: usize,
-    pub(super) lane: usize,
-}
-
 /// Messages whose hash ends in a pass.
-pub(super) type Ended = ArrayVec<u8, SEGMENTS_MAX>;
+type Ended = ArrayVec<u8, SEGMENTS_MAX>;
 
-/// Where the strands get their work from.
-pub(super) trait Feed<'b> {
+/// What is done with a batch.
+pub(super) trait Work<'b> {
+    /// When a text can be hashed.
+    const READY: Ready;
+
     /// A message that nobody has, if there is one that may be begun.
     fn next(&mut self) -> Option<usize>;
 
     /// Where this block of a text comes from, and where it goes.
-    fn lane(&mut self, message: usize, job: &Job<'b>, block: usize) -> Lane<'b>;
-}
+    fn lane(&self, message: usize, job: &Job<'b>, block: usize) -> Lane<'b>;
 
-/// What the lanes of a pass are for.
-pub(super) struct Lanes<'b> {
-    pub(super) lanes: [Lane<'b>; LANES],
-    pub(super) inputs: Inputs,
-    pub(super) runs: ArrayVec<Run, LANES>,
-    pub(super) count: usize,
+    /// The same for consecutive blocks of which none is the first or the last of its message.
+    #[inline(always)]
+    fn inner_lanes(&self, message: usize, job: &Job<'b>, first_block: usize) -> [Lane<'b>; SHARE] {
+        core::array::from_fn(|place| self.lane(message, job, first_block + place))
+    }
+
+    /// All blocks of a message were made.
+    fn through(&mut self, message: usize, job: &Job<'b>);
+
+    /// A message's hash is at its end.
+    fn hashed(&mut self, message: usize, job: &Job<'b>);
+
+    /// Whether nothing is left to do.
+    fn is_over(&self) -> bool;
 }
 
 impl<'j, 'b> Strands<'j, 'b> {
@@ -72,42 +75,87 @@ impl<'j, 'b> Strands<'j, 'b> {
         Self { jobs, strands: [Strand::default(), Strand::default()], dummy }
     }
 
+    /// Messages that somebody has begun, one for each strand: of how many pairs all blocks were given to a pass, and of
+    /// how many all of the hash.
+    #[inline(always)]
+    pub(super) fn take_over(&mut self, begun: [&[u8]; 2], through: usize, hashed: usize) {
+        for (strand, begun) in self.strands.iter_mut().zip(begun) {
+            strand.taken.extend(begun.iter().copied());
+            (strand.through, strand.hashed) = (through, hashed);
+        }
+    }
+
+    /// Does the work, pass by pass.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
+    pub(super) fn run<W: Work<'b>>(&mut self, machine: &mut Machine<'b>, work: &mut W) {
+        while !work.is_over() {
+            let mut ended = Ended::new();
+            self.fill(machine.keys, work, &mut machine.lanes);
+            if machine.lanes.count > 0 {
+                self.beside(&mut machine.segments, &mut ended);
+                machine.make();
+                for run in &machine.lanes.runs {
+                    let job = &mut self.jobs[run.message];
+                    if run.first_block == 0 {
+                        job.set_key(&machine.keys[run.lane]);
+                    }
+                    if job.is_through() {
+                        work.through(run.message, job);
+                    }
+                    job.set_ready(W::READY);
+                }
+            } else {
+                self.hash_alone(&mut ended);
+            }
+            for message in ended.into_iter().map(usize::from) {
+                work.hashed(message, &self.jobs[message]);
+            }
+        }
+    }
+
     /// Fills the lanes of a pass. What is no block of a text goes to `scratch`: one-time keys, and lanes for which
     /// there is nothing to do.
     #[inline]
     #[target_feature(enable = "avx2,bmi2")]
-    pub(super) fn fill(&mut self, scratch: &'b [[Cell<u8>; BLOCK]; LANES], feed: &mut impl Feed<'b>) -> Lanes<'b> {
-        let lanes = scratch.each_ref().map(Lane::key_stream);
-        let mut filled = Lanes { lanes, inputs: Inputs::new(), runs: ArrayVec::new(), count: 0 };
+    fn fill(&mut self, scratch: &'b Blocks, work: &mut impl Work<'b>, filled: &mut Lanes<'b>) {
+        let (mut inputs, mut count) = (Inputs::new(), 0);
+        filled.runs.clear();
         for (strand, end) in [(0, SHARE), (1, LANES), (0, LANES)] {
-            while filled.count < end {
-                let strand = &mut self.strands[strand];
+            let strand = &mut self.strands[strand];
+            while count < end {
                 if strand.through == strand.taken.len() {
-                    let Some(message) = feed.next() else { break };
+                    let Some(message) = work.next() else { break };
                     strand.taken.push(message as u8);
                 }
                 let message = usize::from(strand.taken[strand.through]);
                 let job = &mut self.jobs[message];
-                let (first_block, first_lane) = (job.next, filled.count);
-                let blocks = (job.blocks - first_block).min(end - first_lane);
-                filled.inputs.set(first_lane, job.counter, first_block);
-                filled.runs.push(Run { message, first_block, lane: first_lane });
-                let of_text = usize::from(first_block == 0);
-                for place in of_text..blocks {
-                    filled.lanes[first_lane + place] = feed.lane(message, job, first_block + place);
+                let first_block = job.next;
+                let blocks = (job.blocks - first_block).min(end - count);
+                inputs.set(count, job.counter, first_block);
+                filled.runs.push(Run { message, first_block, lane: count });
+                let lanes = &mut filled.lanes[count..count + blocks];
+                for (lane, block) in lanes.iter_mut().zip(first_block..) {
+                    *lane = match block {
+                        0 => Lane::key_stream(&scratch[count]),
+                        _ => work.lane(message, job, block),
+                    };
                 }
                 job.next += blocks;
                 strand.through += usize::from(job.is_through());
-                filled.count += blocks;
+                count += blocks;
             }
         }
-        filled
+        for (lane, place) in filled.lanes.iter_mut().zip(scratch).skip(count) {
+            *lane = Lane::key_stream(place);
+        }
+        (filled.inputs, filled.count) = (inputs, count);
     }
 
     /// What is hashed beside a pass. Messages whose hash ends with that are added to `ended`.
     #[inline(always)]
-    pub(super) fn beside(&mut self, ended: &mut Ended) -> Segments<'b> {
-        let mut segments = Segments::new();
+    fn beside(&mut self, segments: &mut Segments<'b>, ended: &mut Ended) {
+        segments.clear();
         while segments.room() > 0 {
             let available = self.available();
             let count = match available {
@@ -118,12 +166,11 @@ impl<'j, 'b> Strands<'j, 'b> {
             };
             segments.push(self.take(available, count.min(segments.room()), ended));
         }
-        segments
     }
 
     /// Hashes what there is, without a pass. Returns whether there was any.
     #[inline(always)]
-    pub(super) fn hash_alone(&mut self, ended: &mut Ended) -> bool {
+    fn hash_alone(&mut self, ended: &mut Ended) -> bool {
         let before = ended.len();
         let mut any = false;
         loop {
@@ -189,8 +236,8 @@ fn hash_pair([a, b]: [Piece<'_>; 2]) {
     let (mut hash_a, mut hash_b) = (a.hash.get(), b.hash.get());
     let blocks = a.text.as_chunks::<POLY_BLOCK>().0.iter().zip(b.text.as_chunks::<POLY_BLOCK>().0);
     for (block_a, block_b) in blocks {
-        hash_a.add(&block_a.each_ref().map(Cell::get));
-        hash_b.add(&block_b.each_ref().map(Cell::get));
+        hash_a.add(block_a);
+        hash_b.add(block_b);
     }
     a.hash.set(hash_a);
     b.hash.set(hash_b);
