@@ -1,6 +1,13 @@
 //! How fast a provider is on this machine: a short measurement at start-up.
+//!
+//! It measures a machine at work. Where two hyperthreads share a core, a busy neighbour takes half of what a provider
+//! has. It does not take the same from each. One that waits for its own results loses little; one that fills the idle
+//! ports of the core loses more. A gateway has a worker on each CPU, and under load all of them work. So while one
+//! thread is measured, each other CPU that the process may use does the same work.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use crate::plan::{PACKET_SIZES, TRAIN_COUNTS};
@@ -13,6 +20,8 @@ const BUDGET_PER_CLASS: Duration = Duration::from_millis(1);
 const ROUNDS_MIN: usize = 3;
 /// Packets per round, as many trains as they make: enough for the clock's resolution.
 const PACKETS_PER_ROUND: usize = 44;
+/// Pairs of size and count.
+const CLASSES: usize = PACKET_SIZES.len() * TRAIN_COUNTS.len();
 
 /// One provider's speed in one suite on this machine.
 #[derive(Clone, Debug)]
@@ -25,7 +34,8 @@ pub struct Measurement {
     pub figures: Vec<Figure>,
 }
 
-/// The speed of one provider for trains of one shape: the best round of several, so preemption does not count.
+/// The speed of one provider for trains of one shape: the median of several rounds. A round in which this thread was
+/// preempted does not count, and neither does one in which a neighbour was.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure {
     /// Bytes of plaintext per packet.
@@ -38,26 +48,78 @@ pub struct Figure {
     pub open_ns: f64,
 }
 
-/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`]: about 12 ms.
+/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`], with all CPUs at work: about 12 ms.
 pub fn measure(suite: Suite, provider: Provider) -> Measurement {
-    let classes = PACKET_SIZES.iter().flat_map(|&len| TRAIN_COUNTS.iter().map(move |&count| (len, count)));
-    let figures = classes.map(|(len, count)| measure_class(provider, suite, len, count)).collect();
+    let neighbours = thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1);
+    let class = AtomicUsize::new(0);
+    let figures = thread::scope(|scope| {
+        // Also by a panic: nobody would end the neighbours.
+        let _over = Over(&class);
+        for _ in 0..neighbours {
+            // One that cannot be started is missed, but the figures stand without it.
+            let _ = Builder::new().spawn_scoped(scope, || accompany(suite, provider, || class.load(Ordering::Relaxed)));
+        }
+        (0..CLASSES)
+            .map(|index| {
+                class.store(index, Ordering::Relaxed);
+                measure_class(suite, provider, index)
+            })
+            .collect()
+    });
     Measurement { provider, suite, figures }
 }
 
-fn measure_class(provider: Provider, suite: Suite, packet_len: usize, train_count: usize) -> Figure {
-    let shape = Shape::Train { len: packet_len, count: train_count };
-    let mut work = Workload::new(provider, suite, shape, PACKETS_PER_ROUND);
-    let (mut seal_best, mut open_best) = (Duration::MAX, Duration::MAX);
-    let begin = Instant::now();
-    let mut rounds = 0;
-    while rounds < ROUNDS_MIN || begin.elapsed() < BUDGET_PER_CLASS {
-        seal_best = seal_best.min(work.pass(Operation::Seal));
-        open_best = open_best.min(work.pass(Operation::Open));
-        rounds += 1;
+/// Tells the neighbours that the last class was measured.
+struct Over<'a>(&'a AtomicUsize);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(CLASSES, Ordering::Relaxed);
     }
-    let per_packet = |round: Duration| round.as_nanos() as f64 / work.packets() as f64;
-    Figure { packet_len, train_count, seal_ns: per_packet(seal_best), open_ns: per_packet(open_best) }
+}
+
+/// Does what is measured, until the last class was. Returns the number of passes.
+fn accompany(suite: Suite, provider: Provider, mut class: impl FnMut() -> usize) -> usize {
+    let mut passes = 0;
+    loop {
+        let index = class();
+        if index >= CLASSES {
+            return passes;
+        }
+        let mut work = workload(suite, provider, index);
+        while class() == index {
+            work.pass(Operation::Seal);
+            work.pass(Operation::Open);
+            passes += 1;
+        }
+    }
+}
+
+/// Size and count of a class, sizes outermost.
+fn class_of(index: usize) -> (usize, usize) {
+    (PACKET_SIZES[index / TRAIN_COUNTS.len()], TRAIN_COUNTS[index % TRAIN_COUNTS.len()])
+}
+
+fn workload(suite: Suite, provider: Provider, index: usize) -> Workload {
+    let (len, count) = class_of(index);
+    Workload::new(provider, suite, Shape::Train { len, count }, PACKETS_PER_ROUND)
+}
+
+fn measure_class(suite: Suite, provider: Provider, index: usize) -> Figure {
+    let mut work = workload(suite, provider, index);
+    let (mut seal, mut open) = (Vec::new(), Vec::new());
+    let begin = Instant::now();
+    while seal.len() < ROUNDS_MIN || begin.elapsed() < BUDGET_PER_CLASS {
+        seal.push(work.pass(Operation::Seal));
+        open.push(work.pass(Operation::Open));
+    }
+    let packets = work.packets() as f64;
+    let median_ns = |mut rounds: Vec<Duration>| {
+        rounds.sort_unstable();
+        rounds[rounds.len() / 2].as_nanos() as f64 / packets
+    };
+    let (packet_len, train_count) = class_of(index);
+    Figure { packet_len, train_count, seal_ns: median_ns(seal), open_ns: median_ns(open) }
 }
 
 impl Measurement {
@@ -81,5 +143,34 @@ impl fmt::Display for Measurement {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_is_measured_once_sizes_outermost() {
+        let classes: Vec<_> = (0..CLASSES).map(class_of).collect();
+        let expected = PACKET_SIZES.iter().flat_map(|&len| TRAIN_COUNTS.iter().map(move |&count| (len, count)));
+        assert_eq!(classes, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_neighbour_does_what_is_measured_until_the_last_class_was() {
+        // What it reads, in turn: two passes of the first class and one of the second.
+        let mut read = [0, 0, 0, 1, 1, 1, CLASSES, CLASSES].into_iter();
+        let passes = accompany(Suite::ChaCha20Poly1305, Provider::AwsLc, || read.next().expect("it has ended"));
+        assert_eq!((passes, read.next()), (3, None));
+    }
+
+    #[test]
+    fn neighbours_end_when_the_measuring_does() {
+        let class = AtomicUsize::new(0);
+        drop(Over(&class));
+        assert_eq!(class.into_inner(), CLASSES);
+        // It would not return if they did not.
+        assert_eq!(measure(Suite::Aes256Gcm, Provider::AwsLc).figures.len(), CLASSES);
     }
 }
