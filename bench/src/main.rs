@@ -41,8 +41,8 @@ enum Command {
     Compare(compare::Options),
     /// Every cipher provider that this CPU can run, in memory, taking turns.
     Aead(aead::Options),
-    /// A gateway under a flood: what a transfer of another peer keeps, beside the same flood dropped by nftables. All of it
-    /// takes 12 minutes.
+    /// A gateway under a flood: what a transfer of another peer keeps, beside the same flood dropped by nftables. All
+    /// of it takes 12 minutes.
     Floods(floods::Options),
     /// Installs the other implementations, and the tools that measure along.
     FetchPeers(peers::Options),

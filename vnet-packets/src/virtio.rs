@@ -87,8 +87,8 @@ pub enum SuperKind {
 
 /// The geometry of a super-packet: many segments of a flow behind one set of headers.
 ///
-/// One that came from [`parse`] lies within its packet: `transport < header <= end <= packet.len()`. Kind, transport and
-/// payload are those of the flow, also where a tunnel is around it.
+/// One that came from [`parse`] lies within its packet: `transport < header <= end <= packet.len()`. Kind, transport
+/// and payload are those of the flow, also where a tunnel is around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Super {
     /// Which protocols.

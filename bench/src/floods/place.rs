@@ -97,8 +97,8 @@ impl Place {
         run_with_input(self.tunnel.namespace(1).command("nft").args(["-f", "-"]), &rules).map(drop)
     }
 
-    /// An honest peer that the gateway has no session with, and whose place it knows, opens one: how long it takes until
-    /// packets come back.
+    /// An honest peer that the gateway has no session with, and whose place it knows, opens one: how long it takes
+    /// until packets come back.
     ///
     /// # Errors
     /// It takes longer than `patience`.

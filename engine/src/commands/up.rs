@@ -63,7 +63,8 @@ command returns when all of it is done. If something fails, everything is taken 
 Host names are resolved in the background, and tried again until they have an address; the start waits 3 s for them.
 SIGHUP (ringfort reload NAME) reads the file again and makes the difference; while everything is set up, that waits.
 SIGTERM (ringfort down NAME) runs PreDown, takes everything back, and runs PostDown. Commands that take longer than
-HookTimeout get SIGTERM, 10 s later SIGKILL, and a line in the log. A daemon that was killed leaves rules behind; the next start removes them.";
+HookTimeout get SIGTERM, 10 s later SIGKILL, and a line in the log. A daemon that was killed leaves rules behind; the
+next start removes them.";
 
 /// Starts the daemon.
 pub fn run(args: Args) -> ExitCode {

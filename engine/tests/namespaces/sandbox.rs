@@ -239,7 +239,8 @@ fn descriptors_that_options_name_are_read_and_written() {
     std::fs::write(&path, "[Interface]\nPrivateKeyFile = /dev/fd/8\n").unwrap();
     let mut command = namespace.command("bash");
     command.env("KEY", key.private.base64());
-    let script = "exec 8< <(echo $KEY) 9>>\"$3\"; unset KEY; exec \"$1\" -f --config <(wg-quick strip \"$2\") --log /dev/fd/9 \"$4\"";
+    let script = "exec 8< <(echo $KEY) 9>>\"$3\"; unset KEY; \
+                  exec \"$1\" -f --config <(wg-quick strip \"$2\") --log /dev/fd/9 \"$4\"";
     command.args(["-c", script, "bash"]).arg(us().path).args([&path, &log]).arg(&interface);
     let daemon = Daemon::spawn_command(command, &interface).unwrap();
     let has_key =

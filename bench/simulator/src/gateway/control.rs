@@ -124,7 +124,9 @@ impl Gateway {
             self.device.note_load(now.mono, &mut self.rng);
         }
         for _ in 0..HANDSHAKES_PER_TURN {
-            let Some(HandshakeMessage { endpoint, datagram, proof, .. }) = self.control.waiting.pop_front() else { break };
+            let Some(HandshakeMessage { endpoint, datagram, proof, .. }) = self.control.waiting.pop_front() else {
+                break;
+            };
             let admission = (proof, self.device.is_loaded(now.mono));
             // Why it has no effect is among the device's drops.
             let _ = self.device.handle_admitted(now, endpoint, datagram.as_ref(), admission, &mut self.rng);

@@ -33,7 +33,8 @@ fn everything_that_a_file_can_say() {
          Address = 10.0.0.1/24,fd00::1\n\
          ADDRESS=192.0.2.1\nDNS = 10.0.0.53, example.net\nMTU = 1380\nTable = 1234\nPreUp = echo a=%i # not this\n\
          PostUp = one\nPostUp = two\nPreDown = three\nPostDown = four\nSaveConfig = true\n\
-         HookTimeout = 45\n#ringfort: Workers = 3\nCPUs = 0-1, 4\nBusyPoll = always\nUdpGso = ragged\nAead = aws-lc\nLogLevel = debug\n\
+         HookTimeout = 45\n#ringfort: Workers = 3\nCPUs = 0-1, 4\nBusyPoll = always\nUdpGso = ragged\n\
+         Aead = aws-lc\nLogLevel = debug\n\
          Metrics = [::1]:9586\nCipherSuite = aes256gcm\n\
          [PEER]\nPublicKey = {KEY}\n# ringfort: Name = Ann's laptop\nPresharedKey = {SECRET}\n\
          AllowedIPs = 10.0.0.2, 10.1.2.3/16\nAllowedIPs =\nAllowedIPs = fd00::/64\nEndpoint = host.example:51821\n\

@@ -36,7 +36,8 @@ const _: () = assert!(TRAIN_ROOM <= TAG_LEN, "the tag of one packet is room enou
 /// Datagrams that came together, side by side.
 #[derive(Debug)]
 pub struct Train {
-    /// All of them. Where the backing has no [`TRAIN_ROOM`] in front of them, or is shared, they are copied to the heap.
+    /// All of them. Where the backing has no [`TRAIN_ROOM`] in front of them, or is shared, they are copied to the
+    /// heap.
     pub view: View,
     /// Bytes of each but the last, which may be shorter. At least 1.
     pub stride: usize,
@@ -156,8 +157,8 @@ impl<W: Watch> DataPath<W> {
         }
     }
 
-    /// Shows whoever looks on datagrams that are dropped and that no session of ours names. Of interest are those from where a peer is that
-    /// is of interest.
+    /// Shows whoever looks on datagrams that are dropped and that no session of ours names. Of interest are those from
+    /// where a peer is that is of interest.
     #[inline]
     fn tap_stranger(
         &mut self,

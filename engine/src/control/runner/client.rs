@@ -41,7 +41,8 @@ impl Runner {
         Self { stream, turn: Mutex::new(()), process, detaches }
     }
 
-    /// Runs a command of the file, and waits for its end. Once `stop` is true it is ended, with all that it has started.
+    /// Runs a command of the file, and waits for its end. Once `stop` is true it is ended, with all that it has
+    /// started.
     ///
     /// # Errors
     /// The system's, or why it is not run: for instance because another one still runs.
