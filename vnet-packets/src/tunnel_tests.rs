@@ -380,8 +380,9 @@ proptest! {
             _ => packet.get(8..44).map(<[u8]>::to_vec),
         };
         for packet in &packets {
-            let is_of_it = |other: &&Vec<u8>| key(other) == key(packet);
-            let of = |all: &[Vec<u8>]| all.iter().filter(is_of_it).cloned().collect::<Vec<_>>();
+            let of = |all: &[Vec<u8>]| -> Vec<_> {
+                all.iter().filter(|other| key(other) == key(packet)).cloned().collect()
+            };
             prop_assert_eq!(of(&came), of(&packets));
         }
     }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
 use ringfort_config::{BusyPoll, SocketBuffer, StartSettings, UdpGso};
 pub use ringfort_config::{CpuList, LogLevel};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
+use tun_uring::Merge;
 use udp_uring::{Bind, Segmentation, SocketConfig};
 
 use super::cpus::{CpuError, Cpus};
@@ -23,12 +24,13 @@ use crate::metrics::{self, PeerSeries};
 use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 17] = [
+const DAEMON_OPTIONS: [&str; 18] = [
     "foreground",
     "workers",
     "cpus",
     "busy_poll",
     "udp_gso",
+    "overlays",
     "bind",
     "socket_buffer",
     "stages",
@@ -78,6 +80,12 @@ pub struct Serve {
     /// and on otherwise [default: auto]
     #[arg(long, value_name = "HOW")]
     pub udp_gso: Option<UdpGso>,
+
+    /// Merge flows in VXLAN and Geneve that come from peers (UDP ports 4789, 8472 and 6081) into super-packets, where
+    /// the kernel takes these: on, or off. It has to be off if a program, not a tunnel device of the kernel, receives
+    /// on such a port of this machine: it would be given many datagrams as one
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    pub overlays: Overlays,
 
     /// Bind the UDP sockets to an address of this machine, or to a network device: datagrams come in and leave there
     /// only. An address leaves out the other family; 0.0.0.0 and :: stand for all of one. The port is still set with
@@ -203,6 +211,15 @@ impl Serve {
         }
     }
 
+    /// What of `trusted` is merged.
+    #[must_use]
+    pub fn merge(&self, trusted: Merge) -> Merge {
+        match self.overlays {
+            Overlays::On => trusted,
+            Overlays::Off => Merge { tunnels: None, ..trusted },
+        }
+    }
+
     /// What is shown to Prometheus, and where.
     #[must_use]
     pub fn metrics_options(&self) -> metrics::Options {
@@ -262,6 +279,16 @@ impl Serve {
         let asked = self.cpus().map(|CpuList(cpus)| cpus.as_slice());
         there.choose(asked, self.workers().map(usize::from))
     }
+}
+
+/// What `--overlays` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Overlays {
+    /// Merge them.
+    #[default]
+    On,
+    /// They are UDP like any other.
+    Off,
 }
 
 /// What `--aead` says.

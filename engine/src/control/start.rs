@@ -100,7 +100,7 @@ impl Daemon {
         let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
-        let tuning = Tuning { capabilities, merge: self_test.merge, segmentation, busy_poll };
+        let tuning = Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll };
         let exchange = Exchange::new().map_err(|error| DaemonError::system("make a bell for metrics", error))?;
         let exchange = Arc::new(exchange);
         let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(cli.sockets(count))?);
