@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use super::*;
 
 /// What the worker sets, and what makes every write of its wrong.
-const RIGHT: c_int = 16;
+const RIGHT: c_int = tun_uring::VNET_HDR_LEN as c_int;
 const WRONG: c_int = 12;
 
 fn expect_header(f: &Solo, len: c_int) {

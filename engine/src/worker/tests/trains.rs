@@ -97,11 +97,13 @@ pub(super) fn super_packet(f: &Solo, payload: &[u8]) -> View {
     packet[DESTINATION].copy_from_slice(&[10, 9, 0, 2]);
     assert_eq!(packet[SOURCE], [10, 9, 0, 1]);
     // Needs a checksum at 20 + 6; UDP segments (USO) of 100 bytes behind headers of 28.
-    let header = [1, 5, 28, 0, 100, 0, 20, 0, 6, 0, 0, 0, 0, 0, 0, 0];
+    let fields = [1, 5, 28, 0, 100, 0, 20, 0, 6, 0];
     let mut view = f.worker.path.pool().claim_for(budget::line::TUN_READS).unwrap();
-    view.truncate(header.len() + packet.len());
-    view[..16].copy_from_slice(&header);
-    view[16..].copy_from_slice(&packet);
+    view.truncate(tun_uring::VNET_HDR_LEN + packet.len());
+    let (header, room) = view.split_at_mut(tun_uring::VNET_HDR_LEN);
+    header.fill(0);
+    header[..fields.len()].copy_from_slice(&fields);
+    room.copy_from_slice(&packet);
     view
 }
 
