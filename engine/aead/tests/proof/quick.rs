@@ -8,9 +8,9 @@ use crate::guarded::{Flush, Guarded};
 use crate::oracle::{KEY, Oracle, Repeatable, ascending, text};
 use crate::subject::Subject;
 
-const LENS: [usize; 26] = [
+const LENS: [usize; 27] = [
     0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 192, 240, 255, 256, 257, 447, 448, 512, 576, 960, 1024, 1025, 1420,
-    1984, 2000,
+    1984, 2000, 2060,
 ];
 const COUNTS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32, 33, SEGMENTS_MAX];
 

@@ -120,6 +120,11 @@ impl<'b> Job<'b> {
         core::array::from_fn(|place| Lane::in_place(block(text, place * BLOCK)))
     }
 
+    #[cfg(test)]
+    pub(super) fn tail(&self) -> &'b Tail {
+        self.tail
+    }
+
     /// The one-time key is there.
     #[inline(always)]
     pub(super) fn set_key(&mut self, block: &[Cell<u8>; BLOCK]) {
@@ -161,7 +166,7 @@ impl<'b> Job<'b> {
             Ready::WithKey => self.all,
             Ready::Encrypted if next == self.blocks => self.all,
             // Not what is in the tail: that is not yet there.
-            Ready::Encrypted => (next.saturating_sub(1) * (BLOCK / POLY_BLOCK)).min(self.body),
+            Ready::Encrypted => next.saturating_sub(1) * (BLOCK / POLY_BLOCK),
         }
     }
 

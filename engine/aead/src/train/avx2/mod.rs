@@ -38,6 +38,9 @@ mod seal;
 mod strands;
 mod twins;
 
+#[cfg(test)]
+mod tests;
+
 use crate::KEY_LEN;
 use crate::cipher::BatchCipher;
 

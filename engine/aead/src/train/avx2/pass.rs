@@ -52,7 +52,7 @@ pub(super) struct Lane<'p> {
 /// Poly1305 of two messages, side by side: the next blocks of two texts, as many of each.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Segment<'p> {
+pub(super) struct Segment<'p> {
     texts: [*const Cell<u8>; 2],
     hashes: [*const Cell<Hash>; 2],
     /// Double rounds with two blocks of each beside them, and with one.
@@ -209,6 +209,11 @@ impl<'p> Segments<'p> {
         self.segments.push(Segment { texts, hashes, twos, ones, of: PhantomData });
     }
 
+    #[cfg(test)]
+    pub(super) fn range(&self) -> std::ops::Range<*const Segment<'p>> {
+        self.segments.as_ptr_range()
+    }
+
     /// For the next pass.
     #[inline(always)]
     pub(super) fn clear(&mut self) {
@@ -245,13 +250,13 @@ pub(super) fn make(_: Avx2, state: &State, lanes: &[Lane<'_>; LANES], segments: 
 }
 
 #[repr(C, align(32))]
-struct Shuffle([u8; 32]);
+pub(super) struct Shuffle(pub(super) [u8; 32]);
 
 /// Shuffles that rotate each word, as `vpshufb` takes them.
 static ROTATE_16: Shuffle = rotation(2);
 static ROTATE_8: Shuffle = rotation(1);
 
-const fn rotation(bytes: usize) -> Shuffle {
+pub(super) const fn rotation(bytes: usize) -> Shuffle {
     let mut shuffle = [0; 32];
     let mut at = 0;
     while at < 32 {
@@ -265,7 +270,7 @@ const fn rotation(bytes: usize) -> Shuffle {
 /// # Safety
 /// As in [`make`].
 #[unsafe(naked)]
-unsafe extern "sysv64" fn pass(
+pub(super) unsafe extern "sysv64" fn pass(
     state: *const State,
     lanes: *const Lane<'_>,
     segments: *const Segment<'_>,
