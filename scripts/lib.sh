@@ -54,6 +54,15 @@ train_kernel_lacks() {
     printf '%s' "${missing[*]}"
 }
 
+# Which of the instructions of its sister for AVX2.
+train_avx2_kernel_lacks() {
+    local feature missing=()
+    for feature in avx2 bmi2; do
+        grep -qw "$feature" /proc/cpuinfo || missing+=("$feature")
+    done
+    printf '%s' "${missing[*]}"
+}
+
 # Installs the Debian packages that are missing.
 install_packages() {
     local package missing=()

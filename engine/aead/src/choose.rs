@@ -58,8 +58,8 @@ fn lack(provider: Provider) -> String {
     format!("which lacks {}", names(provider.missing_features().into_iter()))
 }
 
-/// Tests and measures every provider and takes the fastest correct one for each class of packets. Takes less than
-/// a tenth of a second.
+/// Tests and measures every provider and takes the fastest correct one for each class of packets. Takes about a tenth
+/// of a second, of all CPUs.
 ///
 /// # Errors
 /// The first failed self-test, if no provider of a suite passes its own.
@@ -68,7 +68,7 @@ pub fn choose() -> Result<Choice, SelectionError> {
 }
 
 impl Selection {
-    /// Tests and measures what may be used under this selection. Takes less than a tenth of a second.
+    /// Tests and measures what may be used under this selection. Takes about a tenth of a second, of all CPUs.
     ///
     /// # Errors
     /// A fixed provider that does not run on this CPU, or its failed self-test; the first failed one, if no provider of

@@ -1,12 +1,15 @@
-//! ChaCha20-Poly1305 across the messages of a batch, for CPUs with AVX-512.
+//! ChaCha20-Poly1305 across the messages of a batch, for CPUs with AVX-512, and for those with AVX2.
 //!
 //! Libraries are fast within one long message. A tunnel's messages are short and come many at a time. So the lanes of
 //! the vector registers hold different messages here. Every block of every message is one lane of [ChaCha20](kernel),
 //! the one-time keys of Poly1305 included. Poly1305 works on eight messages at once, or shares the lanes out if there
 //! are fewer.
 //!
-//! The kernel is written once, over registers of any kind. Those of AVX-512 carry traffic. Plain arrays carry tests, on
-//! every CPU: they are in builds with the feature `arrays` only, which nothing but tests asks for.
+//! The kernel for AVX-512 is written over registers of any kind. Those of AVX-512 carry traffic. Plain arrays carry
+//! tests, on every CPU: they are in builds with the feature `arrays` only, which nothing but tests asks for.
+//!
+//! The kernel for AVX2 has eight lanes, and Poly1305 in scalar registers beside them. Both share the order in which
+//! messages are worked on.
 
 use crate::KEY_LEN;
 use crate::cipher::BatchCipher;
