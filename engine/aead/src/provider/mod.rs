@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use crate::cipher::{BatchCipher, OneShot};
 use crate::suite::names;
+use crate::train::vaes::{self, Width};
 use crate::{KEY_LEN, SelfTestError, Suite, self_test, train};
 
 /// An implementation of one or more suites.
@@ -23,11 +24,21 @@ pub enum Provider {
     Train,
     /// ChaCha20-Poly1305 across the messages of a train, for x86-64 with AVX2 and BMI2.
     TrainAvx2,
+    /// AES-256-GCM across the messages of a train, for x86-64 with AVX2, VAES and VPCLMULQDQ.
+    Vaes,
+    /// The same in wider registers, for x86-64 with AVX-512 (F, BW, VL), VAES and VPCLMULQDQ.
+    Vaes512,
     /// The kernel of [`Train`](Self::Train) over plain arrays instead of registers: a test vehicle, which runs on every
     /// CPU, slowly. It is in builds with the feature `arrays` only, and not in [`ALL`](Self::ALL): so `--aead` has no
     /// name for it, and it is never measured or chosen. A test makes a [`Plan`](crate::Plan) for it.
     #[doc(hidden)]
     TrainOnArrays,
+    /// The kernel of [`Vaes`](Self::Vaes) over plain arrays: likewise.
+    #[doc(hidden)]
+    VaesOnArrays,
+    /// The kernel of [`Vaes512`](Self::Vaes512) over plain arrays: likewise.
+    #[doc(hidden)]
+    Vaes512OnArrays,
 }
 
 /// What a message's ciphertext bytes hold after its tag did not verify. Never plaintext.
@@ -53,12 +64,22 @@ const IN_NO_PLAN: &str = "a provider that is not available is in no plan";
 
 impl Provider {
     /// Every provider that this build knows.
-    pub const ALL: &'static [Self] = &[Self::RustCrypto, Self::AwsLc, Self::Train, Self::TrainAvx2];
+    pub const ALL: &'static [Self] =
+        &[Self::RustCrypto, Self::AwsLc, Self::Train, Self::TrainAvx2, Self::Vaes, Self::Vaes512];
 
-    /// What tests look at: every provider, and the one that exists only for them. In the order of the discriminants.
+    /// What tests look at: every provider, and those that exist only for them. In the order of the discriminants.
     #[doc(hidden)]
-    pub const TESTED: &'static [Self] =
-        &[Self::RustCrypto, Self::AwsLc, Self::Train, Self::TrainAvx2, Self::TrainOnArrays];
+    pub const TESTED: &'static [Self] = &[
+        Self::RustCrypto,
+        Self::AwsLc,
+        Self::Train,
+        Self::TrainAvx2,
+        Self::Vaes,
+        Self::Vaes512,
+        Self::TrainOnArrays,
+        Self::VaesOnArrays,
+        Self::Vaes512OnArrays,
+    ];
 
     /// The providers of `suite` that can run on this CPU.
     pub fn available(suite: Suite) -> impl Iterator<Item = Self> {
@@ -71,7 +92,9 @@ impl Provider {
             Self::RustCrypto | Self::AwsLc => true,
             Self::Train => train::is_supported(),
             Self::TrainAvx2 => train::is_supported_on_avx2(),
-            Self::TrainOnArrays => train::HAS_ARRAYS,
+            Self::Vaes => vaes::is_supported(Width::Two),
+            Self::Vaes512 => vaes::is_supported(Width::Four),
+            Self::TrainOnArrays | Self::VaesOnArrays | Self::Vaes512OnArrays => train::HAS_ARRAYS,
         };
         runs && self.implements(suite)
     }
@@ -79,9 +102,12 @@ impl Provider {
     /// The features without which this provider does not run, as far as this CPU lacks them.
     pub fn missing_features(self) -> Vec<&'static str> {
         match self {
-            Self::RustCrypto | Self::AwsLc | Self::TrainOnArrays => Vec::new(),
+            Self::RustCrypto | Self::AwsLc => Vec::new(),
             Self::Train => train::missing_features(),
             Self::TrainAvx2 => train::missing_features_on_avx2(),
+            Self::Vaes => vaes::missing_features(Width::Two),
+            Self::Vaes512 => vaes::missing_features(Width::Four),
+            Self::TrainOnArrays | Self::VaesOnArrays | Self::Vaes512OnArrays => Vec::new(),
         }
     }
 
@@ -90,6 +116,7 @@ impl Provider {
         match self {
             Self::RustCrypto | Self::AwsLc => true,
             Self::Train | Self::TrainAvx2 | Self::TrainOnArrays => suite == Suite::ChaCha20Poly1305,
+            Self::Vaes | Self::Vaes512 | Self::VaesOnArrays | Self::Vaes512OnArrays => suite == Suite::Aes256Gcm,
         }
     }
 
@@ -100,7 +127,11 @@ impl Provider {
             Self::AwsLc => "aws-lc",
             Self::Train => "train",
             Self::TrainAvx2 => "train-avx2",
+            Self::Vaes => "vaes",
+            Self::Vaes512 => "vaes512",
             Self::TrainOnArrays => "train-on-arrays",
+            Self::VaesOnArrays => "vaes-on-arrays",
+            Self::Vaes512OnArrays => "vaes512-on-arrays",
         }
     }
 
@@ -108,7 +139,7 @@ impl Provider {
     pub fn on_failure(self) -> OnFailure {
         match self {
             Self::RustCrypto | Self::Train | Self::TrainAvx2 | Self::TrainOnArrays => OnFailure::Unchanged,
-            Self::AwsLc => OnFailure::Zeroed,
+            Self::AwsLc | Self::Vaes | Self::Vaes512 | Self::VaesOnArrays | Self::Vaes512OnArrays => OnFailure::Zeroed,
         }
     }
 
@@ -130,7 +161,11 @@ impl Provider {
             (Self::AwsLc, suite) => Box::new(aws_lc::Cipher::new(suite, key)),
             (Self::Train, _) => train::cipher(key).expect(IN_NO_PLAN),
             (Self::TrainAvx2, _) => train::cipher_on_avx2(key).expect(IN_NO_PLAN),
+            (Self::Vaes, _) => vaes::cipher(Width::Two, key).expect(IN_NO_PLAN),
+            (Self::Vaes512, _) => vaes::cipher(Width::Four, key).expect(IN_NO_PLAN),
             (Self::TrainOnArrays, _) => train::cipher_on_arrays(key).expect(IN_NO_PLAN),
+            (Self::VaesOnArrays, _) => vaes::cipher_on_arrays(Width::Two, key).expect(IN_NO_PLAN),
+            (Self::Vaes512OnArrays, _) => vaes::cipher_on_arrays(Width::Four, key).expect(IN_NO_PLAN),
         }
     }
 
@@ -141,7 +176,8 @@ impl Provider {
             (Self::RustCrypto, Suite::ChaCha20Poly1305) => Some(Box::new(rust_crypto::chacha20poly1305(key))),
             (Self::RustCrypto, Suite::Aes256Gcm) => Some(Box::new(rust_crypto::aes256gcm(key))),
             (Self::AwsLc, suite) => Some(Box::new(aws_lc::Cipher::new(suite, key))),
-            (Self::Train | Self::TrainAvx2 | Self::TrainOnArrays, _) => None,
+            (Self::Train | Self::TrainAvx2 | Self::Vaes | Self::Vaes512, _) => None,
+            (Self::TrainOnArrays | Self::VaesOnArrays | Self::Vaes512OnArrays, _) => None,
         }
     }
 
@@ -149,7 +185,7 @@ impl Provider {
     pub(crate) fn oracle(self) -> Self {
         match self {
             Self::RustCrypto => Self::AwsLc,
-            Self::AwsLc | Self::Train | Self::TrainAvx2 | Self::TrainOnArrays => Self::RustCrypto,
+            _ => Self::RustCrypto,
         }
     }
 }

@@ -21,6 +21,8 @@ mod avx2;
 mod kernel;
 #[cfg(any(target_arch = "x86_64", test, feature = "arrays"))]
 mod order;
+/// AES-256-GCM likewise, by other instructions.
+pub(crate) mod vaes;
 
 /// The CPU features without which it does not run, as far as they are missing here.
 pub(crate) fn missing_features() -> Vec<&'static str> {

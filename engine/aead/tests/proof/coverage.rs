@@ -35,6 +35,25 @@ fn has_what_train_avx2_needs() -> bool {
     false
 }
 
+/// What the kernels for AES-256-GCM are written for, in registers of 256 and of 512 bits.
+#[cfg(target_arch = "x86_64")]
+fn has_what_vaes_needs() -> [bool; 2] {
+    use std::arch::is_x86_feature_detected;
+    let aes = is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("vpclmulqdq");
+    let wide = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl");
+    [aes && is_x86_feature_detected!("avx2"), aes && wide]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_what_vaes_needs() -> [bool; 2] {
+    [false; 2]
+}
+
 #[test]
 fn every_provider_that_can_run_is_tested() {
     let names: Vec<String> = Subject::all().iter().map(Subject::to_string).collect();
@@ -50,21 +69,33 @@ fn every_provider_that_can_run_is_tested() {
         println!("this CPU lacks {}: train-avx2 is not tested", Provider::TrainAvx2.missing_features().join(", "));
     }
     expected.extend(["train-on-arrays/chacha20poly1305", "rustcrypto/aes256gcm", "aws-lc/aes256gcm"]);
+    for (provider, has_all) in [Provider::Vaes, Provider::Vaes512].into_iter().zip(has_what_vaes_needs()) {
+        let lacks = provider.missing_features();
+        assert_eq!(lacks.is_empty(), has_all, "{provider}");
+        if has_all {
+            expected.push(if provider == Provider::Vaes { "vaes/aes256gcm" } else { "vaes512/aes256gcm" });
+        } else {
+            println!("this CPU lacks {}: {provider} is tested over arrays only", lacks.join(", "));
+        }
+    }
+    expected.extend(["vaes-on-arrays/aes256gcm", "vaes512-on-arrays/aes256gcm"]);
     assert_eq!(names, expected);
     assert_eq!(Provider::Train.missing_features().is_empty(), has_what_train_needs());
     assert_eq!(Provider::TrainAvx2.missing_features().is_empty(), has_what_train_avx2_needs());
 }
 
-/// The kernel over arrays is a test vehicle: nobody can ask for it, and it is never measured.
+/// The kernels over arrays are test vehicles: nobody can ask for them, and they are never measured.
 #[test]
 fn what_is_only_for_tests_cannot_be_chosen() {
-    let name = Provider::TrainOnArrays.name();
-    assert!(name.parse::<Provider>().is_err() && name.parse::<Selection>().is_err());
     let choice = choose().expect("every provider passes its self-test");
-    for chosen in &choice.suites {
-        assert!(chosen.measurements.iter().all(|measured| measured.provider != Provider::TrainOnArrays));
+    for vehicle in [Provider::TrainOnArrays, Provider::VaesOnArrays, Provider::Vaes512OnArrays] {
+        let name = vehicle.name();
+        assert!(name.parse::<Provider>().is_err() && name.parse::<Selection>().is_err(), "{name}");
+        for chosen in &choice.suites {
+            assert!(chosen.measurements.iter().all(|measured| measured.provider != vehicle), "{name}");
+        }
+        assert!(Provider::ALL.iter().all(|provider| *provider != vehicle), "{name}");
     }
-    assert!(Provider::ALL.iter().all(|provider| *provider != Provider::TrainOnArrays));
 }
 
 #[test]

@@ -4,9 +4,7 @@ use std::fs::{File, read_to_string};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
-use ringfort_aead::{KEY_LEN, OpenKey, Plan, SealKey, TAG_LEN};
-
-use crate::common::{SUITE, providers};
+use ringfort_aead::{KEY_LEN, OpenKey, Plan, Provider, SealKey, Suite, TAG_LEN};
 
 const MASK: u8 = 0x99;
 
@@ -44,22 +42,23 @@ fn find(masked: &[u8; KEY_LEN], here: usize) -> Vec<usize> {
 
 #[test]
 fn dropped_keys_leave_memory() {
-    for (seed, provider) in providers().enumerate() {
+    let pairs = Suite::ALL.iter().flat_map(|&suite| Provider::TESTED.iter().map(move |&provider| (provider, suite)));
+    for (seed, (provider, suite)) in pairs.filter(|(provider, suite)| provider.is_available(*suite)).enumerate() {
         let masked = masked_key(seed as u8 + 0x31);
         let here = &raw const masked as usize;
-        assert_eq!(find(&masked, here), Vec::<usize>::new(), "{provider}: before there is a key");
+        assert_eq!(find(&masked, here), Vec::<usize>::new(), "{provider}/{suite}: before there is a key");
 
         let key = masked.map(|byte| byte ^ MASK);
         let (seal, open) = {
             let plan = Plan::fixed(provider);
-            (SealKey::new(plan, SUITE, &key), OpenKey::new(plan, SUITE, &key))
+            (SealKey::new(plan, suite, &key), OpenKey::new(plan, suite, &key))
         };
         let (mut text, mut tag) = ([1; 200], [0; TAG_LEN]);
         seal.seal(1, &mut text, &mut tag).unwrap();
         open.open(1, &mut [&text[..], &tag].concat()).unwrap();
-        assert_eq!(find(&masked, here).len(), 2, "{provider}: one for each half, or this test sees nothing");
+        assert_eq!(find(&masked, here).len(), 2, "{provider}/{suite}: one for each half, or this test sees nothing");
 
         drop(black_box((seal, open)));
-        assert_eq!(find(&masked, here), [], "{provider}: after the drop");
+        assert_eq!(find(&masked, here), [], "{provider}/{suite}: after the drop");
     }
 }
