@@ -170,7 +170,7 @@ pub enum Problem {
         expected: String,
     },
     /// Aead.
-    #[error("Aead: one of auto, rustcrypto, aws-lc, train, train-avx2")]
+    #[error("Aead: one of auto, rustcrypto, aws-lc, train, train-avx2, vaes, vaes512")]
     Aead,
     /// Metrics.
     #[error("this is not an address to listen on, such as 127.0.0.1:9586 or [::1]:9586")]

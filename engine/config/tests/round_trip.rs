@@ -53,7 +53,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
     let levels = vec![LevelFilter::Off, LevelFilter::Error, LevelFilter::Debug, LevelFilter::Trace];
     let gso = vec![UdpGso::Auto, UdpGso::On, UdpGso::Off, UdpGso::Ragged];
     let cpus = prop::collection::btree_set(0..8192_usize, 1..5);
-    let aead = prop::sample::select(vec!["auto", "aws-lc", "rustcrypto", "train", "train-avx2"]);
+    let aead = prop::sample::select(vec!["auto", "aws-lc", "rustcrypto", "train", "train-avx2", "vaes", "vaes512"]);
     (
         of(1..=u8::MAX),
         of(cpus.prop_map(|cpus| CpuList(cpus.into_iter().collect()))),

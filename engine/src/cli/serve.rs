@@ -62,10 +62,11 @@ pub struct Serve {
     pub cpus: Option<CpuList>,
 
     /// Implementation of the ciphers: rustcrypto, aws-lc, train (ChaCha20-Poly1305 over whole trains of packets; needs
-    /// AVX-512 with IFMA and VBMI2), train-avx2 (the same; needs AVX2 and BMI2), or "auto", which measures those that
-    /// this CPU can run, with all CPUs at work, and takes the fastest for each size of packets and trains. With AVX2
-    /// only, aes256gcm (--set-suite) is the faster suite; without AES instructions that one is slow. "list" prints what
-    /// they measure, in nanoseconds per packet, and exits [default: auto]
+    /// AVX-512 with IFMA and VBMI2), train-avx2 (the same; needs AVX2 and BMI2), vaes and vaes512 (AES-256-GCM over
+    /// whole trains; need VAES and VPCLMULQDQ, with AVX2 or AVX-512), or "auto", which measures those that this CPU can
+    /// run, with all CPUs at work, and takes the fastest for each size of packets and trains. With AVX2 only, aes256gcm
+    /// (--set-suite) is the faster suite; without AES instructions that one is slow. "list" prints what they measure,
+    /// in nanoseconds per packet, and exits [default: auto]
     #[arg(long, value_name = "NAME")]
     pub aead: Option<AeadArg>,
 
