@@ -75,7 +75,7 @@ impl Gateway {
             }
             Event::LinkDown { .. } => {
                 self.config.is_up = false;
-                self.device.link_down();
+                self.device.link_down(now);
                 self.broadcast(|| Order::LinkDown, out);
             }
             Event::SetMtu { mtu, .. } => {

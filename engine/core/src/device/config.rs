@@ -48,33 +48,24 @@ impl Device {
         self.begin_renewal(now);
     }
 
-    /// The link came up: peers with a persistent keepalive hear from us at once.
+    /// The link came up: peers with a persistent keepalive hear from us at once. With many peers it takes more than
+    /// this call, see [`Device::is_renewing`].
     pub fn link_up(&mut self, now: Time) {
-        if std::mem::replace(&mut self.up, true) {
-            return;
+        if !std::mem::replace(&mut self.up, true) {
+            self.renewal.note_link();
+            self.begin_renewal(now);
+            self.recovery.open(now);
         }
-        for peer in self.peers.iter_mut() {
-            // Workers may have noted something since the link went down, and what they then said was ignored.
-            peer.shared.activity.reset();
-            peer.keepalive_at_once = peer.keepalive_secs > 0;
-            peer.kick(now, self.identity.is_some());
-            enter(&mut self.schedule, peer);
-        }
-        self.recovery.open(now);
     }
 
-    /// The link went down: all sessions are zeroed, what is staged is dropped, no timer runs.
-    pub fn link_down(&mut self) {
-        if !std::mem::replace(&mut self.up, false) {
-            return;
+    /// The link went down: all sessions are zeroed, what is staged is dropped, no timer runs. No handshake message is
+    /// taken from now on. With many peers the rest takes more than this call, see [`Device::is_renewing`].
+    pub fn link_down(&mut self, now: Time) {
+        if std::mem::replace(&mut self.up, false) {
+            self.renewal.note_link();
+            self.begin_renewal(now);
+            self.recovery.close(&mut self.out);
         }
-        for peer in self.peers.iter_mut() {
-            self.out.push(Action::DropStaged { peer: peer.id });
-            peer.reset(&mut self.out);
-            peer.shared.activity.clear_request();
-            enter(&mut self.schedule, peer);
-        }
-        self.recovery.close(&mut self.out);
     }
 }
 
@@ -99,7 +90,7 @@ impl Device {
         let shared = PeerShared::with_moves(self.workers.into(), self.memory.moves.clone());
         let id = self.peers.add(key, |id| Peer::new(id, key, suite, shared));
         let peer = self.peers.get_mut(id).expect("the peer was added a line above");
-        peer.identity = self.renewal.identity();
+        peer.epoch = self.renewal.epoch();
         peer.source = self.sources.get(&key).copied();
         peer.timestamp_sent = self.timestamp_of_removed;
         let shared = peer.shared.clone();
@@ -118,7 +109,7 @@ impl Device {
         self.memory.moves.note();
     }
 
-    /// Removes all peers. Where they were is remembered, should they be added again.
+    /// Removes all peers, however many, in this call. Where they were is remembered, should they be added again.
     pub fn remove_all_peers(&mut self) {
         let all: Vec<_> = self.peers.iter().map(|peer| peer.id).collect();
         for peer in all {

@@ -27,6 +27,7 @@ mod outbox;
 mod outcomes;
 mod peer;
 mod peers;
+mod places;
 mod prefixes;
 mod recovery;
 mod renewal;
@@ -227,6 +228,7 @@ impl Device {
     pub fn handle_timeout(&mut self, now: Now, rng: &mut dyn CryptoRng) {
         self.releases_left = config::RELEASES_PER_TURN;
         self.renew_some(now.mono);
+        self.fill_table();
         self.recover_due(now, rng);
         self.keep_gate(now.mono, rng);
         for _ in 0..PEERS_PER_TIMEOUT {
@@ -259,8 +261,9 @@ impl Device {
     /// When to call [`Device::handle_timeout`]: a time that is not in the future means now, `None` means that nothing
     /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let others = [self.recovery.next_deadline(), self.renewal.due(), self.gate_due(), self.releases_due()];
-        self.schedule.next().into_iter().chain(others.into_iter().flatten()).min()
+        let at_once = [self.renewal.due(), self.filling_due(), self.releases_due()];
+        let others = [self.recovery.next_deadline(), self.gate_due()];
+        self.schedule.next().into_iter().chain(at_once.into_iter().chain(others).flatten()).min()
     }
 }
 
@@ -339,7 +342,7 @@ impl Device {
         let local = self.identity.as_ref().map(|identity| &identity.local);
         let mut env = Env { now, up: self.up, local, out: &mut self.out, drops: &mut self.drops, rng };
         if self.renewal.due().is_some() {
-            let target = Target { identity: self.renewal.identity(), suite: self.suites.of(peer.remote.public()) };
+            let target = Target { epoch: self.renewal.epoch(), suite: self.suites.of(peer.remote.public()) };
             peer.renew(target, now.mono, env.up && env.local.is_some(), env.out);
         }
         peer.settle(&mut env);

@@ -10,6 +10,7 @@ use super::api::Action;
 use super::health::Health;
 use super::outbox::Outbox;
 use super::prefixes::Prefixes;
+use super::renewal::Epoch;
 use super::sessions::Sessions;
 use crate::activity::Traffic;
 use crate::cell::{Followed, PeerShared};
@@ -67,8 +68,8 @@ pub(super) struct Peer {
     pub id: PeerId,
     pub shared: Arc<PeerShared>,
     pub remote: RemoteIdentity,
-    /// Which of our private keys it knows us by.
-    pub identity: u32,
+    /// What it was told of that concerns all peers.
+    pub epoch: Epoch,
     /// For messages to it, from the first one on.
     pub cookies: Option<Box<CookieGenerator>>,
     /// The local address that the operator wants the peer to be written to from, until it writes to another one.
@@ -130,7 +131,7 @@ impl Peer {
             id,
             shared: Arc::new(shared),
             remote,
-            identity: 0,
+            epoch: Epoch::default(),
             cookies: None,
             source: None,
             configured: None,

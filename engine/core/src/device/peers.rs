@@ -69,11 +69,6 @@ impl Peers {
         self.slots.iter_mut().skip(first).take(count).filter_map(|slot| slot.peer.as_deref_mut())
     }
 
-    /// As [`Peers::iter`].
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
-        self.slots.iter_mut().filter_map(|slot| slot.peer.as_deref_mut())
-    }
-
     /// Puts a peer into a free slot. The caller has checked that nobody has its key.
     pub fn add(&mut self, key: PublicKey, make: impl FnOnce(PeerId) -> Peer) -> PeerId {
         let index = self.free.pop().unwrap_or_else(|| {

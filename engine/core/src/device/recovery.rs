@@ -19,6 +19,7 @@ use super::Device;
 use super::api::Action;
 use super::outbox::Outbox;
 use super::peer::{Env, Peer};
+use super::places::Filling;
 use crate::constants::{RECOVERIES_PER_SECOND, RECOVERY_TIME, ZERO_KEYS_AFTER_TIME};
 use crate::ids::PeerId;
 use crate::time::{Now, Time};
@@ -40,6 +41,10 @@ pub(super) struct Recovery {
     entered: usize,
     /// The workers' table lacks somebody.
     outdated: bool,
+    /// The table, until all peers are in it.
+    pub filling: Option<Filling>,
+    /// Many addresses have neighbouring places: tables get twice the size.
+    crowded: bool,
     /// Tables that workers may still use. They are freed here, not there.
     retired: Vec<Arc<Whereabouts>>,
     /// Peers to ask, and since when.
@@ -72,11 +77,19 @@ impl Recovery {
     pub fn close(&mut self, out: &mut Outbox) {
         self.until = Time::ZERO;
         self.outdated = false;
+        self.crowded = false;
+        self.filling = None;
         self.waiting.clear();
         if let Some(table) = self.table.take() {
             self.retired.push(table);
             out.push(Action::Recover(None));
         }
+    }
+
+    /// Somebody found no place in the table that is being filled. In one of twice the size there may be one.
+    pub const fn note_crowded(&mut self) {
+        self.outdated |= !self.crowded;
+        self.crowded = true;
     }
 
     /// Notes that time passes.
@@ -130,31 +143,24 @@ impl Device {
         }
     }
 
-    /// Gives the workers a table of where all peers are, if theirs lacks some.
+    /// Gives the workers a table of where all peers are, if theirs lacks some. The first peers are in it, the others
+    /// follow ([`Device::fill_table`]).
     pub(super) fn publish_whereabouts(&mut self) {
         let recovery = &mut self.recovery;
         if self.peers.len() == 0 || !std::mem::take(&mut recovery.outdated) {
             return;
         }
-        // Where many addresses have neighbouring places, there may be room in a table of twice the size.
-        let room = self.peers.len() + 1;
-        let mut table = Whereabouts::new(room, recovery.until);
-        if !self.peers.iter().all(|peer| peer.enter_into(&table)) {
-            table = Whereabouts::new(2 * room, recovery.until);
-            self.peers.iter().for_each(|peer| _ = peer.enter_into(&table));
-        }
-        let table = Arc::new(table);
+        let room = (self.peers.len() + 1) << u32::from(recovery.crowded);
+        let table = Arc::new(Whereabouts::new(room, recovery.until));
         recovery.entered = self.peers.len();
+        recovery.filling = Some(Filling::new(table.clone()));
         recovery.retired.extend(recovery.table.replace(table.clone()));
         self.out.push(Action::Recover(Some(table)));
+        self.fill_table();
     }
 }
 
 impl Peer {
-    fn enter_into(&self, table: &Whereabouts) -> bool {
-        self.endpoint().is_none_or(|endpoint| table.enter(endpoint.remote, self.id.index))
-    }
-
     /// Asks for a session without repeating it, unless there is one, or one was asked for. True: a message left.
     fn ask_once(&mut self, env: &mut Env<'_>) -> bool {
         let now = env.now.mono;

@@ -1,8 +1,9 @@
-//! What concerns all peers at once, done for some of them at a time: another private key of ours, or another suite of
-//! the interface. With 100,000 peers it would keep handshakes waiting otherwise.
+//! What concerns all peers at once, done for some of them at a time: another private key of ours, another suite of the
+//! interface, a link that comes up or goes down, sources that are worth nothing any more. With 100,000 peers it would
+//! keep handshakes waiting otherwise.
 //!
-//! A peer that takes a step before its turn comes is renewed first. So no peer does anything under the former key.
-//! Until then its session may still carry data.
+//! A peer that takes a step before its turn comes is renewed first. So no peer does anything under the former key, or
+//! with the sessions of before the link went down. Until then its session may still carry data.
 
 use super::api::Action;
 use super::outbox::Outbox;
@@ -18,28 +19,55 @@ pub(super) const PEERS_PER_SLICE: usize = 256;
 /// How far it is.
 #[derive(Debug, Default)]
 pub(super) struct Renewal {
-    /// Which of our private keys this is, counted from the first.
-    identity: u32,
+    /// What there is now.
+    epoch: Epoch,
     /// The slot to go on with; `None` if all peers are as they must be.
     next_slot: Option<usize>,
+}
+
+/// What a peer was last told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Epoch {
+    /// Which of our private keys this is, counted from the first.
+    identity: u32,
+    /// How often the link has come up and gone down: it is up if this is odd.
+    link: u32,
+    /// How often the sources of all peers were forgotten.
+    sources: u32,
 }
 
 /// What a peer has to be like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
-    pub identity: u32,
+    pub epoch: Epoch,
     pub suite: Suite,
+}
+
+impl Epoch {
+    const fn is_up(self) -> bool {
+        self.link % 2 == 1
+    }
 }
 
 impl Renewal {
     /// Our private key is another one.
     pub const fn note_identity(&mut self) {
-        self.identity = self.identity.wrapping_add(1);
+        self.epoch.identity = self.epoch.identity.wrapping_add(1);
     }
 
-    /// The number of our private key.
-    pub const fn identity(&self) -> u32 {
-        self.identity
+    /// The link has come up or gone down.
+    pub const fn note_link(&mut self) {
+        self.epoch.link = self.epoch.link.wrapping_add(1);
+    }
+
+    /// The sources of all peers are to be forgotten.
+    pub const fn note_sources(&mut self) {
+        self.epoch.sources = self.epoch.sources.wrapping_add(1);
+    }
+
+    /// What a peer is told of that is added now.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// When there is more to do: at once, or never.
@@ -49,8 +77,9 @@ impl Renewal {
 }
 
 impl Device {
-    /// Whether peers still wait to be told of another private key, or another suite of the interface: the calls of
-    /// [`Device::handle_timeout`] that [`Device::poll_timeout`] asks for tell them.
+    /// Whether peers still wait to be told of what concerns all of them: another private key, another suite of the
+    /// interface, the state of the link, sources. The calls of [`Device::handle_timeout`] that
+    /// [`Device::poll_timeout`] asks for tell them.
     pub fn is_renewing(&self) -> bool {
         self.renewal.next_slot.is_some()
     }
@@ -64,9 +93,9 @@ impl Device {
     /// Tells the next few peers, if any wait.
     pub fn renew_some(&mut self, now: Time) {
         let Some(first) = self.renewal.next_slot else { return };
-        let (ready, identity) = (self.up && self.identity.is_some(), self.renewal.identity);
+        let (ready, epoch) = (self.up && self.identity.is_some(), self.renewal.epoch);
         for peer in self.peers.slice_mut(first, PEERS_PER_SLICE) {
-            let target = Target { identity, suite: self.suites.of(peer.remote.public()) };
+            let target = Target { epoch, suite: self.suites.of(peer.remote.public()) };
             peer.renew(target, now, ready, &mut self.out);
             enter(&mut self.schedule, peer);
         }
@@ -78,10 +107,16 @@ impl Device {
 impl Peer {
     /// Becomes what it has to be. Nothing happens to a peer that is so already.
     pub(super) fn renew(&mut self, target: Target, now: Time, ready: bool, out: &mut Outbox) {
-        let Target { identity, suite } = target;
-        if self.identity != identity {
+        let Target { epoch, suite } = target;
+        let before = std::mem::replace(&mut self.epoch, epoch);
+        if before.link != epoch.link {
+            self.follow_link(before.is_up(), epoch.is_up(), (now, ready), out);
+        }
+        if before.sources != epoch.sources {
+            self.forget_source();
+        }
+        if before.identity != epoch.identity {
             let asks = self.timers.get(Timer::Retransmit).is_some();
-            self.identity = identity;
             self.remote.forget_local();
             self.reset(out);
             self.kick(now, ready);
@@ -90,6 +125,21 @@ impl Peer {
             }
         }
         self.use_suite(suite, now, ready, out);
+    }
+
+    /// The link went down, came up, or both.
+    fn follow_link(&mut self, was_up: bool, is_up: bool, (now, ready): (Time, bool), out: &mut Outbox) {
+        if was_up {
+            out.push(Action::DropStaged { peer: self.id });
+            self.reset(out);
+            self.shared.activity.clear_request();
+        }
+        if is_up {
+            // Workers may have noted something since the link went down, and what they then said was ignored.
+            self.shared.activity.reset();
+            self.keepalive_at_once = self.keepalive_secs > 0;
+            self.kick(now, ready);
+        }
     }
 
     /// Whoever was asked under the former key is asked under this one: packets wait for the answer. Without a key, or

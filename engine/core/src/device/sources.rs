@@ -17,6 +17,7 @@ use super::{Device, PeerSettingsFull};
 use crate::constants::{INITIATIONS_FROM_SOURCE, PEERS_MAX};
 use crate::crypto::PublicKey;
 use crate::ids::{Endpoint, LocalAddr, PeerId};
+use crate::time::Time;
 
 /// What the operator sets, and what the shell finds out.
 impl Device {
@@ -61,15 +62,17 @@ impl Device {
         }
     }
 
-    /// The mark of our datagrams has changed: sources that were learned may belong to another route.
-    pub fn clear_sources(&mut self) {
-        self.peers.iter_mut().for_each(|peer| peer.forget_source());
+    /// The mark of our datagrams has changed: sources that were learned may belong to another route. With many peers it
+    /// takes more than this call, see [`Device::is_renewing`].
+    pub fn clear_sources(&mut self, now: Time) {
+        self.renewal.note_sources();
+        self.begin_renewal(now);
     }
 }
 
 impl Peer {
     /// Forgets the local address that was learned. What the operator has set takes its place.
-    fn forget_source(&self) {
+    pub(super) fn forget_source(&self) {
         if let Some(endpoint) = self.endpoint() {
             let source = self.own_source(endpoint.remote);
             self.shared.endpoint.change(endpoint, Endpoint { source, ..endpoint });

@@ -1,6 +1,7 @@
 //! The control core and the data path together, step by step: handshakes, timers, settings. Whole networks under faults
 //! are simulated elsewhere (`bench/simulator`).
 
+mod all_peers;
 mod config;
 mod cookies;
 mod crossing;

@@ -129,7 +129,7 @@ fn a_link_that_comes_up_is_as_good_as_a_start() {
     pair.run_until(later);
     pair.offer_a();
     pair.exchange();
-    pair.b.device.link_down();
+    pair.b.device.link_down(pair.b.now.mono);
     pair.b.settle();
     spoof(&mut pair, 9);
     assert!(pair.b.take_sent().is_empty(), "down is down");
@@ -281,4 +281,27 @@ fn a_thousand_clients_that_only_receive_have_sessions_without_a_moment_passing()
     let clients = if cfg!(miri) { 3 } else { 1_000 };
     let reason = HandshakeReason::NoSession;
     assert_eq!(sessions_at_once(clients, |peer| PeerEvent::NeedHandshake { peer, reason }), clients);
+}
+
+/// The workers have it from the first moment on.
+#[test]
+fn a_table_of_many_peers_is_filled_in_parts() {
+    const PEERS: u32 = 3_000;
+    let (mut device, _) = crowd(PEERS);
+    let mut rng = SeededRng::new(1);
+    device.link_down(START);
+    device.link_up(START);
+    let tables = std::iter::from_fn(|| device.poll_action()).filter_map(|action| match action {
+        Action::Recover(table) => table,
+        _ => None,
+    });
+    let table = tables.last().expect("a link that has come up may have lost sessions");
+    let is_known = |n: &u32| table.find(START, (std::net::Ipv4Addr::from_bits(0x0a00_0000 + n), 51_820).into()).count();
+    let known = || (0..PEERS).filter(|n| is_known(n) == 1).count();
+    assert_eq!(known(), 1024);
+    for entered in [2048, PEERS as usize] {
+        assert!(device.poll_timeout().is_some_and(|due| due <= START), "the next part follows at once");
+        device.handle_timeout(at(START), &mut rng);
+        assert_eq!(known(), entered);
+    }
 }

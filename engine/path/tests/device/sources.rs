@@ -78,7 +78,7 @@ fn a_source_that_fails_is_forgotten_unless_the_peer_has_moved() {
     pair.a.device.source_failed(pair.b_at_a, endpoint);
     assert_eq!(of_a(&pair), Some(endpoint.without_source()));
     learn(&pair);
-    pair.a.device.clear_sources();
+    pair.a.device.clear_sources(START);
     assert_eq!(of_a(&pair), Some(endpoint.without_source()));
 }
 

@@ -69,7 +69,7 @@ impl Application {
         }
         if plane.sockets().fwmark() != mark_before {
             // Sources that were learned under another mark may belong to another route.
-            device.clear_sources();
+            device.clear_sources(now);
         }
         if let Some(key) = private_key {
             let is_none = key.expose().iter().fold(0, |seen, byte| seen | byte) == 0;

@@ -340,7 +340,7 @@ impl Control {
         if state.up {
             self.plane.sockets_mut().want(now);
         } else {
-            self.device.link_down();
+            self.device.link_down(now);
             self.plane.close();
         }
     }
