@@ -160,11 +160,18 @@ impl Sweep {
         assert!(buf == &self.expected[..buf.len()], "{}: {operation}, {train:?}, {at:?}", self.subject);
     }
 
+    /// The trains of that length and count. With one count for each length, the ragged one is enough: equal ones are
+    /// among them by chance.
+    fn trains(&self, len: usize, count: usize) -> Vec<Train> {
+        let both = Train::both(len, count);
+        if one_count_in(self.subject) == SEGMENTS_MAX { both[1..].to_vec() } else { both.to_vec() }
+    }
+
     /// Returns the number of trains.
     fn run(&mut self, pairs: impl Iterator<Item = (usize, usize)>) -> usize {
         let mut trains = 0;
         for (len, count) in pairs {
-            for (ragged, train) in Train::both(len, count).into_iter().enumerate() {
+            for (ragged, train) in self.trains(len, count).into_iter().enumerate() {
                 let at = Flush::BOTH[(len + count + ragged) % 2];
                 self.in_place(train, at);
                 self.seal_from_sources(train, at);
@@ -188,7 +195,7 @@ fn one_count_in(subject: Subject) -> usize {
         Provider::TrainAvx2 => 4,
         Provider::AwsLc | Provider::Train => 1,
         Provider::Vaes | Provider::Vaes512 => 8,
-        Provider::VaesOnArrays | Provider::Vaes512OnArrays => 64,
+        Provider::VaesOnArrays | Provider::Vaes512OnArrays => SEGMENTS_MAX,
     }
 }
 
@@ -207,7 +214,8 @@ fn sweep(name: &str, parity: usize) {
     };
     let pairs = pairs(subject, parity);
     let trains = Sweep::new(subject).run(pairs.clone());
-    assert_eq!(trains, 2 * pairs.count());
+    let each = if one_count_in(subject) == SEGMENTS_MAX { 1 } else { 2 };
+    assert_eq!(trains, each * pairs.count());
     println!("{subject}: {trains} trains, lengths of parity {parity}");
 }
 
