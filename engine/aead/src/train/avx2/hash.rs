@@ -34,40 +34,40 @@ impl Hash {
     /// The next block: (sum + block + 2^128) r, partly reduced. See tests/assembly/poly1305.rs for the bounds.
     #[inline(always)]
     pub(super) fn add(&mut self, block: &[Cell<u8>; POLY_BLOCK]) {
-        let [h0, h1, h2] = self.sum.map(u128::from);
-        let [r0, r1, s1] = self.key.map(u128::from);
-        let [first, second] = words(block);
-        let h0 = h0 + u128::from(first);
-        let h1 = h1 + u128::from(second) + (h0 >> 64);
-        let h2 = h2 + 1 + (h1 >> 64);
-        let (h0, h1) = (low(h0), low(h1));
+        let ([h0, h1, h2], [r0, r1, s1]) = (self.sum, self.key);
+        let (low, carry) = join([h0, h1]).overflowing_add(join(words(block)));
+        let ([h0, h1], h2) = (split(low), h2 + 1 + u64::from(carry));
 
-        let at_0 = h0 * r0 + h1 * s1;
-        let at_64 = h0 * r1 + h1 * r0 + h2 * s1 + (at_0 >> 64);
-        let at_128 = h2 * r0 + (at_64 >> 64);
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        let at_0 = product(h0, r0) + product(h1, s1);
+        let at_64 = product(h0, r1) + product(h1, r0) + u128::from(h2 * s1) + (at_0 >> 64);
+        let at_128 = h2 * r0 + split(at_64)[1];
         // Of what is at 2^128, all but two bits return to the bottom, times 5 / 4.
-        let h0 = low(at_0) + (at_128 >> 2) * 5;
-        let h1 = low(at_64) + (h0 >> 64);
-        let h2 = (at_128 & 3) + (h1 >> 64);
-        self.sum = [h0 as u64, h1 as u64, h2 as u64];
+        let (low, carry) = join([split(at_0)[0], split(at_64)[0]]).overflowing_add(u128::from((at_128 >> 2) * 5));
+        let [h0, h1] = split(low);
+        self.sum = [h0, h1, (at_128 & 3) + u64::from(carry)];
     }
 
     /// The tag: the smallest number that the sum is modulo 2^130 - 5, plus the pad, modulo 2^128.
     #[inline(always)]
     pub(super) fn tag(&self) -> [u8; TAG_LEN] {
-        let words = |[low, high]: [u64; 2]| u128::from(low) | u128::from(high) << 64;
         let [h0, h1, h2] = self.sum;
-        let sum = words([h0, h1]);
+        let sum = join([h0, h1]);
         // If sum + 5 reaches 2^130, then sum + 5 - 2^130 is the smaller number.
         let (less, carry) = sum.overflowing_add(5);
         let is_larger = (h2 + u64::from(carry)) >> 2 != 0;
         let mask = u128::from(is_larger).wrapping_neg();
         let reduced = sum ^ (mask & (sum ^ less));
-        reduced.wrapping_add(words(self.pad)).to_le_bytes()
+        reduced.wrapping_add(join(self.pad)).to_le_bytes()
     }
 }
 
 #[inline(always)]
-fn low(word: u128) -> u128 {
-    u128::from(word as u64)
+fn join([low, high]: [u64; 2]) -> u128 {
+    u128::from(low) | u128::from(high) << 64
+}
+
+#[inline(always)]
+fn split(words: u128) -> [u64; 2] {
+    [words as u64, (words >> 64) as u64]
 }

@@ -216,7 +216,7 @@ fn compose(source: &Source<'_>, at: usize, to: &[Cell<u8>]) {
     let from_head = source.head.get(at..).unwrap_or(&[]);
     let (head_cells, rest) = to.split_at(from_head.len().min(to.len()));
     copy_from(&from_head[..head_cells.len()], head_cells);
-    let body_at = (at + head_cells.len()).saturating_sub(source.head.len());
+    let body_at = at.saturating_sub(source.head.len());
     let from_body = source.body.get(body_at..).unwrap_or(&[]);
     let (body_cells, padding) = rest.split_at(from_body.len().min(rest.len()));
     copy_from(&from_body[..body_cells.len()], body_cells);
