@@ -34,7 +34,13 @@ fn trains_of(subject: Subject) {
         let geometry = Geometry::new(len + HEADER_LEN + TAG_LEN, last + HEADER_LEN + TAG_LEN, count).expect("possible");
         // Across the border of the counters' halves.
         let counters = ascending(u64::from(u32::MAX) - rng.below(count) as u64, count);
-        let plain = rng.bytes(geometry.total_len());
+        let mut plain = rng.bytes(geometry.total_len());
+        // Zeros at the end of each text, which its source leaves out.
+        let paddings: Vec<usize> = (0..count).map(|i| rng.below(17).min(geometry.plaintext_len(i))).collect();
+        for (segment, padding) in plain.chunks_mut(geometry.stride()).zip(&paddings) {
+            let end = segment.len() - TAG_LEN;
+            segment[end - padding..end].fill(0);
+        }
         let mut sealed = plain.clone();
         oracle.seal_train(&counters, &mut sealed, geometry);
         let buf = memory.flush(Flush::BOTH[rng.below(2)], plain.len());
@@ -45,7 +51,9 @@ fn trains_of(subject: Subject) {
 
         let sources: Vec<Source<'_>> = plain
             .chunks(geometry.stride())
-            .map(|segment| text(segment).split_at(rng.below(text(segment).len() + 1)))
+            .zip(&paddings)
+            .map(|(segment, padding)| &text(segment)[..text(segment).len() - padding])
+            .map(|source| source.split_at(rng.below(source.len() + 1)))
             .map(|(head, body)| Source { head, body })
             .collect();
         buf.chunks_mut(geometry.stride()).for_each(|segment| segment[HEADER_LEN..].fill(0xee));
