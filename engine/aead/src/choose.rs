@@ -58,7 +58,7 @@ fn lack(provider: Provider) -> String {
     format!("which lacks {}", names(provider.missing_features().into_iter()))
 }
 
-/// Tests and measures every provider and takes the fastest correct one for each class of packets. Takes about a tenth
+/// Tests and measures every provider and takes the fastest correct one for each class of packets. Takes some two tenths
 /// of a second, of all CPUs.
 ///
 /// # Errors
@@ -68,7 +68,7 @@ pub fn choose() -> Result<Choice, SelectionError> {
 }
 
 impl Selection {
-    /// Tests and measures what may be used under this selection. Takes about a tenth of a second, of all CPUs.
+    /// Tests and measures what may be used under this selection. Takes some two tenths of a second, of all CPUs.
     ///
     /// # Errors
     /// A fixed provider that does not run on this CPU, or its failed self-test; the first failed one, if no provider of

@@ -16,8 +16,8 @@ use crate::{Provider, Suite};
 
 /// Time for each pair of size and count, sealing and opening together; a round that has begun is finished.
 const BUDGET_PER_CLASS: Duration = Duration::from_millis(1);
-/// The fewest rounds per class, however slow: the first one warms up.
-const ROUNDS_MIN: usize = 3;
+/// The fewest rounds per class, however slow: the first one warms up, and one that was preempted may end the time.
+const ROUNDS_MIN: usize = 9;
 /// Packets per round, as many trains as they make: enough for the clock's resolution.
 const PACKETS_PER_ROUND: usize = 44;
 /// Pairs of size and count.
@@ -34,8 +34,8 @@ pub struct Measurement {
     pub figures: Vec<Figure>,
 }
 
-/// The speed of one provider for trains of one shape: the median of several rounds. A round in which this thread was
-/// preempted does not count, and neither does one in which a neighbour was.
+/// The speed of one provider for trains of one shape: the lower quartile of several rounds. Rounds in which this thread
+/// was preempted are above it, and those in which a neighbour was are below.
 #[derive(Clone, Copy, Debug)]
 pub struct Figure {
     /// Bytes of plaintext per packet.
@@ -48,7 +48,7 @@ pub struct Figure {
     pub open_ns: f64,
 }
 
-/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`], with all CPUs at work: about 12 ms.
+/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`], with all CPUs at work: 12 ms or more.
 pub fn measure(suite: Suite, provider: Provider) -> Measurement {
     let neighbours = thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1);
     let class = AtomicUsize::new(0);
@@ -114,12 +114,12 @@ fn measure_class(suite: Suite, provider: Provider, index: usize) -> Figure {
         open.push(work.pass(Operation::Open));
     }
     let packets = work.packets() as f64;
-    let median_ns = |mut rounds: Vec<Duration>| {
+    let quartile_ns = |mut rounds: Vec<Duration>| {
         rounds.sort_unstable();
-        rounds[rounds.len() / 2].as_nanos() as f64 / packets
+        rounds[rounds.len() / 4].as_nanos() as f64 / packets
     };
     let (packet_len, train_count) = class_of(index);
-    Figure { packet_len, train_count, seal_ns: median_ns(seal), open_ns: median_ns(open) }
+    Figure { packet_len, train_count, seal_ns: quartile_ns(seal), open_ns: quartile_ns(open) }
 }
 
 impl Measurement {
