@@ -60,7 +60,7 @@ impl Renewal {
         self.epoch.link = self.epoch.link.wrapping_add(1);
     }
 
-    /// The sources of all peers are to be forgotten.
+    /// The sources of all peers must be forgotten.
     pub const fn note_sources(&mut self) {
         self.epoch.sources = self.epoch.sources.wrapping_add(1);
     }
