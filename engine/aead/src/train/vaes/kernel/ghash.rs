@@ -53,8 +53,8 @@ impl<V: Registers> Sum<V> {
     }
 }
 
-/// The sum after the blocks of a text, in the registers of `blocks`: the last of them zero-padded. `y` is the sum before
-/// them.
+/// The sum after the blocks of a text, in the registers of `blocks`: the last of them zero-padded. `y` is the sum
+/// before them.
 #[inline(always)]
 pub(super) fn add_blocks<const N: usize, V: Registers>(
     v: V,
