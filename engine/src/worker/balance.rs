@@ -16,7 +16,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ringfort_core::time::Time;
@@ -35,7 +35,7 @@ const GAIN_MIN: Share = 100;
 const BUCKET_MIN: Share = 30;
 /// Workers whose loads differ by less have the same room.
 const EVEN: Share = 250;
-/// What a worker has said counts for so long. Whoever is not heard of sleeps.
+/// What a worker has said counts for so long.
 const HEARD_FOR: Duration = Duration::from_millis(300);
 /// A bucket that was moved stays for that long, and for twice as long each time that it is moved again.
 const HOLD: Duration = Duration::from_secs(1);
@@ -72,10 +72,14 @@ pub struct Balance {
     moves: Box<[AtomicU64; Bucket::COUNT]>,
 }
 
-/// On a cache line of its own: when it was written, in [`TICK`]s, and below that the share.
-#[derive(Debug, Default)]
+/// On a cache line of its own.
+#[derive(Debug)]
 #[repr(align(64))]
-struct Published(AtomicU64);
+struct Published {
+    /// When it was written, in [`TICK`]s, and below that the share.
+    said: AtomicU64,
+    sleeps: AtomicBool,
+}
 
 const TICK: Duration = Duration::from_millis(1);
 const SHARE_BITS: u32 = 10;
@@ -85,24 +89,44 @@ impl Balance {
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self {
-            loads: (0..workers).map(|_| Published::default()).collect(),
+            loads: (0..workers).map(|_| Published { said: AtomicU64::new(0), sleeps: AtomicBool::new(true) }).collect(),
             moves: Box::new([const { AtomicU64::new(0) }; _]),
         }
     }
 
     pub(super) fn publish(&self, worker: usize, load: Share, now: Time) {
-        self.loads[worker].0.store(ticks(now) << SHARE_BITS | load, Relaxed);
+        self.loads[worker].said.store(ticks(now) << SHARE_BITS | load, Relaxed);
     }
 
     pub(super) fn load(&self, worker: usize, now: Time) -> Share {
-        let published = self.loads[worker].0.load(Relaxed);
-        let age = ticks(now).saturating_sub(published >> SHARE_BITS);
-        if u128::from(age) > HEARD_FOR.as_millis() { 0 } else { published & ((1 << SHARE_BITS) - 1) }
+        let Published { said, sleeps } = &self.loads[worker];
+        let said = said.load(Relaxed);
+        let age = ticks(now).saturating_sub(said >> SHARE_BITS);
+        match u128::from(age) <= HEARD_FOR.as_millis() {
+            true => said & ((1 << SHARE_BITS) - 1),
+            false if sleeps.load(Relaxed) => 0,
+            // Somebody else has its core all the time.
+            false => WHOLE,
+        }
+    }
+
+    /// Another worker gives `worker` what takes that share, and nobody else should find as much room there.
+    fn expect(&self, worker: usize, share: Share, now: Time) {
+        let load = (self.load(worker, now) + share).min(WHOLE);
+        self.publish(worker, load, now);
+    }
+
+    /// Whether a worker has nothing to do. Whoever sleeps says nothing more.
+    #[inline]
+    pub(super) fn note_sleep(&self, worker: usize, sleeps: bool) {
+        self.loads[worker].sleeps.store(sleeps, Relaxed);
     }
 
     /// Who has the least to do except `worker`, and how much.
     pub(super) fn least(&self, worker: usize, now: Time) -> Option<(usize, Share)> {
-        let others = (0..self.loads.len()).filter(|&other| other != worker);
+        // Of several that have as little, each worker finds another one first.
+        let workers = self.loads.len();
+        let others = (1..workers).map(|further| (worker + further) % workers);
         others.map(|other| (other, self.load(other, now))).min_by_key(|&(_, load)| load)
     }
 
@@ -125,14 +149,21 @@ impl Balance {
         let here = load.total();
         let gains = here >= FULL && share >= BUCKET_MIN && there + share + GAIN_MIN <= here;
         let last = self.last_move(bucket);
-        let returns = last.from == to && now < last.until + FORGOTTEN_AFTER;
+        let returns = last.from == to && last.is_known(now);
         gains && now >= last.until && (!returns || load.waited >= last.waited + GAIN_MIN)
     }
 
-    /// The worker `from`, which has this load, gives a bucket away.
-    pub(super) fn note_move(&self, bucket: Bucket, from: usize, load: Load, now: Time) {
+    /// The worker `from`, which has this load, gives a bucket that takes `share` of it to the worker `to`.
+    pub(super) fn note_move(
+        &self,
+        bucket: Bucket,
+        (from, load): (usize, Load),
+        (to, share): (usize, Share),
+        now: Time,
+    ) {
+        self.expect(to, share, now);
         let last = self.last_move(bucket);
-        let times = if now < last.until + FORGOTTEN_AFTER { last.times + 1 } else { 0 };
+        let times = if last.is_known(now) { last.times + 1 } else { 0 };
         let hold = HOLD.saturating_mul(1 << times.min(8)).min(HOLD_MAX);
         let this = Move { until: now + hold, times: times.min(8), from, waited: load.waited };
         self.moves[bucket.index()].store(this.packed(), Relaxed);
@@ -160,6 +191,11 @@ struct Move {
 }
 
 impl Move {
+    /// There was one, lately.
+    fn is_known(self, now: Time) -> bool {
+        self.until > Time::ZERO && now < self.until + FORGOTTEN_AFTER
+    }
+
     const TIMES_BITS: u32 = 4;
     const FROM_BITS: u32 = 8;
 
@@ -194,13 +230,15 @@ impl Spread {
 
     pub(super) fn new(balance: &Balance, now: Time) -> Self {
         let workers = balance.loads.len();
-        let load = |worker| balance.load(worker, now);
-        let (least, most) = (0..workers).map(load).fold((WHOLE, 0), |(a, b), load| (a.min(load), b.max(load)));
+        // Each is read once: others write meanwhile, and the rooms must add up.
+        let mut loads = [0; Self::SLOTS];
+        (0..workers).for_each(|worker| loads[worker] = balance.load(worker, now));
+        let (least, most) = loads[..workers].iter().fold((WHOLE, 0), |(a, b), &load| (a.min(load), b.max(load)));
         if most.saturating_sub(least) < EVEN {
             return Self { slots: None, workers };
         }
         // In eighths, so a small change moves nothing. A full worker has some, too: who has is asked again.
-        let room = |worker| (WHOLE - load(worker)).div_ceil(WHOLE / 8).max(1) as usize;
+        let room = |worker: usize| (WHOLE - loads[worker]).div_ceil(WHOLE / 8).max(1) as usize;
         let rooms: usize = (0..workers).map(room).sum();
         let (mut slots, mut filled, mut before) = ([0; Self::SLOTS], 0, 0);
         for worker in 0..workers {
@@ -272,11 +310,13 @@ mod tests {
     fn what_a_worker_said_counts_for_a_while() {
         let balance = Balance::new(3);
         assert_eq!(balance.least(0, NOW), Some((1, 0)));
-        balance.publish(1, 1_000, NOW);
+        balance.publish(1, 700, NOW);
         balance.publish(2, 400, NOW);
-        assert_eq!((balance.load(1, NOW), balance.least(0, NOW)), (1_000, Some((2, 400))));
+        assert_eq!((balance.load(1, NOW), balance.least(0, NOW)), (700, Some((2, 400))));
         let later = NOW + HEARD_FOR + TICK;
-        assert_eq!((balance.load(1, later), balance.load(1, Time::ZERO)), (0, 1_000), "it sleeps; a clock went back");
+        assert_eq!((balance.load(1, later), balance.load(1, Time::ZERO)), (0, 700), "it sleeps; a clock went back");
+        balance.note_sleep(1, false);
+        assert_eq!(balance.load(1, later), WHOLE, "it does not get its core");
         assert_eq!(Balance::new(1).least(0, NOW), None);
     }
 
@@ -303,7 +343,8 @@ mod tests {
     #[test]
     fn it_goes_back_only_if_it_waits_longer_there() {
         let balance = Balance::new(3);
-        balance.note_move(bucket(3), 0, load(500, 400), NOW);
+        balance.note_move(bucket(3), (0, load(500, 400)), (1, 500), NOW);
+        assert_eq!(balance.load(1, NOW), 500, "so much is on its way there");
         assert!(balance.is_held(bucket(3), NOW) && !balance.is_held(bucket(4), NOW));
         let goes = |load, to, now| balance.should_go(bucket(3), 500, load, to, 0, now);
         assert!(!goes(load(400, 600), 2, NOW), "it was just moved");
@@ -318,13 +359,13 @@ mod tests {
         let balance = Balance::new(2);
         let mut now = NOW;
         for seconds in [1, 2, 4, 8, 16, 32, 32] {
-            balance.note_move(bucket(9), 0, load(500, 500), now);
+            balance.note_move(bucket(9), (0, load(500, 500)), (1, 500), now);
             let end = now + Duration::from_secs(seconds);
             assert!(balance.is_held(bucket(9), Time(end.as_nanos() - 1_000_000)), "{seconds}");
             assert!(!balance.is_held(bucket(9), end), "{seconds}");
             now = end;
         }
-        balance.note_move(bucket(9), 0, load(500, 500), now + FORGOTTEN_AFTER);
+        balance.note_move(bucket(9), (0, load(500, 500)), (1, 500), now + FORGOTTEN_AFTER);
         assert!(!balance.is_held(bucket(9), now + FORGOTTEN_AFTER + HOLD), "the former moves are forgotten");
     }
 
@@ -352,6 +393,24 @@ mod tests {
         assert!((900..Bucket::COUNT).contains(&with_room), "{with_room}");
         balance.publish(1, 1_000, NOW);
         assert_eq!(count(&balance), Bucket::COUNT / 2, "nobody has room");
+    }
+
+    /// A worker that is asked twice may have said something else in between.
+    #[test]
+    fn loads_that_change_meanwhile_harm_nobody() {
+        let (balance, stop) = (Balance::new(64), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in (0..).take_while(|_| !stop.load(Relaxed)) {
+                    balance.publish(n % 64, if n % 3 == 0 { WHOLE } else { 0 }, NOW);
+                }
+            });
+            for _ in 0..2_000 {
+                let spread = Spread::new(&balance, NOW);
+                assert!(Bucket::all().all(|bucket| spread.place(bucket) < 64));
+            }
+            stop.store(true, Relaxed);
+        });
     }
 
     #[test]

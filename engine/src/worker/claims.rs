@@ -57,6 +57,8 @@ pub(super) struct Claims {
     next_look: Time,
     /// Some buckets are to leave, once the worker's queue is empty.
     leaving: bool,
+    /// Among them is a busy one. Until it has gone, nobody knows what its going changes.
+    busy_leaving: bool,
 }
 
 /// A bucket since it was last looked at.
@@ -79,16 +81,17 @@ enum Verdict {
 }
 
 impl Claims {
-    /// Of the calling thread.
-    pub fn new(flows: Option<Flows>, worker: usize) -> Self {
+    /// Of the calling thread. One that polls all the time always looks full, and shares no work.
+    pub fn new(flows: Option<Flows>, worker: usize, polls: bool) -> Self {
         Self {
-            account: flows.is_some().then(Account::of_this_thread),
+            account: (flows.is_some() && !polls).then(Account::of_this_thread),
             flows,
             worker,
             last_look: Time::ZERO,
             buckets: Box::new([Seen::default(); _]),
             next_look: Time::ZERO,
             leaving: false,
+            busy_leaving: false,
         }
     }
 
@@ -137,12 +140,13 @@ impl Claims {
         }
         let leaves = |flows: &Flows| Bucket::all().any(|bucket| flows.table.is_to_leave(bucket, worker));
         self.leaving = self.flows.as_ref().is_some_and(leaves);
+        self.busy_leaving &= self.leaving;
         moved
     }
 
     /// Gives idle buckets to whom they should have, and a busy one away if there is too much to do here, which is
     /// `work` in units of [`cost`]. True: a busy one is to go.
-    fn spread_work(&self, load: Load, work: u64, now: Time) -> bool {
+    fn spread_work(&mut self, load: Load, work: u64, now: Time) -> bool {
         let Some(Flows { table, balance }) = &self.flows else { return false };
         let spread = Spread::new(balance, now);
         let least = balance.least(self.worker, now);
@@ -156,16 +160,26 @@ impl Claims {
             }
             let share = load.ran * seen.sent.min(work) / work.max(1);
             if let Some((to, there)) = least
+                && !self.busy_leaving
                 && largest.is_none_or(|(most, ..)| share > most)
                 && balance.should_go(bucket, share, load, to, there, now)
             {
                 largest = Some((share, bucket, to));
             }
         }
-        let Some((_, bucket, to)) = largest else { return false };
-        balance.note_move(bucket, self.worker, load, now);
+        let Some((share, bucket, to)) = largest else { return false };
+        balance.note_move(bucket, (self.worker, load), (to, share), now);
         table.assign(bucket, self.worker, to);
+        self.busy_leaving = true;
         true
+    }
+
+    /// The worker is about to sleep, or has woken up.
+    #[inline]
+    pub fn note_sleep(&self, sleeps: bool) {
+        if let Some(flows) = &self.flows {
+            flows.balance.note_sleep(self.worker, sleeps);
+        }
     }
 
     /// Whether [`let_go`](Self::let_go) must be called when the worker's queue has been seen empty.
@@ -177,7 +191,7 @@ impl Claims {
     /// Lets all buckets go that are wanted elsewhere. To be called when nothing that was read from the queue is on its
     /// way to the socket. What waits for a key is not waited for: there may never be one.
     pub fn let_go(&mut self) {
-        self.leaving = false;
+        (self.leaving, self.busy_leaving) = (false, false);
         if let Some(flows) = &self.flows {
             Bucket::all().for_each(|bucket| flows.table.let_go(bucket, self.worker));
         }
@@ -240,7 +254,7 @@ mod tests {
             let tun = Tun::create("rf0", 2, Offloads::NONE).unwrap();
             let flows = Flows::new(tun.flows().unwrap().expect("two queues are steered"));
             let table = &flows.table;
-            let mut claims = Claims::new(Some(flows.clone()), 0);
+            let mut claims = Claims::new(Some(flows.clone()), 0, false);
             let ours: Vec<_> = Bucket::all().filter(|&bucket| table.place(bucket) == 0).collect();
             for (bucket, sent) in ours.iter().zip([300, 500, 200]) {
                 claims.buckets[bucket.index()].sent = sent;
@@ -249,6 +263,7 @@ mod tests {
             let full = Load { ran: WHOLE, waited: 0 };
             flows.balance.publish(0, full.total(), now);
             assert!(claims.spread_work(full, 1_000, now));
+            assert!(!claims.spread_work(full, 1_000, now), "one at a time");
             let leaves = |bucket: &&Bucket| table.is_to_leave(**bucket, 0);
             assert_eq!(ours[..3].iter().filter(leaves).collect::<Vec<_>>(), [&ours[1]]);
             let idle = ours[3..].iter().filter(leaves).count();
@@ -256,6 +271,7 @@ mod tests {
 
             claims.let_go();
             assert_eq!(table.place(ours[1]), 1);
+            flows.balance.publish(1, 0, now);
             assert!(claims.spread_work(full, 1_000, now), "the next one goes in the next look");
             claims.let_go();
             flows.balance.publish(1, 800, now);
@@ -265,7 +281,7 @@ mod tests {
 
     #[test]
     fn without_a_table_there_is_nothing_to_do() {
-        let mut claims = Claims::new(None, 0);
+        let mut claims = Claims::new(None, 0, false);
         claims.note_received(&[0x45; 60], 60);
         assert!(!claims.look(Time::from_secs(1)));
         assert!(!claims.is_leaving());

@@ -94,7 +94,7 @@ impl Worker {
             index,
             queues,
             stats: config.stats,
-            claims: Claims::new(config.flows, index),
+            claims: Claims::new(config.flows, index, !tuning.busy_poll.is_zero()),
             now: boot_time(),
             last_completion: boot_time(),
             busy_poll: tuning.busy_poll,
@@ -147,7 +147,9 @@ impl Worker {
     fn work(&mut self) -> Result<(), WorkerError> {
         self.path.watch().begin();
         let wait = self.prepare()?;
+        self.claims.note_sleep(wait != Wait::No);
         self.enter(wait)?;
+        self.claims.note_sleep(false);
         self.now = boot_time();
         let waiting = self.reads.len();
         self.reap();

@@ -22,7 +22,7 @@ pub use table::{Bucket, FlowTable, cost};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use program::Instruction;
+use program::{Instruction, Seed};
 use table::TABLE_LEN;
 
 /// `TUNSETSTEERINGEBPF` of `linux/if_tun.h`: `_IOR('T', 224, int)`.
@@ -67,7 +67,7 @@ pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTabl
     let map = make_map()?;
     let queues = u32::try_from(queues).map_err(|_| io::ErrorKind::InvalidInput)?;
     // Nobody outside can tell which flows share a bucket, and have them meet in one.
-    let seed = getrandom::u32()?;
+    let seed = Seed { hash: getrandom::u32()?, pair: getrandom::u32()? };
     let table = FlowTable::map(map.as_fd(), queues, seed)?;
     let program = load_program(&program::program(map.as_raw_fd(), seed))?;
     let fd = program.as_raw_fd();

@@ -26,6 +26,15 @@ const FRAGMENT_HEADER_LEN: usize = 8;
 /// The bits of a bucket in a note; those above are of the datagram's key.
 const BUCKET_MASK: u32 = Bucket::COUNT as u32 - 1;
 
+/// What nobody outside knows of the hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seed {
+    /// It begins with this.
+    pub(super) hash: u32,
+    /// Both of a pair of words are changed by this before they are multiplied.
+    pub(super) pair: u32,
+}
+
 /// One instruction, as `struct bpf_insn` has it: code, destination and source register, jump offset, constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -68,9 +77,9 @@ pub(super) mod code {
     pub(in super::super) const MOVE_CONSTANT_32: u8 = 0xb4;
     pub(in super::super) const ADD: u8 = 0x0f;
     pub(in super::super) const ADD_CONSTANT: u8 = 0x07;
-    pub(in super::super) const ADD_32: u8 = 0x0c;
     pub(in super::super) const OR: u8 = 0x4f;
     pub(in super::super) const XOR: u8 = 0xaf;
+    pub(in super::super) const XOR_CONSTANT_32: u8 = 0xa4;
     pub(in super::super) const AND_CONSTANT: u8 = 0x57;
     pub(in super::super) const SHIFT_LEFT: u8 = 0x67;
     pub(in super::super) const SHIFT_RIGHT: u8 = 0x77;
@@ -125,6 +134,7 @@ const FRAGMENT_V6: Fragment = Fragment {
 struct Assembler {
     program: Vec<Instruction>,
     table: RawFd,
+    seed: Seed,
     /// To where the hash is complete.
     to_end: Vec<usize>,
     /// To where the bucket is known.
@@ -146,6 +156,14 @@ impl Assembler {
         self.emit(op(code::XOR, HASH, SCRATCH, 0, 0));
     }
 
+    /// Mixes R0 and WORD into the hash, as [`mix_pair`] does.
+    fn mix_pair(&mut self) {
+        self.emit(op(code::XOR_CONSTANT_32, R0, 0, 0, self.seed.pair.cast_signed()));
+        self.emit(op(code::XOR_CONSTANT_32, WORD, 0, 0, self.seed.pair.cast_signed()));
+        self.emit(op(code::MULTIPLY_32, R0, WORD, 0, 0));
+        self.mix();
+    }
+
     /// As [`mix_addresses`]: `words` pairs of words, of which the second lies `apart` behind the first.
     fn mix_addresses(&mut self, first: i32, words: i32) {
         let apart = 4 * words;
@@ -153,13 +171,8 @@ impl Assembler {
             self.emit(load(code::LOAD_WORD, at));
             self.emit(op(code::MOVE, WORD, R0, 0, 0));
             self.emit(load(code::LOAD_WORD, at + apart));
-            self.emit(op(code::XOR, R0, WORD, 0, 0));
-            self.mix();
+            self.mix_pair();
         }
-        // Both words of the last pair are in reach still: one is R0 ^ WORD, since `mix` leaves R0 alone.
-        self.emit(op(code::XOR, R0, WORD, 0, 0));
-        self.emit(op(code::ADD_32, R0, WORD, 0, 0));
-        self.mix();
     }
 
     /// As [`mix_ports`], of the word in R0.
@@ -167,8 +180,7 @@ impl Assembler {
         self.emit(op(code::MOVE, WORD, R0, 0, 0));
         self.emit(op(code::SHIFT_RIGHT, WORD, 0, 0, 16));
         self.emit(op(code::AND_CONSTANT, R0, 0, 0, 0xffff));
-        self.emit(op(code::MULTIPLY_32, R0, WORD, 0, 0));
-        self.mix();
+        self.mix_pair();
     }
 
     /// To the end unless the protocol number in R0 is that of TCP or UDP, which have ports.
@@ -295,10 +307,10 @@ impl Assembler {
 
 /// The program, with the descriptor of its table, and what its hash begins with. A TUN packet begins with its IP
 /// header.
-pub(super) fn program(table: RawFd, seed: u32) -> Vec<Instruction> {
-    let mut asm = Assembler { table, ..Assembler::default() };
+pub(super) fn program(table: RawFd, seed: Seed) -> Vec<Instruction> {
+    let mut asm = Assembler { table, seed, ..Assembler::default() };
     asm.emit(op(code::MOVE, CONTEXT, R1, 0, 0));
-    asm.emit(op(code::MOVE_CONSTANT_32, HASH, 0, 0, seed.cast_signed()));
+    asm.emit(op(code::MOVE_CONSTANT_32, HASH, 0, 0, seed.hash.cast_signed()));
     asm.emit(load(code::LOAD_BYTE, 0));
     asm.emit(op(code::SHIFT_RIGHT, R0, 0, 0, 4));
     let to_v6 = asm.emit(op(code::JUMP_IF_EQUAL, R0, 0, 0, 6));
@@ -339,31 +351,30 @@ const fn mix(hash: u32, word: u32) -> u32 {
     product ^ product >> STIR
 }
 
-/// The same for both directions of a flow.
-fn mix_addresses<const WORDS: usize>(mut hash: u32, from: &[[u8; 4]; WORDS], to: &[[u8; 4]; WORDS]) -> u32 {
-    let words = from.iter().zip(to).map(|(a, b)| (u32::from_be_bytes(*a), u32::from_be_bytes(*b)));
-    let mut sum = 0;
-    for (a, b) in words {
-        hash = mix(hash, a ^ b);
-        sum = a.wrapping_add(b);
-    }
-    mix(hash, sum)
+/// The same for both directions of a flow. What two pairs have in common says nothing of their products, unless one
+/// knows the secret.
+const fn mix_pair(hash: u32, a: u32, b: u32, seed: Seed) -> u32 {
+    mix(hash, (a ^ seed.pair).wrapping_mul(b ^ seed.pair))
 }
 
-/// A product is the same for both directions too, and one to one where one of the ports is fixed.
-fn mix_ports(hash: u32, ports: [u8; 4]) -> u32 {
+fn mix_addresses<const WORDS: usize>(seed: Seed, from: &[[u8; 4]; WORDS], to: &[[u8; 4]; WORDS]) -> u32 {
+    let words = from.iter().zip(to).map(|(a, b)| (u32::from_be_bytes(*a), u32::from_be_bytes(*b)));
+    words.fold(seed.hash, |hash, (a, b)| mix_pair(hash, a, b, seed))
+}
+
+fn mix_ports(hash: u32, ports: [u8; 4], seed: Seed) -> u32 {
     let [a, b, c, d] = ports;
-    mix(hash, u32::from(u16::from_be_bytes([a, b])) * u32::from(u16::from_be_bytes([c, d])))
+    mix_pair(hash, u16::from_be_bytes([a, b]).into(), u16::from_be_bytes([c, d]).into(), seed)
 }
 
 /// What [`program`] makes of a packet, and of the packets in the other direction of its flow; `None` where a load ends
 /// it. Nothing is noted: later fragments use their addresses.
-pub(super) fn bucket(packet: &[u8], seed: u32) -> Option<u32> {
+pub(super) fn bucket(packet: &[u8], seed: Seed) -> Option<u32> {
     let hash = if packet.first()? >> 4 == 6 { hash_v6(packet, seed)? } else { hash_v4(packet, seed)? };
     Some(mix(hash, 0) & BUCKET_MASK)
 }
 
-fn hash_v4(packet: &[u8], seed: u32) -> Option<u32> {
+fn hash_v4(packet: &[u8], seed: Seed) -> Option<u32> {
     let (from, to) = (*packet.get(12..)?.first_chunk()?, *packet.get(16..)?.first_chunk()?);
     let hash = mix_addresses(seed, &[from], &[to]);
     let is_later_fragment = u16::from_be_bytes([packet[6], packet[7]]) & OFFSET_V4 != 0;
@@ -371,23 +382,23 @@ fn hash_v4(packet: &[u8], seed: u32) -> Option<u32> {
         return Some(hash);
     }
     let header_len = usize::from(packet[0] & 15) * 4;
-    Some(mix_ports(hash, *packet.get(header_len..)?.first_chunk()?))
+    Some(mix_ports(hash, *packet.get(header_len..)?.first_chunk()?, seed))
 }
 
-fn hash_v6(packet: &[u8], seed: u32) -> Option<u32> {
+fn hash_v6(packet: &[u8], seed: Seed) -> Option<u32> {
     let addresses = packet.get(8..40)?.as_chunks::<4>().0;
     let (from, to) = (addresses.first_chunk::<4>()?, addresses.last_chunk::<4>()?);
     let hash = mix_addresses(seed, from, to);
     let behind = packet.get(40..)?;
     if packet[6] != FRAGMENT_HEADER {
-        return if has_ports(packet[6]) { Some(mix_ports(hash, *behind.first_chunk()?)) } else { Some(hash) };
+        return if has_ports(packet[6]) { Some(mix_ports(hash, *behind.first_chunk()?, seed)) } else { Some(hash) };
     }
     if !has_ports(*behind.first()?) {
         return Some(hash);
     }
     let (header, behind) = behind.split_first_chunk::<FRAGMENT_HEADER_LEN>()?;
     let is_later_fragment = u16::from_be_bytes([header[2], header[3]]) & OFFSET_V6 != 0;
-    if is_later_fragment { Some(hash) } else { Some(mix_ports(hash, *behind.first_chunk()?)) }
+    if is_later_fragment { Some(hash) } else { Some(mix_ports(hash, *behind.first_chunk()?, seed)) }
 }
 
 fn has_ports(protocol: u8) -> bool {

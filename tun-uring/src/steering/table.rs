@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::program::{self, Seed};
+
 /// What a packet or super-packet costs beyond its bytes, in bytes: about as long as the work that each one makes takes,
 /// that much more can be sealed.
 pub(super) const PACKET_COST: u64 = 2048;
@@ -77,8 +79,8 @@ struct Entry {
 pub struct FlowTable {
     entries: NonNull<[Entry; Bucket::COUNT]>,
     queues: u32,
-    /// The program's hash begins with it.
-    seed: u32,
+    /// The program's.
+    seed: Seed,
 }
 
 // SAFETY: the mapping belongs to this value alone and stays until it is dropped; all that is in it are atomics.
@@ -97,7 +99,7 @@ impl FlowTable {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn map(map: BorrowedFd<'_>, queues: u32, seed: u32) -> io::Result<Self> {
+    pub(super) fn map(map: BorrowedFd<'_>, queues: u32, seed: Seed) -> io::Result<Self> {
         let fd = map.as_raw_fd();
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, at an address of the kernel's choice.
@@ -128,7 +130,7 @@ impl FlowTable {
     /// know this table can tell which flows share a bucket.
     #[must_use]
     pub fn bucket(&self, packet: &[u8]) -> Option<Bucket> {
-        super::program::bucket(packet, self.seed).map(Bucket::at)
+        program::bucket(packet, self.seed).map(Bucket::at)
     }
 
     /// How many queues there are.

@@ -18,10 +18,12 @@ pub use write::{write_packet, write_super};
 
 use std::net::IpAddr;
 
+use vnet_packets::virtio::VNET_HDR_LEN;
+
 /// Bytes of a number in a packet.
 pub const NUMBER_LEN: usize = 8;
 /// Room that the TUN wants in front of a packet, and the gateway too.
-pub const ROOM: usize = 16;
+pub const ROOM: usize = VNET_HDR_LEN;
 /// Payload bytes of a first fragment behind its UDP header.
 pub const FIRST_LEN: u16 = 544;
 /// Payload bytes of the fragment behind it.
