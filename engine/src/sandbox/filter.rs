@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::io;
 
 use libc::{c_int, c_long, sock_filter};
-use nix::unistd::geteuid;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, Gt, Le, MaskedEq, Ne};
 use seccompiler::{BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
@@ -58,18 +57,31 @@ const FIOSETOWN: u64 = 0x8901;
 const SIOCSPGRP: u64 = 0x8902;
 const BUT_THE_LAST_BYTE: u64 = 0xffff_ff00;
 
+/// What filters depend on, beside the role.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// What would be refused is carried out, and only logged.
+    pub reports: bool,
+    /// Paths are fenced in, so a thread may be let remove one that otherwise touches none.
+    pub is_fenced: bool,
+    /// Of [`Role::OF_NAMES`]: the process is another user than it was started as, and not root.
+    pub is_somebody_else: bool,
+}
+
 /// A filter for each role. Its refusals are logged, so it is apart from `newer`, whose are not worth it.
-pub struct Filters(Vec<(Role, Vec<sock_filter>)>);
+pub struct Filters {
+    terms: Terms,
+    all: Vec<(Role, Vec<sock_filter>)>,
+}
 
 impl Filters {
-    /// For these roles. `reports`: what would be refused is carried out, and only logged. `is_fenced`: paths are, so a
-    /// thread may be let remove one that otherwise touches none.
+    /// For these roles.
     ///
     /// # Errors
     /// The compiler's. It depends on the tables alone.
-    pub fn new(roles: &[Role], reports: bool, is_fenced: bool) -> Result<Self, BackendError> {
-        let make = |&role| Ok((role, compile(role, reports, is_fenced)?));
-        roles.iter().map(make).collect::<Result<_, _>>().map(Self)
+    pub fn new(roles: &[Role], terms: Terms) -> Result<Self, BackendError> {
+        let make = |&role| Ok((role, compile(role, terms)?));
+        Ok(Self { terms, all: roles.iter().map(make).collect::<Result<_, _>>()? })
     }
 
     /// From now on the calling thread, and whatever it starts, is filtered. It needs `no_new_privs`.
@@ -77,10 +89,10 @@ impl Filters {
     /// # Errors
     /// The system's.
     pub fn install(&self, role: Role) -> io::Result<()> {
-        let (_, filter) = self.0.iter().find(|(of, _)| *of == role).expect("there is one for each");
+        let (_, filter) = self.all.iter().find(|(of, _)| *of == role).expect("there is one for each");
         install(&newer(NOT_THERE), 0)?;
-        // glibc asks nscd first, of which root must do without. A line for each name would hide those that matter.
-        let is_expected = role == Role::Lookup && geteuid().is_root();
+        // glibc asks nscd first, whether it may or not. A line for each name would hide those that matter.
+        let is_expected = role == Role::Lookup && !self.terms.is_somebody_else;
         install(filter, if is_expected { 0 } else { libc::SECCOMP_FILTER_FLAG_LOG })
     }
 }
@@ -114,16 +126,16 @@ const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-fn compile(role: Role, reports: bool, is_fenced: bool) -> Result<Vec<sock_filter>, BackendError> {
+fn compile(role: Role, terms: Terms) -> Result<Vec<sock_filter>, BackendError> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = role.calls().map(|call| (call, Vec::new())).collect();
-    if is_fenced && Role::OF_DAEMON.contains(&role) {
+    if terms.is_fenced && Role::OF_DAEMON.contains(&role) {
         rules.extend(REMOVING.iter().map(|&call| (call, Vec::new())));
     }
-    for (call, conditions) in conditional(role) {
+    for (call, conditions) in conditional(role, terms) {
         let conditions: Result<Vec<_>, _> = conditions.into_iter().map(Condition::compile).collect();
         rules.entry(call).or_default().push(SeccompRule::new(conditions?)?);
     }
-    let refuse = if reports { SeccompAction::Log } else { SeccompAction::Errno(libc::EPERM as u32) };
+    let refuse = if terms.reports { SeccompAction::Log } else { SeccompAction::Errno(libc::EPERM as u32) };
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter: Vec<seccompiler::sock_filter> =
         SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()?;
@@ -144,12 +156,12 @@ impl Condition {
 }
 
 /// Calls that are allowed with some arguments only. Of several rules for a call one must hold.
-fn conditional(role: Role) -> Vec<Rule> {
+fn conditional(role: Role, terms: Terms) -> Vec<Rule> {
     let mut rules = memory(role);
     rules.extend(processes(role));
     rules.extend(opening(role));
     rules.extend(descriptors());
-    rules.extend(sockets::made(role));
+    rules.extend(sockets::made(role, terms));
     rules.extend(sockets::options(role));
     rules.extend(requests(role));
     rules
@@ -169,17 +181,20 @@ fn memory(role: Role) -> Vec<Rule> {
 }
 
 /// Threads, but no processes; and signals to nobody but ourselves. Who has names looked up makes processes and ends
-/// them: no group of them, and Landlock (from 6.12 on) sees to it that they are its own.
+/// them: no group of them, and Landlock (from 6.12 on) sees to it that they are its own. A lookup signals nobody: its
+/// filter was made by its parent, so `own` would be that one.
 fn processes(role: Role) -> Vec<Rule> {
     let (thread, own) = (libc::CLONE_THREAD as u64, u64::from(std::process::id()));
     let mut rules = vec![
         (libc::SYS_clone, vec![Condition(0, Qword, MaskedEq(NEW_NAMESPACE as u64 | thread), thread)]),
-        (libc::SYS_tgkill, vec![Condition(0, Dword, Eq, own)]),
         (libc::SYS_prctl, vec![Condition(0, Dword, Eq, libc::PR_SET_NAME as u64)]),
         (libc::SYS_prctl, vec![Condition(0, Dword, Eq, PR_SET_VMA)]),
         // Limits are read.
         (libc::SYS_prlimit64, vec![Condition(2, Qword, Eq, 0)]),
     ];
+    if role != Role::Lookup {
+        rules.push((libc::SYS_tgkill, vec![Condition(0, Dword, Eq, own)]));
+    }
     if role == Role::Names {
         let flags = NEW_NAMESPACE as u64 | thread | libc::CLONE_VM as u64 | 0xff;
         let one_process = Condition(0, Dword, Le, i32::MAX as u64);

@@ -46,7 +46,7 @@ pub use calls::Role;
 use capabilities::ForFiles;
 use files::Fence;
 pub use files::Places;
-use filter::Filters;
+use filter::{Filters, Terms};
 
 /// How much of it there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -130,7 +130,8 @@ impl Plan {
             gaps.push(error.into());
             Fence::none()
         });
-        let filters = Filters::new(&Role::OF_DAEMON, mode == Mode::Report, files.is_there());
+        let terms = Terms { reports: mode == Mode::Report, is_fenced: files.is_there(), ..Terms::default() };
+        let filters = Filters::new(&Role::OF_DAEMON, terms);
         let filters = filters.map_err(|error| gaps.push(error.into())).ok();
         Self { mode, files, filters, for_files: ForFiles::of(places), gaps }
     }

@@ -3,15 +3,14 @@
 //! A capability is the right to far more than we use it for. With `CAP_NET_ADMIN`, options of IP reach the firewall's
 //! old interface (`IPT_SO_SET_REPLACE`), and as root any service with a unix stream socket does what it is asked. So
 //! options are named one by one, and of unix sockets there are datagrams only: the log's and the service manager's. A
-//! lookup of a name may ask a local service by a unix stream socket, unless it still is root.
+//! lookup of a name may ask a local service by a unix stream socket, if it is neither root nor the daemon's user.
 
 use libc::{c_int, c_long};
-use nix::unistd::geteuid;
 use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 
 use super::calls::Role;
-use super::filter::{Condition, Rule};
+use super::filter::{Condition, Rule, Terms};
 
 /// The type of a socket without its flags (`SOCK_TYPE_MASK` of `linux/net.h`).
 const SOCKET_TYPE: u64 = 0xf;
@@ -64,7 +63,7 @@ const GOT_BY_CONTROL: &[(c_int, &[c_int])] = &[
 ];
 
 /// No raw packets, no other protocol families: most holes of the kernel's network are in these.
-pub(super) fn made(role: Role) -> Vec<Rule> {
+pub(super) fn made(role: Role, terms: Terms) -> Vec<Rule> {
     let family = |family: c_int| Condition(0, Dword, Eq, family as u64);
     let kind = |kind: c_int| Condition(1, Dword, MaskedEq(SOCKET_TYPE), kind as u64);
     let local = vec![family(libc::AF_UNIX), kind(libc::SOCK_DGRAM)];
@@ -89,8 +88,8 @@ pub(super) fn made(role: Role) -> Vec<Rule> {
                 vec![family(libc::AF_INET6), kind(libc::SOCK_STREAM)],
                 netlink,
             ];
-            // Services do whatever root asks them for.
-            if !geteuid().is_root() {
+            // Services do what root asks them for, and the control socket shows its own user private keys.
+            if terms.is_somebody_else {
                 all.extend([vec![family(libc::AF_UNIX), kind(libc::SOCK_STREAM)], local]);
             }
             all

@@ -109,7 +109,8 @@ fn inside<T: Send + 'static>(mode: Mode, role: Role, places: &Places, work: impl
     let mut plan = Plan::new(mode, places);
     if Role::OF_NAMES.contains(&role) {
         // As far as threads can: see `names::tests` for the rest.
-        let filters = Filters::new(&Role::OF_NAMES, mode == Mode::Report, false);
+        let terms = Terms { reports: mode == Mode::Report, ..Terms::default() };
+        let filters = Filters::new(&Role::OF_NAMES, terms);
         (plan.filters, plan.files) = (filters.ok(), Fence::of_lookup().unwrap());
     }
     assert!(plan.gaps.is_empty(), "{:?}", plan.gaps);

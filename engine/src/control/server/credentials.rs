@@ -2,6 +2,9 @@
 //!
 //! The path of the socket says the same to whoever connects. But a descriptor can be handed on, a mode can be changed
 //! for a moment, and whoever asks here sees private keys. The kernel tells who has connected (`SO_PEERCRED`).
+//!
+//! A gateway may be `nobody` (`--user nobody`). So may anybody else, lookups of names among them: such a gateway has no
+//! user of its own to admit.
 
 use std::fs::symlink_metadata;
 use std::io;
@@ -12,6 +15,8 @@ use std::path::Path;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
+
+use crate::sandbox::names::NOBODY;
 
 /// More than a process commonly has. Of one that has more, those beyond do not count.
 const GROUPS_MAX: usize = 1024;
@@ -59,7 +64,7 @@ impl Caller {
     fn is_admitted(&self, own: u32, socket: impl FnOnce() -> Option<(u32, u32)>) -> bool {
         let of_group =
             || socket().is_some_and(|(group, mode)| mode & WRITABLE_BY_GROUP != 0 && self.groups.contains(&group));
-        self.user == 0 || self.user == own || of_group()
+        self.user == 0 || (self.user == own && own != NOBODY) || of_group()
     }
 }
 
@@ -98,6 +103,7 @@ mod tests {
         assert!(caller(0, &[]).is_admitted(1000, closed));
         assert!(caller(1000, &[]).is_admitted(1000, closed));
         assert!(!caller(1001, &[1000]).is_admitted(1000, closed));
+        assert!(!caller(NOBODY, &[]).is_admitted(NOBODY, closed), "others are nobody, too");
     }
 
     #[test]
