@@ -81,6 +81,12 @@ impl LastHooks {
         let limit = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
         Self { commands: interface.hooks.post_down.clone(), limit }
     }
+
+    /// How long the commands of `PreDown` may take, with what the one has that is ended. `None`: as long as they like.
+    #[must_use]
+    pub fn longest(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit + GRACE)
+    }
 }
 
 /// When commands are ended that have not ended by themselves.

@@ -38,7 +38,8 @@ use resolver::Resolver;
 pub use unresolved::Unresolved;
 use work::Work;
 
-/// For the network to be taken back when the gateway ends for another reason than a request.
+/// For what was going on to end, and the network to be taken back, when the gateway ends for another reason than a
+/// request. Commands of `PreDown` have their own time.
 const LAST_WORK: Duration = Duration::from_secs(20);
 
 /// What control wants done.
@@ -114,8 +115,8 @@ pub struct Steward {
     read_at: Arc<AtomicU64>,
     /// Names of endpoints without an address.
     unresolved: Arc<Unresolved>,
-    /// What follows when the interface is gone, if the thread has no time left to say it.
-    post_down: LastHooks,
+    /// What follows when the interface is gone, if the thread has no time left to say it. As the file was applied last.
+    post_down: Arc<Mutex<LastHooks>>,
 }
 
 impl Steward {
@@ -133,13 +134,14 @@ impl Steward {
         let ((tasks, to_do), (wish, wishes)) = (channel(), channel());
         let (report, ending) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
         let (is_gateway, path) = (file.is_gateway(), file.path.clone());
-        let post_down = LastHooks::of(&file.config().interface);
+        let post_down = Arc::new(Mutex::new(LastHooks::of(&file.config().interface)));
         let line = Line { wishes: wish, queues, ending: ending.clone(), runner };
         let read_at = Arc::new(AtomicU64::new(unix_nanos()));
         let unresolved = Arc::new(Unresolved::default());
         let resolver = Resolver::start(names, tasks.clone(), unresolved.clone());
         let resolver = resolver.map_err(|error| DaemonError::system("start the resolver's thread", error))?;
-        let work = Work::new(interface, file, line, (tasks.clone(), resolver), (report.clone(), read_at.clone()));
+        let told = (report.clone(), read_at.clone(), post_down.clone());
+        let work = Work::new(interface, file, line, (tasks.clone(), resolver), told);
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
         let (asked, deferred) = (0, None);
@@ -222,20 +224,34 @@ impl Steward {
             return LastHooks::default();
         }
         self.end();
-        let deadline = Instant::now() + LAST_WORK;
+        let patience = patience(&self.post_down());
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        let next = || match deadline {
+            Some(deadline) => self.wishes.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            None => self.wishes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
         loop {
-            match self.wishes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match next() {
                 Ok(Wish::Ended(last)) => return last,
                 // Whoever waits for an answer hears that there is none: what held its place is dropped here.
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return LastHooks::default(),
                 Err(RecvTimeoutError::Timeout) => {
-                    log::error!("what was set up could not be taken down within {LAST_WORK:?}");
-                    return self.post_down;
+                    log::error!("what was set up could not be taken down within {:?}", patience.unwrap_or_default());
+                    return self.post_down();
                 }
             }
         }
     }
+
+    fn post_down(&self) -> LastHooks {
+        self.post_down.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How long the gateway waits for its end to be prepared: as long as `PreDown` may take, and what is to be done beside.
+fn patience(hooks: &LastHooks) -> Option<Duration> {
+    hooks.longest().map(|longest| longest + LAST_WORK)
 }
 
 fn unix_nanos() -> u64 {
@@ -263,5 +279,23 @@ impl Line {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         self.send(wish(answer));
         answered.recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise what follows `PreDown` would be lost: the network, `PostDown`.
+    #[test]
+    fn an_end_by_failure_waits_for_pre_down() {
+        let hooks = |hook_timeout| {
+            let interface = ringfort_config::Interface { hook_timeout, ..Default::default() };
+            patience(&LastHooks::of(&interface))
+        };
+        // The limit, the time from SIGTERM to SIGKILL, and the rest.
+        assert_eq!(hooks(None), Some(Duration::from_secs(30 + 10 + 20)));
+        assert_eq!(hooks(Some(300)), Some(Duration::from_secs(300 + 10 + 20)));
+        assert_eq!(hooks(Some(0)), None, "the operator wants no limit");
     }
 }

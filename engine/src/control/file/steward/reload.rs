@@ -8,7 +8,7 @@ use ringfort_config::{Config, Loaded};
 use super::super::difference::{Comparison, difference};
 use super::super::{Running, Scope, kept_endpoints, summary};
 use super::work::{ControlEnded, Work, endpoints, jobs};
-use super::{Report, network, unix_nanos};
+use super::{LastHooks, Report, network, unix_nanos};
 use crate::control::error::{DaemonError, Fault};
 use crate::control::logging;
 use crate::sandbox;
@@ -105,6 +105,7 @@ impl Work {
             logging::set_level(level.0);
             lines.push(format!("log level {level}"));
         }
+        *self.post_down.lock().unwrap_or_else(PoisonError::into_inner) = LastHooks::of(&loaded.config.interface);
         self.file.loaded = loaded;
         Ok(lines)
     }

@@ -40,6 +40,8 @@ pub(super) struct Work {
     tasks: Sender<Task>,
     pub report: Arc<Mutex<Report>>,
     pub read_at: Arc<AtomicU64>,
+    /// For control, if there is no time left to ask for it.
+    pub post_down: Arc<Mutex<LastHooks>>,
     pub resolver: Resolver,
     /// Endpoints that were names.
     pub located: HashMap<PublicKey, SocketAddr>,
@@ -63,10 +65,11 @@ impl Work {
         file: ConfigFile,
         line: Line,
         (tasks, resolver): (Sender<Task>, Resolver),
-        (report, read_at): (Arc<Mutex<Report>>, Arc<AtomicU64>),
+        (report, read_at, post_down): (Arc<Mutex<Report>>, Arc<AtomicU64>, Arc<Mutex<LastHooks>>),
     ) -> Self {
         let located = HashMap::new();
-        Self { interface, file, line, tasks, report, read_at, resolver, located, network: None, is_hooked: false }
+        let (network, is_hooked) = (None, false);
+        Self { interface, file, line, tasks, report, read_at, post_down, resolver, located, network, is_hooked }
     }
 
     pub fn run(mut self, to_do: &Receiver<Task>) {
