@@ -20,6 +20,25 @@ pub struct Content {
     pub mode: u32,
 }
 
+impl Content {
+    /// Of a file that is open, whatever it is. More than `len_max` bytes are an error.
+    ///
+    /// # Errors
+    /// The system's, or [`io::ErrorKind::FileTooLarge`].
+    pub fn of(file: File, len_max: usize) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let len = usize::try_from(metadata.size()).unwrap_or(usize::MAX);
+        if len > len_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let bytes = read_wiping(file, len, len_max)?;
+        Ok(Self { bytes, mode: metadata.permissions().mode() & 0o7777 })
+    }
+}
+
 /// The files that a configuration may name.
 pub trait Files {
     /// Reads a file, of which more than `len_max` bytes are an error.
@@ -51,17 +70,7 @@ pub struct Disk {
 
 impl Files for Disk {
     fn read(&self, path: &Path, len_max: usize) -> io::Result<Content> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let len = usize::try_from(metadata.size()).unwrap_or(usize::MAX);
-        if len > len_max {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let bytes = read_wiping(file, len, len_max)?;
-        Ok(Content { bytes, mode: metadata.permissions().mode() & 0o7777 })
+        Content::of(File::open(path)?, len_max)
     }
 
     fn matching(&self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {

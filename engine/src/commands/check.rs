@@ -1,12 +1,14 @@
 //! `ringfort check FILE|NAME`: all that is wrong with a configuration, without touching anything.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use ringfort_config::{KeyFiles, load};
 
 use crate::app::exit;
 use crate::control::file::{Target, disk};
+use crate::control::inherited::is_descriptor;
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +35,17 @@ pub fn run(args: &Args) -> ExitCode {
                 let text = "there is no PrivateKey: a gateway without one neither sends nor receives (warning)";
                 let _ = writeln!(out, "{path}: {text}");
             }
+            if let Some(key_file) = &config.interface.private_key_file
+                && is_read_once(key_file, &target.path)
+            {
+                let path = target.path.display();
+                let text = format!(
+                    "PrivateKeyFile {} can be read once: ringfort reload is refused, and SaveConfig saves nothing \
+                     (warning)",
+                    key_file.display()
+                );
+                let _ = writeln!(out, "{path}: {text}");
+            }
             let (peers, prefixes) = (config.peers.len(), config.allowed_ips().count());
             let _ =
                 writeln!(out, "{}: right: {peers} peers, {prefixes} allowed IPs, {files} files", target.path.display());
@@ -41,6 +54,25 @@ pub fn run(args: &Args) -> ExitCode {
         Err(mistakes) => {
             let _ = writeln!(std::io::stderr(), "{mistakes}");
             ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether a file that the one at `path` names is gone for a running gateway: a pipe, or an open descriptor.
+fn is_read_once(named: &Path, path: &Path) -> bool {
+    let place = path.parent().unwrap_or(Path::new("")).join(named);
+    is_descriptor(named) || place.metadata().is_ok_and(|meta| !meta.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_can_be_read_once() {
+        let path = Path::new("/etc/ringfort/wg0.conf");
+        for (named, is) in [("/dev/fd/8", true), ("/dev/null", true), ("/etc/hosts", false), ("../hosts", false)] {
+            assert_eq!(is_read_once(Path::new(named), path), is, "{named}");
         }
     }
 }

@@ -57,8 +57,21 @@ impl Inherited {
 /// The descriptor above the standard ones that a path leads to, if it leads to one of this process.
 #[must_use]
 pub fn descriptor_of(path: &Path) -> Option<RawFd> {
-    let number = path.strip_prefix("/dev/fd").or_else(|_| path.strip_prefix("/proc/self/fd")).ok()?;
-    number.to_str()?.parse().ok().filter(|&number: &RawFd| number > libc::STDERR_FILENO)
+    number_of(path).filter(|&number| number > libc::STDERR_FILENO)
+}
+
+/// Whether a path leads to any descriptor of this process, the standard ones among them.
+#[must_use]
+pub fn is_descriptor(path: &Path) -> bool {
+    let standard = ["/dev/stdin", "/dev/stdout", "/dev/stderr"];
+    number_of(path).is_some() || standard.iter().any(|name| path == Path::new(name))
+}
+
+fn number_of(path: &Path) -> Option<RawFd> {
+    let own = format!("/proc/{}/fd", std::process::id());
+    let directories = ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd", &own];
+    let number = directories.iter().find_map(|directory| path.strip_prefix(directory).ok())?;
+    number.to_str()?.parse().ok()
 }
 
 /// Closes all descriptors beside these and the three standard ones. To be called while nobody owns any other.
@@ -119,11 +132,19 @@ mod tests {
 
     #[test]
     fn paths_that_lead_to_descriptors() {
-        for (path, number) in [("/dev/fd/63", 63), ("/proc/self/fd/3", 3)] {
+        let own = format!("/proc/{}/fd/5", std::process::id());
+        for (path, number) in
+            [("/dev/fd/63", 63), ("/proc/self/fd/3", 3), ("/proc/thread-self/fd/4", 4), (own.as_str(), 5)]
+        {
             assert_eq!(descriptor_of(Path::new(path)), Some(number));
+            assert!(is_descriptor(Path::new(path)), "{path}");
+        }
+        for standard in ["/dev/fd/0", "/proc/self/fd/1", "/dev/stdin", "/dev/stderr"] {
+            assert!(is_descriptor(Path::new(standard)), "{standard}");
         }
         for other in ["/dev/fd/2", "/dev/fd", "/dev/fd/x", "/dev/fd/3/x", "/dev/fd3", "fd/3", "/etc/wg0.conf"] {
             assert_eq!(descriptor_of(Path::new(other)), None, "{other}");
+            assert_eq!(is_descriptor(Path::new(other)), other == "/dev/fd/2", "{other}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{UnixAddr, getsockname};
 
 use super::file::ConfigFile;
-use super::inherited::{Inherited, descriptor_of};
+use super::inherited::{Inherited, descriptor_of, is_descriptor};
 use super::logging::Target;
 use super::server;
 use crate::cli::Serve;
@@ -34,7 +34,7 @@ pub fn of(cli: &Serve, file: Option<&ConfigFile>, inherited: &Inherited) -> Plac
         places.change_beside(path);
         places.has_log = true;
     }
-    for path in file.into_iter().flat_map(files_of).filter(|path| descriptor_of(path).is_none()) {
+    for path in file.into_iter().flat_map(files_of).filter(|path| !is_descriptor(path)) {
         // What runs is written to the file when the gateway ends.
         if file.is_some_and(|file| file.config().interface.save_config) {
             places.change_beside(&path);

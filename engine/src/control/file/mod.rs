@@ -16,12 +16,14 @@ pub mod save;
 pub mod steward;
 mod summary;
 
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ringfort_config::{Config, Content, Disk, Files, KeyFiles, Loaded, Mistakes, Place, Problem};
 
-use super::inherited::descriptor_of;
+use super::inherited::is_descriptor;
 pub use running::{Copying, Running, RunningPeer};
 pub use summary::{kept_endpoints, summary};
 
@@ -174,17 +176,22 @@ pub fn disk() -> Disk {
 }
 
 /// The same for whoever reads them another time. What was handed over as an open descriptor can be read once, and its
-/// number may be that of something else by now.
+/// number may be that of something else by now. A pipe would keep its reader waiting for somebody who writes again.
 #[derive(Debug)]
 pub struct LaterDisk(pub Disk);
 
 impl Files for LaterDisk {
     fn read(&self, path: &Path, len_max: usize) -> io::Result<Content> {
-        if descriptor_of(path).is_some() {
+        if is_descriptor(path) {
             let why = "it was handed over as an open descriptor, and can be read once: restart the gateway";
             return Err(io::Error::other(why));
         }
-        self.0.read(path, len_max)
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+        let kind = file.metadata()?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Err(io::Error::other("it is no regular file, and can be read once: restart the gateway"));
+        }
+        Content::of(file, len_max)
     }
 
     fn matching(&self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
@@ -230,6 +237,22 @@ mod tests {
         let refused = file.read_again().unwrap_err().to_string();
         assert!(refused.contains(&format!("/dev/fd/{number} cannot be read")), "{refused}");
         assert!(refused.contains("can be read once: restart the gateway"), "{refused}");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// Nobody writes to it, so whoever waits for that waits for ever.
+    #[test]
+    fn a_pipe_is_read_once() {
+        let directory = std::env::temp_dir().join(format!("ringfort-pipe-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let pipe = directory.join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for (line, what) in [("PrivateKeyFile", "key"), ("Include", "peers")] {
+            let path = directory.join(format!("{what}.conf"));
+            std::fs::write(&path, format!("[Interface]\n{line} = {}\n", pipe.display())).unwrap();
+            let refused = load(&path, &LaterDisk(disk()), true).unwrap_err().to_string();
+            assert!(refused.contains("it is no regular file, and can be read once: restart"), "{line}: {refused}");
+        }
         std::fs::remove_dir_all(&directory).unwrap();
     }
 

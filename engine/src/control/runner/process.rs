@@ -147,7 +147,7 @@ fn learn(commands: &mut HashSet<String>, path: &Path) {
 /// Only what is about to replace a file of the configuration. Whoever has taken over the daemon can replace that file
 /// anyway, and gains nothing by its owner.
 fn give_file(path: &Path, new: &Path, old: &Path) -> io::Result<()> {
-    let loaded = scrubbed(|| load(path, &disk(), KeyFiles::IfReadable)).map_err(io::Error::other)?;
+    let loaded = scrubbed(|| load(path, &LaterDisk(disk()), KeyFiles::IfReadable)).map_err(io::Error::other)?;
     let is_file = loaded.files.iter().any(|file| file.canonicalize().is_ok_and(|file| file == old));
     let name = new.file_name().unwrap_or_default().to_string_lossy();
     if !is_file || new.parent() != old.parent() || !name.starts_with(&name_of_new(old)) {

@@ -247,8 +247,14 @@ impl Work {
     /// Nothing is saved over what the operator has written since the file was read.
     fn save(&self) {
         let path = self.file.path.display();
-        if !matches!(self.file.read_again(), Ok(loaded) if loaded.config == self.file.loaded.config) {
-            return log::error!("what was running is not saved: {path} has changed since it was read");
+        match self.file.read_again() {
+            Ok(loaded) if loaded.config == self.file.loaded.config => {}
+            Ok(_) => return log::error!("what was running is not saved: {path} has changed since it was read"),
+            // Of a key in a descriptor or a pipe, for instance.
+            Err(mistakes) => {
+                let mistakes = mistakes.to_string().lines().collect::<Vec<_>>().join("; ");
+                return log::error!("what was running is not saved, since {path} cannot be read again: {mistakes}");
+            }
         }
         let runner = self.line.runner.as_deref();
         let give = |new: &Path, old: &Path| runner.map_or_else(|| give(new, old), |runner| runner.give(new, old));
