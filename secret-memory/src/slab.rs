@@ -2,6 +2,9 @@
 //!
 //! A cell that is free holds zeros. A bit of the slab's header says whether a cell is taken. Who sets it has the cell,
 //! until he clears it.
+//!
+//! To find a free cell takes a short look however many there are. Each chunk of slabs has a bit for each size class,
+//! which says that there may be room. Whoever finds none clears it, and whoever makes room sets it.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -19,8 +22,15 @@ const CHUNK_LEN: usize = SLABS_PER_CHUNK * SLAB_LEN;
 /// 64 GiB. Schedules of AES keys take a slab each, so a million peers may need some of it. Of the table, what is not
 /// used costs addresses and no memory.
 const CHUNKS_MAX: usize = 1 << 20;
-/// When all are full, as many more as this part of them are mapped: to find that they are full takes a look at each.
+/// When all are full, as many more as this part of them are mapped, but not many: whoever claims waits for it.
 const GROWTH: usize = 16;
+const GROWTH_MAX: usize = 64;
+/// Sizes from a power of two to the next, in cells. Where one of a class finds no room, a smaller one of that class does
+/// not look either, until something is released there: values have few sizes.
+const CLASSES: usize = u64::BITS.ilog2() as usize;
+/// Chunks that a claim looks into in vain, before more are mapped. Their bits are cleared, so the next one sees others.
+const LOOKS_MAX: usize = 64;
+const CHUNKS_PER_WORD: usize = u64::BITS as usize;
 
 /// In the first cell of each slab.
 #[repr(C)]
@@ -36,6 +46,9 @@ const HEADER_TAKEN: u64 = 1;
 
 /// All chunks, in the order in which they were mapped. None is ever given back.
 static CHUNKS: [AtomicPtr<u8>; CHUNKS_MAX] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS_MAX];
+/// A bit for each chunk: there may be room for a size of this class. Each word is of 64 chunks.
+static ROOM: [[AtomicU64; CLASSES]; CHUNKS_MAX / CHUNKS_PER_WORD] =
+    [const { [const { AtomicU64::new(0) }; CLASSES] }; CHUNKS_MAX / CHUNKS_PER_WORD];
 /// How many there are.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// The slab to look at first: where a cell was taken or released last.
@@ -49,19 +62,72 @@ pub(crate) fn claim(len: usize) -> NonNull<u8> {
     let cells = cells_of(len);
     loop {
         let chunks = COUNT.load(Ordering::Acquire);
-        let slabs = chunks * SLABS_PER_CHUNK;
         let first = CURSOR.load(Ordering::Relaxed);
-        for step in 0..slabs {
-            let number = (first + step) % slabs;
-            if let Some(place) = claim_in(slab(number), cells) {
-                if step > 0 {
-                    CURSOR.store(number, Ordering::Relaxed);
-                }
+        for chunk in with_room(class_of(cells), first / SLABS_PER_CHUNK, chunks).take(LOOKS_MAX) {
+            if let Some(place) = claim_in_chunk(chunk, first, cells) {
                 return place;
             }
         }
         grow(chunks);
     }
+}
+
+/// Of so many chunks those that may have room, from `first` on and round again.
+fn with_room(class: usize, first: usize, chunks: usize) -> impl Iterator<Item = usize> {
+    let words = chunks.div_ceil(CHUNKS_PER_WORD);
+    let first_word = first / CHUNKS_PER_WORD;
+    let before = (1_u64 << (first % CHUNKS_PER_WORD)) - 1;
+    // The first word comes again at the end, with what it has before the first chunk.
+    (0..=words)
+        .filter(move |_| words > 0)
+        .flat_map(move |step| {
+            let word = (first_word + step) % words;
+            let bits = ROOM[word][class].load(Ordering::Acquire);
+            let mut bits = match step {
+                0 => bits & !before,
+                _ if step == words => bits & before,
+                _ => bits,
+            };
+            std::iter::from_fn(move || {
+                let bit = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                (bit < u64::BITS).then_some(word * CHUNKS_PER_WORD + bit as usize)
+            })
+        })
+        // One that is about to be added has its bits already.
+        .filter(move |&chunk| chunk < chunks)
+}
+
+/// Looks into a chunk, at slab `first` before others if that is in it.
+fn claim_in_chunk(chunk: usize, first: usize, cells: usize) -> Option<NonNull<u8>> {
+    let base = chunk * SLABS_PER_CHUNK;
+    let offset = first.checked_sub(base).filter(|&offset| offset < SLABS_PER_CHUNK).unwrap_or(0);
+    let look = || {
+        (0..SLABS_PER_CHUNK).find_map(|step| {
+            let number = base + (offset + step) % SLABS_PER_CHUNK;
+            let place = claim_in(slab(number), cells)?;
+            if number != first {
+                CURSOR.store(number, Ordering::Relaxed);
+            }
+            Some(place)
+        })
+    };
+    look().or_else(|| {
+        let (room, bit) = room(chunk, class_of(cells));
+        room.fetch_and(!bit, Ordering::AcqRel);
+        // Who has made room before that is seen now; who does so later sets the bit again.
+        let place = look()?;
+        room.fetch_or(bit, Ordering::AcqRel);
+        Some(place)
+    })
+}
+
+fn class_of(cells: usize) -> usize {
+    cells.ilog2() as usize
+}
+
+fn room(chunk: usize, class: usize) -> (&'static AtomicU64, u64) {
+    (&ROOM[chunk / CHUNKS_PER_WORD][class], 1 << (chunk % CHUNKS_PER_WORD))
 }
 
 /// Gives the cells of a value back.
@@ -75,9 +141,15 @@ pub(crate) unsafe fn release(place: NonNull<u8>, len: usize) {
     });
     let cell = (place.addr().get() - slab.addr().get()) / CELL_LEN;
     let header = header(slab);
-    CURSOR.store(header.number.load(Ordering::Relaxed) as usize, Ordering::Relaxed);
+    let number = header.number.load(Ordering::Relaxed) as usize;
+    CURSOR.store(number, Ordering::Relaxed);
     // What was written before, the zeros, is seen by who takes the cells next.
-    header.taken.fetch_and(!run(cell, cells_of(len)), Ordering::Release);
+    let freed = run(cell, cells_of(len));
+    let taken = header.taken.fetch_and(!freed, Ordering::Release) & !freed;
+    for class in (0..CLASSES).take_while(|&class| free_run(taken, 1 << class).is_some()) {
+        let (room, bit) = room(number / SLABS_PER_CHUNK, class);
+        room.fetch_or(bit, Ordering::AcqRel);
+    }
 }
 
 fn cells_of(len: usize) -> usize {
@@ -128,7 +200,8 @@ fn header(slab: NonNull<u8>) -> &'static Header {
 /// Adds chunks, unless another thread has done it: there were `chunks`.
 fn grow(chunks: usize) {
     assert!(chunks < CHUNKS_MAX, "no memory for keys: they take less than {} GiB", (CHUNKS_MAX * CHUNK_LEN) >> 30);
-    (chunks..CHUNKS_MAX).take((chunks / GROWTH).max(1)).for_each(add);
+    (chunks..CHUNKS_MAX).take((chunks / GROWTH).clamp(1, GROWTH_MAX)).for_each(add);
+    CURSOR.store(chunks * SLABS_PER_CHUNK, Ordering::Relaxed);
 }
 
 /// Adds a chunk, if there is none of this number.
@@ -145,6 +218,10 @@ fn add(number: usize) {
     if CHUNKS[number].compare_exchange(null, chunk.as_ptr(), Ordering::AcqRel, Ordering::Acquire).is_err() {
         // SAFETY: it was mapped just now, and nobody else has seen it.
         unsafe { pages::unmap(chunk, CHUNK_LEN) };
+    }
+    for class in 0..CLASSES {
+        let (room, bit) = room(number, class);
+        room.fetch_or(bit, Ordering::AcqRel);
     }
     COUNT.fetch_max(number + 1, Ordering::AcqRel);
 }

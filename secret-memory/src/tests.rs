@@ -65,6 +65,22 @@ fn places_do_not_overlap_and_are_aligned() {
     }
 }
 
+/// Those that are far from where one was taken last are found as well, whatever their size.
+#[test]
+#[cfg_attr(miri, ignore = "slow")]
+fn places_that_were_released_anywhere_are_taken_again() {
+    let mut all: Vec<_> = (0..12_000).map(|_| Some(Secret::<[u8; 2000]>::zeroed())).collect();
+    let mapped = footprint().mapped;
+    for round in 0..3 {
+        // Ten slabs in a row, so some chunks have much room and others little.
+        let is_hole = |place: usize| place / 10 % 3 == round;
+        let holes = (0..all.len()).filter(|&place| is_hole(place));
+        holes.clone().for_each(|place| all[place] = None);
+        holes.for_each(|place| all[place] = Some(Secret::zeroed()));
+        assert!(footprint().mapped <= mapped + (4 << 20), "{} bytes more", footprint().mapped - mapped);
+    }
+}
+
 /// Of the largest values each slab has one.
 #[test]
 #[cfg_attr(miri, ignore = "slow")]
