@@ -25,8 +25,8 @@ const CHUNKS_MAX: usize = 1 << 20;
 /// When all are full, as many more as this part of them are mapped, but not many: whoever claims waits for it.
 const GROWTH: usize = 16;
 const GROWTH_MAX: usize = 64;
-/// Sizes from a power of two to the next, in cells. Where one of a class finds no room, a smaller one of that class does
-/// not look either, until something is released there: values have few sizes.
+/// Sizes from a power of two to the next, in cells. Where one of a class finds no room, a smaller one of that class
+/// does not look either, until something is released there: values have few sizes.
 const CLASSES: usize = u64::BITS.ilog2() as usize;
 /// Chunks that a claim looks into in vain, before more are mapped. Their bits are cleared, so the next one sees others.
 const LOOKS_MAX: usize = 64;

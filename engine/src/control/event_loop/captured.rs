@@ -24,7 +24,10 @@ impl Control {
             log::warn!("a capture is refused: {why}");
             reply.line("json", json!({ "error": why }));
             Errno::INVALID
-        })
+        })?;
+        // Or just now, after that step. Its tap goes with it: nobody else would take it away.
+        self.plane.set_tap(None);
+        Ok(())
     }
 
     /// Does what the capture asks for that is under way.

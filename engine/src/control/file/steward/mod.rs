@@ -249,7 +249,7 @@ impl Steward {
     }
 }
 
-/// How long the gateway waits for its end to be prepared: as long as `PreDown` may take, and what is to be done beside.
+/// How long the gateway waits for its end to be prepared: as long as `PreDown` may take, and what else must be done.
 fn patience(hooks: &LastHooks) -> Option<Duration> {
     hooks.longest().map(|longest| longest + LAST_WORK)
 }
