@@ -16,8 +16,12 @@ use crate::{Provider, Suite};
 
 /// Time for each pair of size and count, sealing and opening together; a round that has begun is finished.
 const BUDGET_PER_CLASS: Duration = Duration::from_millis(1);
-/// The fewest rounds per class, however slow: the first one warms up, and one that was preempted may end the time.
-const ROUNDS_MIN: usize = 9;
+/// Rounds per class, if they fit into [`CEILING_PER_CLASS`]: one that was preempted may end the time.
+const ROUNDS_WANTED: usize = 9;
+/// No more rounds than [`ROUNDS_MIN`] begin after this time, so the start of a gateway on a full machine ends.
+const CEILING_PER_CLASS: Duration = Duration::from_millis(20);
+/// The fewest rounds per class, however slow: the first one warms up.
+const ROUNDS_MIN: usize = 3;
 /// Packets per round, as many trains as they make: enough for the clock's resolution.
 const PACKETS_PER_ROUND: usize = 44;
 /// Pairs of size and count.
@@ -48,7 +52,8 @@ pub struct Figure {
     pub open_ns: f64,
 }
 
-/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`], with all CPUs at work: 12 ms or more.
+/// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`], with all CPUs at work: 12 ms or more,
+/// and on a full machine some 240 ms.
 pub fn measure(suite: Suite, provider: Provider) -> Measurement {
     let neighbours = thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1);
     let class = AtomicUsize::new(0);
@@ -105,11 +110,16 @@ fn workload(suite: Suite, provider: Provider, index: usize) -> Workload {
     Workload::new(provider, suite, Shape::Train { len, count }, PACKETS_PER_ROUND)
 }
 
+/// Whether so many rounds, in so much time, say too little of a class.
+fn is_too_little(rounds: usize, elapsed: Duration) -> bool {
+    rounds < ROUNDS_MIN || elapsed < BUDGET_PER_CLASS || (rounds < ROUNDS_WANTED && elapsed < CEILING_PER_CLASS)
+}
+
 fn measure_class(suite: Suite, provider: Provider, index: usize) -> Figure {
     let mut work = workload(suite, provider, index);
     let (mut seal, mut open) = (Vec::new(), Vec::new());
     let begin = Instant::now();
-    while seal.len() < ROUNDS_MIN || begin.elapsed() < BUDGET_PER_CLASS {
+    while is_too_little(seal.len(), begin.elapsed()) {
         seal.push(work.pass(Operation::Seal));
         open.push(work.pass(Operation::Open));
     }
@@ -163,6 +173,17 @@ mod tests {
         let mut read = [0, 0, 0, 1, 1, 1, CLASSES, CLASSES].into_iter();
         let passes = accompany(Suite::ChaCha20Poly1305, Provider::AwsLc, || read.next().expect("it has ended"));
         assert_eq!((passes, read.next()), (3, None));
+    }
+
+    #[test]
+    fn a_class_gets_its_rounds_its_time_and_not_much_more() {
+        let ms = Duration::from_millis;
+        // On a quiet machine the time counts, then the rounds.
+        assert!(is_too_little(1000, Duration::ZERO) && is_too_little(8, ms(1)));
+        assert!(!is_too_little(9, ms(1)));
+        // On a full one the ceiling, but never fewer rounds than make a figure.
+        assert!(is_too_little(8, ms(19)) && is_too_little(2, ms(1000)));
+        assert!(!is_too_little(3, ms(20)));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct Serve {
     /// whole trains; need VAES and VPCLMULQDQ, with AVX2 or AVX-512), or "auto", which measures those that this CPU can
     /// run, with all CPUs at work, and takes the fastest for each size of packets and trains. With AVX2 only, aes256gcm
     /// (--set-suite) is the faster suite; without AES instructions that one is slow. "list" prints what they measure,
-    /// in nanoseconds per packet, and exits [default: auto]
+    /// in nanoseconds per packet, and exits. Measuring takes all CPUs for some tenths of a second [default: auto]
     #[arg(long, value_name = "NAME")]
     pub aead: Option<AeadArg>,
 
