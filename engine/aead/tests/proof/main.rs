@@ -2,6 +2,7 @@
 //!
 //! * `sweep` compares every length with every count.
 //! * `guards`, like `sweep`, works between guard pages.
+//! * `long` has packets that are longer than those of the sweep.
 //! * `accumulator` steers the arithmetic to its edges.
 //! * `vectors` has what others have published.
 //! * `forgeries` shows that nothing of a forgery is seen.
@@ -18,6 +19,7 @@ mod forgeries;
 mod geometry;
 mod guarded;
 mod guards;
+mod long;
 mod oracle;
 mod quick;
 mod subject;

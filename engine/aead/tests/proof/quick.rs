@@ -8,9 +8,9 @@ use crate::guarded::{Flush, Guarded};
 use crate::oracle::{KEY, Oracle, Repeatable, ascending, text};
 use crate::subject::Subject;
 
-const LENS: [usize; 27] = [
+const LENS: [usize; 28] = [
     0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 192, 240, 255, 256, 257, 447, 448, 512, 576, 960, 1024, 1025, 1420,
-    1984, 2000, 2060,
+    1984, 2000, 2060, 4080,
 ];
 const COUNTS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32, 33, SEGMENTS_MAX];
 
@@ -26,7 +26,7 @@ fn trains() {
 
 fn trains_of(subject: Subject) {
     let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
-    let mut memory = Guarded::new(SEGMENTS_MAX * 2100);
+    let mut memory = Guarded::new(SEGMENTS_MAX * 4112);
     let mut rng = Repeatable(10);
     let on_failure = subject.provider.on_failure();
     for (len, count) in LENS.iter().flat_map(|&len| COUNTS.map(|count| (len, count))) {
