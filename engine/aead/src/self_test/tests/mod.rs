@@ -108,6 +108,30 @@ fn faults_are_found() {
 }
 
 #[test]
+fn faults_are_found_in_messages_of_several_lengths() {
+    let cases = [
+        (Fault::CounterStuck, "messages of several lengths sealed in place differ from another provider's"),
+        (Fault::PaddingKept, "messages of several lengths sealed from sources differ from another provider's"),
+        (Fault::AcceptsAll, "the verdicts are not those of the messages"),
+        (Fault::RefusesNeighbour, "the verdicts are not those of the messages"),
+        (
+            Fault::PlaintextOnFailure,
+            "an opened message is not what was sealed, or a forged one was not kept from sight",
+        ),
+    ];
+    for suite in Suite::ALL {
+        let examine = |fault| {
+            let (cipher, oracle) = (Provider::RustCrypto.cipher(suite, &KEY), Provider::AwsLc.cipher(suite, &KEY));
+            mixed::check(&Faulty(cipher, fault), oracle.as_ref(), Provider::RustCrypto.on_failure())
+        };
+        for (fault, check) in cases {
+            assert_eq!(examine(fault), Err(check), "{suite}, {fault:?}");
+        }
+        assert_eq!(examine(Fault::None), Ok(()));
+    }
+}
+
+#[test]
 fn known_answers() {
     for suite in Suite::ALL {
         for vector in vectors::of(suite) {
