@@ -14,11 +14,15 @@ pub(super) const fn section_len<V: Registers>() -> usize {
     REGISTERS * V::WIDTH
 }
 
+/// Lanes of the widest register.
+const LANES_MAX: usize = 4;
+
 /// The masks of some messages. Who knows one can forge that message's tag if he knows another of the same key: they are
 /// wiped when this is dropped, also by a panic.
 pub(super) struct Masks<V: Registers> {
     v: V,
-    made: ArrayVec<V::Register, REGISTERS>,
+    /// As bytes, so one that is asked for leaves no copy of its neighbours. Of each register as many as it has lanes.
+    made: ArrayVec<[[u8; BLOCK]; LANES_MAX], REGISTERS>,
 }
 
 impl<V: Registers> Masks<V> {
@@ -49,33 +53,28 @@ impl<V: Registers> Masks<V> {
         }
         rounds(v, key, &mut blocks, |_| {});
         for block in blocks[0] {
-            self.made.push(last_round(v, key, block, v.zero()));
+            self.made.push([[0; BLOCK]; LANES_MAX]);
+            let place = self.made.last_mut().expect("it was pushed just now");
+            v.store(place.as_flattened_mut(), last_round(v, key, block, v.zero()));
         }
     }
 
     /// Where they are.
     #[cfg(test)]
-    pub(super) fn places(&self) -> &[V::Register] {
-        &self.made
+    pub(super) fn places(&self) -> impl Iterator<Item = &[u8; BLOCK]> {
+        self.made.iter().flat_map(|lanes| &lanes[..V::WIDTH])
     }
 
     /// The mask of a message, in the first lane; zeros in the others.
     #[inline(always)]
     pub(super) fn of(&self, message: usize) -> V::Register {
-        let v = self.v;
-        let mut bytes = [[0; BLOCK]; 4];
-        v.store(bytes.as_flattened_mut(), self.made[message / V::WIDTH]);
-        v.load_block(&bytes[message % V::WIDTH])
+        self.v.load_block(&self.made[message / V::WIDTH][message % V::WIDTH])
     }
 }
 
 impl<V: Registers> Drop for Masks<V> {
     fn drop(&mut self) {
-        let v = self.v;
-        v.run(
-            #[inline(always)]
-            || self.made.fill(v.zero()),
-        );
+        self.made.as_flattened_mut().fill([0; BLOCK]);
         // For all that the compiler knows, somebody reads the zeros here.
         black_box(&mut self.made);
     }
