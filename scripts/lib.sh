@@ -45,22 +45,28 @@ need_tun() {
     [ -c /dev/net/tun ] || fail "there is no /dev/net/tun: load the module (modprobe tun), or give it to this container"
 }
 
-# Which of the instructions of the train kernel (engine/aead) this CPU lacks.
-train_kernel_lacks() {
+# Which of these features this CPU lacks.
+cpu_lacks() {
     local feature missing=()
-    for feature in avx512f avx512bw avx512vl avx512dq avx512ifma avx512_vbmi2; do
+    for feature in "$@"; do
         grep -qw "$feature" /proc/cpuinfo || missing+=("$feature")
     done
     printf '%s' "${missing[*]}"
 }
 
+# Which of the instructions of the train kernel (engine/aead) this CPU lacks.
+train_kernel_lacks() {
+    cpu_lacks avx512f avx512bw avx512vl avx512dq avx512ifma avx512_vbmi2
+}
+
 # Which of the instructions of its sister for AVX2.
 train_avx2_kernel_lacks() {
-    local feature missing=()
-    for feature in avx2 bmi2; do
-        grep -qw "$feature" /proc/cpuinfo || missing+=("$feature")
-    done
-    printf '%s' "${missing[*]}"
+    cpu_lacks avx2 bmi2
+}
+
+# Which of the instructions of the kernel for AES-256-GCM, over its narrower registers.
+vaes_kernel_lacks() {
+    cpu_lacks avx2 aes pclmulqdq vaes vpclmulqdq
 }
 
 # Installs the Debian packages that are missing.
