@@ -297,8 +297,9 @@ fn the_assembly_wipes_its_stack() {
     if avx2().is_none() {
         return;
     }
-    const LEN: usize = 4096;
-    let mut stack = [0x5au8; LEN];
+    // The handler of a signal would also run here.
+    const LEN: usize = 64 << 10;
+    let mut stack = vec![0x5au8; LEN];
     // SAFETY: the CPU has what this is compiled for: it was asked just now.
     let state = unsafe { state_of_key() };
     let mut blocks = [[0u8; BLOCK]; LANES];
