@@ -7,7 +7,7 @@
 //! | Implementation | For |
 //! |---|---|
 //! | [`Avx512`] | x86-64 with AVX-512 |
-//! | [`Arrays`] | tests on every machine: each instruction, spelled out |
+//! | `Arrays` | tests on every machine: each instruction, spelled out |
 //!
 //! A value of such a type is a proof that the CPU has the instructions: it can only be had where they are. That makes
 //! every method safe to call.
