@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | [`Vaes256`] | 2 | x86-64 with AVX2, VAES and VPCLMULQDQ |
 //! | [`Vaes512`] | 4 | x86-64 with AVX-512 (F, BW, VL) beside them |
-//! | [`Arrays`] | 2 or 4 | tests on every machine: each instruction, spelled out |
+//! | `Arrays` | 2 or 4 | tests on every machine: each instruction, spelled out |
 //!
 //! A value of such a type is a proof that the CPU has the instructions: it can only be had where they are. That makes
 //! every method safe to call.
