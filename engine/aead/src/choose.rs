@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::measure::{Crew, measure_with};
 use crate::plan::Mix;
 use crate::suite::names;
-use crate::{Measurement, Plan, Provider, SelfTestError, Suite, UnknownProvider, measure};
+use crate::{Measurement, Plan, Provider, SelfTestError, Suite, UnknownProvider};
 
 /// What `--aead` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,9 @@ pub enum Selection {
     /// This one, for every suite that it has; the fastest for the others.
     Fixed(Provider),
 }
+
+/// Whether a provider computes correctly.
+type Examine = fn(Provider, Suite) -> Result<(), SelfTestError>;
 
 /// The providers to use, and why.
 #[derive(Clone, Debug)]
@@ -75,15 +79,24 @@ impl Selection {
     /// A fixed provider that does not run on this CPU, or its failed self-test; the first failed one, if no provider of
     /// a suite passes its own.
     pub fn resolve(self) -> Result<Choice, SelectionError> {
-        self.resolve_by(Provider::self_test)
+        self.resolve_by(Provider::self_test, Crew::anywhere())
+    }
+
+    /// The same, measured by `threads` threads of which each calls `settle` with its number before it begins. There it
+    /// moves to the CPU of a worker, so what is measured are the CPUs that will do the work.
+    ///
+    /// # Errors
+    /// As [`Selection::resolve`].
+    pub fn resolve_on(self, threads: usize, settle: &(dyn Fn(usize) + Sync)) -> Result<Choice, SelectionError> {
+        self.resolve_by(Provider::self_test, Crew { threads, settle })
     }
 
     /// The same with another examiner, for the tests of the fallback.
-    fn resolve_by(self, examine: fn(Provider, Suite) -> Result<(), SelfTestError>) -> Result<Choice, SelectionError> {
+    fn resolve_by(self, examine: Examine, crew: Crew<'_>) -> Result<Choice, SelectionError> {
         let mut failures = Vec::new();
         let mut suites = Vec::new();
         for suite in Suite::ALL {
-            suites.push(self.resolve_suite(suite, examine, &mut failures)?);
+            suites.push(self.resolve_suite(suite, examine, crew, &mut failures)?);
         }
         let suites = suites.try_into().expect("one entry for each suite");
         Ok(Choice { selection: self, suites, failures })
@@ -92,7 +105,8 @@ impl Selection {
     fn resolve_suite(
         self,
         suite: Suite,
-        examine: fn(Provider, Suite) -> Result<(), SelfTestError>,
+        examine: Examine,
+        crew: Crew<'_>,
         failures: &mut Vec<SelfTestError>,
     ) -> Result<SuiteChoice, SelectionError> {
         let fixed = match self {
@@ -121,7 +135,7 @@ impl Selection {
             // Nothing to choose, so nobody waits for figures.
             return Ok(SuiteChoice { suite, measurements: vec![], mix: Mix::fixed(provider), is_fixed: true });
         }
-        let measurements: Vec<_> = passed.into_iter().map(|provider| measure(suite, provider)).collect();
+        let measurements: Vec<_> = passed.into_iter().map(|provider| measure_with(suite, provider, crew)).collect();
         let mix = fastest(&measurements);
         Ok(SuiteChoice { suite, measurements, mix, is_fixed: false })
     }
@@ -270,11 +284,11 @@ mod tests {
 
     #[test]
     fn a_provider_that_fails_is_left_out_and_named() {
-        let choice = Selection::Auto.resolve_by(|provider, suite| match provider {
+        let examine = |provider, suite| match provider {
             Provider::RustCrypto => Ok(()),
             _ => fails(provider, suite),
-        });
-        let choice = choice.unwrap();
+        };
+        let choice = Selection::Auto.resolve_by(examine, Crew::anywhere()).unwrap();
         let expected: Vec<_> = Suite::ALL
             .into_iter()
             .flat_map(|suite| Provider::available(suite).map(move |provider| (provider, suite)))
@@ -293,7 +307,7 @@ mod tests {
     fn without_any_that_passes_there_is_no_choice() {
         let suite = Suite::ChaCha20Poly1305;
         for selection in [Selection::Auto, Selection::Fixed(Provider::RustCrypto)] {
-            let error = selection.resolve_by(fails).unwrap_err();
+            let error = selection.resolve_by(fails, Crew::anywhere()).unwrap_err();
             assert_eq!(error, fails(Provider::RustCrypto, suite).unwrap_err().into());
         }
     }

@@ -3,9 +3,10 @@
 //! It measures a machine at work. Where two hyperthreads share a core, a busy neighbour takes half of what a provider
 //! has. It does not take the same from each. One that waits for its own results loses little; one that fills the idle
 //! ports of the core loses more. A gateway has a worker on each CPU, and under load all of them work. So while one
-//! thread is measured, each other CPU that the process may use does the same work.
+//! thread is measured, others do the same work on the other CPUs. Which CPUs these are, the [`Crew`] says.
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
@@ -52,24 +53,59 @@ pub struct Figure {
     pub open_ns: f64,
 }
 
+/// The threads that work while one is measured, that one included.
+#[derive(Clone, Copy)]
+pub(crate) struct Crew<'a> {
+    /// How many.
+    pub(crate) threads: usize,
+    /// Each calls it with its number before it begins, and may move to its CPU there. Number 0 is measured.
+    pub(crate) settle: &'a (dyn Fn(usize) + Sync),
+}
+
+impl Crew<'_> {
+    /// One for each CPU that the process may use, wherever the kernel puts it.
+    pub(crate) fn anywhere() -> Self {
+        Self { threads: thread::available_parallelism().map_or(1, usize::from), settle: &|_| {} }
+    }
+}
+
 /// Measures `provider` over every pair of [`PACKET_SIZES`] and [`TRAIN_COUNTS`], with all CPUs at work: 12 ms or more,
 /// and on a full machine some 240 ms.
 pub fn measure(suite: Suite, provider: Provider) -> Measurement {
-    let neighbours = thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1);
+    measure_with(suite, provider, Crew::anywhere())
+}
+
+/// The same with this crew.
+pub(crate) fn measure_with(suite: Suite, provider: Provider, Crew { threads, settle }: Crew<'_>) -> Measurement {
     let class = AtomicUsize::new(0);
-    let figures = thread::scope(|scope| {
-        // Also by a panic: nobody would end the neighbours.
-        let _over = Over(&class);
-        for _ in 0..neighbours {
-            // One that cannot be started is missed, but the figures stand without it.
-            let _ = Builder::new().spawn_scoped(scope, || accompany(suite, provider, || class.load(Ordering::Relaxed)));
-        }
+    let measured = || -> Vec<_> {
         (0..CLASSES)
             .map(|index| {
                 class.store(index, Ordering::Relaxed);
                 measure_class(suite, provider, index)
             })
             .collect()
+    };
+    let accompany = |number| {
+        settle(number);
+        accompany(suite, provider, || class.load(Ordering::Relaxed))
+    };
+    let figures = thread::scope(|scope| {
+        // Also by a panic: nobody would end the neighbours.
+        let _over = Over(&class);
+        for number in 1..threads {
+            // One that cannot be started is missed, but the figures stand without it.
+            let _ = Builder::new().spawn_scoped(scope, move || accompany(number));
+        }
+        // A thread of its own: the caller is not to be moved.
+        let alone = Builder::new().spawn_scoped(scope, || {
+            settle(0);
+            measured()
+        });
+        match alone {
+            Ok(alone) => alone.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => measured(),
+        }
     });
     Measurement { provider, suite, figures }
 }
@@ -158,6 +194,8 @@ impl fmt::Display for Measurement {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -184,6 +222,20 @@ mod tests {
         // On a full one the ceiling, but never fewer rounds than make a figure.
         assert!(is_too_little(8, ms(19)) && is_too_little(2, ms(1000)));
         assert!(!is_too_little(3, ms(20)));
+    }
+
+    #[test]
+    fn each_of_a_crew_settles_and_the_caller_does_not() {
+        let (settled, caller) = (Mutex::new(Vec::new()), thread::current().id());
+        let settle = |number| {
+            assert_ne!(thread::current().id(), caller);
+            settled.lock().unwrap().push(number);
+        };
+        let measured = measure_with(Suite::ChaCha20Poly1305, Provider::AwsLc, Crew { threads: 3, settle: &settle });
+        assert_eq!(measured.figures.len(), CLASSES);
+        let mut settled = settled.into_inner().unwrap();
+        settled.sort_unstable();
+        assert_eq!(settled, [0, 1, 2]);
     }
 
     #[test]

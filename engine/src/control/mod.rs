@@ -17,6 +17,7 @@ mod answer;
 pub mod ask;
 pub mod background;
 mod capture;
+mod ciphers;
 mod config;
 mod data_plane;
 pub mod endpoints;

@@ -15,6 +15,7 @@ use tun_uring::{Given, Offloads, SelfTest, self_test};
 
 use super::acquire::{self, TakenOver};
 use super::capture::Captures;
+use super::ciphers;
 use super::data_plane::DataPlane;
 use super::endpoints::{self, Keeper, Loaded};
 use super::error::DaemonError;
@@ -92,7 +93,7 @@ impl Daemon {
         if given.is_none() {
             interface.refuse_link_local_address();
         }
-        let choice = cli.selection().resolve()?;
+        let choice = ciphers::choose(cli.selection(), cpus)?;
         let x25519 = ringfort_x25519::choose()?;
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let queues = Arc::new(queues);
