@@ -132,14 +132,23 @@ struct Search<'a, T> {
 /// for the other. The highest rate is tried first, then the middle between the highest rate that passed, with none
 /// below it that failed, and the lowest that failed.
 ///
+/// Both answers are of the same trials. A noisy device may pass or fail a rate of the second search against what the
+/// first has found. Then the first goes on from there, until neither asks for more.
+///
 /// # Errors
 /// The plan is not within the limits, or the first error of `trial`.
 pub fn ndr_pdr(plan: &SearchPlan, trial: impl FnMut(u64) -> Result<Trial>) -> Result<SearchOutcome> {
     plan.check()?;
     let mut search = Search { plan, trial, by_rate: BTreeMap::new(), in_order: Vec::new() };
-    let pdr = search.find(plan.pdr_loss_ratio)?;
-    let ndr = search.find(0.0)?;
-    Ok(SearchOutcome { plan: plan.clone(), ndr, pdr, trials: search.in_order })
+    loop {
+        let pdr = search.find(plan.pdr_loss_ratio)?;
+        let tried = search.in_order.len();
+        let ndr = search.find(0.0)?;
+        // A search that tries nothing new moves neither answer. Each rate has a bounded number of trials, so this ends.
+        if search.in_order.len() == tried {
+            return Ok(SearchOutcome { plan: plan.clone(), ndr, pdr, trials: search.in_order });
+        }
+    }
 }
 
 impl<T: FnMut(u64) -> Result<Trial>> Search<'_, T> {
