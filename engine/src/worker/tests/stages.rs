@@ -85,11 +85,15 @@ fn a_train_passes_each_stage_on_its_way_in_once() {
         for _ in 0..3 {
             receive_train(&mut f);
         }
-        let trains = f.stats[0].udp_receive_trains.get();
+        // The packets arrive here before the worker publishes that it has received them: at the end of its turn.
+        let stats = &f.stats[0];
+        let trains = || stats.udp_receive_trains.get();
+        let all_came = || stats.udp_receive_datagrams.get() == 3 * u64::from(PACKETS);
         let stages = [Stage::Classify, Stage::Open, Stage::Check];
-        f.eventually(|| counts(&table, stages) == [trains; 3]);
-        f.eventually(|| (1..=trains).contains(&table.of(Stage::TunWrite).count()));
-        assert!((1..=trains).contains(&table.of(Stage::UdpReceive).count()), "{trains} trains");
+        f.eventually(|| all_came() && counts(&table, stages) == [trains(); 3]);
+        f.eventually(|| (1..=trains()).contains(&table.of(Stage::TunWrite).count()));
+        let receives = table.of(Stage::UdpReceive).count();
+        assert!((1..=trains()).contains(&receives), "{receives} of {} trains", trains());
         let way_out = [Stage::TunRead, Stage::Route, Stage::Segment, Stage::Seal, Stage::Transmit, Stage::UdpSend];
         assert_eq!(counts(&table, way_out), [0; 6], "nothing went out");
         f.finish();
