@@ -54,9 +54,7 @@ impl Published {
     pub fn note_peer(&self, remote: SocketAddr, proof: Proof) {
         let Some(answered) = &self.answered else { return };
         answered.locate(remote);
-        if proof == Proof::Address {
-            answered.repay(remote.ip());
-        }
+        answered.repay(remote.ip(), proof);
     }
 
     fn replace(&mut self, now: Time, answered: Option<Arc<Answered>>) {
@@ -237,7 +235,7 @@ impl Device {
 pub(super) const fn asks_limiter((proof, under_load): (Proof, bool)) -> bool {
     match proof {
         Proof::Unasked | Proof::Key => under_load,
-        Proof::Address => true,
+        Proof::Address | Proof::Place => true,
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Proof;
 use super::known_places::KnownPlaces;
 use super::sources::Sources;
 use crate::cookie::{COOKIE_NONCE_LEN, CookieNonce};
@@ -40,9 +41,9 @@ impl Answered {
         self.known.enter(remote);
     }
 
-    /// A message that [`Answered::allow`] let through was a peer's.
-    pub fn repay(&self, source: IpAddr) {
-        self.sources.repay(source);
+    /// A message that [`Answered::take`] let through with this proof was a peer's.
+    pub fn repay(&self, source: IpAddr, proof: Proof) {
+        self.sources.repay(source, proof);
     }
 
     /// Whether a peer is here, most likely.
@@ -51,8 +52,8 @@ impl Answered {
     }
 
     /// Takes a token of a source that has proved its address, if there is one.
-    pub(super) fn allow(&self, now: Time, remote: SocketAddr) -> bool {
-        self.sources.allow(now, remote, &self.known)
+    pub(super) fn take(&self, now: Time, remote: SocketAddr) -> Option<Proof> {
+        self.sources.take(now, remote, &self.known)
     }
 
     /// No nonce comes twice: 128 random bits tell this secret from all others, one byte the worker from the others, and

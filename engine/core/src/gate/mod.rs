@@ -78,6 +78,8 @@ pub enum Proof {
     Key,
     /// It owns its address as well: there is load.
     Address,
+    /// The same, and a peer is there, most likely.
+    Place,
 }
 
 /// What becomes of a message.
@@ -141,8 +143,9 @@ impl Gate {
 
     /// The sender owns its address. It may have many of them, and control has other things to do.
     fn limit(&self, now: Time, remote: SocketAddr) -> Admission {
-        if self.answered.as_ref().is_none_or(|answered| answered.allow(now, remote)) {
-            return Admission::Passed(Proof::Address);
+        let proof = self.answered.as_ref().map_or(Some(Proof::Address), |answered| answered.take(now, remote));
+        if let Some(proof) = proof {
+            return Admission::Passed(proof);
         }
         self.load.note_refused(now);
         Admission::Refused(DropReason::RateLimited)

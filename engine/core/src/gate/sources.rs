@@ -8,7 +8,9 @@
 //! Who shares what with whom:
 //!
 //! * A place where a peer is has tokens of its own, 20 in a second, and needs none of those below. So peers behind one
-//!   address are limited by control alone, one after the other. A flood has none of these places, unless it is there.
+//!   address hardly limit each other.
+//! * Some places pass for a peer's by chance: one in 400, and an IPv4 address has 65,536. So all places of an address
+//!   that pass for peers' share 200 in a second as well. What turns out to be a peer's is given back.
 //! * All other places of an address (IPv4) or of a network of 64 bits (IPv6) share its tokens, and each has its own as
 //!   well, four in a second. A token is taken of both or of none. So a flood from one port leaves most tokens to its
 //!   neighbours. What turns out to be a peer's is given back.
@@ -19,6 +21,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Proof;
 use super::known_places::KnownPlaces;
 use crate::constants::LIMITER_PACKETS_PER_SECOND;
 use crate::time::Time;
@@ -32,6 +35,10 @@ const ADDRESS_BURST: u32 = 64;
 /// The same of one place of an address. More than control allows it, as those whose cells meet have these together.
 const PORT_PER_SECOND: u64 = 4;
 const PORT_BURST: u32 = 8;
+/// The same of all places of an address that pass for peers'. As many peers may begin at once behind one address before
+/// control has got to the first.
+const KNOWN_PER_SECOND: u64 = 200;
+const KNOWN_BURST: u32 = 2_048;
 
 /// See the module.
 pub(super) struct Sources {
@@ -40,7 +47,10 @@ pub(super) struct Sources {
     born: Time,
     addresses: Buckets,
     ports: Buckets,
+    /// One for each place where a peer is.
     peers: Buckets,
+    /// One for all such places of an address.
+    peers_addresses: Buckets,
 }
 
 /// Token buckets of one kind.
@@ -56,26 +66,35 @@ impl Sources {
     pub fn new(now: Time, key: u64) -> Self {
         let addresses = || Buckets::new(LIMITER_PACKETS_PER_SECOND, ADDRESS_BURST);
         let ports = Buckets::new(PORT_PER_SECOND, PORT_BURST);
-        Self { key, born: now, addresses: addresses(), ports, peers: addresses() }
+        let peers_addresses = Buckets::new(KNOWN_PER_SECOND, KNOWN_BURST);
+        Self { key, born: now, addresses: addresses(), ports, peers: addresses(), peers_addresses }
     }
 
-    /// Takes a token of a source that has proved its address, if there is one.
-    pub fn allow(&self, now: Time, remote: SocketAddr, known: &KnownPlaces) -> bool {
+    /// Takes a token of a source that has proved its address, if there is one. What it then has shown says whose token
+    /// that was.
+    pub fn take(&self, now: Time, remote: SocketAddr, known: &KnownPlaces) -> Option<Proof> {
         let now_ms = self.millis(now);
         let port = hash(self.key, SocketAddr::new(remote.ip().to_canonical(), remote.port()));
-        if known.contains(remote) {
-            return self.peers.has_token(now_ms, port) && self.peers.take(now_ms, port);
-        }
         let address = self.address(remote.ip());
-        self.ports.has_token(now_ms, port)
-            && self.addresses.has_token(now_ms, address)
-            && self.ports.take(now_ms, port)
-            && self.addresses.take(now_ms, address)
+        let (ports, addresses, proof) = if known.contains(remote) {
+            (&self.peers, &self.peers_addresses, Proof::Place)
+        } else {
+            (&self.ports, &self.addresses, Proof::Address)
+        };
+        let taken = ports.has_token(now_ms, port)
+            && addresses.has_token(now_ms, address)
+            && ports.take(now_ms, port)
+            && addresses.take(now_ms, address);
+        taken.then_some(proof)
     }
 
-    /// Gives the token of an address back: what was let through was a peer's.
-    pub fn repay(&self, source: IpAddr) {
-        self.addresses.repay(self.address(source));
+    /// Gives back the token of an address that was taken for this proof: what was let through was a peer's.
+    pub fn repay(&self, source: IpAddr, proof: Proof) {
+        match proof {
+            Proof::Address => self.addresses.repay(self.address(source)),
+            Proof::Place => self.peers_addresses.repay(self.address(source)),
+            Proof::Unasked | Proof::Key => {}
+        }
     }
 
     fn millis(&self, now: Time) -> u32 {
@@ -145,6 +164,12 @@ mod tests {
         SocketAddr::from((Ipv4Addr::from_bits(0xc000_0200 + address), port))
     }
 
+    impl Sources {
+        fn allow(&self, now: Time, remote: SocketAddr, known: &KnownPlaces) -> bool {
+            self.take(now, remote, known).is_some()
+        }
+    }
+
     fn nobody() -> KnownPlaces {
         KnownPlaces::new(1, 5)
     }
@@ -206,14 +231,55 @@ mod tests {
         assert!(!sources.allow(now, v4(1, 60_000), &known));
     }
 
+    /// Ports of one address that pass for peers', though all peers are elsewhere.
+    fn by_chance() -> (KnownPlaces, Vec<u16>) {
+        let known = KnownPlaces::new(1, 5);
+        (0..1_000).for_each(|n| known.enter(v4(1 << 20 | n, 51_820)));
+        let ports: Vec<u16> = (0..=u16::MAX).filter(|&port| known.contains(v4(1, port))).collect();
+        assert!(ports.len() > 50, "{} ports", ports.len());
+        (known, ports)
+    }
+
+    #[test]
+    fn ports_that_pass_for_peers_by_chance_share_the_tokens_of_their_address() {
+        let (known, ports) = by_chance();
+        let by_one = passed(&sources(), &known, |ms| v4(1, ports[ms as usize % ports.len()]));
+        let most = KNOWN_BURST as usize + 2_000;
+        assert!((most - 10..=most).contains(&by_one), "{by_one} of 10,000");
+    }
+
+    #[test]
+    fn what_was_a_peers_leaves_the_wide_limit_to_others() {
+        let ((known, ports), sources) = (by_chance(), sources());
+        for ms in 0..10_000 {
+            let remote = v4(1, ports[ms as usize % ports.len()]);
+            let proof = sources.take(START + Duration::from_millis(ms), remote, &known);
+            assert_eq!(proof, Some(Proof::Place), "{ms} ms");
+            sources.repay(remote.ip(), Proof::Place);
+        }
+    }
+
+    #[test]
+    fn what_came_from_a_peers_place_gives_strangers_nothing() {
+        let ((known, ports), sources) = (by_chance(), sources());
+        let strangers = || (0..10_000).filter(|&port| sources.allow(START, v4(1, port), &nobody())).count();
+        assert_eq!(strangers(), ADDRESS_BURST as usize);
+        for &port in &ports {
+            assert_eq!(sources.take(START, v4(1, port), &known), Some(Proof::Place));
+            sources.repay(v4(1, port).ip(), Proof::Place);
+            sources.repay(v4(1, port).ip(), Proof::Key);
+        }
+        assert_eq!(strangers(), 0);
+    }
+
     #[test]
     fn what_was_a_peers_gives_its_token_back_and_no_more_than_that() {
         let sources = sources();
         for port in 0..5_000 {
             assert!(sources.allow(START, v4(1, port), &nobody()), "{port}");
-            sources.repay(v4(1, 0).ip());
+            sources.repay(v4(1, 0).ip(), Proof::Address);
         }
-        (0..1_000).for_each(|_| sources.repay(v4(1, 0).ip()));
+        (0..1_000).for_each(|_| sources.repay(v4(1, 0).ip(), Proof::Address));
         let left = (10_000..11_000).filter(|&port| sources.allow(START, v4(1, port), &nobody())).count();
         assert_eq!(left, ADDRESS_BURST as usize);
     }

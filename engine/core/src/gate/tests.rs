@@ -121,6 +121,23 @@ fn under_load_a_cookie_is_asked_for_and_proves_one_address() {
     assert_eq!(sender.gate.admit(after, remote(2), &second), Admission::Passed(Proof::Key), "the load is over");
 }
 
+/// So control knows whose token to give back.
+#[test]
+fn who_is_where_a_peer_is_has_another_proof() {
+    let mut sender = Sender::new(true);
+    sender.gate.load().note(NOW);
+    let mut proof = |host| {
+        let first = sender.initiation();
+        let reply = sender.gate.reply(remote(host), &first, SENDER, 0, host.into()).expect("there is a secret");
+        let Ok(Message::CookieReply(reply)) = classify(&reply) else { panic!("a cookie reply") };
+        sender.generator.consume_reply(NOW, reply).expect("it answers the last message");
+        let second = sender.initiation();
+        sender.gate.admit(NOW, remote(host), &second)
+    };
+    assert_eq!(proof(255), Admission::Passed(Proof::Place));
+    assert_eq!(proof(1), Admission::Passed(Proof::Address));
+}
+
 /// Control makes a secret when it sees that there is load, and until then it gets the messages.
 #[test]
 fn without_a_secret_nobody_is_asked_for_a_proof() {
