@@ -30,7 +30,9 @@ const INDEX_BITS: u32 = 21;
 const FILTER_HASH_BITS: u32 = 26;
 
 const _: () = assert!(
-    2 * (crate::constants::PEERS_MAX + 1).next_power_of_two() * PLACES_PER_ENTRY * FILTER_BITS_PER_PLACE
+    2 * Whereabouts::room_for(crate::constants::PEERS_MAX).next_power_of_two()
+        * PLACES_PER_ENTRY
+        * FILTER_BITS_PER_PLACE
         <= 1 << FILTER_HASH_BITS,
     "each bit of the filter can be chosen"
 );
@@ -49,6 +51,12 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
+    /// For how many entries there should be room if there are so many peers. Entries stay where peers have moved away,
+    /// so some more must fit before another table is made.
+    pub const fn room_for(peers: usize) -> usize {
+        peers + peers / 4 + 64
+    }
+
     /// A table with room for so many peers, in force until a time.
     pub fn new(peers: usize, until: Time) -> Self {
         let places = (peers * PLACES_PER_ENTRY).next_power_of_two().max(PLACES_MIN);
@@ -62,10 +70,16 @@ impl Whereabouts {
         self.places.len() / PLACES_PER_ENTRY
     }
 
+    /// Whether a peer is entered at this address.
+    pub fn holds(&self, remote: SocketAddr, index: u32) -> bool {
+        let tag = tag(remote);
+        self.probe(tag).any(|place| place.load(Ordering::Relaxed) == entry(tag, index))
+    }
+
     /// Enters a peer by its slot. False: there is no place near its own. Only control writes.
     pub fn enter(&self, remote: SocketAddr, index: u32) -> bool {
         let tag = tag(remote);
-        let entry = tag << INDEX_BITS | (u64::from(index) + 1);
+        let entry = entry(tag, index);
         for place in self.probe(tag) {
             match place.load(Ordering::Relaxed) {
                 0 => {
@@ -118,6 +132,11 @@ impl fmt::Debug for Whereabouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Whereabouts").field("room", &self.room()).field("until", &self.until()).finish_non_exhaustive()
     }
+}
+
+/// What a place has of a peer.
+fn entry(tag: u64, index: u32) -> u64 {
+    tag << INDEX_BITS | (u64::from(index) + 1)
 }
 
 /// The part of an address's hash that a place has room for.
@@ -219,6 +238,7 @@ mod tests {
         let entered = (0..100).filter(|&n| table.enter(remote, n)).count();
         assert_eq!(entered, PROBES);
         assert!(table.enter(remote, 3), "it is there already");
+        assert!(table.holds(remote, 3) && !table.holds(remote, 99));
         assert_eq!(found(&table, remote), (0..PROBES as u32).collect::<Vec<_>>());
         assert!(found(&table, "[2001:db8::1%8]:9".parse().unwrap()).is_empty(), "another link");
     }

@@ -38,6 +38,7 @@ pub(super) struct Recovery {
     /// When it ends. Later times have no table.
     until: Time,
     table: Option<Arc<Whereabouts>>,
+    /// Entries that the table has, or will have when it is filled.
     entered: usize,
     /// The workers' table lacks somebody.
     outdated: bool,
@@ -67,6 +68,7 @@ impl Recovery {
     pub fn locate(&mut self, remote: SocketAddr, peer: PeerId) {
         if let Some(table) = &self.table
             && !self.outdated
+            && !table.holds(remote, peer.index)
         {
             self.outdated = self.entered >= table.room() || !table.enter(remote, peer.index);
             self.entered += 1;
@@ -150,7 +152,7 @@ impl Device {
         if self.peers.len() == 0 || !std::mem::take(&mut recovery.outdated) {
             return;
         }
-        let room = (self.peers.len() + 1) << u32::from(recovery.crowded);
+        let room = Whereabouts::room_for(self.peers.len()) << u32::from(recovery.crowded);
         let table = Arc::new(Whereabouts::new(room, recovery.until));
         recovery.entered = self.peers.len();
         recovery.filling = Some(Filling::new(table.clone()));
@@ -182,5 +184,74 @@ impl Peer {
             self.timers.set(Timer::ZeroKeys, now + ZERO_KEYS_AFTER_TIME);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::crypto::{PrivateKey, PublicKey};
+
+    const NOW: Time = Time::from_secs(100);
+    /// One less than a power of two.
+    const PEERS: usize = 1_023;
+
+    fn place(n: usize) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + n as u32), 51_820))
+    }
+
+    /// A gateway that recovers sessions of many peers, each at a place.
+    fn crowded() -> (Device, Vec<PeerId>) {
+        let mut device = Device::new(1);
+        device.set_private_key(NOW, Some(PrivateKey::new([7; 32])));
+        device.link_up(NOW);
+        let peers = (0..PEERS).map(|n| {
+            let mut key = [0x40; 32];
+            key[..8].copy_from_slice(&n.to_le_bytes());
+            let peer = device.add_peer(PublicKey::new(key)).expect("there is room");
+            device.place_peer(NOW, peer, Some(place(n)));
+            peer
+        });
+        let peers = peers.collect();
+        (device, peers)
+    }
+
+    /// How many tables the workers get.
+    fn tables(device: &mut Device) -> usize {
+        std::iter::from_fn(|| device.poll_action()).filter(|action| matches!(action, Action::Recover(Some(_)))).count()
+    }
+
+    #[test]
+    fn peers_that_are_set_elsewhere_get_into_the_table_that_there_is() {
+        let (mut device, peers) = crowded();
+        assert_eq!(tables(&mut device), 1);
+        for (n, &peer) in peers.iter().take(PEERS / 4).enumerate() {
+            device.set_endpoint(NOW, peer, place(100_000 + n));
+            assert_eq!(tables(&mut device), 0, "{n} have moved");
+        }
+    }
+
+    #[test]
+    fn who_is_set_where_it_is_takes_no_room() {
+        let (mut device, peers) = crowded();
+        assert_eq!(tables(&mut device), 1);
+        for n in 0..10 * PEERS {
+            device.set_endpoint(NOW, peers[n % PEERS], place(n % PEERS));
+        }
+        assert_eq!(tables(&mut device), 0);
+    }
+
+    #[test]
+    fn entries_of_former_places_end_with_the_table_that_they_fill() {
+        let (mut device, peers) = crowded();
+        assert_eq!(tables(&mut device), 1);
+        let room = device.recovery.table.as_ref().expect("sessions are recovered").room();
+        let moves = (0..).take_while(|n| {
+            device.set_endpoint(NOW, peers[0], place(100_000 + n));
+            tables(&mut device) == 0
+        });
+        assert_eq!(moves.count(), room - PEERS);
     }
 }
