@@ -148,10 +148,20 @@ impl Packet {
     /// This packet in a Geneve tunnel with an option of 8 bytes: `outer` with another port and payload.
     #[must_use]
     pub fn in_geneve(&self, outer: &Self) -> Self {
-        let header = [2, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 1, 0xca, 0xfe, 0xf0, 0x0d];
+        self.in_geneve_with(outer, &[1, 2, 3, 1, 0xca, 0xfe, 0xf0, 0x0d])
+    }
+
+    /// The same with these options.
+    ///
+    /// # Panics
+    /// If their length is not a multiple of 4, or above 252.
+    #[must_use]
+    pub fn in_geneve_with(&self, outer: &Self, options: &[u8]) -> Self {
+        assert!(options.len().is_multiple_of(4) && options.len() <= 252, "not options of Geneve: {}", options.len());
+        let header = [(options.len() / 4) as u8, 0, 0x65, 0x58, 0, 0, 7, 0];
         outer.clone().with(|outer| {
             outer.port = GENEVE_PORT;
-            outer.payload = [&header[..], &self.ethernet(), &self.bytes()].concat();
+            outer.payload = [&header[..], options, &self.ethernet(), &self.bytes()].concat();
         })
     }
 

@@ -8,12 +8,14 @@ use ringfort_core::packet;
 use ringfort_core::time::Time;
 use vnet_packets::{Segments, Super, VNET_HDR_LEN};
 
-use super::{Stalled, train};
+use super::{SURPLUS, Stalled, train};
 use crate::budget::line;
 use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
 
-/// Longest headers of a segment: IPv4 and TCP with all options, or IPv6 with some extensions and TCP.
-pub(super) const HEADERS_MAX: usize = 256;
+/// Longest headers of a segment: those of a flow in a tunnel. Outside IPv4 with all options and UDP (60 + 8), Geneve
+/// with all options and Ethernet (260 + 14), inside IPv6, and TCP with all options (40 + 60): 442 bytes. A multiple of
+/// a line of the cache.
+pub(super) const HEADERS_MAX: usize = 448;
 
 /// The headers that are made for the segments of one train. Their payload stays where it was read.
 pub(crate) type Heads = [[u8; HEADERS_MAX]; SEGMENTS_MAX];
@@ -55,7 +57,7 @@ impl<W: Watch> DataPath<W> {
         let packet = &view[VNET_HDR_LEN..];
         let parsed = packet::parse(packet).ok().zip(Segments::new(packet, geometry).ok());
         let Some((inner, segments)) = parsed.filter(|_| usize::from(geometry.header) <= HEADERS_MAX) else {
-            self.counters.drop(DropReason::BadVnetHeader, 1);
+            self.drop_outgoing(now, None, DropReason::BadVnetHeader, &view[SURPLUS..]);
             return Outcome::Done;
         };
         self.counters.tun_read_packets += segments.len() as u64;

@@ -15,7 +15,9 @@ use ringfort_core::time::Time;
 use ringfort_path::{
     Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, Watch, bare, budget,
 };
-use vnet_packets::{Merge, VNET_HDR_LEN};
+use vnet_packets::sample::{Packet, payload};
+use vnet_packets::virtio::SuperKind;
+use vnet_packets::{Merge, OuterOffset, VNET_HDR_LEN};
 
 pub const NOW: Time = Time::from_secs(1_000);
 pub const PEER: PeerId = PeerId { index: 0, generation: 0 };
@@ -157,5 +159,25 @@ pub fn super_packet(segments: u8) -> Vec<u8> {
     // NEEDS_CSUM, GSO_UDP_L4, 28 bytes of headers, the length of a segment, checksum at 20 + 6.
     let [low, high] = (SEGMENT as u16).to_le_bytes();
     read[..10].copy_from_slice(&[1, 5, 28, 0, low, high, 20, 0, 6, 0]);
+    read
+}
+
+/// Where [`tunnelled`] goes.
+pub const TUNNEL_END: [u8; 4] = [10, 0, 1, 1];
+
+/// Three segments of TCP with all options over IPv6, in Geneve with all options, from [`SENDER`] to [`TUNNEL_END`].
+/// `more` bytes stand before the header of Geneve.
+pub fn tunnelled(more: usize) -> Vec<u8> {
+    let inner = Packet::new(SuperKind::Tcp6).with(|inner| {
+        inner.options = vec![1; 40];
+        inner.payload = payload(3 * SEGMENT);
+    });
+    let whole = inner.in_geneve_with(&Packet::new(SuperKind::Udp4), &payload(252));
+    let whole = whole.with(|outer| outer.payload.splice(..0, vec![0; more]).for_each(drop));
+    let mut read = vec![0; VNET_HDR_LEN];
+    let header = read.first_chunk_mut().unwrap();
+    let geometry = inner.geometry_in(&whole, SEGMENT as u16);
+    vnet_packets::Transmit::Tunnel(geometry, OuterOffset::Exact).write(header);
+    read.extend(whole.bytes());
     read
 }

@@ -12,7 +12,8 @@ use vnet_packets::VNET_HDR_LEN;
 
 use crate::allocation::allocations;
 use crate::rig::{
-    INDEX, NOW, PEER, RECEIVER, SENDER, endpoint, filled, packet, pair, received, super_packet, transmits, writes,
+    INDEX, NOW, PEER, RECEIVER, SENDER, endpoint, filled, packet, pair, received, super_packet, transmits, tunnelled,
+    writes,
 };
 
 const PACKETS: usize = if cfg!(miri) { 3 } else { 40 };
@@ -128,6 +129,21 @@ fn what_is_dropped_is_seen_with_its_reason() {
     // Both are one train. The second time both are old; the third time one is, and the other's tag is wrong.
     assert_eq!((transmits.len(), &names[..]), (1, &["replay", "replay", "replay", "bad_tag"][..]));
     assert!(known.iter().all(|(_, bytes)| wire.iter().any(|train| train.windows(bytes.len()).any(|w| w == bytes))));
+}
+
+#[test]
+fn a_super_packet_whose_headers_are_too_long_is_seen_in_one_piece() {
+    let (mut sender, _) = pair();
+    let sender = &mut sender.workers[0];
+    let mut out = look(sender, Filter::default());
+    let read = tunnelled(100);
+    let view = filled(sender, budget::line::TUN_READS, &read);
+    assert_eq!(sender.handle_packet(NOW, view), Outcome::Done);
+    assert_eq!(sender.counters().drops.total(), 1);
+    let dropped = seen(&mut out);
+    let [(why, bytes)] = &dropped[..] else { panic!("{dropped:?}") };
+    assert_eq!((why.dropped, why.len), (Some(DropReason::BadVnetHeader), read.len() - VNET_HDR_LEN));
+    assert_eq!(bytes[..], read[VNET_HDR_LEN..][..bytes.len()]);
 }
 
 #[test]
