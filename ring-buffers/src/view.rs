@@ -14,7 +14,8 @@ use crate::pool::Inner;
 ///
 /// # Invariants
 /// 1. `ptr..ptr + len` lies within the backing.
-/// 2. No two views of one backing overlap: a view is made whole, and afterwards only cut.
+/// 2. No two views of one backing overlap: a view is made whole, and afterwards only cut, or grown while
+///    it is alone.
 /// 3. While a view exists that is not lent, the kernel does not write its bytes.
 /// 4. All views of a slot are on one thread.
 pub struct View {
