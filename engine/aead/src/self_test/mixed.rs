@@ -7,7 +7,7 @@ use crate::{Message, OnFailure, Source, TAG_LEN};
 /// Their texts: long ones behind short ones, so a provider that sorts them does.
 const LENS: [usize; 10] = [33, 1420, 0, 576, 16, 1419, 130, 1420, 64, 257];
 
-/// Seals as the oracle does, in place and from sources; opens what the oracle sealed, but for what is forged.
+/// Seals as the oracle does, in place and from sources; opens what the oracle sealed, except what is forged.
 pub(super) fn check(
     cipher: &dyn BatchCipher,
     oracle: &dyn BatchCipher,
