@@ -38,7 +38,10 @@ pub(super) fn test(wanted: Offloads) -> Result<SelfTest, String> {
     if offloads.tunnels {
         result.merge.tunnels = tunnel_offset(&mut queue)?;
         if result.merge.tunnels.is_none() {
-            result.fail(Feature::MergeTunnels, "the kernel does not accept the header".to_owned());
+            let why = || "the kernel does not accept the header".to_owned();
+            result.fail(Feature::MergeTunnels, why());
+            // What was not proven is not trusted.
+            result.fail(Feature::ReadTunnels, why());
         }
     }
     Ok(result)

@@ -56,7 +56,7 @@ pub enum Extent {
     },
     /// The kernel was asked whether it accepts the headers, since a round trip was not possible for this reason.
     HeadersOnly(String),
-    /// Nothing could be tested, for this reason: all is trusted until it fails.
+    /// Nothing could be tested, for this reason: all but super-packets in tunnels is trusted until it fails.
     Nothing(String),
 }
 
@@ -128,10 +128,10 @@ fn run(wanted: Offloads, report: impl FnOnce(SelfTest)) {
 }
 
 impl SelfTest {
-    /// Everything is trusted, for nothing is known.
+    /// Everything but tunnels is trusted, for nothing is known. Of tunnels nobody knows how the kernel counts.
     fn untested(wanted: Offloads, reason: String) -> Self {
-        // Of tunnels nobody knows which way to describe them is the kernel's.
-        Self { offloads: wanted, merge: Merge::PLAIN, extent: Extent::Nothing(reason), failures: Vec::new() }
+        let offloads = Offloads { tunnels: false, ..wanted };
+        Self { offloads, merge: Merge::PLAIN, extent: Extent::Nothing(reason), failures: Vec::new() }
     }
 
     /// Takes a feature out of service. The first reason is told.
