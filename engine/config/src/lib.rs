@@ -56,7 +56,7 @@ pub use mistake::{Mistake, Mistakes, Place, Problem, Warning};
 pub use network_setup::Table;
 pub use read::{KeyFiles, Loaded, load};
 pub use secret::{SecretKey, SecretText};
-pub use start::{BusyPoll, CpuList, LogLevel, SocketBuffer, StartSettings, UdpGso};
+pub use start::{BusyPoll, CpuList, LogLevel, Overlays, SocketBuffer, StartSettings, UdpGso};
 pub use value::is_source;
 
 /// Longest file, and most that a file and all its includes may have together, in bytes.

@@ -41,6 +41,7 @@ pub(crate) enum Setting {
     Cpus,
     BusyPoll,
     UdpGso,
+    Overlays,
     Bind,
     SocketBuffer,
     Aead,
@@ -80,7 +81,7 @@ const fn own(name: &'static str, setting: Setting) -> Entry {
 
 pub(crate) const INCLUDE: Entry = Entry { name: "Include", setting: Setting::Include, owner: Owner::Us, repeats: true };
 
-const INTERFACE: [Entry; 24] = [
+const INTERFACE: [Entry; 25] = [
     wg("PrivateKey", Setting::PrivateKey),
     wg("ListenPort", Setting::ListenPort),
     wg("FwMark", Setting::FwMark),
@@ -100,6 +101,7 @@ const INTERFACE: [Entry; 24] = [
     own("CPUs", Setting::Cpus),
     own("BusyPoll", Setting::BusyPoll),
     own("UdpGso", Setting::UdpGso),
+    own("Overlays", Setting::Overlays),
     own("Bind", Setting::Bind),
     own("SocketBuffer", Setting::SocketBuffer),
     own("Aead", Setting::Aead),

@@ -20,6 +20,8 @@ pub struct StartSettings {
     pub busy_poll: Option<BusyPoll>,
     /// Whether the kernel cuts trains up.
     pub udp_gso: Option<UdpGso>,
+    /// Whether flows in VXLAN and Geneve are merged.
+    pub overlays: Option<Overlays>,
     /// What the UDP sockets are bound to beside their port.
     pub bind: Option<Bind>,
     /// Size of their receive buffers.
@@ -37,12 +39,14 @@ impl StartSettings {
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         // Exhaustive, so a setting that is added is not forgotten here.
-        let Self { workers, cpus, busy_poll, udp_gso, bind, socket_buffer, aead, log_level: _, metrics } = self;
+        let Self { workers, cpus, busy_poll, udp_gso, overlays, bind, socket_buffer, aead, log_level: _, metrics } =
+            self;
         let all = [
             ("Workers", *workers != other.workers),
             ("CPUs", *cpus != other.cpus),
             ("BusyPoll", *busy_poll != other.busy_poll),
             ("UdpGso", *udp_gso != other.udp_gso),
+            ("Overlays", *overlays != other.overlays),
             ("Bind", *bind != other.bind),
             ("SocketBuffer", *socket_buffer != other.socket_buffer),
             ("Aead", *aead != other.aead),
@@ -151,6 +155,39 @@ impl UdpGso {
 }
 
 impl fmt::Display for UdpGso {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Whether flows in VXLAN and Geneve are merged into super-packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overlays {
+    /// Where the kernel takes these.
+    #[default]
+    On,
+    /// They are UDP like any other.
+    Off,
+}
+
+impl FromStr for Overlays {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::On, Self::Off].into_iter().find(|how| how.name() == text).ok_or_else(|| "one of on, off".into())
+    }
+}
+
+impl Overlays {
+    fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for Overlays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }

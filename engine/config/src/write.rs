@@ -58,6 +58,7 @@ fn write_interface(text: &mut SecretText, interface: &Interface) -> fmt::Result 
     own(text, "CPUs", &start.cpus)?;
     own(text, "BusyPoll", &start.busy_poll)?;
     own(text, "UdpGso", &start.udp_gso)?;
+    own(text, "Overlays", &start.overlays)?;
     own(text, "Bind", &start.bind)?;
     own(text, "SocketBuffer", &start.socket_buffer)?;
     own(text, "Aead", &start.aead)?;

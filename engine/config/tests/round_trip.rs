@@ -9,8 +9,8 @@ use log::LevelFilter;
 use proptest::option::of;
 use proptest::prelude::*;
 use ringfort_config::{
-    Address, BusyPoll, Config, CpuList, Dns, Endpoint, Hooks, Interface, KeyFiles, LogLevel, Memory, Mistakes, Peer,
-    SecretKey, SocketBuffer, StartSettings, Table, UdpGso, load,
+    Address, BusyPoll, Config, CpuList, Dns, Endpoint, Hooks, Interface, KeyFiles, LogLevel, Memory, Mistakes,
+    Overlays, Peer, SecretKey, SocketBuffer, StartSettings, Table, UdpGso, load,
 };
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::crypto::PublicKey;
@@ -59,6 +59,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
         of(cpus.prop_map(|cpus| CpuList(cpus.into_iter().collect()))),
         of(poll.prop_map(BusyPoll)),
         of(prop::sample::select(gso)),
+        of(prop::sample::select(vec![Overlays::On, Overlays::Off])),
         of(prop::sample::select(vec!["eth0", "192.0.2.1", "::"])
             .prop_map(|name| name.parse().expect("one to bind to"))),
         of((256 << 10..=512_usize << 20).prop_map(SocketBuffer)),
@@ -66,9 +67,22 @@ fn start() -> impl Strategy<Value = StartSettings> {
         of(prop::sample::select(levels).prop_map(LogLevel)),
         of(any::<SocketAddr>().prop_map(|addr| SocketAddr::new(addr.ip(), addr.port()))),
     )
-        .prop_map(|(workers, cpus, busy_poll, udp_gso, bind, socket_buffer, aead, log_level, metrics)| {
-            StartSettings { workers, cpus, busy_poll, udp_gso, bind, socket_buffer, aead, log_level, metrics }
-        })
+        .prop_map(
+            |(workers, cpus, busy_poll, udp_gso, overlays, bind, socket_buffer, aead, log_level, metrics)| {
+                StartSettings {
+                    workers,
+                    cpus,
+                    busy_poll,
+                    udp_gso,
+                    overlays,
+                    bind,
+                    socket_buffer,
+                    aead,
+                    log_level,
+                    metrics,
+                }
+            },
+        )
 }
 
 fn interface() -> impl Strategy<Value = Interface> {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
-use ringfort_config::{BusyPoll, SocketBuffer, StartSettings, UdpGso};
+use ringfort_config::{BusyPoll, Overlays, SocketBuffer, StartSettings, UdpGso};
 pub use ringfort_config::{CpuList, LogLevel};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
@@ -84,9 +84,9 @@ pub struct Serve {
 
     /// Merge flows in VXLAN and Geneve that come from peers (UDP ports 4789, 8472 and 6081) into super-packets, where
     /// the kernel takes these: on, or off. It has to be off if a program, not a tunnel device of the kernel, receives
-    /// on such a port of this machine: it would be given many datagrams as one
-    #[arg(long, value_name = "HOW", default_value = "on")]
-    pub overlays: Overlays,
+    /// on such a port of this machine: it would be given many datagrams as one [default: on]
+    #[arg(long, value_name = "HOW")]
+    pub overlays: Option<Overlays>,
 
     /// Bind the UDP sockets to an address of this machine, or to a network device: datagrams come in and leave there
     /// only. An address leaves out the other family; 0.0.0.0 and :: stand for all of one. The port is still set with
@@ -215,7 +215,7 @@ impl Serve {
     /// What of `trusted` is merged.
     #[must_use]
     pub fn merge(&self, trusted: Merge) -> Merge {
-        match self.overlays {
+        match self.overlays.or(self.file.overlays).unwrap_or_default() {
             Overlays::On => trusted,
             Overlays::Off => Merge { tunnels: None, ..trusted },
         }
@@ -280,16 +280,6 @@ impl Serve {
         let asked = self.cpus().map(|CpuList(cpus)| cpus.as_slice());
         there.choose(asked, self.workers().map(usize::from))
     }
-}
-
-/// What `--overlays` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Overlays {
-    /// Merge them.
-    #[default]
-    On,
-    /// They are UDP like any other.
-    Off,
 }
 
 /// What `--aead` says.

@@ -57,6 +57,7 @@ fn what_is_not_understood_is_refused() {
         &["--busy-poll", "soon", "wg0"],
         &["--busy-poll", "-1", "wg0"],
         &["--udp-gso", "maybe", "wg0"],
+        &["--overlays", "auto", "wg0"],
         &["--stats", "--udp-gso", "on", "wg0"],
         &["--stats"],
         &["--set-suite", "aes256gcm"],
@@ -127,6 +128,19 @@ fn times_of_busy_polling() {
     assert_eq!(parse(&["wg0"]).unwrap().busy_poll(), Duration::ZERO);
     assert_eq!(parse(&["--busy-poll", "50", "wg0"]).unwrap().busy_poll(), Duration::from_micros(50));
     assert_eq!(parse(&["--busy-poll", "always", "wg0"]).unwrap().busy_poll(), Duration::MAX);
+}
+
+#[test]
+fn overlays_are_merged_unless_the_option_or_else_the_file_says_no() {
+    let merges = |args: &[&str], file| {
+        let mut serve = parse(args).unwrap();
+        serve.file.overlays = file;
+        serve.merge(Merge::ALL).tunnels.is_some()
+    };
+    assert!(merges(&["wg0"], None));
+    assert!(!merges(&["wg0"], Some(Overlays::Off)));
+    assert!(merges(&["--overlays", "on", "wg0"], Some(Overlays::Off)));
+    assert!(!merges(&["--overlays", "off", "wg0"], Some(Overlays::On)));
 }
 
 #[test]

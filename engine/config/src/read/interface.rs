@@ -99,6 +99,9 @@ impl Reader<'_> {
                 self.config.interface.start.busy_poll = self.accept(at, parts, start("BusyPoll", text));
             }
             Setting::UdpGso => self.config.interface.start.udp_gso = self.accept(at, parts, start("UdpGso", text)),
+            Setting::Overlays => {
+                self.config.interface.start.overlays = self.accept(at, parts, start("Overlays", text));
+            }
             Setting::Bind => {
                 let bind = text.parse().map_err(|error: NotBindable| error.to_string());
                 let bind = bind.map_err(|expected| Problem::Start { name: "Bind", expected });

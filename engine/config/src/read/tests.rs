@@ -6,7 +6,7 @@ use crate::files::{Disk, Memory};
 use crate::key_text;
 use crate::mistake::Mistake;
 use crate::secret::SecretKey;
-use crate::start::{BusyPoll, CpuList, LogLevel, UdpGso};
+use crate::start::{BusyPoll, CpuList, LogLevel, Overlays, UdpGso};
 
 const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 const OTHER: &str = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
@@ -34,7 +34,7 @@ fn everything_that_a_file_can_say() {
          ADDRESS=192.0.2.1\nDNS = 10.0.0.53, example.net\nMTU = 1380\nTable = 1234\nPreUp = echo a=%i # not this\n\
          PostUp = one\nPostUp = two\nPreDown = three\nPostDown = four\nSaveConfig = true\n\
          HookTimeout = 45\n#ringfort: Workers = 3\nCPUs = 0-1, 4\nBusyPoll = always\nUdpGso = ragged\n\
-         Aead = aws-lc\nLogLevel = debug\n\
+         Overlays = off\nAead = aws-lc\nLogLevel = debug\n\
          Metrics = [::1]:9586\nCipherSuite = aes256gcm\n\
          [PEER]\nPublicKey = {KEY}\n# ringfort: Name = Ann's laptop\nPresharedKey = {SECRET}\n\
          AllowedIPs = 10.0.0.2, 10.1.2.3/16\nAllowedIPs =\nAllowedIPs = fd00::/64\nEndpoint = host.example:51821\n\
@@ -57,6 +57,7 @@ fn everything_that_a_file_can_say() {
     assert_eq!((start.workers, &start.cpus), (Some(3), &Some(CpuList(vec![0, 1, 4]))));
     assert_eq!((start.busy_poll, start.udp_gso), (Some(BusyPoll(std::time::Duration::MAX)), Some(UdpGso::Ragged)));
     assert_eq!((start.aead, start.metrics), ("aws-lc".parse().ok(), "[::1]:9586".parse().ok()));
+    assert_eq!(start.overlays, Some(Overlays::Off));
     assert_eq!(start.log_level, Some(LogLevel(log::LevelFilter::Debug)));
     assert_eq!(loaded.config.suites().collect::<Vec<_>>(), [Suite::Aes256Gcm, Suite::ChaCha20Poly1305]);
     assert_eq!(peers[0].name.as_deref(), Some("Ann's laptop"));
@@ -173,6 +174,7 @@ fn values_that_are_refused() {
         "CPUs = 1-0",
         "BusyPoll = soon",
         "UdpGso = maybe",
+        "Overlays = auto",
         "Aead = rot13",
         "LogLevel = loud",
         "Metrics = 9586",
