@@ -109,17 +109,30 @@ impl Ready {
 impl<W: Watch> DataPath<W> {
     /// Delivers the packets that were checked. Returns what is behind them in the train.
     pub(super) fn deliver(&mut self, mut train: View, geometry: Geometry, lengths: &Lengths) -> Option<View> {
-        for (i, &len) in lengths[..geometry.count()].iter().enumerate() {
-            // Room, data header, packet, padding. The end of what was the tag is the room in front of the next.
-            let mut packet = train.split_to(geometry.segment_len(i));
-            if len > 0 {
-                packet.truncate(VNET_HDR_LEN + len);
-                self.counters.tun_write_packets += 1;
-                self.counters.tun_write_bytes += len as u64;
-                self.merging.push(packet);
-            }
+        let last = geometry.count() - 1;
+        for (i, &len) in lengths[..last].iter().enumerate() {
+            let packet = train.split_to(geometry.segment_len(i));
+            self.deliver_one(packet, len);
         }
-        (train.len() > TRAIN_ROOM).then_some(train)
+        let segment = geometry.segment_len(last);
+        let behind = (train.len() > segment + TRAIN_ROOM).then(|| {
+            let packet = train.split_to(segment);
+            std::mem::replace(&mut train, packet)
+        });
+        self.deliver_one(train, lengths[last]);
+        behind
+    }
+
+    /// Room, data header, a packet of `len` bytes, padding. The end of what was the tag is the room in front of the
+    /// next.
+    #[inline]
+    fn deliver_one(&mut self, mut packet: View, len: usize) {
+        if len > 0 {
+            packet.truncate(VNET_HDR_LEN + len);
+            self.counters.tun_write_packets += 1;
+            self.counters.tun_write_bytes += len as u64;
+            self.merging.push(packet);
+        }
     }
 
     /// The end of a batch of trains: runs that were held for more packets are written.
