@@ -211,8 +211,8 @@ impl<W: Watch> DataPath<W> {
         self.staging.front(peer, class)
     }
 
-    /// Whether plain runs of packets are still merged: the kernel has refused none of them. After it has refused one in a
-    /// UDP tunnel, those in tunnels are not merged, and this is still true.
+    /// Whether plain runs of packets are still merged: the kernel has refused none of them. This stays true after it
+    /// has refused a run in a UDP tunnel, which ends merging in tunnels only.
     #[must_use]
     pub const fn merges(&self) -> bool {
         self.merging.works()

@@ -27,8 +27,9 @@ use crate::tap::Datagrams;
 use crate::{DataPath, SessionOrder, Watch};
 use classify::{Front, front};
 
-/// Bytes in front of a received train that its view grows over while it is alone in its backing: in front of a packet, the TUN wants so much more room
-/// than its data header leaves. What follows the first packet of a train finds that room in the tag before it.
+/// Bytes in front of a received train. Its view grows over them while it is alone in its backing: in front of a packet,
+/// the TUN wants so much more room than its data header leaves. What follows the first packet of a train finds that
+/// room in the tag before it.
 pub const TRAIN_ROOM: usize = VNET_HDR_LEN - DATA_HEADER_LEN;
 
 const _: () = assert!(TRAIN_ROOM <= TAG_LEN, "the tag of one packet is room enough for the next");
