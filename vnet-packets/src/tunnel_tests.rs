@@ -257,6 +257,13 @@ fn where_tunnels_are_not_merged_they_are_plain_udp() {
         packets.iter_mut().for_each(|packet| packet[at] = byte);
         assert_eq!(sizes(&packets), [1, 1, 1], "byte {at}");
     }
+    let inner_ipv4_only = Merge { inner_ipv6: false, ..Merge::ALL };
+    for inner in [SuperKind::Tcp4, SuperKind::Tcp6] {
+        let packets = Flow::new(inner, SuperKind::Udp4).with(|flow| flow.inner.payload = payload(3000)).run(1000);
+        let writes = writes_with(inner_ipv4_only, &packets);
+        let Ok(Received::Super(geometry)) = parse(&writes[0]) else { panic!("no super-packet") };
+        assert_eq!(geometry.tunnel.is_some(), inner.is_ipv4(), "{inner}");
+    }
     let off = writes_with(Merge { tcp: false, ..Merge::ALL }, &flow.run(1000));
     let Ok(Received::Super(geometry)) = parse(&off[0]) else { panic!("no super-packet") };
     assert_eq!(geometry.tunnel, None, "TCP inside is not merged where TCP is not");

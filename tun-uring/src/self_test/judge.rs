@@ -84,6 +84,7 @@ fn judge_tunnels<K: Kernel>(trips: &mut Trips<'_, K>, result: &mut SelfTest, ipv
         match tunnels(ipv6).try_for_each(|sample| trips.merged(sample, offset).map_err(|why| (sample, why))) {
             Ok(()) => {
                 result.merge.tunnels = Some(offset);
+                result.merge.inner_ipv6 = ipv6;
                 break;
             }
             Err(why) => refusal = Some(why),
@@ -129,12 +130,14 @@ impl fmt::Display for Sample {
     }
 }
 
-/// Each version of IP and each transport inside and outside, with and without an outer checksum.
+/// Each version of IP and each transport inside and outside, with and without an outer checksum. Without `ipv6` it is
+/// nowhere: where it is disabled, the kernel does not cut up UDP over IPv6 either.
 pub(super) fn tunnels(ipv6: bool) -> impl Iterator<Item = Sample> {
     let of = |outer, [with, without]: [SuperKind; 2]| {
         [(with, true), (without, false)].map(|(kind, checksum)| Sample { kind, tunnel: Some((outer, checksum)) })
     };
-    let over_ipv4 = of(SuperKind::Udp4, [SuperKind::Tcp4, SuperKind::Udp6]);
+    let inner_udp = if ipv6 { SuperKind::Udp6 } else { SuperKind::Udp4 };
+    let over_ipv4 = of(SuperKind::Udp4, [SuperKind::Tcp4, inner_udp]);
     let over_ipv6 = of(SuperKind::Udp6, [SuperKind::Udp4, SuperKind::Tcp6]);
     over_ipv4.into_iter().chain(over_ipv6.into_iter().filter(move |_| ipv6))
 }

@@ -16,18 +16,24 @@ pub struct Merge {
     /// Runs of either in a VXLAN or Geneve tunnel, and how their super-packets are described; `None` if they are not
     /// merged as such.
     pub tunnels: Option<OuterOffset>,
+    /// Whether those with IPv6 inside the tunnel are as well.
+    pub inner_ipv6: bool,
 }
 
 impl Merge {
     /// Nothing.
-    pub const NONE: Self = Self { tcp: false, udp: false, tunnels: None };
+    pub const NONE: Self = Self { tcp: false, udp: false, tunnels: None, inner_ipv6: false };
     /// TCP and UDP, which every kernel takes that has the offloads. Not tunnels.
-    pub const PLAIN: Self = Self { tcp: true, udp: true, tunnels: None };
+    pub const PLAIN: Self = Self { tcp: true, udp: true, tunnels: None, inner_ipv6: true };
     /// Everything, for a kernel without faults.
-    pub const ALL: Self = Self { tcp: true, udp: true, tunnels: Some(OuterOffset::Exact) };
+    pub const ALL: Self = Self { tcp: true, udp: true, tunnels: Some(OuterOffset::Exact), inner_ipv6: true };
 
     fn merges(self, kind: SuperKind) -> bool {
         if kind.is_tcp() { self.tcp } else { self.udp }
+    }
+
+    fn merges_inside(self, kind: SuperKind) -> bool {
+        self.merges(kind) && (self.inner_ipv6 || kind.is_ipv4())
     }
 }
 
@@ -150,7 +156,7 @@ fn tunnelled(packet: &[u8], outer: &Parts, merge: Merge) -> Option<Candidate> {
     }
     let network = usize::from(tunnel.inner);
     let parts = Parts::of(&packet[network..]).ok()?;
-    let kind = SuperKind::of(parts.version, parts.protocol).filter(|&kind| merge.merges(kind))?;
+    let kind = SuperKind::of(parts.version, parts.protocol).filter(|&kind| merge.merges_inside(kind))?;
     let inner = Candidate::of(&packet[network..], &parts, kind)?;
     Some(Candidate {
         outer: Some(Outer { tunnel, identification, dont_fragment: fragment & DONT_FRAGMENT != 0 }),

@@ -271,7 +271,7 @@ fn transports_are_switched_off_one_by_one() {
             packets.push(Packet::new(kind).with(|p| next_of(p, i)).bytes());
         }
     }
-    let count = |tcp, udp| writes_with(Merge { tcp, udp, tunnels: None }, &packets).len();
+    let count = |tcp, udp| writes_with(Merge { tcp, udp, ..Merge::NONE }, &packets).len();
     assert_eq!((count(true, true), count(true, false), count(false, true), count(false, false)), (2, 7, 7, 12));
 }
 

@@ -72,6 +72,7 @@ pub(super) fn run(data: &[u8]) {
                     tcp: a & 1 == 0,
                     udp: a & 2 == 0,
                     tunnels: (a & 4 == 0).then_some(OuterOffset::Exact),
+                    inner_ipv6: a & 8 == 0,
                 });
                 continue;
             }

@@ -99,7 +99,7 @@ impl Inbox {
 
 impl Worker {
     pub(super) fn new(worker: usize, site: &Site, nesting: Arc<Nesting>) -> Self {
-        let merge = Merge { tcp: site.merges.0, udp: site.merges.1, tunnels: None };
+        let merge = Merge { tcp: site.merges.0, udp: site.merges.1, ..Merge::NONE };
         let config = Config { worker, workers: site.workers, mtu: site.mtu, merge, ragged: site.ragged };
         let pool = Pool::new(Arena::heap(&budget::budget()));
         Self {
