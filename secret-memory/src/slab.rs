@@ -20,7 +20,7 @@ const SLAB_LEN: usize = u64::BITS as usize * CELL_LEN;
 const SLABS_PER_CHUNK: usize = 32;
 const CHUNK_LEN: usize = SLABS_PER_CHUNK * SLAB_LEN;
 /// 64 GiB. Schedules of AES keys take a slab each, so a million peers may need some of it. Of the table, what is not
-/// used costs addresses and no memory. Miri has it cost memory and time.
+/// used costs addresses and no memory. Under Miri a large table is slow.
 const CHUNKS_MAX: usize = if cfg!(miri) { 1 << 10 } else { 1 << 20 };
 /// When all are full, as many more as this part of them are mapped, but not many: whoever claims waits for it.
 const GROWTH: usize = 16;

@@ -14,6 +14,7 @@
 //! The kernel takes the result modulo the number of queues (`tun_ebpf_select_queue`). A load past the end of a packet
 //! ends the program with the result 0, which is a queue as good as any other.
 
+mod hash;
 mod program;
 mod table;
 
@@ -22,7 +23,8 @@ pub use table::{Bucket, FlowTable, cost};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use program::{Instruction, Seed};
+use hash::Seed;
+use program::Instruction;
 use table::TABLE_LEN;
 
 /// `TUNSETSTEERINGEBPF` of `linux/if_tun.h`: `_IOR('T', 224, int)`.

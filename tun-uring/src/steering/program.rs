@@ -1,4 +1,4 @@
-//! The eBPF program itself, and the hash of a flow that it shares with [`FlowTable::bucket`](super::FlowTable::bucket).
+//! The eBPF program itself. Its hash of a flow is that of [`bucket`](super::hash::bucket).
 //!
 //! Only the first fragment of a datagram has its ports. It goes with its flow, and the program notes the flow's bucket
 //! for the fragments behind it, under what all of them have: addresses, protocol and identification. So a datagram in
@@ -7,33 +7,20 @@
 
 use std::os::fd::RawFd;
 
+use super::hash::{SPREAD, STIR, Seed};
 use super::table::{Bucket, ENTRY_LEN, NOTES, NOTES_COUNT, PACKET_COST, PLACE, SENT};
-
-/// An odd constant without a pattern (2^64 divided by the golden ratio): a multiplication with it spreads each bit
-/// upwards.
-const SPREAD: u32 = 0x9e37_79b1;
-const STIR: u32 = 15;
 
 /// Any fragment of an IPv4 datagram: more to come, or an offset.
 const FRAGMENT: u16 = 0x3fff;
 /// The offset alone. The fragment header of IPv6 has it in the upper bits.
-const OFFSET_V4: u16 = 0x1fff;
-const OFFSET_V6: u16 = 0xfff8;
+pub(super) const OFFSET_V4: u16 = 0x1fff;
+pub(super) const OFFSET_V6: u16 = 0xfff8;
 /// The next header value of IPv6's fragment header, and the length of that.
-const FRAGMENT_HEADER: u8 = 44;
-const FRAGMENT_HEADER_LEN: usize = 8;
+pub(super) const FRAGMENT_HEADER: u8 = 44;
+pub(super) const FRAGMENT_HEADER_LEN: usize = 8;
 
 /// The bits of a bucket in a note; those above are of the datagram's key.
-const BUCKET_MASK: u32 = Bucket::COUNT as u32 - 1;
-
-/// What nobody outside knows of the hash.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seed {
-    /// It begins with this.
-    pub(super) hash: u32,
-    /// Both of a pair of words are changed by this before they are multiplied.
-    pub(super) pair: u32,
-}
+pub(super) const BUCKET_MASK: u32 = Bucket::COUNT as u32 - 1;
 
 /// One instruction, as `struct bpf_insn` has it: code, destination and source register, jump offset, constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +134,7 @@ impl Assembler {
         self.program.len() - 1
     }
 
-    /// Mixes R0 into the hash, as [`mix`] does. Registers have 64 bits, of which only the lower half is ever in use.
+    /// Mixes R0 into the hash, as [`mix`](super::hash::mix) does. Registers have 64 bits, of which only the lower half is ever in use.
     fn mix(&mut self) {
         self.emit(op(code::XOR, HASH, R0, 0, 0));
         self.emit(op(code::MULTIPLY_CONSTANT_32, HASH, 0, 0, SPREAD.cast_signed()));
@@ -156,7 +143,7 @@ impl Assembler {
         self.emit(op(code::XOR, HASH, SCRATCH, 0, 0));
     }
 
-    /// Mixes R0 and WORD into the hash, as [`mix_pair`] does.
+    /// Mixes R0 and WORD into the hash, as [`mix_pair`](super::hash::mix_pair) does.
     fn mix_pair(&mut self) {
         self.emit(op(code::XOR_CONSTANT_32, R0, 0, 0, self.seed.pair.cast_signed()));
         self.emit(op(code::XOR_CONSTANT_32, WORD, 0, 0, self.seed.pair.cast_signed()));
@@ -164,7 +151,7 @@ impl Assembler {
         self.mix();
     }
 
-    /// As [`mix_addresses`]: `words` pairs of words, of which the second lies `apart` behind the first.
+    /// As [`mix_addresses`](super::hash::mix_addresses): `words` pairs of words, of which the second lies `apart` behind the first.
     fn mix_addresses(&mut self, first: i32, words: i32) {
         let apart = 4 * words;
         for at in (first..first + apart).step_by(4) {
@@ -175,7 +162,7 @@ impl Assembler {
         }
     }
 
-    /// As [`mix_ports`], of the word in R0.
+    /// As [`mix_ports`](super::hash::mix_ports), of the word in R0.
     fn mix_ports(&mut self) {
         self.emit(op(code::MOVE, WORD, R0, 0, 0));
         self.emit(op(code::SHIFT_RIGHT, WORD, 0, 0, 16));
@@ -343,64 +330,4 @@ pub(super) fn program(table: RawFd, seed: Seed) -> Vec<Instruction> {
     asm.land(to_fragment_v6);
     asm.fragment(&FRAGMENT_V6);
     asm.finish()
-}
-
-/// `hash = (hash ^ word) * SPREAD`, then the upper bits down, where the next multiplication takes them up again.
-const fn mix(hash: u32, word: u32) -> u32 {
-    let product = (hash ^ word).wrapping_mul(SPREAD);
-    product ^ product >> STIR
-}
-
-/// The same for both directions of a flow. What two pairs have in common says nothing of their products, unless one
-/// knows the secret.
-const fn mix_pair(hash: u32, a: u32, b: u32, seed: Seed) -> u32 {
-    mix(hash, (a ^ seed.pair).wrapping_mul(b ^ seed.pair))
-}
-
-fn mix_addresses<const WORDS: usize>(seed: Seed, from: &[[u8; 4]; WORDS], to: &[[u8; 4]; WORDS]) -> u32 {
-    let words = from.iter().zip(to).map(|(a, b)| (u32::from_be_bytes(*a), u32::from_be_bytes(*b)));
-    words.fold(seed.hash, |hash, (a, b)| mix_pair(hash, a, b, seed))
-}
-
-fn mix_ports(hash: u32, ports: [u8; 4], seed: Seed) -> u32 {
-    let [a, b, c, d] = ports;
-    mix_pair(hash, u16::from_be_bytes([a, b]).into(), u16::from_be_bytes([c, d]).into(), seed)
-}
-
-/// What [`program`] makes of a packet, and of the packets in the other direction of its flow; `None` where a load ends
-/// it. Nothing is noted: later fragments use their addresses.
-pub(super) fn bucket(packet: &[u8], seed: Seed) -> Option<u32> {
-    let hash = if packet.first()? >> 4 == 6 { hash_v6(packet, seed)? } else { hash_v4(packet, seed)? };
-    Some(mix(hash, 0) & BUCKET_MASK)
-}
-
-fn hash_v4(packet: &[u8], seed: Seed) -> Option<u32> {
-    let (from, to) = (*packet.get(12..)?.first_chunk()?, *packet.get(16..)?.first_chunk()?);
-    let hash = mix_addresses(seed, &[from], &[to]);
-    let is_later_fragment = u16::from_be_bytes([packet[6], packet[7]]) & OFFSET_V4 != 0;
-    if is_later_fragment || !has_ports(packet[9]) {
-        return Some(hash);
-    }
-    let header_len = usize::from(packet[0] & 15) * 4;
-    Some(mix_ports(hash, *packet.get(header_len..)?.first_chunk()?, seed))
-}
-
-fn hash_v6(packet: &[u8], seed: Seed) -> Option<u32> {
-    let addresses = packet.get(8..40)?.as_chunks::<4>().0;
-    let (from, to) = (addresses.first_chunk::<4>()?, addresses.last_chunk::<4>()?);
-    let hash = mix_addresses(seed, from, to);
-    let behind = packet.get(40..)?;
-    if packet[6] != FRAGMENT_HEADER {
-        return if has_ports(packet[6]) { Some(mix_ports(hash, *behind.first_chunk()?, seed)) } else { Some(hash) };
-    }
-    if !has_ports(*behind.first()?) {
-        return Some(hash);
-    }
-    let (header, behind) = behind.split_first_chunk::<FRAGMENT_HEADER_LEN>()?;
-    let is_later_fragment = u16::from_be_bytes([header[2], header[3]]) & OFFSET_V6 != 0;
-    if is_later_fragment { Some(hash) } else { Some(mix_ports(hash, *behind.first_chunk()?, seed)) }
-}
-
-fn has_ports(protocol: u8) -> bool {
-    matches!(i32::from(protocol), libc::IPPROTO_TCP | libc::IPPROTO_UDP)
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::program::{self, Seed};
+use super::hash::{self, Seed};
 
 /// What a packet or super-packet costs beyond its bytes, in bytes: about as long as the work that each one makes takes,
 /// that much more can be sealed.
@@ -130,7 +130,7 @@ impl FlowTable {
     /// know this table can tell which flows share a bucket.
     #[must_use]
     pub fn bucket(&self, packet: &[u8]) -> Option<Bucket> {
-        program::bucket(packet, self.seed).map(Bucket::at)
+        hash::bucket(packet, self.seed).map(Bucket::at)
     }
 
     /// How many queues there are.

@@ -25,7 +25,7 @@ fn sent(table: &[u8], bucket: u32) -> u64 {
 }
 
 fn bucket(packet: &[u8]) -> Option<u32> {
-    program::bucket(packet, SEED)
+    hash::bucket(packet, SEED)
 }
 
 /// Runs the few instructions that the program is made of, as `Documentation/bpf/standardization/instruction-set.rst`
@@ -243,7 +243,7 @@ fn another_seed_gives_other_buckets() {
         let packets: Vec<_> = (0..4096).map(|flow| packet(kind, flow)).collect();
         let met = packets.iter().filter(|packet| bucket(packet) == Some(5));
         let with_another_seed: std::collections::HashSet<_> =
-            met.map(|packet| program::bucket(packet, Seed { hash: 1, ..SEED })).collect();
+            met.map(|packet| hash::bucket(packet, Seed { hash: 1, ..SEED })).collect();
         assert!(with_another_seed.len() > 1, "{kind}: {with_another_seed:?}");
     }
 }
