@@ -60,7 +60,7 @@ fn assert_serves(place: &Place) {
 fn descriptors_suffice_or_it_is_refused() {
     let place = Place::new();
     let mut needed = None;
-    for limit in DESCRIPTORS_TO_EXECUTE..=70 {
+    for limit in DESCRIPTORS_TO_EXECUTE..=80 {
         match try_descriptors(&place, limit, true) {
             Some(number) => {
                 assert!(limit < number, "{limit}: {number} would help");
@@ -70,7 +70,7 @@ fn descriptors_suffice_or_it_is_refused() {
         }
     }
     let needed = needed.expect("four are not enough");
-    assert!(needed < 70, "{needed} are needed");
+    assert!(needed < 80, "{needed} are needed");
     assert_eq!(try_descriptors(&place, needed, false), None);
     for limit in [DESCRIPTORS_TO_EXECUTE, DESCRIPTORS_TO_EXECUTE + 1, 16, 25, 26, 27, needed - 1] {
         assert!(try_descriptors(&place, limit, false).is_some(), "{limit}");

@@ -225,19 +225,15 @@ impl Steward {
         }
         self.end();
         let patience = patience(&self.post_down());
-        let deadline = patience.map(|patience| Instant::now() + patience);
-        let next = || match deadline {
-            Some(deadline) => self.wishes.recv_timeout(deadline.saturating_duration_since(Instant::now())),
-            None => self.wishes.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
+        let deadline = Instant::now() + patience;
         loop {
-            match next() {
+            match self.wishes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Wish::Ended(last)) => return last,
                 // Whoever waits for an answer hears that there is none: what held its place is dropped here.
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return LastHooks::default(),
                 Err(RecvTimeoutError::Timeout) => {
-                    log::error!("what was set up could not be taken down within {:?}", patience.unwrap_or_default());
+                    log::error!("what was set up could not be taken down within {patience:?}");
                     return self.post_down();
                 }
             }
@@ -249,9 +245,10 @@ impl Steward {
     }
 }
 
-/// How long the gateway waits for its end to be prepared: as long as `PreDown` may take, and what else must be done.
-fn patience(hooks: &LastHooks) -> Option<Duration> {
-    hooks.longest().map(|longest| longest + LAST_WORK)
+/// How long the gateway waits for its end to be prepared, when nobody waits for it any more: as long as `PreDown` may
+/// take, and what else must be done. Commands without a limit get none of their own: who asks twice wants an end.
+fn patience(hooks: &LastHooks) -> Duration {
+    hooks.longest().unwrap_or_default() + LAST_WORK
 }
 
 fn unix_nanos() -> u64 {
@@ -294,8 +291,8 @@ mod tests {
             patience(&LastHooks::of(&interface))
         };
         // The limit, the time from SIGTERM to SIGKILL, and the rest.
-        assert_eq!(hooks(None), Some(Duration::from_secs(30 + 10 + 20)));
-        assert_eq!(hooks(Some(300)), Some(Duration::from_secs(300 + 10 + 20)));
-        assert_eq!(hooks(Some(0)), None, "the operator wants no limit");
+        assert_eq!(hooks(None), Duration::from_secs(30 + 10 + 20));
+        assert_eq!(hooks(Some(300)), Duration::from_secs(300 + 10 + 20));
+        assert_eq!(hooks(Some(0)), Duration::from_secs(20), "commands without a limit");
     }
 }
