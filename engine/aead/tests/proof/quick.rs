@@ -24,6 +24,43 @@ fn trains() {
     subjects().for_each(trains_of);
 }
 
+/// Lone messages of just these lengths, which other tests draw.
+#[test]
+fn lone_messages() {
+    for subject in subjects() {
+        LENS.iter().for_each(|&len| seal_and_open(subject, &KEY, len, 1));
+    }
+}
+
+/// Half of all keys for hashes have their highest bit.
+#[test]
+fn several_keys() {
+    for subject in subjects() {
+        for n in 0..8 {
+            let mut key = KEY;
+            key[0] ^= n;
+            seal_and_open(subject, &key, 300, 4);
+        }
+    }
+}
+
+fn seal_and_open(subject: Subject, key: &[u8; 32], len: usize, count: usize) {
+    let (seal, open, oracle) = (subject.seal_key(key), subject.open_key(key), Oracle::new(subject.suite, key));
+    let stride = len + HEADER_LEN + TAG_LEN;
+    let geometry = Geometry::new(stride, stride, count).expect("possible");
+    let counters = ascending(7, count);
+    let plain = Repeatable(11).bytes(geometry.total_len());
+    let (mut sealed, mut expected) = (plain.clone(), plain.clone());
+    oracle.seal_train(&counters, &mut expected, geometry);
+    seal.seal_train(7, &mut sealed, geometry).expect("it fits");
+    assert!(sealed == expected, "{subject}, {count} of {len}");
+    let verdicts = open.open_train(&counters, &mut sealed, geometry).expect("it fits");
+    assert!((0..count).all(|index| verdicts.passed(index)), "{subject}, {count} of {len}");
+    for (sealed, plain) in sealed.chunks(stride).zip(plain.chunks(stride)) {
+        assert!(text(sealed) == text(plain), "{subject}, {count} of {len}");
+    }
+}
+
 fn trains_of(subject: Subject) {
     let (seal, open, oracle) = (subject.seal_key(&KEY), subject.open_key(&KEY), Oracle::new(subject.suite, &KEY));
     let mut memory = Guarded::new(SEGMENTS_MAX * 4112);
