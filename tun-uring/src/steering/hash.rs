@@ -38,8 +38,8 @@ pub(super) fn mix_ports(hash: u32, ports: [u8; 4], seed: Seed) -> u32 {
     mix_pair(hash, u16::from_be_bytes([a, b]).into(), u16::from_be_bytes([c, d]).into(), seed)
 }
 
-/// What [`program`](super::program::program) makes of a packet, and of the packets in the other direction of its flow; `None` where a load ends
-/// it. Nothing is noted: later fragments use their addresses.
+/// What [`program`](super::program::program) makes of a packet, and of the packets in the other direction of its flow;
+/// `None` where a load ends it. Nothing is noted: later fragments use their addresses.
 pub(super) fn bucket(packet: &[u8], seed: Seed) -> Option<u32> {
     let hash = if packet.first()? >> 4 == 6 { hash_v6(packet, seed)? } else { hash_v4(packet, seed)? };
     Some(mix(hash, 0) & BUCKET_MASK)

@@ -134,7 +134,8 @@ impl Assembler {
         self.program.len() - 1
     }
 
-    /// Mixes R0 into the hash, as [`mix`](super::hash::mix) does. Registers have 64 bits, of which only the lower half is ever in use.
+    /// Mixes R0 into the hash, as [`mix`](super::hash::mix) does. Registers have 64 bits, of which only the lower half
+    /// is ever in use.
     fn mix(&mut self) {
         self.emit(op(code::XOR, HASH, R0, 0, 0));
         self.emit(op(code::MULTIPLY_CONSTANT_32, HASH, 0, 0, SPREAD.cast_signed()));
@@ -151,7 +152,8 @@ impl Assembler {
         self.mix();
     }
 
-    /// As [`mix_addresses`](super::hash::mix_addresses): `words` pairs of words, of which the second lies `apart` behind the first.
+    /// As [`mix_addresses`](super::hash::mix_addresses): `words` pairs of words, of which the second lies `apart`
+    /// behind the first.
     fn mix_addresses(&mut self, first: i32, words: i32) {
         let apart = 4 * words;
         for at in (first..first + apart).step_by(4) {
