@@ -61,12 +61,12 @@ pub struct Serve {
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<CpuList>,
 
-    /// Implementation of the ciphers: rustcrypto, aws-lc, train (ChaCha20-Poly1305 over whole trains of packets; needs
-    /// AVX-512 with IFMA and VBMI2), train-avx2 (the same; needs AVX2 and BMI2), vaes and vaes512 (AES-256-GCM over
-    /// whole trains; need VAES and VPCLMULQDQ, with AVX2 or AVX-512), or "auto", which measures those that this CPU can
-    /// run, with all CPUs at work, and takes the fastest for each size of packets and trains. With AVX2 only, aes256gcm
-    /// (--set-suite) is the faster suite; without AES instructions that one is slow. "list" prints what they measure,
-    /// in nanoseconds per packet, and exits. Measuring takes all CPUs for some tenths of a second [default: auto]
+    /// Implementation of the ciphers: rustcrypto, aws-lc, or one of our own, over whole trains of packets. Of
+    /// ChaCha20-Poly1305 these are train (needs AVX-512 with IFMA and VBMI2) and train-avx2 (AVX2 and BMI2); of
+    /// AES-256-GCM vaes (VAES, VPCLMULQDQ, AVX2) and vaes512 (the same with AVX-512). "auto" takes the fastest that
+    /// this CPU can run, for each size of packets and trains. It measures them with all CPUs at work, for some tenths
+    /// of a second. With AVX2 only, aes256gcm (--set-suite) is the faster suite; without AES instructions that one is
+    /// slow. "list" prints what is measured, in nanoseconds per packet, and exits [default: auto]
     #[arg(long, value_name = "NAME")]
     pub aead: Option<AeadArg>,
 

@@ -6,9 +6,9 @@
 //!                                                                            idle ones are spread by room
 //! ```
 //!
-//! A worker that is full gives one bucket at a time to the worker that has the least to do, if that makes the fuller of
-//! the two less full. New flows fall into buckets that are idle until then: these are spread in proportion to the room
-//! that each worker has.
+//! A full worker gives buckets away, one at a time, to the worker with the least to do. It does so if the fuller of the
+//! two is less full then. New flows fall into buckets that are idle until then. These are spread in proportion to the
+//! room that each worker has.
 //!
 //! Waiting for the core counts as work. Another process may have the core, and then a flow that fills this worker alone
 //! has a better place too. Whether the other place is better turns out there: a bucket goes back only if it waits

@@ -11,8 +11,8 @@
 //!   address hardly limit each other.
 //! * Some places pass for a peer's by chance: one in 400, and an IPv4 address has 65,536. So all places of an address
 //!   that pass for peers' share 200 in a second as well. What turns out to be a peer's is given back.
-//! * All other places of an address (IPv4) or of a network of 64 bits (IPv6) share its tokens, and each has its own as
-//!   well, four in a second. A token is taken of both or of none. So a flood from one port leaves most tokens to its
+//! * All other places of an IPv4 address or an IPv6 /64 share its tokens. Each has four in a second of its own as well.
+//!   A token is taken of both or of none. So a flood from one port leaves most tokens to its
 //!   neighbours. What turns out to be a peer's is given back.
 //! * Tokens lie in cells, which are chosen by a hash that has a secret. Each source has two cells, and passes if one of
 //!   them has a token. Who wants to use up those of another must own addresses that meet it twice, and does not know
