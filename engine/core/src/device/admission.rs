@@ -10,6 +10,8 @@ use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
 
 use super::api::Action;
+use super::places::PLACES_PER_TURN;
+use super::walk::Walk;
 use super::{Device, Identity};
 use crate::cookie::COOKIE_NONCE_LEN;
 use crate::drops::DropReason;
@@ -22,8 +24,6 @@ use crate::wire::{Message, classify};
 /// nobody would be asked for a proof until control has its turn and they have their mail.
 const SECRET_REPLACED_BEFORE: Duration = Duration::from_secs(5);
 
-/// Slots of peers that are looked at in one call: a fraction of a millisecond.
-pub(super) const PLACES_PER_TURN: usize = 1_024;
 /// How often what workers used is looked at, until they have let go of it.
 const RETIRED_CHECKED_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,8 +35,8 @@ pub(super) struct Published {
     secret_due: Option<Time>,
     /// What goes with that secret.
     answered: Option<Arc<Answered>>,
-    /// The slot of the next peer to be entered there; `None` if all are.
-    next_slot: Option<usize>,
+    /// At its end all peers are entered there.
+    walk: Walk,
     /// What went with former secrets, while workers may use it. It is freed here, not there.
     retired: Vec<Arc<Answered>>,
     retired_due: Option<Time>,
@@ -58,7 +58,7 @@ impl Published {
     }
 
     fn replace(&mut self, now: Time, answered: Option<Arc<Answered>>) {
-        self.next_slot = answered.as_ref().map(|_| 0);
+        self.walk = if answered.is_some() { Walk::from_the_first() } else { Walk::default() };
         if let Some(former) = std::mem::replace(&mut self.answered, answered) {
             self.retired.push(former);
             self.retired_due = Some(now + RETIRED_CHECKED_EVERY);
@@ -117,8 +117,8 @@ impl Device {
 
     /// When [`Device::keep_gate`] has something to do.
     pub(super) fn gate_due(&self) -> Option<Time> {
-        let Published { secret_due, next_slot, retired_due, .. } = self.published;
-        [secret_due, next_slot.map(|_| Time::ZERO), retired_due].into_iter().flatten().min()
+        let Published { secret_due, walk, retired_due, .. } = self.published;
+        [secret_due, walk.due(), retired_due].into_iter().flatten().min()
     }
 
     /// Does what is due at the gate, a bounded part of it.
@@ -131,14 +131,13 @@ impl Device {
     /// Tells the workers where some peers are. Who is not known yet is a stranger to them: it shares the cookies that
     /// are for anybody.
     fn locate_some(&mut self) {
-        let Published { answered: Some(answered), next_slot: Some(first), .. } = &self.published else { return };
-        for peer in self.peers.slice(*first, PLACES_PER_TURN) {
+        let Published { answered: Some(answered), walk, .. } = &mut self.published else { return };
+        let Some(slots) = walk.step(PLACES_PER_TURN, &self.peers) else { return };
+        for peer in self.peers.slice(slots) {
             if let Some(endpoint) = peer.endpoint() {
                 answered.locate(endpoint.remote);
             }
         }
-        let next = first + PLACES_PER_TURN;
-        self.published.next_slot = (next < self.peers.slot_count()).then_some(next);
     }
 
     /// The workers' cookie secret comes of age soon. Under load they get another, else they need none.

@@ -121,7 +121,7 @@ impl Device {
         page: &mut Vec<Remembered>,
     ) -> bool {
         if cursor.slot < self.peers.slot_count() {
-            page.extend(self.peers.slice(cursor.slot, most).filter_map(Peer::remembered));
+            page.extend(self.peers.slice(cursor.slot..cursor.slot + most).filter_map(Peer::remembered));
             cursor.slot += most;
             return true;
         }

@@ -37,6 +37,7 @@ mod status;
 mod strangers;
 mod suites;
 mod traffic;
+mod walk;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
 pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot, Unreachable};

@@ -1,7 +1,7 @@
 //! All peers of a device, by slot and by public key.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use super::peer::Peer;
 use crate::crypto::PublicKey;
@@ -60,13 +60,13 @@ impl Peers {
     }
 
     /// The peers in some of the slots.
-    pub fn slice(&self, first: usize, count: usize) -> impl Iterator<Item = &Peer> {
-        self.slots.iter().skip(first).take(count).filter_map(|slot| slot.peer.as_deref())
+    pub fn slice(&self, slots: Range<usize>) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().skip(slots.start).take(slots.len()).filter_map(|slot| slot.peer.as_deref())
     }
 
     /// As [`Peers::slice`].
-    pub fn slice_mut(&mut self, first: usize, count: usize) -> impl Iterator<Item = &mut Peer> {
-        self.slots.iter_mut().skip(first).take(count).filter_map(|slot| slot.peer.as_deref_mut())
+    pub fn slice_mut(&mut self, slots: Range<usize>) -> impl Iterator<Item = &mut Peer> {
+        self.slots.iter_mut().skip(slots.start).take(slots.len()).filter_map(|slot| slot.peer.as_deref_mut())
     }
 
     /// Puts a peer into a free slot. The caller has checked that nobody has its key.

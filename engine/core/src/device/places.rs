@@ -8,68 +8,49 @@ use std::sync::Arc;
 use super::Device;
 use super::peer::Peer;
 use super::peers::Peers;
+use super::walk::Walk;
 use crate::time::Time;
 use crate::whereabouts::Whereabouts;
 
-/// Slots whose peers are entered in one step: less than a millisecond, also if no cache has them.
-pub(super) const ENTERED_PER_STEP: usize = 1024;
+/// Slots whose peers are entered in one call: less than a millisecond, also if no cache has them.
+pub(super) const PLACES_PER_TURN: usize = 1_024;
 
 /// A table that is being filled.
 #[derive(Debug)]
 pub(super) struct Filling {
     table: Arc<Whereabouts>,
-    next_slot: usize,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Filled {
-    /// There are more peers.
-    Partly,
-    /// All have had their turn.
-    Wholly,
-    /// Somebody found no place near his own.
-    Crowded,
+    walk: Walk,
 }
 
 impl Filling {
     /// Nobody is entered.
     pub const fn new(table: Arc<Whereabouts>) -> Self {
-        Self { table, next_slot: 0 }
+        Self { table, walk: Walk::from_the_first() }
     }
 
-    /// Enters the next few.
-    fn step(&mut self, peers: &Peers) -> Filled {
-        let mut all_fit = true;
-        for peer in peers.slice(self.next_slot, ENTERED_PER_STEP) {
-            all_fit &= peer.enter_into(&self.table);
-        }
-        self.next_slot += ENTERED_PER_STEP;
-        match all_fit {
-            false => Filled::Crowded,
-            true if self.next_slot < peers.slot_count() => Filled::Partly,
-            true => Filled::Wholly,
-        }
-    }
-
-    fn is_done(&self, peers: &Peers) -> bool {
-        self.next_slot >= peers.slot_count()
+    /// Enters the next few. False: one of them found no place near his own.
+    fn step(&mut self, peers: &Peers) -> bool {
+        let Some(slots) = self.walk.step(PLACES_PER_TURN, peers) else { return true };
+        peers.slice(slots).fold(true, |all_fit, peer| all_fit & peer.enter_into(&self.table))
     }
 }
 
 impl Device {
     /// The next few peers of the table that is being filled.
     pub(super) fn fill_table(&mut self) {
-        let filled = self.recovery.filling.as_mut().map(|filling| filling.step(&self.peers));
-        if filled == Some(Filled::Crowded) {
+        let Some(filling) = &mut self.recovery.filling else { return };
+        let all_fit = filling.step(&self.peers);
+        if filling.walk.is_done() {
+            self.recovery.filling = None;
+        }
+        if !all_fit {
             self.recovery.note_crowded();
         }
-        self.recovery.filling.take_if(|filling| filling.is_done(&self.peers));
     }
 
     /// More peers wait to be entered: at once.
     pub(super) fn filling_due(&self) -> Option<Time> {
-        self.recovery.filling.is_some().then_some(Time::ZERO)
+        self.recovery.filling.as_ref().and_then(|filling| filling.walk.due())
     }
 }
 

@@ -8,6 +8,7 @@
 use super::api::Action;
 use super::outbox::Outbox;
 use super::peer::Peer;
+use super::walk::Walk;
 use super::{Device, enter};
 use crate::suite::Suite;
 use crate::time::Time;
@@ -21,8 +22,8 @@ pub(super) const PEERS_PER_SLICE: usize = 256;
 pub(super) struct Renewal {
     /// What there is now.
     epoch: Epoch,
-    /// The slot to go on with; `None` if all peers are as they must be.
-    next_slot: Option<usize>,
+    /// At its end all peers are as they must be.
+    walk: Walk,
 }
 
 /// What a peer was last told of.
@@ -72,7 +73,7 @@ impl Renewal {
 
     /// When there is more to do: at once, or never.
     pub fn due(&self) -> Option<Time> {
-        self.next_slot.map(|_| Time::ZERO)
+        self.walk.due()
     }
 }
 
@@ -81,26 +82,24 @@ impl Device {
     /// interface, the state of the link, sources. The calls of [`Device::handle_timeout`] that
     /// [`Device::poll_timeout`] asks for tell them.
     pub fn is_renewing(&self) -> bool {
-        self.renewal.next_slot.is_some()
+        !self.renewal.walk.is_done()
     }
 
     /// Begins with the first peer again, whoever was told before.
     pub(super) fn begin_renewal(&mut self, now: Time) {
-        self.renewal.next_slot = Some(0);
+        self.renewal.walk = Walk::from_the_first();
         self.renew_some(now);
     }
 
     /// Tells the next few peers, if any wait.
     pub fn renew_some(&mut self, now: Time) {
-        let Some(first) = self.renewal.next_slot else { return };
+        let Some(slots) = self.renewal.walk.step(PEERS_PER_SLICE, &self.peers) else { return };
         let (ready, epoch) = (self.up && self.identity.is_some(), self.renewal.epoch);
-        for peer in self.peers.slice_mut(first, PEERS_PER_SLICE) {
+        for peer in self.peers.slice_mut(slots) {
             let target = Target { epoch, suite: self.suites.of(peer.remote.public()) };
             peer.renew(target, now, ready, &mut self.out);
             enter(&mut self.schedule, peer);
         }
-        let next = first + PEERS_PER_SLICE;
-        self.renewal.next_slot = (next < self.peers.slot_count()).then_some(next);
     }
 }
 

@@ -6,8 +6,8 @@ use ringfort_core::drops::DropReason;
 
 use super::*;
 
-#[test]
-fn both_sides_asking_at_once_both_get_a_session() {
+/// Both sides have asked, and each has had the other's question.
+fn crossed() -> Pair {
     let mut pair = Pair::new();
     pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
     pair.b.settle();
@@ -16,6 +16,12 @@ fn both_sides_asking_at_once_both_get_a_session() {
     let (ia, ib) = (pair.a.take_sent().remove(0), pair.b.take_sent().remove(0));
     pair.a.receive(ib.from, &ib.bytes).unwrap();
     pair.b.receive(ia.from, &ia.bytes).unwrap();
+    pair
+}
+
+#[test]
+fn both_sides_asking_at_once_both_get_a_session() {
+    let mut pair = crossed();
     pair.exchange();
     assert_eq!((pair.a.delivered.len(), pair.b.delivered.len()), (1, 1));
     pair.offer_a();
@@ -63,14 +69,7 @@ fn what_is_on_its_way_survives_a_second_round_of_crossing_handshakes() {
 
 #[test]
 fn one_response_lost_of_two_crossing_handshakes() {
-    let mut pair = Pair::new();
-    pair.b.device.set_endpoint(START, pair.a_at_b, pair.a.address);
-    pair.b.settle();
-    pair.offer_a();
-    pair.offer_b();
-    let (ia, ib) = (pair.a.take_sent().remove(0), pair.b.take_sent().remove(0));
-    pair.a.receive(ib.from, &ib.bytes).unwrap();
-    pair.b.receive(ia.from, &ia.bytes).unwrap();
+    let mut pair = crossed();
     let lost = pair.b.take_sent();
     assert_eq!(kinds(&lost), [2]);
     pair.exchange();
