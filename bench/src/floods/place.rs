@@ -9,6 +9,7 @@
 //! Beside the same flood that nftables drops before it reaches the gateway: the attacker's own work is in both.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ impl Place {
         cable(victim, "to1", 1, &attacker)?;
         attacker.ip(&format!("route add local {ADDRESSES_V4} dev lo"))?;
         attacker.ip(&format!("-6 route add local {ADDRESSES_V6} dev lo"))?;
+        // A local route is enough for IPv4. IPv6 wants to be told.
+        let nonlocal = "/proc/sys/net/ipv6/ip_nonlocal_bind";
+        attacker.enter(|| fs::write(nonlocal, "1")).context(format_args!("writing {nonlocal}"))?;
         victim.ip(&format!("route add {ADDRESSES_V4} via 10.201.0.2"))?;
         victim.ip(&format!("-6 route add {ADDRESSES_V6} via fd00:201::2"))?;
         let honest = Honest::new(program, &tunnel)?;

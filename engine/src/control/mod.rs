@@ -19,6 +19,7 @@ pub mod background;
 mod capture;
 mod ciphers;
 mod config;
+mod cores;
 mod data_plane;
 pub mod endpoints;
 pub mod error;

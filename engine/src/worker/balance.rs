@@ -1,41 +1,46 @@
 //! Which worker should have which flows, as far as that is a matter of work.
 //!
 //! ```text
-//!   the scheduler's account ──► Load of this worker ──► Balance (shared) ──► this worker's look at its buckets:
-//!                                                                            one that is busy may go elsewhere
-//!                                                                            idle ones are spread by room
+//!   the thread's CPU time ───────────────┐
+//!   control: how busy each core is ──► Balance (shared) ──► this worker's look at its buckets: one that is busy may go
+//!                                                           elsewhere, idle ones are spread by room
 //! ```
 //!
-//! A full worker gives buckets away, one at a time, to the worker with the least to do. It does so if the fuller of the
-//! two is less full then. New flows fall into buckets that are idle until then. These are spread in proportion to the
-//! room that each worker has.
+//! What counts is the core, not the worker. Interrupts or another process may have it, and then a flow that fills this
+//! worker alone has a better place too. A worker that has something to do asks control for the cores, so a gateway
+//! without traffic asks nobody.
 //!
-//! Waiting for the core counts as work. Another process may have the core, and then a flow that fills this worker alone
-//! has a better place too. Whether the other place is better turns out there: a bucket goes back only if it waits
-//! longer than where it came from.
+//! A worker whose core is full gives buckets away, one at a time, to the worker whose core has the least to do. It does
+//! so if the fuller of the two is less full then. New flows fall into buckets that are idle until then. These are spread
+//! in proportion to the room that each core has.
+//!
+//! Whether the other place is better turns out there: a bucket goes back only if others take more of that core than of
+//! the one it came from.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ringfort_core::time::Time;
 use tun_uring::Bucket;
 
-/// Thousandths of a worker's time.
-pub(super) type Share = u64;
+use super::stopwatch::thread_time;
 
-/// The whole of a worker's time.
-pub(super) const WHOLE: Share = 1_000;
-/// A worker that has more to do is full.
+/// Thousandths of a core's time.
+pub type Share = u64;
+
+/// The whole of a core's time.
+pub const WHOLE: Share = 1_000;
+/// A core that has more to do is full.
 const FULL: Share = 900;
+/// A worker with less to do asks for no better place.
+const ASKS_FROM: Share = 100;
 /// What a move must gain, at least.
 const GAIN_MIN: Share = 100;
 /// A bucket that takes less than this is left where it is.
 const BUCKET_MIN: Share = 30;
 /// Workers whose loads differ by less have the same room.
 const EVEN: Share = 250;
-/// What a worker has said counts for so long.
+/// What was said of a worker or its core counts for so long.
 const HEARD_FOR: Duration = Duration::from_millis(300);
 /// A bucket that was moved stays for that long, and for twice as long each time that it is moved again.
 const HOLD: Duration = Duration::from_secs(1);
@@ -43,31 +48,34 @@ const HOLD_MAX: Duration = Duration::from_secs(32);
 /// Then it is forgotten that it was moved, and why.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
-/// What a worker did of late.
+/// What a worker's core did of late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Load {
-    /// It had the core.
+    /// The worker had it.
     pub(super) ran: Share,
-    /// It could have gone on, and somebody else had the core.
-    pub(super) waited: Share,
+    /// Somebody else had it: another process, interrupts, or the host of a virtual machine.
+    pub(super) others: Share,
 }
 
 impl Load {
-    pub(super) fn of(ran: Duration, waited: Duration, window: Duration) -> Self {
-        let share = |part: Duration| part.as_nanos() * u128::from(WHOLE) / window.as_nanos().max(1);
-        let share = |part| u64::try_from(share(part)).unwrap_or(WHOLE).min(WHOLE);
-        Self { ran: share(ran), waited: share(waited) }
+    /// Of a worker that ran for so long in `window`; `busy` is its core, if that is known.
+    pub(super) fn of(ran: Duration, window: Duration, busy: Option<Share>) -> Self {
+        let share = ran.as_nanos() * u128::from(WHOLE) / window.as_nanos().max(1);
+        let ran = u64::try_from(share).unwrap_or(WHOLE).min(WHOLE);
+        Self { ran, others: busy.unwrap_or(ran).saturating_sub(ran) }
     }
 
     pub(super) fn total(self) -> Share {
-        (self.ran + self.waited).min(WHOLE)
+        (self.ran + self.others).min(WHOLE)
     }
 }
 
-/// What the workers tell each other about their work.
+/// What the workers tell each other about their work, and control about their cores.
 #[derive(Debug)]
 pub struct Balance {
     loads: Box<[Published]>,
+    /// Somebody wants to know how busy the cores are.
+    asked: AtomicBool,
     /// Which buckets were moved of late, each written by the worker that has the bucket.
     moves: Box<[AtomicU64; Bucket::COUNT]>,
 }
@@ -76,44 +84,98 @@ pub struct Balance {
 #[derive(Debug)]
 #[repr(align(64))]
 struct Published {
-    /// When it was written, in [`TICK`]s, and below that the share.
-    said: AtomicU64,
+    /// What the worker did.
+    said: Said,
+    /// What its core did, if control knows.
+    core: Said,
     sleeps: AtomicBool,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self { said: Said::default(), core: Said::default(), sleeps: AtomicBool::new(true) }
+    }
 }
 
 const TICK: Duration = Duration::from_millis(1);
 const SHARE_BITS: u32 = 10;
+
+/// When it was said, in [`TICK`]s, and below that the share.
+#[derive(Debug, Default)]
+struct Said(AtomicU64);
+
+impl Said {
+    fn say(&self, share: Share, now: Time) {
+        self.0.store(ticks(now) << SHARE_BITS | share.min(WHOLE), Relaxed);
+    }
+
+    /// What was said, if it still counts.
+    fn heard(&self, now: Time) -> Option<Share> {
+        let said = self.0.load(Relaxed);
+        let age = ticks(now).saturating_sub(said >> SHARE_BITS);
+        (said > 0 && u128::from(age) <= HEARD_FOR.as_millis()).then_some(said & ((1 << SHARE_BITS) - 1))
+    }
+}
 
 impl Balance {
     /// That of so many workers, which have nothing to do.
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self {
-            loads: (0..workers).map(|_| Published { said: AtomicU64::new(0), sleeps: AtomicBool::new(true) }).collect(),
+            loads: (0..workers).map(|_| Published::default()).collect(),
+            asked: AtomicBool::new(false),
             moves: Box::new([const { AtomicU64::new(0) }; _]),
         }
     }
 
-    pub(super) fn publish(&self, worker: usize, load: Share, now: Time) {
-        self.loads[worker].said.store(ticks(now) << SHARE_BITS | load, Relaxed);
+    /// How busy a worker's core was lately, as the kernel says.
+    pub fn publish_core(&self, worker: usize, busy: Share, now: Time) {
+        self.loads[worker].core.say(busy, now);
     }
 
+    /// Whether a worker has asked for [`publish_core`](Self::publish_core) since this was called last.
+    #[must_use]
+    pub fn take_asked(&self) -> bool {
+        self.asked.swap(false, Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn asks_again(&self) -> bool {
+        self.ask(Load { ran: WHOLE, others: 0 })
+    }
+
+    /// A worker with this load wants to know how busy the cores are. True: control must be woken.
+    pub(super) fn ask(&self, load: Load) -> bool {
+        load.ran >= ASKS_FROM && !self.asked.swap(true, Relaxed)
+    }
+
+    pub(super) fn publish(&self, worker: usize, ran: Share, now: Time) {
+        self.loads[worker].said.say(ran, now);
+    }
+
+    /// How busy a worker's core is, as far as it is known.
+    pub(crate) fn core(&self, worker: usize, now: Time) -> Option<Share> {
+        self.loads[worker].core.heard(now)
+    }
+
+    /// What a worker's core has to do, or at least the worker.
     pub(super) fn load(&self, worker: usize, now: Time) -> Share {
-        let Published { said, sleeps } = &self.loads[worker];
-        let said = said.load(Relaxed);
-        let age = ticks(now).saturating_sub(said >> SHARE_BITS);
-        match u128::from(age) <= HEARD_FOR.as_millis() {
-            true => said & ((1 << SHARE_BITS) - 1),
-            false if sleeps.load(Relaxed) => 0,
+        let Published { said, core, sleeps } = &self.loads[worker];
+        let ran = said.heard(now).unwrap_or_else(|| match sleeps.load(Relaxed) {
+            true => 0,
             // Somebody else has its core all the time.
             false => WHOLE,
-        }
+        });
+        ran.max(core.heard(now).unwrap_or(0))
     }
 
     /// Another worker gives `worker` what takes that share, and nobody else should find as much room there.
     fn expect(&self, worker: usize, share: Share, now: Time) {
-        let load = (self.load(worker, now) + share).min(WHOLE);
-        self.publish(worker, load, now);
+        let Published { said, core, .. } = &self.loads[worker];
+        said.say(said.heard(now).unwrap_or(0) + share, now);
+        if let Some(busy) = core.heard(now) {
+            core.say(busy + share, now);
+        }
     }
 
     /// Whether a worker has nothing to do. Whoever sleeps says nothing more.
@@ -135,8 +197,8 @@ impl Balance {
         now < self.last_move(bucket).until
     }
 
-    /// Whether a bucket that takes `share` of the worker that has it, and has `load` in all, should go to another
-    /// worker, which has `there`.
+    /// Whether a bucket that takes `share` of a core with this load should go to the worker `to`, whose core has
+    /// `there`.
     pub(super) fn should_go(
         &self,
         bucket: Bucket,
@@ -150,7 +212,7 @@ impl Balance {
         let gains = here >= FULL && share >= BUCKET_MIN && there + share + GAIN_MIN <= here;
         let last = self.last_move(bucket);
         let returns = last.from == to && last.is_known(now);
-        gains && now >= last.until && (!returns || load.waited >= last.waited + GAIN_MIN)
+        gains && now >= last.until && (!returns || load.others >= last.others + GAIN_MIN)
     }
 
     /// The worker `from`, which has this load, gives a bucket that takes `share` of it to the worker `to`.
@@ -165,7 +227,7 @@ impl Balance {
         let last = self.last_move(bucket);
         let times = if last.is_known(now) { last.times + 1 } else { 0 };
         let hold = HOLD.saturating_mul(1 << times.min(8)).min(HOLD_MAX);
-        let this = Move { until: now + hold, times: times.min(8), from, waited: load.waited };
+        let this = Move { until: now + hold, times: times.min(8), from, others: load.others };
         self.moves[bucket.index()].store(this.packed(), Relaxed);
     }
 
@@ -185,9 +247,9 @@ struct Move {
     until: Time,
     /// How often it was moved before, lately.
     times: u32,
-    /// The worker that gave it away, and how long that waited.
+    /// The worker that gave it away, and what others had of its core.
     from: usize,
-    waited: Share,
+    others: Share,
 }
 
 impl Move {
@@ -202,7 +264,7 @@ impl Move {
     /// The time in [`TICK`]s, and what else there is below it.
     fn packed(self) -> u64 {
         let times = ticks(self.until) << Self::TIMES_BITS | u64::from(self.times);
-        (times << Self::FROM_BITS | self.from as u64) << SHARE_BITS | self.waited
+        (times << Self::FROM_BITS | self.from as u64) << SHARE_BITS | self.others
     }
 
     fn unpacked(bits: u64) -> Self {
@@ -212,7 +274,7 @@ impl Move {
             until: Time::from_millis(bits >> (times + Self::TIMES_BITS)),
             times: field(times, Self::TIMES_BITS) as u32,
             from: field(from, Self::FROM_BITS) as usize,
-            waited: field(0, SHARE_BITS),
+            others: field(0, SHARE_BITS),
         }
     }
 }
@@ -261,35 +323,18 @@ impl Spread {
     }
 }
 
-/// What the scheduler says of the thread that opens it.
-#[derive(Debug)]
+/// The CPU time of the thread that asks.
+#[derive(Debug, Default)]
 pub(super) struct Account {
-    /// `None`: this kernel does not say.
-    file: Option<File>,
-    last: Option<(Duration, Duration)>,
+    last: Option<Duration>,
 }
 
 impl Account {
-    /// That of the calling thread (`Documentation/scheduler/sched-stats.rst`).
-    pub(super) fn of_this_thread() -> Self {
-        Self { file: File::open("/proc/thread-self/schedstat").ok(), last: None }
+    /// How long the thread ran since this was asked last.
+    pub(super) fn take(&mut self) -> Option<Duration> {
+        let now = thread_time();
+        self.last.replace(now).map(|last| now.saturating_sub(last))
     }
-
-    /// How long the thread ran, and how long it waited for its core, since this was asked last.
-    pub(super) fn take(&mut self) -> Option<(Duration, Duration)> {
-        let mut text = [0; 64];
-        let len = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
-        let now = parse(&text[..len])?;
-        let last = self.last.replace(now)?;
-        Some((now.0.saturating_sub(last.0), now.1.saturating_sub(last.1)))
-    }
-}
-
-/// Nanoseconds on the core, nanoseconds of waiting for it, and how often it was had.
-fn parse(text: &[u8]) -> Option<(Duration, Duration)> {
-    let mut fields = str::from_utf8(text).ok()?.split_ascii_whitespace().map(str::parse);
-    let mut next = || Some(Duration::from_nanos(fields.next()?.ok()?));
-    Some((next()?, next()?))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@ use super::*;
 
 const NOW: Time = Time::from_secs(1_000);
 
-fn load(ran: Share, waited: Share) -> Load {
-    Load { ran, waited }
+fn load(ran: Share, others: Share) -> Load {
+    Load { ran, others }
 }
 
 fn bucket(index: usize) -> Bucket {
@@ -25,11 +25,37 @@ fn what_a_worker_said_counts_for_a_while() {
 }
 
 #[test]
-fn a_load_is_what_the_thread_did_or_could_have_done() {
+fn what_control_says_of_a_core_counts_as_well() {
+    let balance = Balance::new(2);
+    assert_eq!(balance.core(1, NOW), None);
+    balance.publish(1, 200, NOW);
+    balance.publish_core(1, 700, NOW);
+    assert_eq!((balance.load(1, NOW), balance.core(1, NOW)), (700, Some(700)));
+    balance.publish_core(1, 100, NOW);
+    assert_eq!(balance.load(1, NOW), 200, "the worker's own account is finer");
+    balance.publish_core(1, 5_000, NOW);
+    assert_eq!(balance.load(1, NOW), WHOLE);
+    assert_eq!(balance.core(1, NOW + HEARD_FOR + TICK), None);
+}
+
+/// Control sleeps as long as nobody has much to do.
+#[test]
+fn control_is_asked_once_until_it_has_looked() {
+    let balance = Balance::new(2);
+    assert!(!balance.ask(load(ASKS_FROM - 1, 900)) && !balance.take_asked());
+    assert!(balance.ask(load(ASKS_FROM, 0)));
+    assert!(!balance.ask(load(ASKS_FROM, 0)), "it is awake");
+    assert!(balance.take_asked() && !balance.take_asked());
+    assert!(balance.ask(load(WHOLE, 0)));
+}
+
+#[test]
+fn a_load_is_what_the_worker_and_others_did() {
     let [second, half] = [1_000, 500].map(Duration::from_millis);
-    assert_eq!(Load::of(half, Duration::ZERO, second), load(500, 0));
-    assert_eq!(Load::of(half, second, second).total(), WHOLE);
-    assert_eq!(Load::of(second, second, Duration::ZERO), load(WHOLE, WHOLE));
+    assert_eq!(Load::of(half, second, None), load(500, 0));
+    assert_eq!(Load::of(half, second, Some(900)), load(500, 400));
+    assert_eq!(Load::of(half, second, Some(400)), load(500, 0), "the account of cores is coarse");
+    assert_eq!(Load::of(second, Duration::ZERO, Some(WHOLE)), load(WHOLE, 0));
 }
 
 #[test]
@@ -45,7 +71,7 @@ fn a_full_worker_gives_away_what_makes_both_less_full() {
 }
 
 #[test]
-fn it_goes_back_only_if_it_waits_longer_there() {
+fn it_goes_back_only_if_others_have_more_of_the_core_there() {
     let balance = Balance::new(3);
     balance.note_move(bucket(3), (0, load(500, 400)), (1, 500), NOW);
     assert_eq!(balance.load(1, NOW), 500, "so much is on its way there");
@@ -75,8 +101,8 @@ fn who_is_moved_again_and_again_stays_longer_each_time() {
 
 #[test]
 fn a_move_is_kept_whole() {
-    for (times, from, waited) in [(0, 0, 0), (8, 254, WHOLE), (3, 7, 512)] {
-        let this = Move { until: Time::from_secs(1 << 31), times, from, waited };
+    for (times, from, others) in [(0, 0, 0), (8, 254, WHOLE), (3, 7, 512)] {
+        let this = Move { until: Time::from_secs(1 << 31), times, from, others };
         assert_eq!(Move::unpacked(this.packed()), this);
     }
 }
@@ -131,13 +157,11 @@ fn each_of_many_workers_has_its_part() {
 }
 
 #[test]
-fn the_scheduler_accounts_for_this_thread() {
-    let mut account = Account::of_this_thread();
+fn the_time_of_this_thread_is_counted() {
+    let mut account = Account::default();
     assert_eq!(account.take(), None, "the first time says nothing");
     let began = std::time::Instant::now();
-    while account.take().expect("/proc/thread-self/schedstat").0 == Duration::ZERO {
+    while account.take().expect("asked before") == Duration::ZERO {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
-    assert_eq!(parse(b"12 34 5\n"), Some((Duration::from_nanos(12), Duration::from_nanos(34))));
-    assert_eq!((parse(b""), parse(b"12"), parse(b"12 x")), (None, None, None));
 }

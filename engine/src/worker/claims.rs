@@ -72,6 +72,17 @@ struct Seen {
     sent: u64,
 }
 
+/// What a look has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// A busy bucket is to go to another worker.
+    pub(super) moves: bool,
+    /// Control is to find out how busy the cores are.
+    pub(super) asks: bool,
+    /// How busy the worker's own is, in thousandths, if that was found out.
+    pub(super) core_busy: Option<Share>,
+}
+
 /// What a worker does about a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -84,7 +95,7 @@ impl Claims {
     /// Of the calling thread. One that polls all the time always looks full, and shares no work.
     pub fn new(flows: Option<Flows>, worker: usize, polls: bool) -> Self {
         Self {
-            account: (flows.is_some() && !polls).then(Account::of_this_thread),
+            account: (flows.is_some() && !polls).then(Account::default),
             flows,
             worker,
             last_look: Time::ZERO,
@@ -105,20 +116,21 @@ impl Claims {
         }
     }
 
-    /// Looks at the buckets, if it is time to. True: a busy one is to go to another worker.
+    /// Looks at the buckets, if it is time to.
     #[inline]
-    pub fn look(&mut self, now: Time) -> bool {
+    pub fn look(&mut self, now: Time) -> Look {
         if now < self.next_look || self.flows.is_none() {
-            return false;
+            return Look::default();
         }
         self.next_look = now + INTERVAL;
-        let moved = self.look_now(now);
+        let look = self.look_now(now);
         self.last_look = now;
-        moved
+        look
     }
 
-    fn look_now(&mut self, now: Time) -> bool {
-        let Self { flows: Some(Flows { table, balance }), worker, buckets, .. } = self else { return false };
+    fn look_now(&mut self, now: Time) -> Look {
+        let mut look = Look::default();
+        let Self { flows: Some(Flows { table, balance }), worker, buckets, .. } = self else { return look };
         let (worker, mut received_here, mut sent_here) = (*worker, 0, 0);
         for (bucket, seen) in Bucket::all().zip(&mut **buckets) {
             let sent_before = table.sent(bucket);
@@ -132,16 +144,17 @@ impl Claims {
             received_here += received;
             sent_here += if table.place(bucket) == worker { sent } else { 0 };
         }
-        let mut moved = false;
-        if let Some((ran, waited)) = self.account.as_mut().and_then(Account::take) {
-            let load = Load::of(ran, waited, now.since(self.last_look));
-            balance.publish(worker, load.total(), now);
-            moved = self.spread_work(load, cost(0, received_here) + sent_here, now);
+        if let Some(ran) = self.account.as_mut().and_then(Account::take) {
+            look.core_busy = balance.core(worker, now);
+            let load = Load::of(ran, now.since(self.last_look), look.core_busy);
+            balance.publish(worker, load.ran, now);
+            look.asks = balance.ask(load);
+            look.moves = self.spread_work(load, cost(0, received_here) + sent_here, now);
         }
         let leaves = |flows: &Flows| Bucket::all().any(|bucket| flows.table.is_to_leave(bucket, worker));
         self.leaving = self.flows.as_ref().is_some_and(leaves);
         self.busy_leaving &= self.leaving;
-        moved
+        look
     }
 
     /// Gives idle buckets to whom they should have, and a busy one away if there is too much to do here, which is
@@ -260,7 +273,7 @@ mod tests {
                 claims.buckets[bucket.index()].sent = sent;
             }
             let now = Time::from_secs(100);
-            let full = Load { ran: WHOLE, waited: 0 };
+            let full = Load { ran: WHOLE, others: 0 };
             flows.balance.publish(0, full.total(), now);
             assert!(claims.spread_work(full, 1_000, now));
             assert!(!claims.spread_work(full, 1_000, now), "one at a time");
@@ -283,7 +296,7 @@ mod tests {
     fn without_a_table_there_is_nothing_to_do() {
         let mut claims = Claims::new(None, 0, false);
         claims.note_received(&[0x45; 60], 60);
-        assert!(!claims.look(Time::from_secs(1)));
+        assert_eq!(claims.look(Time::from_secs(1)), Look::default());
         assert!(!claims.is_leaving());
         claims.let_go();
     }

@@ -129,8 +129,10 @@ figures! {
     icmp_suppressed: Counter,
     /// Packets that wait for a session now.
     staged: Gauge staged_packets,
-    /// Busy buckets of flows that were given to another worker, as this one had too much to do or waited for its core.
+    /// Busy buckets of flows that were given to another worker, as this one's core was full.
     flow_buckets_moved: Counter,
+    /// How busy the worker's core was when it last had much to do, by whatever ran there, in thousandths of its time.
+    core_busy_thousandths: Gauge,
     /// Turns of the worker's loop; each is one io_uring_enter or a little more.
     turns: Counter,
     /// Reads of the TUN interface; fewer than packets where the kernel hands over super-packets.

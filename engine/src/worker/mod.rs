@@ -11,7 +11,7 @@
 //! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as
 //! events.
 
-mod balance;
+pub mod balance;
 mod claims;
 mod counter;
 mod counters;

@@ -181,11 +181,22 @@ impl Worker {
         self.drain();
         self.submit()?;
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
-        if self.claims.look(self.now) {
-            self.stats.flow_buckets_moved.add(1);
-        }
+        self.look_at_flows();
         self.naps.look(&self.path, disturbed);
         Ok(())
+    }
+
+    fn look_at_flows(&mut self) {
+        let look = self.claims.look(self.now);
+        if look.moves {
+            self.stats.flow_buckets_moved.add(1);
+        }
+        if look.asks {
+            self.queues.control.wake();
+        }
+        if let Some(busy) = look.core_busy {
+            self.stats.core_busy_thousandths.set(busy);
+        }
     }
 
     fn publish(&self) {

@@ -105,3 +105,35 @@ fn what_workers_used_is_freed_by_control_one_at_a_time_when_they_have_let_go() {
     assert!(device.published.retired.is_empty() && device.published.retired_due.is_none());
     drop(latest);
 }
+
+/// Of which control does a Diffie-Hellman for each, and finds nobody.
+#[test]
+fn work_for_nobody_is_load_and_work_for_who_proved_an_address_is_not() {
+    let mut initiation = [0x77; 148];
+    initiation[..4].copy_from_slice(&[1, 0, 0, 0]);
+    let send = |device: &mut Device, count: u32, proof: Proof, now: Time| {
+        let admission = (proof, device.is_loaded(now));
+        let (endpoint, now) = (Endpoint::new(place(1)), Now { mono: now, wall: Tai64N::default() });
+        for _ in 0..count {
+            let result = device.handle_admitted(now, endpoint, &initiation, admission, &mut SeededRng::new(5));
+            assert_eq!(result, Err(DropReason::BadHandshake));
+        }
+    };
+    let mut device = crowded();
+    send(&mut device, WASTED_MAX - 1, Proof::Key, NOW);
+    assert!(!device.is_loaded(NOW));
+    let later = NOW + LOADED_FOR;
+    send(&mut device, WASTED_MAX - 1, Proof::Key, later);
+    assert!(!device.is_loaded(later), "there were as many, in twice the time");
+    send(&mut device, 1, Proof::Key, later);
+    assert!(device.is_loaded(later));
+    assert!(gate(&mut device).is_some_and(|gate| gate.load().is_on(later)), "the workers know");
+    let (mut proven, now) = (crowded(), NOW);
+    for n in 0..2 * WASTED_MAX as usize {
+        let (endpoint, now) = (Endpoint::new(place(n)), Now { mono: now, wall: Tai64N::default() });
+        let admission = (Proof::Address, false);
+        let result = proven.handle_admitted(now, endpoint, &initiation, admission, &mut SeededRng::new(5));
+        assert_eq!(result, Err(DropReason::BadHandshake));
+    }
+    assert!(!proven.is_loaded(now), "each address has its own limit");
+}

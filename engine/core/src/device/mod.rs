@@ -284,11 +284,13 @@ impl Device {
         match message {
             Message::Initiation(suite, message) => {
                 self.admit(now, endpoint, (datagram, message.sender_index.get()), admission, rng)?;
-                self.receive_initiation(now, endpoint, suite, message, rng)?;
+                let result = self.receive_initiation(now, endpoint, suite, message, rng);
+                result.inspect_err(|_| self.note_wasted(now.mono, admission, rng))?;
             }
             Message::Response(message) => {
                 self.admit(now, endpoint, (datagram, message.sender_index.get()), admission, rng)?;
-                self.receive_response(now, endpoint, message, rng)?;
+                let result = self.receive_response(now, endpoint, message, rng);
+                result.inspect_err(|_| self.note_wasted(now.mono, admission, rng))?;
             }
             Message::CookieReply(message) => return self.receive_cookie(now.mono, message),
             Message::Data(_) => return Err(DropReason::UnknownType), // for a worker, not for us

@@ -35,6 +35,7 @@ use secret_memory::scrubbed;
 
 use super::alarm::Alarm;
 use super::capture::Captures;
+use super::cores::Cores;
 use super::data_plane::DataPlane;
 use super::endpoints::Keeper;
 use super::error::DaemonError;
@@ -94,6 +95,8 @@ pub struct Control {
     ending: Option<End>,
     /// What follows when the interface is gone.
     last_hooks: LastHooks,
+    /// `None`: there is one worker, or nobody knows how busy its core is.
+    cores: Option<Cores>,
 }
 
 /// How the loop waits for what concerns it.
@@ -164,12 +167,18 @@ impl Control {
             is_ready: true,
             ending: None,
             last_hooks: LastHooks::default(),
+            cores: None,
         }
     }
 
     /// Has this library compute handshakes; to be called before there is a private key.
     pub fn set_x25519(&mut self, x25519: &'static dyn X25519) {
         self.device.set_x25519(x25519);
+    }
+
+    /// Tells the workers how busy their cores are when they ask.
+    pub fn watch_cores(&mut self, cores: Cores) {
+        self.cores = Some(cores);
     }
 
     /// Takes over where peers were last, and has it kept from now on, both before any peer is added.
@@ -282,6 +291,9 @@ impl Control {
         self.plane.carry_out(&mut self.device, now.mono);
         self.work(now.mono);
         self.step_capture();
+        if let Some(cores) = &mut self.cores {
+            cores.step(now.mono);
+        }
         let handshakes_waiting = self.handshakes_waiting();
         let Self { device, plane, turns, gathering, .. } = self;
         let gathers = gathering.step(&Subject { device, plane, handshakes_waiting, turns, now: now.mono });
