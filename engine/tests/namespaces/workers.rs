@@ -73,3 +73,21 @@ fn four_workers() {
 fn four_workers_and_one() {
     carries_parallel_flows([4, 1], Family::V6);
 }
+
+/// The sandbox refuses most of `/proc`. It must leave what tells where there is room for flows.
+#[test]
+fn workers_know_how_busy_their_cores_are() {
+    let program = us().with_options("--workers 2 --sandbox on");
+    let tunnel = Tunnel::connected([&program, &program], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let address = tunnel.sides[1].inner(Family::V4);
+    let knows = |interface: &str| {
+        let stats = uapi::stats(interface).unwrap();
+        stats.iter().any(|(name, busy)| name.ends_with("core_busy_thousandths") && (1..=1_000).contains(busy))
+    };
+    eventually(PATIENCE, "both gateways have asked for their cores, and were told", || {
+        let amount = Amount::Bytes(16 * TCP_BYTES);
+        tcp::transfer(tunnel.namespace(0), tunnel.namespace(1), address, amount, &AtomicU64::new(0)).unwrap();
+        tunnel.sides.iter().all(|side| knows(&side.interface))
+    });
+}
