@@ -1,5 +1,6 @@
 //! Traffic for measurements: a UDP generator that keeps to its schedule, a receiver that accounts for every datagram, a
-//! reflector, and bulk TCP. All of them use `io_uring` and are pinned, each end in its own network namespace.
+//! reflector, bulk TCP, and requests with answers. All of them use `io_uring` and are pinned, each end in its own
+//! network namespace.
 //!
 //! ```text
 //!        namespace `from`                                          namespace `to`
@@ -12,6 +13,7 @@
 //!   and back.
 //! * [`tcp::run`] carries a [`Bulk`](tcp::Bulk) transfer over up to 128 connections.
 //! * [`probe::round_trips`] is ping over the same sockets.
+//! * [`transactions::run`] asks and answers over up to 256 TCP connections.
 //! * [`search::ndr_pdr`] finds the no-drop and the partial-drop rate of anything that can be asked for a trial, and
 //!   [`rfc2544::measure`] adds the latencies below them.
 //!
@@ -42,6 +44,7 @@ mod stamp;
 mod sys;
 mod tally;
 pub mod tcp;
+pub mod transactions;
 pub mod udp;
 
 pub use latency::{Histogram, Percentiles};

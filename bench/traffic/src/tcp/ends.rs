@@ -15,7 +15,7 @@ use crate::sys;
 /// After how many bytes a connection's content repeats: a prime, so no shift by whole segments goes unnoticed.
 const PERIOD: usize = 65_521;
 /// Bytes offered to the kernel at a time.
-const WRITE_LEN: usize = 131_072;
+pub(crate) const WRITE_LEN: usize = 131_072;
 /// Buffers of 65 KiB for receiving.
 const READS: u16 = 64;
 
@@ -37,7 +37,7 @@ static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// What a connection carries from its byte number `position`.
-fn content(position: u64, len: usize) -> &'static [u8] {
+pub(crate) fn content(position: u64, len: usize) -> &'static [u8] {
     let start = (position % PERIOD as u64) as usize;
     &CONTENT[start..start + len]
 }
@@ -54,6 +54,16 @@ impl Window {
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let begin_ns = start_ns.saturating_add(nanoseconds(ramp_up));
         Self { begin_ns, end_ns: begin_ns.saturating_add(nanoseconds(sustain)) }
+    }
+
+    /// Whether what happens now counts.
+    pub(crate) fn counts(&self, now_ns: u64) -> bool {
+        (self.begin_ns..self.end_ns).contains(&now_ns)
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(&self, now_ns: u64) -> bool {
+        now_ns >= self.end_ns
     }
 }
 
@@ -121,10 +131,10 @@ impl<'a> Sink<'a> {
     /// Reads until the time is over, or until it is told to stop.
     pub(crate) fn run(mut self, window: Window) -> Result<Vec<u64>> {
         let mut now_ns = 0;
-        while now_ns < window.end_ns && !self.signals.is_stopped() {
+        while !window.is_over(now_ns) && !self.signals.is_stopped() {
             self.port.turn(Wait::UntilCompletion)?;
             now_ns = sys::now_ns();
-            let counts = (window.begin_ns..window.end_ns).contains(&now_ns);
+            let counts = window.counts(now_ns);
             let mut bytes_read = 0;
             while let Some(event) = self.port.next_event()? {
                 match event {
@@ -170,6 +180,7 @@ mod tests {
     #[test]
     fn what_is_measured_comes_after_the_ramp_up() {
         let window = Window::new(1_000, Duration::from_nanos(10), Duration::from_nanos(5));
-        assert_eq!((window.begin_ns, window.end_ns), (1_010, 1_015));
+        assert_eq!([1_009, 1_010, 1_014, 1_015].map(|now_ns| window.counts(now_ns)), [false, true, true, false]);
+        assert_eq!([1_014, 1_015].map(|now_ns| window.is_over(now_ns)), [false, true]);
     }
 }

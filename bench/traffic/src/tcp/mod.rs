@@ -1,6 +1,6 @@
 //! Bulk TCP over many connections, the sustained rate measured apart from the ramp-up.
 
-mod ends;
+pub(crate) mod ends;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -232,7 +232,7 @@ impl Lane {
 }
 
 /// Jain's index: the square of the sum over the number times the sum of the squares.
-fn fairness(stream_bytes: &[u64]) -> f64 {
+pub(crate) fn fairness(stream_bytes: &[u64]) -> f64 {
     let (mut sum, mut squares) = (0.0, 0.0);
     for &bytes in stream_bytes {
         sum += bytes as f64;

@@ -5,6 +5,7 @@ mod bare;
 mod bulk;
 mod impaired;
 mod relay;
+mod transactions;
 mod tunnel;
 
 use std::fmt::Debug;
