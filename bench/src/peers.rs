@@ -9,12 +9,22 @@ use ringfort_testbed::daemon::{find_in_path, peers_directory};
 use ringfort_testbed::janitor::{self, Job};
 use ringfort_testbed::{Context, Error, Result, command};
 
+use crate::compare::http;
 use crate::results::stamp::version_of;
 use crate::text::table;
 
 /// Packages of Debian, and what is needed of them.
-const PACKAGES: [(&str, &str); 4] =
-    [("iproute2", "ip"), ("wireguard-go", "wireguard-go"), ("iperf3", "iperf3"), ("ethtool", "ethtool")];
+const PACKAGES: [(&str, &str); 5] = [
+    ("iproute2", "ip"),
+    ("wireguard-go", "wireguard-go"),
+    ("iperf3", "iperf3"),
+    ("ethtool", "ethtool"),
+    ("wrk", "wrk"),
+];
+
+/// The program of nginx-light, and the package that has it. It is not installed: that would start a service. Its
+/// libraries are those of wrk, and of what every Debian has.
+const NGINX: &str = "nginx";
 
 /// Programs of crates.io; the version is fixed, so figures can be compared.
 const CRATES: [Crate; 2] = [
@@ -44,6 +54,7 @@ struct Crate {
 pub fn run(options: &Options) -> Result<()> {
     if !options.check {
         install_packages()?;
+        unpack_nginx()?;
         for wanted in CRATES {
             wanted.install()?;
         }
@@ -59,11 +70,13 @@ pub fn run(options: &Options) -> Result<()> {
 fn show() -> Vec<&'static str> {
     let mut rows = table(&["program", "version", "where"]);
     let mut missing = Vec::new();
-    let programs = PACKAGES.iter().map(|(_, program)| *program).chain(CRATES.iter().map(|wanted| wanted.program));
+    let programs = PACKAGES.iter().map(|(_, program)| *program).chain([NGINX]);
+    let programs = programs.chain(CRATES.iter().map(|wanted| wanted.program));
     for program in programs {
         match find(program) {
             Some(path) => {
-                let version = version_of(&path).unwrap_or_else(|| "unknown".to_owned());
+                let asked = if [NGINX, "wrk"].contains(&program) { http::version_of } else { version_of };
+                let version = asked(&path).unwrap_or_else(|| "unknown".to_owned());
                 rows.add_row([program, &version, &path.display().to_string()]);
             }
             None => {
@@ -76,7 +89,8 @@ fn show() -> Vec<&'static str> {
     missing
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program is, if it is there.
+pub fn find(program: &str) -> Option<PathBuf> {
     find_in_path(Path::new(program), &peers_directory().join("bin"))
 }
 
@@ -87,22 +101,59 @@ fn install_packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let wanted = missing.join(" ");
+    need_apt(&missing.join(" "))?;
+    eprintln!("installing {}", missing.join(" "));
+    command::run(apt().args(["update", "-qq"]))?;
+    command::run(apt().args(["install", "-qq", "-y", "--no-install-recommends"]).args(missing)).map(drop)
+}
+
+/// Takes nginx out of its package, and puts it where the other implementations are.
+fn unpack_nginx() -> Result<()> {
+    if find(NGINX).is_some() {
+        return Ok(());
+    }
+    need_apt(NGINX)?;
+    eprintln!("unpacking {NGINX}");
+    let scratch = peers_directory().join(format!("unpack.{}", janitor::unique_name()));
+    let removal = Job::removal(&scratch)?;
+    std::fs::create_dir_all(&scratch).context(scratch.display())?;
+    let unpacked = unpack(&scratch);
+    let removed = std::fs::remove_dir_all(&scratch).context(scratch.display());
+    drop(removal);
+    unpacked.and(removed)
+}
+
+fn unpack(scratch: &Path) -> Result<()> {
+    command::run(apt().args(["update", "-qq"]))?;
+    command::run(apt().args(["download", "-qq", NGINX]).current_dir(scratch))?;
+    let mut files = std::fs::read_dir(scratch).context(scratch.display())?.flatten().map(|entry| entry.path());
+    let package = files.find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    let package = package.ok_or_else(|| Error::new(format!("apt-get downloaded no package {NGINX}")))?;
+    command::run(Command::new("dpkg").arg("--extract").arg(package).arg(scratch))?;
+    let program = scratch.join("usr/sbin").join(NGINX);
+    command::run(Command::new(&program).arg("-v"))
+        .context("the nginx of this system's package: install it yourself")?;
+    let programs = peers_directory().join("bin");
+    std::fs::create_dir_all(&programs).context(programs.display())?;
+    command::copy_program(&program, &programs.join(NGINX))
+}
+
+/// Refuses to go on without apt-get and root.
+fn need_apt(wanted: &str) -> Result<()> {
     if find("apt-get").is_none() {
         return Err(Error::new(format!("there is no apt-get: install {wanted} in your system's own way")));
     }
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::new(format!("installing {wanted} needs root: run this as root (sudo)")));
     }
-    eprintln!("installing {wanted}");
-    let apt = |arguments: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        // A server may not answer at once, and another apt-get may be at work.
-        apt.args(["-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"]);
-        command::run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments)).map(drop)
-    };
-    apt(&["update", "-qq"])?;
-    apt(&[&["install", "-qq", "-y", "--no-install-recommends"], missing.as_slice()].concat())
+    Ok(())
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    // A server may not answer at once, and another apt-get may be at work.
+    apt.args(["-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
+    apt
 }
 
 impl Crate {

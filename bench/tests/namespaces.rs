@@ -64,7 +64,7 @@ fn a_comparison_from_the_command_line_to_the_page() {
     let directory = janitor::directory().join("results");
     let to = directory.to_str().unwrap();
     let shared = ["--rounds", "1", "--seconds", "1", "--warm-up", "0", "--udp-rate", "2000", "--output", to];
-    let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--tests", "tcp-1,udp-64,latency,idle"];
+    let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--tests", "tcp-1,udp-64,latency,rr-16,http,idle"];
     let shown = printed(&[&chosen[..], &["--congestion", "reno"], &shared].concat());
     assert!(shown.contains("UDP, 64 bytes") && shown.contains("bare-veth"), "{shown}");
 
@@ -73,7 +73,7 @@ fn a_comparison_from_the_command_line_to_the_page() {
     assert_eq!((&results["schema"], &results["schema_version"]), (&"ringfort-bench".into(), &1.into()));
     assert_eq!(results["stamp"]["sysctls"]["net.ipv4.tcp_congestion_control"], "reno");
     // Bare veth cannot be idle.
-    assert_eq!(results["runs"].as_array().unwrap().len(), 7);
+    assert_eq!(results["runs"].as_array().unwrap().len(), 11);
     let run = |test: &str, contender: &str| {
         let runs = results["runs"].as_array().unwrap();
         let found = runs.iter().find(|run| run["test"] == test && run["contender"] == contender);
@@ -87,12 +87,20 @@ fn a_comparison_from_the_command_line_to_the_page() {
         for (test, name) in [("tcp-1", "throughput"), ("udp-64", "delivered"), ("latency", "p50")] {
             assert!(figure(test, contender, name).is_finite(), "{name}");
         }
+        for test in ["rr-16", "http"] {
+            assert!(figure(test, contender, "transactions") > 0.0 && figure(test, contender, "p50") > 0.0, "{test}");
+        }
     }
     for name in ["cpu_per_gb_sender", "cpu_per_gb_receiver", "cores_per_gbps", "memory_peak_sender"] {
         assert!(figure("tcp-1", "ringfort", name).is_finite(), "{name}");
     }
+    for (test, name) in [("rr-16", "cpu_per_transaction_sender"), ("http", "cpu_per_transaction_receiver")] {
+        assert!(figure(test, "ringfort", name) > 0.0, "{name}");
+    }
     assert!(figure("idle", "ringfort", "memory") > 1_000.0);
     assert!(run("tcp-1", "bare-veth")["cpu_per_gb"].is_null());
+    assert!(run("rr-16", "bare-veth")["cpu_per_transaction"].is_null());
+    assert!(results["stamp"]["tools"]["nginx"].as_str().is_some_and(|version| version.starts_with("nginx version")));
     assert!(!results["contenders"][0]["interfaces"].as_array().unwrap().is_empty());
     assert!(results["contenders"][0]["sha256"].as_str().is_some_and(|digest| digest.len() == 64));
 

@@ -33,6 +33,27 @@ pub enum Kind {
     /// Round trips of small packets.
     #[value(name = "latency")]
     Latency,
+    /// Requests and answers of a byte over one TCP connection.
+    #[value(name = "rr-1")]
+    Rr1,
+    /// [`Kind::Rr1`] over 16 connections at once.
+    #[value(name = "rr-16")]
+    Rr16,
+    /// [`Kind::Rr1`] over 256 connections at once.
+    #[value(name = "rr-256")]
+    Rr256,
+    /// Requests and answers of 1 KiB over one TCP connection.
+    #[value(name = "rr-1-1k")]
+    Rr1Kib,
+    /// [`Kind::Rr1Kib`] over 16 connections at once.
+    #[value(name = "rr-16-1k")]
+    Rr16Kib,
+    /// [`Kind::Rr1Kib`] over 256 connections at once.
+    #[value(name = "rr-256-1k")]
+    Rr256Kib,
+    /// A page of nginx, asked for by wrk.
+    #[value(name = "http")]
+    Http,
     /// Nothing at all.
     #[value(name = "idle")]
     Idle,
@@ -97,51 +118,97 @@ impl Kind {
         set_up + settings.warm_up + settings.time
     }
 
+    /// The programs of others that carry its traffic.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Iperf1 | Self::IperfN => &["iperf3"],
+            Self::Http => &["nginx", "wrk"],
+            _ => &[],
+        }
+    }
+
+    /// TCP connections at once, of tests that have any.
+    pub fn connections(self, settings: &Settings) -> u16 {
+        match self {
+            Self::TcpN | Self::IperfN => settings.streams,
+            Self::Rr16 | Self::Rr16Kib => 16,
+            Self::Rr256 | Self::Rr256Kib => 256,
+            Self::Http => 64,
+            _ => 1,
+        }
+    }
+
+    /// Bytes of an answer, and of our own generator's request, of tests that have any.
+    pub fn message_bytes(self) -> u32 {
+        match self {
+            Self::Rr1Kib | Self::Rr16Kib | Self::Rr256Kib | Self::Http => 1_024,
+            _ => 1,
+        }
+    }
+
     /// Its entry in the file of results.
     pub fn describe(self, settings: &Settings) -> Test {
-        let Settings { streams, udp_rate, probe_rate, .. } = settings;
-        let (title, detail, figures) = match self {
+        let (title, detail) = self.words(settings);
+        Test { name: self.name(), title, detail, figures: self.figures() }
+    }
+
+    /// A heading, and a sentence about what happens.
+    fn words(self, settings: &Settings) -> (String, String) {
+        let Settings { udp_rate, probe_rate, .. } = settings;
+        let connections = self.connections(settings);
+        let size = if self.message_bytes() == 1 { "1 byte" } else { "1 KiB" };
+        match self {
             Self::Tcp1 => (
                 "TCP, 1 stream".to_owned(),
                 "One connection, as fast as it goes; the receiver verifies every byte.".to_owned(),
-                bulk_figures(),
             ),
             Self::TcpN => (
-                format!("TCP, {streams} streams"),
-                format!("{streams} connections at once, as fast as they go; the receiver verifies every byte."),
-                bulk_figures(),
+                format!("TCP, {connections} streams"),
+                format!("{connections} connections at once, as fast as they go; the receiver verifies every byte."),
             ),
             Self::VxlanTcp1 => (
                 "TCP in VXLAN, 1 stream".to_owned(),
                 "One connection inside VXLAN, as fast as it goes; the receiver verifies every byte.".to_owned(),
-                bulk_figures(),
             ),
-            Self::Iperf1 => {
-                ("iperf3, 1 stream".to_owned(), "iperf3 over TCP, one connection.".to_owned(), bulk_figures())
-            }
+            Self::Iperf1 => ("iperf3, 1 stream".to_owned(), "iperf3 over TCP, one connection.".to_owned()),
             Self::IperfN => (
-                format!("iperf3, {streams} streams"),
-                format!("iperf3 over TCP, {streams} connections at once."),
-                bulk_figures(),
+                format!("iperf3, {connections} streams"),
+                format!("iperf3 over TCP, {connections} connections at once."),
             ),
             Self::Udp64 => (
                 "UDP, 64 bytes".to_owned(),
                 format!("IP packets of 64 bytes, one by one, {udp_rate} per second on offer, one way."),
-                datagram_figures(),
             ),
             Self::Udp1400 => (
                 "UDP, 1400 bytes".to_owned(),
                 format!("IP packets of 1400 bytes, one by one, {udp_rate} per second on offer, one way."),
-                datagram_figures(),
             ),
             Self::Latency => (
                 "Latency".to_owned(),
                 format!("Round trips of 64-byte packets, {probe_rate} per second, nothing else on the way."),
-                latency_figures(),
             ),
-            Self::Idle => ("Idle".to_owned(), "A tunnel that is up, and no traffic.".to_owned(), idle_figures()),
-        };
-        Test { name: self.name(), title, detail, figures }
+            Self::Rr1 | Self::Rr16 | Self::Rr256 | Self::Rr1Kib | Self::Rr16Kib | Self::Rr256Kib => (
+                format!("Requests of {size}, {connections} at once"),
+                format!("TCP connections ({connections}), one request at a time on each, one answer, {size} each."),
+            ),
+            Self::Http => (
+                format!("HTTP, {connections} connections"),
+                format!("wrk asks nginx for a page of {size}, over {connections} connections that stay open."),
+            ),
+            Self::Idle => ("Idle".to_owned(), "A tunnel that is up, and no traffic.".to_owned()),
+        }
+    }
+
+    fn figures(self) -> Vec<Figure> {
+        match self {
+            Self::Tcp1 | Self::TcpN | Self::VxlanTcp1 | Self::Iperf1 | Self::IperfN => bulk_figures(),
+            Self::Udp64 | Self::Udp1400 => datagram_figures(),
+            Self::Latency => latency_figures(),
+            Self::Rr1 | Self::Rr16 | Self::Rr256 | Self::Rr1Kib | Self::Rr16Kib | Self::Rr256Kib | Self::Http => {
+                transaction_figures()
+            }
+            Self::Idle => idle_figures(),
+        }
     }
 }
 
@@ -191,6 +258,22 @@ fn latency_figures() -> Vec<Figure> {
     ]
 }
 
+fn transaction_figures() -> Vec<Figure> {
+    let time = |name: &str, title: &str| Figure::new(name, title, Unit::Nanoseconds, Better::Lower);
+    let mut figures = vec![
+        Figure::new("transactions", "transactions", Unit::PerSecond, Better::Higher),
+        time("cpu_per_transaction", "CPU per transaction, both"),
+        time("cpu_per_transaction_sender", "sender"),
+        time("cpu_per_transaction_receiver", "receiver"),
+        time("p50", "p50"),
+        time("p99", "p99"),
+        time("p99_9", "p99.9"),
+        time("max", "longest"),
+    ];
+    figures.extend(memory_figures());
+    figures
+}
+
 fn idle_figures() -> Vec<Figure> {
     vec![
         Figure::new("wakeups", "wake-ups", Unit::PerSecond, Better::Lower),
@@ -225,17 +308,31 @@ mod tests {
         assert!(steps.is_sorted_by_key(|step| (step.round, step.kind)));
     }
 
+    const SETTINGS: Settings = Settings {
+        rounds: 1,
+        time: Duration::from_secs(1),
+        warm_up: Duration::ZERO,
+        streams: 8,
+        udp_rate: 1_000,
+        probe_rate: 100,
+    };
+
+    #[test]
+    fn names_of_requests_say_how_many_and_how_long() {
+        let transactions = Kind::value_variants().iter().filter(|kind| kind.name().starts_with("rr-"));
+        let names = transactions.map(|kind| {
+            let suffix = if kind.message_bytes() == 1_024 { "-1k" } else { "" };
+            assert_eq!(kind.name(), format!("rr-{}{suffix}", kind.connections(&SETTINGS)));
+            kind.describe(&SETTINGS).title
+        });
+        let names: BTreeSet<String> = names.collect();
+        assert_eq!(names.len(), 6);
+        assert!(names.contains("Requests of 1 KiB, 256 at once"), "{names:?}");
+    }
+
     #[test]
     fn names_and_figures_are_unique() {
-        let settings = Settings {
-            rounds: 1,
-            time: Duration::from_secs(1),
-            warm_up: Duration::ZERO,
-            streams: 8,
-            udp_rate: 1_000,
-            probe_rate: 100,
-        };
-        let tests: Vec<Test> = Kind::value_variants().iter().map(|kind| kind.describe(&settings)).collect();
+        let tests: Vec<Test> = Kind::value_variants().iter().map(|kind| kind.describe(&SETTINGS)).collect();
         let names: BTreeSet<&str> = tests.iter().map(|test| test.name.as_str()).collect();
         assert_eq!(names.len(), tests.len());
         assert!(names.contains("tcp-1") && names.contains("udp-1400"), "{names:?}");

@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use ringfort_testbed::Result;
 use ringfort_traffic::tcp::{self, Bulk};
+use ringfort_traffic::transactions::{self, Transactions};
 use ringfort_traffic::{Endpoint, Load, Outcome, Percentiles, Placement, Size, probe, udp};
 
+use super::http::{self, Page};
 use super::iperf;
 use super::matrix::{Kind, Settings};
 use super::setup::{SetUp, Spent, samples};
 use crate::results::model::MemorySample;
+
+/// The percentiles of a transaction that are figures.
+const OF_TRANSACTIONS: [(&str, f64); 4] = [("p50", 50.0), ("p99", 99.0), ("p99_9", 99.9), ("max", 100.0)];
 
 /// What a measurement gives.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +62,13 @@ impl Measured {
         self.note("cpu_per_gb_receiver", spent.cpu_s[1] / bytes * 1e9);
         self.note("cores_per_gbps", spent.cpu_s_both() / (bytes * 8.0) * 1e9);
     }
+
+    /// In nanoseconds.
+    fn note_cpu_per_transaction(&mut self, spent: &Spent, transactions: f64) {
+        self.note("cpu_per_transaction", spent.cpu_s_both() / transactions * 1e9);
+        self.note("cpu_per_transaction_sender", spent.cpu_s[0] / transactions * 1e9);
+        self.note("cpu_per_transaction_receiver", spent.cpu_s[1] / transactions * 1e9);
+    }
 }
 
 /// Measures. `progress` counts something while it goes on.
@@ -68,11 +80,14 @@ pub fn run(kind: Kind, set_up: &SetUp, settings: &Settings, progress: &AtomicU64
         Kind::Tcp1 => bulk(set_up, [set_up.end(0), set_up.end(1)], settings, 1, progress),
         Kind::TcpN => bulk(set_up, [set_up.end(0), set_up.end(1)], settings, settings.streams, progress),
         Kind::VxlanTcp1 => bulk(set_up, set_up.overlay()?, settings, 1, progress),
-        Kind::Iperf1 => foreign_bulk(set_up, settings, 1),
-        Kind::IperfN => foreign_bulk(set_up, settings, settings.streams),
+        Kind::Iperf1 | Kind::IperfN => foreign_bulk(set_up, settings, kind.connections(settings)),
         Kind::Udp64 => datagrams(set_up, settings, 64, progress),
         Kind::Udp1400 => datagrams(set_up, settings, 1_400, progress),
         Kind::Latency => latency(set_up, settings, progress),
+        Kind::Rr1 | Kind::Rr16 | Kind::Rr256 | Kind::Rr1Kib | Kind::Rr16Kib | Kind::Rr256Kib => {
+            requests(set_up, settings, kind, progress)
+        }
+        Kind::Http => pages(set_up, settings, kind),
         Kind::Idle => idle(set_up, settings),
     }
 }
@@ -158,6 +173,43 @@ fn latency(set_up: &SetUp, settings: &Settings, progress: &AtomicU64) -> Result<
     Ok(measured)
 }
 
+fn requests(set_up: &SetUp, settings: &Settings, kind: Kind, progress: &AtomicU64) -> Result<Measured> {
+    let transactions = Transactions {
+        connections: kind.connections(settings),
+        message_bytes: kind.message_bytes(),
+        ramp_up: settings.warm_up,
+        sustain: settings.time,
+        placement: Placement::default(),
+    };
+    let before = set_up.usages()?;
+    let sampler = set_up.sample_memory();
+    let outcome = transactions::run(&transactions, set_up.end(0), set_up.end(1), progress)?;
+    let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
+    measured.note("transactions", outcome.per_second);
+    measured.note_times(outcome.time_ns.as_ref(), &OF_TRANSACTIONS);
+    if let Some(spent) = set_up.spent_since(before.as_ref())? {
+        // Both from the first to the last, the ramp-up included.
+        measured.note_cpu_per_transaction(&spent, progress.load(Ordering::Relaxed) as f64);
+    }
+    measured.note_peaks(set_up);
+    Ok(measured)
+}
+
+fn pages(set_up: &SetUp, settings: &Settings, kind: Kind) -> Result<Measured> {
+    let page = Page { bytes: kind.message_bytes(), connections: kind.connections(settings) };
+    let before = set_up.usages()?;
+    let sampler = set_up.sample_memory();
+    let report = http::ask(page, set_up.end(0), set_up.end(1), settings.warm_up, settings.time)?;
+    let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
+    measured.note("transactions", report.requests_per_s);
+    measured.note_times(Some(&report.time_ns), &OF_TRANSACTIONS);
+    if let Some(spent) = set_up.spent_since(before.as_ref())? {
+        measured.note_cpu_per_transaction(&spent, report.requests_all as f64);
+    }
+    measured.note_peaks(set_up);
+    Ok(measured)
+}
+
 /// Per packet that crossed the tunnel once: a round trip crosses it twice.
 fn note_cpu_per_million(measured: &mut Measured, spent: &Spent, outcome: &Outcome) {
     let packets = (outcome.total.received + outcome.reflected.unwrap_or(0)) as f64;
@@ -236,5 +288,13 @@ mod tests {
         assert_eq!(measured.figures["cpu_per_gb"], 3.0);
         assert_eq!(measured.figures["cpu_per_gb_sender"], 2.0);
         assert_eq!(measured.figures["cores_per_gbps"], 0.375);
+    }
+
+    #[test]
+    fn cpu_time_of_a_transaction_is_in_nanoseconds() {
+        let mut measured = Measured::default();
+        measured.note_cpu_per_transaction(&Spent { cpu_s: [1.0, 0.5], wakeups: [0, 0] }, 1e5);
+        let figures = ["", "_sender", "_receiver"].map(|side| measured.figures[&format!("cpu_per_transaction{side}")]);
+        assert_eq!(figures, [15_000.0, 10_000.0, 5_000.0]);
     }
 }

@@ -2,13 +2,13 @@
 //! them alike. Every measurement has namespaces and gateways of its own, which have done nothing else.
 
 pub mod contenders;
+pub mod http;
 mod iperf;
 mod matrix;
 mod measure;
 mod progress;
 pub mod setup;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::results::model::{self, Plan, Results, Run};
 use crate::results::stamp::Stamp;
 use crate::results::{now, summary};
 use crate::text::Scale;
-use crate::{interrupt, report};
+use crate::{interrupt, peers, report};
 use contenders::{Choice, Contender};
 use matrix::{Kind, Settings, Step};
 use measure::Measured;
@@ -29,8 +29,9 @@ use setup::SetUp;
 /// What a person may choose.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// What is measured, of tcp-1, tcp-n, vxlan-tcp-1, iperf-1, iperf-n, udp-64, udp-1400, latency, idle; everything
-    /// unless given, what needs iperf3 only if that is installed
+    /// What is measured, of tcp-1, tcp-n, vxlan-tcp-1, iperf-1, iperf-n, udp-64, udp-1400, latency, rr-1, rr-16,
+    /// rr-256, rr-1-1k, rr-16-1k, rr-256-1k (TCP requests and answers of 1 byte or 1 KiB, so many at once), http, idle;
+    /// everything unless given, what needs iperf3, nginx or wrk only if that is installed
     #[arg(long, value_delimiter = ',', value_enum, hide_possible_values = true)]
     tests: Vec<Kind>,
     /// How many runs each contender gets of each test; five at least show differences
@@ -109,21 +110,22 @@ impl Options {
 
     /// What was chosen, or everything; in the order of the matrix, each once.
     fn kinds(&self) -> Result<Vec<Kind>> {
-        let needs_iperf = |kind: &Kind| matches!(kind, Kind::Iperf1 | Kind::IperfN);
-        let has_iperf = iperf::version().is_some();
+        let missing = |kind: &Kind| kind.programs().iter().find(|program| peers::find(program).is_none());
         let mut kinds = self.tests.clone();
         if kinds.is_empty() {
             kinds = Kind::value_variants().to_vec();
-            if !has_iperf {
-                eprintln!("without iperf3: it is not installed; `ringfort-bench fetch-peers` installs it");
-                kinds.retain(|kind| !needs_iperf(kind));
-            }
+            kinds.retain(|kind| {
+                let Some(program) = missing(kind) else { return true };
+                let name = kind.name();
+                eprintln!("without {name}: {program} is not installed; `ringfort-bench fetch-peers` installs it");
+                false
+            });
         }
         kinds.sort();
         kinds.dedup();
-        if let Some(kind) = kinds.iter().find(|kind| needs_iperf(kind) && !has_iperf) {
+        if let Some((kind, program)) = kinds.iter().find_map(|kind| Some((kind, missing(kind)?))) {
             let name = kind.name();
-            return Err(Error::new(format!("{name} needs iperf3: `ringfort-bench fetch-peers` installs it")));
+            return Err(Error::new(format!("{name} needs {program}: `ringfort-bench fetch-peers` installs it")));
         }
         Ok(kinds)
     }
@@ -142,8 +144,8 @@ impl Options {
 
     fn empty_results(&self, contenders: &[Contender], kinds: &[Kind]) -> Result<Results> {
         let mut stamp = Stamp::take();
-        stamp.tools =
-            iperf::version().map(|version| BTreeMap::from([("iperf3".to_owned(), version)])).unwrap_or_default();
+        stamp.tools = http::versions();
+        stamp.tools.extend(iperf::version().map(|version| ("iperf3".to_owned(), version)));
         if let Some(name) = &self.congestion {
             stamp.sysctls.insert("net.ipv4.tcp_congestion_control".to_owned(), name.clone());
         }

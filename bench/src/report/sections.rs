@@ -133,8 +133,8 @@ fn latency(results: &Results, test: &Test) -> Result<String> {
         return Ok(String::new());
     }
     let axis = Axis { title: "time, logarithmic", label: &|value| Scale::of(Unit::Nanoseconds, value).value(value) };
-    let description = "For each share of the packets, the time that none of them exceeded: medians of the rounds. \
-                       The percentiles are in the table.";
+    let description = "For each share of the packets or requests, the time that none of them exceeded: medians of \
+                       the rounds. The percentiles are in the table.";
     let svg = plots::percentiles(&format!("{}: percentiles", test.title), description, &curves, &axis)?;
     Ok(figure(&svg, &legend))
 }
