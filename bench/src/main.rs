@@ -18,11 +18,11 @@ mod stages;
 mod text;
 mod traffic;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use ringfort_testbed::daemon::Program;
+use ringfort_testbed::daemon::{Program, find_in_path};
 use ringfort_testbed::{Context, Error, Result, janitor};
 
 /// Shows and measures Ringfort between network namespaces of its own.
@@ -74,7 +74,8 @@ struct Gateway {
 impl Gateway {
     fn program(&self) -> Result<Program> {
         let path = match &self.binary {
-            Some(path) => path.clone(),
+            Some(path) => find_in_path(path, Path::new("/nonexistent"))
+                .ok_or_else(|| Error::new(format!("--binary: {} is not a program", path.display())))?,
             None => built_beside()?,
         };
         let program = Program::ringfort(path);

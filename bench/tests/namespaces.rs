@@ -132,9 +132,9 @@ fn a_gateway_that_does_not_start_is_reported_and_the_others_are_measured() {
 }
 
 /// A comparison that takes longer than anybody waits, in a process group of its own.
-fn endless() -> Child {
+fn endless(tests: &str) -> Child {
     let other = format!("again={} -f {{interface}}", ringfort().display());
-    let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--other", &other, "--tests", "udp-64,latency,idle"];
+    let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--other", &other, "--tests", tests];
     let mut command = bench(&[&chosen[..], &["--rounds", "500", "--seconds", "1", "--warm-up", "0"]].concat());
     command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).spawn().unwrap()
 }
@@ -180,8 +180,8 @@ fn expect_nothing_left(process: u32, alone: bool, case: &str) {
 }
 
 /// Interrupts it when `moment` returns, and looks for what is left.
-fn interrupt(signal: Signal, whole_group: bool, moment: impl FnOnce(&mut Child)) {
-    let mut child = endless();
+fn interrupt(tests: &str, signal: Signal, whole_group: bool, moment: impl FnOnce(&mut Child)) {
+    let mut child = endless(tests);
     let begun = Instant::now();
     moment(&mut child);
     let after = begun.elapsed();
@@ -214,11 +214,12 @@ fn nothing_is_left_behind_whenever_it_is_interrupted() {
         move |_: &mut Child| sleep(after)
     };
     // Two namespaces and its files: or else there is nothing to clean up, or this looks in the wrong place.
-    interrupt(Signal::SIGTERM, false, |child| wait_until_made(child, 3));
-    for round in 0..3 {
-        interrupt(Signal::SIGINT, true, moment());
-        interrupt(Signal::SIGTERM, false, moment());
-        interrupt(Signal::SIGKILL, round % 2 == 0, moment());
+    interrupt("udp-64", Signal::SIGTERM, false, |child| wait_until_made(child, 3));
+    // Programs of others run in the second one.
+    for (round, tests) in ["udp-64,latency,idle", "http", "rr-16"].into_iter().enumerate() {
+        interrupt(tests, Signal::SIGINT, true, moment());
+        interrupt(tests, Signal::SIGTERM, false, moment());
+        interrupt(tests, Signal::SIGKILL, round % 2 == 0, moment());
     }
 }
 
@@ -266,7 +267,7 @@ fn what_cannot_work_is_refused_with_the_remedy() {
     assert!(compare(&["--contenders", "openvpn"]).contains("--other 'openvpn=COMMAND {interface}'"));
     assert!(compare(&["--contenders", "ringfort", "--other", "x=/nonexistent {interface}"]).contains("not a program"));
     assert!(compare(&["--contenders", "ringfort", "--reference", "boringtun"]).contains("does not take part"));
-    assert!(compare(&["--contenders", "ringfort", "--binary", "/nonexistent"]).contains("/nonexistent"));
+    assert!(compare(&["--contenders", "ringfort", "--binary", "/nonexistent"]).contains("/nonexistent is not"));
     assert!(compare(&["--tests", "tcp-2"]).contains("tcp-2"));
     assert!(compare(&["--rounds", "0"]).contains("--rounds"));
     assert!(compare(&["--congestion", "carrier"]).contains("modprobe tcp_carrier"));
