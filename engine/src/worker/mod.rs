@@ -24,6 +24,7 @@ mod inbox;
 mod leave;
 mod naps;
 mod operations;
+mod slice;
 mod stopwatch;
 #[cfg(test)]
 mod tests;
@@ -198,6 +199,7 @@ fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::R
     });
     match begun {
         Ok((worker, Some(locked))) => {
+            slice::shorten();
             sandbox::enter(Role::Worker);
             let _ = said.send(Ok(locked));
             last_words.why = worker.run().err();
