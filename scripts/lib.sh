@@ -114,3 +114,45 @@ unpack_programs() {
 target_directory() {
     cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }
+
+# The target of this machine's own programs.
+host_target() {
+    rustc --version --verbose | sed -n 's/^host: //p'
+}
+
+# need_target TARGET: Rust's standard library for it, and what compiles and links the C in it. From then on this shell's
+# cargo builds for it.
+need_target() {
+    local target=$1 name=${1//-/_}
+    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
+        command -v rustup >/dev/null || fail "this Rust has no standard library for $target, and there is no rustup"
+        say "installing Rust's standard library for $target"
+        rustup --quiet target add "$target" || fail "rustup has no standard library for $target"
+    fi
+    case $target in
+        "$(host_target)") install_packages gcc libc6-dev binutils ;;
+        *-linux-gnu)
+            # The names of Debian's packages, and what its tools begin with.
+            local arch=${target%%-*} tools=${target%%-*}-linux-gnu
+            [ "$arch" != aarch64 ] || arch=arm64
+            [ "$arch" != x86_64 ] || arch=amd64
+            install_packages "gcc-${tools/_/-}" "libc6-dev-$arch-cross" "binutils-${tools/_/-}"
+            export "CC_$name=$tools-gcc" "AR_$name=$tools-ar" "CARGO_TARGET_${name^^}_LINKER=$tools-gcc"
+            ;;
+        *) fail "nobody has said how to build for $target: scripts/lib.sh" ;;
+    esac
+}
+
+# build_for TARGET PROFILE [ARGUMENT...]: builds with cargo, which gets the arguments. What it makes lies in the
+# directory that `built_in` says, below the target directory.
+build_for() {
+    local target=$1 profile=$2
+    shift 2
+    need_target "$target"
+    cargo build --locked --target "$target" --profile "$profile" "$@" </dev/null
+}
+
+# built_in TARGET PROFILE
+built_in() {
+    if [ "$2" = dev ]; then printf '%s/debug' "$1"; else printf '%s/%s' "$1" "$2"; fi
+}
