@@ -41,9 +41,11 @@ pub enum TrainRefusal {
     Ring(Errno),
 }
 
-/// A train that was not taken, or not to its end. The bytes that were not taken have gone home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A train that was not taken, or not to its end.
+#[derive(Debug)]
 pub struct TrainRefused {
+    /// What was to leave first of that: all of it, unless the train had to be cut up. What was behind it has gone home.
+    pub view: View,
     /// Number of datagrams that will not leave, counted from the train's end. What becomes of those before them, if
     /// there are any, is told by events.
     pub segments: usize,
@@ -68,14 +70,22 @@ pub struct Sent {
 }
 
 /// A train that did not leave, or a part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SendFailed {
     /// As given.
     pub context: u64,
-    /// Number of datagrams that are lost.
+    /// Number of datagrams that are lost. Those that waited behind `view` are among them, if they cannot follow.
     pub segments: usize,
     /// The system's error.
     pub errno: Errno,
+    /// What was given to the system at once.
+    pub view: View,
+    /// Bytes of each datagram in it but the last.
+    pub stride: usize,
+    /// As given.
+    pub endpoint: Endpoint,
+    /// As given.
+    pub ecn: u8,
 }
 
 /// What all parts of a train have in common.
@@ -110,6 +120,12 @@ impl Order {
         envelope.name_len = write_sockaddr(&self.endpoint.remote, name);
         let control = envelope.control.first_chunk_mut().expect("checked when this was compiled");
         envelope.control_len = write_control(control, &self.endpoint, self.traffic_class, segment);
+    }
+
+    /// What did not leave of the train, and `segments` with all that waited for it.
+    pub(crate) fn failed(&self, view: View, segments: usize, errno: Errno) -> SendFailed {
+        let Self { stride, endpoint, traffic_class: ecn, context, refused, .. } = *self;
+        SendFailed { context, segments, errno, view, stride, endpoint: refused.unwrap_or(endpoint), ecn }
     }
 
     pub(crate) fn segments(&self, bytes: usize) -> usize {

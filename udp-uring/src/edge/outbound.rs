@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use ring_buffers::{Key, Ring, Tag, View};
 
 use super::{UdpEdge, UdpEvent, port_of};
-use crate::send::{Next, Order, Pending, SendFailed, Sent, TrainRefusal, TrainRefused, Transmit, after_failure};
+use crate::send::{Next, Order, Pending, Sent, TrainRefusal, TrainRefused, Transmit, after_failure};
 
 impl UdpEdge {
     /// Sends a train. The outcome comes as a [`UdpEvent`] with the same context; several if it had to leave in parts.
@@ -17,13 +17,13 @@ impl UdpEdge {
         let segments = order.segments(view.len());
         let port = &mut self.ports[port_of(&order.endpoint)];
         if !port.open {
-            return Err(TrainRefused { segments, why: TrainRefusal::NoSocket });
+            return Err(TrainRefused { view, segments, why: TrainRefusal::NoSocket });
         }
         let may_be_cut = order.fits_one_call(view.len()) && self.segmentation.allows(view.len(), order.stride);
         let whole = segments == 1 || may_be_cut && port.gso.allows(&order.endpoint, order.stride);
         let needed = if whole { 1 } else { segments.min(self.sends.capacity()) };
         if self.sends_free() < needed {
-            return Err(TrainRefused { segments, why: TrainRefusal::Full });
+            return Err(TrainRefused { view, segments, why: TrainRefusal::Full });
         }
         if whole {
             return self.launch(ring, order, view, None);
@@ -84,16 +84,13 @@ impl UdpEdge {
                 self.launch_singly(ring, order, view)
             }
             Next::GiveUp => {
-                drop(view);
                 let segments = segments + self.resume(ring, order, rest);
-                return UdpEvent::SendFailed(SendFailed { context: order.context, segments, errno });
+                return UdpEvent::SendFailed(order.failed(view, segments, errno));
             }
         };
         match launched {
             Ok(()) => UdpEvent::Nothing,
-            Err(TrainRefused { segments, .. }) => {
-                UdpEvent::SendFailed(SendFailed { context: order.context, segments, errno })
-            }
+            Err(TrainRefused { view, segments, .. }) => UdpEvent::SendFailed(order.failed(view, segments, errno)),
         }
     }
 
@@ -120,19 +117,19 @@ impl UdpEdge {
     fn launch(&mut self, ring: &mut Ring, order: Order, view: View, rest: Option<View>) -> Result<(), TrainRefused> {
         let place = self.ports[port_of(&order.endpoint)].place;
         let (bytes, rest_bytes) = (view.len(), rest.as_ref().map(|rest| rest.len()));
-        let refused = |why| {
+        let refused = |view, why| {
             let segments = order.segments(bytes) + rest_bytes.map_or(0, |bytes| order.segments(bytes));
-            TrainRefused { segments, why }
+            TrainRefused { view, segments, why }
         };
         let (key, pending) = match self.sends.insert(Pending { order, generation: self.generation, rest }) {
             Ok(inserted) => inserted,
-            Err(_) => return Err(refused(TrainRefusal::Full)),
+            Err(_) => return Err(refused(view, TrainRefusal::Full)),
         };
         let tag = Tag { edge: self.edge, context: key.encode() };
         let launched = ring.send_message(place, view, tag, |envelope| pending.order.address(bytes, envelope));
         launched.map(drop).map_err(|not_begun| {
             drop(self.sends.remove(key));
-            refused(TrainRefusal::Ring(Errno::from_raw(not_begun.why.errno())))
+            refused(not_begun.view, TrainRefusal::Ring(Errno::from_raw(not_begun.why.errno())))
         })
     }
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use nix::errno::Errno;
 use ring_buffers::{RingConfig, SlotClass, Wait};
 use udp_uring::{
-    Endpoint, Family, GsoNotice, LocalAddr, PAYLOAD_OFFSET, ReceiveDrop, SendFailed, SocketGroup, TrainRefusal,
-    TrainRefused, Transmit, UdpEvent,
+    Endpoint, Family, GsoNotice, LocalAddr, PAYLOAD_OFFSET, ReceiveDrop, SocketGroup, TrainRefusal, TrainRefused,
+    Transmit, UdpEvent,
 };
 
 use crate::bench::{
@@ -25,6 +25,11 @@ fn refuse_segmentation(group: &SocketGroup) {
 
 fn count_sent(events: &[UdpEvent]) -> usize {
     events.iter().map(|e| if let UdpEvent::Sent(s) = e { s.segments } else { panic!("{e:?}") }).sum()
+}
+
+fn assert_refused(refused: &TrainRefused, segments: usize, why: TrainRefusal, bytes: &[u8]) {
+    assert_eq!((refused.segments, refused.why), (segments, why));
+    assert!(refused.view[..] == *bytes, "{refused:?}");
 }
 
 fn bytes_of(got: Vec<(Vec<u8>, SocketAddr)>) -> Vec<Vec<u8>> {
@@ -167,12 +172,13 @@ fn what_the_ring_does_not_take_is_counted_to_the_datagram() {
         };
         let train = transmit(&bench, 10 * 65);
         let refused = bench.edge.send(&mut bench.ring, train).expect_err("the queue has eight places");
-        assert_eq!(refused, TrainRefused { segments: 65 - 8, why: TrainRefusal::Ring(Errno::EIO) });
+        let ninth = &pattern(10 * 65)[80..90];
+        assert_refused(&refused, 65 - 8, TrainRefusal::Ring(Errno::EIO), ninth);
         assert_eq!(bench.edge.sends_in_flight(), 8);
         // One that could leave with one call.
         let train = transmit(&bench, 10 * 5);
         let refused = bench.edge.send(&mut bench.ring, train).expect_err("it is full");
-        assert_eq!(refused, TrainRefused { segments: 5, why: TrainRefusal::Ring(Errno::EIO) });
+        assert_refused(&refused, 5, TrainRefusal::Ring(Errno::EIO), &pattern(50));
         assert_eq!(bench.edge.sends_in_flight(), 8);
     });
 }
@@ -204,10 +210,12 @@ fn an_endpoint_that_nothing_can_be_sent_to_harms_nobody_else() {
     let nowhere = Endpoint::new("127.0.0.1:0".parse().expect("literal"));
     let events = bench.send_and_settle(&pattern(3000), 1000, nowhere, 0);
     assert_eq!(events.len(), 3);
-    for event in &events {
+    for (event, bytes) in events.iter().zip(pattern(3000).chunks(1000)) {
         let UdpEvent::SendFailed(failed) = event else { panic!("{event:?}") };
-        assert_eq!(*failed, SendFailed { context: 42, segments: 1, errno: Errno::EINVAL });
+        assert_eq!((failed.context, failed.segments, failed.errno), (42, 1, Errno::EINVAL));
+        assert_eq!((failed.endpoint, failed.stride, &failed.view[..]), (nowhere, 1000, bytes));
     }
+    drop(events);
     assert!(bench.edge.take_notice().is_none());
     let far = far_end("127.0.0.1");
     assert_eq!(bench.send_and_settle(&pattern(3000), 1000, endpoint_to(&far), 0).len(), 1, "segmentation is still on");
@@ -221,8 +229,10 @@ fn unreachable_remotes_fail_and_come_back() {
         let mut bench = Bench::new(&group);
         let remote = Endpoint::new("127.0.0.1:9".parse().expect("literal"));
         let events = bench.send_and_settle(&pattern(2000), 1000, remote, 0);
-        let UdpEvent::SendFailed(failed) = events[0] else { panic!("{events:?}") };
+        let UdpEvent::SendFailed(failed) = &events[0] else { panic!("{events:?}") };
         assert_eq!((failed.errno, failed.segments), (Errno::ENETUNREACH, 2));
+        assert_eq!((failed.stride, &failed.view[..]), (1000, &pattern(2000)[..]), "in one piece");
+        drop(events);
         let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip(8) runs");
         assert!(up.success());
         // Nobody listens there, and the ICMP errors that come back disturb nothing.
@@ -246,7 +256,8 @@ fn a_full_table_takes_no_train() {
     let view = bench.view(b"three!");
     let transmit = Transmit { view, stride: 5, endpoint: endpoint_to(&far), ecn: 0, context: 0 };
     let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no room");
-    assert_eq!(refused, TrainRefused { segments: 2, why: TrainRefusal::Full });
+    assert_refused(&refused, 2, TrainRefusal::Full, b"three!");
+    drop(refused);
     bench.turn_until(|events| events.len() == 2);
     assert_eq!(bytes_of(receive_plain(&far, 2)), [b"one", b"two"]);
     bench.assert_all_home();
@@ -265,7 +276,7 @@ fn a_closed_edge_takes_no_train() {
         context: 0,
     };
     let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no socket");
-    assert_eq!(refused, TrainRefused { segments: 1, why: TrainRefusal::NoSocket });
+    assert_refused(&refused, 1, TrainRefusal::NoSocket, b"x");
 }
 
 #[test]
