@@ -141,12 +141,12 @@ impl ControlInbox {
         self.failures.pop()
     }
 
-    /// Passes a handshake message on. False: there is no room, and the sender counts the drop.
+    /// Passes a handshake message on. It comes back if there is no room, and the sender counts the drop.
     #[must_use]
-    pub fn push_handshake(&self, datagram: HandshakeMessage) -> bool {
-        let pushed = self.handshakes.push(datagram).is_ok();
+    pub fn push_handshake(&self, message: HandshakeMessage) -> Option<HandshakeMessage> {
+        let refused = self.handshakes.push(message).err();
         self.sleeper.ring();
-        pushed
+        refused
     }
 
     /// Passes an event on. False: there is no room, and the sender undoes the note that keeps it from telling again.
@@ -279,12 +279,12 @@ impl WorkerInbox {
         }
     }
 
-    /// Hands a train over. False: there is no room, and the train is dropped.
+    /// Hands a train over. It comes back if there is no room, and the sender drops it.
     #[must_use]
-    pub fn push_handoff(&self, handoff: Handoff) -> bool {
-        let pushed = self.handoffs.push(handoff).is_ok();
+    pub fn push_handoff(&self, handoff: Handoff) -> Option<Handoff> {
+        let refused = self.handoffs.push(handoff).err();
         self.sleeper.ring();
-        pushed
+        refused
     }
 }
 

@@ -72,9 +72,10 @@ fn a_full_handshake_queue_says_so() {
     let queues = Queues::new(1).unwrap();
     let datagram = HandshakeMessage::new(endpoint(), &[1; 148], Proof::Key).unwrap();
     for _ in 0..HANDSHAKES_WAITING {
-        assert!(queues.control.push_handshake(datagram));
+        assert!(queues.control.push_handshake(datagram).is_none());
     }
-    assert!(!queues.control.push_handshake(datagram));
+    let last = HandshakeMessage::new(endpoint(), &[2; 148], Proof::Key).unwrap();
+    assert_eq!(queues.control.push_handshake(last).unwrap().bytes(), &[2; 148], "it comes back");
     assert_eq!(queues.control.handshakes_waiting(), HANDSHAKES_WAITING);
     queues.control.heard();
     assert_eq!(queues.control.next_handshake().unwrap().bytes(), &[1; 148]);

@@ -160,7 +160,7 @@ impl Gateway {
         self.drain(answers);
         while outcome == Outcome::NoSlot {
             if self.stuck.is_empty() {
-                self.path.give_up();
+                self.path.give_up(self.now);
                 break;
             }
             self.unstick();
@@ -189,14 +189,18 @@ impl Gateway {
             }
             while let Some(message) = self.path.poll_handshake() {
                 assert!(!matches!(classify(message.bytes()), Err(_) | Ok(Message::Data(_))), "no handshake message");
-                self.path.note_handshake(!self.mood.is_full);
+                self.path.note_handshake(self.now, self.mood.is_full.then_some(&message));
             }
             while let Some((worker, handoff)) = self.path.poll_handoff() {
                 assert_eq!(worker, 1, "the only other worker");
+                if self.mood.is_full {
+                    self.path.note_handoff(self.now, Some(handoff));
+                    continue;
+                }
                 let view = handoff.parcel.arrive();
                 assert_eq!(view.len().div_ceil(handoff.stride), handoff.datagrams);
                 drop(view);
-                self.path.note_handoff(!self.mood.is_full, handoff.datagrams);
+                self.path.note_handoff(self.now, None);
             }
             self.path.pool().drain_returns();
         }
@@ -253,7 +257,7 @@ impl Gateway {
         if is_refused {
             let rest = pieces.split_off(1);
             let first = pieces.pop().expect("a write has a first piece");
-            self.path.handle_write_failed(first, rest, self.mood.merged_is_wrong);
+            self.path.handle_write_failed(self.now, first, rest, self.mood.merged_is_wrong);
         }
         pieces.clear();
     }

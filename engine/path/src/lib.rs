@@ -42,7 +42,7 @@ pub use counters::{Counters, TrainLengths};
 pub use dispatch::{Dispatch, Mailboxes};
 pub use inbound::{COOKIES_PER_SECOND, TRAIN_ROOM, Train};
 pub use orders::{Order, SessionOrder};
-pub use outputs::{HANDSHAKE_TRAFFIC_CLASS, Handoff, HandshakeMessage, Left, Report, Sent, Transmit};
+pub use outputs::{HANDSHAKE_TRAFFIC_CLASS, Handoff, HandshakeMessage, Left, Report, Sent, Transmit, Unsent};
 pub use stages::{Stage, Unwatched, Watch};
 
 use std::sync::Arc;

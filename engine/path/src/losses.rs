@@ -11,8 +11,8 @@ use ringfort_core::packet;
 use ringfort_core::peer_drops::PeerDrops;
 use ringfort_core::time::Time;
 
-use crate::tap::Direction;
-use crate::{DataPath, Watch};
+use crate::tap::{Datagrams, Direction};
+use crate::{DataPath, Unsent, Watch};
 
 /// A worker reports one destination without a peer in so long, whatever comes.
 const UNROUTED_INTERVAL: Duration = Duration::from_millis(250);
@@ -65,6 +65,18 @@ impl<W: Watch> DataPath<W> {
     pub fn handle_send_failed(&mut self, now: Time, peer: PeerId, errno: i32, datagrams: usize) {
         self.counters.drop(DropReason::SendFailed, datagrams);
         self.note_drop(peer, DropReason::SendFailed, |drops| drops.note_send_error(errno, datagrams as u64, now));
+    }
+
+    /// Shows whoever looks on that datagrams will not leave, which were shown before as they left the data path. What
+    /// they are counted as is up to the owner.
+    #[cold]
+    pub fn show_unsent(&mut self, now: Time, unsent: Unsent<'_>) {
+        let Unsent { peer, bytes, stride, endpoint, ecn } = unsent;
+        let peer = (peer != PeerId::NOBODY).then_some(peer);
+        if let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants_peer(peer)) {
+            let datagrams = Datagrams { peer, stride, endpoint: Some(endpoint), ecn };
+            tap.sent(now, &datagrams, bytes, Some(DropReason::SendFailed));
+        }
     }
 
     /// Throws away `n` packets from inside that no peer can have.

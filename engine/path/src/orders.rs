@@ -96,7 +96,7 @@ impl<W: Watch> DataPath<W> {
 
     /// Does what control says.
     pub fn handle_order(&mut self, now: Time, order: Order) -> Outcome {
-        self.give_up();
+        self.give_up(now);
         match order {
             Order::AddPeer(cell) => self.peers.add(cell),
             Order::RemovePeer { peer } => {
@@ -114,7 +114,7 @@ impl<W: Watch> DataPath<W> {
             Order::Gate(gate) => self.screen.set_gate(gate),
             Order::LinkDown => {
                 self.has_forgotten = true;
-                self.counters.drop(DropReason::Down, self.staging.clear());
+                self.drop_all_staged(now, DropReason::Down);
             }
             Order::Mtu(mtu) => self.config.mtu = mtu as usize,
             Order::Tap(tap) => self.tap = tap,
@@ -134,20 +134,20 @@ impl<W: Watch> DataPath<W> {
     /// Drops what found no slot to go on with, as [`DropReason::NoSlot`]. Every new step begins with this: a step that
     /// was not resumed does not stand in the way.
     #[inline]
-    pub fn give_up(&mut self) {
+    pub fn give_up(&mut self, now: Time) {
         // Asked for every packet, and hardly ever is there anything.
         if self.stalled.is_some() {
-            self.drop_stalled();
+            self.drop_stalled(now);
         }
     }
 
     #[cold]
-    fn drop_stalled(&mut self) {
-        let packets = match self.stalled.take() {
-            None => return,
-            Some(Stalled::Keepalive(_)) => 1,
-            Some(Stalled::SuperPacket(packet)) => packet.left(),
-        };
-        self.counters.drop(DropReason::NoSlot, packets);
+    fn drop_stalled(&mut self, now: Time) {
+        match self.stalled.take() {
+            None => {}
+            // There are no bytes that anybody could look at.
+            Some(Stalled::Keepalive(_)) => self.counters.drop(DropReason::NoSlot, 1),
+            Some(Stalled::SuperPacket(packet)) => self.drop_super(now, &packet, DropReason::NoSlot),
+        }
     }
 }

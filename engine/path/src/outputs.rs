@@ -77,6 +77,21 @@ pub struct Left {
     pub bytes: usize,
 }
 
+/// Sealed datagrams that will not leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsent<'a> {
+    /// Whom they were for; [`PeerId::NOBODY`] for a cookie.
+    pub peer: PeerId,
+    /// The datagrams, side by side.
+    pub bytes: &'a [u8],
+    /// Bytes of each datagram but the last, which may be shorter.
+    pub stride: usize,
+    /// Where they were to go to, and where from.
+    pub endpoint: Endpoint,
+    /// The ECN field of the outer header, and the DSCP above it.
+    pub ecn: u8,
+}
+
 /// A train for the worker that owns its receiver index.
 #[derive(Debug)]
 pub struct Handoff {
@@ -194,20 +209,19 @@ impl<W: Watch> DataPath<W> {
         pop(&mut self.outputs.handoffs)
     }
 
-    /// Control took a handshake message, or it had no room.
-    pub fn note_handshake(&mut self, taken: bool) {
-        match taken {
-            true => self.counters.handshakes += 1,
-            false => self.counters.drop(DropReason::HandshakeQueueFull, 1),
+    /// Control took a handshake message, or it had no room, and gives it back.
+    pub fn note_handshake(&mut self, now: Time, refused: Option<&HandshakeMessage>) {
+        match refused {
+            None => self.counters.handshakes += 1,
+            Some(message) => self.drop_handshake(now, message),
         }
     }
 
-    /// Another worker took a train, or it had no room for its datagrams.
-    pub fn note_handoff(&mut self, taken: bool, datagrams: usize) {
-        match taken {
-            true => self.counters.handoffs += 1,
-            false => self.counters.drop(DropReason::HandoffFull, datagrams),
-        }
+    #[cold]
+    fn drop_handshake(&mut self, now: Time, message: &HandshakeMessage) {
+        let (bytes, reason) = (message.bytes(), DropReason::HandshakeQueueFull);
+        self.counters.drop(reason, 1);
+        self.tap_stranger(now, bytes, bytes.len(), message.endpoint, message.ecn, reason);
     }
 
     /// The socket took a train: timers are kept. They run as well if the train does not leave, as nobody answers then.

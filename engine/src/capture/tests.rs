@@ -91,7 +91,7 @@ impl Rig {
     fn see(&mut self, tap: usize, at_ms: u64, peer: Option<PeerId>, byte: u8, len: usize) {
         let source = Some(LocalAddr { addr: "192.0.2.1".parse().unwrap(), ifindex: 0 });
         let endpoint = Endpoint { remote: "198.51.100.9:7".parse().unwrap(), source };
-        self.taps[tap].handshake_sent(Time::from_millis(at_ms), peer, endpoint, 0x88, &vec![byte; len]);
+        self.taps[tap].handshake_sent(Time::from_millis(at_ms), peer, endpoint, 0x88, &vec![byte; len], Ok(()));
     }
 
     /// What workers do when they are told to.

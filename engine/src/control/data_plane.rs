@@ -171,7 +171,8 @@ impl DataPlane {
         }
     }
 
-    /// Sends a handshake message, and counts it. Without sockets, which is while the port cannot be had, none leaves.
+    /// Sends a handshake message, counts it, and shows whoever looks on whether it left. Without sockets, which is
+    /// while the port cannot be had, none does.
     fn send(
         &mut self,
         now: Time,
@@ -183,13 +184,12 @@ impl DataPlane {
         let sent =
             sockets.and_then(|sockets| send_handshake(sockets, &endpoint, datagram.as_ref(), HANDSHAKE_TRAFFIC_CLASS));
         match sent {
-            Ok(_) => {
-                self.handshakes_sent += 1;
-                if let Some(tap) = &mut self.tap {
-                    tap.handshake_sent(now, peer, endpoint, HANDSHAKE_TRAFFIC_CLASS, datagram.as_ref());
-                }
-            }
+            Ok(_) => self.handshakes_sent += 1,
             Err(_) => self.handshakes_unsent += 1,
+        }
+        if let Some(tap) = &mut self.tap {
+            let verdict = if sent.is_ok() { Ok(()) } else { Err(DropReason::SendFailed) };
+            tap.handshake_sent(now, peer, endpoint, HANDSHAKE_TRAFFIC_CLASS, datagram.as_ref(), verdict);
         }
         sent
     }

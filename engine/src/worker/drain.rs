@@ -4,7 +4,7 @@
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::SEGMENTS_MAX;
 use ringfort_core::drops::DropReason;
-use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
+use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Unsent, Watch as _};
 use tun_uring::{TunEvent, VNET_HDR_LEN};
 
 use super::events::context_of;
@@ -48,6 +48,7 @@ impl Worker {
             Ok(()) => self.path.handle_sent(self.now, note),
             Err(refused) => {
                 self.path.count_drop(DropReason::SendFailed, refused.segments);
+                self.path.show_unsent(self.now, Unsent { peer, bytes: &refused.view, stride, endpoint, ecn });
                 // Only a ring that is at its end takes a part.
                 let datagrams = note.datagrams - refused.segments;
                 if datagrams > 0 {
@@ -83,24 +84,25 @@ impl Worker {
         if let Some(first) = pieces.first() {
             self.claims.note_received(&first[VNET_HDR_LEN..], pieces.iter().map(|piece| piece.len()).sum());
         }
-        let written = match pieces.pop_if(|_| packets == 1) {
-            Some(lone) => self.tun.write(&mut self.ring, lone, 0).is_ok(),
-            None => self.tun.write_gathered(&mut self.ring, pieces, 0).is_ok(),
-        };
-        if !written {
-            self.path.count_drop(DropReason::TunWriteFailed, packets);
+        if let Some(lone) = pieces.pop_if(|_| packets == 1) {
+            if let Err(refused) = self.tun.write(&mut self.ring, lone, 0) {
+                self.path.drop_write(self.now, &refused.view, &[]);
+            }
+        } else if self.tun.write_gathered(&mut self.ring, pieces, 0).is_err()
+            && let [first, rest @ ..] = &pieces[..]
+        {
+            self.path.drop_write(self.now, first, rest);
         }
     }
 
     fn tell_others(&mut self) {
         while let Some((worker, handoff)) = self.path.poll_handoff() {
-            let datagrams = handoff.datagrams;
-            let taken = self.queues.workers[worker].push_handoff(handoff);
-            self.path.note_handoff(taken, datagrams);
+            let refused = self.queues.workers[worker].push_handoff(handoff);
+            self.path.note_handoff(self.now, refused);
         }
         while let Some(message) = self.path.poll_handshake() {
-            let taken = self.queues.control.push_handshake(message);
-            self.path.note_handshake(taken);
+            let refused = self.queues.control.push_handshake(message);
+            self.path.note_handshake(self.now, refused.as_ref());
         }
         while let Some(report) = self.path.poll_event() {
             if !self.queues.control.push_event(report.event) {

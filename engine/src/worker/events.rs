@@ -2,9 +2,9 @@
 
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
-use ringfort_path::{Left, Stage, Train, Watch as _};
+use ringfort_path::{Left, Stage, Train, Unsent, Watch as _};
 use tun_uring::{TunEvent, WriteError, WriteFailed};
-use udp_uring::{Family, GsoNotice, ReceiveDrop, Received, UdpEvent};
+use udp_uring::{Family, GsoNotice, ReceiveDrop, Received, SendFailed, UdpEvent};
 
 use super::turn::Worker;
 use crate::failure::WorkerError;
@@ -60,8 +60,10 @@ impl Worker {
                 }
             }
             UdpEvent::SendFailed(failed) => {
-                let peer = peer_of(failed.context);
-                self.path.handle_send_failed(self.now, peer, failed.errno as i32, failed.segments);
+                let SendFailed { context, segments, errno, view, stride, endpoint, ecn } = failed;
+                let peer = peer_of(context);
+                self.path.handle_send_failed(self.now, peer, errno as i32, segments);
+                self.path.show_unsent(self.now, Unsent { peer, bytes: &view, stride, endpoint, ecn });
             }
             _ => {}
         }
@@ -84,7 +86,7 @@ impl Worker {
         log::debug!("worker {}: the TUN did not take {packets} packets: {:?}", self.index, failed.error);
         let merged_is_wrong = failed.is_super() && failed.error == WriteError::Invalid;
         let what = if failed.is_tunnel() { "those in UDP tunnels are no longer merged" } else { "none are merged now" };
-        if self.path.handle_write_failed(failed.first, failed.rest, merged_is_wrong) {
+        if self.path.handle_write_failed(self.now, failed.first, failed.rest, merged_is_wrong) {
             log::warn!("worker {}: the kernel refused a super-packet, so of packets from peers {what}", self.index);
         }
     }

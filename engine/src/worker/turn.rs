@@ -316,7 +316,7 @@ impl Worker {
             let freed = self.make_room();
             outcome = self.path.resume(self.now);
             if outcome == Outcome::NoSlot && !freed && self.path.is_drained() {
-                self.path.give_up();
+                self.path.give_up(self.now);
                 return;
             }
         }

@@ -267,6 +267,25 @@ fn only_what_was_asked_for_is_captured_and_no_more_of_it() {
         assert_eq!(refused.child.wait().unwrap().code(), Some(2), "{words}: {}", refused.said());
         assert!(refused.said().contains(reason) && !refused.file().exists(), "{words}: {}", refused.said());
     }
+    what_the_kernel_refuses_is_seen(&tunnel);
+}
+
+/// Nothing leaves the first side any more.
+fn what_the_kernel_refuses_is_seen(tunnel: &Tunnel) {
+    let (here, interface) = (tunnel.namespace(0), &tunnel.sides[0].interface);
+    let there = tunnel.sides[1].outer(Family::V4);
+    here.ip(&format!("route add prohibit {there}/32")).unwrap();
+    let mut capture = Capture::start(interface, "--side cipher --drops-only --write FILE");
+    let socket = here.enter(|| UdpSocket::bind("10.77.0.1:0")).unwrap();
+    let speak = || socket.send_to(b"anybody there?", (tunnel.sides[1].inner(Family::V4), 9));
+    eventually(PATIENCE, "the kernel refuses it", || speak().is_ok() && drops(interface, "send_failed") > 0);
+    capture.finish();
+    let seen = capture.fields("wg.type == 4", &["ip.dst", "frame.packet_flags_direction", "frame.comment"]);
+    assert!(!seen.is_empty(), "{}", capture.said());
+    for packet in &seen {
+        assert_eq!(packet[..2], [there.to_string(), OUTBOUND.to_owned()], "{seen:?}");
+        assert!(packet[2].ends_with("dropped: send_failed"), "{seen:?}");
+    }
 }
 
 #[test]

@@ -207,10 +207,11 @@ impl Gateway {
             }
         }
         let room = if out.now < self.stops.queues { HARDLY_ANY } else { self.site.queues.handshakes };
+        let now = self.now(out.now).mono;
         while let Some(message) = self.workers[w].path.poll_handshake() {
             let taken = self.control.handshakes.len() < room;
             let worker = &mut self.workers[w];
-            worker.path.note_handshake(taken);
+            worker.path.note_handshake(now, (!taken).then_some(&message));
             worker.books.out += 1;
             if taken {
                 self.control.handshakes.push_back(message);
@@ -223,18 +224,22 @@ impl Gateway {
 
     fn hand_over(&mut self, w: usize, out: &mut Outside) {
         let room = if out.now < self.stops.queues { HARDLY_ANY } else { self.site.queues.handoffs };
+        let now = self.now(out.now).mono;
         while let Some((to, handoff)) = self.workers[w].path.poll_handoff() {
             let Handoff { datagrams, stride, .. } = handoff;
             let taken = self.workers[to].inbox.handoffs.len() < room;
             let worker = &mut self.workers[w];
-            worker.path.note_handoff(taken, datagrams);
             // A keepalive at its end is one of those that were counted when it came.
             worker.books.out += if stride == DATA_LEN_MIN { 0 } else { datagrams as u64 };
             worker.books.reported += if taken { 0 } else { datagrams as u64 };
-            if taken {
+            let refused = if taken {
                 self.workers[to].inbox.handoffs.push_back(handoff);
                 self.wake(to, out);
-            }
+                None
+            } else {
+                Some(handoff)
+            };
+            self.workers[w].path.note_handoff(now, refused);
         }
     }
 }

@@ -136,6 +136,7 @@ impl Gateway {
 
     /// What the kernel is done with comes home.
     fn complete(&mut self, w: usize, now: Time) {
+        let mono = self.now(now).mono;
         let worker = &mut self.workers[w];
         worker.path.pool().drain_returns();
         if now >= self.stops.socket {
@@ -147,7 +148,7 @@ impl Gateway {
                 worker.books.written -= pieces.len() as u64;
                 let rest = pieces.split_off(1);
                 if let Some(first) = pieces.pop() {
-                    worker.path.handle_write_failed(first, rest, true);
+                    worker.path.handle_write_failed(mono, first, rest, true);
                 }
             }
         }
@@ -198,7 +199,7 @@ impl Gateway {
             let resumed = freed && self.workers[w].sends.len() < SENDS;
             out.note(who, Step::NoSlot { resumed });
             if !resumed {
-                self.workers[w].path.give_up();
+                self.workers[w].path.give_up(now);
                 return;
             }
             outcome = self.workers[w].path.resume(now);

@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use ring_buffers::View;
 use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
+use ringfort_core::packet;
+use ringfort_core::time::Time;
 use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, Transmit, VNET_HDR_LEN, virtio};
 
 use super::check::Lengths;
 use super::{DATAGRAMS_MAX, TRAIN_ROOM};
 use crate::outputs::pop;
+use crate::tap::Direction;
 use crate::{DataPath, Watch};
 
 /// Writes that one train can cause: each of its packets alone, and the runs that were held before.
@@ -142,15 +145,15 @@ impl<W: Watch> DataPath<W> {
 
     /// The TUN did not take a write. Where `merged_is_wrong`, the kernel found a super-packet wrong: then its packets
     /// are written again one by one, and merging ends, or only that in tunnels if it was of one. Returns true when it
-    /// ends. Otherwise they are dropped as [`DropReason::TunWriteFailed`].
-    pub fn handle_write_failed(&mut self, first: View, rest: Vec<View>, merged_is_wrong: bool) -> bool {
-        let packets = 1 + rest.len();
+    /// ends. Otherwise they are dropped: [`DataPath::drop_write`].
+    pub fn handle_write_failed(&mut self, now: Time, first: View, rest: Vec<View>, merged_is_wrong: bool) -> bool {
         if !merged_is_wrong {
-            self.counters.drop(DropReason::TunWriteFailed, packets);
+            self.drop_write(now, &first, &rest);
             return false;
         }
-        let written = self.write_again(&first, &rest);
-        self.counters.drop(DropReason::TunWriteFailed, packets - written.min(packets));
+        if self.write_again(&first, &rest) == 0 {
+            self.drop_write(now, &first, &rest);
+        }
         let merge = self.merging.coalescer.merge();
         if virtio::is_tunnel(&first) {
             if merge.tunnels.is_none() {
@@ -163,15 +166,28 @@ impl<W: Watch> DataPath<W> {
         std::mem::take(&mut self.merging.works)
     }
 
+    /// The packets of a write will not be written: they are dropped as [`DropReason::TunWriteFailed`].
+    #[cold]
+    pub fn drop_write(&mut self, now: Time, first: &[u8], rest: &[View]) {
+        self.counters.drop(DropReason::TunWriteFailed, 1 + rest.len());
+        let Some(tap) = &mut self.tap else { return };
+        let whole = whole(first, rest);
+        let packet = whole.get(VNET_HDR_LEN..).unwrap_or_default();
+        let peer = packet::parse(packet).ok().and_then(|inner| self.routes.lookup(inner.source));
+        let (direction, reason) = (Direction::In, DropReason::TunWriteFailed);
+        match segments(&whole) {
+            Some(segments) => tap.dropped_segments(now, direction, peer, reason, segments),
+            None => tap.dropped(now, direction, peer, reason, [packet, &[]]),
+        }
+    }
+
     /// Queues the packets that a refused super-packet was made of one by one, and says how many there are.
     ///
     /// They come from the heap. Merging has ended with the first refusal, so this happens for what was in flight then
     /// and never again. It must not fail because something else needs the slots.
-    fn write_again(&mut self, first: &View, rest: &[View]) -> usize {
-        let mut whole = first.to_vec();
-        rest.iter().for_each(|piece| whole.extend_from_slice(piece));
-        let Ok(Received::Super(geometry)) = virtio::parse(&whole) else { return 0 };
-        let Ok(segments) = Segments::new(&whole[VNET_HDR_LEN..], geometry) else { return 0 };
+    fn write_again(&mut self, first: &[u8], rest: &[View]) -> usize {
+        let whole = whole(first, rest);
+        let Some(segments) = segments(&whole) else { return 0 };
         let count = segments.len();
         for segment in segments {
             let mut packet = vec![0; VNET_HDR_LEN + segment.len()];
@@ -182,4 +198,17 @@ impl<W: Watch> DataPath<W> {
         }
         count
     }
+}
+
+/// A write in one piece.
+fn whole(first: &[u8], rest: &[View]) -> Vec<u8> {
+    let mut whole = first.to_vec();
+    rest.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole
+}
+
+/// The packets that a super-packet was made of, behind its virtio-net header. `None`: it is not one.
+fn segments(whole: &[u8]) -> Option<Segments<'_>> {
+    let Ok(Received::Super(geometry)) = virtio::parse(whole) else { return None };
+    Segments::new(&whole[VNET_HDR_LEN..], geometry).ok()
 }

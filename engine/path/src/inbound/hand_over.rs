@@ -23,7 +23,7 @@ impl<W: Watch> DataPath<W> {
             return run.behind();
         }
         let Run { stride, endpoint, ecn, receiver, .. } = run;
-        let (parcel, behind) = self.pack(run);
+        let (parcel, behind) = self.pack(now, run);
         match parcel {
             None => self.counters.drop(DropReason::NoSlot, datagrams),
             Some(parcel) => {
@@ -34,22 +34,41 @@ impl<W: Watch> DataPath<W> {
         behind
     }
 
+    /// Another worker took a train, or it had no room, and gives it back.
+    pub fn note_handoff(&mut self, now: Time, refused: Option<Handoff>) {
+        match refused {
+            None => self.counters.handoffs += 1,
+            Some(handoff) => self.drop_handoff(now, handoff),
+        }
+    }
+
+    #[cold]
+    fn drop_handoff(&mut self, now: Time, handoff: Handoff) {
+        let Handoff { parcel, datagrams, stride, endpoint, ecn } = handoff;
+        self.counters.drop(DropReason::HandoffFull, datagrams);
+        if self.tap.is_some() {
+            self.tap_stranger(now, &parcel.arrive(), stride, endpoint, ecn, DropReason::HandoffFull);
+        }
+    }
+
     /// Makes a run ready to leave this core, and says what is behind it. However long the other one does not take it,
     /// what is reserved here for reading and sending stays.
-    fn pack(&self, run: Run<'_>) -> (Option<Parcel>, Option<View>) {
+    fn pack(&mut self, now: Time, run: Run<'_>) -> (Option<Parcel>, Option<View>) {
         if run.view.len() == TRAIN_ROOM + run.len && run.view.is_unique() {
-            let mut train = run.view;
-            train.advance(TRAIN_ROOM);
-            let counted = self.pool.transfer(&train, line::HANDOFFS);
-            return (counted.then(|| train.send_away().ok()).flatten(), None);
-        }
-        // A piece cannot leave without the rest: it gets a slot of its own.
-        let copy = self.pool.claim_for(line::HANDOFFS).and_then(|mut copy| {
+            if self.pool.transfer(&run.view, line::HANDOFFS) {
+                let mut train = run.view;
+                train.advance(TRAIN_ROOM);
+                return (train.send_away().ok(), None);
+            }
+        } else if let Some(mut copy) = self.pool.claim_for(line::HANDOFFS) {
+            // A piece cannot leave without the rest: it gets a slot of its own.
             copy.advance(TRAIN_ROOM);
             copy.truncate(run.len);
             copy.copy_from_slice(run.bytes());
-            copy.send_away().ok()
-        });
-        (copy, run.behind())
+            return (copy.send_away().ok(), run.behind());
+        }
+        let &Run { stride, endpoint, ecn, .. } = &run;
+        self.tap_stranger(now, run.bytes(), stride, endpoint, ecn, DropReason::NoSlot);
+        (None, run.behind())
     }
 }

@@ -123,7 +123,7 @@ impl<W: Watch> DataPath<W> {
     /// The kernel coalesces by addresses and lengths only, so a train may hold messages of several sessions, and
     /// handshakes.
     pub fn handle_train(&mut self, now: Time, train: Train, late: &mut dyn FnMut() -> Option<SessionOrder>) {
-        self.give_up();
+        self.give_up(now);
         let Train { view, stride, endpoint, ecn, handed } = train;
         let stride = stride.max(1);
         if !handed {
@@ -161,7 +161,7 @@ impl<W: Watch> DataPath<W> {
     /// Shows whoever looks on datagrams that are dropped and that no session of ours names. Of interest are those from
     /// where a peer is that is of interest.
     #[inline]
-    fn tap_stranger(
+    pub(crate) fn tap_stranger(
         &mut self,
         now: Time,
         bytes: &[u8],

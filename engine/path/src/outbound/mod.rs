@@ -10,7 +10,7 @@ mod stage;
 mod train;
 
 pub(crate) use gather::{Gathered, Pending};
-pub(crate) use segment::{Heads, SuperPacket, no_heads};
+pub(crate) use segment::{HEADERS_MAX, Heads, SuperPacket, no_heads};
 
 use ring_buffers::View;
 use ringfort_core::device::{HandshakeReason, PeerEvent};
@@ -36,7 +36,7 @@ pub(crate) enum Stalled {
 impl<W: Watch> DataPath<W> {
     /// A packet came from the TUN: a virtio-net header in [`VNET_HDR_LEN`] bytes, then a packet, or a super-packet.
     pub fn handle_packet(&mut self, now: Time, mut view: View) -> Outcome {
-        self.give_up();
+        self.give_up(now);
         let is_good = match virtio::parse(&view) {
             Ok(Received::Packet(None)) => true,
             Ok(Received::Packet(Some(partial))) => partial.complete(&mut view[VNET_HDR_LEN..]).is_ok(),

@@ -9,7 +9,6 @@ use ringfort_core::looped;
 use ringfort_core::time::Time;
 use vnet_packets::{Segments, Transmit, VNET_HDR_LEN};
 
-use super::segment::HEADERS_MAX;
 use crate::budget::line;
 use crate::tap::Direction;
 use crate::{DataPath, Watch};
@@ -54,12 +53,7 @@ impl<W: Watch> DataPath<W> {
     ) {
         if let Some(tap) = &mut self.tap {
             let peer = self.routes.lookup(destination);
-            let mut head = [0; HEADERS_MAX];
-            for segment in segments.clone() {
-                let head = &mut head[..segment.header_len()];
-                segment.write_headers(head);
-                tap.dropped(now, Direction::Out, peer, reason, [head, segment.payload()]);
-            }
+            tap.dropped_segments(now, Direction::Out, peer, reason, segments.clone());
         }
         self.drop_turned_back(now, reason, destination, segments.len());
         let Some(segment) = segments.next() else { return };

@@ -6,16 +6,17 @@ use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
 use ringfort_core::time::Time;
-use vnet_packets::{Segments, Super, VNET_HDR_LEN};
+use vnet_packets::{Segment, Segments, Super, VNET_HDR_LEN};
 
 use super::{SURPLUS, Stalled, train};
 use crate::budget::line;
+use crate::tap::Direction;
 use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// Longest headers of a segment: those of a flow in a tunnel. Outside IPv4 with all options and UDP (60 + 8), Geneve
 /// with all options and Ethernet (260 + 14), inside IPv6, and TCP with all options (40 + 60): 442 bytes. A multiple of
 /// a line of the cache.
-pub(super) const HEADERS_MAX: usize = 448;
+pub(crate) const HEADERS_MAX: usize = 448;
 
 /// The headers that are made for the segments of one train. Their payload stays where it was read.
 pub(crate) type Heads = [[u8; HEADERS_MAX]; SEGMENTS_MAX];
@@ -43,11 +44,6 @@ impl SuperPacket {
             segments.nth(last);
         }
         segments
-    }
-
-    /// How many segments were not sealed.
-    pub(crate) fn left(&self) -> usize {
-        self.rest().len()
     }
 }
 
@@ -112,7 +108,7 @@ impl<W: Watch> DataPath<W> {
                 *source = Source { head, body: segment.payload() };
             }
             let Ok(shape) = train::geometry(count, stride, last, self.config.ragged) else {
-                self.counters.drop(DropReason::Oversized, left);
+                self.drop_segments(now, peer, DropReason::Oversized, before);
                 return Outcome::Done;
             };
             self.watch.lap(Stage::Segment);
@@ -131,5 +127,25 @@ impl<W: Watch> DataPath<W> {
             self.ask_for_next_session(now, peer);
         }
         Outcome::Done
+    }
+
+    /// Throws away what is left of a super-packet.
+    pub(crate) fn drop_super(&mut self, now: Time, packet: &SuperPacket, reason: DropReason) {
+        self.drop_segments(now, packet.peer, reason, packet.rest());
+    }
+
+    /// Throws away segments of a super-packet from inside.
+    #[cold]
+    pub(super) fn drop_segments<'a>(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        reason: DropReason,
+        segments: impl ExactSizeIterator<Item = Segment<'a>>,
+    ) {
+        self.counters.drop(reason, segments.len());
+        if let Some(tap) = &mut self.tap {
+            tap.dropped_segments(now, Direction::Out, Some(peer), reason, segments);
+        }
     }
 }

@@ -29,34 +29,38 @@ impl<W: Watch> DataPath<W> {
         let class = class_of(view.len());
         let waiting = match class {
             // It has waited before.
-            _ if self.pool.charged(&view) == Some(staging_line(class)) => Some(view),
-            SlotClass::Packet => self.claim_to_wait(now, id, class).map(|mut slot| {
-                slot.truncate(view.len());
-                slot.copy_from_slice(&view);
-                slot
-            }),
+            _ if self.pool.charged(&view) == Some(staging_line(class)) => Ok(view),
+            SlotClass::Packet => match self.claim_to_wait(now, id, class) {
+                Some(mut slot) => {
+                    slot.truncate(view.len());
+                    slot.copy_from_slice(&view);
+                    Ok(slot)
+                }
+                None => Err(view),
+            },
             SlotClass::Jumbo => {
                 let transferred = |pool: &Pool| pool.transfer(&view, staging_line(class)).then_some(());
-                self.with_room(now, id, class, transferred).map(|()| view)
+                let there_is_room = self.with_room(now, id, class, transferred).is_some();
+                if there_is_room { Ok(view) } else { Err(view) }
             }
         };
         match waiting {
-            Some(view) => self.push_staged(now, id, class, view),
-            None => self.counters.drop(DropReason::StagedOverflow, 1),
+            Ok(view) => self.push_staged(now, id, class, view),
+            Err(view) => self.drop_outgoing(now, Some(id), DropReason::StagedOverflow, &view),
         }
     }
 
     /// Lets each segment of a super-packet wait: it must not pin 64 KiB until there is a key.
     pub(super) fn stage_super(&mut self, now: Time, id: PeerId, segments: Segments<'_>) {
         let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {
-            return self.counters.drop(DropReason::Down, segments.len());
+            return self.drop_segments(now, id, DropReason::Down, segments);
         };
         self.wait_for_session(id, reason);
         for segment in segments {
             let len = DATA_HEADER_LEN + segment.len();
             let class = class_of(len);
             let Some(mut view) = self.claim_to_wait(now, id, class) else {
-                self.counters.drop(DropReason::StagedOverflow, 1);
+                self.drop_segments(now, id, DropReason::StagedOverflow, std::iter::once(segment));
                 continue;
             };
             view.truncate(len);
@@ -139,23 +143,31 @@ impl<W: Watch> DataPath<W> {
         {
             return Some(got);
         }
-        let evicted = self.staging.make_room(id, class);
-        self.drop_evicted(now, evicted);
+        if let Some(evicted) = self.staging.make_room(id, class) {
+            self.drop_waiting(now, DropReason::StagedOverflow, &evicted);
+        }
         attempt(&self.pool)
     }
 
     /// Lets a packet wait that is in a slot of its own size.
     fn push_staged(&mut self, now: Time, id: PeerId, class: SlotClass, view: View) {
-        let evicted = self.staging.push(id, class, view);
-        self.drop_evicted(now, evicted);
+        if let Some(evicted) = self.staging.push(id, class, view) {
+            self.drop_waiting(now, DropReason::StagedOverflow, &evicted);
+        }
     }
 
-    /// Throws away a packet that made room for another, of whichever peer.
-    fn drop_evicted(&mut self, now: Time, evicted: Option<View>) {
-        let Some(view) = evicted else { return };
+    /// Gives up all that waits, for whichever peer.
+    pub(crate) fn drop_all_staged(&mut self, now: Time, reason: DropReason) {
+        while let Some(view) = self.staging.take_any() {
+            self.drop_waiting(now, reason, &view);
+        }
+    }
+
+    /// Throws away a packet that has waited, of whichever peer.
+    fn drop_waiting(&mut self, now: Time, reason: DropReason, view: &[u8]) {
         let destination = packet::parse(&view[DATA_HEADER_LEN..]).map(|inner| inner.destination);
         let peer = destination.ok().and_then(|destination| self.routes.lookup(destination));
-        self.drop_outgoing(now, peer, DropReason::StagedOverflow, &view);
+        self.drop_outgoing(now, peer, reason, view);
     }
 }
 

@@ -12,6 +12,8 @@
 //! There is none unless somebody asked for it ([`Order::Tap`](crate::Order)). Then a step tests one pointer for each
 //! train. With a tap, packets are copied into memory that was allocated before. What finds no room is counted as lost:
 //! the data path never waits for who looks on.
+//!
+//! What is seen has not arrived: the kernel may refuse it, or a queue may be full. It is then seen again, as dropped.
 
 mod filter;
 mod outer;
@@ -140,12 +142,19 @@ fn touch(queue: &mut Producer<u8>, consumer: &mut rtrb::Consumer<u8>) {
 }
 
 impl Tap {
-    /// A handshake message left, of a thread that sends no others.
-    pub fn handshake_sent(&mut self, now: Time, peer: Option<PeerId>, endpoint: Endpoint, class: u8, message: &[u8]) {
+    /// A handshake message left, or did not, of a thread that sends no others.
+    pub fn handshake_sent(
+        &mut self,
+        now: Time,
+        peer: Option<PeerId>,
+        endpoint: Endpoint,
+        class: u8,
+        message: &[u8],
+        verdict: Result<(), DropReason>,
+    ) {
         if self.filter.wants_peer(peer) {
-            let direction = Direction::Out;
-            let parts = [message, &[]];
-            let packet = Packet { direction, peer, pick: Pick::Always, dropped: None, parts };
+            let (direction, dropped) = (Direction::Out, verdict.err());
+            let packet = Packet { direction, peer, pick: Pick::Always, dropped, parts: [message, &[]] };
             self.cipher(now, &packet, Some(endpoint), class);
         }
         self.tell();

@@ -5,8 +5,10 @@ use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header};
+use vnet_packets::Segment;
 
 use super::{Direction, Packet, Pick, Side, Tap};
+use crate::outbound::HEADERS_MAX;
 
 /// Datagrams side by side, and what is known of all of them.
 #[derive(Clone, Copy)]
@@ -113,6 +115,25 @@ impl Tap {
     ) {
         if self.filter.wants_peer(peer) {
             self.inside(now, direction, peer, Pick::Next, Some(reason), parts);
+        }
+    }
+
+    /// Packets of a super-packet are dropped, which were read as one, or written.
+    #[cold]
+    pub(crate) fn dropped_segments<'a>(
+        &mut self,
+        now: Time,
+        direction: Direction,
+        peer: Option<PeerId>,
+        reason: DropReason,
+        segments: impl Iterator<Item = Segment<'a>>,
+    ) {
+        let mut head = [0; HEADERS_MAX];
+        for segment in segments {
+            // None has longer headers: what is read was checked, and what is written came in a packet of a peer.
+            let Some(head) = head.get_mut(..segment.header_len()) else { return };
+            segment.write_headers(head);
+            self.dropped(now, direction, peer, reason, [head, segment.payload()]);
         }
     }
 

@@ -11,6 +11,7 @@ mod sessions;
 mod slots;
 mod stages;
 mod tap;
+mod tap_drops;
 mod trains;
 
 // Where the file of `rng` looks for it.

@@ -43,7 +43,7 @@ fn a_train_for_another_worker_is_handed_over_once() {
     second.handle_train(NOW, train, &mut || unreachable!("another worker owns the index"));
     let (worker, handoff) = second.poll_handoff().expect("it is of no use here");
     assert_eq!((worker, handoff.datagrams), (0, 3));
-    second.note_handoff(true, handoff.datagrams);
+    second.note_handoff(NOW, None);
     assert_eq!(second.counters().handoffs, 1);
     let (view, stride) = (handoff.parcel.arrive(), handoff.stride);
     first.handle_train(

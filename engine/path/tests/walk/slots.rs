@@ -48,7 +48,7 @@ fn what_is_not_resumed_is_dropped_by_name() {
     let read = filled(sender, budget::line::TUN_READS, &super_packet(64));
     let taken = take_all(sender, budget::line::TRAINS);
     assert_eq!(sender.handle_packet(NOW, read), Outcome::NoSlot);
-    sender.give_up();
+    sender.give_up(NOW);
     assert_eq!(sender.counters().drops.get(DropReason::NoSlot), 64);
     assert_eq!(sender.resume(NOW), Outcome::Done, "there is nothing left of it");
     drop(taken);

@@ -18,13 +18,13 @@ use crate::rig::{
 
 const PACKETS: usize = if cfg!(miri) { 3 } else { 40 };
 
-fn look(path: &mut DataPath, filter: Filter) -> TapReader {
+pub fn look(path: &mut DataPath, filter: Filter) -> TapReader {
     let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {}));
     assert_eq!(path.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
     reader
 }
 
-fn seen(reader: &mut TapReader) -> Vec<(Seen, Vec<u8>)> {
+pub fn seen(reader: &mut TapReader) -> Vec<(Seen, Vec<u8>)> {
     let mut bytes = Vec::new();
     std::iter::from_fn(|| reader.next(&mut bytes).map(|seen| (seen, bytes.clone()))).collect()
 }

@@ -36,6 +36,7 @@ mod fixture;
 mod last_turn;
 mod limits;
 mod refused;
+mod shown;
 mod slots;
 mod solo;
 mod stages;

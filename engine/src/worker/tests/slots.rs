@@ -204,7 +204,7 @@ fn trains_from_other_workers_wait_for_writes() {
             let parcel = View::heap(train.concat()).send_away().unwrap();
             let endpoint = Endpoint::new(f.peer_address());
             let handoff = ringfort_path::Handoff { datagrams: 1, parcel, stride: train[0].len(), endpoint, ecn: 0 };
-            assert!(f.queues.workers[0].push_handoff(handoff));
+            assert!(f.queues.workers[0].push_handoff(handoff).is_none());
         }
         f.turn_until(|f| f.stats[0].tun_write_packets.get() == trains * 64);
         f.settle();
@@ -281,7 +281,7 @@ fn runs_of_packets_wait_for_writes_of_their_kind() {
             let parcel = View::heap(train.concat()).send_away().unwrap();
             let endpoint = Endpoint::new(f.peer_address());
             let handoff = ringfort_path::Handoff { datagrams: 64, parcel, stride: train[0].len(), endpoint, ecn: 0 };
-            assert!(f.queues.workers[0].push_handoff(handoff));
+            assert!(f.queues.workers[0].push_handoff(handoff).is_none());
         }
         f.turn();
         f.settle();

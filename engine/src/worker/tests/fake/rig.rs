@@ -158,7 +158,7 @@ impl Rig {
                 let (parcel, stride) = (View::heap(train.concat()).send_away().unwrap(), train[0].len());
                 let endpoint = Endpoint::new("192.0.2.8:8".parse().unwrap());
                 let handoff = ringfort_path::Handoff { parcel, datagrams: train.len(), stride, endpoint, ecn: 0 };
-                assert!(self.inbox().push_handoff(handoff));
+                assert!(self.inbox().push_handoff(handoff).is_none());
             }
             10 => {
                 let count = self.some(20) as u64;
