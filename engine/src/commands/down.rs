@@ -16,8 +16,9 @@ use crate::control::error::DaemonError;
 use crate::control::file::Target;
 use crate::control::server::{connect, socket_path};
 
-/// For commands of the operator, and then for everything to go: as long as the unit of the service allows.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// For commands of the operator, and then for everything to go: as long as the unit of the service allows, which says
+/// what takes how long.
+const PATIENCE: Duration = Duration::from_secs(150);
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Its arguments.
@@ -72,4 +73,15 @@ fn is_running(process: &mut File) -> bool {
     };
     // The name of the program may have brackets of its own, so the last one counts.
     read().is_ok_and(|text| text.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_waits_as_long_as_the_service_manager_does() {
+        let unit = include_str!("../../../packaging/systemd/ringfort@.service");
+        assert!(unit.lines().any(|line| line == format!("TimeoutStopSec={}s", PATIENCE.as_secs())));
+    }
 }

@@ -295,4 +295,13 @@ mod tests {
         assert_eq!(hooks(Some(300)), Duration::from_secs(300 + 10 + 20));
         assert_eq!(hooks(Some(0)), Duration::from_secs(20), "commands without a limit");
     }
+
+    /// Otherwise the service manager would kill a gateway that is about to end, and its rules would stay.
+    #[test]
+    fn the_unit_leaves_room_beyond_what_hooks_may_take() {
+        let unit = include_str!("../../../../../packaging/systemd/ringfort@.service");
+        let allowed = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix('s')).unwrap();
+        let hooks = 2 * LastHooks::of(&ringfort_config::Interface::default()).longest().unwrap();
+        assert!(Duration::from_secs(allowed.parse().unwrap()) >= hooks + 2 * LAST_WORK);
+    }
 }
