@@ -251,10 +251,20 @@ pub mod test {
     use crate::control::names::Names;
     use crate::control::names::client::pair;
 
-    /// Somebody who has names looked up by this, without a sandbox.
-    pub fn names_by(patience: Duration, look_up: impl FnMut(&str) -> Outcome + Send + 'static) -> Names {
+    /// Somebody who has names looked up by this, without a sandbox. As in a gateway, a process of one thread forks one
+    /// for each name. It is a fork itself, and ends with whoever asks.
+    pub fn names_by(patience: Duration, look_up: impl FnMut(&str) -> Outcome) -> Names {
         let (ours, theirs) = pair().unwrap();
-        std::thread::spawn(move || Lookups::new(theirs, patience, look_up).serve());
+        let parent = std::process::id();
+        // SAFETY: the only other thread of a test's process waits for the test. It has no lock that the child may want.
+        if let ForkResult::Child = unsafe { fork() }.unwrap() {
+            if set_pdeathsig(Signal::SIGKILL).is_ok() && parent_id() == parent {
+                close_all_except(&[theirs.as_raw_fd()]);
+                Lookups::new(theirs, patience, look_up).serve();
+            }
+            // SAFETY: as after a lookup.
+            unsafe { libc::_exit(0) }
+        }
         Names::new(ours, None, None)
     }
 

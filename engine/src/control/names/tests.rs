@@ -4,8 +4,8 @@ use super::test::{names, names_by, nobody};
 use super::*;
 use crate::control::names::Names;
 
-/// Lookups here are forks of a process with threads, unlike those of `ringfort-dns`. One that hangs on a lock that
-/// another thread had fails its test.
+/// `cargo test`, unlike nextest, has other tests in the process. If one of them has a lock when [`names`] forks it,
+/// what needs the lock hangs, and fails its test.
 const HANGS_MS: u16 = 50_000;
 
 /// What comes next.
