@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ringfort_core::allowed_ips::{AllowedIps, Prefix};
+use ringfort_core::allowed_ips::{AllowedIps, Prefix, TOGETHER_MAX};
 use ringfort_core::ids::PeerId;
 
 use crate::Seed;
@@ -126,9 +126,11 @@ fn prefix(input: &mut Input<'_>, addr: IpAddr) -> Option<Prefix> {
 fn agree(trie: &AllowedIps, list: &List, addr: IpAddr) {
     assert_eq!((trie.len(), trie.is_empty()), (list.0.len(), list.0.is_empty()));
     assert_eq!(trie.lookup(addr), list.lookup(addr), "{addr}");
-    for (prefix, _) in &list.0 {
-        for addr in [prefix.addr(), neighbour(prefix)] {
-            assert_eq!(trie.lookup(addr), list.lookup(addr), "{addr}");
+    let addrs: Vec<IpAddr> = list.0.iter().flat_map(|(prefix, _)| [prefix.addr(), neighbour(prefix)]).collect();
+    for batch in addrs.chunks(TOGETHER_MAX) {
+        for (&addr, together) in batch.iter().zip(trie.lookup_together(batch)) {
+            let expected = list.lookup(addr);
+            assert_eq!((trie.lookup(addr), together), (expected, expected), "{addr}");
         }
     }
 }

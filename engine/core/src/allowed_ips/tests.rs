@@ -31,6 +31,11 @@ impl Naive {
     }
 }
 
+/// Looks addresses up in batches, as large as they may be.
+fn in_batches(ips: &AllowedIps, addrs: &[IpAddr]) -> Vec<Option<PeerId>> {
+    addrs.chunks(TOGETHER_MAX).flat_map(|batch| ips.lookup_together(batch).into_iter().take(batch.len())).collect()
+}
+
 /// Checks what a trie promises, and counts the prefixes.
 fn check<B: Bits>(entry: &Entry<B>) -> usize {
     let Entry::Node(node) = entry else { return check_leaf(entry) };
@@ -182,6 +187,35 @@ fn an_update_copies_only_the_path() {
 }
 
 #[test]
+fn a_batch_is_looked_up_as_each_of_its_addresses_is() {
+    let mut ips = AllowedIps::new();
+    assert_eq!(ips.lookup_together(&[addr("10.0.0.1"), addr("fd00::1")]), [None; TOGETHER_MAX], "nothing is there");
+    for (owner, text) in ["0.0.0.0/0", "10.0.0.0/8", "10.1.1.0/24", "10.1.1.1/32", "fd00::/8"].into_iter().enumerate() {
+        ips.insert(prefix(text), peer(owner as u32));
+    }
+    let texts = ["10.1.1.1", "fd00::1", "::1", "10.1.1.2", "10.2.0.0", "192.0.2.1", "10.1.1.1"];
+    let addrs = texts.map(addr);
+    let found = ips.lookup_together(&addrs);
+    let owners = [Some(3), Some(4), None, Some(2), Some(1), Some(0), Some(3)];
+    assert_eq!(found[..7], owners.map(|owner| owner.map(peer)));
+    assert_eq!(found[7..], [None; TOGETHER_MAX - 7], "nobody asked");
+    assert_eq!(ips.lookup_together(&[]), [None; TOGETHER_MAX]);
+}
+
+#[test]
+fn a_table_is_large_from_so_many_prefixes_of_both_families_on() {
+    let mut ips = AllowedIps::new();
+    ips.insert(prefix("::/0"), peer(0));
+    for host in 0..LARGE as u32 - 1 {
+        assert!(!ips.is_large());
+        ips.insert(Prefix::new(Ipv4Addr::from_bits(host).into(), 32).unwrap(), peer(host));
+    }
+    assert!(ips.is_large());
+    ips.remove(prefix("::/0"), peer(0));
+    assert!(!ips.is_large());
+}
+
+#[test]
 fn the_deepest_trie_is_as_deep_as_an_address_is_long() {
     // Each prefix of the same address, for both families: one path of 33 and 129 nodes.
     let mut ips = AllowedIps::new();
@@ -280,11 +314,11 @@ proptest! {
         for (ips, naive) in &published {
             check_all(ips);
             prop_assert_eq!(ips.len(), naive.0.len());
-            for &probe in &probes {
-                prop_assert_eq!(ips.lookup(probe), naive.lookup(probe), "{}", probe);
-            }
-            for &p in naive.0.keys() {
-                prop_assert_eq!(ips.lookup(p.addr()), naive.lookup(p.addr()), "{}", p);
+            let addrs: Vec<_> = probes.iter().copied().chain(naive.0.keys().map(Prefix::addr)).collect();
+            for (&addr, together) in addrs.iter().zip(in_batches(ips, &addrs)) {
+                let expected = naive.lookup(addr);
+                prop_assert_eq!(ips.lookup(addr), expected, "{}", addr);
+                prop_assert_eq!(together, expected, "{} in a batch", addr);
             }
         }
     }

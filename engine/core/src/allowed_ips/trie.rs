@@ -26,7 +26,7 @@ const BELOW: u32 = 1 << STRIDE;
 
 /// For each value of the five bits, the places of the prefixes that end in the node and contain it. Of those the
 /// longest has the highest place.
-const CONTAINING: [u64; BELOW as usize] = {
+pub(super) const CONTAINING: [u64; BELOW as usize] = {
     let mut table = [0; BELOW as usize];
     let mut chunk = 0;
     while chunk < BELOW {
@@ -168,7 +168,7 @@ impl<B: Bits> Trie<B> {
 
 impl<B: Bits> Leaf<B> {
     #[inline]
-    fn contains(&self, bits: B) -> bool {
+    pub(super) fn contains(&self, bits: B) -> bool {
         self.bits.agrees_above(bits, self.open)
     }
 
@@ -190,7 +190,7 @@ const fn level(position: u8) -> u8 {
 impl<B: Bits> Node<B> {
     /// Whether an address goes on below this node.
     #[inline]
-    fn covers(&self, bits: B) -> bool {
+    pub(super) fn covers(&self, bits: B) -> bool {
         self.bits.agrees_above(bits, self.shift + STRIDE)
     }
 
@@ -210,14 +210,14 @@ impl<B: Bits> Node<B> {
 
     /// What goes on below a value of the five bits.
     #[inline]
-    fn below(&self, chunk: u32) -> Option<&Entry<B>> {
+    pub(super) fn below(&self, chunk: u32) -> Option<&Entry<B>> {
         // As `get`, but in the lower half, which is faster to count in.
         let (map, bit) = (self.map as u32, 1u32 << chunk);
         if map & bit == 0 { None } else { self.entries.get((map & (bit - 1)).count_ones() as usize) }
     }
 
     /// What is in a place.
-    fn get(&self, place: u32) -> Option<&Entry<B>> {
+    pub(super) fn get(&self, place: u32) -> Option<&Entry<B>> {
         if self.has(place) { self.entries.get(self.rank(place)) } else { None }
     }
 
