@@ -8,6 +8,9 @@ pub const NAME_LEN_MAX: usize = 32;
 pub const CONTROL_LEN_MAX: usize = 96;
 
 /// One for each operation, so launching one allocates nothing. All of it is plain data, valid at any time.
+///
+/// The lengths in a `msghdr` are `size_t` to the kernel and to glibc. musl declares some of them shorter, with padding
+/// behind that must be zero: hence `as _`, and a header that begins as zeros.
 #[repr(C)]
 pub(crate) struct Message {
     header: libc::msghdr,
@@ -53,7 +56,7 @@ impl Message {
         fill(&mut envelope);
         let (name_len, control_len) = (envelope.name_len.min(NAME_LEN_MAX), envelope.control_len.min(CONTROL_LEN_MAX));
         self.header.msg_namelen = name_len as libc::socklen_t;
-        self.header.msg_controllen = control_len;
+        self.header.msg_controllen = control_len as _;
     }
 
     /// Describes a message of `len` bytes that was [addressed](Message::address), and returns where the description is.
@@ -74,7 +77,7 @@ impl Message {
     pub(crate) fn describe_room(&mut self, name_len: usize, control_len: usize) -> *const libc::msghdr {
         *self = Self::empty();
         self.header.msg_namelen = name_len as libc::socklen_t;
-        self.header.msg_controllen = control_len;
+        self.header.msg_controllen = control_len as _;
         &raw const self.header
     }
 

@@ -68,9 +68,10 @@ impl Link {
     }
 }
 
-fn interface_ioctl(code: libc::Ioctl, request: &mut libc::ifreq, step: &'static str) -> Result<(), TunError> {
+/// The codes are of one type, and `ioctl` wants that of the C library: an int in musl.
+fn interface_ioctl(code: libc::c_ulong, request: &mut libc::ifreq, step: &'static str) -> Result<(), TunError> {
     let socket = any_socket().map_err(|e| TunError::at("open a socket for interface requests", e))?;
     // SAFETY: the SIOC?IF* requests that this module makes read and write one ifreq at the address, a live one.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code, std::ptr::from_mut(request)) };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), code as libc::Ioctl, std::ptr::from_mut(request)) };
     checked(result).map_err(|e| TunError::at(step, e))
 }

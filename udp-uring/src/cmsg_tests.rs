@@ -16,7 +16,7 @@ fn by_macros(bytes: &[u8]) -> Vec<(i32, i32, Vec<u8>)> {
     // SAFETY: all-zero bytes are a valid msghdr: null pointers and lengths of zero.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
     msg.msg_control = words.as_mut_ptr().cast();
-    msg.msg_controllen = bytes.len();
+    msg.msg_controllen = bytes.len() as _;
     let mut out = Vec::new();
     // SAFETY: msg_control and msg_controllen describe `words`, which outlives the loop.
     let mut cmsg = unsafe { libc::CMSG_FIRSTHDR(&raw const msg) };
@@ -25,8 +25,9 @@ fn by_macros(bytes: &[u8]) -> Vec<(i32, i32, Vec<u8>)> {
         let header = unsafe { cmsg.read() };
         // SAFETY: as above; the data follow the header.
         let data = unsafe { libc::CMSG_DATA(cmsg) };
+        let len: usize = header.cmsg_len as _;
         // SAFETY: cmsg_len, which our own writer set, counts the header and the data behind it.
-        let data = unsafe { std::slice::from_raw_parts(data, header.cmsg_len - HEADER) };
+        let data = unsafe { std::slice::from_raw_parts(data, len - HEADER) };
         out.push((header.cmsg_level, header.cmsg_type, data.to_vec()));
         // SAFETY: cmsg is a header of msg.
         cmsg = unsafe { libc::CMSG_NXTHDR(&raw const msg, cmsg) };

@@ -67,7 +67,8 @@ fn send_once(socket: BorrowedFd<'_>, endpoint: &Endpoint, datagram: &[u8], traff
     msg.msg_iovlen = 1;
     if !control.is_empty() {
         msg.msg_control = control.as_ptr().cast_mut().cast();
-        msg.msg_controllen = control.len();
+        // Of another type in musl.
+        msg.msg_controllen = control.len() as _;
     }
     // SAFETY: every pointer in `msg` is to a local that outlives the call, with its true length; sendmsg only reads.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };

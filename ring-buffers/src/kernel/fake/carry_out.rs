@@ -232,7 +232,7 @@ fn laid_out(
     let lengths = [message.name.len(), message.control.len(), message.bytes.len(), 0];
     let header: Vec<u8> = lengths.iter().flat_map(|&len| (len as u32).to_ne_bytes()).collect();
     let name = padded(&message.name, wanted.msg_namelen as usize);
-    let control = padded(&message.control, wanted.msg_controllen);
+    let control = padded(&message.control, wanted.msg_controllen as _);
     fill(&[&header, &name, &control, &message.bytes])
 }
 
@@ -263,9 +263,9 @@ unsafe fn message_of(request: &Request) -> Message {
             // SAFETY: and for what it points to.
             let name = unsafe { bytes_at(header.msg_name.cast(), header.msg_namelen as usize) };
             // SAFETY: as above.
-            let control = unsafe { bytes_at(header.msg_control.cast(), header.msg_controllen) };
+            let control = unsafe { bytes_at(header.msg_control.cast(), header.msg_controllen as _) };
             // SAFETY: as above.
-            let bytes = unsafe { gathered_at(header.msg_iov, header.msg_iovlen) };
+            let bytes = unsafe { gathered_at(header.msg_iov, header.msg_iovlen as _) };
             Message { name, control, bytes }
         }
         _ => Message::default(),
