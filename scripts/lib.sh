@@ -139,6 +139,11 @@ need_target() {
             install_packages "gcc-${tools/_/-}" "libc6-dev-$arch-cross" "binutils-${tools/_/-}"
             export "CC_$name=$tools-gcc" "AR_$name=$tools-ar" "CARGO_TARGET_${name^^}_LINKER=$tools-gcc"
             ;;
+        *-linux-musl)
+            # Rust brings musl and the linker's files; this is for C.
+            install_packages gcc binutils musl-tools
+            export "CC_$name=musl-gcc" "AR_$name=ar"
+            ;;
         *) fail "nobody has said how to build for $target: scripts/lib.sh" ;;
     esac
 }
@@ -155,4 +160,76 @@ build_for() {
 # built_in TARGET PROFILE
 built_in() {
     if [ "$2" = dev ]; then printf '%s/debug' "$1"; else printf '%s/%s' "$1" "$2"; fi
+}
+
+# The target of a static binary for this machine.
+static_target() {
+    printf '%s-unknown-linux-musl' "$(uname --machine)"
+}
+
+# static_binary [--binary PATH]: where the static binary is that an image gets. It is built unless one is named.
+static_binary() {
+    case ${1-} in
+        '')
+            scripts/static >&2
+            printf '%s' "$(target_directory)/static/ringfort"
+            ;;
+        --binary)
+            [ -x "${2-}" ] || fail "--binary needs the path of a static binary"
+            realpath "$2"
+            ;;
+        *) fail "unknown argument $1: see the head of this script" ;;
+    esac
+}
+
+# What containers call the architecture of this machine.
+oci_architecture() {
+    case $(uname --machine) in
+        x86_64) printf amd64 ;;
+        aarch64) printf arm64 ;;
+        *) fail "there is no name for $(uname --machine) here" ;;
+    esac
+}
+
+# in_namespaces DIRECTORY COMMAND: runs it in namespaces of its own for processes, mounts and the network. All that it
+# starts ends with it, and it ends with this script, however that ends. The directory is removed.
+in_namespaces() {
+    # Not local: they are still there when the script ends.
+    scratch_of_namespaces=$1 first_of_namespaces=''
+    shift
+    trap 'end_namespaces' EXIT
+    trap 'exit 130' INT TERM HUP
+    setpriv --pdeathsig KILL unshare --fork --pid --mount-proc --mount --net --kill-child "$@" &
+    first_of_namespaces=$!
+    local status=0
+    wait "$first_of_namespaces" || status=$?
+    first_of_namespaces=''
+    return $status
+}
+
+end_namespaces() {
+    # It blocks milder signals while it waits.
+    [ -z "$first_of_namespaces" ] || kill -KILL "$first_of_namespaces" 2>/dev/null || true
+    wait
+    rm -rf "$scratch_of_namespaces"
+}
+
+# Names what is built after the commit, and dates it as it is: $version, $commit, and what cargo reads.
+name_build() {
+    commit=$(git rev-parse --short=12 HEAD)
+    git diff --quiet HEAD -- || commit=$commit-changed
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+    version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+    RINGFORT_VERSION="$version ($commit, $(date --utc --date="@$SOURCE_DATE_EPOCH" +%F))"
+    export SOURCE_DATE_EPOCH RINGFORT_VERSION
+}
+
+# without_paths SOURCE TARGET: from now on no path of this machine gets into what cargo builds.
+without_paths() {
+    local map rust='' c=''
+    for map in "$1=/ringfort" "${CARGO_HOME:-$HOME/.cargo}=/cargo" "$(rustc --print sysroot)=/rust" "$2=/target"; do
+        rust+=" --remap-path-prefix=$map"
+        c+=" -ffile-prefix-map=$map"
+    done
+    export RUSTFLAGS=$rust CFLAGS=$c
 }

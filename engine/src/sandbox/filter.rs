@@ -213,7 +213,8 @@ fn opening(role: Role) -> Vec<Rule> {
     if !Role::OF_NAMES.contains(&role) {
         return Vec::new();
     }
-    let writing = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u64;
+    // Not O_ACCMODE: in musl it has O_PATH, by which Landlock is told of places.
+    let writing = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u64;
     let reads = |argument| vec![Condition(argument, Dword, MaskedEq(writing), libc::O_RDONLY as u64)];
     vec![
         (libc::SYS_openat, reads(2)),

@@ -143,7 +143,8 @@ impl Worker {
         result
     }
 
-    #[inline]
+    /// In a frame of its own. What the cipher leaves in it is overwritten; in that of the caller it would stay.
+    #[inline(never)]
     fn work(&mut self) -> Result<(), WorkerError> {
         self.path.watch().begin();
         let wait = self.prepare()?;
