@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};
 
 use ringfort_testbed::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::{Placement, sys};
 
@@ -12,6 +13,7 @@ use crate::{Placement, sys};
 const LEAD_NS: u64 = 5_000_000;
 
 /// What a thread gave, and what it took.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Done<T> {
     pub(crate) value: T,
     /// CPU time from the start to the end, in nanoseconds.
@@ -67,11 +69,32 @@ impl<'scope, 'env> Crew<'scope, 'env> {
     /// # Errors
     /// One of them could not prepare; the others end.
     pub(crate) fn begin(self) -> Result<u64> {
+        self.assemble()?.begin()
+    }
+
+    /// Waits until all are ready.
+    ///
+    /// # Errors
+    /// One of them could not prepare; the others end.
+    pub(crate) fn assemble(self) -> Result<Ready> {
         for _ in &self.starts {
             self.ready.1.recv().map_err(|_| Error::new("a thread of the generator panicked"))??;
         }
+        Ok(Ready(self.starts))
+    }
+}
+
+/// All threads of a crew wait for the start. They end if this is dropped.
+pub(crate) struct Ready(Vec<mpsc::Sender<u64>>);
+
+impl Ready {
+    /// Lets them begin; returns the start time, which is not past yet.
+    ///
+    /// # Errors
+    /// One has ended before.
+    pub(crate) fn begin(self) -> Result<u64> {
         let start_ns = sys::now_ns() + LEAD_NS;
-        for start in &self.starts {
+        for start in &self.0 {
             start.send(start_ns).map_err(|_| Error::new("a thread of the generator ended before the start"))?;
         }
         Ok(start_ns)

@@ -1,6 +1,7 @@
 //! Times in a histogram of three significant digits, and what is said about them.
 
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One minute in nanoseconds: longer times count as this.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -58,8 +59,25 @@ impl Histogram {
     }
 }
 
+/// As pairs of a time and how often it was recorded: one for each time that occurs, to three digits.
+impl Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut times = Self::default();
+        for (time_ns, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            times.0.saturating_record_n(time_ns, count);
+        }
+        Ok(times)
+    }
+}
+
 /// Order statistics of times; the field that holds it names the unit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Percentiles {
     /// How many times these are about.
     pub count: u64,
@@ -114,6 +132,16 @@ mod tests {
         }
         left.merge(&right);
         assert_eq!(left.summary(), both.summary());
+    }
+
+    #[test]
+    fn a_histogram_crosses_a_connection_whole() {
+        let mut times = Histogram::default();
+        (1..=50_000_u64).for_each(|number| times.record(number * number % 7_919 * 1_013));
+        let text = serde_json::to_string(&times).unwrap();
+        let again: Histogram = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.summary(), times.summary());
+        assert!(serde_json::from_str::<Histogram>("[[1]]").is_err());
     }
 
     #[test]

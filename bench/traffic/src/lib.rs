@@ -12,6 +12,7 @@
 //! * [`udp::run`] carries a [`Load`]: a rate, a size or the [`Imix`], up to 10,000 flows, one way, both ways or there
 //!   and back.
 //! * [`tcp::run`] carries a [`Bulk`](tcp::Bulk) transfer over up to 128 connections.
+//! * [`hosts`] carries the same loads between two hosts, through anything that lies between two addresses.
 //! * [`probe::round_trips`] is ping over the same sockets.
 //! * [`transactions::run`] asks and answers over up to 256 TCP connections.
 //! * [`search::ndr_pdr`] finds the no-drop and the partial-drop rate of anything that can be asked for a trial, and
@@ -23,9 +24,11 @@
 //! **open loop**: datagram *n* is due *n* / rate after the start, whatever became of those before it, and its latency
 //! counts from when it was *due*. What holds up the sender is therefore part of the latency instead of missing from it
 //! (there is no coordinated omission), and is stated by itself as lateness. Both namespaces read one clock,
-//! `CLOCK_MONOTONIC`, so one-way latency is exact.
+//! `CLOCK_MONOTONIC`, so one-way latency is exact. Two hosts have a clock each: [`Clocks`] says by how much it may be
+//! wrong.
 
 mod crew;
+pub mod hosts;
 pub mod latency;
 mod ledger;
 pub mod load;
@@ -47,6 +50,7 @@ pub mod tcp;
 pub mod transactions;
 pub mod udp;
 
+pub use hosts::Clocks;
 pub use latency::{Histogram, Percentiles};
 pub use load::{Cpus, Direction, Endpoint, Imix, Load, Placement, Size};
 pub use outcome::{Leg, Outcome, Route, Traffic};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ringfort_testbed::{Error, Namespace, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::seconds;
@@ -27,7 +28,7 @@ pub struct Endpoint<'a> {
 }
 
 /// UDP at a set rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Load {
     /// Size of the inner IP packets.
     pub size: Size,
@@ -39,10 +40,12 @@ pub struct Load {
     pub direction: Direction,
     /// How long packets are sent.
     #[serde(rename = "duration_s", with = "seconds")]
+    #[schemars(with = "f64")]
     pub duration: Duration,
     /// How long stragglers are waited for at the most after the last packet was sent (RFC 2544, section 24, waits two
     /// seconds). Ends as soon as nothing is missing.
     #[serde(rename = "settle_s", with = "seconds")]
+    #[schemars(with = "f64")]
     pub settle: Duration,
     /// Whether the sender hands trains of up to 64 datagrams of one flow to the kernel (`UDP_SEGMENT`). A tunnel device
     /// with USO then sees super-packets; without, it sees lone packets.
@@ -72,7 +75,7 @@ impl Default for Load {
 }
 
 /// The size of inner IP packets in bytes, IP header included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "mix")]
 pub enum Size {
     /// All of one size, [`SIZE_MIN`] at least.
@@ -86,7 +89,7 @@ pub enum Size {
 
 /// The simple IMIX: of each twelve packets of a flow, seven are small, four medium and one large. As IP packets these
 /// are usually 40, 576 and 1500 bytes; here the smallest is [`SIZE_MIN`], and the largest what the tunnel's MTU allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Imix {
     /// The large packet, in bytes: 576 at least, 1500 at the most.
     pub largest_bytes: u16,
@@ -100,7 +103,7 @@ impl Default for Imix {
 }
 
 /// Which way the packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// From the first namespace to the second.
@@ -112,7 +115,7 @@ pub enum Direction {
 }
 
 /// Where the threads of the generator run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     /// On which CPUs.
     pub cpus: Cpus,
@@ -135,7 +138,7 @@ impl Default for Placement {
 }
 
 /// The CPUs of the generator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cpus {
     /// Each thread on a CPU of its own, from the last downwards, since gateways take them from the first upwards; from

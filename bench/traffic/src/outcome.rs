@@ -1,14 +1,15 @@
 //! What came of a load.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Load, Percentiles};
+use crate::{Clocks, Load, Percentiles};
 
 /// A generator that offers less than this share of what it was asked for was the limit itself.
 pub const OFFERED_SHARE_MIN: f64 = 0.99;
 
 /// What came of a [`Load`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// What was asked for.
     pub load: Load,
@@ -20,10 +21,13 @@ pub struct Outcome {
     pub legs: Vec<Leg>,
     /// For round trips: how many packets the reflector saw and sent back, duplicates included.
     pub reflected: Option<u64>,
+    /// How the clocks of two hosts compared. Absent where one clock times everything: on one host, and for round trips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Clocks>,
 }
 
 /// Which way a leg went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// From the first namespace to the second.
@@ -35,7 +39,7 @@ pub enum Route {
 }
 
 /// One direction of a load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Leg {
     /// Which.
     pub route: Route,
@@ -45,7 +49,7 @@ pub struct Leg {
 }
 
 /// What was offered and what arrived. `planned = sent + refused + skipped`; `sent = received + lost`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// The rate that was asked for, in packets per second.
     pub asked_pps: f64,

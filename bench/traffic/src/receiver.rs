@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ring_buffers::{SlotClass, Wait, Waker};
 use ringfort_testbed::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Arrival, Ledger};
 use crate::port::{Event, Port, PortPlan, descriptors};
@@ -53,15 +54,39 @@ impl Signals {
 
 /// What arrived.
 #[derive(Debug)]
-pub(crate) struct Reception {
+struct Reception {
     /// Which packets.
-    pub(crate) ledger: Ledger,
+    ledger: Ledger,
+    damaged: u64,
+    foreign: u64,
+    latency: Histogram,
+}
+
+/// What arrived, in numbers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Arrivals {
+    /// See [`Ledger`].
+    pub(crate) received: u64,
+    /// See [`Ledger`].
+    pub(crate) duplicated: u64,
+    /// See [`Ledger`].
+    pub(crate) reordered: u64,
+    /// See [`Ledger`].
+    pub(crate) distance_max: u32,
     /// Arrivals with other bytes, or another length, than sent.
     pub(crate) damaged: u64,
     /// Arrivals that are not of this lane.
     pub(crate) foreign: u64,
     /// From when packets were due to when they were seen here.
     pub(crate) latency: Histogram,
+}
+
+impl Reception {
+    fn arrivals(self) -> Arrivals {
+        let Self { ledger, damaged, foreign, latency } = self;
+        let Ledger { received, duplicated, reordered, distance_max, .. } = ledger;
+        Arrivals { received, duplicated, reordered, distance_max, damaged, foreign, latency }
+    }
 }
 
 /// A receiver that is ready to begin.
@@ -71,6 +96,8 @@ pub(crate) struct Receiver<'a> {
     signals: &'a Signals,
     progress: &'a AtomicU64,
     tag: u32,
+    /// What our clock shows beyond the sender's, in nanoseconds.
+    offset_ns: i64,
     /// A payload without its stamp.
     pattern: Vec<u8>,
     reception: Reception,
@@ -94,15 +121,22 @@ impl<'a> Receiver<'a> {
         fill_pattern(&mut pattern);
         let ledger = Ledger::new(schedule.clone());
         let reception = Reception { ledger, damaged: 0, foreign: 0, latency: Histogram::default() };
-        Ok(Self { port: Port::new(&plan)?, schedule, signals, progress, tag, pattern, reception })
+        Ok(Self { port: Port::new(&plan)?, schedule, signals, progress, tag, offset_ns: 0, pattern, reception })
+    }
+
+    /// The same where the sender reads another clock. Ours shows so many nanoseconds beyond that one.
+    pub(crate) const fn with_clock_offset(mut self, offset_ns: i64) -> Self {
+        self.offset_ns = offset_ns;
+        self
     }
 
     /// Receives until everything that was sent has arrived, or until it is told to stop.
-    pub(crate) fn run(mut self, placement: &Placement) -> Result<Reception> {
+    pub(crate) fn run(mut self, placement: &Placement) -> Result<Arrivals> {
         let wait = if placement.spin { Wait::No } else { Wait::UntilCompletion };
         loop {
             self.port.turn(wait)?;
-            let now_ns = sys::now_ns();
+            // On the sender's clock.
+            let now_ns = sys::now_ns().saturating_add_signed(-self.offset_ns);
             let before = self.reception.ledger.received;
             while let Some(event) = self.port.next_event()? {
                 if let Event::Received { bytes, .. } = event {
@@ -112,7 +146,7 @@ impl<'a> Receiver<'a> {
             let received = self.reception.ledger.received;
             self.progress.fetch_add(received - before, Ordering::Relaxed);
             if received == self.signals.sent.load(Ordering::Acquire) || self.signals.is_stopped() {
-                return Ok(self.reception);
+                return Ok(self.reception.arrivals());
             }
         }
     }

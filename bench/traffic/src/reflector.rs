@@ -2,6 +2,7 @@
 
 use ring_buffers::{SlotClass, View, Wait};
 use ringfort_testbed::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::port::{Event, Port, PortPlan, descriptors};
 use crate::receiver::Signals;
@@ -13,7 +14,7 @@ const PACKETS: u16 = 512;
 const JUMBO_PACKETS: u16 = 64;
 
 /// What a reflector did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Reflection {
     /// Datagrams that the kernel took back.
     pub(crate) reflected: u64,

@@ -1,13 +1,14 @@
 //! Throughput and the latency below it, in the words of RFC 2544: NDR, PDR, and latency at 10, 50 and 90 % of the PDR.
 
 use ringfort_testbed::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::search::{SearchOutcome, SearchPlan, Trial, ndr_pdr};
 use crate::{Outcome, Traffic};
 
 /// Latency at a share of the partial-drop rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyAt {
     /// Percent of the partial-drop rate.
     pub pdr_percent: u32,
@@ -16,7 +17,7 @@ pub struct LatencyAt {
 }
 
 /// What was found for one kind of load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The rates.
     pub search: SearchOutcome,

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringfort_testbed::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::seconds;
 
 /// How to search.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchPlan {
     /// The lowest rate that is tried, in packets per second.
     pub rate_pps_min: u64,
@@ -25,6 +26,7 @@ pub struct SearchPlan {
     pub pdr_loss_ratio: f64,
     /// How long each trial sends. The search itself does not look at it; it is here to be stated.
     #[serde(rename = "trial_s", with = "seconds")]
+    #[schemars(with = "f64")]
     pub trial: Duration,
 }
 
@@ -42,7 +44,7 @@ impl Default for SearchPlan {
 }
 
 /// What a trial at some rate gave.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// The rate that was asked for, in packets per second.
     pub rate_pps: u64,
@@ -57,7 +59,7 @@ pub struct Trial {
 }
 
 /// The answer to one of the two questions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
     /// The share that may be lost.
     pub loss_ratio_allowed: f64,
@@ -70,7 +72,7 @@ pub struct Found {
 }
 
 /// Both answers, and every trial that led to them in the order in which they were made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchOutcome {
     /// How it was searched.
     pub plan: SearchPlan,

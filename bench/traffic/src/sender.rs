@@ -1,7 +1,10 @@
 //! The sending thread of a lane: keeps to the schedule, whatever becomes of what it sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ring_buffers::{SlotClass, View, Wait, Waker};
 use ringfort_testbed::{Error, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::load::Placement;
 use crate::port::{Event, Port, PortPlan, descriptors};
@@ -21,7 +24,7 @@ const TICK_NS: u64 = 50_000;
 const LATE_MAX_NS: u64 = 10_000_000;
 
 /// What a sender did.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sending {
     /// Packets that the kernel took.
     pub(crate) sent: u64,
@@ -41,6 +44,8 @@ pub(crate) struct Sender<'a> {
     grid: &'a Grid,
     schedule: &'a Schedule,
     tag: u32,
+    /// Whether nobody wants the rest: who asked for it has gone.
+    stop: &'a AtomicBool,
     free: Vec<View>,
     /// What was handed over in this turn, in packets: a send of a train counts all of them.
     sending: Sending,
@@ -48,7 +53,7 @@ pub(crate) struct Sender<'a> {
 
 impl<'a> Sender<'a> {
     /// Makes its ring; called on the thread that will send.
-    pub(crate) fn new(grid: &'a Grid, schedule: &'a Schedule, tag: u32) -> Result<Self> {
+    pub(crate) fn new(grid: &'a Grid, schedule: &'a Schedule, tag: u32, stop: &'a AtomicBool) -> Result<Self> {
         let waker = Waker::new().map_err(|error| Error::new(format!("making an eventfd: {error}")))?;
         let train_bytes = schedule.payload_len_max() * schedule.train_len as usize;
         let slot = if train_bytes <= SlotClass::Packet.size() { SlotClass::Packet } else { SlotClass::Jumbo };
@@ -67,14 +72,14 @@ impl<'a> Sender<'a> {
                 fill_pattern(datagram);
             }
         }
-        Ok(Self { port, grid, schedule, tag, free, sending: Sending::default() })
+        Ok(Self { port, grid, schedule, tag, stop, free, sending: Sending::default() })
     }
 
-    /// Sends everything that is planned, `start_ns` being the time from which the schedule counts.
+    /// Sends everything that is planned, unless it is told to stop. The schedule counts from `start_ns`.
     pub(crate) fn run(mut self, placement: &Placement, start_ns: u64) -> Result<Sending> {
         sys::sleep_until_ns(start_ns);
         let mut next = 0;
-        while next < self.schedule.planned {
+        while next < self.schedule.planned && !self.stop.load(Ordering::Relaxed) {
             let elapsed_ns = sys::now_ns().saturating_sub(start_ns);
             let too_late = elapsed_ns.checked_sub(LATE_MAX_NS).map_or(0, |time_ns| self.schedule.due_until(time_ns));
             if too_late > next {

@@ -15,10 +15,10 @@ use crate::{Endpoint, sys};
 /// Loss must happen in between, not in the receiver's or sender's own buffers.
 const BUFFER_BYTES: usize = 16 << 20;
 /// How long the way may take to open.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-const OPEN_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const OPEN_EVERY: Duration = Duration::from_millis(20);
 
-/// The sockets of one lane.
+/// The sockets of one lane. Those of another host are known by their addresses only.
 #[derive(Debug)]
 pub(crate) struct Grid {
     /// In the sending namespace.
@@ -37,24 +37,38 @@ impl Grid {
         let (sources, sinks) = sides(flows);
         let (sources, source_addresses) = bind(from, sources)?;
         let (sinks, sink_addresses) = bind(to, sinks)?;
-        if let [sink] = sink_addresses[..] {
+        Self { sources, sinks, source_addresses, sink_addresses }.connected()
+    }
+
+    /// The half of it whose sources are here.
+    pub(crate) fn of_sources((sources, source_addresses): Bound, sink_addresses: Vec<SocketAddr>) -> Result<Self> {
+        Self { sources, sinks: Vec::new(), source_addresses, sink_addresses }.connected()
+    }
+
+    /// The half of it whose sinks are here.
+    pub(crate) fn of_sinks((sinks, sink_addresses): Bound, source_addresses: Vec<SocketAddr>) -> Self {
+        Self { sources: Vec::new(), sinks, source_addresses, sink_addresses }
+    }
+
+    fn connected(self) -> Result<Self> {
+        if let [sink] = self.sink_addresses[..] {
             // Spares the kernel a look-up of the route for each packet.
-            for source in &sources {
+            for source in &self.sources {
                 source.connect(sink).context(format_args!("connecting to {sink}"))?;
             }
         }
-        Ok(Self { sources, sinks, source_addresses, sink_addresses })
+        Ok(self)
     }
 
     /// The places of the source and the sink of a flow.
     pub(crate) fn places(&self, flow: u32) -> (u16, u16) {
-        let sinks = self.sinks.len() as u32;
+        let sinks = self.sink_addresses.len() as u32;
         ((flow / sinks) as u16, (flow % sinks) as u16)
     }
 
     /// Whether sources are connected, and must not be given an address.
     pub(crate) fn is_connected(&self) -> bool {
-        self.sinks.len() == 1
+        self.sink_addresses.len() == 1
     }
 
     /// Has the sources hand over trains of datagrams of `payload_len` bytes.
@@ -72,17 +86,24 @@ pub(crate) fn merge(sockets: &[UdpSocket]) -> Result<()> {
 }
 
 /// Numbers of sources and sinks.
-fn sides(flows: u32) -> (u32, u32) {
+pub(crate) fn sides(flows: u32) -> (u32, u32) {
     let sources = (1..=flows).find(|side| side * side >= flows).unwrap_or(1);
     (sources, flows.div_ceil(sources))
 }
 
-fn bind(end: Endpoint<'_>, count: u32) -> Result<(Vec<UdpSocket>, Vec<SocketAddr>)> {
-    let bound = end.namespace.enter(|| (0..count).map(|_| bind_one(end.address)).collect::<Result<Vec<_>>>())?;
-    Ok(bound.into_iter().unzip())
+/// Sockets, and the addresses that they have.
+pub(crate) type Bound = (Vec<UdpSocket>, Vec<SocketAddr>);
+
+fn bind(end: Endpoint<'_>, count: u32) -> Result<Bound> {
+    end.namespace.enter(|| bind_here(end.address, count))
 }
 
-fn bind_one(address: IpAddr) -> Result<(UdpSocket, SocketAddr)> {
+/// Makes sockets in the namespace of the calling thread.
+pub(crate) fn bind_here(address: IpAddr, count: u32) -> Result<Bound> {
+    (0..count).map(|_| bind_one(address)).collect()
+}
+
+pub(crate) fn bind_one(address: IpAddr) -> Result<(UdpSocket, SocketAddr)> {
     let attempt = format!("making a UDP socket on {address}");
     let socket = UdpSocket::bind((address, 0)).context(&attempt)?;
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).context(&attempt)?;

@@ -2,11 +2,16 @@
 
 use std::io;
 use std::mem::size_of;
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use core_affinity::CoreId;
 use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
 use nix::time::{ClockId, clock_gettime};
 use ringfort_testbed::{Context, Error, Result};
 
@@ -31,7 +36,7 @@ fn read_clock(clock: ClockId) -> u64 {
 pub(crate) fn sleep_until_ns(time_ns: u64) {
     let left = time_ns.saturating_sub(now_ns());
     if left > 0 {
-        std::thread::sleep(std::time::Duration::from_nanos(left));
+        std::thread::sleep(Duration::from_nanos(left));
     }
 }
 
@@ -88,6 +93,22 @@ pub(crate) fn forbid_fragments(socket: BorrowedFd<'_>, v4: bool) -> io::Result<(
     // SAFETY: the value is a live integer of the length that is given.
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
     Errno::result(result).map(drop).map_err(io::Error::from)
+}
+
+/// Connects from an address of this host, within that time.
+pub(crate) fn connect_from(from: IpAddr, target: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let stream = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // A connect that waits does so no longer than a send (socket(7)).
+    let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::new(seconds, 0))?;
+    bind(stream.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    connect(stream.as_raw_fd(), &SockaddrStorage::from(target)).map_err(|errno| match errno {
+        Errno::EINPROGRESS => Errno::ETIMEDOUT,
+        errno => errno,
+    })?;
+    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::new(0, 0))?;
+    Ok(TcpStream::from(stream))
 }
 
 /// How many segments a connection has sent again.

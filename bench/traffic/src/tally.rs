@@ -2,7 +2,7 @@
 
 use crate::crew::Done;
 use crate::outcome::OFFERED_SHARE_MIN;
-use crate::receiver::Reception;
+use crate::receiver::Arrivals;
 use crate::reflector::Reflection;
 use crate::schedule::Schedule;
 use crate::sender::Sending;
@@ -11,7 +11,7 @@ use crate::{Histogram, Load, Traffic};
 /// What the threads of a lane gave.
 pub(crate) struct LaneResult {
     pub(crate) sending: Done<Sending>,
-    pub(crate) reception: Done<Reception>,
+    pub(crate) arrivals: Done<Arrivals>,
     pub(crate) reflection: Option<Done<Reflection>>,
 }
 
@@ -29,24 +29,24 @@ pub(crate) struct Tally {
 impl Tally {
     /// Adds a lane.
     pub(crate) fn add(&mut self, schedule: &Schedule, result: &LaneResult) {
-        let (sending, reception) = (&result.sending.value, &result.reception.value);
+        let (sending, arrivals) = (&result.sending.value, &result.arrivals.value);
         let sums = &mut self.sums;
         sums.planned += u64::from(schedule.planned);
         sums.sent += sending.sent;
         sums.refused += sending.refused;
         sums.skipped += sending.skipped;
-        sums.received += reception.ledger.received;
-        sums.duplicated += reception.ledger.duplicated;
-        sums.reordered += reception.ledger.reordered;
-        sums.damaged += reception.damaged;
-        sums.foreign += reception.foreign;
-        let distance = u64::from(reception.ledger.distance_max);
+        sums.received += arrivals.received;
+        sums.duplicated += arrivals.duplicated;
+        sums.reordered += arrivals.reordered;
+        sums.damaged += arrivals.damaged;
+        sums.foreign += arrivals.foreign;
+        let distance = u64::from(arrivals.distance_max);
         sums.reordering_distance_packets_max = sums.reordering_distance_packets_max.max(distance);
         self.errno = self.errno.or(sending.errno);
-        self.latency.merge(&reception.latency);
+        self.latency.merge(&arrivals.latency);
         self.lateness.merge(&sending.lateness);
         self.sender_cpu_ns += result.sending.cpu_ns;
-        self.receiver_cpu_ns += result.reception.cpu_ns;
+        self.receiver_cpu_ns += result.arrivals.cpu_ns;
         if let Some(reflection) = &result.reflection {
             sums.foreign += reflection.value.foreign;
             self.receiver_cpu_ns += reflection.cpu_ns;

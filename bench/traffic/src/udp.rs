@@ -1,13 +1,13 @@
 //! UDP at a set rate, with every datagram accounted for.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::{Context, Result};
 
 use crate::crew::{Crew, Member, join};
-use crate::receiver::{Receiver, Reception, Signals};
+use crate::receiver::{Arrivals, Receiver, Signals};
 use crate::reflector::{Reflection, Reflector};
 use crate::schedule::{Schedule, headers_len};
 use crate::sender::{Sender, Sending};
@@ -17,6 +17,9 @@ use crate::{Direction, Endpoint, Leg, Load, Outcome, Route};
 
 /// Tells the datagrams of one lane of one run from all others of this process, and most of others.
 static NEXT_TAG: AtomicU32 = AtomicU32::new(0);
+
+/// On one host senders run to their end: there is nobody else who could have gone.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// One lane in one direction: everything that its threads share.
 struct Lane {
@@ -31,7 +34,7 @@ struct Lane {
 /// The threads of a lane.
 struct Threads<'scope> {
     sender: Member<'scope, Sending>,
-    receiver: Member<'scope, Reception>,
+    receiver: Member<'scope, Arrivals>,
     reflector: Option<Member<'scope, Reflection>>,
 }
 
@@ -51,26 +54,44 @@ pub fn run(load: &Load, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU
     }
     let lanes = lanes(load, from, to)?;
     let results = carry(load, &lanes, progress)?;
-    let outcome = outcome(load, &lanes, &results);
+    let parts: Vec<_> = lanes.iter().map(|lane| (lane.route, &lane.schedule)).zip(&results).collect();
+    outcome(load, &parts, headers_len(from.address))
+}
+
+/// What is reported of a load, lane by lane.
+///
+/// # Errors
+/// The kernel refused every packet.
+pub(crate) fn outcome(load: &Load, lanes: &[((Route, &Schedule), &LaneResult)], headers_len: u16) -> Result<Outcome> {
+    let outcome = summarise(load, lanes);
     match (&outcome.total.refusal, outcome.total.sent) {
         (Some(refusal), 0) => Err(ringfort_testbed::Error::new(format!(
             "the kernel refused all {} packets of up to {} bytes: {refusal}",
             outcome.total.refused,
-            lanes[0].schedule.payload_len_max() + usize::from(headers_len(from.address)),
+            lanes[0].0.1.payload_len_max() + usize::from(headers_len),
         ))),
         _ => Ok(outcome),
     }
 }
 
 fn lanes(load: &Load, from: Endpoint<'_>, to: Endpoint<'_>) -> Result<Vec<Lane>> {
-    let routes: &[Route] = match load.direction {
+    let ends = |route| if route == Route::Backward { (to, from) } else { (from, to) };
+    numbered_routes(load).map(|(number, route)| Lane::new(load, number, route, ends(route))).collect()
+}
+
+/// Number and route of each lane of a load.
+pub(crate) fn numbered_routes(load: &Load) -> impl Iterator<Item = (u16, Route)> + use<> {
+    let routes: &'static [Route] = match load.direction {
         Direction::OneWay => &[Route::Forward],
         Direction::BothWays => &[Route::Forward, Route::Backward],
         Direction::RoundTrip => &[Route::RoundTrip],
     };
-    let ends = |route| if route == Route::Backward { (to, from) } else { (from, to) };
-    let numbers = (0..load.placement.lanes).flat_map(|number| routes.iter().map(move |&route| (number, route)));
-    numbers.map(|(number, route)| Lane::new(load, number, route, ends(route))).collect()
+    (0..load.placement.lanes).flat_map(move |number| routes.iter().map(move |&route| (number, route)))
+}
+
+/// A tag for the datagrams of a lane.
+pub(crate) fn next_tag() -> u32 {
+    std::process::id().wrapping_mul(0x9e37_79b1) ^ NEXT_TAG.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Lane {
@@ -83,8 +104,7 @@ impl Lane {
         if load.gro {
             merge(if route == Route::RoundTrip { &grid.sources } else { &grid.sinks })?;
         }
-        let tag = std::process::id().wrapping_mul(0x9e37_79b1) ^ NEXT_TAG.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { route, grid, schedule, tag, receiving: Signals::new()?, reflecting: Signals::new()? })
+        Ok(Self { route, grid, schedule, tag: next_tag(), receiving: Signals::new()?, reflecting: Signals::new()? })
     }
 
     fn spawn<'scope, 'env>(
@@ -96,7 +116,7 @@ impl Lane {
         let sockets = if self.route == Route::RoundTrip { &self.grid.sources } else { &self.grid.sinks };
         Threads {
             sender: crew.add(
-                || Sender::new(&self.grid, &self.schedule, self.tag),
+                || Sender::new(&self.grid, &self.schedule, self.tag, &NEVER),
                 |sender, start_ns| sender.run(&load.placement, start_ns),
             ),
             receiver: crew.add(
@@ -138,33 +158,34 @@ impl Lane {
             }
         }
         self.receiving.stop();
-        let reception = join(threads.receiver);
+        let arrivals = join(threads.receiver);
         self.reflecting.stop();
         let reflection = threads.reflector.map(join).transpose();
         Ok(LaneResult {
             sending: sending.context("sending")?,
-            reception: reception.context("receiving")?,
+            arrivals: arrivals.context("receiving")?,
             reflection: reflection.context("reflecting")?,
         })
     }
 }
 
-fn outcome(load: &Load, lanes: &[Lane], results: &[LaneResult]) -> Outcome {
+fn summarise(load: &Load, lanes: &[((Route, &Schedule), &LaneResult)]) -> Outcome {
     let tally_of = |route: Option<Route>| {
         let mut tally = Tally::default();
-        let chosen = lanes.iter().zip(results).filter(|(lane, _)| route.is_none_or(|route| route == lane.route));
-        chosen.for_each(|(lane, result)| tally.add(&lane.schedule, result));
+        let chosen = lanes.iter().filter(|((of, _), _)| route.is_none_or(|route| route == *of));
+        chosen.for_each(|((_, schedule), result)| tally.add(schedule, result));
         tally
     };
-    let mut routes: Vec<Route> = lanes.iter().map(|lane| lane.route).collect();
+    let mut routes: Vec<Route> = lanes.iter().map(|((route, _), _)| *route).collect();
     routes.truncate(if load.direction == Direction::BothWays { 2 } else { 1 });
     let legs = routes.iter().map(|&route| Leg { route, traffic: tally_of(Some(route)).traffic(load, 1) });
-    let reflections = results.iter().filter_map(|result| result.reflection.as_ref());
+    let reflections = lanes.iter().filter_map(|(_, result)| result.reflection.as_ref());
     Outcome {
         load: load.clone(),
         packet_bytes_mean: load.size.packet_bytes_mean(),
         legs: legs.collect(),
         total: tally_of(None).traffic(load, routes.len() as u64),
         reflected: (load.direction == Direction::RoundTrip).then(|| reflections.map(|done| done.value.reflected).sum()),
+        clocks: None,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ring_buffers::{SlotClass, Wait};
 use ringfort_testbed::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::port::{Event, Port, PortPlan};
 use crate::receiver::Signals;
@@ -47,13 +48,16 @@ pub(crate) fn content(position: u64, len: usize) -> &'static [u8] {
 pub(crate) struct Window {
     begin_ns: u64,
     end_ns: u64,
+    /// What arrives is also counted for each of these.
+    interval_ns: u64,
 }
 
 impl Window {
     pub(crate) fn new(start_ns: u64, ramp_up: Duration, sustain: Duration) -> Self {
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let begin_ns = start_ns.saturating_add(nanoseconds(ramp_up));
-        Self { begin_ns, end_ns: begin_ns.saturating_add(nanoseconds(sustain)) }
+        let end_ns = begin_ns.saturating_add(nanoseconds(sustain));
+        Self { begin_ns, end_ns, interval_ns: nanoseconds(interval(sustain)) }
     }
 
     /// Whether what happens now counts.
@@ -65,6 +69,30 @@ impl Window {
     pub(crate) fn is_over(&self, now_ns: u64) -> bool {
         now_ns >= self.end_ns
     }
+
+    fn intervals(self) -> usize {
+        usize::try_from((self.end_ns - self.begin_ns).div_ceil(self.interval_ns)).unwrap_or(usize::MAX)
+    }
+
+    /// In which interval a time lies, of those that are measured.
+    fn interval_of(self, now_ns: u64) -> Option<usize> {
+        let elapsed_ns = now_ns.checked_sub(self.begin_ns).filter(|_| now_ns < self.end_ns)?;
+        usize::try_from(elapsed_ns / self.interval_ns).ok()
+    }
+}
+
+/// How long an interval is: a tenth of a second, or so long that there are 600.
+pub(crate) fn interval(sustain: Duration) -> Duration {
+    Duration::from_millis(100).max(sustain / 600)
+}
+
+/// What came out of the connections of a lane while it was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Drained {
+    /// Bytes of each connection.
+    pub(crate) streams: Vec<u64>,
+    /// Bytes of all of them in each interval.
+    pub(crate) intervals: Vec<u64>,
 }
 
 /// The sending end of a lane.
@@ -129,17 +157,17 @@ impl<'a> Sink<'a> {
     }
 
     /// Reads until the time is over, or until it is told to stop.
-    pub(crate) fn run(mut self, window: Window) -> Result<Vec<u64>> {
-        let mut now_ns = 0;
+    pub(crate) fn run(mut self, window: Window) -> Result<Drained> {
+        let (mut now_ns, mut intervals) = (0, vec![0; window.intervals()]);
         while !window.is_over(now_ns) && !self.signals.is_stopped() {
             self.port.turn(Wait::UntilCompletion)?;
             now_ns = sys::now_ns();
-            let counts = window.counts(now_ns);
+            let interval = window.interval_of(now_ns);
             let mut bytes_read = 0;
             while let Some(event) = self.port.next_event()? {
                 match event {
                     Event::Received { place, bytes } => {
-                        self.take(usize::from(place), &bytes, counts)?;
+                        self.take(usize::from(place), &bytes, interval.is_some())?;
                         bytes_read += bytes.len() as u64;
                     }
                     Event::Closed => return Err(Error::new("a connection was closed before its time")),
@@ -147,8 +175,11 @@ impl<'a> Sink<'a> {
                 }
             }
             self.progress.fetch_add(bytes_read, Ordering::Relaxed);
+            if let Some(count) = interval.and_then(|interval| intervals.get_mut(interval)) {
+                *count += bytes_read;
+            }
         }
-        Ok(self.measured)
+        Ok(Drained { streams: self.measured, intervals })
     }
 
     fn take(&mut self, place: usize, bytes: &[u8], counts: bool) -> Result<()> {
@@ -182,5 +213,14 @@ mod tests {
         let window = Window::new(1_000, Duration::from_nanos(10), Duration::from_nanos(5));
         assert_eq!([1_009, 1_010, 1_014, 1_015].map(|now_ns| window.counts(now_ns)), [false, true, true, false]);
         assert_eq!([1_014, 1_015].map(|now_ns| window.is_over(now_ns)), [false, true]);
+    }
+
+    #[test]
+    fn intervals_are_tenths_of_a_second_and_600_at_the_most() {
+        let window = Window::new(0, Duration::from_secs(1), Duration::from_millis(2_050));
+        assert_eq!(window.intervals(), 21);
+        let of = |ms: u64| window.interval_of(ms * 1_000_000);
+        assert_eq!([999, 1_000, 1_099, 1_100, 3_049, 3_050].map(of), [None, Some(0), Some(0), Some(1), Some(20), None]);
+        assert_eq!(Window::new(0, Duration::ZERO, Duration::from_secs(6_000)).intervals(), 600);
     }
 }

@@ -10,29 +10,32 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::{Context, Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crew::{Crew, Done, Member, join};
 use crate::receiver::Signals;
-use crate::tcp::ends::{Sink, Source, Window};
+use crate::tcp::ends::{Drained, Sink, Source, Window, interval};
 use crate::{Endpoint, Placement, seconds, sys};
 
 /// The most connections.
 pub const STREAMS_MAX: u16 = 128;
 /// How long the transfer may stand still, and a connection may take to be made.
-const STALL: Duration = Duration::from_secs(20);
+pub(crate) const STALL: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A bulk transfer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bulk {
     /// Connections at once, 1 to 128.
     pub streams: u16,
     /// How long the transfer runs before it is measured (the ramp-up phase of RFC 9411, section 4.3.4).
     #[serde(rename = "ramp_up_s", with = "seconds")]
+    #[schemars(with = "f64")]
     pub ramp_up: Duration,
     /// How long it is measured (the sustain phase).
     #[serde(rename = "sustain_s", with = "seconds")]
+    #[schemars(with = "f64")]
     pub sustain: Duration,
     /// Whether the receiver compares every byte with what was sent.
     pub verify: bool,
@@ -54,7 +57,7 @@ impl Default for Bulk {
 }
 
 /// What arrived in the sustain phase.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BulkOutcome {
     /// What was asked for.
     pub bulk: Bulk,
@@ -66,6 +69,12 @@ pub struct BulkOutcome {
     pub megabits_per_s: f64,
     /// Of these, each connection's bytes.
     pub stream_bytes: Vec<u64>,
+    /// How long an interval of `interval_bytes` is, in seconds.
+    #[serde(default)]
+    pub interval_s: f64,
+    /// The bytes of all connections in each interval of the measured time, in order.
+    #[serde(default)]
+    pub interval_bytes: Vec<u64>,
     /// How evenly they are divided: Jain's index, from 1 / streams to 1 (RFC 5166, section 2.3).
     pub fairness: f64,
     /// Segments that the senders sent again, from the first byte to the last (`tcpi_total_retrans`).
@@ -107,14 +116,14 @@ struct Lane {
     sink_signals: Signals,
 }
 
-/// The threads of a lane; a sink gives what each connection received while it was measured.
+/// The threads of a lane.
 struct Threads<'scope> {
     source: Member<'scope, ()>,
-    sink: Member<'scope, Vec<u64>>,
+    sink: Member<'scope, Drained>,
 }
 
 /// What the threads of a lane gave.
-type LaneResult = (Done<()>, Done<Vec<u64>>);
+type LaneResult = (Done<()>, Done<Drained>);
 
 /// Transfers from one namespace to the other. `progress` counts the bytes received so far, those of the ramp-up
 /// included.
@@ -126,23 +135,49 @@ pub fn run(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU
     bulk.check(from.address, to.address)?;
     let lanes = connect(bulk, from, to)?;
     let results = carry(bulk, &lanes, progress)?;
-    let stream_bytes: Vec<u64> = results.iter().flat_map(|(_, sink)| sink.value.iter().copied()).collect();
+    let drained = together(results.iter().map(|(_, sink)| &sink.value));
     let sockets = lanes.iter().flat_map(|lane| &lane.sending);
     let retransmits: u64 = sockets.map(sys::retransmits).sum::<std::io::Result<u64>>().context("reading TCP_INFO")?;
+    let cpu_ns =
+        [results.iter().map(|(source, _)| source.cpu_ns).sum(), results.iter().map(|(_, sink)| sink.cpu_ns).sum()];
+    Ok(outcome(bulk, drained, retransmits, cpu_ns))
+}
+
+/// What is reported; CPU time of the sending threads and of the receiving ones.
+pub(crate) fn outcome(
+    bulk: &Bulk,
+    drained: Drained,
+    retransmits: u64,
+    [sender_cpu_ns, receiver_cpu_ns]: [u64; 2],
+) -> BulkOutcome {
+    let Drained { streams: stream_bytes, intervals: interval_bytes } = drained;
     let received_bytes: u64 = stream_bytes.iter().sum();
     let measured_s = bulk.sustain.as_secs_f64();
     let percent = |cpu_ns: u64| cpu_ns as f64 / 1e7 / (measured_s + bulk.ramp_up.as_secs_f64());
-    Ok(BulkOutcome {
+    BulkOutcome {
         bulk: bulk.clone(),
         measured_s,
         received_bytes,
         megabits_per_s: received_bytes as f64 * 8.0 / 1e6 / measured_s,
         fairness: fairness(&stream_bytes),
         stream_bytes,
+        interval_s: interval(bulk.sustain).as_secs_f64(),
+        interval_bytes,
         retransmits,
-        sender_cpu_percent: percent(results.iter().map(|(source, _)| source.cpu_ns).sum()),
-        receiver_cpu_percent: percent(results.iter().map(|(_, sink)| sink.cpu_ns).sum()),
-    })
+        sender_cpu_percent: percent(sender_cpu_ns),
+        receiver_cpu_percent: percent(receiver_cpu_ns),
+    }
+}
+
+/// What the lanes drained: connections one after the other, intervals summed.
+pub(crate) fn together<'a>(lanes: impl Iterator<Item = &'a Drained>) -> Drained {
+    let mut all = Drained { streams: Vec::new(), intervals: Vec::new() };
+    for Drained { streams, intervals } in lanes {
+        all.streams.extend(streams);
+        all.intervals.resize(intervals.len().max(all.intervals.len()), 0);
+        all.intervals.iter_mut().zip(intervals).for_each(|(sum, bytes)| *sum += bytes);
+    }
+    all
 }
 
 fn connect(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>) -> Result<Vec<Lane>> {
@@ -180,7 +215,12 @@ fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<Vec<LaneRe
         let mut crew = Crew::new(scope, &bulk.placement);
         let threads: Vec<Threads<'_>> = lanes.iter().map(|lane| lane.spawn(&mut crew, bulk, progress)).collect();
         let begun = crew.begin();
-        let watched = if begun.is_ok() { watch(&threads, progress) } else { Ok(()) };
+        // A source ends before its time only by an error.
+        let runs = || {
+            let running = |threads: &Threads<'_>| !threads.sink.is_finished();
+            threads.iter().any(running) && !threads.iter().any(|threads| threads.source.is_finished())
+        };
+        let watched = if begun.is_ok() { watch(runs, progress) } else { Ok(()) };
         for lane in lanes {
             lane.sink_signals.stop();
             lane.source_signals.stop();
@@ -193,11 +233,10 @@ fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<Vec<LaneRe
     })
 }
 
-/// Waits until every sink has seen the end of its time, or a source has ended before, which it does only by an error.
-fn watch(threads: &[Threads<'_>], progress: &AtomicU64) -> Result<()> {
+/// Waits as long as a transfer runs, and moves.
+pub(crate) fn watch(runs: impl Fn() -> bool, progress: &AtomicU64) -> Result<()> {
     let mut moved = (progress.load(Ordering::Relaxed), Instant::now());
-    let running = |threads: &Threads<'_>| !threads.sink.is_finished();
-    while threads.iter().any(running) && !threads.iter().any(|threads| threads.source.is_finished()) {
+    while runs() {
         thread::sleep(LOOK_EVERY);
         let now = progress.load(Ordering::Relaxed);
         if now != moved.0 {

@@ -32,6 +32,8 @@ fn assert_sound(outcome: &BulkOutcome) {
     let streams = usize::from(outcome.bulk.streams);
     assert_eq!(outcome.stream_bytes.len(), streams);
     assert_eq!(outcome.stream_bytes.iter().sum::<u64>(), outcome.received_bytes);
+    assert_eq!(outcome.interval_bytes.iter().sum::<u64>(), outcome.received_bytes);
+    assert_eq!(outcome.interval_bytes.len(), 5, "tenths of half a second");
     assert!(outcome.fairness <= 1.0 + 1e-9 && outcome.fairness >= 1.0 / streams as f64 - 1e-9, "{outcome:?}");
 }
 

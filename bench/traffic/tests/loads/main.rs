@@ -1,8 +1,9 @@
 //! Loads between network namespaces: over a bare wire, through a relay that loses, repeats and overtakes by a plan, and
-//! through a WireGuard tunnel. What is counted must be exactly what happened.
+//! through a WireGuard tunnel, on one host or on two. What is counted must be exactly what happened.
 
 mod bare;
 mod bulk;
+mod hosts;
 mod impaired;
 mod relay;
 mod transactions;
@@ -57,7 +58,7 @@ fn run_once(load: &Load, ends: [(&Namespace, IpAddr); 2]) -> Outcome {
 }
 
 /// What must hold of every outcome.
-fn assert_adds_up(traffic: &Traffic) {
+pub fn assert_adds_up(traffic: &Traffic) {
     assert_eq!(traffic.planned, traffic.sent + traffic.refused + traffic.skipped, "{traffic:#?}");
     assert_eq!(traffic.sent, traffic.received + traffic.lost, "{traffic:#?}");
     assert_eq!(traffic.latency_ns.map_or(0, |times| times.count), traffic.received, "{traffic:#?}");

@@ -1,0 +1,36 @@
+//! Loads between two hosts, through whatever lies between two addresses: a tunnel of the kernel, a router, a remote
+//! gateway. A [`Generator`] on one host directs a [`Reflector`] on the other over a control connection.
+//!
+//! ```text
+//!        host of the generator                                        host of the reflector
+//!   ┌───────────────────────────┐      control connection (TCP)     ┌───────────────────────────┐
+//!   │ generator ────────────────┼───────────────────────────────────┼──► reflector              │
+//!   │   sockets on `from` ══════╪═══►  what is measured  ═══════════╪══► sockets on `to`        │
+//!   └───────────────────────────┘                                   └───────────────────────────┘
+//! ```
+//!
+//! Threads, schedules and accounts are those of one host: each host runs its half of a lane. Each has a clock of its
+//! own, so one-way times have an error, and [`Clocks`] says how large it may be. Round trips have none.
+//!
+//! A reflector trusts nobody much. It binds only the addresses that it was given, serves one generator at a time, and
+//! sends only to an address from which it heard a number that it chose. Nothing here is encrypted or authenticated: it
+//! belongs into a laboratory's network.
+
+mod clocks;
+mod generator;
+mod half;
+mod learning;
+mod reflector;
+mod session;
+mod wire;
+
+use std::time::Duration;
+
+pub use clocks::Clocks;
+pub use generator::Generator;
+pub use reflector::{Reflector, ReflectorPlan};
+
+/// How long an answer may take for which nothing has to be waited, and the other end may say nothing in between.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the other end may take to say who it is.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,310 @@
+//! What generator and reflector say to each other over their control connection: one line of JSON for each message.
+//!
+//! ```text
+//!   reflector  ► greeting (or failed, if it is busy)
+//!   generator  ► hello                                   reflector ► welcome
+//!              ► clock, again and again                            ► clock
+//!              ► udp: load, ports                                  ► prepared: ports
+//!                learning datagrams, answered from the same socket
+//!              ► begin                                             ► begun
+//!              ► sent                                              ► sent
+//!              ► finish                                            ► udp: counts and times
+//!              ► tcp: bulk                                         ► listening; accepted when all are there
+//!              ► begin                                             ► begun; tcp: bytes
+//!              ► finish
+//! ```
+//!
+//! The generator asks, the reflector answers. A line has a longest length, and each wait a longest time. Whoever fails
+//! says so and closes the connection.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use ringfort_testbed::{Context, Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Load;
+use crate::crew::Done;
+use crate::receiver::Arrivals;
+use crate::reflector::Reflection;
+use crate::sender::Sending;
+use crate::tcp::Bulk;
+use crate::tcp::ends::Drained;
+
+/// What a reflector calls the language: nobody takes another server for one.
+pub(crate) const PROTOCOL: &str = "ringfort-bench-control";
+/// Raised when a message changes. Both ends must have the same.
+pub(crate) const VERSION: u32 = 1;
+/// The longest message of a generator, in bytes. The ports of 10,000 flows in 64 lanes need a tenth of it.
+pub(crate) const REQUEST_LEN_MAX: usize = 64 << 10;
+/// The longest of a reflector: the times of 64 lanes, to three digits each.
+pub(crate) const ANSWER_LEN_MAX: usize = 64 << 20;
+
+/// What a generator asks for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ask")]
+pub(crate) enum Request {
+    /// The first message.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// The version of the generator's program, for a person.
+        lab: String,
+    },
+    /// What does your clock show?
+    Clock,
+    /// Make ready for datagrams.
+    Udp(UdpAsk),
+    /// Make ready for connections.
+    Tcp { bulk: Bulk, from: IpAddr, to: IpAddr },
+    /// Begin with what was made ready.
+    Begin,
+    /// The senders of the generator have ended: how many packets each lane has sent, 0 where it does not send.
+    Sent { packets: Vec<u64> },
+    /// Nothing more is waited for.
+    Finish,
+}
+
+/// A load of datagrams.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UdpAsk {
+    pub(crate) load: Load,
+    /// The generator's address.
+    pub(crate) from: IpAddr,
+    /// The reflector's.
+    pub(crate) to: IpAddr,
+    /// What the reflector's clock shows beyond the generator's.
+    pub(crate) offset_ns: i64,
+    /// Of each lane, in the order of [`numbered_routes`](crate::udp::numbered_routes).
+    pub(crate) lanes: Vec<LaneAsk>,
+}
+
+/// One lane of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LaneAsk {
+    pub(crate) tag: u32,
+    /// The ports of the generator's sockets.
+    pub(crate) ports: Vec<u16>,
+}
+
+/// What a reflector answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub(crate) enum Answer {
+    /// Said at once, before anything is asked.
+    Greeting {
+        protocol: String,
+        version: u32,
+        lab: String,
+    },
+    /// To a hello.
+    Welcome {
+        /// The addresses that it binds.
+        addresses: Vec<IpAddr>,
+        /// About the machine, for the file of results.
+        host: Value,
+    },
+    Clock {
+        received_ns: u64,
+        answered_ns: u64,
+    },
+    /// Sockets are bound.
+    Prepared {
+        /// The port to which learning datagrams are sent, and what they must hold.
+        port: u16,
+        nonce: u64,
+        /// Ports of each lane.
+        lanes: Vec<Vec<u16>>,
+    },
+    /// A port listens.
+    Listening {
+        port: u16,
+    },
+    /// All connections are there.
+    Accepted,
+    Begun,
+    /// The senders of the reflector have ended: how many packets each lane has sent, 0 where it does not send.
+    Sent {
+        packets: Vec<u64>,
+    },
+    /// What came of each lane here.
+    Udp {
+        lanes: Vec<Part>,
+    },
+    /// What came of connections, and the CPU time of the threads.
+    Tcp {
+        drained: Drained,
+        cpu_ns: u64,
+    },
+    /// It is over.
+    Failed {
+        why: String,
+    },
+}
+
+/// What the threads of one host counted of a lane.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) sending: Option<Done<Sending>>,
+    pub(crate) arrivals: Option<Done<Arrivals>>,
+    pub(crate) reflection: Option<Done<Reflection>>,
+}
+
+impl Part {
+    /// Packets that were sent here.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sending.as_ref().map_or(0, |done| done.value.sent)
+    }
+}
+
+/// A connection that carries lines.
+#[derive(Debug)]
+pub(crate) struct Line {
+    stream: TcpStream,
+    /// What was read and not yet taken.
+    buffer: Vec<u8>,
+    /// The longest message that the other end may send.
+    len_max: usize,
+}
+
+impl Line {
+    /// Messages over a connection.
+    pub(crate) fn new(stream: TcpStream, len_max: usize) -> Result<Self> {
+        let attempt = "setting up the control connection";
+        // A round trip must not wait for a delayed acknowledgement.
+        stream.set_nodelay(true).context(attempt)?;
+        Ok(Self { stream, buffer: Vec::new(), len_max })
+    }
+
+    /// Sends a message, within that time.
+    pub(crate) fn send(&mut self, message: &impl Serialize, patience: Duration) -> Result<()> {
+        let mut line = serde_json::to_vec(message).context("writing a control message")?;
+        line.push(b'\n');
+        let attempt = "sending over the control connection";
+        self.stream.set_write_timeout(Some(patience)).context(attempt)?;
+        self.stream.write_all(&line).context(attempt)
+    }
+
+    /// Waits for a message, for that long.
+    ///
+    /// # Errors
+    /// None comes, the connection ends, or it is too long or none of ours.
+    pub(crate) fn receive<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T> {
+        let message = self.next(patience)?;
+        message.ok_or_else(|| Error::new("the other end has closed the control connection"))
+    }
+
+    /// The same; `None` when the other end has closed the connection after its last message.
+    ///
+    /// # Errors
+    /// As [`Line::receive`].
+    pub(crate) fn next<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<Option<T>> {
+        let Some(line) = self.line(patience)? else { return Ok(None) };
+        serde_json::from_slice(&line).map(Some).map_err(|error| {
+            let begin: String = String::from_utf8_lossy(&line).chars().take(60).collect();
+            Error::new(format!("a control message is not understood: {error}, in {begin:?}"))
+        })
+    }
+
+    fn line(&mut self, patience: Duration) -> Result<Option<Vec<u8>>> {
+        let deadline = Instant::now() + patience;
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+                let rest = self.buffer.split_off(searched + end + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                return Ok(Some(line));
+            }
+            searched = self.buffer.len();
+            if searched > self.len_max {
+                return Err(Error::new(format!("a control message is longer than {} bytes", self.len_max)));
+            }
+            if !self.read_more(deadline, patience)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the connection goes on.
+    fn read_more(&mut self, deadline: Instant, patience: Duration) -> Result<bool> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(format!("the other end of the control connection said nothing for {patience:?}")));
+        }
+        self.stream.set_read_timeout(Some(left)).context("reading the control connection")?;
+        let mut bytes = [0; 16 << 10];
+        match self.stream.read(&mut bytes) {
+            Ok(0) if self.buffer.is_empty() => Ok(false),
+            Ok(0) => Err(Error::new("the control connection ended within a message")),
+            Ok(count) => {
+                self.buffer.extend_from_slice(&bytes[..count]);
+                Ok(true)
+            }
+            // The loop looks at the clock.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(true),
+            Err(error) => Err(error).context("reading the control connection"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// What a line of at most 1,000 bytes makes of these bytes.
+    fn received(bytes: &[u8]) -> Result<Vec<Request>> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut line = Line::new(listener.accept().unwrap().0, 1_000).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // Byte by byte, so a message ends in the middle of what is read. The reader may have gone.
+                for byte in bytes.chunks(7) {
+                    let _ = writer.write_all(byte);
+                }
+            });
+            let mut requests = Vec::new();
+            while let Some(request) = line.next(PATIENCE)? {
+                requests.push(request);
+            }
+            Ok(requests)
+        })
+    }
+
+    #[test]
+    fn lines_are_messages_however_they_arrive() {
+        let text = "{\"ask\":\"clock\"}\n{\"ask\":\"sent\",\"packets\":[1,2]}\n{\"ask\":\"begin\"}\n";
+        let requests = received(text.as_bytes()).unwrap();
+        assert!(
+            matches!(&requests[..], [Request::Clock, Request::Sent { packets }, Request::Begin] if packets == &[1, 2])
+        );
+    }
+
+    #[test]
+    fn what_is_too_long_or_none_of_ours_is_an_error() {
+        let refusal = |bytes: &[u8]| received(bytes).unwrap_err().to_string();
+        assert!(refusal(&[b'x'; 40_000]).contains("longer than 1000 bytes"));
+        assert!(refusal(b"GET / HTTP/1.1\r\n\r\n").contains("not understood"));
+        assert!(refusal(b"{\"ask\":\"else\"}\n").contains("else"));
+        assert!(refusal(b"{\"ask\":\"clock\"}").contains("within a message"));
+        assert!(refusal(b"\xff\xfe\n").contains("not understood"));
+    }
+
+    #[test]
+    fn silence_has_an_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _silent = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut line = Line::new(listener.accept().unwrap().0, 1_000).unwrap();
+        let error = line.receive::<Request>(Duration::from_millis(20)).unwrap_err();
+        assert!(error.to_string().contains("said nothing"), "{error}");
+    }
+}

@@ -1,0 +1,201 @@
+//! Two hosts, each in a namespace: a generator that directs, a reflector that trusts nobody.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+use std::time::Duration;
+
+use ringfort_testbed::netns::{outer_v4, outer_v6};
+use ringfort_testbed::{Namespace, Result, Wire};
+use ringfort_traffic::hosts::{Generator, Reflector, ReflectorPlan};
+use ringfort_traffic::tcp::Bulk;
+use ringfort_traffic::{Direction, Imix, Load, Outcome, Placement, Route, Size};
+
+use crate::{assert_adds_up, assert_flawless, load, must, nft_counter, until_it_says_something};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn plan() -> ReflectorPlan {
+    ReflectorPlan {
+        addresses: vec![outer_v4(1), outer_v6(1)],
+        placement: Placement::default(),
+        lab: "test".to_owned(),
+        host: serde_json::json!({ "kernel": "of the other host" }),
+    }
+}
+
+/// A reflector on the second host of a wire, as long as `during` runs on the first. Returns what the reflector said,
+/// too.
+fn with_reflector<T: Send>(wire: &Wire, during: impl FnOnce(SocketAddr) -> T + Send) -> (T, Vec<String>) {
+    let said = Mutex::new(Vec::new());
+    let reflector = wire.ends[1].enter(|| Reflector::bind(SocketAddr::new(outer_v4(1), 0), plan()).unwrap());
+    let control = reflector.control().unwrap();
+    let say = |line: &str| said.lock().unwrap().push(line.to_owned());
+    let outcome = thread::scope(|scope| {
+        let served = scope.spawn(|| wire.ends[1].enter(|| reflector.serve(true, &say)));
+        let outcome = wire.ends[0].enter(|| during(control));
+        served.join().unwrap().unwrap();
+        outcome
+    });
+    (outcome, said.into_inner().unwrap())
+}
+
+fn connect(control: SocketAddr, address: fn(usize) -> IpAddr) -> Result<Generator> {
+    Generator::connect(control, address(0), address(1), "test")
+}
+
+/// Carries a load until something was sent both here and there, and checks what must hold of every outcome.
+fn carry(generator: &Mutex<Generator>, load: &Load) -> Outcome {
+    let attempt = || generator.lock().unwrap().udp(load, &AtomicU64::new(0)).unwrap();
+    let outcome = until_it_says_something(attempt, |outcome| outcome.legs.iter().all(|leg| leg.traffic.sent > 0));
+    outcome.legs.iter().for_each(|leg| assert_adds_up(&leg.traffic));
+    assert_adds_up(&outcome.total);
+    outcome
+}
+
+#[test]
+fn two_hosts_count_as_one_does_and_state_the_error_of_their_clocks() {
+    let wire = Wire::new().unwrap();
+    let ((), said) = with_reflector(&wire, |control| {
+        let generator = connect(control, outer_v6).unwrap();
+        assert_eq!(generator.host()["kernel"], "of the other host");
+        let generator = Mutex::new(generator);
+        let mix = Load { size: Size::Imix(Imix::default()), flows: 24, ..load() };
+        for direction in [Direction::OneWay, Direction::BothWays, Direction::RoundTrip] {
+            let placement = Placement { lanes: 2, ..Placement::default() };
+            let outcome = carry(&generator, &Load { direction, placement, ..mix.clone() });
+            assert_flawless(&outcome.total);
+            let both_ways = direction == Direction::BothWays;
+            assert_eq!(outcome.total.planned, if both_ways { 20_000 } else { 10_000 });
+            let routes: Vec<Route> = outcome.legs.iter().map(|leg| leg.route).collect();
+            assert_eq!(both_ways, routes == [Route::Forward, Route::Backward], "{routes:?}");
+            if direction == Direction::RoundTrip {
+                assert_eq!((outcome.reflected, outcome.clocks), (Some(outcome.total.sent), None));
+            } else {
+                // Both namespaces have one clock in truth.
+                let clocks = outcome.clocks.unwrap();
+                assert!(clocks.offset_ns.unsigned_abs() <= clocks.error_ns, "{clocks:?}");
+                assert!(clocks.round_trip_ns > 0 && clocks.error_ns >= clocks.round_trip_ns / 2, "{clocks:?}");
+            }
+        }
+        let [ramp_up, sustain] = [200, 500].map(Duration::from_millis);
+        let placement = Placement { lanes: 2, ..Placement::default() };
+        let bulk = Bulk { streams: 5, ramp_up, sustain, placement, ..Bulk::default() };
+        let attempt = || generator.lock().unwrap().tcp(&bulk).unwrap();
+        let outcome = until_it_says_something(attempt, |outcome| outcome.received_bytes > 0);
+        assert_eq!(outcome.stream_bytes.len(), 5);
+        assert_eq!(outcome.stream_bytes.iter().sum::<u64>(), outcome.received_bytes);
+        assert_eq!(outcome.interval_bytes.iter().sum::<u64>(), outcome.received_bytes);
+    });
+    assert!(said.last().unwrap().ends_with("has finished"), "{said:?}");
+}
+
+#[test]
+fn what_is_lost_between_two_hosts_is_lost_once() {
+    let wire = Wire::new().unwrap();
+    let to = &wire.ends[1];
+    must(to, "nft add table inet lab");
+    must(to, "nft add chain inet lab in { type filter hook input priority 0 ; }");
+    must(to, "nft add rule inet lab in udp length 44 numgen inc mod 10 3 counter drop");
+    with_reflector(&wire, |control| {
+        let generator = Mutex::new(connect(control, outer_v4).unwrap());
+        let before = nft_counter(to);
+        let load = Load { flows: 7, settle: crate::SETTLE, ..load() };
+        let outcome = generator.lock().unwrap().udp(&load, &AtomicU64::new(0)).unwrap();
+        assert_eq!(outcome.total.lost, nft_counter(to) - before);
+        assert_eq!([outcome.total.duplicated, outcome.total.reordered, outcome.total.damaged], [0; 3]);
+    });
+}
+
+#[test]
+fn one_generator_at_a_time_and_only_what_was_given() {
+    let wire = Wire::new().unwrap();
+    let ((), said) = with_reflector(&wire, |control| {
+        let mut first = connect(control, outer_v4).unwrap();
+        let second = connect(control, outer_v4).unwrap_err().to_string();
+        assert!(second.contains("one at a time"), "{second}");
+        let elsewhere = Load { rate_pps: 100_000_000, duration: Duration::from_secs(50), ..load() };
+        let refused = first.udp(&elsewhere, &AtomicU64::new(0)).unwrap_err().to_string();
+        assert!(refused.contains("2^32"), "{refused}");
+        let long = Load { settle: Duration::from_secs(61), ..load() };
+        let refused = first.udp(&long, &AtomicU64::new(0)).unwrap_err().to_string();
+        assert!(refused.contains("the reflector") && refused.contains("60 s at the most"), "{refused}");
+    });
+    assert!(said.iter().any(|line| line.contains("is being served")), "{said:?}");
+    let bind = |control: &str, addresses: &[&str]| {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let plan = ReflectorPlan { addresses, ..plan() };
+        wire.ends[1].enter(|| Reflector::bind(control.parse().unwrap(), plan)).unwrap_err().to_string()
+    };
+    assert!(bind("0.0.0.0:0", &["10.200.0.2"]).contains("all addresses"));
+    assert!(bind("10.200.0.2:0", &["::"]).contains("all addresses"));
+    assert!(bind("10.200.0.2:0", &["192.0.2.7"]).contains("192.0.2.7"));
+    assert!(bind("10.200.0.2:0", &[]).contains("needs an address"));
+}
+
+#[test]
+fn an_address_that_the_reflector_was_not_given_is_refused_with_those_that_it_was() {
+    let wire = Wire::new().unwrap();
+    must(&wire.ends[1], "ip address add 10.200.0.9/24 dev veth0");
+    with_reflector(&wire, |control| {
+        let elsewhere = Generator::connect(control, outer_v4(0), IpAddr::from([10, 200, 0, 9]), "test");
+        let refused = elsewhere.unwrap_err().to_string();
+        assert!(refused.contains("10.200.0.2, fd00:200::2 only"), "{refused}");
+    });
+}
+
+/// Says these lines to a reflector and returns the last of its answers.
+fn say_to(wire: &Wire, lines: &str) -> String {
+    let (answer, _) = with_reflector(wire, |control| {
+        let mut stream = TcpStream::connect(control).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answers = BufReader::new(stream.try_clone().unwrap()).lines().map_while(std::io::Result::ok);
+        let greeting = answers.next().unwrap();
+        assert!(greeting.contains("ringfort-bench-control"), "{greeting}");
+        stream.write_all(lines.as_bytes()).unwrap();
+        answers.last().unwrap()
+    });
+    answer
+}
+
+#[test]
+fn who_speaks_otherwise_is_told_so() {
+    let wire = Wire::new().unwrap();
+    let other = say_to(&wire, "{\"ask\":\"hello\",\"version\":7,\"lab\":\"9.9\"}\n");
+    assert!(other.contains("speaks version 7") && other.contains("version 1"), "{other}");
+    assert!(say_to(&wire, "GET / HTTP/1.1\r\n").contains("not understood"));
+    assert!(say_to(&wire, "{\"ask\":\"begin\"}\n").contains("no place there"));
+    let hello = "{\"ask\":\"hello\",\"version\":1,\"lab\":\"1\"}\n";
+    let offset = format!("{hello}{{\"ask\":\"sent\",\"packets\":[1]}}\n");
+    assert!(say_to(&wire, &offset).contains("no place there"));
+    let tcp = "{\"ask\":\"tcp\",\"from\":\"10.200.0.1\",\"to\":\"10.200.0.1\",\"bulk\":{\"streams\":1,\"ramp_up_s\":0,\
+               \"sustain_s\":1,\"verify\":true,\"placement\":{\"cpus\":\"last\",\"lanes\":1,\"realtime\":false,\
+               \"spin\":false}}}\n";
+    assert!(say_to(&wire, &format!("{hello}{tcp}")).contains("none of the addresses"));
+}
+
+#[test]
+fn a_server_that_is_no_reflector_is_said_to_be_none() {
+    let namespace = Namespace::new().unwrap();
+    let refusal = |greeting: &'static str| {
+        namespace.enter(|| {
+            let server = TcpListener::bind("127.0.0.1:0").unwrap();
+            let control = server.local_addr().unwrap();
+            thread::scope(|scope| {
+                scope.spawn(move || server.accept().unwrap().0.write_all(greeting.as_bytes()).unwrap());
+                let home = IpAddr::from([127, 0, 0, 1]);
+                Generator::connect(control, home, home, "test").unwrap_err().to_string()
+            })
+        })
+    };
+    assert!(refusal("SSH-2.0-OpenSSH_10.0\r\n").contains("is no reflector"));
+    assert!(refusal("").contains("is no reflector"));
+    let of_version = |version| {
+        let greeting = "{\"answer\":\"greeting\",\"protocol\":\"ringfort-bench-control\",\"version\":VERSION,\
+                        \"lab\":\"8.8\"}\n";
+        refusal(String::leak(greeting.replace("VERSION", version)))
+    };
+    assert!(of_version("2").contains("(ringfort-bench 8.8) speaks version 2"));
+}
