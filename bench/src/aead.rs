@@ -79,7 +79,10 @@ pub fn run(options: &Options) -> Result<()> {
     results.summary = summary::summarise(&results);
     report::terminal::print(&results);
     match &options.output {
-        Some(directory) => report::write_both(&results, directory, "aead"),
+        Some(directory) => {
+            std::fs::create_dir_all(directory).context(format_args!("making {}", directory.display()))?;
+            report::write_both(&results, &report::file_in(directory, "aead", &results))
+        }
         None => Ok(()),
     }
 }

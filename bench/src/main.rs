@@ -2,9 +2,15 @@
 //!
 //! Everything happens in network namespaces that it makes and removes; nothing of the machine's own network is
 //! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own. `report` needs
-//! nothing.
+//! nothing. `generator` and `reflector` measure between two hosts, where and as they are.
+
+/// As that of `std`, except that a reader who has seen enough (`| head`) makes nobody panic.
+macro_rules! println {
+    ($($arguments:tt)*) => { crate::text::show(format_args!($($arguments)*)) };
+}
 
 mod aead;
+mod busy;
 mod compare;
 mod demo;
 mod floods;
@@ -15,6 +21,7 @@ mod report;
 mod results;
 mod stage;
 mod stages;
+mod table;
 mod text;
 mod traffic;
 
@@ -55,6 +62,11 @@ enum Command {
     Udp(traffic::udp::Options),
     /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
     Rfc2544(traffic::rfc2544::Options),
+    /// Measures between two hosts, through an existing tunnel, a router, or anything else: UDP, TCP, latency, NDR and
+    /// PDR. A reflector has to run on the other host.
+    Generator(traffic::generator::Options),
+    /// The other end of `generator`: waits for one, receives its traffic and sends what it asks for.
+    Reflector(traffic::reflector::Options),
     /// A crowd of clients that shake hands with one gateway: handshakes per second, time to a session, what they cost,
     /// and how long another peer's pings take meanwhile.
     Handshakes(handshakes::Options),
@@ -107,6 +119,8 @@ fn main() -> ExitCode {
         Command::Stages(options) => stages::run(options),
         Command::Udp(options) => traffic::udp::run(options),
         Command::Rfc2544(options) => traffic::rfc2544::run(options),
+        Command::Generator(options) => traffic::generator::run(options),
+        Command::Reflector(options) => traffic::reflector::run(options),
         Command::Handshakes(options) => handshakes::run(options),
     });
     if interrupt::requested() {

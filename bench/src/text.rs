@@ -1,22 +1,17 @@
-//! Tables, numbers as people read them, and percentiles.
+//! Numbers as people read them, and percentiles. Tables are in `table`.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
 
 use crate::results::model::Unit;
+pub use crate::table::table;
 
-/// A table with its first row; all columns but the first are aligned to the right.
-pub fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+/// Prints a line. A reader who has seen enough (`| head`) closes the pipe; that is no error, and no reason to panic.
+pub fn show(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// One hour, in nanoseconds: longer times count as this.
@@ -105,6 +100,7 @@ impl Scale {
             (Unit::CoresPerGigabit, _) => (1.0, ""),
             (Unit::Percent, _) => (1.0, "%"),
             (Unit::Kibibytes, _) => (1.0 / 1024.0, "MiB"),
+            (Unit::Number, _) => (1.0, ""),
         };
         let decimals = match (magnitude * factor).abs() {
             m if m >= 99.95 || m == 0.0 => 0,

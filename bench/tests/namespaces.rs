@@ -2,6 +2,7 @@
 //! and what it says when it cannot work. Needs root.
 
 mod handshakes;
+mod schema;
 mod traffic;
 
 use std::io::Read;
@@ -59,18 +60,34 @@ fn only(directory: &Path, extension: &str) -> PathBuf {
     files.into_iter().next().unwrap()
 }
 
+/// What is in a file of results. It follows the schema.
+fn results_in(file: &Path) -> Value {
+    let results = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    expect_schema(&results);
+    results
+}
+
+/// A file of any kind follows the schema that is published.
+fn expect_schema(results: &Value) {
+    let published: Value = serde_json::from_str(include_str!("../schema/results.schema.json")).unwrap();
+    let problems = schema::problems(&published, results);
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
 #[test]
 fn a_comparison_from_the_command_line_to_the_page() {
     let directory = janitor::directory().join("results");
     let to = directory.to_str().unwrap();
     let shared = ["--rounds", "1", "--seconds", "1", "--warm-up", "0", "--udp-rate", "2000", "--output", to];
     let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--tests", "tcp-1,udp-64,latency,rr-16,http,idle"];
-    let shown = printed(&[&chosen[..], &["--congestion", "reno"], &shared].concat());
+    let line = [&chosen[..], &["--congestion", "reno"], &shared].concat();
+    let shown = printed(&line);
     assert!(shown.contains("UDP, 64 bytes") && shown.contains("bare-veth"), "{shown}");
 
     let json = only(&directory, "json");
-    let results: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let results = results_in(&json);
     assert_eq!((&results["schema"], &results["schema_version"]), (&"ringfort-bench".into(), &1.into()));
+    assert!(results["runs"][0]["others_cpu_percent"].is_number());
     assert_eq!(results["stamp"]["sysctls"]["net.ipv4.tcp_congestion_control"], "reno");
     // Bare veth cannot be idle.
     assert_eq!(results["runs"].as_array().unwrap().len(), 11);
@@ -109,12 +126,47 @@ fn a_comparison_from_the_command_line_to_the_page() {
     let document = Document::parse_with_options(&page, options).unwrap();
     assert!(document.descendants().filter(|node| node.tag_name().name() == "svg").count() >= 4);
 
-    let json = json.to_str().unwrap();
-    assert!(printed(&["report", json]).contains("One round of 1 s"));
-    assert!(printed(&["report", json, json]).contains("0 better, 0 worse"));
+    let text = json.to_str().unwrap();
+    assert!(printed(&["report", text]).contains("One round of 1 s"));
+    assert!(printed(&["report", text, text]).contains("0 better, 0 worse"));
     let again = directory.join("again.html");
-    printed(&["report", json, "--html", again.to_str().unwrap()]);
+    printed(&["report", text, "--html", again.to_str().unwrap()]);
     assert_eq!(std::fs::read_to_string(again).unwrap(), page);
+    expect_a_reader_may_leave(&["report", text, "--csv"]);
+    expect_a_session_goes_on(&json, &line);
+}
+
+/// Whoever has seen enough closes the pipe.
+fn expect_a_reader_may_leave(arguments: &[&str]) {
+    let mut child = bench(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+}
+
+/// A session of which a run is missing makes that one, and no other session is taken for it.
+fn expect_a_session_goes_on(json: &Path, line: &[&str]) {
+    let whole = results_in(json);
+    let mut cut = whole.clone();
+    cut["finished"] = "".into();
+    let missing = cut["runs"].as_array_mut().unwrap().remove(2);
+    std::fs::write(json, cut.to_string()).unwrap();
+    let shown = printed(&["report", json.to_str().unwrap()]);
+    let kept = cut["runs"].as_array().unwrap();
+    let caution = format!("CAUTION: the session was interrupted after {} runs", kept.len());
+    assert!(shown.contains(&caution), "{shown}");
+
+    let resume = [line, &["--resume", json.to_str().unwrap()]].concat();
+    let other: Vec<&str> = resume.iter().map(|word| if *word == "2000" { "3000" } else { word }).collect();
+    let other = refusal(&other);
+    assert!(other.contains("is another session: its tests"), "{other}");
+    printed(&resume);
+    let again = results_in(json);
+    let runs = |results: &Value| results["runs"].as_array().unwrap().clone();
+    assert_eq!(runs(&again)[..kept.len()], kept[..]);
+    let made = &runs(&again)[kept.len()];
+    assert_eq!((&made["test"], &made["contender"]), (&missing["test"], &missing["contender"]));
+    assert_ne!(again["finished"], "");
 }
 
 #[test]
@@ -126,7 +178,7 @@ fn a_gateway_that_does_not_start_is_reported_and_the_others_are_measured() {
     let said = refusal(&[&chosen[..], &short].concat());
     assert!(said.contains("FAILED: udp-64 of broken in round 1"), "{said}");
     assert!(said.contains("1 of 2 measurements failed"), "{said}");
-    let results: Value = serde_json::from_str(&std::fs::read_to_string(only(&directory, "json")).unwrap()).unwrap();
+    let results = results_in(&only(&directory, "json"));
     let failed = results["runs"].as_array().unwrap().iter().filter(|run| run["error"].is_string());
     assert_eq!(failed.count(), 1);
 }

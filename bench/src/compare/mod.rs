@@ -7,9 +7,10 @@ mod iperf;
 mod matrix;
 mod measure;
 mod progress;
+mod resume;
 pub mod setup;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -17,9 +18,9 @@ use ringfort_testbed::{Context, Error, Result};
 
 use crate::results::model::{self, Plan, Results, Run};
 use crate::results::stamp::Stamp;
-use crate::results::{now, summary};
+use crate::results::{self, now, summary};
 use crate::text::Scale;
-use crate::{interrupt, peers, report};
+use crate::{busy, interrupt, peers, report};
 use contenders::{Choice, Contender};
 use matrix::{Kind, Settings, Step};
 use measure::Measured;
@@ -58,9 +59,14 @@ pub struct Options {
     /// system's own unless given
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
-    /// Write the results as compare-TIME.json and, with plots, as compare-TIME.html into this directory
+    /// Write the results as compare-TIME.json, after every run, and at the end with plots as compare-TIME.html into
+    /// this directory
     #[arg(long, value_name = "DIRECTORY", overrides_with = "output")]
     output: Option<PathBuf>,
+    /// Go on with the session in this file, which was interrupted, or of which runs have failed. All other options must
+    /// be those of that session. The file is written again, and --output is not looked at
+    #[arg(long, value_name = "FILE.json")]
+    resume: Option<PathBuf>,
     #[command(flatten)]
     choice: Choice,
 }
@@ -77,18 +83,26 @@ pub fn run(options: &Options) -> Result<()> {
     let kinds = options.kinds()?;
     options.check_congestion()?;
     let mut results = options.empty_results(&contenders, &kinds)?;
-    if let Some(directory) = &options.output {
-        std::fs::create_dir_all(directory).context(format_args!("making {}", directory.display()))?;
-    }
-    measure_all(&mut results, &contenders, &kinds, options);
+    let file = match (&options.resume, &options.output) {
+        (Some(file), _) => {
+            results = resume::resumed(file, results)?;
+            Some(file.clone())
+        }
+        (None, Some(directory)) => {
+            std::fs::create_dir_all(directory).context(format_args!("making {}", directory.display()))?;
+            Some(report::file_in(directory, "compare", &results))
+        }
+        (None, None) => None,
+    };
+    measure_all(&mut results, &contenders, &kinds, options, file.as_deref());
     if interrupt::requested() {
         interrupt::wait_for_exit();
     }
     results.finished = now();
     results.summary = summary::summarise(&results);
     report::terminal::print(&results);
-    if let Some(directory) = &options.output {
-        report::write_both(&results, directory, "compare")?;
+    if let Some(file) = &file {
+        report::write_both(&results, file)?;
     }
     match results.failures().count() {
         0 => Ok(()),
@@ -173,21 +187,31 @@ impl Options {
     }
 }
 
-/// Makes all measurements; one that fails is noted, and does not keep the others from being made.
-fn measure_all(results: &mut Results, contenders: &[Contender], kinds: &[Kind], options: &Options) {
+/// Makes all measurements that the results do not have yet; one that fails is noted, and does not keep the others from
+/// being made. The file has every run as soon as it was made.
+fn measure_all(
+    results: &mut Results,
+    contenders: &[Contender],
+    kinds: &[Kind],
+    options: &Options,
+    file: Option<&Path>,
+) {
     let settings = &options.settings();
     let mut steps = matrix::schedule(settings.rounds, kinds, contenders.len());
     steps.retain(|step| contenders[step.contender].program.is_some() || step.kind.includes_bare());
+    steps.retain(|step| !resume::has(results, step.round, &step.kind.name(), &contenders[step.contender].name));
     let expected: Vec<Duration> = steps.iter().map(|step| step.kind.expected(settings)).collect();
     let mut progress = Progress::new(&expected);
-    let begun = Instant::now();
+    // Time in which nothing was measured is left out.
+    let (begun, earlier_s) = (Instant::now(), results.runs.last().map_or(0.0, |run| run.at_s));
     for step in steps {
         if interrupt::requested() {
             break;
         }
         let contender = &contenders[step.contender];
         let name = format!("{} {}", step.kind.name(), contender.name);
-        let at_s = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        let at_s = ((earlier_s + begun.elapsed().as_secs_f64()) * 1e3).round() / 1e3;
+        let others_cpu_percent = busy::others_cpu_percent();
         let outcome = progress.step(&name, step.kind.expected(settings), |count| {
             let set_up = SetUp::new(contender)?;
             options.congestion.iter().try_for_each(|name| set_up.set_congestion_control(name))?;
@@ -202,9 +226,13 @@ fn measure_all(results: &mut Results, contenders: &[Contender], kinds: &[Kind], 
         if described.interfaces.is_empty() {
             described.interfaces = interfaces;
         }
-        let run = run_of(step, &contender.name, at_s, outcome);
+        let run = Run { others_cpu_percent, ..run_of(step, &contender.name, at_s, outcome) };
         progress.say(&format!("{name}: {}", headline(results, &run)));
         results.runs.push(run);
+        // What cannot be written now is tried again after the next run, and at the end it is an error.
+        if let Some(Err(error)) = file.map(|file| results::write(file, &results.to_json())) {
+            progress.say(&error.to_string());
+        }
     }
     progress.finish();
 }

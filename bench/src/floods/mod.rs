@@ -6,7 +6,7 @@ mod place;
 mod roles;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,14 +16,16 @@ use ringfort_testbed::process::Usage;
 use ringfort_testbed::{Context, Daemon, Error, Family, Result, uapi};
 use ringfort_traffic::Endpoint;
 use ringfort_traffic::tcp::{self, Bulk};
-use serde::Serialize;
 
+use crate::compare::contenders::Contender;
+use crate::results::files::{self, FLOODS, Findings, Floods, check_writable};
+use crate::results::now;
 use crate::results::stats::Spread;
 use crate::text::{grouped, table};
 use crate::{Gateway, interrupt};
 use attack::{Aim, Attack, Sent};
 use place::{Fate, Place};
-use roles::{Moment, Shares};
+use roles::Moment;
 
 /// Between two handshakes of the honest peer.
 const HONEST_EVERY: Duration = Duration::from_millis(300);
@@ -105,39 +107,6 @@ impl Options {
     }
 }
 
-/// What was measured of one attack.
-#[derive(Debug, Default, Serialize)]
-struct Findings {
-    attack: String,
-    family: String,
-    wanted_percent: f64,
-    /// TCP while the flood arrives, and while it is dropped, in Mbit/s, by pair.
-    arrives: Vec<f64>,
-    dropped: Vec<f64>,
-    /// Their ratios in percent.
-    kept_percent: Vec<f64>,
-    /// Datagrams a second that the attacker sent while they arrived, and while they were dropped.
-    sent_pps: Vec<f64>,
-    sent_when_dropped_pps: Vec<f64>,
-    /// Cookies a second that came back.
-    cookies_pps: Vec<f64>,
-    /// CPU by role, in percent of one CPU, while the flood arrives, and while it is dropped.
-    cpu_arrives: Shares,
-    cpu_dropped: Shares,
-    /// Handshakes of the honest peer while the flood and the transfer go on: how long each took, in seconds. `None`: it
-    /// was not done when the flood ended.
-    honest_s: Vec<Option<f64>>,
-    /// CPU time of the gateway for each datagram of the flood, in µs, without a transfer.
-    cpu_us: f64,
-    /// What the gateway holds before and after, in KiB.
-    memory_kib: [u64; 2],
-    /// What it dropped, by reason.
-    drops: BTreeMap<String, u64>,
-    /// Datagrams that its socket had no room for.
-    socket_drops: u64,
-    load_average: String,
-}
-
 /// Runs it from the namespaces to the table.
 pub fn run(options: &Options) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
@@ -147,6 +116,9 @@ pub fn run(options: &Options) -> Result<()> {
     let minutes = options.duration().as_secs_f64() / 60.0;
     let (seconds, pairs) = (options.seconds.as_secs_f64(), options.pairs);
     println!("{}, {pairs} pairs of {seconds} s: {minutes:.1} minutes", program.path.display());
+    check_writable(options.json.as_deref())?;
+    let head =
+        files::head(FLOODS, Contender { name: "ringfort".to_owned(), program: Some(program.clone()) }.describe());
     let mut all = Vec::new();
     for &family in options.families() {
         let place = Place::new(&program, family)?;
@@ -157,17 +129,14 @@ pub fn run(options: &Options) -> Result<()> {
             let found = observe(&place, attack, family, options)?;
             print(&found);
             all.push(found);
-            write(&all, options.json.as_deref())?;
+            if let Some(path) = &options.json {
+                let head = files::Head { finished: now(), ..head.clone() };
+                files::write(path, head, Floods { attacks: all.clone() })?;
+            }
         }
     }
     summarize(&all);
     Ok(())
-}
-
-fn write(all: &[Findings], path: Option<&Path>) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let text = serde_json::to_string_pretty(all).context("writing JSON")?;
-    std::fs::write(path, text + "\n").context(path.display())
 }
 
 fn observe(place: &Place, attack: Attack, family: Family, options: &Options) -> Result<Findings> {

@@ -31,7 +31,7 @@ struct Ticks {
 }
 
 /// By role, in percent of one CPU, once for each run.
-pub type Shares = BTreeMap<&'static str, Vec<f64>>;
+pub type Shares = BTreeMap<String, Vec<f64>>;
 
 /// Roles that are printed, in this order.
 const ROLES: [&str; 10] = [
@@ -84,7 +84,7 @@ impl Moment {
         let others = cpus * 100.0 - stolen - idle - each.values().sum::<f64>();
         each.extend([("other programs", others.max(0.0)), ("softirq in all these", softirq)]);
         each.extend([("stolen", stolen), ("idle", idle)]);
-        each.into_iter().for_each(|(role, share)| shares.entry(role).or_default().push(share));
+        each.into_iter().for_each(|(role, share)| shares.entry(role.to_owned()).or_default().push(share));
         Ok(())
     }
 }
@@ -92,7 +92,7 @@ impl Moment {
 /// Medians by role, as people read them.
 pub fn medians(shares: &Shares) -> String {
     let texts = ROLES.iter().filter_map(|role| {
-        let share = Spread::of(shares.get(role)?)?.median;
+        let share = Spread::of(shares.get(*role)?)?.median;
         Some(format!("{role} {share:.0}"))
     });
     texts.collect::<Vec<_>>().join(", ")
@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn roles_are_printed_in_their_order_by_their_medians() {
-        let shares = Shares::from([("idle", vec![3.0]), ("workers", vec![50.0, 10.4, 20.0]), ("control", vec![])]);
+        let shares = [("idle", vec![3.0]), ("workers", vec![50.0, 10.4, 20.0]), ("control", vec![])];
+        let shares = Shares::from(shares.map(|(role, runs)| (role.to_owned(), runs)));
         assert_eq!(medians(&shares), "workers 20, idle 3");
     }
 }

@@ -7,7 +7,8 @@ use std::{panic, thread};
 use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::{Namespace, Result};
 use ringfort_traffic::{Histogram, Percentiles};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 const INTERVAL: Duration = Duration::from_millis(5);
 /// What takes longer counts as lost.
@@ -15,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAYLOAD_LEN: usize = 64;
 
 /// Round trips of one time.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RoundTrips {
     /// From when a ping was due to its answer, in nanoseconds; a lost one counts as two seconds.
     pub times_ns: Option<Percentiles>,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ringfort_testbed::process::Usage;
 use ringfort_testbed::{Context, Daemon, Result};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Threads with less than this share of the CPU time are not shown.
 const SHARE_MIN: f64 = 0.01;
@@ -19,7 +20,8 @@ pub struct Moment {
 }
 
 /// What a handshake cost.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HandshakesCost")]
 pub struct Cost {
     /// CPU time of the whole process for a handshake, in microseconds.
     pub cpu_us: f64,

@@ -10,9 +10,9 @@
 //!  └──────────────────────────────┘                   └─────────────────────────┘
 //! ```
 
-mod bystander;
+pub mod bystander;
 mod crowd;
-mod gateway;
+pub mod gateway;
 mod load;
 mod sockets;
 
@@ -25,20 +25,20 @@ use clap::Args;
 use ringfort_testbed::netns::outer_v4;
 use ringfort_testbed::{Context, Error, Family, Result, Tunnel};
 use ringfort_traffic::Percentiles;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::compare::contenders::Contender;
 use crate::compare::setup::SetUp;
+use crate::results::files::{self, HANDSHAKES, check_writable};
 use crate::text::{grouped, mebibytes, table};
 use crate::traffic::device::{Device, sentence};
-use crate::traffic::{check_writable, numbers, write_json};
+use crate::traffic::numbers;
 use bystander::RoundTrips;
 use gateway::{Cost, Moment};
 use load::{Load, Pace, Tally};
 use sockets::Sockets;
 
-/// What a file of results begins with.
-const SCHEMA: &str = "ringfort-handshakes";
 const CLIENTS_MAX: u32 = 50_000;
 /// How long pings are sent before the load.
 const QUIET: Duration = Duration::from_secs(2);
@@ -73,45 +73,56 @@ pub struct Options {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, Serialize)]
-struct Plan {
-    clients: u32,
-    addresses: u32,
-    handshakes: u64,
-    /// Of a closed loop.
-    in_flight: Option<u32>,
-    /// Of an open loop.
-    rate_per_s: Option<u32>,
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "HandshakesPlan")]
+pub struct Plan {
+    /// Peers with a key each.
+    pub clients: u32,
+    /// Source addresses that they share.
+    pub addresses: u32,
+    /// Handshakes of all of them.
+    pub handshakes: u64,
+    /// Of a closed loop: how many are under way at any time.
+    pub in_flight: Option<u32>,
+    /// Of an open loop: how many begin in a second.
+    pub rate_per_s: Option<u32>,
 }
 
 /// What came of it.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    plan: Plan,
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Handshakes")]
+pub struct Outcome {
+    /// What was asked for.
+    pub plan: Plan,
     /// Sessions in a second, until the last handshake began.
-    sessions_per_s: f64,
+    pub sessions_per_s: f64,
     /// How long that took.
-    window_s: f64,
-    sessions: u64,
-    given_up: u64,
-    /// Initiations that were sent again, and cookies that were demanded.
-    repeated: u64,
-    cookies: u64,
-    /// Datagrams to the clients that answer nothing, and datagrams of theirs that the kernel refused.
-    foreign: u64,
-    refused: u64,
+    pub window_s: f64,
+    /// Sessions in all.
+    pub sessions: u64,
+    /// Handshakes that came to nothing.
+    pub given_up: u64,
+    /// Initiations that were sent again.
+    pub repeated: u64,
+    /// Cookies that were demanded.
+    pub cookies: u64,
+    /// Datagrams to the clients that answer nothing.
+    pub foreign: u64,
+    /// Datagrams of theirs that the kernel refused.
+    pub refused: u64,
     /// From when a handshake was due until its response was there and had been opened; more than a minute counts as
     /// one.
-    time_to_session_ns: Option<Percentiles>,
-    gateway: Cost,
+    pub time_to_session_ns: Option<Percentiles>,
+    /// What a handshake cost the gateway.
+    pub gateway: Cost,
     /// Resident memory of the gateway in KiB: with its peers, and with the sessions of all that got one.
-    memory_kib: [Option<u64>; 2],
+    pub memory_kib: [Option<u64>; 2],
     /// What a session added to it, in bytes. Memory that was free before is not in it.
-    memory_per_session_bytes: Option<f64>,
+    pub memory_per_session_bytes: Option<f64>,
     /// Pings of another peer before, and meanwhile.
-    bystander: [RoundTrips; 2],
+    pub bystander: [RoundTrips; 2],
     /// CPU time of the load in percent of one CPU, in the window.
-    load_cpu_percent: f64,
+    pub load_cpu_percent: f64,
 }
 
 impl Options {
@@ -140,7 +151,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let outcome = measure(tunnel, options.plan())?;
     if let Some(path) = &options.json {
-        write_json(path, SCHEMA, &contender, &outcome)?;
+        files::write(path, files::head(HANDSHAKES, contender.describe()), &outcome)?;
     }
     if options.json.as_deref() != Some("-".as_ref()) {
         print(&contender, &set_up, &outcome);

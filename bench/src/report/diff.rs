@@ -5,14 +5,15 @@
 //! program in both files are controls: when *they* changed, that is said. And the change of the ratio to the reference
 //! is shown beside the change itself, because it does not see what slows a whole session.
 
-use comfy_table::Table;
 use ringfort_testbed::{Error, Result};
 
 use crate::results::Results;
+use crate::results::cautions::cautions;
 use crate::results::model::{Better, Contender, Figure, Verdict};
 use crate::results::stats::{self, Spread};
 use crate::results::summary::values;
-use crate::text::{Scale, ratio, table};
+use crate::table::{Table, table};
+use crate::text::{Scale, ratio};
 
 /// A figure in both files.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ pub fn print(before: &Results, after: &Results, all: bool) -> Result<()> {
     };
     println!("before: {}\nafter:  {}", plan(before), plan(after));
     for warning in warnings(before, after, &changes) {
-        println!("CAUTION: {warning}");
+        println!("CAUTION: {warning}.");
     }
     let seen = |change: &&Change| change.figure.better != Better::Neither && is_difference(change.verdict);
     let shown: Vec<&Change> = changes.iter().filter(|change| all || change.primary || seen(change)).collect();
@@ -133,6 +134,9 @@ fn is_difference(verdict: Verdict) -> bool {
 
 fn warnings(before: &Results, after: &Results, changes: &[Change]) -> Vec<String> {
     let mut warnings: Vec<String> = before.stamp.differences(&after.stamp);
+    for (name, results) in [("before", before), ("after", after)] {
+        warnings.extend(cautions(results).into_iter().map(|caution| format!("{name}: {caution}")));
+    }
     if (before.plan.seconds, before.plan.warm_up_s) != (after.plan.seconds, after.plan.warm_up_s) {
         warnings.push("the runs are not equally long".to_owned());
     }

@@ -2,7 +2,8 @@
 
 use super::plots::{SERIES, escape};
 
-/// A table; `rows` and `header` are HTML already, the first cell of a row is its head.
+/// A table; `rows` and `header` are HTML already, the first cell of a row is its head. Each cell knows the head of its
+/// column: where there is no room for columns, the style sheet puts it before the cell.
 pub fn table(caption: &str, header: &[String], rows: &[Vec<String>]) -> String {
     let heads: String = header.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")).collect();
     let mut text =
@@ -11,7 +12,9 @@ pub fn table(caption: &str, header: &[String], rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut cells = row.iter();
         let first = cells.next().map_or("", String::as_str);
-        let rest: String = cells.map(|cell| format!("<td>{cell}</td>")).collect();
+        let heads = header.iter().skip(1).map(String::as_str).chain(std::iter::repeat(""));
+        let rest = cells.zip(heads).map(|(cell, head)| format!("<td data-head=\"{head}\">{cell}</td>"));
+        let rest: String = rest.collect();
         text += &format!("<tr><th scope=\"row\">{first}</th>{rest}</tr>\n");
     }
     text + "</tbody>\n</table></div>\n"

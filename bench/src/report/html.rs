@@ -3,8 +3,11 @@
 
 use ringfort_testbed::Result;
 
-use super::sections;
+use super::other::Other;
+use super::plots::escape;
+use super::{pictures, sections, sheet};
 use crate::results::Results;
+use crate::results::cautions::cautions;
 use crate::results::model::Kind;
 
 const STYLE: &str = include_str!("style.css");
@@ -19,16 +22,43 @@ pub fn page(results: &Results) -> Result<String> {
         Kind::Aead => "Ringfort: ciphers",
     };
     let mut body = sections::head(results, title);
+    body += &sections::cautions(&cautions(results));
     body += &sections::failures(results);
     body += &sections::overview(results);
     for test in &results.tests {
         body += &sections::test(results, test)?;
     }
     body += &sections::memory(results)?;
-    body += &sections::stages(results)?;
+    body += &sections::stages(&results.stages)?;
     body += &sections::reading(results);
-    body += &sections::machine(results);
-    Ok(format!(
+    body += &sections::machine("Machine and programs", &results.command, &results.stamp, &results.contenders);
+    Ok(whole(title, &body))
+}
+
+/// The page of a file of a single command.
+///
+/// # Errors
+/// A plot cannot be drawn.
+pub fn page_of_other(other: &Other) -> Result<String> {
+    let head = other.head();
+    let title = format!("Ringfort: {}", other.title());
+    let mut body = format!("<h1>{}</h1>\n<p class=\"faint\">{}</p>\n", escape(&title), escape(&sheet::about(other)));
+    body += &sections::cautions(&sheet::cautions(other));
+    body += &pictures::of(other)?;
+    body += &pictures::figures(other);
+    if let Other::Stages(file) = other {
+        body += &sections::stages(&file.findings.stages)?;
+    }
+    body +=
+        &sections::machine("Machine and programs", &head.command, &head.stamp, std::slice::from_ref(&head.contender));
+    if let Some(hosts) = &head.hosts {
+        body += &sections::machine("The other host, as its reflector says", &[], &hosts.reflector, &[]);
+    }
+    Ok(whole(&escape(&title), &body))
+}
+
+fn whole(title: &str, body: &str) -> String {
+    format!(
         r#"<!DOCTYPE html>
 <html lang="en" xmlns="http://www.w3.org/1999/xhtml">
 <head>
@@ -47,7 +77,7 @@ pub fn page(results: &Results) -> Result<String> {
 </body>
 </html>
 "#
-    ))
+    )
 }
 
 #[cfg(test)]
@@ -55,6 +85,7 @@ mod tests {
     use roxmltree::{Document, ParsingOptions};
 
     use super::*;
+    use crate::report::other::Any;
     use crate::report::synthetic;
 
     fn parse(page: &str) -> Document<'_> {
@@ -100,6 +131,22 @@ mod tests {
         let html = document.root_element();
         assert_eq!(html.attribute("lang"), Some("en"));
         assert_eq!(count(&document, "caption"), count(&document, "table"));
+    }
+
+    #[test]
+    fn every_kind_of_file_has_a_page_with_its_pictures_and_its_figures() {
+        let mut pictures = Vec::new();
+        for file in synthetic::others() {
+            let Any::Other(other) = Any::parse(&file).unwrap() else { panic!("that is a session") };
+            let page = page_of_other(&other).unwrap();
+            let document = parse(&page);
+            pictures.push(count(&document, "svg"));
+            assert_eq!(count(&document, "svg"), count(&document, "figure"));
+            assert!(page.contains("<b>Caution</b>") && page.contains("The other host"), "{page}");
+            assert_eq!(count(&document, "caption"), count(&document, "table"));
+        }
+        // Percentiles; rates, latencies and loss; connections; times; stages; what is kept.
+        assert_eq!(pictures, [1, 3, 2, 1, 1, 1]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::plots::{self, Axis, Bar, Curve, Part, escape};
 use super::terminal::{comparison, footnote, range};
 use crate::results::Results;
 use crate::results::model::{Better, Contender, Figure, Run, Stage, Summary, Test, Unit, Verdict};
-use crate::results::stamp::Interface;
+use crate::results::stamp::{Interface, Stamp};
 use crate::results::stats::Spread;
 use crate::text::{Scale, duration, grouped};
 
@@ -29,6 +29,13 @@ pub fn head(results: &Results, title: &str) -> String {
         escape(&stamp.lab.commit),
         escape(&footnote(results)),
     )
+}
+
+/// What a reader must know before a figure is quoted.
+pub fn cautions(cautions: &[String]) -> String {
+    let items: String =
+        cautions.iter().map(|caution| format!("<p><b>Caution</b>: {}.</p>\n", escape(caution))).collect();
+    if items.is_empty() { items } else { format!("<section class=\"cautions\">\n{items}</section>\n") }
 }
 
 /// The measurements that failed, if any did.
@@ -201,13 +208,13 @@ fn memory_of(results: &Results, test: &Test) -> Result<String> {
 ///
 /// # Errors
 /// A plot cannot be drawn.
-pub fn stages(results: &Results) -> Result<String> {
-    if results.stages.is_empty() {
+pub fn stages(stages: &[Stage]) -> Result<String> {
+    if stages.is_empty() {
         return Ok(String::new());
     }
     let mut names: Vec<&str> = Vec::new();
     let mut workers: Vec<(String, Vec<Part>)> = Vec::new();
-    for stage in &results.stages {
+    for stage in stages {
         let series = names.iter().position(|name| *name == stage.name).unwrap_or_else(|| {
             names.push(&stage.name);
             names.len() - 1
@@ -224,7 +231,7 @@ pub fn stages(results: &Results) -> Result<String> {
     let svg = plots::shares("Where the time of a packet goes", description, &workers, &axis)?;
     let legend: Vec<(usize, &str)> = names.iter().copied().enumerate().collect();
     let header = ["worker", "stage", "count", "together", "p50", "p99", "longest"].map(str::to_owned);
-    let rows: Vec<Vec<String>> = results.stages.iter().map(stage_row).collect();
+    let rows: Vec<Vec<String>> = stages.iter().map(stage_row).collect();
     let intro = "<h2>Where the time goes</h2>\n<p>Inside of the gateways, for each worker.</p>\n";
     Ok(format!("{intro}{}{}", figure(&svg, &legend), table("Stages", &header, &rows)))
 }
@@ -264,12 +271,13 @@ pub fn reading(results: &Results) -> String {
 }
 
 /// Everything that is known about the machine and the programs.
-pub fn machine(results: &Results) -> String {
+pub fn machine(heading: &str, command: &[String], stamp: &Stamp, contenders: &[Contender]) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut add = |name: &str, value: String| rows.push(vec![escape(name), escape(&value)]);
-    let stamp = &results.stamp;
     let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
-    add("command", results.command.join(" "));
+    if !command.is_empty() {
+        add("command", command.join(" "));
+    }
     add("lab", format!("{}, commit {}, {} build", stamp.lab.version, stamp.lab.commit, stamp.lab.profile));
     add("kernel", stamp.kernel.clone());
     add("system", known(&stamp.system));
@@ -286,14 +294,11 @@ pub fn machine(results: &Results) -> String {
     add("mitigations", listed(&stamp.mitigations));
     add("settings", listed(&stamp.sysctls));
     add("tools", listed(&stamp.tools));
-    for contender in &results.contenders {
+    for contender in contenders {
         add(&contender.name, program(contender));
     }
     let header = ["", ""].map(str::to_owned);
-    format!(
-        "<h2>Machine and programs</h2>\n<div class=\"texts\">\n{}</div>\n",
-        table("On what this was measured", &header, &rows)
-    )
+    format!("<h2>{heading}</h2>\n<div class=\"texts\">\n{}</div>\n", table("On what this was measured", &header, &rows))
 }
 
 fn program(contender: &Contender) -> String {

@@ -2,10 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use ringfort_traffic::rfc2544::{LatencyAt, Report};
+use ringfort_traffic::search::{Found, SearchOutcome, SearchPlan, Trial};
+use ringfort_traffic::tcp::{Bulk, BulkOutcome};
+use ringfort_traffic::{Clocks, Imix, Leg, Load, Outcome, Percentiles, Route, Size, Traffic};
+use serde::Serialize;
+
+use crate::handshakes;
 use crate::results::Results;
+use crate::results::files::*;
 use crate::results::model::*;
 use crate::results::stamp::{Interface, Stamp};
-use crate::results::summary;
+use crate::results::{model, summary};
 
 const ROUNDS: u32 = 5;
 
@@ -13,7 +21,7 @@ const ROUNDS: u32 = 5;
 pub fn results() -> Results {
     let mut results = Results {
         schema: SCHEMA.to_owned(),
-        schema_version: SCHEMA_VERSION,
+        schema_version: model::SCHEMA_VERSION,
         kind: Kind::Compare,
         started: "2026-01-02T03:04:05Z".to_owned(),
         finished: "2026-01-02T03:14:05Z".to_owned(),
@@ -134,4 +142,139 @@ fn stages() -> Vec<Stage> {
     let steps = [("route", 90_000), ("seal", 2_400_000), ("send", 1_100_000), ("submit", 700_000)];
     let all = [(0, Side::Sender), (1, Side::Sender), (0, Side::Receiver)];
     all.into_iter().flat_map(|(core, side)| steps.map(|step| stage(core, side, step))).collect()
+}
+
+/// The text of a file of each other kind: UDP and RFC 2544 between two hosts, TCP, handshakes, stages, floods.
+pub fn others() -> Vec<String> {
+    let [udp, found] = [udp_outcome(), udp_outcome()];
+    let sized = [(64, 100_000), (0, 40_000)].map(|(bytes, ndr)| sized(bytes, ndr, &found));
+    vec![
+        file(TRAFFIC, Carried::Udp(Udp { outcome: udp, gateways: None })),
+        file(TRAFFIC, Carried::Rfc2544(Rfc2544 { sizes: sized.to_vec() })),
+        file(TRAFFIC, Carried::Tcp(bulk_outcome())),
+        file(HANDSHAKES, handshakes_outcome()),
+        file(STAGES, Stages { stages: stages(), cost: vec![cost()] }),
+        file(FLOODS, Floods { attacks: vec![attack()] }),
+    ]
+}
+
+fn file(schema: &str, findings: impl Serialize) -> String {
+    let contender = Contender { name: "a tunnel".to_owned(), ..Contender::default() };
+    let [from, to] = [1, 2].map(|host| std::net::IpAddr::from([192, 0, 2, host]));
+    let hosts = Some(Hosts { from, to, reflector: Stamp::take() });
+    let head = Head { hosts, others_cpu_percent: Some(30.0), ..head(schema, contender) };
+    serde_json::to_string(&File { head, findings }).expect("all of it can be written")
+}
+
+fn percentiles(p50: u64) -> Option<Percentiles> {
+    let [p90, p99, p99_9, p99_99, max] = [2, 4, 8, 16, 32].map(|factor| p50 * factor);
+    Some(Percentiles { count: 5_000, min: p50 / 2, mean: p50 as f64, stdev: 3.0, p50, p90, p99, p99_9, p99_99, max })
+}
+
+fn udp_outcome() -> Outcome {
+    let traffic = Traffic {
+        asked_pps: 100_500.0,
+        offered_pps: 100_200.0,
+        delivered_pps: 100_000.0,
+        delivered_mbit_per_s: 51.2,
+        duration_s: 5.0,
+        planned: 502_500,
+        sent: 501_000,
+        received: 500_000,
+        lost: 1_000,
+        loss_ratio: 0.002,
+        latency_ns: percentiles(40_000),
+        lateness_ns: percentiles(20_000),
+        ..Traffic::default()
+    };
+    Outcome {
+        load: Load::default(),
+        packet_bytes_mean: 64.0,
+        total: traffic.clone(),
+        legs: vec![Leg { route: Route::Forward, traffic }],
+        reflected: None,
+        clocks: Some(Clocks { offset_ns: -5_000_000, error_ns: 25_000, drift_ns: -300, round_trip_ns: 48_000 }),
+    }
+}
+
+fn sized(bytes: u16, ndr: u64, outcome: &Outcome) -> Sized {
+    let size = if bytes == 0 { Size::Imix(Imix::default()) } else { Size::Fixed { bytes } };
+    let trial = |rate_pps: u64| Trial {
+        rate_pps,
+        offered_pps: rate_pps as f64,
+        delivered_pps: rate_pps.min(2 * ndr) as f64,
+        loss_ratio: rate_pps.saturating_sub(ndr) as f64 / rate_pps as f64 / 100.0,
+        generator_limited: false,
+    };
+    let found = |loss_ratio_allowed, rate| Found {
+        loss_ratio_allowed,
+        rate_pps: Some(rate),
+        failed_at_pps: Some(rate + 2_000),
+        generator_limited: false,
+    };
+    let search = SearchOutcome {
+        plan: SearchPlan::default(),
+        ndr: found(0.0, ndr),
+        pdr: found(0.005, ndr * 2),
+        trials: [5, 1, 2, 3, 4].map(|step| trial(ndr * step / 2)).to_vec(),
+    };
+    let at = |pdr_percent| LatencyAt { pdr_percent, outcome: outcome.clone() };
+    let report = Report { search, latencies: [10, 50, 90].map(at).to_vec() };
+    Sized { size, packet_bytes_mean: size.packet_bytes_mean(), report }
+}
+
+fn bulk_outcome() -> BulkOutcome {
+    let stream_bytes = vec![1_000_000_000, 1_100_000_000, 1_025_000_000];
+    BulkOutcome {
+        bulk: Bulk { streams: 3, ..Bulk::default() },
+        measured_s: 5.0,
+        received_bytes: stream_bytes.iter().sum(),
+        megabits_per_s: 5_000.0,
+        stream_bytes,
+        interval_s: 0.1,
+        interval_bytes: (0..50).map(|step| 62_000_000 + step % 7 * 1_000_000).collect(),
+        fairness: 0.998,
+        retransmits: 17,
+        sender_cpu_percent: 90.0,
+        receiver_cpu_percent: 80.0,
+    }
+}
+
+fn handshakes_outcome() -> handshakes::Outcome {
+    let trips = handshakes::bystander::RoundTrips { times_ns: percentiles(90_000), lost: 0 };
+    handshakes::Outcome {
+        plan: handshakes::Plan { clients: 10, addresses: 10, handshakes: 50, in_flight: Some(3), rate_per_s: None },
+        sessions_per_s: 1_234.5,
+        window_s: 2.0,
+        sessions: 50,
+        given_up: 0,
+        repeated: 1,
+        cookies: 0,
+        foreign: 0,
+        refused: 0,
+        time_to_session_ns: percentiles(400_000),
+        gateway: handshakes::gateway::Cost { cpu_us: 210.0, wakeups: 1.5, threads_us: BTreeMap::new() },
+        memory_kib: [Some(20_000), None],
+        memory_per_session_bytes: None,
+        bystander: [trips, trips],
+        load_cpu_percent: 30.0,
+    }
+}
+
+fn cost() -> Cost {
+    let runs = CostRuns { megabits_per_s: vec![900.0, 950.0], cpu_ns_per_unit: vec![1.5, 1.6] };
+    Cost { test: "tcp".to_owned(), off: runs.clone(), on: runs, cpu_percent: 1.0, rate_percent: -0.5 }
+}
+
+fn attack() -> Findings {
+    Findings {
+        attack: "data-50k".to_owned(),
+        family: "V6".to_owned(),
+        arrives: vec![970.0],
+        dropped: vec![1_000.0],
+        kept_percent: vec![97.0],
+        honest_s: vec![Some(0.01), None],
+        cpu_us: 1.2,
+        ..Findings::default()
+    }
 }

@@ -1,10 +1,10 @@
 //! Tables in a terminal.
 
-use comfy_table::{ContentArrangement, Table};
-
 use crate::results::Results;
+use crate::results::cautions::cautions;
 use crate::results::model::{Better, Figure, Ratio, Summary, Test, Verdict};
-use crate::text::{Scale, ratio, table};
+use crate::table::{Table, table};
+use crate::text::{Scale, ratio};
 
 /// Figures beside each other; a file and its page have all of them.
 const COLUMNS_MAX: usize = 6;
@@ -16,6 +16,9 @@ pub fn print(results: &Results) {
     }
     println!("\n{}", overview(results));
     println!("{}", footnote(results));
+    for caution in cautions(results) {
+        println!("CAUTION: {caution}.");
+    }
     for run in results.failures() {
         let error = run.error.as_deref().unwrap_or_default();
         println!("FAILED: {} of {} in round {}: {}", run.test, run.contender, run.round, indented(error));
@@ -29,7 +32,6 @@ fn test_table(results: &Results, test: &Test) -> Table {
     let figures: Vec<&Figure> = test.figures.iter().filter(measured).take(COLUMNS_MAX).collect();
     let header: Vec<&str> = std::iter::once("").chain(figures.iter().map(|figure| figure.title.as_str())).collect();
     let mut rows = table(&header);
-    rows.set_content_arrangement(ContentArrangement::Dynamic);
     for contender in &results.contenders {
         let cells = figures.iter().map(|figure| {
             let row = results.summary_of(&test.name, &contender.name, &figure.name);
@@ -119,6 +121,7 @@ fn indented(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::synthetic;
+    use crate::results::model::Contender;
 
     #[test]
     fn tables_say_what_is_seen_and_what_is_not() {
@@ -132,5 +135,19 @@ mod tests {
             assert!(overview.contains(&contender.name), "{overview}");
         }
         assert!(footnote(&results).contains("wireguard-go"));
+    }
+
+    #[test]
+    fn tables_fit_a_terminal() {
+        let mut results = synthetic::results();
+        for number in 0..8 {
+            let name = format!("contender-with-a-long-name-{number}");
+            results.contenders.push(Contender { name, ..results.contenders[0].clone() });
+        }
+        for table in [overview(&results), test_table(&results, &results.tests[0])] {
+            let printed = table.to_string();
+            assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+            assert!(printed.contains("name-7"), "{printed}");
+        }
     }
 }

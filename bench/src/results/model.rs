@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stamp::{Interface, Stamp};
@@ -13,7 +14,7 @@ pub const SCHEMA: &str = "ringfort-bench";
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// A whole session.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -23,7 +24,7 @@ pub struct Results {
     pub kind: Kind,
     /// RFC 3339, UTC.
     pub started: String,
-    /// RFC 3339, UTC.
+    /// RFC 3339, UTC; empty while the session goes on, or when it was interrupted.
     pub finished: String,
     /// The command line.
     pub command: Vec<String>,
@@ -46,7 +47,7 @@ pub struct Results {
 }
 
 /// Which command made a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Gateways, through tunnels.
@@ -56,7 +57,7 @@ pub enum Kind {
 }
 
 /// How it was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// How many measurements each contender gets of each test.
     pub rounds: u32,
@@ -70,7 +71,7 @@ pub struct Plan {
 }
 
 /// Somebody who took part.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Contender {
     /// Unique in the file.
     pub name: String,
@@ -92,7 +93,7 @@ pub struct Contender {
 }
 
 /// Something that is measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Test {
     /// Unique in the file, as `--tests` takes it.
     pub name: String,
@@ -105,7 +106,7 @@ pub struct Test {
 }
 
 /// A number that a test yields.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
     /// Unique in the test; the key in [`Run::figures`].
     pub name: String,
@@ -118,7 +119,7 @@ pub struct Figure {
 }
 
 /// In what a figure is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unit {
     /// 10⁶ bits of payload per second.
     #[serde(rename = "Mbit/s")]
@@ -150,10 +151,13 @@ pub enum Unit {
     /// 1,024 bytes.
     #[serde(rename = "KiB")]
     Kibibytes,
+    /// A count, or a ratio.
+    #[serde(rename = "1")]
+    Number,
 }
 
 /// Which direction of a figure is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Better {
     /// More is better.
@@ -165,7 +169,7 @@ pub enum Better {
 }
 
 /// One measurement of one contender.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// From 1.
     pub round: u32,
@@ -181,6 +185,9 @@ pub struct Run {
     /// By [`Figure::name`]; what cannot be measured of this contender is not there.
     #[serde(default)]
     pub figures: BTreeMap<String, f64>,
+    /// What other programs took of all CPUs just before, in percent; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others_cpu_percent: Option<f64>,
     /// Percentiles of the latency: percent, and nanoseconds. Only those that so many packets can tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency_ns: Vec<(f64, u64)>,
@@ -190,7 +197,7 @@ pub struct Run {
 }
 
 /// What the gateways held at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemorySample {
     /// Since the traffic began.
     pub at_s: f64,
@@ -201,7 +208,7 @@ pub struct MemorySample {
 }
 
 /// One step of a packet's way through a gateway, on one core.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
     /// [`Contender::name`].
     pub contender: String,
@@ -225,7 +232,7 @@ pub struct Stage {
 }
 
 /// One of the two gateways of a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// The one that seals the bulk of the traffic.
@@ -252,7 +259,7 @@ impl Stage {
 }
 
 /// One figure of one contender in one test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// The test.
     pub test: String,
@@ -276,7 +283,7 @@ pub struct Summary {
 }
 
 /// A figure as a multiple of the reference's of the same round.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ratio {
     /// The middle of all rounds.
     pub median: f64,
@@ -289,7 +296,7 @@ pub struct Ratio {
 }
 
 /// What may be said about a ratio, or about two files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// A difference is seen, for the better.

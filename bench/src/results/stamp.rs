@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use ringfort_testbed::{Namespace, command};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The machine and this program.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stamp {
     /// What measured.
     pub lab: Lab,
@@ -35,7 +36,7 @@ pub struct Stamp {
 }
 
 /// This program.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lab {
     /// Of the crate.
     pub version: String,
@@ -46,7 +47,7 @@ pub struct Lab {
 }
 
 /// The processors.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cpu {
     /// As the kernel names it.
     pub model: Option<String>,
@@ -67,7 +68,7 @@ pub struct Cpu {
 }
 
 /// A network interface that a measurement went through.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// `veth0`, or `tunnel`.
     pub name: String,

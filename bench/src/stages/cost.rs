@@ -7,38 +7,14 @@ use std::time::Duration;
 use nix::libc::ESRCH;
 use ringfort_testbed::daemon::Program;
 use ringfort_testbed::{Context, Result};
-use serde::Serialize;
 
 use super::{Load, open_tunnel};
+use crate::results::files::{Cost, CostRuns};
 use crate::text::{megabits, table};
-
-/// The cost under one load. Each list has one figure for each round, in the order of the rounds.
-#[derive(Debug, Serialize)]
-pub struct Cost {
-    /// What ran through the tunnel.
-    test: String,
-    #[serde(skip)]
-    title: String,
-    off: Runs,
-    on: Runs,
-    /// How much more CPU time a byte or a datagram took with the times taken than in the run beside it: the median over
-    /// the rounds, in percent.
-    cpu_percent: f64,
-    /// How much less came through.
-    rate_percent: f64,
-}
-
-/// Runs with or without.
-#[derive(Debug, Default, Serialize)]
-struct Runs {
-    megabits_per_s: Vec<f64>,
-    /// CPU time of both gateways for each byte of TCP, or each datagram of UDP that arrived.
-    cpu_ns_per_unit: Vec<f64>,
-}
 
 /// Runs a load with both programs, without and with, for so many rounds.
 pub fn measure(load: Load, programs: [&Program; 2], rounds: u32) -> Result<Cost> {
-    let mut runs = [Runs::default(), Runs::default()];
+    let mut runs = [CostRuns::default(), CostRuns::default()];
     for round in 0..rounds {
         // Who is first changes, so a drift of the machine falls on both alike.
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
@@ -51,7 +27,6 @@ pub fn measure(load: Load, programs: [&Program; 2], rounds: u32) -> Result<Cost>
     let ratio = |on: &[f64], off: &[f64]| 100.0 * (median(on.iter().zip(off).map(|(on, off)| on / off)) - 1.0);
     Ok(Cost {
         test: load.name().to_owned(),
-        title: load.title(),
         cpu_percent: ratio(&on.cpu_ns_per_unit, &off.cpu_ns_per_unit),
         rate_percent: -ratio(&on.megabits_per_s, &off.megabits_per_s),
         off,
@@ -59,7 +34,7 @@ pub fn measure(load: Load, programs: [&Program; 2], rounds: u32) -> Result<Cost>
     })
 }
 
-fn once(name: &str, load: Load, program: &Program, runs: &mut Runs) -> Result<()> {
+fn once(name: &str, load: Load, program: &Program, runs: &mut CostRuns) -> Result<()> {
     let mut tunnel = open_tunnel(program)?;
     let pids = [0, 1].map(|side| tunnel.sides[side].daemon().pid());
     let cpu = || -> Result<Duration> { Ok(cpu_time(pids[0])? + cpu_time(pids[1])?) };
@@ -88,18 +63,18 @@ fn cpu_time(pid: i32) -> Result<Duration> {
     Ok(Duration::from_nanos(total))
 }
 
-/// Prints medians and ratios.
-pub fn print(costs: &[Cost]) {
+/// Prints medians and ratios of each load.
+pub fn print(loads: &[Load], costs: &[Cost]) {
     let mut rows = table(&["load", "without", "with", "CPU without", "CPU with", "more CPU", "less throughput"]);
-    for cost in costs {
-        let rate = |runs: &Runs| megabits(median(runs.megabits_per_s.iter().copied()));
-        let cpu = |runs: &Runs| median(runs.cpu_ns_per_unit.iter().copied());
+    for (load, cost) in loads.iter().zip(costs) {
+        let rate = |runs: &CostRuns| megabits(median(runs.megabits_per_s.iter().copied()));
+        let cpu = |runs: &CostRuns| median(runs.cpu_ns_per_unit.iter().copied());
         let [off, on] = [cpu(&cost.off), cpu(&cost.on)].map(|ns| match cost.test.as_str() {
             "tcp" => format!("{ns:.3} s/GB"),
             _ => format!("{:.2} µs/datagram", ns / 1e3),
         });
         rows.add_row([
-            cost.title.clone(),
+            load.title(),
             rate(&cost.off),
             rate(&cost.on),
             off,

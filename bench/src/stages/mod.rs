@@ -12,13 +12,13 @@ use clap::Args;
 use ringfort_testbed::tcp::{self, Amount};
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::udp::{self, Stream};
-use ringfort_testbed::{Context, Family, Result, Tunnel};
-use serde::Serialize;
+use ringfort_testbed::{Family, Result, Tunnel};
 
+use crate::compare::contenders::Contender;
+use crate::results::files::{self, STAGES, Stages, check_writable};
 use crate::results::model::{Side, Stage};
 use crate::text::{grouped, megabits, table};
 use crate::{Gateway, stage};
-use cost::Cost;
 use times::Times;
 
 /// What a person may choose.
@@ -99,15 +99,9 @@ struct Carried {
     megabits_per_s: f64,
 }
 
-/// Everything that was measured, as it is written to a file.
-#[derive(Serialize)]
-struct Findings {
-    stages: Vec<Stage>,
-    cost: Vec<Cost>,
-}
-
 /// Runs it from the namespaces to the tables.
 pub fn run(options: &Options) -> Result<()> {
+    check_writable(options.json.as_deref())?;
     let plain = options.gateway.program()?;
     let timed = plain.clone().with_options(&format!("--stages={}", options.every));
     let time = Duration::from_secs(options.seconds);
@@ -127,11 +121,11 @@ pub fn run(options: &Options) -> Result<()> {
         println!("\nWhat taking the times costs, {} runs each, taking turns:", options.rounds);
         cost =
             loads.iter().map(|&load| cost::measure(load, [&plain, &timed], options.rounds)).collect::<Result<_>>()?;
-        cost::print(&cost);
+        cost::print(&loads, &cost);
     }
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&Findings { stages, cost }).context("writing JSON")?;
-        std::fs::write(path, text + "\n").context(path.display())?;
+        let contender = Contender { name: "ringfort".to_owned(), program: Some(timed) };
+        files::write(path, files::head(STAGES, contender.describe()), Stages { stages, cost })?;
         println!("\n{} holds all of it.", path.display());
     }
     Ok(())

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ringfort_testbed::tunnel::PORT;
 use ringfort_testbed::{Namespace, Result, Side, uapi};
-use serde::Serialize;
 
 use crate::compare::setup::{SetUp, Usages};
+use crate::results::files::Gateways;
 use crate::text::{grouped, mebibytes, table};
 
 /// Counters of both sides, the sending one first.
@@ -15,19 +15,6 @@ type Both = [u64; 2];
 /// Taken before a load.
 pub struct Before {
     usages: Option<Usages>,
-    drops: BTreeMap<String, Both>,
-}
-
-/// What changed since.
-#[derive(Debug, Serialize)]
-pub struct Gateways {
-    /// CPU time of the sending and the receiving gateway, in seconds.
-    cpu_s: [f64; 2],
-    /// The most memory that each ever held, in KiB.
-    memory_peak_kib: Option<Both>,
-    /// Packets that were dropped on the sending and on the receiving side, by where or why. `tunnel queue full` and
-    /// `UDP buffer full` are the kernel's, in front of a gateway that did not read as fast; the others are reasons that
-    /// the gateway itself names, if it does.
     drops: BTreeMap<String, Both>,
 }
 

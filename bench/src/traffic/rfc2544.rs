@@ -1,22 +1,23 @@
 //! The rates that a gateway can carry, and the latencies below them.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use clap::Args;
 use ringfort_testbed::{Error, Result};
 use ringfort_traffic::load::RATE_PPS_MAX;
-use ringfort_traffic::rfc2544::{LATENCY_PERCENTS, Report, measure};
+use ringfort_traffic::rfc2544::{LATENCY_PERCENTS, measure};
 use ringfort_traffic::search::{Found, SearchPlan};
-use ringfort_traffic::{Endpoint, Size, udp};
-use serde::Serialize;
+use ringfort_traffic::{Load, Outcome, Size, udp};
 
-use super::device::Device;
+use super::device::{self, Device};
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
-use super::shape::{Shape, parse_size};
-use super::{SCHEMA, check_writable, device, write_json};
+use super::shape::{Inner, Shape, parse_size};
+use crate::busy;
 use crate::compare::setup::SetUp;
+use crate::results::files::{self, Rfc2544, Sized, TRAFFIC, check_writable};
 use crate::text::table;
 
 /// Between two trials: sockets, rings, and stragglers.
@@ -25,10 +26,25 @@ const OVERHEAD: Duration = Duration::from_millis(500);
 /// What a person may choose.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Sizes of the inner IP packets in bytes, or `imix`
-    #[arg(long, value_delimiter = ',', value_parser = parse_size,
-        default_values = ["64", "128", "256", "512", "1024", "1280", "imix"])]
+    /// Sizes of the inner IP packets in bytes, or `imix`, with commas between them
+    #[arg(long, value_delimiter = ',', value_parser = parse_size, default_value = "64,128,256,512,1024,1280,imix")]
     sizes: Vec<Size>,
+    #[command(flatten)]
+    search: Search,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    inner: Inner,
+    #[command(flatten)]
+    device: Device,
+    /// Write everything that was measured there, every trial included, as JSON (`-` for standard output)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// How rates are searched.
+#[derive(Args, Debug)]
+pub struct Search {
     /// How long each trial sends, in seconds (RFC 2544 wants 60)
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     trial_seconds: u64,
@@ -47,55 +63,62 @@ pub struct Options {
     /// Loss that the partial-drop rate may have, in percent
     #[arg(long, default_value_t = 0.5)]
     pdr_percent: f64,
-    #[command(flatten)]
-    shape: Shape,
-    #[command(flatten)]
-    device: Device,
-    /// Write everything that was measured there, every trial included, as JSON (`-` for standard output)
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct Results<'a> {
-    sizes: &'a [Sized],
-}
-
-#[derive(Serialize)]
-struct Sized {
-    size: Size,
-    packet_bytes_mean: f64,
-    #[serde(flatten)]
-    report: Report,
 }
 
 /// Searches for each size and prints the table.
 pub fn run(options: &Options) -> Result<()> {
-    let plan = options.plan()?;
+    let plan = options.search.plan(&options.sizes)?;
     check_writable(options.json.as_deref())?;
     let contender = options.device.contender()?;
+    let others_cpu_percent = busy::others_cpu_percent();
     let set_up = SetUp::new(&contender)?;
-    let ends = [0, 1].map(|index| set_up.end_of(index, options.shape.family()));
-    let trials_each = plan.trials_expected() + LATENCY_PERCENTS.len() as u32;
-    let each = (plan.trial + OVERHEAD) * trials_each;
-    let progress = Progress::new(each * options.sizes.len() as u32);
-    let sized = progress.show(|| {
-        let sizes = options.sizes.iter().zip(0..);
-        sizes.map(|(&size, index)| options.measure(&plan, size, ends, &progress, (each * index, each))).collect()
-    });
-    let sized: Vec<Sized> = sized?;
+    let [from, to] = [0, 1].map(|index| set_up.end_of(index, options.inner.family()));
+    let sized = search(&plan, &options.sizes, &options.shape, |load, arrived| udp::run(load, from, to, arrived))?;
     if let Some(path) = &options.json {
-        write_json(path, SCHEMA, &contender, &Results { sizes: &sized })?;
+        let findings = files::Carried::Rfc2544(Rfc2544 { sizes: sized.clone() });
+        let head = files::Head { others_cpu_percent, ..files::head(TRAFFIC, contender.describe()) };
+        files::write(path, head, findings)?;
     }
     if options.json.as_deref() != Some("-".as_ref()) {
         println!("{}", device::sentence(&contender, &set_up));
         print_table(&plan, &sized);
+        busy::warn(others_cpu_percent);
     }
     Ok(())
 }
 
-impl Options {
-    fn plan(&self) -> Result<SearchPlan> {
+/// Searches for each size, with loads of a shape. `carry` carries them, and counts what arrives.
+pub fn search(
+    plan: &SearchPlan,
+    sizes: &[Size],
+    shape: &Shape,
+    mut carry: impl FnMut(&Load, &AtomicU64) -> Result<Outcome> + Send,
+) -> Result<Vec<Sized>> {
+    let trials_each = plan.trials_expected() + LATENCY_PERCENTS.len() as u32;
+    let (step, each) = (plan.trial + OVERHEAD, (plan.trial + OVERHEAD) * trials_each);
+    let progress = Progress::new(each * sizes.len() as u32);
+    progress.show(|| {
+        let mut sized = Vec::new();
+        for (&packet, index) in sizes.iter().zip(0..) {
+            let (begin, mut before) = (each * index, each * index);
+            let report = measure(plan, |rate_pps| {
+                progress.step(before, step, format!("{} bytes at {}/s", size(packet), pps(rate_pps as f64)));
+                // A search that takes longer than expected stands still at its end.
+                before = (before + step).min(begin + each);
+                carry(&shape.load(packet, rate_pps, plan.trial), &progress.arrived)
+            })?;
+            sized.push(Sized { size: packet, packet_bytes_mean: packet.packet_bytes_mean(), report });
+        }
+        Ok(sized)
+    })
+}
+
+impl Search {
+    /// As the search itself wants it.
+    ///
+    /// # Errors
+    /// A number is out of its bounds, or there are no sizes.
+    pub fn plan(&self, sizes: &[Size]) -> Result<SearchPlan> {
         let plan = SearchPlan {
             rate_pps_min: self.rate_min,
             rate_pps_max: self.rate_max,
@@ -105,34 +128,15 @@ impl Options {
             trial: Duration::from_secs(self.trial_seconds),
         };
         plan.check()?;
-        if self.sizes.is_empty() {
+        if sizes.is_empty() {
             return Err(Error::new("no sizes to measure"));
         }
         Ok(plan)
     }
-
-    /// One size, which is expected to begin and to last so long.
-    fn measure(
-        &self,
-        plan: &SearchPlan,
-        packet: Size,
-        [from, to]: [Endpoint<'_>; 2],
-        progress: &Progress,
-        (begin, length): (Duration, Duration),
-    ) -> Result<Sized> {
-        let mut before = begin;
-        let report = measure(plan, |rate_pps| {
-            let step = plan.trial + OVERHEAD;
-            progress.step(before, step, format!("{} bytes at {}/s", size(packet), pps(rate_pps as f64)));
-            // A search that takes longer than expected stands still at its end.
-            before = (before + step).min(begin + length);
-            udp::run(&self.shape.load(packet, rate_pps, plan.trial), from, to, &progress.arrived)
-        })?;
-        Ok(Sized { size: packet, packet_bytes_mean: packet.packet_bytes_mean(), report })
-    }
 }
 
-fn print_table(plan: &SearchPlan, sized: &[Sized]) {
+/// The rates and the latencies of each size.
+pub fn print_table(plan: &SearchPlan, sized: &[Sized]) {
     let at = |percent: u32| format!("at {percent} % of PDR: p50, p99");
     let mut header = vec!["bytes".to_owned(), "NDR/s".into(), "Mbit/s".into(), "PDR/s".into(), "Mbit/s".into()];
     header.extend(LATENCY_PERCENTS.map(at));

@@ -8,15 +8,15 @@ use ringfort_testbed::tunnel::MTU;
 use ringfort_traffic::load::{FLOWS_MAX, LANES_MAX, SIZE_MIN};
 use ringfort_traffic::{Cpus, Direction, Imix, Load, Placement, Size};
 
+/// The largest MTU that network cards commonly have.
+const JUMBO_MTU: u32 = 9_216;
+
 /// What a person may choose besides rate, size and time.
 #[derive(Args, Clone, Debug)]
 pub struct Shape {
     /// Number of flows (pairs of UDP ports), taken in turn
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(FLOWS_MAX)))]
     flows: u16,
-    /// Family of the inner packets
-    #[arg(long, value_enum, default_value_t = InnerFamily::V4)]
-    family: InnerFamily,
     /// Which way the packets go
     #[arg(long, value_enum, default_value_t = Way::Forth)]
     direction: Way,
@@ -26,18 +26,33 @@ pub struct Shape {
     /// Take merged datagrams from the kernel (UDP_GRO)
     #[arg(long)]
     gro: bool,
-    /// CPUs of the generator's threads: `last` downwards, `any`, or a list such as 2,4-7 (sender, receiver, …)
-    #[arg(long, default_value = "last", value_parser = parse_cpus)]
-    cpus: Cpus,
     /// Pairs of sending and receiving threads for each direction
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(LANES_MAX)))]
     lanes: u16,
+    #[command(flatten)]
+    seats: Seats,
+}
+
+/// Where the threads of a host run.
+#[derive(Args, Clone, Debug)]
+pub struct Seats {
+    /// CPUs of the generator's threads: `last` downwards, `any`, or a list such as 2,4-7 (sender, receiver, …)
+    #[arg(long, default_value = "last", value_parser = parse_cpus)]
+    cpus: Cpus,
     /// Run the generator before everything else on its CPUs (SCHED_FIFO)
     #[arg(long)]
     realtime: bool,
     /// Let senders and receivers wait without sleeping: exact, for a CPU each of their own
     #[arg(long)]
     spin: bool,
+}
+
+/// Of which family the inner packets are, where the lab gives the addresses.
+#[derive(Args, Clone, Debug)]
+pub struct Inner {
+    /// Family of the inner packets
+    #[arg(long, value_enum, default_value_t = InnerFamily::V4)]
+    family: InnerFamily,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -57,7 +72,7 @@ enum Way {
     RoundTrip,
 }
 
-impl Shape {
+impl Inner {
     /// Family of the inner packets.
     pub fn family(&self) -> Family {
         match self.family {
@@ -65,7 +80,16 @@ impl Shape {
             InnerFamily::V6 => Family::V6,
         }
     }
+}
 
+impl Seats {
+    /// For so many lanes.
+    pub fn placement(&self, lanes: u16) -> Placement {
+        Placement { cpus: self.cpus.clone(), lanes, realtime: self.realtime, spin: self.spin }
+    }
+}
+
+impl Shape {
     /// A load of this shape.
     pub fn load(&self, size: Size, rate_pps: u64, duration: Duration) -> Load {
         let direction = match self.direction {
@@ -73,19 +97,29 @@ impl Shape {
             Way::Both => Direction::BothWays,
             Way::RoundTrip => Direction::RoundTrip,
         };
-        let Self { flows, gso, gro, lanes, realtime, spin, .. } = *self;
-        let placement = Placement { cpus: self.cpus.clone(), lanes, realtime, spin };
+        let Self { flows, gso, gro, lanes, .. } = *self;
+        let placement = self.seats.placement(lanes);
         Load { size, rate_pps, flows, direction, duration, gso, gro, placement, ..Load::default() }
     }
 }
 
 /// `64` to the tunnel's MTU, or `imix`.
 pub fn parse_size(text: &str) -> Result<Size, String> {
+    parse_size_to(text, MTU)
+}
+
+/// The same where nobody knows the MTU: jumbo frames included.
+pub fn parse_any_size(text: &str) -> Result<Size, String> {
+    parse_size_to(text, JUMBO_MTU)
+}
+
+fn parse_size_to(text: &str, largest: u32) -> Result<Size, String> {
     if text.eq_ignore_ascii_case("imix") {
         return Ok(Size::Imix(Imix::default()));
     }
-    let bytes = text.parse::<u16>().ok().filter(|bytes| (u32::from(SIZE_MIN)..=MTU).contains(&u32::from(*bytes)));
-    let bytes = bytes.ok_or_else(|| format!("the size of an inner IP packet is {SIZE_MIN} to {MTU} bytes, or imix"))?;
+    let bytes = text.parse::<u16>().ok().filter(|bytes| (u32::from(SIZE_MIN)..=largest).contains(&u32::from(*bytes)));
+    let bytes =
+        bytes.ok_or_else(|| format!("the size of an inner IP packet is {SIZE_MIN} to {largest} bytes, or imix"))?;
     Ok(Size::Fixed { bytes })
 }
 
@@ -121,6 +155,8 @@ mod tests {
         for wrong in ["63", "1421", "-1", "big", ""] {
             assert!(parse_size(wrong).unwrap_err().contains("64 to 1420"), "{wrong}");
         }
+        assert_eq!(parse_any_size("9000"), Ok(Size::Fixed { bytes: 9_000 }));
+        assert!(parse_any_size("9217").unwrap_err().contains("64 to 9216"));
     }
 
     #[test]

@@ -7,15 +7,15 @@ use clap::Args;
 use ringfort_testbed::Result;
 use ringfort_traffic::load::RATE_PPS_MAX;
 use ringfort_traffic::{Load, Outcome, Route, Size, Traffic, udp};
-use serde::Serialize;
 
-use super::device::Device;
-use super::gateways::{Before, Gateways};
+use super::device::{self, Device};
+use super::gateways::Before;
 use super::numbers::{percentiles, pps, size};
 use super::progress::Progress;
-use super::shape::{Shape, parse_size};
-use super::{SCHEMA, check_writable, device, write_json};
+use super::shape::{Inner, Shape, parse_size};
+use crate::busy;
 use crate::compare::setup::SetUp;
+use crate::results::files::{self, Gateways, TRAFFIC, check_writable};
 use crate::text::{grouped, megabits, table};
 
 /// What a person may choose.
@@ -33,17 +33,12 @@ pub struct Options {
     #[command(flatten)]
     shape: Shape,
     #[command(flatten)]
+    inner: Inner,
+    #[command(flatten)]
     device: Device,
     /// Write everything that was measured there, as JSON (`-` for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct Results<'a> {
-    #[serde(flatten)]
-    outcome: &'a Outcome,
-    gateways: &'a Option<Gateways>,
 }
 
 /// Carries the load and prints the tables.
@@ -51,8 +46,9 @@ pub fn run(options: &Options) -> Result<()> {
     let load = options.shape.load(options.size, options.rate, Duration::from_secs(options.seconds));
     check_writable(options.json.as_deref())?;
     let contender = options.device.contender()?;
+    let others_cpu_percent = busy::others_cpu_percent();
     let set_up = SetUp::new(&contender)?;
-    let [from, to] = [0, 1].map(|index| set_up.end_of(index, options.shape.family()));
+    let [from, to] = [0, 1].map(|index| set_up.end_of(index, options.inner.family()));
     load.check(from.address, to.address)?;
     let progress = Progress::new(load.duration);
     progress.step(Duration::ZERO, load.duration, format!("{} of {}", pps(load.rate_pps as f64), size(load.size)));
@@ -60,7 +56,9 @@ pub fn run(options: &Options) -> Result<()> {
     let outcome = progress.show(|| udp::run(&load, from, to, &progress.arrived))?;
     let gateways = Gateways::since(&before, &set_up)?;
     if let Some(path) = &options.json {
-        write_json(path, SCHEMA, &contender, &Results { outcome: &outcome, gateways: &gateways })?;
+        let findings = files::Carried::Udp(files::Udp { outcome: outcome.clone(), gateways: gateways.clone() });
+        let head = files::Head { others_cpu_percent, ..files::head(TRAFFIC, contender.describe()) };
+        files::write(path, head, findings)?;
     }
     if options.json.as_deref() != Some("-".as_ref()) {
         println!("{}", device::sentence(&contender, &set_up));
@@ -69,11 +67,13 @@ pub fn run(options: &Options) -> Result<()> {
             gateways.print(outcome.total.duration_s);
         }
         println!("{}", generator(&outcome.total));
+        busy::warn(others_cpu_percent);
     }
     Ok(())
 }
 
-fn print_tables(load: &Load, outcome: &Outcome) {
+/// The tables of a load.
+pub fn print_tables(load: &Load, outcome: &Outcome) {
     let flows =
         if load.flows == 1 { "one flow".to_owned() } else { format!("{} flows", grouped(u64::from(load.flows))) };
     let what = format!("IP packets of {} bytes, {flows}", size(load.size));
@@ -107,7 +107,7 @@ fn print_tables(load: &Load, outcome: &Outcome) {
 }
 
 /// What a reader must know about the generator.
-fn generator(total: &Traffic) -> String {
+pub fn generator(total: &Traffic) -> String {
     let mut text = format!(
         "The generator took {:.0} % of a CPU to send and {:.0} % to receive.",
         total.sender_cpu_percent, total.receiver_cpu_percent

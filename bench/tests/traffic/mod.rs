@@ -1,6 +1,8 @@
 //! `udp` and `rfc2544` as people run them: what they measure, what they refuse, and what is left when they are
 //! interrupted.
 
+mod hosts;
+
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::thread::sleep;
@@ -10,12 +12,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::{PATIENCE, bench, expect_nothing_left, printed, refusal, wait, wait_until_made};
+use crate::{PATIENCE, bench, expect_nothing_left, expect_schema, printed, refusal, wait, wait_until_made};
 
 /// The JSON that it prints.
 fn measured(arguments: &[&str]) -> Value {
     let text = printed(&[arguments, &["--json", "-"]].concat());
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+    let results = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+    expect_schema(&results);
+    results
 }
 
 fn number(results: &Value, path: &str) -> f64 {

@@ -8,7 +8,7 @@ use ringfort_testbed::Result;
 use super::{AXIS_HEIGHT, Area, Axis, Drawn, GRID, INK, WIDTH, draw, font, series};
 
 const ROW_HEIGHT: u32 = 34;
-const LABEL_WIDTH: u32 = 190;
+const LABEL_WIDTH: u32 = 175;
 /// The room to the right of the longest bar, for its number, as a share of it.
 const HEADROOM: f64 = 1.25;
 
@@ -119,7 +119,7 @@ fn grid<'a, 'b>(
         .configure_mesh()
         .disable_y_mesh()
         .set_tick_mark_size(LabelAreaPosition::Left, 0)
-        .x_labels(6)
+        .x_labels(4)
         .y_labels(labels.len().max(1))
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)

@@ -64,6 +64,15 @@ pub fn percentiles(title: &str, description: &str, curves: &[Curve], axis: &Axis
 /// # Errors
 /// The library cannot draw them.
 pub fn over_time(title: &str, description: &str, curves: &[Curve], axis: &Axis<'_>) -> Result<String> {
+    let seconds = Axis { title: "seconds since the traffic began", label: &|seconds| format!("{seconds:.1}") };
+    lines(title, description, curves, [&seconds, axis])
+}
+
+/// Lines from zero rightwards and upwards.
+///
+/// # Errors
+/// The library cannot draw them.
+pub fn lines(title: &str, description: &str, curves: &[Curve], [x, y]: [&Axis<'_>; 2]) -> Result<String> {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let end = points().map(|(time, _)| *time).fold(0.1, f64::max);
     let high = points().map(|(_, value)| *value).fold(0.1, f64::max);
@@ -77,15 +86,16 @@ pub fn over_time(title: &str, description: &str, curves: &[Curve], axis: &Axis<'
             .build_cartesian_2d(0.0..end, 0.0..high * 1.1)?;
         chart
             .configure_mesh()
+            .x_labels(5)
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(GRID)
             .label_style(font())
             .axis_desc_style(font())
-            .x_desc("seconds since the traffic began")
-            .y_desc(axis.title)
-            .x_label_formatter(&|seconds| format!("{seconds:.1}"))
-            .y_label_formatter(&|value| (axis.label)(*value))
+            .x_desc(x.title)
+            .y_desc(y.title)
+            .x_label_formatter(&|value| (x.label)(*value))
+            .y_label_formatter(&|value| (y.label)(*value))
             .draw()?;
         for curve in curves {
             chart.draw_series(LineSeries::new(curve.points.iter().copied(), series(curve.series).stroke_width(2)))?;

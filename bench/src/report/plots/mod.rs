@@ -8,7 +8,7 @@ mod bars;
 mod curves;
 
 pub use bars::{Bar, Part, bars, shares};
-pub use curves::{Curve, over_time, percentiles};
+pub use curves::{Curve, lines, over_time, percentiles};
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -17,7 +17,8 @@ use ringfort_testbed::{Context, Result};
 /// How many series have a colour of their own; more begin again with the first.
 pub const SERIES: usize = 8;
 
-const WIDTH: u32 = 900;
+/// Narrow, so letters stay readable where a page is narrow: plots shrink with it.
+const WIDTH: u32 = 680;
 const AXIS_HEIGHT: u32 = 46;
 const FONT_SIZE: u32 = 16;
 
@@ -104,6 +105,7 @@ mod tests {
             super::bars("bars", "what <they> show", &bars, &axis).unwrap(),
             percentiles("percentiles", "", &curves, &axis).unwrap(),
             over_time("time", "", &curves, &axis).unwrap(),
+            lines("lines", "", &curves, [&axis, &axis]).unwrap(),
             shares("parts", "", &parts, &axis).unwrap(),
         ];
         for svg in drawn {

@@ -1,0 +1,226 @@
+//! The directing end of a measurement between two hosts, through whatever lies between two addresses.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ringfort_testbed::{Error, Result};
+use ringfort_traffic::hosts::Generator;
+use ringfort_traffic::load::{LANES_MAX, RATE_PPS_MAX};
+use ringfort_traffic::tcp::{Bulk, BulkOutcome, STREAMS_MAX};
+use ringfort_traffic::{Direction, Load, Outcome, Size};
+
+use super::numbers::{nanoseconds, pps, size};
+use super::progress::Progress;
+use super::rfc2544::{Search, print_table, search};
+use super::shape::{Seats, Shape, parse_any_size};
+use super::udp::{generator, print_tables};
+use crate::busy;
+use crate::results::files::{self, Carried, Hosts, Rfc2544, TRAFFIC, Udp, check_writable};
+use crate::results::model::Contender;
+use crate::results::stamp::Stamp;
+use crate::text::{grouped, megabits, table};
+
+/// What a person may choose.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Where the reflector listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    control: SocketAddr,
+    /// The address of this host from which traffic leaves
+    #[arg(long, value_name = "ADDRESS")]
+    from: IpAddr,
+    /// The address of the reflector's host to which it goes. What lies between the two is measured
+    #[arg(long, value_name = "ADDRESS")]
+    to: IpAddr,
+    /// What is measured, for the file of results
+    #[arg(long, value_name = "TEXT", default_value = "existing tunnel")]
+    name: String,
+    /// Write everything that was measured there, as JSON (`-` for standard output)
+    #[arg(long, value_name = "FILE", global = true)]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Debug, Subcommand)]
+enum Work {
+    /// One UDP load at a set rate, every packet accounted for. One-way times have the error of two clocks, which is
+    /// stated; `--direction round-trip` has none.
+    Udp {
+        /// Packets per second, for each direction
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
+        rate: u64,
+        /// Size of the IP packets in bytes, or `imix` (64, 576 and 1420 bytes, 7 : 4 : 1)
+        #[arg(long, default_value = "64", value_parser = parse_any_size)]
+        size: Size,
+        /// How long packets are sent
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+        #[command(flatten)]
+        shape: Box<Shape>,
+    },
+    /// Round trips of 64-byte packets at a low rate, with their percentiles.
+    Latency {
+        /// Packets per second
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
+        rate: u64,
+        /// How long packets are sent
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+        #[command(flatten)]
+        seats: Seats,
+    },
+    /// TCP connections to the reflector, as fast as they go; it verifies every byte.
+    Tcp {
+        /// Connections at once
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(STREAMS_MAX)))]
+        streams: u16,
+        /// How long is measured
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+        /// Seconds of traffic before it that do not count
+        #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+        #[arg(value_parser = clap::value_parser!(u64).range(0..=600))]
+        warm_up: u64,
+        /// Sending and receiving threads, among which connections are divided
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(LANES_MAX)))]
+        lanes: u16,
+        #[command(flatten)]
+        seats: Seats,
+    },
+    /// The rates that get through without loss and with little (NDR, PDR), and the latencies below them.
+    Rfc2544 {
+        /// Sizes of the IP packets in bytes, or `imix`, with commas between them
+        #[arg(long, value_delimiter = ',', value_parser = parse_any_size,
+            default_value = "64,128,256,512,1024,1280,imix")]
+        sizes: Vec<Size>,
+        #[command(flatten)]
+        search: Search,
+        #[command(flatten)]
+        shape: Box<Shape>,
+    },
+}
+
+/// Measures, and prints the tables.
+pub fn run(options: &Options) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::new("buffers that lose nothing need root: run this as root (sudo), on both hosts"));
+    }
+    check_writable(options.json.as_deref())?;
+    if let Work::Rfc2544 { sizes, search, .. } = &options.work {
+        search.plan(sizes)?;
+    }
+    let others_cpu_percent = busy::others_cpu_percent();
+    let version = env!("CARGO_PKG_VERSION");
+    let mut link = Generator::connect(options.control, options.from, options.to, version)?;
+    let carried = options.work.carry(&mut link)?;
+    if options.json.as_deref() != Some("-".as_ref()) {
+        println!("Between {} and {}: {}", options.from, options.to, options.name);
+        options.work.print(&carried);
+        busy::warn(others_cpu_percent);
+    }
+    let Some(path) = &options.json else { return Ok(()) };
+    let hosts = Hosts {
+        from: options.from,
+        to: options.to,
+        reflector: serde_json::from_value::<Stamp>(link.host().clone()).unwrap_or_default(),
+    };
+    let contender = Contender { name: options.name.clone(), ..Contender::default() };
+    let head = files::Head { hosts: Some(hosts), others_cpu_percent, ..files::head(TRAFFIC, contender) };
+    files::write(path, head, carried)
+}
+
+impl Work {
+    fn carry(&self, link: &mut Generator) -> Result<Carried> {
+        match self {
+            Self::Udp { rate, size, seconds, shape } => {
+                let load = shape.load(*size, *rate, Duration::from_secs(*seconds));
+                udp(link, &load).map(carried)
+            }
+            Self::Latency { rate, seconds, seats } => {
+                let (duration, placement) = (Duration::from_secs(*seconds), seats.placement(1));
+                let direction = Direction::RoundTrip;
+                let load = Load { rate_pps: *rate, duration, direction, placement, ..Load::default() };
+                udp(link, &load).map(carried)
+            }
+            Self::Tcp { streams, seconds, warm_up, lanes, seats } => {
+                let (ramp_up, sustain) = (Duration::from_secs(*warm_up), Duration::from_secs(*seconds));
+                let bulk =
+                    Bulk { streams: *streams, ramp_up, sustain, verify: true, placement: seats.placement(*lanes) };
+                let progress = Progress::new(ramp_up + sustain);
+                progress.step(Duration::ZERO, ramp_up + sustain, format!("{streams} connections"));
+                progress.show(|| link.tcp(&bulk)).map(Carried::Tcp)
+            }
+            Self::Rfc2544 { sizes, search: wanted, shape } => {
+                let sized = search(&wanted.plan(sizes)?, sizes, shape, |load, arrived| link.udp(load, arrived))?;
+                Ok(Carried::Rfc2544(Rfc2544 { sizes: sized }))
+            }
+        }
+    }
+
+    fn print(&self, carried: &Carried) {
+        match (self, carried) {
+            (_, Carried::Udp(Udp { outcome, .. })) => {
+                print_tables(&outcome.load, outcome);
+                print_clocks(outcome);
+                println!("{}", generator(&outcome.total));
+            }
+            (_, Carried::Tcp(outcome)) => print_bulk(outcome),
+            (Self::Rfc2544 { sizes, search, .. }, Carried::Rfc2544(found)) => {
+                if let Ok(plan) = search.plan(sizes) {
+                    print_table(&plan, &found.sizes);
+                }
+                let outcomes = found.sizes.iter().flat_map(|sized| &sized.report.latencies).map(|at| &at.outcome);
+                // The worst of them speaks for all.
+                let worst = outcomes.max_by_key(|outcome| outcome.clocks.map_or(0, |clocks| clocks.error_ns));
+                worst.into_iter().for_each(print_clocks);
+            }
+            // No other work finds rates.
+            (_, Carried::Rfc2544(_)) => {}
+        }
+    }
+}
+
+fn udp(link: &mut Generator, load: &Load) -> Result<Outcome> {
+    let progress = Progress::new(load.duration);
+    progress.step(Duration::ZERO, load.duration, format!("{} of {}", pps(load.rate_pps as f64), size(load.size)));
+    progress.show(|| link.udp(load, &progress.arrived))
+}
+
+fn carried(outcome: Outcome) -> Carried {
+    Carried::Udp(Udp { outcome, gateways: None })
+}
+
+/// How far one-way times may be wrong.
+fn print_clocks(outcome: &Outcome) {
+    let Some(clocks) = outcome.clocks else { return };
+    println!(
+        "One-way times compare two clocks, and may be wrong by {} in either direction (the shortest round trip of the \
+         control connection took {}, the clocks drifted by {}).",
+        nanoseconds(clocks.error_ns),
+        nanoseconds(clocks.round_trip_ns),
+        nanoseconds(clocks.drift_ns.unsigned_abs())
+    );
+    if outcome.total.latency_ns.is_some_and(|times| times.p50 < clocks.error_ns) {
+        println!("CAUTION: that is more than the times themselves: `--direction round-trip` needs one clock only.");
+    }
+}
+
+fn print_bulk(outcome: &BulkOutcome) {
+    let streams = outcome.bulk.streams;
+    let what = if streams == 1 { "one connection".to_owned() } else { format!("{streams} connections") };
+    let mut rows = table(&["TCP", "throughput", "fairness", "sent again"]);
+    let numbers = [megabits(outcome.megabits_per_s), format!("{:.3}", outcome.fairness), grouped(outcome.retransmits)];
+    rows.add_row(std::iter::once(what).chain(numbers));
+    println!("{rows}");
+    println!(
+        "Measured for {:.0} s after {:.0} s, every byte verified. The generator took {:.0} % of a CPU to send, the \
+         reflector {:.0} % to receive.",
+        outcome.measured_s,
+        outcome.bulk.ramp_up.as_secs_f64(),
+        outcome.sender_cpu_percent,
+        outcome.receiver_cpu_percent
+    );
+}

@@ -1,0 +1,123 @@
+//! `generator` and `reflector` as people run them, each in a namespace that stands for a host.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ringfort_testbed::daemon::Program;
+use ringfort_testbed::netns::VETH;
+use ringfort_testbed::tunnel::Peering;
+use ringfort_testbed::{Namespace, Tunnel, Wire};
+use serde_json::Value;
+
+use super::number;
+use crate::{PATIENCE, expect_schema, ringfort};
+
+fn bench(namespace: &Namespace) -> Command {
+    let mut command = namespace.command(env!("CARGO_BIN_EXE_ringfort-bench"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A reflector on the second end of a wire, and where it waits.
+struct Reflector {
+    process: Child,
+    control: String,
+}
+
+impl Reflector {
+    fn start(namespace: &Namespace, addresses: &str) -> Self {
+        let mut command = bench(namespace);
+        command.args(["reflector", "--control", "10.200.0.2:0", "--address", addresses]).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first = lines.next().expect("it says where it waits").unwrap();
+        // It must not block on a full pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        let control = first.rsplit(' ').next().unwrap().to_owned();
+        Self { process, control }
+    }
+}
+
+impl Drop for Reflector {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a generator on the first end writes as JSON, or says when it fails.
+fn generate(namespace: &Namespace, control: &str, ends: [&str; 2], work: &[&str]) -> Result<Value, String> {
+    let mut command = bench(namespace);
+    command.args(["generator", "--control", control, "--from", ends[0], "--to", ends[1], "--name", "a tunnel"]);
+    let output = command.args(work).args(["--json", "-"]).output().unwrap();
+    if output.status.success() {
+        let results = serde_json::from_slice(&output.stdout).unwrap();
+        expect_schema(&results);
+        return Ok(results);
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn an_existing_tunnel_is_measured_by_its_addresses_alone() {
+    let program = Program::ringfort(ringfort());
+    let tunnel = Tunnel::connected([&program, &program], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, PATIENCE).unwrap();
+    let reflector = Reflector::start(tunnel.namespace(1), "10.77.0.2,fd00:77::2");
+    let measure = |ends, work: &[&str]| {
+        generate(tunnel.namespace(0), &reflector.control, ends, work)
+            .unwrap_or_else(|error| panic!("{work:?}: {error}"))
+    };
+    let (v4, v6) = (["10.77.0.1", "10.77.0.2"], ["fd00:77::1", "fd00:77::2"]);
+
+    let both = measure(v6, &["udp", "--rate", "500", "--seconds", "1", "--size", "imix", "--direction", "both-ways"]);
+    assert_eq!((&both["kind"], &both["contender"]["name"]), (&"udp".into(), &"a tunnel".into()));
+    assert_eq!((&both["hosts"]["from"], &both["hosts"]["to"]), (&"fd00:77::1".into(), &"fd00:77::2".into()));
+    assert_eq!(both["hosts"]["reflector"]["kernel"], both["stamp"]["kernel"]);
+    assert_eq!(number(&both, "/total/planned"), 1_000.0);
+    // In truth there is one clock.
+    assert!(number(&both, "/clocks/offset_ns").abs() <= number(&both, "/clocks/error_ns"), "{:#}", both["clocks"]);
+
+    let trips = measure(v4, &["latency", "--rate", "200", "--seconds", "1"]);
+    assert!(trips["clocks"].is_null() && number(&trips, "/total/latency_ns/p99") > 0.0);
+    let bulk = measure(v4, &["tcp", "--streams", "3", "--seconds", "1", "--warm-up", "0"]);
+    assert_eq!((&bulk["kind"], bulk["stream_bytes"].as_array().map(Vec::len)), (&"tcp".into(), Some(3)));
+    let scale = ["--rate-min", "20", "--rate-max", "40", "--resolution-percent", "50", "--repeats", "1"];
+    let found = measure(v4, &[&["rfc2544", "--sizes", "64", "--trial-seconds", "1"], &scale[..]].concat());
+    assert_eq!(found["kind"], "rfc2544");
+    assert!(!found["sizes"][0]["search"]["trials"].as_array().unwrap().is_empty());
+
+    let elsewhere = generate(tunnel.namespace(0), &reflector.control, ["10.77.0.1", "10.200.0.2"], &["latency"]);
+    assert!(elsewhere.unwrap_err().contains("takes part at 10.77.0.2, fd00:77::2 only"));
+}
+
+#[test]
+fn a_reflector_stops_sending_when_its_generator_is_gone() {
+    let wire = Wire::new().unwrap();
+    let reflector = Reflector::start(&wire.ends[1], "10.200.0.2");
+    let mut command = bench(&wire.ends[0]);
+    command.args(["generator", "--control", &reflector.control, "--from", "10.200.0.1", "--to", "10.200.0.2"]);
+    command.args(["udp", "--rate", "2000", "--seconds", "3600", "--direction", "both-ways"]);
+    let mut gone = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let sent = || wire.ends[1].interface_counters(VETH).unwrap().sent;
+    let (before, deadline) = (sent(), Instant::now() + PATIENCE);
+    while sent() < before + 1_000 {
+        assert!(Instant::now() < deadline && gone.try_wait().unwrap().is_none(), "it does not send");
+        sleep(Duration::from_millis(20));
+    }
+    gone.kill().unwrap();
+    gone.wait().unwrap();
+    // The next is served, which the reflector does only when it has let go of the load of an hour.
+    let ends = ["10.200.0.1", "10.200.0.2"];
+    let latency = || generate(&wire.ends[0], &reflector.control, ends, &["latency", "--rate", "50", "--seconds", "1"]);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match latency() {
+            Ok(results) => return assert_eq!(number(&results, "/total/planned"), 50.0),
+            Err(refusal) => assert!(refusal.contains("one at a time") && Instant::now() < deadline, "{refusal}"),
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
