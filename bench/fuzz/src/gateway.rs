@@ -32,6 +32,14 @@ pub(crate) struct Mood {
     pub(crate) is_stuck: bool,
 }
 
+/// Datagrams that came together.
+pub(crate) struct Arrived<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) stride: usize,
+    pub(crate) port: u8,
+    pub(crate) ecn: u8,
+}
+
 pub(crate) struct Gateway {
     pub(crate) path: DataPath,
     pub(crate) remotes: Vec<Remote>,
@@ -40,6 +48,8 @@ pub(crate) struct Gateway {
     pieces: Vec<View>,
     /// Packets that the TUN must get, or must have been offered.
     expected: Vec<Vec<u8>>,
+    /// Messages may wait for others to be opened.
+    may_wait: bool,
     written: Vec<Vec<u8>>,
     /// Trains that the socket has not taken.
     stuck: VecDeque<Transmit>,
@@ -63,6 +73,7 @@ impl Gateway {
             mood: Mood::default(),
             pieces: Vec::with_capacity(64),
             expected: Vec::new(),
+            may_wait: false,
             written: Vec::new(),
             stuck: VecDeque::new(),
         };
@@ -92,6 +103,7 @@ impl Gateway {
     }
 
     pub(crate) fn end(&mut self, peer: usize) {
+        self.open_waiting();
         let remote = &mut self.remotes[peer];
         remote.is_open = false;
         self.path.handle_session(SessionOrder::End { local_index: remote.local_index });
@@ -109,26 +121,61 @@ impl Gateway {
         self.finish(outcome, true);
     }
 
-    /// A train arrived. `delivers` are the packets that must come of it.
-    pub(crate) fn train(&mut self, bytes: &[u8], stride: usize, port: u8, ecn: u8, delivers: &[Vec<u8>]) {
+    /// A train arrived, and others follow, or none. `delivers` are the packets that must come of it.
+    pub(crate) fn train(&mut self, train: &Arrived<'_>, others_follow: bool, delivers: &[Vec<u8>]) {
+        let &Arrived { bytes, stride, port, ecn } = train;
+        if self.path.pool().available(line::UDP_READS) == 0 {
+            self.open_waiting();
+        }
         let Some(view) = bare::filled(&self.path, line::UDP_READS, bytes) else { return };
-        let before = self.path.counters().clone();
-        self.remotes.iter_mut().for_each(|remote| remote.was_at = remote.cell.endpoint());
+        let dropped_before = self.path.counters().drops.total();
+        self.note_places(endpoint(port));
         let train = Train { view, stride, endpoint: endpoint(port), ecn, handed: false };
-        self.path.handle_train(self.now, train, &mut || None);
-        let after = self.path.counters();
-        let delivered = (after.tun_write_packets - before.tun_write_packets) as usize;
-        assert_eq!(delivered, delivers.len(), "packets for the TUN");
-        let dropped = (after.drops.total() - before.drops.total()) as usize;
-        assert!(delivered + dropped <= after.udp_receive_datagrams as usize, "more than came");
         self.expected.extend(delivers.iter().map(|packet| plain(packet)));
+        if others_follow {
+            self.path.gather_train(self.now, train, &mut || None);
+            self.may_wait = true;
+        } else {
+            self.path.handle_train(self.now, train, &mut || None);
+            self.check_delivered();
+        }
+        let after = self.path.counters();
+        let dropped = (after.drops.total() - dropped_before) as usize;
+        assert!(dropped <= after.udp_receive_datagrams as usize, "more than came");
         self.finish(Outcome::Done, false);
+    }
+
+    /// What may be known of peers from now on: they are where they were, or where this comes from.
+    fn note_places(&mut self, from: Endpoint) {
+        for remote in &mut self.remotes {
+            if !self.may_wait {
+                remote.was_at.clear();
+            }
+            remote.was_at.extend(remote.cell.endpoint());
+            remote.was_at.push(from);
+        }
+    }
+
+    /// Nothing waits: all packets have come that must.
+    fn check_delivered(&mut self) {
+        self.may_wait = false;
+        assert_eq!(self.path.counters().tun_write_packets, self.expected.len() as u64, "packets for the TUN");
+    }
+
+    /// What comes next is no train.
+    pub(crate) fn open_waiting(&mut self) {
+        if self.may_wait {
+            self.path.flush_writes(self.now);
+            self.check_delivered();
+            self.finish(Outcome::Done, false);
+        }
     }
 
     /// The end of a batch: what was held goes out.
     pub(crate) fn flush(&mut self) {
         self.path.flush(self.now);
-        self.path.flush_writes();
+        self.path.flush_writes(self.now);
+        self.check_delivered();
         self.finish(Outcome::Done, false);
     }
 
@@ -211,10 +258,10 @@ impl Gateway {
         assert!(transmit.stride > 0 && !transmit.view.is_empty());
         let remote = self.remote(transmit.peer);
         // Sealed before or after a peer was found elsewhere in the same step.
-        let known = [remote.cell.endpoint(), remote.was_at];
+        let (known, was_at) = (remote.cell.endpoint(), &remote.was_at);
         assert!(
-            known.contains(&Some(transmit.endpoint)),
-            "{:?} is not where the peer is: {known:?}",
+            known == Some(transmit.endpoint) || was_at.contains(&transmit.endpoint),
+            "{:?} is not where the peer is: {known:?}, {was_at:?}",
             transmit.endpoint
         );
         for datagram in transmit.view.chunks(transmit.stride) {

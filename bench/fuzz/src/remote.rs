@@ -33,8 +33,8 @@ pub(crate) struct Remote {
     created: Time,
     /// The gateway has the receiving half.
     pub(crate) is_open: bool,
-    /// Where the gateway knew it to be before the last train came.
-    pub(crate) was_at: Option<Endpoint>,
+    /// Where the gateway has known it to be, or may have, since nothing waited.
+    pub(crate) was_at: Vec<Endpoint>,
     /// Counters that the gateway has accepted.
     accepted: BTreeSet<u64>,
     /// What the gateway has sent under: our index of a session, and the counter.
@@ -55,7 +55,7 @@ impl Remote {
             local_index: 0,
             created: Time::ZERO,
             is_open: false,
-            was_at: None,
+            was_at: Vec::new(),
             accepted: BTreeSet::new(),
             received: HashSet::new(),
         }

@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) way: Way,
     batch: Batch,
+    /// The network brings a train datagram by datagram.
+    is_cut: bool,
     /// Somebody looks on, and sees all of them on both sides.
     is_seen: bool,
 }
@@ -43,15 +45,20 @@ const SEGMENTS: usize = 44;
 const SEGMENT: usize = 1_380;
 
 const fn lone(name: &'static str, way: Way, packets: usize, len: usize) -> Case {
-    Case { name, way, batch: Batch::Lone { packets, len }, is_seen: false }
+    Case { name, way, batch: Batch::Lone { packets, len }, is_cut: false, is_seen: false }
+}
+
+/// What comes in datagram by datagram.
+const fn cut(name: &'static str, packets: usize, len: usize) -> Case {
+    Case { is_cut: true, ..lone(name, Way::In, packets, len) }
 }
 
 const fn super_packets(name: &'static str, way: Way, is_seen: bool) -> Case {
-    Case { name, way, batch: Batch::Super, is_seen }
+    Case { name, way, batch: Batch::Super, is_cut: false, is_seen }
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         lone("out-64-alone", Way::Out, 1, 64),
         lone("out-64-of-32", Way::Out, 32, 64),
         lone("out-1420-alone", Way::Out, 1, 1_420),
@@ -60,8 +67,10 @@ impl Case {
         super_packets("out-super-44-seen", Way::Out, true),
         lone("in-64-alone", Way::In, 1, 64),
         lone("in-64-of-32", Way::In, 32, 64),
+        cut("in-64-lone-of-32", 32, 64),
         lone("in-1420-alone", Way::In, 1, 1_420),
         lone("in-1420-of-32", Way::In, 32, 1_420),
+        cut("in-1420-lone-of-32", 32, 1_420),
         super_packets("in-super-44", Way::In, false),
         super_packets("in-super-44-seen", Way::In, true),
     ];
@@ -95,7 +104,8 @@ pub(crate) fn run(case: &Case) {
             Way::Out => measured_out(&mut sender, &mut batch, &mut sent),
             Way::In => {
                 bare::turn_out(&mut sender, NOW, &mut batch, &mut sent);
-                let mut trains: Vec<Train> = sent.drain(..).map(|transmit| received(&receiver, &transmit)).collect();
+                let received = sent.drain(..).flat_map(|transmit| received(&receiver, &transmit, case.is_cut));
+                let mut trains: Vec<Train> = received.collect();
                 measured_in(&mut receiver, &mut trains, &mut pieces);
             }
         }
@@ -130,9 +140,14 @@ fn measured_in(path: &mut DataPath, trains: &mut Vec<Train>, pieces: &mut Vec<Vi
 }
 
 /// What a receiver's kernel makes of a transmission.
-fn received(receiver: &DataPath, transmit: &Transmit) -> Train {
-    let view = filled(receiver, line::UDP_READS, &transmit.view);
-    Train { view, stride: transmit.stride, endpoint: transmit.endpoint, ecn: transmit.ecn, handed: false }
+fn received(receiver: &DataPath, transmit: &Transmit, is_cut: bool) -> Vec<Train> {
+    let &Transmit { stride, endpoint, ecn, .. } = transmit;
+    let together = if is_cut { stride } else { transmit.view.len() };
+    let train = |datagrams: &[u8]| {
+        let view = filled(receiver, line::UDP_READS, datagrams);
+        Train { view, stride: stride.min(datagrams.len()), endpoint, ecn, handed: false }
+    };
+    transmit.view.chunks(together).map(train).collect()
 }
 
 /// An IPv4 packet of `len` bytes, behind an empty virtio-net header. Its checksums are right: what is merged needs

@@ -18,7 +18,7 @@ const fn measured(way: Way) -> &'static str {
 const fn cipher(way: Way) -> &'static [&'static str] {
     match way {
         Way::Out => &["*SealKey::seal_train_from", "*SealKey::seal_batch"],
-        Way::In => &["*OpenKey::open_train"],
+        Way::In => &["*OpenKey::open_train", "*lone::open_together"],
     }
 }
 

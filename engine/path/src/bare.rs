@@ -44,10 +44,15 @@ pub fn take_transmits<W: Watch>(path: &mut DataPath<W>, now: Time, sent: &mut Ve
 /// A turn that reads the socket: `trains` go in. What is written goes through `pieces`, so nothing is allocated here.
 #[inline]
 pub fn turn_in<W: Watch>(path: &mut DataPath<W>, now: Time, trains: &mut Vec<Train>, pieces: &mut Vec<View>) {
-    for train in trains.drain(..) {
-        path.handle_train(now, train, &mut || None);
+    let mut trains = trains.drain(..);
+    while let Some(train) = trains.next() {
+        if trains.len() > 0 {
+            path.gather_train(now, train, &mut || None);
+        } else {
+            path.handle_train(now, train, &mut || None);
+        }
     }
-    path.flush_writes();
+    path.flush_writes(now);
     while path.poll_write(pieces) {
         pieces.clear();
     }

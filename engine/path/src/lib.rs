@@ -7,7 +7,8 @@
 //!                             └► turn back ──► poll_write (an ICMP error)
 //!
 //!   in    handle_train ──► classify ──► open ──► effects ──► check ──► deliver ──► poll_write
-//!                             │           └► hand over ──► poll_handoff
+//!                             │  │      ▲ └► hand over ──► poll_handoff
+//!                             │  └ lone ┘
 //!                             └► screen ──► poll_handshake, or poll_transmit (a cookie)
 //! ```
 //!
@@ -58,7 +59,7 @@ use ringfort_core::looped::Nesting;
 use ringfort_core::whereabouts::Whereabouts;
 use vnet_packets::Merge;
 
-use inbound::{Merging, Screen, Told};
+use inbound::{LONE_MAX, Lone, Merging, Screen, Told};
 use losses::UnroutedReports;
 use outbound::{Gathered, Heads, Stalled};
 use outputs::Outputs;
@@ -121,6 +122,8 @@ pub struct DataPath<W = Unwatched> {
     screen: Screen,
     /// Datagrams that were dropped before anything about them was authentic.
     worthless: u64,
+    /// Messages that came alone in this turn, and are opened together.
+    waiting: Vec<Lone>,
     /// Packets that wait for a key.
     staging: Staging,
     /// Peers for which this worker began to wait in this turn.
@@ -159,6 +162,7 @@ impl<W: Watch> DataPath<W> {
             told: Told::default(),
             screen: Screen::default(),
             worthless: 0,
+            waiting: Vec::with_capacity(LONE_MAX),
             staging: Staging::new(budget::STAGED_LIMITS, budget::STAGED_JUMBO_LIMITS),
             entered: Vec::with_capacity(ENTERED_MAX + budget::GATHERED_MAX),
             gathered: Gathered::new(),

@@ -11,7 +11,7 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 
 use crate::budget::SLOTS;
-use crate::inbound::DATAGRAMS_MAX;
+use crate::inbound::{DATAGRAMS_MAX, LONE_MAX};
 use crate::{DataPath, Receiver, Watch};
 
 /// DSCP AF41 and no ECN for handshakes, so they get through where data is queued: what the kernel's WireGuard sends
@@ -144,8 +144,9 @@ pub struct Report {
     session: Option<u32>,
 }
 
-/// Reports that one step can cause: three for each run of a train, and some of what then leaves.
-const REPORTS_MAX: usize = 4 * DATAGRAMS_MAX;
+/// Reports that one step can cause: three for each run of a train or of what waited before it, and some of what then
+/// leaves.
+const REPORTS_MAX: usize = 4 * (DATAGRAMS_MAX + LONE_MAX);
 
 /// All queues of outputs. Their owner takes what one step has left before the next, so none of them grows.
 pub(crate) struct Outputs {

@@ -24,9 +24,10 @@ pub enum Stage {
     UdpSend,
     /// The kernel receives datagrams into our buffers.
     UdpReceive,
-    /// A train's headers are parsed, its session is found. Once for each run of messages of one session.
+    /// A train's headers are parsed, its session is found. Once for each run of messages of one session, or for the
+    /// messages that wait to be opened together.
     Classify,
-    /// A run is authenticated and decrypted in place.
+    /// A run is authenticated and decrypted in place, or messages that came alone are.
     Open,
     /// What follows from a run: replay window, timers and counters, the source address of each packet.
     Check,

@@ -1,5 +1,6 @@
 //! What the edges say: packets and trains go into the data path, failures to where they are dealt with.
 
+use ring_buffers::Completion;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_path::{Left, Stage, Train, Unsent, Watch as _};
@@ -45,7 +46,12 @@ impl Worker {
 
     pub(super) fn on_train(&mut self, train: Train) {
         let inbox = &self.queues.workers[self.index];
-        self.path.handle_train(self.now, train, &mut || inbox.next_session());
+        let late = &mut || inbox.next_session();
+        match self.completed.front() {
+            // What came with it is next.
+            Some(Completion::Received(_)) => self.path.gather_train(self.now, train, late),
+            _ => self.path.handle_train(self.now, train, late),
+        }
         self.drain();
     }
 

@@ -173,7 +173,7 @@ impl Worker {
         while let Some(completion) = self.completed.pop_front() {
             self.dispatch(completion)?;
         }
-        self.path.flush_writes();
+        self.path.flush_writes(self.now);
         self.drain();
         self.submit()?;
         self.path.watch().lap(Stage::Turn);

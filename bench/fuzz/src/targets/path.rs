@@ -13,7 +13,7 @@ use ringfort_core::ids::PeerId;
 use ringfort_path::Order;
 
 use crate::Seed;
-use crate::gateway::{Gateway, PEERS};
+use crate::gateway::{Arrived, Gateway, PEERS};
 use crate::input::Input;
 use crate::oracle::Located;
 use crate::packets::Packet;
@@ -57,7 +57,7 @@ pub(super) fn run(data: &[u8]) {
         let [operation, how] = input.array();
         step(&mut gateway, &mut arriving, operation, how, &mut input);
     }
-    arriving.arrive(&mut gateway, 0);
+    arriving.arrive(&mut gateway, 0, false);
     gateway.end_all();
 }
 
@@ -70,18 +70,18 @@ fn step(gateway: &mut Gateway, arriving: &mut Arriving, operation: u8, how: u8, 
             let datagram = input.take(how.into());
             arriving.add(gateway, datagram, None);
         }
-        5 => arriving.arrive(gateway, how),
+        5 => arriving.arrive(gateway, how, how & 1 == 1),
         6..=8 => read(gateway, operation, how, input),
         9 => gateway.flush(),
         10 => gateway.order(Order::SendKeepalive { peer: id }),
         11 => gateway.order(if how < 128 { Order::SendStaged { peer: id } } else { Order::DropStaged { peer: id } }),
         12 => {
             // What has been sealed is not opened any more.
-            arriving.arrive(gateway, how);
+            arriving.arrive(gateway, how, false);
             if how & 0x40 == 0 { gateway.begin(peer, how & 0x80 != 0) } else { gateway.end(peer) }
         }
         13 => {
-            arriving.arrive(gateway, how);
+            arriving.arrive(gateway, how, false);
             gateway.now += Duration::from_secs(how.into());
         }
         14 => gateway.order(Order::Mtu(u32::from(how) * 8)),
@@ -179,7 +179,7 @@ impl Arriving {
     fn add(&mut self, gateway: &mut Gateway, datagram: &[u8], message: Option<Message>) {
         let fits = !self.is_closed && self.count < SEGMENTS_MAX && datagram.len() <= self.stride;
         if !fits || datagram.is_empty() || self.bytes.len() + datagram.len() > 65_507 {
-            self.arrive(gateway, 0);
+            self.arrive(gateway, 0, true);
         }
         if datagram.is_empty() {
             return;
@@ -193,7 +193,8 @@ impl Arriving {
         self.messages.extend(message);
     }
 
-    fn arrive(&mut self, gateway: &mut Gateway, how: u8) {
+    /// `others_follow`: in the same turn.
+    fn arrive(&mut self, gateway: &mut Gateway, how: u8, others_follow: bool) {
         let train = std::mem::take(self);
         if train.count == 0 {
             return;
@@ -206,7 +207,8 @@ impl Arriving {
                 delivers.extend(remote.passes(&message.plaintext, ecn));
             }
         }
-        gateway.train(&train.bytes, train.stride, port, ecn, &delivers);
+        let arrived = Arrived { bytes: &train.bytes, stride: train.stride, port, ecn };
+        gateway.train(&arrived, others_follow, &delivers);
     }
 }
 
@@ -215,11 +217,13 @@ pub(super) fn seeds() -> Vec<Seed> {
     let message = |peer: u8, counter: u8, sequence: u8| vec![2, peer, counter, peer, 1, 20, sequence];
     let read = |peer: u8, segment: u8, len: u8| vec![7, segment, peer, 1, len, 0];
     let train = |peer| (0..6).flat_map(|n| message(peer, n, n)).collect::<Vec<u8>>();
+    let lone = |peer| (0..3).flat_map(|n| [message(peer, n, n), vec![5, 1]].concat()).collect::<Vec<u8>>();
     let seed = |name, steps: &[&[u8]]| Seed::new(name, [&[0], &steps.concat()[..]].concat());
     vec![
         seed("train", &[&train(0), &[5, 0, 9, 0]]),
         seed("train-and-answer", &[&train(1), &[5, 4, 9, 0], &read(1, 0, 20), &read(1, 0, 20), &[9, 0]]),
         seed("confirmed-by-a-keepalive", &[&read(0, 0, 9), &[0, 0, 0, 5, 0, 9, 0]]),
+        seed("lone-messages", &[&lone(0), &lone(1), &[5, 4, 9, 0]]),
         seed("replayed", &[&message(0, 7, 0), &message(0, 7, 0), &[5, 0]]),
         seed("another-ones-source", &[&[2, 0, 1, 1, 1, 20, 0, 5, 0]]),
         seed("forged", &[&[2, 0xe0, 1, 0, 1, 20, 0, 9, 5, 0]]),

@@ -100,7 +100,8 @@ impl Gateway {
                 if read { Stage::Wire } else { Stage::Runs }
             }
             Stage::Runs => {
-                self.workers[w].path.flush_writes();
+                let now = self.now(out.now).mono;
+                self.workers[w].path.flush_writes(now);
                 Stage::Tun
             }
             Stage::Tun => {
@@ -274,8 +275,14 @@ impl Gateway {
         let worker = &mut self.workers[w];
         let unknown = |path: &DataPath| path.counters().drops.get(DropReason::UnknownIndex);
         let before = unknown(&worker.path);
+        let others_follow = !worker.socket.is_empty();
         let (path, sessions) = (&mut worker.path, &mut worker.inbox.sessions);
-        path.handle_train(now, train, &mut || sessions.pop_front());
+        let late = &mut || sessions.pop_front();
+        if others_follow {
+            path.gather_train(now, train, late)
+        } else {
+            path.handle_train(now, train, late)
+        }
         if unknown(&worker.path) - before > strangers {
             out.check(Err(format!("g{} worker {w}: a session that control has made is not known", self.index)));
         }

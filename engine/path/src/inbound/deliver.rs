@@ -10,15 +10,17 @@ use ringfort_core::time::Time;
 use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, Transmit, VNET_HDR_LEN, virtio};
 
 use super::check::Lengths;
-use super::{DATAGRAMS_MAX, TRAIN_ROOM};
+use super::{DATAGRAMS_MAX, LONE_MAX, TRAIN_ROOM};
 use crate::outputs::pop;
 use crate::tap::Direction;
 use crate::{DataPath, Watch};
 
-/// Writes that one train can cause: each of its packets alone, and the runs that were held before.
-const WRITES_MAX: usize = DATAGRAMS_MAX + FLOWS_MAX;
+/// Packets that one step can deliver: a train's, and those of messages that waited before it.
+const PACKETS_MAX: usize = DATAGRAMS_MAX + LONE_MAX;
+/// Writes that they can cause: each packet alone, and the runs that were held before.
+const WRITES_MAX: usize = PACKETS_MAX + FLOWS_MAX;
 /// Of these, writes of more than one piece.
-const GATHERS_MAX: usize = DATAGRAMS_MAX / 2 + FLOWS_MAX;
+const GATHERS_MAX: usize = PACKETS_MAX / 2 + FLOWS_MAX;
 
 /// Pieces of a write: the first packet with its headers, and the payloads of the others.
 const PIECES_MAX: usize = SEGMENTS_MAX;
@@ -129,7 +131,7 @@ impl<W: Watch> DataPath<W> {
     /// Room, data header, a packet of `len` bytes, padding. The end of what was the tag is the room in front of the
     /// next.
     #[inline]
-    fn deliver_one(&mut self, mut packet: View, len: usize) {
+    pub(super) fn deliver_one(&mut self, mut packet: View, len: usize) {
         if len > 0 {
             packet.truncate(VNET_HDR_LEN + len);
             self.counters.tun_write_packets += 1;
@@ -138,8 +140,10 @@ impl<W: Watch> DataPath<W> {
         }
     }
 
-    /// The end of a batch of trains: runs that were held for more packets are written.
-    pub fn flush_writes(&mut self) {
+    /// The end of a batch of trains: messages that wait are opened, and runs that were held for more packets are
+    /// written.
+    pub fn flush_writes(&mut self, now: Time) {
+        self.open_waiting(now);
         self.merging.flush();
     }
 

@@ -5,7 +5,7 @@ use ringfort_core::drops::DropReason;
 use ringfort_core::ids::owner;
 use ringfort_core::time::Time;
 
-use super::{Run, TRAIN_ROOM};
+use super::{Origin, Run, TRAIN_ROOM};
 use crate::budget::line;
 use crate::outputs::Handoff;
 use crate::{DataPath, Watch};
@@ -14,15 +14,15 @@ impl<W: Watch> DataPath<W> {
     #[cold]
     pub(super) fn hand_over(&mut self, now: Time, run: Run<'_>) -> Option<View> {
         let datagrams = run.counters.len();
-        if run.handed || self.is_owner(run.receiver) {
+        let Origin { receiver, endpoint, ecn } = run.origin;
+        if run.handed || self.is_owner(receiver) {
             self.note_lost_session(now, &run);
-            let &Run { stride, endpoint, ecn, .. } = &run;
-            self.tap_stranger(now, run.bytes(), stride, endpoint, ecn, DropReason::UnknownIndex);
+            self.tap_stranger(now, run.bytes(), run.stride, endpoint, ecn, DropReason::UnknownIndex);
             self.worthless += datagrams as u64;
             self.counters.drop(DropReason::UnknownIndex, datagrams);
             return run.behind();
         }
-        let Run { stride, endpoint, ecn, receiver, .. } = run;
+        let stride = run.stride;
         let (parcel, behind) = self.pack(now, run);
         match parcel {
             None => self.counters.drop(DropReason::NoSlot, datagrams),
@@ -67,8 +67,8 @@ impl<W: Watch> DataPath<W> {
             copy.copy_from_slice(run.bytes());
             return (copy.send_away().ok(), run.behind());
         }
-        let &Run { stride, endpoint, ecn, .. } = &run;
-        self.tap_stranger(now, run.bytes(), stride, endpoint, ecn, DropReason::NoSlot);
+        let Origin { endpoint, ecn, .. } = run.origin;
+        self.tap_stranger(now, run.bytes(), run.stride, endpoint, ecn, DropReason::NoSlot);
         (None, run.behind())
     }
 }

@@ -1,26 +1,29 @@
 //! From the wire to the TUN, one file for each step: a train is taken apart into runs, each run is opened in place,
-//! what follows from it is done, its packets are checked and delivered.
+//! what follows from it is done, its packets are checked and delivered. Messages that come alone in one turn are opened
+//! together.
 
 mod check;
 mod classify;
 mod deliver;
 mod effects;
 mod hand_over;
+mod lone;
 mod open;
 mod recover;
 mod screen;
 
 pub(crate) use deliver::Merging;
+pub(crate) use lone::{LONE_MAX, Lone};
 pub(crate) use recover::Told;
 pub use screen::COOKIES_PER_SECOND;
 pub(crate) use screen::Screen;
 
 use ring_buffers::View;
-use ringfort_aead::{Geometry, SEGMENTS_MAX};
+use ringfort_aead::SEGMENTS_MAX;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
-use ringfort_core::wire::{DATA_HEADER_LEN, HandshakeResponse, TAG_LEN};
+use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, HandshakeResponse, TAG_LEN};
 use vnet_packets::VNET_HDR_LEN;
 
 use crate::tap::Datagrams;
@@ -60,6 +63,14 @@ const SHORTEST_WITH_MACS: usize = size_of::<HandshakeResponse>();
 /// The counters of a run.
 type Counters = [u64; SEGMENTS_MAX];
 
+/// Under which session messages came, and from where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    receiver: u32,
+    endpoint: Endpoint,
+    ecn: u8,
+}
+
 /// Data messages under one receiver index, side by side.
 struct Run<'a> {
     /// [`TRAIN_ROOM`], the run, and what is behind it in the train.
@@ -67,9 +78,7 @@ struct Run<'a> {
     /// Bytes of the run.
     len: usize,
     stride: usize,
-    endpoint: Endpoint,
-    ecn: u8,
-    receiver: u32,
+    origin: Origin,
     counters: &'a [u64],
     handed: bool,
 }
@@ -90,25 +99,30 @@ impl Run<'_> {
 
     /// For whoever looks on.
     const fn datagrams(&self, peer: PeerId) -> Datagrams {
-        Datagrams { peer: Some(peer), stride: self.stride, endpoint: Some(self.endpoint), ecn: self.ecn }
+        let Origin { endpoint, ecn, .. } = self.origin;
+        Datagrams { peer: Some(peer), stride: self.stride, endpoint: Some(endpoint), ecn }
     }
 }
 
-/// The messages of a run that were opened and are new.
+/// The messages of one origin that were opened and are new, and how many of the others are neither.
 #[derive(Default)]
 struct Accepted {
     bits: u64,
     segments: u64,
     bytes: u64,
-    any_data: bool,
+    /// How often data came. Keepalives are none.
+    data: u64,
+    forged: usize,
+    replays: usize,
 }
 
 impl Accepted {
-    fn note(&mut self, i: usize, geometry: Geometry) {
+    /// A message of so many bytes on the wire.
+    fn note(&mut self, i: usize, len: usize) {
         self.bits |= 1 << i;
         self.segments += 1;
-        self.bytes += geometry.segment_len(i) as u64;
-        self.any_data |= geometry.plaintext_len(i) > 0;
+        self.bytes += len as u64;
+        self.data += u64::from(len > DATA_LEN_MIN);
     }
 
     fn has(&self, i: usize) -> bool {
@@ -123,14 +137,34 @@ impl<W: Watch> DataPath<W> {
     /// The kernel coalesces by addresses and lengths only, so a train may hold messages of several sessions, and
     /// handshakes.
     pub fn handle_train(&mut self, now: Time, train: Train, late: &mut dyn FnMut() -> Option<SessionOrder>) {
-        self.give_up(now);
+        if self.waiting.is_empty() {
+            self.take_apart(now, train, late);
+        } else {
+            self.gather_train(now, train, late);
+            self.open_waiting(now);
+        }
+    }
+
+    /// The same for a train that others follow in this turn. If it is one data message, that waits for theirs, and all
+    /// of one session are opened together.
+    ///
+    /// The waiting ends with whatever else comes, with the next [`DataPath::handle_train`], and with
+    /// [`DataPath::flush_writes`]. To whoever looks at what comes of it, each was opened when it came.
+    pub fn gather_train(&mut self, now: Time, train: Train, late: &mut dyn FnMut() -> Option<SessionOrder>) {
+        match self.may_wait(now, &train) {
+            Some(header) => self.let_wait(now, train, header),
+            None => {
+                // In the order in which they came: the mailbox may hold the end of a session.
+                self.open_waiting(now);
+                self.take_apart(now, train, late);
+            }
+        }
+    }
+
+    fn take_apart(&mut self, now: Time, train: Train, late: &mut dyn FnMut() -> Option<SessionOrder>) {
+        self.begin_train(now, &train);
         let Train { view, stride, endpoint, ecn, handed } = train;
         let stride = stride.max(1);
-        if !handed {
-            let datagrams = view.len().div_ceil(stride);
-            self.counters.udp_receive_trains.note(datagrams);
-            self.counters.udp_receive_datagrams += datagrams as u64;
-        }
         let mut counters = [0; SEGMENTS_MAX];
         let mut rest = Some(with_room(view));
         while let Some(view) = rest.take() {
@@ -138,7 +172,8 @@ impl<W: Watch> DataPath<W> {
             let front = front(datagrams, stride, &mut counters);
             if let Front::Data { receiver, segments } = front {
                 let (len, counters) = (datagrams.len().min(segments * stride), &counters[..segments]);
-                rest = self.open(now, Run { view, len, stride, endpoint, ecn, receiver, counters, handed }, late);
+                let origin = Origin { receiver, endpoint, ecn };
+                rest = self.open(now, Run { view, len, stride, origin, counters, handed }, late);
                 continue;
             }
             let datagram = &datagrams[..stride.min(datagrams.len())];
@@ -155,6 +190,17 @@ impl<W: Watch> DataPath<W> {
             }
             let len = datagram.len();
             rest = behind(view, len);
+        }
+    }
+
+    /// A new step begins, with this train.
+    #[inline]
+    fn begin_train(&mut self, now: Time, train: &Train) {
+        self.give_up(now);
+        if !train.handed {
+            let datagrams = train.view.len().div_ceil(train.stride.max(1));
+            self.counters.udp_receive_trains.note(datagrams);
+            self.counters.udp_receive_datagrams += datagrams as u64;
         }
     }
 

@@ -4,6 +4,7 @@ use ring_buffers::View;
 use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{PeerId, owner};
+use ringfort_core::keypair::ReceiveSession;
 use ringfort_core::time::Time;
 
 use super::{Accepted, Run};
@@ -17,12 +18,13 @@ impl<W: Watch> DataPath<W> {
         mut run: Run<'_>,
         late: &mut dyn FnMut() -> Option<SessionOrder>,
     ) -> Option<View> {
-        if !self.sessions.contains_key(&run.receiver) && self.is_owner(run.receiver) {
+        let index = run.origin.receiver;
+        if !self.sessions.contains_key(&index) && self.is_owner(index) {
             while let Some(order) = late() {
                 self.handle_session(order);
             }
         }
-        let Some(receiver) = self.sessions.get_mut(&run.receiver) else {
+        let Some(receiver) = self.sessions.get_mut(&index) else {
             return self.hand_over(now, run);
         };
         let peer = receiver.cell().id();
@@ -41,17 +43,10 @@ impl<W: Watch> DataPath<W> {
             return self.drop_run(now, run, peer, DropReason::BadLength);
         };
         self.watch.lap(Stage::Open);
-        let mut accepted = Accepted::default();
-        let mut replays = 0;
-        for (i, &counter) in run.counters.iter().enumerate() {
-            if !verdicts.passed(i) {
-                continue;
-            }
-            match session.accept(counter) {
-                Ok(()) => accepted.note(i, geometry),
-                Err(_) => replays += 1,
-            }
-        }
+        let messages = run.counters.iter().enumerate();
+        let mut accepted = accept(session, messages.map(|(i, &n)| (n, verdicts.passed(i), geometry.segment_len(i))));
+        // To the timers a train is one arrival.
+        accepted.data = accepted.data.min(1);
         if let Some(tap) = &mut self.tap {
             tap.opened(now, &run.datagrams(peer), |i| match verdicts.passed(i) {
                 _ if accepted.has(i) => None,
@@ -59,17 +54,11 @@ impl<W: Watch> DataPath<W> {
                 false => Some(DropReason::BadTag),
             });
         }
-        let forged = verdicts.failed_count();
-        if forged > 0 {
-            self.drop_received(now, run.receiver, DropReason::BadTag, forged);
-        }
-        if replays > 0 {
-            self.drop_received(now, run.receiver, DropReason::Replay, replays);
-        }
+        self.drop_refused(now, index, &accepted);
         if accepted.segments == 0 {
             return run.behind();
         }
-        self.note_authentic(now, &run, peer, &accepted);
+        self.note_authentic(now, &run.origin, run.stride.min(run.len), peer, &accepted);
         let lengths = self.check(now, &mut run, peer, geometry, &accepted);
         self.watch.lap(Stage::Check);
         let behind = self.deliver(run.view, geometry, &lengths);
@@ -83,12 +72,44 @@ impl<W: Watch> DataPath<W> {
         if let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants_peer(Some(peer))) {
             tap.received(now, &run.datagrams(peer), run.bytes(), Some(reason));
         }
-        self.drop_received(now, run.receiver, reason, run.counters.len());
+        self.drop_received(now, run.origin.receiver, reason, run.counters.len());
         run.behind()
+    }
+
+    /// Counts the messages that were not accepted.
+    #[inline]
+    pub(super) fn drop_refused(&mut self, now: Time, local_index: u32, accepted: &Accepted) {
+        if accepted.forged > 0 {
+            self.drop_received(now, local_index, DropReason::BadTag, accepted.forged);
+        }
+        if accepted.replays > 0 {
+            self.drop_received(now, local_index, DropReason::Replay, accepted.replays);
+        }
     }
 
     /// Whether this worker owns a receiver index.
     pub(super) const fn is_owner(&self, local_index: u32) -> bool {
         owner(local_index, self.config.workers) == self.config.worker
     }
+}
+
+/// Marks the counters of messages that have verified. Of each message: its counter, whether its tag has verified, and
+/// its bytes on the wire.
+#[inline]
+pub(super) fn accept<K>(
+    session: &mut ReceiveSession<K>,
+    messages: impl Iterator<Item = (u64, bool, usize)>,
+) -> Accepted {
+    let mut accepted = Accepted::default();
+    for (i, (counter, has_verified, len)) in messages.enumerate() {
+        if !has_verified {
+            accepted.forged += 1;
+            continue;
+        }
+        match session.accept(counter) {
+            Ok(()) => accepted.note(i, len),
+            Err(_) => accepted.replays += 1,
+        }
+    }
+    accepted
 }

@@ -29,7 +29,7 @@ pub(crate) struct Told {
 impl Told {
     /// The peer that control has to be told of: it was last where the data comes from, and has no session.
     fn choose(&mut self, now: Time, run: &Run<'_>, places: &Whereabouts, peers: &PeerTable) -> Option<PeerId> {
-        let remote = run.endpoint.remote;
+        let remote = run.origin.endpoint.remote;
         let chosen = places.find(now, remote).filter_map(|index| peers.at(index)).find(|peer| {
             let shared = peer.cell().shared();
             let is_there = shared.endpoint.get().is_some_and(|endpoint| endpoint.remote == remote);

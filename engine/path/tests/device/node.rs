@@ -344,7 +344,7 @@ impl Node {
         view.copy_from_slice(bytes);
         let before = path.counters().drops.clone();
         path.handle_train(now, Train { view, stride: bytes.len(), endpoint, ecn: 0, handed: false }, &mut || None);
-        path.flush_writes();
+        path.flush_writes(now);
         self.drain(worker);
         first_difference(&before, &self.workers[worker].counters().drops).map_or(Ok(()), Err)
     }

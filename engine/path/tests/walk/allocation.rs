@@ -53,6 +53,8 @@ fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
         vec![packet(SENDER, RECEIVER, &[1; LONE])],
         vec![packet(SENDER, RECEIVER, &[2; SMALL]); BATCH],
         vec![super_packet(SEGMENTS)],
+        // Each is longer than the one before, so none is part of a train.
+        (0..BATCH).map(|n| packet(SENDER, RECEIVER, &vec![3; SMALL + 16 * n])).collect(),
     ];
     // The first round may still find something that is made when it is first used.
     for round in 0..ROUNDS {
@@ -67,7 +69,7 @@ fn lone_packets_trains_and_super_packets_allocate_nothing_on_their_way() {
             }
         }
     }
-    assert_eq!(receiver.counters().tun_write_packets, ROUNDS * (1 + BATCH as u64 + u64::from(SEGMENTS)));
+    assert_eq!(receiver.counters().tun_write_packets, ROUNDS * (1 + 2 * BATCH as u64 + u64::from(SEGMENTS)));
 }
 
 /// A flood must not make anybody ask for memory: neither what is answered, nor what is dropped.

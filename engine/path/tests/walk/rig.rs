@@ -124,7 +124,7 @@ pub fn received<W: Watch>(receiver: &DataPath<W>, transmit: &Transmit) -> Train 
 
 /// The packets that a data path has for the TUN, super-packets as they are.
 pub fn writes<W: Watch>(path: &mut DataPath<W>) -> Vec<Vec<u8>> {
-    path.flush_writes();
+    path.flush_writes(NOW);
     let mut written = Vec::new();
     let mut pieces = Vec::new();
     while path.poll_write(&mut pieces) {

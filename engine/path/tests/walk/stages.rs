@@ -4,8 +4,9 @@ use ringfort_path::{Outcome, Stage, Watch, budget};
 
 use crate::rig::{Gateway, INDEX, NOW, SENDER, empty, filled, meet, pair, received, super_packet, transmits};
 
+/// What was told so far.
 #[derive(Default)]
-struct Laps(Vec<Stage>);
+pub struct Laps(pub Vec<Stage>);
 
 impl Watch for Laps {
     fn lap(&mut self, stage: Stage) {

@@ -86,7 +86,7 @@ fn what_the_tun_does_not_take_is_seen_again_as_dropped() {
         let train = received(receiver, &transmit);
         receiver.handle_train(NOW, train, &mut || None);
     }
-    receiver.flush_writes();
+    receiver.flush_writes(NOW);
     let (mut pieces, mut writes) = (Vec::new(), Vec::new());
     while receiver.poll_write(&mut pieces) {
         writes.push(pieces.len());

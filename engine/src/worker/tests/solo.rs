@@ -20,9 +20,13 @@ impl Solo {
 
     /// The first of some, of which the others never run. The device has one queue, and the peer knows one socket.
     pub(super) fn among(workers: usize) -> Self {
+        Self::counting((0..workers).map(|_| WorkerStats::default()).collect())
+    }
+
+    /// One worker for each of `stats`, of which only the first runs.
+    pub(super) fn counting(stats: Vec<WorkerStats>) -> Self {
         // It polls, so a turn with nothing to do ends.
         let busy_poll = Duration::MAX;
-        let stats = (0..workers).map(|_| WorkerStats::default()).collect();
         let (mut fixture, mut configs) = Fixture::plumbing(stats, 1, Offloads::ALL, Segmentation::On, busy_poll);
         fixture.sockets = SocketGroup::bind(&SocketConfig::new(0, 1)).unwrap();
         let config = configs.remove(0);

@@ -52,6 +52,35 @@ fn of_a_train_only_the_segments_that_are_bad_are_lost() {
     });
 }
 
+/// What is in the socket when a turn begins is opened at once, and in its order.
+#[test]
+fn datagrams_that_come_alone_in_one_turn_are_opened_together() {
+    in_namespace(|| {
+        let mut f = Solo::counting(vec![WorkerStats::with_stages(0, 1)]);
+        f.install_receive(0, true);
+        f.settle();
+        let table = f.stats[0].stages().unwrap().clone();
+        let received = table.of(Stage::UdpReceive).count();
+        for n in 0..20 {
+            let len = 100 + 16 * usize::from(n);
+            let sealed = f.seal(0, &with_checksum(inner_packet([10, 9, 0, 2], &vec![n; len])));
+            f.send_raw(&sealed);
+        }
+        f.turn_until(|f| f.stats[0].udp_receive_datagrams.get() == 20);
+        assert_eq!(f.stats[0].udp_receive_trains.get(), 20, "each came alone");
+        f.settle();
+        let mut buffer = [0; 600];
+        for n in 0..20 {
+            let len = f.receive_inner(&mut buffer);
+            assert_eq!((len, buffer[0]), (100 + 16 * usize::from(n), n));
+        }
+        // Nearly always the system has all of them ready for one turn.
+        let (opened, turns) = (table.of(Stage::Open).count(), table.of(Stage::UdpReceive).count() - received);
+        assert!(opened <= turns, "opened {opened} times in {turns} turns");
+        f.finish();
+    });
+}
+
 #[test]
 fn a_packet_from_a_foreign_address_is_dropped_and_its_sender_was_heard_all_the_same() {
     in_namespace(|| {
