@@ -1,4 +1,5 @@
-//! How busy the cores of the workers are, whatever runs there: other programs, interrupts, the host of a virtual machine.
+//! How busy the cores of the workers are, whatever runs there: other programs, interrupts, the host of a virtual
+//! machine.
 //!
 //! A worker knows its own thread alone. The kernel knows the cores (`/proc/stat`). On a machine with many cores and
 //! interrupts it takes a millisecond to say it, so control asks, and only if a worker wants to know.
@@ -9,6 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use ringfort_core::time::Time;
 
 use crate::worker::balance::{Balance, Share, WHOLE};
@@ -28,6 +30,8 @@ pub struct Cores {
     /// On which core each worker runs.
     cpus: Vec<usize>,
     before: Option<(Time, Vec<Ticks>)>,
+    /// Somebody has asked too early.
+    due: Option<Time>,
 }
 
 /// What a core did since the machine was started, in ticks of the kernel's accounts.
@@ -38,23 +42,41 @@ struct Ticks {
 }
 
 impl Cores {
-    /// Of workers that run on these cores. To be called before paths are fenced in.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn open(balance: Arc<Balance>, cpus: &[usize]) -> io::Result<Self> {
-        Ok(Self { file: File::open("/proc/stat")?, balance, cpus: cpus.to_vec(), before: None })
+    /// Of workers that run on these cores. To be called before paths are fenced in. `None`: this cannot be known, and the
+    /// log says why.
+    pub fn open(balance: Arc<Balance>, cpus: &[usize]) -> Option<Self> {
+        match open() {
+            Ok(file) => {
+                balance.will_tell();
+                Some(Self { file, balance, cpus: cpus.to_vec(), before: None, due: None })
+            }
+            Err(error) => {
+                log::info!(
+                    "how busy cores are is not known, so a flow leaves a worker only if that is full by itself: cannot \
+                     read /proc/stat: {error} (ProcSubset= of a unit and lxcfs hide it)"
+                );
+                None
+            }
+        }
+    }
+
+    /// When [`Cores::step`] has something to do that nobody wakes control for.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.due
     }
 
     /// Tells the workers, if one of them has asked and enough time has passed to tell.
     pub fn step(&mut self, now: Time) {
-        if !self.balance.take_asked() {
+        if !self.balance.is_asked() {
             return;
         }
-        let window = self.before.as_ref().map(|(then, _)| now.since(*then));
-        if window.is_some_and(|window| window < WINDOW_MIN) {
+        let earliest = self.before.as_ref().map(|(then, _)| *then + WINDOW_MIN);
+        self.due = earliest.filter(|&earliest| now < earliest);
+        if self.due.is_some() {
+            // Until then nobody wakes us again.
             return;
         }
+        self.balance.note_answer();
         let ticks = match self.ticks() {
             Ok(ticks) => ticks,
             Err(error) => return log::debug!("cannot read how busy the cores are: {error}"),
@@ -86,9 +108,18 @@ impl Cores {
     }
 }
 
+/// What stands in for the file in a container (lxcfs) counts other cores under the same numbers.
+fn open() -> io::Result<File> {
+    let file = File::open("/proc/stat")?;
+    if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "it is not the kernel's own"));
+    }
+    Ok(file)
+}
+
 /// `None`: nothing was counted, so nobody knows.
 fn busy(before: Ticks, after: Ticks) -> Option<Share> {
-    let all = after.all.checked_sub(before.all).filter(|&all| all > 0)?;
+    let all = after.all.checked_sub(before.all).filter(|&all| all > 0 && before.all > 0)?;
     // Idle time may seem to go back: it is put together from several counters.
     let idle = after.idle.saturating_sub(before.idle).min(all);
     Some((all - idle) * WHOLE / all)
@@ -129,6 +160,16 @@ mod tests {
         assert_eq!(busy(ticks(10, 100), ticks(99, 120)), Some(0));
         assert_eq!(busy(ticks(0, 0), ticks(0, 0)), None, "a core that the kernel does not name");
         assert_eq!(busy(ticks(10, 100), ticks(0, 0)), None, "it was taken out");
+        assert_eq!(busy(ticks(0, 0), ticks(10, 100)), None, "it has come: these are years");
+    }
+
+    /// The unit that packages have must not hide what is read here, nor refuse what workers ask of the scheduler.
+    #[test]
+    fn the_unit_leaves_what_places_flows() {
+        let unit = include_str!("../../../packaging/systemd/ringfort@.service");
+        assert!(!unit.lines().any(|line| line == "ProcSubset=pid"));
+        let allowed = |line: &str| line.starts_with("SystemCallFilter=") && line.contains(" sched_setattr");
+        assert!(unit.lines().any(allowed), "{unit}");
     }
 
     /// With the kernel's own file, and time that passes in it.
@@ -152,8 +193,10 @@ mod tests {
         }
         ask(&mut cores, NOW + WINDOW_MIN / 2);
         assert!(balance.core(0, NOW).is_none(), "too early");
+        assert!(balance.is_asked() && cores.next_deadline() == Some(NOW + WINDOW_MIN), "and control comes back");
         let now = NOW + WINDOW_MIN;
-        ask(&mut cores, now);
+        cores.step(now);
+        assert!(!balance.is_asked() && cores.next_deadline().is_none());
         assert!(balance.core(0, now).is_some_and(|busy| busy <= WHOLE));
         assert_eq!(balance.core(1, now), None);
         let later = now + WINDOW_MAX;

@@ -113,7 +113,7 @@ impl Daemon {
         let (of_control, for_metrics) = (source.clone(), exchange.clone());
         let mut control = Control::new(plane, interface, sources, of_control, for_metrics, captures, MTU_DEFAULT);
         control.set_x25519(x25519.x25519);
-        watch_cores(&mut control, flows.as_ref(), cpus);
+        control.watch_cores(flows.as_ref().and_then(|flows| Cores::open(flows.balance.clone(), cpus)));
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         let loaded = keep_endpoints(cli, &mut control)?;
         if let Some(file) = file.as_ref().filter(|file| !file.is_gateway()) {
@@ -324,18 +324,6 @@ fn watch(queue: &OwnedFd, given: Option<Given>) -> Result<Interface, DaemonError
         panics::restore_interface(given, Arc::downgrade(&copy));
     }
     Interface::watch(copy, given).inspect_err(restore)
-}
-
-/// Flows go where there is room, and control knows where that is.
-fn watch_cores(control: &mut Control, flows: Option<&Flows>, cpus: &[usize]) {
-    let Some(flows) = flows else { return };
-    match Cores::open(flows.balance.clone(), cpus) {
-        Ok(cores) => control.watch_cores(cores),
-        Err(error) => log::warn!(
-            "cannot read /proc/stat ({error}): a worker gives flows away only if it is full by itself. Mount /proc to \
-             mend that"
-        ),
-    }
 }
 
 /// The running workers. They are stopped when this is dropped.

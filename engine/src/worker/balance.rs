@@ -58,13 +58,6 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Of a worker that ran for so long in `window`; `busy` is its core, if that is known.
-    pub(super) fn of(ran: Duration, window: Duration, busy: Option<Share>) -> Self {
-        let share = ran.as_nanos() * u128::from(WHOLE) / window.as_nanos().max(1);
-        let ran = u64::try_from(share).unwrap_or(WHOLE).min(WHOLE);
-        Self { ran, others: busy.unwrap_or(ran).saturating_sub(ran) }
-    }
-
     pub(super) fn total(self) -> Share {
         (self.ran + self.others).min(WHOLE)
     }
@@ -76,6 +69,8 @@ pub struct Balance {
     loads: Box<[Published]>,
     /// Somebody wants to know how busy the cores are.
     asked: AtomicBool,
+    /// Control can find out.
+    is_told: AtomicBool,
     /// Which buckets were moved of late, each written by the worker that has the bucket.
     moves: Box<[AtomicU64; Bucket::COUNT]>,
 }
@@ -124,6 +119,7 @@ impl Balance {
         Self {
             loads: (0..workers).map(|_| Published::default()).collect(),
             asked: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             moves: Box::new([const { AtomicU64::new(0) }; _]),
         }
     }
@@ -133,10 +129,25 @@ impl Balance {
         self.loads[worker].core.say(busy, now);
     }
 
-    /// Whether a worker has asked for [`publish_core`](Self::publish_core) since this was called last.
+    /// From now on, whoever asks is told by [`publish_core`](Self::publish_core).
+    pub fn will_tell(&self) {
+        self.is_told.store(true, Relaxed);
+    }
+
+    /// Whether a worker has asked, and nobody has answered since.
     #[must_use]
-    pub fn take_asked(&self) -> bool {
-        self.asked.swap(false, Relaxed)
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Relaxed)
+    }
+
+    /// The question is answered, or about to be.
+    pub fn note_answer(&self) {
+        self.asked.store(false, Relaxed);
+    }
+
+    /// Whether a worker knows what there is to know. Who asks for the first time after a pause has to wait.
+    pub(super) fn is_known(&self, worker: usize, now: Time) -> bool {
+        !self.is_told.load(Relaxed) || self.core(worker, now).is_some()
     }
 
     #[cfg(test)]
@@ -323,17 +334,33 @@ impl Spread {
     }
 }
 
-/// The CPU time of the thread that asks.
+/// What the thread that asks had of its core.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     last: Option<Duration>,
+    /// In the latest looks.
+    ran: [Share; Self::LOOKS],
 }
 
 impl Account {
-    /// How long the thread ran since this was asked last.
-    pub(super) fn take(&mut self) -> Option<Duration> {
+    /// What is known of a core may be as old as that many looks.
+    const LOOKS: usize = 4;
+
+    /// The load since this was asked last, `window` ago. `busy` is the core's, if that is known.
+    pub(super) fn take(&mut self, window: Duration, busy: Option<Share>) -> Option<Load> {
         let now = thread_time();
-        self.last.replace(now).map(|last| now.saturating_sub(last))
+        let ran = now.saturating_sub(self.last.replace(now)?);
+        Some(self.note(ran, window, busy))
+    }
+
+    fn note(&mut self, ran: Duration, window: Duration, busy: Option<Share>) -> Load {
+        let share = ran.as_nanos() * u128::from(WHOLE) / window.as_nanos().max(1);
+        let ran = u64::try_from(share).unwrap_or(WHOLE).min(WHOLE);
+        self.ran.rotate_right(1);
+        self.ran[0] = ran;
+        // The core was busy some time ago: what this worker did then is not what others did.
+        let most = self.ran.into_iter().max().unwrap_or(ran);
+        Load { ran, others: busy.unwrap_or(ran).saturating_sub(most) }
     }
 }
 

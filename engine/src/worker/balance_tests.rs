@@ -42,20 +42,38 @@ fn what_control_says_of_a_core_counts_as_well() {
 #[test]
 fn control_is_asked_once_until_it_has_looked() {
     let balance = Balance::new(2);
-    assert!(!balance.ask(load(ASKS_FROM - 1, 900)) && !balance.take_asked());
+    assert!(!balance.ask(load(ASKS_FROM - 1, 900)) && !balance.is_asked());
     assert!(balance.ask(load(ASKS_FROM, 0)));
     assert!(!balance.ask(load(ASKS_FROM, 0)), "it is awake");
-    assert!(balance.take_asked() && !balance.take_asked());
-    assert!(balance.ask(load(WHOLE, 0)));
+    assert!(balance.is_asked());
+    balance.note_answer();
+    assert!(!balance.is_asked() && balance.ask(load(WHOLE, 0)));
+}
+
+#[test]
+fn nobody_who_can_be_told_goes_by_less() {
+    let balance = Balance::new(2);
+    assert!(balance.is_known(0, NOW), "nobody will ever tell");
+    balance.will_tell();
+    assert!(!balance.is_known(0, NOW));
+    balance.publish_core(0, 0, NOW);
+    assert!(balance.is_known(0, NOW) && !balance.is_known(0, NOW + HEARD_FOR + TICK));
 }
 
 #[test]
 fn a_load_is_what_the_worker_and_others_did() {
-    let [second, half] = [1_000, 500].map(Duration::from_millis);
-    assert_eq!(Load::of(half, second, None), load(500, 0));
-    assert_eq!(Load::of(half, second, Some(900)), load(500, 400));
-    assert_eq!(Load::of(half, second, Some(400)), load(500, 0), "the account of cores is coarse");
-    assert_eq!(Load::of(second, Duration::ZERO, Some(WHOLE)), load(WHOLE, 0));
+    let [second, half, tenth] = [1_000, 500, 100].map(Duration::from_millis);
+    let once = |ran, window, busy| Account::default().note(ran, window, busy);
+    assert_eq!(once(half, second, None), load(500, 0));
+    assert_eq!(once(half, second, Some(900)), load(500, 400));
+    assert_eq!(once(half, second, Some(400)), load(500, 0), "the account of cores is coarse");
+    assert_eq!(once(second, Duration::ZERO, Some(WHOLE)), load(WHOLE, 0));
+    let mut account = Account::default();
+    assert_eq!(account.note(half, second, Some(900)), load(500, 400));
+    for _ in 1..Account::LOOKS {
+        assert_eq!(account.note(tenth, second, Some(900)), load(100, 400), "that was the worker, a moment ago");
+    }
+    assert_eq!(account.note(tenth, second, Some(900)), load(100, 800));
 }
 
 #[test]
@@ -158,10 +176,10 @@ fn each_of_many_workers_has_its_part() {
 
 #[test]
 fn the_time_of_this_thread_is_counted() {
-    let mut account = Account::default();
-    assert_eq!(account.take(), None, "the first time says nothing");
+    let (mut account, window) = (Account::default(), Duration::from_secs(1));
+    assert_eq!(account.take(window, None), None, "the first time says nothing");
     let began = std::time::Instant::now();
-    while account.take().expect("asked before") == Duration::ZERO {
+    while account.take(Duration::from_millis(1), None).expect("asked before").ran == 0 {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 }

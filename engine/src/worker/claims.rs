@@ -144,12 +144,14 @@ impl Claims {
             received_here += received;
             sent_here += if table.place(bucket) == worker { sent } else { 0 };
         }
-        if let Some(ran) = self.account.as_mut().and_then(Account::take) {
-            look.core_busy = balance.core(worker, now);
-            let load = Load::of(ran, now.since(self.last_look), look.core_busy);
+        look.core_busy = balance.core(worker, now);
+        let window = now.since(self.last_look);
+        if let Some(load) = self.account.as_mut().and_then(|account| account.take(window, look.core_busy)) {
             balance.publish(worker, load.ran, now);
             look.asks = balance.ask(load);
-            look.moves = self.spread_work(load, cost(0, received_here) + sent_here, now);
+            if balance.is_known(worker, now) {
+                look.moves = self.spread_work(load, cost(0, received_here) + sent_here, now);
+            }
         }
         let leaves = |flows: &Flows| Bucket::all().any(|bucket| flows.table.is_to_leave(bucket, worker));
         self.leaving = self.flows.as_ref().is_some_and(leaves);

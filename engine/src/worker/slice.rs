@@ -1,9 +1,8 @@
 //! How long a worker may have its core at a time when others want it too.
 //!
 //! A worker with a packet needs its core at once, and for microseconds. The scheduler lets a thread that wakes up take
-//! the core from one with longer slices (Linux 6.12, `Documentation/scheduler/sched-eevdf.rst`). So workers ask for short
-//! ones. Their share of the core stays what it is, unlike with a higher priority. Programs that compute beside a gateway,
-//! and control, wait no longer for it in all.
+//! the core from one with longer slices (Linux 6.12, `Documentation/scheduler/sched-eevdf.rst`). So workers ask for
+//! short ones. Their share of the core stays what it is, unlike with a higher priority.
 
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub(super) fn shorten() {
         Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }).map(drop)
     });
     if let Err(errno) = result {
-        log::debug!("a worker keeps the slices of the scheduler that others have: {errno}");
+        log::info!("a worker has no shorter slices of its core than other programs: sched_setattr(2): {errno}");
     }
 }
 

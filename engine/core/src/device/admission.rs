@@ -27,7 +27,7 @@ const SECRET_REPLACED_BEFORE: Duration = Duration::from_secs(5);
 /// How often what workers used is looked at, until they have let go of it.
 const RETIRED_CHECKED_EVERY: Duration = Duration::from_secs(1);
 
-/// Messages that turned out to be nobody's, after a Diffie-Hellman for each, and that were asked for no proof of their
+/// Messages that came to nothing, most of them after a Diffie-Hellman, and that were asked for no proof of their
 /// address: with so many within [`LOADED_FOR`] there is load. They take a twentieth of a core on AMD Zen 3. With many
 /// more, control keeps pace and no message waits, but the workers miss the core.
 const WASTED_MAX: u32 = 1_000;
@@ -45,7 +45,7 @@ pub(super) struct Published {
     /// What went with former secrets, while workers may use it. It is freed here, not there.
     retired: Vec<Arc<Answered>>,
     retired_due: Option<Time>,
-    /// Messages that were nobody's since then.
+    /// Messages that came to nothing since then.
     wasted: (Time, u32),
 }
 
@@ -109,7 +109,7 @@ impl Device {
         self.published.load.note(now);
     }
 
-    /// A Diffie-Hellman was done for nobody. Whoever has proved an address is limited by it, so this is about others.
+    /// A message came to nothing. Whoever has proved an address is limited by it, so this is about others.
     pub(super) fn note_wasted(&mut self, now: Time, (proof, under_load): (Proof, bool), rng: &mut dyn CryptoRng) {
         if under_load || !matches!(proof, Proof::Unasked | Proof::Key) {
             return;

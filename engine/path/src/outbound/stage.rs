@@ -165,8 +165,9 @@ impl<W: Watch> DataPath<W> {
 
     /// Throws away a packet that has waited, of whichever peer.
     fn drop_waiting(&mut self, now: Time, reason: DropReason, view: &[u8]) {
-        let destination = packet::parse(&view[DATA_HEADER_LEN..]).map(|inner| inner.destination);
-        let peer = destination.ok().and_then(|destination| self.routes.lookup(destination));
+        // Only a capture wants to know whose it was.
+        let inner = self.tap.as_ref().and_then(|_| packet::parse(&view[DATA_HEADER_LEN..]).ok());
+        let peer = inner.and_then(|inner| self.routes.lookup(inner.destination));
         self.drop_outgoing(now, peer, reason, view);
     }
 }

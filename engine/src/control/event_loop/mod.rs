@@ -177,8 +177,8 @@ impl Control {
     }
 
     /// Tells the workers how busy their cores are when they ask.
-    pub fn watch_cores(&mut self, cores: Cores) {
-        self.cores = Some(cores);
+    pub fn watch_cores(&mut self, cores: Option<Cores>) {
+        self.cores = cores;
     }
 
     /// Takes over where peers were last, and has it kept from now on, both before any peer is added.
@@ -307,7 +307,7 @@ impl Control {
     fn next_deadline(&self, server: &Server) -> Option<Time> {
         let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.sources.next_deadline()];
         let own = own.into_iter().chain([self.interface.next_deadline(), self.endpoints.next_deadline()]);
-        let own = own.chain([self.jobs.next_deadline()]);
+        let own = own.chain([self.jobs.next_deadline(), self.cores.as_ref().and_then(Cores::next_deadline)]);
         own.chain([server.next_deadline()]).flatten().min()
     }
 
