@@ -143,8 +143,7 @@ impl Worker {
         result
     }
 
-    /// In a frame of its own. What the cipher leaves in it is overwritten; in that of the caller it would stay.
-    #[inline(never)]
+    #[inline]
     fn work(&mut self) -> Result<(), WorkerError> {
         self.path.watch().begin();
         let wait = self.prepare()?;
