@@ -14,6 +14,7 @@
 //! still the same endpoint.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -270,10 +271,21 @@ impl<K> PeerCell<K> {
     }
 }
 
+/// An address that the routes lead to a peer, in one version of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutedSource {
+    /// The address.
+    pub addr: IpAddr,
+    /// The version, in the count of whoever asked the routes.
+    pub version: u64,
+}
+
 /// A receiving half at the worker that owns it, with what the peer's first message under it sets free.
 pub struct Receiver<O, S> {
     /// The receiving half.
     pub session: ReceiveSession<O>,
+    /// The source of the last packet under it that the routes allowed.
+    pub last_source: Option<RoutedSource>,
     cell: Arc<PeerCell<S>>,
     /// The sending half of a session that we answered for, until the peer has shown that it has the key.
     next: Option<Arc<SendState<S>>>,
@@ -291,7 +303,7 @@ impl<O, S> Receiver<O, S> {
     ) -> (Self, Option<Arc<SendState<S>>>) {
         let state = Arc::new(SendState::session(number, send));
         let (now, next) = if session.initiator() { (Some(state), None) } else { (None, Some(state)) };
-        (Self { session, cell, next }, now)
+        (Self { session, last_source: None, cell, next }, now)
     }
 
     /// The peer whose session this is.

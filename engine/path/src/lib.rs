@@ -61,7 +61,7 @@ use vnet_packets::Merge;
 
 use inbound::{LONE_MAX, Lone, Merging, Screen, Told};
 use losses::UnroutedReports;
-use outbound::{Gathered, Heads, Stalled};
+use outbound::{Arrivals, Gathered, Heads, Stalled};
 use outputs::Outputs;
 use peers::PeerTable;
 use sessions::Sessions;
@@ -114,6 +114,8 @@ pub struct DataPath<W = Unwatched> {
     peers: PeerTable,
     sessions: Sessions,
     routes: AllowedIps,
+    /// How often the routes were replaced.
+    routes_version: u64,
     /// Where peers are, as long as sessions are recovered that were lost.
     whereabouts: Option<Arc<Whereabouts>>,
     /// How much of what strangers may have sent control is still told.
@@ -128,6 +130,8 @@ pub struct DataPath<W = Unwatched> {
     staging: Staging,
     /// Peers for which this worker began to wait in this turn.
     entered: Vec<PeerId>,
+    /// Packets that are routed together.
+    arrivals: Arrivals,
     /// Packets that have a peer and a key.
     gathered: Gathered,
     /// Headers of the segments of a train in the making.
@@ -158,6 +162,7 @@ impl<W: Watch> DataPath<W> {
             peers: PeerTable::default(),
             sessions: Sessions::default(),
             routes: AllowedIps::new(),
+            routes_version: 0,
             whereabouts: None,
             told: Told::default(),
             screen: Screen::default(),
@@ -165,6 +170,7 @@ impl<W: Watch> DataPath<W> {
             waiting: Vec::with_capacity(LONE_MAX),
             staging: Staging::new(budget::STAGED_LIMITS, budget::STAGED_JUMBO_LIMITS),
             entered: Vec::with_capacity(ENTERED_MAX + budget::GATHERED_MAX),
+            arrivals: Arrivals::new(),
             gathered: Gathered::new(),
             heads: outbound::no_heads(),
             stalled: None,

@@ -97,6 +97,8 @@ impl<W: Watch> DataPath<W> {
     /// Does what control says.
     pub fn handle_order(&mut self, now: Time, order: Order) -> Outcome {
         self.give_up(now);
+        // What was read before is routed as it would have been then.
+        self.route_arrivals(now);
         match order {
             Order::AddPeer(cell) => self.peers.add(cell),
             Order::RemovePeer { peer } => {
@@ -106,7 +108,10 @@ impl<W: Watch> DataPath<W> {
                 self.has_forgotten = true;
                 self.drop_staged(now, peer, DropReason::Down);
             }
-            Order::Routes { routes, .. } => self.routes = routes,
+            Order::Routes { routes, .. } => {
+                self.routes = routes;
+                self.routes_version += 1;
+            }
             Order::SendStaged { peer } => self.send_staged(now, peer),
             Order::SendKeepalive { peer } => return self.send_something(now, peer),
             Order::DropStaged { peer } => self.drop_staged(now, peer, DropReason::NoSession),

@@ -1,5 +1,6 @@
 //! What a worker knows of each peer: the cell that it shares with the others.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use ringfort_core::device::HandshakeReason;
@@ -39,6 +40,15 @@ impl PeerTable {
     pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
         let peer = self.slots.get(id.index as usize)?.as_ref()?;
         (peer.0.id() == id).then_some(peer)
+    }
+
+    /// Reads where each of these peers is, so the core waits for all of them at once. Without this it would wait for
+    /// one after the other: asking a peer for its endpoint or its session takes locked instructions, and no core looks
+    /// ahead of those.
+    pub(crate) fn touch(&self, ids: &[Option<PeerId>]) {
+        let peers = ids.iter().flatten().filter_map(|&id| self.get(id));
+        // The answer is of no interest.
+        black_box(peers.filter(|peer| peer.0.shared().handshake.is(0)).count());
     }
 
     /// The peer in a slot, whoever it is.

@@ -141,10 +141,15 @@ impl<W: Watch> DataPath<W> {
         let authentic = run.iter().enumerate().filter(|(i, _)| accepted.has(*i));
         let longest = authentic.map(|(_, lone)| lone.len()).max().unwrap_or_default();
         self.note_authentic(now, &origin, longest, peer, &accepted);
+        let before = self.last_source(origin.receiver);
+        let mut source = before;
         for (i, (lone, length)) in run.iter_mut().zip(lengths).enumerate() {
             if accepted.has(i) {
-                *length = self.check_message(now, lone.bytes_mut(), peer, origin.ecn);
+                *length = self.check_message(now, lone.bytes_mut(), peer, &mut source, origin.ecn);
             }
+        }
+        if source != before {
+            self.keep_source(origin.receiver, source);
         }
     }
 }

@@ -84,6 +84,7 @@ impl<W: Watch> DataPath<W> {
 
     /// The end of a batch of packets: seals what was gathered. To be called before the worker sleeps.
     pub fn flush(&mut self, now: Time) {
+        self.route_arrivals(now);
         self.seal_gathered(now);
         // Asked for in every turn, and hardly ever is there anybody.
         if !self.entered.is_empty() {

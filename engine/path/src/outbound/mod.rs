@@ -1,6 +1,8 @@
 //! From the TUN to the wire, one file for each step: a packet finds its peer, the packets of one batch for one peer
-//! become trains, and are sealed. A super-packet is cut up straight into its trains. What has no key waits.
+//! become trains, and are sealed. A super-packet is cut up straight into its trains. What has no key waits. In a large
+//! table of routes, packets wait for each other before they find their peers (`arrive.rs`).
 
+mod arrive;
 mod gather;
 mod keepalive;
 mod route;
@@ -9,6 +11,7 @@ mod segment;
 mod stage;
 mod train;
 
+pub(crate) use arrive::Arrivals;
 pub(crate) use gather::{Gathered, Pending};
 pub(crate) use segment::{HEADERS_MAX, Heads, SuperPacket, no_heads};
 
@@ -23,6 +26,7 @@ use vnet_packets::{Received, VNET_HDR_LEN, virtio};
 
 use crate::tap::{Datagrams, Direction};
 use crate::{DataPath, Outcome, Transmit, Watch};
+use arrive::Arrival;
 
 /// What a virtio-net header has more than the data header that takes its place: a lone packet does not move.
 const SURPLUS: usize = VNET_HDR_LEN - DATA_HEADER_LEN;
@@ -72,9 +76,21 @@ impl<W: Watch> DataPath<W> {
             Err(reason) => return self.drop_outgoing(now, None, reason, &view),
         };
         view.truncate(DATA_HEADER_LEN + inner.len);
-        match self.route(&view[DATA_HEADER_LEN..], inner.destination) {
-            Ok(peer) => self.admit(now, peer, view, packet::outer_ecn(inner.ecn)),
-            Err(reason) => self.turn_back(now, reason, inner.destination, &view[DATA_HEADER_LEN..]),
+        let (destination, ecn) = (inner.destination, packet::outer_ecn(inner.ecn));
+        if self.routes.is_large() {
+            return self.arrive(now, Arrival { destination, ecn, view });
+        }
+        let peer = self.route(&view[DATA_HEADER_LEN..], destination);
+        self.go_on(now, peer, Arrival { destination, ecn, view });
+    }
+
+    /// A packet has been routed.
+    #[inline]
+    fn go_on(&mut self, now: Time, peer: Result<PeerId, DropReason>, arrival: Arrival) {
+        let Arrival { destination, ecn, view } = arrival;
+        match peer {
+            Ok(peer) => self.admit(now, peer, view, ecn),
+            Err(reason) => self.turn_back(now, reason, destination, &view[DATA_HEADER_LEN..]),
         }
     }
 

@@ -23,7 +23,13 @@ impl<W: Watch> DataPath<W> {
     /// a datagram of our own.
     #[inline]
     pub(super) fn route(&self, packet: &[u8], destination: IpAddr) -> Result<PeerId, DropReason> {
-        let id = self.routes.lookup(destination).ok_or(DropReason::NoRoute)?;
+        self.reach(packet, self.routes.lookup(destination))
+    }
+
+    /// The same when the routes have been asked already.
+    #[inline]
+    pub(super) fn reach(&self, packet: &[u8], found: Option<PeerId>) -> Result<PeerId, DropReason> {
+        let id = found.ok_or(DropReason::NoRoute)?;
         let peer = self.peers.reachable(id)?;
         if looped::mark(packet).is_some_and(|mark| peer.closes_a_circle(mark, &self.nesting)) {
             return Err(DropReason::LoopedEndpoint);

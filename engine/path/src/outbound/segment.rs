@@ -58,6 +58,8 @@ impl<W: Watch> DataPath<W> {
         };
         self.counters.tun_read_packets += segments.len() as u64;
         self.counters.tun_read_bytes += packet.len() as u64;
+        // What was read before leaves before.
+        self.route_arrivals(now);
         let peer = match self.route(packet, inner.destination) {
             Ok(peer) => peer,
             Err(reason) => {
@@ -73,7 +75,7 @@ impl<W: Watch> DataPath<W> {
         if self.staging.waiting(peer) > 0 {
             self.send_staged(now, peer);
         }
-        // What was read before leaves before.
+        // The same here.
         if self.gathered.0.is_empty() {
             self.watch.lap(Stage::Route);
         } else {

@@ -1,6 +1,7 @@
 //! Packets walk through data paths without a kernel: what the shell asks for, and what it must get.
 
 mod allocation;
+mod crowd;
 mod lone;
 mod recover;
 mod refused;

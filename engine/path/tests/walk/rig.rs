@@ -53,11 +53,16 @@ pub fn empty<W: Watch>(worker: usize, workers: usize, watch: W) -> DataPath<W> {
 
 /// Tells it of a peer that has that address in the tunnel.
 pub fn meet<W: Watch>(path: &mut DataPath<W>, cell: &Arc<PeerCell>, peer: [u8; 4]) {
-    let mut routes = AllowedIps::new();
-    routes.insert(Prefix::new(IpAddr::from(peer), 32).unwrap(), PEER);
-    for order in [Order::AddPeer(cell.clone()), Order::Routes { routes, version: 1 }] {
+    for order in [Order::AddPeer(cell.clone()), Order::Routes { routes: route(peer, PEER), version: 1 }] {
         assert_eq!(path.handle_order(NOW, order), Outcome::Done);
     }
+}
+
+/// The route of one address.
+pub fn route(address: [u8; 4], peer: PeerId) -> AllowedIps {
+    let mut routes = AllowedIps::new();
+    routes.insert(Prefix::new(IpAddr::from(address), 32).unwrap(), peer);
+    routes
 }
 
 impl Gateway {
