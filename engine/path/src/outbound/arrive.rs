@@ -63,9 +63,11 @@ impl<W: Watch> DataPath<W> {
         let found = self.routes.lookup_together(&destinations);
         self.peers.touch(&found);
         for place in places {
-            let Some(arrival) = self.arrivals.0.pop_front() else { return };
-            let peer = self.reach(&arrival.view[DATA_HEADER_LEN..], found[place]);
-            self.go_on(now, peer, arrival);
+            let Some(Arrival { destination, ecn, view }) = self.arrivals.0.pop_front() else { return };
+            match self.reach(&view[DATA_HEADER_LEN..], found[place]) {
+                Ok(peer) => self.admit(now, peer, view, ecn),
+                Err(reason) => self.turn_back(now, reason, destination, &view[DATA_HEADER_LEN..]),
+            }
         }
     }
 }

@@ -80,15 +80,7 @@ impl<W: Watch> DataPath<W> {
         if self.routes.is_large() {
             return self.arrive(now, Arrival { destination, ecn, view });
         }
-        let peer = self.route(&view[DATA_HEADER_LEN..], destination);
-        self.go_on(now, peer, Arrival { destination, ecn, view });
-    }
-
-    /// A packet has been routed.
-    #[inline]
-    fn go_on(&mut self, now: Time, peer: Result<PeerId, DropReason>, arrival: Arrival) {
-        let Arrival { destination, ecn, view } = arrival;
-        match peer {
+        match self.route(&view[DATA_HEADER_LEN..], destination) {
             Ok(peer) => self.admit(now, peer, view, ecn),
             Err(reason) => self.turn_back(now, reason, destination, &view[DATA_HEADER_LEN..]),
         }
