@@ -50,8 +50,7 @@ impl<W: Watch> DataPath<W> {
 
     /// How long the packet in an opened message is that may go on; 0 if there is none. `allowed` is as in
     /// [`DataPath::check_packet`].
-    // As a call it would be ten instructions more for each packet of a train.
-    #[inline(always)]
+    #[inline]
     pub(super) fn check_message(
         &mut self,
         now: Time,
