@@ -1,5 +1,10 @@
 # What the scripts share. Sourced, not run.
 
+# A function in $(…) stops where it fails, as it does elsewhere.
+shopt -s inherit_errexit
+# What is built has the same modes for everyone who builds it.
+umask 022
+
 # One line about what is being done, on standard error.
 say() {
     printf '== %s\n' "$*" >&2
