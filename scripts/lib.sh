@@ -134,8 +134,10 @@ need_target() {
         say "installing Rust's standard library for $target"
         rustup --quiet target add "$target" || fail "rustup has no standard library for $target"
     fi
+    # Build scripts and macros are this machine's own programs, whatever the target.
+    install_packages gcc libc6-dev binutils
     case $target in
-        "$(host_target)") install_packages gcc libc6-dev binutils ;;
+        "$(host_target)") ;;
         *-linux-gnu)
             # The names of Debian's packages, and what its tools begin with.
             local arch=${target%%-*} tools=${target%%-*}-linux-gnu
@@ -146,7 +148,7 @@ need_target() {
             ;;
         *-linux-musl)
             # Rust brings musl and the linker's files; this is for C.
-            install_packages gcc binutils musl-tools
+            install_packages musl-tools
             export "CC_$name=musl-gcc" "AR_$name=ar"
             ;;
         *) fail "nobody has said how to build for $target: scripts/lib.sh" ;;
