@@ -155,6 +155,16 @@ need_target() {
     esac
 }
 
+# unit_tests [ARGUMENT...]: the tests of all crates, without those between namespaces. cargo gets the arguments.
+unit_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --workspace --filterset 'not binary(namespaces)' --no-tests=pass "$@" </dev/null
+    else
+        cargo test --locked --workspace --exclude ringfort --exclude ringfort-bench --lib --bins --tests "$@" </dev/null
+        cargo test --locked --package ringfort --package ringfort-bench --lib --bins "$@" </dev/null
+    fi
+}
+
 # build_for TARGET PROFILE [ARGUMENT...]: builds with cargo, which gets the arguments. What it makes lies in the
 # directory that `built_in` says, below the target directory.
 build_for() {
