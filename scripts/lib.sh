@@ -199,6 +199,19 @@ static_binary() {
     esac
 }
 
+# install_licences BINARY DIRECTORY: those that scripts/static puts beside a binary, and no other file that lies there.
+install_licences() {
+    local file from
+    from=$(dirname "$1")/doc
+    for file in THIRD-PARTY-NOTICES LICENSE-MIT LICENSE-APACHE musl-copyright; do
+        if [ -f "$from/$file" ]; then
+            install -m 644 "$from/$file" "$2/$file"
+        else
+            say "there is no $from/$file: the image goes without it, so pass it on to nobody"
+        fi
+    done
+}
+
 # What containers call the architecture of this machine.
 oci_architecture() {
     case $(uname --machine) in
