@@ -42,8 +42,8 @@ struct Ticks {
 }
 
 impl Cores {
-    /// Of workers that run on these cores. To be called before paths are fenced in. `None`: this cannot be known, and the
-    /// log says why.
+    /// Of workers that run on these cores. To be called before paths are fenced in. `None`: this cannot be known, and
+    /// the log says why.
     pub fn open(balance: Arc<Balance>, cpus: &[usize]) -> Option<Self> {
         match open() {
             Ok(file) => {

@@ -11,8 +11,8 @@
 //! without traffic asks nobody.
 //!
 //! A worker whose core is full gives buckets away, one at a time, to the worker whose core has the least to do. It does
-//! so if the fuller of the two is less full then. New flows fall into buckets that are idle until then. These are spread
-//! in proportion to the room that each core has.
+//! so if the fuller of the two is less full then. New flows fall into buckets that are idle until then. These are
+//! spread in proportion to the room that each core has.
 //!
 //! Whether the other place is better turns out there: a bucket goes back only if others take more of that core than of
 //! the one it came from.
