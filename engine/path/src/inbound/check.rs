@@ -38,7 +38,7 @@ impl<W: Watch> DataPath<W> {
                 *length = self.check_message(now, segment, peer, &mut source, ecn);
             }
         }
-        if source != before {
+        if self.routes.is_large() && source != before {
             self.keep_source(run.origin.receiver, source);
         }
         if let Some(tap) = &mut self.tap {
