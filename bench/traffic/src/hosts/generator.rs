@@ -14,7 +14,7 @@ use crate::hosts::clocks::{Estimate, Probe};
 use crate::hosts::half::{Bare, Half, Host, Threads};
 use crate::hosts::learning::learn;
 use crate::hosts::wire::{ANSWER_LEN_MAX, Answer, LaneAsk, Line, PROTOCOL, Part, Request, UdpAsk, VERSION};
-use crate::hosts::{Clocks, HELLO_PATIENCE, PATIENCE};
+use crate::hosts::{Clocks, HELLO_PATIENCE, LOOK_EVERY, PATIENCE};
 use crate::receiver::Signals;
 use crate::schedule::headers_len;
 use crate::tally::LaneResult;
@@ -81,8 +81,8 @@ impl Generator {
         let is_one_way = load.direction != Direction::RoundTrip;
         let before = if is_one_way { Some(self.estimate()?) } else { None };
         let offset_ns = before.map_or(0, |estimate| estimate.offset_ns);
-        let halves = self.prepare(load, offset_ns)?;
-        let (ours, theirs) = self.carry(load, &halves, offset_ns, progress)?;
+        let (halves, proof) = self.prepare(load, offset_ns)?;
+        let (ours, theirs) = self.carry(load, &halves, (offset_ns, proof), progress)?;
         let after = if is_one_way { Some(self.estimate()?) } else { None };
         if theirs.len() != halves.len() {
             return Err(out_of_turn());
@@ -139,7 +139,7 @@ impl Generator {
 
     fn direct_tcp(&mut self, crew: Crew<'_, '_>, bulk: &Bulk) -> Result<(Drained, u64)> {
         let ready = crew.assemble()?;
-        self.begin()?;
+        self.begin(None)?;
         ready.begin()?;
         match self.receive(bulk.ramp_up + bulk.sustain + STALL + PATIENCE)? {
             Answer::Tcp { drained, cpu_ns } => Ok((drained, cpu_ns)),
@@ -147,8 +147,9 @@ impl Generator {
         }
     }
 
-    /// Binds what is here, has the reflector bind the rest, and opens the way between them.
-    fn prepare(&mut self, load: &Load, offset_ns: i64) -> Result<Vec<Half>> {
+    /// Binds what is here, has the reflector bind the rest, and opens the way between them. Returns the proof,
+    /// too.
+    fn prepare(&mut self, load: &Load, offset_ns: i64) -> Result<(Vec<Half>, Option<u64>)> {
         let (from, to) = (self.from, self.to);
         let bare = |numbered| Bare::new(Host::Generator, load, numbered, from);
         let bare: Vec<Bare> = numbered_routes(load).map(bare).collect::<Result<_>>()?;
@@ -161,12 +162,13 @@ impl Generator {
         }
         let facing = |((bare, ports), tag): ((Bare, Vec<u16>), u32)| bare.facing(to, &ports, load, tag);
         let halves = bare.into_iter().zip(lanes).zip(tags).map(facing).collect::<Result<_>>()?;
-        if !learn(from, SocketAddr::new(to, port), nonce)? {
+        let proof = learn(from, SocketAddr::new(to, port), nonce)?;
+        if proof.is_none() {
             // It knows whether anything has arrived, and from where.
-            self.begin()?;
-            return Err(Error::new(format!("{to} hears what {from} sends, but no answer comes back")));
+            self.begin(None)?;
+            return Err(out_of_turn());
         }
-        Ok(halves)
+        Ok((halves, proof))
     }
 
     /// What both hosts counted, lane by lane.
@@ -174,7 +176,7 @@ impl Generator {
         &mut self,
         load: &Load,
         halves: &[Half],
-        offset_ns: i64,
+        (offset_ns, proof): (i64, Option<u64>),
         progress: &AtomicU64,
     ) -> Result<(Vec<Part>, Vec<Part>)> {
         thread::scope(|scope| {
@@ -185,7 +187,7 @@ impl Generator {
                 threads.push(half.spawn(&mut crew, load, &load.placement, -offset_ns, progress));
             }
             let mut parts: Vec<Part> = halves.iter().map(|_| Part::default()).collect();
-            let theirs = self.direct(crew, load, halves, &mut threads, &mut parts);
+            let theirs = self.direct(crew, load, (halves, proof), &mut threads, &mut parts);
             halves.iter().for_each(Half::stop);
             let pairs = threads.into_iter().zip(&mut parts);
             let joined: Vec<_> = pairs.map(|(threads, part)| threads.join(part)).collect();
@@ -199,13 +201,17 @@ impl Generator {
         &mut self,
         crew: Crew<'_, '_>,
         load: &Load,
-        halves: &[Half],
+        (halves, proof): (&[Half], Option<u64>),
         threads: &mut [Threads<'_>],
         parts: &mut [Part],
     ) -> Result<Vec<Part>> {
         let ready = crew.assemble()?;
-        self.begin()?;
+        self.begin(proof)?;
         ready.begin()?;
+        while threads.iter().any(Threads::sends) {
+            self.expect_silence()?;
+            thread::sleep(LOOK_EVERY);
+        }
         threads.iter_mut().zip(&mut *parts).try_for_each(|(threads, part)| threads.join_sender(part))?;
         let sent: Vec<u64> = parts.iter().map(Part::sent).collect();
         // What begins and ends here, as a round trip does, is known here.
@@ -224,11 +230,19 @@ impl Generator {
         }
     }
 
-    fn begin(&mut self) -> Result<()> {
-        match self.ask(&Request::Begin, PATIENCE)? {
+    fn begin(&mut self, proof: Option<u64>) -> Result<()> {
+        match self.ask(&Request::Begin { proof }, PATIENCE)? {
             Answer::Begun => Ok(()),
             _ => Err(out_of_turn()),
         }
+    }
+
+    /// The reflector waits, too. If it has failed, it has said why.
+    fn expect_silence(&mut self) -> Result<()> {
+        self.line.expect_silence().map_err(|broken| match self.line.next(HELLO_PATIENCE) {
+            Ok(Some(Answer::Failed { why })) => said(&why),
+            _ => broken,
+        })
     }
 
     /// How the clocks compare now.
@@ -249,7 +263,7 @@ impl Generator {
 
     fn receive(&mut self, patience: Duration) -> Result<Answer> {
         match self.line.receive(patience)? {
-            Answer::Failed { why } => Err(Error::new(format!("the reflector: {why}"))),
+            Answer::Failed { why } => Err(said(&why)),
             answer => Ok(answer),
         }
     }
@@ -265,6 +279,10 @@ fn greeted(answer: &Answer, control: SocketAddr) -> Result<()> {
         Answer::Failed { why } => Err(Error::new(format!("the reflector at {control}: {why}"))),
         _ => Err(Error::new(format!("what answers at {control} is no reflector of ringfort-bench"))),
     }
+}
+
+fn said(why: &str) -> Error {
+    Error::new(format!("the reflector: {why}"))
 }
 
 fn out_of_turn() -> Error {

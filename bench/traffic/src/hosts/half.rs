@@ -184,6 +184,11 @@ impl Half {
 }
 
 impl Threads<'_> {
+    /// Whether a sender here has not ended.
+    pub(crate) fn sends(&self) -> bool {
+        self.sender.as_ref().is_some_and(|sender| !sender.is_finished())
+    }
+
     /// Waits for the sender, if there is one here.
     pub(crate) fn join_sender(&mut self, part: &mut Part) -> Result<()> {
         part.sending = self.sender.take().map(join).transpose().context("sending")?;

@@ -13,8 +13,9 @@
 //! own, so one-way times have an error, and [`Clocks`] says how large it may be. Round trips have none.
 //!
 //! A reflector trusts nobody much. It binds only the addresses that it was given, serves one generator at a time, and
-//! sends only to an address from which it heard a number that it chose. Nothing here is encrypted or authenticated: it
-//! belongs into a laboratory's network.
+//! sends only to an address at which a number was read that it had sent there. It stops when the generator has closed
+//! the control connection, or its host has not answered for half a minute. Nothing here is encrypted or authenticated:
+//! it belongs into a laboratory's network.
 
 mod clocks;
 mod generator;
@@ -34,3 +35,5 @@ pub use reflector::{Reflector, ReflectorPlan};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the other end may take to say who it is.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a host that carries a load looks whether the other one is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(5);

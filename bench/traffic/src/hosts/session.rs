@@ -13,7 +13,7 @@ use crate::crew::{Crew, Member, join};
 use crate::hosts::half::{Bare, Half, Host, Threads};
 use crate::hosts::learning::Learner;
 use crate::hosts::wire::{Answer, Line, PROTOCOL, Part, REQUEST_LEN_MAX, Request, UdpAsk, VERSION};
-use crate::hosts::{HELLO_PATIENCE, PATIENCE, ReflectorPlan};
+use crate::hosts::{HELLO_PATIENCE, LOOK_EVERY, PATIENCE, ReflectorPlan};
 use crate::receiver::Signals;
 use crate::tcp::ends::{Drained, Sink, Window};
 use crate::tcp::{Bulk, STALL, together, watch};
@@ -26,7 +26,6 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// No two clocks differ by more: 73 years.
 const OFFSET_MAX_NS: u64 = 1 << 61;
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Serves a generator until it closes the connection.
 ///
@@ -101,8 +100,8 @@ impl Session<'_> {
         let halves: Vec<Half> = facing.collect::<Result<_>>()?;
         let learner = Learner::start(from, to)?;
         self.answer(&Answer::Prepared { port: learner.port, nonce: learner.nonce, lanes: ports })?;
-        let Request::Begin = self.line.receive(PATIENCE)? else { return Err(out_of_turn()) };
-        learner.finish()?;
+        let Request::Begin { proof } = self.line.receive(PATIENCE)? else { return Err(out_of_turn()) };
+        learner.finish(proof)?;
         let lanes = self.carry(&load, &halves, offset_ns)?;
         self.answer(&Answer::Udp { lanes })
     }
@@ -176,6 +175,11 @@ impl Session<'_> {
         let deadline = Instant::now() + load.settle;
         let elsewhere = halves.iter().zip(announced).filter(|(half, _)| half.is_sent_elsewhere());
         elsewhere.for_each(|(half, sent)| half.announce(sent));
+        // The senders here keep to their own schedule: nobody may leave them alone with it.
+        while threads.iter().any(Threads::sends) {
+            self.line.expect_silence()?;
+            thread::sleep(LOOK_EVERY);
+        }
         threads.iter_mut().zip(&mut *parts).try_for_each(|(threads, part)| threads.join_sender(part))?;
         let packets = parts.iter().map(Part::sent).collect();
         self.answer(&Answer::Sent { packets })?;
@@ -194,7 +198,7 @@ impl Session<'_> {
         let listener = TcpListener::bind((to, 0)).context(format_args!("listening on {to}"))?;
         let port = listener.local_addr().context("reading the listener's address")?.port();
         self.answer(&Answer::Listening { port })?;
-        let streams = accept(&listener, from, bulk.streams)?;
+        let streams = self.accept(&listener, from, bulk.streams)?;
         drop(listener);
         self.answer(&Answer::Accepted)?;
         let (drained, cpu_ns) = self.drain(&bulk, &streams)?;
@@ -223,8 +227,9 @@ impl Session<'_> {
                 ));
             }
             let begun = self.begin_to_drain(crew);
-            let runs = || sinks.iter().any(|sink| !sink.is_finished());
-            let watched = begun.and_then(|()| watch(runs, &progress));
+            // The generator waits for the result: if it is gone, nothing is worth measuring.
+            let runs = || sinks.iter().any(|sink| !sink.is_finished()) && self.line.expect_silence().is_ok();
+            let watched = begun.and_then(|()| watch(runs, &progress)).and_then(|()| self.line.expect_silence());
             signals.iter().for_each(Signals::stop);
             let drained: Vec<_> = sinks.into_iter().map(join).collect();
             watched?;
@@ -234,8 +239,32 @@ impl Session<'_> {
         })
     }
 
+    /// So many connections from that address. Others are closed.
+    fn accept(&self, listener: &TcpListener, from: IpAddr, streams: u16) -> Result<Vec<TcpStream>> {
+        listener.set_nonblocking(true).context("making the listener non-blocking")?;
+        let (deadline, mut accepted) = (Instant::now() + STALL, Vec::new());
+        let mut stranger: Option<SocketAddr> = None;
+        while accepted.len() < usize::from(streams) {
+            self.line.expect_silence()?;
+            match listener.accept() {
+                Ok((stream, peer)) if peer.ip() == from => accepted.push(stream),
+                Ok((_, peer)) => stranger = Some(peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    thread::sleep(LOOK_EVERY);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let others = stranger.map_or(String::new(), |peer| format!(", but one from {peer}"));
+                    let count = accepted.len();
+                    return Err(Error::new(format!("{count} of {streams} connections came from {from}{others}")));
+                }
+                Err(error) => return Err(error).context("accepting connections"),
+            }
+        }
+        Ok(accepted)
+    }
+
     fn begin_to_drain(&mut self, crew: Crew<'_, '_>) -> Result<()> {
-        let Request::Begin = self.line.receive(PATIENCE)? else { return Err(out_of_turn()) };
+        let Request::Begin { proof: None } = self.line.receive(PATIENCE)? else { return Err(out_of_turn()) };
         crew.begin()?;
         self.answer(&Answer::Begun)
     }
@@ -243,27 +272,4 @@ impl Session<'_> {
 
 fn out_of_turn() -> Error {
     Error::new("the generator asks for something that has no place there")
-}
-
-/// So many connections from that address. Others are closed.
-fn accept(listener: &TcpListener, from: IpAddr, streams: u16) -> Result<Vec<TcpStream>> {
-    listener.set_nonblocking(true).context("making the listener non-blocking")?;
-    let (deadline, mut accepted) = (Instant::now() + STALL, Vec::new());
-    let mut stranger: Option<SocketAddr> = None;
-    while accepted.len() < usize::from(streams) {
-        match listener.accept() {
-            Ok((stream, peer)) if peer.ip() == from => accepted.push(stream),
-            Ok((_, peer)) => stranger = Some(peer),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
-                thread::sleep(LOOK_EVERY);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let others = stranger.map_or(String::new(), |peer| format!(", but one from {peer}"));
-                let count = accepted.len();
-                return Err(Error::new(format!("{count} of {streams} connections came from {from}{others}")));
-            }
-            Err(error) => return Err(error).context("accepting connections"),
-        }
-    }
-    Ok(accepted)
 }

@@ -6,7 +6,7 @@
 //!              ► clock, again and again                            ► clock
 //!              ► udp: load, ports                                  ► prepared: ports
 //!                learning datagrams, answered from the same socket
-//!              ► begin                                             ► begun
+//!              ► begin: what an answer held                        ► begun
 //!              ► sent                                              ► sent
 //!              ► finish                                            ► udp: counts and times
 //!              ► tcp: bulk                                         ► listening; accepted when all are there
@@ -19,8 +19,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
 use ringfort_testbed::{Context, Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -42,6 +46,10 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const REQUEST_LEN_MAX: usize = 64 << 10;
 /// The longest of a reflector: the times of 64 lanes, to three digits each.
 pub(crate) const ANSWER_LEN_MAX: usize = 64 << 20;
+/// A host that answers nothing for so long is gone. Through a path that loses nine of ten packets, some arrive.
+pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(30);
+/// How often a connection without messages asks whether the other host is there, in seconds.
+const KEEPALIVE_EVERY_S: u32 = 3;
 
 /// What a generator asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +69,11 @@ pub(crate) enum Request {
     /// Make ready for connections.
     Tcp { bulk: Bulk, from: IpAddr, to: IpAddr },
     /// Begin with what was made ready.
-    Begin,
+    Begin {
+        /// For datagrams: the number that only answers to learning datagrams hold.
+        #[serde(default)]
+        proof: Option<u64>,
+    },
     /// The senders of the generator have ended: how many packets each lane has sent, 0 where it does not send.
     Sent { packets: Vec<u64> },
     /// Nothing more is waited for.
@@ -176,10 +188,12 @@ impl Line {
         let attempt = "setting up the control connection";
         // A round trip must not wait for a delayed acknowledgement.
         stream.set_nodelay(true).context(attempt)?;
+        notice_silence(&stream).context(attempt)?;
         Ok(Self { stream, buffer: Vec::new(), len_max })
     }
 
-    /// Sends a message, within that time.
+    /// Sends a message. No write waits longer than that: it is given up when nothing was taken for so long. As long as
+    /// the other end takes a part each time, all of it takes longer.
     pub(crate) fn send(&mut self, message: &impl Serialize, patience: Duration) -> Result<()> {
         let mut line = serde_json::to_vec(message).context("writing a control message")?;
         line.push(b'\n');
@@ -188,13 +202,37 @@ impl Line {
         self.stream.write_all(&line).context(attempt)
     }
 
+    /// While the other end only waits, it says nothing, and it is there.
+    ///
+    /// # Errors
+    /// It has closed the connection, or its host has not answered for [`DEAD_AFTER`], or it has said something.
+    pub(crate) fn expect_silence(&self) -> Result<()> {
+        let mut looked = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut looked, PollTimeout::ZERO) {
+            Err(Errno::EINTR) => return Ok(()),
+            looked => looked.context("looking at the control connection")?,
+        };
+        let speaks = || Error::new("the other end speaks where it has to wait");
+        if !self.buffer.is_empty() {
+            return Err(speaks());
+        }
+        if looked[0].any() == Some(false) {
+            return Ok(());
+        }
+        // The kernel has an answer at once: bytes, the end, or why it has ended.
+        match self.stream.peek(&mut [0]).context("waiting at the control connection")? {
+            0 => Err(gone()),
+            _ => Err(speaks()),
+        }
+    }
+
     /// Waits for a message, for that long.
     ///
     /// # Errors
     /// None comes, the connection ends, or it is too long or none of ours.
     pub(crate) fn receive<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T> {
         let message = self.next(patience)?;
-        message.ok_or_else(|| Error::new("the other end has closed the control connection"))
+        message.ok_or_else(gone)
     }
 
     /// The same; `None` when the other end has closed the connection after its last message.
@@ -251,10 +289,25 @@ impl Line {
     }
 }
 
+fn gone() -> Error {
+    Error::new("the other end has closed the control connection")
+}
+
+/// A host that has crashed closes nothing. Nor is it noticed while nobody writes, which lasts as long as a load.
+fn notice_silence(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &KEEPALIVE_EVERY_S)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &KEEPALIVE_EVERY_S)?;
+    // This limit holds for keepalives as well as for what was sent and is not acknowledged (tcp(7)).
+    setsockopt(stream, sockopt::TcpUserTimeout, &(DEAD_AFTER.as_millis() as u32))
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
     use std::thread;
+
+    use nix::sys::socket::getsockopt;
 
     use super::*;
 
@@ -284,9 +337,10 @@ mod tests {
     fn lines_are_messages_however_they_arrive() {
         let text = "{\"ask\":\"clock\"}\n{\"ask\":\"sent\",\"packets\":[1,2]}\n{\"ask\":\"begin\"}\n";
         let requests = received(text.as_bytes()).unwrap();
-        assert!(
-            matches!(&requests[..], [Request::Clock, Request::Sent { packets }, Request::Begin] if packets == &[1, 2])
-        );
+        let [Request::Clock, Request::Sent { packets }, Request::Begin { proof: None }] = &requests[..] else {
+            panic!("{requests:?}")
+        };
+        assert_eq!(packets, &[1, 2]);
     }
 
     #[test]
@@ -297,6 +351,40 @@ mod tests {
         assert!(refusal(b"{\"ask\":\"else\"}\n").contains("else"));
         assert!(refusal(b"{\"ask\":\"clock\"}").contains("within a message"));
         assert!(refusal(b"\xff\xfe\n").contains("not understood"));
+    }
+
+    #[test]
+    fn whoever_has_to_wait_neither_speaks_nor_leaves() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let line = Line::new(listener.accept().unwrap().0, 1_000).unwrap();
+        let until_not_silent = || {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                match line.expect_silence() {
+                    Ok(()) => assert!(Instant::now() < deadline, "it notices nothing"),
+                    Err(error) => return error.to_string(),
+                }
+            }
+        };
+        line.expect_silence().unwrap();
+        waiting.write_all(b"x").unwrap();
+        assert!(until_not_silent().contains("speaks"));
+        (&line.stream).read_exact(&mut [0]).unwrap();
+        line.expect_silence().unwrap();
+        drop(waiting);
+        assert!(until_not_silent().contains("closed"));
+    }
+
+    #[test]
+    fn a_host_that_answers_nothing_is_given_up_after_half_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let line = Line::new(stream, 1_000).unwrap();
+        assert!(getsockopt(&line.stream, sockopt::KeepAlive).unwrap());
+        assert_eq!(getsockopt(&line.stream, sockopt::TcpKeepIdle).unwrap(), 3);
+        assert_eq!(getsockopt(&line.stream, sockopt::TcpKeepInterval).unwrap(), 3);
+        assert_eq!(getsockopt(&line.stream, sockopt::TcpUserTimeout).unwrap(), 30_000);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Two hosts, each in a namespace: a generator that directs, a reflector that trusts nobody.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -146,6 +146,8 @@ fn an_address_that_the_reflector_was_not_given_is_refused_with_those_that_it_was
     });
 }
 
+const HELLO: &str = "{\"ask\":\"hello\",\"version\":1,\"lab\":\"1\"}\n";
+
 /// Says these lines to a reflector and returns the last of its answers.
 fn say_to(wire: &Wire, lines: &str) -> String {
     let (answer, _) = with_reflector(wire, |control| {
@@ -167,13 +169,89 @@ fn who_speaks_otherwise_is_told_so() {
     assert!(other.contains("speaks version 7") && other.contains("version 1"), "{other}");
     assert!(say_to(&wire, "GET / HTTP/1.1\r\n").contains("not understood"));
     assert!(say_to(&wire, "{\"ask\":\"begin\"}\n").contains("no place there"));
-    let hello = "{\"ask\":\"hello\",\"version\":1,\"lab\":\"1\"}\n";
-    let offset = format!("{hello}{{\"ask\":\"sent\",\"packets\":[1]}}\n");
+    let offset = format!("{HELLO}{{\"ask\":\"sent\",\"packets\":[1]}}\n");
     assert!(say_to(&wire, &offset).contains("no place there"));
     let tcp = "{\"ask\":\"tcp\",\"from\":\"10.200.0.1\",\"to\":\"10.200.0.1\",\"bulk\":{\"streams\":1,\"ramp_up_s\":0,\
                \"sustain_s\":1,\"verify\":true,\"placement\":{\"cpus\":\"last\",\"lanes\":1,\"realtime\":false,\
                \"spin\":false}}}\n";
-    assert!(say_to(&wire, &format!("{hello}{tcp}")).contains("none of the addresses"));
+    assert!(say_to(&wire, &format!("{HELLO}{tcp}")).contains("none of the addresses"));
+}
+
+/// A conversation, line by line.
+struct Talk {
+    stream: TcpStream,
+    answers: std::io::Lines<BufReader<TcpStream>>,
+}
+
+impl Talk {
+    fn begin(control: SocketAddr) -> Self {
+        let stream = TcpStream::connect(control).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut talk = Self { answers: BufReader::new(stream.try_clone().unwrap()).lines(), stream };
+        talk.answers.next().unwrap().unwrap();
+        assert_eq!(talk.ask(HELLO)["answer"], "welcome");
+        talk
+    }
+
+    fn ask(&mut self, line: &str) -> serde_json::Value {
+        self.stream.write_all(line.as_bytes()).unwrap();
+        serde_json::from_str(&self.answers.next().unwrap().unwrap()).unwrap()
+    }
+
+    /// Asks for ten minutes' packets of the reflector.
+    fn prepare(&mut self) -> (SocketAddr, u64) {
+        let direction = Direction::BothWays;
+        let load = Load { direction, rate_pps: 1_000, duration: Duration::from_secs(600), ..load() };
+        let lane = |tag: u32| serde_json::json!({ "tag": tag, "ports": [9] });
+        let ask = serde_json::json!({
+            "ask": "udp", "load": load, "from": outer_v4(0), "to": outer_v4(1), "offset_ns": 0,
+            "lanes": [lane(1), lane(2)],
+        });
+        let prepared = self.ask(&format!("{ask}\n"));
+        let port = prepared["port"].as_u64().unwrap_or_else(|| panic!("{prepared}"));
+        let nonce = prepared["nonce"].as_u64().unwrap();
+        (SocketAddr::new(outer_v4(1), port.try_into().unwrap()), nonce)
+    }
+}
+
+/// What a reflector answers to the first of two numbers.
+fn learned(target: SocketAddr, nonce: u64) -> u64 {
+    let socket = UdpSocket::bind((outer_v4(0), 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(&nonce.to_le_bytes(), target).unwrap();
+    let mut answer = [0; 16];
+    assert_eq!(socket.recv(&mut answer).unwrap(), 16);
+    assert_eq!(answer[..8], nonce.to_le_bytes());
+    u64::from_le_bytes(answer[8..].try_into().unwrap())
+}
+
+#[test]
+fn who_only_claims_an_address_gets_nothing_sent_there() {
+    let wire = Wire::new().unwrap();
+    // With a forged source nobody reads the answer: neither no proof nor that of the control connection will do.
+    for guess in [|_| "null".to_owned(), |nonce: u64| nonce.to_string()] {
+        with_reflector(&wire, |control| {
+            let mut talk = Talk::begin(control);
+            let (target, nonce) = talk.prepare();
+            assert_ne!(learned(target, nonce), nonce);
+            let refused = talk.ask(&format!("{{\"ask\":\"begin\",\"proof\":{}}}\n", guess(nonce)));
+            assert!(refused["why"].as_str().unwrap().contains("no answer comes back"), "{refused}");
+        });
+    }
+}
+
+#[test]
+fn who_leaves_a_reflector_that_sends_ends_it() {
+    let wire = Wire::new().unwrap();
+    let ((), said) = with_reflector(&wire, |control| {
+        let mut talk = Talk::begin(control);
+        let (target, nonce) = talk.prepare();
+        let proof = learned(target, nonce);
+        assert_eq!(talk.ask(&format!("{{\"ask\":\"begin\",\"proof\":{proof}}}\n"))["answer"], "begun");
+        // It would send for ten minutes. The test ends when it does.
+        talk.stream.write_all(b"{\"ask\":\"sent\",\"packets\":[0,0]}\n").unwrap();
+    });
+    assert!(said.last().unwrap().contains("has closed the control connection"), "{said:?}");
 }
 
 #[test]
