@@ -11,6 +11,7 @@ use ringfort_traffic::load::{LANES_MAX, RATE_PPS_MAX};
 use ringfort_traffic::tcp::{Bulk, BulkOutcome, STREAMS_MAX};
 use ringfort_traffic::{Direction, Load, Outcome, Size};
 
+use super::allow_open_files;
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
 use super::rfc2544::{Search, print_table, search};
@@ -109,6 +110,7 @@ pub fn run(options: &Options) -> Result<()> {
         return Err(Error::new("buffers that lose nothing need root: run this as root (sudo), on both hosts"));
     }
     check_writable(options.json.as_deref())?;
+    allow_open_files()?;
     if let Work::Rfc2544 { sizes, search, .. } = &options.work {
         search.plan(sizes)?;
     }

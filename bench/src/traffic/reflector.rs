@@ -6,6 +6,7 @@ use clap::Args;
 use ringfort_testbed::{Context, Error, Result};
 use ringfort_traffic::hosts::{Reflector, ReflectorPlan};
 
+use super::allow_open_files;
 use super::shape::Seats;
 use crate::results::stamp::Stamp;
 
@@ -19,7 +20,7 @@ pub struct Options {
     /// The addresses of this host to which test traffic may go, with commas between them; no others are bound
     #[arg(long, value_delimiter = ',', required = true, value_name = "ADDRESS")]
     address: Vec<IpAddr>,
-    /// End when the first generator has finished
+    /// End when the first generator has finished. What connects and is none does not count
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -31,6 +32,7 @@ pub fn run(options: &Options) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::new("buffers that lose nothing need root: run this as root (sudo), on both hosts"));
     }
+    allow_open_files()?;
     let plan = ReflectorPlan {
         addresses: options.address.clone(),
         placement: options.seats.placement(1),

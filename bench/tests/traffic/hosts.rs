@@ -1,7 +1,9 @@
 //! `generator` and `reflector` as people run them, each in a namespace that stands for a host.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,19 +26,34 @@ fn bench(namespace: &Namespace) -> Command {
 struct Reflector {
     process: Child,
     control: String,
+    /// What it says after that.
+    said: mpsc::Receiver<String>,
 }
 
 impl Reflector {
     fn start(namespace: &Namespace, addresses: &str) -> Self {
+        Self::start_with(namespace, addresses, &[])
+    }
+
+    fn start_with(namespace: &Namespace, addresses: &str, options: &[&str]) -> Self {
         let mut command = bench(namespace);
-        command.args(["reflector", "--control", "10.200.0.2:0", "--address", addresses]).stdout(Stdio::piped());
+        command.args(["reflector", "--control", "10.200.0.2:0", "--address", addresses]).args(options);
+        command.stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let first = lines.next().expect("it says where it waits").unwrap();
-        // It must not block on a full pipe.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        let (say, said) = mpsc::channel();
+        // It must not block on a full pipe, whether anybody listens or not.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(say.send(line))));
         let control = first.rsplit(' ').next().unwrap().to_owned();
-        Self { process, control }
+        Self { process, control, said }
+    }
+
+    /// Lets it have so many open files from now on.
+    fn allow_open_files(&self, count: &str) {
+        let mut command = Command::new("prlimit");
+        command.args([&format!("--pid={}", self.process.id()), &format!("--nofile={count}")]);
+        assert!(command.status().unwrap().success(), "{command:?}");
     }
 }
 
@@ -91,6 +108,31 @@ fn an_existing_tunnel_is_measured_by_its_addresses_alone() {
 
     let elsewhere = generate(tunnel.namespace(0), &reflector.control, ["10.77.0.1", "10.200.0.2"], &["latency"]);
     assert!(elsewhere.unwrap_err().contains("takes part at 10.77.0.2, fd00:77::2 only"));
+}
+
+#[test]
+fn a_reflector_outlives_a_lack_of_files_and_strangers() {
+    let wire = Wire::new().unwrap();
+    let reflector = Reflector::start_with(&wire.ends[1], "10.200.0.2", &["--once"]);
+    reflector.allow_open_files("3:4096");
+    let connect = || wire.ends[0].enter(|| TcpStream::connect(&reflector.control)).unwrap();
+    // An accept that waits already has a file for the first of them. The next has none.
+    let strangers = [connect(), connect()];
+    let said = |wanted: &str| {
+        while !reflector.said.recv_timeout(PATIENCE).expect(wanted).contains(wanted) {}
+    };
+    said("could not be accepted");
+    reflector.allow_open_files("1024:4096");
+    let mut greeting = String::new();
+    strangers[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    BufReader::new(&strangers[0]).read_line(&mut greeting).unwrap();
+    assert!(greeting.contains("ringfort-bench-control"), "{greeting}");
+    said("was sent away: 10.200.0.1");
+    drop(strangers);
+    // Who never says hello is not the one that `--once` waits for.
+    said("closed the control connection");
+    let ends = ["10.200.0.1", "10.200.0.2"];
+    generate(&wire.ends[0], &reflector.control, ends, &["latency", "--rate", "50", "--seconds", "1"]).unwrap();
 }
 
 #[test]

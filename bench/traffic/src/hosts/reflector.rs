@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use ringfort_testbed::{Context, Error, Result};
@@ -18,6 +19,8 @@ use crate::hosts::wire::{Answer, Line, REQUEST_LEN_MAX};
 
 /// How often a reflector that waits looks whether it has served enough, in microseconds.
 const LOOK_EVERY_US: i64 = 200_000;
+/// What hinders an accept may have passed after this time.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// A generator that is sent away has to take the reason within this time.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -73,19 +76,31 @@ impl Reflector {
         self.listener.local_addr().context("reading the listener's address")
     }
 
-    /// Serves generators, one at a time, and with `once` only the first. `say` is told who comes, and how it ended.
+    /// Serves generators, one at a time, and with `once` only the first that says hello. `say` is told who comes, and
+    /// how it ended.
     ///
     /// # Errors
-    /// The listener fails. What goes wrong with one generator is said, and is no error.
+    /// The listener is none. What goes wrong with one generator, or passes, is said and is no error.
     pub fn serve(&self, once: bool, say: &(impl Fn(&str) + Sync)) -> Result<()> {
         let (present, served) = (Mutex::new(None::<SocketAddr>), AtomicBool::new(false));
+        let mut said = None;
         thread::scope(|scope| {
             while !(once && served.load(Ordering::Acquire)) {
                 let (stream, peer) = match self.listener.accept() {
                     Ok(accepted) => accepted,
-                    Err(error) if is_passing(&error) => continue,
-                    Err(error) => return Err(error).context("waiting for a generator"),
+                    Err(error) if nobody_came(&error) => continue,
+                    Err(error) if is_for_good(&error) => return Err(error).context("waiting for a generator"),
+                    Err(error) => {
+                        // The same every time is said once.
+                        if said != error.raw_os_error() {
+                            say(&format!("a connection could not be accepted: {error}"));
+                            said = error.raw_os_error();
+                        }
+                        thread::sleep(ACCEPT_AGAIN_AFTER);
+                        continue;
+                    }
                 };
+                said = None;
                 let mut taken = present.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(other) = *taken {
                     drop(taken);
@@ -97,12 +112,18 @@ impl Reflector {
                 let (present, served, plan) = (&present, &served, &self.plan);
                 scope.spawn(move || {
                     say(&format!("{peer} measures"));
-                    match session::serve(stream, plan) {
+                    let mut welcomed = false;
+                    let outcome = session::serve(stream, plan, &mut welcomed);
+                    // Whoever reads that it has ended finds the place free.
+                    let mut taken = present.lock().unwrap_or_else(PoisonError::into_inner);
+                    match outcome {
                         Ok(()) => say(&format!("{peer} has finished")),
                         Err(error) => say(&format!("{peer} was sent away: {error}")),
                     }
-                    *present.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                    served.store(true, Ordering::Release);
+                    *taken = None;
+                    if welcomed {
+                        served.store(true, Ordering::Release);
+                    }
                 });
             }
             Ok(())
@@ -110,9 +131,13 @@ impl Reflector {
     }
 }
 
-/// Whether the next accept may work.
-fn is_passing(error: &std::io::Error) -> bool {
+fn nobody_came(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
+}
+
+/// Whether no accept will ever work. Files, memory and networks come back (accept(2)).
+fn is_for_good(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EBADF | Errno::EINVAL | Errno::ENOTSOCK))
 }
 
 /// Says why, to whoever reads it.

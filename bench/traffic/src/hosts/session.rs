@@ -27,12 +27,12 @@ const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// No two clocks differ by more: 73 years.
 const OFFSET_MAX_NS: u64 = 1 << 61;
 
-/// Serves a generator until it closes the connection.
+/// Serves a generator until it closes the connection. `welcomed` becomes true when it has said who it is.
 ///
 /// # Errors
 /// Something is not as it must be. The generator was told.
-pub(crate) fn serve(stream: TcpStream, plan: &ReflectorPlan) -> Result<()> {
-    let mut session = Session { line: Line::new(stream, REQUEST_LEN_MAX)?, plan };
+pub(crate) fn serve(stream: TcpStream, plan: &ReflectorPlan, welcomed: &mut bool) -> Result<()> {
+    let mut session = Session { line: Line::new(stream, REQUEST_LEN_MAX)?, plan, welcomed };
     let outcome = session.converse();
     if let Err(error) = &outcome {
         // It may be the connection itself that has failed.
@@ -44,6 +44,7 @@ pub(crate) fn serve(stream: TcpStream, plan: &ReflectorPlan) -> Result<()> {
 struct Session<'a> {
     line: Line,
     plan: &'a ReflectorPlan,
+    welcomed: &'a mut bool,
 }
 
 impl Session<'_> {
@@ -54,6 +55,7 @@ impl Session<'_> {
             Request::Hello { version: VERSION, .. } => {
                 let (addresses, host) = (self.plan.addresses.clone(), self.plan.host.clone());
                 self.answer(&Answer::Welcome { addresses, host })?;
+                *self.welcomed = true;
             }
             Request::Hello { version, lab } => {
                 return Err(Error::new(format!(
