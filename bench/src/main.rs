@@ -4,7 +4,7 @@
 //! touched. It needs root, `iproute2` and a `ringfort` binary, which it looks for beside its own. `report` needs
 //! nothing. `generator` and `reflector` measure between two hosts, where and as they are.
 
-/// As that of `std`, except that a reader who has seen enough (`| head`) makes nobody panic.
+/// As that of `std`, except that nobody panics: see [`text::show`].
 macro_rules! println {
     ($($arguments:tt)*) => { crate::text::show(format_args!($($arguments)*)) };
 }
@@ -128,7 +128,7 @@ fn main() -> ExitCode {
         interrupt::wait_for_exit();
     }
     janitor::sweep();
-    match outcome {
+    match outcome.and_then(|()| text::shown()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringfort-bench: {error}");

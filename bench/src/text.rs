@@ -1,17 +1,45 @@
 //! Numbers as people read them, and percentiles. Tables are in `table`.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use ringfort_testbed::{Context, Error, Result};
 
 use crate::results::model::Unit;
 pub use crate::table::table;
 
+/// The first line that could not be printed.
+static UNSHOWN: OnceLock<Error> = OnceLock::new();
+
 /// Prints a line. A reader who has seen enough (`| head`) closes the pipe; that is no error, and no reason to panic.
+/// Anything else is one, but no reason to give up a measurement: [`shown`] says it at the end.
 pub fn show(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    if let Err(error) = put(&mut std::io::stdout(), &format!("{line}\n")) {
+        // The first one says it.
+        let _ = UNSHOWN.set(error);
+    }
+}
+
+/// Whether all that was to be printed was.
+///
+/// # Errors
+/// A full disk, for example.
+pub fn shown() -> Result<()> {
+    UNSHOWN.get().map_or(Ok(()), |error| Err(Error::new(error.to_string())))
+}
+
+/// Writes all of a text to standard output. A reader who closes the pipe has seen enough.
+///
+/// # Errors
+/// It does not take everything.
+pub fn put(output: &mut impl Write, text: &str) -> Result<()> {
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("writing to standard output"),
+        _ => Ok(()),
+    }
 }
 
 /// One hour, in nanoseconds: longer times count as this.
@@ -153,6 +181,16 @@ mod tests {
         assert_eq!(show(Unit::CoresPerGigabit, 0.231_2), "0.231");
         assert_eq!(show(Unit::PerSecond, 0.0), "0 /s");
         assert_eq!(Scale::of(Unit::Nanoseconds, 204_000.0).number(2_500_000.0), "2,500");
+    }
+
+    #[test]
+    fn a_reader_may_leave_but_a_disk_may_not_be_full() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        put(&mut writer, "text").unwrap();
+        let mut full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let error = put(&mut full, "text").unwrap_err().to_string();
+        assert!(error.contains("standard output") && error.contains("No space"), "{error}");
     }
 
     #[test]

@@ -354,9 +354,29 @@ fn whoever_is_not_root_is_told_so() {
     std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.join("ringfort-bench");
     command::copy_program(Path::new(env!("CARGO_BIN_EXE_ringfort-bench")), &program).unwrap();
-    let output = Command::new(&program).arg("compare").uid(NOBODY).gid(NOBODY).current_dir("/").output();
+    let outputs = [&["compare"][..], &["udp", "--json", "/never.json"]]
+        .map(|arguments| Command::new(&program).args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/").output());
     std::fs::remove_dir_all(&directory).unwrap();
-    let output = output.unwrap();
+    let [compare, elsewhere] = outputs.map(|output| {
+        let output = output.unwrap();
+        assert!(!output.status.success());
+        text(&output)
+    });
+    assert!(compare.contains("need root"), "{compare}");
+    assert!(elsewhere.contains("/never.json: nothing can be written"), "{elsewhere}");
+}
+
+#[test]
+fn output_that_is_lost_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = bench(&["report", "--schema"]).stdout(full).output().unwrap();
     assert!(!output.status.success());
-    assert!(text(&output).contains("need root"), "{}", text(&output));
+    assert!(text(&output).contains("writing to standard output"), "{}", text(&output));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = bench(&["report", "--schema"]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+    for command in ["stages", "floods"] {
+        assert!(refusal(&[command, "--json", "-"]).contains("name a file"));
+    }
 }

@@ -18,7 +18,7 @@ use ringfort_traffic::Endpoint;
 use ringfort_traffic::tcp::{self, Bulk};
 
 use crate::compare::contenders::Contender;
-use crate::results::files::{self, FLOODS, Findings, Floods, check_writable};
+use crate::results::files::{self, FLOODS, Findings, Floods, check_writable_file};
 use crate::results::now;
 use crate::results::stats::Spread;
 use crate::text::{grouped, table};
@@ -112,11 +112,11 @@ pub fn run(options: &Options) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::new("network namespaces need root: run this as root (sudo)"));
     }
+    check_writable_file(options.json.as_deref())?;
     let program = options.gateway.program()?;
     let minutes = options.duration().as_secs_f64() / 60.0;
     let (seconds, pairs) = (options.seconds.as_secs_f64(), options.pairs);
     println!("{}, {pairs} pairs of {seconds} s: {minutes:.1} minutes", program.path.display());
-    check_writable(options.json.as_deref())?;
     let head =
         files::head(FLOODS, Contender { name: "ringfort".to_owned(), program: Some(program.clone()) }.describe());
     let mut all = Vec::new();

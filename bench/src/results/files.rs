@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
+use nix::unistd::{AccessFlags, access};
 use ringfort_testbed::{Context, Error, Result};
 use ringfort_traffic::rfc2544::Report;
 use ringfort_traffic::tcp::BulkOutcome;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{Contender, Stage};
 use super::stamp::Stamp;
-use crate::text::show;
+use crate::text::put;
 
 /// Files of `udp`, `rfc2544` and `generator`.
 pub const TRAFFIC: &str = "ringfort-traffic";
@@ -232,8 +233,7 @@ pub fn write<T: Serialize>(path: &Path, head: Head, findings: T) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&File { head, findings }).context("writing results as JSON")?;
     text.push('\n');
     if path == Path::new("-") {
-        show(text.trim_end());
-        return Ok(());
+        return put(&mut std::io::stdout(), &text);
     }
     super::write(path, &text)
 }
@@ -241,12 +241,25 @@ pub fn write<T: Serialize>(path: &Path, head: Head, findings: T) -> Result<()> {
 /// Refuses a file of results that cannot be written before an hour of measuring, not after it.
 ///
 /// # Errors
-/// There is no such directory, or no name in it.
+/// There is no such directory, no name in it, or nobody may write there.
 pub fn check_writable(path: Option<&Path>) -> Result<()> {
     let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(()) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() || !directory.is_dir() {
         return Err(Error::new(format!("--json {}: there has to be a directory, and a name in it", path.display())));
     }
-    Ok(())
+    // The file is made anew and takes the place of an old one, so the directory counts.
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
+        .context(format_args!("--json {}: nothing can be written into this directory", path.display()))
+}
+
+/// The same for a command that prints tables as it goes.
+///
+/// # Errors
+/// As [`check_writable`], and for standard output, where JSON would lie among tables.
+pub fn check_writable_file(path: Option<&Path>) -> Result<()> {
+    if path == Some(Path::new("-")) {
+        return Err(Error::new("--json -: this command prints its tables there; name a file"));
+    }
+    check_writable(path)
 }

@@ -15,7 +15,7 @@ use ringfort_testbed::udp::{self, Stream};
 use ringfort_testbed::{Family, Result, Tunnel};
 
 use crate::compare::contenders::Contender;
-use crate::results::files::{self, STAGES, Stages, check_writable};
+use crate::results::files::{self, STAGES, Stages, check_writable_file};
 use crate::results::model::{Side, Stage};
 use crate::text::{grouped, megabits, table};
 use crate::{Gateway, stage};
@@ -101,7 +101,7 @@ struct Carried {
 
 /// Runs it from the namespaces to the tables.
 pub fn run(options: &Options) -> Result<()> {
-    check_writable(options.json.as_deref())?;
+    check_writable_file(options.json.as_deref())?;
     let plain = options.gateway.program()?;
     let timed = plain.clone().with_options(&format!("--stages={}", options.every));
     let time = Duration::from_secs(options.seconds);
