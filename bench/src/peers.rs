@@ -22,7 +22,7 @@ const PACKAGES: [(&str, &str); 5] = [
     ("wrk", "wrk"),
 ];
 
-/// The program of nginx-light, and the package that has it. It is not installed: that would start a service. Its
+/// A program, and the package of Debian that has it. It is not installed: that would start a service. Its
 /// libraries are those of wrk, and of what every Debian has.
 const NGINX: &str = "nginx";
 

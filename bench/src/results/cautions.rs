@@ -1,4 +1,4 @@
-//! What a reader must know before a figure is quoted: the machine was busy, or the ceiling is none.
+//! What a reader must know before a figure is quoted: the machine was busy in half of the runs, or the ceiling is none.
 
 use super::Results;
 use super::model::{Better, Test};
