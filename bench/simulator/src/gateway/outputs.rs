@@ -237,6 +237,8 @@ impl Gateway {
                 self.wake(to, out);
                 None
             } else {
+                // It held what was asked until now, or the answer: a stray datagram found the queue full.
+                out.disturb(self.index, out.now);
                 Some(handoff)
             };
             self.workers[w].path.note_handoff(now, refused);
