@@ -30,8 +30,6 @@ pub struct Cores {
     /// On which core each worker runs.
     cpus: Vec<usize>,
     before: Option<(Time, Vec<Ticks>)>,
-    /// Somebody has asked too early.
-    due: Option<Time>,
 }
 
 /// What a core did since the machine was started, in ticks of the kernel's accounts.
@@ -48,7 +46,7 @@ impl Cores {
         match open() {
             Ok(file) => {
                 balance.will_tell();
-                Some(Self { file, balance, cpus: cpus.to_vec(), before: None, due: None })
+                Some(Self { file, balance, cpus: cpus.to_vec(), before: None })
             }
             Err(error) => {
                 log::info!(
@@ -60,20 +58,14 @@ impl Cores {
         }
     }
 
-    /// When [`Cores::step`] has something to do that nobody wakes control for.
+    /// When [`Cores::step`] can tell who has asked too early. Until then nobody wakes control for it again.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.due
+        self.earliest().filter(|_| self.balance.is_asked())
     }
 
     /// Tells the workers, if one of them has asked and enough time has passed to tell.
     pub fn step(&mut self, now: Time) {
-        if !self.balance.is_asked() {
-            return;
-        }
-        let earliest = self.before.as_ref().map(|(then, _)| *then + WINDOW_MIN);
-        self.due = earliest.filter(|&earliest| now < earliest);
-        if self.due.is_some() {
-            // Until then nobody wakes us again.
+        if !self.balance.is_asked() || self.earliest().is_some_and(|earliest| now < earliest) {
             return;
         }
         self.balance.note_answer();
@@ -92,6 +84,10 @@ impl Cores {
                 self.balance.publish_core(worker, busy, now);
             }
         }
+    }
+
+    fn earliest(&self) -> Option<Time> {
+        self.before.as_ref().map(|(then, _)| *then + WINDOW_MIN)
     }
 
     /// Those of each worker's core. One that the kernel does not name has none.

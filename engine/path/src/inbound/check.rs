@@ -38,9 +38,7 @@ impl<W: Watch> DataPath<W> {
                 *length = self.check_message(now, segment, peer, &mut source, ecn);
             }
         }
-        if self.routes.is_large() && source != before {
-            self.keep_source(run.origin.receiver, source);
-        }
+        self.keep_source(run.origin.receiver, before, source);
         if let Some(tap) = &mut self.tap {
             let messages = lengths.iter().copied().zip(run.bytes().chunks(geometry.stride()));
             tap.delivered(now, peer, run.origin.receiver, run.counters.iter().copied().zip(messages));
@@ -76,9 +74,12 @@ impl<W: Watch> DataPath<W> {
         Some(last.addr)
     }
 
-    pub(super) fn keep_source(&mut self, receiver: u32, source: Option<IpAddr>) {
+    /// Has the session remember the source that was allowed now, if it is another than before.
+    #[inline]
+    pub(super) fn keep_source(&mut self, receiver: u32, before: Option<IpAddr>, source: Option<IpAddr>) {
         let version = self.routes_version;
         if self.routes.is_large()
+            && source != before
             && let Some(receiver) = self.sessions.get_mut(&receiver)
         {
             receiver.last_source = source.map(|addr| RoutedSource { addr, version });

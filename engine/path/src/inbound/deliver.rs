@@ -155,7 +155,7 @@ impl<W: Watch> DataPath<W> {
             self.drop_write(now, &first, &rest);
             return false;
         }
-        if self.write_again(&first, &rest) == 0 {
+        if !self.write_again(&first, &rest) {
             self.drop_write(now, &first, &rest);
         }
         let merge = self.merging.coalescer.merge();
@@ -189,10 +189,9 @@ impl<W: Watch> DataPath<W> {
     ///
     /// They come from the heap. Merging has ended with the first refusal, so this happens for what was in flight then
     /// and never again. It must not fail because something else needs the slots.
-    fn write_again(&mut self, first: &[u8], rest: &[View]) -> usize {
+    fn write_again(&mut self, first: &[u8], rest: &[View]) -> bool {
         let whole = whole(first, rest);
-        let Some(segments) = segments(&whole) else { return 0 };
-        let count = segments.len();
+        let Some(segments) = segments(&whole) else { return false };
         for segment in segments {
             let mut packet = vec![0; VNET_HDR_LEN + segment.len()];
             segment.write(&mut packet[VNET_HDR_LEN..]);
@@ -200,7 +199,7 @@ impl<W: Watch> DataPath<W> {
             Transmit::Packet.write(header);
             self.merging.push_lone(View::heap(packet));
         }
-        count
+        true
     }
 }
 

@@ -148,9 +148,7 @@ impl<W: Watch> DataPath<W> {
                 *length = self.check_message(now, lone.bytes_mut(), peer, &mut source, origin.ecn);
             }
         }
-        if self.routes.is_large() && source != before {
-            self.keep_source(origin.receiver, source);
-        }
+        self.keep_source(origin.receiver, before, source);
     }
 }
 
