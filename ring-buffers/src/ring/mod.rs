@@ -25,9 +25,9 @@ const ENTER_GETEVENTS: u32 = 1;
 
 /// How long the end of a ring waits for the kernel.
 const END_PATIENCE: Duration = Duration::from_secs(1);
-/// How long it waits before it asks again.
 /// Operations with something to complete that end a [`Wait::Nap`].
 const NAP_ENDS: usize = 2;
+/// How long it waits before it asks again.
 const END_WAIT: Duration = Duration::from_millis(10);
 
 /// Sizes of the two queues, and of the table of operations.
