@@ -1,6 +1,6 @@
 //! The options of the daemon itself: `ringfort [OPTIONS] NAME`, as wg-quick calls it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -107,8 +107,8 @@ pub struct Serve {
     pub stages: Option<u32>,
 
     /// Serve metrics for Prometheus over HTTP on this address and port, as in 127.0.0.1:9586, besides the unix socket
-    /// /run/ringfort/NAME.metrics.sock. Whoever reaches it reads the public keys of the peers and their traffic. May be
-    /// given several times
+    /// /run/ringfort/NAME.metrics.sock. An address that the file gives to the interface may be set later. Whoever
+    /// reaches it reads the public keys of the peers and their traffic. May be given several times
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Vec<SocketAddr>,
 
@@ -221,13 +221,13 @@ impl Serve {
         }
     }
 
-    /// What is shown to Prometheus, and where.
+    /// What is shown to Prometheus, and where. The addresses of the interface need not be there yet.
     #[must_use]
-    pub fn metrics_options(&self) -> metrics::Options {
+    pub fn metrics_options(&self, of_interface: Vec<IpAddr>) -> metrics::Options {
         let peers = self.metrics_peers.unwrap_or(PeerSeries::DEFAULT);
         let from_file = || self.file.metrics.into_iter().collect();
         let addresses = if self.metrics.is_empty() { from_file() } else { self.metrics.clone() };
-        metrics::Options { addresses, peers }
+        metrics::Options { addresses, of_interface, peers }
     }
 
     /// With what the UDP sockets are opened, for that many workers.

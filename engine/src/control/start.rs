@@ -122,7 +122,8 @@ impl Daemon {
         let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name, &signals), Listener::adopt)?;
         let mut server = Server::new(listener, Bounds::default())?;
         let sleep = control.sleep(&server, &signals)?;
-        let (metrics, unshown) = show(&cli.metrics_options(), source, exchange, &signals)?;
+        let options = cli.metrics_options(file.as_ref().map(ConfigFile::addresses).unwrap_or_default());
+        let (metrics, unshown) = show(&options, source, exchange, &signals)?;
         control.show_at(metrics.as_ref().map(Metrics::place));
         server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
         if given.is_some() {
@@ -289,7 +290,7 @@ fn show(
     exchange: Arc<Exchange>,
     signals: &SignalFd,
 ) -> Result<(Option<Metrics>, Option<DaemonError>), DaemonError> {
-    let mut listening = Listening::on(&options.addresses)?;
+    let mut listening = Listening::on(options)?;
     let unshown = match listening.listen_locally(&source.interface.get(), signals) {
         Err(error @ DaemonError::Interrupted(_)) => return Err(error),
         result => result.err(),

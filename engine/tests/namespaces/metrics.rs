@@ -41,7 +41,7 @@ fn packaging(path: &str) -> PathBuf {
 }
 
 /// Asks over a connection and returns the body of the answer, which must be a good one.
-fn get(mut stream: impl Read + Write, path: &str, accept: &str) -> String {
+pub(crate) fn get(mut stream: impl Read + Write, path: &str, accept: &str) -> String {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

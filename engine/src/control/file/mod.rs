@@ -18,6 +18,7 @@ mod summary;
 
 use std::fs::OpenOptions;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -125,6 +126,12 @@ impl ConfigFile {
             (false, true) => Scope::Device,
             (false, false) => Scope::Settings,
         }
+    }
+
+    /// The addresses of the interface. They are set when the gateway is up, by us or by who started us.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.config().interface.addresses.iter().map(|address| address.addr).collect()
     }
 
     /// Whether the daemon was started by `ringfort up`.

@@ -1,13 +1,15 @@
 //! Where scrapes come in: a unix socket that is always there, and TCP if somebody asks for it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::sockopt::{IpFreebind, ReuseAddr};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket};
 
 use crate::control::error::DaemonError;
 use crate::control::server::{self, SocketPlace};
@@ -31,19 +33,24 @@ pub(super) fn file_name(interface: &str) -> String {
 pub struct Options {
     /// TCP addresses to serve on, besides the unix socket.
     pub addresses: Vec<SocketAddr>,
+    /// Addresses that the interface will have, by what its file says. They need not be there yet.
+    pub of_interface: Vec<IpAddr>,
     /// How many peers have series.
     pub peers: PeerSeries,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { addresses: Vec::new(), peers: PeerSeries::DEFAULT }
+        Self { addresses: Vec::new(), of_interface: Vec::new(), peers: PeerSeries::DEFAULT }
     }
 }
 
 /// A TCP address that metrics cannot be served on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve metrics on {address} ({source}): choose an address of this machine and a free port (--metrics)")]
+#[error(
+    "cannot serve metrics on {address} ({source}): choose an address of this machine, or one that the file gives to \
+     the interface, and a free port (--metrics, or Metrics in the file)"
+)]
 pub struct MetricsError {
     address: SocketAddr,
     source: io::Error,
@@ -65,19 +72,23 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens on the addresses. They were asked for, so each must work.
+    /// Listens on the addresses. They were asked for, so each must work. Those of the interface work once it has them,
+    /// and again whenever it gets them back.
     ///
     /// # Errors
     /// [`MetricsError`] for the first that cannot be had.
-    pub fn on(addresses: &[SocketAddr]) -> Result<Self, MetricsError> {
-        let listen = |&address| {
-            let listener = TcpListener::bind(address).and_then(|listener| {
-                listener.set_nonblocking(true)?;
-                Ok(listener)
-            });
+    pub fn on(options: &Options) -> Result<Self, MetricsError> {
+        let listen = |&address: &SocketAddr| {
+            let listener = match TcpListener::bind(address) {
+                Err(error) if is_absent(&error) && options.of_interface.contains(&address.ip()) => {
+                    listen_ahead(address)
+                }
+                listener => listener,
+            };
+            let listener = listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
             listener.map_err(|source| MetricsError { address, source })
         };
-        Ok(Self { unix: None, tcp: addresses.iter().map(listen).collect::<Result<_, _>>()? })
+        Ok(Self { unix: None, tcp: options.addresses.iter().map(listen).collect::<Result<_, _>>()? })
     }
 
     /// Listens on the unix socket of `interface` as well, which only the user of this process can use.
@@ -142,4 +153,22 @@ impl Listening {
         }
         Ok(None)
     }
+}
+
+/// Whether the machine does not have the address.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+/// Listens on an address that the machine does not have yet. No capability is needed for that.
+fn listen_ahead(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // As the standard library does: connections of a process before us do not keep the port.
+    setsockopt(&socket, ReuseAddr, &true)?;
+    // The option of IPv4, which counts for both families.
+    setsockopt(&socket, IpFreebind, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&socket, Backlog::new(128)?)?;
+    Ok(socket.into())
 }

@@ -28,6 +28,10 @@ struct Rig {
     directory: PathBuf,
 }
 
+fn at(address: &str) -> Options {
+    Options { addresses: vec![address.parse().unwrap()], ..Options::default() }
+}
+
 impl Rig {
     fn new(name: &str, peers: PeerSeries) -> Self {
         let directory = std::env::temp_dir().join(format!("ringfort-metrics-{name}-{}", std::process::id()));
@@ -41,7 +45,7 @@ impl Rig {
             queues,
         });
         let exchange = Arc::new(Exchange::new().unwrap());
-        let mut listening = Listening::on(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let mut listening = Listening::on(&at("127.0.0.1:0")).unwrap();
         listening.listen_in(&directory, name, &SignalFd::new(&SigSet::empty()).unwrap()).unwrap();
         let options = Options { peers, ..Options::default() };
         let metrics = Metrics::start(listening, source.clone(), exchange.clone(), &options).unwrap();
@@ -263,7 +267,25 @@ fn control_that_does_not_answer_is_unavailable() {
 fn an_address_that_is_taken_is_refused_with_a_remedy() {
     let rig = Rig::new("taken", PeerSeries::All);
     let address = rig.metrics.addresses()[0];
-    let error = Listening::on(&[address]).unwrap_err();
-    assert!(error.is_of_request() && error.to_string().contains(&address.to_string()), "{error}");
+    assert_refused(&at(&address.to_string()));
+    let of_interface = vec![address.ip()];
+    assert_refused(&Options { of_interface, ..at(&address.to_string()) });
+}
+
+fn assert_refused(options: &Options) {
+    let error = Listening::on(options).unwrap_err();
+    let address = options.addresses[0].to_string();
+    assert!(error.is_of_request() && error.to_string().contains(&address), "{error}");
     assert!(error.to_string().contains("--metrics"), "{error}");
+}
+
+/// Addresses for documentation, which no machine has.
+#[test]
+fn only_an_address_of_the_interface_may_be_absent() {
+    for address in ["192.0.2.7:9586", "[2001:db8::7]:9586"] {
+        assert_refused(&at(address));
+        let of_interface = vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
+        let listening = Listening::on(&Options { of_interface, ..at(address) }).unwrap();
+        assert_eq!(listening.addresses().map(|addr| addr.to_string()).collect::<Vec<_>>(), [address]);
+    }
 }

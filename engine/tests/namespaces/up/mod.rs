@@ -4,6 +4,7 @@ mod crowd;
 mod file;
 mod life;
 mod reload;
+mod shown;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;

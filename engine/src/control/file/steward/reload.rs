@@ -92,6 +92,7 @@ impl Work {
             }
         }
         lines.extend(needs_restart(previous, config));
+        lines.extend(unreachable_metrics(previous, config));
         lines.extend(loaded.warnings.iter().map(|warning| format!("warning: {warning}")));
         let jobs = jobs(config, Some((previous, &located)));
         lines.extend(
@@ -136,6 +137,18 @@ impl Work {
 fn needs_restart(previous: &Config, config: &Config) -> Option<String> {
     let names = config.interface.start.differences(&previous.interface.start);
     (!names.is_empty()).then(|| format!("needs a restart: {}", names.join(", ")))
+}
+
+/// Metrics were at an address of the interface, and the interface loses it.
+fn unreachable_metrics(previous: &Config, config: &Config) -> Option<String> {
+    let address = config.interface.start.metrics?;
+    let has = |config: &Config| config.interface.addresses.iter().any(|own| own.addr == address.ip());
+    (has(previous) && !has(config)).then(|| {
+        format!(
+            "warning: Metrics = {address} is no address of the interface any more. Nobody reaches it, and a start is \
+             refused unless the machine has it otherwise"
+        )
+    })
 }
 
 /// What to do if the sandbox may be why a file cannot be read. It was laid after the first reading.
