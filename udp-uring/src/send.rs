@@ -35,17 +35,34 @@ pub struct Transmit {
 pub enum TrainRefusal {
     /// All operations are in flight: the way out is slower than what comes in.
     Full,
-    /// There is no socket of the remote's family: IPv6 is disabled, or the edge is closed.
+    /// There is no socket of the remote's family: IPv6 is disabled, or what is bound is an address of the other one.
     NoSocket,
+    /// The edge has no sockets at all.
+    Closed,
     /// The ring takes no entry.
     Ring(Errno),
+}
+
+impl TrainRefusal {
+    /// The error that the system would give for it.
+    #[must_use]
+    pub const fn errno(self) -> Errno {
+        match self {
+            Self::Full => Errno::ENOBUFS,
+            Self::NoSocket => Errno::EAFNOSUPPORT,
+            Self::Closed => Errno::ENETDOWN,
+            Self::Ring(errno) => errno,
+        }
+    }
 }
 
 /// A train that was not taken, or not to its end.
 #[derive(Debug)]
 pub struct TrainRefused {
-    /// What was to leave first of that: all of it, unless the train had to be cut up. What was behind it has gone home.
+    /// What was to leave first of that: all of it, unless the train had to be cut up.
     pub view: View,
+    /// What was behind it.
+    pub rest: Option<View>,
     /// Number of datagrams that will not leave, counted from the train's end. What becomes of those before them, if
     /// there are any, is told by events.
     pub segments: usize,
@@ -64,8 +81,8 @@ pub struct Sent {
     pub bytes: usize,
     /// The endpoint that was asked for, if its source was refused and the train left without: forget that source.
     pub refused: Option<Endpoint>,
-    /// Number of datagrams of the same train that waited for this operation to end and are lost, because the ring
-    /// takes no entry.
+    /// Number of datagrams of the same train that are lost: they waited for this operation to end, and the ring takes
+    /// no entry. [`UdpEdge::take_left_behind`](crate::UdpEdge::take_left_behind) has them.
     pub lost: usize,
 }
 
@@ -74,12 +91,15 @@ pub struct Sent {
 pub struct SendFailed {
     /// As given.
     pub context: u64,
-    /// Number of datagrams that are lost. Those that waited behind `view` are among them, if they cannot follow.
+    /// Number of datagrams that are lost. Those that waited for `view` are among them, if they cannot follow;
+    /// [`UdpEdge::take_left_behind`](crate::UdpEdge::take_left_behind) has them.
     pub segments: usize,
     /// The system's error.
     pub errno: Errno,
     /// What was given to the system at once.
     pub view: View,
+    /// What was behind it when it was given.
+    pub rest: Option<View>,
     /// Bytes of each datagram in it but the last.
     pub stride: usize,
     /// As given.
@@ -123,9 +143,9 @@ impl Order {
     }
 
     /// What did not leave of the train, and `segments` with all that waited for it.
-    pub(crate) fn failed(&self, view: View, segments: usize, errno: Errno) -> SendFailed {
+    pub(crate) fn failed(&self, view: View, rest: Option<View>, segments: usize, errno: Errno) -> SendFailed {
         let Self { stride, endpoint, traffic_class: ecn, context, refused, .. } = *self;
-        SendFailed { context, segments, errno, view, stride, endpoint: refused.unwrap_or(endpoint), ecn }
+        SendFailed { context, segments, errno, view, rest, stride, endpoint: refused.unwrap_or(endpoint), ecn }
     }
 
     pub(crate) fn segments(&self, bytes: usize) -> usize {

@@ -137,7 +137,9 @@ impl Rig {
         self.ring.reap(6, |completion| completions.push(completion));
         for completion in completions {
             assert_eq!(completion.edge(), EDGE);
-            match self.edge.complete(&mut self.ring, completion) {
+            let event = self.edge.complete(&mut self.ring, completion);
+            let left_behind = self.edge.take_left_behind().map_or(0, |left| left.segments);
+            match event {
                 UdpEvent::Received(Received { view, endpoint, .. }) => {
                     assert_eq!(endpoint.remote.to_string(), "192.0.2.7:7");
                     assert!(view.iter().all(|&byte| byte == 0x5a));
@@ -145,8 +147,14 @@ impl Rig {
                     self.held.push(view);
                 }
                 UdpEvent::Late { datagrams } => self.came += datagrams,
-                UdpEvent::Sent(sent) => self.outcome(sent.context, sent.segments + sent.lost),
-                UdpEvent::SendFailed(failed) => self.outcome(failed.context, failed.segments),
+                UdpEvent::Sent(sent) => {
+                    assert!(sent.lost >= left_behind, "{sent:?}");
+                    self.outcome(sent.context, sent.segments + sent.lost);
+                }
+                UdpEvent::SendFailed(failed) => {
+                    assert!(failed.segments > left_behind, "{failed:?}");
+                    self.outcome(failed.context, failed.segments);
+                }
                 UdpEvent::Nothing => {}
                 other => panic!("{other:?}"),
             }

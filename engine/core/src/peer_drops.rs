@@ -1,6 +1,6 @@
 //! What was thrown away of one peer's packets, and why: counted by workers, read by control.
 //!
-//! Only a drop costs anything. A peer that never lost a packet has an empty cell here, a peer that did has 240
+//! Only a drop costs anything. A peer that never lost a packet has an empty cell here, a peer that did has 288
 //! bytes more at most. They are allocated with its first drop, and never grow.
 
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::drops::DropReason;
 use crate::time::Time;
 
 /// Reasons that say something about one peer. All others are counted for the worker alone.
-pub const PEER_REASONS: [DropReason; 13] = [
+pub const PEER_REASONS: [DropReason; 16] = [
     DropReason::BadTag,
     DropReason::Replay,
     DropReason::ExpiredSession,
@@ -26,7 +26,10 @@ pub const PEER_REASONS: [DropReason; 13] = [
     DropReason::NoEndpoint,
     DropReason::LoopedEndpoint,
     DropReason::NoSession,
+    DropReason::StagedOverflow,
+    DropReason::Oversized,
     DropReason::SendFailed,
+    DropReason::NoSlot,
     DropReason::Down,
 ];
 
@@ -140,7 +143,7 @@ mod tests {
     fn a_peer_without_drops_has_no_table() {
         let drops = PeerDrops::default();
         assert!(drops.0.get().is_none());
-        assert!(size_of::<PeerDrops>() <= 16 && size_of::<Table>() <= 240, "{}", size_of::<Table>());
+        assert!(size_of::<PeerDrops>() <= 16 && size_of::<Table>() <= 288, "{}", size_of::<Table>());
         assert_eq!((drops.iter().count(), drops.source(), drops.send_error()), (0, None, None));
         assert!(!drops.note(DropReason::Runt, 1, T(1)), "nobody's");
         assert!(drops.0.get().is_none());

@@ -26,7 +26,7 @@ pub(crate) struct UnroutedReports {
 impl<W: Watch> DataPath<W> {
     /// Throws away `n` packets of a peer.
     #[cold]
-    pub(crate) fn drop_of(&mut self, now: Time, peer: PeerId, reason: DropReason, n: usize) {
+    pub fn drop_of(&mut self, now: Time, peer: PeerId, reason: DropReason, n: usize) {
         self.counters.drop(reason, n);
         self.note_drop(peer, reason, |drops| drops.note(reason, n as u64, now));
     }
@@ -67,15 +67,15 @@ impl<W: Watch> DataPath<W> {
         self.note_drop(peer, DropReason::SendFailed, |drops| drops.note_send_error(errno, datagrams as u64, now));
     }
 
-    /// Shows whoever looks on that datagrams will not leave, which were shown before as they left the data path. What
-    /// they are counted as is up to the owner.
+    /// Shows whoever looks on that datagrams will not leave, which were shown before as they left the data path. To
+    /// count them is up to the owner.
     #[cold]
     pub fn show_unsent(&mut self, now: Time, unsent: Unsent<'_>) {
-        let Unsent { peer, bytes, stride, endpoint, ecn } = unsent;
+        let Unsent { peer, bytes, stride, endpoint, ecn, reason } = unsent;
         let peer = (peer != PeerId::NOBODY).then_some(peer);
         if let Some(tap) = self.tap.as_mut().filter(|tap| tap.wants_peer(peer)) {
             let datagrams = Datagrams { peer, stride, endpoint: Some(endpoint), ecn };
-            tap.sent(now, &datagrams, bytes, Some(DropReason::SendFailed));
+            tap.sent(now, &datagrams, bytes, Some(reason));
         }
     }
 

@@ -151,7 +151,7 @@ impl<W: Watch> DataPath<W> {
         match self.stalled.take() {
             None => {}
             // There are no bytes that anybody could look at.
-            Some(Stalled::Keepalive(_)) => self.counters.drop(DropReason::NoSlot, 1),
+            Some(Stalled::Keepalive(peer)) => self.drop_of(now, peer, DropReason::NoSlot, 1),
             Some(Stalled::SuperPacket(packet)) => self.drop_super(now, &packet, DropReason::NoSlot),
         }
     }

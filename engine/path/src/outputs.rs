@@ -90,6 +90,8 @@ pub struct Unsent<'a> {
     pub endpoint: Endpoint,
     /// The ECN field of the outer header, and the DSCP above it.
     pub ecn: u8,
+    /// What they are counted as.
+    pub reason: DropReason,
 }
 
 /// A train for the worker that owns its receiver index.

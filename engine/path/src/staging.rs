@@ -28,6 +28,15 @@ pub struct Limits {
     pub in_all: u16,
 }
 
+/// A packet that waited.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    /// For whom. Routes may have changed since it came.
+    pub(crate) peer: PeerId,
+    /// Room for a data header, then the packet.
+    pub(crate) view: View,
+}
+
 /// What waits, of all peers of one worker.
 pub(crate) struct Staging {
     packets: Shelf,
@@ -42,7 +51,7 @@ impl Staging {
     }
 
     /// Lets a packet wait behind the others of its peer. Returns the one that made room for it, if there was none.
-    pub(crate) fn push(&mut self, peer: PeerId, class: SlotClass, view: View) -> Option<View> {
+    pub(crate) fn push(&mut self, peer: PeerId, class: SlotClass, view: View) -> Option<Staged> {
         self.arrivals += 1;
         let arrival = self.arrivals;
         self.shelf(class).push(peer, view, arrival)
@@ -50,7 +59,7 @@ impl Staging {
 
     /// The packet whose slot a newcomer of `peer` may have: the oldest of the peer that has the most of that class. Of
     /// peers that have equally many, `peer` itself gives way. `None`: there is no packet of that class.
-    pub(crate) fn make_room(&mut self, peer: PeerId, class: SlotClass) -> Option<View> {
+    pub(crate) fn make_room(&mut self, peer: PeerId, class: SlotClass) -> Option<Staged> {
         self.shelf(class).make_room(peer)
     }
 
@@ -65,7 +74,8 @@ impl Staging {
             (Some(packet), Some(jumbo)) => jumbo < packet,
             (packet, _) => packet.is_none(),
         };
-        if jumbo_first { self.jumbos.pop(peer) } else { self.packets.pop(peer) }
+        let shelf = if jumbo_first { &mut self.jumbos } else { &mut self.packets };
+        shelf.pop(peer).map(|staged| staged.view)
     }
 
     /// The packet of a peer that has waited longest among those of one class.
@@ -91,7 +101,7 @@ impl Staging {
     }
 
     /// A packet of any peer.
-    pub(crate) fn take_any(&mut self) -> Option<View> {
+    pub(crate) fn take_any(&mut self) -> Option<Staged> {
         let anybody = PeerId { index: 0, generation: 0 };
         [SlotClass::Packet, SlotClass::Jumbo].into_iter().find_map(|class| self.make_room(anybody, class))
     }
@@ -185,7 +195,7 @@ impl Shelf {
         self.len == usize::from(self.limits.in_all)
     }
 
-    fn push(&mut self, peer: PeerId, view: View, arrival: u64) -> Option<View> {
+    fn push(&mut self, peer: PeerId, view: View, arrival: u64) -> Option<Staged> {
         let evicted = match self.index.get(&peer) {
             Some(&queue) if self.queues[usize::from(queue)].len == self.limits.per_peer => {
                 Some(self.take_oldest(queue))
@@ -202,7 +212,7 @@ impl Shelf {
         evicted
     }
 
-    fn make_room(&mut self, peer: PeerId) -> Option<View> {
+    fn make_room(&mut self, peer: PeerId) -> Option<Staged> {
         let most = u128::BITS - self.lengths.leading_zeros();
         let greediest = match self.index.get(&peer) {
             Some(&own) if u32::from(self.queues[usize::from(own)].len) == most => own,
@@ -212,7 +222,7 @@ impl Shelf {
         Some(self.take_oldest(greediest))
     }
 
-    fn pop(&mut self, peer: PeerId) -> Option<View> {
+    fn pop(&mut self, peer: PeerId) -> Option<Staged> {
         let queue = *self.index.get(&peer)?;
         Some(self.take_oldest(queue))
     }
@@ -258,9 +268,10 @@ impl Shelf {
     }
 
     /// Takes the oldest packet of a queue, which has one, as every queue in use does.
-    fn take_oldest(&mut self, queue: u16) -> View {
+    fn take_oldest(&mut self, queue: u16) -> Staged {
         self.leave_bucket(queue);
         let q = &mut self.queues[usize::from(queue)];
+        let peer = q.peer;
         let number = q.oldest;
         let entry = &mut self.entries[usize::from(number)];
         let view = entry.view.take().expect("an entry of a queue holds a packet");
@@ -272,11 +283,10 @@ impl Shelf {
             self.enter_bucket(queue);
         } else {
             q.after = self.free_queue;
-            let peer = q.peer;
             self.free_queue = queue;
             self.index.remove(&peer);
         }
-        view
+        Staged { peer, view }
     }
 
     fn enter_bucket(&mut self, queue: u16) {

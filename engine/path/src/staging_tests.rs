@@ -21,6 +21,11 @@ fn number(view: &View) -> u32 {
     u32::from_be_bytes(view[..].try_into().unwrap())
 }
 
+/// Whose it was, and which.
+fn named(staged: &Staged) -> (u32, u32) {
+    (staged.peer.index, number(&staged.view))
+}
+
 fn staging(packets: (u16, u16), jumbos: (u16, u16)) -> Staging {
     let limits = |(per_peer, in_all)| Limits { per_peer, in_all };
     Staging::new(limits(packets), limits(jumbos))
@@ -47,7 +52,7 @@ fn a_peer_with_its_share_gives_up_its_own_oldest() {
         assert!(s.push(peer(1), SMALL, packet(n)).is_none());
     }
     let evicted = s.push(peer(1), SMALL, packet(3)).expect("it has its share");
-    assert_eq!((number(&evicted), s.waiting(peer(0)), s.waiting(peer(1))), (0, 3, 3));
+    assert_eq!((named(&evicted), s.waiting(peer(0)), s.waiting(peer(1))), ((1, 0), 3, 3));
 }
 
 #[test]
@@ -61,10 +66,10 @@ fn the_oldest_packet_of_the_greediest_makes_room() {
     }
     assert!(s.is_full(SMALL) && !s.is_full(LARGE));
     for n in 0..2 {
-        assert_eq!(number(&s.push(peer(2), SMALL, packet(200 + n)).expect("it is full")), n);
+        assert_eq!(named(&s.push(peer(2), SMALL, packet(200 + n)).expect("it is full")), (0, n));
     }
     assert_eq!([0, 1, 2].map(|p| s.waiting(peer(p))), [6, 4, 2]);
-    assert_eq!(number(&s.make_room(peer(1), SMALL).expect("there are packets")), 2);
+    assert_eq!(named(&s.make_room(peer(1), SMALL).expect("there are packets")), (0, 2));
     assert!(s.make_room(peer(1), LARGE).is_none());
 }
 
@@ -152,17 +157,17 @@ impl Model {
         number
     }
 
-    fn make_room(&mut self, p: u32, large: bool) -> Option<u32> {
+    fn make_room(&mut self, p: u32, large: bool) -> Option<(u32, u32)> {
         let most = (0..6).map(|p| self.count(p, large)).max().filter(|&n| n > 0)?;
         let greediest: Vec<u32> = (0..6).filter(|&p| self.count(p, large) == most).collect();
         let longest = greediest.iter().copied().min_by_key(|&p| self.since[&(p, large)]);
         let victim = if greediest.contains(&p) { p } else { longest? };
-        Some(self.take_oldest(victim, large))
+        Some((victim, self.take_oldest(victim, large)))
     }
 
-    fn push(&mut self, p: u32, large: bool, number: u32) -> Option<u32> {
+    fn push(&mut self, p: u32, large: bool, number: u32) -> Option<(u32, u32)> {
         let evicted = if self.count(p, large) == PER_PEER {
-            Some(self.take_oldest(p, large))
+            Some((p, self.take_oldest(p, large)))
         } else if self.total(large) == IN_ALL {
             self.make_room(p, large)
         } else {
@@ -185,13 +190,13 @@ proptest! {
         let limits = (PER_PEER as u16, IN_ALL as u16);
         let (mut s, mut model) = (staging(limits, limits), Model::default());
         let class = |large| if large { LARGE } else { SMALL };
-        let got = |view: Option<View>| view.map(|view| number(&view));
+        let got = |staged: Option<Staged>| staged.map(|staged| named(&staged));
         for (n, step) in (0..).zip(steps) {
             match step {
                 Step::Push(p, large) => {
                     prop_assert_eq!(got(s.push(peer(p), class(large), packet(n))), model.push(p, large, n));
                 }
-                Step::Pop(p) => prop_assert_eq!(got(s.pop(peer(p))), model.pop(p)),
+                Step::Pop(p) => prop_assert_eq!(s.pop(peer(p)).map(|view| number(&view)), model.pop(p)),
                 Step::MakeRoom(p, large) => {
                     prop_assert_eq!(got(s.make_room(peer(p), class(large))), model.make_room(p, large));
                 }

@@ -86,6 +86,12 @@ fn log_drop(key: &str, peer: &str, reason: DropReason, source: Option<IpAddr>, e
                 "{peer} has no endpoint, and has not asked for a session yet: packets for it are dropped"
             );
         }
+        (DropReason::SendFailed, _, Some(libc::EAFNOSUPPORT)) => {
+            log::info!(
+                peer = key;
+                "nothing can be sent to {peer}: there is no socket of its endpoint's family (ringfort why tells more)"
+            );
+        }
         (DropReason::SendFailed, _, Some(errno)) => {
             log::info!(peer = key; "the system refuses to send to {peer}: {}", Errno::from_raw(errno).desc());
         }

@@ -3,9 +3,9 @@
 
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::SEGMENTS_MAX;
-use ringfort_core::drops::DropReason;
-use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Unsent, Watch as _};
+use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
 use tun_uring::{TunEvent, VNET_HDR_LEN};
+use udp_uring::{SendFailed, TrainRefusal, TrainRefused};
 
 use super::events::context_of;
 use super::turn::{BATCH, Worker, brought};
@@ -43,14 +43,19 @@ impl Worker {
     fn send(&mut self, transmit: Transmit) {
         let note = transmit.note();
         let Transmit { peer, view, stride, endpoint, ecn, .. } = transmit;
-        let train = udp_uring::Transmit { view, stride, endpoint, ecn, context: context_of(peer) };
+        let context = context_of(peer);
+        let train = udp_uring::Transmit { view, stride, endpoint, ecn, context };
         match self.udp.send(&mut self.ring, train) {
             Ok(()) => self.path.handle_sent(self.now, note),
-            Err(refused) => {
-                self.path.count_drop(DropReason::SendFailed, refused.segments);
-                self.path.show_unsent(self.now, Unsent { peer, bytes: &refused.view, stride, endpoint, ecn });
+            Err(TrainRefused { view, rest, segments, why }) => {
+                let errno = why.errno();
+                let failed = SendFailed { context, segments, errno, view, rest, stride, endpoint, ecn };
+                match why {
+                    TrainRefusal::Closed => self.on_closed(&failed),
+                    _ => self.on_send_failed(&failed),
+                }
                 // Only a ring that is at its end takes a part.
-                let datagrams = note.datagrams - refused.segments;
+                let datagrams = note.datagrams - segments;
                 if datagrams > 0 {
                     self.path.handle_sent(self.now, Sent { datagrams, ..note });
                 }

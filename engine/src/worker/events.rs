@@ -1,5 +1,6 @@
 //! What the edges say: packets and trains go into the data path, failures to where they are dealt with.
 
+use nix::errno::Errno;
 use ring_buffers::Completion;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
@@ -60,21 +61,58 @@ impl Worker {
             UdpEvent::Sent(sent) => {
                 let (peer, datagrams) = (peer_of(sent.context), sent.segments);
                 self.path.handle_left(Left { peer, datagrams, bytes: sent.bytes });
-                self.path.count_drop(DropReason::SendFailed, sent.lost);
+                if sent.lost > 0 {
+                    self.on_lost(peer, sent.lost);
+                }
                 if let Some(endpoint) = sent.refused {
                     self.path.handle_source_refused(peer, usable(endpoint));
                 }
             }
             UdpEvent::SendFailed(failed) => {
-                let SendFailed { context, segments, errno, view, stride, endpoint, ecn } = failed;
-                let peer = peer_of(context);
-                self.path.handle_send_failed(self.now, peer, errno as i32, segments);
-                self.path.show_unsent(self.now, Unsent { peer, bytes: &view, stride, endpoint, ecn });
+                self.on_send_failed(&failed);
+                if let Some(left_behind) = self.udp.take_left_behind() {
+                    self.show_unsent(&left_behind, DropReason::SendFailed);
+                }
             }
             _ => {}
         }
         if let Some(notice) = self.udp.take_notice() {
             self.tell(&notice);
+        }
+    }
+
+    /// Datagrams do not leave. The kernel or the ring refuses them, or there is no socket of their family.
+    #[cold]
+    pub(super) fn on_send_failed(&mut self, failed: &SendFailed) {
+        let peer = peer_of(failed.context);
+        self.path.handle_send_failed(self.now, peer, failed.errno as i32, failed.segments);
+        self.show_unsent(failed, DropReason::SendFailed);
+    }
+
+    /// Datagrams do not leave, as there are no sockets. Control knows, and has told.
+    #[cold]
+    pub(super) fn on_closed(&mut self, failed: &SendFailed) {
+        self.path.drop_of(self.now, peer_of(failed.context), DropReason::Down, failed.segments);
+        self.show_unsent(failed, DropReason::Down);
+    }
+
+    /// Datagrams cannot follow those of their train that have left.
+    #[cold]
+    fn on_lost(&mut self, peer: PeerId, datagrams: usize) {
+        let left_behind = self.udp.take_left_behind();
+        // The kernel says nothing of those that it did not take of a train.
+        let errno = left_behind.as_ref().map_or(Errno::EIO, |left| left.errno);
+        self.path.handle_send_failed(self.now, peer, errno as i32, datagrams);
+        if let Some(left_behind) = left_behind {
+            self.show_unsent(&left_behind, DropReason::SendFailed);
+        }
+    }
+
+    fn show_unsent(&mut self, failed: &SendFailed, reason: DropReason) {
+        let &SendFailed { context, ref view, ref rest, stride, endpoint, ecn, .. } = failed;
+        for bytes in [Some(view), rest.as_ref()].into_iter().flatten() {
+            let unsent = Unsent { peer: peer_of(context), bytes, stride, endpoint, ecn, reason };
+            self.path.show_unsent(self.now, unsent);
         }
     }
 

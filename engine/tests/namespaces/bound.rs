@@ -1,14 +1,17 @@
 //! `--bind`: sockets that are bound to an address or to a device.
 
 use std::fs;
+use std::process::Command;
 
 use ringfort_testbed::daemon::Daemon;
 use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
+use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Family, Namespace, Tunnel, janitor, uapi};
+use serde_json::Value;
 
 use crate::harness::traffic::{OPENING, PATIENCE, exchange};
-use crate::harness::us;
+use crate::harness::{eventually, us};
 
 /// A second address on the cable, from which nothing must come.
 const SECOND: &str = "10.200.0.101/24";
@@ -23,7 +26,7 @@ fn sockets(namespace: &Namespace, port: u16) -> Vec<String> {
     locals
 }
 
-fn carries(bind: &str, outer: Family, expected: &[&str]) {
+fn carries(bind: &str, outer: Family, expected: &[&str]) -> Tunnel {
     let bound = us().with_options(&format!("--workers 2 --bind {bind}"));
     let tunnel = Tunnel::connected([&bound, &us()], &Peering { outer, ..Peering::default() }).unwrap();
     tunnel.namespace(0).ip(&format!("address add {SECOND} dev {VETH}")).unwrap();
@@ -32,12 +35,32 @@ fn carries(bind: &str, outer: Family, expected: &[&str]) {
     exchange(&tunnel, Family::V4, 1_000, 1 << 20);
     let port = tunnel.sides[0].endpoint(outer).port();
     assert_eq!(sockets(tunnel.namespace(0), port), expected);
+    tunnel
 }
 
 #[test]
 fn an_ipv4_address() {
     let address = outer_v4(0);
-    carries(&address.to_string(), Family::V4, &[&format!("{address}:51820")]);
+    let tunnel = carries(&address.to_string(), Family::V4, &[&format!("{address}:51820")]);
+    elsewhere(&tunnel);
+}
+
+/// A peer at an address of the family that has no socket: what is sent to it is counted as its own, and `why` says so.
+fn elsewhere(tunnel: &Tunnel) {
+    let (interface, key) = (&tunnel.sides[0].interface, &tunnel.sides[1].keys.public);
+    let lines =
+        format!("public_key={}\nupdate_only=true\nendpoint={}\n", key.hex(), tunnel.sides[1].endpoint(Family::V6));
+    uapi::set(interface, &lines).unwrap();
+    let mut pinger = Pinger::new(tunnel.namespace(0), tunnel.sides[1].inner(Family::V4)).unwrap();
+    let mut why = Value::Null;
+    eventually(PATIENCE, "its packets are counted as dropped", || {
+        pinger.send_only(56).unwrap();
+        let output = Command::new(us().path).args(["why", interface, &key.base64(), "--json"]).output().unwrap();
+        why = serde_json::from_slice(&output.stdout).unwrap();
+        why["peer"]["drops"]["send_failed"].as_u64() > Some(0)
+    });
+    let found = why["findings"].as_array().unwrap().iter().find(|one| one["code"] == "send_refused");
+    assert!(found.is_some_and(|one| one["what"].as_str().unwrap().contains("no socket")), "{why}");
 }
 
 #[test]

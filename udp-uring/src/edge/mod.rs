@@ -128,6 +128,7 @@ pub struct UdpEdge {
     former_sends: usize,
     group: BufferGroup,
     sends: Slab<Pending>,
+    left_behind: Option<SendFailed>,
     segmentation: Segmentation,
     counters: EdgeCounters,
 }
@@ -154,6 +155,7 @@ impl UdpEdge {
             former_sends: 0,
             group,
             sends: Slab::new(config.operations),
+            left_behind: None,
             segmentation: config.segmentation,
             counters: EdgeCounters::default(),
         }
@@ -272,6 +274,11 @@ impl UdpEdge {
     /// What the operator must be told; each thing once.
     pub fn take_notice(&mut self) -> Option<GsoNotice> {
         self.ports.iter_mut().find_map(|port| port.notice.take())
+    }
+
+    /// What the last outcome counts as lost and did not bring along: datagrams that waited for that operation to end.
+    pub fn take_left_behind(&mut self) -> Option<SendFailed> {
+        self.left_behind.take()
     }
 
     /// What happened so far.

@@ -17,13 +17,13 @@ impl UdpEdge {
         let segments = order.segments(view.len());
         let port = &mut self.ports[port_of(&order.endpoint)];
         if !port.open {
-            return Err(TrainRefused { view, segments, why: TrainRefusal::NoSocket });
+            return Err(TrainRefused { view, rest: None, segments, why: self.why_no_socket() });
         }
         let may_be_cut = order.fits_one_call(view.len()) && self.segmentation.allows(view.len(), order.stride);
         let whole = segments == 1 || may_be_cut && port.gso.allows(&order.endpoint, order.stride);
         let needed = if whole { 1 } else { segments.min(self.sends.capacity()) };
         if self.sends_free() < needed {
-            return Err(TrainRefused { view, segments, why: TrainRefusal::Full });
+            return Err(TrainRefused { view, rest: None, segments, why: TrainRefusal::Full });
         }
         if whole {
             return self.launch(ring, order, view, None);
@@ -85,19 +85,29 @@ impl UdpEdge {
             }
             Next::GiveUp => {
                 let segments = segments + self.resume(ring, order, rest);
-                return UdpEvent::SendFailed(order.failed(view, segments, errno));
+                return UdpEvent::SendFailed(order.failed(view, None, segments, errno));
             }
         };
         match launched {
             Ok(()) => UdpEvent::Nothing,
-            Err(TrainRefused { view, segments, .. }) => UdpEvent::SendFailed(order.failed(view, segments, errno)),
+            Err(TrainRefused { view, rest, segments, .. }) => {
+                UdpEvent::SendFailed(order.failed(view, rest, segments, errno))
+            }
         }
     }
 
     /// Goes on with segments that had to wait. Returns how many of them are lost: if the ring takes nothing any more,
     /// which the worker also learns from its next turn.
     fn resume(&mut self, ring: &mut Ring, order: Order, rest: Option<View>) -> usize {
-        rest.map_or(0, |rest| self.launch_singly(ring, order, rest).err().map_or(0, |refused| refused.segments))
+        let Some(Err(refused)) = rest.map(|rest| self.launch_singly(ring, order, rest)) else { return 0 };
+        let TrainRefused { view, rest, segments, why } = refused;
+        self.left_behind = Some(order.failed(view, rest, segments, why.errno()));
+        segments
+    }
+
+    #[cold]
+    fn why_no_socket(&self) -> TrainRefusal {
+        if self.ports.iter().any(|port| port.open) { TrainRefusal::NoSocket } else { TrainRefusal::Closed }
     }
 
     /// Sends every datagram of a train by itself. Those for which no operation is left wait for the last that was.
@@ -108,28 +118,30 @@ impl UdpEdge {
             if self.sends_free() == 1 {
                 return self.launch(ring, order, segment, Some(train));
             }
-            // What stands behind the one that is refused does not leave either.
-            self.launch(ring, order, segment, None).map_err(|refused| TrainRefused { segments, ..refused })?;
+            if let Err(refused) = self.launch(ring, order, segment, None) {
+                // What stands behind the one that is refused does not leave either.
+                return Err(TrainRefused { rest: Some(train), segments, ..refused });
+            }
         }
         self.launch(ring, order, train, None)
     }
 
     fn launch(&mut self, ring: &mut Ring, order: Order, view: View, rest: Option<View>) -> Result<(), TrainRefused> {
         let place = self.ports[port_of(&order.endpoint)].place;
-        let (bytes, rest_bytes) = (view.len(), rest.as_ref().map(|rest| rest.len()));
-        let refused = |view, why| {
-            let segments = order.segments(bytes) + rest_bytes.map_or(0, |bytes| order.segments(bytes));
-            TrainRefused { view, segments, why }
+        let bytes = view.len();
+        let refused = |view, rest: Option<View>, why| {
+            let segments = order.segments(bytes) + rest.as_ref().map_or(0, |rest| order.segments(rest.len()));
+            TrainRefused { view, rest, segments, why }
         };
         let (key, pending) = match self.sends.insert(Pending { order, generation: self.generation, rest }) {
             Ok(inserted) => inserted,
-            Err(_) => return Err(refused(view, TrainRefusal::Full)),
+            Err(Pending { rest, .. }) => return Err(refused(view, rest, TrainRefusal::Full)),
         };
         let tag = Tag { edge: self.edge, context: key.encode() };
         let launched = ring.send_message(place, view, tag, |envelope| pending.order.address(bytes, envelope));
         launched.map(drop).map_err(|not_begun| {
-            drop(self.sends.remove(key));
-            refused(not_begun.view, TrainRefusal::Ring(Errno::from_raw(not_begun.why.errno())))
+            let rest = self.sends.remove(key).and_then(|pending| pending.rest);
+            refused(not_begun.view, rest, TrainRefusal::Ring(Errno::from_raw(not_begun.why.errno())))
         })
     }
 }

@@ -174,11 +174,13 @@ fn what_the_ring_does_not_take_is_counted_to_the_datagram() {
         let refused = bench.edge.send(&mut bench.ring, train).expect_err("the queue has eight places");
         let ninth = &pattern(10 * 65)[80..90];
         assert_refused(&refused, 65 - 8, TrainRefusal::Ring(Errno::EIO), ninth);
+        assert_eq!(refused.rest.as_deref(), Some(&pattern(10 * 65)[90..]));
         assert_eq!(bench.edge.sends_in_flight(), 8);
         // One that could leave with one call.
         let train = transmit(&bench, 10 * 5);
         let refused = bench.edge.send(&mut bench.ring, train).expect_err("it is full");
         assert_refused(&refused, 5, TrainRefusal::Ring(Errno::EIO), &pattern(50));
+        assert!(refused.rest.is_none());
         assert_eq!(bench.edge.sends_in_flight(), 8);
     });
 }
@@ -196,6 +198,12 @@ fn what_waits_for_an_operation_and_cannot_follow_is_counted() {
         bench.ring.turn(Wait::No).expect("the ring turns");
         refuse_system_call(libc::SYS_io_uring_enter, libc::EIO);
         let events = bench.reap();
+        let left = bench.edge.take_left_behind().expect("some waited");
+        let ends = (left.context, left.segments, left.errno, left.stride, left.endpoint);
+        assert_eq!(ends, (42, 61, Errno::EIO, 10, endpoint_to(&far)));
+        let bytes = [&left.view[..], left.rest.as_deref().unwrap_or_default()].concat();
+        assert_eq!(bytes, pattern(10 * 65)[40..]);
+        assert!(bench.edge.take_left_behind().is_none());
         let sent: usize = events.iter().map(|e| if let UdpEvent::Sent(s) = e { s.segments } else { 0 }).sum();
         let lost: usize = events.iter().map(|e| if let UdpEvent::Sent(s) = e { s.lost } else { 0 }).sum();
         // The queue has one place.
@@ -276,7 +284,7 @@ fn a_closed_edge_takes_no_train() {
         context: 0,
     };
     let refused = bench.edge.send(&mut bench.ring, transmit).expect_err("there is no socket");
-    assert_refused(&refused, 1, TrainRefusal::NoSocket, b"x");
+    assert_refused(&refused, 1, TrainRefusal::Closed, b"x");
 }
 
 #[test]

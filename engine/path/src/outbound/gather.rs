@@ -48,10 +48,7 @@ impl<W: Watch> DataPath<W> {
                     self.make_room_to_enter(now);
                     self.stage(now, id, view);
                 }
-                Err(reason) => {
-                    self.tap_dropped(now, id, reason, &view);
-                    self.drop_of(now, id, reason, 1);
-                }
+                Err(reason) => self.drop_outgoing(now, Some(id), reason, &view),
             };
         }
         if self.staging.waiting(id) > 0 {

@@ -60,7 +60,10 @@ impl<W: Watch> DataPath<W> {
     /// Throws away a packet from inside, with the room of a data header in front of it.
     #[cold]
     fn drop_outgoing(&mut self, now: Time, peer: Option<PeerId>, reason: DropReason, view: &[u8]) {
-        self.counters.drop(reason, 1);
+        match peer {
+            Some(peer) => self.drop_of(now, peer, reason, 1),
+            None => self.counters.drop(reason, 1),
+        }
         if let Some(tap) = &mut self.tap {
             let packet = view.get(DATA_HEADER_LEN..).unwrap_or_default();
             tap.dropped(now, Direction::Out, peer, reason, [packet, &[]]);
@@ -103,7 +106,7 @@ impl<W: Watch> DataPath<W> {
                 }
                 self.outputs.transmits.push_back(Transmit { peer, view, stride, endpoint, ecn, any_data });
             }
-            Err(reason) => self.counters.drop(reason, view.len().div_ceil(stride)),
+            Err(reason) => self.drop_of(now, peer, reason, view.len().div_ceil(stride)),
         }
     }
 

@@ -145,7 +145,7 @@ impl<W: Watch> DataPath<W> {
         reason: DropReason,
         segments: impl ExactSizeIterator<Item = Segment<'a>>,
     ) {
-        self.counters.drop(reason, segments.len());
+        self.drop_of(now, peer, reason, segments.len());
         if let Some(tap) = &mut self.tap {
             tap.dropped_segments(now, Direction::Out, Some(peer), reason, segments);
         }

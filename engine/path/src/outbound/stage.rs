@@ -10,6 +10,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
 use vnet_packets::Segments;
 
 use crate::budget::staging_line;
+use crate::staging::Staged;
 use crate::{DataPath, ENTERED_MAX, Watch};
 
 /// Padding and tag behind the longest packet in a packet slot.
@@ -158,17 +159,14 @@ impl<W: Watch> DataPath<W> {
 
     /// Gives up all that waits, for whichever peer.
     pub(crate) fn drop_all_staged(&mut self, now: Time, reason: DropReason) {
-        while let Some(view) = self.staging.take_any() {
-            self.drop_waiting(now, reason, &view);
+        while let Some(staged) = self.staging.take_any() {
+            self.drop_waiting(now, reason, &staged);
         }
     }
 
     /// Throws away a packet that has waited, of whichever peer.
-    fn drop_waiting(&mut self, now: Time, reason: DropReason, view: &[u8]) {
-        // Only a capture wants to know whose it was.
-        let inner = self.tap.as_ref().and_then(|_| packet::parse(&view[DATA_HEADER_LEN..]).ok());
-        let peer = inner.and_then(|inner| self.routes.lookup(inner.destination));
-        self.drop_outgoing(now, peer, reason, view);
+    fn drop_waiting(&mut self, now: Time, reason: DropReason, staged: &Staged) {
+        self.drop_outgoing(now, Some(staged.peer), reason, &staged.view);
     }
 }
 

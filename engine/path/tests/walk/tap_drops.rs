@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ring_buffers::View;
+use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_path::tap::{Direction, Filter, Seen, Side, TapReader, tap};
@@ -56,7 +57,8 @@ fn what_the_socket_does_not_send_is_seen_again_as_dropped() {
     let left = transmits(sender);
     for transmit in &left {
         let &ringfort_path::Transmit { peer, stride, endpoint, ecn, ref view, .. } = transmit;
-        sender.show_unsent(NOW, Unsent { peer, bytes: view, stride, endpoint, ecn });
+        let reason = DropReason::SendFailed;
+        sender.show_unsent(NOW, Unsent { peer, bytes: view, stride, endpoint, ecn, reason });
     }
     let seen = seen(&mut out);
     let (dropped, sent): (Vec<_>, Vec<_>) =
@@ -66,11 +68,11 @@ fn what_the_socket_does_not_send_is_seen_again_as_dropped() {
     assert!(dropped.iter().all(|(seen, _)| seen.endpoint == Some(endpoint("192.0.2.2:51820"))));
 
     // A cookie, which is for nobody whom we know.
-    let (at, ecn) = (endpoint("198.51.100.1:1"), HANDSHAKE_TRAFFIC_CLASS);
-    sender.show_unsent(NOW, Unsent { peer: PeerId::NOBODY, bytes: &[3; 64], stride: 64, endpoint: at, ecn });
+    let (at, ecn, reason) = (endpoint("198.51.100.1:1"), HANDSHAKE_TRAFFIC_CLASS, DropReason::Down);
+    sender.show_unsent(NOW, Unsent { peer: PeerId::NOBODY, bytes: &[3; 64], stride: 64, endpoint: at, ecn, reason });
     let cookie = self::dropped(&mut out);
     assert_eq!(bytes(&cookie), [[3; 64]]);
-    assert_all(&cookie, Side::Cipher, Direction::Out, None, DropReason::SendFailed);
+    assert_all(&cookie, Side::Cipher, Direction::Out, None, DropReason::Down);
     assert_eq!((cookie[0].0.endpoint, cookie[0].0.class), (Some(at), ecn));
 }
 
@@ -106,8 +108,8 @@ fn what_the_tun_does_not_take_is_seen_again_as_dropped() {
 
 #[test]
 fn segments_that_find_no_slot_are_seen_and_keepalives_have_nothing_to_see() {
-    let (mut sender, _) = pair();
-    let sender = &mut sender.workers[0];
+    let (Gateway { workers: mut sender, cell }, _) = pair();
+    let sender = &mut sender[0];
     let mut out = look(sender, Filter { sides: [true, false], ..Filter::default() });
     let taken = take_all(sender, budget::line::TRAINS);
     assert_eq!(send(sender, &[super_packet(SEGMENTS)]), Outcome::NoSlot);
@@ -124,6 +126,7 @@ fn segments_that_find_no_slot_are_seen_and_keepalives_have_nothing_to_see() {
     sender.give_up(NOW);
     drop(taken);
     assert_eq!(sender.counters().drops.get(DropReason::NoSlot), u64::from(SEGMENTS) + 1);
+    assert_eq!(cell.shared().drops.get(DropReason::NoSlot).map(|drop| drop.count), Some(u64::from(SEGMENTS) + 1));
     assert_eq!(seen(&mut out), []);
 }
 
@@ -196,15 +199,19 @@ fn a_handshake_message_that_does_not_leave_is_seen() {
 
 #[test]
 fn what_waits_when_the_interface_goes_down_is_seen() {
-    let mut sender = Gateway::new(1, RECEIVER, "192.0.2.2:51820");
-    let sender = &mut sender.workers[0];
+    let Gateway { workers: mut sender, cell } = Gateway::new(1, RECEIVER, "192.0.2.2:51820");
+    let sender = &mut sender[0];
     let mut out = look(sender, Filter::default());
     let read = [b"one", b"two"].map(|payload| packet(SENDER, RECEIVER, payload));
     assert_eq!(send(sender, &read), Outcome::Done);
     assert_eq!((sender.staged_for(PEER), seen(&mut out)), (2, vec![]), "they wait for a session");
+    // They stay those of the peer that they wait for, although routes lead elsewhere now.
+    let elsewhere = Order::Routes { routes: AllowedIps::new(), version: 2 };
+    assert_eq!(sender.handle_order(NOW, elsewhere), Outcome::Done);
     assert_eq!(sender.handle_order(NOW, Order::LinkDown), Outcome::Done);
     let dropped = dropped(&mut out);
     assert_eq!(bytes(&dropped), read.each_ref().map(|read| &read[VNET_HDR_LEN..]));
     assert_all(&dropped, Side::Plain, Direction::Out, Some(PEER), DropReason::Down);
     assert_eq!(sender.counters().drops.get(DropReason::Down), 2);
+    assert_eq!(cell.shared().drops.get(DropReason::Down).map(|drop| drop.count), Some(2));
 }

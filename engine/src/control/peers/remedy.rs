@@ -73,6 +73,11 @@ fn way_out(finding: &Finding, subject: &Subject<'_>) -> String {
         Finding::NoRoute { remote, .. } => {
             format!("Check routes and addresses: ip route get {}{mark}.", remote.ip())
         }
+        Finding::SendRefused { errno: libc::EAFNOSUPPORT, .. } => {
+            "Give the peer an endpoint of the other family, or change Bind. Whether IPv6 is disabled is said by \
+             sysctl net.ipv6.conf.all.disable_ipv6."
+                .to_owned()
+        }
         Finding::SendRefused { .. } => {
             "Look for a firewall rule on this machine that drops or rejects outgoing UDP: nft list ruleset.".to_owned()
         }

@@ -158,6 +158,13 @@ fn way_out(finding: &Finding) -> String {
         Finding::NoRoute { remote, errno } => {
             format!("This system has no route to {remote}: {}.", system_error(*errno))
         }
+        Finding::SendRefused { remote, errno: libc::EAFNOSUPPORT, count } => {
+            format!(
+                "There is no socket from which to send to {remote} ({}): IPv6 is disabled here, or Bind is of the \
+                 other family.",
+                times(*count)
+            )
+        }
         Finding::SendRefused { remote, errno, count } => {
             format!("This system refuses to send to {remote} ({}): {}.", times(*count), system_error(*errno))
         }
@@ -298,6 +305,7 @@ mod tests {
             (Finding::SourceNotAllowed { source: Some(source), count: 3, ago }, &["10.0.0.9", "3 packets", "7 s"][..]),
             (Finding::NoEndpoint { dropped: 1 }, &["1 packet was dropped for it"]),
             (Finding::SendRefused { remote, errno: libc::EPERM, count: 2 }, &["192.0.2.1:51820", "not permitted"]),
+            (Finding::SendRefused { remote, errno: libc::EAFNOSUPPORT, count: 1 }, &["no socket", "Bind"]),
             (
                 Finding::Silent { remote: Some(remote), initiations: 4, since: ago, was_up: false, is_deaf: true },
                 &["4 in 7 s", "port", "CAP_NET_RAW"],

@@ -172,6 +172,8 @@ fn of_a_super_packet_of_more_segments_than_may_wait_the_last_ones_do() {
         let share = usize::from(budget::STAGED_LIMITS.per_peer);
         assert_eq!(f.stats[0].staged.get(), share as u64);
         assert_eq!(f.dropped(DropReason::StagedOverflow), (200 - share) as u64);
+        let noted = f.cell.shared().drops.get(DropReason::StagedOverflow);
+        assert_eq!(noted.map(|drop| drop.count), Some((200 - share) as u64));
         f.install_send(0, false);
         f.settle();
         for n in 200 - share..200 {
