@@ -1,13 +1,19 @@
 //! What a container or a service may take from us: capabilities, the TUN device, CPU time and memory.
 
+use super::memory::mib;
 use super::{Finding, Subject, System};
 use crate::doctor::system::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
+use crate::worker::{LockedLen, locked_len};
+
+/// What a gateway takes beside its workers and without peers, in bytes.
+const MEMORY_WITHOUT_WORKERS: u64 = 11 << 20;
 
 pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
     let mut findings = vec![net_admin(system, subject), tun(system), cpu_quota(system, subject)];
     // One that runs has given it up since, and its log says what came of it.
     if !subject.runs() {
         findings.push(bpf(system, subject));
+        findings.extend(memory(system, subject, locked_len(subject.workers.len())));
     }
     findings
 }
@@ -72,6 +78,23 @@ fn cpu_quota(system: &System, subject: &Subject) -> Finding {
         Some(quota) => Finding::good(CHECK, format!("the control group gives {quota:.1} CPUs for {workers} workers")),
         None => Finding::good(CHECK, "no control group limits the CPU time"),
     }
+}
+
+/// Nothing, if all memory may be taken.
+fn memory(system: &System, subject: &Subject, each: LockedLen) -> Option<Finding> {
+    const CHECK: &str = "container.memory";
+    let limit = memory_max(system, subject)?;
+    let (workers, of_worker) = (subject.workers.len() as u64, (each.ring + each.arena) as u64);
+    let needed = MEMORY_WITHOUT_WORKERS + workers * of_worker;
+    let what = format!("the control group gives {}, and {workers} workers take {}", mib(limit), mib(needed));
+    Some(if limit < needed {
+        let fewer = (limit.saturating_sub(MEMORY_WITHOUT_WORKERS) / of_worker).max(1);
+        let remedy = format!("use fewer workers (--workers {fewer}), or raise MemoryMax= or docker run --memory");
+        Finding::warning(CHECK, what, "the kernel ends the gateway, or one of its hooks, when all is used up")
+            .remedy(remedy)
+    } else {
+        Finding::good(CHECK, what)
+    })
 }
 
 /// The bytes that the control groups allow, if they do not allow all.
@@ -156,6 +179,15 @@ mod tests {
         assert!(severity == Severity::Warning && finding.what.contains("1.5 CPUs"), "{finding:?}");
         assert!(finding.remedy.contains("--workers 1"), "{finding:?}");
         assert_eq!(memory_max(&machine.system, &planned(&[0])), Some(1000));
+        let each = LockedLen { ring: 1 << 20, arena: 6 << 20 };
+        let memory = |bytes: u64| {
+            let machine = grouped().file("sys/fs/cgroup/a/b/memory.max", &format!("{bytes}\n"));
+            memory(&machine.system, &planned(&[0, 1]), each).unwrap()
+        };
+        assert_eq!(memory(25 << 20).severity, Severity::Good);
+        let short = [memory(24 << 20)];
+        let (severity, finding) = found(&short, "container.memory");
+        assert!(severity == Severity::Warning && finding.remedy.contains("--workers 1"), "{finding:?}");
         let enough = grouped().file("sys/fs/cgroup/a/cpu.max", "200000 100000\n");
         assert_eq!(found(&of(&enough), "container.cpu-quota").0, Severity::Good);
     }

@@ -93,7 +93,8 @@ fn ways(place: &mut Place) {
     });
     place.drops("input", &format!("udp sport {} drop", place.fars[far].port));
     // This one has no private key, and its peer has an endpoint.
-    place.add(Far { finds_here: &[], finds_there: &["no_private_key"], ..Far::new("no private key", RINGFORT) });
+    let (finds_here, finds_there) = (&["silent"], &["no_private_key"]);
+    place.add(Far { finds_here, finds_there, ..Far::new("no private key", RINGFORT) });
     let far = &place.fars[place.fars.len() - 1];
     ringfort_testbed::uapi::set(&far.interface, &format!("private_key={}\n", "0".repeat(64))).unwrap();
 }
