@@ -82,7 +82,8 @@ impl Dispatch {
             }
             Action::BeginSession { peer, number, created, session } => self.begin(peer, number, created, &session, to),
             Action::RetireReceive { local_index } => {
-                to.session(owner(local_index, self.workers), SessionOrder::End { local_index });
+                // Any worker may have sealed under it, and have parts of its key on its stack.
+                (0..self.workers).for_each(|worker| to.session(worker, SessionOrder::End { local_index }));
             }
             Action::SendStaged { peer, confirm } => {
                 let confirms = confirm.map(|local_index| owner(local_index, self.workers));
@@ -174,5 +175,39 @@ const fn cipher(suite: Suite) -> ringfort_aead::Suite {
     match suite {
         Suite::ChaCha20Poly1305 => ringfort_aead::Suite::ChaCha20Poly1305,
         Suite::Aes256Gcm => ringfort_aead::Suite::Aes256Gcm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfort_aead::Provider;
+
+    use super::*;
+
+    /// What each worker is told of sessions that end.
+    #[derive(Default)]
+    struct Ends([Vec<u32>; 3]);
+
+    impl Mailboxes for Ends {
+        fn order(&mut self, _: usize, _: Order) {
+            unreachable!("no other order is given")
+        }
+
+        fn session(&mut self, worker: usize, order: SessionOrder) {
+            let SessionOrder::End { local_index } = order else { unreachable!("none begins") };
+            self.0[worker].push(local_index);
+        }
+
+        fn wake(&mut self, _: usize) {}
+    }
+
+    /// Keepalives and flows from the TUN are sealed by whichever worker has them, not by the owner of the index alone.
+    #[test]
+    fn all_workers_hear_that_a_session_ends() {
+        let (mut dispatch, mut ends) = (Dispatch::new(Plan::fixed(Provider::RustCrypto), 3), Ends::default());
+        for local_index in [7, 8] {
+            assert!(dispatch.apply(Action::RetireReceive { local_index }, &mut ends).is_none());
+        }
+        assert_eq!(ends.0, [[7, 8], [7, 8], [7, 8]]);
     }
 }

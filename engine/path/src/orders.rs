@@ -21,7 +21,8 @@ use crate::{DataPath, Outcome, PeerCell, Receiver, Watch};
 pub enum SessionOrder {
     /// A receiving half, to the worker that its index names.
     Begin(Box<Receiver>),
-    /// A receiving half is of no use any more.
+    /// A session has ended, and its receiving half is of no use any more. Told to every worker: any of them may have
+    /// sealed under it, and wipes what that has left on its stack.
     End {
         /// Its index.
         local_index: u32,
