@@ -46,12 +46,23 @@ impl Order {
         }
     }
 
-    /// How many pairs there are at the front of `count` messages whose lengths are all the same.
+    /// Puts what is in the order of the messages into this one.
     #[inline(always)]
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    pub(in crate::train) fn pairs(&self, len: impl Fn(usize) -> usize, count: usize) -> usize {
-        let mut alike = (0..count).take_while(|place| len(self.at(*place)) == len(self.at(0)));
-        alike.by_ref().count() / 2
+    pub(in crate::train) fn arrange<T: Copy>(&self, items: &mut ArrayVec<T, SEGMENTS_MAX>) {
+        if self.0 != AS_GIVEN {
+            self.move_all(items);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    fn move_all<T: Copy>(&self, items: &mut ArrayVec<T, SEGMENTS_MAX>) {
+        let given = items.clone();
+        for (place, item) in items.iter_mut().enumerate() {
+            *item = given[self.at(place)];
+        }
     }
 
     /// Which message, by its place in the batch, comes at this place in the order.

@@ -133,6 +133,16 @@ fn add(sum: &str, addend: &str, slot: usize, is_in_memory: bool) -> String {
     format!("vpaddd {sum}, {addend}, {from}")
 }
 
+/// Asks for the texts of the lanes, in `rsi`. Blocks lie side by side, so the beginning of one came with the end of
+/// that before it.
+pub fn prefetch() -> Vec<String> {
+    let lane = |lane| {
+        let source = at("rsi", frame::LANE * lane + frame::LANE_SOURCE);
+        [format!("mov rax, {source}"), format!("prefetcht0 {}", at("rax", 63))]
+    };
+    (0..8).flat_map(lane).collect()
+}
+
 /// The initial state, in `rdi`, into the registers.
 pub fn load() -> Vec<String> {
     let mut out = Vec::new();

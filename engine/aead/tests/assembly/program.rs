@@ -64,6 +64,8 @@ impl File {
         for (place, symbol) in [(frame::ROTATE_16, "rotate_16"), (frame::ROTATE_8, "rotate_8")] {
             self.lines([format!("vmovdqa ymm0, [rip + {{{symbol}}}]"), format!("vmovdqa {}, ymm0", stack(place))]);
         }
+        self.comment("Texts are there when the key stream is.");
+        self.lines(chacha20::prefetch());
         self.lines(chacha20::load());
     }
 

@@ -9,9 +9,11 @@ use crate::TAG_LEN;
 
 /// Bytes of a Poly1305 block.
 pub(super) const POLY_BLOCK: usize = 16;
+/// Such a block.
+pub(super) type PolyBlock = [Cell<u8>; POLY_BLOCK];
 
 /// The hash of a message on its way.
-#[repr(C, align(64))]
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Hash {
     /// The sum: words of 64 bits, the last of few, partly reduced.
@@ -34,7 +36,7 @@ impl Hash {
 
     /// The next block: (sum + block + 2^128) r, partly reduced. See tests/assembly/poly1305.rs for the bounds.
     #[inline(always)]
-    pub(super) fn add(&mut self, block: &[Cell<u8>; POLY_BLOCK]) {
+    pub(super) fn add(&mut self, block: &PolyBlock) {
         let ([h0, h1, h2], [r0, r1, s1]) = (self.sum, self.key);
         let (low, carry) = join([h0, h1]).overflowing_add(join(words(block)));
         let ([h0, h1], h2) = (split(low), h2 + 1 + u64::from(carry));

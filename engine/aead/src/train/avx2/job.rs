@@ -3,7 +3,7 @@
 use core::cell::Cell;
 
 use super::bytes::{block, copy, copy_from, cut, words};
-use super::hash::{Hash, POLY_BLOCK};
+use super::hash::{Hash, POLY_BLOCK, PolyBlock};
 use super::pass::{BLOCK, Lane, Piece};
 use super::strands::SHARE;
 use crate::{Source, TAG_LEN};
@@ -19,13 +19,14 @@ pub(super) struct Job<'b> {
     pub(super) tag: &'b Cell<[u8; TAG_LEN]>,
     pub(super) hash: &'b Cell<Hash>,
     tail: &'b Tail,
+    /// What of the text is in front of the tail.
+    body: &'b [PolyBlock],
     /// The next block, and how many there are.
     pub(super) next: usize,
     pub(super) blocks: usize,
-    /// Blocks of Poly1305: hashed so far, those that are there to be hashed, those in front of the tail, and all.
+    /// Blocks of Poly1305: hashed so far, those that are there to be hashed, and all.
     pub(super) hashed: usize,
     ready: usize,
-    body: usize,
     pub(super) all: usize,
 }
 
@@ -50,9 +51,9 @@ impl<'b> Job<'b> {
         tail: &'b Tail,
     ) -> Self {
         let text_blocks = text.len().div_ceil(BLOCK);
-        let body = text_blocks.saturating_sub(1) * (BLOCK / POLY_BLOCK);
+        let body = &text.as_chunks().0[..text_blocks.saturating_sub(1) * (BLOCK / POLY_BLOCK)];
         let all = text.len().div_ceil(POLY_BLOCK) + 1;
-        Self { counter, text, tag, hash, tail, next: 0, blocks: 1 + text_blocks, hashed: 0, ready: 0, body, all }
+        Self { counter, text, tag, hash, tail, body, next: 0, blocks: 1 + text_blocks, hashed: 0, ready: 0, all }
     }
 
     /// The same, as long as only its one-time key is made.
@@ -68,7 +69,7 @@ impl<'b> Job<'b> {
     /// The last block of the text, whole or not; nothing of an empty one.
     #[inline(always)]
     fn last(&self) -> &'b [Cell<u8>] {
-        &self.text[self.body * POLY_BLOCK..]
+        &self.text[self.body.len() * POLY_BLOCK..]
     }
 
     /// Whether all blocks were given to a pass.
@@ -120,6 +121,18 @@ impl<'b> Job<'b> {
         core::array::from_fn(|place| Lane::in_place(block(text, place * BLOCK)))
     }
 
+    /// The same for as many blocks as there are lanes: the last may be among them.
+    #[inline(always)]
+    pub(super) fn lanes(&self, first_block: usize, lanes: &mut [Lane<'b>]) {
+        let (whole, _) = self.text[(first_block - 1) * BLOCK..].as_chunks();
+        for (lane, block) in lanes.iter_mut().zip(whole) {
+            *lane = Lane::in_place(block);
+        }
+        if let Some(lane) = lanes.get_mut(whole.len()) {
+            *lane = self.lane(first_block + whole.len(), None);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn tail(&self) -> &'b Tail {
         self.tail
@@ -127,7 +140,7 @@ impl<'b> Job<'b> {
 
     /// The one-time key is there.
     #[inline(always)]
-    pub(super) fn set_key(&mut self, block: &[Cell<u8>; BLOCK]) {
+    pub(super) fn set_key(&self, block: &[Cell<u8>; BLOCK]) {
         let [r0, r1, s0, s1, ..] = words::<BLOCK, 8>(block);
         self.hash.set(Hash::new(&[r0, r1, s0, s1]));
     }
@@ -147,7 +160,7 @@ impl<'b> Job<'b> {
 
     /// The text is ciphertext from the beginning.
     #[inline(always)]
-    pub(super) fn take_ciphertext(&mut self) {
+    pub(super) fn take_ciphertext(&self) {
         copy(self.last(), &self.tail[..self.last().len()]);
         self.finish_tail();
     }
@@ -188,7 +201,8 @@ impl<'b> Job<'b> {
     /// Those from `hashed` on.
     #[inline(always)]
     pub(super) fn side_by_side(&self, hashed: usize, ready: usize) -> usize {
-        if hashed < self.body { ready.min(self.body) - hashed } else { ready - hashed }
+        let body = self.body.len();
+        if hashed < body { ready.min(body) - hashed } else { ready - hashed }
     }
 
     /// Takes the next `count` of them, which are no more than there are available.
@@ -202,11 +216,11 @@ impl<'b> Job<'b> {
     /// Those from `hashed` on.
     #[inline(always)]
     pub(super) fn piece(&self, hashed: usize, count: usize) -> Piece<'b> {
-        let (from, place) = match hashed.checked_sub(self.body) {
-            None => (self.text, hashed),
-            Some(place) => (&self.tail[..], place),
+        let blocks = match hashed.checked_sub(self.body.len()) {
+            None => &self.body[hashed..],
+            Some(place) => &self.tail.as_chunks().0[place..],
         };
-        Piece { hash: self.hash, text: &from[place * POLY_BLOCK..][..count * POLY_BLOCK] }
+        Piece { hash: self.hash, blocks: &blocks[..count] }
     }
 }
 

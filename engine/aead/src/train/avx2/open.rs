@@ -40,9 +40,8 @@ fn open_ahead(avx2: Avx2, key: &[u32; 8], order: Order, stride: usize, messages:
     // An even number: those of a pair are begun and freed together.
     let slots = ((KEPT_MAX / stride) & !1).min(count.next_multiple_of(2));
     let (mut kept, mut scratch, mut jobs) = (Kept::new(), Scratch::new(), Jobs::new());
-    let scratch = scratch.jobs(messages, &mut jobs);
-    jobs.iter_mut().for_each(Job::take_ciphertext);
-    let pairs = order.pairs(|message| jobs[message].text.len(), count);
+    let scratch = scratch.jobs(messages, &order, &mut jobs);
+    jobs.iter().for_each(Job::take_ciphertext);
     let mut machine = Machine::new(avx2, key, &scratch.keys);
     let mut strands = Strands::new(&mut jobs, &scratch.dummy);
     let mut work = Opening {
@@ -52,17 +51,13 @@ fn open_ahead(avx2: Avx2, key: &[u32; 8], order: Order, stride: usize, messages:
         slots,
         next_slot: 0,
         taken: 0,
-        places: [0; SEGMENTS_MAX],
         kept_at: [0; SEGMENTS_MAX],
         through: 0,
         decided: 0,
         finished: 0,
         verdicts: Verdicts::none_of(count),
     };
-    if pairs > 0 {
-        let like = strands.jobs[work.order.at(0)];
-        twins::run(&mut machine, &mut work, &mut strands, like, pairs);
-    }
+    twins::run(&mut machine, &mut work, &mut strands);
     strands.run(&mut machine, &mut work);
     work.verdicts
 }
@@ -77,10 +72,9 @@ struct Opening<'b> {
     next_slot: usize,
     /// How many messages were begun.
     taken: usize,
-    /// Of each of them: the how many-th it is in the order, and where its key stream is.
-    places: [u8; SEGMENTS_MAX],
+    /// Where the key stream of each of them is.
     kept_at: [u8; SEGMENTS_MAX],
-    /// Those whose key stream is there, and whose tag was looked at, by message; those that are finished, by place.
+    /// Those whose key stream is there, those whose tag was looked at, and those that are finished.
     through: u64,
     decided: u64,
     finished: u64,
@@ -94,11 +88,11 @@ impl Opening<'_> {
         if self.through & self.decided & 1 << message == 0 {
             return;
         }
-        if self.verdicts.passed(message) {
+        if self.verdicts.passed(self.order.at(message)) {
             let stream = &self.kept[usize::from(self.kept_at[message])..];
             apply(job.text, &stream[..job.blocks - 1]);
         }
-        self.finished |= 1 << self.places[message];
+        self.finished |= 1 << message;
     }
 }
 
@@ -112,17 +106,23 @@ impl<'b> Work<'b> for Opening<'b> {
         if place == self.verdicts.count() || place >= self.finished.trailing_ones() as usize + self.slots {
             return None;
         }
-        let message = self.order.at(place);
-        self.places[message] = place as u8;
-        self.kept_at[message] = (self.next_slot * self.stride) as u8;
+        self.kept_at[place] = (self.next_slot * self.stride) as u8;
         self.next_slot = if self.next_slot + 1 == self.slots { 0 } else { self.next_slot + 1 };
         self.taken += 1;
-        Some(message)
+        Some(place)
     }
 
     #[inline(always)]
     fn lane(&self, message: usize, _: &Job<'b>, block: usize) -> Lane<'b> {
         Lane::key_stream(&self.kept[usize::from(self.kept_at[message]) + block - 1])
+    }
+
+    #[inline(always)]
+    fn lanes(&self, message: usize, _: &Job<'b>, first_block: usize, lanes: &mut [Lane<'b>]) {
+        let kept = &self.kept[usize::from(self.kept_at[message]) + first_block - 1..][..lanes.len()];
+        for (lane, kept) in lanes.iter_mut().zip(kept) {
+            *lane = Lane::key_stream(kept);
+        }
     }
 
     #[inline(always)]
@@ -143,7 +143,7 @@ impl<'b> Work<'b> for Opening<'b> {
     fn hashed(&mut self, message: usize, job: &Job<'b>) {
         self.decided |= 1 << message;
         if is_genuine(job) {
-            self.verdicts.pass(message);
+            self.verdicts.pass(self.order.at(message));
         }
         self.finish(message, job);
     }
@@ -169,20 +169,20 @@ fn is_genuine(job: &Job<'_>) -> bool {
 fn open_verified(avx2: Avx2, key: &[u32; 8], order: Order, messages: &mut [Message<'_>]) -> Verdicts {
     let count = messages.len();
     let (mut scratch, mut jobs) = (Scratch::new(), Jobs::new());
-    let scratch = scratch.jobs(messages, &mut jobs);
+    let scratch = scratch.jobs(messages, &order, &mut jobs);
     let mut machine = Machine::new(avx2, key, &scratch.keys);
 
     let mut keys: Jobs<'_> = jobs.iter().copied().map(Job::key_alone).collect();
-    keys.iter_mut().for_each(Job::take_ciphertext);
+    keys.iter().for_each(Job::take_ciphertext);
     let mut work = Verifying { order, taken: 0, verdicts: Verdicts::none_of(count), decided: 0 };
     Strands::new(&mut keys, &scratch.dummy).run(&mut machine, &mut work);
     let Verifying { order, verdicts, .. } = work;
 
     let mut texts: Jobs<'_> = jobs.into_iter().map(Job::text_alone).collect();
     // A text that is not there is through from the beginning.
-    let is_left = |message: usize| verdicts.passed(message) && !texts[message].is_through();
+    let is_left = |message: usize| verdicts.passed(order.at(message)) && !texts[message].is_through();
     let wanted = (0..count).filter(|message| is_left(*message)).fold(0, |wanted, message| wanted | 1 << message);
-    let mut work = Decrypting { order, count, taken: 0, wanted, left: wanted };
+    let mut work = Decrypting { count, taken: 0, wanted, left: wanted };
     Strands::new(&mut texts, &scratch.dummy).run(&mut machine, &mut work);
     verdicts
 }
@@ -201,7 +201,7 @@ impl<'b> Work<'b> for Verifying {
     fn next(&mut self) -> Option<usize> {
         let place = self.taken;
         self.taken += usize::from(place < self.verdicts.count());
-        (place < self.verdicts.count()).then(|| self.order.at(place))
+        (place < self.verdicts.count()).then_some(place)
     }
 
     fn lane(&self, _: usize, _: &Job<'b>, _: usize) -> Lane<'b> {
@@ -213,7 +213,7 @@ impl<'b> Work<'b> for Verifying {
     fn hashed(&mut self, message: usize, job: &Job<'b>) {
         self.decided += 1;
         if is_genuine(job) {
-            self.verdicts.pass(message);
+            self.verdicts.pass(self.order.at(message));
         }
     }
 
@@ -224,7 +224,6 @@ impl<'b> Work<'b> for Verifying {
 
 /// The texts of the messages that are wanted, in place and without a hash.
 struct Decrypting {
-    order: Order,
     count: usize,
     taken: usize,
     wanted: u64,
@@ -235,9 +234,8 @@ impl<'b> Work<'b> for Decrypting {
     const READY: Ready = Ready::Never;
 
     fn next(&mut self) -> Option<usize> {
-        let mut left = (self.taken..self.count).map(|place| (place, self.order.at(place)));
-        let (place, message) = left.find(|(_, message)| self.wanted >> message & 1 == 1)?;
-        self.taken = place + 1;
+        let message = (self.taken..self.count).find(|message| self.wanted >> message & 1 == 1)?;
+        self.taken = message + 1;
         Some(message)
     }
 

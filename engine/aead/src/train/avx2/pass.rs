@@ -15,7 +15,7 @@ use core::ptr;
 use arrayvec::ArrayVec;
 
 use super::Avx2;
-use super::hash::{Hash, POLY_BLOCK};
+use super::hash::{Hash, PolyBlock};
 
 /// Bytes of a ChaCha20 block.
 pub(super) const BLOCK: usize = 64;
@@ -53,7 +53,7 @@ pub(super) struct Lane<'p> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Segment<'p> {
-    texts: [*const Cell<u8>; 2],
+    texts: [*const PolyBlock; 2],
     hashes: [*const Cell<Hash>; 2],
     /// Double rounds with two blocks of each beside them, and with one.
     twos: usize,
@@ -69,18 +69,20 @@ const _: () = assert!(offset_of!(Segment<'_>, hashes) == 16 && offset_of!(Segmen
 const _: () = assert!(offset_of!(Segment<'_>, ones) == 40);
 const _: () = assert!(offset_of!(Hash, sum) == 0 && offset_of!(Hash, key) == 24);
 
-/// A part of a message's hash: 16-byte blocks that lie side by side.
+/// A part of a message's hash: blocks that lie side by side.
 #[derive(Clone, Copy)]
 pub(super) struct Piece<'p> {
     pub(super) hash: &'p Cell<Hash>,
-    pub(super) text: &'p [Cell<u8>],
+    pub(super) blocks: &'p [PolyBlock],
 }
 
 /// What is hashed beside a pass.
 pub(super) struct Segments<'p> {
     segments: ArrayVec<Segment<'p>, DOUBLE_ROUNDS>,
-    /// Double rounds that are not taken by twos.
+    /// Double rounds that are left, if each has two blocks beside it.
     left: usize,
+    /// Blocks of each message, in all.
+    blocks: usize,
 }
 
 impl State {
@@ -144,18 +146,33 @@ impl Inputs {
 }
 
 impl Inputs {
-    /// The same in both halves, for a message of each, from this lane of a half on.
+    /// Blocks of two pairs of messages, with a half for each message of a pair: `split` of the first pair, from this
+    /// block on, and then of the second from their beginning.
     #[inline]
     #[target_feature(enable = "avx2,bmi2")]
-    pub(super) fn set_twins(&mut self, lane: usize, counters: [u64; 2], first_block: usize) {
+    pub(super) fn of_twins([first, second]: [[u64; 2]; 2], first_block: usize, split: usize) -> Self {
         let numbers = _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3);
-        let chosen = _mm256_cmpgt_epi32(numbers, _mm256_set1_epi32(lane as i32 - 1));
-        let blocks = _mm256_add_epi32(numbers, _mm256_set1_epi32(first_block.wrapping_sub(lane) as i32));
-        let halves = |a: u64, b: u64| _mm256_set_m128i(_mm_set1_epi32(b as i32), _mm_set1_epi32(a as i32));
-        let [a, b] = counters;
-        self.block = _mm256_blendv_epi8(self.block, blocks, chosen);
-        self.counter_low = _mm256_blendv_epi8(self.counter_low, halves(a, b), chosen);
-        self.counter_high = _mm256_blendv_epi8(self.counter_high, halves(a >> 32, b >> 32), chosen);
+        let is_second = _mm256_cmpgt_epi32(numbers, _mm256_set1_epi32(split as i32 - 1));
+        let starts = [first_block as i32, (split as i32).wrapping_neg()].map(|start| _mm256_set1_epi32(start));
+        let start = _mm256_blendv_epi8(starts[0], starts[1], is_second);
+        let [a, b, c, d] = [first[0], first[1], second[0], second[1]].map(|counter| counter as i64);
+        let counters = _mm256_setr_epi64x(a, b, c, d);
+        // Which word of them: those of a half's message, or four words on.
+        let low = _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2);
+        let low = _mm256_or_si256(low, _mm256_and_si256(is_second, _mm256_set1_epi32(4)));
+        let high = _mm256_or_si256(low, _mm256_set1_epi32(1));
+        Self {
+            block: _mm256_add_epi32(numbers, start),
+            counter_low: _mm256_permutevar8x32_epi32(counters, low),
+            counter_high: _mm256_permutevar8x32_epi32(counters, high),
+        }
+    }
+
+    /// The same, so many blocks further on.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
+    pub(super) fn advance(&mut self, blocks: usize) {
+        self.block = _mm256_add_epi32(self.block, _mm256_set1_epi32(blocks as i32));
     }
 }
 
@@ -188,7 +205,7 @@ impl<'p> Lane<'p> {
 impl<'p> Segments<'p> {
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { segments: ArrayVec::new(), left: DOUBLE_ROUNDS }
+        Self { segments: ArrayVec::new(), left: DOUBLE_ROUNDS, blocks: 0 }
     }
 
     /// Blocks of each message that find room: beside each double round there can be two.
@@ -200,11 +217,12 @@ impl<'p> Segments<'p> {
     /// Adds two pieces, of as many whole blocks each, and no more than there is room for.
     #[inline(always)]
     pub(super) fn push(&mut self, [a, b]: [Piece<'p>; 2]) {
-        assert!(a.text.len() == b.text.len());
-        let count = a.text.len() / POLY_BLOCK;
+        let count = a.blocks.len();
+        assert!(count == b.blocks.len());
         let (twos, ones) = (count / 2, count % 2);
         self.left = self.left.checked_sub(twos + ones).expect("there is room");
-        let texts = [a.text.as_ptr(), b.text.as_ptr()];
+        self.blocks += count;
+        let texts = [a.blocks.as_ptr(), b.blocks.as_ptr()];
         let hashes = [ptr::from_ref(a.hash), ptr::from_ref(b.hash)];
         self.segments.push(Segment { texts, hashes, twos, ones, of: PhantomData });
     }
@@ -218,20 +236,18 @@ impl<'p> Segments<'p> {
     #[inline(always)]
     pub(super) fn clear(&mut self) {
         self.segments.clear();
-        self.left = DOUBLE_ROUNDS;
+        (self.left, self.blocks) = (DOUBLE_ROUNDS, 0);
     }
 
-    /// Spreads the blocks over the double rounds that are left. Returns how many have none.
+    /// Gives each block a double round of its own, if there are as many. Returns how many have none.
     #[inline(always)]
     fn spread(&mut self) -> usize {
-        if self.segments.iter().map(|segment| 2 * segment.twos + segment.ones).sum::<usize>() > DOUBLE_ROUNDS {
-            return self.left;
-        }
-        for segment in &mut self.segments {
-            let split = segment.twos.min(self.left);
-            segment.twos -= split;
-            segment.ones += 2 * split;
-            self.left -= split;
+        if self.blocks <= DOUBLE_ROUNDS {
+            for segment in &mut self.segments {
+                segment.ones += 2 * segment.twos;
+                segment.twos = 0;
+            }
+            self.left = DOUBLE_ROUNDS - self.blocks;
         }
         self.left
     }

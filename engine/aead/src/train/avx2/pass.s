@@ -19,6 +19,23 @@
     vmovdqa [rsp + 64], ymm0
     vmovdqa ymm0, [rip + {rotate_8}]
     vmovdqa [rsp + 96], ymm0
+# Texts are there when the key stream is.
+    mov rax, [rsi + 0]
+    prefetcht0 [rax + 63]
+    mov rax, [rsi + 16]
+    prefetcht0 [rax + 63]
+    mov rax, [rsi + 32]
+    prefetcht0 [rax + 63]
+    mov rax, [rsi + 48]
+    prefetcht0 [rax + 63]
+    mov rax, [rsi + 64]
+    prefetcht0 [rax + 63]
+    mov rax, [rsi + 80]
+    prefetcht0 [rax + 63]
+    mov rax, [rsi + 96]
+    prefetcht0 [rax + 63]
+    mov rax, [rsi + 112]
+    prefetcht0 [rax + 63]
     vmovdqa ymm12, [rdi + 0]
     vmovdqa ymm13, [rdi + 32]
     vmovdqa ymm14, [rdi + 64]

@@ -8,12 +8,13 @@ use arrayvec::ArrayVec;
 use super::hash::{Hash, POLY_BLOCK};
 use super::job::{Job, Tail};
 use super::pass::{BLOCK, LANES};
+use crate::train::order::Order;
 use crate::{Message, SEGMENTS_MAX};
 
 /// Blocks of key stream that are kept while their messages have no verdict: 8 KiB, a quarter of the nearest cache.
 pub(super) const KEPT_MAX: usize = 128;
 
-/// The messages of a batch.
+/// The messages of a batch, in the order in which they are worked on.
 pub(super) type Jobs<'b> = ArrayVec<Job<'b>, SEGMENTS_MAX>;
 
 /// Hashes, the ends of ciphertexts, and where one-time keys arrive.
@@ -37,9 +38,14 @@ impl Scratch {
         Self { hashes: ArrayVec::new(), tails: ArrayVec::new(), keys, dummy: Cell::new(Hash::ZERO) }
     }
 
-    /// Makes a place for each of the messages.
+    /// Makes a place for each of the messages. Jobs come in the order in which they are worked on.
     #[inline(always)]
-    pub(super) fn jobs<'b>(&'b mut self, messages: &'b mut [Message<'_>], jobs: &mut Jobs<'b>) -> &'b Self {
+    pub(super) fn jobs<'b>(
+        &'b mut self,
+        messages: &'b mut [Message<'_>],
+        order: &Order,
+        jobs: &mut Jobs<'b>,
+    ) -> &'b Self {
         for _ in 0..messages.len() {
             self.hashes.push(Cell::new(Hash::ZERO));
             self.tails.push([const { Cell::new(0) }; BLOCK + POLY_BLOCK]);
@@ -48,6 +54,7 @@ impl Scratch {
             let (counter, text, tag) = message.parts();
             jobs.push(Job::new(counter, Cell::from_mut(text).as_slice_of_cells(), Cell::from_mut(tag), hash, tail));
         }
+        order.arrange(jobs);
         self
     }
 }

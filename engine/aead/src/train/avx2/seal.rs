@@ -16,15 +16,11 @@ pub(super) fn seal(avx2: Avx2, key: &[u32; 8], sources: Option<&[Source<'_>]>, m
     let count = messages.len();
     let order = Order::of(messages);
     let (mut scratch, mut jobs) = (Scratch::new(), Jobs::new());
-    let scratch = scratch.jobs(messages, &mut jobs);
-    let pairs = order.pairs(|message| jobs[message].text.len(), count);
+    let scratch = scratch.jobs(messages, &order, &mut jobs);
     let mut machine = Machine::new(avx2, key, &scratch.keys);
     let mut strands = Strands::new(&mut jobs, &scratch.dummy);
     let mut work = Sealing { order, count, taken: 0, sealed: 0, sources };
-    if pairs > 0 {
-        let like = strands.jobs[work.order.at(0)];
-        twins::run(&mut machine, &mut work, &mut strands, like, pairs);
-    }
+    twins::run(&mut machine, &mut work, &mut strands);
     strands.run(&mut machine, &mut work);
 }
 
@@ -43,12 +39,24 @@ impl<'b> Work<'b> for Sealing<'b> {
     fn next(&mut self) -> Option<usize> {
         let place = self.taken;
         self.taken += usize::from(place < self.count);
-        (place < self.count).then(|| self.order.at(place))
+        (place < self.count).then_some(place)
     }
 
     #[inline(always)]
     fn lane(&self, message: usize, job: &Job<'b>, block: usize) -> Lane<'b> {
-        job.lane(block, self.sources.map(|sources| &sources[message]))
+        job.lane(block, self.sources.map(|sources| &sources[self.order.at(message)]))
+    }
+
+    #[inline(always)]
+    fn lanes(&self, message: usize, job: &Job<'b>, first_block: usize, lanes: &mut [Lane<'b>]) {
+        match self.sources {
+            None => job.lanes(first_block, lanes),
+            Some(_) => {
+                for (lane, block) in lanes.iter_mut().zip(first_block..) {
+                    *lane = self.lane(message, job, block);
+                }
+            }
+        }
     }
 
     #[inline(always)]

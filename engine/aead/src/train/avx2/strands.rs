@@ -6,10 +6,11 @@
 //! strand has nothing left, the other one has its lanes as well.
 
 use core::cell::Cell;
+use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::hash::{Hash, POLY_BLOCK};
+use super::hash::Hash;
 use super::job::{Job, Ready};
 use super::machine::{Blocks, Lanes, Machine, Run};
 use super::pass::{Inputs, LANES, Lane, Piece, Segments};
@@ -29,7 +30,7 @@ pub(super) struct Strands<'j, 'b> {
     pub(super) dummy: &'b Cell<Hash>,
 }
 
-/// Messages, by their place in the batch, in the order in which they were taken.
+/// Messages, in the order in which they were taken.
 #[derive(Default)]
 struct Strand {
     taken: ArrayVec<u8, SEGMENTS_MAX>,
@@ -42,7 +43,7 @@ struct Strand {
 /// Messages whose hash ends in a pass.
 type Ended = ArrayVec<u8, SEGMENTS_MAX>;
 
-/// What is done with a batch.
+/// What is done with a batch. Messages are counted in the order in which they are worked on, as jobs are.
 pub(super) trait Work<'b> {
     /// When a text can be hashed.
     const READY: Ready;
@@ -53,7 +54,15 @@ pub(super) trait Work<'b> {
     /// Where this block of a text comes from, and where it goes.
     fn lane(&self, message: usize, job: &Job<'b>, block: usize) -> Lane<'b>;
 
-    /// The same for consecutive blocks of which none is the first or the last of its message.
+    /// The same for as many blocks as there are lanes, from this one on.
+    #[inline(always)]
+    fn lanes(&self, message: usize, job: &Job<'b>, first_block: usize, lanes: &mut [Lane<'b>]) {
+        for (lane, block) in lanes.iter_mut().zip(first_block..) {
+            *lane = self.lane(message, job, block);
+        }
+    }
+
+    /// The same for consecutive blocks that are whole.
     #[inline(always)]
     fn inner_lanes(&self, message: usize, job: &Job<'b>, first_block: usize) -> [Lane<'b>; SHARE] {
         core::array::from_fn(|place| self.lane(message, job, first_block + place))
@@ -75,12 +84,12 @@ impl<'j, 'b> Strands<'j, 'b> {
         Self { jobs, strands: [Strand::default(), Strand::default()], dummy }
     }
 
-    /// Messages that somebody has begun, one for each strand: of how many pairs all blocks were given to a pass, and of
-    /// how many all of the hash.
+    /// Pairs of messages that somebody has begun, one for each strand: of how many of them all blocks were given to a
+    /// pass, and of how many all of the hash.
     #[inline(always)]
-    pub(super) fn take_over(&mut self, begun: [&[u8]; 2], through: usize, hashed: usize) {
-        for (strand, begun) in self.strands.iter_mut().zip(begun) {
-            strand.taken.extend(begun.iter().copied());
+    pub(super) fn take_over(&mut self, begun: Range<usize>, through: usize, hashed: usize) {
+        for (side, strand) in self.strands.iter_mut().enumerate() {
+            strand.taken.extend(begun.clone().map(|pair| (2 * pair + side) as u8));
             (strand.through, strand.hashed) = (through, hashed);
         }
     }
@@ -206,7 +215,7 @@ impl<'j, 'b> Strands<'j, 'b> {
                 }
             }
         }
-        let companion = |piece: Piece<'b>| Piece { hash: self.dummy, text: piece.text };
+        let companion = |piece: Piece<'b>| Piece { hash: self.dummy, ..piece };
         match pieces {
             [Some(a), Some(b)] => [a, b],
             [Some(a), None] => [a, companion(a)],
@@ -234,8 +243,7 @@ impl Strand {
 #[inline(always)]
 fn hash_pair([a, b]: [Piece<'_>; 2]) {
     let (mut hash_a, mut hash_b) = (a.hash.get(), b.hash.get());
-    let blocks = a.text.as_chunks::<POLY_BLOCK>().0.iter().zip(b.text.as_chunks::<POLY_BLOCK>().0);
-    for (block_a, block_b) in blocks {
+    for (block_a, block_b) in a.blocks.iter().zip(b.blocks) {
         hash_a.add(block_a);
         hash_b.add(block_b);
     }

@@ -15,6 +15,7 @@ use super::hash::{Hash, POLY_BLOCK};
 use super::pass::{self, BLOCK, Inputs, LANES, Lane, Piece, Segments, State};
 use super::scratch::{Jobs, Kept, Scratch};
 use crate::cipher::BatchCipher;
+use crate::train::order::Order;
 use crate::{KEY_LEN, Message, Provider, Source, Suite, TAG_LEN};
 
 const KEY: [u8; KEY_LEN] = *b"a key for tests, of 32 bytes ...";
@@ -99,7 +100,7 @@ fn one_pass(avx2: Avx2, pieces: &[usize], seed: &mut u64) {
     for ((blocks, pair), expected) in
         pieces.iter().zip(&hashes).zip(&mut expected).filter(|((blocks, _), _)| **blocks > 0)
     {
-        let piece = |side: usize| Piece { hash: &pair[side], text: &texts[side][..blocks * POLY_BLOCK] };
+        let piece = |side: usize| Piece { hash: &pair[side], blocks: &texts[side].as_chunks().0[..*blocks] };
         segments.push([piece(0), piece(1)]);
         for (hash, text) in expected.iter_mut().zip(texts) {
             text.as_chunks().0[..*blocks].iter().for_each(|block| hash.add(block));
@@ -258,7 +259,8 @@ fn hashes_tails_and_one_time_keys_are_wiped() {
     let mut messages = [Message::of_body(1, &mut body).unwrap()];
     let places = {
         let mut jobs = Jobs::new();
-        let scratch = scratch.jobs(&mut messages, &mut jobs);
+        let order = Order::of(&messages);
+        let scratch = scratch.jobs(&mut messages, &order, &mut jobs);
         scratch.keys.as_flattened().iter().for_each(|cell| cell.set(0x5e));
         scratch.dummy.set(Hash::new(&[3; 4]));
         jobs[0].set_key(&scratch.keys[0]);
@@ -307,9 +309,9 @@ fn the_assembly_wipes_its_stack() {
         blocks.iter_mut().map(|block| Lane::key_stream(cells(block).first_chunk().unwrap())).collect();
     let hashes = [0; 2].map(|_| Cell::new(Hash::new(&[0x0123_4567_89ab_cdef; 4])));
     let mut text = [7; POLY_BLOCK];
-    let text = cells(&mut text);
+    let blocks = cells(&mut text).as_chunks().0;
     let mut segments = Segments::new();
-    segments.push([Piece { hash: &hashes[0], text }, Piece { hash: &hashes[1], text }]);
+    segments.push([Piece { hash: &hashes[0], blocks }, Piece { hash: &hashes[1], blocks }]);
     let segments = segments.range();
     let top = stack.as_mut_ptr_range().end;
     let top = top.wrapping_sub(top.addr() % 16);
