@@ -24,6 +24,7 @@ pub mod daemon;
 mod error;
 pub mod forge;
 pub mod janitor;
+pub mod kernel;
 pub mod keys;
 pub mod memory;
 pub mod netns;
