@@ -6,7 +6,7 @@ use ringfort_testbed::Result;
 use super::{AXIS_HEIGHT, Axis, GRID, WIDTH, draw, font, series};
 
 const HEIGHT: u32 = 330;
-const LABEL_WIDTH: u32 = 90;
+const LABEL_WIDTH: u32 = 128;
 /// 99.9999 %: what lies beyond is drawn at the edge.
 const NINES_MAX: f64 = 6.0;
 
