@@ -107,6 +107,7 @@ impl Options {
                 seconds: self.turn as f64 / 1e3,
                 warm_up_s: self.turn as f64 / 1e3,
                 reference: Some(self.reference.name().to_owned()),
+                ..Plan::default()
             },
             contenders: providers.iter().map(contender).collect(),
             tests: trains().map(|train| describe(train, self.suite)).collect(),

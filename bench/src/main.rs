@@ -19,6 +19,7 @@ mod interrupt;
 mod peers;
 mod report;
 mod results;
+mod soak;
 mod stage;
 mod stages;
 mod table;
@@ -62,6 +63,8 @@ enum Command {
     Udp(traffic::udp::Options),
     /// The rates that a gateway carries without loss and with little (NDR, PDR), and the latencies below them.
     Rfc2544(traffic::rfc2544::Options),
+    /// Hours of mixed traffic through a tunnel, with figures for each minute, and what drifts meanwhile.
+    Soak(soak::Options),
     /// Measures between two hosts, through an existing tunnel, a router, or anything else: UDP, TCP, latency, NDR and
     /// PDR. A reflector has to run on the other host.
     Generator(traffic::generator::Options),
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Command::Stages(options) => stages::run(options),
         Command::Udp(options) => traffic::udp::run(options),
         Command::Rfc2544(options) => traffic::rfc2544::run(options),
+        Command::Soak(options) => soak::run(options),
         Command::Generator(options) => traffic::generator::run(options),
         Command::Reflector(options) => traffic::reflector::run(options),
         Command::Handshakes(options) => handshakes::run(options),

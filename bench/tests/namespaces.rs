@@ -2,7 +2,9 @@
 //! and what it says when it cannot work. Needs root.
 
 mod handshakes;
+mod kernel;
 mod schema;
+mod soak;
 mod traffic;
 
 use std::io::Read;
@@ -79,7 +81,8 @@ fn a_comparison_from_the_command_line_to_the_page() {
     let directory = janitor::directory().join("results");
     let to = directory.to_str().unwrap();
     let shared = ["--rounds", "1", "--seconds", "1", "--warm-up", "0", "--udp-rate", "2000", "--output", to];
-    let chosen = ["compare", "--contenders", "ringfort,bare-veth", "--tests", "tcp-1,udp-64,latency,rr-16,http,idle"];
+    let chosen =
+        ["compare", "--contenders", "ringfort,bare-veth", "--tests", "tcp-1,udp-64,latency,rrul,rr-16,http,idle"];
     let line = [&chosen[..], &["--congestion", "reno"], &shared].concat();
     let shown = printed(&line);
     assert!(shown.contains("UDP, 64 bytes") && shown.contains("bare-veth"), "{shown}");
@@ -90,7 +93,7 @@ fn a_comparison_from_the_command_line_to_the_page() {
     assert!(results["runs"][0]["others_cpu_percent"].is_number());
     assert_eq!(results["stamp"]["sysctls"]["net.ipv4.tcp_congestion_control"], "reno");
     // Bare veth cannot be idle.
-    assert_eq!(results["runs"].as_array().unwrap().len(), 11);
+    assert_eq!(results["runs"].as_array().unwrap().len(), 13);
     let run = |test: &str, contender: &str| {
         let runs = results["runs"].as_array().unwrap();
         let found = runs.iter().find(|run| run["test"] == test && run["contender"] == contender);
@@ -104,10 +107,19 @@ fn a_comparison_from_the_command_line_to_the_page() {
         for (test, name) in [("tcp-1", "throughput"), ("udp-64", "delivered"), ("latency", "p50")] {
             assert!(figure(test, contender, name).is_finite(), "{name}");
         }
+        for name in ["throughput_forth", "throughput_back", "quiet_p50", "loss", "ping_loss"] {
+            assert!(figure("rrul", contender, name).is_finite(), "{name}");
+        }
         for test in ["rr-16", "http"] {
             assert!(figure(test, contender, "transactions") > 0.0 && figure(test, contender, "p50") > 0.0, "{test}");
         }
     }
+    let series = |test: &str| -> Vec<Value> {
+        let runs = results["runs"].as_array().unwrap().iter().filter(|run| run["test"] == test);
+        runs.flat_map(|run| run["series"].as_array().unwrap()).map(|series| series["name"].clone()).collect()
+    };
+    assert_eq!(series("rrul")[..4], ["udp", "ping", "throughput_forth", "throughput_back"]);
+    assert_eq!((series("rrul").len(), series("tcp-1").len()), (8, 2));
     for name in ["cpu_per_gb_sender", "cpu_per_gb_receiver", "cores_per_gbps", "memory_peak_sender"] {
         assert!(figure("tcp-1", "ringfort", name).is_finite(), "{name}");
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use ringfort_testbed::daemon::{INTERFACE, Program, find_in_path};
-use ringfort_testbed::{Context, Error, Implementation, Result};
+use ringfort_testbed::{Context, Error, Implementation, Result, kernel};
 
 use crate::Gateway;
 use crate::results::model;
@@ -12,6 +12,8 @@ use crate::results::stamp::{sha256_of, version_of};
 
 /// The name of the contender without a gateway.
 pub const BARE: &str = "bare-veth";
+/// The name of the contender that is in the kernel.
+pub const KERNEL: &str = "kernel-wireguard";
 
 /// Those that are looked for, by name, in the order of the first round.
 const KNOWN: [(&str, Implementation); 4] = [
@@ -24,8 +26,8 @@ const KNOWN: [(&str, Implementation); 4] = [
 /// Who takes part.
 #[derive(Args, Debug)]
 pub struct Choice {
-    /// Who takes part, of ringfort, wireguard-go, boringtun, gotatun, and bare-veth, which is the cable without any
-    /// tunnel: the ceiling; all that are installed unless given
+    /// Who takes part, of ringfort, wireguard-go, boringtun, gotatun, kernel-wireguard, and bare-veth, which is the
+    /// cable without any tunnel: the ceiling; all that are there unless given
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
     /// One more: any command that stays in the foreground, split at spaces. May be given several times
@@ -38,13 +40,24 @@ pub struct Choice {
     gateway: Gateway,
 }
 
-/// One that takes part; no program means bare veth.
+/// One that takes part.
 #[derive(Clone, Debug)]
 pub struct Contender {
     /// Unique.
     pub name: String,
-    /// What both of its gateways are.
-    pub program: Option<Program>,
+    /// What is at both ends.
+    pub means: Means,
+}
+
+/// What carries the packets of a contender.
+#[derive(Clone, Debug)]
+pub enum Means {
+    /// The cable alone.
+    Bare,
+    /// WireGuard of the kernel, which no process does.
+    Kernel,
+    /// A gateway in user space.
+    Program(Program),
 }
 
 impl Choice {
@@ -72,7 +85,7 @@ impl Choice {
 
     fn all_installed(&self) -> Result<Vec<Contender>> {
         let mut found = vec![self.named("ringfort")?];
-        for (name, _) in &KNOWN[1..] {
+        for name in KNOWN[1..].iter().map(|(name, _)| *name).chain([KERNEL]) {
             match self.named(name) {
                 Ok(contender) => found.push(contender),
                 Err(error) => eprintln!("without {name}: {error}"),
@@ -112,22 +125,26 @@ impl Contender {
     /// Nobody has that name, or it is not installed.
     pub fn known(name: &str, gateway: &Gateway) -> Result<Self> {
         if name == BARE {
-            return Ok(Self { name: name.to_owned(), program: None });
+            return Ok(Self { name: name.to_owned(), means: Means::Bare });
+        }
+        if name == KERNEL {
+            kernel::probe()?;
+            return Ok(Self { name: name.to_owned(), means: Means::Kernel });
         }
         // As the packages and programs are called, too.
         let short = name.strip_suffix("-cli").unwrap_or(name);
         let Some((name, implementation)) = KNOWN.iter().find(|(known, _)| *known == short) else {
             let names = KNOWN.map(|(known, _)| known).join(", ");
             return Err(Error::new(format!(
-                "there is no contender {name}: {names} and {BARE} are known, and --other '{name}=COMMAND {INTERFACE}' \
-                 takes any program"
+                "there is no contender {name}: {names}, {KERNEL} and {BARE} are known, and \
+                 --other '{name}=COMMAND {INTERFACE}' takes any program"
             )));
         };
         let program = match implementation {
             Implementation::Ringfort => gateway.program(),
             implementation => Program::peer(*implementation),
         };
-        Ok(Self { name: (*name).to_owned(), program: Some(program?) })
+        Ok(Self { name: (*name).to_owned(), means: Means::Program(program?) })
     }
 
     /// By a name and a command line: `name=/path/to/program -f {interface}`.
@@ -146,17 +163,33 @@ impl Contender {
         let mut program = Program::template(template).context(format_args!("--other {name}"))?;
         program.path = find_in_path(&program.path, Path::new("/nonexistent"))
             .ok_or_else(|| Error::new(format!("--other {name}: {} is not a program", program.path.display())))?;
-        Ok(Self { name: name.to_owned(), program: Some(program) })
+        Ok(Self { name: name.to_owned(), means: Means::Program(program) })
+    }
+
+    /// The program of its gateways, if there is one.
+    pub fn program(&self) -> Option<&Program> {
+        match &self.means {
+            Means::Program(program) => Some(program),
+            Means::Bare | Means::Kernel => None,
+        }
     }
 
     /// As the file of results has it; the interfaces come later.
     pub fn describe(&self) -> model::Contender {
-        let Some(program) = &self.program else {
-            return model::Contender { name: self.name.clone(), ceiling: true, ..model::Contender::default() };
+        let name = self.name.clone();
+        let program = match &self.means {
+            Means::Bare => return model::Contender { name, ceiling: true, ..model::Contender::default() },
+            Means::Kernel => {
+                let command = ["ip", "link", "add", INTERFACE, "type", "wireguard"].map(str::to_owned).to_vec();
+                let version = std::fs::read_to_string("/sys/module/wireguard/version").ok();
+                let version = version.map(|version| version.trim().to_owned());
+                return model::Contender { name, command, version, ..model::Contender::default() };
+            }
+            Means::Program(program) => program,
         };
         let path = program.path.to_string_lossy().into_owned();
         model::Contender {
-            name: self.name.clone(),
+            name,
             ceiling: false,
             version: version_of(&program.path),
             command: std::iter::once(path).chain(program.arguments(INTERFACE)).collect(),

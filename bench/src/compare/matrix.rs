@@ -6,6 +6,11 @@ use clap::ValueEnum;
 
 use crate::results::model::{Better, Figure, Test, Unit};
 
+/// How long [`Kind::Rrul`] sends nothing but probes at first.
+pub const QUIET: Duration = Duration::from_secs(1);
+/// Probes of each kind in a second of [`Kind::Rrul`].
+pub const RRUL_PROBES_PPS: u64 = 200;
+
 /// Measurements that a person may choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
@@ -33,6 +38,9 @@ pub enum Kind {
     /// Round trips of small packets.
     #[value(name = "latency")]
     Latency,
+    /// Round trips of small packets while TCP fills the tunnel in both directions.
+    #[value(name = "rrul")]
+    Rrul,
     /// Requests and answers of a byte over one TCP connection.
     #[value(name = "rr-1")]
     Rr1,
@@ -74,6 +82,8 @@ pub struct Settings {
     pub udp_rate: u64,
     /// Packets per second of [`Kind::Latency`].
     pub probe_rate: u64,
+    /// The longest packet inside of the tunnel, in bytes.
+    pub mtu: u32,
 }
 
 /// One measurement of the plan.
@@ -115,7 +125,8 @@ impl Kind {
     pub fn expected(self, settings: &Settings) -> Duration {
         // Namespaces, two gateways, a handshake; at the end, their end.
         let set_up = Duration::from_millis(700);
-        set_up + settings.warm_up + settings.time
+        let quiet = if self == Self::Rrul { QUIET } else { Duration::ZERO };
+        set_up + quiet + settings.warm_up + settings.time
     }
 
     /// The programs of others that carry its traffic.
@@ -131,6 +142,7 @@ impl Kind {
     pub fn connections(self, settings: &Settings) -> u16 {
         match self {
             Self::TcpN | Self::IperfN => settings.streams,
+            Self::Rrul => 4,
             Self::Rr16 | Self::Rr16Kib => 16,
             Self::Rr256 | Self::Rr256Kib => 256,
             Self::Http => 64,
@@ -187,6 +199,13 @@ impl Kind {
                 "Latency".to_owned(),
                 format!("Round trips of 64-byte packets, {probe_rate} per second, nothing else on the way."),
             ),
+            Self::Rrul => (
+                "Latency under load".to_owned(),
+                format!(
+                    "TCP connections, {connections} each way, as fast as they go, beside round trips of UDP and of \
+                     ICMP echo, {RRUL_PROBES_PPS} of each per second (RRUL)."
+                ),
+            ),
             Self::Rr1 | Self::Rr16 | Self::Rr256 | Self::Rr1Kib | Self::Rr16Kib | Self::Rr256Kib => (
                 format!("Requests of {size}, {connections} at once"),
                 format!("TCP connections ({connections}), one request at a time on each, one answer, {size} each."),
@@ -204,6 +223,7 @@ impl Kind {
             Self::Tcp1 | Self::TcpN | Self::VxlanTcp1 | Self::Iperf1 | Self::IperfN => bulk_figures(),
             Self::Udp64 | Self::Udp1400 => datagram_figures(),
             Self::Latency => latency_figures(),
+            Self::Rrul => rrul_figures(),
             Self::Rr1 | Self::Rr16 | Self::Rr256 | Self::Rr1Kib | Self::Rr16Kib | Self::Rr256Kib | Self::Http => {
                 transaction_figures()
             }
@@ -256,6 +276,31 @@ fn latency_figures() -> Vec<Figure> {
         Figure::new("loss", "lost", Unit::Percent, Better::Lower),
         Figure::new("cpu_per_mpkt", "CPU per million, both", Unit::CpuSecondsPerMillionPackets, Better::Lower),
     ]
+}
+
+fn rrul_figures() -> Vec<Figure> {
+    let time = |name: &str, title: &str| Figure::new(name, title, Unit::Nanoseconds, Better::Lower);
+    let rate = |name: &str, title: &str| Figure::new(name, title, Unit::MegabitsPerSecond, Better::Higher);
+    let mut figures = vec![
+        time("p50", "UDP, p50"),
+        time("p99", "UDP, p99"),
+        time("quiet_p50", "without load, p50"),
+        rate("throughput", "TCP, both ways"),
+        rate("throughput_forth", "TCP, there"),
+        rate("throughput_back", "TCP, back"),
+        time("p90", "UDP, p90"),
+        time("p99_9", "UDP, p99.9"),
+        time("max", "UDP, longest"),
+        time("quiet_p99", "without load, p99"),
+        time("ping_p50", "ping, p50"),
+        time("ping_p99", "ping, p99"),
+        time("ping_max", "ping, longest"),
+        Figure::new("loss", "UDP, lost", Unit::Percent, Better::Lower),
+        Figure::new("ping_loss", "ping, lost", Unit::Percent, Better::Lower),
+        Figure::new("cpu_per_gb", "CPU per GB, both", Unit::CpuSecondsPerGigabyte, Better::Lower),
+    ];
+    figures.extend(memory_figures());
+    figures
 }
 
 fn transaction_figures() -> Vec<Figure> {
@@ -315,6 +360,7 @@ mod tests {
         streams: 8,
         udp_rate: 1_000,
         probe_rate: 100,
+        mtu: 1_420,
     };
 
     #[test]

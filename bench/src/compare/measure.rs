@@ -6,15 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::Result;
-use ringfort_traffic::tcp::{self, Bulk};
+use ringfort_traffic::tcp::{self, Bulk, BulkOutcome};
 use ringfort_traffic::transactions::{self, Transactions};
 use ringfort_traffic::{Endpoint, Load, Outcome, Percentiles, Placement, Size, probe, udp};
 
 use super::http::{self, Page};
 use super::iperf;
 use super::matrix::{Kind, Settings};
+use super::rrul;
 use super::setup::{SetUp, Spent, samples};
-use crate::results::model::MemorySample;
+use crate::results::model::{MemorySample, Series, Unit};
 
 /// The percentiles of a transaction that are figures.
 const OF_TRANSACTIONS: [(&str, f64); 4] = [("p50", 50.0), ("p99", 99.0), ("p99_9", 99.9), ("max", 100.0)];
@@ -28,17 +29,19 @@ pub struct Measured {
     pub latency_ns: Vec<(f64, u64)>,
     /// Of both gateways.
     pub memory: Vec<MemorySample>,
+    /// How figures went on.
+    pub series: Vec<Series>,
 }
 
 impl Measured {
     /// Notes a figure; what is not a number (nothing arrived, so nothing can be divided by it) is left out.
-    fn note(&mut self, name: &str, value: f64) {
+    pub fn note(&mut self, name: &str, value: f64) {
         if value.is_finite() {
             self.figures.insert(name.to_owned(), value);
         }
     }
 
-    fn note_times(&mut self, times: Option<&Percentiles>, names: &[(&str, f64)]) {
+    pub fn note_times(&mut self, times: Option<&Percentiles>, names: &[(&str, f64)]) {
         let Some(times) = times else { return };
         self.latency_ns = percentiles(times);
         for (name, percent) in names {
@@ -49,14 +52,14 @@ impl Measured {
         }
     }
 
-    fn note_peaks(&mut self, set_up: &SetUp) {
+    pub fn note_peaks(&mut self, set_up: &SetUp) {
         if let Some([sender, receiver]) = set_up.memory_peaks_kib() {
             self.note("memory_peak_sender", sender as f64);
             self.note("memory_peak_receiver", receiver as f64);
         }
     }
 
-    fn note_cpu_per_gigabyte(&mut self, spent: &Spent, bytes: f64) {
+    pub fn note_cpu_per_gigabyte(&mut self, spent: &Spent, bytes: f64) {
         self.note("cpu_per_gb", spent.cpu_s_both() / bytes * 1e9);
         self.note("cpu_per_gb_sender", spent.cpu_s[0] / bytes * 1e9);
         self.note("cpu_per_gb_receiver", spent.cpu_s[1] / bytes * 1e9);
@@ -79,11 +82,12 @@ pub fn run(kind: Kind, set_up: &SetUp, settings: &Settings, progress: &AtomicU64
     match kind {
         Kind::Tcp1 => bulk(set_up, [set_up.end(0), set_up.end(1)], settings, 1, progress),
         Kind::TcpN => bulk(set_up, [set_up.end(0), set_up.end(1)], settings, settings.streams, progress),
-        Kind::VxlanTcp1 => bulk(set_up, set_up.overlay()?, settings, 1, progress),
+        Kind::VxlanTcp1 => bulk(set_up, set_up.overlay(settings.mtu)?, settings, 1, progress),
         Kind::Iperf1 | Kind::IperfN => foreign_bulk(set_up, settings, kind.connections(settings)),
         Kind::Udp64 => datagrams(set_up, settings, 64, progress),
         Kind::Udp1400 => datagrams(set_up, settings, 1_400, progress),
         Kind::Latency => latency(set_up, settings, progress),
+        Kind::Rrul => rrul::run(set_up, settings, progress),
         Kind::Rr1 | Kind::Rr16 | Kind::Rr256 | Kind::Rr1Kib | Kind::Rr16Kib | Kind::Rr256Kib => {
             requests(set_up, settings, kind, progress)
         }
@@ -105,6 +109,7 @@ fn bulk(
     let outcome = tcp::run(&bulk, from, to, progress)?;
     let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
     measured.note("throughput", outcome.megabits_per_s);
+    measured.series.push(throughput("throughput", "throughput", &outcome, settings.warm_up.as_secs_f64()));
     if let Some(spent) = set_up.spent_since(before.as_ref())? {
         // Both from the first byte to the last, the ramp-up included.
         measured.note_cpu_per_gigabyte(&spent, progress.load(Ordering::Relaxed) as f64);
@@ -208,6 +213,16 @@ fn pages(set_up: &SetUp, settings: &Settings, kind: Kind) -> Result<Measured> {
     }
     measured.note_peaks(set_up);
     Ok(measured)
+}
+
+/// Interval by interval; the first begins `begin_s` after the traffic.
+pub fn throughput(name: &str, title: &str, outcome: &BulkOutcome, begin_s: f64) -> Series {
+    let point = |(number, &bytes): (usize, &u64)| {
+        let at_s = begin_s + (number as f64 + 0.5) * outcome.interval_s;
+        ((at_s * 1e3).round() / 1e3, (bytes as f64 * 8.0 / 1e6 / outcome.interval_s).round())
+    };
+    let points = outcome.interval_bytes.iter().enumerate().map(point).collect();
+    Series { name: name.to_owned(), title: title.to_owned(), unit: Unit::MegabitsPerSecond, points }
 }
 
 /// Per packet that crossed the tunnel once: a round trip crosses it twice.

@@ -8,6 +8,7 @@ mod matrix;
 mod measure;
 mod progress;
 mod resume;
+mod rrul;
 pub mod setup;
 
 use std::path::{Path, PathBuf};
@@ -25,14 +26,14 @@ use contenders::{Choice, Contender};
 use matrix::{Kind, Settings, Step};
 use measure::Measured;
 use progress::Progress;
-use setup::SetUp;
+use setup::{Conditions, SetUp};
 
 /// What a person may choose.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// What is measured, of tcp-1, tcp-n, vxlan-tcp-1, iperf-1, iperf-n, udp-64, udp-1400, latency, rr-1, rr-16,
-    /// rr-256, rr-1-1k, rr-16-1k, rr-256-1k (TCP requests and answers of 1 byte or 1 KiB, so many at once), http, idle;
-    /// everything unless given, what needs iperf3, nginx or wrk only if that is installed
+    /// What is measured, of tcp-1, tcp-n, vxlan-tcp-1, iperf-1, iperf-n, udp-64, udp-1400, latency, rrul (latency under
+    /// TCP load), rr-1, rr-16, rr-256, rr-1-1k, rr-16-1k, rr-256-1k (TCP requests and answers of 1 byte or 1 KiB, so
+    /// many at once), http, idle; everything unless given, what needs iperf3, nginx or wrk only if that is installed
     #[arg(long, value_delimiter = ',', value_enum, hide_possible_values = true)]
     tests: Vec<Kind>,
     /// How many runs each contender gets of each test; five at least show differences
@@ -67,6 +68,8 @@ pub struct Options {
     /// be those of that session. The file is written again, and --output is not looked at
     #[arg(long, value_name = "FILE.json")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    conditions: Conditions,
     #[command(flatten)]
     choice: Choice,
 }
@@ -119,6 +122,7 @@ impl Options {
             streams: self.streams,
             udp_rate: self.udp_rate,
             probe_rate: self.probe_rate,
+            mtu: self.conditions.mtu(),
         }
     }
 
@@ -177,6 +181,8 @@ impl Options {
                 seconds: settings.time.as_secs_f64(),
                 warm_up_s: settings.warm_up.as_secs_f64(),
                 reference: self.choice.reference(contenders)?,
+                mtu: Some(self.conditions.mtu()),
+                peers: Some(self.conditions.peers()),
             },
             contenders: contenders.iter().map(Contender::describe).collect(),
             tests: kinds.iter().map(|kind| kind.describe(&settings)).collect(),
@@ -198,7 +204,7 @@ fn measure_all(
 ) {
     let settings = &options.settings();
     let mut steps = matrix::schedule(settings.rounds, kinds, contenders.len());
-    steps.retain(|step| contenders[step.contender].program.is_some() || step.kind.includes_bare());
+    steps.retain(|step| contenders[step.contender].program().is_some() || step.kind.includes_bare());
     steps.retain(|step| !resume::has(results, step.round, &step.kind.name(), &contenders[step.contender].name));
     let expected: Vec<Duration> = steps.iter().map(|step| step.kind.expected(settings)).collect();
     let mut progress = Progress::new(&expected);
@@ -213,7 +219,7 @@ fn measure_all(
         let at_s = ((earlier_s + begun.elapsed().as_secs_f64()) * 1e3).round() / 1e3;
         let others_cpu_percent = busy::others_cpu_percent();
         let outcome = progress.step(&name, step.kind.expected(settings), |count| {
-            let set_up = SetUp::new(contender)?;
+            let set_up = SetUp::new(contender, &options.conditions)?;
             options.congestion.iter().try_for_each(|name| set_up.set_congestion_control(name))?;
             let measured = measure::run(step.kind, &set_up, settings, count)?;
             Ok((measured, set_up.interfaces()))
@@ -241,7 +247,7 @@ fn run_of(step: Step, contender: &str, at_s: f64, outcome: Result<Measured>) -> 
     let run =
         Run { round: step.round, test: step.kind.name(), contender: contender.to_owned(), at_s, ..Run::default() };
     match outcome {
-        Ok(Measured { figures, latency_ns, memory }) => Run { figures, latency_ns, memory, ..run },
+        Ok(Measured { figures, latency_ns, memory, series }) => Run { figures, latency_ns, memory, series, ..run },
         Err(error) => Run { error: Some(error.to_string()), ..run },
     }
 }

@@ -3,26 +3,77 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
+use clap::Args;
+use ringfort_testbed::kernel::{KernelTunnel, Peer};
+use ringfort_testbed::netns::{VETH, inner_v4, inner_v6, outer_v4, outer_v6};
 use ringfort_testbed::process::{MemorySampler, Usage};
 use ringfort_testbed::tunnel::{MTU, Peering};
-use ringfort_testbed::{Context, Daemon, Family, Namespace, Result, Tunnel, Wire};
+use ringfort_testbed::{Context, Daemon, Family, Key, Namespace, Result, Tunnel, Wire, uapi};
 use ringfort_traffic::Endpoint;
 
-use super::contenders::Contender;
+use super::contenders::{Contender, Means};
 use crate::results::model::MemorySample;
 use crate::results::stamp::Interface;
 
 /// Outer IPv4 and UDP, VXLAN, and the inner Ethernet header.
 const VXLAN_OVERHEAD: u32 = 20 + 8 + 8 + 14;
+/// Outer IPv6 and UDP, and the header and the tag of a data message.
+const OVERHEAD: u32 = 40 + 8 + 32;
+const ETHERNET_MTU: u32 = 1_500;
+/// Where the addresses of silent peers begin: no network of the ends.
+const FIRST_SILENT: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
+/// Peers in one request of the control socket.
+const PEERS_AT_ONCE: usize = 1_000;
 const OPEN_WITHIN: Duration = Duration::from_secs(15);
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// What both ends have besides the contender.
+#[derive(Args, Clone, Debug)]
+pub struct Conditions {
+    /// The longest packet inside of the tunnel. The cable takes the header and the tag of the tunnel besides
+    #[arg(long, value_name = "BYTES", default_value_t = MTU)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1_280..=9_216))]
+    mtu: u32,
+    /// How many peers each gateway knows. One is the other end, the others never say anything
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    peers: u32,
+}
+
+impl Default for Conditions {
+    /// As `wg-quick` sets it, and a single peer.
+    fn default() -> Self {
+        Self { mtu: MTU, peers: 1 }
+    }
+}
+
+impl Conditions {
+    /// The longest packet inside of the tunnel, in bytes.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// How many peers each gateway knows.
+    pub fn peers(&self) -> u32 {
+        self.peers
+    }
+
+    /// Peers that never say anything, each with an address.
+    fn silent_peers(&self) -> Result<Vec<Peer>> {
+        let peer = |number: u32| {
+            let address = Ipv4Addr::from_bits(FIRST_SILENT.to_bits() + number);
+            Ok(Peer { public: Key::random()?, endpoint: None, allowed: vec![address.into()] })
+        };
+        (1..self.peers).map(peer).collect()
+    }
+}
 
 /// See the module. Dropping it removes everything.
 #[derive(Debug)]
 pub enum SetUp {
     /// Two gateways.
     Gateways(Box<Tunnel>),
+    /// Two interfaces of the kernel.
+    Kernel(KernelTunnel),
     /// None.
     Bare(Wire),
 }
@@ -52,16 +103,37 @@ impl SetUp {
     ///
     /// # Errors
     /// Not root, a gateway does not start, or the tunnel does not open.
-    pub fn new(contender: &Contender) -> Result<Self> {
-        let Some(program) = &contender.program else {
-            let wire = Wire::new()?;
-            // Packets as large as those in a tunnel.
-            wire.set_mtu(MTU)?;
-            return Ok(Self::Bare(wire));
+    pub fn new(contender: &Contender, conditions: &Conditions) -> Result<Self> {
+        let Conditions { mtu, .. } = *conditions;
+        let lengthen = |wire: &Wire| match mtu + OVERHEAD {
+            longer if longer > ETHERNET_MTU => wire.set_mtu(longer),
+            _ => Ok(()),
         };
-        let tunnel = Tunnel::connected([program, program], &Peering::default())?;
-        tunnel.wait_until_open(0, OPEN_WITHIN)?;
-        Ok(Self::Gateways(Box::new(tunnel)))
+        match &contender.means {
+            Means::Bare => {
+                let wire = Wire::new()?;
+                // Packets as large as those in a tunnel.
+                wire.set_mtu(mtu)?;
+                Ok(Self::Bare(wire))
+            }
+            Means::Kernel => {
+                let tunnel = KernelTunnel::connected(mtu, &conditions.silent_peers()?)?;
+                lengthen(&tunnel.wire)?;
+                tunnel.wait_until_open(OPEN_WITHIN)?;
+                Ok(Self::Kernel(tunnel))
+            }
+            Means::Program(program) => {
+                let tunnel = Tunnel::connected([program, program], &Peering::default())?;
+                lengthen(&tunnel.wire)?;
+                tunnel.set_mtu(mtu)?;
+                let silent = conditions.silent_peers()?;
+                for side in &tunnel.sides {
+                    silent.chunks(PEERS_AT_ONCE).try_for_each(|peers| add_peers(&side.interface, peers))?;
+                }
+                tunnel.wait_until_open(0, OPEN_WITHIN)?;
+                Ok(Self::Gateways(Box::new(tunnel)))
+            }
+        }
     }
 
     /// Sets the congestion control of TCP at both ends.
@@ -83,22 +155,28 @@ impl SetUp {
             (Self::Gateways(tunnel), family) => {
                 Endpoint { namespace: tunnel.namespace(index), address: tunnel.sides[index].inner(family) }
             }
+            (Self::Kernel(tunnel), Family::V4) => {
+                Endpoint { namespace: &tunnel.wire.ends[index], address: inner_v4(index) }
+            }
+            (Self::Kernel(tunnel), Family::V6) => {
+                Endpoint { namespace: &tunnel.wire.ends[index], address: inner_v6(index) }
+            }
             (Self::Bare(wire), Family::V4) => Endpoint { namespace: &wire.ends[index], address: outer_v4(index) },
             (Self::Bare(wire), Family::V6) => Endpoint { namespace: &wire.ends[index], address: outer_v6(index) },
         }
     }
 
-    /// Lays VXLAN between the ends, and returns those of the overlay. Its packets are as long as the way takes, as an
-    /// operator of a cluster sets it.
+    /// Lays VXLAN between the ends of a tunnel with this MTU, and returns those of the overlay. Its packets are as long
+    /// as the way takes, as an operator of a cluster sets it.
     ///
     /// # Errors
     /// The kernel has no VXLAN.
-    pub fn overlay(&self) -> Result<[Endpoint<'_>; 2]> {
+    pub fn overlay(&self, mtu: u32) -> Result<[Endpoint<'_>; 2]> {
         let ends = [0, 1].map(|index| {
             let Endpoint { namespace, address } = self.end(index);
             let remote = self.end(1 - index).address;
             let overlay = IpAddr::V4(Ipv4Addr::new(10, 78, 0, index as u8 + 1));
-            let mtu = MTU - VXLAN_OVERHEAD;
+            let mtu = mtu - VXLAN_OVERHEAD;
             namespace.ip(&format!(
                 "link add vx0 mtu {mtu} type vxlan id 7 dstport 4789 local {address} remote {remote} noudpcsum"
             ))?;
@@ -118,6 +196,10 @@ impl SetUp {
                 inspect(tunnel.namespace(0), &tunnel.sides[0].interface, "tunnel"),
                 inspect(tunnel.namespace(0), VETH, VETH),
             ],
+            Self::Kernel(tunnel) => vec![
+                inspect(&tunnel.wire.ends[0], &tunnel.interfaces[0], "tunnel"),
+                inspect(&tunnel.wire.ends[0], VETH, VETH),
+            ],
             Self::Bare(wire) => vec![inspect(&wire.ends[0], VETH, VETH)],
         }
     }
@@ -128,7 +210,7 @@ impl SetUp {
                 [Some(sender), Some(receiver)] => Some([sender, receiver]),
                 _ => None,
             },
-            Self::Bare(_) => None,
+            Self::Kernel(_) | Self::Bare(_) => None,
         }
     }
 
@@ -173,6 +255,14 @@ impl SetUp {
         let [sender, receiver] = self.daemons()?;
         Some([sender.memory_kib()?, receiver.memory_kib()?])
     }
+}
+
+fn add_peers(interface: &str, peers: &[Peer]) -> Result<()> {
+    let line = |peer: &Peer| {
+        let allowed = peer.allowed.iter().map(|address| format!("allowed_ip={address}/32\n"));
+        format!("public_key={}\n{}", peer.public.hex(), allowed.collect::<String>())
+    };
+    uapi::set(interface, &peers.iter().map(line).collect::<String>())
 }
 
 /// Samples of both gateways as the file has them; none of bare veth.

@@ -17,7 +17,7 @@ use ringfort_testbed::{Context, Daemon, Error, Family, Result, uapi};
 use ringfort_traffic::Endpoint;
 use ringfort_traffic::tcp::{self, Bulk};
 
-use crate::compare::contenders::Contender;
+use crate::compare::contenders::{Contender, Means};
 use crate::results::files::{self, FLOODS, Findings, Floods, check_writable_file};
 use crate::results::now;
 use crate::results::stats::Spread;
@@ -117,8 +117,10 @@ pub fn run(options: &Options) -> Result<()> {
     let minutes = options.duration().as_secs_f64() / 60.0;
     let (seconds, pairs) = (options.seconds.as_secs_f64(), options.pairs);
     println!("{}, {pairs} pairs of {seconds} s: {minutes:.1} minutes", program.path.display());
-    let head =
-        files::head(FLOODS, Contender { name: "ringfort".to_owned(), program: Some(program.clone()) }.describe());
+    let head = files::head(
+        FLOODS,
+        Contender { name: "ringfort".to_owned(), means: Means::Program(program.clone()) }.describe(),
+    );
     let mut all = Vec::new();
     for &family in options.families() {
         let place = Place::new(&program, family)?;

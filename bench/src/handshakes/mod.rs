@@ -29,7 +29,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::contenders::Contender;
-use crate::compare::setup::SetUp;
+use crate::compare::setup::{Conditions, SetUp};
 use crate::results::files::{self, HANDSHAKES, check_writable};
 use crate::text::{grouped, mebibytes, table};
 use crate::traffic::device::{Device, sentence};
@@ -145,7 +145,7 @@ impl Options {
 pub fn run(options: &Options) -> Result<()> {
     check_writable(options.json.as_deref())?;
     let contender = options.device.contender()?;
-    let set_up = SetUp::new(&contender)?;
+    let set_up = SetUp::new(&contender, &Conditions::default())?;
     let SetUp::Gateways(tunnel) = &set_up else {
         return Err(Error::new("a cable shakes no hands: choose an implementation"));
     };

@@ -101,8 +101,8 @@ mod tests {
     fn the_page_is_well_formed_and_has_every_part() {
         let page = page(&synthetic::results()).unwrap();
         let document = parse(&page);
-        // A bar chart of each test, percentiles, memory, stages.
-        assert_eq!(count(&document, "svg"), 5);
+        // A bar chart of each test, percentiles, throughput over time, memory, stages.
+        assert_eq!(count(&document, "svg"), 6);
         assert_eq!(count(&document, "svg"), count(&document, "figure"));
         assert!(count(&document, "table") >= 4);
         let text: String = document.descendants().filter_map(|node| node.text()).collect();
@@ -145,8 +145,8 @@ mod tests {
             assert!(page.contains("<b>Caution</b>") && page.contains("The other host"), "{page}");
             assert_eq!(count(&document, "caption"), count(&document, "table"));
         }
-        // Percentiles; rates, latencies and loss; connections; times; stages; what is kept.
-        assert_eq!(pictures, [1, 3, 2, 1, 1, 1]);
+        // Over time and percentiles; rates, latencies, loss, bursts; connections; times; stages; what is kept; a soak.
+        assert_eq!(pictures, [3, 4, 2, 1, 1, 1, 5]);
     }
 
     #[test]

@@ -5,10 +5,12 @@ pub mod diff;
 mod elements;
 pub mod html;
 pub mod other;
+mod over_time;
 mod pictures;
 mod plots;
 mod sections;
 mod sheet;
+mod soak;
 pub mod terminal;
 
 use std::path::{Path, PathBuf};

@@ -12,10 +12,11 @@ use serde_json::Value;
 use crate::handshakes;
 use crate::results::Results;
 use crate::results::files::{
-    Carried, FLOODS, File, Floods, HANDSHAKES, Head, SCHEMA_VERSION, STAGES, Sized, Stages, TRAFFIC,
+    Carried, FLOODS, File, Floods, HANDSHAKES, Head, SCHEMA_VERSION, SOAK, STAGES, Sized, Stages, TRAFFIC,
 };
 use crate::results::model::{Better, SCHEMA, Stage, Unit};
 use crate::results::stats::Spread;
+use crate::soak::{Soak, Turn};
 
 /// Any file of results.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub enum Other {
     Stages(File<Stages>),
     /// Of `floods`.
     Floods(File<Floods>),
+    /// Of `soak`.
+    Soak(File<Soak>),
 }
 
 /// A number, and what it is about.
@@ -79,8 +82,9 @@ impl Any {
             HANDSHAKES => read(value).map(Other::Handshakes).map(Self::other),
             STAGES => read(value).map(Other::Stages).map(Self::other),
             FLOODS => read(value).map(Other::Floods).map(Self::other),
+            SOAK => read(value).map(Other::Soak).map(Self::other),
             _ => {
-                let known = [SCHEMA, TRAFFIC, HANDSHAKES, STAGES, FLOODS].join(", ");
+                let known = [SCHEMA, TRAFFIC, HANDSHAKES, STAGES, FLOODS, SOAK].join(", ");
                 Err(Error::new(format!("its schema is {schema:?}; {known} are known")))
             }
         }
@@ -117,6 +121,7 @@ impl Other {
             Self::Handshakes(file) => &file.head,
             Self::Stages(file) => &file.head,
             Self::Floods(file) => &file.head,
+            Self::Soak(file) => &file.head,
         }
     }
 
@@ -129,6 +134,7 @@ impl Other {
             Self::Handshakes(_) => "Handshakes",
             Self::Stages(_) => "Stages of a packet's way",
             Self::Floods(_) => "Floods",
+            Self::Soak(_) => "Soak",
         }
     }
 
@@ -152,6 +158,7 @@ impl Other {
             Self::Handshakes(file) => handshakes_of(&file.findings),
             Self::Stages(file) => file.findings.stages.iter().flat_map(stage).collect(),
             Self::Floods(file) => file.findings.attacks.iter().flat_map(attack).collect(),
+            Self::Soak(file) => soak(&file.findings),
         }
     }
 }
@@ -229,6 +236,15 @@ fn rates(sized: &Sized) -> Vec<Datum> {
             data.note(&name, Unit::Nanoseconds, Better::Lower, ns as f64);
         }
     }
+    if let Some(bursts) = &sized.report.back_to_back {
+        if let Some(packets) = bursts.packets {
+            data.note("longest burst", Unit::Number, Better::Higher, packets as f64);
+        }
+        data.note("burst, offered", Unit::PacketsPerSecond, Better::Neither, bursts.offered_pps);
+        if let Some(buffer_s) = bursts.buffer_s {
+            data.note("buffer", Unit::Nanoseconds, Better::Neither, buffer_s * 1e9);
+        }
+    }
     data.all
 }
 
@@ -269,5 +285,35 @@ fn attack(found: &crate::results::files::Findings) -> Vec<Datum> {
         }
     }
     data.note("CPU for each datagram", Unit::Nanoseconds, Better::Lower, found.cpu_us * 1e3);
+    data.all
+}
+
+/// Medians over the turns, what was lost in all of them, and drifts.
+fn soak(soak: &Soak) -> Vec<Datum> {
+    let good: Vec<&Turn> = soak.turns.iter().filter(|turn| turn.error.is_none()).collect();
+    let mut data = Data::of("median turn");
+    let mut median = |figure: &str, unit, better, read: &dyn Fn(&Turn) -> Option<f64>| {
+        let values: Vec<f64> = good.iter().filter_map(|turn| read(turn)).collect();
+        if let Some(spread) = Spread::of(&values) {
+            data.note(figure, unit, better, spread.median);
+        }
+    };
+    median("TCP there", Unit::MegabitsPerSecond, Better::Higher, &|turn| Some(turn.tcp_megabits_per_s[0]));
+    median("TCP back", Unit::MegabitsPerSecond, Better::Higher, &|turn| Some(turn.tcp_megabits_per_s[1]));
+    median("UDP lost", Unit::Percent, Better::Lower, &|turn| Some(turn.udp_lost_percent()));
+    median("round trip, p50", Unit::Nanoseconds, Better::Lower, &|turn| Some(turn.trips.times_ns?.p50 as f64));
+    median("round trip, p99", Unit::Nanoseconds, Better::Lower, &|turn| Some(turn.trips.times_ns?.p99 as f64));
+    for (side, name) in ["sender", "receiver"].into_iter().enumerate() {
+        median(&format!("CPU, {name}"), Unit::Percent, Better::Lower, &|turn| Some(turn.cpu_percent?[side]));
+        let memory = |turn: &Turn| Some(turn.memory_kib?[side] as f64);
+        median(&format!("memory, {name}"), Unit::Kibibytes, Better::Lower, &memory);
+    }
+    data.note("drops", Unit::Number, Better::Lower, soak.turns.iter().map(Turn::dropped).sum::<u64>() as f64);
+    data.note("failed turns", Unit::Number, Better::Lower, (soak.turns.len() - good.len()) as f64);
+    let mut drifts = Data::of("drift, an hour");
+    for drift in &soak.drifts {
+        drifts.note(&drift.figure, drift.unit, Better::Neither, drift.per_hour);
+    }
+    data.all.extend(drifts.all);
     data.all
 }

@@ -3,17 +3,18 @@
 use ringfort_testbed::Result;
 use ringfort_traffic::search::Trial;
 use ringfort_traffic::tcp::BulkOutcome;
-use ringfort_traffic::{Outcome, Percentiles};
+use ringfort_traffic::{Interval, Outcome, Percentiles};
 
 use super::elements::{figure, table};
 use super::other::{Other, size_name};
 use super::plots::{self, Axis, Bar, Curve, escape};
 use super::sheet::{Pivot, cell, clocks};
+use super::soak;
 use crate::handshakes;
 use crate::results::files::{Carried, Floods, Rfc2544, Sized};
 use crate::results::model::Unit;
 use crate::results::stats::Spread;
-use crate::text::Scale;
+use crate::text::{Scale, grouped};
 
 /// The figures of a file as a table.
 pub fn figures(other: &Other) -> String {
@@ -37,13 +38,14 @@ pub fn figures(other: &Other) -> String {
 pub fn of(other: &Other) -> Result<String> {
     match other {
         Other::Traffic(file) => match &file.findings {
-            Carried::Udp(udp) => latencies(&udp.outcome),
-            Carried::Rfc2544(found) => Ok(rates(found)? + &below_the_rate(found)? + &loss(found)?),
+            Carried::Udp(udp) => Ok(over_time(&udp.outcome)? + &latencies(&udp.outcome)?),
+            Carried::Rfc2544(found) => Ok(rates(found)? + &below_the_rate(found)? + &loss(found)? + &bursts(found)?),
             Carried::Tcp(outcome) => connections(outcome),
         },
         Other::Handshakes(file) => times(&file.findings),
         Other::Stages(_) => Ok(String::new()),
         Other::Floods(file) => kept(&file.findings),
+        Other::Soak(file) => soak::plots(&file.findings),
     }
 }
 
@@ -78,6 +80,58 @@ fn latencies(outcome: &Outcome) -> Result<String> {
         curves.extend(leg.traffic.lateness_ns.map(|times| (format!("{way}: until it was sent"), times)));
     }
     percentiles("Time from when a packet was due", curves)
+}
+
+/// What was delivered and how long it took, by when it was due.
+fn over_time(outcome: &Outcome) -> Result<String> {
+    let legs = outcome.legs.iter().filter(|leg| !leg.traffic.intervals.is_empty() && leg.traffic.interval_s > 0.0);
+    let legs: Vec<_> = legs.collect();
+    if legs.is_empty() {
+        return Ok(String::new());
+    }
+    let names: Vec<String> = legs.iter().map(|leg| format!("{:?}", leg.route).to_lowercase()).collect();
+    let legend: Vec<(usize, &str)> = names.iter().map(String::as_str).enumerate().collect();
+    let curves = |value: &dyn Fn(&Interval, f64) -> f64| -> Vec<Curve> {
+        let curve = |(series, leg): (usize, &&ringfort_traffic::Leg)| {
+            let (interval_s, count) = (leg.traffic.interval_s, leg.traffic.intervals.len());
+            let last_s = leg.traffic.duration_s - interval_s * (count - 1) as f64;
+            let point = |(number, interval): (usize, &Interval)| {
+                // The last one may be shorter.
+                let length_s = if number + 1 == count { last_s } else { interval_s };
+                (number as f64 * interval_s + length_s / 2.0, value(interval, length_s.max(1e-9)))
+            };
+            Curve { series, points: leg.traffic.intervals.iter().enumerate().map(point).collect() }
+        };
+        legs.iter().enumerate().map(curve).collect()
+    };
+    let delivered = curves(&|interval, length_s| interval.received as f64 / length_s);
+    let means = curves(&|interval, _| interval.latency_ns_mean as f64);
+    let [rate, time] = [
+        Axis { title: "delivered", label: &packets },
+        Axis { title: "mean time from when a packet was due", label: &nanoseconds },
+    ];
+    let description = "By when packets were due. The figures of all of it are in the table.";
+    let delivered = plots::over_time("Throughput over time", description, &delivered, &rate)?;
+    let means = plots::over_time("Latency over time", description, &means, &time)?;
+    Ok(figure(&delivered, &legend) + &figure(&means, &legend))
+}
+
+/// The longest burst of each size.
+fn bursts(found: &Rfc2544) -> Result<String> {
+    let bar_of = |sized: &Sized| {
+        let found = sized.report.back_to_back.as_ref()?;
+        let packets = found.packets.unwrap_or(0);
+        let mark = if found.failed_at.is_none() { "≥ " } else { "" };
+        Some(bar(size_name(sized.size), 0, packets as f64, format!("{mark}{}", grouped(packets))))
+    };
+    let bars: Vec<Bar> = found.sizes.iter().filter_map(bar_of).collect();
+    if bars.is_empty() {
+        return Ok(String::new());
+    }
+    let axis = Axis { title: "packets", label: &|value| grouped(value.round() as u64) };
+    let spoken: Vec<String> = bars.iter().map(|bar| format!("{}: {}", bar.label, bar.text)).collect();
+    let svg = plots::bars("Longest burst without loss", &format!("{}.", spoken.join("; ")), &bars, &axis)?;
+    Ok(figure(&svg, &[]))
 }
 
 fn times(outcome: &handshakes::Outcome) -> Result<String> {

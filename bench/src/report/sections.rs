@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ringfort_testbed::Result;
 
 use super::elements::{figure, table};
+use super::over_time;
 use super::plots::{self, Axis, Bar, Curve, Part, escape};
 use super::terminal::{comparison, footnote, range};
 use crate::results::Results;
@@ -71,6 +72,7 @@ pub fn test(results: &Results, test: &Test) -> Result<String> {
     let mut text = format!("<h2>{}</h2>\n<p>{}</p>\n", escape(&test.title), escape(&test.detail));
     text += &bars(results, test)?;
     text += &latency(results, test)?;
+    text += &over_time::of(results, test)?;
     let measured =
         |wanted: &&Figure| results.summary.iter().any(|row| row.test == test.name && row.figure == wanted.name);
     let figures: Vec<&Figure> = test.figures.iter().filter(measured).collect();

@@ -1,11 +1,13 @@
 //! Results for tests, with every part of the model in use: `fast` is twice as fast as `wireguard-go`, `same` as fast.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use ringfort_traffic::back_to_back::{BackToBack, BurstPlan, BurstTrial};
 use ringfort_traffic::rfc2544::{LatencyAt, Report};
 use ringfort_traffic::search::{Found, SearchOutcome, SearchPlan, Trial};
 use ringfort_traffic::tcp::{Bulk, BulkOutcome};
-use ringfort_traffic::{Clocks, Imix, Leg, Load, Outcome, Percentiles, Route, Size, Traffic};
+use ringfort_traffic::{Answers, Clocks, Imix, Interval, Leg, Load, Outcome, Percentiles, Route, Size, Traffic};
 use serde::Serialize;
 
 use crate::handshakes;
@@ -14,6 +16,7 @@ use crate::results::files::*;
 use crate::results::model::*;
 use crate::results::stamp::{Interface, Stamp};
 use crate::results::{model, summary};
+use crate::soak;
 
 const ROUNDS: u32 = 5;
 
@@ -27,7 +30,14 @@ pub fn results() -> Results {
         finished: "2026-01-02T03:14:05Z".to_owned(),
         command: vec!["ringfort-bench".to_owned(), "compare".to_owned()],
         stamp: Stamp::take(),
-        plan: Plan { rounds: ROUNDS, seconds: 3.0, warm_up_s: 0.5, reference: Some("wireguard-go".to_owned()) },
+        plan: Plan {
+            rounds: ROUNDS,
+            seconds: 3.0,
+            warm_up_s: 0.5,
+            reference: Some("wireguard-go".to_owned()),
+            mtu: Some(1_420),
+            peers: Some(1),
+        },
         contenders: ["fast", "same", "wireguard-go", "bare"].map(contender).to_vec(),
         tests: vec![throughput_test(), latency_test()],
         runs: runs(),
@@ -114,8 +124,11 @@ fn throughput_run(round: u32, contender: &str, speed: f64) -> Run {
         let sample = |step| MemorySample { at_s: f64::from(step) * 0.1, sender_kib: grown(step), receiver_kib: 9_000 };
         memory = (0..30).map(sample).collect();
     }
+    let points = (0..30).map(|step| (f64::from(step) * 0.1, 1_000.0 * speed + f64::from(step))).collect();
+    let title = "throughput".to_owned();
+    let series = vec![Series { name: title.clone(), title, unit: Unit::MegabitsPerSecond, points }];
     let (test, contender) = ("tcp-1".to_owned(), contender.to_owned());
-    Run { round, test, contender, at_s: f64::from(round), figures, memory, ..Run::default() }
+    Run { round, test, contender, at_s: f64::from(round), figures, memory, series, ..Run::default() }
 }
 
 fn latency_run(round: u32, contender: &str, slowness: f64) -> Run {
@@ -144,7 +157,7 @@ fn stages() -> Vec<Stage> {
     all.into_iter().flat_map(|(core, side)| steps.map(|step| stage(core, side, step))).collect()
 }
 
-/// The text of a file of each other kind: UDP and RFC 2544 between two hosts, TCP, handshakes, stages, floods.
+/// The text of a file of each other kind: UDP and RFC 2544 between two hosts, TCP, handshakes, stages, floods, a soak.
 pub fn others() -> Vec<String> {
     let [udp, found] = [udp_outcome(), udp_outcome()];
     let sized = [(64, 100_000), (0, 40_000)].map(|(bytes, ndr)| sized(bytes, ndr, &found));
@@ -155,7 +168,28 @@ pub fn others() -> Vec<String> {
         file(HANDSHAKES, handshakes_outcome()),
         file(STAGES, Stages { stages: stages(), cost: vec![cost()] }),
         file(FLOODS, Floods { attacks: vec![attack()] }),
+        soak_file(),
     ]
+}
+
+/// A soak of twenty minutes, in which the sender grows by 60 KiB a minute.
+pub fn soak_file() -> String {
+    let plan = soak::Plan { turns: 30, every_s: 60, streams: 2, rate_pps: 2_000, mtu: 1_420, peers: 1 };
+    let turn = |number: u64| soak::Turn {
+        part: 1,
+        at_s: number as f64 * 61.0,
+        tcp_megabits_per_s: [3_000.0 + (number % 3) as f64, 2_900.0],
+        udp_sent: 240_000,
+        udp_lost: number % 4,
+        udp_ns: percentiles(100_000),
+        trips: Answers { sent: 1_200, lost: 0, times_ns: percentiles(900_000) },
+        cpu_percent: Some([80.0, 70.0]),
+        memory_kib: Some([20_000 + number * 60, 18_000]),
+        drops: BTreeMap::from([("tunnel queue full".to_owned(), [number % 4, 0])]),
+        ..soak::Turn::default()
+    };
+    let turns: Vec<soak::Turn> = (0..20).map(turn).collect();
+    file(SOAK, soak::Soak { plan, drifts: soak::drift::drifts(&turns), turns })
 }
 
 fn file(schema: &str, findings: impl Serialize) -> String {
@@ -183,6 +217,8 @@ fn udp_outcome() -> Outcome {
         received: 500_000,
         lost: 1_000,
         loss_ratio: 0.002,
+        interval_s: 0.1,
+        intervals: (0..50).map(|step| interval(10_000 - step % 3 * 100)).collect(),
         latency_ns: percentiles(40_000),
         lateness_ns: percentiles(20_000),
         ..Traffic::default()
@@ -195,6 +231,18 @@ fn udp_outcome() -> Outcome {
         reflected: None,
         clocks: Some(Clocks { offset_ns: -5_000_000, error_ns: 25_000, drift_ns: -300, round_trip_ns: 48_000 }),
     }
+}
+
+fn interval(received: u64) -> Interval {
+    Interval { received, latency_ns_mean: 40_000 + received, latency_ns_max: 90_000 }
+}
+
+fn back_to_back() -> BackToBack {
+    let plan = BurstPlan { rate_pps: 1_000_000, longest: Duration::from_secs(2), resolution: 0.03, repeats: 3 };
+    let trial = |packets, lost| BurstTrial { packets, offered_pps: 600_000.0, lost };
+    let trials = vec![trial(2_000_000, 1_234_567), trial(1_200, 0), trial(1_230, 7)];
+    let (packets, failed_at) = (Some(1_200), Some(1_230));
+    BackToBack { plan, packets, failed_at, offered_pps: 600_000.0, buffer_s: Some(0.001), trials }
 }
 
 fn sized(bytes: u16, ndr: u64, outcome: &Outcome) -> Sized {
@@ -219,7 +267,8 @@ fn sized(bytes: u16, ndr: u64, outcome: &Outcome) -> Sized {
         trials: [5, 1, 2, 3, 4].map(|step| trial(ndr * step / 2)).to_vec(),
     };
     let at = |pdr_percent| LatencyAt { pdr_percent, outcome: outcome.clone() };
-    let report = Report { search, latencies: [10, 50, 90].map(at).to_vec() };
+    let latencies = [10, 50, 90].map(at).to_vec();
+    let report = Report { search, latencies, back_to_back: Some(back_to_back()) };
     Sized { size, packet_bytes_mean: size.packet_bytes_mean(), report }
 }
 

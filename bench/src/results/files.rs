@@ -25,6 +25,8 @@ pub const HANDSHAKES: &str = "ringfort-handshakes";
 pub const STAGES: &str = "ringfort-stages";
 /// Files of `floods`.
 pub const FLOODS: &str = "ringfort-floods";
+/// Files of `soak`.
+pub const SOAK: &str = "ringfort-soak";
 /// Raised when a field of one of these changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
 

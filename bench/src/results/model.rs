@@ -57,7 +57,7 @@ pub enum Kind {
 }
 
 /// How it was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// How many measurements each contender gets of each test.
     pub rounds: u32,
@@ -68,6 +68,12 @@ pub struct Plan {
     /// Whom the others are compared with; absent when nobody is.
     #[serde(default)]
     pub reference: Option<String>,
+    /// The longest packet inside of the tunnels, in bytes. Absent in older files: 1420.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// How many peers each gateway knows. Absent in older files: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<u32>,
 }
 
 /// Somebody who took part.
@@ -194,6 +200,22 @@ pub struct Run {
     /// What the gateways held, several times a second.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<MemorySample>,
+    /// How figures went on while it was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<Series>,
+}
+
+/// How something went on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Series {
+    /// Unique in the run.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// In what it is counted.
+    pub unit: Unit,
+    /// Seconds since the traffic began, and how much it was around then.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// What the gateways held at a moment.

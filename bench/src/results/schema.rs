@@ -5,9 +5,10 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::Results;
-use super::files::{Carried, FLOODS, File, Floods, HANDSHAKES, STAGES, Stages, TRAFFIC};
+use super::files::{Carried, FLOODS, File, Floods, HANDSHAKES, SOAK, STAGES, Stages, TRAFFIC};
 use super::model::SCHEMA;
 use crate::handshakes;
+use crate::soak::Soak;
 
 /// A file of results of `ringfort-bench`. `schema` says which kind it is. Fields may be added within a version; they
 /// change their meaning or disappear only with a new one.
@@ -20,10 +21,11 @@ enum AnyFile {
     Handshakes(Box<File<handshakes::Outcome>>),
     Stages(Box<File<Stages>>),
     Floods(Box<File<Floods>>),
+    Soak(Box<File<Soak>>),
 }
 
 /// The values of `schema`, in the order of [`AnyFile`].
-const NAMES: [&str; 5] = [SCHEMA, TRAFFIC, HANDSHAKES, STAGES, FLOODS];
+const NAMES: [&str; 6] = [SCHEMA, TRAFFIC, HANDSHAKES, STAGES, FLOODS, SOAK];
 
 /// The whole schema.
 pub fn document() -> Value {

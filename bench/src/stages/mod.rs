@@ -14,7 +14,7 @@ use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::udp::{self, Stream};
 use ringfort_testbed::{Family, Result, Tunnel};
 
-use crate::compare::contenders::Contender;
+use crate::compare::contenders::{Contender, Means};
 use crate::results::files::{self, STAGES, Stages, check_writable_file};
 use crate::results::model::{Side, Stage};
 use crate::text::{grouped, megabits, table};
@@ -124,7 +124,7 @@ pub fn run(options: &Options) -> Result<()> {
         cost::print(&loads, &cost);
     }
     if let Some(path) = &options.json {
-        let contender = Contender { name: "ringfort".to_owned(), program: Some(timed) };
+        let contender = Contender { name: "ringfort".to_owned(), means: Means::Program(timed) };
         files::write(path, files::head(STAGES, contender.describe()), Stages { stages, cost })?;
         println!("\n{} holds all of it.", path.display());
     }

@@ -15,7 +15,7 @@ use super::allow_open_files;
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
 use super::rfc2544::{Search, print_table, search};
-use super::shape::{Seats, Shape, parse_any_size};
+use super::shape::{Seats, Shape, parse_size};
 use super::udp::{generator, print_tables};
 use crate::busy;
 use crate::results::files::{self, Carried, Hosts, Rfc2544, TRAFFIC, Udp, check_writable};
@@ -54,7 +54,7 @@ enum Work {
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
         rate: u64,
         /// Size of the IP packets in bytes, or `imix` (64, 576 and 1420 bytes, 7 : 4 : 1)
-        #[arg(long, default_value = "64", value_parser = parse_any_size)]
+        #[arg(long, default_value = "64", value_parser = parse_size)]
         size: Size,
         /// How long packets are sent
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
@@ -94,7 +94,7 @@ enum Work {
     /// The rates that get through without loss and with little (NDR, PDR), and the latencies below them.
     Rfc2544 {
         /// Sizes of the IP packets in bytes, or `imix`, with commas between them
-        #[arg(long, value_delimiter = ',', value_parser = parse_any_size,
+        #[arg(long, value_delimiter = ',', value_parser = parse_size,
             default_value = "64,128,256,512,1024,1280,imix")]
         sizes: Vec<Size>,
         #[command(flatten)]
@@ -112,7 +112,7 @@ pub fn run(options: &Options) -> Result<()> {
     check_writable(options.json.as_deref())?;
     allow_open_files()?;
     if let Work::Rfc2544 { sizes, search, .. } = &options.work {
-        search.plan(sizes)?;
+        search.plans(sizes)?;
     }
     let others_cpu_percent = busy::others_cpu_percent();
     let version = env!("CARGO_PKG_VERSION");
@@ -156,7 +156,7 @@ impl Work {
                 progress.show(|| link.tcp(&bulk)).map(Carried::Tcp)
             }
             Self::Rfc2544 { sizes, search: wanted, shape } => {
-                let sized = search(&wanted.plan(sizes)?, sizes, shape, |load, arrived| link.udp(load, arrived))?;
+                let sized = search(&wanted.plans(sizes)?, sizes, shape, |load, arrived| link.udp(load, arrived))?;
                 Ok(Carried::Rfc2544(Rfc2544 { sizes: sized }))
             }
         }
@@ -171,8 +171,8 @@ impl Work {
             }
             (_, Carried::Tcp(outcome)) => print_bulk(outcome),
             (Self::Rfc2544 { sizes, search, .. }, Carried::Rfc2544(found)) => {
-                if let Ok(plan) = search.plan(sizes) {
-                    print_table(&plan, &found.sizes);
+                if let Ok(plans) = search.plans(sizes) {
+                    print_table(&plans, &found.sizes);
                 }
                 let outcomes = found.sizes.iter().flat_map(|sized| &sized.report.latencies).map(|at| &at.outcome);
                 // The worst of them speaks for all.

@@ -2,7 +2,7 @@
 //! gateway can carry ([`rfc2544`]). The same between two hosts, through anything ([`generator`] and [`reflector`]).
 
 pub mod device;
-mod gateways;
+pub mod gateways;
 pub mod generator;
 pub mod numbers;
 mod progress;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use ringfort_testbed::{Error, Result};
+use ringfort_traffic::back_to_back::{BackToBack, BurstPlan};
 use ringfort_traffic::load::RATE_PPS_MAX;
-use ringfort_traffic::rfc2544::{LATENCY_PERCENTS, measure};
+use ringfort_traffic::rfc2544::{Ask, LATENCY_PERCENTS, measure};
 use ringfort_traffic::search::{Found, SearchPlan};
 use ringfort_traffic::{Load, Outcome, Size, udp};
 
@@ -16,9 +17,8 @@ use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
 use super::shape::{Inner, Shape, parse_size};
 use crate::busy;
-use crate::compare::setup::SetUp;
 use crate::results::files::{self, Rfc2544, Sized, TRAFFIC, check_writable};
-use crate::text::table;
+use crate::text::{duration, grouped, table};
 
 /// Between two trials: sockets, rings, and stragglers.
 const OVERHEAD: Duration = Duration::from_millis(500);
@@ -26,7 +26,7 @@ const OVERHEAD: Duration = Duration::from_millis(500);
 /// What a person may choose.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Sizes of the inner IP packets in bytes, or `imix`, with commas between them
+    /// Sizes of the inner IP packets in bytes, up to the tunnel's MTU, or `imix`, with commas between them
     #[arg(long, value_delimiter = ',', value_parser = parse_size, default_value = "64,128,256,512,1024,1280,imix")]
     sizes: Vec<Size>,
     #[command(flatten)]
@@ -63,17 +63,27 @@ pub struct Search {
     /// Loss that the partial-drop rate may have, in percent
     #[arg(long, default_value_t = 0.5)]
     pdr_percent: f64,
+    /// How long the longest burst takes at the highest rate (RFC 2544 wants 2 at least); 0 leaves bursts out
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
+    burst_seconds: u64,
+}
+
+/// How rates are searched, and bursts if they are.
+pub struct Plans {
+    rates: SearchPlan,
+    bursts: Option<BurstPlan>,
 }
 
 /// Searches for each size and prints the table.
 pub fn run(options: &Options) -> Result<()> {
-    let plan = options.search.plan(&options.sizes)?;
+    let plans = options.search.plans(&options.sizes)?;
     check_writable(options.json.as_deref())?;
+    options.device.check_sizes(&options.sizes)?;
     let contender = options.device.contender()?;
     let others_cpu_percent = busy::others_cpu_percent();
-    let set_up = SetUp::new(&contender)?;
+    let set_up = options.device.set_up(&contender)?;
     let [from, to] = [0, 1].map(|index| set_up.end_of(index, options.inner.family()));
-    let sized = search(&plan, &options.sizes, &options.shape, |load, arrived| udp::run(load, from, to, arrived))?;
+    let sized = search(&plans, &options.sizes, &options.shape, |load, arrived| udp::run(load, from, to, arrived))?;
     if let Some(path) = &options.json {
         let findings = files::Carried::Rfc2544(Rfc2544 { sizes: sized.clone() });
         let head = files::Head { others_cpu_percent, ..files::head(TRAFFIC, contender.describe()) };
@@ -81,7 +91,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.json.as_deref() != Some("-".as_ref()) {
         println!("{}", device::sentence(&contender, &set_up));
-        print_table(&plan, &sized);
+        print_table(&plans, &sized);
         busy::warn(others_cpu_percent);
     }
     Ok(())
@@ -89,23 +99,29 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Searches for each size, with loads of a shape. `carry` carries them, and counts what arrives.
 pub fn search(
-    plan: &SearchPlan,
+    plans: &Plans,
     sizes: &[Size],
     shape: &Shape,
     mut carry: impl FnMut(&Load, &AtomicU64) -> Result<Outcome> + Send,
 ) -> Result<Vec<Sized>> {
-    let trials_each = plan.trials_expected() + LATENCY_PERCENTS.len() as u32;
+    let Plans { rates: plan, bursts } = plans;
+    let mut trials_each = plan.trials_expected() + LATENCY_PERCENTS.len() as u32;
+    trials_each += bursts.as_ref().map_or(0, |_| plan.trials_expected());
     let (step, each) = (plan.trial + OVERHEAD, (plan.trial + OVERHEAD) * trials_each);
     let progress = Progress::new(each * sizes.len() as u32);
     progress.show(|| {
         let mut sized = Vec::new();
         for (&packet, index) in sizes.iter().zip(0..) {
             let (begin, mut before) = (each * index, each * index);
-            let report = measure(plan, |rate_pps| {
-                progress.step(before, step, format!("{} bytes at {}/s", size(packet), pps(rate_pps as f64)));
+            let report = measure(plan, bursts.as_ref(), |ask| {
+                let what = match ask {
+                    Ask::Rate(rate_pps) => format!("at {}/s", pps(rate_pps as f64)),
+                    Ask::Burst { packets, .. } => format!("in a burst of {}", grouped(packets)),
+                };
+                progress.step(before, step, format!("{} bytes {what}", size(packet)));
                 // A search that takes longer than expected stands still at its end.
                 before = (before + step).min(begin + each);
-                carry(&shape.load(packet, rate_pps, plan.trial), &progress.arrived)
+                carry(&ask.of(shape.load(packet, plan.rate_pps_max, plan.trial)), &progress.arrived)
             })?;
             sized.push(Sized { size: packet, packet_bytes_mean: packet.packet_bytes_mean(), report });
         }
@@ -114,11 +130,11 @@ pub fn search(
 }
 
 impl Search {
-    /// As the search itself wants it.
+    /// As the searches themselves want it.
     ///
     /// # Errors
     /// A number is out of its bounds, or there are no sizes.
-    pub fn plan(&self, sizes: &[Size]) -> Result<SearchPlan> {
+    pub fn plans(&self, sizes: &[Size]) -> Result<Plans> {
         let plan = SearchPlan {
             rate_pps_min: self.rate_min,
             rate_pps_max: self.rate_max,
@@ -131,12 +147,19 @@ impl Search {
         if sizes.is_empty() {
             return Err(Error::new("no sizes to measure"));
         }
-        Ok(plan)
+        let bursts = BurstPlan {
+            rate_pps: self.rate_max,
+            longest: Duration::from_secs(self.burst_seconds),
+            resolution: plan.resolution,
+            repeats: self.repeats,
+        };
+        Ok(Plans { rates: plan, bursts: (self.burst_seconds > 0).then_some(bursts) })
     }
 }
 
 /// The rates and the latencies of each size.
-pub fn print_table(plan: &SearchPlan, sized: &[Sized]) {
+pub fn print_table(plans: &Plans, sized: &[Sized]) {
+    let plan = &plans.rates;
     let at = |percent: u32| format!("at {percent} % of PDR: p50, p99");
     let mut header = vec!["bytes".to_owned(), "NDR/s".into(), "Mbit/s".into(), "PDR/s".into(), "Mbit/s".into()];
     header.extend(LATENCY_PERCENTS.map(at));
@@ -171,6 +194,41 @@ pub fn print_table(plan: &SearchPlan, sized: &[Sized]) {
     }
     if notes[1] {
         println!("≥ Not even the highest rate failed: raise --rate-max.");
+    }
+    if let Some(bursts) = &plans.bursts {
+        print_bursts(bursts, sized);
+    }
+}
+
+/// The longest bursts.
+fn print_bursts(plan: &BurstPlan, sized: &[Sized]) {
+    let mut rows = table(&["bytes", "longest burst", "offered/s", "takes", "buffer"]);
+    let mut is_slow = false;
+    for Sized { size: packet, report, .. } in sized {
+        let Some(found) = &report.back_to_back else { continue };
+        let BackToBack { packets, failed_at, offered_pps, buffer_s, .. } = found;
+        let mark = if failed_at.is_none() { "≥ " } else { "" };
+        let time = |seconds: f64| duration(Duration::from_secs_f64(seconds));
+        let taken_s = packets.map(|packets| packets as f64 / offered_pps).filter(|seconds| seconds.is_finite());
+        let dash = || "–".to_owned();
+        rows.add_row([
+            size(*packet),
+            packets.map_or_else(|| "none".to_owned(), |packets| format!("{mark}{}", grouped(packets))),
+            pps(*offered_pps),
+            taken_s.map_or_else(dash, time),
+            buffer_s.map_or_else(dash, time),
+        ]);
+        is_slow |= report.search.ndr.rate_pps.is_some_and(|ndr| *offered_pps < ndr as f64 * 1.01);
+    }
+    println!("{rows}");
+    println!(
+        "Longest burst without loss, back to back at {}/s or as fast as the generator can (RFC 2544, section 26.4), up \
+         to {} s. Buffer: how long what exceeds the NDR can wait (RFC 9004, section 6.4).",
+        pps(plan.rate_pps as f64),
+        plan.longest.as_secs()
+    );
+    if is_slow {
+        println!("CAUTION: a burst was offered no faster than the NDR: it says nothing about buffers.");
     }
 }
 

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ringfort_testbed::Family;
-use ringfort_testbed::tunnel::MTU;
 use ringfort_traffic::load::{FLOWS_MAX, LANES_MAX, SIZE_MIN};
 use ringfort_traffic::{Cpus, Direction, Imix, Load, Placement, Size};
 
 /// The largest MTU that network cards commonly have.
-const JUMBO_MTU: u32 = 9_216;
+const JUMBO_MTU: u16 = 9_216;
 
 /// What a person may choose besides rate, size and time.
 #[derive(Args, Clone, Debug)]
@@ -103,23 +102,14 @@ impl Shape {
     }
 }
 
-/// `64` to the tunnel's MTU, or `imix`.
+/// `64` to what fits a jumbo frame, or `imix`.
 pub fn parse_size(text: &str) -> Result<Size, String> {
-    parse_size_to(text, MTU)
-}
-
-/// The same where nobody knows the MTU: jumbo frames included.
-pub fn parse_any_size(text: &str) -> Result<Size, String> {
-    parse_size_to(text, JUMBO_MTU)
-}
-
-fn parse_size_to(text: &str, largest: u32) -> Result<Size, String> {
     if text.eq_ignore_ascii_case("imix") {
         return Ok(Size::Imix(Imix::default()));
     }
-    let bytes = text.parse::<u16>().ok().filter(|bytes| (u32::from(SIZE_MIN)..=largest).contains(&u32::from(*bytes)));
+    let bytes = text.parse::<u16>().ok().filter(|bytes| (SIZE_MIN..=JUMBO_MTU).contains(bytes));
     let bytes =
-        bytes.ok_or_else(|| format!("the size of an inner IP packet is {SIZE_MIN} to {largest} bytes, or imix"))?;
+        bytes.ok_or_else(|| format!("the size of an inner IP packet is {SIZE_MIN} to {JUMBO_MTU} bytes, or imix"))?;
     Ok(Size::Fixed { bytes })
 }
 
@@ -148,15 +138,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_within_the_tunnel() {
+    fn sizes_fit_a_jumbo_frame() {
         assert_eq!(parse_size("64"), Ok(Size::Fixed { bytes: 64 }));
         assert_eq!(parse_size("1420"), Ok(Size::Fixed { bytes: 1_420 }));
         assert_eq!(parse_size("IMIX"), Ok(Size::Imix(Imix { largest_bytes: 1_420 })));
-        for wrong in ["63", "1421", "-1", "big", ""] {
-            assert!(parse_size(wrong).unwrap_err().contains("64 to 1420"), "{wrong}");
+        assert_eq!(parse_size("9216"), Ok(Size::Fixed { bytes: 9_216 }));
+        for wrong in ["63", "9217", "-1", "big", ""] {
+            assert!(parse_size(wrong).unwrap_err().contains("64 to 9216"), "{wrong}");
         }
-        assert_eq!(parse_any_size("9000"), Ok(Size::Fixed { bytes: 9_000 }));
-        assert!(parse_any_size("9217").unwrap_err().contains("64 to 9216"));
     }
 
     #[test]

@@ -14,7 +14,6 @@ use super::numbers::{percentiles, pps, size};
 use super::progress::Progress;
 use super::shape::{Inner, Shape, parse_size};
 use crate::busy;
-use crate::compare::setup::SetUp;
 use crate::results::files::{self, Gateways, TRAFFIC, check_writable};
 use crate::text::{grouped, megabits, table};
 
@@ -24,7 +23,7 @@ pub struct Options {
     /// Packets per second, for each direction
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
     rate: u64,
-    /// Size of the inner IP packets in bytes, or `imix` (64, 576 and 1420 bytes, 7 : 4 : 1)
+    /// Size of the inner IP packets in bytes, up to the tunnel's MTU, or `imix` (64, 576 and 1420 bytes, 7 : 4 : 1)
     #[arg(long, default_value = "64", value_parser = parse_size)]
     size: Size,
     /// How long packets are sent
@@ -45,9 +44,10 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let load = options.shape.load(options.size, options.rate, Duration::from_secs(options.seconds));
     check_writable(options.json.as_deref())?;
+    options.device.check_sizes(&[options.size])?;
     let contender = options.device.contender()?;
     let others_cpu_percent = busy::others_cpu_percent();
-    let set_up = SetUp::new(&contender)?;
+    let set_up = options.device.set_up(&contender)?;
     let [from, to] = [0, 1].map(|index| set_up.end_of(index, options.inner.family()));
     load.check(from.address, to.address)?;
     let progress = Progress::new(load.duration);

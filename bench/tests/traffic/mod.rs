@@ -59,6 +59,17 @@ fn a_load_through_a_tunnel_is_accounted_for() {
 }
 
 #[test]
+fn jumbo_packets_cross_a_tunnel_among_many_peers() {
+    let shape = ["--mtu", "8920", "--size", "8920", "--peers", "500", "--rate", "200", "--seconds", "1"];
+    let results = measured(&[&["udp"], &shape[..]].concat());
+    assert_eq!(number(&results, "/packet_bytes_mean"), 8_920.0);
+    assert!(number(&results, "/total/received") > 0.0 && number(&results, "/total/damaged") == 0.0, "{results:#}");
+    let arrived =
+        results["total"]["intervals"].as_array().unwrap().iter().map(|interval| number(interval, "/received"));
+    assert_eq!(arrived.sum::<f64>(), number(&results, "/total/received"));
+}
+
+#[test]
 fn a_table_says_what_was_asked_offered_and_delivered() {
     let text = printed(&["udp", "--rate", "1000", "--seconds", "1", "--direction", "round-trip"]);
     for part in ["Through a tunnel", "asked/s", "offered/s", "delivered/s", "there and back", "p99.9", "of a CPU"] {
@@ -71,7 +82,7 @@ fn both_rates_and_the_latencies_below_them_are_found() {
     // So few that a sender has to be held up at the wrong moments to leave one out.
     let scale = ["--rate-min", "20", "--rate-max", "40", "--resolution-percent", "50", "--repeats", "1"];
     let short = ["rfc2544", "--implementation", "bare-veth", "--sizes", "64,imix", "--trial-seconds", "1"];
-    let results = searched(&[&short[..], &scale].concat());
+    let results = searched(&[&short[..], &["--burst-seconds", "1"], &scale].concat());
     let sizes = results["sizes"].as_array().unwrap();
     assert_eq!(sizes.len(), 2);
     assert!(results["gateways"].is_null() && results["contender"]["ceiling"] == true);
@@ -82,6 +93,9 @@ fn both_rates_and_the_latencies_below_them_are_found() {
         let rate = |latency: &Value| number(latency, "/outcome/load/rate_pps");
         let rates: Vec<f64> = size["latencies"].as_array().unwrap().iter().map(rate).collect();
         assert_eq!(rates, [0.1, 0.5, 0.9].map(|share| (pdr * share).floor()));
+        // A wire loses none of forty packets.
+        assert_eq!(number(size, "/back_to_back/packets"), 40.0);
+        assert!(number(size, "/back_to_back/offered_pps") > 0.0 && size["back_to_back"]["buffer_s"].is_null());
     }
 }
 
@@ -90,7 +104,10 @@ fn what_cannot_work_is_refused_with_the_bounds() {
     let udp = |rest: &[&str]| refusal(&[&["udp"], rest].concat());
     assert!(udp(&["--rate", "0"]).contains("1..=100000000"));
     assert!(udp(&["--flows", "10001"]).contains("1..=10000"));
-    assert!(udp(&["--size", "63"]).contains("64 to 1420"));
+    assert!(udp(&["--size", "63"]).contains("64 to 9216"));
+    assert!(udp(&["--size", "1421"]).contains("--mtu 1421"));
+    assert!(udp(&["--mtu", "1279"]).contains("1280..=9216"));
+    assert!(refusal(&["rfc2544", "--sizes", "64,8000"]).contains("--mtu 8000"));
     assert!(udp(&["--cpus", "3-1"]).contains("2,4-7"));
     assert!(udp(&["--implementation", "openvpn"]).contains("wireguard-go"));
     assert!(udp(&["--other", "x=/nonexistent {interface}"]).contains("not a program"));

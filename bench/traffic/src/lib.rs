@@ -14,9 +14,10 @@
 //! * [`tcp::run`] carries a [`Bulk`](tcp::Bulk) transfer over up to 128 connections.
 //! * [`hosts`] carries the same loads between two hosts, through anything that lies between two addresses.
 //! * [`probe::round_trips`] is ping over the same sockets.
+//! * [`rrul::run`] loads both directions with TCP, and times probes meanwhile.
 //! * [`transactions::run`] asks and answers over up to 256 TCP connections.
 //! * [`search::ndr_pdr`] finds the no-drop and the partial-drop rate of anything that can be asked for a trial, and
-//!   [`rfc2544::measure`] adds the latencies below them.
+//!   [`rfc2544::measure`] adds the latencies below them and the longest burst.
 //!
 //! # What the words mean
 //! A **size** is that of the inner IP packet in bytes, its IP header included, as the tunnel's interface sees it; the
@@ -27,6 +28,7 @@
 //! `CLOCK_MONOTONIC`, so one-way latency is exact. Two hosts have a clock each: [`Clocks`] says by how much it may be
 //! wrong.
 
+pub mod back_to_back;
 mod crew;
 pub mod hosts;
 pub mod latency;
@@ -35,9 +37,11 @@ pub mod load;
 pub mod outcome;
 mod port;
 pub mod probe;
+mod prober;
 mod receiver;
 mod reflector;
 pub mod rfc2544;
+pub mod rrul;
 mod schedule;
 pub mod search;
 mod seconds;
@@ -53,4 +57,5 @@ pub mod udp;
 pub use hosts::Clocks;
 pub use latency::{Histogram, Percentiles};
 pub use load::{Cpus, Direction, Endpoint, Imix, Load, Placement, Size};
-pub use outcome::{Leg, Outcome, Route, Traffic};
+pub use outcome::{Interval, Leg, Outcome, Route, Traffic};
+pub use prober::Answers;

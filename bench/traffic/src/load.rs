@@ -53,6 +53,10 @@ pub struct Load {
     /// Whether the receiver takes merged datagrams from the kernel (`UDP_GRO`), which spares it work where a gateway
     /// writes super-packets to its tunnel device.
     pub gro: bool,
+    /// Whether all packets are sent back to back, at the rate if the sender can, and otherwise as fast as it can. Then
+    /// they may be half a minute late.
+    #[serde(default)]
+    pub burst: bool,
     /// Where the threads run.
     pub placement: Placement,
 }
@@ -69,6 +73,7 @@ impl Default for Load {
             settle: Duration::from_secs(2),
             gso: false,
             gro: false,
+            burst: false,
             placement: Placement::default(),
         }
     }
@@ -152,6 +157,15 @@ pub enum Cpus {
 }
 
 impl Load {
+    /// The same load as a burst of that many packets at that rate.
+    #[must_use]
+    pub fn burst(self, packets: u64, rate_pps: u64) -> Self {
+        // Rounded down, so exactly as many are due before the end.
+        let duration_ns = u128::from(packets) * 1_000_000_000 / u128::from(rate_pps.max(1));
+        let duration = Duration::from_nanos(u64::try_from(duration_ns).unwrap_or(u64::MAX).max(1));
+        Self { rate_pps, duration, burst: true, ..self }
+    }
+
     /// Checks it against the limits, for packets between these addresses.
     ///
     /// # Errors

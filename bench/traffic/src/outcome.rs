@@ -64,6 +64,9 @@ pub struct Traffic {
     pub generator_limited: bool,
     /// How long packets were due, in seconds.
     pub duration_s: f64,
+    /// How long it took to hand them over, in seconds; 0 if nobody says.
+    #[serde(default)]
+    pub sending_s: f64,
     /// Packets of the schedule.
     pub planned: u64,
     /// Of these, taken by the kernel.
@@ -99,4 +102,21 @@ pub struct Traffic {
     pub sender_cpu_percent: f64,
     /// CPU time of the receiving threads (and of the reflector), likewise.
     pub receiver_cpu_percent: f64,
+    /// How long an interval of `intervals` is, in seconds.
+    #[serde(default)]
+    pub interval_s: f64,
+    /// What became of the packets that were due in each interval, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<Interval>,
+}
+
+/// The packets that were due in some part of a load's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Interval {
+    /// Distinct packets that arrived.
+    pub received: u64,
+    /// The mean of their latencies, in nanoseconds; 0 if none arrived.
+    pub latency_ns_mean: u64,
+    /// The longest.
+    pub latency_ns_max: u64,
 }

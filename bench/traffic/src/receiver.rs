@@ -52,6 +52,17 @@ impl Signals {
     }
 }
 
+/// Of the packets that were due in a slice of a load.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Slice {
+    /// Those that arrived.
+    pub(crate) received: u64,
+    /// Their times together.
+    pub(crate) latency_ns_sum: u64,
+    /// The longest of them.
+    pub(crate) latency_ns_max: u64,
+}
+
 /// What arrived.
 #[derive(Debug)]
 struct Reception {
@@ -60,6 +71,7 @@ struct Reception {
     damaged: u64,
     foreign: u64,
     latency: Histogram,
+    slices: Vec<Slice>,
 }
 
 /// What arrived, in numbers.
@@ -79,13 +91,25 @@ pub(crate) struct Arrivals {
     pub(crate) foreign: u64,
     /// From when packets were due to when they were seen here.
     pub(crate) latency: Histogram,
+    /// The same over the time of the load.
+    #[serde(default)]
+    pub(crate) slices: Vec<Slice>,
 }
 
 impl Reception {
     fn arrivals(self) -> Arrivals {
-        let Self { ledger, damaged, foreign, latency } = self;
+        let Self { ledger, damaged, foreign, latency, slices } = self;
         let Ledger { received, duplicated, reordered, distance_max, .. } = ledger;
-        Arrivals { received, duplicated, reordered, distance_max, damaged, foreign, latency }
+        Arrivals { received, duplicated, reordered, distance_max, damaged, foreign, latency, slices }
+    }
+
+    /// Takes in the first arrival of a packet of that slice.
+    fn record(&mut self, slice: usize, latency_ns: u64) {
+        self.latency.record(latency_ns);
+        let slice = &mut self.slices[slice];
+        slice.received += 1;
+        slice.latency_ns_sum += latency_ns;
+        slice.latency_ns_max = slice.latency_ns_max.max(latency_ns);
     }
 }
 
@@ -120,7 +144,8 @@ impl<'a> Receiver<'a> {
         let mut pattern = vec![0; schedule.payload_len_max()];
         fill_pattern(&mut pattern);
         let ledger = Ledger::new(schedule.clone());
-        let reception = Reception { ledger, damaged: 0, foreign: 0, latency: Histogram::default() };
+        let slices = vec![Slice::default(); schedule.slices];
+        let reception = Reception { ledger, damaged: 0, foreign: 0, latency: Histogram::default(), slices };
         Ok(Self { port: Port::new(&plan)?, schedule, signals, progress, tag, offset_ns: 0, pattern, reception })
     }
 
@@ -164,7 +189,8 @@ impl<'a> Receiver<'a> {
             if !whole || datagram[STAMP_LEN..] != self.pattern[STAMP_LEN..payload_len] {
                 self.reception.damaged += 1;
             } else if self.reception.ledger.arrive(stamp.number) == Arrival::New {
-                self.reception.latency.record(now_ns.saturating_sub(stamp.due_ns));
+                let slice = self.schedule.slice_of(stamp.number);
+                self.reception.record(slice, now_ns.saturating_sub(stamp.due_ns));
             }
             if rest.is_empty() {
                 return;

@@ -3,6 +3,7 @@
 //! It is a function of the packet's number alone, so sender and receiver agree without exchanging anything.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::{Imix, Load, Size};
 
@@ -10,6 +11,11 @@ use crate::{Imix, Load, Size};
 const TRAIN_LEN_MAX: u32 = 64;
 /// Most payload of a train, in bytes: the largest UDP payload over IPv4.
 const TRAIN_BYTES_MAX: u32 = 65_507;
+/// What is later than this is not sent any more: else a sender that was held up would make up for it with a burst that
+/// nobody asked for.
+const LATE_MAX_NS: u64 = 10_000_000;
+/// The same within a burst, which may leave more slowly than asked. It has an end: another host may wait for it.
+const BURST_LATE_MAX_NS: u64 = 30_000_000_000;
 /// Packets after which the mix repeats.
 const MIX_LEN: usize = 12;
 
@@ -28,6 +34,12 @@ pub(crate) struct Schedule {
     pub(crate) train_len: u32,
     /// Payload bytes of a flow's packets in turn.
     payloads: [u16; MIX_LEN],
+    /// How late a packet may leave. What is later is given up.
+    pub(crate) late_max_ns: u64,
+    /// What happens is also counted for each of these.
+    slice_ns: u64,
+    /// How many of them there are.
+    pub(crate) slices: usize,
 }
 
 impl Schedule {
@@ -43,6 +55,8 @@ impl Schedule {
         let payloads = payloads(load.size, address);
         let fitting = TRAIN_BYTES_MAX / u32::from(payloads[0]);
         let checked = "a load that has passed its check has fewer";
+        let slice = slice(load.duration);
+        let slices = load.duration.as_nanos().div_ceil(slice.as_nanos());
         Self {
             interval: u64::try_from(interval).expect("there is at least one packet per second and lane"),
             offset_ns: u64::try_from((interval * lane / lanes) >> 32).expect("less than the interval"),
@@ -50,6 +64,9 @@ impl Schedule {
             flows: u32::try_from(flows / lanes + u128::from(lane < flows % lanes)).expect(checked),
             train_len: if load.gso { fitting.clamp(1, TRAIN_LEN_MAX) } else { 1 },
             payloads,
+            late_max_ns: if load.burst { BURST_LATE_MAX_NS } else { LATE_MAX_NS },
+            slice_ns: u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX),
+            slices: usize::try_from(slices).unwrap_or(usize::MAX).max(1),
         }
     }
 
@@ -57,6 +74,11 @@ impl Schedule {
     pub(crate) fn due_ns(&self, number: u32) -> u64 {
         let first = number - number % self.train_len;
         self.offset_ns + ((u128::from(first) * u128::from(self.interval)) >> 32) as u64
+    }
+
+    /// In which slice of the load a packet is due.
+    pub(crate) fn slice_of(&self, number: u32) -> usize {
+        usize::try_from(self.due_ns(number) / self.slice_ns).unwrap_or(usize::MAX).min(self.slices - 1)
     }
 
     /// How many packets are due at that time since the start, of all that are planned.
@@ -91,6 +113,11 @@ impl Schedule {
     }
 }
 
+/// How long a slice of a load is: a tenth of a second, or so long that there are 600.
+pub(crate) fn slice(duration: Duration) -> Duration {
+    Duration::from_millis(100).max(duration / 600)
+}
+
 /// Bytes of the IP and the UDP header.
 pub(crate) fn headers_len(address: IpAddr) -> u16 {
     if address.is_ipv4() { 20 + 8 } else { 40 + 8 }
@@ -122,8 +149,6 @@ fn packet_sizes(size: Size) -> [u16; MIX_LEN] {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -145,6 +170,27 @@ mod tests {
         assert_eq!(due, [0, 1_000_000, 2_000_000, 3_000_000]);
         assert_eq!([0, 999_999, 1_000_000].map(|time| schedule.due_until(time)), [1, 1, 2]);
         assert_eq!(schedule.due_until(u64::MAX), 10_000);
+    }
+
+    #[test]
+    fn slices_cover_the_load() {
+        let schedule = Schedule::new(&load(1_000, 1, 1), 0, V4);
+        assert_eq!(schedule.slices, 100);
+        assert_eq!([0, 99, 100, 9_999].map(|number| schedule.slice_of(number)), [0, 0, 1, 99]);
+        let short = Load { duration: Duration::from_millis(250), ..load(1_000, 1, 1) };
+        assert_eq!(Schedule::new(&short, 0, V4).slices, 3);
+        let long = Load { duration: Duration::from_secs(6_000), ..load(1_000, 1, 1) };
+        assert_eq!(Schedule::new(&long, 0, V4).slices, 600);
+    }
+
+    #[test]
+    fn a_burst_has_as_many_packets_as_it_should() {
+        for (packets, rate_pps) in [(1, 1_000_000), (7, 3), (12_345, 1_000_000), (333_333, 777_777), (2, 40)] {
+            let burst = load(1, 1, 1).burst(packets, rate_pps);
+            let schedule = Schedule::new(&burst, 0, V4);
+            assert_eq!(u64::from(schedule.planned), packets, "at {rate_pps}");
+            assert_eq!(schedule.late_max_ns, BURST_LATE_MAX_NS);
+        }
     }
 
     #[test]

@@ -153,6 +153,15 @@ pub fn ndr_pdr(plan: &SearchPlan, trial: impl FnMut(u64) -> Result<Trial>) -> Re
     }
 }
 
+/// Searches for the highest rate that loses no more than a share.
+///
+/// # Errors
+/// The plan is not within the limits, or the first error of `trial`.
+pub(crate) fn highest(plan: &SearchPlan, allowed: f64, trial: impl FnMut(u64) -> Result<Trial>) -> Result<Found> {
+    plan.check()?;
+    Search { plan, trial, by_rate: BTreeMap::new(), in_order: Vec::new() }.find(allowed)
+}
+
 impl<T: FnMut(u64) -> Result<Trial>> Search<'_, T> {
     fn find(&mut self, allowed: f64) -> Result<Found> {
         loop {

@@ -19,9 +19,6 @@ const BATCH_LEN: u16 = 32;
 const TRAINS_LEN: u16 = 4;
 /// The shortest sleep. What comes due meanwhile leaves together.
 const TICK_NS: u64 = 50_000;
-/// What is later than this is not sent any more: else a sender that was held up would make up for it with a burst that
-/// nobody asked for.
-const LATE_MAX_NS: u64 = 10_000_000;
 
 /// What a sender did.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -34,6 +31,9 @@ pub(crate) struct Sending {
     pub(crate) errno: Option<i32>,
     /// Packets that were given up because they were too late.
     pub(crate) skipped: u64,
+    /// From the start of the schedule until the last one was handed over.
+    #[serde(default)]
+    pub(crate) took_ns: u64,
     /// How late packets were handed over.
     pub(crate) lateness: Histogram,
 }
@@ -81,7 +81,8 @@ impl<'a> Sender<'a> {
         let mut next = 0;
         while next < self.schedule.planned && !self.stop.load(Ordering::Relaxed) {
             let elapsed_ns = sys::now_ns().saturating_sub(start_ns);
-            let too_late = elapsed_ns.checked_sub(LATE_MAX_NS).map_or(0, |time_ns| self.schedule.due_until(time_ns));
+            let late_max_ns = self.schedule.late_max_ns;
+            let too_late = elapsed_ns.checked_sub(late_max_ns).map_or(0, |time_ns| self.schedule.due_until(time_ns));
             if too_late > next {
                 self.sending.skipped += u64::from(too_late - next);
                 next = too_late;
@@ -94,6 +95,7 @@ impl<'a> Sender<'a> {
                 sys::sleep_until_ns(start_ns + due_ns);
             }
         }
+        self.sending.took_ns = sys::now_ns().saturating_sub(start_ns);
         Ok(self.sending)
     }
 

@@ -2,11 +2,11 @@
 
 use crate::crew::Done;
 use crate::outcome::OFFERED_SHARE_MIN;
-use crate::receiver::Arrivals;
+use crate::receiver::{Arrivals, Slice};
 use crate::reflector::Reflection;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, slice};
 use crate::sender::Sending;
-use crate::{Histogram, Load, Traffic};
+use crate::{Histogram, Interval, Load, Traffic};
 
 /// What the threads of a lane gave.
 pub(crate) struct LaneResult {
@@ -24,6 +24,9 @@ pub(crate) struct Tally {
     lateness: Histogram,
     sender_cpu_ns: u64,
     receiver_cpu_ns: u64,
+    /// Of the sender that took longest.
+    sending_ns: u64,
+    slices: Vec<Slice>,
 }
 
 impl Tally {
@@ -45,6 +48,13 @@ impl Tally {
         self.errno = self.errno.or(sending.errno);
         self.latency.merge(&arrivals.latency);
         self.lateness.merge(&sending.lateness);
+        self.sending_ns = self.sending_ns.max(sending.took_ns);
+        self.slices.resize(arrivals.slices.len().max(self.slices.len()), Slice::default());
+        for (sum, slice) in self.slices.iter_mut().zip(&arrivals.slices) {
+            sum.received += slice.received;
+            sum.latency_ns_sum = sum.latency_ns_sum.saturating_add(slice.latency_ns_sum);
+            sum.latency_ns_max = sum.latency_ns_max.max(slice.latency_ns_max);
+        }
         self.sender_cpu_ns += result.sending.cpu_ns;
         self.receiver_cpu_ns += result.arrivals.cpu_ns;
         if let Some(reflection) = &result.reflection {
@@ -68,6 +78,9 @@ impl Tally {
             delivered_mbit_per_s: per_second(received) * load.size.packet_bytes_mean() * 8.0 / 1e6,
             generator_limited: (sent as f64) < planned as f64 * OFFERED_SHARE_MIN,
             duration_s,
+            sending_s: self.sending_ns as f64 / 1e9,
+            interval_s: slice(load.duration).as_secs_f64(),
+            intervals: self.slices.iter().map(interval).collect(),
             refusal: self.errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string()),
             lost,
             loss_ratio: if sent == 0 { 0.0 } else { lost as f64 / sent as f64 },
@@ -78,4 +91,9 @@ impl Tally {
             ..self.sums
         }
     }
+}
+
+fn interval(slice: &Slice) -> Interval {
+    let Slice { received, latency_ns_sum, latency_ns_max } = *slice;
+    Interval { received, latency_ns_mean: latency_ns_sum.checked_div(received).unwrap_or(0), latency_ns_max }
 }

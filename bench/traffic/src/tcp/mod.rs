@@ -132,15 +132,25 @@ type LaneResult = (Done<()>, Done<Drained>);
 /// The bulk is not within its limits, a connection cannot be made or breaks, nothing moves for 20 seconds, or a byte
 /// arrives that was not sent.
 pub fn run(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU64) -> Result<BulkOutcome> {
+    run_timed(bulk, from, to, progress).map(|(outcome, _)| outcome)
+}
+
+/// The same, with the time at which it began, on the clock of [`sys::now_ns`].
+pub(crate) fn run_timed(
+    bulk: &Bulk,
+    from: Endpoint<'_>,
+    to: Endpoint<'_>,
+    progress: &AtomicU64,
+) -> Result<(BulkOutcome, u64)> {
     bulk.check(from.address, to.address)?;
     let lanes = connect(bulk, from, to)?;
-    let results = carry(bulk, &lanes, progress)?;
+    let (results, start_ns) = carry(bulk, &lanes, progress)?;
     let drained = together(results.iter().map(|(_, sink)| &sink.value));
     let sockets = lanes.iter().flat_map(|lane| &lane.sending);
     let retransmits: u64 = sockets.map(sys::retransmits).sum::<std::io::Result<u64>>().context("reading TCP_INFO")?;
     let cpu_ns =
         [results.iter().map(|(source, _)| source.cpu_ns).sum(), results.iter().map(|(_, sink)| sink.cpu_ns).sum()];
-    Ok(outcome(bulk, drained, retransmits, cpu_ns))
+    Ok((outcome(bulk, drained, retransmits, cpu_ns), start_ns))
 }
 
 /// What is reported; CPU time of the sending threads and of the receiving ones.
@@ -210,7 +220,7 @@ fn connect_one(from: Endpoint<'_>, target: SocketAddr, listener: &TcpListener) -
     }
 }
 
-fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<Vec<LaneResult>> {
+fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<(Vec<LaneResult>, u64)> {
     thread::scope(|scope| {
         let mut crew = Crew::new(scope, &bulk.placement);
         let threads: Vec<Threads<'_>> = lanes.iter().map(|lane| lane.spawn(&mut crew, bulk, progress)).collect();
@@ -227,9 +237,9 @@ fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<Vec<LaneRe
         }
         let joined = |threads: Threads<'_>| (join(threads.source), join(threads.sink));
         let joined: Vec<_> = threads.into_iter().map(joined).collect();
-        begun?;
-        let results = joined.into_iter().map(|(source, sink)| Ok((source?, sink?))).collect();
-        watched.and(results)
+        let start_ns = begun?;
+        let results: Result<_> = joined.into_iter().map(|(source, sink)| Ok((source?, sink?))).collect();
+        watched.and(results).map(|results| (results, start_ns))
     })
 }
 

@@ -6,6 +6,7 @@ mod bulk;
 mod hosts;
 mod impaired;
 mod relay;
+mod rrul;
 mod transactions;
 mod tunnel;
 
