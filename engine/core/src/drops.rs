@@ -3,12 +3,12 @@
 
 /// Defines [`DropReason`], its names and its list from one table.
 macro_rules! drops {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
         /// Why a datagram, a packet or a message went no further.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum DropReason {
-            $($(#[$doc])* $variant,)+
+            $($(#[doc = $doc])+ $variant,)+
         }
 
         impl DropReason {
@@ -19,6 +19,13 @@ macro_rules! drops {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
+                }
+            }
+
+            /// What it means, in sentences: those that stand at the reason itself.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+).trim_ascii(),)+
                 }
             }
         }
@@ -185,6 +192,7 @@ mod tests {
             assert_eq!(reason.index(), place);
             assert!(names.insert(reason.name()), "{} twice", reason.name());
             assert!(reason.name().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            assert!(reason.meaning().ends_with('.'), "{reason} does not say what it means");
         }
         assert_eq!(names.len(), DropReason::COUNT);
     }

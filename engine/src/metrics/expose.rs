@@ -9,10 +9,11 @@ use ringfort_core::drops::DropReason;
 use ringfort_path::{Stage, TrainLengths};
 
 use super::Source;
+use super::families::{self, About};
 use super::sample::{ControlSample, PeerSample, Snapshot};
-use super::text::{Format, Text, Type};
+use super::text::{Format, Text};
 use crate::queues::{EVENTS_WAITING, HANDOFFS_WAITING, HANDSHAKES_WAITING};
-use crate::worker::{Kind, WorkerStats, thread_cpu_time};
+use crate::worker::{WorkerStats, thread_cpu_time};
 
 /// The label `worker` of what control does.
 const CONTROL: &str = "control";
@@ -56,28 +57,25 @@ pub fn text(
 
 /// Which program runs, since when, and with what.
 fn identity(text: &mut Text, source: &Source) {
-    let mut build = text.family("build", Type::Info, "The program that runs.");
+    let mut build = text.family(&families::BUILD);
     build.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
     let started = source.started.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let help = "When the daemon began, since the Unix epoch. time() less this is how long it is up.";
-    text.family("start_time_seconds", Type::Gauge, help).sample(&[], started.as_secs_f64());
-    let help = "The implementation of each cipher suite that full trains of full packets are sealed with.";
-    let mut ciphers = text.family("cipher", Type::Info, help);
+    text.family(&families::START_TIME).sample(&[], started.as_secs_f64());
+    let mut ciphers = text.family(&families::CIPHER);
     for (suite, provider) in &source.ciphers {
         ciphers.sample(&[("suite", suite.name()), ("provider", provider)], 1_u64);
     }
 }
 
 fn state(text: &mut Text, control: &ControlSample, shown: usize, states: Option<States>) {
-    let mut gauge = |name, help, value: u64| text.family(name, Type::Gauge, help).sample(&[], value);
-    gauge("up", "Whether the interface is up and there are sockets (1) or not (0).", control.is_up.into());
-    gauge("private_key_set", "Whether there is a private key (1) or not (0).", control.has_key.into());
-    gauge("peers", "Peers that are configured.", control.peers as u64);
-    gauge("peers_shown", "Peers that have series of their own (--metrics-peers).", shown as u64);
-    gauge("allowed_ips", "Allowed IPs of all peers.", control.routes as u64);
+    let mut gauge = |about: &About, value: u64| text.family(about).sample(&[], value);
+    gauge(&families::UP, control.is_up.into());
+    gauge(&families::PRIVATE_KEY_SET, control.has_key.into());
+    gauge(&families::PEERS, control.peers as u64);
+    gauge(&families::PEERS_SHOWN, shown as u64);
+    gauge(&families::ALLOWED_IPS, control.routes as u64);
     if let Some(counts) = states {
-        let help = "Peers by how they do, of all that are configured. `ringfort peers NAME` says which.";
-        let mut family = text.family("peers_in_state", Type::Gauge, help);
+        let mut family = text.family(&families::PEERS_IN_STATE);
         for (state, count) in PeerState::ALL.into_iter().zip(counts) {
             family.sample(&[("state", state.name())], count);
         }
@@ -86,25 +84,19 @@ fn state(text: &mut Text, control: &ControlSample, shown: usize, states: Option<
 
 fn handshakes(text: &mut Text, control: &ControlSample) {
     let counts = &control.handshakes;
-    let help = "Handshakes by who began them and what became of them. An attempt of ours is given up after 90 s \
-                without an answer.";
-    let mut family = text.family("handshakes", Type::Counter, help);
+    let mut family = text.family(&families::HANDSHAKES);
     family.sample(&[("role", "initiator"), ("outcome", "completed")], counts.initiated.count());
     family.sample(&[("role", "initiator"), ("outcome", "given_up")], counts.given_up);
     family.sample(&[("role", "responder"), ("outcome", "completed")], counts.answered.count());
-    let help = "How long completed handshakes took: for the initiator from its first initiation, for the responder \
-                from its response to the first message of the peer.";
-    let mut family = text.family("handshake_duration_seconds", Type::Histogram, help);
+    let mut family = text.family(&families::HANDSHAKE_DURATION);
     for (role, durations) in [("initiator", &counts.initiated), ("responder", &counts.answered)] {
         let (buckets, longer) = buckets(durations);
         family.histogram(&[("role", role)], buckets, longer, durations.sum().as_secs_f64());
     }
-    let help = "Handshake messages that were made, repetitions included.";
-    let mut family = text.family("handshake_messages_made", Type::Counter, help);
+    let mut family = text.family(&families::HANDSHAKE_MESSAGES_MADE);
     family.sample(&[("type", "initiation")], counts.initiations);
     family.sample(&[("type", "response")], counts.responses);
-    let help = "Handshake messages and cookies given to the socket, by whether the system took them.";
-    let mut family = text.family("handshake_messages_sent", Type::Counter, help);
+    let mut family = text.family(&families::HANDSHAKE_MESSAGES_SENT);
     family.sample(&[("outcome", "sent")], control.handshakes_sent);
     family.sample(&[("outcome", "refused")], control.handshakes_unsent);
 }
@@ -117,8 +109,7 @@ fn buckets(durations: &Durations) -> (impl Iterator<Item = (f64, u64)>, u64) {
 
 /// What the threads cost.
 fn threads(text: &mut Text, source: &Source, control: &ControlSample, workers: &[(&str, &WorkerStats)]) {
-    let help = "CPU time of a thread, in user and kernel mode. With --busy-poll that includes looking for packets.";
-    let mut family = text.family("cpu_seconds", Type::Counter, help);
+    let mut family = text.family(&families::CPU);
     if let Some(time) = thread_cpu_time(source.control_thread) {
         family.sample(&[("worker", CONTROL)], time.as_secs_f64());
     }
@@ -127,8 +118,7 @@ fn threads(text: &mut Text, source: &Source, control: &ControlSample, workers: &
             family.sample(&[("worker", worker)], time.as_secs_f64());
         }
     }
-    let help = "How long turns of the control thread took. Requests of wg(8) are in them: a large one is a long turn.";
-    let mut family = text.family("control_turn_seconds", Type::Histogram, help);
+    let mut family = text.family(&families::CONTROL_TURN);
     let (buckets, longer) = buckets(&control.turns);
     family.histogram(&[], buckets, longer, control.turns.sum().as_secs_f64());
 }
@@ -136,9 +126,7 @@ fn threads(text: &mut Text, source: &Source, control: &ControlSample, workers: &
 /// What waits for each thread, and for how much there is room.
 fn queues(text: &mut Text, source: &Source, control: &ControlSample, names: &[String]) {
     let queues = &source.queues;
-    let help = "What waits for a thread: handshake messages and events for control; orders about sessions, other \
-                orders and trains from other workers for a worker. One that sleeps leaves orders that can wait.";
-    let mut family = text.family("queue_length", Type::Gauge, help);
+    let mut family = text.family(&families::QUEUE_LENGTH);
     let mut sample = |worker: &str, queue, len: usize| {
         family.sample(&[("worker", worker), ("queue", queue)], len as u64);
     };
@@ -150,8 +138,7 @@ fn queues(text: &mut Text, source: &Source, control: &ControlSample, names: &[St
         sample(name, "orders", lengths.mail);
         sample(name, "handoffs", lengths.handoffs);
     }
-    let help = "For how much a bounded queue has room. What does not fit is dropped, or tried again.";
-    let mut family = text.family("queue_capacity", Type::Gauge, help);
+    let mut family = text.family(&families::QUEUE_CAPACITY);
     family.sample(&[("worker", CONTROL), ("queue", "handshakes")], HANDSHAKES_WAITING as u64);
     family.sample(&[("worker", CONTROL), ("queue", "events")], EVENTS_WAITING as u64);
     for name in names {
@@ -160,8 +147,7 @@ fn queues(text: &mut Text, source: &Source, control: &ControlSample, names: &[St
 }
 
 fn drops(text: &mut Text, control: &ControlSample, workers: &[(&str, &WorkerStats)]) {
-    let help = "What was thrown away, by reason and by who did it.";
-    let mut family = text.family("drops", Type::Counter, help);
+    let mut family = text.family(&families::DROPS);
     for &reason in DropReason::ALL {
         family.sample(&[("worker", CONTROL), ("reason", reason.name())], control.drops.get(reason));
         for (worker, stats) in workers {
@@ -175,11 +161,7 @@ fn figures(text: &mut Text, workers: &[(&str, &WorkerStats)]) {
     let values: Vec<_> = workers.iter().map(|(_, stats)| stats.figures()).collect();
     let mut rows = WorkerStats::TABLE.iter().enumerate().peekable();
     while let Some((first, figure)) = rows.next() {
-        let ty = match figure.kind {
-            Kind::Counter => Type::Counter,
-            Kind::Gauge => Type::Gauge,
-        };
-        let mut family = text.family(figure.family, ty, figure.help);
+        let mut family = text.family(&families::of(figure));
         let others = std::iter::from_fn(|| rows.next_if(|(_, other)| other.family == figure.family));
         for (row, figure) in std::iter::once((first, figure)).chain(others) {
             for ((worker, _), values) in workers.iter().zip(&values) {
@@ -194,18 +176,16 @@ fn figures(text: &mut Text, workers: &[(&str, &WorkerStats)]) {
 }
 
 fn trains(text: &mut Text, workers: &[(&str, &WorkerStats)]) {
-    let mut histogram = |name, help, of: fn(&WorkerStats) -> (TrainLengths, u64)| {
-        let mut family = text.family(name, Type::Histogram, help);
+    let mut histogram = |about: &About, of: fn(&WorkerStats) -> (TrainLengths, u64)| {
+        let mut family = text.family(about);
         for (worker, stats) in workers {
             let (lengths, datagrams) = of(stats);
             let bounds = TrainLengths::BOUNDS.iter().map(|&bound| bound as f64);
             family.histogram(&[("worker", worker)], bounds.zip(lengths.counts().iter().copied()), 0, datagrams);
         }
     };
-    let help = "Datagrams of the trains that were given to the socket, a lone datagram being a train of one.";
-    histogram("send_train_datagrams", help, |stats| (stats.send_trains(), stats.udp_send_datagrams.get()));
-    let help = "Datagrams of the trains that were received, as the kernel coalesced them.";
-    histogram("receive_train_datagrams", help, |stats| (stats.receive_trains(), stats.udp_receive_datagrams.get()));
+    histogram(&families::SEND_TRAINS, |stats| (stats.send_trains(), stats.udp_send_datagrams.get()));
+    histogram(&families::RECEIVE_TRAINS, |stats| (stats.receive_trains(), stats.udp_receive_datagrams.get()));
 }
 
 /// With `--stages`.
@@ -215,8 +195,7 @@ fn stages(text: &mut Text, workers: &[(&str, &WorkerStats)]) {
     if tables.is_empty() {
         return;
     }
-    let help = "Time in each stage of a worker's turns, in those turns that are measured (--stages).";
-    let mut family = text.family("stage_seconds", Type::Counter, help);
+    let mut family = text.family(&families::STAGE);
     for (worker, table) in tables {
         for stage in Stage::ALL {
             let time = Duration::from_nanos(table.of(stage).total_ns());
@@ -227,37 +206,32 @@ fn stages(text: &mut Text, workers: &[(&str, &WorkerStats)]) {
 
 fn each_peer(text: &mut Text, peers: &[PeerSample]) {
     let keys: Vec<String> = peers.iter().map(|peer| Base64::encode_string(&peer.key)).collect();
-    let mut counter = |name, help, of: fn(&PeerSample) -> u64| {
-        let mut family = text.family(name, Type::Counter, help);
+    let mut counter = |about: &About, of: fn(&PeerSample) -> u64| {
+        let mut family = text.family(about);
         for (key, peer) in keys.iter().zip(peers) {
             family.sample(&[("peer", key)], of(peer));
         }
     };
-    let help = "Bytes of authentic messages from a peer, with WireGuard's headers, handshakes and keepalives.";
-    counter("peer_receive_bytes", help, |peer| peer.traffic.rx_bytes);
-    let help = "Bytes of messages to a peer, with WireGuard's headers, handshakes and keepalives.";
-    counter("peer_transmit_bytes", help, |peer| peer.traffic.tx_bytes);
-    counter("peer_receive_packets", "Authentic messages from a peer.", |peer| peer.traffic.rx_packets);
-    counter("peer_transmit_packets", "Messages to a peer.", |peer| peer.traffic.tx_packets);
-    counter("peer_handshakes", "Handshakes that were completed with a peer.", |peer| peer.handshakes);
-    let help = "The name that the operator gave a peer, empty if none. Join on the label `peer`.";
-    let mut family = text.family("peer", Type::Info, help);
+    counter(&families::PEER_RECEIVE_BYTES, |peer| peer.traffic.rx_bytes);
+    counter(&families::PEER_TRANSMIT_BYTES, |peer| peer.traffic.tx_bytes);
+    counter(&families::PEER_RECEIVE_PACKETS, |peer| peer.traffic.rx_packets);
+    counter(&families::PEER_TRANSMIT_PACKETS, |peer| peer.traffic.tx_packets);
+    counter(&families::PEER_HANDSHAKES, |peer| peer.handshakes);
+    let mut family = text.family(&families::PEER);
     for (key, peer) in keys.iter().zip(peers) {
         family.sample(&[("peer", key), ("name", peer.name.as_deref().unwrap_or_default())], 1_u64);
     }
-    let mut family = text.family("peer_up", Type::Gauge, "Whether there is a session with a peer (1) or not (0).");
+    let mut family = text.family(&families::PEER_UP);
     for (key, peer) in keys.iter().zip(peers) {
         family.sample(&[("peer", key)], u64::from(peer.state == PeerState::Up));
     }
-    let help = "What was thrown away of a peer's packets, by reason. Reasons that never applied are left out.";
-    let mut family = text.family("peer_drops", Type::Counter, help);
+    let mut family = text.family(&families::PEER_DROPS);
     for (key, peer) in keys.iter().zip(peers) {
         for (reason, count) in &peer.drops {
             family.sample(&[("peer", key), ("reason", reason.name())], *count);
         }
     }
-    let help = "When the last handshake with a peer was completed, since the Unix epoch. Not there before the first.";
-    let mut family = text.family("peer_last_handshake_timestamp_seconds", Type::Gauge, help);
+    let mut family = text.family(&families::PEER_LAST_HANDSHAKE);
     for (key, peer) in keys.iter().zip(peers) {
         if let Some(at) = peer.last_handshake {
             family.sample(&[("peer", key)], at.as_secs_f64());

@@ -16,6 +16,7 @@
 
 mod exchange;
 mod expose;
+mod families;
 mod http;
 mod overview;
 mod places;
@@ -24,6 +25,7 @@ mod server;
 mod text;
 
 pub use exchange::Exchange;
+pub use families::{About, Type, all as families};
 pub use overview::{HandshakeOverview, Overview, PeerOverview, WorkerOverview};
 pub use places::PeerSeries;
 pub use sample::{ControlSample, PeerSample, Snapshot};

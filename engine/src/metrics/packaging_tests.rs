@@ -1,6 +1,6 @@
 //! The dashboard and the rules ask for metrics that there are, and the dashboard is one that Grafana can draw.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -75,6 +75,29 @@ fn every_alert_is_tested() {
     for alert in alerts {
         assert!(test.contains(&format!("alertname=\"{alert}\"")), "nothing raises {alert}");
     }
+}
+
+/// The handbook lists the families and their labels. What is written has all of them, and no others.
+#[test]
+fn the_list_of_families_is_what_is_written() {
+    let text = scrape(Format::Classic);
+    let mut written: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, rest) = line.split_once('{').unwrap();
+        let (labels, _) = rest.rsplit_once('}').unwrap();
+        let family = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+        let names = labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0));
+        written.entry(family.unwrap_or(name)).or_default().extend(names.filter(|&name| name != "le"));
+    }
+    let families = families();
+    let listed: BTreeMap<String, BTreeSet<&str>> = families
+        .iter()
+        .map(|about| (about.full_name(), about.labels.iter().copied().chain(["interface"]).collect()))
+        .collect();
+    assert_eq!(listed.len(), families.len(), "a family twice");
+    let written: BTreeMap<String, BTreeSet<&str>> =
+        written.into_iter().map(|(name, labels)| (name.to_owned(), labels)).collect();
+    assert_eq!(written, listed);
 }
 
 /// Both formats say the same, each in its way.

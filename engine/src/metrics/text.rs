@@ -7,8 +7,10 @@
 
 use std::fmt::{self, Write as _};
 
+use super::families::{About, Type};
+
 /// Begins the name of every family.
-const PREFIX: &str = "ringfort_";
+pub const PREFIX: &str = "ringfort_";
 
 /// Which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,19 +29,6 @@ impl Format {
             Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
-}
-
-/// What kind of metrics a family has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    /// Only grows; its samples end in `_total`.
-    Counter,
-    /// Is what it is now.
-    Gauge,
-    /// Always 1, and tells by its labels; its samples end in `_info`.
-    Info,
-    /// Counts in buckets.
-    Histogram,
 }
 
 /// Labels of a sample, besides the one that all have.
@@ -73,16 +62,12 @@ impl Text {
         self.out.reserve(bytes);
     }
 
-    /// Begins a family. `name` has neither prefix nor suffix, but ends in its unit if it has one.
-    pub fn family(&mut self, name: &'static str, ty: Type, help: &str) -> Family<'_> {
+    /// Begins a family.
+    pub fn family(&mut self, about: &About) -> Family<'_> {
+        let &About { name, ty, help, .. } = about;
         let is_classic = self.format == Format::Classic;
-        let (suffix, type_name) = match ty {
-            Type::Counter => ("_total", "counter"),
-            Type::Gauge => ("", "gauge"),
-            Type::Info if is_classic => ("_info", "gauge"),
-            Type::Info => ("_info", "info"),
-            Type::Histogram => ("", "histogram"),
-        };
+        let suffix = ty.suffix();
+        let type_name = if ty == Type::Info && is_classic { Type::Gauge.name() } else { ty.name() };
         let family_suffix = if is_classic { suffix } else { "" };
         let out = &mut self.out;
         // Writing to a string cannot fail.
@@ -181,9 +166,11 @@ mod tests {
 
     fn written(format: Format) -> String {
         let mut text = Text::new(format, "wg\"0");
-        text.family("tun_read_bytes", Type::Counter, " Bytes \\ read.\n").sample(&[("worker", "0")], 7_u64);
-        text.family("build", Type::Info, "Which.").sample(&[("version", "1.0")], 1_u64);
-        let mut family = text.family("took_seconds", Type::Histogram, "How long.");
+        let about = |name, ty, help| About { name, ty, labels: &[], help };
+        let read = about("tun_read_bytes", Type::Counter, " Bytes \\ read.\n");
+        text.family(&read).sample(&[("worker", "0")], 7_u64);
+        text.family(&about("build", Type::Info, "Which.")).sample(&[("version", "1.0")], 1_u64);
+        let mut family = text.family(&about("took_seconds", Type::Histogram, "How long."));
         family.histogram(&[], [(0.5, 2), (1.0, 3)].into_iter(), 1, 4.25);
         text.finish()
     }

@@ -33,6 +33,8 @@ pub struct Figure {
     pub family: &'static str,
     /// What tells it from the others of its family.
     pub label: Option<(&'static str, &'static str)>,
+    /// The labels of the family.
+    pub labels: &'static [&'static str],
     /// What it counts, in a sentence. Of a family the first figure's counts.
     pub help: &'static str,
 }
@@ -76,6 +78,7 @@ macro_rules! figures {
                     kind: Kind::$kind,
                     family: figures!(@family $name $($family)?),
                     label: figures!(@label $($($label $value)?)?),
+                    labels: &["worker" $($(, stringify!($label))?)?],
                     help: concat!($($doc),+),
                 },
             )+];
