@@ -140,3 +140,21 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The handbook's commands take minutes or files, so they are not run; but this program understands them.
+    #[test]
+    fn the_handbook_names_commands_that_there_are() {
+        let page = ringfort_handbook::page("measuring.md").unwrap();
+        let commands = page.blocks.iter().filter(|block| block.is_commands()).flat_map(|block| block.commands());
+        let ours: Vec<_> = commands.filter(|one| one.command.starts_with("ringfort-bench ")).collect();
+        assert!(ours.len() >= 8, "{ours:?}");
+        for one in ours {
+            let parsed = Arguments::try_parse_from(one.command.split_whitespace());
+            assert!(parsed.is_ok(), "docs/src/measuring.md:{}: {}", one.line, parsed.unwrap_err());
+        }
+    }
+}

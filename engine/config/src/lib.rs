@@ -56,6 +56,7 @@ pub use mistake::{Mistake, Mistakes, Place, Problem, Warning};
 pub use network_setup::Table;
 pub use read::{KeyFiles, Loaded, load};
 pub use secret::{SecretKey, SecretText};
+pub use setting::{SettingName, settings};
 pub use start::{BusyPoll, CpuList, LogLevel, Overlays, SocketBuffer, StartSettings, UdpGso};
 pub use value::is_source;
 

@@ -79,6 +79,32 @@ const fn own(name: &'static str, setting: Setting) -> Entry {
     Entry { name, setting, owner: Owner::Us, repeats: false }
 }
 
+/// A setting, for whoever lists them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingName {
+    /// The header of its section; empty if it may stand anywhere.
+    pub section: &'static str,
+    /// As it is written.
+    pub name: &'static str,
+    /// Whether `wg(8)` and `wg-quick(8)` do not know it.
+    pub is_ours: bool,
+    /// Whether a section may have several.
+    pub repeats: bool,
+}
+
+/// Every setting that there is.
+#[must_use]
+pub fn settings() -> Vec<SettingName> {
+    let named = |section, entry: &Entry| {
+        let &Entry { name, owner, repeats, .. } = entry;
+        SettingName { section, name, is_ours: owner == Owner::Us, repeats }
+    };
+    let in_sections = [Section::Interface, Section::Peer]
+        .into_iter()
+        .flat_map(|section| section.entries().iter().map(move |entry| named(section.header(), entry)));
+    in_sections.chain([named("", &INCLUDE)]).collect()
+}
+
 pub(crate) const INCLUDE: Entry = Entry { name: "Include", setting: Setting::Include, owner: Owner::Us, repeats: true };
 
 const INTERFACE: [Entry; 25] = [

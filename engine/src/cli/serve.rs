@@ -70,12 +70,12 @@ pub struct Serve {
     #[arg(long, value_name = "NAME")]
     pub aead: Option<AeadArg>,
 
-    /// Look for packets this long after the last one before sleeping, in microseconds, or "always": costs whole cores,
-    /// and the power that they take, for a shorter way out of sleep [default: sleep at once]
+    /// Look for packets this long after the last one before sleeping, in microseconds, or "always". It costs whole
+    /// cores, and the power that they take, for a shorter way out of sleep [default: sleep at once]
     #[arg(long, value_name = "MICROSECONDS")]
     pub busy_poll: Option<BusyPoll>,
 
-    /// Leave it to the kernel to cut trains of packets up (UDP_SEGMENT): on, off, or ragged, where the last packet of a
+    /// Leave it to the kernel to cut trains of packets up (UDP_SEGMENT): on, off, or ragged. Then the last packet of a
     /// train is always shorter than the others, by a keepalive if need be. Linux 7.0.0 to 7.1.4 damages other trains
     /// with some drivers, silently, also those of virtual machines on such a host. "auto" is ragged on those kernels,
     /// and on otherwise [default: auto]
@@ -84,7 +84,7 @@ pub struct Serve {
 
     /// Merge flows in VXLAN and Geneve that come from peers (UDP ports 4789, 8472 and 6081) into super-packets, where
     /// the kernel takes these: on, or off. It has to be off if a program, not a tunnel device of the kernel, receives
-    /// on such a port of this machine: it would be given many datagrams as one [default: on]
+    /// on such a port of this machine. That would be given many datagrams as one [default: on]
     #[arg(long, value_name = "HOW")]
     pub overlays: Option<Overlays>,
 
@@ -118,7 +118,7 @@ pub struct Serve {
     pub metrics_peers: Option<PeerSeries>,
 
     /// Where to log: stderr, syslog, journal (systemd's, with fields such as RINGFORT_PEER), kmsg (the kernel's log,
-    /// for images without syslog), or a file with a slash in its path, which SIGUSR1 opens anew for logrotate(8).
+    /// for images without syslog), or a file with a slash in its path. SIGUSR1 opens the file anew, for logrotate(8).
     /// "auto" is the journal if we run under it, else the standard error in the foreground, syslog in the background
     #[arg(long, value_name = "WHERE", default_value = "auto")]
     pub log: Target,

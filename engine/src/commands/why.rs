@@ -75,7 +75,9 @@ fn choose(interface: &str, text: &str, entries: &[&Value]) -> Result<String, Dae
     }
 }
 
-fn text(answer: &Value) -> String {
+/// Findings, and what is known of the peer, as people read them.
+#[must_use]
+pub fn text(answer: &Value) -> String {
     let mut text = String::new();
     for finding in answer["findings"].as_array().into_iter().flatten() {
         let word = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();

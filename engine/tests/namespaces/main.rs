@@ -27,6 +27,7 @@ mod doctor;
 mod first_answers;
 mod floods;
 mod given;
+mod handbook;
 mod harness;
 mod hostile;
 mod link_state;

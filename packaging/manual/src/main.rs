@@ -1,10 +1,13 @@
 //! Writes what a package holds besides the program: manual pages and shell completions, which come from the command
-//! line itself, so they say what the program does; and the notices of the crates that are linked into it.
+//! line itself, so they say what the program does; and the notices of the crates that are linked into it. It also
+//! writes those parts of the handbook that the program knows better than a person.
 //!
 //! ```text
 //! cargo run -p ringfort-manual -- DIRECTORY [DATE]
+//! cargo run -p ringfort-manual -- --handbook
 //! ```
 
+mod handbook;
 mod notices;
 
 use std::fs;
@@ -19,9 +22,18 @@ use ringfort::cli::Cli;
 
 fn main() -> ExitCode {
     let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: ringfort-manual DIRECTORY [DATE]");
+        eprintln!("usage: ringfort-manual DIRECTORY [DATE], or ringfort-manual --handbook");
         return ExitCode::from(2);
     };
+    if directory.as_os_str() == "--handbook" {
+        return match handbook::write() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("cannot write the handbook: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let date = std::env::args().nth(2).unwrap_or_default();
     match write(&directory, &date) {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ use super::data_plane::DataPlane;
 use super::file::steward::Unresolved;
 use super::key_text;
 use super::uapi::Reply;
-use remedy::Subject;
+pub use remedy::Subject;
 
 /// Peers of one answer: some ten milliseconds of control's time. Other clients, and handshakes, come in between.
 const PEERS_PER_ANSWER: usize = 500;
@@ -81,7 +81,9 @@ fn facts_of(peer: &PeerSnapshot, around: &Surroundings<'_>) -> Value {
     facts::peer(peer, around.unresolved.and_then(|names| names.of(&peer.public_key)).as_ref())
 }
 
-fn finding(finding: &Finding, subject: &Subject<'_>) -> Value {
+/// A finding about a peer, with its words.
+#[must_use]
+pub fn finding(finding: &Finding, subject: &Subject<'_>) -> Value {
     let words = words::of(finding, subject);
     json!({
         "code": finding.code(),

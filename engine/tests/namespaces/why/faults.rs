@@ -2,6 +2,7 @@
 
 use ringfort_testbed::{Implementation, Key, KeyPair};
 
+use super::page;
 use super::place::{Far, Place, ringfort};
 
 const RINGFORT: Implementation = Implementation::Ringfort;
@@ -121,6 +122,14 @@ pub fn check_words(place: &Place) {
     }
     let fingerprint = ringfort(&["peers", place.interface(), "--json"]);
     assert!(!fingerprint.contains(&place.keys.private.base64()), "a private key is shown");
+}
+
+/// The handbook has these faults, and what both sides find. Three more have tests of their own. Those with another
+/// implementation at the far end are the same ones once more.
+pub fn check_page(place: &Place) {
+    let faults: Vec<_> = place.fars.iter().filter(|far| far.program == RINGFORT).collect();
+    faults.iter().for_each(|far| page::says(far.name, far.finds_here, far.finds_there));
+    assert_eq!(page::count(), faults.len() + 3, "the table has another number of faults");
 }
 
 /// At the default level, each change of a state has a line that names the peer.

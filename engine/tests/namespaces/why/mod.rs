@@ -13,6 +13,7 @@
 //! all wait for it together. Tests wait for findings, never for time.
 
 mod faults;
+mod page;
 mod place;
 
 use std::time::Duration;
@@ -37,6 +38,7 @@ fn faults_of_configuration_and_of_the_way_are_named_on_either_side() {
     let place = faults::all();
     place.expect_findings();
     faults::check_words(&place);
+    faults::check_page(&place);
     faults::check_log(&place);
 }
 
@@ -58,6 +60,7 @@ fn a_path_that_swallows_large_datagrams() {
         eventually(PATIENCE, "small packets pass", || pinger.ping(56, Duration::from_millis(500)).is_ok());
     }
     place.expect(far, &["large_unanswered"], &["large_missing"]);
+    page::says("a path that swallows large datagrams", &["large_unanswered"], &["large_missing"]);
 }
 
 /// Two gateways with one key ask the same peer in turn. It sees both; each of them only sees its session end.
@@ -73,6 +76,7 @@ fn two_gateways_with_one_key() {
         eventually(PATIENCE, "a handshake is completed", || place.far_handshakes(far) > before);
     }
     place.expect(far, &[], &["two_gateways"]);
+    page::says("two gateways with one key", &[], &["two_gateways"]);
 }
 
 /// The far side has accepted a handshake of tomorrow, and then comes ours. It knows by how much we are behind.
@@ -91,6 +95,7 @@ fn a_clock_a_day_behind() {
     place.start();
     place.send_to(far);
     place.expect(far, &["silent"], &["clock_behind"]);
+    page::says("a clock a day behind", &["silent"], &["clock_behind"]);
     let said = place.far_says(far);
     assert!(
         said.contains("86399 s") || said.contains("23 h") || said.contains("24 h") || said.contains("1 days"),
