@@ -129,9 +129,14 @@ impl fmt::Display for Report {
             }
         }
         let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
-        let (faults, warnings) = (count(Severity::Fault), count(Severity::Warning));
-        writeln!(f, "{faults} faults, {warnings} warnings, {} looked at", self.findings.len())
+        let faults = counted(count(Severity::Fault), "fault");
+        let warnings = counted(count(Severity::Warning), "warning");
+        writeln!(f, "{faults}, {warnings}, {} looked at", self.findings.len())
     }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -163,7 +168,7 @@ mod tests {
         assert_eq!(lines[1], "WARNING  cpu.governor             powersave");
         assert_eq!(lines[2], "why: it is slow");
         assert_eq!(lines[3], "do: cpupower frequency-set -g performance");
-        assert_eq!(lines[4], "0 faults, 1 warnings, 2 looked at");
+        assert_eq!(lines[4], "0 faults, 1 warning, 2 looked at");
     }
 
     #[test]
