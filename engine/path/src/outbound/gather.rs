@@ -54,6 +54,11 @@ impl<W: Watch> DataPath<W> {
         if self.staging.waiting(id) > 0 {
             // The key has come since, and what waited for it was read before.
             self.send_staged(now, id);
+            if self.staging.waiting(id) > 0 {
+                // It is used up. The next one may be there before this batch is sealed.
+                self.make_room_to_enter(now);
+                return self.stage(now, id, view);
+            }
         }
         self.line_up(now, id, view, ecn);
     }

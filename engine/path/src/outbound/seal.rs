@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use ring_buffers::View;
 use ringfort_aead::{Geometry, Message, SEGMENTS_MAX, Source};
+use ringfort_core::ids::PeerId;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, write_data_header};
 
@@ -38,7 +39,7 @@ impl<W: Watch> DataPath<W> {
             self.transmit(now, id, train, stride, ecn, any_data);
             self.ask_for_next_session(now, id);
         } else {
-            self.stage_gathered(now, packets);
+            self.stage_gathered(now, id);
         }
         true
     }
@@ -50,7 +51,7 @@ impl<W: Watch> DataPath<W> {
         let id = batch[0].peer;
         let sending = self.peers.get(id).map(|peer| peer.cell().sending());
         let Some((session, first)) = sending.as_ref().and_then(|sending| sending.reserve(now, packets)) else {
-            return self.stage_gathered(now, packets);
+            return self.stage_gathered(now, id);
         };
         if let Some(tap) = &mut self.tap {
             for (packet, counter) in batch.iter().zip(first..) {
@@ -79,11 +80,11 @@ impl<W: Watch> DataPath<W> {
         self.ask_for_next_session(now, id);
     }
 
-    /// The key is too old, or used up: the first packets wait for the next one.
-    fn stage_gathered(&mut self, now: Time, packets: usize) {
-        for _ in 0..packets {
-            let Some(packet) = self.gathered.0.pop_front() else { return };
-            self.stage(now, packet.peer, packet.view);
+    /// The key is too old, or used up: what was gathered for the peer waits for the next one. All of it does: the next
+    /// key may come at any moment, and what is behind must not leave under it first.
+    fn stage_gathered(&mut self, now: Time, id: PeerId) {
+        while let Some(packet) = self.gathered.0.pop_front_if(|packet| packet.peer == id) {
+            self.stage(now, id, packet.view);
         }
     }
 }

@@ -74,6 +74,10 @@ impl<W: Watch> DataPath<W> {
         }
         if self.staging.waiting(peer) > 0 {
             self.send_staged(now, peer);
+            if self.staging.waiting(peer) > 0 {
+                self.stage_super(now, peer, segments);
+                return Outcome::Done;
+            }
         }
         // The same here.
         if self.gathered.0.is_empty() {

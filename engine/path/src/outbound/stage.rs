@@ -75,7 +75,7 @@ impl<W: Watch> DataPath<W> {
         if self.staging.waiting(id) == 0 {
             return;
         }
-        // If the key is used up, what was gathered since waits as well, behind what waits already.
+        // What was gathered for the peer was read before what waits.
         self.seal_gathered(now);
         // As many as wait now: what the new key refuses waits again, behind them.
         for _ in 0..self.staging.waiting(id) {
