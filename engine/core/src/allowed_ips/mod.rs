@@ -69,16 +69,31 @@ impl fmt::Debug for Prefix {
 }
 
 /// All peers' prefixes, in one version that never changes under its readers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AllowedIps {
     v4: Trie<u32>,
     v6: Trie<u128>,
+    /// From so many prefixes on it is large.
+    large_from: usize,
+}
+
+impl Default for AllowedIps {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl AllowedIps {
     /// Without any prefix.
     pub const fn new() -> Self {
-        Self { v4: Trie::new(), v6: Trie::new() }
+        Self { v4: Trie::new(), v6: Trie::new(), large_from: LARGE }
+    }
+
+    /// The same table, large from so many prefixes on. Whoever tests what happens then need not have thousands.
+    #[must_use]
+    pub const fn with_large_from(mut self, prefixes: usize) -> Self {
+        self.large_from = prefixes;
+        self
     }
 
     /// Gives `prefix` to `peer`, and returns the peer that had it before.
@@ -128,7 +143,7 @@ impl AllowedIps {
     /// Whether the table is so large that lookups should be made together.
     #[inline]
     pub const fn is_large(&self) -> bool {
-        self.len() >= LARGE
+        self.len() >= self.large_from
     }
 
     /// How many prefixes there are.

@@ -213,6 +213,11 @@ fn a_table_is_large_from_so_many_prefixes_of_both_families_on() {
     assert!(ips.is_large());
     ips.remove(prefix("::/0"), peer(0));
     assert!(!ips.is_large());
+    let small = AllowedIps::new().with_large_from(1);
+    assert!(!small.is_large());
+    let mut later = small.clone();
+    later.insert(prefix("::/0"), peer(0));
+    assert!(later.is_large(), "a version of the same table has the same bound");
 }
 
 #[test]
