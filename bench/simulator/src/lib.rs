@@ -12,6 +12,7 @@ mod gateway;
 mod ledger;
 mod network;
 mod nonces;
+mod outer;
 mod outside;
 mod packets;
 mod rng;
@@ -19,6 +20,9 @@ mod run;
 mod scenario;
 mod trace;
 mod world;
+
+#[cfg(test)]
+mod mistakes_tests;
 
 pub use run::{Failure, run, scenario, shrink};
 pub use scenario::{Cut, Cuts};

@@ -1,9 +1,14 @@
 //! Every key and nonce that was ever used on the wire: none may be used twice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME};
+use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_TIME};
 use ringfort_core::time::Time;
+
+/// When all is well, whoever has asked for a session that is old replaces it so soon after sending under it: there is a
+/// least time between two handshakes.
+const RENEWED: Duration = Duration::from_secs(7);
 
 /// What was sent under each key.
 #[derive(Debug, Default)]
@@ -16,8 +21,11 @@ pub struct Nonces {
 
 #[derive(Debug)]
 struct Used {
-    /// When the session was made, on the sender's clock.
+    /// When the session was made, on the sender's clock, and whether the sender asked for it.
     created: Time,
+    initiator: bool,
+    /// When it was first sent under at an age at which it should be replaced.
+    aged: Option<Time>,
     /// Counters, as ranges that neither touch nor overlap, in order.
     ranges: Vec<(u64, u64)>,
 }
@@ -27,29 +35,46 @@ impl Nonces {
     ///
     /// # Errors
     /// The key was had before.
-    pub fn begin(&mut self, gateway: usize, index: u32, key: &[u8; 32], created: Time) -> Result<(), String> {
+    pub fn begin(
+        &mut self,
+        (gateway, index): (usize, u32),
+        key: &[u8; 32],
+        created: Time,
+        initiator: bool,
+    ) -> Result<(), String> {
         let place = self.used.len();
         if self.keys.insert(*key, place).is_some() {
             return Err(format!("g{gateway} has the same key for a second session, {index:08x}"));
         }
-        self.used.push(Used { created, ranges: Vec::new() });
+        self.used.push(Used { created, initiator, aged: None, ranges: Vec::new() });
         self.sessions.insert((gateway, index), place);
         Ok(())
     }
 
-    /// A gateway has sealed with these counters.
+    /// A gateway has sealed with so many counters from the first on. `is_settled`: nothing keeps it from replacing a
+    /// session that is old.
     ///
     /// # Errors
     /// One of them was used before under the same key, the key is too old, or there is none.
-    pub fn spend(&mut self, gateway: usize, index: u32, first: u64, count: u64, now: Time) -> Result<(), String> {
+    pub fn spend(
+        &mut self,
+        (gateway, index): (usize, u32),
+        (first, count): (u64, u64),
+        now: Time,
+        is_settled: bool,
+    ) -> Result<(), String> {
         let place = self.sessions.get(&(gateway, index));
         let place = *place.ok_or_else(|| format!("g{gateway} sends under {index:08x}, a session that nobody made"))?;
         if first + count > REJECT_AFTER_MESSAGES {
             return Err(format!("g{gateway} sends under {index:08x} with a counter that nobody accepts: {first}"));
         }
-        let Used { created, ranges } = &mut self.used[place];
-        if now.since(*created) >= REJECT_AFTER_TIME {
+        let Used { created, initiator, aged, ranges } = &mut self.used[place];
+        let age = now.since(*created);
+        if age >= REJECT_AFTER_TIME {
             return Err(format!("g{gateway} sends under {index:08x}, which is older than 180 s"));
+        }
+        if *initiator && is_settled && age >= REKEY_AFTER_TIME && now.since(*aged.get_or_insert(now)) > RENEWED {
+            return Err(format!("g{gateway} sends under {index:08x}, which is {age:?} old, and does not replace it"));
         }
         if spend(ranges, first, first + count) {
             Ok(())
@@ -85,6 +110,25 @@ fn spend(ranges: &mut Vec<(u64, u64)>, first: u64, end: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_asked_for_a_session_replaces_it() {
+        let (made, index) = (Time::from_secs(1), 7);
+        let mut nonces = Nonces::default();
+        for (gateway, initiator) in [(0, true), (1, false)] {
+            nonces.begin((gateway, index), &[gateway as u8; 32], made, initiator).unwrap();
+        }
+        let mut spend = |gateway, counter, age, is_settled| {
+            nonces.spend((gateway, index), (counter, 1), made + Duration::from_secs(age), is_settled)
+        };
+        assert_eq!(spend(0, 0, 119, true), Ok(()));
+        assert_eq!(spend(0, 1, 121, false), Ok(()), "a handshake may be lost");
+        assert_eq!(spend(0, 2, 150, true), Ok(()), "it is asked for now");
+        assert_eq!(spend(0, 3, 156, true), Ok(()));
+        assert!(spend(0, 4, 158, true).is_err());
+        assert_eq!(spend(1, 0, 179, true), Ok(()), "the other side need not");
+        assert!(spend(1, 1, 180, true).is_err(), "nobody sends for longer");
+    }
 
     #[test]
     fn a_counter_is_spent_once() {

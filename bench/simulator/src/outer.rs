@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::ROOM;
 use crate::network::{PORT, Wire};
+use crate::packets::ROOM;
 
 const UDP: u8 = 17;
 

@@ -8,7 +8,7 @@ use crate::agenda::Agenda;
 use crate::ledger::{Ends, Ledger};
 use crate::network::{Network, Wire};
 use crate::nonces::Nonces;
-use crate::packets::wrap;
+use crate::outer::wrap;
 use crate::rng::Rng;
 use crate::scenario::{LATENCY, Scenario};
 use crate::trace::{Step, Trace, Who};
@@ -70,6 +70,8 @@ pub struct Outside {
     pub failure: Option<String>,
     /// Datagrams that left.
     pub datagrams: u64,
+    /// From then on nothing may be lost or late.
+    settled: Time,
 }
 
 impl Outside {
@@ -93,6 +95,7 @@ impl Outside {
             last_sent: now,
             failure: None,
             datagrams: 0,
+            settled: scenario.settled(),
         }
     }
 
@@ -106,6 +109,12 @@ impl Outside {
         if let Err(what) = result {
             self.failure.get_or_insert(what);
         }
+    }
+
+    /// Whether everything has recovered from the last fault.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.now >= self.settled
     }
 
     /// Something is wrong with a gateway until some time.

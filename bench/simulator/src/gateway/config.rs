@@ -145,6 +145,8 @@ impl Gateway {
     pub(super) fn remove_peer(&mut self, number: usize) {
         if let Some(id) = self.peer_id(number) {
             self.device.remove_peer(id);
+            // Whoever is forgotten may ask with what he asked with before.
+            self.answered.clear();
         }
     }
 

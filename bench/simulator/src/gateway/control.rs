@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ringfort_core::device::{Action, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
 use ringfort_core::time::{Now, Time};
+use ringfort_core::wire::{Message, classify};
 use ringfort_path::{HandshakeMessage, Mailboxes, Order, SessionOrder};
 
 use super::Gateway;
@@ -128,8 +129,14 @@ impl Gateway {
                 break;
             };
             let admission = (proof, self.device.is_loaded(now.mono));
+            let result = self.device.handle_admitted(now, endpoint, datagram.as_ref(), admission, &mut self.rng);
             // Why it has no effect is among the device's drops.
-            let _ = self.device.handle_admitted(now, endpoint, datagram.as_ref(), admission, &mut self.rng);
+            if result.is_ok()
+                && let Ok(Message::Initiation(_, message)) = classify(datagram.as_ref())
+                && !self.answered.insert(message.ephemeral)
+            {
+                out.check(Err(format!("g{}: an initiation is answered twice", self.index)));
+            }
         }
         self.handle_timeouts(now, out);
         events == EVENTS_PER_TURN || !self.control.waiting.is_empty()
@@ -159,7 +166,7 @@ impl Gateway {
     pub(super) fn apply(&mut self, action: Action, out: &mut Outside) {
         if let Action::BeginSession { created, session, .. } = &action {
             let key = session.keys.send.as_bytes();
-            let result = out.nonces.begin(self.index, session.remote_index, key, *created);
+            let result = out.nonces.begin((self.index, session.remote_index), key, *created, session.initiator);
             out.check(result);
             self.receives.insert(session.local_index);
             self.dispatch.begin_at_counter(if out.now < self.worn_until { self.site.first_counter } else { 0 });
@@ -167,6 +174,10 @@ impl Gateway {
         if let Action::RetireReceive { local_index } = &action {
             self.receives.remove(local_index);
         }
+        let action = match action {
+            Action::Routes(routes) if self.site.large_routes => Action::Routes(routes.with_large_from(1)),
+            action => action,
+        };
         let inboxes = self.workers.iter_mut().map(|worker| &mut worker.inbox).collect();
         let mut boxes = Boxes { inboxes, woken: 0 };
         let left = self.dispatch.apply(action, &mut boxes);

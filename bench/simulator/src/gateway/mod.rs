@@ -16,6 +16,7 @@ mod config;
 mod control;
 mod happenings;
 mod outputs;
+mod returns;
 mod turn;
 mod worker;
 
@@ -72,7 +73,9 @@ pub struct Gateway {
     nesting: Arc<Nesting>,
     stops: Stops,
     /// Of our own datagrams that came back, those that were not known.
-    went_round: usize,
+    went_round: u64,
+    /// What the initiations begin with that it has answered. A new process does not know them.
+    answered: BTreeSet<[u8; 32]>,
     /// The gateway in whose tunnel its own tunnel runs.
     carrier: Option<usize>,
     /// Tunnels run in its own.
@@ -119,6 +122,7 @@ impl Gateway {
             nesting: Arc::new(Nesting::new()),
             stops: Stops::default(),
             went_round: 0,
+            answered: BTreeSet::new(),
             carrier: scenario.carrier(index),
             carries: scenario.nested && index < 2,
             worn_until: scenario.in_order(),
@@ -148,6 +152,7 @@ impl Gateway {
         self.dispatch = Dispatch::new(plan(&self.site), self.site.workers);
         self.names.clear();
         self.receives.clear();
+        self.answered.clear();
         self.control = Control::default();
         self.nesting = Arc::new(Nesting::new());
         self.workers = (0..self.site.workers).map(|n| Worker::new(n, &self.site, self.nesting.clone())).collect();

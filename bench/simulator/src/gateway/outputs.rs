@@ -10,8 +10,9 @@ use ringfort_path::{Handoff, Transmit};
 
 use super::Gateway;
 use crate::network::Wire;
+use crate::outer::{unwrap, wrap};
 use crate::outside::Outside;
-use crate::packets::{Number, Written, check, unwrap, wrap};
+use crate::packets::{Number, Written, check};
 use crate::trace::{Step, Who, words};
 
 /// Room where there is hardly any.
@@ -109,7 +110,8 @@ impl Gateway {
         if self.site.ragged && equal_tail {
             return Err(format!("g{}: a train of {count} whose last segment is as long as the others", self.index));
         }
-        out.nonces.spend(self.index, first.receiver, first.counter, count, now)
+        let is_settled = out.is_settled();
+        out.nonces.spend((self.index, first.receiver), (first.counter, count), now, is_settled)
     }
 
     /// A route leads one of our own datagrams back to us.

@@ -11,7 +11,7 @@ use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, line};
 use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, TRAIN_ROOM, Train};
 
 use super::Gateway;
-use super::worker::{Stage, TunRead};
+use super::worker::Stage;
 use crate::network::Wire;
 use crate::outside::Outside;
 use crate::trace::{Step, Who};
@@ -28,8 +28,6 @@ const SENDS_PER_READ: usize = 320;
 /// The longest train that the kernel makes of datagrams.
 const TRAIN_MAX: usize = 65_000;
 const SEGMENTS_MAX: usize = 64;
-/// Of our own datagrams that come back, those that are not known: their session has just changed.
-const WENT_ROUND_MAX: usize = 64;
 /// The interface that datagrams arrive on.
 const IFINDEX: u32 = 2;
 
@@ -105,12 +103,14 @@ impl Gateway {
                 Stage::Tun
             }
             Stage::Tun => {
+                self.workers[w].begin_returns();
                 let read = self.may_step(w, PACKETS_PER_TURN) && self.read_packet(w, out);
                 if read { Stage::Tun } else { Stage::Seal }
             }
             Stage::Seal => {
                 let now = self.now(out.now).mono;
                 self.workers[w].path.flush(now);
+                self.check_returns(w, out);
                 Stage::Begin
             }
         }
@@ -309,19 +309,8 @@ impl Gateway {
         let len = read.write(out.ledger.flows(), &mut view);
         view.truncate(len);
         worker.books.fed += read.packets();
-        let drops =
-            |path: &DataPath| (path.counters().drops.get(DropReason::LoopedEndpoint), path.counters().drops.total());
-        let before = drops(&worker.path);
+        worker.returns.note(&read, self.stops.looped.is_some());
         let outcome = worker.path.handle_packet(now, view);
-        let after = drops(&worker.path);
-        let is_raw = matches!(read, TunRead::Raw(_));
-        if after.0 > before.0 && !is_raw {
-            out.check(Err(format!("g{}: a packet of a user is taken for one of ours", self.index)));
-        }
-        self.went_round += usize::from(is_raw && self.stops.looped.is_some() && after.1 == before.1);
-        if self.went_round > WENT_ROUND_MAX {
-            out.check(Err(format!("g{}: our own datagrams go round", self.index)));
-        }
         self.resume(w, outcome, out);
         true
     }

@@ -12,6 +12,7 @@ use ringfort_path::{Config, DataPath, Handoff, Order, SessionOrder, Unwatched, b
 use vnet_packets::Merge;
 
 use super::books::Books;
+use super::returns::Returns;
 use crate::network::Wire;
 use crate::packets::{Flow, Number, write_packet, write_super};
 use crate::scenario::Site;
@@ -80,6 +81,7 @@ pub(super) struct Worker {
     pub(super) routes: AllowedIps,
     pub(super) routes_version: u64,
     pub(super) books: Books,
+    pub(super) returns: Returns,
     /// The drops that were noted.
     pub(super) drops: DropCounts,
     /// For pieces of a write.
@@ -118,6 +120,7 @@ impl Worker {
             routes: AllowedIps::new(),
             routes_version: 0,
             books: Books::default(),
+            returns: Returns::default(),
             drops: DropCounts::new(),
             pieces: Vec::new(),
         }

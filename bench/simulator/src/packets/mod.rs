@@ -8,12 +8,10 @@
 //! there already, and its checksums come from sums that were made once: a packet costs less than its encryption.
 
 mod check;
-mod outer;
 mod table;
 mod write;
 
 pub use check::{Written, check};
-pub use outer::{unwrap, wrap};
 pub use write::{write_packet, write_super};
 
 use std::net::IpAddr;

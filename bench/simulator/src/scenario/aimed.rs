@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ringfort_core::constants::{REKEY_AFTER_TIME, REKEY_SPREAD};
+use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_SPREAD};
 
 use super::draw::{question, site, talk};
-use super::{Event, Faults, Flood, Happening, Scenario, Site, Style, Talk};
+use super::{Event, Faults, Flood, Happening, LATENCY, START, Scenario, Site, Style, Talk};
 use crate::rng::Rng;
 
 /// How many of 256 runs are about nothing else than first answers.
@@ -18,19 +18,25 @@ pub(super) const PHANTOMS_MAX: u64 = 6;
 /// Aims some scenarios. True: this one is complete.
 pub(super) fn aim(rng: &mut Rng, scenario: &mut Scenario) -> bool {
     type Scene = fn(&mut Rng, &mut Scenario);
-    const SCENES: [Scene; 7] =
-        [speak_into_a_flood, speak_unheard, be_forgotten, ask_at_once, sleep_through, forge, disown];
+    const SCENES: [Scene; 12] = [
+        speak_into_a_flood,
+        speak_unheard,
+        be_forgotten,
+        ask_at_once,
+        sleep_through,
+        forge,
+        disown,
+        nest,
+        overtake,
+        wear_out,
+        oversleep,
+        begin_anew,
+    ];
     let Some(place) = rng.below(256).checked_sub(FIRST_ANSWERS) else {
         ask_only(rng, scenario);
         return false;
     };
-    let place = (place / EACH) as usize;
-    if place == SCENES.len() {
-        nest(rng, scenario);
-        return true;
-    }
-    let Some(scene) = SCENES.get(place) else { return false };
-    clear(scenario);
+    let Some(scene) = SCENES.get((place / EACH) as usize) else { return false };
     scene(rng, scenario);
     true
 }
@@ -76,6 +82,7 @@ fn clear(scenario: &mut Scenario) {
 /// Somebody says a first word while packets for peers that nobody reaches take all room to wait. The word needs a
 /// handshake, so it waits as well. It must not be the one that makes room.
 fn speak_into_a_flood(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
     let count = scenario.gateways.len();
     scenario.faulty = Duration::from_millis(rng.between(500, 5_000));
     scenario.calm = Duration::from_secs(10);
@@ -93,6 +100,7 @@ fn speak_into_a_flood(rng: &mut Rng, scenario: &mut Scenario) {
 /// Control has hardly any room for events while somebody says one word on each of several queues, and the other side
 /// begins to talk. The words wait, for a session that the other side asks for. All workers must hear of it.
 fn speak_unheard(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
     scenario.faulty = Duration::from_millis(rng.between(500, 3_000));
     scenario.calm = Duration::from_secs(2);
     scenario.happenings.push(Happening {
@@ -113,6 +121,7 @@ fn speak_unheard(rng: &mut Rng, scenario: &mut Scenario) {
 /// restarts later. What it remembers is no help: just then the talker's address changes. It can be found again only by
 /// whoever talks.
 fn be_forgotten(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
     scenario.faulty = Duration::from_millis(rng.between(2_000, 5_000));
     scenario.calm = Duration::from_secs(10);
     let lasts = Duration::from_millis(rng.below(2_000));
@@ -127,6 +136,7 @@ fn be_forgotten(rng: &mut Rng, scenario: &mut Scenario) {
 /// Both sides ask at once, and 120 s later again, while packets are on their way. Before, both are silent, so neither
 /// asks when its own session would have it.
 fn ask_at_once(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
     scenario.faulty = Duration::from_millis(500);
     scenario.calm = Duration::from_secs(110);
     let first = Duration::from_millis(rng.below(300));
@@ -143,6 +153,7 @@ fn ask_at_once(rng: &mut Rng, scenario: &mut Scenario) {
 /// A worker sleeps while its peer asks for the next session, sends under it, and gives it up for another one after 15 s
 /// of silence. All that waits in the socket is for it.
 fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
     let workers = scenario.gateways[1].workers;
     scenario.only_delays = true;
     scenario.faulty = Duration::from_secs(150);
@@ -168,6 +179,7 @@ fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
 
 /// Strangers change bits of what they saw on the way, and send it on from elsewhere. Nobody notices.
 fn forge(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
     scenario.only_delays = true;
     scenario.faulty = Duration::from_secs(7);
     scenario.calm = Duration::from_secs(2);
@@ -181,6 +193,7 @@ fn forge(rng: &mut Rng, scenario: &mut Scenario) {
 
 /// A gateway gives what belongs to one peer to another, while the first goes on to send from it.
 fn disown(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
     scenario.faulty = Duration::from_secs(5);
     scenario.calm = Duration::from_secs(2);
     while scenario.gateways.len() < 3 {
@@ -230,6 +243,81 @@ fn nest(rng: &mut Rng, scenario: &mut Scenario) {
             scenario.talks.push(Talk { first: Duration::from_millis(rng.below(2_000)), ..plain(rng, from, to) });
         }
     }
+}
+
+/// One word follows the other while the first of them wait for a session. Who comes between the moment when there is
+/// one and the order to send what waits must not leave before it.
+fn overtake(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
+    scenario.faulty = Duration::from_millis(1);
+    scenario.calm = Duration::from_secs(2);
+    scenario.latency = Duration::from_micros(20);
+    while scenario.gateways.len() < 4 {
+        scenario.gateways.push(Site { phantoms: 0, keepalive_secs: 0, first_counter: 0, ..site(rng) });
+    }
+    scenario.gateways[0].interrupted = 160;
+    // Order is looked at from when the network is in order.
+    let begins = scenario.in_order().since(START);
+    for to in 1..scenario.gateways.len() {
+        // Two workers would change the order of what is on its way when the next session belongs to the other one.
+        scenario.gateways[to].workers = 1;
+        let first = begins + Duration::from_micros(rng.below(20_000));
+        let (until, interval) = (Some(first + Duration::from_millis(10)), Duration::from_micros(rng.between(20, 200)));
+        scenario.talks.push(Talk { first, until, interval, ..plain(rng, 0, to) });
+    }
+}
+
+/// Keys are used up within moments, and the next ones must wait until the next handshake may begin.
+fn wear_out(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
+    scenario.faulty = Duration::from_millis(1);
+    scenario.calm = Duration::from_secs(2);
+    scenario.gateways[0].first_counter = REJECT_AFTER_MESSAGES - rng.between(30, 300);
+    for _ in 0..rng.between(1, 4) {
+        // There is a session just before the network is in order. When its key is used up, order is looked at.
+        let first = Duration::from_millis(rng.below(20));
+        let (until, interval) = (Some(Duration::from_secs(8)), Duration::from_millis(rng.between(20, 100)));
+        let burst = rng.between(2, 20) as u16;
+        scenario.talks.push(Talk { first, until, interval, burst, ..plain(rng, 0, 1) });
+    }
+    scenario.talks.push(plain(rng, 0, 1));
+}
+
+/// The machine sleeps when a session has begun and one worker has not heard of it. When it wakes up, the session has
+/// expired, and the order to send what waits is still in the mailbox.
+fn oversleep(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
+    scenario.faulty = Duration::from_secs(1);
+    scenario.calm = Duration::from_secs(2);
+    scenario.latency = LATENCY;
+    scenario.gateways[0].workers = 2;
+    let first = Duration::from_millis(rng.below(100));
+    // The answer to the handshake comes to the first worker, what waits is at the second.
+    for _ in 0..2 {
+        scenario.talks.push(Talk { first, ..plain(rng, 0, 1) });
+    }
+    // Control asks anew when it wakes up. The worker is faster than the answer.
+    let [asked, answered, later] = [15, 120, 125].map(|ms| first + Duration::from_millis(ms));
+    let stop = Event::StopWorker { at: 0, worker: 1 };
+    scenario.happenings.push(Happening { at: asked, lasts: later - asked, what: stop });
+    let (lasts, what) = (Duration::from_millis(1), Event::Suspend { at: 0, secs: 200 });
+    scenario.happenings.push(Happening { at: answered, lasts, what });
+}
+
+/// A peer that does not answer is removed with all that waits for it, and is added again. Meanwhile the clock was set
+/// back.
+fn begin_anew(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
+    scenario.faulty = Duration::from_secs(5);
+    scenario.calm = Duration::from_secs(2);
+    let [heard, back, gone] = [2_500, 1_000, 2_000].map(|ms| Duration::from_millis(ms + rng.below(400)));
+    let stop = Happening { at: Duration::ZERO, lasts: heard, what: Event::StopControl { at: 1 } };
+    let set = Happening { at: back, lasts: Duration::ZERO, what: Event::SetWall { at: 0, hours: -1 } };
+    let lasts = Duration::from_millis(rng.between(1_000, 2_000));
+    let remove = Happening { at: gone, lasts, what: Event::RemovePeer { at: 0, peer: 1 } };
+    scenario.happenings.extend([stop, set, remove]);
+    let interval = Duration::from_millis(rng.between(50, 300));
+    scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, 0, 1) });
 }
 
 /// Lone packets without answers.

@@ -23,6 +23,8 @@ pub enum Cut {
     Keepalives,
     /// Keys begin with counter 0.
     Counters,
+    /// Tables of routes are small.
+    LargeRoutes,
     /// What follows the settling is short.
     Calm,
     /// The time in which something may be lost: every loss is a failure. Only a test leaves this out.
@@ -51,7 +53,7 @@ impl Cuts {
         all.extend((0..scenario.happenings.len()).map(Cut::Happening));
         all.extend((0..FAULTS).map(Cut::Fault));
         all.extend((0..scenario.talks.len()).map(Cut::Talk));
-        all.extend([Cut::Calm, Cut::Keepalives, Cut::Counters, Cut::Interrupts, Cut::Workers]);
+        all.extend([Cut::Calm, Cut::Keepalives, Cut::Counters, Cut::LargeRoutes, Cut::Interrupts, Cut::Workers]);
         all
     }
 
@@ -70,6 +72,7 @@ impl Cuts {
                 Cut::Interrupts => scenario.gateways.iter_mut().for_each(|site| site.interrupted = 0),
                 Cut::Keepalives => scenario.gateways.iter_mut().for_each(|site| site.keepalive_secs = 0),
                 Cut::Counters => scenario.gateways.iter_mut().for_each(|site| site.first_counter = 0),
+                Cut::LargeRoutes => scenario.gateways.iter_mut().for_each(|site| site.large_routes = false),
                 Cut::Calm => scenario.calm = CALM_MIN,
                 Cut::Patience => scenario.is_impatient = true,
                 Cut::Gateways(count) => scenario.keep_gateways(count),
@@ -149,6 +152,7 @@ impl fmt::Display for Cut {
             Self::Interrupts => f.write_str("interrupts"),
             Self::Keepalives => f.write_str("keepalives"),
             Self::Counters => f.write_str("counters"),
+            Self::LargeRoutes => f.write_str("large-routes"),
             Self::Calm => f.write_str("calm"),
             Self::Patience => f.write_str("patience"),
         }
@@ -170,6 +174,7 @@ impl FromStr for Cut {
             "interrupts" => Ok(Self::Interrupts),
             "keepalives" => Ok(Self::Keepalives),
             "counters" => Ok(Self::Counters),
+            "large-routes" => Ok(Self::LargeRoutes),
             "calm" => Ok(Self::Calm),
             "patience" => Ok(Self::Patience),
             _ => Err(format!("{text:?} is nothing that can be left out")),

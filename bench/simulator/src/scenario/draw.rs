@@ -15,10 +15,23 @@ const PACKETS_MAX: [u128; 4] = [1_000, 2_000, 10_000, 120_000];
 const LIMITS: [u64; 2] = [REKEY_AFTER_MESSAGES, REJECT_AFTER_MESSAGES];
 /// How many of 256 gateways have keys that wear out.
 const WORN: u8 = 16;
+/// How many of 256 gateways take their routes for a large table.
+const LARGE_ROUTES: u8 = 85;
 
 /// The scenario of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> Scenario {
+    let mut scenario = draw_small(seed);
+    // From a source of its own, so nothing else of a seed depends on it.
+    let rng = &mut Rng::new(seed, 4);
+    for site in &mut scenario.gateways {
+        site.large_routes = rng.chance(LARGE_ROUTES);
+    }
+    scenario
+}
+
+/// The same with small tables of routes.
+fn draw_small(seed: u64) -> Scenario {
     let rng = &mut Rng::new(seed, 1);
     let count = rng.pick(&[2, 2, 2, 3, 3, 4]);
     let gateways: Vec<_> = (0..count).map(|_| site(rng)).collect();
@@ -104,6 +117,7 @@ pub(super) fn site(rng: &mut Rng) -> Site {
         interrupted: rng.pick(&[0, 16, 64, 160]),
         phantoms: if rng.chance(64) { rng.between(1, PHANTOMS_MAX + 1) as usize } else { 0 },
         keepalive_secs: if rng.chance(48) { rng.between(1, 40) as u16 } else { 0 },
+        large_routes: false,
         first_counter: if rng.chance(WORN) { rng.pick(&LIMITS) - rng.below(2_000) } else { 0 },
         queues: Queues { events: 4_096, handshakes: 2_048, handoffs: 256 },
     }

@@ -84,6 +84,8 @@ pub struct Site {
     pub phantoms: usize,
     /// Persistent keepalive with all peers, in seconds; 0 is none.
     pub keepalive_secs: u16,
+    /// Its routes count as a large table, however few they are: packets of a turn find their peers together.
+    pub large_routes: bool,
     /// The counter that its sessions begin with, of those made before the network is in order: near a limit, if not 0.
     pub first_counter: u64,
     /// Room for events and handshakes in control's queues, and for trains in that of a worker.

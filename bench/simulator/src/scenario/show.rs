@@ -8,12 +8,23 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, site) in self.gateways.iter().enumerate() {
             let Site {
-                workers, mtu, ragged, merges, aws, interrupted, phantoms, keepalive_secs, first_counter, ..
+                workers,
+                mtu,
+                ragged,
+                merges,
+                aws,
+                interrupted,
+                phantoms,
+                keepalive_secs,
+                large_routes,
+                first_counter,
+                ..
             } = site;
             writeln!(
                 f,
                 "g{n}: {workers} workers, MTU {mtu}, ragged {ragged}, merges {merges:?}, aws {aws}, interrupted \
-                 {interrupted}/256, {phantoms} phantoms, keepalive {keepalive_secs} s, first counter {first_counter}",
+                 {interrupted}/256, {phantoms} phantoms, keepalive {keepalive_secs} s, large routes {large_routes}, \
+                 first counter {first_counter}",
             )?;
         }
         let pairs = (1..self.gateways.len()).flat_map(|b| (0..b).map(move |a| (a, b)));
