@@ -1,7 +1,6 @@
 //! `--bind`: sockets that are bound to an address or to a device.
 
 use std::fs;
-use std::process::Command;
 
 use ringfort_testbed::daemon::Daemon;
 use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
@@ -11,7 +10,7 @@ use ringfort_testbed::{Family, Namespace, Tunnel, janitor, uapi};
 use serde_json::Value;
 
 use crate::harness::traffic::{OPENING, PATIENCE, exchange};
-use crate::harness::{eventually, us};
+use crate::harness::{self, eventually, us};
 
 /// A second address on the cable, from which nothing must come.
 const SECOND: &str = "10.200.0.101/24";
@@ -55,8 +54,7 @@ fn elsewhere(tunnel: &Tunnel) {
     let mut why = Value::Null;
     eventually(PATIENCE, "its packets are counted as dropped", || {
         pinger.send_only(56).unwrap();
-        let output = Command::new(us().path).args(["why", interface, &key.base64(), "--json"]).output().unwrap();
-        why = serde_json::from_slice(&output.stdout).unwrap();
+        why = harness::why(interface, key);
         why["peer"]["drops"]["send_failed"].as_u64() > Some(0)
     });
     let found = why["findings"].as_array().unwrap().iter().find(|one| one["code"] == "send_refused");

@@ -11,7 +11,7 @@ use ringfort_testbed::tunnel::{PORT, Peering};
 use ringfort_testbed::{Daemon, KeyPair, Tunnel, janitor, uapi};
 
 use crate::harness::traffic::{OPENING, PATIENCE};
-use crate::harness::{eventually, us, wg};
+use crate::harness::{codes, eventually, us, wg, why};
 
 /// Whether nobody listens on the port, in either family.
 fn is_free(namespace: &Namespace, port: u16) -> bool {
@@ -135,12 +135,15 @@ fn up_while_the_port_is_taken() {
     eventually(PATIENCE, "the operator is told", || standby.daemon.log().contains("UDP port 51820 is in use"));
     standby.assert_open();
     assert_eq!(uapi::stats(second).unwrap()["link_up"], 0, "it is as good as down");
+    let found = || codes(&why(second, &standby.tunnel.sides[1].keys.public));
+    assert_eq!(found()[0], "not_listening", "and why says so of each peer");
     assert_eq!(shown_port(second), PORT.to_string());
     // Another port helps at once, and the old one is refused to whoever asks for it.
     wg::wg(&format!("set {second} listen-port 51821")).unwrap();
     assert!(!is_free(namespace, 51_821));
     wg::wg(&format!("set {second} listen-port {PORT}")).unwrap_err();
     set_link(namespace, second, "down");
+    eventually(PATIENCE, "that the interface is down is another thing", || found()[0] == "link_down");
     wg::wg(&format!("set {second} listen-port {PORT}")).unwrap();
     set_link(namespace, second, "up");
     standby.give_address(first, second);

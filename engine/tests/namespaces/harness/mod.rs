@@ -6,11 +6,13 @@ pub mod wg;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::daemon::Program;
-use ringfort_testbed::{Implementation, uapi};
+use ringfort_testbed::{Implementation, Key, uapi};
+use serde_json::Value;
 
 /// The program under test.
 pub fn us() -> Program {
@@ -42,6 +44,18 @@ pub fn worker_stats(interface: &str, figure: &str) -> u64 {
 pub fn all_drops(interface: &str) -> BTreeMap<String, u64> {
     let stats = uapi::stats(interface).unwrap();
     stats.into_iter().filter(|(name, count)| name.starts_with("drop_") && *count > 0).collect()
+}
+
+/// What a gateway says of a peer, as `ringfort why --json` does.
+pub fn why(interface: &str, key: &Key) -> Value {
+    let output = Command::new(us().path).args(["why", interface, &key.base64(), "--json"]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The codes of what it has found, the worst first.
+pub fn codes(answer: &Value) -> Vec<String> {
+    let findings = answer["findings"].as_array().unwrap();
+    findings.iter().map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Waits until `condition` holds.

@@ -11,7 +11,7 @@ use ringfort_testbed::{Daemon, Implementation, Key, KeyPair, Namespace, Wire, ja
 use serde_json::Value;
 
 use crate::harness::traffic::PATIENCE;
-use crate::harness::{eventually, peer, us};
+use crate::harness::{codes, eventually, peer, us, why};
 
 /// Our own inner address.
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -264,15 +264,6 @@ fn drop_at(namespace: &Namespace, chain: &str, rule: &str) {
 
 pub fn ringfort(words: &[&str]) -> String {
     run(Command::new(us().path).args(words)).unwrap()
-}
-
-fn why(interface: &str, key: &Key) -> Value {
-    serde_json::from_str(&ringfort(&["why", interface, &key.base64(), "--json"])).unwrap()
-}
-
-pub fn codes(answer: &Value) -> Vec<String> {
-    let findings = answer["findings"].as_array().unwrap();
-    findings.iter().map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
 }
 
 fn missing(wanted: &[&str], found: &[String]) -> Vec<String> {
