@@ -2,8 +2,9 @@
 
 use super::other::{Datum, Other};
 use crate::busy;
-use crate::results::files::Carried;
+use crate::results::files::{Carried, File};
 use crate::results::model::Unit;
+use crate::soak::drift;
 use crate::table::{Table, table};
 use crate::text::{Scale, duration, grouped, ratio};
 
@@ -46,6 +47,7 @@ pub fn cell(datum: &Datum) -> String {
 pub fn print(other: &Other) {
     println!("{}", about(other));
     println!("{}", sheet(&other.data()));
+    soak_lines(other).iter().for_each(|line| println!("{line}"));
     for caution in cautions(other) {
         println!("CAUTION: {caution}.");
     }
@@ -68,7 +70,30 @@ pub fn cautions(other: &Other) -> Vec<String> {
     if head.stamp.is_debug() {
         cautions.push("the lab was a debug build: its generators are slow, and this is no benchmark".to_owned());
     }
+    let (made, wanted) = extent(other);
+    if made < wanted {
+        cautions.push(format!("it was interrupted after {made} of {wanted} parts: `--resume` goes on with it"));
+    }
     cautions
+}
+
+/// How many parts a file has, and should have. One that is written at its end is whole.
+fn extent(other: &Other) -> (u64, u64) {
+    match other {
+        Other::Soak(file) => (file.findings.turns.len() as u64, file.findings.plan.turns),
+        Other::Traffic(File { findings: Carried::Rfc2544(found), .. }) => {
+            (found.sizes.len() as u64, found.asked.len() as u64)
+        }
+        _ => (0, 0),
+    }
+}
+
+/// What a soak says besides its figures.
+fn soak_lines(other: &Other) -> Vec<String> {
+    match other {
+        Other::Soak(file) => drift::sentences(&file.findings.turns),
+        _ => Vec::new(),
+    }
 }
 
 /// How far one-way times may be wrong.

@@ -163,7 +163,7 @@ pub fn others() -> Vec<String> {
     let sized = [(64, 100_000), (0, 40_000)].map(|(bytes, ndr)| sized(bytes, ndr, &found));
     vec![
         file(TRAFFIC, Carried::Udp(Udp { outcome: udp, gateways: None })),
-        file(TRAFFIC, Carried::Rfc2544(Rfc2544 { sizes: sized.to_vec() })),
+        file(TRAFFIC, Carried::Rfc2544(Rfc2544 { asked: vec![], sizes: sized.to_vec() })),
         file(TRAFFIC, Carried::Tcp(bulk_outcome())),
         file(HANDSHAKES, handshakes_outcome()),
         file(STAGES, Stages { stages: stages(), cost: vec![cost()] }),

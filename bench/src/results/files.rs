@@ -115,7 +115,10 @@ pub struct Gateways {
 /// What was searched.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Rfc2544 {
-    /// In the order in which they were asked for.
+    /// The sizes that were asked for; empty in older files.
+    #[serde(default)]
+    pub asked: Vec<Size>,
+    /// Those that have been searched, in this order.
     pub sizes: Vec<Sized>,
 }
 

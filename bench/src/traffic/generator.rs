@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -156,8 +157,9 @@ impl Work {
                 progress.show(|| link.tcp(&bulk)).map(Carried::Tcp)
             }
             Self::Rfc2544 { sizes, search: wanted, shape } => {
-                let sized = search(&wanted.plans(sizes)?, sizes, shape, |load, arrived| link.udp(load, arrived))?;
-                Ok(Carried::Rfc2544(Rfc2544 { sizes: sized }))
+                let carry = |load: &Load, arrived: &AtomicU64| link.udp(load, arrived);
+                let sized = search(&wanted.plans(sizes)?, (sizes, Vec::new()), shape, carry, |_| Ok(()))?;
+                Ok(Carried::Rfc2544(Rfc2544 { asked: sizes.clone(), sizes: sized }))
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod generator;
 pub mod numbers;
 mod progress;
 pub mod reflector;
+mod resume;
 pub mod rfc2544;
 mod shape;
 pub mod udp;

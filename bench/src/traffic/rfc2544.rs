@@ -1,6 +1,6 @@
 //! The rates that a gateway can carry, and the latencies below them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -15,10 +15,11 @@ use ringfort_traffic::{Load, Outcome, Size, udp};
 use super::device::{self, Device};
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
+use super::resume;
 use super::shape::{Inner, Shape, parse_size};
-use crate::busy;
 use crate::results::files::{self, Rfc2544, Sized, TRAFFIC, check_writable};
 use crate::text::{duration, grouped, table};
+use crate::{busy, results};
 
 /// Between two trials: sockets, rings, and stragglers.
 const OVERHEAD: Duration = Duration::from_millis(500);
@@ -37,9 +38,14 @@ pub struct Options {
     inner: Inner,
     #[command(flatten)]
     device: Device,
-    /// Write everything that was measured there, every trial included, as JSON (`-` for standard output)
+    /// Write everything that was measured there, every trial included, as JSON after each size (`-` for standard
+    /// output, at the end)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Go on with the search in this file, which was interrupted: sizes that it has are not searched again. All other
+    /// options must be the same. The file is written again, and --json is not looked at
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
 }
 
 /// How rates are searched.
@@ -77,40 +83,53 @@ pub struct Plans {
 /// Searches for each size and prints the table.
 pub fn run(options: &Options) -> Result<()> {
     let plans = options.search.plans(&options.sizes)?;
-    check_writable(options.json.as_deref())?;
+    let path = options.resume.as_deref().or(options.json.as_deref());
+    check_writable(path)?;
     options.device.check_sizes(&options.sizes)?;
     let contender = options.device.contender()?;
     let others_cpu_percent = busy::others_cpu_percent();
+    let head = files::Head { others_cpu_percent, ..files::head(TRAFFIC, contender.describe()) };
+    let done = match &options.resume {
+        Some(path) => resume::searched(path, &options.sizes, &head)?,
+        None => Vec::new(),
+    };
     let set_up = options.device.set_up(&contender)?;
     let [from, to] = [0, 1].map(|index| set_up.end_of(index, options.inner.family()));
-    let sized = search(&plans, &options.sizes, &options.shape, |load, arrived| udp::run(load, from, to, arrived))?;
-    if let Some(path) = &options.json {
-        let findings = files::Carried::Rfc2544(Rfc2544 { sizes: sized.clone() });
-        let head = files::Head { others_cpu_percent, ..files::head(TRAFFIC, contender.describe()) };
-        files::write(path, head, findings)?;
+    let write = |path: &Path, sized: &[Sized]| {
+        let head = files::Head { finished: results::now(), ..head.clone() };
+        let found = Rfc2544 { asked: options.sizes.clone(), sizes: sized.to_vec() };
+        files::write(path, head, files::Carried::Rfc2544(found))
+    };
+    let standard_output = Path::new("-");
+    let keep = |sized: &[Sized]| path.filter(|path| *path != standard_output).map_or(Ok(()), |path| write(path, sized));
+    let carry = |load: &Load, arrived: &AtomicU64| udp::run(load, from, to, arrived);
+    let sized = search(&plans, (&options.sizes, done), &options.shape, carry, keep)?;
+    if path == Some(standard_output) {
+        return write(standard_output, &sized);
     }
-    if options.json.as_deref() != Some("-".as_ref()) {
-        println!("{}", device::sentence(&contender, &set_up));
-        print_table(&plans, &sized);
-        busy::warn(others_cpu_percent);
-    }
+    println!("{}", device::sentence(&contender, &set_up));
+    print_table(&plans, &sized);
+    busy::warn(others_cpu_percent);
     Ok(())
 }
 
-/// Searches for each size, with loads of a shape. `carry` carries them, and counts what arrives.
+/// Searches for each size that is not `done` yet, with loads of a shape. `carry` carries them, and counts what arrives.
+/// `keep` is given all that was found after each size.
 pub fn search(
     plans: &Plans,
-    sizes: &[Size],
+    (sizes, done): (&[Size], Vec<Sized>),
     shape: &Shape,
     mut carry: impl FnMut(&Load, &AtomicU64) -> Result<Outcome> + Send,
+    keep: impl Fn(&[Sized]) -> Result<()> + Sync,
 ) -> Result<Vec<Sized>> {
+    let sizes = sizes.get(done.len()..).unwrap_or_default();
+    let mut sized = done;
     let Plans { rates: plan, bursts } = plans;
     let mut trials_each = plan.trials_expected() + LATENCY_PERCENTS.len() as u32;
     trials_each += bursts.as_ref().map_or(0, |_| plan.trials_expected());
     let (step, each) = (plan.trial + OVERHEAD, (plan.trial + OVERHEAD) * trials_each);
     let progress = Progress::new(each * sizes.len() as u32);
     progress.show(|| {
-        let mut sized = Vec::new();
         for (&packet, index) in sizes.iter().zip(0..) {
             let (begin, mut before) = (each * index, each * index);
             let report = measure(plan, bursts.as_ref(), |ask| {
@@ -124,6 +143,7 @@ pub fn search(
                 carry(&ask.of(shape.load(packet, plan.rate_pps_max, plan.trial)), &progress.arrived)
             })?;
             sized.push(Sized { size: packet, packet_bytes_mean: packet.packet_bytes_mean(), report });
+            keep(&sized)?;
         }
         Ok(sized)
     })

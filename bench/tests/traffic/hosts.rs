@@ -102,8 +102,10 @@ fn an_existing_tunnel_is_measured_by_its_addresses_alone() {
     let bulk = measure(v4, &["tcp", "--streams", "3", "--seconds", "1", "--warm-up", "0"]);
     assert_eq!((&bulk["kind"], bulk["stream_bytes"].as_array().map(Vec::len)), (&"tcp".into(), Some(3)));
     let scale = ["--rate-min", "20", "--rate-max", "40", "--resolution-percent", "50", "--repeats", "1"];
-    let found = measure(v4, &[&["rfc2544", "--sizes", "64", "--trial-seconds", "1"], &scale[..]].concat());
+    let short = ["rfc2544", "--sizes", "64", "--trial-seconds", "1", "--burst-seconds", "1"];
+    let found = measure(v4, &[&short[..], &scale[..]].concat());
     assert_eq!(found["kind"], "rfc2544");
+    assert!(number(&found, "/sizes/0/back_to_back/offered_pps") > 0.0);
     assert!(!found["sizes"][0]["search"]["trials"].as_array().unwrap().is_empty());
 
     let elsewhere = generate(tunnel.namespace(0), &reflector.control, ["10.77.0.1", "10.200.0.2"], &["latency"]);

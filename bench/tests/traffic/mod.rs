@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ringfort_testbed::janitor;
 use serde_json::Value;
 
 use crate::{PATIENCE, bench, expect_nothing_left, expect_schema, printed, refusal, wait, wait_until_made};
@@ -97,6 +98,22 @@ fn both_rates_and_the_latencies_below_them_are_found() {
         assert_eq!(number(size, "/back_to_back/packets"), 40.0);
         assert!(number(size, "/back_to_back/offered_pps") > 0.0 && size["back_to_back"]["buffer_s"].is_null());
     }
+    expect_a_search_goes_on(&results, &[&short[..], &["--burst-seconds", "1"], &scale].concat());
+}
+
+/// A search that has all of its sizes only shows them, one that lacks some says so, and another is refused.
+fn expect_a_search_goes_on(whole: &Value, line: &[&str]) {
+    let file = janitor::directory().join("search.json");
+    let path = file.to_str().unwrap();
+    let mut cut = whole.clone();
+    cut["sizes"].as_array_mut().unwrap().pop();
+    std::fs::write(&file, cut.to_string()).unwrap();
+    assert!(printed(&["report", path]).contains("CAUTION: it was interrupted after 1 of 2 parts"));
+    let resume = [line, &["--resume", path]].concat();
+    let other: Vec<&str> = resume.iter().map(|word| if *word == "40" { "41" } else { word }).collect();
+    assert!(refusal(&other).contains("is another search: its options"));
+    std::fs::write(&file, whole.to_string()).unwrap();
+    assert!(printed(&resume).contains("longest"));
 }
 
 #[test]
