@@ -26,6 +26,7 @@ use crate::control::file::{ConfigFile, Scope, Target};
 use crate::control::inherited::Inherited;
 use crate::control::logging::Log;
 use crate::control::names::{self, Names};
+use crate::control::preflight::Means;
 use crate::control::runner::{self, Forked, Runner};
 use crate::control::user::{UserError, become_user};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
@@ -176,8 +177,7 @@ fn name_of(inherited: Inherited, cli: &mut Serve) -> Result<Inherited, DaemonErr
 /// What is known before the daemon goes to the background.
 struct Plan {
     file: Option<ConfigFile>,
-    /// Of each worker.
-    cpus: Vec<usize>,
+    means: Means,
     log: Log,
     /// Whether the standard error stays what it is. A daemon keeps it only if somebody wants to read it: a pipe that it
     /// held open would keep a script waiting that collects the command's output.
@@ -186,11 +186,11 @@ struct Plan {
 
 impl Plan {
     fn of(cli: &Serve, file: Option<ConfigFile>) -> Result<Self, DaemonError> {
-        let cpus = preflight::check(cli)?;
+        let means = preflight::check(cli)?;
         let leveled = cli.explicit_log_level().is_some_and(|level| level != LevelFilter::Off);
         let keeps_stderr = cli.stays_in_foreground() || cli.log.keeps_stderr(leveled);
         let log = cli.log.open(&cli.name, keeps_stderr)?;
-        Ok(Self { file, cpus, log, keeps_stderr })
+        Ok(Self { file, means, log, keeps_stderr })
     }
 }
 
@@ -205,7 +205,7 @@ fn change_user(cli: &Serve) -> Result<(), DaemonError> {
 /// Starts, reports and serves.
 fn run(
     cli: &Serve,
-    Plan { file, cpus, log, keeps_stderr }: Plan,
+    Plan { file, means, log, keeps_stderr }: Plan,
     inherited: Inherited,
     runner: Option<Runner>,
     mut readiness: Option<Readiness>,
@@ -226,7 +226,7 @@ fn run(
     sandbox::plan(cli.sandbox, &places::of(cli, file.as_ref(), &inherited));
     let notes = file.as_ref().map(notes_of).unwrap_or_default();
     let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();
-    let started = scrubbed(|| Daemon::start(cli, file, &cpus, inherited)).and_then(|daemon| {
+    let started = scrubbed(|| Daemon::start(cli, file, &means, inherited)).and_then(|daemon| {
         panics::remove_socket(daemon.socket_place().clone());
         let logs = logging::install(log, cli.log_level());
         logs.map_err(|error| DaemonError::system("start a thread for the log", error))?;
@@ -241,7 +241,7 @@ fn run(
             return Err(error);
         }
     };
-    if let Some(note) = crowded(&cpus[..daemon.workers()]) {
+    if let Some(note) = crowded(&means.cpus[..daemon.workers()]) {
         log::warn!("{note}");
     }
     report(&daemon);
@@ -295,6 +295,8 @@ fn report(daemon: &Daemon) {
         log::warn!("there is no unix socket for metrics: {why}");
     }
     log::info!("packet memory of each worker: {}", budget());
+    let memory = daemon.memory();
+    log::log!(if memory.exceeds() { log::Level::Warn } else { log::Level::Info }, "{memory}");
     if let Some(note) = daemon.unlocked() {
         log::info!("{note}");
     }

@@ -44,6 +44,7 @@ pub(crate) enum Setting {
     Overlays,
     Bind,
     SocketBuffer,
+    Memory,
     Aead,
     LogLevel,
     Metrics,
@@ -107,7 +108,7 @@ pub fn settings() -> Vec<SettingName> {
 
 pub(crate) const INCLUDE: Entry = Entry { name: "Include", setting: Setting::Include, owner: Owner::Us, repeats: true };
 
-const INTERFACE: [Entry; 25] = [
+const INTERFACE: [Entry; 26] = [
     wg("PrivateKey", Setting::PrivateKey),
     wg("ListenPort", Setting::ListenPort),
     wg("FwMark", Setting::FwMark),
@@ -130,6 +131,7 @@ const INTERFACE: [Entry; 25] = [
     own("Overlays", Setting::Overlays),
     own("Bind", Setting::Bind),
     own("SocketBuffer", Setting::SocketBuffer),
+    own("Memory", Setting::Memory),
     own("Aead", Setting::Aead),
     own("LogLevel", Setting::LogLevel),
     own("Metrics", Setting::Metrics),

@@ -26,6 +26,8 @@ pub struct StartSettings {
     pub bind: Option<Bind>,
     /// Size of their receive buffers.
     pub socket_buffer: Option<SocketBuffer>,
+    /// What packets and the buffers of sockets may take together.
+    pub memory: Option<MemoryBound>,
     /// Implementation of the ciphers.
     pub aead: Option<Selection>,
     /// What is logged.
@@ -39,8 +41,19 @@ impl StartSettings {
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         // Exhaustive, so a setting that is added is not forgotten here.
-        let Self { workers, cpus, busy_poll, udp_gso, overlays, bind, socket_buffer, aead, log_level: _, metrics } =
-            self;
+        let Self {
+            workers,
+            cpus,
+            busy_poll,
+            udp_gso,
+            overlays,
+            bind,
+            socket_buffer,
+            memory,
+            aead,
+            log_level: _,
+            metrics,
+        } = self;
         let all = [
             ("Workers", *workers != other.workers),
             ("CPUs", *cpus != other.cpus),
@@ -49,6 +62,7 @@ impl StartSettings {
             ("Overlays", *overlays != other.overlays),
             ("Bind", *bind != other.bind),
             ("SocketBuffer", *socket_buffer != other.socket_buffer),
+            ("Memory", *memory != other.memory),
             ("Aead", *aead != other.aead),
             ("Metrics", *metrics != other.metrics),
         ];
@@ -198,21 +212,17 @@ impl fmt::Display for Overlays {
 pub struct SocketBuffer(pub usize);
 
 impl SocketBuffer {
-    /// A train of 64 KiB must fit, with what the kernel books for its pieces; and the kernel counts in an `int`.
-    const LENS: std::ops::RangeInclusive<usize> = 256 << 10..=512 << 20;
+    /// A train of 64 KiB must fit, with what the kernel books for its pieces.
+    pub const MIN: usize = 256 << 10;
+    /// The kernel counts in an `int`, and twice what it is told.
+    pub const MAX: usize = 512 << 20;
 }
 
 impl FromStr for SocketBuffer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (digits, unit) = match text.char_indices().last() {
-            Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
-            Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
-            _ => (text, 1),
-        };
-        let len = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
-        let len = len.filter(|len| Self::LENS.contains(len));
+        let len = bytes(text).filter(|len| (Self::MIN..=Self::MAX).contains(len));
         len.map(Self).ok_or_else(|| "expected a number of bytes from 256K to 512M".to_owned())
     }
 }
@@ -221,6 +231,36 @@ impl fmt::Display for SocketBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// What packets and the buffers of sockets may take together: bytes, also with `K`, `M` or `G` for the powers of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBound(pub usize);
+
+impl FromStr for MemoryBound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let len = bytes(text).filter(|&len| len > 0);
+        len.map(Self).ok_or_else(|| "expected a number of bytes, as in 33554432, 32M or 1G".to_owned())
+    }
+}
+
+impl fmt::Display for MemoryBound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A number of bytes, with a unit or without. `None` also for one that nobody can count.
+fn bytes(text: &str) -> Option<usize> {
+    let (digits, unit) = match text.char_indices().last()? {
+        (end, 'k' | 'K') => (&text[..end], 1 << 10),
+        (end, 'm' | 'M') => (&text[..end], 1 << 20),
+        (end, 'g' | 'G') => (&text[..end], 1 << 30),
+        _ => (text, 1),
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
 }
 
 /// A level as `--log-level`, `LOG_LEVEL` and `LogLevel` name it.

@@ -61,6 +61,7 @@ fn write_interface(text: &mut SecretText, interface: &Interface) -> fmt::Result 
     own(text, "Overlays", &start.overlays)?;
     own(text, "Bind", &start.bind)?;
     own(text, "SocketBuffer", &start.socket_buffer)?;
+    own(text, "Memory", &start.memory)?;
     own(text, "Aead", &start.aead)?;
     own(text, "LogLevel", &start.log_level)?;
     own(text, "Metrics", &start.metrics)

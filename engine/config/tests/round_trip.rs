@@ -9,8 +9,8 @@ use log::LevelFilter;
 use proptest::option::of;
 use proptest::prelude::*;
 use ringfort_config::{
-    Address, BusyPoll, Config, CpuList, Dns, Endpoint, Hooks, Interface, KeyFiles, LogLevel, Memory, Mistakes,
-    Overlays, Peer, SecretKey, SocketBuffer, StartSettings, Table, UdpGso, load,
+    Address, BusyPoll, Config, CpuList, Dns, Endpoint, Hooks, Interface, KeyFiles, LogLevel, Memory, MemoryBound,
+    Mistakes, Overlays, Peer, SecretKey, SocketBuffer, StartSettings, Table, UdpGso, load,
 };
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::crypto::PublicKey;
@@ -62,13 +62,13 @@ fn start() -> impl Strategy<Value = StartSettings> {
         of(prop::sample::select(vec![Overlays::On, Overlays::Off])),
         of(prop::sample::select(vec!["eth0", "192.0.2.1", "::"])
             .prop_map(|name| name.parse().expect("one to bind to"))),
-        of((256 << 10..=512_usize << 20).prop_map(SocketBuffer)),
+        (of((256 << 10..=512_usize << 20).prop_map(SocketBuffer)), of((1..=usize::MAX).prop_map(MemoryBound))),
         of(aead.prop_map(|name| name.parse().expect("a provider"))),
         of(prop::sample::select(levels).prop_map(LogLevel)),
         of(any::<SocketAddr>().prop_map(|addr| SocketAddr::new(addr.ip(), addr.port()))),
     )
         .prop_map(
-            |(workers, cpus, busy_poll, udp_gso, overlays, bind, socket_buffer, aead, log_level, metrics)| {
+            |(workers, cpus, busy_poll, udp_gso, overlays, bind, (socket_buffer, memory), aead, log_level, metrics)| {
                 StartSettings {
                     workers,
                     cpus,
@@ -77,6 +77,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
                     overlays,
                     bind,
                     socket_buffer,
+                    memory,
                     aead,
                     log_level,
                     metrics,

@@ -4,9 +4,11 @@
 //! program can do is a subcommand, with a file of its own in `commands`.
 
 pub mod cpus;
+pub mod memory;
 pub mod serve;
 
 pub use cpus::CpuError;
+pub use memory::TooLittleMemory;
 pub use serve::{AeadArg, CpuList, LogLevel, Serve, SuiteArg};
 
 use std::ffi::OsString;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use log::LevelFilter;
 use ringfort_aead::{Selection, UnknownProvider};
-use ringfort_config::{BusyPoll, Overlays, SocketBuffer, StartSettings, UdpGso};
+use ringfort_config::{BusyPoll, MemoryBound, Overlays, SocketBuffer, StartSettings, UdpGso};
 pub use ringfort_config::{CpuList, LogLevel};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::{Suite, UnknownSuite};
@@ -16,6 +16,7 @@ use tun_uring::Merge;
 use udp_uring::{Bind, Segmentation, SocketConfig};
 
 use super::cpus::{CpuError, Cpus};
+use super::memory::{Bound, Division, Memory};
 use crate::control::endpoints::EndpointFile;
 use crate::control::key_text::{self, NotAKey};
 use crate::control::logging::Target;
@@ -24,7 +25,7 @@ use crate::metrics::{self, PeerSeries};
 use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 18] = [
+const DAEMON_OPTIONS: [&str; 19] = [
     "foreground",
     "workers",
     "cpus",
@@ -33,6 +34,7 @@ const DAEMON_OPTIONS: [&str; 18] = [
     "overlays",
     "bind",
     "socket_buffer",
+    "memory",
     "stages",
     "metrics",
     "metrics_peers",
@@ -96,9 +98,17 @@ pub struct Serve {
 
     /// Size of the receive buffer of each UDP socket, in bytes, or as 512K or 4M: what arrives while a worker waits
     /// for its CPU. Each worker has two sockets, for each of which the kernel may take twice the size. Send buffers get
-    /// a quarter [default: 16M]
+    /// a quarter [default: 16M, or what --memory leaves]
     #[arg(long, value_name = "BYTES")]
     pub socket_buffer: Option<SocketBuffer>,
+
+    /// The most that packets and the buffers of the UDP sockets may take together, in bytes, or as 32M or 1G. The
+    /// packets of each worker take 6.2 MiB, and the buffers get the rest. If they would get less than 1 MiB each, there
+    /// are fewer workers, unless --workers or --cpus says how many. 8M is enough for one. Peers and keys are not in it.
+    /// While the listening port changes, there are two sets of sockets for a moment [default: a quarter of the memory
+    /// of the machine, or of the control group, which nothing is refused for]
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<MemoryBound>,
 
     /// Measure where the workers' time goes, stage by stage, in one of EVERY turns, for --stats: 16 costs about a
     /// hundredth of it, 1 costs several
@@ -230,13 +240,19 @@ impl Serve {
         metrics::Options { addresses, of_interface, peers }
     }
 
+    /// What packets and sockets may take, on a machine that has so many bytes for everything.
+    #[must_use]
+    pub fn memory(&self, machine: Option<usize>) -> Memory {
+        let receive_buffer = self.socket_buffer.or(self.file.socket_buffer).map(|SocketBuffer(len)| len);
+        Memory { bound: Bound::of(self.memory.or(self.file.memory), machine), receive_buffer }
+    }
+
     /// With what the UDP sockets are opened, for that many workers.
     #[must_use]
-    pub fn sockets(&self, workers: u8) -> SocketConfig {
-        let receive_buffer = self.socket_buffer.or(self.file.socket_buffer);
-        let receive_buffer = receive_buffer.map_or(SocketConfig::RECEIVE_BUFFER_LEN, |SocketBuffer(len)| len);
+    pub fn sockets(&self, workers: u8, division: &Division) -> SocketConfig {
         let bind = self.bind.or(self.file.bind).unwrap_or_default();
-        SocketConfig { bind, receive_buffer, send_buffer: receive_buffer / 4, ..SocketConfig::new(0, workers) }
+        let (receive_buffer, send_buffer) = (division.receive_buffer, division.send_buffer());
+        SocketConfig { bind, receive_buffer, send_buffer, ..SocketConfig::new(0, workers) }
     }
 
     /// How the ciphers are chosen.

@@ -58,6 +58,11 @@ fn what_is_not_understood_is_refused() {
         &["--busy-poll", "-1", "wg0"],
         &["--udp-gso", "maybe", "wg0"],
         &["--overlays", "auto", "wg0"],
+        &["--memory", "0", "wg0"],
+        &["--memory", "much", "wg0"],
+        &["--memory", "99999999999999G", "wg0"],
+        &["--socket-buffer", "1", "wg0"],
+        &["--stats", "--memory", "1G", "wg0"],
         &["--stats", "--udp-gso", "on", "wg0"],
         &["--stats"],
         &["--set-suite", "aes256gcm"],
@@ -128,6 +133,19 @@ fn times_of_busy_polling() {
     assert_eq!(parse(&["wg0"]).unwrap().busy_poll(), Duration::ZERO);
     assert_eq!(parse(&["--busy-poll", "50", "wg0"]).unwrap().busy_poll(), Duration::from_micros(50));
     assert_eq!(parse(&["--busy-poll", "always", "wg0"]).unwrap().busy_poll(), Duration::MAX);
+}
+
+#[test]
+fn sizes_have_units_and_the_option_counts_more_than_the_file() {
+    for (text, bytes) in [("33554432", 32 << 20), ("32M", 32 << 20), ("64k", 64 << 10), ("2g", 2 << 30), ("1", 1)] {
+        let mut cli = parse(&["--memory", text, "wg0"]).unwrap();
+        cli.file.memory = Some(MemoryBound(7));
+        assert_eq!(cli.memory(Some(1 << 30)).bound, Bound::Asked(bytes), "{text}");
+    }
+    let mut cli = parse(&["--socket-buffer", "1M", "wg0"]).unwrap();
+    assert_eq!(cli.memory(Some(1 << 30)), Memory { bound: Bound::Usual(1 << 28), receive_buffer: Some(1 << 20) });
+    cli.file.memory = Some(MemoryBound(7));
+    assert_eq!(cli.memory(Some(1 << 30)).bound, Bound::Asked(7));
 }
 
 #[test]

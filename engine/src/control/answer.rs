@@ -1,7 +1,6 @@
 //! What `stats=1` and the other short requests answer. For `get=1` see `listing`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use log::LevelFilter;
 use ringfort_aead::Suite;
@@ -15,8 +14,10 @@ use super::file::steward::{Report, Steward};
 use super::keyless::Keyless;
 use super::logging;
 use super::uapi::Reply;
+use crate::cli::memory::Bound;
 use crate::fault::Fault;
-use crate::worker::{StageTable, WorkerStats};
+use crate::metrics::Source;
+use crate::worker::StageTable;
 
 /// The cipher suite of the interface, then each peer that has its own, whether it is there or not. No secrets.
 pub fn suites(reply: &mut Reply, device: &Device) {
@@ -64,13 +65,8 @@ pub fn log_level(reply: &mut Reply, level: Option<LevelFilter>) {
 }
 
 /// Every counter and gauge as a number, in the order: what we are, control's, the sums over all workers, each worker's.
-pub fn stats(
-    reply: &mut Reply,
-    device: &Device,
-    plane: &DataPlane,
-    handshakes_waiting: usize,
-    workers: &[Arc<WorkerStats>],
-) {
+pub fn stats(reply: &mut Reply, device: &Device, plane: &DataPlane, handshakes_waiting: usize, source: &Source) {
+    let (workers, memory) = (&source.workers, source.memory);
     reply.line("workers", workers.len());
     // What does most of the work: full trains of full packets.
     let cipher = plane.plan().main_provider(Suite::ChaCha20Poly1305);
@@ -82,6 +78,11 @@ pub fn stats(
     reply.line("routes", device.routes().len());
     reply.line("handshakes_waiting", handshakes_waiting);
     reply.line("socket_buffer", plane.sockets().receive_buffer());
+    reply.line("memory_packets", memory.packets());
+    reply.line("memory_sockets", memory.sockets());
+    if memory.bound != Bound::None {
+        reply.line("memory_bound", memory.bound.bytes());
+    }
     let staged = workers.iter().map(|worker| worker.staged.get()).sum();
     reply.line("staged_without_private_key", Keyless::waiting(device, staged));
     reply.line("handshakes_sent", plane.handshakes_sent);

@@ -17,7 +17,7 @@ use super::limits::{LockedMemory, TooFewDescriptors};
 use super::preflight;
 use super::uapi::Refusal;
 use super::user::UserError;
-use crate::cli::CpuError;
+use crate::cli::{CpuError, TooLittleMemory};
 use crate::failure::WorkerFailure;
 pub use crate::fault::Fault;
 use crate::metrics::MetricsError;
@@ -32,6 +32,9 @@ pub enum DaemonError {
     /// A CPU that cannot be had.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// Less memory may be taken than what was asked for takes.
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
     /// Another daemon answers on the interface's socket.
     #[error("interface {0} is already served by another daemon: stop that one first, or choose another name")]
     Served(String),
@@ -267,6 +270,7 @@ impl DaemonError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Cpu(_)
+            | Self::Memory(_)
             | Self::Start(StartError::Core(_))
             | Self::Served(_)
             | Self::Aead(SelectionError::Unavailable { .. })

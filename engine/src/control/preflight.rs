@@ -14,20 +14,32 @@ use super::error::DaemonError;
 use super::limits;
 use crate::cli::Serve;
 use crate::cli::cpus::Cpus;
+use crate::cli::memory::Memory;
 use crate::doctor;
 
-/// Checks everything that can be checked beforehand, and returns the CPU of each worker.
+/// What the data plane is made with.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// The CPU of each worker.
+    pub cpus: Vec<usize>,
+    /// What they may take together.
+    pub memory: Memory,
+}
+
+/// Checks everything that can be checked beforehand, and returns what there is to work with.
 ///
 /// # Errors
-/// [`DaemonError::NoCapability`], [`DaemonError::Cpu`] or [`DaemonError::TooFewDescriptors`].
-pub fn check(cli: &Serve) -> Result<Vec<usize>, DaemonError> {
+/// [`DaemonError::NoCapability`], [`DaemonError::Cpu`], [`DaemonError::Memory`] or [`DaemonError::TooFewDescriptors`].
+pub fn check(cli: &Serve) -> Result<Means, DaemonError> {
     require_capability()?;
     raise_limits();
     let usable = usable_cpus()?;
     let near = doctor::cpus_near_the_card();
-    let cpus = cli.worker_cpus(&Cpus { usable: &usable, near: &near, reaches: &reaches })?;
+    let mut cpus = cli.worker_cpus(&Cpus { usable: &usable, near: &near, reaches: &reaches })?;
+    let memory = cli.memory(doctor::memory_for_us());
+    cpus.truncate(memory.workers(cpus.len(), cli.chooses_workers())?);
     limits::require_descriptors(cpus.len())?;
-    Ok(cpus)
+    Ok(Means { cpus, memory })
 }
 
 /// Refuses to go on without the capability that everything else needs: the interface, the socket mark, the routes.

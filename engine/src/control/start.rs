@@ -4,9 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use core_affinity::CoreId;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::gettid;
 use ringfort_aead::{Choice, Suite};
@@ -27,22 +26,21 @@ use super::inherited::Inherited;
 use super::interface::Interface;
 use super::limits::{self, LockedMemory};
 use super::names::Names;
+use super::preflight::Means;
 use super::runner::Runner;
 use super::server::{Bounds, Listener, Server, SocketPlace};
 use super::signals;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use super::supervisor;
+use super::workers::Workers;
 use crate::cli::Serve;
+use crate::cli::memory::Division;
 use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Source};
 use crate::panics;
-use crate::queues::{Mail, Queues};
+use crate::queues::Queues;
 use crate::sandbox::{self, Role};
-use crate::worker::{self, Flows, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
-
-/// For the workers to end their rings. What hangs longer ends with the process.
-const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-const STOP_INTERVAL: Duration = Duration::from_millis(1);
+use crate::worker::{Flows, Tuning, WorkerStats};
 
 /// A daemon that is ready to serve: its interface is there, its workers run, its control socket takes requests.
 pub struct Daemon {
@@ -65,26 +63,27 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Makes everything, with a worker for each of `cpus`. Whatever serving takes is there when this returns.
+    /// Makes everything, with a worker for each of the CPUs. Whatever serving takes is there when this returns.
     ///
     /// # Errors
     /// The first thing that could not be made. What was made before it is gone again.
     pub fn start(
         cli: &Serve,
         file: Option<ConfigFile>,
-        cpus: &[usize],
+        means: &Means,
         inherited: Inherited,
     ) -> Result<Self, DaemonError> {
-        Self::make(cli, file, cpus, inherited).map_err(|error| error.with_workers(cpus.len()))
+        Self::make(cli, file, means, inherited).map_err(|error| error.with_workers(means.cpus.len()))
     }
 
-    fn make(cli: &Serve, file: Option<ConfigFile>, cpus: &[usize], inherited: Inherited) -> Result<Self, DaemonError> {
+    fn make(cli: &Serve, file: Option<ConfigFile>, means: &Means, inherited: Inherited) -> Result<Self, DaemonError> {
         let signals = signals::take()?;
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);
-        let (tun, taken_over) = acquire::interface(cli, inherited.tun, cpus.len(), self_test.offloads, &signals)?;
-        let cpus = &cpus[..tun.queue_count().min(cpus.len())];
+        let (tun, taken_over) = acquire::interface(cli, inherited.tun, means.cpus.len(), self_test.offloads, &signals)?;
+        let cpus = &means.cpus[..tun.queue_count().min(means.cpus.len())];
         let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
+        let memory = means.memory.divide(cpus.len());
         let (flows, unsteered) = match tun.flows() {
             Ok(flows) => (flows.map(Flows::new), None),
             Err(error) => (None, Some(error.to_string())),
@@ -105,8 +104,8 @@ impl Daemon {
         let tuning = Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll };
         let exchange = Exchange::new().map_err(|error| DaemonError::system("make a bell for metrics", error))?;
         let exchange = Arc::new(exchange);
-        let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(cli.sockets(count))?);
-        let source = Arc::new(source(&cli.name, &choice, &queues, &stats));
+        let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(cli.sockets(count, &memory))?);
+        let source = Arc::new(source(&cli.name, &choice, &queues, &stats, memory));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let captures = Captures::start(queues.clone());
         let captures = captures.map_err(|error| DaemonError::system("start a thread for captures", error))?;
@@ -197,6 +196,12 @@ impl Daemon {
         self.loaded.as_ref()
     }
 
+    /// What packets and sockets may take.
+    #[must_use]
+    pub fn memory(&self) -> Division {
+        self.control.memory()
+    }
+
     /// Where the control socket is.
     #[must_use]
     pub fn socket_place(&self) -> &SocketPlace {
@@ -213,7 +218,7 @@ impl Daemon {
     /// How many workers there are.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.workers.handles.len()
+        self.workers.count()
     }
 
     /// The queues between control and the workers.
@@ -270,7 +275,13 @@ impl Daemon {
 }
 
 /// What is shown of a daemon that begins now. The thread that makes it is the one that control runs on.
-fn source(interface: &str, choice: &Choice, queues: &Arc<Queues>, workers: &[Arc<WorkerStats>]) -> Source {
+fn source(
+    interface: &str,
+    choice: &Choice,
+    queues: &Arc<Queues>,
+    workers: &[Arc<WorkerStats>],
+    memory: Division,
+) -> Source {
     let plan = choice.plan();
     Source {
         interface: InterfaceName::new(interface),
@@ -279,6 +290,7 @@ fn source(interface: &str, choice: &Choice, queues: &Arc<Queues>, workers: &[Arc
         control_thread: gettid().as_raw(),
         workers: workers.to_vec(),
         queues: queues.clone(),
+        memory,
     }
 }
 
@@ -325,75 +337,4 @@ fn watch(queue: &OwnedFd, given: Option<Given>) -> Result<Interface, DaemonError
         panics::restore_interface(given, Arc::downgrade(&copy));
     }
     Interface::watch(copy, given).inspect_err(restore)
-}
-
-/// The running workers. They are stopped when this is dropped.
-struct Workers {
-    queues: Arc<Queues>,
-    stats: Vec<Arc<WorkerStats>>,
-    handles: Vec<WorkerHandle>,
-    /// How many of them work without locked memory.
-    unlocked: usize,
-}
-
-impl Workers {
-    fn spawn(
-        queues: &Arc<Queues>,
-        stats: &[Arc<WorkerStats>],
-        tun_queues: Vec<OwnedFd>,
-        flows: Option<&Flows>,
-        cpus: &[usize],
-        tuning: Tuning,
-    ) -> Result<Self, DaemonError> {
-        let mut prepared = Vec::new();
-        for ((index, tun), (stats, &id)) in tun_queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
-            let core = Some(CoreId { id });
-            let (queues, stats, flows) = (queues.clone(), stats.clone(), flows.cloned());
-            let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, queues, stats };
-            match worker::prepare(config) {
-                Ok(worker) => prepared.push(worker),
-                Err(error) => {
-                    prepared.into_iter().for_each(Prepared::cancel);
-                    return Err(error.into());
-                }
-            }
-        }
-        let (queues, stats) = (queues.clone(), stats.to_vec());
-        let lock = worker::locks_arenas(prepared.len());
-        let mut workers = Self { queues, stats, handles: Vec::new(), unlocked: 0 };
-        let mut prepared = prepared.into_iter();
-        while let Some(worker) = prepared.next() {
-            match worker.begin(lock) {
-                Ok((handle, locked)) => {
-                    workers.handles.push(handle);
-                    workers.unlocked += usize::from(!locked);
-                }
-                Err(error) => {
-                    prepared.for_each(Prepared::cancel);
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(workers)
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        for inbox in &self.queues.workers {
-            // The port is free for the next daemon sooner than the ring is wound up.
-            inbox.push_mail(Mail::Sockets(None));
-            inbox.push_mail(Mail::Stop);
-        }
-        let handles = std::mem::take(&mut self.handles);
-        // No thread for it: there may be none to be had, and then this must work all the same.
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while Instant::now() < deadline {
-            if handles.iter().all(WorkerHandle::has_ended) {
-                return handles.into_iter().for_each(WorkerHandle::join);
-            }
-            std::thread::sleep(STOP_INTERVAL);
-        }
-        log::warn!("a worker did not stop in time");
-    }
 }

@@ -26,6 +26,13 @@ pub fn cpus_near_the_card() -> Vec<usize> {
     checks::card_node(&System::at(Path::new("/"), Facts::default())).map_or_else(Vec::new, |node| node.cpus)
 }
 
+/// The bytes that we and all others here have together: what our control group allows, or else those of the machine.
+#[must_use]
+pub fn memory_for_us() -> Option<usize> {
+    let system = System::at(Path::new("/"), Facts::default());
+    usize::try_from(checks::memory_of(&system, Subject::OURSELVES)?).ok()
+}
+
 /// Looks at this machine, and at the daemon that serves `interface`, if one does.
 #[must_use]
 pub fn examine(interface: Option<&str>) -> Report {

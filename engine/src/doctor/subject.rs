@@ -26,12 +26,15 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// In `/proc`, the process that asks.
+    pub const OURSELVES: &str = "self";
+
     /// The daemon that serves `interface`, or one with the defaults if none does.
     #[must_use]
     pub fn find(interface: Option<&str>, system: &System) -> Self {
         let planned = Self {
             interface: interface.map(str::to_owned),
-            process: "self".to_owned(),
+            process: Self::OURSELVES.to_owned(),
             stats: None,
             workers: system.facts.cpus.iter().take(WORKERS_MAX).map(|&cpu| vec![cpu]).collect(),
         };

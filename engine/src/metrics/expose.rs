@@ -12,6 +12,7 @@ use super::Source;
 use super::families::{self, About};
 use super::sample::{ControlSample, PeerSample, Snapshot};
 use super::text::{Format, Text};
+use crate::cli::memory::{Bound, Division};
 use crate::queues::{EVENTS_WAITING, HANDOFFS_WAITING, HANDSHAKES_WAITING};
 use crate::worker::{WorkerStats, thread_cpu_time};
 
@@ -43,6 +44,7 @@ pub fn text(
     let workers: Vec<(&str, &WorkerStats)> =
         names.iter().map(String::as_str).zip(source.workers.iter().map(AsRef::as_ref)).collect();
     identity(&mut text, source);
+    memory(&mut text, &source.memory);
     state(&mut text, control, peers.len(), states);
     handshakes(&mut text, control);
     threads(&mut text, source, control, &workers);
@@ -64,6 +66,17 @@ fn identity(text: &mut Text, source: &Source) {
     let mut ciphers = text.family(&families::CIPHER);
     for (suite, provider) in &source.ciphers {
         ciphers.sample(&[("suite", suite.name()), ("provider", provider)], 1_u64);
+    }
+}
+
+/// What is given out once, at the start.
+fn memory(text: &mut Text, division: &Division) {
+    let mut family = text.family(&families::MEMORY);
+    family.sample(&[("for", "packets")], division.packets() as u64);
+    family.sample(&[("for", "sockets")], division.sockets() as u64);
+    // Without one there is nothing to compare with.
+    if division.bound != Bound::None {
+        text.family(&families::MEMORY_BOUND).sample(&[], division.bound.bytes() as u64);
     }
 }
 

@@ -36,6 +36,7 @@ use std::time::SystemTime;
 
 use ringfort_aead::Suite;
 
+use crate::cli::memory::Division;
 use crate::queues::Queues;
 use crate::worker::WorkerStats;
 
@@ -77,6 +78,8 @@ pub struct Source {
     pub workers: Vec<Arc<WorkerStats>>,
     /// What passes between threads.
     pub queues: Arc<Queues>,
+    /// What packets and sockets may take.
+    pub memory: Division,
 }
 
 #[cfg(test)]

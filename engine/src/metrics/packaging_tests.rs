@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::text::Format;
 use super::*;
+use crate::cli::memory::{Bound, Memory};
 
 fn packaging(path: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(path);
@@ -26,6 +27,7 @@ fn scrape(format: Format) -> String {
         control_thread: nix::unistd::gettid().as_raw(),
         workers: vec![Arc::new(WorkerStats::with_stages(0, 16))],
         queues: Arc::new(Queues::new(1).unwrap()),
+        memory: Memory { bound: Bound::of(None, Some(1 << 30)), receive_buffer: None }.divide(1),
     };
     let peer = PeerSample {
         key: [7; 32],

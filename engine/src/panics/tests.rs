@@ -29,9 +29,9 @@ fn a_worker_panics() {
     let Ok(name) = std::env::var(INTERFACE) else { return };
     end_process();
     let cli = Cli::read(["ringfort", "-f", "--workers", "2", &name]).unwrap().serve;
-    let cpus = preflight::check(&cli).unwrap();
+    let means = preflight::check(&cli).unwrap();
     sandbox::plan(sandbox::Mode::On, &places::of(&cli, None, &Inherited::default()));
-    let daemon = Daemon::start(&cli, None, &cpus, Inherited::default()).unwrap();
+    let daemon = Daemon::start(&cli, None, &means, Inherited::default()).unwrap();
     remove_socket(daemon.socket_place().clone());
     let log = logging::Target::Stderr.open(&name, true).unwrap();
     logging::install(log, LevelFilter::Info).unwrap();

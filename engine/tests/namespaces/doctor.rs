@@ -48,8 +48,8 @@ fn before_a_start_and_while_it_runs() {
     assert_eq!((status, &during["running"]), (Some(1), &Value::Bool(true)));
     let workers = finding(&during, "cpu.workers");
     assert!(workers["severity"] == "warning" && workers["what"] == "2 workers share 1 CPUs", "{workers}");
-    let buffers = finding(&during, "memory.socket-buffers")["what"].as_str().unwrap();
-    assert!(buffers.contains("4 sockets") && buffers.contains("4.0 MiB"), "{buffers}");
+    let taken = finding(&during, "memory.bound")["what"].as_str().unwrap();
+    assert!(taken.starts_with("workers may take 12.3 MiB for packets and 6.0 MiB for the buffers"), "{taken}");
     assert!(daemon.log().contains("2 workers share 1 CPUs"), "the log says so as well: {}", daemon.log());
 }
 

@@ -36,6 +36,7 @@ mod log;
 mod log_places;
 mod loops;
 mod matrix;
+mod memory;
 mod metrics;
 mod moved;
 mod offload;

@@ -110,6 +110,7 @@ impl Reader<'_> {
             Setting::SocketBuffer => {
                 self.config.interface.start.socket_buffer = self.accept(at, parts, start("SocketBuffer", text));
             }
+            Setting::Memory => self.config.interface.start.memory = self.accept(at, parts, start("Memory", text)),
             Setting::Aead => {
                 self.config.interface.start.aead = self.accept(at, parts, text.parse().map_err(|_| Problem::Aead));
             }

@@ -110,18 +110,20 @@ enum Open {
 
 /// Which settings of a section were there, as a set of bits.
 #[derive(Clone, Copy, Default)]
-struct Seen(u32);
+struct Seen(u64);
+
+const _: () = assert!((Setting::Include as u32) < u64::BITS, "the last of the settings has a bit");
 
 impl Seen {
     fn note(&mut self, entry: &Entry) -> Result<(), Problem> {
-        let bit = 1 << entry.setting as u32;
+        let bit = 1_u64 << entry.setting as u32;
         let twice = self.0 & bit != 0 && !entry.repeats;
         self.0 |= bit;
         if twice { Err(Problem::Twice(entry.name)) } else { Ok(()) }
     }
 
     fn has(self, setting: Setting) -> bool {
-        self.0 & 1 << setting as u32 != 0
+        self.0 & 1_u64 << setting as u32 != 0
     }
 }
 

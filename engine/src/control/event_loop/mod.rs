@@ -49,6 +49,7 @@ use super::server::Server;
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::unreachable::Unreachables;
+use crate::cli::memory::Division;
 use crate::clock;
 use crate::failure::WorkerError;
 use crate::metrics::{Exchange, MetricsPlace, Source};
@@ -179,6 +180,12 @@ impl Control {
     /// Tells the workers how busy their cores are when they ask.
     pub fn watch_cores(&mut self, cores: Option<Cores>) {
         self.cores = cores;
+    }
+
+    /// What packets and sockets may take.
+    #[must_use]
+    pub fn memory(&self) -> Division {
+        self.source.memory
     }
 
     /// Takes over where peers were last, and has it kept from now on, both before any peer is added.

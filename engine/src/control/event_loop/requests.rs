@@ -31,7 +31,7 @@ impl Handler for Control {
                 return Progress::Unfinished(Unfinished::Listing(Listing::default()));
             }
             Request::Stats => {
-                answer::stats(reply, &self.device, &self.plane, self.handshakes_waiting(), &self.source.workers);
+                answer::stats(reply, &self.device, &self.plane, self.handshakes_waiting(), &self.source);
             }
             Request::StatsJson => {
                 let Self { device, plane, turns, .. } = &*self;

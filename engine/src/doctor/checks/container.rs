@@ -65,7 +65,7 @@ fn tun(system: &System) -> Finding {
 fn cpu_quota(system: &System, subject: &Subject) -> Finding {
     const CHECK: &str = "container.cpu-quota";
     let workers = subject.workers.len();
-    match tightest(system, subject, "cpu.max", quota) {
+    match tightest(system, &subject.process, "cpu.max", quota) {
         Some(quota) if quota < workers as f64 => Finding::warning(
             CHECK,
             format!("the control group gives {quota:.1} CPUs, and there are {workers} workers"),
@@ -83,7 +83,7 @@ fn cpu_quota(system: &System, subject: &Subject) -> Finding {
 /// Nothing, if all memory may be taken.
 fn memory(system: &System, subject: &Subject, each: LockedLen) -> Option<Finding> {
     const CHECK: &str = "container.memory";
-    let limit = memory_max(system, subject)?;
+    let limit = memory_max(system, &subject.process)?;
     let (workers, of_worker) = (subject.workers.len() as u64, (each.ring + each.arena) as u64);
     let needed = MEMORY_WITHOUT_WORKERS + workers * of_worker;
     let what = format!("the control group gives {}, and {workers} workers take {}", mib(limit), mib(needed));
@@ -98,13 +98,13 @@ fn memory(system: &System, subject: &Subject, each: LockedLen) -> Option<Finding
 }
 
 /// The bytes that the control groups allow, if they do not allow all.
-pub(super) fn memory_max(system: &System, subject: &Subject) -> Option<u64> {
-    tightest(system, subject, "memory.max", |text| text.parse::<f64>().ok()).map(|bytes| bytes as u64)
+pub(super) fn memory_max(system: &System, process: &str) -> Option<u64> {
+    tightest(system, process, "memory.max", |text| text.parse::<f64>().ok()).map(|bytes| bytes as u64)
 }
 
 /// The smallest of the limits of a control group and those above it.
-fn tightest(system: &System, subject: &Subject, file: &str, parse: fn(&str) -> Option<f64>) -> Option<f64> {
-    let groups = system.read(&format!("proc/{}/cgroup", subject.process))?;
+fn tightest(system: &System, process: &str, file: &str, parse: fn(&str) -> Option<f64>) -> Option<f64> {
+    let groups = system.read(&format!("proc/{process}/cgroup"))?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?.trim_matches('/').to_owned();
     let parts: Vec<&str> = group.split('/').filter(|part| !part.is_empty()).collect();
     let limits = (0..=parts.len()).filter_map(|depth| {
@@ -178,7 +178,7 @@ mod tests {
         let (severity, finding) = found(&findings, "container.cpu-quota");
         assert!(severity == Severity::Warning && finding.what.contains("1.5 CPUs"), "{finding:?}");
         assert!(finding.remedy.contains("--workers 1"), "{finding:?}");
-        assert_eq!(memory_max(&machine.system, &planned(&[0])), Some(1000));
+        assert_eq!(memory_max(&machine.system, "self"), Some(1000));
         let each = LockedLen { ring: 1 << 20, arena: 6 << 20 };
         let memory = |bytes: u64| {
             let machine = grouped().file("sys/fs/cgroup/a/b/memory.max", &format!("{bytes}\n"));

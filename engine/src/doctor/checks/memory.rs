@@ -1,20 +1,14 @@
 //! Memory: what may be locked, what the kernel may take for sockets, and how many files may be open.
 
-use udp_uring::SocketConfig;
-
 use super::container::memory_max;
 use super::{Finding, Subject, System};
+use crate::cli::memory::{Bound, Memory, PARTS, least};
 use crate::control::limits::descriptors_needed;
 use crate::doctor::system::CAP_IPC_LOCK;
 use crate::worker::{LockedLen, locked_len};
 
-/// Sockets of each worker: one of each family.
-const SOCKETS: u64 = 2;
-/// The kernel books twice what is asked for: its own bookkeeping lies in the same buffer (`socket(7)`).
-const BOOKED: u64 = 2;
-
 pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
-    vec![locked(system, subject, locked_len(subject.workers.len())), files(system, subject), sockets(system, subject)]
+    vec![locked(system, subject, locked_len(subject.workers.len())), files(system, subject), bound(system, subject)]
 }
 
 fn locked(system: &System, subject: &Subject, each: LockedLen) -> Finding {
@@ -59,30 +53,76 @@ fn files(system: &System, subject: &Subject) -> Finding {
     }
 }
 
-fn sockets(system: &System, subject: &Subject) -> Finding {
-    const CHECK: &str = "memory.socket-buffers";
-    let workers = subject.workers.len() as u64;
-    let told = subject.stats.as_ref().and_then(|stats| stats.get("socket_buffer").copied());
-    let receive = told.unwrap_or(SocketConfig::RECEIVE_BUFFER_LEN as u64);
-    let all = workers * SOCKETS * BOOKED * receive;
+/// What a gateway that runs was given, or one would get that is started without options.
+struct Taken {
+    workers: u64,
+    packets: u64,
+    sockets: u64,
+    /// `None`: there is none, or the daemon is an older one.
+    bound: Option<u64>,
+}
+
+fn taken(subject: &Subject, all: Option<u64>) -> Option<Taken> {
+    let workers = subject.workers.len();
+    if let Some(stats) = &subject.stats {
+        let of = |name| stats.get(name).copied();
+        let (packets, sockets) = (of("memory_packets")?, of("memory_sockets")?);
+        return Some(Taken { workers: workers as u64, packets, sockets, bound: of("memory_bound") });
+    }
+    let all = all.and_then(|all| usize::try_from(all).ok());
+    let memory = Memory { bound: Bound::of(None, all), receive_buffer: None };
+    let division = memory.divide(memory.workers(workers, false).ok()?);
+    let (packets, sockets) = (division.packets() as u64, division.sockets() as u64);
+    let bound = (memory.bound != Bound::None).then(|| memory.bound.bytes() as u64);
+    Some(Taken { workers: division.workers as u64, packets, sockets, bound })
+}
+
+fn bound(system: &System, subject: &Subject) -> Finding {
+    const CHECK: &str = "memory.bound";
+    let all = memory_of(system, &subject.process);
+    let Some(Taken { workers, packets, sockets, bound }) = taken(subject, all) else {
+        let why = "it is an older one, or ends at this moment";
+        return Finding::note(CHECK, "the daemon does not say what packets and sockets may take", why);
+    };
+    let wanted = subject.workers.len() as u64;
+    let workers_of = if workers < wanted { format!("{workers} of {wanted}") } else { workers.to_string() };
+    let total = packets + sockets;
     let what = format!(
-        "{workers} workers have {} sockets, whose receive buffers may take {} of the kernel's memory in all",
-        workers * SOCKETS,
-        mib(all)
+        "workers may take {} for packets and {} for the buffers of sockets ({workers_of} workers{})",
+        mib(packets),
+        mib(sockets),
+        bound.map_or_else(String::new, |bound| format!(", of {} in all", mib(bound)))
     );
-    let limit = memory_max(system, subject).or_else(|| memory_total(system));
-    match limit {
-        Some(limit) if all > limit / 4 => Finding::warning(
+    match (bound, all) {
+        (_, Some(all)) if total > too_much(all, bound) => Finding::warning(
             CHECK,
-            format!("{what}, and there are {} for everything", mib(limit)),
-            "a flood of datagrams fills them, and takes the memory from everything else",
+            format!("{what}; there are {} for everything", mib(all)),
+            "a flood of datagrams fills the buffers, and takes the memory from everything else",
         )
         .remedy(format!(
-            "--socket-buffer {}",
-            (limit / 8 / (workers * SOCKETS * BOOKED)).next_power_of_two().max(1 << 18)
+            "--memory {}, without --socket-buffer, and with fewer workers (--workers) if that is too little for them",
+            mib_exact((all / PARTS as u64).max(least() as u64))
         )),
+        (Some(bound), _) if workers < wanted => Finding::note(
+            CHECK,
+            what,
+            format!("with more workers, {} would leave less than 1 MiB to each receive buffer", mib(bound)),
+        ),
         _ => Finding::good(CHECK, what),
     }
+}
+
+/// More than this of `all` is worth a word: the usual part, or half of it if an operator has allowed more.
+fn too_much(all: u64, bound: Option<u64>) -> u64 {
+    let usual = all / PARTS as u64;
+    if bound.is_some_and(|bound| bound > usual) { all / 2 } else { usual }
+}
+
+/// The bytes that a process and all others here have together: what its control group allows, or else all that there
+/// is.
+pub(in crate::doctor) fn memory_of(system: &System, process: &str) -> Option<u64> {
+    let (allowed, there) = (memory_max(system, process), memory_total(system));
+    allowed.into_iter().chain(there).min()
 }
 
 fn memory_total(system: &System) -> Option<u64> {
@@ -151,16 +191,45 @@ mod tests {
         assert!(few.severity == Severity::Fault && few.remedy.contains(&needed), "{few:?}");
     }
 
+    const GIB: u64 = 1 << 30;
+
+    fn with_memory(kib: u64) -> Machine {
+        Machine::new().file("proc/meminfo", &format!("MemTotal:       {kib} kB\nMemFree: 1 kB\n"))
+    }
+
     #[test]
-    fn socket_buffers_against_the_memory() {
-        let of = |machine: &Machine| sockets(&machine.system, &planned(&[0, 1]));
-        let large = Machine::new().file("proc/meminfo", "MemTotal:       16384000 kB\nMemFree: 1 kB\n");
-        let good = of(&large);
-        assert!(good.severity == Severity::Good && good.what.contains("128.0 MiB"), "{good:?}");
+    fn what_a_start_would_take() {
+        let of = |machine: &Machine, cpus: &[usize]| bound(&machine.system, &planned(cpus));
+        let large = with_memory(16_384_000);
+        let good = of(&large, &[0, 1]);
+        assert!(
+            good.severity == Severity::Good
+                && good.what.starts_with("workers may take 12.3 MiB for packets and 161.0 MiB"),
+            "{good:?}"
+        );
+        assert!(good.what.ends_with("(2 workers, of 4000.0 MiB in all)"), "{good:?}");
         let small = large.file("proc/self/cgroup", "0::/a\n").file("sys/fs/cgroup/a/memory.max", "134217728\n");
-        let findings = [of(&small)];
-        let (severity, finding) = found(&findings, "memory.socket-buffers");
-        assert_eq!(severity, Severity::Warning);
-        assert_eq!(finding.remedy, "--socket-buffer 2097152");
+        assert_eq!(memory_of(&small.system, "self"), Some(128 << 20), "the tighter of both");
+        let fewer = of(&small, &[0, 1, 2, 3]);
+        assert!(fewer.severity == Severity::Note && fewer.what.contains("(2 of 4 workers, "), "{fewer:?}");
+        let findings = [of(&with_memory(16 << 10), &[0])];
+        let (severity, finding) = found(&findings, "memory.bound");
+        assert!(severity == Severity::Warning && finding.remedy.starts_with("--memory 8M,"), "{finding:?}");
+        assert_eq!(of(&Machine::new(), &[0]).severity, Severity::Good, "nobody knows");
+    }
+
+    #[test]
+    fn what_a_gateway_has_taken() {
+        let running = |figures: &[(&str, u64)]| {
+            let stats = figures.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+            Subject { stats: Some(stats), ..planned(&[0, 1]) }
+        };
+        let figures = [("memory_packets", 12 << 20), ("memory_sockets", GIB), ("memory_bound", 2 * GIB)];
+        let of = |kib, figures| bound(&with_memory(kib).system, &running(figures));
+        let good = of(5 << 20, &figures);
+        assert!(good.severity == Severity::Good && good.what.contains("of 2048.0 MiB in all"), "{good:?}");
+        assert_eq!(of(4 << 20, &figures).severity, Severity::Good, "as an operator has it");
+        assert_eq!(of(2 << 20, &figures).severity, Severity::Warning, "whatever was allowed, there is not so much");
+        assert_eq!(of(4 << 20, &[]).severity, Severity::Note, "an older one");
     }
 }

@@ -13,6 +13,7 @@ use super::subject::Subject;
 use super::system::System;
 
 pub(super) use cpu::card_node;
+pub(super) use memory::memory_of;
 pub(super) use network::default_device;
 
 /// All of them, in the order in which a start would fail.

@@ -12,6 +12,7 @@ use ringfort_aead::Suite;
 use ringfort_core::activity::Traffic;
 
 use super::*;
+use crate::cli::memory::{Bound, Memory};
 use crate::metrics::sample::PeerSample;
 use crate::metrics::{ControlSample, InterfaceName, PeerSeries};
 use crate::queues::Queues;
@@ -43,6 +44,7 @@ impl Rig {
             control_thread: nix::unistd::gettid().as_raw(),
             workers: vec![Arc::new(WorkerStats::default()), Arc::new(WorkerStats::default())],
             queues,
+            memory: Memory { bound: Bound::None, receive_buffer: None }.divide(2),
         });
         let exchange = Arc::new(Exchange::new().unwrap());
         let mut listening = Listening::on(&at("127.0.0.1:0")).unwrap();
