@@ -125,7 +125,9 @@ impl SetUp {
             Means::Program(program) => {
                 let tunnel = Tunnel::connected([program, program], &Peering::default())?;
                 lengthen(&tunnel.wire)?;
-                tunnel.set_mtu(mtu)?;
+                if mtu != MTU {
+                    tunnel.set_mtu(mtu)?;
+                }
                 let silent = conditions.silent_peers()?;
                 for side in &tunnel.sides {
                     silent.chunks(PEERS_AT_ONCE).try_for_each(|peers| add_peers(&side.interface, peers))?;

@@ -90,6 +90,7 @@ pub struct Plan {
 /// The options make no sense, a gateway has died, or several turns in a row failed.
 pub fn run(options: &Options) -> Result<()> {
     check_writable_file(options.resume.as_deref().or(options.json.as_deref()))?;
+    options.device.check_sizes(&[turn::SIZE])?;
     let contender = options.device.contender()?;
     let described = contender.describe();
     let plan = options.plan();

@@ -22,6 +22,9 @@ const FLOWS: u16 = 16;
 /// Probes of each kind in a second.
 const PROBES_PPS: u64 = 20;
 
+/// Sizes of UDP.
+pub const SIZE: Size = Size::Imix(Imix { largest_bytes: 1_420 });
+
 /// The figures of a turn. Of pairs, the first is about the way there, or the sending gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Turn {
@@ -96,7 +99,7 @@ fn carry(set_up: &SetUp, plan: &Plan) -> Result<(RrulOutcome, Outcome)> {
         ..Rrul::default()
     };
     let load = Load {
-        size: Size::Imix(Imix::default()),
+        size: SIZE,
         rate_pps: plan.rate_pps,
         flows: FLOWS,
         direction: Direction::BothWays,
