@@ -83,6 +83,13 @@ pub(crate) fn output(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Returns when all addresses of the namespace are valid. They become that from a work queue, and then have routes.
+pub(crate) fn are_valid() {
+    while output("ip -6 address").contains("tentative") {
+        std::thread::yield_now();
+    }
+}
+
 /// All that a setup may touch, except the interface itself.
 pub(crate) fn routing() -> String {
     let lines =
@@ -92,6 +99,7 @@ pub(crate) fn routing() -> String {
 
 /// All that a setup may touch.
 pub(crate) fn everything() -> String {
+    are_valid();
     output("ip address") + &routing()
 }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 use ringfort_testbed::scratch::{in_namespace, ip};
 
 use super::*;
-use crate::scratch::{Directory, installed, output, routing, way_out};
+use crate::scratch::{Directory, are_valid, installed, output, routing, way_out};
 use crate::setup::{Dns, Table};
 
 struct Case {
@@ -52,6 +52,10 @@ fn network() {
     ip("link set up0 mtu 1450");
     ip("address add 192.0.2.1/24 dev up0");
     ip("address add 2001:db8::1/64 dev up0 nodad");
+    // The kernel gets round to its route later.
+    while !output("ip -6 route show table local").contains("local 2001:db8::1 dev up0") {
+        std::thread::yield_now();
+    }
     ip("route add default via 192.0.2.254 mtu 1440");
     ip("route add 198.51.100.0/24 via 192.0.2.254 mtu 1400");
 }
@@ -139,10 +143,7 @@ fn result(up: BTreeSet<String>, directory: &Directory) -> Result {
 
 /// Addresses, MTU, routes, rules and tables, in any order: rules have their priority, and a chain names its table.
 fn snapshot() -> BTreeSet<String> {
-    // They become valid from a work queue.
-    while output("ip -6 address show dev wg0").contains("tentative") {
-        std::thread::yield_now();
-    }
+    are_valid();
     let mut text = output("ip address show dev wg0");
     let nft = output("nft -s list ruleset").replace("ringfort-wg0", "TABLE").replace("wg-quick-wg0", "TABLE");
     text += &routing().split("# nft").next().unwrap().replace("# ", "");

@@ -102,6 +102,7 @@ fn restart_names() -> Vec<&'static str> {
         "Overlays = off",
         "Bind = lo",
         "SocketBuffer = 1M",
+        "Memory = 32M",
         "Aead = aws-lc",
         "LogLevel = warn",
         "Metrics = 127.0.0.1:1",

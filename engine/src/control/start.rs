@@ -98,8 +98,7 @@ impl Daemon {
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let queues = Arc::new(queues);
         let sources = SourceCheck::new()?;
-        let stats_on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
-        let stats: Vec<_> = cpus.iter().map(stats_on).map(Arc::new).collect();
+        let stats = stats(cli, cpus);
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll };
         let exchange = Exchange::new().map_err(|error| DaemonError::system("make a bell for metrics", error))?;
@@ -272,6 +271,12 @@ impl Daemon {
         names.as_deref().map(Names::end);
         result
     }
+}
+
+/// What each worker counts.
+fn stats(cli: &Serve, cpus: &[usize]) -> Vec<Arc<WorkerStats>> {
+    let on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
+    cpus.iter().map(on).map(Arc::new).collect()
 }
 
 /// What is shown of a daemon that begins now. The thread that makes it is the one that control runs on.
