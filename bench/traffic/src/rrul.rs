@@ -117,11 +117,12 @@ impl Rrul {
 pub fn run(rrul: &Rrul, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU64) -> Result<RrulOutcome> {
     rrul.check(from.address, to.address)?;
     open_the_way(from, to)?;
-    let (stop, echo) = (AtomicBool::new(false), Echo::new(to)?);
+    let (stop, stop_echo) = (AtomicBool::new(false), AtomicBool::new(false));
+    let echo = Echo::new(to)?;
     let prober = Prober::new(from, echo.address(), rrul.probes_pps, &stop)?;
     let (start_ns, bytes_back) = (sys::now_ns(), AtomicU64::new(0));
     let (loads, trips) = thread::scope(|scope| {
-        let echoing = scope.spawn(|| echo.run(&stop));
+        let echoing = scope.spawn(|| echo.run(&stop_echo));
         let probing = scope.spawn(|| {
             let anywhere = Placement { cpus: Cpus::Any, ..rrul.placement.clone() };
             sys::take_seat(&anywhere, 0).and_then(|()| prober.run(start_ns))
@@ -129,8 +130,10 @@ pub fn run(rrul: &Rrul, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU
         thread::sleep(rrul.quiet);
         let loads = load(&rrul.bulk(), [from, to], [progress, &bytes_back]);
         stop.store(true, Ordering::Release);
-        let echoed = echoing.join().unwrap_or_else(|_| Err(Error::new("the echo of probes panicked")));
         let trips = probing.join().unwrap_or_else(|_| Err(Error::new("the thread of probes panicked")));
+        // The last probes have their answers by now, or never will.
+        stop_echo.store(true, Ordering::Release);
+        let echoed = echoing.join().unwrap_or_else(|_| Err(Error::new("the echo of probes panicked")));
         Ok::<_, Error>((loads?, echoed.and(trips)?))
     })?;
     let [(forth, forth_ns), (back, back_ns)] = loads;

@@ -83,7 +83,7 @@ impl Memory {
             _ if insists => Ok(wanted),
             bound => {
                 let enough = self.receive_buffer.unwrap_or(RECEIVE_BUFFER_ENOUGH);
-                Ok((bound.bytes() / of_worker(enough)).clamp(1, wanted))
+                Ok((bound.bytes() / of_worker(enough)).clamp(1, wanted.max(1)))
             }
         }
     }
@@ -92,7 +92,7 @@ impl Memory {
     #[must_use]
     pub fn divide(&self, workers: usize) -> Division {
         let receive_buffer = self.receive_buffer.unwrap_or_else(|| {
-            let share = self.bound.bytes() / workers;
+            let share = self.bound.bytes() / workers.max(1);
             // Of a page of a receive buffer; the rest of a worker is the same whatever the buffers are.
             let of_page = of_worker(PAGE) - of_worker(0);
             let pages = share.saturating_sub(of_worker(0)) / of_page;

@@ -152,7 +152,8 @@ impl Crowd {
         for (number, client) in self.clients.iter().enumerate() {
             let _ = writeln!(lines, "public_key={}\nallowed_ip={}/32", client.keys.public.hex(), inner(number));
         }
-        uapi::set(&side.interface, &lines).unwrap();
+        // The kernel winds up what a process has left behind, its port too, in its own time.
+        eventually(PATIENCE, "the port is free", || uapi::set(&side.interface, &lines).is_ok());
     }
 
     /// Until each has a session again, `speak` is called for it now and then.

@@ -1,9 +1,9 @@
 //! What a container or a service may take from us: capabilities, the TUN device, CPU time and memory.
 
-use super::memory::mib;
+use super::memory::{Taken, memory_of, mib, taken};
 use super::{Finding, Subject, System};
 use crate::doctor::system::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
-use crate::worker::{LockedLen, locked_len};
+use crate::worker::locked_len;
 
 /// What a gateway takes beside its workers and without peers, in bytes.
 const MEMORY_WITHOUT_WORKERS: u64 = 11 << 20;
@@ -13,7 +13,7 @@ pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
     // One that runs has given it up since, and its log says what came of it.
     if !subject.runs() {
         findings.push(bpf(system, subject));
-        findings.extend(memory(system, subject, locked_len(subject.workers.len())));
+        findings.extend(memory(system, subject, locked_len(subject.workers.len()).ring));
     }
     findings
 }
@@ -81,15 +81,18 @@ fn cpu_quota(system: &System, subject: &Subject) -> Finding {
 }
 
 /// Nothing, if all memory may be taken.
-fn memory(system: &System, subject: &Subject, each: LockedLen) -> Option<Finding> {
+fn memory(system: &System, subject: &Subject, ring: usize) -> Option<Finding> {
     const CHECK: &str = "container.memory";
     let limit = memory_max(system, &subject.process)?;
-    let (workers, of_worker) = (subject.workers.len() as u64, (each.ring + each.arena) as u64);
-    let needed = MEMORY_WITHOUT_WORKERS + workers * of_worker;
-    let what = format!("the control group gives {}, and {workers} workers take {}", mib(limit), mib(needed));
+    let Taken { workers, packets, sockets, .. } = taken(subject, memory_of(system, &subject.process))?;
+    let needed = MEMORY_WITHOUT_WORKERS + workers * ring as u64 + packets + sockets;
+    let what = format!(
+        "the control group gives {}, and a gateway with {workers} workers takes {} at most, without peers",
+        mib(limit),
+        mib(needed)
+    );
     Some(if limit < needed {
-        let fewer = (limit.saturating_sub(MEMORY_WITHOUT_WORKERS) / of_worker).max(1);
-        let remedy = format!("use fewer workers (--workers {fewer}), or raise MemoryMax= or docker run --memory");
+        let remedy = "raise MemoryMax= of the service, or docker run --memory; --memory of the gateway takes less";
         Finding::warning(CHECK, what, "the kernel ends the gateway, or one of its hooks, when all is used up")
             .remedy(remedy)
     } else {
@@ -179,15 +182,15 @@ mod tests {
         assert!(severity == Severity::Warning && finding.what.contains("1.5 CPUs"), "{finding:?}");
         assert!(finding.remedy.contains("--workers 1"), "{finding:?}");
         assert_eq!(memory_max(&machine.system, "self"), Some(1000));
-        let each = LockedLen { ring: 1 << 20, arena: 6 << 20 };
         let memory = |bytes: u64| {
             let machine = grouped().file("sys/fs/cgroup/a/b/memory.max", &format!("{bytes}\n"));
-            memory(&machine.system, &planned(&[0, 1]), each).unwrap()
+            memory(&machine.system, &planned(&[0, 1]), 1 << 20).unwrap()
         };
-        assert_eq!(memory(25 << 20).severity, Severity::Good);
-        let short = [memory(24 << 20)];
+        let enough = memory(128 << 20);
+        assert!(enough.severity == Severity::Good && enough.what.contains("2 workers"), "{enough:?}");
+        let short = [memory(16 << 20)];
         let (severity, finding) = found(&short, "container.memory");
-        assert!(severity == Severity::Warning && finding.remedy.contains("--workers 1"), "{finding:?}");
+        assert!(severity == Severity::Warning && finding.what.contains("1 workers"), "{finding:?}");
         let enough = grouped().file("sys/fs/cgroup/a/cpu.max", "200000 100000\n");
         assert_eq!(found(&of(&enough), "container.cpu-quota").0, Severity::Good);
     }

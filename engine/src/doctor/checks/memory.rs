@@ -54,15 +54,15 @@ fn files(system: &System, subject: &Subject) -> Finding {
 }
 
 /// What a gateway that runs was given, or one would get that is started without options.
-struct Taken {
-    workers: u64,
-    packets: u64,
-    sockets: u64,
+pub(super) struct Taken {
+    pub(super) workers: u64,
+    pub(super) packets: u64,
+    pub(super) sockets: u64,
     /// `None`: there is none, or the daemon is an older one.
     bound: Option<u64>,
 }
 
-fn taken(subject: &Subject, all: Option<u64>) -> Option<Taken> {
+pub(super) fn taken(subject: &Subject, all: Option<u64>) -> Option<Taken> {
     let workers = subject.workers.len();
     if let Some(stats) = &subject.stats {
         let of = |name| stats.get(name).copied();
@@ -216,6 +216,7 @@ mod tests {
         let (severity, finding) = found(&findings, "memory.bound");
         assert!(severity == Severity::Warning && finding.remedy.starts_with("--memory 8M,"), "{finding:?}");
         assert_eq!(of(&Machine::new(), &[0]).severity, Severity::Good, "nobody knows");
+        assert_eq!(of(&with_memory(16_384_000), &[]).severity, Severity::Good, "nobody knows the CPUs");
     }
 
     #[test]
