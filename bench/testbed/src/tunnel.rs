@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::daemon::Program;
 use crate::netns::{inner_v4, inner_v6, outer_v4, outer_v6};
@@ -10,6 +11,10 @@ use crate::{Daemon, Error, Key, KeyPair, Namespace, Result, Wire, janitor, ping,
 
 /// The UDP port of every gateway.
 pub const PORT: u16 = 51_820;
+
+/// How long a port may stay with a process that was killed, and when to ask again.
+const PORT_PATIENCE: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// The MTU of the tunnel's interfaces, as `wg-quick` sets it over Ethernet: 1500 − 40 (IPv6) − 8 (UDP) − 32.
 pub const MTU: u32 = 1_420;
@@ -158,7 +163,15 @@ impl Tunnel {
             other.inner(Family::V4),
             other.inner(Family::V6)
         );
-        uapi::set(&side.interface, &lines)
+        // The kernel winds up what a killed process has left behind, its port too, in its own time.
+        let in_use = format!("errno={}", -(nix::errno::Errno::EADDRINUSE as i32));
+        let end = Instant::now() + PORT_PATIENCE;
+        loop {
+            match uapi::set(&side.interface, &lines) {
+                Err(error) if error.to_string().contains(&in_use) && Instant::now() < end => thread::sleep(AGAIN),
+                result => return result,
+            }
+        }
     }
 
     fn peer_lines(&self, index: usize, peering: &Peering) -> String {

@@ -6,7 +6,7 @@ use ringfort_testbed::tunnel::{MTU, Peering};
 use ringfort_testbed::{Family, Implementation, Tunnel};
 
 use crate::harness::traffic::{AT_ONCE, OPENING, exchange};
-use crate::harness::{eventually, peer, us};
+use crate::harness::{peer, us};
 
 /// Who still has a session notices after KEEPALIVE_TIMEOUT + REKEY_TIMEOUT that nobody answers, and may lose
 /// handshakes.
@@ -18,8 +18,7 @@ fn restart(tunnel: &mut Tunnel, side: usize, crash: bool) {
     let daemon = tunnel.sides[side].daemon.take().unwrap();
     if crash { daemon.kill() } else { daemon.stop() }.unwrap();
     tunnel.start(side).unwrap();
-    // The kernel winds up what a process has left behind, its port too, in its own time.
-    eventually(AT_ONCE, "the port is free again", || tunnel.configure(side, &Peering::default()).is_ok());
+    tunnel.configure(side, &Peering::default()).unwrap();
 }
 
 fn recovers(partner: Implementation, restarted: usize, crash: bool, first_to_send: usize) {
