@@ -1,6 +1,7 @@
 //! Every key and nonce that was ever used on the wire: none may be used twice.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_TIME};
@@ -17,6 +18,8 @@ pub struct Nonces {
     /// The key that a gateway seals with when it writes this index.
     sessions: BTreeMap<(usize, u32), usize>,
     used: Vec<Used>,
+    /// When a gateway last asked for a session there.
+    asked: BTreeMap<(usize, SocketAddr), Time>,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,16 @@ impl Nonces {
         self.used.push(Used { created, initiator, aged: None, ranges: Vec::new() });
         self.sessions.insert((gateway, index), place);
         Ok(())
+    }
+
+    /// A gateway asks for a session.
+    pub fn ask(&mut self, gateway: usize, to: SocketAddr, now: Time) {
+        self.asked.insert((gateway, to), now);
+    }
+
+    /// Whether it has asked there just now. A peer that has moved without a word does not answer.
+    pub fn asks(&self, gateway: usize, to: SocketAddr, now: Time) -> bool {
+        self.asked.get(&(gateway, to)).is_some_and(|&asked| now.since(asked) <= RENEWED)
     }
 
     /// A gateway has sealed with so many counters from the first on. `is_settled`: nothing keeps it from replacing a
@@ -128,6 +141,14 @@ mod tests {
         assert!(spend(0, 4, 158, true).is_err());
         assert_eq!(spend(1, 0, 179, true), Ok(()), "the other side need not");
         assert!(spend(1, 1, 180, true).is_err(), "nobody sends for longer");
+    }
+
+    #[test]
+    fn whoever_asks_is_known_for_a_while() {
+        let (mut nonces, to) = (Nonces::default(), SocketAddr::from(([192, 0, 2, 1], 1)));
+        let at = Time::from_secs;
+        nonces.ask(0, to, at(10));
+        assert!(nonces.asks(0, to, at(17)) && !nonces.asks(0, to, at(18)) && !nonces.asks(1, to, at(11)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use ringfort_core::device::{Action, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
 use ringfort_core::time::{Now, Time};
-use ringfort_core::wire::{Message, classify};
+use ringfort_core::wire::{Message, TYPE_INITIATION, classify};
 use ringfort_path::{HandshakeMessage, Mailboxes, Order, SessionOrder};
 
 use super::Gateway;
@@ -200,6 +200,9 @@ impl Gateway {
         tag.copy_from_slice(&message[message.len() - 40..message.len() - 32]);
         let (to, kind) = (endpoint.remote, message[0]);
         out.note(Who::Control(self.index), Step::Asked { to, kind, tag: u64::from_le_bytes(tag) });
+        if kind == TYPE_INITIATION {
+            out.nonces.ask(self.index, to, self.now(out.now).mono);
+        }
         let (from, works) = out.network.source(self.index, endpoint);
         let refused = out.now < self.stops.sends && out.rng.chance(128);
         let looped = self.stops.looped.is_some_and(|peer| out.network.owner(to) == Some(peer));

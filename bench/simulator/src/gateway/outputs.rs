@@ -110,7 +110,7 @@ impl Gateway {
         if self.site.ragged && equal_tail {
             return Err(format!("g{}: a train of {count} whose last segment is as long as the others", self.index));
         }
-        let is_settled = out.is_settled();
+        let is_settled = out.is_settled() && !out.nonces.asks(self.index, transmit.endpoint.remote, now);
         out.nonces.spend((self.index, first.receiver), (first.counter, count), now, is_settled)
     }
 
