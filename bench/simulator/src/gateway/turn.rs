@@ -331,6 +331,10 @@ impl Gateway {
         }
         for ((reason, count), (_, before)) in drops.iter().zip(worker.drops.iter()).filter(|(now, then)| now != then) {
             out.note(Who::Worker(self.index, w), Step::Dropped { reason, count: count - before });
+            if reason == DropReason::NoSlot {
+                // Many strays at once take all slots for other workers. A question or an answer may be among them.
+                out.disturb(self.index, out.now);
+            }
         }
         worker.drops = drops.clone();
     }
