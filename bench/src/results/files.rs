@@ -107,8 +107,8 @@ pub struct Gateways {
     /// The most memory that each ever held, in KiB.
     pub memory_peak_kib: Option<[u64; 2]>,
     /// Packets that were dropped on the sending and on the receiving side, by where or why. `tunnel queue full` and
-    /// `UDP buffer full` are the kernel's, in front of a gateway that did not read as fast; the others are reasons that
-    /// the gateway itself names, if it does.
+    /// `UDP buffer full` are the kernel's, in front of a gateway that is too slow. The others are the gateway's own
+    /// reasons, if it names any.
     pub drops: BTreeMap<String, [u64; 2]>,
 }
 

@@ -1,6 +1,6 @@
-//! Writes what a package holds besides the program: manual pages and shell completions, which come from the command
-//! line itself, so they say what the program does; and the notices of the crates that are linked into it. It also
-//! writes those parts of the handbook that the program knows better than a person.
+//! Writes what a package holds besides the program. Manual pages and shell completions are made from the command line
+//! itself. The notices are those of the crates that are linked in. It also writes the parts of the handbook that the
+//! program knows best.
 //!
 //! ```text
 //! cargo run -p ringfort-manual -- DIRECTORY [DATE]

@@ -12,10 +12,10 @@
 //! Threads, schedules and accounts are those of one host: each host runs its half of a lane. Each has a clock of its
 //! own, so one-way times have an error, and [`Clocks`] says how large it may be. Round trips have none.
 //!
-//! A reflector trusts nobody much. It binds only the addresses that it was given, serves one generator at a time, and
-//! sends only to an address at which a number was read that it had sent there. It stops when the generator has closed
-//! the control connection, or its host has not answered for half a minute. Nothing here is encrypted or authenticated:
-//! it belongs into a laboratory's network.
+//! A reflector trusts nobody much. It binds only the addresses that it was given, and serves one generator at a time.
+//! It sends only where a number was read that it had sent there. It stops when the generator has closed the control
+//! connection, or its host has not answered for half a minute. Nothing here is encrypted or authenticated: it belongs
+//! into a laboratory's network.
 
 mod clocks;
 mod generator;

@@ -1,6 +1,6 @@
-//! From the wire to the TUN, one file for each step: a train is taken apart into runs, each run is opened in place,
-//! what follows from it is done, its packets are checked and delivered. Messages that come alone in one turn are opened
-//! together.
+//! From the wire to the TUN, one file for each step. A train is taken apart into runs, and each run is opened in place.
+//! Then what follows from it is done, and its packets are checked and delivered. Messages that come alone in one turn
+//! are opened together.
 
 mod check;
 mod classify;
