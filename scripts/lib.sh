@@ -120,6 +120,33 @@ target_directory() {
     cargo metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }
 
+# need_tool DIRECTORY CRATE VERSION [ARGUMENT...]: a program of crates.io, built into the directory unless it is there
+# in that version. cargo gets the arguments.
+need_tool() {
+    local directory=$1 crate=$2 wanted=$3
+    shift 3
+    cargo install --list --root "$directory" 2>/dev/null | grep -qF "$crate v$wanted:" && return
+    say "installing $crate $wanted into $directory"
+    cargo install "$crate" --version "$wanted" --locked "$@" --root "$directory" </dev/null
+}
+
+# eventually WHAT COMMAND...: tries until it works, for `patience` seconds, or a minute. The script defines what is
+# shown if it is in vain (`logs`), and whether there is still something to wait for (`is_alive`).
+eventually() {
+    local what=$1 deadline=$((SECONDS + ${patience:-60}))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        if [ $SECONDS -ge $deadline ] || ! is_alive; then
+            logs >&2 || true
+            fail "in vain: $what"
+        fi
+        sleep 0.1
+    done
+}
+
+# How many seeds of the simulator, from 0 on, scripts/test runs. A mistake that none of them finds is not found.
+export TESTED_SEEDS=1200
+
 # The target of this machine's own programs.
 host_target() {
     rustc --version --verbose | sed -n 's/^host: //p'
@@ -244,13 +271,14 @@ end_namespaces() {
     rm -rf "$scratch_of_namespaces"
 }
 
-# Names what is built after the commit, and dates it as it is: $version, $commit, and what cargo reads.
+# Names what is built after the commit, and dates it as it is: $version, $commit, $day, and what cargo reads.
 name_build() {
     commit=$(git rev-parse --short=12 HEAD)
     git diff --quiet HEAD -- || commit=$commit-changed
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
     version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-    RINGFORT_VERSION="$version ($commit, $(date --utc --date="@$SOURCE_DATE_EPOCH" +%F))"
+    day=$(date --utc --date="@$SOURCE_DATE_EPOCH" +%F)
+    RINGFORT_VERSION="$version ($commit, $day)"
     export SOURCE_DATE_EPOCH RINGFORT_VERSION
 }
 

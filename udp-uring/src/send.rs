@@ -81,8 +81,9 @@ pub struct Sent {
     pub bytes: usize,
     /// The endpoint that was asked for, if its source was refused and the train left without: forget that source.
     pub refused: Option<Endpoint>,
-    /// Number of datagrams of the same train that are lost: they waited for this operation to end, and the ring takes
-    /// no entry. [`UdpEdge::take_left_behind`](crate::UdpEdge::take_left_behind) has them.
+    /// Number of datagrams of the same train that are lost. Some waited for this operation to end, and the ring takes
+    /// no entry: [`UdpEdge::take_left_behind`](crate::UdpEdge::take_left_behind) has these. Others were given to the
+    /// kernel, which did not take them: nobody has those.
     pub lost: usize,
 }
 

@@ -37,7 +37,7 @@ pub use page::{Heading, Link, Page, Region};
 
 use std::path::{Path, PathBuf};
 
-/// The pages that the tunnel of all others comes from.
+/// The page that the tunnel of all others comes from.
 pub const TUNNEL: &str = "first-tunnel.md";
 
 /// The root of the repository.

@@ -2,7 +2,7 @@
 
 use crate::block::{Block, How, Machine};
 
-/// What begins and ends the scene that other pages go on from.
+/// The mark behind the scene that other pages go on from.
 const SCENE_ENDS: &str = "scene ends";
 const REGION_BEGINS: &str = "<!-- begin: written by scripts/handbook --write -->";
 const REGION_ENDS: &str = "<!-- end -->";
@@ -70,6 +70,7 @@ impl Page {
         if reader.open.is_some() {
             return Err(format!("{file}: a block has no end"));
         }
+        reader.no_marks()?;
         let Reader { needs_tunnel, blocks, headings, links, .. } = reader;
         Ok(Self { file: file.to_owned(), text: text.to_owned(), needs_tunnel, blocks, headings, links })
     }
@@ -95,7 +96,7 @@ impl Page {
     }
 }
 
-/// A block that has begun, and the marks that were above it.
+/// What was read so far: a block that has begun, the marks for the next one, and what is complete.
 struct Reader<'a> {
     file: &'a str,
     needs_tunnel: bool,
@@ -152,11 +153,17 @@ impl<'a> Reader<'a> {
         if let Some(mark) = line.strip_prefix("<!-- ").and_then(|line| line.strip_suffix(" -->")) {
             return self.mark(number, mark);
         }
-        if self.marks.line > 0 {
-            return Err(format!("{}:{}: this mark is above no block", self.file, self.marks.line));
-        }
+        self.no_marks()?;
         self.prose(number, line);
         Ok(())
+    }
+
+    /// Whoever is here is at no block.
+    fn no_marks(&self) -> Result<(), String> {
+        match self.marks.line {
+            0 => Ok(()),
+            line => Err(format!("{}:{line}: this mark is above no block", self.file)),
+        }
     }
 
     fn mark(&mut self, number: usize, mark: &str) -> Result<(), String> {
@@ -264,8 +271,10 @@ mod tests {
         for text in ["<!-- on: moon -->\n```\n```\n", "<!-- what -->\n", "<!-- scene: moon -->", "```sh\n"] {
             assert!(parse(text).is_err(), "{text}");
         }
-        let error = parse("<!-- on: laptop -->\ntext\n").unwrap_err();
-        assert!(error.contains("a.md:1"), "{error}");
+        for text in ["<!-- on: laptop -->\ntext\n", "<!-- on: laptop -->\n"] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains("a.md:1"), "{error}");
+        }
     }
 
     #[test]

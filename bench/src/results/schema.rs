@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::Results;
-use super::files::{Carried, FLOODS, File, Floods, HANDSHAKES, SOAK, STAGES, Stages, TRAFFIC};
-use super::model::SCHEMA;
+use super::files::{Carried, FLOODS, File, Floods, HANDSHAKES, SCHEMA_VERSION, SOAK, STAGES, Stages, TRAFFIC};
+use super::model::{self, SCHEMA};
 use crate::handshakes;
 use crate::soak::Soak;
 
@@ -24,16 +24,23 @@ enum AnyFile {
     Soak(Box<File<Soak>>),
 }
 
-/// The values of `schema`, in the order of [`AnyFile`].
-const NAMES: [&str; 6] = [SCHEMA, TRAFFIC, HANDSHAKES, STAGES, FLOODS, SOAK];
+/// The values of `schema` and `schema_version`, in the order of [`AnyFile`].
+const KINDS: [(&str, u32); 6] = [
+    (SCHEMA, model::SCHEMA_VERSION),
+    (TRAFFIC, SCHEMA_VERSION),
+    (HANDSHAKES, SCHEMA_VERSION),
+    (STAGES, SCHEMA_VERSION),
+    (FLOODS, SCHEMA_VERSION),
+    (SOAK, SCHEMA_VERSION),
+];
 
 /// The whole schema.
 pub fn document() -> Value {
     let mut document = schemars::schema_for!(AnyFile).to_value();
     let Some(kinds) = document.as_object_mut().and_then(|object| object.remove("anyOf")) else { return document };
-    let kinds = kinds.as_array().cloned().unwrap_or_default().into_iter().zip(NAMES);
-    let named = kinds.map(|(kind, name)| {
-        let versions = json!({ "schema": { "const": name }, "schema_version": { "const": 1 } });
+    let kinds = kinds.as_array().cloned().unwrap_or_default().into_iter().zip(KINDS);
+    let named = kinds.map(|(kind, (name, version))| {
+        let versions = json!({ "schema": { "const": name }, "schema_version": { "const": version } });
         json!({ "title": name, "properties": versions, "required": ["schema", "schema_version"], "allOf": [kind] })
     });
     document["oneOf"] = named.collect();

@@ -1,7 +1,7 @@
 //! Files of results against their schema, for the tests of the program and for those that run it.
 //!
 //! This knows the words of JSON Schema that the schema uses, and takes any other for an error. A library that knows all
-//! of them is forty crates, and took longer to build than the lab.
+//! of them would bring many crates for a test.
 
 use serde_json::{Map, Value};
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::prober::{Answers, Echo, Prober, Trips};
 use crate::sockets::open_the_way;
+use crate::sys::nanoseconds;
 use crate::tcp::{self, Bulk, BulkOutcome};
 use crate::{Cpus, Endpoint, Placement, seconds, sys};
 
@@ -138,7 +139,6 @@ pub fn run(rrul: &Rrul, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU
     })?;
     let [(forth, forth_ns), (back, back_ns)] = loads;
     // Both ran in this time.
-    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let begin_ns = forth_ns.max(back_ns) + nanoseconds(rrul.ramp_up);
     let end_ns = forth_ns.min(back_ns) + nanoseconds(rrul.ramp_up) + nanoseconds(rrul.sustain);
     let quiet_until_ns = start_ns + nanoseconds(rrul.quiet);

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::{Imix, Load, Size};
+use crate::{Imix, Load, Size, sys};
 
 /// Most datagrams of a train: `UDP_MAX_SEGMENTS` of kernels before 6.9.
 const TRAIN_LEN_MAX: u32 = 64;
@@ -65,7 +65,7 @@ impl Schedule {
             train_len: if load.gso { fitting.clamp(1, TRAIN_LEN_MAX) } else { 1 },
             payloads,
             late_max_ns: if load.burst { BURST_LATE_MAX_NS } else { LATE_MAX_NS },
-            slice_ns: u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX),
+            slice_ns: sys::nanoseconds(slice),
             slices: usize::try_from(slices).unwrap_or(usize::MAX).max(1),
         }
     }
@@ -113,7 +113,7 @@ impl Schedule {
     }
 }
 
-/// How long a slice of a load is: a tenth of a second, or so long that there are 600.
+/// How long a slice of a load or of a transfer is: a tenth of a second, or so long that there are 600.
 pub(crate) fn slice(duration: Duration) -> Duration {
     Duration::from_millis(100).max(duration / 600)
 }

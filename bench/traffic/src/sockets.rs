@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 use ringfort_testbed::{Context, Error, Result};
 
-use crate::{Endpoint, sys};
+use crate::{Endpoint, Route, sys};
 
 /// Loss must happen in between, not in the receiver's or sender's own buffers.
 const BUFFER_BYTES: usize = 16 << 20;
@@ -64,6 +64,11 @@ impl Grid {
     pub(crate) fn places(&self, flow: u32) -> (u16, u16) {
         let sinks = self.sink_addresses.len() as u32;
         ((flow / sinks) as u16, (flow % sinks) as u16)
+    }
+
+    /// The sockets at which packets are received and counted: a round trip ends where it began.
+    pub(crate) fn receiving(&self, route: Route) -> &[UdpSocket] {
+        if route == Route::RoundTrip { &self.sources } else { &self.sinks }
     }
 
     /// Whether sources are connected, and must not be given an address.

@@ -95,6 +95,11 @@ pub(crate) fn forbid_fragments(socket: BorrowedFd<'_>, v4: bool) -> io::Result<(
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
+/// As clocks count here; no more than fits.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Connects from an address of this host, within that time.
 pub(crate) fn connect_from(from: IpAddr, target: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };

@@ -102,7 +102,7 @@ impl Lane {
             grid.segment(schedule.payload_len_max())?;
         }
         if load.gro {
-            merge(if route == Route::RoundTrip { &grid.sources } else { &grid.sinks })?;
+            merge(grid.receiving(route))?;
         }
         Ok(Self { route, grid, schedule, tag: next_tag(), receiving: Signals::new()?, reflecting: Signals::new()? })
     }
@@ -113,7 +113,7 @@ impl Lane {
         load: &'env Load,
         progress: &'env AtomicU64,
     ) -> Threads<'scope> {
-        let sockets = if self.route == Route::RoundTrip { &self.grid.sources } else { &self.grid.sinks };
+        let sockets = self.grid.receiving(self.route);
         Threads {
             sender: crew.add(
                 || Sender::new(&self.grid, &self.schedule, self.tag, &NEVER),

@@ -103,7 +103,7 @@ pub struct Serve {
     pub socket_buffer: Option<SocketBuffer>,
 
     /// The most that packets and the buffers of the UDP sockets may take together, in bytes, or as 32M or 1G. The
-    /// packets of each worker take 6.2 MiB, and the buffers get the rest. If they would get less than 1 MiB each, there
+    /// packets of each worker take 6.1 MiB, and the buffers get the rest. If they would get less than 1 MiB each, there
     /// are fewer workers, unless --workers or --cpus says how many. 8M is enough for one. Peers and keys are not in it.
     /// While the listening port changes, there are two sets of sockets for a moment [default: a quarter of the memory
     /// of the machine, or of the control group, which nothing is refused for]

@@ -25,10 +25,10 @@ const ENTER_GETEVENTS: u32 = 1;
 
 /// How long the end of a ring waits for the kernel.
 const END_PATIENCE: Duration = Duration::from_secs(1);
-/// Operations with something to complete that end a [`Wait::Nap`].
-const NAP_ENDS: usize = 2;
 /// How long it waits before it asks again.
 const END_WAIT: Duration = Duration::from_millis(10);
+/// Operations with something to complete that end a [`Wait::Nap`].
+const NAP_ENDS: usize = 2;
 
 /// Sizes of the two queues, and of the table of operations.
 #[derive(Clone, Copy, Debug)]

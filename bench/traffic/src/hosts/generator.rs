@@ -74,7 +74,7 @@ impl Generator {
     /// directions of a load begin within one round trip of the control connection.
     ///
     /// # Errors
-    /// The load is not within the limits of either host, sockets or rings cannot be made, nothing gets through within
+    /// The load is not within the limits of either host, or sockets or rings cannot be made. Nothing gets through in
     /// five seconds, the reflector fails, or the kernel refuses every packet.
     pub fn udp(&mut self, load: &Load, progress: &AtomicU64) -> Result<Outcome> {
         load.check(self.from, self.to)?;

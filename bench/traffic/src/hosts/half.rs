@@ -115,17 +115,13 @@ impl Bare {
             reflecting: Signals::new()?,
         };
         if load.gro && host.receives(route) {
-            merge(half.receiving_sockets())?;
+            merge(half.grid.receiving(route))?;
         }
         Ok(half)
     }
 }
 
 impl Half {
-    fn receiving_sockets(&self) -> &[std::net::UdpSocket] {
-        if self.route == Route::RoundTrip { &self.grid.sources } else { &self.grid.sinks }
-    }
-
     /// Adds its threads. Our clock shows `offset_ns` beyond that of who sends to us.
     pub(crate) fn spawn<'scope, 'env>(
         &'env self,
@@ -145,7 +141,7 @@ impl Half {
         if self.host.receives(self.route) {
             // What comes back from a round trip was stamped by our own clock.
             let offset_ns = if self.route == Route::RoundTrip { 0 } else { offset_ns };
-            let sockets = self.receiving_sockets();
+            let sockets = self.grid.receiving(self.route);
             threads.receiver = Some(crew.add(
                 move || Receiver::new(sockets, &self.schedule, self.tag, load.gro, &self.receiving, progress),
                 move |receiver, _| receiver.with_clock_offset(offset_ns).run(placement),

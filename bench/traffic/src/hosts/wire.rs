@@ -42,7 +42,7 @@ use crate::tcp::ends::Drained;
 pub(crate) const PROTOCOL: &str = "ringfort-bench-control";
 /// Raised when a message changes. Both ends must have the same.
 pub(crate) const VERSION: u32 = 1;
-/// The longest message of a generator, in bytes. The ports of 10,000 flows in 64 lanes need a tenth of it.
+/// The longest message of a generator, in bytes. The ports of 10,000 flows in 64 lanes, both ways, need a fifth of it.
 pub(crate) const REQUEST_LEN_MAX: usize = 64 << 10;
 /// The longest of a reflector: the times of 64 lanes, to three digits each.
 pub(crate) const ANSWER_LEN_MAX: usize = 64 << 20;
@@ -320,9 +320,9 @@ mod tests {
         let mut line = Line::new(listener.accept().unwrap().0, 1_000).unwrap();
         thread::scope(|scope| {
             scope.spawn(move || {
-                // Byte by byte, so a message ends in the middle of what is read. The reader may have gone.
-                for byte in bytes.chunks(7) {
-                    let _ = writer.write_all(byte);
+                // A few bytes at a time, so a message ends in the middle of what is read. The reader may have gone.
+                for part in bytes.chunks(7) {
+                    let _ = writer.write_all(part);
                 }
             });
             let mut requests = Vec::new();

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::port::{Event, Port, PortPlan};
 use crate::receiver::Signals;
-use crate::sys;
+use crate::schedule::slice;
+use crate::sys::{self, nanoseconds};
 
 /// After how many bytes a connection's content repeats: a prime, so no shift by whole segments goes unnoticed.
 const PERIOD: usize = 65_521;
@@ -54,10 +55,9 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(start_ns: u64, ramp_up: Duration, sustain: Duration) -> Self {
-        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let begin_ns = start_ns.saturating_add(nanoseconds(ramp_up));
         let end_ns = begin_ns.saturating_add(nanoseconds(sustain));
-        Self { begin_ns, end_ns, interval_ns: nanoseconds(interval(sustain)) }
+        Self { begin_ns, end_ns, interval_ns: nanoseconds(slice(sustain)) }
     }
 
     /// Whether what happens now counts.
@@ -79,11 +79,6 @@ impl Window {
         let elapsed_ns = now_ns.checked_sub(self.begin_ns).filter(|_| now_ns < self.end_ns)?;
         usize::try_from(elapsed_ns / self.interval_ns).ok()
     }
-}
-
-/// How long an interval is: a tenth of a second, or so long that there are 600.
-pub(crate) fn interval(sustain: Duration) -> Duration {
-    Duration::from_millis(100).max(sustain / 600)
 }
 
 /// What came out of the connections of a lane while it was measured.

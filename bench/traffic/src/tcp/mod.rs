@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crew::{Crew, Done, Member, join};
 use crate::receiver::Signals;
-use crate::tcp::ends::{Drained, Sink, Source, Window, interval};
+use crate::schedule::slice;
+use crate::tcp::ends::{Drained, Sink, Source, Window};
 use crate::{Endpoint, Placement, seconds, sys};
 
 /// The most connections.
@@ -171,7 +172,7 @@ pub(crate) fn outcome(
         megabits_per_s: received_bytes as f64 * 8.0 / 1e6 / measured_s,
         fairness: fairness(&stream_bytes),
         stream_bytes,
-        interval_s: interval(bulk.sustain).as_secs_f64(),
+        interval_s: slice(bulk.sustain).as_secs_f64(),
         interval_bytes,
         retransmits,
         sender_cpu_percent: percent(sender_cpu_ns),

@@ -66,8 +66,8 @@ impl<B: Bits> Trie<B> {
     }
 }
 
-/// A lookup on its way down: one turn of the loop in `Trie::lookup` is a step. The loop is not made of steps: that
-/// costs 1 to 5 ns where the table is small.
+/// A lookup on its way down: one turn of the loop in `Trie::lookup` is a step. The loop is not made of steps, which
+/// would be slower where the table is small.
 #[derive(Debug)]
 struct Walk<'a, B> {
     bits: B,

@@ -1,4 +1,4 @@
-//! Data messages that come alone in one turn are opened together, those of one session at once: to a cipher that works
+//! Data messages that come alone in one turn are opened together, those of one session at once. To a cipher that works
 //! across packets they are as good as a train.
 //!
 //! Only the opening is put off, and only until the turn has nothing more at hand. What follows from the messages

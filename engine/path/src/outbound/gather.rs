@@ -10,7 +10,6 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::DATA_HEADER_LEN;
 
 use super::{train, wire_len};
-use crate::tap::Direction;
 use crate::{DataPath, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// A packet with a peer and, as of this batch, a key.
@@ -61,14 +60,6 @@ impl<W: Watch> DataPath<W> {
             }
         }
         self.line_up(now, id, view, ecn);
-    }
-
-    /// Shows whoever looks on a packet from inside that is dropped.
-    #[cold]
-    pub(crate) fn tap_dropped(&mut self, now: Time, peer: PeerId, reason: DropReason, view: &[u8]) {
-        if let Some(tap) = &mut self.tap {
-            tap.dropped(now, Direction::Out, Some(peer), reason, [&view[DATA_HEADER_LEN..], &[]]);
-        }
     }
 
     /// Puts a packet in line for sealing.

@@ -116,13 +116,8 @@ impl<W: Watch> DataPath<W> {
 
     /// Gives up what waits for a peer.
     pub(crate) fn drop_staged(&mut self, now: Time, id: PeerId, reason: DropReason) {
-        let mut packets = 0;
         while let Some(view) = self.staging.pop(id) {
-            self.tap_dropped(now, id, reason, &view);
-            packets += 1;
-        }
-        if packets > 0 {
-            self.drop_of(now, id, reason, packets);
+            self.drop_outgoing(now, Some(id), reason, &view);
         }
     }
 

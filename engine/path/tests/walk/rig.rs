@@ -113,6 +113,11 @@ pub fn filled<W: Watch>(path: &DataPath<W>, line: LineId, bytes: &[u8]) -> View 
     bare::filled(path, line, bytes).expect("a free slot")
 }
 
+/// All slots that a line could have.
+pub fn take_all<W: Watch>(path: &DataPath<W>, line: LineId) -> Vec<View> {
+    std::iter::from_fn(|| path.pool().claim_for(line)).collect()
+}
+
 /// What the sender's data path has for the socket, which takes all of it.
 pub fn transmits<W: Watch>(path: &mut DataPath<W>) -> Vec<Transmit> {
     let mut sent = Vec::new();

@@ -1,15 +1,9 @@
 //! A step that finds no slot says so, and goes on where it stopped.
 
-use ring_buffers::View;
 use ringfort_core::drops::DropReason;
-use ringfort_path::{DataPath, Order, Outcome, budget};
+use ringfort_path::{Order, Outcome, budget};
 
-use crate::rig::{NOW, PEER, SEGMENT, filled, pair, received, super_packet, transmits, writes};
-
-/// All slots that a line could have.
-fn take_all(path: &DataPath, line: ring_buffers::LineId) -> Vec<View> {
-    std::iter::from_fn(|| path.pool().claim_for(line)).collect()
-}
+use crate::rig::{NOW, PEER, SEGMENT, filled, pair, received, super_packet, take_all, transmits, writes};
 
 #[test]
 #[cfg_attr(miri, ignore = "64 KiB take minutes to encrypt; allocation.rs has less")]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ring_buffers::View;
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
@@ -11,7 +10,8 @@ use ringfort_path::{DataPath, HANDSHAKE_TRAFFIC_CLASS, Order, Outcome, Train, Un
 use vnet_packets::VNET_HDR_LEN;
 
 use crate::rig::{
-    Gateway, INDEX, NOW, PEER, RECEIVER, SENDER, endpoint, filled, packet, pair, received, super_packet, transmits,
+    Gateway, INDEX, NOW, PEER, RECEIVER, SENDER, endpoint, filled, packet, pair, received, super_packet, take_all,
+    transmits,
 };
 use crate::tap::{look, seen};
 
@@ -31,11 +31,6 @@ fn assert_all(dropped: &[(Seen, Vec<u8>)], side: Side, direction: Direction, pee
 
 fn bytes(seen: &[(Seen, Vec<u8>)]) -> Vec<&[u8]> {
     seen.iter().map(|(_, bytes)| &bytes[..]).collect()
-}
-
-/// All slots that a line could have.
-fn take_all(path: &DataPath, line: ring_buffers::LineId) -> Vec<View> {
-    std::iter::from_fn(|| path.pool().claim_for(line)).collect()
 }
 
 fn send(sender: &mut DataPath, packets: &[Vec<u8>]) -> Outcome {

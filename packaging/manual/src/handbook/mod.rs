@@ -10,7 +10,7 @@ use std::fs;
 
 use ringfort_handbook::{Page, directory, page};
 
-/// Writes what is not as it should be.
+/// Writes the pages.
 ///
 /// # Errors
 /// A page cannot be read or written, or has no place for what belongs there.
