@@ -14,13 +14,13 @@ use ringfort_path::budget::budget;
 use udp_uring::SocketConfig;
 
 /// A worker has a socket for each of IPv4 and IPv6.
-pub const SOCKETS: usize = 2;
+const SOCKETS: usize = 2;
 /// The kernel may take twice what a buffer is set to, for what it keeps beside the bytes (`socket(7)`).
-pub const BOOKED: usize = 2;
+const BOOKED: usize = 2;
 /// A buffer takes a last datagram or train as long as it is not full. That may be so much over.
 const OVERSHOOT: usize = 128 << 10;
 /// A send buffer is one of so many parts of the receive buffer beside it.
-pub const SENDING: usize = 4;
+const SENDING: usize = 4;
 /// With less in each receive buffer, more is lost while a worker waits for its CPU than a further worker gains.
 const RECEIVE_BUFFER_ENOUGH: usize = 1 << 20;
 /// Memory is given in pages.
@@ -50,13 +50,18 @@ impl Bound {
         }
     }
 
-    /// In bytes.
+    /// In bytes, if there is one.
     #[must_use]
-    pub const fn bytes(self) -> usize {
+    pub const fn limit(self) -> Option<usize> {
         match self {
-            Self::Asked(bytes) | Self::Usual(bytes) => bytes,
-            Self::None => usize::MAX,
+            Self::Asked(bytes) | Self::Usual(bytes) => Some(bytes),
+            Self::None => None,
         }
+    }
+
+    /// Without one, there is room for anything.
+    fn bytes(self) -> usize {
+        self.limit().unwrap_or(usize::MAX)
     }
 }
 
@@ -186,7 +191,8 @@ pub struct TooLittleMemory {
 }
 
 /// Bytes as people read them.
-struct Mib(usize);
+#[derive(Clone, Copy, Debug)]
+pub struct Mib(pub usize);
 
 impl fmt::Display for Mib {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,7 +14,6 @@ use super::file::steward::{Report, Steward};
 use super::keyless::Keyless;
 use super::logging;
 use super::uapi::Reply;
-use crate::cli::memory::Bound;
 use crate::fault::Fault;
 use crate::metrics::Source;
 use crate::worker::StageTable;
@@ -80,8 +79,8 @@ pub fn stats(reply: &mut Reply, device: &Device, plane: &DataPlane, handshakes_w
     reply.line("socket_buffer", plane.sockets().receive_buffer());
     reply.line("memory_packets", memory.packets());
     reply.line("memory_sockets", memory.sockets());
-    if memory.bound != Bound::None {
-        reply.line("memory_bound", memory.bound.bytes());
+    if let Some(bytes) = memory.bound.limit() {
+        reply.line("memory_bound", bytes);
     }
     let staged = workers.iter().map(|worker| worker.staged.get()).sum();
     reply.line("staged_without_private_key", Keyless::waiting(device, staged));

@@ -26,7 +26,8 @@ pub fn cpus_near_the_card() -> Vec<usize> {
     checks::card_node(&System::at(Path::new("/"), Facts::default())).map_or_else(Vec::new, |node| node.cpus)
 }
 
-/// The bytes that we and all others here have together: what our control group allows, or else those of the machine.
+/// The bytes that we and all others here have together: what our control group allows, or those of the machine if they
+/// are fewer.
 #[must_use]
 pub fn memory_for_us() -> Option<usize> {
     let system = System::at(Path::new("/"), Facts::default());

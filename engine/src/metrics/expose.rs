@@ -12,7 +12,7 @@ use super::Source;
 use super::families::{self, About};
 use super::sample::{ControlSample, PeerSample, Snapshot};
 use super::text::{Format, Text};
-use crate::cli::memory::{Bound, Division};
+use crate::cli::memory::Division;
 use crate::queues::{EVENTS_WAITING, HANDOFFS_WAITING, HANDSHAKES_WAITING};
 use crate::worker::{WorkerStats, thread_cpu_time};
 
@@ -75,8 +75,8 @@ fn memory(text: &mut Text, division: &Division) {
     family.sample(&[("for", "packets")], division.packets() as u64);
     family.sample(&[("for", "sockets")], division.sockets() as u64);
     // Without one there is nothing to compare with.
-    if division.bound != Bound::None {
-        text.family(&families::MEMORY_BOUND).sample(&[], division.bound.bytes() as u64);
+    if let Some(bytes) = division.bound.limit() {
+        text.family(&families::MEMORY_BOUND).sample(&[], bytes as u64);
     }
 }
 

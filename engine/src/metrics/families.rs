@@ -101,7 +101,7 @@ families! {
         MEMORY = "memory_bytes", Gauge, ["for"],
             "The most that packets and the buffers of the UDP sockets take. Peers and keys are not in it.";
         MEMORY_BOUND = "memory_bound_bytes", Gauge, [],
-            "What both may take together (--memory), or else a quarter of the machine's memory.";
+            "What both may take together (--memory), or else a quarter of the memory of the machine or control group.";
         UP = "up", Gauge, [], "Whether the interface is up and there are sockets (1) or not (0).";
         PRIVATE_KEY_SET = "private_key_set", Gauge, [], "Whether there is a private key (1) or not (0).";
         PEERS = "peers", Gauge, [], "Peers that are configured.";

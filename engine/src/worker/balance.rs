@@ -145,9 +145,10 @@ impl Balance {
         self.asked.store(false, Relaxed);
     }
 
-    /// Whether a worker knows what there is to know. Who asks for the first time after a pause has to wait.
-    pub(super) fn is_known(&self, worker: usize, now: Time) -> bool {
-        !self.is_told.load(Relaxed) || self.core(worker, now).is_some()
+    /// Whether a worker that has this of its [`core`](Self::core) knows what there is to know. Who asks for the first
+    /// time after a pause has to wait.
+    pub(super) fn is_known(&self, core: Option<Share>) -> bool {
+        core.is_some() || !self.is_told.load(Relaxed)
     }
 
     #[cfg(test)]

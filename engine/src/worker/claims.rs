@@ -149,7 +149,7 @@ impl Claims {
         if let Some(load) = self.account.as_mut().and_then(|account| account.take(window, look.core_busy)) {
             balance.publish(worker, load.ran, now);
             look.asks = balance.ask(load);
-            if balance.is_known(worker, now) {
+            if balance.is_known(look.core_busy) {
                 look.moves = self.spread_work(load, cost(0, received_here) + sent_here, now);
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-/// A sixth of what others have. Kernels allow 0.1 ms at least.
+/// Others have more, some milliseconds where there are many CPUs. Kernels allow 0.1 ms at least.
 const SLICE: Duration = Duration::from_micros(500);
 
 /// Has the calling thread scheduled in short slices. A policy that somebody has given the process stays, as

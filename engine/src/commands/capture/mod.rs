@@ -29,9 +29,9 @@ What is in the tunnel is in the file, as plaintext, unless --side cipher is give
 nobody: what is not read in time is lost, and counted. One capture runs at a time. Interrupt it (Ctrl-C) to end it.
 
 IP and UDP headers of datagrams are made anew, since sockets do not show them: addresses, ports and ECN are right.
-A packet that the kernel refuses was shown before, and is shown again with its reason (send_failed, tun_write_failed).
-Not seen are keepalives that find no slot (no_slot), and what sockets give that nobody can read, or after they were
-closed (runt, truncated_datagram, malformed_receive, down).";
+A packet that the kernel refuses is shown with its reason (send_failed, tun_write_failed). Unless it is a handshake
+message, it was shown before as well. Not seen are keepalives that find no slot (no_slot), and datagrams that nobody can
+read (runt, truncated_datagram, malformed_receive) or that come after their socket was closed (down).";
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]

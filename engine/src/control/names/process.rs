@@ -256,7 +256,8 @@ pub mod test {
     pub fn names_by(patience: Duration, look_up: impl FnMut(&str) -> Outcome) -> Names {
         let (ours, theirs) = pair().unwrap();
         let parent = std::process::id();
-        // SAFETY: the only other thread of a test's process waits for the test. It has no lock that the child may want.
+        // SAFETY: with nextest the only other thread waits for the test, and has no lock that the child may want. With
+        // `cargo test` there are more. A lock of theirs keeps the child waiting, which fails the test, and no worse.
         if let ForkResult::Child = unsafe { fork() }.unwrap() {
             if set_pdeathsig(Signal::SIGKILL).is_ok() && parent_id() == parent {
                 close_all_except(&[theirs.as_raw_fd()]);

@@ -2,7 +2,7 @@
 
 use super::container::memory_max;
 use super::{Finding, Subject, System};
-use crate::cli::memory::{Bound, Memory, PARTS, least};
+use crate::cli::memory::{Bound, Memory, Mib, PARTS, least};
 use crate::control::limits::descriptors_needed;
 use crate::doctor::system::CAP_IPC_LOCK;
 use crate::worker::{LockedLen, locked_len};
@@ -73,7 +73,7 @@ pub(super) fn taken(subject: &Subject, all: Option<u64>) -> Option<Taken> {
     let memory = Memory { bound: Bound::of(None, all), receive_buffer: None };
     let division = memory.divide(memory.workers(workers, false).ok()?);
     let (packets, sockets) = (division.packets() as u64, division.sockets() as u64);
-    let bound = (memory.bound != Bound::None).then(|| memory.bound.bytes() as u64);
+    let bound = memory.bound.limit().map(|bytes| bytes as u64);
     Some(Taken { workers: division.workers as u64, packets, sockets, bound })
 }
 
@@ -118,8 +118,8 @@ fn too_much(all: u64, bound: Option<u64>) -> u64 {
     if bound.is_some_and(|bound| bound > usual) { all / 2 } else { usual }
 }
 
-/// The bytes that a process and all others here have together: what its control group allows, or else all that there
-/// is.
+/// The bytes that a process and all others here have together: what its control group allows, or all that there is if
+/// that is less.
 pub(in crate::doctor) fn memory_of(system: &System, process: &str) -> Option<u64> {
     let (allowed, there) = (memory_max(system, process), memory_total(system));
     allowed.into_iter().chain(there).min()
@@ -139,7 +139,7 @@ fn limit(system: &System, subject: &Subject, name: &str) -> Option<u64> {
 }
 
 pub(super) fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+    Mib(bytes as usize).to_string()
 }
 
 fn mib_exact(bytes: u64) -> String {
