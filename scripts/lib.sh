@@ -271,6 +271,36 @@ end_namespaces() {
     rm -rf "$scratch_of_namespaces"
 }
 
+# beside COMMAND [ARGUMENT...]: runs it, or an exported function, while the script goes on, when the CPUs have nothing
+# better to do. It ends with the script. There can be one at a time.
+beside() {
+    # Not local: they are still there when the script ends.
+    output_of_beside=$(mktemp)
+    trap 'abandon_beside' EXIT
+    trap 'exit 130' INT TERM HUP
+    # A process group of its own, so all that it starts can be ended. It is there when this goes on (setsid's is not).
+    set -m
+    nice -n 15 bash -euo pipefail -c '"$@"' bash "$@" >"$output_of_beside" 2>&1 </dev/null &
+    set +m
+    group_of_beside=$!
+}
+
+# Waits for it, shows what it said, and has its status.
+end_beside() {
+    local status=0
+    wait "$group_of_beside" || status=$?
+    group_of_beside=''
+    cat "$output_of_beside" >&2
+    return $status
+}
+
+# The last status in a trap can become that of the script.
+abandon_beside() {
+    [ -z "$group_of_beside" ] || kill -TERM -- "-$group_of_beside" 2>/dev/null || true
+    wait
+    rm -f "$output_of_beside"
+}
+
 # Names what is built after the commit, and dates it as it is: $version, $commit, $day, and what cargo reads.
 name_build() {
     commit=$(git rev-parse --short=12 HEAD)
