@@ -99,14 +99,14 @@ impl Gateway {
     pub(crate) fn begin(&mut self, peer: usize, initiator: bool) {
         self.end(peer);
         let order = self.remotes[peer].begin(self.now, initiator);
-        self.path.handle_session(order);
+        self.path.handle_session(self.now, order);
     }
 
     pub(crate) fn end(&mut self, peer: usize) {
         self.open_waiting();
         let remote = &mut self.remotes[peer];
         remote.is_open = false;
-        self.path.handle_session(SessionOrder::End { local_index: remote.local_index });
+        self.path.handle_session(self.now, SessionOrder::End { local_index: remote.local_index });
     }
 
     pub(crate) fn order(&mut self, order: Order) {

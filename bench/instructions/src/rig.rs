@@ -40,7 +40,7 @@ impl Rig {
         let seal = SealKey::new(plan, Suite::ChaCha20Poly1305, &KEY);
         let unused = SendSession::new(seal, INDEX, INDEX, NOW, true);
         let (session, _) = Receiver::new(hears_from, SessionNumber::default().next(), open, unused);
-        receiver.handle_session(SessionOrder::Begin(Box::new(session)));
+        receiver.handle_session(NOW, SessionOrder::Begin(Box::new(session)));
         assert_eq!(sender.handle_order(NOW, Order::SendStaged { peer: PEER }), Outcome::Done);
         Self { sender, receiver }
     }

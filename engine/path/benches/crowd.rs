@@ -66,7 +66,7 @@ fn main() {
         assert!(to.advance(Arc::new(SendState::session(number, send()))));
         let open = ReceiveSession::new(OpenKey::new(plan, suite, &KEY), index, NOW, true);
         let (session, _) = Receiver::new(from.clone(), number, open, send());
-        receiver.path.handle_session(SessionOrder::Begin(Box::new(session)));
+        receiver.path.handle_session(NOW, SessionOrder::Begin(Box::new(session)));
     }
     let (mut out, mut into) = (Vec::with_capacity(TURNS), Vec::with_capacity(TURNS));
     let (mut sent, mut pieces) = (Vec::with_capacity(64), Vec::with_capacity(64));

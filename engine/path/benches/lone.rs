@@ -106,7 +106,7 @@ impl Bench {
             let receive = ReceiveSession::new(OpenKey::new(plan, suite, &KEY), index, NOW, true);
             let send = SendSession::new(SealKey::new(plan, suite, &KEY), index, index, NOW, true);
             let (receiver, _) = Receiver::new(cell.clone(), SessionNumber::default().next(), receive, send);
-            path.handle_session(SessionOrder::Begin(Box::new(receiver)));
+            path.handle_session(NOW, SessionOrder::Begin(Box::new(receiver)));
         }
         Self { path, seal: SealKey::new(plan, suite, &KEY), counter: 0, pieces: Vec::with_capacity(64) }
     }

@@ -85,7 +85,9 @@ impl Order {
 
 impl<W: Watch> DataPath<W> {
     /// Takes over a receiving half, or lets go of one.
-    pub fn handle_session(&mut self, order: SessionOrder) {
+    pub fn handle_session(&mut self, now: Time, order: SessionOrder) {
+        // What came before the end of its session is opened.
+        self.open_waiting(now);
         match order {
             SessionOrder::Begin(receiver) => _ = self.sessions.insert(receiver.session.local_index(), receiver),
             SessionOrder::End { local_index } => {
@@ -98,7 +100,8 @@ impl<W: Watch> DataPath<W> {
     /// Does what control says.
     pub fn handle_order(&mut self, now: Time, order: Order) -> Outcome {
         self.give_up(now);
-        // What was read before is routed as it would have been then.
+        // What came before is opened and routed as it would have been then.
+        self.open_waiting(now);
         self.route_arrivals(now);
         match order {
             Order::AddPeer(cell) => self.peers.add(cell),

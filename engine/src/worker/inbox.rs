@@ -39,7 +39,7 @@ impl Worker {
         let inbox = &self.queues.workers[self.index];
         for _ in 0..most {
             match inbox.next_session() {
-                Some(order) => self.path.handle_session(order),
+                Some(order) => self.path.handle_session(self.now, order),
                 None => return false,
             }
         }

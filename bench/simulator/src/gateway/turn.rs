@@ -163,7 +163,7 @@ impl Gateway {
                 let worker = &mut self.workers[w];
                 let Some(order) = worker.inbox.sessions.pop_front() else { break };
                 let (order_name, number) = session_words(&order);
-                worker.path.handle_session(order);
+                worker.path.handle_session(now, order);
                 out.note(who, Step::Ordered { order: order_name, number });
             }
         }

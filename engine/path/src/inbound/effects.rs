@@ -11,7 +11,7 @@ use super::{Accepted, Origin};
 use crate::{DataPath, Watch};
 
 impl<W: Watch> DataPath<W> {
-    /// `longest`: bytes of the longest message on the wire.
+    /// `longest`: bytes on the wire of the longest of the messages that were accepted.
     pub(super) fn note_authentic(
         &mut self,
         now: Time,

@@ -7,7 +7,6 @@
 use arrayvec::ArrayVec;
 use ring_buffers::View;
 use ringfort_aead::{Message, OpenKey, Verdicts};
-use ringfort_core::drops::DropReason;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, DataHeader, parse_data_header};
 
@@ -72,7 +71,7 @@ impl<W: Watch> DataPath<W> {
 
     /// The end of the waiting, if any message waits.
     #[inline]
-    pub(super) fn open_waiting(&mut self, now: Time) {
+    pub(crate) fn open_waiting(&mut self, now: Time) {
         if !self.waiting.is_empty() {
             self.open_lone(now);
         }
@@ -126,9 +125,7 @@ impl<W: Watch> DataPath<W> {
     fn take_in(&mut self, now: Time, run: &mut [Lone], verified: u64, lengths: &mut [usize]) {
         let origin = run[0].origin;
         let Some(receiver) = self.sessions.get_mut(&origin.receiver) else {
-            // It has ended while they waited.
-            self.worthless += run.len() as u64;
-            return self.counters.drop(DropReason::UnknownIndex, run.len());
+            return debug_assert!(false, "a session ends only when nothing waits");
         };
         let peer = receiver.cell().id();
         let messages = run.iter().enumerate();

@@ -148,7 +148,7 @@ impl<W: Watch> DataPath<W> {
     /// The same for a train that others follow in this turn. If it is one data message, that waits for theirs, and all
     /// of one session are opened together.
     ///
-    /// The waiting ends with whatever else comes, with the next [`DataPath::handle_train`], and with
+    /// The waiting ends with whatever else comes, with the next [`DataPath::handle_train`], with any order, and with
     /// [`DataPath::flush_writes`]. To whoever looks at what comes of it, each was opened when it came.
     pub fn gather_train(&mut self, now: Time, train: Train, late: &mut dyn FnMut() -> Option<SessionOrder>) {
         match self.may_wait(now, &train) {

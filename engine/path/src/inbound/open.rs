@@ -21,7 +21,7 @@ impl<W: Watch> DataPath<W> {
         let index = run.origin.receiver;
         if !self.sessions.contains_key(&index) && self.is_owner(index) {
             while let Some(order) = late() {
-                self.handle_session(order);
+                self.handle_session(now, order);
             }
         }
         let Some(receiver) = self.sessions.get_mut(&index) else {
@@ -58,7 +58,9 @@ impl<W: Watch> DataPath<W> {
         if accepted.segments == 0 {
             return run.behind();
         }
-        self.note_authentic(now, &run.origin, run.stride.min(run.len), peer, &accepted);
+        // All but the last are of one length.
+        let longest = geometry.segment_len(accepted.bits.trailing_zeros() as usize);
+        self.note_authentic(now, &run.origin, longest, peer, &accepted);
         let lengths = self.check(now, &mut run, peer, geometry, &accepted);
         self.watch.lap(Stage::Check);
         let behind = self.deliver(run.view, geometry, &lengths);

@@ -320,7 +320,7 @@ impl Node {
         }
         for worker in 0..WORKERS {
             for order in mail.sessions[worker].drain(..) {
-                self.workers[worker].handle_session(order);
+                self.workers[worker].handle_session(self.now.mono, order);
             }
             for order in mail.orders[worker].drain(..) {
                 match &order {

@@ -33,7 +33,7 @@ fn a_confirmation_is_told_until_control_takes_it() {
     let mut receiver = Gateway::new(1, SENDER, "192.0.2.1:51820");
     let session = receiver.receiver(INDEX, false, NOW);
     let receiver = &mut receiver.workers[0];
-    receiver.handle_session(session);
+    receiver.handle_session(NOW, session);
     for round in 0..3 {
         exchange(&mut sender.workers[0], receiver, NOW);
         assert!(refuse_all(receiver).contains(&PeerEvent::Confirmed(PEER)), "round {round}");
@@ -80,7 +80,7 @@ fn events_of_a_peer_that_is_not_known_yet_are_told_until_control_takes_them() {
     let (mut sender, _) = pair();
     let gateway = Gateway::new(1, SENDER, "192.0.2.1:51820");
     let mut receiver = empty(0, 1, Unwatched);
-    receiver.handle_session(gateway.receiver(INDEX, true, NOW));
+    receiver.handle_session(NOW, gateway.receiver(INDEX, true, NOW));
     let late = NOW + Duration::from_secs(170);
     for round in 0..3 {
         let sender = &mut sender.workers[0];

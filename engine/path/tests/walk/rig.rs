@@ -104,7 +104,7 @@ pub fn pair() -> (Gateway, Gateway) {
     sender.sends();
     let mut receiver = Gateway::new(1, SENDER, "192.0.2.1:51820");
     let session = receiver.receiver(INDEX, true, NOW);
-    receiver.workers[0].handle_session(session);
+    receiver.workers[0].handle_session(NOW, session);
     (sender, receiver)
 }
 

@@ -31,7 +31,7 @@ fn a_train_for_another_worker_is_handed_over_once() {
     let (mut sender, _) = pair();
     let mut receiver = Gateway::new(2, SENDER, "192.0.2.1:51820");
     let session = receiver.receiver(INDEX, true, NOW);
-    receiver.workers[0].handle_session(session);
+    receiver.workers[0].handle_session(NOW, session);
     let sender = &mut sender.workers[0];
     for n in 0..3u8 {
         let read = filled(sender, budget::line::TUN_READS, &packet(SENDER, RECEIVER, &[n; 100]));

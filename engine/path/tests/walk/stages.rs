@@ -24,7 +24,7 @@ fn finding_neighbours_is_a_stage_of_its_own_even_if_nothing_is_written_yet() {
     let gateway = Gateway::new(1, SENDER, "192.0.2.1:51820");
     let mut receiver = empty(0, 1, Laps::default());
     meet(&mut receiver, &gateway.cell, SENDER);
-    receiver.handle_session(gateway.receiver(INDEX, true, NOW));
+    receiver.handle_session(NOW, gateway.receiver(INDEX, true, NOW));
     let train = received(&receiver, &transmits(sender)[0]);
     receiver.handle_train(NOW, train, &mut || None);
     assert_eq!(receiver.watch().0, [Stage::Classify, Stage::Open, Stage::Check, Stage::Coalesce]);

@@ -6,9 +6,10 @@ mod world;
 use std::time::Duration;
 
 use ringfort_aead::Provider;
+use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::device::PeerEvent;
 use ringfort_core::drops::DropReason;
-use ringfort_path::{Stage, Train, bare, budget};
+use ringfort_path::{Order, Outcome, Stage, Train, bare, budget};
 
 use crate::rig::{NOW, events, writes};
 use world::{Datagrams, NOBODY, SESSIONS, SUITES, UNKNOWN, World, inner, peer, place};
@@ -101,15 +102,40 @@ fn a_session_that_ends_in_the_middle_of_a_turn_has_what_came_before() {
 }
 
 #[test]
-fn what_waits_for_a_session_that_then_ends_is_dropped_by_name() {
+fn what_waits_is_opened_before_an_order_takes_effect() {
     let mut world = world();
     for (session, n) in [(0, 0), (2, 1), (0, 2)] {
         let message = world.data(session, n, &[n as u8]);
         world.gather(message);
     }
-    world.path.handle_session(World::end(0));
-    assert_eq!(arrived(&mut world), [1]);
-    assert_eq!((dropped(&world, DropReason::UnknownIndex), world.path.worthless()), (2, 2));
+    world.path.handle_session(NOW, World::end(0));
+    let message = world.data(2, 3, &[3]);
+    world.gather(message);
+    assert_eq!(world.path.handle_order(NOW, Order::Routes { routes: AllowedIps::new(), version: 2 }), Outcome::Done);
+    let message = world.data(2, 4, &[4]);
+    world.gather(message);
+    assert_eq!(arrived(&mut world), [0, 1, 2, 3]);
+    assert_eq!((dropped(&world, DropReason::UnknownIndex), dropped(&world, DropReason::SourceNotAllowed)), (0, 1));
+}
+
+/// Of both kinds: a train, and messages that wait for each other. The last of a train may be shorter.
+#[test]
+fn the_longest_message_of_a_peer_is_an_authentic_one() {
+    for is_train in [true, false] {
+        let mut world = world();
+        let mut forged = world.data(0, 0, &[0; 400]);
+        forged[40] ^= 1;
+        let authentic = world.data(0, 1, &[1; 100]);
+        let (stride, len) = (forged.len(), authentic.len());
+        if is_train {
+            world.receive(&Datagrams { bytes: [forged, authentic].concat(), stride, from: 1, ecn: 0 }, false);
+        } else {
+            world.gather(forged);
+            world.gather(authentic);
+        }
+        assert_eq!(arrived(&mut world), [1]);
+        assert_eq!(world.cells[0].shared().sizes().rx_largest as usize, len);
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl World {
         let mut world = Self { path, cells, mailbox: VecDeque::new(), cipher };
         for session in [0, 2] {
             let order = world.begin(session);
-            world.path.handle_session(order);
+            world.path.handle_session(NOW, order);
         }
         world
     }
