@@ -4,9 +4,9 @@
 //! peer that cannot be reached, a socket that takes nothing, another worker that does not run. The rest goes to whoever
 //! claims it first; a burst of reads or of trains uses it as well.
 
-use crate::outbound::Pending;
 pub use crate::staging::Limits;
 use ring_buffers::{Budget, LineId, SlotClass};
+use ringfort_aead::SEGMENTS_MAX;
 use ringfort_core::icmp::Allowance;
 
 /// Packets that the kernel may have read ahead from the TUN, and those of one turn that are sealed where they lie.
@@ -84,8 +84,8 @@ pub(crate) const fn staging_line(class: SlotClass) -> LineId {
     }
 }
 
-/// Packets that can be gathered before they are sealed.
-pub const GATHERED_MAX: usize = Pending::MAX;
+/// Packets that are gathered before they are sealed: a train for each of two peers.
+pub const GATHERED_MAX: usize = 2 * SEGMENTS_MAX;
 
 /// All slots.
 pub const SLOTS: u16 =

@@ -15,7 +15,7 @@ pub struct Counters {
     pub tun_write_bytes: u64,
     /// Datagrams received, a train counted by its segments.
     pub udp_receive_datagrams: u64,
-    /// Receive operations, by how many datagrams the kernel coalesced into each (GRO).
+    /// Receive operations, by how many datagrams the kernel coalesced into each (GRO), whatever these are worth.
     pub udp_receive_trains: TrainLengths,
     /// Datagrams given to the socket. Those that it then refused are among the drops, as `send_failed`.
     pub udp_send_datagrams: u64,

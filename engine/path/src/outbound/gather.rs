@@ -10,6 +10,7 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::DATA_HEADER_LEN;
 
 use super::{train, wire_len};
+use crate::budget::GATHERED_MAX;
 use crate::{DataPath, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// A packet with a peer and, as of this batch, a key.
@@ -24,29 +25,27 @@ pub(crate) struct Pending {
     pub(super) view: View,
 }
 
-impl Pending {
-    /// Packets that are gathered before they are sealed: a train for each of two peers.
-    pub(crate) const MAX: usize = 2 * SEGMENTS_MAX;
-}
-
 /// Packets that are gathered.
 pub(crate) struct Gathered(pub(super) VecDeque<Pending>);
 
 impl Gathered {
     pub(crate) fn new() -> Self {
-        Self(VecDeque::with_capacity(Pending::MAX))
+        Self(VecDeque::with_capacity(GATHERED_MAX))
     }
 }
 
 impl<W: Watch> DataPath<W> {
-    /// Puts a packet in line for sealing, or lets it wait for a key.
+    /// Puts a packet in line for sealing, or lets it wait for a key. Of one peer, packets are in line or wait, never
+    /// both: what was read before leaves before.
     pub(super) fn admit(&mut self, now: Time, id: PeerId, view: View, ecn: u8) {
+        if self.gathered.0.len() == GATHERED_MAX {
+            // Before anybody asks who waits: a key that is used up refuses what was gathered, and that waits then.
+            self.make_room_to_enter(now);
+            self.seal_gathered(now);
+        }
         if !self.peers.get(id).is_some_and(|peer| peer.has_session(now)) {
             return match self.peers.reachable(id) {
-                Ok(_) => {
-                    self.make_room_to_enter(now);
-                    self.stage(now, id, view);
-                }
+                Ok(_) => self.hold_back(now, id, view),
                 Err(reason) => self.drop_outgoing(now, Some(id), reason, &view),
             };
         }
@@ -62,16 +61,20 @@ impl<W: Watch> DataPath<W> {
         self.line_up(now, id, view, ecn);
     }
 
-    /// Puts a packet in line for sealing.
+    /// Lets a packet of a peer without a session wait, behind those that were gathered while there was one.
+    fn hold_back(&mut self, now: Time, id: PeerId, view: View) {
+        self.make_room_to_enter(now);
+        self.seal_gathered_of(now, id);
+        self.stage(now, id, view);
+    }
+
+    /// Puts a packet in line for sealing. There is room: no more than [`GATHERED_MAX`] come between two sealings.
     pub(super) fn line_up(&mut self, now: Time, id: PeerId, view: View, ecn: u8) {
         let wire_len = wire_len(view.len() - DATA_HEADER_LEN, self.config.mtu);
         if wire_len > SEGMENT_LEN_MAX || wire_len > view.len() + view.tail_room() {
             return self.drop_outgoing(now, Some(id), DropReason::Oversized, &view);
         }
-        if self.gathered.0.len() == Pending::MAX {
-            self.seal_gathered(now);
-        }
-        let order = u32::try_from(self.gathered.0.len()).expect("bounded by Pending::MAX");
+        let order = u32::try_from(self.gathered.0.len()).expect("bounded by GATHERED_MAX");
         self.gathered.0.push_back(Pending { peer: id, order, wire_len, ecn, view });
     }
 
@@ -82,6 +85,13 @@ impl<W: Watch> DataPath<W> {
         // Asked for in every turn, and hardly ever is there anybody.
         if !self.entered.is_empty() {
             self.look_again(now);
+        }
+    }
+
+    /// Seals what was gathered if anything of it is for this peer, which has lost its session since.
+    pub(super) fn seal_gathered_of(&mut self, now: Time, id: PeerId) {
+        if self.gathered.0.iter().any(|packet| packet.peer == id) {
+            self.seal_gathered(now);
         }
     }
 

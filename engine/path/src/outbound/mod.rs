@@ -12,7 +12,7 @@ mod stage;
 mod train;
 
 pub(crate) use arrive::Arrivals;
-pub(crate) use gather::{Gathered, Pending};
+pub(crate) use gather::Gathered;
 pub(crate) use segment::{HEADERS_MAX, Heads, SuperPacket, no_heads};
 
 use ring_buffers::View;

@@ -69,8 +69,15 @@ impl<W: Watch> DataPath<W> {
         };
         self.make_room_to_enter(now);
         if !self.peers.get(peer).is_some_and(|known| known.has_session(now)) {
+            self.seal_gathered_of(now, peer);
             self.stage_super(now, peer, segments);
             return Outcome::Done;
+        }
+        // The same here. What the key refuses of it waits, and is then asked for.
+        if self.gathered.0.is_empty() {
+            self.watch.lap(Stage::Route);
+        } else {
+            self.seal_gathered(now);
         }
         if self.staging.waiting(peer) > 0 {
             self.send_staged(now, peer);
@@ -78,12 +85,6 @@ impl<W: Watch> DataPath<W> {
                 self.stage_super(now, peer, segments);
                 return Outcome::Done;
             }
-        }
-        // The same here.
-        if self.gathered.0.is_empty() {
-            self.watch.lap(Stage::Route);
-        } else {
-            self.seal_gathered(now);
         }
         let ecn = packet::outer_ecn(inner.ecn);
         self.send_super(now, SuperPacket { view, geometry, peer, ecn, sealed: 0 })

@@ -9,7 +9,7 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, TAG_LEN};
 use vnet_packets::Segments;
 
-use crate::budget::staging_line;
+use crate::budget::{GATHERED_MAX, staging_line};
 use crate::staging::Staged;
 use crate::{DataPath, ENTERED_MAX, Watch};
 
@@ -75,15 +75,31 @@ impl<W: Watch> DataPath<W> {
         if self.staging.waiting(id) == 0 {
             return;
         }
-        // What was gathered for the peer was read before what waits.
+        // What is taken at once finds an empty line.
         self.seal_gathered(now);
-        // As many as wait now: what the new key refuses waits again, behind them.
-        for _ in 0..self.staging.waiting(id) {
-            let Some(view) = self.staging.pop(id) else { break };
-            let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
-            self.line_up(now, id, view, ecn);
+        let mut left = self.staging.waiting(id);
+        while left > 0 {
+            let batch = left.min(GATHERED_MAX);
+            for _ in 0..batch {
+                let Some(view) = self.staging.pop(id) else { break };
+                let ecn = packet::parse(&view[DATA_HEADER_LEN..]).map_or(0, |inner| packet::outer_ecn(inner.ecn));
+                self.line_up(now, id, view, ecn);
+            }
+            left -= batch;
+            self.seal_gathered(now);
+            if self.staging.waiting(id) > left {
+                return self.stay_behind(now, id, left);
+            }
         }
-        self.seal_gathered(now);
+    }
+
+    /// The key has refused packets, which now wait behind the first `left`: these came after them, and go behind them.
+    #[cold]
+    fn stay_behind(&mut self, now: Time, id: PeerId, left: usize) {
+        for _ in 0..left {
+            let Some(view) = self.staging.pop(id) else { return };
+            self.stage(now, id, view);
+        }
     }
 
     /// Enters the worker among those that hold packets of a peer back, then asks for a session. Not the other way

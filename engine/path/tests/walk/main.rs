@@ -3,6 +3,7 @@
 mod allocation;
 mod crowd;
 mod lone;
+mod order;
 mod recover;
 mod refused;
 mod rig;

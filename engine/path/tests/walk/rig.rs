@@ -80,13 +80,7 @@ impl Gateway {
 
     /// A session to send under, asked for by us.
     pub fn sends(&self) {
-        self.sends_from(SessionNumber::default().next(), 0);
-    }
-
-    /// The same, of that number, whose first message has that counter.
-    pub fn sends_from(&self, number: SessionNumber, counter: u64) {
-        let session = SendSession::new(key(&TO).0, INDEX, INDEX, NOW, true).with_first_counter(counter);
-        assert!(self.cell.advance(Arc::new(SendState::session(number, session))));
+        assert!(sends_under(&self.cell, SessionNumber::default().next(), 0));
     }
 
     /// A session to receive under, for the worker that owns its index.
@@ -96,6 +90,13 @@ impl Gateway {
         let number = SessionNumber::default().next();
         SessionOrder::Begin(Box::new(Receiver::new(self.cell.clone(), number, receive, send).0))
     }
+}
+
+/// A session to send under, of that number, asked for by us, whose first message has that counter. False: there is one
+/// of a higher number.
+pub fn sends_under(cell: &PeerCell, number: SessionNumber, counter: u64) -> bool {
+    let session = SendSession::new(key(&TO).0, INDEX, INDEX, NOW, true).with_first_counter(counter);
+    cell.advance(Arc::new(SendState::session(number, session)))
 }
 
 /// A sender with one worker and a session, and a receiver with one worker and the same session.
