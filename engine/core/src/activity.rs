@@ -9,10 +9,11 @@
 //!
 //! All orderings are relaxed: nothing else is published through these words, and a note that is overtaken by another
 //! core's costs at most one early or late keepalive. The one race that matters, a note made while control disarms, is
-//! closed by control's last look a little later.
+//! closed by control's last look a little later (`marks.rs`).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use crate::marks;
 pub use crate::peer_counters::{PeerCounters, Sizes, Traffic, WorkerCounters};
 use crate::time::Time;
 
@@ -65,10 +66,7 @@ impl Activity {
     pub fn data_sent(&self, now: Time) -> bool {
         self.traversed(now);
         clear(&self.unreplied);
-        if self.unanswered_since.load(Relaxed) == 0 {
-            self.unanswered_since.store(stamp(now), Relaxed);
-        }
-        self.arm()
+        marks::note(&self.unanswered_since, &self.armed, |since| if since == 0 { stamp(now) } else { since })
     }
 
     /// A keepalive was sent. It does not touch what waits for a reply: control settled that when it ordered the
@@ -85,13 +83,8 @@ impl Activity {
     pub fn data_received(&self, now: Time) -> bool {
         self.traversed(now);
         clear(&self.unanswered_since);
-        let unreplied = self.unreplied.load(Relaxed);
-        if unreplied == 0 {
-            self.unreplied.store(stamp(now), Relaxed);
-        } else if unreplied & ANOTHER == 0 {
-            self.unreplied.store(unreplied | ANOTHER, Relaxed);
-        }
-        self.arm()
+        let with_this = |unreplied| if unreplied == 0 { stamp(now) } else { unreplied | ANOTHER };
+        marks::note(&self.unreplied, &self.armed, with_this)
     }
 
     /// A keepalive was received and authenticated. It asks for no reply, so nobody is woken.
@@ -106,7 +99,7 @@ impl Activity {
     #[inline]
     #[must_use = "control has to be told"]
     pub fn request_handshake(&self) -> bool {
-        !self.requested.load(Relaxed) && !self.requested.swap(true, Relaxed)
+        marks::raise(&self.requested)
     }
 
     fn traversed(&self, now: Time) {
@@ -114,10 +107,6 @@ impl Activity {
         if now.0.wrapping_sub(last) >= TRAVERSAL_GRANULARITY {
             self.last_traversal.store(stamp(now), Relaxed);
         }
-    }
-
-    fn arm(&self) -> bool {
-        !self.armed.load(Relaxed) && !self.armed.swap(true, Relaxed)
     }
 }
 
@@ -146,9 +135,7 @@ impl Activity {
 
     /// Takes notice of a request: the next one is reported again.
     pub fn clear_request(&self) {
-        if self.requested.load(Relaxed) {
-            self.requested.store(false, Relaxed);
-        }
+        marks::lower(&self.requested);
     }
 
     /// An authenticated message other than data was sent by control, or ordered by it.

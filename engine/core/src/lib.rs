@@ -22,6 +22,7 @@ mod index_filter;
 pub mod keypair;
 pub mod limiter;
 pub mod looped;
+mod marks;
 pub mod noise;
 mod on_demand;
 pub mod packet;

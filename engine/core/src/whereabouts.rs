@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::constants::REKEY_TIMEOUT;
+use crate::marks;
 use crate::time::Time;
 
 /// Places that are looked at for one address.
@@ -170,9 +171,7 @@ impl LostSession {
     /// [`LostSession::untold`].
     #[must_use = "control has to be told"]
     pub fn tell(&self, now: Time) -> bool {
-        let due = self.0.load(Ordering::Relaxed);
-        let next = (now + REKEY_TIMEOUT).as_nanos();
-        due <= now.as_nanos() && self.0.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        marks::pass(&self.0, now.as_nanos(), (now + REKEY_TIMEOUT).as_nanos())
     }
 
     /// Control has asked the peer for a session just now.
@@ -193,12 +192,12 @@ pub struct Moves(AtomicBool);
 impl Moves {
     /// An endpoint has just changed. True: nobody has said so since control last asked, and control may be asleep.
     pub fn note(&self) -> bool {
-        !self.0.load(Ordering::Acquire) && !self.0.swap(true, Ordering::AcqRel)
+        marks::publish(&self.0)
     }
 
     /// Whether an endpoint has changed since this was last asked. What is read afterwards is as new as the answer.
     pub fn take(&self) -> bool {
-        self.0.load(Ordering::Acquire) && self.0.swap(false, Ordering::AcqRel)
+        marks::take(&self.0)
     }
 }
 
