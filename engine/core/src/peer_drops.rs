@@ -53,6 +53,37 @@ struct Table {
     send_error: AtomicI32,
 }
 
+/// Why datagrams did not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The system refuses them. Its number for why.
+    System(i32),
+    /// As many sends are under way as the gateway has room for.
+    Full,
+    /// The kernel took a part of a train, and did not say what is wrong with the rest.
+    Partial,
+}
+
+impl SendError {
+    /// As one number: the system's are above 0.
+    const fn code(self) -> i32 {
+        match self {
+            Self::System(errno) => errno,
+            Self::Full => -1,
+            Self::Partial => -2,
+        }
+    }
+
+    const fn of_code(code: i32) -> Option<Self> {
+        match code {
+            0 => None,
+            -1 => Some(Self::Full),
+            -2 => Some(Self::Partial),
+            errno => Some(Self::System(errno)),
+        }
+    }
+}
+
 /// How many packets one reason cost a peer, and when last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerDrop {
@@ -94,13 +125,13 @@ impl PeerDrops {
         tell
     }
 
-    /// As [`PeerDrops::note`], for datagrams that the kernel refused to send.
+    /// As [`PeerDrops::note`], for datagrams that did not leave.
     #[cold]
     #[must_use = "control should hear of it"]
-    pub fn note_send_error(&self, errno: i32, n: u64, now: Time) -> bool {
+    pub fn note_send_error(&self, error: SendError, n: u64, now: Time) -> bool {
         let tell = self.note(DropReason::SendFailed, n, now);
         if let Some(table) = self.0.get() {
-            table.send_error.store(errno, Relaxed);
+            table.send_error.store(error.code(), Relaxed);
         }
         tell
     }
@@ -122,9 +153,9 @@ impl PeerDrops {
         self.0.get()?.source.load().as_deref().copied()
     }
 
-    /// The system's number for why a datagram was last refused.
-    pub fn send_error(&self) -> Option<i32> {
-        Some(self.0.get()?.send_error.load(Relaxed)).filter(|&errno| errno != 0)
+    /// Why a datagram last did not leave.
+    pub fn send_error(&self) -> Option<SendError> {
+        SendError::of_code(self.0.get()?.send_error.load(Relaxed))
     }
 }
 
@@ -154,10 +185,13 @@ mod tests {
         let drops = PeerDrops::default();
         let _ = drops.note(DropReason::BadTag, 3, T(1));
         let _ = drops.note(DropReason::BadTag, 1, T(2));
-        let _ = drops.note_send_error(1, 2, T(3));
+        let _ = drops.note_send_error(SendError::System(1), 2, T(3));
         let seen: Vec<_> = drops.iter().map(|drop| (drop.reason, drop.count, drop.last)).collect();
         assert_eq!(seen, [(DropReason::BadTag, 4, T(2)), (DropReason::SendFailed, 2, T(3))]);
-        assert_eq!(drops.send_error(), Some(1));
+        for error in [SendError::System(1), SendError::Full, SendError::Partial] {
+            let _ = drops.note_send_error(error, 1, T(3));
+            assert_eq!(drops.send_error(), Some(error));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ringfort_core::device::PeerEvent;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::packet;
-use ringfort_core::peer_drops::PeerDrops;
+use ringfort_core::peer_drops::{PeerDrops, SendError};
 use ringfort_core::time::Time;
 
 use crate::tap::{Datagrams, Direction};
@@ -60,11 +60,11 @@ impl<W: Watch> DataPath<W> {
         }
     }
 
-    /// The system refused to send datagrams to a peer. `errno` is its number for why.
+    /// Datagrams to a peer did not leave.
     #[cold]
-    pub fn handle_send_failed(&mut self, now: Time, peer: PeerId, errno: i32, datagrams: usize) {
+    pub fn handle_send_failed(&mut self, now: Time, peer: PeerId, error: SendError, datagrams: usize) {
         self.counters.drop(DropReason::SendFailed, datagrams);
-        self.note_drop(peer, DropReason::SendFailed, |drops| drops.note_send_error(errno, datagrams as u64, now));
+        self.note_drop(peer, DropReason::SendFailed, |drops| drops.note_send_error(error, datagrams as u64, now));
     }
 
     /// Shows whoever looks on that datagrams will not leave, which were shown before as they left the data path. To

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::{Failure, Notice, PeerState};
 use ringfort_core::drops::DropReason;
+use ringfort_core::peer_drops::SendError;
 use ringfort_core::suite::Suite;
 
 use super::key_text;
@@ -19,7 +20,7 @@ pub fn log(public_key: &PublicKey, name: Option<&str>, notice: Notice) {
     match notice {
         Notice::State { state, was, reason, remote, took } => log_state(&key, &peer, state, was, reason, remote, took),
         Notice::Roamed { from, to } => log::info!(peer = key; "{peer} has moved from {from} to {to}"),
-        Notice::Dropped { reason, source, errno } => log_drop(&key, &peer, reason, source, errno),
+        Notice::Dropped { reason, source, error } => log_drop(&key, &peer, reason, source, error),
         Notice::Stranger { remote } => log::info!(
             peer = key;
             "{remote} asks for a session under the key {key}, which belongs to no peer here: add it with wg(8) if it \
@@ -72,8 +73,8 @@ fn log_state(
     }
 }
 
-fn log_drop(key: &str, peer: &str, reason: DropReason, source: Option<IpAddr>, errno: Option<i32>) {
-    match (reason, source, errno) {
+fn log_drop(key: &str, peer: &str, reason: DropReason, source: Option<IpAddr>, error: Option<SendError>) {
+    match (reason, source, error) {
         (DropReason::SourceNotAllowed, Some(source), _) => {
             log::info!(
                 peer = key;
@@ -86,14 +87,17 @@ fn log_drop(key: &str, peer: &str, reason: DropReason, source: Option<IpAddr>, e
                 "{peer} has no endpoint, and has not asked for a session yet: packets for it are dropped"
             );
         }
-        (DropReason::SendFailed, _, Some(libc::EAFNOSUPPORT)) => {
+        (DropReason::SendFailed, _, Some(SendError::System(libc::EAFNOSUPPORT))) => {
             log::info!(
                 peer = key;
                 "nothing can be sent to {peer}: there is no socket of its endpoint's family (ringfort why tells more)"
             );
         }
-        (DropReason::SendFailed, _, Some(errno)) => {
+        (DropReason::SendFailed, _, Some(SendError::System(errno))) => {
             log::info!(peer = key; "the system refuses to send to {peer}: {}", Errno::from_raw(errno).desc());
+        }
+        (DropReason::SendFailed, _, Some(error @ (SendError::Full | SendError::Partial))) => {
+            log::info!(peer = key; "datagrams to {peer} are dropped: {}", words::send_error(error));
         }
         _ => log::info!(peer = key; "packets of {peer} are dropped: {reason}"),
     }

@@ -3,6 +3,7 @@
 
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::SEGMENTS_MAX;
+use ringfort_core::peer_drops::SendError;
 use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
 use tun_uring::{TunEvent, VNET_HDR_LEN};
 use udp_uring::{SendFailed, TrainRefusal, TrainRefused};
@@ -52,7 +53,8 @@ impl Worker {
                 let failed = SendFailed { context, segments, errno, view, rest, stride, endpoint, ecn };
                 match why {
                     TrainRefusal::Closed => self.on_closed(&failed),
-                    _ => self.on_send_failed(&failed),
+                    TrainRefusal::NoSocket => self.on_send_failed(&failed, SendError::System(errno as i32)),
+                    TrainRefusal::Full | TrainRefusal::Ring(_) => self.on_send_failed(&failed, SendError::Full),
                 }
                 // Only a ring that is at its end takes a part.
                 let datagrams = note.datagrams - segments;

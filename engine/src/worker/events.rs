@@ -1,9 +1,9 @@
 //! What the edges say: packets and trains go into the data path, failures to where they are dealt with.
 
-use nix::errno::Errno;
 use ring_buffers::Completion;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::peer_drops::SendError;
 use ringfort_path::{Left, Stage, Train, Unsent, Watch as _};
 use tun_uring::{TunEvent, WriteError, WriteFailed};
 use udp_uring::{Family, GsoNotice, ReceiveDrop, Received, SendFailed, UdpEvent};
@@ -69,7 +69,7 @@ impl Worker {
                 }
             }
             UdpEvent::SendFailed(failed) => {
-                self.on_send_failed(&failed);
+                self.on_send_failed(&failed, SendError::System(failed.errno as i32));
                 if let Some(left_behind) = self.udp.take_left_behind() {
                     self.show_unsent(&left_behind, DropReason::SendFailed);
                 }
@@ -83,9 +83,8 @@ impl Worker {
 
     /// Datagrams do not leave. The kernel or the ring refuses them, or there is no socket of their family.
     #[cold]
-    pub(super) fn on_send_failed(&mut self, failed: &SendFailed) {
-        let peer = peer_of(failed.context);
-        self.path.handle_send_failed(self.now, peer, failed.errno as i32, failed.segments);
+    pub(super) fn on_send_failed(&mut self, failed: &SendFailed, error: SendError) {
+        self.path.handle_send_failed(self.now, peer_of(failed.context), error, failed.segments);
         self.show_unsent(failed, DropReason::SendFailed);
     }
 
@@ -100,9 +99,9 @@ impl Worker {
     #[cold]
     fn on_lost(&mut self, peer: PeerId, datagrams: usize) {
         let left_behind = self.udp.take_left_behind();
-        // The kernel says nothing of those that it did not take of a train.
-        let errno = left_behind.as_ref().map_or(Errno::EIO, |left| left.errno);
-        self.path.handle_send_failed(self.now, peer, errno as i32, datagrams);
+        // The ring takes no entry for what waited, or the kernel has not taken what it was given.
+        let error = if left_behind.is_some() { SendError::Full } else { SendError::Partial };
+        self.path.handle_send_failed(self.now, peer, error, datagrams);
         if let Some(left_behind) = left_behind {
             self.show_unsent(&left_behind, DropReason::SendFailed);
         }

@@ -13,6 +13,7 @@ use crate::drops::DropReason;
 use crate::gate::Gate;
 use crate::ids::{Endpoint, PeerId};
 use crate::noise::NewSession;
+use crate::peer_drops::SendError;
 use crate::suite::Suite;
 use crate::time::Time;
 use crate::whereabouts::Whereabouts;
@@ -235,8 +236,8 @@ pub enum Notice {
         reason: DropReason,
         /// The inner source address of one that the peer may not use.
         source: Option<IpAddr>,
-        /// The system's number for why it refused to send.
-        errno: Option<i32>,
+        /// Why datagrams did not leave.
+        error: Option<SendError>,
     },
     /// Somebody proved to have this key, and it belongs to none of our peers.
     Stranger {

@@ -106,6 +106,15 @@ pub enum Finding {
         /// How often.
         count: u64,
     },
+    /// Datagrams to the endpoint were lost on this machine, and others left.
+    SendsLost {
+        /// The endpoint.
+        remote: SocketAddr,
+        /// How many.
+        count: u64,
+        /// As many sends were under way as the gateway has room for. Otherwise the kernel took only a part of a train.
+        are_full: bool,
+    },
     /// The network said that our handshake could not be delivered.
     Undeliverable {
         /// The endpoint.
@@ -274,6 +283,7 @@ impl Finding {
             Self::NameUnresolved { .. } => "name_unresolved",
             Self::NoRoute { .. } => "no_route",
             Self::SendRefused { .. } => "send_refused",
+            Self::SendsLost { .. } => "sends_lost",
             Self::Undeliverable { .. } => "undeliverable",
             Self::Silent { .. } => "silent",
             Self::PskDiffers { .. } => "psk_differs",
@@ -320,6 +330,7 @@ impl Finding {
             | Self::SourceNotAllowed { .. }
             | Self::NoAllowedIps
             | Self::NothingBack { .. }
+            | Self::SendsLost { .. }
             | Self::PathTooSmall { .. }
             | Self::LargeMissing { .. }
             | Self::WrongKeyThere { is_endpoint: true, .. } => Severity::Impaired,
@@ -357,6 +368,7 @@ impl Finding {
             | Self::NoEndpoint { .. }
             | Self::NameUnresolved { .. }
             | Self::NoRoute { .. }
+            | Self::SendsLost { .. }
             | Self::SuiteDiffers { .. }
             | Self::SourceNotAllowed { .. }
             | Self::NoAllowedIps

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::crypto::PublicKey;
 use crate::device::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, Unreachable};
 use crate::drops::DropReason;
-use crate::peer_drops::PeerDrop;
+use crate::peer_drops::{PeerDrop, SendError};
 use crate::time::Time;
 
 /// What happened longer ago than this is history, and explains nothing now.
@@ -108,8 +108,12 @@ impl Case<'_> {
         let Some(remote) = self.remote() else { return };
         if let Some(Err(errno)) = self.outside.route {
             findings.push(Finding::NoRoute { remote, errno });
-        } else if let Some((errno, count)) = self.send_error() {
-            findings.push(Finding::SendRefused { remote, errno, count });
+        } else if let Some((error, count)) = self.send_error() {
+            findings.push(match error {
+                SendError::System(errno) => Finding::SendRefused { remote, errno, count },
+                SendError::Full => Finding::SendsLost { remote, count, are_full: true },
+                SendError::Partial => Finding::SendsLost { remote, count, are_full: false },
+            });
         }
         let undeliverable = self.current(|failure| matches!(failure, Failure::Undeliverable { .. }));
         if let Some(&FailureRecord {
@@ -234,11 +238,11 @@ impl Case<'_> {
         self.peer.drops.iter().find(|drop| drop.reason == reason && self.is_lately(drop.last))
     }
 
-    /// Why the system refused to send, and how often: of handshakes, or of data.
-    fn send_error(&self) -> Option<(i32, u64)> {
+    /// Why datagrams did not leave, and how often: of handshakes, or of data.
+    fn send_error(&self) -> Option<(SendError, u64)> {
         let handshakes = self.current(|failure| matches!(failure, Failure::NotSent { .. }));
         if let Some(&FailureRecord { failure: Failure::NotSent { errno }, count, .. }) = handshakes {
-            return Some((errno, count));
+            return Some((SendError::System(errno), count));
         }
         let data = self.drops(DropReason::SendFailed).filter(|drop| self.is_current(drop.last))?;
         Some((self.peer.send_error?, data.count))

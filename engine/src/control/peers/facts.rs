@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use nix::errno::Errno;
 use ringfort_core::device::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot};
 use ringfort_core::diagnosis::UnresolvedName;
 use ringfort_core::time::Time;
 use serde_json::{Map, Value, json};
 
 use super::super::key_text;
+use super::words;
 
 /// One peer. `unresolved` is the name of its endpoint, if that has no address.
 pub fn peer(peer: &PeerSnapshot, unresolved: Option<&UnresolvedName>) -> Value {
@@ -47,7 +47,7 @@ pub fn peer(peer: &PeerSnapshot, unresolved: Option<&UnresolvedName>) -> Value {
         "failures": failures,
         "drops": drops,
         "refused_source": peer.refused_source.map(|source| source.to_string()),
-        "send_error": peer.send_error.map(system_error),
+        "send_error": peer.send_error.map(words::send_error),
         "address_returns": peer.returns.map(|(count, places)| json!({
             "count": count,
             "addresses": places.map(|place| place.to_string()),
@@ -92,7 +92,7 @@ pub fn interface(device: &DeviceSnapshot) -> Value {
 
 fn failure(record: &FailureRecord, now: Time) -> Value {
     let detail = match record.failure {
-        Failure::NotSent { errno } => Some(system_error(errno)),
+        Failure::NotSent { errno } => Some(words::system_error(errno)),
         Failure::OldTimestamp { behind } => Some(format!("{} s behind", behind.as_secs())),
         Failure::Undeliverable { reporter, .. } => Some(format!("{reporter} says so")),
         Failure::SuiteMismatch { theirs } => Some(format!("it asks for {theirs}")),
@@ -105,11 +105,6 @@ fn failure(record: &FailureRecord, now: Time) -> Value {
         "ago_s": seconds(now.since(record.last)),
         "endpoint": record.endpoint.map(|endpoint| endpoint.to_string()),
     })
-}
-
-/// The system's words for its number.
-pub fn system_error(errno: i32) -> String {
-    Errno::from_raw(errno).desc().to_owned()
 }
 
 /// To a thousandth.

@@ -48,6 +48,7 @@ pub fn of(finding: &Finding, subject: &Subject<'_>) -> String {
         }
         Finding::NoRoute { .. }
         | Finding::SendRefused { .. }
+        | Finding::SendsLost { .. }
         | Finding::Undeliverable { .. }
         | Finding::Silent { .. } => way_out(finding, subject),
         Finding::NoAllowedIps => format!("Set them: {peer} allowed-ips ADDRESSES, or AllowedIPs in the file."),
@@ -80,6 +81,14 @@ fn way_out(finding: &Finding, subject: &Subject<'_>) -> String {
         }
         Finding::SendRefused { .. } => {
             "Look for a firewall rule on this machine that drops or rejects outgoing UDP: nft list ruleset.".to_owned()
+        }
+        Finding::SendsLost { are_full: true, .. } => {
+            "Nothing, if it was a burst. Otherwise less leaves this machine than is sent: look at the queue of the card, \
+             tc -s qdisc."
+                .to_owned()
+        }
+        Finding::SendsLost { are_full: false, .. } => {
+            "Look at what the kernel says of the card (dmesg), and at its counters: ip -s link.".to_owned()
         }
         Finding::Undeliverable { unreachable: Unreachable::Port, .. } => {
             "Check the port of the endpoint, and that the other gateway runs and is up.".to_owned()

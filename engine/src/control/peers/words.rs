@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use ringfort_core::device::{Failure, Unreachable};
 use ringfort_core::diagnosis::{Finding, UnresolvedName};
+use ringfort_core::peer_drops::SendError;
 
 use super::super::key_text;
-use super::facts::system_error;
 use super::remedy::{self, Subject};
 
 /// Why handshakes of two that hear each other fail, in half a sentence.
@@ -24,6 +25,22 @@ pub fn refusal(failure: Failure) -> &'static str {
         | Failure::Undeliverable { .. }
         | Failure::Unanswered
         | Failure::CookieDemanded => "it does not get that far",
+    }
+}
+
+/// The system's words for its number.
+#[must_use]
+pub fn system_error(errno: i32) -> String {
+    Errno::from_raw(errno).desc().to_owned()
+}
+
+/// Why datagrams did not leave, in half a sentence.
+#[must_use]
+pub fn send_error(error: SendError) -> String {
+    match error {
+        SendError::System(errno) => system_error(errno),
+        SendError::Full => "as many sends are under way as this gateway has room for".to_owned(),
+        SendError::Partial => "the kernel takes only a part of them, and does not say why".to_owned(),
     }
 }
 
@@ -64,7 +81,10 @@ fn what(finding: &Finding) -> String {
         Finding::NameUnresolved { name, remote } => unresolved(name, remote.as_ref()),
         Finding::Silent { .. } | Finding::AnswersUnused { .. } | Finding::PskDiffers { .. } => handshakes(finding),
         Finding::SuiteDiffers { .. } | Finding::ClockBehind { .. } | Finding::TwoGateways { .. } => handshakes(finding),
-        Finding::NoRoute { .. } | Finding::SendRefused { .. } | Finding::Undeliverable { .. } => way_out(finding),
+        Finding::NoRoute { .. }
+        | Finding::SendRefused { .. }
+        | Finding::SendsLost { .. }
+        | Finding::Undeliverable { .. } => way_out(finding),
         Finding::OtherKeyAtEndpoint { .. } | Finding::WrongKeyThere { .. } => other_keys(finding),
         Finding::SourceNotAllowed { .. }
         | Finding::NoAllowedIps
@@ -167,6 +187,10 @@ fn way_out(finding: &Finding) -> String {
         }
         Finding::SendRefused { remote, errno, count } => {
             format!("This system refuses to send to {remote} ({}): {}.", times(*count), system_error(*errno))
+        }
+        Finding::SendsLost { remote, count, are_full } => {
+            let why = if *are_full { SendError::Full } else { SendError::Partial };
+            format!("{count} datagrams to {remote} were dropped on this machine: {}.", send_error(why))
         }
         Finding::Undeliverable { remote, unreachable, reporter, ago } => {
             let says = match unreachable {
@@ -306,6 +330,8 @@ mod tests {
             (Finding::NoEndpoint { dropped: 1 }, &["1 packet was dropped for it"]),
             (Finding::SendRefused { remote, errno: libc::EPERM, count: 2 }, &["192.0.2.1:51820", "not permitted"]),
             (Finding::SendRefused { remote, errno: libc::EAFNOSUPPORT, count: 1 }, &["no socket", "Bind"]),
+            (Finding::SendsLost { remote, count: 3, are_full: true }, &["3 datagrams", "has room for"]),
+            (Finding::SendsLost { remote, count: 3, are_full: false }, &["3 datagrams", "only a part"]),
             (
                 Finding::Silent { remote: Some(remote), initiations: 4, since: ago, was_up: false, is_deaf: true },
                 &["4 in 7 s", "port", "CAP_NET_RAW"],

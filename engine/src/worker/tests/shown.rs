@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use nix::errno::Errno;
+use ringfort_core::peer_drops::SendError;
 use ringfort_path::tap::{CAPACITY_MIN, Direction, Filter, Seen, Side, TapReader, tap};
 
 use super::*;
@@ -41,8 +41,8 @@ fn refused(f: &mut Solo, reader: &mut TapReader, numbers: std::ops::Range<u8>, r
     counters.collect()
 }
 
-fn send_error(f: &Solo) -> Option<Errno> {
-    f.cell.shared().drops.send_error().map(Errno::from_raw)
+fn send_error(f: &Solo) -> Option<SendError> {
+    f.cell.shared().drops.send_error()
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn datagrams_that_the_kernel_does_not_send() {
         f.cell.shared().endpoint.set(Endpoint::new("198.51.100.1:9".parse().unwrap()));
         f.install_send(0, false);
         assert_eq!(refused(&mut f, &mut reader, 0..3, DropReason::SendFailed), [0, 1, 2]);
-        assert_eq!(send_error(&f), Some(Errno::ENETUNREACH));
+        assert_eq!(send_error(&f), Some(SendError::System(libc::ENETUNREACH)));
         // There is a socket of the other family only.
         let bind = udp_uring::Bind::Address(Ipv4Addr::LOCALHOST.into());
         let bound = SocketGroup::bind(&SocketConfig { bind, ..SocketConfig::new(0, 1) }).unwrap();
@@ -62,7 +62,7 @@ fn datagrams_that_the_kernel_does_not_send() {
         f.cell.shared().endpoint.set(Endpoint::new("[::1]:9".parse().unwrap()));
         f.settle();
         assert_eq!(refused(&mut f, &mut reader, 3..5, DropReason::SendFailed), [3, 4]);
-        assert_eq!(send_error(&f), Some(Errno::EAFNOSUPPORT));
+        assert_eq!(send_error(&f), Some(SendError::System(libc::EAFNOSUPPORT)));
         // There is no socket.
         f.queues.workers[0].push_mail(Mail::Sockets(None));
         f.settle();

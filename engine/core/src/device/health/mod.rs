@@ -27,7 +27,7 @@ use super::api::Notice;
 use crate::drops::DropReason;
 use crate::ids::PeerId;
 use crate::on_demand::initial;
-use crate::peer_drops::QUIET;
+use crate::peer_drops::{QUIET, SendError};
 use crate::time::Time;
 
 /// Lines about one peer that may follow each other at once, and then one in each interval.
@@ -137,7 +137,8 @@ impl Device {
         let is_news = before.is_none_or(|record| now.since(record.last) >= QUIET);
         peer.health.fail(Failure::NotSent { errno }, Some(remote), now);
         if is_news && peer.health.may_tell(now) {
-            let notice = Notice::Dropped { reason: DropReason::SendFailed, source: None, errno: Some(errno) };
+            let error = Some(SendError::System(errno));
+            let notice = Notice::Dropped { reason: DropReason::SendFailed, source: None, error };
             self.out.notify(*peer.remote.public(), notice);
         }
     }

@@ -12,7 +12,7 @@ use crate::activity::{Sizes, Traffic};
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::drops::DropCounts;
 use crate::ids::{Endpoint, PeerId, owner};
-use crate::peer_drops::PeerDrop;
+use crate::peer_drops::{PeerDrop, SendError};
 use crate::suite::Suite;
 use crate::time::Time;
 
@@ -59,8 +59,8 @@ pub struct PeerSnapshot {
     pub drops: Vec<PeerDrop>,
     /// An inner source address that it may not use, and used lately.
     pub refused_source: Option<IpAddr>,
-    /// The system's number for why datagrams to it were last refused.
-    pub send_error: Option<i32>,
+    /// Why datagrams to it last did not leave.
+    pub send_error: Option<SendError>,
     /// Data messages that passed: authenticated, keepalives included.
     pub data: Traffic,
     /// Handshake messages that passed.

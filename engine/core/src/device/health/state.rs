@@ -136,8 +136,8 @@ impl Peer {
     pub fn tell_drop(&mut self, reason: DropReason, env: &mut Env<'_>) {
         if self.shared.drops.get(reason).is_some() && self.health.may_tell(env.now.mono) {
             let source = self.shared.drops.source().filter(|_| reason == DropReason::SourceNotAllowed);
-            let errno = self.shared.drops.send_error().filter(|_| reason == DropReason::SendFailed);
-            let notice = Notice::Dropped { reason, source, errno };
+            let error = self.shared.drops.send_error().filter(|_| reason == DropReason::SendFailed);
+            let notice = Notice::Dropped { reason, source, error };
             env.out.notify(*self.remote.public(), notice);
         }
     }

@@ -10,6 +10,7 @@ use super::*;
 use crate::crypto::{PresharedKey, PrivateKey};
 use crate::device::{HandshakeReason, Notice, PeerEvent};
 use crate::ids::Endpoint;
+use crate::peer_drops::SendError;
 use crate::suite::Suite;
 use duo::{Duo, MTU, Side, outside};
 
@@ -136,6 +137,18 @@ fn no_route_to_the_endpoint() {
 }
 
 #[test]
+fn sends_that_find_no_room_are_no_refusal() {
+    for (error, are_full) in [(SendError::Full, true), (SendError::Partial, false)] {
+        let mut duo = Duo::connected();
+        duo.wait(1);
+        let _ = duo.a.shared().drops.note_send_error(error, 3, duo.now);
+        let found = Finding::SendsLost { remote: duo.b.address, count: 3, are_full };
+        assert!(duo.here().contains(&found), "{:?}", duo.here());
+        assert_eq!(found.severity(), Severity::Impaired, "others leave");
+    }
+}
+
+#[test]
 fn a_firewall_that_refuses_on_the_way_out() {
     let mut duo = Duo::new();
     duo.lost = Some(duo.b.address);
@@ -182,7 +195,7 @@ fn a_source_that_is_not_allowed_there() {
     let event = PeerEvent::Dropped { peer: duo.b.peer, reason: DropReason::SourceNotAllowed };
     duo.b.device.handle_event(duo.clock(0), event, &mut duo.b.rng);
     duo.b.take();
-    let line = Notice::Dropped { reason: DropReason::SourceNotAllowed, source: Some(source), errno: None };
+    let line = Notice::Dropped { reason: DropReason::SourceNotAllowed, source: Some(source), error: None };
     assert_eq!(duo.b.notices.last(), Some(&line));
 }
 
