@@ -11,6 +11,7 @@ use ringfort_traffic::rfc2544::Report;
 use ringfort_traffic::tcp::BulkOutcome;
 use ringfort_traffic::{Outcome, Size};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Contender, Stage};
@@ -243,6 +244,20 @@ pub fn write<T: Serialize>(path: &Path, head: Head, findings: T) -> Result<()> {
     super::write(path, &text)
 }
 
+/// The contents of a file of this kind that a measurement goes on with.
+///
+/// # Errors
+/// It cannot be read, is of another kind, or another version of the program has begun it.
+pub fn resumed<T: DeserializeOwned>(path: &Path, schema: &str) -> Result<File<T>> {
+    let text = std::fs::read_to_string(path).context(format_args!("--resume: reading {}", path.display()))?;
+    parsed(&text, schema).context(format_args!("--resume: {}", path.display()))
+}
+
+fn parsed<T: DeserializeOwned>(text: &str, schema: &str) -> Result<File<T>> {
+    super::check_head(text, schema, SCHEMA_VERSION)?;
+    serde_json::from_str(text).context("it does not follow the schema")
+}
+
 /// Refuses a file of results that cannot be written before an hour of measuring, not after it.
 ///
 /// # Errors
@@ -267,4 +282,26 @@ pub fn check_writable_file(path: Option<&Path>) -> Result<()> {
         return Err(Error::new("--json -: this command prints its tables there; name a file"));
     }
     check_writable(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::report::synthetic;
+
+    #[test]
+    fn what_goes_on_is_of_its_kind_and_of_this_version() {
+        let text = &synthetic::others()[1];
+        assert!(parsed::<Carried>(text, TRAFFIC).is_ok());
+        let why = |text: &str, schema| parsed::<Carried>(text, schema).unwrap_err().to_string();
+        assert!(why(text, SOAK).contains("its schema is \"ringfort-traffic\""), "{}", why(text, SOAK));
+        let mut file: Value = serde_json::from_str(text).unwrap();
+        file["schema_version"] = (SCHEMA_VERSION + 1).into();
+        // Whatever else it has.
+        file.as_object_mut().unwrap().remove("stamp");
+        let why = why(&file.to_string(), TRAFFIC);
+        assert!(why.contains("schema version 2, and this program reads version 1"), "{why}");
+    }
 }

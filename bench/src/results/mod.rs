@@ -55,6 +55,20 @@ struct Head {
     schema_version: u32,
 }
 
+/// Whether the contents of a file are of this kind, and of the version that this program reads.
+fn check_head(text: &str, schema: &str, version: u32) -> Result<()> {
+    let head: Head = serde_json::from_str(text).context("this is not a file of results of ringfort-bench")?;
+    if head.schema != schema {
+        return Err(Error::new(format!("its schema is {:?}, not {schema:?}", head.schema)));
+    }
+    if head.schema_version != version {
+        let found = head.schema_version;
+        let message = format!("it has schema version {found}, and this program reads version {version}");
+        return Err(Error::new(message));
+    }
+    Ok(())
+}
+
 impl Results {
     /// Reads a file of this version.
     ///
@@ -70,15 +84,7 @@ impl Results {
     /// # Errors
     /// As [`Results::load`].
     pub fn parse(text: &str) -> Result<Self> {
-        let head: Head = serde_json::from_str(text).context("this is not a file of results of ringfort-bench")?;
-        if head.schema != SCHEMA {
-            return Err(Error::new(format!("its schema is {:?}, not {SCHEMA:?}", head.schema)));
-        }
-        if head.schema_version != SCHEMA_VERSION {
-            let version = head.schema_version;
-            let message = format!("it has schema version {version}, and this program reads version {SCHEMA_VERSION}");
-            return Err(Error::new(message));
-        }
+        check_head(text, SCHEMA, SCHEMA_VERSION)?;
         let mut results: Self = serde_json::from_str(text).context("it does not follow the schema")?;
         results.summary = summary::summarise(&results);
         Ok(results)

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ringfort_testbed::{Context, Error, Result};
+use ringfort_testbed::{Error, Result};
 use ringfort_traffic::load::RATE_PPS_MAX;
 use ringfort_traffic::tcp::STREAMS_MAX;
 use schemars::JsonSchema;
@@ -127,8 +127,7 @@ impl Options {
 
 /// The soak in a file, ready to go on.
 fn resumed(path: &Path, plan: &Plan, contender: &Contender) -> Result<Soak> {
-    let text = std::fs::read_to_string(path).context(format_args!("reading {}", path.display()))?;
-    let file: File<Soak> = serde_json::from_str(&text).context(format_args!("{} is no soak", path.display()))?;
+    let file: File<Soak> = files::resumed(path, SOAK)?;
     let fresh = files::head(SOAK, contender.clone());
     let difference = difference(&file, plan, &fresh);
     match difference {
@@ -143,9 +142,6 @@ fn resumed(path: &Path, plan: &Plan, contender: &Contender) -> Result<Soak> {
 
 /// What is not the same, if anything.
 fn difference(file: &File<Soak>, plan: &Plan, fresh: &files::Head) -> Option<String> {
-    if file.head.schema != SOAK {
-        return Some(format!("its schema is {:?}", file.head.schema));
-    }
     if file.findings.plan != *plan {
         return Some("its times, rates, connections, MTU or peers are others".to_owned());
     }

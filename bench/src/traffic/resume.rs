@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use ringfort_testbed::{Context, Error, Result};
+use ringfort_testbed::{Error, Result};
 use ringfort_traffic::Size;
 
-use crate::results::files::{Carried, File, Head, Rfc2544, Sized, TRAFFIC};
+use crate::results::files::{self, Carried, File, Head, Rfc2544, Sized, TRAFFIC};
 
 /// Options that say where results go, and not what is measured.
 const OF_FILES: [&str; 2] = ["--json", "--resume"];
@@ -16,10 +16,10 @@ const OF_FILES: [&str; 2] = ["--json", "--resume"];
 /// # Errors
 /// The file cannot be read, or it is another search; the error says in what.
 pub fn searched(path: &Path, sizes: &[Size], fresh: &Head) -> Result<Vec<Sized>> {
-    let text = std::fs::read_to_string(path).context(format_args!("reading {}", path.display()))?;
-    let no_search = || format!("--resume: {} is no file of rfc2544", path.display());
-    let file: File<Carried> = serde_json::from_str(&text).context(no_search())?;
-    let Carried::Rfc2544(found) = file.findings else { return Err(Error::new(no_search())) };
+    let file: File<Carried> = files::resumed(path, TRAFFIC)?;
+    let Carried::Rfc2544(found) = file.findings else {
+        return Err(Error::new(format!("--resume: {} is no file of rfc2544", path.display())));
+    };
     match difference(&file.head, &found, sizes, fresh) {
         None => Ok(found.sizes),
         Some(difference) => Err(Error::new(format!(
@@ -32,9 +32,6 @@ pub fn searched(path: &Path, sizes: &[Size], fresh: &Head) -> Result<Vec<Sized>>
 
 /// What is not the same, if anything.
 fn difference(earlier: &Head, found: &Rfc2544, sizes: &[Size], fresh: &Head) -> Option<String> {
-    if earlier.schema != TRAFFIC {
-        return Some(format!("its schema is {:?}", earlier.schema));
-    }
     let begins_alike = found.sizes.iter().map(|sized| sized.size).eq(sizes.iter().copied().take(found.sizes.len()));
     if !begins_alike || options(&earlier.command) != options(&fresh.command) {
         return Some("its options are others".to_owned());
