@@ -65,6 +65,17 @@ impl Host {
     }
 }
 
+impl Invocation {
+    /// Runs it in this process, whoever else is there to do so.
+    ///
+    /// # Errors
+    /// The system's, or that the program is not installed.
+    pub fn run(&self) -> io::Result<Ended> {
+        let program = Host::this().program(&self.program).ok_or(io::ErrorKind::NotFound)?;
+        program.run_here(self)
+    }
+}
+
 impl Program {
     /// Runs it with this on its standard input, and returns what it writes.
     pub(crate) fn run(&self, arguments: &[&str], input: impl Into<Input>, what: &str) -> Result<String, Error> {
@@ -87,7 +98,7 @@ impl Program {
     }
 
     /// Runs it in this process.
-    pub(crate) fn run_here(&self, invocation: &Invocation) -> io::Result<Ended> {
+    fn run_here(&self, invocation: &Invocation) -> io::Result<Ended> {
         let mut command = Command::new(&self.path);
         command.args(&invocation.arguments).env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -11,8 +11,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::firewall::{TableChange, is_table_name};
-use crate::host::Host;
+use crate::tables::{TableChange, is_table_name};
 
 /// A program with its arguments, and what it reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,15 +79,6 @@ impl Invocation {
         };
         if is_ours { Ok(()) } else { Err(NotOurs(self.program.clone())) }
     }
-
-    /// Runs it in this process, whoever else is there to do so.
-    ///
-    /// # Errors
-    /// The system's, or that the program is not installed.
-    pub fn run(&self) -> io::Result<Ended> {
-        let program = Host::this().program(&self.program).ok_or(io::ErrorKind::NotFound)?;
-        program.run_here(self)
-    }
 }
 
 impl From<&str> for Input {
@@ -152,7 +142,7 @@ fn is_resolver_line(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::{Family, TableContent};
+    use crate::tables::{Family, TableContent};
 
     fn invocation(line: &str, input: impl Into<Input>) -> Invocation {
         let mut words = line.split(' ').map(str::to_owned);

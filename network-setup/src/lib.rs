@@ -45,12 +45,13 @@ mod prefix;
 #[cfg(test)]
 mod scratch;
 mod setup;
+mod tables;
 mod target;
 
 pub use applied::{Applied, apply, fwmark_for, take_back};
 pub use changes::Changes;
 pub use error::Error;
-pub use firewall::{Family, TableChange, TableContent};
 pub use invocation::{Ended, Input, Invocation, NotOurs, delegate};
 pub use prefix::{Prefix, PrefixError};
 pub use setup::{Dns, Mtu, Setup, Table};
+pub use tables::{Family, TableChange, TableContent};

@@ -31,7 +31,8 @@ use std::ptr::NonNull;
 use zerocopy::FromZeros;
 use zeroize::Zeroize;
 
-pub use pages::{Footprint, footprint, lock_again};
+pub use pages::{Footprint, footprint};
+pub use slab::lock_again;
 pub use stack::{SCRUBBED, scrub_stack, scrubbed};
 
 /// A value in a place of its own, which is wiped when it is dropped. `Debug` shows nothing of it, and it is not

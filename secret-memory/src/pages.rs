@@ -3,8 +3,6 @@
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
-use crate::slab;
-
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
 static LOCKED: AtomicUsize = AtomicUsize::new(0);
 /// Why the last pages were not locked.
@@ -29,10 +27,10 @@ pub fn footprint() -> Footprint {
     Footprint { mapped, locked, errno: (errno != 0).then_some(errno) }
 }
 
-/// Locks all of it again. A child that was forked has inherited the secrets, but no lock.
-pub fn lock_again() {
+/// Locks all pages that [`map`] has given, where nothing is locked any more.
+pub(crate) fn lock_all(mapped: impl Iterator<Item = (NonNull<u8>, usize)>) {
     LOCKED.store(0, Ordering::Relaxed);
-    slab::chunks().for_each(|(base, len)| lock(base, len));
+    mapped.for_each(|(base, len)| lock(base, len));
 }
 
 /// Maps pages that hold zeros.

@@ -54,6 +54,13 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// The slab to look at first: where a cell was taken or released last.
 static CURSOR: AtomicUsize = AtomicUsize::new(0);
 
+/// Locks all of it again. A child that was forked has inherited the secrets, but no lock.
+pub fn lock_again() {
+    let chunks = CHUNKS[..COUNT.load(Ordering::Acquire)].iter();
+    let chunks = chunks.filter_map(|chunk| NonNull::new(chunk.load(Ordering::Acquire)));
+    pages::lock_all(chunks.map(|chunk| (chunk, CHUNK_LEN)));
+}
+
 /// Takes cells for a value of that many bytes, at most [`VALUE_LEN_MAX`]. They hold zeros.
 ///
 /// # Panics
@@ -224,12 +231,6 @@ fn add(number: usize) {
         room.fetch_or(bit, Ordering::AcqRel);
     }
     COUNT.fetch_max(number + 1, Ordering::AcqRel);
-}
-
-/// All chunks that there are, for whoever locks them again.
-pub(crate) fn chunks() -> impl Iterator<Item = (NonNull<u8>, usize)> {
-    let count = COUNT.load(Ordering::Acquire);
-    CHUNKS[..count].iter().filter_map(|chunk| Some((NonNull::new(chunk.load(Ordering::Acquire))?, CHUNK_LEN)))
 }
 
 #[cfg(test)]
