@@ -9,8 +9,7 @@ use ringfort_testbed::daemon::{find_in_path, peers_directory};
 use ringfort_testbed::janitor::{self, Job};
 use ringfort_testbed::{Context, Error, Result, command};
 
-use crate::compare::http;
-use crate::results::stamp::version_of;
+use crate::results::stamp::{short_version_of, version_of};
 use crate::text::table;
 
 /// Packages of Debian, and what is needed of them.
@@ -75,7 +74,7 @@ fn show() -> Vec<&'static str> {
     for program in programs {
         match find(program) {
             Some(path) => {
-                let asked = if [NGINX, "wrk"].contains(&program) { http::version_of } else { version_of };
+                let asked = if [NGINX, "wrk"].contains(&program) { short_version_of } else { version_of };
                 let version = asked(&path).unwrap_or_else(|| "unknown".to_owned());
                 rows.add_row([program, &version, &path.display().to_string()]);
             }

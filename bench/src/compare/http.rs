@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use ringfort_traffic::{Endpoint, Percentiles};
 use serde::Deserialize;
 
 use crate::peers;
+use crate::results::stamp::short_version_of;
 
 const PORT: u16 = 8_080;
 /// Whoever waits longer for an answer fails the measurement. wrk has a counter for each microsecond of it.
@@ -108,17 +109,8 @@ pub fn ask(page: Page, from: Endpoint<'_>, to: Endpoint<'_>, warm_up: Duration, 
 
 /// The versions of nginx and wrk, by name, of those that are there.
 pub fn versions() -> BTreeMap<String, String> {
-    let version = |name: &str| Some((name.to_owned(), version_of(&peers::find(name)?)?));
+    let version = |name: &str| Some((name.to_owned(), short_version_of(&peers::find(name)?)?));
     ["nginx", "wrk"].into_iter().filter_map(version).collect()
-}
-
-/// What `program -v` says first, on whichever output; wrk ends as if it had failed.
-pub fn version_of(program: &Path) -> Option<String> {
-    let output = command::output(Command::new(program).arg("-v")).ok()?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().find(|line| !line.trim().is_empty())?;
-    Some(line.split(" Copyright").next().unwrap_or(line).trim().to_owned())
 }
 
 /// nginx with one worker. Dropping it ends it.

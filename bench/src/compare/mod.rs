@@ -6,6 +6,7 @@ pub mod http;
 mod iperf;
 mod matrix;
 mod measure;
+mod measured;
 mod progress;
 mod resume;
 mod rrul;
@@ -24,7 +25,7 @@ use crate::text::Scale;
 use crate::{busy, interrupt, peers, report};
 use contenders::{Choice, Contender};
 use matrix::{Kind, Settings, Step};
-use measure::Measured;
+use measured::Measured;
 use progress::Progress;
 use setup::{Conditions, SetUp};
 

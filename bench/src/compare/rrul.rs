@@ -7,7 +7,7 @@ use ringfort_traffic::rrul::{self, Probed, Rrul, RrulOutcome};
 use ringfort_traffic::{Answers, Placement};
 
 use super::matrix::{Kind, QUIET, RRUL_PROBES_PPS, Settings};
-use super::measure::{Measured, throughput};
+use super::measured::{Measured, throughput};
 use super::setup::{SetUp, samples};
 use crate::results::model::{Series, Unit};
 

@@ -201,6 +201,15 @@ pub fn version_of(program: &Path) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
+/// What `program -v` says first, on whichever output; wrk ends as if it had failed.
+pub fn short_version_of(program: &Path) -> Option<String> {
+    let output = command::output(Command::new(program).arg("-v")).ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find(|line| !line.trim().is_empty())?;
+    Some(line.split(" Copyright").next().unwrap_or(line).trim().to_owned())
+}
+
 /// The SHA-256 of a program's file, as `sha256sum` prints it.
 pub fn sha256_of(program: &Path) -> Option<String> {
     let printed = command::run(Command::new("sha256sum").arg(program)).ok()?;

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Turn;
+use super::turn::Turn;
 use crate::results::model::Unit;
 use crate::text::Scale;
 

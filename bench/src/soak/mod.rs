@@ -5,6 +5,7 @@
 //! in both directions, and probes of UDP and ICMP.
 
 pub mod drift;
+mod plan;
 mod turn;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::text::{duration, show};
 use crate::traffic::device::{self, Device};
 use crate::{busy, interrupt};
 use drift::Drift;
+pub use plan::Plan;
 pub use turn::Turn;
 
 /// So many turns in a row may fail.
@@ -65,23 +67,6 @@ pub struct Soak {
     pub turns: Vec<Turn>,
     /// What grew or shrank, beyond what chance explains; follows from `turns`.
     pub drifts: Vec<Drift>,
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Plan {
-    /// How many turns there are in all.
-    pub turns: u64,
-    /// How long the traffic of each takes, in seconds.
-    pub every_s: u64,
-    /// TCP connections in each direction.
-    pub streams: u16,
-    /// UDP packets per second in each direction.
-    pub rate_pps: u64,
-    /// The longest packet inside of the tunnel, in bytes.
-    pub mtu: u32,
-    /// How many peers each gateway knows.
-    pub peers: u32,
 }
 
 /// Runs all turns, prints a line for each, writes the file.

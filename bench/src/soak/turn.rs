@@ -11,7 +11,7 @@ use ringfort_traffic::{Answers, Direction, Imix, Load, Outcome, Percentiles, Siz
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Plan;
+use super::plan::Plan;
 use crate::compare::setup::SetUp;
 use crate::results::files::Gateways;
 use crate::text::{duration, grouped};
