@@ -18,7 +18,7 @@ use ringfort_path::budget::budget;
 use secret_memory::scrubbed;
 
 use crate::cli::cpus::crowded;
-use crate::cli::{AeadArg, Cli, Serve, SuiteArg, VERSION};
+use crate::cli::{AeadArg, Cli, Serve, SuiteArg};
 use crate::commands::{self, print};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
@@ -30,6 +30,7 @@ use crate::control::preflight::Means;
 use crate::control::runner::{self, Forked, Runner};
 use crate::control::user::{UserError, become_user};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
+use crate::version::VERSION;
 use crate::{panics, sandbox};
 
 /// How long an error is offered to whoever reads the standard error.

@@ -15,9 +15,9 @@ use ringfort_path::tap::{Direction, Filter, Seen, Side, TapReader, outer_header,
 use super::names::Names;
 use super::pcapng::{self, Packet, Statistics};
 use super::{Request, SIDES, Shared};
-use crate::cli::VERSION;
 use crate::clock::boot_time;
 use crate::queues::Queues;
+use crate::version::VERSION;
 
 /// Bytes that are put together before they are written.
 const CHUNK_LEN: usize = 256 << 10;

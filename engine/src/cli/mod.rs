@@ -17,6 +17,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{capture, check, doctor, down, log_level, peers, reload, save, stats, top, up, why};
+use crate::version::VERSION;
 
 const AFTER_HELP: &str = "\
 `ringfort up NAME` makes a gateway of a file such as those of wg-quick(8). Without it, the interface is configured with
@@ -78,12 +79,6 @@ const USAGE: &str = "\
 ringfort [OPTIONS] <NAME>
        ringfort <COMMAND>
        ringfort --aead list";
-
-/// The version, with the commit that it was built from if whoever built it says so: `scripts/package` does.
-pub const VERSION: &str = match option_env!("RINGFORT_VERSION") {
-    Some(version) => version,
-    None => env!("CARGO_PKG_VERSION"),
-};
 
 /// A WireGuard gateway whose packet buffers are the registered memory of io_uring.
 #[derive(Clone, Debug, Parser)]

@@ -1,8 +1,10 @@
 //! Every family of metrics: its name, its kind, its labels and its meaning. The writer takes them from here, and the
 //! handbook lists them, so neither can have one that the other has not.
 
-use super::text::PREFIX;
 use crate::worker::{Figure, Kind, WorkerStats};
+
+/// Begins the name of every family.
+pub const PREFIX: &str = "ringfort_";
 
 /// What kind of metrics a family has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::families::{About, Type};
-
-/// Begins the name of every family.
-pub const PREFIX: &str = "ringfort_";
+use super::families::{About, PREFIX, Type};
 
 /// Which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,10 +12,10 @@ use std::io;
 use libc::{c_int, c_long, sock_filter};
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, Gt, Le, MaskedEq, Ne};
-use seccompiler::{BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
-use seccompiler::{SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::{BackendError, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 
 use super::calls::{REMOVING, Role};
+use super::rule::{Condition, Rule, Terms};
 use super::sockets;
 
 /// The last call of Linux 6.19, `listns`. From 424 on all architectures have the same numbers.
@@ -56,17 +56,6 @@ const SOCKET_CONTROL: u64 = 0x8900;
 const FIOSETOWN: u64 = 0x8901;
 const SIOCSPGRP: u64 = 0x8902;
 const BUT_THE_LAST_BYTE: u64 = 0xffff_ff00;
-
-/// What filters depend on, beside the role.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Terms {
-    /// What would be refused is carried out, and only logged.
-    pub reports: bool,
-    /// Paths are fenced in, so a thread may be let remove one that otherwise touches none.
-    pub is_fenced: bool,
-    /// Of [`Role::OF_NAMES`]: the process is another user than it was started as, and not root.
-    pub is_somebody_else: bool,
-}
 
 /// A filter for each role. Its refusals are logged, so it is apart from `newer`, whose are not worth it.
 pub struct Filters {
@@ -141,18 +130,6 @@ fn compile(role: Role, terms: Terms) -> Result<Vec<sock_filter>, BackendError> {
         SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()?;
     let filter = filter.into_iter().map(|one| instruction(one.code, one.jt, one.jf, one.k));
     Ok(newer_head(libc::SECCOMP_RET_ALLOW).into_iter().chain(filter).collect())
-}
-
-/// On the argument of this number, from 0.
-pub(super) struct Condition(pub u8, pub SeccompCmpArgLen, pub SeccompCmpOp, pub u64);
-
-/// A call, and conditions that must all hold.
-pub(super) type Rule = (c_long, Vec<Condition>);
-
-impl Condition {
-    fn compile(self) -> Result<SeccompCondition, BackendError> {
-        SeccompCondition::new(self.0, self.1, self.2, self.3)
-    }
 }
 
 /// Calls that are allowed with some arguments only. Of several rules for a call one must hold.

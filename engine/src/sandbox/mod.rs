@@ -30,6 +30,7 @@ pub mod capabilities;
 pub mod files;
 pub mod filter;
 pub mod names;
+mod rule;
 mod sockets;
 #[cfg(test)]
 mod tables_tests;
@@ -46,7 +47,8 @@ pub use calls::Role;
 use capabilities::ForFiles;
 use files::Fence;
 pub use files::Places;
-use filter::{Filters, Terms};
+use filter::Filters;
+use rule::Terms;
 
 /// How much of it there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

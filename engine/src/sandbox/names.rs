@@ -9,7 +9,8 @@ use nix::sys::prctl::{set_dumpable, set_no_new_privs};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
 use super::files::Fence;
-use super::filter::{Filters, Terms};
+use super::filter::Filters;
+use super::rule::Terms;
 use super::{Mode, Role, SandboxError};
 
 /// `nobody` and its group: what the kernel shows for users that it has no number for.

@@ -10,7 +10,7 @@ use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 
 use super::calls::Role;
-use super::filter::{Condition, Rule, Terms};
+use super::rule::{Condition, Rule, Terms};
 
 /// The type of a socket without its flags (`SOCK_TYPE_MASK` of `linux/net.h`).
 const SOCKET_TYPE: u64 = 0xf;

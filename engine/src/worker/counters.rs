@@ -11,7 +11,7 @@ use ringfort_core::drops::DropReason;
 use ringfort_path::TrainLengths;
 
 use super::counter::Counter;
-use super::stopwatch::StageTable;
+use super::stage_table::StageTable;
 
 /// How a figure behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

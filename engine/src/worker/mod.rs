@@ -25,6 +25,7 @@ mod leave;
 mod naps;
 mod operations;
 mod slice;
+mod stage_table;
 mod stopwatch;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ pub use counter::Counter;
 pub use counters::{Figure, Kind, WorkerStats, thread_cpu_time};
 pub use histogram::Histogram;
 pub use operations::{LockedLen, locked_len, locks_arenas};
-pub use stopwatch::StageTable;
+pub use stage_table::StageTable;
 
 use std::io;
 use std::os::fd::OwnedFd;

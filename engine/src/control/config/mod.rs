@@ -6,6 +6,7 @@
 //! except that its allowed IPs may be incomplete. What was accepted is finished, whether or not somebody still waits
 //! for the answer.
 
+mod budget;
 mod checks;
 mod peer;
 
@@ -20,26 +21,13 @@ use super::data_plane::DataPlane;
 use super::notices;
 use super::sockets::Prepared;
 use super::uapi::{DeviceUpdate, PeerUpdate, Refusal, SetRequest};
+use budget::Budget;
 use peer::PeerWork;
 
 /// Changes of one step: about a millisecond of control's time.
 const CHANGES_PER_STEP: usize = 1024;
 /// What a peer counts for, beside one for each of its allowed IPs.
 const CHANGES_PER_PEER: usize = 4;
-
-/// Changes that a step may still make.
-#[derive(Debug)]
-pub struct Budget(usize);
-
-impl Budget {
-    const fn left(&self) -> usize {
-        self.0
-    }
-
-    const fn spend(&mut self, changes: usize) {
-        self.0 = self.0.saturating_sub(changes);
-    }
-}
 
 /// A request that was accepted, and is applied step by step.
 #[derive(Debug)]
@@ -81,7 +69,7 @@ impl Application {
 
     /// Applies the next part. True: there is more to do.
     pub fn step(&mut self, device: &mut Device, now: Time) -> bool {
-        let mut budget = Budget(CHANGES_PER_STEP);
+        let mut budget = Budget::new(CHANGES_PER_STEP);
         loop {
             if let Some(work) = &mut self.current
                 && work.go_on(&mut budget, device, now)

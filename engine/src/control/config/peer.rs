@@ -9,7 +9,7 @@ use ringfort_core::ids::PeerId;
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
 
-use super::Budget;
+use super::budget::Budget;
 use crate::control::uapi::{AllowedIpUpdate, PeerSource, PeerSuite, PeerUpdate};
 use crate::control::{key_text, notices};
 

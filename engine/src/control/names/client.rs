@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum as _;
 use nix::sys::socket::{AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, shutdown, socketpair};
 
-use super::process::ARGV0;
 use super::wire::{Answer, Ask, NAME_LEN_MAX, hear, tell};
 use crate::sandbox::Mode;
+
+/// By which the program knows that it should look names up, and as which `ps` and `top` show it.
+pub(super) const ARGV0: &str = "ringfort-dns";
 
 /// For a process that has nothing left to do to end.
 const END_PATIENCE: Duration = Duration::from_secs(2);

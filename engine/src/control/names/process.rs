@@ -20,14 +20,12 @@ use nix::sys::socket::{MsgFlags, SockType, getsockopt, sockopt};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, fork, pipe2};
 
+use super::client::ARGV0;
 use super::wire::{Answer, Ask, NAME_LEN_MAX, Outcome, hear, tell};
 use crate::control::inherited::close_all_except;
 use crate::control::runner::hear_no_signal;
 use crate::sandbox::Mode;
 use crate::sandbox::names::Layers;
-
-/// By which the program knows that it should be this process, and as which `ps` and `top` show it.
-pub(super) const ARGV0: &str = "ringfort-dns";
 
 /// Names that are looked up at the same time. Others wait in the socket.
 const AT_ONCE: usize = 16;

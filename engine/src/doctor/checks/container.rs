@@ -1,5 +1,6 @@
 //! What a container or a service may take from us: capabilities, the TUN device, CPU time and memory.
 
+use super::cgroup::{memory_max, tightest};
 use super::memory::{Taken, memory_of, mib, taken};
 use super::{Finding, Subject, System};
 use crate::doctor::system::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
@@ -98,23 +99,6 @@ fn memory(system: &System, subject: &Subject, ring: usize) -> Option<Finding> {
     } else {
         Finding::good(CHECK, what)
     })
-}
-
-/// The bytes that the control groups allow, if they do not allow all.
-pub(super) fn memory_max(system: &System, process: &str) -> Option<u64> {
-    tightest(system, process, "memory.max", |text| text.parse::<f64>().ok()).map(|bytes| bytes as u64)
-}
-
-/// The smallest of the limits of a control group and those above it.
-fn tightest(system: &System, process: &str, file: &str, parse: fn(&str) -> Option<f64>) -> Option<f64> {
-    let groups = system.read(&format!("proc/{process}/cgroup"))?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?.trim_matches('/').to_owned();
-    let parts: Vec<&str> = group.split('/').filter(|part| !part.is_empty()).collect();
-    let limits = (0..=parts.len()).filter_map(|depth| {
-        let path = ["sys/fs/cgroup"].into_iter().chain(parts[..depth].iter().copied()).chain([file]);
-        parse(&system.read(&path.collect::<Vec<_>>().join("/"))?)
-    });
-    limits.min_by(f64::total_cmp)
 }
 
 /// `50000 100000` is half a CPU; `max 100000` is no limit.

@@ -1,6 +1,6 @@
 //! Memory: what may be locked, what the kernel may take for sockets, and how many files may be open.
 
-use super::container::memory_max;
+use super::cgroup::memory_max;
 use super::{Finding, Subject, System};
 use crate::cli::memory::{Bound, Memory, Mib, PARTS, least};
 use crate::control::limits::descriptors_needed;

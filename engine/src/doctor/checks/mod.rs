@@ -1,5 +1,6 @@
 //! The checks, by what they look at. Each is a function of the machine and of whom it is about.
 
+mod cgroup;
 mod container;
 mod cpu;
 mod io_uring;
