@@ -14,7 +14,7 @@ use ringfort_core::tai64n::Tai64N;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, HandshakeInitiation, write_data_header};
 use ringfort_testbed::{Context, Result, uapi};
 
-use super::sockets::{Source, source};
+use super::sockets::{ClientAddress, client_address};
 
 /// Peers in one request to the gateway: some take their time for each of them.
 const PEERS_PER_REQUEST: usize = 500;
@@ -52,7 +52,7 @@ pub struct Client {
     /// Signs messages, and keeps the gateway's cookie.
     pub cookies: CookieGenerator,
     /// Where it sends from.
-    pub source: Source,
+    pub source: ClientAddress,
     /// What is under way.
     pub flight: Option<Flight>,
     /// Not to begin again before.
@@ -155,7 +155,7 @@ pub fn clients(gateway: [u8; 32], count: u32, addresses: u32) -> Result<Vec<Clie
             local,
             remote,
             cookies: CookieGenerator::new(&gateway),
-            source: source(number, addresses),
+            source: client_address(number, addresses),
             flight: None,
             rested,
             prepared: VecDeque::new(),

@@ -26,7 +26,7 @@ const ADDRESSES: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
 
 /// Where a client sends from.
 #[derive(Clone, Copy, Debug)]
-pub struct Source {
+pub struct ClientAddress {
     socket: usize,
     address: Ipv4Addr,
 }
@@ -69,7 +69,7 @@ impl Sockets {
     }
 
     /// Sends a datagram to the gateway. False: the kernel did not take it.
-    pub fn send(&self, source: Source, datagram: &[u8]) -> bool {
+    pub fn send(&self, source: ClientAddress, datagram: &[u8]) -> bool {
         let spec_dst = in_addr { s_addr: u32::from(source.address).to_be() };
         let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec_dst, ipi_addr: in_addr { s_addr: 0 } };
         let socket = self.sockets[source.socket].as_raw_fd();
@@ -114,9 +114,9 @@ impl Sockets {
 }
 
 /// Where client `client` sends from, of clients that have `addresses` addresses.
-pub fn source(client: u32, addresses: u32) -> Source {
+pub fn client_address(client: u32, addresses: u32) -> ClientAddress {
     let address = Ipv4Addr::from_bits(ADDRESSES.to_bits() + client % addresses + 1);
-    Source { socket: (client / addresses) as usize, address }
+    ClientAddress { socket: (client / addresses) as usize, address }
 }
 
 fn bind() -> Result<UdpSocket> {

@@ -15,7 +15,7 @@ use super::keyless::Keyless;
 use super::logging;
 use super::uapi::Reply;
 use crate::fault::Fault;
-use crate::metrics::Source;
+use crate::metrics::Registry;
 use crate::worker::StageTable;
 
 /// The cipher suite of the interface, then each peer that has its own, whether it is there or not. No secrets.
@@ -64,7 +64,7 @@ pub fn log_level(reply: &mut Reply, level: Option<LevelFilter>) {
 }
 
 /// Every counter and gauge as a number, in the order: what we are, control's, the sums over all workers, each worker's.
-pub fn stats(reply: &mut Reply, device: &Device, plane: &DataPlane, handshakes_waiting: usize, source: &Source) {
+pub fn stats(reply: &mut Reply, device: &Device, plane: &DataPlane, handshakes_waiting: usize, source: &Registry) {
     let (workers, memory) = (&source.workers, source.memory);
     reply.line("workers", workers.len());
     // What does most of the work: full trains of full packets.

@@ -36,7 +36,7 @@ use super::supervisor;
 use super::workers::Workers;
 use crate::cli::Serve;
 use crate::cli::memory::Division;
-use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Source};
+use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Registry};
 use crate::panics;
 use crate::queues::Queues;
 use crate::sandbox::{self, Role};
@@ -286,9 +286,9 @@ fn source(
     queues: &Arc<Queues>,
     workers: &[Arc<WorkerStats>],
     memory: Division,
-) -> Source {
+) -> Registry {
     let plan = choice.plan();
-    Source {
+    Registry {
         interface: InterfaceName::new(interface),
         started: SystemTime::now(),
         ciphers: Suite::ALL.iter().map(|&suite| (suite, plan.main_provider(suite).name())).collect(),
@@ -303,7 +303,7 @@ fn source(
 /// reason comes back.
 fn show(
     options: &Options,
-    source: Arc<Source>,
+    source: Arc<Registry>,
     exchange: Arc<Exchange>,
     signals: &SignalFd,
 ) -> Result<(Option<Metrics>, Option<DaemonError>), DaemonError> {

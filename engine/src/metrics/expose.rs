@@ -8,7 +8,7 @@ use ringfort_core::device::{Durations, PeerState};
 use ringfort_core::drops::DropReason;
 use ringfort_path::{Stage, TrainLengths};
 
-use super::Source;
+use super::Registry;
 use super::families::{self, About};
 use super::sample::{ControlSample, PeerSample, Snapshot};
 use super::text::{Format, Text};
@@ -33,22 +33,22 @@ pub fn states(peers: &[PeerSample]) -> States {
 /// they were looked at.
 pub fn text(
     format: Format,
-    source: &Source,
+    registry: &Registry,
     Snapshot { control, .. }: &Snapshot,
     peers: &[PeerSample],
     states: Option<States>,
 ) -> String {
-    let mut text = Text::new(format, &source.interface.get());
+    let mut text = Text::new(format, &registry.interface.get());
     text.reserve(64 * 1024 + peers.len() * BYTES_PER_PEER);
-    let names: Vec<String> = (0..source.workers.len()).map(|worker| worker.to_string()).collect();
+    let names: Vec<String> = (0..registry.workers.len()).map(|worker| worker.to_string()).collect();
     let workers: Vec<(&str, &WorkerStats)> =
-        names.iter().map(String::as_str).zip(source.workers.iter().map(AsRef::as_ref)).collect();
-    identity(&mut text, source);
-    memory(&mut text, &source.memory);
+        names.iter().map(String::as_str).zip(registry.workers.iter().map(AsRef::as_ref)).collect();
+    identity(&mut text, registry);
+    memory(&mut text, &registry.memory);
     state(&mut text, control, peers.len(), states);
     handshakes(&mut text, control);
-    threads(&mut text, source, control, &workers);
-    queues(&mut text, source, control, &names);
+    threads(&mut text, registry, control, &workers);
+    queues(&mut text, registry, control, &names);
     drops(&mut text, control, &workers);
     figures(&mut text, &workers);
     trains(&mut text, &workers);
@@ -58,13 +58,13 @@ pub fn text(
 }
 
 /// Which program runs, since when, and with what.
-fn identity(text: &mut Text, source: &Source) {
+fn identity(text: &mut Text, registry: &Registry) {
     let mut build = text.family(&families::BUILD);
     build.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
-    let started = source.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = registry.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     text.family(&families::START_TIME).sample(&[], started.as_secs_f64());
     let mut ciphers = text.family(&families::CIPHER);
-    for (suite, provider) in &source.ciphers {
+    for (suite, provider) in &registry.ciphers {
         ciphers.sample(&[("suite", suite.name()), ("provider", provider)], 1_u64);
     }
 }
@@ -121,9 +121,9 @@ fn buckets(durations: &Durations) -> (impl Iterator<Item = (f64, u64)>, u64) {
 }
 
 /// What the threads cost.
-fn threads(text: &mut Text, source: &Source, control: &ControlSample, workers: &[(&str, &WorkerStats)]) {
+fn threads(text: &mut Text, registry: &Registry, control: &ControlSample, workers: &[(&str, &WorkerStats)]) {
     let mut family = text.family(&families::CPU);
-    if let Some(time) = thread_cpu_time(source.control_thread) {
+    if let Some(time) = thread_cpu_time(registry.control_thread) {
         family.sample(&[("worker", CONTROL)], time.as_secs_f64());
     }
     for (worker, stats) in workers {
@@ -137,8 +137,8 @@ fn threads(text: &mut Text, source: &Source, control: &ControlSample, workers: &
 }
 
 /// What waits for each thread, and for how much there is room.
-fn queues(text: &mut Text, source: &Source, control: &ControlSample, names: &[String]) {
-    let queues = &source.queues;
+fn queues(text: &mut Text, registry: &Registry, control: &ControlSample, names: &[String]) {
+    let queues = &registry.queues;
     let mut family = text.family(&families::QUEUE_LENGTH);
     let mut sample = |worker: &str, queue, len: usize| {
         family.sample(&[("worker", worker), ("queue", queue)], len as u64);

@@ -63,9 +63,9 @@ impl InterfaceName {
     }
 }
 
-/// What stays the same as long as the daemon runs, and what any thread may read.
+/// What metrics are read from: what stays the same as long as the daemon runs, and what any thread may read.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct Registry {
     /// The interface, for labels.
     pub interface: InterfaceName,
     /// When the daemon began.

@@ -8,7 +8,7 @@ use base64ct::{Base64, Encoding as _};
 use ringfort_core::drops::DropReason;
 use serde::{Deserialize, Serialize};
 
-use super::Source;
+use super::Registry;
 use super::sample::{ControlSample, PeerSample};
 use crate::worker::{WorkerStats, thread_cpu_time};
 
@@ -132,19 +132,19 @@ pub struct PeerOverview {
 impl Overview {
     /// Of a gateway that runs.
     #[must_use]
-    pub fn new(source: &Source, control: &ControlSample) -> Self {
+    pub fn new(registry: &Registry, control: &ControlSample) -> Self {
         let counts = &control.handshakes;
         let drops = DropReason::ALL.iter().map(|&reason| (reason.name().into(), control.drops.get(reason)));
         Self {
-            interface: source.interface.get().to_string(),
+            interface: registry.interface.get().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time_s: since_epoch(SystemTime::now()).as_secs_f64(),
-            started_s: since_epoch(source.started).as_secs_f64(),
+            started_s: since_epoch(registry.started).as_secs_f64(),
             up: control.is_up,
             has_private_key: control.has_key,
             peers: control.peers as u64,
             allowed_ips: control.routes as u64,
-            ciphers: source.ciphers.iter().map(|&(suite, provider)| (suite.name().into(), provider.into())).collect(),
+            ciphers: registry.ciphers.iter().map(|&(suite, provider)| (suite.name().into(), provider.into())).collect(),
             handshakes: HandshakeOverview {
                 initiations: counts.initiations,
                 responses: counts.responses,
@@ -155,14 +155,14 @@ impl Overview {
                 given_up: counts.given_up,
             },
             control: ControlOverview {
-                cpu_s: thread_cpu_time(source.control_thread).map(|time| time.as_secs_f64()),
+                cpu_s: thread_cpu_time(registry.control_thread).map(|time| time.as_secs_f64()),
                 handshakes_waiting: control.handshakes_waiting as u64,
-                events_waiting: source.queues.control.events_waiting() as u64,
+                events_waiting: registry.queues.control.events_waiting() as u64,
                 handshakes_sent: control.handshakes_sent,
                 handshakes_unsent: control.handshakes_unsent,
                 drops: drops.collect(),
             },
-            workers: (0..source.workers.len()).map(|worker| worker_overview(source, worker)).collect(),
+            workers: (0..registry.workers.len()).map(|worker| worker_overview(registry, worker)).collect(),
             busiest_peers: Vec::new(),
         }
     }
@@ -187,9 +187,9 @@ impl From<&PeerSample> for PeerOverview {
     }
 }
 
-fn worker_overview(source: &Source, worker: usize) -> WorkerOverview {
-    let stats: &WorkerStats = &source.workers[worker];
-    let lengths = source.queues.workers[worker].lengths();
+fn worker_overview(registry: &Registry, worker: usize) -> WorkerOverview {
+    let stats: &WorkerStats = &registry.workers[worker];
+    let lengths = registry.queues.workers[worker].lengths();
     let queues = [("sessions", lengths.sessions), ("orders", lengths.mail), ("handoffs", lengths.handoffs)];
     WorkerOverview {
         cpu_s: stats.cpu_time().map(|time| time.as_secs_f64()),

@@ -20,7 +20,7 @@ fn packaging(path: &str) -> String {
 
 /// A scrape in which every family has a sample.
 fn scrape(format: Format) -> String {
-    let source = Source {
+    let registry = Registry {
         interface: InterfaceName::new("wg0"),
         started: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
         ciphers: vec![(Suite::ChaCha20Poly1305, "aws-lc")],
@@ -37,7 +37,7 @@ fn scrape(format: Format) -> String {
         ..PeerSample::default()
     };
     let states = Some(expose::states(std::slice::from_ref(&peer)));
-    expose::text(format, &source, &Snapshot::default(), &[peer], states)
+    expose::text(format, &registry, &Snapshot::default(), &[peer], states)
 }
 
 /// The names of the samples of a scrape.

@@ -52,7 +52,7 @@ use super::unreachable::Unreachables;
 use crate::cli::memory::Division;
 use crate::clock;
 use crate::failure::WorkerError;
-use crate::metrics::{Exchange, MetricsPlace, Source};
+use crate::metrics::{Exchange, MetricsPlace, Registry};
 use crate::queues::Queues;
 
 /// Who asked the daemon to end.
@@ -71,7 +71,7 @@ pub struct Control {
     interface: Interface,
     sources: SourceCheck,
     queues: Arc<Queues>,
-    source: Arc<Source>,
+    source: Arc<Registry>,
     rng: UnwrapErr<SysRng>,
     mtu: u32,
     /// What was found out while a request was served, and ends the daemon.
@@ -137,7 +137,7 @@ impl Control {
         plane: DataPlane,
         interface: Interface,
         sources: SourceCheck,
-        source: Arc<Source>,
+        source: Arc<Registry>,
         exchange: Arc<Exchange>,
         captures: Captures,
         mtu: u32,

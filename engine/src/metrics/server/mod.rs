@@ -24,7 +24,7 @@ use super::http::{Page, Want};
 use super::overview::Overview;
 use super::places::Places;
 use super::sample::Snapshot;
-use super::{Source, expose};
+use super::{Registry, expose};
 use crate::clock::boot_time;
 use crate::control::server::SocketPlace;
 use crate::sandbox::{self, Role};
@@ -63,7 +63,7 @@ impl Metrics {
     /// The system's, if there is no thread to be had.
     pub fn start(
         listening: Listening,
-        source: Arc<Source>,
+        registry: Arc<Registry>,
         exchange: Arc<Exchange>,
         options: &Options,
     ) -> io::Result<Self> {
@@ -75,7 +75,7 @@ impl Metrics {
             clients: Vec::new(),
             places: Places::new(options.peers),
             ranks: Ranks::default(),
-            source,
+            registry,
             exchange: exchange.clone(),
             ending: ending.clone(),
             asked: None,
@@ -142,7 +142,7 @@ struct Server {
     clients: Vec<Client>,
     places: Places,
     ranks: Ranks,
-    source: Arc<Source>,
+    registry: Arc<Registry>,
     exchange: Arc<Exchange>,
     ending: Arc<AtomicBool>,
     /// While a snapshot is on its way.
@@ -261,7 +261,7 @@ impl Server {
         };
         if self.exchange.ask(Box::new(Snapshot { peers, ..Snapshot::default() })) {
             self.asked = Some(Asked { attempt, since: boot_time() });
-            self.source.queues.control.wake();
+            self.registry.queues.control.wake();
         }
     }
 
@@ -293,7 +293,7 @@ impl Server {
             self.places.choose(now, wall, &mut peers);
             for page in wanted {
                 if let Page::Metrics(format) = page {
-                    let text = || expose::text(format, &self.source, &snapshot, &peers, states).into_bytes().into();
+                    let text = || expose::text(format, &self.registry, &snapshot, &peers, states).into_bytes().into();
                     texts.entry(page).or_insert_with(text);
                 }
             }
@@ -308,7 +308,7 @@ impl Server {
     }
 
     fn overview(&mut self, snapshot: &Snapshot, now: Time) -> Arc<[u8]> {
-        let mut overview = Overview::new(&self.source, &snapshot.control);
+        let mut overview = Overview::new(&self.registry, &snapshot.control);
         overview.busiest_peers = self.ranks.busiest(now, &snapshot.peers);
         // Numbers, texts and maps with texts for keys: all of it can be written.
         serde_json::to_vec(&overview).unwrap_or_default().into()

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Rig {
     metrics: Metrics,
     exchange: Arc<Exchange>,
-    source: Arc<Source>,
+    registry: Arc<Registry>,
     directory: PathBuf,
 }
 
@@ -37,7 +37,7 @@ impl Rig {
     fn new(name: &str, peers: PeerSeries) -> Self {
         let directory = std::env::temp_dir().join(format!("ringfort-metrics-{name}-{}", std::process::id()));
         let queues = Arc::new(Queues::new(2).unwrap());
-        let source = Arc::new(Source {
+        let registry = Arc::new(Registry {
             interface: InterfaceName::new(name),
             started: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
             ciphers: vec![(Suite::ChaCha20Poly1305, "aws-lc")],
@@ -50,12 +50,12 @@ impl Rig {
         let mut listening = Listening::on(&at("127.0.0.1:0")).unwrap();
         listening.listen_in(&directory, name, &SignalFd::new(&SigSet::empty()).unwrap()).unwrap();
         let options = Options { peers, ..Options::default() };
-        let metrics = Metrics::start(listening, source.clone(), exchange.clone(), &options).unwrap();
-        Self { metrics, exchange, source, directory }
+        let metrics = Metrics::start(listening, registry.clone(), exchange.clone(), &options).unwrap();
+        Self { metrics, exchange, registry, directory }
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join(format!("{}.metrics.sock", self.source.interface.get()))
+        self.directory.join(format!("{}.metrics.sock", self.registry.interface.get()))
     }
 
     /// Sends a request.
@@ -113,7 +113,7 @@ const GET: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 #[test]
 fn a_scrape_has_its_length_and_its_type() {
     let rig = Rig::new("scrape", PeerSeries::All);
-    rig.source.workers[1].tun_read_packets.set(77);
+    rig.registry.workers[1].tun_read_packets.set(77);
     let stream = rig.ask("GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n");
     rig.fill(3);
     let (head, body) = read(stream);
