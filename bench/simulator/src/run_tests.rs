@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::packets::Transport;
-use crate::scenario::{Event, Faults, Happening, LATENCY, START, Style, Talk};
+use crate::scenario::{Disturbance, Faults, Happening, LATENCY, START, Style, Talk};
 
 /// Seeds whose runs are short enough for a build without optimisation.
 const SEEDS: [u64; 3] = [3, 5, 7];
@@ -56,7 +56,7 @@ fn a_restart_costs_less_than_a_second() {
         let restarted = START + Duration::from_secs(30);
         let mut world = World::new(one_talk(
             from,
-            Happening { at: restarted.since(START), lasts: Duration::ZERO, what: Event::Restart { at: 1 } },
+            Happening { at: restarted.since(START), lasts: Duration::ZERO, what: Disturbance::Restart { at: 1 } },
         ));
         world.run().unwrap_or_else(|what| panic!("{what}\n{}", world.out.trace.last(60)));
         let ledger = &world.out.ledger;

@@ -10,7 +10,7 @@ use crate::ledger::Ends;
 use crate::outside::{Outside, What};
 use crate::packets::{FIRST_LEN, Flow, LATER_LEN, Number, Shape};
 use crate::rng::mix;
-use crate::scenario::{Event, LATENCY, START, Scenario, Style, Talk};
+use crate::scenario::{Disturbance, LATENCY, START, Scenario, Style, Talk};
 use crate::trace::{Step, Who};
 
 /// After the last packet the last keepalives leave, whoever does not answer is given up, and keys are zeroed.
@@ -154,21 +154,21 @@ impl World {
         out.note(Who::World, Step::Happens { place, begins });
         if begins {
             event.disturb(until, out);
-            if let Event::MovePrefix { at, of, to } = event {
+            if let Disturbance::MovePrefix { at, of, to } = event {
                 out.ledger.note_move(at, of, to, out.now, until);
             }
             return gateways[at].begin(event, until, out);
         }
         gateways[at].end(event, out);
         match event {
-            Event::NewKey { .. } => {
+            Disturbance::NewKey { .. } => {
                 gateways
                     .iter_mut()
                     .enumerate()
                     .filter(|(n, _)| *n != at)
                     .for_each(|(_, other)| other.learn(event, out));
             }
-            Event::NewPsk { peer, .. } | Event::NewSuite { peer, .. } => gateways[peer].learn(event, out),
+            Disturbance::NewPsk { peer, .. } | Disturbance::NewSuite { peer, .. } => gateways[peer].learn(event, out),
             _ => {}
         }
     }

@@ -35,7 +35,7 @@ pub(crate) struct PortPlan<'a> {
 }
 
 /// One thing that happened.
-pub(crate) enum Event {
+pub(crate) enum PortEvent {
     /// A datagram came in on the socket at `place`; several side by side if the kernel merged them.
     Received { place: u16, bytes: View },
     /// A datagram left; its slot is free again.
@@ -138,7 +138,7 @@ impl Port {
     ///
     /// # Errors
     /// A receive failed with an error that does not pass.
-    pub(crate) fn next_event(&mut self) -> Result<Option<Event>> {
+    pub(crate) fn next_event(&mut self) -> Result<Option<PortEvent>> {
         loop {
             if self.completions.is_empty() {
                 let Self { ring, completions, .. } = self;
@@ -148,13 +148,13 @@ impl Port {
             match completion {
                 Completion::Sent(sent) => {
                     return Ok(Some(match sent.outcome() {
-                        Ok(_) => Event::Sent(sent.into_view()),
-                        Err(errno) => Event::Refused(sent.into_view(), errno),
+                        Ok(_) => PortEvent::Sent(sent.into_view()),
+                        Err(errno) => PortEvent::Refused(sent.into_view(), errno),
                     }));
                 }
                 Completion::Wrote(wrote) => {
                     let place = place_of(wrote.tag());
-                    return Ok(Some(Event::Written { place, outcome: wrote.outcome() }));
+                    return Ok(Some(PortEvent::Written { place, outcome: wrote.outcome() }));
                 }
                 Completion::Received(filled) => {
                     if let Some(event) = self.received(filled)? {
@@ -163,25 +163,25 @@ impl Port {
                 }
                 Completion::Rang(rang) => {
                     self.bell.on_completion(rang);
-                    return Ok(Some(Event::Rung));
+                    return Ok(Some(PortEvent::Rung));
                 }
                 Completion::Read(_) | Completion::Polled(_) => {}
             }
         }
     }
 
-    fn received(&mut self, filled: Filled) -> Result<Option<Event>> {
+    fn received(&mut self, filled: Filled) -> Result<Option<PortEvent>> {
         let place = place_of(filled.tag());
         if !filled.goes_on() {
             self.to_arm.push(place);
         }
         match filled.into_view() {
-            Ok(Some(bytes)) => Ok(Some(Event::Received { place, bytes })),
+            Ok(Some(bytes)) => Ok(Some(PortEvent::Received { place, bytes })),
             // Out of buffers, or an ICMP error for something that was sent from the same socket: goes on with the next
             // turn.
             Err(libc::ENOBUFS | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => Ok(None),
             Err(errno) => Err(std::io::Error::from_raw_os_error(errno)).context("receiving"),
-            Ok(None) => Ok(Some(Event::Closed)),
+            Ok(None) => Ok(Some(PortEvent::Closed)),
         }
     }
 }

@@ -9,7 +9,7 @@ use ringfort_testbed::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Arrival, Ledger};
-use crate::port::{Event, Port, PortPlan, descriptors};
+use crate::port::{Port, PortEvent, PortPlan, descriptors};
 use crate::schedule::Schedule;
 use crate::stamp::{STAMP_LEN, Stamp, fill_pattern};
 use crate::{Histogram, Placement, sys};
@@ -164,7 +164,7 @@ impl<'a> Receiver<'a> {
             let now_ns = sys::now_ns().saturating_add_signed(-self.offset_ns);
             let before = self.reception.ledger.received;
             while let Some(event) = self.port.next_event()? {
-                if let Event::Received { bytes, .. } = event {
+                if let PortEvent::Received { bytes, .. } = event {
                     self.take(&bytes, now_ns);
                 }
             }

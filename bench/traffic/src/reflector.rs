@@ -4,7 +4,7 @@ use ring_buffers::{SlotClass, View, Wait};
 use ringfort_testbed::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::port::{Event, Port, PortPlan, descriptors};
+use crate::port::{Port, PortEvent, PortPlan, descriptors};
 use crate::receiver::Signals;
 use crate::schedule::Schedule;
 use crate::sockets::Grid;
@@ -56,8 +56,8 @@ impl<'a> Reflector<'a> {
             self.port.turn(Wait::UntilCompletion)?;
             while let Some(event) = self.port.next_event()? {
                 match event {
-                    Event::Received { place, bytes } => self.send_back(place, bytes)?,
-                    Event::Sent(_) => self.reflection.reflected += 1,
+                    PortEvent::Received { place, bytes } => self.send_back(place, bytes)?,
+                    PortEvent::Sent(_) => self.reflection.reflected += 1,
                     // Missing at the origin, and counted there.
                     _ => {}
                 }

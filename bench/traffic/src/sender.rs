@@ -7,7 +7,7 @@ use ringfort_testbed::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::load::Placement;
-use crate::port::{Event, Port, PortPlan, descriptors};
+use crate::port::{Port, PortEvent, PortPlan, descriptors};
 use crate::schedule::Schedule;
 use crate::sockets::Grid;
 use crate::stamp::{Stamp, fill_pattern};
@@ -125,8 +125,8 @@ impl<'a> Sender<'a> {
     fn reap(&mut self) -> Result<()> {
         while let Some(event) = self.port.next_event()? {
             let (view, errno) = match event {
-                Event::Sent(view) => (view, None),
-                Event::Refused(view, errno) => (view, Some(errno)),
+                PortEvent::Sent(view) => (view, None),
+                PortEvent::Refused(view, errno) => (view, Some(errno)),
                 _ => continue,
             };
             let first = Stamp::read(&view).map_or(0, |stamp| stamp.number);

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use ringfort::control::uapi::{
-    AllowedIpUpdate, DEFAULT_SOURCE, DEFAULT_SUITE, DeviceUpdate, Errno, Event, InterfaceStatus, LINE_LEN_MAX,
-    PeerSource, PeerStatus, PeerSuite, PeerUpdate, REQUEST_LEN_MAX, Refusal, Reply, Request, RequestReader, SecretKey,
-    SetRequest,
+    AllowedIpUpdate, DEFAULT_SOURCE, DEFAULT_SUITE, DeviceUpdate, Errno, InterfaceStatus, LINE_LEN_MAX, PeerSource,
+    PeerStatus, PeerSuite, PeerUpdate, REQUEST_LEN_MAX, Refusal, Reply, Request, RequestEvent, RequestReader,
+    SecretKey, SetRequest,
 };
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
@@ -45,16 +45,16 @@ fn read(stream: &[u8], read_len: usize, bound: usize) -> Outcome {
     loop {
         while let Some(event) = reader.next_event(bound, zone) {
             match event {
-                Event::HangUp => {
+                RequestEvent::HangUp => {
                     outcome.hung_up = true;
                     stays_closed(reader);
                     return outcome;
                 }
-                Event::Refused(refusal) => {
+                RequestEvent::Refused(refusal) => {
                     refused(refusal);
                     outcome.events.push(Err(refusal));
                 }
-                Event::Request(request) => outcome.events.push(Ok(understood(request))),
+                RequestEvent::Request(request) => outcome.events.push(Ok(understood(request))),
             }
             assert!(outcome.events.len() <= stream.len(), "an event without bytes");
         }
@@ -82,7 +82,7 @@ fn stays_closed(mut reader: RequestReader) {
         reader.advance(n);
         for _ in 0..3 {
             let event = reader.next_event(REQUEST_LEN_MAX, zone);
-            assert!(matches!(event, None | Some(Event::HangUp)), "{event:?} after the end");
+            assert!(matches!(event, None | Some(RequestEvent::HangUp)), "{event:?} after the end");
         }
     }
 }
@@ -123,7 +123,7 @@ fn reread(text: &str) -> SetRequest {
     let mut rest = text.as_bytes();
     loop {
         match reader.next_event(REQUEST_LEN_MAX, |_| panic!("zones are written as numbers")) {
-            Some(Event::Request(Request::Set(set))) => return *set,
+            Some(RequestEvent::Request(Request::Set(set))) => return *set,
             None if !rest.is_empty() => {
                 let space = reader.space();
                 let n = space.len().min(rest.len());

@@ -17,107 +17,107 @@ use crate::network::{PORT, Wire};
 use crate::outside::{LATE, Outside};
 use crate::packets::ROOM;
 use crate::rng::Rng;
-use crate::scenario::{Event, Flood};
+use crate::scenario::{Disturbance, Flood};
 
 const HOUR_SECS: i64 = 3_600;
 
 impl Gateway {
     /// Something begins, or happens at once. It ends at `until`.
-    pub fn begin(&mut self, event: Event, until: Time, out: &mut Outside) {
+    pub fn begin(&mut self, event: Disturbance, until: Time, out: &mut Outside) {
         let now = self.now(out.now).mono;
         match event {
-            Event::Restart { .. } => self.restart(out),
-            Event::Suspend { secs, .. } => {
+            Disturbance::Restart { .. } => self.restart(out),
+            Disturbance::Suspend { secs, .. } => {
                 // Time since the machine was started goes on while it sleeps, as that on the wall does.
                 self.boot_ahead_secs += u64::from(secs);
                 self.wall_ahead_secs += i64::from(secs);
                 self.stops.control = until;
                 self.workers.iter_mut().for_each(|worker| worker.stopped = until);
             }
-            Event::StopControl { .. } => self.stops.control = until,
-            Event::StopWorker { worker, .. } => {
+            Disturbance::StopControl { .. } => self.stops.control = until,
+            Disturbance::StopWorker { worker, .. } => {
                 let count = self.workers.len();
                 self.workers[worker % count].stopped = until;
             }
-            Event::StopSocket { .. } => self.stops.socket = until,
-            Event::StopTun { .. } => self.stops.tun = until,
-            Event::RefuseSupers { .. } => self.stops.supers = until,
-            Event::RefuseSends { .. } => self.stops.sends = until,
-            Event::FullEvents { .. } => self.stops.events = until,
-            Event::FullQueues { .. } => self.stops.queues = until,
-            Event::Rebind { at } => out.network.rebind(at),
-            Event::Move { at } => out.network.relocate(at),
-            Event::SetWall { hours, .. } => self.wall_ahead_secs += i64::from(hours) * HOUR_SECS,
-            Event::RemovePeer { peer, .. } => {
+            Disturbance::StopSocket { .. } => self.stops.socket = until,
+            Disturbance::StopTun { .. } => self.stops.tun = until,
+            Disturbance::RefuseSupers { .. } => self.stops.supers = until,
+            Disturbance::RefuseSends { .. } => self.stops.sends = until,
+            Disturbance::FullEvents { .. } => self.stops.events = until,
+            Disturbance::FullQueues { .. } => self.stops.queues = until,
+            Disturbance::Rebind { at } => out.network.rebind(at),
+            Disturbance::Move { at } => out.network.relocate(at),
+            Disturbance::SetWall { hours, .. } => self.wall_ahead_secs += i64::from(hours) * HOUR_SECS,
+            Disturbance::RemovePeer { peer, .. } => {
                 self.remove_peer(peer);
                 if let Some(settings) = &mut self.config.peers[peer] {
                     settings.is_present = false;
                 }
             }
-            Event::MovePrefix { of, to, .. } if of != to => {
+            Disturbance::MovePrefix { of, to, .. } if of != to => {
                 self.config.moved = Some((of, to));
                 self.give_prefixes(of, to);
             }
-            Event::MovePrefix { .. } => {}
-            Event::NewKey { .. } => {
+            Disturbance::MovePrefix { .. } => {}
+            Disturbance::NewKey { .. } => {
                 self.config.generation += 1;
                 let key = private_key(self.config.seed, self.index, self.config.generation);
                 self.device.set_private_key(now, Some(key));
             }
-            Event::NewPsk { peer, .. } => self.set_psk(peer),
-            Event::NewSuite { peer, .. } => self.set_suite(peer, out),
-            Event::Keepalive { peer, secs, .. } => self.set_keepalive(peer, secs, out),
-            Event::SetEndpoint { peer, .. } => {
+            Disturbance::NewPsk { peer, .. } => self.set_psk(peer),
+            Disturbance::NewSuite { peer, .. } => self.set_suite(peer, out),
+            Disturbance::Keepalive { peer, secs, .. } => self.set_keepalive(peer, secs, out),
+            Disturbance::SetEndpoint { peer, .. } => {
                 let endpoint = self.config.peers[peer].as_ref().and_then(|settings| settings.endpoint);
                 if let (Some(endpoint), Some(id)) = (endpoint, self.peer_id(peer)) {
                     self.device.set_endpoint(now, id, endpoint);
                 }
             }
-            Event::LinkDown { .. } => {
+            Disturbance::LinkDown { .. } => {
                 self.config.is_up = false;
                 self.device.link_down(now);
                 self.broadcast(|| Order::LinkDown, out);
             }
-            Event::SetMtu { mtu, .. } => {
+            Disturbance::SetMtu { mtu, .. } => {
                 self.config.mtu = mtu;
                 self.broadcast(|| Order::Mtu(mtu as u32), out);
             }
-            Event::Flood { kind, count, .. } => self.flood(kind, count, until, out),
-            Event::Loop { peer, .. } => self.set_loop(peer, true, out),
-            Event::Nonsense { count, .. } => self.nonsense(count, out),
+            Disturbance::Flood { kind, count, .. } => self.flood(kind, count, until, out),
+            Disturbance::Loop { peer, .. } => self.set_loop(peer, true, out),
+            Disturbance::Nonsense { count, .. } => self.nonsense(count, out),
         }
         self.changed(out);
     }
 
     /// Something ends.
-    pub fn end(&mut self, event: Event, out: &mut Outside) {
+    pub fn end(&mut self, event: Disturbance, out: &mut Outside) {
         let now = self.now(out.now).mono;
         match event {
-            Event::RemovePeer { peer, .. } => {
+            Disturbance::RemovePeer { peer, .. } => {
                 if let Some(settings) = &mut self.config.peers[peer]
                     && !std::mem::replace(&mut settings.is_present, true)
                 {
                     self.add_peer(peer, out);
                 }
             }
-            Event::MovePrefix { of, .. } => {
+            Disturbance::MovePrefix { of, .. } => {
                 self.config.moved = None;
                 self.give_prefixes(of, of);
             }
-            Event::LinkDown { .. } => {
+            Disturbance::LinkDown { .. } => {
                 self.config.is_up = true;
                 self.device.link_up(now);
             }
-            Event::Loop { peer, .. } => self.set_loop(peer, false, out),
+            Disturbance::Loop { peer, .. } => self.set_loop(peer, false, out),
             _ => return,
         }
         self.changed(out);
     }
 
     /// Learns what another gateway has for a peer since: a key, a secret, a suite.
-    pub fn learn(&mut self, event: Event, out: &mut Outside) {
+    pub fn learn(&mut self, event: Disturbance, out: &mut Outside) {
         match event {
-            Event::NewKey { at } => {
+            Disturbance::NewKey { at } => {
                 self.remove_peer(at);
                 if let Some(settings) = &mut self.config.peers[at] {
                     settings.generation += 1;
@@ -125,8 +125,8 @@ impl Gateway {
                     self.add_peer(at, out);
                 }
             }
-            Event::NewPsk { at, .. } => self.set_psk(at),
-            Event::NewSuite { at, .. } => self.set_suite(at, out),
+            Disturbance::NewPsk { at, .. } => self.set_psk(at),
+            Disturbance::NewSuite { at, .. } => self.set_suite(at, out),
             _ => return,
         }
         self.changed(out);
@@ -255,7 +255,7 @@ fn datagram(kind: Flood, public: &PublicKey, to: SocketAddr, out: &mut Outside) 
     Some(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None })
 }
 
-impl Event {
+impl Disturbance {
     /// The gateways that it concerns; the first is the one that it happens to.
     #[must_use]
     pub fn gateways(&self) -> Vec<usize> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_SPREAD};
 
 use super::draw::{question, site, talk};
-use super::{Event, Faults, Flood, Happening, LATENCY, START, Scenario, Site, Style, Talk};
+use super::{Disturbance, Faults, Flood, Happening, LATENCY, START, Scenario, Site, Style, Talk};
 use crate::rng::Rng;
 
 /// How many of 256 runs are about nothing else than first answers.
@@ -57,12 +57,12 @@ fn ask_only(rng: &mut Rng, scenario: &mut Scenario) {
     for happening in &mut scenario.happenings {
         let at = happening.what.gateways()[0];
         happening.what = match happening.what {
-            Event::Move { .. } | Event::Rebind { .. } | Event::Restart { .. } => happening.what,
+            Disturbance::Move { .. } | Disturbance::Rebind { .. } | Disturbance::Restart { .. } => happening.what,
             _ => rng.pick(&[
-                Event::Restart { at },
-                Event::StopControl { at },
-                Event::FullEvents { at },
-                Event::StopWorker { at, worker: 0 },
+                Disturbance::Restart { at },
+                Disturbance::StopControl { at },
+                Disturbance::FullEvents { at },
+                Disturbance::StopWorker { at, worker: 0 },
             ]),
         };
     }
@@ -106,7 +106,7 @@ fn speak_unheard(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.happenings.push(Happening {
         at: Duration::ZERO,
         lasts: scenario.faulty,
-        what: Event::FullEvents { at: 1 },
+        what: Disturbance::FullEvents { at: 1 },
     });
     for _ in 0..rng.between(1, 3) {
         let first = Duration::from_millis(rng.below(400));
@@ -125,9 +125,9 @@ fn be_forgotten(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.faulty = Duration::from_millis(rng.between(2_000, 5_000));
     scenario.calm = Duration::from_secs(10);
     let lasts = Duration::from_millis(rng.below(2_000));
-    scenario.happenings.push(Happening { at: Duration::ZERO, lasts, what: Event::FullEvents { at: 1 } });
+    scenario.happenings.push(Happening { at: Duration::ZERO, lasts, what: Disturbance::FullEvents { at: 1 } });
     let at = scenario.faulty - Duration::from_millis(rng.below(1_500));
-    for what in [Event::Restart { at: 0 }, Event::Rebind { at: 1 }] {
+    for what in [Disturbance::Restart { at: 0 }, Disturbance::Rebind { at: 1 }] {
         scenario.happenings.push(Happening { at, lasts: Duration::ZERO, what });
     }
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), ..plain(rng, 1, 0) });
@@ -163,14 +163,14 @@ fn sleep_through(rng: &mut Rng, scenario: &mut Scenario) {
     let at = Duration::from_millis(rng.between(105_000, 106_000));
     let lasts = Duration::from_millis(rng.between(133_500, 135_000)) - at;
     // Who is asked first puts the session on its last worker.
-    let what = Event::StopWorker { at: 1, worker: workers - 1 };
+    let what = Disturbance::StopWorker { at: 1, worker: workers - 1 };
     scenario.happenings.push(Happening { at, lasts, what });
     if rng.chance(128) {
         let mtu = scenario.gateways[1].mtu;
         scenario.happenings.push(Happening {
             at: at + lasts / 2,
             lasts: Duration::ZERO,
-            what: Event::SetMtu { at: 1, mtu },
+            what: Disturbance::SetMtu { at: 1, mtu },
         });
     }
     let interval = Duration::from_millis(rng.between(100, 400));
@@ -184,7 +184,11 @@ fn forge(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.faulty = Duration::from_secs(7);
     scenario.calm = Duration::from_secs(2);
     let (at, lasts) = (Duration::from_secs(1), Duration::from_secs(5));
-    scenario.happenings.push(Happening { at, lasts, what: Event::Flood { at: 0, kind: Flood::Forged, count: 600 } });
+    scenario.happenings.push(Happening {
+        at,
+        lasts,
+        what: Disturbance::Flood { at: 0, kind: Flood::Forged, count: 600 },
+    });
     for (from, to) in [(0, 1), (1, 0)] {
         let interval = Duration::from_millis(rng.between(50, 300));
         scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, from, to) });
@@ -200,7 +204,7 @@ fn disown(rng: &mut Rng, scenario: &mut Scenario) {
         scenario.gateways.push(Site { phantoms: 0, keepalive_secs: 0, first_counter: 0, ..site(rng) });
     }
     let (at, lasts) = (Duration::from_secs(2), Duration::from_secs(2));
-    scenario.happenings.push(Happening { at, lasts, what: Event::MovePrefix { at: 1, of: 0, to: 2 } });
+    scenario.happenings.push(Happening { at, lasts, what: Disturbance::MovePrefix { at: 1, of: 0, to: 2 } });
     for from in [0, 2] {
         let interval = Duration::from_millis(rng.between(50, 300));
         scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, from, 1) });
@@ -215,19 +219,19 @@ fn nest(rng: &mut Rng, scenario: &mut Scenario) {
     happenings.retain(|happening| {
         matches!(
             happening.what,
-            Event::Restart { .. }
-                | Event::Suspend { .. }
-                | Event::StopControl { .. }
-                | Event::StopWorker { .. }
-                | Event::StopSocket { .. }
-                | Event::StopTun { .. }
-                | Event::RefuseSends { .. }
-                | Event::FullEvents { .. }
-                | Event::FullQueues { .. }
-                | Event::RemovePeer { .. }
-                | Event::NewPsk { .. }
-                | Event::NewSuite { .. }
-                | Event::Flood { .. }
+            Disturbance::Restart { .. }
+                | Disturbance::Suspend { .. }
+                | Disturbance::StopControl { .. }
+                | Disturbance::StopWorker { .. }
+                | Disturbance::StopSocket { .. }
+                | Disturbance::StopTun { .. }
+                | Disturbance::RefuseSends { .. }
+                | Disturbance::FullEvents { .. }
+                | Disturbance::FullQueues { .. }
+                | Disturbance::RemovePeer { .. }
+                | Disturbance::NewPsk { .. }
+                | Disturbance::NewSuite { .. }
+                | Disturbance::Flood { .. }
         )
     });
     (scenario.network, scenario.happenings, scenario.nested) = (network, happenings, true);
@@ -298,9 +302,9 @@ fn oversleep(rng: &mut Rng, scenario: &mut Scenario) {
     }
     // Control asks anew when it wakes up. The worker is faster than the answer.
     let [asked, answered, later] = [15, 120, 125].map(|ms| first + Duration::from_millis(ms));
-    let stop = Event::StopWorker { at: 0, worker: 1 };
+    let stop = Disturbance::StopWorker { at: 0, worker: 1 };
     scenario.happenings.push(Happening { at: asked, lasts: later - asked, what: stop });
-    let (lasts, what) = (Duration::from_millis(1), Event::Suspend { at: 0, secs: 200 });
+    let (lasts, what) = (Duration::from_millis(1), Disturbance::Suspend { at: 0, secs: 200 });
     scenario.happenings.push(Happening { at: answered, lasts, what });
 }
 
@@ -311,10 +315,10 @@ fn begin_anew(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.faulty = Duration::from_secs(5);
     scenario.calm = Duration::from_secs(2);
     let [heard, back, gone] = [2_500, 1_000, 2_000].map(|ms| Duration::from_millis(ms + rng.below(400)));
-    let stop = Happening { at: Duration::ZERO, lasts: heard, what: Event::StopControl { at: 1 } };
-    let set = Happening { at: back, lasts: Duration::ZERO, what: Event::SetWall { at: 0, hours: -1 } };
+    let stop = Happening { at: Duration::ZERO, lasts: heard, what: Disturbance::StopControl { at: 1 } };
+    let set = Happening { at: back, lasts: Duration::ZERO, what: Disturbance::SetWall { at: 0, hours: -1 } };
     let lasts = Duration::from_millis(rng.between(1_000, 2_000));
-    let remove = Happening { at: gone, lasts, what: Event::RemovePeer { at: 0, peer: 1 } };
+    let remove = Happening { at: gone, lasts, what: Disturbance::RemovePeer { at: 0, peer: 1 } };
     scenario.happenings.extend([stop, set, remove]);
     let interval = Duration::from_millis(rng.between(50, 300));
     scenario.talks.push(Talk { first: Duration::from_millis(rng.below(300)), interval, ..plain(rng, 0, 1) });

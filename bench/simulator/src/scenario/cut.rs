@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Event, Faults, Scenario, Talk};
+use super::{Disturbance, Faults, Scenario, Talk};
 
 /// One thing that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +118,15 @@ impl Scenario {
             }
         }
         for happening in &self.happenings {
-            if let Event::Move { at } | Event::Rebind { at } = happening.what {
+            if let Disturbance::Move { at } | Disturbance::Rebind { at } = happening.what {
                 // Whoever moves, and has forgotten everything, must find the others by itself.
                 (0..at).for_each(|other| self.unknown &= !Self::pair(other, at));
             }
         }
         self.happenings.retain(|happening| match happening.what {
-            Event::Move { at } | Event::Rebind { at } => (0..count).all(|other| other == at || !is_one_way(other, at)),
+            Disturbance::Move { at } | Disturbance::Rebind { at } => {
+                (0..count).all(|other| other == at || !is_one_way(other, at))
+            }
             _ => true,
         });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES};
 
 use super::aimed::{PHANTOMS_MAX, aim};
-use super::{Event, Faults, Flood, Happening, INTERVAL_MAX, Queues, Scenario, Site, Style, Talk};
+use super::{Disturbance, Faults, Flood, Happening, INTERVAL_MAX, Queues, Scenario, Site, Style, Talk};
 use crate::packets::Transport;
 use crate::rng::Rng;
 
@@ -217,11 +217,11 @@ fn happenings(rng: &mut Rng, gateways: &[Site], mover: Option<usize>, faulty: Du
     // A clock that goes back, and a process that forgets what it sent: its peers refuse its initiations until the clock
     // has caught up, as the protocol wants it.
     let forgets = |h: &Happening| {
-        if let Event::Restart { at } = h.what { Some(at) } else { None }
+        if let Disturbance::Restart { at } = h.what { Some(at) } else { None }
     };
     let forgetful: Vec<_> = happenings.iter().filter_map(forgets).collect();
     for happening in &mut happenings {
-        if let Event::SetWall { at, hours } = &mut happening.what
+        if let Disturbance::SetWall { at, hours } = &mut happening.what
             && forgetful.contains(at)
         {
             *hours = hours.abs();
@@ -230,43 +230,43 @@ fn happenings(rng: &mut Rng, gateways: &[Site], mover: Option<usize>, faulty: Du
     happenings
 }
 
-fn event(rng: &mut Rng, gateways: &[Site], mover: Option<usize>) -> Event {
+fn event(rng: &mut Rng, gateways: &[Site], mover: Option<usize>) -> Disturbance {
     let count = gateways.len();
     let at = rng.index(count);
     let peer = (at + 1 + rng.index(count - 1)) % count;
     let to = (at + 1 + rng.index(count - 1)) % count;
     match rng.below(28) {
-        0..3 => Event::Restart { at },
+        0..3 => Disturbance::Restart { at },
         // Not a minute or two: whoever sleeps that long and receives only lets its session expire before its peer,
         // whose clock has not jumped, asks for the next. What comes in between is lost, as with every WireGuard.
-        3 => Event::Suspend { at, secs: rng.pick(&[0, 15, 200, 10_000]) },
-        4 => Event::StopControl { at },
-        5 => Event::StopWorker { at, worker: rng.index(gateways[at].workers) },
-        6 => Event::StopSocket { at },
-        7 => Event::StopTun { at },
-        8 => Event::RefuseSupers { at },
-        9 => Event::RefuseSends { at },
-        10 => Event::FullEvents { at },
-        11 => Event::FullQueues { at },
+        3 => Disturbance::Suspend { at, secs: rng.pick(&[0, 15, 200, 10_000]) },
+        4 => Disturbance::StopControl { at },
+        5 => Disturbance::StopWorker { at, worker: rng.index(gateways[at].workers) },
+        6 => Disturbance::StopSocket { at },
+        7 => Disturbance::StopTun { at },
+        8 => Disturbance::RefuseSupers { at },
+        9 => Disturbance::RefuseSends { at },
+        10 => Disturbance::FullEvents { at },
+        11 => Disturbance::FullQueues { at },
         12..15 => match mover {
-            Some(at) if rng.chance(128) => Event::Rebind { at },
-            Some(at) => Event::Move { at },
-            None => Event::SetEndpoint { at, peer },
+            Some(at) if rng.chance(128) => Disturbance::Rebind { at },
+            Some(at) => Disturbance::Move { at },
+            None => Disturbance::SetEndpoint { at, peer },
         },
-        15 => Event::SetWall { at, hours: rng.pick(&[-1, 1]) },
-        16 => Event::RemovePeer { at, peer },
-        17 => Event::MovePrefix { at, of: peer, to },
-        18 => Event::NewKey { at },
-        19 => Event::NewPsk { at, peer },
-        20 => Event::NewSuite { at, peer },
-        21 => Event::Keepalive { at, peer, secs: rng.pick(&[0, 1, 7, 25]) },
-        22 => Event::LinkDown { at },
-        23 => Event::SetMtu { at, mtu: rng.pick(&[1_280, 1_420, 1_500]) },
+        15 => Disturbance::SetWall { at, hours: rng.pick(&[-1, 1]) },
+        16 => Disturbance::RemovePeer { at, peer },
+        17 => Disturbance::MovePrefix { at, of: peer, to },
+        18 => Disturbance::NewKey { at },
+        19 => Disturbance::NewPsk { at, peer },
+        20 => Disturbance::NewSuite { at, peer },
+        21 => Disturbance::Keepalive { at, peer, secs: rng.pick(&[0, 1, 7, 25]) },
+        22 => Disturbance::LinkDown { at },
+        23 => Disturbance::SetMtu { at, mtu: rng.pick(&[1_280, 1_420, 1_500]) },
         24 | 25 => {
             let kind = rng.pick(&[Flood::Junk, Flood::Forged, Flood::Replayed, Flood::Initiations]);
-            Event::Flood { at, kind, count: rng.pick(&[10, 100, 600]) }
+            Disturbance::Flood { at, kind, count: rng.pick(&[10, 100, 600]) }
         }
-        26 => Event::Loop { at, peer },
-        _ => Event::Nonsense { at, count: rng.between(1, 50) as u16 },
+        26 => Disturbance::Loop { at, peer },
+        _ => Disturbance::Nonsense { at, count: rng.between(1, 50) as u16 },
     }
 }

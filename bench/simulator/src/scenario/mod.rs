@@ -188,12 +188,12 @@ pub struct Happening {
     /// For how long, if it has an end.
     pub lasts: Duration,
     /// What.
-    pub what: Event,
+    pub what: Disturbance,
 }
 
 /// What can happen. Gateways are `at`, peers are given by their gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Disturbance {
     /// A gateway forgets all but its configuration.
     Restart { at: usize },
     /// None of its threads runs, and all its clocks have gone on by so many seconds when they do again.

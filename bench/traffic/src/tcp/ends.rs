@@ -9,7 +9,7 @@ use ring_buffers::{SlotClass, Wait};
 use ringfort_testbed::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::port::{Event, Port, PortPlan};
+use crate::port::{Port, PortEvent, PortPlan};
 use crate::receiver::Signals;
 use crate::schedule::slice;
 use crate::sys::{self, nanoseconds};
@@ -115,7 +115,7 @@ impl<'a> Source<'a> {
         while !self.signals.is_stopped() {
             self.port.turn(Wait::UntilCompletion)?;
             while let Some(event) = self.port.next_event()? {
-                let Event::Written { place, outcome } = event else { continue };
+                let PortEvent::Written { place, outcome } = event else { continue };
                 let written = outcome.map_err(std::io::Error::from_raw_os_error).context("writing to a connection")?;
                 let position = &mut self.positions[usize::from(place)];
                 *position += written as u64;
@@ -161,11 +161,11 @@ impl<'a> Sink<'a> {
             let mut bytes_read = 0;
             while let Some(event) = self.port.next_event()? {
                 match event {
-                    Event::Received { place, bytes } => {
+                    PortEvent::Received { place, bytes } => {
                         self.take(usize::from(place), &bytes, interval.is_some())?;
                         bytes_read += bytes.len() as u64;
                     }
-                    Event::Closed => return Err(Error::new("a connection was closed before its time")),
+                    PortEvent::Closed => return Err(Error::new("a connection was closed before its time")),
                     _ => {}
                 }
             }

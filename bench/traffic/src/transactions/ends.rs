@@ -10,7 +10,7 @@ use ring_buffers::{SlotClass, Wait};
 use ringfort_testbed::{Context, Error, Result};
 
 use super::{CONNECTIONS_MAX, MESSAGE_BYTES_MAX};
-use crate::port::{Event, Port, PortPlan};
+use crate::port::{Port, PortEvent, PortPlan};
 use crate::receiver::Signals;
 use crate::tcp::ends::{WRITE_LEN, Window, content};
 use crate::{Histogram, sys};
@@ -69,17 +69,17 @@ impl<'a> End<'a> {
     fn next_message(&mut self) -> Result<Option<u16>> {
         while let Some(event) = self.port.next_event()? {
             match event {
-                Event::Received { place, bytes } => {
+                PortEvent::Received { place, bytes } => {
                     if self.take(place, &bytes)? {
                         return Ok(Some(place));
                     }
                 }
-                Event::Written { place, outcome } => {
+                PortEvent::Written { place, outcome } => {
                     let written = outcome.map_err(std::io::Error::from_raw_os_error);
                     self.note_written(place, written.context(format_args!("writing to connection {place}"))?)?;
                 }
-                Event::Closed => return Err(Error::new("a connection was closed before its time")),
-                Event::Sent(_) | Event::Refused(..) | Event::Rung => {}
+                PortEvent::Closed => return Err(Error::new("a connection was closed before its time")),
+                PortEvent::Sent(_) | PortEvent::Refused(..) | PortEvent::Rung => {}
             }
         }
         Ok(None)

@@ -15,7 +15,7 @@ use super::*;
 use crate::control::answer;
 use crate::control::listing::{self, Listing};
 use crate::control::sockets::Sockets;
-use crate::control::uapi::{Event, REQUEST_LEN_MAX, Reply, Request, RequestReader};
+use crate::control::uapi::{REQUEST_LEN_MAX, Reply, Request, RequestEvent, RequestReader};
 use crate::queues::{Mail, Queues};
 
 const A: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -57,7 +57,7 @@ impl Fixture {
             reader.advance(piece.len());
             match reader.next_event(REQUEST_LEN_MAX, |_| None) {
                 None => {}
-                Some(Event::Request(Request::Set(request))) => {
+                Some(RequestEvent::Request(Request::Set(request))) => {
                     let begun = Application::begin(*request, &mut self.device, &mut self.plane, NOW);
                     let result = begun.map(|application| self.steps = self.run(application));
                     self.plane.carry_out(&mut self.device, NOW);

@@ -9,7 +9,7 @@ use nix::net::if_::if_nametoindex;
 use ringfort_core::time::Time;
 
 use super::{Handler, Progress, Unfinished, unless_blocked};
-use crate::control::uapi::{Errno, Event, Refusal, Reply, Request, RequestReader};
+use crate::control::uapi::{Errno, Refusal, Reply, Request, RequestEvent, RequestReader};
 
 /// Reads of one turn, each of at most a line buffer. A large request takes many turns, between which others have
 /// theirs.
@@ -190,16 +190,16 @@ impl Client {
                 return Ok(Step::Write);
             }
             match self.reader.next_event(shares.request_len, resolve_zone) {
-                Some(Event::Request(request)) => {
+                Some(RequestEvent::Request(request)) => {
                     requests += 1;
                     self.request_len = self.reader.complete_len();
                     self.parked = Some((shares.now, request));
                 }
-                Some(Event::Refused(refusal)) => {
+                Some(RequestEvent::Refused(refusal)) => {
                     requests += 1;
                     self.refuse(refusal);
                 }
-                Some(Event::HangUp) => return Ok(Step::Close),
+                Some(RequestEvent::HangUp) => return Ok(Step::Close),
                 None if reads == READS_PER_STEP => return Ok(Step::Read),
                 None => {
                     reads += 1;

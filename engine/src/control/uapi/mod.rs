@@ -33,7 +33,7 @@ mod set;
 mod value;
 
 pub use errno::{Errno, Refusal};
-pub use reader::{Event, LINE_LEN_MAX, REQUEST_LEN_MAX, RequestReader};
+pub use reader::{LINE_LEN_MAX, REQUEST_LEN_MAX, RequestEvent, RequestReader};
 pub use reply::{InterfaceStatus, PeerStatus, Reply};
 pub use request::{AllowedIpUpdate, DeviceUpdate, PeerSource, PeerSuite, PeerUpdate, Request, SetRequest};
 pub use ringfort_config::SecretKey;

@@ -18,7 +18,7 @@ pub const REQUEST_LEN_MAX: usize = 64 << 20;
 
 /// What a call of [`RequestReader::next_event`] found.
 #[derive(Debug)]
-pub enum Event {
+pub enum RequestEvent {
     /// A complete and valid request.
     Request(Request),
     /// The request is refused. The rest of it, up to its blank line, will be skipped.
@@ -159,14 +159,18 @@ impl RequestReader {
     /// Consumes what was read up to the next event; `None` asks for more bytes.
     ///
     /// `request_len_max` is [`REQUEST_LEN_MAX`], less what the requests of other clients hold at the moment.
-    pub fn next_event(&mut self, request_len_max: usize, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<Event> {
+    pub fn next_event(
+        &mut self,
+        request_len_max: usize,
+        resolve_zone: impl Fn(&str) -> Option<u32>,
+    ) -> Option<RequestEvent> {
         let event = self.consume(request_len_max, resolve_zone);
         // A client may stay connected for days after it has set a key.
         self.buffer[..self.start].fill(0);
         event
     }
 
-    fn consume(&mut self, request_len_max: usize, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<Event> {
+    fn consume(&mut self, request_len_max: usize, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<RequestEvent> {
         loop {
             let unread = &self.buffer[self.start..self.end];
             let Some(line_len) = unread.iter().position(|&byte| byte == b'\n') else {
@@ -187,7 +191,7 @@ impl RequestReader {
     }
 
     /// No line end in the buffer: wait for more, unless the buffer is full.
-    fn line_unfinished(&mut self) -> Option<Event> {
+    fn line_unfinished(&mut self) -> Option<RequestEvent> {
         if matches!(self.state, State::Closed) {
             self.start = self.end;
             return None;
@@ -210,48 +214,53 @@ impl RequestReader {
         self.request_len += self.end - self.start;
         self.start = self.end;
         self.state = State::Skip { mid_line: true };
-        Some(Event::Refused(Refusal::LineTooLong))
+        Some(RequestEvent::Refused(Refusal::LineTooLong))
     }
 
-    fn close(&mut self) -> Event {
+    fn close(&mut self) -> RequestEvent {
         self.state = State::Closed;
-        Event::HangUp
+        RequestEvent::HangUp
     }
 }
 
 impl State {
-    fn line(&mut self, line: &[u8], too_long: bool, resolve_zone: impl Fn(&str) -> Option<u32>) -> Option<Event> {
+    fn line(
+        &mut self,
+        line: &[u8],
+        too_long: bool,
+        resolve_zone: impl Fn(&str) -> Option<u32>,
+    ) -> Option<RequestEvent> {
         match self {
             Self::Idle => {
                 *self = match line {
                     b"set=1" => Self::Set(SetParser::default()),
                     line => Simple::parse(line).map_or(Self::Closed, Self::Simple),
                 };
-                matches!(self, Self::Closed).then_some(Event::HangUp)
+                matches!(self, Self::Closed).then_some(RequestEvent::HangUp)
             }
             Self::Simple(request) => {
                 let request = request.clone();
                 if line.is_empty() {
                     *self = Self::Idle;
-                    return Some(Event::Request(request.request()));
+                    return Some(RequestEvent::Request(request.request()));
                 }
                 *self = Self::Skip { mid_line: false };
-                Some(Event::Refused(Refusal::TrailingText))
+                Some(RequestEvent::Refused(Refusal::TrailingText))
             }
             Self::Set(_) if too_long => {
                 *self = Self::Skip { mid_line: false };
-                Some(Event::Refused(Refusal::RequestTooLong))
+                Some(RequestEvent::Refused(Refusal::RequestTooLong))
             }
             Self::Set(parser) => {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 if line.is_empty() {
                     let request = std::mem::take(parser).finish();
                     *self = Self::Idle;
-                    return Some(Event::Request(Request::Set(Box::new(request))));
+                    return Some(RequestEvent::Request(Request::Set(Box::new(request))));
                 }
                 let refusal = parser.line(line, resolve_zone).err()?;
                 *self = Self::Skip { mid_line: false };
-                Some(Event::Refused(refusal))
+                Some(RequestEvent::Refused(refusal))
             }
             Self::Skip { mid_line } => {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -263,7 +272,7 @@ impl State {
                 }
                 None
             }
-            Self::Closed => Some(Event::HangUp),
+            Self::Closed => Some(RequestEvent::HangUp),
         }
     }
 }

@@ -14,7 +14,7 @@ fn zone(name: &str) -> Option<u32> {
 }
 
 /// Everything that a reader says about these bytes, fed in pieces of `step`.
-fn events(input: &[u8], step: usize) -> Vec<Event> {
+fn events(input: &[u8], step: usize) -> Vec<RequestEvent> {
     let mut reader = RequestReader::default();
     let mut events = Vec::new();
     let mut input = input;
@@ -26,7 +26,7 @@ fn events(input: &[u8], step: usize) -> Vec<Event> {
         input = &input[len..];
         reader.advance(len);
         while let Some(event) = reader.next_event(REQUEST_LEN_MAX, zone) {
-            let hang_up = matches!(event, Event::HangUp);
+            let hang_up = matches!(event, RequestEvent::HangUp);
             events.push(event);
             if hang_up {
                 return events;
@@ -40,8 +40,8 @@ fn set(body: &str) -> Result<SetRequest, Refusal> {
     let mut events = events(format!("set=1\n{body}\n").as_bytes(), 4096);
     assert_eq!(events.len(), 1, "one request, one event");
     match events.remove(0) {
-        Event::Request(Request::Set(request)) => Ok(*request),
-        Event::Refused(refusal) => Err(refusal),
+        RequestEvent::Request(Request::Set(request)) => Ok(*request),
+        RequestEvent::Refused(refusal) => Err(refusal),
         other => panic!("unexpected {other:?}"),
     }
 }
@@ -238,38 +238,38 @@ fn nothing_comes_of_a_request_without_its_blank_line() {
 
 #[test]
 fn get_stats_and_suites_want_a_blank_line() {
-    assert!(matches!(events(b"get=1\n\n", 1)[..], [Event::Request(Request::Get)]));
-    assert!(matches!(events(b"stats=1\n\n", 1)[..], [Event::Request(Request::Stats)]));
-    assert!(matches!(events(b"suites=1\n\n", 1)[..], [Event::Request(Request::Suites)]));
-    assert!(matches!(events(b"reload=1\n\n", 1)[..], [Event::Request(Request::Reload)]));
-    assert!(matches!(events(b"report=1\n\n", 1)[..], [Event::Request(Request::Report)]));
-    assert!(matches!(events(b"file=1\n\n", 1)[..], [Event::Request(Request::File)]));
-    assert!(matches!(events(b"peers=1\n\n", 1)[..], [Event::Request(Request::Peers(1))]));
-    assert!(matches!(events(b"peers=501\n\n", 1)[..], [Event::Request(Request::Peers(501))]));
+    assert!(matches!(events(b"get=1\n\n", 1)[..], [RequestEvent::Request(Request::Get)]));
+    assert!(matches!(events(b"stats=1\n\n", 1)[..], [RequestEvent::Request(Request::Stats)]));
+    assert!(matches!(events(b"suites=1\n\n", 1)[..], [RequestEvent::Request(Request::Suites)]));
+    assert!(matches!(events(b"reload=1\n\n", 1)[..], [RequestEvent::Request(Request::Reload)]));
+    assert!(matches!(events(b"report=1\n\n", 1)[..], [RequestEvent::Request(Request::Report)]));
+    assert!(matches!(events(b"file=1\n\n", 1)[..], [RequestEvent::Request(Request::File)]));
+    assert!(matches!(events(b"peers=1\n\n", 1)[..], [RequestEvent::Request(Request::Peers(1))]));
+    assert!(matches!(events(b"peers=501\n\n", 1)[..], [RequestEvent::Request(Request::Peers(501))]));
     let why = format!("why={}\n\n", "0a".repeat(32));
-    assert!(matches!(events(why.as_bytes(), 1)[..], [Event::Request(Request::Why(key))] if key == [10; 32]));
+    assert!(matches!(events(why.as_bytes(), 1)[..], [RequestEvent::Request(Request::Why(key))] if key == [10; 32]));
     for bad in [&b"peers=0\n"[..], b"peers=\n", b"peers=all\n", b"why=1\n"] {
-        assert!(matches!(events(bad, 1)[..], [Event::HangUp]), "{bad:?}");
+        assert!(matches!(events(bad, 1)[..], [RequestEvent::HangUp]), "{bad:?}");
     }
-    assert!(matches!(events(b"log_level=1\n\n", 1)[..], [Event::Request(Request::LogLevel(None))]));
+    assert!(matches!(events(b"log_level=1\n\n", 1)[..], [RequestEvent::Request(Request::LogLevel(None))]));
     let debug = Some(log::LevelFilter::Debug);
     assert!(
-        matches!(events(b"log_level=debug\n\n", 1)[..], [Event::Request(Request::LogLevel(level))] if level == debug)
+        matches!(events(b"log_level=debug\n\n", 1)[..], [RequestEvent::Request(Request::LogLevel(level))] if level == debug)
     );
-    assert!(matches!(events(b"log_level=loud\n", 1)[..], [Event::HangUp]));
+    assert!(matches!(events(b"log_level=loud\n", 1)[..], [RequestEvent::HangUp]));
     assert!(matches!(
         events(b"get=1\nx\n\nget=1\n\n", 3)[..],
-        [Event::Refused(Refusal::TrailingText), Event::Request(Request::Get)]
+        [RequestEvent::Refused(Refusal::TrailingText), RequestEvent::Request(Request::Get)]
     ));
 }
 
 #[test]
 fn unknown_operations_close_the_connection() {
     for text in ["\n", "get=2\n", "set=1 \n", "GET / HTTP/1.1\r\n"] {
-        assert!(matches!(events(text.as_bytes(), 2)[..], [Event::HangUp]), "{text:?}");
+        assert!(matches!(events(text.as_bytes(), 2)[..], [RequestEvent::HangUp]), "{text:?}");
     }
     let endless = vec![b'x'; 3 * LINE_LEN_MAX];
-    assert!(matches!(events(&endless, 1000)[..], [Event::HangUp]));
+    assert!(matches!(events(&endless, 1000)[..], [RequestEvent::HangUp]));
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn after_a_refusal_the_rest_of_that_request_is_skipped_and_the_next_is_served() 
     for step in [1, 5, 4096] {
         assert!(matches!(
             events(text.as_bytes(), step)[..],
-            [Event::Refused(Refusal::Value("fwmark")), Event::Request(Request::Get)]
+            [RequestEvent::Refused(Refusal::Value("fwmark")), RequestEvent::Request(Request::Get)]
         ));
     }
 }
@@ -288,10 +288,13 @@ fn an_endless_line_is_refused_once_and_then_given_up() {
     let mut text = b"set=1\nlisten_port=".to_vec();
     text.resize(LINE_LEN_MAX * 5, b'1');
     text.extend_from_slice(b"\n\nget=1\n\n");
-    assert!(matches!(events(&text, 4096)[..], [Event::Refused(Refusal::LineTooLong), Event::Request(Request::Get)]));
+    assert!(matches!(
+        events(&text, 4096)[..],
+        [RequestEvent::Refused(Refusal::LineTooLong), RequestEvent::Request(Request::Get)]
+    ));
     text.truncate(20);
     text.resize(REQUEST_LEN_MAX + 3 * LINE_LEN_MAX, b'1');
-    assert!(matches!(events(&text, 4096)[..], [Event::Refused(Refusal::LineTooLong), Event::HangUp]));
+    assert!(matches!(events(&text, 4096)[..], [RequestEvent::Refused(Refusal::LineTooLong), RequestEvent::HangUp]));
 }
 
 #[test]
@@ -306,13 +309,13 @@ fn a_request_beyond_its_bound_is_refused_and_frees_what_it_held() {
     assert!(matches!(feed("set=1\n"), (None, 6)));
     assert!(matches!(feed(&format!("public_key={KEY_HEX}\n")), (None, 82)));
     let line = "allowed_ip=10.0.0.0/8\n";
-    assert!(matches!(feed(line), (Some(Event::Refused(Refusal::RequestTooLong)), 0)));
+    assert!(matches!(feed(line), (Some(RequestEvent::Refused(Refusal::RequestTooLong)), 0)));
     assert!(matches!(feed(line), (None, 0)));
 }
 
 #[test]
 fn carriage_returns_are_tolerated_within_a_set() {
-    assert!(matches!(events(b"set=1\nfwmark=1\r\n\r\n", 4096)[..], [Event::Request(Request::Set(_))]));
+    assert!(matches!(events(b"set=1\nfwmark=1\r\n\r\n", 4096)[..], [RequestEvent::Request(Request::Set(_))]));
 }
 
 #[test]
