@@ -188,7 +188,7 @@ impl LinkSocket {
         Ok(self.ask(get_named(Place::Home, name))?.map(|link| link.kind))
     }
 
-    fn ask(&self, request: LinkMessage) -> io::Result<Option<Link>> {
+    fn ask(&self, request: LinkMessage) -> io::Result<Option<LinkInfo>> {
         match self.socket.ask(RouteNetlinkMessage::GetLink(request), 0, link_in) {
             Ok(link) => Ok(Some(link)),
             // An unknown id is an invalid argument.
@@ -259,7 +259,7 @@ impl AsFd for LinkSocket {
 
 /// An interface, as the kernel answers a question for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link {
+struct LinkInfo {
     index: u32,
     state: LinkState,
     kind: LinkKind,
@@ -302,13 +302,13 @@ fn news_of(message: Message<'_>) -> Option<(u32, LinkNews)> {
 }
 
 /// The answer to a question for an interface.
-fn link_in(message: Message<'_>) -> Option<Link> {
+fn link_in(message: Message<'_>) -> Option<LinkInfo> {
     if message.kind != libc::RTM_NEWLINK {
         return None;
     }
     let (link, attributes) = message.parts(LINK_HEADER_LEN, LinkHeader::parse)?;
     let state = LinkState { up: link.flags.contains(LinkFlags::Up), mtu: attributes.u32(libc::IFLA_MTU) };
-    Some(Link { index: link.index, state, kind: kind_in(attributes.nested(libc::IFLA_LINKINFO)) })
+    Some(LinkInfo { index: link.index, state, kind: kind_in(attributes.nested(libc::IFLA_LINKINFO)) })
 }
 
 /// The answer to a question for the id of a namespace: `Some(None)` if it has none yet.

@@ -33,7 +33,7 @@ mod page;
 
 pub use block::{Block, Exchange, How, Machine};
 pub use output::matches;
-pub use page::{Heading, Link, Page, Region};
+pub use page::{Heading, Hyperlink, Page, Region};
 
 use std::path::{Path, PathBuf};
 

@@ -21,7 +21,7 @@ pub struct Page {
     /// The blocks of code.
     pub blocks: Vec<Block>,
     headings: Vec<Heading>,
-    links: Vec<Link>,
+    links: Vec<Hyperlink>,
 }
 
 /// A heading.
@@ -39,7 +39,7 @@ pub struct Heading {
 
 /// A link to another place of the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct Hyperlink {
     /// From 1.
     pub line: usize,
     /// As it is written, an address elsewhere excluded.
@@ -83,7 +83,7 @@ impl Page {
 
     /// Its links to other places of the repository.
     #[must_use]
-    pub fn links(&self) -> &[Link] {
+    pub fn links(&self) -> &[Hyperlink] {
         &self.links
     }
 
@@ -105,7 +105,7 @@ struct Reader<'a> {
     open: Option<Block>,
     blocks: Vec<Block>,
     headings: Vec<Heading>,
-    links: Vec<Link>,
+    links: Vec<Hyperlink>,
 }
 
 #[derive(Default)]
@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
             let rest = &line[at + 2..];
             let target = &rest[..rest.find(')').unwrap_or(rest.len())];
             if !target.starts_with("http") {
-                self.links.push(Link { line: number, target: target.to_owned() });
+                self.links.push(Hyperlink { line: number, target: target.to_owned() });
             }
         }
     }
@@ -288,7 +288,7 @@ mod tests {
     fn links_and_regions() {
         let text = format!("see [a](b.md#c), [d](https://e)\n{REGION_BEGINS}\nold\n{REGION_ENDS}\nz\n");
         let page = parse(&text).unwrap();
-        assert_eq!(page.links(), [Link { line: 1, target: "b.md#c".to_owned() }]);
+        assert_eq!(page.links(), [Hyperlink { line: 1, target: "b.md#c".to_owned() }]);
         let region = page.region().unwrap();
         assert_eq!(region.inside, "\nold\n");
         assert_eq!([region.before, region.inside, region.after].concat(), text);
