@@ -5,8 +5,8 @@ use std::io;
 use std::net::IpAddr;
 
 use route_netlink::{
-    Address, LinkSocket, LinkState, Place, Refusal, RequestError, Route, RouteFilter, RouteSocket, Rule, RuleKind,
-    SetupSocket, TABLE_MAIN, Way,
+    Address, KernelRefusal, LinkSocket, LinkState, Place, RequestError, Route, RouteFilter, RouteSocket, Rule,
+    RuleKind, SetupSocket, TABLE_MAIN, Way,
 };
 
 use crate::error::Error;
@@ -194,7 +194,7 @@ pub(crate) fn is_free(table: u32) -> Result<bool, Error> {
 }
 
 /// The routes of a batch that were not refused.
-fn each_other<'a>(batch: &'a [Route], refusals: &'a [(usize, Refusal)]) -> impl Iterator<Item = Route> + 'a {
+fn each_other<'a>(batch: &'a [Route], refusals: &'a [(usize, KernelRefusal)]) -> impl Iterator<Item = Route> + 'a {
     // Refusals come in the order of the requests.
     let mut refusals = refusals.iter().map(|(position, _)| *position).peekable();
     let accepted = batch.iter().enumerate().filter(move |(i, _)| refusals.next_if_eq(i).is_none());

@@ -7,14 +7,14 @@ use thiserror::Error;
 
 /// The kernel's answer to a request that it does not carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct KernelRefusal {
     /// The error number.
     pub errno: i32,
     /// What the kernel says in words (`NLMSGERR_ATTR_MSG`), if it does.
     pub text: Option<String>,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for KernelRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let system = io::Error::from_raw_os_error(self.errno);
         match &self.text {
@@ -29,7 +29,7 @@ impl fmt::Display for Refusal {
 pub enum RequestError {
     /// The kernel has refused it.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(KernelRefusal),
     /// It could not be asked, or its answer not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -46,8 +46,8 @@ impl RequestError {
     }
 }
 
-impl From<Refusal> for RequestError {
-    fn from(refusal: Refusal) -> Self {
+impl From<KernelRefusal> for RequestError {
+    fn from(refusal: KernelRefusal) -> Self {
         Self::Refused(refusal)
     }
 }

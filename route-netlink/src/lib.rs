@@ -20,7 +20,7 @@ mod route;
 mod setup;
 mod socket;
 
-pub use error::{Refusal, RequestError};
+pub use error::{KernelRefusal, RequestError};
 pub use link::{LinkKind, LinkMonitor, LinkNews, LinkSocket, LinkState, Place, TunInfo};
 pub use route::{RouteMonitor, RouteSocket, Way};
 pub use setup::{Address, PROTOCOL_BOOT, PROTOCOL_OURS, Route, RouteFilter, Rule, RuleKind, SetupSocket, TABLE_MAIN};

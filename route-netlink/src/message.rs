@@ -10,7 +10,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 
-use crate::error::Refusal;
+use crate::error::KernelRefusal;
 
 /// The kernel's explanation in an answer (`NLMSGERR_ATTR_MSG`).
 const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -47,7 +47,7 @@ pub(crate) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>>
 impl<'a> Message<'a> {
     /// A refusal, or an acknowledgement (`Ok`); `None` for any other message. `struct nlmsgerr` begins with the error
     /// number, negative. The request follows, or its header alone, and then attributes.
-    pub(crate) fn outcome(&self) -> Option<Result<(), Refusal>> {
+    pub(crate) fn outcome(&self) -> Option<Result<(), KernelRefusal>> {
         if i32::from(self.kind) != libc::NLMSG_ERROR {
             return None;
         }
@@ -55,7 +55,7 @@ impl<'a> Message<'a> {
         if errno == 0 {
             return Some(Ok(()));
         }
-        Some(Err(Refusal { errno, text: self.explanation() }))
+        Some(Err(KernelRefusal { errno, text: self.explanation() }))
     }
 
     fn explanation(&self) -> Option<String> {
@@ -69,12 +69,12 @@ impl<'a> Message<'a> {
     }
 
     /// Whether it ends a dump, and then the error number if the kernel could not go on.
-    pub(crate) fn end_of_dump(&self) -> Option<Result<(), Refusal>> {
+    pub(crate) fn end_of_dump(&self) -> Option<Result<(), KernelRefusal>> {
         if i32::from(self.kind) != libc::NLMSG_DONE {
             return None;
         }
         let code = self.body.get(..ERRNO_LEN).and_then(|bytes| parse_i32(bytes).ok()).unwrap_or(0);
-        Some(if code < 0 { Err(Refusal { errno: code.saturating_neg(), text: None }) } else { Ok(()) })
+        Some(if code < 0 { Err(KernelRefusal { errno: code.saturating_neg(), text: None }) } else { Ok(()) })
     }
 
     /// Whether what a dump tells has changed meanwhile.

@@ -77,7 +77,7 @@ fn a_refusal_in_words() {
     assert_eq!(text(NLM_F_ACK_TLVS | NLM_F_CAPPED, &capped).as_deref(), Some("Invalid prefix"));
     assert_eq!(text(0, &whole), None);
     assert_eq!(text(NLM_F_ACK_TLVS, &capped[..8]), None, "cut short");
-    let refusal = Refusal { errno: libc::EINVAL, text: Some("Invalid prefix.".to_owned()) };
+    let refusal = KernelRefusal { errno: libc::EINVAL, text: Some("Invalid prefix.".to_owned()) };
     assert_eq!(refusal.to_string(), "Invalid prefix (Invalid argument (os error 22))");
 }
 

@@ -10,7 +10,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, Rou
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::error::{Refusal, RequestError};
+use crate::error::{KernelRefusal, RequestError};
 use crate::link::set_up;
 use crate::message::Message;
 use crate::route::{ROUTE_HEADER_LEN, Way, family, mtu_in, through};
@@ -204,7 +204,7 @@ impl SetupSocket {
     ///
     /// # Errors
     /// [`RequestError`] if it is not known what has happened.
-    pub fn add_routes(&self, interface: u32, routes: &[Route]) -> Result<Vec<(usize, Refusal)>, RequestError> {
+    pub fn add_routes(&self, interface: u32, routes: &[Route]) -> Result<Vec<(usize, KernelRefusal)>, RequestError> {
         let requests = routes.iter().map(|route| RouteNetlinkMessage::NewRoute(route_message(interface, route)));
         self.socket.batch(requests, NLM_F_CREATE | NLM_F_EXCL)
     }
@@ -213,7 +213,7 @@ impl SetupSocket {
     ///
     /// # Errors
     /// [`RequestError`] if it is not known what has happened.
-    pub fn remove_routes(&self, interface: u32, routes: &[Route]) -> Result<Vec<(usize, Refusal)>, RequestError> {
+    pub fn remove_routes(&self, interface: u32, routes: &[Route]) -> Result<Vec<(usize, KernelRefusal)>, RequestError> {
         let requests = routes.iter().map(|route| RouteNetlinkMessage::DelRoute(route_message(interface, route)));
         self.socket.batch(requests, 0)
     }

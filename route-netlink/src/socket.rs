@@ -9,7 +9,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
-use crate::error::{Refusal, RequestError};
+use crate::error::{KernelRefusal, RequestError};
 use crate::message::{Message, encode, messages};
 
 /// Netlink datagrams are at most 32 KiB long (`NLMSG_GOODSIZE` and its users in `net/netlink/af_netlink.c`).
@@ -119,7 +119,7 @@ impl NetlinkSocket {
         &self,
         requests: impl ExactSizeIterator<Item = RouteNetlinkMessage>,
         flags: u16,
-    ) -> Result<Vec<(usize, Refusal)>, RequestError> {
+    ) -> Result<Vec<(usize, KernelRefusal)>, RequestError> {
         let count = requests.len() as u32;
         debug_assert!(count as usize <= BATCH_LEN);
         if count == 0 {
@@ -238,7 +238,7 @@ impl NetlinkSocket {
 struct Dump<T> {
     all: Vec<T>,
     is_interrupted: bool,
-    end: Result<(), Refusal>,
+    end: Result<(), KernelRefusal>,
 }
 
 impl<T> Default for Dump<T> {
@@ -260,7 +260,7 @@ impl<T> Dump<T> {
     }
 
     /// `None` if something has changed meanwhile, so something may be missing.
-    fn result(self) -> Result<Option<Vec<T>>, Refusal> {
+    fn result(self) -> Result<Option<Vec<T>>, KernelRefusal> {
         self.end.map(|()| (!self.is_interrupted).then_some(self.all))
     }
 }
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::message::tests::message;
 
-    fn dump(messages: &[Message<'_>]) -> Result<Option<Vec<u16>>, Refusal> {
+    fn dump(messages: &[Message<'_>]) -> Result<Option<Vec<u16>>, KernelRefusal> {
         let mut dump = Dump::default();
         let (last, others) = messages.split_last().unwrap();
         assert!(others.iter().all(|message| !dump.take(*message, |message| Some(message.kind))));
@@ -292,7 +292,7 @@ mod tests {
         let flagged = |message| Message { flags: NLM_F_DUMP_INTR, ..message };
         assert_eq!(dump(&[flagged(one), two, done]), Ok(None));
         assert_eq!(dump(&[one, flagged(done)]), Ok(None));
-        let refusal = Refusal { errno: libc::ENOENT, text: None };
+        let refusal = KernelRefusal { errno: libc::ENOENT, text: None };
         let errno = (-libc::ENOENT).to_ne_bytes();
         assert_eq!(dump(&[message(libc::NLMSG_DONE as u16, &errno)]), Err(refusal.clone()));
         assert_eq!(dump(&[one, message(libc::NLMSG_ERROR as u16, &errno)]), Err(refusal));

@@ -43,7 +43,7 @@ impl Page {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum HttpRefusal {
     /// It is not HTTP.
     Malformed,
     /// There is no such page.
@@ -56,7 +56,7 @@ pub enum Refusal {
     Unavailable,
 }
 
-impl Refusal {
+impl HttpRefusal {
     /// The line that an answer begins with says this, and so does its text.
     pub const fn status(self) -> &'static str {
         match self {
@@ -81,29 +81,29 @@ impl Refusal {
 }
 
 /// What was asked for, once all of the request is there; `None` until then.
-pub fn parse(bytes: &[u8]) -> Option<Result<Want, Refusal>> {
+pub fn parse(bytes: &[u8]) -> Option<Result<Want, HttpRefusal>> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     match request.parse(bytes) {
         Ok(Status::Complete(_)) => Some(want(&request)),
         Ok(Status::Partial) if bytes.len() < REQUEST_LEN_MAX => None,
-        Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => Some(Err(Refusal::TooLong)),
-        Err(_) => Some(Err(Refusal::Malformed)),
+        Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => Some(Err(HttpRefusal::TooLong)),
+        Err(_) => Some(Err(HttpRefusal::Malformed)),
     }
 }
 
-fn want(request: &Request<'_, '_>) -> Result<Want, Refusal> {
+fn want(request: &Request<'_, '_>) -> Result<Want, HttpRefusal> {
     let path = request.path.unwrap_or_default();
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     let page = match path {
         PATH_METRICS => Page::Metrics(format(request)),
         PATH_OVERVIEW => Page::Overview,
-        _ => return Err(Refusal::NotFound),
+        _ => return Err(HttpRefusal::NotFound),
     };
     match request.method {
         Some("GET") => Ok(Want { page, is_head: false }),
         Some("HEAD") => Ok(Want { page, is_head: true }),
-        _ => Err(Refusal::Method),
+        _ => Err(HttpRefusal::Method),
     }
 }
 
@@ -150,12 +150,12 @@ mod tests {
     #[test]
     fn what_is_not_a_request_is_refused() {
         let refused = |text: &[u8]| parse(text).unwrap().unwrap_err();
-        assert_eq!(refused(b"\x16\x03\x01\x02\x00\x01\x00\x01"), Refusal::Malformed);
-        assert_eq!(refused(b"GET / HTTP/1.1\r\n\r\n"), Refusal::NotFound);
-        assert_eq!(refused(b"POST /metrics HTTP/1.1\r\n\r\n"), Refusal::Method);
+        assert_eq!(refused(b"\x16\x03\x01\x02\x00\x01\x00\x01"), HttpRefusal::Malformed);
+        assert_eq!(refused(b"GET / HTTP/1.1\r\n\r\n"), HttpRefusal::NotFound);
+        assert_eq!(refused(b"POST /metrics HTTP/1.1\r\n\r\n"), HttpRefusal::Method);
         let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "a".repeat(REQUEST_LEN_MAX));
-        assert_eq!(refused(&long.as_bytes()[..REQUEST_LEN_MAX]), Refusal::TooLong);
+        assert_eq!(refused(&long.as_bytes()[..REQUEST_LEN_MAX]), HttpRefusal::TooLong);
         let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
-        assert_eq!(refused(many.as_bytes()), Refusal::TooLong);
+        assert_eq!(refused(many.as_bytes()), HttpRefusal::TooLong);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ringfort_core::time::Time;
 
-use crate::metrics::http::{self, REQUEST_LEN_MAX, Refusal, Want};
+use crate::metrics::http::{self, HttpRefusal, REQUEST_LEN_MAX, Want};
 
 /// What a client can go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Client {
     /// Control has had its time.
     pub fn give_up_waiting(&mut self, now: Time) {
         if self.wants().is_some() {
-            self.refuse(Refusal::Unavailable);
+            self.refuse(HttpRefusal::Unavailable);
             self.since = now;
             self.step(now);
         }
@@ -137,7 +137,7 @@ impl Client {
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
+    fn refuse(&mut self, refusal: HttpRefusal) {
         let text: Arc<[u8]> = refusal.text().as_bytes().into();
         let head = http::head(refusal.status(), "text/plain; charset=utf-8", text.len()).into_bytes();
         self.state = State::Writing { head, body: text, written: 0 };
