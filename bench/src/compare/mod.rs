@@ -9,7 +9,7 @@ mod measure;
 mod measured;
 mod progress;
 mod resume;
-mod rrul;
+pub mod rrul;
 pub mod setup;
 
 use std::path::{Path, PathBuf};

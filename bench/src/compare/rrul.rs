@@ -10,6 +10,7 @@ use super::matrix::{Kind, QUIET, RRUL_PROBES_PPS, Settings};
 use super::measured::{Measured, throughput};
 use super::setup::{SetUp, samples};
 use crate::results::model::{Series, Unit};
+use crate::traffic::bulk::percent_lost;
 
 /// Measures.
 ///
@@ -61,11 +62,8 @@ fn note_answers(measured: &mut Measured, prefix: &str, answers: &Answers, percen
     measured.note_times(answers.times_ns.as_ref(), &names);
 }
 
-fn percent_lost(answers: &Answers) -> f64 {
-    answers.lost as f64 * 100.0 / answers.sent as f64
-}
-
-fn series(outcome: &RrulOutcome) -> Vec<Series> {
+/// How round trips and both directions of TCP went on.
+pub fn series(outcome: &RrulOutcome) -> Vec<Series> {
     let times = |name: &str, title: &str, probed: &Probed| Series {
         name: name.to_owned(),
         title: title.to_owned(),

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use ringfort_testbed::{Context, Error, Result};
 use ringfort_traffic::rfc2544::LatencyAt;
+use ringfort_traffic::rrul::RrulOutcome;
 use ringfort_traffic::search::Found;
-use ringfort_traffic::{Outcome, Percentiles, Route, Size};
+use ringfort_traffic::tcp::BulkOutcome;
+use ringfort_traffic::{Outcome, Percentiles, Size};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +19,8 @@ use crate::results::files::{
 use crate::results::model::{Better, SCHEMA, Stage, Unit};
 use crate::results::stats::Spread;
 use crate::soak::{Soak, Turn};
+use crate::traffic::bulk::{named, percent_lost};
+use crate::traffic::numbers::way;
 
 /// Any file of results.
 #[derive(Clone, Debug)]
@@ -131,6 +135,7 @@ impl Other {
             Self::Traffic(File { findings: Carried::Udp(_), .. }) => "UDP load",
             Self::Traffic(File { findings: Carried::Rfc2544(_), .. }) => "Throughput without loss (RFC 2544)",
             Self::Traffic(File { findings: Carried::Tcp(_), .. }) => "TCP connections",
+            Self::Traffic(File { findings: Carried::Rrul(_), .. }) => "Latency under load (RRUL)",
             Self::Handshakes(_) => "Handshakes",
             Self::Stages(_) => "Stages of a packet's way",
             Self::Floods(_) => "Floods",
@@ -144,16 +149,8 @@ impl Other {
             Self::Traffic(file) => match &file.findings {
                 Carried::Udp(udp) => legs(&udp.outcome),
                 Carried::Rfc2544(found) => found.sizes.iter().flat_map(rates).collect(),
-                Carried::Tcp(outcome) => {
-                    let subject = format!("{} connections", outcome.bulk.streams);
-                    let mut data = Data::of(subject);
-                    data.note("throughput", Unit::MegabitsPerSecond, Better::Higher, outcome.megabits_per_s);
-                    data.note("fairness", Unit::Number, Better::Higher, outcome.fairness);
-                    data.note("sent again", Unit::Number, Better::Lower, outcome.retransmits as f64);
-                    data.note("sender's CPU", Unit::Percent, Better::Neither, outcome.sender_cpu_percent);
-                    data.note("receiver's CPU", Unit::Percent, Better::Neither, outcome.receiver_cpu_percent);
-                    data.all
-                }
+                Carried::Tcp(outcome) => bulk(format!("{} connections", outcome.bulk.streams), outcome),
+                Carried::Rrul(outcome) => rrul(outcome),
             },
             Self::Handshakes(file) => handshakes_of(&file.findings),
             Self::Stages(file) => file.findings.stages.iter().flat_map(stage).collect(),
@@ -198,15 +195,36 @@ pub fn size_name(size: Size) -> String {
     }
 }
 
+fn bulk(subject: String, outcome: &BulkOutcome) -> Vec<Datum> {
+    let mut data = Data::of(subject);
+    data.note("throughput", Unit::MegabitsPerSecond, Better::Higher, outcome.megabits_per_s);
+    data.note("fairness", Unit::Number, Better::Higher, outcome.fairness);
+    data.note("sent again", Unit::Number, Better::Lower, outcome.retransmits as f64);
+    data.note("sender's CPU", Unit::Percent, Better::Neither, outcome.sender_cpu_percent);
+    data.note("receiver's CPU", Unit::Percent, Better::Neither, outcome.receiver_cpu_percent);
+    data.all
+}
+
+fn rrul(outcome: &RrulOutcome) -> Vec<Datum> {
+    let mut all = Vec::new();
+    for (name, answers) in named(outcome) {
+        let mut data = Data::of(format!("round trips of {name}"));
+        data.times("", answers.times_ns);
+        data.note("lost", Unit::Percent, Better::Lower, percent_lost(answers));
+        all.extend(data.all);
+    }
+    all.extend(
+        [("TCP, there", &outcome.forth), ("TCP, back", &outcome.back)]
+            .into_iter()
+            .flat_map(|(name, outcome)| bulk(name.to_owned(), outcome)),
+    );
+    all
+}
+
 fn legs(outcome: &Outcome) -> Vec<Datum> {
     let of_leg = |leg: &ringfort_traffic::Leg| {
-        let way = match leg.route {
-            Route::Forward => "there",
-            Route::Backward => "back",
-            Route::RoundTrip => "there and back",
-        };
         let traffic = &leg.traffic;
-        let mut data = Data::of(format!("{}, {way}", size_name(outcome.load.size)));
+        let mut data = Data::of(format!("{}, {}", size_name(outcome.load.size), way(leg.route)));
         data.note("asked", Unit::PacketsPerSecond, Better::Neither, traffic.asked_pps);
         data.note("offered", Unit::PacketsPerSecond, Better::Neither, traffic.offered_pps);
         data.note("delivered", Unit::PacketsPerSecond, Better::Higher, traffic.delivered_pps);
@@ -308,7 +326,9 @@ fn soak(soak: &Soak) -> Vec<Datum> {
         let memory = |turn: &Turn| Some(turn.memory_kib?[side] as f64);
         median(&format!("memory, {name}"), Unit::Kibibytes, Better::Lower, &memory);
     }
-    data.note("drops", Unit::Number, Better::Lower, soak.turns.iter().map(Turn::dropped).sum::<u64>() as f64);
+    if soak.plan.peers.is_some() {
+        data.note("drops", Unit::Number, Better::Lower, soak.turns.iter().map(Turn::dropped).sum::<u64>() as f64);
+    }
     data.note("failed turns", Unit::Number, Better::Lower, (soak.turns.len() - good.len()) as f64);
     let mut drifts = Data::of("drift, an hour");
     for drift in &soak.drifts {

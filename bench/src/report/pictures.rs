@@ -1,6 +1,7 @@
 //! The pictures and the table on the page of a file of a single command.
 
 use ringfort_testbed::Result;
+use ringfort_traffic::rrul::RrulOutcome;
 use ringfort_traffic::search::Trial;
 use ringfort_traffic::tcp::BulkOutcome;
 use ringfort_traffic::{Interval, Outcome, Percentiles};
@@ -10,11 +11,14 @@ use super::other::{Other, size_name};
 use super::plots::{self, Axis, Bar, Curve, escape};
 use super::sheet::{Pivot, cell, clocks};
 use super::soak;
+use crate::compare::rrul::series;
 use crate::handshakes;
 use crate::results::files::{Carried, Floods, Rfc2544, Sized};
-use crate::results::model::Unit;
+use crate::results::model::{Series, Unit};
 use crate::results::stats::Spread;
 use crate::text::{Scale, grouped};
+use crate::traffic::bulk::named;
+use crate::traffic::numbers::way;
 
 /// The figures of a file as a table.
 pub fn figures(other: &Other) -> String {
@@ -41,6 +45,7 @@ pub fn of(other: &Other) -> Result<String> {
             Carried::Udp(udp) => Ok(over_time(&udp.outcome)? + &latencies(&udp.outcome)?),
             Carried::Rfc2544(found) => Ok(rates(found)? + &below_the_rate(found)? + &loss(found)? + &bursts(found)?),
             Carried::Tcp(outcome) => connections(outcome),
+            Carried::Rrul(outcome) => under_load(outcome),
         },
         Other::Handshakes(file) => times(&file.findings),
         Other::Stages(_) => Ok(String::new()),
@@ -75,7 +80,7 @@ fn percentiles(title: &str, curves: Vec<(String, Percentiles)>) -> Result<String
 fn latencies(outcome: &Outcome) -> Result<String> {
     let mut curves = Vec::new();
     for leg in &outcome.legs {
-        let way = format!("{:?}", leg.route).to_lowercase();
+        let way = way(leg.route);
         curves.extend(leg.traffic.latency_ns.map(|times| (format!("{way}: until it was received"), times)));
         curves.extend(leg.traffic.lateness_ns.map(|times| (format!("{way}: until it was sent"), times)));
     }
@@ -89,8 +94,7 @@ fn over_time(outcome: &Outcome) -> Result<String> {
     if legs.is_empty() {
         return Ok(String::new());
     }
-    let names: Vec<String> = legs.iter().map(|leg| format!("{:?}", leg.route).to_lowercase()).collect();
-    let legend: Vec<(usize, &str)> = names.iter().map(String::as_str).enumerate().collect();
+    let legend: Vec<(usize, &str)> = legs.iter().map(|leg| way(leg.route)).enumerate().collect();
     let curves = |value: &dyn Fn(&Interval, f64) -> f64| -> Vec<Curve> {
         let curve = |(series, leg): (usize, &&ringfort_traffic::Leg)| {
             let (interval_s, count) = (leg.traffic.interval_s, leg.traffic.intervals.len());
@@ -229,6 +233,27 @@ fn connections(outcome: &BulkOutcome) -> Result<String> {
     let curve = Curve { series: 0, points: outcome.interval_bytes.iter().enumerate().map(at).collect() };
     let description = "All connections together, interval by interval, after the warm-up.";
     Ok(figure(&plots::over_time("Throughput over time", description, &[curve], &axis)?, &[]) + &each)
+}
+
+/// Round trips and throughput over time, and the percentiles of round trips.
+fn under_load(outcome: &RrulOutcome) -> Result<String> {
+    let all = series(outcome);
+    let description = "Probes begin before the load. The figures of all of it are in the table.";
+    let plot = |title: &str, unit: Unit, label: &dyn Fn(f64) -> String| {
+        let chosen: Vec<_> = all.iter().filter(|series| series.unit == unit && !series.points.is_empty()).collect();
+        if chosen.is_empty() {
+            return Ok(String::new());
+        }
+        let curve = |(number, series): (usize, &&Series)| Curve { series: number, points: series.points.clone() };
+        let curves: Vec<Curve> = chosen.iter().enumerate().map(curve).collect();
+        let legend: Vec<(usize, &str)> = chosen.iter().map(|series| series.title.as_str()).enumerate().collect();
+        Ok(figure(&plots::over_time(title, description, &curves, &Axis { title, label })?, &legend))
+    };
+    let megabits = |value: f64| Scale::of(Unit::MegabitsPerSecond, value).value(value);
+    let times = named(outcome).into_iter().filter_map(|(name, answers)| Some((name.to_owned(), answers.times_ns?)));
+    Ok(plot("Round trips over time, medians", Unit::Nanoseconds, &nanoseconds)?
+        + &plot("Throughput of TCP over time", Unit::MegabitsPerSecond, &megabits)?
+        + &percentiles("Round trips", times.collect())?)
 }
 
 fn kept(floods: &Floods) -> Result<String> {

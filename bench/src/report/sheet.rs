@@ -1,5 +1,7 @@
 //! What people see of a file of a single command: a table in a terminal, and two files beside each other.
 
+use ringfort_traffic::Clocks;
+
 use super::other::{Datum, Other};
 use crate::busy;
 use crate::results::files::{Carried, File};
@@ -98,14 +100,18 @@ fn soak_lines(other: &Other) -> Vec<String> {
 
 /// How far one-way times may be wrong.
 pub fn clocks(other: &Other) -> Option<String> {
-    let Other::Traffic(file) = other else { return None };
-    let clocks = match &file.findings {
-        Carried::Udp(udp) => udp.outcome.clocks,
-        Carried::Rfc2544(found) => {
-            let all = found.sizes.iter().flat_map(|sized| &sized.report.latencies);
-            all.filter_map(|at| at.outcome.clocks).max_by_key(|clocks| clocks.error_ns)
-        }
-        Carried::Tcp(_) => None,
+    let worst = |all: &mut dyn Iterator<Item = Clocks>| all.max_by_key(|clocks| clocks.error_ns);
+    let clocks = match other {
+        Other::Traffic(file) => match &file.findings {
+            Carried::Udp(udp) => udp.outcome.clocks,
+            Carried::Rfc2544(found) => {
+                let all = found.sizes.iter().flat_map(|sized| &sized.report.latencies);
+                worst(&mut all.filter_map(|at| at.outcome.clocks))
+            }
+            Carried::Tcp(_) | Carried::Rrul(_) => None,
+        },
+        Other::Soak(file) => worst(&mut file.findings.turns.iter().filter_map(|turn| turn.clocks)),
+        _ => None,
     }?;
     let error = duration(std::time::Duration::from_nanos(clocks.error_ns));
     Some(format!("One-way times compare the clocks of two hosts, and may be wrong by {error} in either direction."))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ringfort_traffic::back_to_back::{BackToBack, BurstPlan, BurstTrial};
 use ringfort_traffic::rfc2544::{LatencyAt, Report};
+use ringfort_traffic::rrul::{Probed, Rrul, RrulOutcome};
 use ringfort_traffic::search::{Found, SearchOutcome, SearchPlan, Trial};
 use ringfort_traffic::tcp::{Bulk, BulkOutcome};
 use ringfort_traffic::{Answers, Clocks, Imix, Interval, Leg, Load, Outcome, Percentiles, Route, Size, Traffic};
@@ -157,7 +158,8 @@ fn stages() -> Vec<Stage> {
     all.into_iter().flat_map(|(core, side)| steps.map(|step| stage(core, side, step))).collect()
 }
 
-/// The text of a file of each other kind: UDP and RFC 2544 between two hosts, TCP, handshakes, stages, floods, a soak.
+/// The text of a file of each other kind: UDP and RFC 2544 between two hosts, TCP, handshakes, stages, floods, a soak,
+/// latency under load.
 pub fn others() -> Vec<String> {
     let [udp, found] = [udp_outcome(), udp_outcome()];
     let sized = [(64, 100_000), (0, 40_000)].map(|(bytes, ndr)| sized(bytes, ndr, &found));
@@ -169,12 +171,13 @@ pub fn others() -> Vec<String> {
         file(STAGES, Stages { stages: stages(), cost: vec![cost()] }),
         file(FLOODS, Floods { attacks: vec![attack()] }),
         soak_file(),
+        file(TRAFFIC, Carried::Rrul(Box::new(rrul_outcome()))),
     ]
 }
 
 /// A soak of twenty minutes, in which the sender grows by 60 KiB a minute.
 pub fn soak_file() -> String {
-    let plan = soak::Plan { turns: 30, every_s: 60, streams: 2, rate_pps: 2_000, mtu: 1_420, peers: 1 };
+    let plan = soak::Plan { turns: 30, every_s: 60, streams: 2, rate_pps: 2_000, mtu: 1_420, peers: Some(1) };
     let turn = |number: u64| soak::Turn {
         part: 1,
         at_s: number as f64 * 61.0,
@@ -287,6 +290,17 @@ fn bulk_outcome() -> BulkOutcome {
         sender_cpu_percent: 90.0,
         receiver_cpu_percent: 80.0,
     }
+}
+
+fn rrul_outcome() -> RrulOutcome {
+    let probed = |p50| Probed {
+        quiet: Answers { sent: 200, lost: 0, times_ns: percentiles(p50) },
+        loaded: Answers { sent: 1_000, lost: 3, times_ns: percentiles(p50 * 20) },
+        over_time: (0..30).map(|step| (f64::from(step) * 0.2 + 0.1, p50 * if step < 5 { 1 } else { 20 })).collect(),
+    };
+    let (forth, back) = (bulk_outcome(), bulk_outcome());
+    let (udp, icmp) = (probed(80_000), probed(60_000));
+    RrulOutcome { rrul: Rrul::default(), forth, back, bytes_all: 9_000_000_000, measured_from_s: 2.0, udp, icmp }
 }
 
 fn handshakes_outcome() -> handshakes::Outcome {

@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 use ringfort_testbed::{Context, Error, Result};
 use ringfort_traffic::rfc2544::Report;
+use ringfort_traffic::rrul::RrulOutcome;
 use ringfort_traffic::tcp::BulkOutcome;
 use ringfort_traffic::{Outcome, Size};
 use schemars::JsonSchema;
@@ -87,6 +88,8 @@ pub enum Carried {
     Rfc2544(Rfc2544),
     /// Bulk connections.
     Tcp(BulkOutcome),
+    /// Round trips while bulk connections fill the way in both directions.
+    Rrul(Box<RrulOutcome>),
 }
 
 /// What came of a load.

@@ -2,13 +2,15 @@
 //! only after a while.
 //!
 //! Gateways stay up for all of it. In each turn there are new connections of TCP in both directions, UDP of mixed sizes
-//! in both directions, and probes of UDP and ICMP.
+//! in both directions, and probes of UDP and ICMP. The same goes between two hosts ([`Place`]).
 
 pub mod drift;
+mod place;
 mod plan;
 mod turn;
 
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -19,11 +21,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::results::files::{self, File, SOAK, check_writable_file};
-use crate::results::model::Contender;
 use crate::text::{duration, show};
 use crate::traffic::device::{self, Device};
 use crate::{busy, interrupt};
 use drift::Drift;
+pub use place::{FarEnd, Place};
 pub use plan::Plan;
 pub use turn::Turn;
 
@@ -31,22 +33,14 @@ pub use turn::Turn;
 const FAILURES_MAX: usize = 3;
 /// Lines between two heads of the table.
 const LINES_PER_HEAD: usize = 20;
+/// How often a soak that waits looks whether it was interrupted.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a person may choose.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// How long all of it takes
-    #[arg(long, default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
-    seconds: u64,
-    /// How long the traffic of a turn takes; each turn has its figures
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
-    every: u64,
-    /// TCP connections in each direction
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(STREAMS_MAX)))]
-    streams: u16,
-    /// UDP packets per second in each direction, of 64, 576 and 1420 bytes, 7 : 4 : 1, in 16 flows
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
-    rate: u64,
+    #[command(flatten)]
+    pace: Pace,
     #[command(flatten)]
     device: Device,
     /// Write the figures there, as JSON, after every turn
@@ -56,6 +50,24 @@ pub struct Options {
     /// options must be the same. The file is written again, and --json is not looked at
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+}
+
+/// What runs, and how long.
+#[derive(Args, Debug)]
+pub struct Pace {
+    /// How long all of it takes
+    #[arg(long, default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
+    seconds: u64,
+    /// How long the traffic of a turn takes; each turn has its figures
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    every: u64,
+    /// TCP connections in each direction
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(STREAMS_MAX)))]
+    streams: u16,
+    /// UDP packets per second in each direction, of 64, 576 and 1420 bytes, 7 : 4 : 1, in 16 flows. The longest are no
+    /// longer than the MTU
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=RATE_PPS_MAX))]
+    rate: u64,
 }
 
 /// What files of a soak hold.
@@ -69,53 +81,54 @@ pub struct Soak {
     pub drifts: Vec<Drift>,
 }
 
+/// A soak that is asked for.
+pub struct Asked<'a> {
+    /// What.
+    pub plan: Plan,
+    /// How its file begins.
+    pub head: files::Head,
+    /// Where the file is.
+    pub json: Option<&'a Path>,
+    /// The file with which it goes on.
+    pub resume: Option<&'a Path>,
+}
+
 /// Runs all turns, prints a line for each, writes the file.
 ///
 /// # Errors
 /// The options make no sense, a gateway has died, or several turns in a row failed.
 pub fn run(options: &Options) -> Result<()> {
-    check_writable_file(options.resume.as_deref().or(options.json.as_deref()))?;
-    options.device.check_sizes(&[turn::SIZE])?;
+    let (json, resume) = (options.json.as_deref(), options.resume.as_deref());
+    check_writable_file(resume.or(json))?;
     let contender = options.device.contender()?;
-    let described = contender.describe();
-    let plan = options.plan();
-    let soak = match &options.resume {
-        Some(path) => resumed(path, &plan, &described)?,
-        None => Soak { plan, turns: Vec::new(), drifts: Vec::new() },
-    };
+    let conditions = options.device.conditions();
+    let plan = options.pace.plan(conditions.mtu(), Some(conditions.peers()));
     let others_cpu_percent = busy::others_cpu_percent();
+    let head = files::Head { others_cpu_percent, ..files::head(SOAK, contender.describe()) };
+    let session = Session::begin(Asked { plan, head, json, resume })?;
     let set_up = options.device.set_up(&contender)?;
     println!("{}", device::sentence(&contender, &set_up));
-    let head = files::Head { others_cpu_percent, ..files::head(SOAK, described) };
-    let mut session = Session { soak, head, path: options.resume.as_deref().or(options.json.as_deref()) };
-    let outcome = session.carry(&set_up);
-    if interrupt::requested() {
-        interrupt::wait_for_exit();
-    }
-    println!("{}", drift::sentences(&session.soak.turns).join("\n"));
-    busy::warn(others_cpu_percent);
-    outcome
+    session.run(&mut Place::SetUp(&set_up))
 }
 
-impl Options {
-    fn plan(&self) -> Plan {
+impl Pace {
+    /// In a tunnel that takes packets of `mtu` bytes.
+    pub fn plan(&self, mtu: u32, peers: Option<u32>) -> Plan {
         Plan {
             turns: self.seconds.div_ceil(self.every),
             every_s: self.every,
             streams: self.streams,
             rate_pps: self.rate,
-            mtu: self.device.conditions().mtu(),
-            peers: self.device.conditions().peers(),
+            mtu,
+            peers,
         }
     }
 }
 
 /// The soak in a file, ready to go on.
-fn resumed(path: &Path, plan: &Plan, contender: &Contender) -> Result<Soak> {
+fn resumed(path: &Path, plan: &Plan, fresh: &files::Head) -> Result<Soak> {
     let file: File<Soak> = files::resumed(path, SOAK)?;
-    let fresh = files::head(SOAK, contender.clone());
-    let difference = difference(&file, plan, &fresh);
-    match difference {
+    match difference(&file, plan, fresh) {
         Some(difference) => Err(Error::new(format!(
             "--resume: {} is another soak: {difference}. It was begun with `{}`",
             path.display(),
@@ -133,23 +146,56 @@ fn difference(file: &File<Soak>, plan: &Plan, fresh: &files::Head) -> Option<Str
     if file.head.contender != fresh.contender {
         return Some("its contender is another one, or another build".to_owned());
     }
-    file.head.stamp.differences(&fresh.stamp).into_iter().next()
+    let reflectors = match (&file.head.hosts, &fresh.hosts) {
+        (None, None) => Vec::new(),
+        (Some(old), Some(new)) if (old.from, old.to) == (new.from, new.to) => old.reflector.differences(&new.reflector),
+        _ => return Some("it is between other hosts".to_owned()),
+    };
+    file.head.stamp.differences(&fresh.stamp).into_iter().chain(reflectors).next()
 }
 
 /// A soak under way.
-struct Session<'a> {
+pub struct Session<'a> {
     soak: Soak,
     head: files::Head,
     path: Option<&'a Path>,
 }
 
-impl Session<'_> {
-    fn carry(&mut self, set_up: &crate::compare::setup::SetUp) -> Result<()> {
+impl<'a> Session<'a> {
+    /// A new one, or one that goes on.
+    ///
+    /// # Errors
+    /// The file is none of a soak, or of another one.
+    pub fn begin(asked: Asked<'a>) -> Result<Self> {
+        let Asked { plan, head, json, resume } = asked;
+        let soak = match resume {
+            Some(path) => resumed(path, &plan, &head)?,
+            None => Soak { plan, turns: Vec::new(), drifts: Vec::new() },
+        };
+        Ok(Self { soak, head, path: resume.or(json) })
+    }
+
+    /// Carries it, and says at the end what drifts.
+    ///
+    /// # Errors
+    /// A gateway has died, or several turns in a row failed.
+    pub fn run(mut self, place: &mut Place<'_>) -> Result<()> {
+        let outcome = self.carry(place);
+        if interrupt::requested() {
+            interrupt::wait_for_exit();
+        }
+        println!("{}", drift::sentences(&self.soak.turns).join("\n"));
+        busy::warn(self.head.others_cpu_percent);
+        outcome
+    }
+
+    fn carry(&mut self, place: &mut Place<'_>) -> Result<()> {
         let part = self.soak.turns.last().map_or(1, |turn| turn.part + 1);
         let (begun, mut failures, mut lines) = (Instant::now(), 0, 0);
         while (self.soak.turns.len() as u64) < self.soak.plan.turns && !interrupt::requested() {
             let at_s = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
-            let turn = turn::measure(set_up, &self.soak.plan, part, at_s)?;
+            let next = Instant::now() + Duration::from_secs(self.soak.plan.every_s);
+            let turn = turn::measure(place, &self.soak.plan, part, at_s)?;
             if interrupt::requested() {
                 break;
             }
@@ -165,6 +211,10 @@ impl Session<'_> {
             if failures == FAILURES_MAX {
                 let error = last_error.unwrap_or_default();
                 return Err(Error::new(format!("{FAILURES_MAX} turns in a row failed, the last one so: {error}")));
+            }
+            // One that fails at once takes its time all the same: what broke may come back meanwhile.
+            while failures > 0 && Instant::now() < next && !interrupt::requested() {
+                thread::sleep(LOOK_EVERY);
             }
         }
         let failed = self.soak.turns.iter().filter(|turn| turn.error.is_some()).count();
@@ -186,7 +236,8 @@ impl Session<'_> {
 pub fn extent(soak: &Soak) -> String {
     let all = Duration::from_secs(soak.plan.every_s * soak.turns.len() as u64);
     let parts = soak.turns.last().map_or(0, |turn| turn.part);
-    let parts = if parts > 1 { format!(", in {parts} parts with gateways of their own") } else { String::new() };
+    let own = if soak.plan.peers.is_some() { " with gateways of their own" } else { "" };
+    let parts = if parts > 1 { format!(", in {parts} parts{own}") } else { String::new() };
     format!("{} of {} turns, {} of traffic{parts}", soak.turns.len(), soak.plan.turns, duration(all))
 }
 
@@ -194,16 +245,20 @@ pub fn extent(soak: &Soak) -> String {
 mod tests {
     use super::*;
     use crate::report::synthetic;
+    use crate::results::model::Contender;
 
     #[test]
     fn the_same_soak_goes_on_and_another_does_not() {
         let file: File<Soak> = serde_json::from_str(&synthetic::soak_file()).unwrap();
-        let (plan, fresh) = (file.findings.plan.clone(), files::head(SOAK, file.head.contender.clone()));
+        let plan = file.findings.plan.clone();
+        let hosts = file.head.hosts.clone();
+        let fresh = files::Head { hosts, ..files::head(SOAK, file.head.contender.clone()) };
         assert_eq!(difference(&file, &plan, &fresh), None);
         let other = Plan { streams: 9, ..plan.clone() };
         assert!(difference(&file, &other, &fresh).unwrap().contains("connections"));
         let contender = Contender { sha256: Some("00".to_owned()), ..fresh.contender.clone() };
-        let newer = files::Head { contender, ..fresh };
+        let newer = files::Head { contender, ..fresh.clone() };
         assert!(difference(&file, &plan, &newer).unwrap().contains("another build"));
+        assert!(difference(&file, &plan, &files::Head { hosts: None, ..fresh }).unwrap().contains("other hosts"));
     }
 }

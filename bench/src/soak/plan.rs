@@ -16,6 +16,7 @@ pub struct Plan {
     pub rate_pps: u64,
     /// The longest packet inside of the tunnel, in bytes.
     pub mtu: u32,
-    /// How many peers each gateway knows.
-    pub peers: u32,
+    /// How many peers each gateway knows; absent where the lab has started none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<u32>,
 }

@@ -1,29 +1,24 @@
 //! One turn of a soak: its traffic, and its figures.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
-use std::thread;
 use std::time::Duration;
 
-use ringfort_testbed::{Error, Result};
-use ringfort_traffic::rrul::{self, Rrul, RrulOutcome};
-use ringfort_traffic::{Answers, Direction, Imix, Load, Outcome, Percentiles, Size, udp};
+use ringfort_testbed::Result;
+use ringfort_traffic::rrul::{Rrul, RrulOutcome};
+use ringfort_traffic::{Answers, Clocks, Direction, Imix, Load, Outcome, Percentiles, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::place::Place;
 use super::plan::Plan;
-use crate::compare::setup::SetUp;
-use crate::results::files::Gateways;
 use crate::text::{duration, grouped};
-use crate::traffic::gateways::Before;
 
 /// Flows of UDP.
 const FLOWS: u16 = 16;
 /// Probes of each kind in a second.
 const PROBES_PPS: u64 = 20;
-
-/// Sizes of UDP.
-pub const SIZE: Size = Size::Imix(Imix { largest_bytes: 1_420 });
+/// The longest packets of UDP, in bytes, where the way takes them.
+const LONGEST: u16 = 1_420;
 
 /// The figures of a turn. Of pairs, the first is about the way there, or the sending gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +40,9 @@ pub struct Turn {
     pub udp_lost: u64,
     /// From when a UDP packet was due to when it was received, one way.
     pub udp_ns: Option<Percentiles>,
+    /// How the clocks of two hosts compared: so wrong may `udp_ns` be. Absent on one host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Clocks>,
     /// Round trips of UDP probes.
     pub trips: Answers,
     /// Round trips of ICMP echo.
@@ -69,13 +67,14 @@ pub fn head() -> String {
 ///
 /// # Errors
 /// A gateway has died.
-pub fn measure(set_up: &SetUp, plan: &Plan, part: u32, at_s: f64) -> Result<Turn> {
-    let before = Before::of(set_up)?;
+pub fn measure(place: &mut Place<'_>, plan: &Plan, part: u32, at_s: f64) -> Result<Turn> {
+    let before = place.counters()?;
     let begun = std::time::Instant::now();
-    let carried = carry(set_up, plan);
+    let (mixed, load) = plan.traffic();
+    let carried = place.carry(&mixed, &load);
     let elapsed_s = begun.elapsed().as_secs_f64();
-    let gateways = Gateways::since(&before, set_up)?;
-    let mut turn = Turn { part, at_s, memory_kib: set_up.memory_kib(), ..Turn::default() };
+    let gateways = place.since(before.as_ref())?;
+    let mut turn = Turn { part, at_s, memory_kib: place.memory_kib(), ..Turn::default() };
     if let Some(gateways) = gateways {
         turn.cpu_percent = Some(gateways.cpu_s.map(|cpu_s| (cpu_s / elapsed_s * 1e4).round() / 1e2));
         turn.drops = gateways.drops;
@@ -87,32 +86,29 @@ pub fn measure(set_up: &SetUp, plan: &Plan, part: u32, at_s: f64) -> Result<Turn
     Ok(turn)
 }
 
-/// TCP with probes, and UDP, at once.
-fn carry(set_up: &SetUp, plan: &Plan) -> Result<(RrulOutcome, Outcome)> {
-    let time = Duration::from_secs(plan.every_s);
-    let mixed = Rrul {
-        streams: plan.streams,
-        quiet: Duration::ZERO,
-        ramp_up: Duration::ZERO,
-        sustain: time,
-        probes_pps: PROBES_PPS,
-        ..Rrul::default()
-    };
-    let load = Load {
-        size: SIZE,
-        rate_pps: plan.rate_pps,
-        flows: FLOWS,
-        direction: Direction::BothWays,
-        duration: time,
-        ..Load::default()
-    };
-    let (from, to) = (set_up.end(0), set_up.end(1));
-    thread::scope(|scope| {
-        let datagrams = scope.spawn(|| udp::run(&load, from, to, &AtomicU64::new(0)));
-        let mixed = rrul::run(&mixed, from, to, &AtomicU64::new(0));
-        let datagrams = datagrams.join().unwrap_or_else(|_| Err(Error::new("the UDP of a turn panicked")));
-        Ok((mixed?, datagrams?))
-    })
+impl Plan {
+    /// TCP with probes, and UDP.
+    fn traffic(&self) -> (Rrul, Load) {
+        let time = Duration::from_secs(self.every_s);
+        let mixed = Rrul {
+            streams: self.streams,
+            quiet: Duration::ZERO,
+            ramp_up: Duration::ZERO,
+            sustain: time,
+            probes_pps: PROBES_PPS,
+            ..Rrul::default()
+        };
+        let largest_bytes = u16::try_from(self.mtu).unwrap_or(LONGEST).min(LONGEST);
+        let load = Load {
+            size: Size::Imix(Imix { largest_bytes }),
+            rate_pps: self.rate_pps,
+            flows: FLOWS,
+            direction: Direction::BothWays,
+            duration: time,
+            ..Load::default()
+        };
+        (mixed, load)
+    }
 }
 
 impl Turn {
@@ -121,7 +117,7 @@ impl Turn {
         self.tcp_megabits_per_s = [&mixed.forth, &mixed.back].map(|way| hundredths(way.megabits_per_s));
         self.tcp_retransmits = mixed.forth.retransmits + mixed.back.retransmits;
         (self.udp_sent, self.udp_lost) = (load.total.sent, load.total.lost);
-        self.udp_ns = load.total.latency_ns;
+        (self.udp_ns, self.clocks) = (load.total.latency_ns, load.clocks);
         (self.trips, self.pings) = (mixed.udp.loaded, mixed.icmp.loaded);
     }
 

@@ -9,20 +9,21 @@ use clap::{Args, Subcommand};
 use ringfort_testbed::{Error, Result};
 use ringfort_traffic::hosts::Generator;
 use ringfort_traffic::load::{LANES_MAX, RATE_PPS_MAX};
-use ringfort_traffic::tcp::{Bulk, BulkOutcome, STREAMS_MAX};
+use ringfort_traffic::rrul::{PROBES_PPS_MAX, Rrul};
+use ringfort_traffic::tcp::{Bulk, STREAMS_MAX};
 use ringfort_traffic::{Direction, Load, Outcome, Size};
 
-use super::allow_open_files;
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
 use super::rfc2544::{Search, print_table, search};
 use super::shape::{Seats, Shape, parse_size};
 use super::udp::{generator, print_tables};
+use super::{allow_open_files, bulk};
 use crate::busy;
-use crate::results::files::{self, Carried, Hosts, Rfc2544, TRAFFIC, Udp, check_writable};
+use crate::results::files::{self, Carried, Hosts, Rfc2544, SOAK, TRAFFIC, Udp, check_writable, check_writable_file};
 use crate::results::model::Contender;
 use crate::results::stamp::Stamp;
-use crate::text::{grouped, megabits, table};
+use crate::soak::{Asked, FarEnd, Pace, Place, Session};
 
 /// What a person may choose.
 #[derive(Args, Debug)]
@@ -48,6 +49,27 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Work {
+    #[command(flatten)]
+    Once(Once),
+    /// Hours of mixed traffic, with figures for each minute, and what drifts meanwhile. `--json` is written after every
+    /// turn. A turn that fails is noted, and the reflector is connected to anew.
+    Soak {
+        #[command(flatten)]
+        pace: Pace,
+        /// The longest packet that the way takes. UDP packets are 1420 bytes at the most
+        #[arg(long, value_name = "BYTES", default_value_t = 1_420)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1_280..=9_216))]
+        mtu: u32,
+        /// Go on with the soak in this file, which was interrupted. All other options must be the same. The file is
+        /// written again, and --json is not looked at
+        #[arg(long, value_name = "FILE")]
+        resume: Option<PathBuf>,
+    },
+}
+
+/// What is over when it has been measured.
+#[derive(Debug, Subcommand)]
+enum Once {
     /// One UDP load at a set rate, every packet accounted for. One-way times have the error of two clocks, which is
     /// stated; `--direction round-trip` has none.
     Udp {
@@ -92,6 +114,28 @@ enum Work {
         #[command(flatten)]
         seats: Seats,
     },
+    /// Round trips of UDP and of ICMP echo while TCP fills the way in both directions (flent's RRUL).
+    Rrul {
+        /// TCP connections in each direction
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=i64::from(STREAMS_MAX)))]
+        streams: u16,
+        /// How long is measured
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_000))]
+        seconds: u64,
+        /// Seconds of probes alone before it
+        #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
+        quiet: u64,
+        /// Seconds of traffic before it that do not count
+        #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+        #[arg(value_parser = clap::value_parser!(u64).range(0..=300))]
+        warm_up: u64,
+        /// Probes of each kind in a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=PROBES_PPS_MAX))]
+        probes: u64,
+        #[command(flatten)]
+        seats: Seats,
+    },
     /// The rates that get through without loss and with little (NDR, PDR), and the latencies below them.
     Rfc2544 {
         /// Sizes of the IP packets in bytes, or `imix`, with commas between them
@@ -110,32 +154,46 @@ pub fn run(options: &Options) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::new("buffers that lose nothing need root: run this as root (sudo), on both hosts"));
     }
-    check_writable(options.json.as_deref())?;
+    let json = options.json.as_deref();
+    match &options.work {
+        Work::Soak { resume, .. } => check_writable_file(resume.as_deref().or(json))?,
+        _ => check_writable(json)?,
+    }
     allow_open_files()?;
-    if let Work::Rfc2544 { sizes, search, .. } = &options.work {
+    if let Work::Once(Once::Rfc2544 { sizes, search, .. }) = &options.work {
         search.plans(sizes)?;
     }
     let others_cpu_percent = busy::others_cpu_percent();
     let version = env!("CARGO_PKG_VERSION");
     let mut link = Generator::connect(options.control, options.from, options.to, version)?;
-    let carried = options.work.carry(&mut link)?;
-    if options.json.as_deref() != Some("-".as_ref()) {
-        println!("Between {} and {}: {}", options.from, options.to, options.name);
-        options.work.print(&carried);
-        busy::warn(others_cpu_percent);
-    }
-    let Some(path) = &options.json else { return Ok(()) };
     let hosts = Hosts {
         from: options.from,
         to: options.to,
         reflector: serde_json::from_value::<Stamp>(link.host().clone()).unwrap_or_default(),
     };
     let contender = Contender { name: options.name.clone(), ..Contender::default() };
-    let head = files::Head { hosts: Some(hosts), others_cpu_percent, ..files::head(TRAFFIC, contender) };
-    files::write(path, head, carried)
+    let head = |schema| files::Head { hosts: Some(hosts), others_cpu_percent, ..files::head(schema, contender) };
+    let between = format!("Between {} and {}: {}", options.from, options.to, options.name);
+    let once = match &options.work {
+        Work::Once(once) => once,
+        Work::Soak { pace, mtu, resume } => {
+            let (plan, head, resume) = (pace.plan(*mtu, None), head(SOAK), resume.as_deref());
+            let session = Session::begin(Asked { plan, head, json, resume })?;
+            println!("{between}");
+            let (control, ends) = (options.control, [options.from, options.to]);
+            return session.run(&mut Place::Hosts(FarEnd { control, ends, generator: Some(link) }));
+        }
+    };
+    let carried = once.carry(&mut link)?;
+    if json != Some("-".as_ref()) {
+        println!("{between}");
+        once.print(&carried);
+        busy::warn(others_cpu_percent);
+    }
+    json.map_or(Ok(()), |path| files::write(path, head(TRAFFIC), carried))
 }
 
-impl Work {
+impl Once {
     fn carry(&self, link: &mut Generator) -> Result<Carried> {
         match self {
             Self::Udp { rate, size, seconds, shape } => {
@@ -156,6 +214,15 @@ impl Work {
                 progress.step(Duration::ZERO, ramp_up + sustain, format!("{streams} connections"));
                 progress.show(|| link.tcp(&bulk)).map(Carried::Tcp)
             }
+            Self::Rrul { streams, seconds, quiet, warm_up, probes, seats } => {
+                let [quiet, ramp_up, sustain] = [*quiet, *warm_up, *seconds].map(Duration::from_secs);
+                let (probes_pps, placement) = (*probes, seats.placement(1));
+                let rrul = Rrul { streams: *streams, quiet, ramp_up, sustain, probes_pps, placement };
+                let time = quiet + ramp_up + sustain;
+                let progress = Progress::new(time);
+                progress.step(Duration::ZERO, time, format!("{streams} connections each way"));
+                progress.show(|| link.rrul(&rrul)).map(Box::new).map(Carried::Rrul)
+            }
             Self::Rfc2544 { sizes, search: wanted, shape } => {
                 let carry = |load: &Load, arrived: &AtomicU64| link.udp(load, arrived);
                 let sized = search(&wanted.plans(sizes)?, (sizes, Vec::new()), shape, carry, |_| Ok(()))?;
@@ -171,7 +238,8 @@ impl Work {
                 print_clocks(outcome);
                 println!("{}", generator(&outcome.total));
             }
-            (_, Carried::Tcp(outcome)) => print_bulk(outcome),
+            (_, Carried::Tcp(outcome)) => bulk::print(outcome),
+            (_, Carried::Rrul(outcome)) => bulk::print_rrul(outcome),
             (Self::Rfc2544 { sizes, search, .. }, Carried::Rfc2544(found)) => {
                 if let Ok(plans) = search.plans(sizes) {
                     print_table(&plans, &found.sizes);
@@ -210,21 +278,4 @@ fn print_clocks(outcome: &Outcome) {
     if outcome.total.latency_ns.is_some_and(|times| times.p50 < clocks.error_ns) {
         println!("CAUTION: that is more than the times themselves: `--direction round-trip` needs one clock only.");
     }
-}
-
-fn print_bulk(outcome: &BulkOutcome) {
-    let streams = outcome.bulk.streams;
-    let what = if streams == 1 { "one connection".to_owned() } else { format!("{streams} connections") };
-    let mut rows = table(&["TCP", "throughput", "fairness", "sent again"]);
-    let numbers = [megabits(outcome.megabits_per_s), format!("{:.3}", outcome.fairness), grouped(outcome.retransmits)];
-    rows.add_row(std::iter::once(what).chain(numbers));
-    println!("{rows}");
-    println!(
-        "Measured for {:.0} s after {:.0} s, every byte verified. The generator took {:.0} % of a CPU to send, the \
-         reflector {:.0} % to receive.",
-        outcome.measured_s,
-        outcome.bulk.ramp_up.as_secs_f64(),
-        outcome.sender_cpu_percent,
-        outcome.receiver_cpu_percent
-    );
 }

@@ -1,6 +1,7 @@
 //! Loads of the lab's own generator through a tunnel: one at a set rate ([`udp`]), and the search for the rates that a
 //! gateway can carry ([`rfc2544`]). The same between two hosts, through anything ([`generator`] and [`reflector`]).
 
+pub mod bulk;
 pub mod device;
 pub mod gateways;
 pub mod generator;

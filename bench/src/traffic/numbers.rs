@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringfort_traffic::{Percentiles, Size};
+use ringfort_traffic::{Percentiles, Route, Size};
 
 use crate::text::{duration, grouped};
 
@@ -16,6 +16,15 @@ pub fn size(size: Size) -> String {
     match size {
         Size::Fixed { bytes } => bytes.to_string(),
         Size::Imix(_) => "IMIX".to_owned(),
+    }
+}
+
+/// Which way a leg goes.
+pub fn way(route: Route) -> &'static str {
+    match route {
+        Route::Forward => "there",
+        Route::Backward => "back",
+        Route::RoundTrip => "there and back",
     }
 }
 

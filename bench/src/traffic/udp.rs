@@ -6,11 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use ringfort_testbed::Result;
 use ringfort_traffic::load::RATE_PPS_MAX;
-use ringfort_traffic::{Load, Outcome, Route, Size, Traffic, udp};
+use ringfort_traffic::{Load, Outcome, Size, Traffic, udp};
 
 use super::device::{self, Device};
 use super::gateways::Before;
-use super::numbers::{percentiles, pps, size};
+use super::numbers::{percentiles, pps, size, way};
 use super::progress::Progress;
 use super::shape::{Inner, Shape, parse_size};
 use crate::busy;
@@ -81,7 +81,7 @@ pub fn print_tables(load: &Load, outcome: &Outcome) {
     let mut times = table(&["time from when a packet was due", "p50", "p90", "p99", "p99.9", "longest"]);
     let mut flaws = table(&["arrived otherwise", "repeated", "reordered", "farthest behind", "damaged", "foreign"]);
     for leg in &outcome.legs {
-        let (name, traffic) = (route(leg.route), &leg.traffic);
+        let (name, traffic) = (way(leg.route), &leg.traffic);
         rows.add_row([
             name.to_owned(),
             pps(traffic.asked_pps),
@@ -123,12 +123,4 @@ pub fn generator(total: &Traffic) -> String {
         );
     }
     text
-}
-
-fn route(route: Route) -> &'static str {
-    match route {
-        Route::Forward => "there",
-        Route::Backward => "back",
-        Route::RoundTrip => "there and back",
-    }
 }

@@ -7,14 +7,16 @@ use std::sync::mpsc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ringfort_testbed::daemon::Program;
 use ringfort_testbed::netns::VETH;
 use ringfort_testbed::tunnel::Peering;
-use ringfort_testbed::{Namespace, Tunnel, Wire};
+use ringfort_testbed::{Namespace, Tunnel, Wire, janitor};
 use serde_json::Value;
 
 use super::number;
-use crate::{PATIENCE, expect_schema, ringfort};
+use crate::{PATIENCE, expect_schema, printed, results_in, ringfort, wait};
 
 fn bench(namespace: &Namespace) -> Command {
     let mut command = namespace.command(env!("CARGO_BIN_EXE_ringfort-bench"));
@@ -108,8 +110,77 @@ fn an_existing_tunnel_is_measured_by_its_addresses_alone() {
     assert!(number(&found, "/sizes/0/back_to_back/offered_pps") > 0.0);
     assert!(!found["sizes"][0]["search"]["trials"].as_array().unwrap().is_empty());
 
+    let load = measure(v6, &["rrul", "--streams", "2", "--seconds", "1", "--warm-up", "0", "--probes", "100"]);
+    assert_eq!((&load["kind"], number(&load, "/rrul/probes_pps")), (&"rrul".into(), 100.0));
+    for way in ["forth", "back"] {
+        assert_eq!(load[way]["stream_bytes"].as_array().map(Vec::len), Some(2), "{load:#}");
+    }
+    assert_eq!(number(&load, "/udp/quiet/sent"), 100.0);
+    assert!(load["icmp"]["over_time"].as_array().is_some_and(|points| !points.is_empty()), "{load:#}");
+    expect_a_page(&load);
+
     let elsewhere = generate(tunnel.namespace(0), &reflector.control, ["10.77.0.1", "10.200.0.2"], &["latency"]);
     assert!(elsewhere.unwrap_err().contains("takes part at 10.77.0.2, fd00:77::2 only"));
+}
+
+/// Both a table and a page can be made of a file.
+fn expect_a_page(results: &Value) {
+    let file = janitor::directory().join("between.json");
+    std::fs::write(&file, results.to_string()).unwrap();
+    let (path, page) = (file.to_str().unwrap(), file.with_extension("html"));
+    assert!(printed(&["report", path]).contains("a tunnel between"));
+    printed(&["report", path, "--html", page.to_str().unwrap()]);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.contains("The other host"), "{page}");
+}
+
+#[test]
+fn a_soak_between_two_hosts_is_interrupted_and_goes_on() {
+    let wire = Wire::new().unwrap();
+    let reflector = Reflector::start(&wire.ends[1], "10.200.0.2");
+    let file = janitor::directory().join("soak-between.json");
+    let path = file.to_str().unwrap();
+    let soak = |rate: &str, seconds: &str, rest: &[&str]| {
+        let mut command = bench(&wire.ends[0]);
+        command.args(["generator", "--control", &reflector.control, "--from", "10.200.0.1", "--to", "10.200.0.2"]);
+        command.args(["soak", "--seconds", seconds, "--every", "1", "--streams", "1", "--rate", rate]).args(rest);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let mut whole = soak("200", "3", &["--json", path]).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !file.exists() {
+        assert!(Instant::now() < deadline && whole.try_wait().unwrap().is_none(), "it writes nothing");
+        sleep(Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(i32::try_from(whole.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(wait(&mut whole, PATIENCE).expect("it ends").code(), Some(130));
+    let first = results_in(&file);
+    let turns = first["turns"].as_array().unwrap().clone();
+    assert!(!turns.is_empty() && turns.len() < 3, "{first:#}");
+    assert!(turns[0]["error"].is_null() && turns[0]["memory_kib"].is_null(), "{first:#}");
+    assert!(number(&first, "/turns/0/udp_sent") > 0.0 && number(&first, "/turns/0/clocks/error_ns") > 0.0);
+
+    let again = |rate: &str| {
+        // The reflector may still be at the interrupted one.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = soak(rate, "3", &["--resume", path]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if !said.contains("one at a time") {
+                return (output.status.success(), said);
+            }
+            assert!(Instant::now() < deadline, "{said}");
+            sleep(Duration::from_millis(50));
+        }
+    };
+    let (went_on, said) = again("300");
+    assert!(!went_on && said.contains("is another soak: its times, rates"), "{said}");
+    let (went_on, said) = again("200");
+    assert!(went_on, "{said}");
+    let all = results_in(&file);
+    assert_eq!(all["turns"].as_array().map(Vec::len), Some(3), "{all:#}");
+    assert_eq!((&all["turns"][0], &all["turns"][2]["part"]), (&turns[0], &2.into()));
 }
 
 #[test]

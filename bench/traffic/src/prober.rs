@@ -6,17 +6,19 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, recv, send, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, recv, send, socket,
 };
 use nix::sys::time::TimeSpec;
 use ringfort_testbed::ping::internet_checksum;
-use ringfort_testbed::{Context, Result};
+use ringfort_testbed::{Context, Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +26,7 @@ use crate::schedule::headers_len;
 use crate::sockets::bind_here;
 use crate::stamp::{Stamp, fill_pattern};
 use crate::udp::next_tag;
-use crate::{Endpoint, Histogram, Percentiles, sys};
+use crate::{Cpus, Histogram, Percentiles, Placement, sys};
 
 /// Bytes of a probe as an IP packet.
 const PACKET_LEN: u16 = crate::load::SIZE_MIN;
@@ -94,31 +96,39 @@ impl Trips {
 }
 
 /// Probes of UDP and of ICMP, in this order.
-pub(crate) struct Prober<'a> {
+pub(crate) struct Prober {
     ways: [Way; 2],
     interval_ns: u64,
-    stop: &'a AtomicBool,
 }
 
-impl<'a> Prober<'a> {
-    /// From an end to an [`Echo`] and to the host that it is on, `rate_pps` of each kind.
+impl Prober {
+    /// From an address of this thread's namespace to an [`Echo`] and to the host that it is on, `rate_pps` of each
+    /// kind.
     ///
     /// # Errors
     /// No sockets, or no way to there.
-    pub(crate) fn new(from: Endpoint<'_>, echo: SocketAddr, rate_pps: u64, stop: &'a AtomicBool) -> Result<Self> {
+    pub(crate) fn new(from: IpAddr, echo: SocketAddr, rate_pps: u64) -> Result<Self> {
         let ways = [Way::udp(from, echo)?, Way::icmp(from, echo.ip())?];
-        Ok(Self { ways, interval_ns: 1_000_000_000 / rate_pps.max(1), stop })
+        Ok(Self { ways, interval_ns: 1_000_000_000 / rate_pps.max(1) })
+    }
+
+    /// Probes from now on, on a thread of its own.
+    pub(crate) fn begin(self, placement: &Placement) -> Probing {
+        let anywhere = Placement { cpus: Cpus::Any, ..placement.clone() };
+        let start_ns = sys::now_ns();
+        let thread = Stoppable::begin(move |stop| {
+            sys::take_seat(&anywhere, 0)?;
+            self.run(start_ns, stop)
+        });
+        Probing { start_ns, thread }
     }
 
     /// Probes from `start_ns` until it is told to stop, and waits for the last answers.
-    ///
-    /// # Errors
-    /// The kernel cannot wait for the sockets.
-    pub(crate) fn run(mut self, start_ns: u64) -> Result<[Trips; 2]> {
+    fn run(mut self, start_ns: u64, stop: &AtomicBool) -> Result<[Trips; 2]> {
         for number in 0.. {
             let due_ns = start_ns + u64::from(number) * self.interval_ns;
             self.wait_until(due_ns)?;
-            if self.stop.load(Ordering::Acquire) {
+            if stop.load(Ordering::Acquire) {
                 break;
             }
             self.ways.iter_mut().for_each(|way| way.send(number, due_ns));
@@ -158,26 +168,24 @@ struct Way {
 }
 
 impl Way {
-    fn udp(from: Endpoint<'_>, echo: SocketAddr) -> Result<Self> {
-        let (sockets, _) = from.namespace.enter(|| bind_here(from.address, 1))?;
+    fn udp(from: IpAddr, echo: SocketAddr) -> Result<Self> {
+        let (sockets, _) = bind_here(from, 1)?;
         let socket: UdpSocket = sockets.into_iter().next().expect("one was asked for");
         socket.connect(echo).context(format_args!("connecting to {echo}"))?;
-        Ok(Self::new(socket.into(), None, from.address))
+        Ok(Self::new(socket.into(), None, from))
     }
 
-    fn icmp(from: Endpoint<'_>, target: IpAddr) -> Result<Self> {
+    fn icmp(from: IpAddr, target: IpAddr) -> Result<Self> {
         let v6 = target.is_ipv6();
         let (family, protocol) = match v6 {
             true => (AddressFamily::Inet6, SockProtocol::IcmpV6),
             false => (AddressFamily::Inet, SockProtocol::Icmp),
         };
-        let socket = from
-            .namespace
-            .enter(|| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol))
-            .context("opening a raw socket")?;
-        let address = SockaddrStorage::from(SocketAddr::new(target, 0));
-        connect(socket.as_raw_fd(), &address).context(format_args!("connecting to {target}"))?;
-        Ok(Self::new(socket, Some(v6), from.address))
+        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).context("opening a raw socket")?;
+        let at = |address| SockaddrStorage::from(SocketAddr::new(address, 0));
+        bind(socket.as_raw_fd(), &at(from)).context(format_args!("binding a raw socket to {from}"))?;
+        connect(socket.as_raw_fd(), &at(target)).context(format_args!("connecting to {target}"))?;
+        Ok(Self::new(socket, Some(v6), from))
     }
 
     fn new(socket: OwnedFd, icmp: Option<bool>, address: IpAddr) -> Self {
@@ -247,22 +255,42 @@ impl Way {
     }
 }
 
-/// Sends UDP datagrams back to where they came from.
+/// A [`Prober`] at work.
+#[derive(Debug)]
+pub(crate) struct Probing {
+    /// When it began, on the clock of [`sys::now_ns`].
+    pub(crate) start_ns: u64,
+    thread: Stoppable<[Trips; 2]>,
+}
+
+impl Probing {
+    /// Sends no more, and waits for the last answers.
+    ///
+    /// # Errors
+    /// The kernel could not wait for the sockets.
+    pub(crate) fn end(self) -> Result<[Trips; 2]> {
+        self.thread.end()
+    }
+}
+
+/// Sends UDP datagrams of one address back to it, on a thread of its own.
+#[derive(Debug)]
 pub(crate) struct Echo {
-    socket: UdpSocket,
     address: SocketAddr,
+    thread: Stoppable<()>,
 }
 
 impl Echo {
-    /// At one end.
+    /// At an address of this thread's namespace, for datagrams that come from `of`. What others send stays without an
+    /// answer: a forged source must not have this host send to a third one.
     ///
     /// # Errors
     /// There is no socket to be had there.
-    pub(crate) fn new(at: Endpoint<'_>) -> Result<Self> {
-        let (sockets, addresses) = at.namespace.enter(|| bind_here(at.address, 1))?;
+    pub(crate) fn begin(at: IpAddr, of: IpAddr) -> Result<Self> {
+        let (sockets, addresses) = bind_here(at, 1)?;
         let socket = sockets.into_iter().next().expect("one was asked for");
         socket.set_read_timeout(Some(LOOK_EVERY)).context("setting a timeout")?;
-        Ok(Self { socket, address: addresses[0] })
+        Ok(Self { address: addresses[0], thread: Stoppable::begin(move |stop| echo(&socket, of, stop)) })
     }
 
     /// Where it waits.
@@ -270,22 +298,59 @@ impl Echo {
         self.address
     }
 
-    /// Echoes until it is told to stop.
+    /// Ends it.
     ///
     /// # Errors
-    /// Its socket fails for good.
-    pub(crate) fn run(&self, stop: &AtomicBool) -> Result<()> {
-        let mut buffer = [0; 256];
-        while !stop.load(Ordering::Acquire) {
-            match self.socket.recv_from(&mut buffer) {
-                // What is not taken back is missing at its origin, and counted there.
-                Ok((len, origin)) => drop(self.socket.send_to(&buffer[..len], origin)),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error).context("receiving probes"),
-            }
+    /// Its socket had failed for good.
+    pub(crate) fn end(self) -> Result<()> {
+        self.thread.end()
+    }
+}
+
+fn echo(socket: &UdpSocket, of: IpAddr, stop: &AtomicBool) -> Result<()> {
+    let mut buffer = [0; 256];
+    while !stop.load(Ordering::Acquire) {
+        match socket.recv_from(&mut buffer) {
+            // What is not taken back is missing at its origin, and counted there.
+            Ok((len, origin)) if origin.ip() == of => drop(socket.send_to(&buffer[..len], origin)),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+            Err(error) => return Err(error).context("receiving probes"),
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// A thread that runs until it is told to stop, or this is dropped.
+#[derive(Debug)]
+struct Stoppable<T> {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<T>>>,
+}
+
+impl<T: Send + 'static> Stoppable<T> {
+    fn begin(work: impl FnOnce(&AtomicBool) -> Result<T> + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&stop);
+        Self { stop, thread: Some(thread::spawn(move || work(&theirs))) }
+    }
+
+    fn end(mut self) -> Result<T> {
+        self.join().unwrap_or_else(|| Err(Error::new("a thread of probes panicked")))
+    }
+}
+
+impl<T> Stoppable<T> {
+    fn join(&mut self) -> Option<Result<T>> {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take()?.join().ok()
+    }
+}
+
+impl<T> Drop for Stoppable<T> {
+    fn drop(&mut self) {
+        self.join();
     }
 }
 

@@ -2,7 +2,8 @@
 //! flent's test RRUL (realtime response under load) does, with four connections each way.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use crate::prober::{Answers, Echo, Prober, Trips};
 use crate::sockets::open_the_way;
 use crate::sys::nanoseconds;
 use crate::tcp::{self, Bulk, BulkOutcome};
-use crate::{Cpus, Endpoint, Placement, seconds, sys};
+use crate::{Endpoint, Placement, seconds};
 
 /// The most probes of a kind in a second.
 pub const PROBES_PPS_MAX: u64 = 1_000;
 /// The most seconds: each probe is remembered.
-const TIME_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(3_600);
 /// The time that a point of a plot stands for.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -63,6 +64,8 @@ impl Default for Rrul {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RrulOutcome {
+    /// What was asked for.
+    pub rrul: Rrul,
     /// From the first end to the second.
     pub forth: BulkOutcome,
     /// From the second to the first.
@@ -104,7 +107,8 @@ impl Rrul {
         self.bulk().check(from, to)
     }
 
-    fn bulk(&self) -> Bulk {
+    /// The transfer of each direction.
+    pub(crate) fn bulk(&self) -> Bulk {
         let Self { streams, ramp_up, sustain, placement, .. } = self.clone();
         Bulk { streams, ramp_up, sustain, verify: true, placement }
     }
@@ -118,38 +122,40 @@ impl Rrul {
 pub fn run(rrul: &Rrul, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU64) -> Result<RrulOutcome> {
     rrul.check(from.address, to.address)?;
     open_the_way(from, to)?;
-    let (stop, stop_echo) = (AtomicBool::new(false), AtomicBool::new(false));
-    let echo = Echo::new(to)?;
-    let prober = Prober::new(from, echo.address(), rrul.probes_pps, &stop)?;
-    let (start_ns, bytes_back) = (sys::now_ns(), AtomicU64::new(0));
-    let (loads, trips) = thread::scope(|scope| {
-        let echoing = scope.spawn(|| echo.run(&stop_echo));
-        let probing = scope.spawn(|| {
-            let anywhere = Placement { cpus: Cpus::Any, ..rrul.placement.clone() };
-            sys::take_seat(&anywhere, 0).and_then(|()| prober.run(start_ns))
-        });
-        thread::sleep(rrul.quiet);
-        let loads = load(&rrul.bulk(), [from, to], [progress, &bytes_back]);
-        stop.store(true, Ordering::Release);
-        let trips = probing.join().unwrap_or_else(|_| Err(Error::new("the thread of probes panicked")));
-        // The last probes have their answers by now, or never will.
-        stop_echo.store(true, Ordering::Release);
-        let echoed = echoing.join().unwrap_or_else(|_| Err(Error::new("the echo of probes panicked")));
-        Ok::<_, Error>((loads?, echoed.and(trips)?))
-    })?;
-    let [(forth, forth_ns), (back, back_ns)] = loads;
+    let echo = to.namespace.enter(|| Echo::begin(to.address, from.address))?;
+    let prober = from.namespace.enter(|| Prober::new(from.address, echo.address(), rrul.probes_pps))?;
+    let probing = prober.begin(&rrul.placement);
+    let (start_ns, bytes_back) = (probing.start_ns, AtomicU64::new(0));
+    thread::sleep(rrul.quiet);
+    let [(forth, forth_ns), (back, back_ns)] = load(&rrul.bulk(), [from, to], [progress, &bytes_back])?;
+    // The last probes have their answers then, or never will.
+    let trips = probing.end()?;
+    echo.end()?;
     // Both ran in this time.
     let begin_ns = forth_ns.max(back_ns) + nanoseconds(rrul.ramp_up);
     let end_ns = forth_ns.min(back_ns) + nanoseconds(rrul.ramp_up) + nanoseconds(rrul.sustain);
-    let quiet_until_ns = start_ns + nanoseconds(rrul.quiet);
-    let [udp, icmp] = trips.map(|trips: Trips| Probed {
-        quiet: trips.during(start_ns, quiet_until_ns),
-        loaded: trips.during(begin_ns, end_ns),
-        over_time: trips.over_time(start_ns, INTERVAL),
-    });
     let bytes_all = progress.load(Ordering::Relaxed) + bytes_back.into_inner();
-    let measured_from_s = begin_ns.saturating_sub(start_ns) as f64 / 1e9;
-    Ok(RrulOutcome { forth, back, bytes_all, measured_from_s, udp, icmp })
+    Ok(RrulOutcome::of(rrul, ([forth, back], bytes_all), (start_ns, begin_ns..end_ns), trips))
+}
+
+impl RrulOutcome {
+    /// Of what came of both directions, with all bytes of theirs, and of probes: when they began, and in which time
+    /// both directions were measured, on one clock.
+    pub(crate) fn of(
+        rrul: &Rrul,
+        ([forth, back], bytes_all): ([BulkOutcome; 2], u64),
+        (start_ns, measured_ns): (u64, Range<u64>),
+        trips: [Trips; 2],
+    ) -> Self {
+        let quiet_until_ns = start_ns + nanoseconds(rrul.quiet);
+        let [udp, icmp] = trips.map(|trips| Probed {
+            quiet: trips.during(start_ns, quiet_until_ns),
+            loaded: trips.during(measured_ns.start, measured_ns.end),
+            over_time: trips.over_time(start_ns, INTERVAL),
+        });
+        let measured_from_s = measured_ns.start.saturating_sub(start_ns) as f64 / 1e9;
+        Self { rrul: rrul.clone(), forth, back, bytes_all, measured_from_s, udp, icmp }
+    }
 }
 
 /// What came of a direction, and when it began.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ringfort_testbed::{Context, Error, Result};
 
 use crate::crew::{Crew, Member, join};
-use crate::hosts::wire::Part;
+use crate::hosts::messages::Part;
 use crate::receiver::{Arrivals, Receiver, Signals};
 use crate::reflector::{Reflection, Reflector};
 use crate::schedule::Schedule;

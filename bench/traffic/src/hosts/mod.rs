@@ -9,7 +9,8 @@
 //!   └───────────────────────────┘                                   └───────────────────────────┘
 //! ```
 //!
-//! Threads, schedules and accounts are those of one host: each host runs its half of a lane. Each has a clock of its
+//! Threads, schedules and accounts are those of one host: each host runs its half of a lane, and its ends of
+//! connections. Each has a clock of its
 //! own, so one-way times have an error, and [`Clocks`] says how large it may be. Round trips have none.
 //!
 //! A reflector trusts nobody much. It binds only the addresses that it was given, and serves one generator at a time.
@@ -20,10 +21,13 @@
 mod clocks;
 mod generator;
 mod half;
+mod job;
 mod learning;
+mod messages;
 mod reflector;
 mod session;
 mod wire;
+mod work;
 
 use std::time::Duration;
 

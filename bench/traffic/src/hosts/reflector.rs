@@ -14,8 +14,9 @@ use ringfort_testbed::{Context, Error, Result};
 use serde_json::Value;
 
 use crate::Placement;
+use crate::hosts::messages::{Answer, REQUEST_LEN_MAX};
 use crate::hosts::session;
-use crate::hosts::wire::{Answer, Line, REQUEST_LEN_MAX};
+use crate::hosts::wire::Line;
 
 /// How often a reflector that waits looks whether it has served enough, in microseconds.
 const LOOK_EVERY_US: i64 = 200_000;

@@ -2,23 +2,24 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::{Context, Error, Result};
 
-use crate::crew::{Crew, Member, join};
-use crate::hosts::half::{Bare, Half, Host, Threads};
+use crate::crew::Crew;
+use crate::hosts::half::{Bare, Half, Host};
 use crate::hosts::learning::Learner;
-use crate::hosts::wire::{Answer, Line, PROTOCOL, Part, REQUEST_LEN_MAX, Request, UdpAsk, VERSION};
+use crate::hosts::messages::{Answer, Ask, PROTOCOL, Prepared, REQUEST_LEN_MAX, Request, TcpAsk, UdpAsk, VERSION};
+use crate::hosts::wire::Line;
+use crate::hosts::work::{Datagrams, Pipes, Running, Work};
 use crate::hosts::{HELLO_PATIENCE, LOOK_EVERY, PATIENCE, ReflectorPlan};
-use crate::receiver::Signals;
-use crate::tcp::ends::{Drained, Sink, Window};
-use crate::tcp::{Bulk, STALL, together, watch};
+use crate::prober::Echo;
+use crate::tcp::connections::Connections;
+use crate::tcp::{Bulk, STALL};
 use crate::udp::numbered_routes;
-use crate::{Load, Placement, sys};
+use crate::{Load, Placement, rrul, sys};
 
 /// The most that a generator may ask for: each packet of a load has a bit here, so this is a GiB.
 const PACKETS_MAX: f64 = 8.0 * 1024.0 * 1024.0 * 1024.0;
@@ -72,8 +73,7 @@ impl Session<'_> {
                     let answered_ns = sys::now_ns();
                     self.answer(&Answer::Clock { received_ns, answered_ns })?;
                 }
-                Request::Udp(ask) => self.udp(ask)?,
-                Request::Tcp { bulk, from, to } => self.tcp(bulk, from, to)?,
+                Request::Prepare(ask) => self.carry(*ask)?,
                 _ => return Err(out_of_turn()),
             }
         }
@@ -84,10 +84,39 @@ impl Session<'_> {
         self.line.send(answer, PATIENCE)
     }
 
-    fn udp(&mut self, ask: UdpAsk) -> Result<()> {
-        let UdpAsk { load, from, to, offset_ns, lanes } = ask;
+    /// All that is asked for is bound and checked before the way is opened, and nothing is sent before.
+    fn carry(&mut self, ask: Ask) -> Result<()> {
+        let Ask { from, to, udp, tcp, echo } = ask;
+        self.admit_address(to)?;
+        let (udp, lanes) = udp.map(|ask| self.datagrams(ask, (from, to))).transpose()?.unzip();
+        let tcp = tcp.map(|ask| self.listeners(ask, (from, to))).transpose()?;
+        let echo = echo.then(|| Echo::begin(to, from)).transpose()?;
+        let learner = Learner::start(from, to)?;
+        let listening = tcp.as_ref().map_or(&[][..], |(_, listeners)| listeners.as_slice());
+        self.answer(&Answer::Prepared(Prepared {
+            port: learner.port,
+            nonce: learner.nonce,
+            lanes: lanes.unwrap_or_default(),
+            tcp: listening.iter().map(port_of).collect::<Result<_>>()?,
+            echo: echo.as_ref().map(|echo| echo.address().port()),
+        }))?;
+        let Request::Open { proof } = self.line.receive(PATIENCE)? else { return Err(out_of_turn()) };
+        learner.finish(proof)?;
+        let tcp = tcp.map(|(bulk, listeners)| self.pipes(bulk, &listeners, from)).transpose()?;
+        self.answer(&Answer::Opened)?;
+        let work = Work::new(udp, tcp);
+        let patience = if echo.is_some() { rrul::TIME_MAX + PATIENCE } else { PATIENCE };
+        let (counted, ()) =
+            work.carry(&AtomicU64::new(0), |crew, running| self.follow(crew, &work, running, patience))?;
+        echo.map_or(Ok(()), Echo::end)?;
+        self.answer(&Answer::Counted(counted))
+    }
+
+    /// The lanes of a load here, and their ports.
+    fn datagrams(&self, ask: UdpAsk, (from, to): (IpAddr, IpAddr)) -> Result<(Datagrams, Vec<Vec<u16>>)> {
+        let UdpAsk { load, offset_ns, lanes } = ask;
         let load = Load { placement: self.placement(&load.placement), ..load };
-        self.admit(&load, from, to)?;
+        admit(&load, from, to)?;
         if offset_ns.unsigned_abs() > OFFSET_MAX_NS {
             return Err(Error::new(format!("clocks that differ by {offset_ns} ns")));
         }
@@ -100,36 +129,35 @@ impl Session<'_> {
         let ports = bare.iter().map(Bare::ports).collect();
         let facing = bare.into_iter().zip(&lanes).map(|(bare, lane)| bare.facing(from, &lane.ports, &load, lane.tag));
         let halves: Vec<Half> = facing.collect::<Result<_>>()?;
-        let learner = Learner::start(from, to)?;
-        self.answer(&Answer::Prepared { port: learner.port, nonce: learner.nonce, lanes: ports })?;
-        let Request::Begin { proof } = self.line.receive(PATIENCE)? else { return Err(out_of_turn()) };
-        learner.finish(proof)?;
-        let lanes = self.carry(&load, &halves, offset_ns)?;
-        self.answer(&Answer::Udp { lanes })
+        Ok((Datagrams { load, halves, offset_ns }, ports))
+    }
+
+    /// One for the way there, and one for the way back if there is any.
+    fn listeners(&self, ask: TcpAsk, (from, to): (IpAddr, IpAddr)) -> Result<(Bulk, Vec<TcpListener>)> {
+        let TcpAsk { bulk, both_ways } = ask;
+        let bulk = Bulk { placement: self.placement(&bulk.placement), ..bulk };
+        bulk.check(from, to)?;
+        if bulk.ramp_up.saturating_add(bulk.sustain) > DURATION_MAX {
+            return Err(Error::new(format!("a transfer takes {} s at the most", DURATION_MAX.as_secs())));
+        }
+        let listen = |_| TcpListener::bind((to, 0)).context(format_args!("listening on {to}"));
+        let listeners = (0..1 + usize::from(both_ways)).map(listen).collect::<Result<_>>()?;
+        Ok((bulk, listeners))
+    }
+
+    /// The generator has made the connections.
+    fn pipes(&self, bulk: Bulk, listeners: &[TcpListener], from: IpAddr) -> Result<Pipes> {
+        let lanes = bulk.placement.lanes;
+        let accept = |listener| Connections::new(self.accept(listener, from, bulk.streams)?, lanes);
+        let mut accepted = listeners.iter().map(accept);
+        let drained = accepted.next().unwrap_or_else(|| Ok(Connections::none()))?;
+        let filled = accepted.next().unwrap_or_else(|| Ok(Connections::none()))?;
+        Ok(Pipes { bulk, filled, drained })
     }
 
     /// Where threads run here: the generator does not know the CPUs of this host.
     fn placement(&self, asked: &Placement) -> Placement {
         Placement { lanes: asked.lanes, ..self.plan.placement.clone() }
-    }
-
-    fn admit(&self, load: &Load, from: IpAddr, to: IpAddr) -> Result<()> {
-        self.admit_address(to)?;
-        load.check(from, to)?;
-        let seconds = load.duration.as_secs_f64();
-        let packets = load.rate_pps as f64 * seconds;
-        match load {
-            Load { duration, .. } if *duration > DURATION_MAX => {
-                Err(Error::new(format!("a load of {seconds:.0} s: {} at the most", DURATION_MAX.as_secs())))
-            }
-            Load { settle, .. } if *settle > SETTLE_MAX => {
-                Err(Error::new(format!("stragglers are waited for {} s at the most", SETTLE_MAX.as_secs())))
-            }
-            _ if packets > PACKETS_MAX => Err(Error::new(format!(
-                "{packets:.0} packets in one load: {PACKETS_MAX:.0} at the most between two hosts"
-            ))),
-            _ => Ok(()),
-        }
     }
 
     fn admit_address(&self, to: IpAddr) -> Result<()> {
@@ -139,106 +167,29 @@ impl Session<'_> {
         Err(Error::new(format!("{to} is none of the addresses that it was given")))
     }
 
-    /// Carries this half of a load, and says what was counted here.
-    fn carry(&mut self, load: &Load, halves: &[Half], offset_ns: i64) -> Result<Vec<Part>> {
-        let progress = AtomicU64::new(0);
-        thread::scope(|scope| {
-            let mut crew = Crew::new(scope, &load.placement);
-            let mut threads: Vec<Threads<'_>> = Vec::new();
-            for half in halves {
-                threads.push(half.spawn(&mut crew, load, &load.placement, offset_ns, &progress));
-            }
-            let mut parts: Vec<Part> = halves.iter().map(|_| Part::default()).collect();
-            let followed = self.follow(crew, load, halves, &mut threads, &mut parts);
-            halves.iter().for_each(Half::stop);
-            let pairs = threads.into_iter().zip(&mut parts);
-            let joined: Vec<_> = pairs.map(|(threads, part)| threads.join(part)).collect();
-            followed?;
-            joined.into_iter().collect::<Result<()>>()?;
-            Ok(parts)
-        })
-    }
-
-    /// From the start until the generator waits for nothing more.
+    /// From the start until the generator waits for nothing more. It begins within `patience`.
     fn follow(
         &mut self,
         crew: Crew<'_, '_>,
-        load: &Load,
-        halves: &[Half],
-        threads: &mut [Threads<'_>],
-        parts: &mut [Part],
+        work: &Work,
+        running: &mut Running<'_, '_>,
+        patience: Duration,
     ) -> Result<()> {
+        let Request::Begin = self.line.receive(patience)? else { return Err(out_of_turn()) };
         crew.begin()?;
         self.answer(&Answer::Begun)?;
-        let announced = match self.line.receive(load.duration + PATIENCE)? {
-            Request::Sent { packets } if packets.len() == halves.len() => packets,
+        let announced = match self.line.receive(work.time() + STALL + PATIENCE)? {
+            Request::Sent { packets } if packets.len() == work.halves().len() => packets,
             _ => return Err(out_of_turn()),
         };
-        let deadline = Instant::now() + load.settle;
-        let elsewhere = halves.iter().zip(announced).filter(|(half, _)| half.is_sent_elsewhere());
-        elsewhere.for_each(|(half, sent)| half.announce(sent));
-        // The senders here keep to their own schedule: nobody may leave them alone with it.
-        while threads.iter().any(Threads::sends) {
-            self.line.expect_silence()?;
-            thread::sleep(LOOK_EVERY);
-        }
-        threads.iter_mut().zip(&mut *parts).try_for_each(|(threads, part)| threads.join_sender(part))?;
-        let packets = parts.iter().map(Part::sent).collect();
-        self.answer(&Answer::Sent { packets })?;
-        let Request::Finish = self.line.receive(load.settle + PATIENCE)? else { return Err(out_of_turn()) };
-        threads.iter().for_each(|threads| threads.settle(deadline));
+        let deadline = Instant::now() + work.settle();
+        running.announce_theirs(&announced);
+        // What is sent from here keeps to its own schedule: nobody may leave it alone with that.
+        running.wait(|| self.line.expect_silence())?;
+        self.answer(&Answer::Sent { packets: running.sent() })?;
+        let Request::Finish = self.line.receive(work.settle() + PATIENCE)? else { return Err(out_of_turn()) };
+        running.settle(deadline);
         Ok(())
-    }
-
-    fn tcp(&mut self, bulk: Bulk, from: IpAddr, to: IpAddr) -> Result<()> {
-        let bulk = Bulk { placement: self.placement(&bulk.placement), ..bulk };
-        self.admit_address(to)?;
-        bulk.check(from, to)?;
-        if bulk.ramp_up.saturating_add(bulk.sustain) > DURATION_MAX {
-            return Err(Error::new(format!("a transfer takes {} s at the most", DURATION_MAX.as_secs())));
-        }
-        let listener = TcpListener::bind((to, 0)).context(format_args!("listening on {to}"))?;
-        let port = listener.local_addr().context("reading the listener's address")?.port();
-        self.answer(&Answer::Listening { port })?;
-        let streams = self.accept(&listener, from, bulk.streams)?;
-        drop(listener);
-        self.answer(&Answer::Accepted)?;
-        let (drained, cpu_ns) = self.drain(&bulk, &streams)?;
-        self.answer(&Answer::Tcp { drained, cpu_ns })?;
-        // The generator writes until it has the answer: a connection that is closed before would be an error there.
-        match self.line.receive(PATIENCE)? {
-            Request::Finish => Ok(()),
-            _ => Err(out_of_turn()),
-        }
-    }
-
-    /// Receives from all connections: the bytes that were measured, and the CPU time of the threads.
-    fn drain(&mut self, bulk: &Bulk, streams: &[TcpStream]) -> Result<(Drained, u64)> {
-        let lanes = usize::from(bulk.placement.lanes);
-        let signals = (0..lanes).map(|_| Signals::new()).collect::<Result<Vec<_>>>()?;
-        let progress = AtomicU64::new(0);
-        thread::scope(|scope| {
-            let mut crew = Crew::new(scope, &bulk.placement);
-            let mut sinks: Vec<Member<'_, Drained>> = Vec::new();
-            for (lane, signals) in signals.iter().enumerate() {
-                let fds: Vec<_> = streams.iter().skip(lane).step_by(lanes).map(AsRawFd::as_raw_fd).collect();
-                let progress = &progress;
-                sinks.push(crew.add(
-                    move || Sink::new(fds, bulk.verify, signals, progress),
-                    |sink, start_ns| sink.run(Window::new(start_ns, bulk.ramp_up, bulk.sustain)),
-                ));
-            }
-            let begun = self.begin_to_drain(crew);
-            // The generator waits for the result: if it is gone, nothing is worth measuring.
-            let runs = || sinks.iter().any(|sink| !sink.is_finished()) && self.line.expect_silence().is_ok();
-            let watched = begun.and_then(|()| watch(runs, &progress)).and_then(|()| self.line.expect_silence());
-            signals.iter().for_each(Signals::stop);
-            let drained: Vec<_> = sinks.into_iter().map(join).collect();
-            watched?;
-            let drained = drained.into_iter().collect::<Result<Vec<_>>>().context("receiving")?;
-            let cpu_ns = drained.iter().map(|done| done.cpu_ns).sum();
-            Ok((together(drained.iter().map(|done| &done.value)), cpu_ns))
-        })
     }
 
     /// So many connections from that address. Others are closed.
@@ -264,12 +215,29 @@ impl Session<'_> {
         }
         Ok(accepted)
     }
+}
 
-    fn begin_to_drain(&mut self, crew: Crew<'_, '_>) -> Result<()> {
-        let Request::Begin { proof: None } = self.line.receive(PATIENCE)? else { return Err(out_of_turn()) };
-        crew.begin()?;
-        self.answer(&Answer::Begun)
+/// What is more than a reflector gives memory and time for.
+fn admit(load: &Load, from: IpAddr, to: IpAddr) -> Result<()> {
+    load.check(from, to)?;
+    let seconds = load.duration.as_secs_f64();
+    let packets = load.rate_pps as f64 * seconds;
+    match load {
+        Load { duration, .. } if *duration > DURATION_MAX => {
+            Err(Error::new(format!("a load of {seconds:.0} s: {} at the most", DURATION_MAX.as_secs())))
+        }
+        Load { settle, .. } if *settle > SETTLE_MAX => {
+            Err(Error::new(format!("stragglers are waited for {} s at the most", SETTLE_MAX.as_secs())))
+        }
+        _ if packets > PACKETS_MAX => {
+            Err(Error::new(format!("{packets:.0} packets in one load: {PACKETS_MAX:.0} at the most between two hosts")))
+        }
+        _ => Ok(()),
     }
+}
+
+fn port_of(listener: &TcpListener) -> Result<u16> {
+    Ok(listener.local_addr().context("reading the listener's address")?.port())
 }
 
 fn out_of_turn() -> Error {

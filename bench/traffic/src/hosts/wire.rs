@@ -1,24 +1,8 @@
-//! What generator and reflector say to each other over their control connection: one line of JSON for each message.
-//!
-//! ```text
-//!   reflector  ► greeting (or failed, if it is busy)
-//!   generator  ► hello                                   reflector ► welcome
-//!              ► clock, again and again                            ► clock
-//!              ► udp: load, ports                                  ► prepared: ports
-//!                learning datagrams, answered from the same socket
-//!              ► begin: what an answer held                        ► begun
-//!              ► sent                                              ► sent
-//!              ► finish                                            ► udp: counts and times
-//!              ► tcp: bulk                                         ► listening; accepted when all are there
-//!              ► begin                                             ► begun; tcp: bytes
-//!              ► finish
-//! ```
-//!
-//! The generator asks, the reflector answers. A line has a longest length, and each wait a longest time. Whoever fails
-//! says so and closes the connection.
+//! The control connection: one line of JSON for each message. A line has a longest length, and each wait a longest
+//! time.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -26,151 +10,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use ringfort_testbed::{Context, Error, Result};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::Load;
-use crate::crew::Done;
-use crate::receiver::Arrivals;
-use crate::reflector::Reflection;
-use crate::sender::Sending;
-use crate::tcp::Bulk;
-use crate::tcp::ends::Drained;
-
-/// What a reflector calls the language: nobody takes another server for one.
-pub(crate) const PROTOCOL: &str = "ringfort-bench-control";
-/// Raised when a message changes. Both ends must have the same.
-pub(crate) const VERSION: u32 = 1;
-/// The longest message of a generator, in bytes. The ports of 10,000 flows in 64 lanes, both ways, need a fifth of it.
-pub(crate) const REQUEST_LEN_MAX: usize = 64 << 10;
-/// The longest of a reflector: the times of 64 lanes, to three digits each.
-pub(crate) const ANSWER_LEN_MAX: usize = 64 << 20;
 /// A host that answers nothing for so long is gone. Through a path that loses nine of ten packets, some arrive.
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(30);
 /// How often a connection without messages asks whether the other host is there, in seconds.
 const KEEPALIVE_EVERY_S: u32 = 3;
-
-/// What a generator asks for.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "ask")]
-pub(crate) enum Request {
-    /// The first message.
-    Hello {
-        /// [`VERSION`].
-        version: u32,
-        /// The version of the generator's program, for a person.
-        lab: String,
-    },
-    /// What does your clock show?
-    Clock,
-    /// Make ready for datagrams.
-    Udp(UdpAsk),
-    /// Make ready for connections.
-    Tcp { bulk: Bulk, from: IpAddr, to: IpAddr },
-    /// Begin with what was made ready.
-    Begin {
-        /// For datagrams: the number that only answers to learning datagrams hold.
-        #[serde(default)]
-        proof: Option<u64>,
-    },
-    /// The senders of the generator have ended: how many packets each lane has sent, 0 where it does not send.
-    Sent { packets: Vec<u64> },
-    /// Nothing more is waited for.
-    Finish,
-}
-
-/// A load of datagrams.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct UdpAsk {
-    pub(crate) load: Load,
-    /// The generator's address.
-    pub(crate) from: IpAddr,
-    /// The reflector's.
-    pub(crate) to: IpAddr,
-    /// What the reflector's clock shows beyond the generator's.
-    pub(crate) offset_ns: i64,
-    /// Of each lane, in the order of [`numbered_routes`](crate::udp::numbered_routes).
-    pub(crate) lanes: Vec<LaneAsk>,
-}
-
-/// One lane of it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct LaneAsk {
-    pub(crate) tag: u32,
-    /// The ports of the generator's sockets.
-    pub(crate) ports: Vec<u16>,
-}
-
-/// What a reflector answers.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "answer")]
-pub(crate) enum Answer {
-    /// Said at once, before anything is asked.
-    Greeting {
-        protocol: String,
-        version: u32,
-        lab: String,
-    },
-    /// To a hello.
-    Welcome {
-        /// The addresses that it binds.
-        addresses: Vec<IpAddr>,
-        /// About the machine, for the file of results.
-        host: Value,
-    },
-    Clock {
-        received_ns: u64,
-        answered_ns: u64,
-    },
-    /// Sockets are bound.
-    Prepared {
-        /// The port to which learning datagrams are sent, and what they must hold.
-        port: u16,
-        nonce: u64,
-        /// Ports of each lane.
-        lanes: Vec<Vec<u16>>,
-    },
-    /// A port listens.
-    Listening {
-        port: u16,
-    },
-    /// All connections are there.
-    Accepted,
-    Begun,
-    /// The senders of the reflector have ended: how many packets each lane has sent, 0 where it does not send.
-    Sent {
-        packets: Vec<u64>,
-    },
-    /// What came of each lane here.
-    Udp {
-        lanes: Vec<Part>,
-    },
-    /// What came of connections, and the CPU time of the threads.
-    Tcp {
-        drained: Drained,
-        cpu_ns: u64,
-    },
-    /// It is over.
-    Failed {
-        why: String,
-    },
-}
-
-/// What the threads of one host counted of a lane.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Part {
-    pub(crate) sending: Option<Done<Sending>>,
-    pub(crate) arrivals: Option<Done<Arrivals>>,
-    pub(crate) reflection: Option<Done<Reflection>>,
-}
-
-impl Part {
-    /// Packets that were sent here.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sending.as_ref().map_or(0, |done| done.value.sent)
-    }
-}
 
 /// A connection that carries lines.
 #[derive(Debug)]
@@ -310,6 +156,7 @@ mod tests {
     use nix::sys::socket::getsockopt;
 
     use super::*;
+    use crate::hosts::messages::Request;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -335,9 +182,9 @@ mod tests {
 
     #[test]
     fn lines_are_messages_however_they_arrive() {
-        let text = "{\"ask\":\"clock\"}\n{\"ask\":\"sent\",\"packets\":[1,2]}\n{\"ask\":\"begin\"}\n";
+        let text = "{\"ask\":\"clock\"}\n{\"ask\":\"sent\",\"packets\":[1,2]}\n{\"ask\":\"open\"}\n";
         let requests = received(text.as_bytes()).unwrap();
-        let [Request::Clock, Request::Sent { packets }, Request::Begin { proof: None }] = &requests[..] else {
+        let [Request::Clock, Request::Sent { packets }, Request::Open { proof: None }] = &requests[..] else {
             panic!("{requests:?}")
         };
         assert_eq!(packets, &[1, 2]);

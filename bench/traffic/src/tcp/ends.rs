@@ -82,7 +82,7 @@ impl Window {
 }
 
 /// What came out of the connections of a lane while it was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Drained {
     /// Bytes of each connection.
     pub(crate) streams: Vec<u64>,

@@ -1,10 +1,10 @@
 //! Bulk TCP over many connections, the sustained rate measured apart from the ramp-up.
 
+pub(crate) mod connections;
 pub(crate) mod ends;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crew::{Crew, Done, Member, join};
-use crate::receiver::Signals;
 use crate::schedule::slice;
-use crate::tcp::ends::{Drained, Sink, Source, Window};
-use crate::{Endpoint, Placement, seconds, sys};
+use crate::tcp::connections::Connections;
+use crate::tcp::ends::Drained;
+use crate::{Endpoint, Placement, seconds};
 
 /// The most connections.
 pub const STREAMS_MAX: u16 = 128;
@@ -109,14 +109,6 @@ impl Bulk {
     }
 }
 
-/// The connections of one lane, and what its threads are told.
-struct Lane {
-    sending: Vec<TcpStream>,
-    receiving: Vec<TcpStream>,
-    source_signals: Signals,
-    sink_signals: Signals,
-}
-
 /// The threads of a lane.
 struct Threads<'scope> {
     source: Member<'scope, ()>,
@@ -136,7 +128,7 @@ pub fn run(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>, progress: &AtomicU
     run_timed(bulk, from, to, progress).map(|(outcome, _)| outcome)
 }
 
-/// The same, with the time at which it began, on the clock of [`sys::now_ns`].
+/// The same, with the time at which it began, on the clock of [`crate::sys::now_ns`].
 pub(crate) fn run_timed(
     bulk: &Bulk,
     from: Endpoint<'_>,
@@ -144,14 +136,12 @@ pub(crate) fn run_timed(
     progress: &AtomicU64,
 ) -> Result<(BulkOutcome, u64)> {
     bulk.check(from.address, to.address)?;
-    let lanes = connect(bulk, from, to)?;
-    let (results, start_ns) = carry(bulk, &lanes, progress)?;
-    let drained = together(results.iter().map(|(_, sink)| &sink.value));
-    let sockets = lanes.iter().flat_map(|lane| &lane.sending);
-    let retransmits: u64 = sockets.map(sys::retransmits).sum::<std::io::Result<u64>>().context("reading TCP_INFO")?;
+    let [filled, drained] = connect(bulk, from, to)?;
+    let (results, start_ns) = carry(bulk, &filled, &drained, progress)?;
+    let arrived = together(results.iter().map(|(_, sink)| &sink.value));
     let cpu_ns =
         [results.iter().map(|(source, _)| source.cpu_ns).sum(), results.iter().map(|(_, sink)| sink.cpu_ns).sum()];
-    Ok((outcome(bulk, drained, retransmits, cpu_ns), start_ns))
+    Ok((outcome(bulk, arrived, filled.retransmits()?, cpu_ns), start_ns))
 }
 
 /// What is reported; CPU time of the sending threads and of the receiving ones.
@@ -182,7 +172,7 @@ pub(crate) fn outcome(
 
 /// What the lanes drained: connections one after the other, intervals summed.
 pub(crate) fn together<'a>(lanes: impl Iterator<Item = &'a Drained>) -> Drained {
-    let mut all = Drained { streams: Vec::new(), intervals: Vec::new() };
+    let mut all = Drained::default();
     for Drained { streams, intervals } in lanes {
         all.streams.extend(streams);
         all.intervals.resize(intervals.len().max(all.intervals.len()), 0);
@@ -191,19 +181,16 @@ pub(crate) fn together<'a>(lanes: impl Iterator<Item = &'a Drained>) -> Drained 
     all
 }
 
-fn connect(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>) -> Result<Vec<Lane>> {
+/// The sending ends, and the receiving ones.
+fn connect(bulk: &Bulk, from: Endpoint<'_>, to: Endpoint<'_>) -> Result<[Connections; 2]> {
     let listen = || TcpListener::bind((to.address, 0));
     let listener = to.namespace.enter(listen).context(format_args!("listening on {}", to.address))?;
     let target = listener.local_addr().context("reading the listener's address")?;
     listener.set_nonblocking(true).context("making the listener non-blocking")?;
-    let (lanes, streams) = (bulk.placement.lanes, bulk.streams);
-    let lane = |number| {
-        let count = streams / lanes + u16::from(number < streams % lanes);
-        let pairs = (0..count).map(|_| connect_one(from, target, &listener)).collect::<Result<Vec<_>>>()?;
-        let (sending, receiving) = pairs.into_iter().unzip();
-        Ok(Lane { sending, receiving, source_signals: Signals::new()?, sink_signals: Signals::new()? })
-    };
-    (0..lanes).map(lane).collect()
+    let pairs = (0..bulk.streams).map(|_| connect_one(from, target, &listener)).collect::<Result<Vec<_>>>()?;
+    let (sending, receiving) = pairs.into_iter().unzip();
+    let lanes = bulk.placement.lanes;
+    Ok([Connections::new(sending, lanes)?, Connections::new(receiving, lanes)?])
 }
 
 fn connect_one(from: Endpoint<'_>, target: SocketAddr, listener: &TcpListener) -> Result<(TcpStream, TcpStream)> {
@@ -221,10 +208,18 @@ fn connect_one(from: Endpoint<'_>, target: SocketAddr, listener: &TcpListener) -
     }
 }
 
-fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<(Vec<LaneResult>, u64)> {
+fn carry(
+    bulk: &Bulk,
+    filled: &Connections,
+    drained: &Connections,
+    progress: &AtomicU64,
+) -> Result<(Vec<LaneResult>, u64)> {
     thread::scope(|scope| {
         let mut crew = Crew::new(scope, &bulk.placement);
-        let threads: Vec<Threads<'_>> = lanes.iter().map(|lane| lane.spawn(&mut crew, bulk, progress)).collect();
+        let lanes = filled.lanes.iter().zip(&drained.lanes);
+        let threads: Vec<Threads<'_>> = lanes
+            .map(|(from, to)| Threads { source: from.fill(&mut crew), sink: to.drain(&mut crew, bulk, progress) })
+            .collect();
         let begun = crew.begin();
         // A source ends before its time only by an error.
         let runs = || {
@@ -232,10 +227,8 @@ fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<(Vec<LaneR
             threads.iter().any(running) && !threads.iter().any(|threads| threads.source.is_finished())
         };
         let watched = if begun.is_ok() { watch(runs, progress) } else { Ok(()) };
-        for lane in lanes {
-            lane.sink_signals.stop();
-            lane.source_signals.stop();
-        }
+        drained.stop();
+        filled.stop();
         let joined = |threads: Threads<'_>| (join(threads.source), join(threads.sink));
         let joined: Vec<_> = threads.into_iter().map(joined).collect();
         let start_ns = begun?;
@@ -245,7 +238,7 @@ fn carry(bulk: &Bulk, lanes: &[Lane], progress: &AtomicU64) -> Result<(Vec<LaneR
 }
 
 /// Waits as long as a transfer runs, and moves.
-pub(crate) fn watch(runs: impl Fn() -> bool, progress: &AtomicU64) -> Result<()> {
+pub(crate) fn watch(mut runs: impl FnMut() -> bool, progress: &AtomicU64) -> Result<()> {
     let mut moved = (progress.load(Ordering::Relaxed), Instant::now());
     while runs() {
         thread::sleep(LOOK_EVERY);
@@ -257,28 +250,6 @@ pub(crate) fn watch(runs: impl Fn() -> bool, progress: &AtomicU64) -> Result<()>
         }
     }
     Ok(())
-}
-
-impl Lane {
-    fn spawn<'scope, 'env>(
-        &'env self,
-        crew: &mut Crew<'scope, 'env>,
-        bulk: &'env Bulk,
-        progress: &'env AtomicU64,
-    ) -> Threads<'scope> {
-        let fds = |streams: &[TcpStream]| streams.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>();
-        let window = |start_ns| Window::new(start_ns, bulk.ramp_up, bulk.sustain);
-        Threads {
-            source: crew.add(
-                move || Source::new(fds(&self.sending), &self.source_signals),
-                |source, start_ns| source.run(start_ns),
-            ),
-            sink: crew.add(
-                move || Sink::new(fds(&self.receiving), bulk.verify, &self.sink_signals, progress),
-                move |sink, start_ns| sink.run(window(start_ns)),
-            ),
-        }
-    }
 }
 
 /// Jain's index: the square of the sum over the number times the sum of the squares.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ringfort_testbed::netns::{outer_v4, outer_v6};
 use ringfort_testbed::{Namespace, Result, Wire};
 use ringfort_traffic::hosts::{Generator, Reflector, ReflectorPlan};
+use ringfort_traffic::rrul::Rrul;
 use ringfort_traffic::tcp::Bulk;
 use ringfort_traffic::{Direction, Imix, Load, Outcome, Placement, Route, Size};
 
@@ -93,6 +94,42 @@ fn two_hosts_count_as_one_does_and_state_the_error_of_their_clocks() {
 }
 
 #[test]
+fn both_directions_are_loaded_between_two_hosts_beside_probes_and_datagrams() {
+    let wire = Wire::new().unwrap();
+    with_reflector(&wire, |control| {
+        let generator = Mutex::new(connect(control, outer_v6).unwrap());
+        let short = Duration::from_millis(400);
+        let ramp_up = Duration::from_millis(100);
+        let placement = Placement { lanes: 2, ..Placement::default() };
+        let rrul = Rrul { quiet: short, ramp_up, sustain: short, placement, ..Rrul::default() };
+        let datagrams = Load { direction: Direction::BothWays, duration: short, flows: 3, ..load() };
+        let attempt = || {
+            let mut generator = generator.lock().unwrap();
+            let alone = generator.rrul(&rrul).unwrap();
+            let (mixed, load) = generator.mixed(&rrul, &datagrams).unwrap();
+            (alone, mixed, load)
+        };
+        let (alone, mixed, load) = until_it_says_something(attempt, |(alone, mixed, load)| {
+            let answered = [alone, mixed].into_iter().flat_map(|outcome| [&outcome.udp, &outcome.icmp]);
+            let mut answered = answered.flat_map(|probed| [&probed.quiet, &probed.loaded]);
+            // The echo stays until the last probe has its answer.
+            answered.all(|answers| answers.times_ns.is_some() && answers.lost == 0)
+                && load.legs.iter().all(|leg| leg.traffic.sent > 0)
+        });
+        for outcome in [&alone, &mixed] {
+            assert_eq!((outcome.forth.stream_bytes.len(), outcome.back.stream_bytes.len()), (4, 4));
+            assert!(outcome.bytes_all >= outcome.forth.received_bytes + outcome.back.received_bytes);
+            assert!(outcome.measured_from_s >= 0.5, "{}", outcome.measured_from_s);
+            // Two hundred a second, whether they leave in time or not.
+            assert_eq!([outcome.udp.quiet.sent, outcome.icmp.quiet.sent], [80, 80]);
+        }
+        load.legs.iter().for_each(|leg| assert_adds_up(&leg.traffic));
+        assert_eq!(load.legs.len(), 2);
+        assert!(load.clocks.is_some());
+    });
+}
+
+#[test]
 fn what_is_lost_between_two_hosts_is_lost_once() {
     let wire = Wire::new().unwrap();
     let to = &wire.ends[1];
@@ -146,7 +183,7 @@ fn an_address_that_the_reflector_was_not_given_is_refused_with_those_that_it_was
     });
 }
 
-const HELLO: &str = "{\"ask\":\"hello\",\"version\":1,\"lab\":\"1\"}\n";
+const HELLO: &str = "{\"ask\":\"hello\",\"version\":2,\"lab\":\"1\"}\n";
 
 /// Says these lines to a reflector and returns the last of its answers.
 fn say_to(wire: &Wire, lines: &str) -> String {
@@ -171,14 +208,14 @@ fn say_to(wire: &Wire, lines: &str) -> String {
 fn who_speaks_otherwise_is_told_so() {
     let wire = Wire::new().unwrap();
     let other = say_to(&wire, "{\"ask\":\"hello\",\"version\":7,\"lab\":\"9.9\"}\n");
-    assert!(other.contains("speaks version 7") && other.contains("version 1"), "{other}");
+    assert!(other.contains("speaks version 7") && other.contains("version 2"), "{other}");
     assert!(say_to(&wire, "GET / HTTP/1.1\r\n").contains("not understood"));
     assert!(say_to(&wire, "{\"ask\":\"begin\"}\n").contains("no place there"));
     let offset = format!("{HELLO}{{\"ask\":\"sent\",\"packets\":[1]}}\n");
     assert!(say_to(&wire, &offset).contains("no place there"));
-    let tcp = "{\"ask\":\"tcp\",\"from\":\"10.200.0.1\",\"to\":\"10.200.0.1\",\"bulk\":{\"streams\":1,\"ramp_up_s\":0,\
-               \"sustain_s\":1,\"verify\":true,\"placement\":{\"cpus\":\"last\",\"lanes\":1,\"realtime\":false,\
-               \"spin\":false}}}\n";
+    let tcp = "{\"ask\":\"prepare\",\"from\":\"10.200.0.1\",\"to\":\"10.200.0.1\",\"tcp\":{\"bulk\":{\"streams\":1,\
+               \"ramp_up_s\":0,\"sustain_s\":1,\"verify\":true,\"placement\":{\"cpus\":\"last\",\"lanes\":1,\
+               \"realtime\":false,\"spin\":false}},\"both_ways\":true}}\n";
     assert!(say_to(&wire, &format!("{HELLO}{tcp}")).contains("none of the addresses"));
 }
 
@@ -209,8 +246,8 @@ impl Talk {
         let load = Load { direction, rate_pps: 1_000, duration: Duration::from_secs(600), ..load() };
         let lane = |tag: u32| serde_json::json!({ "tag": tag, "ports": [9] });
         let ask = serde_json::json!({
-            "ask": "udp", "load": load, "from": outer_v4(0), "to": outer_v4(1), "offset_ns": 0,
-            "lanes": [lane(1), lane(2)],
+            "ask": "prepare", "from": outer_v4(0), "to": outer_v4(1), "echo": true,
+            "udp": { "load": load, "offset_ns": 0, "lanes": [lane(1), lane(2)] },
         });
         let prepared = self.ask(&format!("{ask}\n"));
         let port = prepared["port"].as_u64().unwrap_or_else(|| panic!("{prepared}"));
@@ -239,7 +276,7 @@ fn who_only_claims_an_address_gets_nothing_sent_there() {
             let mut talk = Talk::begin(control);
             let (target, nonce) = talk.prepare();
             assert_ne!(learned(target, nonce), nonce);
-            let refused = talk.ask(&format!("{{\"ask\":\"begin\",\"proof\":{}}}\n", guess(nonce)));
+            let refused = talk.ask(&format!("{{\"ask\":\"open\",\"proof\":{}}}\n", guess(nonce)));
             assert!(refused["why"].as_str().unwrap().contains("no answer comes back"), "{refused}");
         });
     }
@@ -252,7 +289,8 @@ fn who_leaves_a_reflector_that_sends_ends_it() {
         let mut talk = Talk::begin(control);
         let (target, nonce) = talk.prepare();
         let proof = learned(target, nonce);
-        assert_eq!(talk.ask(&format!("{{\"ask\":\"begin\",\"proof\":{proof}}}\n"))["answer"], "begun");
+        assert_eq!(talk.ask(&format!("{{\"ask\":\"open\",\"proof\":{proof}}}\n"))["answer"], "opened");
+        assert_eq!(talk.ask("{\"ask\":\"begin\"}\n")["answer"], "begun");
         // It would send for ten minutes. The test ends when it does.
         talk.stream.write_all(b"{\"ask\":\"sent\",\"packets\":[0,0]}\n").unwrap();
     });
@@ -280,5 +318,5 @@ fn a_server_that_is_no_reflector_is_said_to_be_none() {
                         \"lab\":\"8.8\"}\n";
         refusal(String::leak(greeting.replace("VERSION", version)))
     };
-    assert!(of_version("2").contains("(ringfort-bench 8.8) speaks version 2"));
+    assert!(of_version("1").contains("(ringfort-bench 8.8) speaks version 1"));
 }
