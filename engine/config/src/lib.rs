@@ -57,7 +57,7 @@ pub use network_setup::Table;
 pub use read::{KeyFiles, Loaded, load};
 pub use secret::{SecretKey, SecretText};
 pub use setting::{SettingName, settings};
-pub use start::{BusyPoll, CpuList, LogLevel, MemoryBound, Overlays, SocketBuffer, StartSettings, UdpGso};
+pub use start::{BusyPoll, CpuList, LogLevel, MemoryBound, Overlays, SocketBuffer, StartSettings, UdpGso, bytes};
 pub use value::is_source;
 
 /// Longest file, and most that a file and all its includes may have together, in bytes.

@@ -252,14 +252,22 @@ impl fmt::Display for MemoryBound {
     }
 }
 
-/// A number of bytes, with a unit or without. `None` also for one that nobody can count.
-fn bytes(text: &str) -> Option<usize> {
+/// A number of bytes, also with `K`, `M` or `G` for the powers of 1024. `None` also for one that nobody can count.
+///
+/// ```
+/// assert_eq!(ringfort_config::bytes("32m"), Some(32 << 20));
+/// assert_eq!(ringfort_config::bytes("1.5M"), None);
+/// ```
+#[must_use]
+pub fn bytes(text: &str) -> Option<usize> {
     let (digits, unit) = match text.char_indices().last()? {
         (end, 'k' | 'K') => (&text[..end], 1 << 10),
         (end, 'm' | 'M') => (&text[..end], 1 << 20),
         (end, 'g' | 'G') => (&text[..end], 1 << 30),
         _ => (text, 1),
     };
+    // A number may have a sign elsewhere.
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
     digits.parse::<usize>().ok()?.checked_mul(unit)
 }
 

@@ -11,16 +11,8 @@ pub fn size(text: &str) -> Result<u64, String> {
     if text == "none" {
         return Ok(0);
     }
-    let (number, unit) = split(text);
-    let shift = match unit {
-        "" => 0,
-        "K" | "k" => 10,
-        "M" | "m" => 20,
-        "G" | "g" => 30,
-        _ => return Err(format!("{unit:?} is no unit of size: K, M or G")),
-    };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "expected a size, such as 500K, 100M or 2G, or none".to_owned())
+    let bytes = ringfort_config::bytes(text).filter(|&bytes| bytes > 0);
+    bytes.map(|bytes| bytes as u64).ok_or_else(|| "expected a size, such as 500K, 100M or 2G, or none".to_owned())
 }
 
 /// Bytes of a queue.
@@ -68,7 +60,7 @@ mod tests {
         for (text, bytes) in [("7", 7), ("500K", 500 << 10), ("100M", 100 << 20), ("2g", 2 << 30), ("none", 0)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "0", "M", "-1", "1.5M", "10X", "99999999999G", "100MB"] {
+        for text in ["", "0", "M", "-1", "+1", "1.5M", "10X", "99999999999G", "100MB"] {
             assert!(size(text).is_err(), "{text}");
         }
         assert_eq!(queue("4M"), Ok(4 << 20));
