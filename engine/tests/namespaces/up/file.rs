@@ -38,6 +38,14 @@ fn what_runs_is_saved_and_comments_stay() {
     let refused = setting.output(&["up", "--user", "nobody", &setting.path().display().to_string()]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(2) && said.contains("SaveConfig and --user nobody"), "{said}");
+    setting.write(&text("", ""));
+    setting.run("up");
+    // The sandbox was laid without it.
+    setting.write(&(text(own, "#ringfort: Name = far") + &gone));
+    let said = setting.run("reload");
+    assert!(said.contains("needs a restart: Workers, SaveConfig"), "{said}");
+    assert_eq!(setting.run("reload"), "nothing has changed\n");
+    setting.run("down");
     setting.run("up");
     setting.is_answered();
     assert!(setting.run("save").contains("says it already"));

@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use nix::unistd::geteuid;
 use ringfort_config::{Config, Loaded};
 
 use super::super::difference::{Comparison, difference};
@@ -91,7 +92,7 @@ impl Work {
                 }
             }
         }
-        lines.extend(needs_restart(previous, config));
+        lines.extend(needs_restart(previous, config, self.may_save));
         lines.extend(unreachable_metrics(previous, config));
         lines.extend(loaded.warnings.iter().map(|warning| format!("warning: {warning}")));
         let jobs = jobs(config, Some((previous, &located)));
@@ -134,8 +135,14 @@ impl Work {
     }
 }
 
-fn needs_restart(previous: &Config, config: &Config) -> Option<String> {
-    let names = config.interface.start.differences(&previous.interface.start);
+/// What is new and counts at a start only. To save, a gateway must have been started so: the sandbox leaves it the
+/// places that it needs, and another user than root is refused there.
+fn needs_restart(previous: &Config, config: &Config, may_save: bool) -> Option<String> {
+    let mut names = config.interface.start.differences(&previous.interface.start);
+    let is_new = config.interface.save_config && !previous.interface.save_config;
+    if is_new && !may_save && (sandbox::fences_paths() || !geteuid().is_root()) {
+        names.push("SaveConfig");
+    }
     (!names.is_empty()).then(|| format!("needs a restart: {}", names.join(", ")))
 }
 

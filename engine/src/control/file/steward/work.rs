@@ -46,6 +46,8 @@ pub(super) struct Work {
     /// Endpoints that were names.
     pub located: HashMap<PublicKey, SocketAddr>,
     pub network: Option<Applied>,
+    /// `SaveConfig` was on at the start. Else the sandbox lets nothing be written.
+    pub may_save: bool,
     /// Hooks that bring up have run, so those that take down have something to undo.
     is_hooked: bool,
 }
@@ -68,8 +70,21 @@ impl Work {
         (report, read_at, post_down): (Arc<Mutex<Report>>, Arc<AtomicU64>, Arc<Mutex<LastHooks>>),
     ) -> Self {
         let located = HashMap::new();
-        let (network, is_hooked) = (None, false);
-        Self { interface, file, line, tasks, report, read_at, post_down, resolver, located, network, is_hooked }
+        let (network, is_hooked, may_save) = (None, false, file.config().interface.save_config);
+        Self {
+            interface,
+            file,
+            line,
+            tasks,
+            report,
+            read_at,
+            post_down,
+            resolver,
+            located,
+            network,
+            may_save,
+            is_hooked,
+        }
     }
 
     pub fn run(mut self, to_do: &Receiver<Task>) {
