@@ -83,8 +83,8 @@ fn way_out(finding: &Finding, subject: &Subject<'_>) -> String {
             "Look for a firewall rule on this machine that drops or rejects outgoing UDP: nft list ruleset.".to_owned()
         }
         Finding::SendsLost { are_full: true, .. } => {
-            "Nothing, if it was a burst. Otherwise less leaves this machine than is sent: look at the queue of the card, \
-             tc -s qdisc."
+            "Nothing, if it was a burst. Otherwise less leaves this machine than is sent: look at the queue of the \
+             card, tc -s qdisc."
                 .to_owned()
         }
         Finding::SendsLost { are_full: false, .. } => {

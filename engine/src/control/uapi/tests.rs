@@ -253,9 +253,8 @@ fn get_stats_and_suites_want_a_blank_line() {
     }
     assert!(matches!(events(b"log_level=1\n\n", 1)[..], [RequestEvent::Request(Request::LogLevel(None))]));
     let debug = Some(log::LevelFilter::Debug);
-    assert!(
-        matches!(events(b"log_level=debug\n\n", 1)[..], [RequestEvent::Request(Request::LogLevel(level))] if level == debug)
-    );
+    let found = events(b"log_level=debug\n\n", 1);
+    assert!(matches!(found[..], [RequestEvent::Request(Request::LogLevel(level))] if level == debug));
     assert!(matches!(events(b"log_level=loud\n", 1)[..], [RequestEvent::HangUp]));
     assert!(matches!(
         events(b"get=1\nx\n\nget=1\n\n", 3)[..],

@@ -61,6 +61,7 @@ fn samples() -> Result<Vec<Finding>, String> {
         Finding::NameUnresolved { name, remote: None },
         Finding::NoRoute { remote, errno: libc::ENETUNREACH },
         Finding::SendRefused { remote, errno: libc::EPERM, count: 2 },
+        Finding::SendsLost { remote, count: 3, are_full: true },
         Finding::Undeliverable { remote, unreachable: Unreachable::Port, reporter: remote.ip(), ago },
         Finding::Silent {
             remote: Some(remote),
