@@ -130,6 +130,14 @@ need_tool() {
     cargo install "$crate" --version "$wanted" --locked "$@" --root "$directory" </dev/null
 }
 
+# browse PROFILE ARGUMENT...: Chromium without a window, with a profile of its own, and nothing that it does by itself.
+browse() {
+    local profile=$1
+    shift
+    timeout 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars \
+        --disable-background-networking --disable-component-update --disable-sync --user-data-dir="$profile" "$@"
+}
+
 # eventually WHAT COMMAND...: tries until it works, for `patience` seconds, or a minute. The script defines what is
 # shown if it is in vain (`logs`), and whether there is still something to wait for (`is_alive`).
 eventually() {
