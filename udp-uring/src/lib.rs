@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A train is datagrams of equal length (the last may be shorter), side by side in one buffer, on one path. A lone
-//! datagram is a train of one. Nothing here knows what is in them. Only the [`reuseport`] program knows where a
-//! WireGuard message has its receiver index.
+//! datagram is a train of one. Nothing here knows what is in them. Only the [`reuseport`] program and the
+//! [filter](JunkFilter) against floods know how WireGuard messages look.
 //!
 //! # Example
 //!
@@ -49,6 +49,7 @@
 pub mod cmsg;
 mod edge;
 mod error;
+mod filter;
 mod gso;
 mod handshake;
 mod receive;
@@ -60,6 +61,7 @@ mod socket;
 
 pub use edge::{EdgeConfig, EdgeCounters, GsoNotice, UdpEdge, UdpEvent};
 pub use error::{BindError, Family};
+pub use filter::{Extent, Junk, JunkFilter};
 pub use handshake::{SentBy, may_blame_source, send_handshake};
 pub use receive::{PAYLOAD_OFFSET, RECEIVE_BUFFER_LEN, ReceiveDrop, Received};
 pub use segmentation::Segmentation;

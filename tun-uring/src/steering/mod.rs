@@ -21,44 +21,14 @@ mod table;
 pub use table::{Bucket, FlowTable, cost};
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+
+use ebpf_array::Array;
 
 use hash::Seed;
-use program::Instruction;
-use table::TABLE_LEN;
 
 /// `TUNSETSTEERINGEBPF` of `linux/if_tun.h`: `_IOR('T', 224, int)`.
 const TUNSETSTEERINGEBPF: libc::Ioctl = 0x8004_54e0_u32 as libc::Ioctl;
-/// Of `linux/bpf.h`.
-const BPF_MAP_CREATE: libc::c_int = 0;
-const BPF_PROG_LOAD: libc::c_int = 5;
-const BPF_MAP_TYPE_ARRAY: u32 = 2;
-const BPF_F_MMAPABLE: u32 = 1 << 10;
-const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
-
-/// The part of `union bpf_attr` that making a map takes; the kernel reads what follows as zeros.
-#[repr(C)]
-struct MapAttributes {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-}
-
-/// The part of `union bpf_attr` that loading a program takes; the kernel reads what follows as zeros.
-#[repr(C)]
-struct LoadAttributes {
-    program_type: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buffer: u64,
-    kernel_version: u32,
-    flags: u32,
-}
 
 /// Attaches the program to the device behind `queue`, which has that many queues, and returns its table.
 ///
@@ -66,12 +36,12 @@ struct LoadAttributes {
 /// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments
 /// to another queue than the whole datagrams of their flow.
 pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTable> {
-    let map = make_map()?;
+    let (table, map) = Array::new()?;
     let queues = u32::try_from(queues).map_err(|_| io::ErrorKind::InvalidInput)?;
     // Nobody outside can tell which flows share a bucket, and have them meet in one.
     let seed = Seed { hash: getrandom::u32()?, pair: getrandom::u32()? };
-    let table = FlowTable::map(map.as_fd(), queues, seed)?;
-    let program = load_program(&program::program(map.as_raw_fd(), seed))?;
+    let table = FlowTable::new(table, queues, seed);
+    let program = ebpf_array::load(&program::program(map.as_raw_fd(), seed))?;
     let fd = program.as_raw_fd();
     // SAFETY: the argument points to an int that lives until the call returns; the kernel keeps the program by itself.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const fd) };
@@ -87,67 +57,6 @@ pub(crate) fn detach(queue: &impl AsRawFd) -> io::Result<()> {
     // SAFETY: the argument points to an int that lives until the call returns.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const none) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// A map of one value, which is the table: the address of such a value can stand in a program.
-fn make_map() -> io::Result<OwnedFd> {
-    bpf(
-        BPF_MAP_CREATE,
-        &MapAttributes {
-            map_type: BPF_MAP_TYPE_ARRAY,
-            key_size: 4,
-            value_size: TABLE_LEN as u32,
-            max_entries: 1,
-            map_flags: BPF_F_MMAPABLE,
-        },
-    )
-}
-
-fn load_program(instructions: &[Instruction]) -> io::Result<OwnedFd> {
-    bpf(
-        BPF_PROG_LOAD,
-        &LoadAttributes {
-            program_type: BPF_PROG_TYPE_SOCKET_FILTER,
-            instruction_count: instructions.len() as u32,
-            instructions: instructions.as_ptr() as u64,
-            // No helper is called, so any licence will do.
-            license: c"Dual MIT/GPL".as_ptr() as u64,
-            log_level: 0,
-            log_size: 0,
-            log_buffer: 0,
-            kernel_version: 0,
-            flags: 0,
-        },
-    )
-}
-
-/// How often an interrupted call is repeated. Other loaders give up after five.
-const ATTEMPTS: usize = 16;
-
-/// bpf(2), for the commands that return a descriptor.
-fn bpf<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<OwnedFd> {
-    again_if_interrupted(|| bpf_once(command, attributes))
-}
-
-/// The verifier ends with `EAGAIN` when a signal waits for the thread, or work that the kernel has put off for it: that
-/// of a ring that was just closed, for instance.
-fn again_if_interrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..ATTEMPTS {
-        match attempt() {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
-            result => return result,
-        }
-    }
-    attempt()
-}
-
-fn bpf_once<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes, and what they point to, live until the call returns, in which the kernel reads that many
-    // bytes of them.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<Attributes>()) };
-    let Ok(fd @ 0..) = i32::try_from(fd) else { return Err(io::Error::last_os_error()) };
-    // SAFETY: the kernel has just made the descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 use std::os::fd::RawFd;
 
+use ebpf_array::{Instruction, code, op};
+
 use super::hash::{SPREAD, STIR, Seed};
 use super::table::{Bucket, ENTRY_LEN, NOTES, NOTES_COUNT, PACKET_COST, PLACE, SENT};
 
@@ -22,17 +24,6 @@ pub(super) const FRAGMENT_HEADER_LEN: usize = 8;
 /// The bits of a bucket in a note; those above are of the datagram's key.
 pub(super) const BUCKET_MASK: u32 = Bucket::COUNT as u32 - 1;
 
-/// One instruction, as `struct bpf_insn` has it: code, destination and source register, jump offset, constant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub(super) struct Instruction {
-    pub(super) code: u8,
-    /// Destination in the lower half, source in the upper.
-    pub(super) registers: u8,
-    pub(super) offset: i16,
-    pub(super) constant: i32,
-}
-
 /// Registers: what loads return, one that they do not preserve, the packet as loads want it, and ours, which they
 /// preserve.
 const R0: u8 = 0;
@@ -45,42 +36,6 @@ const WORD: u8 = 9;
 pub(super) const STACK: u8 = 10;
 const KEPT_HASH: i16 = -8;
 const KEPT_KEY: i16 = -16;
-
-/// In the place of a source register: the constant is a map's descriptor, and what is loaded the address of its value.
-const PSEUDO_MAP_VALUE: u8 = 2;
-
-pub(super) mod code {
-    pub(in super::super) const LOAD_BYTE: u8 = 0x30;
-    pub(in super::super) const LOAD_HALF: u8 = 0x28;
-    pub(in super::super) const LOAD_WORD: u8 = 0x20;
-    pub(in super::super) const LOAD_WORD_AT: u8 = 0x40;
-    /// The first half of an instruction of twice the length.
-    pub(in super::super) const LOAD_ADDRESS: u8 = 0x18;
-    pub(in super::super) const LOAD_FIELD: u8 = 0x61;
-    pub(in super::super) const STORE_FIELD: u8 = 0x63;
-    pub(in super::super) const ADD_TO_MEMORY: u8 = 0xdb;
-    pub(in super::super) const MOVE: u8 = 0xbf;
-    /// Of 32 bits: what is above them becomes zero.
-    pub(in super::super) const MOVE_CONSTANT_32: u8 = 0xb4;
-    pub(in super::super) const ADD: u8 = 0x0f;
-    pub(in super::super) const ADD_CONSTANT: u8 = 0x07;
-    pub(in super::super) const OR: u8 = 0x4f;
-    pub(in super::super) const XOR: u8 = 0xaf;
-    pub(in super::super) const XOR_CONSTANT_32: u8 = 0xa4;
-    pub(in super::super) const AND_CONSTANT: u8 = 0x57;
-    pub(in super::super) const SHIFT_LEFT: u8 = 0x67;
-    pub(in super::super) const SHIFT_RIGHT: u8 = 0x77;
-    pub(in super::super) const MULTIPLY_32: u8 = 0x2c;
-    pub(in super::super) const MULTIPLY_CONSTANT_32: u8 = 0x24;
-    pub(in super::super) const JUMP: u8 = 0x05;
-    pub(in super::super) const JUMP_IF_EQUAL: u8 = 0x15;
-    pub(in super::super) const JUMP_UNLESS_EQUAL: u8 = 0x55;
-    pub(in super::super) const EXIT: u8 = 0x95;
-}
-
-const fn op(code: u8, to: u8, from: u8, offset: i16, constant: i32) -> Instruction {
-    Instruction { code, registers: from << 4 | to, offset, constant }
-}
 
 const fn load(code: u8, at: i32) -> Instruction {
     op(code, 0, 0, 0, at)
@@ -117,10 +72,8 @@ const FRAGMENT_V6: Fragment = Fragment {
 };
 
 /// Collects the program; jumps to the ends are closed when these are known.
-#[derive(Default)]
 struct Assembler {
-    program: Vec<Instruction>,
-    table: RawFd,
+    asm: ebpf_array::Assembler,
     seed: Seed,
     /// To where the hash is complete.
     to_end: Vec<usize>,
@@ -129,9 +82,17 @@ struct Assembler {
 }
 
 impl Assembler {
+    const fn new(table: RawFd, seed: Seed) -> Self {
+        Self { asm: ebpf_array::Assembler::new(table), seed, to_end: Vec::new(), to_lookup: Vec::new() }
+    }
+
     fn emit(&mut self, instruction: Instruction) -> usize {
-        self.program.push(instruction);
-        self.program.len() - 1
+        self.asm.emit(instruction)
+    }
+
+    /// Lets the jump at `from` lead to the next instruction.
+    fn land(&mut self, from: usize) {
+        self.asm.land(from);
     }
 
     /// Mixes R0 into the hash, as [`mix`](super::hash::mix) does. Registers have 64 bits, of which only the lower half
@@ -179,12 +140,6 @@ impl Assembler {
         self.to_end.push(to_end);
     }
 
-    /// Lets the jump at `from` lead to the next instruction.
-    fn land(&mut self, from: usize) {
-        let distance = self.program.len() - from - 1;
-        self.program[from].offset = i16::try_from(distance).expect("the program is short");
-    }
-
     /// Mixes the ports of an IPv4 packet, which lie behind a header of variable length.
     fn mix_ports_v4(&mut self) {
         self.emit(load(code::LOAD_BYTE, 0));
@@ -207,8 +162,7 @@ impl Assembler {
     /// two.
     fn address(&mut self, index: u8, len: usize) {
         self.emit(op(code::SHIFT_LEFT, index, 0, 0, len.ilog2() as i32));
-        self.emit(op(code::LOAD_ADDRESS, SCRATCH, PSEUDO_MAP_VALUE, 0, self.table));
-        self.emit(op(0, 0, 0, 0, 0));
+        self.asm.address(SCRATCH, 0);
         self.emit(op(code::ADD, SCRATCH, index, 0, 0));
     }
 
@@ -290,14 +244,14 @@ impl Assembler {
         self.emit(op(code::ADD_TO_MEMORY, SCRATCH, R1, SENT, 0));
         self.emit(op(code::LOAD_FIELD, R0, SCRATCH, PLACE, 0));
         self.emit(load(code::EXIT, 0));
-        self.program
+        self.asm.finish()
     }
 }
 
 /// The program, with the descriptor of its table, and what its hash begins with. A TUN packet begins with its IP
 /// header.
 pub(super) fn program(table: RawFd, seed: Seed) -> Vec<Instruction> {
-    let mut asm = Assembler { table, seed, ..Assembler::default() };
+    let mut asm = Assembler::new(table, seed);
     asm.emit(op(code::MOVE, CONTEXT, R1, 0, 0));
     asm.emit(op(code::MOVE_CONSTANT_32, HASH, 0, 0, seed.hash.cast_signed()));
     asm.emit(load(code::LOAD_BYTE, 0));

@@ -1,10 +1,9 @@
 //! The table between the program and the workers: where the flows of each bucket go, and what they have cost so far.
 
 use std::fmt;
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use ebpf_array::{Array, Value};
 
 use super::hash::{self, Seed};
 
@@ -21,9 +20,10 @@ pub(super) const SENT: i16 = std::mem::offset_of!(Entry, sent) as i16;
 pub(super) const NOTES_COUNT: usize = 4096;
 /// Where the notes are, behind the entries: of each datagram's key the upper bits, and the bucket. Only the program
 /// knows them.
-pub(super) const NOTES: usize = ENTRY_LEN * Bucket::COUNT;
+pub(super) const NOTES: usize = std::mem::offset_of!(Table, notes);
 /// The size of the table in bytes.
-pub(super) const TABLE_LEN: usize = NOTES + size_of::<u32>() * NOTES_COUNT;
+#[cfg(test)]
+pub(super) const TABLE_LEN: usize = size_of::<Table>();
 
 const _: () = assert!(ENTRY_LEN.is_power_of_two(), "the program finds an entry with a shift");
 
@@ -75,18 +75,23 @@ struct Entry {
     sent: AtomicU64,
 }
 
+/// As the program has it.
+#[repr(C)]
+pub(super) struct Table {
+    entries: [Entry; Bucket::COUNT],
+    notes: [AtomicU32; NOTES_COUNT],
+}
+
+// SAFETY: all that is in it are atomic integers.
+unsafe impl Value for Table {}
+
 /// The queues of the flows of a device, shared by its workers and the kernel.
 pub struct FlowTable {
-    entries: NonNull<[Entry; Bucket::COUNT]>,
+    table: Array<Table>,
     queues: u32,
     /// The program's.
     seed: Seed,
 }
-
-// SAFETY: the mapping belongs to this value alone and stays until it is dropped; all that is in it are atomics.
-unsafe impl Send for FlowTable {}
-// SAFETY: as above.
-unsafe impl Sync for FlowTable {}
 
 impl fmt::Debug for FlowTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,35 +100,18 @@ impl fmt::Debug for FlowTable {
 }
 
 impl FlowTable {
-    /// Maps the value of a program's map, and spreads the buckets evenly over the queues. `seed` is the program's.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn map(map: BorrowedFd<'_>, queues: u32, seed: Seed) -> io::Result<Self> {
-        let fd = map.as_raw_fd();
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping, at an address of the kernel's choice.
-        let address = unsafe { libc::mmap(ptr::null_mut(), TABLE_LEN, protection, libc::MAP_SHARED, fd, 0) };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let entries = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
-        let table = Self { entries, queues, seed };
-        for bucket in Bucket::all() {
-            let Entry { place, home, usual, .. } = table.entry(bucket);
-            let even = bucket.index() as u32 % queues;
-            place.store(even, Relaxed);
-            usual.store(even, Relaxed);
+    /// Spreads the buckets evenly over the queues. `seed` is the program's.
+    pub(super) fn new(table: Array<Table>, queues: u32, seed: Seed) -> Self {
+        for (Entry { place, home, usual, .. }, bucket) in table.entries.iter().zip(0..) {
+            place.store(bucket % queues, Relaxed);
+            usual.store(bucket % queues, Relaxed);
             home.store(NOBODY, Relaxed);
         }
-        Ok(table)
+        Self { table, queues, seed }
     }
 
     fn entry(&self, bucket: Bucket) -> &Entry {
-        // SAFETY: the mapping is as large as that many entries and lives as long as `self`; the kernel zeroed it, and
-        // any bits are an atomic integer.
-        let entries = unsafe { self.entries.as_ref() };
-        &entries[bucket.index()]
+        &self.table.entries[bucket.index()]
     }
 
     /// The bucket of an IP packet; `None` if it is cut short. What is not IPv6 is read as IPv4. Nobody who does not
@@ -202,13 +190,5 @@ impl FlowTable {
     fn wanted_place(&self, entry: &Entry) -> u32 {
         let home = entry.home.load(Relaxed);
         if home < self.queues { home } else { entry.usual.load(Relaxed) }
-    }
-}
-
-impl Drop for FlowTable {
-    fn drop(&mut self) {
-        // SAFETY: this is the mapping that was made, at its full length, and no reference into it outlives `self`. The
-        // kernel's program has the map for itself.
-        unsafe { libc::munmap(self.entries.as_ptr().cast(), TABLE_LEN) };
     }
 }

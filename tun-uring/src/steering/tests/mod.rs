@@ -1,8 +1,9 @@
+use ebpf_array::{Array, Instruction, code};
 use proptest::prelude::*;
 use vnet_packets::sample::{KINDS, Packet, payload};
 
-use super::program::{Instruction, STACK, code, program};
-use super::table::NOTES_COUNT;
+use super::program::{STACK, program};
+use super::table::{NOTES_COUNT, TABLE_LEN};
 use super::*;
 
 mod fragments;
@@ -201,13 +202,13 @@ proptest! {
 
 /// A table as [`attach`] makes it: needs `CAP_BPF` or root, as the next one does.
 fn mapped(queues: u32) -> FlowTable {
-    FlowTable::map(make_map().expect("bpf(2) makes a map; this test needs root").as_fd(), queues, SEED).unwrap()
+    FlowTable::new(Array::new().expect("bpf(2) makes a map; this test needs root").0, queues, SEED)
 }
 
 #[test]
 fn the_kernel_loads_it() {
-    let map = make_map().expect("bpf(2) makes a map; this test needs root");
-    load_program(&program(map.as_raw_fd(), SEED)).expect("bpf(2) takes the program; this test needs root");
+    let (_table, map) = Array::<table::Table>::new().expect("bpf(2) makes a map; this test needs root");
+    ebpf_array::load(&program(map.as_raw_fd(), SEED)).expect("bpf(2) takes the program; this test needs root");
 }
 
 #[test]
@@ -287,27 +288,4 @@ fn who_has_a_bucket_says_where_it_goes_that_nobody_claims() {
     flows.release(bucket, third);
     flows.let_go(bucket, third);
     assert_eq!(flows.place(bucket), second);
-}
-
-#[test]
-fn an_interrupted_call_is_repeated() {
-    for errno in [libc::EAGAIN, libc::EINTR] {
-        let failing = |times: usize| {
-            let mut attempts = 0;
-            let result = again_if_interrupted(|| {
-                attempts += 1;
-                if attempts > times { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
-            });
-            (result.map_err(|error| error.raw_os_error()), attempts)
-        };
-        assert_eq!(failing(0), (Ok(()), 1));
-        assert_eq!(failing(ATTEMPTS - 1), (Ok(()), ATTEMPTS));
-        assert_eq!(failing(ATTEMPTS), (Err(Some(errno)), ATTEMPTS), "not for ever");
-    }
-    let mut attempts = 0;
-    let refused = again_if_interrupted::<()>(|| {
-        attempts += 1;
-        Err(io::Error::from_raw_os_error(libc::EPERM))
-    });
-    assert_eq!((refused.is_err(), attempts), (true, 1), "other errors are final");
 }
