@@ -20,6 +20,7 @@ pub mod control;
 pub mod doctor;
 pub mod failure;
 pub mod fault;
+pub mod guard;
 pub mod metrics;
 mod panics;
 pub mod queues;

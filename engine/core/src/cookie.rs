@@ -219,6 +219,11 @@ impl std::fmt::Debug for CookieGenerator {
     }
 }
 
+/// The key of mac1 in messages to the owner of `public`. Who knows one knows the other.
+pub fn mac1_key(public: &PublicKey) -> [u8; KEY_LEN] {
+    mac_keys(public).0
+}
+
 /// The keys of mac1 and of cookie replies: HASH(label ‖ public key of the one who checks). Who knows the public key
 /// knows them.
 fn mac_keys(public: &PublicKey) -> ([u8; KEY_LEN], [u8; KEY_LEN]) {

@@ -25,6 +25,7 @@ pub mod looped;
 mod marks;
 pub mod noise;
 mod on_demand;
+pub mod outpost;
 pub mod packet;
 pub mod peer_counters;
 pub mod peer_drops;

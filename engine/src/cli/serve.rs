@@ -21,11 +21,12 @@ use crate::control::endpoints::EndpointFile;
 use crate::control::key_text::{self, NotAKey};
 use crate::control::logging::Target;
 use crate::control::uapi::DEFAULT_SUITE;
+use crate::guard::Filter;
 use crate::metrics::{self, PeerSeries};
 use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 19] = [
+const DAEMON_OPTIONS: [&str; 20] = [
     "foreground",
     "workers",
     "cpus",
@@ -42,6 +43,7 @@ const DAEMON_OPTIONS: [&str; 19] = [
     "log_level",
     "config",
     "endpoints",
+    "filter",
     "sandbox",
     "core_dumps",
     "user",
@@ -145,6 +147,11 @@ pub struct Serve {
     /// NAME.endpoints in $STATE_DIRECTORY, or else in /var/lib/ringfort]
     #[arg(long, value_name = "FILE", default_value = "", hide_default_value = true)]
     pub endpoints: EndpointFile,
+
+    /// Drop floods in front of the UDP sockets, before they wake a worker, by an eBPF program: on, or off. What the
+    /// kernel does not allow of it is left out, and the log says so. It takes CAP_BPF and CAP_PERFMON at the start
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    pub filter: Filter,
 
     /// What the daemon gives up once it serves: capabilities, system calls (seccomp), and paths (Landlock) that it has
     /// no use for. "report" refuses nothing, and has the kernel's log say which system calls "on" would refuse: lines

@@ -6,6 +6,7 @@ use crate::app::{self, exit};
 use crate::cli::{Cli, LogLevel};
 use crate::control::file::Target;
 use crate::control::logging;
+use crate::guard::Filter;
 use crate::sandbox::Mode;
 
 /// Its arguments.
@@ -23,6 +24,10 @@ pub struct Args {
     /// What to log: silent, error, warn, info, debug (or verbose), trace [default: LogLevel of the file, or info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<LogLevel>,
+
+    /// Drop floods in front of the sockets: on, or off, as for the daemon [default: on]
+    #[arg(long, value_name = "HOW", default_value = "on", hide_default_value = true, hide_possible_values = true)]
+    filter: Filter,
 
     /// What the daemon gives up once it serves: off, report or on, as for the daemon [default: on]
     #[arg(long, value_name = "HOW", default_value = "on", hide_default_value = true, hide_possible_values = true)]
@@ -78,6 +83,7 @@ pub fn run(args: Args) -> ExitCode {
         Err(error) => error.exit(),
     };
     serve.core_dumps = args.core_dumps;
+    serve.filter = args.filter;
     serve.foreground = args.foreground;
     serve.log_level = args.log_level;
     serve.sandbox = args.sandbox;

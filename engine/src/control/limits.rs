@@ -16,8 +16,8 @@ use crate::worker::locked_len;
 const OF_PROCESS: usize = 1 + 3 + 4 + 2 + 2 + 3 + 1 + 2 + 3;
 /// Of metrics: a bell, a unix socket, and those who scrape.
 const OF_METRICS: usize = 2 + crate::metrics::CLIENTS_MAX;
-/// Of each worker: its bell, its queue, its ring, and what the scheduler says of it.
-const OF_WORKER: usize = 4;
+/// Of each worker: its bell, its queue, its ring, what the scheduler says of it, and the filter of its sockets.
+const OF_WORKER: usize = 5;
 /// Of each worker while the interface is up: its two UDP sockets, once for control and once for the worker.
 const OF_SOCKETS: usize = 4;
 /// Of each worker while the listening port changes: the new sockets beside the old ones.

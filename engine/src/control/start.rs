@@ -36,6 +36,7 @@ use super::supervisor;
 use super::workers::Workers;
 use crate::cli::Serve;
 use crate::cli::memory::Division;
+use crate::guard::Guard;
 use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Registry};
 use crate::panics;
 use crate::queues::Queues;
@@ -98,12 +99,12 @@ impl Daemon {
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let queues = Arc::new(queues);
         let sources = SourceCheck::new()?;
-        let stats = stats(cli, cpus);
+        let (guard, stats) = guarded(cli, cpus, count);
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll };
-        let exchange = Exchange::new().map_err(|error| DaemonError::system("make a bell for metrics", error))?;
-        let exchange = Arc::new(exchange);
-        let plane = DataPlane::new(queues.clone(), choice.plan(), Sockets::new(cli.sockets(count, &memory))?);
+        let exchange = exchange()?;
+        let sockets = Sockets::new(cli.sockets(count, &memory))?.behind(guard.as_ref().map(Guard::filter));
+        let plane = DataPlane::new(queues.clone(), choice.plan(), sockets);
         let source = Arc::new(source(&cli.name, &choice, &queues, &stats, memory));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let captures = Captures::start(queues.clone());
@@ -111,6 +112,7 @@ impl Daemon {
         let (of_control, for_metrics) = (source.clone(), exchange.clone());
         let mut control = Control::new(plane, interface, sources, of_control, for_metrics, captures, MTU_DEFAULT);
         control.set_x25519(x25519.x25519);
+        control.set_guard(guard);
         control.watch_cores(flows.as_ref().and_then(|flows| Cores::open(flows.balance.clone(), cpus)));
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         let loaded = keep_endpoints(cli, &mut control)?;
@@ -128,7 +130,6 @@ impl Daemon {
             // Nothing tells afterwards that it was not chosen, so it is not changed before all else is there.
             tun_link.replace_driver_mtu()?;
         }
-        let file = file.map(|file| (cli.name.clone(), file));
         Ok(Self {
             server,
             metrics,
@@ -136,7 +137,7 @@ impl Daemon {
             control,
             signals,
             sleep,
-            file,
+            file: file.map(|file| (cli.name.clone(), file)),
             choice,
             x25519,
             self_test,
@@ -273,10 +274,20 @@ impl Daemon {
     }
 }
 
-/// What each worker counts.
-fn stats(cli: &Serve, cpus: &[usize]) -> Vec<Arc<WorkerStats>> {
-    let on = |&core| cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
-    cpus.iter().map(on).map(Arc::new).collect()
+/// Between control and metrics.
+fn exchange() -> Result<Arc<Exchange>, DaemonError> {
+    Exchange::new().map(Arc::new).map_err(|error| DaemonError::system("make a bell for metrics", error))
+}
+
+/// What stands in front of the sockets, and what the workers count, with what is dropped there.
+fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Vec<Arc<WorkerStats>>) {
+    let guard = Guard::for_workers(cli.filter, count);
+    let on = |(worker, &core)| {
+        let stats = cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
+        Arc::new(stats.guarded(guard.as_ref(), worker))
+    };
+    let stats = cpus.iter().enumerate().map(on).collect();
+    (guard, stats)
 }
 
 /// What is shown of a daemon that begins now. The thread that makes it is the one that control runs on.

@@ -14,6 +14,8 @@ pub const CAP_NET_ADMIN: u32 = 12;
 pub const CAP_IPC_LOCK: u32 = 14;
 /// `CAP_SYS_ADMIN`.
 pub const CAP_SYS_ADMIN: u32 = 21;
+/// `CAP_PERFMON`.
+pub const CAP_PERFMON: u32 = 38;
 /// `CAP_BPF`.
 pub const CAP_BPF: u32 = 39;
 

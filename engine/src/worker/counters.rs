@@ -12,6 +12,7 @@ use ringfort_path::TrainLengths;
 
 use super::counter::Counter;
 use super::stage_table::StageTable;
+use crate::guard::Guard;
 
 /// How a figure behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ macro_rules! figures {
             receive_trains: [Counter; TrainLengths::BUCKETS],
             drops: [Counter; DropReason::COUNT],
             stages: Option<Arc<StageTable>>,
+            guard: Option<(Guard, usize)>,
             thread: AtomicI32,
         }
 
@@ -65,6 +67,7 @@ macro_rules! figures {
                     receive_trains: Default::default(),
                     drops: std::array::from_fn(|_| Counter::default()),
                     stages: None,
+                    guard: None,
                     thread: AtomicI32::new(0),
                 }
             }
@@ -200,16 +203,23 @@ impl WorkerStats {
         Self { stages: Some(Arc::new(StageTable::new(core, every))), ..Self::default() }
     }
 
+    /// With what is dropped in front of the sockets of this worker.
+    #[must_use]
+    pub fn guarded(self, guard: Option<&Guard>, worker: usize) -> Self {
+        Self { guard: guard.map(|guard| (guard.clone(), worker)), ..self }
+    }
+
     /// The times of the stages, if they are taken.
     #[must_use]
     pub fn stages(&self) -> Option<&Arc<StageTable>> {
         self.stages.as_ref()
     }
 
-    /// How much was thrown away for one reason.
+    /// How much was thrown away for one reason, by the worker and in front of its sockets.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason.index()].get()
+        let outside = self.guard.as_ref().map_or(0, |(guard, worker)| guard.dropped(*worker, reason));
+        self.drops[reason.index()].get() + outside
     }
 
     /// Trains given to the socket, by length.

@@ -10,6 +10,7 @@ use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
 
 use super::api::Action;
+use super::peer::Peer;
 use super::places::PLACES_PER_TURN;
 use super::walk::Walk;
 use super::{Device, Identity};
@@ -17,6 +18,7 @@ use crate::cookie::COOKIE_NONCE_LEN;
 use crate::drops::DropReason;
 use crate::gate::{Answered, Gate, LOADED_FOR, Load, Proof};
 use crate::ids::{Endpoint, PeerId};
+use crate::outpost::Outpost;
 use crate::time::{Now, Time};
 use crate::wire::{Message, classify};
 
@@ -36,12 +38,16 @@ const WASTED_MAX: u32 = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Published {
     load: Arc<Load>,
+    /// Who stands in front of the workers.
+    outpost: Option<Arc<dyn Outpost>>,
     /// When the workers need another cookie secret than the one they have, if they have one.
     secret_due: Option<Time>,
     /// What goes with that secret.
     answered: Option<Arc<Answered>>,
     /// At its end all peers are entered there.
     walk: Walk,
+    /// The outpost is being told of all peers anew: until the end of such a walk, maybe that of a later secret.
+    is_telling: bool,
     /// What went with former secrets, while workers may use it. It is freed here, not there.
     retired: Vec<Arc<Answered>>,
     retired_due: Option<Time>,
@@ -50,22 +56,37 @@ pub(super) struct Published {
 }
 
 impl Published {
+    /// To be called before there is a gate.
+    pub fn set_outpost(&mut self, outpost: Arc<dyn Outpost>) {
+        self.load = Arc::new(Load::behind(outpost.clone()));
+        self.outpost = Some(outpost);
+    }
+
     /// A peer is here since the secret was made.
     pub fn locate(&self, remote: SocketAddr) {
         if let Some(answered) = &self.answered {
             answered.locate(remote);
         }
+        if let Some(outpost) = &self.outpost {
+            outpost.locate(remote);
+        }
     }
 
     /// A message with this proof was a peer's.
     pub fn note_peer(&self, remote: SocketAddr, proof: Proof) {
-        let Some(answered) = &self.answered else { return };
-        answered.locate(remote);
-        answered.repay(remote.ip(), proof);
+        self.locate(remote);
+        if let Some(answered) = &self.answered {
+            answered.repay(remote.ip(), proof);
+        }
     }
 
     fn replace(&mut self, now: Time, answered: Option<Arc<Answered>>) {
         self.walk = if answered.is_some() { Walk::from_the_first() } else { Walk::default() };
+        if let Some(outpost) = self.outpost.as_ref().filter(|_| answered.is_some() && !self.is_telling) {
+            // Many have come and gone since they were told the last time.
+            outpost.renew_places();
+            self.is_telling = true;
+        }
         if let Some(former) = std::mem::replace(&mut self.answered, answered) {
             self.retired.push(former);
             self.retired_due = Some(now + RETIRED_CHECKED_EVERY);
@@ -154,13 +175,14 @@ impl Device {
     /// Tells the workers where some peers are. Who is not known yet is a stranger to them: it shares the cookies that
     /// are for anybody.
     fn locate_some(&mut self) {
-        let Published { answered: Some(answered), walk, .. } = &mut self.published else { return };
-        let Some(slots) = walk.step(PLACES_PER_TURN, &self.peers) else { return };
-        for peer in self.peers.slice(slots) {
-            if let Some(endpoint) = peer.endpoint() {
-                answered.locate(endpoint.remote);
-            }
+        if self.published.answered.is_none() {
+            return;
         }
+        let Some(slots) = self.published.walk.step(PLACES_PER_TURN, &self.peers) else { return };
+        for endpoint in self.peers.slice(slots).filter_map(Peer::endpoint) {
+            self.published.locate(endpoint.remote);
+        }
+        self.published.is_telling &= !self.published.walk.is_done();
     }
 
     /// The workers' cookie secret comes of age soon. Under load they get another, else they need none.

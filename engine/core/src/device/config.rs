@@ -4,6 +4,7 @@
 //! [`Device::poll_timeout`], so the settings of one request are complete before the first of them takes effect.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::api::{Action, AddPeerError};
 use super::peer::Peer;
@@ -11,10 +12,11 @@ use super::{Device, Identity, enter};
 use crate::allowed_ips::Prefix;
 use crate::cell::PeerShared;
 use crate::constants::PEERS_MAX;
-use crate::cookie::CookieChecker;
+use crate::cookie::{CookieChecker, mac1_key};
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey, X25519};
 use crate::ids::PeerId;
 use crate::noise::LocalIdentity;
+use crate::outpost::Outpost;
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -26,6 +28,12 @@ impl Device {
     /// Has another library compute handshakes, under private keys that are set from now on.
     pub const fn set_x25519(&mut self, x25519: &'static dyn X25519) {
         self.x25519 = x25519;
+    }
+
+    /// Something stands in front of the sockets from now on. It must be told before there is a key, a peer or a link.
+    pub fn set_outpost(&mut self, outpost: Arc<dyn Outpost>) {
+        self.published.set_outpost(outpost.clone());
+        self.out.indices.outpost = Some(outpost);
     }
 
     /// Sets or, with `None`, forgets our private key. All sessions end, since they prove the old one; a peer whose
@@ -40,6 +48,9 @@ impl Device {
             let checker = CookieChecker::new(local.public());
             Identity { local, checker }
         });
+        if let Some(outpost) = &self.out.indices.outpost {
+            outpost.set_mac1_key(self.public_key().map(mac1_key).as_ref());
+        }
         self.publish_gate(now);
         if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(own)) {
             self.remove_peer(own);
@@ -54,7 +65,7 @@ impl Device {
         if !std::mem::replace(&mut self.up, true) {
             self.renewal.note_link();
             self.begin_renewal(now);
-            self.recovery.open(now);
+            self.recovery.open(now, &self.out);
         }
     }
 

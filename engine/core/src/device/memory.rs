@@ -80,7 +80,7 @@ impl Device {
             peer.shared.endpoint.set(Endpoint { source, ..endpoint });
             peer.recalled = Some(Box::new(Recalled { remote: endpoint.remote, configured }));
             // It may have a session that we had as well.
-            self.recovery.open(now);
+            self.recovery.open(now, &self.out);
         } else if let Some(remote) = configured {
             peer.set_remote(remote);
         }

@@ -11,6 +11,7 @@ use super::outcomes::HandshakeCounts;
 use crate::crypto::PublicKey;
 use crate::ids::{self, Endpoint, PeerId};
 use crate::index_filter::IndexFilter;
+use crate::outpost::Outpost;
 
 /// Which worker gets a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +35,15 @@ pub(super) struct Indices {
     load: Box<[u32]>,
     /// The same for the workers, not quite as exact.
     filter: Arc<IndexFilter>,
+    /// And for who stands in front of them.
+    pub outpost: Option<Arc<dyn Outpost>>,
 }
 
 impl Indices {
     /// No index is in use, and there are that many workers, at least one.
     pub fn new(workers: u8) -> Self {
         let load = vec![0; usize::from(workers.max(1))].into_boxed_slice();
-        Self { owners: BTreeMap::new(), load, filter: Arc::default() }
+        Self { owners: BTreeMap::new(), load, filter: Arc::default(), outpost: None }
     }
 
     /// Which indices may be in use, for those who cannot ask.
@@ -65,6 +68,9 @@ impl Indices {
                 entry.insert(peer);
                 self.load[worker] += 1;
                 self.filter.note(index, self.owners.len(), self.owners.keys().copied());
+                if let Some(outpost) = &self.outpost {
+                    outpost.note_index(index);
+                }
                 return index;
             }
         }
@@ -74,6 +80,9 @@ impl Indices {
         if self.owners.remove(&index).is_some() {
             self.load[self.worker(index)] -= 1;
             self.filter.forget(index);
+            if let Some(outpost) = &self.outpost {
+                outpost.forget_index(index);
+            }
         }
     }
 

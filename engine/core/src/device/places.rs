@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::Device;
-use super::peer::Peer;
 use super::peers::Peers;
 use super::walk::Walk;
+use crate::outpost::Outpost;
 use crate::time::Time;
 use crate::whereabouts::Whereabouts;
 
@@ -29,9 +29,15 @@ impl Filling {
     }
 
     /// Enters the next few. False: one of them found no place near his own.
-    fn step(&mut self, peers: &Peers) -> bool {
+    fn step(&mut self, peers: &Peers, outpost: Option<&dyn Outpost>) -> bool {
         let Some(slots) = self.walk.step(PLACES_PER_TURN, peers) else { return true };
-        peers.slice(slots).fold(true, |all_fit, peer| all_fit & peer.enter_into(&self.table))
+        let located = peers.slice(slots).filter_map(|peer| peer.endpoint().map(|endpoint| (peer.id.index, endpoint)));
+        located.fold(true, |all_fit, (index, endpoint)| {
+            if let Some(outpost) = outpost {
+                outpost.locate(endpoint.remote);
+            }
+            all_fit & self.table.enter(endpoint.remote, index)
+        })
     }
 }
 
@@ -39,7 +45,7 @@ impl Device {
     /// The next few peers of the table that is being filled.
     pub(super) fn fill_table(&mut self) {
         let Some(filling) = &mut self.recovery.filling else { return };
-        let all_fit = filling.step(&self.peers);
+        let all_fit = filling.step(&self.peers, self.out.indices.outpost.as_deref());
         if filling.walk.is_done() {
             self.recovery.filling = None;
         }
@@ -51,11 +57,5 @@ impl Device {
     /// More peers wait to be entered: at once.
     pub(super) fn filling_due(&self) -> Option<Time> {
         self.recovery.filling.as_ref().and_then(|filling| filling.walk.due())
-    }
-}
-
-impl Peer {
-    fn enter_into(&self, table: &Whereabouts) -> bool {
-        self.endpoint().is_none_or(|endpoint| table.enter(endpoint.remote, self.id.index))
     }
 }

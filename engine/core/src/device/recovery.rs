@@ -37,6 +37,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Recovery {
     /// When it ends. Later times have no table.
     until: Time,
+    /// Who stands in front of the sockets knows that it goes on.
+    is_told: bool,
     table: Option<Arc<Whereabouts>>,
     /// Entries that the table has, or will have when it is filled.
     entered: usize,
@@ -56,8 +58,9 @@ pub(super) struct Recovery {
 
 impl Recovery {
     /// Sessions may have been lost just now.
-    pub fn open(&mut self, now: Time) {
+    pub fn open(&mut self, now: Time, out: &Outbox) {
         self.until = now + RECOVERY_TIME;
+        self.tell(true, out);
         match &self.table {
             Some(table) => table.set_until(self.until),
             None => self.outdated = true,
@@ -78,6 +81,7 @@ impl Recovery {
     /// From now on nothing is recovered.
     pub fn close(&mut self, out: &mut Outbox) {
         self.until = Time::ZERO;
+        self.tell(false, out);
         self.outdated = false;
         self.crowded = false;
         self.filling = None;
@@ -85,6 +89,13 @@ impl Recovery {
         if let Some(table) = self.table.take() {
             self.retired.push(table);
             out.push(Action::Recover(None));
+        }
+    }
+
+    fn tell(&mut self, is_on: bool, out: &Outbox) {
+        if let Some(outpost) = &out.indices.outpost {
+            outpost.set_recovering(is_on);
+            self.is_told = is_on;
         }
     }
 
@@ -96,14 +107,19 @@ impl Recovery {
 
     /// Notes that time passes.
     pub fn step(&mut self, now: Time, out: &mut Outbox) {
-        if now >= self.until && self.table.is_some() {
+        if now >= self.until && (self.table.is_some() || self.is_told) {
             self.close(out);
         }
         self.retired.retain(|table| Arc::strong_count(table) > 1);
     }
 
-    /// When the next peer may be asked, if one waits.
+    /// When the next peer may be asked, if one waits, or who stands in front of the sockets must be told of the end.
     pub fn next_deadline(&self) -> Option<Time> {
+        let end = self.is_told.then_some(self.until);
+        self.next_asked().into_iter().chain(end).min()
+    }
+
+    fn next_asked(&self) -> Option<Time> {
         let &(since, _) = self.waiting.front()?;
         let full = self.asked.len() >= RECOVERIES_PER_SECOND;
         let earliest = self.asked.front().filter(|_| full).map(|&first| first + SECOND);
@@ -111,7 +127,7 @@ impl Recovery {
     }
 
     fn next_due(&mut self, now: Time) -> Option<PeerId> {
-        self.next_deadline().filter(|&due| due <= now)?;
+        self.next_asked().filter(|&due| due <= now)?;
         self.waiting.pop_front().map(|(_, peer)| peer)
     }
 

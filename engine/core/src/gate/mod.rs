@@ -24,6 +24,7 @@ use zerocopy::IntoBytes;
 use crate::cookie::CookieChecker;
 use crate::drops::DropReason;
 use crate::index_filter::IndexFilter;
+use crate::outpost::Outpost;
 use crate::time::Time;
 use crate::wire::{CookieReply, Message, classify};
 pub(crate) use answered::Answered;
@@ -37,6 +38,9 @@ pub const LOADED_FOR: Duration = Duration::from_secs(1);
 /// Where control is slower than that, messages soon wait again, and that is load.
 pub const LOADED_REFUSED: u32 = 1_800;
 
+/// How often it is looked at how many were refused in front of the sockets, after load.
+const ASKED_EVERY: Duration = Duration::from_millis(10);
+
 /// Until when handshake messages must prove their address: shared by control, which sees that there is too much work,
 /// and the workers, which see that it goes on.
 #[derive(Debug, Default)]
@@ -45,13 +49,27 @@ pub struct Load {
     until: AtomicU64,
     /// Messages that were refused for the load since it was last noted.
     refused: AtomicU32,
+    /// Who refuses some before they get here, and how many those were when the load was last noted.
+    outpost: Option<Arc<dyn Outpost>>,
+    refused_outside: AtomicU32,
+    /// When it was last asked for that, in nanoseconds of [`Time`]: it has to look into one place for each worker.
+    asked: AtomicU64,
 }
 
 impl Load {
+    /// The same where somebody stands in front of the sockets.
+    pub(crate) fn behind(outpost: Arc<dyn Outpost>) -> Self {
+        Self { outpost: Some(outpost), ..Self::default() }
+    }
+
     /// There is more work than can be done now.
     pub fn note(&self, now: Time) {
         self.until.fetch_max((now + LOADED_FOR).as_nanos(), Ordering::Relaxed);
         self.refused.store(0, Ordering::Relaxed);
+        if let Some(outpost) = &self.outpost {
+            self.refused_outside.store(outpost.refused(), Ordering::Relaxed);
+            outpost.set_loaded_until(Time(self.until.load(Ordering::Relaxed)));
+        }
     }
 
     /// Another message was refused that passes without load. With [`LOADED_REFUSED`] there is load for another while.
@@ -64,7 +82,23 @@ impl Load {
 
     /// Whether there is load.
     pub fn is_on(&self, now: Time) -> bool {
-        now < Time(self.until.load(Ordering::Relaxed))
+        let until = Time(self.until.load(Ordering::Relaxed));
+        now < until || now.since(until) < LOADED_FOR && self.goes_on(now)
+    }
+
+    /// The load has just ended, and what comes passes again. If enough was refused, it has not ended.
+    fn goes_on(&self, now: Time) -> bool {
+        let Some(outpost) = &self.outpost else { return false };
+        if now.since(Time(self.asked.load(Ordering::Relaxed))) < ASKED_EVERY {
+            return false;
+        }
+        self.asked.store(now.as_nanos(), Ordering::Relaxed);
+        let outside = outpost.refused().wrapping_sub(self.refused_outside.load(Ordering::Relaxed));
+        let goes_on = outside.saturating_add(self.refused.load(Ordering::Relaxed)) >= LOADED_REFUSED;
+        if goes_on {
+            self.note(now);
+        }
+        goes_on
     }
 }
 

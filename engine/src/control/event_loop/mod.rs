@@ -52,6 +52,7 @@ use super::unreachable::Unreachables;
 use crate::cli::memory::Division;
 use crate::clock;
 use crate::failure::WorkerError;
+use crate::guard::Guard;
 use crate::metrics::{Exchange, MetricsPlace, Registry};
 use crate::queues::Queues;
 
@@ -175,6 +176,13 @@ impl Control {
     /// Has this library compute handshakes; to be called before there is a private key.
     pub fn set_x25519(&mut self, x25519: &'static dyn X25519) {
         self.device.set_x25519(x25519);
+    }
+
+    /// Something stands in front of the sockets; to be called before there is a private key, a peer or a link.
+    pub fn set_guard(&mut self, guard: Option<Guard>) {
+        if let Some(guard) = guard {
+            self.device.set_outpost(Arc::new(guard));
+        }
     }
 
     /// Tells the workers how busy their cores are when they ask.

@@ -3,7 +3,7 @@
 use super::cgroup::{memory_max, tightest};
 use super::memory::{Taken, memory_of, mib, taken};
 use super::{Finding, Subject, System};
-use crate::doctor::system::{CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN};
+use crate::doctor::system::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN};
 use crate::worker::locked_len;
 
 /// What a gateway takes beside its workers and without peers, in bytes.
@@ -30,16 +30,25 @@ fn net_admin(system: &System, subject: &Subject) -> Finding {
         )
 }
 
+/// The programs that spread flows, and that drop floods in front of the sockets.
 fn bpf(system: &System, subject: &Subject) -> Finding {
     const CHECK: &str = "container.bpf";
-    let may = [CAP_BPF, CAP_SYS_ADMIN].iter().any(|&capability| system.has_capability(&subject.process, capability));
+    let has = |capability| system.has_capability(&subject.process, capability);
     let is_open = system.number("proc/sys/kernel/unprivileged_bpf_disabled") == Some(0);
-    if may || is_open || subject.workers.len() < 2 {
-        return Finding::good(CHECK, "flows can be spread over the workers");
+    if !has(CAP_SYS_ADMIN) && !has(CAP_BPF) && !is_open {
+        let why = "without eBPF, all flows to a peer come to the worker that receives from it, and floods wake workers";
+        return Finding::warning(CHECK, "CAP_BPF is missing", why).remedy(
+            "give it: docker run --cap-add BPF --cap-add PERFMON; AmbientCapabilities=CAP_NET_ADMIN CAP_BPF \
+             CAP_PERFMON in a service",
+        );
     }
-    let why = "without the eBPF program, all flows to a peer come to the worker that receives from it";
-    Finding::warning(CHECK, "CAP_BPF is missing", why)
-        .remedy("give it: docker run --cap-add BPF; AmbientCapabilities=CAP_NET_ADMIN CAP_BPF in a service")
+    let may_loop = has(CAP_SYS_ADMIN) || has(CAP_BPF) && has(CAP_PERFMON);
+    if !may_loop {
+        let why = "the kernel takes no loop in an eBPF program without it, so floods of handshakes wake workers";
+        return Finding::note(CHECK, "CAP_PERFMON is missing", why)
+            .remedy("give it: docker run --cap-add PERFMON; AmbientCapabilities=… CAP_PERFMON in a service");
+    }
+    Finding::good(CHECK, "flows can be spread over the workers, and floods dropped in front of the sockets")
 }
 
 fn tun(system: &System) -> Finding {
@@ -139,8 +148,12 @@ mod tests {
         let findings = of(&machine);
         assert_eq!(found(&findings, "container.net-admin").0, Severity::Fault);
         assert_eq!(found(&findings, "container.bpf").0, Severity::Warning);
-        // CAP_NET_ADMIN and CAP_BPF.
+        // CAP_NET_ADMIN and CAP_BPF, then CAP_PERFMON as well.
         let machine = machine.file("proc/self/status", "CapEff:\t0000008000001000\n");
+        let findings = of(&machine);
+        let (severity, finding) = found(&findings, "container.bpf");
+        assert!(severity == Severity::Note && finding.what.contains("CAP_PERFMON"), "{finding:?}");
+        let machine = machine.file("proc/self/status", "CapEff:\t000000c000001000\n");
         assert!(of(&machine).iter().all(|finding| finding.severity == Severity::Good));
     }
 
