@@ -65,8 +65,8 @@ enum Command {
     Rfc2544(traffic::rfc2544::Options),
     /// Hours of mixed traffic through a tunnel, with figures for each minute, and what drifts meanwhile.
     Soak(soak::Options),
-    /// Measures between two hosts, through an existing tunnel, a router, or anything else: UDP, TCP, latency, also under
-    /// load, NDR and PDR, and soaks. A reflector has to run on the other host.
+    /// Measures between two hosts, through an existing tunnel, a router, or anything else: UDP, TCP, latency, also
+    /// under load, NDR and PDR, and soaks. A reflector has to run on the other host.
     Generator(traffic::generator::Options),
     /// The other end of `generator`: waits for one, receives its traffic and sends what it asks for.
     Reflector(traffic::reflector::Options),

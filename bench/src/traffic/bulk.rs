@@ -52,9 +52,9 @@ pub fn print_rrul(outcome: &RrulOutcome) {
 pub fn named(outcome: &RrulOutcome) -> [(&'static str, &Answers); 4] {
     [
         ("UDP, before", &outcome.udp.quiet),
-        ("UDP, under load", &outcome.udp.loaded),
-        ("ICMP echo, before", &outcome.icmp.quiet),
-        ("ICMP echo, under load", &outcome.icmp.loaded),
+        ("UDP, loaded", &outcome.udp.loaded),
+        ("ICMP, before", &outcome.icmp.quiet),
+        ("ICMP, loaded", &outcome.icmp.loaded),
     ]
 }
 

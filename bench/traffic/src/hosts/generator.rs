@@ -74,8 +74,8 @@ impl Generator {
         done.udp.ok_or_else(out_of_turn)
     }
 
-    /// Transfers to the reflector, as [`tcp::run`](crate::tcp::run) does on one host. The ramp-up counts from when the reflector begins,
-    /// one way of the control connection before the generator does.
+    /// Transfers to the reflector, as [`tcp::run`](crate::tcp::run) does on one host. The ramp-up counts from when the
+    /// reflector begins, one way of the control connection before the generator does.
     ///
     /// # Errors
     /// The bulk is not within its limits, a connection cannot be made or breaks, nothing moves for 20 seconds, or a

@@ -67,7 +67,7 @@ pub(crate) enum Request {
     Finish,
 }
 
-/// What is to be carried.
+/// What both hosts carry.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ask {
     /// The generator's address.
@@ -78,7 +78,7 @@ pub(crate) struct Ask {
     pub(crate) udp: Option<UdpAsk>,
     /// Connections.
     pub(crate) tcp: Option<TcpAsk>,
-    /// Whether probes are to be sent back.
+    /// Whether probes are sent back.
     #[serde(default)]
     pub(crate) echo: bool,
 }
