@@ -270,6 +270,9 @@ fn run(
 /// What the operator should know of the start.
 fn report(daemon: &Daemon) {
     log::info!("ringfort {VERSION} serves the interface with {} workers", daemon.workers());
+    if daemon.is_passive() {
+        log::info!("this gateway is passive: nothing is sent or answered until ringfort promote");
+    }
     if let Some(note) = daemon.taken_over() {
         log::log!(if note.has_one_queue { log::Level::Warn } else { log::Level::Info }, "{note}");
     }

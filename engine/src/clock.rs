@@ -1,5 +1,7 @@
 //! The two clocks, read at the edge and passed inwards.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use nix::time::{ClockId, clock_gettime};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::{Now, Time};
@@ -20,7 +22,13 @@ pub fn boot_time() -> Time {
 /// The wall clock in seconds since 1970. Before that it reads as 1970.
 #[must_use]
 pub fn unix_secs() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    wall_time().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The wall clock.
+#[must_use]
+pub fn wall_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Both clocks. A wall clock before 1970 reads as 1970.

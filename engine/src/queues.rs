@@ -8,7 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use ring_buffers::{Bell, Waker};
@@ -79,6 +79,8 @@ pub struct ControlInbox {
     turns: AtomicU64,
     /// The version of the routes that each worker uses.
     routes_in_use: Box<[AtomicU64]>,
+    /// Which workers drop everything, because the gateway is passive.
+    passive: Box<[AtomicBool]>,
 }
 
 impl ControlInbox {
@@ -90,6 +92,7 @@ impl ControlInbox {
             sleeper: Sleeper::new()?,
             turns: AtomicU64::new(0),
             routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            passive: (0..workers).map(|_| AtomicBool::new(false)).collect(),
         })
     }
 
@@ -179,6 +182,18 @@ impl ControlInbox {
     #[must_use]
     pub fn oldest_routes_in_use(&self) -> u64 {
         self.routes_in_use.iter().map(|v| v.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+
+    /// Worker `worker` drops everything from now on, or does so no more. Somebody may wait for that.
+    pub fn acknowledge_role(&self, worker: usize, passive: bool) {
+        self.passive[worker].store(passive, Ordering::Release);
+        self.sleeper.ring();
+    }
+
+    /// Whether no worker lets anything pass.
+    #[must_use]
+    pub fn are_passive(&self) -> bool {
+        self.passive.iter().all(|passive| passive.load(Ordering::Acquire))
     }
 }
 

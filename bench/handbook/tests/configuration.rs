@@ -103,6 +103,7 @@ fn restart_names() -> Vec<&'static str> {
         "Bind = lo",
         "SocketBuffer = 1M",
         "Memory = 32M",
+        "Passive = true",
         "Aead = aws-lc",
         "LogLevel = warn",
         "Metrics = 127.0.0.1:1",

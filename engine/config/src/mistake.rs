@@ -152,7 +152,7 @@ pub enum Problem {
     /// Table.
     #[error("this is not a routing table: use auto, off, main, default, or the number of a table")]
     Table,
-    /// SaveConfig.
+    /// SaveConfig, Passive.
     #[error("use true or false")]
     Flag,
     /// HookTimeout.

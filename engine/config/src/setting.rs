@@ -45,6 +45,7 @@ pub(crate) enum Setting {
     Bind,
     SocketBuffer,
     Memory,
+    Passive,
     Aead,
     LogLevel,
     Metrics,
@@ -108,7 +109,7 @@ pub fn settings() -> Vec<SettingName> {
 
 pub(crate) const INCLUDE: Entry = Entry { name: "Include", setting: Setting::Include, owner: Owner::Us, repeats: true };
 
-const INTERFACE: [Entry; 26] = [
+const INTERFACE: [Entry; 27] = [
     wg("PrivateKey", Setting::PrivateKey),
     wg("ListenPort", Setting::ListenPort),
     wg("FwMark", Setting::FwMark),
@@ -132,6 +133,7 @@ const INTERFACE: [Entry; 26] = [
     own("Bind", Setting::Bind),
     own("SocketBuffer", Setting::SocketBuffer),
     own("Memory", Setting::Memory),
+    own("Passive", Setting::Passive),
     own("Aead", Setting::Aead),
     own("LogLevel", Setting::LogLevel),
     own("Metrics", Setting::Metrics),

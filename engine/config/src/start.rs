@@ -28,6 +28,8 @@ pub struct StartSettings {
     pub socket_buffer: Option<SocketBuffer>,
     /// What packets and the buffers of sockets may take together.
     pub memory: Option<MemoryBound>,
+    /// Whether to serve nobody until somebody promotes the gateway.
+    pub passive: Option<bool>,
     /// Implementation of the ciphers.
     pub aead: Option<Selection>,
     /// What is logged.
@@ -50,6 +52,7 @@ impl StartSettings {
             bind,
             socket_buffer,
             memory,
+            passive,
             aead,
             log_level: _,
             metrics,
@@ -63,6 +66,7 @@ impl StartSettings {
             ("Bind", *bind != other.bind),
             ("SocketBuffer", *socket_buffer != other.socket_buffer),
             ("Memory", *memory != other.memory),
+            ("Passive", *passive != other.passive),
             ("Aead", *aead != other.aead),
             ("Metrics", *metrics != other.metrics),
         ];

@@ -63,12 +63,23 @@ fn start() -> impl Strategy<Value = StartSettings> {
         of(prop::sample::select(vec!["eth0", "192.0.2.1", "::"])
             .prop_map(|name| name.parse().expect("one to bind to"))),
         (of((256 << 10..=512_usize << 20).prop_map(SocketBuffer)), of((1..=usize::MAX).prop_map(MemoryBound))),
-        of(aead.prop_map(|name| name.parse().expect("a provider"))),
+        (of(any::<bool>()), of(aead.prop_map(|name| name.parse().expect("a provider")))),
         of(prop::sample::select(levels).prop_map(LogLevel)),
         of(any::<SocketAddr>().prop_map(|addr| SocketAddr::new(addr.ip(), addr.port()))),
     )
         .prop_map(
-            |(workers, cpus, busy_poll, udp_gso, overlays, bind, (socket_buffer, memory), aead, log_level, metrics)| {
+            |(
+                workers,
+                cpus,
+                busy_poll,
+                udp_gso,
+                overlays,
+                bind,
+                (socket_buffer, memory),
+                (passive, aead),
+                log_level,
+                metrics,
+            )| {
                 StartSettings {
                     workers,
                     cpus,
@@ -78,6 +89,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
                     bind,
                     socket_buffer,
                     memory,
+                    passive,
                     aead,
                     log_level,
                     metrics,

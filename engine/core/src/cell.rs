@@ -27,7 +27,7 @@ use crate::peer_drops::PeerDrops;
 use crate::shared::{self, Highest, Numbered};
 use crate::time::Time;
 use crate::waiting::Waiting;
-use crate::whereabouts::{LostSession, Moves};
+use crate::whereabouts::{LostSession, Move, Moves};
 
 /// Where a peer is reached, or that nobody knows.
 #[derive(Debug, Default)]
@@ -139,6 +139,8 @@ pub struct PeerShared {
     pub lost: LostSession,
     /// Whether any peer of the device has moved.
     pub moves: Arc<Moves>,
+    /// Whether this one has.
+    own_move: Move,
     /// What was thrown away of its packets.
     pub drops: PeerDrops,
     /// The highest number of a session that the peer has proved to have.
@@ -161,9 +163,27 @@ impl PeerShared {
             waiting: Waiting::default(),
             lost: LostSession::default(),
             moves,
+            own_move: Move::default(),
             drops: PeerDrops::default(),
             confirmed: AtomicU64::new(0),
         }
+    }
+
+    /// The endpoint has just changed. True: control has to be told.
+    #[must_use = "control has to be told"]
+    pub fn note_move(&self) -> bool {
+        // Both are noted, whoever asks for which.
+        self.moves.note() | self.own_move.note(&self.moves)
+    }
+
+    /// Control could not be told.
+    pub fn untold_move(&self) {
+        self.own_move.untold(&self.moves);
+    }
+
+    /// Control was told, and reads the endpoint after this.
+    pub fn hear_move(&self) {
+        self.own_move.heard();
     }
 
     /// The sum over all workers.

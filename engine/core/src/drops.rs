@@ -118,6 +118,8 @@ drops! {
     NoSlot = "no_slot",
     /// The device, the peer, or the socket that it came to, is down or gone.
     Down = "down",
+    /// The gateway is passive: it answers nothing and asks nothing until it is promoted.
+    Passive = "passive",
 }
 
 impl DropReason {

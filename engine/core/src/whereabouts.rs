@@ -187,17 +187,57 @@ impl LostSession {
 
 /// Whether a peer's endpoint has changed since control last asked. One for all peers.
 #[derive(Debug, Default)]
-pub struct Moves(AtomicBool);
+pub struct Moves {
+    any: AtomicBool,
+    /// Somebody wants to know whose.
+    watched: AtomicBool,
+    /// Somebody wanted to, and control could not be told.
+    missed: AtomicBool,
+}
 
 impl Moves {
     /// An endpoint has just changed. True: nobody has said so since control last asked, and control may be asleep.
     pub fn note(&self) -> bool {
-        marks::publish(&self.0)
+        marks::publish(&self.any)
     }
 
     /// Whether an endpoint has changed since this was last asked. What is read afterwards is as new as the answer.
     pub fn take(&self) -> bool {
-        marks::take(&self.0)
+        marks::take(&self.any)
+    }
+
+    /// From now on control is told of each peer that moves, or not.
+    pub fn watch(&self, is_watched: bool) {
+        self.watched.store(is_watched, Ordering::Release);
+    }
+
+    /// Whether control was not told of some peer that has moved, since this was last asked.
+    pub fn take_missed(&self) -> bool {
+        marks::take(&self.missed)
+    }
+}
+
+/// Whether control has to be told that one peer has moved, while somebody watches.
+#[derive(Debug, Default)]
+pub struct Move(AtomicBool);
+
+impl Move {
+    /// The peer has just moved. True: control does not know, and somebody watches.
+    pub fn note(&self, moves: &Moves) -> bool {
+        moves.watched.load(Ordering::Acquire) && marks::publish(&self.0)
+    }
+
+    /// Control was not told: there was no room. It looks at all peers.
+    pub fn untold(&self, moves: &Moves) {
+        marks::take(&self.0);
+        if moves.watched.load(Ordering::Acquire) {
+            moves.missed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Control has heard of it. What it reads afterwards is as new as that.
+    pub fn heard(&self) {
+        marks::take(&self.0);
     }
 }
 
@@ -275,5 +315,22 @@ mod tests {
         assert!(moves.note() && !moves.note());
         assert!(moves.take() && !moves.take());
         assert!(moves.note());
+    }
+
+    #[test]
+    fn whose_move_it_is_is_told_while_somebody_watches() {
+        let (moves, one, other) = (Moves::default(), Move::default(), Move::default());
+        assert!(!one.note(&moves), "nobody watches");
+        moves.watch(true);
+        assert!(one.note(&moves) && !one.note(&moves) && other.note(&moves));
+        one.heard();
+        assert!(one.note(&moves), "it has moved again");
+        assert!(!moves.take_missed());
+        one.untold(&moves);
+        assert!(moves.take_missed() && !moves.take_missed());
+        assert!(one.note(&moves));
+        moves.watch(false);
+        other.untold(&moves);
+        assert!(!moves.take_missed(), "nobody wants to know");
     }
 }

@@ -106,6 +106,7 @@ impl Dispatch {
                 to.order(peer.index as usize % self.workers, Order::SendKeepalive { peer });
             }
             Action::Recover(whereabouts) => self.broadcast(to, || Order::Recover(whereabouts.clone())),
+            Action::Passive(since) => self.broadcast(to, || Order::Passive(since)),
             Action::Gate(gate) => self.broadcast(to, || Order::Gate(gate.clone())),
             Action::DropStaged { peer } => {
                 let waiters = self.cell(peer).shared().waiting.take();

@@ -36,6 +36,7 @@ mod losses;
 mod orders;
 mod outbound;
 mod outputs;
+mod passive;
 mod peers;
 mod sessions;
 mod stages;
@@ -117,6 +118,8 @@ pub struct DataPath<W = Unwatched> {
     peers: PeerTable,
     sessions: Sessions,
     routes: AllowedIps,
+    /// The routes, while the gateway is passive: then those in force are none.
+    standing_by: Option<AllowedIps>,
     /// How often the routes were replaced.
     routes_version: u64,
     /// Where peers are, as long as sessions are recovered that were lost.
@@ -165,6 +168,7 @@ impl<W: Watch> DataPath<W> {
             peers: PeerTable::default(),
             sessions: Sessions::default(),
             routes: AllowedIps::new(),
+            standing_by: None,
             routes_version: 0,
             whereabouts: None,
             told: Told::default(),

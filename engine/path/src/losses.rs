@@ -86,7 +86,7 @@ impl<W: Watch> DataPath<W> {
             Some(peer) => self.drop_of(now, peer, reason, n),
             None => {
                 self.counters.drop(reason, n);
-                if now >= self.unrouted.next {
+                if reason == DropReason::NoRoute && now >= self.unrouted.next {
                     self.unrouted.next = now + UNROUTED_INTERVAL;
                     self.report(PeerEvent::Unrouted { destination }, None);
                 }

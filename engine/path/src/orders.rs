@@ -67,6 +67,8 @@ pub enum Order {
     Gate(Option<Arc<Gate>>),
     /// The interface is down: what waits for a session is dropped.
     LinkDown,
+    /// Another gateway serves the peers since this time; `None`: we do.
+    Passive(Option<Time>),
     /// The interface's MTU in bytes.
     Mtu(u32),
     /// Somebody looks on from now on, in place of whoever did; or nobody.
@@ -113,8 +115,8 @@ impl<W: Watch> DataPath<W> {
                 self.drop_staged(now, peer, DropReason::Down);
             }
             Order::Routes { routes, .. } => {
-                self.routes = routes;
                 self.routes_version += 1;
+                *self.standing_by.as_mut().unwrap_or(&mut self.routes) = routes;
             }
             Order::SendStaged { peer } => self.send_staged(now, peer),
             Order::SendKeepalive { peer } => return self.send_something(now, peer),
@@ -125,6 +127,7 @@ impl<W: Watch> DataPath<W> {
                 self.has_forgotten = true;
                 self.drop_all_staged(now, DropReason::Down);
             }
+            Order::Passive(since) => self.set_passive(now, since),
             Order::Mtu(mtu) => self.config.mtu = mtu as usize,
             Order::Tap(tap) => self.tap = tap,
         }

@@ -281,7 +281,11 @@ impl<W: Watch> DataPath<W> {
                 }
             }
             // Control is awake, since its queue is full, and looks whether anybody has moved.
-            PeerEvent::Moved(_) => {}
+            PeerEvent::Moved(peer) => {
+                if let Some(peer) = self.peers.get(peer) {
+                    peer.cell().shared().untold_move();
+                }
+            }
             // It is counted, and told again after a quiet time.
             PeerEvent::Dropped { .. } | PeerEvent::Unrouted { .. } | PeerEvent::WrongKey { .. } => {}
         }

@@ -16,7 +16,9 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{capture, check, doctor, down, log_level, peers, reload, save, stats, top, up, why};
+use crate::commands::{
+    capture, check, demote, doctor, down, log_level, peers, promote, reload, save, stats, top, up, watch, why,
+};
 use crate::version::VERSION;
 
 const AFTER_HELP: &str = "\
@@ -115,6 +117,9 @@ pub enum Command {
     /// Print the state of all peers of NAME, and what was dropped or failed
     Peers(peers::Args),
 
+    /// Print the peers of NAME, and then what happens to them, as it happens: text, or lines of JSON for programs
+    Watch(watch::Args),
+
     /// Print the counters of the daemon that serves NAME, as lines of "name=value"
     Stats(stats::Args),
 
@@ -126,6 +131,12 @@ pub enum Command {
 
     /// Say in sentences what is wrong with a peer of NAME, and what to do
     Why(why::Args),
+
+    /// Have a gateway that is passive serve its peers
+    Promote(promote::Args),
+
+    /// Have a gateway send and answer nothing, because another one serves its peers
+    Demote(demote::Args),
 
     /// Say what of this machine keeps a gateway from starting, or from being fast, and what to do about it
     Doctor(doctor::Args),

@@ -26,7 +26,7 @@ use crate::metrics::{self, PeerSeries};
 use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 20] = [
+const DAEMON_OPTIONS: [&str; 21] = [
     "foreground",
     "workers",
     "cpus",
@@ -44,6 +44,7 @@ const DAEMON_OPTIONS: [&str; 20] = [
     "config",
     "endpoints",
     "filter",
+    "passive",
     "sandbox",
     "core_dumps",
     "user",
@@ -153,6 +154,11 @@ pub struct Serve {
     #[arg(long, value_name = "HOW", default_value = "on")]
     pub filter: Filter,
 
+    /// Stand by: take configuration and endpoints, but send and answer nothing until `ringfort promote NAME`. For the
+    /// second of two gateways that have the same private key
+    #[arg(long)]
+    pub passive: bool,
+
     /// What the daemon gives up once it serves: capabilities, system calls (seccomp), and paths (Landlock) that it has
     /// no use for. "report" refuses nothing, and has the kernel's log say which system calls "on" would refuse: lines
     /// of "audit: type=1326"
@@ -210,6 +216,12 @@ impl Serve {
     #[must_use]
     pub fn chooses_workers(&self) -> bool {
         self.workers().is_some() || self.cpus().is_some()
+    }
+
+    /// Whether to stand by until somebody promotes us.
+    #[must_use]
+    pub fn is_passive(&self) -> bool {
+        self.passive || self.file.passive.unwrap_or(false)
     }
 
     /// How long workers poll before they sleep.

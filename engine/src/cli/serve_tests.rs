@@ -162,6 +162,18 @@ fn overlays_are_merged_unless_the_option_or_else_the_file_says_no() {
 }
 
 #[test]
+fn a_gateway_stands_by_if_the_option_or_the_file_says_so() {
+    let stands_by = |args: &[&str], file| {
+        let mut serve = parse(args).unwrap();
+        serve.file.passive = file;
+        serve.is_passive()
+    };
+    assert!(!stands_by(&["wg0"], None) && !stands_by(&["wg0"], Some(false)));
+    assert!(stands_by(&["wg0"], Some(true)) && stands_by(&["--passive", "wg0"], None));
+    assert!(parse(&["--stats", "--passive", "wg0"]).is_err(), "a daemon that runs is promoted and demoted");
+}
+
+#[test]
 fn cpu_lists() {
     assert_eq!("0-3,6".parse(), Ok(CpuList(vec![0, 1, 2, 3, 6])));
     assert_eq!("5,2".parse(), Ok(CpuList(vec![5, 2])));

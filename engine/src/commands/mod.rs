@@ -2,15 +2,19 @@
 
 pub mod capture;
 pub mod check;
+pub mod demote;
 pub mod doctor;
 pub mod down;
 pub mod log_level;
 pub mod peers;
+pub mod promote;
 pub mod reload;
 pub mod save;
+mod signals;
 pub mod stats;
 pub mod top;
 pub mod up;
+pub mod watch;
 pub mod why;
 
 use std::io::Write as _;
@@ -33,6 +37,9 @@ pub fn run(command: Command) -> ExitCode {
         Command::LogLevel(args) => log_level::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Promote(args) => promote::run(&args),
+        Command::Demote(args) => demote::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Top(args) => top::run(&args),
     }

@@ -27,10 +27,13 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn text(answer: &Value) -> String {
     let mut text = String::new();
+    if answer["interface"]["passive"] == true {
+        line(&mut text, format_args!("passive: nothing is sent or answered until ringfort promote"));
+    }
     for peer in answer["peers"].as_array().into_iter().flatten() {
         write_peer(&mut text, peer);
     }
-    if text.is_empty() {
+    if answer["peers"].as_array().is_none_or(Vec::is_empty) {
         line(&mut text, format_args!("no peers"));
     }
     for stranger in answer["interface"]["unknown_keys"].as_array().into_iter().flatten() {

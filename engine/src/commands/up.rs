@@ -54,7 +54,7 @@ and settings of our own:
   [Interface] PrivateKeyFile   a file with the key: a credential of systemd (LoadCredential=) or relative to this one
               CipherSuite      see ringfort --help
               Workers, CPUs, BusyPoll, UdpGso, Overlays, Bind, SocketBuffer,
-              Memory, Aead, LogLevel, Metrics                               as the options of the daemon
+              Memory, Passive, Aead, LogLevel, Metrics                      as the options of the daemon
               HookTimeout      seconds that PreDown may take, and PostDown as well, or off [default: 30]
   [Peer]      Name             what logs and tables call the peer
               CipherSuite, Source                                           see ringfort --help

@@ -71,6 +71,7 @@ pub fn stats(reply: &mut Reply, device: &Device, plane: &DataPlane, handshakes_w
     let cipher = plane.plan().main_provider(Suite::ChaCha20Poly1305);
     reply.line(&format!("aead_{}", cipher.name().replace('-', "_")), 1);
     reply.line("link_up", u8::from(device.is_up()));
+    reply.line("passive", u8::from(device.is_passive()));
     reply.line("peers", device.peer_count());
     let marked = device.peers().filter(|peer| peer.suite() != ringfort_core::suite::Suite::default());
     reply.line("peers_aes256gcm", marked.count());

@@ -18,7 +18,7 @@ use super::file::steward::Report;
 use super::key_text;
 use super::logging::level_name;
 use super::server::{connect, socket_path};
-use super::uapi::DEFAULT_SUITE;
+use super::uapi::{DEFAULT_SUITE, Role};
 use crate::capture;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,6 +87,22 @@ pub fn log_level(name: &str, level: Option<LevelFilter>) -> Result<String, Daemo
     Ok(level.to_owned())
 }
 
+/// Has the daemon that serves interface `name` take a role, and waits until that is so. Returns the role that holds
+/// then, on a line: somebody else may have decided otherwise.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::Declined`].
+pub fn role(name: &str, role: Role) -> Result<String, DaemonError> {
+    let older = |name| {
+        DaemonError::Declined(format!(
+            "the daemon that serves interface {name} knows no roles: it is \
+        not ringfort, or an older one"
+        ))
+    };
+    let lines = answer(name, &format!("role={}\n\n", role.name()), older)?;
+    lines.strip_prefix("role=").map(str::to_owned).ok_or_else(|| older(name.to_owned()))
+}
+
 /// All peers of interface `name`, and who would like to be one. They come in parts, so the daemon is never kept long.
 ///
 /// # Errors
@@ -142,6 +158,18 @@ pub fn capture(name: &str, request: &capture::Request) -> Result<UnixStream, Dae
     let older =
         || format!("the daemon that serves interface {name} cannot capture: it is not ringfort, or an older one");
     Err(DaemonError::Capture(json["error"].as_str().map_or_else(older, str::to_owned)))
+}
+
+/// Begins to watch the peers of interface `name`. Lines come on the connection until one side closes it.
+///
+/// # Errors
+/// [`DaemonError::NotServed`].
+pub fn watch(name: &str) -> Result<UnixStream, DaemonError> {
+    let stream = send(name, "watch=1\n\n").and_then(|stream| {
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    });
+    stream.map_err(|source| unanswered(name, source))
 }
 
 /// The JSON in an answer of one line.

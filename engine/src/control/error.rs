@@ -83,6 +83,9 @@ pub enum DaemonError {
     /// A capture was refused, or there is no place for it.
     #[error("{0}")]
     Capture(String),
+    /// A daemon knows no such request, or carries it out for nobody else at the moment.
+    #[error("{0}")]
+    Declined(String),
     /// No peer has that name or key, or more than one.
     #[error("{0}")]
     WhichPeer(String),
@@ -312,7 +315,7 @@ impl DaemonError {
             | Self::Bind(BindError::NoWorkers) => Fault::Bug,
             Self::Worker(failure) => failure.error.fault(),
             Self::NotReloaded { fault, .. } => *fault,
-            Self::User(_) => Fault::Request,
+            Self::User(_) | Self::Declined(_) => Fault::Request,
             Self::Metrics(error) if error.is_of_request() => Fault::Request,
             Self::NoCapability
             | Self::ControlSocket { .. }

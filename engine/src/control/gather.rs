@@ -42,6 +42,7 @@ impl Subject<'_> {
         let Self { device, plane, handshakes_waiting, turns, .. } = *self;
         ControlSample {
             is_up: device.is_up(),
+            is_passive: device.is_passive(),
             has_key: device.private_key().is_some(),
             peers: device.peer_count(),
             routes: device.routes().len(),

@@ -52,6 +52,7 @@ mod supervisor;
 pub mod uapi;
 mod unreachable;
 pub mod user;
+mod watch;
 mod workers;
 
 pub use event_loop::End;

@@ -33,6 +33,7 @@ use super::signals;
 use super::sockets::Sockets;
 use super::sources::SourceCheck;
 use super::supervisor;
+use super::uapi::Role as Standing;
 use super::workers::Workers;
 use crate::cli::Serve;
 use crate::cli::memory::Division;
@@ -111,8 +112,7 @@ impl Daemon {
         let captures = captures.map_err(|error| DaemonError::system("start a thread for captures", error))?;
         let (of_control, for_metrics) = (source.clone(), exchange.clone());
         let mut control = Control::new(plane, interface, sources, of_control, for_metrics, captures, MTU_DEFAULT);
-        control.set_x25519(x25519.x25519);
-        control.set_guard(guard);
+        control.prepare(x25519.x25519, guard, cli.is_passive());
         control.watch_cores(flows.as_ref().and_then(|flows| Cores::open(flows.balance.clone(), cpus)));
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         let loaded = keep_endpoints(cli, &mut control)?;
@@ -194,6 +194,12 @@ impl Daemon {
     #[must_use]
     pub fn loaded(&self) -> Option<&Loaded> {
         self.loaded.as_ref()
+    }
+
+    /// Whether another gateway serves the peers.
+    #[must_use]
+    pub fn is_passive(&self) -> bool {
+        self.control.role() == Standing::Passive
     }
 
     /// What packets and sockets may take.

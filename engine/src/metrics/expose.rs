@@ -83,6 +83,7 @@ fn memory(text: &mut Text, division: &Division) {
 fn state(text: &mut Text, control: &ControlSample, shown: usize, states: Option<States>) {
     let mut gauge = |about: &About, value: u64| text.family(about).sample(&[], value);
     gauge(&families::UP, control.is_up.into());
+    gauge(&families::PASSIVE, control.is_passive.into());
     gauge(&families::PRIVATE_KEY_SET, control.has_key.into());
     gauge(&families::PEERS, control.peers as u64);
     gauge(&families::PEERS_SHOWN, shown as u64);

@@ -105,6 +105,8 @@ families! {
         MEMORY_BOUND = "memory_bound_bytes", Gauge, [],
             "What both may take together (--memory), or else a quarter of the memory of the machine or control group.";
         UP = "up", Gauge, [], "Whether the interface is up and there are sockets (1) or not (0).";
+        PASSIVE = "passive", Gauge, [],
+            "Whether the gateway is passive (1), because another one serves its peers, or serves them itself (0).";
         PRIVATE_KEY_SET = "private_key_set", Gauge, [], "Whether there is a private key (1) or not (0).";
         PEERS = "peers", Gauge, [], "Peers that are configured.";
         PEERS_SHOWN = "peers_shown", Gauge, [], "Peers that have series of their own (--metrics-peers).";

@@ -28,6 +28,9 @@ pub struct Overview {
     pub started_s: f64,
     /// The interface is up, and there are sockets.
     pub up: bool,
+    /// Another gateway serves the peers.
+    #[serde(default)]
+    pub passive: bool,
     /// There is a private key.
     pub has_private_key: bool,
     /// How many peers there are.
@@ -141,6 +144,7 @@ impl Overview {
             time_s: since_epoch(SystemTime::now()).as_secs_f64(),
             started_s: since_epoch(registry.started).as_secs_f64(),
             up: control.is_up,
+            passive: control.is_passive,
             has_private_key: control.has_key,
             peers: control.peers as u64,
             allowed_ips: control.routes as u64,

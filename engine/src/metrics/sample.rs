@@ -25,6 +25,8 @@ pub struct Snapshot {
 pub struct ControlSample {
     /// The interface is up, and there are sockets.
     pub is_up: bool,
+    /// Another gateway serves the peers.
+    pub is_passive: bool,
     /// There is a private key.
     pub has_key: bool,
     /// How many peers there are.

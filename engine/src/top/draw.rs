@@ -71,6 +71,7 @@ fn header(app: &App) -> Vec<Line<'static>> {
         Span::from(app.name().to_owned()).add_modifier(Modifier::BOLD),
     ];
     let state = match (picture.is_up, picture.has_key) {
+        _ if picture.is_passive => ("passive", Color::Yellow),
         (false, _) => ("down", Color::Red),
         (true, false) => ("no private key", Color::Red),
         (true, true) => ("up", Color::Green),

@@ -11,6 +11,8 @@ pub struct Picture {
     pub up_s: f64,
     /// The interface is up.
     pub is_up: bool,
+    /// Another gateway serves the peers.
+    pub is_passive: bool,
     /// There is a private key.
     pub has_key: bool,
     /// How many peers there are.
@@ -109,6 +111,7 @@ impl Picture {
         Self {
             up_s: now.time_s - now.started_s,
             is_up: now.up,
+            is_passive: now.passive,
             has_key: now.has_private_key,
             peers: now.peers,
             all: sum(&threads, drops.values().map(|drop| drop.rate).sum(), now, before),

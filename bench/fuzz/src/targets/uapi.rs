@@ -104,6 +104,8 @@ fn understood(request: Request) -> String {
         Request::Report => "report".to_owned(),
         Request::File => "file".to_owned(),
         Request::LogLevel(level) => format!("log_level {level:?}"),
+        Request::Role(role) => format!("role {role:?}"),
+        Request::Watch => "watch".to_owned(),
         Request::StatsJson => "stats_json".to_owned(),
         Request::Peers(from) => format!("peers {from}"),
         Request::Why(key) => format!("why {}", hex(&key)),

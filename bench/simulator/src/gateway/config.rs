@@ -39,6 +39,8 @@ pub(super) struct Configuration {
     pub(super) seed: u64,
     pub(super) generation: u8,
     pub(super) is_up: bool,
+    /// Somebody has demoted it.
+    pub(super) is_passive: bool,
     pub(super) mtu: usize,
     /// By number: gateways, then phantoms. None for itself.
     pub(super) peers: Vec<Option<PeerSettings>>,
@@ -97,7 +99,7 @@ impl Configuration {
             })
         };
         let within = ends_at.into_iter().flat_map(within).collect();
-        Self { seed, generation: 0, is_up: true, mtu: site.mtu, peers, moved: None, within }
+        Self { seed, generation: 0, is_up: true, is_passive: false, mtu: site.mtu, peers, moved: None, within }
     }
 }
 
@@ -107,6 +109,7 @@ impl Gateway {
         let now = self.now(out.now).mono;
         self.device.remember(self.memory.drain(..));
         self.device.set_private_key(now, Some(private_key(self.config.seed, self.index, self.config.generation)));
+        self.device.set_passive(now, self.config.is_passive);
         if self.config.is_up {
             self.device.link_up(now);
         }

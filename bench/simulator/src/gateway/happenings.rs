@@ -78,6 +78,10 @@ impl Gateway {
                 self.device.link_down(now);
                 self.broadcast(|| Order::LinkDown, out);
             }
+            Disturbance::StandBy { .. } => {
+                self.config.is_passive = true;
+                self.device.set_passive(now, true);
+            }
             Disturbance::SetMtu { mtu, .. } => {
                 self.config.mtu = mtu;
                 self.broadcast(|| Order::Mtu(mtu as u32), out);
@@ -107,6 +111,10 @@ impl Gateway {
             Disturbance::LinkDown { .. } => {
                 self.config.is_up = true;
                 self.device.link_up(now);
+            }
+            Disturbance::StandBy { .. } => {
+                self.config.is_passive = false;
+                self.device.set_passive(now, false);
             }
             Disturbance::Loop { peer, .. } => self.set_loop(peer, false, out),
             _ => return,
@@ -282,6 +290,7 @@ impl Disturbance {
             | Self::SetWall { at, .. }
             | Self::NewKey { at }
             | Self::LinkDown { at }
+            | Self::StandBy { at }
             | Self::SetMtu { at, .. }
             | Self::Flood { at, .. }
             | Self::Nonsense { at, .. } => vec![at],

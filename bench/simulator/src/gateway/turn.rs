@@ -365,6 +365,7 @@ fn order_words(order: &Order) -> (&'static str, u32) {
         Order::Gate(gate) => ("ask handshake messages", u32::from(gate.is_some())),
         Order::Recover(places) => ("look for lost sessions", u32::from(places.is_some())),
         Order::LinkDown => ("the link is down", 0),
+        Order::Passive(since) => ("stand by", since.is_some().into()),
         Order::Mtu(mtu) => ("the MTU is", *mtu),
         Order::Tap(tap) => ("somebody looks on", tap.is_some().into()),
     }

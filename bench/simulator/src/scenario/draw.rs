@@ -260,6 +260,7 @@ fn event(rng: &mut Rng, gateways: &[Site], mover: Option<usize>) -> Disturbance 
         19 => Disturbance::NewPsk { at, peer },
         20 => Disturbance::NewSuite { at, peer },
         21 => Disturbance::Keepalive { at, peer, secs: rng.pick(&[0, 1, 7, 25]) },
+        22 if peer.is_multiple_of(2) => Disturbance::StandBy { at },
         22 => Disturbance::LinkDown { at },
         23 => Disturbance::SetMtu { at, mtu: rng.pick(&[1_280, 1_420, 1_500]) },
         24 | 25 => {

@@ -236,6 +236,8 @@ pub enum Disturbance {
     SetEndpoint { at: usize, peer: usize },
     /// The interface is down.
     LinkDown { at: usize },
+    /// It is demoted, and promoted at the end.
+    StandBy { at: usize },
     /// The interface has another MTU.
     SetMtu { at: usize, mtu: usize },
     /// Strangers send forged and replayed datagrams.

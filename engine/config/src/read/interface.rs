@@ -111,6 +111,10 @@ impl Reader<'_> {
                 self.config.interface.start.socket_buffer = self.accept(at, parts, start("SocketBuffer", text));
             }
             Setting::Memory => self.config.interface.start.memory = self.accept(at, parts, start("Memory", text)),
+            Setting::Passive => {
+                let flag = self.accept(at, parts, value::flag(text).ok_or(Problem::Flag));
+                self.config.interface.start.passive = flag;
+            }
             Setting::Aead => {
                 self.config.interface.start.aead = self.accept(at, parts, text.parse().map_err(|_| Problem::Aead));
             }

@@ -175,6 +175,7 @@ fn values_that_are_refused() {
         "BusyPoll = soon",
         "UdpGso = maybe",
         "Overlays = auto",
+        "Passive = yes",
         "Aead = rot13",
         "LogLevel = loud",
         "Metrics = 9586",

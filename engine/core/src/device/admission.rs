@@ -221,9 +221,7 @@ impl Device {
 
     fn assess(&self, datagram: &[u8], proof: Proof) -> Result<(), DropReason> {
         let message = classify(datagram)?;
-        if !self.up {
-            return Err(DropReason::Down);
-        }
+        self.serves()?;
         match message {
             Message::Initiation(..) => self.verify_mac1(datagram, proof),
             Message::Response(message) => {

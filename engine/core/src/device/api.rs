@@ -174,6 +174,9 @@ pub enum Action {
     /// All workers: data under an unknown index from these places is told as [`PeerEvent::LostSession`], in place of
     /// what was said before. `None`: it is not told any more.
     Recover(Option<Arc<Whereabouts>>),
+    /// All workers: from now on drop whatever comes from either side, as [`DropReason::Passive`], and forget the
+    /// sessions that were made up to this time. `None`: do so no more.
+    Passive(Option<Time>),
     /// All workers: ask handshake messages here before control gets them, in place of any gate before. `None`: there is
     /// no private key, so nobody can be asked anything.
     Gate(Option<Arc<Gate>>),

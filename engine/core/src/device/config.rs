@@ -62,21 +62,15 @@ impl Device {
     /// The link came up: peers with a persistent keepalive hear from us at once. With many peers it takes more than
     /// this call, see [`Device::is_renewing`].
     pub fn link_up(&mut self, now: Time) {
-        if !std::mem::replace(&mut self.up, true) {
-            self.renewal.note_link();
-            self.begin_renewal(now);
-            self.recovery.open(now, &self.out);
-        }
+        self.link = true;
+        self.follow_role(now);
     }
 
     /// The link went down: all sessions are zeroed, what is staged is dropped, no timer runs. No handshake message is
     /// taken from now on. With many peers the rest takes more than this call, see [`Device::is_renewing`].
     pub fn link_down(&mut self, now: Time) {
-        if std::mem::replace(&mut self.up, false) {
-            self.renewal.note_link();
-            self.begin_renewal(now);
-            self.recovery.close(&mut self.out);
-        }
+        self.link = false;
+        self.follow_role(now);
     }
 }
 
@@ -104,6 +98,9 @@ impl Device {
         peer.epoch = self.renewal.epoch();
         peer.source = self.sources.get(&key).copied();
         peer.timestamp_sent = self.timestamp_of_removed;
+        if let Some(changes) = &mut self.changes {
+            changes.add(peer);
+        }
         let shared = peer.shared.clone();
         self.out.push(Action::AddPeer { peer: id, shared });
         Ok(id)
@@ -117,6 +114,9 @@ impl Device {
         enter(&mut self.schedule, &mut peer);
         self.timestamp_of_removed = self.timestamp_of_removed.max(peer.timestamp_sent);
         self.removed.push(id);
+        if let Some(changes) = &mut self.changes {
+            changes.remove(id, *peer.remote.public());
+        }
         self.memory.moves.note();
     }
 
@@ -152,6 +152,9 @@ impl Device {
             self.published.locate(remote);
             self.memory.moves.note();
             peer.kick(now, ready);
+            if let Some(changes) = &mut self.changes {
+                changes.look(peer, now);
+            }
             enter(&mut self.schedule, peer);
         }
     }

@@ -91,6 +91,9 @@ impl Device {
             self.memory.moves.note();
         }
         peer.kick(now, self.up && self.identity.is_some());
+        if let Some(changes) = &mut self.changes {
+            changes.look(peer, now);
+        }
         enter(&mut self.schedule, peer);
     }
 

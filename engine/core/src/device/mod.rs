@@ -18,6 +18,7 @@
 
 mod admission;
 mod api;
+mod changes;
 mod config;
 mod handshake;
 mod health;
@@ -31,6 +32,7 @@ mod places;
 mod prefixes;
 mod recovery;
 mod renewal;
+mod role;
 mod sessions;
 mod sources;
 mod status;
@@ -40,6 +42,7 @@ mod traffic;
 mod walk;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
+pub use changes::{Change, WatchCursor, What};
 pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot, Unreachable};
 pub use memory::{MemoryCursor, Remembered};
 pub use names::{NAME_LEN_MAX, is_name};
@@ -67,6 +70,7 @@ use crate::time::{Now, Time};
 use crate::timers::{Schedule, Timer};
 use crate::wire::{HandshakeInitiation, HandshakeResponse, Message, classify};
 use admission::{Published, asks_limiter};
+use changes::Changes;
 use memory::Memory;
 use outbox::Outbox;
 use peer::{Env, Peer};
@@ -85,6 +89,11 @@ pub struct Device {
     workers: u8,
     /// Who computes handshakes.
     x25519: &'static dyn X25519,
+    /// The link is up.
+    link: bool,
+    /// Another gateway serves our peers.
+    passive: bool,
+    /// We serve them: the link is up, and we are not passive.
     up: bool,
     identity: Option<Identity>,
     published: Published,
@@ -100,6 +109,8 @@ pub struct Device {
     /// What the operator calls the peers, likewise.
     names: BTreeMap<PublicKey, Arc<str>>,
     strangers: Strangers,
+    /// What has happened to peers, while somebody watches.
+    changes: Option<Box<Changes>>,
     /// Whom the last handshake message was of, as it says.
     blamed: Option<PeerId>,
     schedule: Schedule,
@@ -131,6 +142,8 @@ impl Device {
         Self {
             workers,
             x25519: &Portable,
+            link: false,
+            passive: false,
             up: false,
             identity: None,
             published: Published::default(),
@@ -143,6 +156,7 @@ impl Device {
             renewal: Renewal::default(),
             names: BTreeMap::new(),
             strangers: Strangers::default(),
+            changes: None,
             blamed: None,
             schedule: Schedule::default(),
             routes: AllowedIps::new(),
@@ -201,6 +215,11 @@ impl Device {
         else {
             return self.handle_stranger(now.mono, event);
         };
+        if event == PeerEvent::Moved(peer)
+            && let Some(peer) = self.peers.get(peer)
+        {
+            peer.shared.hear_move();
+        }
         if event == PeerEvent::LostSession(peer) && self.up {
             self.note_lost_session(now.mono, peer);
         }
@@ -231,6 +250,7 @@ impl Device {
         self.renew_some(now.mono);
         self.fill_table();
         self.recover_due(now, rng);
+        self.keep_changes(now.mono);
         self.keep_gate(now.mono, rng);
         for _ in 0..PEERS_PER_TIMEOUT {
             let Some(due) = self.schedule.first_due(now.mono) else { return };
@@ -263,7 +283,7 @@ impl Device {
     /// is waited for.
     pub fn poll_timeout(&self) -> Option<Time> {
         let at_once = [self.renewal.due(), self.filling_due(), self.releases_due()];
-        let others = [self.recovery.next_deadline(), self.gate_due()];
+        let others = [self.recovery.next_deadline(), self.gate_due(), self.changes_due()];
         self.schedule.next().into_iter().chain(at_once.into_iter().chain(others).flatten()).min()
     }
 }
@@ -278,9 +298,7 @@ impl Device {
         rng: &mut dyn CryptoRng,
     ) -> Result<(), DropReason> {
         let message = classify(datagram)?;
-        if !self.up {
-            return Err(DropReason::Down);
-        }
+        self.serves()?;
         match message {
             Message::Initiation(suite, message) => {
                 self.admit(now, endpoint, (datagram, message.sender_index.get()), admission, rng)?;
@@ -351,6 +369,9 @@ impl Device {
         peer.settle(&mut env);
         let result = step(peer, &mut env);
         peer.tell_state(&mut env);
+        if let Some(changes) = &mut self.changes {
+            changes.look(peer, now.mono);
+        }
         enter(&mut self.schedule, peer);
         Some(result)
     }

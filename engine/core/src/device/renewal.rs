@@ -98,6 +98,9 @@ impl Device {
         for peer in self.peers.slice_mut(slots) {
             let target = Target { epoch, suite: self.suites.of(peer.remote.public()) };
             peer.renew(target, now, ready, &mut self.out);
+            if let Some(changes) = &mut self.changes {
+                changes.look(peer, now);
+            }
             enter(&mut self.schedule, peer);
         }
     }
@@ -136,6 +139,8 @@ impl Peer {
         if is_up {
             // Workers may have noted something since the link went down, and what they then said was ignored.
             self.shared.activity.reset();
+            // What was told before the sessions were lost says nothing of them.
+            self.shared.lost.untold();
             self.keepalive_at_once = self.keepalive_secs > 0;
             self.kick(now, ready);
         }

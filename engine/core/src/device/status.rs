@@ -87,7 +87,7 @@ impl<'a> PeerStatus<'a> {
 impl Device {
     /// Whether the link is up.
     pub const fn is_up(&self) -> bool {
-        self.up
+        self.link
     }
 
     /// Our private key.

@@ -66,6 +66,9 @@ impl Device {
         let (ready, suite) = (self.up && self.identity.is_some(), self.suites.of(&key));
         if let Some(peer) = self.peers.by_key(&key).and_then(|id| self.peers.get_mut(id)) {
             peer.use_suite(suite, now, ready, &mut self.out);
+            if let Some(changes) = &mut self.changes {
+                changes.look(peer, now);
+            }
             enter(&mut self.schedule, peer);
         }
         Ok(())

@@ -69,6 +69,8 @@ pub struct UnresolvedName {
 pub enum Finding {
     /// The interface is down.
     LinkDown,
+    /// The gateway is passive: another one serves its peers.
+    Passive,
     /// We have no socket: the port is taken.
     NotListening,
     /// We have no private key.
@@ -276,6 +278,7 @@ impl Finding {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::LinkDown => "link_down",
+            Self::Passive => "passive",
             Self::NotListening => "not_listening",
             Self::NoPrivateKey => "no_private_key",
             Self::NotAPeer { .. } => "not_a_peer",
@@ -311,6 +314,7 @@ impl Finding {
     pub const fn severity(&self) -> Severity {
         match self {
             Self::LinkDown
+            | Self::Passive
             | Self::NotListening
             | Self::NoPrivateKey
             | Self::NotAPeer { .. }
@@ -362,6 +366,7 @@ impl Finding {
             | Self::NothingBack { .. }
             | Self::LargeUnanswered { .. } => Certainty::Possible,
             Self::LinkDown
+            | Self::Passive
             | Self::NotListening
             | Self::NoPrivateKey
             | Self::NotAPeer { .. }

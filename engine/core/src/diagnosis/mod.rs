@@ -90,6 +90,9 @@ impl Case<'_> {
         if !self.device.is_up {
             findings.push(if self.outside.is_listening { Finding::LinkDown } else { Finding::NotListening });
         }
+        if self.device.is_passive {
+            findings.push(Finding::Passive);
+        }
         if !self.device.has_private_key {
             findings.push(Finding::NoPrivateKey);
         }
@@ -190,6 +193,7 @@ impl Case<'_> {
             matches!(
                 finding,
                 Finding::LinkDown
+                    | Finding::Passive
                     | Finding::NotListening
                     | Finding::NoPrivateKey
                     | Finding::NoRoute { .. }

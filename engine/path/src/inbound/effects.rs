@@ -26,7 +26,7 @@ impl<W: Watch> DataPath<W> {
         let tells_confirmed = receiver.session.awaits_confirmation() && receiver.session.confirm();
         let shared = receiver.cell().shared();
         let followed = shared.endpoint.follow(origin.endpoint);
-        let tells_moved = followed != Followed::Same && shared.moves.note();
+        let tells_moved = followed != Followed::Same && shared.note_move();
         let counters = &shared.counters[self.config.worker];
         counters.received(accepted.segments, accepted.bytes);
         counters.received_up_to(longest, receiver.session.missing());

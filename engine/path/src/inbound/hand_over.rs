@@ -17,9 +17,10 @@ impl<W: Watch> DataPath<W> {
         let Origin { receiver, endpoint, ecn } = run.origin;
         if run.handed || self.is_owner(receiver) {
             self.note_lost_session(now, &run);
-            self.tap_stranger(now, run.bytes(), run.stride, endpoint, ecn, DropReason::UnknownIndex);
+            let reason = self.reason_or_passive(DropReason::UnknownIndex);
+            self.tap_stranger(now, run.bytes(), run.stride, endpoint, ecn, reason);
             self.worthless += datagrams as u64;
-            self.counters.drop(DropReason::UnknownIndex, datagrams);
+            self.counters.drop(reason, datagrams);
             return run.behind();
         }
         let stride = run.stride;

@@ -82,6 +82,11 @@ impl Cookies {
 impl<W: Watch> DataPath<W> {
     /// A message that is not a data message. Returns why it goes no further, if it does not.
     pub(super) fn screen(&mut self, now: Time, message: &[u8], endpoint: Endpoint, ecn: u8) -> Option<DropReason> {
+        if self.is_passive() {
+            self.worthless += 1;
+            self.counters.drop(DropReason::Passive, 1);
+            return Some(DropReason::Passive);
+        }
         let Some(gate) = self.screen.gate.take() else {
             // There is no private key, or it was set just now: control knows.
             return self.pass_to_control(message, (endpoint, ecn), Proof::Unasked);

@@ -41,6 +41,7 @@ impl<W: Watch> DataPath<W> {
     /// `drivers/net/wireguard/device.c`).
     #[cold]
     pub(super) fn turn_back(&mut self, now: Time, reason: DropReason, destination: IpAddr, packet: &[u8]) {
+        let reason = self.reason_or_passive(reason);
         if let Some(tap) = &mut self.tap {
             tap.dropped(now, Direction::Out, self.routes.lookup(destination), reason, [packet, &[]]);
         }
@@ -57,6 +58,7 @@ impl<W: Watch> DataPath<W> {
         destination: IpAddr,
         mut segments: Segments<'_>,
     ) {
+        let reason = self.reason_or_passive(reason);
         if let Some(tap) = &mut self.tap {
             let peer = self.routes.lookup(destination);
             tap.dropped_segments(now, Direction::Out, peer, reason, segments.clone());

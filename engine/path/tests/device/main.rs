@@ -10,12 +10,14 @@ mod handshake;
 mod hours;
 mod memory;
 mod node;
+mod passive;
 mod recovery;
 #[path = "../../../core/src/seeded_rng.rs"]
 mod rng;
 mod sources;
 mod suites;
 mod timers;
+mod watch;
 
 // Where the file of `rng` looks for it.
 use ringfort_core::crypto;

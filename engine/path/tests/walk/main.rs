@@ -4,6 +4,7 @@ mod allocation;
 mod crowd;
 mod lone;
 mod order;
+mod passive;
 mod recover;
 mod refused;
 mod rig;

@@ -7,9 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::super::signals::Signals;
 use super::output::Output;
 use crate::capture::{PACKET_BLOCK, SIDES, STATISTICS_BLOCK, Statistics, read_interface, read_statistics};
 use crate::control::error::DaemonError;
@@ -20,28 +19,6 @@ const READ_LEN: usize = 256 << 10;
 const BLOCK_LEN_MAX: usize = 1 << 20;
 /// For the gateway to send the rest, once it was told to end.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Signals that end a capture.
-pub struct Signals(SignalFd);
-
-impl Signals {
-    /// They are blocked from now on.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn take() -> Result<Self, DaemonError> {
-        let failed = |errno| DaemonError::system("receive signals", errno);
-        let mut signals = SigSet::empty();
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().for_each(|signal| signals.add(signal));
-        signals.thread_block().map_err(failed)?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&signals, flags).map(Self).map_err(failed)
-    }
-
-    fn came(&self) -> bool {
-        self.0.read_signal().is_ok_and(|signal| signal.is_some())
-    }
-}
 
 /// What became of it.
 #[derive(Debug, Default)]
@@ -139,7 +116,7 @@ impl Copy<'_> {
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
-        let mut fds = [fd, PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [fd, PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         let ready = poll(&mut fds, timeout);
         let is_ready = fds[0].any().unwrap_or(false);
         if ready == Ok(0) {

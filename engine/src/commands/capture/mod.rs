@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use ringfort_core::crypto::PublicKey;
 
+use super::signals::Signals;
 use super::why;
 use crate::app::exit;
 use crate::capture::Request;
 use crate::control::error::DaemonError;
 use crate::control::{ask, key_text};
-use copy::{Signals, copy};
+use copy::copy;
 use output::Output;
 
 const AFTER_HELP: &str = "\

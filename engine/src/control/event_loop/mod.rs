@@ -16,6 +16,7 @@ mod from_file;
 mod messages;
 mod name;
 mod requests;
+mod role;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -26,7 +27,6 @@ use nix::errno::Errno as SysErrno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use ringfort_core::crypto::X25519;
 use ringfort_core::device::{Device, Durations, Remembered};
 use ringfort_core::time::{Now, Time};
 use ringfort_path::Order;
@@ -49,10 +49,10 @@ use super::server::Server;
 use super::signals::received;
 use super::sources::SourceCheck;
 use super::unreachable::Unreachables;
+use super::watch::Watchers;
 use crate::cli::memory::Division;
 use crate::clock;
 use crate::failure::WorkerError;
-use crate::guard::Guard;
 use crate::metrics::{Exchange, MetricsPlace, Registry};
 use crate::queues::Queues;
 
@@ -84,6 +84,7 @@ pub struct Control {
     gathering: Gathering,
     jobs: Jobs,
     captures: Captures,
+    watchers: Watchers,
     /// How long turns took.
     turns: Durations,
     endpoints: Keeper,
@@ -160,6 +161,7 @@ impl Control {
             gathering: Gathering::new(exchange),
             jobs: Jobs::default(),
             captures,
+            watchers: Watchers::default(),
             source,
             turns: Durations::default(),
             endpoints: Keeper::none(),
@@ -170,18 +172,6 @@ impl Control {
             ending: None,
             last_hooks: LastHooks::default(),
             cores: None,
-        }
-    }
-
-    /// Has this library compute handshakes; to be called before there is a private key.
-    pub fn set_x25519(&mut self, x25519: &'static dyn X25519) {
-        self.device.set_x25519(x25519);
-    }
-
-    /// Something stands in front of the sockets; to be called before there is a private key, a peer or a link.
-    pub fn set_guard(&mut self, guard: Option<Guard>) {
-        if let Some(guard) = guard {
-            self.device.set_outpost(Arc::new(guard));
         }
     }
 
@@ -239,6 +229,7 @@ impl Control {
         mut when_ready: impl FnMut() -> Result<(), DaemonError>,
     ) -> Result<End, DaemonError> {
         let mut more = false;
+        self.watchers.limit(server.places());
         if self.is_ready {
             when_ready()?;
         }
@@ -293,6 +284,7 @@ impl Control {
         if !server.serve(now.mono, self) {
             return Ok(Turned::End(End::SocketRemoved));
         }
+        self.watchers.step(&mut self.device);
         Ok(Turned::On { at_once: more || server.has_more() || self.jobs.are_ready(now.mono) })
     }
 

@@ -46,6 +46,11 @@ impl Handler for Control {
             }
             Request::File => answer::file(reply, self.steward.as_ref()),
             Request::LogLevel(level) => answer::log_level(reply, level),
+            Request::Watch => match self.watchers.admit(&mut self.device, reply) {
+                Ok(watching) => return self.go_on(Unfinished::Watch(Box::new(watching)), reply),
+                Err(errno) => return Progress::Done(errno),
+            },
+            Request::Role(role) => return self.change_role(role, reply, now),
             Request::Peers(from) => peers::peers(reply, &self.device, &self.surroundings(), from, now),
             Request::Why(key) => {
                 let key = PublicKey::new(key);
@@ -69,6 +74,11 @@ impl Handler for Control {
     fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress {
         match unfinished {
             Unfinished::Change(outcome) => change(outcome),
+            Unfinished::Watch(mut watching) => {
+                watching.page(reply, &mut self.device, self.interface.name(), clock::boot_time());
+                Progress::Unfinished(Unfinished::Watch(watching))
+            }
+            Unfinished::Role(wanted) => self.settle_role(wanted, reply),
             Unfinished::Listing(mut listing) => match listing.page(reply, &self.device) {
                 true => Progress::Unfinished(Unfinished::Listing(listing)),
                 false => Progress::Done(Errno::OK),

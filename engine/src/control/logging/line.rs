@@ -66,7 +66,7 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
 }
 
 /// A time of day as RFC 3339 writes it, in UTC and with milliseconds. A clock before 1970 reads as 1970.
-struct Timestamp(SystemTime);
+pub struct Timestamp(pub SystemTime);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,6 +33,7 @@ use crate::clock::boot_time;
 pub use level::{level_name, parse_level};
 use limits::{Limits, Verdict};
 use line::Line;
+pub use line::Timestamp;
 use places::Place;
 pub use target::{Log, Target};
 use writer::Writer;

@@ -83,6 +83,7 @@ pub fn interface(device: &DeviceSnapshot) -> Value {
         .map(|unrouted| json!({ "destination": unrouted.destination.to_string(), "ago_s": ago(unrouted.last) }));
     json!({
         "up": device.is_up,
+        "passive": device.is_passive,
         "public_key": device.public_key.as_ref().map(key_text::encode),
         "unknown_keys": strangers.collect::<Vec<_>>(),
         "wrong_keys": wrong_keys.collect::<Vec<_>>(),

@@ -24,6 +24,7 @@ pub fn of(finding: &Finding, subject: &Subject<'_>) -> String {
     let peer = format!("wg set {interface} peer {}", key_text::encode(key));
     match finding {
         Finding::LinkDown => format!("Bring it up: ip link set {interface} up."),
+        Finding::Passive => format!("If this one should serve them: ringfort promote {interface}."),
         Finding::NotListening => {
             format!("Find out who has the port (ss -ulpn), or set another one: wg set {interface} listen-port PORT.")
         }
@@ -156,6 +157,7 @@ mod tests {
         let since = Duration::ZERO;
         for (finding, part) in [
             (Finding::LinkDown, "ip link set wg7 up."),
+            (Finding::Passive, "ringfort promote wg7."),
             (Finding::NotListening, "wg set wg7 listen-port PORT."),
             (Finding::NotAPeer { asked: Some((remote, 1, since)) }, &format!("{set} allowed-ips ADDRESSES.")),
             (Finding::NoEndpoint { dropped: 1 }, &format!("{set} endpoint HOST:PORT)")),

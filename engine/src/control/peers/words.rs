@@ -62,6 +62,9 @@ pub fn of(finding: &Finding, subject: &Subject<'_>) -> Words {
 fn what(finding: &Finding) -> String {
     match finding {
         Finding::LinkDown => "The interface is down: nothing is sent or received.".to_owned(),
+        Finding::Passive => {
+            "This gateway is passive: nothing is sent or answered, since another one serves its peers.".to_owned()
+        }
         Finding::NotListening => {
             "The UDP port cannot be had, so nothing is sent or received. The log says why.".to_owned()
         }

@@ -63,6 +63,8 @@ pub(super) struct Client {
     closing: bool,
     /// It has hung up, and only what it asked for is still there.
     is_gone: bool,
+    /// What it waits for, as the server knows it.
+    waits_for: Step,
 }
 
 impl Client {
@@ -80,6 +82,7 @@ impl Client {
             is_admitted,
             closing: false,
             is_gone: false,
+            waits_for: Step::Read,
         }
     }
 
@@ -87,13 +90,29 @@ impl Client {
         self.stream.as_fd()
     }
 
-    /// When the server disconnects it; never while it waits for others, who have deadlines of their own, or for us.
+    /// When the server disconnects it; never while it waits for others, who have deadlines of their own, or for us. Who
+    /// watches may read as slowly as he likes: he keeps nobody waiting.
     pub fn deadline(&self) -> Option<Time> {
-        (!self.waits()).then_some(self.deadline)
+        (!self.waits() && !self.watches()).then_some(self.deadline)
     }
 
     fn waits(&self) -> bool {
-        self.parked.is_some() || matches!(self.unfinished, Some(Unfinished::Change(_)))
+        let is_ours = matches!(self.unfinished, Some(Unfinished::Change(_) | Unfinished::Role(_)));
+        self.parked.is_some() || is_ours || self.watches() && self.unread_len() == 0
+    }
+
+    fn watches(&self) -> bool {
+        matches!(self.unfinished, Some(Unfinished::Watch(_)))
+    }
+
+    /// Whether it must read before there is anything to do for it. The server hears of that.
+    pub fn is_stalled(&self) -> bool {
+        self.waits_for == Step::Write && self.unread_len() > 0
+    }
+
+    /// Notes what the client waits for. True: the server does not know.
+    pub fn note_wait(&mut self, step: Step) -> bool {
+        std::mem::replace(&mut self.waits_for, step) != step
     }
 
     /// The client has hung up. True: a change that it asked for goes on.
@@ -119,7 +138,12 @@ impl Client {
 
     /// Whether the next page of an answer must be made.
     pub fn awaits_page(&self) -> bool {
-        self.is_unfinished() && matches!(self.unfinished, Some(Unfinished::Listing(_)))
+        let has_more = match &self.unfinished {
+            Some(Unfinished::Listing(_)) => true,
+            Some(Unfinished::Watch(watching)) => watching.is_behind(),
+            _ => false,
+        };
+        has_more && self.is_unfinished()
     }
 
     pub fn parked_since(&self) -> Option<Time> {
@@ -257,7 +281,13 @@ impl Client {
 
     fn take(&mut self, progress: Progress, shares: &Shares) {
         match progress {
-            Progress::Unfinished(unfinished) => self.unfinished = Some(unfinished),
+            Progress::Unfinished(unfinished) => {
+                if matches!(unfinished, Unfinished::Watch(_)) {
+                    // It had nothing to read until now.
+                    self.moved = shares.now;
+                }
+                self.unfinished = Some(unfinished);
+            }
             Progress::Done(errno) => {
                 self.request_len = 0;
                 self.reply.finish(errno);

@@ -27,7 +27,8 @@ use ringfort_core::time::Time;
 use super::error::{DaemonError, is_out_of_descriptors};
 use super::jobs::Outcome;
 use super::listing::Listing;
-use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request};
+use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request, Role};
+use super::watch::Watching;
 use crate::capture;
 use client::{Client, Shares, Step};
 pub use listener::{Listener, SocketPlace, connect, make_socket, socket_path};
@@ -82,8 +83,12 @@ pub enum Progress {
 pub enum Unfinished {
     /// A change waits for its turn, or is applied.
     Change(Receiver<Outcome>),
+    /// Workers and peers are being told of a role.
+    Role(Role),
     /// All peers are listed, the next page as soon as the client has read the one before.
     Listing(Listing),
+    /// What happens to peers is told as it happens, until the client hangs up.
+    Watch(Box<Watching>),
 }
 
 /// The listening socket and its clients.
@@ -129,6 +134,12 @@ impl Server {
     pub fn limit_clients(&mut self, count: usize) {
         self.bounds.clients = count;
         self.clients.resize_with(count, || None);
+    }
+
+    /// How many clients there may be.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.bounds.clients
     }
 
     /// Where the socket is, for an end that drops nothing.
@@ -287,7 +298,10 @@ impl Server {
     }
 
     fn wait_for(&mut self, step: Step, position: usize) {
-        let Some(client) = self.clients.get(position).and_then(Option::as_ref) else { return };
+        let Some(client) = self.clients.get_mut(position).and_then(Option::as_mut) else { return };
+        if !client.note_wait(step) {
+            return;
+        }
         let wanted = match step {
             Step::Read => EpollFlags::EPOLLIN,
             Step::Write => EpollFlags::EPOLLOUT,
@@ -327,7 +341,7 @@ impl Server {
                     }
                     pages += 1;
                     self.next_page = position + 1;
-                } else if !is_first_round || !client.is_begun() {
+                } else if !is_first_round || !client.is_begun() || client.is_stalled() {
                     continue;
                 }
                 let step = client.go_on(&shares, handler);

@@ -20,6 +20,8 @@ impl Errno {
     /// The request could not be read to its end.
     pub const IO: Self = Self(-libc::EIO);
 
+    /// There are as many of those as there may be.
+    pub const BUSY: Self = Self(-libc::EBUSY);
     /// Whoever asks may not.
     pub const ACCESS: Self = Self(-libc::EACCES);
 

@@ -15,6 +15,10 @@
 //! `peers=1` and `why=KEY` are ours as well: how each peer does, and what is wrong with one, as a line of JSON. So is a
 //! peer's `name`, which belongs to its public key as the suite does; an empty one takes it back.
 //!
+//! `role=1` says whether the gateway serves its peers (`active`) or another one does (`passive`); with one of these
+//! words in place of the 1, that is set. `watch=1` is answered by a line of JSON for each peer, and one for each change
+//! from then on, until the client hangs up.
+//!
 //! `capture=JSON` is ours, too: what [`crate::capture`] is asked for. If it is granted, the connection carries packets
 //! from then on, behind the answer.
 //!
@@ -35,7 +39,7 @@ mod value;
 pub use errno::{Errno, Refusal};
 pub use reader::{LINE_LEN_MAX, REQUEST_LEN_MAX, RequestEvent, RequestReader};
 pub use reply::{InterfaceStatus, PeerStatus, Reply};
-pub use request::{AllowedIpUpdate, DeviceUpdate, PeerSource, PeerSuite, PeerUpdate, Request, SetRequest};
+pub use request::{AllowedIpUpdate, DeviceUpdate, PeerSource, PeerSuite, PeerUpdate, Request, Role, SetRequest};
 pub use ringfort_config::SecretKey;
 pub use set::SetParser;
 pub use value::{DEFAULT_SOURCE, DEFAULT_SUITE};

@@ -4,7 +4,7 @@ use log::LevelFilter;
 use zeroize::Zeroizing;
 
 use super::errno::Refusal;
-use super::request::Request;
+use super::request::{Request, Role};
 use super::set::SetParser;
 use super::value;
 use crate::capture;
@@ -67,6 +67,8 @@ enum Simple {
     Report,
     File,
     LogLevel(Option<LevelFilter>),
+    Role(Option<Role>),
+    Watch,
     Capture(Box<capture::Request>),
     Peers(u32),
     Why([u8; 32]),
@@ -83,6 +85,9 @@ impl Simple {
             b"report=1" => Self::Report,
             b"file=1" => Self::File,
             b"log_level=1" => Self::LogLevel(None),
+            b"role=1" => Self::Role(None),
+            b"watch=1" => Self::Watch,
+            line if line.starts_with(b"role=") => Self::Role(Some(Role::parse(line.strip_prefix(b"role=")?)?)),
             line if line.starts_with(b"capture=") => {
                 Self::Capture(serde_json::from_slice(line.strip_prefix(b"capture=")?).ok()?)
             }
@@ -108,6 +113,8 @@ impl Simple {
             Self::Report => Request::Report,
             Self::File => Request::File,
             Self::LogLevel(level) => Request::LogLevel(level),
+            Self::Role(role) => Request::Role(role),
+            Self::Watch => Request::Watch,
             Self::Capture(request) => Request::Capture(request),
             Self::Peers(from) => Request::Peers(from),
             Self::Why(key) => Request::Why(key),

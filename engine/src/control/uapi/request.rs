@@ -30,6 +30,11 @@ pub enum Request {
     File,
     /// `log_level=1`, another: what is logged. With a level in place of the 1, that is set first.
     LogLevel(Option<LevelFilter>),
+    /// `role=1`, another: whether the gateway serves its peers. With `active` or `passive` in place of the 1, that is
+    /// set first.
+    Role(Option<Role>),
+    /// `watch=1`, another: what happens to peers, from now on until the client hangs up.
+    Watch,
     /// `peers=1`, another: the state of peers, and why they are in it. An answer has a part of them and says where the
     /// next part begins, which is then asked for with that number in place of the 1.
     Peers(u32),
@@ -37,6 +42,30 @@ pub enum Request {
     Capture(Box<capture::Request>),
     /// `why=KEY`, another: what is wrong with one peer, which need not be there.
     Why([u8; 32]),
+}
+
+/// Who serves the peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// We do.
+    Active,
+    /// Another gateway does.
+    Passive,
+}
+
+impl Role {
+    /// Its name, as it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+        }
+    }
+
+    /// What has this name.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        [Self::Active, Self::Passive].into_iter().find(|role| role.name().as_bytes() == text)
+    }
 }
 
 /// A complete and valid `set=1`. To be applied in this order: device, then each peer in turn.

@@ -256,6 +256,12 @@ fn get_stats_and_suites_want_a_blank_line() {
     let found = events(b"log_level=debug\n\n", 1);
     assert!(matches!(found[..], [RequestEvent::Request(Request::LogLevel(level))] if level == debug));
     assert!(matches!(events(b"log_level=loud\n", 1)[..], [RequestEvent::HangUp]));
+    for (text, role) in [("1", None), ("active", Some(Role::Active)), ("passive", Some(Role::Passive))] {
+        let events = events(format!("role={text}\n\n").as_bytes(), 1);
+        assert!(matches!(events[..], [RequestEvent::Request(Request::Role(asked))] if asked == role), "{text}");
+    }
+    assert!(matches!(events(b"role=\n", 1)[..], [RequestEvent::HangUp]));
+    assert!(matches!(events(b"watch=1\n\n", 1)[..], [RequestEvent::Request(Request::Watch)]));
     assert!(matches!(
         events(b"get=1\nx\n\nget=1\n\n", 3)[..],
         [RequestEvent::Refused(Refusal::TrailingText), RequestEvent::Request(Request::Get)]

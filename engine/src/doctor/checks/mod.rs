@@ -7,6 +7,7 @@ mod io_uring;
 mod kernel;
 mod memory;
 mod network;
+mod role;
 mod sandbox;
 
 use super::finding::Finding;
@@ -19,8 +20,16 @@ pub(super) use network::default_device;
 
 /// All of them, in the order in which a start would fail.
 pub(super) fn all(system: &System, subject: &Subject) -> Vec<Finding> {
-    let groups: [fn(&System, &Subject) -> Vec<Finding>; 7] =
-        [kernel::check, io_uring::check, container::check, memory::check, network::check, cpu::check, sandbox::check];
+    let groups: [fn(&System, &Subject) -> Vec<Finding>; 8] = [
+        kernel::check,
+        io_uring::check,
+        container::check,
+        memory::check,
+        network::check,
+        cpu::check,
+        sandbox::check,
+        role::check,
+    ];
     groups.iter().flat_map(|check| check(system, subject)).collect()
 }
 

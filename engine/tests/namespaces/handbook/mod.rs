@@ -38,6 +38,7 @@ pages! {
     metrics: "metrics.md",
     mtu: "mtu.md",
     operating: "operating.md",
+    pair: "pair.md",
     routing: "routing.md",
     security: "security.md",
     sizing: "sizing.md",

@@ -54,6 +54,7 @@ fn samples() -> Result<Vec<Finding>, String> {
     let name = UnresolvedName { name, since: Duration::from_secs(90), error, next: Some(ago) };
     Ok(vec![
         Finding::LinkDown,
+        Finding::Passive,
         Finding::NotListening,
         Finding::NoPrivateKey,
         Finding::NotAPeer { asked: Some((remote, 3, ago)) },

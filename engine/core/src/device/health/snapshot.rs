@@ -89,6 +89,8 @@ pub struct DeviceSnapshot {
     pub now: Time,
     /// The link is up.
     pub is_up: bool,
+    /// It stands by.
+    pub is_passive: bool,
     /// There is a private key.
     pub has_private_key: bool,
     /// Our public key.
@@ -177,7 +179,8 @@ impl Device {
     pub fn snapshot(&self, now: Time) -> DeviceSnapshot {
         DeviceSnapshot {
             now,
-            is_up: self.up,
+            is_up: self.link,
+            is_passive: self.passive,
             has_private_key: self.identity.is_some(),
             public_key: self.public_key().copied(),
             strangers: self.strangers.keys(),

@@ -1,5 +1,6 @@
 mod long;
 mod sockets;
+mod watching;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,9 +12,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
+use ringfort_core::device::Device;
 
 use super::*;
 use crate::control::uapi::InterfaceStatus;
+use crate::control::watch::Watchers;
 
 /// A directory of its own for each test, removed with it.
 struct Place(PathBuf);
@@ -59,6 +62,8 @@ struct Fake {
     /// Whoever holds one of these has a change that is not done yet.
     changes: Option<Vec<SyncSender<Outcome>>>,
     captures: Vec<UnixStream>,
+    /// What may be watched.
+    watch: Option<(Device, Watchers)>,
 }
 
 impl Handler for Fake {
@@ -79,6 +84,13 @@ impl Handler for Fake {
                 changes.push(answer);
                 Progress::Unfinished(Unfinished::Change(answered))
             }
+            Request::Watch => {
+                let Some((device, watchers)) = &mut self.watch else { return Progress::Done(Errno::INVALID) };
+                match watchers.admit(device, reply) {
+                    Ok(watching) => self.go_on(Unfinished::Watch(Box::new(watching)), reply),
+                    Err(errno) => Progress::Done(errno),
+                }
+            }
             _ => Progress::Done(Errno::INVALID),
         }
     }
@@ -89,6 +101,12 @@ impl Handler for Fake {
                 Ok(_) => Progress::Done(Errno::OK),
                 Err(_) => Progress::Unfinished(Unfinished::Change(outcome)),
             },
+            Unfinished::Role(_) => Progress::Done(Errno::INVALID),
+            Unfinished::Watch(mut watching) => {
+                let Some((device, _)) = &mut self.watch else { return Progress::Done(Errno::INVALID) };
+                watching.page(reply, device, "t0", at(1));
+                Progress::Unfinished(Unfinished::Watch(watching))
+            }
             Unfinished::Listing(_) => {
                 self.pages -= 1;
                 for _ in 0..PAGE_LINES {

@@ -1,0 +1,66 @@
+//! Whether this gateway serves its peers, as the operator decides it while it runs.
+
+use std::sync::Arc;
+
+use ringfort_core::crypto::X25519;
+use ringfort_core::time::Time;
+
+use super::Control;
+use crate::clock;
+use crate::control::server::{Progress, Unfinished};
+use crate::control::uapi::{Errno, Reply, Role};
+use crate::guard::Guard;
+
+impl Control {
+    /// Has this library compute handshakes, tells the guard of the sockets what it must know, and stands by if that is
+    /// wanted; to be called before there are a private key, a peer, a link and workers.
+    pub fn prepare(&mut self, x25519: &'static dyn X25519, guard: Option<Guard>, is_passive: bool) {
+        self.device.set_x25519(x25519);
+        if let Some(guard) = guard {
+            self.device.set_outpost(Arc::new(guard));
+        }
+        if is_passive {
+            let now = clock::boot_time();
+            self.device.set_passive(now, true);
+            self.plane.carry_out(&mut self.device, now);
+        }
+    }
+
+    /// Whether we serve the peers.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        if self.device.is_passive() { Role::Passive } else { Role::Active }
+    }
+
+    /// Changes the role if one is asked for, and answers with the one that holds. What changes waits for nothing that
+    /// is being applied: whoever fails over must not wait for a reload.
+    pub(super) fn change_role(&mut self, role: Option<Role>, reply: &mut Reply, now: Time) -> Progress {
+        let Some(role) = role else { return self.say_role(reply) };
+        if role != self.role() {
+            match role {
+                Role::Active => log::info!("promoted: this gateway serves its peers from now on"),
+                Role::Passive => log::info!(
+                    "demoted: this gateway is passive from now on: nothing is sent or answered until ringfort promote"
+                ),
+            }
+            self.device.set_passive(now, role == Role::Passive);
+            self.plane.carry_out(&mut self.device, now);
+        }
+        self.settle_role(role, reply)
+    }
+
+    /// Answers once what was asked for is so. A demotion has come to its end when no worker lets anything pass, and no
+    /// key of a session is left. Somebody else may decide otherwise meanwhile.
+    pub(super) fn settle_role(&self, wanted: Role, reply: &mut Reply) -> Progress {
+        let is_settled = self.queues.control.are_passive() && !self.device.is_renewing();
+        if (wanted, self.role()) == (Role::Passive, Role::Passive) && !is_settled {
+            return Progress::Unfinished(Unfinished::Role(wanted));
+        }
+        self.say_role(reply)
+    }
+
+    fn say_role(&self, reply: &mut Reply) -> Progress {
+        reply.line("role", self.role().name());
+        Progress::Done(Errno::OK)
+    }
+}

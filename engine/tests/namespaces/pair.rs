@@ -1,0 +1,263 @@
+//! Two gateways with one key behind one address, of which one stands by. The address moves, and with it the peers.
+//!
+//! ```text
+//!                                    ┌─ [veth0] 10.201.0.2 ─ gateway 0 ┐
+//!   client 10.200.0.2 ─── router ────┤                                 ├─ both: 192.0.2.1, and 10.77.0.1 in the tunnel
+//!                                    └─ [veth0] 10.202.0.2 ─ gateway 1 ┘
+//! ```
+//! The router's route to 192.0.2.1 says who has it: whoever fails over moves it by hand here.
+
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use ringfort_testbed::command::ip;
+use ringfort_testbed::netns::{Namespace, VETH, inner_v4};
+use ringfort_testbed::tunnel::{MTU, PORT};
+use ringfort_testbed::{Daemon, Implementation, KeyPair, janitor, uapi};
+
+use crate::harness::traffic::PATIENCE;
+use crate::harness::{codes, drops, eventually, peer, us, wg, why};
+
+/// The address that both gateways have.
+const ADDRESS: &str = "192.0.2.1";
+const DATAGRAMS: u16 = 4_444;
+/// Long before the client notices by itself, after 15 s.
+const SOON: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_millis(5);
+
+struct Gateway {
+    daemon: Option<Daemon>,
+    interface: String,
+    namespace: Namespace,
+    /// What comes out of the tunnel here.
+    receiver: UdpSocket,
+}
+
+struct Network {
+    gateways: [Gateway; 2],
+    _client_daemon: Daemon,
+    client_interface: String,
+    keys: KeyPair,
+    client_keys: KeyPair,
+    client: Namespace,
+    router: Namespace,
+}
+
+/// Joins a namespace with the router, and gives it a way to all others.
+fn join(router: &Namespace, namespace: &Namespace, network: u8) {
+    let link = format!("to{network}");
+    ip(&format!("link add {VETH} netns {} type veth peer name {link} netns {}", namespace.name(), router.name()))
+        .unwrap();
+    for (namespace, interface, host) in [(router, link.as_str(), 1), (namespace, VETH, 2)] {
+        namespace.add_address(interface, IpAddr::from([10, network, 0, host]), 24).unwrap();
+        namespace.ip(&format!("link set {interface} up")).unwrap();
+    }
+    namespace.ip(&format!("route add default via 10.{network}.0.1")).unwrap();
+}
+
+impl Gateway {
+    fn start(network: u8, router: &Namespace, options: &str) -> Self {
+        let namespace = Namespace::new().unwrap();
+        join(router, &namespace, network);
+        namespace.ip(&format!("address add {ADDRESS}/32 dev lo")).unwrap();
+        let interface = janitor::unique_name();
+        let daemon = Daemon::start(&us().with_options(options), &namespace, &interface).unwrap();
+        namespace.ip(&format!("link set {interface} addrgenmode none")).unwrap();
+        namespace.add_address(&interface, inner_v4(0), 24).unwrap();
+        namespace.ip(&format!("link set {interface} mtu {MTU} up")).unwrap();
+        let receiver = namespace.enter(|| UdpSocket::bind(("0.0.0.0", DATAGRAMS))).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Self { daemon: Some(daemon), interface, namespace, receiver }
+    }
+
+    /// Runs a command about the gateway, and returns what it prints.
+    #[track_caller]
+    fn run(&self, command: &str) -> String {
+        let output = Command::new(us().path).args([command, &self.interface]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        uapi::stats(&self.interface).unwrap()[name]
+    }
+
+    /// Bytes that it has sent to its peer, and handshake messages in all.
+    fn sent(&self) -> (u64, u64) {
+        (uapi::transfer(&uapi::get(&self.interface).unwrap()).1, self.stat("handshakes_sent"))
+    }
+
+    /// Waits until a datagram comes out of the tunnel here, after those that have come before.
+    fn next(&self) -> Instant {
+        let (mut buffer, deadline) = ([0; 16], Instant::now() + PATIENCE);
+        self.receiver.set_nonblocking(true).unwrap();
+        while self.receiver.recv(&mut buffer).is_ok() {}
+        self.receiver.set_nonblocking(false).unwrap();
+        while self.receiver.recv(&mut buffer).is_err() {
+            assert!(Instant::now() < deadline, "nothing arrives");
+        }
+        Instant::now()
+    }
+}
+
+impl Network {
+    /// The first gateway serves, and the second one stands by.
+    fn new(client: Implementation) -> Self {
+        let router = Namespace::new().unwrap();
+        router.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
+        let gateways = [Gateway::start(201, &router, ""), Gateway::start(202, &router, "--passive")];
+        let namespace = Namespace::new().unwrap();
+        join(&router, &namespace, 200);
+        let interface = janitor::unique_name();
+        let daemon = Daemon::start(&peer(client), &namespace, &interface).unwrap();
+        namespace.add_address(&interface, inner_v4(1), 24).unwrap();
+        namespace.ip(&format!("link set {interface} mtu {MTU} up")).unwrap();
+        let [keys, client_keys] = [(); 2].map(|()| KeyPair::random().unwrap());
+        let network = Self {
+            gateways,
+            _client_daemon: daemon,
+            client_interface: interface,
+            keys,
+            client_keys,
+            client: namespace,
+            router,
+        };
+        network.configure();
+        network.move_to(0);
+        network
+    }
+
+    fn configure(&self) {
+        // A standby is told where the client is, as any tool may tell it. And both know by which address they are
+        // known: the one that asks first would otherwise ask from its own, and the client would follow it there.
+        for (gateway, endpoint) in self.gateways.iter().zip(["", "endpoint=10.200.0.2:51820\n"]) {
+            let lines = format!(
+                "private_key={}\nlisten_port={PORT}\npublic_key={}\nsource={ADDRESS}\nallowed_ip={}/32\n{endpoint}",
+                self.keys.private.hex(),
+                self.client_keys.public.hex(),
+                inner_v4(1)
+            );
+            uapi::set(&gateway.interface, &lines).unwrap();
+        }
+        let lines = format!(
+            "private_key={}\nlisten_port={PORT}\npublic_key={}\nallowed_ip={}/32\nendpoint={ADDRESS}:{PORT}\n",
+            self.client_keys.private.hex(),
+            self.keys.public.hex(),
+            inner_v4(0)
+        );
+        uapi::set(&self.client_interface, &lines).unwrap();
+    }
+
+    /// From now on this gateway has the address.
+    fn move_to(&self, gateway: usize) {
+        self.router.ip(&format!("route replace {ADDRESS}/32 via 10.{}.0.2", 201 + gateway)).unwrap();
+    }
+}
+
+/// Datagrams of a few bytes into the tunnel until it is dropped.
+struct Flow(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
+
+impl Flow {
+    fn start(network: &Network) -> Self {
+        let socket = network.client.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let sender = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let _ = socket.send_to(b"hello", (inner_v4(0), DATAGRAMS));
+                sleep(INTERVAL);
+            }
+        });
+        Self(stop, Some(sender))
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.take().map(thread::JoinHandle::join);
+    }
+}
+
+fn fails_over(client: Implementation) {
+    let mut network = Network::new(client);
+    let flow = Flow::start(&network);
+    let [first, second] = &network.gateways;
+    first.next();
+    assert_eq!((second.sent(), second.stat("passive"), second.stat("link_up")), ((0, 0), 1, 1));
+
+    // An orderly hand-over: the one goes quiet, and the address moves before the other serves.
+    assert_eq!(first.run("demote"), "passive\n");
+    let before = first.sent();
+    eventually(PATIENCE, "what comes is dropped by name", || drops(&first.interface, "passive") > 10);
+    assert_eq!(first.sent(), before, "nothing is answered");
+    network.move_to(1);
+    eventually(PATIENCE, "the standby gets the client's data", || drops(&second.interface, "passive") > 10);
+    assert_eq!((second.sent(), drops(&second.interface, "unknown_index")), ((0, 0), 0), "and says nothing");
+    shows_that_it_is_passive(&network, second);
+    let promoted = Instant::now();
+    assert_eq!(second.run("promote"), "active\n");
+    let took = second.next().saturating_duration_since(promoted);
+    eprintln!("{client:?}: {took:?} from the promotion to the client's data");
+    assert!(took < SOON, "{took:?}");
+    let known = wg::only_peer(&network.client_interface).unwrap().endpoint;
+    assert_eq!(known, format!("{ADDRESS}:{PORT}"), "the client stays with the address");
+
+    // The one that serves is killed. The other was demoted before, and still knows where the client was.
+    network.gateways[1].daemon.take().unwrap().kill().unwrap();
+    let [first, _] = &network.gateways;
+    network.move_to(0);
+    let promoted = Instant::now();
+    assert_eq!(first.run("promote"), "active\n");
+    let took = first.next().saturating_duration_since(promoted);
+    eprintln!("{client:?}: {took:?} after the other one was killed");
+    assert!(took < SOON, "{took:?}");
+    may_change_again_and_again(first);
+    drop(flow);
+}
+
+/// Who asks twice changes nothing. Its peers need no help but the data that they send anyway.
+fn may_change_again_and_again(gateway: &Gateway) {
+    for _ in 0..2 {
+        assert_eq!(gateway.run("demote"), "passive\n");
+        assert_eq!(gateway.run("demote"), "passive\n");
+        // A peer refuses to be asked twice within 20 ms, and is then asked again after Rekey-Timeout.
+        let before = drops(&gateway.interface, "passive");
+        eventually(PATIENCE, "the client has sent for a while", || drops(&gateway.interface, "passive") > before + 10);
+        assert_eq!(gateway.run("promote"), "active\n");
+        let promoted = Instant::now();
+        let took = gateway.next().saturating_duration_since(promoted);
+        assert!(took < SOON, "{took:?}");
+    }
+    assert_eq!(gateway.run("promote"), "active\n");
+}
+
+/// All that an operator may ask tells him.
+fn shows_that_it_is_passive(network: &Network, gateway: &Gateway) {
+    assert_eq!(codes(&why(&gateway.interface, &network.client_keys.public))[0], "passive");
+    assert!(gateway.run("peers").starts_with("passive: "));
+    let doctor = Command::new(us().path).args(["doctor", &gateway.interface]).output().unwrap();
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(said.contains("this gateway is passive"), "{said}");
+    // Whoever sends from inside is told as well.
+    let mut ping = gateway.namespace.command("ping");
+    let target = inner_v4(1).to_string();
+    let answer = String::from_utf8(ping.args(["-c", "1", "-W", "5", &target]).output().unwrap().stdout).unwrap();
+    assert!(answer.contains("Unreachable"), "{answer}");
+}
+
+#[test]
+fn a_client_of_ours_follows_the_address() {
+    fails_over(Implementation::Ringfort);
+}
+
+#[test]
+fn wireguard_go_follows_the_address() {
+    fails_over(Implementation::WireguardGo);
+}
