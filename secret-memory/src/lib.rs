@@ -17,12 +17,15 @@
 //! A secret that was computed has also been on the stack, in registers that were saved there, and in the libraries that
 //! computed it. [`scrubbed`] calls a function, and then overwrites the stack that the function has used.
 //!
+//! [`SecretFile`] gives secrets to another process, and [`SecretBytes`] takes them.
+//!
 //! Where the limit on locked memory is too low, places are not locked, and [`footprint`] says so. The limit is compared
 //! with what `mlock` alone has locked: io_uring counts its memory against the same limit, but not in the same sum.
 
 mod pages;
 mod slab;
 mod stack;
+mod transfer;
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -34,6 +37,7 @@ use zeroize::Zeroize;
 pub use pages::{Footprint, footprint};
 pub use slab::lock_again;
 pub use stack::{SCRUBBED, scrub_stack, scrubbed};
+pub use transfer::{SecretBytes, SecretFile};
 
 /// A value in a place of its own, which is wiped when it is dropped. `Debug` shows nothing of it, and it is not
 /// `Clone`: a copy must be wanted.

@@ -11,7 +11,7 @@ static REFUSAL: AtomicI32 = AtomicI32::new(0);
 /// The memory that secrets have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
-    /// In bytes. It never shrinks.
+    /// In bytes. It shrinks only by what was on its way to another process.
     pub mapped: usize,
     /// Of these, what the kernel has locked.
     pub locked: usize,
@@ -39,15 +39,20 @@ pub(crate) fn lock_all(mapped: impl Iterator<Item = (NonNull<u8>, usize)>) {
 /// If the system has no memory.
 pub(crate) fn map(len: usize) -> NonNull<u8> {
     let base = map_plain(len);
-    MAPPED.fetch_add(len, Ordering::Relaxed);
-    lock(base, len);
+    adopt(base, len);
     base
 }
 
-/// Undoes [`map`].
+/// Locks pages that were mapped elsewhere, and counts them.
+pub(crate) fn adopt(base: NonNull<u8>, len: usize) {
+    MAPPED.fetch_add(len, Ordering::Relaxed);
+    lock(base, len);
+}
+
+/// Undoes [`map`] or [`adopt`].
 ///
 /// # Safety
-/// `base` is of [`map`] with the same `len`, and nobody uses it.
+/// `base` is of one of these with the same `len`, and nobody uses it.
 pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
     MAPPED.fetch_sub(len, Ordering::Relaxed);
     // SAFETY: the caller vouches for it. What was locked is unlocked by that.
