@@ -13,6 +13,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use crate::handover::part::parts;
 use crate::marks;
 pub use crate::peer_counters::{PeerCounters, Sizes, Traffic, WorkerCounters};
 use crate::time::Time;
@@ -40,6 +41,18 @@ pub struct Activity {
     /// A worker asked for a handshake, and control has not yet taken notice.
     requested: AtomicBool,
 }
+
+/// The words of an [`Activity`].
+#[derive(Debug)]
+pub(crate) struct Noted {
+    unanswered_since: u64,
+    unreplied: u64,
+    last_traversal: u64,
+    armed: bool,
+    requested: bool,
+}
+
+parts!(Noted { unanswered_since, unreplied, last_traversal, armed, requested });
 
 /// A time as a stamp: not 0, which means none, and without the bit that [`ANOTHER`] takes.
 fn stamp(now: Time) -> u64 {
@@ -181,6 +194,26 @@ impl Activity {
     /// No keepalive will be sent for what came in: the peer cannot be reached.
     pub fn forget_unreplied(&self) {
         clear(&self.unreplied);
+    }
+
+    /// All that was noted, for another process.
+    pub(crate) fn noted(&self) -> Noted {
+        Noted {
+            unanswered_since: self.unanswered_since.load(Relaxed),
+            unreplied: self.unreplied.load(Relaxed),
+            last_traversal: self.last_traversal.load(Relaxed),
+            armed: self.armed.load(Relaxed),
+            requested: self.requested.load(Relaxed),
+        }
+    }
+
+    /// Notes what another process has noted.
+    pub(crate) fn resume(&self, noted: &Noted) {
+        self.unanswered_since.store(noted.unanswered_since, Relaxed);
+        self.unreplied.store(noted.unreplied, Relaxed);
+        self.last_traversal.store(noted.last_traversal, Relaxed);
+        self.armed.store(noted.armed, Relaxed);
+        self.requested.store(noted.requested, Relaxed);
     }
 
     /// Forgets all traffic: the link went down or came up, or the keys changed. A request stays.

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwapOption, Guard};
 
 use crate::activity::{Activity, PeerCounters, Sizes, Traffic, WorkerCounters};
+use crate::handover::part::{Malformed, Part, Sink, Source};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::peer_drops::PeerDrops;
@@ -98,6 +99,12 @@ impl LatestHandshake {
     /// A message with this index is about to be sent.
     pub fn note(&self, index: u32) {
         self.0.store(Self::SOME | u64::from(index), Ordering::Relaxed);
+    }
+
+    /// The index, if there was a message.
+    pub(crate) fn get(&self) -> Option<u32> {
+        let word = self.0.load(Ordering::Relaxed);
+        (word >= Self::SOME).then_some(word as u32)
     }
 
     /// Whether the latest message has this index.
@@ -203,6 +210,23 @@ impl PeerShared {
     /// The highest number of a session that we answered for and the peer has used.
     pub fn confirmed(&self) -> SessionNumber {
         SessionNumber(self.confirmed.get())
+    }
+
+    /// In another process, the peer has used the session with this number.
+    pub(crate) fn resume_confirmed(&self, number: SessionNumber) {
+        self.confirmed.raise(number.0);
+    }
+}
+
+impl Part for SessionNumber {
+    fn put(&self, to: &mut dyn Sink) {
+        self.0.put(to);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        // So many that no process ever gives the last one.
+        let number = u64::take(from)?;
+        if number <= u64::MAX / 2 { Ok(Self(number)) } else { Err(from.bad("the number of a session")) }
     }
 }
 
@@ -324,6 +348,23 @@ impl<O, S> Receiver<O, S> {
         let state = Arc::new(SendState::session(number, send));
         let (now, next) = if session.initiator() { (Some(state), None) } else { (None, Some(state)) };
         (Self { session, last_source: None, cell, next }, now)
+    }
+
+    /// A session of the peer whose cell this is that goes on from another process. `next`: we answered for it, and the
+    /// peer has not shown yet that it has the key. What is sent under now is for [`PeerCell::advance`].
+    pub fn resumed(
+        cell: Arc<PeerCell<S>>,
+        number: SessionNumber,
+        session: ReceiveSession<O>,
+        next: Option<SendSession<S>>,
+    ) -> Self {
+        let next = next.map(|send| Arc::new(SendState::session(number, send)));
+        Self { session, last_source: None, cell, next }
+    }
+
+    /// The first counter of the sending half, as long as that waits for the peer's first message.
+    pub(crate) fn next_counter(&self) -> Option<u64> {
+        Some(self.next.as_ref()?.session.as_ref()?.next_counter())
     }
 
     /// The peer whose session this is.

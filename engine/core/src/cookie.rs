@@ -11,6 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::constants::COOKIE_SECRET_MAX_AGE;
 use crate::crypto::{KEY_LEN, Key, MacKey, PublicKey, hash, mac, xaead_open, xaead_seal};
 use crate::drops;
+use crate::handover::part::parts;
 use crate::time::Time;
 use crate::wire::{CookieReply, MAC_LEN, MACS_LEN, TAG_LEN, TYPE_COOKIE_REPLY};
 
@@ -149,6 +150,15 @@ impl CookieChecker {
     }
 }
 
+/// What a [`CookieGenerator`] has been told.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    cookie: Option<([u8; MAC_LEN], Time)>,
+    awaited_mac1: Option<[u8; MAC_LEN]>,
+}
+
+parts!(Kept { cookie, awaited_mac1 });
+
 /// The requester's side: one per peer.
 pub struct CookieGenerator {
     mac1_key: [u8; KEY_LEN],
@@ -160,6 +170,18 @@ pub struct CookieGenerator {
 }
 
 impl CookieGenerator {
+    /// What it has been told, for another process.
+    pub(crate) fn kept(&self) -> Kept {
+        let cookie = self.cookie.as_ref().map(|(cookie, came)| (cookie.0, *came));
+        Kept { cookie, awaited_mac1: self.awaited_mac1 }
+    }
+
+    /// As another process has left it.
+    pub(crate) fn resumed(remote: &PublicKey, kept: &Kept) -> Self {
+        let cookie = kept.cookie.map(|(cookie, came)| (Cookie(cookie), came));
+        Self { cookie, awaited_mac1: kept.awaited_mac1, ..Self::new(remote) }
+    }
+
     /// Signs messages that are meant for the owner of `remote`.
     pub fn new(remote: &PublicKey) -> Self {
         let (mac1_key, cookie_key) = mac_keys(remote);

@@ -12,11 +12,12 @@ use crate::constants::{
 };
 pub use crate::crypto::Key;
 use crate::drops::DropReason;
+use crate::handover::Received;
 use crate::replay::{Replay, ReplayWindow};
 use crate::time::Time;
 
 /// What a finished handshake yields (WireGuard paper, section 5.4.5).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionKeys {
     /// The key under which we send.
     pub send: Key,
@@ -70,8 +71,8 @@ impl<K> SendSession<K> {
         self
     }
 
-    /// The same session, whose first message has this counter instead of 0: whoever tests what happens at the limits
-    /// need not send 2^60 messages.
+    /// The same session, whose first message here has this counter instead of 0. It goes on from another process, or
+    /// somebody tests what happens at the limits, and need not send 2^60 messages.
     #[must_use]
     pub const fn with_first_counter(mut self, counter: u64) -> Self {
         self.counter = AtomicU64::new(counter);
@@ -101,6 +102,11 @@ impl<K> SendSession<K> {
     /// Whether we asked for the session.
     pub const fn initiator(&self) -> bool {
         self.initiator
+    }
+
+    /// The counter of the next message, as long as nobody takes one.
+    pub fn next_counter(&self) -> u64 {
+        self.counter.load(Ordering::Relaxed)
     }
 
     /// Takes the counters from the returned one up to, not including, `n` above it. Nobody else gets any of them, and
@@ -175,6 +181,19 @@ impl<K> ReceiveSession<K> {
     pub const fn new(key: K, local_index: u32, created: Time, initiator: bool) -> Self {
         let window = ReplayWindow::new();
         Self { key, local_index, created, initiator, confirmed: initiator, rekey_asked: false, window, accepted: 0 }
+    }
+
+    /// The same session, which has received this in another process.
+    #[must_use]
+    pub fn with_received(self, received: Received) -> Self {
+        let Received { window, accepted, confirmed, rekey_asked } = received;
+        Self { window, accepted, confirmed, rekey_asked, ..self }
+    }
+
+    /// How far the session is, for another process.
+    pub fn received(&self) -> Received {
+        let Self { accepted, confirmed, rekey_asked, .. } = *self;
+        Received { window: self.window.clone(), accepted, confirmed, rekey_asked }
     }
 
     /// The cipher's key.

@@ -16,6 +16,7 @@ pub mod device;
 pub mod diagnosis;
 pub mod drops;
 pub mod gate;
+pub mod handover;
 pub mod icmp;
 pub mod ids;
 mod index_filter;

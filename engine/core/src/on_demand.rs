@@ -12,6 +12,11 @@ pub(crate) trait Initial: Default + 'static {
 }
 
 impl<T> OnDemand<T> {
+    /// A value that is another one.
+    pub fn of(value: T) -> Self {
+        Self(Some(Box::new(value)))
+    }
+
     /// Whether it was changed, or at least could have been.
     pub const fn is_used(&self) -> bool {
         self.0.is_some()

@@ -1,6 +1,7 @@
 //! The window that lets each counter of a session through once (RFC 6479).
 
 use crate::constants::REJECT_AFTER_MESSAGES;
+use crate::handover::part::{Malformed, Part, Sink, Source};
 
 /// How far below the highest counter seen a counter may lie and still be new. One word of the ring is being filled
 /// while the others hold the past, so it is that much less than the ring. The ring is as large as the kernel's.
@@ -81,6 +82,47 @@ impl<const WORDS: usize, const WORD_BITS: u64> Window<WORDS, WORD_BITS> {
 
     const fn place(word: u64) -> usize {
         (word % WORDS as u64) as usize
+    }
+}
+
+/// Most words of a window are full or empty: they are written as two bits each, and the others as they are.
+impl Part for ReplayWindow {
+    fn put(&self, to: &mut dyn Sink) {
+        self.next.put(to);
+        for words in self.seen.chunks(4) {
+            let kinds = words.iter().enumerate().map(|(place, &word)| kind(word) << (2 * place));
+            kinds.fold(0, |all: u8, one| all | one).put(to);
+        }
+        self.seen.iter().filter(|&&word| kind(word) == MIXED).for_each(|word| word.put(to));
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        let mut window = Self { next: u64::take(from)?, ..Self::new() };
+        if window.next > REJECT_AFTER_MESSAGES {
+            return Err(from.bad("the counters of a session"));
+        }
+        let kinds: &[u8; 32] = from.array("the window of a session")?;
+        for (place, word) in window.seen.iter_mut().enumerate() {
+            *word = match kinds[place / 4] >> (2 * (place % 4)) & 3 {
+                EMPTY => 0,
+                FULL => u64::MAX,
+                MIXED => u64::take(from)?,
+                _ => return Err(from.bad("the window of a session")),
+            };
+        }
+        Ok(window)
+    }
+}
+
+const EMPTY: u8 = 0;
+const FULL: u8 = 1;
+const MIXED: u8 = 2;
+
+const fn kind(word: u64) -> u8 {
+    match word {
+        0 => EMPTY,
+        u64::MAX => FULL,
+        _ => MIXED,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::handover::part::{Malformed, Part, Sink, Source};
 use crate::ids::PeerId;
 use crate::time::Time;
 
@@ -29,6 +30,16 @@ impl Timer {
 /// One peer's deadlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timers([Option<Time>; Timer::ALL.len()]);
+
+impl Part for Timers {
+    fn put(&self, to: &mut dyn Sink) {
+        self.0.put(to);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        Part::take(from).map(Self)
+    }
+}
 
 impl Timers {
     /// Moves or starts a timer.

@@ -179,6 +179,16 @@ impl LostSession {
         self.0.store((now + REKEY_TIMEOUT).as_nanos(), Ordering::Relaxed);
     }
 
+    /// When control may be told next.
+    pub(crate) fn due(&self) -> Time {
+        Time(self.0.load(Ordering::Relaxed))
+    }
+
+    /// So another process has it.
+    pub(crate) fn resume(&self, due: Time) {
+        self.0.store(due.as_nanos(), Ordering::Relaxed);
+    }
+
     /// Control was not told, or can do nothing now: the next datagram tells it.
     pub fn untold(&self) {
         self.0.store(0, Ordering::Relaxed);

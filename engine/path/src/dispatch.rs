@@ -7,6 +7,7 @@ use ringfort_aead::{OpenKey, Plan, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::cell::{SendState, SessionNumber};
 use ringfort_core::device::{Action, Outgoing};
+use ringfort_core::handover::{Progress, Resumed, SendHalf};
 use ringfort_core::ids::{PeerId, owner};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::noise::NewSession;
@@ -81,6 +82,13 @@ impl Dispatch {
                 self.routes.push_back((version, routes));
             }
             Action::BeginSession { peer, number, created, session } => self.begin(peer, number, created, &session, to),
+            Action::ResumeSession { peer, number, created, session, resumed } => {
+                self.resume((peer, number), created, &session, *resumed, to);
+            }
+            Action::Offer { peer, packet } => {
+                // All packets of a peer to one worker, so they keep their order.
+                to.order(peer.index as usize % self.workers, Order::Offer { peer, packet });
+            }
             Action::RetireReceive { local_index } => {
                 // Any worker may have sealed under it, and have parts of its key on its stack.
                 (0..self.workers).for_each(|worker| to.session(worker, SessionOrder::End { local_index }));
@@ -115,6 +123,11 @@ impl Dispatch {
             }
         }
         None
+    }
+
+    /// Adds what all peers are sent under, once nobody sends any more.
+    pub fn note_sending(&self, progress: &mut Progress) {
+        self.cells.iter().flatten().for_each(|cell| progress.note_cell(cell));
     }
 
     /// Tells all workers.
@@ -155,6 +168,36 @@ impl Dispatch {
         let (receiver, sends_now) = Receiver::new(cell.clone(), number, receive, send);
         to.session(owner(local_index, self.workers), SessionOrder::Begin(Box::new(receiver)));
         sends_now.map(|state| cell.advance(state));
+    }
+
+    /// Both halves of a session that another process has begun, where that has left them.
+    fn resume(
+        &self,
+        (peer, number): (PeerId, SessionNumber),
+        created: Time,
+        session: &NewSession,
+        resumed: Resumed,
+        to: &mut impl Mailboxes,
+    ) {
+        let &NewSession { ref keys, local_index, remote_index, initiator, suite } = session;
+        let open = OpenKey::new(self.plan, cipher(suite), keys.receive.as_bytes());
+        let receive = ReceiveSession::new(open, local_index, created, initiator).with_received(resumed.received);
+        let send = |counter| {
+            let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
+            SendSession::new(seal, local_index, remote_index, created, initiator)
+                .with_rekey_after_messages(suite.rekey_after_messages())
+                .with_first_counter(counter)
+        };
+        let cell = self.cell(peer);
+        cell.shared().counters.prepare();
+        let (now, next) = match resumed.send {
+            SendHalf::Over => (None, None),
+            SendHalf::InUse(counter) => (Some(counter), None),
+            SendHalf::Next(counter) => (None, Some(counter)),
+        };
+        let receiver = Receiver::resumed(cell.clone(), number, receive, next.map(send));
+        to.session(owner(local_index, self.workers), SessionOrder::Begin(Box::new(receiver)));
+        now.map(|counter| cell.advance(Arc::new(SendState::session(number, send(counter)))));
     }
 
     fn keep(&mut self, cell: Arc<PeerCell>) {

@@ -57,10 +57,12 @@ use ringfort_aead::{OpenKey, SealKey};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::cell;
 use ringfort_core::drops::DropReason;
+use ringfort_core::handover::ReceiverReport;
 use ringfort_core::icmp::Allowance;
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped::Nesting;
 use ringfort_core::whereabouts::Whereabouts;
+use ringfort_core::wire::DATA_HEADER_LEN;
 use vnet_packets::Merge;
 
 use inbound::{LONE_MAX, Lone, Merging, Screen, Told};
@@ -246,6 +248,18 @@ impl<W: Watch> DataPath<W> {
     #[inline]
     pub const fn take_forgotten(&mut self) -> bool {
         std::mem::replace(&mut self.has_forgotten, false)
+    }
+
+    /// How far the sessions are that this worker owns, for another process. Nothing may come of them any more.
+    pub fn session_reports(&self) -> impl Iterator<Item = ReceiverReport> {
+        self.sessions.values().map(|receiver| ReceiverReport::of(receiver))
+    }
+
+    /// Copies of the packets that wait for sessions, in the order in which they came.
+    #[must_use]
+    pub fn waiting_packets(&self) -> Vec<(PeerId, Vec<u8>)> {
+        let packet = |(peer, view): (_, &View)| (peer, view[DATA_HEADER_LEN..].to_vec());
+        self.staging.all().into_iter().map(packet).collect()
     }
 
     /// The slots.

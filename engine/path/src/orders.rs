@@ -56,6 +56,13 @@ pub enum Order {
         /// To whom.
         peer: PeerId,
     },
+    /// A packet for a peer, which waited for a session in another process.
+    Offer {
+        /// Whom it is for.
+        peer: PeerId,
+        /// The packet.
+        packet: Box<[u8]>,
+    },
     /// The handshake was given up: what waits for it is dropped.
     DropStaged {
         /// For whom it waits.
@@ -120,6 +127,7 @@ impl<W: Watch> DataPath<W> {
             }
             Order::SendStaged { peer } => self.send_staged(now, peer),
             Order::SendKeepalive { peer } => return self.send_something(now, peer),
+            Order::Offer { peer, packet } => self.offer(now, peer, &packet),
             Order::DropStaged { peer } => self.drop_staged(now, peer, DropReason::NoSession),
             Order::Recover(whereabouts) => self.whereabouts = whereabouts,
             Order::Gate(gate) => self.screen.set_gate(gate),

@@ -100,6 +100,13 @@ impl Staging {
         std::iter::from_fn(|| self.pop(peer)).count()
     }
 
+    /// All packets that wait, in the order in which they came.
+    pub(crate) fn all(&self) -> Vec<(PeerId, &View)> {
+        let mut all: Vec<_> = self.packets.all().chain(self.jumbos.all()).collect();
+        all.sort_unstable_by_key(|&(_, arrival, _)| arrival);
+        all.into_iter().map(|(peer, _, view)| (peer, view)).collect()
+    }
+
     /// A packet of any peer.
     pub(crate) fn take_any(&mut self) -> Option<Staged> {
         let anybody = PeerId { index: 0, generation: 0 };
@@ -239,6 +246,16 @@ impl Shelf {
 
     fn waiting(&self, peer: PeerId) -> usize {
         self.index.get(&peer).map_or(0, |&queue| self.queues[usize::from(queue)].len.into())
+    }
+
+    fn all(&self) -> impl Iterator<Item = (PeerId, u64, &View)> {
+        let queues = self.index.values().map(|&queue| &self.queues[usize::from(queue)]);
+        queues.flat_map(|queue| {
+            let later = |entry: &u16| Some(self.entries[usize::from(*entry)].next).filter(|&next| next != NIL);
+            let entries =
+                std::iter::successors(Some(queue.oldest), later).map(|entry| &self.entries[usize::from(entry)]);
+            entries.filter_map(|entry| Some((queue.peer, entry.arrival, entry.view.as_ref()?)))
+        })
     }
 
     /// Puts a filled entry behind the others of its peer.

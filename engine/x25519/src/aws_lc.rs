@@ -6,6 +6,7 @@
 //! order give.
 
 use aws_lc_rs::agreement::{self, UnparsedPublicKey, agree};
+use aws_lc_rs::encoding::{AsBigEndian, Curve25519SeedBin};
 use ringfort_core::crypto::{Key, LowOrder, PrivateKey, PublicKey, Secret, X25519};
 
 /// AWS-LC.
@@ -34,6 +35,11 @@ impl X25519 for AwsLc {
 impl Secret for AwsLcSecret {
     fn public_key(&self) -> PublicKey {
         self.public
+    }
+
+    fn private_key(&self) -> PrivateKey {
+        let key: Curve25519SeedBin<'_> = self.key.as_be_bytes().expect("it is a key of X25519");
+        PrivateKey::copy_of(key.as_ref().try_into().expect("private keys have 32 bytes"))
     }
 
     fn diffie_hellman(&self, public: &PublicKey) -> Result<Key, LowOrder> {

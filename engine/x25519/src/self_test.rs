@@ -55,6 +55,7 @@ fn check(x25519: &dyn X25519) -> Result<(), &'static str> {
     let [private, public] = PAIR;
     let secret = x25519.secret(&PrivateKey::new(private));
     ensure(*secret.public_key().as_bytes() == public, "known answer: a public key")?;
+    ensure(secret.private_key() == PrivateKey::new(private), "a private key comes back as it was given")?;
     for [scalar, point, expected] in VECTORS {
         let shared = x25519.secret(&PrivateKey::new(scalar)).diffie_hellman(&PublicKey::new(point));
         ensure(shared.is_ok_and(|shared| *shared.as_bytes() == expected), "known answer: an agreement")?;
@@ -147,6 +148,10 @@ mod tests {
             let mut public = *self.0.public_key().as_bytes();
             public[0] ^= u8::from(matches!(self.1, Mistake::Public));
             PublicKey::new(public)
+        }
+
+        fn private_key(&self) -> PrivateKey {
+            self.0.clone()
         }
 
         fn diffie_hellman(&self, public: &PublicKey) -> Result<Key, LowOrder> {

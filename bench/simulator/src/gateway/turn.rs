@@ -361,6 +361,7 @@ fn order_words(order: &Order) -> (&'static str, u32) {
         Order::Routes { version, .. } => ("routes of version", *version as u32),
         Order::SendStaged { peer } => ("send what waits for peer", peer.index),
         Order::SendKeepalive { peer } => ("send a keepalive to peer", peer.index),
+        Order::Offer { peer, .. } => ("what waited elsewhere, for peer", peer.index),
         Order::DropStaged { peer } => ("drop what waits for peer", peer.index),
         Order::Gate(gate) => ("ask handshake messages", u32::from(gate.is_some())),
         Order::Recover(places) => ("look for lost sessions", u32::from(places.is_some())),

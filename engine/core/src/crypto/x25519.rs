@@ -18,6 +18,9 @@ pub trait Secret: Send + Sync {
     /// The public key that belongs to it.
     fn public_key(&self) -> PublicKey;
 
+    /// The private key, for a process that takes over from this one.
+    fn private_key(&self) -> PrivateKey;
+
     /// X25519.
     ///
     /// # Errors
@@ -42,6 +45,10 @@ impl X25519 for Portable {
 impl Secret for PrivateKey {
     fn public_key(&self) -> PublicKey {
         self.public_key()
+    }
+
+    fn private_key(&self) -> PrivateKey {
+        self.clone()
     }
 
     fn diffie_hellman(&self, public: &PublicKey) -> Result<Key, LowOrder> {

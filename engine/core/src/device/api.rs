@@ -11,6 +11,7 @@ use crate::cell::{PeerShared, SessionNumber};
 use crate::crypto::PublicKey;
 use crate::drops::DropReason;
 use crate::gate::Gate;
+use crate::handover::Resumed;
 use crate::ids::{Endpoint, PeerId};
 use crate::noise::NewSession;
 use crate::peer_drops::SendError;
@@ -139,6 +140,27 @@ pub enum Action {
         created: Time,
         /// Its keys and indices. Boxed, so the keys stay where they are until they are wiped.
         session: Box<NewSession>,
+    },
+    /// A session of another process goes on. As for one that begins, its worker must be able to receive under it before
+    /// any worker sends under it.
+    ResumeSession {
+        /// Whom it is with.
+        peer: PeerId,
+        /// Its place among the peer's sessions.
+        number: SessionNumber,
+        /// When it was made.
+        created: Time,
+        /// Its keys and indices.
+        session: Box<NewSession>,
+        /// How far it is.
+        resumed: Box<Resumed>,
+    },
+    /// Any one worker: a packet for a peer, which waited for a session in another process.
+    Offer {
+        /// Whom it is for.
+        peer: PeerId,
+        /// The packet.
+        packet: Box<[u8]>,
     },
     /// The worker that the index names: forget the receiving half.
     RetireReceive {

@@ -147,6 +147,14 @@ impl Device {
         looked_at == most
     }
 
+    /// What is remembered of peers that are not configured.
+    pub(super) fn gone(&self) -> impl Iterator<Item = Remembered> {
+        self.memory.gone.iter().map(|(&key, gone)| {
+            let &Gone { endpoint, configured, since } = gone;
+            Remembered { key, endpoint, configured, gone_since: since }
+        })
+    }
+
     /// The peer is about to be replaced, as all are.
     pub(super) fn remember_peer(&mut self, id: PeerId) {
         let remembered = self.peers.get(id).and_then(Peer::remembered);

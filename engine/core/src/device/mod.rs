@@ -20,6 +20,7 @@ mod admission;
 mod api;
 mod changes;
 mod config;
+mod hand_over;
 mod handshake;
 mod health;
 mod memory;
@@ -43,6 +44,8 @@ mod walk;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
 pub use changes::{Change, WatchCursor, What};
+pub(crate) use hand_over::State;
+pub use hand_over::{HandOverError, TakeOverError};
 pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot, Unreachable};
 pub use memory::{MemoryCursor, Remembered};
 pub use names::{NAME_LEN_MAX, is_name};

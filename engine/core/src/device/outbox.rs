@@ -76,6 +76,16 @@ impl Indices {
         }
     }
 
+    /// Claims the index of a session that another process has handed over. False: somebody has it.
+    pub fn resume(&mut self, index: u32, peer: PeerId) -> bool {
+        let Entry::Vacant(entry) = self.owners.entry(index) else { return false };
+        entry.insert(peer);
+        let worker = self.worker(index);
+        self.load[worker] += 1;
+        self.filter.note(index, self.owners.len(), self.owners.keys().copied());
+        true
+    }
+
     pub fn release(&mut self, index: u32) {
         if self.owners.remove(&index).is_some() {
             self.load[self.worker(index)] -= 1;

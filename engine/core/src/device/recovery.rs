@@ -67,6 +67,16 @@ impl Recovery {
         }
     }
 
+    /// Until when it is open.
+    pub const fn until(&self) -> Time {
+        self.until
+    }
+
+    /// Another process had it open until then.
+    pub const fn resume(&mut self, until: Time) {
+        (self.until, self.outdated) = (until, true);
+    }
+
     /// A peer is somewhere else than before, as far as we know.
     pub fn locate(&mut self, remote: SocketAddr, peer: PeerId) {
         if let Some(table) = &self.table

@@ -16,19 +16,27 @@ use super::api::Action;
 use super::outbox::Outbox;
 use crate::cell::SessionNumber;
 use crate::constants::REJECT_AFTER_TIME;
+use crate::handover::Resumed;
+use crate::handover::part::parts;
 use crate::ids::PeerId;
 use crate::noise::NewSession;
 use crate::on_demand::initial;
 use crate::time::Time;
 
 /// A session whose halves are with the workers.
+#[derive(Clone)]
 pub(super) struct Session {
     pub local_index: u32,
     number: SessionNumber,
     pub created: Time,
+    /// As the handshake has made it, for a process that takes over from this one: what a cipher makes of a key is of no
+    /// use there.
+    made: Box<NewSession>,
 }
 
-#[derive(Default)]
+parts!(Session { local_index, number, created, made });
+
+#[derive(Clone, Default)]
 pub(super) struct Sessions {
     current: Option<Session>,
     next: Option<Session>,
@@ -43,6 +51,7 @@ pub(super) struct Sessions {
 }
 
 initial!(Sessions);
+parts!(Sessions { current, next, replaced, former, last_number, asked });
 
 impl Sessions {
     /// The session to send with.
@@ -100,6 +109,12 @@ impl Sessions {
         true
     }
 
+    /// All sessions that there are.
+    pub fn all(&self) -> impl Iterator<Item = &Session> {
+        let Self { current, next, replaced, former, .. } = self;
+        [current, next, replaced].into_iter().chain(former).flatten()
+    }
+
     /// Forgets all.
     pub fn clear(&mut self, peer: PeerId, out: &mut Outbox) {
         // The next one is perhaps confirmed at this moment.
@@ -140,6 +155,18 @@ impl Sessions {
 }
 
 impl Session {
+    /// The session goes on here, and was so far elsewhere. False: its index is not its own.
+    pub fn resume(&self, peer: PeerId, resumed: Resumed, out: &mut Outbox) -> bool {
+        let Self { local_index, number, created, made } = self;
+        let session = made.clone();
+        if *local_index != made.local_index || !out.indices.resume(*local_index, peer) {
+            return false;
+        }
+        let (number, created, resumed) = (*number, *created, Box::new(resumed));
+        out.push(Action::ResumeSession { peer, number, created, session, resumed });
+        true
+    }
+
     /// Whether the session is valid for at least another `margin_secs` seconds.
     pub fn valid(&self, now: Time, margin_secs: u64) -> bool {
         now.since(self.created).as_secs() + margin_secs < REJECT_AFTER_TIME.as_secs()
@@ -147,9 +174,9 @@ impl Session {
 }
 
 fn begin(peer: PeerId, number: SessionNumber, new: NewSession, created: Time, out: &mut Outbox) -> Session {
-    let local_index = new.local_index;
-    out.push(Action::BeginSession { peer, number, created, session: Box::new(new) });
-    Session { local_index, number, created }
+    let (local_index, made) = (new.local_index, Box::new(new));
+    out.push(Action::BeginSession { peer, number, created, session: made.clone() });
+    Session { local_index, number, created, made }
 }
 
 fn retire(session: Option<Session>, out: &mut Outbox) {

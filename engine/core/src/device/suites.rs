@@ -12,6 +12,7 @@
 //! not WireGuard's own, its operator is told after [`SUITE_SILENCE`] what the silence may mean.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::api::Notice;
 use super::outbox::Outbox;
@@ -72,6 +73,17 @@ impl Device {
             enter(&mut self.schedule, peer);
         }
         Ok(())
+    }
+
+    /// Suites and sources as another process had them, before any peer is there.
+    pub(super) fn resume_settings(
+        &mut self,
+        interface: Suite,
+        suites: Vec<(PublicKey, Suite)>,
+        sources: Vec<(PublicKey, IpAddr)>,
+    ) {
+        self.suites = Suites { interface, peers: suites.into_iter().collect() };
+        self.sources = sources.into_iter().collect();
     }
 
     /// The suite of all peers that have none of their own.

@@ -5,8 +5,9 @@ use rand_core::CryptoRng;
 use super::identity::ephemeral;
 use super::symmetric::SymmetricState;
 use super::{LocalIdentity, NewSession, RemoteIdentity};
-use crate::crypto::{PublicKey, Secret};
+use crate::crypto::{PrivateKey, PublicKey, Secret};
 use crate::drops::DropReason;
+use crate::handover::part::parts;
 use crate::tai64n::Tai64N;
 use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, initiation_type};
 
@@ -16,6 +17,15 @@ pub struct PendingInitiation {
     ephemeral: Box<dyn Secret>,
     local_index: u32,
 }
+
+/// An initiation that awaits its response in another process.
+pub(crate) struct HandedInitiation {
+    state: SymmetricState,
+    ephemeral: PrivateKey,
+    pub(crate) local_index: u32,
+}
+
+parts!(HandedInitiation { state, ephemeral, local_index });
 
 /// Makes the first message, under the suite that is set for the peer. Its macs are still zero; see
 /// [`crate::cookie::CookieGenerator::add_macs`].
@@ -64,6 +74,18 @@ impl PendingInitiation {
     /// The index that the response must carry.
     pub const fn local_index(&self) -> u32 {
         self.local_index
+    }
+
+    /// What another process needs to await the response.
+    pub(crate) fn handed(&self) -> HandedInitiation {
+        let Self { state, ephemeral, local_index } = self;
+        HandedInitiation { state: state.clone(), ephemeral: ephemeral.private_key(), local_index: *local_index }
+    }
+
+    /// Awaits the response to what another process has sent.
+    pub(crate) fn resumed(local: &LocalIdentity, handed: HandedInitiation) -> Self {
+        let HandedInitiation { state, ephemeral, local_index } = handed;
+        Self { state, ephemeral: local.x25519().secret(&ephemeral), local_index }
     }
 
     /// Opens the second message. A failure leaves the initiation pending: the right response may still come.

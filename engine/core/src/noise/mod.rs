@@ -21,6 +21,7 @@ mod tests;
 mod vectors;
 
 pub use identity::{LocalIdentity, RemoteIdentity};
+pub(crate) use initiator::HandedInitiation;
 pub use initiator::{PendingInitiation, create_initiation};
 pub use responder::{ClaimedInitiation, VerifiedInitiation, consume_initiation};
 
@@ -33,7 +34,7 @@ use crate::suite::Suite;
 const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 
 /// A handshake's result on either side.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewSession {
     /// The keys of both directions.
     pub keys: SessionKeys,

@@ -3,6 +3,7 @@
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::crypto::{BadTag, KEY_LEN, Key, PresharedKey, PublicKey, aead_open, aead_seal, hash, kdf};
+use crate::handover::part::parts;
 use crate::keypair::SessionKeys;
 use crate::suite::Suite;
 
@@ -14,6 +15,8 @@ pub(super) struct SymmetricState {
     #[zeroize(skip)]
     suite: Suite,
 }
+
+parts!(SymmetricState { chaining_key, hash, suite });
 
 impl SymmetricState {
     /// The state before the first message: C, H, and the pre-message `<- s`.

@@ -51,6 +51,24 @@ impl<W: Watch> DataPath<W> {
         }
     }
 
+    /// A packet that has waited in another process leaves, or goes on waiting.
+    pub(crate) fn offer(&mut self, now: Time, id: PeerId, packet: &[u8]) {
+        let len = DATA_HEADER_LEN + packet.len();
+        let inner = match packet::parse(packet) {
+            Ok(inner) => inner,
+            Err(reason) => return self.drop_of(now, id, reason, 1),
+        };
+        let Some(mut view) = self.claim_to_wait(now, id, class_of(len)) else {
+            return self.drop_of(now, id, DropReason::StagedOverflow, 1);
+        };
+        if view.len() < len {
+            return self.drop_of(now, id, DropReason::Oversized, 1);
+        }
+        view.truncate(len);
+        view[DATA_HEADER_LEN..].copy_from_slice(packet);
+        self.admit(now, id, view, packet::outer_ecn(inner.ecn));
+    }
+
     /// Lets each segment of a super-packet wait: it must not pin 64 KiB until there is a key.
     pub(super) fn stage_super(&mut self, now: Time, id: PeerId, segments: Segments<'_>) {
         let Some(reason) = self.peers.get(id).map(|peer| peer.lacks()) else {

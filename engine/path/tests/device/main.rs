@@ -6,6 +6,7 @@ mod config;
 mod cookies;
 mod crossing;
 mod effects;
+mod hand_over;
 mod handshake;
 mod hours;
 mod memory;

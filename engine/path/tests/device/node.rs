@@ -25,7 +25,7 @@ use vnet_packets::{Merge, VNET_HDR_LEN};
 
 use crate::rng::SeededRng;
 
-const WORKERS: usize = 3;
+pub(super) const WORKERS: usize = 3;
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
@@ -72,9 +72,9 @@ pub struct Node {
     pub notices: Vec<(PublicKey, Notice)>,
     /// All actions so far, in words.
     pub log: Vec<String>,
-    dispatch: Dispatch,
-    workers: Vec<DataPath>,
-    cells: BTreeMap<PeerId, Arc<PeerCell>>,
+    pub(super) dispatch: Dispatch,
+    pub(super) workers: Vec<DataPath>,
+    pub(super) cells: BTreeMap<PeerId, Arc<PeerCell>>,
 }
 
 /// The wall clock of all nodes when the virtual clock is at zero.
@@ -86,13 +86,13 @@ pub fn at(mono: Time) -> Now {
 }
 
 /// Two runs of packets are never merged: each is delivered by itself.
-fn worker(worker: usize) -> DataPath {
+pub(super) fn worker(worker: usize) -> DataPath {
     let merge = Merge::NONE;
     let config = Config { worker, workers: WORKERS, mtu: 1_420, merge, ragged: false };
     DataPath::new(config, Pool::new(Arena::heap(&budget::budget())), Arc::new(Nesting::new()), Unwatched)
 }
 
-fn dispatch() -> Dispatch {
+pub(super) fn dispatch() -> Dispatch {
     Dispatch::new(Plan::fixed(Provider::RustCrypto), WORKERS)
 }
 
@@ -350,7 +350,7 @@ impl Node {
     }
 
     /// Takes all that a data path has: its socket, its TUN device and control take everything.
-    fn drain(&mut self, worker: usize) {
+    pub(super) fn drain(&mut self, worker: usize) {
         let (path, now) = (&mut self.workers[worker], self.now.mono);
         while let Some(transmit) = path.poll_transmit() {
             path.handle_sent(now, transmit.note());

@@ -155,7 +155,8 @@ impl Stage {
         let mut all = self.configured();
         all.push(Present { needle: self.static_static(), copies: 1, place: Where::Safe });
         let of_session = self.client.needles(session);
-        all.extend(of_session.map(|needle| Present { needle, copies: 1, place: self.sessions_are }));
+        // One for the cipher, and one that control could give to another process.
+        all.extend(of_session.map(|needle| Present { needle, copies: 2, place: self.sessions_are }));
         all
     }
 

@@ -4,6 +4,7 @@ use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::handover::part::{Malformed, Part, Sink, Source, parts};
 use crate::suite::Suite;
 use crate::time::Time;
 
@@ -95,9 +96,64 @@ pub struct FailureRecord {
     pub endpoint: Option<SocketAddr>,
 }
 
+parts!(FailureRecord { failure, count, last, endpoint });
+
+/// A kind by its number, then its details.
+impl Part for Failure {
+    fn put(&self, to: &mut dyn Sink) {
+        match *self {
+            Self::NoPrivateKey => 0_u8.put(to),
+            Self::NoEndpoint => 1_u8.put(to),
+            Self::NotSent { errno } => (2_u8, errno.cast_unsigned()).put(to),
+            Self::Undeliverable { unreachable, reporter } => (3_u8, (unreachable as u8, reporter)).put(to),
+            Self::Unanswered => 4_u8.put(to),
+            Self::BadResponse => 5_u8.put(to),
+            Self::CookieDemanded => 6_u8.put(to),
+            Self::Unused => 7_u8.put(to),
+            Self::OldTimestamp { behind } => (8_u8, behind).put(to),
+            Self::SuiteMismatch { theirs } => (9_u8, theirs).put(to),
+        }
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        Ok(match u8::take(from)? {
+            0 => Self::NoPrivateKey,
+            1 => Self::NoEndpoint,
+            2 => Self::NotSent { errno: u32::take(from)?.cast_signed() },
+            3 => {
+                let unreachable = Unreachable::ALL.get(usize::from(u8::take(from)?)).copied();
+                let unreachable = unreachable.ok_or_else(|| from.bad("why a peer is unreachable"))?;
+                Self::Undeliverable { unreachable, reporter: Part::take(from)? }
+            }
+            4 => Self::Unanswered,
+            5 => Self::BadResponse,
+            6 => Self::CookieDemanded,
+            7 => Self::Unused,
+            8 => Self::OldTimestamp { behind: Part::take(from)? },
+            9 => Self::SuiteMismatch { theirs: Part::take(from)? },
+            _ => return Err(from.bad("a kind of failure")),
+        })
+    }
+}
+
+impl Unreachable {
+    /// All of them.
+    const ALL: [Self; 4] = [Self::Port, Self::Host, Self::Network, Self::Prohibited];
+}
+
 /// One peer's failures: at most one record for each kind.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Failures(Vec<FailureRecord>);
+
+impl Part for Failures {
+    fn put(&self, to: &mut dyn Sink) {
+        self.0.put(to);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        Part::take(from).map(Self)
+    }
+}
 
 impl Failures {
     pub fn note(&mut self, failure: Failure, endpoint: Option<SocketAddr>, now: Time) {

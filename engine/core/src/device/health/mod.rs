@@ -25,6 +25,7 @@ use std::time::Duration;
 use super::Device;
 use super::api::Notice;
 use crate::drops::DropReason;
+use crate::handover::part::{Malformed, Part, Sink, Source, parts};
 use crate::ids::PeerId;
 use crate::on_demand::initial;
 use crate::peer_drops::{QUIET, SendError};
@@ -37,7 +38,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(60);
 const RETURNS_WITHIN: Duration = Duration::from_secs(600);
 
 /// What is remembered of one peer's past.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Health {
     pub failures: Failures,
     /// Handshakes that were completed.
@@ -63,6 +64,32 @@ pub(super) struct Health {
 }
 
 initial!(Health);
+
+parts!(Health {
+    failures,
+    handshakes,
+    completed,
+    took,
+    heard_before,
+    unused,
+    places,
+    returns,
+    returned,
+    told,
+    told_remote,
+    paid,
+});
+
+impl Part for PeerState {
+    fn put(&self, to: &mut dyn Sink) {
+        (*self as u8).put(to);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        let number = usize::from(u8::take(from)?);
+        Self::ALL.get(number).copied().ok_or_else(|| from.bad("the state of a peer"))
+    }
+}
 
 impl Health {
     pub fn fail(&mut self, failure: Failure, endpoint: Option<SocketAddr>, now: Time) {

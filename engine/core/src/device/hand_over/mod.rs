@@ -1,0 +1,198 @@
+//! The device goes to another process, and comes from one.
+//!
+//! The order at the side that gives: workers stop, control takes what they have told, [`Device::settle`], its actions
+//! are carried out, and then [`Device::hand_over`]. Nothing is changed by that: whoever is not taken over goes on.
+
+mod peer;
+
+use std::net::IpAddr;
+
+use rand_core::CryptoRng;
+
+use super::{Device, Identity};
+use crate::constants::{PEERS_MAX, REJECT_AFTER_TIME};
+use crate::cookie::CookieChecker;
+use crate::crypto::{PrivateKey, PublicKey, X25519};
+use crate::device::{Action, Remembered};
+use crate::handover::part::parts;
+use crate::handover::{Handover, Name, Progress, WaitingPacket};
+use crate::ids::PeerId;
+use crate::noise::LocalIdentity;
+use crate::suite::Suite;
+use crate::tai64n::Tai64N;
+use crate::time::{Now, Time};
+use peer::HandedPeer;
+
+/// All of a device that another process needs.
+pub(crate) struct State {
+    /// When it was written.
+    at: Time,
+    link: bool,
+    passive: bool,
+    private_key: Option<PrivateKey>,
+    suite: Suite,
+    suites: Vec<(PublicKey, Suite)>,
+    sources: Vec<(PublicKey, IpAddr)>,
+    names: Vec<(PublicKey, Name)>,
+    remembered: Vec<Remembered>,
+    recovery_until: Time,
+    timestamp_of_removed: Tai64N,
+    peers: Vec<HandedPeer>,
+}
+
+parts!(State {
+    at,
+    link,
+    passive,
+    private_key,
+    suite,
+    suites,
+    sources,
+    names,
+    remembered,
+    recovery_until,
+    timestamp_of_removed,
+    peers,
+});
+
+/// Why a device cannot be handed over now. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandOverError {
+    /// Something is under way that concerns all peers, or the workers.
+    #[error("a change of the configuration is being carried out: try again when it is done")]
+    Busy,
+    /// Without its window, messages could be accepted twice.
+    #[error("no worker has reported how far the session {local_index:08x} is")]
+    Unreported {
+        /// The index of the session.
+        local_index: u32,
+    },
+}
+
+/// Why a device cannot go on here with what another process has handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TakeOverError {
+    /// It says to come from the future, or from long ago: another boot, or another time namespace.
+    #[error("the state is of another clock, or older than 180 s")]
+    OtherClock,
+    /// Two peers have one key, a peer has our own, or there are too many.
+    #[error("the peers of the state contradict each other")]
+    Peers,
+    /// Two sessions have one index, or one has none of its own.
+    #[error("the sessions of the state contradict each other")]
+    Sessions,
+}
+
+impl Device {
+    /// Takes notice of all that the workers have learned. To be called when they have stopped, and again until no
+    /// action comes of it.
+    pub fn settle(&mut self, now: Now, rng: &mut dyn CryptoRng) {
+        while self.is_renewing() {
+            self.renew_some(now.mono);
+        }
+        let all: Vec<PeerId> = self.peers.iter().map(|peer| peer.id).collect();
+        for peer in all {
+            self.step(now, peer, rng, |_, _| {});
+        }
+    }
+
+    /// The device as another process needs it, with what the workers know of its sessions and the packets that wait.
+    ///
+    /// # Errors
+    /// [`HandOverError`].
+    pub fn hand_over(
+        &self,
+        now: Time,
+        progress: &Progress,
+        packets: Vec<(PeerId, Vec<u8>)>,
+    ) -> Result<Handover, HandOverError> {
+        if self.is_renewing() || self.routes_held || self.is_releasing() || !self.out.is_empty() {
+            return Err(HandOverError::Busy);
+        }
+        let peers = self.peers.iter().map(|peer| HandedPeer::of(peer, progress)).collect::<Result<_, _>>()?;
+        let key = |id: PeerId| Some(*self.peers.get(id)?.remote.public());
+        let packets = packets.into_iter().filter_map(|(id, packet)| Some(WaitingPacket::new(key(id)?, packet)));
+        let state = State {
+            at: now,
+            link: self.link,
+            passive: self.passive,
+            private_key: self.private_key().cloned(),
+            suite: self.suite(),
+            suites: self.peer_suites().map(|(key, suite)| (*key, suite)).collect(),
+            sources: self.peer_sources_after(None).map(|(key, source)| (*key, source)).collect(),
+            names: self.peer_names_after(None).map(|(key, name)| (*key, Name(name.to_string()))).collect(),
+            remembered: self.gone().collect(),
+            recovery_until: Some(self.recovery.until()).filter(|&until| now < until).unwrap_or_default(),
+            timestamp_of_removed: self.timestamp_of_removed,
+            peers,
+        };
+        Ok(Handover { state, packets: packets.collect() })
+    }
+
+    /// Goes on with what another process has handed over, with another number of workers perhaps. The actions of the
+    /// device then make the workers.
+    ///
+    /// # Errors
+    /// [`TakeOverError`].
+    pub fn take_over(
+        now: Time,
+        workers: u8,
+        x25519: &'static dyn X25519,
+        handover: Handover,
+    ) -> Result<Self, TakeOverError> {
+        let Handover { state, packets } = handover;
+        if state.at > now || now.since(state.at) >= REJECT_AFTER_TIME {
+            return Err(TakeOverError::OtherClock);
+        }
+        let mut device = Self::new(workers);
+        device.set_x25519(x25519);
+        device.resume(now, state)?;
+        for WaitingPacket { peer, packet } in packets {
+            if let Some(peer) = device.peers.by_key(&peer) {
+                device.out.push(Action::Offer { peer, packet: packet.into() });
+            }
+        }
+        Ok(device)
+    }
+
+    fn resume(&mut self, now: Time, state: State) -> Result<(), TakeOverError> {
+        self.identity = state.private_key.map(|key| {
+            let local = LocalIdentity::computed_by(self.x25519, key);
+            let checker = CookieChecker::new(local.public());
+            Identity { local, checker }
+        });
+        self.publish_gate(now);
+        self.link = state.link;
+        self.set_passive(now, state.passive);
+        self.up = self.serves().is_ok();
+        if self.up {
+            self.renewal.note_link();
+        }
+        self.resume_settings(state.suite, state.suites, state.sources);
+        self.names = state.names.into_iter().map(|(key, name)| (key, name.0.into())).collect();
+        self.remember(state.remembered);
+        self.timestamp_of_removed = state.timestamp_of_removed;
+        if self.names.len().max(state.peers.len()) > PEERS_MAX {
+            return Err(TakeOverError::Peers);
+        }
+        for peer in state.peers {
+            self.resume_peer(peer)?;
+        }
+        // The workers have the routes before the first packet.
+        self.publish_routes();
+        if now < state.recovery_until {
+            self.recovery.resume(state.recovery_until);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Peers, and sessions of them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.peers.len(), self.peers.iter().map(HandedPeer::session_count).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! The values of the protocol as parts of a state.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use super::part::{Malformed, Part, Sink, Source, parts};
+use crate::activity::{Sizes, Traffic};
+use crate::allowed_ips::Prefix;
+use crate::crypto::{Key, PresharedKey, PrivateKey, PublicKey};
+use crate::device::{NAME_LEN_MAX, Remembered, is_name};
+use crate::ids::{Endpoint, LocalAddr};
+use crate::keypair::SessionKeys;
+use crate::noise::NewSession;
+use crate::suite::Suite;
+use crate::tai64n::Tai64N;
+use crate::time::Time;
+
+parts!(Endpoint { remote, source });
+parts!(LocalAddr { addr, ifindex });
+parts!(Traffic { rx_bytes, tx_bytes, rx_packets, tx_packets });
+parts!(Sizes { rx_largest, tx_largest, rx_missing });
+parts!(SessionKeys { send, receive });
+parts!(NewSession { keys, local_index, remote_index, initiator, suite });
+parts!(Remembered { key, endpoint, configured, gone_since });
+
+/// What the operator calls a peer.
+pub(crate) struct Name(pub(crate) String);
+
+/// A time is one of `CLOCK_BOOTTIME`, which is the same for all processes of a machine.
+impl Part for Time {
+    fn put(&self, to: &mut dyn Sink) {
+        self.as_nanos().put(to);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        u64::take(from).map(Self)
+    }
+}
+
+impl Part for Tai64N {
+    fn put(&self, to: &mut dyn Sink) {
+        to.put(self.as_bytes());
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        from.array("a timestamp").map(|bytes| Self::from_bytes(*bytes))
+    }
+}
+
+impl Part for PublicKey {
+    fn put(&self, to: &mut dyn Sink) {
+        to.put(self.as_bytes());
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        from.array("a public key").map(|bytes| Self::new(*bytes))
+    }
+}
+
+/// A secret goes from the bytes into its place, and by no other.
+macro_rules! secrets {
+    ($($type:ident),*) => { $(
+        impl Part for $type {
+            fn put(&self, to: &mut dyn Sink) {
+                to.put(self.as_bytes());
+            }
+
+            fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+                from.array("a key").map(Self::copy_of)
+            }
+        }
+    )* };
+}
+
+secrets!(Key, PrivateKey, PresharedKey);
+
+impl Part for Suite {
+    fn put(&self, to: &mut dyn Sink) {
+        (*self as u8).put(to);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        let number = u8::take(from)?;
+        let suite = Self::ALL.iter().find(|&&suite| suite as u8 == number);
+        suite.copied().ok_or_else(|| from.bad("a cipher suite"))
+    }
+}
+
+impl Part for IpAddr {
+    fn put(&self, to: &mut dyn Sink) {
+        match self {
+            Self::V4(v4) => (4_u8, v4.to_bits()).put(to),
+            Self::V6(v6) => (6_u8, v6.to_bits()).put(to),
+        }
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        match u8::take(from)? {
+            4 => Ok(Ipv4Addr::from_bits(u32::take(from)?).into()),
+            6 => Ok(Ipv6Addr::from_bits(u128::take(from)?).into()),
+            _ => Err(from.bad("an address")),
+        }
+    }
+}
+
+impl Part for SocketAddr {
+    fn put(&self, to: &mut dyn Sink) {
+        self.ip().put(to);
+        self.port().put(to);
+        if let Self::V6(v6) = self {
+            (v6.flowinfo(), v6.scope_id()).put(to);
+        }
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        let (ip, port) = Part::take(from)?;
+        Ok(match ip {
+            IpAddr::V4(v4) => SocketAddrV4::new(v4, port).into(),
+            IpAddr::V6(v6) => {
+                let (flow, scope) = Part::take(from)?;
+                SocketAddrV6::new(v6, port, flow, scope).into()
+            }
+        })
+    }
+}
+
+impl Part for Prefix {
+    fn put(&self, to: &mut dyn Sink) {
+        (self.addr(), self.len()).put(to);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        let (addr, len) = Part::take(from)?;
+        Self::new(addr, len).ok_or_else(|| from.bad("a prefix"))
+    }
+}
+
+impl Part for Name {
+    fn put(&self, to: &mut dyn Sink) {
+        u16::try_from(self.0.len()).expect("a name is short").put(to);
+        to.put(self.0.as_bytes());
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        let len = usize::from(u16::take(from)?).min(NAME_LEN_MAX + 1);
+        let text = std::str::from_utf8(from.bytes(len, "a name")?).ok().filter(|text| is_name(text));
+        text.map(|text| Self(text.to_owned())).ok_or_else(|| from.bad("a name"))
+    }
+}
