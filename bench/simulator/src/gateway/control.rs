@@ -32,7 +32,14 @@ pub(super) struct Control {
     waiting: VecDeque<HandshakeMessage>,
     pub(super) wakes: Option<Time>,
     /// It was interrupted while it carried out what was decided.
-    carries_out: bool,
+    pub(super) carries_out: bool,
+}
+
+impl Control {
+    /// Whether nobody has told it anything.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.events.is_empty() && self.handshakes.is_empty() && self.waiting.is_empty()
+    }
 }
 
 /// Mailboxes that note who is woken.
@@ -106,7 +113,7 @@ impl Gateway {
     }
 
     /// Makes the decisions that are due. True: there is more.
-    fn decide(&mut self, out: &mut Outside) -> bool {
+    pub(super) fn decide(&mut self, out: &mut Outside) -> bool {
         let now = self.now(out.now);
         let mut events = 0;
         while events < EVENTS_PER_TURN
@@ -153,7 +160,7 @@ impl Gateway {
     }
 
     /// Carries out what was decided. False: interrupted.
-    fn carry_out(&mut self, out: &mut Outside) -> bool {
+    pub(super) fn carry_out(&mut self, out: &mut Outside) -> bool {
         while let Some(action) = self.device.poll_action() {
             self.apply(action, out);
             if out.rng.chance(self.site.interrupted) {

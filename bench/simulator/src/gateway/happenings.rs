@@ -27,6 +27,7 @@ impl Gateway {
         let now = self.now(out.now).mono;
         match event {
             Disturbance::Restart { .. } => self.restart(out),
+            Disturbance::HandOver { workers, .. } => self.pass_on(workers, out),
             Disturbance::Suspend { secs, .. } => {
                 // Time since the machine was started goes on while it sleeps, as that on the wall does.
                 self.boot_ahead_secs += u64::from(secs);
@@ -276,6 +277,7 @@ impl Disturbance {
             | Self::Loop { at, peer } => vec![at, peer],
             Self::MovePrefix { at, of, to } => vec![at, of, to],
             Self::Restart { at }
+            | Self::HandOver { at, .. }
             | Self::Suspend { at, .. }
             | Self::StopControl { at }
             | Self::StopWorker { at, .. }
@@ -301,6 +303,8 @@ impl Disturbance {
     pub fn disturb(&self, until: Time, out: &mut Outside) {
         let gateways = self.gateways();
         let late = match self {
+            // Nobody notices.
+            Self::HandOver { .. } => return,
             // The first answer is right, whatever comes late to control.
             Self::StopControl { .. } | Self::FullEvents { .. } | Self::FullQueues { .. } => return,
             Self::RefuseSupers { .. } | Self::SetWall { .. } | Self::SetMtu { .. } | Self::Keepalive { .. } => return,

@@ -14,6 +14,7 @@
 mod books;
 mod config;
 mod control;
+mod hand_over;
 mod happenings;
 mod outputs;
 mod returns;
@@ -84,6 +85,8 @@ pub struct Gateway {
     worn_until: Time,
     /// The receiving halves that control has made, and not ended.
     receives: BTreeSet<u32>,
+    /// Its workers read nothing more: another process does.
+    leaving: bool,
 }
 
 /// Until when something does not work.
@@ -127,6 +130,7 @@ impl Gateway {
             carries: scenario.nested && index < 2,
             worn_until: scenario.in_order(),
             receives: BTreeSet::new(),
+            leaving: false,
             site,
         };
         gateway.start(out);

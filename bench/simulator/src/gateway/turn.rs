@@ -69,7 +69,7 @@ impl Gateway {
     }
 
     /// Takes one step of a stage. Returns the stage of the next.
-    fn step(&mut self, w: usize, stage: Stage, out: &mut Outside) -> Stage {
+    pub(super) fn step(&mut self, w: usize, stage: Stage, out: &mut Outside) -> Stage {
         match stage {
             Stage::Begin => {
                 self.complete(w, out.now);
@@ -136,7 +136,7 @@ impl Gateway {
     }
 
     /// What the kernel is done with comes home.
-    fn complete(&mut self, w: usize, now: Time) {
+    pub(super) fn complete(&mut self, w: usize, now: Time) {
         let mono = self.now(now).mono;
         let worker = &mut self.workers[w];
         worker.path.pool().drain_returns();
@@ -177,6 +177,7 @@ impl Gateway {
         if let Order::Routes { routes, version } = &order {
             (worker.routes, worker.routes_version) = (routes.clone(), *version);
         }
+        worker.books.fed += u64::from(matches!(order, Order::Offer { .. }));
         let is_keepalive = matches!(order, Order::SendKeepalive { .. });
         worker.books.keepalives += u64::from(is_keepalive);
         let in_flight = worker.sends.len();
@@ -216,7 +217,7 @@ impl Gateway {
     /// Reads what came to the socket, if there is a slot.
     fn read_train(&mut self, w: usize, out: &mut Outside) -> bool {
         let worker = &mut self.workers[w];
-        if worker.socket.is_empty() {
+        if worker.socket.is_empty() || self.leaving {
             return false;
         }
         let Some(mut view) = worker.path.pool().claim_for(line::UDP_READS) else { return false };
@@ -291,7 +292,7 @@ impl Gateway {
     /// Reads a packet, if what comes of it can be sent.
     fn read_packet(&mut self, w: usize, out: &mut Outside) -> bool {
         let now = self.now(out.now).mono;
-        if self.workers[w].tun.is_empty() {
+        if self.workers[w].tun.is_empty() || self.leaving {
             return false;
         }
         if !self.can_send(w) {
@@ -322,7 +323,7 @@ impl Gateway {
     }
 
     /// What the last step has dropped.
-    fn note_drops(&mut self, w: usize, out: &mut Outside) {
+    pub(super) fn note_drops(&mut self, w: usize, out: &mut Outside) {
         let worker = &mut self.workers[w];
         let drops = &worker.path.counters().drops;
         let total = drops.total();

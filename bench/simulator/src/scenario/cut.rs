@@ -68,7 +68,11 @@ impl Cuts {
             match cut {
                 Cut::Happening(_) | Cut::Talk(_) => {}
                 Cut::Fault(place) => scenario.network.clear(place),
-                Cut::Workers => scenario.gateways.iter_mut().for_each(|site| site.workers = 1),
+                Cut::Workers => {
+                    scenario.gateways.iter_mut().for_each(|site| site.workers = 1);
+                    let happenings = scenario.happenings.iter_mut().map(|happening| &mut happening.what);
+                    happenings.for_each(Disturbance::leave_one_worker);
+                }
                 Cut::Interrupts => scenario.gateways.iter_mut().for_each(|site| site.interrupted = 0),
                 Cut::Keepalives => scenario.gateways.iter_mut().for_each(|site| site.keepalive_secs = 0),
                 Cut::Counters => scenario.gateways.iter_mut().for_each(|site| site.first_counter = 0),
@@ -129,6 +133,14 @@ impl Scenario {
             }
             _ => true,
         });
+    }
+}
+
+impl Disturbance {
+    const fn leave_one_worker(&mut self) {
+        if let Self::HandOver { workers, .. } = self {
+            *workers = 1;
+        }
     }
 }
 

@@ -18,6 +18,9 @@ const WORN: u8 = 16;
 /// How many of 256 gateways take their routes for a large table.
 const LARGE_ROUTES: u8 = 85;
 
+/// How many of 256 runs have gateways that are handed over to other processes.
+const HANDED_OVER: u8 = 64;
+
 /// The scenario of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> Scenario {
@@ -26,6 +29,16 @@ pub fn draw(seed: u64) -> Scenario {
     let rng = &mut Rng::new(seed, 4);
     for site in &mut scenario.gateways {
         site.large_routes = rng.chance(LARGE_ROUTES);
+    }
+    let rng = &mut Rng::new(seed, 5);
+    if rng.chance(HANDED_OVER) {
+        let lasts_us = scenario.talked().since(super::START).as_micros() as u64;
+        for _ in 0..rng.between(1, 6) {
+            let (at, workers) = (rng.index(scenario.gateways.len()), rng.between(1, 5) as usize);
+            let when = Duration::from_micros(rng.below(lasts_us));
+            let what = Disturbance::HandOver { at, workers };
+            scenario.happenings.push(Happening { at: when, lasts: Duration::ZERO, what });
+        }
     }
     scenario
 }

@@ -196,6 +196,8 @@ pub struct Happening {
 pub enum Disturbance {
     /// A gateway forgets all but its configuration.
     Restart { at: usize },
+    /// It goes on in another process with so many workers, at any time of the run.
+    HandOver { at: usize, workers: usize },
     /// None of its threads runs, and all its clocks have gone on by so many seconds when they do again.
     Suspend { at: usize, secs: u32 },
     /// Its control thread does not run.

@@ -235,6 +235,7 @@ fn prove(door: &mut Door, now: Time, from: Endpoint, message: &mut [u8]) {
 /// Who owns an address floods from there: control gets what the paper allows the address. A peer is not in its way, and
 /// there is load until the flood ends.
 #[test]
+#[cfg_attr(miri, ignore = "it is 50,000 messages; others here have a few")]
 fn a_flood_from_an_address_of_its_own_is_limited_before_control_and_keeps_the_load_up() {
     let mut door = Door::new();
     door.load(NOW);
