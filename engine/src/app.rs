@@ -31,7 +31,7 @@ use crate::control::runner::{self, Forked, Runner};
 use crate::control::user::{UserError, become_user};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
 use crate::version::VERSION;
-use crate::{panics, sandbox};
+use crate::{guard, panics, sandbox};
 
 /// How long an error is offered to whoever reads the standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -286,6 +286,9 @@ fn report(daemon: &Daemon) {
         log::warn!("{failure}");
     }
     offloads::report(daemon.self_test());
+    if let Some(what) = guard::left_out() {
+        log::warn!("{what}");
+    }
     if let Some(why) = daemon.unsteered() {
         log::warn!(
             "packets from the interface come to the worker that receives from their peer, not to all, since the kernel \

@@ -1,7 +1,7 @@
 //! The filter in front of the sockets, and what the device and the counters have to do with it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::ValueEnum;
 use ringfort_core::drops::DropReason;
@@ -12,6 +12,15 @@ use udp_uring::{Extent, Junk, JunkFilter};
 
 /// How far the clocks of a time namespace are from those of the machine.
 const CLOCK_OFFSETS: &str = "/proc/self/timens_offsets";
+
+/// What the kernel has refused: that is known before there is a log.
+static LEFT_OUT: OnceLock<String> = OnceLock::new();
+
+/// What of the filter is left out since the kernel refused it, and why, if anything is.
+#[must_use]
+pub fn left_out() -> Option<&'static str> {
+    LEFT_OUT.get().map(String::as_str)
+}
 
 /// Whether there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -40,22 +49,26 @@ impl Guard {
             return None;
         }
         let markers: Vec<_> = Suite::ALL.iter().map(|suite| suite.marker()).collect();
-        let whole = JunkFilter::new(workers, &markers, Extent::Whole).map_err(|error| {
-            log::warn!(
-                "floods of handshake messages are left to the workers, since the kernel refused the larger filter of \
-                 their sockets (it takes CAP_BPF and CAP_PERFMON): {error}"
-            );
-        });
-        let filter = whole.or_else(|()| {
-            JunkFilter::new(workers, &markers, Extent::Form).map_err(|error| {
-                log::warn!(
-                    "the workers alone drop floods, since the kernel refused the filter of their sockets (it takes \
-                     CAP_BPF): {error}"
-                );
-            })
-        });
         let clock_offset = clock_offset(&std::fs::read_to_string(CLOCK_OFFSETS).unwrap_or_default());
-        filter.ok().map(|filter| Self { filter: Arc::new(filter), clock_offset })
+        let guard = |filter| Self { filter: Arc::new(filter), clock_offset };
+        let refused = match JunkFilter::new(workers, &markers, Extent::Whole) {
+            Ok(filter) => return Some(guard(filter)),
+            Err(error) => error,
+        };
+        let smaller = JunkFilter::new(workers, &markers, Extent::Form);
+        let left_out = match &smaller {
+            Ok(_) => format!(
+                "floods of handshake messages are left to the workers, since the kernel refused the larger filter of \
+                 their sockets (it takes CAP_BPF and CAP_PERFMON): {refused}"
+            ),
+            Err(error) => format!(
+                "the workers alone drop floods, since the kernel refused the filter of their sockets (it takes \
+                 CAP_BPF): {error}"
+            ),
+        };
+        // A second gateway of this process is refused the same.
+        let _ = LEFT_OUT.set(left_out);
+        smaller.ok().map(guard)
     }
 
     /// For the sockets.
