@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwapOption, Guard};
 
 use crate::activity::{Activity, PeerCounters, Sizes, Traffic, WorkerCounters};
-use crate::handover::part::{Malformed, Part, Sink, Source};
 use crate::ids::{Endpoint, PeerId};
 use crate::keypair::{ReceiveSession, SendSession};
 use crate::peer_drops::PeerDrops;
+pub use crate::session_number::SessionNumber;
 use crate::shared::{self, Highest, Numbered};
 use crate::time::Time;
 use crate::waiting::Waiting;
@@ -110,22 +110,6 @@ impl LatestHandshake {
     /// Whether the latest message has this index.
     pub fn is(&self, index: u32) -> bool {
         self.0.load(Ordering::Relaxed) == Self::SOME | u64::from(index)
-    }
-}
-
-/// The place of a session among those of one peer, in the order of their initiations: when ours was made, or when
-/// theirs was answered. The first is 1.
-///
-/// Of two that are both ready to send, the one with the higher number does. The end of all sessions takes a number too,
-/// so a confirmation which comes late does not bring one of them back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SessionNumber(u64);
-
-impl SessionNumber {
-    /// The number after this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
     }
 }
 
@@ -215,18 +199,6 @@ impl PeerShared {
     /// In another process, the peer has used the session with this number.
     pub(crate) fn resume_confirmed(&self, number: SessionNumber) {
         self.confirmed.raise(number.0);
-    }
-}
-
-impl Part for SessionNumber {
-    fn put(&self, to: &mut dyn Sink) {
-        self.0.put(to);
-    }
-
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
-        // So many that no process ever gives the last one.
-        let number = u64::take(from)?;
-        if number <= u64::MAX / 2 { Ok(Self(number)) } else { Err(from.bad("the number of a session")) }
     }
 }
 

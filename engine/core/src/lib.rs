@@ -31,6 +31,7 @@ pub mod packet;
 pub mod peer_counters;
 pub mod peer_drops;
 pub mod replay;
+mod session_number;
 mod shared;
 pub mod suite;
 pub mod tai64n;

@@ -64,25 +64,22 @@ impl Indices {
         };
         loop {
             let index = owned_by(rng.next_u32(), worker as u32, self.load.len() as u32);
-            if let Entry::Vacant(entry) = self.owners.entry(index) {
-                entry.insert(peer);
-                self.load[worker] += 1;
-                self.filter.note(index, self.owners.len(), self.owners.keys().copied());
-                if let Some(outpost) = &self.outpost {
-                    outpost.note_index(index);
-                }
+            if self.resume(index, peer) {
                 return index;
             }
         }
     }
 
-    /// Claims the index of a session that another process has handed over. False: somebody has it.
+    /// Claims this index, of a session that another process has handed over for instance. False: somebody has it.
     pub fn resume(&mut self, index: u32, peer: PeerId) -> bool {
         let Entry::Vacant(entry) = self.owners.entry(index) else { return false };
         entry.insert(peer);
         let worker = self.worker(index);
         self.load[worker] += 1;
         self.filter.note(index, self.owners.len(), self.owners.keys().copied());
+        if let Some(outpost) = &self.outpost {
+            outpost.note_index(index);
+        }
         true
     }
 

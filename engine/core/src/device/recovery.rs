@@ -73,8 +73,9 @@ impl Recovery {
     }
 
     /// Another process had it open until then.
-    pub const fn resume(&mut self, until: Time) {
+    pub fn resume(&mut self, until: Time, out: &Outbox) {
         (self.until, self.outdated) = (until, true);
+        self.tell(true, out);
     }
 
     /// A peer is somewhere else than before, as far as we know.

@@ -181,7 +181,7 @@ impl Device {
         // The workers have the routes before the first packet.
         self.publish_routes();
         if now < state.recovery_until {
-            self.recovery.resume(state.recovery_until);
+            self.recovery.resume(state.recovery_until, &self.out);
         }
         Ok(())
     }
