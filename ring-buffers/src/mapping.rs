@@ -69,7 +69,8 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(p.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
-        // What peers say to each other has no place in a core dump.
+        // What peers say to each other has no place in a core dump. Miri leaves none, and knows no advice.
+        #[cfg(not(miri))]
         // SAFETY: the range is the mapping that was just made; advice changes no content and its failure no meaning.
         unsafe { libc::madvise(p, len.max(1), libc::MADV_DONTDUMP) };
         Ok(Self { base, len, origin: Origin::Kernel })

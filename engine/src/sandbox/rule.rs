@@ -10,7 +10,7 @@ pub struct Terms {
     pub reports: bool,
     /// Paths are fenced in, so a thread may be let remove one that otherwise touches none.
     pub is_fenced: bool,
-    /// Of [`Role::OF_NAMES`]: the process is another user than it was started as, and not root.
+    /// For the roles in `Role::OF_NAMES`: the process is another user than it was started as, and not root.
     pub is_somebody_else: bool,
 }
 
