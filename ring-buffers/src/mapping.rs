@@ -72,7 +72,9 @@ impl Mapping {
         // What peers say to each other has no place in a core dump. Miri leaves none, and knows no advice.
         #[cfg(not(miri))]
         // SAFETY: the range is the mapping that was just made; advice changes no content and its failure no meaning.
-        unsafe { libc::madvise(p, len.max(1), libc::MADV_DONTDUMP) };
+        unsafe {
+            libc::madvise(p, len.max(1), libc::MADV_DONTDUMP)
+        };
         Ok(Self { base, len, origin: Origin::Kernel })
     }
 
