@@ -45,7 +45,4 @@ pub use set::SetParser;
 pub use value::{DEFAULT_SOURCE, DEFAULT_SUITE};
 
 #[cfg(test)]
-use value::public_key;
-
-#[cfg(test)]
 mod tests;

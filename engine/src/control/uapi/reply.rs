@@ -166,3 +166,7 @@ fn hex_digit(nibble: u8) -> u8 {
     let is_letter = (9_u8.wrapping_sub(nibble) >> 7) & 1;
     b'0' + nibble + is_letter * (b'a' - b'0' - 10)
 }
+
+#[cfg(test)]
+#[path = "reply_tests.rs"]
+mod tests;

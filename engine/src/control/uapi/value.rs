@@ -120,3 +120,7 @@ fn nibble(digit: u8) -> u8 {
         | (upper & digit.wrapping_sub(b'A' - 10));
     value | (!(decimal | lower | upper) & 0xf0)
 }
+
+#[cfg(test)]
+#[path = "value_tests.rs"]
+mod tests;
