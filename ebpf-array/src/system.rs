@@ -87,8 +87,8 @@ fn load_telling(instructions: &[Instruction], log: &mut [u8]) -> io::Result<Owne
         flags: 0,
     };
     let load = || {
-        // SAFETY: the attributes, and what they point to, live until the call returns, in which the kernel reads that
-        // many bytes of them, and writes no more to the log than it has room for.
+        // SAFETY: the attributes, and what they point to, live until the call returns. The kernel reads that many bytes
+        // of them, and writes no more to the log than it has room for.
         let fd = unsafe { call(BPF_PROG_LOAD, &raw const attributes)? };
         // SAFETY: the kernel has just made the descriptor, and nobody else has it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -142,8 +142,8 @@ pub(crate) fn make_map(len: usize) -> io::Result<OwnedFd> {
     again_if_interrupted(make)
 }
 
-/// The verifier ends with `EAGAIN` when a signal waits for the thread, or work that the kernel has put off for it: that
-/// of a ring that was just closed, for instance.
+/// The verifier ends with `EAGAIN` when a signal waits for the thread. So it does when the kernel has put off work for
+/// the thread, such as that of a ring that was just closed.
 fn again_if_interrupted<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 1..ATTEMPTS {
         match attempt() {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use ringfort_testbed::{Context, Error, Result};
+use ringfort_testbed::Result;
 
 use crate::results::Results;
+use crate::results::files::is_another;
 use crate::results::model::{Contender, Kind};
 
 /// The session in a file, without the runs that failed, ready to go on. `fresh` is the session that this command line
@@ -15,12 +16,7 @@ use crate::results::model::{Contender, Kind};
 pub fn resumed(file: &Path, fresh: Results) -> Result<Results> {
     let mut earlier = Results::load(file)?;
     if let Some(difference) = difference(&earlier, &fresh) {
-        return Err(Error::new(format!(
-            "{} is another session: {difference}. It was begun with `{}`",
-            file.display(),
-            earlier.command.join(" ")
-        )))
-        .context("--resume");
+        return Err(is_another("session", file, &difference, &earlier.command));
     }
     earlier.runs.retain(|run| run.error.is_none());
     earlier.finished.clear();

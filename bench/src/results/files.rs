@@ -220,6 +220,29 @@ pub struct Findings {
     pub load_average: String,
 }
 
+impl Head {
+    /// In what a measurement of which this is the head differs from another one, if in anything.
+    pub fn difference(&self, fresh: &Self) -> Option<String> {
+        if self.contender != fresh.contender {
+            return Some("its contender is another one, or another build".to_owned());
+        }
+        let reflectors = match (&self.hosts, &fresh.hosts) {
+            (None, None) => Vec::new(),
+            (Some(old), Some(new)) if (old.from, old.to) == (new.from, new.to) => {
+                old.reflector.differences(&new.reflector)
+            }
+            _ => return Some("it is between other hosts".to_owned()),
+        };
+        self.stamp.differences(&fresh.stamp).into_iter().chain(reflectors).next()
+    }
+}
+
+/// Why a command does not go on with a file: it is another `what`, begun with this `command`.
+pub fn is_another(what: &str, path: &Path, difference: &str, command: &[String]) -> Error {
+    let (path, command) = (path.display(), command.join(" "));
+    Error::new(format!("--resume: {path} is another {what}: {difference}. It was begun with `{command}`"))
+}
+
 /// The beginning of a file that is written now.
 pub fn head(schema: &str, contender: Contender) -> Head {
     Head {

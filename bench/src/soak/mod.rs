@@ -129,11 +129,7 @@ impl Pace {
 fn resumed(path: &Path, plan: &Plan, fresh: &files::Head) -> Result<Soak> {
     let file: File<Soak> = files::resumed(path, SOAK)?;
     match difference(&file, plan, fresh) {
-        Some(difference) => Err(Error::new(format!(
-            "--resume: {} is another soak: {difference}. It was begun with `{}`",
-            path.display(),
-            file.head.command.join(" ")
-        ))),
+        Some(difference) => Err(files::is_another("soak", path, &difference, &file.head.command)),
         None => Ok(file.findings),
     }
 }
@@ -143,15 +139,7 @@ fn difference(file: &File<Soak>, plan: &Plan, fresh: &files::Head) -> Option<Str
     if file.findings.plan != *plan {
         return Some("its times, rates, connections, MTU or peers are others".to_owned());
     }
-    if file.head.contender != fresh.contender {
-        return Some("its contender is another one, or another build".to_owned());
-    }
-    let reflectors = match (&file.head.hosts, &fresh.hosts) {
-        (None, None) => Vec::new(),
-        (Some(old), Some(new)) if (old.from, old.to) == (new.from, new.to) => old.reflector.differences(&new.reflector),
-        _ => return Some("it is between other hosts".to_owned()),
-    };
-    file.head.stamp.differences(&fresh.stamp).into_iter().chain(reflectors).next()
+    file.head.difference(fresh)
 }
 
 /// A soak under way.
@@ -212,8 +200,9 @@ impl<'a> Session<'a> {
                 let error = last_error.unwrap_or_default();
                 return Err(Error::new(format!("{FAILURES_MAX} turns in a row failed, the last one so: {error}")));
             }
-            // One that fails at once takes its time all the same: what broke may come back meanwhile.
-            while failures > 0 && Instant::now() < next && !interrupt::requested() {
+            let is_last = self.soak.turns.len() as u64 >= self.soak.plan.turns;
+            // One that fails at once takes its time all the same: what broke may come back before the next one.
+            while failures > 0 && !is_last && Instant::now() < next && !interrupt::requested() {
                 thread::sleep(LOOK_EVERY);
             }
         }

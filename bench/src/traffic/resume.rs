@@ -22,11 +22,7 @@ pub fn searched(path: &Path, sizes: &[Size], fresh: &Head) -> Result<Vec<Sized>>
     };
     match difference(&file.head, &found, sizes, fresh) {
         None => Ok(found.sizes),
-        Some(difference) => Err(Error::new(format!(
-            "--resume: {} is another search: {difference}. It was begun with `{}`",
-            path.display(),
-            file.head.command.join(" ")
-        ))),
+        Some(difference) => Err(files::is_another("search", path, &difference, &file.head.command)),
     }
 }
 
@@ -36,10 +32,7 @@ fn difference(earlier: &Head, found: &Rfc2544, sizes: &[Size], fresh: &Head) -> 
     if !begins_alike || options(&earlier.command) != options(&fresh.command) {
         return Some("its options are others".to_owned());
     }
-    if earlier.contender != fresh.contender {
-        return Some("its contender is another one, or another build".to_owned());
-    }
-    earlier.stamp.differences(&fresh.stamp).into_iter().next()
+    earlier.difference(fresh)
 }
 
 /// The words of a command line after the program, without [`OF_FILES`].

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Runs lines of a script as the scripts do, with a directory for temporary files of its own.
 fn run(script: &str) -> (Output, Vec<String>) {
-    let directory = std::env::temp_dir().join(format!("ringfort-scripts-{}", std::process::id()));
-    let directory = directory.join(script.len().to_string());
+    // Tests of one process run side by side.
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    let directory = std::env::temp_dir().join(format!("ringfort-scripts-{process}-{number}"));
     std::fs::create_dir_all(&directory).expect("a directory");
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/lib.sh");
     let output = Command::new("bash")

@@ -17,8 +17,8 @@
 //! The owner gives one [`DataPath`] to each worker. Workers share a [`PeerCell`] per peer, the nodes of the routes, and
 //! what is known of tunnels inside tunnels.
 //!
-//! The modules import each other in a circle, as all of them are one value: a step of a walk is a part of the `impl` of
-//! [`DataPath`], in a file of its own, and what a step keeps from packet to packet is a field of it.
+//! The modules import each other in a circle, as all of them are one value. A step of a walk is a part of the `impl` of
+//! [`DataPath`], in a file of its own. What a step keeps from packet to packet is a field of it.
 //!
 //! The walk of a packet allocates nothing. Orders may, and so may what is rare: a peer that has moved, a super-packet
 //! that the kernel refused. A step that finds no slot says so ([`Outcome::NoSlot`]); the owner frees some and resumes

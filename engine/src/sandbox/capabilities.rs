@@ -9,9 +9,9 @@
 //! | `CAP_DAC_OVERRIDE` | control, files | a file of the operator that is another user's |
 //! | the same | files | a log in a file, which `logrotate` may give to another user |
 //!
-//! A worker needs none: its queue, its sockets and its ring are open. `CAP_BPF` and `CAP_SYS_ADMIN` end with the start.
-//! So does `CAP_NET_BROADCAST`: the socket that hears of an interface in another namespace is open then. A file that
-//! `SaveConfig` replaces is given its owner by `ringfort-run`.
+//! A worker needs none: its queue, its sockets and its ring are open. `CAP_BPF`, `CAP_PERFMON` and `CAP_SYS_ADMIN` end
+//! with the start. So does `CAP_NET_BROADCAST`: the socket that hears of an interface in another namespace is open
+//! then. A file that `SaveConfig` replaces is given its owner by `ringfort-run`.
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet, clear, read, set};

@@ -12,8 +12,8 @@
 //!                            more than a few just now? ─► dropped and counted ◄──────┴─────── budget is left?
 //! ```
 //!
-//! * **Only floods are dropped.** Of what is worth nothing, some pass: some hundred in a second for each worker
-//!   and kind of check. So a stray datagram is seen by whoever looks on, and diagnosis hears of it.
+//! * **Only floods are dropped.** Of what is worth nothing, some thousand pass in a second for each worker and kind of
+//!   check, divided among CPUs. So a stray datagram is seen by whoever looks on, and diagnosis hears of it.
 //! * **Under load**, initiations without mac2 get a cookie at best, and there are few of those. As many pass as a
 //!   worker has cookies for, twice over, and by the same rule. So nobody is dropped here who would get one there.
 //! * **What is not certain passes**: trains, which the kernel has merged; a mac2 of which any bit is set; indices while

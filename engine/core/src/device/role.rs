@@ -2,8 +2,8 @@
 //!
 //! A passive gateway takes configuration, endpoints included. It answers nothing and asks nothing, exactly as if its
 //! link were down. So no session of it is alive: whoever served the peers meanwhile, under whichever keys, no counter
-//! is used twice. When it is promoted, the link as good as comes up, and sessions are recovered as after a start
-//! (`recovery.rs`): data under an unknown index from where a peer is leads to an initiation.
+//! is used twice. When it is promoted, the link as good as comes up, and sessions are recovered as after a start. Data
+//! under an unknown index, from where a peer is, then leads to an initiation (`recovery.rs`).
 //!
 //! Unlike with a link that is down, packets arrive from both sides. The workers hear of the role before anything else
 //! happens ([`Action::Passive`]), and drop them.

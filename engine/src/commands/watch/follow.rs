@@ -1,6 +1,5 @@
 //! From the gateway to the standard output, line by line. Nothing waits for one of the two without hearing of the
-//! other, and of signals: who has stopped reading can still be interrupted, and who is gone is noticed before the next
-//! line.
+//! other, and of signals. So a reader who has stopped can be interrupted, and one who is gone is noticed at once.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};

@@ -12,8 +12,8 @@ use crate::control::uapi::{Errno, Reply, Role};
 use crate::guard::Guard;
 
 impl Control {
-    /// Has this library compute handshakes, tells the guard of the sockets what it must know, and stands by if that is
-    /// wanted; to be called before there are a private key, a peer, a link and workers.
+    /// To be called first, before there are a private key, peers, a link or workers. Handshakes are computed by this
+    /// library, the guard of the sockets is told what it must know, and a passive gateway stands by.
     pub fn prepare(&mut self, x25519: &'static dyn X25519, guard: Option<Guard>, is_passive: bool) {
         self.device.set_x25519(x25519);
         if let Some(guard) = guard {
