@@ -304,7 +304,10 @@ end_beside() {
 
 # The last status in a trap can become that of the script.
 abandon_beside() {
-    [ -z "$group_of_beside" ] || kill -TERM -- "-$group_of_beside" 2>/dev/null || true
+    # Again and again: a shell that was forked just now may lose a signal, as it still has our traps then.
+    while [ -n "$group_of_beside" ] && kill -TERM -- "-$group_of_beside" 2>/dev/null; do
+        sleep 0.05
+    done
     wait
     rm -f "$output_of_beside"
 }
