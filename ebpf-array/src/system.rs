@@ -86,14 +86,9 @@ fn load_telling(instructions: &[Instruction], log: &mut [u8]) -> io::Result<Owne
         kernel_version: 0,
         flags: 0,
     };
-    let load = || {
-        // SAFETY: the attributes, and what they point to, live until the call returns. The kernel reads that many bytes
-        // of them, and writes no more to the log than it has room for.
-        let fd = unsafe { call(BPF_PROG_LOAD, &raw const attributes)? };
-        // SAFETY: the kernel has just made the descriptor, and nobody else has it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    };
-    again_if_interrupted(load)
+    // SAFETY: the attributes, and what they point to, live until the call returns. The kernel reads that many bytes of
+    // them, and writes no more to the log than it has room for. The command makes a descriptor.
+    unsafe { make(BPF_PROG_LOAD, &attributes) }
 }
 
 /// Runs a program over an Ethernet frame, and returns its result. It sees what is behind the Ethernet header.
@@ -132,14 +127,21 @@ pub(crate) fn make_map(len: usize) -> io::Result<OwnedFd> {
         max_entries: 1,
         map_flags: BPF_F_MMAPABLE,
     };
-    let make = || {
-        // SAFETY: the attributes, and what they point to, live until the call returns, in which the kernel reads that
-        // many bytes of them.
-        let fd = unsafe { call(BPF_MAP_CREATE, &raw const attributes)? };
+    // SAFETY: the attributes are of this command and point to nothing. It makes a descriptor.
+    unsafe { make(BPF_MAP_CREATE, &attributes) }
+}
+
+/// A call that makes a descriptor.
+///
+/// # Safety
+/// As [`call`], of a command that returns a new descriptor.
+unsafe fn make<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result<OwnedFd> {
+    again_if_interrupted(|| {
+        // SAFETY: the caller's.
+        let fd = unsafe { call(command, attributes)? };
         // SAFETY: the kernel has just made the descriptor, and nobody else has it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    };
-    again_if_interrupted(make)
+    })
 }
 
 /// The verifier ends with `EAGAIN` when a signal waits for the thread. So it does when the kernel has put off work for

@@ -31,7 +31,7 @@ use crate::control::runner::{self, Forked, Runner};
 use crate::control::user::{UserError, become_user};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
 use crate::version::VERSION;
-use crate::{guard, panics, sandbox};
+use crate::{panics, sandbox};
 
 /// How long an error is offered to whoever reads the standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -286,7 +286,7 @@ fn report(daemon: &Daemon) {
         log::warn!("{failure}");
     }
     offloads::report(daemon.self_test());
-    if let Some(what) = guard::left_out() {
+    if let Some(what) = daemon.unguarded() {
         log::warn!("{what}");
     }
     if let Some(why) = daemon.unsteered() {

@@ -1,7 +1,7 @@
 //! The filter in front of the sockets, and what the device and the counters have to do with it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use ringfort_core::drops::DropReason;
@@ -12,15 +12,6 @@ use udp_uring::{Extent, Junk, JunkFilter};
 
 /// How far the clocks of a time namespace are from those of the machine.
 const CLOCK_OFFSETS: &str = "/proc/self/timens_offsets";
-
-/// What the kernel has refused: that is known before there is a log.
-static LEFT_OUT: OnceLock<String> = OnceLock::new();
-
-/// What of the filter is left out since the kernel refused it, and why, if anything is.
-#[must_use]
-pub fn left_out() -> Option<&'static str> {
-    LEFT_OUT.get().map(String::as_str)
-}
 
 /// Whether there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -41,18 +32,18 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard for the sockets of so many workers, if one is wanted. What the kernel does not allow of it is left
-    /// out, and the log says so. `None`: all of it.
+    /// A guard for the sockets of so many workers, if one is wanted and the kernel allows it; and what of it is left
+    /// out since the kernel refused that, and why.
     #[must_use]
-    pub fn for_workers(filter: Filter, workers: u8) -> Option<Self> {
+    pub fn for_workers(filter: Filter, workers: u8) -> (Option<Self>, Option<String>) {
         if filter == Filter::Off {
-            return None;
+            return (None, None);
         }
         let markers: Vec<_> = Suite::ALL.iter().map(|suite| suite.marker()).collect();
         let clock_offset = clock_offset(&std::fs::read_to_string(CLOCK_OFFSETS).unwrap_or_default());
         let guard = |filter| Self { filter: Arc::new(filter), clock_offset };
         let refused = match JunkFilter::new(workers, &markers, Extent::Whole) {
-            Ok(filter) => return Some(guard(filter)),
+            Ok(filter) => return (Some(guard(filter)), None),
             Err(error) => error,
         };
         let smaller = JunkFilter::new(workers, &markers, Extent::Form);
@@ -66,9 +57,7 @@ impl Guard {
                  CAP_BPF): {error}"
             ),
         };
-        // A second gateway of this process is refused the same.
-        let _ = LEFT_OUT.set(left_out);
-        smaller.ok().map(guard)
+        (smaller.ok().map(guard), Some(left_out))
     }
 
     /// For the sockets.

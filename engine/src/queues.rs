@@ -8,7 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use ring_buffers::{Bell, Waker};
@@ -79,8 +79,8 @@ pub struct ControlInbox {
     turns: AtomicU64,
     /// The version of the routes that each worker uses.
     routes_in_use: Box<[AtomicU64]>,
-    /// Which workers drop everything, because the gateway is passive.
-    passive: Box<[AtomicBool]>,
+    /// How many changes of the role each worker has obeyed.
+    roles_obeyed: Box<[AtomicU64]>,
 }
 
 impl ControlInbox {
@@ -92,7 +92,7 @@ impl ControlInbox {
             sleeper: Sleeper::new()?,
             turns: AtomicU64::new(0),
             routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
-            passive: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            roles_obeyed: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -184,16 +184,16 @@ impl ControlInbox {
         self.routes_in_use.iter().map(|v| v.load(Ordering::Acquire)).min().unwrap_or(0)
     }
 
-    /// Worker `worker` drops everything from now on, or does so no more. Somebody may wait for that.
-    pub fn acknowledge_role(&self, worker: usize, passive: bool) {
-        self.passive[worker].store(passive, Ordering::Release);
+    /// Worker `worker` has obeyed one more change of the role. Somebody may wait for that.
+    pub fn acknowledge_role(&self, worker: usize) {
+        self.roles_obeyed[worker].fetch_add(1, Ordering::Release);
         self.sleeper.ring();
     }
 
-    /// Whether no worker lets anything pass.
+    /// Whether all workers have obeyed the last of so many changes of the role. They obey each, in order.
     #[must_use]
-    pub fn are_passive(&self) -> bool {
-        self.passive.iter().all(|passive| passive.load(Ordering::Acquire))
+    pub fn have_obeyed(&self, role_changes: u64) -> bool {
+        self.roles_obeyed.iter().all(|obeyed| obeyed.load(Ordering::Acquire) == role_changes)
     }
 }
 

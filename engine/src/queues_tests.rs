@@ -90,3 +90,17 @@ fn routes_are_kept_until_the_slowest_worker_has_let_go() {
     queues.control.acknowledge_routes(1, 5);
     assert_eq!(queues.control.oldest_routes_in_use(), 5);
 }
+
+#[test]
+fn a_demotion_is_not_taken_for_the_one_before_it() {
+    let control = &Queues::new(2).unwrap().control;
+    (0..2).for_each(|worker| control.acknowledge_role(worker));
+    assert!(control.have_obeyed(1), "a demotion");
+    // Promoted and demoted again. One of the workers has heard of neither, and lets nothing pass so far.
+    (0..2).for_each(|_| control.acknowledge_role(0));
+    assert!(!control.have_obeyed(3));
+    control.acknowledge_role(1);
+    assert!(!control.have_obeyed(3), "it serves");
+    control.acknowledge_role(1);
+    assert!(control.have_obeyed(3));
+}

@@ -27,36 +27,35 @@ pub fn footprint() -> Footprint {
     Footprint { mapped, locked, errno: (errno != 0).then_some(errno) }
 }
 
-/// Locks all pages that [`map`] has given, where nothing is locked any more.
+/// Locks these pages again, where nothing is locked any more.
 pub(crate) fn lock_all(mapped: impl Iterator<Item = (NonNull<u8>, usize)>) {
     LOCKED.store(0, Ordering::Relaxed);
-    mapped.for_each(|(base, len)| lock(base, len));
+    mapped.for_each(|(base, len)| _ = lock(base, len));
 }
 
-/// Maps pages that hold zeros.
+/// Maps pages that hold zeros, and says whether they are locked.
 ///
 /// # Panics
 /// If the system has no memory.
-pub(crate) fn map(len: usize) -> NonNull<u8> {
+pub(crate) fn map(len: usize) -> (NonNull<u8>, bool) {
     let base = map_plain(len);
-    adopt(base, len);
-    base
+    (base, adopt(base, len))
 }
 
-/// Locks pages that were mapped elsewhere, and counts them.
-pub(crate) fn adopt(base: NonNull<u8>, len: usize) {
+/// Locks pages that were mapped elsewhere, and counts them. True: they are locked.
+pub(crate) fn adopt(base: NonNull<u8>, len: usize) -> bool {
     MAPPED.fetch_add(len, Ordering::Relaxed);
-    lock(base, len);
+    lock(base, len)
 }
 
 /// Undoes [`map`] or [`adopt`].
 ///
 /// # Safety
 /// `base` is of one of these with the same `len`, and nobody uses it.
-pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
+pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize, is_locked: bool) {
     MAPPED.fetch_sub(len, Ordering::Relaxed);
     // SAFETY: the caller vouches for it. What was locked is unlocked by that.
-    if unsafe { libc::munmap(base.as_ptr().cast(), len) } == 0 {
+    if unsafe { libc::munmap(base.as_ptr().cast(), len) } == 0 && is_locked {
         LOCKED.fetch_sub(len.min(LOCKED.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 }
@@ -69,21 +68,24 @@ fn map_plain(len: usize) -> NonNull<u8> {
     NonNull::new(base.cast()).expect("the kernel maps nothing at the null address")
 }
 
-/// Locks pages, and leaves them out of core dumps. Miri knows neither.
+/// Locks pages, and leaves them out of core dumps. Miri knows neither. True: they are locked.
 #[cfg(not(miri))]
-fn lock(base: NonNull<u8>, len: usize) {
+fn lock(base: NonNull<u8>, len: usize) -> bool {
     // SAFETY: the range is a mapping of ours; advice changes no content. The kernel knows this one since 3.4.
     unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_DONTDUMP) };
     // SAFETY: as above; locking changes no content.
-    if unsafe { libc::mlock(base.as_ptr().cast(), len) } == 0 {
+    let is_locked = unsafe { libc::mlock(base.as_ptr().cast(), len) } == 0;
+    if is_locked {
         LOCKED.fetch_add(len, Ordering::Relaxed);
     } else {
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::ENOMEM);
         REFUSAL.store(errno, Ordering::Relaxed);
     }
+    is_locked
 }
 
 #[cfg(miri)]
-fn lock(_: NonNull<u8>, len: usize) {
+fn lock(_: NonNull<u8>, len: usize) -> bool {
     LOCKED.fetch_add(len, Ordering::Relaxed);
+    true
 }

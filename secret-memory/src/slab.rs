@@ -213,7 +213,7 @@ fn grow(chunks: usize) {
 
 /// Adds a chunk, if there is none of this number.
 fn add(number: usize) {
-    let chunk = pages::map(CHUNK_LEN);
+    let (chunk, is_locked) = pages::map(CHUNK_LEN);
     for place in 0..SLABS_PER_CHUNK {
         // SAFETY: a chunk has that many slabs.
         let header = header(unsafe { chunk.add(place * SLAB_LEN) });
@@ -224,7 +224,7 @@ fn add(number: usize) {
     let null = std::ptr::null_mut();
     if CHUNKS[number].compare_exchange(null, chunk.as_ptr(), Ordering::AcqRel, Ordering::Acquire).is_err() {
         // SAFETY: it was mapped just now, and nobody else has seen it.
-        unsafe { pages::unmap(chunk, CHUNK_LEN) };
+        unsafe { pages::unmap(chunk, CHUNK_LEN, is_locked) };
     }
     for class in 0..CLASSES {
         let (room, bit) = room(number, class);

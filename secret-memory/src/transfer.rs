@@ -38,6 +38,7 @@ pub struct SecretBytes(Pages);
 struct Pages {
     base: NonNull<u8>,
     len: usize,
+    is_locked: bool,
 }
 
 // SAFETY: pages are owned as a box is.
@@ -63,8 +64,7 @@ impl SecretFile {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).expect("the kernel maps nothing at the null address");
-        pages::adopt(base, len);
-        let mut pages = Pages { base, len };
+        let mut pages = Pages { base, len, is_locked: pages::adopt(base, len) };
         write(pages.bytes_mut());
         // SAFETY: fcntl(2) with this command takes a number, and the descriptor is open.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) } != 0 {
@@ -102,7 +102,8 @@ impl SecretBytes {
         let len = file.metadata()?.len();
         let len = usize::try_from(len).ok().filter(|_| (1..=LEN_MAX).contains(&len));
         let len = len.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is empty, or longer than 4 GiB"))?;
-        let mut pages = Pages { base: pages::map(len), len };
+        let (base, is_locked) = pages::map(len);
+        let mut pages = Pages { base, len, is_locked };
         file.read_exact_at(pages.bytes_mut(), 0)?;
         Ok(Self(pages))
     }
@@ -132,7 +133,7 @@ impl Drop for Pages {
     fn drop(&mut self) {
         self.bytes_mut().zeroize();
         // SAFETY: these are the pages that were mapped, and nobody uses them any more.
-        unsafe { pages::unmap(self.base, self.len) };
+        unsafe { pages::unmap(self.base, self.len, self.is_locked) };
     }
 }
 

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::constants::COOKIE_SECRET_MAX_AGE;
 use crate::crypto::{KEY_LEN, Key, MacKey, PublicKey, hash, mac, xaead_open, xaead_seal};
 use crate::drops;
-use crate::handover::part::parts;
+use crate::handover::part::{Malformed, Part, Sink, Source, parts};
 use crate::time::Time;
 use crate::wire::{CookieReply, MAC_LEN, MACS_LEN, TAG_LEN, TYPE_COOKIE_REPLY};
 
@@ -151,13 +151,22 @@ impl CookieChecker {
 }
 
 /// What a [`CookieGenerator`] has been told.
-#[derive(Debug)]
 pub(crate) struct Kept {
-    cookie: Option<([u8; MAC_LEN], Time)>,
+    cookie: Option<(Cookie, Time)>,
     awaited_mac1: Option<[u8; MAC_LEN]>,
 }
 
 parts!(Kept { cookie, awaited_mac1 });
+
+impl Part for Cookie {
+    fn put(&self, to: &mut dyn Sink) {
+        to.put(&self.0);
+    }
+
+    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+        from.array("a cookie").map(|bytes| Self(*bytes))
+    }
+}
 
 /// The requester's side: one per peer.
 pub struct CookieGenerator {
@@ -172,14 +181,12 @@ pub struct CookieGenerator {
 impl CookieGenerator {
     /// What it has been told, for another process.
     pub(crate) fn kept(&self) -> Kept {
-        let cookie = self.cookie.as_ref().map(|(cookie, came)| (cookie.0, *came));
-        Kept { cookie, awaited_mac1: self.awaited_mac1 }
+        Kept { cookie: self.cookie.clone(), awaited_mac1: self.awaited_mac1 }
     }
 
     /// As another process has left it.
     pub(crate) fn resumed(remote: &PublicKey, kept: &Kept) -> Self {
-        let cookie = kept.cookie.map(|(cookie, came)| (Cookie(cookie), came));
-        Self { cookie, awaited_mac1: kept.awaited_mac1, ..Self::new(remote) }
+        Self { cookie: kept.cookie.clone(), awaited_mac1: kept.awaited_mac1, ..Self::new(remote) }
     }
 
     /// Signs messages that are meant for the owner of `remote`.

@@ -45,9 +45,10 @@ mod tests {
     use super::*;
     use crate::constants::RECOVERY_TIME;
     use crate::cookie::mac1_key;
-    use crate::crypto::{PrivateKey, PublicKey};
+    use crate::crypto::{Portable, PrivateKey, PublicKey};
     use crate::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
     use crate::gate::{LOADED_FOR, LOADED_REFUSED, Load};
+    use crate::handover::Progress;
     use crate::tai64n::Tai64N;
     use crate::test_support::SeededRng;
     use crate::time::Now;
@@ -154,6 +155,24 @@ mod tests {
         assert!(index.is_some());
         device.remove_peer(peer);
         assert!(fake.told.lock().unwrap().indices.is_empty());
+    }
+
+    #[test]
+    fn in_another_process_it_is_told_of_all_that_is_handed_over() {
+        let ((mut device, fake), mut rng) = (guarded(), SeededRng::new(1));
+        device.set_private_key(NOW, Some(PrivateKey::new([7; 32])));
+        device.link_up(NOW);
+        let peer = device.add_peer(PublicKey::new([0x40; 32])).unwrap();
+        device.place_peer(NOW, peer, Some(place()));
+        device.handle_event(at(NOW), PeerEvent::NeedHandshake { peer, reason: HandshakeReason::NoSession }, &mut rng);
+        device.settle(at(NOW), &mut rng);
+        while device.poll_action().is_some() {}
+        let handover = device.hand_over(NOW, &Progress::default(), Vec::new()).unwrap();
+        let there = Arc::new(Fake::default());
+        let _device = Device::take_over(NOW, 2, &Portable, Some(there.clone()), handover).unwrap();
+        let (here, there) = (fake.told.lock().unwrap(), there.told.lock().unwrap());
+        assert_eq!((there.indices.len(), &there.indices, &there.places), (1, &here.indices, &here.places));
+        assert_eq!((there.is_recovering, there.key.is_some(), there.key), (true, true, here.key));
     }
 
     #[test]

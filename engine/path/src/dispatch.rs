@@ -156,18 +156,9 @@ impl Dispatch {
         session: &NewSession,
         to: &mut impl Mailboxes,
     ) {
-        let &NewSession { ref keys, local_index, remote_index, initiator, suite } = session;
-        let open = OpenKey::new(self.plan, cipher(suite), keys.receive.as_bytes());
-        let receive = ReceiveSession::new(open, local_index, created, initiator);
-        let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
-        let send = SendSession::new(seal, local_index, remote_index, created, initiator)
-            .with_rekey_after_messages(suite.rekey_after_messages())
-            .with_first_counter(self.first_counter);
-        let cell = self.cell(peer);
-        cell.shared().counters.prepare();
-        let (receiver, sends_now) = Receiver::new(cell.clone(), number, receive, send);
-        to.session(owner(local_index, self.workers), SessionOrder::Begin(Box::new(receiver)));
-        sends_now.map(|state| cell.advance(state));
+        let (receive, send) = (self.receive(created, session), self.send(created, session, self.first_counter));
+        let (receiver, sends_now) = Receiver::new(self.cell(peer).clone(), number, receive, send);
+        self.give_away(receiver, sends_now, to);
     }
 
     /// Both halves of a session that another process has begun, where that has left them.
@@ -179,25 +170,38 @@ impl Dispatch {
         resumed: Resumed,
         to: &mut impl Mailboxes,
     ) {
-        let &NewSession { ref keys, local_index, remote_index, initiator, suite } = session;
-        let open = OpenKey::new(self.plan, cipher(suite), keys.receive.as_bytes());
-        let receive = ReceiveSession::new(open, local_index, created, initiator).with_received(resumed.received);
-        let send = |counter| {
-            let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
-            SendSession::new(seal, local_index, remote_index, created, initiator)
-                .with_rekey_after_messages(suite.rekey_after_messages())
-                .with_first_counter(counter)
-        };
-        let cell = self.cell(peer);
-        cell.shared().counters.prepare();
+        let receive = self.receive(created, session).with_received(resumed.received);
+        let send = |counter| self.send(created, session, counter);
         let (now, next) = match resumed.send {
             SendHalf::Over => (None, None),
             SendHalf::InUse(counter) => (Some(counter), None),
             SendHalf::Next(counter) => (None, Some(counter)),
         };
-        let receiver = Receiver::resumed(cell.clone(), number, receive, next.map(send));
-        to.session(owner(local_index, self.workers), SessionOrder::Begin(Box::new(receiver)));
-        now.map(|counter| cell.advance(Arc::new(SendState::session(number, send(counter)))));
+        let receiver = Receiver::resumed(self.cell(peer).clone(), number, receive, next.map(send));
+        self.give_away(receiver, now.map(|counter| Arc::new(SendState::session(number, send(counter)))), to);
+    }
+
+    fn receive(&self, created: Time, session: &NewSession) -> ReceiveSession<OpenKey> {
+        let &NewSession { ref keys, local_index, initiator, suite, .. } = session;
+        let open = OpenKey::new(self.plan, cipher(suite), keys.receive.as_bytes());
+        ReceiveSession::new(open, local_index, created, initiator)
+    }
+
+    /// The sending half, whose next message has this counter.
+    fn send(&self, created: Time, session: &NewSession, counter: u64) -> SendSession<SealKey> {
+        let &NewSession { ref keys, local_index, remote_index, initiator, suite } = session;
+        let seal = SealKey::new(self.plan, cipher(suite), keys.send.as_bytes());
+        SendSession::new(seal, local_index, remote_index, created, initiator)
+            .with_rekey_after_messages(suite.rekey_after_messages())
+            .with_first_counter(counter)
+    }
+
+    /// The receiving half to its worker, and then to the peer's cell what is sent under now.
+    fn give_away(&self, receiver: Receiver, sends_now: Option<Arc<SendState<SealKey>>>, to: &mut impl Mailboxes) {
+        let (cell, worker) = (receiver.cell().clone(), owner(receiver.session.local_index(), self.workers));
+        cell.shared().counters.prepare();
+        to.session(worker, SessionOrder::Begin(Box::new(receiver)));
+        sends_now.map(|state| cell.advance(state));
     }
 
     fn keep(&mut self, cell: Arc<PeerCell>) {

@@ -28,7 +28,6 @@ impl<W: Watch> DataPath<W> {
             return;
         };
         self.seal_gathered(now);
-        self.open_waiting(now);
         let routes = std::mem::replace(&mut self.routes, AllowedIps::new());
         self.standing_by.get_or_insert(routes);
         self.sessions.retain(|_, receiver| receiver.session.created() > since);

@@ -58,6 +58,7 @@ pub struct Daemon {
     choice: Choice,
     x25519: ringfort_x25519::Choice,
     self_test: SelfTest,
+    unguarded: Option<String>,
     unsteered: Option<String>,
     taken_over: Option<TakenOver>,
     unshown: Option<DaemonError>,
@@ -100,7 +101,7 @@ impl Daemon {
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let queues = Arc::new(queues);
         let sources = SourceCheck::new()?;
-        let (guard, stats) = guarded(cli, cpus, count);
+        let (guard, unguarded, stats) = guarded(cli, cpus, count);
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
         let tuning = Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll };
         let exchange = exchange()?;
@@ -141,6 +142,7 @@ impl Daemon {
             choice,
             x25519,
             self_test,
+            unguarded,
             unsteered,
             taken_over,
             unshown,
@@ -164,6 +166,12 @@ impl Daemon {
     #[must_use]
     pub fn self_test(&self) -> &SelfTest {
         &self.self_test
+    }
+
+    /// What of the filter in front of the sockets is left out, and why, if anything is.
+    #[must_use]
+    pub fn unguarded(&self) -> Option<&str> {
+        self.unguarded.as_deref()
     }
 
     /// Why flows are not spread over the workers by their hash, if they are not.
@@ -285,15 +293,15 @@ fn exchange() -> Result<Arc<Exchange>, DaemonError> {
     Exchange::new().map(Arc::new).map_err(|error| DaemonError::system("make a bell for metrics", error))
 }
 
-/// What stands in front of the sockets, and what the workers count, with what is dropped there.
-fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Vec<Arc<WorkerStats>>) {
-    let guard = Guard::for_workers(cli.filter, count);
+/// What stands in front of the sockets, what is left out of it, and what the workers count, with what is dropped there.
+fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Option<String>, Vec<Arc<WorkerStats>>) {
+    let (guard, left_out) = Guard::for_workers(cli.filter, count);
     let on = |(worker, &core)| {
         let stats = cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         Arc::new(stats.guarded(guard.as_ref(), worker))
     };
     let stats = cpus.iter().enumerate().map(on).collect();
-    (guard, stats)
+    (guard, left_out, stats)
 }
 
 /// What is shown of a daemon that begins now. The thread that makes it is the one that control runs on.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::key_text;
 use super::logging::Timestamp;
-use super::uapi::{Errno, Reply};
+use super::uapi::{Errno, Reply, Role};
 use crate::clock;
 
 /// Who may watch at a time.
@@ -36,7 +36,7 @@ pub struct Watchers {
 pub struct Watching {
     cursor: WatchCursor,
     /// The role that it has heard of; `None`: it has heard of nothing.
-    passive: Option<bool>,
+    role: Option<Role>,
     /// There was more than fitted the last page.
     is_behind: bool,
     _token: Arc<()>,
@@ -60,7 +60,7 @@ impl Watchers {
             return Err(Errno::BUSY);
         }
         let cursor = device.watch();
-        Ok(Watching { cursor, passive: None, is_behind: true, _token: self.token.clone() })
+        Ok(Watching { cursor, role: None, is_behind: true, _token: self.token.clone() })
     }
 
     /// Has nothing remembered when the last one has gone.
@@ -84,11 +84,11 @@ impl Watching {
 
     /// Adds what there is to tell, as much as fits a page.
     pub fn page(&mut self, reply: &mut Reply, device: &mut Device, interface: &str, now: Time) {
-        let passive = device.is_passive();
-        let role = if passive { "passive" } else { "active" };
-        match self.passive.replace(passive) {
-            None => tell(reply, json!({ "event": "begin", "version": VERSION, "interface": interface, "role": role })),
-            Some(before) if before != passive => tell(reply, json!({ "event": "role", "role": role })),
+        let role = Role::of(device.is_passive());
+        let name = role.name();
+        match self.role.replace(role) {
+            None => tell(reply, json!({ "event": "begin", "version": VERSION, "interface": interface, "role": name })),
+            Some(before) if before != role => tell(reply, json!({ "event": "role", "role": name })),
             Some(_) => {}
         }
         for _ in 0..LINES_PER_PAGE {

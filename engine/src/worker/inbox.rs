@@ -81,14 +81,14 @@ impl Worker {
 
     fn obey(&mut self, order: Order) {
         let routes = if let Order::Routes { version, .. } = order { Some(version) } else { None };
-        let passive = if let Order::Passive(since) = order { Some(since.is_some()) } else { None };
+        let is_role = matches!(order, Order::Passive(_));
         let outcome = self.path.handle_order(self.now, order);
         self.settle(outcome);
         if let Some(version) = routes {
             self.queues.control.acknowledge_routes(self.index, version);
         }
-        if let Some(passive) = passive {
-            self.queues.control.acknowledge_role(self.index, passive);
+        if is_role {
+            self.queues.control.acknowledge_role(self.index);
         }
     }
 }

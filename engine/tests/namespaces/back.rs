@@ -4,69 +4,23 @@
 //! only receives when it next asks for a session. So a bound of a few seconds tells the ways apart, also on a machine
 //! with other things to do. What it took is printed.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::tunnel::Peering;
-use ringfort_testbed::{Family, Implementation, Namespace, Tunnel, janitor};
+use ringfort_testbed::{Family, Implementation, Tunnel, janitor};
 
+use crate::harness::flow::{Arrivals, Flow};
 use crate::harness::traffic::{OPENING, PATIENCE};
 use crate::harness::{drops, eventually, peer, us, wg};
 
 /// Long before anybody notices by himself.
 const SOON: Duration = Duration::from_secs(5);
-const INTERVAL: Duration = Duration::from_millis(5);
 const PORT: u16 = 4_444;
 
 /// The client knows where the gateway is. The gateway learns where the client is.
 const PEERING: Peering = Peering { outer: Family::V4, preshared: false, knows_endpoint: [false, true], keepalive_s: 0 };
-
-/// Datagrams of a few bytes, one after the other, and when they arrive.
-struct Flow {
-    stop: Arc<AtomicBool>,
-    sender: JoinHandle<()>,
-    receiver: UdpSocket,
-}
-
-impl Flow {
-    fn start(from: &Namespace, to: &Namespace, address: IpAddr) -> Self {
-        let receiver = to.enter(|| UdpSocket::bind(("0.0.0.0", PORT))).unwrap();
-        receiver.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let socket = from.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let sender = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                // There may be no interface at the moment.
-                let _ = socket.send_to(b"hello", (address, PORT));
-                sleep(INTERVAL);
-            }
-        });
-        Self { stop, sender, receiver }
-    }
-
-    /// Waits for the next datagram. Those that have arrived already do not count.
-    fn next(&self) -> Instant {
-        let deadline = Instant::now() + PATIENCE;
-        let mut buffer = [0; 16];
-        self.receiver.set_nonblocking(true).unwrap();
-        while self.receiver.recv(&mut buffer).is_ok() {}
-        self.receiver.set_nonblocking(false).unwrap();
-        while self.receiver.recv(&mut buffer).is_err() {
-            assert!(Instant::now() < deadline, "nothing arrives");
-        }
-        Instant::now()
-    }
-
-    fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.sender.join().unwrap();
-    }
-}
 
 fn state_file(interface: &str) -> PathBuf {
     janitor::directory().join(format!("{interface}.endpoints"))
@@ -97,24 +51,24 @@ fn opened(client: Implementation, peering: &Peering) -> Tunnel {
 
 fn who_sends_is_heard(client: Implementation) {
     let mut tunnel = opened(client, &PEERING);
-    let flow = Flow::start(tunnel.namespace(1), tunnel.namespace(0), tunnel.sides[0].inner(Family::V4));
-    flow.next();
+    let arrivals = Arrivals::at(tunnel.namespace(0), PORT);
+    let _flow = Flow::start(tunnel.namespace(1), SocketAddr::new(tunnel.sides[0].inner(Family::V4), PORT));
+    arrivals.next();
     for _ in 0..2 {
         let back = crash(&mut tunnel);
-        check("which sends", client, flow.next().saturating_duration_since(back));
+        check("which sends", client, arrivals.next().saturating_duration_since(back));
     }
-    flow.end();
 }
 
 fn who_receives_is_found(client: Implementation) {
     let mut tunnel = opened(client, &PEERING);
-    let flow = Flow::start(tunnel.namespace(0), tunnel.namespace(1), tunnel.sides[1].inner(Family::V4));
-    flow.next();
+    let arrivals = Arrivals::at(tunnel.namespace(1), PORT);
+    let _flow = Flow::start(tunnel.namespace(0), SocketAddr::new(tunnel.sides[1].inner(Family::V4), PORT));
+    arrivals.next();
     for _ in 0..2 {
         let back = crash(&mut tunnel);
-        check("which only receives", client, flow.next().saturating_duration_since(back));
+        check("which only receives", client, arrivals.next().saturating_duration_since(back));
     }
-    flow.end();
 }
 
 /// Nobody has anything to say but keepalives.

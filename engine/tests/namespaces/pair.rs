@@ -8,11 +8,8 @@
 //! The router's route to 192.0.2.1 says who has it: whoever fails over moves it by hand here.
 
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::command::ip;
@@ -20,6 +17,7 @@ use ringfort_testbed::netns::{Namespace, VETH, inner_v4};
 use ringfort_testbed::tunnel::{MTU, PORT};
 use ringfort_testbed::{Daemon, Implementation, KeyPair, janitor, uapi};
 
+use crate::harness::flow::{Arrivals, Flow};
 use crate::harness::traffic::PATIENCE;
 use crate::harness::{codes, drops, eventually, peer, us, wg, why};
 
@@ -28,14 +26,13 @@ const ADDRESS: &str = "192.0.2.1";
 const DATAGRAMS: u16 = 4_444;
 /// Long before the client notices by itself, after 15 s.
 const SOON: Duration = Duration::from_secs(5);
-const INTERVAL: Duration = Duration::from_millis(5);
 
 struct Gateway {
     daemon: Option<Daemon>,
     interface: String,
     namespace: Namespace,
     /// What comes out of the tunnel here.
-    receiver: UdpSocket,
+    arrivals: Arrivals,
 }
 
 struct Network {
@@ -70,9 +67,8 @@ impl Gateway {
         namespace.ip(&format!("link set {interface} addrgenmode none")).unwrap();
         namespace.add_address(&interface, inner_v4(0), 24).unwrap();
         namespace.ip(&format!("link set {interface} mtu {MTU} up")).unwrap();
-        let receiver = namespace.enter(|| UdpSocket::bind(("0.0.0.0", DATAGRAMS))).unwrap();
-        receiver.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        Self { daemon: Some(daemon), interface, namespace, receiver }
+        let arrivals = Arrivals::at(&namespace, DATAGRAMS);
+        Self { daemon: Some(daemon), interface, namespace, arrivals }
     }
 
     /// Runs a command about the gateway, and returns what it prints.
@@ -91,18 +87,6 @@ impl Gateway {
     /// Bytes that it has sent to its peer, and handshake messages in all.
     fn sent(&self) -> (u64, u64) {
         (uapi::transfer(&uapi::get(&self.interface).unwrap()).1, self.stat("handshakes_sent"))
-    }
-
-    /// Waits until a datagram comes out of the tunnel here, after those that have come before.
-    fn next(&self) -> Instant {
-        let (mut buffer, deadline) = ([0; 16], Instant::now() + PATIENCE);
-        self.receiver.set_nonblocking(true).unwrap();
-        while self.receiver.recv(&mut buffer).is_ok() {}
-        self.receiver.set_nonblocking(false).unwrap();
-        while self.receiver.recv(&mut buffer).is_err() {
-            assert!(Instant::now() < deadline, "nothing arrives");
-        }
-        Instant::now()
     }
 }
 
@@ -160,36 +144,11 @@ impl Network {
     }
 }
 
-/// Datagrams of a few bytes into the tunnel until it is dropped.
-struct Flow(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
-
-impl Flow {
-    fn start(network: &Network) -> Self {
-        let socket = network.client.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let sender = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let _ = socket.send_to(b"hello", (inner_v4(0), DATAGRAMS));
-                sleep(INTERVAL);
-            }
-        });
-        Self(stop, Some(sender))
-    }
-}
-
-impl Drop for Flow {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-        self.1.take().map(thread::JoinHandle::join);
-    }
-}
-
 fn fails_over(client: Implementation) {
     let mut network = Network::new(client);
-    let flow = Flow::start(&network);
+    let flow = Flow::start(&network.client, SocketAddr::new(inner_v4(0), DATAGRAMS));
     let [first, second] = &network.gateways;
-    first.next();
+    first.arrivals.next();
     assert_eq!((second.sent(), second.stat("passive"), second.stat("link_up")), ((0, 0), 1, 1));
 
     // An orderly hand-over: the one goes quiet, and the address moves before the other serves.
@@ -203,7 +162,7 @@ fn fails_over(client: Implementation) {
     shows_that_it_is_passive(&network, second);
     let promoted = Instant::now();
     assert_eq!(second.run("promote"), "active\n");
-    let took = second.next().saturating_duration_since(promoted);
+    let took = second.arrivals.next().saturating_duration_since(promoted);
     eprintln!("{client:?}: {took:?} from the promotion to the client's data");
     assert!(took < SOON, "{took:?}");
     let known = wg::only_peer(&network.client_interface).unwrap().endpoint;
@@ -215,7 +174,7 @@ fn fails_over(client: Implementation) {
     network.move_to(0);
     let promoted = Instant::now();
     assert_eq!(first.run("promote"), "active\n");
-    let took = first.next().saturating_duration_since(promoted);
+    let took = first.arrivals.next().saturating_duration_since(promoted);
     eprintln!("{client:?}: {took:?} after the other one was killed");
     assert!(took < SOON, "{took:?}");
     may_change_again_and_again(first);
@@ -232,7 +191,7 @@ fn may_change_again_and_again(gateway: &Gateway) {
         eventually(PATIENCE, "the client has sent for a while", || drops(&gateway.interface, "passive") > before + 10);
         assert_eq!(gateway.run("promote"), "active\n");
         let promoted = Instant::now();
-        let took = gateway.next().saturating_duration_since(promoted);
+        let took = gateway.arrivals.next().saturating_duration_since(promoted);
         assert!(took < SOON, "{took:?}");
     }
     assert_eq!(gateway.run("promote"), "active\n");

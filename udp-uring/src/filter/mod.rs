@@ -53,8 +53,8 @@ use crate::socket::SocketGroup;
 use program::{Maps, Parameters, program};
 use shared::{Lane, Shared};
 
-/// How many datagrams that are worth nothing pass in a window of 67 ms, of each kind and for each worker: some thousand
-/// in a second. CPUs have equal shares, of which none is smaller than the second.
+/// How many datagrams that are worth nothing pass in a window of 67 ms, of each kind and for each worker: a thousand in
+/// a second. CPUs have equal shares, of which none is smaller than the second number: with 64 of them, four thousand.
 const PASSED: u32 = 64;
 const PASSED_ON_ONE_CPU: u32 = 4;
 

@@ -238,11 +238,12 @@ fn passed(filter: &JunkFilter, messages: &[Vec<u8>]) -> (u64, u64) {
 #[test]
 fn under_load_as_many_pass_who_prove_no_address_as_could_have_a_cookie_and_then_some() {
     const HALF: u64 = JunkFilter::UNPROVEN_AT_ONCE / 2;
-    let unproven = |source| initiation_from(source, false);
+    // Their places are of a product: at equal distances, many of them could share one.
+    let unproven = |number: u32| initiation_from(number.wrapping_mul(0x9e37_79b1), false);
     let flood_of_one = vec![unproven(1); 500];
-    let of_others: Vec<_> = (2..2 + HALF as u32 / 2).map(|source| unproven(source << 8)).collect();
-    let flood_of_all: Vec<_> = (1_000..1_500).map(|source| unproven(source << 8)).collect();
-    let flood_of_peer = vec![unproven(7 << 16); 500];
+    let of_others: Vec<_> = (2..2 + HALF as u32 / 2).map(unproven).collect();
+    let flood_of_all: Vec<_> = (1_000..1_500).map(unproven).collect();
+    let flood_of_peer = vec![initiation_from(7 << 16, false); 500];
     let proven = initiation_from(1, true);
     // Within the second in which a place is answered once. A machine that is slow tries again.
     let attempt = || {

@@ -9,7 +9,6 @@ use ringfort_core::crypto::Portable;
 use ringfort_core::device::Device;
 use ringfort_core::handover::{Handover, Progress};
 use ringfort_core::looped::Nesting;
-use ringfort_core::time::Now;
 use ringfort_core::wire::parse_data_header;
 use ringfort_path::{Dispatch, Order};
 
@@ -44,7 +43,7 @@ impl Gateway {
         let handover = Handover::read(&state).map_err(|error| error.to_string())?;
         let (_, _, packets) = handover.counts();
         let alone = self.state(out, false)?;
-        let device = Device::take_over(self.now(out.now).mono, workers as u8, &Portable, handover);
+        let device = Device::take_over(self.now(out.now).mono, workers as u8, &Portable, None, handover);
         let (sockets, reads) = self.kernel_queues();
         self.take_over(device.map_err(|error| error.to_string())?, workers, out);
         self.quiesce(out)?;
@@ -67,7 +66,7 @@ impl Gateway {
             while self.decide(out) {}
             while !self.carry_out(out) {}
             self.control.carries_out = false;
-            let now: Now = self.now(out.now);
+            let now = self.now(out.now);
             self.device.settle(now, &mut self.rng);
             let is_told = self.device.poll_timeout().is_none_or(|due| due > now.mono);
             while let Some(action) = self.device.poll_action() {
@@ -83,21 +82,8 @@ impl Gateway {
 
     /// A worker goes on to the end of its turn.
     fn end_turn(&mut self, w: usize, out: &mut Outside) {
-        loop {
-            let stage = self.workers[w].stage;
-            let next = self.step(w, stage, out);
-            self.drain(w, out);
-            self.note_drops(w, out);
-            let worker = &mut self.workers[w];
-            if next != stage {
-                worker.steps = 0;
-            }
-            worker.stage = next;
-            if next == Stage::Begin {
-                let now = out.now;
-                return self.complete(w, now);
-            }
-        }
+        while self.advance(w, out) != Stage::Begin {}
+        self.complete(w, out.now);
     }
 
     /// The bytes of the state, with what waits for sessions or without.

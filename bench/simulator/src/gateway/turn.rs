@@ -40,20 +40,7 @@ impl Gateway {
             let at = worker.stopped;
             return self.wake_at(w, at, out);
         }
-        loop {
-            let stage = self.workers[w].stage;
-            let next = self.step(w, stage, out);
-            self.drain(w, out);
-            self.check_slots(w, out);
-            self.note_drops(w, out);
-            let worker = &mut self.workers[w];
-            if next != stage {
-                worker.steps = 0;
-            }
-            worker.stage = next;
-            if next == Stage::Begin {
-                break;
-            }
+        while self.advance(w, out) != Stage::Begin {
             if out.rng.chance(self.site.interrupted) {
                 return self.wake(w, out);
             }
@@ -68,8 +55,23 @@ impl Gateway {
         }
     }
 
+    /// Takes the next step of a turn, and what comes of it. Returns the stage of the one after it.
+    pub(super) fn advance(&mut self, w: usize, out: &mut Outside) -> Stage {
+        let stage = self.workers[w].stage;
+        let next = self.step(w, stage, out);
+        self.drain(w, out);
+        self.check_slots(w, out);
+        self.note_drops(w, out);
+        let worker = &mut self.workers[w];
+        if next != stage {
+            worker.steps = 0;
+        }
+        worker.stage = next;
+        next
+    }
+
     /// Takes one step of a stage. Returns the stage of the next.
-    pub(super) fn step(&mut self, w: usize, stage: Stage, out: &mut Outside) -> Stage {
+    fn step(&mut self, w: usize, stage: Stage, out: &mut Outside) -> Stage {
         match stage {
             Stage::Begin => {
                 self.complete(w, out.now);
@@ -323,7 +325,7 @@ impl Gateway {
     }
 
     /// What the last step has dropped.
-    pub(super) fn note_drops(&mut self, w: usize, out: &mut Outside) {
+    fn note_drops(&mut self, w: usize, out: &mut Outside) {
         let worker = &mut self.workers[w];
         let drops = &worker.path.counters().drops;
         let total = drops.total();

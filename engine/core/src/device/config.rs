@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::api::{Action, AddPeerError};
 use super::peer::Peer;
-use super::{Device, Identity, enter};
+use super::{Device, Identity, enter, follow};
 use crate::allowed_ips::Prefix;
 use crate::cell::PeerShared;
 use crate::constants::PEERS_MAX;
@@ -43,6 +43,16 @@ impl Device {
         if key.as_ref() == self.private_key() {
             return;
         }
+        self.adopt_private_key(now, key);
+        if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(own)) {
+            self.remove_peer(own);
+        }
+        self.renewal.note_identity();
+        self.begin_renewal(now);
+    }
+
+    /// This is our private key from now on, as all know who ask handshake messages before we do.
+    pub(super) fn adopt_private_key(&mut self, now: Time, key: Option<PrivateKey>) {
         self.identity = key.map(|key| {
             let local = LocalIdentity::computed_by(self.x25519, key);
             let checker = CookieChecker::new(local.public());
@@ -52,11 +62,6 @@ impl Device {
             outpost.set_mac1_key(self.public_key().map(mac1_key).as_ref());
         }
         self.publish_gate(now);
-        if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(own)) {
-            self.remove_peer(own);
-        }
-        self.renewal.note_identity();
-        self.begin_renewal(now);
     }
 
     /// The link came up: peers with a persistent keepalive hear from us at once. With many peers it takes more than
@@ -152,10 +157,7 @@ impl Device {
             self.published.locate(remote);
             self.memory.moves.note();
             peer.kick(now, ready);
-            if let Some(changes) = &mut self.changes {
-                changes.look(peer, now);
-            }
-            enter(&mut self.schedule, peer);
+            follow(&mut self.changes, &mut self.schedule, peer, now);
         }
     }
 

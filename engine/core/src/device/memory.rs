@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::peer::{Peer, Recalled};
 use super::peers::keys_after;
-use super::{Device, enter};
+use super::{Device, follow};
 use crate::constants::{INITIATIONS_TO_MEMORY, PEERS_MAX};
 use crate::crypto::PublicKey;
 use crate::ids::{Endpoint, PeerId};
@@ -91,10 +91,7 @@ impl Device {
             self.memory.moves.note();
         }
         peer.kick(now, self.up && self.identity.is_some());
-        if let Some(changes) = &mut self.changes {
-            changes.look(peer, now);
-        }
-        enter(&mut self.schedule, peer);
+        follow(&mut self.changes, &mut self.schedule, peer, now);
     }
 
     /// Says where a peer is by the operator's word, if that was found out only after the peer was placed: the address

@@ -94,8 +94,8 @@ pub struct Device {
     x25519: &'static dyn X25519,
     /// The link is up.
     link: bool,
-    /// Another gateway serves our peers.
-    passive: bool,
+    /// How often the role has changed. Odd: another gateway serves our peers.
+    role_changes: u64,
     /// We serve them: the link is up, and we are not passive.
     up: bool,
     identity: Option<Identity>,
@@ -146,7 +146,7 @@ impl Device {
             workers,
             x25519: &Portable,
             link: false,
-            passive: false,
+            role_changes: 0,
             up: false,
             identity: None,
             published: Published::default(),
@@ -372,12 +372,17 @@ impl Device {
         peer.settle(&mut env);
         let result = step(peer, &mut env);
         peer.tell_state(&mut env);
-        if let Some(changes) = &mut self.changes {
-            changes.look(peer, now.mono);
-        }
-        enter(&mut self.schedule, peer);
+        follow(&mut self.changes, &mut self.schedule, peer, now.mono);
         Some(result)
     }
+}
+
+/// Something has happened to a peer: whoever watches is told of it, and its next deadline may be another one.
+fn follow(changes: &mut Option<Box<Changes>>, schedule: &mut Schedule, peer: &mut Peer, now: Time) {
+    if let Some(changes) = changes {
+        changes.look(peer, now);
+    }
+    enter(schedule, peer);
 }
 
 /// Enters a peer into the schedule under its next deadline.

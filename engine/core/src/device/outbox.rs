@@ -64,14 +64,14 @@ impl Indices {
         };
         loop {
             let index = owned_by(rng.next_u32(), worker as u32, self.load.len() as u32);
-            if self.resume(index, peer) {
+            if self.claim_this(index, peer) {
                 return index;
             }
         }
     }
 
-    /// Claims this index, of a session that another process has handed over for instance. False: somebody has it.
-    pub fn resume(&mut self, index: u32, peer: PeerId) -> bool {
+    /// Claims this index. False: somebody has it.
+    pub fn claim_this(&mut self, index: u32, peer: PeerId) -> bool {
         let Entry::Vacant(entry) = self.owners.entry(index) else { return false };
         entry.insert(peer);
         let worker = self.worker(index);

@@ -56,6 +56,11 @@ pub(super) enum Watch {
     LastLook,
 }
 
+impl Watch {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Idle, Self::Armed, Self::LastLook];
+}
+
 /// Where a peer was before a restart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recalled {

@@ -9,7 +9,7 @@ use super::api::Action;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::walk::Walk;
-use super::{Device, enter};
+use super::{Device, follow};
 use crate::suite::Suite;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -98,10 +98,7 @@ impl Device {
         for peer in self.peers.slice_mut(slots) {
             let target = Target { epoch, suite: self.suites.of(peer.remote.public()) };
             peer.renew(target, now, ready, &mut self.out);
-            if let Some(changes) = &mut self.changes {
-                changes.look(peer, now);
-            }
-            enter(&mut self.schedule, peer);
+            follow(&mut self.changes, &mut self.schedule, peer, now);
         }
     }
 }

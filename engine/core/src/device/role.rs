@@ -17,7 +17,8 @@ impl Device {
     /// Stands by, or serves the peers. Nothing happens if that is so already. With many peers it takes more than this
     /// call until all of their keys are gone, see [`Device::is_renewing`]; nothing is sent or answered meanwhile.
     pub fn set_passive(&mut self, now: Time, passive: bool) {
-        if std::mem::replace(&mut self.passive, passive) != passive {
+        if self.is_passive() != passive {
+            self.role_changes += 1;
             self.out.push(Action::Passive(passive.then_some(now)));
             self.follow_role(now);
         }
@@ -25,12 +26,19 @@ impl Device {
 
     /// Whether it stands by.
     pub const fn is_passive(&self) -> bool {
-        self.passive
+        !self.role_changes.is_multiple_of(2)
+    }
+
+    /// How often that has changed, beginning with a device that serves: so many times each worker was told
+    /// ([`Action::Passive`]). Whether they have obeyed the last one cannot be told from what they do, as there may be
+    /// others under way.
+    pub const fn role_changes(&self) -> u64 {
+        self.role_changes
     }
 
     /// Whether the peers are served, or why not.
     pub(super) const fn serves(&self) -> Result<(), DropReason> {
-        match (self.link, self.passive) {
+        match (self.link, self.is_passive()) {
             (true, false) => Ok(()),
             (true, true) => Err(DropReason::Passive),
             (false, _) => Err(DropReason::Down),

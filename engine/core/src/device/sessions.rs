@@ -159,7 +159,7 @@ impl Session {
     pub fn resume(&self, peer: PeerId, resumed: Resumed, out: &mut Outbox) -> bool {
         let Self { local_index, number, created, made } = self;
         let session = made.clone();
-        if *local_index != made.local_index || !out.indices.resume(*local_index, peer) {
+        if *local_index != made.local_index || !out.indices.claim_this(*local_index, peer) {
             return false;
         }
         let (number, created, resumed) = (*number, *created, Box::new(resumed));

@@ -18,7 +18,7 @@ use super::api::Notice;
 use super::outbox::Outbox;
 use super::peer::{Env, Peer};
 use super::peers::keys_after;
-use super::{Device, PeerSettingsFull, enter};
+use super::{Device, PeerSettingsFull, follow};
 use crate::constants::{PEERS_MAX, SUITE_NOTICE_INTERVAL, SUITE_SILENCE, ZERO_KEYS_AFTER_TIME};
 use crate::crypto::PublicKey;
 use crate::drops::DropReason;
@@ -67,10 +67,7 @@ impl Device {
         let (ready, suite) = (self.up && self.identity.is_some(), self.suites.of(&key));
         if let Some(peer) = self.peers.by_key(&key).and_then(|id| self.peers.get_mut(id)) {
             peer.use_suite(suite, now, ready, &mut self.out);
-            if let Some(changes) = &mut self.changes {
-                changes.look(peer, now);
-            }
-            enter(&mut self.schedule, peer);
+            follow(&mut self.changes, &mut self.schedule, peer, now);
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ pub const HEADER_LEN: usize = 8 + 4 + 8 + KEY_LEN;
 /// A device on its way to another process.
 pub struct Handover {
     pub(crate) state: State,
-    /// Packets that wait for sessions, the oldest first.
+    /// Packets that wait for sessions: worker by worker, of each the oldest first.
     pub(crate) packets: Vec<WaitingPacket>,
 }
 

@@ -102,6 +102,24 @@ macro_rules! parts {
 
 pub(crate) use parts;
 
+/// A kind is its number, which is its place among all of them.
+macro_rules! kinds {
+    ($type:ident, $what:literal) => {
+        impl $crate::handover::part::Part for $type {
+            fn put(&self, to: &mut dyn $crate::handover::part::Sink) {
+                $crate::handover::part::Part::put(&(*self as u8), to);
+            }
+
+            fn take(from: &mut $crate::handover::part::Source<'_>) -> Result<Self, $crate::handover::part::Malformed> {
+                let number: u8 = $crate::handover::part::Part::take(from)?;
+                Self::ALL.get(usize::from(number)).copied().ok_or_else(|| from.bad($what))
+            }
+        }
+    };
+}
+
+pub(crate) use kinds;
+
 macro_rules! integers {
     ($($type:ident),*) => { $(
         impl Part for $type {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::part::{Malformed, Part, Sink, Source, parts};
+use super::part::{Malformed, Part, Sink, Source, kinds, parts};
 use crate::activity::{Sizes, Traffic};
 use crate::allowed_ips::Prefix;
 use crate::crypto::{Key, PresharedKey, PrivateKey, PublicKey};
@@ -21,6 +21,7 @@ parts!(Sizes { rx_largest, tx_largest, rx_missing });
 parts!(SessionKeys { send, receive });
 parts!(NewSession { keys, local_index, remote_index, initiator, suite });
 parts!(Remembered { key, endpoint, configured, gone_since });
+kinds!(Suite, "a cipher suite");
 
 /// What the operator calls a peer.
 pub(crate) struct Name(pub(crate) String);
@@ -72,18 +73,6 @@ macro_rules! secrets {
 }
 
 secrets!(Key, PrivateKey, PresharedKey);
-
-impl Part for Suite {
-    fn put(&self, to: &mut dyn Sink) {
-        (*self as u8).put(to);
-    }
-
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
-        let number = u8::take(from)?;
-        let suite = Self::ALL.iter().find(|&&suite| suite as u8 == number);
-        suite.copied().ok_or_else(|| from.bad("a cipher suite"))
-    }
-}
 
 impl Part for IpAddr {
     fn put(&self, to: &mut dyn Sink) {

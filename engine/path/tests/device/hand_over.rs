@@ -27,7 +27,7 @@ impl Node {
         let mut bytes = vec![0; handover.encoded_len()];
         handover.write(&mut bytes);
         let handover = Handover::read(&bytes).expect("what was just written");
-        let device = Device::take_over(self.now.mono, WORKERS as u8, &Portable, handover);
+        let device = Device::take_over(self.now.mono, WORKERS as u8, &Portable, None, handover);
         self.device = device.expect("the same clock");
         self.dispatch = dispatch();
         self.workers = (0..WORKERS).map(worker).collect();

@@ -29,7 +29,7 @@ impl Control {
     /// Whether we serve the peers.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.device.is_passive() { Role::Passive } else { Role::Active }
+        Role::of(self.device.is_passive())
     }
 
     /// Changes the role if one is asked for, and answers with the one that holds. What changes waits for nothing that
@@ -52,7 +52,7 @@ impl Control {
     /// Answers once what was asked for is so. A demotion has come to its end when no worker lets anything pass, and no
     /// key of a session is left. Somebody else may decide otherwise meanwhile.
     pub(super) fn settle_role(&self, wanted: Role, reply: &mut Reply) -> Progress {
-        let is_settled = self.queues.control.are_passive() && !self.device.is_renewing();
+        let is_settled = self.queues.control.have_obeyed(self.device.role_changes()) && !self.device.is_renewing();
         if (wanted, self.role()) == (Role::Passive, Role::Passive) && !is_settled {
             return Progress::Unfinished(Unfinished::Role(wanted));
         }

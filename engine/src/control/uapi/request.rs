@@ -54,6 +54,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// That of a gateway which is passive, or is not.
+    pub const fn of(is_passive: bool) -> Self {
+        if is_passive { Self::Passive } else { Self::Active }
+    }
+
     /// Its name, as it is written.
     pub const fn name(self) -> &'static str {
         match self {

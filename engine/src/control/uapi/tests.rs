@@ -237,7 +237,7 @@ fn nothing_comes_of_a_request_without_its_blank_line() {
 }
 
 #[test]
-fn get_stats_and_suites_want_a_blank_line() {
+fn operations_of_one_line_want_a_blank_line() {
     assert!(matches!(events(b"get=1\n\n", 1)[..], [RequestEvent::Request(Request::Get)]));
     assert!(matches!(events(b"stats=1\n\n", 1)[..], [RequestEvent::Request(Request::Stats)]));
     assert!(matches!(events(b"suites=1\n\n", 1)[..], [RequestEvent::Request(Request::Suites)]));

@@ -44,6 +44,13 @@ fn bpf(system: &System, subject: &Subject) -> Finding {
     }
     let may_loop = has(CAP_SYS_ADMIN) || has(CAP_BPF) && has(CAP_PERFMON);
     if !may_loop {
+        if !has(CAP_BPF) {
+            let why = "the kernel takes no loop in an eBPF program without them, so floods of handshakes wake workers";
+            return Finding::note(CHECK, "CAP_BPF and CAP_PERFMON are missing", why).remedy(
+                "give them: docker run --cap-add BPF --cap-add PERFMON; AmbientCapabilities=… CAP_BPF CAP_PERFMON in \
+                 a service",
+            );
+        }
         let why = "the kernel takes no loop in an eBPF program without it, so floods of handshakes wake workers";
         return Finding::note(CHECK, "CAP_PERFMON is missing", why)
             .remedy("give it: docker run --cap-add PERFMON; AmbientCapabilities=… CAP_PERFMON in a service");

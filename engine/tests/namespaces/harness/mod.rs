@@ -1,5 +1,6 @@
 //! What all scenarios share: the program under test, `wg`, and checks of traffic through a tunnel.
 
+pub mod flow;
 pub mod seccomp;
 pub mod traffic;
 pub mod wg;

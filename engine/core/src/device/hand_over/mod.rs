@@ -6,18 +6,18 @@
 mod peer;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::{Device, Identity};
+use super::Device;
 use crate::constants::{PEERS_MAX, REJECT_AFTER_TIME};
-use crate::cookie::CookieChecker;
 use crate::crypto::{PrivateKey, PublicKey, X25519};
 use crate::device::{Action, Remembered};
 use crate::handover::part::parts;
 use crate::handover::{Handover, Name, Progress, WaitingPacket};
 use crate::ids::PeerId;
-use crate::noise::LocalIdentity;
+use crate::outpost::Outpost;
 use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::time::{Now, Time};
@@ -115,7 +115,7 @@ impl Device {
         let state = State {
             at: now,
             link: self.link,
-            passive: self.passive,
+            passive: self.is_passive(),
             private_key: self.private_key().cloned(),
             suite: self.suite(),
             suites: self.peer_suites().map(|(key, suite)| (*key, suite)).collect(),
@@ -130,7 +130,7 @@ impl Device {
     }
 
     /// Goes on with what another process has handed over, with another number of workers perhaps. The actions of the
-    /// device then make the workers.
+    /// device then make the workers. Who stands in front of the sockets is told of all that is handed over.
     ///
     /// # Errors
     /// [`TakeOverError`].
@@ -138,6 +138,7 @@ impl Device {
         now: Time,
         workers: u8,
         x25519: &'static dyn X25519,
+        outpost: Option<Arc<dyn Outpost>>,
         handover: Handover,
     ) -> Result<Self, TakeOverError> {
         let Handover { state, packets } = handover;
@@ -146,6 +147,9 @@ impl Device {
         }
         let mut device = Self::new(workers);
         device.set_x25519(x25519);
+        if let Some(outpost) = outpost {
+            device.set_outpost(outpost);
+        }
         device.resume(now, state)?;
         for WaitingPacket { peer, packet } in packets {
             if let Some(peer) = device.peers.by_key(&peer) {
@@ -156,12 +160,7 @@ impl Device {
     }
 
     fn resume(&mut self, now: Time, state: State) -> Result<(), TakeOverError> {
-        self.identity = state.private_key.map(|key| {
-            let local = LocalIdentity::computed_by(self.x25519, key);
-            let checker = CookieChecker::new(local.public());
-            Identity { local, checker }
-        });
-        self.publish_gate(now);
+        self.adopt_private_key(now, state.private_key);
         self.link = state.link;
         self.set_passive(now, state.passive);
         self.up = self.serves().is_ok();

@@ -13,7 +13,7 @@ use crate::allowed_ips::Prefix;
 use crate::cell::SessionNumber;
 use crate::cookie::{CookieGenerator, Kept};
 use crate::crypto::{PresharedKey, PublicKey};
-use crate::handover::part::{Malformed, Part, Sink, Source, parts};
+use crate::handover::part::{kinds, parts};
 use crate::handover::{Progress, Resumed};
 use crate::ids::Endpoint;
 use crate::noise::{HandedInitiation, PendingInitiation};
@@ -69,6 +69,7 @@ struct Settings {
 
 parts!(Settings { source, configured, recalled, keepalive_secs, keepalive_at_once });
 parts!(Recalled { remote, configured });
+kinds!(Watch, "whether a peer is watched");
 
 /// Its sessions, as control and as the workers know them.
 struct HandedSessions {
@@ -240,7 +241,7 @@ impl Device {
         for prefix in state.prefixes {
             self.insert_allowed_ip(id, prefix);
         }
-        let Self { peers, identity, out, schedule, .. } = self;
+        let Self { peers, identity, published, out, schedule, .. } = self;
         let peer = peers.get_mut(id).ok_or(TakeOverError::Peers)?;
         peer.remote.set_suite(state.suite);
         peer.remote.set_psk(state.psk);
@@ -250,6 +251,9 @@ impl Device {
         state.handshakes.resume(peer);
         (peer.timers, peer.watch, peer.jitter) = (state.timers, state.watch, state.jitter);
         state.shared.resume(peer);
+        if let Some(endpoint) = peer.endpoint() {
+            published.locate(endpoint.remote);
+        }
         if let Some(kept) = state.cookie {
             peer.cookies = Some(Box::new(CookieGenerator::resumed(peer.remote.public(), &kept)));
         }
@@ -257,7 +261,7 @@ impl Device {
             peer.health = OnDemand::of(*health);
         }
         if let (Some(handed), Some(identity)) = (state.pending, identity) {
-            if !out.indices.resume(handed.local_index, id) {
+            if !out.indices.claim_this(handed.local_index, id) {
                 return Err(TakeOverError::Sessions);
             }
             peer.pending = Some(Box::new(PendingInitiation::resumed(&identity.local, *handed)));
@@ -275,20 +279,5 @@ impl Device {
         }
         enter(schedule, peer);
         Ok(())
-    }
-}
-
-impl Part for Watch {
-    fn put(&self, to: &mut dyn Sink) {
-        (*self as u8).put(to);
-    }
-
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
-        match u8::take(from)? {
-            0 => Ok(Self::Idle),
-            1 => Ok(Self::Armed),
-            2 => Ok(Self::LastLook),
-            _ => Err(from.bad("whether a peer is watched")),
-        }
     }
 }

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::allowed_ips::Prefix;
 use crate::cell::{PeerCell, PeerShared, Receiver};
@@ -112,7 +110,7 @@ impl Side {
     }
 
     fn take_over(&self, bytes: &[u8]) -> Self {
-        let device = Device::take_over(LATER, 3, &Portable, Handover::read(bytes).unwrap()).unwrap();
+        let device = Device::take_over(LATER, 3, &Portable, None, Handover::read(bytes).unwrap()).unwrap();
         let mut side = Self::of(device, self.key, 77);
         side.work();
         side
@@ -224,7 +222,8 @@ fn hostile_bytes_harm_nobody() {
             changed[at] = value;
             let Ok(handover) = Handover::read_body(&changed) else { continue };
             // Agreements take their time: not for each byte and value.
-            let taken_over = (value == 0xff && at % 5 == 0).then(|| Device::take_over(LATER, 2, &Portable, handover));
+            let is_taken = value == 0xff && at % 5 == 0;
+            let taken_over = is_taken.then(|| Device::take_over(LATER, 2, &Portable, None, handover));
             taken += usize::from(taken_over.is_some_and(|result| result.is_ok()));
         }
         assert!(Handover::read_body(&body[..at]).is_err());
@@ -237,7 +236,7 @@ fn a_state_of_another_clock_is_refused() {
     let (a, ..) = busy();
     let bytes = a.hand_over(Vec::new());
     for clock in [Time::from_secs(999), NOW + REJECT_AFTER_TIME] {
-        let result = Device::take_over(clock, 2, &Portable, Handover::read(&bytes).unwrap());
+        let result = Device::take_over(clock, 2, &Portable, None, Handover::read(&bytes).unwrap());
         assert_eq!(result.err(), Some(TakeOverError::OtherClock));
     }
 }

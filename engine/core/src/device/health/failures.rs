@@ -4,7 +4,7 @@ use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::handover::part::{Malformed, Part, Sink, Source, parts};
+use crate::handover::part::{Malformed, Part, Sink, Source, kinds, parts};
 use crate::suite::Suite;
 use crate::time::Time;
 
@@ -97,6 +97,7 @@ pub struct FailureRecord {
 }
 
 parts!(FailureRecord { failure, count, last, endpoint });
+kinds!(Unreachable, "why a peer is unreachable");
 
 /// A kind by its number, then its details.
 impl Part for Failure {
@@ -105,7 +106,7 @@ impl Part for Failure {
             Self::NoPrivateKey => 0_u8.put(to),
             Self::NoEndpoint => 1_u8.put(to),
             Self::NotSent { errno } => (2_u8, errno.cast_unsigned()).put(to),
-            Self::Undeliverable { unreachable, reporter } => (3_u8, (unreachable as u8, reporter)).put(to),
+            Self::Undeliverable { unreachable, reporter } => (3_u8, (unreachable, reporter)).put(to),
             Self::Unanswered => 4_u8.put(to),
             Self::BadResponse => 5_u8.put(to),
             Self::CookieDemanded => 6_u8.put(to),
@@ -120,11 +121,7 @@ impl Part for Failure {
             0 => Self::NoPrivateKey,
             1 => Self::NoEndpoint,
             2 => Self::NotSent { errno: u32::take(from)?.cast_signed() },
-            3 => {
-                let unreachable = Unreachable::ALL.get(usize::from(u8::take(from)?)).copied();
-                let unreachable = unreachable.ok_or_else(|| from.bad("why a peer is unreachable"))?;
-                Self::Undeliverable { unreachable, reporter: Part::take(from)? }
-            }
+            3 => Self::Undeliverable { unreachable: Part::take(from)?, reporter: Part::take(from)? },
             4 => Self::Unanswered,
             5 => Self::BadResponse,
             6 => Self::CookieDemanded,

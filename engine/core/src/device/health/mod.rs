@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::Device;
 use super::api::Notice;
 use crate::drops::DropReason;
-use crate::handover::part::{Malformed, Part, Sink, Source, parts};
+use crate::handover::part::{kinds, parts};
 use crate::ids::PeerId;
 use crate::on_demand::initial;
 use crate::peer_drops::{QUIET, SendError};
@@ -80,16 +80,7 @@ parts!(Health {
     paid,
 });
 
-impl Part for PeerState {
-    fn put(&self, to: &mut dyn Sink) {
-        (*self as u8).put(to);
-    }
-
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
-        let number = usize::from(u8::take(from)?);
-        Self::ALL.get(number).copied().ok_or_else(|| from.bad("the state of a peer"))
-    }
-}
+kinds!(PeerState, "the state of a peer");
 
 impl Health {
     pub fn fail(&mut self, failure: Failure, endpoint: Option<SocketAddr>, now: Time) {

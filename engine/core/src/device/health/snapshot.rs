@@ -180,7 +180,7 @@ impl Device {
         DeviceSnapshot {
             now,
             is_up: self.link,
-            is_passive: self.passive,
+            is_passive: self.is_passive(),
             has_private_key: self.identity.is_some(),
             public_key: self.public_key().copied(),
             strangers: self.strangers.keys(),
