@@ -10,12 +10,13 @@ use std::sync::Arc;
 use vnet_packets::virtio::VNET_HDR_LEN;
 
 pub use crate::error::TunError;
+use crate::given::{has_several_queues, interface_of, more_queues};
 pub use crate::ioctl::QUEUES_MAX;
 use crate::ioctl::{CLONE_DEVICE, checked, request_for};
 use crate::link::Link;
 pub use crate::offloads::{Offloads, negotiate};
 use crate::settings::Given;
-use crate::steering::{self, FlowTable};
+use crate::steering::{self, FlowTable, Program};
 
 /// WireGuard's usual MTU: 1500 less IPv6 (40), UDP (8) and the tunnel's own 32 bytes.
 pub const MTU_DEFAULT: u32 = 1420;
@@ -28,6 +29,8 @@ pub struct Tun {
     offloads: Offloads,
     flows: io::Result<Option<Arc<FlowTable>>>,
     given: Option<Given>,
+    /// Of an interface that another process serves.
+    program: Option<Program>,
 }
 
 impl Tun {
@@ -63,7 +66,35 @@ impl Tun {
     pub(crate) fn with_queues(link: Link, queues: Vec<OwnedFd>, offloads: Offloads, given: Option<Given>) -> Self {
         let spread = || steering::attach(&queues[0], queues.len()).map(Arc::new);
         let flows = (queues.len() > 1).then(spread).transpose();
-        Self { link, queues, offloads, flows, given }
+        Self { link, queues, offloads, flows, given, program: None }
+    }
+
+    /// The interface of which these are all queues, as another process has set it up, which serves it for now. It gets
+    /// more queues if so many are wanted, if it can have several, and else nothing of it is changed. `given` is
+    /// [`Tun::given`] of that process.
+    ///
+    /// # Errors
+    /// [`TunError`] if these are no queues of an interface of this network namespace.
+    pub fn resume(mut queues: Vec<OwnedFd>, wanted: usize, given: Option<Given>) -> Result<Self, TunError> {
+        let first = queues.first().ok_or(TunError::Queues(0))?;
+        let name = interface_of(first)?;
+        let link = Link::named(&name)?;
+        let missing = wanted.min(QUEUES_MAX).saturating_sub(queues.len());
+        if missing > 0 && has_several_queues(&name)? {
+            queues.append(&mut more_queues(&name, missing)?);
+        }
+        let loaded = (queues.len() > 1).then(|| steering::load(queues.len())).transpose();
+        let (flows, program) = match loaded {
+            Ok(Some((table, program))) => (Ok(Some(Arc::new(table))), Some(program)),
+            Ok(None) => (Ok(None), None),
+            Err(error) => (Err(error), None),
+        };
+        Ok(Self { link, queues, offloads: Offloads::NONE, flows, given, program })
+    }
+
+    /// What chooses the queues once this process serves an interface that it has [resumed](Self::resume).
+    pub fn take_program(&mut self) -> Option<Program> {
+        self.program.take()
     }
 
     /// What the interface was like before, if this process has not made it: it stays when this process ends.
@@ -84,7 +115,7 @@ impl Tun {
         self.link
     }
 
-    /// Which offloads are in force.
+    /// Which offloads are in force. Not known of one that was [resumed](Self::resume).
     #[must_use]
     pub fn offloads(&self) -> Offloads {
         self.offloads

@@ -131,7 +131,12 @@ pub fn goes_with_its_queues(name: &str) -> Result<bool, TunError> {
     Ok(info_of(name)?.is_some_and(|info| !info.persistent))
 }
 
-fn more_queues(name: &str, count: usize) -> Result<Vec<OwnedFd>, TunError> {
+/// Whether the interface `name` can have more than one queue.
+pub(crate) fn has_several_queues(name: &str) -> Result<bool, TunError> {
+    Ok(info_of(name)?.is_some_and(|info| info.multi_queue))
+}
+
+pub(crate) fn more_queues(name: &str, count: usize) -> Result<Vec<OwnedFd>, TunError> {
     let one_more = |_| {
         let queue = open_clone_device()?;
         attach(&queue, name, libc::IFF_MULTI_QUEUE)?;

@@ -37,6 +37,18 @@ impl Given {
         Ok(Self { header_len, little_endian: get(libc::TUNGETVNETLE)? })
     }
 
+    /// As numbers, for another process.
+    #[must_use]
+    pub const fn to_numbers(self) -> [c_int; 2] {
+        [self.header_len, self.little_endian]
+    }
+
+    /// What another process has [written](Self::to_numbers) so.
+    #[must_use]
+    pub const fn from_numbers([header_len, little_endian]: [c_int; 2]) -> Self {
+        Self { header_len, little_endian }
+    }
+
     /// Puts back what we have changed on the interface of `queue`: the size and byte order of the header, and the
     /// driver's choice of queues. No offloads, like an interface that was just made: the kernel does not tell which it
     /// had. What fails, because the interface is gone, need not be put back.

@@ -128,6 +128,45 @@ impl SocketGroup {
         Ok(Self { port, offloads, pairs: (0..config.workers).map(pair).collect() })
     }
 
+    /// The group of which these are all sockets, IPv4 and IPv6 of each worker, as another process has
+    /// [opened](Self::bind) and given them.
+    ///
+    /// # Errors
+    /// [`BindError::NoWorkers`] without any, and [`BindError::Option`] if one is no socket of a port.
+    pub fn resume(sockets: Vec<(Option<OwnedFd>, Option<OwnedFd>)>) -> Result<Self, BindError> {
+        let first = sockets.iter().find_map(|(v4, v6)| v4.as_ref().or(v6.as_ref())).ok_or(BindError::NoWorkers)?;
+        let port = port_of(first)?;
+        let all = sockets.iter().flat_map(|(v4, v6)| v4.iter().chain(v6));
+        let offloads = Offloads { gso: probe_gso(first), gro: all.filter(|socket| !enable_gro(socket)).count() == 0 };
+        let pairs = sockets.into_iter().map(|(v4, v6)| SocketPair { v4, v6, offloads }).collect();
+        Ok(Self { port, offloads, pairs })
+    }
+
+    /// Opens sockets for more workers, so many as `config` says in all, and steers datagrams to all of them.
+    ///
+    /// # Errors
+    /// [`BindError`]. Then there are as many as before.
+    pub fn grow(&mut self, config: &SocketConfig) -> Result<(), BindError> {
+        let config = SocketConfig { port: self.port, ..*config };
+        let missing = usize::from(config.workers).saturating_sub(self.pairs.len());
+        let mut more = Vec::new();
+        for _ in 0..missing {
+            let one = |family, has: bool| has.then(|| open_member(family, &config)).transpose();
+            let v4 = one(Family::V4, self.pairs[0].v4.is_some())?;
+            more.push(SocketPair { v4, v6: one(Family::V6, self.has_v6())?, offloads: self.offloads });
+        }
+        for socket in more.iter().flat_map(SocketPair::sockets) {
+            let _ = setsockopt(&socket, sockopt::UdpGroSegment, &self.offloads.gro);
+        }
+        if !more.is_empty() {
+            for first in self.pairs[0].sockets() {
+                reuseport::attach(&first, config.workers)?;
+            }
+        }
+        self.pairs.append(&mut more);
+        Ok(())
+    }
+
     /// The port that the sockets are bound to.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -223,27 +262,38 @@ impl SocketPair {
 
 /// One bound socket per worker, steered if there is more than one. None, if the family is not used.
 fn open_family(family: Family, port: u16, config: &SocketConfig) -> Result<Vec<OwnedFd>, BindError> {
-    let address = match family {
-        Family::V4 => config.bind.v4().map(IpAddr::from),
-        Family::V6 => config.bind.v6().map(IpAddr::from),
-    };
-    let Some(address) = address else { return Ok(Vec::new()) };
+    let Some(address) = address_of(family, config) else { return Ok(Vec::new()) };
     let first = open(family, config)?;
     bind_to(&first, SocketAddr::new(address, port))?;
     let port = port_of(&first)?;
     set(&first, "SO_REUSEPORT", sockopt::ReusePort, &true)?;
     let mut sockets = vec![first];
+    let config = &SocketConfig { port, ..*config };
     for _ in 1..config.workers {
-        let next = open(family, config)?;
-        set(&next, "SO_REUSEPORT", sockopt::ReusePort, &true)?;
-        bind_to(&next, SocketAddr::new(address, port))?;
-        sockets.push(next);
+        sockets.push(open_member(family, config)?);
     }
     // A single socket is no group yet (the kernel makes one when the second joins), and there is nothing to steer.
     if config.workers > 1 {
         reuseport::attach(&sockets[0], config.workers)?;
     }
     Ok(sockets)
+}
+
+/// What sockets of a family are bound to. `None`: the family is not used.
+fn address_of(family: Family, config: &SocketConfig) -> Option<IpAddr> {
+    match family {
+        Family::V4 => config.bind.v4().map(IpAddr::from),
+        Family::V6 => config.bind.v6().map(IpAddr::from),
+    }
+}
+
+/// One more socket of a group that there is, bound to the port of its configuration.
+fn open_member(family: Family, config: &SocketConfig) -> Result<OwnedFd, BindError> {
+    let address = address_of(family, config).ok_or(BindError::NoWorkers)?;
+    let socket = open(family, config)?;
+    set(&socket, "SO_REUSEPORT", sockopt::ReusePort, &true)?;
+    bind_to(&socket, SocketAddr::new(address, config.port))?;
+    Ok(socket)
 }
 
 fn open(family: Family, config: &SocketConfig) -> Result<OwnedFd, BindError> {
@@ -324,7 +374,7 @@ fn port_of(socket: &OwnedFd) -> Result<u16, BindError> {
         getsockname(socket.as_raw_fd()).map_err(|errno| BindError::Option { option: "getsockname", errno })?;
     let v4 = name.as_sockaddr_in().map(SockaddrIn::port);
     let v6 = name.as_sockaddr_in6().map(SockaddrIn6::port);
-    Ok(v4.or(v6).expect("the socket was made for one of the two families"))
+    v4.or(v6).ok_or(BindError::Option { option: "getsockname", errno: Errno::EAFNOSUPPORT })
 }
 
 /// Whether the system has no IPv6, by its absence (`ipv6.disable=1`, not built in) or by having no address for it.

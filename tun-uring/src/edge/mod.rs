@@ -81,6 +81,17 @@ pub struct EdgeCounters {
     pub late_completions: u64,
 }
 
+/// Whether an edge reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// It does.
+    No,
+    /// It must not, and the read in flight is still to be cancelled.
+    Wanted,
+    /// It does not.
+    Begun,
+}
+
 /// The TUN edge of a worker. It allocates: buffers come out of it filled, and go back by being dropped.
 ///
 /// The turn of its owner:
@@ -102,6 +113,8 @@ pub struct TunEdge {
     writev_fixed: bool,
     /// Nothing is read any more.
     closed: bool,
+    /// Nothing is read for now, and what the kernel has is left to it.
+    rest: Rest,
     /// The device was deleted.
     gone: bool,
     /// How many writes, and how many of these in more than one piece, may be in flight.
@@ -135,6 +148,7 @@ impl TunEdge {
             reader,
             writev_fixed: config.capabilities.writev_fixed,
             closed: false,
+            rest: Rest::No,
             gone: false,
             writes_max: config.writes,
             gathers_max: config.gathers,
@@ -152,6 +166,9 @@ impl TunEdge {
     pub fn prepare(&mut self, ring: &mut Ring, unread: usize) -> Result<(), PushError> {
         if self.closed {
             return Ok(());
+        }
+        if self.rest != Rest::No {
+            return self.stop_reading(ring);
         }
         match &mut self.reader {
             Reader::Multishot(multishot) => _ = multishot.group.refill_beside(unread),
@@ -174,7 +191,7 @@ impl TunEdge {
     /// Whether [`TunEdge::poll_read`] has work, so the owner must not sleep.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        !self.closed && self.reader.is_ready()
+        !self.closed && self.rest == Rest::No && self.reader.is_ready()
     }
 
     /// Writes a packet: `packet` begins with the header of [`crate::Transmit::write`]. The outcome comes as an
@@ -262,6 +279,27 @@ impl TunEdge {
     pub fn close(&mut self, ring: &mut Ring) -> Result<(), PushError> {
         self.closed = true;
         self.reader.armed().map_or(Ok(()), |read| ring.cancel(read))
+    }
+
+    /// Reads nothing from now on, until [`TunEdge::go_on`]: packets stay in the kernel's queue. What was read before
+    /// comes as completions until [`TunEdge::is_idle`]. Writes go on.
+    pub fn rest(&mut self) {
+        if self.rest == Rest::No {
+            self.rest = Rest::Wanted;
+        }
+    }
+
+    /// Reads again. To be called when the edge is [idle](TunEdge::is_idle).
+    pub fn go_on(&mut self) {
+        self.rest = Rest::No;
+    }
+
+    fn stop_reading(&mut self, ring: &mut Ring) -> Result<(), PushError> {
+        if self.rest == Rest::Wanted {
+            self.reader.armed().map_or(Ok(()), |read| ring.cancel(read))?;
+            self.rest = Rest::Begun;
+        }
+        Ok(())
     }
 
     /// Whether nothing of this edge is in flight.

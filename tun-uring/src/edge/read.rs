@@ -9,7 +9,7 @@ use ring_buffers::{
 };
 
 use super::EdgeConfig;
-use super::{TunEdge, TunEvent};
+use super::{Rest, TunEdge, TunEvent};
 use crate::virtio::VNET_HDR_LEN;
 
 /// Bytes of a jumbo slot that a read may fill: the header and the largest packet that a TUN device gives (its
@@ -121,7 +121,7 @@ impl TunEdge {
     /// there is no slot for it, or when the turn's share is used up ([`TunEdge::is_readable`] stays true then).
     pub fn poll_read(&mut self) -> Option<TunEvent> {
         let Reader::Polling(polling) = &mut self.reader else { return None };
-        if self.closed {
+        if self.closed || self.rest != Rest::No {
             return None;
         }
         let was_starved = polling.starved;
@@ -176,8 +176,8 @@ impl TunEdge {
         match error.raw_os_error() {
             // Renewed as soon as a slot is free: see `prepare`.
             Some(libc::ENOBUFS) => self.counters.reads_starved += 1,
-            // After our own `close`, or at the ring's end.
-            Some(libc::ECANCELED) if self.closed => {}
+            // After our own `close` or `rest`, or at the ring's end.
+            Some(libc::ECANCELED) if self.closed || self.rest != Rest::No => {}
             Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ECANCELED) => self.counters.read_errors += 1,
             // What a queue answers whose device was deleted.
             Some(libc::EBADFD) => return self.gone(),

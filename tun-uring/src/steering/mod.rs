@@ -21,7 +21,7 @@ mod table;
 pub use table::{Bucket, FlowTable, cost};
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use ebpf_array::Array;
 
@@ -30,22 +30,46 @@ use hash::Seed;
 /// `TUNSETSTEERINGEBPF` of `linux/if_tun.h`: `_IOR('T', 224, int)`.
 const TUNSETSTEERINGEBPF: libc::Ioctl = 0x8004_54e0_u32 as libc::Ioctl;
 
+/// A program that the kernel has taken, for a device that another process still serves.
+#[derive(Debug)]
+pub struct Program(OwnedFd);
+
+impl Program {
+    /// From now on it chooses the queues of the device behind `queue`, in place of any other.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn attach(&self, queue: &impl AsRawFd) -> io::Result<()> {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the argument points to an int that lives until the call returns; the kernel keeps the program by
+        // itself.
+        let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const fd) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
 /// Attaches the program to the device behind `queue`, which has that many queues, and returns its table.
 ///
 /// # Errors
 /// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments
 /// to another queue than the whole datagrams of their flow.
 pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTable> {
+    let (table, program) = load(queues)?;
+    program.attach(queue)?;
+    Ok(table)
+}
+
+/// The program for a device with that many queues, and its table. It is attached to none yet.
+///
+/// # Errors
+/// As [`attach`].
+pub(crate) fn load(queues: usize) -> io::Result<(FlowTable, Program)> {
     let (table, map) = Array::new()?;
     let queues = u32::try_from(queues).map_err(|_| io::ErrorKind::InvalidInput)?;
     // Nobody outside can tell which flows share a bucket, and have them meet in one.
     let seed = Seed { hash: getrandom::u32()?, pair: getrandom::u32()? };
     let table = FlowTable::new(table, queues, seed);
-    let program = ebpf_array::load(&program::program(map.as_raw_fd(), seed))?;
-    let fd = program.as_raw_fd();
-    // SAFETY: the argument points to an int that lives until the call returns; the kernel keeps the program by itself.
-    let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const fd) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(table) }
+    Ok((table, Program(ebpf_array::load(&program::program(map.as_raw_fd(), seed))?)))
 }
 
 /// Takes the program away from the device behind `queue`.

@@ -100,6 +100,8 @@ struct Port {
     open: bool,
     /// The receive that is in flight.
     armed: Option<OpId>,
+    /// That receive was cancelled, and will end.
+    stops: bool,
     /// Receiving failed for good.
     failed: bool,
     gso: Gso,
@@ -130,6 +132,8 @@ pub struct UdpEdge {
     sends: Slab<Pending>,
     left_behind: Option<SendFailed>,
     segmentation: Segmentation,
+    /// Nothing is received for now, and what the kernel has is left to it.
+    rests: bool,
     counters: EdgeCounters,
 }
 
@@ -143,6 +147,7 @@ impl UdpEdge {
             place,
             open: false,
             armed: None,
+            stops: false,
             failed: false,
             gso: Gso::new(false),
             notice: None,
@@ -157,6 +162,7 @@ impl UdpEdge {
             sends: Slab::new(config.operations),
             left_behind: None,
             segmentation: config.segmentation,
+            rests: false,
             counters: EdgeCounters::default(),
         }
     }
@@ -218,6 +224,9 @@ impl UdpEdge {
     /// # Errors
     /// [`PushError`] if the ring takes no entry.
     pub fn prepare(&mut self, ring: &mut Ring) -> Result<(), PushError> {
+        if self.rests {
+            return self.stop_receiving(ring);
+        }
         self.group.refill();
         if self.group.in_kernel() == 0 {
             return Ok(());
@@ -227,6 +236,35 @@ impl UdpEdge {
                 let context = receive_context(index, self.generation);
                 let tag = Tag { edge: self.edge, context };
                 port.armed = Some(ring.receive_messages(port.place, &self.group, (NAME_LEN, CONTROL_LEN), tag)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives nothing from now on, until [`UdpEdge::go_on`]: datagrams stay in the sockets. What was received before
+    /// comes as completions until [`UdpEdge::is_idle`]. Sending goes on.
+    pub fn rest(&mut self) {
+        self.rests = true;
+    }
+
+    /// Receives again. To be called when the edge is [idle](UdpEdge::is_idle).
+    pub fn go_on(&mut self) {
+        self.rests = false;
+        self.ports.iter_mut().for_each(|port| port.stops = false);
+    }
+
+    /// Whether nothing of this edge is in flight.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let receives = self.ports.iter().any(|port| port.armed.is_some());
+        !receives && !self.is_releasing() && self.sends.is_empty()
+    }
+
+    fn stop_receiving(&mut self, ring: &mut Ring) -> Result<(), PushError> {
+        for port in &mut self.ports {
+            if let Some(receive) = port.armed.filter(|_| !port.stops) {
+                ring.cancel(receive)?;
+                port.stops = true;
             }
         }
         Ok(())
@@ -306,6 +344,7 @@ impl UdpEdge {
         }
         if !goes_on {
             self.ports[index].armed = None;
+            self.ports[index].stops = false;
             self.counters.receives_renewed += 1;
         }
         match filled.into_view() {
