@@ -44,6 +44,26 @@ pub fn apply(setup: &Setup) -> Result<Applied, Error> {
     apply_on(Host::this(), setup)
 }
 
+/// What another process has set up so, which leaves it to this one: nothing is changed. What is missing of it comes
+/// back with the next [`Applied::update`]. `setup` names the mark that is in use, if there is one.
+///
+/// # Errors
+/// [`Error`]. Then all is as it was, and nobody looks after it.
+pub fn resume(setup: &Setup) -> Result<Applied, Error> {
+    setup.check()?;
+    let (kernel, host) = (Kernel::open()?, Host::this());
+    let (interface, link) = kernel.interface(&setup.interface)?;
+    let mark = mark_for(setup)?;
+    let target = Target::new(setup, mark, link.mtu.map_or_else(|| mtu_for(&kernel, setup, mark), Ok)?);
+    let mut rules = Vec::new();
+    for ipv4 in [true, false].into_iter().filter(|ipv4| target.rules().iter().any(|(family, _)| family == ipv4)) {
+        let ours: Vec<_> = kernel.rules(ipv4)?.into_iter().filter(|rule| rule.protocol == PROTOCOL_OURS).collect();
+        rules.extend(mark.and_then(|mark| pairs_of(&ours, mark).into_iter().next()).unwrap_or_default());
+    }
+    let state = State::resumed(&kernel, &host, interface, &target, rules)?;
+    Ok(Applied { setup: setup.clone(), mark, target, state, host })
+}
+
 /// Removes what a process that was killed has left behind for an interface of this name: rules and nftables tables
 /// outlive the interface, and so do name servers. Routes and addresses went with it. Nothing is there: nothing happens.
 ///

@@ -58,6 +58,34 @@ impl State {
         }
     }
 
+    /// As another process has left it, which had this target. Nothing is changed.
+    pub(crate) fn resumed(
+        kernel: &Kernel,
+        host: &Host,
+        interface: Interface,
+        target: &Target,
+        rules: Vec<Rule>,
+    ) -> Result<Self, Error> {
+        // What the interface was like before that process is not known: it stays as it is.
+        let mut state = Self::new(interface, LinkState { up: true, mtu: None });
+        let present = kernel.addresses(&state.interface)?;
+        state.addresses = target.addresses.iter().copied().filter(|one| present.contains(one)).collect();
+        let wanted: HashSet<_> = target.routes(&[]).into_iter().collect();
+        for (ipv4, table) in target.tables() {
+            let present = kernel.routes(&state.interface, ipv4, table)?;
+            state.routes.extend(present.into_iter().filter(|route| wanted.contains(route)));
+        }
+        state.rules = rules;
+        if !target.firewall.is_empty() {
+            state.firewall = target.firewall.clone();
+            state.firewall_shown = state.firewall.shown(host)?;
+        }
+        if !target.dns.is_empty() {
+            state.dns = (state.interface.name.clone(), target.dns.clone());
+        }
+        Ok(state)
+    }
+
     /// Makes the difference between what is there and the target.
     pub(crate) fn converge(&mut self, kernel: &Kernel, host: &Host, target: &Target) -> Result<Changes, Error> {
         let (named, link) = kernel.interface(&target.interface)?;

@@ -48,7 +48,7 @@ mod setup;
 mod tables;
 mod target;
 
-pub use applied::{Applied, apply, fwmark_for, take_back};
+pub use applied::{Applied, apply, fwmark_for, resume, take_back};
 pub use changes::Changes;
 pub use error::Error;
 pub use invocation::{Ended, Input, Invocation, NotOurs, delegate};
