@@ -30,11 +30,10 @@ use crate::control::preflight::Means;
 use crate::control::runner::{self, Forked, Runner};
 use crate::control::user::{UserError, become_user};
 use crate::control::{Daemon, End, ask, logging, notices, offloads, places, preflight, secrecy};
+pub use crate::last_words::exit;
+use crate::last_words::fail;
 use crate::version::VERSION;
-use crate::{panics, sandbox};
-
-/// How long an error is offered to whoever reads the standard error.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+use crate::{origin, panics, sandbox};
 
 /// Runs the program. To be called first of all, while there is a single thread.
 #[must_use]
@@ -61,6 +60,7 @@ pub fn main() -> ExitCode {
     if let Some(SuiteArg(suite)) = cli.set_suite {
         return exit(ask::set_suite(&cli.name, cli.peer.as_ref(), suite));
     }
+    origin::note(cli.take_over.then_some(cli.name.as_str()));
     if let Err(error) = secrecy::decide_core_dumps(cli.core_dumps) {
         return exit(Err(error));
     }
@@ -80,6 +80,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn up(mut cli: Serve, target: Target) -> ExitCode {
     cli.name = target.interface;
+    origin::note(cli.take_over.then_some(cli.name.as_str()));
     if let Err(error) = secrecy::decide_core_dumps(cli.core_dumps) {
         return exit(Err(error));
     }
@@ -228,7 +229,9 @@ fn run(
     let notes = file.as_ref().map(notes_of).unwrap_or_default();
     let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();
     let started = scrubbed(|| Daemon::start(cli, file, &means, inherited)).and_then(|daemon| {
-        panics::remove_socket(daemon.socket_place().clone());
+        if !daemon.is_heir() {
+            panics::remove_socket(daemon.socket_place().clone());
+        }
         let logs = logging::install(log, cli.log_level());
         logs.map_err(|error| DaemonError::system("start a thread for the log", error))?;
         Ok(daemon)
@@ -242,8 +245,15 @@ fn run(
             return Err(error);
         }
     };
-    if let Some(note) = crowded(&means.cpus[..daemon.workers()]) {
+    let (workers, cpus) = (daemon.workers(), means.cpus.len());
+    if let Some(note) = crowded(&means.cpus[..workers.min(cpus)]) {
         log::warn!("{note}");
+    }
+    if workers > cpus {
+        log::warn!(
+            "{workers} workers go on, though {cpus} were asked for: what waits for a worker cannot be handed over to \
+             another. The next start without a hand-over has {cpus}"
+        );
     }
     report(&daemon);
     notes.iter().for_each(|(level, note)| log::log!(*level, "{note}"));
@@ -255,16 +265,22 @@ fn run(
         match &result {
             Err(error) => readiness.failed(error),
             Ok(End::Signal(signal)) => readiness.failed(&DaemonError::Interrupted(*signal)),
-            Ok(End::SocketRemoved) => readiness.failed(&DaemonError::Unfinished),
+            Ok(End::SocketRemoved | End::HandedOver(_)) => readiness.failed(&DaemonError::Unfinished),
         }
     }
-    match &result {
-        Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
-        Ok(End::SocketRemoved) => log::warn!("ending, because the control socket was removed"),
-        Err(error) => log::error!("ending: {error}"),
-    }
+    log_end(&result);
     log::logger().flush();
     result.map(drop)
+}
+
+/// Why it ends, for the log.
+fn log_end(result: &Result<End, DaemonError>) {
+    match result {
+        Ok(End::Signal(signal)) => log::info!("ending on {signal}"),
+        Ok(End::SocketRemoved) => log::warn!("ending, because the control socket was removed"),
+        Ok(End::HandedOver(heir)) => log::info!("ending, as process {heir} serves"),
+        Err(error) => log::error!("ending: {error}"),
+    }
 }
 
 /// What the operator should know of the start.
@@ -341,46 +357,5 @@ fn list_ciphers() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => exit(Err(error.into())),
-    }
-}
-
-/// The status to exit with, once the error was printed.
-#[must_use]
-pub fn exit(result: Result<(), DaemonError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string(), error.exit_status()),
-    }
-}
-
-fn fail(text: &str, status: u8) -> ExitCode {
-    say(format!("ringfort: {text}"));
-    ExitCode::from(status)
-}
-
-/// Writes a line to the standard error, and waits a moment until somebody has read it, but no longer: whoever does not
-/// read must not keep us from ending.
-fn say(line: String) {
-    let (done, is_done) = mpsc::sync_channel(1);
-    let line = format!("{line}\n");
-    let copy = line.clone();
-    let write = move || {
-        let _ = std::io::stderr().write_all(copy.as_bytes());
-        let _ = done.send(());
-    };
-    match thread::Builder::new().spawn(write) {
-        Ok(_) => drop(is_done.recv_timeout(LAST_WORDS)),
-        Err(_) => say_without_thread(&line),
-    }
-}
-
-/// The message may be that no thread can be started.
-fn say_without_thread(line: &str) {
-    let stderr = std::io::stderr();
-    let mut writable = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    let timeout = PollTimeout::try_from(LAST_WORDS).unwrap_or(PollTimeout::ZERO);
-    if poll(&mut writable, timeout).is_ok_and(|ready| ready > 0) {
-        // A pipe that takes anything takes a page, and no line of ours is longer.
-        let _ = unistd::write(stderr.as_fd(), line.as_bytes());
     }
 }

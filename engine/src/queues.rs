@@ -19,6 +19,7 @@ use ringfort_path::{Handoff, HandshakeMessage, Mailboxes, Order, SessionOrder};
 use udp_uring::SocketPair;
 
 use crate::failure::WorkerFailure;
+use crate::worker::Rested;
 
 /// Handshake messages that wait for control. Each takes some hundred microseconds, so a longer queue would only
 /// hold what its sender is about to repeat (Rekey-Timeout is 5 s).
@@ -41,6 +42,11 @@ pub enum Mail {
     Order(Order),
     /// Sockets to use from now on, in place of any others; `None` when the interface is down.
     Sockets(Option<SocketPair>),
+    /// Read nothing from now on, deal with all that was read, and say so: see [`Rested`]. Whoever rests already says
+    /// it again, with this number of the question.
+    Rest(u32),
+    /// Read again.
+    GoOn,
     /// End the thread.
     Stop,
     /// End it badly.
@@ -74,6 +80,7 @@ pub struct ControlInbox {
     handshakes: ArrayQueue<HandshakeMessage>,
     events: ArrayQueue<PeerEvent>,
     failures: SegQueue<WorkerFailure>,
+    rested: SegQueue<Rested>,
     sleeper: Sleeper,
     /// How often the bell was heard: the watchdog's sign of life.
     turns: AtomicU64,
@@ -89,6 +96,7 @@ impl ControlInbox {
             handshakes: ArrayQueue::new(HANDSHAKES_WAITING),
             events: ArrayQueue::new(EVENTS_WAITING),
             failures: SegQueue::new(),
+            rested: SegQueue::new(),
             sleeper: Sleeper::new()?,
             turns: AtomicU64::new(0),
             routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
@@ -166,10 +174,34 @@ impl ControlInbox {
         self.events.len()
     }
 
+    /// Whether a worker has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
     /// The last words of a worker.
     pub fn push_failure(&self, failure: WorkerFailure) {
         self.failures.push(failure);
         self.sleeper.ring();
+    }
+
+    /// A worker has come to rest.
+    pub fn push_rested(&self, rested: Rested) {
+        self.rested.push(rested);
+        self.sleeper.ring();
+    }
+
+    /// The next worker that has come to rest.
+    #[must_use]
+    pub fn next_rested(&self) -> Option<Rested> {
+        self.rested.pop()
+    }
+
+    /// Whether nothing that workers have told waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.handshakes.is_empty() && self.events.is_empty()
     }
 
     /// Worker `worker` uses version `version` of the routes and holds no earlier one.

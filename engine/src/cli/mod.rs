@@ -17,7 +17,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    capture, check, demote, doctor, down, log_level, peers, promote, reload, save, stats, top, up, watch, why,
+    capture, check, demote, doctor, down, log_level, peers, promote, reload, restart, save, stats, top, up, watch, why,
 };
 use crate::version::VERSION;
 
@@ -107,6 +107,9 @@ pub enum Command {
 
     /// Have a gateway read its file again, and print what has changed; sessions survive
     Reload(reload::Args),
+
+    /// Have a gateway go on in a new process of the program as it is now; no packet is lost, sessions survive
+    Restart(restart::Args),
 
     /// Write the configuration that runs to its file, in which everything else stays as it is
     Save(save::Args),

@@ -154,6 +154,12 @@ pub struct Serve {
     #[arg(long, value_name = "HOW", default_value = "on")]
     pub filter: Filter,
 
+    /// Go on in the place of the gateway that serves NAME, which hands over everything and ends: interface, sockets,
+    /// sessions. Its peers notice nothing. If that is not possible, it goes on, and this one ends with the reason.
+    /// `ringfort restart NAME` does so with the options that it was started with
+    #[arg(long)]
+    pub take_over: bool,
+
     /// Stand by: take configuration and endpoints, but send and answer nothing until `ringfort promote NAME`. For the
     /// second of two gateways that have the same private key
     #[arg(long)]

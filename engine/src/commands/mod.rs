@@ -9,6 +9,7 @@ pub mod log_level;
 pub mod peers;
 pub mod promote;
 pub mod reload;
+pub mod restart;
 pub mod save;
 mod signals;
 pub mod stats;
@@ -32,6 +33,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Up(args) => up::run(args),
         Command::Down(args) => down::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Restart(args) => restart::run(&args),
         Command::Save(args) => save::run(&args),
         Command::Check(args) => check::run(&args),
         Command::LogLevel(args) => log_level::run(&args),

@@ -25,6 +25,11 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<LogLevel>,
 
+    /// Go on in the place of the gateway that runs, as for the daemon; nothing is set up that is there. `ringfort
+    /// restart` does so
+    #[arg(long)]
+    take_over: bool,
+
     /// Drop floods in front of the sockets: on, or off, as for the daemon [default: on]
     #[arg(long, value_name = "HOW", default_value = "on", hide_default_value = true, hide_possible_values = true)]
     filter: Filter,
@@ -87,6 +92,7 @@ pub fn run(args: Args) -> ExitCode {
     serve.foreground = args.foreground;
     serve.log_level = args.log_level;
     serve.sandbox = args.sandbox;
+    serve.take_over = args.take_over;
     serve.user = args.user;
     if let Some(log) = args.log {
         serve.log = log;

@@ -16,6 +16,7 @@ use super::logging;
 use super::uapi::Reply;
 use crate::fault::Fault;
 use crate::metrics::Registry;
+use crate::origin;
 use crate::worker::StageTable;
 
 /// The cipher suite of the interface, then each peer that has its own, whether it is there or not. No secrets.
@@ -37,6 +38,17 @@ pub fn report(reply: &mut Reply, report: &Report) {
     let Report { number, failure, lines } = report;
     let of_system = failure.is_some_and(|fault| fault != Fault::Request);
     let json = serde_json::json!({ "reload": number, "ok": failure.is_none(), "system": of_system, "lines": lines });
+    reply.line("json", json);
+}
+
+/// How this process was started, whether it can start another one itself, how many could not go on in its place, and
+/// why the last one could not.
+pub fn origin(reply: &mut Reply, steward: Option<&Steward>, (failed, why): (u64, &str)) {
+    let (starts, process) = (steward.is_some_and(Steward::is_gateway), std::process::id());
+    let origin = origin::get();
+    let json = serde_json::json!({
+        "process": process, "starts": starts, "origin": origin, "failed_heirs": failed, "why": why,
+    });
     reply.line("json", json);
 }
 

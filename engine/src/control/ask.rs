@@ -20,8 +20,11 @@ use super::logging::level_name;
 use super::server::{connect, socket_path};
 use super::uapi::{DEFAULT_SUITE, Role};
 use crate::capture;
+use crate::origin::Origin;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a reason that is told; a line has some more.
+const FAILURE_LEN_MAX: usize = 1_000;
 /// What ends an answer to a request that was carried out.
 const DONE: &str = "errno=0\n\n";
 
@@ -226,6 +229,52 @@ pub fn get(name: &str) -> Result<SecretText, DaemonError> {
 /// [`DaemonError::NotServed`] or [`DaemonError::NoFile`].
 pub fn reload(name: &str) -> Result<u64, DaemonError> {
     let answer = json(name, "reload=1\n\n")?;
+    answer["reload"].as_u64().ok_or_else(|| DaemonError::NoFile(name.to_owned()))
+}
+
+/// A process that serves an interface.
+#[derive(Debug, serde::Deserialize)]
+pub struct Server {
+    /// Its number.
+    pub process: u32,
+    /// Whether it can start another one itself.
+    pub starts: bool,
+    /// How it was started.
+    pub origin: Origin,
+    /// How many processes could not go on in its place.
+    pub failed_heirs: u64,
+    /// Why the last one could not.
+    pub why: String,
+}
+
+/// Which process serves interface `name`, and how it was started.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::Declined`].
+pub fn server(name: &str) -> Result<Server, DaemonError> {
+    let older = |name| {
+        DaemonError::Declined(format!(
+            "the daemon that serves interface {name} does not say how it was started: it is not ringfort, or an older \
+             one; end it, and start it again"
+        ))
+    };
+    serde_json::from_str(&json_text(name, "origin=1\n\n", older)?).map_err(|_| older(name.to_owned()))
+}
+
+/// Tells the daemon that serves interface `name` why this process does not go on in its place. If it does not hear,
+/// nobody needs to know.
+pub fn tell_failed_heir(name: &str, why: &str) {
+    let why: String = why.replace('\n', "; ").chars().take(FAILURE_LEN_MAX).collect();
+    let _ = ask(name, &format!("heir_failed={why}\n\n"));
+}
+
+/// Has the daemon that serves interface `name` start a process that goes on in its place. The number is that of the
+/// [`report`] that says why it did not.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::NoFile`].
+pub fn restart(name: &str) -> Result<u64, DaemonError> {
+    let answer = json(name, "restart=1\n\n")?;
     answer["reload"].as_u64().ok_or_else(|| DaemonError::NoFile(name.to_owned()))
 }
 

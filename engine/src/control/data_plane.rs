@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use ringfort_aead::Plan;
 use ringfort_core::device::{Action, Datagram, Device, Outgoing};
 use ringfort_core::drops::DropReason;
+use ringfort_core::handover::Progress;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_path::tap::Tap;
@@ -105,12 +106,60 @@ impl DataPlane {
         self.dispatch.broadcast(&mut &*self.queues, order);
     }
 
-    /// Carries out all that the device has decided.
-    pub fn carry_out(&mut self, device: &mut Device, now: Time) {
+    /// Carries out all that the device has decided, and says how much that was.
+    pub fn carry_out(&mut self, device: &mut Device, now: Time) -> usize {
+        let mut count = 0;
         while let Some(action) = device.poll_action() {
             self.apply(action, device, now);
+            count += 1;
         }
         self.release_routes(now);
+        count
+    }
+
+    /// The same for a device that goes on here, but nothing that makes a worker send. That comes back, for
+    /// [`send_offers`](Self::send_offers).
+    pub fn carry_out_at_rest(&mut self, device: &mut Device, now: Time) -> Vec<Action> {
+        let mut offers = Vec::new();
+        while let Some(action) = device.poll_action() {
+            if matches!(action, Action::Offer { .. }) {
+                offers.push(action);
+            } else {
+                self.apply(action, device, now);
+            }
+        }
+        offers
+    }
+
+    /// Gives the workers packets that had waited for sessions in another process.
+    pub fn send_offers(&mut self, offers: Vec<Action>, device: &mut Device, now: Time) {
+        offers.into_iter().for_each(|offer| self.apply(offer, device, now));
+    }
+
+    /// Adds what all peers are sent under, once nobody sends any more.
+    pub fn note_sending(&self, progress: &mut Progress) {
+        self.dispatch.note_sending(progress);
+    }
+
+    /// The sockets that were inherited are ours alone from now on: workers beyond them get their own.
+    pub fn own_sockets(&mut self) -> std::io::Result<()> {
+        let before = self.sockets.pairs().count();
+        self.sockets.grow();
+        for (worker, pair) in self.queues.workers.iter().zip(self.sockets.pairs()).skip(before) {
+            worker.push_mail(Mail::Sockets(Some(pair.try_clone()?)));
+        }
+        self.sockets.guard();
+        Ok(())
+    }
+
+    /// Gives the workers their sockets, if there are any.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn give_inherited_sockets(&self) -> std::io::Result<()> {
+        let pairs = self.sockets.pairs().map(SocketPair::try_clone).collect::<std::io::Result<Vec<_>>>()?;
+        self.give_sockets(pairs);
+        Ok(())
     }
 
     /// Somebody looks on from now on, or nobody.

@@ -119,6 +119,9 @@ pub enum DaemonError {
     /// The gateway was asked to end while it was being brought up.
     #[error("the gateway ended before everything was set up")]
     Unfinished,
+    /// The gateway that serves hands nothing over, and goes on.
+    #[error("the gateway that serves interface {0} goes on as it is: {1}")]
+    NotHandedOver(String, String),
     /// A reload was not carried out.
     #[error("all is as it was before:\n{lines}")]
     NotReloaded {
@@ -315,7 +318,7 @@ impl DaemonError {
             | Self::Bind(BindError::NoWorkers) => Fault::Bug,
             Self::Worker(failure) => failure.error.fault(),
             Self::NotReloaded { fault, .. } => *fault,
-            Self::User(_) | Self::Declined(_) => Fault::Request,
+            Self::User(_) | Self::Declined(_) | Self::NotHandedOver(..) => Fault::Request,
             Self::Metrics(error) if error.is_of_request() => Fault::Request,
             Self::NoCapability
             | Self::ControlSocket { .. }

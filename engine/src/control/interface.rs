@@ -63,6 +63,8 @@ pub struct Interface {
     is_new: bool,
     /// What it was like, if it was there before us.
     given: Option<Given>,
+    /// Another process serves it, and looks after it.
+    is_others: bool,
 }
 
 impl Interface {
@@ -87,10 +89,33 @@ impl Interface {
             sight: Sight::Told,
             is_new: true,
             given,
+            is_others: false,
         };
         interface.find(Time::ZERO).map_err(failed)?;
         interface.told.clone_from(&interface.name);
         Ok(interface)
+    }
+
+    /// What it was like, if it was there before us.
+    #[must_use]
+    pub const fn given(&self) -> Option<Given> {
+        self.given
+    }
+
+    /// One of its queues, for as long as we look after it.
+    #[must_use]
+    pub const fn queue(&self) -> &Arc<OwnedFd> {
+        &self.queue
+    }
+
+    /// From now on another process looks after it.
+    pub const fn leave(&mut self) {
+        self.is_others = true;
+    }
+
+    /// From now on we look after it.
+    pub const fn own(&mut self) {
+        self.is_others = false;
     }
 
     /// The name that it had when we looked for it last.
@@ -237,6 +262,9 @@ impl Interface {
 
 impl Drop for Interface {
     fn drop(&mut self) {
+        if self.is_others {
+            return;
+        }
         if let Some(given) = self.given {
             given.restore(&self.queue);
             return;

@@ -12,12 +12,14 @@ use crate::worker::locked_len;
 /// netlink sockets; two netlink sockets for source addresses; two raw sockets for ICMP errors; the control socket, its
 /// watch and its epoll set; the log, or before it the pipe to whoever waits until we are ready; the rules of the
 /// sandbox, and the directory below `/proc` that it holds; the ways to whoever runs commands and to whoever looks names
-/// up, and the bell of the thread that asks for them.
-const OF_PROCESS: usize = 1 + 3 + 4 + 2 + 2 + 3 + 1 + 2 + 3;
-/// Of metrics: a bell, a unix socket, and those who scrape.
-const OF_METRICS: usize = 2 + crate::metrics::CLIENTS_MAX;
-/// Of each worker: its bell, its queue, its ring, what the scheduler says of it, and the filter of its sockets.
-const OF_WORKER: usize = 5;
+/// up, and the bell of the thread that asks for them; for a process that comes after this one, a copy of the control
+/// socket, and a pipe that tells it when this one is gone.
+const OF_PROCESS: usize = 1 + 3 + 4 + 2 + 2 + 3 + 1 + 2 + 3 + 3;
+/// Of metrics: a bell, a unix socket and a copy of it, and those who scrape.
+const OF_METRICS: usize = 3 + crate::metrics::CLIENTS_MAX;
+/// Of each worker: its bell, its queue and a copy of that, its ring, what the scheduler says of it, and the filter of
+/// its sockets.
+const OF_WORKER: usize = 6;
 /// Of each worker while the interface is up: its two UDP sockets, once for control and once for the worker.
 const OF_SOCKETS: usize = 4;
 /// Of each worker while the listening port changes: the new sockets beside the old ones.

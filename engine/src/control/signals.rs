@@ -53,6 +53,7 @@ pub fn pause(signals: &SignalFd, time: Duration) -> Result<(), DaemonError> {
         match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(DaemonError::system("wait for signals", errno)),
+            Ok(0) => break,
             Ok(_) => match received(signals) {
                 Some(signal @ (Signal::SIGTERM | Signal::SIGINT)) => return Err(DaemonError::Interrupted(signal)),
                 Some(Signal::SIGHUP) => is_reload_wanted = true,
@@ -95,5 +96,12 @@ mod tests {
         let end = pause(&signals, Duration::from_secs(600)).unwrap_err();
         assert!(matches!(end, DaemonError::Interrupted(Signal::SIGTERM)), "{end}");
         assert_eq!(end.exit_status(), 1);
+    }
+
+    /// Whoever reads without having been told that there is something may wait for ever.
+    #[test]
+    fn a_pause_without_a_signal_ends_also_where_reading_would_wait() {
+        let signals = SignalFd::new(&SigSet::empty()).unwrap();
+        pause(&signals, Duration::from_millis(1)).unwrap();
     }
 }

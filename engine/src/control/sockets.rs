@@ -63,6 +63,33 @@ impl Sockets {
         Ok(Self { group: None, config, chosen: 0, retry: None, filter: None })
     }
 
+    /// The sockets that another process has opened, which still receives from them. No filter is put in front of them
+    /// before [`guard`](Self::guard).
+    #[must_use]
+    pub fn inherited(config: SocketConfig, group: Option<SocketGroup>) -> Self {
+        let chosen = group.as_ref().filter(|_| config.port == 0).map_or(0, SocketGroup::port);
+        Self { group, config, chosen, retry: None, filter: None }
+    }
+
+    /// Opens sockets for workers that have none yet. Those that cannot be had are done without: another worker hands
+    /// over what is for this one.
+    pub fn grow(&mut self) {
+        if let Some(group) = &mut self.group
+            && let Err(error) = group.grow(&self.config)
+        {
+            log::warn!("some workers have no sockets of their own: {error}");
+        }
+    }
+
+    /// Puts the filter in front of the sockets that are there.
+    pub fn guard(&self) {
+        if let (Some(filter), Some(group)) = (&self.filter, &self.group)
+            && let Err(error) = filter.guard(group)
+        {
+            log::warn!("the workers alone drop floods: {error}");
+        }
+    }
+
     /// With this filter in front of all sockets that are opened from now on.
     #[must_use]
     pub fn behind(self, filter: Option<Arc<JunkFilter>>) -> Self {
@@ -95,6 +122,23 @@ impl Sockets {
     #[must_use]
     pub fn receive_buffer(&self) -> usize {
         self.config.receive_buffer
+    }
+
+    /// The port that was asked for; 0: any.
+    #[must_use]
+    pub fn asked_port(&self) -> u16 {
+        self.config.port
+    }
+
+    /// What they are bound to.
+    #[must_use]
+    pub fn bind(&self) -> Bind {
+        self.config.bind
+    }
+
+    /// Those of each worker, while there are any.
+    pub fn pairs(&self) -> impl Iterator<Item = &SocketPair> {
+        self.group.iter().flat_map(|group| (0..group.workers()).map(|worker| group.pair(worker)))
     }
 
     /// Those that control sends handshakes through.
@@ -200,12 +244,8 @@ impl Sockets {
 
     fn install(&mut self, group: SocketGroup) {
         self.chosen = if self.config.port == 0 { group.port() } else { 0 };
-        if let Some(filter) = &self.filter
-            && let Err(error) = filter.guard(&group)
-        {
-            log::warn!("the workers alone drop floods: {error}");
-        }
         (self.group, self.retry) = (Some(group), None);
+        self.guard();
     }
 
     /// What was chosen before, if it is still free.

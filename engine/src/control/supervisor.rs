@@ -25,6 +25,11 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// Tells the manager who is the service's main process from now on. It believes nobody but us.
+pub fn handed_over(heir: u32) {
+    tell(&[NotifyState::MainPid(heir)]);
+}
+
 fn tell(state: &[NotifyState<'_>]) {
     // A manager that does not listen will find out in its own way, and we serve all the same.
     if let Err(error) = sd_notify::notify(state) {

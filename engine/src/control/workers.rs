@@ -27,7 +27,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts one on each of `cpus`. All rings come before the first packet memory.
+    /// Starts one on each of `cpus`. All rings come before the first packet memory. Those that rest read nothing before
+    /// they are told to go on.
     ///
     /// # Errors
     /// The first that cannot be started. The others end.
@@ -38,12 +39,13 @@ impl Workers {
         flows: Option<&Flows>,
         cpus: &[usize],
         tuning: Tuning,
+        rests: bool,
     ) -> Result<Self, DaemonError> {
         let mut prepared = Vec::new();
         for ((index, tun), (stats, &id)) in tun_queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
             let core = Some(CoreId { id });
             let (queues, stats, flows) = (queues.clone(), stats.clone(), flows.cloned());
-            let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, queues, stats };
+            let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, rests, queues, stats };
             match worker::prepare(config) {
                 Ok(worker) => prepared.push(worker),
                 Err(error) => {

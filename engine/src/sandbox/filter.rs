@@ -169,6 +169,13 @@ fn processes(role: Role) -> Vec<Rule> {
         // Limits are read.
         (libc::SYS_prlimit64, vec![Condition(2, Qword, Eq, 0)]),
     ];
+    if role == Role::Control {
+        // For what is handed over to another process, and as that is made alone. Kernels before 6.3 know fewer flags.
+        let flags = (libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) as u64;
+        for flags in [flags, flags | u64::from(libc::MFD_NOEXEC_SEAL)] {
+            rules.push((libc::SYS_memfd_create, vec![Condition(1, Dword, Eq, flags)]));
+        }
+    }
     if role != Role::Lookup {
         rules.push((libc::SYS_tgkill, vec![Condition(0, Dword, Eq, own)]));
     }
@@ -210,6 +217,9 @@ fn descriptors() -> Vec<Rule> {
         vec![command(libc::F_SETFD)],
         vec![command(libc::F_GETFL)],
         vec![command(libc::F_SETFL), without_signals],
+        // Of memory that is handed over to another process.
+        vec![command(libc::F_ADD_SEALS)],
+        vec![command(libc::F_GET_SEALS)],
     ];
     all.into_iter().map(|conditions| (libc::SYS_fcntl, conditions)).collect()
 }

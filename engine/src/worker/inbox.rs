@@ -57,6 +57,8 @@ impl Worker {
                 self.sockets_due = Some(sockets);
                 self.change_sockets()?;
             }
+            Mail::Rest(round) => self.begin_rest(round),
+            Mail::GoOn => self.go_on(),
             Mail::Stop => self.stopping = true,
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),

@@ -24,6 +24,7 @@ mod inbox;
 mod leave;
 mod naps;
 mod operations;
+mod rest;
 mod slice;
 mod stage_table;
 mod stopwatch;
@@ -36,6 +37,7 @@ pub use counter::Counter;
 pub use counters::{Figure, Kind, WorkerStats, thread_cpu_time};
 pub use histogram::Histogram;
 pub use operations::{LockedLen, locked_len, locks_arenas};
+pub use rest::Rested;
 pub use stage_table::StageTable;
 
 use std::io;
@@ -82,6 +84,8 @@ pub struct WorkerConfig {
     pub mtu: u32,
     /// How it works.
     pub tuning: Tuning,
+    /// Whether it reads nothing before [`crate::queues::Mail::GoOn`].
+    pub rests: bool,
     /// The queues to control and to the other workers.
     pub queues: Arc<Queues>,
     /// Where it counts.

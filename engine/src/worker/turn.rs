@@ -16,6 +16,7 @@ use super::claims::Claims;
 use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
 use super::naps::Naps;
 use super::operations::{RING, SENDS_PER_READ};
+use super::rest::Rest;
 use super::stopwatch::Stopwatch;
 use super::{StartError, WorkerConfig, WorkerStats};
 use crate::clock::boot_time;
@@ -54,6 +55,7 @@ pub(super) struct Worker {
     pub(super) inbox_waiting: bool,
     /// Sockets that the ring has not let the worker take over so far, or let go of.
     pub(super) sockets_due: Option<Option<SocketPair>>,
+    pub(super) rest: Rest,
     pub(super) stopping: bool,
 }
 
@@ -76,8 +78,12 @@ impl Worker {
         let arena = Arena::new(&budget(), waker.clone())?;
         ring.register_files(&[-1; PLACES])?;
         let pool = Pool::new(arena);
-        let tun = tun_edge(&mut ring, &pool, config.tun, tuning.capabilities)?;
-        let udp = udp_edge(&mut ring, &pool, tuning.segmentation)?;
+        let mut tun = tun_edge(&mut ring, &pool, config.tun, tuning.capabilities)?;
+        let mut udp = udp_edge(&mut ring, &pool, tuning.segmentation)?;
+        if config.rests {
+            tun.rest();
+            udp.rest();
+        }
         let path = Config {
             worker: index,
             workers: queues.workers.len(),
@@ -105,6 +111,7 @@ impl Worker {
             naps: Naps::default(),
             inbox_waiting: false,
             sockets_due: None,
+            rest: if config.rests { Rest::Told } else { Rest::No },
             stopping: false,
         })
     }
@@ -183,6 +190,7 @@ impl Worker {
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
         self.look_at_flows();
         self.naps.look(&self.path, disturbed);
+        self.tell_rest();
         Ok(())
     }
 
@@ -263,7 +271,7 @@ impl Worker {
     pub(super) fn prepare(&mut self) -> Result<Wait, WorkerError> {
         self.path.pool().drain_returns();
         let begun = self.begin_reads()?;
-        let starved = self.tun.is_starved() || self.udp.is_starved();
+        let starved = self.rest == Rest::No && (self.tun.is_starved() || self.udp.is_starved());
         let reads_wait = !self.reads.is_empty();
         let undone = !self.completed.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;

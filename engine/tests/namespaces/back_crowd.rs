@@ -1,4 +1,5 @@
-//! A gateway with a thousand peers is killed, and comes back. And strangers pretend to be those peers.
+//! A gateway with a thousand peers is killed, and comes back, or goes on in another process. And strangers pretend to
+//! be those peers.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -7,17 +8,20 @@ use std::time::{Duration, Instant};
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use ringfort::clock;
-use ringfort_core::crypto::{self, PrivateKey, PublicKey};
+use ringfort_aead::{Plan, Provider, SealKey, Suite};
+use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
+use ringfort_core::noise::NewSession;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TYPE_DATA, TYPE_INITIATION, write_data_header};
 use ringfort_testbed::payload::Dice;
 use ringfort_testbed::process::Usage;
 use ringfort_testbed::tunnel::PORT;
 use ringfort_testbed::{Family, KeyPair, Namespace, Tunnel, janitor, uapi};
 
+use crate::handover::hand_over;
 use crate::harness::traffic::PATIENCE;
-use crate::harness::{all_drops, eventually, us};
+use crate::harness::{all_drops, drops, eventually, us};
 
 const CLIENTS: usize = 1_000;
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +31,8 @@ struct Client {
     keys: KeyPair,
     device: Device,
     socket: UdpSocket,
+    /// The session that it has asked for.
+    session: Option<Box<NewSession>>,
     /// When the gateway asked for a session.
     asked: Vec<Instant>,
     /// When the gateway's first data message came.
@@ -45,7 +51,7 @@ impl Client {
         device.link_up(now);
         let peer = device.add_peer(PublicKey::new(gateway.public.0)).unwrap();
         device.set_endpoint(now, peer, endpoint);
-        Self { keys, device, socket, asked: Vec::new(), open: None }
+        Self { keys, device, socket, session: None, asked: Vec::new(), open: None }
     }
 
     /// Asks the gateway for a session.
@@ -68,14 +74,23 @@ impl Client {
                 _ => {}
             }
         }
-        if let Some(session) = confirmation {
-            let mut message = [0; DATA_LEN_MIN];
-            let (header, tag) = message.split_first_chunk_mut::<DATA_HEADER_LEN>().unwrap();
-            write_data_header(header, session.remote_index, 0);
-            crypto::aead_seal(session.suite, &session.keys.send, &[], &[], tag);
-            let _ = self.socket.send(&message);
+        if confirmation.is_some() {
+            self.session = confirmation;
+            self.send_keepalive(0);
             self.open = Some(Instant::now());
         }
+    }
+
+    /// Sends nothing under its session, as the message of this number.
+    fn send_keepalive(&self, counter: u64) {
+        let session = self.session.as_ref().unwrap();
+        let mut message = [0; DATA_LEN_MIN];
+        let (header, tag) = message.split_first_chunk_mut::<DATA_HEADER_LEN>().unwrap();
+        write_data_header(header, session.remote_index, counter);
+        let (plan, suite) = (Plan::fixed(Provider::RustCrypto), Suite::ChaCha20Poly1305);
+        let tag = tag.try_into().unwrap();
+        SealKey::new(plan, suite, session.keys.send.as_bytes()).seal(counter, &mut [], tag).unwrap();
+        let _ = self.socket.send(&message);
     }
 
     /// Takes what has come. `answers`: as a peer would, and not as somebody who only pretends to be there.
@@ -225,6 +240,37 @@ fn a_thousand_peers_that_only_receive_are_found_at_once() {
     crowd.comes_back("which only receive", back, |number, _| {
         inside.send_to(b"hello", (inner(number), 9)).unwrap();
     });
+}
+
+/// Each session goes on where it was: what was accepted before is not accepted again, and nobody is asked for another.
+#[test]
+fn a_thousand_sessions_go_on_in_another_process() {
+    let mut crowd = Crowd::gather();
+    let interface = crowd.tunnel.sides[0].interface.clone();
+    let received = || {
+        let lines = uapi::get(&interface).unwrap();
+        let received = lines.iter().filter(|(name, _)| name == "rx_bytes");
+        received.map(|(_, value)| value.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let speak = |clients: &[Client], counter| clients.iter().for_each(|client| client.send_keepalive(counter));
+    speak(&crowd.clients, 1);
+    let each = (CLIENTS * DATA_LEN_MIN) as u64;
+    let enough = 2 * each;
+    eventually(PATIENCE, "all are heard", || received() >= enough);
+    for client in &mut crowd.clients {
+        client.receive(false);
+        client.asked.clear();
+    }
+    let log = hand_over(&mut crowd.tunnel, "");
+    eprintln!("{CLIENTS} peers: {}", log.lines().find(|line| line.contains("handed over in")).unwrap());
+    let after = received();
+    speak(&crowd.clients, 1);
+    speak(&crowd.clients, 2);
+    eventually(PATIENCE, "all are heard again", || received() == after + each);
+    eventually(PATIENCE, "what was heard before is refused", || drops(&interface, "replay") == CLIENTS as u64);
+    crowd.clients.iter_mut().for_each(|client| client.receive(false));
+    assert!(crowd.clients.iter().all(|client| client.asked.is_empty()), "nobody is asked");
+    assert_eq!(uapi::stats(&interface).unwrap()["handshakes_sent"], 0);
 }
 
 /// Anybody can write the addresses of our peers on his datagrams.

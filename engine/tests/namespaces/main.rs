@@ -29,6 +29,7 @@ mod first_answers;
 mod floods;
 mod given;
 mod handbook;
+mod handover;
 mod harness;
 mod hostile;
 mod link_state;

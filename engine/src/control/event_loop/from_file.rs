@@ -82,6 +82,12 @@ impl Control {
         Some(steward.reload_later())
     }
 
+    /// Has another process started that is to go on in our place. `None` if nobody can, or the gateway ends.
+    pub(super) fn restart(&mut self) -> Option<u64> {
+        let can = self.ending.is_none() && self.is_ready;
+        self.steward.as_mut().filter(|steward| can && steward.is_gateway()).map(Steward::restart)
+    }
+
     /// Does what the steward wants. It waits for each answer, so there is one order at a time.
     pub(super) fn take_wishes(&mut self, now: Time) -> Result<Option<End>, DaemonError> {
         while let Some(wish) = self.steward.as_ref().and_then(Steward::next_wish) {

@@ -13,18 +13,19 @@
 
 mod captured;
 mod from_file;
+mod giving;
 mod messages;
 mod name;
 mod requests;
 mod role;
+mod sleep;
+mod succeeding;
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use nix::errno::Errno as SysErrno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::EpollTimeout;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use ringfort_core::device::{Device, Durations, Remembered};
@@ -33,7 +34,6 @@ use ringfort_path::Order;
 use route_netlink::LinkState;
 use secret_memory::scrubbed;
 
-use super::alarm::Alarm;
 use super::capture::Captures;
 use super::cores::Cores;
 use super::data_plane::DataPlane;
@@ -55,6 +55,9 @@ use crate::clock;
 use crate::failure::WorkerError;
 use crate::metrics::{Exchange, MetricsPlace, Registry};
 use crate::queues::Queues;
+use giving::Estate;
+pub use sleep::Sleep;
+use sleep::{Wakeup, wait};
 
 /// Who asked the daemon to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub enum End {
     Signal(Signal),
     /// Whoever removed its control socket.
     SocketRemoved,
+    /// Nobody: it goes on in the process of this number.
+    HandedOver(u32),
 }
 
 /// Everything that the control thread decides with.
@@ -100,13 +105,8 @@ pub struct Control {
     last_hooks: LastHooks,
     /// `None`: there is one worker, or nobody knows how busy its core is.
     cores: Option<Cores>,
-}
-
-/// How the loop waits for what concerns it.
-#[derive(Debug)]
-pub struct Sleep {
-    epoll: Epoll,
-    alarm: Alarm,
+    /// What a process that comes after this one gets.
+    estate: Estate,
 }
 
 /// What a turn comes to.
@@ -116,21 +116,6 @@ enum Turned {
         at_once: bool,
     },
     End(End),
-}
-
-/// What the loop polls.
-#[derive(Clone, Copy)]
-enum Wakeup {
-    Signals,
-    Workers,
-    Interface,
-    Routes,
-    Alarm,
-    Server,
-}
-
-impl Wakeup {
-    const ALL: [Self; 6] = [Self::Signals, Self::Workers, Self::Interface, Self::Routes, Self::Alarm, Self::Server];
 }
 
 impl Control {
@@ -172,6 +157,7 @@ impl Control {
             ending: None,
             last_hooks: LastHooks::default(),
             cores: None,
+            estate: Estate::default(),
         }
     }
 
@@ -195,26 +181,6 @@ impl Control {
     /// Where peers are is written for the next process. To be called when this one ends.
     pub fn finish(&mut self) {
         std::mem::replace(&mut self.endpoints, Keeper::none()).finish(&mut self.device);
-    }
-
-    /// What the loop sleeps on, made before anybody is told that the daemon is ready.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn sleep(&self, server: &Server, signals: &SignalFd) -> Result<Sleep, DaemonError> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(poll_failed)?;
-        let alarm = Alarm::new()?;
-        // SAFETY: the bell is in `self.queues`, which outlives this function, and so does its descriptor.
-        let bell = unsafe { BorrowedFd::borrow_raw(self.queues.control.waker().as_raw_fd()) };
-        add(&epoll, bell, Wakeup::Workers)?;
-        add(&epoll, signals.as_fd(), Wakeup::Signals)?;
-        for fd in self.interface.link_fds() {
-            add(&epoll, fd, Wakeup::Interface)?;
-        }
-        add(&epoll, self.sources.fd(), Wakeup::Routes)?;
-        add(&epoll, alarm.as_fd(), Wakeup::Alarm)?;
-        add(&epoll, server.as_fd(), Wakeup::Server)?;
-        Ok(Sleep { epoll, alarm })
     }
 
     /// Runs until the end. `sleep` is of [`Control::sleep`] with the same server and signals.
@@ -283,6 +249,9 @@ impl Control {
         let more = self.turn(now);
         if !server.serve(now.mono, self) {
             return Ok(Turned::End(End::SocketRemoved));
+        }
+        if let Some(end) = self.is_given() {
+            return Ok(Turned::End(end));
         }
         self.watchers.step(&mut self.device);
         Ok(Turned::On { at_once: more || server.has_more() || self.jobs.are_ready(now.mono) })
@@ -370,23 +339,4 @@ impl Control {
             self.device.link_up(now);
         }
     }
-}
-
-fn add(epoll: &Epoll, fd: BorrowedFd<'_>, wakeup: Wakeup) -> Result<(), DaemonError> {
-    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, wakeup as u64)).map_err(poll_failed)
-}
-
-/// Who is ready. Nobody, if a signal handler ran or the time is over.
-fn wait(epoll: &Epoll, timeout: EpollTimeout) -> Result<impl Iterator<Item = Wakeup>, DaemonError> {
-    let mut events = [EpollEvent::empty(); Wakeup::ALL.len()];
-    let ready = match epoll.wait(&mut events, timeout) {
-        Err(SysErrno::EINTR) => 0,
-        result => result.map_err(poll_failed)?,
-    };
-    let ready = events.into_iter().take(ready);
-    Ok(ready.filter_map(|event| Wakeup::ALL.into_iter().find(|&wakeup| wakeup as u64 == event.data())))
-}
-
-fn poll_failed(errno: SysErrno) -> DaemonError {
-    DaemonError::system("poll", errno)
 }

@@ -1,5 +1,6 @@
 //! What clients of the control socket ask for.
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
@@ -10,7 +11,7 @@ use crate::control::file::steward::{Report, Steward};
 use crate::control::gather::Subject;
 use crate::control::jobs::Outcome;
 use crate::control::listing::{self, Listing};
-use crate::control::server::{Handler, Progress, Unfinished};
+use crate::control::server::{HandOver, Handler, Progress, Unfinished};
 use crate::control::uapi::{Errno, Reply, Request};
 use crate::control::{answer, peers};
 use crate::metrics::Overview;
@@ -41,6 +42,9 @@ impl Handler for Control {
             }
             Request::Suites => answer::suites(reply, &self.device),
             Request::Reload => answer::reload(reply, self.reload()),
+            Request::Origin => answer::origin(reply, self.steward.as_ref(), self.failed_heirs()),
+            Request::HeirFailed(why) => self.note_failed_heir(why),
+            Request::Restart => answer::reload(reply, self.restart()),
             Request::Report => {
                 answer::report(reply, &self.steward.as_ref().map_or_else(Report::default, Steward::report));
             }
@@ -56,8 +60,8 @@ impl Handler for Control {
                 let key = PublicKey::new(key);
                 peers::why(reply, &self.device, &self.plane, &self.surroundings(), &key, now);
             }
-            // It has a way of its own.
-            Request::Capture(_) => return Progress::Done(Errno::PROTOCOL),
+            // They have ways of their own.
+            Request::Capture(_) | Request::HandOver(_) => return Progress::Done(Errno::PROTOCOL),
             Request::Set(request) => {
                 let is_first = self.jobs.is_empty();
                 let outcome = self.jobs.request(request);
@@ -88,6 +92,10 @@ impl Handler for Control {
 
     fn capture(&mut self, request: &capture::Request, client: &UnixStream, reply: &mut Reply) -> Result<(), Errno> {
         self.begin_capture(request, client, reply)
+    }
+
+    fn hand_over(&mut self, step: HandOver, client: &UnixStream) -> io::Result<()> {
+        self.answer_heir(step, client)
     }
 }
 

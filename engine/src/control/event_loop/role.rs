@@ -2,19 +2,25 @@
 
 use std::sync::Arc;
 
-use ringfort_core::crypto::X25519;
 use ringfort_core::time::Time;
 
 use super::Control;
 use crate::clock;
+use crate::control::error::DaemonError;
+use crate::control::file::ConfigFile;
+use crate::control::inheritance::Beginning;
 use crate::control::server::{Progress, Unfinished};
 use crate::control::uapi::{Errno, Reply, Role};
-use crate::guard::Guard;
 
 impl Control {
-    /// To be called first, before there are a private key, peers, a link or workers. Handshakes are computed by this
-    /// library, the guard of the sockets is told what it must know, and a passive gateway stands by.
-    pub fn prepare(&mut self, x25519: &'static dyn X25519, guard: Option<Guard>, is_passive: bool) {
+    /// A new device. To be called first, before there are a private key, peers, or a link: handshakes are computed by
+    /// this library, the guard of the sockets is told what it must know, and a passive gateway stands by. A plain
+    /// daemon has what its file says from then on.
+    ///
+    /// # Errors
+    /// [`DaemonError::Refused`].
+    pub fn begin(&mut self, beginning: Beginning, file: Option<&ConfigFile>) -> Result<(), DaemonError> {
+        let Beginning { x25519, guard, is_passive, peers, keeper } = beginning;
         self.device.set_x25519(x25519);
         if let Some(guard) = guard {
             self.device.set_outpost(Arc::new(guard));
@@ -24,6 +30,8 @@ impl Control {
             self.device.set_passive(now, true);
             self.plane.carry_out(&mut self.device, now);
         }
+        self.remember(peers, keeper);
+        file.filter(|file| !file.is_gateway()).map_or(Ok(()), |file| self.configure(file))
     }
 
     /// Whether we serve the peers.

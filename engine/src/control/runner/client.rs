@@ -92,6 +92,17 @@ impl Runner {
         done(stream)
     }
 
+    /// Starts the program again, to go on in our place, and waits until that process has ended. If it succeeds we end
+    /// before it does.
+    ///
+    /// # Errors
+    /// The system's, or why it is not started.
+    pub fn restart(&self) -> io::Result<ExitStatus> {
+        let (stream, _turn) = (&self.stream, self.turn()?);
+        send(stream, &Ask::Restart)?;
+        answer(stream)?.status.ok_or_else(|| io::ErrorKind::Interrupted.into())
+    }
+
     /// Everything is up.
     ///
     /// # Errors

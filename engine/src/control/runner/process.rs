@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::ExitStatus;
 
 use network_setup::Invocation;
 use nix::sys::prctl::set_name;
@@ -23,9 +24,12 @@ use crate::control::file::save::{give, name_of_new};
 use crate::control::file::steward::execute_hook;
 use crate::control::file::{LaterDisk, disk, is_interface};
 use crate::control::inherited::close_all_except;
+use crate::origin;
 
 /// As `ps` and `top` show it.
 const NAME: &str = "ringfort-run";
+/// How often it is looked whether a process has ended that is to go on in the place of the daemon.
+const RESTART_INTERVAL_MS: u16 = 20;
 /// Of each of a program's outputs. As JSON it may be six times as long, which still fits into a message.
 const OUTPUT_LEN_MAX: usize = 1 << 20;
 
@@ -114,6 +118,7 @@ fn serve(stream: &UnixStream, path: &Path, hooks: Hooks) {
                 Ok(()) => Answer::Done,
                 Err(error) => Answer::Refused(format!("the owner of {} cannot be kept: {error}", old.display())),
             },
+            Ask::Restart => restart(stream),
             Ask::Detach { keeps_stderr } => {
                 // Without /dev/null there is nothing to be done about it, and the daemon says so itself.
                 let _ = background::detach(keeps_stderr);
@@ -169,6 +174,31 @@ fn hook(stream: &UnixStream, command: &str, interface: &str) -> Answer {
     match execute_hook(&command.replace("%i", interface), stop) {
         Ok(status) => Answer::Ended { status: Some(status.into_raw()), output: String::new(), errors: String::new() },
         Err(error) => Answer::Refused(error.to_string()),
+    }
+}
+
+/// The program as it is by now, started as we were. Nobody can have another one started, or with other arguments.
+fn restart(stream: &UnixStream) -> Answer {
+    let started = origin::get().ok_or(io::ErrorKind::NotFound.into()).and_then(|origin| origin.command().spawn());
+    let ended = |status: Option<ExitStatus>| Answer::Ended {
+        status: status.map(ExitStatus::into_raw),
+        output: String::new(),
+        errors: String::new(),
+    };
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => return Answer::Refused(error.to_string()),
+    };
+    loop {
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(status) => return ended(status),
+            Err(error) => return Answer::Refused(error.to_string()),
+        }
+        // The daemon ends, and leaves its place to the new process.
+        if is_readable(stream, RESTART_INTERVAL_MS).unwrap_or(true) {
+            return ended(None);
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) enum Ask {
     Give { new: PathBuf, old: PathBuf },
     /// Read the file again: the daemon has, and found these commands.
     Learn { commands: Vec<String> },
+    /// Start the program again, to go on in the place of the daemon.
+    Restart,
     /// Let go of the terminal and of the pipes that we were started with.
     Detach { keeps_stderr: bool },
 }

@@ -274,6 +274,10 @@ impl Client {
                 Ok(()) => return self.closing = true,
                 Err(errno) => Progress::Done(errno),
             },
+            Request::HandOver(step) => {
+                (self.request_len, self.moved) = (0, shares.now);
+                return self.closing |= handler.hand_over(step, &self.stream).is_err();
+            }
             request => handler.handle(request, &mut self.reply),
         };
         self.take(progress, shares);

@@ -50,6 +50,8 @@ pub struct Listener {
     socket: UnixListener,
     place: SocketPlace,
     watch: Inotify,
+    /// Another process has made it, and serves it.
+    is_others: bool,
 }
 
 /// Makes the listening socket `file` of interface `name`, for the user of this process alone. A socket that nobody
@@ -103,6 +105,14 @@ pub struct SocketPlace {
 }
 
 impl SocketPlace {
+    /// That of the socket which is there now.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { identity: identity(&std::fs::symlink_metadata(path)?), path: path.to_owned() })
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -173,6 +183,39 @@ impl Listener {
         Self::watched(listener, path.to_owned()).map_err(|_| refused("its path is gone or cannot be watched"))
     }
 
+    /// The listening socket of interface `name`, which another process has made and still serves.
+    ///
+    /// # Errors
+    /// [`DaemonError::ControlSocket`] if it is not there any more.
+    pub fn inherit(socket: OwnedFd, name: &str) -> Result<Self, DaemonError> {
+        let path = socket_path(name);
+        let mut listener = Self::watched(socket.into(), path.clone()).map_err(failed("take over the socket", &path))?;
+        listener.is_others = true;
+        Ok(listener)
+    }
+
+    /// From now on it is ours. Whoever connects sees our process at the other end (`SO_PEERCRED`): that is the one
+    /// which has called listen(2) last.
+    pub(super) fn own(&mut self) {
+        self.is_others = false;
+        if let Err(errno) = Backlog::new(libc::SOMAXCONN).and_then(|backlog| listen(&self.socket, backlog)) {
+            log::warn!("who asks on the control socket takes it for that of the process before us: {errno}");
+        }
+    }
+
+    /// From now on it is another process's.
+    pub(super) fn leave(&mut self) {
+        self.is_others = true;
+    }
+
+    /// A copy of the descriptor, for another process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
     /// Whether a daemon listens on the socket of interface `name` right now.
     #[must_use]
     pub fn is_served(name: &str) -> bool {
@@ -194,7 +237,7 @@ impl Listener {
         // Removing the path changes the link count of the socket's inode, which the socket itself keeps alive.
         let changes = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
         watch.add_watch(&path, changes).map_err(no_watch)?;
-        Ok(Self { socket, place: SocketPlace { path, identity }, watch })
+        Ok(Self { socket, place: SocketPlace { path, identity }, watch, is_others: false })
     }
 
     /// The socket, to poll.
@@ -237,7 +280,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.place.remove();
+        if !self.is_others {
+            self.place.remove();
+        }
     }
 }
 

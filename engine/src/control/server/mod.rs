@@ -11,26 +11,22 @@
 mod client;
 mod credentials;
 mod directory;
+mod handler;
 mod listener;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc::Receiver;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use ringfort_core::time::Time;
 
 use super::error::{DaemonError, is_out_of_descriptors};
-use super::jobs::Outcome;
-use super::listing::Listing;
-use super::uapi::{Errno, REQUEST_LEN_MAX, Reply, Request, Role};
-use super::watch::Watching;
-use crate::capture;
+use super::uapi::REQUEST_LEN_MAX;
 use client::{Client, Shares, Step};
+pub use handler::{HandOver, Handler, Progress, Unfinished};
 pub use listener::{Listener, SocketPlace, connect, make_socket, socket_path};
 
 /// What clients may take. Tests use smaller ones.
@@ -52,43 +48,6 @@ impl Default for Bounds {
     fn default() -> Self {
         Self { clients: 64, request_len: REQUEST_LEN_MAX, unread_len: 16 << 20, time: Duration::from_secs(30) }
     }
-}
-
-/// Carries requests out.
-pub trait Handler {
-    /// Carries one out, or begins to. Lines of the answer go to `reply`.
-    fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress;
-
-    /// Goes on with one that was begun.
-    fn go_on(&mut self, unfinished: Unfinished, reply: &mut Reply) -> Progress;
-
-    /// Gives the connection of a client to a capture, which answers him.
-    ///
-    /// # Errors
-    /// It is refused; then lines for the client go to `reply`.
-    fn capture(&mut self, request: &capture::Request, client: &UnixStream, reply: &mut Reply) -> Result<(), Errno>;
-}
-
-/// How far a request is.
-#[derive(Debug)]
-pub enum Progress {
-    /// Done; the number ends the answer.
-    Done(Errno),
-    /// There is more to do.
-    Unfinished(Unfinished),
-}
-
-/// What takes more than one turn.
-#[derive(Debug)]
-pub enum Unfinished {
-    /// A change waits for its turn, or is applied.
-    Change(Receiver<Outcome>),
-    /// Workers and peers are being told of a role.
-    Role(Role),
-    /// All peers are listed, the next page as soon as the client has read the one before.
-    Listing(Listing),
-    /// What happens to peers is told as it happens, until the client hangs up.
-    Watch(Box<Watching>),
 }
 
 /// The listening socket and its clients.
@@ -146,6 +105,24 @@ impl Server {
     #[must_use]
     pub fn place(&self) -> &SocketPlace {
         self.listener.place()
+    }
+
+    /// Leaves the socket to another process.
+    pub fn leave(&mut self) {
+        self.listener.leave();
+    }
+
+    /// From now on the socket is ours.
+    pub fn own(&mut self) {
+        self.listener.own();
+    }
+
+    /// A copy of the listening socket's descriptor, for another process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn copy_of_listener(&self) -> Result<OwnedFd, DaemonError> {
+        self.listener.copy().map_err(|error| DaemonError::system("keep the control socket", error))
     }
 
     /// Renames the socket with its interface.

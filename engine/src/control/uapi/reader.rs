@@ -8,7 +8,9 @@ use super::request::{Request, Role};
 use super::set::SetParser;
 use super::value;
 use crate::capture;
+use crate::control::handover::Versions;
 use crate::control::logging::parse_level;
+use crate::control::server::HandOver;
 
 /// In bytes, without the line end. The longest valid line is an eleventh of it.
 pub const LINE_LEN_MAX: usize = 4096 - 1;
@@ -65,12 +67,16 @@ enum Simple {
     Suites,
     Reload,
     Report,
+    Origin,
+    HeirFailed(String),
+    Restart,
     File,
     LogLevel(Option<LevelFilter>),
     Role(Option<Role>),
     Watch,
     Capture(Box<capture::Request>),
     Peers(u32),
+    HandOver(HandOver),
     Why([u8; 32]),
 }
 
@@ -83,10 +89,19 @@ impl Simple {
             b"suites=1" => Self::Suites,
             b"reload=1" => Self::Reload,
             b"report=1" => Self::Report,
+            b"origin=1" => Self::Origin,
+            b"restart=1" => Self::Restart,
             b"file=1" => Self::File,
             b"log_level=1" => Self::LogLevel(None),
             b"role=1" => Self::Role(None),
             b"watch=1" => Self::Watch,
+            b"hand_over_state=1" => Self::HandOver(HandOver::State),
+            line if line.starts_with(b"heir_failed=") => {
+                Self::HeirFailed(String::from_utf8_lossy(line.strip_prefix(b"heir_failed=")?).into_owned())
+            }
+            line if line.starts_with(b"hand_over=") => {
+                Self::HandOver(HandOver::Offer(Versions::parse(line.strip_prefix(b"hand_over=")?)?))
+            }
             line if line.starts_with(b"role=") => Self::Role(Some(Role::parse(line.strip_prefix(b"role=")?)?)),
             line if line.starts_with(b"capture=") => {
                 Self::Capture(serde_json::from_slice(line.strip_prefix(b"capture=")?).ok()?)
@@ -111,11 +126,15 @@ impl Simple {
             Self::Suites => Request::Suites,
             Self::Reload => Request::Reload,
             Self::Report => Request::Report,
+            Self::Origin => Request::Origin,
+            Self::HeirFailed(why) => Request::HeirFailed(why),
+            Self::Restart => Request::Restart,
             Self::File => Request::File,
             Self::LogLevel(level) => Request::LogLevel(level),
             Self::Role(role) => Request::Role(role),
             Self::Watch => Request::Watch,
             Self::Capture(request) => Request::Capture(request),
+            Self::HandOver(step) => Request::HandOver(step),
             Self::Peers(from) => Request::Peers(from),
             Self::Why(key) => Request::Why(key),
         }

@@ -8,6 +8,7 @@ use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::suite::Suite;
 
 use crate::capture;
+use crate::control::server::HandOver;
 
 /// One operation of a client.
 #[derive(Debug)]
@@ -24,6 +25,13 @@ pub enum Request {
     Suites,
     /// `reload=1`: the configuration file is read again. The answer has the number of the report to wait for.
     Reload,
+    /// `origin=1`: how the process was started.
+    Origin,
+    /// `heir_failed=TEXT`: a process that was to go on in our place cannot, for this reason.
+    HeirFailed(String),
+    /// `restart=1`: another process is started, to go on in our place. The answer has the number of the report that
+    /// says why it did not.
+    Restart,
     /// `report=1`: what became of the last reload that was finished.
     Report,
     /// `file=1`: the configuration file that the daemon reads.
@@ -40,6 +48,9 @@ pub enum Request {
     Peers(u32),
     /// `capture=JSON`, another: the connection carries a capture from now on.
     Capture(Box<capture::Request>),
+    /// `hand_over=VERSIONS` and `hand_over_state=1`, others: a process wants to go on in our place. What follows on the
+    /// connection is not of this protocol.
+    HandOver(HandOver),
     /// `why=KEY`, another: what is wrong with one peer, which need not be there.
     Why([u8; 32]),
 }

@@ -91,6 +91,44 @@ impl Listening {
         Ok(Self { unix: None, tcp: options.addresses.iter().map(listen).collect::<Result<_, _>>()? })
     }
 
+    /// What another process listens on, as far as it is still wanted, and whatever else is.
+    ///
+    /// # Errors
+    /// [`MetricsError`] for the first that cannot be had.
+    pub fn inherit(options: &Options, inherited: Vec<OwnedFd>) -> Result<Self, MetricsError> {
+        let mut inherited: Vec<_> = inherited.into_iter().map(TcpListener::from).collect();
+        let at = |address, listener: &TcpListener| listener.local_addr().is_ok_and(|local| local == address);
+        let mut tcp = Vec::new();
+        for &address in &options.addresses {
+            match inherited.iter().position(|listener| at(address, listener)) {
+                Some(position) => tcp.push(inherited.swap_remove(position)),
+                None => tcp.append(&mut Self::on(&Options { addresses: vec![address], ..options.clone() })?.tcp),
+            }
+        }
+        Ok(Self { unix: None, tcp })
+    }
+
+    /// Listens on the unix socket of `interface` that another process has made.
+    ///
+    /// # Errors
+    /// The system's: it is not there any more.
+    pub fn inherit_locally(&mut self, interface: &str, socket: OwnedFd) -> Result<(), DaemonError> {
+        let place = SocketPlace::of(&socket_path(interface));
+        let place = place.map_err(|error| DaemonError::system("take over the socket of metrics", error))?;
+        self.unix = Some((socket.into(), place));
+        Ok(())
+    }
+
+    /// Copies of the descriptors, for another process: that of the unix socket first.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn copies(&self) -> io::Result<(Option<OwnedFd>, Vec<OwnedFd>)> {
+        let unix = self.unix.as_ref().map(|(listener, _)| listener.as_fd().try_clone_to_owned()).transpose()?;
+        let tcp = self.tcp.iter().map(|listener| listener.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?;
+        Ok((unix, tcp))
+    }
+
     /// Listens on the unix socket of `interface` as well, which only the user of this process can use.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, thread};
@@ -49,6 +49,8 @@ const ATTEMPTS: usize = 3;
 /// The thread, while it runs. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Until it serves, which another process does so far.
+    begin: Option<mpsc::Sender<()>>,
     ending: Arc<AtomicBool>,
     exchange: Arc<Exchange>,
     thread: Option<JoinHandle<()>>,
@@ -62,6 +64,45 @@ impl Metrics {
     /// # Errors
     /// The system's, if there is no thread to be had.
     pub fn start(
+        listening: Listening,
+        registry: Arc<Registry>,
+        exchange: Arc<Exchange>,
+        options: &Options,
+    ) -> io::Result<Self> {
+        Self::start_when(None, listening, registry, exchange, options)
+    }
+
+    /// The same for what another process still serves: nobody is served before [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_later(
+        listening: Listening,
+        registry: Arc<Registry>,
+        exchange: Arc<Exchange>,
+        options: &Options,
+    ) -> io::Result<Self> {
+        let (begin, begins) = mpsc::channel();
+        let mut metrics = Self::start_when(Some(begins), listening, registry, exchange, options)?;
+        metrics.begin = Some(begin);
+        Ok(metrics)
+    }
+
+    /// Serves from now on, and looks after the unix socket.
+    pub fn begin(&mut self) {
+        if let Some(begin) = self.begin.take() {
+            // It waits for as long as we have this end.
+            let _ = begin.send(());
+        }
+    }
+
+    /// Ends, and leaves the unix socket to another process.
+    pub fn leave(self) {
+        *self.place.lock() = None;
+    }
+
+    fn start_when(
+        begins: Option<mpsc::Receiver<()>>,
         listening: Listening,
         registry: Arc<Registry>,
         exchange: Arc<Exchange>,
@@ -82,8 +123,8 @@ impl Metrics {
             peers_expected: 0,
             accept_after: Time::ZERO,
         };
-        let thread = thread::Builder::new().name("ringfort-metrics".to_owned()).spawn(move || server.run())?;
-        Ok(Self { ending, exchange, thread: Some(thread), place, addresses })
+        let thread = thread::Builder::new().name("ringfort-metrics".to_owned()).spawn(move || server.run(begins))?;
+        Ok(Self { begin: None, ending, exchange, thread: Some(thread), place, addresses })
     }
 
     /// Where its unix socket is.
@@ -101,6 +142,9 @@ impl Metrics {
 
 impl Drop for Metrics {
     fn drop(&mut self) {
+        if self.begin.take().is_some() {
+            *self.place.lock() = None;
+        }
         self.ending.store(true, Ordering::Release);
         self.exchange.waker().wake();
         // It waits for nobody, so it ends at once.
@@ -154,8 +198,11 @@ struct Server {
 }
 
 impl Server {
-    fn run(mut self) {
+    fn run(mut self, begins: Option<mpsc::Receiver<()>>) {
         sandbox::enter(Role::Metrics);
+        if begins.is_some_and(|begins| begins.recv().is_err()) {
+            return;
+        }
         while !self.ending.load(Ordering::Acquire) {
             let ready = self.wait();
             let now = boot_time();

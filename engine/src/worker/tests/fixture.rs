@@ -95,6 +95,7 @@ impl Fixture {
         let tuning = Tuning { capabilities, merge, segmentation, busy_poll };
         let flows = tun.flows().unwrap().map(Flows::new);
         let config = |(index, tun)| WorkerConfig {
+            rests: false,
             index,
             core: None,
             tun,

@@ -4,6 +4,7 @@ mod crowd;
 mod file;
 mod life;
 mod reload;
+mod restart;
 mod shown;
 
 use std::fs::Permissions;

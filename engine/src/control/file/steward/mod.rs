@@ -47,6 +47,8 @@ const LAST_WORK: Duration = Duration::from_secs(20);
 pub(crate) enum Task {
     /// Read the file again, and make the difference. The number is that of the report.
     Reload(u64),
+    /// Have another process started that is to go on in our place. The number is that of the report, if it does not.
+    Restart(u64),
     /// The interface has this name from now on.
     Renamed(String),
     /// Take down what `ringfort up` has set up.
@@ -120,7 +122,8 @@ pub struct Steward {
 }
 
 impl Steward {
-    /// Starts it. If the file is one of `ringfort up`, it begins to bring everything up; that needs a runner.
+    /// Starts it. If the file is one of `ringfort up`, it begins to bring everything up; that needs a runner. If
+    /// another process has done so, `resumed` is the mark of its sockets.
     ///
     /// # Errors
     /// The system's, if there is no thread.
@@ -130,6 +133,7 @@ impl Steward {
         queues: Arc<Queues>,
         runner: Option<Arc<Runner>>,
         names: Arc<Names>,
+        resumed: Option<u32>,
     ) -> Result<Self, DaemonError> {
         let ((tasks, to_do), (wish, wishes)) = (channel(), channel());
         let (report, ending) = (Arc::new(Mutex::new(Report::default())), Arc::new(AtomicBool::new(false)));
@@ -141,7 +145,7 @@ impl Steward {
         let resolver = Resolver::start(names, tasks.clone(), unresolved.clone());
         let resolver = resolver.map_err(|error| DaemonError::system("start the resolver's thread", error))?;
         let told = (report.clone(), read_at.clone(), post_down.clone());
-        let work = Work::new(interface, file, line, (tasks.clone(), resolver), told);
+        let work = Work::new(interface, file, line, (tasks.clone(), resolver), told, resumed);
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
         let (asked, deferred) = (0, None);
@@ -185,7 +189,16 @@ impl Steward {
         self.asked
     }
 
-    /// The same, but not before [`Steward::reload_now_if_asked`]. All who ask until then share one reading.
+    /// Has another process started that is to go on in our place. The number is that of the [`Report`] to look at: it
+    /// says why that failed, and otherwise nothing.
+    pub fn restart(&mut self) -> u64 {
+        self.asked += 1;
+        let _ = self.tasks.send(Task::Restart(self.asked));
+        self.asked
+    }
+
+    /// As [`Steward::reload`], but not before [`Steward::reload_now_if_asked`]. All who ask until then share one
+    /// reading.
     pub fn reload_later(&mut self) -> u64 {
         if self.deferred.is_none() {
             self.asked += 1;

@@ -55,6 +55,20 @@ impl Work {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Report { number, failure, lines };
     }
 
+    /// Has another process started, and waits until it has ended, or we do.
+    pub(super) fn restart(&mut self, number: u64) {
+        let Some(runner) = self.line.runner.as_deref() else { return };
+        let why = match runner.restart() {
+            // In the background that was the one that started it.
+            Ok(status) if status.success() => return,
+            Ok(status) => format!("the new process ended with {status}; its log says why"),
+            Err(error) => format!("the new process was not started: {error}"),
+        };
+        log::error!("the gateway does not go on in a new process: {why}");
+        let report = Report { number, failure: Some(Fault::System), lines: vec![why] };
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
     /// Makes the difference, and says what it was; or leaves all as it was, and says why.
     fn become_file(&mut self, loaded: Loaded) -> Result<Vec<String>, NotApplied> {
         let running = self.copy()?;

@@ -50,6 +50,8 @@ pub(super) struct Work {
     pub may_save: bool,
     /// Hooks that bring up have run, so those that take down have something to undo.
     is_hooked: bool,
+    /// Another process has brought everything up, with this mark of the sockets.
+    resumed: Option<u32>,
 }
 
 /// Control has ended while something was going on: what began is taken back.
@@ -68,6 +70,7 @@ impl Work {
         line: Line,
         (tasks, resolver): (Sender<Task>, Resolver),
         (report, read_at, post_down): (Arc<Mutex<Report>>, Arc<AtomicU64>, Arc<Mutex<LastHooks>>),
+        resumed: Option<u32>,
     ) -> Self {
         let located = HashMap::new();
         let (network, is_hooked, may_save) = (None, false, file.config().interface.save_config);
@@ -84,12 +87,20 @@ impl Work {
             network,
             may_save,
             is_hooked,
+            resumed,
         }
     }
 
     pub fn run(mut self, to_do: &Receiver<Task>) {
         if self.file.is_gateway() {
-            match scrubbed(|| self.bring_up(to_do)) {
+            let begun = scrubbed(|| match self.resumed {
+                Some(fwmark) => {
+                    self.resume(fwmark);
+                    Ok(())
+                }
+                None => self.bring_up(to_do),
+            });
+            match begun {
                 Ok(()) => {
                     self.tell_runner(Runner::ready);
                     self.line.send(Wish::Ready);
@@ -106,6 +117,7 @@ impl Work {
         while let Ok(task) = to_do.recv() {
             match task {
                 Task::Reload(number) => scrubbed(|| self.reload(number)),
+                Task::Restart(number) => self.restart(number),
                 Task::Resolved(found) => self.locate(found, to_do),
                 Task::Tried => {}
                 Task::Renamed(name) => self.rename(name),
@@ -114,6 +126,20 @@ impl Work {
                     return self.line.send(Wish::Ended(after));
                 }
             }
+        }
+    }
+
+    /// All is as another process has left it. Nothing is done that it has done, and what cannot be looked after is no
+    /// reason to end.
+    fn resume(&mut self, fwmark: u32) {
+        let hooks = &self.file.config().interface.hooks;
+        self.is_hooked = !hooks.pre_up.is_empty() || !hooks.post_up.is_empty();
+        self.resolver.replace(jobs(self.file.config(), None));
+        let mut setup = self.setup(self.file.config());
+        setup.fwmark = setup.fwmark.or(Some(fwmark).filter(|&mark| mark != 0));
+        match network_setup::resume(&setup) {
+            Ok(network) => self.network = Some(network),
+            Err(error) => log::error!("addresses and routes stay when the gateway ends: {error}"),
         }
     }
 
@@ -158,7 +184,7 @@ impl Work {
                 }
                 Ok(Task::Renamed(name)) => self.interface = name,
                 // Control asks for none before all is up.
-                Ok(Task::Reload(_)) => {}
+                Ok(Task::Reload(_) | Task::Restart(_)) => {}
                 Ok(Task::Tried) | Err(_) => return Ok(()),
             }
         }

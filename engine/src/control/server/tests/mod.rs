@@ -15,7 +15,10 @@ use nix::sys::signalfd::SignalFd;
 use ringfort_core::device::Device;
 
 use super::*;
-use crate::control::uapi::InterfaceStatus;
+use crate::capture;
+use crate::control::jobs::Outcome;
+use crate::control::listing::Listing;
+use crate::control::uapi::{Errno, InterfaceStatus, Reply, Request};
 use crate::control::watch::Watchers;
 
 /// A directory of its own for each test, removed with it.
@@ -67,6 +70,10 @@ struct Fake {
 }
 
 impl Handler for Fake {
+    fn hand_over(&mut self, _: HandOver, _: &UnixStream) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress {
         match request {
             Request::Get => {

@@ -56,6 +56,7 @@ impl Rig {
         let segmentation = if seed % 5 == 4 { Segmentation::Ragged } else { Segmentation::On };
         let merge = Merge::ALL;
         let config = WorkerConfig {
+            rests: false,
             index: 0,
             core: None,
             tun: File::options().read(true).write(true).open("/dev/null").unwrap().into(),

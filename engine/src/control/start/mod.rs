@@ -1,48 +1,47 @@
 //! Everything that a daemon is made of, made in an order in which any step may fail and leave nothing behind.
 
-use std::io;
+mod listen;
+mod serve;
+
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::gettid;
+use ring_buffers::Capabilities;
 use ringfort_aead::{Choice, Suite};
+use ringfort_core::device::Remembered;
 use tun_uring::device::MTU_DEFAULT;
-use tun_uring::{Given, Offloads, SelfTest, self_test};
+use tun_uring::{Offloads, SelfTest, self_test};
 
-use super::acquire::{self, TakenOver};
-use super::capture::Captures;
-use super::ciphers;
-use super::cores::Cores;
-use super::data_plane::DataPlane;
-use super::endpoints::{self, Keeper, Loaded};
-use super::error::DaemonError;
-use super::event_loop::{Control, End, Sleep};
-use super::file::ConfigFile;
-use super::file::steward::{LastHooks, Steward, Until, run_hooks};
-use super::inherited::Inherited;
-use super::interface::Interface;
-use super::limits::{self, LockedMemory};
-use super::names::Names;
-use super::preflight::Means;
-use super::runner::Runner;
-use super::server::{Bounds, Listener, Server, SocketPlace};
-use super::signals;
-use super::sockets::Sockets;
-use super::sources::SourceCheck;
-use super::supervisor;
-use super::uapi::Role as Standing;
-use super::workers::Workers;
 use crate::cli::Serve;
 use crate::cli::memory::Division;
+use crate::control::acquire::TakenOver;
+use crate::control::capture::Captures;
+use crate::control::ciphers;
+use crate::control::cores::Cores;
+use crate::control::data_plane::DataPlane;
+use crate::control::endpoints::{self, Keeper, Loaded};
+use crate::control::error::DaemonError;
+use crate::control::event_loop::{Control, Sleep};
+use crate::control::file::ConfigFile;
+use crate::control::ground::Ground;
+use crate::control::handover::Offer;
+use crate::control::inheritance::{self, Beginning, Inheritance};
+use crate::control::inherited::Inherited;
+use crate::control::limits::{self, LockedMemory};
+use crate::control::preflight::Means;
+use crate::control::server::{Bounds, Server, SocketPlace};
+use crate::control::signals;
+use crate::control::sources::SourceCheck;
+use crate::control::uapi::Role as Standing;
+use crate::control::workers::Workers;
 use crate::guard::Guard;
-use crate::metrics::{Exchange, InterfaceName, Listening, Metrics, Options, Registry};
-use crate::panics;
+use crate::metrics::{Exchange, InterfaceName, Metrics, Registry};
 use crate::queues::Queues;
-use crate::sandbox::{self, Role};
-use crate::worker::{Flows, Tuning, WorkerStats};
+use crate::worker::{Tuning, WorkerStats};
+use listen::{listener, show};
 
 /// A daemon that is ready to serve: its interface is there, its workers run, its control socket takes requests.
 pub struct Daemon {
@@ -63,6 +62,8 @@ pub struct Daemon {
     taken_over: Option<TakenOver>,
     unshown: Option<DaemonError>,
     loaded: Option<Loaded>,
+    /// Another process serves, and hands over.
+    inheritance: Option<Inheritance>,
 }
 
 impl Daemon {
@@ -83,29 +84,23 @@ impl Daemon {
         let signals = signals::take()?;
         let capabilities = ring_buffers::probe()?;
         let self_test = self_test(Offloads::ALL);
-        let (tun, taken_over) = acquire::interface(cli, inherited.tun, means.cpus.len(), self_test.offloads, &signals)?;
-        let cpus = &means.cpus[..tun.queue_count().min(means.cpus.len())];
+        let mut offer = cli.take_over.then(|| Offer::ask(&cli.name)).transpose()?;
+        let ground = Ground::of(cli, inherited.tun, offer.as_mut(), means, self_test.offloads, &signals)?;
+        let Ground { interface, given, link, tun_queues, flows, unsteered, program, taken_over, mut possessions } =
+            ground;
+        let cpus = &inheritance::cpus_for(tun_queues.len(), &means.cpus);
         let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
         let memory = means.memory.divide(cpus.len());
-        let (flows, unsteered) = match tun.flows() {
-            Ok(flows) => (flows.map(Flows::new), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        let (given, tun_link, tun_queues) = (tun.given(), tun.link(), tun.into_queues());
-        let interface = watch(&tun_queues[0], given)?;
-        if given.is_none() {
-            interface.refuse_link_local_address();
-        }
         let choice = ciphers::choose(cli.selection(), cpus)?;
         let x25519 = ringfort_x25519::choose()?;
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let queues = Arc::new(queues);
         let sources = SourceCheck::new()?;
         let (guard, unguarded, stats) = guarded(cli, cpus, count);
-        let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
-        let tuning = Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll };
+        let tuning = tuning(cli, capabilities, &self_test);
         let exchange = exchange()?;
-        let sockets = Sockets::new(cli.sockets(count, &memory))?.behind(guard.as_ref().map(Guard::filter));
+        let sockets = inheritance::sockets(offer.as_mut(), cli.sockets(count, &memory), file.as_ref())?;
+        let sockets = sockets.behind(guard.as_ref().map(Guard::filter));
         let plane = DataPlane::new(queues.clone(), choice.plan(), sockets);
         let source = Arc::new(source(&cli.name, &choice, &queues, &stats, memory));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
@@ -113,24 +108,27 @@ impl Daemon {
         let captures = captures.map_err(|error| DaemonError::system("start a thread for captures", error))?;
         let (of_control, for_metrics) = (source.clone(), exchange.clone());
         let mut control = Control::new(plane, interface, sources, of_control, for_metrics, captures, MTU_DEFAULT);
-        control.prepare(x25519.x25519, guard, cli.is_passive());
         control.watch_cores(flows.as_ref().and_then(|flows| Cores::open(flows.balance.clone(), cpus)));
-        let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
-        let loaded = keep_endpoints(cli, &mut control)?;
-        if let Some(file) = file.as_ref().filter(|file| !file.is_gateway()) {
-            control.configure(file)?;
+        let (keeper, peers, loaded) = keep_endpoints(cli)?;
+        let beginning = Beginning { x25519: x25519.x25519, guard, is_passive: cli.is_passive(), peers, keeper };
+        let mut beginning = Some(beginning);
+        if offer.is_none() {
+            control.begin(beginning.take().expect("made just now"), file.as_ref())?;
         }
-        let listener = inherited.uapi.map_or_else(|| Listener::open(&cli.name, &signals), Listener::adopt)?;
-        let mut server = Server::new(listener, Bounds::default())?;
+        let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning, offer.is_some())?;
+        let mut server = Server::new(listener(cli, inherited.uapi, offer.as_mut(), &signals)?, Bounds::default())?;
         let sleep = control.sleep(&server, &signals)?;
         let options = cli.metrics_options(file.as_ref().map(ConfigFile::addresses).unwrap_or_default());
-        let (metrics, unshown) = show(&options, source, exchange, &signals)?;
+        let (metrics, unshown) = show(&options, source, exchange, offer.as_mut(), &mut possessions, &signals)?;
         control.show_at(metrics.as_ref().map(Metrics::place));
+        possessions.control = Some(server.copy_of_listener()?);
+        control.keep(possessions);
         server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
-        if given.is_some() {
+        if given.is_some() && offer.is_none() {
             // Nothing tells afterwards that it was not chosen, so it is not changed before all else is there.
-            tun_link.replace_driver_mtu()?;
+            link.replace_driver_mtu()?;
         }
+        let inheritance = offer.zip(beginning).map(|(offer, beginning)| Inheritance::new(offer, program, beginning));
         Ok(Self {
             server,
             metrics,
@@ -147,6 +145,7 @@ impl Daemon {
             taken_over,
             unshown,
             loaded,
+            inheritance,
         })
     }
 
@@ -240,52 +239,6 @@ impl Daemon {
     pub(crate) fn queues(&self) -> &Queues {
         &self.workers.queues
     }
-
-    /// Serves until the end, and cleans up. `ready` is called when everything that the file asks for is there. The file
-    /// of a gateway needs a runner, and any file somebody who looks names up.
-    ///
-    /// # Errors
-    /// What made going on impossible.
-    pub fn run(
-        mut self,
-        runner: Option<Runner>,
-        names: Option<Names>,
-        mut ready: impl FnMut() -> Result<(), DaemonError>,
-    ) -> Result<End, DaemonError> {
-        let (runner, names) = (runner.map(Arc::new), names.map(Arc::new));
-        if let Some(runner) = &runner {
-            let runner = Arc::downgrade(runner);
-            let gone = || io::Error::from(io::ErrorKind::NotConnected);
-            network_setup::delegate(move |invocation| runner.upgrade().ok_or_else(gone)?.program(invocation));
-        }
-        // Whatever starts from here on is inside as well.
-        sandbox::enter(Role::Control);
-        supervisor::watch(&self.workers.queues, &self.workers.stats)?;
-        let status = format!("serving with {} workers", self.workers());
-        if let Some(((name, file), names)) = self.file.zip(names.clone()) {
-            let queues = self.workers.queues.clone();
-            self.control.employ(Steward::start(name, file, queues, runner.clone(), names)?);
-        }
-        let result = self.control.run(self.sleep, &mut self.server, &self.signals, || {
-            supervisor::ready(&status);
-            ready()
-        });
-        supervisor::stopping();
-        self.control.finish();
-        // Nobody serves the socket any more: a command of the operator that asks there is refused, and does not wait.
-        drop(self.server);
-        let LastHooks { commands, limit } = self.control.dismiss();
-        // It may have been renamed.
-        let name = self.control.interface_name().to_owned();
-        // The interface goes before the commands that follow it.
-        drop((self.metrics, self.workers, self.control));
-        if let Err(error) = run_hooks(runner.as_deref(), "PostDown", &commands, &name, Until::Passed(limit)) {
-            log::error!("{error}");
-        }
-        runner.as_deref().map(Runner::end);
-        names.as_deref().map(Names::end);
-        result
-    }
 }
 
 /// Between control and metrics.
@@ -302,6 +255,12 @@ fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Option<Str
     };
     let stats = cpus.iter().enumerate().map(on).collect();
     (guard, left_out, stats)
+}
+
+/// How the workers go about their work.
+fn tuning(cli: &Serve, capabilities: Capabilities, self_test: &SelfTest) -> Tuning {
+    let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
+    Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll }
 }
 
 /// What is shown of a daemon that begins now. The thread that makes it is the one that control runs on.
@@ -324,47 +283,11 @@ fn source(
     }
 }
 
-/// Serves metrics. The addresses were asked for and must work. The unix socket is there if it can be had; if not, the
-/// reason comes back.
-fn show(
-    options: &Options,
-    source: Arc<Registry>,
-    exchange: Arc<Exchange>,
-    signals: &SignalFd,
-) -> Result<(Option<Metrics>, Option<DaemonError>), DaemonError> {
-    let mut listening = Listening::on(options)?;
-    let unshown = match listening.listen_locally(&source.interface.get(), signals) {
-        Err(error @ DaemonError::Interrupted(_)) => return Err(error),
-        result => result.err(),
-    };
-    if listening.is_nowhere() {
-        return Ok((None, unshown));
-    }
-    let metrics = Metrics::start(listening, source, exchange, options);
-    Ok((Some(metrics.map_err(|error| DaemonError::system("start a thread for metrics", error))?), unshown))
-}
-
 /// Reads where peers were last, and has it kept from now on, unless that is not wanted.
-fn keep_endpoints(cli: &Serve, control: &mut Control) -> Result<Option<Loaded>, DaemonError> {
-    let Some(path) = cli.endpoints.path(&cli.name) else { return Ok(None) };
+fn keep_endpoints(cli: &Serve) -> Result<(Keeper, Vec<Remembered>, Option<Loaded>), DaemonError> {
+    let Some(path) = cli.endpoints.path(&cli.name) else { return Ok((Keeper::none(), Vec::new(), None)) };
     let (peers, loaded) = endpoints::load(&path);
     let keeper = Keeper::start(cli.endpoints.clone(), path);
     let keeper = keeper.map_err(|error| DaemonError::system("start a thread for the file of endpoints", error))?;
-    control.remember(peers, keeper);
-    Ok(loaded)
-}
-
-/// Watches the interface of `queue`. What was changed on a given one is put back if that fails, and by a panic.
-fn watch(queue: &OwnedFd, given: Option<Given>) -> Result<Interface, DaemonError> {
-    let restore = |_: &DaemonError| {
-        if let Some(given) = given {
-            given.restore(queue);
-        }
-    };
-    let copy = queue.try_clone().map_err(|error| DaemonError::system("keep a queue of the interface", error));
-    let copy = Arc::new(copy.inspect_err(restore)?);
-    if let Some(given) = given {
-        panics::restore_interface(given, Arc::downgrade(&copy));
-    }
-    Interface::watch(copy, given).inspect_err(restore)
+    Ok((keeper, peers, loaded))
 }

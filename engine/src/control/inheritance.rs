@@ -1,0 +1,152 @@
+//! What a process needs that goes on in the place of another: from the offer of that one to the moment when it serves.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use ringfort_core::crypto::X25519;
+use ringfort_core::device::Remembered;
+use tun_uring::{Given, Program, Tun};
+use udp_uring::{SocketConfig, SocketGroup};
+
+use super::endpoints::Keeper;
+use super::error::DaemonError;
+use super::file::ConfigFile;
+use super::handover::{FileFacts, Offer, Possessions, Succession};
+use super::sockets::Sockets;
+use crate::guard::Guard;
+
+/// What is done when the other process has stopped.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// The other process.
+    pub succession: Succession,
+    /// Gives packets of the interface to its queues.
+    pub program: Option<Program>,
+    /// For the device.
+    pub beginning: Beginning,
+}
+
+impl Inheritance {
+    /// Once everything is made of the offer.
+    #[must_use]
+    pub fn new(offer: Offer, program: Option<Program>, beginning: Beginning) -> Self {
+        Self { succession: offer.succession(), program, beginning }
+    }
+}
+
+/// What a device begins with, whether it is new or comes from another process.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Computes handshakes.
+    pub x25519: &'static dyn X25519,
+    /// Stands in front of the sockets.
+    pub guard: Option<Guard>,
+    /// Whether a new device stands by.
+    pub is_passive: bool,
+    /// Where peers of a new device were last.
+    pub peers: Vec<Remembered>,
+    /// Keeps where they are.
+    pub keeper: Keeper,
+}
+
+/// Refuses to go on in the place of a gateway that was started otherwise, if that cannot be changed on the way.
+///
+/// # Errors
+/// [`DaemonError::NotHandedOver`].
+fn require_same(offer: &Offer, config: &SocketConfig, file: Option<&ConfigFile>) -> Result<(), DaemonError> {
+    let facts = &offer.facts;
+    let refused = |why: String| Err(DaemonError::NotHandedOver(facts.name.clone(), why));
+    if facts.bind != config.bind.to_string() {
+        return refused(format!(
+            "its sockets are bound to {}, and those of the new process should be bound to {}: restart it without \
+             handing over",
+            facts.bind, config.bind
+        ));
+    }
+    match (&facts.file, file) {
+        (None, None) => Ok(()),
+        (Some(theirs), Some(ours)) if is_same(theirs, ours) => match changed_since(ours, theirs.read_at) {
+            None => Ok(()),
+            Some(path) => refused(format!(
+                "{} has changed since it was read: ringfort reload {} first, or undo that",
+                path.display(),
+                facts.name
+            )),
+        },
+        (Some(theirs), _) => refused(format!("it follows {}: name the same file", theirs.path.display())),
+        (None, Some(ours)) => refused(format!(
+            "it follows no file, and the new process should follow {}: restart it without handing over",
+            ours.path.display()
+        )),
+    }
+}
+
+fn is_same(theirs: &FileFacts, ours: &ConfigFile) -> bool {
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    theirs.is_gateway == ours.is_gateway() && place(&theirs.path) == place(&ours.path)
+}
+
+/// A file that was changed after this time, in nanoseconds since the Unix epoch.
+fn changed_since(file: &ConfigFile, read_at: u64) -> Option<&Path> {
+    let is_newer = |path: &&Path| {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        since.is_some_and(|since| since.as_nanos() > u128::from(read_at))
+    };
+    let included = file.loaded.files.iter().map(std::path::PathBuf::as_path);
+    [file.path.as_path()].into_iter().chain(included).find(is_newer)
+}
+
+/// The interface that the other process serves, with a queue for each worker of that one, and for each of ours.
+///
+/// # Errors
+/// See [`Tun::resume`].
+pub fn interface(offer: &mut Offer, workers: usize) -> Result<Tun, DaemonError> {
+    let queues = std::mem::take(&mut offer.possessions.queues);
+    Ok(Tun::resume(queues, workers, offer.facts.given.map(Given::from_numbers))?)
+}
+
+/// New sockets, or those that another process receives on.
+///
+/// # Errors
+/// [`DaemonError::NotHandedOver`] if those are not what is wanted, and the system's.
+pub fn sockets(
+    offer: Option<&mut Offer>,
+    config: SocketConfig,
+    file: Option<&ConfigFile>,
+) -> Result<Sockets, DaemonError> {
+    let Some(offer) = offer else { return Ok(Sockets::new(config)?) };
+    require_same(offer, &config, file)?;
+    let config = SocketConfig { port: offer.facts.port, fwmark: offer.facts.fwmark, ..config };
+    let group = offer.sockets.take().map(SocketGroup::resume).transpose()?;
+    Ok(Sockets::inherited(config, group))
+}
+
+/// The CPU of each worker. There is one for each queue, and what waits in a queue would be lost with it. So there are
+/// never fewer than before, and some share a CPU then.
+#[must_use]
+pub fn cpus_for(queues: usize, cpus: &[usize]) -> Vec<usize> {
+    cpus.iter().copied().cycle().take(queues).collect()
+}
+
+/// Copies of these queues, for a process that comes after this one.
+///
+/// # Errors
+/// The system's.
+pub fn for_heirs(queues: &[OwnedFd]) -> Result<Possessions, DaemonError> {
+    let copies = queues.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>();
+    let queues = copies.map_err(|error| DaemonError::system("keep the queues of the interface", error))?;
+    Ok(Possessions { queues, ..Possessions::default() })
+}
+
+/// Has the program choose the queues from now on.
+pub fn steer(program: &Program, queue: &impl AsRawFd) {
+    if let Err(error) = program.attach(queue) {
+        log::warn!(
+            "packets from the interface come to the worker that receives from their peer, not to all, since the kernel \
+             refused the steering program: {error}"
+        );
+    }
+}
