@@ -2,16 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use log::LevelFilter;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd;
 use ringfort_aead::Selection;
 use ringfort_core::suite::Suite;
 use ringfort_path::budget::budget;
