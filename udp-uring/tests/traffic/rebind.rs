@@ -35,6 +35,27 @@ fn the_new_port_is_served_and_the_old_one_is_free() {
     bench.assert_all_home();
 }
 
+/// For a process that goes on with the same sockets.
+#[test]
+fn what_comes_to_an_edge_that_rests_waits_in_the_socket() {
+    let group = sockets(1);
+    let mut bench = Bench::new(&group);
+    bench.turn();
+    bench.edge.rest();
+    while !bench.edge.is_idle() {
+        bench.turn();
+    }
+    for ip in LOOPBACKS {
+        let far = far_end(ip);
+        far.send_to(b"waits", (ip.parse::<IpAddr>().expect("literal"), group.port())).expect("loopback works");
+        (0..3).for_each(|_| drop(bench.turn()));
+        assert!(bench.edge.is_idle(), "nothing is received");
+    }
+    bench.edge.go_on();
+    assert!(bench.receive(10).iter().all(|received| &*received.view == b"waits"));
+    bench.assert_all_home();
+}
+
 #[test]
 fn a_closed_edge_is_deaf_and_can_be_opened_again_on_the_same_port() {
     let first = sockets(2);

@@ -5,6 +5,7 @@
 //! by name, or waits for a key. When the kernel behaves again, so does the worker; and it ends whenever it has to.
 
 mod messages;
+mod rest;
 mod rig;
 
 use ring_buffers::fake::{Done, Message, Script};

@@ -37,6 +37,8 @@ pub(super) struct Rig {
     former: u32,
     /// The worker was given sockets last.
     up: bool,
+    /// It was told to read nothing.
+    pub(super) rests: bool,
     /// Datagrams that were made for it, keepalives that it was told to send, and packets that came to the TUN.
     came: u64,
     /// Datagrams and packets that left.
@@ -83,6 +85,7 @@ impl Rig {
             receiving: (0, 0),
             former: 0,
             up: false,
+            rests: false,
             came: 0,
             left: 0,
             seen: HashSet::new(),
@@ -251,6 +254,7 @@ impl Rig {
         let waiting = self.inbox().lengths();
         let mail = waiting.mail + waiting.handoffs > 0;
         let unread = self.kernel.unread(PLACE_TUN) > 0 || !mail && self.up && self.kernel.unread(PLACE_V4) > 0;
+        let unread = unread && !self.rests;
         self.worker.turn().expect("all errors of this kernel pass");
         assert!(self.kernel.done().slept == slept || !mail && !unread, "it sleeps, and there is work");
         let slots = self.pool.accounting();
@@ -316,6 +320,11 @@ impl Rig {
         let came = self.came;
         self.until_idle();
         assert!(self.left > left + 1, "{} after {left}, {came} came", self.left);
+    }
+
+    /// What the kernel keeps for the worker: packets of the TUN, and trains.
+    pub(super) fn unread(&self) -> (usize, usize) {
+        (self.kernel.unread(PLACE_TUN), self.kernel.unread(PLACE_V4))
     }
 
     pub(super) fn until_idle(&mut self) {
