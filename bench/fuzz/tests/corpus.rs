@@ -85,6 +85,7 @@ tests! {
     config,
     control_messages,
     cookie,
+    handover,
     handshake,
     open_train,
     packet,

@@ -6,6 +6,7 @@ mod coalesce;
 mod config;
 mod control_messages;
 mod cookie;
+mod handover;
 mod handshake;
 mod open_train;
 mod packet;
@@ -38,6 +39,7 @@ targets! {
     wire, 256;
     handshake, 256;
     cookie, 256;
+    handover, 2048;
     replay, 512;
     open_train, 256;
     seal_train, 256;

@@ -102,6 +102,13 @@ fn understood(request: Request) -> String {
         Request::Suites => "suites".to_owned(),
         Request::Reload => "reload".to_owned(),
         Request::Report => "report".to_owned(),
+        Request::Origin => "origin".to_owned(),
+        Request::Restart => "restart".to_owned(),
+        Request::HandOver(step) => format!("hand_over {step:?}"),
+        Request::HeirFailed(why) => {
+            assert!(!why.chars().any(char::is_control), "a line of the log");
+            format!("heir_failed {why}")
+        }
         Request::File => "file".to_owned(),
         Request::LogLevel(level) => format!("log_level {level:?}"),
         Request::Role(role) => format!("role {role:?}"),

@@ -97,7 +97,8 @@ impl Simple {
             b"watch=1" => Self::Watch,
             b"hand_over_state=1" => Self::HandOver(HandOver::State),
             line if line.starts_with(b"heir_failed=") => {
-                Self::HeirFailed(String::from_utf8_lossy(line.strip_prefix(b"heir_failed=")?).into_owned())
+                let why = String::from_utf8_lossy(line.strip_prefix(b"heir_failed=")?);
+                Self::HeirFailed(why.chars().filter(|character| !character.is_control()).collect())
             }
             line if line.starts_with(b"hand_over=") => {
                 Self::HandOver(HandOver::Offer(Versions::parse(line.strip_prefix(b"hand_over=")?)?))
