@@ -63,7 +63,7 @@ pub use link::Link;
 pub use queue::{interface_name, namespace};
 pub use self_test::{SelfTest, self_test};
 pub use settings::Given;
-pub use steering::{Bucket, FlowTable, Program, cost};
+pub use steering::{Bucket, FlowTable, Program, cost, detach};
 pub use vnet_packets::{
     Coalescer, FLOWS_MAX, Merge, OuterOffset, PartialChecksum, Received, SEGMENTS_MAX, Segment, Segments, Super,
     SuperKind, Transmit, Tunnel, VNET_HDR_LEN, VnetError, checksum, virtio,

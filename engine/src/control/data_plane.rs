@@ -148,7 +148,7 @@ impl DataPlane {
         for (worker, pair) in self.queues.workers.iter().zip(self.sockets.pairs()).skip(before) {
             worker.push_mail(Mail::Sockets(Some(pair.try_clone()?)));
         }
-        self.sockets.guard();
+        self.sockets.guard_inherited();
         Ok(())
     }
 

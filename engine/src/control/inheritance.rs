@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use ringfort_core::crypto::X25519;
 use ringfort_core::device::Remembered;
-use tun_uring::{Given, Program, Tun};
+use tun_uring::{Given, Program, Tun, detach};
 use udp_uring::{SocketConfig, SocketGroup};
 
 use super::endpoints::Keeper;
@@ -141,8 +141,14 @@ pub fn for_heirs(queues: &[OwnedFd]) -> Result<Possessions, DaemonError> {
     Ok(Possessions { queues, ..Possessions::default() })
 }
 
-/// Has the program choose the queues from now on.
-pub fn steer(program: &Program, queue: &impl AsRawFd) {
+/// Has the program choose the queues from now on, or nothing of ours. That of the process before us knows nothing of what
+/// comes now.
+pub fn steer(program: Option<&Program>, queue: &impl AsRawFd) {
+    let Some(program) = program else {
+        // There may be none.
+        let _ = detach(queue);
+        return;
+    };
     if let Err(error) = program.attach(queue) {
         log::warn!(
             "packets from the interface come to the worker that receives from their peer, not to all, since the kernel \

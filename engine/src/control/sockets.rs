@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use ringfort_core::time::Time;
-use udp_uring::{Bind, BindError, JunkFilter, SocketConfig, SocketGroup, SocketPair};
+use udp_uring::{Bind, BindError, JunkFilter, SocketConfig, SocketGroup, SocketPair, unguard};
 
 use super::sources::Way;
 use super::uapi::Refusal;
@@ -79,6 +79,15 @@ impl Sockets {
         {
             log::warn!("some workers have no sockets of their own: {error}");
         }
+    }
+
+    /// Puts the filter in front of sockets that another process has opened, in place of that of the other process, which
+    /// knows nothing of what comes now.
+    pub fn guard_inherited(&self) {
+        if let Some(group) = &self.group {
+            unguard(group);
+        }
+        self.guard();
     }
 
     /// Puts the filter in front of the sockets that are there.

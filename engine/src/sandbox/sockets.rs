@@ -35,6 +35,7 @@ const SET_BY_CONTROL: &[(c_int, &[c_int])] = &[
             libc::SO_BINDTODEVICE,
             libc::SO_ATTACH_REUSEPORT_CBPF,
             libc::SO_ATTACH_BPF,
+            libc::SO_DETACH_FILTER,
         ],
     ),
     (libc::IPPROTO_IP, &[libc::IP_PKTINFO, libc::IP_RECVTOS, libc::IP_MTU_DISCOVER]),

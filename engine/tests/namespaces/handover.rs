@@ -14,6 +14,8 @@ use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use ringfort_testbed::netns::Namespace;
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Daemon, Family, Implementation, Tunnel, uapi};
@@ -24,6 +26,7 @@ use crate::harness::{eventually, peer, us};
 
 const PORT: u16 = 5_555;
 const INTERVAL: Duration = Duration::from_millis(1);
+const RECEIVE_BUFFER: usize = 32 << 20;
 
 /// Numbered datagrams from one end of a tunnel to the other.
 struct Stream {
@@ -38,9 +41,11 @@ impl Stream {
         let target = SocketAddr::new(tunnel.sides[1 - from].inner(Family::V4), PORT);
         let receiver = sink.enter(|| UdpSocket::bind(("0.0.0.0", PORT))).unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        // A machine that is busy lets datagrams wait, and none may be lost by this test itself.
+        setsockopt(&receiver, RcvBufForce, &RECEIVE_BUFFER).unwrap();
         let sender = source.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let (stopped, ended) = (stop.clone(), stop.clone());
         let sender = thread::spawn(move || {
             let mut count = 0_u64;
             while !stopped.load(Ordering::Relaxed) {
@@ -53,12 +58,19 @@ impl Stream {
         let receiver = thread::spawn(move || {
             let (mut received, mut buffer, mut longest) = (Vec::new(), [0; 8], Duration::ZERO);
             let mut last = None;
-            // Whoever sends no more is not waited for.
-            while let Ok(8) = receiver.recv(&mut buffer) {
-                received.push(u64::from_be_bytes(buffer));
-                longest = longest.max(last.replace(Instant::now()).map_or(Duration::ZERO, |last| last.elapsed()));
+            loop {
+                // Before it looks: what was sent until then must be there.
+                let is_over = ended.load(Ordering::Relaxed);
+                match receiver.recv(&mut buffer) {
+                    Ok(8) => {
+                        received.push(u64::from_be_bytes(buffer));
+                        let before = last.replace(Instant::now());
+                        longest = longest.max(before.map_or(Duration::ZERO, |last: Instant| last.elapsed()));
+                    }
+                    _ if is_over => return (received, longest),
+                    _ => {}
+                }
             }
-            (received, longest)
         });
         Self { stop, sender: Some(sender), receiver: Some(receiver) }
     }
@@ -166,6 +178,21 @@ fn between_ourselves() {
 #[test]
 fn with_more_workers_or_fewer() {
     goes_on(&["--workers 1", "--workers 2", "--workers 1", "--workers 2"], Implementation::WireguardGo);
+}
+
+/// What the old process has put in front of the sockets knows no session of the new one, and must not judge them.
+#[test]
+fn with_another_filter_or_none() {
+    let mut tunnel = tunnel("--workers 2", Implementation::WireguardGo);
+    let interface = tunnel.sides[0].interface.clone();
+    for options in ["--workers 2 --filter off", "--workers 2", "--workers 2 --filter off"] {
+        hand_over(&mut tunnel, options);
+        for role in ["demote", "promote"] {
+            let output = Command::new(us().path).args([role, &interface]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        tunnel.wait_until_open(0, PATIENCE).unwrap();
+    }
 }
 
 /// What a process says that takes over, step by step, without being able to.

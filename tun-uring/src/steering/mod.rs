@@ -72,11 +72,11 @@ pub(crate) fn load(queues: usize) -> io::Result<(FlowTable, Program)> {
     Ok((table, Program(ebpf_array::load(&program::program(map.as_raw_fd(), seed))?)))
 }
 
-/// Takes the program away from the device behind `queue`.
+/// Takes the program away from the device behind `queue`: the driver chooses the queues.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn detach(queue: &impl AsRawFd) -> io::Result<()> {
+pub fn detach(queue: &impl AsRawFd) -> io::Result<()> {
     let none: libc::c_int = -1;
     // SAFETY: the argument points to an int that lives until the call returns.
     let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const none) };

@@ -251,11 +251,26 @@ fn is_compiled(program: &OwnedFd) -> bool {
     info.lines().filter_map(|line| line.strip_prefix("prog_jited:")).all(|value| value.trim() != "0")
 }
 
+/// Takes away what stands in front of the sockets, whoever has put it there.
+pub fn unguard(group: &SocketGroup) {
+    for worker in 0..group.workers() {
+        let pair = group.pair(worker);
+        for socket in pair.v4().into_iter().chain(pair.v6()) {
+            // ENOENT: there is nothing.
+            let _ = set(socket, libc::SO_DETACH_FILTER, 0);
+        }
+    }
+}
+
 fn attach(socket: BorrowedFd<'_>, program: &OwnedFd) -> Result<(), Errno> {
-    let fd = program.as_raw_fd();
-    let (value, len) = ((&raw const fd).cast(), size_of_val(&fd) as libc::socklen_t);
-    // SAFETY: the option's value is an int, which `fd` is, and it outlives the call.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, value, len) };
+    set(socket, libc::SO_ATTACH_BPF, program.as_raw_fd())
+}
+
+fn set(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> Result<(), Errno> {
+    let len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the option's value is an int, which `value` is, and it outlives the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), len) };
     Errno::result(result).map(drop)
 }
 

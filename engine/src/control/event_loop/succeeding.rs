@@ -42,9 +42,7 @@ impl Control {
 
     /// The other process sends nothing any more: this one does.
     pub fn serve_from_now_on(&mut self, offers: Vec<Action>, program: Option<&Program>) {
-        if let Some(program) = program {
-            steer(program, self.interface.queue());
-        }
+        steer(program, self.interface.queue());
         if let Err(error) = self.plane.own_sockets() {
             log::warn!("some workers have no sockets of their own: {error}");
         }

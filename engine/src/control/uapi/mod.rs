@@ -19,6 +19,10 @@
 //! words in place of the 1, that is set. `watch=1` is answered by a line of JSON for each peer, and one for each change
 //! from then on, until the client hangs up.
 //!
+//! `origin=1` says which process serves, and how it was started; `restart=1` has another one started, to go on in its
+//! place. That one says `hand_over=VERSIONS` and `hand_over_state=1`, and what follows on the connection is no text: see
+//! `control::handover`. If it cannot go on, it says why with `heir_failed=TEXT`.
+//!
 //! `capture=JSON` is ours, too: what [`crate::capture`] is asked for. If it is granted, the connection carries packets
 //! from then on, behind the answer.
 //!
