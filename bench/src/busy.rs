@@ -4,6 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use crate::results::stamp::Stamp;
+
 /// How long is looked: on two CPUs, this is forty ticks of the kernel's clock.
 const LOOK: Duration = Duration::from_millis(200);
 /// What the system's own work and this program's start may take, in percent of all CPUs.
@@ -29,9 +31,9 @@ pub fn caution(others_cpu_percent: f64) -> Option<String> {
     })
 }
 
-/// Says it below the tables of a measurement.
+/// Says it below the tables of a measurement, and whether this machine is one that figures may come from.
 pub fn warn(others_cpu_percent: Option<f64>) {
-    if let Some(caution) = others_cpu_percent.and_then(caution) {
+    for caution in Stamp::take().caution().into_iter().chain(others_cpu_percent.and_then(caution)) {
         println!("CAUTION: {caution}.");
     }
 }

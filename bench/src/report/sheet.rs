@@ -68,7 +68,8 @@ pub fn about(other: &Other) -> String {
 /// What a reader must know before a figure is quoted.
 pub fn cautions(other: &Other) -> Vec<String> {
     let head = other.head();
-    let mut cautions: Vec<String> = head.others_cpu_percent.and_then(busy::caution).into_iter().collect();
+    let busy = head.others_cpu_percent.and_then(busy::caution);
+    let mut cautions: Vec<String> = head.stamp.caution().into_iter().chain(busy).collect();
     if head.stamp.is_debug() {
         cautions.push("the lab was a debug build: its generators are slow, and this is no benchmark".to_owned());
     }

@@ -1,4 +1,4 @@
-//! What a reader must know before a figure is quoted: the machine was busy in half of the runs, or the ceiling is none.
+//! What a reader must know before a figure is quoted: the machine was emulated or busy, or the ceiling is none.
 
 use super::Results;
 use super::model::{Better, Test};
@@ -10,7 +10,7 @@ use crate::text::Scale;
 pub fn cautions(results: &Results) -> Vec<String> {
     let others: Vec<f64> = results.runs.iter().filter_map(|run| run.others_cpu_percent).collect();
     let busy = Spread::of(&others).and_then(|others| busy::caution(others.median));
-    let mut cautions: Vec<String> = busy.into_iter().collect();
+    let mut cautions: Vec<String> = results.stamp.caution().into_iter().chain(busy).collect();
     cautions.extend(results.tests.iter().flat_map(|test| above_the_ceiling(results, test)));
     if results.finished.is_empty() {
         let made = results.runs.len();

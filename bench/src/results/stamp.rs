@@ -63,6 +63,8 @@ pub struct Cpu {
     pub isolated: Option<String>,
     /// Whether this is a virtual machine.
     pub virtual_machine: bool,
+    /// What the hypervisor calls itself: `KVMKVMKVM`, or `TCGTCGTCGTCG`, which is QEMU that emulates the processors.
+    pub hypervisor: Option<String>,
     /// Those of the instruction sets that ciphers care for.
     pub features: Vec<String>,
 }
@@ -84,6 +86,8 @@ pub struct Interface {
 
 /// Instruction sets that decide about the speed of ChaCha20-Poly1305.
 const FEATURES: [&str; 9] = ["sse2", "ssse3", "avx", "avx2", "avx512f", "avx512vl", "avx512ifma", "asimd", "sve"];
+/// How QEMU signs where it has no processors to give, and emulates them.
+const EMULATOR: &str = "TCGTCGTCGTCG";
 const SYSCTLS: [&str; 6] = [
     "net/core/rmem_max",
     "net/core/wmem_max",
@@ -123,6 +127,14 @@ impl Stamp {
         self.lab.profile == "debug"
     }
 
+    /// Why nothing that was measured on this machine may be quoted, if that is so.
+    pub fn caution(&self) -> Option<String> {
+        (self.cpu.hypervisor.as_deref() == Some(EMULATOR)).then(|| {
+            "the processors are emulated (QEMU without KVM): what is here works, and its figures are no benchmark"
+                .to_owned()
+        })
+    }
+
     /// What differs between two stamps in a way that makes their figures differ: a line for each.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -160,9 +172,24 @@ impl Cpu {
                 .or_else(|| system("intel_pstate/no_turbo").map(|no| format!("no_turbo={no}"))),
             isolated: system("isolated").filter(|cores| !cores.is_empty()),
             virtual_machine: has("hypervisor") || Path::new("/sys/hypervisor/type").exists(),
+            hypervisor: hypervisor(has("hypervisor")),
             features: FEATURES.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect(),
         }
     }
+}
+
+/// The signature of the hypervisor, where there is one and the processor can be asked (CPUID, leaf 0x4000_0000).
+#[cfg(target_arch = "x86_64")]
+fn hypervisor(is_there: bool) -> Option<String> {
+    let leaf = is_there.then(|| std::arch::x86_64::__cpuid(0x4000_0000))?;
+    let bytes = [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes).concat();
+    let text = String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn hypervisor(_is_there: bool) -> Option<String> {
+    None
 }
 
 impl Interface {
@@ -284,12 +311,23 @@ mod tests {
     }
 
     #[test]
+    fn figures_of_an_emulator_come_with_a_caution() {
+        let stamp = |hypervisor: Option<&str>| Stamp {
+            cpu: Cpu { hypervisor: hypervisor.map(str::to_owned), ..Cpu::default() },
+            ..Stamp::default()
+        };
+        assert!(stamp(Some(EMULATOR)).caution().is_some_and(|caution| caution.contains("no benchmark")));
+        assert_eq!((stamp(Some("KVMKVMKVM")).caution(), stamp(None).caution()), (None, None));
+    }
+
+    #[test]
     fn this_machine_has_a_stamp_and_does_not_differ_from_itself() {
         let stamp = Stamp::take();
         assert!(stamp.kernel.starts_with("Linux "), "{}", stamp.kernel);
         assert!(stamp.cpu.online.is_some_and(|online| online > 0));
         assert!(stamp.memory_kib.is_some_and(|kib| kib > 1_024));
         assert_eq!(stamp.differences(&stamp.clone()), Vec::<String>::new());
+        assert_eq!(stamp.cpu.hypervisor.is_some(), stamp.cpu.virtual_machine && cfg!(target_arch = "x86_64"));
         let other = Stamp { kernel: "Linux 5.4 x86_64".to_owned(), ..stamp.clone() };
         assert_eq!(stamp.differences(&other).len(), 1);
     }
