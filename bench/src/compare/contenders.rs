@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use ringfort_testbed::daemon::{INTERFACE, Program, find_in_path};
-use ringfort_testbed::{Context, Error, Implementation, Result, kernel};
+use ringfort_testbed::{Context, Error, Implementation, Result};
 
 use crate::Gateway;
 use crate::results::model;
@@ -16,11 +16,12 @@ pub const BARE: &str = "bare-veth";
 pub const KERNEL: &str = "kernel-wireguard";
 
 /// Those that are looked for, by name, in the order of the first round.
-const KNOWN: [(&str, Implementation); 4] = [
+const KNOWN: [(&str, Implementation); 5] = [
     ("ringfort", Implementation::Ringfort),
     ("wireguard-go", Implementation::WireguardGo),
     ("boringtun", Implementation::Boringtun),
     ("gotatun", Implementation::Gotatun),
+    (KERNEL, Implementation::Kernel),
 ];
 
 /// Who takes part.
@@ -54,9 +55,7 @@ pub struct Contender {
 pub enum Means {
     /// The cable alone.
     Bare,
-    /// WireGuard of the kernel, which no process does.
-    Kernel,
-    /// A gateway in user space.
+    /// A gateway in user space, or the kernel.
     Program(Program),
 }
 
@@ -85,7 +84,7 @@ impl Choice {
 
     fn all_installed(&self) -> Result<Vec<Contender>> {
         let mut found = vec![self.named("ringfort")?];
-        for name in KNOWN[1..].iter().map(|(name, _)| *name).chain([KERNEL]) {
+        for (name, _) in &KNOWN[1..] {
             match self.named(name) {
                 Ok(contender) => found.push(contender),
                 Err(error) => eprintln!("without {name}: {error}"),
@@ -127,16 +126,12 @@ impl Contender {
         if name == BARE {
             return Ok(Self { name: name.to_owned(), means: Means::Bare });
         }
-        if name == KERNEL {
-            kernel::probe()?;
-            return Ok(Self { name: name.to_owned(), means: Means::Kernel });
-        }
         // As the packages and programs are called, too.
         let short = name.strip_suffix("-cli").unwrap_or(name);
         let Some((name, implementation)) = KNOWN.iter().find(|(known, _)| *known == short) else {
             let names = KNOWN.map(|(known, _)| known).join(", ");
             return Err(Error::new(format!(
-                "there is no contender {name}: {names}, {KERNEL} and {BARE} are known, and \
+                "there is no contender {name}: {names} and {BARE} are known, and \
                  --other '{name}=COMMAND {INTERFACE}' takes any program"
             )));
         };
@@ -166,12 +161,17 @@ impl Contender {
         Ok(Self { name: name.to_owned(), means: Means::Program(program) })
     }
 
-    /// The program of its gateways, if there is one.
+    /// The program of its gateways, if there is one: the kernel needs none.
     pub fn program(&self) -> Option<&Program> {
         match &self.means {
-            Means::Program(program) => Some(program),
-            Means::Bare | Means::Kernel => None,
+            Means::Program(program) if !self.is_kernel() => Some(program),
+            Means::Program(_) | Means::Bare => None,
         }
+    }
+
+    /// Whether the kernel is the gateway.
+    pub fn is_kernel(&self) -> bool {
+        matches!(&self.means, Means::Program(program) if program.implementation == Implementation::Kernel)
     }
 
     /// As the file of results has it; the interfaces come later.
@@ -179,7 +179,7 @@ impl Contender {
         let name = self.name.clone();
         let program = match &self.means {
             Means::Bare => return model::Contender { name, ceiling: true, ..model::Contender::default() },
-            Means::Kernel => {
+            Means::Program(_) if self.is_kernel() => {
                 let command = ["ip", "link", "add", INTERFACE, "type", "wireguard"].map(str::to_owned).to_vec();
                 let version = std::fs::read_to_string("/sys/module/wireguard/version").ok();
                 let version = version.map(|version| version.trim().to_owned());

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use clap::Args;
-use ringfort_testbed::kernel::{KernelTunnel, Peer};
-use ringfort_testbed::netns::{VETH, inner_v4, inner_v6, outer_v4, outer_v6};
+use ringfort_testbed::kernel::{self, Peer};
+use ringfort_testbed::netns::{VETH, outer_v4, outer_v6};
 use ringfort_testbed::process::{MemorySampler, Usage};
 use ringfort_testbed::tunnel::{MTU, Peering};
-use ringfort_testbed::{Context, Daemon, Family, Key, Namespace, Result, Tunnel, Wire, uapi};
+use ringfort_testbed::{Context, Daemon, Family, Implementation, Key, Namespace, Result, Side, Tunnel, Wire, uapi};
 use ringfort_traffic::Endpoint;
 
 use super::contenders::{Contender, Means};
@@ -61,7 +61,7 @@ impl Conditions {
     fn silent_peers(&self) -> Result<Vec<Peer>> {
         let peer = |number: u32| {
             let address = Ipv4Addr::from_bits(FIRST_SILENT.to_bits() + number);
-            Ok(Peer { public: Key::random()?, endpoint: None, allowed: vec![address.into()] })
+            Ok(Peer::silent(Key::random()?, vec![address.into()]))
         };
         (1..self.peers).map(peer).collect()
     }
@@ -70,10 +70,8 @@ impl Conditions {
 /// See the module. Dropping it removes everything.
 #[derive(Debug)]
 pub enum SetUp {
-    /// Two gateways.
+    /// Two gateways, or two interfaces of the kernel.
     Gateways(Box<Tunnel>),
-    /// Two interfaces of the kernel.
-    Kernel(KernelTunnel),
     /// None.
     Bare(Wire),
 }
@@ -116,12 +114,6 @@ impl SetUp {
                 wire.set_mtu(mtu)?;
                 Ok(Self::Bare(wire))
             }
-            Means::Kernel => {
-                let tunnel = KernelTunnel::connected(mtu, &conditions.silent_peers()?)?;
-                lengthen(&tunnel.wire)?;
-                tunnel.wait_until_open(OPEN_WITHIN)?;
-                Ok(Self::Kernel(tunnel))
-            }
             Means::Program(program) => {
                 let tunnel = Tunnel::connected([program, program], &Peering::default())?;
                 lengthen(&tunnel.wire)?;
@@ -130,7 +122,7 @@ impl SetUp {
                 }
                 let silent = conditions.silent_peers()?;
                 for side in &tunnel.sides {
-                    silent.chunks(PEERS_AT_ONCE).try_for_each(|peers| add_peers(&side.interface, peers))?;
+                    silent.chunks(PEERS_AT_ONCE).try_for_each(|peers| add_peers(&tunnel, side, peers))?;
                 }
                 tunnel.wait_until_open(0, OPEN_WITHIN)?;
                 Ok(Self::Gateways(Box::new(tunnel)))
@@ -156,12 +148,6 @@ impl SetUp {
         match (self, family) {
             (Self::Gateways(tunnel), family) => {
                 Endpoint { namespace: tunnel.namespace(index), address: tunnel.sides[index].inner(family) }
-            }
-            (Self::Kernel(tunnel), Family::V4) => {
-                Endpoint { namespace: &tunnel.wire.ends[index], address: inner_v4(index) }
-            }
-            (Self::Kernel(tunnel), Family::V6) => {
-                Endpoint { namespace: &tunnel.wire.ends[index], address: inner_v6(index) }
             }
             (Self::Bare(wire), Family::V4) => Endpoint { namespace: &wire.ends[index], address: outer_v4(index) },
             (Self::Bare(wire), Family::V6) => Endpoint { namespace: &wire.ends[index], address: outer_v6(index) },
@@ -198,10 +184,6 @@ impl SetUp {
                 inspect(tunnel.namespace(0), &tunnel.sides[0].interface, "tunnel"),
                 inspect(tunnel.namespace(0), VETH, VETH),
             ],
-            Self::Kernel(tunnel) => vec![
-                inspect(&tunnel.wire.ends[0], &tunnel.interfaces[0], "tunnel"),
-                inspect(&tunnel.wire.ends[0], VETH, VETH),
-            ],
             Self::Bare(wire) => vec![inspect(&wire.ends[0], VETH, VETH)],
         }
     }
@@ -212,7 +194,7 @@ impl SetUp {
                 [Some(sender), Some(receiver)] => Some([sender, receiver]),
                 _ => None,
             },
-            Self::Kernel(_) | Self::Bare(_) => None,
+            Self::Bare(_) => None,
         }
     }
 
@@ -259,12 +241,15 @@ impl SetUp {
     }
 }
 
-fn add_peers(interface: &str, peers: &[Peer]) -> Result<()> {
+fn add_peers(tunnel: &Tunnel, side: &Side, peers: &[Peer]) -> Result<()> {
+    if side.program.implementation == Implementation::Kernel {
+        return kernel::add_peers(tunnel.namespace(side.index), &side.interface, peers);
+    }
     let line = |peer: &Peer| {
         let allowed = peer.allowed.iter().map(|address| format!("allowed_ip={address}/32\n"));
         format!("public_key={}\n{}", peer.public.hex(), allowed.collect::<String>())
     };
-    uapi::set(interface, &peers.iter().map(line).collect::<String>())
+    uapi::set(&side.interface, &peers.iter().map(line).collect::<String>())
 }
 
 /// Samples of both gateways as the file has them; none of bare veth.

@@ -145,6 +145,9 @@ impl Options {
 pub fn run(options: &Options) -> Result<()> {
     check_writable(options.json.as_deref())?;
     let contender = options.device.contender()?;
+    if contender.is_kernel() {
+        return Err(Error::new("no process does the kernel's handshakes, so nobody could say what they cost"));
+    }
     let set_up = SetUp::new(&contender, &Conditions::default())?;
     let SetUp::Gateways(tunnel) = &set_up else {
         return Err(Error::new("a cable shakes no hands: choose an implementation"));

@@ -74,7 +74,7 @@ pub fn sentence(contender: &Contender, set_up: &SetUp) -> String {
         (SetUp::Gateways(_), Some(program)) => {
             format!("Through a tunnel between two gateways: {} ({})", contender.name, program.path.display())
         }
-        (SetUp::Kernel(_), _) => "Through a tunnel of the kernel's own WireGuard".to_owned(),
-        _ => "Over the cable, without any tunnel".to_owned(),
+        (SetUp::Gateways(_), None) => "Through a tunnel of the kernel's own WireGuard".to_owned(),
+        (SetUp::Bare(_), _) => "Over the cable, without any tunnel".to_owned(),
     }
 }

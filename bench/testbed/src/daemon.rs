@@ -11,13 +11,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::process::status_field;
-use crate::{Context, Error, Namespace, Result, janitor, uapi};
+use crate::{Context, Error, Namespace, Result, janitor, kernel, uapi};
 
 /// How long a gateway may take to answer on its socket, and to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
-/// A WireGuard implementation that runs in user space.
+/// A WireGuard implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Implementation {
     /// The one in this repository.
@@ -28,6 +28,8 @@ pub enum Implementation {
     Boringtun,
     /// gotatun-cli of crates.io.
     Gotatun,
+    /// WireGuard of the kernel. No process does its work: `ip` makes its interfaces, `wg` configures them.
+    Kernel,
     /// Any other: its command line is a template.
     Other,
 }
@@ -53,10 +55,10 @@ impl Program {
         Self { implementation: Implementation::Ringfort, path: path.into(), options: Vec::new() }
     }
 
-    /// Another implementation: where `ringfort-bench fetch-peers` put it, or else in `PATH`.
+    /// Another implementation: where `ringfort-bench fetch-peers` put it, or else in `PATH`; or in the kernel.
     ///
     /// # Errors
-    /// It is in neither place.
+    /// It is in no such place.
     pub fn peer(implementation: Implementation) -> Result<Self> {
         let name = match implementation {
             Implementation::Ringfort | Implementation::Other => {
@@ -65,6 +67,10 @@ impl Program {
             Implementation::WireguardGo => "wireguard-go",
             Implementation::Boringtun => "boringtun-cli",
             Implementation::Gotatun => "gotatun",
+            Implementation::Kernel => {
+                kernel::probe()?;
+                return Ok(Self { implementation, path: "wg".into(), options: Vec::new() });
+            }
         };
         let directory = peers_directory().join("bin");
         let path = find_in_path(Path::new(name), &directory).ok_or_else(|| {

@@ -1,35 +1,51 @@
-//! WireGuard of the kernel itself, where it has it: two interfaces, one in each namespace of a wire.
+//! WireGuard of the kernel itself, where it has it.
 //!
-//! They are made by `ip` and configured by `wg setconf` (wireguard-tools), as an operator does it. Keys go through its
-//! standard input, never through its arguments.
+//! Its interfaces are made by `ip` and configured by `wg` (wireguard-tools), as an operator does it. Keys go through its
+//! standard input, never through its arguments. `wg` talks to gateways in user space in the same way.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use crate::command::run_with_input;
 use crate::daemon::find_in_path;
-use crate::netns::{inner_v4, inner_v6, outer_v4};
 use crate::tunnel::PORT;
-use crate::{Context, Error, Key, KeyPair, Namespace, Result, Wire, janitor, ping};
-
-/// Two interfaces that are each other's only peer. Dropping it removes everything.
-#[derive(Debug)]
-pub struct KernelTunnel {
-    /// Their names.
-    pub interfaces: [String; 2],
-    /// The namespaces.
-    pub wire: Wire,
-}
+use crate::{Error, Key, KeyPair, Namespace, Result, janitor};
 
 /// A peer in the configuration of an interface.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Who it is.
     pub public: Key,
+    /// The preshared key, if there is one.
+    pub preshared: Option<Key>,
     /// Where it is, if that is known.
     pub endpoint: Option<SocketAddr>,
+    /// Persistent keepalive, in seconds; 0 is off.
+    pub keepalive_s: u16,
     /// Which addresses it has inside of the tunnel.
     pub allowed: Vec<IpAddr>,
+}
+
+impl Peer {
+    /// One of whom nothing is known but a key and its addresses.
+    pub fn silent(public: Key, allowed: Vec<IpAddr>) -> Self {
+        Self { public, preshared: None, endpoint: None, keepalive_s: 0, allowed }
+    }
+
+    /// Its section in a file for `wg`, after an empty line.
+    pub fn section(&self) -> String {
+        let mut text = format!("\n[Peer]\nPublicKey = {}\n", self.public.base64());
+        if let Some(key) = self.preshared {
+            text += &format!("PresharedKey = {}\n", key.base64());
+        }
+        if let Some(endpoint) = self.endpoint {
+            text += &format!("Endpoint = {endpoint}\n");
+        }
+        if self.keepalive_s > 0 {
+            text += &format!("PersistentKeepalive = {}\n", self.keepalive_s);
+        }
+        let host = |address: &IpAddr| format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
+        text + &format!("AllowedIPs = {}\n", self.allowed.iter().map(host).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Whether this kernel has WireGuard, and this system `wg`.
@@ -43,7 +59,11 @@ pub fn probe() -> Result<()> {
     add_interface(&Namespace::new()?, &janitor::unique_name())
 }
 
-fn add_interface(namespace: &Namespace, name: &str) -> Result<()> {
+/// Makes an interface in a namespace, without keys and down.
+///
+/// # Errors
+/// The kernel has no WireGuard: the error says which kernel.
+pub fn add_interface(namespace: &Namespace, name: &str) -> Result<()> {
     // The kernel loads its module for this, if there is one.
     namespace.ip(&format!("link add {name} type wireguard")).map(drop).map_err(|error| {
         let said = error.to_string();
@@ -59,14 +79,8 @@ fn add_interface(namespace: &Namespace, name: &str) -> Result<()> {
 
 /// What `wg setconf` reads.
 pub fn configuration(keys: &KeyPair, peers: &[Peer]) -> String {
-    let mut text = format!("[Interface]\nPrivateKey = {}\nListenPort = {PORT}\n", keys.private.base64());
-    for Peer { public, endpoint, allowed } in peers {
-        text += &format!("\n[Peer]\nPublicKey = {}\n", public.base64());
-        text += &endpoint.map_or_else(String::new, |endpoint| format!("Endpoint = {endpoint}\n"));
-        let host = |address: &IpAddr| format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
-        text += &format!("AllowedIPs = {}\n", allowed.iter().map(host).collect::<Vec<_>>().join(", "));
-    }
-    text
+    let head = format!("[Interface]\nPrivateKey = {}\nListenPort = {PORT}\n", keys.private.base64());
+    head + &peers.iter().map(Peer::section).collect::<String>()
 }
 
 /// Has `wg` set a configuration, which may be that of a gateway in user space as well.
@@ -78,61 +92,40 @@ pub fn configure(namespace: &Namespace, interface: &str, configuration: &str) ->
     run_with_input(wg.args(["setconf", interface, "/dev/stdin"]), configuration).map(drop)
 }
 
-impl KernelTunnel {
-    /// Makes both interfaces with this MTU. Each end knows the other, and `others` who never say anything.
-    ///
-    /// # Errors
-    /// As [`probe`], or `ip` or `wg` refuses.
-    pub fn connected(mtu: u32, others: &[Peer]) -> Result<Self> {
-        let interfaces = [janitor::unique_name(), janitor::unique_name()];
-        let tunnel = Self { interfaces, wire: Wire::new()? };
-        let keys = [KeyPair::random()?, KeyPair::random()?];
-        for (index, namespace) in tunnel.wire.ends.iter().enumerate() {
-            let (interface, other) = (&tunnel.interfaces[index], 1 - index);
-            add_interface(namespace, interface)?;
-            let peer = Peer {
-                public: keys[other].public,
-                endpoint: Some(SocketAddr::new(outer_v4(other), PORT)),
-                allowed: vec![inner_v4(other), inner_v6(other)],
-            };
-            let peers = [std::slice::from_ref(&peer), others].concat();
-            configure(namespace, interface, &configuration(&keys[index], &peers))?;
-            namespace.add_address(interface, inner_v4(index), 24)?;
-            namespace.add_address(interface, inner_v6(index), 64)?;
-            namespace.ip(&format!("link set {interface} mtu {mtu} up"))?;
-        }
-        Ok(tunnel)
-    }
-
-    /// Pings from the first end until the second answers.
-    ///
-    /// # Errors
-    /// No answer within `patience`.
-    pub fn wait_until_open(&self, patience: Duration) -> Result<Duration> {
-        ping::until_answered(&self.wire.ends[0], inner_v4(1), patience).context("waiting for kernel WireGuard")
-    }
+/// Has `wg` add peers to those that are there.
+///
+/// # Errors
+/// It is refused.
+pub fn add_peers(namespace: &Namespace, interface: &str, peers: &[Peer]) -> Result<()> {
+    let mut wg = namespace.command("wg");
+    let sections: String = peers.iter().map(Peer::section).collect();
+    run_with_input(wg.args(["addconf", interface, "/dev/stdin"]), &sections).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netns::{inner_v4, inner_v6};
 
     #[test]
     fn the_configuration_is_as_wg_reads_it() {
         let keys = KeyPair { private: Key([0; 32]), public: Key([1; 32]) };
         let peer = Peer {
             public: Key([0xff; 32]),
+            preshared: Some(Key([0; 32])),
             endpoint: Some("[fd00::2]:51820".parse().unwrap()),
+            keepalive_s: 25,
             allowed: vec![inner_v4(1), inner_v6(1)],
         };
-        let silent = Peer { public: Key([0; 32]), endpoint: None, allowed: vec![inner_v4(0)] };
+        let silent = Peer::silent(Key([0; 32]), vec![inner_v4(0)]);
         let zeroes = Key([0; 32]).base64();
         assert_eq!(
             configuration(&keys, &[peer, silent]),
             format!(
                 "[Interface]\nPrivateKey = {zeroes}\nListenPort = 51820\n\n[Peer]\nPublicKey = {}\n\
-                 Endpoint = [fd00::2]:51820\nAllowedIPs = 10.77.0.2/32, fd00:77::2/128\n\n[Peer]\n\
-                 PublicKey = {zeroes}\nAllowedIPs = 10.77.0.1/32\n",
+                 PresharedKey = {zeroes}\nEndpoint = [fd00::2]:51820\nPersistentKeepalive = 25\n\
+                 AllowedIPs = 10.77.0.2/32, fd00:77::2/128\n\n[Peer]\nPublicKey = {zeroes}\n\
+                 AllowedIPs = 10.77.0.1/32\n",
                 Key([0xff; 32]).base64()
             )
         );

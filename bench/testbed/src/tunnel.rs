@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::Program;
 use crate::netns::{inner_v4, inner_v6, outer_v4, outer_v6};
-use crate::{Daemon, Error, Key, KeyPair, Namespace, Result, Wire, janitor, ping, uapi};
+use crate::{Daemon, Error, Implementation, Key, KeyPair, Namespace, Result, Wire, janitor, kernel, ping, uapi};
 
 /// The UDP port of every gateway.
 pub const PORT: u16 = 51_820;
@@ -58,7 +58,7 @@ pub struct Side {
     pub interface: String,
     /// Its identity.
     pub keys: KeyPair,
-    /// The gateway; `None` while it is stopped.
+    /// The gateway; `None` while it is stopped, and where the kernel is the gateway.
     pub daemon: Option<Daemon>,
 }
 
@@ -71,7 +71,7 @@ impl Side {
     /// The running gateway.
     ///
     /// # Panics
-    /// When it was stopped.
+    /// When it was stopped, or is in the kernel.
     pub fn daemon(&mut self) -> &mut Daemon {
         self.daemon.as_mut().expect("the test did not stop this gateway")
     }
@@ -123,7 +123,7 @@ impl Tunnel {
         Ok(tunnel)
     }
 
-    /// Two gateways, configured over their UAPI sockets, ready for traffic.
+    /// Two gateways, configured, ready for traffic.
     ///
     /// # Errors
     /// As [`Tunnel::new`], or a gateway refuses its configuration.
@@ -141,20 +141,29 @@ impl Tunnel {
     pub fn start(&mut self, index: usize) -> Result<()> {
         let namespace = &self.wire.ends[index];
         let side = &mut self.sides[index];
-        side.daemon = Some(Daemon::start(&side.program, namespace, &side.interface)?);
-        // Or else the kernel sends router solicitations into it. An interface of the kernel's own WireGuard does not.
-        namespace.ip(&format!("link set {} addrgenmode none", side.interface))?;
+        if side.program.implementation == Implementation::Kernel {
+            kernel::add_interface(namespace, &side.interface)?;
+        } else {
+            side.daemon = Some(Daemon::start(&side.program, namespace, &side.interface)?);
+            // Or else the kernel sends router solicitations into it. An interface of its own WireGuard does not.
+            namespace.ip(&format!("link set {} addrgenmode none", side.interface))?;
+        }
         namespace.add_address(&side.interface, inner_v4(index), 24)?;
         namespace.add_address(&side.interface, inner_v6(index), 64)?;
         namespace.ip(&format!("link set {} mtu {MTU} up", side.interface)).map(drop)
     }
 
-    /// Configures one side over its UAPI socket: key, port, and the other side as its only peer.
+    /// Configures one side over its UAPI socket, or with `wg` if the kernel is the gateway: key, port, and the other
+    /// side as its only peer.
     ///
     /// # Errors
     /// The gateway refuses.
     pub fn configure(&self, index: usize, peering: &Peering) -> Result<()> {
         let (side, other) = (&self.sides[index], &self.sides[1 - index]);
+        if side.program.implementation == Implementation::Kernel {
+            let text = kernel::configuration(&side.keys, &[self.peer(index, peering)]);
+            return kernel::configure(self.namespace(index), &side.interface, &text);
+        }
         let mut lines = format!("private_key={}\nlisten_port={PORT}\nreplace_peers=true\n", side.keys.private.hex());
         lines += &self.peer_lines(index, peering);
         let _ = write!(
@@ -187,6 +196,18 @@ impl Tunnel {
             let _ = writeln!(lines, "persistent_keepalive_interval={}", peering.keepalive_s);
         }
         lines
+    }
+
+    /// The other side as one side knows it.
+    pub fn peer(&self, index: usize, peering: &Peering) -> kernel::Peer {
+        let other = &self.sides[1 - index];
+        kernel::Peer {
+            public: other.keys.public,
+            preshared: peering.preshared.then_some(self.preshared),
+            endpoint: peering.knows_endpoint[index].then(|| other.endpoint(peering.outer)),
+            keepalive_s: peering.keepalive_s,
+            allowed: vec![other.inner(Family::V4), other.inner(Family::V6)],
+        }
     }
 
     /// The namespace of one side.

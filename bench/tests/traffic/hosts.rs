@@ -25,15 +25,15 @@ fn bench(namespace: &Namespace) -> Command {
 }
 
 /// A reflector on the second end of a wire, and where it waits.
-struct Reflector {
+pub struct Reflector {
     process: Child,
-    control: String,
+    pub control: String,
     /// What it says after that.
     said: mpsc::Receiver<String>,
 }
 
 impl Reflector {
-    fn start(namespace: &Namespace, addresses: &str) -> Self {
+    pub fn start(namespace: &Namespace, addresses: &str) -> Self {
         Self::start_with(namespace, addresses, &[])
     }
 
@@ -71,7 +71,7 @@ impl Drop for Reflector {
 }
 
 /// What a generator on the first end writes as JSON, or says when it fails.
-fn generate(namespace: &Namespace, control: &str, ends: [&str; 2], work: &[&str]) -> Result<Value, String> {
+pub fn generate(namespace: &Namespace, control: &str, ends: [&str; 2], work: &[&str]) -> Result<Value, String> {
     let mut command = bench(namespace);
     command.args(["generator", "--control", control, "--from", ends[0], "--to", ends[1], "--name", "a tunnel"]);
     let output = command.args(work).args(["--json", "-"]).output().unwrap();

@@ -1,7 +1,7 @@
 //! `udp` and `rfc2544` as people run them: what they measure, what they refuse, and what is left when they are
 //! interrupted.
 
-mod hosts;
+pub mod hosts;
 
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
