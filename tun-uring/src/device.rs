@@ -10,7 +10,7 @@ use std::sync::Arc;
 use vnet_packets::virtio::VNET_HDR_LEN;
 
 pub use crate::error::TunError;
-use crate::given::{has_several_queues, interface_of, more_queues};
+use crate::given::{has_several_queues, interface_of, more_queues, set_attached};
 pub use crate::ioctl::QUEUES_MAX;
 use crate::ioctl::{CLONE_DEVICE, checked, request_for};
 use crate::link::Link;
@@ -70,7 +70,8 @@ impl Tun {
     }
 
     /// The interface of which these are all queues, as another process has set it up, which serves it for now. It gets
-    /// more queues if so many are wanted, if it can have several, and else nothing of it is changed. `given` is
+    /// more queues if so many are wanted, if it can have several: they are detached, and wait for
+    /// [`set_attached`](crate::set_attached). Else nothing of it is changed. `given` is
     /// [`Tun::given`] of that process.
     ///
     /// # Errors
@@ -81,7 +82,13 @@ impl Tun {
         let link = Link::named(&name)?;
         let missing = wanted.min(QUEUES_MAX).saturating_sub(queues.len());
         if missing > 0 && has_several_queues(&name)? {
-            queues.append(&mut more_queues(&name, missing)?);
+            let mut more = more_queues(&name, missing)?;
+            for queue in &more {
+                // Nobody reads it yet.
+                set_attached(queue, false)
+                    .map_err(|error| TunError::at("detach a queue of the TUN interface", error))?;
+            }
+            queues.append(&mut more);
         }
         let loaded = (queues.len() > 1).then(|| steering::load(queues.len())).transpose();
         let (flows, program) = match loaded {

@@ -13,7 +13,7 @@ use route_netlink::{LinkKind, LinkSocket, TunInfo};
 
 use crate::device::{MTU_DEFAULT, Tun, attach, open_clone_device, require_features, set_header, validate_name};
 use crate::error::{TunError, Unusable};
-use crate::ioctl::{QUEUES_MAX, checked, name_in};
+use crate::ioctl::{QUEUES_MAX, checked, empty_request, name_in};
 use crate::link::Link;
 use crate::offloads::{Offloads, negotiate};
 use crate::queue;
@@ -129,6 +129,18 @@ impl Link {
 /// [`TunError`] if the kernel does not say.
 pub fn goes_with_its_queues(name: &str) -> Result<bool, TunError> {
     Ok(info_of(name)?.is_some_and(|info| !info.persistent))
+}
+
+/// Has the driver give packets to this queue, or not. What waits in one that is detached is lost.
+///
+/// # Errors
+/// The system's: it is so already.
+pub fn set_attached(queue: &impl AsRawFd, attached: bool) -> io::Result<()> {
+    let flags = if attached { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
+    let mut request = empty_request();
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: TUNSETQUEUE reads one ifreq at the address, which is that of a live one.
+    checked(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETQUEUE, &raw const request) })
 }
 
 /// Whether the interface `name` can have more than one queue.

@@ -58,7 +58,7 @@ pub use edge::{
     WriteRefused,
 };
 pub use error::Unusable;
-pub use given::{goes_with_its_queues, interface_of};
+pub use given::{goes_with_its_queues, interface_of, set_attached};
 pub use link::Link;
 pub use queue::{interface_name, namespace};
 pub use self_test::{SelfTest, self_test};

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ExitCode, Stdio};
 use std::thread::sleep;
@@ -13,6 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::print;
+use crate::cli::Cli;
 use crate::control::ask;
 use crate::control::error::DaemonError;
 use crate::control::file::Target;
@@ -48,7 +50,7 @@ fn restart(name: &str) -> Result<String, DaemonError> {
     let before = ask::server(name)?;
     let mut attempt = match before.starts {
         true => Attempt::Theirs(ask::restart(name)?),
-        false => Attempt::Ours(start(&before.origin, before.process)?),
+        false => Attempt::Ours(start(&checked(before.origin, name)?, before.process)?),
     };
     let failed = |why| DaemonError::NotHandedOver(name.to_owned(), why);
     let deadline = Instant::now() + PATIENCE;
@@ -95,12 +97,28 @@ impl Attempt {
     }
 }
 
+/// This program, with the arguments that the daemon has told. It is not believed more than that: one that is another
+/// user's, or that was taken over, would have anything started as root.
+fn checked(origin: Origin, name: &str) -> Result<Origin, DaemonError> {
+    let words = ["ringfort"].into_iter().chain(origin.arguments.iter().map(String::as_str));
+    let serves = Cli::read(words).is_ok_and(|cli| cli.command.is_none() && cli.serve.name == name);
+    if !serves {
+        return Err(DaemonError::Declined(format!(
+            "the daemon that serves interface {name} was not started to serve that name: end it, and start it again"
+        )));
+    }
+    let program = std::env::current_exe().map_err(|error| DaemonError::system("find this program", error))?;
+    Ok(Origin { program, ..origin })
+}
+
 /// Starts the new process among those of the one that runs: in its network namespace, its control group, and with its
 /// standard output and error.
 fn start(origin: &Origin, before: u32) -> Result<Child, DaemonError> {
     let failed = |error| DaemonError::system("start the new process", error);
     enter_network_of(before).map_err(failed)?;
     let mut command = origin.command();
+    // What a terminal tells this command is not for the gateway.
+    command.process_group(0);
     command.stdin(Stdio::null()).stdout(of_other(before, STDOUT_FILENO)).stderr(of_other(before, STDERR_FILENO));
     let child = command.spawn().map_err(failed)?;
     join(child.id(), before);

@@ -2,18 +2,19 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use ringfort_core::crypto::X25519;
 use ringfort_core::device::Remembered;
-use tun_uring::{Given, Program, Tun, detach};
+use tun_uring::{Given, Program, Tun, detach, set_attached};
 use udp_uring::{SocketConfig, SocketGroup};
 
 use super::endpoints::Keeper;
 use super::error::DaemonError;
 use super::file::ConfigFile;
 use super::handover::{FileFacts, Offer, Possessions, Succession};
+use super::inherited::is_descriptor;
 use super::sockets::Sockets;
 use crate::guard::Guard;
 
@@ -26,13 +27,15 @@ pub struct Inheritance {
     pub program: Option<Program>,
     /// For the device.
     pub beginning: Beginning,
+    /// How many queues of the interface the other process has. Ours beyond them are detached.
+    pub queues: usize,
 }
 
 impl Inheritance {
     /// Once everything is made of the offer.
     #[must_use]
     pub fn new(offer: Offer, program: Option<Program>, beginning: Beginning) -> Self {
-        Self { succession: offer.succession(), program, beginning }
+        Self { program, beginning, queues: offer.facts.queues, succession: offer.succession() }
     }
 }
 
@@ -65,6 +68,9 @@ fn require_same(offer: &Offer, config: &SocketConfig, file: Option<&ConfigFile>)
             facts.bind, config.bind
         ));
     }
+    if let Some(ours) = file.filter(|ours| is_descriptor(&ours.path)) {
+        return refused(format!("{} cannot be read again: name a file", ours.path.display()));
+    }
     match (&facts.file, file) {
         (None, None) => Ok(()),
         (Some(theirs), Some(ours)) if is_same(theirs, ours) => match changed_since(ours, theirs.read_at) {
@@ -91,9 +97,9 @@ fn is_same(theirs: &FileFacts, ours: &ConfigFile) -> bool {
 /// A file that was changed after this time, in nanoseconds since the Unix epoch.
 fn changed_since(file: &ConfigFile, read_at: u64) -> Option<&Path> {
     let is_newer = |path: &&Path| {
-        let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-        let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        since.is_some_and(|since| since.as_nanos() > u128::from(read_at))
+        // Of its status: a file that was moved or copied here keeps its time of modification.
+        let changed = |meta: fs::Metadata| i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+        fs::metadata(path).is_ok_and(|meta| changed(meta) > i128::from(read_at))
     };
     let included = file.loaded.files.iter().map(std::path::PathBuf::as_path);
     [file.path.as_path()].into_iter().chain(included).find(is_newer)
@@ -139,6 +145,15 @@ pub fn for_heirs(queues: &[OwnedFd]) -> Result<Possessions, DaemonError> {
     let copies = queues.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>();
     let queues = copies.map_err(|error| DaemonError::system("keep the queues of the interface", error))?;
     Ok(Possessions { queues, ..Possessions::default() })
+}
+
+/// Attaches queues that the interface has got for this process.
+pub fn attach<'a>(queues: impl Iterator<Item = &'a OwnedFd>) {
+    for queue in queues {
+        if let Err(error) = set_attached(queue, true) {
+            log::warn!("a queue of the interface stays unused: {error}");
+        }
+    }
 }
 
 /// Has the program choose the queues from now on, or nothing of ours. That of the process before us knows nothing of what

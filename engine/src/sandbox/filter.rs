@@ -137,7 +137,7 @@ fn conditional(role: Role, terms: Terms) -> Vec<Rule> {
     let mut rules = memory(role);
     rules.extend(processes(role));
     rules.extend(opening(role));
-    rules.extend(descriptors());
+    rules.extend(descriptors(role));
     rules.extend(sockets::made(role, terms));
     rules.extend(sockets::options(role));
     rules.extend(requests(role));
@@ -208,7 +208,7 @@ fn opening(role: Role) -> Vec<Rule> {
 }
 
 /// Copies and flags. Not whom a descriptor sends signals, and which: that would kill any process as root.
-fn descriptors() -> Vec<Rule> {
+fn descriptors(role: Role) -> Vec<Rule> {
     let command = |command: c_int| Condition(1, Dword, Eq, command as u64);
     let without_signals = Condition(2, Dword, MaskedEq(libc::O_ASYNC as u64), 0);
     let all = [
@@ -217,11 +217,11 @@ fn descriptors() -> Vec<Rule> {
         vec![command(libc::F_SETFD)],
         vec![command(libc::F_GETFL)],
         vec![command(libc::F_SETFL), without_signals],
-        // Of memory that is handed over to another process.
-        vec![command(libc::F_ADD_SEALS)],
-        vec![command(libc::F_GET_SEALS)],
     ];
-    all.into_iter().map(|conditions| (libc::SYS_fcntl, conditions)).collect()
+    // Of memory that is handed over to another process.
+    let seals = [libc::F_ADD_SEALS, libc::F_GET_SEALS].map(|seals| vec![command(seals)]);
+    let seals = seals.into_iter().filter(|_| role == Role::Control);
+    all.into_iter().chain(seals).map(|conditions| (libc::SYS_fcntl, conditions)).collect()
 }
 
 #[allow(clippy::unnecessary_cast, reason = "musl's requests are signed")]

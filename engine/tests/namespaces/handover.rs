@@ -312,6 +312,27 @@ fn a_new_process_that_ends_when_it_should_serve() {
     survives_its_heir("new-go", false);
 }
 
+/// It has attached its filter and its steering by then, which know none of the sessions that follow.
+#[test]
+fn a_new_process_that_ends_when_it_serves() {
+    survives_its_heir("new-serves", false);
+}
+
+/// Whoever was given up comes to itself when the old process is gone, which has gone on with the sessions meanwhile.
+#[test]
+fn who_was_given_up_does_not_serve_later() {
+    let mut tunnel = tunnel("--workers 2", Implementation::WireguardGo);
+    let interface = tunnel.sides[0].interface.clone();
+    let mut new = heir(&tunnel, "--workers 2", Some("new-ready"));
+    eventually(PATIENCE, "the new process is there", || is_stopped(&new));
+    let old = i64::from(tunnel.sides[0].daemon().pid());
+    eventually(PATIENCE, "the old process goes on", || process(&interface) == Some(old));
+    tunnel.sides[0].daemon.take().unwrap().kill().unwrap();
+    new.signal(Signal::SIGCONT);
+    let status = new.wait(PATIENCE).unwrap();
+    assert!(!status.success() && new.log().contains("took too long"), "{}", new.log());
+}
+
 /// The old process is killed at this place, and the new one serves.
 fn outlives(place: &str, keeps_sessions: bool) {
     let program = us().with_options("--workers 2");
@@ -340,6 +361,11 @@ fn outlives(place: &str, keeps_sessions: bool) {
         stream.has_lost_nothing();
         assert_eq!(last_handshake(&interface), before);
         tunnel.wait_until_open(1, PATIENCE).unwrap();
+    } else {
+        // What was set by command has ended with it, as in any crash.
+        drop(stream);
+        tunnel.configure(0, &Peering::default()).unwrap();
+        tunnel.wait_until_open(0, PATIENCE).unwrap();
     }
 }
 

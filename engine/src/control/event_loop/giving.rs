@@ -1,23 +1,26 @@
 //! Control's side of a hand-over to another process: see [`crate::control::handover`].
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use nix::sys::socket::{Backlog, getsockopt, listen, sockopt};
 use nix::unistd::pipe2;
-use ringfort_core::handover::Progress;
+use ringfort_core::handover::Progress as Reported;
 use secret_memory::{SecretFile, scrubbed};
 
 use super::{Control, End};
 use crate::clock;
 use crate::control::file::steward::Steward;
 use crate::control::handover::{Facts, FileFacts, Line, Message, Possessions, SocketFacts, Versions, rest};
+use crate::control::inheritance::steer;
 use crate::control::logging::level_name;
-use crate::control::server::HandOver;
+use crate::control::server::{HandOver, is_owner};
 use crate::control::supervisor;
 use crate::fault_points::fault_point;
+use crate::panics;
 use crate::queues::Mail;
 use crate::worker::Rested;
 
@@ -27,6 +30,13 @@ const SOON: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(1);
 /// For the new process to make a device of the state.
 const READY: Duration = Duration::from_secs(5);
+/// For the new process to say that it serves, which it does at once.
+const RUNS: Duration = Duration::from_secs(8);
+/// How a connection ends whose other end is gone.
+const HUNG_UP: [io::ErrorKind; 3] =
+    [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+/// Of a reason that another process gives, in characters.
+const REASON_LEN_MAX: usize = 1_000;
 /// Each round, workers and control tell each other less than before.
 const ROUNDS_MAX: u32 = 64;
 
@@ -38,10 +48,19 @@ pub struct Estate {
     round: u32,
     /// A pipe that nobody writes to. When its second end is gone, so is this process.
     life: Option<(OwnedFd, OwnedFd)>,
+    /// What was offered last, and on which connection.
+    offered: Option<(RawFd, Facts)>,
     /// Everything is given away.
     heir: Option<u32>,
     /// How many processes could not go on in our place, and why the last one could not.
     failed: (u64, String),
+}
+
+impl Estate {
+    /// The queues of the interface.
+    pub fn queues(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.possessions.queues.iter()
+    }
 }
 
 /// Why nothing was handed over.
@@ -76,6 +95,11 @@ impl Control {
 
     /// Answers a process that wants to take over.
     pub(super) fn answer_heir(&mut self, step: HandOver, client: &UnixStream) -> io::Result<()> {
+        if !is_owner(client) {
+            let why = "only root and the user of the gateway may take it over".to_owned();
+            Line::new(client, SOON).send(&Message::Refused(why), &[])?;
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         match step {
             HandOver::Offer(versions) => self.offer(versions, client),
             HandOver::State => self.give(client),
@@ -92,6 +116,7 @@ impl Control {
             }
         };
         let facts = self.facts();
+        self.estate.offered = Some((client.as_raw_fd(), facts.clone()));
         let sockets = self.plane.sockets().pairs().flat_map(|pair| pair.v4().into_iter().chain(pair.v6()));
         let descriptors = self.estate.possessions.in_order(life.as_fd(), sockets);
         line.send(&Message::Offer(Box::new(facts)), &descriptors)
@@ -108,7 +133,16 @@ impl Control {
         if self.ending.is_some() || self.failure.is_some() {
             return Err("the gateway ends".to_owned());
         }
-        if !self.is_ready || !self.jobs.is_empty() {
+        if std::process::id() == 1 {
+            let why = "the gateway is the first process of its container, which ends with it: run it below an init, or \
+                       restart the container";
+            return Err(why.to_owned());
+        }
+        if let Some(heir) = self.estate.heir {
+            return Err(format!("process {heir} serves by now"));
+        }
+        let reloads = self.steward.as_ref().is_some_and(Steward::reloads);
+        if !self.is_ready || !self.jobs.is_empty() || reloads {
             return Err("a change of the configuration is being carried out: try again when it is done".to_owned());
         }
         Ok(())
@@ -174,24 +208,36 @@ impl Control {
 
     fn try_give(&mut self, client: &UnixStream) -> Result<u32, NotGiven> {
         self.may_give(Versions::OURS).map_err(NotGiven::Kept)?;
+        // A port, a mark, a file that was read again: the new process knows what was offered, and has those sockets.
+        let offered = self.estate.offered.take();
+        if !offered.is_some_and(|(heir, facts)| heir == client.as_raw_fd() && facts == self.facts()) {
+            let why = "the gateway has changed since it was offered, or another process has asked: try again";
+            return Err(NotGiven::Kept(why.to_owned()));
+        }
         fault_point("old-rest");
+        // As our process namespace knows it, and the kernel: the service manager is told to signal it.
+        let heir = getsockopt(client, sockopt::PeerCredentials).map_err(|errno| kept(errno.into()))?.pid();
+        let heir = u32::try_from(heir).map_err(|_| NotGiven::Kept("nobody knows which process asks".to_owned()))?;
         let rested = self.come_to_rest(Instant::now() + REST)?;
         let state = self.state(rested)?;
         let line = Line::new(client, SOON);
+        panics::leave(true);
         line.send(&Message::State, &[state.as_fd()]).map_err(kept)?;
         fault_point("old-state");
-        match Line::new(client, READY).receive().map_err(kept)? {
-            (Message::Ready, _) => {}
-            (Message::Refused(why), _) => return Err(NotGiven::Kept(why)),
-            (other, _) => return Err(NotGiven::Kept(format!("the new process says {other:?}"))),
+        match Line::new(client, READY).receive_alone().map_err(kept)? {
+            Message::Ready => {}
+            Message::Refused(why) => return Err(NotGiven::Kept(shown(&why))),
+            other => return Err(NotGiven::Kept(format!("the new process says {other:?}"))),
         }
         fault_point("old-ready");
         Line::new(client, SOON).send(&Message::Go, &[]).map_err(kept)?;
         fault_point("old-go");
-        // It says so at once, or is gone. Nobody could tell whether it serves if we were impatient.
-        match Line::patient(client).receive().map_err(NotGiven::Lost)? {
-            (Message::Runs(heir), _) => Ok(heir),
-            _ => Err(NotGiven::Lost(io::ErrorKind::InvalidData.into())),
+        match Line::new(client, RUNS).receive_alone() {
+            // Then it has ended: it hangs up in no other way before it has said that it runs.
+            Err(error) if HUNG_UP.contains(&error.kind()) => Err(NotGiven::Lost(error)),
+            // If it hangs, it was told all the same, and serves once it can. So we end, and whoever manages the service
+            // sees to it that it can.
+            _ => Ok(heir),
         }
     }
 
@@ -225,7 +271,7 @@ impl Control {
 
     /// All that the new process needs, in memory that nobody else can write.
     fn state(&self, rested: Vec<Rested>) -> Result<SecretFile, NotGiven> {
-        let (mut progress, mut packets) = (Progress::default(), Vec::new());
+        let (mut progress, mut packets) = (Reported::default(), Vec::new());
         self.plane.note_sending(&mut progress);
         for Rested { sessions, packets: waiting, .. } in rested {
             sessions.into_iter().for_each(|report| progress.note_receiver(report));
@@ -238,6 +284,13 @@ impl Control {
 
     /// Somebody else may have used our sessions: they end, and others begin.
     fn begin_anew(&mut self) {
+        // What it has put in front of sockets and queues knows none of the sessions that follow.
+        self.plane.sockets().guard_inherited();
+        steer(None, self.interface.queue());
+        // It may have called listen(2), and whoever asks who serves would be told of it (`ringfort down` signals that).
+        if let Some(socket) = &self.estate.possessions.control {
+            let _ = Backlog::new(libc::SOMAXCONN).and_then(|backlog| listen(socket, backlog));
+        }
         if self.device.is_passive() {
             return;
         }
@@ -250,6 +303,7 @@ impl Control {
     }
 
     fn go_on_serving(&mut self) {
+        panics::leave(false);
         self.queues.workers.iter().for_each(|inbox| inbox.push_mail(Mail::GoOn));
         // The bell may have rung for something that is not taken yet.
         self.queues.control.wake();
@@ -261,6 +315,11 @@ impl Control {
         // It is not told to take anything down.
         drop(self.steward.take());
     }
+}
+
+/// What another process has said, for the log.
+fn shown(why: &str) -> String {
+    why.chars().filter(|character| !character.is_control()).take(REASON_LEN_MAX).collect()
 }
 
 fn kept(error: io::Error) -> NotGiven {

@@ -19,6 +19,10 @@ use crate::{capture, clock};
 
 impl Handler for Control {
     fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress {
+        if self.is_given().is_some() {
+            // What is changed here would be lost, and nothing may be sent any more.
+            return Progress::Done(Errno::IO);
+        }
         // Whoever has just set the interface up or down, and asks us then, must get an answer that fits.
         let now = clock::boot_time();
         if let Err(error) = self.look_at_interface(now) {

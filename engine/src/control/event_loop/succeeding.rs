@@ -10,8 +10,9 @@ use tun_uring::Program;
 
 use super::Control;
 use crate::clock;
+use crate::control::error::DaemonError;
 use crate::control::handover::rest;
-use crate::control::inheritance::{Beginning, steer};
+use crate::control::inheritance::{Beginning, attach, steer};
 use crate::panics;
 use crate::queues::Mail;
 
@@ -40,8 +41,18 @@ impl Control {
         Ok(offers)
     }
 
-    /// The other process sends nothing any more: this one does.
-    pub fn serve_from_now_on(&mut self, offers: Vec<Action>, program: Option<&Program>) {
+    /// Gives the workers the sockets that were offered, if there are any: they are open already, so nobody else would.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn give_inherited_sockets(&self) -> Result<(), DaemonError> {
+        let given = self.plane.give_inherited_sockets();
+        given.map_err(|error| DaemonError::system("give the workers their sockets", error))
+    }
+
+    /// The other process sends nothing any more: this one does. It had so many queues.
+    pub fn serve_from_now_on(&mut self, offers: Vec<Action>, program: Option<&Program>, queues: usize) {
+        attach(self.estate.queues().skip(queues));
         steer(program, self.interface.queue());
         if let Err(error) = self.plane.own_sockets() {
             log::warn!("some workers have no sockets of their own: {error}");

@@ -43,20 +43,14 @@ pub enum Message {
 #[derive(Debug)]
 pub struct Line<'a> {
     stream: &'a UnixStream,
-    deadline: Option<Instant>,
+    deadline: Instant,
 }
 
 impl<'a> Line<'a> {
     /// A connection, which does not block, and on which this much time is left.
     #[must_use]
     pub fn new(stream: &'a UnixStream, patience: Duration) -> Self {
-        Self { stream, deadline: Some(Instant::now() + patience) }
-    }
-
-    /// The same without a limit.
-    #[must_use]
-    pub const fn patient(stream: &'a UnixStream) -> Self {
-        Self { stream, deadline: None }
+        Self { stream, deadline: Instant::now() + patience }
     }
 
     /// Sends a message, with descriptors.
@@ -85,12 +79,24 @@ impl<'a> Line<'a> {
     /// The system's; `TimedOut`; `UnexpectedEof` if the other process has hung up; `InvalidData` for what is no
     /// message.
     pub fn receive(&self) -> io::Result<(Message, Vec<OwnedFd>)> {
+        self.receive_with(DESCRIPTORS_MAX)
+    }
+
+    /// The next message, with which no descriptor may come: nobody fills our table with those that we do not want.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_alone(&self) -> io::Result<Message> {
+        self.receive_with(0).map(|(message, _)| message)
+    }
+
+    fn receive_with(&self, descriptors_max: usize) -> io::Result<(Message, Vec<OwnedFd>)> {
         let mut header = [0; HEADER_LEN];
         self.receive_bytes(&mut header)?;
         let number =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
         let (len, count) = (number(0), number(4));
-        if len > LEN_MAX || count > DESCRIPTORS_MAX {
+        if len > LEN_MAX || count > descriptors_max {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut text = vec![0; len];
@@ -166,16 +172,14 @@ impl<'a> Line<'a> {
 ///
 /// # Errors
 /// The system's; `TimedOut`.
-pub(super) fn wait_for(fd: &impl AsFd, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
+pub(super) fn wait_for(fd: &impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         // Rounded up, or the last millisecond would be spent in turns.
-        let timeout = left.map_or(PollTimeout::NONE, |left| {
-            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
-        });
+        let timeout = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fd.as_fd(), flags)], timeout) {
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(()),
@@ -220,7 +224,7 @@ mod tests {
         let error = Line::new(&other, Duration::ZERO).receive().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(one);
-        assert_eq!(Line::patient(&other).receive().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(Line::new(&other, PATIENCE).receive().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
@@ -230,7 +234,7 @@ mod tests {
             one.write_all(&bytes).unwrap();
             one.write_all(b"{").unwrap();
             drop(one);
-            assert!(Line::patient(&other).receive().is_err(), "{bytes:?}");
+            assert!(Line::new(&other, PATIENCE).receive().is_err(), "{bytes:?}");
         }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! Until it has said *go* the old process goes on if anything fails. From then on it sends nothing, unless the new one
 //! ends without having said *runs*; then it begins new sessions. The new one serves only once it hears *go*, or the old
-//! process is gone: a pidfd says so.
+//! process is gone: a pipe says so.
 
 mod facts;
 mod line;

@@ -47,7 +47,7 @@ pub fn rest(queues: &Queues, round: u32, deadline: Instant) -> Result<Vec<Rested
         if queues.control.has_failed() {
             return Err(Unrest::Ended);
         }
-        match wait_for(queues.control.waker(), PollFlags::POLLIN, Some(deadline)) {
+        match wait_for(queues.control.waker(), PollFlags::POLLIN, deadline) {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Unrest::Late(missing)),
             waited => waited?,
         }

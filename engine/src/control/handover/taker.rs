@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt};
 use ringfort_core::handover::Handover;
 use secret_memory::SecretBytes;
 
@@ -68,14 +69,14 @@ impl Offer {
     }
 
     fn of(facts: Facts, descriptors: Vec<OwnedFd>, stream: UnixStream) -> Option<Self> {
-        let mut rest = descriptors.into_iter();
-        let (life, control) = (rest.next()?, rest.next()?);
-        let queues: Vec<_> = rest.by_ref().take(facts.queues).collect();
-        let metrics_socket = if facts.metrics_socket { Some(rest.next()?) } else { None };
-        let metrics_listeners: Vec<_> = rest.by_ref().take(facts.metrics_listeners).collect();
+        let mut remaining = descriptors.into_iter();
+        let (life, control) = (remaining.next()?, remaining.next()?);
+        let queues: Vec<_> = remaining.by_ref().take(facts.queues).collect();
+        let metrics_socket = if facts.metrics_socket { Some(remaining.next()?) } else { None };
+        let metrics_listeners: Vec<_> = remaining.by_ref().take(facts.metrics_listeners).collect();
         let mut pair = |(v4, v6): (bool, bool)| {
-            let v4 = if v4 { Some(rest.next()?) } else { None };
-            Some((v4, if v6 { Some(rest.next()?) } else { None }))
+            let v4 = if v4 { Some(remaining.next()?) } else { None };
+            Some((v4, if v6 { Some(remaining.next()?) } else { None }))
         };
         let mut all = |sockets: &SocketFacts| sockets.pairs.iter().map(|&has| pair(has)).collect::<Option<Sockets>>();
         let sockets = match &facts.sockets {
@@ -84,8 +85,8 @@ impl Offer {
         };
         let is_complete = queues.len() == facts.queues
             && metrics_listeners.len() == facts.metrics_listeners
-            && sockets.as_ref().is_none_or(|sockets| sockets.len() == queues.len())
-            && rest.next().is_none();
+            && sockets.as_ref().is_none_or(|sockets| sockets.len() <= queues.len())
+            && remaining.next().is_none();
         let possessions = Possessions { control: Some(control), queues, metrics_socket, metrics_listeners };
         is_complete.then_some(Self { facts, possessions, sockets, stream, life })
     }
@@ -117,9 +118,10 @@ impl Succession {
     /// # Errors
     /// [`DaemonError::NotHandedOver`]: it goes on.
     pub fn take_state(&mut self) -> Result<Option<Handover>, DaemonError> {
-        let asked = self.stream.write_all(b"hand_over_state=1\n\n");
+        // Its last word counts, also if it has hung up since.
+        let _ = self.stream.write_all(b"hand_over_state=1\n\n");
         let line = Line::new(&self.stream, STATE);
-        let (message, descriptors) = match asked.and_then(|()| line.receive()) {
+        let (message, descriptors) = match line.receive() {
             Ok(answer) => answer,
             Err(_) if self.has_ended() => return Ok(None),
             Err(error) => return Err(self.refused(&error.to_string())),
@@ -143,7 +145,10 @@ impl Succession {
     pub fn wait_for_go(&self) -> Result<(), DaemonError> {
         fault_point("new-ready");
         let line = Line::new(&self.stream, SOON);
-        let answer = line.send(&Message::Ready, &[]).and_then(|()| line.receive());
+        // Whoever has hung up may have refused before, and have sent under these sessions since. That is still there to
+        // be read, also if it has ended by now.
+        let _ = line.send(&Message::Ready, &[]);
+        let answer = line.receive();
         fault_point("new-go");
         match answer {
             Ok((Message::Go, _)) => Ok(()),
@@ -158,9 +163,12 @@ impl Succession {
     /// Says that we serve, and waits until the service manager knows.
     pub fn say_running(self) {
         let line = Line::new(&self.stream, TELLING);
-        if line.send(&Message::Runs(std::process::id()), &[]).is_ok() {
+        match line.send(&Message::Runs(std::process::id()), &[]) {
             // It hangs up, or has ended: what it says does not matter any more.
-            let _ = line.receive();
+            Ok(()) => drop(line.receive()),
+            // It would take us for dead, and serve as well.
+            Err(_) if !self.has_ended() => std::process::abort(),
+            Err(_) => {}
         }
     }
 
@@ -183,7 +191,15 @@ impl Succession {
         }
     }
 
-    fn refused(&self, why: &str) -> DaemonError {
+    /// Which process we have asked.
+    #[must_use]
+    pub fn process(&self) -> Option<i32> {
+        getsockopt(&self.stream, sockopt::PeerCredentials).ok().map(|peer| peer.pid())
+    }
+
+    /// Why nothing was taken over.
+    #[must_use]
+    pub fn refused(&self, why: &str) -> DaemonError {
         DaemonError::NotHandedOver(self.name.clone(), why.to_owned())
     }
 }

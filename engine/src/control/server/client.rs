@@ -59,6 +59,8 @@ pub(super) struct Client {
     moved: Time,
     /// It may ask. Otherwise it is told so, whatever it asks.
     is_admitted: bool,
+    /// It is to go on in our place, and takes its time.
+    is_heir: bool,
     /// The client sends nothing more; it gets what it is owed and is then dropped.
     closing: bool,
     /// It has hung up, and only what it asked for is still there.
@@ -80,6 +82,7 @@ impl Client {
             deadline,
             moved: now,
             is_admitted,
+            is_heir: false,
             closing: false,
             is_gone: false,
             waits_for: Step::Read,
@@ -98,7 +101,7 @@ impl Client {
 
     fn waits(&self) -> bool {
         let is_ours = matches!(self.unfinished, Some(Unfinished::Change(_) | Unfinished::Role(_)));
-        self.parked.is_some() || is_ours || self.watches() && self.unread_len() == 0
+        self.parked.is_some() || self.is_heir || is_ours || self.watches() && self.unread_len() == 0
     }
 
     fn watches(&self) -> bool {
@@ -276,7 +279,8 @@ impl Client {
             },
             Request::HandOver(step) => {
                 (self.request_len, self.moved) = (0, shares.now);
-                return self.closing |= handler.hand_over(step, &self.stream).is_err();
+                self.is_heir = handler.hand_over(step, &self.stream).is_ok();
+                return self.closing |= !self.is_heir;
             }
             request => handler.handle(request, &mut self.reply),
         };

@@ -38,6 +38,11 @@ pub(super) fn admits(stream: &UnixStream, path: &Path) -> bool {
     is_admitted
 }
 
+/// Whether whoever has connected is root, or our own user. A group may configure a gateway, and not become it.
+pub fn is_owner(stream: &UnixStream) -> bool {
+    Caller::of(stream).is_ok_and(|caller| caller.is_admitted(geteuid().as_raw(), || None))
+}
+
 /// Who has connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Caller {

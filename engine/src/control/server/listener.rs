@@ -203,6 +203,11 @@ impl Listener {
         }
     }
 
+    /// Which process has called listen(2) last: `unix_listen` notes it, and whoever connects sees it.
+    pub(super) fn process(&self) -> Option<i32> {
+        getsockopt(&self.socket, sockopt::PeerCredentials).ok().map(|peer| peer.pid())
+    }
+
     /// From now on it is another process's.
     pub(super) fn leave(&mut self) {
         self.is_others = true;

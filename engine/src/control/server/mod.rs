@@ -26,6 +26,7 @@ use ringfort_core::time::Time;
 use super::error::{DaemonError, is_out_of_descriptors};
 use super::uapi::REQUEST_LEN_MAX;
 use client::{Client, Shares, Step};
+pub use credentials::is_owner;
 pub use handler::{HandOver, Handler, Progress, Unfinished};
 pub use listener::{Listener, SocketPlace, connect, make_socket, socket_path};
 
@@ -115,6 +116,12 @@ impl Server {
     /// From now on the socket is ours.
     pub fn own(&mut self) {
         self.listener.own();
+    }
+
+    /// Which process serves the socket: the one that has called listen(2) last.
+    #[must_use]
+    pub fn process(&self) -> Option<i32> {
+        self.listener.process()
     }
 
     /// A copy of the listening socket's descriptor, for another process.

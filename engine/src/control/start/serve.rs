@@ -13,6 +13,7 @@ use crate::control::inheritance::Inheritance;
 use crate::control::names::Names;
 use crate::control::runner::Runner;
 use crate::control::supervisor;
+use crate::fault_points::fault_point;
 use crate::metrics::Metrics;
 use crate::panics;
 use crate::sandbox::{self, Role};
@@ -37,9 +38,10 @@ impl Daemon {
         }
         // Whatever starts from here on is inside as well.
         sandbox::enter(Role::Control);
-        supervisor::watch(&self.workers.queues, &self.workers.stats)?;
         let status = format!("serving with {} workers", self.workers());
         let resumed = self.inheritance.take().map(|inheritance| self.succeed(inheritance)).transpose()?.flatten();
+        // An heir is the service's main process only now, and has turned at all.
+        supervisor::watch(&self.workers.queues, &self.workers.stats)?;
         if let Some(((name, file), names)) = self.file.zip(names.clone()) {
             let queues = self.workers.queues.clone();
             self.control.employ(Steward::start(name, file, queues, runner.clone(), names, resumed)?);
@@ -75,15 +77,19 @@ impl Daemon {
 
     /// Goes on where another process stops. The mark of its sockets, if it has given its state.
     fn succeed(&mut self, inheritance: Inheritance) -> Result<Option<u32>, DaemonError> {
-        let Inheritance { mut succession, program, beginning } = inheritance;
+        let Inheritance { mut succession, program, beginning, queues } = inheritance;
         let file = self.file.as_ref().map(|(_, file)| file);
         let (offers, resumed) = match scrubbed(|| succession.take_state())? {
             Some(handover) => {
                 let offers = self.control.take_over(beginning, handover);
                 (offers.map_err(|why| succession.declined(&why))?, Some(self.control.fwmark()))
             }
+            None if self.server.process() != succession.process() => {
+                return Err(succession.refused("another process goes on in the place of the one that was asked"));
+            }
             None => {
                 log::warn!("the process that served has ended, and this one begins anew");
+                self.control.give_inherited_sockets()?;
                 self.control.begin(beginning, file)?;
                 (Vec::new(), None)
             }
@@ -91,7 +97,8 @@ impl Daemon {
         if resumed.is_some() {
             succession.wait_for_go()?;
         }
-        self.control.serve_from_now_on(offers, program.as_ref());
+        self.control.serve_from_now_on(offers, program.as_ref(), queues);
+        fault_point("new-serves");
         self.server.own();
         panics::remove_socket(self.server.place().clone());
         self.metrics.iter_mut().for_each(Metrics::begin);

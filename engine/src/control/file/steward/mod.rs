@@ -109,6 +109,8 @@ pub struct Steward {
     /// Ends a hook that runs.
     ending: Arc<AtomicBool>,
     asked: u64,
+    /// The last number that was a reload's.
+    reload_asked: u64,
     /// A reload that waits until everything is up.
     deferred: Option<u64>,
     is_gateway: bool,
@@ -148,8 +150,21 @@ impl Steward {
         let work = Work::new(interface, file, line, (tasks.clone(), resolver), told, resumed);
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
-        let (asked, deferred) = (0, None);
-        Ok(Self { tasks, wishes, report, ending, asked, deferred, is_gateway, path, read_at, unresolved, post_down })
+        let (asked, reload_asked, deferred) = (0, 0, None);
+        Ok(Self {
+            tasks,
+            wishes,
+            report,
+            ending,
+            asked,
+            reload_asked,
+            deferred,
+            is_gateway,
+            path,
+            read_at,
+            unresolved,
+            post_down,
+        })
     }
 
     /// Whether there is anything to take down at the end.
@@ -184,6 +199,7 @@ impl Steward {
     /// Has it read the file again. The number is that of the [`Report`] to wait for.
     pub fn reload(&mut self) -> u64 {
         self.asked += 1;
+        self.reload_asked = self.asked;
         // It is there for as long as we are.
         let _ = self.tasks.send(Task::Reload(self.asked));
         self.asked
@@ -209,6 +225,7 @@ impl Steward {
     /// Has it begin the reload that was put off, if one was.
     pub fn reload_now_if_asked(&mut self) {
         if let Some(number) = self.deferred.take() {
+            self.reload_asked = number;
             let _ = self.tasks.send(Task::Reload(number));
         }
     }
@@ -216,6 +233,12 @@ impl Steward {
     /// Tells it the interface's new name.
     pub fn rename(&self, name: &str) {
         let _ = self.tasks.send(Task::Renamed(name.to_owned()));
+    }
+
+    /// Whether a reload is being carried out, or waits.
+    #[must_use]
+    pub fn reloads(&self) -> bool {
+        self.deferred.is_some() || self.report().number < self.reload_asked
     }
 
     /// The last reload that was finished.
