@@ -41,6 +41,8 @@ pub enum Mail {
     Order(Order),
     /// Sockets to use from now on, in place of any others; `None` when the interface is down.
     Sockets(Option<SocketPair>),
+    /// Give a sign of life.
+    Sign,
     /// End the thread.
     Stop,
     /// End it badly.
@@ -81,6 +83,8 @@ pub struct ControlInbox {
     routes_in_use: Box<[AtomicU64]>,
     /// How many changes of the role each worker has obeyed.
     roles_obeyed: Box<[AtomicU64]>,
+    /// How many signs of life each worker has given.
+    signs_given: Box<[AtomicU64]>,
 }
 
 impl ControlInbox {
@@ -93,6 +97,7 @@ impl ControlInbox {
             turns: AtomicU64::new(0),
             routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             roles_obeyed: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            signs_given: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -188,6 +193,18 @@ impl ControlInbox {
     pub fn acknowledge_role(&self, worker: usize) {
         self.roles_obeyed[worker].fetch_add(1, Ordering::Release);
         self.sleeper.ring();
+    }
+
+    /// Worker `worker` lives, and somebody waits to hear that.
+    pub fn give_sign(&self, worker: usize) {
+        self.signs_given[worker].fetch_add(1, Ordering::Release);
+        self.sleeper.ring();
+    }
+
+    /// Whether all workers have given so many signs of life: one for each that they were asked for.
+    #[must_use]
+    pub fn have_given_signs(&self, asked: u64) -> bool {
+        self.signs_given.iter().all(|given| given.load(Ordering::Acquire) >= asked)
     }
 
     /// Whether all workers have obeyed the last of so many changes of the role. They obey each, in order.

@@ -57,6 +57,7 @@ impl Worker {
                 self.sockets_due = Some(sockets);
                 self.change_sockets()?;
             }
+            Mail::Sign => self.queues.control.give_sign(self.index),
             Mail::Stop => self.stopping = true,
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),

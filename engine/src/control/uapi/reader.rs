@@ -69,6 +69,7 @@ enum Simple {
     LogLevel(Option<LevelFilter>),
     Role(Option<Role>),
     Watch,
+    Alive,
     Capture(Box<capture::Request>),
     Peers(u32),
     Why([u8; 32]),
@@ -87,6 +88,7 @@ impl Simple {
             b"log_level=1" => Self::LogLevel(None),
             b"role=1" => Self::Role(None),
             b"watch=1" => Self::Watch,
+            b"alive=1" => Self::Alive,
             line if line.starts_with(b"role=") => Self::Role(Some(Role::parse(line.strip_prefix(b"role=")?)?)),
             line if line.starts_with(b"capture=") => {
                 Self::Capture(serde_json::from_slice(line.strip_prefix(b"capture=")?).ok()?)
@@ -115,6 +117,7 @@ impl Simple {
             Self::LogLevel(level) => Request::LogLevel(level),
             Self::Role(role) => Request::Role(role),
             Self::Watch => Request::Watch,
+            Self::Alive => Request::Alive,
             Self::Capture(request) => Request::Capture(request),
             Self::Peers(from) => Request::Peers(from),
             Self::Why(key) => Request::Why(key),
