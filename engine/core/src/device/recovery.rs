@@ -77,9 +77,8 @@ impl Recovery {
     pub fn doubt(&mut self, now: Time, out: &Outbox) {
         self.doubts = true;
         self.open(now, out);
-        if let Some(table) = &self.table {
-            table.doubt_sessions(true);
-        }
+        // A table that there is lacks those who were seen since it was made.
+        self.outdated = true;
     }
 
     /// Until when it is open.

@@ -134,6 +134,18 @@ fn who_may_have_a_newer_session_elsewhere_is_asked() {
     assert!(pair.b.take_sent().is_empty(), "doubts end");
 }
 
+/// The workers have a table already, of the time before the peer was seen.
+#[test]
+fn doubts_concern_peers_that_were_seen_only_since_the_start() {
+    let mut pair = Pair::connected();
+    pair.advance_to(START + REKEY_TIMEOUT * 3);
+    pair.b.take_sent();
+    pair.b.device.doubt_sessions(pair.b.now.mono);
+    pair.b.settle();
+    spoof(&mut pair, 9);
+    assert_eq!(kinds(&pair.b.take_sent()), [1]);
+}
+
 #[test]
 fn it_ends_after_reject_after_time() {
     let mut pair = restarted();
