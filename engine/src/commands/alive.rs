@@ -7,7 +7,7 @@ use crate::control::ask;
 
 const AFTER_HELP: &str = "\
 Asks control, and control asks each worker: when all of them have turned, a line says so, and what the gateway's role
-is. It is for health checks, as of keepalived: it costs each worker one turn. The status is 1 if no gateway is there, or
+is. It is for health checks, as of keepalived: it costs each worker one turn. The status is 2 if no gateway is there, or
 one of its threads does not answer within 10 s. A check that must be quicker puts timeout(1) in front of it.";
 
 /// Its arguments.

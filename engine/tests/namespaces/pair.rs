@@ -274,7 +274,8 @@ fn who_served_together_with_another_is_told_to_doubt_its_sessions() {
     assert_eq!(first.run("promote"), "active\n");
     let told = Instant::now();
     let took = first.arrivals.next().saturating_duration_since(told);
-    assert!(took < SOON, "{took:?}");
+    // Its handshake with the client was a moment ago, so the next message waits for Rekey-Timeout (5 s).
+    assert!(took < 2 * SOON, "{took:?}");
 }
 
 #[test]
@@ -286,5 +287,5 @@ fn a_gateway_gives_a_sign_of_life() {
     assert_eq!(first.run("alive"), format!("active: control and {words}\n"));
     assert_eq!(second.run("alive"), format!("passive: control and {words}\n"));
     let output = Command::new(us().path).args(["alive", "nobody0"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }

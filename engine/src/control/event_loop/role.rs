@@ -57,6 +57,10 @@ impl Control {
             None => return self.say_role(reply),
             Some(Role::Passive) => self.demote(now),
             Some(Role::Active) if self.role() == Role::Active => {
+                log::info!(
+                    "promoted, though active already: peers that send under a session that is not known here are asked \
+                     for a new one, for three minutes"
+                );
                 self.device.doubt_sessions(now);
                 self.plane.carry_out(&mut self.device, now);
             }
