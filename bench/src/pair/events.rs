@@ -16,8 +16,8 @@ use super::{POLL, wait};
 
 /// How long clients may take to come back before the next event. Who is not back by then is reported so.
 const RETURN_WITHIN: Duration = Duration::from_secs(30);
-/// All must be well for so long before an event is over. Linux ignores news about an address for a second after the last
-/// (`locktime`), and keepalived tells the network twice, a second apart: no failover is a second after another one.
+/// All must be well for so long before an event is over. Linux ignores news about an address for a second after the
+/// last (`locktime`), and keepalived tells the network twice, a second apart. No failover comes so soon after another.
 const WELL_FOR: Duration = Duration::from_millis(2_500);
 
 /// Everything that takes part, but the clients.

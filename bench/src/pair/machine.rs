@@ -229,8 +229,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Stops keepalived, as an operator does who wants the other machine to serve. The example's drop-in for systemd has
-    /// the gateway follow the address once more then, and so do we.
+    /// Stops keepalived, as an operator does who wants the other machine to serve. The example's drop-in for systemd
+    /// has the gateway follow the address once more then, and so do we.
     ///
     /// # Errors
     /// The example's script cannot have the gateway follow.

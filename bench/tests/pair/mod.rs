@@ -1,6 +1,7 @@
-//! The pair of `examples/pair` with real keepalived, in a short run. What it took is not asserted: this machine may have
-//! other things to do. That everybody comes back after each event is, and that one gateway serves in the end. Between
-//! the events the program itself waits until one machine serves and has the address, and the other does neither.
+//! The pair of `examples/pair` with real keepalived, in a short run. What it took is not asserted, as this machine may
+//! have other things to do. That everybody comes back after each event is, and that one gateway serves in the end.
+//! Between the events the program itself waits until one machine serves and has the address, and the other does
+//! neither.
 
 use serde_json::Value;
 

@@ -118,8 +118,8 @@ impl fmt::Display for Loaded {
     }
 }
 
-/// Reads the file, and refuses one that was written before `known`, in seconds since 1970. It is `None` that is returned
-/// if there is none.
+/// Reads the file, and refuses one that was written before `known`, in seconds since 1970. It is `None` that is
+/// returned if there is none.
 #[must_use]
 pub fn load(path: &Path, known: u64) -> (Vec<Remembered>, Option<Loaded>) {
     let (rows, result) = match read(path) {
