@@ -83,10 +83,6 @@ impl Process {
     }
 
     /// Ends it and waits for that.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
     fn end(&mut self) {
         let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
         let _ = self.0.wait();
@@ -235,7 +231,7 @@ impl Machine {
     /// # Errors
     /// The example's script cannot have the gateway follow.
     pub fn stop_keepalived(&mut self, place: &Place) -> Result<()> {
-        self.keepalived.take().map(Process::stop);
+        drop(self.keepalived.take());
         let mut command = self.namespace.command(place.script(self.number));
         run(command.args(["follow", &self.interface, &OUTER_ADDRESS.to_string()])).map(drop)
     }
