@@ -110,7 +110,7 @@ unpack_programs() {
     ) || fail "apt-get could not download $package"
     mkdir -p "$directory"
     for program in "${missing[@]}"; do
-        install -m 755 "$scratch/usr/bin/$program" "$directory/$program"
+        install -m 755 "$scratch"/usr/*bin/"$program" "$directory/$program"
     done
     rm -rf "$scratch"
 }

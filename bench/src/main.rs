@@ -16,6 +16,7 @@ mod demo;
 mod floods;
 mod handshakes;
 mod interrupt;
+mod pair;
 mod peers;
 mod report;
 mod results;
@@ -52,6 +53,9 @@ enum Command {
     /// A gateway under a flood: what a transfer of another peer keeps, beside the same flood dropped by nftables. All
     /// of it takes 12 minutes.
     Floods(floods::Options),
+    /// Two gateways behind one address, with keepalived: what clients lose when one of them fails, and how long a
+    /// promotion takes.
+    Pair(pair::Options),
     /// Installs the other implementations, and the tools that measure along.
     FetchPeers(peers::Options),
     /// Shows a file of results, renders it as a page with plots, or compares two of them.
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(options),
         Command::Aead(options) => aead::run(options),
         Command::Floods(options) => floods::run(options),
+        Command::Pair(options) => pair::run(options),
         Command::FetchPeers(options) => peers::run(options),
         Command::Report(options) => report::run(options),
         Command::Stages(options) => stages::run(options),

@@ -3,6 +3,7 @@
 
 mod handshakes;
 mod kernel;
+mod pair;
 mod schema;
 mod soak;
 mod traffic;

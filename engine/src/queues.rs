@@ -47,6 +47,8 @@ pub enum Mail {
     Rest(u32),
     /// Read again.
     GoOn,
+    /// Give a sign of life.
+    Sign,
     /// End the thread.
     Stop,
     /// End it badly.
@@ -88,6 +90,8 @@ pub struct ControlInbox {
     routes_in_use: Box<[AtomicU64]>,
     /// How many changes of the role each worker has obeyed.
     roles_obeyed: Box<[AtomicU64]>,
+    /// How many signs of life each worker has given.
+    signs_given: Box<[AtomicU64]>,
 }
 
 impl ControlInbox {
@@ -101,6 +105,7 @@ impl ControlInbox {
             turns: AtomicU64::new(0),
             routes_in_use: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             roles_obeyed: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            signs_given: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -220,6 +225,18 @@ impl ControlInbox {
     pub fn acknowledge_role(&self, worker: usize) {
         self.roles_obeyed[worker].fetch_add(1, Ordering::Release);
         self.sleeper.ring();
+    }
+
+    /// Worker `worker` lives, and somebody waits to hear that.
+    pub fn give_sign(&self, worker: usize) {
+        self.signs_given[worker].fetch_add(1, Ordering::Release);
+        self.sleeper.ring();
+    }
+
+    /// Whether all workers have given so many signs of life: one for each that they were asked for.
+    #[must_use]
+    pub fn have_given_signs(&self, asked: u64) -> bool {
+        self.signs_given.iter().all(|given| given.load(Ordering::Acquire) >= asked)
     }
 
     /// Whether all workers have obeyed the last of so many changes of the role. They obey each, in order.

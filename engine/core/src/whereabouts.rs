@@ -49,6 +49,8 @@ pub struct Whereabouts {
     places: Box<[AtomicU64]>,
     /// Nanoseconds of [`Time`].
     until: AtomicU64,
+    /// A peer may have a session that nobody has here, although it has one here as well.
+    doubts: AtomicBool,
 }
 
 impl Whereabouts {
@@ -63,7 +65,8 @@ impl Whereabouts {
         let places = (peers * PLACES_PER_ENTRY).next_power_of_two().max(PLACES_MIN);
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         let filter = zeros(places * FILTER_BITS_PER_PLACE / 64);
-        Self { filter, places: zeros(places), until: AtomicU64::new(until.as_nanos()) }
+        let (until, doubts) = (AtomicU64::new(until.as_nanos()), AtomicBool::new(false));
+        Self { filter, places: zeros(places), until, doubts }
     }
 
     /// For how many peers it has room.
@@ -115,6 +118,16 @@ impl Whereabouts {
     /// Keeps it in force until another time.
     pub fn set_until(&self, until: Time) {
         self.until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Whether a peer that has a session here may have a newer one with another gateway.
+    pub fn doubts_sessions(&self) -> bool {
+        self.doubts.load(Ordering::Relaxed)
+    }
+
+    /// From now on that may be, or not.
+    pub fn doubt_sessions(&self, doubts: bool) {
+        self.doubts.store(doubts, Ordering::Relaxed);
     }
 
     /// The bit of a tag. Its lower bits choose the place, so the bit is chosen by the upper ones.

@@ -17,7 +17,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    capture, check, demote, doctor, down, log_level, peers, promote, reload, restart, save, stats, top, up, watch, why,
+    alive, capture, check, demote, doctor, down, log_level, peers, promote, reload, restart, save, stats, top, up,
+    watch, why,
 };
 use crate::version::VERSION;
 
@@ -134,6 +135,9 @@ pub enum Command {
 
     /// Say in sentences what is wrong with a peer of NAME, and what to do
     Why(why::Args),
+
+    /// Have each thread of a gateway give a sign of life, and print its role: for health checks
+    Alive(alive::Args),
 
     /// Have a gateway that is passive serve its peers
     Promote(promote::Args),

@@ -1,5 +1,6 @@
 //! The subcommands: one file for each, with its arguments and what it does with them.
 
+pub mod alive;
 pub mod capture;
 pub mod check;
 pub mod demote;
@@ -28,6 +29,7 @@ use crate::control::error::DaemonError;
 /// Carries a subcommand out.
 pub fn run(command: Command) -> ExitCode {
     match command {
+        Command::Alive(args) => alive::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Up(args) => up::run(args),

@@ -106,6 +106,22 @@ pub fn role(name: &str, role: Role) -> Result<String, DaemonError> {
     lines.strip_prefix("role=").map(str::to_owned).ok_or_else(|| older(name.to_owned()))
 }
 
+/// Has control and each worker of the daemon that serves interface `name` give a sign of life. Returns a line that says
+/// so, with the role.
+///
+/// # Errors
+/// [`DaemonError::NotServed`]; [`DaemonError::NoAnswer`] if one of them hangs; [`DaemonError::Declined`].
+pub fn alive(name: &str) -> Result<String, DaemonError> {
+    let older = |name| {
+        DaemonError::Declined(format!("the daemon that serves interface {name} is not ringfort, or an older one"))
+    };
+    let lines = answer(name, "alive=1\n\n", older)?;
+    let words = lines.strip_prefix("workers=").and_then(|lines| lines.trim_end().split_once("\nrole="));
+    let (workers, role) = words.ok_or_else(|| older(name.to_owned()))?;
+    let workers = if workers == "1" { "1 worker".to_owned() } else { format!("{workers} workers") };
+    Ok(format!("{role}: control and {workers} answer\n"))
+}
+
 /// All peers of interface `name`, and who would like to be one. They come in parts, so the daemon is never kept long.
 ///
 /// # Errors

@@ -59,6 +59,7 @@ impl Worker {
             }
             Mail::Rest(round) => self.begin_rest(round),
             Mail::GoOn => self.go_on(),
+            Mail::Sign => self.queues.control.give_sign(self.index),
             Mail::Stop => self.stopping = true,
             #[cfg(test)]
             Mail::Panic => panic!("a test asked for it"),

@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -91,8 +92,13 @@ impl Gateway {
 }
 
 impl Network {
-    /// The first gateway serves, and the second one stands by.
+    /// The first gateway serves, and the second one stands by. It is told where the client is, as any tool may tell it.
     fn new(client: Implementation) -> Self {
+        Self::with(client, "endpoint=10.200.0.2:51820\n")
+    }
+
+    /// The same, with this said to the standby of its peer.
+    fn with(client: Implementation, told: &str) -> Self {
         let router = Namespace::new().unwrap();
         router.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
         let gateways = [Gateway::start(201, &router, ""), Gateway::start(202, &router, "--passive")];
@@ -112,15 +118,15 @@ impl Network {
             client: namespace,
             router,
         };
-        network.configure();
+        network.configure(told);
         network.move_to(0);
         network
     }
 
-    fn configure(&self) {
-        // A standby is told where the client is, as any tool may tell it. And both know by which address they are
-        // known: the one that asks first would otherwise ask from its own, and the client would follow it there.
-        for (gateway, endpoint) in self.gateways.iter().zip(["", "endpoint=10.200.0.2:51820\n"]) {
+    fn configure(&self, told: &str) {
+        // Both know by which address they are known: the one that asks first would otherwise ask from its own, and the
+        // client would follow it there.
+        for (gateway, endpoint) in self.gateways.iter().zip(["", told]) {
             let lines = format!(
                 "private_key={}\nlisten_port={PORT}\npublic_key={}\nsource={ADDRESS}\nallowed_ip={}/32\n{endpoint}",
                 self.keys.private.hex(),
@@ -219,4 +225,67 @@ fn a_client_of_ours_follows_the_address() {
 #[test]
 fn wireguard_go_follows_the_address() {
     fails_over(Implementation::WireguardGo);
+}
+
+/// The file of endpoints of a gateway.
+fn file(gateway: &Gateway) -> PathBuf {
+    janitor::directory().join(format!("{}.endpoints", gateway.interface))
+}
+
+/// As an operator's tool does it: the other one's file takes its place as a whole, while the standby runs.
+#[test]
+fn a_copy_of_the_other_s_file_is_read_at_the_promotion() {
+    let network = Network::with(Implementation::Ringfort, "");
+    let _flow = Flow::start(&network.client, SocketAddr::new(inner_v4(0), DATAGRAMS));
+    let [first, second] = &network.gateways;
+    first.arrivals.next();
+    let key = network.client_keys.public.base64();
+    eventually(PATIENCE, "it is written where the client is", || {
+        fs::read_to_string(file(first)).is_ok_and(|text| text.contains(&key))
+    });
+    let copy = file(second).with_extension("copy");
+    fs::copy(file(first), &copy).unwrap();
+    fs::rename(&copy, file(second)).unwrap();
+    assert_eq!(first.run("demote"), "passive\n");
+    network.move_to(1);
+    assert_eq!(second.run("promote"), "active\n");
+    let promoted = Instant::now();
+    let took = second.arrivals.next().saturating_duration_since(promoted);
+    assert!(took < SOON, "{took:?}");
+    let log = second.daemon.as_ref().unwrap().log();
+    assert!(log.contains("endpoints says where 1 peers were last"), "{log}");
+}
+
+/// Their network was cut in two, so both served. The client has a newer session with the other one.
+#[test]
+fn who_served_together_with_another_is_told_to_doubt_its_sessions() {
+    let network = Network::new(Implementation::Ringfort);
+    let _flow = Flow::start(&network.client, SocketAddr::new(inner_v4(0), DATAGRAMS));
+    let [first, second] = &network.gateways;
+    first.arrivals.next();
+    network.move_to(1);
+    assert_eq!(second.run("promote"), "active\n");
+    second.arrivals.next();
+    network.move_to(0);
+    assert_eq!(second.run("demote"), "passive\n");
+    eventually(PATIENCE, "the client goes on under a session of the other", || {
+        drops(&first.interface, "unknown_index") > 10
+    });
+    assert_eq!(first.run("promote"), "active\n");
+    let told = Instant::now();
+    let took = first.arrivals.next().saturating_duration_since(told);
+    // Its handshake with the client was a moment ago, so the next message waits for Rekey-Timeout (5 s).
+    assert!(took < 2 * SOON, "{took:?}");
+}
+
+#[test]
+fn a_gateway_gives_a_sign_of_life() {
+    let network = Network::new(Implementation::Ringfort);
+    let [first, second] = &network.gateways;
+    let workers = first.stat("workers");
+    let words = if workers == 1 { "1 worker answer".to_owned() } else { format!("{workers} workers answer") };
+    assert_eq!(first.run("alive"), format!("active: control and {words}\n"));
+    assert_eq!(second.run("alive"), format!("passive: control and {words}\n"));
+    let output = Command::new(us().path).args(["alive", "nobody0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }

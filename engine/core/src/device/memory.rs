@@ -69,6 +69,31 @@ impl Device {
         }
     }
 
+    /// Takes over what another gateway has remembered, which is newer than what this one knows. Peers that the operator
+    /// has put somewhere else here stay there. Peers that are not configured are remembered. To be called while nobody
+    /// is served.
+    pub fn relocate(&mut self, now: Time, all: impl IntoIterator<Item = Remembered>) {
+        for row in all {
+            let Some(id) = self.peers.by_key(&row.key) else {
+                self.remember([row]);
+                continue;
+            };
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            let Remembered { endpoint, configured, .. } = row;
+            if peer.configured.is_some_and(|here| configured != Some(here)) {
+                continue;
+            }
+            let source = peer.own_source(endpoint.remote).or(endpoint.source);
+            peer.shared.endpoint.set(Endpoint { source, ..endpoint });
+            peer.health.placed(endpoint.remote);
+            peer.recalled = Some(Box::new(Recalled { remote: endpoint.remote, configured }));
+            self.recovery.locate(endpoint.remote, id);
+            self.published.locate(endpoint.remote);
+            self.memory.moves.note();
+            follow(&mut self.changes, &mut self.schedule, peer, now);
+        }
+    }
+
     /// Says where a peer is that was just added: at the endpoint that the operator has configured, if he has, or where
     /// it was last.
     pub fn place_peer(&mut self, now: Time, id: PeerId, configured: Option<SocketAddr>) {

@@ -7,6 +7,10 @@
 //! since a peer that is there sends again. All of them together are limited as well.
 //!
 //! Without that data a packet for the peer does the same, as always.
+//!
+//! Two gateways with one key may both have served for a while, since their network was cut in two. A peer then has a
+//! newer session with the other one, while we still have ours and believe in it. Whoever notices that says so
+//! ([`Device::doubt_sessions`]): from then on data under an unknown index counts from peers that have sessions as well.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -44,6 +48,8 @@ pub(super) struct Recovery {
     entered: usize,
     /// The workers' table lacks somebody.
     outdated: bool,
+    /// Who has a session here may have a newer one elsewhere.
+    doubts: bool,
     /// The table, until all peers are in it.
     pub filling: Option<Filling>,
     /// Many addresses have neighbouring places: tables get twice the size.
@@ -65,6 +71,14 @@ impl Recovery {
             Some(table) => table.set_until(self.until),
             None => self.outdated = true,
         }
+    }
+
+    /// Peers may have sessions with another gateway that are newer than those that they have here.
+    pub fn doubt(&mut self, now: Time, out: &Outbox) {
+        self.doubts = true;
+        self.open(now, out);
+        // A table that there is lacks those who were seen since it was made.
+        self.outdated = true;
     }
 
     /// Until when it is open.
@@ -95,6 +109,7 @@ impl Recovery {
         self.tell(false, out);
         self.outdated = false;
         self.crowded = false;
+        self.doubts = false;
         self.filling = None;
         self.waiting.clear();
         if let Some(table) = self.table.take() {
@@ -151,6 +166,15 @@ impl Recovery {
 }
 
 impl Device {
+    /// Another gateway with our key may have served our peers meanwhile: for Reject-After-Time, a peer that sends under
+    /// a session that we do not have is asked for a new one, also if we have an older one. Sessions stay as they are.
+    /// Nothing happens while nobody is served.
+    pub fn doubt_sessions(&mut self, now: Time) {
+        if self.up {
+            self.recovery.doubt(now, &self.out);
+        }
+    }
+
     /// A peer sends under a session that we do not have.
     pub(super) fn note_lost_session(&mut self, now: Time, id: PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
@@ -164,9 +188,10 @@ impl Device {
     /// Asks peers that wait to be asked.
     pub(super) fn recover_due(&mut self, now: Now, rng: &mut dyn CryptoRng) {
         self.recovery.step(now.mono, &mut self.out);
+        let doubts = self.recovery.doubts;
         for _ in 0..ASKED_PER_STEP {
             let Some(peer) = self.recovery.next_due(now.mono) else { return };
-            if self.step(now, peer, rng, |peer, env| peer.ask_once(env)) == Some(true) {
+            if self.step(now, peer, rng, |peer, env| peer.ask_once(doubts, env)) == Some(true) {
                 self.recovery.note_asked(now.mono);
             }
         }
@@ -181,6 +206,7 @@ impl Device {
         }
         let room = Whereabouts::room_for(self.peers.len()) << u32::from(recovery.crowded);
         let table = Arc::new(Whereabouts::new(room, recovery.until));
+        table.doubt_sessions(recovery.doubts);
         recovery.entered = self.peers.len();
         recovery.filling = Some(Filling::new(table.clone()));
         recovery.retired.extend(recovery.table.replace(table.clone()));
@@ -190,10 +216,11 @@ impl Device {
 }
 
 impl Peer {
-    /// Asks for a session without repeating it, unless there is one, or one was asked for. True: a message left.
-    fn ask_once(&mut self, env: &mut Env<'_>) -> bool {
+    /// Asks for a session without repeating it, unless there is one that is not in doubt, or one was asked for. True: a
+    /// message left.
+    fn ask_once(&mut self, doubts: bool, env: &mut Env<'_>) -> bool {
         let now = env.now.mono;
-        let has_one = self.sessions.current().is_some_and(|session| session.valid(now, 0));
+        let has_one = !doubts && self.sessions.current().is_some_and(|session| session.valid(now, 0));
         let asking = self.timers.get(Timer::Retransmit).is_some();
         let asked = self.next_initiation_at().is_some_and(|at| now < at);
         if has_one || asking || asked || !self.can_initiate(env) {

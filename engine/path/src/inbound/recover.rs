@@ -27,13 +27,15 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// The peer that control has to be told of: it was last where the data comes from, and has no session.
+    /// The peer that control has to be told of: it was last where the data comes from, and has no session, or its
+    /// sessions are in doubt.
     fn choose(&mut self, now: Time, run: &Run<'_>, places: &Whereabouts, peers: &PeerTable) -> Option<PeerId> {
         let remote = run.origin.endpoint.remote;
         let chosen = places.find(now, remote).filter_map(|index| peers.at(index)).find(|peer| {
             let shared = peer.cell().shared();
             let is_there = shared.endpoint.get().is_some_and(|endpoint| endpoint.remote == remote);
-            is_there && !peer.has_session(now) && self.has_room(now) && shared.lost.tell(now)
+            let is_lost = places.doubts_sessions() || !peer.has_session(now);
+            is_there && is_lost && self.has_room(now) && shared.lost.tell(now)
         })?;
         self.count += 1;
         Some(chosen.cell().id())
@@ -49,7 +51,7 @@ impl Told {
 }
 
 impl<W: Watch> DataPath<W> {
-    /// Tells control of a peer without a session, if the data came from where it was last.
+    /// Tells control of a peer that has lost its session, if the data came from where it was last.
     pub(super) fn note_lost_session(&mut self, now: Time, run: &Run<'_>) {
         if let Some(peer) =
             self.whereabouts.as_deref().and_then(|places| self.told.choose(now, run, places, &self.peers))

@@ -216,3 +216,39 @@ fn pages_have_each_peer_once() {
     keys.dedup();
     assert_eq!((keys.len(), node.memory().len()), (42, 42));
 }
+
+/// Another gateway served meanwhile, and knows better; but not better than the operator.
+#[test]
+fn what_another_gateway_knows_is_newer() {
+    const A: &str = "203.0.113.1:51820";
+    const C: &str = "203.0.113.3:51820";
+    let news = Remembered { endpoint: Endpoint::new(address("198.51.100.77:1")), ..remembered(None) };
+    for (here, there, is_taken) in [
+        (None, None, true),
+        (None, Some(A), true),
+        (Some(A), Some(A), true),
+        (Some(A), None, false),
+        (Some(A), Some(C), false),
+    ] {
+        let (mut device, peer) = configured(here, here);
+        let before = endpoint(&device, peer);
+        device.set_passive(START, true);
+        let stranger = Remembered { key: PublicKey::new([6; 32]), ..news };
+        device.relocate(START, [Remembered { configured: there.map(address), ..news }, stranger]);
+        let expected = if is_taken { Some(news.endpoint) } else { before };
+        assert_eq!(endpoint(&device, peer), expected, "{here:?} here, {there:?} there");
+        let added = device.add_peer(stranger.key).unwrap();
+        device.place_peer(START, added, None);
+        assert_eq!(endpoint(&device, added), Some(news.endpoint), "who comes later is remembered");
+    }
+}
+
+/// Who has a source of his own here is asked from there.
+#[test]
+fn the_source_that_is_set_here_counts() {
+    let (mut device, peer) = configured(None, None);
+    device.set_peer_source(KEY, Some([192, 0, 2, 100].into())).unwrap();
+    device.relocate(START, [remembered(None)]);
+    let source = endpoint(&device, peer).and_then(|endpoint| endpoint.source);
+    assert_eq!(source, Some(LocalAddr { addr: [192, 0, 2, 100].into(), ifindex: 0 }));
+}

@@ -109,6 +109,43 @@ fn who_has_a_session_is_not_asked() {
     assert!(pair.b.take_sent().is_empty());
 }
 
+/// Two gateways served at a time. The peer has a newer session with the other one.
+#[test]
+fn who_may_have_a_newer_session_elsewhere_is_asked() {
+    let mut pair = Pair::connected();
+    let later = START + RECOVERY_TIME * 2;
+    pair.run_until(later);
+    pair.offer_a();
+    pair.exchange();
+    spoof(&mut pair, 9);
+    assert!(pair.b.take_sent().is_empty(), "nobody doubts that session");
+    pair.advance_to(later + REKEY_TIMEOUT * 2);
+    pair.b.take_sent();
+    pair.b.device.doubt_sessions(pair.b.now.mono);
+    pair.b.settle();
+    assert!(pair.b.has_sending_session(pair.a_at_b), "it stays");
+    spoof(&mut pair, 9);
+    spoof(&mut pair, 10);
+    assert_eq!(kinds(&pair.b.take_sent()), [1], "once");
+    pair.b.advance_to(later + REKEY_TIMEOUT * 2 + RECOVERY_TIME);
+    pair.b.advance_to(later + REKEY_TIMEOUT * 4 + RECOVERY_TIME);
+    pair.b.take_sent();
+    spoof(&mut pair, 11);
+    assert!(pair.b.take_sent().is_empty(), "doubts end");
+}
+
+/// The workers have a table already, of the time before the peer was seen.
+#[test]
+fn doubts_concern_peers_that_were_seen_only_since_the_start() {
+    let mut pair = Pair::connected();
+    pair.advance_to(START + REKEY_TIMEOUT * 3);
+    pair.b.take_sent();
+    pair.b.device.doubt_sessions(pair.b.now.mono);
+    pair.b.settle();
+    spoof(&mut pair, 9);
+    assert_eq!(kinds(&pair.b.take_sent()), [1]);
+}
+
 #[test]
 fn it_ends_after_reject_after_time() {
     let mut pair = restarted();

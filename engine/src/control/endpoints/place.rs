@@ -1,4 +1,4 @@
-//! Where the file is, and how it is read at the start.
+//! Where the file is, and how it is read: at the start, and when a gateway that stood by is promoted.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 use ringfort_core::device::Remembered;
 
-use super::text::{self, Damage, FILE_LEN_MAX};
+use super::text::{self, Contents, Damage, FILE_LEN_MAX};
+use crate::clock;
 
 /// Where a service has its state if its manager names no other place.
 const DIRECTORY: &str = "/var/lib/ringfort";
@@ -66,7 +67,17 @@ impl EndpointFile {
 #[derive(Debug)]
 pub struct Loaded {
     path: PathBuf,
-    result: Result<usize, LoadError>,
+    result: Result<Found, LoadError>,
+}
+
+/// What was found in it.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    peers: usize,
+    /// In seconds since 1970.
+    written: u64,
+    /// How long ago that was, in seconds.
+    age: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +90,8 @@ enum LoadError {
     TooLong,
     #[error(transparent)]
     Damage(#[from] Damage),
+    #[error("it is {0} s older than what this gateway knows itself")]
+    Older(u64),
 }
 
 impl Loaded {
@@ -87,27 +100,36 @@ impl Loaded {
     pub fn is_bad(&self) -> bool {
         self.result.is_err()
     }
+
+    /// When it was written, in seconds since 1970, if it is believed.
+    #[must_use]
+    pub fn written(&self) -> Option<u64> {
+        self.result.as_ref().ok().map(|found| found.written)
+    }
 }
 
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.result {
-            Ok(peers) => write!(f, "{path} says where {peers} peers were last"),
+            Ok(Found { peers, age, .. }) => write!(f, "{path} says where {peers} peers were last, {age} s ago"),
             Err(error) => write!(f, "{path} is ignored: {error}. It is replaced when a peer is heard of"),
         }
     }
 }
 
-/// Reads the file. It is `None` that is returned if there is none.
+/// Reads the file, and refuses one that was written before `known`, in seconds since 1970. It is `None` that is
+/// returned if there is none.
 #[must_use]
-pub fn load(path: &Path) -> (Vec<Remembered>, Option<Loaded>) {
+pub fn load(path: &Path, known: u64) -> (Vec<Remembered>, Option<Loaded>) {
     let (rows, result) = match read(path) {
         Err(LoadError::System(error)) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), None),
         Err(error) => (Vec::new(), Err(error)),
-        Ok(rows) => {
-            let count = rows.len();
-            (rows, Ok(count))
+        Ok(Contents { written, .. }) if written < known => (Vec::new(), Err(LoadError::Older(known - written))),
+        Ok(Contents { rows, written }) => {
+            let age = clock::unix_secs().saturating_sub(written);
+            let found = Found { peers: rows.len(), written, age };
+            (rows, Ok(found))
         }
     };
     (rows, Some(Loaded { path: path.to_owned(), result }))
@@ -120,7 +142,7 @@ pub(super) fn boot_id() -> String {
     if id.is_empty() || id.contains(char::is_whitespace) { "-".to_owned() } else { id.to_owned() }
 }
 
-fn read(path: &Path) -> Result<Vec<Remembered>, LoadError> {
+fn read(path: &Path) -> Result<Contents, LoadError> {
     // A pipe must not keep us waiting.
     let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let metadata = file.metadata()?;
@@ -158,10 +180,10 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_refused_at_once() {
-        let (rows, loaded) = load(Path::new("/nonexistent/wg0.endpoints"));
+        let (rows, loaded) = load(Path::new("/nonexistent/wg0.endpoints"), 0);
         assert!(rows.is_empty() && loaded.is_none());
         for path in ["/dev/zero", "/proc"] {
-            let (rows, loaded) = load(Path::new(path));
+            let (rows, loaded) = load(Path::new(path), 0);
             assert!(rows.is_empty());
             let loaded = loaded.expect("something is there");
             assert!(loaded.is_bad() && loaded.to_string().contains("regular"), "{loaded}");

@@ -30,7 +30,7 @@ impl Rig {
             let _ = begin.send(text.parse().unwrap());
             result.recv().unwrap_or(Ok(()))
         };
-        let render = |rows: &[Remembered]| rows.len().to_string();
+        let render = |rows: &[Remembered], _| rows.len().to_string();
         let writer = Writer::start_with(PathBuf::from("/nonexistent/a file"), render, write).unwrap();
         let keeper = Keeper { writer: Some(writer), ..Keeper::none() };
         Self { keeper, device: Device::new(1), begun, results, peers: 0 }
@@ -131,7 +131,7 @@ fn the_file_follows_the_name() {
     let row = |n| Remembered { key: PublicKey::new([n; 32]), endpoint, configured: None, gone_since: None };
     let write = |rows| {
         let (done, is_done) = std::sync::mpsc::sync_channel(1);
-        assert!(writer.offer(Job { rows, done: Some(done) }));
+        assert!(writer.offer(Job { rows, made: 1, anew: false, done: Some(done) }));
         is_done.recv_timeout(PATIENCE).unwrap();
     };
     write(vec![row(1)]);
@@ -200,6 +200,44 @@ fn what_could_not_be_written_is_tried_again_with_the_next_list() {
     let endpoint = ringfort_core::ids::Endpoint::new(([192, 0, 2, 1], 7).into());
     let rows = vec![Remembered { key: PublicKey::new([1; 32]), endpoint, configured: None, gone_since: None }];
     rig.results.send(Ok(())).unwrap();
-    rig.keeper.writer.take().unwrap().write_last(rows, Instant::now() + PATIENCE);
+    let last = Job { rows, made: 1, anew: false, done: None };
+    rig.keeper.writer.take().unwrap().write_last(last, Instant::now() + PATIENCE);
     assert_eq!(rig.begun.try_recv(), Ok(1));
+}
+
+/// The file of a passive gateway is the one of whoever serves.
+#[test]
+fn who_stands_by_writes_only_what_it_knew_before() {
+    let mut rig = Rig::new();
+    rig.keeper.follow_role(true, START);
+    rig.add_peers(2);
+    rig.step(millis(0));
+    assert_eq!(rig.begun(), 2, "what it knew when it was demoted");
+    rig.succeed();
+    rig.add_peers(1);
+    rig.step(Duration::from_secs(100));
+    assert_eq!((rig.keeper.next_deadline(), rig.begun.try_recv().is_err()), (None, true));
+    // What it has written is not there any more, so the same is written again.
+    rig.keeper.follow_role(false, START + Duration::from_secs(200));
+    rig.step(Duration::from_secs(200));
+    assert_eq!(rig.begun(), 3);
+    rig.succeed();
+    rig.keeper.follow_role(true, START + Duration::from_secs(300));
+    rig.step(Duration::from_secs(300));
+    assert_eq!(rig.begun(), 3, "it says the same, of a later time");
+    rig.succeed();
+    rig.add_peers(1);
+    let Rig { keeper, mut device, begun, results, .. } = rig;
+    keeper.finish(&mut device);
+    assert!(begun.try_recv().is_err(), "not at its end, either");
+    drop(results);
+}
+
+#[test]
+fn who_begins_passive_writes_nothing() {
+    let mut rig = Rig::new();
+    rig.keeper.begin_passive();
+    rig.add_peers(2);
+    rig.step(millis(0));
+    assert_eq!((rig.keeper.next_deadline(), rig.begun.try_recv().is_err()), (None, true));
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! ringfort endpoints 1
 //! boot 0d3a4b6c-5f21-4a3f-9a55-3a6f0a2c8c11
+//! written 1796000000
 //! xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg= 198.51.100.9:40112 192.0.2.7%3 - -
 //! end 1 5b2f0e…
 //! ```
@@ -10,7 +11,8 @@
 //! Each peer has a line of five fields: its key; where it was; the source that it knew us by, with the interface's
 //! index; the endpoint as configured; and the second since 1970 from which it is not configured. The last line has the
 //! number of peers, and a hash of all before it: what a disk has damaged is not believed. Interfaces are known by other
-//! numbers after the machine was started anew.
+//! numbers after the machine was started anew, or on another machine. When the list was made, in seconds since 1970,
+//! tells a gateway that stood by which is newer: the file, or what it knows itself.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -51,11 +53,21 @@ pub enum Damage {
     Line(usize),
 }
 
-/// The text that says this of peers, on a machine that was started under this name.
-pub fn render(rows: &[Remembered], boot: &str) -> String {
+/// What a text says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Where peers were.
+    pub rows: Vec<Remembered>,
+    /// When that was so, in seconds since 1970.
+    pub written: u64,
+}
+
+/// The text that says this of peers, on a machine that was started under this name. `written` is when that is so, in
+/// seconds since 1970.
+pub fn render(rows: &[Remembered], written: u64, boot: &str) -> String {
     let mut text = String::with_capacity(rows.len() * 128 + 256);
     text.push_str(HEAD);
-    writeln!(text, "boot {boot}").expect("a string takes everything");
+    writeln!(text, "boot {boot}\nwritten {written}").expect("a string takes everything");
     for Remembered { key, endpoint, configured, gone_since } in rows {
         let source = endpoint.source.map(|LocalAddr { addr, ifindex }| format!("{addr}%{ifindex}"));
         let configured = configured.map(|configured| configured.to_string());
@@ -74,7 +86,7 @@ pub fn render(rows: &[Remembered], boot: &str) -> String {
 ///
 /// # Errors
 /// [`Damage`].
-pub fn parse(text: &str, boot: &str) -> Result<Vec<Remembered>, Damage> {
+pub fn parse(text: &str, boot: &str) -> Result<Contents, Damage> {
     let body = text
         .strip_prefix(HEAD)
         .ok_or_else(|| if text.starts_with(HEAD_OF_ANY_VERSION) { Damage::Version } else { Damage::Foreign })?;
@@ -86,12 +98,15 @@ pub fn parse(text: &str, boot: &str) -> Result<Vec<Remembered>, Damage> {
     let lines = body.get(..end - HEAD.len()).ok_or(Damage::End)?;
     let mut lines = lines.lines().zip(2..);
     let was = lines.next().and_then(|(line, _)| line.strip_prefix("boot ")).ok_or(Damage::Line(2))?;
+    let written = lines.next().and_then(|(line, _)| line.strip_prefix("written ")?.parse().ok());
+    let written = written.ok_or(Damage::Line(3))?;
     let rows: Vec<_> = lines.map(|(line, number)| row(line).ok_or(Damage::Line(number))).collect::<Result<_, _>>()?;
     if count.parse() != Ok(rows.len()) {
         return Err(Damage::End);
     }
     let is_same = was == boot && boot != NONE;
-    Ok(rows.into_iter().filter_map(|row| if is_same { Some(row) } else { of_another_boot(row) }).collect())
+    let rows = rows.into_iter().filter_map(|row| if is_same { Some(row) } else { of_another_boot(row) }).collect();
+    Ok(Contents { rows, written })
 }
 
 fn row(line: &str) -> Option<Remembered> {
@@ -139,6 +154,7 @@ mod tests {
 
     use super::*;
 
+    const WRITTEN: u64 = 1_796_000_000;
     const BOOT: &str = "0d3a4b6c-5f21-4a3f-9a55-3a6f0a2c8c11";
 
     fn rows() -> Vec<Remembered> {
@@ -162,18 +178,19 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for count in 0..=rows().len() {
-            let text = render(&rows()[..count], BOOT);
-            assert_eq!(parse(&text, BOOT).as_deref(), Ok(&rows()[..count]), "{text}");
+            let text = render(&rows()[..count], WRITTEN, BOOT);
+            let rows = rows()[..count].to_vec();
+            assert_eq!(parse(&text, BOOT), Ok(Contents { rows, written: WRITTEN }), "{text}");
         }
-        let text = render(&rows(), BOOT);
+        let text = render(&rows(), WRITTEN, BOOT);
         let line = format!("{} 198.51.100.9:40112 192.0.2.7%3 - -", key_text::encode(&PublicKey::new([1; 32])));
-        assert_eq!(text.lines().nth(2), Some(line.as_str()));
+        assert_eq!(text.lines().nth(3), Some(line.as_str()));
     }
 
     #[test]
     fn interfaces_have_other_numbers_after_a_boot() {
         for (was, is) in [(BOOT, "another"), (NONE, NONE)] {
-            let read = parse(&render(&rows(), was), is).unwrap();
+            let read = parse(&render(&rows(), WRITTEN, was), is).unwrap().rows;
             let sources = read.iter().map(|row| row.endpoint.source.map(|source| source.ifindex));
             assert_eq!(sources.collect::<Vec<_>>(), [Some(0), Some(0), None], "the third was known by its link");
         }
@@ -182,7 +199,7 @@ mod tests {
     /// Whatever a disk makes of it: a byte, or the end that is missing.
     #[test]
     fn no_damage_is_believed() {
-        let text = render(&rows(), BOOT);
+        let text = render(&rows(), WRITTEN, BOOT);
         for len in 0..text.len() {
             assert!(parse(&text[..len], BOOT).is_err(), "{len} bytes of {}", text.len());
         }
@@ -203,14 +220,16 @@ mod tests {
         assert_eq!(parse("[Interface]\n", BOOT), Err(Damage::Foreign));
         assert_eq!(parse("ringfort endpoints 2\n", BOOT), Err(Damage::Version));
         assert_eq!(parse(HEAD, BOOT), Err(Damage::End));
-        let wrong = format!("{HEAD}boot {BOOT}\nnonsense\n");
-        assert_eq!(parse(&format!("{wrong}end 1 {}\n", hash(&wrong)), BOOT), Err(Damage::Line(3)));
+        for (lines, wrong) in [("nonsense\n", 3), ("written soon\n", 3), ("written 1\nnonsense\n", 4)] {
+            let text = format!("{HEAD}boot {BOOT}\n{lines}");
+            assert_eq!(parse(&format!("{text}end 1 {}\n", hash(&text)), BOOT), Err(Damage::Line(wrong)), "{lines}");
+        }
     }
 
     proptest! {
         #[test]
         fn nonsense_is_refused_and_not_panicked_about(text in "\\PC*", lines in 0usize..4) {
-            let text = format!("{HEAD}boot x\n{}", format!("{text}\n").repeat(lines));
+            let text = format!("{HEAD}boot x\nwritten 1\n{}", format!("{text}\n").repeat(lines));
             let claimed = format!("{text}end {lines} {}\n", hash(&text));
             prop_assert!(parse(&claimed, BOOT).is_err() || lines == 0);
             prop_assert!(parse(&text, BOOT).is_err());

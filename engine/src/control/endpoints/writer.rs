@@ -1,4 +1,4 @@
-//! The thread that writes the file. Nobody but it waits for the disk.
+//! The thread that writes the file, and reads it when a gateway is promoted. Nobody but it waits for the disk.
 //!
 //! A new file is written beside the old one, brought to the disk, and takes its name. Without `fdatasync` the name may
 //! reach the disk before the contents, and a power failure then leaves an empty file. The directory is not
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use ringfort_core::device::Remembered;
 
-use super::{place, text};
+use super::{Loaded, place, text};
+use crate::queues::Queues;
 use crate::sandbox::{self, Role};
 
 /// How long after a failure the same is tried again, if nothing new comes.
@@ -28,15 +29,36 @@ const POLL: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) rows: Vec<Remembered>,
+    /// When it was made, in seconds since 1970.
+    pub(super) made: u64,
+    /// It is written even if the file says the same already: somebody else may have replaced it, or it must be known
+    /// that this is still so.
+    pub(super) anew: bool,
     /// Told when it is written, or cannot be.
     pub(super) done: Option<SyncSender<()>>,
+}
+
+/// A file to read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Older ones are refused: in seconds since 1970.
+    pub(super) known: u64,
+    pub(super) answer: SyncSender<(Vec<Remembered>, Option<Loaded>)>,
+    /// Where to ring when it is read.
+    pub(super) queues: Arc<Queues>,
+}
+
+#[derive(Debug)]
+enum Task {
+    Write(Job),
+    Read(Reading),
 }
 
 /// The thread's other end.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: SyncSender<Job>,
-    /// A job has not been done yet.
+    tasks: SyncSender<Task>,
+    /// A list has not been written yet.
     busy: Arc<AtomicBool>,
     /// Where the next list goes to.
     place: Arc<Mutex<PathBuf>>,
@@ -49,16 +71,17 @@ impl Writer {
     /// The system's.
     pub(super) fn start(path: PathBuf) -> io::Result<Self> {
         let boot = place::boot_id();
-        Self::start_with(path, move |rows| text::render(rows, &boot), |path, text| replace(path, text.as_bytes()))
+        let render = move |rows: &[Remembered], made| text::render(rows, made, &boot);
+        Self::start_with(path, render, |path, text| replace(path, text.as_bytes()))
     }
 
     pub(super) fn start_with(
         path: PathBuf,
-        render: impl Fn(&[Remembered]) -> String + Send + 'static,
+        render: impl Fn(&[Remembered], u64) -> String + Send + 'static,
         write: impl FnMut(&Path, &str) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
         let place = Arc::new(Mutex::new(path.clone()));
-        let (jobs, received) = sync_channel(1);
+        let (tasks, received) = sync_channel(1);
         let busy = Arc::new(AtomicBool::new(false));
         let work = Work {
             place: place.clone(),
@@ -66,12 +89,12 @@ impl Writer {
             render,
             write,
             busy: busy.clone(),
-            written: String::new(),
+            written: None,
             unwritten: None,
             error: None,
         };
         thread::Builder::new().name("endpoints".to_owned()).spawn(move || work.run(&received))?;
-        Ok(Self { jobs, busy, place })
+        Ok(Self { tasks, busy, place })
     }
 
     /// Whether a list is still being written.
@@ -89,18 +112,23 @@ impl Writer {
     /// Gives it a list to write. False: it has not written the one before.
     pub(super) fn offer(&self, job: Job) -> bool {
         self.busy.store(true, Ordering::Release);
-        self.jobs.try_send(job).is_ok()
+        self.tasks.try_send(Task::Write(job)).is_ok()
+    }
+
+    /// Has it read the file, behind what it has to write. False: it has too much to do.
+    pub(super) fn read(&self, reading: Reading) -> bool {
+        self.tasks.try_send(Task::Read(reading)).is_ok()
     }
 
     /// Writes a last list, and waits for that until `deadline`.
-    pub(super) fn write_last(self, rows: Vec<Remembered>, deadline: Instant) {
+    pub(super) fn write_last(self, job: Job, deadline: Instant) {
         let (done, is_done) = sync_channel(1);
-        let mut job = Job { rows, done: Some(done) };
-        while let Err(TrySendError::Full(back)) = self.jobs.try_send(job) {
+        let mut task = Task::Write(Job { done: Some(done), ..job });
+        while let Err(TrySendError::Full(back)) = self.tasks.try_send(task) {
             if Instant::now() >= deadline {
                 return;
             }
-            job = back;
+            task = back;
             sleep(POLL);
         }
         // Where peers were is then as of the list before.
@@ -116,27 +144,33 @@ struct Work<R, W> {
     render: R,
     write: W,
     busy: Arc<AtomicBool>,
-    /// What the file says.
-    written: String,
-    /// What it should say, and could not be written.
-    unwritten: Option<String>,
+    /// What the file says, if we have written it.
+    written: Option<Vec<Remembered>>,
+    /// What it should say, and could not be written, with when it was made.
+    unwritten: Option<(Vec<Remembered>, u64)>,
     /// What was said of that last.
     error: Option<String>,
 }
 
-impl<R: Fn(&[Remembered]) -> String, W: FnMut(&Path, &str) -> io::Result<()>> Work<R, W> {
-    fn run(mut self, jobs: &Receiver<Job>) {
+impl<R: Fn(&[Remembered], u64) -> String, W: FnMut(&Path, &str) -> io::Result<()>> Work<R, W> {
+    fn run(mut self, tasks: &Receiver<Task>) {
         sandbox::enter(Role::Files);
         loop {
-            let job = match self.unwritten {
-                Some(_) => jobs.recv_timeout(RETRY),
-                None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let task = match self.unwritten {
+                Some(_) => tasks.recv_timeout(RETRY),
+                None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             self.follow();
-            let done = match job {
-                Ok(Job { rows, done }) => {
-                    let text = (self.render)(&rows);
-                    self.unwritten = (text != self.written).then_some(text);
+            let done = match task {
+                Ok(Task::Read(Reading { known, answer, queues })) => {
+                    // Whoever asked may have given up waiting.
+                    let _ = answer.try_send(place::load(&self.path, known));
+                    queues.control.wake();
+                    continue;
+                }
+                Ok(Task::Write(Job { rows, made, anew, done })) => {
+                    self.written = self.written.take().filter(|_| !anew);
+                    self.unwritten = (self.written.as_ref() != Some(&rows)).then_some((rows, made));
                     done
                 }
                 Err(RecvTimeoutError::Timeout) => None,
@@ -154,7 +188,7 @@ impl<R: Fn(&[Remembered]) -> String, W: FnMut(&Path, &str) -> io::Result<()>> Wo
         if path != self.path {
             if fs::rename(&self.path, &path).is_err() {
                 // It is made there.
-                self.written.clear();
+                self.written = None;
             }
             self.path = path;
         }
@@ -162,16 +196,16 @@ impl<R: Fn(&[Remembered]) -> String, W: FnMut(&Path, &str) -> io::Result<()>> Wo
 
     /// Writes what is not written, and says what is wrong once.
     fn write(&mut self) {
-        let Some(text) = self.unwritten.take() else { return };
-        match (self.write)(&self.path, &text) {
+        let Some((rows, made)) = self.unwritten.take() else { return };
+        match (self.write)(&self.path, &(self.render)(&rows, made)) {
             Ok(()) => {
-                self.written = text;
+                self.written = Some(rows);
                 if self.error.take().is_some() {
                     log::info!("where peers are is kept in {} again", self.path.display());
                 }
             }
             Err(error) => {
-                self.unwritten = Some(text);
+                self.unwritten = Some((rows, made));
                 let error = error.to_string();
                 if self.error.as_ref() != Some(&error) {
                     log::warn!(

@@ -28,7 +28,7 @@ use getrandom::rand_core::UnwrapErr;
 use nix::sys::epoll::EpollTimeout;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use ringfort_core::device::{Device, Durations, Remembered};
+use ringfort_core::device::{Device, Durations};
 use ringfort_core::time::{Now, Time};
 use ringfort_path::Order;
 use route_netlink::LinkState;
@@ -37,7 +37,7 @@ use secret_memory::scrubbed;
 use super::capture::Captures;
 use super::cores::Cores;
 use super::data_plane::DataPlane;
-use super::endpoints::Keeper;
+use super::endpoints::{Keeper, Pending};
 use super::error::DaemonError;
 use super::file::steward::{LastHooks, Steward};
 use super::gather::{Gathering, Subject};
@@ -93,6 +93,10 @@ pub struct Control {
     /// How long turns took.
     turns: Durations,
     endpoints: Keeper,
+    /// The file of endpoints is read before the gateway serves.
+    promotion: Option<Pending>,
+    /// How many signs of life each worker was asked for.
+    signs_asked: u64,
     metrics_place: Option<MetricsPlace>,
     unreachables: Unreachables,
     /// Who reads the configuration file, if there is one.
@@ -150,6 +154,8 @@ impl Control {
             source,
             turns: Durations::default(),
             endpoints: Keeper::none(),
+            promotion: None,
+            signs_asked: 0,
             metrics_place: None,
             unreachables: Unreachables::new(),
             steward: None,
@@ -170,17 +176,6 @@ impl Control {
     #[must_use]
     pub fn memory(&self) -> Division {
         self.source.memory
-    }
-
-    /// Takes over where peers were last, and has it kept from now on, both before any peer is added.
-    pub fn remember(&mut self, peers: Vec<Remembered>, keeper: Keeper) {
-        self.device.remember(peers);
-        self.endpoints = keeper;
-    }
-
-    /// Where peers are is written for the next process. To be called when this one ends.
-    pub fn finish(&mut self) {
-        std::mem::replace(&mut self.endpoints, Keeper::none()).finish(&mut self.device);
     }
 
     /// Runs until the end. `sleep` is of [`Control::sleep`] with the same server and signals.
@@ -263,6 +258,7 @@ impl Control {
         let more = self.take_messages(now);
         self.sources.step(now.mono, &mut self.device, self.plane.sockets().way());
         self.unreachables.step(now.mono, &mut self.device);
+        let promotes = self.step_promotion(now.mono);
         self.device.handle_timeout(now, &mut self.rng);
         self.plane.carry_out(&mut self.device, now.mono);
         self.work(now.mono);
@@ -273,7 +269,7 @@ impl Control {
         let handshakes_waiting = self.handshakes_waiting();
         let Self { device, plane, turns, gathering, .. } = self;
         let gathers = gathering.step(&Subject { device, plane, handshakes_waiting, turns, now: now.mono });
-        self.endpoints.step(now.mono, &mut self.device) || gathers || more
+        self.endpoints.step(now.mono, &mut self.device) || gathers || promotes || more
     }
 
     fn handshakes_waiting(&self) -> usize {
@@ -284,6 +280,7 @@ impl Control {
         let own = [self.device.poll_timeout(), self.plane.next_deadline(), self.sources.next_deadline()];
         let own = own.into_iter().chain([self.interface.next_deadline(), self.endpoints.next_deadline()]);
         let own = own.chain([self.jobs.next_deadline(), self.cores.as_ref().and_then(Cores::next_deadline)]);
+        let own = own.chain([self.promotion.as_ref().and_then(Pending::next_deadline)]);
         own.chain([server.next_deadline()]).flatten().min()
     }
 

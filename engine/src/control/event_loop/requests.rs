@@ -59,6 +59,7 @@ impl Handler for Control {
                 Err(errno) => return Progress::Done(errno),
             },
             Request::Role(role) => return self.change_role(role, reply, now),
+            Request::Alive => return self.ask_for_signs(reply),
             Request::Peers(from) => peers::peers(reply, &self.device, &self.surroundings(), from, now),
             Request::Why(key) => {
                 let key = PublicKey::new(key);
@@ -87,6 +88,7 @@ impl Handler for Control {
                 Progress::Unfinished(Unfinished::Watch(watching))
             }
             Unfinished::Role(wanted) => self.settle_role(wanted, reply),
+            Unfinished::Alive(asked) => self.settle_signs(asked, reply),
             Unfinished::Listing(mut listing) => match listing.page(reply, &self.device) {
                 true => Progress::Unfinished(Unfinished::Listing(listing)),
                 false => Progress::Done(Errno::OK),

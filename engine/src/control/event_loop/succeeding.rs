@@ -34,6 +34,9 @@ impl Control {
         let device = Device::take_over(now, workers, x25519, outpost, handover);
         self.device = device.map_err(|error| error.to_string())?;
         self.endpoints = keeper;
+        if self.device.is_passive() {
+            self.endpoints.begin_passive();
+        }
         self.look_at_interface(now).map_err(|error| error.to_string())?;
         self.plane.give_inherited_sockets().map_err(|error| error.to_string())?;
         let offers = self.plane.carry_out_at_rest(&mut self.device, now);

@@ -57,6 +57,8 @@ pub enum Unfinished {
     Change(Receiver<Outcome>),
     /// Workers and peers are being told of a role.
     Role(Role),
+    /// Workers were asked for so many signs of life.
+    Alive(u64),
     /// All peers are listed, the next page as soon as the client has read the one before.
     Listing(Listing),
     /// What happens to peers is told as it happens, until the client hangs up.

@@ -286,8 +286,8 @@ fn source(
 /// Reads where peers were last, and has it kept from now on, unless that is not wanted.
 fn keep_endpoints(cli: &Serve) -> Result<(Keeper, Vec<Remembered>, Option<Loaded>), DaemonError> {
     let Some(path) = cli.endpoints.path(&cli.name) else { return Ok((Keeper::none(), Vec::new(), None)) };
-    let (peers, loaded) = endpoints::load(&path);
-    let keeper = Keeper::start(cli.endpoints.clone(), path);
+    let (peers, loaded) = endpoints::load(&path, 0);
+    let keeper = Keeper::start(cli.endpoints.clone(), path, loaded.as_ref());
     let keeper = keeper.map_err(|error| DaemonError::system("start a thread for the file of endpoints", error))?;
     Ok((keeper, peers, loaded))
 }

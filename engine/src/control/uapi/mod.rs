@@ -16,8 +16,9 @@
 //! peer's `name`, which belongs to its public key as the suite does; an empty one takes it back.
 //!
 //! `role=1` says whether the gateway serves its peers (`active`) or another one does (`passive`); with one of these
-//! words in place of the 1, that is set. `watch=1` is answered by a line of JSON for each peer, and one for each change
-//! from then on, until the client hangs up.
+//! words in place of the 1, that is set. `alive=1` is answered with the role and the number of workers when each of
+//! them has given a sign of life. `watch=1` is answered by a line of JSON for each peer, and one for each change from
+//! then on, until the client hangs up.
 //!
 //! `origin=1` says which process serves, and how it was started; `restart=1` has another one started, to go on in its
 //! place. That one says `hand_over=VERSIONS` and `hand_over_state=1`, and what follows on the connection is no text: see

@@ -74,6 +74,7 @@ enum Simple {
     LogLevel(Option<LevelFilter>),
     Role(Option<Role>),
     Watch,
+    Alive,
     Capture(Box<capture::Request>),
     Peers(u32),
     HandOver(HandOver),
@@ -103,6 +104,7 @@ impl Simple {
             line if line.starts_with(b"hand_over=") => {
                 Self::HandOver(HandOver::Offer(Versions::parse(line.strip_prefix(b"hand_over=")?)?))
             }
+            b"alive=1" => Self::Alive,
             line if line.starts_with(b"role=") => Self::Role(Some(Role::parse(line.strip_prefix(b"role=")?)?)),
             line if line.starts_with(b"capture=") => {
                 Self::Capture(serde_json::from_slice(line.strip_prefix(b"capture=")?).ok()?)
@@ -134,6 +136,7 @@ impl Simple {
             Self::LogLevel(level) => Request::LogLevel(level),
             Self::Role(role) => Request::Role(role),
             Self::Watch => Request::Watch,
+            Self::Alive => Request::Alive,
             Self::Capture(request) => Request::Capture(request),
             Self::HandOver(step) => Request::HandOver(step),
             Self::Peers(from) => Request::Peers(from),

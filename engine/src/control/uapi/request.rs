@@ -41,6 +41,8 @@ pub enum Request {
     /// `role=1`, another: whether the gateway serves its peers. With `active` or `passive` in place of the 1, that is
     /// set first.
     Role(Option<Role>),
+    /// `alive=1`, another: answered when each worker has given a sign of life.
+    Alive,
     /// `watch=1`, another: what happens to peers, from now on until the client hangs up.
     Watch,
     /// `peers=1`, another: the state of peers, and why they are in it. An answer has a part of them and says where the

@@ -262,6 +262,7 @@ fn operations_of_one_line_want_a_blank_line() {
     }
     assert!(matches!(events(b"role=\n", 1)[..], [RequestEvent::HangUp]));
     assert!(matches!(events(b"watch=1\n\n", 1)[..], [RequestEvent::Request(Request::Watch)]));
+    assert!(matches!(events(b"alive=1\n\n", 1)[..], [RequestEvent::Request(Request::Alive)]));
     assert!(matches!(
         events(b"get=1\nx\n\nget=1\n\n", 3)[..],
         [RequestEvent::Refused(Refusal::TrailingText), RequestEvent::Request(Request::Get)]

@@ -108,7 +108,7 @@ impl Handler for Fake {
                 Ok(_) => Progress::Done(Errno::OK),
                 Err(_) => Progress::Unfinished(Unfinished::Change(outcome)),
             },
-            Unfinished::Role(_) => Progress::Done(Errno::INVALID),
+            Unfinished::Role(_) | Unfinished::Alive(_) => Progress::Done(Errno::INVALID),
             Unfinished::Watch(mut watching) => {
                 let Some((device, _)) = &mut self.watch else { return Progress::Done(Errno::INVALID) };
                 watching.page(reply, device, "t0", at(1));
