@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::gettid;
 use ringfort_aead::{Choice, Suite};
+use ringfort_core::node::Node;
 use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{Given, Offloads, SelfTest, self_test};
 
@@ -103,17 +104,18 @@ impl Daemon {
         let sources = SourceCheck::new()?;
         let (guard, unguarded, stats) = guarded(cli, cpus, count);
         let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
-        let tuning = Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll };
+        let (node, merge) = (cli.node(), cli.merge(self_test.merge));
+        let tuning = Tuning { node, capabilities, merge, segmentation, busy_poll };
         let exchange = exchange()?;
         let sockets = Sockets::new(cli.sockets(count, &memory))?.behind(guard.as_ref().map(Guard::filter));
         let plane = DataPlane::new(queues.clone(), choice.plan(), sockets);
-        let source = Arc::new(source(&cli.name, &choice, &queues, &stats, memory));
+        let source = Arc::new(source(&cli.name, &choice, &queues, &stats, (memory, node)));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let captures = Captures::start(queues.clone());
         let captures = captures.map_err(|error| DaemonError::system("start a thread for captures", error))?;
         let (of_control, for_metrics) = (source.clone(), exchange.clone());
         let mut control = Control::new(plane, interface, sources, of_control, for_metrics, captures, MTU_DEFAULT);
-        control.prepare(x25519.x25519, guard, cli.is_passive());
+        control.prepare(x25519.x25519, guard, node, cli.is_passive());
         control.watch_cores(flows.as_ref().and_then(|flows| Cores::open(flows.balance.clone(), cpus)));
         let workers = Workers::spawn(&queues, &stats, tun_queues, flows.as_ref(), cpus, tuning)?;
         let loaded = keep_endpoints(cli, &mut control)?;
@@ -295,7 +297,7 @@ fn exchange() -> Result<Arc<Exchange>, DaemonError> {
 
 /// What stands in front of the sockets, what is left out of it, and what the workers count, with what is dropped there.
 fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Option<String>, Vec<Arc<WorkerStats>>) {
-    let (guard, left_out) = Guard::for_workers(cli.filter, count);
+    let (guard, left_out) = Guard::for_workers(cli.filter, count, cli.node());
     let on = |(worker, &core)| {
         let stats = cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         Arc::new(stats.guarded(guard.as_ref(), worker))
@@ -310,7 +312,7 @@ fn source(
     choice: &Choice,
     queues: &Arc<Queues>,
     workers: &[Arc<WorkerStats>],
-    memory: Division,
+    (memory, node): (Division, Node),
 ) -> Registry {
     let plan = choice.plan();
     Registry {
@@ -321,6 +323,7 @@ fn source(
         workers: workers.to_vec(),
         queues: queues.clone(),
         memory,
+        node,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use ringfort_core::constants::RECOVERY_TIME;
 use ringfort_core::crypto::X25519;
+use ringfort_core::node::Node;
 use ringfort_core::time::Time;
 
 use super::Control;
@@ -13,17 +15,29 @@ use crate::guard::Guard;
 
 impl Control {
     /// To be called first, before there are a private key, peers, a link or workers. Handshakes are computed by this
-    /// library, the guard of the sockets is told what it must know, and a passive gateway stands by.
-    pub fn prepare(&mut self, x25519: &'static dyn X25519, guard: Option<Guard>, is_passive: bool) {
+    /// library, the guard of the sockets is told what it must know, indices name the node, and a passive gateway stands
+    /// by.
+    pub fn prepare(&mut self, x25519: &'static dyn X25519, guard: Option<Guard>, node: Node, is_passive: bool) {
+        let now = clock::boot_time();
         self.device.set_x25519(x25519);
+        self.device.set_node(now, node);
         if let Some(guard) = guard {
             self.device.set_outpost(Arc::new(guard));
         }
         if is_passive {
-            let now = clock::boot_time();
             self.device.set_passive(now, true);
             self.plane.carry_out(&mut self.device, now);
         }
+    }
+
+    /// Sessions may have been lost with another gateway: asks for them as after a start, and says for how long.
+    pub(super) fn recover(&mut self, reply: &mut Reply, now: Time) {
+        let is_open = self.device.recover(now);
+        if is_open {
+            log::info!("sessions under indices of nobody are recovered for {} s", RECOVERY_TIME.as_secs());
+            self.plane.carry_out(&mut self.device, now);
+        }
+        reply.line("recovery_s", if is_open { RECOVERY_TIME.as_secs() } else { 0 });
     }
 
     /// Whether we serve the peers.

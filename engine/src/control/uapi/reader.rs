@@ -68,6 +68,7 @@ enum Simple {
     File,
     LogLevel(Option<LevelFilter>),
     Role(Option<Role>),
+    Recover,
     Watch,
     Capture(Box<capture::Request>),
     Peers(u32),
@@ -86,6 +87,7 @@ impl Simple {
             b"file=1" => Self::File,
             b"log_level=1" => Self::LogLevel(None),
             b"role=1" => Self::Role(None),
+            b"recover=1" => Self::Recover,
             b"watch=1" => Self::Watch,
             line if line.starts_with(b"role=") => Self::Role(Some(Role::parse(line.strip_prefix(b"role=")?)?)),
             line if line.starts_with(b"capture=") => {
@@ -114,6 +116,7 @@ impl Simple {
             Self::File => Request::File,
             Self::LogLevel(level) => Request::LogLevel(level),
             Self::Role(role) => Request::Role(role),
+            Self::Recover => Request::Recover,
             Self::Watch => Request::Watch,
             Self::Capture(request) => Request::Capture(request),
             Self::Peers(from) => Request::Peers(from),

@@ -33,6 +33,9 @@ pub enum Request {
     /// `role=1`, another: whether the gateway serves its peers. With `active` or `passive` in place of the 1, that is
     /// set first.
     Role(Option<Role>),
+    /// `recover=1`, another: peers that send under sessions of nobody are asked for new ones, as after a start. The
+    /// answer says for how many seconds; none if the gateway is down or passive.
+    Recover,
     /// `watch=1`, another: what happens to peers, from now on until the client hangs up.
     Watch,
     /// `peers=1`, another: the state of peers, and why they are in it. An answer has a part of them and says where the
