@@ -3,6 +3,7 @@
 
 mod handshakes;
 mod kernel;
+mod nodes;
 mod schema;
 mod soak;
 mod traffic;
