@@ -16,6 +16,7 @@ mod demo;
 mod floods;
 mod handshakes;
 mod interrupt;
+mod nodes;
 mod pair;
 mod peers;
 mod report;
@@ -77,6 +78,9 @@ enum Command {
     /// A crowd of clients that shake hands with one gateway: handshakes per second, time to a session, what they cost,
     /// and how long another peer's pings take meanwhile.
     Handshakes(handshakes::Options),
+    /// Three gateways with one key and one address behind a router that spreads flows over them: what clients lose when
+    /// it leaves one out, has it back, and when one dies. Fails if that is more than it must be.
+    Nodes(nodes::Options),
 }
 
 /// Which Ringfort, and how many workers it runs.
@@ -130,6 +134,7 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(options),
         Command::Generator(options) => traffic::generator::run(options),
         Command::Reflector(options) => traffic::reflector::run(options),
+        Command::Nodes(options) => nodes::run(options),
         Command::Handshakes(options) => handshakes::run(options),
     });
     if interrupt::requested() {

@@ -3,6 +3,7 @@
 
 mod handshakes;
 mod kernel;
+mod nodes;
 mod pair;
 mod schema;
 mod soak;

@@ -250,6 +250,9 @@ fn run(
         );
     }
     report(&daemon);
+    if !cli.node().is_single() {
+        log::info!("this gateway is node {} of several: its receiver indices begin with that number", cli.node());
+    }
     notes.iter().for_each(|(level, note)| log::log!(*level, "{note}"));
     suites.into_iter().for_each(notices::warn_of_slow_aes);
     offloads::report_segmentation(cli.segmentation());

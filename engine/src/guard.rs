@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use ringfort_core::drops::DropReason;
+use ringfort_core::node::{NODE_BITS_MAX, Node};
 use ringfort_core::outpost::Outpost;
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
-use udp_uring::{Extent, Junk, JunkFilter};
+use udp_uring::{Extent, Junk, JunkFilter, TopByte};
 
 /// How far the clocks of a time namespace are from those of the machine.
 const CLOCK_OFFSETS: &str = "/proc/self/timens_offsets";
@@ -35,18 +36,19 @@ impl Guard {
     /// A guard for the sockets of so many workers, if one is wanted and the kernel allows it; and what of it is left
     /// out since the kernel refused that, and why.
     #[must_use]
-    pub fn for_workers(filter: Filter, workers: u8) -> (Option<Self>, Option<String>) {
+    pub fn for_workers(filter: Filter, workers: u8, node: Node) -> (Option<Self>, Option<String>) {
         if filter == Filter::Off {
             return (None, None);
         }
         let markers: Vec<_> = Suite::ALL.iter().map(|suite| suite.marker()).collect();
+        let ours = top_byte(node);
         let clock_offset = clock_offset(&std::fs::read_to_string(CLOCK_OFFSETS).unwrap_or_default());
         let guard = |filter| Self { filter: Arc::new(filter), clock_offset };
-        let refused = match JunkFilter::new(workers, &markers, Extent::Whole) {
+        let refused = match JunkFilter::new(workers, &markers, ours, Extent::Whole) {
             Ok(filter) => return (Some(guard(filter)), None),
             Err(error) => error,
         };
-        let smaller = JunkFilter::new(workers, &markers, Extent::Form);
+        let smaller = JunkFilter::new(workers, &markers, ours, Extent::Form);
         let left_out = match &smaller {
             Ok(_) => format!(
                 "floods of handshake messages are left to the workers, since the kernel refused the larger filter of \
@@ -116,6 +118,12 @@ fn clock_offset(lines: &str) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
+/// What the top byte of a node's indices is, as far as it is not random.
+const fn top_byte(node: Node) -> TopByte {
+    const { assert!(NODE_BITS_MAX <= 8, "a byte has the whole number") };
+    TopByte { mask: (node.mask() >> 24) as u8, value: (node.value() >> 24) as u8 }
+}
+
 /// What the filter calls a reason, if it drops for it.
 const fn junk(reason: DropReason) -> Option<Junk> {
     Some(match reason {
@@ -124,6 +132,7 @@ const fn junk(reason: DropReason) -> Option<Junk> {
         DropReason::BadReserved => Junk::BadReserved,
         DropReason::BadLength => Junk::BadLength,
         DropReason::UnknownIndex => Junk::UnknownIndex,
+        DropReason::OtherNode => Junk::OtherNode,
         DropReason::BadMac1 => Junk::BadMac1,
         DropReason::CookieBudget => Junk::CookieBudget,
         _ => return None,
@@ -138,6 +147,16 @@ mod tests {
     fn whatever_the_filter_drops_is_counted_under_one_reason() {
         for known in Junk::ALL {
             assert_eq!(DropReason::ALL.iter().filter(|&&reason| junk(reason) == Some(known)).count(), 1, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn the_filter_asks_the_top_byte_what_the_node_asks_the_index() {
+        for node in [Node::SINGLE, Node::new(1, 1).unwrap(), Node::new(5, 3).unwrap(), Node::new(200, 8).unwrap()] {
+            let TopByte { mask, value } = top_byte(node);
+            for top in 0..=u8::MAX {
+                assert_eq!(top & mask == value, node.owns(u32::from(top) << 24 | 0x0012_3456), "{node}: {top}");
+            }
         }
     }
 

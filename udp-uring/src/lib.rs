@@ -61,7 +61,7 @@ mod socket;
 
 pub use edge::{EdgeConfig, EdgeCounters, GsoNotice, UdpEdge, UdpEvent};
 pub use error::{BindError, Family};
-pub use filter::{Extent, Junk, JunkFilter, unguard};
+pub use filter::{Extent, Junk, JunkFilter, TopByte, unguard};
 pub use handshake::{SentBy, may_blame_source, send_handshake};
 pub use receive::{PAYLOAD_OFFSET, RECEIVE_BUFFER_LEN, ReceiveDrop, Received};
 pub use segmentation::Segmentation;

@@ -8,6 +8,7 @@ use ringfort_aead::Suite;
 use ringfort_core::allowed_ips::{AllowedIps, Prefix};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::packet;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{Message, classify};
@@ -65,7 +66,7 @@ impl Gateway {
         let suites = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
         let remote = |(index, suite)| Remote::new(index, suite, (index != 3).then(|| endpoint(0)));
         let merge = Merge::ALL;
-        let config = Config { worker: 0, workers: WORKERS, mtu: 1420, merge, ragged };
+        let config = Config { worker: 0, workers: WORKERS, node: Node::SINGLE, mtu: 1420, merge, ragged };
         let mut gateway = Self {
             path: DataPath::new(config, pool, Arc::new(Nesting::new()), ringfort_path::Unwatched),
             remotes: (0..).zip(suites).map(remote).collect(),

@@ -103,6 +103,7 @@ fn restart_names() -> Vec<&'static str> {
         "Bind = lo",
         "SocketBuffer = 1M",
         "Memory = 32M",
+        "Node = 1/2",
         "Passive = true",
         "Aead = aws-lc",
         "LogLevel = warn",

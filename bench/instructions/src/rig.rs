@@ -10,6 +10,7 @@ use ringfort_core::cell::{PeerShared, SendState, SessionNumber};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::time::Time;
 use ringfort_path::{Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, bare, budget};
 use vnet_packets::Merge;
@@ -50,7 +51,7 @@ impl Rig {
 fn data_path(peer: &str, endpoint: &str) -> (DataPath, Arc<PeerCell>) {
     let arena = Arena::heap(&budget::budget());
     let merge = Merge::ALL;
-    let config = Config { worker: 0, workers: 1, mtu: MTU, merge, ragged: false };
+    let config = Config { worker: 0, workers: 1, node: Node::SINGLE, mtu: MTU, merge, ragged: false };
     let mut path = DataPath::new(config, Pool::new(arena), Arc::new(Nesting::new()), ringfort_path::Unwatched);
     let cell = Arc::new(PeerCell::new(PEER, Arc::new(PeerShared::new(1))));
     cell.shared().endpoint.set(Endpoint::new(endpoint.parse::<SocketAddr>().expect("a literal")));

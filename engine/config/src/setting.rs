@@ -45,6 +45,7 @@ pub(crate) enum Setting {
     Bind,
     SocketBuffer,
     Memory,
+    Node,
     Passive,
     Aead,
     LogLevel,
@@ -109,7 +110,7 @@ pub fn settings() -> Vec<SettingName> {
 
 pub(crate) const INCLUDE: Entry = Entry { name: "Include", setting: Setting::Include, owner: Owner::Us, repeats: true };
 
-const INTERFACE: [Entry; 27] = [
+const INTERFACE: [Entry; 28] = [
     wg("PrivateKey", Setting::PrivateKey),
     wg("ListenPort", Setting::ListenPort),
     wg("FwMark", Setting::FwMark),
@@ -133,6 +134,7 @@ const INTERFACE: [Entry; 27] = [
     own("Bind", Setting::Bind),
     own("SocketBuffer", Setting::SocketBuffer),
     own("Memory", Setting::Memory),
+    own("Node", Setting::Node),
     own("Passive", Setting::Passive),
     own("Aead", Setting::Aead),
     own("LogLevel", Setting::LogLevel),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use ringfort_aead::Selection;
+use ringfort_core::node::Node;
 use udp_endpoint::Bind;
 
 /// What the file says of the daemon's start. An option of the command line counts more.
@@ -28,6 +29,8 @@ pub struct StartSettings {
     pub socket_buffer: Option<SocketBuffer>,
     /// What packets and the buffers of sockets may take together.
     pub memory: Option<MemoryBound>,
+    /// Which of several gateways this is.
+    pub node: Option<Node>,
     /// Whether to serve nobody until somebody promotes the gateway.
     pub passive: Option<bool>,
     /// Implementation of the ciphers.
@@ -52,6 +55,7 @@ impl StartSettings {
             bind,
             socket_buffer,
             memory,
+            node,
             passive,
             aead,
             log_level: _,
@@ -66,6 +70,7 @@ impl StartSettings {
             ("Bind", *bind != other.bind),
             ("SocketBuffer", *socket_buffer != other.socket_buffer),
             ("Memory", *memory != other.memory),
+            ("Node", *node != other.node),
             ("Passive", *passive != other.passive),
             ("Aead", *aead != other.aead),
             ("Metrics", *metrics != other.metrics),

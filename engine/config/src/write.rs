@@ -62,6 +62,7 @@ fn write_interface(text: &mut SecretText, interface: &Interface) -> fmt::Result 
     own(text, "Bind", &start.bind)?;
     own(text, "SocketBuffer", &start.socket_buffer)?;
     own(text, "Memory", &start.memory)?;
+    own(text, "Node", &start.node)?;
     own(text, "Passive", &start.passive)?;
     own(text, "Aead", &start.aead)?;
     own(text, "LogLevel", &start.log_level)?;

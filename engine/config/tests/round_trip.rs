@@ -14,6 +14,7 @@ use ringfort_config::{
 };
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::crypto::PublicKey;
+use ringfort_core::node::Node;
 use ringfort_core::suite::Suite;
 
 fn read(bytes: &[u8]) -> Result<Config, Mistakes> {
@@ -48,6 +49,11 @@ fn commands() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[!-\"$-~]([ -\"$-~]{0,20}[!-\"$-~])?", 0..3)
 }
 
+fn node() -> impl Strategy<Value = Node> {
+    (any::<u8>(), 1..=8_u8)
+        .prop_map(|(number, bits)| Node::new(u32::from(number) >> (8 - bits), bits).expect("it fits"))
+}
+
 fn start() -> impl Strategy<Value = StartSettings> {
     let poll = prop_oneof![Just(Duration::MAX), any::<u32>().prop_map(|us| Duration::from_micros(us.into()))];
     let levels = vec![LevelFilter::Off, LevelFilter::Error, LevelFilter::Debug, LevelFilter::Trace];
@@ -63,7 +69,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
         of(prop::sample::select(vec!["eth0", "192.0.2.1", "::"])
             .prop_map(|name| name.parse().expect("one to bind to"))),
         (of((256 << 10..=512_usize << 20).prop_map(SocketBuffer)), of((1..=usize::MAX).prop_map(MemoryBound))),
-        (of(any::<bool>()), of(aead.prop_map(|name| name.parse().expect("a provider")))),
+        (of(node()), of(any::<bool>()), of(aead.prop_map(|name| name.parse().expect("a provider")))),
         of(prop::sample::select(levels).prop_map(LogLevel)),
         of(any::<SocketAddr>().prop_map(|addr| SocketAddr::new(addr.ip(), addr.port()))),
     )
@@ -76,7 +82,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
                 overlays,
                 bind,
                 (socket_buffer, memory),
-                (passive, aead),
+                (node, passive, aead),
                 log_level,
                 metrics,
             )| {
@@ -89,6 +95,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
                     bind,
                     socket_buffer,
                     memory,
+                    node,
                     passive,
                     aead,
                     log_level,

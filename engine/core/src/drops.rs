@@ -56,6 +56,8 @@ drops! {
     RateLimited = "rate_limited",
     /// A receiver index that names no handshake and no session of ours.
     UnknownIndex = "unknown_index",
+    /// A receiver index that another of several gateways has chosen: it was not passed on to that one.
+    OtherNode = "other_node",
     /// An ephemeral or static key of low order: the Diffie-Hellman result is all zero.
     LowOrderPoint = "low_order_point",
     /// A handshake message that does not decrypt, or that no handshake of ours waits for.

@@ -34,6 +34,15 @@ pub const fn owner(local_index: u32, workers: usize) -> usize {
     (local_index & 0xff) as usize % workers
 }
 
+/// The index nearest to `random` that belongs to `worker` of `workers` by [`owner`]: its low byte is changed by as
+/// little as that takes.
+pub(crate) const fn owned_by(random: u32, worker: u32, workers: u32) -> u32 {
+    let low = random & 0xff;
+    let wanted = low - low % workers + worker;
+    // Past the end of the byte there is a whole round of workers to go back, since worker < workers.
+    random & !0xff | if wanted > 0xff { wanted - workers } else { wanted }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +52,19 @@ mod tests {
         assert_eq!(owner(0xffff_ff00, 3), 0);
         assert_eq!(owner(0x0000_00ff, 2), 1);
         assert_eq!(owner(0x1234_5605, 4), 1);
+    }
+
+    #[test]
+    fn an_index_belongs_to_the_worker_that_it_is_made_for() {
+        for workers in 1..=255 {
+            for worker in 0..workers {
+                for low in 0..=255 {
+                    let index = owned_by(0xabcd_ef00 | low, worker, workers);
+                    let owned = owner(index, workers as usize);
+                    assert_eq!((index >> 8, owned), (0xab_cdef, worker as usize), "{low} of {workers}");
+                }
+            }
+        }
     }
 
     /// All that an owner depends on: every low byte and every number of workers. The reuseport program has the same

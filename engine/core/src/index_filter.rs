@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::node::NODE_BITS_MAX;
+
 /// Counters at first, and at most: 64 KiB and 1 MiB.
 const LEN_MIN: usize = 1 << 16;
 const LEN_MAX: usize = 1 << 20;
@@ -57,9 +59,15 @@ fn counters(len: usize) -> Box<[AtomicU8]> {
     (0..len).map(|_| AtomicU8::new(0)).collect()
 }
 
-/// The lowest byte of an index is not random: it names a worker.
+/// Bits of an index that are not looked at. What is: at most the 20 bits above. The top byte is left out since it may
+/// name the node, in all of them the same. Of the lowest byte, which names a worker, the upper half is as good as random
+/// if there are few workers; with many, each has as many indices as any other.
+const SKIPPED: u32 = 4;
+
+const _: () = assert!(LEN_MAX.ilog2() + SKIPPED + NODE_BITS_MAX as u32 <= u32::BITS, "the node's bits are left out");
+
 fn place(counts: &[AtomicU8], index: u32) -> &AtomicU8 {
-    &counts[(index >> 8) as usize & (counts.len() - 1)]
+    &counts[(index >> SKIPPED) as usize & (counts.len() - 1)]
 }
 
 fn count_up(counts: &[AtomicU8], index: u32) {
@@ -75,6 +83,7 @@ mod tests {
     use rand_core::Rng as _;
 
     use super::*;
+    use crate::ids::owned_by;
     use crate::test_support::SeededRng;
 
     /// A filter, and what is in it.
@@ -128,11 +137,25 @@ mod tests {
         assert!((0..100_000).all(|_| !filtered.filter.may_contain(rng.next_u32())));
     }
 
+    /// All indices begin alike, and each names one of a few or of many workers.
+    #[test]
+    fn most_strangers_are_denied_to_a_node_as_well() {
+        for workers in [1, 2, 16, 255] {
+            let (mut filtered, mut rng) = (Filtered::default(), SeededRng::new(3));
+            let mut draw = || owned_by(0x5a00_0000 | rng.next_u32() & 0xff_ffff, rng.next_u32() % workers, workers);
+            for _ in 0..100_000 {
+                filtered.add(draw());
+            }
+            let passed = (0..100_000).filter(|_| filtered.filter.may_contain(draw())).count();
+            assert!(passed < 14_000, "{workers} workers: {passed} of 100,000");
+        }
+    }
+
     #[test]
     fn a_counter_that_was_full_stays() {
         let filter = IndexFilter::default();
-        (0..=u32::from(u8::MAX)).for_each(|worker| filter.note(0xabcd_ef00 | worker, 1, std::iter::empty()));
-        (0..=u32::from(u8::MAX)).for_each(|worker| filter.forget(0xabcd_ef00 | worker));
-        assert!(filter.may_contain(0xabcd_ef00));
+        (0..=u32::from(u8::MAX)).for_each(|top| filter.note(top << 24 | 0xcd_ef00, 1, std::iter::empty()));
+        (0..=u32::from(u8::MAX)).for_each(|top| filter.forget(top << 24 | 0xcd_ef00));
+        assert!(filter.may_contain(0xcd_ef00));
     }
 }

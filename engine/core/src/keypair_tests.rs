@@ -68,7 +68,8 @@ fn both_rekey_by_count_but_only_the_initiator_by_age() {
     }
 }
 
-/// Of two indices that differ in their low byte, which names a worker, each has the other's age.
+/// Of two indices that differ in their low byte, which names a worker, or in their top byte, which may name a node,
+/// each has the other's age.
 #[test]
 fn each_session_is_replaced_at_an_age_of_its_own() {
     let wants = |index, age| SendSession::new((), index, 2, START, true).wants_rekey(START + age);
@@ -76,10 +77,11 @@ fn each_session_is_replaced_at_an_age_of_its_own() {
     let earliest = REKEY_AFTER_TIME - REKEY_SPREAD;
     for (index, age) in [
         (0x0000_00ff, REKEY_AFTER_TIME),
-        (0x8000_0000, REKEY_AFTER_TIME - REKEY_SPREAD / 2),
-        (0x8000_00ff, REKEY_AFTER_TIME - REKEY_SPREAD / 2),
-        // One part of 2^24 is 894 ns.
-        (0xffff_ff00, earliest + Duration::from_nanos(895)),
+        (0xff00_0000, REKEY_AFTER_TIME),
+        (0x0080_0000, REKEY_AFTER_TIME - REKEY_SPREAD / 2),
+        (0xff80_00ff, REKEY_AFTER_TIME - REKEY_SPREAD / 2),
+        // One part of 2^16 is 229 µs.
+        (0x00ff_ff00, earliest + Duration::from_nanos(228_882)),
     ] {
         assert!(wants(index, age) && !wants(index, age - nano), "{index:08x}");
     }

@@ -24,6 +24,7 @@ pub mod keypair;
 pub mod limiter;
 pub mod looped;
 mod marks;
+pub mod node;
 pub mod noise;
 mod on_demand;
 pub mod outpost;

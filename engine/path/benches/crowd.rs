@@ -15,6 +15,7 @@ use ringfort_core::cell::{PeerShared, SendState, SessionNumber};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::time::Time;
 use ringfort_path::{
     Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, bare, budget,
@@ -36,7 +37,7 @@ struct Gateway {
 
 impl Gateway {
     fn new(peers: u32) -> Self {
-        let config = Config { worker: 0, workers: 1, mtu: 1_420, merge: Merge::ALL, ragged: false };
+        let config = Config { worker: 0, workers: 1, node: Node::SINGLE, mtu: 1_420, merge: Merge::ALL, ragged: false };
         let pool = Pool::new(Arena::heap(&budget::budget()));
         let mut path = DataPath::new(config, pool, Arc::new(Nesting::new()), Unwatched);
         let mut routes = AllowedIps::new();

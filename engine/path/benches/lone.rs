@@ -16,6 +16,7 @@ use ringfort_core::cell::{PeerShared, SessionNumber};
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, write_data_header};
 use ringfort_path::{
@@ -91,7 +92,7 @@ fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
 impl Bench {
     /// A worker with one peer, which has so many sessions.
     fn new(plan: Plan, suite: Suite, sessions: usize) -> Self {
-        let config = Config { worker: 0, workers: 1, mtu: 1_420, merge: Merge::ALL, ragged: false };
+        let config = Config { worker: 0, workers: 1, node: Node::SINGLE, mtu: 1_420, merge: Merge::ALL, ragged: false };
         let pool = Pool::new(Arena::heap(&budget::budget()));
         let mut path = DataPath::new(config, pool, Arc::new(Nesting::new()), Unwatched);
         let id = PeerId { index: 0, generation: 0 };

@@ -61,6 +61,7 @@ use ringfort_core::handover::ReceiverReport;
 use ringfort_core::icmp::Allowance;
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::whereabouts::Whereabouts;
 use ringfort_core::wire::DATA_HEADER_LEN;
 use vnet_packets::Merge;
@@ -92,6 +93,8 @@ pub struct Config {
     pub worker: usize,
     /// How many workers the gateway has. A receiver index names one of them.
     pub workers: usize,
+    /// Which of several gateways this is. A receiver index names that one as well.
+    pub node: Node,
     /// The MTU of the interface in bytes.
     pub mtu: usize,
     /// Which packets are merged into one write.

@@ -17,8 +17,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    alive, capture, check, demote, doctor, down, log_level, peers, promote, reload, restart, save, stats, top, up,
-    watch, why,
+    alive, capture, check, demote, doctor, down, log_level, peers, promote, recover, reload, restart, save, stats,
+    steer, top, up, watch, why,
 };
 use crate::version::VERSION;
 
@@ -144,6 +144,12 @@ pub enum Command {
 
     /// Have a gateway send and answer nothing, because another one serves its peers
     Demote(demote::Args),
+
+    /// Ask peers of another gateway that is gone for new sessions, as they come here
+    Recover(recover::Args),
+
+    /// Print rules that pass datagrams on to the one of several gateways whose session they are for
+    Steer(steer::Args),
 
     /// Say what of this machine keeps a gateway from starting, or from being fast, and what to do about it
     Doctor(doctor::Args),

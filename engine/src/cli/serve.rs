@@ -11,6 +11,7 @@ use ringfort_aead::{Selection, UnknownProvider};
 use ringfort_config::{BusyPoll, MemoryBound, Overlays, SocketBuffer, StartSettings, UdpGso};
 pub use ringfort_config::{CpuList, LogLevel};
 use ringfort_core::crypto::PublicKey;
+use ringfort_core::node::Node;
 use ringfort_core::suite::{Suite, UnknownSuite};
 use tun_uring::Merge;
 use udp_uring::{Bind, Segmentation, SocketConfig};
@@ -26,7 +27,7 @@ use crate::metrics::{self, PeerSeries};
 use crate::sandbox::Mode;
 
 /// Options that mean nothing to a command that asks a daemon which runs.
-const DAEMON_OPTIONS: [&str; 21] = [
+const DAEMON_OPTIONS: [&str; 22] = [
     "foreground",
     "workers",
     "cpus",
@@ -44,6 +45,7 @@ const DAEMON_OPTIONS: [&str; 21] = [
     "config",
     "endpoints",
     "filter",
+    "node",
     "passive",
     "sandbox",
     "core_dumps",
@@ -159,6 +161,12 @@ pub struct Serve {
     /// `ringfort restart NAME` does so with the options that it was started with
     #[arg(long)]
     pub take_over: bool,
+    /// One of several gateways that have the same private key and address: this one is NUMBER, from 0, and the top BITS
+    /// bits of each receiver index that it chooses say so. BITS is 1 to 8, for up to 256 gateways, and the same in all
+    /// of them. So whoever stands in front of them finds the owner of a session, see `ringfort steer`. A gateway has
+    /// 2^(32-BITS) indices: enough for a million peers with 8 bits [default: the only one]
+    #[arg(long, value_name = "NUMBER/BITS")]
+    pub node: Option<Node>,
 
     /// Stand by: take configuration and endpoints, but send and answer nothing until `ringfort promote NAME`. For the
     /// second of two gateways that have the same private key
@@ -228,6 +236,12 @@ impl Serve {
     #[must_use]
     pub fn is_passive(&self) -> bool {
         self.passive || self.file.passive.unwrap_or(false)
+    }
+
+    /// Which of several gateways this is.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        self.node.or(self.file.node).unwrap_or_default()
     }
 
     /// How long workers poll before they sleep.

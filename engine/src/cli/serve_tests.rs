@@ -174,6 +174,21 @@ fn a_gateway_stands_by_if_the_option_or_the_file_says_so() {
 }
 
 #[test]
+fn a_gateway_is_the_node_that_the_option_or_the_file_names() {
+    let node = |args: &[&str], file: Option<&str>| {
+        let mut serve = parse(args).unwrap();
+        serve.file.node = file.map(|text| text.parse().unwrap());
+        serve.node().to_string()
+    };
+    assert_eq!(node(&["wg0"], Some("3/4")), "3/4");
+    assert_eq!(node(&["--node", "1/2", "wg0"], Some("3/4")), "1/2");
+    assert!(parse(&["wg0"]).unwrap().node().is_single());
+    let error = parse(&["--node", "4/2", "wg0"]).unwrap_err().to_string();
+    assert!(error.contains("BITS 2 has room for the numbers 0 to 3, not for 4"), "{error}");
+    assert!(parse(&["--stats", "--node", "1/2", "wg0"]).is_err(), "a daemon that runs stays what it is");
+}
+
+#[test]
 fn cpu_lists() {
     assert_eq!("0-3,6".parse(), Ok(CpuList(vec![0, 1, 2, 3, 6])));
     assert_eq!("5,2".parse(), Ok(CpuList(vec![5, 2])));

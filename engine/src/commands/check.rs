@@ -46,6 +46,10 @@ pub fn run(args: &Args) -> ExitCode {
                 );
                 let _ = writeln!(out, "{path}: {text}");
             }
+            if let Some(node) = config.interface.start.node {
+                let (path, indices) = (target.path.display(), node.indices());
+                let _ = writeln!(out, "{path}: node {node}, which has {indices} receiver indices");
+            }
             let (peers, prefixes) = (config.peers.len(), config.allowed_ips().count());
             let _ =
                 writeln!(out, "{}: right: {peers} peers, {prefixes} allowed IPs, {files} files", target.path.display());

@@ -9,11 +9,13 @@ pub mod down;
 pub mod log_level;
 pub mod peers;
 pub mod promote;
+pub mod recover;
 pub mod reload;
 pub mod restart;
 pub mod save;
 mod signals;
 pub mod stats;
+pub mod steer;
 pub mod top;
 pub mod up;
 pub mod watch;
@@ -41,9 +43,11 @@ pub fn run(command: Command) -> ExitCode {
         Command::LogLevel(args) => log_level::run(&args),
         Command::Peers(args) => peers::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Steer(args) => steer::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Promote(args) => promote::run(&args),
         Command::Demote(args) => demote::run(&args),
+        Command::Recover(args) => recover::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Top(args) => top::run(&args),
     }

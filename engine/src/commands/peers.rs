@@ -30,6 +30,9 @@ fn text(answer: &Value) -> String {
     if answer["interface"]["passive"] == true {
         line(&mut text, format_args!("passive: nothing is sent or answered until ringfort promote"));
     }
+    if let Some(node) = answer["interface"]["node"].as_str() {
+        line(&mut text, format_args!("node: {node}"));
+    }
     for peer in answer["peers"].as_array().into_iter().flatten() {
         write_peer(&mut text, peer);
     }

@@ -84,6 +84,11 @@ pub fn stats(reply: &mut Reply, device: &Device, plane: &DataPlane, handshakes_w
     reply.line(&format!("aead_{}", cipher.name().replace('-', "_")), 1);
     reply.line("link_up", u8::from(device.is_up()));
     reply.line("passive", u8::from(device.is_passive()));
+    let node = device.node();
+    if !node.is_single() {
+        reply.line("node", node.number());
+        reply.line("node_bits", node.bits());
+    }
     reply.line("peers", device.peer_count());
     let marked = device.peers().filter(|peer| peer.suite() != ringfort_core::suite::Suite::default());
     reply.line("peers_aes256gcm", marked.count());

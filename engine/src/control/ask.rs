@@ -122,6 +122,22 @@ pub fn alive(name: &str) -> Result<String, DaemonError> {
     Ok(format!("{role}: control and {workers} answer\n"))
 }
 
+/// Has the daemon that serves interface `name` recover sessions as after a start. Returns for how many seconds; none if
+/// it serves nobody at present.
+///
+/// # Errors
+/// [`DaemonError::NotServed`] or [`DaemonError::Declined`].
+pub fn recover(name: &str) -> Result<u64, DaemonError> {
+    let older = |name| {
+        DaemonError::Declined(format!(
+            "the daemon that serves interface {name} cannot be told to recover: it is not ringfort, or an older one"
+        ))
+    };
+    let lines = answer(name, "recover=1\n\n", older)?;
+    let seconds = lines.trim_end().strip_prefix("recovery_s=").and_then(|seconds| seconds.parse().ok());
+    seconds.ok_or_else(|| older(name.to_owned()))
+}
+
 /// All peers of interface `name`, and who would like to be one. They come in parts, so the daemon is never kept long.
 ///
 /// # Errors

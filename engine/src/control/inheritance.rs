@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ringfort_core::crypto::X25519;
 use ringfort_core::device::Remembered;
+use ringfort_core::node::Node;
 use tun_uring::{Given, Program, Tun, detach, set_attached};
 use udp_uring::{SocketConfig, SocketGroup};
 
@@ -46,6 +47,8 @@ pub struct Beginning {
     pub x25519: &'static dyn X25519,
     /// Stands in front of the sockets.
     pub guard: Option<Guard>,
+    /// Whose indices its sessions have from now on.
+    pub node: Node,
     /// Whether a new device stands by.
     pub is_passive: bool,
     /// Where peers of a new device were last.

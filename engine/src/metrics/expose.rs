@@ -67,6 +67,11 @@ fn identity(text: &mut Text, registry: &Registry) {
     for (suite, provider) in &registry.ciphers {
         ciphers.sample(&[("suite", suite.name()), ("provider", provider)], 1_u64);
     }
+    let node = registry.node;
+    if !node.is_single() {
+        let [number, bits] = [node.number(), node.bits()].map(|number| number.to_string());
+        text.family(&families::NODE).sample(&[("number", &number), ("bits", &bits)], 1_u64);
+    }
 }
 
 /// What is given out once, at the start.

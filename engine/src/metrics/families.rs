@@ -100,6 +100,8 @@ families! {
             "When the daemon began, since the Unix epoch. time() less this is how long it is up.";
         CIPHER = "cipher", Info, ["suite", "provider"],
             "The implementation of each cipher suite that full trains of full packets are sealed with.";
+        NODE = "node", Info, ["number", "bits"],
+            "Which of several gateways this is (--node), if it is one of several.";
         MEMORY = "memory_bytes", Gauge, ["for"],
             "The most that packets and the buffers of the UDP sockets take. Peers and keys are not in it.";
         MEMORY_BOUND = "memory_bound_bytes", Gauge, [],

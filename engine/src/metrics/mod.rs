@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use ringfort_aead::Suite;
+use ringfort_core::node::Node;
 
 use crate::cli::memory::Division;
 use crate::queues::Queues;
@@ -80,6 +81,8 @@ pub struct Registry {
     pub queues: Arc<Queues>,
     /// What packets and sockets may take.
     pub memory: Division,
+    /// Which of several gateways this is.
+    pub node: Node,
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ pub struct Overview {
     /// Another gateway serves the peers.
     #[serde(default)]
     pub passive: bool,
+    /// Which of several gateways this is, as `--node` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// There is a private key.
     pub has_private_key: bool,
     /// How many peers there are.
@@ -145,6 +148,7 @@ impl Overview {
             started_s: since_epoch(registry.started).as_secs_f64(),
             up: control.is_up,
             passive: control.is_passive,
+            node: (!registry.node.is_single()).then(|| registry.node.to_string()),
             has_private_key: control.has_key,
             peers: control.peers as u64,
             allowed_ips: control.routes as u64,

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ringfort_core::activity::Traffic;
 use ringfort_core::drops::DropReason;
+use ringfort_core::node::Node;
 use serde_json::Value;
 
 use super::text::Format;
@@ -28,6 +29,7 @@ fn scrape(format: Format) -> String {
         workers: vec![Arc::new(WorkerStats::with_stages(0, 16))],
         queues: Arc::new(Queues::new(1).unwrap()),
         memory: Memory { bound: Bound::of(None, Some(1 << 30)), receive_buffer: None }.divide(1),
+        node: Node::new(1, 2).unwrap(),
     };
     let peer = PeerSample {
         key: [7; 32],

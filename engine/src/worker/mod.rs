@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use core_affinity::CoreId;
 use ring_buffers::{Capabilities, RingError};
+use ringfort_core::node::Node;
 use tun_uring::Merge;
 use udp_uring::Segmentation;
 
@@ -59,6 +60,8 @@ use crate::sandbox::{self, Role};
 /// How the workers go about their work, the same for all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
+    /// Which of several gateways this is.
+    pub node: Node,
     /// What this kernel's io_uring can do.
     pub capabilities: Capabilities,
     /// What the TUN may be given in one piece.

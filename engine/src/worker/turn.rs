@@ -87,6 +87,7 @@ impl Worker {
         let path = Config {
             worker: index,
             workers: queues.workers.len(),
+            node: tuning.node,
             mtu: config.mtu as usize,
             merge: tuning.merge,
             ragged: tuning.segmentation == Segmentation::Ragged,

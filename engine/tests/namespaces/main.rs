@@ -57,6 +57,7 @@ mod secrets;
 mod sent;
 mod shutdown;
 mod sources;
+mod steer;
 mod suites;
 mod supervision;
 mod top;

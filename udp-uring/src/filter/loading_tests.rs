@@ -47,7 +47,9 @@ fn the_whole_one_takes_two_capabilities_and_the_smaller_one_takes_one() {
     const PERFMON: u32 = 38;
     const BPF: u32 = 39;
     let load = |capabilities: &[u32], extent| {
-        with_capabilities(capabilities, || JunkFilter::new(2, &MARKERS, extent).map(drop).map_err(|e| e.kind()))
+        with_capabilities(capabilities, || {
+            JunkFilter::new(2, &MARKERS, TopByte::default(), extent).map(drop).map_err(|e| e.kind())
+        })
     };
     assert_eq!(load(&[BPF], Extent::Form), Ok(()));
     assert_eq!(load(&[BPF, PERFMON], Extent::Whole), Ok(()));

@@ -67,6 +67,15 @@ pub enum Extent {
     Form,
 }
 
+/// What the top byte of a receiver index must be for the index to be ours: `byte & mask == value`. By default all are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopByte {
+    /// The bits that count.
+    pub mask: u8,
+    /// What they are in all of our indices.
+    pub value: u8,
+}
+
 /// Why the filter drops a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -81,6 +90,8 @@ pub enum Junk {
     BadLength,
     /// Nobody has the receiver index.
     UnknownIndex,
+    /// It is one of another gateway.
+    OtherNode,
     /// The sender does not know the public key.
     BadMac1,
     /// There is load, the sender has not proved its address, and there would be no cookie for it.
@@ -89,12 +100,13 @@ pub enum Junk {
 
 impl Junk {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Runt,
         Self::UnknownType,
         Self::BadReserved,
         Self::BadLength,
         Self::UnknownIndex,
+        Self::OtherNode,
         Self::BadMac1,
         Self::CookieBudget,
     ];
@@ -122,21 +134,21 @@ impl JunkFilter {
     pub const UNPROVEN_AT_ONCE: u64 = source::UNPROVEN_AT_ONCE;
 
     /// A filter for so many workers. It knows no index and no key. `markers` are the reserved bytes that an initiation
-    /// may have.
+    /// may have. What is dropped under an index that is not `ours` is counted apart.
     ///
     /// # Errors
     /// The system's: `EPERM` where `bpf(2)` is not allowed, `EACCES` or `EPERM` for the whole filter without
     /// `CAP_PERFMON`, `ENOMEM` if `net.core.optmem_max` is too small for it.
-    pub fn new(workers: u8, markers: &[[u8; 3]], extent: Extent) -> io::Result<Self> {
+    pub fn new(workers: u8, markers: &[[u8; 3]], ours: TopByte, extent: Extent) -> io::Result<Self> {
         let lane_count = Lane::count(cpus());
         let passed = (PASSED / lane_count as u32).max(PASSED_ON_ONE_CPU);
-        Self::with_allowance(workers, markers, extent, (lane_count, passed))
+        Self::with_allowance(workers, markers, (ours, extent), (lane_count, passed))
     }
 
     fn with_allowance(
         workers: u8,
         markers: &[[u8; 3]],
-        extent: Extent,
+        (ours, extent): (TopByte, Extent),
         (lane_count, passed): (usize, u32),
     ) -> io::Result<Self> {
         if extent == Extent::Whole && cfg!(target_endian = "big") {
@@ -150,7 +162,8 @@ impl JunkFilter {
         let maps = Maps { shared: map.as_raw_fd(), lanes: map_of_lanes.as_raw_fd(), lane_count };
         let load = |worker| {
             let worker = usize::from(worker);
-            let parameters = Parameters { worker, markers, seeds, passed, has_mac1: extent == Extent::Whole };
+            let has_mac1 = extent == Extent::Whole;
+            let parameters = Parameters { worker, markers, ours, seeds, passed, has_mac1 };
             ebpf_array::load(&program(maps, &parameters))
         };
         let programs = (0..workers).map(load).collect::<io::Result<Vec<_>>>()?;

@@ -11,8 +11,8 @@ use std::os::fd::RawFd;
 
 use ebpf_array::{Assembler, Instruction, Register, code, op};
 
-use super::Junk;
 use super::shared::{Check, INDICES, place};
+use super::{Junk, TopByte};
 
 /// A window, as a power of two of nanoseconds: 67 ms.
 const WINDOW_SHIFT: i32 = 26;
@@ -68,7 +68,9 @@ const RESPONSE_LEN: i32 = 92;
 const COOKIE_REPLY_LEN: i32 = 64;
 const DATA_LEN_MIN: i32 = 32;
 const INDEX_IN_RESPONSE: i32 = 8;
-const INDEX_IN_OTHERS: i32 = 4;
+pub(super) const INDEX_IN_OTHERS: i32 = 4;
+/// Of a word that was loaded, its last byte in the packet: the top one of an index.
+const TOP_BYTE_BITS: i32 = 8;
 /// Of mac1 and mac2, at the end of a message with macs.
 pub(super) const MAC_LEN: i32 = 16;
 
@@ -89,6 +91,8 @@ pub(super) struct Parameters<'a> {
     pub worker: usize,
     /// The reserved bytes that an initiation may have.
     pub markers: &'a [[u8; 3]],
+    /// Which indices are ours.
+    pub ours: TopByte,
     /// Of the places of sources.
     pub seeds: [u32; 2],
     /// How many pass in a window and lane: a share of [`PASSED`](super::PASSED).
@@ -198,13 +202,15 @@ impl Filter<'_> {
         self.junk_if(code::JUMP_UNLESS_EQUAL, RESERVED, 0, Junk::BadReserved);
         self.junk_if(code::JUMP_UNLESS_EQUAL, LENGTH, COOKIE_REPLY_LEN, Junk::BadLength);
         self.pass_if_known(INDEX_IN_OTHERS);
-        self.junk(Junk::UnknownIndex);
+        self.junk_of_index(INDEX_IN_OTHERS);
 
         self.asm.land(response);
         self.junk_if(code::JUMP_UNLESS_EQUAL, RESERVED, 0, Junk::BadReserved);
         self.junk_if(code::JUMP_UNLESS_EQUAL, LENGTH, RESPONSE_LEN, Junk::BadLength);
         self.count_of_index(INDEX_IN_RESPONSE);
-        self.junk_if(code::JUMP_IF_EQUAL, R1, 0, Junk::UnknownIndex);
+        let known = self.emit(code::JUMP_UNLESS_EQUAL, R1, 0, 0, 0);
+        self.junk_of_index(INDEX_IN_RESPONSE);
+        self.asm.land(known);
         if self.parameters.has_mac1 {
             self.mac1(RESPONSE_LEN - 2 * MAC_LEN);
         }
@@ -214,6 +220,7 @@ impl Filter<'_> {
     /// Loads how many may have the index that lies at `offset` of the message.
     fn count_of_index(&mut self, offset: i32) {
         self.emit(code::LOAD_WORD, 0, 0, 0, UDP_HEADER_LEN + offset);
+        self.emit(code::SHIFT_RIGHT, R0, 0, 0, TOP_BYTE_BITS);
         self.emit(code::AND_CONSTANT, R0, 0, 0, INDICES as i32 - 1);
         self.asm.address(R1, place::INDICES);
         self.emit(code::ADD, R1, R0, 0, 0);
@@ -223,6 +230,17 @@ impl Filter<'_> {
     fn pass_if_known(&mut self, offset: i32) {
         self.count_of_index(offset);
         self.pass_if(code::JUMP_UNLESS_EQUAL, R1, 0);
+    }
+
+    /// Nobody has the index that lies at `offset` of the message: it is junk of ours, or of another gateway.
+    pub(super) fn junk_of_index(&mut self, offset: i32) {
+        let TopByte { mask, value } = self.parameters.ours;
+        if mask != 0 {
+            self.emit(code::LOAD_WORD, 0, 0, 0, UDP_HEADER_LEN + offset);
+            self.emit(code::AND_CONSTANT, R0, 0, 0, mask.into());
+            self.junk_if(code::JUMP_UNLESS_EQUAL, R0, value.into(), Junk::OtherNode);
+        }
+        self.junk(Junk::UnknownIndex);
     }
 
     /// Lets R1 point to what this CPU counts for this worker.
@@ -261,7 +279,8 @@ impl Filter<'_> {
         let (to_junk, to_drop) = (std::mem::take(&mut self.to_junk), std::mem::take(&mut self.to_drop));
         for why in Junk::ALL {
             if self.land_all(&to_junk, why) {
-                let check = if matches!(why, Junk::UnknownIndex) { Check::Index } else { Check::Form };
+                let check =
+                    if matches!(why, Junk::UnknownIndex | Junk::OtherNode) { Check::Index } else { Check::Form };
                 self.pass_a_few(check);
                 self.count_and_drop(why);
             }

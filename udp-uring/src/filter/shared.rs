@@ -135,9 +135,11 @@ impl Shared {
         self.generations.store(generations(now.checked_add(1).unwrap_or(1), now), Release);
     }
 
-    /// The lowest byte of an index is not random: it names a worker. The program has the bytes in the packet's order.
+    /// The program has the bytes in the packet's order. The top one is left out: it may be the same in all indices,
+    /// since it names the gateway. Of the lowest, which names a worker, the lower half is looked at: each worker has as
+    /// many indices as any other.
     pub(super) fn index(&self, index: u32) -> &AtomicU8 {
-        &self.indices[index.swap_bytes() as usize % INDICES]
+        &self.indices[(index.swap_bytes() >> 8) as usize % INDICES]
     }
 
     /// How many initiations were dropped for load.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use ebpf_array::{Register, code};
 
 use super::Junk;
-use super::program::{CONTEXT, Filter, KIND, MAC_LEN, NOW, R0, R1, R2, R3, R4, R5, UDP_HEADER_LEN, WINDOW, stack};
+use super::program::{
+    CONTEXT, Filter, INDEX_IN_OTHERS, KIND, MAC_LEN, NOW, R0, R1, R2, R3, R4, R5, UDP_HEADER_LEN, WINDOW, stack,
+};
 use super::shared::{KNOWN, SOURCES, SPREAD, place};
 
 /// Of `struct __sk_buff`.
@@ -41,10 +43,11 @@ impl Filter<'_> {
     pub(super) fn unless_recovered(&mut self) {
         self.asm.address(R1, place::IS_SETTLED);
         self.emit(code::LOAD_FIELD, R1, R1, 0, 0);
-        self.junk_if(code::JUMP_UNLESS_EQUAL, R1, 0, Junk::UnknownIndex);
+        let settled = self.emit(code::JUMP_UNLESS_EQUAL, R1, 0, 0, 0);
         self.source();
         self.pass_if_known_place();
-        self.junk(Junk::UnknownIndex);
+        self.asm.land(settled);
+        self.junk_of_index(INDEX_IN_OTHERS);
     }
 
     /// Loads the place of the source into KIND, of 32 bits, as the owner computes it.

@@ -20,7 +20,11 @@ fn strict(workers: u8) -> JunkFilter {
 }
 
 pub(super) fn strict_of(workers: u8, extent: Extent) -> JunkFilter {
-    let filter = JunkFilter::with_allowance(workers, &MARKERS, extent, (4, 0));
+    strict_among(workers, TopByte::default(), extent)
+}
+
+fn strict_among(workers: u8, ours: TopByte, extent: Extent) -> JunkFilter {
+    let filter = JunkFilter::with_allowance(workers, &MARKERS, (ours, extent), (4, 0));
     let filter = filter.expect("bpf(2) loads it; this test needs root");
     filter.note_index(KNOWN);
     filter.set_mac1_key(Some(&KEY));
@@ -54,8 +58,8 @@ fn verdict(filter: &JunkFilter, datagram: &[u8]) -> Option<Junk> {
 
 /// The same as the protocol has it.
 fn expected(datagram: &[u8]) -> Option<Junk> {
-    // Of an index 20 bits count, none of them in the low byte.
-    let place = |index: u32| index.swap_bytes() as usize % shared::INDICES;
+    // Of an index 20 bits count, none of them in the top byte.
+    let place = |index: u32| (index.swap_bytes() >> 8) as usize % shared::INDICES;
     let is_known = |at: usize| place(u32::from_le_bytes(*datagram[at..].first_chunk().unwrap())) == place(KNOWN);
     let has_mac1 = |covered: usize| mac1(&datagram[..covered])[..] == datagram[covered..covered + 16];
     match *datagram {
@@ -146,10 +150,10 @@ fn without_a_key_mac1_is_not_looked_at_and_with_another_one_it_is_wrong() {
 #[test]
 fn an_index_passes_for_as_long_as_somebody_has_it() {
     let (filter, data) = (strict(1), message(4, 100, 1));
-    filter.note_index(KNOWN ^ 0xff);
+    filter.note_index(KNOWN ^ 0xff00_00f0);
     filter.forget_index(KNOWN);
-    assert!(passes(&filter, &data), "another one differs in the worker only, and shares the counter");
-    filter.forget_index(KNOWN ^ 0xff);
+    assert!(passes(&filter, &data), "another one differs in the gateway and the worker only, and shares the counter");
+    filter.forget_index(KNOWN ^ 0xff00_00f0);
     assert_eq!(verdict(&filter, &data), Some(Junk::UnknownIndex));
     filter.forget_index(KNOWN);
     filter.note_index(KNOWN);
@@ -160,8 +164,34 @@ fn an_index_passes_for_as_long_as_somebody_has_it() {
 }
 
 #[test]
+fn an_index_of_another_gateway_has_a_name_of_its_own() {
+    for extent in [Extent::Whole, Extent::Form] {
+        let filter = strict_among(1, TopByte { mask: 0xe0, value: 0xc0 }, extent);
+        let [_, response, cookie, data, train] = messages();
+        for (message, at) in [(response, 8), (cookie, 4), (data, 4), (train, 4)] {
+            assert_eq!(verdict(&filter, &message), None, "it is known");
+            for top in 0..=u8::MAX {
+                let mut stray = message.clone();
+                // The next byte says that nobody has it.
+                stray[at + 2] ^= 1;
+                stray[at + 3] = top;
+                let expected = if top >> 5 == 0b110 { Junk::UnknownIndex } else { Junk::OtherNode };
+                assert_eq!(verdict(&filter, &stray), Some(expected), "type {}, top byte {top:#x}", message[0]);
+            }
+        }
+        filter.set_recovering(true);
+        let mut data = message(4, 64, 0);
+        data[4..8].copy_from_slice(&[10, 1, 2, 3]);
+        assert_eq!(verdict(&filter, &data), Some(Junk::OtherNode));
+        filter.locate(SocketAddr::from(([10, 1, 2, 3], 0)));
+        assert_eq!(verdict(&filter, &data), None, "its session may have been of a gateway that is gone");
+    }
+}
+
+#[test]
 fn what_is_rare_passes_and_what_is_dropped_is_counted_where_it_was_for() {
-    let filter = JunkFilter::new(3, &MARKERS, Extent::Whole).expect("bpf(2) loads it; this test needs root");
+    let filter =
+        JunkFilter::new(3, &MARKERS, TopByte::default(), Extent::Whole).expect("bpf(2) loads it; this test needs root");
     filter.set_mac1_key(Some(&KEY));
     filter.set_recovering(false);
     let [_, response, _, data, _] = messages();

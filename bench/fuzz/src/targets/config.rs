@@ -69,7 +69,7 @@ pub(super) fn seeds() -> Vec<Seed> {
         "[Interface]\nPrivateKey = {key}\nListenPort = 51820\nFwMark = 0xca6c\nAddress = 10.0.0.1/24, fd00::1/64\n\
          DNS = 10.0.0.53, example.net\nMTU = 1380\nTable = off\nPreUp = a\nPostUp = b %i\nPreDown = c\nPostDown = d\n\
          SaveConfig = true\n#ringfort: Workers = 2\nCPUs = 0-1,4\nBusyPoll = always\nUdpGso = ragged\n\
-         Overlays = off\nPassive = true\nAead = train\nLogLevel = debug\nMetrics = [::1]:9586\n\
+         Overlays = off\nNode = 2/3\nPassive = true\nAead = train\nLogLevel = debug\nMetrics = [::1]:9586\n\
          CipherSuite = aes256gcm\nInclude = *.conf\n\0\
          [Peer]\nPublicKey = {key}\n#ringfort: Name = laptop\nPresharedKey = {key}\nAllowedIPs = 10.0.0.2, fd00::/64\n\
          Endpoint = host.example:51820\nPersistentKeepalive = 25\nSource = 192.0.2.7\n\0# nothing\n"

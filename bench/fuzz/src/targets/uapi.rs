@@ -112,6 +112,7 @@ fn understood(request: Request) -> String {
         Request::File => "file".to_owned(),
         Request::LogLevel(level) => format!("log_level {level:?}"),
         Request::Role(role) => format!("role {role:?}"),
+        Request::Recover => "recover".to_owned(),
         Request::Watch => "watch".to_owned(),
         Request::StatsJson => "stats_json".to_owned(),
         Request::Peers(from) => format!("peers {from}"),

@@ -14,7 +14,7 @@ use ringfort_path::{Dispatch, Order};
 
 use super::control::Control;
 use super::worker::{Stage, TunRead, Worker};
-use super::{Gateway, owner, plan};
+use super::{Gateway, node_of, owner, plan};
 use crate::network::Wire;
 use crate::outside::Outside;
 
@@ -111,10 +111,13 @@ impl Gateway {
     fn take_over(&mut self, device: Device, workers: usize, out: &mut Outside) {
         self.device = device;
         self.site.workers = workers;
+        // Sessions go on under their indices, whatever the new process is called.
+        self.node = node_of(usize::from(self.node.number()) + 1);
+        self.device.set_node(self.now(out.now).mono, self.node);
         self.dispatch = Dispatch::new(plan(&self.site), workers);
         self.control = Control::default();
         self.nesting = Arc::new(Nesting::new());
-        self.workers = (0..workers).map(|n| Worker::new(n, &self.site, self.nesting.clone())).collect();
+        self.workers = (0..workers).map(|n| Worker::new(n, &self.site, self.node, self.nesting.clone())).collect();
         let numbers = 0..self.config.peers.len();
         self.names = numbers.filter_map(|number| Some((self.peer_id(number)?, number))).collect();
         if self.config.mtu != self.site.mtu {

@@ -31,6 +31,7 @@ use ringfort_aead::{Plan, Provider};
 use ringfort_core::device::{Device, MemoryCursor, Remembered};
 use ringfort_core::ids::{PeerId, owner};
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::{Now, Time};
 use ringfort_core::wire::parse_data_header;
@@ -61,6 +62,8 @@ pub struct Gateway {
     boot_ahead_secs: u64,
     wall_ahead_secs: i64,
     device: Device,
+    /// The name that its indices begin with. It changes when another process goes on.
+    node: Node,
     dispatch: Dispatch,
     /// What its keys and indices are made from.
     rng: Rng,
@@ -115,6 +118,7 @@ impl Gateway {
             boot_ahead_secs: rng.below(1 << 30),
             wall_ahead_secs: 0,
             device: Device::new(site.workers as u8),
+            node: node_of(index),
             dispatch: Dispatch::new(plan(&site), site.workers),
             rng,
             config,
@@ -153,13 +157,15 @@ impl Gateway {
     /// A process begins, and knows its configuration.
     fn start(&mut self, out: &mut Outside) {
         self.device = Device::new(self.site.workers as u8);
+        self.device.set_node(self.now(out.now).mono, self.node);
         self.dispatch = Dispatch::new(plan(&self.site), self.site.workers);
         self.names.clear();
         self.receives.clear();
         self.answered.clear();
         self.control = Control::default();
         self.nesting = Arc::new(Nesting::new());
-        self.workers = (0..self.site.workers).map(|n| Worker::new(n, &self.site, self.nesting.clone())).collect();
+        self.workers =
+            (0..self.site.workers).map(|n| Worker::new(n, &self.site, self.node, self.nesting.clone())).collect();
         self.configure(out);
         // The link comes up last: who reads its first packet has been told of peers and routes.
         while let Some(action) = self.device.poll_action() {
@@ -301,6 +307,11 @@ impl Gateway {
         sums.retain(|_, count| *count > 0);
         sums
     }
+}
+
+fn node_of(index: usize) -> Node {
+    const BITS: u8 = 3;
+    Node::new(index as u32 % (1 << BITS), BITS).expect("it fits")
 }
 
 fn plan(site: &Site) -> Plan {

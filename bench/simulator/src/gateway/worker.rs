@@ -7,6 +7,7 @@ use ring_buffers::{Arena, Pool, View};
 use ringfort_core::allowed_ips::AllowedIps;
 use ringfort_core::drops::DropCounts;
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::time::Time;
 use ringfort_path::{Config, DataPath, Handoff, Order, SessionOrder, Unwatched, budget};
 use vnet_packets::Merge;
@@ -100,9 +101,10 @@ impl Inbox {
 }
 
 impl Worker {
-    pub(super) fn new(worker: usize, site: &Site, nesting: Arc<Nesting>) -> Self {
+    pub(super) fn new(worker: usize, site: &Site, node: Node, nesting: Arc<Nesting>) -> Self {
         let merge = Merge { tcp: site.merges.0, udp: site.merges.1, ..Merge::NONE };
-        let config = Config { worker, workers: site.workers, mtu: site.mtu, merge, ragged: site.ragged };
+        let &Site { workers, mtu, ragged, .. } = site;
+        let config = Config { worker, workers, node, mtu, merge, ragged };
         let pool = Pool::new(Arena::heap(&budget::budget()));
         Self {
             path: DataPath::new(config, pool, nesting, Unwatched),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ringfort_core::node::NodeError;
 use udp_endpoint::NotBindable;
 
 use super::{At, KeyFiles, Reader, Seen};
@@ -111,6 +112,11 @@ impl Reader<'_> {
                 self.config.interface.start.socket_buffer = self.accept(at, parts, start("SocketBuffer", text));
             }
             Setting::Memory => self.config.interface.start.memory = self.accept(at, parts, start("Memory", text)),
+            Setting::Node => {
+                let node = text.parse().map_err(|error: NodeError| error.to_string());
+                let node = node.map_err(|expected| Problem::Start { name: "Node", expected });
+                self.config.interface.start.node = self.accept(at, parts, node);
+            }
             Setting::Passive => {
                 let flag = self.accept(at, parts, value::flag(text).ok_or(Problem::Flag));
                 self.config.interface.start.passive = flag;

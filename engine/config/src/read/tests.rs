@@ -175,6 +175,8 @@ fn values_that_are_refused() {
         "BusyPoll = soon",
         "UdpGso = maybe",
         "Overlays = auto",
+        "Node = 4/2",
+        "Node = 1",
         "Passive = yes",
         "Aead = rot13",
         "LogLevel = loud",

@@ -215,8 +215,8 @@ impl Device {
     }
 
     fn gate(&self, identity: &Identity, answered: Option<Arc<Answered>>) -> Arc<Gate> {
-        let (load, indices) = (self.published.load.clone(), self.out.indices.filter().clone());
-        Arc::new(Gate::new(identity.checker.clone(), load, indices, answered))
+        let (load, indices) = (self.published.load.clone(), &self.out.indices);
+        Arc::new(Gate::new(identity.checker.clone(), load, (indices.filter().clone(), indices.node), answered))
     }
 
     fn assess(&self, datagram: &[u8], proof: Proof) -> Result<(), DropReason> {
@@ -241,7 +241,7 @@ impl Device {
 
     /// The peer that a message of ours with this index went to.
     pub(super) fn asked_by(&self, index: u32) -> Result<PeerId, DropReason> {
-        self.out.indices.owner(index).ok_or(DropReason::UnknownIndex)
+        self.out.indices.owner(index).ok_or_else(|| self.out.indices.node.unknown(index))
     }
 
     /// Decides whether a handshake message is worth a Diffie-Hellman: always if it knows our public key, but under load

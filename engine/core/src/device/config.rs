@@ -15,6 +15,7 @@ use crate::constants::PEERS_MAX;
 use crate::cookie::{CookieChecker, mac1_key};
 use crate::crypto::{PresharedKey, PrivateKey, PublicKey, X25519};
 use crate::ids::PeerId;
+use crate::node::Node;
 use crate::noise::LocalIdentity;
 use crate::outpost::Outpost;
 use crate::time::Time;
@@ -34,6 +35,19 @@ impl Device {
     pub fn set_outpost(&mut self, outpost: Arc<dyn Outpost>) {
         self.published.set_outpost(outpost.clone());
         self.out.indices.outpost = Some(outpost);
+    }
+
+    /// Which of several gateways this is: all indices that are chosen from now on say so. Those that there are stay.
+    pub fn set_node(&mut self, now: Time, node: Node) {
+        self.out.indices.node = node;
+        if self.identity.is_some() {
+            self.publish_gate(now);
+        }
+    }
+
+    /// Which of several gateways this is.
+    pub const fn node(&self) -> Node {
+        self.out.indices.node
     }
 
     /// Sets or, with `None`, forgets our private key. All sessions end, since they prove the old one; a peer whose

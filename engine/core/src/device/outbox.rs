@@ -9,9 +9,14 @@ use rand_core::CryptoRng;
 use super::api::{Action, Datagram, Notice, Outgoing};
 use super::outcomes::HandshakeCounts;
 use crate::crypto::PublicKey;
-use crate::ids::{self, Endpoint, PeerId};
+use crate::ids::{self, Endpoint, PeerId, owned_by};
 use crate::index_filter::IndexFilter;
+use crate::node::Node;
 use crate::outpost::Outpost;
+
+/// Random indices that are tried for a worker before any other may have the session. If half of a worker's indices are
+/// in use, one of 2^64 sessions goes elsewhere.
+const ATTEMPTS_FOR_A_WORKER: u32 = 64;
 
 /// Which worker gets a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub(super) struct Indices {
     load: Box<[u32]>,
     /// The same for the workers, not quite as exact.
     filter: Arc<IndexFilter>,
+    /// Which of several gateways chooses them.
+    pub node: Node,
     /// And for who stands in front of them.
     pub outpost: Option<Arc<dyn Outpost>>,
 }
@@ -43,7 +50,7 @@ impl Indices {
     /// No index is in use, and there are that many workers, at least one.
     pub fn new(workers: u8) -> Self {
         let load = vec![0; usize::from(workers.max(1))].into_boxed_slice();
-        Self { owners: BTreeMap::new(), load, filter: Arc::default(), outpost: None }
+        Self { owners: BTreeMap::new(), load, filter: Arc::default(), node: Node::SINGLE, outpost: None }
     }
 
     /// Which indices may be in use, for those who cannot ask.
@@ -51,22 +58,26 @@ impl Indices {
         &self.filter
     }
 
-    /// A random index that nobody has. Only its low byte is not random: it names the worker that will own the receiving
-    /// half.
+    /// A random index that nobody has. Only two parts are not random: its low byte names the worker that will own the
+    /// receiving half, and its top bits the gateway, if there are several.
     ///
-    /// A million peers have at most four million indices of 2^32: the loop ends at once, given a random source that
-    /// deserves its name.
+    /// A million peers have at most four million indices of 2^24 or more: the loop ends at once, given a random source
+    /// that deserves its name. Of many workers one may have none left. Then another one gets the session.
     pub fn claim(&mut self, peer: PeerId, place: Place, rng: &mut dyn CryptoRng) -> u32 {
         let worker = match place {
             Place::With(index) => self.worker(index),
             Place::FirstIdle => self.idlest(0..self.load.len()),
             Place::LastIdle => self.idlest((0..self.load.len()).rev()),
         };
+        let mut attempts = 0;
         loop {
-            let index = owned_by(rng.next_u32(), worker as u32, self.load.len() as u32);
+            let random = self.node.own(rng.next_u32());
+            let is_preferred = attempts < ATTEMPTS_FOR_A_WORKER;
+            let index = if is_preferred { owned_by(random, worker as u32, self.load.len() as u32) } else { random };
             if self.claim_this(index, peer) {
                 return index;
             }
+            attempts += u32::from(is_preferred);
         }
     }
 
@@ -109,15 +120,6 @@ impl Indices {
     pub fn len(&self) -> usize {
         self.owners.len()
     }
-}
-
-/// The index nearest to `random` that belongs to `worker` of `workers` by [`ids::owner`]: its low byte is changed by as
-/// little as that takes.
-const fn owned_by(random: u32, worker: u32, workers: u32) -> u32 {
-    let low = random & 0xff;
-    let wanted = low - low % workers + worker;
-    // Past the end of the byte there is a whole round of workers to go back, since worker < workers.
-    random & !0xff | if wanted > 0xff { wanted - workers } else { wanted }
 }
 
 #[derive(Debug)]
@@ -168,16 +170,28 @@ mod tests {
     const PEER: PeerId = PeerId { index: 1, generation: 0 };
 
     #[test]
-    fn an_index_belongs_to_the_worker_that_it_is_made_for() {
-        for workers in 1..=255 {
-            for worker in 0..workers {
-                for low in 0..=255 {
-                    let index = owned_by(0xabcd_ef00 | low, worker, workers);
-                    let owner = ids::owner(index, workers as usize);
-                    assert_eq!((index >> 8, owner), (0xab_cdef, worker as usize), "{low} of {workers}");
-                }
+    fn each_index_is_of_the_node_and_of_the_worker() {
+        for (number, bits) in [(0, 1), (1, 1), (5, 4), (255, 8)] {
+            let (mut indices, mut rng) = (Indices::new(7), SeededRng::new(1));
+            indices.node = Node::new(number, bits).unwrap();
+            for n in 0..700 {
+                let index = indices.claim(PEER, Place::FirstIdle, &mut rng);
+                assert_eq!((index >> (32 - bits), indices.worker(index)), (number, n % 7), "{}", indices.node);
             }
         }
+    }
+
+    #[test]
+    fn who_finds_no_index_of_a_worker_gets_one_of_another() {
+        let (mut indices, mut rng) = (Indices::new(255), SeededRng::new(1));
+        indices.node = Node::new(3, 8).unwrap();
+        // All that begin with 3 and name worker 9.
+        for middle in 0..=0xffff {
+            assert!(indices.claim_this(0x0300_0009 | middle << 8, PEER));
+        }
+        let index = indices.claim(PEER, Place::With(9), &mut rng);
+        assert_eq!(index >> 24, 3);
+        assert_ne!(indices.worker(index), 9);
     }
 
     #[test]

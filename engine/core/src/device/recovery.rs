@@ -11,6 +11,9 @@
 //! Two gateways with one key may both have served for a while, since their network was cut in two. A peer then has a
 //! newer session with the other one, while we still have ours and believe in it. Whoever notices that says so
 //! ([`Device::doubt_sessions`]): from then on data under an unknown index counts from peers that have sessions as well.
+//!
+//! Of several gateways with one key ([`Node`](crate::node::Node)), one that dies takes its sessions with it. Whoever
+//! leads its peers to the others tells these so ([`Device::recover`]).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -175,6 +178,15 @@ impl Device {
         }
     }
 
+    /// Sessions may have been lost just now, with another gateway whose peers come to this one. True if they are asked
+    /// for: not while the link is down or we are passive, since that begins when we serve again.
+    pub fn recover(&mut self, now: Time) -> bool {
+        if self.up {
+            self.recovery.open(now, &self.out);
+        }
+        self.up
+    }
+
     /// A peer sends under a session that we do not have.
     pub(super) fn note_lost_session(&mut self, now: Time, id: PeerId) {
         let Some(peer) = self.peers.get(id) else { return };
@@ -295,6 +307,24 @@ mod tests {
             device.set_endpoint(NOW, peers[n % PEERS], place(n % PEERS));
         }
         assert_eq!(tables(&mut device), 0);
+    }
+
+    #[test]
+    fn whoever_serves_recovers_again_when_told() {
+        let (mut device, _) = crowded();
+        assert_eq!(tables(&mut device), 1);
+        let later = NOW + 2 * RECOVERY_TIME;
+        device.recovery.step(later, &mut device.out);
+        assert_eq!((device.recovery.table.is_none(), tables(&mut device)), (true, 0));
+        assert!(device.recover(later));
+        assert_eq!((tables(&mut device), device.recovery.until()), (1, later + RECOVERY_TIME));
+        assert!(device.recover(later + RECOVERY_TIME / 2), "it is prolonged");
+        assert_eq!((tables(&mut device), device.recovery.until()), (0, later + RECOVERY_TIME * 3 / 2));
+        device.set_passive(later, true);
+        assert!(!device.recover(later));
+        device.set_passive(later, false);
+        device.link_down(later);
+        assert!(!device.recover(later));
     }
 
     #[test]

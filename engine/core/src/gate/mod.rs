@@ -24,6 +24,7 @@ use zerocopy::IntoBytes;
 use crate::cookie::CookieChecker;
 use crate::drops::DropReason;
 use crate::index_filter::IndexFilter;
+use crate::node::Node;
 use crate::outpost::Outpost;
 use crate::time::Time;
 use crate::wire::{CookieReply, Message, classify};
@@ -136,6 +137,8 @@ pub struct Gate {
     checker: CookieChecker,
     load: Arc<Load>,
     indices: Arc<IndexFilter>,
+    /// Who chose them.
+    node: Node,
     answered: Option<Arc<Answered>>,
 }
 
@@ -144,10 +147,10 @@ impl Gate {
     pub(crate) fn new(
         checker: CookieChecker,
         load: Arc<Load>,
-        indices: Arc<IndexFilter>,
+        (indices, node): (Arc<IndexFilter>, Node),
         answered: Option<Arc<Answered>>,
     ) -> Self {
-        Self { checker, load, indices, answered }
+        Self { checker, load, indices, node, answered }
     }
 
     /// Decides what becomes of a datagram that is not a data message.
@@ -160,8 +163,8 @@ impl Gate {
             Err(reason) => return Admission::Refused(reason),
         };
         // A look at one byte comes before a hash.
-        if receiver.is_some_and(|index| !self.indices.may_contain(index)) {
-            return Admission::Refused(DropReason::UnknownIndex);
+        if let Some(index) = receiver.filter(|&index| !self.indices.may_contain(index)) {
+            return Admission::Refused(self.node.unknown(index));
         }
         if sender.is_some() && !self.checker.verify_mac1(datagram) {
             return Admission::Refused(DropReason::BadMac1);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::cookie::CookieGenerator;
 use crate::crypto::{PrivateKey, PublicKey};
+use crate::node::Node;
 use crate::test_support::SeededRng;
 use crate::wire::{MAC_LEN, MACS_LEN};
 
@@ -38,7 +39,12 @@ impl Sender {
         if secret {
             assert!(checker.renew_secret(NOW, &mut SeededRng::new(1)));
         }
-        let gate = Gate::new(checker, Arc::default(), Arc::new(indices), secret.then(|| Arc::new(answered(9))));
+        let gate = Gate::new(
+            checker,
+            Arc::default(),
+            (Arc::new(indices), Node::SINGLE),
+            secret.then(|| Arc::new(answered(9))),
+        );
         Self { generator: CookieGenerator::new(&own()), gate }
     }
 

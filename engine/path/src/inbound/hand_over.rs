@@ -17,7 +17,7 @@ impl<W: Watch> DataPath<W> {
         let Origin { receiver, endpoint, ecn } = run.origin;
         if run.handed || self.is_owner(receiver) {
             self.note_lost_session(now, &run);
-            let reason = self.reason_or_passive(DropReason::UnknownIndex);
+            let reason = self.reason_or_passive(self.config.node.unknown(receiver));
             self.tap_stranger(now, run.bytes(), run.stride, endpoint, ecn, reason);
             self.worthless += datagrams as u64;
             self.counters.drop(reason, datagrams);

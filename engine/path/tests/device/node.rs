@@ -15,6 +15,7 @@ use ringfort_core::drops::{DropCounts, DropReason};
 use ringfort_core::gate::Proof;
 use ringfort_core::ids::{Endpoint, PeerId, owner};
 use ringfort_core::looped::Nesting;
+use ringfort_core::node;
 use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::{Now, Time};
 use ringfort_core::wire::{DATA_LEN_MIN, TYPE_DATA, parse_data_header};
@@ -88,7 +89,7 @@ pub fn at(mono: Time) -> Now {
 /// Two runs of packets are never merged: each is delivered by itself.
 pub(super) fn worker(worker: usize) -> DataPath {
     let merge = Merge::NONE;
-    let config = Config { worker, workers: WORKERS, mtu: 1_420, merge, ragged: false };
+    let config = Config { worker, workers: WORKERS, node: node::Node::SINGLE, mtu: 1_420, merge, ragged: false };
     DataPath::new(config, Pool::new(Arena::heap(&budget::budget())), Arc::new(Nesting::new()), Unwatched)
 }
 

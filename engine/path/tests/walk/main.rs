@@ -3,6 +3,7 @@
 mod allocation;
 mod crowd;
 mod lone;
+mod nodes;
 mod order;
 mod passive;
 mod recover;

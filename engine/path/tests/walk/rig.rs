@@ -11,6 +11,7 @@ use ringfort_core::device::PeerEvent;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::keypair::{ReceiveSession, SendSession};
 use ringfort_core::looped::Nesting;
+use ringfort_core::node::Node;
 use ringfort_core::time::Time;
 use ringfort_path::{
     Config, DataPath, Order, Outcome, PeerCell, Receiver, SessionOrder, Train, Transmit, Unwatched, Watch, bare, budget,
@@ -46,8 +47,13 @@ pub fn endpoint(text: &str) -> Endpoint {
 
 /// A worker that knows nobody.
 pub fn empty<W: Watch>(worker: usize, workers: usize, watch: W) -> DataPath<W> {
+    empty_of(Node::SINGLE, worker, workers, watch)
+}
+
+/// The same of one of several gateways.
+pub fn empty_of<W: Watch>(node: Node, worker: usize, workers: usize, watch: W) -> DataPath<W> {
     let merge = Merge::ALL;
-    let config = Config { worker, workers, mtu: 1_420, merge, ragged: false };
+    let config = Config { worker, workers, node, mtu: 1_420, merge, ragged: false };
     DataPath::new(config, Pool::new(Arena::heap(&budget::budget())), Arc::new(Nesting::new()), watch)
 }
 

@@ -10,6 +10,7 @@ use ringfort_core::device::{Action, Device, PeerEvent};
 use ringfort_core::drops::DropReason;
 use ringfort_core::gate::{LOADED_REFUSED, Proof};
 use ringfort_core::ids::{Endpoint, PeerId};
+use ringfort_core::node::Node;
 use ringfort_core::tai64n::Tai64N;
 use ringfort_core::time::{Now, Time};
 use ringfort_core::wire::{Message, classify};
@@ -122,6 +123,23 @@ fn without_load_who_knows_our_key_passes_and_what_answers_nothing_does_not() {
     door.receive(NOW, from(1), &reply, reply.len());
     assert_eq!((door.passed(), door.drops(DropReason::UnknownIndex)), (vec![], 1));
     assert!(leaves(&mut door).is_empty());
+}
+
+#[test]
+fn what_answers_another_node_has_a_name_of_its_own() {
+    let mut door = Door::new();
+    door.device.set_node(NOW, Node::new(1, 2).unwrap());
+    door.obey();
+    for (kind, len, at) in [(2, 92, 8), (3, 64, 4)] {
+        for top in 0..=u8::MAX {
+            let mut message = vec![9; len];
+            message[..4].copy_from_slice(&[kind, 0, 0, 0]);
+            message[at + 3] = top;
+            door.receive(NOW, from(1), &message, len);
+        }
+    }
+    assert_eq!([DropReason::UnknownIndex, DropReason::OtherNode].map(|reason| door.drops(reason)), [128, 384]);
+    assert_eq!(door.passed(), []);
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Handler for Control {
                 Ok(watching) => return self.go_on(Unfinished::Watch(Box::new(watching)), reply),
                 Err(errno) => return Progress::Done(errno),
             },
+            Request::Recover => self.recover(reply, now),
             Request::Role(role) => return self.change_role(role, reply, now),
             Request::Alive => return self.ask_for_signs(reply),
             Request::Peers(from) => peers::peers(reply, &self.device, &self.surroundings(), from, now),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ringfort_core::constants::RECOVERY_TIME;
 use ringfort_core::device::Remembered;
 use ringfort_core::time::Time;
 
@@ -18,19 +19,20 @@ use crate::queues::Mail;
 
 impl Control {
     /// A new device. To be called first, before there are a private key, peers, or a link: handshakes are computed by
-    /// this library, the guard of the sockets is told what it must know, and a passive gateway stands by. A plain
-    /// daemon has what its file says from then on.
+    /// this library, the guard of the sockets is told what it must know, indices name the node, and a passive gateway
+    /// stands by. A plain daemon has what its file says from then on.
     ///
     /// # Errors
     /// [`DaemonError::Refused`].
     pub fn begin(&mut self, beginning: Beginning, file: Option<&ConfigFile>) -> Result<(), DaemonError> {
-        let Beginning { x25519, guard, is_passive, peers, keeper } = beginning;
+        let Beginning { x25519, guard, node, is_passive, peers, keeper } = beginning;
+        let now = clock::boot_time();
         self.device.set_x25519(x25519);
+        self.device.set_node(now, node);
         if let Some(guard) = guard {
             self.device.set_outpost(Arc::new(guard));
         }
         if is_passive {
-            let now = clock::boot_time();
             self.device.set_passive(now, true);
             self.plane.carry_out(&mut self.device, now);
         }
@@ -50,6 +52,16 @@ impl Control {
     /// Where peers are is written for the next process. To be called when this one ends.
     pub fn finish(&mut self) {
         std::mem::replace(&mut self.endpoints, Keeper::none()).finish(&mut self.device);
+    }
+
+    /// Sessions may have been lost with another gateway: asks for them as after a start, and says for how long.
+    pub(super) fn recover(&mut self, reply: &mut Reply, now: Time) {
+        let is_open = self.device.recover(now);
+        if is_open {
+            log::info!("sessions under indices of nobody are recovered for {} s", RECOVERY_TIME.as_secs());
+            self.plane.carry_out(&mut self.device, now);
+        }
+        reply.line("recovery_s", if is_open { RECOVERY_TIME.as_secs() } else { 0 });
     }
 
     /// Whether we serve the peers.

@@ -27,12 +27,13 @@ impl Control {
     /// Why this cannot go on, in words.
     pub fn take_over(&mut self, beginning: Beginning, handover: Handover) -> Result<Vec<Action>, String> {
         let deadline = Instant::now() + PATIENCE;
-        let Beginning { x25519, guard, keeper, .. } = beginning;
+        let Beginning { x25519, guard, node, keeper, .. } = beginning;
         let workers = u8::try_from(self.queues.workers.len()).expect("the command line has at most 255 workers");
         let outpost = guard.map(|guard| Arc::new(guard) as Arc<dyn Outpost>);
         let now = clock::boot_time();
         let device = Device::take_over(now, workers, x25519, outpost, handover);
         self.device = device.map_err(|error| error.to_string())?;
+        self.device.set_node(now, node);
         self.endpoints = keeper;
         if self.device.is_passive() {
             self.endpoints.begin_passive();

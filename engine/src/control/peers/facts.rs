@@ -84,6 +84,7 @@ pub fn interface(device: &DeviceSnapshot) -> Value {
     json!({
         "up": device.is_up,
         "passive": device.is_passive,
+        "node": (!device.node.is_single()).then(|| device.node.to_string()),
         "public_key": device.public_key.as_ref().map(key_text::encode),
         "unknown_keys": strangers.collect::<Vec<_>>(),
         "wrong_keys": wrong_keys.collect::<Vec<_>>(),

@@ -12,6 +12,7 @@ use nix::unistd::gettid;
 use ring_buffers::Capabilities;
 use ringfort_aead::{Choice, Suite};
 use ringfort_core::device::Remembered;
+use ringfort_core::node::Node;
 use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{Offloads, SelfTest, self_test};
 
@@ -97,12 +98,13 @@ impl Daemon {
         let queues = Arc::new(queues);
         let sources = SourceCheck::new()?;
         let (guard, unguarded, stats) = guarded(cli, cpus, count);
+        let node = cli.node();
         let tuning = tuning(cli, capabilities, &self_test);
         let exchange = exchange()?;
         let sockets = inheritance::sockets(offer.as_mut(), cli.sockets(count, &memory), file.as_ref())?;
         let sockets = sockets.behind(guard.as_ref().map(Guard::filter));
         let plane = DataPlane::new(queues.clone(), choice.plan(), sockets);
-        let source = Arc::new(source(&cli.name, &choice, &queues, &stats, memory));
+        let source = Arc::new(source(&cli.name, &choice, &queues, &stats, (memory, node)));
         // Before the workers, so it goes after them if anything below fails, as it does in the end.
         let captures = Captures::start(queues.clone());
         let captures = captures.map_err(|error| DaemonError::system("start a thread for captures", error))?;
@@ -110,7 +112,8 @@ impl Daemon {
         let mut control = Control::new(plane, interface, sources, of_control, for_metrics, captures, MTU_DEFAULT);
         control.watch_cores(flows.as_ref().and_then(|flows| Cores::open(flows.balance.clone(), cpus)));
         let (keeper, peers, loaded) = keep_endpoints(cli)?;
-        let beginning = Beginning { x25519: x25519.x25519, guard, is_passive: cli.is_passive(), peers, keeper };
+        let is_passive = cli.is_passive();
+        let beginning = Beginning { x25519: x25519.x25519, guard, node, is_passive, peers, keeper };
         let mut beginning = Some(beginning);
         if offer.is_none() {
             control.begin(beginning.take().expect("made just now"), file.as_ref())?;
@@ -248,7 +251,7 @@ fn exchange() -> Result<Arc<Exchange>, DaemonError> {
 
 /// What stands in front of the sockets, what is left out of it, and what the workers count, with what is dropped there.
 fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Option<String>, Vec<Arc<WorkerStats>>) {
-    let (guard, left_out) = Guard::for_workers(cli.filter, count);
+    let (guard, left_out) = Guard::for_workers(cli.filter, count, cli.node());
     let on = |(worker, &core)| {
         let stats = cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
         Arc::new(stats.guarded(guard.as_ref(), worker))
@@ -260,7 +263,7 @@ fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Option<Str
 /// How the workers go about their work.
 fn tuning(cli: &Serve, capabilities: Capabilities, self_test: &SelfTest) -> Tuning {
     let (segmentation, busy_poll) = (cli.segmentation(), cli.busy_poll());
-    Tuning { capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll }
+    Tuning { node: cli.node(), capabilities, merge: cli.merge(self_test.merge), segmentation, busy_poll }
 }
 
 /// What is shown of a daemon that begins now. The thread that makes it is the one that control runs on.
@@ -269,7 +272,7 @@ fn source(
     choice: &Choice,
     queues: &Arc<Queues>,
     workers: &[Arc<WorkerStats>],
-    memory: Division,
+    (memory, node): (Division, Node),
 ) -> Registry {
     let plan = choice.plan();
     Registry {
@@ -280,6 +283,7 @@ fn source(
         workers: workers.to_vec(),
         queues: queues.clone(),
         memory,
+        node,
     }
 }
 

@@ -16,7 +16,8 @@
 //! peer's `name`, which belongs to its public key as the suite does; an empty one takes it back.
 //!
 //! `role=1` says whether the gateway serves its peers (`active`) or another one does (`passive`); with one of these
-//! words in place of the 1, that is set. `alive=1` is answered with the role and the number of workers when each of
+//! words in place of the 1, that is set. `recover=1` has sessions recovered as after a start, and says for how many
+//! seconds. `alive=1` is answered with the role and the number of workers when each of
 //! them has given a sign of life. `watch=1` is answered by a line of JSON for each peer, and one for each change from
 //! then on, until the client hangs up.
 //!

@@ -73,6 +73,7 @@ enum Simple {
     File,
     LogLevel(Option<LevelFilter>),
     Role(Option<Role>),
+    Recover,
     Watch,
     Alive,
     Capture(Box<capture::Request>),
@@ -95,6 +96,7 @@ impl Simple {
             b"file=1" => Self::File,
             b"log_level=1" => Self::LogLevel(None),
             b"role=1" => Self::Role(None),
+            b"recover=1" => Self::Recover,
             b"watch=1" => Self::Watch,
             b"hand_over_state=1" => Self::HandOver(HandOver::State),
             line if line.starts_with(b"heir_failed=") => {
@@ -135,6 +137,7 @@ impl Simple {
             Self::File => Request::File,
             Self::LogLevel(level) => Request::LogLevel(level),
             Self::Role(role) => Request::Role(role),
+            Self::Recover => Request::Recover,
             Self::Watch => Request::Watch,
             Self::Alive => Request::Alive,
             Self::Capture(request) => Request::Capture(request),

@@ -43,6 +43,9 @@ pub enum Request {
     Role(Option<Role>),
     /// `alive=1`, another: answered when each worker has given a sign of life.
     Alive,
+    /// `recover=1`, another: peers that send under sessions of nobody are asked for new ones, as after a start. The
+    /// answer says for how many seconds; none if the gateway is down or passive.
+    Recover,
     /// `watch=1`, another: what happens to peers, from now on until the client hangs up.
     Watch,
     /// `peers=1`, another: the state of peers, and why they are in it. An answer has a part of them and says where the

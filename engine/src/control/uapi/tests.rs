@@ -261,6 +261,7 @@ fn operations_of_one_line_want_a_blank_line() {
         assert!(matches!(events[..], [RequestEvent::Request(Request::Role(asked))] if asked == role), "{text}");
     }
     assert!(matches!(events(b"role=\n", 1)[..], [RequestEvent::HangUp]));
+    assert!(matches!(events(b"recover=1\n\n", 1)[..], [RequestEvent::Request(Request::Recover)]));
     assert!(matches!(events(b"watch=1\n\n", 1)[..], [RequestEvent::Request(Request::Watch)]));
     assert!(matches!(events(b"alive=1\n\n", 1)[..], [RequestEvent::Request(Request::Alive)]));
     assert!(matches!(

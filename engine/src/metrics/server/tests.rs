@@ -10,6 +10,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use ringfort_aead::Suite;
 use ringfort_core::activity::Traffic;
+use ringfort_core::node::Node;
 
 use super::*;
 use crate::cli::memory::{Bound, Memory};
@@ -45,6 +46,7 @@ impl Rig {
             workers: vec![Arc::new(WorkerStats::default()), Arc::new(WorkerStats::default())],
             queues,
             memory: Memory { bound: Bound::None, receive_buffer: None }.divide(2),
+            node: Node::SINGLE,
         });
         let exchange = Arc::new(Exchange::new().unwrap());
         let mut listening = Listening::on(&at("127.0.0.1:0")).unwrap();

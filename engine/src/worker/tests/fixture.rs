@@ -92,7 +92,7 @@ impl Fixture {
         let stats: Vec<_> = stats.into_iter().map(Arc::new).collect();
         let capabilities = ring_buffers::probe().unwrap();
         let merge = Merge::ALL;
-        let tuning = Tuning { capabilities, merge, segmentation, busy_poll };
+        let tuning = Tuning { node: Node::SINGLE, capabilities, merge, segmentation, busy_poll };
         let flows = tun.flows().unwrap().map(Flows::new);
         let config = |(index, tun)| WorkerConfig {
             rests: false,

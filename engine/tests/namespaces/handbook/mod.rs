@@ -37,6 +37,7 @@ pages! {
     measuring: "measuring.md",
     metrics: "metrics.md",
     mtu: "mtu.md",
+    nodes: "nodes.md",
     operating: "operating.md",
     pair: "pair.md",
     routing: "routing.md",

@@ -6,6 +6,7 @@ use crate::device::{HandshakeReason, Outgoing, PeerEvent};
 use crate::handover::{HEADER_LEN, ReadError, ReceiverReport, VERSION};
 use crate::ids::Endpoint;
 use crate::keypair::{ReceiveSession, SendSession};
+use crate::node::Node;
 use crate::noise::NewSession;
 use crate::test_support::SeededRng;
 
@@ -177,6 +178,40 @@ fn an_answer_that_comes_later_is_taken() {
     taken.hear(&b.sent.pop().unwrap());
     let peer = taken.device.peer(&b.key).unwrap();
     assert!(taken.device.status(peer).unwrap().session(LATER).is_some());
+}
+
+/// What the index begins with that a message of ours names us by.
+fn node_of(message: &[u8]) -> u8 {
+    message[7] >> 4
+}
+
+#[test]
+fn a_device_that_becomes_another_node_keeps_its_sessions_and_makes_new_ones_under_that_name() {
+    let mut a = Side::new(1);
+    a.device.set_node(NOW, Node::new(3, 4).unwrap());
+    let (mut b, mut c) = (Side::new(2), Side::new(3));
+    let (of_b, _) = (a.add(b.key, 2), b.add(a.key, 1));
+    let (of_c, _) = (a.add(c.key, 3), c.add(a.key, 1));
+    a.ask(of_b);
+    b.hear(&a.sent.pop().unwrap());
+    a.hear(&b.sent.pop().unwrap());
+    a.ask(of_c);
+    let asked = a.sent.pop().unwrap();
+    assert_eq!(node_of(&asked), 3);
+    a.device.settle(now(NOW), &mut a.rng);
+    a.work();
+    let mut taken = a.take_over(&a.hand_over(Vec::new()));
+    taken.device.set_node(LATER, Node::new(12, 4).unwrap());
+    taken.work();
+    assert_eq!((taken.resumed, taken.device.indices()), (1, a.device.indices()));
+    // What was asked under the former name is answered under it.
+    c.hear(&asked);
+    taken.hear(&c.sent.pop().unwrap());
+    let of_c = taken.device.peer(&c.key).unwrap();
+    assert!(taken.device.status(of_c).unwrap().session(LATER).is_some());
+    let of_d = taken.add(PrivateKey::new([4; 32]).public_key(), 4);
+    taken.ask(of_d);
+    assert_eq!(node_of(&taken.sent.pop().unwrap()), 12);
 }
 
 #[test]

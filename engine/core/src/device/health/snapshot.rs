@@ -12,6 +12,7 @@ use crate::activity::{Sizes, Traffic};
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::drops::DropCounts;
 use crate::ids::{Endpoint, PeerId, owner};
+use crate::node::Node;
 use crate::peer_drops::{PeerDrop, SendError};
 use crate::suite::Suite;
 use crate::time::Time;
@@ -91,6 +92,8 @@ pub struct DeviceSnapshot {
     pub is_up: bool,
     /// It stands by.
     pub is_passive: bool,
+    /// Which of several gateways it is.
+    pub node: Node,
     /// There is a private key.
     pub has_private_key: bool,
     /// Our public key.
@@ -181,6 +184,7 @@ impl Device {
             now,
             is_up: self.link,
             is_passive: self.is_passive(),
+            node: self.node(),
             has_private_key: self.identity.is_some(),
             public_key: self.public_key().copied(),
             strangers: self.strangers.keys(),

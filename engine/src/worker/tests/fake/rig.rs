@@ -5,6 +5,7 @@ use std::fs::File;
 
 use ring_buffers::fake::FakeKernel;
 use ring_buffers::{Capabilities, Pool, Ring, RingConfig, View};
+use ringfort_core::node::Node;
 use ringfort_core::wire::DATA_LEN_MIN;
 use tun_uring::{Received, VNET_HDR_LEN, virtio};
 
@@ -64,7 +65,7 @@ impl Rig {
             tun: File::options().read(true).write(true).open("/dev/null").unwrap().into(),
             flows: None,
             mtu: 1420,
-            tuning: Tuning { capabilities, merge, segmentation, busy_poll: Duration::ZERO },
+            tuning: Tuning { node: Node::SINGLE, capabilities, merge, segmentation, busy_poll: Duration::ZERO },
             queues: queues.clone(),
             stats: Arc::default(),
         };

@@ -1,0 +1,208 @@
+//! The load: every client sends an echo request in each interval, and each request has to account for itself.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::time::TimeSpec;
+use ringfort_core::crypto::PublicKey;
+use ringfort_testbed::{Context, Error, Namespace, Result};
+
+use super::client::{self, Client, News};
+use crate::interrupt;
+
+/// What has no answer for so long after the last answer is lost.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A session that is not there by then is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Sockets that are looked at after one call of the kernel.
+const READY_MAX: usize = 256;
+/// Descriptors beside the sockets.
+const DESCRIPTORS_SPARE: u64 = 256;
+
+/// All clients.
+pub struct Crowd {
+    pub clients: Vec<Client>,
+    epoll: Epoll,
+    began: Instant,
+}
+
+/// What came of the echo requests of one client.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// When each was sent that has no answer yet, by its number.
+    open: HashMap<u16, Instant>,
+    pub answered: u64,
+    /// When requests were sent that had an answer, in the order of the answers.
+    pub answers: Vec<Instant>,
+}
+
+impl Tally {
+    /// Requests without an answer.
+    pub fn lost(&self) -> u64 {
+        self.open.len() as u64
+    }
+
+    /// When the first request was sent since `moment` that had an answer.
+    pub fn first_since(&self, moment: Instant) -> Option<Instant> {
+        self.answers.iter().copied().filter(|&sent| sent >= moment).min()
+    }
+}
+
+impl Crowd {
+    /// So many clients in a namespace, with sockets that hear of `gateway` only.
+    ///
+    /// # Errors
+    /// The kernel has no room for so many.
+    pub fn new(namespace: &Namespace, count: u16, public: [u8; 32], gateway: SocketAddr) -> Result<Self> {
+        allow_descriptors(count)?;
+        let (x25519, public) = (client::x25519()?, PublicKey::new(public));
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("making an epoll")?;
+        let sockets: Vec<UdpSocket> =
+            namespace.enter(|| (0..count).map(|_| connected(gateway)).collect::<Result<_>>())?;
+        let mut clients = Vec::new();
+        for (number, socket) in (0..).zip(sockets) {
+            epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, number.into())).context("watching a socket")?;
+            clients.push(Client::new(number, x25519, public, socket));
+        }
+        Ok(Self { clients, epoll, began: Instant::now() })
+    }
+
+    /// Gets every client a session.
+    ///
+    /// # Errors
+    /// Some have none after [`PATIENCE`] without any news.
+    pub fn connect(&mut self) -> Result<()> {
+        let mut missing: Vec<usize> = (0..self.clients.len()).collect();
+        let mut news = Instant::now();
+        let mut asked: Option<Instant> = None;
+        while !missing.is_empty() {
+            if asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
+                let now = self.began.elapsed();
+                missing.iter().try_for_each(|&client| self.clients[client].ask(now))?;
+                asked = Some(Instant::now());
+            }
+            if news.elapsed() > PATIENCE + 5 * ASK_AGAIN {
+                return Err(Error::new(format!("{} clients get no session", missing.len())));
+            }
+            let some = self.receive(ASK_AGAIN)?;
+            if some.iter().any(|(_, one)| *one == News::Session) {
+                news = Instant::now();
+                missing.retain(|&client| self.clients[client].remote_index().is_none());
+            }
+        }
+        Ok(())
+    }
+
+    /// Has every client send `requests` requests, one in each `interval`. In the midst of that, `change` is carried out
+    /// by another thread. Returns what came of the requests of each client, and when the change was done.
+    ///
+    /// # Errors
+    /// Those of `change`, or the kernel's.
+    pub fn carry(
+        &mut self,
+        requests: u32,
+        interval: Duration,
+        change: impl FnOnce() -> Result<()> + Send,
+    ) -> Result<(Vec<Tally>, Instant)> {
+        let count = self.clients.len();
+        let (mut tallies, total) = (vec![Tally::default(); count], count * requests as usize);
+        let began = Instant::now();
+        let due = |n: usize| began + interval.mul_f64(n as f64 / count as f64);
+        thread::scope(|scope| {
+            let (mut change, mut changing) = (Some(change), None);
+            for n in 0..total {
+                if n >= total / 2
+                    && let Some(change) = change.take()
+                {
+                    changing = Some(scope.spawn(move || change().map(|()| Instant::now())));
+                }
+                while Instant::now() < due(n) {
+                    self.account(&mut tallies, due(n).saturating_duration_since(Instant::now()))?;
+                }
+                let sequence = self.clients[n % count].ping();
+                tallies[n % count].open.insert(sequence, Instant::now());
+                self.account(&mut tallies, Duration::ZERO)?;
+            }
+            let mut news = Instant::now();
+            while news.elapsed() < PATIENCE && tallies.iter().any(|tally| !tally.open.is_empty()) {
+                if self.account(&mut tallies, PATIENCE)? > 0 {
+                    news = Instant::now();
+                }
+            }
+            let done =
+                changing.map(|changing| changing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            Ok((tallies, done.unwrap_or_else(|| Ok(Instant::now()))?))
+        })
+    }
+
+    /// Takes what has come, or comes within `most`, and returns how many requests that answers.
+    fn account(&mut self, tallies: &mut [Tally], most: Duration) -> Result<u64> {
+        let mut answered = 0;
+        for (client, news) in self.receive(most)? {
+            let tally = &mut tallies[client];
+            if let News::Echo(sequence) = news
+                && let Some(sent) = tally.open.remove(&sequence)
+            {
+                tally.answered += 1;
+                tally.answers.push(sent);
+                answered += 1;
+            }
+        }
+        Ok(answered)
+    }
+
+    fn receive(&mut self, most: Duration) -> Result<Vec<(usize, News)>> {
+        if interrupt::requested() {
+            return Err(Error::new("interrupted"));
+        }
+        if !most.is_zero() {
+            let mut one = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+            match ppoll(&mut one, Some(TimeSpec::from_duration(most)), None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(Error::new(format!("waiting for answers: {error}"))),
+            }
+        }
+        let mut ready = [EpollEvent::empty(); READY_MAX];
+        let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(Error::new(format!("asking for answers: {error}"))),
+        };
+        let (now, mut buffer, mut all) = (self.began.elapsed(), [0; 2_048], Vec::new());
+        for event in &ready[..count] {
+            let number = event.data() as usize;
+            // What the kernel reports of a datagram that could not be delivered is no datagram.
+            while let Ok(len) = self.clients[number].socket().recv(&mut buffer) {
+                let news = self.clients[number].receive(now, &mut buffer[..len]);
+                all.push((number, news));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Whoever is connected hears of nobody else.
+fn connected(gateway: SocketAddr) -> Result<UdpSocket> {
+    let any: IpAddr = if gateway.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0)).context("binding a socket of a client")?;
+    socket.connect(gateway).context("connecting a socket of a client")?;
+    socket.set_nonblocking(true).context("making a socket non-blocking")?;
+    Ok(socket)
+}
+
+fn allow_descriptors(sockets: u16) -> Result<()> {
+    let wanted = u64::from(sockets) + DESCRIPTORS_SPARE;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading the limit on open files")?;
+    if soft >= wanted {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
+        .context(format_args!("{sockets} clients with a socket each: raising the limit on open files"))
+}

@@ -1,0 +1,263 @@
+//! The gateways, the router in front of them, and what an operator does with both.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::Command;
+
+use ringfort_testbed::command::{ip, run, run_with_input};
+use ringfort_testbed::daemon::Program;
+use ringfort_testbed::netns::{Namespace, VETH};
+use ringfort_testbed::{Context, Daemon, Family, KeyPair, Result, janitor, uapi};
+
+use super::client::{Client, INNER_GATEWAY};
+
+/// How many there are, and the top bits of an index that say which.
+pub const NODES: u8 = 3;
+pub const BITS: u8 = 2;
+pub const PORT: u16 = 51_820;
+/// Peers in one request to a gateway.
+const PEERS_PER_REQUEST: usize = 500;
+
+/// One of the gateways.
+pub struct Gateway {
+    namespace: Namespace,
+    interface: String,
+    daemon: Option<Daemon>,
+}
+
+/// All of it.
+pub struct Network {
+    family: Family,
+    program: Program,
+    pub clients: Namespace,
+    router: Namespace,
+    gateways: Vec<Gateway>,
+    keys: KeyPair,
+}
+
+/// The address that all gateways have.
+pub fn shared(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)),
+        Family::V6 => IpAddr::from(Ipv6Addr::new(0xfd00, 0x192, 0, 0, 0, 0, 0, 1)),
+    }
+}
+
+/// An address of network 200, where the clients are, or 210, which the gateways share with the router.
+fn address(family: Family, network: u8, host: u8) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from(Ipv4Addr::new(10, network, 0, host)),
+        Family::V6 => IpAddr::from(Ipv6Addr::new(0xfd00, network.into(), 0, 0, 0, 0, 0, host.into())),
+    }
+}
+
+const fn prefix_len(family: Family) -> u8 {
+    match family {
+        Family::V4 => 24,
+        Family::V6 => 64,
+    }
+}
+
+/// Where a gateway is for its neighbours.
+fn node_address(family: Family, number: u8) -> IpAddr {
+    address(family, 210, 10 + number)
+}
+
+impl Network {
+    /// Three gateways that run, a router that spreads flows over them, and rules on each of them.
+    ///
+    /// # Errors
+    /// A gateway does not start, or the kernel refuses something.
+    pub fn new(program: &Program, family: Family) -> Result<Self> {
+        let (router, clients) = (Namespace::new()?, Namespace::new()?);
+        let set = |name: &str, value: &str| {
+            let path = format!("/proc/sys/net/{name}");
+            router.enter(|| fs::write(&path, value)).context(path)
+        };
+        set("ipv4/ip_forward", "1")?;
+        set("ipv6/conf/all/forwarding", "1")?;
+        // By addresses and ports.
+        set("ipv4/fib_multipath_hash_policy", "1")?;
+        set("ipv6/fib_multipath_hash_policy", "1")?;
+        router.ip("link add lan type bridge")?;
+        router.ip("link set lan up")?;
+        join(&router, &clients, "clients")?;
+        for (namespace, interface, network, host) in
+            [(&router, "lan", 210, 1), (&router, "clients", 200, 1), (&clients, VETH, 200, 2)]
+        {
+            namespace.add_address(interface, address(family, network, host), prefix_len(family))?;
+        }
+        clients.ip(&format!("route add default via {}", address(family, 200, 1)))?;
+        let keys = KeyPair::random()?;
+        let gateways =
+            (0..NODES).map(|number| Gateway::start(number, program, family, &router)).collect::<Result<_>>()?;
+        let network = Self { family, program: program.clone(), clients, router, gateways, keys };
+        let all: Vec<u8> = (0..NODES).collect();
+        network.lead_to(&all)?;
+        network.steer(&all)?;
+        Ok(network)
+    }
+
+    /// Their public key.
+    pub const fn public(&self) -> [u8; 32] {
+        self.keys.public.0
+    }
+
+    /// Makes all clients peers of all gateways.
+    ///
+    /// # Errors
+    /// A gateway refuses.
+    pub fn introduce(&self, clients: &[Client]) -> Result<()> {
+        let source = shared(self.family);
+        for gateway in &self.gateways {
+            let private = self.keys.private.hex();
+            uapi::set(&gateway.interface, &format!("private_key={private}\nlisten_port={PORT}\n"))?;
+            each(gateway, clients, |client| Ok(format!("allowed_ip={}/32\nsource={source}\n", client.inner())))?;
+        }
+        Ok(())
+    }
+
+    /// Tells all gateways where the clients are, as an agent would.
+    ///
+    /// # Errors
+    /// As [`Network::introduce`].
+    pub fn locate(&self, clients: &[Client]) -> Result<()> {
+        self.gateways
+            .iter()
+            .filter(|gateway| gateway.daemon.is_some())
+            .try_for_each(|gateway| each(gateway, clients, |client| Ok(format!("endpoint={}\n", client.address()?))))
+    }
+
+    /// The router spreads flows over these gateways from now on.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn lead_to(&self, nodes: &[u8]) -> Result<()> {
+        let hops = nodes.iter().map(|&node| format!(" nexthop via {}", node_address(self.family, node)));
+        self.router.ip(&format!("route replace {}{}", shared(self.family), hops.collect::<String>())).map(drop)
+    }
+
+    /// Each of these gateways passes on what is another's of them.
+    ///
+    /// # Errors
+    /// `ringfort steer` or `nft` refuses.
+    pub fn steer(&self, nodes: &[u8]) -> Result<()> {
+        let list: Vec<_> = nodes.iter().map(|&node| format!("{node}={}", node_address(self.family, node))).collect();
+        nodes.iter().try_for_each(|&node| {
+            let mut steer = Command::new(&self.program.path);
+            steer.args(["steer", "nft", "--device", VETH, "--nodes", &list.join(",")]);
+            let rules = run(steer.args(["--self", &node.to_string(), "--bits", &BITS.to_string()]))?;
+            let mut load = self.gateway(node).namespace.command("nft");
+            run_with_input(load.args(["-f", "-"]), &rules).map(drop)
+        })
+    }
+
+    /// No gateway passes anything on.
+    ///
+    /// # Errors
+    /// There are no rules.
+    pub fn without_rules(&self) -> Result<()> {
+        let remove = format!("nft delete table netdev ringfort_{PORT}");
+        self.gateways.iter().try_for_each(|gateway| gateway.namespace.run(&remove).map(drop))
+    }
+
+    /// Takes a gateway away, with its machine.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn take_away(&mut self, node: u8) -> Result<()> {
+        self.router.ip(&format!("link set {} down", port(node)))?;
+        let daemon = self.gateways[usize::from(node)].daemon.take();
+        daemon.map_or(Ok(()), |daemon| daemon.kill().map(drop))
+    }
+
+    /// These gateways ask for sessions of others that are gone.
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub fn recover(&self, nodes: &[u8]) -> Result<()> {
+        nodes.iter().try_for_each(|&node| {
+            run(Command::new(&self.program.path).args(["recover", &self.gateway(node).interface])).map(drop)
+        })
+    }
+
+    /// What all gateways that run have counted under a name.
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub fn sum(&self, name: &str) -> Result<u64> {
+        let running = self.gateways.iter().filter(|gateway| gateway.daemon.is_some());
+        running.map(|gateway| Ok(uapi::stats(&gateway.interface)?.get(name).copied().unwrap_or(0))).sum()
+    }
+
+    /// How many datagrams the gateways have passed on since their rules were loaded.
+    ///
+    /// # Errors
+    /// `nft` refuses.
+    pub fn passed_on(&self) -> Result<u64> {
+        let mut sum = 0;
+        for gateway in self.gateways.iter().filter(|gateway| gateway.daemon.is_some()) {
+            let rules = gateway.namespace.run("nft list ruleset")?;
+            let counts = rules.split("counter packets ").skip(1);
+            sum += counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+        }
+        Ok(sum)
+    }
+
+    fn gateway(&self, node: u8) -> &Gateway {
+        &self.gateways[usize::from(node)]
+    }
+}
+
+impl Gateway {
+    fn start(number: u8, program: &Program, family: Family, router: &Namespace) -> Result<Self> {
+        let namespace = Namespace::new()?;
+        join(router, &namespace, &port(number))?;
+        router.ip(&format!("link set {} master lan", port(number)))?;
+        namespace.add_address(VETH, node_address(family, number), prefix_len(family))?;
+        namespace.add_address("lo", shared(family), if family == Family::V4 { 32 } else { 128 })?;
+        namespace.ip(&format!("route add default via {}", address(family, 210, 1)))?;
+        let interface = janitor::unique_name();
+        let program = program.clone().with_options(&format!("--node {number}/{BITS} --endpoints off"));
+        let daemon = Daemon::start(&program, &namespace, &interface)?;
+        namespace.ip(&format!("address add {INNER_GATEWAY}/16 dev {interface}"))?;
+        namespace.ip(&format!("link set {interface} up"))?;
+        Ok(Self { namespace, interface, daemon: Some(daemon) })
+    }
+}
+
+/// The router's side of the cable to a gateway.
+fn port(number: u8) -> String {
+    format!("node{number}")
+}
+
+/// Joins a namespace with the router, and waits until the cable carries.
+fn join(router: &Namespace, namespace: &Namespace, link: &str) -> Result<()> {
+    ip(&format!("link add {VETH} netns {} type veth peer name {link} netns {}", namespace.name(), router.name()))?;
+    router.ip(&format!("link set {link} up"))?;
+    namespace.ip(&format!("link set {VETH} up"))?;
+    namespace.await_carrier(VETH)
+}
+
+/// Says something of each client to a gateway.
+fn each(gateway: &Gateway, clients: &[Client], lines: impl Fn(&Client) -> Result<String>) -> Result<()> {
+    for some in clients.chunks(PEERS_PER_REQUEST) {
+        let mut text = String::new();
+        for client in some {
+            text += "public_key=";
+            for byte in client.public().as_bytes() {
+                let _ = write!(text, "{byte:02x}");
+            }
+            text += "\n";
+            text += &lines(client)?;
+        }
+        uapi::set(&gateway.interface, &text)?;
+    }
+    Ok(())
+}
+
+/// Where clients send to.
+pub fn endpoint(family: Family) -> SocketAddr {
+    SocketAddr::new(shared(family), PORT)
+}

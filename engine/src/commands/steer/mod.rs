@@ -1,0 +1,126 @@
+//! `ringfort steer`: rules for whoever stands in front of several gateways with one key and one address.
+
+mod nft;
+mod owners;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use ringfort_core::node::{NODE_BITS_MAX, Node, NodeError};
+
+use super::print;
+use crate::control::error::DaemonError;
+use owners::{NodeAddress, NodeAddresses, Owners};
+
+const AFTER_HELP: &str = "\
+Several gateways with one private key are behind one address, and a router spreads flows over them (ECMP). Each session
+has an owner: the gateway that made it. When the router moves a flow, its datagrams come to another gateway, which has
+no key for them. Data, responses and cookie replies carry a receiver index that their owner has chosen, and with --node
+its top bits are the owner's number. The rules read it and pass such datagrams on to their owner, as they are: the
+owner sees the client's address, and answers it directly. Initiations carry no such index; whoever gets one answers it.
+
+Load the rules on each of the gateways, with the same options but another --self:
+  ringfort steer nft --self 0 --bits 2 --device eth0 --nodes 0=10.0.0.10,1=10.0.0.11,2=10.0.0.12 | nft -f -
+Loading them again replaces them as a whole, in one step. `nft list table netdev ringfort_51820` shows how many
+datagrams went to each node; `nft delete table netdev ringfort_51820` removes the rules.
+
+The rules are in the ingress hook of --device, in front of routing, so no forwarding, route or rule is needed. The other
+gateways must be neighbours on --to: a network that they share, without a router between. A datagram that is passed on
+arrives with a TTL (hop limit) of 1, and with that nobody passes it on again, here or elsewhere. So there are no loops,
+whatever the rules of others say. Fragments of datagrams are not passed on, since only the first has the index.
+
+When a gateway is gone, load the rules without it on the others, and have them ask its peers for new sessions:
+  ringfort steer nft --self 0 --bits 2 --device eth0 --nodes 0=10.0.0.10,1=10.0.0.11 | nft -f -
+  ringfort recover wg0
+What is passed to a gateway that does not answer is lost. What no rule is for stays here, and is dropped as other_node.";
+
+/// Its arguments.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    /// For whom the rules are: nft, for nftables
+    #[arg(hide_possible_values = true)]
+    form: Form,
+
+    /// The number of this gateway, as its --node has it
+    #[arg(long = "self", value_name = "NUMBER")]
+    own: u32,
+
+    /// How many top bits of a receiver index have the number, as in --node: 1 to 8
+    #[arg(long)]
+    bits: u8,
+
+    /// The gateways that are there: number and address of each, which may be an IPv4 and an IPv6 address. Datagrams of a
+    /// family are passed on to gateways with an address of that family. Our own may be among them
+    #[arg(long, value_name = "NUMBER=ADDRESS", value_delimiter = ',', required = true)]
+    nodes: Vec<NodeAddress>,
+
+    /// The network device on which the datagrams of clients arrive. May be given several times
+    #[arg(long, value_name = "DEVICE", required = true, value_parser = device)]
+    device: Vec<String>,
+
+    /// The network device that leads to the other gateways [default: the first --device]
+    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    to: Option<String>,
+
+    /// The UDP port of the gateways
+    #[arg(long, default_value_t = 51_820, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+}
+
+/// Who reads the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// nftables.
+    Nft,
+}
+
+/// Why there are no rules for such gateways.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum PlanError {
+    #[error("--self and --bits: {0}")]
+    Own(NodeError),
+    #[error("--nodes: {0}")]
+    Node(NodeError),
+    #[error("--nodes: node {number} has two addresses of one family: name one IPv4 and one IPv6 address at most")]
+    TwoAddresses { number: u8 },
+    #[error("--nodes: {address} stands for nodes {first} and {second}: each gateway has an address of its own there")]
+    Shared { address: std::net::IpAddr, first: u8, second: u8 },
+    #[error("--nodes: there is no gateway but this one, so nothing can be passed on")]
+    Alone,
+}
+
+/// Prints the rules.
+pub fn run(args: &Args) -> ExitCode {
+    print(args.rules().map_err(|error| DaemonError::Declined(error.to_string())))
+}
+
+impl Args {
+    fn rules(&self) -> Result<String, PlanError> {
+        let own = Node::new(self.own, self.bits).map_err(PlanError::Own)?;
+        let owners = Owners::of(own, &self.nodes)?;
+        let devices: BTreeSet<&str> = self.device.iter().map(String::as_str).collect();
+        let to = self.to.as_deref().or(self.device.first().map(String::as_str)).unwrap_or_default();
+        Ok(match self.form {
+            Form::Nft => nft::rules(&owners, &devices, to, self.port),
+        })
+    }
+}
+
+/// A name that a network device may have, and that needs no quoting.
+fn device(text: &str) -> Result<String, String> {
+    /// `IFNAMSIZ`, without the zero at its end.
+    const LEN_MAX: usize = 15;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+    if text.is_empty() || text.len() > LEN_MAX || !text.chars().all(is_plain) || [".", ".."].contains(&text) {
+        return Err(format!(
+            "expected the name of a network device: up to {LEN_MAX} letters, digits, `.`, `_` and `-`"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+const _: () = assert!(NODE_BITS_MAX == 8, "the help says so");
+
+#[cfg(test)]
+mod tests;
