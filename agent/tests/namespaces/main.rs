@@ -1,6 +1,8 @@
 //! Agents with real gateways and a real etcd, in network namespaces. Needs root, and what `scripts/install-test-peers`
 //! installs.
 
+mod bird;
+mod demo;
 mod harness;
 mod many;
 
@@ -232,4 +234,19 @@ fn a_gateway_that_stands_by_is_told_where_peers_are() {
     let took = cluster.clients[0].reaches_gateway();
     println!("{took:?} from the promotion to the first answer");
     eventually("the claim has moved", || cluster.is_at(0, 1));
+}
+
+#[test]
+fn what_a_cluster_loses_when_a_part_of_it_fails() {
+    let mut demo = demo::Demo::new(3);
+    println!("{}", demo::HEADER);
+    let mut rows = Vec::new();
+    demo.all(|row| {
+        println!("{row}");
+        rows.push((row.cut_off, row.gap));
+    });
+    let [etcd, link, gateway] = rows[..] else { panic!() };
+    assert_eq!(etcd.0, 0, "no tunnel needs etcd");
+    // Longer than a client waits for an answer, and for a second handshake.
+    assert!(link.1.max(gateway.1) < Duration::from_secs(45), "everybody is back");
 }
