@@ -195,8 +195,9 @@ unit_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --locked --workspace --filterset 'not binary(namespaces)' --no-tests=pass "$@" </dev/null
     else
-        cargo test --locked --workspace --exclude ringfort --exclude ringfort-bench --lib --bins --tests "$@" </dev/null
-        cargo test --locked --package ringfort --package ringfort-bench --lib --bins "$@" </dev/null
+        local apart=(ringfort ringfort-bench ringfort-agent)
+        cargo test --locked --workspace "${apart[@]/#/--exclude=}" --lib --bins --tests "$@" </dev/null
+        cargo test --locked "${apart[@]/#/--package=}" --lib --bins "$@" </dev/null
     fi
 }
 

@@ -1,0 +1,182 @@
+//! What the gateway tells, and what it has to do.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ringfort_config::key_text::named;
+use ringfort_core::crypto::PublicKey;
+
+use super::peer::Actual;
+use super::{Change, GatewayOp, State};
+use crate::value::Settings;
+
+/// A peer as the gateway has it.
+#[derive(Debug)]
+pub struct Had {
+    /// Whom.
+    pub peer: PublicKey,
+    /// Its settings; the endpoint is where it was heard of last.
+    pub settings: Settings,
+}
+
+/// What the gateway says of a peer's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Whom.
+    pub peer: PublicKey,
+    /// The peer is new at the gateway.
+    pub is_added: bool,
+    /// There is one.
+    pub has_session: bool,
+    /// A handshake was completed since the gateway last spoke of the peer.
+    pub is_confirmed: bool,
+    /// When the session was confirmed, as far as is known, in milliseconds since the Unix epoch.
+    pub confirmed_ms: i64,
+    /// Where the peer is.
+    pub endpoint: Option<SocketAddr>,
+    /// The address at which it knows us.
+    pub source: Option<IpAddr>,
+}
+
+impl State {
+    /// A connection to the gateway was made. It begins with a list of all sessions.
+    pub fn gateway_opened(&mut self) {
+        self.session_list += 1;
+        self.gateway_list += 1;
+        self.context.is_open = false;
+    }
+
+    /// The connection has ended. The gateway may have been replaced by another one that goes on with its sessions, so
+    /// nothing is given up yet.
+    pub fn gateway_closed(&mut self) {
+        self.context.is_open = false;
+        self.change_those(|peer| peer.is_setting, |peer| peer.is_setting = false);
+    }
+
+    /// Nobody has answered for a while: there is no gateway.
+    pub fn gateway_lost(&mut self) {
+        self.context.has_gateway = false;
+        self.context.is_active = false;
+        self.context.knows_sessions = true;
+        let is_there = |peer: &super::Peer| peer.session.is_some() || peer.actual.is_some();
+        self.change_those(is_there, |peer| (peer.session, peer.actual, peer.told) = (None, None, None));
+        self.look_at_all();
+    }
+
+    /// Whether the gateway serves its peers.
+    pub fn gateway_role(&mut self, is_active: bool) {
+        self.context.has_gateway = true;
+        self.context.is_active = is_active;
+        self.look_at_all();
+    }
+
+    /// Some of the peers that the gateway has.
+    pub fn gateway_has(&mut self, had: impl IntoIterator<Item = Had>) {
+        let list = self.gateway_list;
+        for Had { peer, settings } in had {
+            self.change(peer, |entry, _| {
+                entry.read_in = list;
+                entry.told = settings.endpoint;
+                entry.refused = None;
+                entry.actual = Some(Actual { settings: Arc::new(settings), is_read: true });
+                // Nothing is kept twice.
+                if let (Some(actual), Some(wanted)) = (&mut entry.actual, &entry.wanted)
+                    && actual.meets(wanted)
+                {
+                    *actual = Actual { settings: wanted.clone(), is_read: true };
+                }
+            });
+        }
+    }
+
+    /// These were all: changes may be made from now on.
+    pub fn gateway_has_no_more(&mut self) {
+        let list = self.gateway_list;
+        let is_gone = |peer: &super::Peer| peer.actual.is_some() && peer.read_in != list;
+        self.change_those(is_gone, |peer| (peer.actual, peer.told) = (None, None));
+        self.context.is_open = true;
+        self.look_at_all();
+    }
+
+    /// Sessions are listed anew.
+    pub fn sessions_resync(&mut self) {
+        self.session_list += 1;
+    }
+
+    /// The gateway speaks of a peer.
+    pub fn session(&mut self, heard: &Heard) {
+        let list = self.session_list;
+        self.change(heard.peer, |peer, context| {
+            peer.heard_in = list;
+            peer.hear(heard, context);
+            // Nothing is known of it, except that it may have to go.
+            if heard.is_added && peer.actual.is_none() && !peer.is_listed {
+                peer.actual = Some(Actual { settings: Arc::default(), is_read: true });
+            }
+        });
+    }
+
+    /// The gateway has listed all sessions.
+    pub fn sessions_complete(&mut self) {
+        let list = self.session_list;
+        self.change_those(|peer| peer.session.is_some() && peer.heard_in != list, |peer| peer.session = None);
+        self.context.knows_sessions = true;
+        self.look_at_all();
+    }
+
+    /// The gateway has a peer no longer.
+    pub fn peer_removed(&mut self, peer: PublicKey) {
+        // Only of one that is known: an entry would be made for nothing.
+        if self.peers.contains_key(&peer) {
+            self.change(peer, |peer, _| (peer.session, peer.actual, peer.told) = (None, None, None));
+        }
+    }
+
+    /// Up to `max` changes for the gateway. Each must be answered by [`gateway_did`](Self::gateway_did), unless the
+    /// connection ends.
+    pub fn poll_gateway(&mut self, max: usize) -> Vec<GatewayOp> {
+        let mut ops = Vec::new();
+        while ops.len() < max && self.context.may_set() {
+            let Some(key) = self.for_gateway.pop_first() else { break };
+            let Some(peer) = self.peers.get_mut(&key) else { continue };
+            if let Some(change) = peer.gateway_op(&self.context) {
+                peer.is_setting = true;
+                ops.push(GatewayOp { peer: key, change });
+            }
+        }
+        ops
+    }
+
+    /// The gateway has carried these out, or refused them.
+    pub fn gateway_did(&mut self, ops: &[GatewayOp], is_done: bool) {
+        for GatewayOp { peer, change } in ops {
+            let total = if is_done { &mut self.counts.changes_total } else { &mut self.counts.refused_total };
+            *total += 1;
+            self.change(*peer, |entry, _| {
+                entry.is_setting = false;
+                match change {
+                    Change::Set { to, .. } if is_done => {
+                        entry.told = to.endpoint.or(entry.told);
+                        entry.actual = Some(Actual { settings: to.clone(), is_read: false });
+                    }
+                    Change::Set { to, .. } => {
+                        let name = named(peer, to.name.as_deref());
+                        log::error!(
+                            "{name}: the gateway refuses its settings, and keeps what it has: see its log; a new \
+                             value in etcd is tried again"
+                        );
+                        entry.refused = Some(to.clone());
+                    }
+                    Change::Remove if is_done => (entry.actual, entry.session, entry.told) = (None, None, None),
+                    Change::Tell(endpoint, _) if is_done => entry.told = Some(*endpoint),
+                    Change::Remove | Change::Tell(..) => {
+                        log::error!("{}: the gateway refuses a change: see its log", named(peer, None));
+                        // As if it had been done: it is tried again when the gateway was asked for all peers.
+                        entry.told = entry.elsewhere.map(|(endpoint, _)| endpoint);
+                        entry.actual = None;
+                    }
+                }
+            });
+        }
+    }
+}

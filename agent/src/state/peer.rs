@@ -1,0 +1,306 @@
+//! What is known of one peer, and what follows from it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ringfort_core::crypto::PublicKey;
+
+use super::{Context, Heard};
+use crate::value::{Owner, Settings};
+
+/// A session that was confirmed this much later than another one's claim is newer, although the clocks of two nodes may
+/// differ by a second, as handshakes demand anyway. A peer asks for a session every 5 s at most.
+const CLOCKS_MS: i64 = 1_000;
+
+/// One entry of the map.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// etcd has it, be its value good or bad.
+    pub(super) is_listed: bool,
+    /// In which list it was last seen.
+    pub(super) listed_in: u32,
+    /// The last good value.
+    pub(super) wanted: Option<Arc<Settings>>,
+    /// The latest value is a bad one.
+    pub(super) is_bad: bool,
+    /// It was in etcd at some time while we run.
+    pub(super) is_ours: bool,
+
+    /// What the gateway has.
+    pub(super) actual: Option<Actual>,
+    /// In which list of the gateway's peers it was last seen.
+    pub(super) read_in: u32,
+    /// A change of it is on its way to the gateway.
+    pub(super) is_setting: bool,
+    /// The gateway has refused this.
+    pub(super) refused: Option<Arc<Settings>>,
+    /// The endpoint that the gateway was told, or had.
+    pub(super) told: Option<SocketAddr>,
+
+    /// The gateway has a session with it.
+    pub(super) session: Option<Session>,
+    /// In which list of sessions it was last seen.
+    pub(super) heard_in: u32,
+
+    /// Who has claimed it.
+    pub(super) claim: Option<Claim>,
+    /// The revision of that key, 0 if there is none. It may hold something that is no claim.
+    pub(super) claim_revision: i64,
+    /// The latest revision of which something was heard.
+    pub(super) heard_revision: i64,
+    pub(super) claimed_in: u32,
+    /// A change of the claim is on its way to etcd.
+    pub(super) is_writing: bool,
+    /// It was refused because etcd has another revision than this. The watch will bring it.
+    pub(super) conflict_at: Option<i64>,
+    /// Where others have said that it is.
+    pub(super) elsewhere: Option<(SocketAddr, Option<IpAddr>)>,
+
+    /// For whose prefixes there are routes.
+    pub(super) routed: Option<Arc<Settings>>,
+    /// How it was counted.
+    pub(super) counted: Counted,
+}
+
+/// The settings of a peer of the gateway.
+#[derive(Debug)]
+pub(super) struct Actual {
+    pub(super) settings: Arc<Settings>,
+    /// They were read from the gateway, so the endpoint is where the peer was, not what was configured.
+    pub(super) is_read: bool,
+}
+
+/// A session of our gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    /// In milliseconds since the Unix epoch.
+    pub(super) confirmed_ms: i64,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) source: Option<IpAddr>,
+    pub(super) standing: Standing,
+}
+
+/// Whether the peer is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It was confirmed just now: whoever else has claimed it, we are later.
+    Asserted,
+    /// It was confirmed at a time when etcd did not hear of it. Times decide who was later.
+    Recalled,
+    /// Our claim is in etcd.
+    Held,
+    /// Another node has the peer, until it confirms a session here again.
+    Released,
+}
+
+/// What etcd has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) owner: Owner,
+    pub(super) lease: i64,
+}
+
+/// What of a peer is in the sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) is_listed: bool,
+    pub(super) is_bad: bool,
+    pub(super) is_there: bool,
+    pub(super) has_session: bool,
+    pub(super) is_owned: bool,
+    pub(super) is_claimed: bool,
+    pub(super) is_elsewhere: bool,
+}
+
+/// One thing that the gateway has to do.
+#[derive(Clone, Debug)]
+pub struct GatewayOp {
+    /// Of whom.
+    pub peer: PublicKey,
+    /// What.
+    pub change: Change,
+}
+
+/// What changes on the gateway.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// It gets these settings. `from` is what it has, if it is there.
+    Set {
+        /// All of them.
+        to: Arc<Settings>,
+        /// What need not be said.
+        from: Option<Arc<Settings>>,
+    },
+    /// It is a peer no longer.
+    Remove,
+    /// It is reached there, and knows us by that address.
+    Tell(SocketAddr, Option<IpAddr>),
+}
+
+/// One key that etcd has to change, if its revision is still that one (0: if it is not there).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimOp {
+    /// Whose claim.
+    pub peer: PublicKey,
+    /// The revision on which this was decided.
+    pub expected: i64,
+    /// The claim, or `None` to withdraw it.
+    pub owner: Option<Owner>,
+    /// The lease that the claim is under.
+    pub lease: i64,
+}
+
+impl Peer {
+    /// Who has the peer, after the session or the claim has changed.
+    pub(super) fn settle(&mut self, context: &Context) {
+        self.elsewhere = match &self.claim {
+            Some(claim) if context.is_us(claim) => None,
+            Some(Claim { owner, .. }) => owner.endpoint.map(|endpoint| (endpoint, owner.source)).or(self.elsewhere),
+            None => self.elsewhere,
+        };
+        let Some(session) = &mut self.session else { return };
+        session.standing = match (&self.claim, session.standing) {
+            (Some(claim), _) if context.is_us(claim) => Standing::Held,
+            (Some(_), Standing::Asserted) if context.serves() => Standing::Asserted,
+            (Some(claim), Standing::Held) if session.confirmed_ms > claim.owner.since_ms + CLOCKS_MS => {
+                Standing::Recalled
+            }
+            // Whoever does not serve asserts nothing.
+            (Some(claim), Standing::Asserted | Standing::Recalled) if session.confirmed_ms > claim.owner.since_ms => {
+                Standing::Recalled
+            }
+            (Some(_), _) => Standing::Released,
+            (None, Standing::Held) => Standing::Recalled,
+            (None, standing) => standing,
+        };
+    }
+
+    /// What the gateway says of its session.
+    pub(super) fn hear(&mut self, heard: &Heard, context: &Context) {
+        let before = self.session.take();
+        if !heard.has_session {
+            return;
+        }
+        let mut session = Session {
+            confirmed_ms: heard.confirmed_ms,
+            endpoint: heard.endpoint,
+            source: heard.source,
+            standing: Standing::Recalled,
+        };
+        match before {
+            _ if heard.is_confirmed && context.is_synced => session.standing = Standing::Asserted,
+            _ if heard.is_confirmed => {}
+            // It was confirmed while the gateway could not tell us.
+            Some(before) if heard.confirmed_ms > before.confirmed_ms + CLOCKS_MS => {}
+            Some(before) => (session.confirmed_ms, session.standing) = (before.confirmed_ms, before.standing),
+            None => {}
+        }
+        self.session = Some(session);
+    }
+
+    /// The peer is ours: it has a session here, and nobody has a later one.
+    pub(super) fn is_owned(&self) -> bool {
+        self.session.is_some_and(|session| session.standing != Standing::Released)
+    }
+
+    /// The prefixes for which there should be routes.
+    pub(super) fn wanted_routes(&self, context: &Context) -> Option<&Arc<Settings>> {
+        let actual = self.actual.as_ref().map(|actual| &actual.settings);
+        let is_ours = self.is_owned() && context.serves() && !self.is_leaving(context);
+        self.wanted.as_ref().or(actual).filter(|_| is_ours)
+    }
+
+    /// The gateway should not have it. Until etcd was listed, that is not known of one that we have never heard of.
+    fn is_leaving(&self, context: &Context) -> bool {
+        !self.is_listed && (self.is_ours || context.knows_wanted && !context.keep_others)
+    }
+
+    /// What the gateway has to do for it.
+    pub(super) fn gateway_op(&self, context: &Context) -> Option<Change> {
+        if !context.may_set() || self.is_setting {
+            return None;
+        }
+        match (self.is_listed, &self.wanted, &self.actual) {
+            (true, Some(wanted), actual) if !actual.as_ref().is_some_and(|actual| actual.meets(wanted)) => {
+                let is_refused = self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, wanted));
+                let from = actual.as_ref().map(|actual| actual.settings.clone());
+                (!is_refused).then(|| Change::Set { to: wanted.clone(), from })
+            }
+            (_, _, Some(_)) if self.is_leaving(context) => Some(Change::Remove),
+            (_, _, Some(_)) => self.news_of_endpoint(context).map(|(endpoint, source)| Change::Tell(endpoint, source)),
+            _ => None,
+        }
+    }
+
+    /// A gateway that stands by hears where the peers of others are. One that serves hears it of peers that nobody has
+    /// any more: it may have to ask them for a session.
+    fn news_of_endpoint(&self, context: &Context) -> Option<(SocketAddr, Option<IpAddr>)> {
+        let is_wanted = self.session.is_none() && (!context.is_active || self.claim.is_none());
+        self.elsewhere.filter(|(endpoint, _)| is_wanted && self.told != Some(*endpoint))
+    }
+
+    /// What etcd has to do for it.
+    pub(super) fn claim_op(&self, peer: &PublicKey, context: &Context) -> Option<ClaimOp> {
+        let lease = context.lease.filter(|_| context.is_synced && context.knows_sessions)?;
+        if self.is_writing || self.conflict_at == Some(self.claim_revision) {
+            return None;
+        }
+        let ours = self.claim.as_ref().filter(|claim| context.is_us(claim));
+        let session = self.session.filter(|session| session.standing != Standing::Released && context.serves());
+        let owner = match (session, ours) {
+            (Some(session), ours) => {
+                let says_so = |claim: &Claim| {
+                    let Claim { owner, lease: under } = claim;
+                    *under == lease && owner.endpoint == session.endpoint && owner.source == session.source
+                };
+                if ours.is_some_and(says_so) {
+                    return None;
+                }
+                Some(Owner {
+                    node: context.node.clone(),
+                    endpoint: session.endpoint,
+                    source: session.source,
+                    since_ms: session.confirmed_ms,
+                })
+            }
+            (None, Some(_)) => None,
+            (None, None) => return None,
+        };
+        Some(ClaimOp { peer: *peer, expected: self.claim_revision, owner, lease })
+    }
+
+    /// Nothing is known of it.
+    pub(super) fn is_forgotten(&self) -> bool {
+        let is_busy = self.is_setting || self.is_writing;
+        !self.is_listed && self.actual.is_none() && self.session.is_none() && self.claim_revision == 0 && !is_busy
+    }
+
+    pub(super) fn count(&self, context: &Context) -> Counted {
+        let is_ours = self.claim.as_ref().map(|claim| context.is_us(claim));
+        Counted {
+            is_listed: self.is_listed,
+            is_bad: self.is_bad,
+            is_there: self.actual.is_some(),
+            has_session: self.session.is_some(),
+            is_owned: self.is_owned(),
+            is_claimed: is_ours == Some(true),
+            is_elsewhere: is_ours == Some(false),
+        }
+    }
+}
+
+impl Actual {
+    /// Nothing has to be changed to have what is wanted.
+    pub(super) fn meets(&self, wanted: &Arc<Settings>) -> bool {
+        if Arc::ptr_eq(&self.settings, wanted) {
+            return true;
+        }
+        let is_there = match (wanted.endpoint, self.settings.endpoint) {
+            (None, _) => true,
+            // It may have moved since.
+            (Some(_), Some(_)) if self.is_read => true,
+            (wanted, actual) => wanted == actual,
+        };
+        is_there && self.settings.is_like(wanted)
+    }
+}

@@ -1,0 +1,486 @@
+//! Three nodes, one etcd, four peers, and whatever may happen to them, in any order: a seed decides. In the end all is
+//! well again, and everybody must agree.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::*;
+use crate::value::{Owner, Settings};
+
+const NODES: usize = 3;
+const PEERS: u8 = 4;
+const SEEDS: u64 = 400;
+const STEPS: usize = 400;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn index(&mut self, bound: usize) -> usize {
+        self.below(bound as u64) as usize
+    }
+
+    fn is(&mut self) -> bool {
+        self.below(2) == 0
+    }
+}
+
+/// Revision, key, and the value and lease unless it was deleted.
+type Written = (i64, String, Option<(Vec<u8>, i64)>);
+
+#[derive(Default)]
+struct Store {
+    revision: i64,
+    compacted: i64,
+    keys: BTreeMap<String, (Vec<u8>, i64, i64)>,
+    events: Vec<Written>,
+    leases: BTreeSet<i64>,
+    next_lease: i64,
+}
+
+impl Store {
+    fn put(&mut self, key: String, value: Vec<u8>, lease: i64) -> i64 {
+        self.revision += 1;
+        self.keys.insert(key.clone(), (value.clone(), self.revision, lease));
+        self.events.push((self.revision, key, Some((value, lease))));
+        self.revision
+    }
+
+    fn delete(&mut self, key: &str) -> i64 {
+        if self.keys.remove(key).is_some() {
+            self.revision += 1;
+            self.events.push((self.revision, key.to_owned(), None));
+        }
+        self.revision
+    }
+
+    fn grant(&mut self) -> i64 {
+        self.next_lease += 1;
+        self.leases.insert(self.next_lease);
+        self.next_lease
+    }
+
+    fn expire(&mut self, lease: i64) {
+        self.leases.remove(&lease);
+        let keys: Vec<String> =
+            self.keys.iter().filter(|(_, (_, _, under))| *under == lease).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.delete(&key);
+        }
+    }
+
+    /// `Err`: the lease is gone.
+    fn write(&mut self, keys: &Keys, op: &ClaimOp) -> Result<Option<i64>, ()> {
+        let key = keys.session(&op.peer);
+        if self.keys.get(&key).map_or(0, |(_, revision, _)| *revision) != op.expected {
+            return Ok(None);
+        }
+        match &op.owner {
+            Some(_) if !self.leases.contains(&op.lease) => Err(()),
+            Some(owner) => Ok(Some(self.put(key, owner.to_json(), op.lease))),
+            None => Ok(Some(self.delete(&key))),
+        }
+    }
+}
+
+enum Said {
+    Session(Heard),
+    Removed(PublicKey),
+}
+
+struct Node {
+    state: State,
+    /// The gateway.
+    peers: BTreeMap<PublicKey, Arc<Settings>>,
+    sessions: BTreeMap<PublicKey, i64>,
+    said: VecDeque<Said>,
+    setting: Vec<GatewayOp>,
+    /// The revision up to which its watch has heard, if it has one.
+    heard: Option<i64>,
+    lease: i64,
+    claiming: Vec<ClaimOp>,
+}
+
+struct World {
+    random: Random,
+    now_ms: i64,
+    store: Store,
+    keys: Keys,
+    nodes: Vec<Node>,
+    /// With whom each peer has confirmed last, and when.
+    last: BTreeMap<PublicKey, (usize, i64)>,
+}
+
+fn key(number: u8) -> PublicKey {
+    PublicKey::new([number; 32])
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let network = "net".to_owned();
+        let node = |index: usize| Node {
+            state: State::new(Rules {
+                node: format!("node-{index}"),
+                network: network.clone(),
+                keep_others: false,
+                announce: Vec::new(),
+            }),
+            peers: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            said: VecDeque::new(),
+            setting: Vec::new(),
+            heard: None,
+            lease: 0,
+            claiming: Vec::new(),
+        };
+        let nodes: Vec<Node> = (0..NODES).map(node).collect();
+        let keys = Keys::of(&network);
+        let (store, last) = (Store { revision: 1, ..Store::default() }, BTreeMap::new());
+        let mut world = Self { random: Random(seed), now_ms: 1_000_000_000, store, keys, nodes, last };
+        for node in 0..NODES {
+            world.nodes[node].state.routes.set_installed([]);
+            world.watch_gateway(node);
+        }
+        world
+    }
+
+    fn step(&mut self) {
+        self.now_ms += 2_000 + self.random.below(10_000) as i64;
+        let (node, peer) = (self.random.index(NODES), key(1 + self.random.below(PEERS.into()) as u8));
+        match self.random.below(20) {
+            0 => self.write_peer(peer),
+            1..=3 => self.confirm(node, peer),
+            4 => self.end_session(node, peer),
+            5..=7 => self.say(node),
+            8..=10 => {
+                self.hear(node);
+            }
+            11 => self.disconnect(node),
+            12 => self.connect(node),
+            13 => self.lose_lease(node),
+            14 => self.set(node),
+            15 | 16 => self.claim(node),
+            17 => self.rarely(node),
+            18 => self.watch_gateway(node),
+            _ => drop(self.nodes[node].state.routes.poll(3)),
+        }
+    }
+
+    fn rarely(&mut self, node: usize) {
+        match self.random.below(5) {
+            0 => self.store.compacted = self.store.revision,
+            1 => {
+                let drained = self.nodes[node].state.is_draining();
+                self.nodes[node].state.drain(!drained);
+            }
+            2 => {
+                // The gateway starts anew, perhaps after a while.
+                self.nodes[node].peers.clear();
+                self.nodes[node].sessions.clear();
+                self.nodes[node].state.gateway_closed();
+                self.nodes[node].setting.clear();
+                if self.random.is() {
+                    self.nodes[node].state.gateway_lost();
+                }
+                self.watch_gateway(node);
+            }
+            3 => {
+                // Somebody else removes a peer.
+                if let Some((peer, _)) = self.nodes[node].peers.pop_first() {
+                    self.nodes[node].sessions.remove(&peer);
+                    self.nodes[node].said.push_back(Said::Removed(peer));
+                }
+            }
+            _ => {
+                let is_active = self.nodes[node].state.links().1;
+                if is_active {
+                    let all: Vec<PublicKey> = self.nodes[node].sessions.keys().copied().collect();
+                    all.into_iter().for_each(|peer| self.end_session(node, peer));
+                }
+                self.nodes[node].state.gateway_role(!is_active);
+            }
+        }
+    }
+
+    fn write_peer(&mut self, peer: PublicKey) {
+        let name = self.keys.peer(&peer);
+        let number = peer.as_bytes()[0];
+        match self.random.below(5) {
+            0 => {
+                self.store.delete(&name);
+            }
+            1 => {
+                self.store.put(name, b"{}".to_vec(), 0);
+            }
+            variant => {
+                let value = format!(r#"{{"allowed_ips": ["10.0.{number}.{variant}/32", "fd00::{number}/128"]}}"#);
+                self.store.put(name, value.into(), 0);
+            }
+        }
+    }
+
+    fn heard_of(&self, node: usize, peer: PublicKey, is_confirmed: bool) -> Said {
+        let confirmed = self.nodes[node].sessions.get(&peer);
+        Said::Session(Heard {
+            peer,
+            is_added: false,
+            has_session: confirmed.is_some(),
+            is_confirmed: is_confirmed && confirmed.is_some(),
+            confirmed_ms: confirmed.copied().unwrap_or(self.now_ms),
+            endpoint: None,
+            source: None,
+        })
+    }
+
+    fn confirm(&mut self, node: usize, peer: PublicKey) {
+        if self.nodes[node].peers.contains_key(&peer) && self.nodes[node].state.links().1 {
+            self.nodes[node].sessions.insert(peer, self.now_ms);
+            self.last.insert(peer, (node, self.now_ms));
+            let said = self.heard_of(node, peer, true);
+            self.nodes[node].said.push_back(said);
+        }
+    }
+
+    fn end_session(&mut self, node: usize, peer: PublicKey) {
+        if self.nodes[node].sessions.remove(&peer).is_some() {
+            let said = self.heard_of(node, peer, false);
+            self.nodes[node].said.push_back(said);
+        }
+    }
+
+    /// The gateway's next words arrive.
+    fn say(&mut self, node: usize) {
+        match self.nodes[node].said.pop_front() {
+            Some(Said::Session(heard)) => self.nodes[node].state.session(&heard),
+            Some(Said::Removed(peer)) => self.nodes[node].state.peer_removed(peer),
+            None => {}
+        }
+    }
+
+    /// The connection to the gateway is a new one.
+    fn watch_gateway(&mut self, node: usize) {
+        let all: Vec<PublicKey> = self.nodes[node].peers.keys().copied().collect();
+        let said: Vec<Said> = all.iter().map(|peer| self.heard_of(node, *peer, false)).collect();
+        let Node { state, said: pending, peers, setting, .. } = &mut self.nodes[node];
+        state.gateway_closed();
+        setting.clear();
+        pending.clear();
+        state.gateway_opened();
+        state.gateway_has(peers.iter().map(|(peer, settings)| {
+            let json = format!(r#"{{"allowed_ips": {:?}}}"#, texts(settings));
+            Had { peer: *peer, settings: Settings::parse(json.as_bytes()).unwrap() }
+        }));
+        state.gateway_has_no_more();
+        let is_active = state.links().1 || self.random.is();
+        state.gateway_role(is_active);
+        for said in said {
+            if let Said::Session(heard) = said {
+                state.session(&heard);
+            }
+        }
+        state.sessions_complete();
+    }
+
+    /// One more of etcd's changes arrives. False: there is none.
+    fn hear(&mut self, node: usize) -> bool {
+        let Node { state, heard, .. } = &mut self.nodes[node];
+        let Some(revision) = heard else { return false };
+        if *revision < self.store.compacted {
+            self.disconnect(node);
+            return true;
+        }
+        let Some((at, key, value)) = self.store.events.iter().find(|(at, ..)| at > revision) else { return false };
+        *revision = *at;
+        state.etcd_changes();
+        match value {
+            Some((value, lease)) => state.etcd_put(key.as_bytes(), value, *at, *lease),
+            None => state.etcd_deleted(key.as_bytes(), *at),
+        }
+        true
+    }
+
+    /// What is on its way arrives, or does not.
+    fn disconnect(&mut self, node: usize) {
+        let claiming = std::mem::take(&mut self.nodes[node].claiming);
+        for op in claiming {
+            if self.random.is() {
+                let _ = self.store.write(&self.keys, &op);
+            }
+        }
+        self.nodes[node].heard = None;
+        self.nodes[node].state.etcd_lost();
+    }
+
+    fn connect(&mut self, node: usize) {
+        if self.nodes[node].heard.is_some() {
+            return;
+        }
+        if !self.store.leases.contains(&self.nodes[node].lease) {
+            self.nodes[node].lease = self.store.grant();
+        }
+        let Node { state, heard, lease, .. } = &mut self.nodes[node];
+        state.lease(Some(*lease));
+        state.etcd_list();
+        for (key, (value, revision, lease)) in &self.store.keys {
+            state.etcd_listed(key.as_bytes(), value, *revision, *lease);
+        }
+        state.etcd_list_ended(self.store.revision);
+        *heard = Some(self.store.revision);
+    }
+
+    fn lose_lease(&mut self, node: usize) {
+        // What the operator writes is under none.
+        if self.nodes[node].lease != 0 {
+            self.store.expire(self.nodes[node].lease);
+        }
+        if self.random.is() {
+            self.disconnect(node);
+        }
+    }
+
+    /// The gateway gets changes, or carries them out and answers.
+    fn set(&mut self, node: usize) {
+        let Node { state, setting, .. } = &mut self.nodes[node];
+        if setting.is_empty() {
+            *setting = state.poll_gateway(2);
+            return;
+        }
+        let ops = std::mem::take(setting);
+        for op in &ops {
+            let Node { peers, sessions, said, .. } = &mut self.nodes[node];
+            match &op.change {
+                Change::Set { to, .. } => {
+                    let is_new = peers.insert(op.peer, to.clone()).is_none();
+                    if let Said::Session(heard) = self.heard_of(node, op.peer, false) {
+                        self.nodes[node].said.push_back(Said::Session(Heard { is_added: is_new, ..heard }));
+                    }
+                }
+                Change::Remove => {
+                    peers.remove(&op.peer);
+                    sessions.remove(&op.peer);
+                    said.push_back(Said::Removed(op.peer));
+                }
+                Change::Tell(..) => {}
+            }
+        }
+        self.nodes[node].state.gateway_did(&ops, true);
+    }
+
+    /// etcd gets claims, or writes them and answers.
+    fn claim(&mut self, node: usize) {
+        if self.nodes[node].heard.is_none() {
+            return;
+        }
+        let Node { state, claiming, .. } = &mut self.nodes[node];
+        if claiming.is_empty() {
+            *claiming = state.poll_claims(2);
+            return;
+        }
+        for op in std::mem::take(claiming) {
+            match self.store.write(&self.keys, &op) {
+                Ok(revision) => self.nodes[node].state.claim_done(&op, revision),
+                Err(()) => return self.disconnect(node),
+            }
+        }
+    }
+
+    /// Nothing more happens, and all that is on its way arrives.
+    fn settle(&mut self) {
+        for node in 0..NODES {
+            self.nodes[node].state.drain(false);
+            self.watch_gateway(node);
+            self.nodes[node].state.gateway_role(true);
+        }
+        for _ in 0..200 {
+            for node in 0..NODES {
+                self.connect(node);
+                while !self.nodes[node].said.is_empty() {
+                    self.say(node);
+                }
+                self.set(node);
+                self.claim(node);
+                while self.hear(node) {}
+                self.nodes[node].state.routes.poll(99);
+            }
+        }
+        for node in &self.nodes {
+            assert!(node.state.is_idle() && node.setting.is_empty() && node.claiming.is_empty(), "it has come to rest");
+        }
+    }
+
+    fn check(&self) {
+        for peer in (1..=PEERS).map(key) {
+            let value = self.store.keys.get(&self.keys.peer(&peer)).map(|(value, ..)| Settings::parse(value));
+            for node in &self.nodes {
+                match &value {
+                    Some(Ok(settings)) => assert_eq!(texts(&node.peers[&peer]), texts(settings)),
+                    Some(Err(_)) => {}
+                    None => assert!(!node.peers.contains_key(&peer), "{:?}", node.state.peers.get(&peer)),
+                }
+            }
+            let owners: Vec<usize> =
+                (0..NODES).filter(|&node| self.nodes[node].state.owned(99).any(|owned| *owned == peer)).collect();
+            let claim = self.store.keys.get(&self.keys.session(&peer));
+            let claim = claim.map(|(value, _, lease)| (Owner::parse(value).unwrap(), lease));
+            match (&owners[..], claim) {
+                ([], None) => {}
+                ([owner], Some((claim, lease))) => {
+                    assert_eq!((*claim.node).to_owned(), format!("node-{owner}"));
+                    assert_eq!(*lease, self.nodes[*owner].lease);
+                    assert!(self.nodes[*owner].sessions.contains_key(&peer));
+                }
+                found => panic!("owners, and the claim: {found:?}"),
+            }
+            if let Some((node, at)) = self.last.get(&peer)
+                && self.nodes[*node].sessions.get(&peer) == Some(at)
+            {
+                assert_eq!(owners, [*node], "the last who confirmed");
+            }
+        }
+        for node in &self.nodes {
+            let owned = node.state.owned(99).flat_map(|peer| texts(&node.peers[peer]));
+            let mut expected: Vec<String> = owned.collect();
+            let mut routes: Vec<String> = node.state.routes.all().iter().map(ToString::to_string).collect();
+            expected.sort();
+            routes.sort();
+            assert_eq!(routes, expected);
+        }
+    }
+}
+
+fn texts(settings: &Settings) -> Vec<String> {
+    settings.allowed_ips.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn whatever_happens_everybody_agrees_in_the_end() {
+    let mut moves = 0;
+    for seed in 0..SEEDS {
+        let run = || {
+            let mut world = World::new(seed);
+            // At least one, or there is nothing to list: see the guard of `etcd_list_ended`.
+            let always = world.keys.peer(&key(PEERS + 1));
+            world.store.put(always, br#"{"allowed_ips": []}"#.to_vec(), 0);
+            for _ in 0..STEPS {
+                world.step();
+            }
+            world.settle();
+            world.check();
+            world.nodes.iter().map(|node| node.state.counts().claims_total).sum::<u64>()
+        };
+        let outcome = std::panic::catch_unwind(run);
+        moves += outcome.unwrap_or_else(|panic| {
+            eprintln!("this was seed {seed}");
+            std::panic::resume_unwind(panic)
+        });
+    }
+    assert!(moves > SEEDS, "claims were written: {moves}");
+}

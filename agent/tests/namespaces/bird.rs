@@ -1,0 +1,69 @@
+//! BIRD on each node and on the router, as the handbook has it: routes of sessions go inside, and the shared address is
+//! reached through all gateways that announce it.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use ringfort_testbed::{Daemon, Namespace, janitor};
+
+use crate::harness::{Cluster, eventually, program};
+
+/// What runs until it is dropped.
+pub struct Birds {
+    _all: Vec<Daemon>,
+}
+
+const COMMON: &str = "protocol device { scan time 1; }\n\
+                      protocol bfd { interface \"*\" { interval 100 ms; multiplier 3; }; }\n";
+
+impl Birds {
+    /// Starts them, and returns when the router has a way to the shared address through each node.
+    pub fn start(cluster: &Cluster) -> Self {
+        let nodes = cluster.nodes.len();
+        let mut all = vec![run(&cluster.router, &of_router(nodes))];
+        for (index, node) in cluster.nodes.iter().enumerate() {
+            all.push(run(&node.namespace, &of_node(201 + index)));
+        }
+        eventually("the router has all ways", || ways(cluster) == nodes);
+        Self { _all: all }
+    }
+}
+
+/// How many ways the router has to the shared address.
+pub fn ways(cluster: &Cluster) -> usize {
+    let route = cluster.router.ip("route show 192.0.2.1").unwrap();
+    route.matches("via ").count()
+}
+
+fn of_node(network: usize) -> String {
+    format!(
+        "router id 10.{network}.0.2;\n{COMMON}\
+         protocol kernel ringfort {{ learn; scan time 1; ipv4 {{ import where krt_source = 52; export none; }}; }}\n\
+         protocol bgp inside {{\n\
+         \x20 local as 65001; neighbor 10.{network}.0.1 as 65000; bfd on; connect delay time 1; connect retry time 1;\n\
+         \x20 ipv4 {{ import none; export where proto = \"ringfort\"; }};\n\
+         }}\n"
+    )
+}
+
+fn of_router(nodes: usize) -> String {
+    let mut text = format!(
+        "router id 10.250.0.1;\n{COMMON}protocol kernel {{ merge paths on; ipv4 {{ import none; export all; }}; }}\n"
+    );
+    for network in (201..).take(nodes) {
+        let _ = writeln!(
+            text,
+            "protocol bgp {{ local as 65000; neighbor 10.{network}.0.2 as 65001; bfd on; connect delay time 1; \
+             connect retry time 1; ipv4 {{ import all; export none; }}; }}"
+        );
+    }
+    text
+}
+
+fn run(namespace: &Namespace, configuration: &str) -> Daemon {
+    let path = janitor::directory().join(janitor::unique_name());
+    fs::write(&path, configuration).unwrap();
+    let mut command = namespace.command(program("bird"));
+    command.arg("-f").arg("-c").arg(&path).arg("-s").arg(path.with_extension("ctl"));
+    Daemon::spawn_command(command, "bird").unwrap()
+}
