@@ -21,6 +21,8 @@ use crate::interrupt;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A session that is not there by then is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Clients that ask for a session together: gateways compute some thousand in a second.
+const ASKED_TOGETHER: usize = 50;
 /// Sockets that are looked at after one call of the kernel.
 const READY_MAX: usize = 256;
 /// Descriptors beside the sockets.
@@ -81,27 +83,26 @@ impl Crowd {
     pub fn connect(&mut self) -> Result<()> {
         let mut missing: Vec<usize> = (0..self.clients.len()).collect();
         let mut news = Instant::now();
-        let mut asked: Option<Instant> = None;
         while !missing.is_empty() {
-            if asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
-                let now = self.began.elapsed();
-                missing.iter().try_for_each(|&client| self.clients[client].ask(now))?;
-                asked = Some(Instant::now());
-            }
             if news.elapsed() > PATIENCE + 5 * ASK_AGAIN {
                 return Err(Error::new(format!("{} clients get no session", missing.len())));
             }
-            let some = self.receive(ASK_AGAIN)?;
-            if some.iter().any(|(_, one)| *one == News::Session) {
-                news = Instant::now();
-                missing.retain(|&client| self.clients[client].remote_index().is_none());
+            let (some, asked) = (&missing[..missing.len().min(ASKED_TOGETHER)], Instant::now());
+            let now = self.began.elapsed();
+            some.iter().try_for_each(|&client| self.clients[client].ask(now))?;
+            let mut waits = some.len();
+            while waits > 0 && asked.elapsed() < ASK_AGAIN {
+                let sessions = self.receive(ASK_AGAIN)?.into_iter().filter(|(_, one)| *one == News::Session).count();
+                waits = waits.saturating_sub(sessions);
+                news = if sessions > 0 { Instant::now() } else { news };
             }
+            missing.retain(|&client| self.clients[client].remote_index().is_none());
         }
         Ok(())
     }
 
-    /// Has every client send `requests` requests, one in each `interval`. In the midst of that, `change` is carried out
-    /// by another thread. Returns what came of the requests of each client, and when the change was done.
+    /// Has every client send `requests` requests, one in each `interval`. After half of them `change` is carried out by
+    /// another thread, and when that is done the other half follows. Returns what came of the requests of each client, and when the change was done.
     ///
     /// # Errors
     /// Those of `change`, or the kernel's.
@@ -117,11 +118,15 @@ impl Crowd {
         let due = |n: usize| began + interval.mul_f64(n as f64 / count as f64);
         thread::scope(|scope| {
             let (mut change, mut changing) = (Some(change), None);
-            for n in 0..total {
-                if n >= total / 2
+            let (mut n, mut end) = (0, None);
+            while end != Some(n) {
+                if n == total / 2
                     && let Some(change) = change.take()
                 {
                     changing = Some(scope.spawn(move || change().map(|()| Instant::now())));
+                }
+                if end.is_none() && changing.as_ref().is_some_and(|changing| changing.is_finished()) {
+                    end = Some(n + total - total / 2);
                 }
                 while Instant::now() < due(n) {
                     self.account(&mut tallies, due(n).saturating_duration_since(Instant::now()))?;
@@ -129,6 +134,7 @@ impl Crowd {
                 let sequence = self.clients[n % count].ping();
                 tallies[n % count].open.insert(sequence, Instant::now());
                 self.account(&mut tallies, Duration::ZERO)?;
+                n += 1;
             }
             let mut news = Instant::now();
             while news.elapsed() < PATIENCE && tallies.iter().any(|tally| !tally.open.is_empty()) {

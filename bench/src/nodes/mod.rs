@@ -146,14 +146,17 @@ impl Run<'_> {
 
     /// Sends, and changes something in the midst of it.
     fn step(&mut self, name: &'static str, change: impl FnOnce(&mut Network) -> Result<()> + Send) -> Result<Instant> {
-        let before = [self.network.passed_on()?, self.network.sum("drop_other_node")?];
+        let before = self.network.counts()?;
         let interval = Duration::from_millis(self.options.interval);
         let network = &mut self.network;
         let (tallies, done) = self.crowd.carry(self.options.requests, interval, move || change(network))?;
-        let after = [self.network.passed_on()?, self.network.sum("drop_other_node")?];
-        // Who was loaded anew, or is gone, counts from zero.
-        let since = |which: usize| after[which].checked_sub(before[which]).unwrap_or(after[which]);
-        let [passed_on, strays] = [0, 1].map(since);
+        let (mut passed_on, mut strays) = (0, 0);
+        for (before, after) in before.into_iter().zip(self.network.counts()?) {
+            let (Some(before), Some(after)) = (before, after) else { continue };
+            // Rules that were loaded meanwhile count from zero.
+            passed_on += after.passed_on.checked_sub(before.passed_on).unwrap_or(after.passed_on);
+            strays += after.strays - before.strays;
+        }
         self.steps.push(Step { name, tallies, passed_on, strays });
         Ok(done)
     }

@@ -182,27 +182,13 @@ impl Network {
         })
     }
 
-    /// What all gateways that run have counted under a name.
+    /// What each gateway has counted, if it runs.
     ///
     /// # Errors
-    /// One of them does not answer.
-    pub fn sum(&self, name: &str) -> Result<u64> {
-        let running = self.gateways.iter().filter(|gateway| gateway.daemon.is_some());
-        running.map(|gateway| Ok(uapi::stats(&gateway.interface)?.get(name).copied().unwrap_or(0))).sum()
-    }
-
-    /// How many datagrams the gateways have passed on since their rules were loaded.
-    ///
-    /// # Errors
-    /// `nft` refuses.
-    pub fn passed_on(&self) -> Result<u64> {
-        let mut sum = 0;
-        for gateway in self.gateways.iter().filter(|gateway| gateway.daemon.is_some()) {
-            let rules = gateway.namespace.run("nft list ruleset")?;
-            let counts = rules.split("counter packets ").skip(1);
-            sum += counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum::<u64>();
-        }
-        Ok(sum)
+    /// One of them does not answer, or `nft` refuses.
+    pub fn counts(&self) -> Result<Vec<Option<Counts>>> {
+        let of = |gateway: &Gateway| gateway.daemon.as_ref().map(|_| gateway.counts()).transpose();
+        self.gateways.iter().map(of).collect()
     }
 
     fn gateway(&self, node: u8) -> &Gateway {
@@ -225,6 +211,22 @@ impl Gateway {
         namespace.ip(&format!("link set {interface} up"))?;
         Ok(Self { namespace, interface, daemon: Some(daemon) })
     }
+
+    fn counts(&self) -> Result<Counts> {
+        let rules = self.namespace.run("nft list ruleset")?;
+        let counts = rules.split("counter packets ").skip(1);
+        let passed_on = counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum();
+        let strays = uapi::stats(&self.interface)?.get("drop_other_node").copied().unwrap_or(0);
+        Ok(Counts { passed_on, strays })
+    }
+}
+
+/// What a gateway has counted.
+pub struct Counts {
+    /// Datagrams that its rules have passed on since they were loaded.
+    pub passed_on: u64,
+    /// Datagrams that it has dropped since their sessions are those of others.
+    pub strays: u64,
 }
 
 /// The router's side of the cable to a gateway.

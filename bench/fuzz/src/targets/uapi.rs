@@ -114,6 +114,7 @@ fn understood(request: Request) -> String {
         Request::Role(role) => format!("role {role:?}"),
         Request::Recover => "recover".to_owned(),
         Request::Watch => "watch".to_owned(),
+        Request::Alive => "alive".to_owned(),
         Request::StatsJson => "stats_json".to_owned(),
         Request::Peers(from) => format!("peers {from}"),
         Request::Why(key) => format!("why {}", hex(&key)),
