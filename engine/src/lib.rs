@@ -28,6 +28,7 @@ mod origin;
 mod panics;
 pub mod queues;
 pub mod sandbox;
+mod sleeper;
 pub mod top;
 pub mod version;
 pub mod worker;

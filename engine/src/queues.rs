@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
-use ring_buffers::{Bell, Waker};
+use ring_buffers::Waker;
 use ringfort_core::device::PeerEvent;
 use ringfort_core::ids;
 use ringfort_core::looped::Nesting;
@@ -19,6 +19,7 @@ use ringfort_path::{Handoff, HandshakeMessage, Mailboxes, Order, SessionOrder};
 use udp_uring::SocketPair;
 
 use crate::failure::WorkerFailure;
+use crate::sleeper::Sleeper;
 use crate::worker::Rested;
 
 /// Handshake messages that wait for control. Each takes some hundred microseconds, so a longer queue would only
@@ -54,26 +55,6 @@ pub enum Mail {
     /// End it badly.
     #[cfg(test)]
     Panic,
-}
-
-/// What wakes a thread that may sleep, and whether it has to.
-#[derive(Debug)]
-struct Sleeper {
-    waker: Waker,
-    bell: Bell,
-}
-
-impl Sleeper {
-    fn new() -> io::Result<Self> {
-        Ok(Self { waker: Waker::new()?, bell: Bell::armed() })
-    }
-
-    /// Call it after the push that the other side must see.
-    fn ring(&self) {
-        if self.bell.ring() {
-            self.waker.wake();
-        }
-    }
 }
 
 /// What workers tell control.

@@ -102,7 +102,8 @@ impl Crowd {
     }
 
     /// Has every client send `requests` requests, one in each `interval`. After half of them `change` is carried out by
-    /// another thread, and when that is done the other half follows. Returns what came of the requests of each client, and when the change was done.
+    /// another thread, and when that is done the other half follows. Returns what came of the requests of each client,
+    /// and when the change was done.
     ///
     /// # Errors
     /// Those of `change`, or the kernel's.

@@ -102,7 +102,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let program = options.gateway.program()?;
     println!(
-        "{NODES} gateways ({}) with one key and one address behind a router, {} clients, one echo request in {} ms each",
+        "{NODES} gateways ({}) with one key and one address behind a router, {} clients, an echo request in {} ms each",
         program.path.display(),
         grouped(options.clients.into()),
         options.interval

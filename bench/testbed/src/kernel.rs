@@ -1,7 +1,7 @@
 //! WireGuard of the kernel itself, where it has it.
 //!
-//! Its interfaces are made by `ip` and configured by `wg` (wireguard-tools), as an operator does it. Keys go through its
-//! standard input, never through its arguments. `wg` talks to gateways in user space in the same way.
+//! Its interfaces are made by `ip` and configured by `wg` (wireguard-tools), as an operator does it. Keys go through
+//! its standard input, never through its arguments. `wg` talks to gateways in user space in the same way.
 
 use std::net::{IpAddr, SocketAddr};
 

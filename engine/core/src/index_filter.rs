@@ -60,8 +60,8 @@ fn counters(len: usize) -> Box<[AtomicU8]> {
 }
 
 /// Bits of an index that are not looked at. What is: at most the 20 bits above. The top byte is left out since it may
-/// name the node, in all of them the same. Of the lowest byte, which names a worker, the upper half is as good as random
-/// if there are few workers; with many, each has as many indices as any other.
+/// name the node, in all of them the same. Of the lowest byte, which names a worker, the upper half is as good as
+/// random if there are few workers; with many, each has as many indices as any other.
 const SKIPPED: u32 = 4;
 
 const _: () = assert!(LEN_MAX.ilog2() + SKIPPED + NODE_BITS_MAX as u32 <= u32::BITS, "the node's bits are left out");

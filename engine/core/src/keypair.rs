@@ -143,9 +143,8 @@ impl<K> SendSession<K> {
     }
 }
 
-/// The age at which its initiator replaces a session: each has its own, up to [`REKEY_SPREAD`] before
-/// Rekey-After-Time. The two middle bytes of an index are random: its low byte names a worker, and its top byte may name
-/// a node.
+/// The age at which its initiator replaces a session: each has its own, up to [`REKEY_SPREAD`] before Rekey-After-Time.
+/// The two middle bytes of an index are random: its low byte names a worker, and its top byte may name a node.
 const fn rekey_after_time(local_index: u32) -> Duration {
     let early_nanos = (REKEY_SPREAD.as_nanos() as u64 * (local_index >> 8 & 0xffff) as u64) >> 16;
     REKEY_AFTER_TIME.saturating_sub(Duration::from_nanos(early_nanos))

@@ -161,7 +161,8 @@ pub struct Serve {
     /// `ringfort restart NAME` does so with the options that it was started with
     #[arg(long)]
     pub take_over: bool,
-    /// One of several gateways that have the same private key and address: this one is NUMBER, from 0, and the top BITS
+
+    /// One of several gateways that have the same private key and address. This one is NUMBER, from 0, and the top BITS
     /// bits of each receiver index that it chooses say so. BITS is 1 to 8, for up to 256 gateways, and the same in all
     /// of them. So whoever stands in front of them finds the owner of a session, see `ringfort steer`. A gateway has
     /// 2^(32-BITS) indices: enough for a million peers with 8 bits [default: the only one]

@@ -159,8 +159,8 @@ pub fn attach<'a>(queues: impl Iterator<Item = &'a OwnedFd>) {
     }
 }
 
-/// Has the program choose the queues from now on, or nothing of ours. That of the process before us knows nothing of what
-/// comes now.
+/// Has the program choose the queues from now on, or nothing of ours. That of the process before us knows nothing of
+/// what comes now.
 pub fn steer(program: Option<&Program>, queue: &impl AsRawFd) {
     let Some(program) = program else {
         // There may be none.

@@ -81,8 +81,8 @@ impl Sockets {
         }
     }
 
-    /// Puts the filter in front of sockets that another process has opened, in place of that of the other process, which
-    /// knows nothing of what comes now.
+    /// Puts the filter in front of sockets that another process has opened, in place of that of the other process,
+    /// which knows nothing of what comes now.
     pub fn guard_inherited(&self) {
         if let Some(group) = &self.group {
             unguard(group);

@@ -32,7 +32,7 @@ whatever the rules of others say. Fragments of datagrams are not passed on, sinc
 When a gateway is gone, load the rules without it on the others, and have them ask its peers for new sessions:
   ringfort steer nft --self 0 --bits 2 --device eth0 --nodes 0=10.0.0.10,1=10.0.0.11 | nft -f -
   ringfort recover wg0
-What is passed to a gateway that does not answer is lost. What no rule is for stays here, and is dropped as other_node.";
+What is passed to a gateway that does not answer is lost. What no rule is for stays, and is dropped as other_node.";
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]
@@ -50,8 +50,8 @@ pub struct Args {
     #[arg(long)]
     bits: u8,
 
-    /// The gateways that are there: number and address of each, which may be an IPv4 and an IPv6 address. Datagrams of a
-    /// family are passed on to gateways with an address of that family. Our own may be among them
+    /// The gateways that are there: number and address of each, which may be an IPv4 and an IPv6 address. Datagrams of
+    /// a family are passed on to gateways with an address of that family. Our own may be among them
     #[arg(long, value_name = "NUMBER=ADDRESS", value_delimiter = ',', required = true)]
     nodes: Vec<NodeAddress>,
 

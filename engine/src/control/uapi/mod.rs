@@ -22,8 +22,8 @@
 //! then on, until the client hangs up.
 //!
 //! `origin=1` says which process serves, and how it was started; `restart=1` has another one started, to go on in its
-//! place. That one says `hand_over=VERSIONS` and `hand_over_state=1`, and what follows on the connection is no text: see
-//! `control::handover`. If it cannot go on, it says why with `heir_failed=TEXT`.
+//! place. That one says `hand_over=VERSIONS` and `hand_over_state=1`, and what follows on the connection is no text:
+//! see `control::handover`. If it cannot go on, it says why with `heir_failed=TEXT`.
 //!
 //! `capture=JSON` is ours, too: what [`crate::capture`] is asked for. If it is granted, the connection carries packets
 //! from then on, behind the answer.
