@@ -24,6 +24,8 @@ use crate::harness::traffic::PATIENCE;
 use crate::harness::{all_drops, drops, eventually, us};
 
 const CLIENTS: usize = 1_000;
+/// Of the file of endpoints, beside those of peers: what it is, the machine, when it was written, and its checksum.
+const OTHER_LINES: usize = 4;
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client without a gateway of its own: a device, and a socket on a port of its own.
@@ -208,7 +210,7 @@ impl Crowd {
     fn crash(&mut self) -> Instant {
         let file = janitor::directory().join(format!("{}.endpoints", self.tunnel.sides[0].interface));
         eventually(PATIENCE, "it is written where all are", || {
-            std::fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == CLIENTS + 3)
+            std::fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == CLIENTS + OTHER_LINES)
         });
         self.tunnel.sides[0].daemon.take().unwrap().kill().unwrap();
         for client in &mut self.clients {
