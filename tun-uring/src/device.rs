@@ -71,7 +71,7 @@ impl Tun {
 
     /// The interface of which these are all queues, as another process has set it up, which serves it for now. It gets
     /// more queues if so many are wanted, if it can have several: they are detached, and wait for
-    /// [`set_attached`](crate::set_attached). Else nothing of it is changed. `given` is
+    /// [`set_attached`]. Else nothing of it is changed. `given` is
     /// [`Tun::given`] of that process.
     ///
     /// # Errors
