@@ -1,6 +1,6 @@
 //! Kernel WireGuard as a contender. Most machines that run these tests have none, so what configures it is tried on
-//! gateways in user space, which `wg` talks to in the same way. `scripts/test-kernel-wireguard` boots a kernel that has
-//! it: there all of this module runs, and each test with the kernel itself.
+//! gateways in user space, which `wg` talks to in the same way. The tests that are ignored need a kernel that has it
+//! (`cargo nextest run -p ringfort-bench --run-ignored only kernel::`). No machine of ours has run them so far.
 
 use ringfort_testbed::daemon::Program;
 use ringfort_testbed::kernel::{configuration, configure, probe};
@@ -40,7 +40,7 @@ fn wg_configures_both_ends_and_the_tunnel_opens() {
 
 /// Between hosts, nothing is known of a tunnel but its addresses; here it is a tunnel to us.
 #[test]
-#[ignore = "needs WireGuard in the kernel: scripts/test-kernel-wireguard"]
+#[ignore = "needs WireGuard in the kernel: --run-ignored only, on a machine that has it"]
 fn an_existing_tunnel_of_the_kernel_is_measured() {
     let kernel = Program::peer(Implementation::Kernel).unwrap();
     let program = Program::ringfort(ringfort());
@@ -59,7 +59,7 @@ fn an_existing_tunnel_of_the_kernel_is_measured() {
 
 /// No process does its work, so there is no CPU time and no memory in its row, and `handshakes` has nothing to say.
 #[test]
-#[ignore = "needs WireGuard in the kernel: scripts/test-kernel-wireguard"]
+#[ignore = "needs WireGuard in the kernel: --run-ignored only, on a machine that has it"]
 fn conditions_are_for_the_kernel_too() {
     let conditions = ["--implementation", "kernel-wireguard", "--peers", "50", "--mtu", "8920", "--size", "8920"];
     let printed = printed(&[&["udp", "--rate", "50", "--seconds", "1", "--json", "-"][..], &conditions].concat());

@@ -49,6 +49,7 @@ mod tests {
     use crate::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
     use crate::gate::{LOADED_FOR, LOADED_REFUSED, Load};
     use crate::handover::Progress;
+    use crate::ids::PeerId;
     use crate::tai64n::Tai64N;
     use crate::test_support::SeededRng;
     use crate::time::Now;
@@ -137,14 +138,20 @@ mod tests {
         assert_eq!(fake.told.lock().unwrap().key, None);
     }
 
-    #[test]
-    fn it_knows_an_index_before_the_message_leaves_that_tells_others() {
+    /// One that has asked its peer for a session.
+    fn asking() -> (Device, Arc<Fake>, SeededRng, PeerId) {
         let ((mut device, fake), mut rng) = (guarded(), SeededRng::new(1));
         device.set_private_key(NOW, Some(PrivateKey::new([7; 32])));
         device.link_up(NOW);
         let peer = device.add_peer(PublicKey::new([0x40; 32])).unwrap();
         device.place_peer(NOW, peer, Some(place()));
         device.handle_event(at(NOW), PeerEvent::NeedHandshake { peer, reason: HandshakeReason::NoSession }, &mut rng);
+        (device, fake, rng, peer)
+    }
+
+    #[test]
+    fn it_knows_an_index_before_the_message_leaves_that_tells_others() {
+        let (mut device, fake, _, peer) = asking();
         let index = std::iter::from_fn(|| device.poll_action()).find_map(|action| match action {
             Action::Outgoing(Outgoing::Send { datagram, .. }) => {
                 Some(u32::from_le_bytes(*datagram.as_ref()[4..].first_chunk().unwrap()))
@@ -159,12 +166,7 @@ mod tests {
 
     #[test]
     fn in_another_process_it_is_told_of_all_that_is_handed_over() {
-        let ((mut device, fake), mut rng) = (guarded(), SeededRng::new(1));
-        device.set_private_key(NOW, Some(PrivateKey::new([7; 32])));
-        device.link_up(NOW);
-        let peer = device.add_peer(PublicKey::new([0x40; 32])).unwrap();
-        device.place_peer(NOW, peer, Some(place()));
-        device.handle_event(at(NOW), PeerEvent::NeedHandshake { peer, reason: HandshakeReason::NoSession }, &mut rng);
+        let (mut device, fake, mut rng, _) = asking();
         device.settle(at(NOW), &mut rng);
         while device.poll_action().is_some() {}
         let handover = device.hand_over(NOW, &Progress::default(), Vec::new()).unwrap();
