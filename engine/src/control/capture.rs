@@ -17,8 +17,8 @@ use crate::capture::{MEMORY_MAX, PEERS_MAX, Recorder, Request, Shared, Subject};
 use crate::queues::Queues;
 use crate::sandbox::{self, Role};
 
-/// For a recorder to write its sums when the gateway ends.
-const LAST_WORK: Duration = Duration::from_secs(1);
+/// For a recorder to write what is left and its sums when the gateway ends, and for its client to read them.
+const LAST_WORK: Duration = Duration::from_secs(6);
 
 /// The capture that is under way, if there is one.
 #[derive(Debug)]
@@ -111,17 +111,19 @@ impl Captures {
         }
         Step::Same
     }
-}
 
-impl Drop for Captures {
-    /// Whoever looks on gets a file that is whole, if he reads it now.
-    fn drop(&mut self) {
-        let Some(Running { shared, .. }) = self.running.take() else { return };
+    /// Has the one that is under way end, if there is one. Until when it may take for that: whoever looks on gets a file
+    /// that is whole. It still asks for names, so call [`Captures::step`] until it has ended.
+    pub fn stop(&self) -> Option<Instant> {
+        let Running { shared, .. } = self.running.as_ref()?;
         shared.stop();
-        let deadline = Instant::now() + LAST_WORK;
-        while !shared.has_ended() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
+        Some(Instant::now() + LAST_WORK)
+    }
+
+    /// Whether one is under way.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 }
 

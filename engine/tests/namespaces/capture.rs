@@ -16,7 +16,7 @@ use ringfort_testbed::payload::Dice;
 use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tcp::{self, Amount};
 use ringfort_testbed::tunnel::Peering;
-use ringfort_testbed::{Family, Implementation, Tunnel, janitor, uapi};
+use ringfort_testbed::{Daemon, Family, Implementation, Tunnel, janitor, uapi};
 
 use crate::harness::traffic::{OPENING, PATIENCE};
 use crate::harness::{drops, eventually, peer, us};
@@ -331,6 +331,47 @@ fn a_capture_ends_with_its_client_and_with_the_gateway() {
     let mut capture = Capture::start(&interface, "--time none --write FILE");
     ping(&tunnel, 3);
     tunnel.sides[0].daemon.take().unwrap().stop().unwrap();
+    let last = capture.wait();
+    assert!(last.contains("none lost"), "{last}");
+    assert_eq!(capture.count("icmp"), 6, "requests and replies: {last}");
+}
+
+/// What came before the end is in the file, with names, though control is about to leave.
+#[test]
+fn a_capture_asks_for_names_while_the_gateway_ends() {
+    const DATAGRAMS: u64 = 40;
+    let mut tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let mut capture = Capture::start(&tunnel.sides[0].interface, "--direction in --write FILE");
+    let sent = |tunnel: &Tunnel| uapi::transfer(&uapi::get(&tunnel.sides[1].interface).unwrap()).1;
+    let receiver = SocketAddr::new(tunnel.sides[0].inner(Family::V4), PORT);
+    let sender = tunnel.namespace(1).enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+
+    // All at once for it: the datagrams, and its end.
+    let gateway = tunnel.sides[0].daemon.take().unwrap();
+    gateway.signal(Signal::SIGSTOP);
+    let before = sent(&tunnel);
+    (0..DATAGRAMS).for_each(|_| _ = sender.send_to(b"last words", receiver).unwrap());
+    eventually(PATIENCE, "they are on the wire", || sent(&tunnel) >= before + DATAGRAMS * 32);
+    gateway.signal(Signal::SIGTERM);
+    gateway.signal(Signal::SIGCONT);
+    gateway.stop().unwrap();
+    let last = capture.wait();
+    assert!(last.contains("none lost"), "{last}");
+    let comments = capture.fields("udp || wg", &["frame.comment"]);
+    assert!(comments.iter().all(|fields| !fields[0].starts_with("a peer")), "{comments:?}");
+}
+
+/// It is the old process's, and ends with it, whole.
+#[test]
+fn a_capture_ends_when_another_process_goes_on() {
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let interface = tunnel.sides[0].interface.clone();
+    let mut capture = Capture::start(&interface, "--write FILE");
+    ping(&tunnel, 3);
+    let successor = us().with_options("--take-over");
+    let _successor = Daemon::start(&successor, tunnel.namespace(0), &interface).unwrap();
     let last = capture.wait();
     assert!(last.contains("none lost"), "{last}");
     assert_eq!(capture.count("icmp"), 6, "requests and replies: {last}");

@@ -1,6 +1,8 @@
 //! Captures, as the loop serves them.
 
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -8,6 +10,9 @@ use super::Control;
 use crate::capture;
 use crate::control::capture::Step;
 use crate::control::uapi::{Errno, Reply};
+
+/// Between two looks at a capture that ends: what it asks for is answered within that.
+const LAST_STEPS: Duration = Duration::from_millis(1);
 
 impl Control {
     /// Gives a client's connection to a capture.
@@ -38,6 +43,23 @@ impl Control {
                 Step::Tap(tap) => self.plane.set_tap(Some(tap)),
                 Step::Ended => self.plane.set_tap(None),
             }
+        }
+    }
+
+    /// Ends the capture that is under way, and answers what it asks for until then. To be called while there are
+    /// workers: they take their taps away.
+    pub fn end_capture(&mut self) {
+        let Some(deadline) = self.captures.stop() else { return };
+        loop {
+            self.step_capture();
+            if !self.captures.is_running() {
+                return;
+            }
+            if Instant::now() >= deadline {
+                log::warn!("the capture did not end in time: its last packets and its sums are missing");
+                return;
+            }
+            thread::sleep(LAST_STEPS);
         }
     }
 }

@@ -56,9 +56,11 @@ impl Daemon {
             if let Some(metrics) = self.metrics {
                 metrics.leave();
             }
+            self.control.end_capture();
             return result;
         }
         supervisor::stopping();
+        self.control.end_capture();
         self.control.finish();
         // Nobody serves the socket any more: a command of the operator that asks there is refused, and does not wait.
         drop(self.server);
