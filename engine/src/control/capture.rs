@@ -112,8 +112,8 @@ impl Captures {
         Step::Same
     }
 
-    /// Has the one that is under way end, if there is one. Until when it may take for that: whoever looks on gets a file
-    /// that is whole. It still asks for names, so call [`Captures::step`] until it has ended.
+    /// Has the one that is under way end, if there is one. Until when it may take for that: whoever looks on gets a
+    /// file that is whole. It still asks for names, so call [`Captures::step`] until it has ended.
     pub fn stop(&self) -> Option<Instant> {
         let Running { shared, .. } = self.running.as_ref()?;
         shared.stop();
