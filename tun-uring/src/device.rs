@@ -82,13 +82,15 @@ impl Tun {
         let link = Link::named(&name)?;
         let missing = wanted.min(QUEUES_MAX).saturating_sub(queues.len());
         if missing > 0 && has_several_queues(&name)? {
-            let mut more = more_queues(&name, missing)?;
-            for queue in &more {
-                // Nobody reads it yet.
-                set_attached(queue, false)
-                    .map_err(|error| TunError::at("detach a queue of the TUN interface", error))?;
+            // A new queue is attached at first, the driver would give packets to it, and they would be lost when it is
+            // detached. A program of several queues knows no further one.
+            let held = queues.len() == 1 && steering::hold(first).is_ok();
+            let more = detached_queues(&name, missing);
+            if held {
+                // The driver has one to choose again. Whatever becomes of this: there is no other.
+                let _ = steering::detach(first);
             }
-            queues.append(&mut more);
+            queues.append(&mut more?);
         }
         let loaded = (queues.len() > 1).then(|| steering::load(queues.len())).transpose();
         let (flows, program) = match loaded {
@@ -142,6 +144,14 @@ impl Tun {
     pub fn into_queues(self) -> Vec<OwnedFd> {
         self.queues
     }
+}
+
+/// More queues of an interface, which nobody reads yet.
+fn detached_queues(name: &str, count: usize) -> Result<Vec<OwnedFd>, TunError> {
+    let queues = more_queues(name, count)?;
+    let detach = |queue| set_attached(queue, false);
+    queues.iter().try_for_each(detach).map_err(|error| TunError::at("detach a queue of the TUN interface", error))?;
+    Ok(queues)
 }
 
 /// The kernel's `dev_valid_name`, and no `%`: the kernel would read it as a pattern and choose a name of its own,

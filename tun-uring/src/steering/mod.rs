@@ -59,6 +59,14 @@ pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTabl
     Ok(table)
 }
 
+/// Keeps all packets of the device behind `queue` in its first queue, until [`detach`].
+///
+/// # Errors
+/// The system's, as [`attach`].
+pub(crate) fn hold(queue: &impl AsRawFd) -> io::Result<()> {
+    Program(ebpf_array::load(&program::FIRST_QUEUE)?).attach(queue)
+}
+
 /// The program for a device with that many queues, and its table. It is attached to none yet.
 ///
 /// # Errors

@@ -37,6 +37,9 @@ pub(super) const STACK: u8 = 10;
 const KEPT_HASH: i16 = -8;
 const KEPT_KEY: i16 = -16;
 
+/// A program that chooses the first queue.
+pub(super) const FIRST_QUEUE: [Instruction; 2] = [op(code::MOVE_CONSTANT_32, R0, 0, 0, 0), op(code::EXIT, 0, 0, 0, 0)];
+
 const fn load(code: u8, at: i32) -> Instruction {
     op(code, 0, 0, 0, at)
 }

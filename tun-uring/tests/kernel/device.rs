@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::AsRawFd;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tun_uring::device::{self, MTU_DEFAULT};
 use tun_uring::{Offloads, Tun, TunError};
@@ -133,11 +135,47 @@ fn queues_do_not_block_and_have_the_long_header() {
         let mut buffer = [0; 2048];
         let nothing = queue.read(&mut buffer).expect_err("no packet yet");
         assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
-        let socket = std::net::UdpSocket::bind("10.7.0.1:0").expect("bind");
+        let socket = UdpSocket::bind("10.7.0.1:0").expect("bind");
         socket.send_to(b"hello", "10.7.0.2:9").expect("send");
         let n = queue.read(&mut buffer).expect("one packet");
         assert_eq!(n, tun_uring::VNET_HDR_LEN + 28 + 5);
         assert_eq!(tun_uring::virtio::parse(&buffer[..n]), Ok(tun_uring::Received::Packet(None)));
         assert_eq!(&buffer[n - 5..n], b"hello");
+    });
+}
+
+/// Another process gets more queues than there are, while packets come.
+#[test]
+fn queues_that_wait_for_another_process_take_no_packet() {
+    const DATAGRAMS: u32 = 20_000;
+    in_namespace(|| {
+        let tun = Tun::create("rf0", 1, Offloads::NONE).expect("create");
+        disable_ipv6("rf0");
+        ip("link set rf0 txqueuelen 30000");
+        ip("address add 10.9.0.1/24 dev rf0");
+        ip("link set rf0 up");
+        let queue = File::from(tun.into_queues().remove(0));
+        let sockets: Vec<_> = (0..8).map(|_| UdpSocket::bind("10.9.0.1:0").expect("bind")).collect();
+        let over = AtomicBool::new(false);
+        let mut grown = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..DATAGRAMS {
+                    // Of many flows, which a driver with two queues would spread.
+                    let socket = &sockets[number as usize % sockets.len()];
+                    socket.send_to(&number.to_be_bytes(), "10.9.0.2:9").expect("send");
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            while !over.load(Ordering::Relaxed) {
+                let one = OwnedFd::from(queue.try_clone().expect("clone"));
+                let resumed = Tun::resume(vec![one], 3, None).expect("resume");
+                grown += usize::from(resumed.queue_count() == 3);
+            }
+        });
+        assert!(grown > 0);
+        let mut packet = [0; 2_000];
+        let arrived = std::iter::from_fn(|| (&queue).read(&mut packet).ok()).count();
+        assert_eq!(arrived, DATAGRAMS as usize, "after {grown} times");
     });
 }
