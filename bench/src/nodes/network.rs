@@ -17,6 +17,9 @@ use crate::players;
 pub const NODES: u8 = 3;
 pub const BITS: u8 = 2;
 pub const PORT: u16 = 51_820;
+/// Answers that wait for a gateway. A machine that does not run it for a moment must not count as a router that loses.
+const QUEUE_LEN: u32 = 20_000;
+
 /// What has been passed on already, as the next gateway sees it. It is in front of the rules, and behind a program.
 const ARRIVALS: &str = "\
 table netdev arrivals {
@@ -259,7 +262,7 @@ impl Gateway {
         let program = program.clone().with_options(&format!("--node {}/{BITS} --endpoints off", self.number));
         self.daemon = Some(Daemon::start(&program, &self.namespace, &self.interface)?);
         self.namespace.ip(&format!("address add {INNER_GATEWAY}/16 dev {}", self.interface))?;
-        self.namespace.ip(&format!("link set {} up", self.interface)).map(drop)
+        self.namespace.ip(&format!("link set {} txqueuelen {QUEUE_LEN} up", self.interface)).map(drop)
     }
 
     fn load_rules(&self, rules: &str) -> Result<()> {
