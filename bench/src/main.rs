@@ -19,6 +19,7 @@ mod interrupt;
 mod nodes;
 mod pair;
 mod peers;
+mod players;
 mod report;
 mod results;
 mod soak;

@@ -7,11 +7,20 @@ use crate::instruction::{Instruction, Register, code, op};
 /// In the place of a source register: the constant is a map's descriptor, and what is loaded the address of its value.
 const PSEUDO_MAP_VALUE: Register = 2;
 
-/// A program that is being written.
-#[derive(Debug, Default)]
+/// No descriptor, so the kernel refuses a program that uses its map all the same.
+const NO_MAP: RawFd = -1;
+
+/// A program that is being written. The default one uses no map.
+#[derive(Debug)]
 pub struct Assembler {
     program: Vec<Instruction>,
     array: RawFd,
+}
+
+impl Default for Assembler {
+    fn default() -> Self {
+        Self::new(NO_MAP)
+    }
 }
 
 impl Assembler {
@@ -43,6 +52,12 @@ impl Assembler {
         let offset = i32::try_from(offset).expect("a value is smaller than that");
         self.emit(op(code::LOAD_ADDRESS, to, PSEUDO_MAP_VALUE, 0, array));
         self.emit(op(0, 0, 0, 0, offset));
+    }
+
+    /// Sets a register to 64 bits.
+    pub fn constant(&mut self, to: Register, value: u64) {
+        self.emit(op(code::LOAD_ADDRESS, to, 0, 0, value as i32));
+        self.emit(op(0, 0, 0, 0, (value >> 32) as i32));
     }
 
     /// Where the next instruction will be.
@@ -89,10 +104,13 @@ mod tests {
         let back = asm.emit(op(code::JUMP, 0, 0, 0, 0));
         asm.lead(back, forward);
         asm.address_in(9, 2, 8);
+        asm.constant(3, 0x0123_4567_89ab_cdef);
         let program = asm.finish();
         assert_eq!(program[forward].offset, 2, "over both halves of the address");
         assert_eq!(program[back].offset, -4);
         assert_eq!((program[1].constant, program[2].constant, program[1].registers), (7, 0x40, 0x21));
         assert_eq!((program[4].constant, program[5].constant, program[4].registers), (9, 8, 0x22));
+        assert_eq!((program[6].constant.cast_unsigned(), program[7].constant), (0x89ab_cdef, 0x0123_4567));
+        assert_eq!((program[6].code, program[6].registers), (code::LOAD_ADDRESS, 0x03), "of no map");
     }
 }

@@ -17,6 +17,16 @@ pub struct Instruction {
     pub constant: i32,
 }
 
+impl Instruction {
+    /// Its bytes in an object file of a little-endian machine.
+    #[must_use]
+    pub fn to_le_bytes(self) -> [u8; 8] {
+        let [a, b] = self.offset.to_le_bytes();
+        let [c, d, e, f] = self.constant.to_le_bytes();
+        [self.code, self.registers, a, b, c, d, e, f]
+    }
+}
+
 /// An instruction from its parts.
 #[must_use]
 pub const fn op(code: u8, to: Register, from: Register, offset: i16, constant: i32) -> Instruction {
@@ -39,14 +49,20 @@ pub mod code {
     pub const LOAD_FIELD: u8 = 0x61;
     /// Eight bytes of memory.
     pub const LOAD_FIELD_64: u8 = 0x79;
+    /// Two bytes of memory.
+    pub const LOAD_FIELD_16: u8 = 0x69;
     /// A byte of memory.
     pub const LOAD_FIELD_8: u8 = 0x71;
     /// A word to memory.
     pub const STORE_FIELD: u8 = 0x63;
+    /// Two bytes to memory.
+    pub const STORE_FIELD_16: u8 = 0x6b;
     /// Eight bytes to memory.
     pub const STORE_FIELD_64: u8 = 0x7b;
     /// A constant word to memory.
     pub const STORE_CONSTANT: u8 = 0x62;
+    /// A constant byte to memory.
+    pub const STORE_CONSTANT_8: u8 = 0x72;
     /// Adds to 64 bits of memory, atomically.
     pub const ADD_TO_MEMORY: u8 = 0xdb;
     /// Copies a register.
@@ -95,6 +111,8 @@ pub mod code {
     pub const MULTIPLY_32: u8 = 0x2c;
     /// Multiplies by a constant.
     pub const MULTIPLY_CONSTANT_32: u8 = 0x24;
+    /// As many lower bits as its constant says: big-endian to the machine's order, or back. Those above are cleared.
+    pub const BIG_ENDIAN: u8 = 0xdc;
     /// Goes on elsewhere.
     pub const JUMP: u8 = 0x05;
     /// If a register is a constant.
@@ -111,8 +129,24 @@ pub mod code {
     pub const JUMP_UNLESS_BELOW: u8 = 0x35;
     /// If a register is not below another.
     pub const JUMP_UNLESS_BELOW_OTHER: u8 = 0x3d;
+    /// If a register is above another.
+    pub const JUMP_IF_ABOVE_OTHER: u8 = 0x2d;
+    /// If a register has a bit in common with a constant.
+    pub const JUMP_IF_ANY_BIT: u8 = 0x45;
     /// Calls a function of the kernel. It returns in register 0, and leaves nothing in 1 to 5.
     pub const CALL: u8 = 0x85;
     /// The end. Register 0 is the result.
     pub const EXIT: u8 = 0x95;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_the_kernel() {
+        let instruction = op(code::JUMP_IF_ANY_BIT, 3, 0, -2, 0x1234_5678);
+        assert_eq!(instruction.to_le_bytes(), [0x45, 0x03, 0xfe, 0xff, 0x78, 0x56, 0x34, 0x12]);
+        assert_eq!(op(code::MOVE, 6, 1, 0, 0).to_le_bytes(), [0xbf, 0x16, 0, 0, 0, 0, 0, 0]);
+    }
 }

@@ -1,23 +1,21 @@
 //! The clients: each with a key of its own, played by the protocol core of the gateway, which knows no sockets.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use ringfort_core::cookie::CookieGenerator;
-use ringfort_core::crypto::{PrivateKey, PublicKey, aead_seal};
+use ringfort_core::crypto::{PublicKey, aead_seal};
 use ringfort_core::noise::{LocalIdentity, NewSession, PendingInitiation, RemoteIdentity, create_initiation};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, HandshakeInitiation, write_data_header};
-use ringfort_testbed::{Context, Result, uapi};
+use ringfort_testbed::{Context, Result};
 
 use super::sockets::{ClientAddress, client_address};
+use crate::players;
 
-/// Peers in one request to the gateway: some take their time for each of them.
-const PEERS_PER_REQUEST: usize = 500;
 /// Inner addresses of the clients begin here.
 const INNER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 0);
 /// Seconds between the timestamps of two handshakes of one client: as many attempts may be made of each.
@@ -68,11 +66,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// Which client an index belongs to.
-    pub const fn of_index(index: u32) -> usize {
-        (index & 0xffff) as usize
-    }
-
     /// Makes the initiations of `handshakes` handshakes beforehand, so making them is no part of what is measured.
     ///
     /// # Errors
@@ -131,7 +124,7 @@ impl Client {
         // Later than that of every handshake before, whether it was made beforehand or not.
         let timestamp = Tai64N::from_unix(self.epoch + handshake * SECONDS_APART + attempt, 0);
         self.serial = self.serial.wrapping_add(1);
-        let index = u32::from(self.serial) << 16 | u32::from(self.number);
+        let index = players::index(self.number, self.serial);
         let (pending, message) = create_initiation(&self.local, &self.remote, timestamp, index, &mut UnwrapErr(SysRng))
             .context("making an initiation")?;
         Ok(Initiation { pending, message })
@@ -143,13 +136,12 @@ impl Client {
 /// # Errors
 /// Nothing computes handshakes here.
 pub fn clients(gateway: [u8; 32], count: u32, addresses: u32) -> Result<Vec<Client>> {
-    let x25519 = ringfort_x25519::choose().context("playing clients")?.x25519;
+    let x25519 = players::x25519()?;
     let gateway = PublicKey::new(gateway);
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let rested = Instant::now();
     let client = |number: u32| {
-        let key = PrivateKey::generate(&mut UnwrapErr(SysRng));
-        let local = LocalIdentity::computed_by(x25519, key);
+        let local = players::identity(x25519);
         let remote = RemoteIdentity::new(gateway);
         Client {
             local,
@@ -173,23 +165,16 @@ pub fn clients(gateway: [u8; 32], count: u32, addresses: u32) -> Result<Vec<Clie
 /// # Errors
 /// The gateway refuses.
 pub fn introduce(clients: &[Client], interface: &str) -> Result<()> {
-    for (chunk, some) in clients.chunks(PEERS_PER_REQUEST).enumerate() {
-        let mut lines = String::new();
-        for (place, client) in some.iter().enumerate() {
-            let inner = Ipv4Addr::from_bits(INNER.to_bits() + (chunk * PEERS_PER_REQUEST + place) as u32);
-            lines += "public_key=";
-            for byte in client.local.public().as_bytes() {
-                let _ = write!(lines, "{byte:02x}");
-            }
-            let _ = writeln!(lines, "\nallowed_ip={inner}/32");
-        }
-        uapi::set(interface, &lines)?;
-    }
-    Ok(())
+    let peers = (0..).zip(clients).map(|(place, client)| {
+        let inner = Ipv4Addr::from_bits(INNER.to_bits() + place);
+        Ok((client.local.public(), format!("allowed_ip={inner}/32\n")))
+    });
+    players::introduce(interface, peers)
 }
 
 #[cfg(test)]
 mod tests {
+    use ringfort_core::crypto::PrivateKey;
     use ringfort_core::noise::consume_initiation;
     use ringfort_core::suite::Suite;
 
@@ -208,7 +193,7 @@ mod tests {
         let remote = RemoteIdentity::new(*client.local.public());
         let [one, two] = again;
         let timestamps = [first, one, two, second, third].map(|initiation| {
-            assert_eq!(Client::of_index(initiation.pending.local_index()), 1);
+            assert_eq!(players::client_of(initiation.pending.local_index()), 1);
             let claimed = consume_initiation(&gateway, Suite::default(), &initiation.message).unwrap();
             claimed.verify(&gateway, &remote).unwrap().timestamp()
         });

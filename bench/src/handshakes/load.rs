@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 use ringfort_core::constants::{REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER_MAX};
-use ringfort_core::time::Time;
 use ringfort_core::wire::{CookieReply, HandshakeResponse, Message, classify};
 use ringfort_testbed::{Context, Error, Result};
 use ringfort_traffic::Histogram;
@@ -15,6 +14,7 @@ use zerocopy::IntoBytes;
 use super::crowd::{Client, Flight, Initiation};
 use super::sockets::Sockets;
 use crate::interrupt;
+use crate::players::{client_of, time};
 
 /// A gateway takes 50 initiations of a peer in a second; the margin is for what delays one of them on its way.
 const REST: Duration = Duration::from_millis(25);
@@ -214,7 +214,7 @@ fn answer(
     now: Instant,
     tally: &mut Tally,
 ) -> Option<(u32, Vec<u8>)> {
-    let number = Client::of_index(response.receiver_index.get());
+    let number = client_of(response.receiver_index.get());
     let client = clients.get_mut(number)?;
     let flight = client.flight.as_ref()?;
     let session = flight.pending.consume_response(client.local(), client.remote(), response).ok()?;
@@ -227,16 +227,11 @@ fn answer(
 
 /// As every client: the cookie goes into the next initiation, which comes when the first would be repeated.
 fn take_cookie(clients: &mut [Client], reply: &CookieReply, since: Duration, tally: &mut Tally) {
-    let client = clients.get_mut(Client::of_index(reply.receiver_index.get()));
+    let client = clients.get_mut(client_of(reply.receiver_index.get()));
     match client.map(|client| client.cookies.consume_reply(time(since), reply)) {
         Some(Ok(())) => tally.cookies += 1,
         _ => tally.foreign += 1,
     }
-}
-
-fn time(since: Duration) -> Time {
-    // Cookies age from a time that is not the origin of the clock.
-    Time::from_secs(1_000) + since
 }
 
 fn cpu_time() -> Result<Duration> {

@@ -5,21 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo};
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg, setsockopt, sockopt};
-use nix::sys::time::TimeSpec;
-use ringfort_testbed::{Context, Error, Namespace, Result};
+use ringfort_testbed::{Context, Namespace, Result};
+
+use crate::players::{self, Watch};
 
 /// What a socket may hold while the thread of the load is busy, in bytes.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// Descriptors beside the sockets.
-const DESCRIPTORS_SPARE: u64 = 256;
-/// Sockets that are looked at after one call of the kernel.
-const READY_MAX: usize = 256;
 
 /// The first of the clients' own addresses; the namespace takes all of 10.128.0.0/16 for its own.
 const ADDRESSES: Ipv4Addr = Ipv4Addr::new(10, 128, 0, 0);
@@ -34,8 +27,7 @@ pub struct ClientAddress {
 /// All sockets of the load.
 pub struct Sockets {
     sockets: Vec<UdpSocket>,
-    epoll: Epoll,
-    ready: Vec<EpollEvent>,
+    watch: Watch,
     gateway: SockaddrIn,
 }
 
@@ -47,17 +39,13 @@ impl Sockets {
     /// The kernel has no room for so many.
     pub fn new(namespace: &Namespace, clients: u32, addresses: u32, gateway: SocketAddrV4) -> Result<Self> {
         let count = clients.div_ceil(addresses);
-        allow_descriptors(count)?;
+        players::allow_sockets(count)?;
         // Every address of the network is local, without being an address of an interface.
         namespace.ip(&format!("route add local {ADDRESSES}/16 dev lo"))?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("making an epoll")?;
+        let watch = Watch::new()?;
         let sockets: Vec<UdpSocket> = namespace.enter(|| (0..count).map(|_| bind()).collect::<Result<_>>())?;
-        for (number, socket) in sockets.iter().enumerate() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, number as u64);
-            epoll.add(socket, event).context("watching a socket")?;
-        }
-        let ready = vec![EpollEvent::empty(); READY_MAX];
-        Ok(Self { sockets, epoll, ready, gateway: gateway.into() })
+        sockets.iter().enumerate().try_for_each(|(number, socket)| watch.add(socket, number))?;
+        Ok(Self { sockets, watch, gateway: gateway.into() })
     }
 
     /// Gives the other end a way back to the clients, which are behind `via`.
@@ -83,11 +71,7 @@ impl Sockets {
     /// # Errors
     /// The kernel's.
     pub fn wait(&self, most: Duration) -> Result<()> {
-        let mut one = [PollFd::new(std::os::fd::AsFd::as_fd(&self.epoll.0), PollFlags::POLLIN)];
-        match ppoll(&mut one, Some(TimeSpec::from_duration(most)), None) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(error) => Err(Error::new(format!("waiting for answers: {error}"))),
-        }
+        self.watch.wait(most)
     }
 
     /// Gives each datagram that is there to `take`, and returns how many there were.
@@ -95,16 +79,11 @@ impl Sockets {
     /// # Errors
     /// The kernel's.
     pub fn receive(&mut self, mut take: impl FnMut(&[u8])) -> Result<usize> {
-        let count = match self.epoll.wait(&mut self.ready, EpollTimeout::ZERO) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => 0,
-            Err(error) => return Err(Error::new(format!("asking for answers: {error}"))),
-        };
         let mut buffer = [0; 2_048];
         let mut datagrams = 0;
-        for event in &self.ready[..count] {
+        for number in self.watch.ready()? {
             // What the kernel reports of a datagram that could not be delivered is no datagram.
-            while let Ok(len) = self.sockets[event.data() as usize].recv(&mut buffer) {
+            while let Ok(len) = self.sockets[number].recv(&mut buffer) {
                 take(&buffer[..len]);
                 datagrams += 1;
             }
@@ -124,14 +103,4 @@ fn bind() -> Result<UdpSocket> {
     socket.set_nonblocking(true).context("making a socket non-blocking")?;
     setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).context("enlarging a receive buffer")?;
     Ok(socket)
-}
-
-fn allow_descriptors(sockets: u32) -> Result<()> {
-    let wanted = u64::from(sockets) + DESCRIPTORS_SPARE;
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading the limit on open files")?;
-    if soft >= wanted {
-        return Ok(());
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
-        .context(format_args!("{sockets} sockets, one for each client of an address: raising the limit on open files"))
 }

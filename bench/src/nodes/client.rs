@@ -8,18 +8,20 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey};
 use ringfort_core::cookie::CookieGenerator;
-use ringfort_core::crypto::{PrivateKey, PublicKey, X25519};
+use ringfort_core::crypto::{PublicKey, X25519};
 use ringfort_core::noise::{
     LocalIdentity, NewSession, PendingInitiation, RemoteIdentity, consume_initiation, create_initiation,
 };
 use ringfort_core::suite::Suite;
 use ringfort_core::tai64n::Tai64N;
-use ringfort_core::time::Time;
 use ringfort_core::wire::{
     DATA_HEADER_LEN, HandshakeInitiation, Message, TAG_LEN, classify, parse_data_header, write_data_header,
 };
-use ringfort_testbed::{Context, Error, Result};
+use ringfort_testbed::ping::internet_checksum;
+use ringfort_testbed::{Context, Result};
 use zerocopy::IntoBytes;
+
+use crate::players::{self, time};
 
 /// Of the tunnel's network, 10.96.0.0/16: the gateways all have the first address.
 pub const INNER_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
@@ -70,10 +72,9 @@ pub enum News {
 impl Client {
     /// A client that sends from `socket`, which is connected to the gateways.
     pub fn new(number: u16, x25519: &'static dyn X25519, gateway: PublicKey, socket: UdpSocket) -> Self {
-        let key = PrivateKey::generate(&mut UnwrapErr(SysRng));
         Self {
             number,
-            local: LocalIdentity::computed_by(x25519, key),
+            local: players::identity(x25519),
             remote: RemoteIdentity::new(gateway),
             cookies: CookieGenerator::new(&gateway),
             socket,
@@ -232,7 +233,7 @@ impl Client {
 
     fn next_index(&mut self) -> u32 {
         self.serial = self.serial.wrapping_add(1);
-        u32::from(self.serial) << 16 | u32::from(self.number)
+        players::index(self.number, self.serial)
     }
 }
 
@@ -245,7 +246,7 @@ fn echo_request(source: Ipv4Addr, sequence: u16) -> [u8; ECHO_LEN] {
     packet[26..28].copy_from_slice(&sequence.to_be_bytes());
     let (header, echo) = packet.split_at_mut(20);
     for (part, at) in [(header, 10), (echo, 2)] {
-        let sum = checksum(part);
+        let sum = internet_checksum(part);
         part[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
     packet
@@ -256,28 +257,7 @@ fn echo_reply(packet: &[u8]) -> Option<u16> {
     is_ours.then(|| u16::from_be_bytes([packet[26], packet[27]]))
 }
 
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    !((sum & 0xffff) + (sum >> 16)) as u16
-}
-
 fn unix_time() -> Tai64N {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Tai64N::from_unix(since.as_secs(), since.subsec_nanos())
-}
-
-/// Cookies age from a time that is not the origin of the clock.
-fn time(since: Duration) -> Time {
-    Time::from_secs(1_000) + since
-}
-
-/// Who computes the clients' handshakes.
-///
-/// # Errors
-/// Nothing does.
-pub fn x25519() -> Result<&'static dyn X25519> {
-    ringfort_x25519::choose()
-        .map(|choice| choice.x25519)
-        .map_err(|error| Error::new(format!("playing clients: {error}")))
 }

@@ -1,21 +1,16 @@
 //! The load: every client sends an echo request in each interval, and each request has to account for itself.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::time::TimeSpec;
 use ringfort_core::crypto::PublicKey;
 use ringfort_testbed::{Context, Error, Namespace, Result};
 
-use super::client::{self, Client, News};
+use super::client::{Client, News};
+use super::tally::Tally;
 use crate::interrupt;
+use crate::players::{self, Watch};
 
 /// What has no answer for so long after the last answer is lost.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,38 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Clients that ask for a session together: gateways compute some thousand in a second.
 const ASKED_TOGETHER: usize = 50;
-/// Sockets that are looked at after one call of the kernel.
-const READY_MAX: usize = 256;
-/// Descriptors beside the sockets.
-const DESCRIPTORS_SPARE: u64 = 256;
 
 /// All clients.
 pub struct Crowd {
     pub clients: Vec<Client>,
-    epoll: Epoll,
+    watch: Watch,
     began: Instant,
-}
-
-/// What came of the echo requests of one client.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// When each was sent that has no answer yet, by its number.
-    open: HashMap<u16, Instant>,
-    pub answered: u64,
-    /// When requests were sent that had an answer, in the order of the answers.
-    pub answers: Vec<Instant>,
-}
-
-impl Tally {
-    /// Requests without an answer.
-    pub fn lost(&self) -> u64 {
-        self.open.len() as u64
-    }
-
-    /// When the first request was sent since `moment` that had an answer.
-    pub fn first_since(&self, moment: Instant) -> Option<Instant> {
-        self.answers.iter().copied().filter(|&sent| sent >= moment).min()
-    }
 }
 
 impl Crowd {
@@ -63,17 +32,16 @@ impl Crowd {
     /// # Errors
     /// The kernel has no room for so many.
     pub fn new(namespace: &Namespace, count: u16, public: [u8; 32], gateway: SocketAddr) -> Result<Self> {
-        allow_descriptors(count)?;
-        let (x25519, public) = (client::x25519()?, PublicKey::new(public));
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("making an epoll")?;
+        players::allow_sockets(count.into())?;
+        let (x25519, public, watch) = (players::x25519()?, PublicKey::new(public), Watch::new()?);
         let sockets: Vec<UdpSocket> =
             namespace.enter(|| (0..count).map(|_| connected(gateway)).collect::<Result<_>>())?;
         let mut clients = Vec::new();
         for (number, socket) in (0..).zip(sockets) {
-            epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, number.into())).context("watching a socket")?;
+            watch.add(&socket, number.into())?;
             clients.push(Client::new(number, x25519, public, socket));
         }
-        Ok(Self { clients, epoll, began: Instant::now() })
+        Ok(Self { clients, watch, began: Instant::now() })
     }
 
     /// Gets every client a session.
@@ -133,12 +101,12 @@ impl Crowd {
                     self.account(&mut tallies, due(n).saturating_duration_since(Instant::now()))?;
                 }
                 let sequence = self.clients[n % count].ping();
-                tallies[n % count].open.insert(sequence, Instant::now());
+                tallies[n % count].sent(sequence);
                 self.account(&mut tallies, Duration::ZERO)?;
                 n += 1;
             }
             let mut news = Instant::now();
-            while news.elapsed() < PATIENCE && tallies.iter().any(|tally| !tally.open.is_empty()) {
+            while news.elapsed() < PATIENCE && tallies.iter().any(|tally| tally.lost() > 0) {
                 if self.account(&mut tallies, PATIENCE)? > 0 {
                     news = Instant::now();
                 }
@@ -153,13 +121,8 @@ impl Crowd {
     fn account(&mut self, tallies: &mut [Tally], most: Duration) -> Result<u64> {
         let mut answered = 0;
         for (client, news) in self.receive(most)? {
-            let tally = &mut tallies[client];
-            if let News::Echo(sequence) = news
-                && let Some(sent) = tally.open.remove(&sequence)
-            {
-                tally.answered += 1;
-                tally.answers.push(sent);
-                answered += 1;
+            if let News::Echo(sequence) = news {
+                answered += u64::from(tallies[client].answered(sequence));
             }
         }
         Ok(answered)
@@ -170,21 +133,10 @@ impl Crowd {
             return Err(Error::new("interrupted"));
         }
         if !most.is_zero() {
-            let mut one = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
-            match ppoll(&mut one, Some(TimeSpec::from_duration(most)), None) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(Error::new(format!("waiting for answers: {error}"))),
-            }
+            self.watch.wait(most)?;
         }
-        let mut ready = [EpollEvent::empty(); READY_MAX];
-        let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => 0,
-            Err(error) => return Err(Error::new(format!("asking for answers: {error}"))),
-        };
         let (now, mut buffer, mut all) = (self.began.elapsed(), [0; 2_048], Vec::new());
-        for event in &ready[..count] {
-            let number = event.data() as usize;
+        for number in self.watch.ready()? {
             // What the kernel reports of a datagram that could not be delivered is no datagram.
             while let Ok(len) = self.clients[number].socket().recv(&mut buffer) {
                 let news = self.clients[number].receive(now, &mut buffer[..len]);
@@ -202,14 +154,4 @@ fn connected(gateway: SocketAddr) -> Result<UdpSocket> {
     socket.connect(gateway).context("connecting a socket of a client")?;
     socket.set_nonblocking(true).context("making a socket non-blocking")?;
     Ok(socket)
-}
-
-fn allow_descriptors(sockets: u16) -> Result<()> {
-    let wanted = u64::from(sockets) + DESCRIPTORS_SPARE;
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading the limit on open files")?;
-    if soft >= wanted {
-        return Ok(());
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted))
-        .context(format_args!("{sockets} clients with a socket each: raising the limit on open files"))
 }

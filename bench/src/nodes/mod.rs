@@ -13,6 +13,7 @@
 mod client;
 mod load;
 mod network;
+mod tally;
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,9 @@ use ringfort_testbed::{Error, Family, Result};
 
 use crate::Gateway;
 use crate::text::{Times, duration, grouped, table};
-use load::{Crowd, Tally};
-use network::{BITS, NODES, Network, endpoint};
+use load::Crowd;
+use network::{BITS, NODES, Network, Steer, endpoint};
+use tally::Tally;
 
 /// The node that the router leaves out for a while, and the one that dies.
 const LEFT_OUT: u8 = 2;
@@ -50,6 +52,9 @@ pub struct Options {
     /// Which protocol carries the datagrams of the clients
     #[arg(long, value_enum, default_value_t = Outer::V4)]
     outer: Outer,
+    /// What passes datagrams on: rules of nftables, or a program of XDP with the rules behind it
+    #[arg(long, value_enum, default_value_t = Steer::Nft)]
+    steer: Steer,
     #[command(flatten)]
     gateway: Gateway,
 }
@@ -66,12 +71,16 @@ struct Step {
     name: &'static str,
     tallies: Vec<Tally>,
     passed_on: u64,
+    /// By rules. What these have done before they were loaded anew is not in it.
+    by_rules: u64,
     strays: u64,
+    /// When the last request was sent.
+    end: Instant,
 }
 
 impl Step {
     fn sent(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.answered + tally.lost()).sum()
+        self.tallies.iter().map(Tally::requests).sum()
     }
 
     fn lost(&self) -> u64 {
@@ -80,6 +89,19 @@ impl Step {
 
     fn lost_of(&self, is_meant: impl Fn(usize) -> bool) -> u64 {
         self.tallies.iter().enumerate().filter(|&(client, _)| is_meant(client)).map(|(_, tally)| tally.lost()).sum()
+    }
+
+    /// How long each client was without service that lost something.
+    fn outages(&self) -> Vec<Duration> {
+        self.tallies.iter().filter_map(|tally| tally.outage_max(self.end)).collect()
+    }
+
+    fn row(&self) -> [String; 7] {
+        let outages = self.outages();
+        let longest = outages.iter().max().map_or("–".to_owned(), |&longest| duration(longest));
+        let [sent, lost, clients, passed_on, strays] =
+            [self.sent(), self.lost(), outages.len() as u64, self.passed_on, self.strays].map(grouped);
+        [self.name.to_owned(), sent, lost, clients, longest, passed_on, strays]
     }
 }
 
@@ -107,7 +129,7 @@ pub fn run(options: &Options) -> Result<()> {
         grouped(options.clients.into()),
         options.interval
     );
-    let network = Network::new(&program, family)?;
+    let network = Network::new(&program, family, options.steer)?;
     let mut crowd = Crowd::new(&network.clients, options.clients, network.public(), endpoint(family))?;
     network.introduce(&crowd.clients)?;
     crowd.connect()?;
@@ -117,6 +139,7 @@ pub fn run(options: &Options) -> Result<()> {
     println!("  sessions     {} on node 0, {} on node 1, {} on node 2", count(0), count(1), count(2));
     run.router_changes()?;
     let death = run.node_dies(&owners)?;
+    run.node_is_back()?;
     run.print();
     death.print();
     run.verdict(&owners, &death)
@@ -130,6 +153,10 @@ struct Death {
     back: Vec<Duration>,
     /// How long that took him.
     reaction: Duration,
+    /// How many requests each of them lost.
+    lost: Vec<u64>,
+    /// And for how long.
+    outages: Vec<Duration>,
 }
 
 impl Run<'_> {
@@ -150,14 +177,15 @@ impl Run<'_> {
         let interval = Duration::from_millis(self.options.interval);
         let network = &mut self.network;
         let (tallies, done) = self.crowd.carry(self.options.requests, interval, move || change(network))?;
-        let (mut passed_on, mut strays) = (0, 0);
+        let end = tallies.iter().filter_map(Tally::last).max().unwrap_or(done);
+        let (mut passed_on, mut by_rules, mut strays) = (0, 0, 0);
         for (before, after) in before.into_iter().zip(self.network.counts()?) {
             let (Some(before), Some(after)) = (before, after) else { continue };
-            // Rules that were loaded meanwhile count from zero.
-            passed_on += after.passed_on.checked_sub(before.passed_on).unwrap_or(after.passed_on);
+            passed_on += after.arrived - before.arrived;
+            by_rules += after.by_rules.checked_sub(before.by_rules).unwrap_or(after.by_rules);
             strays += after.strays - before.strays;
         }
-        self.steps.push(Step { name, tallies, passed_on, strays });
+        self.steps.push(Step { name, tallies, passed_on, by_rules, strays, end });
         Ok(done)
     }
 
@@ -165,10 +193,10 @@ impl Run<'_> {
         let all: Vec<u8> = (0..NODES).collect();
         let some: Vec<u8> = all.iter().copied().filter(|&node| node != LEFT_OUT).collect();
         self.step("nothing changes", |_| Ok(()))?;
-        self.step("the router leaves node 2 out", |network| network.lead_to(&some))?;
-        self.step("the router has it back", |network| network.lead_to(&all))?;
+        self.step("node 2 left out", |network| network.lead_to(&some))?;
+        self.step("node 2 back in", |network| network.lead_to(&all))?;
         self.network.without_rules()?;
-        self.step("without rules, it is left out", |network| network.lead_to(&some))?;
+        self.step("the same, no rules", |network| network.lead_to(&some))?;
         self.network.lead_to(&all)?;
         self.network.steer(&all)
     }
@@ -184,33 +212,49 @@ impl Run<'_> {
             network.steer(&rest)?;
             network.recover(&rest)
         })?;
-        let Some(Step { tallies, .. }) = self.steps.last() else { return Err(Error::new("no step was taken")) };
+        let Some(Step { tallies, end, .. }) = self.steps.last() else { return Err(Error::new("no step was taken")) };
         let of_dead = tallies.iter().zip(owners).filter(|&(_, &owner)| owner == DEAD);
         let back = of_dead.clone().filter_map(|(tally, _)| tally.first_since(done)).map(|first| first - done).collect();
         let reaction = died.map_or(Duration::ZERO, |died| done - died);
-        Ok(Death { clients: of_dead.count(), back, reaction })
+        let lost = of_dead.clone().map(|(tally, _)| tally.lost()).collect();
+        let outages = of_dead.clone().filter_map(|(tally, _)| tally.outage_max(*end)).collect();
+        Ok(Death { clients: of_dead.count(), back, reaction, lost, outages })
+    }
+
+    /// A gateway comes into the router's group that has no session at all.
+    fn node_is_back(&mut self) -> Result<()> {
+        let all: Vec<u8> = (0..NODES).collect();
+        self.network.bring_back(DEAD, &self.crowd.clients)?;
+        self.network.steer(&all)?;
+        self.step("node 1 returns", |network| network.lead_to(&all)).map(drop)
     }
 
     fn print(&self) {
-        let mut rows = table(&["step", "sent", "lost", "passed on", "dropped as other_node"]);
+        let columns = ["step", "sent", "lost", "clients", "longest", "passed on", "other_node"];
+        let mut rows = table(&columns);
         for step in &self.steps {
-            let counts = [step.sent(), step.lost(), step.passed_on, step.strays].map(grouped);
-            rows.add_row([step.name.to_owned()].into_iter().chain(counts));
+            rows.add_row(step.row());
         }
         println!("{rows}");
+        println!("Lost: how many requests, of how many clients, and how long one of them was without service.");
     }
 
     /// What must hold: each step loses nothing, except without rules, and what the dead node had.
     fn verdict(&self, owners: &[u8], death: &Death) -> Result<()> {
-        let [quiet, left_out, back, without, dies] = &self.steps[..] else {
+        let [quiet, left_out, back, without, dies, again] = &self.steps[..] else {
             return Err(Error::new("a step is missing"));
         };
-        let lost = quiet.lost() + left_out.lost() + back.lost() + dies.lost_of(|client| owners[client] != DEAD);
+        let right = [quiet, left_out, back, again].map(Step::lost).into_iter().sum::<u64>();
+        let lost = right + dies.lost_of(|client| owners[client] != DEAD);
         if lost > 0 {
             return Err(Error::new(format!("{lost} requests had no answer, beside those of node {DEAD}'s clients")));
         }
-        if left_out.passed_on == 0 || without.lost() == 0 || without.strays == 0 {
+        let passed_on = [left_out, again].iter().all(|step| step.passed_on > 0);
+        if !passed_on || without.lost() == 0 || without.strays == 0 {
             return Err(Error::new("the router moved no flow, so nothing was shown"));
+        }
+        if self.options.steer == Steer::Xdp && left_out.by_rules >= left_out.passed_on {
+            return Err(Error::new("the program left everything to the rules"));
         }
         let within = Duration::from_secs(self.options.back_within);
         let in_time = death.back.iter().filter(|&&time| time <= within).count();
@@ -233,6 +277,14 @@ impl Death {
             times.percentile(50.0),
             times.percentile(100.0),
             duration(self.reaction)
+        );
+        let (outages, most) = (Times::of(&self.outages), self.lost.iter().max().copied().unwrap_or_default());
+        println!(
+            "Each of them lost {} to {} requests, half of them in {}, all of them in {}.",
+            grouped(self.lost.iter().min().copied().unwrap_or_default()),
+            grouped(most),
+            outages.percentile(50.0),
+            outages.percentile(100.0)
         );
     }
 }

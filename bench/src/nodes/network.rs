@@ -1,26 +1,48 @@
 //! The gateways, the router in front of them, and what an operator does with both.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
-use ringfort_testbed::command::{ip, run, run_with_input};
+use clap::ValueEnum;
+use ringfort_testbed::command::{ip, output, run, run_with_input};
 use ringfort_testbed::daemon::Program;
 use ringfort_testbed::netns::{Namespace, VETH};
-use ringfort_testbed::{Context, Daemon, Family, KeyPair, Result, janitor, uapi};
+use ringfort_testbed::{Context, Daemon, Error, Family, KeyPair, Result, janitor, uapi};
 
 use super::client::{Client, INNER_GATEWAY};
+use crate::players;
 
 /// How many there are, and the top bits of an index that say which.
 pub const NODES: u8 = 3;
 pub const BITS: u8 = 2;
 pub const PORT: u16 = 51_820;
-/// Peers in one request to a gateway.
-const PEERS_PER_REQUEST: usize = 500;
+/// Answers that wait for a gateway. A machine that does not run it for a moment must not count as a router that loses.
+const QUEUE_LEN: u32 = 20_000;
+
+/// What has been passed on already, as the next gateway sees it. It is in front of the rules, and behind a program.
+const ARRIVALS: &str = "\
+table netdev arrivals {
+\tchain passed_on {
+\t\ttype filter hook ingress device \"veth0\" priority -400
+\t\tudp dport 51820 ip ttl 1 counter
+\t\tudp dport 51820 ip6 hoplimit 1 counter
+\t}
+}
+";
+
+/// What passes datagrams on to their owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Steer {
+    /// Rules of nftables.
+    Nft,
+    /// A program in the generic XDP hook, with the rules behind it.
+    Xdp,
+}
 
 /// One of the gateways.
 pub struct Gateway {
+    number: u8,
     namespace: Namespace,
     interface: String,
     daemon: Option<Daemon>,
@@ -29,6 +51,7 @@ pub struct Gateway {
 /// All of it.
 pub struct Network {
     family: Family,
+    steer: Steer,
     program: Program,
     pub clients: Namespace,
     router: Namespace,
@@ -69,17 +92,11 @@ impl Network {
     ///
     /// # Errors
     /// A gateway does not start, or the kernel refuses something.
-    pub fn new(program: &Program, family: Family) -> Result<Self> {
+    pub fn new(program: &Program, family: Family, steer: Steer) -> Result<Self> {
         let (router, clients) = (Namespace::new()?, Namespace::new()?);
-        let set = |name: &str, value: &str| {
-            let path = format!("/proc/sys/net/{name}");
-            router.enter(|| fs::write(&path, value)).context(path)
-        };
-        set("ipv4/ip_forward", "1")?;
-        set("ipv6/conf/all/forwarding", "1")?;
         // By addresses and ports.
-        set("ipv4/fib_multipath_hash_policy", "1")?;
-        set("ipv6/fib_multipath_hash_policy", "1")?;
+        enable(&router, &["ipv4/fib_multipath_hash_policy", "ipv6/fib_multipath_hash_policy"])?;
+        enable(&router, &FORWARDING)?;
         router.ip("link add lan type bridge")?;
         router.ip("link set lan up")?;
         join(&router, &clients, "clients")?;
@@ -92,7 +109,7 @@ impl Network {
         let keys = KeyPair::random()?;
         let gateways =
             (0..NODES).map(|number| Gateway::start(number, program, family, &router)).collect::<Result<_>>()?;
-        let network = Self { family, program: program.clone(), clients, router, gateways, keys };
+        let network = Self { family, steer, program: program.clone(), clients, router, gateways, keys };
         let all: Vec<u8> = (0..NODES).collect();
         network.lead_to(&all)?;
         network.steer(&all)?;
@@ -109,13 +126,13 @@ impl Network {
     /// # Errors
     /// A gateway refuses.
     pub fn introduce(&self, clients: &[Client]) -> Result<()> {
-        let source = shared(self.family);
-        for gateway in &self.gateways {
-            let private = self.keys.private.hex();
-            uapi::set(&gateway.interface, &format!("private_key={private}\nlisten_port={PORT}\n"))?;
-            each(gateway, clients, |client| Ok(format!("allowed_ip={}/32\nsource={source}\n", client.inner())))?;
-        }
-        Ok(())
+        self.gateways.iter().try_for_each(|gateway| self.introduce_to(gateway, clients))
+    }
+
+    fn introduce_to(&self, gateway: &Gateway, clients: &[Client]) -> Result<()> {
+        let (source, private) = (shared(self.family), self.keys.private.hex());
+        uapi::set(&gateway.interface, &format!("private_key={private}\nlisten_port={PORT}\n"))?;
+        gateway.tell(clients, |client| Ok(format!("allowed_ip={}/32\nsource={source}\n", client.inner())))
     }
 
     /// Tells all gateways where the clients are, as an agent would.
@@ -126,7 +143,7 @@ impl Network {
         self.gateways
             .iter()
             .filter(|gateway| gateway.daemon.is_some())
-            .try_for_each(|gateway| each(gateway, clients, |client| Ok(format!("endpoint={}\n", client.address()?))))
+            .try_for_each(|gateway| gateway.tell(clients, |client| Ok(format!("endpoint={}\n", client.address()?))))
     }
 
     /// The router spreads flows over these gateways from now on.
@@ -145,11 +162,22 @@ impl Network {
     pub fn steer(&self, nodes: &[u8]) -> Result<()> {
         let list: Vec<_> = nodes.iter().map(|&node| format!("{node}={}", node_address(self.family, node))).collect();
         nodes.iter().try_for_each(|&node| {
-            let mut steer = Command::new(&self.program.path);
-            steer.args(["steer", "nft", "--device", VETH, "--nodes", &list.join(",")]);
-            let rules = run(steer.args(["--self", &node.to_string(), "--bits", &BITS.to_string()]))?;
-            let mut load = self.gateway(node).namespace.command("nft");
-            run_with_input(load.args(["-f", "-"]), &rules).map(drop)
+            let steer = |form| {
+                let mut steer = Command::new(&self.program.path);
+                steer.args(["steer", form, "--nodes", &list.join(",")]);
+                steer.args(["--self", &node.to_string(), "--bits", &BITS.to_string()]);
+                steer
+            };
+            let rules = run(steer("nft").args(["--device", VETH]))?;
+            self.gateway(node).load_rules(&rules)?;
+            if self.steer == Steer::Nft {
+                return Ok(());
+            }
+            let program = output(&mut steer("xdp"))?;
+            if !program.status.success() {
+                return Err(Error::new(String::from_utf8_lossy(&program.stderr)));
+            }
+            self.gateway(node).load_program(&program.stdout)
         })
     }
 
@@ -159,7 +187,12 @@ impl Network {
     /// There are no rules.
     pub fn without_rules(&self) -> Result<()> {
         let remove = format!("nft delete table netdev ringfort_{PORT}");
-        self.gateways.iter().try_for_each(|gateway| gateway.namespace.run(&remove).map(drop))
+        self.gateways.iter().try_for_each(|gateway| {
+            if self.steer == Steer::Xdp {
+                gateway.namespace.ip(&format!("link set dev {VETH} xdpgeneric off"))?;
+            }
+            gateway.namespace.run(&remove).map(drop)
+        })
     }
 
     /// Takes a gateway away, with its machine.
@@ -170,6 +203,18 @@ impl Network {
         self.router.ip(&format!("link set {} down", port(node)))?;
         let daemon = self.gateways[usize::from(node)].daemon.take();
         daemon.map_or(Ok(()), |daemon| daemon.kill().map(drop))
+    }
+
+    /// Starts a gateway that was taken away. It has no session, and no rules yet.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn bring_back(&mut self, node: u8, clients: &[Client]) -> Result<()> {
+        self.router.ip(&format!("link set {} up", port(node)))?;
+        let gateway = &mut self.gateways[usize::from(node)];
+        gateway.namespace.await_carrier(VETH)?;
+        gateway.run(&self.program)?;
+        self.introduce_to(self.gateway(node), clients)
     }
 
     /// These gateways ask for sessions of others that are gone.
@@ -204,29 +249,67 @@ impl Gateway {
         namespace.add_address(VETH, node_address(family, number), prefix_len(family))?;
         namespace.add_address("lo", shared(family), if family == Family::V4 { 32 } else { 128 })?;
         namespace.ip(&format!("route add default via {}", address(family, 210, 1)))?;
-        let interface = janitor::unique_name();
-        let program = program.clone().with_options(&format!("--node {number}/{BITS} --endpoints off"));
-        let daemon = Daemon::start(&program, &namespace, &interface)?;
-        namespace.ip(&format!("address add {INNER_GATEWAY}/16 dev {interface}"))?;
-        namespace.ip(&format!("link set {interface} up"))?;
-        Ok(Self { namespace, interface, daemon: Some(daemon) })
+        // As a gateway does anyway.
+        enable(&namespace, &FORWARDING)?;
+        let mut gateway = Self { number, namespace, interface: String::new(), daemon: None };
+        gateway.load_rules(ARRIVALS)?;
+        gateway.run(program)?;
+        Ok(gateway)
+    }
+
+    fn run(&mut self, program: &Program) -> Result<()> {
+        self.interface = janitor::unique_name();
+        let program = program.clone().with_options(&format!("--node {}/{BITS} --endpoints off", self.number));
+        self.daemon = Some(Daemon::start(&program, &self.namespace, &self.interface)?);
+        self.namespace.ip(&format!("address add {INNER_GATEWAY}/16 dev {}", self.interface))?;
+        self.namespace.ip(&format!("link set {} txqueuelen {QUEUE_LEN} up", self.interface)).map(drop)
+    }
+
+    fn load_rules(&self, rules: &str) -> Result<()> {
+        run_with_input(self.namespace.command("nft").args(["-f", "-"]), rules).map(drop)
+    }
+
+    fn load_program(&self, program: &[u8]) -> Result<()> {
+        let file = janitor::directory().join(format!("steer-{}.o", self.number));
+        fs::write(&file, program).context(file.display())?;
+        let file = file.display();
+        self.namespace.run(&format!("ip -force link set dev {VETH} xdpgeneric obj {file} sec xdp")).map(drop)
+    }
+
+    /// Says something of each client to it.
+    fn tell(&self, clients: &[Client], lines: impl Fn(&Client) -> Result<String>) -> Result<()> {
+        players::introduce(&self.interface, clients.iter().map(|client| Ok((client.public(), lines(client)?))))
     }
 
     fn counts(&self) -> Result<Counts> {
-        let rules = self.namespace.run("nft list ruleset")?;
-        let counts = rules.split("counter packets ").skip(1);
-        let passed_on = counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum();
+        let counted = |table: &str| {
+            // There may be no such table.
+            let rules = self.namespace.run(&format!("nft list table netdev {table}")).unwrap_or_default();
+            let counts = rules.split("counter packets ").skip(1);
+            counts.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).sum()
+        };
         let strays = uapi::stats(&self.interface)?.get("drop_other_node").copied().unwrap_or(0);
-        Ok(Counts { passed_on, strays })
+        Ok(Counts { arrived: counted("arrivals"), by_rules: counted(&format!("ringfort_{PORT}")), strays })
     }
 }
 
 /// What a gateway has counted.
 pub struct Counts {
+    /// Datagrams that others have passed on to it.
+    pub arrived: u64,
     /// Datagrams that its rules have passed on since they were loaded.
-    pub passed_on: u64,
+    pub by_rules: u64,
     /// Datagrams that it has dropped since their sessions are those of others.
     pub strays: u64,
+}
+
+const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+
+fn enable(namespace: &Namespace, settings: &[&str]) -> Result<()> {
+    settings.iter().try_for_each(|name| {
+        let path = format!("/proc/sys/net/{name}");
+        namespace.enter(|| fs::write(&path, "1")).context(path)
+    })
 }
 
 /// The router's side of the cable to a gateway.
@@ -240,23 +323,6 @@ fn join(router: &Namespace, namespace: &Namespace, link: &str) -> Result<()> {
     router.ip(&format!("link set {link} up"))?;
     namespace.ip(&format!("link set {VETH} up"))?;
     namespace.await_carrier(VETH)
-}
-
-/// Says something of each client to a gateway.
-fn each(gateway: &Gateway, clients: &[Client], lines: impl Fn(&Client) -> Result<String>) -> Result<()> {
-    for some in clients.chunks(PEERS_PER_REQUEST) {
-        let mut text = String::new();
-        for client in some {
-            text += "public_key=";
-            for byte in client.public().as_bytes() {
-                let _ = write!(text, "{byte:02x}");
-            }
-            text += "\n";
-            text += &lines(client)?;
-        }
-        uapi::set(&gateway.interface, &text)?;
-    }
-    Ok(())
 }
 
 /// Where clients send to.

@@ -54,11 +54,11 @@ pub fn run(command: Command) -> ExitCode {
 }
 
 /// Prints what a daemon answered.
-pub fn print(answer: Result<String, DaemonError>) -> ExitCode {
+pub fn print(answer: Result<impl AsRef<[u8]>, DaemonError>) -> ExitCode {
     match answer {
         Ok(lines) => {
             // Whoever closed the pipe has read what they wanted.
-            let _ = std::io::stdout().write_all(lines.as_bytes());
+            let _ = std::io::stdout().write_all(lines.as_ref());
             ExitCode::SUCCESS
         }
         Err(error) => exit(Err(error)),

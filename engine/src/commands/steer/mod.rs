@@ -2,10 +2,14 @@
 
 mod nft;
 mod owners;
+mod xdp;
 
 use std::collections::BTreeSet;
+use std::io::{IsTerminal as _, stdout};
+use std::net::{IpAddr, Ipv6Addr};
 use std::process::ExitCode;
 
+use ebpf_array::Instruction;
 use ringfort_core::node::{NODE_BITS_MAX, Node, NodeError};
 
 use super::print;
@@ -29,6 +33,15 @@ gateways must be neighbours on --to: a network that they share, without a router
 arrives with a TTL (hop limit) of 1, and with that nobody passes it on again, here or elsewhere. So there are no loops,
 whatever the rules of others say. Fragments of datagrams are not passed on, since only the first has the index.
 
+`ringfort steer xdp` writes the same as a program for the XDP hook of a device, in an object file that iproute2 loads:
+  ringfort steer xdp --self 0 --bits 2 --nodes 0=10.0.0.10,1=10.0.0.11,2=10.0.0.12 >steer.o
+  ip -force link set dev eth0 xdp obj steer.o sec xdp
+  ip link set dev eth0 xdp off
+It takes less, since the kernel makes no packet of such a frame. What it cannot pass on goes to the kernel as if it were
+not there, so load the rules of nft as well. It leaves to them: a neighbour that the kernel has not asked for yet, all
+if the device does not forward (sysctl net.ipv4.ip_forward, net.ipv6.conf.eth0.forwarding), tags of VLANs, options of
+IPv4, further headers of IPv6, and what routes send through another device, unless --to says that it may leave there.
+
 When a gateway is gone, load the rules without it on the others, and have them ask its peers for new sessions:
   ringfort steer nft --self 0 --bits 2 --device eth0 --nodes 0=10.0.0.10,1=10.0.0.11 | nft -f -
   ringfort recover wg0
@@ -38,7 +51,7 @@ What is passed to a gateway that does not answer is lost. What no rule is for st
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// For whom the rules are: nft, for nftables
+    /// For whom the rules are: nft, for nftables, or xdp, a program for `ip link`
     #[arg(hide_possible_values = true)]
     form: Form,
 
@@ -55,11 +68,12 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER=ADDRESS", value_delimiter = ',', required = true)]
     nodes: Vec<NodeAddress>,
 
-    /// The network device on which the datagrams of clients arrive. May be given several times
-    #[arg(long, value_name = "DEVICE", required = true, value_parser = device)]
+    /// The network device on which the datagrams of clients arrive: for nft, which needs it. May be given several times
+    #[arg(long, value_name = "DEVICE", required_if_eq("form", "nft"), value_parser = device)]
     device: Vec<String>,
 
-    /// The network device that leads to the other gateways [default: the first --device]
+    /// The network device that leads to the other gateways. For xdp it stands for any that routes name [default: the
+    /// first --device; for xdp the one that the program is loaded on]
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     to: Option<String>,
 
@@ -73,6 +87,8 @@ pub struct Args {
 enum Form {
     /// nftables.
     Nft,
+    /// A program for the XDP hook, as an object file.
+    Xdp,
 }
 
 /// Why there are no rules for such gateways.
@@ -85,25 +101,51 @@ enum PlanError {
     #[error("--nodes: node {number} has two addresses of one family: name one IPv4 and one IPv6 address at most")]
     TwoAddresses { number: u8 },
     #[error("--nodes: {address} stands for nodes {first} and {second}: each gateway has an address of its own there")]
-    Shared { address: std::net::IpAddr, first: u8, second: u8 },
+    Shared { address: IpAddr, first: u8, second: u8 },
     #[error("--nodes: there is no gateway but this one, so nothing can be passed on")]
     Alone,
+    #[error("--nodes: {address} is link-local, and routes do not say on which device: give xdp another one of it")]
+    LinkLocal { address: IpAddr },
+    #[error("--device is for nft: a program of xdp is on the device that `ip link` loads it on")]
+    Device,
+    #[error("an object file is not for a terminal: write it to a file, as with >steer.o")]
+    Terminal,
+    #[error("the object file: {0}")]
+    Object(String),
 }
 
 /// Prints the rules.
 pub fn run(args: &Args) -> ExitCode {
-    print(args.rules().map_err(|error| DaemonError::Declined(error.to_string())))
+    let is_shown = args.form == Form::Xdp && stdout().is_terminal();
+    let rules = if is_shown { Err(PlanError::Terminal) } else { args.rules() };
+    print(rules.map_err(|error| DaemonError::Declined(error.to_string())))
 }
 
 impl Args {
-    fn rules(&self) -> Result<String, PlanError> {
+    fn rules(&self) -> Result<Vec<u8>, PlanError> {
         let own = Node::new(self.own, self.bits).map_err(PlanError::Own)?;
         let owners = Owners::of(own, &self.nodes)?;
+        match self.form {
+            Form::Nft => Ok(self.nft(&owners).into_bytes()),
+            Form::Xdp => xdp::object_file(&self.xdp(&owners)?).map_err(|error| PlanError::Object(error.to_string())),
+        }
+    }
+
+    fn nft(&self, owners: &Owners) -> String {
         let devices: BTreeSet<&str> = self.device.iter().map(String::as_str).collect();
         let to = self.to.as_deref().or(self.device.first().map(String::as_str)).unwrap_or_default();
-        Ok(match self.form {
-            Form::Nft => nft::rules(&owners, &devices, to, self.port),
-        })
+        nft::rules(owners, &devices, to, self.port)
+    }
+
+    fn xdp(&self, owners: &Owners) -> Result<Vec<Instruction>, PlanError> {
+        if !self.device.is_empty() {
+            return Err(PlanError::Device);
+        }
+        let mut v6 = owners.others.values().filter_map(|addresses| addresses.v6);
+        if let Some(address) = v6.find(Ipv6Addr::is_unicast_link_local) {
+            return Err(PlanError::LinkLocal { address: address.into() });
+        }
+        Ok(xdp::program(owners, self.port, self.to.is_some()))
     }
 }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
-use ringfort_core::node::{NODE_BITS_MAX, Node};
-
 use super::{NodeAddresses, Owners};
 
 /// Bits from the UDP header to the top byte of the receiver index, which is the last of its four: it is little-endian.
@@ -38,9 +36,9 @@ fn write(text: &mut String, owners: &Owners, devices: &BTreeSet<&str>, to: &str,
     }
     let of_index = |text: &mut String, name, at| {
         writeln!(text, "\t# The top {} bits of the receiver index, which is little-endian.", own.bits())?;
-        writeln!(text, "\tchain {name} {{\n\t\t@th,{at},8 & {:#04x} vmap {{", bits_of(own, u8::MAX))?;
+        writeln!(text, "\tchain {name} {{\n\t\t@th,{at},8 & {:#04x} vmap {{", owners.mask())?;
         for &number in owners.others.keys() {
-            writeln!(text, "\t\t\t{:#04x} : goto node_{number},", bits_of(own, number))?;
+            writeln!(text, "\t\t\t{:#04x} : goto node_{number},", owners.bits_of(number))?;
         }
         writeln!(text, "\t\t}}\n\t}}\n")
     };
@@ -85,9 +83,4 @@ fn write_owner(text: &mut String, number: u8, addresses: &NodeAddresses, to: &st
         writeln!(text, "\t\tip6 hoplimit set 2 counter fwd ip6 to {address} device \"{to}\"")?;
     }
     writeln!(text, "\t}}\n")
-}
-
-/// The number of a node as the top byte of its indices has it; of all ones the mask.
-const fn bits_of(own: Node, number: u8) -> u8 {
-    number << (NODE_BITS_MAX - own.bits())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ringfort_core::node::Node;
+use ringfort_core::node::{NODE_BITS_MAX, Node};
 
 use super::PlanError;
 
@@ -69,5 +69,15 @@ impl Owners {
             return Err(PlanError::Alone);
         }
         Ok(Self { own, others: all })
+    }
+
+    /// The number of a node as the top byte of its indices has it.
+    pub const fn bits_of(&self, number: u8) -> u8 {
+        number << (NODE_BITS_MAX - self.own.bits())
+    }
+
+    /// The part of that byte that has the number.
+    pub const fn mask(&self) -> u8 {
+        self.bits_of(u8::MAX)
     }
 }

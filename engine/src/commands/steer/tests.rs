@@ -8,9 +8,13 @@ struct Line {
     args: Args,
 }
 
-fn rules(line: &str) -> Result<String, String> {
+fn output(line: &str) -> Result<Vec<u8>, String> {
     let line = Line::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
     line.args.rules().map_err(|error| error.to_string())
+}
+
+fn rules(line: &str) -> Result<String, String> {
+    output(line).map(|rules| String::from_utf8(rules).unwrap())
 }
 
 #[test]
@@ -71,5 +75,31 @@ fn what_makes_no_sense_is_refused_with_the_remedy() {
     ] {
         let error = with(options);
         assert!(error.contains(expected), "{options}: {error}");
+    }
+    let no_device = rules("steer nft --self 0 --bits 2 --nodes 1=10.0.0.1").unwrap_err();
+    assert!(no_device.contains("--device <DEVICE>"), "{no_device}");
+}
+
+#[test]
+fn a_program_refuses_what_is_not_for_it() {
+    for (options, expected) in [
+        ("--nodes 0=10.0.0.1", "no gateway but this one"),
+        ("--nodes 1=10.0.0.1 --device eth0", "--device is for nft"),
+        ("--nodes 1=10.0.0.1,1=fe80::1", "fe80::1 is link-local"),
+        ("--nodes 1=10.0.0.1 --to a/b", "expected the name of a network device"),
+    ] {
+        let error = output(&format!("steer xdp --self 0 --bits 2 {options}")).unwrap_err();
+        assert!(error.contains(expected), "{options}: {error}");
+    }
+}
+
+/// What it does is tested with frames, in tests/namespaces/steer.
+#[test]
+fn a_program_is_an_elf_file_for_bpf() {
+    let file = output("steer xdp --self 0 --bits 2 --nodes 1=10.0.0.1,2=fd00::1").unwrap();
+    assert_eq!(file[..6], *b"\x7fELF\x02\x01", "64 bits, little-endian");
+    assert_eq!(file[18..20], [247, 0], "EM_BPF");
+    for name in ["\0xdp\0", "license\0", "Dual MIT/GPL\0", "ringfort_steer\0"] {
+        assert!(file.windows(name.len()).any(|bytes| bytes == name.as_bytes()), "{name:?}");
     }
 }
