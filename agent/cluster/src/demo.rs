@@ -8,8 +8,8 @@
 //!               server 10.220.0.2
 //! ```
 //!
-//! Most clients send a numbered datagram every 20 ms through their tunnels, and the server sends it back. The others only
-//! receive, from the server. They send a keepalive every 2 s, as peers do that must be reached at any time.
+//! Most clients send a numbered datagram every 20 ms through their tunnels, and the server sends it back. The others
+//! only receive, from the server. They send a keepalive every 2 s, as peers do that must be reached at any time.
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -1,8 +1,8 @@
 //! Other nodes: when they come and go, and flows of peers come to other gateways than before.
 //!
 //! A gateway that dies takes its sessions with it. Its peers still send under them, and the network leads them to other
-//! gateways. It may lead peers of gateways that live elsewhere as well: a router that spreads flows over three ways does
-//! so in another manner than over two. A gateway asks for new sessions only while it recovers, so it is told to:
+//! gateways. It may lead peers of gateways that live elsewhere as well: a router that spreads flows over three ways
+//! does so in another manner than over two. A gateway asks for new sessions only while it recovers, so it is told to:
 //!
 //! * **The network has no route to a node any more**, or has one again. Whoever carries routes may notice within
 //!   milliseconds what a lease takes seconds to tell.

@@ -168,10 +168,10 @@ impl Recovery {
 }
 
 impl Device {
-    /// Another gateway with our key may have served our peers meanwhile, or until now: for Reject-After-Time, a peer that
-    /// sends under a session that we do not have is asked for a new one, also if we have an older one. Sessions stay as
-    /// they are. False: nothing happens, as nobody is served while the link is down or we are passive. It begins when we
-    /// serve again.
+    /// Another gateway with our key may have served our peers meanwhile, or until now: for Reject-After-Time, a peer
+    /// that sends under a session that we do not have is asked for a new one, also if we have an older one. Sessions
+    /// stay as they are. False: nothing happens, as nobody is served while the link is down or we are passive. It
+    /// begins when we serve again.
     pub fn recover(&mut self, now: Time) -> bool {
         if self.up {
             self.recovery.doubt(now, &self.out);
