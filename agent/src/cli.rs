@@ -126,6 +126,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "PREFIX,…", env = "RINGFORT_AGENT_ANNOUNCE", value_delimiter = ',', value_parser = prefix)]
     pub announce: Vec<Prefix>,
 
+    /// A prefix of each node, the same list everywhere; this node announces its own, and when the network has no route
+    /// to that of another any more, the peers of that one are asked for sessions here
+    #[arg(
+        long,
+        value_name = "NODE=PREFIX,…",
+        env = "RINGFORT_AGENT_NODES",
+        value_delimiter = ',',
+        value_parser = node_prefix
+    )]
+    pub nodes: Vec<(String, Prefix)>,
+
     /// Leave peers alone that were never in etcd while the agent runs, such as those of the configuration file
     #[arg(long, env = "RINGFORT_AGENT_KEEP_OTHERS")]
     pub keep_others: bool,
@@ -152,7 +163,8 @@ pub struct StatusArgs {
 
 const DRAIN_HELP: &str = "\
 The routes and the claims of this node are withdrawn at once, --announce among them, and new sessions are not claimed.
-Then peers connect elsewhere, each when it notices: a client that sends, after 15 s.
+Other nodes ask peers for sessions that the network leads to them now. Where it does not, a client that sends notices
+after 15 s.
 
 Status 0: nobody is left. 3: the time is over, and some are left; the node stays drained. Ctrl-C ends the waiting only.
 A new start of the agent takes peers again, as `resume` does.";
@@ -212,6 +224,11 @@ fn prefix(text: &str) -> Result<Prefix, String> {
     read().ok_or_else(|| "write it as 192.0.2.1/32 or 2001:db8::1/128; a default route is not announced".to_owned())
 }
 
+fn node_prefix(text: &str) -> Result<(String, Prefix), String> {
+    let (node, network) = text.split_once('=').ok_or_else(|| "write it as NODE=PREFIX".to_owned())?;
+    Ok((name(node)?, prefix(network)?))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -222,10 +239,17 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         let words = "ringfort-agent run wg0 --network office --etcd http://a:1,https://b:2 --table main --announce \
-                     192.0.2.1/32,2001:db8::/64 --node a.b";
+                     192.0.2.1/32,2001:db8::/64 --node a.b --nodes a.b=10.9.0.1/32,c=10.9.0.2/32";
         let Command::Run(args) = Cli::try_parse_from(words.split_whitespace()).unwrap().command else { panic!() };
         assert_eq!((args.etcd.len(), args.table, args.announce.len(), args.ttl), (2, 254, 2, 5));
-        for bad in ["--network a/b", "--network a --etcd a:1", "--network a --ttl 1", "--network a --announce ::/0"] {
+        assert_eq!((args.nodes.len(), args.nodes[1].0.as_str()), (2, "c"));
+        for bad in [
+            "--network a/b",
+            "--network a --etcd a:1",
+            "--network a --ttl 1",
+            "--network a --announce ::/0",
+            "--network a --nodes 10.9.0.1/32",
+        ] {
             assert!(Cli::try_parse_from(format!("ringfort-agent run wg0 {bad}").split_whitespace()).is_err(), "{bad}");
         }
     }

@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ringfort_config::SecretText;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -124,7 +123,7 @@ pub async fn set(interface: &str, ops: Vec<GatewayOp>) -> (Vec<(Vec<GatewayOp>, 
     let mut done = Vec::new();
     let mut waiting = vec![ops];
     while let Some(mut part) = waiting.pop() {
-        match request(interface, &uapi::set(&part)).await {
+        match request(interface, uapi::set(&part).as_str()).await {
             Err(error) => return (done, Err(error)),
             Ok(0) => done.push((part, true)),
             Ok(_) if part.len() == 1 => done.push((part, false)),
@@ -137,10 +136,19 @@ pub async fn set(interface: &str, ops: Vec<GatewayOp>) -> (Vec<(Vec<GatewayOp>, 
     (done, Ok(()))
 }
 
+/// Has the gateway ask peers for new sessions that send under those of another gateway. False: it refuses, since it is
+/// an older one.
+///
+/// # Errors
+/// The gateway does not answer.
+pub async fn recover(interface: &str) -> io::Result<bool> {
+    Ok(request(interface, "recover=1\n\n").await? == 0)
+}
+
 /// The error number of the answer, 0 if it is done.
-async fn request(interface: &str, text: &SecretText) -> io::Result<i32> {
+async fn request(interface: &str, text: &str) -> io::Result<i32> {
     let answer = async {
-        let mut lines = Lines::ask(interface, text.as_str()).await?;
+        let mut lines = Lines::ask(interface, text).await?;
         loop {
             let line = lines.next().await?;
             if let Some(errno) = line.strip_prefix("errno=") {

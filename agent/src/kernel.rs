@@ -1,4 +1,4 @@
-//! Routes through the interface of the gateway, in the kernel.
+//! Routes through the interface of the gateway, in the kernel, and whether there are routes to other nodes.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -7,7 +7,7 @@ use std::thread;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfort_core::allowed_ips::Prefix;
-use route_netlink::{LinkMonitor, LinkNews, Route, RouteFilter, SetupSocket};
+use route_netlink::{LinkMonitor, LinkNews, Route, RouteFilter, RouteMonitor, RouteSocket, SetupSocket};
 use tokio::sync::mpsc::Sender;
 
 use crate::agent::Event;
@@ -19,6 +19,7 @@ pub const BATCH: usize = SetupSocket::ROUTES_MAX;
 /// One interface, one table, one protocol.
 pub struct Kernel {
     socket: SetupSocket,
+    questions: RouteSocket,
     interface: String,
     /// `None`: it is not there.
     index: Option<u32>,
@@ -50,6 +51,25 @@ pub fn watch_links(interface: String, events: Sender<Event>) -> io::Result<()> {
     thread::Builder::new().name("ringfort-links".to_owned()).spawn(wait).map(drop)
 }
 
+/// Says from now on whenever routes have changed, until nobody listens.
+///
+/// # Errors
+/// The system's.
+pub fn watch_routes(events: Sender<Event>) -> io::Result<()> {
+    let monitor = RouteMonitor::open()?;
+    let wait = move || {
+        loop {
+            let mut fds = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
+            let waited = poll(&mut fds, PollTimeout::NONE);
+            let has_changed = monitor.has_changed().unwrap_or(true);
+            if waited.is_ok() && has_changed && events.blocking_send(Event::Routes).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("ringfort-routes".to_owned()).spawn(wait).map(drop)
+}
+
 fn find(interface: &str) -> Option<u32> {
     if_nametoindex(interface).ok()
 }
@@ -61,7 +81,22 @@ impl Kernel {
     /// The system's.
     pub fn open(interface: &str, table: u32, protocol: u8) -> io::Result<Self> {
         let interface = interface.to_owned();
-        Ok(Self { socket: SetupSocket::open()?, interface, index: None, table, protocol })
+        let (socket, questions) = (SetupSocket::open()?, RouteSocket::open()?);
+        Ok(Self { socket, questions, interface, index: None, table, protocol })
+    }
+
+    /// The interface is there, as it was when routes were read.
+    #[must_use]
+    pub fn has_interface(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// Whether there is a route to just this prefix, through whatever interface.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn has_route(&self, prefix: Prefix) -> io::Result<bool> {
+        self.questions.has((prefix.addr(), prefix.len()))
     }
 
     /// Tells `routes` what the kernel has now.

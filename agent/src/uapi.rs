@@ -1,7 +1,8 @@
 //! The control socket of the gateway: what is asked of it, and what it says, as text.
 //!
-//! `get=1` and `set=1` are those of <https://www.wireguard.com/xplatform/>; `watch=1`, `name` and `source` are
-//! Ringfort's own. All of it is in buffers that are wiped: there may be preshared keys in it.
+//! `get=1` and `set=1` are those of <https://www.wireguard.com/xplatform/>; `watch=1`,
+//! `recover=1`, `name` and `source` are Ringfort's own. All of it is in buffers that are wiped: there may be preshared
+//! keys in it.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -112,6 +112,21 @@ impl RouteSocket {
         self.ask(get(remote, None, 0, mark))
     }
 
+    /// Whether packets to a network, given by its address and the length of its prefix in bits, take a route to just
+    /// that network, rather than one to a larger one. A route that refuses them (`unreachable`) is none.
+    ///
+    /// # Errors
+    /// The system's, if it could not be asked.
+    pub fn has(&self, network: (IpAddr, u8)) -> io::Result<bool> {
+        let mut request = get(network.0, None, 0, 0);
+        request.header.flags = RouteFlags::FibMatch;
+        match self.socket.ask(RouteNetlinkMessage::GetRoute(request), 0, prefix_len_in) {
+            Ok(prefix_len) => Ok(prefix_len == network.1),
+            Err(RequestError::Refused(_)) => Ok(false),
+            Err(RequestError::Io(error)) => Err(error),
+        }
+    }
+
     /// Adds a route to a network, given by an address and the length of its prefix in bits, through an interface.
     ///
     /// # Errors
@@ -184,6 +199,15 @@ fn way_in(message: Message<'_>) -> Option<Way> {
     Some(Way { interface, is_local: route.kind == RouteType::Local, mtu: mtu_in(attributes) })
 }
 
+/// The length of the prefix of a route that leads somewhere, else more than any has.
+fn prefix_len_in(message: Message<'_>) -> Option<u8> {
+    if message.kind != libc::RTM_NEWROUTE {
+        return None;
+    }
+    let (route, _) = message.parts(ROUTE_HEADER_LEN, RouteHeader::parse)?;
+    Some(if route.kind == RouteType::Unicast { route.destination_prefix_length } else { u8::MAX })
+}
+
 /// Whether an address was removed, or routes or rules have changed. A new address takes nothing away; if it makes a
 /// better way, that is a route.
 fn is_change(message: Message<'_>) -> bool {
@@ -204,7 +228,7 @@ fn interface_for(addr: IpAddr, interface: u32) -> u32 {
 /// All that a message could be taken for, whatever it is.
 #[cfg(test)]
 pub(crate) fn read_as_everything(message: Message<'_>) {
-    let _ = (way_in(message), is_change(message));
+    let _ = (way_in(message), prefix_len_in(message), is_change(message));
 }
 
 #[cfg(test)]
@@ -241,6 +265,32 @@ mod tests {
             assert_eq!(way("198.51.100.1", 0).unwrap().mtu, Some(1300));
             assert_eq!(way("192.0.2.7", 0).unwrap().mtu, None);
             assert_eq!(way("198.51.100.1", 9), None);
+        });
+    }
+
+    #[test]
+    fn a_route_to_just_that_network_is_told_from_one_to_more() {
+        in_namespace(|| {
+            ip("link set lo up");
+            ip("link add d0 type veth peer name d1");
+            ip("link set d0 up");
+            ip("link set d1 up");
+            ip("address add 192.0.2.1/24 dev d0");
+            ip("address add 2001:db8::1/64 dev d0 nodad");
+            let (socket, monitor) = (RouteSocket::open().unwrap(), RouteMonitor::open().unwrap());
+            let has = |network: &str, len| socket.has((network.parse().unwrap(), len)).unwrap();
+            ip("route add default via 192.0.2.9");
+            assert!(has("192.0.2.0", 24) && !has("10.9.0.1", 32), "there is a default route only");
+            ip("route add 10.9.0.1/32 via 192.0.2.9");
+            ip("route add 2001:db8:9::1/128 via 2001:db8::9");
+            assert!(has("10.9.0.1", 32) && has("2001:db8:9::1", 128) && !has("10.9.0.0", 24));
+            assert!(monitor.has_changed().unwrap() && !monitor.has_changed().unwrap());
+            ip("route del 10.9.0.1/32");
+            ip("route del 2001:db8:9::1/128");
+            assert!(monitor.has_changed().unwrap());
+            assert!(!has("10.9.0.1", 32) && !has("2001:db8:9::1", 128));
+            ip("route add unreachable 10.9.0.1/32");
+            assert!(!has("10.9.0.1", 32));
         });
     }
 

@@ -1,17 +1,18 @@
 //! The agent as it runs: what comes from all sides goes into the state, one thing after the other, and what the state
 //! wants done goes out. All of it is on one thread.
 
+mod act;
 mod status;
 
 use std::io;
 use std::time::Duration;
 
 use etcd_client::Client;
+use ringfort_core::allowed_ips::Prefix;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::claims;
 use crate::cli::RunArgs;
 use crate::control::server::{Asked, Server};
 use crate::control::{Request, Totals};
@@ -26,10 +27,6 @@ use crate::{logging, state};
 
 /// What may wait to be looked at. Whoever has more to say waits.
 const EVENTS_MAX: usize = 64;
-/// Changes of one `set=1`. A change takes the gateway some microseconds.
-const CHANGES_MAX: usize = 256;
-/// Batches of routes in one turn: others have theirs in between.
-const ROUTE_BATCHES_MAX: usize = 8;
 /// How long the claims may take that are withdrawn at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -41,9 +38,13 @@ pub enum Event {
     Etcd(FromEtcd),
     /// With the interface, perhaps.
     Link,
+    /// With routes to other nodes, perhaps.
+    Routes,
     /// The gateway has answered to changes that were made of the connection of this number: what it has done, and
     /// whether it answered to all.
     Set(u64, Vec<(Vec<GatewayOp>, bool)>, io::Result<()>),
+    /// The gateway recovers sessions of others, or refuses (`false`), on the connection of this number.
+    Recovered(u64, io::Result<bool>),
     /// etcd has answered to claims that went through the connection of this number.
     Claimed(u64, Result<Vec<(ClaimOp, Option<i64>)>, String>),
     /// A command.
@@ -78,6 +79,7 @@ async fn serve(args: RunArgs) -> Result<(), AgentError> {
         Some(node) => node,
         None => nix::unistd::gethostname().map_err(AgentError::Node)?.to_string_lossy().into_owned(),
     };
+    let announce = announced(&args, &node)?;
     let etcd = Etcd::new(&args)?;
     let server = Server::listen(&args.interface)?;
     let kernel = Kernel::open(&args.interface, args.table, args.protocol).map_err(AgentError::system("read routes"))?;
@@ -91,17 +93,15 @@ async fn serve(args: RunArgs) -> Result<(), AgentError> {
         args.protocol
     );
     kernel::watch_links(args.interface.clone(), events.clone()).map_err(AgentError::system("hear of interfaces"))?;
+    if !args.nodes.is_empty() {
+        kernel::watch_routes(events.clone()).map_err(AgentError::system("hear of routes"))?;
+    }
     let (restart_gateway, gateway_restarts) = mpsc::channel(1);
     tokio::spawn(gateway::follow(args.interface.clone(), events.clone(), gateway_restarts));
     tokio::spawn(etcd.follow(events.clone(), restarts));
     let answers = events.clone();
     tokio::spawn(async move { server.serve(answers, watched).await });
-    let rules = Rules {
-        node: node.clone(),
-        network: args.network.clone(),
-        keep_others: args.keep_others,
-        announce: args.announce.clone(),
-    };
+    let rules = Rules { node: node.clone(), network: args.network.clone(), keep_others: args.keep_others, announce };
     let agent = Agent {
         keys: Keys::of(&args.network),
         state: State::new(rules),
@@ -122,6 +122,17 @@ async fn serve(args: RunArgs) -> Result<(), AgentError> {
         args,
     };
     agent.run(arrivals).await
+}
+
+/// What this node announces: what all of them do, and its own prefix.
+fn announced(args: &RunArgs, node: &str) -> Result<Vec<Prefix>, AgentError> {
+    let mut announced = args.announce.clone();
+    let own = args.nodes.iter().find(|(name, _)| name == node);
+    if own.is_none() && !args.nodes.is_empty() {
+        return Err(AgentError::Options(format!("--nodes names other nodes, and not this one: add {node}=PREFIX")));
+    }
+    announced.extend(own.map(|(_, prefix)| *prefix).filter(|prefix| !args.announce.contains(prefix)));
+    Ok(announced)
 }
 
 struct Agent {
@@ -153,6 +164,7 @@ impl Agent {
         let mut terminated = signal(SignalKind::terminate()).map_err(AgentError::system("wait for signals"))?;
         let mut interrupted = signal(SignalKind::interrupt()).map_err(AgentError::system("wait for signals"))?;
         self.read_routes();
+        self.find_nodes();
         loop {
             let has_routes_left = self.act();
             tokio::select! {
@@ -177,7 +189,12 @@ impl Agent {
         match event {
             Event::Gateway(event) => self.take_gateway(event),
             Event::Etcd(event) => self.take_etcd(event),
-            Event::Link => self.read_routes(),
+            Event::Link => {
+                self.read_routes();
+                self.miss_gateway();
+            }
+            Event::Routes => self.find_nodes(),
+            Event::Recovered(connection, result) => self.take_recovery(connection, result),
             Event::Set(connection, done, result) => {
                 // Another gateway may have been asked, and its peers are read in any case.
                 if connection != self.gateway_connection {
@@ -249,11 +266,40 @@ impl Agent {
             FromGateway::Closed(why) => {
                 log::warn!("the gateway is away: {why}");
                 self.state.gateway_closed();
-            }
-            FromGateway::Absent => {
-                log::warn!("there is no gateway on {}: claims and routes are withdrawn", self.args.interface);
-                self.state.gateway_lost();
                 self.read_routes();
+                self.miss_gateway();
+            }
+            FromGateway::Absent => self.lose_gateway(),
+        }
+    }
+
+    /// A gateway that is replaced by a new binary hands its interface over. If that is gone as well, nobody comes back.
+    fn miss_gateway(&mut self) {
+        let (was_there, ..) = self.state.links();
+        if was_there && !self.state.is_gateway_open() && !self.kernel.has_interface() {
+            self.lose_gateway();
+        }
+    }
+
+    fn lose_gateway(&mut self) {
+        let (has_gateway, ..) = self.state.links();
+        if has_gateway {
+            log::warn!("there is no gateway on {}: claims and routes are withdrawn", self.args.interface);
+        }
+        self.state.gateway_lost();
+        self.read_routes();
+    }
+
+    fn take_recovery(&mut self, connection: u64, result: io::Result<bool>) {
+        if connection == self.gateway_connection {
+            self.is_setting = false;
+        }
+        self.state.recovered(result.is_ok());
+        match result {
+            Ok(true) => log::info!("the gateway asks peers for sessions that send under those of others"),
+            Ok(false) => log::warn!("the gateway does not know how to recover sessions of others: it is an older one"),
+            Err(error) => {
+                let _ = self.restart_gateway.try_send(error);
             }
         }
     }
@@ -297,61 +343,6 @@ impl Agent {
                 (self.member, self.client) = (None, None);
                 self.state.etcd_lost();
             }
-        }
-    }
-
-    /// Has done what is to do. True: there are more routes.
-    fn act(&mut self) -> bool {
-        let has_more = self.change_routes();
-        if !self.is_setting {
-            let ops = self.state.poll_gateway(CHANGES_MAX);
-            if !ops.is_empty() {
-                self.is_setting = true;
-                let (interface, events) = (self.args.interface.clone(), self.events.clone());
-                let connection = self.gateway_connection;
-                tokio::spawn(async move {
-                    let (done, result) = gateway::set(&interface, ops).await;
-                    events.send(Event::Set(connection, done, result)).await
-                });
-            }
-        }
-        if let Some(client) = self.client.as_ref().filter(|_| !self.is_claiming) {
-            let ops = self.state.poll_claims(claims::BATCH);
-            if !ops.is_empty() {
-                self.is_claiming = true;
-                let (kv, keys, events, connection) =
-                    (client.kv_client(), self.keys.clone(), self.events.clone(), self.connection);
-                tokio::spawn(async move {
-                    let written = claims::write(kv, &keys, ops).await.map_err(|error| error.to_string());
-                    events.send(Event::Claimed(connection, written)).await
-                });
-            }
-        }
-        let owned = self.state.counts().owned;
-        self.left.send_if_modified(|left| std::mem::replace(left, owned) != owned);
-        has_more
-    }
-
-    fn change_routes(&mut self) -> bool {
-        for _ in 0..ROUTE_BATCHES_MAX {
-            let ops = self.state.routes.poll(kernel::BATCH);
-            if ops.is_empty() {
-                return false;
-            }
-            match self.kernel.apply(&ops, &mut self.state.routes) {
-                Ok(refused) => self.totals.route_refusals += refused as u64,
-                Err(error) => {
-                    log::warn!("routes cannot be changed, and are read again when the interface changes: {error}");
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn read_routes(&mut self) {
-        if let Err(error) = self.kernel.read(&mut self.state.routes) {
-            log::warn!("routes cannot be read: {error}");
         }
     }
 

@@ -30,6 +30,7 @@ impl Agent {
             claimed: counts.claimed,
             claimed_elsewhere: counts.elsewhere,
             routes: self.state.routes.installed(),
+            nodes_lost: self.state.lost().map(str::to_owned).collect(),
             totals: Totals {
                 bad_values: counts.bad_values_total,
                 gateway_changes: counts.changes_total,
@@ -37,6 +38,7 @@ impl Agent {
                 claims: counts.claims_total,
                 claim_conflicts: counts.conflicts_total,
                 etcd_lists: counts.lists_total,
+                recoveries: counts.recoveries_total,
                 ..self.totals
             },
             owned_peers: self.state.owned(KEYS_MAX).map(encode).collect(),

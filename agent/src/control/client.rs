@@ -118,6 +118,10 @@ fn json(status: &Status) -> String {
 fn words(status: &Status) -> String {
     let Status { totals, .. } = status;
     let etcd = status.etcd.as_deref().unwrap_or("away; peers and routes stay as they are");
+    let lost = match &status.nodes_lost[..] {
+        [] => String::new(),
+        nodes => format!("nodes without route {}\n", nodes.join(", ")),
+    };
     format!(
         "interface {} of network {}, node {}{}\n\
          gateway             {}\n\
@@ -127,8 +131,10 @@ fn words(status: &Status) -> String {
          sessions here       {}, of which {} are no other node's\n\
          claims              {} of this node, {} of others\n\
          routes              {}\n\
+         {lost}\
          so far              {} changes of the gateway, {} refused; {} claims, {} overtaken; {} routes refused;\n\
-         \x20                   {} values refused; etcd listed {} times, lost {} times\n",
+         \x20                   {} values refused; etcd listed {} times, lost {} times; sessions of others recovered\n\
+         \x20                   {} times\n",
         status.interface,
         status.network,
         status.node,
@@ -150,6 +156,7 @@ fn words(status: &Status) -> String {
         totals.bad_values,
         totals.etcd_lists,
         totals.etcd_losses,
+        totals.recoveries,
     )
 }
 

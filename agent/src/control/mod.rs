@@ -55,6 +55,8 @@ pub struct Status {
     pub claimed_elsewhere: usize,
     /// Routes of ours in the kernel.
     pub routes: usize,
+    /// Nodes that the network has no route to any more.
+    pub nodes_lost: Vec<String>,
     /// Sums since the agent has started.
     pub totals: Totals,
     /// The owned ones, at most [`KEYS_MAX`] of them.
@@ -80,6 +82,8 @@ pub struct Totals {
     pub etcd_losses: u64,
     /// Routes that the kernel has refused.
     pub route_refusals: u64,
+    /// Times that the gateway was asked to recover sessions of nodes that were gone.
+    pub recoveries: u64,
 }
 
 impl Request {

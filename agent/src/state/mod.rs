@@ -15,11 +15,15 @@
 //! order in which etcd has them decides. A claim that could not be written at once may not do that: it is compared by
 //! time with what others have claimed meanwhile (`Standing` in `peer.rs`).
 //!
+//! **When nodes come and go, peers come to other gateways**, and know nothing of it. They are asked for sessions there
+//! (`others.rs`).
+//!
 //! **A write names the revision that it was decided on.** If etcd has another one by then, it is refused. The watch
 //! brings what was missed, and it is decided anew.
 
 mod etcd;
 mod gateway;
+mod others;
 mod peer;
 #[cfg(test)]
 mod random_tests;
@@ -33,6 +37,7 @@ use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::crypto::PublicKey;
 
 use crate::keys::Keys;
+use others::Others;
 use peer::{Claim, Counted, Peer};
 
 pub use gateway::{Had, Heard};
@@ -70,6 +75,7 @@ pub struct State {
     listed_now: usize,
     /// Lines about bad values that this list may still write.
     complaints_left: usize,
+    others: Others,
     /// The routes.
     pub routes: Routes,
     counts: Counts,
@@ -125,6 +131,8 @@ pub struct Counts {
     pub conflicts_total: u64,
     /// Lists of etcd that were read to their end so far.
     pub lists_total: u64,
+    /// How often the gateway was asked to recover sessions of other nodes so far.
+    pub recoveries_total: u64,
 }
 
 impl Context {
@@ -171,6 +179,7 @@ impl State {
             session_list: 0,
             listed_now: 0,
             complaints_left: 0,
+            others: Others::default(),
             routes: Routes::default(),
             counts: Counts::default(),
         }
@@ -192,6 +201,12 @@ impl State {
     #[must_use]
     pub fn links(&self) -> (bool, bool, bool) {
         (self.context.has_gateway, self.context.is_active, self.context.is_synced)
+    }
+
+    /// The connection to the gateway is there, and its peers were read.
+    #[must_use]
+    pub fn is_gateway_open(&self) -> bool {
+        self.context.is_open
     }
 
     /// The sums.
@@ -230,6 +245,13 @@ impl State {
             let before = std::mem::replace(&mut peer.routed, routed);
             for prefix in before.iter().flat_map(|settings| &settings.allowed_ips).filter(|prefix| !prefix.is_empty()) {
                 self.routes.unwant(*prefix);
+            }
+        }
+        let claimant = peer.claim.as_ref().filter(|claim| !self.context.is_us(claim)).map(|claim| &*claim.owner.node);
+        if claimant != peer.claimant.as_deref() {
+            let claimant = claimant.map(|node| self.others.claimed(node));
+            if let Some(before) = std::mem::replace(&mut peer.claimant, claimant) {
+                self.others.unclaimed(&before);
             }
         }
         let now = peer.count(&self.context);

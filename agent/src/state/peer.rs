@@ -34,7 +34,7 @@ pub(super) struct Peer {
     pub(super) is_setting: bool,
     /// The gateway has refused this.
     pub(super) refused: Option<Arc<Settings>>,
-    /// The endpoint that the gateway was told, or had.
+    /// The endpoint that the gateway has, as far as it is known.
     pub(super) told: Option<SocketAddr>,
 
     /// The gateway has a session with it.
@@ -55,6 +55,9 @@ pub(super) struct Peer {
     pub(super) conflict_at: Option<i64>,
     /// Where others have said that it is.
     pub(super) elsewhere: Option<(SocketAddr, Option<IpAddr>)>,
+
+    /// The other node that it is counted for.
+    pub(super) claimant: Option<Arc<str>>,
 
     /// For whose prefixes there are routes.
     pub(super) routed: Option<Arc<Settings>>,
@@ -177,6 +180,7 @@ impl Peer {
 
     /// What the gateway says of its session.
     pub(super) fn hear(&mut self, heard: &Heard, context: &Context) {
+        self.told = heard.endpoint.or(self.told);
         let before = self.session.take();
         if !heard.has_session {
             return;
@@ -232,11 +236,13 @@ impl Peer {
         }
     }
 
-    /// A gateway that stands by hears where the peers of others are. One that serves hears it of peers that nobody has
-    /// any more: it may have to ask them for a session.
+    /// A gateway hears where the peers of others are, also those of which it has an older session: it may have to ask
+    /// them for one. It does not without a reason, unless it has to keep the peer's session alive itself. So of such a
+    /// peer it does not hear before the peer has lost its node.
     fn news_of_endpoint(&self, context: &Context) -> Option<(SocketAddr, Option<IpAddr>)> {
-        let is_wanted = self.session.is_none() && (!context.is_active || self.claim.is_none());
-        self.elsewhere.filter(|(endpoint, _)| is_wanted && self.told != Some(*endpoint))
+        let keeps_alive = self.wanted.as_ref().is_some_and(|wanted| wanted.persistent_keepalive_s > 0);
+        let is_harmless = !context.is_active || !keeps_alive || self.claim.is_none();
+        self.elsewhere.filter(|(endpoint, _)| is_harmless && !self.is_owned() && self.told != Some(*endpoint))
     }
 
     /// What etcd has to do for it.

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use etcd_client::{PutOptions, Txn, TxnOp};
+use ringfort_cluster::{Cluster, NETWORK, eventually};
 use ringfort_testbed::Key;
-
-use crate::harness::{Cluster, NETWORK, eventually};
 
 const PEERS: usize = 50_000;
 /// Of one transaction.

@@ -13,7 +13,8 @@ nobody has here, from the endpoint that is known of it, is asked for a new sessi
 after 15 s. Its endpoint is what the configuration, wg(8) or the file of endpoints says.
 
 Prints for how many seconds sessions are recovered: 180, as after a start. To ask again prolongs that. Sessions that
-there are stay as they are. A gateway that is down or passive refuses: it recovers when it comes up, or is promoted.";
+there are stay as they are, but are doubted: a peer that has one here, and sends under another, is asked as well. A
+gateway that is down or passive refuses: it recovers when it comes up, or is promoted.";
 
 /// Its arguments.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,12 +8,11 @@
 //!
 //! Without that data a packet for the peer does the same, as always.
 //!
-//! Two gateways with one key may both have served for a while, since their network was cut in two. A peer then has a
-//! newer session with the other one, while we still have ours and believe in it. Whoever notices that says so
-//! ([`Device::doubt_sessions`]): from then on data under an unknown index counts from peers that have sessions as well.
-//!
 //! Of several gateways with one key ([`Node`](crate::node::Node)), one that dies takes its sessions with it. Whoever
-//! leads its peers to the others tells these so ([`Device::recover`]).
+//! leads its peers to the others tells these so ([`Device::recover`]). Some of its peers were theirs a while ago. They
+//! still have a session with such a peer, and believe in it. The same is true of two gateways that both served for a
+//! while, since their network was cut in two. So from then on data under an unknown index counts from peers that have
+//! sessions as well.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -169,20 +168,13 @@ impl Recovery {
 }
 
 impl Device {
-    /// Another gateway with our key may have served our peers meanwhile: for Reject-After-Time, a peer that sends under
-    /// a session that we do not have is asked for a new one, also if we have an older one. Sessions stay as they are.
-    /// Nothing happens while nobody is served.
-    pub fn doubt_sessions(&mut self, now: Time) {
-        if self.up {
-            self.recovery.doubt(now, &self.out);
-        }
-    }
-
-    /// Sessions may have been lost just now, with another gateway whose peers come to this one. True if they are asked
-    /// for: not while the link is down or we are passive, since that begins when we serve again.
+    /// Another gateway with our key may have served our peers meanwhile, or until now: for Reject-After-Time, a peer
+    /// that sends under a session that we do not have is asked for a new one, also if we have an older one. Sessions
+    /// stay as they are. False: nothing happens, as nobody is served while the link is down or we are passive. It
+    /// begins when we serve again.
     pub fn recover(&mut self, now: Time) -> bool {
         if self.up {
-            self.recovery.open(now, &self.out);
+            self.recovery.doubt(now, &self.out);
         }
         self.up
     }
@@ -319,7 +311,7 @@ mod tests {
         assert!(device.recover(later));
         assert_eq!((tables(&mut device), device.recovery.until()), (1, later + RECOVERY_TIME));
         assert!(device.recover(later + RECOVERY_TIME / 2), "it is prolonged");
-        assert_eq!((tables(&mut device), device.recovery.until()), (0, later + RECOVERY_TIME * 3 / 2));
+        assert_eq!((tables(&mut device), device.recovery.until()), (1, later + RECOVERY_TIME * 3 / 2));
         device.set_passive(later, true);
         assert!(!device.recover(later));
         device.set_passive(later, false);

@@ -121,7 +121,7 @@ fn who_may_have_a_newer_session_elsewhere_is_asked() {
     assert!(pair.b.take_sent().is_empty(), "nobody doubts that session");
     pair.advance_to(later + REKEY_TIMEOUT * 2);
     pair.b.take_sent();
-    pair.b.device.doubt_sessions(pair.b.now.mono);
+    assert!(pair.b.device.recover(pair.b.now.mono));
     pair.b.settle();
     assert!(pair.b.has_sending_session(pair.a_at_b), "it stays");
     spoof(&mut pair, 9);
@@ -140,7 +140,7 @@ fn doubts_concern_peers_that_were_seen_only_since_the_start() {
     let mut pair = Pair::connected();
     pair.advance_to(START + REKEY_TIMEOUT * 3);
     pair.b.take_sent();
-    pair.b.device.doubt_sessions(pair.b.now.mono);
+    assert!(pair.b.device.recover(pair.b.now.mono));
     pair.b.settle();
     spoof(&mut pair, 9);
     assert_eq!(kinds(&pair.b.take_sent()), [1]);

@@ -81,7 +81,7 @@ impl Control {
                     "promoted, though active already: peers that send under a session that is not known here are asked \
                      for a new one, for three minutes"
                 );
-                self.device.doubt_sessions(now);
+                self.device.recover(now);
                 self.plane.carry_out(&mut self.device, now);
             }
             Some(Role::Active) if self.promotion.is_some() => {}

@@ -1,12 +1,13 @@
 //! BIRD on each node and on the router, as the handbook has it: routes of sessions go inside, and the shared address is
-//! reached through all gateways that announce it.
+//! reached through all gateways that announce it. Each node hears which others there are.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use ringfort_testbed::{Daemon, Namespace, janitor};
 
-use crate::harness::{Cluster, eventually, program};
+use crate::harness::{Cluster, Node, OWN_PREFIXES, eventually, program};
+use crate::ways;
 
 /// What runs until it is dropped.
 pub struct Birds {
@@ -24,24 +25,25 @@ impl Birds {
         for (index, node) in cluster.nodes.iter().enumerate() {
             all.push(run(&node.namespace, &of_node(201 + index)));
         }
-        eventually("the router has all ways", || ways(cluster) == nodes);
+        eventually("the router has all ways", || ways::count(&cluster.router) == nodes);
+        eventually("each node has a route to each other one", || {
+            let others = |node: &Node| node.namespace.ip("route show proto bird").unwrap().lines().count();
+            cluster.nodes.iter().all(|node| others(node) == nodes - 1)
+        });
         Self { _all: all }
     }
-}
-
-/// How many ways the router has to the shared address.
-pub fn ways(cluster: &Cluster) -> usize {
-    let route = cluster.router.ip("route show 192.0.2.1").unwrap();
-    route.matches("via ").count()
 }
 
 fn of_node(network: usize) -> String {
     format!(
         "router id 10.{network}.0.2;\n{COMMON}\
-         protocol kernel ringfort {{ learn; scan time 1; ipv4 {{ import where krt_source = 52; export none; }}; }}\n\
+         protocol kernel ringfort {{ learn; scan time 1;\n\
+         \x20 ipv4 {{ import where krt_source = 52; export where source = RTS_BGP; }};\n\
+         }}\n\
          protocol bgp inside {{\n\
          \x20 local as 65001; neighbor 10.{network}.0.1 as 65000; bfd on; connect delay time 1; connect retry time 1;\n\
-         \x20 ipv4 {{ import none; export where proto = \"ringfort\"; }};\n\
+         \x20 allow local as;\n\
+         \x20 ipv4 {{ import where net ~ [ {OWN_PREFIXES}+ ]; export where proto = \"ringfort\"; }};\n\
          }}\n"
     )
 }
@@ -54,7 +56,7 @@ fn of_router(nodes: usize) -> String {
         let _ = writeln!(
             text,
             "protocol bgp {{ local as 65000; neighbor 10.{network}.0.2 as 65001; bfd on; connect delay time 1; \
-             connect retry time 1; ipv4 {{ import all; export none; }}; }}"
+             connect retry time 1; ipv4 {{ import all; export where net ~ [ {OWN_PREFIXES}+ ]; }}; }}"
         );
     }
     text

@@ -1,130 +1,47 @@
-//! Three nodes, one etcd, four peers, and whatever may happen to them, in any order: a seed decides. In the end all is
-//! well again, and everybody must agree.
+//! What may happen.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::*;
-use crate::value::{Owner, Settings};
+use super::super::*;
+use super::store::{Random, Store};
+use super::{NODES, PEERS};
+use crate::value::Settings;
 
-const NODES: usize = 3;
-const PEERS: u8 = 4;
-const SEEDS: u64 = 400;
-const STEPS: usize = 400;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn index(&mut self, bound: usize) -> usize {
-        self.below(bound as u64) as usize
-    }
-
-    fn is(&mut self) -> bool {
-        self.below(2) == 0
-    }
-}
-
-/// Revision, key, and the value and lease unless it was deleted.
-type Written = (i64, String, Option<(Vec<u8>, i64)>);
-
-#[derive(Default)]
-struct Store {
-    revision: i64,
-    compacted: i64,
-    keys: BTreeMap<String, (Vec<u8>, i64, i64)>,
-    events: Vec<Written>,
-    leases: BTreeSet<i64>,
-    next_lease: i64,
-}
-
-impl Store {
-    fn put(&mut self, key: String, value: Vec<u8>, lease: i64) -> i64 {
-        self.revision += 1;
-        self.keys.insert(key.clone(), (value.clone(), self.revision, lease));
-        self.events.push((self.revision, key, Some((value, lease))));
-        self.revision
-    }
-
-    fn delete(&mut self, key: &str) -> i64 {
-        if self.keys.remove(key).is_some() {
-            self.revision += 1;
-            self.events.push((self.revision, key.to_owned(), None));
-        }
-        self.revision
-    }
-
-    fn grant(&mut self) -> i64 {
-        self.next_lease += 1;
-        self.leases.insert(self.next_lease);
-        self.next_lease
-    }
-
-    fn expire(&mut self, lease: i64) {
-        self.leases.remove(&lease);
-        let keys: Vec<String> =
-            self.keys.iter().filter(|(_, (_, _, under))| *under == lease).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.delete(&key);
-        }
-    }
-
-    /// `Err`: the lease is gone.
-    fn write(&mut self, keys: &Keys, op: &ClaimOp) -> Result<Option<i64>, ()> {
-        let key = keys.session(&op.peer);
-        if self.keys.get(&key).map_or(0, |(_, revision, _)| *revision) != op.expected {
-            return Ok(None);
-        }
-        match &op.owner {
-            Some(_) if !self.leases.contains(&op.lease) => Err(()),
-            Some(owner) => Ok(Some(self.put(key, owner.to_json(), op.lease))),
-            None => Ok(Some(self.delete(&key))),
-        }
-    }
-}
-
-enum Said {
+pub(super) enum Said {
     Session(Heard),
     Removed(PublicKey),
 }
 
-struct Node {
-    state: State,
+pub(super) struct Node {
+    pub(super) state: State,
     /// The gateway.
-    peers: BTreeMap<PublicKey, Arc<Settings>>,
-    sessions: BTreeMap<PublicKey, i64>,
-    said: VecDeque<Said>,
-    setting: Vec<GatewayOp>,
+    pub(super) peers: BTreeMap<PublicKey, Arc<Settings>>,
+    pub(super) sessions: BTreeMap<PublicKey, i64>,
+    pub(super) said: VecDeque<Said>,
+    pub(super) setting: Vec<GatewayOp>,
     /// The revision up to which its watch has heard, if it has one.
-    heard: Option<i64>,
-    lease: i64,
-    claiming: Vec<ClaimOp>,
+    pub(super) heard: Option<i64>,
+    pub(super) lease: i64,
+    pub(super) claiming: Vec<ClaimOp>,
 }
 
-struct World {
-    random: Random,
-    now_ms: i64,
-    store: Store,
-    keys: Keys,
-    nodes: Vec<Node>,
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) now_ms: i64,
+    pub(super) store: Store,
+    pub(super) keys: Keys,
+    pub(super) nodes: Vec<Node>,
     /// With whom each peer has confirmed last, and when.
-    last: BTreeMap<PublicKey, (usize, i64)>,
+    pub(super) last: BTreeMap<PublicKey, (usize, i64)>,
 }
 
-fn key(number: u8) -> PublicKey {
+pub(super) fn key(number: u8) -> PublicKey {
     PublicKey::new([number; 32])
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let network = "net".to_owned();
         let node = |index: usize| Node {
             state: State::new(Rules {
@@ -152,7 +69,7 @@ impl World {
         world
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.now_ms += 2_000 + self.random.below(10_000) as i64;
         let (node, peer) = (self.random.index(NODES), key(1 + self.random.below(PEERS.into()) as u8));
         match self.random.below(20) {
@@ -257,7 +174,7 @@ impl World {
     }
 
     /// The gateway's next words arrive.
-    fn say(&mut self, node: usize) {
+    pub(super) fn say(&mut self, node: usize) {
         match self.nodes[node].said.pop_front() {
             Some(Said::Session(heard)) => self.nodes[node].state.session(&heard),
             Some(Said::Removed(peer)) => self.nodes[node].state.peer_removed(peer),
@@ -266,7 +183,7 @@ impl World {
     }
 
     /// The connection to the gateway is a new one.
-    fn watch_gateway(&mut self, node: usize) {
+    pub(super) fn watch_gateway(&mut self, node: usize) {
         let all: Vec<PublicKey> = self.nodes[node].peers.keys().copied().collect();
         let said: Vec<Said> = all.iter().map(|peer| self.heard_of(node, *peer, false)).collect();
         let Node { state, said: pending, peers, setting, .. } = &mut self.nodes[node];
@@ -290,7 +207,7 @@ impl World {
     }
 
     /// One more of etcd's changes arrives. False: there is none.
-    fn hear(&mut self, node: usize) -> bool {
+    pub(super) fn hear(&mut self, node: usize) -> bool {
         let Node { state, heard, .. } = &mut self.nodes[node];
         let Some(revision) = heard else { return false };
         if *revision < self.store.compacted {
@@ -319,7 +236,7 @@ impl World {
         self.nodes[node].state.etcd_lost();
     }
 
-    fn connect(&mut self, node: usize) {
+    pub(super) fn connect(&mut self, node: usize) {
         if self.nodes[node].heard.is_some() {
             return;
         }
@@ -347,7 +264,7 @@ impl World {
     }
 
     /// The gateway gets changes, or carries them out and answers.
-    fn set(&mut self, node: usize) {
+    pub(super) fn set(&mut self, node: usize) {
         let Node { state, setting, .. } = &mut self.nodes[node];
         if setting.is_empty() {
             *setting = state.poll_gateway(2);
@@ -375,7 +292,7 @@ impl World {
     }
 
     /// etcd gets claims, or writes them and answers.
-    fn claim(&mut self, node: usize) {
+    pub(super) fn claim(&mut self, node: usize) {
         if self.nodes[node].heard.is_none() {
             return;
         }
@@ -391,96 +308,8 @@ impl World {
             }
         }
     }
-
-    /// Nothing more happens, and all that is on its way arrives.
-    fn settle(&mut self) {
-        for node in 0..NODES {
-            self.nodes[node].state.drain(false);
-            self.watch_gateway(node);
-            self.nodes[node].state.gateway_role(true);
-        }
-        for _ in 0..200 {
-            for node in 0..NODES {
-                self.connect(node);
-                while !self.nodes[node].said.is_empty() {
-                    self.say(node);
-                }
-                self.set(node);
-                self.claim(node);
-                while self.hear(node) {}
-                self.nodes[node].state.routes.poll(99);
-            }
-        }
-        for node in &self.nodes {
-            assert!(node.state.is_idle() && node.setting.is_empty() && node.claiming.is_empty(), "it has come to rest");
-        }
-    }
-
-    fn check(&self) {
-        for peer in (1..=PEERS).map(key) {
-            let value = self.store.keys.get(&self.keys.peer(&peer)).map(|(value, ..)| Settings::parse(value));
-            for node in &self.nodes {
-                match &value {
-                    Some(Ok(settings)) => assert_eq!(texts(&node.peers[&peer]), texts(settings)),
-                    Some(Err(_)) => {}
-                    None => assert!(!node.peers.contains_key(&peer), "{:?}", node.state.peers.get(&peer)),
-                }
-            }
-            let owners: Vec<usize> =
-                (0..NODES).filter(|&node| self.nodes[node].state.owned(99).any(|owned| *owned == peer)).collect();
-            let claim = self.store.keys.get(&self.keys.session(&peer));
-            let claim = claim.map(|(value, _, lease)| (Owner::parse(value).unwrap(), lease));
-            match (&owners[..], claim) {
-                ([], None) => {}
-                ([owner], Some((claim, lease))) => {
-                    assert_eq!((*claim.node).to_owned(), format!("node-{owner}"));
-                    assert_eq!(*lease, self.nodes[*owner].lease);
-                    assert!(self.nodes[*owner].sessions.contains_key(&peer));
-                }
-                found => panic!("owners, and the claim: {found:?}"),
-            }
-            if let Some((node, at)) = self.last.get(&peer)
-                && self.nodes[*node].sessions.get(&peer) == Some(at)
-            {
-                assert_eq!(owners, [*node], "the last who confirmed");
-            }
-        }
-        for node in &self.nodes {
-            let owned = node.state.owned(99).flat_map(|peer| texts(&node.peers[peer]));
-            let mut expected: Vec<String> = owned.collect();
-            let mut routes: Vec<String> = node.state.routes.all().iter().map(ToString::to_string).collect();
-            expected.sort();
-            routes.sort();
-            assert_eq!(routes, expected);
-        }
-    }
 }
 
-fn texts(settings: &Settings) -> Vec<String> {
+pub(super) fn texts(settings: &Settings) -> Vec<String> {
     settings.allowed_ips.iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn whatever_happens_everybody_agrees_in_the_end() {
-    let mut moves = 0;
-    for seed in 0..SEEDS {
-        let run = || {
-            let mut world = World::new(seed);
-            // At least one, or there is nothing to list: see the guard of `etcd_list_ended`.
-            let always = world.keys.peer(&key(PEERS + 1));
-            world.store.put(always, br#"{"allowed_ips": []}"#.to_vec(), 0);
-            for _ in 0..STEPS {
-                world.step();
-            }
-            world.settle();
-            world.check();
-            world.nodes.iter().map(|node| node.state.counts().claims_total).sum::<u64>()
-        };
-        let outcome = std::panic::catch_unwind(run);
-        moves += outcome.unwrap_or_else(|panic| {
-            eprintln!("this was seed {seed}");
-            std::panic::resume_unwind(panic)
-        });
-    }
-    assert!(moves > SEEDS, "claims were written: {moves}");
 }

@@ -24,13 +24,18 @@ use ringfort_testbed::{Daemon, KeyPair, Namespace, janitor, ping, uapi};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::etcd::{Etcd, client_port};
+
 /// How long anything may take that is bound to happen: a busy machine may not run a process for seconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The address that all gateways share.
 pub const ADDRESS: &str = "192.0.2.1";
 /// That of all gateways in the tunnel.
 pub const INNER: &str = "10.77.0.1";
+/// The network whose peers all are.
 pub const NETWORK: &str = "net";
+/// Those of nodes themselves are in it: see [`own_prefix`].
+pub const OWN_PREFIXES: &str = "10.99.0.0/24";
 /// The kernel of a node looks into this table as well.
 const TABLE: u32 = 77;
 
@@ -50,12 +55,18 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("there is no {name}: scripts/install-test-peers installs it"))
 }
 
-/// A program of ours, as it was built. This one is in a directory beside it.
+/// By which other nodes see that one is there.
+pub fn own_prefix(node: usize) -> String {
+    format!("10.99.0.{}/32", node + 1)
+}
+
+/// A program of ours, as it was built: beside this one, or, if that is a test, in the directory above.
 fn built(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    let path = this.ancestors().nth(2).unwrap().join(name);
-    assert!(path.exists(), "there is no {}: build it with `cargo build -p {name}`", path.display());
-    path
+    let places = this.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    places.into_iter().find(|path| path.exists()).unwrap_or_else(|| {
+        panic!("there is no {name} beside {}: build it with `cargo build -p {name}`", this.display())
+    })
 }
 
 /// The agent.
@@ -81,63 +92,17 @@ pub fn join(router: &Namespace, namespace: &Namespace, network: u8) {
     namespace.ip(&format!("route add default via 10.{network}.0.1")).unwrap();
 }
 
-/// The members of etcd, in the namespace of the router.
-pub struct Etcd {
-    members: Vec<Option<Daemon>>,
-    directory: PathBuf,
-}
-
-impl Etcd {
-    fn start(router: &Namespace, members: usize) -> Self {
-        let directory = janitor::directory().join(janitor::unique_name());
-        let mut etcd = Self { members: (0..members).map(|_| None).collect(), directory };
-        (0..members).for_each(|member| etcd.run(member, router));
-        etcd
-    }
-
-    /// Starts a member, with the data that it had.
-    pub fn run(&mut self, member: usize, router: &Namespace) {
-        let mut command = router.command(program("etcd"));
-        let [clients, peers] = [client_port(member), peer_port(member)].map(|port| format!("http://0.0.0.0:{port}"));
-        let of = |member| format!("m{member}=http://127.0.0.1:{}", peer_port(member));
-        let all = (0..self.members.len()).map(of).collect::<Vec<_>>().join(",");
-        command.arg("--data-dir").arg(self.directory.join(member.to_string()));
-        command.args([
-            "--name",
-            &format!("m{member}"),
-            "--initial-cluster",
-            &all,
-            "--logger",
-            "zap",
-            "--log-level",
-            "warn",
-        ]);
-        command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
-        command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls"]);
-        command.arg(format!("http://127.0.0.1:{}", peer_port(member)));
-        self.members[member] = Some(Daemon::spawn_command(command, "etcd").unwrap());
-    }
-
-    /// As in a crash.
-    pub fn kill(&mut self, member: usize) {
-        self.members[member].take().unwrap().kill().unwrap();
-    }
-}
-
-fn client_port(member: usize) -> usize {
-    2_379 + 100 * member
-}
-
-fn peer_port(member: usize) -> usize {
-    2_380 + 100 * member
-}
-
 /// A node: a gateway and its agent.
 pub struct Node {
+    /// Where all of it runs.
     pub namespace: Namespace,
+    /// The gateway's.
     pub interface: String,
+    /// What agents call it.
     pub name: String,
+    /// `None`: it does not run.
     pub gateway: Option<Daemon>,
+    /// `None`: it does not run.
     pub agent: Option<Daemon>,
     /// Where members of etcd are, as seen from here.
     etcd: String,
@@ -180,16 +145,19 @@ impl Node {
         process.args([command, &self.interface]).args(options.split_whitespace()).output().unwrap()
     }
 
+    /// What the agent says of itself.
     pub fn status(&self) -> Value {
         let output = self.command("status", "--json");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// What the agent has logged.
     pub fn log(&self) -> String {
         self.agent.as_ref().map(Daemon::log).unwrap_or_default()
     }
 
+    /// Sends the agent a signal.
     pub fn signal(&self, signal: Signal) {
         self.agent.as_ref().unwrap().signal(signal);
     }
@@ -219,10 +187,16 @@ impl Node {
 
 /// A client of the shared address.
 pub struct ClientNode {
+    /// Where it runs.
     pub namespace: Namespace,
+    /// Its own.
     pub keys: KeyPair,
+    /// Its address in the tunnel.
     pub inner: Ipv4Addr,
+    /// Its interface.
     pub interface: String,
+    /// How often it sends a keepalive from the next connection on; 0 is never.
+    pub keepalive_s: u16,
     _gateway: Daemon,
 }
 
@@ -231,8 +205,9 @@ impl ClientNode {
     pub fn connect(&self, gateways: &KeyPair) {
         let peer = format!("public_key={}\n", gateways.public.hex());
         uapi::set(&self.interface, &format!("{peer}remove=true\n")).unwrap();
-        let lines = format!("{peer}endpoint={ADDRESS}:{PORT}\nallowed_ip=10.77.0.0/16\nallowed_ip=10.220.0.0/24\n");
-        uapi::set(&self.interface, &lines).unwrap();
+        let keepalive = format!("persistent_keepalive_interval={}", self.keepalive_s);
+        let ips = "allowed_ip=10.77.0.0/16\nallowed_ip=10.220.0.0/24";
+        uapi::set(&self.interface, &format!("{peer}endpoint={ADDRESS}:{PORT}\n{keepalive}\n{ips}\n")).unwrap();
     }
 
     /// Waits until the gateway answers through the tunnel, for which it needs a route.
@@ -243,11 +218,16 @@ impl ClientNode {
 
 /// See the drawing at the top.
 pub struct Cluster {
+    /// Those with a gateway.
     pub nodes: Vec<Node>,
+    /// Their clients.
     pub clients: Vec<ClientNode>,
+    /// Its members.
     pub etcd: Etcd,
+    /// Those of all gateways.
     pub keys: KeyPair,
     runtime: Runtime,
+    /// Between all of them.
     pub router: Namespace,
 }
 
@@ -308,7 +288,7 @@ impl Cluster {
         namespace.ip(&format!("route add 10.77.0.0/16 dev {interface}")).unwrap();
         let keys = KeyPair::random().unwrap();
         uapi::set(&interface, &format!("private_key={}\nlisten_port={PORT}\n", keys.private.hex())).unwrap();
-        self.clients.push(ClientNode { namespace, keys, inner, interface, _gateway: daemon });
+        self.clients.push(ClientNode { namespace, keys, inner, interface, keepalive_s: 0, _gateway: daemon });
         index
     }
 
@@ -323,11 +303,13 @@ impl Cluster {
         self.put_peer(keys, &format!(r#"{{"allowed_ips": ["{inner}/32"]}}"#));
     }
 
+    /// Removes a peer.
     pub fn delete_peer(&self, keys: &KeyPair) {
         let key = format!("/ringfort/{NETWORK}/peers/{}", keys.public.base64());
         self.etcd(async |client| client.delete(key.as_str(), None).await.unwrap());
     }
 
+    /// Writes a key, and returns when that was done.
     pub fn put(&self, key: &str, value: &str) -> Instant {
         self.etcd(async |client| client.put(key, value, None).await.unwrap());
         Instant::now()
@@ -346,6 +328,7 @@ impl Cluster {
         self.etcd(async |client| client.get(key.as_str(), None).await.unwrap().kvs().first().map_or(0, |kv| kv.lease()))
     }
 
+    /// Whether a client is claimed by a node.
     pub fn is_at(&self, client: usize, node: usize) -> bool {
         self.session(client).is_some_and(|session| session["node"] == format!("node-{node}"))
     }

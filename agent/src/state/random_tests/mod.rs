@@ -1,0 +1,103 @@
+//! Three nodes, one etcd, four peers, and whatever may happen to them, in any order: a seed decides. In the end all is
+//! well again, and everybody must agree.
+
+mod store;
+mod world;
+
+use crate::value::{Owner, Settings};
+use world::{World, key, texts};
+
+const NODES: usize = 3;
+const PEERS: u8 = 4;
+const SEEDS: u64 = 400;
+const STEPS: usize = 400;
+
+impl World {
+    /// Nothing more happens, and all that is on its way arrives.
+    fn settle(&mut self) {
+        for node in 0..NODES {
+            self.nodes[node].state.drain(false);
+            self.watch_gateway(node);
+            self.nodes[node].state.gateway_role(true);
+        }
+        for _ in 0..200 {
+            for node in 0..NODES {
+                self.connect(node);
+                while !self.nodes[node].said.is_empty() {
+                    self.say(node);
+                }
+                self.set(node);
+                self.claim(node);
+                while self.hear(node) {}
+                self.nodes[node].state.routes.poll(99);
+            }
+        }
+        for node in &self.nodes {
+            assert!(node.state.is_idle() && node.setting.is_empty() && node.claiming.is_empty(), "it has come to rest");
+        }
+    }
+
+    fn check(&self) {
+        for peer in (1..=PEERS).map(key) {
+            let value = self.store.keys.get(&self.keys.peer(&peer)).map(|(value, ..)| Settings::parse(value));
+            for node in &self.nodes {
+                match &value {
+                    Some(Ok(settings)) => assert_eq!(texts(&node.peers[&peer]), texts(settings)),
+                    Some(Err(_)) => {}
+                    None => assert!(!node.peers.contains_key(&peer), "{:?}", node.state.peers.get(&peer)),
+                }
+            }
+            let owners: Vec<usize> =
+                (0..NODES).filter(|&node| self.nodes[node].state.owned(99).any(|owned| *owned == peer)).collect();
+            let claim = self.store.keys.get(&self.keys.session(&peer));
+            let claim = claim.map(|(value, _, lease)| (Owner::parse(value).unwrap(), lease));
+            match (&owners[..], claim) {
+                ([], None) => {}
+                ([owner], Some((claim, lease))) => {
+                    assert_eq!((*claim.node).to_owned(), format!("node-{owner}"));
+                    assert_eq!(*lease, self.nodes[*owner].lease);
+                    assert!(self.nodes[*owner].sessions.contains_key(&peer));
+                }
+                found => panic!("owners, and the claim: {found:?}"),
+            }
+            if let Some((node, at)) = self.last.get(&peer)
+                && self.nodes[*node].sessions.get(&peer) == Some(at)
+            {
+                assert_eq!(owners, [*node], "the last who confirmed");
+            }
+        }
+        for node in &self.nodes {
+            let owned = node.state.owned(99).flat_map(|peer| texts(&node.peers[peer]));
+            let mut expected: Vec<String> = owned.collect();
+            let mut routes: Vec<String> = node.state.routes.all().iter().map(ToString::to_string).collect();
+            expected.sort();
+            routes.sort();
+            assert_eq!(routes, expected);
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_everybody_agrees_in_the_end() {
+    let mut moves = 0;
+    for seed in 0..SEEDS {
+        let run = || {
+            let mut world = World::new(seed);
+            // At least one, or there is nothing to list: see the guard of `etcd_list_ended`.
+            let always = world.keys.peer(&key(PEERS + 1));
+            world.store.put(always, br#"{"allowed_ips": []}"#.to_vec(), 0);
+            for _ in 0..STEPS {
+                world.step();
+            }
+            world.settle();
+            world.check();
+            world.nodes.iter().map(|node| node.state.counts().claims_total).sum::<u64>()
+        };
+        let outcome = std::panic::catch_unwind(run);
+        moves += outcome.unwrap_or_else(|panic| {
+            eprintln!("this was seed {seed}");
+            std::panic::resume_unwind(panic)
+        });
+    }
+    assert!(moves > SEEDS, "claims were written: {moves}");
+}

@@ -1,0 +1,163 @@
+//! Other nodes, and those of them that are gone.
+
+use super::*;
+
+const TOLD: &str = "tell 1 198.51.100.9:9 Some(192.0.2.100)";
+
+#[test]
+fn a_gateway_is_told_where_peers_of_others_are() {
+    for is_active in [true, false] {
+        let mut node = Node::ready();
+        node.put(1, ONE);
+        node.set();
+        node.state.gateway_role(is_active);
+        node.claims(1, "b", MS);
+        assert_eq!(node.set(), [TOLD]);
+        node.claims(1, "b", MS);
+        assert!(node.set().is_empty(), "once");
+        node.state.gateway_role(!is_active);
+        node.unclaims(1);
+        assert!(node.set().is_empty());
+        node.state.gateway_role(true);
+        node.confirms(1, MS);
+        node.claim();
+        node.state.session(&heard(1, false));
+        node.claim();
+        assert!(node.set().is_empty(), "the gateway knows better");
+    }
+}
+
+#[test]
+fn a_gateway_that_keeps_sessions_alive_is_told_of_those_that_nobody_has() {
+    let mut node = Node::ready();
+    node.put(1, r#"{"allowed_ips": [], "persistent_keepalive": 25}"#);
+    node.set();
+    node.claims(1, "b", MS);
+    assert!(node.set().is_empty(), "it would ask for one at once, and again and again");
+    node.unclaims(1);
+    assert_eq!(node.set(), [TOLD]);
+}
+
+#[test]
+fn a_node_that_has_lost_its_last_claim_leaves_peers_to_be_asked_for() {
+    let mut node = Node::ready();
+    node.put(1, ONE);
+    node.put(2, TWO);
+    node.set();
+    node.claims(1, "b", MS);
+    node.claims(2, "b", MS);
+    node.unclaims(1);
+    assert!(!node.recovers(), "a peer has fallen silent");
+    node.claims(1, "b", MS);
+    // Its lease has run out.
+    node.unclaims(1);
+    node.unclaims(2);
+    assert!(node.recovers());
+    assert!(!node.recovers(), "once");
+    assert_eq!(node.state.counts().recoveries_total, 1);
+
+    // The same in a list, after nothing was heard of etcd.
+    node.claims(1, "b", MS);
+    node.state.etcd_lost();
+    node.state.etcd_list();
+    node.lists(1, ONE);
+    node.lists(2, TWO);
+    node.state.etcd_list_ended(node.revision + 1);
+    assert!(node.recovers());
+}
+
+#[test]
+fn our_own_claims_and_those_that_move_between_others_are_no_reason() {
+    let mut node = Node::ready();
+    node.put(1, ONE);
+    node.put(2, TWO);
+    node.set();
+    node.confirms(1, MS);
+    node.claim();
+    node.unclaims(1);
+    assert!(!node.recovers(), "our own lease");
+    node.claims(1, "b", MS + 5_000);
+    node.claims(2, "b", MS);
+    node.claims(2, "c", MS + 5_000);
+    assert!(!node.recovers(), "each has a peer");
+    node.claims(1, "c", MS + 10_000);
+    assert!(node.recovers(), "nobody is left at b");
+}
+
+#[test]
+fn a_gateway_recovers_when_it_can_be_told() {
+    let orphaned = || {
+        let mut node = Node::ready();
+        node.put(1, ONE);
+        node.set();
+        node.claims(1, "b", MS);
+        node
+    };
+    let mut node = orphaned();
+    node.state.gateway_closed();
+    node.unclaims(1);
+    assert!(!node.recovers(), "it is replaced by another process, which goes on");
+    node.open(&[1]);
+    assert!(node.state.poll_recovery());
+    node.state.recovered(false);
+    assert!(node.recovers(), "it did not answer");
+
+    let mut node = orphaned();
+    node.state.gateway_role(false);
+    node.unclaims(1);
+    assert!(!node.recovers(), "it stands by");
+    node.state.gateway_role(true);
+    assert!(!node.recovers(), "and does it by itself");
+
+    let mut node = orphaned();
+    node.state.drain(true);
+    node.unclaims(1);
+    assert!(!node.recovers(), "whoever is drained wants nobody");
+
+    let mut node = orphaned();
+    node.state.gateway_closed();
+    node.state.gateway_lost();
+    node.unclaims(1);
+    assert!(!node.recovers());
+    node.open(&[1]);
+    assert!(!node.recovers(), "a new one does it by itself");
+}
+
+#[test]
+fn when_routes_to_nodes_come_and_go_flows_may_have_moved() {
+    let mut node = Node::ready();
+    node.put(1, ONE);
+    node.set();
+    node.claims(1, "b", MS);
+    node.state.node_route("b", false);
+    assert!(!node.recovers(), "what was never there is not missed");
+    node.state.node_route("b", true);
+    assert!(node.recovers());
+    node.state.node_route("b", true);
+    assert!(!node.recovers(), "nothing has changed");
+    node.state.node_route("b", false);
+    assert!(node.recovers(), "although its claims are there");
+    assert_eq!(node.state.lost().collect::<Vec<_>>(), ["b"]);
+    node.confirms(1, MS + 5_000);
+    assert_eq!((node.claim(), node.routes().len()), (vec![(1, true)], 1), "it is ours now");
+    node.state.node_route("b", true);
+    assert!(node.recovers() && node.state.lost().count() == 0);
+}
+
+#[test]
+fn a_peer_that_left_a_session_here_is_told_of_again() {
+    let mut node = Node::ready();
+    node.put(1, ONE);
+    node.set();
+    node.confirms(1, MS);
+    node.claim();
+    node.claims(1, "b", MS + 5_000);
+    assert_eq!(node.set(), [TOLD], "the session here is an old one");
+    assert!(node.routes().is_empty());
+    // It comes back, and leaves for where it was.
+    node.confirms(1, MS + 10_000);
+    node.claim();
+    assert!(node.set().is_empty());
+    node.claims(1, "b", MS + 15_000);
+    assert_eq!(node.set(), [TOLD], "the gateway has another endpoint since");
+}
