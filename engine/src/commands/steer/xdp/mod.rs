@@ -112,7 +112,7 @@ const CHECKSUM: i16 = 10;
 /// The TTL of what was passed on.
 const LAST_HOP: i32 = 1;
 
-/// What [`Program::in_node`] sets the registers to.
+/// What [`Program::of_node`] sets the registers to.
 enum Address {
     V4(Ipv4Addr),
     V6(Ipv6Addr),
