@@ -1,7 +1,6 @@
 //! The program from its command line to its exit status.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -348,11 +347,7 @@ fn notes_of(file: &ConfigFile) -> Vec<(log::Level, String)> {
 /// Tests and measures every cipher, and prints what came of it.
 fn list_ciphers() -> ExitCode {
     match Selection::Auto.resolve() {
-        Ok(choice) => {
-            // Whoever closed the pipe has read what he wanted.
-            let _ = writeln!(std::io::stdout(), "{choice}");
-            ExitCode::SUCCESS
-        }
+        Ok(choice) => print(Ok(format!("{choice}\n"))),
         Err(error) => exit(Err(error.into())),
     }
 }

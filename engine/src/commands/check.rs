@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ringfort_config::{KeyFiles, load};
+use ringfort_config::{KeyFiles, Loaded, load};
 
+use super::print;
 use crate::app::exit;
 use crate::control::file::{Target, disk};
 use crate::control::inherited::is_descriptor;
@@ -25,41 +26,37 @@ pub fn run(args: &Args) -> ExitCode {
         Err(error) => return exit(Err(error.into())),
     };
     match load(&target.path, &disk(), KeyFiles::IfReadable) {
-        Ok(loaded) => {
-            // Whoever closed the pipe has read what they wanted.
-            let mut out = std::io::stdout();
-            let _ = loaded.warnings.iter().try_for_each(|warning| writeln!(out, "{warning} (warning)"));
-            let (config, files) = (&loaded.config, loaded.files.len());
-            if !config.has_key() && config.interface.private_key_file.is_none() {
-                let path = target.path.display();
-                let text = "there is no PrivateKey: a gateway without one neither sends nor receives (warning)";
-                let _ = writeln!(out, "{path}: {text}");
-            }
-            if let Some(key_file) = &config.interface.private_key_file
-                && is_read_once(key_file, &target.path)
-            {
-                let path = target.path.display();
-                let text = format!(
-                    "PrivateKeyFile {} can be read once: ringfort reload is refused, and SaveConfig saves nothing \
-                     (warning)",
-                    key_file.display()
-                );
-                let _ = writeln!(out, "{path}: {text}");
-            }
-            if let Some(node) = config.interface.start.node {
-                let (path, indices) = (target.path.display(), node.indices());
-                let _ = writeln!(out, "{path}: node {node}, which has {indices} receiver indices");
-            }
-            let (peers, prefixes) = (config.peers.len(), config.allowed_ips().count());
-            let _ =
-                writeln!(out, "{}: right: {peers} peers, {prefixes} allowed IPs, {files} files", target.path.display());
-            ExitCode::SUCCESS
-        }
+        Ok(loaded) => print(Ok(findings(&loaded, &target))),
         Err(mistakes) => {
             let _ = writeln!(std::io::stderr(), "{mistakes}");
             ExitCode::from(2)
         }
     }
+}
+
+/// What is to be said of a configuration that is right, a line each.
+fn findings(loaded: &Loaded, target: &Target) -> String {
+    let (config, files, path) = (&loaded.config, loaded.files.len(), target.path.display());
+    let mut lines: Vec<String> = loaded.warnings.iter().map(|warning| format!("{warning} (warning)")).collect();
+    if !config.has_key() && config.interface.private_key_file.is_none() {
+        let text = "there is no PrivateKey: a gateway without one neither sends nor receives (warning)";
+        lines.push(format!("{path}: {text}"));
+    }
+    if let Some(key_file) = &config.interface.private_key_file
+        && is_read_once(key_file, &target.path)
+    {
+        lines.push(format!(
+            "{path}: PrivateKeyFile {} can be read once: ringfort reload is refused, and SaveConfig saves nothing \
+             (warning)",
+            key_file.display()
+        ));
+    }
+    if let Some(node) = config.interface.start.node {
+        lines.push(format!("{path}: node {node}, which has {} receiver indices", node.indices()));
+    }
+    let (peers, prefixes) = (config.peers.len(), config.allowed_ips().count());
+    lines.push(format!("{path}: right: {peers} peers, {prefixes} allowed IPs, {files} files"));
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// Whether a file that the one at `path` names is gone for a running gateway: a pipe, or an open descriptor.

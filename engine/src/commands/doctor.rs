@@ -1,8 +1,9 @@
 //! `ringfort doctor [NAME]`: what of this machine keeps a gateway from starting, or from being fast.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::write;
+use crate::app::exit;
 use crate::doctor::examine;
 
 /// Its arguments.
@@ -20,7 +21,8 @@ pub struct Args {
 pub fn run(args: &Args) -> ExitCode {
     let report = examine(args.name.as_deref());
     let text = if args.json { report.json() + "\n" } else { report.to_string() };
-    // Whoever closed the pipe has read what they wanted.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::from(report.worst().exit_status())
+    match write(text.as_bytes()) {
+        Ok(()) => ExitCode::from(report.worst().exit_status()),
+        unwritten => exit(unwritten),
+    }
 }

@@ -21,7 +21,7 @@ pub mod up;
 pub mod watch;
 pub mod why;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use crate::app::exit;
@@ -55,12 +55,19 @@ pub fn run(command: Command) -> ExitCode {
 
 /// Prints what a daemon answered.
 pub fn print(answer: Result<impl AsRef<[u8]>, DaemonError>) -> ExitCode {
-    match answer {
-        Ok(lines) => {
-            // Whoever closed the pipe has read what they wanted.
-            let _ = std::io::stdout().write_all(lines.as_ref());
-            ExitCode::SUCCESS
+    exit(answer.and_then(|lines| write(lines.as_ref())))
+}
+
+/// Writes to the standard output. Whoever closed the pipe has read what they wanted.
+///
+/// # Errors
+/// What kept it from being written, such as a full disk: a part of it in a file must not pass for all of it.
+pub fn write(text: &[u8]) -> Result<(), DaemonError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(DaemonError::system("write to the standard output", error))
         }
-        Err(error) => exit(Err(error)),
+        _ => Ok(()),
     }
 }

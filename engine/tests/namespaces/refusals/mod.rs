@@ -261,3 +261,27 @@ fn a_second_interface_is_not_refused() {
     }
     drop(daemons);
 }
+
+/// A part of an answer in a file must not pass for all of it.
+#[test]
+fn an_answer_that_cannot_be_written_is_an_error() {
+    let directory = janitor::directory().join(janitor::unique_name());
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("wg7.conf");
+    std::fs::write(&file, "[Interface]\n").unwrap();
+    let words = [
+        format!("check {}", file.display()),
+        "doctor".to_owned(),
+        "--aead list".to_owned(),
+        "steer nft --self 0 --bits 1 --device eth0 --nodes 0=192.0.2.1,1=192.0.2.2".to_owned(),
+        "steer xdp --self 0 --bits 1 --nodes 0=192.0.2.1,1=192.0.2.2".to_owned(),
+    ];
+    for words in words {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(us().path).args(words.split_whitespace()).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{words}: {said}");
+        assert!(said.contains("standard output"), "{words}: {said}");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+}
