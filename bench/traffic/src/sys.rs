@@ -76,9 +76,10 @@ pub(crate) fn take_seat(placement: &Placement, seat: usize) -> Result<()> {
 }
 
 fn run_first() -> io::Result<()> {
-    let lowest = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the parameters are a live structure that the kernel only reads; 0 is the calling thread.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) };
+    // The kernel's `struct sched_param` is its priority. That of musl is longer, and its function always refuses.
+    let lowest: libc::c_int = 1;
+    // SAFETY: the parameters are a live integer that the kernel only reads; 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &raw const lowest) };
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 

@@ -34,7 +34,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// What is to be said of a configuration that is right, a line each.
+/// What there is to say of a configuration that is right, a line each.
 fn findings(loaded: &Loaded, target: &Target) -> String {
     let (config, files, path) = (&loaded.config, loaded.files.len(), target.path.display());
     let mut lines: Vec<String> = loaded.warnings.iter().map(|warning| format!("{warning} (warning)")).collect();
