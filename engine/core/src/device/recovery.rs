@@ -88,9 +88,14 @@ impl Recovery {
         self.until
     }
 
+    /// Whether sessions that are here are in doubt.
+    pub const fn doubts_sessions(&self) -> bool {
+        self.doubts
+    }
+
     /// Another process had it open until then.
-    pub fn resume(&mut self, until: Time, out: &Outbox) {
-        (self.until, self.outdated) = (until, true);
+    pub fn resume(&mut self, until: Time, doubts: bool, out: &Outbox) {
+        (self.until, self.doubts, self.outdated) = (until, doubts, true);
         self.tell(true, out);
     }
 

@@ -15,7 +15,7 @@ use super::*;
 
 impl Node {
     /// Another process takes over. This one is gone.
-    fn hand_over(&mut self) {
+    pub fn hand_over(&mut self) {
         self.settle();
         self.device.settle(self.now, &mut self.rng);
         self.apply_actions();

@@ -134,6 +134,19 @@ fn who_may_have_a_newer_session_elsewhere_is_asked() {
     assert!(pair.b.take_sent().is_empty(), "doubts end");
 }
 
+/// Also another process of the same gateway.
+#[test]
+fn doubts_are_handed_over() {
+    let mut pair = Pair::connected();
+    pair.advance_to(START + REKEY_TIMEOUT * 3);
+    pair.b.take_sent();
+    assert!(pair.b.device.recover(pair.b.now.mono));
+    pair.b.hand_over();
+    assert!(pair.b.has_sending_session(pair.a_at_b), "it stays");
+    spoof(&mut pair, 9);
+    assert_eq!(kinds(&pair.b.take_sent()), [1]);
+}
+
 /// The workers have a table already, of the time before the peer was seen.
 #[test]
 fn doubts_concern_peers_that_were_seen_only_since_the_start() {

@@ -36,6 +36,7 @@ pub(crate) struct State {
     names: Vec<(PublicKey, Name)>,
     remembered: Vec<Remembered>,
     recovery_until: Time,
+    doubts_sessions: bool,
     timestamp_of_removed: Tai64N,
     peers: Vec<HandedPeer>,
 }
@@ -51,6 +52,7 @@ parts!(State {
     names,
     remembered,
     recovery_until,
+    doubts_sessions,
     timestamp_of_removed,
     peers,
 });
@@ -123,6 +125,7 @@ impl Device {
             names: self.peer_names_after(None).map(|(key, name)| (*key, Name(name.to_string()))).collect(),
             remembered: self.gone().collect(),
             recovery_until: Some(self.recovery.until()).filter(|&until| now < until).unwrap_or_default(),
+            doubts_sessions: self.recovery.doubts_sessions(),
             timestamp_of_removed: self.timestamp_of_removed,
             peers,
         };
@@ -180,7 +183,7 @@ impl Device {
         // The workers have the routes before the first packet.
         self.publish_routes();
         if now < state.recovery_until {
-            self.recovery.resume(state.recovery_until, &self.out);
+            self.recovery.resume(state.recovery_until, state.doubts_sessions, &self.out);
         }
         Ok(())
     }
