@@ -126,12 +126,7 @@ fn claims_of_an_earlier_run_are_taken_up_or_withdrawn() {
 
 #[test]
 fn a_drained_node_gives_away_and_takes_nothing() {
-    let mut node = Node::ready();
-    node.put(1, ONE);
-    node.put(2, TWO);
-    node.set();
-    node.confirms(1, MS);
-    node.claim();
+    let mut node = Node::with_one_of_two();
     node.state.drain(true);
     assert_eq!((node.claim(), node.routes()), (vec![(1, false)], vec![]));
     node.confirms(2, MS);

@@ -49,6 +49,17 @@ impl Node {
         node
     }
 
+    /// One that is ready, has peers 1 and 2, and has claimed the first.
+    fn with_one_of_two() -> Self {
+        let mut node = Self::ready();
+        node.put(1, ONE);
+        node.put(2, TWO);
+        node.set();
+        node.confirms(1, MS);
+        node.claim();
+        node
+    }
+
     /// The gateway is there, and has these peers, without sessions.
     fn open(&mut self, peers: &[u8]) {
         self.state.gateway_opened();

@@ -68,12 +68,7 @@ fn a_node_that_has_lost_its_last_claim_leaves_peers_to_be_asked_for() {
 
 #[test]
 fn our_own_claims_and_those_that_move_between_others_are_no_reason() {
-    let mut node = Node::ready();
-    node.put(1, ONE);
-    node.put(2, TWO);
-    node.set();
-    node.confirms(1, MS);
-    node.claim();
+    let mut node = Node::with_one_of_two();
     node.unclaims(1);
     assert!(!node.recovers(), "our own lease");
     node.claims(1, "b", MS + 5_000);
