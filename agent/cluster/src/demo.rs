@@ -17,11 +17,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use ringfort_testbed::netns::join;
 use ringfort_testbed::{Namespace, ping};
 use serde_json::Value;
 
 use crate::bird::Birds;
-use crate::harness::{ADDRESS, ClientNode, Cluster, PATIENCE, eventually, gateway, join, own_prefix};
+use crate::harness::{ADDRESS, ClientNode, Cluster, PATIENCE, eventually, gateway, own_prefix};
 use crate::traffic::{Flow, Outcome, await_arrivals, serve};
 use crate::ways::{self, Ways};
 
@@ -95,7 +96,7 @@ impl Demo {
         cluster.nodes.iter_mut().for_each(|node| node.start_agent(&options));
         let birds = Birds::start(&cluster);
         let server = Namespace::new().unwrap();
-        join(&cluster.router, &server, 220);
+        join(&cluster.router, &server, 220).unwrap();
         serve(&server);
         for index in 0..clients {
             let client = cluster.add_client();

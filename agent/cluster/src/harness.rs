@@ -8,7 +8,7 @@
 //! ```
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread::sleep;
@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 
 use etcd_client::Client;
 use nix::sys::signal::Signal;
-use ringfort_testbed::command::ip;
 use ringfort_testbed::daemon::{Program, find_in_path, peers_directory};
-use ringfort_testbed::netns::VETH;
+use ringfort_testbed::netns::join;
 use ringfort_testbed::tunnel::{MTU, PORT};
 use ringfort_testbed::{Daemon, KeyPair, Namespace, janitor, ping, uapi};
 use serde_json::Value;
@@ -78,18 +77,6 @@ pub fn agent() -> PathBuf {
 pub fn gateway() -> Program {
     let path = std::env::var_os("RINGFORT_BIN").map_or_else(|| built("ringfort"), PathBuf::from);
     Program::ringfort(path).with_options("--workers 1 --aead aws-lc")
-}
-
-/// Joins a namespace with the router, and gives it a way to all others.
-pub fn join(router: &Namespace, namespace: &Namespace, network: u8) {
-    let link = format!("to{network}");
-    ip(&format!("link add {VETH} netns {} type veth peer name {link} netns {}", namespace.name(), router.name()))
-        .unwrap();
-    for (namespace, interface, host) in [(router, link.as_str(), 1), (namespace, VETH, 2)] {
-        namespace.add_address(interface, IpAddr::from([10, network, 0, host]), 24).unwrap();
-        namespace.ip(&format!("link set {interface} up")).unwrap();
-    }
-    namespace.ip(&format!("route add default via 10.{network}.0.1")).unwrap();
 }
 
 /// A node: a gateway and its agent.
@@ -244,7 +231,7 @@ impl Cluster {
         let keys = KeyPair::random().unwrap();
         let node = |index: u8| {
             let namespace = Namespace::new().unwrap();
-            join(&router, &namespace, 201 + index);
+            join(&router, &namespace, 201 + index).unwrap();
             namespace.ip(&format!("address add {ADDRESS}/32 dev lo")).unwrap();
             namespace.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
             namespace.ip(&format!("rule add table {TABLE}")).unwrap();
@@ -279,7 +266,7 @@ impl Cluster {
         let index = self.clients.len();
         let network = 210 + u8::try_from(index).unwrap();
         let namespace = Namespace::new().unwrap();
-        join(&self.router, &namespace, network);
+        join(&self.router, &namespace, network).unwrap();
         let interface = janitor::unique_name();
         let daemon = Daemon::start(&gateway(), &namespace, &interface).unwrap();
         let inner = Ipv4Addr::new(10, 77, 1, 1 + u8::try_from(index).unwrap());

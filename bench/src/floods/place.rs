@@ -13,8 +13,9 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use ringfort_testbed::command::{ip, run_with_input};
+use ringfort_testbed::command::run_with_input;
 use ringfort_testbed::daemon::Program;
+use ringfort_testbed::netns::{VETH, cable};
 use ringfort_testbed::tunnel::{PORT, Peering};
 use ringfort_testbed::{Context, Daemon, Family, KeyPair, Namespace, Result, Tunnel, janitor, ping, uapi};
 
@@ -65,7 +66,7 @@ impl Place {
         tunnel.wait_until_open(0, OPEN_WITHIN)?;
         let victim = tunnel.namespace(1);
         let attacker = Namespace::new()?;
-        cable(victim, "to1", 1, &attacker)?;
+        join(victim, "to1", 1, &attacker)?;
         attacker.ip(&format!("route add local {ADDRESSES_V4} dev lo"))?;
         attacker.ip(&format!("-6 route add local {ADDRESSES_V6} dev lo"))?;
         // A local route is enough for IPv4. IPv6 wants to be told.
@@ -115,7 +116,7 @@ impl Place {
 impl Honest {
     fn new(program: &Program, tunnel: &Tunnel) -> Result<Self> {
         let (namespace, keys) = (Namespace::new()?, KeyPair::random()?);
-        cable(tunnel.namespace(1), "to2", 2, &namespace)?;
+        join(tunnel.namespace(1), "to2", 2, &namespace)?;
         let daemon = Daemon::start(program, &namespace, &janitor::unique_name())?;
         namespace.ip(&format!("address add {HONEST_V4}/24 dev {}", daemon.interface()))?;
         namespace.ip(&format!("link set {} mtu 1420 up", daemon.interface()))?;
@@ -140,13 +141,12 @@ impl Honest {
     }
 }
 
-/// A cable from a namespace to another, whose end there is called veth0.
-fn cable(from: &Namespace, name: &str, number: u16, to: &Namespace) -> Result<()> {
-    ip(&format!("link add {name} netns {} type veth peer name veth0 netns {}", from.name(), to.name()))?;
-    for (namespace, interface, host) in [(from, name, 1), (to, "veth0", 2)] {
-        namespace.ip(&format!("link set {interface} up"))?;
+/// Joins two namespaces by a network of the number.
+fn join(from: &Namespace, name: &str, number: u16, to: &Namespace) -> Result<()> {
+    cable([(from, name), (to, VETH)])?;
+    for (namespace, interface, host) in [(from, name, 1), (to, VETH, 2)] {
         namespace.add_address(interface, IpAddr::from([10, 200 + number as u8, 0, host as u8]), 24)?;
         namespace.add_address(interface, IpAddr::from([0xfd00, 0x200 + number, 0, 0, 0, 0, 0, host]), 64)?;
     }
-    to.await_carrier("veth0")
+    Ok(())
 }

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use clap::ValueEnum;
-use ringfort_testbed::command::{ip, output, run, run_with_input};
+use ringfort_testbed::command::{output, run, run_with_input};
 use ringfort_testbed::daemon::Program;
-use ringfort_testbed::netns::{Namespace, VETH};
+use ringfort_testbed::netns::{Namespace, VETH, cable};
 use ringfort_testbed::{Context, Daemon, Error, Family, KeyPair, Result, janitor, uapi};
 
 use super::client::{Client, INNER_GATEWAY};
@@ -99,7 +99,7 @@ impl Network {
         enable(&router, &FORWARDING)?;
         router.ip("link add lan type bridge")?;
         router.ip("link set lan up")?;
-        join(&router, &clients, "clients")?;
+        cable([(&router, "clients"), (&clients, VETH)])?;
         for (namespace, interface, network, host) in
             [(&router, "lan", 210, 1), (&router, "clients", 200, 1), (&clients, VETH, 200, 2)]
         {
@@ -244,7 +244,7 @@ impl Network {
 impl Gateway {
     fn start(number: u8, program: &Program, family: Family, router: &Namespace) -> Result<Self> {
         let namespace = Namespace::new()?;
-        join(router, &namespace, &port(number))?;
+        cable([(router, &port(number)), (&namespace, VETH)])?;
         router.ip(&format!("link set {} master lan", port(number)))?;
         namespace.add_address(VETH, node_address(family, number), prefix_len(family))?;
         namespace.add_address("lo", shared(family), if family == Family::V4 { 32 } else { 128 })?;
@@ -315,14 +315,6 @@ fn enable(namespace: &Namespace, settings: &[&str]) -> Result<()> {
 /// The router's side of the cable to a gateway.
 fn port(number: u8) -> String {
     format!("node{number}")
-}
-
-/// Joins a namespace with the router, and waits until the cable carries.
-fn join(router: &Namespace, namespace: &Namespace, link: &str) -> Result<()> {
-    ip(&format!("link add {VETH} netns {} type veth peer name {link} netns {}", namespace.name(), router.name()))?;
-    router.ip(&format!("link set {link} up"))?;
-    namespace.ip(&format!("link set {VETH} up"))?;
-    namespace.await_carrier(VETH)
 }
 
 /// Where clients send to.

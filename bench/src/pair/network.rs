@@ -14,7 +14,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ringfort_testbed::command::ip;
+use ringfort_testbed::netns::cable;
 use ringfort_testbed::{Context, Namespace, Result};
 
 /// The address that clients know.
@@ -80,12 +80,9 @@ impl Network {
         {
             let port = port(machine);
             let switch = self.switch(side);
-            let (this, that) = (namespace.name(), switch.name());
-            ip(&format!("link add {interface} netns {this} type veth peer name {port} netns {that}"))?;
-            switch.ip(&format!("link set {port} master {bridge} up"))?;
+            cable([(namespace, interface), (switch, &port)])?;
+            switch.ip(&format!("link set {port} master {bridge}"))?;
             namespace.add_address(interface, IpAddr::V4(own), 24)?;
-            namespace.ip(&format!("link set {interface} up"))?;
-            namespace.await_carrier(interface)?;
         }
         namespace.ip("route add default via 192.0.2.254").map(drop)
     }
@@ -96,14 +93,11 @@ impl Network {
     /// As [`Namespace::new`].
     pub fn connect_client(&self, client: usize, namespace: &Namespace) -> Result<()> {
         let (network, link) = (100 + client, format!("client{client}"));
-        let (this, that) = (namespace.name(), self.router.name());
-        ip(&format!("link add eth0 netns {this} type veth peer name {link} netns {that}"))?;
+        cable([(namespace, "eth0"), (&self.router, &link)])?;
         for (namespace, interface, host) in [(&self.router, link.as_str(), 1), (namespace, "eth0", 2)] {
             let address = Ipv4Addr::new(10, network as u8, 0, host);
             namespace.add_address(interface, IpAddr::V4(address), 24)?;
-            namespace.ip(&format!("link set {interface} up"))?;
         }
-        namespace.await_carrier("eth0")?;
         namespace.ip(&format!("route add default via 10.{network}.0.1")).map(drop)
     }
 

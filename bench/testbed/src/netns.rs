@@ -211,13 +211,11 @@ impl Wire {
     pub fn new() -> Result<Self> {
         let wire = Self { ends: [Namespace::new()?, Namespace::new()?] };
         let [a, b] = &wire.ends;
-        ip(&format!("link add {VETH} netns {} type veth peer name {VETH} netns {}", a.name(), b.name()))?;
+        cable([(a, VETH), (b, VETH)])?;
         for (index, end) in wire.ends.iter().enumerate() {
-            end.ip(&format!("link set {VETH} up"))?;
             end.add_address(VETH, outer_v4(index), 24)?;
             end.add_address(VETH, outer_v6(index), 64)?;
         }
-        wire.ends.iter().try_for_each(|end| end.await_carrier(VETH))?;
         Ok(wire)
     }
 
@@ -231,6 +229,31 @@ impl Wire {
         }
         Ok(())
     }
+}
+
+/// Lays a cable between two namespaces, and waits until it carries. An end is a namespace and the interface there.
+///
+/// # Errors
+/// As [`run`], and if the kernel does not bring it up.
+pub fn cable(ends: [(&Namespace, &str); 2]) -> Result<()> {
+    let [(a, at_a), (b, at_b)] = ends;
+    ip(&format!("link add {at_a} netns {} type veth peer name {at_b} netns {}", a.name(), b.name()))?;
+    ends.iter().try_for_each(|(end, interface)| end.ip(&format!("link set {interface} up")).map(drop))?;
+    ends.iter().try_for_each(|(end, interface)| end.await_carrier(interface))
+}
+
+/// Joins a namespace with a router by a network of their own, 10.`network`.0.0/24. The router has its first address,
+/// and the namespace the second and a way to everywhere. The interface at the router is called `to` and the network.
+///
+/// # Errors
+/// As [`cable`].
+pub fn join(router: &Namespace, namespace: &Namespace, network: u8) -> Result<()> {
+    let link = format!("to{network}");
+    cable([(router, &link), (namespace, VETH)])?;
+    for (namespace, interface, host) in [(router, link.as_str(), 1), (namespace, VETH, 2)] {
+        namespace.add_address(interface, IpAddr::from([10, network, 0, host]), 24)?;
+    }
+    namespace.ip(&format!("route add default via 10.{network}.0.1")).map(drop)
 }
 
 /// The outer IPv4 address of end 0 or 1.

@@ -1,9 +1,8 @@
 //! An interface that is moved to another network namespace, as container runtimes do it: the gateway stays where it was
 //! started, and follows what happens to the interface, but does not keep the other namespace alive.
 
-use ringfort_testbed::command::ip;
 use ringfort_testbed::daemon::Program;
-use ringfort_testbed::netns::{VETH, inner_v4};
+use ringfort_testbed::netns::{VETH, cable, inner_v4};
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, janitor, ping, uapi};
 
@@ -82,8 +81,7 @@ fn all_threads_are_at_home() {
 fn goes_with_the_namespace(wrapper: &str) {
     let [home, container, outside] = std::array::from_fn(|_| Namespace::new().unwrap());
     // Another interface of the container, whose end shows that the container has gone.
-    ip(&format!("link add {VETH} netns {} type veth peer name {VETH} netns {}", container.name(), outside.name()))
-        .unwrap();
+    cable([(&container, VETH), (&outside, VETH)]).unwrap();
     let mut daemon = start(wrapper, &home);
     let interface = daemon.interface().to_owned();
     home.ip(&format!("link set {interface} netns {}", container.name())).unwrap();

@@ -8,13 +8,12 @@
 //! The router's route to 192.0.2.1 says who has it: whoever fails over moves it by hand here.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ringfort_testbed::command::ip;
-use ringfort_testbed::netns::{Namespace, VETH, inner_v4};
+use ringfort_testbed::netns::{Namespace, inner_v4, join};
 use ringfort_testbed::tunnel::{MTU, PORT};
 use ringfort_testbed::{Daemon, Implementation, KeyPair, janitor, uapi};
 
@@ -46,22 +45,10 @@ struct Network {
     router: Namespace,
 }
 
-/// Joins a namespace with the router, and gives it a way to all others.
-fn join(router: &Namespace, namespace: &Namespace, network: u8) {
-    let link = format!("to{network}");
-    ip(&format!("link add {VETH} netns {} type veth peer name {link} netns {}", namespace.name(), router.name()))
-        .unwrap();
-    for (namespace, interface, host) in [(router, link.as_str(), 1), (namespace, VETH, 2)] {
-        namespace.add_address(interface, IpAddr::from([10, network, 0, host]), 24).unwrap();
-        namespace.ip(&format!("link set {interface} up")).unwrap();
-    }
-    namespace.ip(&format!("route add default via 10.{network}.0.1")).unwrap();
-}
-
 impl Gateway {
     fn start(network: u8, router: &Namespace, options: &str) -> Self {
         let namespace = Namespace::new().unwrap();
-        join(router, &namespace, network);
+        join(router, &namespace, network).unwrap();
         namespace.ip(&format!("address add {ADDRESS}/32 dev lo")).unwrap();
         let interface = janitor::unique_name();
         let daemon = Daemon::start(&us().with_options(options), &namespace, &interface).unwrap();
@@ -103,7 +90,7 @@ impl Network {
         router.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
         let gateways = [Gateway::start(201, &router, ""), Gateway::start(202, &router, "--passive")];
         let namespace = Namespace::new().unwrap();
-        join(&router, &namespace, 200);
+        join(&router, &namespace, 200).unwrap();
         let interface = janitor::unique_name();
         let daemon = Daemon::start(&peer(client), &namespace, &interface).unwrap();
         namespace.add_address(&interface, inner_v4(1), 24).unwrap();

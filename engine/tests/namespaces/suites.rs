@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use ringfort_testbed::capture::Capture;
-use ringfort_testbed::command::{ip, run};
+use ringfort_testbed::command::run;
 use ringfort_testbed::daemon::Program;
-use ringfort_testbed::netns::{Namespace, VETH, inner_v4};
+use ringfort_testbed::netns::{Namespace, VETH, cable, inner_v4};
 use ringfort_testbed::ping::{self, Background, Pinger};
 use ringfort_testbed::tunnel::{MTU, PORT, Peering};
 use ringfort_testbed::{Daemon, Error, Family, Implementation, KeyPair, Result, Tunnel, janitor, uapi};
@@ -158,11 +158,9 @@ struct Third {
 impl Third {
     fn new(tunnel: &Tunnel) -> Self {
         let (hub, namespace) = (tunnel.namespace(0), Namespace::new().unwrap());
-        ip(&format!("link add {VETH} netns {} type veth peer name second netns {}", namespace.name(), hub.name()))
-            .unwrap();
+        cable([(hub, "second"), (&namespace, VETH)]).unwrap();
         for (namespace, interface, address) in [(hub, "second", "10.201.0.1"), (&namespace, VETH, "10.201.0.2")] {
             namespace.add_address(interface, address.parse().unwrap(), 24).unwrap();
-            namespace.ip(&format!("link set {interface} up")).unwrap();
         }
         let (interface, keys) = (janitor::unique_name(), KeyPair::random().unwrap());
         let daemon = Daemon::start(&peer(Implementation::WireguardGo), &namespace, &interface).unwrap();

@@ -4,8 +4,8 @@ use std::fs;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use ringfort_testbed::command::{ip, run_with_input};
-use ringfort_testbed::netns::{Namespace, VETH, inner_v4};
+use ringfort_testbed::command::run_with_input;
+use ringfort_testbed::netns::{Namespace, VETH, cable, inner_v4};
 use ringfort_testbed::ping::{self, Pinger};
 use ringfort_testbed::tunnel::{MTU, PORT, Peering};
 use ringfort_testbed::{Daemon, Family, Implementation, KeyPair, Tunnel, janitor, uapi};
@@ -59,8 +59,8 @@ impl Side {
 impl Translated {
     fn new(inside: Implementation, outside: Implementation) -> Self {
         let [near, router, far] = std::array::from_fn(|_| Namespace::new().unwrap());
-        ip(&format!("link add {VETH} netns {} type veth peer name lan netns {}", near.name(), router.name())).unwrap();
-        ip(&format!("link add {VETH} netns {} type veth peer name wan netns {}", far.name(), router.name())).unwrap();
+        cable([(&near, VETH), (&router, "lan")]).unwrap();
+        cable([(&far, VETH), (&router, "wan")]).unwrap();
         let wiring = [
             (&near, VETH, "192.168.7.2"),
             (&router, "lan", "192.168.7.1"),
@@ -69,7 +69,6 @@ impl Translated {
         ];
         for (namespace, interface, address) in wiring {
             namespace.add_address(interface, address.parse().unwrap(), 24).unwrap();
-            namespace.ip(&format!("link set {interface} up")).unwrap();
         }
         near.ip("route add default via 192.168.7.1").unwrap();
         let rules =
@@ -165,12 +164,10 @@ fn a_tunnel_inside_a_tunnel() {
 fn a_hub_between_two_peers() {
     let [hub, left, right] = std::array::from_fn(|_| Namespace::new().unwrap());
     for (interface, network, spoke) in [("to_left", 0, &left), ("to_right", 1, &right)] {
-        ip(&format!("link add {VETH} netns {} type veth peer name {interface} netns {}", spoke.name(), hub.name()))
-            .unwrap();
+        cable([(spoke, VETH), (&hub, interface)]).unwrap();
         for (namespace, interface, host) in [(&hub, interface, 1), (spoke, VETH, 2)] {
             let address = format!("10.200.{network}.{host}").parse().unwrap();
             namespace.add_address(interface, address, 24).unwrap();
-            namespace.ip(&format!("link set {interface} up")).unwrap();
         }
     }
     hub.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
@@ -240,10 +237,9 @@ fn without_ipv6() {
     let namespace = Namespace::new().unwrap();
     namespace.enter(|| fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")).unwrap();
     let far = Namespace::new().unwrap();
-    ip(&format!("link add {VETH} netns {} type veth peer name {VETH} netns {}", namespace.name(), far.name())).unwrap();
+    cable([(&namespace, VETH), (&far, VETH)]).unwrap();
     for (namespace, address) in [(&namespace, "10.200.0.1"), (&far, "10.200.0.2")] {
         namespace.add_address(VETH, address.parse().unwrap(), 24).unwrap();
-        namespace.ip(&format!("link set {VETH} up")).unwrap();
     }
     let ours = Side::new(Implementation::Ringfort, namespace, 0);
     let theirs = Side::new(Implementation::WireguardGo, far, 1);
@@ -302,14 +298,12 @@ fn a_link_on_the_way_is_narrow(outer: Family, tunnel_mtu: u32) {
         Family::V6 => ("fd00:201::", "fd00:202::", 64),
     };
     for (interface, network, end) in [("lan", near_network, &near), ("wan", far_network, &far)] {
-        ip(&format!("link add {VETH} netns {} type veth peer name {interface} netns {}", end.name(), router.name()))
-            .unwrap();
+        cable([(end, VETH), (&router, interface)]).unwrap();
         for (namespace, interface, host) in [(&router, interface, "1"), (end, VETH, "2")] {
             namespace.add_address(interface, format!("{network}{host}").parse().unwrap(), length).unwrap();
             let mtu = if network == far_network { 1_400 } else { 1_500 };
-            namespace.ip(&format!("link set {interface} mtu {mtu} up")).unwrap();
+            namespace.ip(&format!("link set {interface} mtu {mtu}")).unwrap();
         }
-        end.await_carrier(VETH).unwrap();
         let version = if outer == Family::V6 { "-6 " } else { "" };
         end.ip(&format!("{version}route add default via {network}1")).unwrap();
     }

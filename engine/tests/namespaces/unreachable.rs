@@ -10,8 +10,8 @@ use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket};
 use ringfort_core::icmp::Allowance;
-use ringfort_testbed::command::{ip, output};
-use ringfort_testbed::netns::{Namespace, VETH};
+use ringfort_testbed::command::output;
+use ringfort_testbed::netns::{Namespace, VETH, cable};
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Family, Tunnel, uapi};
 
@@ -32,10 +32,8 @@ impl Network {
     fn new(peering: &Peering) -> Self {
         let tunnel = Tunnel::connected([&us(), &us()], peering).unwrap();
         let (gateway, behind) = (tunnel.namespace(0), Namespace::new().unwrap());
-        ip(&format!("link add {VETH} netns {} type veth peer name lan netns {}", behind.name(), gateway.name()))
-            .unwrap();
+        cable([(gateway, "lan"), (&behind, VETH)]).unwrap();
         for (namespace, interface, host) in [(gateway, "lan", 1), (&behind, VETH, 2)] {
-            namespace.ip(&format!("link set {interface} up")).unwrap();
             for (network, length) in [("192.168.7.", 24), ("fd00:7::", 64)] {
                 let address = format!("{network}{host}").parse().unwrap();
                 namespace.add_address(interface, address, length).unwrap();

@@ -15,8 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use ringfort_testbed::command::{ip, run, run_with_input};
-use ringfort_testbed::netns::{Namespace, VETH};
+use ringfort_testbed::command::{run, run_with_input};
+use ringfort_testbed::netns::{Namespace, VETH, cable};
 use ringfort_testbed::{Daemon, Family, KeyPair, janitor, uapi};
 
 use crate::harness::{drops, eventually, us};
@@ -52,11 +52,8 @@ fn host(family: Family, host: u8) -> IpAddr {
 }
 
 fn join(bridge: &Namespace, namespace: &Namespace, link: &str, address: IpAddr) {
-    ip(&format!("link add {VETH} netns {} type veth peer name {link} netns {}", namespace.name(), bridge.name()))
-        .unwrap();
-    bridge.ip(&format!("link set {link} master lan up")).unwrap();
-    namespace.ip(&format!("link set {VETH} up")).unwrap();
-    namespace.await_carrier(VETH).unwrap();
+    cable([(bridge, link), (namespace, VETH)]).unwrap();
+    bridge.ip(&format!("link set {link} master lan")).unwrap();
     namespace.add_address(VETH, address, if address.is_ipv4() { 24 } else { 64 }).unwrap();
 }
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ringfort_testbed::command::{ip, output};
-use ringfort_testbed::netns::{Namespace, VETH};
+use ringfort_testbed::command::output;
+use ringfort_testbed::netns::{Namespace, VETH, cable};
 use ringfort_testbed::{Family, janitor};
 
 use super::{Lab, each_message_goes_to_its_node, message};
@@ -146,9 +146,8 @@ fn trains_are_left_to_the_rules() {
 fn frames_leave_through_another_device_only_if_they_may() {
     let lab = Lab::new(Family::V4);
     let [first, second] = lab.gateways.each_ref().map(|gateway| &gateway.namespace);
-    ip(&format!("link add {MESH} netns {} type veth peer name {MESH} netns {}", first.name(), second.name())).unwrap();
+    cable([(first, MESH), (second, MESH)]).unwrap();
     for (namespace, address) in [(first, "10.211.0.10"), (second, "10.211.0.11")] {
-        namespace.ip(&format!("link set {MESH} up")).unwrap();
         namespace.add_address(MESH, address.parse().unwrap(), 24).unwrap();
         // The way back to the client is through another device.
         for name in ["all", MESH] {
