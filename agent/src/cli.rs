@@ -7,6 +7,11 @@ use log::LevelFilter;
 use ringfort_core::allowed_ips::Prefix;
 use route_netlink::TABLE_MAIN;
 
+/// With the commit that it was built from if whoever built it says so: `scripts/package` does.
+pub const VERSION: &str = match option_env!("RINGFORT_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
 /// Of routes, so everybody sees whose they are. Nobody else is known to have this number.
 pub const PROTOCOL: u8 = 52;
 /// Seconds.
@@ -14,7 +19,7 @@ const TTL: u16 = 5;
 
 /// Keeps the peers of a Ringfort gateway as etcd has them, and says in etcd and by routes which gateway has whom
 #[derive(Debug, Parser)]
-#[command(name = "ringfort-agent", version, max_term_width = 100)]
+#[command(name = "ringfort-agent", version = VERSION, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -126,8 +131,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "PREFIX,…", env = "RINGFORT_AGENT_ANNOUNCE", value_delimiter = ',', value_parser = prefix)]
     pub announce: Vec<Prefix>,
 
-    /// A prefix of each node, the same list everywhere; this node announces its own, and when the network has no route
-    /// to that of another any more, the peers of that one are asked for sessions here
+    /// A prefix of each node, the same list everywhere. A node announces its own. When the network has no route to that
+    /// of another any more, the peers of that one are asked for sessions here
     #[arg(
         long,
         value_name = "NODE=PREFIX,…",

@@ -1,6 +1,6 @@
-//! Writes what a package holds besides the program. Manual pages and shell completions are made from the command line
+//! Writes what packages hold besides the programs. Manual pages and shell completions are made from the command line
 //! itself. The notices are those of the crates that are linked in. It also writes the parts of the handbook that the
-//! program knows best.
+//! programs know best.
 //!
 //! ```text
 //! cargo run -p ringfort-manual -- DIRECTORY [DATE]
@@ -18,7 +18,6 @@ use std::process::ExitCode;
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use ringfort::cli::Cli;
 
 fn main() -> ExitCode {
     let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -44,22 +43,36 @@ fn main() -> ExitCode {
     }
 }
 
-/// `DIRECTORY/man/ringfort.1` and one page for each subcommand, `DIRECTORY/completions`, and the notices in
-/// `DIRECTORY/doc`.
+/// The programs that have a package, each named as its package and its crate.
+fn programs() -> Vec<Command> {
+    vec![
+        ringfort::cli::Cli::command(),
+        #[cfg(feature = "agent")]
+        ringfort_agent::cli::Cli::command(),
+    ]
+}
+
+/// Of each program, in a directory of its name: `man` with its page and one for each subcommand, `completions`, and the
+/// notices in `doc`.
 fn write(directory: &Path, date: &str) -> io::Result<()> {
+    programs().into_iter().try_for_each(|command| {
+        let directory = directory.join(command.get_name());
+        write_program(command, &directory, date)
+    })
+}
+
+fn write_program(mut command: Command, directory: &Path, date: &str) -> io::Result<()> {
+    let name = command.get_name().to_owned();
     let (man, completions, doc) = (directory.join("man"), directory.join("completions"), directory.join("doc"));
-    fs::create_dir_all(&man)?;
-    fs::create_dir_all(&completions)?;
-    fs::create_dir_all(&doc)?;
-    fs::write(doc.join("THIRD-PARTY-NOTICES"), notices::notices()?)?;
-    let mut command = Cli::command();
-    command.build();
-    pages(&command, date, &man)?;
-    let mut command = Cli::command();
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut command, "ringfort", &completions)?;
+    for directory in [&man, &completions, &doc] {
+        fs::create_dir_all(directory)?;
     }
-    Ok(())
+    fs::write(doc.join("THIRD-PARTY-NOTICES"), notices::notices(&name)?)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut command.clone(), &name, &completions)?;
+    }
+    command.build();
+    pages(&command, date, &man)
 }
 
 fn pages(command: &Command, date: &str, directory: &Path) -> io::Result<()> {
@@ -74,27 +87,55 @@ fn pages(command: &Command, date: &str, directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "agent")]
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
     fn every_command_has_a_page_and_completions() {
         let directory = std::env::temp_dir().join(format!("ringfort-manual-{}", std::process::id()));
         write(&directory, "2026-01-01").unwrap();
-        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
-        let page = read("man/ringfort.1");
-        assert!(page.contains("ringfort") && page.contains("2026-01-01"), "{page}");
-        let mut pages = 1;
-        for sub in Cli::command().get_subcommands() {
-            assert!(read(&format!("man/ringfort-{}.1", sub.get_name())).contains(sub.get_name()));
-            assert!(read("completions/ringfort.bash").contains(sub.get_name()));
-            assert!(read("completions/_ringfort").contains(sub.get_name()));
-            assert!(read("completions/ringfort.fish").contains(sub.get_name()));
-            pages += 1;
+        for program in programs() {
+            let (name, directory) = (program.get_name(), directory.join(program.get_name()));
+            let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
+            let page = read(&format!("man/{name}.1"));
+            assert!(page.contains(name) && page.contains("2026-01-01"), "{page}");
+            let mut pages = 1;
+            for sub in program.get_subcommands().map(Command::get_name) {
+                assert!(read(&format!("man/{name}-{sub}.1")).contains(sub));
+                for file in [format!("{name}.bash"), format!("_{name}"), format!("{name}.fish")] {
+                    assert!(read(&format!("completions/{file}")).contains(sub), "{sub} in {file}");
+                }
+                pages += 1;
+            }
+            assert_eq!(fs::read_dir(directory.join("man")).unwrap().count(), pages);
+            let notices = read("doc/THIRD-PARTY-NOTICES");
+            assert!(notices.contains("Permission is hereby granted"));
+            let (own, other) = if name == "ringfort" { ("io-uring v", "tokio v") } else { ("tokio v", "io-uring v") };
+            assert!(notices.contains(own) && !notices.contains(other), "{notices}");
+            assert!(!notices.contains("proptest v"), "what only tests use is not passed on");
         }
-        assert_eq!(fs::read_dir(directory.join("man")).unwrap().count(), pages);
-        let notices = read("doc/THIRD-PARTY-NOTICES");
-        assert!(notices.contains("io-uring v") && notices.contains("Permission is hereby granted"));
-        assert!(!notices.contains("proptest v"), "what only tests use is not passed on");
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    /// The example of its options.
+    #[cfg(feature = "agent")]
+    #[test]
+    fn the_agent_understands_the_example() {
+        let mut run = ringfort_agent::cli::Cli::command();
+        let run = run.find_subcommand_mut("run").unwrap();
+        let known = |name: &str| run.get_arguments().find(|arg| arg.get_env().is_some_and(|env| env == name));
+        let mut words = vec!["ringfort-agent".to_owned(), "run".to_owned(), "wg0".to_owned()];
+        for line in include_str!("../../agent/wg0.agent").lines() {
+            // An option that is off is one as well.
+            let Some((name, value)) = line.trim_start_matches('#').split_once('=') else { continue };
+            if !name.starts_with(' ') {
+                let arg = known(name).unwrap_or_else(|| panic!("nobody reads {name}"));
+                words.push(format!("--{}={value}", arg.get_long().unwrap()));
+            }
+        }
+        assert!(words.len() > 9, "{words:?}");
+        ringfort_agent::cli::Cli::try_parse_from(words).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The licences of everything that is linked into the program, with the texts that their authors ask to pass on.
+//! The licences of everything that is linked into a program, with the texts that their authors ask to pass on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,12 +12,54 @@ use serde_json::Value;
 /// How files with the text of a licence begin.
 const NAMES: [&str; 4] = ["LICENSE", "LICENCE", "COPYING", "NOTICE"];
 
-/// One text for all crates of the gateway that are not ours, by name.
+/// A crate of somebody else.
+struct Crate {
+    licence: String,
+    repository: String,
+    /// Each file that has the text of a licence.
+    texts: Vec<String>,
+}
+
+/// One text for all crates of a program that are not ours, by name.
 ///
 /// # Errors
 /// Cargo's, or a crate that names no licence, or has no text of one.
-pub fn notices() -> io::Result<String> {
-    let linked = linked()?;
+pub fn notices(program: &str) -> io::Result<String> {
+    let crates = crates(program)?;
+    let mut all = format!("{program} contains these {} crates, each under its own licence.\n", crates.len());
+    // Most have the same texts, so each text is there once.
+    let mut by_text: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, one) in &crates {
+        if one.licence.is_empty() {
+            return Err(io::Error::other(format!("{name} names no licence")));
+        }
+        writeln!(all, "  {name}: {}", one.licence).expect("a string takes everything");
+        for text in texts(name, &crates)? {
+            by_text.entry(text).or_default().insert(name);
+        }
+    }
+    for (text, names) in by_text {
+        let names: Vec<_> = names.into_iter().collect();
+        write!(all, "\n{}\n{}\n\n{text}\n", "=".repeat(80), names.join(", ")).expect("a string takes everything");
+    }
+    Ok(all)
+}
+
+/// The texts of a crate's licence. One that comes without has that of another one of its repository.
+fn texts<'a>(name: &str, crates: &'a BTreeMap<String, Crate>) -> io::Result<&'a [String]> {
+    let one = &crates[name];
+    let is_sister = |other: &&Crate| other.repository == one.repository && other.licence == one.licence;
+    let sisters = crates.values().filter(|_| !one.repository.is_empty()).filter(is_sister);
+    std::iter::once(one)
+        .chain(sisters)
+        .map(|one| one.texts.as_slice())
+        .find(|texts| !texts.is_empty())
+        .ok_or_else(|| io::Error::other(format!("{name} comes without the text of its licence")))
+}
+
+/// By name and version.
+fn crates(program: &str) -> io::Result<BTreeMap<String, Crate>> {
+    let linked = linked(program)?;
     let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--locked"])?)?;
     let mut crates = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
@@ -25,31 +67,17 @@ pub fn notices() -> io::Result<String> {
         let name = format!("{} v{}", text("name"), text("version"));
         // A package without a source is one of this repository.
         if linked.contains(&name) && !package["source"].is_null() {
-            crates.insert(name, (text("license"), text("manifest_path")));
+            let manifest = text("manifest_path");
+            let texts = licence_texts(Path::new(&manifest).parent().expect("a manifest is in a directory"))?;
+            crates.insert(name, Crate { licence: text("license"), repository: text("repository"), texts });
         }
     }
-    let mut all = format!("Ringfort contains these {} crates, each under its own licence.\n", crates.len());
-    // Most have the same texts, so each text is there once.
-    let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (name, (licence, manifest)) in &crates {
-        if licence.is_empty() {
-            return Err(io::Error::other(format!("{name} names no licence")));
-        }
-        writeln!(all, "  {name}: {licence}").expect("a string takes everything");
-        for text in licence_texts(Path::new(manifest).parent().expect("a manifest is in a directory"))? {
-            texts.entry(text).or_default().insert(name.clone());
-        }
-    }
-    for (text, names) in texts {
-        let names: Vec<_> = names.into_iter().collect();
-        write!(all, "\n{}\n{}\n\n{text}\n", "=".repeat(80), names.join(", ")).expect("a string takes everything");
-    }
-    Ok(all)
+    Ok(crates)
 }
 
-/// Names and versions of what is linked into the gateway.
-fn linked() -> io::Result<BTreeSet<String>> {
-    let tree = ["tree", "--locked", "--package", "ringfort", "--edges", "normal", "--prefix", "none"];
+/// Names and versions of what is linked into the program.
+fn linked(program: &str) -> io::Result<BTreeSet<String>> {
+    let tree = ["tree", "--locked", "--package", program, "--edges", "normal", "--prefix", "none"];
     let lines = cargo(&tree)?;
     let names = lines.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
     Ok(names.filter(|name| !name.is_empty()).collect())

@@ -1,20 +1,20 @@
-//! The page of commands, of what the command line says of itself.
+//! The page of commands, of what command lines say of themselves.
 
-use clap::{Arg, Command, CommandFactory as _};
-use ringfort::cli::Cli;
+use clap::{Arg, Command};
 
 use super::paragraph::{item, paragraph, plain, sentence};
+use crate::programs;
 
-/// A section for the daemon, and one for each subcommand.
+/// A section for each program, followed by those of its subcommands.
 pub fn text() -> String {
-    let mut command = Cli::command().disable_help_subcommand(true);
-    command.build();
-    let mut text = section(&command);
-    for sub in command.get_subcommands() {
-        text.push('\n');
-        text.push_str(&section(sub));
+    let mut sections = Vec::new();
+    for program in programs() {
+        let mut program = program.disable_help_subcommand(true);
+        program.build();
+        sections.push(section(&program));
+        sections.extend(program.get_subcommands().map(section));
     }
-    text
+    sections.join("\n")
 }
 
 fn section(command: &Command) -> String {
@@ -63,6 +63,9 @@ fn argument(arg: &Arg) -> String {
     if arg.is_required_set() && !arg.is_positional() {
         text += " Required.";
     }
+    if let Some(variable) = arg.get_env() {
+        text += &format!(" Environment: `{}`.", variable.to_string_lossy());
+    }
     item(&text)
 }
 
@@ -89,8 +92,10 @@ mod tests {
     #[test]
     fn every_command_and_option_is_there() {
         let text = text();
-        for sub in Cli::command().get_subcommands() {
-            assert!(text.contains(&format!("## `ringfort {}`\n", sub.get_name())), "{text}");
+        for program in programs() {
+            for sub in program.get_subcommands() {
+                assert!(text.contains(&format!("## `{} {}`\n", program.get_name(), sub.get_name())), "{text}");
+            }
         }
         for part in [
             "`-f`, `--foreground`: ",
@@ -98,6 +103,7 @@ mod tests {
             "Default: `100M`.",
             "Default: sleep at once.",
             "Exit status",
+            "Environment: `RINGFORT_AGENT_TTL`.",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

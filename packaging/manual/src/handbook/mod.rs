@@ -38,7 +38,7 @@ fn with_region(page: &Page, inside: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
     use ringfort::cli::Cli;
     use ringfort_handbook::{How, pages as all_pages};
 
@@ -62,11 +62,17 @@ mod tests {
             for block in blocks.filter(|block| !matches!(block.how, How::Run { .. })) {
                 for one in block.commands() {
                     let words: Vec<&str> = one.command.split_whitespace().collect();
-                    let Some(at) = words.iter().position(|&word| word == "ringfort") else { continue };
+                    let Some(at) = words.iter().position(|word| ["ringfort", "ringfort-agent"].contains(word)) else {
+                        continue;
+                    };
                     // What follows may be the name of a package, or a path in a container.
                     let is_command = at == 0 || words[at - 1] == "gateway";
                     let line: Vec<&str> = words[at..].iter().copied().take_while(|&word| word != "|").collect();
-                    if is_command && let Err(error) = Cli::read(line) {
+                    let read = match words[at] {
+                        "ringfort" => Cli::read(line).err(),
+                        _ => ringfort_agent::cli::Cli::try_parse_from(line).err(),
+                    };
+                    if is_command && let Some(error) = read {
                         let prints = error.exit_code() == 0;
                         assert!(prints, "docs/src/{}:{}: {error}", page.file, one.line);
                     }
@@ -74,7 +80,7 @@ mod tests {
                 }
             }
         }
-        assert!(looked_at >= 5, "{looked_at}");
+        assert!(looked_at >= 9, "{looked_at}");
     }
 
     /// Where a page speaks of an option of the daemon, there is one.
