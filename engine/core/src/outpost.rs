@@ -25,7 +25,7 @@ pub trait Outpost: Debug + Send + Sync {
     /// Handshake messages must prove their addresses until then. Of strangers who do not, few need pass.
     fn set_loaded_until(&self, until: Time);
 
-    /// How many it has dropped for that. It wraps.
+    /// About how many it has dropped for that whose mac1 is right. It wraps.
     fn refused(&self) -> u32;
 
     /// A peer is here, as far as is known: what comes from there passes.

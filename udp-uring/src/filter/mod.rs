@@ -15,7 +15,8 @@
 //! * **Only floods are dropped.** Of what is worth nothing, some thousand pass in a second for each worker and kind of
 //!   check, divided among CPUs. So a stray datagram is seen by whoever looks on, and diagnosis hears of it.
 //! * **Under load**, initiations without mac2 get a cookie at best, and there are few of those. As many pass as a
-//!   worker has cookies for, twice over, and by the same rule. So nobody is dropped here who would get one there.
+//!   worker has cookies for, twice over, and by the same rule. So nobody is dropped here who would get one there. When
+//!   the budget is used up, mac1 is not looked at before: it is most of what a datagram costs here.
 //! * **What is not certain passes**: trains, which the kernel has merged; a mac2 of which any bit is set; indices while
 //!   the filter is not told of them; what came while a key was changed.
 //! * **Sessions that were lost are recovered by their data**, which has an unknown index. While that is wanted, data
@@ -94,7 +95,8 @@ pub enum Junk {
     OtherNode,
     /// The sender does not know the public key.
     BadMac1,
-    /// There is load, the sender has not proved its address, and there would be no cookie for it.
+    /// There is load, the sender has not proved its address, and there would be no cookie for it. Most of these were
+    /// not asked for mac1.
     CookieBudget,
 }
 
@@ -227,7 +229,7 @@ impl JunkFilter {
         self.shared.loaded_until.store(nanos, Relaxed);
     }
 
-    /// How many initiations were dropped for load. It wraps.
+    /// About how many initiations with a right mac1 were dropped for load. It wraps.
     #[must_use]
     pub fn refused(&self) -> u32 {
         self.shared.refused(self.programs.len()) as u32

@@ -192,6 +192,7 @@ impl Filter<'_> {
         marked.into_iter().for_each(|from| self.asm.land(from));
         self.junk_if(code::JUMP_UNLESS_EQUAL, LENGTH, INITIATION_LEN, Junk::BadLength);
         if self.parameters.has_mac1 {
+            self.drop_before_mac1(INITIATION_LEN - 2 * MAC_LEN);
             self.mac1(INITIATION_LEN - 2 * MAC_LEN);
             self.under_load(INITIATION_LEN - 2 * MAC_LEN);
         } else {

@@ -60,8 +60,10 @@ struct Budget {
     /// When all that have passed are paid for, and the same of those from where peers are.
     paid: AtomicU64,
     paid_for_peers: AtomicU64,
-    /// How many were dropped.
+    /// How many were dropped that know our key, by those of which that was looked at.
     refused: AtomicU64,
+    /// How many were to be dropped before that was looked at.
+    unseen: AtomicU64,
 }
 
 /// What one CPU counts for one worker: no other CPU writes to this line, or those beyond [`Lane::COUNT_MAX`] do.
@@ -142,7 +144,7 @@ impl Shared {
         &self.indices[(index.swap_bytes() >> 8) as usize % INDICES]
     }
 
-    /// How many initiations were dropped for load.
+    /// About how many initiations with a right mac1 were dropped for load.
     pub(super) fn refused(&self, workers: usize) -> u64 {
         self.budgets.iter().take(workers).map(|budget| budget.refused.load(Relaxed)).fold(0, u64::wrapping_add)
     }
@@ -197,6 +199,7 @@ pub(super) mod place {
     pub const PAID: i16 = offset_of!(Budget, paid) as i16;
     pub const PAID_FOR_PEERS: i16 = offset_of!(Budget, paid_for_peers) as i16;
     pub const REFUSED: i16 = offset_of!(Budget, refused) as i16;
+    pub const UNSEEN: i16 = offset_of!(Budget, unseen) as i16;
     /// In an allowance.
     pub const PASSED: i16 = offset_of!(Allowance, passed) as i16;
 

@@ -35,6 +35,8 @@ const UNPROVEN_NANOS: i32 = (1_000_000_000 / UNPROVEN_PER_SECOND) as i32;
 /// So many may pass at once. Of the second half, one of each place in a second.
 pub(super) const UNPROVEN_AT_ONCE: u64 = 128;
 const BURST_NANOS: i32 = UNPROVEN_AT_ONCE as i32 * UNPROVEN_NANOS;
+/// Of initiations beyond the budget, one of so many is asked for mac1. That one counts for all. A power of two.
+pub(super) const SAMPLE: u64 = 16;
 /// For so long a place was answered lately: a second.
 const LATELY: i32 = 1_000_000_000 >> MS_SHIFT;
 
@@ -106,9 +108,52 @@ impl Filter<'_> {
         [now, before]
     }
 
+    /// While there is load and the budget is used up, an initiation without mac2 is dropped whatever mac1 is, which
+    /// takes longer than all else. Some are asked all the same: load goes on by who knows our key, and not by junk.
+    pub(super) fn drop_before_mac1(&mut self, covered: i32) {
+        let go_on = std::mem::take(&mut self.to_pass);
+        self.unproven_under_load(covered);
+        self.source();
+        let mut to_mac1 = std::mem::replace(&mut self.to_pass, go_on);
+        to_mac1.push(self.within_budget(place::PAID, Filter::jump));
+        let of_peers = self.known_place();
+        let refused = self.jump();
+        of_peers.into_iter().for_each(|from| self.asm.land(from));
+        to_mac1.push(self.within_budget(place::PAID_FOR_PEERS, Filter::jump));
+        self.asm.land(refused);
+        self.asm.address(R1, place::budget(self.parameters.worker));
+        self.emit(code::LOAD_FIELD_64, R2, R1, place::UNSEEN, 0);
+        self.emit(code::ADD_CONSTANT, R2, 0, 0, 1);
+        self.emit(code::STORE_FIELD_64, R1, R2, place::UNSEEN, 0);
+        self.emit(code::AND_CONSTANT, R2, 0, 0, SAMPLE as i32 - 1);
+        to_mac1.push(self.emit(code::JUMP_IF_EQUAL, R2, 0, 0, 0));
+        self.drop_always(Junk::CookieBudget);
+        to_mac1.into_iter().for_each(|from| self.asm.land(from));
+    }
+
     /// While there is load, an initiation without mac2 gets a cookie at best. Workers make few of them, so of those who
     /// prove nothing few pass. The worker looks at mac2: here any bit in it is enough.
     pub(super) fn under_load(&mut self, covered: i32) {
+        self.unproven_under_load(covered);
+        self.source();
+        self.pass_within_budget(place::PAID);
+        let of_peers = self.known_place();
+        let refused = self.jump();
+        of_peers.into_iter().for_each(|from| self.asm.land(from));
+        self.pass_within_budget(place::PAID_FOR_PEERS);
+        self.asm.land(refused);
+        self.asm.address(R1, place::budget(self.parameters.worker));
+        self.emit(code::MOVE_CONSTANT, R2, 0, 0, SAMPLE as i32);
+        self.emit(code::ADD_TO_MEMORY, R1, R2, place::REFUSED, 0);
+        self.drop_always(Junk::CookieBudget);
+    }
+
+    fn jump(&mut self) -> usize {
+        self.emit(code::JUMP, 0, 0, 0, 0)
+    }
+
+    /// Passes unless there is load and mac2 is zero. NOW is the time.
+    fn unproven_under_load(&mut self, covered: i32) {
         self.call(KTIME_GET_BOOT_NS);
         self.emit(code::MOVE, NOW, R0, 0, 0);
         self.asm.address(R1, place::LOADED_UNTIL);
@@ -122,22 +167,24 @@ impl Filter<'_> {
             self.emit(code::LOAD_FIELD, R1, stack::END, stack::MAC + word, 0);
             self.pass_if(code::JUMP_UNLESS_EQUAL, R1, 0);
         }
-        self.source();
-        self.pass_within_budget(place::PAID);
-        let of_peers = self.known_place();
-        let refused = self.emit(code::JUMP, 0, 0, 0, 0);
-        of_peers.into_iter().for_each(|from| self.asm.land(from));
-        self.pass_within_budget(place::PAID_FOR_PEERS);
-        self.asm.land(refused);
-        self.asm.address(R1, place::budget(self.parameters.worker));
-        self.emit(code::MOVE_CONSTANT, R2, 0, 0, 1);
-        self.emit(code::ADD_TO_MEMORY, R1, R2, place::REFUSED, 0);
-        self.drop_always(Junk::CookieBudget);
     }
 
-    /// Passes as long as the worker's budget has something left, as `Cookies::take` of the data path does. Two CPUs at
-    /// once may let one more pass: nothing is lost by that.
+    /// Passes as long as the worker's budget has something left, and takes it: as `Cookies::take` of the data path. Two
+    /// CPUs at once may let one more pass: nothing is lost by that.
     fn pass_within_budget(&mut self, paid: i16) {
+        let jump = self.within_budget(paid, |filter| {
+            let (budget, paid_until, answered) = (R1, R2, R4);
+            filter.emit(code::ADD_CONSTANT, paid_until, 0, 0, UNPROVEN_NANOS);
+            filter.emit(code::STORE_FIELD_64, budget, paid_until, paid, 0);
+            filter.emit(code::STORE_FIELD, answered, NOW_MS, 0, 0);
+            filter.jump()
+        });
+        self.to_pass.push(jump);
+    }
+
+    /// Does what `then` emits if the worker's budget has something left. R1 points to the budget, R2 is until when it
+    /// is paid for, R4 points to when this place last passed.
+    fn within_budget(&mut self, paid: i16, then: impl FnOnce(&mut Self) -> usize) -> usize {
         let (budget, paid_until, owed, answered) = (R1, R2, R3, R4);
         self.asm.address(budget, place::budget(self.parameters.worker));
         self.emit(code::LOAD_FIELD_64, paid_until, budget, paid, 0);
@@ -161,11 +208,9 @@ impl Filter<'_> {
         self.emit(code::SUBTRACT_32, R0, R5, 0, 0);
         let lately = self.emit(code::JUMP_IF_BELOW, R0, 0, 0, LATELY);
         self.asm.land(is_cheap);
-        self.emit(code::ADD_CONSTANT, paid_until, 0, 0, UNPROVEN_NANOS);
-        self.emit(code::STORE_FIELD_64, budget, paid_until, paid, 0);
-        self.emit(code::STORE_FIELD, answered, NOW_MS, 0, 0);
-        self.pass();
+        let jump = then(self);
         self.asm.land(exhausted);
         self.asm.land(lately);
+        jump
     }
 }
