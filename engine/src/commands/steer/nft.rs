@@ -46,6 +46,8 @@ fn write(text: &mut String, owners: &Owners, devices: &BTreeSet<&str>, to: &str,
     of_index(text, "of_index_at_8", TOP_BYTE_OF_RESPONSE)?;
     text.push_str(
         "\tchain messages {\n\
+         \t\t# What goes through this machine is not for the gateway.\n\
+         \t\tfib daddr type != local return\n\
          \t\t# Passed on already: never again.\n\
          \t\tip ttl 1 return\n\
          \t\tip6 hoplimit 1 return\n\

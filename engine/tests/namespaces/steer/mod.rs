@@ -11,6 +11,7 @@
 
 mod xdp;
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
@@ -34,7 +35,7 @@ struct Lab {
     family: Family,
     gateways: [Gateway; 2],
     client: Namespace,
-    _bridge: Namespace,
+    bridge: Namespace,
 }
 
 fn shared(family: Family) -> IpAddr {
@@ -77,7 +78,7 @@ impl Lab {
         let client = Namespace::new().unwrap();
         join(&bridge, &client, "client", host(family, 2));
         client.ip(&format!("route add {} via {}", shared(family), host(family, 10))).unwrap();
-        Self { family, gateways, client, _bridge: bridge }
+        Self { family, gateways, client, bridge }
     }
 
     /// Loads the rules of a gateway that takes itself for `own`, and the other one for `node`.
@@ -154,6 +155,51 @@ fn each_message_goes_to_its_node(lab: &Lab) {
     let last_hop = lab.socket(1);
     last_hop.send(&message(4, 32, 4, 1)).unwrap();
     lab.await_drops("other_node", [9, 0]);
+}
+
+/// The first gateway is the way to a machine whose WireGuard has a port of the same number.
+fn what_goes_through_is_left_alone(lab: &Lab) {
+    let server = Namespace::new().unwrap();
+    join(&lab.bridge, &server, "server", host(lab.family, 3));
+    let (address, length) = match lab.family {
+        Family::V4 => (IpAddr::from([10, 213, 0, 1]), 32),
+        Family::V6 => (Ipv6Addr::new(0xfd00, 0x213, 0, 0, 0, 0, 0, 1).into(), 128),
+    };
+    server.add_address("lo", address, length).unwrap();
+    let through = &lab.gateways[0].namespace;
+    set_forwarding(through, true);
+    through.enter(|| {
+        for name in ["all", VETH] {
+            fs::write(format!("/proc/sys/net/ipv4/conf/{name}/send_redirects"), "0").unwrap();
+        }
+    });
+    through.ip(&format!("route add {address} via {}", host(lab.family, 3))).unwrap();
+    lab.client.ip(&format!("route add {address} via {}", host(lab.family, 10))).unwrap();
+    let theirs = server.enter(|| UdpSocket::bind(SocketAddr::new(address, PORT))).unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    let socket = lab.socket(64);
+    for (kind, len, index) in [(2, 92, 8), (3, 64, 4), (4, 96, 4)] {
+        let (message, mut buffer) = (message(kind, len, index, 1), [0; 128]);
+        socket.send_to(&message, SocketAddr::new(address, PORT)).unwrap();
+        let got = theirs.recv(&mut buffer).expect("it goes on to where it was sent");
+        assert_eq!(buffer[..got], message);
+    }
+}
+
+fn set_forwarding(namespace: &Namespace, is_on: bool) {
+    for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        namespace.enter(|| fs::write(format!("/proc/sys/net/{name}"), u8::from(is_on).to_string())).unwrap();
+    }
+}
+
+#[test]
+fn what_is_not_for_the_gateway_is_left_alone() {
+    for family in [Family::V4, Family::V6] {
+        let lab = Lab::new(family);
+        lab.steer(0, 0, 1);
+        what_goes_through_is_left_alone(&lab);
+        assert_eq!(lab.passed_on(0), 0, "{family:?}");
+    }
 }
 
 #[test]

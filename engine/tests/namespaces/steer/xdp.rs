@@ -10,7 +10,7 @@ use ringfort_testbed::command::output;
 use ringfort_testbed::netns::{Namespace, VETH, cable};
 use ringfort_testbed::{Family, janitor};
 
-use super::{Lab, each_message_goes_to_its_node, message};
+use super::{Lab, each_message_goes_to_its_node, message, set_forwarding, what_goes_through_is_left_alone};
 use crate::harness::us;
 
 /// Another cable between the gateways.
@@ -27,12 +27,6 @@ fn load(namespace: &Namespace, hook: &str, device: &str, options: &str) {
     namespace.run(&format!("ip -force link set dev {device} {hook} obj {} sec xdp", file.display())).unwrap();
     let shown = namespace.ip(&format!("link show dev {device}")).unwrap();
     assert!(shown.contains(&format!(" {hook} ")) && shown.contains("name ringfort_steer"), "{options}:\n{shown}");
-}
-
-fn set_forwarding(namespace: &Namespace, is_on: bool) {
-    for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        namespace.enter(|| fs::write(format!("/proc/sys/net/{name}"), u8::from(is_on).to_string())).unwrap();
-    }
 }
 
 /// Has a gateway ask for a neighbour.
@@ -84,6 +78,15 @@ fn each_message_goes_to_the_node_that_its_index_names() {
         lab.steer_by_xdp(0, 0, 1);
         lab.steer_by_xdp(1, 1, 0);
         each_message_goes_to_its_node(&lab);
+    }
+}
+
+#[test]
+fn what_is_not_for_the_gateway_is_left_alone() {
+    for family in [Family::V4, Family::V6] {
+        let lab = Lab::new(family);
+        lab.steer_by_xdp(0, 0, 1);
+        what_goes_through_is_left_alone(&lab);
     }
 }
 

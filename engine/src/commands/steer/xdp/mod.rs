@@ -1,12 +1,14 @@
 //! The rules as a program for the XDP hook, in front of all that the kernel does with a frame.
 //!
-//! A frame goes through three steps, and to the kernel as it is wherever one of them fails. So rules of nftables, or
-//! the counter `other_node`, have whatever the program does not pass on.
+//! A frame goes through four steps, and to the kernel as it is wherever one of them fails. So rules of nftables, or the
+//! counter `other_node`, have whatever the program does not pass on.
 //!
 //! 1. [`message`](Program::message): is it a message with a receiver index, and of which node?
-//! 2. [`look_up`](Program::look_up): the kernel's tables say how to reach that node's address, as for a packet that it
+//! 2. [`must_be_ours`](Program::must_be_ours): is it for this machine? What others send through it may be WireGuard, to
+//!    a port of the same number.
+//! 3. [`look_up`](Program::look_up): the kernel's tables say how to reach that node's address, as for a packet that it
 //!    forwards. It must be a neighbour that is known already: only the kernel can ask for one.
-//! 3. [`pass_on`](Program::pass_on): the frame gets that neighbour's address and a TTL of 1, and leaves.
+//! 4. [`pass_on`](Program::pass_on): the frame gets that neighbour's address and a TTL of 1, and leaves.
 
 mod object;
 
@@ -37,6 +39,9 @@ mod context {
 /// Functions of the kernel.
 const REDIRECT: i32 = 23;
 const FIB_LOOKUP: i32 = 69;
+
+/// Of the answers of `FIB_LOOKUP`: there is no way that the kernel would forward it on. It is for this machine.
+const NOT_FORWARDED: i32 = 4;
 
 /// Of `enum xdp_action`.
 const XDP_PASS: i32 = 2;
@@ -97,14 +102,31 @@ struct Form {
     len: i16,
     protocol: i16,
     ttl: i16,
+    destination: i16,
     /// Two bytes, and what to add to them.
     total_len: (i16, i32),
 }
 
-const V4: Form =
-    Form { ether_type: 0x0800, first: (0xff, 0x45), family: 2, len: 20, protocol: 9, ttl: 8, total_len: (2, 0) };
-const V6: Form =
-    Form { ether_type: 0x86dd, first: (0xf0, 0x60), family: 10, len: 40, protocol: 6, ttl: 7, total_len: (4, 40) };
+const V4: Form = Form {
+    ether_type: 0x0800,
+    first: (0xff, 0x45),
+    family: 2,
+    len: 20,
+    protocol: 9,
+    ttl: 8,
+    destination: 16,
+    total_len: (2, 0),
+};
+const V6: Form = Form {
+    ether_type: 0x86dd,
+    first: (0xf0, 0x60),
+    family: 10,
+    len: 40,
+    protocol: 6,
+    ttl: 7,
+    destination: 24,
+    total_len: (4, 40),
+};
 /// Of IPv4: offset and more fragments; the TTL is followed by the protocol and the checksum.
 const FRAGMENT: i16 = 6;
 const FRAGMENT_MASK: u16 = 0x3fff;
@@ -207,6 +229,7 @@ impl Program<'_> {
         self.asm.land(response);
         self.emit(code::AND_CONSTANT, R1, 0, 0, self.owners.mask().into());
         self.of_node(form);
+        self.must_be_ours(form);
         self.look_up(form);
         self.pass_on(form);
     }
@@ -236,31 +259,27 @@ impl Program<'_> {
         found.into_iter().for_each(|from| self.asm.land(from));
     }
 
-    /// Has the kernel say through which device and to which neighbour a packet to that address goes.
+    /// Goes on if the kernel would not forward the packet.
+    fn must_be_ours(&mut self, form: &Form) {
+        self.ask(form, |program| {
+            for at in (0..form.address_len()).step_by(4) {
+                program.emit(code::LOAD_FIELD, R1, FRAME, IP + form.destination + at, 0);
+                program.emit(code::STORE_FIELD, END, R1, lookup::DESTINATION + at, 0);
+            }
+        });
+        self.pass_if(code::JUMP_UNLESS_EQUAL, R0, 0, NOT_FORWARDED);
+    }
+
+    /// Has the kernel say through which device and to which neighbour a packet to the node goes.
     fn look_up(&mut self, form: &Form) {
-        self.emit(code::MOVE_CONSTANT, R1, 0, 0, 0);
-        for at in (lookup::PLACE..0).step_by(8) {
-            self.emit(code::STORE_FIELD_64, END, R1, at, 0);
-        }
-        self.emit(code::STORE_CONSTANT, END, 0, lookup::FAMILY, form.family | UDP << 8);
-        self.emit(code::LOAD_FIELD_16, R1, FRAME, IP + form.total_len.0, 0);
-        self.emit(code::BIG_ENDIAN, R1, 0, 0, 16);
-        self.emit(code::ADD_CONSTANT, R1, 0, 0, form.total_len.1);
-        self.emit(code::STORE_FIELD_16, END, R1, lookup::TOTAL_LEN, 0);
-        self.emit(code::LOAD_FIELD, R1, CONTEXT, context::INGRESS_IFINDEX, 0);
-        self.emit(code::STORE_FIELD, END, R1, lookup::IFINDEX, 0);
-        if form.family == V4.family {
-            self.emit(code::STORE_FIELD, END, ADDRESS, lookup::DESTINATION, 0);
-        } else {
-            self.emit(code::STORE_FIELD_64, END, ADDRESS, lookup::DESTINATION, 0);
-            self.emit(code::STORE_FIELD_64, END, ADDRESS_REST, lookup::DESTINATION + 8, 0);
-        }
-        self.emit(code::MOVE, R1, CONTEXT, 0, 0);
-        self.emit(code::MOVE, R2, END, 0, 0);
-        self.emit(code::ADD_CONSTANT, R2, 0, 0, lookup::PLACE.into());
-        self.emit(code::MOVE_CONSTANT, R3, 0, 0, lookup::LEN.into());
-        self.emit(code::MOVE_CONSTANT, R4, 0, 0, 0);
-        self.emit(code::CALL, 0, 0, 0, FIB_LOOKUP);
+        self.ask(form, |program| {
+            if form.family == V4.family {
+                program.emit(code::STORE_FIELD, END, ADDRESS, lookup::DESTINATION, 0);
+            } else {
+                program.emit(code::STORE_FIELD_64, END, ADDRESS, lookup::DESTINATION, 0);
+                program.emit(code::STORE_FIELD_64, END, ADDRESS_REST, lookup::DESTINATION + 8, 0);
+            }
+        });
         self.pass_if(code::JUMP_UNLESS_EQUAL, R0, 0, 0);
         // Behind a router the TTL would end it.
         if form.family == V4.family {
@@ -272,6 +291,28 @@ impl Program<'_> {
                 self.pass_if(code::JUMP_UNLESS_SAME, R1, half, 0);
             }
         }
+    }
+
+    /// Asks the kernel where the packet would go if it went to the address that `to` emits. R0 is the answer.
+    fn ask(&mut self, form: &Form, to: impl FnOnce(&mut Self)) {
+        self.emit(code::MOVE_CONSTANT, R1, 0, 0, 0);
+        for at in (lookup::PLACE..0).step_by(8) {
+            self.emit(code::STORE_FIELD_64, END, R1, at, 0);
+        }
+        self.emit(code::STORE_CONSTANT, END, 0, lookup::FAMILY, form.family | UDP << 8);
+        self.emit(code::LOAD_FIELD_16, R1, FRAME, IP + form.total_len.0, 0);
+        self.emit(code::BIG_ENDIAN, R1, 0, 0, 16);
+        self.emit(code::ADD_CONSTANT, R1, 0, 0, form.total_len.1);
+        self.emit(code::STORE_FIELD_16, END, R1, lookup::TOTAL_LEN, 0);
+        self.emit(code::LOAD_FIELD, R1, CONTEXT, context::INGRESS_IFINDEX, 0);
+        self.emit(code::STORE_FIELD, END, R1, lookup::IFINDEX, 0);
+        to(self);
+        self.emit(code::MOVE, R1, CONTEXT, 0, 0);
+        self.emit(code::MOVE, R2, END, 0, 0);
+        self.emit(code::ADD_CONSTANT, R2, 0, 0, lookup::PLACE.into());
+        self.emit(code::MOVE_CONSTANT, R3, 0, 0, lookup::LEN.into());
+        self.emit(code::MOVE_CONSTANT, R4, 0, 0, 0);
+        self.emit(code::CALL, 0, 0, 0, FIB_LOOKUP);
     }
 
     /// Rewrites the frame, and has it leave.
@@ -322,6 +363,11 @@ impl Program<'_> {
 }
 
 impl Form {
+    /// In bytes.
+    const fn address_len(&self) -> i16 {
+        if self.family == V4.family { 4 } else { 16 }
+    }
+
     fn address(&self, of: &NodeAddresses) -> Option<Address> {
         if self.family == V4.family { of.v4.map(Address::V4) } else { of.v6.map(Address::V6) }
     }
