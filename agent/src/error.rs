@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -38,6 +39,14 @@ pub enum AgentError {
     /// The agent has ended while it was asked.
     #[error("the agent for interface {0} has ended")]
     Ended(String),
+    /// The agent took the question, and says nothing.
+    #[error("the agent for interface {interface} does not answer within {} s: its log may say why", time.as_secs())]
+    Silent {
+        /// The interface.
+        interface: String,
+        /// How long it was waited for.
+        time: Duration,
+    },
     /// The system refuses something.
     #[error("cannot {what}: {source}")]
     System {
@@ -59,7 +68,11 @@ impl AgentError {
     pub const fn exit_status(&self) -> u8 {
         match self {
             Self::File { .. } | Self::Node(_) | Self::Options(_) => 2,
-            Self::RunsAlready(_) | Self::NotThere { .. } | Self::Ended(_) | Self::System { .. } => 1,
+            Self::RunsAlready(_)
+            | Self::NotThere { .. }
+            | Self::Ended(_)
+            | Self::Silent { .. }
+            | Self::System { .. } => 1,
         }
     }
 }

@@ -123,7 +123,7 @@ pub async fn set(interface: &str, ops: Vec<GatewayOp>) -> (Vec<(Vec<GatewayOp>, 
     let mut done = Vec::new();
     let mut waiting = vec![ops];
     while let Some(mut part) = waiting.pop() {
-        match request(interface, uapi::set(&part).as_str()).await {
+        match request(interface, uapi::set(&part).as_str(), |_| ()).await {
             Err(error) => return (done, Err(error)),
             Ok(0) => done.push((part, true)),
             Ok(_) if part.len() == 1 => done.push((part, false)),
@@ -136,17 +136,21 @@ pub async fn set(interface: &str, ops: Vec<GatewayOp>) -> (Vec<(Vec<GatewayOp>, 
     (done, Ok(()))
 }
 
-/// Has the gateway ask peers for new sessions that send under those of another gateway. False: it refuses, since it is
-/// an older one.
+/// Has the gateway ask peers for new sessions that send under those of another gateway. False: it does not, since it is
+/// down, or stands by, or does not know how.
 ///
 /// # Errors
 /// The gateway does not answer.
 pub async fn recover(interface: &str) -> io::Result<bool> {
-    Ok(request(interface, "recover=1\n\n").await? == 0)
+    let mut does_so = false;
+    let errno = request(interface, "recover=1\n\n", |line| {
+        does_so |= line.strip_prefix("recovery_s=").is_some_and(|seconds| seconds != "0");
+    });
+    Ok(errno.await? == 0 && does_so)
 }
 
-/// The error number of the answer, 0 if it is done.
-async fn request(interface: &str, text: &str) -> io::Result<i32> {
+/// The error number of the answer, 0 if it is done. `each` gets the lines before.
+async fn request(interface: &str, text: &str, mut each: impl FnMut(&str)) -> io::Result<i32> {
     let answer = async {
         let mut lines = Lines::ask(interface, text).await?;
         loop {
@@ -154,6 +158,7 @@ async fn request(interface: &str, text: &str) -> io::Result<i32> {
             if let Some(errno) = line.strip_prefix("errno=") {
                 return errno.parse().map_err(|_| io::ErrorKind::InvalidData.into());
             }
+            each(&line);
         }
     };
     timeout(PATIENCE, answer).await?

@@ -294,10 +294,14 @@ impl Agent {
         if connection == self.gateway_connection {
             self.is_setting = false;
         }
-        self.state.recovered(result.is_ok());
+        self.state.recovered(result.as_ref().ok().copied());
         match result {
             Ok(true) => log::info!("the gateway asks peers for sessions that send under those of others"),
-            Ok(false) => log::warn!("the gateway does not know how to recover sessions of others: it is an older one"),
+            Ok(false) => {
+                log::warn!(
+                    "the gateway does not ask for sessions of others: it is down, or stands by, or is an older one"
+                );
+            }
             Err(error) => {
                 let _ = self.restart_gateway.try_send(error);
             }

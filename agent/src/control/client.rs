@@ -1,6 +1,6 @@
 //! The side of the commands. They wait for one thing each, so they need no runtime.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,33 +19,32 @@ const NAMED_MAX: usize = 20;
 /// Prints what the agent knows.
 ///
 /// # Errors
-/// It does not answer.
+/// It does not answer, or the answer cannot be written.
 pub fn status(args: &StatusArgs) -> Result<ExitCode, AgentError> {
-    let status = Asking::ask(&args.interface, Request::Status)?.next(PATIENCE)?;
-    let text = status.map(|status| if args.json { json(&status) } else { words(&status) });
-    print(&text.unwrap_or_default());
+    let status = Asking::ask(&args.interface, Request::Status)?.first()?;
+    print(&if args.json { json(&status) } else { words(&status) })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Has the agent take peers again.
 ///
 /// # Errors
-/// It does not answer.
+/// It does not answer, or the answer cannot be written.
 pub fn resume(args: &ResumeArgs) -> Result<ExitCode, AgentError> {
-    Asking::ask(&args.interface, Request::Resume)?.next(PATIENCE)?;
-    print("peers are taken again\n");
+    Asking::ask(&args.interface, Request::Resume)?.first()?;
+    print("peers are taken again\n")?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Has the agent give all peers away, and waits until they are gone.
 ///
 /// # Errors
-/// It does not answer, or ends.
+/// It does not answer, or ends, or the answer cannot be written.
 pub fn drain(args: &DrainArgs) -> Result<ExitCode, AgentError> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout.into());
     let mut asking = Asking::ask(&args.interface, Request::Drain)?;
     // The first answer comes at once, however short the time is.
-    let mut status = asking.next(PATIENCE)?.ok_or_else(|| AgentError::Ended(args.interface.clone()))?;
+    let mut status = asking.first()?;
     while status.owned > 0 {
         let left = deadline.saturating_duration_since(Instant::now());
         match asking.next(left)? {
@@ -53,11 +52,7 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode, AgentError> {
             None => break,
         }
     }
-    if args.json {
-        print(&json(&status));
-    } else {
-        print(&left(&status));
-    }
+    print(&if args.json { json(&status) } else { left(&status) })?;
     Ok(if status.owned == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_ARE_LEFT) })
 }
 
@@ -84,6 +79,12 @@ impl Asking {
         Ok(Self { interface: interface.to_owned(), answers: BufReader::new(stream) })
     }
 
+    /// The first answer, which comes at once.
+    fn first(&mut self) -> Result<Status, AgentError> {
+        let answer = self.next(PATIENCE)?;
+        answer.ok_or_else(|| AgentError::Silent { interface: self.interface.clone(), time: PATIENCE })
+    }
+
     /// The next answer; `None` if there is none in this time.
     fn next(&mut self, patience: Duration) -> Result<Option<Status>, AgentError> {
         let deadline = Instant::now() + patience;
@@ -99,16 +100,22 @@ impl Asking {
                 Ok(0) => return Err(ended()),
                 Ok(_) if line.ends_with(b"\n") => return serde_json::from_slice(&line).map(Some).map_err(|_| ended()),
                 Ok(_) => return Err(ended()),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(source) => return Err(AgentError::System { what: "read what the agent says", source }),
             }
         }
     }
 }
 
-fn print(text: &str) {
-    // Whoever does not read it does not want it.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+/// Whoever closed the pipe has read what they wanted.
+fn print(text: &str) -> Result<(), AgentError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(AgentError::system("write to the standard output")(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn json(status: &Status) -> String {

@@ -274,6 +274,9 @@ impl State {
         let serves = self.context.serves();
         if serves != self.is_announced {
             self.is_announced = serves;
+            if serves {
+                self.begins_to_serve();
+            }
             for prefix in &self.announce {
                 if serves { self.routes.want(*prefix) } else { self.routes.unwant(*prefix) }
             }

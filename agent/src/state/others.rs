@@ -8,6 +8,8 @@
 //!   milliseconds what a lease takes seconds to tell.
 //! * **A node has no claims any more.** It has died and its lease has run out, or it was drained. Or all of its peers
 //!   have gone elsewhere, or have fallen silent. That looks the same, and to ask once too often costs nothing.
+//! * **This node begins to take peers**: the network leads some to it that have sessions elsewhere. A gateway that has
+//!   just started would ask by itself, and one that was drained would not.
 //!
 //! Every gateway is told where the peers of others are (`Peer::news_of_endpoint`), or it would not know whom to ask.
 
@@ -75,13 +77,18 @@ impl State {
             // It is back in a moment, perhaps as another process that goes on with its sessions.
             return false;
         }
-        // One that begins to serve does it by itself.
+        // One that begins to serve is asked then.
         std::mem::take(&mut self.others.must_recover) && self.context.is_open && self.context.serves()
     }
 
-    /// The gateway does so, or it did not answer.
-    pub fn recovered(&mut self, is_done: bool) {
-        self.counts.recoveries_total += u64::from(is_done);
-        self.others.must_recover |= !is_done;
+    /// This node takes peers from now on.
+    pub(super) fn begins_to_serve(&mut self) {
+        self.others.must_recover = true;
+    }
+
+    /// The gateway does so, or it refuses; `None`: it did not answer.
+    pub fn recovered(&mut self, does_so: Option<bool>) {
+        self.counts.recoveries_total += u64::from(does_so == Some(true));
+        self.others.must_recover |= does_so.is_none();
     }
 }

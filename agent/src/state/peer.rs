@@ -240,7 +240,9 @@ impl Peer {
     /// them for one. It does not without a reason, unless it has to keep the peer's session alive itself. So of such a
     /// peer it does not hear before the peer has lost its node.
     fn news_of_endpoint(&self, context: &Context) -> Option<(SocketAddr, Option<IpAddr>)> {
-        let keeps_alive = self.wanted.as_ref().is_some_and(|wanted| wanted.persistent_keepalive_s > 0);
+        // That of a peer that etcd does not have is the operator's.
+        let settings = self.wanted.as_ref().or(self.actual.as_ref().map(|actual| &actual.settings));
+        let keeps_alive = settings.is_some_and(|settings| settings.persistent_keepalive_s > 0);
         let is_harmless = !context.is_active || !keeps_alive || self.claim.is_none();
         self.elsewhere.filter(|(endpoint, _)| is_harmless && !self.is_owned() && self.told != Some(*endpoint))
     }

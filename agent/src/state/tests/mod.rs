@@ -5,6 +5,7 @@ mod others;
 mod peers;
 
 use super::*;
+use crate::value::Settings;
 
 const MS: i64 = 1_000_000;
 const LEASE: i64 = 7;
@@ -42,11 +43,29 @@ impl Node {
     fn ready() -> Self {
         let mut node = Self::with(false);
         node.open(&[]);
-        node.state.lease(Some(LEASE));
-        node.state.etcd_list();
-        node.state.etcd_list_ended(10);
-        node.state.routes.set_installed([]);
+        node.begin();
         node
+    }
+
+    /// One that leaves peer 9 alone, which the file of its gateway has.
+    fn with_one_of_a_file(persistent_keepalive_s: u16) -> Self {
+        let mut node = Self::with(true);
+        node.state.gateway_opened();
+        let settings = Settings { persistent_keepalive_s, ..Settings::default() };
+        node.state.gateway_has([Had { peer: key(9), settings }]);
+        node.state.gateway_has_no_more();
+        node.state.gateway_role(true);
+        node.state.sessions_complete();
+        node.begin();
+        node
+    }
+
+    fn begin(&mut self) {
+        self.state.lease(Some(LEASE));
+        self.state.etcd_list();
+        self.state.etcd_list_ended(10);
+        self.state.routes.set_installed([]);
+        assert!(self.recovers(), "it begins to take peers");
     }
 
     /// One that is ready, has peers 1 and 2, and has claimed the first.
@@ -128,7 +147,7 @@ impl Node {
     fn recovers(&mut self) -> bool {
         let is_asked = self.state.poll_recovery();
         if is_asked {
-            self.state.recovered(true);
+            self.state.recovered(Some(true));
         }
         is_asked
     }

@@ -39,6 +39,15 @@ fn a_gateway_that_keeps_sessions_alive_is_told_of_those_that_nobody_has() {
 }
 
 #[test]
+fn so_is_one_whose_keepalives_are_of_its_own_file() {
+    let mut node = Node::with_one_of_a_file(25);
+    node.claims(9, "b", MS);
+    assert!(node.set().is_empty(), "it would ask for a session at once, and take the peer");
+    node.unclaims(9);
+    assert_eq!(node.set(), ["tell 9 198.51.100.9:9 Some(192.0.2.100)"]);
+}
+
+#[test]
 fn a_node_that_has_lost_its_last_claim_leaves_peers_to_be_asked_for() {
     let mut node = Node::ready();
     node.put(1, ONE);
@@ -54,7 +63,7 @@ fn a_node_that_has_lost_its_last_claim_leaves_peers_to_be_asked_for() {
     node.unclaims(2);
     assert!(node.recovers());
     assert!(!node.recovers(), "once");
-    assert_eq!(node.state.counts().recoveries_total, 1);
+    assert_eq!(node.state.counts().recoveries_total, 2, "with that of the beginning");
 
     // The same in a list, after nothing was heard of etcd.
     node.claims(1, "b", MS);
@@ -94,7 +103,7 @@ fn a_gateway_recovers_when_it_can_be_told() {
     assert!(!node.recovers(), "it is replaced by another process, which goes on");
     node.open(&[1]);
     assert!(node.state.poll_recovery());
-    node.state.recovered(false);
+    node.state.recovered(None);
     assert!(node.recovers(), "it did not answer");
 
     let mut node = orphaned();
@@ -102,12 +111,16 @@ fn a_gateway_recovers_when_it_can_be_told() {
     node.unclaims(1);
     assert!(!node.recovers(), "it stands by");
     node.state.gateway_role(true);
-    assert!(!node.recovers(), "and does it by itself");
+    assert!(node.recovers() && !node.recovers(), "it serves now, and so flows come to it: once");
 
     let mut node = orphaned();
     node.state.drain(true);
     node.unclaims(1);
     assert!(!node.recovers(), "whoever is drained wants nobody");
+    node.state.drain(false);
+    assert!(node.recovers(), "it has not asked those that come to it now");
+    node.state.drain(false);
+    assert!(!node.recovers());
 
     let mut node = orphaned();
     node.state.gateway_closed();
@@ -115,7 +128,10 @@ fn a_gateway_recovers_when_it_can_be_told() {
     node.unclaims(1);
     assert!(!node.recovers());
     node.open(&[1]);
-    assert!(!node.recovers(), "a new one does it by itself");
+    assert!(node.state.poll_recovery(), "flows come to the new one");
+    let before = node.state.counts().recoveries_total;
+    node.state.recovered(Some(false));
+    assert_eq!((node.recovers(), node.state.counts().recoveries_total), (false, before), "it has refused");
 }
 
 #[test]
