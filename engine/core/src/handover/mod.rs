@@ -31,7 +31,7 @@ use part::{Count, Fill, Malformed, Part, Sink, Source, parts};
 const MAGIC: [u8; 8] = *b"ringfort";
 /// Which order of which fields this program writes, and the only one that it reads. Any change of a part is another
 /// version: what is not understood to the last byte must not be used.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Magic, version, bytes of the body, and their checksum.
 pub const HEADER_LEN: usize = 8 + 4 + 8 + KEY_LEN;
 
