@@ -12,12 +12,13 @@
 //! There is one capture at a time. It ends with its limits, with its client, or with the gateway. Keys are never
 //! written; what is in the tunnel is, unless only the ciphertext was asked for.
 
+mod end;
 mod names;
 mod pcapng;
 mod recorder;
 mod shared;
 
-pub use recorder::{Recorder, Subject};
+pub use recorder::{LAST_WORK, Recorder, Subject};
 pub use shared::Shared;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfort_path::Order;
 use ringfort_path::tap::{Direction, Filter, Seen, Side, TapReader, outer_header, tap};
 
+use super::end::End;
 use super::names::Names;
 use super::pcapng::{self, Packet, Statistics};
 use super::{Request, SIDES, Shared};
@@ -26,6 +27,8 @@ const TAPS_PATIENCE: Duration = Duration::from_secs(1);
 const TAPS_INTERVAL: Duration = Duration::from_millis(1);
 /// For the client to read the rest, once the capture has ended.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+/// From when a recorder is told to end until it has: longer than all that it waits for.
+pub const LAST_WORK: Duration = TAPS_PATIENCE.saturating_add(LAST_WRITES).saturating_add(Duration::from_secs(1));
 /// What precedes the file: control's answer to the request.
 const ACCEPTED: &[u8] = b"capture=1\nerrno=0\n\n";
 
@@ -38,17 +41,6 @@ pub struct Subject {
     pub filter: Filter,
     /// Who asked, for the log.
     pub client: String,
-}
-
-/// Why a capture ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Asked,
-    ClientGone,
-    Time,
-    Count,
-    Bytes,
-    Gateway,
 }
 
 /// A capture that is under way.
@@ -337,6 +329,7 @@ impl Recorder {
     /// Writes what is left, and the sums.
     fn finish(&mut self, end: End) {
         let deadline = Instant::now() + LAST_WRITES;
+        let stall = end.stall().unwrap_or(LAST_WRITES);
         let mut more = !matches!(end, End::Count | End::Bytes);
         loop {
             if more {
@@ -345,7 +338,7 @@ impl Recorder {
             if !more {
                 break;
             }
-            if !self.flush_until(deadline) {
+            if !self.flush_until(deadline, stall) {
                 return;
             }
         }
@@ -354,18 +347,22 @@ impl Recorder {
             let counted = self.counted(side);
             pcapng::statistics(&mut self.out, side as u32, [self.started, ended], &counted);
         }
-        while self.unwritten() > 0 && self.flush_until(deadline) {}
+        while self.unwritten() > 0 && self.flush_until(deadline, stall) {}
     }
 
-    /// Writes something, and waits until the client takes it. False: the client is gone, or the time is over.
-    fn flush_until(&mut self, deadline: Instant) -> bool {
+    /// Writes something, and waits until the client takes it. False: the client is gone or reads nothing, or the time
+    /// is over.
+    fn flush_until(&mut self, deadline: Instant, stall: Duration) -> bool {
         if self.flush().is_err() {
             return false;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if self.unwritten() > 0 {
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            let _ = poll(&mut [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)], timeout);
+            let timeout = PollTimeout::try_from(left.min(stall)).unwrap_or(PollTimeout::ZERO);
+            // An interrupted one has waited for less.
+            if poll(&mut [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)], timeout) == Ok(0) {
+                return false;
+            }
         }
         !left.is_zero()
     }
@@ -379,18 +376,10 @@ impl Recorder {
     }
 
     fn log(&self, end: End) {
-        let why = match end {
-            End::Asked => "was ended by its client",
-            End::ClientGone => "ended, as its client is gone",
-            End::Time => "ended, as its time is over",
-            End::Count => "ended with the last packet that was asked for",
-            End::Bytes => "ended, as its file is as large as was asked for",
-            End::Gateway => "ended with the gateway",
-        };
         let lost: u64 = SIDES.iter().map(|&side| self.counted(side).lost).sum();
         let [plain, cipher] = self.written;
         log::info!(
-            "the capture for {} {why}: {plain} packets of plaintext, {cipher} of ciphertext, {lost} lost",
+            "the capture for {} {end}: {plain} packets of plaintext, {cipher} of ciphertext, {lost} lost",
             self.subject.client
         );
     }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use ringfort_core::crypto::PublicKey;
@@ -13,12 +13,9 @@ use ringfort_core::device::Device;
 use ringfort_path::tap::Tap;
 
 use super::key_text;
-use crate::capture::{MEMORY_MAX, PEERS_MAX, Recorder, Request, Shared, Subject};
+use crate::capture::{LAST_WORK, MEMORY_MAX, PEERS_MAX, Recorder, Request, Shared, Subject};
 use crate::queues::Queues;
 use crate::sandbox::{self, Role};
-
-/// For a recorder to write what is left and its sums when the gateway ends, and for its client to read them.
-const LAST_WORK: Duration = Duration::from_secs(6);
 
 /// The capture that is under way, if there is one.
 #[derive(Debug)]
