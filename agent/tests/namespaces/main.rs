@@ -171,8 +171,15 @@ fn a_drained_node_has_nobody_once_they_are_elsewhere() {
         assert_eq!((drain.status.code(), &status["owned"], &status["draining"]), (Some(0), &0.into(), &true.into()));
     });
     assert!(cluster.is_at(0, 1) && second.routes().len() == 2);
+    let asked = || first.status()["totals"]["recoveries"].as_u64().unwrap();
+    let before = asked();
     assert!(first.command("resume", "").status.success());
     eventually("it announces its address again", || first.routes() == ["192.0.2.1"]);
+    // The network may lead peers of others to it now. Their sessions are elsewhere.
+    eventually("it has its gateway ask them", || asked() > before);
+    cluster.move_to(0);
+    cluster.clients[0].reaches_gateway();
+    eventually("the claim has moved", || cluster.is_at(0, 0));
 }
 
 #[test]
