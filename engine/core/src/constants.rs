@@ -31,6 +31,9 @@ pub const AES_GCM_REKEY_AFTER_MESSAGES: u64 = 1 << 28;
 
 /// Age at which the responder's cookie secret is replaced, and at which an initiator stops using a cookie.
 pub const COOKIE_SECRET_MAX_AGE: Duration = Duration::from_secs(120);
+/// After a responder has another cookie secret, the former one counts for so long. Who got a cookie just before uses it
+/// after [`REKEY_TIMEOUT`], and may lose that message.
+pub const COOKIE_SECRET_RETIREMENT: Duration = Duration::from_secs(2 * REKEY_TIMEOUT.as_secs() + 1);
 
 // WireGuard paper, section 5.4.6: what a transport packet's plaintext is padded to.
 

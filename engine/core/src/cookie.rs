@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::constants::COOKIE_SECRET_MAX_AGE;
+use crate::constants::{COOKIE_SECRET_MAX_AGE, COOKIE_SECRET_RETIREMENT};
 use crate::crypto::{KEY_LEN, Key, MacKey, PublicKey, hash, mac, xaead_open, xaead_seal};
 use crate::drops;
 use crate::handover::part::{Malformed, Part, Sink, Source, parts};
@@ -30,6 +30,8 @@ pub struct CookieChecker {
     secret: Key,
     /// When the secret was drawn; nothing before the first cookie was asked for.
     secret_born: Option<Time>,
+    /// The secret before, and until when it counts.
+    former: Option<(Key, Time)>,
 }
 
 /// The nonce of a cookie reply: no two replies of one device may have the same, since all are sealed with one key.
@@ -41,7 +43,7 @@ impl CookieChecker {
     /// Checks messages that are meant for the owner of `local`.
     pub fn new(local: &PublicKey) -> Self {
         let (mac1_key, cookie_key) = mac_keys(local);
-        Self { mac1_key: MacKey::new(&mac1_key), cookie_key, secret: Key::zeroed(), secret_born: None }
+        Self { mac1_key: MacKey::new(&mac1_key), cookie_key, secret: Key::zeroed(), secret_born: None, former: None }
     }
 
     /// Whether the sender of a handshake message knows our public key. Constant in time, and the first thing to ask.
@@ -59,7 +61,10 @@ impl CookieChecker {
             return false;
         }
         let covered = &message[..message.len() - MAC_LEN];
-        mac(&self.cookie_for(remote).0, &[covered]).ct_eq(&macs[MAC_LEN..]).into()
+        let is_of =
+            |secret: &Key| -> bool { mac(&cookie(secret, remote).0, &[covered]).ct_eq(&macs[MAC_LEN..]).into() };
+        let former = self.former.as_ref().filter(|(_, until)| now < *until);
+        is_of(&self.secret) || former.is_some_and(|(secret, _)| is_of(secret))
     }
 
     /// Answers a handshake message with a cookie for its sender, who said to be known as `sender_index`.
@@ -96,7 +101,7 @@ impl CookieChecker {
     ) -> Result<CookieReply, drops::DropReason> {
         let (_, macs) = split_macs(message).ok_or(drops::DropReason::BadLength)?;
         let mut encrypted_cookie = [0; MAC_LEN + TAG_LEN];
-        let cookie = self.cookie_for(remote);
+        let cookie = cookie(&self.secret, remote);
         xaead_seal(&self.cookie_key, &nonce, &cookie.0, &macs[..MAC_LEN], &mut encrypted_cookie);
         Ok(CookieReply {
             message_type: u32::from(TYPE_COOKIE_REPLY).into(),
@@ -124,6 +129,9 @@ impl CookieChecker {
     }
 
     fn draw_secret(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Time {
+        // Who was given a cookie just now must not have to ask again.
+        let is_recent = self.secret_ends().is_some_and(|end| now < end + COOKIE_SECRET_RETIREMENT);
+        self.former = is_recent.then(|| (Key::copy_of(self.secret.as_bytes()), now + COOKIE_SECRET_RETIREMENT));
         rng.fill_bytes(self.secret.as_mut_bytes());
         self.secret_born = Some(now);
         now + COOKIE_SECRET_MAX_AGE
@@ -138,16 +146,15 @@ impl CookieChecker {
     pub fn secret_ends(&self) -> Option<Time> {
         self.secret_born.map(|born| born + COOKIE_SECRET_MAX_AGE)
     }
+}
 
-    /// MAC(secret, address ‖ port). IPv4 and IPv6 differ in length, so no address means two endpoints.
-    fn cookie_for(&self, remote: SocketAddr) -> Cookie {
-        let port = remote.port().to_be_bytes();
-        let secret = self.secret.as_bytes();
-        Cookie(match remote.ip() {
-            IpAddr::V4(v4) => mac(secret, &[&v4.octets(), &port]),
-            IpAddr::V6(v6) => mac(secret, &[&v6.octets(), &port]),
-        })
-    }
+/// MAC(secret, address ‖ port). IPv4 and IPv6 differ in length, so no address means two endpoints.
+fn cookie(secret: &Key, remote: SocketAddr) -> Cookie {
+    let (secret, port) = (secret.as_bytes(), remote.port().to_be_bytes());
+    Cookie(match remote.ip() {
+        IpAddr::V4(v4) => mac(secret, &[&v4.octets(), &port]),
+        IpAddr::V6(v6) => mac(secret, &[&v6.octets(), &port]),
+    })
 }
 
 /// What a [`CookieGenerator`] has been told.
@@ -230,9 +237,15 @@ impl CookieGenerator {
 
 impl Clone for CookieChecker {
     fn clone(&self) -> Self {
-        let Self { mac1_key, cookie_key, secret, secret_born } = self;
-        let secret = Key::copy_of(secret.as_bytes());
-        Self { mac1_key: mac1_key.clone(), cookie_key: *cookie_key, secret, secret_born: *secret_born }
+        let Self { mac1_key, cookie_key, secret, secret_born, former } = self;
+        let copy = |secret: &Key| Key::copy_of(secret.as_bytes());
+        Self {
+            mac1_key: mac1_key.clone(),
+            cookie_key: *cookie_key,
+            secret: copy(secret),
+            secret_born: *secret_born,
+            former: former.as_ref().map(|(secret, until)| (copy(secret), *until)),
+        }
     }
 }
 

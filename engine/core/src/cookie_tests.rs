@@ -5,6 +5,7 @@ use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
+use crate::constants::{REKEY_TIMEOUT, REKEY_TIMEOUT_JITTER_MAX};
 use crate::crypto::PrivateKey;
 use crate::test_support::{SeededRng, hex, hex_array};
 use crate::wire::HandshakeInitiation;
@@ -118,7 +119,28 @@ fn the_secret_changes_after_two_minutes() {
     let old = exchange.message.clone();
     exchange.get_cookie(end, "192.0.2.1:1");
     assert!(exchange.mac2_valid(end, "192.0.2.1:1"), "the new cookie counts");
-    assert!(!exchange.checker.verify_mac2(end, address("192.0.2.1:1"), &old), "the old one does not come back");
+    // So does the old one, for who was given it just before: once, and once more if that message is lost.
+    let counts = |exchange: &Exchange, at| exchange.checker.verify_mac2(at, address("192.0.2.1:1"), &old);
+    let retry = end + (REKEY_TIMEOUT + REKEY_TIMEOUT_JITTER_MAX) * 2;
+    assert!(counts(&exchange, retry) && exchange.mac2_valid(retry, "192.0.2.1:1"));
+    assert!(!exchange.checker.verify_mac2(retry, address("192.0.2.2:1"), &old), "of another address");
+    let retired = end + COOKIE_SECRET_RETIREMENT;
+    assert!(!counts(&exchange, retired), "then it does not");
+    // A gate has a copy of both.
+    assert!(exchange.checker.clone().verify_mac2(retry, address("192.0.2.1:1"), &old));
+    exchange.checker.secret_for(retired, COOKIE_SECRET_MAX_AGE, &mut exchange.rng);
+    assert!(exchange.mac2_valid(retired, "192.0.2.1:1") && !counts(&exchange, end), "nor does it come back");
+}
+
+#[test]
+fn a_secret_that_nobody_has_a_cookie_of_any_more_is_forgotten() {
+    let mut exchange = Exchange::new();
+    exchange.get_cookie(START, "192.0.2.1:1");
+    let old = exchange.message.clone();
+    let later = START + COOKIE_SECRET_MAX_AGE + COOKIE_SECRET_RETIREMENT;
+    exchange.reply(later, "192.0.2.1:1");
+    assert!(!exchange.checker.verify_mac2(later, address("192.0.2.1:1"), &old));
+    assert!(exchange.checker.former.is_none());
 }
 
 #[test]
