@@ -50,7 +50,8 @@ drops! {
     BadMac1 = "bad_mac1",
     /// Under load, mac2 was absent or wrong: a cookie reply went out instead of a handshake.
     CookieRequired = "cookie_required",
-    /// Under load, mac2 was absent or wrong, and no more cookie replies could leave at that moment.
+    /// Under load, mac2 was absent or wrong, and no more cookie replies could leave at that moment. In a flood, mac1 is
+    /// not looked at before.
     CookieBudget = "cookie_budget",
     /// The source address sent more handshake messages than it may while we are under load.
     RateLimited = "rate_limited",
