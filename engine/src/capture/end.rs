@@ -15,8 +15,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// After how long a client that reads nothing is not waited for any more, if that is before the time is over. A
-    /// gateway that ends has others who wait for that.
+    /// How long a client that reads nothing is waited for, if not to the end. Others wait for a gateway that ends.
     pub(super) const fn stall(self) -> Option<Duration> {
         match self {
             Self::Gateway => Some(Duration::from_millis(500)),

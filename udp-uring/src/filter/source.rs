@@ -108,19 +108,14 @@ impl Filter<'_> {
         [now, before]
     }
 
-    /// While there is load and the budget is used up, an initiation without mac2 is dropped whatever mac1 is, which
-    /// takes longer than all else. Some are asked all the same: load goes on by who knows our key, and not by junk.
+    /// Under load, once the budget is used up, what has no mac2 is dropped before mac1 is looked at: it takes longest.
+    /// Some are asked all the same: load goes on by who knows our key, and not by junk.
     pub(super) fn drop_before_mac1(&mut self, covered: i32) {
         let go_on = std::mem::take(&mut self.to_pass);
         self.unproven_under_load(covered);
-        self.source();
+        let left = self.within_budgets(|filter, _| filter.jump());
         let mut to_mac1 = std::mem::replace(&mut self.to_pass, go_on);
-        to_mac1.push(self.within_budget(place::PAID, Filter::jump));
-        let of_peers = self.known_place();
-        let refused = self.jump();
-        of_peers.into_iter().for_each(|from| self.asm.land(from));
-        to_mac1.push(self.within_budget(place::PAID_FOR_PEERS, Filter::jump));
-        self.asm.land(refused);
+        to_mac1.extend(left);
         self.asm.address(R1, place::budget(self.parameters.worker));
         self.emit(code::LOAD_FIELD_64, R2, R1, place::UNSEEN, 0);
         self.emit(code::ADD_CONSTANT, R2, 0, 0, 1);
@@ -135,13 +130,8 @@ impl Filter<'_> {
     /// prove nothing few pass. The worker looks at mac2: here any bit in it is enough.
     pub(super) fn under_load(&mut self, covered: i32) {
         self.unproven_under_load(covered);
-        self.source();
-        self.pass_within_budget(place::PAID);
-        let of_peers = self.known_place();
-        let refused = self.jump();
-        of_peers.into_iter().for_each(|from| self.asm.land(from));
-        self.pass_within_budget(place::PAID_FOR_PEERS);
-        self.asm.land(refused);
+        let taken = self.within_budgets(Self::take);
+        self.to_pass.extend(taken);
         self.asm.address(R1, place::budget(self.parameters.worker));
         self.emit(code::MOVE_CONSTANT, R2, 0, 0, SAMPLE as i32);
         self.emit(code::ADD_TO_MEMORY, R1, R2, place::REFUSED, 0);
@@ -169,22 +159,32 @@ impl Filter<'_> {
         }
     }
 
-    /// Passes as long as the worker's budget has something left, and takes it: as `Cookies::take` of the data path. Two
-    /// CPUs at once may let one more pass: nothing is lost by that.
-    fn pass_within_budget(&mut self, paid: i16) {
-        let jump = self.within_budget(paid, |filter| {
-            let (budget, paid_until, answered) = (R1, R2, R4);
-            filter.emit(code::ADD_CONSTANT, paid_until, 0, 0, UNPROVEN_NANOS);
-            filter.emit(code::STORE_FIELD_64, budget, paid_until, paid, 0);
-            filter.emit(code::STORE_FIELD, answered, NOW_MS, 0, 0);
-            filter.jump()
-        });
-        self.to_pass.push(jump);
+    /// Does what `then` emits if the worker's budget has something left, or its budget for places of peers if a peer
+    /// may be there. Goes on if not. `then` gets which, and ends with a jump.
+    fn within_budgets(&mut self, then: fn(&mut Self, i16) -> usize) -> [usize; 2] {
+        self.source();
+        let of_all = self.within_budget(place::PAID, then);
+        let known = self.known_place();
+        let refused = self.jump();
+        known.into_iter().for_each(|from| self.asm.land(from));
+        let of_peers = self.within_budget(place::PAID_FOR_PEERS, then);
+        self.asm.land(refused);
+        [of_all, of_peers]
+    }
+
+    /// Takes of a budget that has something left, as `Cookies::take` of the data path does. Two CPUs at once may take
+    /// one too many: nothing is lost by that.
+    fn take(&mut self, paid: i16) -> usize {
+        let (budget, paid_until, answered) = (R1, R2, R4);
+        self.emit(code::ADD_CONSTANT, paid_until, 0, 0, UNPROVEN_NANOS);
+        self.emit(code::STORE_FIELD_64, budget, paid_until, paid, 0);
+        self.emit(code::STORE_FIELD, answered, NOW_MS, 0, 0);
+        self.jump()
     }
 
     /// Does what `then` emits if the worker's budget has something left. R1 points to the budget, R2 is until when it
     /// is paid for, R4 points to when this place last passed.
-    fn within_budget(&mut self, paid: i16, then: impl FnOnce(&mut Self) -> usize) -> usize {
+    fn within_budget(&mut self, paid: i16, then: fn(&mut Self, i16) -> usize) -> usize {
         let (budget, paid_until, owed, answered) = (R1, R2, R3, R4);
         self.asm.address(budget, place::budget(self.parameters.worker));
         self.emit(code::LOAD_FIELD_64, paid_until, budget, paid, 0);
@@ -208,7 +208,7 @@ impl Filter<'_> {
         self.emit(code::SUBTRACT_32, R0, R5, 0, 0);
         let lately = self.emit(code::JUMP_IF_BELOW, R0, 0, 0, LATELY);
         self.asm.land(is_cheap);
-        let jump = then(self);
+        let jump = then(self, paid);
         self.asm.land(exhausted);
         self.asm.land(lately);
         jump

@@ -50,12 +50,8 @@ impl Node {
     /// One that leaves peer 9 alone, which the file of its gateway has.
     fn with_one_of_a_file(persistent_keepalive_s: u16) -> Self {
         let mut node = Self::with(true);
-        node.state.gateway_opened();
         let settings = Settings { persistent_keepalive_s, ..Settings::default() };
-        node.state.gateway_has([Had { peer: key(9), settings }]);
-        node.state.gateway_has_no_more();
-        node.state.gateway_role(true);
-        node.state.sessions_complete();
+        node.open_with([Had { peer: key(9), settings }]);
         node.begin();
         node
     }
@@ -81,8 +77,12 @@ impl Node {
 
     /// The gateway is there, and has these peers, without sessions.
     fn open(&mut self, peers: &[u8]) {
+        self.open_with(peers.iter().map(|peer| Had { peer: key(*peer), settings: Settings::default() }));
+    }
+
+    fn open_with(&mut self, peers: impl IntoIterator<Item = Had>) {
         self.state.gateway_opened();
-        self.state.gateway_has(peers.iter().map(|peer| Had { peer: key(*peer), settings: Default::default() }));
+        self.state.gateway_has(peers);
         self.state.gateway_has_no_more();
         self.state.gateway_role(true);
         self.state.sessions_complete();
