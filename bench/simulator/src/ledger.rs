@@ -24,6 +24,7 @@ pub struct Ledger {
     /// Everything offered from here on arrives.
     complete: Time,
     moves: Vec<Move>,
+    spreads: Vec<Spread>,
     /// Packets offered, and arrived.
     pub offered: u64,
     /// See there.
@@ -63,12 +64,19 @@ struct Move {
     ends: Time,
 }
 
+/// The flows of a gateway were given to another number of workers while packets waited.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    of: usize,
+    at: Time,
+}
+
 impl Ledger {
     /// Without flows.
     #[must_use]
     pub fn new(in_order: Time, settled: Time, complete: Time) -> Self {
-        let (flows, accounts, moves) = (Vec::new(), Vec::new(), Vec::new());
-        Self { flows, accounts, in_order, settled, complete, moves, offered: 0, delivered: 0 }
+        let (flows, accounts, moves, spreads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { flows, accounts, in_order, settled, complete, moves, spreads, offered: 0, delivered: 0 }
     }
 
     /// Adds a flow, whose number is its place.
@@ -105,6 +113,11 @@ impl Ledger {
         self.moves.push(Move { at, of, to, begins, ends });
     }
 
+    /// The flows that begin at `of` come to other workers than before: what waits at the former ones may be overtaken.
+    pub fn note_spread(&mut self, of: usize, at: Time) {
+        self.spreads.push(Spread { of, at });
+    }
+
     /// A packet came out of a gateway's TUN device.
     ///
     /// # Errors
@@ -130,10 +143,11 @@ impl Ledger {
             }
         }
         if offered >= self.in_order {
-            if account.newest.is_some_and(|newest| newest > sequence) {
+            let may_wait = self.spreads.iter().any(|spread| spread.of == from && offered <= spread.at);
+            if !may_wait && account.newest.is_some_and(|newest| newest > sequence) {
                 return Err(format!("{number:?} arrives behind {:?}", account.newest));
             }
-            account.newest = Some(sequence);
+            account.newest = account.newest.max(Some(sequence));
         }
         if offered >= self.settled && now.since(offered) > SLOWEST {
             return Err(format!("{number:?} took {:?}", now.since(offered)));
@@ -216,6 +230,21 @@ mod tests {
         ledger.note_move(0, 1, 2, Time::ZERO, now);
         assert_eq!(ledger.deliver(flow.number(4, 100), 2, now), Ok(()), "its sender took it for another's");
         assert_eq!(ledger.check_complete(Time::MAX), Ok(()), "what is lost is not missed yet");
+    }
+
+    #[test]
+    fn what_waits_while_flows_come_to_other_workers_may_be_overtaken() {
+        let (mut ledger, flow) = ledger(Time::ZERO, Time::ZERO);
+        let soon = Time::from_millis(1_100);
+        ledger.note_spread(1, Time::from_secs(1));
+        assert_eq!(ledger.deliver(flow.number(1, 100), 1, soon), Ok(()));
+        assert!(ledger.deliver(flow.number(0, 100), 1, soon).is_err(), "it does not begin there");
+        ledger.note_spread(0, Time::from_secs(1));
+        assert_eq!(ledger.deliver(flow.number(4, 100), 1, soon), Ok(()));
+        assert_eq!(ledger.deliver(flow.number(2, 100), 1, soon), Ok(()));
+        ledger.offer(0, 2, soon);
+        assert_eq!(ledger.deliver(flow.number(6, 100), 1, soon), Ok(()));
+        assert!(ledger.deliver(flow.number(5, 100), 1, soon).is_err(), "this one came later");
     }
 
     #[test]

@@ -169,7 +169,7 @@ mod tests {
         let (mut device, fake, mut rng, _) = asking();
         device.settle(at(NOW), &mut rng);
         while device.poll_action().is_some() {}
-        let handover = device.hand_over(NOW, &Progress::default(), Vec::new()).unwrap();
+        let handover = device.hand_over(NOW, &Progress::default(), []).unwrap();
         let there = Arc::new(Fake::default());
         let _device = Device::take_over(NOW, 2, &Portable, Some(there.clone()), handover).unwrap();
         let (here, there) = (fake.told.lock().unwrap(), there.told.lock().unwrap());

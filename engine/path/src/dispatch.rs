@@ -85,9 +85,9 @@ impl Dispatch {
             Action::ResumeSession { peer, number, created, session, resumed } => {
                 self.resume((peer, number), created, &session, *resumed, to);
             }
-            Action::Offer { peer, packet } => {
-                // All packets of a peer to one worker, so they keep their order.
-                to.order(peer.index as usize % self.workers, Order::Offer { peer, packet });
+            Action::Offer { worker, peer, packet } => {
+                // Where it waited, since what comes later of its flow comes there too.
+                to.order(usize::from(worker) % self.workers, Order::Offer { peer, packet });
             }
             Action::RetireReceive { local_index } => {
                 // Any worker may have sealed under it, and have parts of its key on its stack.

@@ -44,7 +44,7 @@ pub(super) fn run(data: &[u8]) {
     device.handle_timeout(at(READ), &mut rng);
     device.settle(at(READ), &mut rng);
     carry_out(&mut device, &mut progress);
-    let _ = device.hand_over(READ, &progress, Vec::new());
+    let _ = device.hand_over(READ, &progress, []);
 }
 
 fn with_header(body: &[u8]) -> Vec<u8> {
@@ -98,7 +98,7 @@ fn endpoint(last: u8) -> Endpoint {
     Endpoint::new(([192, 0, 2, last], 51_820).into())
 }
 
-fn body_of(device: &Device, progress: &Progress, packets: Vec<(PeerId, Vec<u8>)>) -> Vec<u8> {
+fn body_of(device: &Device, progress: &Progress, packets: Vec<(u8, PeerId, Vec<u8>)>) -> Vec<u8> {
     let handover = device.hand_over(WRITTEN, progress, packets).expect("all is told");
     let mut bytes = vec![0; handover.encoded_len()];
     handover.write(&mut bytes);
@@ -116,7 +116,7 @@ pub(super) fn seeds() -> Vec<Seed> {
     let event = PeerEvent::NeedHandshake { peer: one_s_peer, reason: HandshakeReason::NoSession };
     one.handle_event(at(WRITTEN), event, &mut rng);
     let initiations = carry_out(&mut one, &mut told);
-    let waits = body_of(&one, &told, vec![(one_s_peer, vec![0x45; 28])]);
+    let waits = body_of(&one, &told, vec![(1, one_s_peer, vec![0x45; 28])]);
     for initiation in initiations {
         let _ = other.handle_datagram(at(WRITTEN), endpoint(1), &initiation, false, &mut rng);
     }

@@ -45,6 +45,9 @@ impl Gateway {
         let alone = self.state(out, false)?;
         let device = Device::take_over(self.now(out.now).mono, workers as u8, &Portable, None, handover);
         let (sockets, reads) = self.kernel_queues();
+        if packets > 0 && workers != self.workers.len() {
+            out.ledger.note_spread(self.index, out.now);
+        }
         self.take_over(device.map_err(|error| error.to_string())?, workers, out);
         self.quiesce(out)?;
         // A packet that waits asks for a session anew, which is noted.
@@ -92,8 +95,11 @@ impl Gateway {
         self.dispatch.note_sending(&mut progress);
         let reports = self.workers.iter().flat_map(|worker| worker.path.session_reports());
         reports.for_each(|report| progress.note_receiver(report));
-        let waiting = self.workers.iter().filter(|_| with_packets).flat_map(|worker| worker.path.waiting_packets());
-        let handover = self.device.hand_over(self.now(out.now).mono, &progress, waiting.collect());
+        let waiting = |(number, worker): (u8, &Worker)| {
+            worker.path.waiting_packets().into_iter().map(move |(peer, packet)| (number, peer, packet))
+        };
+        let packets = (0..).zip(&self.workers).filter(|_| with_packets).flat_map(waiting);
+        let handover = self.device.hand_over(self.now(out.now).mono, &progress, packets);
         let handover = handover.map_err(|error| error.to_string())?;
         let mut bytes = vec![0; handover.encoded_len()];
         handover.write(&mut bytes);

@@ -155,8 +155,10 @@ pub enum Action {
         /// How far it is.
         resumed: Box<Resumed>,
     },
-    /// Any one worker: a packet for a peer, which waited for a session in another process.
+    /// One worker: a packet for a peer, which waited for a session in another process.
     Offer {
+        /// Where it waited. There may be fewer workers now.
+        worker: u8,
         /// Whom it is for.
         peer: PeerId,
         /// The packet.

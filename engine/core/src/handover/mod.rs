@@ -31,7 +31,7 @@ use part::{Count, Fill, Malformed, Part, Sink, Source, parts};
 const MAGIC: [u8; 8] = *b"ringfort";
 /// Which order of which fields this program writes, and the only one that it reads. Any change of a part is another
 /// version: what is not understood to the last byte must not be used.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Magic, version, bytes of the body, and their checksum.
 pub const HEADER_LEN: usize = 8 + 4 + 8 + KEY_LEN;
 
@@ -46,6 +46,8 @@ parts!(Handover { state, packets });
 
 /// A packet that waits for a session.
 pub struct WaitingPacket {
+    /// Where it waits. What comes later of its flow comes there too, and must not overtake it.
+    pub(crate) worker: u8,
     pub(crate) peer: PublicKey,
     pub(crate) packet: Vec<u8>,
 }
@@ -149,24 +151,18 @@ impl Handover {
     }
 }
 
-impl WaitingPacket {
-    /// An inner packet for the peer with this key.
-    #[must_use]
-    pub const fn new(peer: PublicKey, packet: Vec<u8>) -> Self {
-        Self { peer, packet }
-    }
-}
-
 impl Part for WaitingPacket {
     fn put(&self, to: &mut dyn Sink) {
-        (self.peer, self.packet.len() as u32).put(to);
+        (self.worker, self.peer).put(to);
+        (self.packet.len() as u32).put(to);
         to.put(&self.packet);
     }
 
     fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
-        let (peer, len): (_, u32) = Part::take(from)?;
+        let (worker, peer) = Part::take(from)?;
+        let len = u32::take(from)?;
         let packet = from.bytes(len as usize, "a packet that waits")?.to_vec();
-        Ok(Self { peer, packet })
+        Ok(Self { worker, peer, packet })
     }
 }
 

@@ -9,6 +9,7 @@ use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_core::handover::{Handover, Progress};
 use ringfort_core::wire::parse_data_header;
+use ringfort_path::DataPath;
 
 use super::node::{WORKERS, dispatch, worker};
 use super::*;
@@ -22,7 +23,10 @@ impl Node {
         let mut progress = Progress::default();
         self.dispatch.note_sending(&mut progress);
         self.workers.iter().flat_map(|path| path.session_reports()).for_each(|report| progress.note_receiver(report));
-        let packets = self.workers.iter().flat_map(|path| path.waiting_packets()).collect();
+        let waiting = |(worker, path): (u8, &DataPath)| {
+            path.waiting_packets().into_iter().map(move |(peer, packet)| (worker, peer, packet))
+        };
+        let packets = (0..).zip(&self.workers).flat_map(waiting);
         let handover = self.device.hand_over(self.now.mono, &progress, packets).expect("nothing is under way");
         let mut bytes = vec![0; handover.encoded_len()];
         handover.write(&mut bytes);
@@ -107,6 +111,23 @@ fn a_handshake_goes_on() {
     pair.offer_b();
     pair.exchange();
     assert_eq!(pair.a.delivered.len(), 1);
+}
+
+/// What comes later of its flow comes to the same worker, and must not leave before it.
+#[test]
+fn what_waits_at_a_worker_waits_at_the_same_one() {
+    let mut pair = Pair::new();
+    for (worker, number) in [2, 0, 2].into_iter().zip(1..) {
+        pair.a.send_packet_at(worker, &inner_packet(pair.a.inner, pair.b.inner, number));
+    }
+    pair.a.settle();
+    let waiting = |node: &Node| node.workers.iter().map(DataPath::waiting_packets).collect::<Vec<_>>();
+    let before = waiting(&pair.a);
+    assert_eq!(before.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 2]);
+    pair.a.hand_over();
+    assert_eq!(waiting(&pair.a), before);
+    pair.exchange();
+    assert_eq!(pair.b.delivered.len(), 3);
 }
 
 #[test]

@@ -198,14 +198,19 @@ impl Node {
 
     /// Takes an inner packet from the TUN device, at the first worker.
     pub fn send_packet(&mut self, inner: &[u8]) {
-        let (path, now) = (&mut self.workers[0], self.now.mono);
+        self.send_packet_at(0, inner);
+    }
+
+    /// The kernel gives each flow to one worker.
+    pub fn send_packet_at(&mut self, worker: usize, inner: &[u8]) {
+        let (path, now) = (&mut self.workers[worker], self.now.mono);
         let mut view = path.pool().claim_for(budget::line::TUN_READS).expect("a free slot");
         view.truncate(VNET_HDR_LEN + inner.len());
         view[..VNET_HDR_LEN].fill(0);
         view[VNET_HDR_LEN..].copy_from_slice(inner);
         assert_eq!(path.handle_packet(now, view), Outcome::Done);
         path.flush(now);
-        self.drain(0);
+        self.drain(worker);
     }
 
     /// Forgets everything but its configuration and where peers were, as a killed process does.

@@ -273,9 +273,10 @@ impl Control {
     fn state(&self, rested: Vec<Rested>) -> Result<SecretFile, NotGiven> {
         let (mut progress, mut packets) = (Reported::default(), Vec::new());
         self.plane.note_sending(&mut progress);
-        for Rested { sessions, packets: waiting, .. } in rested {
+        for Rested { worker, sessions, packets: waiting, .. } in rested {
             sessions.into_iter().for_each(|report| progress.note_receiver(report));
-            packets.extend(waiting);
+            let worker = u8::try_from(worker).expect("a worker's number has a byte");
+            packets.extend(waiting.into_iter().map(|(peer, packet)| (worker, peer, packet)));
         }
         let handover = self.device.hand_over(clock::boot_time(), &progress, packets);
         let handover = handover.map_err(|error| NotGiven::Kept(error.to_string()))?;

@@ -98,7 +98,8 @@ impl Device {
         }
     }
 
-    /// The device as another process needs it, with what the workers know of its sessions and the packets that wait.
+    /// The device as another process needs it, with what the workers know of its sessions and the packets that wait:
+    /// at which worker, for whom, of each worker the oldest first.
     ///
     /// # Errors
     /// [`HandOverError`].
@@ -106,14 +107,16 @@ impl Device {
         &self,
         now: Time,
         progress: &Progress,
-        packets: Vec<(PeerId, Vec<u8>)>,
+        packets: impl IntoIterator<Item = (u8, PeerId, Vec<u8>)>,
     ) -> Result<Handover, HandOverError> {
         if self.is_renewing() || self.routes_held || self.is_releasing() || !self.out.is_empty() {
             return Err(HandOverError::Busy);
         }
         let peers = self.peers.iter().map(|peer| HandedPeer::of(peer, progress)).collect::<Result<_, _>>()?;
         let key = |id: PeerId| Some(*self.peers.get(id)?.remote.public());
-        let packets = packets.into_iter().filter_map(|(id, packet)| Some(WaitingPacket::new(key(id)?, packet)));
+        let packets = packets
+            .into_iter()
+            .filter_map(|(worker, id, packet)| Some(WaitingPacket { worker, peer: key(id)?, packet }));
         let state = State {
             at: now,
             link: self.link,
@@ -154,9 +157,9 @@ impl Device {
             device.set_outpost(outpost);
         }
         device.resume(now, state)?;
-        for WaitingPacket { peer, packet } in packets {
+        for WaitingPacket { worker, peer, packet } in packets {
             if let Some(peer) = device.peers.by_key(&peer) {
-                device.out.push(Action::Offer { peer, packet: packet.into() });
+                device.out.push(Action::Offer { worker, peer, packet: packet.into() });
             }
         }
         Ok(device)

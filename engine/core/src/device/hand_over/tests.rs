@@ -26,7 +26,7 @@ struct Side {
     progress: Progress,
     sent: Vec<Vec<u8>>,
     resumed: usize,
-    offered: Vec<Box<[u8]>>,
+    offered: Vec<(u8, Box<[u8]>)>,
 }
 
 impl Side {
@@ -96,14 +96,14 @@ impl Side {
                     self.resumed += 1;
                     self.progress.note_resumed(peer, session.local_index, *resumed);
                 }
-                Action::Offer { packet, .. } => self.offered.push(packet),
+                Action::Offer { worker, packet, .. } => self.offered.push((worker, packet)),
                 Action::Outgoing(Outgoing::Send { datagram, .. }) => self.sent.push(datagram.as_ref().to_vec()),
                 _ => {}
             }
         }
     }
 
-    fn hand_over(&self, packets: Vec<(PeerId, Vec<u8>)>) -> Vec<u8> {
+    fn hand_over(&self, packets: Vec<(u8, PeerId, Vec<u8>)>) -> Vec<u8> {
         let handover = self.device.hand_over(NOW, &self.progress, packets).unwrap();
         let mut bytes = vec![0; handover.encoded_len()];
         handover.write(&mut bytes);
@@ -153,13 +153,13 @@ fn busy() -> (Side, Side, PeerId) {
 #[test]
 fn a_device_goes_on_as_it_was() {
     let (a, _, waits) = busy();
-    let bytes = a.hand_over(vec![(waits, vec![0x45; 100])]);
+    let bytes = a.hand_over(vec![(2, waits, vec![0x45; 100])]);
     let counts = Handover::read(&bytes).unwrap().counts();
     assert_eq!(counts, (3, 2, 1));
     let taken = a.take_over(&bytes);
-    assert_eq!((taken.resumed, &*taken.offered), (2, &[vec![0x45; 100].into_boxed_slice()][..]));
+    assert_eq!((taken.resumed, &*taken.offered), (2, &[(2, vec![0x45; 100].into_boxed_slice())][..]));
     let waits = *a.device.status(waits).unwrap().public_key();
-    let again = taken.hand_over(vec![(taken.device.peer(&waits).unwrap(), vec![0x45; 100])]);
+    let again = taken.hand_over(vec![(2, taken.device.peer(&waits).unwrap(), vec![0x45; 100])]);
     assert!(again == bytes, "another process would hand over the same");
     assert_eq!(taken.device.indices(), a.device.indices());
     assert_eq!(taken.device.poll_timeout(), a.device.poll_timeout());
@@ -249,7 +249,7 @@ fn what_is_not_a_state_is_refused() {
 #[test]
 fn hostile_bytes_harm_nobody() {
     let (a, _, waits) = busy();
-    let body = a.hand_over(vec![(waits, vec![0x45; 40])]).split_off(HEADER_LEN);
+    let body = a.hand_over(vec![(1, waits, vec![0x45; 40])]).split_off(HEADER_LEN);
     let mut taken = 0;
     for at in 0..body.len() {
         for value in [0, 1, 0x7f, 0xff, body[at] ^ 0x10] {
@@ -279,11 +279,11 @@ fn a_state_of_another_clock_is_refused() {
 #[test]
 fn a_session_that_nobody_reports_is_not_handed_over() {
     let (a, ..) = busy();
-    let result = a.device.hand_over(NOW, &Progress::default(), Vec::new());
+    let result = a.device.hand_over(NOW, &Progress::default(), []);
     assert!(matches!(result, Err(HandOverError::Unreported { .. })));
     let (mut a, _, peer) = busy();
     a.device.remove_peer(peer);
-    assert_eq!(a.device.hand_over(NOW, &a.progress, Vec::new()).err(), Some(HandOverError::Busy));
+    assert_eq!(a.device.hand_over(NOW, &a.progress, []).err(), Some(HandOverError::Busy));
 }
 
 #[test]
