@@ -174,7 +174,7 @@ mod tests {
         use ringfort_path::COOKIES_PER_SECOND;
         use ringfort_path::budget::COOKIES;
 
-        assert!(JunkFilter::UNPROVEN_PER_SECOND >= 2 * COOKIES_PER_SECOND);
+        assert!(4 * JunkFilter::UNPROVEN_PER_SECOND >= 5 * COOKIES_PER_SECOND);
         assert!(JunkFilter::UNPROVEN_AT_ONCE >= 2 * 2 * COOKIES as u64);
     };
 }

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -76,8 +76,8 @@ impl Attack {
         }
     }
 
-    /// Whether the gateway is under load meanwhile, so an honest peer that begins needs a cookie, and asks again after
-    /// five seconds.
+    /// Whether the gateway is under load meanwhile, so an honest peer may need a cookie, and asks again after five
+    /// seconds then.
     pub const fn makes_load(self) -> bool {
         !matches!(self, Self::Responses | Self::BadMac1 | Self::Data | Self::Random)
     }
@@ -151,15 +151,15 @@ pub struct Aim<'a> {
     pub public_key: &'a [u8; 32],
 }
 
-/// Sends until it is told to stop. Returns how many datagrams left, and how many cookies came back. What the kernel has
-/// no room for is not sent again, and not counted.
+/// Sends until it is told to stop, and keeps the tally. What the kernel has no room for is not sent again, and not
+/// counted.
 ///
 /// # Errors
 /// A datagram cannot be sent.
-pub fn run(attack: Attack, aim: Aim<'_>, stop: &AtomicBool) -> Result<Sent> {
+pub fn run(attack: Attack, aim: Aim<'_>, tally: &Tally, stop: &AtomicBool) -> Result<()> {
     let datagrams = attack.datagrams(aim.public_key);
     let family = if aim.target.is_ipv4() { Family::V4 } else { Family::V6 };
-    let (mut tried, mut sent, mut cookies) = (0_u64, 0, 0);
+    let mut tried = 0_u64;
     let begun = Instant::now();
     // What was due so long ago is not made up for.
     let mut forgiven = 0;
@@ -173,31 +173,56 @@ pub fn run(attack: Attack, aim: Aim<'_>, stop: &AtomicBool) -> Result<Sent> {
                 due - forgiven
             }
         };
+        let mut sent = 0;
         while tried < due {
             let number = (tried.wrapping_mul(2_654_435_761) % u64::from(attack.sources())) as u32;
             sent += u64::from(send(aim, address(family, number), &datagrams[tried as usize % DATAGRAMS])?);
             tried += 1;
         }
-        cookies += count_answers(aim.socket);
+        tally.add(sent, count_answers(aim.socket))?;
         if attack.rate().is_some() {
             std::thread::sleep(TICK);
         }
     }
-    let cpu = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("the CPU time of the attacker")?.into();
-    Ok(Sent { sent, cookies, seconds: begun.elapsed().as_secs_f64(), cpu })
+    Ok(())
 }
 
-/// What an attack came to.
+/// What an attack has come to so far. Others may look at it meanwhile.
+#[derive(Debug, Default)]
+pub struct Tally {
+    sent: AtomicU64,
+    cookies: AtomicU64,
+    cpu_ns: AtomicU64,
+}
+
+/// The same at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
     /// Datagrams that the kernel took.
     pub sent: u64,
     /// Answers.
     pub cookies: u64,
-    /// How long it took.
-    pub seconds: f64,
     /// CPU time of the thread, which does nothing else.
     pub cpu: Duration,
+}
+
+impl Tally {
+    /// What it is now.
+    pub fn now(&self) -> Sent {
+        let [sent, cookies, cpu_ns] =
+            [&self.sent, &self.cookies, &self.cpu_ns].map(|count| count.load(Ordering::Relaxed));
+        Sent { sent, cookies, cpu: Duration::from_nanos(cpu_ns) }
+    }
+
+    /// To be called by the thread that sends.
+    fn add(&self, sent: u64, cookies: u64) -> Result<()> {
+        let cpu: Duration =
+            clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("the CPU time of the attacker")?.into();
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        self.cookies.fetch_add(cookies, Ordering::Relaxed);
+        self.cpu_ns.store(cpu.as_nanos() as u64, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// True: the kernel took it.

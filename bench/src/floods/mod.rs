@@ -1,7 +1,9 @@
 //! A gateway that somebody floods, while it carries a TCP transfer of one peer, and another peer begins again and
-//! again. Each attack is compared with the same one that nftables drops in front of the gateway, taking turns.
+//! again. Each attack is compared with the same one that nftables drops in front of the gateway. They take turns within
+//! one transfer.
 
 mod attack;
+mod pair;
 mod place;
 mod roles;
 
@@ -23,14 +25,15 @@ use crate::results::now;
 use crate::results::stats::Spread;
 use crate::text::{grouped, table};
 use crate::{Gateway, interrupt};
-use attack::{Aim, Attack, Sent};
+use attack::{Aim, Attack, Tally};
 use place::{Fate, Place};
-use roles::Moment;
 
-/// Between two handshakes of the honest peer.
-const HONEST_EVERY: Duration = Duration::from_millis(300);
-/// How long it has. With a cookie it asks again after Rekey-Timeout, and up to a third of a second more.
-const HONEST_TIME: Duration = Duration::from_secs(6);
+/// Between two handshakes of the honest peer. Under load a place is believed once in a second.
+const HONEST_EVERY: Duration = Duration::from_millis(1_100);
+/// Without load.
+const HONEST_EVERY_UNLOADED: Duration = Duration::from_millis(300);
+/// How long they have together. With a cookie it asks again after Rekey-Timeout, and up to a third of a second more.
+const HONEST_TIME: Duration = Duration::from_secs(12);
 /// Where no cookie is needed.
 const HONEST_TIME_UNLOADED: Duration = Duration::from_secs(2);
 /// How long a flood lasts before anything is measured.
@@ -39,7 +42,7 @@ const RAMP_UP: Duration = Duration::from_millis(400);
 const WARM_UP: Duration = Duration::from_millis(500);
 /// How long the flood comes alone.
 const ALONE: Duration = Duration::from_millis(1_500);
-/// Connecting, ending, and setting rules, for each run.
+/// Connecting, ending, and setting rules, for each transfer.
 const RUN_OVERHEAD: Duration = Duration::from_millis(200);
 
 /// What a person may choose.
@@ -48,11 +51,11 @@ pub struct Options {
     /// What is sent; all of it unless given
     #[arg(long, value_delimiter = ',', value_enum)]
     attacks: Vec<Attack>,
-    /// How often each attack is measured, with and without nftables
+    /// Of how many transfers each attack has; in each it arrives and is dropped by nftables in turns
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pairs: u32,
-    /// How long each is measured, in seconds
-    #[arg(long, default_value = "1.8", value_parser = seconds)]
+    /// How long it arrives and how long it is dropped in each transfer, in seconds
+    #[arg(long, default_value = "2.5", value_parser = seconds)]
     seconds: Duration,
     /// The peers and the attacker use IPv4 only; IPv4 and then IPv6 unless one is given
     #[arg(long, conflicts_with = "v6")]
@@ -100,7 +103,7 @@ impl Options {
     fn duration(&self) -> Duration {
         let run = |time: Duration| RAMP_UP + time + RUN_OVERHEAD;
         let one = |&attack: &Attack| {
-            run(WARM_UP) + run(self.seconds) * 2 * self.pairs + run(self.honest_time(attack)) + ALONE
+            run(WARM_UP) + run(pair::duration(self.seconds)) * self.pairs + run(self.honest_time(attack)) + ALONE
         };
         let all: Duration = self.attacks().iter().map(one).sum();
         all * self.families().len() as u32
@@ -148,25 +151,18 @@ fn observe(place: &Place, attack: Attack, family: Family, options: &Options) -> 
         Findings { attack: attack.name(), family: format!("{family:?}"), wanted_percent, ..Findings::default() };
     let flood = Flood { place, attack, family };
     place.set_fate(Fate::Arrives)?;
-    let _ = flood.measure(WARM_UP, false)?;
+    flood.beside_transfer(WARM_UP, || Ok(()))?;
     found.memory_kib[0] = memory();
     let (drops_before, socket_drops_before) = (drops(place)?, socket_drops(place)?);
     for pair in 0..options.pairs {
         // Neither is always first.
-        let order = if pair % 2 == 0 { [Fate::Arrives, Fate::Dropped] } else { [Fate::Dropped, Fate::Arrives] };
-        for fate in order {
-            place.set_fate(fate)?;
-            let begin = Moment::now(place)?;
-            let run = flood.measure(options.seconds, false)?;
-            found.note(fate, &run);
-            let shares = if fate == Fate::Arrives { &mut found.cpu_arrives } else { &mut found.cpu_dropped };
-            begin.add_to(shares, place, run.sent.cpu)?;
-        }
+        flood.pair(if pair % 2 == 0 { Fate::Arrives } else { Fate::Dropped }, options.seconds, &mut found)?;
     }
     found.kept_percent = found.arrives.iter().zip(&found.dropped).map(|(a, d)| a * 100.0 / d.max(1e-9)).collect();
     place.set_fate(Fate::Arrives)?;
     if !options.without_honest {
-        found.honest_s = flood.measure(options.honest_time(attack), true)?.honest_s;
+        let time = options.honest_time(attack);
+        found.honest_s = flood.beside_transfer(time, || flood.handshakes(Instant::now() + RAMP_UP, time))?;
     }
     found.cpu_us = flood.alone()?;
     found.memory_kib[1] = memory();
@@ -184,20 +180,6 @@ fn socket_drops(place: &Place) -> Result<u64> {
     place.tunnel.namespace(1).udp_socket_drops(ringfort_testbed::tunnel::PORT)
 }
 
-impl Findings {
-    fn note(&mut self, fate: Fate, run: &Run) {
-        let sent = run.sent.sent as f64 / run.sent.seconds;
-        if fate == Fate::Arrives {
-            self.arrives.push(run.megabits_per_s);
-            self.sent_pps.push(sent);
-            self.cookies_pps.push(run.sent.cookies as f64 / run.sent.seconds);
-        } else {
-            self.dropped.push(run.megabits_per_s);
-            self.sent_when_dropped_pps.push(sent);
-        }
-    }
-}
-
 /// What comes, and where.
 struct Flood<'a> {
     place: &'a Place,
@@ -205,69 +187,78 @@ struct Flood<'a> {
     family: Family,
 }
 
-/// One run.
-struct Run {
-    megabits_per_s: f64,
-    sent: Sent,
-    honest_s: Vec<Option<f64>>,
-}
-
 impl Flood<'_> {
-    /// The flood beside a transfer, and an honest peer that begins, or none.
-    fn measure(&self, time: Duration, honest: bool) -> Result<Run> {
-        let (stop, socket) = (AtomicBool::new(false), self.place.attackers_socket(self.family)?);
-        let aim = self.aim(&socket);
+    /// The flood beside a transfer that lasts so long, and what somebody does meanwhile.
+    fn beside_transfer<R>(&self, time: Duration, meanwhile: impl FnOnce() -> Result<R>) -> Result<R> {
+        self.beside_watched_transfer(time, |_, _| meanwhile())
+    }
+
+    /// The same. Whoever is there meanwhile sees the bytes that have arrived, and the attacker's tally.
+    fn beside_watched_transfer<R>(
+        &self,
+        time: Duration,
+        meanwhile: impl FnOnce(&AtomicU64, &Tally) -> Result<R>,
+    ) -> Result<R> {
+        let (arrived, tally) = (AtomicU64::new(0), Tally::default());
         let bulk = Bulk { ramp_up: RAMP_UP, sustain: time, verify: false, ..Bulk::default() };
         let end = |side: usize| Endpoint {
             namespace: self.place.tunnel.namespace(side),
             address: self.place.tunnel.sides[side].inner(Family::V4),
         };
-        thread::scope(|scope| {
-            let attacker = scope.spawn(|| attack::run(self.attack, aim, &stop));
-            let beginner = honest.then(|| scope.spawn(|| self.handshakes(Instant::now() + RAMP_UP, time)));
-            let carried = tcp::run(&bulk, end(0), end(1), &AtomicU64::new(0));
-            let panicked = |_| Error::new("a thread of the flood panicked");
-            let honest_s = beginner.map(|thread| thread.join().map_err(panicked));
-            // Whatever has failed, the attacker must not send for ever.
-            stop.store(true, Ordering::Relaxed);
-            let sent = attacker.join().map_err(panicked)??;
-            let honest_s = honest_s.transpose()?.transpose()?.unwrap_or_default();
-            Ok(Run { megabits_per_s: carried?.megabits_per_s, sent, honest_s })
+        self.flood(&tally, || {
+            thread::scope(|scope| {
+                let transfer = scope.spawn(|| tcp::run(&bulk, end(0), end(1), &arrived));
+                let result = meanwhile(&arrived, &tally);
+                let carried = transfer.join().map_err(|_| Error::new("a thread of the transfer panicked"))?;
+                carried.and(result)
+            })
         })
     }
 
     /// The flood and nothing else: what a datagram of it costs the gateway, in µs. Other work on the machine hardly
     /// changes that.
     fn alone(&self) -> Result<f64> {
-        let (stop, socket) = (AtomicBool::new(false), self.place.attackers_socket(self.family)?);
-        let pid = self.place.tunnel.sides[1].daemon.as_ref().map(Daemon::pid).unwrap_or_default();
-        let aim = self.aim(&socket);
-        let before = Usage::of(pid)?;
-        let sent = thread::scope(|scope| {
-            let attacker = scope.spawn(|| attack::run(self.attack, aim, &stop));
+        let (pid, tally) = (self.place.tunnel.sides[1].daemon.as_ref().map(Daemon::pid), Tally::default());
+        let usage = || Usage::of(pid.unwrap_or_default());
+        let before = usage()?;
+        self.flood(&tally, || {
             thread::sleep(ALONE);
-            stop.store(true, Ordering::Relaxed);
-            attacker.join().map_err(|_| Error::new("the attacking thread panicked"))?
+            Ok(())
         })?;
-        let spent = Usage::of(pid)?.cpu_since(&before);
-        Ok(spent.as_secs_f64() * 1e6 / sent.sent.max(1) as f64)
+        let spent = usage()?.cpu_since(&before);
+        Ok(spent.as_secs_f64() * 1e6 / tally.now().sent.max(1) as f64)
     }
 
-    fn aim<'a>(&'a self, socket: &'a std::net::UdpSocket) -> Aim<'a> {
+    /// Sends while something else is done.
+    fn flood<R>(&self, tally: &Tally, meanwhile: impl FnOnce() -> Result<R>) -> Result<R> {
+        let (stop, socket) = (AtomicBool::new(false), self.place.attackers_socket(self.family)?);
         let public_key = &self.place.tunnel.sides[1].keys.public.0;
-        Aim { socket, target: place::target(self.family), public_key }
+        let aim = Aim { socket: &socket, target: place::target(self.family), public_key };
+        thread::scope(|scope| {
+            let attacker = scope.spawn(|| attack::run(self.attack, aim, tally, &stop));
+            let result = meanwhile();
+            // Whatever has failed, the attacker must not send for ever.
+            stop.store(true, Ordering::Relaxed);
+            attacker.join().map_err(|_| Error::new("the attacking thread panicked"))??;
+            result
+        })
     }
 
-    /// Handshakes one after the other, from `begin` on. Under load there is time for one.
+    /// Handshakes one after the other, from `begin` on. None begins without the time to ask twice.
     fn handshakes(&self, begin: Instant, time: Duration) -> Result<Vec<Option<f64>>> {
         let (mut times, end) = (Vec::new(), begin + time);
+        let (every, needs) = if self.attack.makes_load() {
+            (HONEST_EVERY, HONEST_TIME / 2)
+        } else {
+            (HONEST_EVERY_UNLOADED, HONEST_EVERY_UNLOADED)
+        };
         // The flood has begun by then.
         thread::sleep(begin.saturating_duration_since(Instant::now()));
-        while Instant::now() + HONEST_EVERY < end && (times.is_empty() || !self.attack.makes_load()) {
+        while Instant::now() + needs < end {
             let patience = end.saturating_duration_since(Instant::now());
             let took = self.place.honest_handshake(self.family, patience).context("a handshake of the honest peer")?;
             times.push(took.map(|time| time.as_secs_f64()));
-            thread::sleep(HONEST_EVERY);
+            thread::sleep(every);
         }
         Ok(times)
     }
@@ -347,7 +338,7 @@ mod tests {
         let all = options(&[]);
         assert_eq!(all.families().len() * all.attacks().len(), 22);
         let minutes = all.duration().as_secs_f64() / 60.0;
-        assert!((11.0..=13.0).contains(&minutes), "{minutes}");
+        assert!((19.0..=21.0).contains(&minutes), "{minutes}");
         assert!(options(&["--v6", "--pairs", "1"]).duration() < all.duration() / 4);
     }
 

@@ -60,14 +60,11 @@ impl Moment {
         Ok(Self { at: Instant::now(), used, ticks: Ticks::now()? })
     }
 
-    /// Adds what was used since then to `shares`. The attacker's thread belongs to this process, as TCP's ends do.
-    ///
-    /// # Errors
-    /// As [`Moment::now`].
-    pub fn add_to(&self, shares: &mut Shares, place: &Place, attacker: Duration) -> Result<()> {
-        let now = Self::now(place)?;
+    /// Adds what was used from this moment to the other to `shares`. The attacker's thread belongs to this process, as
+    /// TCP's ends do.
+    pub fn add_to(&self, shares: &mut Shares, now: &Self, attacker: Duration) {
         let seconds = (now.at - self.at).as_secs_f64();
-        let mut used = now.used;
+        let mut used = now.used.clone();
         for (role, time) in &mut used {
             *time = time.saturating_sub(self.used.get(role).copied().unwrap_or_default());
         }
@@ -85,7 +82,6 @@ impl Moment {
         each.extend([("other programs", others.max(0.0)), ("softirq in all these", softirq)]);
         each.extend([("stolen", stolen), ("idle", idle)]);
         each.into_iter().for_each(|(role, share)| shares.entry(role.to_owned()).or_default().push(share));
-        Ok(())
     }
 }
 

@@ -28,9 +28,10 @@ const MS_SHIFT: i32 = 20;
 /// Load that is to last longer than this is none: a clock is not what it should be.
 const LOADED_MAX: Duration = Duration::from_secs(2);
 
-/// Under load, each worker lets so many pass that prove nothing, and as many again from where peers are: twice as many
-/// as it has cookies (`COOKIES_PER_SECOND` of the data path). So nobody is dropped here who would get one there.
-pub(super) const UNPROVEN_PER_SECOND: u64 = 5_000;
+/// Under load, each worker lets so many pass that prove nothing, and as many again from where peers are: a quarter more
+/// than it has cookies (`COOKIES_PER_SECOND` of the data path). So nobody is dropped here who would get one there,
+/// whatever the two clocks differ by, and few pass in vain.
+pub(super) const UNPROVEN_PER_SECOND: u64 = 3_125;
 const UNPROVEN_NANOS: i32 = (1_000_000_000 / UNPROVEN_PER_SECOND) as i32;
 /// So many may pass at once. Of the second half, one of each place in a second.
 pub(super) const UNPROVEN_AT_ONCE: u64 = 128;

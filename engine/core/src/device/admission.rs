@@ -130,7 +130,8 @@ impl Device {
         self.published.load.note(now);
     }
 
-    /// A message came to nothing. Whoever has proved an address is limited by it, so this is about others.
+    /// A message came to nothing. Whoever has proved an address is limited by it, and few are believed to have one, so
+    /// this is about others.
     pub(super) fn note_wasted(&mut self, now: Time, (proof, under_load): (Proof, bool), rng: &mut dyn CryptoRng) {
         if under_load || !matches!(proof, Proof::Unasked | Proof::Key) {
             return;
@@ -278,6 +279,8 @@ pub(super) const fn asks_limiter((proof, under_load): (Proof, bool)) -> bool {
     match proof {
         Proof::Unasked | Proof::Key => under_load,
         Proof::Address | Proof::Place => true,
+        // Else somebody who forges its address could use up its tokens.
+        Proof::Claim => false,
     }
 }
 

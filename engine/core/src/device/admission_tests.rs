@@ -106,6 +106,22 @@ fn what_workers_used_is_freed_by_control_one_at_a_time_when_they_have_let_go() {
     drop(latest);
 }
 
+/// Whoever forges a peer's address neither has cookies sent there nor takes the tokens of that address.
+#[test]
+fn what_is_believed_needs_no_cookie_and_costs_its_address_nothing() {
+    let mut device = crowded();
+    device.note_load(NOW, &mut SeededRng::new(8));
+    let mut initiation = [0x77; 148];
+    initiation[..4].copy_from_slice(&[1, 0, 0, 0]);
+    let (endpoint, now) = (Endpoint::new(place(1)), Now { mono: NOW, wall: Tai64N::default() });
+    let mut send = |proof| device.handle_admitted(now, endpoint, &initiation, (proof, true), &mut SeededRng::new(5));
+    for _ in 0..1_000 {
+        assert_eq!(send(Proof::Claim), Err(DropReason::BadHandshake));
+    }
+    assert_eq!(send(Proof::Address), Err(DropReason::BadHandshake), "it has a token left");
+    assert_eq!(send(Proof::Key), Err(DropReason::CookieRequired));
+}
+
 /// Of which control does a Diffie-Hellman for each, and finds nobody.
 #[test]
 fn work_for_nobody_is_load_and_work_for_who_proved_an_address_is_not() {

@@ -1,9 +1,9 @@
 //! What goes with one cookie secret: the first half of its replies' nonces, where peers are, who was answered lately,
-//! and how much each source may ask for.
+//! how much each source may ask for, and how much is believed.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Proof;
 use super::known_places::KnownPlaces;
@@ -17,6 +17,13 @@ const PLACES: usize = 1 << 14;
 /// For so long an address was answered lately. Who has sent an honest message sends the next after 5 s.
 const LATELY_MS: u32 = 1_000;
 
+/// Messages in a second, of all workers, that are let through for where they claim to come from: a sixteenth of the
+/// handshakes that control computes in that time. So forged places cost 2 % of a core.
+const BELIEVED_PER_SECOND: u64 = 250;
+const BELIEVED_NANOS: u64 = 1_000_000_000 / BELIEVED_PER_SECOND;
+/// As many at once as control may find waiting without load.
+const BELIEVED_AT_ONCE: u64 = 64;
+
 /// See the module.
 pub(crate) struct Answered {
     /// Everybody who gets a cookie sees it.
@@ -27,13 +34,16 @@ pub(crate) struct Answered {
     sources: Sources,
     /// When the last address of each place was answered, in milliseconds, and 0 for never.
     when: Box<[AtomicU32]>,
+    /// Until when what was believed is paid for, in nanoseconds of [`Time`].
+    believed: AtomicU64,
 }
 
 impl Answered {
     /// Nobody was answered, and of the peers nobody is known. `seed` and `key` were just drawn, each by itself.
     pub fn new(seed: [u8; COOKIE_NONCE_LEN - 8], key: u64, peers: usize, now: Time) -> Self {
         let when = (0..PLACES).map(|_| AtomicU32::new(0)).collect();
-        Self { seed, key, known: KnownPlaces::new(peers, key), sources: Sources::new(now, key), when }
+        let known = KnownPlaces::new(peers, key);
+        Self { seed, key, known, sources: Sources::new(now, key), when, believed: AtomicU64::new(0) }
     }
 
     /// A peer is here, as far as control knows.
@@ -49,6 +59,18 @@ impl Answered {
     /// Whether a peer is here, most likely.
     pub(super) fn is_peers(&self, remote: SocketAddr) -> bool {
         self.known.contains(remote)
+    }
+
+    /// Whether a message without proof is let through, since it claims to come from where a peer is: one of each place
+    /// in a second, and few in all. Who forges many places leaves the others to prove theirs.
+    pub(super) fn believes(&self, now: Time, remote: SocketAddr) -> bool {
+        let now_ns = now.as_nanos();
+        let next = |paid: u64| Some(paid.max(now_ns) + BELIEVED_NANOS);
+        let affordable = |paid| next(paid).filter(|&next| next - now_ns <= BELIEVED_AT_ONCE * BELIEVED_NANOS);
+        self.is_peers(remote)
+            && affordable(self.believed.load(Ordering::Relaxed)).is_some()
+            && self.is_first(now, remote)
+            && self.believed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, affordable).is_ok()
     }
 
     /// Takes a token of a source that has proved its address, if there is one.

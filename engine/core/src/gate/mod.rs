@@ -7,6 +7,9 @@
 //!            unknown_index             bad_mac1            a cookie, or cookie_budget  rate_limited
 //! ```
 //!
+//! From where a peer is, a message passes without mac2 as well, once in a second and few in all: a peer that begins
+//! again in a flood does not wait five seconds. Whoever forges such places gains little work of ours.
+//!
 //! Control gives the workers a [`Gate`] when its private key changes, and another with each cookie secret. Three things
 //! in a gate change by themselves: the load, which indices are in use, and what is known of senders under load.
 
@@ -115,6 +118,8 @@ pub enum Proof {
     Address,
     /// The same, and a peer is there, most likely.
     Place,
+    /// It knows our public key, and claims to come from where a peer is. That is not proved: few pass like this.
+    Claim,
 }
 
 /// What becomes of a message.
@@ -174,6 +179,7 @@ impl Gate {
             None => Admission::Passed(Proof::Key),
             Some(_) if !self.asks_for_proof(now) => Admission::Passed(Proof::Key),
             Some(_) if self.checker.verify_mac2(now, remote, datagram) => self.limit(now, remote),
+            Some(_) if self.believes(now, remote) => Admission::Passed(Proof::Claim),
             Some(sender_index) => Admission::Unproven { sender_index },
         }
     }
@@ -186,6 +192,11 @@ impl Gate {
         }
         self.load.note_refused(now);
         Admission::Refused(DropReason::RateLimited)
+    }
+
+    /// Whether a message is let through for where it claims to come from.
+    fn believes(&self, now: Time, remote: SocketAddr) -> bool {
+        self.answered.as_ref().is_some_and(|answered| answered.believes(now, remote))
     }
 
     /// Whether there is load, and a secret to make cookies from. Without one control gets the message, and makes one.

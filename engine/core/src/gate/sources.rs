@@ -93,7 +93,7 @@ impl Sources {
         match proof {
             Proof::Address => self.addresses.repay(self.address(source)),
             Proof::Place => self.peers_addresses.repay(self.address(source)),
-            Proof::Unasked | Proof::Key => {}
+            Proof::Unasked | Proof::Key | Proof::Claim => {}
         }
     }
 

@@ -144,6 +144,34 @@ fn who_is_where_a_peer_is_has_another_proof() {
     assert_eq!(proof(1), Admission::Passed(Proof::Address));
 }
 
+/// A peer begins again in a flood, and must not wait until it has a cookie.
+#[test]
+fn from_where_a_peer_is_one_message_in_a_second_is_believed() {
+    let mut sender = Sender::new(true);
+    let initiation = sender.initiation();
+    let later = NOW + Duration::from_secs(1);
+    for now in [NOW, later] {
+        sender.gate.load().note(now);
+        for expected in [Admission::Passed(Proof::Claim), Admission::Unproven { sender_index: SENDER }] {
+            assert_eq!(sender.gate.admit(now, remote(255), &initiation), expected);
+        }
+        assert_eq!(sender.gate.admit(now, remote(1), &initiation), Admission::Unproven { sender_index: SENDER });
+    }
+}
+
+#[test]
+fn who_forges_the_places_of_all_peers_is_believed_a_sixteenth_of_what_control_can_do() {
+    const PEERS: u64 = 4_000;
+    let answered = Answered::new([1; 16], KEY, PEERS as usize, NOW);
+    let place = |n: u64| SocketAddr::from(([10, 0, (n / 256) as u8, n as u8], 51_820));
+    (0..PEERS).for_each(|n| answered.locate(place(n)));
+    let believed = |now| (0..PEERS).filter(|&n| answered.believes(now, place(n))).count();
+    assert_eq!(believed(NOW), 64);
+    let second = (1..=1_000).map(|ms| believed(NOW + Duration::from_millis(ms))).sum::<usize>();
+    assert_eq!(second, 250);
+    assert_eq!(believed(NOW + Duration::from_secs(60)), 64, "rest is not saved up");
+}
+
 /// Control makes a secret when it sees that there is load, and until then it gets the messages.
 #[test]
 fn without_a_secret_nobody_is_asked_for_a_proof() {

@@ -170,6 +170,22 @@ fn under_load_everybody_gets_a_cookie_of_his_own_which_proves_his_address() {
     assert_eq!(door.passed(), [Proof::Address], "it is a proof of one address");
 }
 
+#[test]
+fn who_claims_to_come_from_where_a_peer_is_passes_once_and_then_gets_a_cookie() {
+    let mut door = Door::new();
+    let peer = door.device.add_peer(PublicKey::new([9; 32])).expect("there is room");
+    door.device.place_peer(NOW, peer, Some(from(5).remote));
+    door.load(NOW);
+    while door.turn(NOW) == Some(Time::ZERO) {}
+    let message = door.initiation(1);
+    for number in [4, 5, 5, 6] {
+        door.receive(NOW, from(number), &message, INITIATION_LEN);
+    }
+    assert_eq!(door.passed(), [Proof::Claim]);
+    let places: Vec<_> = leaves(&mut door).iter().map(|transmit| transmit.endpoint).collect();
+    assert_eq!(places, [4, 5, 6].map(from));
+}
+
 /// What is sent in a second is bounded, and one address does not get all of it.
 #[test]
 fn cookies_have_a_budget_and_one_address_leaves_half_of_a_burst_to_others() {
