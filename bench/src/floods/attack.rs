@@ -43,6 +43,9 @@ pub enum Attack {
     /// From a million addresses
     #[value(name = "initiations-1m-50k")]
     Initiations1mAt50k,
+    /// With a made-up mac2 as well, as if the sender had a cookie
+    #[value(name = "initiations-mac2-50k")]
+    InitiationsMac2,
     /// Responses with a right mac1 that answer nothing
     #[value(name = "responses-50k")]
     Responses,
@@ -70,7 +73,11 @@ impl Attack {
     pub const fn wanted_percent(self) -> f64 {
         match self {
             Self::Initiations1At10k | Self::Initiations10kAt10k | Self::Initiations1mAt10k => 95.0,
-            Self::Initiations1At50k | Self::Initiations10kAt50k | Self::Initiations1mAt50k | Self::Responses => 90.0,
+            Self::Initiations1At50k
+            | Self::Initiations10kAt50k
+            | Self::Initiations1mAt50k
+            | Self::InitiationsMac2
+            | Self::Responses => 90.0,
             Self::BadMac1 | Self::Data | Self::Random => 93.0,
             Self::Fastest => 70.0,
         }
@@ -94,7 +101,7 @@ impl Attack {
     const fn sources(self) -> u32 {
         match self {
             Self::Initiations1At10k | Self::Initiations1At50k => 1,
-            Self::Initiations1mAt10k | Self::Initiations1mAt50k | Self::Fastest => 1_000_000,
+            Self::Initiations1mAt10k | Self::Initiations1mAt50k | Self::InitiationsMac2 | Self::Fastest => 1_000_000,
             _ => 10_000,
         }
     }
@@ -107,6 +114,11 @@ impl Attack {
             Self::BadMac1 => message(1, 148, &mut dice),
             Self::Data => message(4, 128, &mut dice),
             Self::Random => dice.bytes(148),
+            Self::InitiationsMac2 => {
+                let mut message = signed(message(1, 148, &mut dice), &key);
+                message[132..].copy_from_slice(&dice.bytes(MACS_LEN / 2));
+                message
+            }
             _ => signed(message(1, 148, &mut dice), &key),
         };
         (0..DATAGRAMS).map(make).collect()
@@ -131,12 +143,13 @@ fn signed(mut message: Vec<u8>, key: &[u8; 32]) -> Vec<u8> {
 /// The first of an attacker's addresses; others follow. The namespace takes all of them for its own.
 pub const ADDRESSES_V4: &str = "10.64.0.0/10";
 /// The same for IPv6.
-pub const ADDRESSES_V6: &str = "fd00:64::/64";
+pub const ADDRESSES_V6: &str = "fd00:64::/32";
 
 fn address(family: Family, number: u32) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 1).to_bits() + number)),
-        Family::V6 => IpAddr::V6(Ipv6Addr::from_bits((0xfd00_0064 << 96) + 1 + u128::from(number))),
+        // Each in a network of its own: gateways take a customer's 64 bits for one source.
+        Family::V6 => IpAddr::V6(Ipv6Addr::from_bits((0xfd00_0064 << 96) + ((1 + u128::from(number)) << 64) + 1)),
     }
 }
 

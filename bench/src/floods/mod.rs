@@ -244,21 +244,26 @@ impl Flood<'_> {
         })
     }
 
-    /// Handshakes one after the other, from `begin` on. None begins without the time to ask twice.
+    /// Handshakes at fixed times, from `begin` on, each with the time to ask twice. Who has none because the last one
+    /// took so long has none at all: slow ones count as much as fast ones.
     fn handshakes(&self, begin: Instant, time: Duration) -> Result<Vec<Option<f64>>> {
-        let (mut times, end) = (Vec::new(), begin + time);
         let (every, needs) = if self.attack.makes_load() {
             (HONEST_EVERY, HONEST_TIME / 2)
         } else {
             (HONEST_EVERY_UNLOADED, HONEST_EVERY_UNLOADED)
         };
-        // The flood has begun by then.
-        thread::sleep(begin.saturating_duration_since(Instant::now()));
-        while Instant::now() + needs < end {
+        let (mut times, end) = (Vec::new(), begin + time);
+        let starts = (0..).map(|n| begin + every * n).take_while(|&at| at + needs <= end);
+        for at in starts {
+            if Instant::now() > at + every {
+                times.push(None);
+                continue;
+            }
+            // The flood has begun by the first of them.
+            thread::sleep(at.saturating_duration_since(Instant::now()));
             let patience = end.saturating_duration_since(Instant::now());
             let took = self.place.honest_handshake(self.family, patience).context("a handshake of the honest peer")?;
             times.push(took.map(|time| time.as_secs_f64()));
-            thread::sleep(every);
         }
         Ok(times)
     }

@@ -14,8 +14,8 @@
 //!
 //! * **Only floods are dropped.** Of what is worth nothing, some thousand pass in a second for each worker and kind of
 //!   check, divided among CPUs. So a stray datagram is seen by whoever looks on, and diagnosis hears of it.
-//! * **Under load**, initiations without mac2 get a cookie at best, and there are few of those. As many pass as a
-//!   worker has cookies for, twice over, and by the same rule. So nobody is dropped here who would get one there. When
+//! * **Under load**, initiations without mac2 get a cookie at best, and there are few of those. A quarter
+//!   more pass than a worker has cookies for, by the same rule. So nobody is dropped here who would get one there. When
 //!   the budget is used up, mac1 is not looked at before: it is most of what a datagram costs here.
 //! * **What is not certain passes**: trains, which the kernel has merged; a mac2 of which any bit is set; indices while
 //!   the filter is not told of them; what came while a key was changed.

@@ -192,8 +192,8 @@ impl Filter<'_> {
         marked.into_iter().for_each(|from| self.asm.land(from));
         self.junk_if(code::JUMP_UNLESS_EQUAL, LENGTH, INITIATION_LEN, Junk::BadLength);
         if self.parameters.has_mac1 {
-            self.drop_before_mac1(INITIATION_LEN - 2 * MAC_LEN);
-            self.mac1(INITIATION_LEN - 2 * MAC_LEN);
+            let beyond_budget = self.drop_before_mac1(INITIATION_LEN - 2 * MAC_LEN);
+            self.mac1(INITIATION_LEN - 2 * MAC_LEN, Some(beyond_budget));
             self.under_load(INITIATION_LEN - 2 * MAC_LEN);
         } else {
             self.pass();
@@ -213,7 +213,7 @@ impl Filter<'_> {
         self.junk_of_index(INDEX_IN_RESPONSE);
         self.asm.land(known);
         if self.parameters.has_mac1 {
-            self.mac1(RESPONSE_LEN - 2 * MAC_LEN);
+            self.mac1(RESPONSE_LEN - 2 * MAC_LEN, None);
         }
         self.pass();
     }

@@ -1,4 +1,4 @@
-//! What the program and its owner share. 1.4 MiB, of which what is not touched costs no cache, and a little for each
+//! What the program and its owner share. 2.3 MiB, of which what is not touched costs no cache, and a little for each
 //! worker and CPU.
 
 use std::mem::offset_of;
@@ -17,9 +17,10 @@ pub(super) const INDICES: usize = 1 << 20;
 const WORKERS: usize = 255;
 /// Places of sources that were let through under load.
 pub(super) const SOURCES: usize = 1 << 16;
-/// Places of sources where peers may be. Of 10,000 peers at addresses of their own, strangers share
-/// the places of one in 13.
-pub(super) const KNOWN: usize = 1 << 17;
+/// Places of sources where peers may be. Each peer has two, so of 100,000 peers' places one stranger in 30 has both.
+pub(super) const KNOWN: usize = 1 << 20;
+/// The second place of a source is in the upper bits of its number.
+pub(super) const SECOND_SHIFT: i32 = 12;
 /// Mixes the port of a source.
 pub(super) const SPREAD: u32 = 0x9e37_79b1;
 /// Keys of mac1 that were the last ones. A place is written again after so many changes of the key.
@@ -52,8 +53,8 @@ pub(super) struct Shared {
     budgets: [Budget; WORKERS],
 }
 
-/// What of unproven initiations passes under load: as `Cookies` of the data path has it, at twice the rate. Written by
-/// the program on all CPUs.
+/// What of unproven initiations passes under load: as `Cookies` of the data path has it, and a quarter more. Written
+/// by the program on all CPUs.
 #[derive(Debug)]
 #[repr(C, align(128))]
 struct Budget {
@@ -127,7 +128,10 @@ impl Shared {
     /// A peer is here, as far as is known in this generation.
     pub(super) fn locate(&self, seeds: [u32; 2], source: SocketAddr) {
         let [now, ..] = self.generations.load(Relaxed).to_le_bytes();
-        self.known[place_of(seeds, source) as usize % KNOWN].store(now, Release);
+        let place = place_of(seeds, source);
+        for known in [place, place >> SECOND_SHIFT] {
+            self.known[known as usize % KNOWN].store(now, Release);
+        }
     }
 
     /// Another generation of known places. Those of the present one are still known, and those before it are not.

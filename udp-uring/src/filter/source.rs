@@ -8,7 +8,7 @@ use super::Junk;
 use super::program::{
     CONTEXT, Filter, INDEX_IN_OTHERS, KIND, MAC_LEN, NOW, R0, R1, R2, R3, R4, R5, UDP_HEADER_LEN, WINDOW, stack,
 };
-use super::shared::{KNOWN, SOURCES, SPREAD, place};
+use super::shared::{KNOWN, SECOND_SHIFT, SOURCES, SPREAD, place};
 
 /// Of `struct __sk_buff`.
 const PROTOCOL: i16 = 16;
@@ -31,7 +31,7 @@ const LOADED_MAX: Duration = Duration::from_secs(2);
 /// Under load, each worker lets so many pass that prove nothing, and as many again from where peers are: a quarter more
 /// than it has cookies (`COOKIES_PER_SECOND` of the data path). So nobody is dropped here who would get one there,
 /// whatever the two clocks differ by, and few pass in vain.
-pub(super) const UNPROVEN_PER_SECOND: u64 = 3_125;
+pub(super) const UNPROVEN_PER_SECOND: u64 = 1_600;
 const UNPROVEN_NANOS: i32 = (1_000_000_000 / UNPROVEN_PER_SECOND) as i32;
 /// So many may pass at once. Of the second half, one of each place in a second.
 pub(super) const UNPROVEN_AT_ONCE: u64 = 128;
@@ -94,7 +94,18 @@ impl Filter<'_> {
 
     /// Two jumps that are taken if a peer may be at the place in KIND.
     fn known_place(&mut self) -> [usize; 2] {
+        let first = self.told_of(0);
+        let unknown = self.jump();
+        first.into_iter().for_each(|from| self.asm.land(from));
+        let second = self.told_of(SECOND_SHIFT);
+        self.asm.land(unknown);
+        second
+    }
+
+    /// Two jumps that are taken if the place in KIND, without its lowest bits, was told of.
+    fn told_of(&mut self, shift: i32) -> [usize; 2] {
         self.emit(code::MOVE, R1, KIND, 0, 0);
+        self.emit(code::SHIFT_RIGHT, R1, 0, 0, shift);
         self.emit(code::AND_CONSTANT, R1, 0, 0, KNOWN as i32 - 1);
         self.asm.address(R2, place::KNOWN);
         self.emit(code::ADD, R2, R1, 0, 0);
@@ -110,8 +121,9 @@ impl Filter<'_> {
     }
 
     /// Under load, once the budget is used up, what has no mac2 is dropped before mac1 is looked at: it takes longest.
-    /// Some are asked all the same: load goes on by who knows our key, and not by junk.
-    pub(super) fn drop_before_mac1(&mut self, covered: i32) {
+    /// Some are asked all the same: load goes on by who knows our key, and not by junk. The jump that is returned is
+    /// taken by these.
+    pub(super) fn drop_before_mac1(&mut self, covered: i32) -> usize {
         let go_on = std::mem::take(&mut self.to_pass);
         self.unproven_under_load(covered);
         let left = self.within_budgets(|filter, _| filter.jump());
@@ -122,9 +134,10 @@ impl Filter<'_> {
         self.emit(code::ADD_CONSTANT, R2, 0, 0, 1);
         self.emit(code::STORE_FIELD_64, R1, R2, place::UNSEEN, 0);
         self.emit(code::AND_CONSTANT, R2, 0, 0, SAMPLE as i32 - 1);
-        to_mac1.push(self.emit(code::JUMP_IF_EQUAL, R2, 0, 0, 0));
+        let sampled = self.emit(code::JUMP_IF_EQUAL, R2, 0, 0, 0);
         self.drop_always(Junk::CookieBudget);
         to_mac1.into_iter().for_each(|from| self.asm.land(from));
+        sampled
     }
 
     /// While there is load, an initiation without mac2 gets a cookie at best. Workers make few of them, so of those who

@@ -362,6 +362,24 @@ fn a_place_is_known_until_all_were_told_anew_twice() {
     }
 }
 
+/// Else a flood from many addresses would have the budget that is for peers.
+#[test]
+fn hardly_a_stranger_is_taken_for_one_of_a_hundred_thousand_peers() {
+    let filter = strict(1);
+    filter.set_recovering(true);
+    let data = |source: u32| {
+        let mut data = message(4, 64, 0);
+        data[4..8].copy_from_slice(&source.to_be_bytes());
+        data
+    };
+    // Neighbours in some networks, as customers are.
+    (0..100_000_u32).for_each(|n| filter.locate(address((n << 8 | n >> 8 & 0xff) ^ 0x0a00_0000)));
+    assert!((0..500_u32).all(|n| passes(&filter, &data((n << 8 | n >> 8 & 0xff) ^ 0x0a00_0000))));
+    let strangers = (0..2_000_u32).map(|n| n.wrapping_mul(0x9e37_79b1) | 1 << 31);
+    let passed = strangers.filter(|&source| passes(&filter, &data(source))).count();
+    assert!(passed < 200, "{passed} of 2,000");
+}
+
 #[test]
 fn a_key_that_was_set_holds_whatever_was_set_before() {
     let filter = strict(1);

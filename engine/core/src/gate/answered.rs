@@ -36,14 +36,16 @@ pub(crate) struct Answered {
     when: Box<[AtomicU32]>,
     /// Until when what was believed is paid for, in nanoseconds of [`Time`].
     believed: AtomicU64,
+    /// When the last message of each place was believed, as `when`. Strangers who get cookies leave no trace here.
+    believed_when: Box<[AtomicU32]>,
 }
 
 impl Answered {
     /// Nobody was answered, and of the peers nobody is known. `seed` and `key` were just drawn, each by itself.
     pub fn new(seed: [u8; COOKIE_NONCE_LEN - 8], key: u64, peers: usize, now: Time) -> Self {
-        let when = (0..PLACES).map(|_| AtomicU32::new(0)).collect();
-        let known = KnownPlaces::new(peers, key);
-        Self { seed, key, known, sources: Sources::new(now, key), when, believed: AtomicU64::new(0) }
+        let [when, believed_when] = [(); 2].map(|()| (0..PLACES).map(|_| AtomicU32::new(0)).collect());
+        let (known, sources) = (KnownPlaces::new(peers, key), Sources::new(now, key));
+        Self { seed, key, known, sources, when, believed: AtomicU64::new(0), believed_when }
     }
 
     /// A peer is here, as far as control knows.
@@ -69,7 +71,7 @@ impl Answered {
         let affordable = |paid| next(paid).filter(|&next| next - now_ns <= BELIEVED_AT_ONCE * BELIEVED_NANOS);
         self.is_peers(remote)
             && affordable(self.believed.load(Ordering::Relaxed)).is_some()
-            && self.is_first(now, remote)
+            && self.is_first_in(&self.believed_when, now, remote)
             && self.believed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, affordable).is_ok()
     }
 
@@ -89,8 +91,12 @@ impl Answered {
     }
 
     pub(super) fn is_first(&self, now: Time, remote: SocketAddr) -> bool {
+        self.is_first_in(&self.when, now, remote)
+    }
+
+    fn is_first_in(&self, when: &[AtomicU32], now: Time, remote: SocketAddr) -> bool {
         let now_ms = ((now.as_nanos() / 1_000_000) as u32).max(1);
-        let last = &self.when[self.place(remote)];
+        let last = &when[self.place(remote)];
         // Two workers that ask for one place at once may both answer: nothing is lost by that.
         let lately = last.load(Ordering::Relaxed);
         let is_first = lately == 0 || now_ms.wrapping_sub(lately) >= LATELY_MS;

@@ -30,7 +30,7 @@ use crate::index_filter::IndexFilter;
 use crate::node::Node;
 use crate::outpost::Outpost;
 use crate::time::Time;
-use crate::wire::{CookieReply, Message, classify};
+use crate::wire::{CookieReply, MAC_LEN, Message, classify};
 pub(crate) use answered::Answered;
 
 /// How long there is load after it was last seen, as in the kernel's `receive.c`.
@@ -179,7 +179,7 @@ impl Gate {
             None => Admission::Passed(Proof::Key),
             Some(_) if !self.asks_for_proof(now) => Admission::Passed(Proof::Key),
             Some(_) if self.checker.verify_mac2(now, remote, datagram) => self.limit(now, remote),
-            Some(_) if self.believes(now, remote) => Admission::Passed(Proof::Claim),
+            Some(_) if claims_no_cookie(datagram) && self.believes(now, remote) => Admission::Passed(Proof::Claim),
             Some(sender_index) => Admission::Unproven { sender_index },
         }
     }
@@ -234,6 +234,12 @@ impl Gate {
     pub fn load(&self) -> &Load {
         &self.load
     }
+}
+
+/// Who has no cookie leaves mac2 zero. Filters in front of the sockets let pass what is not, so anybody may send any
+/// number of that, and all beliefs would be theirs.
+fn claims_no_cookie(message: &[u8]) -> bool {
+    message.last_chunk() == Some(&[0; MAC_LEN])
 }
 
 #[cfg(test)]

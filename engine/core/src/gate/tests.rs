@@ -159,6 +159,26 @@ fn from_where_a_peer_is_one_message_in_a_second_is_believed() {
     }
 }
 
+/// Filters let pass whoever seems to have a cookie.
+#[test]
+fn who_makes_up_a_cookie_is_not_believed() {
+    let mut sender = Sender::new(true);
+    let mut initiation = sender.initiation();
+    sender.gate.load().note(NOW);
+    *initiation.last_mut().expect("it is long") = 1;
+    assert_eq!(sender.gate.admit(NOW, remote(255), &initiation), Admission::Unproven { sender_index: SENDER });
+}
+
+/// They take the places of the other table within a second.
+#[test]
+fn strangers_who_get_cookies_keep_no_peer_from_being_believed() {
+    let answered = answered(1);
+    let stranger = |n: u32| SocketAddr::from((n.to_be_bytes(), 7_777));
+    let first = (0..100_000).filter(|&n| answered.is_first(NOW, stranger(n))).count();
+    assert!(first > 16_000, "{first} of 16,384 places");
+    assert!(answered.believes(NOW, remote(255)));
+}
+
 #[test]
 fn who_forges_the_places_of_all_peers_is_believed_a_sixteenth_of_what_control_can_do() {
     const PEERS: u64 = 4_000;

@@ -61,8 +61,9 @@ impl Control {
         if let Err(error) = self.plane.own_sockets() {
             log::warn!("some workers have no sockets of their own: {error}");
         }
-        self.queues.workers.iter().for_each(|inbox| inbox.push_mail(Mail::GoOn));
+        // First what waited: a worker reads its mail in order, and what it reads then is younger.
         self.plane.send_offers(offers, &mut self.device, clock::boot_time());
+        self.queues.workers.iter().for_each(|inbox| inbox.push_mail(Mail::GoOn));
         self.interface.own();
         if let Some(given) = self.interface.given() {
             panics::restore_interface(given, Arc::downgrade(self.interface.queue()));
