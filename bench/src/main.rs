@@ -53,7 +53,7 @@ enum Command {
     /// Every cipher provider that this CPU can run, in memory, taking turns.
     Aead(aead::Options),
     /// A gateway under a flood: what a transfer of another peer keeps, beside the same flood dropped by nftables. All
-    /// of it takes 20 minutes.
+    /// of it takes 22 minutes.
     Floods(floods::Options),
     /// Two gateways behind one address, with keepalived: what clients lose when one of them fails, and how long a
     /// promotion takes.

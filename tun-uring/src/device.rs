@@ -72,11 +72,16 @@ impl Tun {
     /// The interface of which these are all queues, as another process has set it up, which serves it for now. It gets
     /// more queues if so many are wanted, if it can have several: they are detached, and wait for
     /// [`set_attached`]. Else nothing of it is changed. `given` is
-    /// [`Tun::given`] of that process.
+    /// [`Tun::given`] of that process, and `seed` that of its [`FlowTable`].
     ///
     /// # Errors
     /// [`TunError`] if these are no queues of an interface of this network namespace.
-    pub fn resume(mut queues: Vec<OwnedFd>, wanted: usize, given: Option<Given>) -> Result<Self, TunError> {
+    pub fn resume(
+        mut queues: Vec<OwnedFd>,
+        wanted: usize,
+        given: Option<Given>,
+        seed: Option<[u32; 2]>,
+    ) -> Result<Self, TunError> {
         let first = queues.first().ok_or(TunError::Queues(0))?;
         let name = interface_of(first)?;
         let link = Link::named(&name)?;
@@ -92,7 +97,7 @@ impl Tun {
             }
             queues.append(&mut more?);
         }
-        let loaded = (queues.len() > 1).then(|| steering::load(queues.len())).transpose();
+        let loaded = (queues.len() > 1).then(|| steering::load(queues.len(), seed)).transpose();
         let (flows, program) = match loaded {
             Ok(Some((table, program))) => (Ok(Some(Arc::new(table))), Some(program)),
             Ok(None) => (Ok(None), None),

@@ -14,6 +14,7 @@ pub mod bystander;
 mod crowd;
 pub mod gateway;
 mod load;
+pub mod operator;
 mod sockets;
 
 use std::net::{SocketAddr, SocketAddrV4};
@@ -37,6 +38,7 @@ use crate::traffic::numbers;
 use bystander::RoundTrips;
 use gateway::{Cost, Moment};
 use load::{Load, Pace, Tally};
+use operator::{Request, Requests};
 use sockets::Sockets;
 
 const CLIENTS_MAX: u32 = 50_000;
@@ -65,6 +67,9 @@ pub struct Options {
     #[arg(long, value_name = "NUMBER", conflicts_with = "in_flight",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
+    /// What an operator asks of the gateway meanwhile, again and again
+    #[arg(long, value_name = "REQUEST")]
+    operator: Option<Request>,
     #[command(flatten)]
     device: Device,
     /// Write everything that was measured there, as JSON (`-` for standard output)
@@ -121,6 +126,9 @@ pub struct Outcome {
     pub memory_per_session_bytes: Option<f64>,
     /// Pings of another peer before, and meanwhile.
     pub bystander: [RoundTrips; 2],
+    /// What an operator asked meanwhile.
+    #[serde(default)]
+    pub operator: Option<Requests>,
     /// CPU time of the load in percent of one CPU, in the window.
     pub load_cpu_percent: f64,
 }
@@ -152,7 +160,7 @@ pub fn run(options: &Options) -> Result<()> {
     let SetUp::Gateways(tunnel) = &set_up else {
         return Err(Error::new("a cable shakes no hands: choose an implementation"));
     };
-    let outcome = measure(tunnel, options.plan())?;
+    let outcome = measure(tunnel, options.plan(), options.operator)?;
     if let Some(path) = &options.json {
         files::write(path, files::head(HANDSHAKES, contender.describe()), &outcome)?;
     }
@@ -162,12 +170,13 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(tunnel: &Tunnel, plan: Plan) -> Result<Outcome> {
+fn measure(tunnel: &Tunnel, plan: Plan, operator: Option<Request>) -> Result<Outcome> {
     let (namespace, gateway) = (tunnel.namespace(0), &tunnel.sides[1]);
     let SocketAddr::V4(endpoint) = gateway.endpoint(Family::V4) else { unreachable!("asked for one of IPv4") };
     let daemon = gateway.daemon.as_ref().expect("nobody stops it");
     let mut sockets = sockets(tunnel, &plan, endpoint)?;
     let mut clients = crowd::clients(gateway.keys.public.0, plan.clients, plan.addresses)?;
+    operator.map_or(Ok(()), |request| request.prepare(&gateway.interface))?;
     crowd::introduce(&clients, &gateway.interface)?;
     let count = u64::from(plan.clients);
     for (number, client) in (0..).zip(&mut clients) {
@@ -181,16 +190,22 @@ fn measure(tunnel: &Tunnel, plan: Plan) -> Result<Outcome> {
     })?;
     let memory_before = daemon.memory_kib();
     let pace = plan.rate_per_s.map_or(Pace::InFlight(plan.in_flight.unwrap_or(1)), Pace::Rate);
-    let (meanwhile, (tally, moments)) = bystander::beside(namespace, target, || {
+    let handshakes = plan.handshakes;
+    let mut load = || {
         let earlier = Moment::of(daemon)?;
         let mut later = None;
-        let load = Load::new(&mut clients, &mut sockets, pace, plan.handshakes);
+        let load = Load::new(&mut clients, &mut sockets, pace, handshakes);
         let tally = load.run(|| Moment::of(daemon).map(|moment| later = Some(moment)))?;
         Ok((tally, (earlier, later)))
+    };
+    let (meanwhile, (requests, (tally, moments))) = bystander::beside(namespace, target, || match operator {
+        Some(request) => request.beside(&gateway.interface, load).map(|(requests, done)| (Some(requests), done)),
+        None => load().map(|done| (None, done)),
     })?;
     let (earlier, Some(later)) = moments else { return Err(Error::new("the load ended before all had begun")) };
     let cost = later.cost_since(&earlier, tally.window.0.max(1));
-    Ok(outcome(plan, &tally, cost, [memory_before, daemon.memory_kib()], [before, meanwhile]))
+    let outcome = outcome(plan, &tally, cost, [memory_before, daemon.memory_kib()], [before, meanwhile]);
+    Ok(Outcome { operator: requests, ..outcome })
 }
 
 fn sockets(tunnel: &Tunnel, plan: &Plan, gateway: SocketAddrV4) -> Result<Sockets> {
@@ -226,6 +241,7 @@ fn outcome(
         memory_kib,
         memory_per_session_bytes,
         bystander,
+        operator: None,
         load_cpu_percent: tally.cpu.as_secs_f64() / window.as_secs_f64() * 100.0,
     }
 }
@@ -253,6 +269,10 @@ fn print(contender: &Contender, set_up: &SetUp, outcome: &Outcome) {
         ("another peer's ping, meanwhile", meanwhile.times_ns),
     ] {
         times.add_row(std::iter::once(name.to_owned()).chain(numbers::percentiles(of)));
+    }
+    if let Some(Requests { request, answered, times_ns }) = outcome.operator {
+        let name = format!("the operator's {}, {} answered", request.name(), grouped(answered));
+        times.add_row(std::iter::once(name).chain(numbers::percentiles(times_ns)));
     }
     println!("{times}");
 

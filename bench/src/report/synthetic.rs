@@ -319,6 +319,7 @@ fn handshakes_outcome() -> handshakes::Outcome {
         gateway: handshakes::gateway::Cost { cpu_us: 210.0, wakeups: 1.5, threads_us: BTreeMap::new() },
         memory_kib: [Some(20_000), None],
         memory_per_session_bytes: None,
+        operator: None,
         bystander: [trips, trips],
         load_cpu_percent: 30.0,
     }

@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn many_idle_deadlines_are_one_next_deadline() {
         let mut schedule = Schedule::default();
-        for index in 0..200_000 {
+        for index in 0..2_000_000 {
             schedule.reschedule(peer(index), None, Some(Time(1_000 + u64::from(index))));
         }
         assert_eq!(schedule.next(), Some(Time(1_000)));

@@ -14,7 +14,7 @@ use udp_uring::{SocketConfig, SocketGroup};
 use super::endpoints::Keeper;
 use super::error::DaemonError;
 use super::file::ConfigFile;
-use super::handover::{FileFacts, Offer, Possessions, Succession};
+use super::handover::{Facts, FileFacts, Offer, Possessions, Succession};
 use super::inherited::is_descriptor;
 use super::sockets::Sockets;
 use crate::guard::Guard;
@@ -114,7 +114,8 @@ fn changed_since(file: &ConfigFile, read_at: u64) -> Option<&Path> {
 /// See [`Tun::resume`].
 pub fn interface(offer: &mut Offer, workers: usize) -> Result<Tun, DaemonError> {
     let queues = std::mem::take(&mut offer.possessions.queues);
-    Ok(Tun::resume(queues, workers, offer.facts.given.map(Given::from_numbers))?)
+    let Facts { given, flow_seed, .. } = &offer.facts;
+    Ok(Tun::resume(queues, workers, given.map(Given::from_numbers), *flow_seed)?)
 }
 
 /// New sockets, or those that another process receives on.

@@ -54,7 +54,7 @@ impl Program {
 /// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments
 /// to another queue than the whole datagrams of their flow.
 pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTable> {
-    let (table, program) = load(queues)?;
+    let (table, program) = load(queues, None)?;
     program.attach(queue)?;
     Ok(table)
 }
@@ -67,15 +67,19 @@ pub(crate) fn hold(queue: &impl AsRawFd) -> io::Result<()> {
     Program(ebpf_array::load(&program::FIRST_QUEUE)?).attach(queue)
 }
 
-/// The program for a device with that many queues, and its table. It is attached to none yet.
+/// The program for a device with that many queues, and its table. It is attached to none yet. With the
+/// [seed](FlowTable::seed) of another table, flows fall into the same buckets.
 ///
 /// # Errors
 /// As [`attach`].
-pub(crate) fn load(queues: usize) -> io::Result<(FlowTable, Program)> {
+pub(crate) fn load(queues: usize, seed: Option<[u32; 2]>) -> io::Result<(FlowTable, Program)> {
     let (table, map) = Array::new()?;
     let queues = u32::try_from(queues).map_err(|_| io::ErrorKind::InvalidInput)?;
     // Nobody outside can tell which flows share a bucket, and have them meet in one.
-    let seed = Seed { hash: getrandom::u32()?, pair: getrandom::u32()? };
+    let seed = match seed {
+        Some([hash, pair]) => Seed { hash, pair },
+        None => Seed { hash: getrandom::u32()?, pair: getrandom::u32()? },
+    };
     let table = FlowTable::new(table, queues, seed);
     Ok((table, Program(ebpf_array::load(&program::program(map.as_raw_fd(), seed))?)))
 }

@@ -121,6 +121,31 @@ impl FlowTable {
         hash::bucket(packet, self.seed).map(Bucket::at)
     }
 
+    /// What decides which flows share a bucket: for a process that comes after this one, and for nobody else.
+    #[must_use]
+    pub const fn seed(&self) -> [u32; 2] {
+        [self.seed.hash, self.seed.pair]
+    }
+
+    /// The queue of each bucket, in their order.
+    #[must_use]
+    pub fn places(&self) -> Vec<u32> {
+        self.table.entries.iter().map(|entry| entry.place.load(Relaxed)).collect()
+    }
+
+    /// Lets each bucket's packets arrive on the queue where they arrived in another process, so they keep their order.
+    /// To be called before the program is attached. Nothing changes unless these are the [places](Self::places) of a
+    /// device with as many queues.
+    pub fn resume(&self, places: &[u32]) {
+        if places.len() != Bucket::COUNT || places.iter().any(|&place| place >= self.queues) {
+            return;
+        }
+        for (Entry { place, usual, .. }, &resumed) in self.table.entries.iter().zip(places) {
+            place.store(resumed, Relaxed);
+            usual.store(resumed, Relaxed);
+        }
+    }
+
     /// How many queues there are.
     #[must_use]
     pub const fn queues(&self) -> usize {

@@ -169,7 +169,7 @@ fn queues_that_wait_for_another_process_take_no_packet() {
             });
             while !over.load(Ordering::Relaxed) {
                 let one = OwnedFd::from(queue.try_clone().expect("clone"));
-                let resumed = Tun::resume(vec![one], 3, None).expect("resume");
+                let resumed = Tun::resume(vec![one], 3, None, None).expect("resume");
                 grown += usize::from(resumed.queue_count() == 3);
             }
         });

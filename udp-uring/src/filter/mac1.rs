@@ -17,7 +17,7 @@ const SKB_LOAD_BYTES: i32 = 26;
 const ROUND: Register = WINDOW;
 
 impl Filter<'_> {
-    /// A message whose mac1 covers so many bytes. A few pass without; not those that come by the jump `beyond_budget`.
+    /// A message whose mac1 covers so many bytes. A few pass without; not those that jump from `beyond_budget`.
     pub(super) fn mac1(&mut self, covered: i32, beyond_budget: Option<usize>) {
         self.pass_a_few(Check::Mac1);
         beyond_budget.into_iter().for_each(|from| self.asm.land(from));

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -10,6 +11,7 @@ use nix::sys::socket::{Backlog, getsockopt, listen, sockopt};
 use nix::unistd::pipe2;
 use ringfort_core::handover::Progress as Reported;
 use secret_memory::{SecretFile, scrubbed};
+use tun_uring::FlowTable;
 
 use super::{Control, End};
 use crate::clock;
@@ -44,6 +46,8 @@ const ROUNDS_MAX: u32 = 64;
 #[derive(Debug, Default)]
 pub struct Estate {
     possessions: Possessions,
+    /// Which flows come to which worker, where there is a choice.
+    flows: Option<Arc<FlowTable>>,
     /// The last number of a round of [`rest`].
     round: u32,
     /// A pipe that nobody writes to. When its second end is gone, so is this process.
@@ -61,6 +65,13 @@ impl Estate {
     pub fn queues(&self) -> impl Iterator<Item = &OwnedFd> {
         self.possessions.queues.iter()
     }
+
+    /// Flows come to the workers that they came to in another process, which had so many queues, if we have as many.
+    pub fn resume_flows(&self, places: &[u32], queues: usize) {
+        if let Some(flows) = self.flows.as_ref().filter(|flows| flows.queues() == queues) {
+            flows.resume(places);
+        }
+    }
 }
 
 /// Why nothing was handed over.
@@ -72,9 +83,10 @@ enum NotGiven {
 }
 
 impl Control {
-    /// Keeps these descriptors for a process that comes after this one.
-    pub fn keep(&mut self, possessions: Possessions) {
+    /// Keeps these descriptors for a process that comes after this one, and knows what it must know of flows.
+    pub fn keep(&mut self, possessions: Possessions, flows: Option<Arc<FlowTable>>) {
         self.estate.possessions = possessions;
+        self.estate.flows = flows;
     }
 
     /// Why to end, once everything is given away.
@@ -159,6 +171,7 @@ impl Control {
             name: self.interface.name().to_owned(),
             given: self.interface.given().map(tun_uring::Given::to_numbers),
             queues: possessions.queues.len(),
+            flow_seed: self.estate.flows.as_ref().map(|flows| flows.seed()),
             port: sockets.asked_port(),
             fwmark: sockets.fwmark(),
             bind: sockets.bind().to_string(),
@@ -222,7 +235,8 @@ impl Control {
         let state = self.state(rested)?;
         let line = Line::new(client, SOON);
         panics::leave(true);
-        line.send(&Message::State, &[state.as_fd()]).map_err(kept)?;
+        let places = self.estate.flows.as_ref().map(|flows| flows.places()).unwrap_or_default();
+        line.send(&Message::State(places), &[state.as_fd()]).map_err(kept)?;
         fault_point("old-state");
         match Line::new(client, READY).receive_alone().map_err(kept)? {
             Message::Ready => {}

@@ -45,6 +45,11 @@ impl Control {
         Ok(offers)
     }
 
+    /// Flows come to the workers that they came to in the other process. That had so many queues.
+    pub fn resume_flows(&self, places: &[u32], queues: usize) {
+        self.estate.resume_flows(places, queues);
+    }
+
     /// Gives the workers the sockets that were offered, if there are any: they are open already, so nobody else would.
     ///
     /// # Errors

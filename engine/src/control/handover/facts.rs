@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use udp_uring::SocketPair;
 
 /// The steps of a hand-over, and what is in [`Facts`]. Any change of them is another version.
-const STEPS: u32 = 1;
+const STEPS: u32 = 2;
 
 /// Which steps, and which state, a process knows. It knows no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl std::fmt::Display for Versions {
     }
 }
 
-/// What is told of a gateway. It holds no secret.
+/// What is told of a gateway. It holds no secret of a peer, and no key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The interface.
@@ -46,6 +46,8 @@ pub struct Facts {
     pub given: Option<[i32; 2]>,
     /// Its queues, which is as many as there are workers.
     pub queues: usize,
+    /// What decides which flows come to one worker, where a program of ours does.
+    pub flow_seed: Option<[u32; 2]>,
     /// The port that was asked for; 0: any.
     pub port: u16,
     /// The mark of outgoing packets.

@@ -29,8 +29,9 @@ pub enum Message {
     Offer(Box<Facts>),
     /// There will be no hand-over, for this reason, and the old process serves.
     Refused(String),
-    /// The state is in the descriptor that comes with it. Nobody reads from now on.
-    State,
+    /// The state is in the descriptor that comes with it. Nobody reads from now on. These are the queues of all buckets
+    /// of flows, if a program of ours chooses them.
+    State(Vec<u32>),
     /// The new process can go on.
     Ready,
     /// It goes on, and nobody else does.

@@ -113,11 +113,12 @@ pub struct Succession {
 }
 
 impl Succession {
-    /// Has the other process stop, and takes its state. `None`: it has ended before it gave any.
+    /// Has the other process stop, and takes its state, and the queues of all buckets of flows. `None`: it has ended
+    /// before it gave any.
     ///
     /// # Errors
     /// [`DaemonError::NotHandedOver`]: it goes on.
-    pub fn take_state(&mut self) -> Result<Option<Handover>, DaemonError> {
+    pub fn take_state(&mut self) -> Result<Option<(Handover, Vec<u32>)>, DaemonError> {
         // Its last word counts, also if it has hung up since.
         let _ = self.stream.write_all(b"hand_over_state=1\n\n");
         let line = Line::new(&self.stream, STATE);
@@ -127,7 +128,7 @@ impl Succession {
             Err(error) => return Err(self.refused(&error.to_string())),
         };
         match (message, descriptors.as_slice()) {
-            (Message::State, [file]) => self.read(file).map(Some),
+            (Message::State(places), [file]) => self.read(file).map(|state| Some((state, places))),
             (Message::Refused(why), _) => Err(self.refused(&why)),
             (other, _) => Err(self.refused(&format!("it says {other:?}"))),
         }

@@ -82,7 +82,8 @@ impl Daemon {
         let Inheritance { mut succession, program, beginning, queues } = inheritance;
         let file = self.file.as_ref().map(|(_, file)| file);
         let (offers, resumed) = match scrubbed(|| succession.take_state())? {
-            Some(handover) => {
+            Some((handover, places)) => {
+                self.control.resume_flows(&places, queues);
                 let offers = self.control.take_over(beginning, handover);
                 (offers.map_err(|why| succession.declined(&why))?, Some(self.control.fwmark()))
             }

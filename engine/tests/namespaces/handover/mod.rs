@@ -4,6 +4,7 @@
 //!   [sender, receiver] ── wg0 ── gateway, old or new ── veth ── gateway of the other ── wg0 ── [receiver, sender]
 //! ```
 
+mod flows;
 mod stream;
 
 use std::io::{Read as _, Write as _};
@@ -178,7 +179,7 @@ fn whoever_gives_up_has_changed_nothing() {
     let mut claimant = Claimant::new(&interface, &versions);
     assert_eq!(claimant.hear()["Offer"]["queues"], 2);
     claimant.ask_for_state();
-    assert_eq!(claimant.hear(), json!("State"));
+    assert!(claimant.hear()["State"].is_array());
     drop(claimant);
     let mut claimant = Claimant::new(&interface, &versions);
     claimant.hear();

@@ -271,6 +271,28 @@ fn addresses_that_are_alike_in_some_way_do_not_meet() {
     }
 }
 
+/// In another process, nothing overtakes what waits.
+#[test]
+fn flows_stay_where_they_were_in_another_process() {
+    let before = mapped(4);
+    let bucket = Bucket::at(5);
+    assert_eq!(before.place(bucket), 1);
+    before.assign(bucket, 1, 3);
+    before.let_go(bucket, 1);
+    let (after, _) = load(4, Some(before.seed())).expect("bpf(2) loads it; this test needs root");
+    after.resume(&before.places());
+    assert_eq!(after.places(), before.places());
+    assert_eq!(after.place(bucket), 3);
+    assert!(!after.is_to_leave(bucket, 3), "it stays there");
+    let packets: Vec<_> = (0..100).map(|flow| packet(crate::SuperKind::Tcp4, flow)).collect();
+    assert!(packets.iter().all(|packet| after.bucket(packet) == before.bucket(packet)));
+    // Of a device that has more queues, or other buckets.
+    for places in [vec![4; Bucket::COUNT], vec![0; Bucket::COUNT - 1], Vec::new()] {
+        after.resume(&places);
+        assert_eq!(after.places(), before.places());
+    }
+}
+
 #[test]
 fn who_has_a_bucket_says_where_it_goes_that_nobody_claims() {
     let (flows, bucket) = (mapped(3), Bucket::at(7));
