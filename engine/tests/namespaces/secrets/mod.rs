@@ -14,11 +14,11 @@ use nix::sys::signal::Signal;
 use ringfort_core::suite::Suite;
 use ringfort_testbed::command::run;
 use ringfort_testbed::tunnel::PORT;
-use ringfort_testbed::{Key, KeyPair, Tunnel, janitor};
+use ringfort_testbed::{Daemon, Key, KeyPair, Namespace, janitor, uapi};
 
 use self::stage::{Stage, Where};
 use crate::harness::traffic::PATIENCE;
-use crate::harness::{us, wg};
+use crate::harness::{eventually, us, wg};
 
 /// Sessions that a peer may have at once: three that only receive, and the one to send with.
 const SESSIONS_KEPT: usize = 4;
@@ -220,21 +220,56 @@ fn keys_of_a_file() {
     stage.check("saved", &stage.configured(), &texts);
 }
 
-/// Whoever crashes leaves no file with keys, also where the limit on core dumps would allow it.
+/// Whoever crashes leaves no file with keys, also where the limit on core dumps would allow it. The gateway that may be
+/// dumped shows that this machine would leave one.
 #[test]
 fn nothing_is_dumped() {
-    let limit_of = |pid| {
-        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-        line.split_whitespace().nth(4).unwrap().to_owned()
-    };
-    let mut tunnel = Tunnel::new([&us(), &us().with_options("--core-dumps")]).unwrap();
-    let [ours, wanted] = &mut tunnel.sides;
-    let pid = ours.daemon().pid();
-    assert_eq!(limit_of(pid), "0");
-    assert_eq!(limit_of(wanted.daemon().pid()), limit_of(i32::try_from(std::process::id()).unwrap()));
+    for options in ["", "--sandbox off"] {
+        let (dumped, is_open) = abort(options);
+        assert!(!dumped && !is_open, "{options}: {dumped}, {is_open}");
+    }
+    let (_, is_open) = abort("--core-dumps");
+    assert!(is_open, "or nobody could have looked in above either");
+    // The kernel writes the file with the rights of the thread, which the sandbox would keep from this directory.
+    let (dumped, _) = abort("--core-dumps --sandbox off");
+    if !dumped {
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+        eprintln!("left out: no process leaves a core file here (kernel.core_pattern is {})", pattern.trim());
+    }
+}
+
+/// Ends a gateway with these options as a crash would, after its limit on core dumps was lifted. Returns whether there
+/// was a core dump, and whether a process of root's could read its memory without the right to trace.
+fn abort(options: &str) -> (bool, bool) {
+    let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+    let directory = std::env::temp_dir().join(format!("{interface}.cores"));
+    std::fs::create_dir(&directory).unwrap();
+    let program = us().with_options(options);
+    let mut command = namespace.command(&program.path);
+    command.args(program.arguments(&interface)).current_dir(&directory);
+    let mut daemon = Daemon::spawn_command(command, &interface).unwrap();
+    eventually(PATIENCE, "it serves", || uapi::get(&interface).is_ok());
+    let pid = daemon.pid();
+    let own = limit_on_core_dumps(i32::try_from(std::process::id()).unwrap());
+    let expected = if options.contains("--core-dumps") { own } else { "0".to_owned() };
+    assert_eq!(limit_on_core_dumps(pid), expected, "{options}");
+    let open = Command::new("setpriv")
+        .args(["--inh-caps=-all", "--bounding-set=-sys_ptrace", "sh", "-c", &format!("exec 3</proc/{pid}/mem")])
+        .output()
+        .unwrap();
     run(Command::new("prlimit").args(["--core=unlimited:unlimited", "--pid", &pid.to_string()])).unwrap();
-    ours.daemon().signal(Signal::SIGABRT);
-    let status = ours.daemon().wait(PATIENCE).unwrap();
-    assert_eq!((status.signal(), status.core_dumped()), (Some(Signal::SIGABRT as i32), false));
+    daemon.signal(Signal::SIGABRT);
+    let status = daemon.wait(PATIENCE).unwrap();
+    assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{options}");
+    let files = std::fs::read_dir(&directory).unwrap().count();
+    assert!(status.core_dumped() || files == 0, "{options}: it has left a file");
+    std::fs::remove_dir_all(&directory).unwrap();
+    (status.core_dumped(), open.status.success())
+}
+
+/// The soft one, as the kernel prints it.
+fn limit_on_core_dumps(pid: i32) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    line.split_whitespace().nth(4).unwrap().to_owned()
 }
