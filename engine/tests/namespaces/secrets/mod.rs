@@ -5,6 +5,7 @@
 //! a session's life.
 
 mod client;
+mod mistyped;
 mod stage;
 
 use std::os::unix::process::ExitStatusExt;
