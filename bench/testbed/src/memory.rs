@@ -16,7 +16,7 @@ const PIECE: usize = 8;
 const WINDOW: usize = 1 << 20;
 /// What the standard library maps for the stack of a thread, in bytes.
 const STACK_LEN: usize = 2 << 20;
-/// How long a thread may compute without a pause, so that its stack cannot be found.
+/// How long a thread may compute without a pause. Its stack cannot be found as long as it does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A secret, under a name for the reader of a failed test.

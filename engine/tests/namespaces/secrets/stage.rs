@@ -70,7 +70,7 @@ pub struct Stage {
     pub keys: KeyPair,
     suite: Suite,
     sessions_are: Where,
-    /// Whether this process has made or answered an initiation: the Diffie-Hellman of the static keys is not handed over.
+    /// Whether this process has made or answered an initiation: what it computes of the static keys is not handed over.
     has_shaken_hands: bool,
     /// The file has a copy of what it says, which the next reload is compared with.
     pub copies: usize,
@@ -223,7 +223,7 @@ impl Stage {
                 stage.has_shaken_hands = true;
                 past.push(std::mem::replace(&mut last, next).chaining_key);
             }
-            past.extend(last.passed.drain(..));
+            past.append(&mut last.passed);
             (stage.waiting(&last), past.clone())
         });
         past.push(last.chaining_key);
