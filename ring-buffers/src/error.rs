@@ -33,6 +33,12 @@ pub enum RingError {
         /// The system's error.
         source: io::Error,
     },
+    /// The arena would be in core dumps, with what peers say to each other.
+    #[error(
+        "cannot leave packet memory out of core dumps ({0}): allow madvise in the seccomp profile of the container or \
+         service"
+    )]
+    Dumped(io::Error),
     /// A buffer group is to end while operations take buffers from it.
     #[error("buffer group {group} is in use by {operations} operations: cancel them, and reap their completions first")]
     GroupInUse {

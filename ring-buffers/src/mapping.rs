@@ -33,7 +33,8 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps at least `bytes`, rounded up to whole pages.
     pub(crate) fn pages(bytes: usize) -> Result<Self, RingError> {
-        Self::map(bytes.next_multiple_of(PAGE), 0).map_err(|source| RingError::Map { bytes, source })
+        let mapping = Self::map(bytes.next_multiple_of(PAGE), 0).map_err(|source| RingError::Map { bytes, source })?;
+        mapping.left_out_of_dumps()
     }
 
     /// Maps at least `bytes` on huge pages: reserved ones where the system has them, else ordinary pages that the
@@ -43,7 +44,7 @@ impl Mapping {
         if rounded - bytes <= bytes / 8
             && let Ok(mapping) = Self::map(rounded, libc::MAP_HUGETLB)
         {
-            return Ok(mapping);
+            return mapping.left_out_of_dumps();
         }
         let mapping = Self::pages(bytes)?;
         // SAFETY: the range is the mapping that was just made; advice changes no content and its failure no meaning.
@@ -69,13 +70,21 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(p.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
-        // What peers say to each other has no place in a core dump. Miri leaves none, and knows no advice.
-        #[cfg(not(miri))]
-        // SAFETY: the range is the mapping that was just made; advice changes no content and its failure no meaning.
-        unsafe {
-            libc::madvise(p, len.max(1), libc::MADV_DONTDUMP)
-        };
         Ok(Self { base, len, origin: Origin::Kernel })
+    }
+
+    /// What peers say to each other has no place in a core dump. Every kernel that has io_uring can leave it out.
+    #[cfg(not(miri))]
+    fn left_out_of_dumps(self) -> Result<Self, RingError> {
+        // SAFETY: the range is this mapping, which nobody else has yet; advice changes no content.
+        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len.max(1), libc::MADV_DONTDUMP) };
+        if result == 0 { Ok(self) } else { Err(RingError::Dumped(io::Error::last_os_error())) }
+    }
+
+    /// Miri leaves no dumps, and knows no advice.
+    #[cfg(miri)]
+    fn left_out_of_dumps(self) -> Result<Self, RingError> {
+        Ok(self)
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
@@ -104,4 +113,79 @@ impl Drop for Mapping {
 
 fn heap_layout(len: usize) -> Layout {
     Layout::from_size_align(len, PAGE).expect("an arena is far smaller than the address space")
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use std::fs;
+    use std::mem::offset_of;
+    use std::thread;
+
+    use super::*;
+
+    /// The flags of the mapping that this address is in, as the kernel lists them.
+    fn flags(address: usize) -> String {
+        let maps = fs::read_to_string("/proc/self/smaps").expect("there is /proc");
+        let mut is_it = false;
+        let flags = maps.lines().find_map(|line| match line.strip_prefix("VmFlags:") {
+            Some(flags) if is_it => Some(flags.to_owned()),
+            Some(_) => None,
+            None => {
+                let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+                let hex = |digits| usize::from_str_radix(digits, 16).ok();
+                let range = range.and_then(|(start, end)| Some(hex(start)?..hex(end)?));
+                is_it = range.map_or(is_it, |range| range.contains(&address));
+                None
+            }
+        });
+        flags.expect("its mapping is listed")
+    }
+
+    #[test]
+    fn packet_memory_is_not_dumped() {
+        for mapping in [Mapping::pages(3 * PAGE), Mapping::huge(HUGE_PAGE), Mapping::huge(HUGE_PAGE + 1)] {
+            let mapping = mapping.unwrap();
+            for at in [0, mapping.len() - 1] {
+                let flags = flags(mapping.base().addr().get() + at);
+                assert!(flags.contains(" dd"), "{flags}");
+            }
+        }
+    }
+
+    /// Has `madvise(MADV_DONTDUMP)` fail in this thread, as a filter of a container would.
+    fn forbid_advice() {
+        const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        // The lower half of the third argument, on machines that store it first.
+        let (number, advice) = (offset_of!(libc::seccomp_data, nr), offset_of!(libc::seccomp_data, args) + 16);
+        let mut filter = [
+            (LOAD, 0, 0, number as u32),
+            (IF_EQUAL, 0, 3, libc::SYS_madvise as u32),
+            (LOAD, 0, 0, advice as u32),
+            (IF_EQUAL, 0, 1, libc::MADV_DONTDUMP as u32),
+            (RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            (RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ]
+        .map(|(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k });
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: no argument is an address.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+        // SAFETY: the program points to `filter`, which lives until the call returns; the kernel copies it.
+        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn memory_that_would_be_dumped_is_refused() {
+        let thread = thread::spawn(|| {
+            forbid_advice();
+            [Mapping::pages(PAGE), Mapping::huge(HUGE_PAGE)].map(|mapping| mapping.map(|mapping| mapping.len()))
+        });
+        for refused in thread.join().unwrap() {
+            let error = refused.unwrap_err();
+            assert!(matches!(&error, RingError::Dumped(source) if source.raw_os_error() == Some(libc::EPERM)));
+            assert!(error.to_string().contains("allow madvise"), "{error}");
+        }
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, read_to_string};
+use std::fs::{File, read_dir, read_to_string};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::{Context, Error, Result};
 
@@ -12,6 +14,10 @@ use crate::{Context, Error, Result};
 const PIECE: usize = 8;
 /// Read at once.
 const WINDOW: usize = 1 << 20;
+/// What the standard library maps for the stack of a thread, in bytes.
+const STACK_LEN: usize = 2 << 20;
+/// How long a thread may compute without a pause. Its stack cannot be found as long as it does.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A secret, under a name for the reader of a failed test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +105,58 @@ pub fn find(pid: i32, needles: &[Needle]) -> Result<Vec<Find>> {
     Ok(finds)
 }
 
+/// The stack of a thread, live and dead frames alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack(Range<usize>);
+
+impl Stack {
+    /// Whether this find begins in it.
+    pub fn has(&self, find: &Find) -> bool {
+        self.0.contains(&find.at)
+    }
+}
+
+/// The stacks of those threads whose names begin like this, but not of the first thread: the kernel maps that one.
+///
+/// # Errors
+/// The process is gone, or is not ours to look into. A thread does nothing but compute for 30 s.
+pub fn stacks(pid: i32, names: &str) -> Result<Vec<Stack>> {
+    let path = format!("/proc/{pid}/task");
+    let places = places(pid)?;
+    let mut stacks = Vec::new();
+    for task in read_dir(&path).context(&path)?.flatten() {
+        let task = task.path();
+        // A thread may have ended by now.
+        if read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(names)) {
+            let pointer = stack_pointer(&task.join("syscall").display().to_string())?;
+            let of_thread = |place: &&Place| place.range.contains(&pointer);
+            let place = places.iter().find(of_thread).ok_or_else(|| Error::new(format!("{path} has no stack")))?;
+            // A page that nobody may touch is below a stack. Above it another mapping may follow, which the kernel
+            // shows as one with it.
+            let Range { start, end } = place.range;
+            stacks.push(Stack(start..end.min(start + STACK_LEN)));
+        }
+    }
+    Ok(stacks)
+}
+
+/// Of a thread that sleeps. The kernel says it of no other.
+fn stack_pointer(path: &str) -> Result<usize> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = read_to_string(path).context(path)?;
+        // The number of the call, its arguments, the stack pointer, the program counter. Or the word "running".
+        let pointer = text.split_whitespace().rev().nth(1).and_then(|word| word.strip_prefix("0x"));
+        if let Some(pointer) = pointer.and_then(|digits| usize::from_str_radix(digits, 16).ok()) {
+            return Ok(pointer);
+        }
+        if Instant::now() > deadline {
+            return Err(Error::new(format!("{path} has no stack pointer after {PATIENCE:?}: {text}")));
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
 /// The pieces of all needles, by their first two bytes: most of memory needs no second look.
 struct Index {
     by_start: Vec<Vec<(usize, usize)>>,
@@ -164,8 +222,14 @@ fn places(pid: i32) -> Result<Vec<Place>> {
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
+    use std::sync::mpsc::channel;
+    use std::thread::Builder;
 
     use super::*;
+
+    fn own_pid() -> i32 {
+        i32::try_from(std::process::id()).unwrap()
+    }
 
     /// The process looks into itself. What it looks for is only masked elsewhere in its memory.
     #[test]
@@ -175,10 +239,32 @@ mod tests {
         let whole = black_box(unmasked(&masked));
         let mut piece = vec![0; 64];
         piece[13..21].copy_from_slice(&whole[16..24]);
-        let pid = i32::try_from(std::process::id()).unwrap();
-        let finds = find(pid, &[Needle::new("key", &whole)]).unwrap();
+        let finds = find(own_pid(), &[Needle::new("key", &whole)]).unwrap();
         let found_at = |at: usize| finds.iter().find(|find| find.at == at).map(|find| (find.found, find.is_whole()));
         assert_eq!(found_at(whole.as_ptr() as usize), Some((32, true)), "{finds:?}");
         assert_eq!(found_at(black_box(piece).as_ptr() as usize + 13 - 16), Some((8, false)), "{finds:?}");
+    }
+
+    /// One copy on the stack of a thread, one in a box of the same thread.
+    #[test]
+    fn the_stack_of_a_thread_is_told_from_the_heap() {
+        let ((tell, told), (end, ended)) = (channel(), channel::<()>());
+        let key: [u8; 32] = std::array::from_fn(|i| (i as u8).wrapping_mul(59) ^ 0xa7);
+        let thread = Builder::new().name("holds-a-key".to_owned()).spawn(move || {
+            let (on_stack, on_heap) = (black_box(key), black_box(Box::new(key)));
+            tell.send([on_stack.as_ptr(), on_heap.as_ptr()].map(|at| at as usize)).unwrap();
+            let _ = ended.recv();
+            black_box((&on_stack, &on_heap));
+        });
+        let [on_stack, on_heap] = told.recv().unwrap();
+        let finds = find(own_pid(), &[Needle::new("key", key)]).unwrap();
+        let stacks = stacks(own_pid(), "holds-a-").unwrap();
+        drop(end);
+        thread.unwrap().join().unwrap();
+        let is_on_stack = |at: usize| {
+            let find = finds.iter().find(|find| find.at == at).unwrap();
+            stacks.iter().filter(|stack| stack.has(find)).count()
+        };
+        assert_eq!((is_on_stack(on_stack), is_on_stack(on_heap)), (1, 0), "{stacks:x?}, {finds:?}");
     }
 }

@@ -120,11 +120,9 @@ pub enum Problem {
     /// Both ways to give a key.
     #[error("PrivateKey and PrivateKeyFile: remove one of them")]
     TwoKeys,
-    /// The file of `PrivateKeyFile`.
-    #[error("the key file {path} cannot be read: {error}")]
+    /// The file of `PrivateKeyFile`. Its name is not told: whoever writes the key itself there would read it in a log.
+    #[error("the key file that this names cannot be read: {error}")]
     KeyFile {
-        /// Which file.
-        path: PathBuf,
         /// The system's error.
         error: String,
     },

@@ -11,7 +11,7 @@ use ringfort_core::handover::Progress;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_path::tap::Tap;
-use ringfort_path::{Dispatch, HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage, Order};
+use ringfort_path::{Dispatch, HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage, Mailboxes as _, Order};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::former_ports::FormerPorts;
@@ -21,6 +21,8 @@ use crate::queues::{Mail, Queues};
 
 /// How often to look whether the workers have let go of old routes. They do not tell: it concerns nothing but memory.
 const ROUTES_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a worker may sleep on while the end of a session waits for it, whose key it has. Others' ends share a wake.
+const ENDS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The workers and the network, as control reaches them.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct DataPlane {
     sockets: Sockets,
     former: FormerPorts,
     routes_check: Option<Time>,
+    /// When workers that sleep are woken, because they may not have heard of the end of a session.
+    ends_due: Option<Time>,
     /// Shows handshake messages to whoever looks on.
     tap: Option<Box<Tap>>,
     /// Handshake messages that left, and those that the system refused.
@@ -49,6 +53,7 @@ impl DataPlane {
             sockets,
             former: FormerPorts::default(),
             routes_check: None,
+            ends_due: None,
             tap: None,
             handshakes_sent: 0,
             handshakes_unsent: 0,
@@ -113,6 +118,7 @@ impl DataPlane {
             self.apply(action, device, now);
             count += 1;
         }
+        self.tell_of_ends(now);
         self.release_routes(now);
         count
     }
@@ -184,10 +190,18 @@ impl DataPlane {
         });
     }
 
-    /// When [`release_routes`](Self::release_routes) or [`listen`](Self::listen) wants to be called.
+    /// When [`carry_out`](Self::carry_out) or [`listen`](Self::listen) wants to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        self.routes_check.into_iter().chain(self.sockets.next_attempt()).min()
+        self.routes_check.into_iter().chain(self.ends_due).chain(self.sockets.next_attempt()).min()
+    }
+
+    /// Orders about sessions wake nobody. An end must not wait for the next packet all the same: the worker has the key
+    /// of a session that is over.
+    fn tell_of_ends(&mut self, now: Time) {
+        if self.ends_due.take_if(|due| *due <= now).is_some() {
+            (0..self.queues.workers.len()).for_each(|worker| (&mut &*self.queues).wake(worker));
+        }
     }
 
     /// Frees versions of the routes that no worker uses any more.
@@ -197,6 +211,9 @@ impl DataPlane {
     }
 
     fn apply(&mut self, action: Action, device: &mut Device, now: Time) {
+        if matches!(action, Action::RetireReceive { .. }) {
+            self.ends_due.get_or_insert(now + ENDS_WAIT_MAX);
+        }
         match self.dispatch.apply(action, &mut &*self.queues) {
             None => {}
             Some(Outgoing::Notify { peer, notice }) => notices::log(&peer, device.peer_name(&peer), notice),

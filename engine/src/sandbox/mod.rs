@@ -25,6 +25,8 @@
 //! Hooks and programs are run by another process ([`crate::control::runner`]), which none of this concerns. Names are
 //! looked up by another one ([`crate::control::names`]), which has [layers of its own](names).
 
+#[cfg(test)]
+mod audit_tests;
 mod calls;
 pub mod capabilities;
 pub mod files;

@@ -1,3 +1,4 @@
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -105,7 +106,12 @@ impl Drop for Scratch {
 }
 
 /// Does this in a thread of this role. Each thread of a test has layers of its own.
-fn inside<T: Send + 'static>(mode: Mode, role: Role, places: &Places, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn inside<T: Send + 'static>(
+    mode: Mode,
+    role: Role,
+    places: &Places,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let mut plan = Plan::new(mode, places);
     if Role::OF_NAMES.contains(&role) {
         // As far as threads can: see `names::tests` for the rest.
@@ -136,6 +142,28 @@ fn what_nobody_needs_is_refused_in_every_role() {
         for ((name, ..), errno) in FORBIDDEN.iter().zip(refused) {
             assert_eq!(errno, libc::EPERM, "{name} as {role:?}");
         }
+    }
+}
+
+/// Paths that Landlock would allow, and by each call that opens one. Control and the log's thread open the same file.
+#[test]
+fn whoever_has_no_business_with_files_opens_none() {
+    let closed = [Role::Worker, Role::Metrics, Role::Capture].map(|role| (role, libc::EPERM));
+    for (role, expected) in closed.into_iter().chain([(Role::Control, 0), (Role::Files, 0)]) {
+        let scratch = Scratch::new(&format!("open-{role:?}"));
+        let path = CString::new(scratch.0.join("read/file").into_os_string().into_encoded_bytes()).unwrap();
+        let [openat, openat2] = inside(Mode::On, role, &scratch.places(), move || {
+            // `struct open_how`: neither flags, nor a mode, nor restrictions.
+            let how = [0_u64; 3];
+            let last = [(libc::SYS_openat, 0), (libc::SYS_openat2, how.as_ptr() as c_long)];
+            last.map(|(call, how_or_flags)| {
+                let (at, len) = (libc::AT_FDCWD as c_long, size_of_val(&how) as c_long);
+                // SAFETY: both addresses are of what outlives the call, and the kernel writes to neither.
+                let result = unsafe { libc::syscall(call, at, path.as_ptr(), how_or_flags, len) };
+                if result >= 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap() }
+            })
+        });
+        assert_eq!((openat, openat2), (expected, libc::EPERM), "{role:?}");
     }
 }
 

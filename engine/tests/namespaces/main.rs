@@ -18,6 +18,7 @@
 //! them. Without these the tests fail; none is skipped. `RINGFORT_BIN` names another program to test than the one
 //! that Cargo built.
 
+mod ambient;
 mod appliance;
 mod back;
 mod back_crowd;

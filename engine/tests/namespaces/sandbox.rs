@@ -16,8 +16,8 @@ use crate::harness::{eventually, us};
 /// `CAP_NET_BIND_SERVICE`, `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_IPC_LOCK`.
 const OF_CONTROL: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 14;
 
-/// A thread, by its name: the mode of its filter, and its effective capabilities.
-type Threads = BTreeMap<String, (String, u64)>;
+/// Threads by their names: the mode of the filter with `no_new_privs`, and the effective capabilities.
+type Threads = BTreeMap<String, (&'static str, u64)>;
 
 fn threads(daemon: &Daemon) -> Threads {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
@@ -26,7 +26,12 @@ fn threads(daemon: &Daemon) -> Threads {
         let (name, status) = (read("comm")?, read("status")?);
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let capabilities = u64::from_str_radix(field("CapEff:")?, 16).unwrap();
-        Some((name.trim().to_owned(), (field("Seccomp:")?.to_owned(), capabilities)))
+        let layers = match (field("Seccomp:")?, field("NoNewPrivs:")?) {
+            ("2", "1") => "filtered",
+            ("0", "0") => "open",
+            _ => "between",
+        };
+        Some((name.trim().to_owned(), (layers, capabilities)))
     });
     all.collect()
 }
@@ -55,8 +60,9 @@ fn each_thread_has_given_up_what_it_does_not_need() {
         let threads = threads(&daemon);
         let are_all_there = expected.iter().all(|(name, _)| threads.keys().any(|there| there.starts_with(name)));
         are_all_there
-            && threads.iter().all(|(name, (mode, capabilities))| {
-                expected.iter().any(|(wanted, set)| name.starts_with(wanted) && mode == "2" && capabilities == set)
+            && threads.iter().all(|(name, (layers, capabilities))| {
+                let is_it = |(wanted, set): &(&str, u64)| name.starts_with(wanted) && capabilities == set;
+                *layers == "filtered" && expected.iter().any(is_it)
             })
     };
     eventually(PATIENCE, "all threads are in the sandbox", is_so);
@@ -65,14 +71,14 @@ fn each_thread_has_given_up_what_it_does_not_need() {
 
 #[test]
 fn off_is_off_and_report_only_watches() {
-    for (options, mode) in [("--sandbox off", "0"), ("--sandbox report", "2")] {
+    for (options, layers) in [("--sandbox off", "open"), ("--sandbox report", "filtered")] {
         let (_namespace, daemon) = started(options);
         let is_so = |threads: &Threads| {
-            threads.len() >= 6 && threads.values().all(|(is, capabilities)| is == mode && *capabilities > OF_CONTROL)
+            threads.len() >= 6 && threads.values().all(|(is, capabilities)| *is == layers && *capabilities > OF_CONTROL)
         };
         eventually(PATIENCE, &format!("{options}: {:?}", threads(&daemon)), || is_so(&threads(&daemon)));
         // The line comes a moment after the filter.
-        let is_said = || daemon.log().contains("the sandbox only reports") == (mode == "2");
+        let is_said = || daemon.log().contains("the sandbox only reports") == (layers == "filtered");
         eventually(PATIENCE, &format!("{options}: {}", daemon.log()), is_said);
     }
 }
@@ -169,7 +175,7 @@ fn another_user_serves_and_leaves_nothing() {
     assert_eq!(user.split_whitespace().collect::<Vec<_>>(), ["65534"; 4]);
     // The directory of the socket is root's.
     let kept = OF_CONTROL | 1 << 1;
-    let is_inside = || threads(&daemon).get("ringfort").is_some_and(|(mode, set)| mode == "2" && *set == kept);
+    let is_inside = || threads(&daemon).get("ringfort").is_some_and(|is| *is == ("filtered", kept));
     eventually(PATIENCE, &format!("control is in the sandbox: {:?}", threads(&daemon)), is_inside);
     let key = KeyPair::random().unwrap().private.hex();
     uapi::set(interface, &format!("private_key={key}\nlisten_port=801\nfwmark=7\n")).unwrap();

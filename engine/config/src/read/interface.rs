@@ -161,7 +161,7 @@ impl Reader<'_> {
     }
 
     fn read_key(&mut self, path: &Path) -> Result<SecretKey, Problem> {
-        let unreadable = |error: std::io::Error| Problem::KeyFile { path: path.to_owned(), error: error.to_string() };
+        let unreadable = |error: std::io::Error| Problem::KeyFile { error: error.to_string() };
         let Content { bytes, mode } = self.files.read(path, KEY_FILE_LEN_MAX).map_err(unreadable)?;
         if mode & 0o007 != 0 {
             let place = crate::mistake::Place::file(path);

@@ -51,4 +51,6 @@ pub use set::SetParser;
 pub use value::{DEFAULT_SOURCE, DEFAULT_SUITE};
 
 #[cfg(test)]
+mod secrecy_tests;
+#[cfg(test)]
 mod tests;

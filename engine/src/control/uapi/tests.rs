@@ -6,7 +6,7 @@ use ringfort_core::suite::Suite;
 
 use super::*;
 
-const KEY_HEX: &str = "e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a";
+pub(super) const KEY_HEX: &str = "e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a";
 const OTHER_HEX: &str = "58402E695BA1772B1CC9309755F043251EA77FDCF10FBE63989CEB7E19321376";
 
 fn zone(name: &str) -> Option<u32> {
@@ -14,7 +14,7 @@ fn zone(name: &str) -> Option<u32> {
 }
 
 /// Everything that a reader says about these bytes, fed in pieces of `step`.
-fn events(input: &[u8], step: usize) -> Vec<RequestEvent> {
+pub(super) fn events(input: &[u8], step: usize) -> Vec<RequestEvent> {
     let mut reader = RequestReader::default();
     let mut events = Vec::new();
     let mut input = input;

@@ -20,6 +20,7 @@ fn of(system: &System, process: &str) -> Finding {
     let is_worker = |thread: &&String| {
         system.read(&format!("proc/{thread}/comm")).is_some_and(|name| name.starts_with("ringfort-w"))
     };
+    let bound = count("NoNewPrivs", "1");
     let mut workers = threads.iter().filter(is_worker);
     let keeps_capabilities = |thread: &String| {
         let set = system.status(thread, "CapEff").and_then(|set| u64::from_str_radix(&set, 16).ok());
@@ -28,6 +29,10 @@ fn of(system: &System, process: &str) -> Finding {
     if filtered < all {
         let what = format!("{} of {all} threads make any system call they like", all - filtered);
         return Finding::warning(CHECK, what, WHY).remedy("start it without --sandbox off");
+    }
+    if bound < all {
+        let what = format!("{} of {all} threads could gain rights by what they execute (no_new_privs)", all - bound);
+        return Finding::warning(CHECK, what, WHY).remedy("look for \"the sandbox has a gap\" in the log of its start");
     }
     if workers.any(keeps_capabilities) {
         return Finding::warning(CHECK, "the sandbox only reports", WHY)
@@ -46,10 +51,16 @@ mod tests {
 
     /// A daemon of a control thread and a worker, with these modes of seccomp and capabilities of the worker.
     fn machine(control: u8, worker: u8, capabilities: u64) -> Machine {
+        bound(control, worker, capabilities, 1)
+    }
+
+    /// The same, with the worker's `no_new_privs`.
+    fn bound(control: u8, worker: u8, capabilities: u64, no_new_privs: u8) -> Machine {
         let mut machine = Machine::new();
-        for (task, name, mode, set) in [(10, "ringfort", control, 0x7400), (11, "ringfort-w0", worker, capabilities)] {
+        let tasks = [(10, "ringfort", control, 0x7400, 1), (11, "ringfort-w0", worker, capabilities, no_new_privs)];
+        for (task, name, mode, set, bound) in tasks {
             machine = machine.file(&format!("proc/9/task/{task}/comm"), &format!("{name}\n"));
-            let status = format!("CapEff:\t{set:016x}\nSeccomp:\t{mode}\n");
+            let status = format!("CapEff:\t{set:016x}\nNoNewPrivs:\t{bound}\nSeccomp:\t{mode}\n");
             machine = machine.file(&format!("proc/9/task/{task}/status"), &status);
         }
         machine
@@ -65,6 +76,7 @@ mod tests {
         assert_eq!(severity(&machine(0, 0, 0)), Severity::Warning);
         let open = machine(2, 0, 0);
         assert!(of(&open.system, "9").what.contains("1 of 2 threads"));
+        assert!(of(&bound(2, 2, 0, 0).system, "9").what.contains("1 of 2 threads could gain rights"));
         let reports = machine(2, 2, 0x1ff);
         assert!(of(&reports.system, "9").what.contains("only reports"));
     }

@@ -6,24 +6,36 @@ use std::time::Duration;
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use ringfort::clock;
-use ringfort_core::crypto::{self, PresharedKey, PrivateKey, PublicKey};
+use ringfort_core::crypto::{self, Key, PresharedKey, PrivateKey, PublicKey};
 use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
 use ringfort_core::noise::NewSession;
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Now;
-use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, TYPE_DATA, write_data_header};
+use ringfort_core::wire::{
+    DATA_HEADER_LEN, DATA_LEN_MIN, HandshakeInitiation, Message, TYPE_DATA, classify, write_data_header,
+};
 use ringfort_testbed::memory::Needle;
 use ringfort_testbed::{KeyPair, Namespace};
 
 use crate::harness::eventually;
 use crate::harness::traffic::PATIENCE;
 
+/// What the two sides of an initiation have in common, which the gateway has sent.
+pub struct Initiated {
+    /// From which the session's keys will come.
+    pub chaining_key: Needle,
+    /// What led there, and is not needed any more.
+    pub passed: Vec<Needle>,
+}
+
 /// Between two initiations of ours. The clock of the client runs ahead instead of waiting.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(6);
 
 pub struct Client {
     pub keys: KeyPair,
+    /// The public key of the gateway.
+    gateway: [u8; 32],
     device: Device,
     socket: UdpSocket,
     ahead: Duration,
@@ -42,7 +54,7 @@ impl Client {
         socket.set_nonblocking(true).unwrap();
         let (keys, device) = (KeyPair::random().unwrap(), Device::new(1));
         let (ahead, sessions, latest_index, data) = (Duration::ZERO, Vec::new(), None, 0);
-        let mut client = Self { keys, device, socket, ahead, sessions, latest_index, data };
+        let mut client = Self { keys, gateway: [0; 32], device, socket, ahead, sessions, latest_index, data };
         let now = client.now().mono;
         client.device.set_private_key(now, Some(PrivateKey::new(keys.private.0)));
         client.device.link_up(now);
@@ -52,6 +64,7 @@ impl Client {
     /// Talks to the gateway with this public key from now on, and nobody else.
     pub fn know(&mut self, gateway: [u8; 32], psk: [u8; 32], suite: Suite) {
         let now = self.now().mono;
+        self.gateway = gateway;
         self.device.remove_all_peers();
         self.carry_out();
         self.device.set_suite(now, suite);
@@ -106,6 +119,39 @@ impl Client {
             self.receive();
             self.data > before
         });
+    }
+
+    /// The initiation that came last, if one came. It stays unanswered.
+    pub fn unanswered(&mut self) -> Option<Initiated> {
+        let mut buffer = [0; 2_048];
+        let mut last = None;
+        while let Ok(len) = self.socket.recv(&mut buffer) {
+            if let Ok(Message::Initiation(suite, initiation)) = classify(&buffer[..len]) {
+                last = Some(self.initiated(suite, initiation));
+            }
+        }
+        last
+    }
+
+    /// The first message as the responder computes it (paper, section 5.4.2).
+    fn initiated(&self, suite: Suite, message: &HandshakeInitiation) -> Initiated {
+        let private = PrivateKey::new(self.keys.private.0);
+        // e
+        let [begun] = crypto::kdf(&Key::new(crypto::hash(&[suite.construction()])), &message.ephemeral);
+        // es, s
+        let es = private.diffie_hellman(&PublicKey::new(message.ephemeral)).unwrap();
+        let [chaining_key, seals_static] = crypto::kdf(&begun, es.as_bytes());
+        // ss, {t}
+        let ss = private.diffie_hellman(&PublicKey::new(self.gateway)).unwrap();
+        let [last, seals_timestamp] = crypto::kdf(&chaining_key, ss.as_bytes());
+        let passed = [
+            ("the Diffie-Hellman of the ephemeral key", es),
+            ("the chaining key before the last", chaining_key),
+            ("the key of the static key", seals_static),
+            ("the key of the timestamp", seals_timestamp),
+        ];
+        let passed = passed.map(|(name, key)| Needle::new(name, key.as_bytes())).to_vec();
+        Initiated { chaining_key: Needle::new("the chaining key of an initiation", last.as_bytes()), passed }
     }
 
     /// All keys of a session.

@@ -5,192 +5,24 @@
 //! a session's life.
 
 mod client;
+mod mistyped;
+mod stage;
 
-use std::io::{Read, Write};
-use std::net::UdpSocket;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::suite::Suite;
 use ringfort_testbed::command::run;
-use ringfort_testbed::memory::{Find, Needle, find};
 use ringfort_testbed::tunnel::PORT;
-use ringfort_testbed::{Family, Key, KeyPair, Tunnel, janitor, uapi};
+use ringfort_testbed::{Daemon, Key, KeyPair, Namespace, janitor, uapi};
 
-use self::client::Client;
+use self::stage::{Stage, Where};
 use crate::harness::traffic::PATIENCE;
-use crate::harness::{us, wg};
+use crate::harness::{eventually, us, wg};
 
 /// Sessions that a peer may have at once: three that only receive, and the one to send with.
 const SESSIONS_KEPT: usize = 4;
-
-/// Where keys may be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Where {
-    /// In places that are locked and not dumped.
-    Safe,
-    /// The same, and on the stack of a worker whose cipher has used the key last, for as long as the session lives.
-    AtWork,
-    /// Where a library puts them that does not let us choose.
-    Anywhere,
-    /// One copy more than in safe places alone: that of the library that computes X25519, wherever that puts it.
-    AndLibrary,
-}
-
-/// What must be there: so many whole copies, and nothing elsewhere.
-struct Present {
-    needle: Needle,
-    copies: usize,
-    place: Where,
-}
-
-impl Present {
-    fn check(&self, finds: &[Find]) -> Vec<String> {
-        let of_it = || finds.iter().filter(|find| find.name == self.needle.name);
-        // The schedule of an AES key begins with the key, and that for decryption ends with a half of it.
-        let stray = |find: &&Find| self.place == Where::Safe && !find.place.is_safe;
-        let mut wrong: Vec<_> = of_it().filter(stray).map(|find| format!("strays: {find}")).collect();
-        let counts = |find: &&Find| find.is_whole() && (find.place.is_safe || self.place != Where::AtWork);
-        let count = of_it().filter(counts).count();
-        let is_library = matches!(self.place, Where::Anywhere | Where::AndLibrary);
-        let is_pieced = is_library && of_it().count() > count;
-        let ordinary = of_it().filter(|find| is_library && !find.place.is_safe).count();
-        let copies = self.copies + usize::from(self.place == Where::AndLibrary);
-        if count != copies || is_pieced || ordinary > 1 {
-            wrong.push(format!("{count} copies instead of {copies}"));
-            wrong.extend(of_it().map(Find::to_string));
-        }
-        wrong
-    }
-}
-
-/// A gateway, its one peer, and what both know.
-struct Stage {
-    tunnel: Tunnel,
-    client: Client,
-    inside: UdpSocket,
-    keys: KeyPair,
-    suite: Suite,
-    sessions_are: Where,
-    /// The file has a copy of what it says, which the next reload is compared with.
-    copies: usize,
-    /// Who has set keys stays connected.
-    client_of_socket: Option<UnixStream>,
-}
-
-impl Stage {
-    fn new(options: &str, suite: Suite, sessions_are: Where) -> Self {
-        let tunnel = Tunnel::new([&us().with_options(options), &us()]).unwrap();
-        let client = Client::new(tunnel.namespace(1), tunnel.sides[0].endpoint(Family::V4));
-        let inside = tunnel.namespace(0).enter(|| UdpSocket::bind("10.77.0.1:0")).unwrap();
-        let keys = KeyPair::random().unwrap();
-        Self { tunnel, client, inside, keys, suite, sessions_are, copies: 1, client_of_socket: None }
-    }
-
-    fn interface(&self) -> &str {
-        &self.tunnel.sides[0].interface
-    }
-
-    fn set(&self, lines: &str) {
-        uapi::set(self.interface(), lines).unwrap();
-    }
-
-    fn configure(&mut self) {
-        let (private, suite) = (self.keys.private.hex(), self.suite);
-        let (public, psk) = (self.client.keys.public.hex(), self.tunnel.preshared.hex());
-        let endpoint = self.client.address();
-        let mut stream = UnixStream::connect(uapi::socket_path(self.interface())).unwrap();
-        let request = format!(
-            "set=1\nprivate_key={private}\nlisten_port={PORT}\ncipher_suite={suite}\npublic_key={public}\n\
-             preshared_key={psk}\nendpoint={endpoint}\nallowed_ip=10.77.0.2/32\n\n"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = [0; 9];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"errno=0\n\n");
-        self.client_of_socket = Some(stream);
-        self.know();
-    }
-
-    /// The client knows the gateway.
-    fn know(&mut self) {
-        self.client.know(self.keys.public.0, self.tunnel.preshared.0, self.suite);
-    }
-
-    fn set_link(&self, state: &str) {
-        self.tunnel.namespace(0).ip(&format!("link set {} {state}", self.interface())).unwrap();
-    }
-
-    /// A packet goes from the gateway's side to the client, in a session.
-    fn send(&mut self) {
-        let Self { client, inside, .. } = self;
-        client.await_data(|| send_to_client(inside));
-    }
-
-    fn static_private(&self) -> Needle {
-        Needle::new("the private key", PrivateKey::new(self.keys.private.0).as_bytes())
-    }
-
-    fn static_static(&self) -> Needle {
-        let shared = PrivateKey::new(self.client.keys.private.0).diffie_hellman(&PublicKey::new(self.keys.public.0));
-        Needle::new("the Diffie-Hellman of the static keys", shared.unwrap().as_bytes())
-    }
-
-    fn preshared(&self) -> Needle {
-        Needle::new("the preshared key", self.tunnel.preshared.0)
-    }
-
-    /// What is configured.
-    fn configured(&self) -> Vec<Present> {
-        let present = |needle, place| Present { needle, copies: self.copies, place };
-        vec![present(self.static_private(), Where::AndLibrary), present(self.preshared(), Where::Safe)]
-    }
-
-    /// The same, and what a session has.
-    fn in_session(&self, session: usize) -> Vec<Present> {
-        let mut all = self.configured();
-        all.push(Present { needle: self.static_static(), copies: 1, place: Where::Safe });
-        let of_session = self.client.needles(session);
-        // One for the cipher, and one that control could give to another process.
-        all.extend(of_session.map(|needle| Present { needle, copies: 2, place: self.sessions_are }));
-        all
-    }
-
-    /// The texts by which keys are configured and shown.
-    fn texts(&self) -> Vec<Needle> {
-        let keys = [("the private key", self.keys.private), ("the preshared key", self.tunnel.preshared)];
-        let hex = keys.map(|(name, key)| Needle::new(format!("{name} in hexadecimal"), key.hex()));
-        let base64 = keys.map(|(name, key)| Needle::new(format!("{name} in base64"), key.base64()));
-        hex.into_iter().chain(base64).collect()
-    }
-
-    /// Checks what is in memory, and that of `absent` there is nothing, as soon as the workers have done what they were
-    /// told.
-    fn check(&mut self, moment: &str, present: &[Present], absent: &[Needle]) {
-        let pid = self.tunnel.sides[0].daemon().pid();
-        let needles: Vec<_> = present.iter().map(|present| present.needle.clone()).collect();
-        let mut wrong = Vec::new();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            wrong.clear();
-            let finds = find(pid, &needles).unwrap();
-            wrong.extend(present.iter().flat_map(|present| present.check(&finds)));
-            wrong.extend(find(pid, absent).unwrap().iter().map(|find| format!("remains: {find}")));
-            if wrong.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{moment}: {wrong:#?}");
-        }
-    }
-}
-
-fn send_to_client(inside: &UdpSocket) {
-    inside.send_to(b"data", "10.77.0.2:9").unwrap();
-}
 
 fn life_of_keys(options: &str, suite: Suite, sessions_are: Where) {
     let mut stage = Stage::new(options, suite, sessions_are);
@@ -221,9 +53,7 @@ fn life_of_keys(options: &str, suite: Suite, sessions_are: Where) {
     stage.check("down", &stage.configured(), &absent);
 
     stage.set_link("up");
-    let Stage { client, inside, .. } = &mut stage;
-    client.await_session(|| send_to_client(inside));
-    stage.send();
+    stage.await_session();
     stage.check("in a session that the gateway asked for", &stage.in_session(last + 1), &absent);
 
     stage.set("replace_peers=true\n");
@@ -276,13 +106,96 @@ fn aws_lc_aes() {
 #[cfg(target_arch = "x86_64")]
 fn train() {
     // The one that this CPU would choose: each of them works with keys in the same way.
-    let kernels = [ringfort_aead::Provider::Train, ringfort_aead::Provider::TrainAvx2];
-    let runs = |kernel: &ringfort_aead::Provider| kernel.is_available(ringfort_aead::Suite::ChaCha20Poly1305);
-    let Some(kernel) = kernels.into_iter().find(runs) else {
-        eprintln!("left out: this CPU runs no train kernel");
-        return;
+    kernel(&["train", "train-avx2"], Suite::ChaCha20Poly1305);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn vaes() {
+    kernel(&["vaes"], Suite::Aes256Gcm);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn vaes512() {
+    kernel(&["vaes512"], Suite::Aes256Gcm);
+}
+
+/// The first of these kernels that this CPU runs.
+#[cfg(target_arch = "x86_64")]
+fn kernel(names: &[&str], suite: Suite) {
+    let runs = |name: &&&str| {
+        let provider: ringfort_aead::Provider = name.parse().unwrap();
+        ringfort_aead::Suite::ALL.iter().any(|&suite| provider.is_available(suite))
     };
-    life_of_keys(&format!("--aead {kernel}"), Suite::ChaCha20Poly1305, Where::AtWork);
+    match names.iter().find(runs) {
+        Some(name) => life_of_keys(&format!("--aead {name}"), suite, Where::AtWork),
+        None => eprintln!("left out: this CPU does not run {}", names.join(" or ")),
+    }
+}
+
+/// A process goes on in another one, first with a session, then with an initiation that waits for its answer.
+#[test]
+fn handed_over() {
+    let options = "--aead rustcrypto";
+    let mut stage = Stage::new(options, Suite::ChaCha20Poly1305, Where::AtWork);
+    stage.configure();
+    for _ in 0..=SESSIONS_KEPT {
+        stage.client.ask();
+        stage.send();
+    }
+    let (last, mut absent) = (stage.client.sessions.len() - 1, stage.texts());
+    absent.extend(stage.client.needles(0));
+    stage.check("in a session", &stage.in_session(last), &absent);
+
+    stage.hand_over(options);
+    stage.check("handed over", &stage.in_session(last), &absent);
+    stage.send();
+    stage.check("used by the new process", &stage.in_session(last), &absent);
+
+    stage.set_link("down");
+    absent.extend((1..=last).flat_map(|session| stage.client.needles(session)));
+    stage.check("down", &stage.configured(), &absent);
+    stage.set_link("up");
+    let initiation = stage.await_initiation();
+    stage.hand_over(options);
+    absent.extend(stage.check_waiting("handed over while an initiation waits", initiation, &absent));
+    stage.await_session();
+    stage.check("in a session that the new process asked for", &stage.in_session(last + 1), &absent);
+}
+
+/// A worker that has the key of a session which is over, and nothing to do, must hear of it all the same.
+#[test]
+fn workers_that_sleep_forget() {
+    let mut stage = Stage::new("--aead rustcrypto", Suite::ChaCha20Poly1305, Where::AtWork);
+    stage.configure();
+    for _ in 0..SESSIONS_KEPT {
+        stage.client.ask();
+        stage.send();
+    }
+    for retired in 0..3 {
+        // The worker is told that the peer has the new session, and sleeps again before control retires another one.
+        stage.client.ask();
+        let absent: Vec<_> = (0..=retired).flat_map(|session| stage.client.needles(session)).collect();
+        stage.check(&format!("session {retired} is over"), &stage.in_session(retired + SESSIONS_KEPT), &absent);
+    }
+}
+
+/// What the answer to an initiation needs lies in safe places alone, and what led there nowhere.
+#[test]
+fn a_handshake_that_waits() {
+    let mut stage = Stage::new("--aead rustcrypto", Suite::ChaCha20Poly1305, Where::AtWork);
+    stage.configure();
+    let mut absent = stage.texts();
+    let initiation = stage.await_initiation();
+    absent.extend(stage.check_waiting("an initiation waits", initiation, &absent));
+    stage.set_link("down");
+    stage.check("down", &stage.configured(), &absent);
+    stage.set_link("up");
+    let initiation = stage.await_initiation();
+    absent.extend(stage.check_waiting("another one waits", initiation, &absent));
+    stage.await_session();
+    stage.check("in a session", &stage.in_session(0), &absent);
 }
 
 /// A file, which is read again and written.
@@ -308,21 +221,56 @@ fn keys_of_a_file() {
     stage.check("saved", &stage.configured(), &texts);
 }
 
-/// Whoever crashes leaves no file with keys, also where the limit on core dumps would allow it.
+/// Whoever crashes leaves no file with keys, also where the limit on core dumps would allow it. The gateway that may be
+/// dumped shows that this machine would leave one.
 #[test]
 fn nothing_is_dumped() {
-    let limit_of = |pid| {
-        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-        line.split_whitespace().nth(4).unwrap().to_owned()
-    };
-    let mut tunnel = Tunnel::new([&us(), &us().with_options("--core-dumps")]).unwrap();
-    let [ours, wanted] = &mut tunnel.sides;
-    let pid = ours.daemon().pid();
-    assert_eq!(limit_of(pid), "0");
-    assert_eq!(limit_of(wanted.daemon().pid()), limit_of(i32::try_from(std::process::id()).unwrap()));
+    for options in ["", "--sandbox off"] {
+        let (dumped, is_open) = abort(options);
+        assert!(!dumped && !is_open, "{options}: {dumped}, {is_open}");
+    }
+    let (_, is_open) = abort("--core-dumps");
+    assert!(is_open, "or nobody could have looked in above either");
+    // The kernel writes the file with the rights of the thread, which the sandbox would keep from this directory.
+    let (dumped, _) = abort("--core-dumps --sandbox off");
+    if !dumped {
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+        eprintln!("left out: no process leaves a core file here (kernel.core_pattern is {})", pattern.trim());
+    }
+}
+
+/// Ends a gateway with these options as a crash would, after its limit on core dumps was lifted. Returns whether there
+/// was a core dump, and whether a process of root's could read its memory without the right to trace.
+fn abort(options: &str) -> (bool, bool) {
+    let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
+    let directory = std::env::temp_dir().join(format!("{interface}.cores"));
+    std::fs::create_dir(&directory).unwrap();
+    let program = us().with_options(options);
+    let mut command = namespace.command(&program.path);
+    command.args(program.arguments(&interface)).current_dir(&directory);
+    let mut daemon = Daemon::spawn_command(command, &interface).unwrap();
+    eventually(PATIENCE, "it serves", || uapi::get(&interface).is_ok());
+    let pid = daemon.pid();
+    let own = limit_on_core_dumps(i32::try_from(std::process::id()).unwrap());
+    let expected = if options.contains("--core-dumps") { own } else { "0".to_owned() };
+    assert_eq!(limit_on_core_dumps(pid), expected, "{options}");
+    let open = Command::new("setpriv")
+        .args(["--inh-caps=-all", "--bounding-set=-sys_ptrace", "sh", "-c", &format!("exec 3</proc/{pid}/mem")])
+        .output()
+        .unwrap();
     run(Command::new("prlimit").args(["--core=unlimited:unlimited", "--pid", &pid.to_string()])).unwrap();
-    ours.daemon().signal(Signal::SIGABRT);
-    let status = ours.daemon().wait(PATIENCE).unwrap();
-    assert_eq!((status.signal(), status.core_dumped()), (Some(Signal::SIGABRT as i32), false));
+    daemon.signal(Signal::SIGABRT);
+    let status = daemon.wait(PATIENCE).unwrap();
+    assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{options}");
+    let files = std::fs::read_dir(&directory).unwrap().count();
+    assert!(status.core_dumped() || files == 0, "{options}: it has left a file");
+    std::fs::remove_dir_all(&directory).unwrap();
+    (status.core_dumped(), open.status.success())
+}
+
+/// The soft one, as the kernel prints it.
+fn limit_on_core_dumps(pid: i32) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    line.split_whitespace().nth(4).unwrap().to_owned()
 }
