@@ -36,7 +36,7 @@ pub(crate) fn lock_all(mapped: impl Iterator<Item = (NonNull<u8>, usize)>) {
 /// Maps pages that hold zeros, and says whether they are locked.
 ///
 /// # Panics
-/// If the system has no memory.
+/// If the system has no memory, or cannot leave it out of core dumps.
 pub(crate) fn map(len: usize) -> (NonNull<u8>, bool) {
     let base = map_plain(len);
     (base, adopt(base, len))
@@ -69,10 +69,16 @@ fn map_plain(len: usize) -> NonNull<u8> {
 }
 
 /// Locks pages, and leaves them out of core dumps. Miri knows neither. True: they are locked.
+///
+/// # Panics
+/// If they would be in core dumps: a key must have no place there. The kernel knows the advice since 3.4, so something
+/// forbids it.
 #[cfg(not(miri))]
 fn lock(base: NonNull<u8>, len: usize) -> bool {
-    // SAFETY: the range is a mapping of ours; advice changes no content. The kernel knows this one since 3.4.
-    unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_DONTDUMP) };
+    // SAFETY: the range is a mapping of ours; advice changes no content.
+    let advised = unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_DONTDUMP) };
+    let error = std::io::Error::last_os_error();
+    assert_eq!(advised, 0, "keys would be in core dumps ({error}): allow madvise in the seccomp profile");
     // SAFETY: as above; locking changes no content.
     let is_locked = unsafe { libc::mlock(base.as_ptr().cast(), len) } == 0;
     if is_locked {
@@ -88,4 +94,16 @@ fn lock(base: NonNull<u8>, len: usize) -> bool {
 fn lock(_: NonNull<u8>, len: usize) -> bool {
     LOCKED.fetch_add(len, Ordering::Relaxed);
     true
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    /// The kernel takes no advice about an address within a page.
+    #[test]
+    #[should_panic(expected = "keys would be in core dumps")]
+    fn pages_that_would_be_dumped_are_not_used() {
+        lock(NonNull::<u8>::dangling(), 4096);
+    }
 }
