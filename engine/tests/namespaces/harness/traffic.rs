@@ -11,8 +11,8 @@ use ringfort_testbed::{Family, Tunnel, udp};
 
 use super::wg;
 
-/// How long a gateway may take to start, or a tunnel to open: some lost handshake messages (5 s each), on a machine whose
-/// network is busy with the namespaces of other tests.
+/// How long a gateway may take to start, or a tunnel to open: some lost handshake messages (5 s each), on a machine
+/// that does much else.
 pub const OPENING: Duration = Duration::from_secs(30);
 
 /// How long that may take which waits for no timer of the protocol but the repetition of a lost handshake message. To
