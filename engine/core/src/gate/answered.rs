@@ -17,8 +17,8 @@ const PLACES: usize = 1 << 14;
 /// For so long an address was answered lately. Who has sent an honest message sends the next after 5 s.
 const LATELY_MS: u32 = 1_000;
 
-/// Messages in a second, of all workers, that are let through for where they claim to come from: a sixteenth of the
-/// handshakes that control computes in that time. So forged places cost 2 % of a core.
+/// Messages that all workers together believe in a second. Control computes sixteen times as many handshakes, so forged
+/// places cost 2 % of a core.
 const BELIEVED_PER_SECOND: u64 = 250;
 const BELIEVED_NANOS: u64 = 1_000_000_000 / BELIEVED_PER_SECOND;
 /// As many at once as control may find waiting without load.

@@ -22,8 +22,7 @@ use crate::{DataPath, Transmit, Watch};
 
 /// Cookies that a worker sends in a second to anybody, and as many again to where peers were when the load began. One
 /// costs some 12 µs, nearly all of that in the kernel, so a flood takes 1.5 % of a core, and 3 % if it knows where our
-/// peers are. More would cost the traffic of those who have a session what they wait for who have none: of two cores,
-/// twice as many took another three percent.
+/// peers are. Twice as many took another three percent of what two cores carry.
 pub const COOKIES_PER_SECOND: u64 = 1_250;
 const COOKIE_NANOS: u64 = 1_000_000_000 / COOKIES_PER_SECOND;
 /// Cookies that may leave at once, of either kind.
