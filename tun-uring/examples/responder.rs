@@ -12,7 +12,7 @@ use std::error::Error;
 
 use ring_buffers::{Arena, Budget, LineId, Pool, Ring, RingConfig, SlotClass, View, Wait, Waker};
 use tun_uring::checksum::Sum;
-use tun_uring::{EdgeConfig, Offloads, Transmit, Tun, TunEdge, TunEvent, VNET_HDR_LEN};
+use tun_uring::{EdgeConfig, Offloads, Tun, TunEdge, TunEvent, VNET_HDR_LEN, WriteHeader};
 
 /// Slots, each with room for the largest packet. Half of them wait in the kernel, the others are written.
 const SLOTS: u16 = 32;
@@ -88,6 +88,6 @@ fn answer(mut view: View) -> Option<View> {
     packet[icmp + 2..icmp + 4].fill(0);
     let checksum = Sum::of(&packet[icmp..]).checksum();
     packet[icmp + 2..icmp + 4].copy_from_slice(&checksum);
-    Transmit::Packet.write(header);
+    WriteHeader::Packet.write(header);
     Some(view)
 }

@@ -66,5 +66,5 @@ pub use settings::Given;
 pub use steering::{Bucket, FlowTable, Program, cost, detach};
 pub use vnet_packets::{
     Coalescer, FLOWS_MAX, Merge, OuterOffset, PartialChecksum, Received, SEGMENTS_MAX, Segment, Segments, Super,
-    SuperKind, Transmit, Tunnel, VNET_HDR_LEN, VnetError, checksum, virtio,
+    SuperKind, Tunnel, VNET_HDR_LEN, VnetError, WriteHeader, checksum, virtio,
 };

@@ -47,4 +47,4 @@ pub use coalesce::{Coalescer, FLOWS_MAX, Merge, SEGMENTS_MAX};
 pub use error::VnetError;
 pub use segment::{Segment, Segments};
 pub use tunnel::{OuterOffset, Tunnel};
-pub use virtio::{PartialChecksum, Received, Super, SuperKind, Transmit, VNET_HDR_LEN};
+pub use virtio::{PartialChecksum, Received, Super, SuperKind, VNET_HDR_LEN, WriteHeader};

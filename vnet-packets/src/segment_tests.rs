@@ -154,7 +154,7 @@ proptest! {
         let whole = Packet::new(KINDS[kind]).with(|p| p.payload = payload(len));
         let mut read = vec![0; VNET_HDR_LEN];
         let header = read.first_chunk_mut().expect("room for the header");
-        crate::virtio::Transmit::Super(whole.geometry(segment)).write(header);
+        crate::virtio::WriteHeader::Super(whole.geometry(segment)).write(header);
         read.extend(whole.bytes());
         for (at, byte) in damage {
             let at = at.index(read.len());

@@ -5,7 +5,7 @@ use super::*;
 use crate::coalesce::{Coalescer, Merge};
 use crate::sample::{KINDS, Packet, payload};
 use crate::segment::Segments;
-use crate::virtio::{Received, Super, SuperKind, Transmit, VNET_HDR_LEN, parse};
+use crate::virtio::{Received, Super, SuperKind, VNET_HDR_LEN, WriteHeader, parse};
 use crate::{SEGMENTS_MAX, VnetError};
 
 const OUTER: [SuperKind; 2] = [SuperKind::Udp4, SuperKind::Udp6];
@@ -111,7 +111,7 @@ fn sizes(packets: &[Vec<u8>]) -> Vec<usize> {
 
 fn read(geometry: Super, packet: &[u8]) -> Vec<u8> {
     let mut read = vec![0; VNET_HDR_LEN];
-    Transmit::Super(geometry).write(read.first_chunk_mut().expect("room for the header"));
+    WriteHeader::Super(geometry).write(read.first_chunk_mut().expect("room for the header"));
     read.extend(packet);
     read
 }
@@ -154,12 +154,12 @@ fn the_header_is_what_the_kernel_defines() {
     let flow = Flow::new(SuperKind::Tcp4, SuperKind::Udp4);
     let mut to = [0xee; VNET_HDR_LEN];
     // Offsets, little-endian: 20 of outer IP, 50 with UDP, VXLAN and Ethernet, 70 with inner IP, 102 with TCP.
-    Transmit::Super(flow.geometry(1000)).write(&mut to);
+    WriteHeader::Super(flow.geometry(1000)).write(&mut to);
     assert_eq!(to, [9, 0x21, 102, 0, 0xe8, 3, 70, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 50, 0]);
-    Transmit::Tunnel(flow.geometry(1000), OuterOffset::BehindEthernet).write(&mut to);
+    WriteHeader::Tunnel(flow.geometry(1000), OuterOffset::BehindEthernet).write(&mut to);
     assert_eq!(to[20..], [34, 0, 50, 0]);
     let flow = Flow::new(SuperKind::Udp6, SuperKind::Udp6).with(|flow| flow.outer.checksum = false);
-    Transmit::Super(flow.geometry(1000)).write(&mut to);
+    WriteHeader::Super(flow.geometry(1000)).write(&mut to);
     assert_eq!((to[0], to[1]), (1, 0x45));
     assert_eq!(to[20..], [40, 0, 70, 0]);
 }
@@ -168,7 +168,7 @@ fn the_header_is_what_the_kernel_defines() {
 fn either_way_of_counting_reads_back() {
     for flow in flows() {
         let mut header = [0; VNET_HDR_LEN];
-        Transmit::Tunnel(flow.geometry(100), OuterOffset::BehindEthernet).write(&mut header);
+        WriteHeader::Tunnel(flow.geometry(100), OuterOffset::BehindEthernet).write(&mut header);
         let bytes = [&header[..], &flow.packet().bytes()].concat();
         assert_eq!(parse(&bytes), Ok(Received::Super(flow.geometry(100))));
     }

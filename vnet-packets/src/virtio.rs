@@ -305,7 +305,7 @@ impl PartialChecksum {
 
 /// What a packet that is written to the TUN says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transmit {
+pub enum WriteHeader {
     /// One packet; the kernel checks its checksums. (TUN does not listen to `VIRTIO_NET_HDR_F_DATA_VALID`, which would
     /// spare it that.)
     Packet,
@@ -315,7 +315,7 @@ pub enum Transmit {
     Tunnel(Super, OuterOffset),
 }
 
-impl Transmit {
+impl WriteHeader {
     /// Writes the header.
     pub fn write(self, to: &mut [u8; VNET_HDR_LEN]) {
         let header = match self {
@@ -355,7 +355,7 @@ impl VirtioNetHdr {
 
 /// Writes the header of a packet whose transport checksum is left to the kernel: the field holds the sum of the
 /// pseudo-header. The data path has no such packets; the self-test has.
-pub fn transmit_partial(to: &mut [u8; VNET_HDR_LEN], parts: &Parts) {
+pub fn write_partial(to: &mut [u8; VNET_HDR_LEN], parts: &Parts) {
     let header = VirtioNetHdr {
         flags: F_NEEDS_CSUM,
         csum_start: (parts.transport as u16).into(),

@@ -232,10 +232,10 @@ fn a_partial_checksum_is_completed_in_place() {
 #[test]
 fn what_is_written_is_what_the_kernel_defines() {
     let mut to = [0xee; VNET_HDR_LEN];
-    Transmit::Packet.write(&mut to);
+    WriteHeader::Packet.write(&mut to);
     assert_eq!(to, [0; VNET_HDR_LEN]);
     let s = Super { kind: SuperKind::Tcp6, transport: 40, header: 72, segment: 0x0578, end: 9000, tunnel: None };
-    Transmit::Super(s).write(&mut to);
+    WriteHeader::Super(s).write(&mut to);
     assert_eq!(to[..10], [1, 4, 72, 0, 0x78, 0x05, 40, 0, 16, 0]);
     assert_eq!(to[10..], [0; 14]);
 }
@@ -292,7 +292,7 @@ proptest! {
         let (transport, header) = (parts.transport as u16, parts.header as u16);
         let s = Super { kind, transport, header, segment, end: parts.end as u32, tunnel: None };
         let mut header = [0xee; VNET_HDR_LEN];
-        Transmit::Super(s).write(&mut header);
+        WriteHeader::Super(s).write(&mut header);
         let bytes = [&header[..], &packet].concat();
         prop_assert_eq!(parse(&bytes), Ok(Received::Super(s)));
     }

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::constants::{COOKIE_SECRET_MAX_AGE, COOKIE_SECRET_RETIREMENT};
 use crate::crypto::{KEY_LEN, Key, MacKey, PublicKey, hash, mac, xaead_open, xaead_seal};
 use crate::drops;
-use crate::handover::part::{Malformed, Part, Sink, Source, parts};
+use crate::handover::part::{Malformed, Part, Reader, Sink, parts};
 use crate::time::Time;
 use crate::wire::{CookieReply, MAC_LEN, MACS_LEN, TAG_LEN, TYPE_COOKIE_REPLY};
 
@@ -170,7 +170,7 @@ impl Part for Cookie {
         to.put(&self.0);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         from.array("a cookie").map(|bytes| Self(*bytes))
     }
 }

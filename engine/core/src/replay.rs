@@ -1,7 +1,7 @@
 //! The window that lets each counter of a session through once (RFC 6479).
 
 use crate::constants::REJECT_AFTER_MESSAGES;
-use crate::handover::part::{Malformed, Part, Sink, Source};
+use crate::handover::part::{Malformed, Part, Reader, Sink};
 
 /// How far below the highest counter seen a counter may lie and still be new. One word of the ring is being filled
 /// while the others hold the past, so it is that much less than the ring. The ring is as large as the kernel's.
@@ -96,7 +96,7 @@ impl Part for ReplayWindow {
         self.seen.iter().filter(|&&word| kind(word) == MIXED).for_each(|word| word.put(to));
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut window = Self { next: u64::take(from)?, ..Self::new() };
         if window.next > REJECT_AFTER_MESSAGES {
             return Err(from.bad("the counters of a session"));

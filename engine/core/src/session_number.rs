@@ -1,6 +1,6 @@
 //! How the sessions of one peer are numbered.
 
-use crate::handover::part::{Malformed, Part, Sink, Source};
+use crate::handover::part::{Malformed, Part, Reader, Sink};
 
 /// The place of a session among those of one peer, in the order of their initiations: when ours was made, or when
 /// theirs was answered. The first is 1.
@@ -23,7 +23,7 @@ impl Part for SessionNumber {
         self.0.put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         // So many that no process ever gives the last one.
         let number = u64::take(from)?;
         if number <= u64::MAX / 2 { Ok(Self(number)) } else { Err(from.bad("the number of a session")) }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::handover::part::{Malformed, Part, Sink, Source};
+use crate::handover::part::{Malformed, Part, Reader, Sink};
 use crate::ids::PeerId;
 use crate::time::Time;
 
@@ -36,7 +36,7 @@ impl Part for Timers {
         self.0.put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         Part::take(from).map(Self)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::asking::Answer;
-use super::picture::{Drop, PeerRow, Picture};
+use super::picture::{DropRate, PeerRow, Picture};
 use crate::metrics::Overview;
 
 /// How long a reason is shown after its last drop, in seconds.
@@ -82,7 +82,7 @@ impl Sort {
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// What was seen last.
-    pub drop: Drop,
+    pub drop: DropRate,
     /// How long ago, in seconds.
     pub ago_s: f64,
 }
@@ -94,7 +94,7 @@ pub struct App {
     interval: Duration,
     before: Option<Overview>,
     picture: Picture,
-    drops: BTreeMap<String, (Drop, f64)>,
+    drops: BTreeMap<String, (DropRate, f64)>,
     error: Option<String>,
     sort: Sort,
     scroll: usize,

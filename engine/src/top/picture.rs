@@ -24,7 +24,7 @@ pub struct Picture {
     /// Handshakes.
     pub handshakes: Handshakes,
     /// What was thrown away in the interval, by reason: how much a second, and in all.
-    pub drops: BTreeMap<String, Drop>,
+    pub drops: BTreeMap<String, DropRate>,
     /// Peers.
     pub rows: Vec<PeerRow>,
 }
@@ -67,7 +67,7 @@ pub struct Handshakes {
 
 /// What was thrown away for one reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Drop {
+pub struct DropRate {
     /// In a second.
     pub rate: f64,
     /// In all.
@@ -181,7 +181,7 @@ fn sum(threads: &[ThreadRow], drops: f64, now: &Overview, before: Option<&Overvi
     }
 }
 
-fn drops(before: Option<&Overview>, now: &Overview, rate: impl Fn(u64, u64) -> f64) -> BTreeMap<String, Drop> {
+fn drops(before: Option<&Overview>, now: &Overview, rate: impl Fn(u64, u64) -> f64) -> BTreeMap<String, DropRate> {
     let of = |overview: &Overview| -> HashMap<String, u64> {
         let mut sums = HashMap::new();
         let each = overview.workers.iter().map(|worker| &worker.drops).chain([&overview.control.drops]);
@@ -193,7 +193,7 @@ fn drops(before: Option<&Overview>, now: &Overview, rate: impl Fn(u64, u64) -> f
     let earlier = before.map(of);
     let drop = |(reason, total): (String, u64)| {
         let earlier = earlier.as_ref().and_then(|earlier| earlier.get(&reason).copied());
-        (reason, Drop { rate: earlier.map_or(0.0, |earlier| rate(earlier, total)), total })
+        (reason, DropRate { rate: earlier.map_or(0.0, |earlier| rate(earlier, total)), total })
     };
     of(now).into_iter().map(drop).collect()
 }

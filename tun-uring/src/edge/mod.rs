@@ -194,7 +194,7 @@ impl TunEdge {
         !self.closed && self.rest == Rest::No && self.reader.is_ready()
     }
 
-    /// Writes a packet: `packet` begins with the header of [`crate::Transmit::write`]. The outcome comes as an
+    /// Writes a packet: `packet` begins with the header of [`crate::WriteHeader::write`]. The outcome comes as an
     /// [`TunEvent`] with the same context.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl TunEdge {
     }
 
     /// Writes a packet that lies in pieces, at most [`PIECES_MAX`]; the first begins with the header of
-    /// [`crate::Transmit::write`]. `pieces` is empty afterwards.
+    /// [`crate::WriteHeader::write`]. `pieces` is empty afterwards.
     ///
     /// # Errors
     /// [`WriteRefusal`]; `pieces` is as it was.

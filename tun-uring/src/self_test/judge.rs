@@ -7,7 +7,7 @@ use vnet_packets::Segments;
 use vnet_packets::checksum::Sum;
 use vnet_packets::headers::{Parts, Version, addresses};
 use vnet_packets::sample::{KINDS, Packet, payload};
-use vnet_packets::virtio::{Received, SuperKind, Transmit, VNET_HDR_LEN, parse, transmit_partial};
+use vnet_packets::virtio::{Received, SuperKind, VNET_HDR_LEN, WriteHeader, parse, write_partial};
 use vnet_packets::{Coalescer, Merge, OuterOffset, SEGMENTS_MAX};
 
 use super::{Extent, Feature, SelfTest};
@@ -163,7 +163,7 @@ impl<K: Kernel> Trips<'_, K> {
     fn plain(&mut self, sample: Sample) -> Result<(), String> {
         let flow = self.next_flow();
         let mut bytes = with_room(&packet(sample, flow, 0, TTL));
-        transmit(Transmit::Packet, &mut bytes);
+        put(WriteHeader::Packet, &mut bytes);
         self.write(&bytes)?;
         self.expect(&[packet(sample, flow, 0, TTL - 1)])
     }
@@ -177,7 +177,7 @@ impl<K: Kernel> Trips<'_, K> {
         let len = u32::try_from(parts.end - parts.transport).expect("no longer than a packet");
         let pseudo = Sum::pseudo_header(&ip[parts.addresses()], parts.protocol, len);
         ip[parts.checksum()..][..2].copy_from_slice(&pseudo.to_bytes());
-        transmit_partial(header, &parts);
+        write_partial(header, &parts);
         self.write(&bytes)?;
         self.expect(&[packet(sample, flow, 0, TTL - 1)])
     }
@@ -293,6 +293,6 @@ fn with_room(packet: &[u8]) -> Vec<u8> {
     [&[0; VNET_HDR_LEN], packet].concat()
 }
 
-fn transmit(transmit: Transmit, bytes: &mut [u8]) {
-    transmit.write(bytes.first_chunk_mut().expect("there is room for the header"));
+fn put(header: WriteHeader, bytes: &mut [u8]) {
+    header.write(bytes.first_chunk_mut().expect("there is room for the header"));
 }

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use tun_uring::checksum::Sum;
-use tun_uring::{SuperKind, Transmit, VNET_HDR_LEN};
+use tun_uring::{SuperKind, VNET_HDR_LEN, WriteHeader};
 
 use crate::namespace::PATIENCE;
 
@@ -37,7 +37,7 @@ pub fn make_super(packet: &mut [u8], size: u16) {
     ip[26..28].copy_from_slice(&partial);
     let geometry =
         tun_uring::Super { kind: SuperKind::Udp4, transport: 20, header: 28, segment: size, end, tunnel: None };
-    Transmit::Super(geometry).write(header.try_into().expect("room for the header"));
+    WriteHeader::Super(geometry).write(header.try_into().expect("room for the header"));
 }
 
 /// Bytes that tell a packet from every other.

@@ -19,7 +19,7 @@ use ring_buffers::View;
 use crate::checksum::Sum;
 use crate::headers::{TCP_CHECKSUM, UDP_CHECKSUM, Version, addresses};
 use crate::tunnel::OuterOffset;
-use crate::virtio::{Super, Transmit, VNET_HDR_LEN};
+use crate::virtio::{Super, VNET_HDR_LEN, WriteHeader};
 pub use candidate::Merge;
 use candidate::{Addresses, Candidate, FIN, FlowKey, PSH, Relation, relate};
 
@@ -202,7 +202,7 @@ impl Coalescer {
 
     fn write_lone(&mut self, mut packet: View, write: &mut impl FnMut(&mut Vec<View>)) {
         let Some(header) = packet.first_chunk_mut() else { return };
-        Transmit::Packet.write(header);
+        WriteHeader::Packet.write(header);
         self.lone.push(packet);
         write(&mut self.lone);
         self.lone.clear();
@@ -305,9 +305,9 @@ impl Run {
         let Some(first) = self.pieces.first_mut() else { return };
         let transmit = if merged {
             let (first, flags) = (&mut first[VNET_HDR_LEN..], self.last_flags);
-            Transmit::Tunnel(super_headers(first, &self.first, self.payload_len, flags), offset)
+            WriteHeader::Tunnel(super_headers(first, &self.first, self.payload_len, flags), offset)
         } else {
-            Transmit::Packet
+            WriteHeader::Packet
         };
         if let Some(header) = first.first_chunk_mut() {
             transmit.write(header);

@@ -5,7 +5,7 @@
 //! options writes the packet's true length into its IP header.
 
 use ringfort_core::packet;
-use vnet_packets::virtio::{Received, Super, Transmit, VNET_HDR_LEN, parse};
+use vnet_packets::virtio::{Received, Super, VNET_HDR_LEN, WriteHeader, parse};
 use vnet_packets::{PartialChecksum, Segments, SuperKind, Tunnel};
 
 use crate::Seed;
@@ -188,7 +188,7 @@ fn is_sound(segment: &[u8], transport: usize, is_ipv4: bool, is_tcp: bool) -> bo
 fn writes_as_it_was_read(packet: &[u8], geometry: Super) {
     let mut write = [&[0xee; VNET_HDR_LEN], packet].concat();
     let header = write.first_chunk_mut().expect("room was just made");
-    Transmit::Super(geometry).write(header);
+    WriteHeader::Super(geometry).write(header);
     assert_eq!(parse(&write), Ok(Received::Super(geometry)));
     let kind = match (geometry.kind.is_ipv4(), geometry.kind.is_tcp()) {
         (true, true) => SuperKind::Tcp4,

@@ -25,7 +25,7 @@ pub use progress::{Progress, Received, ReceiverReport, Resumed, SendHalf};
 
 use crate::crypto::{KEY_LEN, PublicKey, hash};
 use crate::device::State;
-use part::{Count, Fill, Malformed, Part, Sink, Source, parts};
+use part::{Count, Fill, Malformed, Part, Reader, Sink, parts};
 
 /// What a state begins with.
 const MAGIC: [u8; 8] = *b"ringfort";
@@ -117,7 +117,7 @@ impl Handover {
     /// [`ReadError`]. Any bytes at all may be given.
     pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
         let (header, body) = bytes.split_at_checked(HEADER_LEN).ok_or(ReadError::NoState)?;
-        let mut header = Source::new(header);
+        let mut header = Reader::new(header);
         if <[u8; 8]>::take(&mut header)? != MAGIC {
             return Err(ReadError::NoState);
         }
@@ -138,7 +138,7 @@ impl Handover {
 
     /// The body alone, whatever its checksum is.
     pub(crate) fn read_body(body: &[u8]) -> Result<Self, ReadError> {
-        let mut source = Source::new(body);
+        let mut source = Reader::new(body);
         let handover = Self::take(&mut source)?;
         if source.is_empty() { Ok(handover) } else { Err(source.bad("the end").into()) }
     }
@@ -158,7 +158,7 @@ impl Part for WaitingPacket {
         to.put(&self.packet);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (worker, peer) = Part::take(from)?;
         let len = u32::take(from)?;
         let packet = from.bytes(len as usize, "a packet that waits")?.to_vec();

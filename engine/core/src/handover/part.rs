@@ -40,12 +40,12 @@ pub(crate) struct Malformed {
 }
 
 /// The bytes of a state that have not been read yet.
-pub(crate) struct Source<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     len: usize,
 }
 
-impl<'a> Source<'a> {
+impl<'a> Reader<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, len: bytes.len() }
     }
@@ -80,7 +80,7 @@ pub(crate) trait Part: Sized {
     fn put(&self, to: &mut dyn Sink);
 
     /// Reads it. Never panics, and allocates no more than there are bytes for.
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed>;
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed>;
 }
 
 /// A structure is its fields, in this order.
@@ -92,7 +92,7 @@ macro_rules! parts {
             }
 
             fn take(
-                from: &mut $crate::handover::part::Source<'_>,
+                from: &mut $crate::handover::part::Reader<'_>,
             ) -> Result<Self, $crate::handover::part::Malformed> {
                 Ok(Self { $($field: $crate::handover::part::Part::take(from)?),* })
             }
@@ -110,7 +110,7 @@ macro_rules! kinds {
                 $crate::handover::part::Part::put(&(*self as u8), to);
             }
 
-            fn take(from: &mut $crate::handover::part::Source<'_>) -> Result<Self, $crate::handover::part::Malformed> {
+            fn take(from: &mut $crate::handover::part::Reader<'_>) -> Result<Self, $crate::handover::part::Malformed> {
                 let number: u8 = $crate::handover::part::Part::take(from)?;
                 Self::ALL.get(usize::from(number)).copied().ok_or_else(|| from.bad($what))
             }
@@ -127,7 +127,7 @@ macro_rules! integers {
                 to.put(&self.to_le_bytes());
             }
 
-            fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+            fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
                 from.array(stringify!($type)).map(|bytes| Self::from_le_bytes(*bytes))
             }
         }
@@ -141,7 +141,7 @@ impl Part for bool {
         u8::from(*self).put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         match u8::take(from)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -155,7 +155,7 @@ impl Part for Duration {
         u64::try_from(self.as_nanos()).unwrap_or(u64::MAX).put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         u64::take(from).map(Self::from_nanos)
     }
 }
@@ -166,7 +166,7 @@ impl<T: Part> Part for Option<T> {
         self.iter().for_each(|value| value.put(to));
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         bool::take(from)?.then(|| T::take(from)).transpose()
     }
 }
@@ -176,7 +176,7 @@ impl<T: Part> Part for Box<T> {
         (**self).put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         T::take(from).map(Self::new)
     }
 }
@@ -188,7 +188,7 @@ impl<T: Part> Part for Vec<T> {
         self.iter().for_each(|value| value.put(to));
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         (0..u32::take(from)?).map(|_| T::take(from)).collect()
     }
 }
@@ -198,7 +198,7 @@ impl<T: Part, const N: usize> Part for [T; N] {
         self.iter().for_each(|value| value.put(to));
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let parts: Vec<T> = (0..N).map(|_| T::take(from)).collect::<Result<_, _>>()?;
         parts.try_into().map_err(|_| from.bad("a row"))
     }
@@ -211,7 +211,7 @@ impl<A: Part, B: Part> Part for (A, B) {
         self.1.put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok((A::take(from)?, B::take(from)?))
     }
 }

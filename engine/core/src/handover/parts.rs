@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::part::{Malformed, Part, Sink, Source, kinds, parts};
+use super::part::{Malformed, Part, Reader, Sink, kinds, parts};
 use crate::activity::{Sizes, Traffic};
 use crate::allowed_ips::Prefix;
 use crate::crypto::{Key, PresharedKey, PrivateKey, PublicKey};
@@ -32,7 +32,7 @@ impl Part for Time {
         self.as_nanos().put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         u64::take(from).map(Self)
     }
 }
@@ -42,7 +42,7 @@ impl Part for Tai64N {
         to.put(self.as_bytes());
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         from.array("a timestamp").map(|bytes| Self::from_bytes(*bytes))
     }
 }
@@ -52,7 +52,7 @@ impl Part for PublicKey {
         to.put(self.as_bytes());
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         from.array("a public key").map(|bytes| Self::new(*bytes))
     }
 }
@@ -65,7 +65,7 @@ macro_rules! secrets {
                 to.put(self.as_bytes());
             }
 
-            fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+            fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
                 from.array("a key").map(Self::copy_of)
             }
         }
@@ -82,7 +82,7 @@ impl Part for IpAddr {
         }
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         match u8::take(from)? {
             4 => Ok(Ipv4Addr::from_bits(u32::take(from)?).into()),
             6 => Ok(Ipv6Addr::from_bits(u128::take(from)?).into()),
@@ -100,7 +100,7 @@ impl Part for SocketAddr {
         }
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (ip, port) = Part::take(from)?;
         Ok(match ip {
             IpAddr::V4(v4) => SocketAddrV4::new(v4, port).into(),
@@ -117,7 +117,7 @@ impl Part for Prefix {
         (self.addr(), self.len()).put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (addr, len) = Part::take(from)?;
         Self::new(addr, len).ok_or_else(|| from.bad("a prefix"))
     }
@@ -129,7 +129,7 @@ impl Part for Name {
         to.put(self.0.as_bytes());
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let len = usize::from(u16::take(from)?).min(NAME_LEN_MAX + 1);
         let text = std::str::from_utf8(from.bytes(len, "a name")?).ok().filter(|text| is_name(text));
         text.map(|text| Self(text.to_owned())).ok_or_else(|| from.bad("a name"))

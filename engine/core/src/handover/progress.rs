@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::part::{Malformed, Part, Sink, Source, parts};
+use super::part::{Malformed, Part, Reader, Sink, parts};
 use crate::cell::{PeerCell, Receiver};
 use crate::ids::PeerId;
 use crate::replay::ReplayWindow;
@@ -117,7 +117,7 @@ impl Part for SendHalf {
         }
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         match u8::take(from)? {
             0 => Ok(Self::Over),
             1 => u64::take(from).map(Self::InUse),

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::part::{Count, Fill, Part, Source};
+use super::part::{Count, Fill, Part, Reader};
 use super::*;
 use crate::replay::{ReplayWindow, WINDOW_SIZE};
 
@@ -15,8 +15,8 @@ fn bytes_of(part: &impl Part) -> Vec<u8> {
 #[test]
 fn a_list_that_says_to_be_long_takes_no_memory() {
     let bytes = u32::MAX.to_le_bytes();
-    assert!(Vec::<u64>::take(&mut Source::new(&bytes)).is_err());
-    assert!(Vec::<WaitingPacket>::take(&mut Source::new(&bytes)).is_err());
+    assert!(Vec::<u64>::take(&mut Reader::new(&bytes)).is_err());
+    assert!(Vec::<WaitingPacket>::take(&mut Reader::new(&bytes)).is_err());
 }
 
 #[test]
@@ -28,14 +28,14 @@ fn a_window_in_order_is_short() {
 
 #[test]
 fn words_that_are_wrong_are_refused() {
-    assert!(bool::take(&mut Source::new(&[2])).is_err());
-    assert!(crate::suite::Suite::take(&mut Source::new(&[9])).is_err());
-    assert!(std::net::IpAddr::take(&mut Source::new(&[5, 0, 0, 0, 0])).is_err());
-    assert!(crate::allowed_ips::Prefix::take(&mut Source::new(&[4, 0, 0, 0, 0, 33])).is_err());
-    assert!(Name::take(&mut Source::new(&[1, 0, b'\n'])).is_err());
+    assert!(bool::take(&mut Reader::new(&[2])).is_err());
+    assert!(crate::suite::Suite::take(&mut Reader::new(&[9])).is_err());
+    assert!(std::net::IpAddr::take(&mut Reader::new(&[5, 0, 0, 0, 0])).is_err());
+    assert!(crate::allowed_ips::Prefix::take(&mut Reader::new(&[4, 0, 0, 0, 0, 33])).is_err());
+    assert!(Name::take(&mut Reader::new(&[1, 0, b'\n'])).is_err());
     let mut far = vec![0xff; 8];
     far.extend([0; 32]);
-    assert!(ReplayWindow::take(&mut Source::new(&far)).is_err());
+    assert!(ReplayWindow::take(&mut Reader::new(&far)).is_err());
 }
 
 proptest! {
@@ -49,7 +49,7 @@ proptest! {
             counter = window.next().saturating_add_signed(step);
         }
         let bytes = bytes_of(&window);
-        let mut other = ReplayWindow::take(&mut Source::new(&bytes)).unwrap();
+        let mut other = ReplayWindow::take(&mut Reader::new(&bytes)).unwrap();
         prop_assert!(other == window);
         for counter in window.next().saturating_sub(WINDOW_SIZE + 70)..window.next() + 70 {
             prop_assert_eq!(other.clone().check_and_set(counter), window.clone().check_and_set(counter));

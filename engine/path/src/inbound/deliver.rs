@@ -7,7 +7,7 @@ use ringfort_aead::Geometry;
 use ringfort_core::drops::DropReason;
 use ringfort_core::packet;
 use ringfort_core::time::Time;
-use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, Transmit, VNET_HDR_LEN, virtio};
+use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN, WriteHeader, virtio};
 
 use super::check::Lengths;
 use super::{DATAGRAMS_MAX, LONE_MAX, TRAIN_ROOM};
@@ -196,7 +196,7 @@ impl<W: Watch> DataPath<W> {
             let mut packet = vec![0; VNET_HDR_LEN + segment.len()];
             segment.write(&mut packet[VNET_HDR_LEN..]);
             let header = packet.first_chunk_mut().expect("it begins with room for the header");
-            Transmit::Packet.write(header);
+            WriteHeader::Packet.write(header);
             self.merging.push_lone(View::heap(packet));
         }
         true

@@ -7,7 +7,7 @@ use ringfort_core::icmp::{self, ANSWER_LEN_MAX, QUOTE_LEN_MAX};
 use ringfort_core::ids::PeerId;
 use ringfort_core::looped;
 use ringfort_core::time::Time;
-use vnet_packets::{Segments, Transmit, VNET_HDR_LEN};
+use vnet_packets::{Segments, VNET_HDR_LEN, WriteHeader};
 
 use crate::budget::line;
 use crate::tap::Direction;
@@ -87,7 +87,7 @@ impl<W: Watch> DataPath<W> {
         let Some(len) = icmp::unreachable(packet, &mut answer[VNET_HDR_LEN..]) else { return };
         answer.truncate(VNET_HDR_LEN + len);
         let Some(header) = answer.first_chunk_mut() else { return };
-        Transmit::Packet.write(header);
+        WriteHeader::Packet.write(header);
         self.counters.icmp_sent += 1;
         self.merging.push_lone(answer);
     }

@@ -194,7 +194,7 @@ pub fn tunnelled(more: usize) -> Vec<u8> {
     let mut read = vec![0; VNET_HDR_LEN];
     let header = read.first_chunk_mut().unwrap();
     let geometry = inner.geometry_in(&whole, SEGMENT as u16);
-    vnet_packets::Transmit::Tunnel(geometry, OuterOffset::Exact).write(header);
+    vnet_packets::WriteHeader::Tunnel(geometry, OuterOffset::Exact).write(header);
     read.extend(whole.bytes());
     read
 }

@@ -4,7 +4,7 @@ use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::handover::part::{Malformed, Part, Sink, Source, kinds, parts};
+use crate::handover::part::{Malformed, Part, Reader, Sink, kinds, parts};
 use crate::suite::Suite;
 use crate::time::Time;
 
@@ -116,7 +116,7 @@ impl Part for Failure {
         }
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match u8::take(from)? {
             0 => Self::NoPrivateKey,
             1 => Self::NoEndpoint,
@@ -147,7 +147,7 @@ impl Part for Failures {
         self.0.put(to);
     }
 
-    fn take(from: &mut Source<'_>) -> Result<Self, Malformed> {
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         Part::take(from).map(Self)
     }
 }
