@@ -13,28 +13,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use ring_buffers::Waker;
 use ringfort_core::device::PeerEvent;
+use ringfort_core::handover::ReceiverReport;
 use ringfort_core::ids;
+use ringfort_core::ids::PeerId;
 use ringfort_core::looped::Nesting;
+use ringfort_path::turns::{EVENTS_WAITING, HANDOFFS_WAITING, HANDSHAKES_WAITING, wakes_for_order, wakes_for_sessions};
 use ringfort_path::{Handoff, HandshakeMessage, Mailboxes, Order, SessionOrder};
 use udp_uring::SocketPair;
 
 use crate::failure::WorkerFailure;
 use crate::sleeper::Sleeper;
-use crate::worker::Rested;
 
-/// Handshake messages that wait for control. Each takes some hundred microseconds, so a longer queue would only
-/// hold what its sender is about to repeat (Rekey-Timeout is 5 s).
-pub const HANDSHAKES_WAITING: usize = 2_048;
-/// Events that wait for control. What does not fit is sent again with the next packet of the peer.
-pub const EVENTS_WAITING: usize = 4_096;
-/// Trains that wait for another worker.
-pub const HANDOFFS_WAITING: usize = 256;
-
-/// Mail that a worker reads in one turn, before packets: a configuration of 100,000 peers must not stall them. As much
-/// may wait for a worker that sleeps.
-pub const MAIL_PER_TURN: usize = 64;
-/// The same of orders about sessions, of which all are read if data comes for a session that is not known.
-pub const SESSIONS_PER_TURN: usize = 256;
+/// What a worker knows when it reads nothing, and nothing of it is under way any more.
+#[derive(Debug)]
+pub struct Rested {
+    /// Which worker.
+    pub worker: usize,
+    /// The number of the question that this answers.
+    pub round: u32,
+    /// How far each session is that it receives.
+    pub sessions: Vec<ReceiverReport>,
+    /// Packets that wait for sessions, each with this worker and its peer.
+    pub packets: Vec<(u8, PeerId, Vec<u8>)>,
+}
 
 /// What control tells a worker, in the order in which it takes effect.
 #[derive(Debug)]
@@ -304,7 +305,7 @@ impl WorkerInbox {
     /// sleeping, until a turn has no time for more.
     pub fn push_session(&self, mail: SessionOrder) {
         self.sessions.push(mail);
-        if self.sessions.len() >= SESSIONS_PER_TURN {
+        if wakes_for_sessions(self.sessions.len()) {
             self.sleeper.ring();
         }
     }
@@ -317,9 +318,9 @@ impl WorkerInbox {
 
     /// Sends an order. For one that can wait, a worker that sleeps goes on sleeping, until a turn has no time for more.
     pub fn push_order(&self, order: Order) {
-        let quiet = order.is_quiet();
+        let wakes = wakes_for_order(&order, self.mail.len() + 1);
         self.mail.push(Mail::Order(order));
-        if !quiet || self.mail.len() >= MAIL_PER_TURN {
+        if wakes {
             self.sleeper.ring();
         }
     }

@@ -4,6 +4,7 @@ use ringfort_core::cell::PeerShared;
 use ringfort_core::gate::Proof;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_path::PeerCell;
+use ringfort_path::turns::{ORDERS_PER_TURN, SESSIONS_PER_TURN};
 
 use super::*;
 
@@ -54,7 +55,7 @@ fn what_can_wait_rings_only_when_much_of_it_does() {
     let cell = Arc::new(PeerCell::new(PeerId { index: 0, generation: 0 }, Arc::new(PeerShared::new(2))));
     queues.wake(1);
     assert!(!rings(inbox.waker()), "there is nothing to read");
-    for _ in 1..MAIL_PER_TURN {
+    for _ in 1..ORDERS_PER_TURN {
         queues.order(1, Order::AddPeer(cell.clone()));
     }
     assert!(!rings(inbox.waker()));

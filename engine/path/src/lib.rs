@@ -42,6 +42,7 @@ mod sessions;
 mod stages;
 mod staging;
 pub mod tap;
+pub mod turns;
 
 pub use counters::{Counters, TrainLengths};
 pub use dispatch::{Dispatch, Mailboxes};
@@ -215,6 +216,12 @@ impl<W: Watch> DataPath<W> {
         self.counters.drop(reason, n);
     }
 
+    /// Counts `n` datagrams that the owner threw away, and that anybody could have sent.
+    pub fn count_worthless(&mut self, reason: DropReason, n: usize) {
+        self.worthless += n as u64;
+        self.counters.drop(reason, n);
+    }
+
     /// Packets that wait for a session now.
     #[must_use]
     pub fn staged(&self) -> usize {
@@ -258,10 +265,15 @@ impl<W: Watch> DataPath<W> {
         self.sessions.values().map(|receiver| ReceiverReport::of(receiver))
     }
 
-    /// Copies of the packets that wait for sessions, in the order in which they came.
+    /// Copies of the packets that wait for sessions, each with this worker and its peer, in the order in which they
+    /// came.
+    ///
+    /// # Panics
+    /// There are more workers than a receiver index can name.
     #[must_use]
-    pub fn waiting_packets(&self) -> Vec<(PeerId, Vec<u8>)> {
-        let packet = |(peer, view): (_, &View)| (peer, view[DATA_HEADER_LEN..].to_vec());
+    pub fn waiting_packets(&self) -> Vec<(u8, PeerId, Vec<u8>)> {
+        let worker = u8::try_from(self.config.worker).expect("a worker's number has a byte");
+        let packet = |(peer, view): (_, &View)| (worker, peer, view[DATA_HEADER_LEN..].to_vec());
         self.staging.all().into_iter().map(packet).collect()
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64ct::{Base64, Encoding as _};
 use ringfort_core::device::{Durations, PeerState};
 use ringfort_core::drops::DropReason;
+use ringfort_path::turns::{EVENTS_WAITING, HANDOFFS_WAITING, HANDSHAKES_WAITING};
 use ringfort_path::{Stage, TrainLengths};
 
 use super::Registry;
@@ -13,7 +14,6 @@ use super::families::{self, About};
 use super::sample::{ControlSample, PeerSample, Snapshot};
 use super::text::{Format, Text};
 use crate::cli::memory::Division;
-use crate::queues::{EVENTS_WAITING, HANDOFFS_WAITING, HANDSHAKES_WAITING};
 use crate::worker::{WorkerStats, thread_cpu_time};
 
 /// The label `worker` of what control does.

@@ -4,10 +4,11 @@ use std::os::fd::OwnedFd;
 
 use ring_buffers::{BufferGroup, Capabilities, Pool, Ring, RingError, SlotClass};
 use ringfort_path::budget::{TUN_READS, UDP_READS, line};
+use ringfort_path::turns::SENDS;
 use tun_uring::TunEdge;
 use udp_uring::{Segmentation, UdpEdge};
 
-use super::operations::{TUN_GATHERS, TUN_OPERATIONS, UDP_OPERATIONS};
+use super::operations::{TUN_GATHERS, TUN_OPERATIONS};
 
 /// Which part of the worker an operation belongs to ([`ring_buffers::Tag::edge`]).
 pub(super) const EDGE_DOORBELL: u8 = 1;
@@ -50,7 +51,7 @@ pub(super) fn udp_edge(ring: &mut Ring, pool: &Pool, segmentation: Segmentation)
         edge: EDGE_UDP,
         place_v4: PLACE_V4,
         place_v6: PLACE_V6,
-        operations: UDP_OPERATIONS,
+        operations: SENDS,
         segmentation,
     };
     Ok(UdpEdge::new(group.claiming_for(line::UDP_READS), config))

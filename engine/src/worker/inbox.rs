@@ -1,13 +1,11 @@
 //! What control says, and what other workers hand over.
 
+use ringfort_path::turns::{HANDOFFS_PER_TURN, ORDERS_PER_TURN, SESSIONS_PER_TURN};
 use ringfort_path::{Handoff, Order, Train};
 
 use super::turn::Worker;
 use crate::failure::WorkerError;
-use crate::queues::{MAIL_PER_TURN, Mail, SESSIONS_PER_TURN};
-
-/// Trains taken over in one turn.
-const HANDOFFS_PER_TURN: usize = 64;
+use crate::queues::Mail;
 
 impl Worker {
     /// Reads a bounded part of the inbox; what is left is read in the next turn, which then does not sleep.
@@ -20,7 +18,7 @@ impl Worker {
         inbox.heard();
         self.inbox_waiting = self.read_sessions(SESSIONS_PER_TURN);
         self.change_sockets()?;
-        for _ in 0..MAIL_PER_TURN {
+        for _ in 0..ORDERS_PER_TURN {
             let Some(mail) = inbox.next_mail() else { break };
             self.read(mail)?;
             self.inbox_waiting = true;

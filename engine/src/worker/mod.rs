@@ -37,7 +37,6 @@ pub use counter::Counter;
 pub use counters::{Figure, Kind, WorkerStats, thread_cpu_time};
 pub use histogram::Histogram;
 pub use operations::{LockedLen, locked_len, locks_arenas};
-pub use rest::Rested;
 pub use stage_table::StageTable;
 
 use std::io;

@@ -1,17 +1,9 @@
 //! How many operations a worker can have in flight, and what it locks of the memory.
 
 use ring_buffers::{BufferGroup, Ring, RingConfig};
-use ringfort_aead::SEGMENTS_MAX;
-use ringfort_path::budget::{GATHERED_MAX, KEEPALIVES, SLOTS, TRAINS_PER_READ, TUN_READS, UDP_READS, budget};
+use ringfort_path::budget::{TUN_READS, UDP_READS, budget};
+use ringfort_path::turns::SENDS;
 
-use crate::queues::MAIL_PER_TURN;
-
-/// Sends in flight: every slot may hold one, and a train that must leave unsegmented one per datagram. With fewer
-/// operations than slots a send could be refused while its slot is paid for.
-pub(super) const UDP_OPERATIONS: u16 = 1024;
-/// Sends that must be free before the TUN is read: what was gathered, the trains of a super-packet if each of their
-/// datagrams leaves by itself, and the keepalives that must not find all of them taken.
-pub(super) const SENDS_PER_READ: usize = GATHERED_MAX + TRAINS_PER_READ * SEGMENTS_MAX + KEEPALIVES as usize;
 /// Writes in flight: every datagram of every received train.
 pub(super) const TUN_OPERATIONS: u16 = UDP_READS * 64;
 /// Of these, writes of more than one piece.
@@ -20,7 +12,7 @@ pub(super) const TUN_GATHERS: u16 = 128;
 /// Operations beside writes and sends: the read of the TUN, the doorbell, and the receives of present and former
 /// sockets.
 const OTHER_OPERATIONS: u16 = 64;
-const OPERATIONS: u16 = TUN_OPERATIONS + UDP_OPERATIONS + OTHER_OPERATIONS;
+const OPERATIONS: u16 = TUN_OPERATIONS + SENDS + OTHER_OPERATIONS;
 
 /// More completions than operations can be in flight.
 pub(super) const RING: RingConfig =
@@ -54,9 +46,3 @@ pub fn locked_len(workers: usize) -> LockedLen {
 pub const fn locks_arenas(workers: usize) -> bool {
     workers <= LOCKING_WORKERS_MAX
 }
-
-const _: () = {
-    assert!(UDP_OPERATIONS > SLOTS, "each slot can be in a send");
-    assert!(UDP_OPERATIONS as usize > 2 * SENDS_PER_READ, "the TUN is read while sends are in flight");
-    assert!(KEEPALIVES as usize >= MAIL_PER_TURN, "each mail of a turn may ask for a keepalive");
-};

@@ -1,22 +1,7 @@
 //! A worker that reads nothing for a while, so another process can go on where it is.
 
-use ringfort_core::handover::ReceiverReport;
-use ringfort_core::ids::PeerId;
-
 use super::turn::Worker;
-
-/// What a worker knows when it reads nothing, and nothing of it is under way any more.
-#[derive(Debug)]
-pub struct Rested {
-    /// Which worker.
-    pub worker: usize,
-    /// The number of the question that this answers.
-    pub round: u32,
-    /// How far each session is that it receives.
-    pub sessions: Vec<ReceiverReport>,
-    /// Packets that wait for sessions.
-    pub packets: Vec<(PeerId, Vec<u8>)>,
-}
+use crate::queues::Rested;
 
 /// Whether a worker reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

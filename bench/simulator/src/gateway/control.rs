@@ -6,20 +6,15 @@ use ringfort_core::device::{Action, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
 use ringfort_core::time::{Now, Time};
 use ringfort_core::wire::{Message, TYPE_INITIATION, classify};
+use ringfort_path::turns::{EVENTS_PER_TURN, HANDSHAKES_PER_TURN, LOADED_WAITING, wakes_for_order, wakes_for_sessions};
 use ringfort_path::{HandshakeMessage, Mailboxes, Order, SessionOrder};
 
 use super::Gateway;
-use super::turn::{ORDERS_PER_TURN, SESSIONS_PER_TURN};
 use super::worker::Inbox;
 use crate::network::Wire;
 use crate::outside::Outside;
 use crate::trace::{Step, Who};
 
-/// Events of one turn, and handshake messages.
-const EVENTS_PER_TURN: usize = 1_024;
-const HANDSHAKES_PER_TURN: usize = 32;
-/// With so many messages waiting there is load.
-const LOADED_WAITING: usize = 256;
 /// Calls of `handle_timeout` after which something is wrong.
 const TIMEOUTS_MAX: usize = 10_000;
 
@@ -58,7 +53,7 @@ impl Boxes<'_> {
 impl Mailboxes for Boxes<'_> {
     fn order(&mut self, worker: usize, order: Order) {
         let orders = &mut self.inboxes[worker].orders;
-        let rings = !order.is_quiet() || orders.len() + 1 >= ORDERS_PER_TURN;
+        let rings = wakes_for_order(&order, orders.len() + 1);
         orders.push_back(order);
         if rings {
             self.ring(worker);
@@ -68,7 +63,7 @@ impl Mailboxes for Boxes<'_> {
     fn session(&mut self, worker: usize, order: SessionOrder) {
         let sessions = &mut self.inboxes[worker].sessions;
         sessions.push_back(order);
-        if sessions.len() >= SESSIONS_PER_TURN {
+        if wakes_for_sessions(sessions.len()) {
             self.ring(worker);
         }
     }

@@ -95,10 +95,8 @@ impl Gateway {
         self.dispatch.note_sending(&mut progress);
         let reports = self.workers.iter().flat_map(|worker| worker.path.session_reports());
         reports.for_each(|report| progress.note_receiver(report));
-        let waiting = |(number, worker): (u8, &Worker)| {
-            worker.path.waiting_packets().into_iter().map(move |(peer, packet)| (number, peer, packet))
-        };
-        let packets = (0..).zip(&self.workers).filter(|_| with_packets).flat_map(waiting);
+        let with_packets = self.workers.iter().filter(|_| with_packets);
+        let packets = with_packets.flat_map(|worker| worker.path.waiting_packets());
         let handover = self.device.hand_over(self.now(out.now).mono, &progress, packets);
         let handover = handover.map_err(|error| error.to_string())?;
         let mut bytes = vec![0; handover.encoded_len()];

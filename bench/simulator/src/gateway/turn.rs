@@ -7,7 +7,8 @@ use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, LocalAddr, owner};
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
-use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, line};
+use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, TUN_READS, UDP_READS, line};
+use ringfort_path::turns::{self, HANDOFFS_PER_TURN, ORDERS_PER_TURN, SENDS_PER_READ, SESSIONS_PER_TURN};
 use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, TRAIN_ROOM, Train};
 
 use super::Gateway;
@@ -17,14 +18,9 @@ use crate::outside::Outside;
 use crate::trace::{Step, Who};
 
 /// Bounds of one turn, as the daemon's workers have them.
-pub(super) const SESSIONS_PER_TURN: usize = 256;
-pub(super) const ORDERS_PER_TURN: usize = 64;
-const HANDOFFS_PER_TURN: usize = 64;
-const TRAINS_PER_TURN: usize = 24;
-const PACKETS_PER_TURN: usize = 32;
-/// Sends that may be in flight, and those that must be free before the TUN device is read.
-const SENDS: usize = 1_024;
-const SENDS_PER_READ: usize = 320;
+const TRAINS_PER_TURN: usize = UDP_READS as usize;
+const PACKETS_PER_TURN: usize = TUN_READS as usize;
+const SENDS: usize = turns::SENDS as usize;
 /// The longest train that the kernel makes of datagrams.
 const TRAIN_MAX: usize = 65_000;
 const SEGMENTS_MAX: usize = 64;

@@ -23,10 +23,7 @@ impl Node {
         let mut progress = Progress::default();
         self.dispatch.note_sending(&mut progress);
         self.workers.iter().flat_map(|path| path.session_reports()).for_each(|report| progress.note_receiver(report));
-        let waiting = |(worker, path): (u8, &DataPath)| {
-            path.waiting_packets().into_iter().map(move |(peer, packet)| (worker, peer, packet))
-        };
-        let packets = (0..).zip(&self.workers).flat_map(waiting);
+        let packets = self.workers.iter().flat_map(DataPath::waiting_packets);
         let handover = self.device.hand_over(self.now.mono, &progress, packets).expect("nothing is under way");
         let mut bytes = vec![0; handover.encoded_len()];
         handover.write(&mut bytes);

@@ -23,8 +23,7 @@ use crate::control::server::{HandOver, is_owner};
 use crate::control::supervisor;
 use crate::fault_points::fault_point;
 use crate::panics;
-use crate::queues::Mail;
-use crate::worker::Rested;
+use crate::queues::{Mail, Rested};
 
 /// For one message to leave, or a request to be answered.
 const SOON: Duration = Duration::from_secs(1);
@@ -287,10 +286,9 @@ impl Control {
     fn state(&self, rested: Vec<Rested>) -> Result<SecretFile, NotGiven> {
         let (mut progress, mut packets) = (Reported::default(), Vec::new());
         self.plane.note_sending(&mut progress);
-        for Rested { worker, sessions, packets: waiting, .. } in rested {
+        for Rested { sessions, packets: waiting, .. } in rested {
             sessions.into_iter().for_each(|report| progress.note_receiver(report));
-            let worker = u8::try_from(worker).expect("a worker's number has a byte");
-            packets.extend(waiting.into_iter().map(|(peer, packet)| (worker, peer, packet)));
+            packets.extend(waiting);
         }
         let handover = self.device.hand_over(clock::boot_time(), &progress, packets);
         let handover = handover.map_err(|error| NotGiven::Kept(error.to_string()))?;

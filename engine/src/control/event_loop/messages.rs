@@ -4,14 +4,11 @@ use ringfort_core::device::PeerEvent;
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::Now;
 use ringfort_path::HandshakeMessage;
+use ringfort_path::turns::{EVENTS_PER_TURN, HANDSHAKES_PER_TURN};
 
 use super::super::key_text;
 use super::Control;
 
-/// Handshake messages of one turn: a few milliseconds of Curve25519.
-const HANDSHAKES_PER_TURN: usize = 32;
-/// Events of one turn.
-const EVENTS_PER_TURN: usize = 1024;
 /// As many of these make a handshake message, which is as much work as answering one.
 const EVENTS_PER_INITIATION: usize = EVENTS_PER_TURN / HANDSHAKES_PER_TURN;
 

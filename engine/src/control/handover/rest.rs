@@ -6,8 +6,7 @@ use std::time::Instant;
 use nix::poll::PollFlags;
 
 use super::line::wait_for;
-use crate::queues::{Mail, Queues};
-use crate::worker::Rested;
+use crate::queues::{Mail, Queues, Rested};
 
 /// Why workers did not come to rest. They may rest all the same.
 #[derive(Debug, thiserror::Error)]

@@ -15,13 +15,10 @@ use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_core::time::Time;
 use ringfort_path::HandshakeMessage;
-
-use crate::queues::HANDSHAKES_WAITING;
+use ringfort_path::turns::{HANDSHAKES_WAITING, LOADED_WAITING};
 
 /// Messages looked at in one turn: less than a millisecond.
 const SCREENED_PER_TURN: usize = 512;
-/// With so many messages waiting we are under load (`MAX_QUEUED_INCOMING_HANDSHAKES / 8` in the kernel's `receive.c`).
-const LOADED_WAITING: usize = HANDSHAKES_WAITING / 8;
 
 const _: () = assert!(SCREENED_PER_TURN > LOADED_WAITING, "a turn can see that there is load");
 

@@ -4,9 +4,9 @@
 use std::os::fd::AsRawFd;
 
 use ring_buffers::{SlotClass, View};
+use ringfort_path::turns::ORDERS_PER_TURN;
 
 use super::*;
-use crate::queues::MAIL_PER_TURN;
 
 const DEAD_PEERS: u8 = 8;
 /// The inner addresses of the dead peers are 10.9.0.11 and so on.
@@ -66,7 +66,7 @@ fn what_waits_for_dead_peers_leaves_keepalives_and_confirmations_alone() {
         let staged = u64::from(budget::STAGED_LIMITS.in_all);
         assert_eq!(f.stats[0].staged.get(), staged);
         assert_eq!(f.dropped(DropReason::StagedOverflow), 150 * 8 - staged);
-        keepalives_leave(&mut f, MAIL_PER_TURN);
+        keepalives_leave(&mut f, ORDERS_PER_TURN);
         f.install_send(8, true);
         f.settle();
         assert_eq!(f.receive(), (0, vec![]), "the confirmation of a new key");
@@ -386,13 +386,13 @@ fn receives_while_the_socket_takes_nothing(segmentation: bool) {
             let of_reads = slots.kernel + slots.held - f.worker.udp.sends_in_flight();
             assert_eq!(of_reads, usize::from(budget::TUN_READS + budget::UDP_READS));
         }
-        for _ in 0..MAIL_PER_TURN {
+        for _ in 0..ORDERS_PER_TURN {
             f.queues.workers[0].push_order(Order::SendKeepalive { peer: PEER });
         }
         f.settle();
         ip("neigh replace 10.8.0.99 lladdr 02:00:00:00:00:01 nud permanent dev slow0");
         f.turn_until(|f| f.worker.udp.sends_in_flight() == 0);
-        for _ in 0..MAIL_PER_TURN {
+        for _ in 0..ORDERS_PER_TURN {
             assert_eq!(f.receive().1, [0_u8; 0]);
         }
         assert_eq!(DropReason::ALL.iter().map(|&reason| f.dropped(reason)).sum::<u64>(), 0);
