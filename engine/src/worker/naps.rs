@@ -35,7 +35,8 @@ impl Naps {
     fn note(&mut self, received: u64, worthless: u64, disturbed: bool) {
         let (came, wasted) = (received - self.received, worthless - self.worthless);
         (self.received, self.worthless) = (received, worthless);
-        let in_vain = !disturbed && came > 0 && came <= wasted;
+        // What an edge throws away by itself is wasted, and has not come.
+        let in_vain = !disturbed && wasted > 0 && came <= wasted;
         self.worthless_turns = if in_vain { self.worthless_turns.saturating_add(1) } else { 0 };
     }
 
@@ -67,5 +68,8 @@ mod tests {
         let mut naps = Naps::default();
         restart(&mut naps);
         assert!(!naps_after(&mut naps, 107, 107, false), "the flood is over");
+        let mut naps = Naps::default();
+        (1..=last).for_each(|n| naps.note(0, n, false));
+        assert!(naps.wait() != Wait::UntilCompletion, "a flood of what has no bytes");
     }
 }

@@ -230,6 +230,11 @@ impl Gate {
         self.answered.as_ref().is_some_and(|answered| answered.is_first(now, remote))
     }
 
+    /// Whether somebody may have this receiver index. It is never denied of one that is in use.
+    pub fn may_know(&self, index: u32) -> bool {
+        self.indices.may_contain(index)
+    }
+
     /// The load, to be noted.
     pub fn load(&self) -> &Load {
         &self.load

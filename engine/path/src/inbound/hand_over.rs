@@ -15,7 +15,9 @@ impl<W: Watch> DataPath<W> {
     pub(super) fn hand_over(&mut self, now: Time, run: Run<'_>) -> Option<View> {
         let datagrams = run.counters.len();
         let Origin { receiver, endpoint, ecn } = run.origin;
-        if run.handed || self.is_owner(receiver) {
+        // Anybody can send a train whose datagrams are for one worker after the other, and the program that steers sees
+        // the first. What no session answers to goes to nobody else: it would cost a slot, a copy and a wake for each.
+        if run.handed || self.is_owner(receiver) || !self.screen.may_know(receiver) {
             self.note_lost_session(now, &run);
             let reason = self.reason_or_passive(self.config.node.unknown(receiver));
             self.tap_stranger(now, run.bytes(), run.stride, endpoint, ecn, reason);
@@ -26,7 +28,10 @@ impl<W: Watch> DataPath<W> {
         let stride = run.stride;
         let (parcel, behind) = self.pack(now, run);
         match parcel {
-            None => self.counters.drop(DropReason::NoSlot, datagrams),
+            None => {
+                self.worthless += datagrams as u64;
+                self.counters.drop(DropReason::NoSlot, datagrams);
+            }
             Some(parcel) => {
                 let handoff = Handoff { parcel, datagrams, stride, endpoint, ecn };
                 self.outputs.handoffs.push_back((owner(receiver, self.config.workers), handoff));

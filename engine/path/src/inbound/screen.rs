@@ -51,6 +51,11 @@ struct Cookies {
 }
 
 impl Screen {
+    /// Whether a session may have this index at some worker. Without a gate nobody knows.
+    pub(super) fn may_know(&self, index: u32) -> bool {
+        self.gate.as_ref().is_none_or(|gate| gate.may_know(index))
+    }
+
     /// Asks with another gate from now on.
     pub(crate) fn set_gate(&mut self, gate: Option<Arc<Gate>>) {
         self.gate = gate;
