@@ -110,6 +110,13 @@ impl PeerDrops {
         operators && (before == 0 || now.since(Time(before)) >= QUIET)
     }
 
+    /// Control has no room to hear of it: it hears of the next drop for this reason.
+    pub fn untold(&self, reason: DropReason) {
+        if let (Some(place), Some(table)) = (place(reason), self.0.get()) {
+            table.last[place].store(0, Relaxed);
+        }
+    }
+
     /// As [`PeerDrops::note`], for a packet whose inner source address the peer may not use.
     #[cold]
     #[must_use = "control should hear of it"]

@@ -286,8 +286,13 @@ impl<W: Watch> DataPath<W> {
                     peer.cell().shared().untold_move();
                 }
             }
-            // It is counted, and told again after a quiet time.
-            PeerEvent::Dropped { .. } | PeerEvent::Unrouted { .. } | PeerEvent::WrongKey { .. } => {}
+            PeerEvent::Dropped { peer, reason } => {
+                if let Some(peer) = self.peers.get(peer) {
+                    peer.cell().shared().drops.untold(reason);
+                }
+            }
+            // It is counted, and told again after a moment.
+            PeerEvent::Unrouted { .. } | PeerEvent::WrongKey { .. } => {}
         }
     }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use ringfort_core::device::PeerEvent;
+use ringfort_core::drops::DropReason;
+use ringfort_core::peer_drops::SendError;
 use ringfort_path::{DataPath, Outcome, Report, Unwatched, budget};
 
 use crate::rig::{
@@ -72,6 +74,22 @@ fn a_handshake_that_is_needed_is_asked_for_until_control_takes_it() {
         assert!(matches!(refuse_all(sender)[..], [PeerEvent::NeedHandshake { peer: PEER, .. }]));
     }
     assert_eq!(sender.staged_for(PEER), 3);
+}
+
+/// Each of them comes soon after the one before: a quiet time is not what makes it told.
+#[test]
+fn a_drop_that_only_the_operator_can_mend_is_told_until_control_takes_it() {
+    let (mut sender, _) = pair();
+    let sender = &mut sender.workers[0];
+    let dropped = PeerEvent::Dropped { peer: PEER, reason: DropReason::SendFailed };
+    for round in 0..3 {
+        sender.handle_send_failed(NOW + Duration::from_secs(round), PEER, SendError::System(1), 1);
+        assert_eq!(refuse_all(sender), [dropped.clone()], "round {round}");
+    }
+    sender.handle_send_failed(NOW + Duration::from_secs(3), PEER, SendError::System(1), 1);
+    assert_eq!(events(sender), [dropped]);
+    sender.handle_send_failed(NOW + Duration::from_secs(4), PEER, SendError::System(1), 1);
+    assert_eq!(events(sender), [], "once it was taken, not before a quiet time");
 }
 
 /// Orders about sessions are read before the others, so a session can work before its peer is known here.
