@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ring_buffers::{EnterError, PushError, RingError};
+use ring_buffers::{EnterError, Entered, PushError, RingError};
 
 use crate::fault::Fault;
 
@@ -22,6 +22,17 @@ pub enum WorkerError {
         step: &'static str,
         /// The system's error.
         source: io::Error,
+    },
+    /// Since it was set up, the system has begun to forbid what the ring needs.
+    #[error(
+        "cannot {step}: {source}, which it was not at the start; a filter of system calls was put around the gateway \
+         since then (a seccomp or eBPF policy, a security module): have it allow io_uring_enter"
+    )]
+    Forbidden {
+        /// What was tried.
+        step: &'static str,
+        /// What the ring says.
+        source: EnterError,
     },
     /// A call failed that has no reason to.
     #[error("cannot {step}: {source}; this is a bug of ringfort or of the kernel")]
@@ -58,19 +69,42 @@ impl WorkerError {
 
     /// A failed `io_uring_enter`.
     pub(crate) fn enter(error: EnterError) -> Self {
-        Self::at("enter the io_uring (io_uring_enter)", error)
+        Self::entering("enter the io_uring (io_uring_enter)", error)
     }
 
     /// An operation that the ring did not take.
     pub(crate) fn push(error: PushError) -> Self {
-        Self::at("submit to the io_uring (io_uring_enter)", error)
+        Self::pushing("submit to the io_uring (io_uring_enter)", error)
     }
 
     /// A ring that refuses something after its set-up.
     pub(crate) fn ring(step: &'static str, error: RingError) -> Self {
         match error {
             RingError::Setup { source, .. } => Self::at(step, source),
-            RingError::Push(why) => Self::at(step, why),
+            RingError::Push(why) => Self::pushing(step, why),
+            other => Self::Unexpected { step, source: io::Error::other(other) },
+        }
+    }
+
+    /// The ring's own words say more than those of the number.
+    fn entering(step: &'static str, error: EnterError) -> Self {
+        match error {
+            EnterError::CompletionsLost => Self::Exhausted { step, source: io::Error::other(error) },
+            EnterError::Forbidden(_) => Self::Forbidden { step, source: error },
+            EnterError::Other(errno) => Self::at(step, io::Error::from_raw_os_error(errno)),
+            EnterError::ShuttingDown
+            | EnterError::WrongThread
+            | EnterError::Disabled
+            | EnterError::NotARing
+            | EnterError::Invalid
+            | EnterError::Fault => Self::Unexpected { step, source: io::Error::other(error) },
+        }
+    }
+
+    fn pushing(step: &'static str, error: PushError) -> Self {
+        match error {
+            PushError::Enter(why) => Self::entering(step, why),
+            PushError::Stuck(Entered::ShortOfMemory) => Self::Exhausted { step, source: io::Error::other(error) },
             other => Self::Unexpected { step, source: io::Error::other(other) },
         }
     }
@@ -79,7 +113,7 @@ impl WorkerError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::DeviceGone | Self::Exhausted { .. } => Fault::System,
+            Self::DeviceGone | Self::Exhausted { .. } | Self::Forbidden { .. } => Fault::System,
             Self::Unexpected { .. } | Self::Panicked => Fault::Bug,
         }
     }
@@ -101,11 +135,29 @@ mod tests {
             (failed(libc::ENOMEM), Fault::System),
             (failed(libc::EMFILE), Fault::System),
             (failed(libc::EBADF), Fault::Bug),
+            (WorkerError::enter(EnterError::CompletionsLost), Fault::System),
+            (WorkerError::enter(EnterError::Forbidden(libc::EPERM)), Fault::System),
+            (WorkerError::enter(EnterError::Other(libc::ENOMEM)), Fault::System),
+            (WorkerError::enter(EnterError::Other(libc::EIO)), Fault::Bug),
+            (WorkerError::enter(EnterError::NotARing), Fault::Bug),
+            (WorkerError::push(PushError::Enter(EnterError::Forbidden(libc::ENOSYS))), Fault::System),
+            (WorkerError::push(PushError::Stuck(Entered::ShortOfMemory)), Fault::System),
+            (WorkerError::push(PushError::Stuck(Entered::ReapFirst)), Fault::Bug),
             (WorkerError::Panicked, Fault::Bug),
         ] {
             assert_eq!(error.fault(), fault, "{error}");
             assert_eq!(error.to_string().contains("bug"), fault == Fault::Bug, "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_ring_says_is_told() {
+        let lost = WorkerError::enter(EnterError::CompletionsLost).to_string();
+        assert!(lost.contains("lost completions for want of memory"), "{lost}");
+        let closed = WorkerError::push(PushError::Enter(EnterError::NotARing)).to_string();
+        assert!(closed.contains("the ring's descriptor was closed"), "{closed}");
+        let forbidden = WorkerError::enter(EnterError::Forbidden(libc::EPERM)).to_string();
+        assert!(forbidden.contains("forbidden") && forbidden.contains("allow io_uring_enter"), "{forbidden}");
     }
 
     #[test]

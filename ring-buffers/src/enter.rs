@@ -151,6 +151,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_errno_has_the_name_of_its_reason() {
+        for (errno, outcome) in [
+            (libc::EINTR, Ok(Entered::Interrupted)),
+            (libc::EBUSY, Ok(Entered::ReapFirst)),
+            (libc::EAGAIN, Ok(Entered::ShortOfMemory)),
+            (libc::ETIME, Ok(Entered::TimedOut)),
+            (libc::EBADR, Err(EnterError::CompletionsLost)),
+            (libc::ENXIO, Err(EnterError::ShuttingDown)),
+            (libc::EEXIST, Err(EnterError::WrongThread)),
+            (libc::EBADFD, Err(EnterError::Disabled)),
+            (libc::EBADF, Err(EnterError::NotARing)),
+            (libc::EOPNOTSUPP, Err(EnterError::NotARing)),
+            (libc::EINVAL, Err(EnterError::Invalid)),
+            (libc::EFAULT, Err(EnterError::Fault)),
+            (libc::EPERM, Err(EnterError::Forbidden(libc::EPERM))),
+            (libc::EACCES, Err(EnterError::Forbidden(libc::EACCES))),
+            (libc::ENOSYS, Err(EnterError::Forbidden(libc::ENOSYS))),
+            (libc::ENOMEM, Err(EnterError::Other(libc::ENOMEM))),
+        ] {
+            assert_eq!(Entered::of(errno), outcome, "{}", io::Error::from_raw_os_error(errno));
+        }
+    }
+
+    #[test]
     fn an_errno_has_one_name_and_comes_back_from_it() {
         for errno in 1..134 {
             match Entered::of(errno) {
