@@ -10,13 +10,15 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::looped::Nesting;
 use ringfort_core::node::Node;
 use ringfort_core::packet;
+use ringfort_core::peer_drops::SendError;
 use ringfort_core::time::Time;
-use ringfort_core::wire::{Message, classify};
 use ringfort_path::budget::{budget, line};
+use ringfort_path::tap::{Filter, TapReader};
 use ringfort_path::{Config, DataPath, Order, Outcome, SessionOrder, Train, Transmit, bare};
 use vnet_packets::{Merge, Received, Segments, VNET_HDR_LEN, virtio};
 
 use crate::remote::Remote;
+use crate::told::Door;
 
 pub(crate) const PEERS: usize = 4;
 const WORKERS: usize = 2;
@@ -31,6 +33,9 @@ pub(crate) struct Mood {
     pub(crate) is_full: bool,
     /// The socket takes nothing.
     pub(crate) is_stuck: bool,
+    /// The socket refuses the next train; with `source_is_gone`, because of where it would come from.
+    pub(crate) refuses_send: bool,
+    pub(crate) source_is_gone: bool,
 }
 
 /// Datagrams that came together.
@@ -39,6 +44,26 @@ pub(crate) struct Arrived<'a> {
     pub(crate) stride: usize,
     pub(crate) port: u8,
     pub(crate) ecn: u8,
+    /// Another worker has handed it over.
+    pub(crate) handed: bool,
+}
+
+/// How much of what matters an input has had done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Reached {
+    /// Packets of ours that left for peers.
+    pub(crate) sent: u64,
+    /// The most packets that waited.
+    pub(crate) staged: usize,
+    /// Packets from inside that were answered with an ICMP error.
+    pub(crate) answered: u64,
+    /// Steps that found no slot.
+    pub(crate) stalled: u64,
+    /// Packets for the TUN.
+    pub(crate) written: usize,
+    /// Handshake messages that reached control.
+    pub(crate) passed: u64,
+    pub(crate) cookies: u64,
 }
 
 pub(crate) struct Gateway {
@@ -54,6 +79,15 @@ pub(crate) struct Gateway {
     written: Vec<Vec<u8>>,
     /// Trains that the socket has not taken.
     stuck: VecDeque<Transmit>,
+    /// A session that lies in the mailbox still.
+    late: Option<SessionOrder>,
+    pub(crate) is_passive: bool,
+    /// Datagrams that another worker handed over.
+    handed: u64,
+    pub(crate) reached: Reached,
+    pub(crate) door: Option<Door>,
+    /// Who looks on, and at what.
+    pub(crate) reader: Option<(Filter, TapReader)>,
 }
 
 pub(crate) fn endpoint(port: u8) -> Endpoint {
@@ -77,6 +111,12 @@ impl Gateway {
             may_wait: false,
             written: Vec::new(),
             stuck: VecDeque::new(),
+            late: None,
+            is_passive: false,
+            handed: 0,
+            reached: Reached::default(),
+            door: None,
+            reader: None,
         };
         let mut routes = AllowedIps::new();
         for remote in &gateway.remotes {
@@ -98,19 +138,32 @@ impl Gateway {
 
     /// A new session for a peer; the one before does not receive any more.
     pub(crate) fn begin(&mut self, peer: usize, initiator: bool) {
+        self.begin_late(peer, initiator);
+        self.read_mailbox();
+    }
+
+    /// The same, and data under it may come before the worker has read of it.
+    pub(crate) fn begin_late(&mut self, peer: usize, initiator: bool) {
         self.end(peer);
-        let order = self.remotes[peer].begin(self.now, initiator);
-        self.path.handle_session(self.now, order);
+        self.late = Some(self.remotes[peer].begin(self.now, initiator));
+    }
+
+    fn read_mailbox(&mut self) {
+        if let Some(order) = self.late.take() {
+            self.path.handle_session(self.now, order);
+        }
     }
 
     pub(crate) fn end(&mut self, peer: usize) {
         self.open_waiting();
+        self.read_mailbox();
         let remote = &mut self.remotes[peer];
         remote.is_open = false;
         self.path.handle_session(self.now, SessionOrder::End { local_index: remote.local_index });
     }
 
     pub(crate) fn order(&mut self, order: Order) {
+        self.read_mailbox();
         let outcome = self.path.handle_order(self.now, order);
         self.finish(outcome, false);
     }
@@ -124,25 +177,26 @@ impl Gateway {
 
     /// A train arrived, and others follow, or none. `delivers` are the packets that must come of it.
     pub(crate) fn train(&mut self, train: &Arrived<'_>, others_follow: bool, delivers: &[Vec<u8>]) {
-        let &Arrived { bytes, stride, port, ecn } = train;
+        let &Arrived { bytes, stride, port, ecn, handed } = train;
         if self.path.pool().available(line::UDP_READS) == 0 {
             self.open_waiting();
         }
         let Some(view) = bare::filled(&self.path, line::UDP_READS, bytes) else { return };
         let dropped_before = self.path.counters().drops.total();
         self.note_places(endpoint(port));
-        let train = Train { view, stride, endpoint: endpoint(port), ecn, handed: false };
+        let train = Train { view, stride, endpoint: endpoint(port), ecn, handed };
         self.expected.extend(delivers.iter().map(|packet| plain(packet)));
         if others_follow {
-            self.path.gather_train(self.now, train, &mut || None);
+            self.path.gather_train(self.now, train, &mut || self.late.take());
             self.may_wait = true;
         } else {
-            self.path.handle_train(self.now, train, &mut || None);
+            self.path.handle_train(self.now, train, &mut || self.late.take());
             self.check_delivered();
         }
         let after = self.path.counters();
-        let dropped = (after.drops.total() - dropped_before) as usize;
-        assert!(dropped <= after.udp_receive_datagrams as usize, "more than came");
+        // What another worker hands over has come there.
+        self.handed += if handed { bytes.len().div_ceil(stride) as u64 } else { 0 };
+        assert!(after.drops.total() - dropped_before <= after.udp_receive_datagrams + self.handed, "more than came");
         self.finish(Outcome::Done, false);
     }
 
@@ -190,23 +244,27 @@ impl Gateway {
     }
 
     /// Everything has left: nothing is lost, and no slot.
-    pub(crate) fn end_all(mut self) {
+    pub(crate) fn end_all(mut self) -> Reached {
         self.mood = Mood::default();
         self.flush();
         self.unstick();
         self.order(Order::LinkDown);
+        self.look_through();
         assert_eq!(self.path.staged(), 0);
         self.expected.sort();
         self.written.sort();
         assert!(self.expected == self.written, "the TUN got other packets than the peers have sent");
         let accounting = self.path.pool().accounting();
         assert_eq!((accounting.free, accounting.held, accounting.kernel), (accounting.total, 0, 0));
+        Reached { written: self.written.len(), cookies: self.path.counters().cookies_sent, ..self.reached }
     }
 
     /// Takes what a step has left; frees slots and resumes it as often as it asks for that.
     fn finish(&mut self, mut outcome: Outcome, answers: bool) {
         self.drain(answers);
+        self.reached.staged = self.reached.staged.max(self.path.staged());
         while outcome == Outcome::NoSlot {
+            self.reached.stalled += 1;
             if self.stuck.is_empty() {
                 self.path.give_up(self.now);
                 break;
@@ -236,7 +294,8 @@ impl Gateway {
                 }
             }
             while let Some(message) = self.path.poll_handshake() {
-                assert!(!matches!(classify(message.bytes()), Err(_) | Ok(Message::Data(_))), "no handshake message");
+                self.check_passed(message.bytes());
+                self.reached.passed += 1;
                 self.path.note_handshake(self.now, self.mood.is_full.then_some(&message));
             }
             while let Some((worker, handoff)) = self.path.poll_handoff() {
@@ -257,7 +316,11 @@ impl Gateway {
     /// Each datagram of a train is for its peer, under a counter of its own, and carries a packet that is routed there.
     fn sent(&mut self, transmit: Transmit) {
         assert!(transmit.stride > 0 && !transmit.view.is_empty());
-        let remote = self.remote(transmit.peer);
+        if transmit.peer == PeerId::NOBODY {
+            self.check_cookie(&transmit);
+            return self.leave(transmit);
+        }
+        let remote = &mut self.remotes[transmit.peer.index as usize];
         // Sealed before or after a peer was found elsewhere in the same step.
         let (known, was_at) = (remote.cell.endpoint(), &remote.was_at);
         assert!(
@@ -271,21 +334,29 @@ impl Gateway {
                 continue;
             }
             let inner = packet::parse(&plaintext).expect("what was routed is a packet");
+            self.reached.sent += 1;
             assert!(remote.has(inner.destination), "routed to another peer");
             assert!(plaintext.len() - inner.len < 16 && plaintext[inner.len..].iter().all(|&byte| byte == 0));
             assert_eq!(transmit.ecn, inner.ecn);
             assert!(transmit.any_data);
         }
-        if self.mood.is_stuck {
+        self.leave(transmit);
+    }
+
+    /// The socket takes a train, now or later, or it does not.
+    fn leave(&mut self, transmit: Transmit) {
+        let (peer, datagrams) = (transmit.peer, transmit.datagrams());
+        if std::mem::take(&mut self.mood.refuses_send) {
+            if self.mood.source_is_gone {
+                self.path.handle_source_refused(peer, transmit.endpoint);
+            }
+            self.path.handle_send_failed(self.now, peer, SendError::System(1), datagrams);
+        } else if self.mood.is_stuck {
             self.stuck.push_back(transmit);
         } else {
             self.path.handle_sent(self.now, transmit.note());
             self.path.handle_left(transmit.all());
         }
-    }
-
-    fn remote(&mut self, id: PeerId) -> &mut Remote {
-        &mut self.remotes[id.index as usize]
     }
 
     fn write(&mut self, pieces: &mut Vec<View>, answers: bool) {
@@ -295,6 +366,7 @@ impl Gateway {
             let protocol =
                 if whole[VNET_HDR_LEN] >> 4 == 4 { whole[VNET_HDR_LEN + 9] } else { whole[VNET_HDR_LEN + 6] };
             assert!(matches!(protocol, 1 | 58), "an ICMP error");
+            self.reached.answered += 1;
             return pieces.clear();
         }
         let is_refused = std::mem::take(&mut self.mood.refuses_write);

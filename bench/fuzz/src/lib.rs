@@ -23,6 +23,7 @@ mod packets;
 mod remote;
 mod rng;
 mod targets;
+mod told;
 
 pub use targets::TARGETS;
 
