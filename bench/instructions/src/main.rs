@@ -71,6 +71,10 @@ fn check() -> Result<(), String> {
     let before: Table = text.parse().map_err(|line| format!("{TABLE}: not a line of the table: {line}"))?;
     let now = count_all()?;
     print!("{now}");
+    let fallen = now.fallen_since(&before);
+    if !fallen.is_empty() {
+        println!("more than 2 % less than the table says: {}. --bless keeps it", fallen.join(", "));
+    }
     let risen = now.risen_since(&before);
     if risen.is_empty() {
         println!("no figure has risen by more than 2 %");

@@ -14,6 +14,13 @@ struct Row {
     with: f64,
 }
 
+impl Row {
+    /// What a figure is called, what it is, and what it was.
+    const fn beside(self, then: &Self) -> [(&'static str, f64, f64); 2] {
+        [("without cipher", self.without, then.without), ("with", self.with, then.with)]
+    }
+}
+
 /// All cases.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Table(BTreeMap<String, Row>);
@@ -23,21 +30,27 @@ impl Table {
         self.0.insert(case.into(), Row { without, with });
     }
 
-    /// What has risen, in words. A case that was not in the table has.
+    /// What has risen, in words. A case that was not in the table has, and one that is only there is missed.
     pub(crate) fn risen_since(&self, before: &Self) -> Vec<String> {
-        let mut risen = Vec::new();
+        let missed = before.0.keys().filter(|case| !self.0.contains_key(*case));
+        let mut risen: Vec<_> = missed.map(|case| format!("{case} is gone")).collect();
         for (case, now) in &self.0 {
             let Some(then) = before.0.get(case) else {
                 risen.push(format!("{case} is new"));
                 continue;
             };
-            for (what, now, then) in [("without cipher", now.without, then.without), ("with", now.with, then.with)] {
-                if now > then * (1.0 + TOLERANCE) {
-                    risen.push(format!("{case} {what}: {then:.1} → {now:.1}"));
-                }
-            }
+            let rises = now.beside(then).into_iter().filter(|(_, now, then)| *now > then * (1.0 + TOLERANCE));
+            risen.extend(rises.map(|(what, now, then)| format!("{case} {what}: {then:.1} → {now:.1}")));
         }
         risen
+    }
+
+    /// What has fallen, in words. Until the table says so, as much may be lost again without a word.
+    pub(crate) fn fallen_since(&self, before: &Self) -> Vec<String> {
+        let both = self.0.iter().filter_map(|(case, now)| Some((case, now.beside(before.0.get(case)?))));
+        let falls = both.flat_map(|(case, figures)| figures.map(|figure| (case, figure)));
+        let falls = falls.filter(|(_, (_, now, then))| *now < then * (1.0 - TOLERANCE));
+        falls.map(|(case, (what, now, then))| format!("{case} {what}: {then:.1} → {now:.1}")).collect()
     }
 }
 
@@ -91,6 +104,14 @@ mod tests {
         assert_eq!(table(&[("a", 50.0, 500.0)]).risen_since(&before), [""; 0]);
         assert_eq!(table(&[("a", 102.1, 1_000.0)]).risen_since(&before), ["a without cipher: 100.0 → 102.1"]);
         assert_eq!(table(&[("a", 100.0, 1_021.0)]).risen_since(&before), ["a with: 1000.0 → 1021.0"]);
-        assert_eq!(table(&[("b", 1.0, 1.0)]).risen_since(&before), ["b is new"]);
+        assert_eq!(table(&[("b", 1.0, 1.0)]).risen_since(&before), ["a is gone", "b is new"]);
+    }
+
+    #[test]
+    fn a_fall_of_more_than_two_per_cent_is_told() {
+        let before = table(&[("a", 100.0, 1_000.0)]);
+        assert_eq!(table(&[("a", 98.1, 2_000.0), ("b", 1.0, 1.0)]).fallen_since(&before), [""; 0]);
+        assert_eq!(table(&[("a", 97.9, 970.0)]).fallen_since(&before).len(), 2);
+        assert_eq!(table(&[("a", 97.9, 990.0)]).fallen_since(&before), ["a without cipher: 100.0 → 97.9"]);
     }
 }
