@@ -5,10 +5,10 @@ use ringfort_testbed::tunnel::{MTU, Peering};
 use ringfort_testbed::{Family, Implementation, Tunnel};
 
 use crate::harness::traffic::{OPENING, TCP_BYTES, check_counters, exchange};
-use crate::harness::{peer, us, wg};
+use crate::harness::{peer, us_measured, wg};
 
 fn carries_traffic(implementation: Implementation, outer: Family, initiator: usize, preshared: bool) {
-    let tunnel = Tunnel::new([&us(), &peer(implementation)]).unwrap();
+    let tunnel = Tunnel::new([&us_measured(), &peer(implementation)]).unwrap();
     let mut knows_endpoint = [false; 2];
     knows_endpoint[initiator] = true;
     let peering = Peering { outer, preshared, knows_endpoint, keepalive_s: 0 };
@@ -80,7 +80,7 @@ cases!(gotatun, Implementation::Gotatun);
 /// Jumbo frames outside, a tunnel that fills them; and a tunnel larger than what carries it, so the outer
 /// datagrams are fragmented.
 fn carries_large_packets(implementation: Implementation, wire_mtu: u32, tunnel_mtu: u32) {
-    let tunnel = Tunnel::new([&us(), &peer(implementation)]).unwrap();
+    let tunnel = Tunnel::new([&us_measured(), &peer(implementation)]).unwrap();
     tunnel.wire.set_mtu(wire_mtu).unwrap();
     tunnel.set_mtu(tunnel_mtu).unwrap();
     wg::connect(&tunnel, &Peering::default()).unwrap();

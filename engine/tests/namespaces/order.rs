@@ -7,7 +7,7 @@ use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Family, Implementation, Tunnel, ping};
 
 use crate::harness::traffic::{OPENING, PATIENCE};
-use crate::harness::{peer, us};
+use crate::harness::{peer, us_measured};
 
 /// Payload lengths that take turns; the second is more than the tunnel's MTU.
 const SIZES: [usize; 2] = [200, 1_800];
@@ -42,7 +42,7 @@ fn late_arrivals(sender: &UdpSocket, receiver: &UdpSocket) -> usize {
 
 /// From side `from` of a tunnel between us, side 0, and wireguard-go, which keeps the order by itself.
 fn order_is_kept(workers: u8, from: usize) {
-    let ours = us().with_options(&format!("--workers {workers}"));
+    let ours = us_measured().with_options(&format!("--workers {workers}"));
     let tunnel = Tunnel::connected([&ours, &peer(Implementation::WireguardGo)], &Peering::default()).unwrap();
     tunnel.wait_until_open(0, OPENING).unwrap();
     let late = [Family::V4, Family::V6].map(|inner| {

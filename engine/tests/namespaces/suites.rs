@@ -15,7 +15,7 @@ use ringfort_testbed::tunnel::{MTU, PORT, Peering};
 use ringfort_testbed::{Daemon, Error, Family, Implementation, KeyPair, Result, Tunnel, janitor, uapi};
 
 use crate::harness::traffic::{OPENING, PATIENCE, TCP_BYTES, check_counters, exchange};
-use crate::harness::{all_drops, drops, eventually, peer, us, wg};
+use crate::harness::{all_drops, drops, eventually, peer, us, us_measured, wg};
 
 const AES: &str = "aes256gcm";
 const WIREGUARD: &str = "chacha20poly1305";
@@ -48,7 +48,7 @@ impl File {
     }
 
     fn program(&self) -> Program {
-        us().with_options(&format!("--config {}", self.0.display()))
+        us_measured().with_options(&format!("--config {}", self.0.display()))
     }
 }
 
@@ -81,7 +81,7 @@ fn carries_traffic(tunnel: &Tunnel, peering: &Peering, first_bytes: [u8; 4]) {
 }
 
 fn carries_traffic_set_by_interface(outer: Family, preshared: bool) {
-    let tunnel = Tunnel::new([&us(), &us()]).unwrap();
+    let tunnel = Tunnel::new([&us_measured(), &us_measured()]).unwrap();
     set_suite(&tunnel, 0, AES);
     set_suite(&tunnel, 1, AES);
     carries_traffic(&tunnel, &Peering { outer, preshared, ..Peering::default() }, MARKED);
@@ -100,7 +100,7 @@ fn traffic_set_by_interface_with_psk_over_v6() {
 /// Before `wg` adds the peers: the suites wait for them.
 #[test]
 fn traffic_set_by_peer() {
-    let tunnel = Tunnel::new([&us(), &us()]).unwrap();
+    let tunnel = Tunnel::new([&us_measured(), &us_measured()]).unwrap();
     set_peer_suite(&tunnel, 0, AES);
     set_peer_suite(&tunnel, 1, AES);
     carries_traffic(&tunnel, &Peering { preshared: true, ..Peering::default() }, MARKED);
@@ -110,7 +110,7 @@ fn traffic_set_by_peer() {
 #[test]
 fn traffic_set_by_files() {
     let file = File::new(&format!("[Interface]\nCipherSuite = {AES}\n"));
-    let tunnel = Tunnel::new([&file.program(), &us()]).unwrap();
+    let tunnel = Tunnel::new([&file.program(), &us_measured()]).unwrap();
     set_peer_suite(&tunnel, 1, AES);
     carries_traffic(&tunnel, &Peering::default(), MARKED);
     drop(tunnel);
@@ -129,7 +129,7 @@ fn traffic_set_by_files() {
 /// again or its neighbour's changes.
 #[test]
 fn two_suites_on_one_interface() {
-    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    let tunnel = Tunnel::connected([&us_measured(), &us_measured()], &Peering::default()).unwrap();
     set_peer_suite(&tunnel, 0, AES);
     set_suite(&tunnel, 1, AES);
     let third = Third::new(&tunnel);
@@ -192,7 +192,7 @@ fn mismatch_in_log(tunnel: &mut Tunnel, side: usize) -> Vec<String> {
 
 /// Whoever asks: it is refused, counted and logged on both sides, once; and set right, the tunnel opens at once.
 fn disagreement_is_loud(suites: [&str; 2], asks: usize) {
-    let mut tunnel = Tunnel::new([&us(), &us()]).unwrap();
+    let mut tunnel = Tunnel::new([&us_measured(), &us_measured()]).unwrap();
     set_peer_suite(&tunnel, 0, suites[0]);
     set_suite(&tunnel, 1, suites[1]);
     // The other side does not know where the one that asks is, and tells it all the same.
@@ -234,7 +234,7 @@ fn a_disagreement_is_loud_whoever_asks() {
 /// Another implementation drops what is marked; what it asks for is refused, and named.
 #[test]
 fn wireguard_go_does_not_speak_the_second_suite() {
-    let mut tunnel = Tunnel::new([&us(), &peer(Implementation::WireguardGo)]).unwrap();
+    let mut tunnel = Tunnel::new([&us_measured(), &peer(Implementation::WireguardGo)]).unwrap();
     set_peer_suite(&tunnel, 0, AES);
     // We ask first: it cannot, and so we do not hear what it speaks.
     tunnel.configure(0, &Peering::default()).unwrap();
@@ -260,7 +260,7 @@ fn wireguard_go_does_not_speak_the_second_suite() {
 /// Every command of `wg` works as without suites, shows nothing of them and changes nothing about them.
 #[test]
 fn wg_neither_sees_nor_touches_suites() {
-    let tunnel = Tunnel::new([&us(), &us()]).unwrap();
+    let tunnel = Tunnel::new([&us_measured(), &us_measured()]).unwrap();
     let peering = Peering::default();
     wg::connect(&tunnel, &peering).unwrap();
     let interface = tunnel.sides[0].interface.clone();
@@ -336,7 +336,7 @@ fn who_has_no_suites_says_so() {
     };
     let text = refused(&["--set-suite", AES, "rf-no-such"]);
     assert!(text.contains("no daemon serves interface rf-no-such"), "{text}");
-    let tunnel = Tunnel::new([&peer(Implementation::WireguardGo), &us()]).unwrap();
+    let tunnel = Tunnel::new([&peer(Implementation::WireguardGo), &us_measured()]).unwrap();
     let theirs = &tunnel.sides[0].interface;
     for words in [&["--set-suite", AES, theirs][..], &["--suites", theirs]] {
         let text = refused(words);
@@ -359,7 +359,7 @@ fn the_usual_place_of_the_file() {
         fs::write(&file.0, format!("[Interface]\nCipherSuite = {AES}\n")).is_ok()
     });
     let namespace = Namespace::new().unwrap();
-    let started = Daemon::start(&us(), &namespace, &interface);
+    let started = Daemon::start(&us_measured(), &namespace, &interface);
     drop(file);
     if is_new {
         let _ = fs::remove_dir(directory);

@@ -14,7 +14,7 @@ use ringfort_testbed::{Family, KeyPair, Tunnel, uapi};
 use super::client::{Client, Initiated};
 use crate::handover::hand_over;
 use crate::harness::traffic::PATIENCE;
-use crate::harness::{eventually, us};
+use crate::harness::{eventually, us, us_measured};
 
 /// Where keys may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(options: &str, suite: Suite, sessions_are: Where) -> Self {
-        let tunnel = Tunnel::new([&us().with_options(options), &us()]).unwrap();
+        let tunnel = Tunnel::new([&us_measured().with_options(options), &us()]).unwrap();
         let client = Client::new(tunnel.namespace(1), tunnel.sides[0].endpoint(Family::V4));
         let inside = tunnel.namespace(0).enter(|| UdpSocket::bind("10.77.0.1:0")).unwrap();
         let keys = KeyPair::random().unwrap();
