@@ -14,6 +14,11 @@ use crate::pool::Pool;
 use crate::ring::Ring;
 use crate::view::View;
 
+/// How far the kernel's number of a group is above ours. Kernels before 6.8 keep the first 64 groups in a table, and a
+/// group that is registered under a number of that table for the second time goes on where the first one was read to. It
+/// would take entries that are not there, and so write into slots that we have.
+const NUMBER_OFFSET: u16 = 64;
+
 /// Slots of one class with the kernel, for the multishot operations of one edge.
 ///
 /// Its owner gives it free slots. The filled ones come with completions, and in no other way.
@@ -50,7 +55,7 @@ impl BufferGroup {
     /// [`RingError::Setup`] if the registration fails.
     ///
     /// # Panics
-    /// If `buffer_len` is more than a slot, or `quota` more than 32,768.
+    /// If `buffer_len` is more than a slot, `quota` more than 32,768, or `id` more than 65,471.
     pub fn register(
         ring: &mut Ring,
         pool: &Pool,
@@ -60,6 +65,7 @@ impl BufferGroup {
         buffer_len: usize,
     ) -> Result<Self, RingError> {
         assert!(buffer_len <= class.size(), "the kernel is shown no more than the slot");
+        assert!(id <= u16::MAX - NUMBER_OFFSET, "the kernel has no number for this group");
         let count = entry_count(quota);
         let group = Rc::new(Group {
             id,
@@ -101,7 +107,7 @@ impl BufferGroup {
         self
     }
 
-    /// The number by which the kernel knows this group.
+    /// The number of this group in its ring.
     #[must_use]
     pub fn id(&self) -> u16 {
         self.0.id
@@ -142,6 +148,11 @@ impl BufferGroup {
 impl Group {
     pub(crate) fn id(&self) -> u16 {
         self.id
+    }
+
+    /// The number by which the kernel knows it.
+    pub(crate) fn number(&self) -> u16 {
+        self.id + NUMBER_OFFSET
     }
 
     pub(crate) fn entries(&self) -> *mut u8 {

@@ -1,5 +1,7 @@
 //! A ring on a kernel that misbehaves: slots add up after each step, and everything ends within bounds.
 
+use std::os::fd::AsFd;
+
 use ring_buffers::fake::{FakeKernel, Message, Script};
 use ring_buffers::{
     Arena, Budget, BufferGroup, Completion, Doorbell, EnterError, Entered, NotBegun, OpId, Pool, PushError, Ring,
@@ -33,7 +35,9 @@ impl Rig {
         let pool = Pool::new(Arena::heap(&budget));
         let (mut ring, kernel) = Ring::on_fake(config, script);
         ring.register_pool(&pool).unwrap();
-        ring.register_files(&[7, 8, -1]).unwrap();
+        // A fake looks at no file.
+        let (input, output) = (std::io::stdin(), std::io::stdout());
+        ring.register_files(&[Some(input.as_fd()), Some(output.as_fd()), None]).unwrap();
         ring.reserve_gathers(4, 8);
         let group = BufferGroup::register(&mut ring, &pool, 3, SlotClass::Jumbo, 4, 4096).unwrap();
         let waker = Waker::new().unwrap();
@@ -318,4 +322,44 @@ fn an_enter_that_fails_for_good_is_named_and_loses_nothing() {
     rig.kernel.break_enter(None);
     rig.settle();
     assert_eq!(rig.pool.accounting().held, 0);
+}
+
+/// Kernels before 6.8 go on where a group of the same number was read to, round and round, if that is not where this one
+/// ends: into slots that we have long since.
+#[test]
+fn a_group_that_ends_and_begins_again_writes_into_no_slot_that_we_have() {
+    let mut rig = Rig::new(RingConfig::default(), Script::calm(1));
+    let deliver = |rig: &mut Rig, byte: u8| {
+        rig.kernel.deliver(READ, Message { bytes: vec![byte; 64], ..Message::default() });
+        rig.group.refill();
+        rig.ring.turn(Wait::UntilCompletion).unwrap();
+        let mut read = None;
+        rig.ring.reap(1, |completion| read = Some(completion));
+        let Some(Completion::Read(filled)) = read else { panic!("a read") };
+        filled.into_view()
+    };
+    for round in 0..2u8 {
+        rig.group.refill();
+        let read = rig.ring.read_multishot(READ, &rig.group, Tag { edge: 1, context: 0 }).unwrap();
+        let mut held = Vec::new();
+        for number in 0..6 {
+            let byte = 10 * round + number;
+            // In the second round all views are kept, until there is no slot.
+            match deliver(&mut rig, byte) {
+                Ok(Some(view)) if round == 1 => held.push((byte, view)),
+                Ok(view) => assert!(is_all(&view.expect("a buffer"), byte)),
+                Err(errno) => assert_eq!((errno, held.len()), (libc::ENOBUFS, 6)),
+            }
+            assert!(held.iter().all(|(byte, view)| is_all(view, *byte)), "round {round}");
+        }
+        drop(held);
+        rig.ring.cancel(read).unwrap();
+        rig.ring.cancel_all().unwrap();
+        rig.ring.reap(usize::MAX, drop);
+        let Rig { mut ring, kernel, pool, group, bell, waker, read, begun, held, state } = rig;
+        group.unregister(&mut ring).unwrap();
+        assert_eq!(pool.accounting().free, pool.accounting().total, "round {round}");
+        let group = BufferGroup::register(&mut ring, &pool, 3, SlotClass::Jumbo, 4, 4096).unwrap();
+        rig = Rig { ring, kernel, pool, group, bell, waker, read, begun, held, state };
+    }
 }

@@ -200,8 +200,9 @@ impl Ring {
         if !self.groups.iter().any(|known| Rc::ptr_eq(known, &group)) {
             return Err(PushError::ForeignGroup);
         }
-        let id = group.id();
-        let launched = self.launch(tag, Kind::Fill { group: group.clone(), by }, |_, message| request(id, message));
+        let number = group.number();
+        let kind = Kind::Fill { group: group.clone(), by };
+        let launched = self.launch(tag, kind, |_, message| request(number, message));
         let operation = launched.map_err(|(_, why)| why)?;
         group.begin_use();
         Ok(operation)

@@ -9,12 +9,12 @@ pub(super) struct Buffers {
     pub(super) id: u16,
     entries: *mut BufRingEntry,
     mask: u16,
-    head: u16,
+    pub(super) head: u16,
 }
 
 impl Buffers {
-    pub(super) fn new(id: u16, entries: *mut u8, count: u16) -> Self {
-        Self { id, entries: entries.cast(), mask: count - 1, head: 0 }
+    pub(super) fn new(id: u16, entries: *mut u8, count: u16, head: u16) -> Self {
+        Self { id, entries: entries.cast(), mask: count - 1, head }
     }
 
     /// Fills the next buffer with `parts`, as far as they fit, and returns its number and how much that was. `None` if

@@ -25,6 +25,9 @@ use crate::{Ring, RingConfig};
 use buffers::Buffers;
 use script::Dice;
 
+/// Groups of buffers below this number are kept after their end.
+const GROUPS_KEPT: u16 = 64;
+
 /// A handle to the kernel of one ring; the ring has another.
 #[derive(Clone)]
 pub struct FakeKernel(Rc<RefCell<State>>);
@@ -68,11 +71,15 @@ struct State {
     held: Vec<Held>,
     files: Vec<RawFd>,
     groups: Vec<Buffers>,
+    /// How far groups were read that have ended: kernels before 6.8 keep the first 64, and go on from there.
+    heads: BTreeMap<u16, u16>,
     inbound: BTreeMap<u32, VecDeque<Message>>,
     written: Vec<(u32, Message)>,
     enters: u64,
     /// Every enter fails with this.
     broken: Option<i32>,
+    /// The next replacement of a file fails with this.
+    update_refused: Option<i32>,
     /// Nothing is let go of.
     stubborn: bool,
     done: Done,
@@ -102,10 +109,12 @@ impl Ring {
             held: Vec::new(),
             files: Vec::new(),
             groups: Vec::new(),
+            heads: BTreeMap::new(),
             inbound: BTreeMap::new(),
             written: Vec::new(),
             enters: 0,
             broken: None,
+            update_refused: None,
             stubborn: false,
             done: Done::default(),
         };
@@ -120,6 +129,17 @@ impl FakeKernel {
         let mut state = self.state();
         state.script = script;
         state.dice = Dice::new(script.seed);
+    }
+
+    /// The next replacement of a file fails with this `errno`, and the file stays.
+    pub fn refuse_update(&self, errno: i32) {
+        self.state().update_refused = Some(errno);
+    }
+
+    /// Whether there is a file at a place.
+    #[must_use]
+    pub fn has_file(&self, place: u32) -> bool {
+        self.state().files.get(place as usize).is_some_and(|&file| file >= 0)
     }
 
     /// Something comes in at a place.
@@ -226,6 +246,9 @@ impl FakeKernel {
 
     pub(crate) fn update_file(&self, place: u32, file: RawFd) -> io::Result<()> {
         let mut state = self.state();
+        if let Some(errno) = state.update_refused.take() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         let known = state.files.get_mut(place as usize);
         *known.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))? = file;
         Ok(())
@@ -238,7 +261,8 @@ impl FakeKernel {
         if state.groups.iter().any(|group| group.id == id) {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
-        state.groups.push(Buffers::new(id, entries, count));
+        let head = state.heads.get(&id).copied().unwrap_or(0);
+        state.groups.push(Buffers::new(id, entries, count, head));
         Ok(())
     }
 
@@ -246,7 +270,10 @@ impl FakeKernel {
         let mut state = self.state();
         let users = state.held.iter().filter(|held| held.request.group() == Some(id)).count();
         assert_eq!(users, 0, "the kernel has no check of its own, and would write into slots of others");
-        state.groups.retain(|group| group.id != id);
+        let State { groups, heads, .. } = &mut *state;
+        for ended in groups.extract_if(.., |group| group.id == id).filter(|group| group.id < GROUPS_KEPT) {
+            heads.insert(id, ended.head);
+        }
         Ok(())
     }
 }
