@@ -1,7 +1,7 @@
 //! bpf(2).
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use crate::instruction::Instruction;
 
@@ -96,9 +96,9 @@ fn load_telling(instructions: &[Instruction], log: &mut [u8]) -> io::Result<Owne
 ///
 /// # Errors
 /// The system's.
-pub fn run(program: &impl AsRawFd, frame: &[u8], context: &[u8]) -> io::Result<u32> {
+pub fn run(program: &impl AsFd, frame: &[u8], context: &[u8]) -> io::Result<u32> {
     let mut attributes = RunAttributes {
-        program: program.as_raw_fd().cast_unsigned(),
+        program: program.as_fd().as_raw_fd().cast_unsigned(),
         result: 0,
         data_len: frame.len() as u32,
         data_out_len: 0,

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use ring_buffers::{
     Arena, Budget, BufferGroup, Completion, JUMBO_SIZE, Pool, Ring, RingConfig, SlotClass, Tag, View, Wait, Waker,
@@ -32,7 +32,7 @@ pub fn copy(from: &impl AsFd, to: &impl AsFd) -> Result<(), Box<dyn Error>> {
     let arena = Arena::new(&Budget::new().line("data", SlotClass::Jumbo, SLOTS), Waker::new()?)?;
     let mut ring = Ring::new(RingConfig::default())?;
     ring.register_arena(&arena)?;
-    ring.register_files(&[from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd()])?;
+    ring.register_files(&[Some(from.as_fd()), Some(to.as_fd())])?;
     let pool = Pool::new(arena);
     let mut group = BufferGroup::register(&mut ring, &pool, 0, SlotClass::Jumbo, SLOTS, JUMBO_SIZE)?;
 

@@ -162,6 +162,17 @@ impl Sent {
 #[derive(Debug)]
 pub struct Rang {
     pub(crate) tag: Tag,
+    pub(crate) result: i32,
+}
+
+impl Rang {
+    /// Whether the bell was rung.
+    ///
+    /// # Errors
+    /// The `errno` with which its read ended.
+    pub const fn outcome(&self) -> Result<(), i32> {
+        if self.result < 0 { Err(-self.result) } else { Ok(()) }
+    }
 }
 
 /// Completions of one kind know what their operation is called.

@@ -123,6 +123,9 @@ impl fmt::Display for Budget {
     }
 }
 
+// 65,534 jumbo slots are 4 GiB: places in an arena are counted without asking whether they fit.
+const _: () = assert!(usize::BITS >= 64, "ring-buffers is for machines with addresses of 64 bits");
+
 /// Where each slot of an arena lies. Jumbo slots come first, so they keep the alignment of the mapping's start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {

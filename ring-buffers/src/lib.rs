@@ -37,9 +37,9 @@
 //! }
 //! ```
 //!
-//! ```compile_fail,E0599
+//! ```compile_fail,E0277
 //! fn copy(completion: &ring_buffers::Completion) -> ring_buffers::Completion {
-//!     completion.clone() // There is no such method.
+//!     Clone::clone(completion) // It cannot be cloned.
 //! }
 //! ```
 //!
@@ -60,7 +60,7 @@
 //!
 //! ```
 //! use std::io::{self, Write};
-//! use std::os::fd::AsRawFd;
+//! use std::os::fd::AsFd;
 //! use std::os::unix::net::UnixStream;
 //!
 //! use ring_buffers::{
@@ -71,7 +71,7 @@
 //! let arena = Arena::new(&Budget::new().line("reads", SlotClass::Jumbo, 4), Waker::new()?)?;
 //! let mut ring = Ring::new(RingConfig::default())?;
 //! ring.register_arena(&arena)?;
-//! ring.register_files(&[far.as_raw_fd()])?;
+//! ring.register_files(&[Some(far.as_fd())])?;
 //! let pool = Pool::new(arena);
 //! let mut group = BufferGroup::register(&mut ring, &pool, 0, SlotClass::Jumbo, 4, JUMBO_SIZE)?;
 //! group.refill();
@@ -94,6 +94,7 @@
 mod accounts;
 mod arena;
 mod bell;
+mod bounds;
 mod completion;
 mod doorbell;
 mod enter;

@@ -41,10 +41,13 @@ impl Mapping {
     /// kernel is asked to merge. A small arena is not rounded up, since that would waste more than it wins.
     pub(crate) fn huge(bytes: usize) -> Result<Self, RingError> {
         let rounded = bytes.next_multiple_of(HUGE_PAGE);
-        if rounded - bytes <= bytes / 8
-            && let Ok(mapping) = Self::map(rounded, libc::MAP_HUGETLB)
+        // Of this size, whatever the system's default is: of a larger page, a part can be neither advised nor unmapped.
+        if bytes > 0
+            && rounded - bytes <= bytes / 8
+            && let Ok(mapping) = Self::map(rounded, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB)
+            && let Ok(mapping) = mapping.left_out_of_dumps()
         {
-            return mapping.left_out_of_dumps();
+            return Ok(mapping);
         }
         let mapping = Self::pages(bytes)?;
         // SAFETY: the range is the mapping that was just made; advice changes no content and its failure no meaning.
@@ -143,9 +146,11 @@ mod tests {
 
     #[test]
     fn packet_memory_is_not_dumped() {
-        for mapping in [Mapping::pages(3 * PAGE), Mapping::huge(HUGE_PAGE), Mapping::huge(HUGE_PAGE + 1)] {
+        for mapping in
+            [Mapping::pages(3 * PAGE), Mapping::huge(HUGE_PAGE), Mapping::huge(HUGE_PAGE + 1), Mapping::huge(0)]
+        {
             let mapping = mapping.unwrap();
-            for at in [0, mapping.len() - 1] {
+            for at in [0, mapping.len().max(1) - 1] {
                 let flags = flags(mapping.base().addr().get() + at);
                 assert!(flags.contains(" dd"), "{flags}");
             }

@@ -106,7 +106,7 @@ impl Ops {
                 by.give(fill(&group, tag, cqe), each);
             }
             Kind::Poll => each(Completion::Polled(Polled { tag, result, goes_on: false })),
-            Kind::Doorbell { .. } => each(Completion::Rang(Rang { tag })),
+            Kind::Doorbell { .. } => each(Completion::Rang(Rang { tag, result })),
         }
     }
 

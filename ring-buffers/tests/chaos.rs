@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::io::{Read, Write};
 use std::mem::forget;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -26,7 +26,7 @@ fn real(config: RingConfig) -> (Ring, UnixStream, UnixStream) {
     let mut ring = Ring::new(config).unwrap();
     let (near, far) = UnixStream::pair().unwrap();
     far.set_nonblocking(true).unwrap();
-    ring.register_files(&[far.as_raw_fd(), -1]).unwrap();
+    ring.register_files(&[Some(far.as_fd()), None]).unwrap();
     (ring, near, far)
 }
 

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::mem::forget;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ fn group(ring: &mut Ring, pool: &Pool, id: u16, quota: u16) -> BufferGroup {
 
 fn fake(config: RingConfig) -> (Ring, FakeKernel) {
     let (mut ring, kernel) = Ring::on_fake(config, Script::calm(1));
-    ring.register_files(&[7, -1]).unwrap();
+    ring.register_files(&[Some(std::io::stdin().as_fd()), None]).unwrap();
     (ring, kernel)
 }
 
@@ -39,7 +39,7 @@ fn real(config: RingConfig) -> (Ring, UnixStream, UnixStream) {
     let mut ring = Ring::new(config).unwrap();
     let (near, far) = UnixStream::pair().unwrap();
     far.set_nonblocking(true).unwrap();
-    ring.register_files(&[far.as_raw_fd(), -1]).unwrap();
+    ring.register_files(&[Some(far.as_fd()), None]).unwrap();
     (ring, near, far)
 }
 
@@ -320,7 +320,7 @@ fn files_may_go_at_any_time() {
         let file = RefCell::new(Some(far));
         let go = |ring: &mut Ring| {
             drop(file.take());
-            ring.update_file(PLACE, -1).unwrap();
+            ring.update_file(PLACE, None).unwrap();
         };
         if moment == 0 {
             go(&mut ring);
@@ -336,7 +336,7 @@ fn files_may_go_at_any_time() {
         }
         _ = near.write_all(b"is anybody there?");
         ring.turn(Wait::No).unwrap();
-        ring.update_file(99, 0).expect_err("there is no such place");
+        ring.update_file(99, None).expect_err("there is no such place");
         drop(ring);
         assert_eq!(pool.accounting().free, 8, "moment {moment}");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use ring_buffers::{
@@ -33,7 +33,7 @@ impl Fixture {
         let mut ring = Ring::new(config).unwrap();
         ring.register_arena(&arena).unwrap();
         let (near, far) = UnixStream::pair().unwrap();
-        ring.register_files(&[far.as_raw_fd()]).unwrap();
+        ring.register_files(&[Some(far.as_fd())]).unwrap();
         Self { ring, pool: Pool::new(arena), batch: VecDeque::new(), near, _far: far }
     }
 
@@ -365,4 +365,32 @@ fn an_arena_may_be_registered_later_or_not_at_all() {
     assert!(!ring.has_arena());
     ring.register_pool(&pool).unwrap();
     assert!(ring.has_arena());
+}
+
+/// What a child has is a copy of the value, not of the ring: the completions are the parent's.
+#[test]
+fn a_child_that_lets_go_of_its_copy_takes_nothing_from_the_parent() {
+    let mut f = Fixture::new(4);
+    let mut group = f.group(7, 4);
+    group.refill();
+    f.ring.read_multishot(PLACE, &group, TAG).unwrap();
+    f.near.write_all(b"before").unwrap();
+    f.ring.turn(Wait::UntilCompletion).unwrap();
+    assert!(f.ring.has_completed(), "it waits to be reaped");
+    // SAFETY: the child drops values, allocates nothing, and ends without running anything of the parent's.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop((f.ring, group, f.pool));
+        // SAFETY: it ends this process, which has one thread.
+        unsafe { libc::_exit(7) };
+    }
+    let mut status = 0;
+    // SAFETY: the child is ours, and the status is written to where there is room.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 7));
+    let (Ok(Some(view)), true) = f.next_read() else { panic!("it goes on") };
+    assert_eq!(&view[..], b"before");
+    f.near.write_all(b"after").unwrap();
+    let (Ok(Some(view)), true) = f.next_read() else { panic!("it goes on") };
+    assert_eq!(&view[..], b"after");
 }

@@ -39,6 +39,8 @@ struct Pages {
     base: NonNull<u8>,
     len: usize,
     is_locked: bool,
+    /// The process that wipes them, if others see that: what is shared is so with a process that was forked, too.
+    wiped_by: Option<u32>,
 }
 
 // SAFETY: pages are owned as a box is.
@@ -64,7 +66,8 @@ impl SecretFile {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).expect("the kernel maps nothing at the null address");
-        let mut pages = Pages { base, len, is_locked: pages::adopt(base, len) };
+        let wiped_by = Some(std::process::id());
+        let mut pages = Pages { base, len, is_locked: pages::adopt(base, len), wiped_by };
         write(pages.bytes_mut());
         // SAFETY: fcntl(2) with this command takes a number, and the descriptor is open.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) } != 0 {
@@ -103,7 +106,7 @@ impl SecretBytes {
         let len = usize::try_from(len).ok().filter(|_| (1..=LEN_MAX).contains(&len));
         let len = len.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is empty, or longer than 4 GiB"))?;
         let (base, is_locked) = pages::map(len);
-        let mut pages = Pages { base, len, is_locked };
+        let mut pages = Pages { base, len, is_locked, wiped_by: None };
         file.read_exact_at(pages.bytes_mut(), 0)?;
         Ok(Self(pages))
     }
@@ -131,7 +134,9 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        self.bytes_mut().zeroize();
+        if self.wiped_by.is_none_or(|process| process == std::process::id()) {
+            self.bytes_mut().zeroize();
+        }
         // SAFETY: these are the pages that were mapped, and nobody uses them any more.
         unsafe { pages::unmap(self.base, self.len, self.is_locked) };
     }
@@ -193,6 +198,21 @@ mod tests {
         drop(given);
         assert!(taken.iter().all(|&byte| byte == 0x5a));
         assert!(SecretBytes::copy_of(&descriptor).expect("still sealed").iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_child_that_lets_go_of_its_copy_wipes_nothing() {
+        let given = file(&[0x5a; 5_000]);
+        // SAFETY: the child drops a value and ends; it runs nothing else.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            drop(given);
+            // SAFETY: it ends this process, which has one thread.
+            unsafe { libc::_exit(0) };
+        }
+        // SAFETY: the child is ours, and nobody asks for its status.
+        assert_eq!(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }, child);
+        assert_eq!(given.bytes(), [0x5a; 5_000]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub fn serve(tun: Tun) -> Result<(), Box<dyn Error>> {
     let arena = Arena::new(&Budget::new().line("packets", SlotClass::Jumbo, SLOTS), Waker::new()?)?;
     let mut ring = Ring::new(RingConfig::default())?;
     ring.register_arena(&arena)?;
-    ring.register_files(&[-1])?;
+    ring.register_files(&[None])?;
     let pool = Pool::new(arena);
     let config = EdgeConfig {
         edge: 0,

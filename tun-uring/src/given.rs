@@ -135,12 +135,12 @@ pub fn goes_with_its_queues(name: &str) -> Result<bool, TunError> {
 ///
 /// # Errors
 /// The system's: it is so already.
-pub fn set_attached(queue: &impl AsRawFd, attached: bool) -> io::Result<()> {
+pub fn set_attached(queue: &impl AsFd, attached: bool) -> io::Result<()> {
     let flags = if attached { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
     let mut request = empty_request();
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: TUNSETQUEUE reads one ifreq at the address, which is that of a live one.
-    checked(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETQUEUE, &raw const request) })
+    checked(unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), libc::TUNSETQUEUE, &raw const request) })
 }
 
 /// Whether the interface `name` can have more than one queue.

@@ -16,7 +16,7 @@
 //!
 //! let tun = Tun::create("tun0", 1, Offloads::NONE)?;
 //! let mut ring = Ring::new(RingConfig::default())?;
-//! ring.register_files(&[-1])?;
+//! ring.register_files(&[None])?;
 //! let budget = Budget::new().line("packets", SlotClass::Jumbo, 16);
 //! let pool = Pool::new(Arena::new(&budget, Waker::new()?)?);
 //! let capabilities = ring_buffers::probe()?;

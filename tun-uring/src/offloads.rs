@@ -1,6 +1,6 @@
 //! What a TUN interface leaves to the program, and the program to it.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::error::TunError;
 use crate::ioctl::checked;
@@ -64,11 +64,11 @@ impl Offloads {
 ///
 /// # Errors
 /// [`TunError`] if the device is gone.
-pub fn negotiate(queue: &impl AsRawFd, wanted: Offloads) -> Result<Offloads, TunError> {
+pub fn negotiate(queue: &impl AsFd, wanted: Offloads) -> Result<Offloads, TunError> {
     let mut wanted = wanted;
     loop {
         // SAFETY: TUNSETOFFLOAD takes its flags by value; no memory is involved.
-        let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, wanted.flags()) };
+        let result = unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), libc::TUNSETOFFLOAD, wanted.flags()) };
         match (checked(result), wanted.reduced()) {
             (Ok(()), _) => return Ok(wanted),
             (Err(e), Some(less)) if e.raw_os_error() == Some(libc::EINVAL) => wanted = less,

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use vnet_packets::virtio::VNET_HDR_LEN;
 
@@ -52,7 +52,7 @@ impl Given {
     /// Puts back what we have changed on the interface of `queue`: the size and byte order of the header, and the
     /// driver's choice of queues. No offloads, like an interface that was just made: the kernel does not tell which it
     /// had. What fails, because the interface is gone, need not be put back.
-    pub fn restore(self, queue: &impl AsRawFd) {
+    pub fn restore(self, queue: &impl AsFd) {
         let _ = negotiate(queue, Offloads::NONE);
         let _ = steering::detach(queue);
         let _ = set_int(queue, libc::TUNSETVNETLE, self.little_endian);
@@ -60,14 +60,14 @@ impl Given {
     }
 }
 
-pub(crate) fn get_int(queue: &impl AsRawFd, code: libc::Ioctl) -> io::Result<c_int> {
+pub(crate) fn get_int(queue: &impl AsFd, code: libc::Ioctl) -> io::Result<c_int> {
     let mut value: c_int = 0;
     // SAFETY: the requests of this module that read store one int at the address, which is that of a live one.
-    checked(unsafe { libc::ioctl(queue.as_raw_fd(), code, &raw mut value) })?;
+    checked(unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), code, &raw mut value) })?;
     Ok(value)
 }
 
-fn set_int(queue: &impl AsRawFd, code: libc::Ioctl, value: c_int) -> io::Result<()> {
+fn set_int(queue: &impl AsFd, code: libc::Ioctl, value: c_int) -> io::Result<()> {
     // SAFETY: the requests of this module that write read one int at the address, which is that of a live one.
-    checked(unsafe { libc::ioctl(queue.as_raw_fd(), code, &raw const value) })
+    checked(unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), code, &raw const value) })
 }

@@ -34,7 +34,7 @@ impl Rig {
         let config = RingConfig { submissions: 4, completions: 8, operations: 32 };
         let (mut ring, kernel) = Ring::on_fake(config, script);
         ring.register_pool(&pool).expect("a fake takes anything");
-        ring.register_files(&[-1; 2]).expect("a fake takes anything");
+        ring.register_files(&[None; 2]).expect("a fake takes anything");
         // Nobody reads from it or writes to it.
         let queue = OpenOptions::new().read(true).write(true).open("/dev/null").expect("there is one").into();
         let capabilities = Capabilities { read_multishot, writev_fixed: script.seed.is_multiple_of(2) };

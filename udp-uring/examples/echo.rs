@@ -30,7 +30,7 @@ pub fn serve(sockets: &SocketGroup) -> Result<(), Box<dyn Error>> {
     let arena = Arena::new(&Budget::new().line("trains", SlotClass::Jumbo, SLOTS), Waker::new()?)?;
     let mut ring = Ring::new(RingConfig::default())?;
     ring.register_arena(&arena)?;
-    ring.register_files(&[-1; 2])?;
+    ring.register_files(&[None; 2])?;
     let pool = Pool::new(arena);
     let group = BufferGroup::register(&mut ring, &pool, 0, SlotClass::Jumbo, SLOTS / 2, RECEIVE_BUFFER_LEN)?;
     // A train that the kernel cannot cut up takes an operation for each of its datagrams.

@@ -21,7 +21,7 @@
 //!
 //! let sockets = SocketGroup::bind(&SocketConfig::new(7007, 1))?;
 //! let mut ring = Ring::new(RingConfig::default())?;
-//! ring.register_files(&[-1; 2])?;
+//! ring.register_files(&[None; 2])?;
 //! let budget = Budget::new().line("trains", SlotClass::Jumbo, 32);
 //! let pool = Pool::new(Arena::new(&budget, Waker::new()?)?);
 //! let group = BufferGroup::register(&mut ring, &pool, 0, SlotClass::Jumbo, 16, RECEIVE_BUFFER_LEN)?;

@@ -40,7 +40,7 @@ impl Rig {
         let pool = Pool::new(Arena::heap(&budget));
         let config = RingConfig { submissions: 4, completions: 8, operations: OPERATIONS + 20 };
         let (mut ring, kernel) = Ring::on_fake(config, script);
-        ring.register_files(&[-1; 2]).expect("a fake takes anything");
+        ring.register_files(&[None; 2]).expect("a fake takes anything");
         let group = BufferGroup::register(&mut ring, &pool, 0, SlotClass::Jumbo, READS, RECEIVE_BUFFER_LEN)
             .expect("a fake takes anything")
             .claiming_for(LineId(0));
@@ -236,5 +236,24 @@ fn whoever_goes_first_no_slot_is_lost() {
             drop(ring);
         }
         assert_eq!((pool.accounting().free, kernel.in_flight()), (usize::from(READS + TRAINS), 0), "seed {seed}");
+    }
+}
+
+/// The ring could not let go of one socket. Its port is free once it has.
+#[test]
+fn closing_may_fail_and_is_tried_again() {
+    for places in [0..1, 0..2] {
+        let mut rig = Rig::new(Script::calm(5));
+        (0..3).for_each(|_| rig.turn());
+        let Rig { edge, ring, kernel, .. } = &mut rig;
+        for _ in places {
+            kernel.refuse_update(libc::ENOMEM);
+            assert!(edge.close(ring).is_err());
+            assert!(PLACES.iter().any(|&place| kernel.has_file(place)), "a socket is still there");
+        }
+        edge.close(ring).expect("it goes now");
+        assert!(PLACES.iter().all(|&place| !kernel.has_file(place)), "no socket is there any more");
+        (0..TURNS_MAX).for_each(|_| rig.turn());
+        assert!(!rig.edge.is_releasing() && rig.edge.is_idle(), "nothing of it is in flight");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use ring_buffers::{
@@ -21,7 +21,7 @@ const BATCH_LEN: usize = 256;
 /// What a port is to have.
 pub(crate) struct PortPlan<'a> {
     /// The sockets; operations name them by their place here.
-    pub(crate) sockets: Vec<RawFd>,
+    pub(crate) sockets: Vec<BorrowedFd<'a>>,
     /// Addresses that are sent to; sends name them by their place here.
     pub(crate) addresses: Vec<SocketAddr>,
     /// Sends in flight at once; each has a slot.
@@ -72,7 +72,8 @@ impl Port {
         let operations = plan.sends + plan.receives + places + 1;
         let config = RingConfig { submissions: 512, completions: 4_096, operations };
         let mut ring = Ring::new(config).context(attempt)?;
-        ring.register_files(&plan.sockets).context(attempt)?;
+        let files: Vec<_> = plan.sockets.iter().copied().map(Some).collect();
+        ring.register_files(&files).context(attempt)?;
         // What is being sent by a reflector lies in a buffer that was received into.
         let budget = Budget::new().line("sends", plan.slot, plan.sends).line("receives", plan.slot, plan.receives);
         let arena = Arena::new(&budget, plan.waker.clone()).context(attempt)?;
@@ -203,6 +204,6 @@ fn bytes_of(address: &SocketAddr) -> Vec<u8> {
 }
 
 /// The descriptors of sockets, for [`PortPlan::sockets`].
-pub(crate) fn descriptors<S: AsRawFd>(sockets: &[S]) -> Vec<RawFd> {
-    sockets.iter().map(AsRawFd::as_raw_fd).collect()
+pub(crate) fn descriptors<S: AsFd>(sockets: &[S]) -> Vec<BorrowedFd<'_>> {
+    sockets.iter().map(AsFd::as_fd).collect()
 }

@@ -1,7 +1,7 @@
 //! What a process needs that goes on in the place of another: from the offer of that one to the moment when it serves.
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -162,7 +162,7 @@ pub fn attach<'a>(queues: impl Iterator<Item = &'a OwnedFd>) {
 
 /// Has the program choose the queues from now on, or nothing of ours. That of the process before us knows nothing of
 /// what comes now.
-pub fn steer(program: Option<&Program>, queue: &impl AsRawFd) {
+pub fn steer(program: Option<&Program>, queue: &impl AsFd) {
     let Some(program) = program else {
         // There may be none.
         let _ = detach(queue);

@@ -1,9 +1,10 @@
 //! Entering the ring: once a turn, or, in a turn that is measured, in such steps that what the kernel does in each can
 //! be told apart.
 
-use ring_buffers::{EnterError, Wait};
+use ring_buffers::{EnterError, Entered, Wait};
 use ringfort_path::{Stage, Watch as _};
 
+use super::naps::NAP;
 use super::stopwatch::thread_time;
 use super::turn::Worker;
 use crate::failure::WorkerError;
@@ -13,8 +14,13 @@ impl Worker {
     /// [`Stopwatch::entered`](super::stopwatch::Stopwatch::entered).
     #[inline]
     pub(super) fn enter(&mut self, wait: Wait) -> Result<(), WorkerError> {
-        let entered = if self.path.watch().runs() { self.enter_in_steps(wait) } else { self.ring.turn(wait).map(drop) };
-        entered.map_err(WorkerError::enter)
+        let entered = if self.path.watch().runs() { self.enter_in_steps(wait) } else { self.ring.turn(wait) };
+        match entered.map_err(WorkerError::enter)? {
+            // The kernel says so before it waits for anything.
+            Entered::ShortOfMemory if wait != Wait::No => std::thread::sleep(NAP),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// In a measured turn, submits the queue now so that it can be timed. In any other the next turn does.
@@ -35,7 +41,7 @@ impl Worker {
         Ok(())
     }
 
-    fn enter_in_steps(&mut self, wait: Wait) -> Result<(), EnterError> {
+    fn enter_in_steps(&mut self, wait: Wait) -> Result<Entered, EnterError> {
         self.submit_queued()?;
         self.path.watch().lap(Stage::Turn);
         if self.path.watch().take_leftovers() {
@@ -43,15 +49,15 @@ impl Worker {
             self.ring.submit()?;
             self.path.watch().restart();
         }
-        self.ring.turn(Wait::No)?;
+        let entered = self.ring.turn(Wait::No)?;
         self.path.watch().note_entered();
         if wait == Wait::No || self.ring.has_completed() {
-            return Ok(());
+            return Ok(entered);
         }
         // What woke us is received or read in the same call: that part is the one in which this thread had the CPU.
         let cpu_before = thread_time();
-        self.ring.turn(wait)?;
+        let entered = self.ring.turn(wait)?;
         self.path.watch().note_slept(thread_time().saturating_sub(cpu_before));
-        Ok(())
+        Ok(entered)
     }
 }

@@ -33,7 +33,7 @@ impl Worker {
             }
             if closes && self.tun.is_idle() {
                 // If this fails, it goes with the ring.
-                let _ = self.ring.update_file(PLACE_TUN, -1);
+                let _ = self.ring.update_file(PLACE_TUN, None);
                 return;
             }
         }

@@ -77,7 +77,7 @@ impl Worker {
         config.stats.note_thread();
         let waker = queues.workers[index].waker().clone();
         let arena = Arena::new(&budget(), waker.clone())?;
-        ring.register_files(&[-1; PLACES])?;
+        ring.register_files(&[None; PLACES])?;
         let pool = Pool::new(arena);
         let mut tun = tun_edge(&mut ring, &pool, config.tun, tuning.capabilities)?;
         let mut udp = udp_edge(&mut ring, &pool, tuning.segmentation)?;
@@ -191,6 +191,7 @@ impl Worker {
         self.submit()?;
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
         self.look_at_flows();
+        self.naps.note_errors(self.udp.counters().receive_errors, self.tun.counters().read_errors);
         self.naps.look(&self.path, disturbed);
         self.tell_rest();
         Ok(())
@@ -308,7 +309,12 @@ impl Worker {
                 self.on_udp(event)
             }
             Completion::Rang(rang) => {
+                let is_rung = rang.outcome().is_ok();
                 self.doorbell.on_completion(rang);
+                if !is_rung {
+                    self.naps.note_in_vain();
+                    return Ok(());
+                }
                 // Whoever rang has disarmed the bell, also if what it was for has been read since: reading arms it.
                 self.inbox_waiting = true;
                 Ok(())

@@ -63,6 +63,8 @@ impl Real {
             .setup_defer_taskrun()
             .setup_coop_taskrun()
             .setup_submit_all()
+            // A child would move the heads of the queues under its parent.
+            .dontfork()
             .setup_cqsize(config.completions)
             .build(config.submissions)
             .map_err(|e| match e.raw_os_error() {

@@ -6,7 +6,7 @@ pub use launch::{Memory, NotBegun};
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,9 +82,13 @@ pub struct RingCounters {
 /// An operation belongs to the ring from its launch to its last completion, with all that the kernel may read or write
 /// for it. Whoever launched it may go at any time. At its end the ring waits until the kernel has let go of
 /// all. If that takes too long, it leaks what the kernel may still use.
+///
+/// A process that was forked has no ring: its copy may be dropped, which does nothing. To use it ends that process.
 pub struct Ring {
     // Dropped before the memory below: what was leaked aside, the kernel has nothing by then.
-    kernel: Kernel,
+    kernel: ManuallyDrop<Kernel>,
+    /// The process that made it: another one has a copy of this value at most, and none of the queues.
+    process: u32,
     counters: RingCounters,
     ops: ManuallyDrop<Ops>,
     /// Completions that were reaped to make room, and go before all others.
@@ -110,7 +114,8 @@ impl Ring {
 
     pub(crate) fn on(kernel: Kernel, config: RingConfig) -> Self {
         Self {
-            kernel,
+            kernel: ManuallyDrop::new(kernel),
+            process: std::process::id(),
             counters: RingCounters::default(),
             ops: ManuallyDrop::new(Ops::new(config.operations)),
             set_aside: VecDeque::new(),
@@ -175,19 +180,22 @@ impl Ring {
         Ok(())
     }
 
-    /// Registers a table of files; -1 leaves a place empty.
+    /// Registers a table of files; `None` leaves a place empty. The ring keeps each file open.
     ///
     /// # Errors
     /// [`RingError::Setup`] with the system's error.
-    pub fn register_files(&mut self, files: &[RawFd]) -> Result<(), RingError> {
-        self.kernel.register_files(files).map_err(|e| RingError::setup("registering files", e))
+    pub fn register_files(&mut self, files: &[Option<BorrowedFd<'_>>]) -> Result<(), RingError> {
+        let files: Vec<_> = files.iter().copied().map(number_of).collect();
+        self.kernel.register_files(&files).map_err(|e| RingError::setup("registering files", e))
     }
 
-    /// Replaces a place in the table of files; -1 empties it. Operations in flight keep the file that they began with.
+    /// Replaces a place in the table of files; `None` empties it. Operations in flight keep the file that they began
+    /// with.
     ///
     /// # Errors
     /// [`RingError::Setup`] with the system's error.
-    pub fn update_file(&mut self, place: u32, file: RawFd) -> Result<(), RingError> {
+    pub fn update_file(&mut self, place: u32, file: Option<BorrowedFd<'_>>) -> Result<(), RingError> {
+        let file = number_of(file);
         self.kernel.update_file(place, file).map_err(|e| RingError::setup("replacing a registered file", e))
     }
 
@@ -291,7 +299,7 @@ impl Ring {
 
     pub(crate) fn register_group(&mut self, group: &Rc<Group>, count: u16) -> Result<(), RingError> {
         // SAFETY: the entries are mapped and page-aligned, and `groups` keeps them while the kernel has the ring.
-        let registered = unsafe { self.kernel.register_group(group.entries(), count, group.id()) };
+        let registered = unsafe { self.kernel.register_group(group.entries(), count, group.number()) };
         registered.map_err(|e| RingError::setup("registering a buffer ring", e))?;
         self.groups.push(group.clone());
         Ok(())
@@ -303,7 +311,7 @@ impl Ring {
         if group.users() > 0 {
             return Err(RingError::GroupInUse { group: group.id(), operations: group.users() });
         }
-        let ended = self.kernel.unregister_group(group.id());
+        let ended = self.kernel.unregister_group(group.number());
         ended.map_err(|e| RingError::setup("unregistering a buffer ring", e))?;
         group.close();
         self.groups.swap_remove(place);
@@ -311,25 +319,38 @@ impl Ring {
     }
 }
 
+/// As the kernel counts: -1 is an empty place.
+fn number_of(file: Option<BorrowedFd<'_>>) -> RawFd {
+    file.map_or(-1, |file| file.as_raw_fd())
+}
+
 impl Drop for Ring {
     fn drop(&mut self) {
         // Leaked by whatever leaves this function early, a panic too.
         let groups = ManuallyDrop::new(std::mem::take(&mut self.groups));
         let memory = ManuallyDrop::new(std::mem::take(&mut self.memory));
+        if std::process::id() != self.process {
+            // After a fork: the operations are the parent's, and where the queues were there may be anything.
+            groups.iter().for_each(|group| group.abandon());
+            return;
+        }
         if self.cancel_all().is_err() {
             // The kernel ends a closed ring's operations in its own time, and may write what they borrowed until then.
             // So that is never freed, and no slot of it is given out again.
             groups.iter().for_each(|group| group.abandon());
-            return;
+            // SAFETY: dropped here for the only time, and not used afterwards.
+            return unsafe { ManuallyDrop::drop(&mut self.kernel) };
         }
         for group in ManuallyDrop::into_inner(groups) {
             // If this fails, its entries stay as they are: no operation is left to look at them.
-            let _ = self.kernel.unregister_group(group.id());
+            let _ = self.kernel.unregister_group(group.number());
             group.close();
         }
         // The kernel has no operation any more. It keeps pins of the memory, no more, until it is closed.
-        self.memory = ManuallyDrop::into_inner(memory);
         // SAFETY: dropped here for the only time, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.kernel) };
+        self.memory = ManuallyDrop::into_inner(memory);
+        // SAFETY: as above.
         unsafe { ManuallyDrop::drop(&mut self.ops) };
     }
 }

@@ -7,7 +7,7 @@ mod write;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use ring_buffers::{Capabilities, Completion, LineId, NotBegun, Pool, PushError, Ring, RingError, Tag, View};
 
@@ -132,7 +132,7 @@ impl TunEdge {
     /// # Errors
     /// [`RingError::Setup`] if the ring refuses the queue or the buffers.
     pub fn new(ring: &mut Ring, pool: &Pool, queue: OwnedFd, config: EdgeConfig) -> Result<Self, RingError> {
-        ring.update_file(config.place, queue.as_raw_fd())?;
+        ring.update_file(config.place, Some(queue.as_fd()))?;
         let reader = if config.capabilities.read_multishot {
             Reader::multishot(ring, pool, &config)?
         } else {
@@ -317,7 +317,7 @@ impl TunEdge {
             let source = io::Error::from_raw_os_error(libc::EBUSY);
             return Err(RingError::Setup { step: "closing a TUN queue", source });
         }
-        ring.update_file(self.place, -1)?;
+        ring.update_file(self.place, None)?;
         match std::mem::replace(&mut self.reader, Reader::polling()) {
             Reader::Multishot(multishot) => multishot.group.unregister(ring).map_err(|(_, error)| error),
             Reader::Polling(_) => Ok(()),

@@ -21,7 +21,7 @@ mod table;
 pub use table::{Bucket, FlowTable, cost};
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use ebpf_array::Array;
 
@@ -39,11 +39,11 @@ impl Program {
     ///
     /// # Errors
     /// The system's.
-    pub fn attach(&self, queue: &impl AsRawFd) -> io::Result<()> {
+    pub fn attach(&self, queue: &impl AsFd) -> io::Result<()> {
         let fd = self.0.as_raw_fd();
         // SAFETY: the argument points to an int that lives until the call returns; the kernel keeps the program by
         // itself.
-        let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const fd) };
+        let result = unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), TUNSETSTEERINGEBPF, &raw const fd) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
@@ -53,7 +53,7 @@ impl Program {
 /// # Errors
 /// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments
 /// to another queue than the whole datagrams of their flow.
-pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTable> {
+pub(crate) fn attach(queue: &impl AsFd, queues: usize) -> io::Result<FlowTable> {
     let (table, program) = load(queues, None)?;
     program.attach(queue)?;
     Ok(table)
@@ -63,7 +63,7 @@ pub(crate) fn attach(queue: &impl AsRawFd, queues: usize) -> io::Result<FlowTabl
 ///
 /// # Errors
 /// The system's, as [`attach`].
-pub(crate) fn hold(queue: &impl AsRawFd) -> io::Result<()> {
+pub(crate) fn hold(queue: &impl AsFd) -> io::Result<()> {
     Program(ebpf_array::load(&program::FIRST_QUEUE)?).attach(queue)
 }
 
@@ -88,10 +88,10 @@ pub(crate) fn load(queues: usize, seed: Option<[u32; 2]>) -> io::Result<(FlowTab
 ///
 /// # Errors
 /// The system's.
-pub fn detach(queue: &impl AsRawFd) -> io::Result<()> {
+pub fn detach(queue: &impl AsFd) -> io::Result<()> {
     let none: libc::c_int = -1;
     // SAFETY: the argument points to an int that lives until the call returns.
-    let result = unsafe { libc::ioctl(queue.as_raw_fd(), TUNSETSTEERINGEBPF, &raw const none) };
+    let result = unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), TUNSETSTEERINGEBPF, &raw const none) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

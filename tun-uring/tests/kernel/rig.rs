@@ -64,7 +64,7 @@ impl Rig {
         let arena = Arena::new(&budget, Waker::new().expect("eventfd")).expect("arena");
         let mut ring = Ring::new(RingConfig::default()).expect("ring");
         ring.register_arena(&arena).expect("register");
-        ring.register_files(&[-1; 4]).expect("files");
+        ring.register_files(&[None; 4]).expect("files");
         let pool = Pool::new(arena);
         let config = EdgeConfig {
             edge: EDGE,

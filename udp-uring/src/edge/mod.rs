@@ -5,7 +5,7 @@
 mod outbound;
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use ring_buffers::{BufferGroup, Completion, Filled, OpId, PushError, Ring, RingError, Slab, Tag};
@@ -179,7 +179,7 @@ impl UdpEdge {
         self.close(ring)?;
         for (i, socket) in [sockets.v4(), sockets.v6()].into_iter().enumerate() {
             let Some(socket) = socket else { continue };
-            if let Err(e) = ring.update_file(self.ports[i].place, socket.as_raw_fd()) {
+            if let Err(e) = ring.update_file(self.ports[i].place, Some(socket.as_fd())) {
                 // One family alone would be served as if that were intended.
                 self.close(ring)?;
                 return Err(e);
@@ -206,9 +206,10 @@ impl UdpEdge {
             self.former_receives += u32::from(port.armed.take().is_some());
             port.failed = false;
             port.notice = None;
-            if std::mem::take(&mut port.open) {
-                ring.update_file(port.place, -1)?;
-            }
+        }
+        for port in self.ports.iter_mut().filter(|port| port.open) {
+            ring.update_file(port.place, None)?;
+            port.open = false;
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Bench {
         let budget = Budget::new().line("test", SlotClass::Jumbo, parts.slots);
         let arena = Arena::new(&budget, Waker::new().expect("an eventfd")).expect("memory");
         let mut ring = Ring::new(parts.ring).expect("io_uring");
-        ring.register_files(&[-1; 2]).expect("a table of files");
+        ring.register_files(&[None; 2]).expect("a table of files");
         let pool = Pool::new(arena);
         let group = BufferGroup::register(&mut ring, &pool, 7, SlotClass::Jumbo, parts.quota, parts.buffer_len);
         let (operations, segmentation) = (parts.operations, parts.segmentation);

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::AtomicU64;
 
 use ringfort_testbed::{Context, Result};
 
 use crate::crew::{Crew, Member};
+use crate::port::descriptors;
 use crate::receiver::Signals;
 use crate::sys;
 use crate::tcp::Bulk;
@@ -79,7 +80,7 @@ impl Lane {
         )
     }
 
-    fn descriptors(&self) -> Vec<RawFd> {
-        self.streams.iter().map(AsRawFd::as_raw_fd).collect()
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        descriptors(&self.streams)
     }
 }

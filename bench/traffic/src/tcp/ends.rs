@@ -1,6 +1,6 @@
 //! The two ends of bulk connections: a source that keeps every connection full, and a sink that counts and compares.
 
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -99,7 +99,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(crate) fn new(sockets: Vec<RawFd>, signals: &'a Signals) -> Result<Self> {
+    pub(crate) fn new(sockets: Vec<BorrowedFd<'_>>, signals: &'a Signals) -> Result<Self> {
         let positions = vec![0; sockets.len()];
         let slot = SlotClass::Packet;
         let plan = PortPlan { sockets, addresses: Vec::new(), sends: 0, receives: 0, slot, waker: &signals.waker };
@@ -140,7 +140,7 @@ pub(crate) struct Sink<'a> {
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(
-        sockets: Vec<RawFd>,
+        sockets: Vec<BorrowedFd<'_>>,
         verify: bool,
         signals: &'a Signals,
         progress: &'a AtomicU64,

@@ -3,7 +3,7 @@
 //! A connection carries the same content in each direction, from different places of it. Message number *n* of *len*
 //! bytes is what stands at *n* × *len*. So each end knows every byte that must come.
 
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring_buffers::{SlotClass, Wait};
@@ -46,7 +46,7 @@ struct End<'a> {
 
 impl<'a> End<'a> {
     fn new(
-        sockets: Vec<RawFd>,
+        sockets: Vec<BorrowedFd<'_>>,
         message_bytes: u32,
         (writes_from, reads_from): (u64, u64),
         signals: &'a Signals,
@@ -128,7 +128,7 @@ pub(super) struct Client<'a> {
 
 impl<'a> Client<'a> {
     pub(super) fn new(
-        sockets: Vec<RawFd>,
+        sockets: Vec<BorrowedFd<'_>>,
         message_bytes: u32,
         signals: &'a Signals,
         progress: &'a AtomicU64,
@@ -174,7 +174,7 @@ impl<'a> Client<'a> {
 pub(super) struct Server<'a>(End<'a>);
 
 impl<'a> Server<'a> {
-    pub(super) fn new(sockets: Vec<RawFd>, message_bytes: u32, signals: &'a Signals) -> Result<Self> {
+    pub(super) fn new(sockets: Vec<BorrowedFd<'_>>, message_bytes: u32, signals: &'a Signals) -> Result<Self> {
         End::new(sockets, message_bytes, (ANSWERS_FROM, REQUESTS_FROM), signals).map(Self)
     }
 
@@ -195,7 +195,7 @@ impl<'a> Server<'a> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::Shutdown;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::thread;
     use std::time::Duration;
@@ -220,7 +220,7 @@ mod tests {
             // Closed if `serve` panics, which ends the client.
             let mut theirs = theirs;
             let asking = scope.spawn(|| {
-                let client = Client::new(vec![ours.as_raw_fd()], LEN as u32, &signals, &progress)?;
+                let client = Client::new(vec![ours.as_fd()], LEN as u32, &signals, &progress)?;
                 client.run(0, Window::new(0, Duration::ZERO, Duration::MAX))
             });
             serve(&mut theirs);
