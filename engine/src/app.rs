@@ -16,7 +16,7 @@ use crate::commands::{self, print};
 use crate::control::background::{Failure, Readiness, Role, daemonize};
 use crate::control::error::DaemonError;
 use crate::control::file::{ConfigFile, Scope, Target};
-use crate::control::inherited::Inherited;
+use crate::control::inherited::{Alone, Inherited};
 use crate::control::logging::Log;
 use crate::control::names::{self, Names};
 use crate::control::preflight::Means;
@@ -28,18 +28,18 @@ use crate::last_words::fail;
 use crate::version::VERSION;
 use crate::{origin, panics, sandbox};
 
-/// Runs the program. To be called first of all, while there is a single thread.
+/// Runs the program.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(alone: Alone) -> ExitCode {
     if names::is_wanted() {
-        return names::main();
+        return names::main(alone);
     }
     let Cli { command, serve: mut cli } = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
     if let Some(command) = command {
-        return commands::run(command);
+        return commands::run(command, alone);
     }
     if cli.aead == Some(AeadArg::List) {
         return list_ciphers();
@@ -57,7 +57,8 @@ pub fn main() -> ExitCode {
     if let Err(error) = secrecy::decide_core_dumps(cli.core_dumps) {
         return exit(Err(error));
     }
-    let inherited = match inherited_by(&cli).and_then(|inherited| name_of(inherited, &mut cli)) {
+    let inherited = inherited_by(&cli, alone).and_then(|(inherited, alone)| Ok((name_of(inherited, &mut cli)?, alone)));
+    let (inherited, mut alone) = match inherited {
         Ok(inherited) => inherited,
         Err(error) => return exit(Err(error)),
     };
@@ -65,13 +66,13 @@ pub fn main() -> ExitCode {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
-    inherited.close_others();
-    serve(cli, file, inherited)
+    inherited.close_others(&mut alone);
+    serve(cli, file, inherited, alone)
 }
 
 /// `ringfort up`: a gateway that is all that its file says.
 #[must_use]
-pub fn up(mut cli: Serve, target: Target) -> ExitCode {
+pub fn up(mut cli: Serve, target: Target, alone: Alone) -> ExitCode {
     cli.name = target.interface;
     origin::note(cli.take_over.then_some(cli.name.as_str()));
     if let Err(error) = secrecy::decide_core_dumps(cli.core_dumps) {
@@ -81,22 +82,22 @@ pub fn up(mut cli: Serve, target: Target) -> ExitCode {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
-    match inherited_by(&cli) {
-        Ok(inherited) => {
-            inherited.close_others();
-            serve(cli, Some(file), inherited)
+    match inherited_by(&cli, alone) {
+        Ok((inherited, mut alone)) => {
+            inherited.close_others(&mut alone);
+            serve(cli, Some(file), inherited, alone)
         }
         Err(error) => exit(Err(error)),
     }
 }
 
 /// What was left open for us.
-fn inherited_by(cli: &Serve) -> Result<Inherited, DaemonError> {
+fn inherited_by(cli: &Serve, alone: Alone) -> Result<(Inherited, Alone), DaemonError> {
     let log = if let logging::Target::File(path) = &cli.log { Some(path) } else { None };
-    Inherited::take(cli.config.iter().chain(log).map(PathBuf::as_path))
+    Inherited::take(alone, cli.config.iter().chain(log).map(PathBuf::as_path))
 }
 
-fn serve(mut cli: Serve, file: Option<ConfigFile>, mut inherited: Inherited) -> ExitCode {
+fn serve(mut cli: Serve, file: Option<ConfigFile>, mut inherited: Inherited, alone: Alone) -> ExitCode {
     if let Some(file) = &file {
         cli.file = file.config().interface.start.clone();
         if let Some(user) = cli.user.as_ref().filter(|_| file.config().interface.save_config) {
@@ -110,19 +111,19 @@ fn serve(mut cli: Serve, file: Option<ConfigFile>, mut inherited: Inherited) -> 
     };
     inherited.named.clear();
     if cli.stays_in_foreground() {
-        return with_runner(plan, inherited, None, |plan, inherited, runner, _| {
+        return with_runner(alone, plan, inherited, None, |plan, inherited, runner, _| {
             exit(run(&cli, plan, inherited, runner, None))
         });
     }
-    match daemonize() {
+    match daemonize(alone) {
         Ok(Role::Parent(result)) => match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure { text, status }) => fail(&text, status),
         },
-        Ok(Role::Child(readiness)) => {
+        Ok(Role::Child(readiness, alone)) => {
             secret_memory::lock_again();
             // The parent says what went wrong until we are ready, and the log after that.
-            with_runner(plan, inherited, Some(readiness), |plan, inherited, runner, readiness| {
+            with_runner(alone, plan, inherited, Some(readiness), |plan, inherited, runner, readiness| {
                 let result = run(&cli, plan, inherited, runner, readiness);
                 ExitCode::from(result.err().map_or(0, |error| error.exit_status()))
             })
@@ -133,6 +134,7 @@ fn serve(mut cli: Serve, file: Option<ConfigFile>, mut inherited: Inherited) -> 
 
 /// Goes on in two processes if there is a file of `ringfort up`: the daemon, and one that runs commands for it.
 fn with_runner(
+    alone: Alone,
     plan: Plan,
     inherited: Inherited,
     readiness: Option<Readiness>,
@@ -142,14 +144,13 @@ fn with_runner(
         return daemon(plan, inherited, None, readiness);
     };
     let (path, hooks) = (file.path.clone(), file.config().interface.hooks.clone());
-    match runner::fork(readiness.is_some().then_some(plan.keeps_stderr)) {
+    match runner::fork(alone, readiness.is_some().then_some(plan.keeps_stderr)) {
         Ok(Forked::Daemon(runner)) => daemon(plan, inherited, Some(runner), readiness),
         Ok(Forked::Runner(process)) => {
             // It needs no keys, and must not keep anything open that the daemon closes.
             drop((plan, inherited, readiness));
             secret_memory::lock_again();
-            process.serve(&path, hooks);
-            ExitCode::SUCCESS
+            process.serve(&path, hooks)
         }
         Err(error) => match readiness {
             Some(readiness) => {

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use ringfort::control::inherited::Alone;
+
 fn main() -> ExitCode {
-    ringfort::app::main()
+    // SAFETY: nothing has run in this process so far.
+    ringfort::app::main(unsafe { Alone::assume() })
 }

@@ -27,14 +27,15 @@ use std::process::ExitCode;
 use crate::app::exit;
 use crate::cli::Command;
 use crate::control::error::DaemonError;
+use crate::control::inherited::Alone;
 
 /// Carries a subcommand out.
-pub fn run(command: Command) -> ExitCode {
+pub fn run(command: Command, alone: Alone) -> ExitCode {
     match command {
         Command::Alive(args) => alive::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Up(args) => up::run(args),
+        Command::Up(args) => up::run(args, alone),
         Command::Down(args) => down::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Restart(args) => restart::run(&args),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::app::{self, exit};
 use crate::cli::{Cli, LogLevel};
 use crate::control::file::Target;
+use crate::control::inherited::Alone;
 use crate::control::logging;
 use crate::guard::Filter;
 use crate::sandbox::Mode;
@@ -78,7 +79,7 @@ HookTimeout get SIGTERM, 10 s later SIGKILL, and a line in the log. A daemon tha
 next start removes them.";
 
 /// Starts the daemon.
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: Args, alone: Alone) -> ExitCode {
     let target = match Target::of(&args.target) {
         Ok(target) => target,
         Err(error) => return exit(Err(error.into())),
@@ -97,5 +98,5 @@ pub fn run(args: Args) -> ExitCode {
     if let Some(log) = args.log {
         serve.log = log;
     }
-    app::up(serve, target)
+    app::up(serve, target, alone)
 }

@@ -18,6 +18,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
 use super::error::DaemonError;
+use super::inherited::Alone;
 
 /// What the child sends first when it is ready; anything else is the text of an error.
 const READY: &[u8] = b"\0ready";
@@ -27,7 +28,7 @@ pub enum Role {
     /// The one that was started, to exit with this result.
     Parent(Result<(), Failure>),
     /// The daemon.
-    Child(Readiness),
+    Child(Readiness, Alone),
 }
 
 /// Why the daemon is not ready, for the process that was started.
@@ -43,11 +44,11 @@ pub struct Readiness {
     pipe: File,
 }
 
-/// Goes to the background. To be called before any thread is started and anything is opened.
+/// Goes to the background.
 ///
 /// # Errors
 /// The system's, from the calling process.
-pub fn daemonize() -> Result<Role, DaemonError> {
+pub fn daemonize(alone: Alone) -> Result<Role, DaemonError> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| DaemonError::system("make a pipe", errno))?;
     // SAFETY: this process has one thread, so the child may do all that the parent could.
     let forked = unsafe { fork() };
@@ -62,7 +63,7 @@ pub fn daemonize() -> Result<Role, DaemonError> {
             // group's leader, which a child is not; and there is always a root directory.
             let _ = setsid();
             let _ = chdir("/");
-            Ok(Role::Child(Readiness { pipe: writer.into() }))
+            Ok(Role::Child(Readiness { pipe: writer.into() }, alone))
         }
     }
 }

@@ -9,6 +9,22 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::error::DaemonError;
 
+/// Says that one thread runs in this process, and that nobody in it owns a descriptor, except those of [`Inherited`].
+/// There is at most one: what forks, or closes what others may own, takes it.
+#[derive(Debug)]
+pub struct Alone(());
+
+impl Alone {
+    /// To be called first of all.
+    ///
+    /// # Safety
+    /// It is so, and nobody else has said so in this process.
+    #[must_use]
+    pub const unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
 /// What we were given.
 #[derive(Debug, Default)]
 pub struct Inherited {
@@ -23,12 +39,11 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Takes what the environment names, and what these paths lead to. To be called once, before this process has
-    /// opened anything.
+    /// Takes what the environment names, and what these paths lead to.
     ///
     /// # Errors
     /// [`DaemonError::Inherited`] if there is no such descriptor.
-    pub fn take<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, DaemonError> {
+    pub fn take<'a>(alone: Alone, paths: impl IntoIterator<Item = &'a Path>) -> Result<(Self, Alone), DaemonError> {
         let number = |variable| parse(variable, std::env::var_os(variable)?.to_str().unwrap_or("not a number"));
         let (tun, uapi) = (number("WG_TUN_FD").transpose()?, number("WG_UAPI_FD").transpose()?);
         if tun.is_some() && tun == uapi {
@@ -43,14 +58,14 @@ impl Inherited {
         let (tun, uapi) = (own(("WG_TUN_FD", tun))?, own(("WG_UAPI_FD", uapi))?);
         // Whoever opens the path says that nothing is there.
         let named = named.into_iter().filter_map(claim).collect();
-        Ok(Self { tun, uapi, named, kept })
+        Ok((Self { tun, uapi, named, kept }, alone))
     }
 
     /// Closes all others: what a shell or a supervisor forgot to close is not ours to keep open for as long as we live.
-    /// To be called once the configuration was read, which may name a descriptor for its key, and while nobody owns any
-    /// but these.
-    pub fn close_others(&self) {
-        close_all_except(&self.kept);
+    /// To be called once the configuration was read, which may name a descriptor for its key.
+    pub fn close_others(&self, _alone: &mut Alone) {
+        // SAFETY: nobody owns any but these.
+        unsafe { close_all_except(&self.kept) };
     }
 }
 
@@ -74,15 +89,18 @@ fn number_of(path: &Path) -> Option<RawFd> {
     number.to_str()?.parse().ok()
 }
 
-/// Closes all descriptors beside these and the three standard ones. To be called while nobody owns any other.
-pub fn close_all_except(kept: &[RawFd]) {
+/// Closes all descriptors beside these and the three standard ones.
+///
+/// # Safety
+/// Nobody owns any other, or whoever does never uses or drops it: the process is about to end, or forgets it.
+pub unsafe fn close_all_except(kept: &[RawFd]) {
     let mut kept: Vec<_> = kept.iter().filter_map(|&number| libc::c_uint::try_from(number).ok()).collect();
     kept.sort_unstable();
     let mut first = libc::STDERR_FILENO as libc::c_uint + 1;
     for end in kept.into_iter().map(Some).chain([None]) {
         let last = end.map_or(libc::c_uint::MAX, |end| end.saturating_sub(1));
         if first <= last {
-            // SAFETY: close_range(2) takes no pointers, and nobody owns what it closes: that is asked of the caller.
+            // SAFETY: close_range(2) takes no pointers, and the caller answers for what it closes.
             unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         }
         first = end.map_or(libc::c_uint::MAX, |end| end.saturating_add(1));

@@ -84,7 +84,7 @@ fn a_drop_that_only_the_operator_can_mend_is_told_until_control_takes_it() {
     let dropped = PeerEvent::Dropped { peer: PEER, reason: DropReason::SendFailed };
     for round in 0..3 {
         sender.handle_send_failed(NOW + Duration::from_secs(round), PEER, SendError::System(1), 1);
-        assert_eq!(refuse_all(sender), [dropped.clone()], "round {round}");
+        assert_eq!(refuse_all(sender), [dropped], "round {round}");
     }
     sender.handle_send_failed(NOW + Duration::from_secs(3), PEER, SendError::System(1), 1);
     assert_eq!(events(sender), [dropped]);

@@ -19,6 +19,8 @@ const LEN_MAX: usize = 1 << 20;
 const DESCRIPTORS_MAX: usize = 4096;
 /// Of one message to the kernel, which takes 253.
 const DESCRIPTORS_AT_ONCE: usize = 200;
+/// What a message can have at most (`SCM_MAX_FD` in `include/net/scm.h`).
+const DESCRIPTORS_MAX_AT_ONCE: usize = 253;
 /// The length of the text and the number of descriptors that follow it.
 const HEADER_LEN: usize = 8;
 
@@ -142,7 +144,8 @@ impl<'a> Line<'a> {
 
     fn receive_descriptors(&self) -> io::Result<Vec<OwnedFd>> {
         self.when(PollFlags::POLLIN, || {
-            let (mut byte, mut space) = ([0], cmsg_space!([RawFd; DESCRIPTORS_AT_ONCE]));
+            // As many as the kernel lets through: those beyond would be ours, and nobody would know of them.
+            let (mut byte, mut space) = ([0], cmsg_space!([RawFd; DESCRIPTORS_MAX_AT_ONCE]));
             let (fd, flags) = (self.stream.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
             let mut place = [IoSliceMut::new(&mut byte)];
             let received = recvmsg::<()>(fd, &mut place, Some(&mut space), flags)?;
@@ -217,6 +220,17 @@ mod tests {
         assert_eq!(descriptors.len(), many.len());
         let (message, descriptors) = Line::new(&other, PATIENCE).receive().unwrap();
         assert!(matches!(message, Message::Go) && descriptors.is_empty());
+    }
+
+    #[test]
+    fn no_descriptor_of_a_message_is_left_to_nobody() {
+        let (one, other) = pair();
+        let null = File::open("/dev/null").unwrap();
+        let many = [null.as_raw_fd(); DESCRIPTORS_MAX_AT_ONCE];
+        let message = [ControlMessage::ScmRights(&many)];
+        sendmsg::<()>(one.as_raw_fd(), &[IoSlice::new(&[0])], &message, MsgFlags::empty(), None).unwrap();
+        let received = Line::new(&other, PATIENCE).receive_descriptors().unwrap();
+        assert_eq!(received.len(), many.len(), "the most that the kernel lets through");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use nix::unistd::{ForkResult, Pid, dup2_stdin, fork, pipe2};
 
 use super::client::ARGV0;
 use super::wire::{Answer, Ask, NAME_LEN_MAX, Outcome, hear, tell};
-use crate::control::inherited::close_all_except;
+use crate::control::inherited::{Alone, close_all_except};
 use crate::control::runner::hear_no_signal;
 use crate::sandbox::Mode;
 use crate::sandbox::names::Layers;
@@ -40,11 +40,11 @@ pub fn is_wanted() -> bool {
     std::env::args_os().next().is_some_and(|name| name == ARGV0)
 }
 
-/// Looks names up until the daemon has ended. To be called first of all, while there is a single thread.
+/// Looks names up until the daemon has ended.
 #[must_use]
-pub fn main() -> ExitCode {
-    // Nobody owns what was left open.
-    close_all_except(&[]);
+pub fn main(_alone: Alone) -> ExitCode {
+    // SAFETY: nobody owns what was left open.
+    unsafe { close_all_except(&[]) };
     let mode = std::env::args().nth(1).and_then(|mode| Mode::from_str(&mode, false).ok());
     let (Some(mode), Ok(socket)) = (mode, take_socket()) else {
         let _ = writeln!(io::stderr(), "{ARGV0}: a gateway starts this process, and nobody else");
@@ -188,7 +188,9 @@ impl<LookUp: FnMut(&str) -> Outcome> Lookups<LookUp> {
                 // It may neither outlive us, nor answer for others.
                 let is_orphan = set_pdeathsig(Signal::SIGKILL).is_err() || parent_id() != parent;
                 if !is_orphan {
-                    close_all_except(&[to.as_raw_fd()]);
+                    // SAFETY: this thread is the only one. It ends without going back to whoever owns any of it, and a
+                    // lookup opens what it needs.
+                    unsafe { close_all_except(&[to.as_raw_fd()]) };
                     let outcome = (self.look_up)(host);
                     let text = serde_json::to_vec(&outcome).unwrap_or_default();
                     let _ = File::from(to).write_all(&text);
@@ -258,7 +260,8 @@ pub mod test {
         // `cargo test` there are more. A lock of theirs keeps the child waiting, which fails the test, and no worse.
         if let ForkResult::Child = unsafe { fork() }.unwrap() {
             if set_pdeathsig(Signal::SIGKILL).is_ok() && parent_id() == parent {
-                close_all_except(&[theirs.as_raw_fd()]);
+                // SAFETY: as above: it ends here, and what it looks up with has no descriptors.
+                unsafe { close_all_except(&[theirs.as_raw_fd()]) };
                 Lookups::new(theirs, patience, look_up).serve();
             }
             // SAFETY: as after a lookup.

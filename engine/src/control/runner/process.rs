@@ -23,7 +23,7 @@ use crate::control::error::DaemonError;
 use crate::control::file::save::{give, name_of_new};
 use crate::control::file::steward::execute_hook;
 use crate::control::file::{LaterDisk, disk, is_interface};
-use crate::control::inherited::close_all_except;
+use crate::control::inherited::{Alone, close_all_except};
 use crate::origin;
 
 /// As `ps` and `top` show it.
@@ -42,14 +42,14 @@ pub enum Forked {
 }
 
 /// The process that is about to run commands.
-pub struct RunnerProcess(UnixStream);
+pub struct RunnerProcess(UnixStream, Alone);
 
-/// Makes the process. To be called while there is a single thread, and before anything is opened that a command must
-/// not keep open. `detaches`: see [`Runner::ready`].
+/// Makes the process. To be called before anything is opened that a command must not keep open. `detaches`: see
+/// [`Runner::ready`].
 ///
 /// # Errors
 /// The system's.
-pub fn fork(detaches: Option<bool>) -> Result<Forked, DaemonError> {
+pub fn fork(alone: Alone, detaches: Option<bool>) -> Result<Forked, DaemonError> {
     let step = "start a process for commands (fork)";
     let (ours, theirs) = UnixStream::pair().map_err(|error| DaemonError::system(step, error))?;
     // SAFETY: this process has one thread, so the child may do all that the parent could.
@@ -58,19 +58,22 @@ pub fn fork(detaches: Option<bool>) -> Result<Forked, DaemonError> {
         ForkResult::Parent { child } => Forked::Daemon(Runner::new(ours, Some(child), detaches)),
         ForkResult::Child => {
             drop(ours);
-            Forked::Runner(RunnerProcess(theirs))
+            Forked::Runner(RunnerProcess(theirs, alone))
         }
     })
 }
 
 impl RunnerProcess {
-    /// Runs commands of the file at this path, in which these stood at the start, until the daemon has ended.
-    pub fn serve(self, path: &Path, hooks: Hooks) {
-        // What a step before us has left open. Its owners were dropped.
-        close_all_except(&[self.0.as_raw_fd()]);
+    /// Runs commands of the file at this path, in which these stood at the start, until the daemon has ended. Ends the
+    /// process: what was open before, and is owned by whoever called, is closed.
+    pub fn serve(self, path: &Path, hooks: Hooks) -> ! {
+        // What a step before us has left open.
+        // SAFETY: this thread is the only one, and never goes back to whoever owns any of it.
+        unsafe { close_all_except(&[self.0.as_raw_fd()]) };
         hear_no_signal();
         let _ = CString::new(NAME).map(|name| set_name(&name));
         serve(&self.0, path, hooks);
+        std::process::exit(0)
     }
 }
 

@@ -55,8 +55,7 @@ impl Rig {
         let config = RingConfig { submissions: 4 << (seed % 4), completions: 16 << (seed % 3), ..operations::RING };
         let (ring, kernel) = Ring::on_fake(config, script);
         let queues = Arc::new(Queues::new(1).unwrap());
-        let (read_multishot, writev_fixed) = (seed % 7 != 3, seed.is_multiple_of(2));
-        let capabilities = Capabilities { read_multishot, writev_fixed };
+        let capabilities = Capabilities { read_multishot: true, writev_fixed: seed.is_multiple_of(2) };
         let segmentation = if seed % 5 == 4 { Segmentation::Ragged } else { Segmentation::On };
         let merge = Merge::ALL;
         let config = WorkerConfig {
