@@ -324,8 +324,8 @@ fn an_enter_that_fails_for_good_is_named_and_loses_nothing() {
     assert_eq!(rig.pool.accounting().held, 0);
 }
 
-/// Kernels before 6.8 go on where a group of the same number was read to, round and round, if that is not where this one
-/// ends: into slots that we have long since.
+/// Kernels before 6.8 go on where a group of the same number was read to, round and round, if that is not where this
+/// one ends: into slots that we have long since.
 #[test]
 fn a_group_that_ends_and_begins_again_writes_into_no_slot_that_we_have() {
     let mut rig = Rig::new(RingConfig::default(), Script::calm(1));

@@ -24,6 +24,7 @@ mod remote;
 mod rng;
 mod targets;
 mod told;
+mod written;
 
 pub use targets::TARGETS;
 

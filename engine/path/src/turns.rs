@@ -1,13 +1,13 @@
-//! How much is done in one turn, how much may wait, and who is woken for what. Two shells are made around the data path,
-//! the daemon's and the simulator's, and both have it from here: what a seed shows of one holds for the other.
+//! How much is done in one turn, how much may wait, and who is woken for what. Two shells are made around the data
+//! path, the daemon's and the simulator's, and both have it from here: what a seed shows of one holds for the other.
 
 use ringfort_aead::SEGMENTS_MAX;
 
 use crate::Order;
 use crate::budget::{GATHERED_MAX, KEEPALIVES, SLOTS, TRAINS_PER_READ};
 
-/// Orders that a worker reads in one turn, before packets: a configuration of 100,000 peers must not stall them. As many
-/// may wait for a worker that sleeps.
+/// Orders that a worker reads in one turn, before packets: a configuration of 100,000 peers must not stall them. As
+/// many may wait for a worker that sleeps.
 pub const ORDERS_PER_TURN: usize = 64;
 /// The same of orders about sessions, of which all are read if data comes for a session that is not known.
 pub const SESSIONS_PER_TURN: usize = 256;
