@@ -9,7 +9,8 @@
 //!   is looked at first.
 //! * A result that is out of range lets the hash of addresses and ports decide. It serves for everything that
 //!   carries no receiver index of ours: initiations, junk.
-//! * Merged datagrams (GRO) are judged by their first, which is right: one remote's run of one session.
+//! * Merged datagrams (GRO) are judged by their first. That is right for one remote's run of one session. Who means ill
+//!   can mix indices of several workers, so whoever takes a train apart hands over only what somebody may have.
 
 use std::os::fd::AsFd;
 
