@@ -18,7 +18,7 @@ use ringfort_testbed::{Daemon, Family, Implementation, Tunnel, uapi};
 use serde_json::{Value, json};
 
 use crate::harness::traffic::{OPENING, PATIENCE};
-use crate::harness::{eventually, peer, us};
+use crate::harness::{eventually, peer, us, us_measured};
 use stream::Stream;
 
 fn tunnel(options: &str, partner: Implementation) -> Tunnel {
@@ -36,7 +36,8 @@ fn tunnel(options: &str, partner: Implementation) -> Tunnel {
 /// Starts the process that is to go on.
 fn heir(tunnel: &Tunnel, options: &str, stop_at: Option<&str>) -> Daemon {
     let interface = &tunnel.sides[0].interface;
-    let program = us().with_options(options).with_options("--take-over");
+    let named = options.contains("--aead");
+    let program = if named { us_measured() } else { us() }.with_options(options).with_options("--take-over");
     let mut command = tunnel.namespace(0).command(&program.path);
     command.args(program.arguments(interface));
     if let Some(place) = stop_at {
