@@ -3,14 +3,52 @@
 use core_affinity::CoreId;
 use ringfort_aead::{Choice, Selection, SelectionError};
 
-/// Tests and measures on `cpus`, which may name one of them several times.
+/// How far a thread that measures stands back where others serve (`nice`): for as long as they have work, it gets a
+/// tenth of a CPU beside them. The start takes two seconds then, for which nobody waits.
+const STANDS_BACK: libc::c_int = 10;
+
+/// Tests and measures on `cpus`, which may name one of them several times. `serves`: another process serves there
+/// meanwhile, and is not to be held up.
 ///
 /// # Errors
 /// As [`Selection::resolve`].
-pub(super) fn choose(selection: Selection, cpus: &[usize]) -> Result<Choice, SelectionError> {
+pub(super) fn choose(selection: Selection, cpus: &[usize], serves: bool) -> Result<Choice, SelectionError> {
     let mut each = cpus.to_vec();
     each.sort_unstable();
     each.dedup();
-    // One that cannot be moved still measures something, and the worker of that CPU says what is wrong with it.
-    selection.resolve_on(each.len(), &|number| _ = core_affinity::set_for_current(CoreId { id: each[number] }))
+    selection.resolve_on(each.len(), &|number| {
+        // One that cannot be moved still measures something, and the worker of that CPU says what is wrong with it.
+        let _ = core_affinity::set_for_current(CoreId { id: each[number] });
+        if serves {
+            stand_back();
+        }
+    })
+}
+
+/// The calling thread does. Nobody is told of it if that fails: anybody may stand back.
+fn stand_back() {
+    // SAFETY: nice(2) takes a number. On Linux it is about the calling thread.
+    unsafe { libc::nice(STANDS_BACK) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn niceness() -> libc::c_int {
+        // SAFETY: getpriority(2) takes numbers. With 0, this is about the calling thread.
+        unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+    }
+
+    #[test]
+    fn who_stands_back_is_one_thread() {
+        let before = niceness();
+        std::thread::spawn(move || {
+            stand_back();
+            assert_eq!(niceness(), (before + STANDS_BACK).min(19));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(niceness(), before);
+    }
 }
