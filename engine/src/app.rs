@@ -58,7 +58,7 @@ pub fn main(alone: Alone) -> ExitCode {
         return exit(Err(error));
     }
     let inherited = inherited_by(&cli, alone).and_then(|(inherited, alone)| Ok((name_of(inherited, &mut cli)?, alone)));
-    let (inherited, mut alone) = match inherited {
+    let (inherited, alone) = match inherited {
         Ok(inherited) => inherited,
         Err(error) => return exit(Err(error)),
     };
@@ -66,7 +66,8 @@ pub fn main(alone: Alone) -> ExitCode {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
-    inherited.close_others(&mut alone);
+    // SAFETY: the configuration was read, and its file is closed; nothing else was opened.
+    unsafe { inherited.close_others() };
     serve(cli, file, inherited, alone)
 }
 
@@ -83,8 +84,9 @@ pub fn up(mut cli: Serve, target: Target, alone: Alone) -> ExitCode {
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
     match inherited_by(&cli, alone) {
-        Ok((inherited, mut alone)) => {
-            inherited.close_others(&mut alone);
+        Ok((inherited, alone)) => {
+            // SAFETY: as above.
+            unsafe { inherited.close_others() };
             serve(cli, Some(file), inherited, alone)
         }
         Err(error) => exit(Err(error)),

@@ -23,10 +23,10 @@ pub enum WorkerError {
         /// The system's error.
         source: io::Error,
     },
-    /// Since it was set up, the system has begun to forbid what the ring needs.
+    /// The system forbids what the ring needs, though it let it be set up.
     #[error(
-        "cannot {step}: {source}, which it was not at the start; a filter of system calls was put around the gateway \
-         since then (a seccomp or eBPF policy, a security module): have it allow io_uring_enter"
+        "cannot {step}: {source}; a filter of system calls around the gateway (a seccomp profile, an eBPF policy, a \
+         security module) has to allow io_uring_enter"
     )]
     Forbidden {
         /// What was tried.
@@ -157,7 +157,7 @@ mod tests {
         let closed = WorkerError::push(PushError::Enter(EnterError::NotARing)).to_string();
         assert!(closed.contains("the ring's descriptor was closed"), "{closed}");
         let forbidden = WorkerError::enter(EnterError::Forbidden(libc::EPERM)).to_string();
-        assert!(forbidden.contains("forbidden") && forbidden.contains("allow io_uring_enter"), "{forbidden}");
+        assert!(forbidden.contains("forbidden") && forbidden.contains("has to allow io_uring_enter"), "{forbidden}");
     }
 
     #[test]

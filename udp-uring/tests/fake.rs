@@ -251,6 +251,11 @@ fn closing_may_fail_and_is_tried_again() {
             assert!(edge.close(ring).is_err());
             assert!(PLACES.iter().any(|&place| kernel.has_file(place)), "a socket is still there");
         }
+        // Nobody wants what comes meanwhile.
+        rig.kernel.deliver(PLACES[0], Message { name: sockaddr(7), control: Vec::new(), bytes: vec![0x5a; 9] });
+        (0..3).for_each(|_| rig.turn());
+        assert_eq!(rig.came, 0);
+        let Rig { edge, ring, kernel, .. } = &mut rig;
         edge.close(ring).expect("it goes now");
         assert!(PLACES.iter().all(|&place| !kernel.has_file(place)), "no socket is there any more");
         (0..TURNS_MAX).for_each(|_| rig.turn());

@@ -4,7 +4,7 @@
 //! bytes more at most. They are allocated with its first drop, and never grow.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,7 +51,11 @@ struct Table {
     sampled: AtomicU64,
     source: ArcSwapOption<IpAddr>,
     send_error: AtomicI32,
+    /// Of which reasons control has not heard, as it had no room to: a bit for each.
+    untold: AtomicU32,
 }
+
+const _: () = assert!(PEER_REASONS.len() <= u32::BITS as usize);
 
 /// Why datagrams did not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +111,16 @@ impl PeerDrops {
         let before = table.last[place].swap(now.0.max(1), Relaxed);
         let operators =
             matches!(reason, DropReason::SourceNotAllowed | DropReason::NoEndpoint | DropReason::SendFailed);
-        operators && (before == 0 || now.since(Time(before)) >= QUIET)
+        operators
+            && (before == 0
+                || now.since(Time(before)) >= QUIET
+                || table.untold.fetch_and(!(1 << place), Relaxed) & 1 << place != 0)
     }
 
     /// Control has no room to hear of it: it hears of the next drop for this reason.
     pub fn untold(&self, reason: DropReason) {
         if let (Some(place), Some(table)) = (place(reason), self.0.get()) {
-            table.last[place].store(0, Relaxed);
+            table.untold.fetch_or(1 << place, Relaxed);
         }
     }
 

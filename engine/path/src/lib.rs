@@ -216,12 +216,6 @@ impl<W: Watch> DataPath<W> {
         self.counters.drop(reason, n);
     }
 
-    /// Counts `n` datagrams that the owner threw away, and that anybody could have sent.
-    pub fn count_worthless(&mut self, reason: DropReason, n: usize) {
-        self.worthless += n as u64;
-        self.counters.drop(reason, n);
-    }
-
     /// Packets that wait for a session now.
     #[must_use]
     pub fn staged(&self) -> usize {

@@ -16,19 +16,17 @@ pub(super) fn choose(selection: Selection, cpus: &[usize], serves: bool) -> Resu
     let mut each = cpus.to_vec();
     each.sort_unstable();
     each.dedup();
-    selection.resolve_on(each.len(), &|number| {
-        // One that cannot be moved still measures something, and the worker of that CPU says what is wrong with it.
-        let _ = core_affinity::set_for_current(CoreId { id: each[number] });
-        if serves {
-            stand_back();
-        }
-    })
+    selection.resolve_on(each.len(), &|number| settle(each[number], serves))
 }
 
-/// The calling thread does. Nobody is told of it if that fails: anybody may stand back.
-fn stand_back() {
-    // SAFETY: nice(2) takes a number. On Linux it is about the calling thread.
-    unsafe { libc::nice(STANDS_BACK) };
+/// The calling thread measures on this CPU. One that cannot be moved still measures something, and the worker of that
+/// CPU says what is wrong with it. Anybody may stand back.
+fn settle(cpu: usize, serves: bool) {
+    let _ = core_affinity::set_for_current(CoreId { id: cpu });
+    if serves {
+        // SAFETY: nice(2) takes a number. On Linux it is about the calling thread.
+        unsafe { libc::nice(STANDS_BACK) };
+    }
 }
 
 #[cfg(test)]
@@ -41,14 +39,15 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_back_is_one_thread() {
+    fn who_measures_stands_back_where_another_serves_and_only_he_does() {
         let before = niceness();
-        std::thread::spawn(move || {
-            stand_back();
-            assert_eq!(niceness(), (before + STANDS_BACK).min(19));
-        })
-        .join()
-        .unwrap();
+        for (serves, expected) in [(false, before), (true, (before + STANDS_BACK).min(19))] {
+            let settled = std::thread::spawn(move || {
+                settle(0, serves);
+                niceness()
+            });
+            assert_eq!(settled.join().unwrap(), expected, "{serves}");
+        }
         assert_eq!(niceness(), before);
     }
 }

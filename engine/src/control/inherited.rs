@@ -9,8 +9,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::error::DaemonError;
 
-/// Says that one thread runs in this process, and that nobody in it owns a descriptor, except those of [`Inherited`].
-/// There is at most one: what forks, or closes what others may own, takes it.
+/// Says that one thread runs in this process. There is at most one of these, and what forks takes it. Who begins
+/// threads drops it before. At first nobody owns a descriptor either, so [`Inherited`] can have those that were left.
 #[derive(Debug)]
 pub struct Alone(());
 
@@ -18,7 +18,7 @@ impl Alone {
     /// To be called first of all.
     ///
     /// # Safety
-    /// It is so, and nobody else has said so in this process.
+    /// It is so, nobody else has said so in this process, and nobody has opened anything.
     #[must_use]
     pub const unsafe fn assume() -> Self {
         Self(())
@@ -63,8 +63,11 @@ impl Inherited {
 
     /// Closes all others: what a shell or a supervisor forgot to close is not ours to keep open for as long as we live.
     /// To be called once the configuration was read, which may name a descriptor for its key.
-    pub fn close_others(&self, _alone: &mut Alone) {
-        // SAFETY: nobody owns any but these.
+    ///
+    /// # Safety
+    /// Nobody owns any but these.
+    pub unsafe fn close_others(&self) {
+        // SAFETY: the caller answers for it.
         unsafe { close_all_except(&self.kept) };
     }
 }

@@ -4,7 +4,7 @@
 use ring_buffers::{EnterError, Entered, Wait};
 use ringfort_path::{Stage, Watch as _};
 
-use super::naps::NAP;
+use super::naps::Naps;
 use super::stopwatch::thread_time;
 use super::turn::Worker;
 use crate::failure::WorkerError;
@@ -14,11 +14,11 @@ impl Worker {
     /// [`Stopwatch::entered`](super::stopwatch::Stopwatch::entered).
     #[inline]
     pub(super) fn enter(&mut self, wait: Wait) -> Result<(), WorkerError> {
+        self.naps.pause(wait);
         let entered = if self.path.watch().runs() { self.enter_in_steps(wait) } else { self.ring.turn(wait) };
-        match entered.map_err(WorkerError::enter)? {
-            // The kernel says so before it waits for anything.
-            Entered::ShortOfMemory if wait != Wait::No => std::thread::sleep(NAP),
-            _ => {}
+        // The kernel says so before it waits for anything.
+        if entered.map_err(WorkerError::enter)? == Entered::ShortOfMemory {
+            Naps::pause_for_memory(wait);
         }
         Ok(())
     }

@@ -32,7 +32,10 @@ impl Worker {
                 self.path.watch().lap(Stage::Turn);
                 self.on_train(Train { view, stride, endpoint: usable(endpoint), ecn, handed: false });
             }
-            UdpEvent::Dropped(why) => self.path.count_worthless(reason_of(why), 1),
+            UdpEvent::Dropped(why) => {
+                self.naps.note_dropped();
+                self.path.count_drop(reason_of(why), 1);
+            }
             UdpEvent::Late { datagrams } => self.path.count_drop(DropReason::Down, datagrams),
             UdpEvent::ReceiveFailed { family: Family::V4, errno } => {
                 return Err(WorkerError::at("receive on IPv4", errno));

@@ -15,7 +15,7 @@ use udp_uring::{Segmentation, SocketPair, UdpEdge};
 
 use super::claims::Claims;
 use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
-use super::naps::Naps;
+use super::naps::{Naps, Totals};
 use super::operations::RING;
 use super::rest::Rest;
 use super::stopwatch::Stopwatch;
@@ -51,7 +51,7 @@ pub(super) struct Worker {
     pub(super) reaped: Vec<Completion>,
     /// The pieces of the write that is being queued.
     pub(super) pieces: Vec<View>,
-    naps: Naps,
+    pub(super) naps: Naps,
     /// There may be mail or hand-offs.
     pub(super) inbox_waiting: bool,
     /// Sockets that the ring has not let the worker take over so far, or let go of.
@@ -172,8 +172,8 @@ impl Worker {
         // The doorbell's completion may lie behind the data in the completion queue, so the queues themselves are
         // asked.
         self.inbox_waiting |= !self.queues.workers[self.index].is_empty();
-        let disturbed = self.inbox_waiting || !self.reads.is_empty();
-        if self.inbox_waiting {
+        let had_mail = self.inbox_waiting;
+        if had_mail {
             self.read_inbox()?;
             self.submit()?;
         }
@@ -191,10 +191,19 @@ impl Worker {
         self.submit()?;
         debug_assert!(self.path.is_drained(), "what is left would wait as long as the worker sleeps");
         self.look_at_flows();
-        self.naps.note_errors(self.udp.counters().receive_errors, self.tun.counters().read_errors);
-        self.naps.look(&self.path, disturbed);
+        self.naps.look(self.totals(), had_mail);
         self.tell_rest();
         Ok(())
+    }
+
+    fn totals(&self) -> Totals {
+        let tun = self.tun.counters();
+        Totals {
+            received: self.path.counters().udp_receive_datagrams,
+            worthless: self.path.worthless(),
+            read: tun.reads,
+            errors: self.udp.counters().receive_errors + tun.read_errors,
+        }
     }
 
     fn look_at_flows(&mut self) {
@@ -312,7 +321,7 @@ impl Worker {
                 let is_rung = rang.outcome().is_ok();
                 self.doorbell.on_completion(rang);
                 if !is_rung {
-                    self.naps.note_in_vain();
+                    self.naps.note_failed();
                     return Ok(());
                 }
                 // Whoever rang has disarmed the bell, also if what it was for has been read since: reading arms it.

@@ -111,7 +111,11 @@ impl Polling {
                 self.ready = false;
                 Ok(None)
             }
-            Err(e) => Err(e),
+            Err(e) => {
+                // It is tried again when the device is found to be readable once more.
+                self.ready = false;
+                Err(e)
+            }
         }
     }
 }

@@ -172,7 +172,7 @@ impl UdpEdge {
     ///
     /// # Errors
     /// [`RingError::Push`]: the ring takes no cancellation, and nothing has changed. If that [passes], try again.
-    /// [`RingError::Setup`]: the edge is closed then.
+    /// [`RingError::Setup`]: the edge is closed then, or is to be [closed](UdpEdge::close) again.
     ///
     /// [passes]: RingError::passes
     pub fn rebind(&mut self, ring: &mut Ring, sockets: &SocketPair) -> Result<(), RingError> {
@@ -208,8 +208,10 @@ impl UdpEdge {
             port.notice = None;
         }
         for port in self.ports.iter_mut().filter(|port| port.open) {
+            // Whatever comes of it, nothing is received there any more.
+            port.failed = true;
             ring.update_file(port.place, None)?;
-            port.open = false;
+            (port.open, port.failed) = (false, false);
         }
         Ok(())
     }

@@ -36,8 +36,8 @@ fn tunnel(options: &str, partner: Implementation) -> Tunnel {
 /// Starts the process that is to go on.
 fn heir(tunnel: &Tunnel, options: &str, stop_at: Option<&str>) -> Daemon {
     let interface = &tunnel.sides[0].interface;
-    let named = options.contains("--aead");
-    let program = if named { us_measured() } else { us() }.with_options(options).with_options("--take-over");
+    // As an operator restarts it: it measures beside the one that serves.
+    let program = us_measured().with_options(options).with_options("--take-over");
     let mut command = tunnel.namespace(0).command(&program.path);
     command.args(program.arguments(interface));
     if let Some(place) = stop_at {
