@@ -14,7 +14,7 @@ use ringfort_core::peer_drops::SendError;
 use ringfort_core::time::Time;
 use ringfort_path::budget::{budget, line};
 use ringfort_path::tap::{Filter, TapReader};
-use ringfort_path::{Config, DataPath, Order, Outcome, SessionOrder, Train, Transmit, bare};
+use ringfort_path::{Config, Counters, DataPath, Order, Outcome, SessionOrder, Train, Transmit, bare};
 use vnet_packets::Merge;
 
 use crate::remote::Remote;
@@ -65,6 +65,12 @@ pub(crate) struct Reached {
     /// Handshake messages that reached control.
     pub(crate) passed: u64,
     pub(crate) cookies: u64,
+    /// Trains that were handed to another worker.
+    pub(crate) handoffs: u64,
+    /// What control was told.
+    pub(crate) events: u64,
+    /// What somebody who looks on has seen.
+    pub(crate) seen: u64,
 }
 
 pub(crate) struct Gateway {
@@ -257,7 +263,8 @@ impl Gateway {
         assert!(self.expected == self.written, "the TUN got other packets than the peers have sent");
         let accounting = self.path.pool().accounting();
         assert_eq!((accounting.free, accounting.held, accounting.kernel), (accounting.total, 0, 0));
-        Reached { written: self.written.len(), cookies: self.path.counters().cookies_sent, ..self.reached }
+        let &Counters { cookies_sent: cookies, handoffs, .. } = self.path.counters();
+        Reached { written: self.written.len(), cookies, handoffs, ..self.reached }
     }
 
     /// Takes what a step has left; frees slots and resumes it as often as it asks for that.
@@ -290,6 +297,7 @@ impl Gateway {
             }
             self.pieces = pieces;
             while let Some(report) = self.path.poll_event() {
+                self.reached.events += 1;
                 if self.mood.is_full {
                     self.path.refuse(report);
                 }

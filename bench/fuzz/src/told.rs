@@ -130,6 +130,7 @@ impl Gateway {
         let Some((filter, mut reader)) = self.reader.take() else { return };
         let mut bytes = Vec::new();
         while let Some(seen) = TapReader::next(&mut reader, &mut bytes) {
+            self.reached.seen += 1;
             assert!(seen.time <= self.now && bytes.len() == seen.len.min(filter.snap_len));
             assert!(filter.sides[seen.side as usize] && filter.direction.is_none_or(|only| only == seen.direction));
             assert!(!filter.drops_only || seen.dropped.is_some());

@@ -57,7 +57,10 @@ fn refused(mistakes: &Mistakes, parts: &[&[u8]]) {
     let shown = format!("{mistakes} {mistakes:?}");
     for line in parts.iter().flat_map(|bytes| bytes.split(|&byte| byte == b'\n' || byte == b'\r')) {
         let Ok(line) = std::str::from_utf8(line) else { continue };
-        // The names of files are shown, and so is the prefix that is in two peers.
+        // The names of files are shown, those of an Include too, and so is the prefix that is in two peers.
+        if line.trim_start().get(..7).is_some_and(|name| name.eq_ignore_ascii_case("include")) {
+            continue;
+        }
         let value = line.rsplit('=').find(|part| part.len() >= SECRET_LEN && !part.contains(['/', '.']));
         assert!(!value.is_some_and(|value| shown.contains(value.trim())), "{shown}");
     }
