@@ -29,6 +29,7 @@ pub mod noise;
 mod on_demand;
 pub mod outpost;
 pub mod packet;
+mod part;
 pub mod peer_counters;
 pub mod peer_drops;
 pub mod replay;
