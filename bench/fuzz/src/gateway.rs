@@ -17,8 +17,8 @@ use ringfort_path::tap::{Filter, TapReader};
 use ringfort_path::{Config, DataPath, Order, Outcome, SessionOrder, Train, Transmit, bare};
 use vnet_packets::{Merge, Received, Segments, VNET_HDR_LEN, virtio};
 
+use crate::door::Door;
 use crate::remote::Remote;
-use crate::told::Door;
 
 pub(crate) const PEERS: usize = 4;
 const WORKERS: usize = 2;
