@@ -56,6 +56,7 @@ pub mod uapi;
 mod unreachable;
 pub mod user;
 mod watch;
+mod words;
 mod workers;
 
 pub use event_loop::End;
