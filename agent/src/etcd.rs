@@ -15,7 +15,6 @@ use etcd_client::{
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
-use crate::agent::Event;
 use crate::cli::RunArgs;
 use crate::error::AgentError;
 use crate::keys::Keys;
@@ -97,7 +96,7 @@ impl Etcd {
     }
 
     /// Follows etcd until nobody listens. Whatever comes through `restart` ends a connection.
-    pub async fn follow(mut self, events: Sender<Event>, mut restart: Receiver<String>) {
+    pub async fn follow(mut self, events: Sender<impl From<FromEtcd>>, mut restart: Receiver<String>) {
         let mut backoff = BACKOFF_MIN;
         let mut member = 0;
         loop {
@@ -122,7 +121,7 @@ impl Etcd {
     }
 
     /// One connection, from its beginning to its end.
-    async fn connection(&mut self, url: &str, events: &Sender<Event>, is_listed: &mut bool) -> Lost {
+    async fn connection(&mut self, url: &str, events: &Sender<impl From<FromEtcd>>, is_listed: &mut bool) -> Lost {
         let client = match within("connect", Client::connect([url], Some(self.options.clone()))).await {
             Ok(client) => client,
             Err(lost) => return lost,
@@ -176,7 +175,12 @@ async fn keep_alive(client: &Client, lease: i64, ttl: u16) -> Result<(), Lost> {
     }
 }
 
-async fn follow_keys(client: &Client, prefix: &str, events: &Sender<Event>, is_listed: &mut bool) -> Result<(), Lost> {
+async fn follow_keys(
+    client: &Client,
+    prefix: &str,
+    events: &Sender<impl From<FromEtcd>>,
+    is_listed: &mut bool,
+) -> Result<(), Lost> {
     let send = async |event: FromEtcd| events.send(event.into()).await.map_err(|_| Lost::Unheard);
     send(FromEtcd::List).await?;
     let mut kv = client.kv_client().max_decoding_message_size(ANSWER_LEN_MAX);

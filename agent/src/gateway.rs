@@ -10,7 +10,6 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
-use crate::agent::Event;
 use crate::state::{GatewayOp, Had};
 use crate::uapi::{self, News, Peers, socket_path};
 
@@ -44,7 +43,7 @@ pub enum FromGateway {
 }
 
 /// Follows the gateway, whenever it is there, until nobody listens. Whatever comes through `restart` ends a connection.
-pub async fn follow(interface: String, events: Sender<Event>, mut restart: Receiver<io::Error>) {
+pub async fn follow(interface: String, events: Sender<impl From<FromGateway>>, mut restart: Receiver<io::Error>) {
     let mut away_since = Some(Instant::now());
     let mut attempt = 0;
     loop {
@@ -73,7 +72,7 @@ pub async fn follow(interface: String, events: Sender<Event>, mut restart: Recei
 }
 
 /// Until the gateway ends (an error), or nobody listens any more.
-async fn watch(interface: &str, events: &Sender<Event>, was_open: &mut bool) -> io::Result<()> {
+async fn watch(interface: &str, events: &Sender<impl From<FromGateway>>, was_open: &mut bool) -> io::Result<()> {
     let mut news = Lines::ask(interface, "watch=1\n\n").await?;
     *was_open = true;
     if events.send(FromGateway::Opened.into()).await.is_err() {
@@ -100,7 +99,7 @@ async fn watch(interface: &str, events: &Sender<Event>, was_open: &mut bool) -> 
 }
 
 /// Reads all peers. False: nobody listens.
-async fn list(interface: &str, events: &Sender<Event>) -> io::Result<bool> {
+async fn list(interface: &str, events: &Sender<impl From<FromGateway>>) -> io::Result<bool> {
     let mut lines = Lines::ask(interface, "get=1\n\n").await?;
     let (mut peers, mut chunk) = (Peers::default(), Vec::new());
     while peers.errno().is_none() {

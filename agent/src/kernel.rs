@@ -10,11 +10,19 @@ use ringfort_core::allowed_ips::Prefix;
 use route_netlink::{LinkMonitor, LinkNews, Route, RouteFilter, RouteMonitor, RouteSocket, SetupSocket};
 use tokio::sync::mpsc::Sender;
 
-use crate::agent::Event;
 use crate::state::{RouteOps, Routes};
 
 /// Changes of routes in one turn.
 pub const BATCH: usize = SetupSocket::ROUTES_MAX;
+
+/// What the kernel says.
+#[derive(Debug)]
+pub enum FromKernel {
+    /// Something has happened to the interface, perhaps.
+    Link,
+    /// Something has happened to routes, perhaps.
+    Routes,
+}
 
 /// One interface, one table, one protocol.
 pub struct Kernel {
@@ -32,7 +40,7 @@ pub struct Kernel {
 ///
 /// # Errors
 /// The system's.
-pub fn watch_links(interface: String, events: Sender<Event>) -> io::Result<()> {
+pub fn watch_links(interface: String, events: Sender<impl From<FromKernel> + Send + 'static>) -> io::Result<()> {
     let monitor = LinkMonitor::open()?;
     let wait = move || {
         let mut index = 0;
@@ -43,7 +51,7 @@ pub fn watch_links(interface: String, events: Sender<Event>) -> io::Result<()> {
             // One that comes into being has an index that nobody knows yet.
             let before = std::mem::replace(&mut index, find(&interface).unwrap_or(0));
             let has_changed = news != LinkNews::None || before != index;
-            if waited.is_ok() && has_changed && events.blocking_send(Event::Link).is_err() {
+            if waited.is_ok() && has_changed && events.blocking_send(FromKernel::Link.into()).is_err() {
                 return;
             }
         }
@@ -55,14 +63,14 @@ pub fn watch_links(interface: String, events: Sender<Event>) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub fn watch_routes(events: Sender<Event>) -> io::Result<()> {
+pub fn watch_routes(events: Sender<impl From<FromKernel> + Send + 'static>) -> io::Result<()> {
     let monitor = RouteMonitor::open()?;
     let wait = move || {
         loop {
             let mut fds = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
             let waited = poll(&mut fds, PollTimeout::NONE);
             let has_changed = monitor.has_changed().unwrap_or(true);
-            if waited.is_ok() && has_changed && events.blocking_send(Event::Routes).is_err() {
+            if waited.is_ok() && has_changed && events.blocking_send(FromKernel::Routes.into()).is_err() {
                 return;
             }
         }

@@ -1,15 +1,19 @@
 //! See the crate description.
 //!
-//! Some modules import each other in a circle:
+//! Import circle: `app`, `cli`, `commands`, `control`, `doctor`, `last_words`, `metrics`, `panics`, `top`. They are one
+//! program, which is its own client:
 //!
+//! * `cli` names the arguments of each of the `commands`, which get them from it. A command ends by `last_words`, or
+//!   becomes the daemon in `app`, which began it.
+//! * `control` is started with the arguments of `cli`, and `cli` reads them with what `control` and `metrics` know of
+//!   them.
 //! * `control::error` is one type for all that ends the daemon or a command. It names the errors of the parts that
 //!   return it, and says whose fault each is.
 //! * `control::preflight` and `doctor` look at the machine by the same functions. So what a start refuses, and what the
 //!   doctor says of it, cannot differ.
-//! * `cli` names the arguments of each of the `commands`, which get them from it. A command ends by `app`, or becomes
-//!   the daemon there.
-//! * A module in several files, such as `control::logging`, `control::file` and its steward, has the types that its
-//!   files pass to each other, and imports what they do.
+//! * `control` fills `metrics`, and tells `panics` which socket to remove. Both know such a place from
+//!   `control::server`.
+//! * `doctor`, `last_words` and `top` ask a daemon as any command does, by `control::ask`.
 
 pub mod app;
 pub mod capture;

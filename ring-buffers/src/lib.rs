@@ -19,8 +19,9 @@
 //! Each claim is for a line of the [`Budget`]. What a line has reserved nobody else can take, however many slots they
 //! hold for however long; what is not reserved goes to whoever comes first.
 //!
-//! The modules behind these types import each other in a circle, as a slot moves in one: a pool makes views, a view
-//! recycles itself into its pool, and the ring owns operations that hold views and give them back.
+//! Import circle: `accounts`, `arena`, `completion`, `doorbell`, `group`, `kernel`, `ops`, `pool`, `ring`, `view`. A
+//! slot moves in one: a pool makes views, a view recycles itself into its pool, and the ring owns operations that hold
+//! views and give them back. If a view ends on another core, its arena rings the doorbell, which the ring waits for.
 //!
 //! # Operations
 //!

@@ -1,18 +1,15 @@
 //! A TUN interface with several queues (Linux `Documentation/networking/tuntap.rst`, `include/uapi/linux/if_tun.h`).
 
-use std::ffi::c_int;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use vnet_packets::virtio::VNET_HDR_LEN;
-
+use crate::driver::{
+    attach, has_several_queues, interface_of, more_queues, open_clone_device, require_features, set_attached,
+    set_header, validate_name,
+};
 pub use crate::error::TunError;
-use crate::given::{has_several_queues, interface_of, more_queues, set_attached};
 pub use crate::ioctl::QUEUES_MAX;
-use crate::ioctl::{CLONE_DEVICE, checked, request_for};
 use crate::link::Link;
 pub use crate::offloads::{Offloads, negotiate};
 use crate::settings::Given;
@@ -159,100 +156,9 @@ fn detached_queues(name: &str, count: usize) -> Result<Vec<OwnedFd>, TunError> {
     Ok(queues)
 }
 
-/// The kernel's `dev_valid_name`, and no `%`: the kernel would read it as a pattern and choose a name of its own,
-/// while the operator's tools look for the one that was given.
-pub(crate) fn validate_name(name: &str) -> Result<(), TunError> {
-    let reason = if name.is_empty() {
-        "it is empty"
-    } else if name.len() >= libc::IFNAMSIZ {
-        "it has more than 15 bytes"
-    } else if name == "." || name == ".." {
-        "it would be a directory"
-    } else if name.bytes().any(|b| b == b'/' || b == b':') {
-        "it has a slash or a colon"
-    } else if name.contains('%') {
-        "it has a percent sign"
-    } else if name.bytes().any(|b| b.is_ascii_whitespace() || b == 0x0b || b == 0) {
-        "it has white space or a zero byte"
-    } else {
-        return Ok(());
-    };
-    Err(TunError::Name { name: name.to_owned(), reason })
-}
-
-pub(crate) fn open_clone_device() -> Result<OwnedFd, TunError> {
-    // std adds O_CLOEXEC.
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(CLONE_DEVICE)
-        .map(OwnedFd::from)
-        .map_err(|e| match e.raw_os_error() {
-            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTDIR) => TunError::NoDriver(e),
-            Some(libc::EACCES | libc::EPERM) => TunError::DevicePermission(e),
-            _ => TunError::at("open /dev/net/tun", e),
-        })
-}
-
-pub(crate) fn require_features(queue: &OwnedFd) -> Result<(), TunError> {
-    let mut features: libc::c_uint = 0;
-    // SAFETY: TUNGETFEATURES stores one unsigned int at the address, which is that of a live one.
-    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETFEATURES, &raw mut features) };
-    checked(result).map_err(|e| TunError::at("read the TUN driver's features (TUNGETFEATURES)", e))?;
-    for (flag, name) in [
-        (libc::IFF_VNET_HDR, "virtio-net headers (IFF_VNET_HDR)"),
-        (libc::IFF_MULTI_QUEUE, "multiple queues (IFF_MULTI_QUEUE)"),
-    ] {
-        if features & flag.cast_unsigned() == 0 {
-            return Err(TunError::Missing(name));
-        }
-    }
-    Ok(())
-}
-
-/// Makes the device (with `IFF_TUN_EXCL` among the flags), or adds a queue to it (without).
-pub(crate) fn attach(queue: &OwnedFd, name: &str, flags: c_int) -> Result<(), TunError> {
-    let exclusive = flags & libc::IFF_TUN_EXCL;
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | flags;
-    let mut request = request_for(name);
-    request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    // SAFETY: TUNSETIFF reads and writes one ifreq at the address, which is that of a live one.
-    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    checked(result).map_err(|e| match e.raw_os_error() {
-        Some(libc::EBUSY) if exclusive != 0 => TunError::Taken(name.to_owned()),
-        _ if exclusive != 0 => TunError::at("create the TUN interface (TUNSETIFF)", e),
-        _ => TunError::at("add a queue to the TUN interface (TUNSETIFF)", e),
-    })
-}
-
-/// Makes room for [`VNET_HDR_LEN`] bytes before each packet, in little-endian order on every machine.
-pub(crate) fn set_header(queue: &OwnedFd) -> Result<(), TunError> {
-    let len = VNET_HDR_LEN as c_int;
-    // SAFETY: TUNSETVNETHDRSZ reads one int at the address, which is that of a live one.
-    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) };
-    checked(result).map_err(|e| TunError::at("set the virtio-net header's size (TUNSETVNETHDRSZ)", e))?;
-    let yes: c_int = 1;
-    // SAFETY: TUNSETVNETLE reads one int at the address, which is that of a live one.
-    let result = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETVNETLE, &raw const yes) };
-    checked(result).map_err(|e| TunError::at("set the virtio-net header's byte order (TUNSETVNETLE)", e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_the_kernel_would_refuse_or_change() {
-        for name in
-            ["", ".", "..", "a/b", "a:1", "wg 0", "wg\t0", "wg\n", "wg\u{b}0", "wg\0", "wg%d", "sixteen-bytes-ab"]
-        {
-            assert!(matches!(validate_name(name), Err(TunError::Name { .. })), "{name:?}");
-        }
-        for name in ["w", "wg0", "fifteen-bytes-a", "...", "wg_é"] {
-            validate_name(name).unwrap_or_else(|e| panic!("{e}"));
-        }
-    }
 
     #[test]
     fn errors_name_step_and_remedy() {

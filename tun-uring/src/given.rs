@@ -9,11 +9,15 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use route_netlink::{LinkKind, LinkSocket, TunInfo};
+use route_netlink::TunInfo;
 
-use crate::device::{MTU_DEFAULT, Tun, attach, open_clone_device, require_features, set_header, validate_name};
+use crate::device::{MTU_DEFAULT, Tun};
+use crate::driver::{
+    attach, info_of, interface_of, more_queues, open_clone_device, require_features, set_header, unusable,
+    validate_name,
+};
 use crate::error::{TunError, Unusable};
-use crate::ioctl::{QUEUES_MAX, checked, empty_request, name_in};
+use crate::ioctl::{QUEUES_MAX, checked};
 use crate::link::Link;
 use crate::offloads::{Offloads, negotiate};
 use crate::queue;
@@ -66,24 +70,6 @@ impl Tun {
     }
 }
 
-/// The name of the interface of which `queue` is a queue.
-///
-/// # Errors
-/// [`TunError::Unusable`] if it is none.
-pub fn interface_of(queue: &OwnedFd) -> Result<String, TunError> {
-    let request = queue::interface(queue.as_fd()).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBADFD) => unusable("", Unusable::Unattached),
-        _ => unusable("", Unusable::NotTun),
-    })?;
-    let name = name_in(&request);
-    // SAFETY: TUNGETIFF has just stored the flags in this member; any bits are a short in any case.
-    let flags = unsafe { request.ifr_ifru.ifru_flags };
-    if c_int::from(flags) & libc::IFF_DETACH_QUEUE != 0 {
-        return Err(unusable(&name, Unusable::Detached));
-    }
-    Ok(name)
-}
-
 /// Makes the interface what we need, with `first` as its only queue so far.
 fn set_up(first: OwnedFd, name: &str, queues: usize, wanted: Offloads) -> Result<Tun, TunError> {
     // Also after our own TUNSETIFF: it leaves the flags alone if somebody else came first.
@@ -123,55 +109,8 @@ impl Link {
     }
 }
 
-/// Whether the interface `name` is one of the TUN driver's that goes with its last queue.
-///
-/// # Errors
-/// [`TunError`] if the kernel does not say.
-pub fn goes_with_its_queues(name: &str) -> Result<bool, TunError> {
-    Ok(info_of(name)?.is_some_and(|info| !info.persistent))
-}
-
-/// Has the driver give packets to this queue, or not. What waits in one that is detached is lost.
-///
-/// # Errors
-/// The system's: it is so already.
-pub fn set_attached(queue: &impl AsFd, attached: bool) -> io::Result<()> {
-    let flags = if attached { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
-    let mut request = empty_request();
-    request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    // SAFETY: TUNSETQUEUE reads one ifreq at the address, which is that of a live one.
-    checked(unsafe { libc::ioctl(queue.as_fd().as_raw_fd(), libc::TUNSETQUEUE, &raw const request) })
-}
-
-/// Whether the interface `name` can have more than one queue.
-pub(crate) fn has_several_queues(name: &str) -> Result<bool, TunError> {
-    Ok(info_of(name)?.is_some_and(|info| info.multi_queue))
-}
-
-pub(crate) fn more_queues(name: &str, count: usize) -> Result<Vec<OwnedFd>, TunError> {
-    let one_more = |_| {
-        let queue = open_clone_device()?;
-        attach(&queue, name, libc::IFF_MULTI_QUEUE)?;
-        Ok(queue)
-    };
-    (0..count).map(one_more).collect()
-}
-
-fn unusable(name: &str, why: Unusable) -> TunError {
-    TunError::Unusable { name: name.to_owned(), why }
-}
-
 fn multi_queue(info: TunInfo) -> c_int {
     if info.multi_queue { libc::IFF_MULTI_QUEUE } else { 0 }
-}
-
-/// What the TUN driver says of the interface of this name; `None` if it is none of its own.
-fn info_of(name: &str) -> Result<Option<TunInfo>, TunError> {
-    let kind = LinkSocket::open().and_then(|socket| socket.kind(name));
-    match kind.map_err(|error| TunError::at("ask what the interface is (netlink)", error))? {
-        Some(LinkKind::Tun(info)) => Ok(Some(info)),
-        Some(LinkKind::Other) | None => Ok(None),
-    }
 }
 
 /// Whether packets look as we need them.

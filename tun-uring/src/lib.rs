@@ -41,6 +41,7 @@
 //! ```
 
 pub mod device;
+mod driver;
 mod edge;
 mod error;
 mod given;
@@ -53,12 +54,12 @@ mod settings;
 mod steering;
 
 pub use device::{Offloads, Tun, TunError};
+pub use driver::{goes_with_its_queues, interface_of, set_attached};
 pub use edge::{
     EdgeConfig, EdgeCounters, PIECES_MAX, READ_BUFFER_LEN, TunEdge, TunEvent, WriteError, WriteFailed, WriteRefusal,
     WriteRefused,
 };
 pub use error::Unusable;
-pub use given::{goes_with_its_queues, interface_of, set_attached};
 pub use link::Link;
 pub use queue::{interface_name, namespace};
 pub use self_test::{SelfTest, self_test};

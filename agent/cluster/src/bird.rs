@@ -6,7 +6,8 @@ use std::fs;
 
 use ringfort_testbed::{Daemon, Namespace, janitor};
 
-use crate::harness::{Cluster, Node, OWN_PREFIXES, eventually, program};
+use crate::harness::{Cluster, Node, OWN_PREFIXES, eventually};
+use crate::programs::program;
 use crate::ways;
 
 /// What runs until it is dropped.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ringfort_testbed::{Daemon, Namespace, janitor};
 
-use crate::harness::program;
+use crate::programs::program;
 
 /// All of them, in the namespace of the router.
 pub struct Etcd {

@@ -9,14 +9,14 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use etcd_client::Client;
 use nix::sys::signal::Signal;
-use ringfort_testbed::daemon::{Program, find_in_path, peers_directory};
+use ringfort_testbed::daemon::Program;
 use ringfort_testbed::netns::join;
 use ringfort_testbed::tunnel::{MTU, PORT};
 use ringfort_testbed::{Daemon, KeyPair, Namespace, janitor, ping, uapi};
@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::etcd::{Etcd, client_port};
+use crate::programs::built;
 
 /// How long anything may take that is bound to happen: a busy machine may not run a process for seconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,24 +49,9 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Duration {
     start.elapsed()
 }
 
-/// A program that `scripts/install-test-peers` has installed.
-pub fn program(name: &str) -> PathBuf {
-    find_in_path(Path::new(name), &peers_directory().join("bin"))
-        .unwrap_or_else(|| panic!("there is no {name}: scripts/install-test-peers installs it"))
-}
-
 /// By which other nodes see that one is there.
 pub fn own_prefix(node: usize) -> String {
     format!("10.99.0.{}/32", node + 1)
-}
-
-/// A program of ours, as it was built: beside this one, or, if that is a test, in the directory above.
-fn built(name: &str) -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let places = this.ancestors().skip(1).take(2).map(|directory| directory.join(name));
-    places.into_iter().find(|path| path.exists()).unwrap_or_else(|| {
-        panic!("there is no {name} beside {}: build it with `cargo build -p {name}`", this.display())
-    })
 }
 
 /// The agent.

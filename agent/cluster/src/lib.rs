@@ -10,6 +10,7 @@ pub mod bird;
 pub mod demo;
 pub mod etcd;
 pub mod harness;
+mod programs;
 pub mod traffic;
 mod ways;
 

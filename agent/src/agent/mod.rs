@@ -19,7 +19,7 @@ use crate::control::{Request, Totals};
 use crate::error::AgentError;
 use crate::etcd::{Etcd, FromEtcd};
 use crate::gateway::{self, FromGateway};
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, FromKernel, Kernel};
 use crate::keys::Keys;
 use crate::state::{ClaimOp, GatewayOp, Rules, State};
 use crate::uapi::News;
@@ -36,10 +36,8 @@ pub enum Event {
     Gateway(FromGateway),
     /// In etcd.
     Etcd(FromEtcd),
-    /// With the interface, perhaps.
-    Link,
-    /// With routes to other nodes, perhaps.
-    Routes,
+    /// In the kernel.
+    Kernel(FromKernel),
     /// The gateway has answered to changes that were made of the connection of this number: what it has done, and
     /// whether it answered to all.
     Set(u64, Vec<(Vec<GatewayOp>, bool)>, io::Result<()>),
@@ -60,6 +58,18 @@ impl From<FromGateway> for Event {
 impl From<FromEtcd> for Event {
     fn from(event: FromEtcd) -> Self {
         Self::Etcd(event)
+    }
+}
+
+impl From<FromKernel> for Event {
+    fn from(event: FromKernel) -> Self {
+        Self::Kernel(event)
+    }
+}
+
+impl From<Asked> for Event {
+    fn from(asked: Asked) -> Self {
+        Self::Asked(asked)
     }
 }
 
@@ -189,11 +199,11 @@ impl Agent {
         match event {
             Event::Gateway(event) => self.take_gateway(event),
             Event::Etcd(event) => self.take_etcd(event),
-            Event::Link => {
+            Event::Kernel(FromKernel::Link) => {
                 self.read_routes();
                 self.miss_gateway();
             }
-            Event::Routes => self.find_nodes(),
+            Event::Kernel(FromKernel::Routes) => self.find_nodes(),
             Event::Recovered(connection, result) => self.take_recovery(connection, result),
             Event::Set(connection, done, result) => {
                 // Another gateway may have been asked, and its peers are read in any case.

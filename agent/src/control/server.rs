@@ -14,7 +14,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::{Request, Status, socket_path};
-use crate::agent::Event;
 use crate::error::AgentError;
 
 /// The longest request, in bytes.
@@ -67,7 +66,7 @@ impl Server {
     }
 
     /// Answers whoever connects, for ever. `left` is how many peers are still ours.
-    pub async fn serve(&self, events: Sender<Event>, left: watch::Receiver<usize>) {
+    pub async fn serve(&self, events: Sender<impl From<Asked> + Send + 'static>, left: watch::Receiver<usize>) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(answer(stream, events.clone(), left.clone()))),
@@ -85,7 +84,11 @@ impl Drop for Server {
 }
 
 /// A client that does not read its answer has only itself to blame: nobody waits for it.
-async fn answer(mut stream: UnixStream, events: Sender<Event>, mut left: watch::Receiver<usize>) -> Option<()> {
+async fn answer(
+    mut stream: UnixStream,
+    events: Sender<impl From<Asked>>,
+    mut left: watch::Receiver<usize>,
+) -> Option<()> {
     let mut word = Vec::new();
     let request = loop {
         let mut piece = [0; WORD_LEN_MAX];
@@ -109,9 +112,9 @@ async fn answer(mut stream: UnixStream, events: Sender<Event>, mut left: watch::
     }
 }
 
-async fn tell(stream: &mut UnixStream, events: &Sender<Event>, request: Request) -> Option<()> {
+async fn tell(stream: &mut UnixStream, events: &Sender<impl From<Asked>>, request: Request) -> Option<()> {
     let (answer, status) = oneshot::channel();
-    events.send(Event::Asked(Asked { request, answer })).await.ok()?;
+    events.send(Asked { request, answer }.into()).await.ok()?;
     let mut line = serde_json::to_vec(&status.await.ok()?).ok()?;
     line.push(b'\n');
     timeout(PATIENCE, stream.write_all(&line)).await.ok()?.ok()

@@ -1,12 +1,11 @@
 //! What the gateway tells, and what it has to do.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ringfort_config::key_text::named;
 use ringfort_core::crypto::PublicKey;
 
-use super::peer::Actual;
+use super::peer::{Actual, Heard};
 use super::{Change, GatewayOp, State};
 use crate::value::Settings;
 
@@ -17,25 +16,6 @@ pub struct Had {
     pub peer: PublicKey,
     /// Its settings; the endpoint is where it was heard of last.
     pub settings: Settings,
-}
-
-/// What the gateway says of a peer's session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// Whom.
-    pub peer: PublicKey,
-    /// The peer is new at the gateway.
-    pub is_added: bool,
-    /// There is one.
-    pub has_session: bool,
-    /// A handshake was completed since the gateway last spoke of the peer.
-    pub is_confirmed: bool,
-    /// When the session was confirmed, as far as is known, in milliseconds since the Unix epoch.
-    pub confirmed_ms: i64,
-    /// Where the peer is.
-    pub endpoint: Option<SocketAddr>,
-    /// The address at which it knows us.
-    pub source: Option<IpAddr>,
 }
 
 impl State {

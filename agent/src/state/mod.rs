@@ -40,8 +40,8 @@ use crate::keys::Keys;
 use others::Others;
 use peer::{Claim, Counted, Peer};
 
-pub use gateway::{Had, Heard};
-pub use peer::{Change, ClaimOp, GatewayOp};
+pub use gateway::Had;
+pub use peer::{Change, ClaimOp, GatewayOp, Heard};
 pub use routes::{RouteOps, Routes};
 
 /// What was decided by whoever runs the agent.

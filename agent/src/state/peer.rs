@@ -5,12 +5,31 @@ use std::sync::Arc;
 
 use ringfort_core::crypto::PublicKey;
 
-use super::{Context, Heard};
+use super::Context;
 use crate::value::{Owner, Settings};
 
 /// A session that was confirmed this much later than another one's claim is newer, although the clocks of two nodes may
 /// differ by a second, as handshakes demand anyway. A peer asks for a session every 5 s at most.
 const CLOCKS_MS: i64 = 1_000;
+
+/// What the gateway says of a peer's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Whom.
+    pub peer: PublicKey,
+    /// The peer is new at the gateway.
+    pub is_added: bool,
+    /// There is one.
+    pub has_session: bool,
+    /// A handshake was completed since the gateway last spoke of the peer.
+    pub is_confirmed: bool,
+    /// When the session was confirmed, as far as is known, in milliseconds since the Unix epoch.
+    pub confirmed_ms: i64,
+    /// Where the peer is.
+    pub endpoint: Option<SocketAddr>,
+    /// The address at which it knows us.
+    pub source: Option<IpAddr>,
+}
 
 /// One entry of the map.
 #[derive(Debug, Default)]

@@ -17,9 +17,9 @@ use ringfort_path::tap::{Filter, TapReader};
 use ringfort_path::{Config, Counters, DataPath, Order, Outcome, SessionOrder, Train, Transmit, bare};
 use vnet_packets::Merge;
 
+use crate::door::Door;
+use crate::oracle::plain;
 use crate::remote::Remote;
-use crate::told::Door;
-use crate::written::plain;
 
 pub(crate) const PEERS: usize = 4;
 const WORKERS: usize = 2;

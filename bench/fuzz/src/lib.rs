@@ -15,6 +15,7 @@
 //! that no smaller file does. `README.md` says how far the corpora reach, and how long the search was.
 
 mod aead;
+mod door;
 mod gateway;
 mod input;
 pub mod mutate;

@@ -136,3 +136,14 @@ mod tests {
         }
     }
 }
+
+/// A packet without what merging may change: the identification, which means nothing under DF, and the checksum over
+/// it.
+pub(crate) fn plain(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet.len() >= 20 && packet[0] >> 4 == 4 {
+        packet[4..6].fill(0);
+        packet[10..12].fill(0);
+    }
+    packet
+}

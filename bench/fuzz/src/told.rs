@@ -4,51 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfort_core::cookie::{CookieChecker, CookieGenerator};
-use ringfort_core::crypto::{PrivateKey, PublicKey};
-use ringfort_core::device::{Action, Device};
-use ringfort_core::gate::Gate;
 use ringfort_core::ids::PeerId;
-use ringfort_core::time::Time;
 use ringfort_core::whereabouts::Whereabouts;
 use ringfort_core::wire::{Message, classify};
 use ringfort_path::tap::{CAPACITY_MIN, Direction, Filter, Side, TapReader, tap};
 use ringfort_path::{Order, Transmit};
 
+use crate::door::Door;
 use crate::gateway::{Gateway, PEERS, endpoint};
-use crate::rng::Repeatable;
 
 /// The longest handshake message that has macs.
 const MESSAGE_LEN: usize = 148;
-
-/// What handshake messages are asked, and a stranger who knows the gateway's public key.
-pub(crate) struct Door {
-    gate: Arc<Gate>,
-    checker: CookieChecker,
-    stranger: CookieGenerator,
-    is_closed: bool,
-}
-
-impl Door {
-    fn new(gateway: &Gateway) -> Self {
-        let key = PrivateKey::new([7; 32]);
-        let public: PublicKey = key.public_key();
-        let mut device = Device::new(1);
-        device.set_private_key(gateway.now, Some(key));
-        device.link_up(gateway.now);
-        // There is a secret of cookies since then. The load is over.
-        let earlier = Time(gateway.now.as_nanos() - Duration::from_secs(60).as_nanos() as u64);
-        device.note_load(earlier, &mut Repeatable::new(11));
-        let gates = std::iter::from_fn(|| device.poll_action());
-        let gates = gates.filter_map(|action| if let Action::Gate(gate) = action { gate } else { None });
-        Self {
-            gate: gates.last().expect("a device with a key has a gate"),
-            checker: CookieChecker::new(&public),
-            stranger: CookieGenerator::new(&public),
-            is_closed: false,
-        }
-    }
-}
 
 impl Gateway {
     /// Handshake messages are asked from now on, or not; there is load, or the last load ends by itself.
@@ -74,7 +40,7 @@ impl Gateway {
     }
 
     fn take_door(&mut self) -> Door {
-        self.door.take().unwrap_or_else(|| Door::new(self))
+        self.door.take().unwrap_or_else(|| Door::new(self.now))
     }
 
     /// Nothing reaches control, while there is a gate, from who does not know the public key.

@@ -4,6 +4,7 @@ use ring_buffers::View;
 use vnet_packets::{Received, Segments, VNET_HDR_LEN, virtio};
 
 use crate::gateway::Gateway;
+use crate::oracle::plain;
 
 impl Gateway {
     pub(crate) fn write(&mut self, pieces: &mut Vec<View>, answers: bool) {
@@ -41,15 +42,4 @@ impl Gateway {
             }
         }
     }
-}
-
-/// A packet without what merging may change: the identification, which means nothing under DF, and the checksum over
-/// it.
-pub(crate) fn plain(packet: &[u8]) -> Vec<u8> {
-    let mut packet = packet.to_vec();
-    if packet.len() >= 20 && packet[0] >> 4 == 4 {
-        packet[4..6].fill(0);
-        packet[10..12].fill(0);
-    }
-    packet
 }

@@ -12,9 +12,10 @@ use ringfort_traffic::{Endpoint, Load, Outcome, Placement, Size, probe, udp};
 use super::http::{self, Page};
 use super::iperf;
 use super::matrix::{Kind, Settings};
-use super::measured::{Measured, throughput};
+use super::measured::Measured;
 use super::rrul;
-use super::setup::{SetUp, Spent, samples};
+use crate::series;
+use crate::setup::{SetUp, Spent, samples};
 
 /// The percentiles of a transaction that are figures.
 const OF_TRANSACTIONS: [(&str, f64); 4] = [("p50", 50.0), ("p99", 99.0), ("p99_9", 99.9), ("max", 100.0)];
@@ -54,7 +55,7 @@ fn bulk(
     let outcome = tcp::run(&bulk, from, to, progress)?;
     let mut measured = Measured { memory: samples(sampler)?, ..Measured::default() };
     measured.note("throughput", outcome.megabits_per_s);
-    measured.series.push(throughput("throughput", "throughput", &outcome, settings.warm_up.as_secs_f64()));
+    measured.series.push(series::throughput("throughput", "throughput", &outcome, settings.warm_up.as_secs_f64()));
     if let Some(spent) = set_up.spent_since(before.as_ref())? {
         // Both from the first byte to the last, the ramp-up included.
         measured.note_cpu_per_gigabyte(&spent, progress.load(Ordering::Relaxed) as f64);

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use ringfort_traffic::Percentiles;
-use ringfort_traffic::tcp::BulkOutcome;
 
-use super::setup::{SetUp, Spent};
-use crate::results::model::{MemorySample, Series, Unit};
+use crate::results::model::{MemorySample, Series};
+use crate::setup::{SetUp, Spent};
 
 /// What a measurement gives.
 #[derive(Clone, Debug, Default)]
@@ -60,16 +59,6 @@ impl Measured {
         self.note("cpu_per_transaction_sender", spent.cpu_s[0] / transactions * 1e9);
         self.note("cpu_per_transaction_receiver", spent.cpu_s[1] / transactions * 1e9);
     }
-}
-
-/// Interval by interval; the first begins `begin_s` after the traffic.
-pub fn throughput(name: &str, title: &str, outcome: &BulkOutcome, begin_s: f64) -> Series {
-    let point = |(number, &bytes): (usize, &u64)| {
-        let at_s = begin_s + (number as f64 + 0.5) * outcome.interval_s;
-        ((at_s * 1e3).round() / 1e3, (bytes as f64 * 8.0 / 1e6 / outcome.interval_s).round())
-    };
-    let points = outcome.interval_bytes.iter().enumerate().map(point).collect();
-    Series { name: name.to_owned(), title: title.to_owned(), unit: Unit::MegabitsPerSecond, points }
 }
 
 /// Those that so many packets can tell: a hundredth of a hundred packets is one.

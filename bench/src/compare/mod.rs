@@ -1,7 +1,6 @@
 //! The same measurements over several implementations, taking turns, so what else the machine does falls on all of
 //! them alike. Every measurement has namespaces and gateways of its own, which have done nothing else.
 
-pub mod contenders;
 pub mod http;
 mod iperf;
 mod matrix;
@@ -10,7 +9,6 @@ mod measured;
 mod progress;
 mod resume;
 pub mod rrul;
-pub mod setup;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,13 +19,13 @@ use ringfort_testbed::{Context, Error, Result};
 use crate::results::model::{self, Plan, Results, Run};
 use crate::results::stamp::Stamp;
 use crate::results::{self, now, summary};
-use crate::text::Scale;
+use crate::scale::Scale;
+use crate::setup::contenders::{Choice, Contender};
+use crate::setup::{Conditions, SetUp};
 use crate::{busy, interrupt, peers, report};
-use contenders::{Choice, Contender};
 use matrix::{Kind, Settings, Step};
 use measured::Measured;
 use progress::Progress;
-use setup::{Conditions, SetUp};
 
 /// What a person may choose.
 #[derive(Args, Debug)]

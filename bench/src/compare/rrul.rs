@@ -3,13 +3,13 @@
 use std::sync::atomic::AtomicU64;
 
 use ringfort_testbed::Result;
-use ringfort_traffic::rrul::{self, Probed, Rrul, RrulOutcome};
+use ringfort_traffic::rrul::{self, Rrul, RrulOutcome};
 use ringfort_traffic::{Answers, Placement};
 
 use super::matrix::{Kind, QUIET, RRUL_PROBES_PPS, Settings};
-use super::measured::{Measured, throughput};
-use super::setup::{SetUp, samples};
-use crate::results::model::{Series, Unit};
+use super::measured::Measured;
+use crate::series;
+use crate::setup::{SetUp, samples};
 use crate::traffic::bulk::percent_lost;
 
 /// Measures.
@@ -28,7 +28,7 @@ pub fn run(set_up: &SetUp, settings: &Settings, progress: &AtomicU64) -> Result<
     let before = set_up.usages()?;
     let sampler = set_up.sample_memory();
     let outcome = rrul::run(&rrul, set_up.end(0), set_up.end(1), progress)?;
-    let mut measured = Measured { memory: samples(sampler)?, series: series(&outcome), ..Measured::default() };
+    let mut measured = Measured { memory: samples(sampler)?, series: series::of(&outcome), ..Measured::default() };
     note(&mut measured, &outcome);
     if let Some(spent) = set_up.spent_since(before.as_ref())? {
         measured.note_cpu_per_gigabyte(&spent, outcome.bytes_all as f64);
@@ -60,21 +60,4 @@ fn note_answers(measured: &mut Measured, prefix: &str, answers: &Answers, percen
     // Probes without any answer have no curve either.
     measured.latency_ns.clear();
     measured.note_times(answers.times_ns.as_ref(), &names);
-}
-
-/// How round trips and both directions of TCP went on.
-pub fn series(outcome: &RrulOutcome) -> Vec<Series> {
-    let times = |name: &str, title: &str, probed: &Probed| Series {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        unit: Unit::Nanoseconds,
-        points: probed.over_time.iter().map(|&(at_s, ns)| ((at_s * 1e3).round() / 1e3, ns as f64)).collect(),
-    };
-    let begin_s = outcome.measured_from_s;
-    vec![
-        times("udp", "round trips of UDP", &outcome.udp),
-        times("ping", "round trips of ICMP echo", &outcome.icmp),
-        throughput("throughput_forth", "TCP, there", &outcome.forth, begin_s),
-        throughput("throughput_back", "TCP, back", &outcome.back, begin_s),
-    ]
 }

@@ -19,10 +19,10 @@ use ringfort_testbed::{Context, Daemon, Error, Family, Result, uapi};
 use ringfort_traffic::Endpoint;
 use ringfort_traffic::tcp::{self, Bulk};
 
-use crate::compare::contenders::{Contender, Means};
 use crate::results::files::{self, FLOODS, Findings, Floods, check_writable_file};
 use crate::results::now;
 use crate::results::stats::Spread;
+use crate::setup::contenders::{Contender, Means};
 use crate::text::{grouped, table};
 use crate::{Gateway, interrupt};
 use attack::{Aim, Attack, Tally};

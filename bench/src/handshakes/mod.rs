@@ -29,11 +29,11 @@ use ringfort_traffic::Percentiles;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::contenders::Contender;
-use crate::compare::setup::{Conditions, SetUp};
 use crate::results::files::{self, HANDSHAKES, check_writable};
+use crate::setup::contenders::Contender;
+use crate::setup::device::{Device, sentence};
+use crate::setup::{Conditions, SetUp};
 use crate::text::{grouped, mebibytes, table};
-use crate::traffic::device::{Device, sentence};
 use crate::traffic::numbers;
 use bystander::RoundTrips;
 use gateway::{Cost, Moment};

@@ -9,8 +9,9 @@ use ringfort_testbed::{Result, janitor};
 
 use super::address::AddressWatch;
 use super::flow::{Clock, Flow, Outage};
-use super::machine::{Machine, Pair, Place};
+use super::machine::{Machine, Pair};
 use super::network::{Network, OUTER_ADDRESS};
+use super::place::Place;
 use super::ssh::Ssh;
 use super::{POLL, wait};
 

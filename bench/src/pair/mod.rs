@@ -7,6 +7,7 @@ mod events;
 mod flow;
 mod machine;
 mod network;
+mod place;
 mod roles;
 mod show;
 mod ssh;
@@ -23,8 +24,9 @@ use crate::Gateway;
 use clients::{Client, Kind};
 use events::Stage;
 use flow::Clock;
-use machine::{Machine, Pair, Place};
+use machine::{Machine, Pair};
 use network::Network;
+use place::Place;
 use ssh::Ssh;
 
 /// How long anything may take that is bound to happen.
@@ -77,7 +79,7 @@ pub fn run(options: &Options) -> Result<()> {
     let machines = [0, 1].map(|number| Machine::new(number, &program, &network, &place));
     let [first, second] = machines;
     let machines = [first?, second?];
-    let ssh = Ssh::set_up(&place, &machines)?;
+    let ssh = Ssh::set_up(&place, machines.each_ref().map(Machine::interface))?;
     if !ssh.is_there() {
         eprintln!("there is no sshd: endpoints are copied without a network (scripts/install-test-peers unpacks one)");
     }

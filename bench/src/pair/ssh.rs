@@ -11,8 +11,8 @@ use ringfort_testbed::daemon::{find_in_path, peers_directory};
 use ringfort_testbed::janitor::Job;
 use ringfort_testbed::{Context, Namespace, Result};
 
-use super::machine::{Machine, Place, Process};
 use super::network::addresses;
+use super::place::{Place, Process};
 
 /// Where Debian's `sshd` has its empty directory.
 const EMPTY_DIRECTORY: &str = "/run/sshd";
@@ -25,17 +25,17 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// Looks for the programs, and makes keys and configurations for both machines.
+    /// Looks for the programs, and makes keys and configurations for both machines, whose tunnels have these names.
     ///
     /// # Errors
     /// The system's.
-    pub fn set_up(place: &Place, machines: &[Machine; 2]) -> Result<Self> {
+    pub fn set_up(place: &Place, interfaces: [&str; 2]) -> Result<Self> {
         let of_peers = peers_directory().join("bin");
         let find = |name: &str| find_in_path(Path::new(name), &of_peers);
         let sshd = find("sshd").filter(|_| find("ssh").is_some() && find("ssh-keygen").is_some());
         if sshd.is_none() {
             for number in 0..2 {
-                write_copy(place, number, machines[1 - number].interface())?;
+                write_copy(place, number, interfaces[1 - number])?;
             }
             return Ok(Self { sshd, empty: None });
         }
@@ -51,8 +51,8 @@ impl Ssh {
         // A container may have a locked root, and a machine without the package has no user for sshd.
         write(&place.path.join("passwd"), "root:x:0:0:root:/root:/bin/sh\nsshd:x:999:65534::/run/sshd:/bin/false\n")?;
         write(&place.path.join("shadow"), "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n")?;
-        for (number, machine) in machines.iter().enumerate() {
-            let (script, interface) = (place.script(number), machine.interface());
+        for (number, interface) in interfaces.into_iter().enumerate() {
+            let script = place.script(number);
             let directory = script.with_file_name("");
             let keys = format!("restrict,command=\"{} serve {interface}\" {client}", script.display());
             write(&directory.join("authorized_keys"), &keys)?;

@@ -7,13 +7,14 @@
 
 use ringfort_testbed::{Error, Result};
 
+use super::cautions::cautions;
 use crate::results::Results;
-use crate::results::cautions::cautions;
 use crate::results::model::{Better, Contender, Figure, Verdict};
 use crate::results::stats::{self, Spread};
 use crate::results::summary::values;
+use crate::scale::Scale;
 use crate::table::{Table, table};
-use crate::text::{Scale, ratio};
+use crate::text::ratio;
 
 /// A figure in both files.
 #[derive(Clone, Debug)]

@@ -3,11 +3,11 @@
 
 use ringfort_testbed::Result;
 
+use super::cautions::cautions;
 use super::other::Other;
 use super::plots::escape;
 use super::{pictures, sections, sheet};
 use crate::results::Results;
-use crate::results::cautions::cautions;
 use crate::results::model::Kind;
 
 const STYLE: &str = include_str!("style.css");

@@ -1,5 +1,6 @@
 //! What people look at: tables in a terminal, a page with plots, and the comparison of two files.
 
+mod cautions;
 mod csv;
 pub mod diff;
 mod elements;
@@ -20,7 +21,8 @@ use ringfort_testbed::{Context, Error, Result};
 use serde::Deserialize;
 
 use crate::results::model::Stage;
-use crate::results::{self, Results, schema};
+use crate::results::{self, Results};
+use crate::schema;
 use crate::text::show;
 use other::Any;
 

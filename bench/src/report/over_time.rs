@@ -6,7 +6,7 @@ use super::elements::figure;
 use super::plots::{self, Axis, Curve};
 use crate::results::Results;
 use crate::results::model::{Run, Series, Test};
-use crate::text::Scale;
+use crate::scale::Scale;
 
 /// A plot for each series of a test, with a line for each contender: its last run, since a median of runs has no time.
 ///

@@ -11,12 +11,13 @@ use super::other::{Other, size_name};
 use super::plots::{self, Axis, Bar, Curve, escape};
 use super::sheet::{Pivot, cell, clocks};
 use super::soak;
-use crate::compare::rrul::series;
 use crate::handshakes;
 use crate::results::files::{Carried, Floods, Rfc2544, Sized};
 use crate::results::model::{Series, Unit};
 use crate::results::stats::Spread;
-use crate::text::{Scale, grouped};
+use crate::scale::Scale;
+use crate::series;
+use crate::text::grouped;
 use crate::traffic::bulk::named;
 use crate::traffic::numbers::way;
 
@@ -237,7 +238,7 @@ fn connections(outcome: &BulkOutcome) -> Result<String> {
 
 /// Round trips and throughput over time, and the percentiles of round trips.
 fn under_load(outcome: &RrulOutcome) -> Result<String> {
-    let all = series(outcome);
+    let all = series::of(outcome);
     let description = "Probes begin before the load. The figures of all of it are in the table.";
     let plot = |title: &str, unit: Unit, label: &dyn Fn(f64) -> String| {
         let chosen: Vec<_> = all.iter().filter(|series| series.unit == unit && !series.points.is_empty()).collect();

@@ -12,7 +12,8 @@ use crate::results::Results;
 use crate::results::model::{Better, Contender, Figure, Run, Stage, Summary, Test, Unit, Verdict};
 use crate::results::stamp::{Interface, Stamp};
 use crate::results::stats::Spread;
-use crate::text::{Scale, duration, grouped};
+use crate::scale::Scale;
+use crate::text::{duration, grouped};
 
 /// What this is, and where and when it was measured.
 pub fn head(results: &Results, title: &str) -> String {

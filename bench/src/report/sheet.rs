@@ -6,9 +6,10 @@ use super::other::{Datum, Other};
 use crate::busy;
 use crate::results::files::{Carried, File};
 use crate::results::model::Unit;
+use crate::scale::Scale;
 use crate::soak::drift;
 use crate::table::{Table, table};
-use crate::text::{Scale, duration, grouped, ratio};
+use crate::text::{duration, grouped, ratio};
 
 /// Subjects and figures, each in the order of their first.
 pub struct Pivot<'a> {

@@ -5,8 +5,8 @@ use ringfort_testbed::Result;
 use super::elements::figure;
 use super::plots::{self, Axis, Curve, escape};
 use crate::results::model::Unit;
+use crate::scale::Scale;
 use crate::soak::{Soak, Turn, drift, extent};
-use crate::text::Scale;
 
 /// A figure of a turn.
 type Read = fn(&Turn) -> Option<f64>;

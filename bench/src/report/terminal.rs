@@ -1,10 +1,11 @@
 //! Tables in a terminal.
 
+use super::cautions::cautions;
 use crate::results::Results;
-use crate::results::cautions::cautions;
 use crate::results::model::{Better, Figure, Ratio, Summary, Test, Verdict};
+use crate::scale::Scale;
 use crate::table::{Table, table};
-use crate::text::{Scale, ratio};
+use crate::text::ratio;
 
 /// Figures beside each other; a file and its page have all of them.
 const COLUMNS_MAX: usize = 6;

@@ -1,9 +1,7 @@
 //! The results of a session: what is in the file, and what may be said about it.
 
-pub mod cautions;
 pub mod files;
 pub mod model;
-pub mod schema;
 pub mod stamp;
 pub mod stats;
 pub mod summary;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::turn::Turn;
 use crate::results::model::Unit;
-use crate::text::Scale;
+use crate::scale::Scale;
 
 /// Chance exceeds this in less than one of a hundred cases, on both sides of the normal distribution.
 const Z_MIN: f64 = 2.576;

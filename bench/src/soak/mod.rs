@@ -21,8 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::results::files::{self, File, SOAK, check_writable_file};
+use crate::setup::device::{self, Device};
 use crate::text::{duration, show};
-use crate::traffic::device::{self, Device};
 use crate::{busy, interrupt};
 use drift::Drift;
 pub use place::{FarEnd, Place};

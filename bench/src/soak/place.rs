@@ -10,10 +10,10 @@ use ringfort_traffic::hosts::Generator;
 use ringfort_traffic::rrul::{self, Rrul, RrulOutcome};
 use ringfort_traffic::{Load, Outcome, udp};
 
-use crate::compare::setup::SetUp;
 use crate::interrupt;
 use crate::results::files::Gateways;
-use crate::traffic::gateways::Before;
+use crate::setup::SetUp;
+use crate::setup::gateways::Before;
 
 /// A reflector may need that long to notice that its generator has gone.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(10);

@@ -14,9 +14,9 @@ use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::udp::{self, Stream};
 use ringfort_testbed::{Family, Result, Tunnel};
 
-use crate::compare::contenders::{Contender, Means};
 use crate::results::files::{self, STAGES, Stages, check_writable_file};
 use crate::results::model::{Side, Stage};
+use crate::setup::contenders::{Contender, Means};
 use crate::text::{grouped, megabits, table};
 use crate::{Gateway, stage};
 use times::Times;

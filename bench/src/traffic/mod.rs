@@ -2,8 +2,6 @@
 //! gateway can carry ([`rfc2544`]). The same between two hosts, through anything ([`generator`] and [`reflector`]).
 
 pub mod bulk;
-pub mod device;
-pub mod gateways;
 pub mod generator;
 pub mod numbers;
 mod progress;

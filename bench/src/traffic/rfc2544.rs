@@ -12,12 +12,12 @@ use ringfort_traffic::rfc2544::{Ask, LATENCY_PERCENTS, measure};
 use ringfort_traffic::search::{Found, SearchPlan};
 use ringfort_traffic::{Load, Outcome, Size, udp};
 
-use super::device::{self, Device};
 use super::numbers::{nanoseconds, pps, size};
 use super::progress::Progress;
 use super::resume;
 use super::shape::{Inner, Shape, parse_size};
 use crate::results::files::{self, Rfc2544, Sized, TRAFFIC, check_writable};
+use crate::setup::device::{self, Device};
 use crate::text::{duration, grouped, table};
 use crate::{busy, results};
 

@@ -8,13 +8,13 @@ use ringfort_testbed::Result;
 use ringfort_traffic::load::RATE_PPS_MAX;
 use ringfort_traffic::{Load, Outcome, Size, Traffic, udp};
 
-use super::device::{self, Device};
-use super::gateways::Before;
 use super::numbers::{percentiles, pps, size, way};
 use super::progress::Progress;
 use super::shape::{Inner, Shape, parse_size};
 use crate::busy;
 use crate::results::files::{self, Gateways, TRAFFIC, check_writable};
+use crate::setup::device::{self, Device};
+use crate::setup::gateways::Before;
 use crate::text::{grouped, megabits, table};
 
 /// What a person may choose.

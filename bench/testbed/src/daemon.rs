@@ -1,7 +1,6 @@
 //! Gateways under test: which program, how it is started, and how it ends.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread::{panicking, sleep};
@@ -11,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::process::status_field;
+pub use crate::programs::{find_in_path, peers_directory};
 use crate::{Context, Error, Namespace, Result, janitor, kernel, uapi};
 
 /// How long a gateway may take to answer on its socket, and to end after SIGTERM.
@@ -115,31 +115,6 @@ impl Program {
         words.push(interface.to_owned());
         words
     }
-}
-
-/// The program of this name in `first`, or else in `PATH`. A path with a slash is only checked.
-pub fn find_in_path(name: &Path, first: &Path) -> Option<PathBuf> {
-    let is_program = |path: &PathBuf| {
-        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    if name.components().count() > 1 {
-        return Some(name.to_owned()).filter(is_program);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::iter::once(first.to_owned()).chain(std::env::split_paths(&path));
-    // Of a user who became root without root's PATH, too.
-    let directories = directories.chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
-    directories.map(|directory| directory.join(name)).find(is_program)
-}
-
-/// Where `ringfort-bench fetch-peers` installs: `$RINGFORT_PEERS`, or `ringfort/peers` in the user's cache.
-pub fn peers_directory() -> PathBuf {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("RINGFORT_PEERS").unwrap_or_else(|| {
-        let cache = variable("XDG_CACHE_HOME")
-            .unwrap_or_else(|| variable("HOME").unwrap_or_else(|| PathBuf::from("/root")).join(".cache"));
-        cache.join("ringfort/peers")
-    })
 }
 
 /// A gateway that runs in the foreground in a namespace. Dropping it ends it.

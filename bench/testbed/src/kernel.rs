@@ -6,8 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::command::run_with_input;
-use crate::daemon::find_in_path;
-use crate::tunnel::PORT;
+use crate::netns::PORT;
+use crate::programs::find_in_path;
 use crate::{Error, Key, KeyPair, Namespace, Result, janitor};
 
 /// A peer in the configuration of an interface.

@@ -31,6 +31,7 @@ pub mod netns;
 pub mod payload;
 pub mod ping;
 pub mod process;
+mod programs;
 pub mod scratch;
 pub mod tcp;
 pub mod tunnel;

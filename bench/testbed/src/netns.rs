@@ -16,6 +16,9 @@ use crate::{Context, Error, Result, janitor};
 /// The name of the outer interface in each namespace of a [`Wire`].
 pub const VETH: &str = "veth0";
 
+/// The UDP port of every gateway.
+pub const PORT: u16 = 51_820;
+
 /// How long the kernel may take for what it does from work queues of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(2);

@@ -6,11 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::daemon::Program;
+pub use crate::netns::PORT;
 use crate::netns::{inner_v4, inner_v6, outer_v4, outer_v6};
 use crate::{Daemon, Error, Implementation, Key, KeyPair, Namespace, Result, Wire, janitor, kernel, ping, uapi};
-
-/// The UDP port of every gateway.
-pub const PORT: u16 = 51_820;
 
 /// How long a port may stay with a process that was killed, and when to ask again.
 const PORT_PATIENCE: Duration = Duration::from_secs(20);

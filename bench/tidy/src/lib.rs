@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allowed;
+mod modules;
 mod prose;
 mod rules;
 mod rust;

@@ -137,7 +137,7 @@ fn char_len(rest: &str) -> usize {
     }
 }
 
-fn is_word(c: char) -> bool {
+pub fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 

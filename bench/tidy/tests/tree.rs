@@ -40,6 +40,7 @@ tidy! {
     files_are_short: "file length",
     modules_lie_in_one_place: "module style",
     imports_are_in_one_order: "imports",
+    modules_do_not_use_each_other_in_a_circle: "circles",
     words_are_plain: "plain words",
     sentences_are_short: "sentence length",
     tests_that_are_named_are_there: "named tests",

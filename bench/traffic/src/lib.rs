@@ -29,6 +29,7 @@
 //! wrong.
 
 pub mod back_to_back;
+mod clocks;
 mod crew;
 pub mod hosts;
 pub mod latency;
@@ -54,7 +55,7 @@ pub mod tcp;
 pub mod transactions;
 pub mod udp;
 
-pub use hosts::Clocks;
+pub use clocks::Clocks;
 pub use latency::{Histogram, Percentiles};
 pub use load::{Cpus, Direction, Endpoint, Imix, Load, Placement, Size};
 pub use outcome::{Interval, Leg, Outcome, Route, Traffic};

@@ -13,8 +13,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::handover::part::parts;
 use crate::marks;
+use crate::part::parts;
 pub use crate::peer_counters::{PeerCounters, Sizes, Traffic, WorkerCounters};
 use crate::time::Time;
 

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::constants::{COOKIE_SECRET_MAX_AGE, COOKIE_SECRET_RETIREMENT};
 use crate::crypto::{KEY_LEN, Key, MacKey, PublicKey, hash, mac, xaead_open, xaead_seal};
 use crate::drops;
-use crate::handover::part::{Malformed, Part, Reader, Sink, parts};
+use crate::part::{Malformed, Part, Reader, Sink, parts};
 use crate::time::Time;
 use crate::wire::{CookieReply, MAC_LEN, MACS_LEN, TAG_LEN, TYPE_COOKIE_REPLY};
 

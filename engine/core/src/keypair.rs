@@ -12,7 +12,7 @@ use crate::constants::{
 };
 pub use crate::crypto::Key;
 use crate::drops::DropReason;
-use crate::handover::Received;
+use crate::part::parts;
 use crate::replay::{Replay, ReplayWindow};
 use crate::time::Time;
 
@@ -161,6 +161,20 @@ impl<K> std::fmt::Debug for SendSession<K> {
             .finish_non_exhaustive()
     }
 }
+
+/// How far the receiving half of a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    pub(crate) window: ReplayWindow,
+    /// Messages that were accepted.
+    pub(crate) accepted: u64,
+    /// Control knows that the peer has the key.
+    pub(crate) confirmed: bool,
+    /// Control knows that the session wants to be replaced.
+    pub(crate) rekey_asked: bool,
+}
+
+parts!(Received { window, accepted, confirmed, rekey_asked });
 
 /// The receiving half, owned by the worker that its index names.
 pub struct ReceiveSession<K> {

@@ -3,6 +3,9 @@
 //! Nothing here opens a file descriptor, reads a clock or draws randomness: time, the wall clock and the random source
 //! are arguments, and what the caller must do comes back as values. So every test can be exact, and a simulator can run
 //! hours of protocol in a second.
+//!
+//! Import circle: `device`, `handover`. A handover holds the whole state of a device. Only the device can take that
+//! from its own fields and put it back, and only the handover knows what else travels with it, and in which bytes.
 
 #![forbid(unsafe_code)]
 
@@ -29,6 +32,7 @@ pub mod noise;
 mod on_demand;
 pub mod outpost;
 pub mod packet;
+mod part;
 pub mod peer_counters;
 pub mod peer_drops;
 pub mod replay;

@@ -1,7 +1,7 @@
 //! The window that lets each counter of a session through once (RFC 6479).
 
 use crate::constants::REJECT_AFTER_MESSAGES;
-use crate::handover::part::{Malformed, Part, Reader, Sink};
+use crate::part::{Malformed, Part, Reader, Sink};
 
 /// How far below the highest counter seen a counter may lie and still be new. One word of the ring is being filled
 /// while the others hold the past, so it is that much less than the ring. The ring is as large as the kernel's.

@@ -1,6 +1,6 @@
 //! How the sessions of one peer are numbered.
 
-use crate::handover::part::{Malformed, Part, Reader, Sink};
+use crate::part::{Malformed, Part, Reader, Sink};
 
 /// The place of a session among those of one peer, in the order of their initiations: when ours was made, or when
 /// theirs was answered. The first is 1.

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::handover::part::{Malformed, Part, Reader, Sink};
 use crate::ids::PeerId;
+use crate::part::{Malformed, Part, Reader, Sink};
 use crate::time::Time;
 
 /// What a peer can wait for, in the order in which it is served when, after a suspension, all of it is overdue: old

@@ -17,8 +17,8 @@
 //! The owner gives one [`DataPath`] to each worker. Workers share a [`PeerCell`] per peer, the nodes of the routes, and
 //! what is known of tunnels inside tunnels.
 //!
-//! The modules import each other in a circle, as all of them are one value. A step of a walk is a part of the `impl` of
-//! [`DataPath`], in a file of its own. What a step keeps from packet to packet is a field of it.
+//! All of it is one value. A step of a walk is a part of the `impl` of [`DataPath`], in a file of its own. What a step
+//! keeps from packet to packet is a field of it.
 //!
 //! The walk of a packet allocates nothing. Orders may, and so may what is rare: a peer that has moved, a super-packet
 //! that the kernel refused. A step that finds no slot says so ([`Outcome::NoSlot`]); the owner frees some and resumes
@@ -67,7 +67,7 @@ use ringfort_core::whereabouts::Whereabouts;
 use ringfort_core::wire::DATA_HEADER_LEN;
 use vnet_packets::Merge;
 
-use inbound::{LONE_MAX, Lone, Merging, Screen, Told};
+use inbound::{Lone, Merging, Screen, Told};
 use losses::UnroutedReports;
 use outbound::{Arrivals, Gathered, Heads, Stalled};
 use outputs::Outputs;
@@ -83,6 +83,18 @@ pub type Receiver = cell::Receiver<OpenKey, SealKey>;
 
 /// Bytes of the longest train that one send can carry: the largest UDP payload over IPv4 (65,535 − 20 − 8).
 pub const TRAIN_BYTES_MAX: usize = 65_507;
+
+/// Datagrams of the longest train that one receive brings. The kernel merges 64, but since 6.9 it passes on trains of
+/// 128 that were sent as such on this machine (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`).
+const DATAGRAMS_MAX: usize = 128;
+
+/// Messages that may wait for each other: about as many as there are slots to receive into.
+const LONE_MAX: usize = 32;
+
+/// Longest headers of a segment: those of a flow in a tunnel. Outside IPv4 with all options and UDP (60 + 8), Geneve
+/// with all options and Ethernet (260 + 14), inside IPv6, and TCP with all options (40 + 60): 442 bytes. A multiple of
+/// a line of the cache.
+const HEADERS_MAX: usize = 448;
 
 /// Peers that a worker may begin to wait for before it looks whether their sessions have come meanwhile.
 const ENTERED_MAX: usize = 256;

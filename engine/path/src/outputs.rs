@@ -11,8 +11,7 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 
 use crate::budget::SLOTS;
-use crate::inbound::{DATAGRAMS_MAX, LONE_MAX};
-use crate::{DataPath, Receiver, Watch};
+use crate::{DATAGRAMS_MAX, DataPath, LONE_MAX, Receiver, Watch};
 
 /// DSCP AF41 and no ECN for handshakes, so they get through where data is queued: what the kernel's WireGuard sends
 /// (`HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`).

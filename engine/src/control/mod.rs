@@ -10,6 +10,19 @@
 //!
 //! `inherited` and `acquire` have the descriptors and the interface that are there already. `endpoints` keeps where
 //! peers were for the next process.
+//!
+//! Import circle: `ask`, `background`, `config`, `data_plane`, `error`, `file`, `handover`, `inherited`, `jobs`,
+//! `listing`, `logging`, `names`, `preflight`, `runner`, `server`, `signals`, `sockets`, `sources`, `uapi`, `watch`.
+//! The program is server and client of one protocol, and what fails in either has one type:
+//!
+//! * `error` is all that ends the daemon or a command, and says whose fault it is. It names the errors of `file`,
+//!   `preflight` and `uapi`, which return it, as do most of the others.
+//! * `uapi` reads requests, among them those of a process that takes over, in the words of `handover` and `server`.
+//!   `server` reads them with it, and keeps what is unfinished of `jobs`, `listing` and `watch`. Their answers are
+//!   written in its words.
+//! * `handover` and `ask` are the other end of a `server`, and find it where that has put its socket.
+//! * `file` has its commands run by `runner` and its names resolved by `names`. They begin with nothing that was
+//!   `inherited`, and `runner` writes the file as `file` does.
 
 mod acquire;
 mod alarm;
@@ -56,6 +69,7 @@ pub mod uapi;
 mod unreachable;
 pub mod user;
 mod watch;
+mod words;
 mod workers;
 
 pub use event_loop::End;

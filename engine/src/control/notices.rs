@@ -12,7 +12,7 @@ use ringfort_core::peer_drops::SendError;
 use ringfort_core::suite::Suite;
 
 use super::key_text;
-use super::peers::words;
+use super::words;
 
 /// Writes what the device has noticed of a peer. `name` is what the operator calls it.
 pub fn log(public_key: &PublicKey, name: Option<&str>, notice: Notice) {

@@ -1,18 +1,7 @@
 //! A worker that reads nothing for a while, so another process can go on where it is.
 
-use super::turn::Worker;
+use super::turn::{Rest, Worker};
 use crate::queues::Rested;
-
-/// Whether a worker reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// It does.
-    No,
-    /// It does not, and control asks whether anything is under way, in this round.
-    Asked(u32),
-    /// It does not, and control knows.
-    Told,
-}
 
 impl Worker {
     /// Reads nothing more from socket and TUN. What was read is dealt with, and what leaves still leaves.

@@ -17,7 +17,6 @@ use super::claims::Claims;
 use super::edges::{EDGE_DOORBELL, PLACES, tun_edge, udp_edge};
 use super::naps::{Naps, Totals};
 use super::operations::RING;
-use super::rest::Rest;
 use super::stopwatch::Stopwatch;
 use super::{StartError, WorkerConfig, WorkerStats};
 use crate::clock::boot_time;
@@ -26,6 +25,17 @@ use crate::queues::Queues;
 
 /// Completions dealt with in one turn, so sends are submitted while more comes in.
 pub(super) const BATCH: usize = 256;
+
+/// Whether a worker reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It does.
+    No,
+    /// It does not, and control asks whether anything is under way, in this round.
+    Asked(u32),
+    /// It does not, and control knows.
+    Told,
+}
 
 /// Everything that one thread of the data plane owns: a data path, and what connects it with the kernel and with the
 /// other threads. No decision about a packet is made here.

@@ -1,11 +1,21 @@
 //! The hash of a flow: the same for both directions, and the same as the program's.
 
-use super::program::{BUCKET_MASK, FRAGMENT_HEADER, FRAGMENT_HEADER_LEN, OFFSET_V4, OFFSET_V6};
-
 /// An odd constant without a pattern (2^64 divided by the golden ratio): a multiplication with it spreads each bit
 /// upwards.
 pub(super) const SPREAD: u32 = 0x9e37_79b1;
 pub(super) const STIR: u32 = 15;
+
+/// The offset of an IPv4 fragment, without the flags. The fragment header of IPv6 has it in the upper bits.
+pub(super) const OFFSET_V4: u16 = 0x1fff;
+pub(super) const OFFSET_V6: u16 = 0xfff8;
+/// The next header value of IPv6's fragment header, and the length of that.
+pub(super) const FRAGMENT_HEADER: u8 = 44;
+const FRAGMENT_HEADER_LEN: usize = 8;
+
+/// How many buckets there are, a power of two.
+pub(super) const BUCKETS: usize = 1024;
+/// The bits of a hash that say the bucket. In a note those above are of the datagram's key.
+pub(super) const BUCKET_MASK: u32 = BUCKETS as u32 - 1;
 
 /// What nobody outside knows of the hash.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,20 +9,11 @@ use std::os::fd::RawFd;
 
 use ebpf_array::{Instruction, code, op};
 
-use super::hash::{SPREAD, STIR, Seed};
-use super::table::{Bucket, ENTRY_LEN, NOTES, NOTES_COUNT, PACKET_COST, PLACE, SENT};
+use super::hash::{BUCKET_MASK, FRAGMENT_HEADER, OFFSET_V4, OFFSET_V6, SPREAD, STIR, Seed};
+use super::table::{ENTRY_LEN, NOTES, NOTES_COUNT, PACKET_COST, PLACE, SENT};
 
 /// Any fragment of an IPv4 datagram: more to come, or an offset.
 const FRAGMENT: u16 = 0x3fff;
-/// The offset alone. The fragment header of IPv6 has it in the upper bits.
-pub(super) const OFFSET_V4: u16 = 0x1fff;
-pub(super) const OFFSET_V6: u16 = 0xfff8;
-/// The next header value of IPv6's fragment header, and the length of that.
-pub(super) const FRAGMENT_HEADER: u8 = 44;
-pub(super) const FRAGMENT_HEADER_LEN: usize = 8;
-
-/// The bits of a bucket in a note; those above are of the datagram's key.
-pub(super) const BUCKET_MASK: u32 = Bucket::COUNT as u32 - 1;
 
 /// Registers: what loads return, one that they do not preserve, the packet as loads want it, and ours, which they
 /// preserve.

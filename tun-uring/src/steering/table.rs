@@ -36,7 +36,7 @@ pub struct Bucket(u16);
 
 impl Bucket {
     /// How many there are: ten for each queue even where there are a hundred queues, so these are loaded evenly.
-    pub const COUNT: usize = 1024;
+    pub const COUNT: usize = hash::BUCKETS;
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {

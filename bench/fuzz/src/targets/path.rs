@@ -313,7 +313,7 @@ mod tests {
         assert!(reached("handshake").passed == 1 && reached("asked-at-the-door").passed == 1);
         assert!(reached("cookie").cookies > 0 && reached("key-comes-late").written > 0);
         assert!(reached("for-another-worker").handoffs == 1 && reached("looked-at").seen > 6);
-        // A message under a session that is over is told of, and what comes while another gateway serves is not passed on.
+        // A message under a session that is over is told of. What comes while another gateway serves is not passed on.
         assert!(reached("recovered").events > 0 && reached("stands-by").written == 6);
     }
 }

@@ -5,6 +5,9 @@
 //!         network faults, happenings    │   nothing is wrong │ nothing is lost,     │ nobody sends,
 //!                                       │                    │ late or out of order │ nothing is held
 //! ```
+//!
+//! Import circle: `aimed`, `draw`. A scenario is drawn in one pass over the seed. The aimed ones are a part of it, and
+//! draw their sites and talks as the others do.
 
 mod aimed;
 mod cut;

@@ -2,6 +2,7 @@
 
 use crate::{Problem, Tree};
 
+mod circles;
 mod imports;
 mod prose;
 mod sizes;
@@ -50,6 +51,11 @@ pub const RULES: &[Rule] = &[
         name: "imports",
         reason: "one order shows at once what a file takes from where, and rustfmt sorts within a group only",
         check: imports::order,
+    },
+    Rule {
+        name: "circles",
+        reason: "modules that use each other can only be understood, tested and moved together",
+        check: circles::circles,
     },
     Rule {
         name: "plain words",

@@ -1,20 +1,16 @@
-//! The end that directs: what it asks of the reflector, and its own half of each load.
+//! The end that directs: its connection to a reflector, and what it asks of it.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ringfort_testbed::{Context, Error, Result};
 use serde_json::Value;
 
-use crate::hosts::clocks::{Estimate, Probe};
-use crate::hosts::job::Job;
+use crate::clocks::{Estimate, Probe};
 use crate::hosts::messages::{ANSWER_LEN_MAX, Answer, PROTOCOL, Request, VERSION};
 use crate::hosts::wire::Line;
 use crate::hosts::{HELLO_PATIENCE, PATIENCE};
-use crate::rrul::{Rrul, RrulOutcome};
-use crate::tcp::{Bulk, BulkOutcome};
-use crate::{Load, Outcome, sys};
+use crate::sys;
 
 /// A connection to a reflector, and the two addresses between which it measures.
 #[derive(Debug)]
@@ -59,50 +55,6 @@ impl Generator {
     #[must_use]
     pub const fn host(&self) -> &Value {
         &self.host
-    }
-
-    /// Carries a load, as [`udp::run`](crate::udp::run) does on one host. `progress` counts what arrives on this host.
-    ///
-    /// Before it, learning datagrams are sent until one is answered: the way must be open in both directions. Both
-    /// directions of a load begin within one round trip of the control connection.
-    ///
-    /// # Errors
-    /// The load is not within the limits of either host, or sockets or rings cannot be made. Nothing gets through in
-    /// five seconds, the reflector fails, or the kernel refuses every packet.
-    pub fn udp(&mut self, load: &Load, progress: &AtomicU64) -> Result<Outcome> {
-        let done = Job { udp: Some(load), ..Job::default() }.run(self, progress)?;
-        done.udp.ok_or_else(out_of_turn)
-    }
-
-    /// Transfers to the reflector, as [`tcp::run`](crate::tcp::run) does on one host. The ramp-up counts from when the
-    /// reflector begins, one way of the control connection before the generator does.
-    ///
-    /// # Errors
-    /// The bulk is not within its limits, a connection cannot be made or breaks, nothing moves for 20 seconds, or a
-    /// byte arrives that was not sent.
-    pub fn tcp(&mut self, bulk: &Bulk) -> Result<BulkOutcome> {
-        let done = Job { tcp: Some(bulk), ..Job::default() }.run(self, &AtomicU64::new(0))?;
-        done.tcp.ok_or_else(out_of_turn)
-    }
-
-    /// Loads both directions with TCP and times probes meanwhile, as [`rrul::run`](crate::rrul::run) does on one host.
-    /// Probes go to the reflector and back, so one clock times them.
-    ///
-    /// # Errors
-    /// As [`Generator::udp`] and [`Generator::tcp`].
-    pub fn rrul(&mut self, rrul: &Rrul) -> Result<RrulOutcome> {
-        let done = Job { rrul: Some(rrul), ..Job::default() }.run(self, &AtomicU64::new(0))?;
-        done.rrul.ok_or_else(out_of_turn)
-    }
-
-    /// The same, with datagrams at once.
-    ///
-    /// # Errors
-    /// As [`Generator::udp`] and [`Generator::tcp`].
-    pub fn mixed(&mut self, rrul: &Rrul, load: &Load) -> Result<(RrulOutcome, Outcome)> {
-        let job = Job { udp: Some(load), rrul: Some(rrul), ..Job::default() };
-        let done = job.run(self, &AtomicU64::new(0))?;
-        done.rrul.zip(done.udp).ok_or_else(out_of_turn)
     }
 
     /// The reflector waits, too. If it has failed, it has said why.

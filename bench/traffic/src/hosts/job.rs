@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use ringfort_testbed::{Context, Error, Result};
 
+use crate::clocks::Estimate;
 use crate::crew::Crew;
 use crate::hosts::PATIENCE;
-use crate::hosts::clocks::Estimate;
 use crate::hosts::generator::{Generator, out_of_turn};
 use crate::hosts::half::{Bare, Host};
 use crate::hosts::learning::learn;
@@ -52,6 +52,52 @@ struct Said {
     measured_ns: Range<u64>,
     /// When probes began, and what came of them.
     trips: Option<(u64, [Trips; 2])>,
+}
+
+impl Generator {
+    /// Carries a load, as [`udp::run`](crate::udp::run) does on one host. `progress` counts what arrives on this host.
+    ///
+    /// Before it, learning datagrams are sent until one is answered: the way must be open in both directions. Both
+    /// directions of a load begin within one round trip of the control connection.
+    ///
+    /// # Errors
+    /// The load is not within the limits of either host, or sockets or rings cannot be made. Nothing gets through in
+    /// five seconds, the reflector fails, or the kernel refuses every packet.
+    pub fn udp(&mut self, load: &Load, progress: &AtomicU64) -> Result<Outcome> {
+        let done = Job { udp: Some(load), ..Job::default() }.run(self, progress)?;
+        done.udp.ok_or_else(out_of_turn)
+    }
+
+    /// Transfers to the reflector, as [`tcp::run`](crate::tcp::run) does on one host. The ramp-up counts from when the
+    /// reflector begins, one way of the control connection before the generator does.
+    ///
+    /// # Errors
+    /// The bulk is not within its limits, a connection cannot be made or breaks, nothing moves for 20 seconds, or a
+    /// byte arrives that was not sent.
+    pub fn tcp(&mut self, bulk: &Bulk) -> Result<BulkOutcome> {
+        let done = Job { tcp: Some(bulk), ..Job::default() }.run(self, &AtomicU64::new(0))?;
+        done.tcp.ok_or_else(out_of_turn)
+    }
+
+    /// Loads both directions with TCP and times probes meanwhile, as [`rrul::run`](crate::rrul::run) does on one host.
+    /// Probes go to the reflector and back, so one clock times them.
+    ///
+    /// # Errors
+    /// As [`Generator::udp`] and [`Generator::tcp`].
+    pub fn rrul(&mut self, rrul: &Rrul) -> Result<RrulOutcome> {
+        let done = Job { rrul: Some(rrul), ..Job::default() }.run(self, &AtomicU64::new(0))?;
+        done.rrul.ok_or_else(out_of_turn)
+    }
+
+    /// The same, with datagrams at once.
+    ///
+    /// # Errors
+    /// As [`Generator::udp`] and [`Generator::tcp`].
+    pub fn mixed(&mut self, rrul: &Rrul, load: &Load) -> Result<(RrulOutcome, Outcome)> {
+        let job = Job { udp: Some(load), rrul: Some(rrul), ..Job::default() };
+        let done = job.run(self, &AtomicU64::new(0))?;
+        done.rrul.zip(done.udp).ok_or_else(out_of_turn)
+    }
 }
 
 impl Job<'_> {

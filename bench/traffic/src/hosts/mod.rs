@@ -18,7 +18,6 @@
 //! connection, or its host has not answered for half a minute. Nothing here is encrypted or authenticated: it belongs
 //! into a laboratory's network.
 
-mod clocks;
 mod generator;
 mod half;
 mod job;
@@ -31,9 +30,11 @@ mod work;
 
 use std::time::Duration;
 
-pub use clocks::Clocks;
 pub use generator::Generator;
-pub use reflector::{Reflector, ReflectorPlan};
+pub use reflector::Reflector;
+pub use session::ReflectorPlan;
+
+pub use crate::clocks::Clocks;
 
 /// How long an answer may take for which nothing has to be waited, and the other end may say nothing in between.
 const PATIENCE: Duration = Duration::from_secs(60);

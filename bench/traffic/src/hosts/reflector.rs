@@ -11,11 +11,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use ringfort_testbed::{Context, Error, Result};
-use serde_json::Value;
 
-use crate::Placement;
 use crate::hosts::messages::{Answer, REQUEST_LEN_MAX};
-use crate::hosts::session;
+use crate::hosts::session::{self, ReflectorPlan};
 use crate::hosts::wire::Line;
 
 /// How often a reflector that waits looks whether it has served enough, in microseconds.
@@ -24,19 +22,6 @@ const LOOK_EVERY_US: i64 = 200_000;
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// A generator that is sent away has to take the reason within this time.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
-
-/// What a reflector offers.
-#[derive(Clone, Debug)]
-pub struct ReflectorPlan {
-    /// The addresses of this host that traffic may go to. No others are bound.
-    pub addresses: Vec<IpAddr>,
-    /// Where its threads run. How many lanes there are is the generator's to say.
-    pub placement: Placement,
-    /// This program's version, for a person.
-    pub lab: String,
-    /// About this machine, for the generator's file of results.
-    pub host: Value,
-}
 
 /// Listens for generators.
 #[derive(Debug)]

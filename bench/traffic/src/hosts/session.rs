@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfort_testbed::{Context, Error, Result};
+use serde_json::Value;
 
 use crate::crew::Crew;
 use crate::hosts::half::{Bare, Half, Host};
@@ -14,7 +15,7 @@ use crate::hosts::learning::Learner;
 use crate::hosts::messages::{Answer, Ask, PROTOCOL, Prepared, REQUEST_LEN_MAX, Request, TcpAsk, UdpAsk, VERSION};
 use crate::hosts::wire::Line;
 use crate::hosts::work::{Datagrams, Pipes, Running, Work};
-use crate::hosts::{HELLO_PATIENCE, LOOK_EVERY, PATIENCE, ReflectorPlan};
+use crate::hosts::{HELLO_PATIENCE, LOOK_EVERY, PATIENCE};
 use crate::prober::Echo;
 use crate::tcp::connections::Connections;
 use crate::tcp::{Bulk, STALL};
@@ -27,6 +28,19 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// No two clocks differ by more: 73 years.
 const OFFSET_MAX_NS: u64 = 1 << 61;
+
+/// What a reflector offers.
+#[derive(Clone, Debug)]
+pub struct ReflectorPlan {
+    /// The addresses of this host that traffic may go to. No others are bound.
+    pub addresses: Vec<IpAddr>,
+    /// Where its threads run. How many lanes there are is the generator's to say.
+    pub placement: Placement,
+    /// This program's version, for a person.
+    pub lab: String,
+    /// About this machine, for the generator's file of results.
+    pub host: Value,
+}
 
 /// Serves a generator until it closes the connection. `welcomed` becomes true when it has said who it is.
 ///

@@ -18,6 +18,7 @@ use super::{Device, follow};
 use crate::constants::{INITIATIONS_TO_MEMORY, PEERS_MAX};
 use crate::crypto::PublicKey;
 use crate::ids::{Endpoint, PeerId};
+use crate::part::parts;
 use crate::time::Time;
 use crate::whereabouts::Moves;
 
@@ -36,6 +37,8 @@ pub struct Remembered {
     /// Since when it is not configured, in seconds since 1970; `None` if it is.
     pub gone_since: Option<u64>,
 }
+
+parts!(Remembered { key, endpoint, configured, gone_since });
 
 /// A place in the list of all that is remembered: where the next page begins.
 #[derive(Clone, Copy, Debug, Default)]

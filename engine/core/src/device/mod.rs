@@ -35,21 +35,24 @@ mod recovery;
 mod renewal;
 mod role;
 mod sessions;
+mod snapshot;
 mod sources;
 mod status;
 mod strangers;
 mod suites;
 mod traffic;
+mod verdict;
 mod walk;
 
 pub use api::{Action, AddPeerError, Datagram, HandshakeReason, Notice, Outgoing, PeerEvent, PeerSettingsFull};
 pub use changes::{Change, WatchCursor, What};
 pub(crate) use hand_over::State;
 pub use hand_over::{HandOverError, TakeOverError};
-pub use health::{DeviceSnapshot, Failure, FailureRecord, PeerSnapshot, PeerState, SessionSnapshot, Unreachable};
+pub use health::{Failure, FailureRecord, PeerState, Unreachable};
 pub use memory::{MemoryCursor, Remembered};
 pub use names::{NAME_LEN_MAX, is_name};
 pub use outcomes::{Durations, HandshakeCounts};
+pub use snapshot::{DeviceSnapshot, PeerSnapshot, SessionSnapshot};
 pub use status::PeerStatus;
 pub use strangers::{MacStranger, Stranger, Unrouted};
 

@@ -6,6 +6,7 @@ use super::peers::keys_after;
 use super::{Device, PeerSettingsFull};
 use crate::constants::PEERS_MAX;
 use crate::crypto::PublicKey;
+use crate::part::{Malformed, Part, Reader, Sink};
 
 /// Bytes of the longest name.
 pub const NAME_LEN_MAX: usize = 64;
@@ -14,6 +15,22 @@ pub const NAME_LEN_MAX: usize = 64;
 pub fn is_name(text: &str) -> bool {
     let trimmed = text.trim() == text && !text.is_empty();
     trimmed && text.len() <= NAME_LEN_MAX && !text.chars().any(char::is_control)
+}
+
+/// A name on its way to another process.
+pub(super) struct Name(pub String);
+
+impl Part for Name {
+    fn put(&self, to: &mut dyn Sink) {
+        u16::try_from(self.0.len()).expect("a name is short").put(to);
+        to.put(self.0.as_bytes());
+    }
+
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let len = usize::from(u16::take(from)?).min(NAME_LEN_MAX + 1);
+        let text = std::str::from_utf8(from.bytes(len, "a name")?).ok().filter(|text| is_name(text));
+        text.map(|text| Self(text.to_owned())).ok_or_else(|| from.bad("a name"))
+    }
 }
 
 impl Device {
@@ -72,5 +89,11 @@ mod tests {
         assert_eq!(device.peer_name(&key), Some("office"));
         device.set_peer_name(key, None).unwrap();
         assert_eq!(device.peer_name(&key), None);
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_not_taken_over() {
+        assert!(Name::take(&mut Reader::new(&[1, 0, b'a'])).is_ok_and(|name| name.0 == "a"));
+        assert!(Name::take(&mut Reader::new(&[1, 0, b'\n'])).is_err());
     }
 }

@@ -10,7 +10,6 @@ use super::api::Action;
 use super::health::Health;
 use super::outbox::Outbox;
 use super::prefixes::Prefixes;
-use super::renewal::Epoch;
 use super::sessions::Sessions;
 use crate::activity::Traffic;
 use crate::cell::{Followed, PeerShared};
@@ -126,6 +125,23 @@ pub(super) struct Peer {
     /// Handshake messages, which no worker counts.
     pub handshake_traffic: Traffic,
     pub health: OnDemand<Health>,
+}
+
+/// What a peer was last told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Epoch {
+    /// Which of our private keys this is, counted from the first.
+    pub identity: u32,
+    /// How often the link has come up and gone down: it is up if this is odd.
+    pub link: u32,
+    /// How often the sources of all peers were forgotten.
+    pub sources: u32,
+}
+
+impl Epoch {
+    pub const fn is_up(self) -> bool {
+        self.link % 2 == 1
+    }
 }
 
 impl Peer {

@@ -7,7 +7,7 @@
 
 use super::api::Action;
 use super::outbox::Outbox;
-use super::peer::Peer;
+use super::peer::{Epoch, Peer};
 use super::walk::Walk;
 use super::{Device, follow};
 use crate::suite::Suite;
@@ -26,28 +26,11 @@ pub(super) struct Renewal {
     walk: Walk,
 }
 
-/// What a peer was last told of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Epoch {
-    /// Which of our private keys this is, counted from the first.
-    identity: u32,
-    /// How often the link has come up and gone down: it is up if this is odd.
-    link: u32,
-    /// How often the sources of all peers were forgotten.
-    sources: u32,
-}
-
 /// What a peer has to be like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub epoch: Epoch,
     pub suite: Suite,
-}
-
-impl Epoch {
-    const fn is_up(self) -> bool {
-        self.link % 2 == 1
-    }
 }
 
 impl Renewal {

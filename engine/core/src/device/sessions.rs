@@ -17,10 +17,10 @@ use super::outbox::Outbox;
 use crate::cell::SessionNumber;
 use crate::constants::REJECT_AFTER_TIME;
 use crate::handover::Resumed;
-use crate::handover::part::parts;
 use crate::ids::PeerId;
 use crate::noise::NewSession;
 use crate::on_demand::initial;
+use crate::part::parts;
 use crate::time::Time;
 
 /// A session whose halves are with the workers.

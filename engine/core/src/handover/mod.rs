@@ -13,19 +13,18 @@
 //! The bytes are secret. Whoever has them can read and forge what the peers say. They belong in memory that is locked
 //! and that nobody else sees, and keys are copied from there straight into their places.
 
-pub(crate) mod part;
 pub(crate) mod parts;
 mod progress;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use parts::Name;
-pub use progress::{Progress, Received, ReceiverReport, Resumed, SendHalf};
+pub use progress::{Progress, ReceiverReport, Resumed, SendHalf};
 
 use crate::crypto::{KEY_LEN, PublicKey, hash};
 use crate::device::State;
-use part::{Count, Fill, Malformed, Part, Reader, Sink, parts};
+pub use crate::keypair::Received;
+use crate::part::{Count, Fill, Malformed, Part, Reader, Sink, parts};
 
 /// What a state begins with.
 const MAGIC: [u8; 8] = *b"ringfort";

@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::part::{Malformed, Part, Reader, Sink, kinds, parts};
 use crate::activity::{Sizes, Traffic};
 use crate::allowed_ips::Prefix;
 use crate::crypto::{Key, PresharedKey, PrivateKey, PublicKey};
-use crate::device::{NAME_LEN_MAX, Remembered, is_name};
 use crate::ids::{Endpoint, LocalAddr};
 use crate::keypair::SessionKeys;
 use crate::noise::NewSession;
+use crate::part::{Malformed, Part, Reader, Sink, kinds, parts};
 use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::time::Time;
@@ -20,11 +19,7 @@ parts!(Traffic { rx_bytes, tx_bytes, rx_packets, tx_packets });
 parts!(Sizes { rx_largest, tx_largest, rx_missing });
 parts!(SessionKeys { send, receive });
 parts!(NewSession { keys, local_index, remote_index, initiator, suite });
-parts!(Remembered { key, endpoint, configured, gone_since });
 kinds!(Suite, "a cipher suite");
-
-/// What the operator calls a peer.
-pub(crate) struct Name(pub(crate) String);
 
 /// A time is one of `CLOCK_BOOTTIME`, which is the same for all processes of a machine.
 impl Part for Time {
@@ -120,18 +115,5 @@ impl Part for Prefix {
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (addr, len) = Part::take(from)?;
         Self::new(addr, len).ok_or_else(|| from.bad("a prefix"))
-    }
-}
-
-impl Part for Name {
-    fn put(&self, to: &mut dyn Sink) {
-        u16::try_from(self.0.len()).expect("a name is short").put(to);
-        to.put(self.0.as_bytes());
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let len = usize::from(u16::take(from)?).min(NAME_LEN_MAX + 1);
-        let text = std::str::from_utf8(from.bytes(len, "a name")?).ok().filter(|text| is_name(text));
-        text.map(|text| Self(text.to_owned())).ok_or_else(|| from.bad("a name"))
     }
 }

@@ -5,24 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::part::{Malformed, Part, Reader, Sink, parts};
 use crate::cell::{PeerCell, Receiver};
 use crate::ids::PeerId;
-use crate::replay::ReplayWindow;
-
-/// How far the receiving half of a session is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
-    pub(crate) window: ReplayWindow,
-    /// Messages that were accepted.
-    pub(crate) accepted: u64,
-    /// Control knows that the peer has the key.
-    pub(crate) confirmed: bool,
-    /// Control knows that the session wants to be replaced.
-    pub(crate) rekey_asked: bool,
-}
-
-parts!(Received { window, accepted, confirmed, rekey_asked });
+use crate::keypair::Received;
+use crate::part::{Malformed, Part, Reader, Sink, parts};
 
 /// How far the sending half of a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::symmetric::SymmetricState;
 use super::{LocalIdentity, NewSession, RemoteIdentity};
 use crate::crypto::{PrivateKey, PublicKey, Secret};
 use crate::drops::DropReason;
-use crate::handover::part::parts;
+use crate::part::parts;
 use crate::tai64n::Tai64N;
 use crate::wire::{HandshakeInitiation, HandshakeResponse, MAC_LEN, TAG_LEN, initiation_type};
 

@@ -3,8 +3,8 @@
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::crypto::{BadTag, KEY_LEN, Key, PresharedKey, PublicKey, aead_open, aead_seal, hash, kdf};
-use crate::handover::part::parts;
 use crate::keypair::SessionKeys;
+use crate::part::parts;
 use crate::suite::Suite;
 
 /// Noise's SymmetricState; the cipher key is handed out instead of kept, because each is used at once and only once.

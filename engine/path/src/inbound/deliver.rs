@@ -9,11 +9,11 @@ use ringfort_core::packet;
 use ringfort_core::time::Time;
 use vnet_packets::{Coalescer, FLOWS_MAX, Merge, Received, SEGMENTS_MAX, Segments, VNET_HDR_LEN, WriteHeader, virtio};
 
+use super::TRAIN_ROOM;
 use super::check::Lengths;
-use super::{DATAGRAMS_MAX, LONE_MAX, TRAIN_ROOM};
 use crate::outputs::pop;
 use crate::tap::Direction;
-use crate::{DataPath, Watch};
+use crate::{DATAGRAMS_MAX, DataPath, LONE_MAX, Watch};
 
 /// Packets that one step can deliver: a train's, and those of messages that waited before it.
 const PACKETS_MAX: usize = DATAGRAMS_MAX + LONE_MAX;

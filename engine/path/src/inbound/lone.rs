@@ -12,10 +12,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, DATA_LEN_MIN, DataHeader, parse_data_
 
 use super::open::accept;
 use super::{Origin, TRAIN_ROOM, Train, with_room};
-use crate::{DataPath, Stage, Watch};
-
-/// Messages that may wait for each other: about as many as there are slots to receive into.
-pub(crate) const LONE_MAX: usize = 32;
+use crate::{DataPath, LONE_MAX, Stage, Watch};
 
 /// A data message that came alone, under a session that was here then.
 pub(crate) struct Lone {

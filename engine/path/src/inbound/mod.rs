@@ -13,7 +13,7 @@ mod recover;
 mod screen;
 
 pub(crate) use deliver::Merging;
-pub(crate) use lone::{LONE_MAX, Lone};
+pub(crate) use lone::Lone;
 pub(crate) use recover::Told;
 pub use screen::COOKIES_PER_SECOND;
 pub(crate) use screen::Screen;
@@ -52,10 +52,6 @@ pub struct Train {
     /// Another worker has received it and handed it over.
     pub handed: bool,
 }
-
-/// Datagrams of the longest train that one receive brings. The kernel merges 64, but since 6.9 it passes on trains of
-/// 128 that were sent as such on this machine (`UDP_MAX_SEGMENTS` in `include/linux/udp.h`).
-pub(crate) const DATAGRAMS_MAX: usize = 128;
 
 /// Bytes of the shortest message that has macs, which only a cookie may answer.
 const SHORTEST_WITH_MACS: usize = size_of::<HandshakeResponse>();

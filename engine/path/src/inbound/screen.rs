@@ -14,11 +14,10 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_core::wire::CookieReply;
 
-use super::DATAGRAMS_MAX;
 use crate::budget::{COOKIES, line};
 use crate::outputs::{HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage};
 use crate::tap::Datagrams;
-use crate::{DataPath, Transmit, Watch};
+use crate::{DATAGRAMS_MAX, DataPath, Transmit, Watch};
 
 /// Cookies that a worker sends in a second to anybody, and as many again to where peers were when the load began. One
 /// costs some 12 µs, nearly all of that in the kernel, so a flood takes 1.5 % of a core, and 3 % if it knows where our

@@ -13,7 +13,7 @@ mod train;
 
 pub(crate) use arrive::Arrivals;
 pub(crate) use gather::Gathered;
-pub(crate) use segment::{HEADERS_MAX, Heads, SuperPacket, no_heads};
+pub(crate) use segment::{Heads, SuperPacket, no_heads};
 
 use ring_buffers::View;
 use ringfort_core::device::{HandshakeReason, PeerEvent};

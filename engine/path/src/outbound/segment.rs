@@ -11,12 +11,7 @@ use vnet_packets::{Segment, Segments, Super, VNET_HDR_LEN};
 use super::{SURPLUS, Stalled, train};
 use crate::budget::line;
 use crate::tap::Direction;
-use crate::{DataPath, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
-
-/// Longest headers of a segment: those of a flow in a tunnel. Outside IPv4 with all options and UDP (60 + 8), Geneve
-/// with all options and Ethernet (260 + 14), inside IPv6, and TCP with all options (40 + 60): 442 bytes. A multiple of
-/// a line of the cache.
-pub(crate) const HEADERS_MAX: usize = 448;
+use crate::{DataPath, HEADERS_MAX, Outcome, Stage, TRAIN_BYTES_MAX, Watch};
 
 /// The headers that are made for the segments of one train. Their payload stays where it was read.
 pub(crate) type Heads = [[u8; HEADERS_MAX]; SEGMENTS_MAX];

@@ -8,7 +8,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, parse_data_header};
 use vnet_packets::Segment;
 
 use super::{Direction, Packet, Pick, Side, Tap};
-use crate::outbound::HEADERS_MAX;
+use crate::HEADERS_MAX;
 
 /// Datagrams side by side, and what is known of all of them.
 #[derive(Clone, Copy)]

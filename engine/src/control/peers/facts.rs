@@ -7,8 +7,7 @@ use ringfort_core::diagnosis::UnresolvedName;
 use ringfort_core::time::Time;
 use serde_json::{Map, Value, json};
 
-use super::super::key_text;
-use super::words;
+use super::super::{key_text, words};
 
 /// One peer. `unresolved` is the name of its endpoint, if that has no address.
 pub fn peer(peer: &PeerSnapshot, unresolved: Option<&UnresolvedName>) -> Value {

@@ -3,46 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use ringfort_core::device::{Failure, Unreachable};
+use ringfort_core::device::Unreachable;
 use ringfort_core::diagnosis::{Finding, UnresolvedName};
 use ringfort_core::peer_drops::SendError;
 
 use super::super::key_text;
+use super::super::words::{send_error, system_error};
 use super::remedy::{self, Subject};
-
-/// Why handshakes of two that hear each other fail, in half a sentence.
-#[must_use]
-pub fn refusal(failure: Failure) -> &'static str {
-    match failure {
-        Failure::BadResponse => "its answers do not open, so the preshared keys differ",
-        Failure::Unused => "it asks again instead of using our answers, which do not reach it or do not open there",
-        Failure::OldTimestamp { .. } => "it asks with a timestamp that is not later than one before",
-        Failure::SuiteMismatch { .. } => "the cipher suites differ",
-        Failure::NoPrivateKey
-        | Failure::NoEndpoint
-        | Failure::NotSent { .. }
-        | Failure::Undeliverable { .. }
-        | Failure::Unanswered
-        | Failure::CookieDemanded => "it does not get that far",
-    }
-}
-
-/// The system's words for its number.
-#[must_use]
-pub fn system_error(errno: i32) -> String {
-    Errno::from_raw(errno).desc().to_owned()
-}
-
-/// Why datagrams did not leave, in half a sentence.
-#[must_use]
-pub fn send_error(error: SendError) -> String {
-    match error {
-        SendError::System(errno) => system_error(errno),
-        SendError::Full => "as many sends are under way as this gateway has room for".to_owned(),
-        SendError::Partial => "the kernel takes only a part of them, and does not say why".to_owned(),
-    }
-}
 
 /// A finding in words: what is so, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 
 use super::Device;
+use super::names::Name;
 use crate::constants::{PEERS_MAX, REJECT_AFTER_TIME};
 use crate::crypto::{PrivateKey, PublicKey, X25519};
 use crate::device::{Action, Remembered};
-use crate::handover::part::parts;
-use crate::handover::{Handover, Name, Progress, WaitingPacket};
+use crate::handover::{Handover, Progress, WaitingPacket};
 use crate::ids::PeerId;
 use crate::outpost::Outpost;
+use crate::part::parts;
 use crate::suite::Suite;
 use crate::tai64n::Tai64N;
 use crate::time::{Now, Time};

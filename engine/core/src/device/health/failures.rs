@@ -4,7 +4,7 @@ use std::mem::discriminant;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::handover::part::{Malformed, Part, Reader, Sink, kinds, parts};
+use crate::part::{Malformed, Part, Reader, Sink, kinds, parts};
 use crate::suite::Suite;
 use crate::time::Time;
 

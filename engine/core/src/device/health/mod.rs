@@ -1,5 +1,5 @@
-//! How each peer does, and why: what control has seen go wrong, in what state that leaves the peer, and what of it the
-//! operator is told.
+//! What is remembered of each peer's past: what control has seen go wrong, and what the operator was told. The state of
+//! the peer follows from it ([`verdict`](super::verdict)).
 //!
 //! ```text
 //!   handshakes, timers, send errors ─► Failures ─┐
@@ -11,24 +11,17 @@
 //! and 88 more for each kind of failure that it had.
 
 mod failures;
-mod snapshot;
 mod state;
 
 pub(super) use failures::Failures;
 pub use failures::{Failure, FailureRecord, Unreachable};
-pub use snapshot::{DeviceSnapshot, PeerSnapshot, SessionSnapshot};
 pub use state::PeerState;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Device;
-use super::api::Notice;
-use crate::drops::DropReason;
-use crate::handover::part::{kinds, parts};
-use crate::ids::PeerId;
 use crate::on_demand::initial;
-use crate::peer_drops::{QUIET, SendError};
+use crate::part::{kinds, parts};
 use crate::time::Time;
 
 /// Lines about one peer that may follow each other at once, and then one in each interval.
@@ -57,8 +50,8 @@ pub(super) struct Health {
     returns: u32,
     returned: Time,
     /// What the operator was told last.
-    told: PeerState,
-    told_remote: Option<SocketAddr>,
+    pub told: PeerState,
+    pub told_remote: Option<SocketAddr>,
     /// When all lines so far will be paid for.
     paid: Time,
 }
@@ -121,44 +114,11 @@ impl Health {
     }
 
     /// Whether one more line about this peer may be written.
-    fn may_tell(&mut self, now: Time) -> bool {
+    pub fn may_tell(&mut self, now: Time) -> bool {
         let paid = self.paid.max(now) + LINE_INTERVAL;
         let may = paid.since(now) <= LINES_BURST * LINE_INTERVAL;
         self.paid = if may { paid } else { self.paid };
         may
-    }
-}
-
-/// What the shell has found out.
-impl Device {
-    /// The network says that the initiation with this index did not reach `remote`. Ignored unless it is the one that
-    /// awaits its answer.
-    pub fn note_unreachable(
-        &mut self,
-        now: Time,
-        remote: SocketAddr,
-        index: u32,
-        unreachable: Unreachable,
-        reporter: IpAddr,
-    ) {
-        let Some(peer) = self.asked_by(index).ok().and_then(|peer| self.peers.get_mut(peer)) else { return };
-        let is_pending = peer.pending.as_ref().is_some_and(|pending| pending.local_index() == index);
-        if is_pending && peer.endpoint().is_some_and(|endpoint| endpoint.remote == remote) {
-            peer.health.fail(Failure::Undeliverable { unreachable, reporter }, Some(remote), now);
-        }
-    }
-
-    /// The system refused to send a handshake message to a peer: `errno` is its number for why.
-    pub fn send_failed(&mut self, now: Time, peer: PeerId, remote: SocketAddr, errno: i32) {
-        let Some(peer) = self.peers.get_mut(peer) else { return };
-        let before = peer.health.failures.latest(|failure| matches!(failure, Failure::NotSent { .. }));
-        let is_news = before.is_none_or(|record| now.since(record.last) >= QUIET);
-        peer.health.fail(Failure::NotSent { errno }, Some(remote), now);
-        if is_news && peer.health.may_tell(now) {
-            let error = Some(SendError::System(errno));
-            let notice = Notice::Dropped { reason: DropReason::SendFailed, source: None, error };
-            self.out.notify(*peer.remote.public(), notice);
-        }
     }
 }
 

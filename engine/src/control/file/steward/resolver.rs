@@ -17,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ring_buffers::Waker;
-use ringfort_core::crypto::PublicKey;
 
 use super::Task;
-use super::unresolved::Unresolved;
+use super::unresolved::{Job, Unresolved};
 use crate::control::key_text;
 use crate::control::names::{Answer, Names, Outcome};
 
@@ -31,19 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Pauses between two attempts grow from the first to the last of these.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-
-/// A name to be resolved.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Job {
-    /// Whose endpoint it is.
-    pub key: PublicKey,
-    /// The name, and the port behind it.
-    pub host: String,
-    /// See there.
-    pub port: u16,
-    /// The file has changed: the address counts more than where the peer was heard from.
-    pub is_news: bool,
-}
 
 /// A name that was resolved.
 #[derive(Debug)]
@@ -247,6 +233,8 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
+
+    use ringfort_core::crypto::PublicKey;
 
     use super::*;
     use crate::control::names::test;

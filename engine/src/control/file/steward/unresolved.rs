@@ -7,7 +7,18 @@ use std::time::Instant;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::diagnosis::UnresolvedName;
 
-use super::resolver::Job;
+/// A name to be resolved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Job {
+    /// Whose endpoint it is.
+    pub key: PublicKey,
+    /// The name, and the port behind it.
+    pub host: String,
+    /// See there.
+    pub port: u16,
+    /// The file has changed: the address counts more than where the peer was heard from.
+    pub is_news: bool,
+}
 
 /// The names of all peers. It is locked for moments only, and never while a resolver is asked.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use clap::Args;
 use ringfort_testbed::{Error, Result};
 use ringfort_traffic::{Imix, Size};
 
+use super::contenders::Contender;
+use super::{Conditions, SetUp};
 use crate::Gateway;
-use crate::compare::contenders::Contender;
-use crate::compare::setup::{Conditions, SetUp};
 
 /// What a person may choose.
 #[derive(Args, Clone, Debug)]

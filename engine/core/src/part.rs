@@ -86,15 +86,15 @@ pub(crate) trait Part: Sized {
 /// A structure is its fields, in this order.
 macro_rules! parts {
     ($type:ident { $($field:ident),* $(,)? }) => {
-        impl $crate::handover::part::Part for $type {
-            fn put(&self, to: &mut dyn $crate::handover::part::Sink) {
-                $($crate::handover::part::Part::put(&self.$field, to);)*
+        impl $crate::part::Part for $type {
+            fn put(&self, to: &mut dyn $crate::part::Sink) {
+                $($crate::part::Part::put(&self.$field, to);)*
             }
 
             fn take(
-                from: &mut $crate::handover::part::Reader<'_>,
-            ) -> Result<Self, $crate::handover::part::Malformed> {
-                Ok(Self { $($field: $crate::handover::part::Part::take(from)?),* })
+                from: &mut $crate::part::Reader<'_>,
+            ) -> Result<Self, $crate::part::Malformed> {
+                Ok(Self { $($field: $crate::part::Part::take(from)?),* })
             }
         }
     };
@@ -105,13 +105,13 @@ pub(crate) use parts;
 /// A kind is its number, which is its place among all of them.
 macro_rules! kinds {
     ($type:ident, $what:literal) => {
-        impl $crate::handover::part::Part for $type {
-            fn put(&self, to: &mut dyn $crate::handover::part::Sink) {
-                $crate::handover::part::Part::put(&(*self as u8), to);
+        impl $crate::part::Part for $type {
+            fn put(&self, to: &mut dyn $crate::part::Sink) {
+                $crate::part::Part::put(&(*self as u8), to);
             }
 
-            fn take(from: &mut $crate::handover::part::Reader<'_>) -> Result<Self, $crate::handover::part::Malformed> {
-                let number: u8 = $crate::handover::part::Part::take(from)?;
+            fn take(from: &mut $crate::part::Reader<'_>) -> Result<Self, $crate::part::Malformed> {
+                let number: u8 = $crate::part::Part::take(from)?;
                 Self::ALL.get(usize::from(number)).copied().ok_or_else(|| from.bad($what))
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ringfort_testbed::tunnel::PORT;
 use ringfort_testbed::{Namespace, Result, Side, uapi};
 
-use crate::compare::setup::{SetUp, Usages};
+use super::{SetUp, Usages};
 use crate::results::files::Gateways;
 use crate::text::{grouped, mebibytes, table};
 

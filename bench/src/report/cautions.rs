@@ -1,10 +1,10 @@
 //! What a reader must know before a figure is quoted: the machine was emulated or busy, or the ceiling is none.
 
-use super::Results;
-use super::model::{Better, Test};
-use super::stats::Spread;
 use crate::busy;
-use crate::text::Scale;
+use crate::results::Results;
+use crate::results::model::{Better, Test};
+use crate::results::stats::Spread;
+use crate::scale::Scale;
 
 /// A sentence for each.
 pub fn cautions(results: &Results) -> Vec<String> {

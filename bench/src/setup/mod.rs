@@ -1,5 +1,9 @@
 //! What traffic goes through: a tunnel between two gateways of a contender, or the cable alone.
 
+pub mod contenders;
+pub mod device;
+pub mod gateways;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -11,9 +15,9 @@ use ringfort_testbed::tunnel::{MTU, Peering};
 use ringfort_testbed::{Context, Daemon, Family, Implementation, Key, Namespace, Result, Side, Tunnel, Wire, uapi};
 use ringfort_traffic::Endpoint;
 
-use super::contenders::{Contender, Means};
 use crate::results::model::MemorySample;
 use crate::results::stamp::Interface;
+use contenders::{Contender, Means};
 
 /// Outer IPv4 and UDP, VXLAN, and the inner Ethernet header.
 const VXLAN_OVERHEAD: u32 = 20 + 8 + 8 + 14;

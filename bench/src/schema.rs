@@ -4,10 +4,10 @@
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::Results;
-use super::files::{Carried, FLOODS, File, Floods, HANDSHAKES, SCHEMA_VERSION, SOAK, STAGES, Stages, TRAFFIC};
-use super::model::{self, SCHEMA};
 use crate::handshakes;
+use crate::results::Results;
+use crate::results::files::{Carried, FLOODS, File, Floods, HANDSHAKES, SCHEMA_VERSION, SOAK, STAGES, Stages, TRAFFIC};
+use crate::results::model::{self, SCHEMA};
 use crate::soak::Soak;
 
 /// A file of results of `ringfort-bench`. `schema` says which kind it is. Fields may be added within a version; they
@@ -54,7 +54,7 @@ pub fn text() -> String {
 }
 
 #[cfg(test)]
-#[path = "../../tests/schema/mod.rs"]
+#[path = "../tests/schema/mod.rs"]
 mod check;
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::report::synthetic;
 
-    const PUBLISHED: &str = include_str!("../../schema/results.schema.json");
+    const PUBLISHED: &str = include_str!("../schema/results.schema.json");
 
     fn problems(file: &Value) -> Vec<String> {
         check::problems(&document(), file)

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::status::{PeerStatus, since_unix_epoch};
-use super::super::strangers::{MacStranger, Stranger, Unrouted};
-use super::super::{Device, PeerState};
-use super::FailureRecord;
+use super::Device;
+use super::health::{FailureRecord, PeerState};
+use super::status::{PeerStatus, since_unix_epoch};
+use super::strangers::{MacStranger, Stranger, Unrouted};
 use crate::activity::{Sizes, Traffic};
 use crate::crypto::{PresharedKey, PublicKey};
 use crate::drops::DropCounts;
