@@ -172,7 +172,7 @@ impl UdpEdge {
     ///
     /// # Errors
     /// [`RingError::Push`]: the ring takes no cancellation, and nothing has changed. If that [passes], try again.
-    /// [`RingError::Setup`]: the edge is closed then, or is to be [closed](UdpEdge::close) again.
+    /// [`RingError::Setup`]: the edge is closed then, or whoever owns it [closes](UdpEdge::close) it again.
     ///
     /// [passes]: RingError::passes
     pub fn rebind(&mut self, ring: &mut Ring, sockets: &SocketPair) -> Result<(), RingError> {
