@@ -95,6 +95,7 @@ const fn quiet() -> Talk {
         v6: false,
         transport: Transport::Udp,
         segment: 100,
+        dscp: 0,
         ecn: 0,
         counts_up: true,
         first: Duration::ZERO,

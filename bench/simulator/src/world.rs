@@ -176,11 +176,11 @@ impl World {
     /// A talk becomes a flow, or two.
     fn enter_talk(&mut self, number: usize) {
         let talk = self.scenario.talks[number].clone();
-        let Talk { from, to, v6, transport, segment, ecn, counts_up, .. } = talk;
+        let Talk { from, to, v6, transport, segment, dscp, ecn, counts_up, .. } = talk;
         let count = self.scenario.gateways.len();
         let id = self.out.ledger.flows().len() as u16;
         let (source, destination) = (inner_address(from, v6), inner_address(to, v6));
-        let flow = Flow { id, source, destination, transport, segment, ecn, counts_up };
+        let flow = Flow { id, source, destination, transport, segment, dscp, ecn, counts_up };
         let ends = Ends { from, to, to_phantom: to >= count };
         self.out.ledger.add(flow, ends);
         self.out.answers.push(None);

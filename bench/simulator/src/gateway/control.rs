@@ -213,7 +213,7 @@ impl Gateway {
         } else if !refused && out.now >= self.stops.socket {
             let mut bytes = out.network.buffer();
             bytes.extend_from_slice(message);
-            self.send(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None }, out);
+            self.send(Wire { from, to, ecn: 0, marked: false, stride: bytes.len(), bytes, stray: None }, out);
         }
         works
     }

@@ -261,7 +261,7 @@ fn datagram(kind: Flood, public: &PublicKey, to: SocketAddr, out: &mut Outside) 
             (stranger, to, bytes)
         }
     };
-    Some(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None })
+    Some(Wire { from, to, ecn: 0, marked: false, stride: bytes.len(), bytes, stray: None })
 }
 
 impl Disturbance {

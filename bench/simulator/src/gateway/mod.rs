@@ -13,6 +13,7 @@
 
 mod books;
 mod config;
+mod congestion;
 mod control;
 mod hand_over;
 mod happenings;

@@ -42,7 +42,7 @@ impl Gateway {
         let now = self.now(out.now).mono;
         let is_cookie = transmit.peer == PeerId::NOBODY;
         let result = if is_cookie { check_cookie(&transmit) } else { self.spend(w, &transmit, out) };
-        out.check(result);
+        out.check(result.and_then(|()| self.check_class(&transmit, out)));
         let datagrams = transmit.datagrams();
         let keepalives =
             transmit.view.chunks(transmit.stride).filter(|datagram| datagram.len() == DATA_LEN_MIN).count();
@@ -67,7 +67,7 @@ impl Gateway {
         } else {
             let mut bytes = out.network.buffer();
             bytes.extend_from_slice(&view);
-            self.send(Wire { from, to, ecn, stride, bytes, stray: None }, out);
+            self.send(Wire { from, to, ecn, marked: false, stride, bytes, stray: None }, out);
         }
         self.workers[w].sends.push(view);
     }
@@ -154,10 +154,10 @@ impl Gateway {
         let mut seen: Option<(Number, u32)> = None;
         let mut questions = Vec::new();
         let bytes: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
-        let mut numbers = Vec::with_capacity(pieces.len());
-        let written = check(&bytes, out.ledger.flows(), &mut |number| {
+        let (mut numbers, congestion) = (Vec::with_capacity(pieces.len()), self.workers[w].congestion);
+        let written = check(&bytes, out.ledger.flows(), &mut |number, ecn| {
             numbers.push(number);
-            Ok(())
+            congestion.check(out.ledger.flows()[usize::from(number.flow)].ecn, ecn)
         })?;
         for number in numbers {
             out.ledger.deliver(number, at, now)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ring_buffers::SlotClass;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, LocalAddr, owner};
+use ringfort_core::packet::ECN_CE;
 use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
 use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, TUN_READS, UDP_READS, line};
@@ -12,6 +13,7 @@ use ringfort_path::turns::{self, HANDOFFS_PER_TURN, ORDERS_PER_TURN, SENDS_PER_R
 use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, TRAIN_ROOM, Train};
 
 use super::Gateway;
+use super::congestion::Congestion;
 use super::worker::Stage;
 use crate::network::Wire;
 use crate::outside::Outside;
@@ -70,6 +72,7 @@ impl Gateway {
     fn step(&mut self, w: usize, stage: Stage, out: &mut Outside) -> Stage {
         match stage {
             Stage::Begin => {
+                self.workers[w].congestion = Congestion::default();
                 self.complete(w, out.now);
                 Stage::Mail
             }
@@ -144,6 +147,7 @@ impl Gateway {
         if now >= self.stops.tun {
             worker.writes.clear();
             for mut pieces in std::mem::take(&mut worker.refused) {
+                worker.congestion.note_anything();
                 worker.books.written -= pieces.len() as u64;
                 let rest = pieces.split_off(1);
                 if let Some(first) = pieces.pop() {
@@ -208,6 +212,8 @@ impl Gateway {
 
     fn read_handoff(&mut self, w: usize, handoff: Handoff, out: &mut Outside) {
         let Handoff { parcel, stride, endpoint, ecn, .. } = handoff;
+        // Whoever hands it over does not say whether a router has written that.
+        self.workers[w].congestion.note(ecn, ecn == ECN_CE);
         let train = Train { view: parcel.arrive(), stride, endpoint, ecn, handed: true };
         self.handle_train(w, train, out);
     }
@@ -220,7 +226,7 @@ impl Gateway {
         }
         let Some(mut view) = worker.path.pool().claim_for(line::UDP_READS) else { return false };
         let Some(first) = worker.socket.pop_front() else { return false };
-        let Wire { from, to, ecn, stride, .. } = first;
+        let Wire { from, to, ecn, mut marked, stride, .. } = first;
         view.advance(TRAIN_ROOM);
         let mut len = first.bytes.len();
         view[..len].copy_from_slice(&first.bytes);
@@ -235,10 +241,12 @@ impl Gateway {
             view[len..len + next.bytes.len()].copy_from_slice(&next.bytes);
             len += next.bytes.len();
             if let Some(next) = worker.socket.pop_front() {
+                marked |= next.marked;
                 out.network.give_back(next.bytes);
             }
         }
         worker.socket_bytes -= len;
+        worker.congestion.note(ecn, marked);
         view.truncate(len);
         let endpoint = Endpoint { remote: from, source: Some(LocalAddr { addr: to.ip(), ifindex: IFINDEX }) };
         self.handle_train(w, Train { view, stride, endpoint, ecn, handed: false }, out);

@@ -13,6 +13,7 @@ use ringfort_path::{Config, DataPath, Handoff, Order, SessionOrder, Unwatched, b
 use vnet_packets::Merge;
 
 use super::books::Books;
+use super::congestion::Congestion;
 use super::returns::Returns;
 use crate::network::Wire;
 use crate::packets::{Flow, Number, write_packet, write_super};
@@ -83,6 +84,7 @@ pub(super) struct Worker {
     pub(super) routes_version: u64,
     pub(super) books: Books,
     pub(super) returns: Returns,
+    pub(super) congestion: Congestion,
     /// The drops that were noted.
     pub(super) drops: DropCounts,
     /// For pieces of a write.
@@ -123,6 +125,7 @@ impl Worker {
             routes_version: 0,
             books: Books::default(),
             returns: Returns::default(),
+            congestion: Congestion::default(),
             drops: DropCounts::new(),
             pieces: Vec::new(),
         }

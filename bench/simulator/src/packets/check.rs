@@ -1,7 +1,7 @@
 //! Whether what a gateway writes to its TUN device is what was offered to another, bit for bit.
 
 use super::table::{body, fold, sum};
-use super::write::{checksum_at, gso_type, headers, pseudo_sum, tcp_flags, tcp_sequence};
+use super::write::{Headers, checksum_at, gso_type, headers, pseudo_sum, tcp_flags, tcp_sequence};
 use super::{Flow, NUMBER_LEN, Number, ROOM, Shape, Transport};
 
 /// What a write was.
@@ -18,14 +18,14 @@ const CONGESTION_EXPERIENCED: u8 = 3;
 const PUSH: u8 = 0x08;
 
 /// Compares one write, whose pieces follow each other, with what its packets were when they were offered. `each` is
-/// called for each packet in it.
+/// called for each packet in it, with the ECN field that it has now.
 ///
 /// # Errors
 /// What differs.
 pub fn check<P: AsRef<[u8]>>(
     pieces: &[P],
     flows: &[Flow],
-    each: &mut dyn FnMut(Number) -> Result<(), String>,
+    each: &mut dyn FnMut(Number, u8) -> Result<(), String>,
 ) -> Result<Written, String> {
     let first = pieces.first().map(AsRef::as_ref).unwrap_or_default();
     let (vnet, packet) = first.split_at_checked(ROOM).ok_or("a write without a virtio-net header")?;
@@ -47,7 +47,7 @@ pub fn check<P: AsRef<[u8]>>(
         return Err(format!("the headers of {number:?} are {header:x?} instead of {:x?}", expected.bytes()));
     }
     check_payload(number, payload)?;
-    each(number).map(|()| Written::Numbered)
+    each(number, ecn).map(|()| Written::Numbered)
 }
 
 fn is_icmp_error(packet: &[u8]) -> bool {
@@ -79,10 +79,10 @@ fn identify<'a>(packet: &[u8], flows: &'a [Flow]) -> Result<(&'a Flow, Number), 
     if has_number { Ok((flow, number)) } else { Err(format!("{number:?} is shorter than a number")) }
 }
 
-/// The ECN field. On the way it can only become another one that the transport understands.
+/// The ECN field. On the way it can only become Congestion Experienced, and only where the transport learns of it.
 fn ecn_of(packet: &[u8], flow: &Flow) -> Result<u8, String> {
     let ecn = if flow.is_v4() { packet[1] } else { packet[1] >> 4 } & ECN_MASK;
-    let can_change = flow.ecn != 0 && (ecn == CONGESTION_EXPERIENCED || ecn == 1);
+    let can_change = flow.ecn != 0 && ecn == CONGESTION_EXPERIENCED;
     if ecn == flow.ecn || can_change { Ok(ecn) } else { Err(format!("ECN {} became {ecn}", flow.ecn)) }
 }
 
@@ -105,7 +105,7 @@ fn check_super<P: AsRef<[u8]>>(
     packet: &[u8],
     rest: &[P],
     flows: &[Flow],
-    each: &mut dyn FnMut(Number) -> Result<(), String>,
+    each: &mut dyn FnMut(Number, u8) -> Result<(), String>,
 ) -> Result<(), String> {
     let (flow, first) = identify(packet, flows)?;
     let (ip_len, headers_len) =
@@ -121,6 +121,7 @@ fn check_super<P: AsRef<[u8]>>(
         return Err(format!("a super-packet of {first:?} says {said:?}, segments of {segment} bytes"));
     }
     check_super_header(flow, header, payload_len)?;
+    let ecn = ecn_of(header, flow)?;
     let count = 1 + rest.len();
     for (n, piece) in pieces().enumerate() {
         let is_last = n + 1 == count;
@@ -130,9 +131,9 @@ fn check_super<P: AsRef<[u8]>>(
         let bits = piece.first_chunk::<NUMBER_LEN>().ok_or("a segment without a number")?;
         let number = Number::of_bits(u64::from_be_bytes(*bits)).filter(|number| number.flow == flow.id);
         let number = number.ok_or_else(|| format!("segment {n} of a super-packet of {first:?} is of another flow"))?;
-        check_segment(flow, header, (n, is_last, segment), number)?;
+        check_segment(flow, header, (n, is_last, segment), &headers(flow, number, ecn, None), number)?;
         check_payload(number, piece)?;
-        each(number)?;
+        each(number, ecn)?;
     }
     Ok(())
 }
@@ -157,10 +158,9 @@ fn check_segment(
     flow: &Flow,
     header: &[u8],
     (n, is_last, segment): (usize, bool, usize),
+    expected: &Headers,
     number: Number,
 ) -> Result<(), String> {
-    let ecn = ecn_of(header, flow)?;
-    let expected = headers(flow, number, ecn, None);
     let (ip_len, e) = (flow.ip_len(Shape::Whole), expected.bytes());
     let word = |from: &[u8], at: usize| u16::from_be_bytes([from[at], from[at + 1]]);
     let same = |range: std::ops::Range<usize>| header[range.clone()] == e[range];
@@ -204,12 +204,21 @@ mod tests {
         let address = |n: u8| -> IpAddr {
             if v4 { [10, 0, n, 1].into() } else { [0xfd, 0, 0, 0, 0, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 1].into() }
         };
-        Flow { id: 0, source: address(1), destination: address(2), transport, segment: 700, ecn: 2, counts_up: true }
+        Flow {
+            id: 0,
+            source: address(1),
+            destination: address(2),
+            transport,
+            dscp: 10,
+            segment: 700,
+            ecn: 2,
+            counts_up: true,
+        }
     }
 
     fn read(flow: Flow, bytes: &[u8]) -> Result<Vec<u32>, String> {
         let mut seen = Vec::new();
-        check(&[bytes], &[flow], &mut |number| {
+        check(&[bytes], &[flow], &mut |number, _| {
             seen.push(number.sequence);
             Ok(())
         })?;
@@ -229,8 +238,8 @@ mod tests {
                     assert_eq!(read(flow, &packet[..len]), Ok(vec![7]), "{transport:?} {shape:?}");
                     for bit in 8 * ROOM..8 * len {
                         packet[bit / 8] ^= 1 << (bit % 8);
-                        // ECN may change, but its checksum then says so over IPv4.
-                        let may_change = !v4 && (bit / 8 == ROOM + 1) && bit % 8 >= 4;
+                        // A router may say Congestion Experienced, but over IPv4 the checksum then says so as well.
+                        let may_change = !v4 && bit == 8 * (ROOM + 1) + 4;
                         assert!(read(flow, &packet[..len]).is_err() || may_change, "bit {bit} of {len} bytes");
                         packet[bit / 8] ^= 1 << (bit % 8);
                     }

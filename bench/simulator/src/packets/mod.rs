@@ -75,6 +75,8 @@ pub struct Flow {
     pub transport: Transport,
     /// Payload bytes of a full segment.
     pub segment: u16,
+    /// The DSCP, which nobody changes.
+    pub dscp: u8,
     /// The ECN field as it was offered.
     pub ecn: u8,
     /// IPv4 only: the identification counts up, and fragmentation is allowed. Otherwise it is constant.

@@ -116,17 +116,18 @@ fn put_payload(number: Number, to: &mut [u8]) {
     to[NUMBER_LEN..usize::from(number.len)].copy_from_slice(body(number));
 }
 
-/// The headers of a packet with this ECN field, and with this IPv4 identification if one is given.
+/// The headers of a packet with this ECN field behind its DSCP, and with this IPv4 identification if one is given.
 pub(super) fn headers(flow: &Flow, number: Number, ecn: u8, id: Option<u16>) -> Headers {
     let (ip_len, transport_len) = (flow.ip_len(number.shape), flow.transport_len(number.shape));
     let mut headers = Headers { bytes: [0; HEADERS_MAX], len: ip_len + transport_len };
     let (ip, transport) = headers.bytes.split_at_mut(ip_len);
     let behind = (transport_len + usize::from(number.len)) as u16;
+    let class = flow.dscp << 2 | ecn;
     match (flow.source, flow.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let id = id.unwrap_or_else(|| identification(flow, number));
             let fragment = fragment_word(number.shape) | if flow.counts_up { 0 } else { DONT_FRAGMENT };
-            ip[..2].copy_from_slice(&[0x45, ecn]);
+            ip[..2].copy_from_slice(&[0x45, class]);
             ip[2..4].copy_from_slice(&(20 + behind).to_be_bytes());
             ip[4..6].copy_from_slice(&id.to_be_bytes());
             ip[6..8].copy_from_slice(&fragment.to_be_bytes());
@@ -138,7 +139,7 @@ pub(super) fn headers(flow: &Flow, number: Number, ecn: u8, id: Option<u16>) -> 
         }
         (source, destination) => {
             let is_fragment = number.shape != Shape::Whole;
-            ip[..2].copy_from_slice(&[0x60, ecn << 4]);
+            ip[..2].copy_from_slice(&[0x60 | class >> 4, class << 4]);
             ip[4..6].copy_from_slice(&(behind + if is_fragment { 8 } else { 0 }).to_be_bytes());
             ip[6..8].copy_from_slice(&[if is_fragment { 44 } else { flow.protocol() }, 64]);
             put_v6(source, &mut ip[8..24]);

@@ -6,6 +6,7 @@
 //!                                       │                    │ late or out of order │ nothing is held
 //! ```
 
+mod added;
 mod aimed;
 mod cut;
 mod draw;
@@ -139,6 +140,8 @@ pub struct Talk {
     pub transport: Transport,
     /// Payload of a full packet.
     pub segment: u16,
+    /// The DSCP.
+    pub dscp: u8,
     /// The ECN field.
     pub ecn: u8,
     /// IPv4 identifications count up.
