@@ -75,6 +75,7 @@ impl World {
         let talked = self.scenario.talked();
         self.run_until(talked + LAST_WORDS)?;
         self.out.ledger.check_complete(talked)?;
+        self.gateways.iter().try_for_each(Gateway::check_strangers)?;
         let speaks = self.gateways.iter().any(Gateway::sends_keepalives);
         if speaks {
             self.run_until(talked + LAST_WORDS * 2)?;

@@ -36,7 +36,7 @@ impl Worker {
                 "{delivered} packets and {icmp} ICMP errors are delivered, and {written} were written"
             ));
         }
-        let dropped = (drops - reported) as i64 - excess as i64;
+        let dropped = drops as i64 - reported as i64 - excess as i64;
         let missing = fed as i64 - out as i64 - delivered as i64 - staged as i64;
         if !(missing..=missing + keepalives as i64).contains(&dropped) {
             return Err(format!(

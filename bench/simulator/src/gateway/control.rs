@@ -171,6 +171,7 @@ impl Gateway {
             let result = out.nonces.begin((self.index, session.remote_index), key, *created, session.initiator);
             out.check(result);
             self.receives.insert(session.local_index);
+            self.strangers.named.insert(session.local_index);
             self.dispatch.begin_at_counter(if out.now < self.worn_until { self.site.first_counter } else { 0 });
         }
         if let Action::RetireReceive { local_index } = &action {

@@ -7,10 +7,11 @@ use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::crypto::{PresharedKey, PublicKey, hash, mac};
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
-use ringfort_core::wire::{MAC_LEN, TYPE_DATA};
+use ringfort_core::wire::{DATA_LEN_MIN, MAC_LEN, TYPE_DATA};
 use ringfort_path::Order;
 
 use super::config::private_key;
+use super::turn::{SEGMENTS_MAX, TRAIN_MAX};
 use super::worker::TunRead;
 use super::{Gateway, TUN_READS};
 use crate::network::{PORT, Wire};
@@ -44,6 +45,7 @@ impl Gateway {
             Disturbance::StopTun { .. } => self.stops.tun = until,
             Disturbance::RefuseSupers { .. } => self.stops.supers = until,
             Disturbance::RefuseSends { .. } => self.stops.sends = until,
+            Disturbance::RefuseWrites { .. } => self.stops.writes = until,
             Disturbance::FullEvents { .. } => self.stops.events = until,
             Disturbance::FullQueues { .. } => self.stops.queues = until,
             Disturbance::Rebind { at } => out.network.rebind(at),
@@ -194,10 +196,41 @@ impl Gateway {
         let to = out.network.addresses(self.index).outside(false);
         let lasts = until.since(out.now);
         for n in 0..u32::from(count) {
-            let Some(wire) = datagram(kind, &public, to, out) else { return };
+            let wire = match kind {
+                Flood::Trains => Some(self.train(to, out)),
+                _ => datagram(kind, &public, to, out),
+            };
+            let Some(wire) = wire else { return };
             let at = out.now + lasts * n / u32::from(count) + Duration::from_nanos(n.into());
             out.agenda.enter(at, crate::outside::What::Arrive(wire));
         }
+    }
+
+    /// Data under indices of anybody, and now and then a message among it that is genuine.
+    fn train(&self, to: SocketAddr, out: &mut Outside) -> Wire {
+        let recording = out.network.recording().filter(|_| out.rng.chance(32));
+        let Outside { network, rng, .. } = out;
+        // Whoever was there when it was recorded may have moved since.
+        let is_theirs = |wire: &Wire| {
+            wire.bytes[0] == TYPE_DATA
+                && network.owner(wire.to) == Some(self.index)
+                && network.owner(wire.from).is_some()
+        };
+        let genuine = recording.filter(is_theirs);
+        let stranger = SocketAddr::from(([198, 51, 100, rng.next() as u8], PORT));
+        let (from, to) = genuine.as_ref().map_or((stranger, to), |wire| (wire.from, wire.to));
+        let stride = genuine.as_ref().map_or(DATA_LEN_MIN, |wire| wire.bytes.len());
+        let mut bytes = vec![0; SEGMENTS_MAX.min(TRAIN_MAX / stride) * stride];
+        for datagram in bytes.chunks_mut(stride) {
+            let random: [u8; 28] = std::array::from_fn(|_| rng.next() as u8);
+            datagram[0] = TYPE_DATA;
+            datagram[4..DATA_LEN_MIN].copy_from_slice(&random);
+        }
+        if let Some(wire) = genuine {
+            let at = rng.index(bytes.len() / stride) * stride;
+            bytes[at..at + stride].copy_from_slice(&wire.bytes);
+        }
+        Wire { from, to, ecn: 0, marked: false, stride, bytes, stray: None }
     }
 
     /// Packets that nobody can make sense of.
@@ -251,6 +284,8 @@ fn datagram(kind: Flood, public: &PublicKey, to: SocketAddr, out: &mut Outside) 
             bytes[bit / 8] ^= 1 << (bit % 8);
             (stranger, wire.to, bytes)
         }
+        // These are more than one.
+        Flood::Trains => return None,
         Flood::Initiations => {
             let mut bytes = random(rng, 148);
             bytes[..4].copy_from_slice(&[1, 0, 0, 0]);
@@ -285,6 +320,7 @@ impl Disturbance {
             | Self::StopTun { at }
             | Self::RefuseSupers { at }
             | Self::RefuseSends { at }
+            | Self::RefuseWrites { at }
             | Self::FullEvents { at }
             | Self::FullQueues { at }
             | Self::Rebind { at }
@@ -304,7 +340,7 @@ impl Disturbance {
         let gateways = self.gateways();
         let late = match self {
             // Nobody notices.
-            Self::HandOver { .. } => return,
+            Self::HandOver { .. } | Self::Flood { kind: Flood::Trains, .. } => return,
             // The first answer is right, whatever comes late to control.
             Self::StopControl { .. } | Self::FullEvents { .. } | Self::FullQueues { .. } => return,
             Self::RefuseSupers { .. } | Self::SetWall { .. } | Self::SetMtu { .. } | Self::Keepalive { .. } => return,

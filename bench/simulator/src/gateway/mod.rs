@@ -17,6 +17,7 @@ mod congestion;
 mod control;
 mod hand_over;
 mod happenings;
+mod kernel;
 mod outputs;
 mod returns;
 mod turn;
@@ -89,8 +90,19 @@ pub struct Gateway {
     worn_until: Time,
     /// The receiving halves that control has made, and not ended.
     receives: BTreeSet<u32>,
+    strangers: Strangers,
     /// Its workers read nothing more: another process does.
     leaving: bool,
+}
+
+/// Data under indices that never were its own.
+#[derive(Debug, Default)]
+struct Strangers {
+    /// The indices of all sessions that it ever had.
+    named: BTreeSet<u32>,
+    /// Datagrams that came to its sockets, and those of them that one worker gave another.
+    seen: u64,
+    handed: u64,
 }
 
 /// Until when something does not work.
@@ -103,6 +115,7 @@ struct Stops {
     events: Time,
     queues: Time,
     supers: Time,
+    writes: Time,
     /// Datagrams for this peer come back into the TUN device.
     looped: Option<usize>,
 }
@@ -135,6 +148,7 @@ impl Gateway {
             carries: scenario.nested && index < 2,
             worn_until: scenario.in_order(),
             receives: BTreeSet::new(),
+            strangers: Strangers::default(),
             leaving: false,
             site,
         };
@@ -261,6 +275,20 @@ impl Gateway {
             self.workers[worker].inbox.rung = true;
             self.wake(worker, out);
         }
+    }
+
+    /// What nobody can know goes no further than the worker that it comes to. The table that says so may be wrong about
+    /// an index, rarely.
+    ///
+    /// # Errors
+    /// How much went further.
+    pub fn check_strangers(&self) -> Result<(), String> {
+        let Strangers { seen, handed, .. } = self.strangers;
+        if handed <= 16 + seen / 256 {
+            return Ok(());
+        }
+        let index = self.index;
+        Err(format!("g{index}: of {seen} datagrams under indices of nobody {handed} went on to other workers"))
     }
 
     /// Whether everything has ended: no key, no deadline, no packet, and each slot at home.

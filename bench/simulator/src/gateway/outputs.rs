@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use ring_buffers::View;
-use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
 use ringfort_path::{Handoff, Transmit};
@@ -39,7 +38,6 @@ impl Gateway {
     }
 
     fn transmit(&mut self, w: usize, transmit: Transmit, out: &mut Outside) {
-        let now = self.now(out.now).mono;
         let is_cookie = transmit.peer == PeerId::NOBODY;
         let result = if is_cookie { check_cookie(&transmit) } else { self.spend(w, &transmit, out) };
         out.check(result.and_then(|()| self.check_class(&transmit, out)));
@@ -49,24 +47,19 @@ impl Gateway {
         let worker = &mut self.workers[w];
         // What a cookie answers is dropped under a name: nothing went through.
         worker.books.out += if is_cookie { 0 } else { (datagrams - keepalives) as u64 };
-        if out.now < self.stops.sends && out.rng.chance(128) {
-            worker.path.count_drop(DropReason::SendFailed, datagrams);
-            worker.books.reported += datagrams as u64;
-            return;
-        }
-        worker.path.handle_sent(now, transmit.note());
-        worker.path.handle_left(transmit.all());
+        let left = self.give_to_socket(w, &transmit, out);
         let (from, works) = out.network.source(self.index, &transmit.endpoint);
         if !works {
-            worker.path.handle_source_refused(transmit.peer, transmit.endpoint);
+            self.workers[w].path.handle_source_refused(transmit.peer, transmit.endpoint);
         }
         let Transmit { view, stride, endpoint, ecn, .. } = transmit;
         let to = endpoint.remote;
+        let leaves = &view[..view.len().min(left * stride)];
         if self.stops.looped.is_some_and(|peer| out.network.owner(to) == Some(peer)) {
-            view.chunks(stride).for_each(|datagram| self.loop_back(w, from, to, datagram, out));
-        } else {
+            leaves.chunks(stride).for_each(|datagram| self.loop_back(w, from, to, datagram, out));
+        } else if left > 0 {
             let mut bytes = out.network.buffer();
-            bytes.extend_from_slice(&view);
+            bytes.extend_from_slice(leaves);
             self.send(Wire { from, to, ecn, marked: false, stride, bytes, stray: None }, out);
         }
         self.workers[w].sends.push(view);
@@ -129,9 +122,7 @@ impl Gateway {
         while self.workers[w].path.poll_write(&mut pieces) {
             let count = pieces.len();
             self.workers[w].books.written += count as u64;
-            if out.now < self.stops.supers && count > 1 {
-                self.workers[w].refused.push(std::mem::take(&mut pieces));
-                self.wake(w, out);
+            if self.refuses_write(w, &mut pieces, out) {
                 continue;
             }
             let result = self.look_at(w, &pieces, out);

@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use ring_buffers::SlotClass;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, LocalAddr, owner};
 use ringfort_core::packet::ECN_CE;
 use ringfort_core::time::Time;
-use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
+use ringfort_core::wire::{DATA_LEN_MIN, DataHeader, Message, classify, parse_data_header};
 use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, TUN_READS, UDP_READS, line};
 use ringfort_path::turns::{self, HANDOFFS_PER_TURN, ORDERS_PER_TURN, SENDS_PER_READ, SESSIONS_PER_TURN};
 use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, TRAIN_ROOM, Train};
 
-use super::Gateway;
 use super::congestion::Congestion;
 use super::worker::Stage;
+use super::{Gateway, Strangers};
 use crate::network::Wire;
 use crate::outside::Outside;
 use crate::trace::{Step, Who};
@@ -24,8 +23,8 @@ const TRAINS_PER_TURN: usize = UDP_READS as usize;
 const PACKETS_PER_TURN: usize = TUN_READS as usize;
 const SENDS: usize = turns::SENDS as usize;
 /// The longest train that the kernel makes of datagrams.
-const TRAIN_MAX: usize = 65_000;
-const SEGMENTS_MAX: usize = 64;
+pub(super) const TRAIN_MAX: usize = 65_000;
+pub(super) const SEGMENTS_MAX: usize = 64;
 /// The interface that datagrams arrive on.
 const IFINDEX: u32 = 2;
 
@@ -136,27 +135,6 @@ impl Gateway {
         }
     }
 
-    /// What the kernel is done with comes home.
-    pub(super) fn complete(&mut self, w: usize, now: Time) {
-        let mono = self.now(now).mono;
-        let worker = &mut self.workers[w];
-        worker.path.pool().drain_returns();
-        if now >= self.stops.socket {
-            worker.sends.clear();
-        }
-        if now >= self.stops.tun {
-            worker.writes.clear();
-            for mut pieces in std::mem::take(&mut worker.refused) {
-                worker.congestion.note_anything();
-                worker.books.written -= pieces.len() as u64;
-                let rest = pieces.split_off(1);
-                if let Some(first) = pieces.pop() {
-                    worker.path.handle_write_failed(mono, first, rest, true);
-                }
-            }
-        }
-    }
-
     /// Reads mail: all about sessions, up to a bound, then one other. False: there is no more for now.
     fn read_mail(&mut self, w: usize, out: &mut Outside) -> bool {
         let (now, who) = (self.now(out.now).mono, Who::Worker(self.index, w));
@@ -189,25 +167,6 @@ impl Gateway {
         }
         self.resume(w, outcome, out);
         true
-    }
-
-    /// A step that found no slot is resumed once some may have come home.
-    fn resume(&mut self, w: usize, mut outcome: Outcome, out: &mut Outside) {
-        let now = self.now(out.now).mono;
-        let who = Who::Worker(self.index, w);
-        while outcome == Outcome::NoSlot {
-            self.drain(w, out);
-            let before = self.workers[w].path.pool().free(SlotClass::Jumbo);
-            self.complete(w, out.now);
-            let freed = self.workers[w].path.pool().free(SlotClass::Jumbo) > before;
-            let resumed = freed && self.workers[w].sends.len() < SENDS;
-            out.note(who, Step::NoSlot { resumed });
-            if !resumed {
-                self.workers[w].path.give_up(now);
-                return;
-            }
-            outcome = self.workers[w].path.resume(now);
-        }
     }
 
     fn read_handoff(&mut self, w: usize, handoff: Handoff, out: &mut Outside) {
@@ -270,17 +229,13 @@ impl Gateway {
         };
         worker.books.fed += (count - keepalives) as u64;
         worker.books.keepalives += keepalives as u64;
-        let workers = self.workers.len();
-        let is_ours = |index| owner(index, workers) == w && self.receives.contains(&index);
-        let strangers = train.view.chunks(train.stride).filter(|&datagram| match classify(datagram) {
-            Ok(Message::Data(header)) => !is_ours(header.receiver),
-            // They may answer what is over, or nothing.
-            Ok(Message::Response(_) | Message::CookieReply(_)) => true,
-            Ok(Message::Initiation(..)) | Err(_) => false,
-        });
-        let strangers = strangers.count() as u64;
+        let strangers = self.count_strangers(w, &train);
         let worker = &mut self.workers[w];
-        let unknown = |path: &DataPath| path.counters().drops.get(DropReason::UnknownIndex);
+        // What was handed over to this process begins with the name of another.
+        let unknown = |path: &DataPath| {
+            let drops = &path.counters().drops;
+            drops.get(DropReason::UnknownIndex) + drops.get(DropReason::OtherNode)
+        };
         let before = unknown(&worker.path);
         let others_follow = !worker.socket.is_empty();
         let (path, sessions) = (&mut worker.path, &mut worker.inbox.sessions);
@@ -293,6 +248,24 @@ impl Gateway {
         if unknown(&worker.path) - before > strangers {
             out.check(Err(format!("g{} worker {w}: a session that control has made is not known", self.index)));
         }
+    }
+
+    /// How many datagrams of a train no session of this worker answers to.
+    fn count_strangers(&mut self, w: usize, train: &Train) -> u64 {
+        let (workers, receives) = (self.workers.len(), &self.receives);
+        let Strangers { named, seen, handed } = &mut self.strangers;
+        let count = if train.handed { handed } else { seen };
+        let is_strange = |&datagram: &&[u8]| match classify(datagram) {
+            Ok(Message::Data(DataHeader { receiver, .. })) => {
+                let is_ours = owner(receiver, workers) == w && receives.contains(&receiver);
+                *count += u64::from(!is_ours && !named.contains(&receiver));
+                !is_ours
+            }
+            // They may answer what is over, or nothing.
+            Ok(Message::Response(_) | Message::CookieReply(_)) => true,
+            Ok(Message::Initiation(..)) | Err(_) => false,
+        };
+        train.view.chunks(train.stride).filter(is_strange).count() as u64
     }
 
     /// Reads a packet, if what comes of it can be sent.
@@ -340,6 +313,8 @@ impl Gateway {
             out.note(Who::Worker(self.index, w), Step::Dropped { reason, count: count - before });
             if reason == DropReason::NoSlot {
                 // Many strays at once take all slots for other workers. A question or an answer may be among them.
+                let is_needless = if out.is_only_flooded { Err("strangers take all slots") } else { Ok(()) };
+                out.check(is_needless.map_err(|what| format!("g{}: {what}", self.index)));
                 out.disturb(self.index, out.now);
             }
         }

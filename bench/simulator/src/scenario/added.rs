@@ -1,14 +1,43 @@
 //! What was added to scenarios later, each from a source of its own. So nothing else of a seed depends on it.
 
-use super::Scenario;
+use std::time::Duration;
+
+use super::{Disturbance, Flood, Happening, Scenario};
 use crate::rng::Rng;
 
 /// How many of 256 talks say that there was congestion on their way already.
 const CONGESTED: u8 = 24;
 
-/// Adds it.
-pub(super) fn add(scenario: &mut Scenario) {
+/// How many of 256 runs have TUN devices that refuse what is written.
+const REFUSED: u8 = 64;
+
+/// How many of 256 runs have floods of trains, and how many of these have nothing else.
+const FLOODED: u8 = 24;
+const ONLY_FLOODED: u8 = 128;
+
+/// Adds it. A run that aims at one thing has no more happenings than it has.
+pub(super) fn add(scenario: &mut Scenario, is_aimed: bool) {
     add_classes(&mut Rng::new(scenario.seed, 6), scenario);
+    if !is_aimed {
+        add_refusals(&mut Rng::new(scenario.seed, 7), scenario);
+        add_trains(&mut Rng::new(scenario.seed, 8), scenario);
+    }
+}
+
+/// Something happens while the network is faulty, for a while that is at most so long.
+fn happen(rng: &mut Rng, scenario: &mut Scenario, longest_us: u64, what: Disturbance) {
+    let faulty_us = scenario.faulty.as_micros() as u64;
+    let at = rng.below(faulty_us);
+    let lasts = rng.below((faulty_us - at).min(longest_us).max(1));
+    let [at, lasts] = [at, lasts].map(Duration::from_micros);
+    scenario.happenings.push(Happening { at, lasts, what });
+}
+
+fn add_refusals(rng: &mut Rng, scenario: &mut Scenario) {
+    if rng.chance(REFUSED) {
+        let (at, longest_us) = (rng.index(scenario.gateways.len()), rng.pick(&[300_000, 5_000_000, 40_000_000]));
+        happen(rng, scenario, longest_us, Disturbance::RefuseWrites { at });
+    }
 }
 
 /// Talks have a DSCP, and now and then another ECN field.
@@ -19,5 +48,20 @@ fn add_classes(rng: &mut Rng, scenario: &mut Scenario) {
         if rng.chance(CONGESTED) {
             talk.ecn = 3;
         }
+    }
+}
+
+fn add_trains(rng: &mut Rng, scenario: &mut Scenario) {
+    if !rng.chance(FLOODED) {
+        return;
+    }
+    if rng.chance(ONLY_FLOODED) {
+        scenario.happenings.clear();
+        scenario.network.stray = 0;
+    }
+    for _ in 0..rng.between(1, 3) {
+        let (at, count) = (rng.index(scenario.gateways.len()), rng.pick(&[10, 100, 300]));
+        let longest_us = rng.pick(&[5_000, 300_000, 5_000_000]);
+        happen(rng, scenario, longest_us, Disturbance::Flood { at, kind: Flood::Trains, count });
     }
 }

@@ -25,7 +25,7 @@ const HANDED_OVER: u8 = 64;
 /// The scenario of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> Scenario {
-    let (mut scenario, _) = draw_small(seed);
+    let (mut scenario, is_aimed) = draw_small(seed);
     // From a source of its own, so nothing else of a seed depends on it.
     let rng = &mut Rng::new(seed, 4);
     for site in &mut scenario.gateways {
@@ -41,7 +41,7 @@ pub fn draw(seed: u64) -> Scenario {
             scenario.happenings.push(Happening { at: when, lasts: Duration::ZERO, what });
         }
     }
-    add(&mut scenario);
+    add(&mut scenario, is_aimed);
     scenario
 }
 

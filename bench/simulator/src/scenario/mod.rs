@@ -213,8 +213,10 @@ pub enum Disturbance {
     StopTun { at: usize },
     /// Its kernel refuses super-packets, and the gateway then makes no more of them.
     RefuseSupers { at: usize },
-    /// Its kernel refuses half of what is sent.
+    /// Its kernel refuses half of what is sent, all of a train or a part of it.
     RefuseSends { at: usize },
+    /// Its TUN device refuses some of what is written, without a word about super-packets.
+    RefuseWrites { at: usize },
     /// Control has hardly any room for events.
     FullEvents { at: usize },
     /// Control has hardly any room for handshakes, workers for trains.
@@ -264,9 +266,18 @@ pub enum Flood {
     Replayed,
     /// Initiations that know our key, and nothing else.
     Initiations,
+    /// Trains of data under indices of anybody, each for another worker than the one before.
+    Trains,
 }
 
 impl Scenario {
+    /// Whether nothing is wrong but that strangers send trains: then slots are there for whoever wants one.
+    #[must_use]
+    pub fn is_only_flooded(&self) -> bool {
+        let is_flood = |happening: &Happening| matches!(happening.what, Disturbance::Flood { kind: Flood::Trains, .. });
+        self.network.stray == 0 && !self.happenings.is_empty() && self.happenings.iter().all(is_flood)
+    }
+
     /// The bit of a pair.
     #[must_use]
     pub const fn pair(a: usize, b: usize) -> u64 {
