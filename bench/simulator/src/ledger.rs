@@ -224,6 +224,7 @@ mod tests {
             segment: 100,
             dscp: 0,
             ecn: 0,
+            lone: false,
             counts_up: true,
         };
         let mut ledger = Ledger::new(in_order, settled, settled);

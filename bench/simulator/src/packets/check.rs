@@ -1,7 +1,9 @@
 //! Whether what a gateway writes to its TUN device is what was offered to another, bit for bit.
 
 use super::table::{body, fold, sum};
-use super::write::{Headers, checksum_at, gso_type, headers, pseudo_sum, tcp_flags, tcp_sequence};
+use super::write::{
+    Headers, checksum_at, gso_type, headers, is_empty_udp, pseudo_sum, tcp_flags, tcp_sequence, unpack_empty,
+};
 use super::{Flow, NUMBER_LEN, Number, ROOM, Shape, Transport};
 
 /// What a write was.
@@ -16,6 +18,8 @@ pub enum Written {
 const ECN_MASK: u8 = 3;
 const CONGESTION_EXPERIENCED: u8 = 3;
 const PUSH: u8 = 0x08;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// Compares one write, whose pieces follow each other, with what its packets were when they were offered. `each` is
 /// called for each packet in it, with the ECN field that it has now.
@@ -68,14 +72,20 @@ fn identify<'a>(packet: &[u8], flows: &'a [Flow]) -> Result<(&'a Flow, Number), 
     };
     let transport_len = match protocol {
         _ if later => 0,
-        6 => 20,
+        TCP => 20,
         _ => 8,
     };
-    let bits = packet.get(ip_len + transport_len..).and_then(|payload| payload.first_chunk::<NUMBER_LEN>());
-    let number = bits.and_then(|bits| Number::of_bits(u64::from_be_bytes(*bits)));
+    let payload = packet.get(ip_len + transport_len..).unwrap_or_default();
+    let number = if payload.is_empty() && [TCP, UDP].contains(&protocol) {
+        let empty = packet.split_at_checked(ip_len);
+        let number = empty.and_then(|(ip, transport)| unpack_empty(ip, transport, protocol == TCP));
+        number.map(|(flow, sequence)| Number { flow, shape: Shape::Whole, sequence, len: 0 })
+    } else {
+        payload.first_chunk::<NUMBER_LEN>().and_then(|bits| Number::of_bits(u64::from_be_bytes(*bits)))
+    };
     let number = number.ok_or_else(|| format!("a packet of protocol {protocol} that has no number"))?;
     let flow = flows.get(usize::from(number.flow)).ok_or_else(|| format!("{number:?} is of no flow"))?;
-    let has_number = usize::from(number.len) >= NUMBER_LEN;
+    let has_number = usize::from(number.len) >= NUMBER_LEN || payload.is_empty();
     if has_number { Ok((flow, number)) } else { Err(format!("{number:?} is shorter than a number")) }
 }
 
@@ -88,7 +98,7 @@ fn ecn_of(packet: &[u8], flow: &Flow) -> Result<u8, String> {
 
 /// The identification of a packet that may have any: without fragmentation it means nothing.
 fn free_identification(packet: &[u8], flow: &Flow, number: Number) -> Option<u16> {
-    let is_free = flow.is_v4() && !flow.counts_up && number.shape == Shape::Whole;
+    let is_free = flow.is_v4() && !flow.counts_up && number.shape == Shape::Whole && !is_empty_udp(flow, number);
     is_free.then(|| u16::from_be_bytes([packet[4], packet[5]]))
 }
 
@@ -96,7 +106,11 @@ fn check_payload(number: Number, payload: &[u8]) -> Result<(), String> {
     if payload.len() != usize::from(number.len) {
         return Err(format!("{number:?} has {} bytes of payload", payload.len()));
     }
-    if payload[NUMBER_LEN..] == *body(number) { Ok(()) } else { Err(format!("the payload of {number:?} is another")) }
+    if payload.get(NUMBER_LEN..).unwrap_or_default() == body(number) {
+        Ok(())
+    } else {
+        Err(format!("the payload of {number:?} is another"))
+    }
 }
 
 /// A super-packet: what the kernel will cut it into must be what was offered.
@@ -212,6 +226,7 @@ mod tests {
             dscp: 10,
             segment: 700,
             ecn: 2,
+            lone: true,
             counts_up: true,
         }
     }
@@ -230,8 +245,14 @@ mod tests {
         for transport in [Transport::Udp, Transport::Tcp, Transport::Icmp] {
             for v4 in [true, false] {
                 let flow = flow(transport, v4);
-                let shapes = [(Shape::Whole, 99), (Shape::First, FIRST_LEN), (Shape::Later, LATER_LEN)];
-                for (shape, len) in shapes.into_iter().take(if transport == Transport::Udp { 3 } else { 1 }) {
+                let shapes =
+                    [(Shape::Whole, 99), (Shape::Whole, 0), (Shape::First, FIRST_LEN), (Shape::Later, LATER_LEN)];
+                let count = match transport {
+                    Transport::Udp => 4,
+                    Transport::Tcp => 2,
+                    Transport::Icmp => 1,
+                };
+                for (shape, len) in shapes.into_iter().take(count) {
                     let number = Number { flow: 0, shape, sequence: 7, len };
                     let mut packet = [0; 2_000];
                     let len = write_packet(&flow, number, false, &mut packet);

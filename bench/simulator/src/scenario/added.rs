@@ -15,12 +15,22 @@ const REFUSED: u8 = 64;
 const FLOODED: u8 = 24;
 const ONLY_FLOODED: u8 = 128;
 
+/// How many of 256 runs have gateways with a large MTU only, and how many of the talks between two of these have
+/// packets that need it.
+const LARGE: u8 = 24;
+const JUMBO: u8 = 128;
+const LARGE_MTU: usize = 8_920;
+/// How many of 256 runs have a gateway with an MTU that IPv6 does not allow.
+const SMALL: u8 = 24;
+
 /// Adds it. A run that aims at one thing has no more happenings than it has.
 pub(super) fn add(scenario: &mut Scenario, is_aimed: bool) {
     add_classes(&mut Rng::new(scenario.seed, 6), scenario);
     if !is_aimed {
         add_refusals(&mut Rng::new(scenario.seed, 7), scenario);
         add_trains(&mut Rng::new(scenario.seed, 8), scenario);
+        add_jumbo_packets(&mut Rng::new(scenario.seed, 9), scenario);
+        add_small_mtu(&mut Rng::new(scenario.seed, 10), scenario);
     }
 }
 
@@ -63,5 +73,36 @@ fn add_trains(rng: &mut Rng, scenario: &mut Scenario) {
         let (at, count) = (rng.index(scenario.gateways.len()), rng.pick(&[10, 100, 300]));
         let longest_us = rng.pick(&[5_000, 300_000, 5_000_000]);
         happen(rng, scenario, longest_us, Disturbance::Flood { at, kind: Flood::Trains, count });
+    }
+}
+
+fn add_jumbo_packets(rng: &mut Rng, scenario: &mut Scenario) {
+    if rng.chance(LARGE) {
+        scenario.gateways.iter_mut().for_each(|site| site.mtu = LARGE_MTU);
+    }
+    let is_large: Vec<_> = scenario.gateways.iter().map(|site| site.mtu == LARGE_MTU).collect();
+    for talk in &mut scenario.talks {
+        // Whoever nobody reaches has whatever his sender has.
+        let to = is_large.get(talk.to).unwrap_or(&true);
+        if is_large[talk.from] && *to && rng.chance(JUMBO) {
+            talk.segment = rng.pick(&[2_200, 2_200, 8_800]);
+        }
+    }
+}
+
+/// Packets of both sizes follow each other.
+pub(super) fn enlarge(scenario: &mut Scenario) {
+    let rng = &mut Rng::new(scenario.seed, 9);
+    if rng.chance(JUMBO) {
+        scenario.gateways.iter_mut().for_each(|site| site.mtu = LARGE_MTU);
+        scenario.talks.iter_mut().for_each(|talk| talk.segment = 8_800);
+    }
+}
+
+fn add_small_mtu(rng: &mut Rng, scenario: &mut Scenario) {
+    let (at, mtu) = (rng.index(scenario.gateways.len()), rng.pick(&[576, 1_000]));
+    let has_v6 = scenario.talks.iter().any(|talk| talk.v6 && [talk.from, talk.to].contains(&at));
+    if !has_v6 && rng.chance(SMALL) {
+        happen(rng, scenario, u64::MAX, Disturbance::SetMtu { at, mtu });
     }
 }
