@@ -1,6 +1,6 @@
 //! What happens to a gateway.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ringfort_core::allowed_ips::Prefix;
@@ -10,13 +10,13 @@ use ringfort_core::time::Time;
 use ringfort_core::wire::{DATA_LEN_MIN, MAC_LEN, TYPE_DATA};
 use ringfort_path::Order;
 
-use super::config::private_key;
+use super::config::{inner_address, private_key};
 use super::turn::{SEGMENTS_MAX, TRAIN_MAX};
 use super::worker::TunRead;
 use super::{Gateway, TUN_READS};
 use crate::network::{PORT, Wire};
 use crate::outside::{LATE, Outside};
-use crate::packets::ROOM;
+use crate::packets::{ROOM, write_unreachable};
 use crate::rng::Rng;
 use crate::scenario::{Disturbance, Flood};
 
@@ -92,6 +92,7 @@ impl Gateway {
             Disturbance::Flood { kind, count, .. } => self.flood(kind, count, until, out),
             Disturbance::Loop { peer, .. } => self.set_loop(peer, true, out),
             Disturbance::Nonsense { count, .. } => self.nonsense(count, out),
+            Disturbance::Unreachable { count, .. } => self.write_to_nobody(count, out),
         }
         self.changed(out);
     }
@@ -233,6 +234,22 @@ impl Gateway {
         Wire { from, to, ecn: 0, marked: false, stride, bytes, stray: None }
     }
 
+    /// Packets for addresses that no peer has, and ICMP errors among them.
+    fn write_to_nobody(&mut self, count: u16, out: &mut Outside) {
+        let (w, nobody) = (out.rng.index(self.workers.len()), [192, 88, 99, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        for _ in 0..count {
+            let (v6, is_error) = (out.rng.chance(128), out.rng.chance(64));
+            let packet = match inner_address(self.index, v6) {
+                IpAddr::V4(source) => write_unreachable(v6, &source.octets(), &nobody[..4], is_error),
+                IpAddr::V6(source) => write_unreachable(v6, &source.octets(), &nobody, is_error),
+            };
+            if self.workers[w].tun.len() < TUN_READS {
+                self.workers[w].tun.push_back(TunRead::Raw(packet));
+                self.wake(w, out);
+            }
+        }
+    }
+
     /// Packets that nobody can make sense of.
     fn nonsense(&mut self, count: u16, out: &mut Outside) {
         for _ in 0..count {
@@ -331,7 +348,8 @@ impl Disturbance {
             | Self::StandBy { at }
             | Self::SetMtu { at, .. }
             | Self::Flood { at, .. }
-            | Self::Nonsense { at, .. } => vec![at],
+            | Self::Nonsense { at, .. }
+            | Self::Unreachable { at, .. } => vec![at],
         }
     }
 
@@ -346,7 +364,11 @@ impl Disturbance {
             Self::RefuseSupers { .. } | Self::SetWall { .. } | Self::SetMtu { .. } | Self::Keepalive { .. } => return,
             // These have no duration. What is asked afterwards is answered right.
             Self::Restart { .. } => return out.disturb(gateways[0], out.now),
-            Self::Rebind { .. } | Self::Move { .. } | Self::SetEndpoint { .. } | Self::Nonsense { .. } => {
+            Self::Rebind { .. }
+            | Self::Move { .. }
+            | Self::SetEndpoint { .. }
+            | Self::Nonsense { .. }
+            | Self::Unreachable { .. } => {
                 return out.disturb(gateways[0], out.now + LATE);
             }
             _ => LATE,

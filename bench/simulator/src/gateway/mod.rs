@@ -15,6 +15,7 @@ mod books;
 mod config;
 mod congestion;
 mod control;
+mod errors;
 mod hand_over;
 mod happenings;
 mod kernel;

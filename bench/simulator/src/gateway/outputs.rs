@@ -133,7 +133,7 @@ impl Gateway {
     }
 
     /// Compares a write with what was offered.
-    fn look_at(&self, w: usize, pieces: &[View], out: &mut Outside) -> Result<(), String> {
+    fn look_at(&mut self, w: usize, pieces: &[View], out: &mut Outside) -> Result<(), String> {
         let (at, now) = (self.index, out.now);
         if let [packet] = pieces
             && self.carries
@@ -168,7 +168,7 @@ impl Gateway {
                 out.note(Who::Worker(at, w), Step::Delivered { flow, sequence, count });
                 Ok(())
             }
-            (Written::IcmpError, None) => Ok(()),
+            (Written::IcmpError, None) => self.check_icmp_error(w, &pieces[0], out),
             (written, _) => Err(format!("g{at}: a write that is {written:?}")),
         }
     }

@@ -49,6 +49,7 @@ impl Worker {
     /// The worker is about to read from its TUN device, for the first time in a turn or again.
     pub(super) fn begin_returns(&mut self) {
         if self.steps == 0 {
+            self.errors.begin();
             self.returns = Returns { before: self.path_drops(), ..Returns::default() };
         }
     }

@@ -290,6 +290,7 @@ impl Gateway {
         view.truncate(len);
         worker.books.fed += read.packets();
         worker.returns.note(&read, self.stops.looped.is_some());
+        worker.errors.note(&read);
         let outcome = worker.path.handle_packet(now, view);
         self.resume(w, outcome, out);
         true

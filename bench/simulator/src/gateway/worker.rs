@@ -14,6 +14,7 @@ use vnet_packets::Merge;
 
 use super::books::Books;
 use super::congestion::Congestion;
+use super::errors::Errors;
 use super::kernel::{Refused, Unsent};
 use super::returns::Returns;
 use crate::network::Wire;
@@ -87,6 +88,7 @@ pub(super) struct Worker {
     pub(super) books: Books,
     pub(super) returns: Returns,
     pub(super) congestion: Congestion,
+    pub(super) errors: Errors,
     /// The drops that were noted.
     pub(super) drops: DropCounts,
     /// For pieces of a write.
@@ -129,6 +131,7 @@ impl Worker {
             books: Books::default(),
             returns: Returns::default(),
             congestion: Congestion::default(),
+            errors: Errors::default(),
             drops: DropCounts::new(),
             pieces: Vec::new(),
         }

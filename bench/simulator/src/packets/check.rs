@@ -1,5 +1,6 @@
 //! Whether what a gateway writes to its TUN device is what was offered to another, bit for bit.
 
+use super::error::is_icmp_error;
 use super::table::{body, fold, sum};
 use super::write::{
     Headers, checksum_at, gso_type, headers, is_empty_udp, pseudo_sum, tcp_flags, tcp_sequence, unpack_empty,
@@ -52,14 +53,6 @@ pub fn check<P: AsRef<[u8]>>(
     }
     check_payload(number, payload)?;
     each(number, ecn).map(|()| Written::Numbered)
-}
-
-fn is_icmp_error(packet: &[u8]) -> bool {
-    match packet.first().map(|first| first >> 4) {
-        Some(4) => packet.get(9) == Some(&1) && packet.get(20) == Some(&3),
-        Some(6) => packet.get(6) == Some(&58) && packet.get(40) == Some(&1),
-        _ => false,
-    }
 }
 
 /// The number of a packet, and its flow, from where they must be.

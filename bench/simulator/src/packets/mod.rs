@@ -8,10 +8,12 @@
 //! there already, and its checksums come from sums that were made once: a packet costs less than its encryption.
 
 mod check;
+mod error;
 mod table;
 mod write;
 
 pub use check::{Written, check};
+pub use error::{check_error, quotes_all_it_may, write_unreachable};
 pub use write::{write_packet, write_super};
 
 use std::net::IpAddr;

@@ -15,6 +15,8 @@ const REFUSED: u8 = 64;
 const FLOODED: u8 = 24;
 const ONLY_FLOODED: u8 = 128;
 
+/// How many of 256 runs have users who write to nobody.
+const UNREACHABLE: u8 = 32;
 /// How many of 256 runs have gateways with a large MTU only, and how many of the talks between two of these have
 /// packets that need it.
 const LARGE: u8 = 24;
@@ -31,6 +33,7 @@ pub(super) fn add(scenario: &mut Scenario, is_aimed: bool) {
         add_trains(&mut Rng::new(scenario.seed, 8), scenario);
         add_jumbo_packets(&mut Rng::new(scenario.seed, 9), scenario);
         add_small_mtu(&mut Rng::new(scenario.seed, 10), scenario);
+        add_unreachable(&mut Rng::new(scenario.seed, 11), scenario);
     }
 }
 
@@ -104,5 +107,14 @@ fn add_small_mtu(rng: &mut Rng, scenario: &mut Scenario) {
     let has_v6 = scenario.talks.iter().any(|talk| talk.v6 && [talk.from, talk.to].contains(&at));
     if !has_v6 && rng.chance(SMALL) {
         happen(rng, scenario, u64::MAX, Disturbance::SetMtu { at, mtu });
+    }
+}
+
+fn add_unreachable(rng: &mut Rng, scenario: &mut Scenario) {
+    if rng.chance(UNREACHABLE) {
+        for _ in 0..rng.between(1, 4) {
+            let (at, count) = (rng.index(scenario.gateways.len()), rng.pick(&[5, 40, 200]));
+            happen(rng, scenario, 1, Disturbance::Unreachable { at, count });
+        }
     }
 }

@@ -251,6 +251,8 @@ pub enum Disturbance {
     Flood { at: usize, kind: Flood, count: u16 },
     /// A route leads our own datagrams for a peer back into the tunnel.
     Loop { at: usize, peer: usize },
+    /// Packets for addresses that no peer has come from the TUN device, more than may be answered.
+    Unreachable { at: usize, count: u16 },
     /// Packets that nobody can make sense of come from the TUN device.
     Nonsense { at: usize, count: u16 },
 }
