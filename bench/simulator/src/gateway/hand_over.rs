@@ -125,6 +125,7 @@ impl Gateway {
         self.workers = (0..workers).map(|n| Worker::new(n, &self.site, self.node, self.nesting.clone())).collect();
         let numbers = 0..self.config.peers.len();
         self.names = numbers.filter_map(|number| Some((self.peer_id(number)?, number))).collect();
+        self.begin_to_look(out);
         if self.config.mtu != self.site.mtu {
             let mtu = self.config.mtu as u32;
             self.broadcast(|| Order::Mtu(mtu), out);

@@ -19,6 +19,7 @@ mod errors;
 mod hand_over;
 mod happenings;
 mod kernel;
+mod onlooker;
 mod outputs;
 mod returns;
 mod turn;
@@ -183,6 +184,7 @@ impl Gateway {
         self.workers =
             (0..self.site.workers).map(|n| Worker::new(n, &self.site, self.node, self.nesting.clone())).collect();
         self.configure(out);
+        self.begin_to_look(out);
         // The link comes up last: who reads its first packet has been told of peers and routes.
         while let Some(action) = self.device.poll_action() {
             self.apply(action, out);

@@ -45,6 +45,9 @@ impl Gateway {
         let keepalives =
             transmit.view.chunks(transmit.stride).filter(|datagram| datagram.len() == DATA_LEN_MIN).count();
         let worker = &mut self.workers[w];
+        if let Some(onlooker) = &mut worker.onlooker {
+            onlooker.note_left(&transmit);
+        }
         // What a cookie answers is dropped under a name: nothing went through.
         worker.books.out += if is_cookie { 0 } else { (datagrams - keepalives) as u64 };
         let left = self.give_to_socket(w, &transmit, out);

@@ -57,6 +57,7 @@ impl Gateway {
         let stage = self.workers[w].stage;
         let next = self.step(w, stage, out);
         self.drain(w, out);
+        self.check_sight(w, out);
         self.check_slots(w, out);
         self.note_drops(w, out);
         let worker = &mut self.workers[w];
@@ -158,6 +159,9 @@ impl Gateway {
             (worker.routes, worker.routes_version) = (routes.clone(), *version);
         }
         worker.books.fed += u64::from(matches!(order, Order::Offer { .. }));
+        if let (Order::Tap(Some(_)), Some(onlooker)) = (&order, &mut worker.onlooker) {
+            onlooker.begin(worker.path.counters().tun_write_packets);
+        }
         let is_keepalive = matches!(order, Order::SendKeepalive { .. });
         worker.books.keepalives += u64::from(is_keepalive);
         let in_flight = worker.sends.len();

@@ -16,6 +16,7 @@ use super::books::Books;
 use super::congestion::Congestion;
 use super::errors::Errors;
 use super::kernel::{Refused, Unsent};
+use super::onlooker::Onlooker;
 use super::returns::Returns;
 use crate::network::Wire;
 use crate::packets::{Flow, Number, write_packet, write_super};
@@ -89,6 +90,7 @@ pub(super) struct Worker {
     pub(super) returns: Returns,
     pub(super) congestion: Congestion,
     pub(super) errors: Errors,
+    pub(super) onlooker: Option<Onlooker>,
     /// The drops that were noted.
     pub(super) drops: DropCounts,
     /// For pieces of a write.
@@ -132,6 +134,7 @@ impl Worker {
             returns: Returns::default(),
             congestion: Congestion::default(),
             errors: Errors::default(),
+            onlooker: None,
             drops: DropCounts::new(),
             pieces: Vec::new(),
         }

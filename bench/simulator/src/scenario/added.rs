@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Disturbance, Flood, Happening, Scenario};
+use ringfort_path::tap::Direction;
+
+use super::{Disturbance, Flood, Happening, Scenario, Sight};
 use crate::rng::Rng;
 
 /// How many of 256 talks say that there was congestion on their way already.
@@ -15,6 +17,8 @@ const REFUSED: u8 = 64;
 const FLOODED: u8 = 24;
 const ONLY_FLOODED: u8 = 128;
 
+/// At how many of 256 gateways somebody looks on.
+const SHOWN: u8 = 32;
 /// How many of 256 runs have users who write to nobody.
 const UNREACHABLE: u8 = 32;
 /// How many of 256 runs have gateways with a large MTU only, and how many of the talks between two of these have
@@ -28,6 +32,7 @@ const SMALL: u8 = 24;
 /// Adds it. A run that aims at one thing has no more happenings than it has.
 pub(super) fn add(scenario: &mut Scenario, is_aimed: bool) {
     add_classes(&mut Rng::new(scenario.seed, 6), scenario);
+    add_onlookers(&mut Rng::new(scenario.seed, 12), scenario);
     if !is_aimed {
         add_refusals(&mut Rng::new(scenario.seed, 7), scenario);
         add_trains(&mut Rng::new(scenario.seed, 8), scenario);
@@ -116,5 +121,21 @@ fn add_unreachable(rng: &mut Rng, scenario: &mut Scenario) {
             let (at, count) = (rng.index(scenario.gateways.len()), rng.pick(&[5, 40, 200]));
             happen(rng, scenario, 1, Disturbance::Unreachable { at, count });
         }
+    }
+}
+
+/// Somebody looks on, and nobody notices.
+fn add_onlookers(rng: &mut Rng, scenario: &mut Scenario) {
+    let count = scenario.gateways.len();
+    for site in &mut scenario.gateways {
+        let shown = rng.chance(SHOWN);
+        let sight = Sight {
+            sides: rng.pick(&[[true, true], [true, true], [true, false], [false, true]]),
+            direction: rng.pick(&[None, None, Some(Direction::In), Some(Direction::Out)]),
+            drops_only: rng.chance(64),
+            peer: rng.chance(96).then(|| rng.index(count)),
+            snap_len: rng.pick(&[64, 200, usize::MAX]),
+        };
+        site.sight = shown.then_some(sight);
     }
 }

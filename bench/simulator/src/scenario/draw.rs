@@ -133,6 +133,7 @@ pub(super) fn site(rng: &mut Rng) -> Site {
         phantoms: if rng.chance(64) { rng.between(1, PHANTOMS_MAX + 1) as usize } else { 0 },
         keepalive_secs: if rng.chance(48) { rng.between(1, 40) as u16 } else { 0 },
         large_routes: false,
+        sight: None,
         first_counter: if rng.chance(WORN) { rng.pick(&LIMITS) - rng.below(2_000) } else { 0 },
         queues: Queues { events: 4_096, handshakes: 2_048, handoffs: 256 },
     }

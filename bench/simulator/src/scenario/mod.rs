@@ -18,6 +18,7 @@ pub use draw::draw;
 use std::time::Duration;
 
 use ringfort_core::time::Time;
+use ringfort_path::tap::{Direction, Side};
 
 use crate::packets::Transport;
 
@@ -89,8 +90,25 @@ pub struct Site {
     pub large_routes: bool,
     /// The counter that its sessions begin with, of those made before the network is in order: near a limit, if not 0.
     pub first_counter: u64,
+    /// What somebody wants to see who looks on.
+    pub sight: Option<Sight>,
     /// Room for events and handshakes in control's queues, and for trains in that of a worker.
     pub queues: Queues,
+}
+
+/// What is shown to somebody who looks on at a gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// What is in the tunnel, and what is on the wire.
+    pub sides: [bool; Side::COUNT],
+    /// The only direction.
+    pub direction: Option<Direction>,
+    /// Only what is dropped.
+    pub drops_only: bool,
+    /// Only packets of the peer that is this gateway.
+    pub peer: Option<usize>,
+    /// The most that is shown of a packet, in bytes.
+    pub snap_len: usize,
 }
 
 /// Room in the queues between the threads.
