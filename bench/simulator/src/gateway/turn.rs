@@ -101,6 +101,7 @@ impl Gateway {
             Stage::Runs => {
                 let now = self.now(out.now).mono;
                 self.workers[w].path.flush_writes(now);
+                self.workers[w].gathers = false;
                 Stage::Tun
             }
             Stage::Tun => {
@@ -163,9 +164,12 @@ impl Gateway {
             onlooker.begin(worker.path.counters().tun_write_packets);
         }
         let is_keepalive = matches!(order, Order::SendKeepalive { .. });
-        worker.books.keepalives += u64::from(is_keepalive);
-        let in_flight = worker.sends.len();
+        let (in_flight, before) = (worker.sends.len(), worker.mark());
         let outcome = worker.path.handle_order(now, order);
+        if is_keepalive {
+            let result = worker.book_keepalives(1, true, before);
+            out.check(result.map_err(|what| format!("g{} worker {w}: {what}", self.index)));
+        }
         if outcome == Outcome::NoSlot && in_flight < KEEPALIVES.into() {
             out.check(Err(format!("g{} worker {w}: a keepalive finds no slot, and {in_flight} leave", self.index)));
         }
@@ -232,7 +236,6 @@ impl Gateway {
             (false, false) => 0,
         };
         worker.books.fed += (count - keepalives) as u64;
-        worker.books.keepalives += keepalives as u64;
         let strangers = self.count_strangers(w, &train);
         let worker = &mut self.workers[w];
         // What was handed over to this process begins with the name of another.
@@ -240,8 +243,10 @@ impl Gateway {
             let drops = &path.counters().drops;
             drops.get(DropReason::UnknownIndex) + drops.get(DropReason::OtherNode)
         };
-        let before = unknown(&worker.path);
+        let (before, mark) = (unknown(&worker.path), worker.mark());
         let others_follow = !worker.socket.is_empty();
+        let is_alone = keepalives == count && !others_follow && !worker.gathers;
+        worker.gathers = others_follow;
         let (path, sessions) = (&mut worker.path, &mut worker.inbox.sessions);
         let late = &mut || sessions.pop_front();
         if others_follow {
@@ -249,6 +254,8 @@ impl Gateway {
         } else {
             path.handle_train(now, train, late)
         }
+        let result = worker.book_keepalives(keepalives, is_alone, mark);
+        out.check(result.map_err(|what| format!("g{} worker {w}: {what}", self.index)));
         if unknown(&worker.path) - before > strangers {
             out.check(Err(format!("g{} worker {w}: a session that control has made is not known", self.index)));
         }

@@ -87,6 +87,8 @@ pub(super) struct Worker {
     pub(super) routes: AllowedIps,
     pub(super) routes_version: u64,
     pub(super) books: Books,
+    /// Messages that were read in this turn may wait to be opened with others.
+    pub(super) gathers: bool,
     pub(super) returns: Returns,
     pub(super) congestion: Congestion,
     pub(super) errors: Errors,
@@ -131,6 +133,7 @@ impl Worker {
             routes: AllowedIps::new(),
             routes_version: 0,
             books: Books::default(),
+            gathers: false,
             returns: Returns::default(),
             congestion: Congestion::default(),
             errors: Errors::default(),
