@@ -32,6 +32,16 @@ impl Congestion {
         *self = Self { marked: true, some: true, none: true };
     }
 
+    /// A packet was dropped since its transport does not learn of congestion.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn check_drop(self) -> Result<(), String> {
+        self.some
+            .then_some(())
+            .ok_or_else(|| "no datagram says that there is congestion, and a packet is dropped".into())
+    }
+
     /// A packet is written that was offered with one ECN field, and has another.
     ///
     /// # Errors
@@ -75,8 +85,9 @@ mod tests {
         let mut turn = Congestion::default();
         turn.note(2, false);
         assert_eq!(turn.check(2, 2), Ok(()));
-        assert!(turn.check(2, 3).is_err(), "nobody has reported any");
+        assert!(turn.check(2, 3).is_err() && turn.check_drop().is_err(), "nobody has reported any");
         turn.note(3, true);
+        assert_eq!(turn.check_drop(), Ok(()));
         assert_eq!((turn.check(2, 3), turn.check(2, 2), turn.check(0, 0)), (Ok(()), Ok(()), Ok(())));
         let mut turn = Congestion::default();
         turn.note(3, true);

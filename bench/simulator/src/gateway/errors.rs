@@ -6,7 +6,7 @@ use ringfort_core::time::Time;
 use super::Gateway;
 use super::worker::TunRead;
 use crate::outside::Outside;
-use crate::packets::{Number, ROOM, Shape, check_error, quotes_all_it_may, write_packet};
+use crate::packets::{Number, ROOM, Shape, check_error, is_longest_error, write_packet};
 
 const TOKEN_NANOS: u64 = 1_000_000_000 / Allowance::PER_SECOND as u64;
 const FULL_NANOS: u64 = TOKEN_NANOS * Allowance::BURST as u64;
@@ -40,7 +40,7 @@ impl Errors {
         let earned = now.since(self.updated).as_nanos() as u64;
         let credit = self.credit_nanos.saturating_add(earned).min(FULL_NANOS);
         self.updated = now;
-        self.credit_nanos = credit.saturating_sub(TOKEN_NANOS);
+        self.credit_nanos = credit.checked_sub(TOKEN_NANOS).unwrap_or(credit);
         credit >= TOKEN_NANOS
     }
 }
@@ -56,7 +56,7 @@ impl Gateway {
             return Err(format!("g{index} worker {w}: more ICMP errors than it may write"));
         }
         let is_of =
-            |packet: &[u8]| packet.starts_with(quote) && (packet.len() == quote.len() || quotes_all_it_may(error));
+            |packet: &[u8]| packet.starts_with(quote) && (packet.len() == quote.len() || is_longest_error(error));
         if errors.read.iter().any(|read| is_about(read, &is_of, out)) {
             return Ok(());
         }

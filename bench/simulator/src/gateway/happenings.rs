@@ -41,13 +41,13 @@ impl Gateway {
                 let count = self.workers.len();
                 self.workers[worker % count].stopped = until;
             }
-            Disturbance::StopSocket { .. } => self.stops.socket = until,
-            Disturbance::StopTun { .. } => self.stops.tun = until,
-            Disturbance::RefuseSupers { .. } => self.stops.supers = until,
-            Disturbance::RefuseSends { .. } => self.stops.sends = until,
-            Disturbance::RefuseWrites { .. } => self.stops.writes = until,
-            Disturbance::FullEvents { .. } => self.stops.events = until,
-            Disturbance::FullQueues { .. } => self.stops.queues = until,
+            Disturbance::StopSocket { .. }
+            | Disturbance::StopTun { .. }
+            | Disturbance::RefuseSupers { .. }
+            | Disturbance::RefuseSends { .. }
+            | Disturbance::RefuseWrites { .. }
+            | Disturbance::FullEvents { .. }
+            | Disturbance::FullQueues { .. } => self.stops.begin(event, until),
             Disturbance::Rebind { at } => out.network.rebind(at),
             Disturbance::Move { at } => out.network.relocate(at),
             Disturbance::SetWall { hours, .. } => self.wall_ahead_secs += i64::from(hours) * HOUR_SECS,

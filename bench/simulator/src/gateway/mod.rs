@@ -44,7 +44,7 @@ use ringfort_path::{Dispatch, Order};
 use crate::network::Wire;
 use crate::outside::{Outside, What};
 use crate::rng::Rng;
-use crate::scenario::{Scenario, Site};
+use crate::scenario::{Disturbance, Scenario, Site};
 use crate::trace::{Step, Who};
 use config::Configuration;
 use control::Control;
@@ -120,6 +120,23 @@ struct Stops {
     writes: Time,
     /// Datagrams for this peer come back into the TUN device.
     looped: Option<usize>,
+}
+
+impl Stops {
+    /// Something does not work until then.
+    const fn begin(&mut self, what: Disturbance, until: Time) {
+        let place = match what {
+            Disturbance::StopSocket { .. } => &mut self.socket,
+            Disturbance::StopTun { .. } => &mut self.tun,
+            Disturbance::RefuseSupers { .. } => &mut self.supers,
+            Disturbance::RefuseSends { .. } => &mut self.sends,
+            Disturbance::RefuseWrites { .. } => &mut self.writes,
+            Disturbance::FullEvents { .. } => &mut self.events,
+            Disturbance::FullQueues { .. } => &mut self.queues,
+            _ => return,
+        };
+        *place = until;
+    }
 }
 
 impl Gateway {

@@ -52,7 +52,7 @@ impl Gateway {
         worker.books.out += if is_cookie { 0 } else { (datagrams - keepalives) as u64 };
         let left = self.give_to_socket(w, &transmit, out);
         let (from, works) = out.network.source(self.index, &transmit.endpoint);
-        if !works {
+        if left > 0 && !works {
             self.workers[w].path.handle_source_refused(transmit.peer, transmit.endpoint);
         }
         let Transmit { view, stride, endpoint, ecn, .. } = transmit;

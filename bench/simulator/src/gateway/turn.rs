@@ -323,6 +323,9 @@ impl Gateway {
         }
         for ((reason, count), (_, before)) in drops.iter().zip(worker.drops.iter()).filter(|(now, then)| now != then) {
             out.note(Who::Worker(self.index, w), Step::Dropped { reason, count: count - before });
+            if reason == DropReason::CongestionNotCapable {
+                out.check(worker.congestion.check_drop().map_err(|what| format!("g{}: {what}", self.index)));
+            }
             if reason == DropReason::NoSlot {
                 // Many strays at once take all slots for other workers. A question or an answer may be among them.
                 let is_needless = if out.is_only_flooded { Err("strangers take all slots") } else { Ok(()) };

@@ -22,12 +22,19 @@ pub(super) fn is_icmp_error(packet: &[u8]) -> bool {
 /// # Errors
 /// What is wrong with it.
 pub fn check_error(packet: &[u8]) -> Result<&[u8], String> {
-    let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
-    let (ip_len, len_max, address_len) = if is_v4 { (20, V4_LEN_MAX, 4) } else { (40, V6_LEN_MAX, 16) };
+    // Host or address unreachable.
+    let (is_v4, ip_len, len_max, address_len, says) = match packet.first().map(|first| first >> 4) {
+        Some(4) => (true, 20, V4_LEN_MAX, 4, [3, 1]),
+        Some(6) => (false, 40, V6_LEN_MAX, 16, [1, 3]),
+        _ => return Err("an ICMP error that is no IP packet".to_owned()),
+    };
     let (ip, icmp) = packet.split_at_checked(ip_len).ok_or("an ICMP error without a header")?;
     let quote = icmp.get(8..).ok_or("an ICMP error without a header of its own")?;
     let word = |at: usize| usize::from(u16::from_be_bytes([ip[at], ip[at + 1]]));
     let len = if is_v4 { word(2) } else { ip_len + word(4) };
+    if icmp[..2] != says {
+        return Err(format!("an ICMP error that says {:?}", &icmp[..2]));
+    }
     if packet.len() != len || len > len_max {
         return Err(format!("an ICMP error of {} bytes that says {len}", packet.len()));
     }
@@ -36,28 +43,26 @@ pub fn check_error(packet: &[u8]) -> Result<&[u8], String> {
     if !header_is_right || fold(pseudo + sum(icmp)) != 0xffff {
         return Err("an ICMP error with a wrong checksum".to_owned());
     }
-    let ends = |ip: &[u8]| {
-        Some((
-            ip.get(addresses..)?.get(..address_len)?.to_vec(),
-            ip.get(addresses + address_len..)?.get(..address_len)?.to_vec(),
-        ))
-    };
-    let (from, to) = ends(ip).ok_or("it has a header")?;
-    if ends(quote) != Some((to, from)) {
+    let (from, to) = ends(ip, addresses, address_len).ok_or("it has a header")?;
+    if ends(quote, addresses, address_len) != Some((to, from)) {
         return Err("an ICMP error is not for whoever sent what it quotes".to_owned());
     }
     if quotes_error(quote) {
         return Err("an ICMP error about an ICMP error".to_owned());
     }
-    let room = len_max - ip_len - 8;
-    if quote.len() > room { Err("an ICMP error that quotes too much".to_owned()) } else { Ok(quote) }
+    Ok(quote)
 }
 
-/// Whether an ICMP error that quotes so much could quote more.
+/// Whether an ICMP error is as long as one may be: then there may have been more to quote.
 #[must_use]
-pub const fn quotes_all_it_may(error: &[u8]) -> bool {
+pub const fn is_longest_error(error: &[u8]) -> bool {
     let len_max = if error[0] >> 4 == 4 { V4_LEN_MAX } else { V6_LEN_MAX };
     error.len() == len_max
+}
+
+/// Both addresses of a packet.
+fn ends(packet: &[u8], at: usize, len: usize) -> Option<(&[u8], &[u8])> {
+    Some(packet.get(at..at + 2 * len)?.split_at(len))
 }
 
 fn quotes_error(quote: &[u8]) -> bool {
@@ -101,12 +106,12 @@ mod tests {
             let packet = [&packet[super::super::ROOM..], &[7; 2_000]].concat();
             let mut answer = [0; ANSWER_LEN_MAX];
             let len = unreachable(&packet, &mut answer).expect("it may be answered");
-            assert!(is_icmp_error(&answer[..len]) && quotes_all_it_may(&answer[..len]));
+            assert!(is_icmp_error(&answer[..len]) && is_longest_error(&answer[..len]));
             assert_eq!(check_error(&answer[..len]), Ok(&packet[..len - if v6 { 48 } else { 28 }]));
             for bit in 0..8 * len {
                 answer[bit / 8] ^= 1 << (bit % 8);
-                // Of IPv6 no checksum has what comes before the addresses.
-                let may_change = v6 && (4..32).contains(&bit) || v6 && (56..64).contains(&bit);
+                // Of IPv6 no checksum has the traffic class, the flow label and the hop limit.
+                let may_change = v6 && [0..4, 8..32, 56..64].iter().any(|bits| bits.contains(&bit));
                 assert!(check_error(&answer[..len]).is_err() || may_change, "bit {bit} of {len} bytes, IPv6 {v6}");
                 answer[bit / 8] ^= 1 << (bit % 8);
             }

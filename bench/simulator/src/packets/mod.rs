@@ -4,8 +4,9 @@
 //!   [ IP header ][ UDP, TCP or ICMP header ][ number, 8 bytes ][ a piece of one long table ]
 //! ```
 //!
-//! A TCP or UDP packet without payload has its number in the headers. Which piece of the table follows from the number as well. So a packet that arrives is compared with memory that is
-//! there already, and its checksums come from sums that were made once: a packet costs less than its encryption.
+//! A TCP or UDP packet without payload has its number in the headers. Which piece of the table follows from the number
+//! as well. So a packet that arrives is compared with memory that is there already, and its checksums come from sums that
+//! were made once: a packet costs less than its encryption.
 
 mod check;
 mod error;
@@ -13,7 +14,7 @@ mod table;
 mod write;
 
 pub use check::{Written, check};
-pub use error::{check_error, quotes_all_it_may, write_unreachable};
+pub use error::{check_error, is_longest_error, write_unreachable};
 pub use write::{write_packet, write_super};
 
 use std::net::IpAddr;
