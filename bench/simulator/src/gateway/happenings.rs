@@ -36,12 +36,12 @@ impl Gateway {
                 self.stops.control = until;
                 self.workers.iter_mut().for_each(|worker| worker.stopped = until);
             }
-            Disturbance::StopControl { .. } => self.stops.control = until,
             Disturbance::StopWorker { worker, .. } => {
-                let count = self.workers.len();
-                self.workers[worker % count].stopped = until;
+                let place = worker % self.workers.len();
+                self.workers[place].stopped = until;
             }
-            Disturbance::StopSocket { .. }
+            Disturbance::StopControl { .. }
+            | Disturbance::StopSocket { .. }
             | Disturbance::StopTun { .. }
             | Disturbance::RefuseSupers { .. }
             | Disturbance::RefuseSends { .. }
@@ -70,12 +70,7 @@ impl Gateway {
             Disturbance::NewPsk { peer, .. } => self.set_psk(peer),
             Disturbance::NewSuite { peer, .. } => self.set_suite(peer, out),
             Disturbance::Keepalive { peer, secs, .. } => self.set_keepalive(peer, secs, out),
-            Disturbance::SetEndpoint { peer, .. } => {
-                let endpoint = self.config.peers[peer].as_ref().and_then(|settings| settings.endpoint);
-                if let (Some(endpoint), Some(id)) = (endpoint, self.peer_id(peer)) {
-                    self.device.set_endpoint(now, id, endpoint);
-                }
-            }
+            Disturbance::SetEndpoint { peer, .. } => self.set_endpoint(peer, out),
             Disturbance::LinkDown { .. } => {
                 self.config.is_up = false;
                 self.device.link_down(now);
@@ -165,6 +160,14 @@ impl Gateway {
             settings.suite = if settings.suite == Suite::default() { Suite::Aes256Gcm } else { Suite::default() };
             let result = self.device.set_peer_suite(now, settings.key, Some(settings.suite));
             out.check(result.map_err(|error| error.to_string()));
+        }
+    }
+
+    fn set_endpoint(&mut self, peer: usize, out: &Outside) {
+        let now = self.now(out.now).mono;
+        let endpoint = self.config.peers[peer].as_ref().and_then(|settings| settings.endpoint);
+        if let (Some(endpoint), Some(id)) = (endpoint, self.peer_id(peer)) {
+            self.device.set_endpoint(now, id, endpoint);
         }
     }
 

@@ -126,6 +126,7 @@ impl Stops {
     /// Something does not work until then.
     const fn begin(&mut self, what: Disturbance, until: Time) {
         let place = match what {
+            Disturbance::StopControl { .. } => &mut self.control,
             Disturbance::StopSocket { .. } => &mut self.socket,
             Disturbance::StopTun { .. } => &mut self.tun,
             Disturbance::RefuseSupers { .. } => &mut self.supers,

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A TCP or UDP packet without payload has its number in the headers. Which piece of the table follows from the number
-//! as well. So a packet that arrives is compared with memory that is there already, and its checksums come from sums that
-//! were made once: a packet costs less than its encryption.
+//! as well. So a packet that arrives is compared with memory that is there already, and its checksums come from sums
+//! that were made once: a packet costs less than its encryption.
 
 mod check;
 mod error;
