@@ -97,6 +97,12 @@ impl Ledger {
         self.accounts[usize::from(flow)].ends
     }
 
+    /// Whether a gateway has packets with this ECN field for anybody.
+    #[must_use]
+    pub fn sends_ecn(&self, gateway: usize, ecn: u8) -> bool {
+        self.flows.iter().zip(&self.accounts).any(|(flow, account)| account.ends.from == gateway && flow.ecn == ecn)
+    }
+
     /// Packets are put into the TUN device. Returns the first one's place in its flow.
     pub fn offer(&mut self, flow: u16, count: u16, now: Time) -> u32 {
         let account = &mut self.accounts[usize::from(flow)];
@@ -210,8 +216,17 @@ mod tests {
     /// One flow from the first gateway to the second, which was offered five packets at 1 s.
     fn ledger(in_order: Time, settled: Time) -> (Ledger, Flow) {
         let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 1, 1].into());
-        let flow =
-            Flow { id: 0, source, destination, transport: Transport::Udp, segment: 100, ecn: 0, counts_up: true };
+        let flow = Flow {
+            id: 0,
+            source,
+            destination,
+            transport: Transport::Udp,
+            segment: 100,
+            dscp: 0,
+            ecn: 0,
+            lone: false,
+            counts_up: true,
+        };
         let mut ledger = Ledger::new(in_order, settled, settled);
         ledger.add(flow, Ends { from: 0, to: 1, to_phantom: false });
         assert_eq!(ledger.offer(0, 5, Time::from_secs(1)), 0);

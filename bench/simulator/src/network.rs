@@ -23,6 +23,8 @@ pub struct Wire {
     pub to: SocketAddr,
     /// The ECN field.
     pub ecn: u8,
+    /// A router has written it.
+    pub marked: bool,
     /// Bytes from one to the next.
     pub stride: usize,
     /// All of them.
@@ -184,8 +186,7 @@ impl Network {
     }
 
     fn piece(&mut self, of: &Wire) -> Wire {
-        let (from, to, ecn, stride, stray) = (of.from, of.to, of.ecn, of.stride, of.stray);
-        Wire { from, to, ecn, stride, stray, bytes: self.buffer() }
+        Wire { bytes: self.buffer(), ..piece_of(of) }
     }
 
     fn emit(&mut self, now: Time, piece: &mut Wire, arrive: &mut dyn FnMut(Time, Wire)) {
@@ -225,7 +226,7 @@ impl Network {
             wire.stray = Some(self.rng.index(256));
         }
         if fate.is_marked {
-            wire.ecn = 3;
+            (wire.ecn, wire.marked) = (3, true);
         }
         wire.stride = wire.bytes.len().max(1);
         let delay_max = self.faults.delay_max.as_nanos() as u64;
@@ -249,8 +250,9 @@ impl Network {
     }
 }
 
-fn piece_of(wire: &Wire) -> Wire {
-    Wire { from: wire.from, to: wire.to, ecn: wire.ecn, stride: wire.stride, stray: wire.stray, bytes: Vec::new() }
+const fn piece_of(wire: &Wire) -> Wire {
+    let &Wire { from, to, ecn, marked, stride, stray, .. } = wire;
+    Wire { from, to, ecn, marked, stride, stray, bytes: Vec::new() }
 }
 
 /// What the network does with one datagram.

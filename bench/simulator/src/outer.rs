@@ -55,7 +55,9 @@ pub fn unwrap(packet: &[u8]) -> Option<Wire> {
     let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
     let is_ours = port(2) == PORT && matches!(datagram.first(), Some(1..=4)) && from != to;
     let (from, to) = (SocketAddr::new(from, port(0)), SocketAddr::new(to, port(2)));
-    is_ours.then(|| Wire { from, to, ecn, stride: datagram.len(), bytes: datagram.to_vec(), stray: None })
+    // The router is one that the tunnel around this one passes.
+    let marked = ecn == 3;
+    is_ours.then(|| Wire { from, to, ecn, marked, stride: datagram.len(), bytes: datagram.to_vec(), stray: None })
 }
 
 #[cfg(test)]

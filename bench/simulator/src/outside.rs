@@ -70,6 +70,8 @@ pub struct Outside {
     pub failure: Option<String>,
     /// Datagrams that left.
     pub datagrams: u64,
+    /// Nothing happens but floods of trains.
+    pub is_only_flooded: bool,
     /// From then on nothing may be lost or late.
     settled: Time,
 }
@@ -95,6 +97,7 @@ impl Outside {
             last_sent: now,
             failure: None,
             datagrams: 0,
+            is_only_flooded: scenario.is_only_flooded(),
             settled: scenario.settled(),
         }
     }

@@ -73,7 +73,7 @@ fn one_talk(from: usize, happening: Happening) -> Scenario {
     let mut scenario = draw(1);
     let mut site = scenario.gateways[0].clone();
     (site.workers, site.interrupted, site.phantoms, site.keepalive_secs) = (2, 0, 0, 0);
-    (site.first_counter, site.large_routes) = (0, false);
+    (site.first_counter, site.large_routes, site.sight) = (0, false, None);
     scenario.gateways = vec![site; 2];
     (scenario.outer_v6, scenario.second_suite, scenario.unknown) = (0, 0, Scenario::pair(0, 1));
     (scenario.network, scenario.latency) = (Faults::default(), LATENCY);
@@ -95,6 +95,7 @@ const fn quiet() -> Talk {
         v6: false,
         transport: Transport::Udp,
         segment: 100,
+        dscp: 0,
         ecn: 0,
         counts_up: true,
         first: Duration::ZERO,

@@ -8,7 +8,7 @@ use ringfort_core::time::Time;
 use crate::gateway::{Gateway, TunRead, inner_address};
 use crate::ledger::Ends;
 use crate::outside::{Outside, What};
-use crate::packets::{FIRST_LEN, Flow, LATER_LEN, Number, Shape};
+use crate::packets::{FIRST_LEN, Flow, LATER_LEN, Number, Shape, Transport};
 use crate::rng::mix;
 use crate::scenario::{Disturbance, LATENCY, START, Scenario, Style, Talk};
 use crate::trace::{Step, Who};
@@ -75,6 +75,7 @@ impl World {
         let talked = self.scenario.talked();
         self.run_until(talked + LAST_WORDS)?;
         self.out.ledger.check_complete(talked)?;
+        self.gateways.iter().try_for_each(Gateway::check_strangers)?;
         let speaks = self.gateways.iter().any(Gateway::sends_keepalives);
         if speaks {
             self.run_until(talked + LAST_WORDS * 2)?;
@@ -176,11 +177,12 @@ impl World {
     /// A talk becomes a flow, or two.
     fn enter_talk(&mut self, number: usize) {
         let talk = self.scenario.talks[number].clone();
-        let Talk { from, to, v6, transport, segment, ecn, counts_up, .. } = talk;
+        let Talk { from, to, v6, transport, segment, dscp, ecn, counts_up, style, .. } = talk;
+        let lone = matches!(style, Style::Lone | Style::Partial);
         let count = self.scenario.gateways.len();
         let id = self.out.ledger.flows().len() as u16;
         let (source, destination) = (inner_address(from, v6), inner_address(to, v6));
-        let flow = Flow { id, source, destination, transport, segment, ecn, counts_up };
+        let flow = Flow { id, source, destination, transport, segment, dscp, ecn, lone, counts_up };
         let ends = Ends { from, to, to_phantom: to >= count };
         self.out.ledger.add(flow, ends);
         self.out.answers.push(None);
@@ -266,9 +268,18 @@ impl World {
     }
 }
 
-/// The payload of a packet: mostly a full one.
+/// The payload of a packet: mostly a full one. Where packets come one by one, a quarter of those of TCP are
+/// acknowledgements alone, and some of UDP are empty.
 fn length(talk: &Talk, flow: u16, sequence: u32) -> u16 {
     let random = mix(u64::from(flow) << 40 ^ u64::from(sequence));
+    let is_empty = match (talk.transport, talk.style) {
+        (Transport::Tcp, Style::Lone | Style::Partial) => random >> 3 & 3 == 0,
+        (Transport::Udp, Style::Lone | Style::Partial) => random >> 3 & 7 == 0,
+        _ => false,
+    };
+    if is_empty {
+        return 0;
+    }
     let shortest = crate::packets::NUMBER_LEN as u64;
     let shorter = shortest + (random >> 8) % (u64::from(talk.segment) - shortest + 1);
     if random & 7 == 0 { shorter as u16 } else { talk.segment }

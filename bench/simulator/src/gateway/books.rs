@@ -15,13 +15,42 @@ pub(super) struct Books {
     pub(super) written: u64,
     /// Drops that the shell has reported.
     pub(super) reported: u64,
-    /// Keepalives of this turn, which may be among its drops.
+    /// Keepalives of this turn that may be among its drops: those that came with something else.
     pub(super) keepalives: u64,
     /// How many drops were too many after the last turn, because of keepalives.
     excess: u64,
 }
 
+/// What is on one side of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    drops: u64,
+    staged: usize,
+}
+
 impl Worker {
+    /// Before a step.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { drops: self.path.counters().drops.total(), staged: self.path.staged() }
+    }
+
+    /// A step was about so many keepalives, and nothing else if it is `alone`. What it has dropped are then keepalives,
+    /// unless packets that waited have left.
+    ///
+    /// # Errors
+    /// More was dropped than there was.
+    pub(super) fn book_keepalives(&mut self, count: usize, alone: bool, before: Mark) -> Result<(), String> {
+        let after = self.mark();
+        let dropped = after.drops - before.drops;
+        if !alone || after.staged != before.staged {
+            self.books.keepalives += count as u64;
+            return Ok(());
+        }
+        self.books.reported += dropped;
+        let is_possible = dropped <= count as u64;
+        is_possible.then_some(()).ok_or_else(|| format!("of {count} keepalives {dropped} were dropped"))
+    }
+
     /// Whether the books add up. To be called between two turns.
     ///
     /// # Errors
@@ -36,7 +65,7 @@ impl Worker {
                 "{delivered} packets and {icmp} ICMP errors are delivered, and {written} were written"
             ));
         }
-        let dropped = (drops - reported) as i64 - excess as i64;
+        let dropped = drops as i64 - reported as i64 - excess as i64;
         let missing = fed as i64 - out as i64 - delivered as i64 - staged as i64;
         if !(missing..=missing + keepalives as i64).contains(&dropped) {
             return Err(format!(

@@ -171,6 +171,7 @@ impl Gateway {
             let result = out.nonces.begin((self.index, session.remote_index), key, *created, session.initiator);
             out.check(result);
             self.receives.insert(session.local_index);
+            self.strangers.named.insert(session.local_index);
             self.dispatch.begin_at_counter(if out.now < self.worn_until { self.site.first_counter } else { 0 });
         }
         if let Action::RetireReceive { local_index } = &action {
@@ -213,7 +214,7 @@ impl Gateway {
         } else if !refused && out.now >= self.stops.socket {
             let mut bytes = out.network.buffer();
             bytes.extend_from_slice(message);
-            self.send(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None }, out);
+            self.send(Wire { from, to, ecn: 0, marked: false, stride: bytes.len(), bytes, stray: None }, out);
         }
         works
     }

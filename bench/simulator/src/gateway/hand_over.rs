@@ -75,7 +75,7 @@ impl Gateway {
             while let Some(action) = self.device.poll_action() {
                 self.apply(action, out);
             }
-            let is_read = self.workers.iter().all(|worker| worker.inbox.is_empty() && worker.refused.is_empty());
+            let is_read = self.workers.iter().all(Worker::is_at_rest);
             if is_told && is_read && self.control.is_quiet() {
                 return Ok(());
             }
@@ -87,6 +87,7 @@ impl Gateway {
     fn end_turn(&mut self, w: usize, out: &mut Outside) {
         while self.advance(w, out) != Stage::Begin {}
         self.complete(w, out.now);
+        self.drain(w, out);
     }
 
     /// The bytes of the state, with what waits for sessions or without.
@@ -124,6 +125,7 @@ impl Gateway {
         self.workers = (0..workers).map(|n| Worker::new(n, &self.site, self.node, self.nesting.clone())).collect();
         let numbers = 0..self.config.peers.len();
         self.names = numbers.filter_map(|number| Some((self.peer_id(number)?, number))).collect();
+        self.begin_to_look(out);
         if self.config.mtu != self.site.mtu {
             let mtu = self.config.mtu as u32;
             self.broadcast(|| Order::Mtu(mtu), out);

@@ -1,21 +1,22 @@
 //! What happens to a gateway.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::crypto::{PresharedKey, PublicKey, hash, mac};
 use ringfort_core::suite::Suite;
 use ringfort_core::time::Time;
-use ringfort_core::wire::{MAC_LEN, TYPE_DATA};
+use ringfort_core::wire::{DATA_LEN_MIN, MAC_LEN, TYPE_DATA};
 use ringfort_path::Order;
 
-use super::config::private_key;
+use super::config::{inner_address, private_key};
+use super::turn::{SEGMENTS_MAX, TRAIN_MAX};
 use super::worker::TunRead;
 use super::{Gateway, TUN_READS};
 use crate::network::{PORT, Wire};
 use crate::outside::{LATE, Outside};
-use crate::packets::ROOM;
+use crate::packets::{ROOM, write_unreachable};
 use crate::rng::Rng;
 use crate::scenario::{Disturbance, Flood};
 
@@ -35,17 +36,18 @@ impl Gateway {
                 self.stops.control = until;
                 self.workers.iter_mut().for_each(|worker| worker.stopped = until);
             }
-            Disturbance::StopControl { .. } => self.stops.control = until,
             Disturbance::StopWorker { worker, .. } => {
-                let count = self.workers.len();
-                self.workers[worker % count].stopped = until;
+                let place = worker % self.workers.len();
+                self.workers[place].stopped = until;
             }
-            Disturbance::StopSocket { .. } => self.stops.socket = until,
-            Disturbance::StopTun { .. } => self.stops.tun = until,
-            Disturbance::RefuseSupers { .. } => self.stops.supers = until,
-            Disturbance::RefuseSends { .. } => self.stops.sends = until,
-            Disturbance::FullEvents { .. } => self.stops.events = until,
-            Disturbance::FullQueues { .. } => self.stops.queues = until,
+            Disturbance::StopControl { .. }
+            | Disturbance::StopSocket { .. }
+            | Disturbance::StopTun { .. }
+            | Disturbance::RefuseSupers { .. }
+            | Disturbance::RefuseSends { .. }
+            | Disturbance::RefuseWrites { .. }
+            | Disturbance::FullEvents { .. }
+            | Disturbance::FullQueues { .. } => self.stops.begin(event, until),
             Disturbance::Rebind { at } => out.network.rebind(at),
             Disturbance::Move { at } => out.network.relocate(at),
             Disturbance::SetWall { hours, .. } => self.wall_ahead_secs += i64::from(hours) * HOUR_SECS,
@@ -68,12 +70,7 @@ impl Gateway {
             Disturbance::NewPsk { peer, .. } => self.set_psk(peer),
             Disturbance::NewSuite { peer, .. } => self.set_suite(peer, out),
             Disturbance::Keepalive { peer, secs, .. } => self.set_keepalive(peer, secs, out),
-            Disturbance::SetEndpoint { peer, .. } => {
-                let endpoint = self.config.peers[peer].as_ref().and_then(|settings| settings.endpoint);
-                if let (Some(endpoint), Some(id)) = (endpoint, self.peer_id(peer)) {
-                    self.device.set_endpoint(now, id, endpoint);
-                }
-            }
+            Disturbance::SetEndpoint { peer, .. } => self.set_endpoint(peer, out),
             Disturbance::LinkDown { .. } => {
                 self.config.is_up = false;
                 self.device.link_down(now);
@@ -90,6 +87,7 @@ impl Gateway {
             Disturbance::Flood { kind, count, .. } => self.flood(kind, count, until, out),
             Disturbance::Loop { peer, .. } => self.set_loop(peer, true, out),
             Disturbance::Nonsense { count, .. } => self.nonsense(count, out),
+            Disturbance::Unreachable { count, .. } => self.write_to_nobody(count, out),
         }
         self.changed(out);
     }
@@ -165,6 +163,14 @@ impl Gateway {
         }
     }
 
+    fn set_endpoint(&mut self, peer: usize, out: &Outside) {
+        let now = self.now(out.now).mono;
+        let endpoint = self.config.peers[peer].as_ref().and_then(|settings| settings.endpoint);
+        if let (Some(endpoint), Some(id)) = (endpoint, self.peer_id(peer)) {
+            self.device.set_endpoint(now, id, endpoint);
+        }
+    }
+
     fn set_keepalive(&mut self, peer: usize, secs: u16, out: &mut Outside) {
         let (now, id) = (self.now(out.now).mono, self.peer_id(peer));
         if let Some(settings) = &mut self.config.peers[peer] {
@@ -194,9 +200,56 @@ impl Gateway {
         let to = out.network.addresses(self.index).outside(false);
         let lasts = until.since(out.now);
         for n in 0..u32::from(count) {
-            let Some(wire) = datagram(kind, &public, to, out) else { return };
+            let wire = match kind {
+                Flood::Trains => Some(self.train(to, out)),
+                _ => datagram(kind, &public, to, out),
+            };
+            let Some(wire) = wire else { return };
             let at = out.now + lasts * n / u32::from(count) + Duration::from_nanos(n.into());
             out.agenda.enter(at, crate::outside::What::Arrive(wire));
+        }
+    }
+
+    /// Data under indices of anybody, and now and then a message among it that is genuine.
+    fn train(&self, to: SocketAddr, out: &mut Outside) -> Wire {
+        let recording = out.network.recording().filter(|_| out.rng.chance(32));
+        let Outside { network, rng, .. } = out;
+        // Whoever was there when it was recorded may have moved since.
+        let is_theirs = |wire: &Wire| {
+            wire.bytes[0] == TYPE_DATA
+                && network.owner(wire.to) == Some(self.index)
+                && network.owner(wire.from).is_some()
+        };
+        let genuine = recording.filter(is_theirs);
+        let stranger = SocketAddr::from(([198, 51, 100, rng.next() as u8], PORT));
+        let (from, to) = genuine.as_ref().map_or((stranger, to), |wire| (wire.from, wire.to));
+        let stride = genuine.as_ref().map_or(DATA_LEN_MIN, |wire| wire.bytes.len());
+        let mut bytes = vec![0; SEGMENTS_MAX.min(TRAIN_MAX / stride) * stride];
+        for datagram in bytes.chunks_mut(stride) {
+            let random: [u8; 28] = std::array::from_fn(|_| rng.next() as u8);
+            datagram[0] = TYPE_DATA;
+            datagram[4..DATA_LEN_MIN].copy_from_slice(&random);
+        }
+        if let Some(wire) = genuine {
+            let at = rng.index(bytes.len() / stride) * stride;
+            bytes[at..at + stride].copy_from_slice(&wire.bytes);
+        }
+        Wire { from, to, ecn: 0, marked: false, stride, bytes, stray: None }
+    }
+
+    /// Packets for addresses that no peer has, and ICMP errors among them.
+    fn write_to_nobody(&mut self, count: u16, out: &mut Outside) {
+        let (w, nobody) = (out.rng.index(self.workers.len()), [192, 88, 99, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        for _ in 0..count {
+            let (v6, is_error) = (out.rng.chance(128), out.rng.chance(64));
+            let packet = match inner_address(self.index, v6) {
+                IpAddr::V4(source) => write_unreachable(v6, &source.octets(), &nobody[..4], is_error),
+                IpAddr::V6(source) => write_unreachable(v6, &source.octets(), &nobody, is_error),
+            };
+            if self.workers[w].tun.len() < TUN_READS {
+                self.workers[w].tun.push_back(TunRead::Raw(packet));
+                self.wake(w, out);
+            }
         }
     }
 
@@ -251,6 +304,8 @@ fn datagram(kind: Flood, public: &PublicKey, to: SocketAddr, out: &mut Outside) 
             bytes[bit / 8] ^= 1 << (bit % 8);
             (stranger, wire.to, bytes)
         }
+        // These are more than one.
+        Flood::Trains => return None,
         Flood::Initiations => {
             let mut bytes = random(rng, 148);
             bytes[..4].copy_from_slice(&[1, 0, 0, 0]);
@@ -261,7 +316,7 @@ fn datagram(kind: Flood, public: &PublicKey, to: SocketAddr, out: &mut Outside) 
             (stranger, to, bytes)
         }
     };
-    Some(Wire { from, to, ecn: 0, stride: bytes.len(), bytes, stray: None })
+    Some(Wire { from, to, ecn: 0, marked: false, stride: bytes.len(), bytes, stray: None })
 }
 
 impl Disturbance {
@@ -285,6 +340,7 @@ impl Disturbance {
             | Self::StopTun { at }
             | Self::RefuseSupers { at }
             | Self::RefuseSends { at }
+            | Self::RefuseWrites { at }
             | Self::FullEvents { at }
             | Self::FullQueues { at }
             | Self::Rebind { at }
@@ -295,7 +351,8 @@ impl Disturbance {
             | Self::StandBy { at }
             | Self::SetMtu { at, .. }
             | Self::Flood { at, .. }
-            | Self::Nonsense { at, .. } => vec![at],
+            | Self::Nonsense { at, .. }
+            | Self::Unreachable { at, .. } => vec![at],
         }
     }
 
@@ -304,13 +361,17 @@ impl Disturbance {
         let gateways = self.gateways();
         let late = match self {
             // Nobody notices.
-            Self::HandOver { .. } => return,
+            Self::HandOver { .. } | Self::Flood { kind: Flood::Trains, .. } => return,
             // The first answer is right, whatever comes late to control.
             Self::StopControl { .. } | Self::FullEvents { .. } | Self::FullQueues { .. } => return,
             Self::RefuseSupers { .. } | Self::SetWall { .. } | Self::SetMtu { .. } | Self::Keepalive { .. } => return,
             // These have no duration. What is asked afterwards is answered right.
             Self::Restart { .. } => return out.disturb(gateways[0], out.now),
-            Self::Rebind { .. } | Self::Move { .. } | Self::SetEndpoint { .. } | Self::Nonsense { .. } => {
+            Self::Rebind { .. }
+            | Self::Move { .. }
+            | Self::SetEndpoint { .. }
+            | Self::Nonsense { .. }
+            | Self::Unreachable { .. } => {
                 return out.disturb(gateways[0], out.now + LATE);
             }
             _ => LATE,

@@ -16,9 +16,13 @@
 
 mod books;
 mod config;
+mod congestion;
 mod control;
+mod errors;
 mod hand_over;
 mod happenings;
+mod kernel;
+mod onlooker;
 mod outputs;
 mod returns;
 mod turn;
@@ -43,7 +47,7 @@ use ringfort_path::{Dispatch, Order};
 use crate::network::Wire;
 use crate::outside::{Outside, What};
 use crate::rng::Rng;
-use crate::scenario::{Scenario, Site};
+use crate::scenario::{Disturbance, Scenario, Site};
 use crate::trace::{Step, Who};
 use config::Configuration;
 use control::Control;
@@ -91,8 +95,19 @@ pub struct Gateway {
     worn_until: Time,
     /// The receiving halves that control has made, and not ended.
     receives: BTreeSet<u32>,
+    strangers: Strangers,
     /// Its workers read nothing more: another process does.
     leaving: bool,
+}
+
+/// Data under indices that never were its own.
+#[derive(Debug, Default)]
+struct Strangers {
+    /// The indices of all sessions that it ever had.
+    named: BTreeSet<u32>,
+    /// Datagrams that came to its sockets, and those of them that one worker gave another.
+    seen: u64,
+    handed: u64,
 }
 
 /// Until when something does not work.
@@ -105,8 +120,27 @@ struct Stops {
     events: Time,
     queues: Time,
     supers: Time,
+    writes: Time,
     /// Datagrams for this peer come back into the TUN device.
     looped: Option<usize>,
+}
+
+impl Stops {
+    /// Something does not work until then.
+    const fn begin(&mut self, what: Disturbance, until: Time) {
+        let place = match what {
+            Disturbance::StopControl { .. } => &mut self.control,
+            Disturbance::StopSocket { .. } => &mut self.socket,
+            Disturbance::StopTun { .. } => &mut self.tun,
+            Disturbance::RefuseSupers { .. } => &mut self.supers,
+            Disturbance::RefuseSends { .. } => &mut self.sends,
+            Disturbance::RefuseWrites { .. } => &mut self.writes,
+            Disturbance::FullEvents { .. } => &mut self.events,
+            Disturbance::FullQueues { .. } => &mut self.queues,
+            _ => return,
+        };
+        *place = until;
+    }
 }
 
 impl Gateway {
@@ -137,6 +171,7 @@ impl Gateway {
             carries: scenario.nested && index < 2,
             worn_until: scenario.in_order(),
             receives: BTreeSet::new(),
+            strangers: Strangers::default(),
             leaving: false,
             site,
         };
@@ -170,6 +205,7 @@ impl Gateway {
         self.workers =
             (0..self.site.workers).map(|n| Worker::new(n, &self.site, self.node, self.nesting.clone())).collect();
         self.configure(out);
+        self.begin_to_look(out);
         // The link comes up last: who reads its first packet has been told of peers and routes.
         while let Some(action) = self.device.poll_action() {
             self.apply(action, out);
@@ -263,6 +299,20 @@ impl Gateway {
             self.workers[worker].inbox.rung = true;
             self.wake(worker, out);
         }
+    }
+
+    /// What nobody can know goes no further than the worker that it comes to. The table that says so may be wrong about
+    /// an index, rarely.
+    ///
+    /// # Errors
+    /// How much went further.
+    pub fn check_strangers(&self) -> Result<(), String> {
+        let Strangers { seen, handed, .. } = self.strangers;
+        if handed <= 16 + seen / 256 {
+            return Ok(());
+        }
+        let index = self.index;
+        Err(format!("g{index}: of {seen} datagrams under indices of nobody {handed} went on to other workers"))
     }
 
     /// Whether everything has ended: no key, no deadline, no packet, and each slot at home.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use ring_buffers::View;
-use ringfort_core::drops::DropReason;
 use ringfort_core::ids::PeerId;
 use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
 use ringfort_path::{Handoff, Transmit};
@@ -39,35 +38,32 @@ impl Gateway {
     }
 
     fn transmit(&mut self, w: usize, transmit: Transmit, out: &mut Outside) {
-        let now = self.now(out.now).mono;
         let is_cookie = transmit.peer == PeerId::NOBODY;
         let result = if is_cookie { check_cookie(&transmit) } else { self.spend(w, &transmit, out) };
-        out.check(result);
+        out.check(result.and_then(|()| self.check_class(&transmit, out)));
         let datagrams = transmit.datagrams();
         let keepalives =
             transmit.view.chunks(transmit.stride).filter(|datagram| datagram.len() == DATA_LEN_MIN).count();
         let worker = &mut self.workers[w];
+        if let Some(onlooker) = &mut worker.onlooker {
+            onlooker.note_left(&transmit);
+        }
         // What a cookie answers is dropped under a name: nothing went through.
         worker.books.out += if is_cookie { 0 } else { (datagrams - keepalives) as u64 };
-        if out.now < self.stops.sends && out.rng.chance(128) {
-            worker.path.count_drop(DropReason::SendFailed, datagrams);
-            worker.books.reported += datagrams as u64;
-            return;
-        }
-        worker.path.handle_sent(now, transmit.note());
-        worker.path.handle_left(transmit.all());
+        let left = self.give_to_socket(w, &transmit, out);
         let (from, works) = out.network.source(self.index, &transmit.endpoint);
-        if !works {
-            worker.path.handle_source_refused(transmit.peer, transmit.endpoint);
+        if left > 0 && !works {
+            self.workers[w].path.handle_source_refused(transmit.peer, transmit.endpoint);
         }
         let Transmit { view, stride, endpoint, ecn, .. } = transmit;
         let to = endpoint.remote;
+        let leaves = &view[..view.len().min(left * stride)];
         if self.stops.looped.is_some_and(|peer| out.network.owner(to) == Some(peer)) {
-            view.chunks(stride).for_each(|datagram| self.loop_back(w, from, to, datagram, out));
-        } else {
+            leaves.chunks(stride).for_each(|datagram| self.loop_back(w, from, to, datagram, out));
+        } else if left > 0 {
             let mut bytes = out.network.buffer();
-            bytes.extend_from_slice(&view);
-            self.send(Wire { from, to, ecn, stride, bytes, stray: None }, out);
+            bytes.extend_from_slice(leaves);
+            self.send(Wire { from, to, ecn, marked: false, stride, bytes, stray: None }, out);
         }
         self.workers[w].sends.push(view);
     }
@@ -129,9 +125,7 @@ impl Gateway {
         while self.workers[w].path.poll_write(&mut pieces) {
             let count = pieces.len();
             self.workers[w].books.written += count as u64;
-            if out.now < self.stops.supers && count > 1 {
-                self.workers[w].refused.push(std::mem::take(&mut pieces));
-                self.wake(w, out);
+            if self.refuses_write(w, &mut pieces, out) {
                 continue;
             }
             let result = self.look_at(w, &pieces, out);
@@ -142,7 +136,7 @@ impl Gateway {
     }
 
     /// Compares a write with what was offered.
-    fn look_at(&self, w: usize, pieces: &[View], out: &mut Outside) -> Result<(), String> {
+    fn look_at(&mut self, w: usize, pieces: &[View], out: &mut Outside) -> Result<(), String> {
         let (at, now) = (self.index, out.now);
         if let [packet] = pieces
             && self.carries
@@ -154,10 +148,10 @@ impl Gateway {
         let mut seen: Option<(Number, u32)> = None;
         let mut questions = Vec::new();
         let bytes: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
-        let mut numbers = Vec::with_capacity(pieces.len());
-        let written = check(&bytes, out.ledger.flows(), &mut |number| {
+        let (mut numbers, congestion) = (Vec::with_capacity(pieces.len()), self.workers[w].congestion);
+        let written = check(&bytes, out.ledger.flows(), &mut |number, ecn| {
             numbers.push(number);
-            Ok(())
+            congestion.check(out.ledger.flows()[usize::from(number.flow)].ecn, ecn)
         })?;
         for number in numbers {
             out.ledger.deliver(number, at, now)?;
@@ -177,7 +171,7 @@ impl Gateway {
                 out.note(Who::Worker(at, w), Step::Delivered { flow, sequence, count });
                 Ok(())
             }
-            (Written::IcmpError, None) => Ok(()),
+            (Written::IcmpError, None) => self.check_icmp_error(w, &pieces[0], out),
             (written, _) => Err(format!("g{at}: a write that is {written:?}")),
         }
     }

@@ -43,12 +43,13 @@ impl Worker {
     /// What the data path has dropped so far.
     fn path_drops(&self) -> Drops {
         let drops = &self.path.counters().drops;
-        Drops { looped: drops.get(DropReason::LoopedEndpoint), all: drops.total() - self.books.reported }
+        Drops { looped: drops.get(DropReason::LoopedEndpoint), all: drops.total().saturating_sub(self.books.reported) }
     }
 
     /// The worker is about to read from its TUN device, for the first time in a turn or again.
     pub(super) fn begin_returns(&mut self) {
         if self.steps == 0 {
+            self.errors.begin();
             self.returns = Returns { before: self.path_drops(), ..Returns::default() };
         }
     }

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use ring_buffers::SlotClass;
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, LocalAddr, owner};
+use ringfort_core::packet::ECN_CE;
 use ringfort_core::time::Time;
-use ringfort_core::wire::{DATA_LEN_MIN, Message, classify, parse_data_header};
+use ringfort_core::wire::{DATA_LEN_MIN, DataHeader, Message, classify, parse_data_header};
 use ringfort_path::budget::{KEEPALIVES, TRAINS_PER_READ, TUN_READS, UDP_READS, line};
 use ringfort_path::turns::{self, HANDOFFS_PER_TURN, ORDERS_PER_TURN, SENDS_PER_READ, SESSIONS_PER_TURN};
 use ringfort_path::{DataPath, Handoff, Order, Outcome, SessionOrder, TRAIN_ROOM, Train};
 
-use super::Gateway;
+use super::congestion::Congestion;
 use super::worker::Stage;
+use super::{Gateway, Strangers};
 use crate::network::Wire;
 use crate::outside::Outside;
 use crate::trace::{Step, Who};
@@ -22,8 +23,8 @@ const TRAINS_PER_TURN: usize = UDP_READS as usize;
 const PACKETS_PER_TURN: usize = TUN_READS as usize;
 const SENDS: usize = turns::SENDS as usize;
 /// The longest train that the kernel makes of datagrams.
-const TRAIN_MAX: usize = 65_000;
-const SEGMENTS_MAX: usize = 64;
+pub(super) const TRAIN_MAX: usize = 65_000;
+pub(super) const SEGMENTS_MAX: usize = 64;
 /// The interface that datagrams arrive on.
 const IFINDEX: u32 = 2;
 
@@ -56,6 +57,7 @@ impl Gateway {
         let stage = self.workers[w].stage;
         let next = self.step(w, stage, out);
         self.drain(w, out);
+        self.check_sight(w, out);
         self.check_slots(w, out);
         self.note_drops(w, out);
         let worker = &mut self.workers[w];
@@ -70,6 +72,7 @@ impl Gateway {
     fn step(&mut self, w: usize, stage: Stage, out: &mut Outside) -> Stage {
         match stage {
             Stage::Begin => {
+                self.workers[w].congestion = Congestion::default();
                 self.complete(w, out.now);
                 Stage::Mail
             }
@@ -98,6 +101,7 @@ impl Gateway {
             Stage::Runs => {
                 let now = self.now(out.now).mono;
                 self.workers[w].path.flush_writes(now);
+                self.workers[w].gathers = false;
                 Stage::Tun
             }
             Stage::Tun => {
@@ -133,26 +137,6 @@ impl Gateway {
         }
     }
 
-    /// What the kernel is done with comes home.
-    pub(super) fn complete(&mut self, w: usize, now: Time) {
-        let mono = self.now(now).mono;
-        let worker = &mut self.workers[w];
-        worker.path.pool().drain_returns();
-        if now >= self.stops.socket {
-            worker.sends.clear();
-        }
-        if now >= self.stops.tun {
-            worker.writes.clear();
-            for mut pieces in std::mem::take(&mut worker.refused) {
-                worker.books.written -= pieces.len() as u64;
-                let rest = pieces.split_off(1);
-                if let Some(first) = pieces.pop() {
-                    worker.path.handle_write_failed(mono, first, rest, true);
-                }
-            }
-        }
-    }
-
     /// Reads mail: all about sessions, up to a bound, then one other. False: there is no more for now.
     fn read_mail(&mut self, w: usize, out: &mut Outside) -> bool {
         let (now, who) = (self.now(out.now).mono, Who::Worker(self.index, w));
@@ -176,10 +160,16 @@ impl Gateway {
             (worker.routes, worker.routes_version) = (routes.clone(), *version);
         }
         worker.books.fed += u64::from(matches!(order, Order::Offer { .. }));
+        if let (Order::Tap(Some(_)), Some(onlooker)) = (&order, &mut worker.onlooker) {
+            onlooker.begin(worker.path.counters().tun_write_packets);
+        }
         let is_keepalive = matches!(order, Order::SendKeepalive { .. });
-        worker.books.keepalives += u64::from(is_keepalive);
-        let in_flight = worker.sends.len();
+        let (in_flight, before) = (worker.sends.len(), worker.mark());
         let outcome = worker.path.handle_order(now, order);
+        if is_keepalive {
+            let result = worker.book_keepalives(1, true, before);
+            out.check(result.map_err(|what| format!("g{} worker {w}: {what}", self.index)));
+        }
         if outcome == Outcome::NoSlot && in_flight < KEEPALIVES.into() {
             out.check(Err(format!("g{} worker {w}: a keepalive finds no slot, and {in_flight} leave", self.index)));
         }
@@ -187,27 +177,10 @@ impl Gateway {
         true
     }
 
-    /// A step that found no slot is resumed once some may have come home.
-    fn resume(&mut self, w: usize, mut outcome: Outcome, out: &mut Outside) {
-        let now = self.now(out.now).mono;
-        let who = Who::Worker(self.index, w);
-        while outcome == Outcome::NoSlot {
-            self.drain(w, out);
-            let before = self.workers[w].path.pool().free(SlotClass::Jumbo);
-            self.complete(w, out.now);
-            let freed = self.workers[w].path.pool().free(SlotClass::Jumbo) > before;
-            let resumed = freed && self.workers[w].sends.len() < SENDS;
-            out.note(who, Step::NoSlot { resumed });
-            if !resumed {
-                self.workers[w].path.give_up(now);
-                return;
-            }
-            outcome = self.workers[w].path.resume(now);
-        }
-    }
-
     fn read_handoff(&mut self, w: usize, handoff: Handoff, out: &mut Outside) {
         let Handoff { parcel, stride, endpoint, ecn, .. } = handoff;
+        // Whoever hands it over does not say whether a router has written that.
+        self.workers[w].congestion.note(ecn, ecn == ECN_CE);
         let train = Train { view: parcel.arrive(), stride, endpoint, ecn, handed: true };
         self.handle_train(w, train, out);
     }
@@ -220,7 +193,7 @@ impl Gateway {
         }
         let Some(mut view) = worker.path.pool().claim_for(line::UDP_READS) else { return false };
         let Some(first) = worker.socket.pop_front() else { return false };
-        let Wire { from, to, ecn, stride, .. } = first;
+        let Wire { from, to, ecn, mut marked, stride, .. } = first;
         view.advance(TRAIN_ROOM);
         let mut len = first.bytes.len();
         view[..len].copy_from_slice(&first.bytes);
@@ -235,10 +208,12 @@ impl Gateway {
             view[len..len + next.bytes.len()].copy_from_slice(&next.bytes);
             len += next.bytes.len();
             if let Some(next) = worker.socket.pop_front() {
+                marked |= next.marked;
                 out.network.give_back(next.bytes);
             }
         }
         worker.socket_bytes -= len;
+        worker.congestion.note(ecn, marked);
         view.truncate(len);
         let endpoint = Endpoint { remote: from, source: Some(LocalAddr { addr: to.ip(), ifindex: IFINDEX }) };
         self.handle_train(w, Train { view, stride, endpoint, ecn, handed: false }, out);
@@ -261,20 +236,17 @@ impl Gateway {
             (false, false) => 0,
         };
         worker.books.fed += (count - keepalives) as u64;
-        worker.books.keepalives += keepalives as u64;
-        let workers = self.workers.len();
-        let is_ours = |index| owner(index, workers) == w && self.receives.contains(&index);
-        let strangers = train.view.chunks(train.stride).filter(|&datagram| match classify(datagram) {
-            Ok(Message::Data(header)) => !is_ours(header.receiver),
-            // They may answer what is over, or nothing.
-            Ok(Message::Response(_) | Message::CookieReply(_)) => true,
-            Ok(Message::Initiation(..)) | Err(_) => false,
-        });
-        let strangers = strangers.count() as u64;
+        let strangers = self.count_strangers(w, &train);
         let worker = &mut self.workers[w];
-        let unknown = |path: &DataPath| path.counters().drops.get(DropReason::UnknownIndex);
-        let before = unknown(&worker.path);
+        // What was handed over to this process begins with the name of another.
+        let unknown = |path: &DataPath| {
+            let drops = &path.counters().drops;
+            drops.get(DropReason::UnknownIndex) + drops.get(DropReason::OtherNode)
+        };
+        let (before, mark) = (unknown(&worker.path), worker.mark());
         let others_follow = !worker.socket.is_empty();
+        let is_alone = keepalives == count && !others_follow && !worker.gathers;
+        worker.gathers = others_follow;
         let (path, sessions) = (&mut worker.path, &mut worker.inbox.sessions);
         let late = &mut || sessions.pop_front();
         if others_follow {
@@ -282,9 +254,29 @@ impl Gateway {
         } else {
             path.handle_train(now, train, late)
         }
+        let result = worker.book_keepalives(keepalives, is_alone, mark);
+        out.check(result.map_err(|what| format!("g{} worker {w}: {what}", self.index)));
         if unknown(&worker.path) - before > strangers {
             out.check(Err(format!("g{} worker {w}: a session that control has made is not known", self.index)));
         }
+    }
+
+    /// How many datagrams of a train no session of this worker answers to.
+    fn count_strangers(&mut self, w: usize, train: &Train) -> u64 {
+        let (workers, receives) = (self.workers.len(), &self.receives);
+        let Strangers { named, seen, handed } = &mut self.strangers;
+        let count = if train.handed { handed } else { seen };
+        let is_strange = |&datagram: &&[u8]| match classify(datagram) {
+            Ok(Message::Data(DataHeader { receiver, .. })) => {
+                let is_ours = owner(receiver, workers) == w && receives.contains(&receiver);
+                *count += u64::from(!is_ours && !named.contains(&receiver));
+                !is_ours
+            }
+            // They may answer what is over, or nothing.
+            Ok(Message::Response(_) | Message::CookieReply(_)) => true,
+            Ok(Message::Initiation(..)) | Err(_) => false,
+        };
+        train.view.chunks(train.stride).filter(is_strange).count() as u64
     }
 
     /// Reads a packet, if what comes of it can be sent.
@@ -309,6 +301,7 @@ impl Gateway {
         view.truncate(len);
         worker.books.fed += read.packets();
         worker.returns.note(&read, self.stops.looped.is_some());
+        worker.errors.note(&read);
         let outcome = worker.path.handle_packet(now, view);
         self.resume(w, outcome, out);
         true
@@ -330,8 +323,13 @@ impl Gateway {
         }
         for ((reason, count), (_, before)) in drops.iter().zip(worker.drops.iter()).filter(|(now, then)| now != then) {
             out.note(Who::Worker(self.index, w), Step::Dropped { reason, count: count - before });
+            if reason == DropReason::CongestionNotCapable {
+                out.check(worker.congestion.check_drop().map_err(|what| format!("g{}: {what}", self.index)));
+            }
             if reason == DropReason::NoSlot {
                 // Many strays at once take all slots for other workers. A question or an answer may be among them.
+                let is_needless = if out.is_only_flooded { Err("strangers take all slots") } else { Ok(()) };
+                out.check(is_needless.map_err(|what| format!("g{}: {what}", self.index)));
                 out.disturb(self.index, out.now);
             }
         }

@@ -13,6 +13,10 @@ use ringfort_path::{Config, DataPath, Handoff, Order, SessionOrder, Unwatched, b
 use vnet_packets::Merge;
 
 use super::books::Books;
+use super::congestion::Congestion;
+use super::errors::Errors;
+use super::kernel::{Refused, Unsent};
+use super::onlooker::Onlooker;
 use super::returns::Returns;
 use crate::network::Wire;
 use crate::packets::{Flow, Number, write_packet, write_super};
@@ -69,8 +73,9 @@ pub(super) struct Worker {
     /// What the kernel has not sent yet, and not taken as packets.
     pub(super) sends: Vec<View>,
     pub(super) writes: Vec<View>,
-    /// Super-packets that the kernel will refuse.
-    pub(super) refused: Vec<Vec<View>>,
+    /// What it will refuse.
+    pub(super) unsent: Vec<Unsent>,
+    pub(super) refused: Vec<Refused>,
     /// The present stage, and how many of its steps are done.
     pub(super) stage: Stage,
     pub(super) steps: usize,
@@ -82,7 +87,12 @@ pub(super) struct Worker {
     pub(super) routes: AllowedIps,
     pub(super) routes_version: u64,
     pub(super) books: Books,
+    /// Messages that were read in this turn may wait to be opened with others.
+    pub(super) gathers: bool,
     pub(super) returns: Returns,
+    pub(super) congestion: Congestion,
+    pub(super) errors: Errors,
+    pub(super) onlooker: Option<Onlooker>,
     /// The drops that were noted.
     pub(super) drops: DropCounts,
     /// For pieces of a write.
@@ -114,6 +124,7 @@ impl Worker {
             tun: VecDeque::new(),
             sends: Vec::new(),
             writes: Vec::new(),
+            unsent: Vec::new(),
             refused: Vec::new(),
             stage: Stage::Begin,
             steps: 0,
@@ -122,7 +133,11 @@ impl Worker {
             routes: AllowedIps::new(),
             routes_version: 0,
             books: Books::default(),
+            gathers: false,
             returns: Returns::default(),
+            congestion: Congestion::default(),
+            errors: Errors::default(),
+            onlooker: None,
             drops: DropCounts::new(),
             pieces: Vec::new(),
         }
@@ -130,13 +145,20 @@ impl Worker {
 
     /// Whether there is something to do.
     pub(super) fn has_work(&self) -> bool {
-        self.inbox.keeps_awake() || !(self.socket.is_empty() && self.tun.is_empty() && self.refused.is_empty())
+        let kernel_is_done = self.unsent.is_empty() && self.refused.is_empty();
+        self.inbox.keeps_awake() || !(self.socket.is_empty() && self.tun.is_empty() && kernel_is_done)
+    }
+
+    /// Whether nothing waits in it that is not to be handed over.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.inbox.is_empty() && self.unsent.is_empty() && self.refused.is_empty() && self.path.is_drained()
     }
 
     /// The kernel and all queues let go of what they have.
     pub(super) fn let_go(&mut self) {
         self.sends.clear();
         self.writes.clear();
+        self.unsent.clear();
         self.refused.clear();
         self.inbox.handoffs.clear();
     }

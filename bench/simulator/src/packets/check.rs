@@ -1,7 +1,10 @@
 //! Whether what a gateway writes to its TUN device is what was offered to another, bit for bit.
 
+use super::error::is_icmp_error;
 use super::table::{body, fold, sum};
-use super::write::{checksum_at, gso_type, headers, pseudo_sum, tcp_flags, tcp_sequence};
+use super::write::{
+    Headers, checksum_at, gso_type, headers, is_empty_udp, pseudo_sum, tcp_flags, tcp_sequence, unpack_empty,
+};
 use super::{Flow, NUMBER_LEN, Number, ROOM, Shape, Transport};
 
 /// What a write was.
@@ -16,16 +19,18 @@ pub enum Written {
 const ECN_MASK: u8 = 3;
 const CONGESTION_EXPERIENCED: u8 = 3;
 const PUSH: u8 = 0x08;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// Compares one write, whose pieces follow each other, with what its packets were when they were offered. `each` is
-/// called for each packet in it.
+/// called for each packet in it, with the ECN field that it has now.
 ///
 /// # Errors
 /// What differs.
 pub fn check<P: AsRef<[u8]>>(
     pieces: &[P],
     flows: &[Flow],
-    each: &mut dyn FnMut(Number) -> Result<(), String>,
+    each: &mut dyn FnMut(Number, u8) -> Result<(), String>,
 ) -> Result<Written, String> {
     let first = pieces.first().map(AsRef::as_ref).unwrap_or_default();
     let (vnet, packet) = first.split_at_checked(ROOM).ok_or("a write without a virtio-net header")?;
@@ -47,15 +52,7 @@ pub fn check<P: AsRef<[u8]>>(
         return Err(format!("the headers of {number:?} are {header:x?} instead of {:x?}", expected.bytes()));
     }
     check_payload(number, payload)?;
-    each(number).map(|()| Written::Numbered)
-}
-
-fn is_icmp_error(packet: &[u8]) -> bool {
-    match packet.first().map(|first| first >> 4) {
-        Some(4) => packet.get(9) == Some(&1) && packet.get(20) == Some(&3),
-        Some(6) => packet.get(6) == Some(&58) && packet.get(40) == Some(&1),
-        _ => false,
-    }
+    each(number, ecn).map(|()| Written::Numbered)
 }
 
 /// The number of a packet, and its flow, from where they must be.
@@ -68,27 +65,33 @@ fn identify<'a>(packet: &[u8], flows: &'a [Flow]) -> Result<(&'a Flow, Number), 
     };
     let transport_len = match protocol {
         _ if later => 0,
-        6 => 20,
+        TCP => 20,
         _ => 8,
     };
-    let bits = packet.get(ip_len + transport_len..).and_then(|payload| payload.first_chunk::<NUMBER_LEN>());
-    let number = bits.and_then(|bits| Number::of_bits(u64::from_be_bytes(*bits)));
+    let payload = packet.get(ip_len + transport_len..).unwrap_or_default();
+    let number = if payload.is_empty() && [TCP, UDP].contains(&protocol) {
+        let empty = packet.split_at_checked(ip_len);
+        let number = empty.and_then(|(ip, transport)| unpack_empty(ip, transport, protocol == TCP));
+        number.map(|(flow, sequence)| Number { flow, shape: Shape::Whole, sequence, len: 0 })
+    } else {
+        payload.first_chunk::<NUMBER_LEN>().and_then(|bits| Number::of_bits(u64::from_be_bytes(*bits)))
+    };
     let number = number.ok_or_else(|| format!("a packet of protocol {protocol} that has no number"))?;
     let flow = flows.get(usize::from(number.flow)).ok_or_else(|| format!("{number:?} is of no flow"))?;
-    let has_number = usize::from(number.len) >= NUMBER_LEN;
+    let has_number = usize::from(number.len) >= NUMBER_LEN || payload.is_empty();
     if has_number { Ok((flow, number)) } else { Err(format!("{number:?} is shorter than a number")) }
 }
 
-/// The ECN field. On the way it can only become another one that the transport understands.
+/// The ECN field. On the way it can only become Congestion Experienced, and only where the transport learns of it.
 fn ecn_of(packet: &[u8], flow: &Flow) -> Result<u8, String> {
     let ecn = if flow.is_v4() { packet[1] } else { packet[1] >> 4 } & ECN_MASK;
-    let can_change = flow.ecn != 0 && (ecn == CONGESTION_EXPERIENCED || ecn == 1);
+    let can_change = flow.ecn != 0 && ecn == CONGESTION_EXPERIENCED;
     if ecn == flow.ecn || can_change { Ok(ecn) } else { Err(format!("ECN {} became {ecn}", flow.ecn)) }
 }
 
 /// The identification of a packet that may have any: without fragmentation it means nothing.
 fn free_identification(packet: &[u8], flow: &Flow, number: Number) -> Option<u16> {
-    let is_free = flow.is_v4() && !flow.counts_up && number.shape == Shape::Whole;
+    let is_free = flow.is_v4() && !flow.counts_up && number.shape == Shape::Whole && !is_empty_udp(flow, number);
     is_free.then(|| u16::from_be_bytes([packet[4], packet[5]]))
 }
 
@@ -96,7 +99,11 @@ fn check_payload(number: Number, payload: &[u8]) -> Result<(), String> {
     if payload.len() != usize::from(number.len) {
         return Err(format!("{number:?} has {} bytes of payload", payload.len()));
     }
-    if payload[NUMBER_LEN..] == *body(number) { Ok(()) } else { Err(format!("the payload of {number:?} is another")) }
+    if payload.get(NUMBER_LEN..).unwrap_or_default() == body(number) {
+        Ok(())
+    } else {
+        Err(format!("the payload of {number:?} is another"))
+    }
 }
 
 /// A super-packet: what the kernel will cut it into must be what was offered.
@@ -105,7 +112,7 @@ fn check_super<P: AsRef<[u8]>>(
     packet: &[u8],
     rest: &[P],
     flows: &[Flow],
-    each: &mut dyn FnMut(Number) -> Result<(), String>,
+    each: &mut dyn FnMut(Number, u8) -> Result<(), String>,
 ) -> Result<(), String> {
     let (flow, first) = identify(packet, flows)?;
     let (ip_len, headers_len) =
@@ -121,6 +128,7 @@ fn check_super<P: AsRef<[u8]>>(
         return Err(format!("a super-packet of {first:?} says {said:?}, segments of {segment} bytes"));
     }
     check_super_header(flow, header, payload_len)?;
+    let ecn = ecn_of(header, flow)?;
     let count = 1 + rest.len();
     for (n, piece) in pieces().enumerate() {
         let is_last = n + 1 == count;
@@ -130,9 +138,9 @@ fn check_super<P: AsRef<[u8]>>(
         let bits = piece.first_chunk::<NUMBER_LEN>().ok_or("a segment without a number")?;
         let number = Number::of_bits(u64::from_be_bytes(*bits)).filter(|number| number.flow == flow.id);
         let number = number.ok_or_else(|| format!("segment {n} of a super-packet of {first:?} is of another flow"))?;
-        check_segment(flow, header, (n, is_last, segment), number)?;
+        check_segment(flow, header, (n, is_last, segment), &headers(flow, number, ecn, None), number)?;
         check_payload(number, piece)?;
-        each(number)?;
+        each(number, ecn)?;
     }
     Ok(())
 }
@@ -157,10 +165,9 @@ fn check_segment(
     flow: &Flow,
     header: &[u8],
     (n, is_last, segment): (usize, bool, usize),
+    expected: &Headers,
     number: Number,
 ) -> Result<(), String> {
-    let ecn = ecn_of(header, flow)?;
-    let expected = headers(flow, number, ecn, None);
     let (ip_len, e) = (flow.ip_len(Shape::Whole), expected.bytes());
     let word = |from: &[u8], at: usize| u16::from_be_bytes([from[at], from[at + 1]]);
     let same = |range: std::ops::Range<usize>| header[range.clone()] == e[range];
@@ -204,12 +211,22 @@ mod tests {
         let address = |n: u8| -> IpAddr {
             if v4 { [10, 0, n, 1].into() } else { [0xfd, 0, 0, 0, 0, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 1].into() }
         };
-        Flow { id: 0, source: address(1), destination: address(2), transport, segment: 700, ecn: 2, counts_up: true }
+        Flow {
+            id: 0,
+            source: address(1),
+            destination: address(2),
+            transport,
+            dscp: 10,
+            segment: 700,
+            ecn: 2,
+            lone: true,
+            counts_up: true,
+        }
     }
 
     fn read(flow: Flow, bytes: &[u8]) -> Result<Vec<u32>, String> {
         let mut seen = Vec::new();
-        check(&[bytes], &[flow], &mut |number| {
+        check(&[bytes], &[flow], &mut |number, _| {
             seen.push(number.sequence);
             Ok(())
         })?;
@@ -221,16 +238,25 @@ mod tests {
         for transport in [Transport::Udp, Transport::Tcp, Transport::Icmp] {
             for v4 in [true, false] {
                 let flow = flow(transport, v4);
-                let shapes = [(Shape::Whole, 99), (Shape::First, FIRST_LEN), (Shape::Later, LATER_LEN)];
-                for (shape, len) in shapes.into_iter().take(if transport == Transport::Udp { 3 } else { 1 }) {
+                let shapes =
+                    [(Shape::Whole, 99), (Shape::Whole, 0), (Shape::First, FIRST_LEN), (Shape::Later, LATER_LEN)];
+                let count = match transport {
+                    Transport::Udp => 4,
+                    Transport::Tcp => 2,
+                    Transport::Icmp => 1,
+                };
+                for (shape, len) in shapes.into_iter().take(count) {
                     let number = Number { flow: 0, shape, sequence: 7, len };
                     let mut packet = [0; 2_000];
                     let len = write_packet(&flow, number, false, &mut packet);
                     assert_eq!(read(flow, &packet[..len]), Ok(vec![7]), "{transport:?} {shape:?}");
                     for bit in 8 * ROOM..8 * len {
                         packet[bit / 8] ^= 1 << (bit % 8);
-                        // ECN may change, but its checksum then says so over IPv4.
-                        let may_change = !v4 && (bit / 8 == ROOM + 1) && bit % 8 >= 4;
+                        // A router may say Congestion Experienced, but over IPv4 the checksum then says so as well.
+                        let is_mark = !v4 && bit == 8 * (ROOM + 1) + 4;
+                        // No checksum has the flow label, where an empty datagram has its number.
+                        let is_number = !v4 && is_empty_udp(&flow, number) && [2, 3].contains(&(bit / 8 - ROOM));
+                        let may_change = is_mark || is_number;
                         assert!(read(flow, &packet[..len]).is_err() || may_change, "bit {bit} of {len} bytes");
                         packet[bit / 8] ^= 1 << (bit % 8);
                     }
@@ -260,7 +286,7 @@ mod tests {
     fn a_super_packet_is_cut_into_what_was_meant() {
         for transport in [Transport::Udp, Transport::Tcp] {
             for v4 in [true, false] {
-                let (flow, mut bytes) = (flow(transport, v4), [0; 9_000]);
+                let (flow, mut bytes) = (Flow { lone: false, ..flow(transport, v4) }, [0; 9_000]);
                 let len = write_super(&flow, 5, 4, 100, &mut bytes);
                 let Ok(virtio::Received::Super(geometry)) = virtio::parse(&bytes[..len]) else {
                     panic!("a super-packet")

@@ -4,14 +4,17 @@
 //!   [ IP header ][ UDP, TCP or ICMP header ][ number, 8 bytes ][ a piece of one long table ]
 //! ```
 //!
-//! Which piece of the table follows from the number as well. So a packet that arrives is compared with memory that is
-//! there already, and its checksums come from sums that were made once: a packet costs less than its encryption.
+//! A TCP or UDP packet without payload has its number in the headers. Which piece of the table follows from the number
+//! as well. So a packet that arrives is compared with memory that is there already, and its checksums come from sums
+//! that were made once: a packet costs less than its encryption.
 
 mod check;
+mod error;
 mod table;
 mod write;
 
 pub use check::{Written, check};
+pub use error::{check_error, is_longest_error, write_unreachable};
 pub use write::{write_packet, write_super};
 
 use std::net::IpAddr;
@@ -47,7 +50,7 @@ pub struct Number {
     pub shape: Shape,
     /// The packets of a flow count up.
     pub sequence: u32,
-    /// Bytes behind the transport header, this number included.
+    /// Bytes behind the transport header, this number included. If there are none, the number is in the headers.
     pub len: u16,
 }
 
@@ -56,7 +59,7 @@ pub struct Number {
 pub enum Transport {
     /// RFC 768.
     Udp,
-    /// RFC 9293: acknowledgements with data, as a download has them.
+    /// RFC 9293: acknowledgements with data, as a download has them, and without any.
     Tcp,
     /// Echo requests of RFC 792 and RFC 4443.
     Icmp,
@@ -75,8 +78,12 @@ pub struct Flow {
     pub transport: Transport,
     /// Payload bytes of a full segment.
     pub segment: u16,
+    /// The DSCP, which nobody changes.
+    pub dscp: u8,
     /// The ECN field as it was offered.
     pub ecn: u8,
+    /// Its packets come one by one, so they need not be alike: some are empty, and some have another window.
+    pub lone: bool,
     /// IPv4 only: the identification counts up, and fragmentation is allowed. Otherwise it is constant.
     pub counts_up: bool,
 }

@@ -35,14 +35,17 @@ fn start(number: Number) -> usize {
     (mix(number.bits()) as usize % STARTS) & !1
 }
 
-/// What stands behind the number of a packet.
+/// What stands behind the number of a packet, if it has payload.
 pub(super) fn body(number: Number) -> &'static [u8] {
     let start = start(number);
-    &table().bytes[start..start + usize::from(number.len) - NUMBER_LEN]
+    &table().bytes[start..start + usize::from(number.len).saturating_sub(NUMBER_LEN)]
 }
 
 /// The sum of the 16-bit words of a packet's payload, number included.
 pub(super) fn payload_sum(number: Number) -> u64 {
+    if number.len == 0 {
+        return 0;
+    }
     let (bits, body, sums) = (number.bits(), body(number), &table().sums);
     let first = start(number) / 2;
     let odd = if body.len() % 2 == 1 { u64::from(body[body.len() - 1]) << 8 } else { 0 };

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 
 use super::table::{body, fold, payload_sum, sum};
 use super::{FIRST_LEN, Flow, LATER_LEN, NUMBER_LEN, Number, ROOM, Shape, Transport};
+use crate::rng::mix;
 
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const UDP_LEN: u16 = 8;
 const TCP_ACK: u8 = 0x10;
 const TCP_PUSH: u8 = 0x08;
+const SOURCE_PORT: u16 = 10_000;
+const DESTINATION_PORT: u16 = 20_000;
 const NEEDS_CHECKSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
@@ -103,7 +106,26 @@ pub(super) fn checksum_at(flow: &Flow) -> usize {
 
 /// The last packet of a write is pushed if it is shorter than the others.
 pub(super) fn tcp_flags(flow: &Flow, len: u16) -> u8 {
-    if len == flow.segment { TCP_ACK } else { TCP_ACK | TCP_PUSH }
+    if len == flow.segment || len == 0 { TCP_ACK } else { TCP_ACK | TCP_PUSH }
+}
+
+/// Each eighth packet has another, where packets need not be alike.
+fn tcp_window(flow: &Flow, sequence: u32) -> u16 {
+    let changes = flow.lone && mix(u64::from(flow.id) << 32 | u64::from(sequence)).is_multiple_of(8);
+    0x7000 | u16::from(changes)
+}
+
+/// The flow and the place of a packet without payload, from its headers.
+pub(super) fn unpack_empty(ip: &[u8], transport: &[u8], is_tcp: bool) -> Option<(u16, u32)> {
+    let word = |bytes: &[u8], at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+    let flow = word(transport, 0)?.checked_sub(SOURCE_PORT)?;
+    let (high, low) = if is_tcp {
+        (word(transport, 8)?, word(transport, 10)?)
+    } else {
+        let low = if ip.first()? >> 4 == 4 { word(ip, 4) } else { word(ip, 2) };
+        (word(transport, 2)?.checked_sub(DESTINATION_PORT)?, low?)
+    };
+    Some((flow, u32::from(high) << 16 | u32::from(low)))
 }
 
 /// The sequence number of TCP: packets that are shorter than a segment leave a gap.
@@ -112,21 +134,25 @@ pub(super) fn tcp_sequence(flow: &Flow, sequence: u32) -> u32 {
 }
 
 fn put_payload(number: Number, to: &mut [u8]) {
+    if number.len == 0 {
+        return;
+    }
     to[..NUMBER_LEN].copy_from_slice(&number.bits().to_be_bytes());
     to[NUMBER_LEN..usize::from(number.len)].copy_from_slice(body(number));
 }
 
-/// The headers of a packet with this ECN field, and with this IPv4 identification if one is given.
+/// The headers of a packet with this ECN field behind its DSCP, and with this IPv4 identification if one is given.
 pub(super) fn headers(flow: &Flow, number: Number, ecn: u8, id: Option<u16>) -> Headers {
     let (ip_len, transport_len) = (flow.ip_len(number.shape), flow.transport_len(number.shape));
     let mut headers = Headers { bytes: [0; HEADERS_MAX], len: ip_len + transport_len };
     let (ip, transport) = headers.bytes.split_at_mut(ip_len);
     let behind = (transport_len + usize::from(number.len)) as u16;
+    let class = flow.dscp << 2 | ecn;
     match (flow.source, flow.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let id = id.unwrap_or_else(|| identification(flow, number));
             let fragment = fragment_word(number.shape) | if flow.counts_up { 0 } else { DONT_FRAGMENT };
-            ip[..2].copy_from_slice(&[0x45, ecn]);
+            ip[..2].copy_from_slice(&[0x45, class]);
             ip[2..4].copy_from_slice(&(20 + behind).to_be_bytes());
             ip[4..6].copy_from_slice(&id.to_be_bytes());
             ip[6..8].copy_from_slice(&fragment.to_be_bytes());
@@ -138,7 +164,11 @@ pub(super) fn headers(flow: &Flow, number: Number, ecn: u8, id: Option<u16>) -> 
         }
         (source, destination) => {
             let is_fragment = number.shape != Shape::Whole;
-            ip[..2].copy_from_slice(&[0x60, ecn << 4]);
+            ip[..2].copy_from_slice(&[0x60 | class >> 4, class << 4]);
+            if is_empty_udp(flow, number) {
+                // In the flow label.
+                ip[2..4].copy_from_slice(&(number.sequence as u16).to_be_bytes());
+            }
             ip[4..6].copy_from_slice(&(behind + if is_fragment { 8 } else { 0 }).to_be_bytes());
             ip[6..8].copy_from_slice(&[if is_fragment { 44 } else { flow.protocol() }, 64]);
             put_v6(source, &mut ip[8..24]);
@@ -158,9 +188,13 @@ pub(super) fn headers(flow: &Flow, number: Number, ecn: u8, id: Option<u16>) -> 
 fn identification(flow: &Flow, number: Number) -> u16 {
     match number.shape {
         Shape::Later => number.sequence.wrapping_sub(1) as u16,
-        _ if flow.counts_up || number.shape == Shape::First => number.sequence as u16,
+        _ if flow.counts_up || number.shape == Shape::First || is_empty_udp(flow, number) => number.sequence as u16,
         Shape::Whole | Shape::First => 0x1d,
     }
+}
+
+pub(super) fn is_empty_udp(flow: &Flow, number: Number) -> bool {
+    number.len == 0 && flow.transport == Transport::Udp
 }
 
 fn fragment_word(shape: Shape) -> u16 {
@@ -182,8 +216,9 @@ fn put_transport(flow: &Flow, number: Number, to: &mut [u8]) {
         return;
     }
     if flow.transport != Transport::Icmp {
-        to[..2].copy_from_slice(&(10_000 + flow.id).to_be_bytes());
-        to[2..4].copy_from_slice(&20_000_u16.to_be_bytes());
+        let high = if is_empty_udp(flow, number) { (number.sequence >> 16) as u16 } else { 0 };
+        to[..2].copy_from_slice(&(SOURCE_PORT + flow.id).to_be_bytes());
+        to[2..4].copy_from_slice(&(DESTINATION_PORT + high).to_be_bytes());
     }
     match flow.transport {
         Transport::Udp => {
@@ -192,9 +227,10 @@ fn put_transport(flow: &Flow, number: Number, to: &mut [u8]) {
         }
         Transport::Tcp => {
             to[4..8].copy_from_slice(&tcp_sequence(flow, number.sequence).to_be_bytes());
-            to[8..12].copy_from_slice(&0x0ac0_0ac0_u32.to_be_bytes());
+            let acknowledged = if number.len == 0 { number.sequence } else { 0x0ac0_0ac0 };
+            to[8..12].copy_from_slice(&acknowledged.to_be_bytes());
             to[12..14].copy_from_slice(&[5 << 4, tcp_flags(flow, number.len)]);
-            to[14..16].copy_from_slice(&0x7000_u16.to_be_bytes());
+            to[14..16].copy_from_slice(&tcp_window(flow, number.sequence).to_be_bytes());
         }
         Transport::Icmp => {
             to[0] = if flow.is_v4() { 8 } else { 128 };

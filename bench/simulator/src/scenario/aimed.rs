@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_SPREAD};
 
+use super::added::enlarge;
 use super::draw::{question, site, talk};
 use super::{Disturbance, Faults, Flood, Happening, LATENCY, START, Scenario, Site, Style, Talk};
 use crate::rng::Rng;
@@ -269,6 +270,7 @@ fn overtake(rng: &mut Rng, scenario: &mut Scenario) {
         let (until, interval) = (Some(first + Duration::from_millis(10)), Duration::from_micros(rng.between(20, 200)));
         scenario.talks.push(Talk { first, until, interval, ..plain(rng, 0, to) });
     }
+    enlarge(scenario);
 }
 
 /// Keys are used up within moments, and the next ones must wait until the next handshake may begin.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringfort_core::constants::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES};
 
+use super::added::add;
 use super::aimed::{PHANTOMS_MAX, aim};
 use super::{Disturbance, Faults, Flood, Happening, INTERVAL_MAX, Queues, Scenario, Site, Style, Talk};
 use crate::packets::Transport;
@@ -24,7 +25,7 @@ const HANDED_OVER: u8 = 64;
 /// The scenario of a seed.
 #[must_use]
 pub fn draw(seed: u64) -> Scenario {
-    let mut scenario = draw_small(seed);
+    let (mut scenario, is_aimed) = draw_small(seed);
     // From a source of its own, so nothing else of a seed depends on it.
     let rng = &mut Rng::new(seed, 4);
     for site in &mut scenario.gateways {
@@ -40,11 +41,12 @@ pub fn draw(seed: u64) -> Scenario {
             scenario.happenings.push(Happening { at: when, lasts: Duration::ZERO, what });
         }
     }
+    add(&mut scenario, is_aimed);
     scenario
 }
 
-/// The same with small tables of routes.
-fn draw_small(seed: u64) -> Scenario {
+/// What was drawn first, and whether it aims at one thing.
+fn draw_small(seed: u64) -> (Scenario, bool) {
     let rng = &mut Rng::new(seed, 1);
     let count = rng.pick(&[2, 2, 2, 3, 3, 4]);
     let gateways: Vec<_> = (0..count).map(|_| site(rng)).collect();
@@ -95,13 +97,13 @@ fn draw_small(seed: u64) -> Scenario {
     };
     let packets_max = rng.pick(&PACKETS_MAX);
     if aim(rng, &mut scenario) {
-        return scenario;
+        return (scenario, true);
     }
     let speakers = speakers(&scenario, mover);
     scenario.talks.extend(speakers.into_iter().map(|(from, to)| question(rng, from, to)));
     thin_out(&mut scenario, packets_max);
     scenario.repair();
-    scenario
+    (scenario, false)
 }
 
 /// A run has no more packets than can be simulated in a second or so: of the talk with the most, there are fewer.
@@ -131,6 +133,7 @@ pub(super) fn site(rng: &mut Rng) -> Site {
         phantoms: if rng.chance(64) { rng.between(1, PHANTOMS_MAX + 1) as usize } else { 0 },
         keepalive_secs: if rng.chance(48) { rng.between(1, 40) as u16 } else { 0 },
         large_routes: false,
+        sight: None,
         first_counter: if rng.chance(WORN) { rng.pick(&LIMITS) - rng.below(2_000) } else { 0 },
         queues: Queues { events: 4_096, handshakes: 2_048, handoffs: 256 },
     }
@@ -169,6 +172,7 @@ pub(super) fn talk(rng: &mut Rng, from: usize, to: usize) -> Talk {
         transport,
         // Headers and an MTU of 1,280 leave room for it.
         segment: rng.pick(&[16, 100, 544, 1_200, 1_220]),
+        dscp: 0,
         ecn: rng.pick(&[0, 0, 1, 2]),
         counts_up: style == Style::Fragments || rng.chance(128),
         first: Duration::from_micros(rng.below(2_000_000)),

@@ -9,6 +9,7 @@
 //! Import circle: `aimed`, `draw`. A scenario is drawn in one pass over the seed. The aimed ones are a part of it, and
 //! draw their sites and talks as the others do.
 
+mod added;
 mod aimed;
 mod cut;
 mod draw;
@@ -20,6 +21,7 @@ pub use draw::draw;
 use std::time::Duration;
 
 use ringfort_core::time::Time;
+use ringfort_path::tap::{Direction, Side};
 
 use crate::packets::Transport;
 
@@ -91,8 +93,25 @@ pub struct Site {
     pub large_routes: bool,
     /// The counter that its sessions begin with, of those made before the network is in order: near a limit, if not 0.
     pub first_counter: u64,
+    /// What somebody wants to see who looks on.
+    pub sight: Option<Sight>,
     /// Room for events and handshakes in control's queues, and for trains in that of a worker.
     pub queues: Queues,
+}
+
+/// What is shown to somebody who looks on at a gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// What is in the tunnel, and what is on the wire.
+    pub sides: [bool; Side::COUNT],
+    /// The only direction.
+    pub direction: Option<Direction>,
+    /// Only what is dropped.
+    pub drops_only: bool,
+    /// Only packets of the peer that is this gateway.
+    pub peer: Option<usize>,
+    /// The most that is shown of a packet, in bytes.
+    pub snap_len: usize,
 }
 
 /// Room in the queues between the threads.
@@ -142,6 +161,8 @@ pub struct Talk {
     pub transport: Transport,
     /// Payload of a full packet.
     pub segment: u16,
+    /// The DSCP.
+    pub dscp: u8,
     /// The ECN field.
     pub ecn: u8,
     /// IPv4 identifications count up.
@@ -213,8 +234,10 @@ pub enum Disturbance {
     StopTun { at: usize },
     /// Its kernel refuses super-packets, and the gateway then makes no more of them.
     RefuseSupers { at: usize },
-    /// Its kernel refuses half of what is sent.
+    /// Its kernel refuses half of what is sent, all of a train or a part of it.
     RefuseSends { at: usize },
+    /// Its TUN device refuses some of what is written, without a word about super-packets.
+    RefuseWrites { at: usize },
     /// Control has hardly any room for events.
     FullEvents { at: usize },
     /// Control has hardly any room for handshakes, workers for trains.
@@ -249,6 +272,8 @@ pub enum Disturbance {
     Flood { at: usize, kind: Flood, count: u16 },
     /// A route leads our own datagrams for a peer back into the tunnel.
     Loop { at: usize, peer: usize },
+    /// Packets for addresses that no peer has come from the TUN device, more than may be answered.
+    Unreachable { at: usize, count: u16 },
     /// Packets that nobody can make sense of come from the TUN device.
     Nonsense { at: usize, count: u16 },
 }
@@ -264,9 +289,18 @@ pub enum Flood {
     Replayed,
     /// Initiations that know our key, and nothing else.
     Initiations,
+    /// Trains of data under indices of anybody, each for another worker than the one before.
+    Trains,
 }
 
 impl Scenario {
+    /// Whether nothing is wrong but that strangers send trains: then slots are there for whoever wants one.
+    #[must_use]
+    pub fn is_only_flooded(&self) -> bool {
+        let is_flood = |happening: &Happening| matches!(happening.what, Disturbance::Flood { kind: Flood::Trains, .. });
+        self.network.stray == 0 && !self.happenings.is_empty() && self.happenings.iter().all(is_flood)
+    }
+
     /// The bit of a pair.
     #[must_use]
     pub const fn pair(a: usize, b: usize) -> u64 {

@@ -18,13 +18,14 @@ impl fmt::Display for Scenario {
                 keepalive_secs,
                 large_routes,
                 first_counter,
+                sight,
                 ..
             } = site;
             writeln!(
                 f,
                 "g{n}: {workers} workers, MTU {mtu}, ragged {ragged}, merges {merges:?}, aws {aws}, interrupted \
                  {interrupted}/256, {phantoms} phantoms, keepalive {keepalive_secs} s, large routes {large_routes}, \
-                 first counter {first_counter}",
+                 first counter {first_counter}, shown: {sight:?}",
             )?;
         }
         let pairs = (1..self.gateways.len()).flat_map(|b| (0..b).map(move |a| (a, b)));
