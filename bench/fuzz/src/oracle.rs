@@ -111,6 +111,17 @@ impl Located {
     }
 }
 
+/// A packet without what merging may change: the identification, which means nothing under DF, and the checksum over
+/// it.
+pub(crate) fn plain(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet.len() >= 20 && packet[0] >> 4 == 4 {
+        packet[4..6].fill(0);
+        packet[10..12].fill(0);
+    }
+    packet
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,15 +146,4 @@ mod tests {
             packet[bit / 8] ^= 1 << (bit % 8);
         }
     }
-}
-
-/// A packet without what merging may change: the identification, which means nothing under DF, and the checksum over
-/// it.
-pub(crate) fn plain(packet: &[u8]) -> Vec<u8> {
-    let mut packet = packet.to_vec();
-    if packet.len() >= 20 && packet[0] >> 4 == 4 {
-        packet[4..6].fill(0);
-        packet[10..12].fill(0);
-    }
-    packet
 }

@@ -11,8 +11,8 @@
 //!
 //! What a thread does in one turn, and in which order, is what those of the daemon do.
 //!
-//! Import circle: `books`, `returns`, `worker`. A worker keeps both from turn to turn, and each is checked against what
-//! the rest of the worker has: they are parts of its state, with their checks in files of their own.
+//! Import circle: `books`, `errors`, `returns`, `worker`. A worker keeps the other three from turn to turn, and each is
+//! checked against what the rest of the worker has: they are parts of its state, with checks in files of their own.
 
 mod books;
 mod config;
