@@ -68,7 +68,7 @@ impl Generator {
         done.udp.ok_or_else(out_of_turn)
     }
 
-    /// Transfers to the reflector, as [`tcp::run`](crate::tcp::run) does on one host. The ramp-up counts from when the
+    /// Transfers to the reflector, as [`tcp::run`] does on one host. The ramp-up counts from when the
     /// reflector begins, one way of the control connection before the generator does.
     ///
     /// # Errors
