@@ -92,7 +92,7 @@ impl Daemon {
         let cpus = &inheritance::cpus_for(tun_queues.len(), &means.cpus);
         let count = u8::try_from(cpus.len()).expect("the command line has at most 255 workers");
         let memory = means.memory.divide(cpus.len());
-        let choice = ciphers::choose(cli.selection(), cpus, offer.is_some())?;
+        let choice = ciphers::choose(cli.selection(), cpus)?;
         let x25519 = ringfort_x25519::choose()?;
         let queues = Queues::new(cpus.len()).map_err(|error| DaemonError::system("make the workers' bells", error))?;
         let queues = Arc::new(queues);
