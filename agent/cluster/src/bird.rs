@@ -66,8 +66,8 @@ fn of_router(nodes: usize) -> String {
 fn run(namespace: &Namespace, configuration: &str) -> Daemon {
     let path = janitor::directory().join(janitor::unique_name());
     fs::write(&path, configuration).unwrap();
-    // BFD takes a neighbour for dead that says nothing for 300 ms. On a machine that is full, others have to wait, or the
-    // routes come and go; where that may not be asked for, nice says so and goes on.
+    // BFD takes a neighbour for dead that says nothing for 300 ms. On a machine that is full, others have to wait, or
+    // routes come and go. Where that may not be asked for, nice says so and goes on.
     let mut command = namespace.command("nice");
     command.args(["-n", "-20"]).arg(program("bird"));
     command.arg("-f").arg("-c").arg(&path).arg("-s").arg(path.with_extension("ctl"));
