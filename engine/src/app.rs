@@ -57,8 +57,7 @@ pub fn main(alone: Alone) -> ExitCode {
     if let Err(error) = secrecy::decide_core_dumps(cli.core_dumps) {
         return exit(Err(error));
     }
-    let inherited = inherited_by(&cli, alone).and_then(|(inherited, alone)| Ok((name_of(inherited, &mut cli)?, alone)));
-    let (inherited, alone) = match inherited {
+    let inherited = match inherited_by(&cli).and_then(|inherited| name_of(inherited, &mut cli)) {
         Ok(inherited) => inherited,
         Err(error) => return exit(Err(error)),
     };
@@ -83,8 +82,8 @@ pub fn up(mut cli: Serve, target: Target, alone: Alone) -> ExitCode {
         Ok(file) => file,
         Err(mistakes) => return exit(Err(mistakes.into())),
     };
-    match inherited_by(&cli, alone) {
-        Ok((inherited, alone)) => {
+    match inherited_by(&cli) {
+        Ok(inherited) => {
             // SAFETY: as above.
             unsafe { inherited.close_others() };
             serve(cli, Some(file), inherited, alone)
@@ -94,9 +93,10 @@ pub fn up(mut cli: Serve, target: Target, alone: Alone) -> ExitCode {
 }
 
 /// What was left open for us.
-fn inherited_by(cli: &Serve, alone: Alone) -> Result<(Inherited, Alone), DaemonError> {
+fn inherited_by(cli: &Serve) -> Result<Inherited, DaemonError> {
     let log = if let logging::Target::File(path) = &cli.log { Some(path) } else { None };
-    Inherited::take(alone, cli.config.iter().chain(log).map(PathBuf::as_path))
+    // SAFETY: what was opened so far is closed again, and a process starts one gateway.
+    unsafe { Inherited::take(cli.config.iter().chain(log).map(PathBuf::as_path)) }
 }
 
 fn serve(mut cli: Serve, file: Option<ConfigFile>, mut inherited: Inherited, alone: Alone) -> ExitCode {

@@ -14,9 +14,9 @@ use crate::pool::Pool;
 use crate::ring::Ring;
 use crate::view::View;
 
-/// How far the kernel's number of a group is above ours. Kernels before 6.8 keep the first 64 groups in a table, and a
-/// group that is registered under a number of that table for the second time goes on where the first one was read to.
-/// It would take entries that are not there, and so write into slots that we have.
+/// How far the kernel's number of a group is above ours. Kernels before 6.8 never forget how far one of the first 64
+/// was read. The next of that number goes on there: it takes entries that are not there, and writes into slots that we
+/// have.
 const NUMBER_OFFSET: u16 = 64;
 
 /// Slots of one class with the kernel, for the multishot operations of one edge.

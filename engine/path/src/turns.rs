@@ -1,5 +1,5 @@
-//! How much is done in one turn, how much may wait, and who is woken for what. Two shells are made around the data
-//! path, the daemon's and the simulator's, and both have it from here: what a seed shows of one holds for the other.
+//! How much is done in one turn, how much may wait, and who is woken for what. The shells of the daemon and of the
+//! simulator take it from here, so what a seed shows of one holds for the other.
 
 use ringfort_aead::SEGMENTS_MAX;
 

@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::error::DaemonError;
 
 /// Says that one thread runs in this process. There is at most one of these, and what forks takes it. Who begins
-/// threads drops it before. At first nobody owns a descriptor either, so [`Inherited`] can have those that were left.
+/// threads drops it before.
 #[derive(Debug)]
 pub struct Alone(());
 
@@ -18,7 +18,7 @@ impl Alone {
     /// To be called first of all.
     ///
     /// # Safety
-    /// It is so, nobody else has said so in this process, and nobody has opened anything.
+    /// It is so, nobody else has said so in this process, and nobody owns a descriptor.
     #[must_use]
     pub const unsafe fn assume() -> Self {
         Self(())
@@ -43,7 +43,10 @@ impl Inherited {
     ///
     /// # Errors
     /// [`DaemonError::Inherited`] if there is no such descriptor.
-    pub fn take<'a>(alone: Alone, paths: impl IntoIterator<Item = &'a Path>) -> Result<(Self, Alone), DaemonError> {
+    ///
+    /// # Safety
+    /// This process owns no descriptor so far, and has taken none: what is open was left to it.
+    pub unsafe fn take<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Self, DaemonError> {
         let number = |variable| parse(variable, std::env::var_os(variable)?.to_str().unwrap_or("not a number"));
         let (tun, uapi) = (number("WG_TUN_FD").transpose()?, number("WG_UAPI_FD").transpose()?);
         if tun.is_some() && tun == uapi {
@@ -58,7 +61,7 @@ impl Inherited {
         let (tun, uapi) = (own(("WG_TUN_FD", tun))?, own(("WG_UAPI_FD", uapi))?);
         // Whoever opens the path says that nothing is there.
         let named = named.into_iter().filter_map(claim).collect();
-        Ok((Self { tun, uapi, named, kept }, alone))
+        Ok(Self { tun, uapi, named, kept })
     }
 
     /// Closes all others: what a shell or a supervisor forgot to close is not ours to keep open for as long as we live.

@@ -15,8 +15,8 @@ use ringfort_testbed::daemon::Program;
 use ringfort_testbed::{Implementation, Key, uapi};
 use serde_json::Value;
 
-/// The program under test. Who computes its ciphers is named: to measure who is the fastest keeps all CPUs at work for
-/// as long as all the rest of a start, and several gateways start at once here.
+/// The program under test, with its ciphers named: to measure them takes half of a start, of all CPUs, and several
+/// gateways start at once here.
 pub fn us() -> Program {
     us_measured().with_options("--aead aws-lc")
 }
