@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfort_core::ids::PeerId;
+use ringfort_worker::queues::Queues;
 
 use super::Shared;
-use crate::queues::Queues;
 
 /// For control to say what a peer is called. It is idle, or as busy as a handshake takes.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfort_path::Order;
 use ringfort_path::tap::{Direction, Filter, Seen, Side, TapReader, outer_header, tap};
+use ringfort_worker::clock::boot_time;
+use ringfort_worker::queues::Queues;
 
 use super::end::End;
 use super::names::Names;
 use super::pcapng::{self, Packet, Statistics};
 use super::{Request, SIDES, Shared};
-use crate::clock::boot_time;
-use crate::queues::Queues;
 use crate::version::VERSION;
 
 /// Bytes that are put together before they are written.

@@ -14,9 +14,9 @@ use ringfort_core::ids::{Endpoint, LocalAddr};
 use ringfort_core::time::Time;
 use ringfort_path::tap::Tap;
 use ringfort_path::{HandshakeMessage, Order};
+use ringfort_worker::queues::{Mail, Queues};
 
 use super::*;
-use crate::queues::{Mail, Queues};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PEER: PeerId = PeerId { index: 3, generation: 1 };

@@ -69,9 +69,9 @@ mod tests {
     use std::time::Duration;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use ringfort_worker::clock::boot_time;
 
     use super::*;
-    use crate::clock::boot_time;
 
     fn rings_within(alarm: &Alarm, millis: u16) -> bool {
         let mut fds = [PollFd::new(alarm.as_fd(), PollFlags::POLLIN)];

@@ -7,6 +7,8 @@ use ringfort_aead::Suite;
 use ringfort_core::device::Device;
 use ringfort_core::drops::DropReason;
 use ringfort_path::Stage;
+use ringfort_worker::StageTable;
+use ringfort_worker::fault::Fault;
 use serde::Serialize;
 
 use super::data_plane::DataPlane;
@@ -14,10 +16,8 @@ use super::file::steward::{Report, Steward};
 use super::keyless::Keyless;
 use super::logging;
 use super::uapi::Reply;
-use crate::fault::Fault;
 use crate::metrics::Registry;
 use crate::origin;
-use crate::worker::StageTable;
 
 /// The cipher suite of the interface, then each peer that has its own, whether it is there or not. No secrets.
 pub fn suites(reply: &mut Reply, device: &Device) {

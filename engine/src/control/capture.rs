@@ -11,10 +11,10 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::Device;
 use ringfort_path::tap::Tap;
+use ringfort_worker::queues::Queues;
 
 use super::key_text;
 use crate::capture::{LAST_WORK, MEMORY_MAX, PEERS_MAX, Recorder, Request, Shared, Subject};
-use crate::queues::Queues;
 use crate::sandbox::{self, Role};
 
 /// The capture that is under way, if there is one.

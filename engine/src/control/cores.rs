@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use ringfort_core::time::Time;
-
-use crate::worker::balance::{Balance, Share, WHOLE};
+use ringfort_worker::balance::{Balance, Share, WHOLE};
 
 /// The kernel counts in hundredths of a second. In less than this, a share is a guess.
 const WINDOW_MIN: Duration = Duration::from_millis(180);

@@ -12,12 +12,12 @@ use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
 use ringfort_path::tap::Tap;
 use ringfort_path::{Dispatch, HANDSHAKE_TRAFFIC_CLASS, HandshakeMessage, Mailboxes as _, Order};
+use ringfort_worker::queues::{Mail, Queues};
 use udp_uring::{SentBy, SocketPair, send_handshake};
 
 use super::former_ports::FormerPorts;
 use super::notices;
 use super::sockets::Sockets;
-use crate::queues::{Mail, Queues};
 
 /// How often to look whether the workers have let go of old routes. They do not tell: it concerns nothing but memory.
 const ROUTES_CHECK_INTERVAL: Duration = Duration::from_millis(100);

@@ -7,6 +7,8 @@ use nix::sys::signal::Signal;
 use ring_buffers::RingError;
 use ringfort_aead::SelectionError;
 use ringfort_config::Mistakes;
+use ringfort_worker::StartError;
+use ringfort_worker::failure::WorkerFailure;
 use tun_uring::TunError;
 use udp_uring::BindError;
 
@@ -18,10 +20,8 @@ use super::preflight;
 use super::uapi::Refusal;
 use super::user::UserError;
 use crate::cli::{CpuError, TooLittleMemory};
-use crate::failure::WorkerFailure;
-pub use crate::fault::Fault;
 use crate::metrics::MetricsError;
-use crate::worker::StartError;
+pub use ringfort_worker::fault::Fault;
 
 /// A failure that ends the process.
 #[derive(Debug, thiserror::Error)]

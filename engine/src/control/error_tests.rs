@@ -1,7 +1,7 @@
 //! What a failure says, and the status that it ends with.
 
 use super::*;
-use crate::failure::WorkerError;
+use ringfort_worker::failure::WorkerError;
 
 #[test]
 fn an_exhausted_descriptor_limit_is_named() {

@@ -3,10 +3,10 @@
 use ringfort_aead::{Plan, Provider};
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::Device;
+use ringfort_worker::queues::Queues;
 
 use super::*;
 use crate::control::sockets::Sockets;
-use crate::queues::Queues;
 
 struct Rig {
     device: Device,

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::sys::signalfd::SignalFd;
+use ringfort_worker::Flows;
 use tun_uring::{Given, Link, Offloads, Program};
 
 use super::acquire::{self, TakenOver};
@@ -14,7 +15,6 @@ use super::interface::Interface;
 use super::preflight::Means;
 use crate::cli::Serve;
 use crate::panics;
-use crate::worker::Flows;
 
 /// The interface.
 pub struct Ground {

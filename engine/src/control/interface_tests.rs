@@ -20,7 +20,7 @@ fn watched_tun() -> (Interface, Vec<OwnedFd>) {
 fn next_change(interface: &mut Interface) -> Change {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
-        match interface.change(crate::clock::boot_time()).unwrap() {
+        match interface.change(ringfort_worker::clock::boot_time()).unwrap() {
             Change::None => thread::sleep(Duration::from_millis(1)),
             change => return change,
         }
@@ -113,7 +113,7 @@ fn it_is_found_again_when_there_are_descriptors_again() {
             setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
             // Whoever is short of something for a moment must not be taken to be up.
             while interface.next_deadline().is_none() {
-                assert_eq!(interface.change(crate::clock::boot_time()).unwrap(), Change::None);
+                assert_eq!(interface.change(ringfort_worker::clock::boot_time()).unwrap(), Change::None);
             }
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
             let due = interface.next_deadline().unwrap();

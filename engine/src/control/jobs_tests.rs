@@ -11,13 +11,13 @@ use ringfort_core::ids::Endpoint;
 use ringfort_core::time::Now;
 use ringfort_core::wire::TYPE_RESPONSE;
 use ringfort_path::Order;
+use ringfort_worker::clock;
+use ringfort_worker::queues::{Mail, Queues};
 use udp_uring::SocketConfig;
 
 use super::*;
-use crate::clock;
 use crate::control::sockets::Sockets;
 use crate::control::uapi::{AllowedIpUpdate, DeviceUpdate, PeerUpdate, SecretKey};
-use crate::queues::{Mail, Queues};
 
 const NOW: Time = Time::from_secs(100);
 const PEERS: u32 = 3_000;

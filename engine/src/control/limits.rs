@@ -5,8 +5,7 @@
 use std::fmt;
 
 use nix::sys::resource::{Resource, getrlimit};
-
-use crate::worker::locked_len;
+use ringfort_worker::locked_len;
 
 /// Descriptors of the process: signals; control's bell, epoll set and timer; the interface's queue and its three
 /// netlink sockets; two netlink sockets for source addresses; two raw sockets for ICMP errors; the control socket, its

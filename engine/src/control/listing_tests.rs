@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ringfort_aead::{Plan, Provider};
 use ringfort_core::crypto::PublicKey;
+use ringfort_worker::queues::Queues;
 
 use super::*;
 use crate::control::key_text;
 use crate::control::sockets::Sockets;
-use crate::queues::Queues;
 
 fn key(number: u32) -> PublicKey {
     let mut key = [9; 32];

@@ -61,6 +61,7 @@ pub mod runner;
 pub mod secrecy;
 pub mod server;
 mod signals;
+mod slice;
 mod sockets;
 mod sources;
 mod start;

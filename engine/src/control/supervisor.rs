@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::thread;
 
+use ringfort_worker::WorkerStats;
+use ringfort_worker::queues::Queues;
 use sd_notify::NotifyState;
 
 use super::error::DaemonError;
-use crate::queues::Queues;
-use crate::worker::WorkerStats;
 
 /// How often the manager hears from us in the time after which it gives us up. Twice is what sd_watchdog_enabled(3)
 /// recommends; the third leaves a slow thread the time of one round to answer.

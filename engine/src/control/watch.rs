@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use ringfort_core::device::{Change, Device, PeerStatus, WatchCursor, What};
 use ringfort_core::time::Time;
+use ringfort_worker::clock;
 use serde_json::{Value, json};
 
 use super::key_text;
 use super::logging::Timestamp;
 use super::uapi::{Errno, Reply, Role};
-use crate::clock;
 
 /// Who may watch at a time.
 const WATCHERS_MAX: usize = 8;

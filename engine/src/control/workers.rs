@@ -5,15 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
+use ringfort_worker::queues::{Mail, Queues};
+use ringfort_worker::{Flows, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
 use tun_uring::device::MTU_DEFAULT;
 
 use super::error::DaemonError;
-use crate::queues::{Mail, Queues};
-use crate::worker::{self, Flows, Prepared, Tuning, WorkerConfig, WorkerHandle, WorkerStats};
+use super::slice;
+use crate::sandbox::{self, Role};
 
 /// For the workers to end their rings. What hangs longer ends with the process.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 const STOP_INTERVAL: Duration = Duration::from_millis(1);
+
+/// On a worker's thread, when it has all that it works with: the last calls that its sandbox forbids it.
+fn settle_in() {
+    slice::shorten();
+    sandbox::enter(Role::Worker);
+}
 
 /// The running workers. They are stopped when this is dropped.
 pub struct Workers {
@@ -45,8 +53,9 @@ impl Workers {
         for ((index, tun), (stats, &id)) in tun_queues.into_iter().enumerate().zip(stats.iter().zip(cpus)) {
             let core = Some(CoreId { id });
             let (queues, stats, flows) = (queues.clone(), stats.clone(), flows.cloned());
-            let config = WorkerConfig { index, core, tun, flows, mtu: MTU_DEFAULT, tuning, rests, queues, stats };
-            match worker::prepare(config) {
+            let (mtu, before_packets) = (MTU_DEFAULT, settle_in);
+            let config = WorkerConfig { index, core, tun, flows, mtu, tuning, rests, queues, stats, before_packets };
+            match ringfort_worker::prepare(config) {
                 Ok(worker) => prepared.push(worker),
                 Err(error) => {
                     prepared.into_iter().for_each(Prepared::cancel);
@@ -55,7 +64,7 @@ impl Workers {
             }
         }
         let (queues, stats) = (queues.clone(), stats.to_vec());
-        let lock = worker::locks_arenas(prepared.len());
+        let lock = ringfort_worker::locks_arenas(prepared.len());
         let mut workers = Self { queues, stats, handles: Vec::new(), unlocked: 0 };
         let mut prepared = prepared.into_iter();
         while let Some(worker) = prepared.next() {

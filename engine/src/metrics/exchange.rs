@@ -25,7 +25,7 @@ impl Exchange {
     }
 
     /// Asks for a snapshot, with memory for as many peers as are of interest. False: one is on its way already. Control
-    /// must be woken ([`ControlInbox::wake`](crate::queues::ControlInbox::wake)).
+    /// must be woken ([`ControlInbox::wake`](ringfort_worker::queues::ControlInbox::wake)).
     #[must_use]
     pub fn ask(&self, snapshot: Box<Snapshot>) -> bool {
         self.asked.push(snapshot).is_ok()

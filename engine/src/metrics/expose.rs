@@ -8,13 +8,13 @@ use ringfort_core::device::{Durations, PeerState};
 use ringfort_core::drops::DropReason;
 use ringfort_path::turns::{EVENTS_WAITING, HANDOFFS_WAITING, HANDSHAKES_WAITING};
 use ringfort_path::{Stage, TrainLengths};
+use ringfort_worker::{WorkerStats, thread_cpu_time};
 
 use super::Registry;
 use super::families::{self, About};
 use super::sample::{ControlSample, PeerSample, Snapshot};
 use super::text::{Format, Text};
 use crate::cli::memory::Division;
-use crate::worker::{WorkerStats, thread_cpu_time};
 
 /// The label `worker` of what control does.
 const CONTROL: &str = "control";

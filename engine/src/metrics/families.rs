@@ -1,7 +1,7 @@
 //! Every family of metrics: its name, its kind, its labels and its meaning. The writer takes them from here, and the
 //! handbook lists them, so neither can have one that the other has not.
 
-use crate::worker::{Figure, Kind, WorkerStats};
+use ringfort_worker::{Figure, Kind, WorkerStats};
 
 /// Begins the name of every family.
 pub const PREFIX: &str = "ringfort_";

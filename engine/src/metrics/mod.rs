@@ -36,10 +36,10 @@ use std::time::SystemTime;
 
 use ringfort_aead::Suite;
 use ringfort_core::node::Node;
+use ringfort_worker::WorkerStats;
+use ringfort_worker::queues::Queues;
 
 use crate::cli::memory::Division;
-use crate::queues::Queues;
-use crate::worker::WorkerStats;
 
 /// The name of the interface, which may change. Nobody holds the lock for longer than it takes to copy a pointer.
 #[derive(Clone, Debug)]

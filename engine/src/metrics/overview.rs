@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64ct::{Base64, Encoding as _};
 use ringfort_core::drops::DropReason;
+use ringfort_worker::{WorkerStats, thread_cpu_time};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
 use super::sample::{ControlSample, PeerSample};
-use crate::worker::{WorkerStats, thread_cpu_time};
 
 /// Names with a number each.
 pub type Figures = BTreeMap<Cow<'static, str>, u64>;

@@ -9,12 +9,12 @@ use log::LevelFilter;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 use ringfort_testbed::{Namespace, janitor, uapi};
+use ringfort_worker::queues::Mail;
 
 use super::*;
 use crate::cli::Cli;
 use crate::control::inherited::Inherited;
 use crate::control::{Daemon, logging, places, preflight};
-use crate::queues::Mail;
 use crate::sandbox;
 
 /// The interface of the process that is to panic.

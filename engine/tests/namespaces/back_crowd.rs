@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use ringfort::clock;
 use ringfort_aead::{Plan, Provider, SealKey, Suite};
 use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
@@ -20,6 +19,7 @@ use ringfort_testbed::payload::Dice;
 use ringfort_testbed::process::Usage;
 use ringfort_testbed::tunnel::PORT;
 use ringfort_testbed::{Family, KeyPair, Namespace, Tunnel, janitor, uapi};
+use ringfort_worker::clock;
 
 use crate::handover::hand_over;
 use crate::harness::traffic::PATIENCE;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use ringfort::clock;
 use ringfort_aead::{OpenKey, Plan, Provider, SealKey, Suite};
 use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
@@ -17,6 +16,7 @@ use ringfort_core::wire::{DATA_HEADER_LEN, TYPE_DATA, TYPE_RESPONSE, write_data_
 use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tunnel::Peering;
 use ringfort_testbed::{Family, Implementation, KeyPair, Tunnel, uapi};
+use ringfort_worker::clock;
 
 use crate::harness::traffic::{OPENING, PATIENCE};
 use crate::harness::{all_drops, drops, peer, us, wg};

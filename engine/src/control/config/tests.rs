@@ -9,6 +9,7 @@ use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::{Action, Outgoing};
 use ringfort_core::tai64n::Tai64N;
 use ringfort_path::Order;
+use ringfort_worker::queues::{Mail, Queues};
 use udp_uring::SocketConfig;
 
 use super::*;
@@ -16,7 +17,6 @@ use crate::control::answer;
 use crate::control::listing::{self, Listing};
 use crate::control::sockets::Sockets;
 use crate::control::uapi::{REQUEST_LEN_MAX, Reply, Request, RequestEvent, RequestReader};
-use crate::queues::{Mail, Queues};
 
 const A: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 const B: &str = "2222222222222222222222222222222222222222222222222222222222222222";

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 
 use ringfort_core::device::{Device, MemoryCursor, Remembered};
 use ringfort_core::time::Time;
+use ringfort_worker::clock;
+use ringfort_worker::queues::Queues;
 
-use crate::clock;
-use crate::queues::Queues;
 use writer::{Job, Writer};
 
 /// Peers that one turn looks at: some tenths of a millisecond.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf, absolute};
 use std::str::FromStr;
 
 use ringfort_core::device::Remembered;
+use ringfort_worker::clock;
 
 use super::text::{self, Contents, Damage, FILE_LEN_MAX};
-use crate::clock;
 
 /// Where a service has its state if its manager names no other place.
 const DIRECTORY: &str = "/var/lib/ringfort";

@@ -7,10 +7,10 @@ use std::vec;
 
 use ringfort_core::device::{Device, Remembered};
 use ringfort_core::time::Time;
+use ringfort_worker::queues::Queues;
 
 use super::writer::{Reading, Writer};
 use super::{Loaded, PEERS_PER_TURN};
-use crate::queues::Queues;
 
 /// How long a promotion waits for a disk that hangs. The file of 100,000 peers takes a fifth of that.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -73,10 +73,10 @@ mod tests {
 
     use ringfort_core::crypto::PublicKey;
     use ringfort_core::ids::{Endpoint, PeerId};
+    use ringfort_worker::clock;
 
     use super::super::{Keeper, text};
     use super::*;
-    use crate::clock;
 
     const NOW: Time = Time::from_secs(1_000);
     const BOUND: Duration = Duration::from_secs(20);

@@ -16,9 +16,9 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use ringfort_core::device::Remembered;
+use ringfort_worker::queues::Queues;
 
 use super::{Loaded, place, text};
-use crate::queues::Queues;
 use crate::sandbox::{self, Role};
 
 /// How long after a failure the same is tried again, if nothing new comes.

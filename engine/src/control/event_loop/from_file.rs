@@ -2,9 +2,9 @@
 
 use nix::sys::signal::Signal;
 use ringfort_core::time::Time;
+use ringfort_worker::clock;
 
 use super::{Control, End};
-use crate::clock;
 use crate::control::config::Application;
 use crate::control::error::DaemonError;
 use crate::control::file::difference::{Comparison, difference};

@@ -10,11 +10,12 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{Backlog, getsockopt, listen, sockopt};
 use nix::unistd::pipe2;
 use ringfort_core::handover::Progress as Reported;
+use ringfort_worker::clock;
+use ringfort_worker::queues::{Mail, Rested};
 use secret_memory::{SecretFile, scrubbed};
 use tun_uring::FlowTable;
 
 use super::{Control, End};
-use crate::clock;
 use crate::control::file::steward::Steward;
 use crate::control::handover::{Facts, FileFacts, Line, Message, Possessions, SocketFacts, Versions, rest};
 use crate::control::inheritance::steer;
@@ -23,7 +24,6 @@ use crate::control::server::{HandOver, is_owner};
 use crate::control::supervisor;
 use crate::fault_points::fault_point;
 use crate::panics;
-use crate::queues::{Mail, Rested};
 
 /// For one message to leave, or a request to be answered.
 const SOON: Duration = Duration::from_secs(1);

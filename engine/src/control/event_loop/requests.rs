@@ -5,8 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use ringfort_core::crypto::PublicKey;
+use ringfort_worker::clock;
 
 use super::Control;
+use crate::capture;
 use crate::control::file::steward::{Report, Steward};
 use crate::control::gather::Subject;
 use crate::control::jobs::Outcome;
@@ -15,7 +17,6 @@ use crate::control::server::{HandOver, Handler, Progress, Unfinished};
 use crate::control::uapi::{Errno, Reply, Request};
 use crate::control::{answer, peers};
 use crate::metrics::Overview;
-use crate::{capture, clock};
 
 impl Handler for Control {
     fn handle(&mut self, request: Request, reply: &mut Reply) -> Progress {

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use ringfort_core::constants::RECOVERY_TIME;
 use ringfort_core::device::Remembered;
 use ringfort_core::time::Time;
+use ringfort_worker::clock;
+use ringfort_worker::queues::Mail;
 
 use super::Control;
-use crate::clock;
 use crate::control::endpoints::{Keeper, Step};
 use crate::control::error::DaemonError;
 use crate::control::file::ConfigFile;
 use crate::control::inheritance::Beginning;
 use crate::control::server::{Progress, Unfinished};
 use crate::control::uapi::{Errno, Reply, Role};
-use crate::queues::Mail;
 
 impl Control {
     /// A new device. To be called first, before there are a private key, peers, or a link: handshakes are computed by

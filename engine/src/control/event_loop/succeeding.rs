@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use ringfort_core::device::{Action, Device};
 use ringfort_core::handover::Handover;
 use ringfort_core::outpost::Outpost;
+use ringfort_worker::clock;
+use ringfort_worker::queues::Mail;
 use tun_uring::Program;
 
 use super::Control;
-use crate::clock;
 use crate::control::error::DaemonError;
 use crate::control::handover::rest;
 use crate::control::inheritance::{Beginning, attach, steer};
 use crate::panics;
-use crate::queues::Mail;
 
 /// For workers that rest to take over peers and sessions.
 const PATIENCE: Duration = Duration::from_secs(4);

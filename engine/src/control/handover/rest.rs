@@ -4,9 +4,9 @@ use std::io;
 use std::time::Instant;
 
 use nix::poll::PollFlags;
+use ringfort_worker::queues::{Mail, Queues, Rested};
 
 use super::line::wait_for;
-use crate::queues::{Mail, Queues, Rested};
 
 /// Why workers did not come to rest. They may rest all the same.
 #[derive(Debug, thiserror::Error)]

@@ -28,8 +28,8 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Metadata, Record};
+use ringfort_worker::clock::boot_time;
 
-use crate::clock::boot_time;
 pub use level::{level_name, parse_level};
 use limits::{Limits, Verdict};
 use line::Line;

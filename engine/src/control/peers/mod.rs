@@ -102,9 +102,9 @@ mod tests {
     use getrandom::rand_core::UnwrapErr;
     use ringfort_core::crypto::{PresharedKey, PrivateKey};
     use ringfort_core::device::PeerEvent;
+    use ringfort_worker::clock;
 
     use super::*;
-    use crate::clock;
 
     const NOW: Time = Time::from_secs(7);
 

@@ -13,6 +13,8 @@ use ring_buffers::Capabilities;
 use ringfort_aead::{Choice, Suite};
 use ringfort_core::device::Remembered;
 use ringfort_core::node::Node;
+use ringfort_worker::queues::Queues;
+use ringfort_worker::{Tuning, WorkerStats};
 use tun_uring::device::MTU_DEFAULT;
 use tun_uring::{Offloads, SelfTest, self_test};
 
@@ -40,8 +42,6 @@ use crate::control::uapi::Role as Standing;
 use crate::control::workers::Workers;
 use crate::guard::Guard;
 use crate::metrics::{Exchange, InterfaceName, Metrics, Registry};
-use crate::queues::Queues;
-use crate::worker::{Tuning, WorkerStats};
 use listen::{listener, show};
 
 /// A daemon that is ready to serve: its interface is there, its workers run, its control socket takes requests.
@@ -254,7 +254,10 @@ fn guarded(cli: &Serve, cpus: &[usize], count: u8) -> (Option<Guard>, Option<Str
     let (guard, left_out) = Guard::for_workers(cli.filter, count, cli.node());
     let on = |(worker, &core)| {
         let stats = cli.stages.map_or_else(WorkerStats::default, |n| WorkerStats::with_stages(core, n));
-        Arc::new(stats.guarded(guard.as_ref(), worker))
+        Arc::new(match guard.clone() {
+            Some(guard) => stats.with_outside(move |reason| guard.dropped(worker, reason)),
+            None => stats,
+        })
     };
     let stats = cpus.iter().enumerate().map(on).collect();
     (guard, left_out, stats)

@@ -5,7 +5,7 @@ use super::{Finding, Subject, System};
 use crate::cli::memory::{Bound, Memory, Mib, PARTS, least};
 use crate::control::limits::descriptors_needed;
 use crate::doctor::system::CAP_IPC_LOCK;
-use crate::worker::{LockedLen, locked_len};
+use ringfort_worker::{LockedLen, locked_len};
 
 pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
     vec![locked(system, subject, locked_len(subject.workers.len())), files(system, subject), bound(system, subject)]

@@ -17,6 +17,7 @@ use std::{io, thread};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfort_core::time::Time;
+use ringfort_worker::clock::boot_time;
 
 use super::exchange::Exchange;
 pub use super::http::PATH_OVERVIEW;
@@ -25,7 +26,6 @@ use super::overview::Overview;
 use super::places::Places;
 use super::sample::Snapshot;
 use super::{Registry, expose};
-use crate::clock::boot_time;
 use crate::control::server::SocketPlace;
 use crate::sandbox::{self, Role};
 use client::{Client, Step};

@@ -11,13 +11,13 @@ use nix::sys::signalfd::SignalFd;
 use ringfort_aead::Suite;
 use ringfort_core::activity::Traffic;
 use ringfort_core::node::Node;
+use ringfort_worker::WorkerStats;
+use ringfort_worker::queues::Queues;
 
 use super::*;
 use crate::cli::memory::{Bound, Memory};
 use crate::metrics::sample::PeerSample;
 use crate::metrics::{ControlSample, InterfaceName, PeerSeries};
-use crate::queues::Queues;
-use crate::worker::WorkerStats;
 
 /// For what must happen.
 const PATIENCE: Duration = Duration::from_secs(30);

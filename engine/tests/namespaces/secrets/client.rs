@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use ringfort::clock;
 use ringfort_core::crypto::{self, Key, PresharedKey, PrivateKey, PublicKey};
 use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
 use ringfort_core::ids::Endpoint;
@@ -17,6 +16,7 @@ use ringfort_core::wire::{
 };
 use ringfort_testbed::memory::Needle;
 use ringfort_testbed::{KeyPair, Namespace};
+use ringfort_worker::clock;
 
 use crate::harness::eventually;
 use crate::harness::traffic::PATIENCE;

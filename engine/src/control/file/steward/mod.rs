@@ -25,6 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use ringfort_core::crypto::PublicKey;
+use ringfort_worker::queues::Queues;
 use udp_uring::BindError;
 
 use super::{ConfigFile, Running};
@@ -32,7 +33,6 @@ use crate::control::error::{DaemonError, Fault};
 use crate::control::names::Names;
 use crate::control::runner::Runner;
 use crate::control::uapi::{Refusal, SetRequest};
-use crate::queues::Queues;
 pub use hooks::{HookError, LastHooks, Until, execute as execute_hook, run as run_hooks};
 use resolver::Resolver;
 pub use unresolved::Unresolved;

@@ -9,12 +9,11 @@ use ringfort_core::node::Node;
 use ringfort_core::wire::DATA_LEN_MIN;
 use tun_uring::{Received, VNET_HDR_LEN, virtio};
 
-use super::edges::PLACE_TUN;
+use super::edges::{PLACE_TUN, PLACE_V4};
 use super::messages::{cmsg, message, packet_to, stride_of};
 use super::turn::Worker;
 use super::*;
 
-const PLACE_V4: u32 = 1;
 /// A peer that has a session now and then.
 const STRANGER: PeerId = PeerId { index: 3, generation: 0 };
 /// The peers' addresses in the tunnel.
@@ -68,6 +67,7 @@ impl Rig {
             tuning: Tuning { node: Node::SINGLE, capabilities, merge, segmentation, busy_poll: Duration::ZERO },
             queues: queues.clone(),
             stats: Arc::default(),
+            before_packets: || (),
         };
         let mut worker = Worker::on(ring, config).unwrap();
         if seed.is_multiple_of(3) {
@@ -109,7 +109,7 @@ impl Rig {
         self.new_receiver();
     }
 
-    pub(super) fn inbox(&self) -> &crate::queues::WorkerInbox {
+    pub(super) fn inbox(&self) -> &WorkerInbox {
         &self.queues.workers[0]
     }
 

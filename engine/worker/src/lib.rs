@@ -9,23 +9,31 @@
 //! ```
 //!
 //! A worker shares nothing that it writes except atomics: what it must know comes as mail, what it learns goes as
-//! events.
+//! events. Both are in [`queues`]. It decides nothing about a packet, and knows neither peers nor their configuration.
+
+#![cfg_attr(not(test), forbid(unsafe_code))]
 
 pub mod balance;
 mod claims;
+pub mod clock;
 mod counter;
 mod counters;
 mod drain;
 mod edges;
 mod enter;
 mod events;
+pub mod failure;
+#[cfg(feature = "testing")]
+pub mod fake;
+pub mod fault;
 mod histogram;
 mod inbox;
 mod leave;
 mod naps;
 mod operations;
+pub mod queues;
 mod rest;
-mod slice;
+mod sleeper;
 mod stage_table;
 mod stopwatch;
 #[cfg(test)]
@@ -52,9 +60,8 @@ use ringfort_core::node::Node;
 use tun_uring::Merge;
 use udp_uring::Segmentation;
 
-use crate::failure::{WorkerError, WorkerFailure};
-use crate::queues::Queues;
-use crate::sandbox::{self, Role};
+use failure::{WorkerError, WorkerFailure};
+use queues::Queues;
 
 /// How the workers go about their work, the same for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +99,8 @@ pub struct WorkerConfig {
     pub queues: Arc<Queues>,
     /// Where it counts.
     pub stats: Arc<WorkerStats>,
+    /// Called on its thread once it has all that it works with, and before it sees a packet: to confine it.
+    pub before_packets: fn(),
 }
 
 /// A running worker.
@@ -197,6 +206,7 @@ fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::R
     let mut last_words =
         LastWords { queues: config.queues.clone(), worker: config.index, why: Some(WorkerError::Panicked) };
     // The ring belongs to the thread that sets it up, so this happens here and not in `prepare`.
+    let before_packets = config.before_packets;
     let begun = turn::Worker::new(config).and_then(|mut worker| {
         // The receiver waits for each of the two messages, or is gone with all of its daemon.
         let _ = said.send(Ok(false));
@@ -206,8 +216,7 @@ fn body(config: WorkerConfig, said: &mpsc::SyncSender<Step>, may_begin: &mpsc::R
     });
     match begun {
         Ok((worker, Some(locked))) => {
-            slice::shorten();
-            sandbox::enter(Role::Worker);
+            before_packets();
             let _ = said.send(Ok(locked));
             last_words.why = worker.run().err();
         }

@@ -59,7 +59,7 @@ impl Worker {
             Mail::GoOn => self.go_on(),
             Mail::Sign => self.queues.control.give_sign(self.index),
             Mail::Stop => self.stopping = true,
-            #[cfg(test)]
+            #[cfg(feature = "testing")]
             Mail::Panic => panic!("a test asked for it"),
         }
         Ok(())

@@ -17,7 +17,7 @@ pub(super) const EDGE_UDP: u8 = 3;
 
 /// Places in the ring's table of files.
 pub(super) const PLACE_TUN: u32 = 0;
-const PLACE_V4: u32 = 1;
+pub(super) const PLACE_V4: u32 = 1;
 const PLACE_V6: u32 = 2;
 pub(super) const PLACES: usize = 3;
 

@@ -54,7 +54,7 @@ pub enum Mail {
     /// End the thread.
     Stop,
     /// End it badly.
-    #[cfg(test)]
+    #[cfg(feature = "testing")]
     Panic,
 }
 

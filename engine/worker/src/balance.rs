@@ -151,8 +151,9 @@ impl Balance {
         core.is_some() || !self.is_told.load(Relaxed)
     }
 
-    #[cfg(test)]
-    pub(crate) fn asks_again(&self) -> bool {
+    /// A worker that has something to do asks. True: control must be woken.
+    #[cfg(feature = "testing")]
+    pub fn asks_again(&self) -> bool {
         self.ask(Load { ran: WHOLE, others: 0 })
     }
 
@@ -166,7 +167,8 @@ impl Balance {
     }
 
     /// How busy a worker's core is, as far as it is known.
-    pub(crate) fn core(&self, worker: usize, now: Time) -> Option<Share> {
+    #[must_use]
+    pub fn core(&self, worker: usize, now: Time) -> Option<Share> {
         self.loads[worker].core.heard(now)
     }
 

@@ -26,7 +26,7 @@ use udp_uring::{Segmentation, SocketConfig, SocketGroup};
 
 use super::*;
 use crate::clock::boot_time;
-use crate::queues::Mail;
+use crate::queues::{Mail, WorkerInbox};
 
 mod answers;
 mod cores;

@@ -1,6 +1,7 @@
 //! What a worker counts. Each counter has one writer and any number of readers, so adding is a load and a store,
 //! as cheap as a plain integer.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +13,6 @@ use ringfort_path::TrainLengths;
 
 use super::counter::Counter;
 use super::stage_table::StageTable;
-use crate::guard::Guard;
 
 /// How a figure behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,15 @@ pub struct Figure {
     pub help: &'static str,
 }
 
+/// What was dropped before a worker could see it, by reason.
+struct Outside(Box<dyn Fn(DropReason) -> u64 + Send + Sync>);
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outside")
+    }
+}
+
 /// Defines [`WorkerStats`] and its figures from one table, so nothing is counted that is not shown: a row without a
 /// kind or without a description does not compile.
 macro_rules! figures {
@@ -55,7 +64,7 @@ macro_rules! figures {
             receive_trains: [Counter; TrainLengths::BUCKETS],
             drops: [Counter; DropReason::COUNT],
             stages: Option<Arc<StageTable>>,
-            guard: Option<(Guard, usize)>,
+            outside: Option<Outside>,
             thread: AtomicI32,
         }
 
@@ -67,7 +76,7 @@ macro_rules! figures {
                     receive_trains: Default::default(),
                     drops: std::array::from_fn(|_| Counter::default()),
                     stages: None,
-                    guard: None,
+                    outside: None,
                     thread: AtomicI32::new(0),
                 }
             }
@@ -205,8 +214,8 @@ impl WorkerStats {
 
     /// With what is dropped in front of the sockets of this worker.
     #[must_use]
-    pub fn guarded(self, guard: Option<&Guard>, worker: usize) -> Self {
-        Self { guard: guard.map(|guard| (guard.clone(), worker)), ..self }
+    pub fn with_outside(self, dropped: impl Fn(DropReason) -> u64 + Send + Sync + 'static) -> Self {
+        Self { outside: Some(Outside(Box::new(dropped))), ..self }
     }
 
     /// The times of the stages, if they are taken.
@@ -218,7 +227,7 @@ impl WorkerStats {
     /// How much was thrown away for one reason, by the worker and in front of its sockets.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        let outside = self.guard.as_ref().map_or(0, |(guard, worker)| guard.dropped(*worker, reason));
+        let outside = self.outside.as_ref().map_or(0, |Outside(dropped)| dropped(reason));
         self.drops[reason.index()].get() + outside
     }
 

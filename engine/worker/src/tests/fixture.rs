@@ -104,6 +104,7 @@ impl Fixture {
             tuning,
             queues: queues.clone(),
             stats: stats[index].clone(),
+            before_packets: || (),
         };
         let configs = tun.into_queues().into_iter().enumerate().map(config).collect();
         let sockets = SocketGroup::bind(&SocketConfig::new(0, u8::try_from(workers).unwrap())).unwrap();
