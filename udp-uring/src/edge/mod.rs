@@ -134,6 +134,8 @@ pub struct UdpEdge {
     segmentation: Segmentation,
     /// Nothing is received for now, and what the kernel has is left to it.
     rests: bool,
+    /// The second socket's receive is renewed before the first one's.
+    second_first: bool,
     counters: EdgeCounters,
 }
 
@@ -163,6 +165,7 @@ impl UdpEdge {
             left_behind: None,
             segmentation: config.segmentation,
             rests: false,
+            second_first: false,
             counters: EdgeCounters::default(),
         }
     }
@@ -234,9 +237,13 @@ impl UdpEdge {
         if self.group.in_kernel() == 0 {
             return Ok(());
         }
-        for (index, port) in (0..).zip(&mut self.ports) {
+        // The kernel serves the first receive first, and to the end. In a flood nothing is left for the other: so they
+        // take turns.
+        self.second_first ^= true;
+        for index in if self.second_first { [1, 0] } else { [0, 1] } {
+            let port = &mut self.ports[index];
             if port.open && port.armed.is_none() && !port.failed {
-                let context = receive_context(index, self.generation);
+                let context = receive_context(index as u32, self.generation);
                 let tag = Tag { edge: self.edge, context };
                 port.armed = Some(ring.receive_messages(port.place, &self.group, (NAME_LEN, CONTROL_LEN), tag)?);
             }

@@ -404,3 +404,31 @@ fn full_queues_of_the_ring_lose_nothing() {
     bench.assert_all_home();
     far.assert_all_home();
 }
+
+/// More comes by one socket than there are buffers, turn for turn.
+#[test]
+fn a_flood_at_one_socket_leaves_buffers_to_the_other() {
+    for (flooded, other) in [(LOOPBACKS[0], LOOPBACKS[1]), (LOOPBACKS[1], LOOPBACKS[0])] {
+        let group = sockets(1);
+        let mut bench = Bench::new(&group);
+        let [flooder, sender] = [flooded, other].map(|ip| {
+            let far = far_end(ip);
+            far.connect((ip.parse::<IpAddr>().expect("literal"), group.port())).expect("loopback is there");
+            far
+        });
+        let from = sender.local_addr().expect("bound");
+        let mut turn = || {
+            for _ in 0..4 * Parts::default().quota {
+                flooder.send(&[7; 9]).expect("a socket that is full drops it");
+            }
+            let events = bench.turn();
+            events.iter().any(|event| matches!(event, UdpEvent::Received(got) if got.endpoint.remote == from))
+        };
+        (0..10).for_each(|_| assert!(!turn(), "nobody has sent"));
+        for _ in 0..10 {
+            sender.send(&[8; 9]).expect("there is room");
+            let turns = (0..100).take_while(|_| !turn()).count();
+            assert!(turns <= 4, "{turns} turns of a flood at {flooded}");
+        }
+    }
+}
