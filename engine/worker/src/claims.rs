@@ -203,6 +203,11 @@ impl Claims {
         self.leaving
     }
 
+    #[cfg(test)]
+    pub(super) fn begin_to_leave(&mut self) {
+        self.leaving = true;
+    }
+
     /// Lets all buckets go that are wanted elsewhere. To be called when nothing that was read from the queue is on its
     /// way to the socket. What waits for a key is not waited for: there may never be one.
     pub fn let_go(&mut self) {

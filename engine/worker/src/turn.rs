@@ -298,12 +298,17 @@ impl Worker {
         let undone = !self.completed.is_empty();
         let polls = self.now.since(self.last_completion) < self.busy_poll;
         let to_read = reads_wait || self.tun.is_readable();
-        let to_do = if to_read { self.can_send_trains() } else { self.claims.is_leaving() && !starved };
+        let to_do = if to_read { self.can_send_trains() } else { self.may_let_go() && !starved };
         let more = polls || self.inbox_waiting || to_do || undone || !begun;
         if more || (starved || reads_wait) && self.path.pool().declare_starved() > 0 {
             return Ok(Wait::No);
         }
         Ok(self.naps.wait())
+    }
+
+    /// Whether a bucket can be given away without waiting for anything: what is sent says so when it has left.
+    fn may_let_go(&self) -> bool {
+        self.claims.is_leaving() && self.udp.sends_in_flight() == 0
     }
 
     /// Renews the reads that have ended. False: the ring takes nothing at the moment, and the next turn tries again.

@@ -8,6 +8,7 @@ mod messages;
 mod rest;
 mod rig;
 
+use ring_buffers::Wait;
 use ring_buffers::fake::{Done, Message, Script};
 
 use super::*;
@@ -97,6 +98,24 @@ fn a_kernel_that_lets_go_of_nothing_cannot_hold_the_worker() {
     let slots = pool.accounting();
     assert!(slots.adds_up() && slots.held == 0 && slots.kernel > 0, "{slots:?}");
     assert!(kernel.in_flight() > 0);
+}
+
+/// A bucket is to leave, and the socket takes nothing at the moment. Looking at it again and again would not help.
+#[test]
+fn who_waits_to_give_a_bucket_away_sleeps() {
+    let mut rig = Rig::new(Script::calm(0));
+    rig.until_idle();
+    rig.kernel.follow(Script { late: 1_000, ..Script::calm(0) });
+    rig.packet_comes();
+    rig.turn();
+    assert!(rig.worker.udp.sends_in_flight() > 0);
+    rig.worker.claims.begin_to_leave();
+    assert_ne!(rig.worker.prepare().unwrap(), Wait::No);
+    while rig.worker.udp.sends_in_flight() > 0 {
+        rig.turn();
+    }
+    assert!(!rig.worker.claims.is_leaving(), "it left with the last datagram");
+    rig.leave();
 }
 
 #[test]
