@@ -112,8 +112,10 @@ impl Peer {
     /// The link went down, came up, or both.
     fn follow_link(&mut self, was_up: bool, is_up: bool, (now, ready): (Time, bool), out: &mut Outbox) {
         if was_up {
-            out.push(Action::DropStaged { peer: self.id });
             self.reset(out);
+        }
+        if was_up && !is_up {
+            out.push(Action::DropStaged { peer: self.id });
             self.shared.activity.clear_request();
         }
         if is_up {

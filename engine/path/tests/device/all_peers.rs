@@ -15,6 +15,17 @@ const PARTS: [usize; 4] = [256, 256, 256, CROWD + 1 - 3 * 256];
 
 /// Two nodes with a session, one of which has many more peers.
 fn crowded() -> Pair {
+    let mut pair = strangers();
+    pair.offer_a();
+    pair.exchange();
+    pair.a.settle();
+    assert!(pair.a.has_sending_session(pair.b_at_a));
+    pair.a.log.clear();
+    pair
+}
+
+/// The same before anybody has said anything.
+fn strangers() -> Pair {
     let (mut a, mut b) = (Node::new(1, START), Node::new(2, START));
     for number in 0..CROWD {
         let key = PrivateKey::new(std::array::from_fn(|i| (number >> (8 * (i % 2))) as u8 ^ i as u8 ^ 0x40));
@@ -24,13 +35,7 @@ fn crowded() -> Pair {
     }
     let b_at_a = a.add_peer(&b, true);
     let a_at_b = b.add_peer(&a, false);
-    let mut pair = Pair { a, b, b_at_a, a_at_b, numbers: 0 };
-    pair.offer_a();
-    pair.exchange();
-    pair.a.settle();
-    assert!(pair.a.has_sending_session(b_at_a));
-    pair.a.log.clear();
-    pair
+    Pair { a, b, b_at_a, a_at_b, numbers: 0 }
 }
 
 /// How often an action was wanted in each turn until all peers have had theirs, the one that has been taken first.
@@ -110,6 +115,23 @@ fn a_link_that_goes_down_and_comes_up() {
     assert_eq!(pair.a.receiving_sessions(), 1, "and its turn does not end the new one");
     pair.exchange();
     assert_eq!(pair.a.delivered.len(), 1);
+}
+
+/// The workers drop what waits when the link goes down. What they read after that is not dropped by a peer's turn.
+#[test]
+fn a_packet_that_comes_when_the_link_is_up_again() {
+    let mut pair = strangers();
+    pair.a.device.link_down(START);
+    pair.a.device.link_up(START);
+    pair.a.apply_actions();
+    assert!(pair.a.device.is_renewing(), "its peer is the last one");
+    pair.offer_a();
+    while pair.a.device.is_renewing() {
+        pair.a.settle();
+        pair.a.device.handle_timeout(pair.a.now, &mut pair.a.rng);
+    }
+    pair.exchange();
+    assert_eq!((pair.b.delivered.len(), pair.a.drops(DropReason::NoSession)), (1, 0));
 }
 
 #[test]
