@@ -78,6 +78,8 @@ pub const RECOVERY_TIME: Duration = REJECT_AFTER_TIME;
 pub const RECOVERIES_PER_SECOND: usize = 1_000;
 /// Peers of one device.
 pub const PEERS_MAX: usize = 1 << 20;
+/// Sessions of a peer that are heard although nobody sends under them any more, until they expire.
+pub const FORMER_SESSIONS: usize = 3;
 
 /// Handshake messages that one source may send in a second while the gateway is under load.
 pub const LIMITER_PACKETS_PER_SECOND: u64 = 20;

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::constants::PEERS_MAX;
+use crate::constants::{FORMER_SESSIONS, PEERS_MAX};
 use crate::drops::DropReason;
 
 /// The number of a gateway among several, and how many bits of an index say so. By default there is one gateway, and
@@ -26,12 +26,13 @@ pub struct Node {
 /// The most bits of a node: one byte, since the lowest one names the worker and what is between must stay random.
 pub const NODE_BITS_MAX: u8 = 8;
 
-/// Indices that a peer may have at one time: of the sessions before, now and next, and of a handshake.
-const INDICES_OF_A_PEER: u64 = 4;
+/// Indices that a peer may have at one time: of a handshake, and of its sessions: the next one, the current one, the one
+/// that it replaces, and those of before that are still heard.
+const INDICES_OF_A_PEER: u64 = 4 + FORMER_SESSIONS as u64;
 
 const _: () = assert!(
-    PEERS_MAX as u64 * INDICES_OF_A_PEER <= (1_u64 << (32 - NODE_BITS_MAX)) / 4,
-    "three of four indices are free, so a random one soon is"
+    PEERS_MAX as u64 * INDICES_OF_A_PEER <= (1_u64 << (32 - NODE_BITS_MAX)) / 2,
+    "every other index is free at least, so a random one soon is"
 );
 
 /// Why there is no such node.

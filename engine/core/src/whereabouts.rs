@@ -49,8 +49,8 @@ pub struct Whereabouts {
     places: Box<[AtomicU64]>,
     /// Nanoseconds of [`Time`].
     until: AtomicU64,
-    /// A peer may have a session that nobody has here, although it has one here as well.
-    doubts: AtomicBool,
+    /// Until then a peer may have a session that nobody has here, although it has one here as well. Nanoseconds.
+    doubts_until: AtomicU64,
 }
 
 impl Whereabouts {
@@ -65,8 +65,8 @@ impl Whereabouts {
         let places = (peers * PLACES_PER_ENTRY).next_power_of_two().max(PLACES_MIN);
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         let filter = zeros(places * FILTER_BITS_PER_PLACE / 64);
-        let (until, doubts) = (AtomicU64::new(until.as_nanos()), AtomicBool::new(false));
-        Self { filter, places: zeros(places), until, doubts }
+        let (until, doubts_until) = (AtomicU64::new(until.as_nanos()), AtomicU64::new(0));
+        Self { filter, places: zeros(places), until, doubts_until }
     }
 
     /// For how many peers it has room.
@@ -121,13 +121,13 @@ impl Whereabouts {
     }
 
     /// Whether a peer that has a session here may have a newer one with another gateway.
-    pub fn doubts_sessions(&self) -> bool {
-        self.doubts.load(Ordering::Relaxed)
+    pub fn doubts_sessions(&self, now: Time) -> bool {
+        now.as_nanos() < self.doubts_until.load(Ordering::Relaxed)
     }
 
-    /// From now on that may be, or not.
-    pub fn doubt_sessions(&self, doubts: bool) {
-        self.doubts.store(doubts, Ordering::Relaxed);
+    /// That may be until then.
+    pub fn doubt_sessions_until(&self, until: Time) {
+        self.doubts_until.store(until.as_nanos(), Ordering::Relaxed);
     }
 
     /// The bit of a tag. Its lower bits choose the place, so the bit is chosen by the upper ones.

@@ -50,8 +50,8 @@ pub(super) struct Recovery {
     entered: usize,
     /// The workers' table lacks somebody.
     outdated: bool,
-    /// Who has a session here may have a newer one elsewhere.
-    doubts: bool,
+    /// Until then, who has a session here may have a newer one elsewhere. Recovery may go on after that.
+    doubts_until: Time,
     /// The table, until all peers are in it.
     pub filling: Option<Filling>,
     /// Many addresses have neighbouring places: tables get twice the size.
@@ -77,7 +77,7 @@ impl Recovery {
 
     /// Peers may have sessions with another gateway that are newer than those that they have here.
     pub fn doubt(&mut self, now: Time, out: &Outbox) {
-        self.doubts = true;
+        self.doubts_until = now + RECOVERY_TIME;
         self.open(now, out);
         // A table that there is lacks those who were seen since it was made.
         self.outdated = true;
@@ -89,13 +89,14 @@ impl Recovery {
     }
 
     /// Whether sessions that are here are in doubt.
-    pub const fn doubts_sessions(&self) -> bool {
-        self.doubts
+    pub fn doubts_sessions(&self, now: Time) -> bool {
+        now < self.doubts_until
     }
 
     /// Another process had it open until then.
     pub fn resume(&mut self, until: Time, doubts: bool, out: &Outbox) {
-        (self.until, self.doubts, self.outdated) = (until, doubts, true);
+        (self.until, self.outdated) = (until, true);
+        self.doubts_until = if doubts { until } else { Time::ZERO };
         self.tell(true, out);
     }
 
@@ -116,7 +117,7 @@ impl Recovery {
         self.tell(false, out);
         self.outdated = false;
         self.crowded = false;
-        self.doubts = false;
+        self.doubts_until = Time::ZERO;
         self.filling = None;
         self.waiting.clear();
         if let Some(table) = self.table.take() {
@@ -197,7 +198,7 @@ impl Device {
     /// Asks peers that wait to be asked.
     pub(super) fn recover_due(&mut self, now: Now, rng: &mut dyn CryptoRng) {
         self.recovery.step(now.mono, &mut self.out);
-        let doubts = self.recovery.doubts;
+        let doubts = self.recovery.doubts_sessions(now.mono);
         for _ in 0..ASKED_PER_STEP {
             let Some(peer) = self.recovery.next_due(now.mono) else { return };
             if self.step(now, peer, rng, |peer, env| peer.ask_once(doubts, env)) == Some(true) {
@@ -215,7 +216,7 @@ impl Device {
         }
         let room = Whereabouts::room_for(self.peers.len()) << u32::from(recovery.crowded);
         let table = Arc::new(Whereabouts::new(room, recovery.until));
-        table.doubt_sessions(recovery.doubts);
+        table.doubt_sessions_until(recovery.doubts_until);
         recovery.entered = self.peers.len();
         recovery.filling = Some(Filling::new(table.clone()));
         recovery.retired.extend(recovery.table.replace(table.clone()));
@@ -322,6 +323,21 @@ mod tests {
         device.set_passive(later, false);
         device.link_down(later);
         assert!(!device.recover(later));
+    }
+
+    /// Peers are added that were here before, which prolongs recovery. It prolongs no doubt.
+    #[test]
+    fn doubts_end_by_themselves() {
+        let (mut device, _) = crowded();
+        assert!(device.recover(NOW));
+        device.publish_whereabouts();
+        let half = NOW + RECOVERY_TIME / 2;
+        device.recovery.open(half, &device.out);
+        let (end, last) = (NOW + RECOVERY_TIME, NOW + (RECOVERY_TIME - Duration::from_nanos(1)));
+        let table = device.recovery.table.clone().expect("there are peers");
+        assert!(device.recovery.doubts_sessions(last) && table.doubts_sessions(last));
+        assert!(!device.recovery.doubts_sessions(end) && !table.doubts_sessions(end));
+        assert_eq!((device.recovery.until(), table.until()), (half + RECOVERY_TIME, half + RECOVERY_TIME));
     }
 
     #[test]

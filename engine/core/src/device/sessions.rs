@@ -15,7 +15,7 @@
 use super::api::Action;
 use super::outbox::Outbox;
 use crate::cell::SessionNumber;
-use crate::constants::REJECT_AFTER_TIME;
+use crate::constants::{FORMER_SESSIONS, REJECT_AFTER_TIME};
 use crate::handover::Resumed;
 use crate::ids::PeerId;
 use crate::noise::NewSession;
@@ -43,7 +43,7 @@ pub(super) struct Sessions {
     /// The next one before that: its first message may be at its worker just now, and make it the one to send with.
     replaced: Option<Session>,
     /// Sessions that only receive, the latest first.
-    former: [Option<Session>; 3],
+    former: [Option<Session>; FORMER_SESSIONS],
     /// The number that was given last.
     last_number: SessionNumber,
     /// The number of the session that our latest initiation asks for.

@@ -34,7 +34,7 @@ impl Told {
         let chosen = places.find(now, remote).filter_map(|index| peers.at(index)).find(|peer| {
             let shared = peer.cell().shared();
             let is_there = shared.endpoint.get().is_some_and(|endpoint| endpoint.remote == remote);
-            let is_lost = places.doubts_sessions() || !peer.has_session(now);
+            let is_lost = places.doubts_sessions(now) || !peer.has_session(now);
             is_there && is_lost && self.has_room(now) && shared.lost.tell(now)
         })?;
         self.count += 1;

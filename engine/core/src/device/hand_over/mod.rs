@@ -129,7 +129,7 @@ impl Device {
             names: self.peer_names_after(None).map(|(key, name)| (*key, Name(name.to_string()))).collect(),
             remembered: self.gone().collect(),
             recovery_until: Some(self.recovery.until()).filter(|&until| now < until).unwrap_or_default(),
-            doubts_sessions: self.recovery.doubts_sessions(),
+            doubts_sessions: self.recovery.doubts_sessions(now),
             timestamp_of_removed: self.timestamp_of_removed,
             peers,
         };
