@@ -4,17 +4,27 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::cases::{Case, ROUNDS, Way};
+use crate::cases::{By, Case, ROUNDS, Way};
 
-/// Collecting begins where this function begins, and ends where it ends.
-const fn measured(way: Way) -> &'static str {
-    match way {
-        Way::Out => "*ringfort_instructions::cases::measured_out",
-        Way::In => "*ringfort_instructions::cases::measured_in",
+/// Collecting begins where the first of these functions begins, and ends where it ends. It pauses inside the others: a
+/// name of what runs elsewhere as well would switch it on there.
+const fn measured(case: &Case) -> &'static [&'static str] {
+    match (case.by, case.way) {
+        (By::Path, Way::Out) => &["*ringfort_instructions::walk::measured_out"],
+        (By::Path, Way::In) => &["*ringfort_instructions::walk::measured_in"],
+        (By::Worker, _) => &[
+            "*ringfort_instructions::worker::measured_turn",
+            "*FakeKernel::push",
+            "*FakeKernel::queued",
+            "*FakeKernel::enter",
+            "*FakeKernel::has_completed",
+            "*FakeKernel::completions",
+            "*FakeKernel::next_completion",
+        ],
     }
 }
 
-/// It pauses inside these. A name of the other way would switch it on, since that way is not measured.
+/// It pauses inside these as well. A name of the other way would switch it on, since that way is not measured.
 const fn cipher(way: Way) -> &'static [&'static str] {
     match way {
         Way::Out => &["*SealKey::seal_train_from", "*SealKey::seal_batch"],
@@ -36,8 +46,8 @@ pub(crate) enum CountError {
 /// Instructions per packet, without the cipher and with it.
 pub(crate) fn count(case: &Case) -> Result<(f64, f64), CountError> {
     let packets = f64::from(ROUNDS) * case.packets() as f64;
-    let with = collect(case, &[measured(case.way)])? as f64 / packets;
-    let without = collect(case, &[&[measured(case.way)], cipher(case.way)].concat())? as f64 / packets;
+    let with = collect(case, measured(case))? as f64 / packets;
+    let without = collect(case, &[measured(case), cipher(case.way)].concat())? as f64 / packets;
     Ok((without, with))
 }
 

@@ -8,14 +8,19 @@
 //!
 //! Time depends on the machine and on its neighbours; instructions do not. They are counted by valgrind's callgrind,
 //! whose processor has the same features wherever it runs. What is counted is what a worker's shell asks of the data
-//! path for a packet, and the way of its slot home. The ring, the edges and the kernel are not in it.
+//! path for a packet, and the way of its slot home. The cases named `worker-` are whole turns of a worker: its edges,
+//! its ring and its counters are in them. The kernel is a fake one, and not in them, and so is what the crate
+//! `io-uring` does to hand an operation over.
 
 #![forbid(unsafe_code)]
 
 mod cases;
 mod count;
+mod packets;
 mod rig;
 mod table;
+mod walk;
+mod worker;
 
 use std::process::ExitCode;
 
