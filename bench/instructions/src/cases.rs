@@ -1,7 +1,6 @@
 //! What is counted: kinds of packets, each way, by the data path and by a whole worker.
 
 use crate::packets::{SEGMENTS, super_packet, udp_packet};
-use crate::{walk, worker};
 
 /// How often the work of a case is done: so often that what is done once does not count.
 pub(crate) const ROUNDS: u32 = 200;
@@ -102,23 +101,5 @@ impl Case {
             Batch::Lone { packets, len } => vec![udp_packet(len); packets],
             Batch::Super => vec![super_packet()],
         }
-    }
-}
-
-/// Does the work of a case, the uncounted part of it outside of the functions that are.
-pub(crate) fn run(case: &Case) {
-    match case.by {
-        By::Path => walk::run(case),
-        By::Worker => worker::run(case),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_case_carries_its_packets() {
-        Case::ALL.iter().for_each(run);
     }
 }

@@ -26,8 +26,8 @@ pub struct Node {
 /// The most bits of a node: one byte, since the lowest one names the worker and what is between must stay random.
 pub const NODE_BITS_MAX: u8 = 8;
 
-/// Indices that a peer may have at one time: of a handshake, and of its sessions: the next one, the current one, the one
-/// that it replaces, and those of before that are still heard.
+/// Indices that a peer may have at one time: of a handshake, and of its sessions. These are the next one, the current
+/// one, the one that it replaces, and those of before that are still heard.
 const INDICES_OF_A_PEER: u64 = 4 + FORMER_SESSIONS as u64;
 
 const _: () = assert!(

@@ -1,7 +1,8 @@
 //! What a failure says, and the status that it ends with.
 
-use super::*;
 use ringfort_worker::failure::WorkerError;
+
+use super::*;
 
 #[test]
 fn an_exhausted_descriptor_limit_is_named() {

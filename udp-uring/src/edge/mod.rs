@@ -134,7 +134,7 @@ pub struct UdpEdge {
     segmentation: Segmentation,
     /// Nothing is received for now, and what the kernel has is left to it.
     rests: bool,
-    /// The second socket's receive is renewed before the first one's.
+    /// Which receive is renewed first, in turns: in a flood the kernel gives it all buffers, and the other one none.
     second_first: bool,
     counters: EdgeCounters,
 }
@@ -237,8 +237,6 @@ impl UdpEdge {
         if self.group.in_kernel() == 0 {
             return Ok(());
         }
-        // The kernel serves the first receive first, and to the end. In a flood nothing is left for the other: so they
-        // take turns.
         self.second_first ^= true;
         for index in if self.second_first { [1, 0] } else { [0, 1] } {
             let port = &mut self.ports[index];

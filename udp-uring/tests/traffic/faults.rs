@@ -405,7 +405,7 @@ fn full_queues_of_the_ring_lose_nothing() {
     far.assert_all_home();
 }
 
-/// More comes by one socket than there are buffers, turn for turn.
+/// More arrives on one socket than there are buffers, turn for turn.
 #[test]
 fn a_flood_at_one_socket_leaves_buffers_to_the_other() {
     for (flooded, other) in [(LOOPBACKS[0], LOOPBACKS[1]), (LOOPBACKS[1], LOOPBACKS[0])] {

@@ -1,10 +1,11 @@
 //! What a container or a service may take from us: capabilities, the TUN device, CPU time and memory.
 
+use ringfort_worker::locked_len;
+
 use super::cgroup::{memory_max, tightest};
 use super::memory::{Taken, memory_of, mib, taken};
 use super::{Finding, Subject, System};
 use crate::doctor::system::{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN};
-use ringfort_worker::locked_len;
 
 /// What a gateway takes beside its workers and without peers, in bytes.
 const MEMORY_WITHOUT_WORKERS: u64 = 11 << 20;

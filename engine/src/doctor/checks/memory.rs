@@ -1,11 +1,12 @@
 //! Memory: what may be locked, what the kernel may take for sockets, and how many files may be open.
 
+use ringfort_worker::{LockedLen, locked_len};
+
 use super::cgroup::memory_max;
 use super::{Finding, Subject, System};
 use crate::cli::memory::{Bound, Memory, Mib, PARTS, least};
 use crate::control::limits::descriptors_needed;
 use crate::doctor::system::CAP_IPC_LOCK;
-use ringfort_worker::{LockedLen, locked_len};
 
 pub(super) fn check(system: &System, subject: &Subject) -> Vec<Finding> {
     vec![locked(system, subject, locked_len(subject.workers.len())), files(system, subject), bound(system, subject)]
