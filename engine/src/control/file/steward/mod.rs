@@ -147,7 +147,7 @@ impl Steward {
         let resolver = Resolver::start(names, tasks.clone(), unresolved.clone());
         let resolver = resolver.map_err(|error| DaemonError::system("start the resolver's thread", error))?;
         let told = (report.clone(), read_at.clone(), post_down.clone());
-        let work = Work::new(interface, file, line, (tasks.clone(), resolver), told, resumed);
+        let work = Work::new(interface, file, line, resolver, told, resumed);
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
         let (asked, reload_asked, deferred) = (0, 0, None);
