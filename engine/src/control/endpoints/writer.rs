@@ -109,10 +109,15 @@ impl Writer {
         before != *place
     }
 
-    /// Gives it a list to write. False: it has not written the one before.
+    /// Gives it a list to write, when it has written the one before. False: it has too much to do.
     pub(super) fn offer(&self, job: Job) -> bool {
         self.busy.store(true, Ordering::Release);
-        self.tasks.try_send(Task::Write(job)).is_ok()
+        let is_taken = self.tasks.try_send(Task::Write(job)).is_ok();
+        if !is_taken {
+            // Nobody else would say so: it has no list to write.
+            self.busy.store(false, Ordering::Release);
+        }
+        is_taken
     }
 
     /// Has it read the file, behind what it has to write. False: it has too much to do.
@@ -276,6 +281,20 @@ mod tests {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
+    }
+
+    /// A gateway is promoted while the disk is slow, and what it reads is in the way of a list.
+    #[test]
+    fn a_list_that_was_not_taken_keeps_nobody_waiting() {
+        let (tasks, received) = sync_channel(1);
+        let writer = Writer { tasks, busy: Arc::default(), place: Arc::default() };
+        let queues = Arc::new(Queues::new(1).unwrap());
+        let job = || Job { rows: Vec::new(), made: 1, anew: false, done: None };
+        assert!(writer.read(Reading { known: 0, answer: sync_channel(1).0, queues }));
+        assert!(!writer.offer(job()));
+        assert!(!writer.is_busy(), "there is no list on its way");
+        assert!(matches!(received.try_recv(), Ok(Task::Read(_))));
+        assert!(writer.offer(job()) && writer.is_busy());
     }
 
     #[test]
