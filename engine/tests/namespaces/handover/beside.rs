@@ -1,8 +1,10 @@
 //! What happens to a gateway just while it is handed over.
 
+use ringfort_testbed::tunnel::PORT;
 use ringfort_testbed::{Daemon, janitor};
 
 use super::*;
+use crate::link_state::is_free;
 
 /// A gateway without peers.
 struct Gateway {
@@ -26,6 +28,15 @@ impl Gateway {
 
     fn wait_until_stopped(&self) {
         eventually(PATIENCE, "the old process has come so far", || is_stopped(&self.daemon));
+    }
+
+    fn set_link(&self, state: &str) {
+        self.namespace.ip(&format!("link set {} {state}", self.interface)).unwrap();
+    }
+
+    fn wait_for_port(&self, is_wanted_free: bool) {
+        let is_so = || is_free(&self.namespace, PORT) == is_wanted_free;
+        eventually(PATIENCE, if is_wanted_free { "the port is free" } else { "the port is bound" }, is_so);
     }
 }
 
@@ -75,4 +86,32 @@ fn down_ends_whoever_goes_on() {
     assert!(status.success(), "{status}: {}", down.log());
     assert!(new.wait(PATIENCE).unwrap().success(), "{}", new.log());
     assert!(!gateway.namespace.has_interface(&gateway.interface));
+}
+
+/// It has the sockets that were open, though nobody has told it that the interface was up.
+fn goes_down_meanwhile(is_killed: bool) {
+    let mut gateway = Gateway::start("", Some("old-rest"));
+    uapi::set(&gateway.interface, &format!("listen_port={PORT}\n")).unwrap();
+    gateway.set_link("up");
+    gateway.wait_for_port(false);
+    let new = gateway.heir();
+    gateway.wait_until_stopped();
+    gateway.set_link("down");
+    gateway.daemon.signal(if is_killed { Signal::SIGKILL } else { Signal::SIGCONT });
+    assert_eq!(gateway.daemon.wait(PATIENCE).unwrap().success(), !is_killed);
+    wait_until_serves(&new);
+    gateway.wait_for_port(true);
+    assert_eq!(uapi::stats(&gateway.interface).unwrap()["link_up"], 0);
+    gateway.set_link("up");
+    gateway.wait_for_port(false);
+}
+
+#[test]
+fn an_interface_that_goes_down_has_no_sockets() {
+    goes_down_meanwhile(false);
+}
+
+#[test]
+fn an_interface_that_goes_down_while_the_old_process_ends_has_no_sockets() {
+    goes_down_meanwhile(true);
 }
