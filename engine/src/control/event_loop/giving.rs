@@ -173,6 +173,9 @@ impl Control {
         if !self.is_ready || !self.jobs.is_empty() || reloads {
             return Err("a change of the configuration is being carried out: try again when it is done".to_owned());
         }
+        if self.promotion.is_some() {
+            return Err("the gateway is being promoted: try again when it serves".to_owned());
+        }
         Ok(())
     }
 

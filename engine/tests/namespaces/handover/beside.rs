@@ -115,3 +115,23 @@ fn an_interface_that_goes_down_has_no_sockets() {
 fn an_interface_that_goes_down_while_the_old_process_ends_has_no_sockets() {
     goes_down_meanwhile(true);
 }
+
+/// Whoever takes over would go on to stand by, and whoever has promoted it would wait.
+#[test]
+fn a_promotion_is_not_forgotten() {
+    let gateway = Gateway::start("--passive", None);
+    let versions = versions(&gateway.interface);
+    // Both requests are served in one turn, in this order, so the promotion is under way.
+    gateway.daemon.signal(Signal::SIGSTOP);
+    gateway.wait_until_stopped();
+    let mut promoting = UnixStream::connect(uapi::socket_path(&gateway.interface)).unwrap();
+    promoting.write_all(b"role=active\n\n").unwrap();
+    let mut claimant = Claimant::new(&gateway.interface, &versions);
+    gateway.daemon.signal(Signal::SIGCONT);
+    let refusal = claimant.hear();
+    assert!(refusal["Refused"].as_str().is_some_and(|why| why.contains("is being promoted")), "{refusal}");
+    let role = || uapi::request(&gateway.interface, "role=1\n\n").unwrap().pairs;
+    eventually(PATIENCE, "it is promoted", || role().iter().any(|(_, role)| role == "active"));
+    let mut claimant = Claimant::new(&gateway.interface, &versions);
+    assert!(claimant.hear()["Offer"].is_object());
+}
