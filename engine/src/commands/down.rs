@@ -1,11 +1,14 @@
-//! `ringfort down FILE|NAME`: ends a daemon, and waits until it has ended.
+//! `ringfort down FILE|NAME`: ends a daemon, and waits until it has ended. If another process has gone on in its place
+//! meanwhile, it ends that one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::Pid;
@@ -15,6 +18,7 @@ use crate::control::ask;
 use crate::control::error::DaemonError;
 use crate::control::file::Target;
 use crate::control::server::{connect, socket_path};
+use crate::fault_points::fault_point;
 
 /// For commands of the operator, and then for everything to go: as long as the unit of the service allows, which says
 /// what takes how long.
@@ -46,21 +50,59 @@ fn end(name: &str) -> Result<(), DaemonError> {
             return Err(error);
         }
     }
-    let no_answer = |source| ask::unanswered(name, source);
-    let stream = connect(&socket_path(name)).map_err(no_answer)?;
-    let credentials = getsockopt(&stream, PeerCredentials);
-    let pid = credentials.map_err(|errno| DaemonError::system("ask which process serves it", errno))?.pid();
-    // Opened before the signal, so it never shows another process of the same number.
-    let mut process = File::open(format!("/proc/{pid}/stat")).map_err(no_answer)?;
-    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|errno| DaemonError::system("end the daemon", errno))?;
     let deadline = Instant::now() + PATIENCE;
-    while is_running(&mut process) {
-        if Instant::now() > deadline {
-            return Err(DaemonError::DoesNotEnd(name.to_owned(), pid));
+    let mut server = Server::of(name)?;
+    loop {
+        server.end(name, deadline)?;
+        match Server::of(name) {
+            // It was handing over when the signal came, and did not hear it any more.
+            Ok(next) if next.is_heir_of(&server) => server = next,
+            Ok(_) | Err(DaemonError::NotServed { .. }) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        sleep(INTERVAL);
     }
-    Ok(())
+}
+
+/// The process that serves an interface.
+struct Server {
+    pid: i32,
+    /// Opened before the signal, so it never shows another process of the same number.
+    status: File,
+    /// Which control socket it has. Whoever goes on in its place has the same; who is started anew makes another.
+    socket: (u64, u64),
+}
+
+impl Server {
+    fn of(name: &str) -> Result<Self, DaemonError> {
+        let no_answer = |source| ask::unanswered(name, source);
+        let path = socket_path(name);
+        let socket = fs::metadata(&path).map_err(no_answer)?;
+        let stream = connect(&path).map_err(no_answer)?;
+        let credentials = getsockopt(&stream, PeerCredentials);
+        let pid = credentials.map_err(|errno| DaemonError::system("ask which process serves it", errno))?.pid();
+        let status = File::open(format!("/proc/{pid}/stat")).map_err(no_answer)?;
+        Ok(Self { pid, status, socket: (socket.dev(), socket.ino()) })
+    }
+
+    fn is_heir_of(&self, other: &Self) -> bool {
+        self.socket == other.socket && self.pid != other.pid
+    }
+
+    /// Asks it to end, and waits until it has.
+    fn end(&mut self, name: &str, deadline: Instant) -> Result<(), DaemonError> {
+        fault_point("down-signals");
+        match kill(Pid::from_raw(self.pid), Signal::SIGTERM) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(DaemonError::system("end the daemon", errno)),
+        }
+        while is_running(&mut self.status) {
+            if Instant::now() > deadline {
+                return Err(DaemonError::DoesNotEnd(name.to_owned(), self.pid));
+            }
+            sleep(INTERVAL);
+        }
+        Ok(())
+    }
 }
 
 /// Whether it is neither gone nor a zombie.

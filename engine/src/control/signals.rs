@@ -1,7 +1,7 @@
 //! The signals that the daemon obeys: SIGTERM and SIGINT end it, SIGHUP reads its configuration again, SIGUSR1 opens
 //! the file of the log anew. SIGUSR2 means nothing, and must not kill.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -36,6 +36,12 @@ pub fn take() -> Result<SignalFd, DaemonError> {
 pub fn received(signals: &SignalFd) -> Option<Signal> {
     let info = signals.read_signal().ok().flatten()?;
     Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()
+}
+
+/// Whether a signal has come that was not received yet.
+#[must_use]
+pub fn has_come(signals: BorrowedFd<'_>) -> bool {
+    poll(&mut [PollFd::new(signals, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Lets some time pass during the start, in which a signal ends it. A reload that is asked for meanwhile is left to the
@@ -96,6 +102,15 @@ mod tests {
         let end = pause(&signals, Duration::from_secs(600)).unwrap_err();
         assert!(matches!(end, DaemonError::Interrupted(Signal::SIGTERM)), "{end}");
         assert_eq!(end.exit_status(), 1);
+    }
+
+    #[test]
+    fn a_signal_that_has_come_is_seen_and_stays() {
+        let signals = take().unwrap();
+        assert!(!has_come(signals.as_fd()));
+        raise(Signal::SIGTERM).unwrap();
+        assert!(has_come(signals.as_fd()) && has_come(signals.as_fd()));
+        assert_eq!((received(&signals), has_come(signals.as_fd())), (Some(Signal::SIGTERM), false));
     }
 
     /// Whoever reads without having been told that there is something may wait for ever.

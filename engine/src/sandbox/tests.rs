@@ -287,6 +287,8 @@ fn paths_are_those_that_were_named() {
             let [change, read, other] = ["change", "read", "other"].map(|below| root.join(below));
             fs::write(change.join("new"), "text").unwrap();
             fs::rename(change.join("new"), change.join("file")).unwrap();
+            let mut names = fs::read_dir(&change).unwrap().map(|file| file.unwrap().file_name());
+            assert!(names.any(|name| name == "file"), "what others have left is looked for");
             fs::remove_file(change.join("file")).unwrap();
             assert_eq!(fs::read_to_string(read.join("file")).unwrap(), "text");
             OpenOptions::new().write(true).open("/dev/null").unwrap();

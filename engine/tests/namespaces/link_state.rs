@@ -14,7 +14,7 @@ use crate::harness::traffic::{OPENING, PATIENCE};
 use crate::harness::{codes, eventually, us, wg, why};
 
 /// Whether nobody listens on the port, in either family.
-fn is_free(namespace: &Namespace, port: u16) -> bool {
+pub fn is_free(namespace: &Namespace, port: u16) -> bool {
     namespace.enter(|| ["0.0.0.0", "::"].iter().all(|address| UdpSocket::bind((*address, port)).is_ok()))
 }
 

@@ -1,6 +1,6 @@
 //! What must hold before any of a request is applied: there is room for all that it adds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ringfort_core::constants::PEERS_MAX;
 use ringfort_core::crypto::PublicKey;
@@ -61,9 +61,38 @@ fn check_peer_count(request: &SetRequest, device: &Device) -> Result<(), Refusal
     if request.peers.len() <= room {
         return Ok(());
     }
-    let adds = request.peers.iter().filter(|peer| !peer.remove && !peer.update_only);
     // With replace_peers, those that exist are removed and added again.
     let exists = |key: &[u8; 32]| !request.device.replace_peers && device.peer(&PublicKey::new(*key)).is_some();
-    let added: HashSet<_> = adds.map(|peer| &peer.public_key).filter(|key| !exists(key)).collect();
-    if added.len() > room { Err(Refusal::TooManyPeers) } else { Ok(()) }
+    if places(&request.peers, exists) > room { Err(Refusal::TooManyPeers) } else { Ok(()) }
+}
+
+/// How many places these lines take, if they follow on peers of which it is known whether each `exists`. One that is
+/// removed and added again takes another place.
+fn places(lines: &[PeerUpdate], exists: impl Fn(&[u8; 32]) -> bool) -> usize {
+    let (mut places, mut known) = (0, HashMap::new());
+    for line in lines {
+        let is_there = known.entry(&line.public_key).or_insert_with_key(|key| exists(key));
+        let adds = !line.remove && !line.update_only && !*is_there;
+        places += usize::from(adds);
+        *is_there = !line.remove && (*is_there || adds);
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its former place is free only when the workers have been told.
+    #[test]
+    fn who_is_removed_and_comes_again_takes_another_place() {
+        let line = |key: u8| PeerUpdate::new([key; 32]);
+        let remove = |key| PeerUpdate { remove: true, ..line(key) };
+        let update = |key| PeerUpdate { update_only: true, ..line(key) };
+        let places = |lines: &[PeerUpdate]| places(lines, |key| key[0] < 10);
+        assert_eq!(places(&[line(1), update(1), remove(1), update(1), remove(20), update(20)]), 0);
+        assert_eq!(places(&[line(20), line(20), line(21), update(20)]), 2, "each is added once");
+        assert_eq!(places(&[remove(1), line(1), line(1)]), 1);
+        assert_eq!(places(&[line(20), remove(20), line(20), remove(20), line(20)]), 3);
+    }
 }

@@ -15,6 +15,7 @@
 mod place;
 mod reading;
 mod text;
+mod whole;
 mod writer;
 
 pub use place::{EndpointFile, Loaded, load};

@@ -148,6 +148,37 @@ fn the_file_follows_the_name() {
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
+fn files(directory: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Those of other files are somebody else's.
+#[test]
+fn the_first_list_removes_what_others_have_left() {
+    let directory = std::env::temp_dir().join(format!("ringfort-endpoints-left-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let others = [".wg0.endpoints.new", ".wg0.endpoints.x1.new", ".wg1.endpoints.7.new", "wg0.endpoints.7.new"];
+    for name in [&others[..], &[".wg0.endpoints.1.new", ".wg0.endpoints.4194304.new"]].concat() {
+        std::fs::write(directory.join(name), "half").unwrap();
+    }
+    let writer = Writer::start(directory.join("wg0.endpoints")).unwrap();
+    let write = || {
+        let (done, is_done) = std::sync::mpsc::sync_channel(1);
+        assert!(writer.offer(Job { rows: Vec::new(), made: 1, anew: true, done: Some(done) }));
+        is_done.recv_timeout(PATIENCE).unwrap();
+    };
+    write();
+    assert_eq!(files(&directory), [&others[..3], &["wg0.endpoints"], &others[3..]].concat());
+    // A process that goes on in our place may be there later.
+    std::fs::write(directory.join(".wg0.endpoints.1.new"), "half").unwrap();
+    write();
+    assert!(files(&directory).contains(&".wg0.endpoints.1.new".to_owned()));
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 #[test]
 fn many_peers_are_read_in_pages_and_written_less_often() {
     const PEERS: u32 = 25_000;

@@ -5,19 +5,18 @@
 //! synchronised: whichever of the two files a power failure leaves, it is whole. What the process alone leaves behind
 //! needs neither.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use ringfort_core::device::Remembered;
 use ringfort_worker::queues::Queues;
 
+use super::whole::{remove_leftovers, replace};
 use super::{Loaded, place, text};
 use crate::sandbox::{self, Role};
 
@@ -72,7 +71,14 @@ impl Writer {
     pub(super) fn start(path: PathBuf) -> io::Result<Self> {
         let boot = place::boot_id();
         let render = move |rows: &[Remembered], made| text::render(rows, made, &boot);
-        Self::start_with(path, render, |path, text| replace(path, text.as_bytes()))
+        let mut is_first = true;
+        let write = move |path: &Path, text: &str| {
+            if std::mem::take(&mut is_first) {
+                remove_leftovers(path);
+            }
+            replace(path, text.as_bytes())
+        };
+        Self::start_with(path, render, write)
     }
 
     pub(super) fn start_with(
@@ -109,10 +115,15 @@ impl Writer {
         before != *place
     }
 
-    /// Gives it a list to write. False: it has not written the one before.
+    /// Gives it a list to write, when it has written the one before. False: it has too much to do.
     pub(super) fn offer(&self, job: Job) -> bool {
         self.busy.store(true, Ordering::Release);
-        self.tasks.try_send(Task::Write(job)).is_ok()
+        let is_taken = self.tasks.try_send(Task::Write(job)).is_ok();
+        if !is_taken {
+            // Nobody else would say so: it has no list to write.
+            self.busy.store(false, Ordering::Release);
+        }
+        is_taken
     }
 
     /// Has it read the file, behind what it has to write. False: it has too much to do.
@@ -220,100 +231,21 @@ impl<R: Fn(&[Remembered], u64) -> String, W: FnMut(&Path, &str) -> io::Result<()
     }
 }
 
-/// Replaces a file as a whole. Only its owner may read it: it says who is where.
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::IsADirectory.into());
-    };
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(".new");
-    let temporary = directory.join(temporary);
-    let written = write_new(directory, &temporary, contents).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // What is there is of no use, and may fill a disk that is full.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-fn write_new(directory: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
-    // One that another process has left, perhaps with other permissions.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let open = || File::options().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-            open()?
-        }
-        opened => opened?,
-    };
-    file.write_all(contents)?;
-    file.sync_data()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("ringfort-endpoints-{name}-{}", std::process::id()));
-            // A run that was killed may have left it, and had the same number.
-            let _ = fs::remove_dir_all(&path);
-            Self(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
+    /// A gateway is promoted while the disk is slow, and what it reads is in the way of a list.
     #[test]
-    fn a_file_is_replaced_as_a_whole_and_is_nobody_else_s() {
-        let scratch = Scratch::new("replace");
-        let path = scratch.0.join("below/wg0.endpoints");
-        replace(&path, b"one").unwrap();
-        // What somebody has left behind who was killed while he wrote.
-        fs::write(scratch.0.join("below/.wg0.endpoints.new"), "half of tw").unwrap();
-        replace(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing lies beside it");
-    }
-
-    #[test]
-    fn a_link_is_replaced_and_not_followed() {
-        let scratch = Scratch::new("link");
-        fs::create_dir(&scratch.0).unwrap();
-        let (path, other) = (scratch.0.join("wg0.endpoints"), scratch.0.join("other"));
-        fs::write(&other, "precious").unwrap();
-        for link in [path.clone(), scratch.0.join(".wg0.endpoints.new")] {
-            std::os::unix::fs::symlink(&other, link).unwrap();
-        }
-        replace(&path, b"new").unwrap();
-        assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"new".to_vec(), b"precious".to_vec()));
-    }
-
-    #[test]
-    fn where_nothing_can_be_written_nothing_is_left() {
-        let scratch = Scratch::new("refused");
-        fs::create_dir(&scratch.0).unwrap();
-        let path = scratch.0.join("wg0.endpoints");
-        // A directory has the name.
-        fs::create_dir(&path).unwrap();
-        assert!(replace(&path, b"new").is_err());
-        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
-        assert!(replace(Path::new("/proc/self/ringfort/wg0.endpoints"), b"new").is_err());
+    fn a_list_that_was_not_taken_keeps_nobody_waiting() {
+        let (tasks, received) = sync_channel(1);
+        let writer = Writer { tasks, busy: Arc::default(), place: Arc::default() };
+        let queues = Arc::new(Queues::new(1).unwrap());
+        let job = || Job { rows: Vec::new(), made: 1, anew: false, done: None };
+        assert!(writer.read(Reading { known: 0, answer: sync_channel(1).0, queues }));
+        assert!(!writer.offer(job()));
+        assert!(!writer.is_busy(), "there is no list on its way");
+        assert!(matches!(received.try_recv(), Ok(Task::Read(_))));
+        assert!(writer.offer(job()) && writer.is_busy());
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{Backlog, getsockopt, listen, sockopt};
 use nix::unistd::pipe2;
 use ringfort_core::handover::Progress as Reported;
@@ -16,11 +17,13 @@ use secret_memory::{SecretFile, scrubbed};
 use tun_uring::FlowTable;
 
 use super::{Control, End};
+use crate::control::error::DaemonError;
 use crate::control::file::steward::Steward;
 use crate::control::handover::{Facts, FileFacts, Line, Message, Possessions, SocketFacts, Versions, rest};
 use crate::control::inheritance::steer;
 use crate::control::logging::level_name;
 use crate::control::server::{HandOver, is_owner};
+use crate::control::signals::has_come;
 use crate::control::supervisor;
 use crate::fault_points::fault_point;
 use crate::panics;
@@ -53,6 +56,8 @@ pub struct Estate {
     life: Option<(OwnedFd, OwnedFd)>,
     /// What was offered last, and on which connection.
     offered: Option<(RawFd, Facts)>,
+    /// A copy of the descriptor of the signals that we obey.
+    signals: Option<OwnedFd>,
     /// Everything is given away.
     heir: Option<u32>,
     /// How many processes could not go on in our place, and why the last one could not.
@@ -82,10 +87,22 @@ enum NotGiven {
 }
 
 impl Control {
-    /// Keeps these descriptors for a process that comes after this one, and knows what it must know of flows.
-    pub fn keep(&mut self, possessions: Possessions, flows: Option<Arc<FlowTable>>) {
+    /// Keeps these descriptors for a process that comes after this one, and knows what it must know of flows. Nothing
+    /// is given away while one of the signals waits.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn keep(
+        &mut self,
+        possessions: Possessions,
+        flows: Option<Arc<FlowTable>>,
+        signals: &SignalFd,
+    ) -> Result<(), DaemonError> {
+        let signals = signals.as_fd().try_clone_to_owned();
+        self.estate.signals = Some(signals.map_err(|error| DaemonError::system("receive signals", error))?);
         self.estate.possessions = possessions;
         self.estate.flows = flows;
+        Ok(())
     }
 
     /// Why to end, once everything is given away.
@@ -155,6 +172,9 @@ impl Control {
         let reloads = self.steward.as_ref().is_some_and(Steward::reloads);
         if !self.is_ready || !self.jobs.is_empty() || reloads {
             return Err("a change of the configuration is being carried out: try again when it is done".to_owned());
+        }
+        if self.promotion.is_some() {
+            return Err("the gateway is being promoted: try again when it serves".to_owned());
         }
         Ok(())
     }
@@ -243,6 +263,10 @@ impl Control {
             other => return Err(NotGiven::Kept(format!("the new process says {other:?}"))),
         }
         fault_point("old-ready");
+        // The new process would never hear of it.
+        if self.estate.signals.as_ref().is_some_and(|signals| has_come(signals.as_fd())) {
+            return Err(NotGiven::Kept("a signal has come, which is obeyed first: try again".to_owned()));
+        }
         Line::new(client, SOON).send(&Message::Go, &[]).map_err(kept)?;
         fault_point("old-go");
         match Line::new(client, RUNS).receive_alone() {

@@ -135,6 +135,8 @@ impl Control {
     ) -> Self {
         let workers = u8::try_from(source.workers.len()).expect("the command line has at most 255 workers");
         let (device, rng) = (Device::new(workers), UnwrapErr(SysRng));
+        // Those of another process are open as long as the interface has not gone down since.
+        let is_link_up = plane.sockets().are_open();
         Self {
             device,
             plane,
@@ -144,7 +146,7 @@ impl Control {
             rng,
             mtu,
             failure: None,
-            is_link_up: false,
+            is_link_up,
             intake: Intake::new(),
             keyless: Keyless::default(),
             gathering: Gathering::new(exchange),

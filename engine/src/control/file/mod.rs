@@ -21,6 +21,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use ringfort_config::{Config, Content, Disk, Files, KeyFiles, Loaded, Mistakes, Place, Problem};
 
@@ -51,6 +52,8 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// What it said when it was read last.
     pub loaded: Loaded,
+    /// When it was read first, as time since the Unix epoch in nanoseconds: what is changed later is not known.
+    pub read_at: u64,
     is_gateway: bool,
 }
 
@@ -100,8 +103,10 @@ impl ConfigFile {
     fn read(path: &Path, is_gateway: bool) -> Result<Self, Mistakes> {
         let path = std::path::absolute(path)
             .map_err(|error| Mistakes::one(Place::file(path), Problem::Unreadable(error.to_string())))?;
+        // Before it is read, so a change meanwhile counts as one that came later.
+        let read_at = unix_nanos();
         let loaded = load(&path, &disk(), is_gateway)?;
-        Ok(Self { path, loaded, is_gateway })
+        Ok(Self { path, loaded, read_at, is_gateway })
     }
 
     /// What the file says now.
@@ -217,6 +222,11 @@ impl Files for LaterDisk {
 fn load(path: &Path, files: &dyn Files, is_gateway: bool) -> Result<Loaded, Mistakes> {
     let loaded = ringfort_config::load(path, files, KeyFiles::Needed)?;
     if is_gateway { Ok(loaded) } else { loaded.key_or_settings_only() }
+}
+
+fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The names that `wg-quick` allows.

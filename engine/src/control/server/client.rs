@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::net::if_::if_nametoindex;
 use ringfort_core::time::Time;
 
-use super::{Handler, Progress, Unfinished, unless_blocked};
+use super::{Handler, Progress, Ticket, Unfinished, unless_blocked};
 use crate::control::uapi::{Errno, Refusal, Reply, Request, RequestEvent, RequestReader};
 
 /// Reads of one turn, each of at most a line buffer. A large request takes many turns, between which others have
@@ -46,6 +46,8 @@ pub(super) enum Step {
 
 pub(super) struct Client {
     stream: UnixStream,
+    /// By which the server knows it.
+    ticket: Ticket,
     reader: RequestReader,
     reply: Reply,
     /// A request that waits for its turn, and since when.
@@ -70,10 +72,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(stream: UnixStream, is_admitted: bool, now: Time, deadline: Time) -> Self {
+    pub fn new(stream: UnixStream, ticket: Ticket, is_admitted: bool, now: Time, deadline: Time) -> Self {
         let (reader, reply) = (RequestReader::default(), Reply::default());
         Self {
             stream,
+            ticket,
             reader,
             reply,
             parked: None,
@@ -87,6 +90,10 @@ impl Client {
             is_gone: false,
             waits_for: Step::Read,
         }
+    }
+
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
     }
 
     pub fn socket(&self) -> BorrowedFd<'_> {

@@ -15,6 +15,7 @@ mod handler;
 mod listener;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,7 @@ use client::{Client, Shares, Step};
 pub use credentials::is_owner;
 pub use handler::{HandOver, Handler, Progress, Unfinished};
 pub use listener::{Listener, SocketPlace, connect, make_socket, socket_path};
+use ticket::Ticket;
 
 /// What clients may take. Tests use smaller ones.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,8 @@ pub struct Server {
     bounds: Bounds,
     epoll: Epoll,
     clients: Vec<Option<Client>>,
+    /// How many there were so far.
+    admitted: u32,
     /// False until `accept_after`.
     accepting: bool,
     /// The client whose page is made first in the next turn.
@@ -66,7 +70,7 @@ pub struct Server {
     accept_after: Time,
 }
 
-/// Names in the epoll set; smaller numbers are positions in `clients`.
+/// Names in the epoll set beside those of clients, of whom none has a position so high.
 const LISTENER: u64 = u64::MAX;
 const WATCH: u64 = u64::MAX - 1;
 /// Pages of answers in one turn: about two milliseconds.
@@ -87,7 +91,8 @@ impl Server {
         epoll.add(listener.socket(), readable(LISTENER)).map_err(|errno| DaemonError::system(step, errno))?;
         epoll.add(listener.watch(), readable(WATCH)).map_err(|errno| DaemonError::system(step, errno))?;
         let clients = (0..bounds.clients).map(|_| None).collect();
-        Ok(Self { listener, bounds, epoll, clients, accepting: true, next_page: 0, accept_after: Time::ZERO })
+        let (admitted, next_page, accept_after) = (0, 0, Time::ZERO);
+        Ok(Self { listener, bounds, epoll, clients, admitted, accepting: true, next_page, accept_after })
     }
 
     /// Takes so many clients at a time from now on, before there are any.
@@ -152,10 +157,7 @@ impl Server {
                 LISTENER => self.accept(now, handler),
                 WATCH if self.listener.was_removed() => return false,
                 WATCH => {}
-                position if event.events().contains(EpollFlags::EPOLLHUP) && self.is_unfinished(position as usize) => {
-                    self.hang_up(position as usize);
-                }
-                position => self.step(position as usize, now, handler),
+                data => self.hear(Ticket::of(data), event.events(), now, handler),
             }
         }
         self.serve_parked(now, handler);
@@ -168,6 +170,18 @@ impl Server {
         }
         self.update_accepting(now);
         true
+    }
+
+    /// The client of this ticket is ready, if it is still there: in this turn another one may have got its place.
+    fn hear(&mut self, ticket: Ticket, events: EpollFlags, now: Time, handler: &mut dyn Handler) {
+        let position = ticket.position();
+        let client = self.clients.get(position).and_then(Option::as_ref);
+        let Some(client) = client.filter(|client| client.ticket() == ticket) else { return };
+        if events.contains(EpollFlags::EPOLLHUP) && client.is_begun() {
+            self.hang_up(position);
+        } else {
+            self.step(position, now, handler);
+        }
     }
 
     /// Whether [`serve`](Self::serve) has something to do at once.
@@ -194,8 +208,9 @@ impl Server {
             match self.listener.accept() {
                 Ok(Some(stream)) => {
                     let is_admitted = credentials::admits(&stream, self.listener.place().path());
-                    let client = Client::new(stream, is_admitted, now, now + self.bounds.time);
-                    if self.epoll.add(client.socket(), readable(position as u64)).is_ok() {
+                    let ticket = self.next_ticket(position);
+                    let client = Client::new(stream, ticket, is_admitted, now, now + self.bounds.time);
+                    if self.epoll.add(client.socket(), readable(ticket.data())).is_ok() {
                         self.clients[position] = Some(client);
                         self.step(position, now, handler);
                     }
@@ -212,8 +227,9 @@ impl Server {
         }
     }
 
-    fn is_unfinished(&self, position: usize) -> bool {
-        self.clients.get(position).and_then(Option::as_ref).is_some_and(Client::is_begun)
+    fn next_ticket(&mut self, position: usize) -> Ticket {
+        self.admitted = self.admitted.wrapping_add(1);
+        Ticket::new(position, self.admitted)
     }
 
     fn free_place(&self) -> Option<usize> {
@@ -294,7 +310,7 @@ impl Server {
             Step::Parked => EpollFlags::empty(),
             Step::Close => return self.disconnect(position),
         };
-        if self.epoll.modify(client.socket(), &mut EpollEvent::new(wanted, position as u64)).is_err() {
+        if self.epoll.modify(client.socket(), &mut EpollEvent::new(wanted, client.ticket().data())).is_err() {
             self.disconnect(position);
         }
     }

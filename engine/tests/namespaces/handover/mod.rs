@@ -4,6 +4,7 @@
 //!   [sender, receiver] ── wg0 ── gateway, old or new ── veth ── gateway of the other ── wg0 ── [receiver, sender]
 //! ```
 
+mod beside;
 mod flows;
 mod stream;
 

@@ -189,6 +189,8 @@ impl Device {
         if now < state.recovery_until {
             self.recovery.resume(state.recovery_until, state.doubts_sessions, &self.out);
         }
+        // Peers may have moved since the other process kept where they are, and it does so no more.
+        self.memory.moves.note();
         Ok(())
     }
 }

@@ -167,6 +167,15 @@ fn a_device_goes_on_as_it_was() {
     assert_eq!(taken.device.peer_name(&PublicKey::new([8; 32])), None);
 }
 
+/// The old process may have heard of a move that it has not kept, and keeps nothing any more.
+#[test]
+fn where_peers_are_is_kept_by_the_new_process() {
+    let (a, ..) = busy();
+    a.device.take_moves();
+    let taken = a.take_over(&a.hand_over(Vec::new()));
+    assert!(taken.device.take_moves());
+}
+
 #[test]
 fn an_answer_that_comes_later_is_taken() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));

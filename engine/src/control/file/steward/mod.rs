@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ringfort_core::crypto::PublicKey;
 use ringfort_worker::queues::Queues;
@@ -142,12 +142,12 @@ impl Steward {
         let (is_gateway, path) = (file.is_gateway(), file.path.clone());
         let post_down = Arc::new(Mutex::new(LastHooks::of(&file.config().interface)));
         let line = Line { wishes: wish, queues, ending: ending.clone(), runner };
-        let read_at = Arc::new(AtomicU64::new(unix_nanos()));
+        let read_at = Arc::new(AtomicU64::new(file.read_at));
         let unresolved = Arc::new(Unresolved::default());
         let resolver = Resolver::start(names, tasks.clone(), unresolved.clone());
         let resolver = resolver.map_err(|error| DaemonError::system("start the resolver's thread", error))?;
         let told = (report.clone(), read_at.clone(), post_down.clone());
-        let work = Work::new(interface, file, line, (tasks.clone(), resolver), told, resumed);
+        let work = Work::new(interface, file, line, resolver, told, resumed);
         let thread = thread::Builder::new().name("steward".to_owned()).spawn(move || work.run(&to_do));
         thread.map_err(|error| DaemonError::system("start the steward's thread", error))?;
         let (asked, reload_asked, deferred) = (0, 0, None);
@@ -287,11 +287,6 @@ fn patience(hooks: &LastHooks) -> Duration {
     hooks.longest().unwrap_or_default() + LAST_WORK
 }
 
-fn unix_nanos() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// The steward's way to control, and to who runs commands.
 struct Line {
     runner: Option<Arc<Runner>>,
@@ -318,6 +313,23 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::file::save::{SaveError, refuse_changed};
+    use crate::control::names::test;
+
+    /// A start takes a while, in which the operator may write to the file.
+    #[test]
+    fn what_is_written_after_the_reading_is_a_change_also_during_the_start() {
+        let path = std::env::temp_dir().join(format!("ringfort-read-at-{}.conf", std::process::id()));
+        let text = "[Interface]\nPrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n";
+        std::fs::write(&path, text).unwrap();
+        let file = ConfigFile::of_daemon(Some(&path), "wg0").unwrap().unwrap();
+        let written = std::fs::File::options().append(true).open(&path).unwrap();
+        written.set_modified(std::time::UNIX_EPOCH + Duration::from_nanos(file.read_at + 1)).unwrap();
+        let (queues, names) = (Arc::new(Queues::new(1).unwrap()), Arc::new(test::nobody()));
+        let steward = Steward::start("wg0".to_owned(), file, queues, None, names, None).unwrap();
+        assert!(matches!(refuse_changed(&path, steward.read_at()), Err(SaveError::Changed(_))));
+        std::fs::remove_file(path).unwrap();
+    }
 
     /// Otherwise what follows `PreDown` would be lost: the network, `PostDown`.
     #[test]

@@ -7,9 +7,9 @@ use nix::unistd::geteuid;
 use ringfort_config::{Config, Loaded};
 
 use super::super::difference::{Comparison, difference};
-use super::super::{Running, Scope, kept_endpoints, summary};
+use super::super::{Running, Scope, kept_endpoints, summary, unix_nanos};
 use super::work::{ControlEnded, Work, endpoints, jobs};
-use super::{LastHooks, Report, network, unix_nanos};
+use super::{LastHooks, Report, network};
 use crate::control::error::{DaemonError, Fault};
 use crate::control::logging;
 use crate::sandbox;

@@ -231,6 +231,16 @@ impl Shared {
 }
 
 #[cfg(test)]
+impl Found {
+    /// A name that no version of the file has.
+    pub fn of_no_file() -> Self {
+        let job =
+            Job { key: ringfort_core::crypto::PublicKey::new([1; 32]), host: "x".into(), port: 7, is_news: false };
+        Self { job, addr: ([192, 0, 2, 1], 7).into(), generation: 0 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -38,7 +38,6 @@ pub(super) struct Work {
     pub interface: String,
     pub file: ConfigFile,
     pub line: Line,
-    tasks: Sender<Task>,
     pub report: Arc<Mutex<Report>>,
     pub read_at: Arc<AtomicU64>,
     /// For control, if there is no time left to ask for it.
@@ -69,7 +68,7 @@ impl Work {
         interface: String,
         file: ConfigFile,
         line: Line,
-        (tasks, resolver): (Sender<Task>, Resolver),
+        resolver: Resolver,
         (report, read_at, post_down): (Arc<Mutex<Report>>, Arc<AtomicU64>, Arc<Mutex<LastHooks>>),
         resumed: Option<u32>,
     ) -> Self {
@@ -79,7 +78,6 @@ impl Work {
             interface,
             file,
             line,
-            tasks,
             report,
             read_at,
             post_down,
@@ -115,11 +113,13 @@ impl Work {
         } else {
             self.resolver.replace(jobs(self.file.config(), None));
         }
-        while let Ok(task) = to_do.recv() {
+        // Whatever came behind names is done next, so that all tasks keep their order.
+        let mut behind_names = None;
+        while let Some(task) = behind_names.take().or_else(|| to_do.recv().ok()) {
             match task {
                 Task::Reload(number) => scrubbed(|| self.reload(number)),
                 Task::Restart(number) => self.restart(number),
-                Task::Resolved(found) => self.locate(found, to_do),
+                Task::Resolved(found) => behind_names = self.locate(found, to_do),
                 Task::Tried => {}
                 Task::Renamed(name) => self.rename(name),
                 Task::End => {
@@ -178,11 +178,7 @@ impl Work {
         loop {
             match to_do.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Task::Resolved(Found { job, addr, .. })) => drop(self.located.insert(job.key, addr)),
-                Ok(Task::End) => {
-                    // For the loop that follows.
-                    let _ = self.tasks.send(Task::End);
-                    return Err(DaemonError::Unfinished);
-                }
+                Ok(Task::End) => return Err(DaemonError::Unfinished),
                 Ok(Task::Renamed(name)) => self.interface = name,
                 // Control asks for none before all is up.
                 Ok(Task::Reload(_) | Task::Restart(_)) => {}
@@ -208,26 +204,27 @@ impl Work {
         network::setup(&self.interface, config, self.located.values().copied())
     }
 
-    /// Sets endpoints that were resolved meanwhile, all at once: there may be thousands.
-    fn locate(&mut self, found: Found, to_do: &Receiver<Task>) {
-        let mut next = Some(found);
+    /// Sets endpoints that were resolved meanwhile, all at once: there may be thousands. Returns the task behind them, if
+    /// another one was taken from the queue.
+    fn locate(&mut self, found: Found, to_do: &Receiver<Task>) -> Option<Task> {
         let mut batch = Vec::new();
-        while let Some(found) = next.take() {
-            if self.resolver.is_current(&found) {
-                let Found { job, addr, .. } = found;
-                self.located.insert(job.key, addr);
-                batch.push(Located { key: job.key, addr, is_news: job.is_news });
+        let mut task = Some(Task::Resolved(found));
+        let behind = loop {
+            match task {
+                Some(Task::Resolved(found)) if self.resolver.is_current(&found) => {
+                    let Found { job, addr, .. } = found;
+                    self.located.insert(job.key, addr);
+                    batch.push(Located { key: job.key, addr, is_news: job.is_news });
+                }
+                Some(Task::Resolved(_) | Task::Tried) => {}
+                other => break other,
             }
-            // Another task keeps its place: it is done after those that are there, which is as good.
-            match to_do.try_recv() {
-                Ok(Task::Resolved(found)) => next = Some(found),
-                Ok(Task::Tried) | Err(_) => {}
-                Ok(task) => drop(self.tasks.send(task)),
-            }
-        }
+            task = to_do.try_recv().ok();
+        };
         self.line.send(Wish::Endpoints(batch));
         // The route to an endpoint may be narrower than was known.
         self.update_network();
+        behind
     }
 
     /// Rules, tables and DNS are found by the interface's name after a crash.
@@ -344,3 +341,7 @@ pub(super) fn jobs(config: &Config, before: Option<(&Config, &HashMap<PublicKey,
     let is_found = |job: &Job| before.is_some_and(|(_, located)| !job.is_news && located.contains_key(&job.key));
     jobs.filter(|job| !is_found(job)).collect()
 }
+
+#[cfg(test)]
+#[path = "work_tests.rs"]
+mod tests;

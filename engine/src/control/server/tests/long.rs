@@ -80,3 +80,26 @@ fn a_change_that_takes_long_keeps_nobody_else_waiting() {
     server.serve(at(503), &mut fake);
     assert_eq!((held(&server), server.clients.iter().flatten().count()), (0, 1));
 }
+
+/// Somebody else has got its place in the same turn, before its end was noticed.
+#[test]
+fn the_end_of_one_client_is_not_that_of_the_next() {
+    let place = Place::new();
+    let bounds = Bounds { clients: 1, ..Bounds::default() };
+    let (mut server, mut fake) = (place.server(bounds), Fake { pages: 20, ..Fake::default() });
+    let former = place.connect();
+    server.serve(at(1), &mut fake);
+    server.serve(at(1), &mut fake);
+    // The listener is ready before the former client is, so it is served first.
+    let mut next = place.connect();
+    next.write_all(b"get=1\n\n").unwrap();
+    drop(former);
+    server.serve(at(5), &mut fake);
+    assert_eq!((fake.gets, fake.pages), (1, 20 - PAGES_PER_TURN), "the next one has the place, and an answer begins");
+    let mut text = String::new();
+    while !text.ends_with("errno=0\n\n") {
+        assert!(server.has_more(), "the next one was disconnected");
+        server.serve(at(5), &mut fake);
+        text.push_str(&received(&mut next));
+    }
+}
