@@ -88,6 +88,8 @@ impl<'a> Editor<'a> {
 
     fn file(&self, text: &str) -> SecretText {
         let mut after = SecretText::default();
+        let (mark, text) = cursor::split_mark(text);
+        after.push_str(mark);
         for block in blocks(text) {
             match block.section {
                 Section::None => block.lines.iter().for_each(|line| after.push_str(line)),

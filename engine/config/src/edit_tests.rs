@@ -109,6 +109,30 @@ fn included_files_are_changed_where_they_are() {
     assert_eq!(edited(&files, &state), [("peers.d/b.conf".to_owned(), expected)]);
 }
 
+/// A byte order mark hides no section: neither that of the interface, nor a peer with its comment.
+#[test]
+fn what_follows_a_byte_order_mark_is_changed() {
+    let main = format!("\u{feff}[Interface]\nPrivateKey = {SECRET}\nListenPort = 1\nInclude = peers.d/*.conf\n");
+    let (a, b) =
+        (format!("\u{feff}# Ann\n[Peer]\nPublicKey = {KEY}\n"), format!("\u{feff}[Peer]\nPublicKey = {OTHER}\n"));
+    let files = Memory::new([
+        ("wg0.conf", main.as_bytes()),
+        ("peers.d/a.conf", a.as_bytes()),
+        ("peers.d/b.conf", b.as_bytes()),
+    ]);
+    let mut state = state_of(&files);
+    assert_eq!(edited(&files, &state), []);
+    state.listen_port = Some(2);
+    state.peers.remove(0);
+    state.peers[0].persistent_keepalive = Some(5);
+    let expected = [
+        ("wg0.conf", main.replace("ListenPort = 1", "ListenPort = 2")),
+        ("peers.d/a.conf", "\u{feff}".to_owned()),
+        ("peers.d/b.conf", b + "PersistentKeepalive = 5\n"),
+    ];
+    assert_eq!(edited(&files, &state), expected.map(|(path, text)| (path.to_owned(), text)));
+}
+
 #[test]
 fn an_edited_file_says_what_the_state_is() {
     let files = files(&example());
