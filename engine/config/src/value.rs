@@ -144,7 +144,7 @@ fn is_host(text: &str) -> bool {
     !text.is_empty() && text.len() <= 253 && text.bytes().all(legal) && !text.starts_with(['-', '.'])
 }
 
-fn is_interface(text: &str) -> bool {
+pub(crate) fn is_interface(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_graphic() && !b"/[]:#%".contains(&byte);
     (1..=15).contains(&text.len()) && text.bytes().all(legal)
 }
