@@ -12,7 +12,6 @@ use ringfort_core::suite::Suite;
 
 use super::secret::SecretKey;
 use super::start::StartSettings;
-use super::value;
 
 /// A whole configuration: the file and all that it includes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,24 +120,6 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// What a file can say of `addr` for good. An interface is another number after the next start of the machine, so a
-    /// link-local address gets the name that `name_of` finds for it. `None` without a name, or if files can have no
-    /// such name or port.
-    #[must_use]
-    pub fn lasting(addr: SocketAddr, name_of: impl FnOnce(u32) -> Option<String>) -> Option<Self> {
-        let (ip, port) = (addr.ip(), addr.port());
-        if port == 0 {
-            return None;
-        }
-        match addr {
-            SocketAddr::V6(v6) if v6.scope_id() != 0 && v6.ip().is_unicast_link_local() => {
-                let zone = name_of(v6.scope_id()).filter(|name| value::is_interface(name))?;
-                Some(Self::Name { host: format!("{ip}%{zone}"), port })
-            }
-            _ => Some(Self::Address(SocketAddr::new(ip, port))),
-        }
-    }
-
     /// Whether its host is a name, rather than an address behind an interface.
     pub(crate) fn is_name(&self) -> bool {
         matches!(self, Self::Name { host, .. } if !host.contains('%'))

@@ -1,6 +1,6 @@
 //! The configuration file: any bytes are understood or refused on one of their lines. What was understood says the same
-//! when it is written and read again, and no mistake repeats what the file says. When what runs is saved, files that say
-//! it already stay as they are, and others say it afterwards.
+//! when it is written and read again, and no mistake repeats what the file says. When what runs is saved, files that
+//! say it already stay as they are, and others say it afterwards.
 //!
 //! The input is up to three files, with a zero byte between them: `wg0.conf`, `a.conf` and `b.conf`, which may include
 //! each other.
