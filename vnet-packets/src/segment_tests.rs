@@ -189,13 +189,13 @@ proptest! {
         let whole = Packet::new(KINDS[kind]).with(|p| p.payload = payload(len));
         let mut read = vec![0; VNET_HDR_LEN];
         let header = read.first_chunk_mut().expect("room for the header");
-        crate::virtio::WriteHeader::Super(whole.geometry(segment)).write(header);
+        WriteHeader::Super(whole.geometry(segment)).write(header);
         read.extend(whole.bytes());
         for (at, byte) in damage {
             let at = at.index(read.len());
             read[at] = byte;
         }
-        if let Ok(crate::virtio::Received::Super(geometry)) = parse(&read) {
+        if let Ok(Received::Super(geometry)) = parse(&read) {
             cut(&read[VNET_HDR_LEN..], geometry);
         }
     }
