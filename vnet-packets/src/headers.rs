@@ -50,8 +50,8 @@ impl Parts {
     /// Finds the parts of a TCP or UDP packet.
     ///
     /// # Errors
-    /// [`VnetError`] says what is malformed, or that it is a fragment, [is routed](Self::is_routed) or has another
-    /// protocol.
+    /// [`VnetError`] says what is malformed, or that it is a fragment or another protocol. A routing header of IPv6 with
+    /// segments left is [`VnetError::IpHeader`]: the checksum is over a destination that is not in the IPv6 header.
     pub fn of(packet: &[u8]) -> Result<Self, VnetError> {
         let parts = Self::of_any(packet)?;
         if parts.is_routed(packet) { Err(VnetError::IpHeader) } else { Ok(parts) }
@@ -74,8 +74,7 @@ impl Parts {
         Ok(Self { version, protocol, transport, header: transport + header_len, end })
     }
 
-    /// Whether a routing header of IPv6 has segments left (RFC 8200 section 4.4): the checksum is over a destination that
-    /// is not in the IPv6 header.
+    /// Whether a routing header of IPv6 has segments left (RFC 8200 section 4.4).
     pub(crate) fn is_routed(&self, packet: &[u8]) -> bool {
         self.version == Version::V6 && is_routed(&packet[..self.transport])
     }

@@ -116,8 +116,8 @@ fn ipv6_extensions_are_part_of_the_headers() {
     }
 }
 
-/// As Linux hands it over with a route that has `encap seg6 mode inline`: the IPv6 header has the first destination, and
-/// the checksum is over the last one.
+/// As Linux hands it over with a route that has `encap seg6 mode inline`: the IPv6 header has the first destination,
+/// and the checksum is over the last one.
 #[test]
 fn a_packet_that_is_routed_has_the_sum_of_its_last_destination() {
     for kind in [SuperKind::Tcp6, SuperKind::Udp6] {
