@@ -50,8 +50,9 @@ impl Parts {
     /// Finds the parts of a TCP or UDP packet.
     ///
     /// # Errors
-    /// [`VnetError`] says what is malformed, or that it is a fragment or another protocol. A routing header of IPv6 with
-    /// segments left is [`VnetError::IpHeader`]: the checksum is over a destination that is not in the IPv6 header.
+    /// [`VnetError`] says what is malformed, or that it is a fragment or another protocol. A routing header of IPv6
+    /// with segments left is [`VnetError::IpHeader`]: the checksum is over a destination that is not in the IPv6
+    /// header.
     pub fn of(packet: &[u8]) -> Result<Self, VnetError> {
         let parts = Self::of_any(packet)?;
         if parts.is_routed(packet) { Err(VnetError::IpHeader) } else { Ok(parts) }
