@@ -9,7 +9,7 @@ pub type Register = u8;
 pub struct Instruction {
     /// What it does: one of [`code`].
     pub code: u8,
-    /// Destination in the lower half, source in the upper.
+    /// Destination and source, as [`op`] puts them together.
     pub registers: u8,
     /// Of a jump in instructions, of an access to memory in bytes.
     pub offset: i16,
@@ -23,14 +23,27 @@ impl Instruction {
     pub fn to_le_bytes(self) -> [u8; 8] {
         let [a, b] = self.offset.to_le_bytes();
         let [c, d, e, f] = self.constant.to_le_bytes();
-        [self.code, self.registers, a, b, c, d, e, f]
+        [self.code, little_endian(self.registers, IS_LITTLE_ENDIAN), a, b, c, d, e, f]
     }
 }
 
 /// An instruction from its parts.
 #[must_use]
 pub const fn op(code: u8, to: Register, from: Register, offset: i16, constant: i32) -> Instruction {
-    Instruction { code, registers: from << 4 | to, offset, constant }
+    Instruction { code, registers: registers(to, from, IS_LITTLE_ENDIAN), offset, constant }
+}
+
+const IS_LITTLE_ENDIAN: bool = cfg!(target_endian = "little");
+
+/// Two bit fields of one byte: the destination's is the first. Compilers put the first one into the lower half on
+/// little-endian machines, and into the upper half on others.
+const fn registers(to: Register, from: Register, is_little_endian: bool) -> u8 {
+    if is_little_endian { from << 4 | to } else { to << 4 | from }
+}
+
+/// What [`registers`] makes on a machine of that kind, as a little-endian one has it.
+const fn little_endian(registers: u8, is_little_endian: bool) -> u8 {
+    if is_little_endian { registers } else { registers.rotate_left(4) }
 }
 
 /// What instructions do. Of 64 bits, unless the name says otherwise. What has 32 bits clears those above.
@@ -148,5 +161,13 @@ mod tests {
         let instruction = op(code::JUMP_IF_ANY_BIT, 3, 0, -2, 0x1234_5678);
         assert_eq!(instruction.to_le_bytes(), [0x45, 0x03, 0xfe, 0xff, 0x78, 0x56, 0x34, 0x12]);
         assert_eq!(op(code::MOVE, 6, 1, 0, 0).to_le_bytes(), [0xbf, 0x16, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn registers_are_in_the_order_of_the_machine_and_of_the_object_file() {
+        assert_eq!([true, false].map(|is_little| registers(6, 1, is_little)), [0x16, 0x61]);
+        for is_little in [true, false] {
+            assert_eq!(little_endian(registers(6, 1, is_little), is_little), 0x16);
+        }
     }
 }

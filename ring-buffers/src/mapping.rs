@@ -40,12 +40,17 @@ impl Mapping {
     /// Maps at least `bytes` on huge pages: reserved ones where the system has them, else ordinary pages that the
     /// kernel is asked to merge. A small arena is not rounded up, since that would waste more than it wins.
     pub(crate) fn huge(bytes: usize) -> Result<Self, RingError> {
-        let rounded = bytes.next_multiple_of(HUGE_PAGE);
         // Of this size, whatever the system's default is: of a larger page, a part can be neither advised nor unmapped.
+        Self::huge_by(bytes, |len| Self::map(len, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB))
+    }
+
+    fn huge_by(bytes: usize, reserved: impl FnOnce(usize) -> io::Result<Self>) -> Result<Self, RingError> {
+        let rounded = bytes.next_multiple_of(HUGE_PAGE);
         if bytes > 0
             && rounded - bytes <= bytes / 8
-            && let Ok(mapping) = Self::map(rounded, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB)
+            && let Ok(mapping) = reserved(rounded)
             && let Ok(mapping) = mapping.left_out_of_dumps()
+            && mapping.populate().is_ok()
         {
             return Ok(mapping);
         }
@@ -74,6 +79,14 @@ impl Mapping {
         }
         let base = NonNull::new(p.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))?;
         Ok(Self { base, len, origin: Origin::Kernel })
+    }
+
+    /// Has the kernel find all pages now. It maps reserved huge pages also where a control group forbids them
+    /// (`hugetlb.2MB.max`). Whoever touched one would get SIGBUS.
+    fn populate(&self) -> io::Result<()> {
+        // SAFETY: the range is this mapping, whose pages may be written to; the advice changes no content.
+        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_POPULATE_WRITE) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// What peers say to each other has no place in a core dump. Every kernel that has io_uring can leave it out.
@@ -157,8 +170,8 @@ mod tests {
         }
     }
 
-    /// Has `madvise(MADV_DONTDUMP)` fail in this thread, as a filter of a container would.
-    fn forbid_advice() {
+    /// Has `madvise` fail for this advice in this thread, as a filter of a container would.
+    fn forbid(forbidden: libc::c_int) {
         const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
         const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
         const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -168,7 +181,7 @@ mod tests {
             (LOAD, 0, 0, number as u32),
             (IF_EQUAL, 0, 3, libc::SYS_madvise as u32),
             (LOAD, 0, 0, advice as u32),
-            (IF_EQUAL, 0, 1, libc::MADV_DONTDUMP as u32),
+            (IF_EQUAL, 0, 1, forbidden as u32),
             (RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
             (RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         ]
@@ -184,7 +197,7 @@ mod tests {
     #[test]
     fn memory_that_would_be_dumped_is_refused() {
         let thread = thread::spawn(|| {
-            forbid_advice();
+            forbid(libc::MADV_DONTDUMP);
             [Mapping::pages(PAGE), Mapping::huge(HUGE_PAGE)].map(|mapping| mapping.map(|mapping| mapping.len()))
         });
         for refused in thread.join().unwrap() {
@@ -192,5 +205,18 @@ mod tests {
             assert!(matches!(&error, RingError::Dumped(source) if source.raw_os_error() == Some(libc::EPERM)));
             assert!(error.to_string().contains("allow madvise"), "{error}");
         }
+    }
+
+    /// As in a control group that may have no huge pages: they are mapped, and there are none.
+    #[test]
+    fn pages_that_are_not_there_are_done_without() {
+        // Longer, so it is known from ordinary pages.
+        let len = || Mapping::huge_by(HUGE_PAGE, |len| Mapping::map(2 * len, 0)).unwrap().len();
+        assert_eq!(len(), 2 * HUGE_PAGE);
+        let thread = thread::spawn(move || {
+            forbid(libc::MADV_POPULATE_WRITE);
+            len()
+        });
+        assert_eq!(thread.join().unwrap(), HUGE_PAGE);
     }
 }

@@ -16,6 +16,9 @@ pub const PROTO_UDP: u8 = 17;
 pub(crate) const TCP_CHECKSUM: usize = 16;
 pub(crate) const UDP_CHECKSUM: usize = 6;
 
+/// The routing header in the next header of IPv6.
+const ROUTING: u8 = 43;
+
 /// IPv6 extension headers that are walked over before a packet is taken for malformed: more than any real one has.
 const EXTENSIONS_MAX: usize = 8;
 
@@ -47,8 +50,16 @@ impl Parts {
     /// Finds the parts of a TCP or UDP packet.
     ///
     /// # Errors
-    /// [`VnetError`] says what is malformed, or that it is a fragment or another protocol.
+    /// [`VnetError`] says what is malformed, or that it is a fragment or another protocol. A routing header of IPv6
+    /// with segments left is [`VnetError::IpHeader`]: the checksum is over a destination that is not in the IPv6
+    /// header.
     pub fn of(packet: &[u8]) -> Result<Self, VnetError> {
+        let parts = Self::of_any(packet)?;
+        if parts.is_routed(packet) { Err(VnetError::IpHeader) } else { Ok(parts) }
+    }
+
+    /// The same for a packet that may be routed.
+    pub(crate) fn of_any(packet: &[u8]) -> Result<Self, VnetError> {
         let (version, protocol, transport, end) = match packet.first().map(|b| b >> 4) {
             Some(4) => ipv4(packet)?,
             Some(6) => ipv6(packet)?,
@@ -62,6 +73,11 @@ impl Parts {
             _ => return Err(VnetError::GsoProtocol),
         };
         Ok(Self { version, protocol, transport, header: transport + header_len, end })
+    }
+
+    /// Whether a routing header of IPv6 has segments left (RFC 8200 section 4.4).
+    pub(crate) fn is_routed(&self, packet: &[u8]) -> bool {
+        self.version == Version::V6 && is_routed(&packet[..self.transport])
     }
 
     /// Offset and end of the addresses, which the pseudo-header covers.
@@ -118,12 +134,8 @@ fn ipv6(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
     for _ in 0..EXTENSIONS_MAX {
         match next {
             // Hop-by-hop options, routing, destination options (RFC 8200 section 4).
-            0 | 43 | 60 => {
-                let [following, len, _, left] = *packet[at..end].first_chunk().ok_or(VnetError::IpHeader)?;
-                // With segments left, the checksum is over a destination that is not in the IPv6 header.
-                if next == 43 && left != 0 {
-                    return Err(VnetError::IpHeader);
-                }
+            0 | ROUTING | 60 => {
+                let [following, len] = *packet[at..end].first_chunk().ok_or(VnetError::IpHeader)?;
                 next = following;
                 at += (usize::from(len) + 1) * 8;
                 if at > end {
@@ -135,6 +147,18 @@ fn ipv6(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
         }
     }
     Err(VnetError::IpHeader)
+}
+
+/// See [`Parts::is_routed`]. The IPv6 header and those behind it, up to the transport header.
+pub(crate) fn is_routed(headers: &[u8]) -> bool {
+    let (mut next, mut at) = (headers[6], IPV6_LEN);
+    while let Some(&[following, len, _, left]) = headers.get(at..).and_then(<[u8]>::first_chunk) {
+        if next == ROUTING && left != 0 {
+            return true;
+        }
+        (next, at) = (following, at + (usize::from(len) + 1) * 8);
+    }
+    false
 }
 
 fn tcp_header_len(segment: &[u8]) -> Result<usize, VnetError> {

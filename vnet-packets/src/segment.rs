@@ -132,7 +132,14 @@ impl<'a> Template<'a> {
         } else {
             (PROTO_UDP, Sum::of(&l4[..at::UDP_LEN]))
         };
-        let pseudo = Sum::pseudo_header(&ip[headers::addresses(version)], protocol, 0);
+        let pseudo = if version == Version::V6 && headers::is_routed(ip) {
+            // The kernel has summed the last destination, and the length of the whole.
+            let at = usize::from(geometry.checksum_offset());
+            let len = geometry.end - u32::from(geometry.transport);
+            Sum::of(&l4[at..at + 2]).plus(Sum::of_u32(!len))
+        } else {
+            Sum::pseudo_header(&ip[headers::addresses(version)], protocol, 0)
+        };
         Self { headers, geometry, ip: ip_sum, transport: pseudo.plus(l4_sum) }
     }
 }

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::headers::Parts;
 use crate::sample::{KINDS, Packet, payload};
-use crate::virtio::{SuperKind, VNET_HDR_LEN, parse};
+use crate::virtio::{Received, SuperKind, VNET_HDR_LEN, WriteHeader, parse};
 
 fn cut(packet: &[u8], geometry: Super) -> Vec<Vec<u8>> {
     let segments = Segments::new(packet, geometry).expect("the geometry is that of the packet");
@@ -115,6 +116,40 @@ fn ipv6_extensions_are_part_of_the_headers() {
     }
 }
 
+/// As Linux hands it over with a route that has `encap seg6 mode inline`: the IPv6 header has the first destination,
+/// and the checksum is over the last one.
+#[test]
+fn a_packet_that_is_routed_has_the_sum_of_its_last_destination() {
+    for kind in [SuperKind::Tcp6, SuperKind::Udp6] {
+        let whole = Packet::new(kind);
+        let mut bytes = whole.bytes();
+        let transport_len = (bytes.len() - 40) as u32;
+        let protocol = std::mem::replace(&mut bytes[6], 43);
+        let field = 40 + if kind.is_tcp() { 16 } else { 6 };
+        let sum = Sum::pseudo_header(&bytes[8..40], protocol, transport_len);
+        bytes[field..field + 2].copy_from_slice(&sum.to_bytes());
+        let destination: [u8; 16] = *bytes[24..].first_chunk().expect("an IPv6 header");
+        bytes[39] ^= 0xff;
+        let routing = [&[protocol, 2, 4, 1, 0, 0, 0, 0], &destination[..]].concat();
+        bytes[4..6].copy_from_slice(&(transport_len as u16 + 24).to_be_bytes());
+        bytes.splice(40..40, routing.iter().copied());
+
+        let old = whole.geometry(300);
+        let geometry = Super { transport: old.transport + 24, header: old.header + 24, end: old.end + 24, ..old };
+        let mut header = [0; VNET_HDR_LEN];
+        WriteHeader::Super(geometry).write(&mut header);
+        assert_eq!(parse(&[&header[..], &bytes].concat()), Ok(Received::Super(geometry)));
+        for (segment, plain) in cut(&bytes, geometry).iter().zip(expected(&whole, 300)) {
+            assert_eq!(segment[40..64], routing);
+            assert_eq!(segment[64..], plain[40..], "as if it had never been routed");
+        }
+        // Nobody has summed anything: there is no way to a checksum. Merging leaves it alone.
+        header[0] = 0;
+        assert_eq!(parse(&[&header[..], &bytes].concat()), Err(VnetError::IpHeader));
+        assert_eq!(Parts::of(&bytes), Err(VnetError::IpHeader));
+    }
+}
+
 #[test]
 fn a_geometry_of_another_packet_is_refused() {
     let whole = Packet::new(SuperKind::Tcp4);
@@ -154,13 +189,13 @@ proptest! {
         let whole = Packet::new(KINDS[kind]).with(|p| p.payload = payload(len));
         let mut read = vec![0; VNET_HDR_LEN];
         let header = read.first_chunk_mut().expect("room for the header");
-        crate::virtio::WriteHeader::Super(whole.geometry(segment)).write(header);
+        WriteHeader::Super(whole.geometry(segment)).write(header);
         read.extend(whole.bytes());
         for (at, byte) in damage {
             let at = at.index(read.len());
             read[at] = byte;
         }
-        if let Ok(crate::virtio::Received::Super(geometry)) = parse(&read) {
+        if let Ok(Received::Super(geometry)) = parse(&read) {
             cut(&read[VNET_HDR_LEN..], geometry);
         }
     }

@@ -155,7 +155,8 @@ impl Super {
         self.tunnel.map_or(0, |tunnel| usize::from(tunnel.inner))
     }
 
-    fn checksum_offset(&self) -> u16 {
+    /// Offset of the checksum, from the transport header.
+    pub(crate) fn checksum_offset(&self) -> u16 {
         (if self.kind.is_tcp() { TCP_CHECKSUM } else { UDP_CHECKSUM }) as u16
     }
 }
@@ -228,7 +229,11 @@ impl VirtioNetHdr {
         let tunnel = self.tunnel(packet)?;
         let network = tunnel.map_or(0, |tunnel| usize::from(tunnel.inner));
         // The kernel's hdr_len may cover payload (a forwarded packet); only the packet itself says where that begins.
-        let parts = Parts::of(&packet[network..])?;
+        let parts = Parts::of_any(&packet[network..])?;
+        // The sum of the pseudo-header is in the checksum field alone then.
+        if parts.is_routed(&packet[network..]) && (partial.is_none() || tunnel.is_some()) {
+            return Err(VnetError::IpHeader);
+        }
         if version.is_some_and(|v| v != parts.version) {
             return Err(VnetError::GsoVersion);
         }

@@ -119,6 +119,13 @@ pub enum Endpoint {
     },
 }
 
+impl Endpoint {
+    /// Whether its host is a name, rather than an address behind an interface.
+    pub(crate) fn is_name(&self) -> bool {
+        matches!(self, Self::Name { host, .. } if !host.contains('%'))
+    }
+}
+
 impl Config {
     /// Whether the file makes a gateway of the interface: whether it has a private key.
     #[must_use]

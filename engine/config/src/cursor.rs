@@ -5,6 +5,9 @@ use super::setting::Section;
 /// What begins a setting that only we understand, behind a comment's sign.
 const MARK: &str = "ringfort:";
 
+/// What some editors begin a file with. It says nothing, and is no blank either.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// What a line is. Positions are in bytes from the beginning of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line<'a> {
@@ -27,6 +30,11 @@ pub(crate) struct Parts<'a> {
     pub name_at: usize,
     pub value: &'a str,
     pub value_at: usize,
+}
+
+/// The byte order mark that a file may begin with, and the lines behind it.
+pub(crate) fn split_mark(text: &str) -> (&str, &str) {
+    text.split_at(text.len() - text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).len())
 }
 
 /// Understands a line. A `#` begins a comment wherever it stands, as in `wg` and `wg-quick`.
@@ -103,6 +111,14 @@ mod tests {
         for unknown in ["MTU 1420", "#ringfort:", "#ringfort: [Peer]", "#ringfort: # x"] {
             assert!(matches!(line(unknown), Line::Unknown { .. }), "{unknown:?}");
         }
+    }
+
+    #[test]
+    fn one_mark_is_split_off() {
+        for (text, parts) in [("", ("", "")), ("x", ("", "x")), ("\u{feff}", ("\u{feff}", ""))] {
+            assert_eq!(split_mark(text), parts);
+        }
+        assert_eq!(split_mark("\u{feff}\u{feff}x"), ("\u{feff}", "\u{feff}x"));
     }
 
     #[test]

@@ -88,6 +88,8 @@ impl<'a> Editor<'a> {
 
     fn file(&self, text: &str) -> SecretText {
         let mut after = SecretText::default();
+        let (mark, text) = cursor::split_mark(text);
+        after.push_str(mark);
         for block in blocks(text) {
             match block.section {
                 Section::None => block.lines.iter().for_each(|line| after.push_str(line)),
@@ -148,7 +150,7 @@ fn peer_changes(said: &Peer, now: &Peer) -> Wanted {
         wanted.push(("AllowedIPs", (!list.is_empty()).then(|| value(list.join(", ")))));
     }
     // A name is what the operator meant, whatever address it has today.
-    let is_name = matches!(said.endpoint, Some(Endpoint::Name { .. }));
+    let is_name = said.endpoint.as_ref().is_some_and(Endpoint::is_name);
     if !is_name && said.endpoint != now.endpoint && now.endpoint.is_some() {
         wanted.push(("Endpoint", now.endpoint.as_ref().map(value)));
     }

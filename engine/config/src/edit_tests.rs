@@ -109,6 +109,70 @@ fn included_files_are_changed_where_they_are() {
     assert_eq!(edited(&files, &state), [("peers.d/b.conf".to_owned(), expected)]);
 }
 
+/// A byte order mark hides no section: neither that of the interface, nor a peer with its comment.
+#[test]
+fn what_follows_a_byte_order_mark_is_changed() {
+    let main = format!("\u{feff}[Interface]\nPrivateKey = {SECRET}\nListenPort = 1\nInclude = peers.d/*.conf\n");
+    let (a, b) =
+        (format!("\u{feff}# Ann\n[Peer]\nPublicKey = {KEY}\n"), format!("\u{feff}[Peer]\nPublicKey = {OTHER}\n"));
+    let files = Memory::new([
+        ("wg0.conf", main.as_bytes()),
+        ("peers.d/a.conf", a.as_bytes()),
+        ("peers.d/b.conf", b.as_bytes()),
+    ]);
+    let mut state = state_of(&files);
+    assert_eq!(edited(&files, &state), []);
+    state.listen_port = Some(2);
+    state.peers.remove(0);
+    state.peers[0].persistent_keepalive = Some(5);
+    let expected = [
+        ("wg0.conf", main.replace("ListenPort = 1", "ListenPort = 2")),
+        ("peers.d/a.conf", "\u{feff}".to_owned()),
+        ("peers.d/b.conf", b + "PersistentKeepalive = 5\n"),
+    ];
+    assert_eq!(edited(&files, &state), expected.map(|(path, text)| (path.to_owned(), text)));
+}
+
+#[test]
+fn an_endpoint_lasts_by_the_name_of_its_interface() {
+    let name_of = |index| [(3, "eth0"), (4, "a#b")].into_iter().find(|(of, _)| *of == index);
+    let lasting = |addr: &str| {
+        let endpoint = Endpoint::lasting(addr.parse().unwrap(), |index| Some(name_of(index)?.1.to_owned()));
+        endpoint.map(|endpoint| endpoint.to_string())
+    };
+    for (addr, expected) in [
+        ("192.0.2.1:1", Some("192.0.2.1:1")),
+        ("[2001:db8::1]:1", Some("[2001:db8::1]:1")),
+        ("[2001:db8::1%3]:1", Some("[2001:db8::1]:1")),
+        ("[fe80::1]:1", Some("[fe80::1]:1")),
+        ("[fe80::1%3]:1", Some("[fe80::1%eth0]:1")),
+        // What would not be read.
+        ("[fe80::1%4]:1", None),
+        ("[fe80::1%5]:1", None),
+        ("192.0.2.1:0", None),
+    ] {
+        assert_eq!(lasting(addr).as_deref(), expected, "{addr}");
+        let read = expected.map(|text| crate::value::endpoint(text).unwrap().to_string());
+        assert_eq!(read.as_deref(), expected, "it is read as it was written");
+    }
+}
+
+/// An address behind an interface is no name: the peer may be elsewhere today.
+#[test]
+fn an_address_behind_an_interface_changes() {
+    let text = |endpoint: &str| {
+        format!("[Interface]\nPrivateKey = {SECRET}\n[Peer]\nPublicKey = {KEY}\nEndpoint = {endpoint}\n")
+    };
+    let files = files(&text("[fe80::1%3]:1"));
+    let mut state = state_of(&files);
+    for now in ["[fe80::1%eth0]:1", "192.0.2.9:9"] {
+        state.peers[0].endpoint = Some(crate::value::endpoint(now).unwrap());
+        assert_eq!(edited(&files, &state), [("wg0.conf".to_owned(), text(now))]);
+    }
+    state.peers[0].endpoint = None;
+    assert_eq!(edited(&files, &state), [], "nobody knows of another one");
+}
+
 #[test]
 fn an_edited_file_says_what_the_state_is() {
     let files = files(&example());

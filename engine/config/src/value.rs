@@ -68,6 +68,26 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, Problem> {
     is_host(host).then(|| Endpoint::Name { host: host.to_owned(), port }).ok_or(Problem::EndpointHost)
 }
 
+impl Endpoint {
+    /// What a file can say of `addr` for good. An interface is another number after the next start of the machine, so a
+    /// link-local address gets the name that `name_of` finds for it. `None` without a name, or if files can have no
+    /// such name or port.
+    #[must_use]
+    pub fn lasting(addr: SocketAddr, name_of: impl FnOnce(u32) -> Option<String>) -> Option<Self> {
+        let (ip, port) = (addr.ip(), addr.port());
+        if port == 0 {
+            return None;
+        }
+        match addr {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 && v6.ip().is_unicast_link_local() => {
+                let zone = name_of(v6.scope_id()).filter(|name| is_interface(name))?;
+                Some(Self::Name { host: format!("{ip}%{zone}"), port })
+            }
+            _ => Some(Self::Address(SocketAddr::new(ip, port))),
+        }
+    }
+}
+
 pub(crate) fn dns(text: &str) -> Result<Dns, Problem> {
     match text.parse() {
         Ok(addr) => Ok(Dns::Server(addr)),

@@ -41,7 +41,7 @@ fn save_to_file(name: &str) -> Result<String, DaemonError> {
         // It may be that of the default route, which is nobody's setting.
         state.fwmark = None;
     }
-    let written = save::save(&path, &state, save::give)?;
+    let written = save::save(&path, state, save::give)?;
     if !written.is_empty() {
         // The daemon compares the next reload with what the file says now.
         reload(name)?;

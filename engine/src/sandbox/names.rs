@@ -200,7 +200,8 @@ mod tests {
     /// As a fork of the process that has entered.
     fn said_by_lookup(layers: &Layers) -> String {
         layers.enter_lookup().unwrap();
-        let found = ("localhost", 1).to_socket_addrs().map(|mut all| all.next().is_some());
+        let found = |host: &str| (host, 1).to_socket_addrs().map(|mut all| all.next().is_some());
+        let found = found("localhost").and_then(|is_found| Ok(is_found && found("fe80::1%lo")?));
         let attempts: Vec<_> = attempts().into_iter().filter(|(_, errno)| *errno == 0).collect();
         let parent = getppid().as_raw();
         // SAFETY: it takes no pointers, and signal 0 does nothing.

@@ -1,6 +1,7 @@
 //! Super-packets and congestion marks: what the kernel hands over in one piece, and what it says beside it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicU64;
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -78,6 +79,30 @@ fn segmented_datagrams_reach_wireguard_go() {
 #[test]
 fn segmented_datagrams_come_from_wireguard_go() {
     segmented_datagrams_arrive(Implementation::WireguardGo, 1);
+}
+
+/// A route over segments (SRv6): the IPv6 header has the first one, and the checksum is over the last.
+#[test]
+fn tcp_over_segments_passes() {
+    const BYTES: u64 = 256 << 10;
+    let tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let [near, far] = &tunnel.sides;
+    let (from, to) = (tunnel.namespace(0), tunnel.namespace(1));
+    let (first, last) = (IpAddr::from(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9)), far.inner(Family::V6));
+    to.add_address(&far.interface, first, 128).unwrap();
+    for interface in ["all", far.interface.as_str()] {
+        let enabled = format!("/proc/sys/net/ipv6/conf/{interface}/seg6_enabled");
+        to.enter(|| fs::write(enabled, "1")).unwrap();
+    }
+    uapi::set(&near.interface, &format!("public_key={}\nallowed_ip={first}/128\n", far.keys.public.hex())).unwrap();
+    let device = &near.interface;
+    from.ip(&format!("-6 route add {first}/128 dev {device}")).unwrap();
+    from.ip(&format!("-6 route add {last}/128 encap seg6 mode inline segs {first} dev {device}")).unwrap();
+    tcp::transfer(from, to, last, Amount::Bytes(BYTES), &AtomicU64::new(0)).unwrap();
+    let stats = uapi::stats(device).unwrap();
+    assert_eq!(stats["drop_bad_vnet_header"], 0);
+    assert!(stats["udp_send_datagrams"] > 2 * stats["udp_send_trains"], "there were super-packets: {stats:?}");
 }
 
 /// The address of side `side` on a network that is inside VXLAN, which is inside the tunnel.

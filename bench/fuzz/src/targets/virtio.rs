@@ -78,6 +78,8 @@ fn cut(header: &[u8], packet: &[u8], geometry: Super) {
         let located = [located.transport, located.payload, located.end].map(|at| network + at);
         assert_eq!([transport, headers, end], located);
     }
+    let is_routed = is_routed(&packet[network..transport]);
+    assert!(!is_routed || header[0] & 1 != 0 && network == 0, "nobody knows the last destination");
     let segments = Segments::new(packet, geometry).expect("the geometry that was parsed");
     let payload = &packet[headers..end];
     let count = payload.len().div_ceil(geometry.segment.into()).max(1);
@@ -157,7 +159,12 @@ fn one_of_flow(whole: &[u8], geometry: &Super, segment: &[u8], index: usize, is_
     } else {
         varying.extend([4, 5]);
     }
-    assert!(is_sound(segment, transport, is_ipv4, is_tcp), "transport checksum of segment {index}");
+    let is_sound = if is_routed(&segment[..transport]) {
+        is_summed_as(whole, geometry, segment)
+    } else {
+        is_sound(segment, transport, is_ipv4, is_tcp)
+    };
+    assert!(is_sound, "transport checksum of segment {index}");
     if is_tcp {
         let at = transport + 4;
         assert_eq!(be32(segment, at), be32(whole, at).wrapping_add(offset), "sequence");
@@ -183,6 +190,31 @@ fn is_sound(segment: &[u8], transport: usize, is_ipv4: bool, is_tcp: bool) -> bo
     covered.extend([0, 0, 0, if is_tcp { 6 } else { 17 }]);
     covered.extend(&segment[transport..]);
     segment[checksum..checksum + 2] != [0, 0] && internet_sum(&covered) == 0xffff
+}
+
+/// Whether the headers of a packet, up to that of its transport, have a routing header of IPv6 with segments left.
+fn is_routed(headers: &[u8]) -> bool {
+    let (mut next, mut rest) = (headers[6], headers.get(40..).unwrap_or_default());
+    while headers[0] >> 4 == 6 && rest.len() >= 8 {
+        if next == 43 && rest[3] > 0 {
+            return true;
+        }
+        next = rest[0];
+        rest = rest.get(8 * (1 + usize::from(rest[1]))..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether the checksum is over the pseudo-header whose sum is in the field of the super-packet, apart from the length.
+fn is_summed_as(whole: &[u8], geometry: &Super, segment: &[u8]) -> bool {
+    let transport = usize::from(geometry.transport);
+    let field = transport + if geometry.kind.is_tcp() { 16 } else { 6 };
+    let len = (geometry.end as usize - transport) as u32;
+    let mut covered = whole[field..field + 2].to_vec();
+    covered.extend((!len).to_be_bytes());
+    covered.extend(((segment.len() - transport) as u32).to_be_bytes());
+    covered.extend(&segment[transport..]);
+    segment[field..field + 2] != [0, 0] && internet_sum(&covered) == 0xffff
 }
 
 fn writes_as_it_was_read(packet: &[u8], geometry: Super) {
@@ -218,6 +250,11 @@ pub(super) fn seeds() -> Vec<Seed> {
     extension[at + 6] = 60;
     extension[at + 5] += 8;
     extension[3 + 6] += 8;
+    // A routing header of 24 bytes with one segment left in its place.
+    let mut routed = read(FIX_LENGTHS, 0, 4, 50, &Packet::tcp(6, &payload));
+    routed.splice(at + 40..at + 40, [[6, 2, 4, 1, 0, 0, 0, 0], [0xfd; 8], [9; 8]].concat());
+    routed[at + 6] = 43;
+    routed[3 + 6] += 24;
     let unchecked = {
         let mut read = read(0, 0, 5, 64, &Packet::udp(4, &payload));
         read[3] = 0;
@@ -248,6 +285,7 @@ pub(super) fn seeds() -> Vec<Seed> {
         Seed::new("udp6", read(0, 0, 5, 199, &Packet::udp(6, &payload))),
         Seed::new("udp-without-checksum-request", unchecked),
         Seed::new("tcp6-behind-an-extension", extension),
+        Seed::new("tcp6-that-is-routed", routed),
         Seed::new("lone-tcp4", read(0, 0, 0, 0, &Packet::tcp(4, b"odd"))),
         Seed::new("lone-udp6", read(0, 0, 0, 0, &Packet::udp(6, b""))),
         Seed::new("longest-ipv4", read(FIX_LENGTHS, 65_535 - 252, 1, 1448, &tcp4)),

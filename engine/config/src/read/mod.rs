@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
         self.len += content.bytes.len();
         self.read.push(path.to_owned());
         let text = match std::str::from_utf8(&content.bytes) {
-            Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+            Ok(text) => cursor::split_mark(text).1,
             Err(error) => {
                 return self.mistakes.push(place_of(&content.bytes, error.valid_up_to(), file), Problem::Encoding);
             }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::net::if_::if_indextoname;
 use nix::unistd::{Gid, Uid, fchown};
 use ringfort_config::{Endpoint, KeyFiles, Mistakes, Peer, SecretText, State, edit, load};
 
@@ -34,17 +35,23 @@ pub enum SaveError {
 /// Each is replaced as a whole: whoever reads it meanwhile reads the old one or the new one, and after a crash one of
 /// them is there.
 ///
-/// Each keeps its owner and group, which `give` gives to the new one: see [`give`].
+/// Each keeps its owner and group, which `give` gives to the new one: see [`give`]. An address behind an interface gets
+/// its name, and is left out if there is no such interface any more.
 ///
 /// # Errors
 /// [`SaveError`]. Files before the one that it names are written, those behind it are not.
 pub fn save(
     path: &Path,
-    state: &State,
+    mut state: State,
     give: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> Result<Vec<PathBuf>, SaveError> {
+    for endpoint in state.peers.iter_mut().map(|peer| &mut peer.endpoint) {
+        if let Some(Endpoint::Address(addr)) = *endpoint {
+            *endpoint = Endpoint::lasting(addr, |index| if_indextoname(index).ok()?.into_string().ok());
+        }
+    }
     let mut written = Vec::new();
-    for (path, text) in edit(path, &LaterDisk(disk()), state)? {
+    for (path, text) in edit(path, &LaterDisk(disk()), &state)? {
         replace(&path, &text, &give).map_err(|source| SaveError::Write { path: path.clone(), source })?;
         written.push(path);
     }
@@ -143,7 +150,14 @@ fn replace(path: &Path, text: &SecretText, give: impl Fn(&Path, &Path) -> io::Re
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV6;
+
+    use nix::net::if_::if_nametoindex;
+    use ringfort_config::key_text;
+    use ringfort_core::crypto::PublicKey;
+
     use super::*;
+    use crate::control::file::RunningPeer;
 
     #[test]
     fn a_file_is_replaced_with_its_permissions() {
@@ -157,12 +171,34 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let running =
             Running { private_key: ringfort_config::SecretKey::from_base64(key), listen_port: 7, ..Running::default() };
-        assert_eq!(save(&link, &running.state(), give).unwrap(), [link.as_path()]);
+        assert_eq!(save(&link, running.state(), give).unwrap(), [link.as_path()]);
         let expected = format!("# ours\n[Interface]\nPrivateKey = {key}\nListenPort = 7\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o640);
-        assert!(link.is_symlink() && save(&path, &running.state(), give).unwrap().is_empty());
+        assert!(link.is_symlink() && save(&path, running.state(), give).unwrap().is_empty());
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2, "nothing is left beside it");
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// Interfaces have other numbers after the next start of the machine.
+    #[test]
+    fn interfaces_are_written_by_name() {
+        let path = std::env::temp_dir().join(format!("ringfort-save-names-{}.conf", std::process::id()));
+        let keys = [1, 2].map(|byte| PublicKey::new([byte; 32]));
+        let text = |endpoints: [&str; 2]| {
+            let peers = keys.iter().zip(endpoints);
+            let peers =
+                peers.map(|(key, endpoint)| format!("[Peer]\nPublicKey = {}\n{endpoint}", key_text::encode(key)));
+            format!("[Interface]\n{}", peers.collect::<String>())
+        };
+        std::fs::write(&path, text(["", "Endpoint = 192.0.2.1:1\n"])).unwrap();
+        let index = if_nametoindex("lo").expect("every namespace has it");
+        let addrs = [index, i32::MAX as u32].map(|index| SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, index));
+        let peer = |addr: SocketAddrV6| RunningPeer { endpoint: Some(addr.into()), ..RunningPeer::default() };
+        let running = Running { peers: keys.into_iter().zip(addrs.map(peer)).collect(), ..Running::default() };
+        save(&path, running.state(), give).unwrap();
+        let expected = text(["Endpoint = [fe80::1%lo]:7\n", "Endpoint = 192.0.2.1:1\n"]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected, "the second interface is gone");
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
 
+use nix::net::if_::if_nametoindex;
+
 use super::test::{names, names_by, nobody};
 use super::*;
 use crate::control::names::Names;
@@ -23,14 +25,16 @@ fn next(names: &Names) -> io::Result<(u64, Outcome)> {
 #[test]
 fn names_have_addresses_and_some_have_none() {
     let names = names();
-    for (number, host) in [(3, "127.0.0.2"), (4, "::1"), (5, "no-such-name.invalid"), (6, "")] {
+    // An address behind an interface is a name, too: it has the interface's number.
+    for (number, host) in [(3, "127.0.0.2"), (4, "::1"), (5, "fe80::1%lo"), (6, "no-such-name.invalid"), (7, "")] {
         names.ask(number, host).unwrap();
     }
-    let mut answers: Vec<_> = (3..7).map(|_| next(&names).unwrap()).collect();
+    let mut answers: Vec<_> = (3..8).map(|_| next(&names).unwrap()).collect();
     answers.sort_by_key(|(number, _)| *number);
     let found = |addr: &str| Outcome::Found(addr.parse::<SocketAddr>().unwrap());
-    assert_eq!(answers[..2], [(3, found("127.0.0.2:0")), (4, found("[::1]:0"))]);
-    assert!(answers[2..].iter().all(|(_, outcome)| matches!(outcome, Outcome::Failed(_))), "{answers:?}");
+    let behind = format!("[fe80::1%{}]:0", if_nametoindex("lo").unwrap());
+    assert_eq!(answers[..3], [(3, found("127.0.0.2:0")), (4, found("[::1]:0")), (5, found(&behind))]);
+    assert!(answers[3..].iter().all(|(_, outcome)| matches!(outcome, Outcome::Failed(_))), "{answers:?}");
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn a_file_that_is_rewritten_keeps_its_owner() {
         fs::set_permissions(&file.0, fs::Permissions::from_mode(mode)).unwrap();
         chown(&file.0, Some(uid), Some(gid)).expect("this test needs root");
         let running = Running { listen_port: 7, ..Running::default() };
-        save(&file.0, &running.state(), |new, old| runner.give(new, old)).unwrap();
+        save(&file.0, running.state(), |new, old| runner.give(new, old)).unwrap();
         let meta = fs::metadata(&file.0).unwrap();
         assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (uid, gid, mode));
         assert!(fs::read_to_string(&file.0).unwrap().contains("ListenPort = 7"));

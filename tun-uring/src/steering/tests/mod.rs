@@ -38,7 +38,8 @@ fn run(packet: &[u8], table: &mut [u8]) -> Option<u32> {
     registers[usize::from(STACK)] = stack.len() as u64;
     let mut pc = 0;
     loop {
-        let Instruction { code, registers: both, offset, constant } = program[pc];
+        let Instruction { code, offset, constant, .. } = program[pc];
+        let [_, both, ..] = program[pc].to_le_bytes();
         let (to, from) = (usize::from(both & 15), usize::from(both >> 4));
         pc += 1;
         let loaded = loaded(packet, code, registers[from], constant)?;

@@ -297,7 +297,7 @@ impl Work {
         }
         let runner = self.line.runner.as_deref();
         let give = |new: &Path, old: &Path| runner.map_or_else(|| give(new, old), |runner| runner.give(new, old));
-        match self.copy().map(|running| save(&self.file.path, &running.state(), give)) {
+        match self.copy().map(|running| save(&self.file.path, running.state(), give)) {
             Ok(Ok(_)) => log::info!("{path} says what was running (SaveConfig)"),
             Ok(Err(error)) => log::error!("what was running is not saved: {error}"),
             Err(ControlEnded) => log::error!("what was running is not saved to {path}: there is no time left to ask"),
