@@ -113,7 +113,7 @@ impl Work {
         } else {
             self.resolver.replace(jobs(self.file.config(), None));
         }
-        // Whatever came behind names is done next, so that all tasks keep their order.
+        // Whatever came behind names is done next: all tasks keep their order.
         let mut behind_names = None;
         while let Some(task) = behind_names.take().or_else(|| to_do.recv().ok()) {
             match task {
@@ -204,8 +204,8 @@ impl Work {
         network::setup(&self.interface, config, self.located.values().copied())
     }
 
-    /// Sets endpoints that were resolved meanwhile, all at once: there may be thousands. Returns the task behind them, if
-    /// another one was taken from the queue.
+    /// Sets endpoints that were resolved meanwhile, all at once: there may be thousands. Returns the task behind them,
+    /// if another one was taken from the queue.
     fn locate(&mut self, found: Found, to_do: &Receiver<Task>) -> Option<Task> {
         let mut batch = Vec::new();
         let mut task = Some(Task::Resolved(found));

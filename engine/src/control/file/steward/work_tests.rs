@@ -5,8 +5,8 @@ use ringfort_worker::queues::Queues;
 use super::*;
 use crate::control::names::test;
 
-/// Otherwise the report of the later reload is followed by that of the earlier one, and whoever waits for it does so for
-/// ever.
+/// Otherwise the report of the later reload is followed by that of the earlier one, and whoever waits for it does so
+/// for ever.
 #[test]
 fn tasks_behind_names_keep_their_order() {
     let path = std::env::temp_dir().join(format!("ringfort-order-{}.conf", std::process::id()));
