@@ -16,8 +16,8 @@ use super::config::{Config, Endpoint, Peer};
 use super::cursor::{self, Line};
 use super::files::Files;
 use super::key_text;
-use super::mistake::{Mistakes, Place};
-use super::read::{KeyFiles, load};
+use super::mistake::{Mistakes, Place, Problem};
+use super::read::{KeyFiles, load, place_of};
 use super::secret::{SecretKey, SecretText};
 use super::setting::Section;
 use super::{LEN_MAX, write};
@@ -46,7 +46,10 @@ pub fn edit(path: &Path, files: &dyn Files, state: &State) -> Result<Vec<(PathBu
     for (position, file) in loaded.files.iter().enumerate() {
         let content =
             files.read(file, LEN_MAX).map_err(|error| Mistakes::one(Place::file(file.as_path()), error.into()))?;
-        let before = std::str::from_utf8(&content.bytes).unwrap_or_default();
+        // It was text when it was loaded, a moment ago.
+        let before = std::str::from_utf8(&content.bytes).map_err(|error| {
+            Mistakes::one(place_of(&content.bytes, error.valid_up_to(), file.as_path().into()), Problem::Encoding)
+        })?;
         let mut after = editor.file(before);
         if position == 0 {
             editor.add_new_peers(&mut after);

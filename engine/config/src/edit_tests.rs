@@ -1,5 +1,8 @@
+use std::cell::Cell;
+use std::io;
+
 use super::*;
-use crate::files::Memory;
+use crate::files::{Content, Memory};
 
 const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 const OTHER: &str = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=";
@@ -193,4 +196,39 @@ fn an_edited_file_says_what_the_state_is() {
     assert_eq!(config.peers, state.peers);
     assert_eq!(config.interface.hooks.post_up, ["a"]);
     assert!(State::from_answer("nonsense").is_none());
+}
+
+/// A file that is no text any more when it is read to be changed.
+struct Spoilt {
+    good: Memory,
+    is_read: Cell<bool>,
+}
+
+impl Files for Spoilt {
+    fn read(&self, path: &Path, len_max: usize) -> io::Result<Content> {
+        let content = self.good.read(path, len_max)?;
+        let bytes = if self.is_read.replace(true) { vec![b'#', 0xff].into() } else { content.bytes };
+        Ok(Content { bytes, ..content })
+    }
+
+    fn matching(&self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
+        self.good.matching(directory, pattern)
+    }
+
+    fn identity(&self, path: &Path) -> PathBuf {
+        self.good.identity(path)
+    }
+
+    fn credentials(&self) -> Option<&Path> {
+        self.good.credentials()
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_any_more_is_left_alone() {
+    let good = Memory::new([("wg0.conf", example().as_bytes())]);
+    let state = state_of(&good);
+    let files = Spoilt { good, is_read: Cell::new(false) };
+    let refused = edit(Path::new("wg0.conf"), &files, &state).unwrap_err().to_string();
+    assert!(refused.starts_with("wg0.conf:1:2: "), "{refused}");
 }

@@ -383,7 +383,7 @@ fn fixed_part(pattern: &str) -> &Path {
 }
 
 /// Where a byte of a file stands that is no text.
-fn place_of(bytes: &[u8], at: usize, file: Arc<Path>) -> Place {
+pub(super) fn place_of(bytes: &[u8], at: usize, file: Arc<Path>) -> Place {
     let before = String::from_utf8_lossy(&bytes[..at]);
     let line = 1 + before.matches('\n').count();
     let column = 1 + before.rsplit('\n').next().map_or(0, |line| line.chars().count());
