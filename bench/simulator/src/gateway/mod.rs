@@ -169,7 +169,7 @@ impl Gateway {
             answered: BTreeSet::new(),
             carrier: scenario.carrier(index),
             carries: scenario.nested && index < 2,
-            worn_until: scenario.in_order(),
+            worn_until: scenario.in_order() + scenario.wearing,
             receives: BTreeSet::new(),
             strangers: Strangers::default(),
             leaving: false,

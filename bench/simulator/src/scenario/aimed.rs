@@ -19,7 +19,7 @@ pub(super) const PHANTOMS_MAX: u64 = 6;
 /// Aims some scenarios. True: this one is complete.
 pub(super) fn aim(rng: &mut Rng, scenario: &mut Scenario) -> bool {
     type Scene = fn(&mut Rng, &mut Scenario);
-    const SCENES: [Scene; 12] = [
+    const SCENES: [Scene; 13] = [
         speak_into_a_flood,
         speak_unheard,
         be_forgotten,
@@ -32,6 +32,7 @@ pub(super) fn aim(rng: &mut Rng, scenario: &mut Scenario) -> bool {
         wear_out,
         oversleep,
         begin_anew,
+        wear_out_twice,
     ];
     let Some(place) = rng.below(256).checked_sub(FIRST_ANSWERS) else {
         ask_only(rng, scenario);
@@ -286,6 +287,31 @@ fn wear_out(rng: &mut Rng, scenario: &mut Scenario) {
         let burst = rng.between(2, 20) as u16;
         scenario.talks.push(Talk { first, until, interval, burst, ..plain(rng, 0, 1) });
     }
+    scenario.talks.push(plain(rng, 0, 1));
+}
+
+/// Both ask at once, so one session comes shortly after the other. What waits uses the first one up, and then there is the
+/// second, in the middle of a turn.
+fn wear_out_twice(rng: &mut Rng, scenario: &mut Scenario) {
+    clear(scenario);
+    scenario.faulty = Duration::from_millis(1);
+    scenario.calm = Duration::from_secs(2);
+    scenario.wearing = Duration::from_millis(20);
+    // The second is confirmed on another worker, a way there and back after the first has come.
+    scenario.latency = Duration::from_micros(rng.between(2, 30));
+    let site = &mut scenario.gateways[0];
+    (site.workers, site.interrupted) = (4, 230);
+    site.first_counter = REJECT_AFTER_MESSAGES - rng.between(3, 20);
+    // Two workers would change the order of what comes under two sessions.
+    scenario.gateways[1].workers = 1;
+    let first = scenario.in_order().since(START) + Duration::from_millis(rng.below(10));
+    for _ in 0..rng.between(1, 4) {
+        let (until, interval) = (Some(first + Duration::from_millis(1)), Duration::from_micros(rng.between(30, 100)));
+        let burst = rng.between(4, 24) as u16;
+        scenario.talks.push(Talk { first, until, interval, burst, ..plain(rng, 0, 1) });
+    }
+    let asked = first + Duration::from_micros(rng.below(60));
+    scenario.talks.push(Talk { first: asked, until: Some(asked), ..plain(rng, 1, 0) });
     scenario.talks.push(plain(rng, 0, 1));
 }
 

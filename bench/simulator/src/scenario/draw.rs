@@ -91,6 +91,7 @@ fn draw_small(seed: u64) -> (Scenario, bool) {
         happenings,
         faulty,
         is_impatient: false,
+        wearing: Duration::ZERO,
         only_delays: false,
         nested: false,
         calm: Duration::from_millis(rng.pick(&[2_000, 30_000, 150_000, 400_000])),

@@ -60,6 +60,8 @@ pub struct Scenario {
     pub happenings: Vec<Happening>,
     /// How long things go wrong.
     pub faulty: Duration,
+    /// How long sessions go on to wear out after that, see [`Site::first_counter`].
+    pub wearing: Duration,
     /// How long nothing is lost after it has settled.
     pub calm: Duration,
     /// Nothing may be lost at all: then every fault of the network is a failure, which shows that failures are noticed.
@@ -91,7 +93,8 @@ pub struct Site {
     pub keepalive_secs: u16,
     /// Its routes count as a large table, however few they are: packets of a turn find their peers together.
     pub large_routes: bool,
-    /// The counter that its sessions begin with, of those made before the network is in order: near a limit, if not 0.
+    /// The counter that its sessions begin with, of those made before the network is in order, or in
+    /// [`Scenario::wearing`]: near a limit, if not 0.
     pub first_counter: u64,
     /// What somebody wants to see who looks on.
     pub sight: Option<Sight>,
