@@ -290,8 +290,8 @@ fn wear_out(rng: &mut Rng, scenario: &mut Scenario) {
     scenario.talks.push(plain(rng, 0, 1));
 }
 
-/// Both ask at once, so one session comes shortly after the other. What waits uses the first one up, and then there is the
-/// second, in the middle of a turn.
+/// Both ask at once, so one session comes shortly after the other. What waits uses the first one up, and then there is
+/// the second, in the middle of a turn.
 fn wear_out_twice(rng: &mut Rng, scenario: &mut Scenario) {
     clear(scenario);
     scenario.faulty = Duration::from_millis(1);
