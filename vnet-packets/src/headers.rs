@@ -54,15 +54,18 @@ impl Parts {
     /// with segments left is [`VnetError::IpHeader`]: the checksum is over a destination that is not in the IPv6
     /// header.
     pub fn of(packet: &[u8]) -> Result<Self, VnetError> {
-        let parts = Self::of_any(packet)?;
-        if parts.is_routed(packet) { Err(VnetError::IpHeader) } else { Ok(parts) }
+        Self::parse::<false>(packet)
     }
 
     /// The same for a packet that may be routed.
     pub(crate) fn of_any(packet: &[u8]) -> Result<Self, VnetError> {
+        Self::parse::<true>(packet)
+    }
+
+    fn parse<const MAY_BE_ROUTED: bool>(packet: &[u8]) -> Result<Self, VnetError> {
         let (version, protocol, transport, end) = match packet.first().map(|b| b >> 4) {
             Some(4) => ipv4(packet)?,
-            Some(6) => ipv6(packet)?,
+            Some(6) => ipv6::<MAY_BE_ROUTED>(packet)?,
             _ => return Err(VnetError::NotIp),
         };
         let segment = &packet[transport..end];
@@ -121,7 +124,7 @@ fn ipv4(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
     Ok((Version::V4, packet[9], header, end))
 }
 
-fn ipv6(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
+fn ipv6<const MAY_BE_ROUTED: bool>(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
     if packet.len() < IPV6_LEN {
         return Err(VnetError::Truncated);
     }
@@ -135,7 +138,10 @@ fn ipv6(packet: &[u8]) -> Result<(Version, u8, usize, usize), VnetError> {
         match next {
             // Hop-by-hop options, routing, destination options (RFC 8200 section 4).
             0 | ROUTING | 60 => {
-                let [following, len] = *packet[at..end].first_chunk().ok_or(VnetError::IpHeader)?;
+                let [following, len, _, left] = *packet[at..end].first_chunk().ok_or(VnetError::IpHeader)?;
+                if !MAY_BE_ROUTED && next == ROUTING && left != 0 {
+                    return Err(VnetError::IpHeader);
+                }
                 next = following;
                 at += (usize::from(len) + 1) * 8;
                 if at > end {
