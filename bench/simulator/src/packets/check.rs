@@ -254,13 +254,32 @@ mod tests {
                         packet[bit / 8] ^= 1 << (bit % 8);
                         // A router may say Congestion Experienced, but over IPv4 the checksum then says so as well.
                         let is_mark = !v4 && bit == 8 * (ROOM + 1) + 4;
-                        // No checksum has the flow label, where an empty datagram has its number.
-                        let is_number = !v4 && is_empty_udp(&flow, number) && [2, 3].contains(&(bit / 8 - ROOM));
+                        // No checksum has the flow label and the hop limit, where an empty datagram has its number.
+                        let is_number = !v4 && is_empty_udp(&flow, number) && [2, 3, 7].contains(&(bit / 8 - ROOM));
                         let may_change = is_mark || is_number;
                         assert!(read(flow, &packet[..len]).is_err() || may_change, "bit {bit} of {len} bytes");
                         packet[bit / 8] ^= 1 << (bit % 8);
                     }
                 }
+            }
+        }
+    }
+
+    /// As far as the gateway looks. Otherwise packets might overtake each other when numbers go round.
+    #[test]
+    fn a_flow_stays_one_flow_whatever_its_numbers() {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            for v4 in [true, false] {
+                let flow = flow(transport, v4);
+                let ports = [7, 65_543, 12_000_007].map(|sequence| {
+                    let mut packet = [0; 2_000];
+                    let number = Number { flow: 0, shape: Shape::Whole, sequence, len: 0 };
+                    let len = write_packet(&flow, number, false, &mut packet);
+                    assert_eq!(read(flow, &packet[..len]), Ok(vec![sequence]), "{transport:?}");
+                    let transport = ROOM + if v4 { 20 } else { 40 };
+                    packet[transport..transport + 4].to_vec()
+                });
+                assert_eq!((&ports[0], &ports[0]), (&ports[1], &ports[2]));
             }
         }
     }

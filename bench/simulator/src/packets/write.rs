@@ -13,6 +13,8 @@ const TCP_ACK: u8 = 0x10;
 const TCP_PUSH: u8 = 0x08;
 const SOURCE_PORT: u16 = 10_000;
 const DESTINATION_PORT: u16 = 20_000;
+/// The hop limit of nearly all packets.
+const HOPS: u8 = 64;
 const NEEDS_CHECKSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
@@ -122,8 +124,8 @@ pub(super) fn unpack_empty(ip: &[u8], transport: &[u8], is_tcp: bool) -> Option<
     let (high, low) = if is_tcp {
         (word(transport, 8)?, word(transport, 10)?)
     } else {
-        let low = if ip.first()? >> 4 == 4 { word(ip, 4) } else { word(ip, 2) };
-        (word(transport, 2)?.checked_sub(DESTINATION_PORT)?, low?)
+        let (hops, low) = if ip.first()? >> 4 == 4 { (ip.get(8), word(ip, 4)) } else { (ip.get(7), word(ip, 2)) };
+        (hops?.checked_sub(HOPS)?.into(), low?)
     };
     Some((flow, u32::from(high) << 16 | u32::from(low)))
 }
@@ -156,7 +158,7 @@ pub(super) fn headers(flow: &Flow, number: Number, ecn: u8, id: Option<u16>) -> 
             ip[2..4].copy_from_slice(&(20 + behind).to_be_bytes());
             ip[4..6].copy_from_slice(&id.to_be_bytes());
             ip[6..8].copy_from_slice(&fragment.to_be_bytes());
-            ip[8..10].copy_from_slice(&[64, flow.protocol()]);
+            ip[8..10].copy_from_slice(&[hops(flow, number), flow.protocol()]);
             ip[12..16].copy_from_slice(&source.octets());
             ip[16..20].copy_from_slice(&destination.octets());
             let checksum = !fold(sum(&ip[..20]));
@@ -170,7 +172,7 @@ pub(super) fn headers(flow: &Flow, number: Number, ecn: u8, id: Option<u16>) -> 
                 ip[2..4].copy_from_slice(&(number.sequence as u16).to_be_bytes());
             }
             ip[4..6].copy_from_slice(&(behind + if is_fragment { 8 } else { 0 }).to_be_bytes());
-            ip[6..8].copy_from_slice(&[if is_fragment { 44 } else { flow.protocol() }, 64]);
+            ip[6..8].copy_from_slice(&[if is_fragment { 44 } else { flow.protocol() }, hops(flow, number)]);
             put_v6(source, &mut ip[8..24]);
             put_v6(destination, &mut ip[24..40]);
             if is_fragment {
@@ -191,6 +193,12 @@ fn identification(flow: &Flow, number: Number) -> u16 {
         _ if flow.counts_up || number.shape == Shape::First || is_empty_udp(flow, number) => number.sequence as u16,
         Shape::Whole | Shape::First => 0x1d,
     }
+}
+
+/// The hop limit. Of a packet that has no other place for it, it says how often its number has gone round: a port would
+/// make another flow of it, whose order is another.
+fn hops(flow: &Flow, number: Number) -> u8 {
+    if is_empty_udp(flow, number) { HOPS + (number.sequence >> 16) as u8 } else { HOPS }
 }
 
 pub(super) fn is_empty_udp(flow: &Flow, number: Number) -> bool {
@@ -216,9 +224,8 @@ fn put_transport(flow: &Flow, number: Number, to: &mut [u8]) {
         return;
     }
     if flow.transport != Transport::Icmp {
-        let high = if is_empty_udp(flow, number) { (number.sequence >> 16) as u16 } else { 0 };
         to[..2].copy_from_slice(&(SOURCE_PORT + flow.id).to_be_bytes());
-        to[2..4].copy_from_slice(&(DESTINATION_PORT + high).to_be_bytes());
+        to[2..4].copy_from_slice(&DESTINATION_PORT.to_be_bytes());
     }
     match flow.transport {
         Transport::Udp => {
