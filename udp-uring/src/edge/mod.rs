@@ -134,8 +134,8 @@ pub struct UdpEdge {
     segmentation: Segmentation,
     /// Nothing is received for now, and what the kernel has is left to it.
     rests: bool,
-    /// Which receive is renewed first, in turns: in a flood the kernel gives it all buffers, and the other one none.
-    second_first: bool,
+    /// Whose receive is renewed first: who was last. In a flood the first gets all buffers, and the other none.
+    first: usize,
     counters: EdgeCounters,
 }
 
@@ -165,7 +165,7 @@ impl UdpEdge {
             left_behind: None,
             segmentation: config.segmentation,
             rests: false,
-            second_first: false,
+            first: 0,
             counters: EdgeCounters::default(),
         }
     }
@@ -237,13 +237,13 @@ impl UdpEdge {
         if self.group.in_kernel() == 0 {
             return Ok(());
         }
-        self.second_first ^= true;
-        for index in if self.second_first { [1, 0] } else { [0, 1] } {
+        for index in [self.first, 1 - self.first] {
             let port = &mut self.ports[index];
             if port.open && port.armed.is_none() && !port.failed {
                 let context = receive_context(index as u32, self.generation);
                 let tag = Tag { edge: self.edge, context };
                 port.armed = Some(ring.receive_messages(port.place, &self.group, (NAME_LEN, CONTROL_LEN), tag)?);
+                self.first = index;
             }
         }
         Ok(())
