@@ -125,7 +125,8 @@ fn start(origin: &Origin, before: u32) -> Result<Child, DaemonError> {
     Ok(child)
 }
 
-fn enter_network_of(process: u32) -> io::Result<()> {
+/// The calling thread goes on in the network namespace of another process.
+pub(super) fn enter_network_of(process: u32) -> io::Result<()> {
     let theirs = File::open(format!("/proc/{process}/ns/net"))?;
     let ours = fs::metadata("/proc/self/ns/net")?;
     if theirs.metadata()?.ino() != ours.ino() {

@@ -6,6 +6,7 @@ use ringfort_config::State;
 
 use super::print;
 use super::reload::reload;
+use super::restart::enter_network_of;
 use crate::control::ask::{self, ServedFile};
 use crate::control::error::DaemonError;
 use crate::control::file::{Target, save};
@@ -41,6 +42,9 @@ fn save_to_file(name: &str) -> Result<String, DaemonError> {
         // It may be that of the default route, which is nobody's setting.
         state.fwmark = None;
     }
+    // There interfaces have the numbers that endpoints have.
+    enter_network_of(ask::server(name)?.process)
+        .map_err(|error| DaemonError::system("enter the network of the daemon", error))?;
     let written = save::save(&path, state, save::give)?;
     if !written.is_empty() {
         // The daemon compares the next reload with what the file says now.
