@@ -51,10 +51,10 @@ fn end(name: &str) -> Result<(), DaemonError> {
         }
     }
     let deadline = Instant::now() + PATIENCE;
-    let mut server = Server::of(name)?;
+    let mut server = Server::of(name, deadline)?;
     loop {
         server.end(name, deadline)?;
-        match Server::of(name) {
+        match Server::of(name, deadline) {
             // It was handing over when the signal came, and did not hear it any more.
             Ok(next) if next.is_heir_of(&server) => server = next,
             Ok(_) | Err(DaemonError::NotServed { .. }) => return Ok(()),
@@ -68,20 +68,32 @@ struct Server {
     pid: i32,
     /// Opened before the signal, so it never shows another process of the same number.
     status: File,
-    /// Which control socket it has. Whoever goes on in its place has the same; who is started anew makes another.
-    socket: (u64, u64),
+    /// Which control socket it has, and since when. Whoever goes on in its place has the same. Who is started anew
+    /// makes another, which may get the former one's number.
+    socket: (u64, u64, i64, i64),
 }
 
 impl Server {
-    fn of(name: &str) -> Result<Self, DaemonError> {
+    /// A socket may outlive its process for a moment: until the one that goes on in its place listens.
+    fn of(name: &str, deadline: Instant) -> Result<Self, DaemonError> {
         let no_answer = |source| ask::unanswered(name, source);
         let path = socket_path(name);
-        let socket = fs::metadata(&path).map_err(no_answer)?;
-        let stream = connect(&path).map_err(no_answer)?;
-        let credentials = getsockopt(&stream, PeerCredentials);
-        let pid = credentials.map_err(|errno| DaemonError::system("ask which process serves it", errno))?.pid();
-        let status = File::open(format!("/proc/{pid}/stat")).map_err(no_answer)?;
-        Ok(Self { pid, status, socket: (socket.dev(), socket.ino()) })
+        loop {
+            let socket = fs::metadata(&path).map_err(no_answer)?;
+            let stream = connect(&path).map_err(no_answer)?;
+            let credentials = getsockopt(&stream, PeerCredentials);
+            let pid = credentials.map_err(|errno| DaemonError::system("ask which process serves it", errno))?.pid();
+            // One that this system cannot name has no number.
+            let may_come = pid > 0 && Instant::now() < deadline;
+            match File::open(format!("/proc/{pid}/stat")) {
+                Ok(status) => {
+                    let socket = (socket.dev(), socket.ino(), socket.mtime(), socket.mtime_nsec());
+                    return Ok(Self { pid, status, socket });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && may_come => sleep(INTERVAL),
+                Err(error) => return Err(no_answer(error)),
+            }
+        }
     }
 
     fn is_heir_of(&self, other: &Self) -> bool {
