@@ -1,8 +1,9 @@
 //! `ringfort save FILE|NAME`: what runs becomes what the file says.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use ringfort_config::State;
+use ringfort_config::{Endpoint, Peer, State};
 
 use super::print;
 use super::reload::reload;
@@ -32,6 +33,10 @@ pub fn run(args: &Args) -> ExitCode {
     print(Target::interface_of(&args.target).map_err(DaemonError::from).and_then(|name| save_to_file(&name)))
 }
 
+fn is_behind_an_interface(peer: &Peer) -> bool {
+    matches!(peer.endpoint, Some(Endpoint::Address(SocketAddr::V6(address))) if address.scope_id() != 0)
+}
+
 fn save_to_file(name: &str) -> Result<String, DaemonError> {
     let no_file = || DaemonError::NoFile(name.to_owned());
     let ServedFile { path, is_gateway, read_at } = ask::file(name)?.ok_or_else(no_file)?;
@@ -42,9 +47,11 @@ fn save_to_file(name: &str) -> Result<String, DaemonError> {
         // It may be that of the default route, which is nobody's setting.
         state.fwmark = None;
     }
-    // There interfaces have the numbers that endpoints have.
-    enter_network_of(ask::server(name)?.process)
-        .map_err(|error| DaemonError::system("enter the network of the daemon", error))?;
+    if state.peers.iter().any(is_behind_an_interface) {
+        // There interfaces have the numbers that endpoints have. Not everybody who may ask the daemon may go there.
+        enter_network_of(ask::server(name)?.process)
+            .map_err(|error| DaemonError::system("enter the network of the daemon", error))?;
+    }
     let written = save::save(&path, state, save::give)?;
     if !written.is_empty() {
         // The daemon compares the next reload with what the file says now.
