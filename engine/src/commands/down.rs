@@ -51,10 +51,10 @@ fn end(name: &str) -> Result<(), DaemonError> {
         }
     }
     let deadline = Instant::now() + PATIENCE;
-    let mut server = Server::of(name, deadline)?;
+    let mut server = Process::of(name, deadline)?;
     loop {
         server.end(name, deadline)?;
-        match Server::of(name, deadline) {
+        match Process::of(name, deadline) {
             // It was handing over when the signal came, and did not hear it any more.
             Ok(next) if next.is_heir_of(&server) => server = next,
             Ok(_) | Err(DaemonError::NotServed { .. }) => return Ok(()),
@@ -64,7 +64,7 @@ fn end(name: &str) -> Result<(), DaemonError> {
 }
 
 /// The process that serves an interface.
-struct Server {
+struct Process {
     pid: i32,
     /// Opened before the signal, so it never shows another process of the same number.
     status: File,
@@ -73,7 +73,7 @@ struct Server {
     socket: (u64, u64, i64, i64),
 }
 
-impl Server {
+impl Process {
     /// A socket may outlive its process for a moment: until the one that goes on in its place listens.
     fn of(name: &str, deadline: Instant) -> Result<Self, DaemonError> {
         let no_answer = |source| ask::unanswered(name, source);

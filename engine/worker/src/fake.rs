@@ -1,7 +1,7 @@
 //! A worker that is no thread, on a kernel that is none: for tests, and to measure all that it does for a packet.
 
+use ring_buffers::Ring;
 use ring_buffers::fake::{FakeKernel, Script};
-use ring_buffers::{Pool, Ring};
 
 use super::edges;
 use super::failure::WorkerError;
@@ -35,12 +35,6 @@ impl TurnedWorker {
     /// What makes going on impossible.
     pub fn turn(&mut self) -> Result<(), WorkerError> {
         self.0.turn()
-    }
-
-    /// Its slots.
-    #[must_use]
-    pub fn pool(&self) -> &Pool {
-        self.0.path.pool()
     }
 }
 
