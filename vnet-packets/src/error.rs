@@ -33,8 +33,8 @@ pub enum VnetError {
     /// Shorter than its IP header says, or than an IP header.
     #[error("super-packet shorter than its IP length")]
     Truncated,
-    /// An IPv4 header length below 20 bytes, headers beyond the packet, or an IPv6 routing header with segments left
-    /// where nothing says the sum over the last destination.
+    /// An IPv4 header below 20 bytes, headers beyond the packet, or segments left in an IPv6 routing header: then the
+    /// sum over the last destination is unknown.
     #[error("malformed IP header")]
     IpHeader,
     /// A fragment with a transport offload.

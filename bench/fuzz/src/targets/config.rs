@@ -86,8 +86,8 @@ fn state_of(config: &Config, own: Option<PublicKey>) -> State {
     }
 }
 
-/// A port and a mark that are there are others, the first peer is gone, the others have what they had not and have not
-/// what they had, and there is a new one.
+/// Port and mark differ, if there are any. The first peer is gone, a new one is there. The others lack what they had,
+/// and have what they lacked.
 fn changed(config: &Config, own: Option<PublicKey>) -> Config {
     let mut config = config.clone();
     // The kernel's choice stays open.
