@@ -15,6 +15,8 @@ pub struct Birds {
     _all: Vec<Daemon>,
 }
 
+/// BIRD waits a minute after it lost a neighbour, if nothing is said, and that is as long as a test waits for anything.
+const WAITS: &str = "connect delay time 1; connect retry time 1; error wait time 1, 5;";
 const COMMON: &str = "protocol device { scan time 1; }\n\
                       protocol bfd { interface \"*\" { interval 100 ms; multiplier 3; }; }\n";
 
@@ -42,7 +44,7 @@ fn of_node(network: usize) -> String {
          \x20 ipv4 {{ import where krt_source = 52; export where source = RTS_BGP; }};\n\
          }}\n\
          protocol bgp inside {{\n\
-         \x20 local as 65001; neighbor 10.{network}.0.1 as 65000; bfd on; connect delay time 1; connect retry time 1;\n\
+         \x20 local as 65001; neighbor 10.{network}.0.1 as 65000; bfd on; {WAITS}\n\
          \x20 allow local as;\n\
          \x20 ipv4 {{ import where net ~ [ {OWN_PREFIXES}+ ]; export where proto = \"ringfort\"; }};\n\
          }}\n"
@@ -56,8 +58,8 @@ fn of_router(nodes: usize) -> String {
     for network in (201..).take(nodes) {
         let _ = writeln!(
             text,
-            "protocol bgp {{ local as 65000; neighbor 10.{network}.0.2 as 65001; bfd on; connect delay time 1; \
-             connect retry time 1; ipv4 {{ import all; export where net ~ [ {OWN_PREFIXES}+ ]; }}; }}"
+            "protocol bgp {{ local as 65000; neighbor 10.{network}.0.2 as 65001; bfd on; {WAITS} \
+             ipv4 {{ import all; export where net ~ [ {OWN_PREFIXES}+ ]; }}; }}"
         );
     }
     text
