@@ -13,8 +13,8 @@ use crate::process::status_field;
 pub use crate::programs::{find_in_path, peers_directory};
 use crate::{Context, Error, Namespace, Result, janitor, kernel, uapi};
 
-/// How long a gateway may take to answer on its socket, and to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a gateway may take to answer on its socket, and to end after SIGTERM. Ours waits 60 s for an interface.
+const PATIENCE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A WireGuard implementation.
@@ -129,7 +129,7 @@ impl Daemon {
     /// Starts `program` on `interface` and returns when its UAPI socket answers.
     ///
     /// # Errors
-    /// It ended or did not answer within 30 s: the error holds what it printed.
+    /// It ended or did not answer within 90 s: the error holds what it printed.
     pub fn start(program: &Program, namespace: &Namespace, interface: &str) -> Result<Self> {
         let mut daemon = Self::spawn(program, namespace, interface)?;
         let deadline = Instant::now() + PATIENCE;
@@ -215,7 +215,7 @@ impl Daemon {
     /// SIGTERM, and waits for its end.
     ///
     /// # Errors
-    /// It does not end within 30 s.
+    /// It does not end within 90 s.
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM);
         self.wait(PATIENCE)

@@ -12,11 +12,14 @@ use super::server::{Listener, socket_path};
 use super::signals;
 use crate::cli::Serve;
 
-/// For the kernel to wind up the rings of a daemon that was killed: a tenth of a second, but on a machine that is busy.
-const KILLED_TIMEOUT: Duration = Duration::from_secs(15);
+/// For the kernel to wind up the rings of a daemon that was killed: a tenth of a second, but more than 15 s where all
+/// cores have other work.
+const KILLED_TIMEOUT: Duration = Duration::from_secs(60);
 /// For a daemon that has removed its socket to stop its workers and delete its interface.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_millis(20);
+/// Whoever waits for us is told why it takes longer than that.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 /// For an interface that comes and goes while we look.
 const ATTEMPTS: usize = 3;
 
@@ -69,6 +72,7 @@ pub fn interface(
 fn make_or_take(name: &str, queues: usize, offloads: Offloads, signals: &SignalFd) -> Result<Tun, DaemonError> {
     let begun = Instant::now();
     let mut attempts = 0;
+    let mut is_told = false;
     loop {
         let result = match Tun::create(name, queues, offloads) {
             Err(TunError::Taken(_)) => Tun::take(name, queues, offloads),
@@ -87,6 +91,14 @@ fn make_or_take(name: &str, queues: usize, offloads: Offloads, signals: &SignalF
         };
         if begun.elapsed() >= patience {
             return Ok(result?);
+        }
+        if !is_told && begun.elapsed() >= TOLD_AFTER {
+            is_told = true;
+            // There is no log yet: this goes to whoever would be told that we cannot start.
+            eprintln!(
+                "ringfort: waiting for up to {} s: the interface {name} is still in use by a process that ends",
+                patience.as_secs()
+            );
         }
         signals::pause(signals, INTERVAL)?;
     }

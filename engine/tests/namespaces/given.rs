@@ -123,6 +123,23 @@ fn interfaces_that_do_not_suit_are_refused() {
     drop(theirs);
 }
 
+/// The socket of a gateway that was killed is there, and the interface still has a queue.
+#[test]
+fn who_waits_for_an_interface_says_so() {
+    let namespace = Namespace::new().unwrap();
+    let interface = janitor::unique_name();
+    namespace.ip(&format!("tuntap add dev {interface} mode tun")).unwrap();
+    let theirs = open(&namespace, &interface, libc::IFF_NO_PI);
+    let socket = uapi::socket_path(&interface);
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    drop(UnixListener::bind(&socket).unwrap());
+    let daemon = Daemon::spawn(&us().with_options("--workers 1"), &namespace, &interface).unwrap();
+    eventually(PATIENCE, "it says what it waits for", || daemon.log().contains("waiting for up to 60 s"));
+    drop(theirs);
+    eventually(PATIENCE, "it serves", || uapi::get(&interface).is_ok());
+    daemon.stop().unwrap();
+}
+
 /// A queue as the program opens it that hands it over: not closed when another is executed.
 fn open(namespace: &Namespace, interface: &str, flags: libc::c_int) -> OwnedFd {
     let queue: OwnedFd = namespace.enter(|| {
