@@ -36,8 +36,8 @@ pub fn fail(text: &str, status: u8) -> ExitCode {
 }
 
 /// Writes a line to the standard error, and waits a moment until somebody has read it, but no longer: whoever does not
-/// read must not keep us from ending.
-fn say(line: String) {
+/// read must not keep us from ending, or from starting.
+pub fn say(line: String) {
     let (done, is_done) = mpsc::sync_channel(1);
     let line = format!("{line}\n");
     let copy = line.clone();

@@ -31,12 +31,12 @@ pub fn interface_of(queue: &OwnedFd) -> Result<String, TunError> {
     Ok(name)
 }
 
-/// Whether the interface `name` is one of the TUN driver's that goes with its last queue.
+/// Whether the interface `name` is one of the TUN driver's that goes with its last queue, or has gone already.
 ///
 /// # Errors
 /// [`TunError`] if the kernel does not say.
 pub fn goes_with_its_queues(name: &str) -> Result<bool, TunError> {
-    Ok(info_of(name)?.is_some_and(|info| !info.persistent))
+    Ok(info_of(name)?.is_none_or(|info| !info.persistent))
 }
 
 /// Has the driver give packets to this queue, or not. What waits in one that is detached is lost.

@@ -11,12 +11,11 @@ use super::error::DaemonError;
 use super::server::{Listener, socket_path};
 use super::signals;
 use crate::cli::Serve;
+use crate::last_words;
 
 /// For the kernel to wind up the rings of a daemon that was killed: a tenth of a second, but more than 15 s where all
 /// cores have other work.
-const KILLED_TIMEOUT: Duration = Duration::from_secs(60);
-/// For a daemon that has removed its socket to stop its workers and delete its interface.
-const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
+const ENDING_TIMEOUT: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Whoever waits for us is told why it takes longer than that.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
@@ -67,8 +66,8 @@ pub fn interface(
 /// One that exists, and is in use, belongs to another daemon if somebody answers on its socket.
 ///
 /// If the socket is there and nobody answers, that daemon was killed. Its queues go when the kernel has wound up its
-/// rings, which takes some time after the process has ended, so it is waited for. So is one that ends: first its
-/// socket goes, and then its interface.
+/// rings, which takes some time after the process has ended, so it is waited for. So is one that ends or has panicked:
+/// first its socket goes, and then its interface. An interface that stays, without a socket, is somebody else's.
 fn make_or_take(name: &str, queues: usize, offloads: Offloads, signals: &SignalFd) -> Result<Tun, DaemonError> {
     let begun = Instant::now();
     let mut attempts = 0;
@@ -78,27 +77,26 @@ fn make_or_take(name: &str, queues: usize, offloads: Offloads, signals: &SignalF
             Err(TunError::Taken(_)) => Tun::take(name, queues, offloads),
             result => result,
         };
-        let patience = match &result {
+        match &result {
             Err(TunError::InUse(name)) if Listener::is_served(name) => return Err(DaemonError::Served(name.clone())),
-            Err(TunError::InUse(name)) if socket_path(name).exists() => KILLED_TIMEOUT,
-            Err(TunError::InUse(name)) if goes_with_its_queues(name)? => ENDING_TIMEOUT,
+            Err(TunError::InUse(name)) if socket_path(name).exists() || goes_with_its_queues(name)? => {}
             // Another driver's, which is not waited for. Or it has gone between the two attempts.
             Err(TunError::Taken(_)) if attempts < ATTEMPTS => {
                 attempts += 1;
                 continue;
             }
             _ => return Ok(result?),
-        };
-        if begun.elapsed() >= patience {
+        }
+        if begun.elapsed() >= ENDING_TIMEOUT {
             return Ok(result?);
         }
         if !is_told && begun.elapsed() >= TOLD_AFTER {
             is_told = true;
             // There is no log yet: this goes to whoever would be told that we cannot start.
-            eprintln!(
+            last_words::say(format!(
                 "ringfort: waiting for up to {} s: the interface {name} is still in use by a process that ends",
-                patience.as_secs()
-            );
+                ENDING_TIMEOUT.as_secs()
+            ));
         }
         signals::pause(signals, INTERVAL)?;
     }

@@ -301,13 +301,9 @@ impl DaemonError {
             Self::Network(network_setup::Error::Setup(_)) => Fault::Request,
             Self::Refused(Refusal::Fwmark | Refusal::Sockets) => Fault::System,
             Self::Refused(_) => Fault::Request,
-            Self::Tun(
-                TunError::Name { .. }
-                | TunError::Queues(_)
-                | TunError::Taken(_)
-                | TunError::InUse(_)
-                | TunError::Unusable { .. },
-            ) => Fault::Request,
+            Self::Tun(TunError::Name { .. } | TunError::Queues(_) | TunError::Taken(_) | TunError::Unusable { .. }) => {
+                Fault::Request
+            }
             Self::Bind(BindError::PortInUse { .. } | BindError::Address { .. } | BindError::Device { .. }) => {
                 Fault::Request
             }

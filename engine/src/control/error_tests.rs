@@ -26,6 +26,8 @@ fn an_exhausted_descriptor_limit_is_named() {
 #[test]
 fn faults_decide_the_exit_status() {
     assert_eq!(DaemonError::Served("wg0".into()).exit_status(), 2);
+    // A process that ends may have it.
+    assert_eq!(DaemonError::from(TunError::InUse("wg0".into())).exit_status(), 1);
     assert_eq!(DaemonError::NoCapability.fault(), Fault::System);
     assert_eq!(DaemonError::Vanished("signal 9".into()).fault(), Fault::Bug);
     assert_eq!(DaemonError::NoCapability.exit_status(), 1);

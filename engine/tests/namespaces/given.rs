@@ -3,15 +3,18 @@
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ringfort_testbed::command;
 use ringfort_testbed::tunnel::{MTU, Peering};
 use ringfort_testbed::{Daemon, Family, Namespace, Tunnel, janitor, uapi};
 
 use crate::harness::traffic::{AT_ONCE, OPENING, PATIENCE, exchange};
 use crate::harness::{eventually, us};
+use crate::log::full_pipe;
 
 const TCP_BYTES: u64 = 200_000;
 
@@ -44,7 +47,7 @@ fn serves_and_leaves(kind: &str, workers: u64) {
         assert_eq!(uapi::stats(&interface).unwrap()["workers"], workers);
         exchange(&tunnel, Family::V4, MTU as usize, TCP_BYTES);
         let mut daemon = tunnel.sides[0].daemon.take().unwrap();
-        daemon.signal(nix::sys::signal::Signal::SIGTERM);
+        daemon.signal(Signal::SIGTERM);
         assert!(daemon.wait(PATIENCE).unwrap().success(), "{}", daemon.log());
         assert!(daemon.log().contains("the interface was there before us"), "{}", daemon.log());
         // It is not ours to delete, and free as soon as we have ended, not only when the kernel has wound up our rings.
@@ -85,12 +88,16 @@ fn a_persistent_interface_after_a_crash() {
 }
 
 /// Must end with status 2 and these words, and leave the interface alone.
-fn refuses(namespace: &Namespace, interface: &str, mut command: Command, words: &[&str]) {
+fn refuses(namespace: &Namespace, interface: &str, command: Command, words: &[&str]) {
+    ends_with(2, namespace, interface, command, words);
+}
+
+fn ends_with(code: i32, namespace: &Namespace, interface: &str, mut command: Command, words: &[&str]) {
     command.arg(interface);
     let mut refused = Daemon::spawn_command(command, interface).unwrap();
     let status = refused.wait(PATIENCE).unwrap();
     let log = refused.log();
-    assert_eq!(status.code(), Some(2), "{log}");
+    assert_eq!(status.code(), Some(code), "{log}");
     assert!(words.iter().all(|words| log.contains(words)), "{words:?} are expected in:\n{log}");
     assert!(!uapi::socket_path(interface).exists(), "a socket was left behind");
     assert!(namespace.has_interface(interface));
@@ -119,25 +126,68 @@ fn interfaces_that_do_not_suit_are_refused() {
     let daemon = Daemon::start(&us().with_options("--workers 1"), &namespace, &interface).unwrap();
     daemon.stop().unwrap();
     let theirs = open(&namespace, &interface, libc::IFF_NO_PI);
-    refuses(&namespace, &interface, ours(&[]), &["in use by another program"]);
+    // That may pass, so a service manager is to try again.
+    ends_with(1, &namespace, &interface, ours(&[]), &["in use by another program"]);
     drop(theirs);
 }
 
-/// The socket of a gateway that was killed is there, and the interface still has a queue.
+/// A gateway that was killed has left its socket, one that has panicked has not. The interface has a queue until the
+/// kernel has wound up its rings.
 #[test]
 fn who_waits_for_an_interface_says_so() {
     let namespace = Namespace::new().unwrap();
+    for leaves_socket in [true, false] {
+        let interface = janitor::unique_name();
+        if leaves_socket {
+            namespace.ip(&format!("tuntap add dev {interface} mode tun")).unwrap();
+            leave_socket(&interface);
+        }
+        let theirs = open(&namespace, &interface, libc::IFF_NO_PI);
+        let daemon = Daemon::spawn(&us().with_options("--workers 1"), &namespace, &interface).unwrap();
+        eventually(PATIENCE, "it says what it waits for", || daemon.log().contains("waiting for up to 60 s"));
+        drop(theirs);
+        eventually(PATIENCE, "it serves", || uapi::get(&interface).is_ok());
+        daemon.stop().unwrap();
+    }
+}
+
+/// Neither the start nor a signal has to wait for somebody who reads why it takes longer.
+#[test]
+fn nobody_has_to_read_what_a_start_waits_for() {
+    let namespace = Namespace::new().unwrap();
     let interface = janitor::unique_name();
-    namespace.ip(&format!("tuntap add dev {interface} mode tun")).unwrap();
-    let theirs = open(&namespace, &interface, libc::IFF_NO_PI);
-    let socket = uapi::socket_path(&interface);
+    for reader_goes in [true, false] {
+        let theirs = open(&namespace, &interface, libc::IFF_NO_PI);
+        let (reader, writer) = full_pipe();
+        let mut command = namespace.command(us().path);
+        let mut child = command.args(["-f", &interface]).stdin(Stdio::null()).stderr(writer).spawn().unwrap();
+        drop(command);
+        let pid = child.id();
+        eventually(PATIENCE, "a thread wants to say it", || is_writing(pid, 2));
+        if reader_goes {
+            drop(reader);
+            eventually(PATIENCE, "that thread has failed", || !is_writing(pid, 2));
+            drop(theirs);
+            eventually(PATIENCE, "it serves", || uapi::get(&interface).is_ok());
+        }
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        eventually(PATIENCE, "it ends", || child.try_wait().unwrap().is_some());
+        assert!(child.wait().unwrap().code().is_some(), "it ends by itself");
+    }
+}
+
+/// Whether a thread of that process waits in write(2) to that descriptor.
+fn is_writing(pid: u32, fd: u32) -> bool {
+    let call = format!("{} {fd:#x} ", libc::SYS_write);
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("syscall")).ok()).any(|now| now.starts_with(&call))
+}
+
+/// As a gateway that was killed leaves it.
+fn leave_socket(interface: &str) {
+    let socket = uapi::socket_path(interface);
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     drop(UnixListener::bind(&socket).unwrap());
-    let daemon = Daemon::spawn(&us().with_options("--workers 1"), &namespace, &interface).unwrap();
-    eventually(PATIENCE, "it says what it waits for", || daemon.log().contains("waiting for up to 60 s"));
-    drop(theirs);
-    eventually(PATIENCE, "it serves", || uapi::get(&interface).is_ok());
-    daemon.stop().unwrap();
 }
 
 /// A queue as the program opens it that hands it over: not closed when another is executed.
@@ -226,7 +276,7 @@ fn a_control_socket_that_is_handed_over() {
     drop(socket);
     // It takes requests before anybody serves it.
     uapi::get(&interface).unwrap();
-    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.signal(Signal::SIGTERM);
     assert!(daemon.wait(PATIENCE).unwrap().success(), "{}", daemon.log());
     assert!(!path.exists() && !namespace.has_interface(&interface), "something was left behind");
     let null = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());

@@ -68,7 +68,7 @@ impl Drop for Gateway {
 }
 
 /// A pipe that takes nothing more, and its reading end.
-fn full_pipe() -> (OwnedFd, OwnedFd) {
+pub fn full_pipe() -> (OwnedFd, OwnedFd) {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
     let mut file = File::from(writer);
     while file.write(&[b'.'; 4096]).is_ok() {}
