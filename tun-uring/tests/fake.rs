@@ -191,6 +191,33 @@ fn the_edge_recovers_from_whatever_the_kernel_does() {
     }
 }
 
+/// A packet for which the driver has no header is its loss alone. If nothing else comes, that is said at some time.
+#[test]
+fn packets_that_cannot_be_described_are_not_the_end() {
+    let script = Script { ended: 400, ends: &[libc::EINVAL], ..Script::calm(7) };
+    let mut rig = Rig::new(script, true);
+    for _ in 0..300 {
+        rig.step();
+    }
+    assert!(rig.edge.counters().read_errors > 10);
+    rig.recover();
+    rig.kernel.follow(Script { ended: 1_000, ends: &[libc::EINVAL], ..Script::calm(8) });
+    rig.kernel.deliver(PLACE, Message { bytes: vec![0x5a], ..Message::default() });
+    let mut turns = 0;
+    let error = loop {
+        let _ = rig.edge.prepare(&mut rig.ring, 0);
+        rig.ring.turn(Wait::No).unwrap();
+        let mut ended = None;
+        rig.ring.reap(1, |completion| ended = Some(completion));
+        if let Some(TunEvent::ReadFailed(error)) = ended.map(|completion| rig.edge.complete(completion)) {
+            break error;
+        }
+        turns += 1;
+        assert!(turns < 1_000_000, "it tries for ever");
+    };
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+}
+
 #[test]
 fn polling_goes_on_after_whatever_the_kernel_does() {
     for seed in 0..100 {

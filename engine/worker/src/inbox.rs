@@ -69,13 +69,20 @@ impl Worker {
     /// the moment, the next turn tries again.
     fn change_sockets(&mut self) -> Result<(), WorkerError> {
         let Some(sockets) = self.sockets_due.take() else { return Ok(()) };
+        let lets_go = self.udp.is_open();
         let (step, changed) = match &sockets {
             Some(pair) => ("use new UDP sockets", self.udp.rebind(&mut self.ring, pair)),
             None => ("let go of the UDP sockets", self.udp.close(&mut self.ring)),
         };
         match changed {
             Err(error) if error.passes() => self.sockets_due = Some(sockets),
-            changed => changed.map_err(|error| WorkerError::ring(step, error))?,
+            changed => {
+                changed.map_err(|error| WorkerError::ring(step, error))?;
+                if lets_go {
+                    // Or those before would keep their port.
+                    self.tun.renew();
+                }
+            }
         }
         Ok(())
     }

@@ -92,6 +92,17 @@ enum Rest {
     Begun,
 }
 
+/// Whether the read in flight gives way to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    /// It does not.
+    No,
+    /// It is still to be cancelled.
+    Wanted,
+    /// It was cancelled.
+    Begun,
+}
+
 /// The TUN edge of a worker. It allocates: buffers come out of it filled, and go back by being dropped.
 ///
 /// The turn of its owner:
@@ -111,10 +122,14 @@ pub struct TunEdge {
     line: LineId,
     reader: Reader,
     writev_fixed: bool,
+    /// How many packets in a row could not be read.
+    undescribed: u32,
     /// Nothing is read any more.
     closed: bool,
     /// Nothing is read for now, and what the kernel has is left to it.
     rest: Rest,
+    /// The read in flight is to end, and another to begin.
+    renewal: Renewal,
     /// The device was deleted.
     gone: bool,
     /// How many writes, and how many of these in more than one piece, may be in flight.
@@ -147,8 +162,10 @@ impl TunEdge {
             line: config.line,
             reader,
             writev_fixed: config.capabilities.writev_fixed,
+            undescribed: 0,
             closed: false,
             rest: Rest::No,
+            renewal: Renewal::No,
             gone: false,
             writes_max: config.writes,
             gathers_max: config.gathers,
@@ -174,10 +191,18 @@ impl TunEdge {
             Reader::Multishot(multishot) => _ = multishot.group.refill_beside(unread),
             Reader::Polling(polling) => polling.begin_turn(&self.pool, self.line),
         }
-        if self.reader.armed().is_some() || self.reader.is_starved() {
+        if let Some(read) = self.reader.armed() {
+            if self.renewal == Renewal::Wanted {
+                ring.cancel(read)?;
+                self.renewal = Renewal::Begun;
+            }
+            return Ok(());
+        }
+        if self.reader.is_starved() {
             return Ok(());
         }
         self.reader.arm(ring, self.place, Tag { edge: self.edge, context: 0 })?;
+        self.renewal = Renewal::No;
         self.counters.reads_begun += 1;
         Ok(())
     }
@@ -292,6 +317,15 @@ impl TunEdge {
     /// Reads again. To be called when the edge is [idle](TunEdge::is_idle).
     pub fn go_on(&mut self) {
         self.rest = Rest::No;
+    }
+
+    /// Ends the read in flight and begins another, with the next [`TunEdge::prepare`]s.
+    ///
+    /// To be called when a file was taken out of the table of `ring`, at whatever place. Before Linux 6.13, the kernel
+    /// keeps it until all operations have ended that were in flight then: a closed socket keeps its port. A read of a
+    /// quiet interface ends by itself never.
+    pub fn renew(&mut self) {
+        self.renewal = Renewal::Wanted;
     }
 
     fn stop_reading(&mut self, ring: &mut Ring) -> Result<(), PushError> {

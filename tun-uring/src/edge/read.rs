@@ -9,12 +9,16 @@ use ring_buffers::{
 };
 
 use super::EdgeConfig;
-use super::{Rest, TunEdge, TunEvent};
+use super::{Renewal, Rest, TunEdge, TunEvent};
 use crate::virtio::VNET_HDR_LEN;
 
 /// Bytes of a jumbo slot that a read may fill: the header and the largest packet that a TUN device gives (its
 /// `tso_max_size`). The rest of the slot is the tail room of what was read.
 pub const READ_BUFFER_LEN: usize = VNET_HDR_LEN + 65_536;
+
+/// Packets in a row that the driver may have no header for, before reading counts as impossible: more than a queue
+/// holds.
+const UNDESCRIBED_MAX: u32 = 20_000;
 
 const _: () = assert!(READ_BUFFER_LEN + 15 + 16 <= JUMBO_SIZE, "padding and tag of the tunnel fit behind any packet");
 
@@ -112,8 +116,8 @@ impl Polling {
                 Ok(None)
             }
             Err(e) => {
-                // It is tried again when the device is found to be readable once more.
-                self.ready = false;
+                // The packet is gone. Otherwise it is tried again when the device is found to be readable once more.
+                self.ready = e.raw_os_error() == Some(libc::EINVAL);
                 Err(e)
             }
         }
@@ -130,10 +134,7 @@ impl TunEdge {
         }
         let was_starved = polling.starved;
         match polling.read(&self.file, &self.pool, self.line) {
-            Ok(Some(view)) => {
-                self.counters.reads += 1;
-                Some(TunEvent::Read(view))
-            }
+            Ok(Some(view)) => Some(self.was_read(view)),
             Ok(None) => {
                 self.counters.reads_starved += u64::from(polling.starved && !was_starved);
                 None
@@ -152,10 +153,7 @@ impl TunEdge {
             reader.armed = None;
         }
         match filled.into_view() {
-            Ok(Some(view)) => {
-                self.counters.reads += 1;
-                TunEvent::Read(view)
-            }
+            Ok(Some(view)) => self.was_read(view),
             Ok(None) => TunEvent::Nothing,
             Err(errno) => self.read_ended(&io::Error::from_raw_os_error(errno)),
         }
@@ -176,13 +174,26 @@ impl TunEdge {
         }
     }
 
+    #[inline]
+    fn was_read(&mut self, view: View) -> TunEvent {
+        self.counters.reads += 1;
+        self.undescribed = 0;
+        TunEvent::Read(view)
+    }
+
     fn read_ended(&mut self, error: &io::Error) -> TunEvent {
         match error.raw_os_error() {
             // Renewed as soon as a slot is free: see `prepare`.
             Some(libc::ENOBUFS) => self.counters.reads_starved += 1,
-            // After our own `close` or `rest`, or at the ring's end.
-            Some(libc::ECANCELED) if self.closed || self.rest != Rest::No => {}
+            // After our own `close`, `rest` or `renew`, or at the ring's end.
+            Some(libc::ECANCELED) if self.closed || self.rest != Rest::No || self.renewal == Renewal::Begun => {}
             Some(libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ECANCELED) => self.counters.read_errors += 1,
+            // A packet for which there is no virtio header: a super-packet of a kind that was switched off while it
+            // waited. The driver has dropped it.
+            Some(libc::EINVAL) if self.undescribed < UNDESCRIBED_MAX => {
+                self.undescribed += 1;
+                self.counters.read_errors += 1;
+            }
             // What a queue answers whose device was deleted.
             Some(libc::EBADFD) => return self.gone(),
             _ => return self.read_failed(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),

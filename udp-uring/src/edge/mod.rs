@@ -56,7 +56,7 @@ pub enum UdpEvent {
         /// The system's error.
         errno: Errno,
     },
-    /// Nothing that concerns the caller: a retry is under way, an operation was cancelled, a receive will be renewed.
+    /// A retry is under way, an operation was cancelled, a receive will be renewed.
     Nothing,
 }
 
@@ -117,8 +117,7 @@ impl Port {
     }
 }
 
-/// The UDP edge of a worker. It allocates: buffers come out of its [`BufferGroup`] filled, and go back by being
-/// dropped.
+/// The UDP edge of a worker. It allocates: buffers come out of its [`BufferGroup`], and go back by being dropped.
 pub struct UdpEdge {
     edge: u8,
     ports: [Port; 2],
@@ -170,8 +169,8 @@ impl UdpEdge {
         }
     }
 
-    /// Takes over other sockets, and lets go of those that it had. Datagrams that are still underway from those are
-    /// discarded; sends in flight end on the sockets that they began with.
+    /// Takes over other sockets, and lets go of those that it had: what they still receive is discarded, and sends that
+    /// were submitted end on them.
     ///
     /// # Errors
     /// [`RingError::Push`]: the ring takes no cancellation, and nothing has changed. If that [passes], try again.
@@ -193,8 +192,9 @@ impl UdpEdge {
         Ok(())
     }
 
-    /// Lets go of the sockets. Their port is free for others when [`UdpEdge::is_releasing`] has become false, and
-    /// nobody else has descriptors of them. Trains that were taken but not submitted yet fail with `EBADF`.
+    /// Lets go of the sockets. Trains that were taken but not submitted yet fail with `EBADF`. The port is free when
+    /// [`UdpEdge::is_releasing`] is false, nobody else has descriptors, and, before Linux 6.13, all other operations on
+    /// files of the ring have ended that are in flight now: long ones have to be begun anew.
     ///
     /// # Errors
     /// As [`UdpEdge::rebind`]. After [`RingError::Setup`], try again, or end the ring.

@@ -7,6 +7,12 @@ use super::{UdpEdge, UdpEvent, port_of};
 use crate::send::{Next, Order, Pending, Sent, TrainRefusal, TrainRefused, Transmit, after_failure};
 
 impl UdpEdge {
+    /// Whether it has a socket.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.ports.iter().any(|port| port.open)
+    }
+
     /// Sends a train. The outcome comes as a [`UdpEvent`] with the same context; several if it had to leave in parts.
     /// Each datagram is in exactly one of the outcomes, or in the refusal.
     ///
@@ -107,7 +113,7 @@ impl UdpEdge {
 
     #[cold]
     fn why_no_socket(&self) -> TrainRefusal {
-        if self.ports.iter().any(|port| port.open) { TrainRefusal::NoSocket } else { TrainRefusal::Closed }
+        if self.is_open() { TrainRefusal::NoSocket } else { TrainRefusal::Closed }
     }
 
     /// Sends every datagram of a train by itself. Those for which no operation is left wait for the last that was.

@@ -24,7 +24,7 @@ impl Request {
         }
     }
 
-    const fn place(&self) -> Option<u32> {
+    pub(super) const fn place(&self) -> Option<u32> {
         match *self {
             Self::ReadMulti { place, .. }
             | Self::RecvMulti { place, .. }

@@ -16,7 +16,7 @@ pub use loan::Loan;
 pub use script::Script;
 
 use std::cell::{RefCell, RefMut};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -72,6 +72,9 @@ struct State {
     overflow: VecDeque<Cqe>,
     held: Vec<Held>,
     files: Vec<RawFd>,
+    /// Files that were taken out of the table. Kernels before 6.13 keep them until all operations on files of the table
+    /// have ended that were in flight then, whatever their place: these, by their `user_data`.
+    kept: Vec<(RawFd, BTreeSet<u64>)>,
     groups: Vec<Buffers>,
     /// How far groups were read that have ended: kernels before 6.8 keep the first 64, and go on from there.
     heads: BTreeMap<u16, u16>,
@@ -110,6 +113,7 @@ impl Ring {
             overflow: VecDeque::new(),
             held: Vec::new(),
             files: Vec::new(),
+            kept: Vec::new(),
             groups: Vec::new(),
             heads: BTreeMap::new(),
             inbound: BTreeMap::new(),
@@ -142,6 +146,14 @@ impl FakeKernel {
     #[must_use]
     pub fn has_file(&self, place: u32) -> bool {
         self.state().files.get(place as usize).is_some_and(|&file| file >= 0)
+    }
+
+    /// Files that are in no place any more, and are not let go of yet.
+    #[must_use]
+    pub fn kept_files(&self) -> usize {
+        let mut state = self.state();
+        state.let_go_of_files();
+        state.kept.len()
     }
 
     /// Something comes in at a place.
@@ -265,7 +277,13 @@ impl FakeKernel {
             return Err(io::Error::from_raw_os_error(errno));
         }
         let known = state.files.get_mut(place as usize);
-        *known.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))? = file;
+        let former = std::mem::replace(known.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?, file);
+        if former >= 0 {
+            let users = state.held.iter().filter(|held| held.request.place().is_some()).map(|held| held.user_data);
+            let users = users.collect();
+            state.kept.push((former, users));
+            state.let_go_of_files();
+        }
         Ok(())
     }
 
@@ -290,6 +308,13 @@ impl FakeKernel {
             heads.insert(id, ended.head);
         }
         Ok(())
+    }
+}
+
+impl State {
+    fn let_go_of_files(&mut self) {
+        let Self { kept, held, .. } = self;
+        kept.retain(|(_, users)| held.iter().any(|held| users.contains(&held.user_data)));
     }
 }
 

@@ -85,6 +85,30 @@ fn a_kernel_that_takes_nothing_for_a_moment_ends_no_worker() {
     }
 }
 
+/// Before Linux 6.13 a file goes when all operations on files of the ring have ended that were in flight when it left
+/// the table. The read of a quiet interface is one of them.
+#[test]
+fn sockets_that_were_let_go_of_are_gone_though_nothing_is_read() {
+    let mut rig = Rig::new(Script::calm(0));
+    rig.until_idle();
+    for round in 0..4 {
+        if round % 2 == 0 {
+            rig.inbox().push_mail(Mail::Sockets(None));
+        } else {
+            rig.bind();
+        }
+        rig.until_idle();
+        assert_eq!(rig.kernel.kept_files(), 0, "they keep their port");
+    }
+    rig.packet_comes();
+    rig.recover(false);
+    rig.bind();
+    rig.until_idle();
+    let Rig { worker, kernel, .. } = rig;
+    worker.leave();
+    assert_eq!(kernel.kept_files(), 0, "the queue of the TUN");
+}
+
 /// Whatever the kernel keeps is lost to the program, and nothing else is. The worker does not wait for ever.
 #[test]
 fn a_kernel_that_lets_go_of_nothing_cannot_hold_the_worker() {
