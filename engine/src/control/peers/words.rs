@@ -240,9 +240,9 @@ fn sizes(finding: &Finding) -> String {
              from the peer swallows large datagrams."
         ),
         Finding::LargeUnanswered { sent, received } => format!(
-            "Messages of up to {sent} bytes were sent, and the largest that came back has {received} bytes. That may \
-             be how the traffic is. If large transfers hang while ping works, the path swallows large datagrams; only \
-             the other side can see that."
+            "Messages of up to {sent} bytes were sent under this session, and the largest that came back has \
+             {received} bytes. That may be how the traffic is. If large transfers hang while ping works, the path \
+             swallows large datagrams; only the other side can see that."
         ),
         _ => String::new(),
     }

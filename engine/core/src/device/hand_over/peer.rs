@@ -268,9 +268,15 @@ impl Device {
         }
         if let Some(handed) = state.sessions {
             let HandedSessions { sessions, mut resumed } = *handed;
+            let current = sessions.current().map(|session| session.local_index);
             for session in sessions.all() {
                 let place = resumed.iter().position(|(index, _)| *index == session.local_index);
-                let (_, resumed) = resumed.swap_remove(place.ok_or(TakeOverError::Sessions)?);
+                let (index, resumed) = resumed.swap_remove(place.ok_or(TakeOverError::Sessions)?);
+                if Some(index) == current {
+                    // What came under it before is known as a part of all that came, and no more.
+                    peer.health.before_session = peer.shared.traffic();
+                    peer.health.missing_before = resumed.received.missing();
+                }
                 if !session.resume(id, resumed, out) {
                     return Err(TakeOverError::Sessions);
                 }
