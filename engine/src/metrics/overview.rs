@@ -98,7 +98,7 @@ pub struct WorkerOverview {
     pub figures: Figures,
     /// What it has thrown away, by reason.
     pub drops: Figures,
-    /// Trains given to the socket of up to 1, 2, 4, 8, 16, 32, 64 and 128 datagrams.
+    /// Trains that left, of up to 1, 2, 4, 8, 16, 32, 64 and 128 datagrams.
     pub send_trains: Vec<u64>,
     /// Trains received of up to as many.
     pub receive_trains: Vec<u64>,
