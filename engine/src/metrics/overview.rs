@@ -85,6 +85,9 @@ pub struct ControlOverview {
     pub handshakes_sent: u64,
     /// Handshake messages that the system refused.
     pub handshakes_unsent: u64,
+    /// Cookies that it sent itself, for messages that reached it before a worker could ask for proof.
+    #[serde(default)]
+    pub cookies_sent: u64,
     /// What it has thrown away, by reason.
     pub drops: Figures,
 }
@@ -168,6 +171,7 @@ impl Overview {
                 events_waiting: registry.queues.control.events_waiting() as u64,
                 handshakes_sent: control.handshakes_sent,
                 handshakes_unsent: control.handshakes_unsent,
+                cookies_sent: control.cookies_sent,
                 drops: drops.collect(),
             },
             workers: (0..registry.workers.len()).map(|worker| worker_overview(registry, worker)).collect(),
