@@ -48,6 +48,9 @@ pub struct Overview {
     pub control: ControlOverview,
     /// The workers, in order.
     pub workers: Vec<WorkerOverview>,
+    /// How many peers are in each state, of all that there are. Not in `--stats --json`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers_in_state: Figures,
     /// The peers with most traffic lately. Not in `--stats --json`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub busiest_peers: Vec<PeerOverview>,
@@ -175,6 +178,7 @@ impl Overview {
                 drops: drops.collect(),
             },
             workers: (0..registry.workers.len()).map(|worker| worker_overview(registry, worker)).collect(),
+            peers_in_state: Figures::new(),
             busiest_peers: Vec::new(),
         }
     }

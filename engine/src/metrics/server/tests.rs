@@ -240,6 +240,7 @@ fn who_does_not_read_keeps_only_himself_waiting() {
         rig.fill(5_000);
         let overview: Overview = serde_json::from_str(&read(stream).1).unwrap();
         assert_eq!((overview.peers, overview.workers.len()), (5_000, 2));
+        assert_eq!(overview.peers_in_state["idle"], 5_000);
         assert_eq!(overview.busiest_peers.len(), 1_000);
         assert_eq!(overview.busiest_peers[0].rx_bytes, 4_999);
     }
