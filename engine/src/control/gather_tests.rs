@@ -160,7 +160,14 @@ fn a_cookie_of_control_counts_when_it_has_left() {
         rig.plane.sockets_mut().want(now.mono);
         assert!(rig.plane.listen(now.mono), "the second has a socket to leave by");
     }
-    let registry = Registry {
+    let registry = registry();
+    registry.workers[0].cookies_sent.set(5);
+    let text = stats(&rig, &registry);
+    assert!(text.lines().any(|line| line == "cookies_sent=6"), "{text}");
+}
+
+fn registry() -> Registry {
+    Registry {
         interface: InterfaceName::new("wg0"),
         started: UNIX_EPOCH,
         ciphers: Vec::new(),
@@ -168,11 +175,32 @@ fn a_cookie_of_control_counts_when_it_has_left() {
         workers: vec![Arc::new(WorkerStats::default())],
         queues: Arc::new(Queues::new(1).unwrap()),
         memory: Memory { bound: Bound::None, receive_buffer: None }.divide(1),
-        node: Node::SINGLE,
-    };
-    registry.workers[0].cookies_sent.set(5);
+        node: Node::new(1, 2).unwrap(),
+    }
+}
+
+/// What `ringfort stats` prints.
+fn stats(rig: &Rig, registry: &Registry) -> String {
     let mut reply = Reply::default();
-    answer::stats(&mut reply, &rig.device, &rig.plane, 0, &registry);
-    let text = String::from_utf8(reply.unwritten().to_vec()).unwrap();
-    assert!(text.lines().any(|line| line == "cookies_sent=6"), "{text}");
+    answer::stats(&mut reply, &rig.device, &rig.plane, 0, registry);
+    String::from_utf8(reply.unwritten().to_vec()).unwrap()
+}
+
+/// What the handbook looks for among the counters is there.
+#[test]
+fn figures_of_the_handbook_have_these_names() {
+    let mut rig = Rig::new(0);
+    rig.device.set_node(Time::ZERO, Node::new(1, 2).unwrap());
+    let (text, mut count) = (stats(&rig, &registry()), 0);
+    for page in ringfort_handbook::pages().unwrap() {
+        for (_, pattern) in page.text.lines().filter_map(|line| line.split_once("ringfort stats wg0 | grep ")) {
+            for word in pattern.trim_start_matches("-E ").trim_matches('\'').split('|') {
+                let (start, word) = (word.starts_with('^'), word.trim_start_matches('^'));
+                let is_there = |line: &str| if start { line.starts_with(word) } else { line.contains(word) };
+                assert!(text.lines().any(is_there), "{}: no counter has {word} in its name", page.file);
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 5, "there are such commands: {count}");
 }
