@@ -74,8 +74,8 @@ mod tests {
         };
         assert_eq!(order(1, &[5, 900, 20]), [900, 20, 5]);
         assert_eq!(order(2, &[8, 901, 20]), [8, 901, 20]);
-        assert_eq!(order(62, &[12, 901, 22]), [12, 22, 901], "a minute is not long");
-        assert_eq!(order(213, &[12, 901, 22]), [901, 22, 12], "what was seen before is forgotten");
+        assert_eq!(order(63, &[12, 901, 22]), [12, 22, 901], "a minute is not long");
+        assert_eq!(order(214, &[12, 901, 22]), [901, 22, 12], "what was seen before is forgotten");
     }
 
     /// Of two who look at almost the same time, the second sees the same.
