@@ -83,8 +83,8 @@ pub(crate) trait Part: Sized {
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed>;
 }
 
-/// A structure is its fields, in this order. With `..` behind them, the others are not written, and are read as they are
-/// by default.
+/// A structure is its fields, in this order. With `..` behind them, the others are not written, and are read as the
+/// default has them.
 macro_rules! parts {
     ($type:ident { $($field:ident,)* .. }) => {
         impl $crate::part::Part for $type {
