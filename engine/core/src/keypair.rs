@@ -176,6 +176,13 @@ pub struct Received {
 
 parts!(Received { window, accepted, confirmed, rekey_asked });
 
+impl Received {
+    /// As [`ReceiveSession::missing`].
+    pub(crate) const fn missing(&self) -> u64 {
+        self.window.next().wrapping_sub(self.accepted)
+    }
+}
+
 /// The receiving half, owned by the worker that its index names.
 pub struct ReceiveSession<K> {
     key: K,

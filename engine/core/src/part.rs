@@ -83,8 +83,22 @@ pub(crate) trait Part: Sized {
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed>;
 }
 
-/// A structure is its fields, in this order.
+/// A structure is its fields, in this order. With `..` behind them, the others are not written, and are read as the
+/// default has them.
 macro_rules! parts {
+    ($type:ident { $($field:ident,)* .. }) => {
+        impl $crate::part::Part for $type {
+            fn put(&self, to: &mut dyn $crate::part::Sink) {
+                $($crate::part::Part::put(&self.$field, to);)*
+            }
+
+            fn take(
+                from: &mut $crate::part::Reader<'_>,
+            ) -> Result<Self, $crate::part::Malformed> {
+                Ok(Self { $($field: $crate::part::Part::take(from)?,)* ..Self::default() })
+            }
+        }
+    };
     ($type:ident { $($field:ident),* $(,)? }) => {
         impl $crate::part::Part for $type {
             fn put(&self, to: &mut dyn $crate::part::Sink) {

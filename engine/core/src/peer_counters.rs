@@ -23,6 +23,16 @@ impl WorkerCounters {
         self.counters.get_or_init(|| (0..self.workers).map(|_| PeerCounters::default()).collect())
     }
 
+    /// From now on the sizes are those of another session. A worker that carries something at this moment may keep a
+    /// note of the former one: then it is as if that had come under the new one.
+    pub(crate) fn begin_session(&self) {
+        for counters in self.iter() {
+            counters.rx_largest.store(0, Relaxed);
+            counters.tx_largest.store(0, Relaxed);
+            counters.rx_missing.store(0, Relaxed);
+        }
+    }
+
     /// Those of each worker; none if nobody could count yet.
     pub fn iter(&self) -> impl Iterator<Item = &PeerCounters> {
         self.counters.get().into_iter().flatten()
@@ -40,6 +50,7 @@ impl Index<usize> for WorkerCounters {
 }
 
 /// What one worker carried for one peer. Each worker writes its own and nobody else's, so a load and a store suffice.
+/// Only the sizes are set back by control, when a session begins.
 ///
 /// Aligned to a cache line: two workers count for the same peer at full speed. The price is 64 bytes for
 /// each worker of a peer that had a session.
@@ -56,7 +67,8 @@ pub struct PeerCounters {
     tx_largest: AtomicU32,
 }
 
-/// The sizes that passed, and what did not come: what a path lets through. Bytes are those of the UDP payload.
+/// The sizes that passed since a session was last completed, and what did not come: what a path lets through. Bytes are
+/// those of the UDP payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// The largest authentic message that came.
@@ -89,6 +101,17 @@ impl Traffic {
             tx_bytes: self.tx_bytes.wrapping_add(other.tx_bytes),
             rx_packets: self.rx_packets.wrapping_add(other.rx_packets),
             tx_packets: self.tx_packets.wrapping_add(other.tx_packets),
+        }
+    }
+
+    /// What came since a former reading.
+    #[must_use]
+    pub const fn since(self, former: Self) -> Self {
+        Self {
+            rx_bytes: self.rx_bytes.wrapping_sub(former.rx_bytes),
+            tx_bytes: self.tx_bytes.wrapping_sub(former.tx_bytes),
+            rx_packets: self.rx_packets.wrapping_sub(former.rx_packets),
+            tx_packets: self.tx_packets.wrapping_sub(former.tx_packets),
         }
     }
 }

@@ -17,9 +17,9 @@ pub struct Counters {
     pub udp_receive_datagrams: u64,
     /// Receive operations, by how many datagrams the kernel coalesced into each (GRO), whatever these are worth.
     pub udp_receive_trains: TrainLengths,
-    /// Datagrams given to the socket. Those that it then refused are among the drops, as `send_failed`.
+    /// Datagrams that left. Those that the kernel refused are among the drops, as `send_failed`.
     pub udp_send_datagrams: u64,
-    /// Trains given to the socket, by how many datagrams leave as one (GSO).
+    /// Trains that left, by how many datagrams did as one (GSO).
     pub udp_send_trains: TrainLengths,
     /// Keepalives that were added to trains, because no train may end in a segment as long as the others. They are
     /// among the datagrams.

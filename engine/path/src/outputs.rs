@@ -44,7 +44,7 @@ impl Transmit {
     /// What [`DataPath::handle_sent`] is told if the socket takes it.
     #[must_use]
     pub fn note(&self) -> Sent {
-        Sent { peer: self.peer, datagrams: self.datagrams(), any_data: self.any_data }
+        Sent { peer: self.peer, any_data: self.any_data }
     }
 
     /// What [`DataPath::handle_left`] is told if the kernel sends all of it.
@@ -59,9 +59,7 @@ impl Transmit {
 pub struct Sent {
     /// To whom.
     pub peer: PeerId,
-    /// Number of datagrams.
-    pub datagrams: usize,
-    /// Not all of them were keepalives.
+    /// Not all of it were keepalives.
     pub any_data: bool,
 }
 
@@ -228,8 +226,7 @@ impl<W: Watch> DataPath<W> {
 
     /// The socket took a train: timers are kept. They run as well if the train does not leave, as nobody answers then.
     pub fn handle_sent(&mut self, now: Time, sent: Sent) {
-        let Sent { peer: id, datagrams, any_data } = sent;
-        self.counters.udp_send_trains.note(datagrams);
+        let Sent { peer: id, any_data } = sent;
         let Some(peer) = self.peers.get(id) else { return };
         let shared = peer.cell().shared();
         if !any_data {
@@ -239,11 +236,12 @@ impl<W: Watch> DataPath<W> {
         }
     }
 
-    /// The kernel sent a train, or a part of one: what is counted as sent has left.
+    /// The kernel sent a train, or a part of one: what is counted as sent has left, in as many sends as it left in.
     #[inline]
     pub fn handle_left(&mut self, left: Left) {
         let Left { peer, datagrams, bytes } = left;
         self.counters.udp_send_datagrams += datagrams as u64;
+        self.counters.udp_send_trains.note(datagrams);
         if let Some(peer) = self.peers.get(peer) {
             peer.cell().shared().counters[self.config.worker].sent(datagrams as u64, bytes as u64);
         }

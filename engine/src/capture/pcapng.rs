@@ -32,6 +32,9 @@ const ISB_IFDROP: u16 = 5;
 const ISB_FILTERACCEPT: u16 = 6;
 const ISB_USRDELIV: u16 = 8;
 
+/// Bytes of a block of [`statistics`].
+pub const STATISTICS_LEN: usize = 100;
+
 /// `epb_flags`: which way it went, seen from the interface.
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;

@@ -29,6 +29,8 @@ const TAPS_INTERVAL: Duration = Duration::from_millis(1);
 const LAST_WRITES: Duration = Duration::from_secs(5);
 /// From when a recorder is told to end until it has: longer than all that it waits for.
 pub const LAST_WORK: Duration = TAPS_PATIENCE.saturating_add(LAST_WRITES).saturating_add(Duration::from_secs(1));
+/// Bytes at the end of the file that are no packets.
+const SUMS_LEN: u64 = (SIDES.len() * pcapng::STATISTICS_LEN) as u64;
 /// What precedes the file: control's answer to the request.
 const ACCEPTED: &[u8] = b"capture=1\nerrno=0\n\n";
 
@@ -193,7 +195,7 @@ impl Recorder {
             let before = self.out.len();
             self.add(place, &seen, &kept);
             let len = (self.out.len() - before) as u64;
-            if self.request.bytes > 0 && self.bytes + len > self.request.bytes {
+            if self.request.bytes > 0 && self.bytes + len + SUMS_LEN > self.request.bytes {
                 self.out.truncate(before);
                 self.kept = kept;
                 return Some(End::Bytes);

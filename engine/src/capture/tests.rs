@@ -228,12 +228,19 @@ fn a_capture_ends_with_its_count_its_size_or_its_time() {
     let (_, packets, sums) = parse(&rig.read());
     assert_eq!((packets.len(), sums[1].written), (2, 2));
 
-    let mut rig = Rig::start(&Request { bytes: 3_000, ..everything() });
-    (0..50).for_each(|n| rig.see(0, n, None, 0, 100));
-    let file = rig.read();
-    let (_, packets, sums) = parse(&file);
-    assert!((2..50).contains(&packets.len()) && file.len() < 3_400, "{} in {}", packets.len(), file.len());
-    assert_eq!(sums[1].written, packets.len() as u64);
+    let size = |bytes| {
+        let mut rig = Rig::start(&Request { bytes, ..everything() });
+        (0..50).for_each(|n| rig.see(0, n, None, 0, 100));
+        let file = rig.read();
+        let (_, packets, sums) = parse(&file);
+        assert_eq!(sums[1].written, packets.len() as u64);
+        (file.len() as u64, packets.len())
+    };
+    let (exact, count) = size(3_000);
+    assert!((2..50).contains(&count) && exact <= 3_000, "{count} in {exact}");
+    assert_eq!(size(exact), (exact, count), "no byte more is needed, sums included");
+    let (less, fewer) = size(exact - 1);
+    assert_eq!(fewer, count - 1, "{less}");
 
     let mut rig = Rig::start(&Request { time_ms: 300, snap_len: 60, ..everything() });
     rig.see(0, 1, None, 7, 100);

@@ -89,7 +89,7 @@ pub fn write_peer(text: &mut String, peer: &Value) {
     let (rx, tx) = (number(&peer["rx_bytes"]), number(&peer["tx_bytes"]));
     line(text, format_args!("  transfer: {rx} B received, {tx} B sent"));
     let (rx, tx) = (number(&peer["rx_largest"]), number(&peer["tx_largest"]));
-    line(text, format_args!("  largest message: {rx} B received, {tx} B sent"));
+    line(text, format_args!("  largest message of the last session: {rx} B received, {tx} B sent"));
 }
 
 fn write_failure(text: &mut String, failure: &Value) {
@@ -142,7 +142,7 @@ mod tests {
             "peer: xTIB \"office\"\n  state: refused\n  endpoint: 192.0.2.1:7\n  endpoint name: a.example:7 has had no \
              address for 90 s (no such host); next try in 8 s\n  last failure: old_timestamp (90 s \
              behind), 192.0.2.1:7, 4 s ago; 2 of that kind\n  dropped: 3 bad_tag\n  transfer: 1 B received, 2 B sent\n\
-             \x20 largest message: 3 B received, 4 B sent\n"
+             \x20 largest message of the last session: 3 B received, 4 B sent\n"
         );
     }
 }

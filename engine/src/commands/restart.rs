@@ -26,7 +26,8 @@ and sessions with their keys. Peers notice nothing: no packet is lost, no handsh
 in which packets wait in the kernel. If anything fails, the gateway that runs goes on, and this command says so.
 
 A gateway of another version may not be able to hand over to this one, and sockets keep what they are bound to (--bind).
-Then this command refuses. Captures and `ringfort watch` end, and counters that concern no peer begin at 0.";
+Then this command refuses. Captures and `ringfort watch` end. Counters begin at 0, except the bytes, the packets and the
+handshakes of each peer.";
 
 /// How long the new process may take until it serves. It measures ciphers first.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -108,8 +108,7 @@ pub fn stats(reply: &mut Reply, device: &Device, plane: &DataPlane, handshakes_w
         let dropped = workers.iter().fold(device.drops().get(reason), |sum, worker| sum + worker.dropped(reason));
         reply.line(&format!("drop_{}", reason.name()), dropped);
     }
-    // Control answers what reached it before the workers could ask.
-    let mut sums = BTreeMap::from([("cookies_sent", device.drops().get(DropReason::CookieRequired))]);
+    let mut sums = BTreeMap::from([("cookies_sent", plane.cookies_sent)]);
     for (name, value) in workers.iter().flat_map(|worker| worker.figures()) {
         *sums.entry(name).or_insert(0) += value;
     }

@@ -40,6 +40,9 @@ pub struct DataPlane {
     pub handshakes_sent: u64,
     /// See there.
     pub handshakes_unsent: u64,
+    /// Cookies that left, which are among the handshake messages. They are for senders whose message reached us before
+    /// a worker could ask for proof.
+    pub cookies_sent: u64,
 }
 
 impl DataPlane {
@@ -57,6 +60,7 @@ impl DataPlane {
             tap: None,
             handshakes_sent: 0,
             handshakes_unsent: 0,
+            cookies_sent: 0,
         }
     }
 
@@ -231,7 +235,7 @@ impl DataPlane {
                     (Err(errno), None) => {
                         log::debug!("a cookie reply to {} was not sent: {}", endpoint.remote, errno.desc());
                     }
-                    (Ok(_), None) => {}
+                    (Ok(_), None) => self.cookies_sent += 1,
                 }
             }
         }

@@ -49,6 +49,7 @@ impl Subject<'_> {
             handshakes_waiting,
             handshakes_sent: plane.handshakes_sent,
             handshakes_unsent: plane.handshakes_unsent,
+            cookies_sent: plane.cookies_sent,
             handshakes: device.handshakes().clone(),
             drops: device.drops().clone(),
             turns: turns.clone(),

@@ -1,12 +1,27 @@
 //! Ten thousand peers are copied in parts, and each once, whoever comes and goes meanwhile.
 
+use std::net::UdpSocket;
+use std::time::UNIX_EPOCH;
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
 use ringfort_aead::{Plan, Provider};
-use ringfort_core::crypto::PublicKey;
-use ringfort_core::device::Device;
+use ringfort_core::crypto::{PrivateKey, PublicKey};
+use ringfort_core::device::{Action, Device, HandshakeReason, Outgoing, PeerEvent};
+use ringfort_core::drops::DropReason;
+use ringfort_core::ids::Endpoint;
+use ringfort_core::node::Node;
+use ringfort_core::tai64n::Tai64N;
+use ringfort_core::time::Now;
+use ringfort_worker::WorkerStats;
 use ringfort_worker::queues::Queues;
 
 use super::*;
+use crate::cli::memory::{Bound, Memory};
+use crate::control::answer;
 use crate::control::sockets::Sockets;
+use crate::control::uapi::Reply;
+use crate::metrics::{InterfaceName, Registry};
 
 struct Rig {
     device: Device,
@@ -108,4 +123,84 @@ fn who_stays_is_there_once_whoever_comes_and_goes() {
         let seen = snapshot.peers.iter().filter(|peer| peer.key == *key(number).as_bytes()).count();
         assert_eq!(seen, 1, "peer {number}");
     }
+}
+
+/// What asks a device with the first key for a session.
+fn initiation(now: Now) -> Vec<u8> {
+    let mut device = Device::new(1);
+    device.set_private_key(now.mono, Some(PrivateKey::new([2; 32])));
+    device.link_up(now.mono);
+    let peer = device.add_peer(PrivateKey::new([1; 32]).public_key()).unwrap();
+    device.set_endpoint(now.mono, peer, "127.0.0.1:9".parse().unwrap());
+    let need = PeerEvent::NeedHandshake { peer, reason: HandshakeReason::NoSession };
+    device.handle_event(now, need, &mut UnwrapErr(SysRng));
+    loop {
+        let action = device.poll_action().expect("an initiation is made");
+        if let Action::Outgoing(Outgoing::Send { datagram, .. }) = action {
+            return datagram.as_ref().to_vec();
+        }
+    }
+}
+
+#[test]
+fn a_cookie_of_control_counts_when_it_has_left() {
+    let now = Now { mono: Time::from_secs(7), wall: Tai64N::from_unix(1_800_000_000, 0) };
+    let (mut rig, message, remote) = (Rig::new(0), initiation(now), UdpSocket::bind("127.0.0.1:0").unwrap());
+    rig.device.set_private_key(now.mono, Some(PrivateKey::new([1; 32])));
+    rig.device.link_up(now.mono);
+    let endpoint = Endpoint::new(remote.local_addr().unwrap());
+    for (cookies, unsent) in [(0, 1), (1, 1)] {
+        // It was let through before there was load.
+        let verdict = rig.device.handle_datagram(now, endpoint, &message, true, &mut UnwrapErr(SysRng));
+        assert_eq!(verdict, Err(DropReason::CookieRequired));
+        rig.plane.carry_out(&mut rig.device, now.mono);
+        rig.ask(0);
+        let control = rig.run().control;
+        assert_eq!((control.cookies_sent, control.handshakes_unsent), (cookies, unsent));
+        rig.plane.sockets_mut().want(now.mono);
+        assert!(rig.plane.listen(now.mono), "the second has a socket to leave by");
+    }
+    let registry = registry();
+    registry.workers[0].cookies_sent.set(5);
+    let text = stats(&rig, &registry);
+    assert!(text.lines().any(|line| line == "cookies_sent=6"), "{text}");
+}
+
+fn registry() -> Registry {
+    Registry {
+        interface: InterfaceName::new("wg0"),
+        started: UNIX_EPOCH,
+        ciphers: Vec::new(),
+        control_thread: 0,
+        workers: vec![Arc::new(WorkerStats::default())],
+        queues: Arc::new(Queues::new(1).unwrap()),
+        memory: Memory { bound: Bound::None, receive_buffer: None }.divide(1),
+        node: Node::new(1, 2).unwrap(),
+    }
+}
+
+/// What `ringfort stats` prints.
+fn stats(rig: &Rig, registry: &Registry) -> String {
+    let mut reply = Reply::default();
+    answer::stats(&mut reply, &rig.device, &rig.plane, 0, registry);
+    String::from_utf8(reply.unwritten().to_vec()).unwrap()
+}
+
+/// What the handbook looks for among the counters is there.
+#[test]
+fn figures_of_the_handbook_have_these_names() {
+    let mut rig = Rig::new(0);
+    rig.device.set_node(Time::ZERO, Node::new(1, 2).unwrap());
+    let (text, mut count) = (stats(&rig, &registry()), 0);
+    for page in ringfort_handbook::pages().unwrap() {
+        for (_, pattern) in page.text.lines().filter_map(|line| line.split_once("ringfort stats wg0 | grep ")) {
+            for word in pattern.trim_start_matches("-E ").trim_matches('\'').split('|') {
+                let (start, word) = (word.starts_with('^'), word.trim_start_matches('^'));
+                let is_there = |line: &str| if start { line.starts_with(word) } else { line.contains(word) };
+                assert!(text.lines().any(is_there), "{}: no counter has {word} in its name", page.file);
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 5, "there are such commands: {count}");
 }

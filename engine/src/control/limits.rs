@@ -183,6 +183,21 @@ impl fmt::Display for Limit {
 mod tests {
     use super::*;
 
+    /// Whoever sets a limit by them must not be refused.
+    #[test]
+    fn the_numbers_in_the_documents_are_these() {
+        let (process, worker) = (descriptors_needed(0), descriptors_needed(1) - descriptors_needed(0));
+        for (file, said) in [
+            ("docs/src/sizing.md", format!("| {process}, and {worker} for each worker |")),
+            ("README.md", format!("It needs {process} open files and {worker} for each worker")),
+            ("CHANGELOG.md", format!("and {worker} open files. The process needs {process} open files more")),
+        ] {
+            let text = std::fs::read_to_string(ringfort_handbook::root().join(file)).unwrap();
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains(&said), "{file} does not say: {said}");
+        }
+    }
+
     #[test]
     fn free_descriptors_are_those_that_are_given_next() {
         let free = free_descriptors().next().unwrap();

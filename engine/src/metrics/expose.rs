@@ -50,7 +50,7 @@ pub fn text(
     threads(&mut text, registry, control, &workers);
     queues(&mut text, registry, control, &names);
     drops(&mut text, control, &workers);
-    figures(&mut text, &workers);
+    figures(&mut text, control, &workers);
     trains(&mut text, &workers);
     stages(&mut text, &workers);
     each_peer(&mut text, peers);
@@ -175,12 +175,15 @@ fn drops(text: &mut Text, control: &ControlSample, workers: &[(&str, &WorkerStat
     }
 }
 
-/// Everything in the table of the workers' figures.
-fn figures(text: &mut Text, workers: &[(&str, &WorkerStats)]) {
+/// Everything in the table of the workers' figures. One of these control has as well.
+fn figures(text: &mut Text, control: &ControlSample, workers: &[(&str, &WorkerStats)]) {
     let values: Vec<_> = workers.iter().map(|(_, stats)| stats.figures()).collect();
     let mut rows = WorkerStats::TABLE.iter().enumerate().peekable();
     while let Some((first, figure)) = rows.next() {
         let mut family = text.family(&families::of(figure));
+        if figure.name == "cookies_sent" {
+            family.sample(&[("worker", CONTROL)], control.cookies_sent);
+        }
         let others = std::iter::from_fn(|| rows.next_if(|(_, other)| other.family == figure.family));
         for (row, figure) in std::iter::once((first, figure)).chain(others) {
             for ((worker, _), values) in workers.iter().zip(&values) {

@@ -138,7 +138,7 @@ families! {
     }
     AFTER_FIGURES: {
         SEND_TRAINS = "send_train_datagrams", Histogram, ["worker"],
-            "Datagrams of the trains that were given to the socket, a lone datagram being a train of one.";
+            "Datagrams of the trains that left, a lone datagram being a train of one.";
         RECEIVE_TRAINS = "receive_train_datagrams", Histogram, ["worker"],
             "Datagrams of the trains that were received, as the kernel coalesced them.";
         STAGE = "stage_seconds", Counter, ["worker", "stage"],

@@ -48,6 +48,9 @@ pub struct Overview {
     pub control: ControlOverview,
     /// The workers, in order.
     pub workers: Vec<WorkerOverview>,
+    /// How many peers are in each state, of all that there are. Not in `--stats --json`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers_in_state: Figures,
     /// The peers with most traffic lately. Not in `--stats --json`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub busiest_peers: Vec<PeerOverview>,
@@ -85,6 +88,9 @@ pub struct ControlOverview {
     pub handshakes_sent: u64,
     /// Handshake messages that the system refused.
     pub handshakes_unsent: u64,
+    /// Cookies that it sent itself, for messages that reached it before a worker could ask for proof.
+    #[serde(default)]
+    pub cookies_sent: u64,
     /// What it has thrown away, by reason.
     pub drops: Figures,
 }
@@ -98,7 +104,7 @@ pub struct WorkerOverview {
     pub figures: Figures,
     /// What it has thrown away, by reason.
     pub drops: Figures,
-    /// Trains given to the socket of up to 1, 2, 4, 8, 16, 32, 64 and 128 datagrams.
+    /// Trains that left, of up to 1, 2, 4, 8, 16, 32, 64 and 128 datagrams.
     pub send_trains: Vec<u64>,
     /// Trains received of up to as many.
     pub receive_trains: Vec<u64>,
@@ -168,9 +174,11 @@ impl Overview {
                 events_waiting: registry.queues.control.events_waiting() as u64,
                 handshakes_sent: control.handshakes_sent,
                 handshakes_unsent: control.handshakes_unsent,
+                cookies_sent: control.cookies_sent,
                 drops: drops.collect(),
             },
             workers: (0..registry.workers.len()).map(|worker| worker_overview(registry, worker)).collect(),
+            peers_in_state: Figures::new(),
             busiest_peers: Vec::new(),
         }
     }

@@ -39,6 +39,8 @@ pub struct ControlSample {
     pub handshakes_sent: u64,
     /// Handshake messages that the system refused.
     pub handshakes_unsent: u64,
+    /// Cookies that control sent itself, which are among the handshake messages that left.
+    pub cookies_sent: u64,
     /// What became of handshakes.
     pub handshakes: HandshakeCounts,
     /// What control has thrown away.

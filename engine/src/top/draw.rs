@@ -42,12 +42,15 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
     // Peers get at least half of what is left.
     let room = height.saturating_sub(7 + if drops > 0 { drops + 1 } else { 0 }) / 2;
     let threads = threads.min(room.max(THREADS_MIN));
-    let [head, _, workers, _, dropped, peers, foot] = Layout::vertical([
+    let (shown, all) = (app.picture().rows.len(), app.picture().peers);
+    let is_part = (shown as u64) < all;
+    let [head, _, workers, _, dropped, part, peers, foot] = Layout::vertical([
         Constraint::Length(3),
         Constraint::Length(1),
         Constraint::Length(1 + threads as u16),
         Constraint::Length(1),
         Constraint::Length(if drops > 0 { drops as u16 + 2 } else { 0 }),
+        Constraint::Length(is_part.into()),
         Constraint::Min(0),
         Constraint::Length(1),
     ])
@@ -57,6 +60,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &App) {
     if drops > 0 {
         frame.render_widget(drop_table(app), dropped);
     }
+    let text = format!("{shown} of {all} peers shown, whatever their order: those with most traffic lately");
+    frame.render_widget(Paragraph::new(text).style(DIM), part);
     frame.render_widget(peer_table(app, peers), peers);
     frame.render_widget(footer(app), foot);
     if app.shows_help() {
@@ -77,8 +82,8 @@ fn header(app: &App) -> Vec<Line<'static>> {
         (true, true) => ("up", Color::Green),
     };
     first.push(Span::from(format!("  {}", state.0)).fg(state.1));
-    let up = picture.rows.iter().filter(|row| row.state == "up").count();
-    first.push(Span::from(format!("  runs for {}, {} peers ({up} up)", duration(picture.up_s), picture.peers)));
+    let (age, peers, up) = (duration(picture.up_s), picture.peers, picture.peers_up);
+    first.push(Span::from(format!("  runs for {age}, {peers} peers ({up} up)")));
     if app.is_paused() {
         first.push(Span::from("  paused").fg(Color::Yellow));
     }

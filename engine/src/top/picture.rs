@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ringfort_core::device::PeerState;
+
 use crate::metrics::{Overview, PeerOverview, WorkerOverview};
+
+/// The state of a peer that has a session.
+const UP: &str = PeerState::Up.name();
 
 /// A gateway between two moments. Without an earlier one there are totals, but no rates.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +22,8 @@ pub struct Picture {
     pub has_key: bool,
     /// How many peers there are.
     pub peers: u64,
+    /// How many of them are up.
+    pub peers_up: u64,
     /// All workers together.
     pub all: ThreadRow,
     /// The control thread, then each worker.
@@ -25,7 +32,7 @@ pub struct Picture {
     pub handshakes: Handshakes,
     /// What was thrown away in the interval, by reason: how much a second, and in all.
     pub drops: BTreeMap<String, DropRate>,
-    /// Peers.
+    /// Peers, of which there may be more.
     pub rows: Vec<PeerRow>,
 }
 
@@ -114,6 +121,12 @@ impl Picture {
             is_passive: now.passive,
             has_key: now.has_private_key,
             peers: now.peers,
+            // A gateway of an older version does not count them.
+            peers_up: now
+                .peers_in_state
+                .get(UP)
+                .copied()
+                .unwrap_or_else(|| now.busiest_peers.iter().filter(|peer| peer.state == UP).count() as u64),
             all: sum(&threads, drops.values().map(|drop| drop.rate).sum(), now, before),
             threads,
             handshakes: handshakes(before, now, rate),

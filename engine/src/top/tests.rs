@@ -113,6 +113,24 @@ fn a_wide_screen_shows_more_of_each_peer() {
     }
 }
 
+/// A gateway shows the busiest of very many. How many are up is said of all.
+#[test]
+fn of_very_many_peers_a_part_is_shown_and_that_is_said() {
+    let mut many = overview(10.0, 1_000, 1_000);
+    many.peers = 5_000;
+    many.peers_in_state = [("idle".into(), 800), ("up".into(), 4_200)].into();
+    let mut top = App::new("wg0", Duration::from_secs(1));
+    top.answered(Ok(many.clone()));
+    let lines = screen(&top, 80, 24);
+    assert!(lines[0].ends_with("5000 peers (4200 up)"), "{}", lines.join("\n"));
+    let peers = lines.iter().position(|line| line.starts_with("PEER")).expect("peers are there");
+    assert!(lines[peers - 1].starts_with("1000 of 5000 peers shown"), "{}", lines.join("\n"));
+    many.peers_in_state.clear();
+    top.answered(Ok(many));
+    assert!(screen(&top, 80, 24)[0].ends_with("5000 peers (999 up)"), "as an older gateway tells it");
+    assert!(!screen(&app(), 80, 24).join("\n").contains("shown"), "all four are");
+}
+
 /// Whatever the size, something is drawn and nothing panics.
 #[test]
 fn every_size_is_drawn() {

@@ -34,6 +34,8 @@ fn before_a_start_and_while_it_runs() {
     let (namespace, interface) = (Namespace::new().unwrap(), janitor::unique_name());
     let (status, before) = examined(doctor(&namespace, &[&interface]));
     assert_eq!((&before["running"], &before["version"]), (&Value::Bool(false), &Value::from(1)));
+    let nobody = finding(&before, "gateway.running");
+    assert!(nobody["severity"] == "note" && nobody["what"].as_str().unwrap().contains(&interface), "{nobody}");
     assert_eq!(finding(&before, "io_uring.permission")["severity"], "good");
     assert_eq!(finding(&before, "container.tun")["severity"], "good");
     let expected = match before["worst"].as_str().unwrap() {
@@ -46,6 +48,8 @@ fn before_a_start_and_while_it_runs() {
     let daemon = Daemon::start(&program, &namespace, &interface).unwrap();
     let (status, during) = examined(doctor(&namespace, &[&interface]));
     assert_eq!((status, &during["running"]), (Some(1), &Value::Bool(true)));
+    let serves = format!("process {} serves {interface}", daemon.pid());
+    assert_eq!(finding(&during, "gateway.running")["what"], serves);
     let workers = finding(&during, "cpu.workers");
     assert!(workers["severity"] == "warning" && workers["what"] == "2 workers share 1 CPUs", "{workers}");
     let taken = finding(&during, "memory.bound")["what"].as_str().unwrap();

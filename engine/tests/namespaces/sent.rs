@@ -53,9 +53,12 @@ fn data_that_the_kernel_refuses_has_not_been_sent() {
     // What was on its way has left by the time that something is refused.
     let failed = drops(interface, "send_failed");
     eventually(PATIENCE, "it is refused", || speak().is_ok() && drops(interface, "send_failed") > failed);
-    let (before, failed) = (sent(interface), drops(interface, "send_failed"));
+    let counted = || ["udp_send_datagrams", "udp_send_trains"].map(|name| stat(interface, name));
+    let (before, failed) = ((sent(interface), counted()), drops(interface, "send_failed"));
     eventually(PATIENCE, "much is", || speak().is_ok() && drops(interface, "send_failed") > failed + 20);
-    assert_eq!(sent(interface), before, "none of it has left");
+    assert_eq!((sent(interface), counted()), before, "none of it has left, and no train");
+    let [datagrams, trains] = counted();
+    assert!(trains > 0 && datagrams >= trains, "{datagrams} datagrams in {trains} trains");
 }
 
 #[test]

@@ -124,9 +124,9 @@ figures! {
     udp_receive_datagrams: Counter,
     /// Receive operations; fewer than datagrams where the kernel coalesced (GRO).
     udp_receive_trains: Counter,
-    /// Datagrams given to the socket. Those that it then refused are among the drops, as send_failed.
+    /// Datagrams that left. Those that the kernel refused are among the drops, as send_failed.
     udp_send_datagrams: Counter,
-    /// Trains given to the socket; fewer than datagrams where several leave as one (GSO).
+    /// Trains that left; fewer than datagrams where several leave as one (GSO).
     udp_send_trains: Counter,
     /// Keepalives added to trains, so none ends in a segment as long as the others (--udp-gso ragged). They are among
     /// the datagrams.
@@ -231,7 +231,7 @@ impl WorkerStats {
         self.drops[reason.index()].get() + outside
     }
 
-    /// Trains given to the socket, by length.
+    /// Trains that left, by length.
     #[must_use]
     pub fn send_trains(&self) -> TrainLengths {
         TrainLengths::from(std::array::from_fn(|bucket| self.send_trains[bucket].get()))

@@ -4,7 +4,7 @@
 use ring_buffers::{Completion, View, Wait};
 use ringfort_aead::SEGMENTS_MAX;
 use ringfort_core::peer_drops::SendError;
-use ringfort_path::{Sent, Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
+use ringfort_path::{Stage, TRAIN_BYTES_MAX, Transmit, Watch as _};
 use tun_uring::{TunEvent, VNET_HDR_LEN};
 use udp_uring::{SendFailed, TrainRefusal, TrainRefused};
 
@@ -42,7 +42,7 @@ impl Worker {
     }
 
     fn send(&mut self, transmit: Transmit) {
-        let note = transmit.note();
+        let (note, len) = (transmit.note(), transmit.view.len());
         let Transmit { peer, view, stride, endpoint, ecn, .. } = transmit;
         let context = context_of(peer);
         let train = udp_uring::Transmit { view, stride, endpoint, ecn, context };
@@ -57,9 +57,8 @@ impl Worker {
                     TrainRefusal::Full | TrainRefusal::Ring(_) => self.on_send_failed(&failed, SendError::Full),
                 }
                 // Only a ring that is at its end takes a part.
-                let datagrams = note.datagrams - segments;
-                if datagrams > 0 {
-                    self.path.handle_sent(self.now, Sent { datagrams, ..note });
+                if len.div_ceil(stride) > segments {
+                    self.path.handle_sent(self.now, note);
                 }
             }
         }

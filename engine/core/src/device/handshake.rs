@@ -263,6 +263,9 @@ impl Peer {
         self.shared.activity.clear_request();
         self.last_handshake = Some(env.now.wall);
         self.health.complete(env.now.mono, self.unanswered_since);
+        self.health.before_session = self.shared.traffic();
+        self.health.missing_before = 0;
+        self.shared.counters.begin_session();
         self.unanswered_since = None;
         self.asking_since = None;
         self.initiations_unanswered = 0;

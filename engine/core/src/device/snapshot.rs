@@ -64,9 +64,12 @@ pub struct PeerSnapshot {
     pub send_error: Option<SendError>,
     /// Data messages that passed: authenticated, keepalives included.
     pub data: Traffic,
+    /// Those of them since the present session began, or since another process handed it over.
+    pub session_data: Traffic,
     /// Handshake messages that passed.
     pub handshake_traffic: Traffic,
-    /// The sizes of data messages that passed, and how many are missing.
+    /// The sizes of data messages that passed since the present session began, and how many of it are missing. Those
+    /// that were missing when another process handed it over do not count.
     pub sizes: Sizes,
     /// How often it lately went back and forth between two addresses, and which.
     pub returns: Option<(u32, [SocketAddr; 2])>,
@@ -147,6 +150,7 @@ impl PeerStatus<'_> {
     /// Everything at once.
     pub fn snapshot(&self, now: Time) -> PeerSnapshot {
         let peer = self.peer;
+        let (data, sizes) = (peer.shared.traffic(), peer.shared.sizes());
         PeerSnapshot {
             now,
             id: peer.id,
@@ -169,9 +173,10 @@ impl PeerStatus<'_> {
             drops: self.drops().collect(),
             refused_source: peer.shared.drops.source(),
             send_error: peer.shared.drops.send_error(),
-            data: peer.shared.traffic(),
+            data,
+            session_data: data.since(peer.health.before_session),
             handshake_traffic: peer.handshake_traffic,
-            sizes: peer.shared.sizes(),
+            sizes: Sizes { rx_missing: sizes.rx_missing.saturating_sub(peer.health.missing_before), ..sizes },
             returns: peer.health.returns(now),
         }
     }

@@ -1,5 +1,7 @@
 //! What is wrong with what passes inside of a session, and how a peer does with which nothing is wrong.
 
+use std::time::Duration;
+
 use super::{Case, Finding};
 use crate::constants::PADDING_MULTIPLE;
 use crate::device::PeerState;
@@ -11,6 +13,8 @@ const OUTER_V4_LEN: u32 = 20 + 8;
 const OUTER_V6_LEN: u32 = 40 + 8;
 /// Data messages that went without anything back but keepalives, until it is not a conversation that has yet to begin.
 const SENT_MIN: u64 = 5;
+/// A session is judged by what comes back when it is so old: until then the first answers may be on their way.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Messages that must be missing, and how many in a hundred, until it is not chance.
 const MISSING_MIN: u64 = 5;
 const MISSING_PERCENT_MIN: u64 = 5;
@@ -37,10 +41,11 @@ impl Case<'_> {
         if !destinations.is_empty() {
             findings.push(Finding::Unrouted { destinations });
         }
-        let data = peer.data;
+        let data = peer.session_data;
         let only_keepalives = data.rx_bytes == data.rx_packets * DATA_LEN_MIN as u64;
         let sent_data = data.tx_bytes > data.tx_packets * DATA_LEN_MIN as u64;
-        if peer.state == PeerState::Up && only_keepalives && sent_data && data.tx_packets >= SENT_MIN {
+        let is_settled = peer.session.is_some_and(|session| session.age >= ANSWERS_WITHIN);
+        if peer.state == PeerState::Up && is_settled && only_keepalives && sent_data && data.tx_packets >= SENT_MIN {
             findings.push(Finding::NothingBack { sent: data.tx_packets });
         }
     }
@@ -58,12 +63,13 @@ impl Case<'_> {
             let fits = room - room % PADDING_MULTIPLE as u32;
             findings.push(Finding::PathTooSmall { path_mtu, needed: outer + largest_possible, fits });
         }
-        let (missing, received) = (sizes.rx_missing, self.peer.data.rx_packets);
+        let data = self.peer.session_data;
+        let (missing, received) = (sizes.rx_missing, data.rx_packets);
         let in_hundred = missing * 100 / (missing + received).max(1);
         if missing >= MISSING_MIN && in_hundred >= MISSING_PERCENT_MIN && sizes.rx_largest <= SMALL_MAX {
             findings.push(Finding::LargeMissing { missing, received, largest: sizes.rx_largest, largest_possible });
         }
-        let answered = self.peer.data.rx_bytes > self.peer.data.rx_packets * DATA_LEN_MIN as u64;
+        let answered = data.rx_bytes > data.rx_packets * DATA_LEN_MIN as u64;
         if self.peer.state == PeerState::Up
             && answered
             && sizes.tx_largest >= LARGE_MIN

@@ -59,13 +59,13 @@ pub fn why(
     let findings = match &peer {
         None => diagnose_stranger(key, &interface),
         Some(peer) => {
-            let remote = peer.endpoint.map(|endpoint| endpoint.remote);
-            let mut outside = outside::look(plane.sockets(), around.mtu, around.is_deaf, remote);
+            let mut outside = outside::look(plane.sockets(), around.mtu, around.is_deaf, peer.endpoint);
             outside.unresolved = around.unresolved.and_then(|names| names.of(key));
             diagnose(peer, &interface, &outside)
         }
     };
-    let subject = Subject { interface: around.interface, key, fwmark: plane.sockets().fwmark() };
+    let sockets = plane.sockets();
+    let subject = Subject { interface: around.interface, key, fwmark: sockets.fwmark(), bound: sockets.bind() };
     let findings: Vec<_> = findings.iter().map(|one| finding(one, &subject)).collect();
     let answer = json!({
         "public_key": key_text::encode(key),

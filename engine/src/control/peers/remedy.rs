@@ -4,6 +4,7 @@
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::device::Unreachable;
 use ringfort_core::diagnosis::Finding;
+use udp_uring::Bind;
 
 use super::super::key_text;
 
@@ -16,6 +17,8 @@ pub struct Subject<'a> {
     pub key: &'a PublicKey,
     /// The mark of our datagrams; 0 is none.
     pub fwmark: u32,
+    /// What our sockets are bound to.
+    pub bound: Bind,
 }
 
 /// What to do; empty if there is nothing to do.
@@ -70,10 +73,15 @@ pub fn of(finding: &Finding, subject: &Subject<'_>) -> String {
 }
 
 fn way_out(finding: &Finding, subject: &Subject<'_>) -> String {
+    let bound = match subject.bound {
+        Bind::Address(address) if !address.is_unspecified() => format!(" from {address}"),
+        Bind::Device(device) => format!(" oif {device}"),
+        Bind::Any | Bind::Address(_) => String::new(),
+    };
     let mark = if subject.fwmark == 0 { String::new() } else { format!(" mark {:#x}", subject.fwmark) };
     match finding {
         Finding::NoRoute { remote, .. } => {
-            format!("Check routes and addresses: ip route get {}{mark}.", remote.ip())
+            format!("Check routes and addresses: ip route get {}{bound}{mark}.", remote.ip())
         }
         Finding::SendRefused { errno: libc::EAFNOSUPPORT, .. } => {
             "Give the peer an endpoint of the other family, or change Bind. Whether IPv6 is disabled is said by \
@@ -151,7 +159,7 @@ mod tests {
     #[test]
     fn commands_name_the_interface_and_the_peer() {
         let (key, remote) = (PublicKey::new([7; 32]), "203.0.113.9:4500".parse().unwrap());
-        let subject = Subject { interface: "wg7", key: &key, fwmark: 0xca6c };
+        let subject = Subject { interface: "wg7", key: &key, fwmark: 0xca6c, bound: Bind::Any };
         let name = UnresolvedName { name: "vpn.example:7".to_owned(), since: Duration::ZERO, error: None, next: None };
         let set = format!("wg set wg7 peer {}", key_text::encode(&key));
         let since = Duration::ZERO;
@@ -175,6 +183,12 @@ mod tests {
         ] {
             let remedy = of(&finding, &subject);
             assert!(remedy.contains(part) && !remedy.contains("NAME") && !remedy.contains("KEY"), "{remedy}");
+        }
+        for (bound, part) in [("198.51.100.1", "203.0.113.9 from 198.51.100.1 mark"), ("wan2", "203.0.113.9 oif wan2")]
+        {
+            let subject = Subject { bound: bound.parse().unwrap(), ..subject };
+            let remedy = of(&Finding::NoRoute { remote, errno: 101 }, &subject);
+            assert!(remedy.contains(part), "{remedy}");
         }
     }
 }

@@ -240,9 +240,9 @@ fn sizes(finding: &Finding) -> String {
              from the peer swallows large datagrams."
         ),
         Finding::LargeUnanswered { sent, received } => format!(
-            "Messages of up to {sent} bytes were sent, and the largest that came back has {received} bytes. That may \
-             be how the traffic is. If large transfers hang while ping works, the path swallows large datagrams; only \
-             the other side can see that."
+            "Messages of up to {sent} bytes were sent under this session, and the largest that came back has \
+             {received} bytes. That may be how the traffic is. If large transfers hang while ping works, the path \
+             swallows large datagrams; only the other side can see that."
         ),
         _ => String::new(),
     }
@@ -276,6 +276,7 @@ mod tests {
     use std::net::IpAddr;
 
     use ringfort_core::crypto::PublicKey;
+    use udp_uring::Bind;
 
     use super::*;
 
@@ -292,7 +293,7 @@ mod tests {
         let source = IpAddr::from([10, 0, 0, 9]);
         let ago = Duration::from_secs(7);
         let key = PublicKey::new([1; 32]);
-        let subject = Subject { interface: "wg7", key: &key, fwmark: 0 };
+        let subject = Subject { interface: "wg7", key: &key, fwmark: 0, bound: Bind::Any };
         let error = Some("no such host".to_owned());
         let name = UnresolvedName { name: "vpn.example:7".to_owned(), since: ago, error, next: Some(ago) };
         for (finding, parts) in [

@@ -18,9 +18,10 @@ pub(super) use cpu::card_node;
 pub(super) use memory::memory_of;
 pub(super) use network::default_device;
 
-/// All of them, in the order in which a start would fail.
+/// All of them, in the order in which a start would fail. The first says whom they are about.
 pub(super) fn all(system: &System, subject: &Subject) -> Vec<Finding> {
-    let groups: [fn(&System, &Subject) -> Vec<Finding>; 8] = [
+    let groups: [fn(&System, &Subject) -> Vec<Finding>; 9] = [
+        role::running,
         kernel::check,
         io_uring::check,
         container::check,

@@ -3,8 +3,15 @@
 use ringfort_core::node::Node;
 
 use super::super::finding::Finding;
-use super::super::subject::Subject;
+use super::super::subject::{RUNNING, STRAYS, Subject};
 use super::super::system::System;
+
+/// Who serves the interface, if one was named.
+pub fn running(_: &System, subject: &Subject) -> Vec<Finding> {
+    let name = subject.interface.as_deref().filter(|_| subject.runs());
+    let serves = name.map(|name| Finding::good(RUNNING, format!("process {} serves {name}", subject.process)));
+    serves.or_else(|| subject.unserved.clone()).into_iter().collect()
+}
 
 /// Says that a gateway is passive: nothing is wrong with it, and nothing passes. And which node it is, and whether it
 /// gets what is another's.
@@ -16,14 +23,17 @@ fn node(subject: &Subject) -> Option<Finding> {
     let stats = subject.stats.as_ref()?;
     let [number, bits] = ["node", "node_bits"].map(|name| stats.get(name).copied());
     let node = Node::new(u32::try_from(number?).ok()?, u8::try_from(bits?).ok()?).ok()?;
-    let strays = stats.get("drop_other_node").copied().unwrap_or(0);
-    if strays == 0 {
-        let text = format!("Of a receiver index, the top {} bits are {}.", node.bits(), node.number());
+    let (strays, now) = (stats.get(STRAYS).copied().unwrap_or(0), subject.strays);
+    if now == 0 {
+        let mut text = format!("Of a receiver index, the top {} bits are {}.", node.bits(), node.number());
+        if strays > 0 {
+            text += &format!(" Since it began, {strays} datagrams of other gateways came here. None comes now.");
+        }
         return Some(Finding::note("gateway.node", format!("this gateway is node {node}"), text));
     }
     let text = format!(
-        "{strays} datagrams were dropped here because their sessions are those of other gateways. Nothing passes them \
-         on, or those are gone."
+        "{strays} datagrams were dropped here because their sessions are those of other gateways, and in the last \
+         second {now} more. Nothing passes them on, or those are gone."
     );
     let finding = Finding::warning("gateway.node", format!("node {node} gets what is of other nodes"), text);
     Some(finding.remedy("Load the rules of `ringfort steer nft` on each gateway, for those gateways that are there."))
@@ -52,6 +62,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whom_all_is_about_is_said_first() {
+        let machine = Machine::new();
+        let runs = Subject { process: "17".to_owned(), stats: Some(BTreeMap::new()), ..planned(&[0]) };
+        let note = Finding::note(RUNNING, "nobody", "why");
+        let unserved = Subject { unserved: Some(note.clone()), ..planned(&[0]) };
+        assert_eq!(super::super::all(&machine.system, &runs)[0], Finding::good(RUNNING, "process 17 serves wg0"));
+        assert_eq!(super::super::all(&machine.system, &unserved)[0], note);
+        assert!(running(&machine.system, &planned(&[0])).is_empty());
+    }
+
+    #[test]
     fn a_passive_gateway_says_so() {
         let machine = Machine::new();
         let running =
@@ -65,14 +86,16 @@ mod tests {
     #[test]
     fn a_node_says_which_it_is_and_whether_it_gets_what_is_of_others() {
         let machine = Machine::new();
-        let running = |strays| {
-            let stats = [("node", 2), ("node_bits", 3), ("drop_other_node", strays)];
+        let running = |(all, strays)| {
+            let stats = [("node", 2), ("node_bits", 3), (STRAYS, all)];
             let stats = stats.map(|(name, value)| (name.to_owned(), value));
-            Subject { stats: Some(stats.into()), ..planned(&[0]) }
+            Subject { stats: Some(stats.into()), strays, ..planned(&[0]) }
         };
-        let findings = [0, 7].map(|strays| check(&machine.system, &running(strays)));
-        let [(quiet, is), (warning, gets)] = findings.each_ref().map(|findings| found(findings, "gateway.node"));
+        let findings = [(0, 0), (7, 0), (7, 2)].map(|strays| check(&machine.system, &running(strays)));
+        let found = findings.each_ref().map(|findings| found(findings, "gateway.node"));
+        let [(quiet, is), (before, got), (warning, gets)] = found;
         assert_eq!((quiet, is.what.as_str()), (Severity::Note, "this gateway is node 2/3"));
+        assert_eq!((before, got.why.contains("7 datagrams")), (Severity::Note, true), "one stray is no fault for ever");
         assert_eq!((warning, gets.why.starts_with("7 datagrams")), (Severity::Warning, true));
     }
 }

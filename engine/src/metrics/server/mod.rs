@@ -16,10 +16,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, thread};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ringfort_core::device::PeerState;
 use ringfort_core::time::Time;
 use ringfort_worker::clock::boot_time;
 
 use super::exchange::Exchange;
+use super::expose::States;
 pub use super::http::PATH_OVERVIEW;
 use super::http::{Page, Want};
 use super::overview::Overview;
@@ -327,16 +329,16 @@ impl Server {
         if is_short && attempt < ATTEMPTS {
             return self.ask(attempt + 1);
         }
+        let states = (snapshot.peers.len() >= snapshot.control.peers).then(|| expose::states(&snapshot.peers));
         let wanted: Vec<Page> = self.clients.iter().filter_map(Client::wants).map(|want| want.page).collect();
         let mut texts: HashMap<Page, Arc<[u8]>> = HashMap::new();
         if wanted.contains(&Page::Overview) {
-            texts.insert(Page::Overview, self.overview(&snapshot, now));
+            texts.insert(Page::Overview, self.overview(&snapshot, states, now));
         }
         if wanted.iter().any(|page| matches!(page, Page::Metrics(_))) {
             let mut snapshot = snapshot;
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let mut peers = std::mem::take(&mut snapshot.peers);
-            let states = (peers.len() >= snapshot.control.peers).then(|| expose::states(&peers));
             self.places.choose(now, wall, &mut peers);
             for page in wanted {
                 if let Page::Metrics(format) = page {
@@ -354,8 +356,10 @@ impl Server {
         }
     }
 
-    fn overview(&mut self, snapshot: &Snapshot, now: Time) -> Arc<[u8]> {
+    fn overview(&mut self, snapshot: &Snapshot, states: Option<States>, now: Time) -> Arc<[u8]> {
         let mut overview = Overview::new(&self.registry, &snapshot.control);
+        let states = PeerState::ALL.into_iter().zip(states.into_iter().flatten());
+        overview.peers_in_state = states.map(|(state, count)| (state.name().into(), count)).collect();
         overview.busiest_peers = self.ranks.busiest(now, &snapshot.peers);
         // Numbers, texts and maps with texts for keys: all of it can be written.
         serde_json::to_vec(&overview).unwrap_or_default().into()

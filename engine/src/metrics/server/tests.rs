@@ -128,6 +128,30 @@ fn a_scrape_has_its_length_and_its_type() {
     assert_eq!(mode & 0o777, 0o600, "only its owner may read");
 }
 
+/// Control answers what reached it before a worker could ask for proof.
+#[test]
+fn cookies_of_control_are_shown_beside_those_of_the_workers() {
+    let rig = Rig::new("cookies", PeerSeries::All);
+    rig.registry.workers[1].cookies_sent.set(2);
+    let fill = || {
+        let mut snapshot = rig.asked();
+        snapshot.control = ControlSample { cookies_sent: 1_800, ..ControlSample::default() };
+        rig.exchange.give(snapshot);
+    };
+    let scrape = rig.ask(GET);
+    fill();
+    let (_, body) = read(scrape);
+    let lines: Vec<_> = body.lines().filter(|line| line.starts_with("ringfort_cookies_sent_total{")).collect();
+    let line = |worker: &str, count: u32| {
+        format!("ringfort_cookies_sent_total{{interface=\"cookies\",worker=\"{worker}\"}} {count}")
+    };
+    assert_eq!(lines, [line("control", 1_800), line("0", 0), line("1", 2)]);
+    let overview = rig.ask(&format!("GET {PATH_OVERVIEW} HTTP/1.1\r\n\r\n"));
+    fill();
+    let overview: Overview = serde_json::from_str(&read(overview).1).unwrap();
+    assert_eq!((overview.control.cookies_sent, overview.workers[1].figures["cookies_sent"]), (1_800, 2));
+}
+
 #[test]
 fn the_thread_ends_and_takes_its_socket_with_it() {
     let rig = Rig::new("ends", PeerSeries::All);
@@ -216,6 +240,7 @@ fn who_does_not_read_keeps_only_himself_waiting() {
         rig.fill(5_000);
         let overview: Overview = serde_json::from_str(&read(stream).1).unwrap();
         assert_eq!((overview.peers, overview.workers.len()), (5_000, 2));
+        assert_eq!(overview.peers_in_state["idle"], 5_000);
         assert_eq!(overview.busiest_peers.len(), 1_000);
         assert_eq!(overview.busiest_peers[0].rx_bytes, 4_999);
     }

@@ -35,7 +35,7 @@ pub fn with_texts(page: &Page) -> Result<String, String> {
 /// As the command prints it.
 fn said(sample: &Finding) -> Result<String, String> {
     let key = key(PEER)?;
-    let subject = Subject { interface: "wg0", key: &key, fwmark: 0 };
+    let subject = Subject { interface: "wg0", key: &key, fwmark: 0, bound: Default::default() };
     Ok(why::text(&json!({ "findings": [finding(sample, &subject)], "peer": null })))
 }
 

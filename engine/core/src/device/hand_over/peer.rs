@@ -225,7 +225,8 @@ impl Shared {
             let first = &shared.counters[0];
             first.received(rx_packets, rx_bytes);
             first.sent(tx_packets, tx_bytes);
-            first.received_up_to(self.sizes.rx_largest as usize, self.sizes.rx_missing);
+            // How many are missing is said by each session that goes on, with the next message.
+            first.received_up_to(self.sizes.rx_largest as usize, 0);
             first.sent_up_to(self.sizes.tx_largest as usize);
         }
         self.endpoint.into_iter().for_each(|endpoint| _ = shared.endpoint.set(endpoint));
@@ -268,9 +269,15 @@ impl Device {
         }
         if let Some(handed) = state.sessions {
             let HandedSessions { sessions, mut resumed } = *handed;
+            let current = sessions.current().map(|session| session.local_index);
             for session in sessions.all() {
                 let place = resumed.iter().position(|(index, _)| *index == session.local_index);
-                let (_, resumed) = resumed.swap_remove(place.ok_or(TakeOverError::Sessions)?);
+                let (index, resumed) = resumed.swap_remove(place.ok_or(TakeOverError::Sessions)?);
+                if Some(index) == current {
+                    // What came under it before is known as a part of all that came, and no more.
+                    peer.health.before_session = peer.shared.traffic();
+                    peer.health.missing_before = resumed.received.missing();
+                }
                 if !session.resume(id, resumed, out) {
                     return Err(TakeOverError::Sessions);
                 }

@@ -12,6 +12,10 @@ use crate::test_support::SeededRng;
 
 const NOW: Time = Time::from_secs(1_000);
 const LATER: Time = Time::from_secs(1_001);
+/// What came under each session.
+const COUNTERS: [u64; 5] = [0, 1, 2, 70, 9_000];
+/// What did not.
+const MISSING: u64 = 8_996;
 
 fn now(mono: Time) -> Now {
     Now { mono, wall: Tai64N::from_unix(1_800_000_000 + mono.as_nanos() / 1_000_000_000, 0) }
@@ -83,7 +87,7 @@ impl Side {
                     let send = SendSession::new((), local_index, remote_index, created, initiator);
                     let (mut receiver, state) = Receiver::new(cell.clone(), number, receive, send);
                     state.map(|state| cell.advance(state));
-                    for counter in [0, 1, 2, 70, 9_000] {
+                    for counter in COUNTERS {
                         receiver.session.accept(counter).unwrap();
                     }
                     if let Some(session) = cell.sending().session() {
@@ -165,6 +169,28 @@ fn a_device_goes_on_as_it_was() {
     assert_eq!(taken.device.poll_timeout(), a.device.poll_timeout());
     assert!(taken.device.routes().lookup([10, 0, 3, 1].into()).is_some());
     assert_eq!(taken.device.peer_name(&PublicKey::new([8; 32])), None);
+}
+
+/// A session goes on with its window, and the worker that has it says again what is missing.
+#[test]
+fn what_is_missing_is_counted_once_and_judged_from_then_on() {
+    let (a, b, _) = busy();
+    let shared_of = |side: &Side| side.device.peers.get(side.device.peer(&b.key)?).map(|peer| peer.shared.clone());
+    let shared = shared_of(&a).unwrap();
+    shared.counters[1].received(7, 7 * 96);
+    shared.counters[1].received_up_to(96, 10);
+    let taken = a.take_over(&a.hand_over(Vec::new()));
+    let shared = shared_of(&taken).unwrap();
+    shared.counters[1].received_up_to(96, 10);
+    assert_eq!((shared.traffic().rx_packets, shared.sizes().rx_missing), (7, 10));
+    let judged = || {
+        let peer = taken.device.status(taken.device.peer(&b.key).unwrap()).unwrap().snapshot(LATER);
+        (peer.session_data.rx_packets, peer.sizes.rx_missing)
+    };
+    assert_eq!(judged(), (0, 0));
+    shared.counters[1].received(2, 2 * 96);
+    shared.counters[1].received_up_to(96, MISSING + 3);
+    assert_eq!(judged(), (2, 3));
 }
 
 /// The old process may have heard of a move that it has not kept, and keeps nothing any more.

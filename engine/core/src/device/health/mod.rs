@@ -20,6 +20,7 @@ pub use state::PeerState;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::activity::Traffic;
 use crate::on_demand::initial;
 use crate::part::{kinds, parts};
 use crate::time::Time;
@@ -42,6 +43,10 @@ pub(super) struct Health {
     pub took: Option<Duration>,
     /// Messages that had come from the peer when we began to ask for a session.
     pub heard_before: u64,
+    /// What passed before the present session, or the present process if that began later.
+    pub before_session: Traffic,
+    /// Messages of the present session that were missing before the present process.
+    pub missing_before: u64,
     /// Answers of ours in a row that the peer has made no use of.
     pub unused: u32,
     /// Where the last initiation came from, and the address before that.
@@ -71,6 +76,7 @@ parts!(Health {
     told,
     told_remote,
     paid,
+    ..
 });
 
 kinds!(PeerState, "the state of a peer");

@@ -178,6 +178,30 @@ impl Duo {
         duo
     }
 
+    /// Two sides that carried much of all sizes, and then have a new session.
+    pub(super) fn renewed() -> Self {
+        let mut duo = Self::connected();
+        for side in [&duo.a, &duo.b] {
+            let counters = &side.shared().counters[0];
+            counters.received(2_000, 2_000 * 96);
+            counters.sent(2_000, 2_000 * 96);
+            counters.received_up_to(1_452, 40);
+            counters.sent_up_to(1_452);
+        }
+        duo.wait(6);
+        let local_index = duo.a.receiver.as_ref().unwrap().session.local_index();
+        let need = PeerEvent::NeedHandshake { peer: duo.a.peer, reason: HandshakeReason::KeyAging { local_index } };
+        let now = duo.clock(0);
+        duo.a.device.handle_event(now, need, &mut duo.a.rng);
+        duo.pass();
+        duo.b.receive_data(now, 1, 32);
+        duo.pass();
+        for side in [&duo.a, &duo.b] {
+            assert_eq!(side.device.status(side.peer).unwrap().handshakes(), 2);
+        }
+        duo
+    }
+
     pub(super) fn here(&self) -> Vec<Finding> {
         self.a.findings(self.now, &outside())
     }

@@ -183,13 +183,24 @@ fn allowed_ips_missing_here() {
 
 #[test]
 fn a_source_that_is_not_allowed_there() {
-    let mut duo = Duo::connected();
+    not_allowed_there(Duo::connected());
+}
+
+/// It was allowed for long.
+#[test]
+fn a_source_that_is_no_longer_allowed_there() {
+    not_allowed_there(Duo::renewed());
+}
+
+fn not_allowed_there(mut duo: Duo) {
     let source = IpAddr::from([10, 0, 0, 77]);
     for _ in 0..5 {
         duo.a.shared().counters[0].sent(1, 96);
         duo.a.shared().counters[0].received(1, 32);
         let _ = duo.b.shared().drops.note_source(source, duo.now);
     }
+    assert_eq!(codes(&duo.here()), ["up"], "answers may be on their way");
+    duo.wait(2);
     assert!(matches!(duo.there()[..], [Finding::SourceNotAllowed { source: Some(at), count: 5, .. }] if at == source));
     assert_eq!(duo.here(), [Finding::NothingBack { sent: 5 }]);
     let event = PeerEvent::Dropped { peer: duo.b.peer, reason: DropReason::SourceNotAllowed };
@@ -263,12 +274,21 @@ fn another_cipher_suite() {
 
 #[test]
 fn a_path_that_swallows_large_datagrams() {
-    let duo = Duo::connected();
+    swallows_large_datagrams(&Duo::connected());
+}
+
+/// It did not always.
+#[test]
+fn a_path_that_swallows_large_datagrams_by_now() {
+    swallows_large_datagrams(&Duo::renewed());
+}
+
+fn swallows_large_datagrams(duo: &Duo) {
     let counters = &duo.b.shared().counters[0];
     counters.received(20, 20 * 96);
     counters.received_up_to(96, 12);
     let found = duo.there();
-    let Finding::LargeMissing { missing: 12, received: 21, largest: 96, largest_possible } = found[0] else {
+    let Finding::LargeMissing { missing: 12, received: 20, largest: 96, largest_possible } = found[0] else {
         panic!("{found:?}")
     };
     assert_eq!(largest_possible, MTU + 32);
