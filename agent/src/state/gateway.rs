@@ -60,10 +60,10 @@ impl State {
                 entry.refused = None;
                 entry.actual = Some(Actual { settings: Arc::new(settings), is_read: true });
                 // Nothing is kept twice.
-                if let (Some(actual), Some(wanted)) = (&mut entry.actual, &entry.wanted)
-                    && actual.meets(wanted)
+                if let (Some(actual), Some(given)) = (&mut entry.actual, &entry.given)
+                    && actual.meets(given)
                 {
-                    *actual = Actual { settings: wanted.clone(), is_read: true };
+                    *actual = Actual { settings: given.clone(), is_read: true };
                 }
             });
         }

@@ -25,6 +25,7 @@ mod etcd;
 mod gateway;
 mod others;
 mod peer;
+mod prefixes;
 #[cfg(test)]
 mod random_tests;
 mod routes;
@@ -39,6 +40,7 @@ use ringfort_core::crypto::PublicKey;
 use crate::keys::Keys;
 use others::Others;
 use peer::{Claim, Counted, Peer};
+use prefixes::Prefixes;
 
 pub use gateway::Had;
 pub use peer::{Change, ClaimOp, GatewayOp, Heard};
@@ -73,9 +75,10 @@ pub struct State {
     gateway_list: u32,
     session_list: u32,
     listed_now: usize,
-    /// Lines about bad values that this list may still write.
+    /// Lines about values that this list may still write.
     complaints_left: usize,
     others: Others,
+    prefixes: Prefixes,
     /// The routes.
     pub routes: Routes,
     counts: Counts,
@@ -96,6 +99,8 @@ struct Context {
     has_gateway: bool,
     is_draining: bool,
     /// A list of etcd was read to its end, ever.
+    was_listed: bool,
+    /// So it was, and it had peers: whom it does not have is not wanted.
     knows_wanted: bool,
     /// What etcd has is known, up to what is on its way.
     is_synced: bool,
@@ -145,8 +150,9 @@ impl Context {
         self.has_gateway && self.is_active && !self.is_draining
     }
 
+    /// In the middle of the first list, a peer would get a prefix that another one has by a value that is yet to come.
     fn may_set(&self) -> bool {
-        self.is_open
+        self.is_open && self.was_listed
     }
 }
 
@@ -162,6 +168,7 @@ impl State {
             knows_sessions: false,
             has_gateway: false,
             is_draining: false,
+            was_listed: false,
             knows_wanted: false,
             is_synced: false,
             lease: None,
@@ -180,6 +187,7 @@ impl State {
             listed_now: 0,
             complaints_left: 0,
             others: Others::default(),
+            prefixes: Prefixes::default(),
             routes: Routes::default(),
             counts: Counts::default(),
         }
@@ -233,8 +241,13 @@ impl State {
         self.look_at(&key);
     }
 
-    /// Finds out what an entry needs now.
+    /// Finds out what an entry needs now, and those that share prefixes with it.
     fn look_at(&mut self, key: &PublicKey) {
+        let others = self.share(key);
+        std::iter::once(key).chain(&others).for_each(|key| self.look_at_one(key));
+    }
+
+    fn look_at_one(&mut self, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.settle(&self.context);
         let routed = peer.wanted_routes(&self.context).cloned();

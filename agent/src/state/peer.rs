@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ringfort_core::crypto::PublicKey;
 
 use super::Context;
+use super::prefixes::Indexed;
 use crate::value::{Owner, Settings};
 
 /// A session that was confirmed this much later than another one's claim is newer, although the clocks of two nodes may
@@ -40,6 +41,12 @@ pub(super) struct Peer {
     pub(super) listed_in: u32,
     /// The last good value.
     pub(super) wanted: Option<Arc<Settings>>,
+    /// In which revision it was written.
+    pub(super) revision: i64,
+    /// What the gateway should have of it: the prefixes of later values are theirs.
+    pub(super) given: Option<Arc<Settings>>,
+    /// What of it is among the prefixes of all.
+    pub(super) indexed: Indexed,
     /// The latest value is a bad one.
     pub(super) is_bad: bool,
     /// It was in etcd at some time while we run.
@@ -230,7 +237,7 @@ impl Peer {
     pub(super) fn wanted_routes(&self, context: &Context) -> Option<&Arc<Settings>> {
         let actual = self.actual.as_ref().map(|actual| &actual.settings);
         let is_ours = self.is_owned() && context.serves() && !self.is_leaving(context);
-        self.wanted.as_ref().or(actual).filter(|_| is_ours)
+        self.given.as_ref().or(actual).filter(|_| is_ours)
     }
 
     /// The gateway should not have it. Until etcd was listed, that is not known of one that we have never heard of.
@@ -243,11 +250,11 @@ impl Peer {
         if !context.may_set() || self.is_setting {
             return None;
         }
-        match (self.is_listed, &self.wanted, &self.actual) {
-            (true, Some(wanted), actual) if !actual.as_ref().is_some_and(|actual| actual.meets(wanted)) => {
-                let is_refused = self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, wanted));
+        match (self.is_listed, &self.given, &self.actual) {
+            (true, Some(given), actual) if !actual.as_ref().is_some_and(|actual| actual.meets(given)) => {
+                let is_refused = self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, given));
                 let from = actual.as_ref().map(|actual| actual.settings.clone());
-                (!is_refused).then(|| Change::Set { to: wanted.clone(), from })
+                (!is_refused).then(|| Change::Set { to: given.clone(), from })
             }
             (_, _, Some(_)) if self.is_leaving(context) => Some(Change::Remove),
             (_, _, Some(_)) => self.news_of_endpoint(context).map(|(endpoint, source)| Change::Tell(endpoint, source)),
@@ -260,7 +267,7 @@ impl Peer {
     /// peer it does not hear before the peer has lost its node.
     fn news_of_endpoint(&self, context: &Context) -> Option<(SocketAddr, Option<IpAddr>)> {
         // That of a peer that etcd does not have is the operator's.
-        let settings = self.wanted.as_ref().or(self.actual.as_ref().map(|actual| &actual.settings));
+        let settings = self.given.as_ref().or(self.actual.as_ref().map(|actual| &actual.settings));
         let keeps_alive = settings.is_some_and(|settings| settings.persistent_keepalive_s > 0);
         let is_harmless = !context.is_active || !keeps_alive || self.claim.is_none();
         self.elsewhere.filter(|(endpoint, _)| is_harmless && !self.is_owned() && self.told != Some(*endpoint))

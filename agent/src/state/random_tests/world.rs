@@ -8,6 +8,11 @@ use super::store::{Random, Store};
 use super::{NODES, PEERS};
 use crate::value::Settings;
 
+/// So many prefixes are wanted by several peers at times.
+const SHARED: u64 = 2;
+/// What those begin with.
+pub(super) const SHARED_NET: &str = "10.9.9.";
+
 pub(super) enum Said {
     Session(Heard),
     Removed(PublicKey),
@@ -138,7 +143,10 @@ impl World {
                 self.store.put(name, b"{}".to_vec(), 0);
             }
             variant => {
-                let value = format!(r#"{{"allowed_ips": ["10.0.{number}.{variant}/32", "fd00::{number}/128"]}}"#);
+                // The second one is for whoever takes it last.
+                let shared = self.random.below(SHARED);
+                let prefixes = format!(r#""10.0.{number}.{variant}/32", "{SHARED_NET}{shared}/32""#);
+                let value = format!(r#"{{"allowed_ips": [{prefixes}, "fd00::{number}/128"]}}"#);
                 self.store.put(name, value.into(), 0);
             }
         }
@@ -274,8 +282,9 @@ impl World {
         for op in &ops {
             let Node { peers, sessions, said, .. } = &mut self.nodes[node];
             match &op.change {
-                Change::Set { to, .. } => {
-                    let is_new = peers.insert(op.peer, to.clone()).is_none();
+                Change::Set { to, from } => {
+                    let is_new = !peers.contains_key(&op.peer);
+                    take_over(peers, op.peer, to, from.as_deref());
                     if let Said::Session(heard) = self.heard_of(node, op.peer, false) {
                         self.nodes[node].said.push_back(Said::Session(Heard { is_added: is_new, ..heard }));
                     }
@@ -307,6 +316,19 @@ impl World {
                 Err(()) => return self.disconnect(node),
             }
         }
+    }
+}
+
+/// The gateway sets a peer. Whoever had a prefix of it loses that, and nobody is told.
+fn take_over(peers: &mut BTreeMap<PublicKey, Arc<Settings>>, peer: PublicKey, to: &Settings, from: Option<&Settings>) {
+    if from.is_none_or(|from| from.allowed_ips != to.allowed_ips) {
+        for (_, other) in peers.iter_mut().filter(|(key, _)| **key != peer) {
+            let left = other.allowed_ips.iter().copied().filter(|prefix| !to.allowed_ips.contains(prefix)).collect();
+            *other = Arc::new(other.with_prefixes(left));
+        }
+        peers.insert(peer, Arc::new(to.with_prefixes(to.allowed_ips.clone())));
+    } else if let Some(settings) = peers.get_mut(&peer) {
+        *settings = Arc::new(to.with_prefixes(settings.allowed_ips.clone()));
     }
 }
 

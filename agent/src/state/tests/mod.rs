@@ -171,3 +171,6 @@ fn in_short(op: &GatewayOp) -> String {
 
 const ONE: &str = r#"{"allowed_ips": ["10.0.0.1/32"]}"#;
 const TWO: &str = r#"{"allowed_ips": ["10.0.0.2/32"]}"#;
+const NONE: &str = r#"{"allowed_ips": []}"#;
+/// That of `ONE`.
+const PREFIX: &str = "10.0.0.1/32";
