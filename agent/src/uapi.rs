@@ -38,7 +38,7 @@ pub fn set(ops: &[GatewayOp]) -> SecretText {
                 let source = source.map_or_else(String::new, |source| format!("source={source}\n"));
                 text.push_str(&format!("update_only=true\nendpoint={endpoint}\n{source}"));
             }
-            Change::Set { to, from } => settings(&mut text, to, from.as_deref()),
+            Change::Set { to, from, endpoint } => settings(&mut text, to, from.as_deref(), *endpoint),
         }
     }
     text.push_str("\n");
@@ -46,7 +46,7 @@ pub fn set(ops: &[GatewayOp]) -> SecretText {
 }
 
 /// What differs.
-fn settings(text: &mut SecretText, to: &Settings, from: Option<&Settings>) {
+fn settings(text: &mut SecretText, to: &Settings, from: Option<&Settings>, endpoint: Option<SocketAddr>) {
     let nothing = Settings::default();
     let before = from.unwrap_or(&nothing);
     if to.preshared_key != before.preshared_key {
@@ -61,7 +61,7 @@ fn settings(text: &mut SecretText, to: &Settings, from: Option<&Settings>) {
     if from.is_none() || to.name != before.name {
         text.push_str(&format!("name={}\n", to.name.as_deref().unwrap_or_default()));
     }
-    if let Some(endpoint) = to.endpoint.filter(|endpoint| before.endpoint != Some(*endpoint)) {
+    if let Some(endpoint) = endpoint {
         text.push_str(&format!("endpoint={endpoint}\n"));
     }
     if from.is_none() || to.allowed_ips != before.allowed_ips {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn text(to: &Arc<Settings>, from: Option<&Arc<Settings>>) -> String {
-        let change = Change::Set { to: to.clone(), from: from.cloned() };
+        let change = Change::Set { to: to.clone(), from: from.cloned(), endpoint: to.endpoint };
         set(&[GatewayOp { peer: decode(KEY).unwrap(), change }]).as_str().to_owned()
     }
 
@@ -236,6 +236,9 @@ mod tests {
             text(&moved, Some(&less)),
             format!("set=1\npublic_key={HEX}\nname=\nendpoint=192.0.2.1:5\nreplace_allowed_ips=true\n\n")
         );
+        let change = Change::Set { to: moved.clone(), from: Some(less.clone()), endpoint: None };
+        let text = set(&[GatewayOp { peer: decode(KEY).unwrap(), change }]);
+        assert!(!text.as_str().contains("endpoint"), "it is not a new one: {}", text.as_str());
     }
 
     #[test]

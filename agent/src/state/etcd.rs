@@ -166,11 +166,22 @@ impl State {
                 "{key} is left as it was: its value is refused: {error}; write a value that is right"
             ));
         }
-        self.change(peer, |entry, _| {
+        self.change(peer, |entry, context| {
             (entry.is_listed, entry.listed_in, entry.is_ours) = (true, list, true);
             entry.is_bad = parsed.is_err();
             if let Ok(settings) = parsed {
                 entry.revision = revision;
+                if !context.was_listed
+                    && let Some(actual) = &mut entry.actual
+                {
+                    // The gateway was heard first. An endpoint that it has is newer than one that etcd had all the time.
+                    actual.configured = settings.endpoint.filter(|_| actual.settings.endpoint.is_some());
+                }
+                let before = entry.wanted.as_ref().and_then(|wanted| wanted.endpoint);
+                if settings.endpoint.is_some() && settings.endpoint != before {
+                    // Where others had it is older. A claim that is still there says so again.
+                    entry.elsewhere = None;
+                }
                 if entry.wanted.as_deref() != Some(&settings) {
                     entry.wanted = Some(Arc::new(settings));
                     log::debug!("{}: has a new value", named(&peer, None));

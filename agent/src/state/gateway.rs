@@ -58,12 +58,16 @@ impl State {
                 entry.read_in = list;
                 entry.told = settings.endpoint;
                 entry.refused = None;
-                entry.actual = Some(Actual { settings: Arc::new(settings), is_read: true });
+                // Where it was is not what was configured. That may have changed meanwhile if we knew it before.
+                let configured = match &entry.actual {
+                    Some(before) => before.configured,
+                    None => entry.wanted.as_ref().and_then(|wanted| wanted.endpoint),
+                };
+                let configured = configured.filter(|_| settings.endpoint.is_some());
+                let actual = entry.actual.insert(Actual { settings: Arc::new(settings), configured });
                 // Nothing is kept twice.
-                if let (Some(actual), Some(given)) = (&mut entry.actual, &entry.given)
-                    && actual.meets(given)
-                {
-                    *actual = Actual { settings: given.clone(), is_read: true };
+                if let Some(given) = entry.given.as_ref().filter(|given| actual.meets(given)) {
+                    actual.settings = given.clone();
                 }
             });
         }
@@ -91,7 +95,7 @@ impl State {
             peer.hear(heard, context);
             // Nothing is known of it, except that it may have to go.
             if heard.is_added && peer.actual.is_none() && !peer.is_listed {
-                peer.actual = Some(Actual { settings: Arc::default(), is_read: true });
+                peer.actual = Some(Actual { settings: Arc::default(), configured: None });
             }
         });
     }
@@ -135,9 +139,9 @@ impl State {
             self.change(*peer, |entry, _| {
                 entry.is_setting = false;
                 match change {
-                    Change::Set { to, .. } if is_done => {
-                        entry.told = to.endpoint.or(entry.told);
-                        entry.actual = Some(Actual { settings: to.clone(), is_read: false });
+                    Change::Set { to, endpoint, .. } if is_done => {
+                        entry.told = endpoint.or(entry.told);
+                        entry.actual = Some(Actual { settings: to.clone(), configured: to.endpoint });
                     }
                     Change::Set { to, .. } => {
                         let name = named(peer, to.name.as_deref());

@@ -95,8 +95,8 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct Actual {
     pub(super) settings: Arc<Settings>,
-    /// They were read from the gateway, so the endpoint is where the peer was, not what was configured.
-    pub(super) is_read: bool,
+    /// The endpoint of the value that it was last set to, or first compared with. The peer may have moved since.
+    pub(super) configured: Option<SocketAddr>,
 }
 
 /// A session of our gateway.
@@ -159,6 +159,8 @@ pub enum Change {
         to: Arc<Settings>,
         /// What need not be said.
         from: Option<Arc<Settings>>,
+        /// The endpoint, if it is a new one: else the peer would be moved back to where it was once.
+        endpoint: Option<SocketAddr>,
     },
     /// It is a peer no longer.
     Remove,
@@ -254,7 +256,9 @@ impl Peer {
             (true, Some(given), actual) if !actual.as_ref().is_some_and(|actual| actual.meets(given)) => {
                 let is_refused = self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, given));
                 let from = actual.as_ref().map(|actual| actual.settings.clone());
-                (!is_refused).then(|| Change::Set { to: given.clone(), from })
+                let configured = actual.as_ref().and_then(|actual| actual.configured);
+                let endpoint = given.endpoint.filter(|endpoint| configured != Some(*endpoint));
+                (!is_refused).then(|| Change::Set { to: given.clone(), from, endpoint })
             }
             (_, _, Some(_)) if self.is_leaving(context) => Some(Change::Remove),
             (_, _, Some(_)) => self.news_of_endpoint(context).map(|(endpoint, source)| Change::Tell(endpoint, source)),
@@ -326,15 +330,7 @@ impl Peer {
 impl Actual {
     /// Nothing has to be changed to have what is wanted.
     pub(super) fn meets(&self, wanted: &Arc<Settings>) -> bool {
-        if Arc::ptr_eq(&self.settings, wanted) {
-            return true;
-        }
-        let is_there = match (wanted.endpoint, self.settings.endpoint) {
-            (None, _) => true,
-            // It may have moved since.
-            (Some(_), Some(_)) if self.is_read => true,
-            (wanted, actual) => wanted == actual,
-        };
-        is_there && self.settings.is_like(wanted)
+        let is_placed = wanted.endpoint.is_none() || wanted.endpoint == self.configured;
+        is_placed && (Arc::ptr_eq(&self.settings, wanted) || self.settings.is_like(wanted))
     }
 }

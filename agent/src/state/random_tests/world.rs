@@ -282,7 +282,7 @@ impl World {
         for op in &ops {
             let Node { peers, sessions, said, .. } = &mut self.nodes[node];
             match &op.change {
-                Change::Set { to, from } => {
+                Change::Set { to, from, .. } => {
                     let is_new = !peers.contains_key(&op.peer);
                     take_over(peers, op.peer, to, from.as_deref());
                     if let Said::Session(heard) = self.heard_of(node, op.peer, false) {

@@ -1,6 +1,7 @@
 //! One thing after the other, as it may happen to one node.
 
 mod claims;
+mod endpoints;
 mod others;
 mod peers;
 
