@@ -250,6 +250,11 @@ impl State {
     fn look_at_one(&mut self, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.settle(&self.context);
+        let is_quiet = peer.must_be_quiet(&self.context);
+        if std::mem::replace(&mut peer.is_quiet, is_quiet) != is_quiet {
+            self.give(key);
+        }
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let routed = peer.wanted_routes(&self.context).cloned();
         if routed.as_ref().map(std::sync::Arc::as_ptr) != peer.routed.as_ref().map(std::sync::Arc::as_ptr) {
             for prefix in routed.iter().flat_map(|settings| &settings.allowed_ips).filter(|prefix| !prefix.is_empty()) {

@@ -43,8 +43,11 @@ pub(super) struct Peer {
     pub(super) wanted: Option<Arc<Settings>>,
     /// In which revision it was written.
     pub(super) revision: i64,
-    /// What the gateway should have of it: the prefixes of later values are theirs.
+    /// What the gateway should have of it. The prefixes of later values are theirs, and a keepalive is that of the node
+    /// that has the peer.
     pub(super) given: Option<Arc<Settings>>,
+    /// The keepalive is kept from the gateway.
+    pub(super) is_quiet: bool,
     /// What of it is among the prefixes of all.
     pub(super) indexed: Indexed,
     /// The latest value is a bad one.
@@ -235,6 +238,12 @@ impl Peer {
         self.session.is_some_and(|session| session.standing != Standing::Released)
     }
 
+    /// Another node has it. A gateway that had to keep a session alive would ask for one, and take the peer from that
+    /// node, which does the same.
+    pub(super) fn must_be_quiet(&self, context: &Context) -> bool {
+        self.claim.as_ref().is_some_and(|claim| !context.is_us(claim)) && !self.is_owned()
+    }
+
     /// The prefixes for which there should be routes.
     pub(super) fn wanted_routes(&self, context: &Context) -> Option<&Arc<Settings>> {
         let actual = self.actual.as_ref().map(|actual| &actual.settings);
@@ -267,10 +276,9 @@ impl Peer {
     }
 
     /// A gateway hears where the peers of others are, also those of which it has an older session: it may have to ask
-    /// them for one. It does not without a reason, unless it has to keep the peer's session alive itself. So of such a
-    /// peer it does not hear before the peer has lost its node.
+    /// them for one. It does not without a reason, unless it has to keep the peer's session alive itself. That is kept
+    /// from it if etcd says so. If its own file does, it does not hear of the peer before that has lost its node.
     fn news_of_endpoint(&self, context: &Context) -> Option<(SocketAddr, Option<IpAddr>)> {
-        // That of a peer that etcd does not have is the operator's.
         let settings = self.given.as_ref().or(self.actual.as_ref().map(|actual| &actual.settings));
         let keeps_alive = settings.is_some_and(|settings| settings.persistent_keepalive_s > 0);
         let is_harmless = !context.is_active || !keeps_alive || self.claim.is_none();

@@ -98,21 +98,23 @@ impl State {
             if let Some(peer) = self.peers.get_mut(&loser)
                 && let Some(actual) = &mut peer.actual
             {
-                let left = actual.settings.allowed_ips.iter().copied().filter(|left| *left != prefix).collect();
-                actual.settings = Arc::new(actual.settings.with_prefixes(left));
+                let settings = &actual.settings;
+                let left = settings.allowed_ips.iter().copied().filter(|left| *left != prefix).collect();
+                actual.settings = Arc::new(settings.with(left, settings.persistent_keepalive_s));
                 peer.indexed.held = Some(actual.settings.clone());
             }
         }
         losers
     }
 
-    /// Finds out which of the prefixes that it wants a peer gets.
-    fn give(&mut self, key: &PublicKey) {
+    /// Finds out what of that which it wants a peer gets.
+    pub(super) fn give(&mut self, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(wanted) = &peer.wanted else { return peer.given = None };
         let mut given = wanted.clone();
         let mut others = wanted.allowed_ips.iter().map(|prefix| (*prefix, self.prefixes.owner(*prefix)));
-        if others.any(|(_, owner)| owner != Some(*key)) {
+        let keepalive_s = if peer.is_quiet { 0 } else { wanted.persistent_keepalive_s };
+        if others.any(|(_, owner)| owner != Some(*key)) || keepalive_s != wanted.persistent_keepalive_s {
             let is_own = |prefix: &Prefix| self.prefixes.owner(*prefix) == Some(*key);
             let own: Box<[Prefix]> = wanted.allowed_ips.iter().copied().filter(is_own).collect();
             let name = named(key, wanted.name.as_deref());
@@ -124,7 +126,7 @@ impl State {
                     log::warn!("{name} goes without {lost}: {owner} has it as well, and was written later");
                 }
             }
-            given = Arc::new(wanted.with_prefixes(own));
+            given = Arc::new(wanted.with(own, keepalive_s));
         }
         // What was refused is known by its place.
         if peer.given.as_deref() != Some(&*given) || Arc::ptr_eq(&given, wanted) {

@@ -73,6 +73,13 @@ impl World {
                 (0..NODES).filter(|&node| self.nodes[node].state.owned(99).any(|owned| *owned == peer)).collect();
             let claim = self.store.keys.get(&self.keys.session(&peer));
             let claim = claim.map(|(value, _, lease)| (Owner::parse(value).unwrap(), lease));
+            for (number, node) in self.nodes.iter().enumerate() {
+                if let Some(Ok(settings)) = &value {
+                    let is_elsewhere = owners.iter().any(|owner| *owner != number);
+                    let keepalive_s = if is_elsewhere { 0 } else { settings.persistent_keepalive_s };
+                    assert_eq!(node.peers[&peer].persistent_keepalive_s, keepalive_s);
+                }
+            }
             match (&owners[..], claim) {
                 ([], None) => {}
                 ([owner], Some((claim, lease))) => {

@@ -146,7 +146,9 @@ impl World {
                 // The second one is for whoever takes it last.
                 let shared = self.random.below(SHARED);
                 let prefixes = format!(r#""10.0.{number}.{variant}/32", "{SHARED_NET}{shared}/32""#);
-                let value = format!(r#"{{"allowed_ips": [{prefixes}, "fd00::{number}/128"]}}"#);
+                let prefixes = format!(r#"{prefixes}, "fd00::{number}/128""#);
+                let keepalive = self.random.below(2);
+                let value = format!(r#"{{"allowed_ips": [{prefixes}], "persistent_keepalive": {keepalive}}}"#);
                 self.store.put(name, value.into(), 0);
             }
         }
@@ -200,8 +202,8 @@ impl World {
         pending.clear();
         state.gateway_opened();
         state.gateway_has(peers.iter().map(|(peer, settings)| {
-            let json = format!(r#"{{"allowed_ips": {:?}}}"#, texts(settings));
-            Had { peer: *peer, settings: Settings::parse(json.as_bytes()).unwrap() }
+            let settings = settings.with(settings.allowed_ips.clone(), settings.persistent_keepalive_s);
+            Had { peer: *peer, settings }
         }));
         state.gateway_has_no_more();
         let is_active = state.links().1 || self.random.is();
@@ -324,11 +326,11 @@ fn take_over(peers: &mut BTreeMap<PublicKey, Arc<Settings>>, peer: PublicKey, to
     if from.is_none_or(|from| from.allowed_ips != to.allowed_ips) {
         for (_, other) in peers.iter_mut().filter(|(key, _)| **key != peer) {
             let left = other.allowed_ips.iter().copied().filter(|prefix| !to.allowed_ips.contains(prefix)).collect();
-            *other = Arc::new(other.with_prefixes(left));
+            *other = Arc::new(other.with(left, other.persistent_keepalive_s));
         }
-        peers.insert(peer, Arc::new(to.with_prefixes(to.allowed_ips.clone())));
+        peers.insert(peer, Arc::new(to.with(to.allowed_ips.clone(), to.persistent_keepalive_s)));
     } else if let Some(settings) = peers.get_mut(&peer) {
-        *settings = Arc::new(to.with_prefixes(settings.allowed_ips.clone()));
+        *settings = Arc::new(to.with(settings.allowed_ips.clone(), to.persistent_keepalive_s));
     }
 }
 
