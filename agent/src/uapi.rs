@@ -84,7 +84,7 @@ fn push_hex(text: &mut SecretText, key: &[u8; 32]) {
 /// Reads the answer to `get=1`, line by line, and gives each peer once all of it was read.
 #[derive(Debug, Default)]
 pub struct Peers {
-    peer: Option<(PublicKey, Settings, Vec<Prefix>)>,
+    peer: Option<(PublicKey, Settings, Vec<Prefix>, Option<IpAddr>)>,
     errno: Option<i32>,
 }
 
@@ -94,16 +94,17 @@ impl Peers {
         let (name, value) = line.split_once('=')?;
         if name == "public_key" {
             let key = from_hex(value)?;
-            return self.peer.replace((key, Settings::default(), Vec::new())).map(had);
+            return self.peer.replace((key, Settings::default(), Vec::new(), None)).map(had);
         }
         if name == "errno" {
             self.errno = value.parse().ok();
             return self.peer.take().map(had);
         }
-        let (_, settings, prefixes) = self.peer.as_mut()?;
+        let (_, settings, prefixes, source) = self.peer.as_mut()?;
         match name {
             "preshared_key" => settings.preshared_key = SecretKey::from_hex(value).filter(|key| !key.is_zero()),
             "persistent_keepalive_interval" => settings.persistent_keepalive_s = value.parse().unwrap_or(0),
+            "source" => *source = value.parse().ok(),
             "name" => settings.name = Some(value.into()),
             "endpoint" => settings.endpoint = value.parse().ok(),
             "allowed_ip" => prefixes.extend(prefix(value)),
@@ -119,10 +120,10 @@ impl Peers {
     }
 }
 
-fn had((peer, mut settings, mut prefixes): (PublicKey, Settings, Vec<Prefix>)) -> Had {
+fn had((peer, mut settings, mut prefixes, source): (PublicKey, Settings, Vec<Prefix>, Option<IpAddr>)) -> Had {
     prefixes.sort_unstable();
     settings.allowed_ips = prefixes.into();
-    Had { peer, settings }
+    Had { peer, settings, source }
 }
 
 fn prefix(text: &str) -> Option<Prefix> {
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn peers_are_read_as_the_gateway_lists_them() {
         let answer = format!(
-            "private_key={HEX}\nlisten_port=5\npublic_key={HEX}\npreshared_key={HEX}\nprotocol_version=1\nname=a b\n\
+            "private_key={HEX}\nlisten_port=5\npublic_key={HEX}\npreshared_key={HEX}\nprotocol_version=1\nsource=192.0.2.9\nname=a b\n\
              endpoint=192.0.2.1:5\nlast_handshake_time_sec=0\ntx_bytes=7\npersistent_keepalive_interval=9\n\
              allowed_ip=10.0.0.3/32\nallowed_ip=10.0.0.2/32\npublic_key={}\npreshared_key={}\nerrno=0\n",
             "1".repeat(64),
@@ -273,7 +274,8 @@ mod tests {
                 "persistent_keepalive": 9, "endpoint": "192.0.2.1:5"}}"#
         );
         assert_eq!((first.peer, &first.settings), (decode(KEY).unwrap(), &*settings(&json)));
-        assert_eq!(second.settings, Settings::default());
+        assert_eq!(first.source, "192.0.2.9".parse().ok());
+        assert_eq!((&second.settings, second.source), (&Settings::default(), None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the gateway tells, and what it has to do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringfort_config::key_text::named;
@@ -16,6 +17,8 @@ pub struct Had {
     pub peer: PublicKey,
     /// Its settings; the endpoint is where it was heard of last.
     pub settings: Settings,
+    /// The address at which it was told to be known to the peer.
+    pub source: Option<IpAddr>,
 }
 
 impl State {
@@ -53,10 +56,10 @@ impl State {
     /// Some of the peers that the gateway has.
     pub fn gateway_has(&mut self, had: impl IntoIterator<Item = Had>) {
         let list = self.gateway_list;
-        for Had { peer, settings } in had {
+        for Had { peer, settings, source } in had {
             self.change(peer, |entry, _| {
                 entry.read_in = list;
-                entry.told = settings.endpoint;
+                entry.told = settings.endpoint.map(|endpoint| (endpoint, source));
                 entry.refused = None;
                 // Where it was is not what was configured. That may have changed meanwhile if we knew it before.
                 let configured = match &entry.actual {
@@ -140,7 +143,7 @@ impl State {
                 entry.is_setting = false;
                 match change {
                     Change::Set { to, endpoint, .. } if is_done => {
-                        entry.told = endpoint.or(entry.told);
+                        entry.told = endpoint.map(|endpoint| (endpoint, None)).or(entry.told);
                         entry.actual = Some(Actual { settings: to.clone(), configured: to.endpoint });
                     }
                     Change::Set { to, .. } => {
@@ -152,11 +155,11 @@ impl State {
                         entry.refused = Some(to.clone());
                     }
                     Change::Remove if is_done => (entry.actual, entry.session, entry.told) = (None, None, None),
-                    Change::Tell(endpoint, _) if is_done => entry.told = Some(*endpoint),
+                    Change::Tell(endpoint, source) if is_done => entry.told = Some((*endpoint, *source)),
                     Change::Remove | Change::Tell(..) => {
                         log::error!("{}: the gateway refuses a change: see its log", named(peer, None));
                         // As if it had been done: it is tried again when the gateway was asked for all peers.
-                        entry.told = entry.elsewhere.map(|(endpoint, _)| endpoint);
+                        entry.told = entry.elsewhere;
                         entry.actual = None;
                     }
                 }

@@ -63,8 +63,8 @@ pub(super) struct Peer {
     pub(super) is_setting: bool,
     /// The gateway has refused this.
     pub(super) refused: Option<Arc<Settings>>,
-    /// The endpoint that the gateway has, as far as it is known.
-    pub(super) told: Option<SocketAddr>,
+    /// The endpoint that the gateway has and the address beside it, as far as they are known.
+    pub(super) told: Option<(SocketAddr, Option<IpAddr>)>,
 
     /// The gateway has a session with it.
     pub(super) session: Option<Session>,
@@ -211,7 +211,11 @@ impl Peer {
 
     /// What the gateway says of its session.
     pub(super) fn hear(&mut self, heard: &Heard, context: &Context) {
-        self.told = heard.endpoint.or(self.told);
+        // An address that it was told may have failed, or the kernel chose another one. It is not told again.
+        let knows = |endpoint: SocketAddr| self.told.is_some_and(|(at, source)| at == endpoint && source.is_some());
+        if let Some(endpoint) = heard.endpoint.filter(|endpoint| !knows(*endpoint)) {
+            self.told = Some((endpoint, heard.source));
+        }
         let before = self.session.take();
         if !heard.has_session {
             return;
@@ -282,7 +286,10 @@ impl Peer {
         let settings = self.given.as_ref().or(self.actual.as_ref().map(|actual| &actual.settings));
         let keeps_alive = settings.is_some_and(|settings| settings.persistent_keepalive_s > 0);
         let is_harmless = !context.is_active || !keeps_alive || self.claim.is_none();
-        self.elsewhere.filter(|(endpoint, _)| is_harmless && !self.is_owned() && self.told != Some(*endpoint))
+        let is_told = |endpoint: SocketAddr, source: Option<IpAddr>| {
+            self.told.is_some_and(|(at, own)| at == endpoint && (source.is_none() || own == source))
+        };
+        self.elsewhere.filter(|(endpoint, source)| is_harmless && !self.is_owned() && !is_told(*endpoint, *source))
     }
 
     /// What etcd has to do for it.

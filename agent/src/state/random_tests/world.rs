@@ -203,7 +203,7 @@ impl World {
         state.gateway_opened();
         state.gateway_has(peers.iter().map(|(peer, settings)| {
             let settings = settings.with(settings.allowed_ips.clone(), settings.persistent_keepalive_s);
-            Had { peer: *peer, settings }
+            Had { peer: *peer, settings, source: None }
         }));
         state.gateway_has_no_more();
         let is_active = state.links().1 || self.random.is();

@@ -22,7 +22,7 @@ fn with_roamed(is_gateway_first: bool) -> Node {
     let mut node = Node::with(false);
     let mut roamed = Settings::parse(FIRST.as_bytes()).unwrap();
     roamed.endpoint = "203.0.113.3:3".parse().ok();
-    let had = Had { peer: key(1), settings: roamed };
+    let had = Had { peer: key(1), settings: roamed, source: None };
     let list = |node: &mut Node| {
         node.state.etcd_list();
         node.lists(1, FIRST);
@@ -49,7 +49,7 @@ fn a_new_endpoint_reaches_a_gateway_that_has_another_one() {
         node.state.gateway_closed();
         node.put(1, FIRST);
         let settings = Settings::parse(SECOND.as_bytes()).unwrap();
-        node.open_with([Had { peer: key(1), settings }]);
+        node.open_with([Had { peer: key(1), settings, source: None }]);
         assert_eq!(placed(&mut node), [Some("198.51.100.1:1".to_owned())]);
     }
 }

@@ -28,6 +28,24 @@ fn a_gateway_is_told_where_peers_of_others_are() {
 }
 
 #[test]
+fn a_gateway_that_knows_where_a_peer_is_hears_by_which_address_that_knows_us() {
+    let mut node = Node::ready();
+    node.put(1, r#"{"allowed_ips": [], "endpoint": "198.51.100.9:9"}"#);
+    assert_eq!(node.set(), ["add 1"]);
+    node.claims(1, "b", MS);
+    assert_eq!(node.set(), [TOLD]);
+    // It says that it was told, and perhaps that it cannot send from that address.
+    node.state.session(&Heard { endpoint: "198.51.100.9:9".parse().ok(), ..heard(1, false) });
+    assert!(node.set().is_empty(), "once");
+    for (source, told) in [("192.0.2.100", vec![]), ("192.0.2.7", vec![TOLD]), ("", vec![TOLD])] {
+        node.state.gateway_closed();
+        let settings = Settings { endpoint: "198.51.100.9:9".parse().ok(), ..Settings::default() };
+        node.open_with([Had { peer: key(1), settings, source: source.parse().ok() }]);
+        assert_eq!(node.set(), told, "it has {source:?}");
+    }
+}
+
+#[test]
 fn a_session_is_kept_alive_by_the_gateway_that_has_it_and_by_all_if_nobody_has() {
     let keepalive_s = |node: &mut Node| {
         let ops = node.state.poll_gateway(9);
@@ -55,7 +73,7 @@ fn a_session_is_kept_alive_by_the_gateway_that_has_it_and_by_all_if_nobody_has()
         // The gateway has it so when the agent starts.
         let settings = Settings { persistent_keepalive_s: 25, ..Settings::default() };
         let mut node = Node::with(false);
-        node.open_with([Had { peer: key(1), settings }]);
+        node.open_with([Had { peer: key(1), settings, source: None }]);
         node.state.etcd_list();
         node.lists(1, r#"{"allowed_ips": [], "persistent_keepalive": 25}"#);
         let other = crate::value::Owner { node: "b".into(), endpoint: None, source: None, since_ms: MS };

@@ -95,7 +95,10 @@ fn an_agent_that_starts_finds_prefixes_where_they_should_be() {
     let settings = |json: &str| Settings::parse(json.as_bytes()).unwrap();
     for (is_at_first, changes) in [(false, vec![]), (true, vec!["change 1", "change 2"])] {
         let mut node = Node::with(false);
-        let mut had = [Had { peer: key(1), settings: settings(NONE) }, Had { peer: key(2), settings: settings(NONE) }];
+        let mut had = [
+            Had { peer: key(1), settings: settings(NONE), source: None },
+            Had { peer: key(2), settings: settings(NONE), source: None },
+        ];
         had[usize::from(!is_at_first)].settings = settings(ONE);
         node.open_with(had);
         node.state.etcd_list();
