@@ -65,7 +65,7 @@ impl State {
         for peer in self.peers.values_mut() {
             peer.heard_revision = revision;
             peer.is_writing = false;
-            peer.conflict_at = None;
+            peer.is_overtaken = false;
         }
         (self.context.is_synced, self.context.was_listed) = (true, true);
         self.counts.lists_total += 1;
@@ -98,6 +98,7 @@ impl State {
             Subject::Session(peer) => self.change(peer, |peer, _| {
                 if revision > peer.heard_revision {
                     (peer.claim, peer.claim_revision, peer.heard_revision) = (None, 0, revision);
+                    peer.is_overtaken = false;
                 }
             }),
             Subject::NotAKey | Subject::Other => {}
@@ -151,7 +152,8 @@ impl State {
                 }
                 // The watch was faster.
                 Some(_) => {}
-                None => peer.conflict_at = Some(op.expected),
+                // If something was heard since, that may have been it.
+                None => peer.is_overtaken = peer.heard_revision == op.heard,
             }
         });
     }
@@ -214,7 +216,7 @@ impl Peer {
     }
 
     fn take_claim(&mut self, value: &[u8], revision: i64, lease: i64) {
-        (self.claim_revision, self.heard_revision) = (revision, revision);
+        (self.claim_revision, self.heard_revision, self.is_overtaken) = (revision, revision, false);
         self.claim = Owner::parse(value).map(|owner| Claim { owner, lease });
     }
 }

@@ -80,8 +80,8 @@ pub(super) struct Peer {
     pub(super) claimed_in: u32,
     /// A change of the claim is on its way to etcd.
     pub(super) is_writing: bool,
-    /// It was refused because etcd has another revision than this. The watch will bring it.
-    pub(super) conflict_at: Option<i64>,
+    /// It was refused because etcd has something else than what we have heard. The watch will bring it.
+    pub(super) is_overtaken: bool,
     /// Where others have said that it is.
     pub(super) elsewhere: Option<(SocketAddr, Option<IpAddr>)>,
 
@@ -176,8 +176,10 @@ pub enum Change {
 pub struct ClaimOp {
     /// Whose claim.
     pub peer: PublicKey,
-    /// The revision on which this was decided.
+    /// The revision on which this was decided, of the claim as it was heard.
     pub expected: i64,
+    /// The latest revision of which something was heard by then, such as that the claim has gone.
+    pub heard: i64,
     /// The claim, or `None` to withdraw it.
     pub owner: Option<Owner>,
     /// The lease that the claim is under.
@@ -295,7 +297,7 @@ impl Peer {
     /// What etcd has to do for it.
     pub(super) fn claim_op(&self, peer: &PublicKey, context: &Context) -> Option<ClaimOp> {
         let lease = context.lease.filter(|_| context.is_synced && context.knows_sessions)?;
-        if self.is_writing || self.conflict_at == Some(self.claim_revision) {
+        if self.is_writing || self.is_overtaken {
             return None;
         }
         let ours = self.claim.as_ref().filter(|claim| context.is_us(claim));
@@ -319,7 +321,7 @@ impl Peer {
             (None, Some(_)) => None,
             (None, None) => return None,
         };
-        Some(ClaimOp { peer: *peer, expected: self.claim_revision, owner, lease })
+        Some(ClaimOp { peer: *peer, expected: self.claim_revision, heard: self.heard_revision, owner, lease })
     }
 
     /// Nothing is known of it.
