@@ -60,7 +60,6 @@ impl State {
             self.change(peer, |entry, _| {
                 entry.read_in = list;
                 entry.told = settings.endpoint.map(|endpoint| (endpoint, source));
-                entry.refused = None;
                 // Where it was is not what was configured. That may have changed meanwhile if we knew it before.
                 let configured = match &entry.actual {
                     Some(before) => before.configured,
@@ -81,6 +80,8 @@ impl State {
         let list = self.gateway_list;
         let is_gone = |peer: &super::Peer| peer.actual.is_some() && peer.read_in != list;
         self.change_those(is_gone, |peer| (peer.actual, peer.told) = (None, None));
+        // It may be another gateway, which takes what the last one has refused.
+        self.change_those(|peer| peer.refused.is_some(), |peer| peer.refused = None);
         self.context.is_open = true;
         self.look_at_all();
     }

@@ -2,6 +2,7 @@
 //! installs.
 
 mod many;
+mod refusals;
 
 use std::time::Duration;
 

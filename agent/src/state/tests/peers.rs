@@ -49,6 +49,18 @@ fn what_the_gateway_refuses_is_asked_once() {
     assert_eq!(node.state.counts().refused_total, 1);
     node.put(1, TWO);
     assert_eq!(node.set(), ["add 1"]);
+    // Another gateway may take it.
+    node.put(1, ONE);
+    let ops = node.state.poll_gateway(9);
+    node.state.gateway_did(&ops, false);
+    for had in [&[1][..], &[]] {
+        node.state.gateway_closed();
+        node.open(had);
+        let ops = node.state.poll_gateway(9);
+        assert_eq!(ops.iter().map(in_short).collect::<Vec<_>>(), [if had.is_empty() { "add 1" } else { "change 1" }]);
+        node.state.gateway_did(&ops, false);
+        assert!(node.set().is_empty());
+    }
 }
 
 #[test]
