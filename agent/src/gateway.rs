@@ -39,14 +39,17 @@ pub enum FromGateway {
     News(Vec<News>),
     /// The connection has ended: why.
     Closed(String),
-    /// It has not come back for a while.
-    Absent,
+    /// It has not come back for a while: why nobody can be asked.
+    Absent(String),
+    /// It may be there, and we may not speak with it: why.
+    Denied(String),
 }
 
 /// Follows the gateway, whenever it is there, until nobody listens. Whatever comes through `restart` ends a connection.
 pub async fn follow(interface: String, events: Sender<impl From<FromGateway>>, mut restart: Receiver<io::Error>) {
     let mut away_since = Some(Instant::now());
     let mut attempt = 0;
+    let mut was_denied = false;
     loop {
         let mut was_open = false;
         while restart.try_recv().is_ok() {}
@@ -61,9 +64,14 @@ pub async fn follow(interface: String, events: Sender<impl From<FromGateway>>, m
                 return;
             }
         }
+        let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+        if is_denied && !was_denied && events.send(FromGateway::Denied(error.to_string()).into()).await.is_err() {
+            return;
+        }
+        was_denied = is_denied;
         if away_since.is_some_and(|since| since.elapsed() >= GRACE) {
             away_since = None;
-            if events.send(FromGateway::Absent.into()).await.is_err() {
+            if events.send(FromGateway::Absent(error.to_string()).into()).await.is_err() {
                 return;
             }
         }

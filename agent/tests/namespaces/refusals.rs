@@ -1,14 +1,17 @@
 //! A gateway that refuses everything, as one does that hands its peers on.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use ringfort_agent::agent::Event;
 use ringfort_agent::gateway::{self, FromGateway};
 use ringfort_agent::state::{Change, GatewayOp};
 use ringfort_agent::uapi::socket_path;
+use ringfort_cluster::harness;
 use ringfort_core::crypto::PublicKey;
 use tokio::sync::mpsc;
 
@@ -99,7 +102,34 @@ async fn a_gateway_that_lets_nobody_watch_now_is_not_there() {
     let (_restart, restarts) = mpsc::channel(1);
     let following = tokio::spawn(gateway::follow(interface.to_owned(), events, restarts));
     let Some(Event::Gateway(event)) = arrivals.recv().await else { panic!("nothing is said") };
-    assert!(matches!(event, FromGateway::Absent), "{event:?}");
+    assert!(matches!(event, FromGateway::Absent(_)), "{event:?}");
     following.abort();
     fs::remove_file(socket_path(interface)).unwrap();
+}
+
+/// As with a drop-in for the gateway's unit alone: the socket is another user's, and the agent, although it is root, has
+/// no capability to open it.
+#[test]
+fn a_socket_of_another_user_is_told_from_no_gateway() {
+    let interface = "rfa-foreign";
+    serve(interface, |_| panic!("it may not ask"));
+    let path = socket_path(interface);
+    std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut agent = Command::new("setpriv")
+        .arg("--bounding-set=-all,+net_admin")
+        .arg(harness::agent())
+        .args(["run", interface, "--network", "net", "--node", "a", "--etcd", "http://127.0.0.1:1"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(agent.stderr.take().unwrap());
+    // There is no etcd either, of which it complains every few seconds.
+    let mut lines = log.lines().map(Result::unwrap).take(12);
+    let line = lines.find(|line| line.contains("belongs to another user"));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    fs::remove_file(path).unwrap();
+    let line = line.expect("it says nothing of it");
+    assert!(line.contains("ERROR") && line.contains("user.conf") && line.contains("Permission denied"), "{line}");
 }
