@@ -32,7 +32,11 @@ pub fn set(ops: &[GatewayOp]) -> SecretText {
     for GatewayOp { peer, change } in ops {
         text.push_str(&format!("public_key={}\n", hex(peer)));
         match change {
-            Change::Remove => text.push_str("remove=true\n"),
+            Change::Remove => {
+                // They belong to the key, and would outlive the peer: in the end there would be no room for others.
+                text.push_str("update_only=true\nname=\nsource=default\n");
+                text.push_str(&format!("public_key={}\nremove=true\n", hex(peer)));
+            }
             Change::Tell(endpoint, source) => {
                 // A peer that is not there is not made.
                 let source = source.map_or_else(String::new, |source| format!("source={source}\n"));
@@ -251,6 +255,7 @@ mod tests {
             set(&ops).as_str(),
             format!(
                 "set=1\npublic_key={HEX}\nupdate_only=true\nendpoint=192.0.2.1:5\nsource=192.0.2.9\n\
+                 public_key={HEX}\nupdate_only=true\nname=\nsource=default\n\
                  public_key={HEX}\nremove=true\n\n"
             )
         );
