@@ -15,6 +15,9 @@
 //! order in which etcd has them decides. A claim that could not be written at once may not do that: it is compared by
 //! time with what others have claimed meanwhile (`Standing` in `peer.rs`).
 //!
+//! **A prefix belongs to the peer whose value was written last.** The gateway moves prefixes by itself, in the order in
+//! which peers are set, so it is never asked for the same one twice (`prefixes.rs`).
+//!
 //! **When nodes come and go, peers come to other gateways**, and know nothing of it. They are asked for sessions there
 //! (`others.rs`).
 //!

@@ -93,13 +93,14 @@ impl State {
         }
         let mut losers = BTreeSet::new();
         for prefix in of(now) {
-            let Some(loser) = self.prefixes.held.insert(prefix, *key).filter(|loser| loser != key) else { continue };
-            losers.insert(loser);
-            if let Some(peer) = self.peers.get_mut(&loser)
+            losers.extend(self.prefixes.held.insert(prefix, *key).filter(|loser| loser != key));
+        }
+        for loser in &losers {
+            if let Some(peer) = self.peers.get_mut(loser)
                 && let Some(actual) = &mut peer.actual
             {
                 let settings = &actual.settings;
-                let left = settings.allowed_ips.iter().copied().filter(|left| *left != prefix).collect();
+                let left = settings.allowed_ips.iter().copied().filter(|prefix| !has(now, prefix)).collect();
                 actual.settings = Arc::new(settings.with(left, settings.persistent_keepalive_s));
                 peer.indexed.held = Some(actual.settings.clone());
             }
@@ -119,7 +120,7 @@ impl State {
             let own: Box<[Prefix]> = wanted.allowed_ips.iter().copied().filter(is_own).collect();
             let name = named(key, wanted.name.as_deref());
             for lost in wanted.allowed_ips.iter().filter(|prefix| own.binary_search(prefix).is_err()) {
-                let was_known = peer.given.as_ref().is_some_and(|given| !given.allowed_ips.contains(lost));
+                let was_known = peer.given.as_ref().is_some_and(|given| given.allowed_ips.binary_search(lost).is_err());
                 if !was_known && self.complaints_left > 0 {
                     self.complaints_left -= 1;
                     let owner = self.prefixes.owner(*lost).map_or_else(String::new, |owner| named(&owner, None));
