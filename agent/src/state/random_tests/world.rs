@@ -8,6 +8,7 @@ use super::store::{Random, Store};
 use super::{NODES, PEERS};
 use crate::value::Settings;
 
+const NETWORK: &str = "net";
 /// So many prefixes are wanted by several peers at times.
 const SHARED: u64 = 2;
 /// What those begin with.
@@ -45,16 +46,15 @@ pub(super) fn key(number: u8) -> PublicKey {
     PublicKey::new([number; 32])
 }
 
+fn agent(index: usize) -> State {
+    let (node, network) = (format!("node-{index}"), NETWORK.to_owned());
+    State::new(Rules { node, network, keep_others: false, announce: Vec::new() })
+}
+
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let network = "net".to_owned();
         let node = |index: usize| Node {
-            state: State::new(Rules {
-                node: format!("node-{index}"),
-                network: network.clone(),
-                keep_others: false,
-                announce: Vec::new(),
-            }),
+            state: agent(index),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             said: VecDeque::new(),
@@ -64,7 +64,7 @@ impl World {
             claiming: Vec::new(),
         };
         let nodes: Vec<Node> = (0..NODES).map(node).collect();
-        let keys = Keys::of(&network);
+        let keys = Keys::of(NETWORK);
         let (store, last) = (Store { revision: 1, ..Store::default() }, BTreeMap::new());
         let mut world = Self { random: Random(seed), now_ms: 1_000_000_000, store, keys, nodes, last };
         for node in 0..NODES {
@@ -97,7 +97,7 @@ impl World {
     }
 
     fn rarely(&mut self, node: usize) {
-        match self.random.below(5) {
+        match self.random.below(6) {
             0 => self.store.compacted = self.store.revision,
             1 => {
                 let drained = self.nodes[node].state.is_draining();
@@ -121,6 +121,7 @@ impl World {
                     self.nodes[node].said.push_back(Said::Removed(peer));
                 }
             }
+            4 => self.restart(node),
             _ => {
                 let is_active = self.nodes[node].state.links().1;
                 if is_active {
@@ -130,6 +131,17 @@ impl World {
                 self.nodes[node].state.gateway_role(!is_active);
             }
         }
+    }
+
+    /// Another agent begins, and knows nothing. Gateway, kernel and the lease are as they were.
+    fn restart(&mut self, node: usize) {
+        self.disconnect(node);
+        let is_active = self.nodes[node].state.links().1;
+        let installed = self.nodes[node].state.routes.all();
+        self.nodes[node].state = agent(node);
+        self.nodes[node].state.routes.set_installed(installed);
+        self.watch_gateway(node);
+        self.nodes[node].state.gateway_role(is_active);
     }
 
     fn write_peer(&mut self, peer: PublicKey) {
