@@ -69,6 +69,10 @@ pub async fn follow(interface: String, events: Sender<impl From<FromGateway>>, m
             return;
         }
         was_denied = is_denied;
+        if error.kind() == io::ErrorKind::ResourceBusy {
+            // It is there. Whoever gets its peers may need a moment from its end on.
+            away_since = away_since.map(|_| Instant::now());
+        }
         if away_since.is_some_and(|since| since.elapsed() >= GRACE) {
             away_since = None;
             if events.send(FromGateway::Absent(error.to_string()).into()).await.is_err() {
@@ -85,9 +89,10 @@ async fn watch(interface: &str, events: &Sender<impl From<FromGateway>>, was_ope
     let mut news = Lines::ask(interface, "watch=1\n\n").await?;
     let mut first = Some(timeout(PATIENCE, news.next()).await??);
     if let Some(errno) = first.as_ref().and_then(|line| line.strip_prefix("errno=")) {
-        return Err(io::Error::other(format!(
-            "the gateway lets nobody watch now (errno {errno}): its log may say why"
-        )));
+        if errno.parse().is_ok_and(is_busy) {
+            return Err(busy());
+        }
+        return Err(io::Error::other(format!("the gateway lets nobody watch (errno {errno}): its log may say why")));
     }
     *was_open = true;
     if events.send(FromGateway::Opened.into()).await.is_err() {
@@ -180,7 +185,7 @@ fn is_busy(errno: i32) -> bool {
 }
 
 fn busy() -> io::Error {
-    io::Error::other("the gateway takes no changes: it hands its peers on, or ends")
+    io::Error::new(io::ErrorKind::ResourceBusy, "the gateway takes no requests: it hands its peers on, or ends")
 }
 
 /// The error number of the answer, 0 if it is done. `each` gets the lines before.

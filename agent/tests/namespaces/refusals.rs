@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use ringfort_agent::agent::Event;
@@ -95,9 +96,27 @@ async fn a_list_that_ends_in_an_error_is_not_all() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_lets_nobody_watch_now_is_not_there() {
+async fn a_gateway_that_hands_its_peers_on_for_long_is_not_absent() {
+    let interface = "rfa-giving";
+    let asked = AtomicUsize::new(0);
+    // Attempts are half a second apart in the end, and who does not answer for 2 s is absent.
+    serve(interface, move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0..8 => format!("errno={EIO}\n\n"),
+        _ => "json={\"event\":\"begin\",\"role\":\"active\"}\nerrno=0\n\n".to_owned(),
+    });
+    let (events, mut arrivals) = mpsc::channel::<Event>(64);
+    let (_restart, restarts) = mpsc::channel(1);
+    let following = tokio::spawn(gateway::follow(interface.to_owned(), events, restarts));
+    let Some(Event::Gateway(event)) = arrivals.recv().await else { panic!("nothing is said") };
+    assert!(matches!(event, FromGateway::Opened), "{event:?}");
+    following.abort();
+    fs::remove_file(socket_path(interface)).unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_lets_nobody_watch_is_not_there() {
     let interface = "rfa-deaf";
-    serve(interface, |_| format!("errno={EIO}\n\n"));
+    serve(interface, |_| format!("errno={EINVAL}\n\n"));
     let (events, mut arrivals) = mpsc::channel::<Event>(64);
     let (_restart, restarts) = mpsc::channel(1);
     let following = tokio::spawn(gateway::follow(interface.to_owned(), events, restarts));
