@@ -62,10 +62,8 @@ enum Lost {
 
 /// How etcd is spoken with.
 pub struct Etcd {
-    members: Vec<String>,
-    options: ConnectOptions,
+    args: RunArgs,
     prefix: String,
-    ttl: u16,
     /// The last lease: it is taken up again while it lasts.
     lease: Option<i64>,
 }
@@ -77,22 +75,15 @@ impl Etcd {
     /// A file cannot be read, or the options do not fit each other.
     pub fn new(args: &RunArgs) -> Result<Self, AgentError> {
         let is_secure = args.etcd.iter().any(|url| url.starts_with("https://"));
-        let has_files = args.etcd_ca.is_some() || args.etcd_cert.is_some();
-        if is_secure != has_files || is_secure && args.etcd.iter().any(|url| url.starts_with("http://")) {
+        if is_secure != has_files(args) || is_secure && args.etcd.iter().any(|url| url.starts_with("http://")) {
             let text = "https:// needs --etcd-ca, http:// takes none of --etcd-ca, --etcd-cert and --etcd-key, and all \
                         members are of one kind";
             return Err(AgentError::Options(text.to_owned()));
         }
-        let mut options = ConnectOptions::new().with_connect_timeout(CONNECT_PATIENCE).with_require_leader(true);
-        if is_secure {
-            options = options.with_tls(tls(args)?);
-        }
-        if let (Some(user), Some(file)) = (&args.etcd_user, &args.etcd_password_file) {
-            let password = String::from_utf8_lossy(&read(file)?).trim_end_matches('\n').to_owned();
-            options = options.with_user(user, password).with_auto_token_refresh(true);
-        }
+        // A mistake is found at once.
+        options(args)?;
         let prefix = Keys::of(&args.network).prefix().to_owned();
-        Ok(Self { members: args.etcd.clone(), options, prefix, ttl: args.ttl, lease: None })
+        Ok(Self { args: args.clone(), prefix, lease: None })
     }
 
     /// Follows etcd until nobody listens. Whatever comes through `restart` ends a connection.
@@ -100,7 +91,7 @@ impl Etcd {
         let mut backoff = BACKOFF_MIN;
         let mut member = 0;
         loop {
-            let url = self.members[member].clone();
+            let url = self.args.etcd[member].clone();
             let mut is_listed = false;
             while restart.try_recv().is_ok() {}
             let why = tokio::select! {
@@ -115,14 +106,18 @@ impl Etcd {
             }
             // What worked for a while may work again at once.
             backoff = if is_listed { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
-            member = (member + 1) % self.members.len();
+            member = (member + 1) % self.args.etcd.len();
             sleep(jitter(backoff)).await;
         }
     }
 
     /// One connection, from its beginning to its end.
     async fn connection(&mut self, url: &str, events: &Sender<impl From<FromEtcd>>, is_listed: &mut bool) -> Lost {
-        let client = match within("connect", Client::connect([url], Some(self.options.clone()))).await {
+        let options = match options(&self.args) {
+            Ok(options) => options,
+            Err(error) => return Lost::Etcd(error.to_string()),
+        };
+        let client = match within("connect", Client::connect([url], Some(options))).await {
             Ok(client) => client,
             Err(lost) => return lost,
         };
@@ -137,7 +132,7 @@ impl Etcd {
         }
         let ended = tokio::select! {
             ended = follow_keys(&client, &self.prefix, events, is_listed) => ended,
-            ended = keep_alive(&client, lease, self.ttl) => ended,
+            ended = keep_alive(&client, lease, self.args.ttl) => ended,
         };
         ended.err().unwrap_or(Lost::Unheard)
     }
@@ -153,7 +148,7 @@ impl Etcd {
                 Err(_) => return Err(Lost::Etcd(format!("no answer within {PATIENCE:?}"))),
             }
         }
-        let granted = within("grant a lease", client.lease_client().grant(self.ttl.into(), None)).await?;
+        let granted = within("grant a lease", client.lease_client().grant(self.args.ttl.into(), None)).await?;
         self.lease = Some(granted.id());
         Ok(granted.id())
     }
@@ -236,6 +231,24 @@ fn end_of(prefix: &str) -> Vec<u8> {
     end
 }
 
+/// It is for https://, and for that alone.
+fn has_files(args: &RunArgs) -> bool {
+    args.etcd_ca.is_some() || args.etcd_cert.is_some()
+}
+
+/// Files are read for each connection: certificates that do not live long are renewed in place.
+fn options(args: &RunArgs) -> Result<ConnectOptions, AgentError> {
+    let mut options = ConnectOptions::new().with_connect_timeout(CONNECT_PATIENCE).with_require_leader(true);
+    if has_files(args) {
+        options = options.with_tls(tls(args)?);
+    }
+    if let (Some(user), Some(file)) = (&args.etcd_user, &args.etcd_password_file) {
+        let password = String::from_utf8_lossy(&read(file)?).trim_end_matches('\n').to_owned();
+        options = options.with_user(user, password).with_auto_token_refresh(true);
+    }
+    Ok(options)
+}
+
 fn tls(args: &RunArgs) -> Result<TlsOptions, AgentError> {
     let mut tls = TlsOptions::new();
     if let Some(file) = &args.etcd_ca {
@@ -276,7 +289,57 @@ fn jitter(backoff: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// Of nobody: `openssl req -x509 -newkey ed25519 -nodes -subj /CN=a -days 36500`.
+    const CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBLjCB4aADAgECAhQvQue6jz/F1LhuNhXj87OEau3LFTAFBgMrZXAwDDEKMAgG
+A1UEAwwBYTAgFw0yNjEyMDEwMTMyMTNaGA8yMTI2MTEwNzAxMzIxM1owDDEKMAgG
+A1UEAwwBYTAqMAUGAytlcAMhAAJ6pF8PBJ0aKWi+m1kpOZbbz8nwpIkMdG+HnG60
+l3aIo1MwUTAdBgNVHQ4EFgQU9I1Mf0fPan+jj4R1kM4u+lC0XmIwHwYDVR0jBBgw
+FoAU9I1Mf0fPan+jj4R1kM4u+lC0XmIwDwYDVR0TAQH/BAUwAwEB/zAFBgMrZXAD
+QQCHvkqPzuqW9aZ97IyjI2R4/YUDabQPKiVsYSlCofgG7sne8zXiF6s9/82kgab/
+ukBPTfN8H/iWlucganNJdrAF
+-----END CERTIFICATE-----
+";
+
+    /// Attempts to connect end like this, after a while.
+    async fn fails(events: &mut Receiver<FromEtcd>, like: &str) {
+        let like_this = async {
+            while let Some(FromEtcd::Lost(why)) = events.recv().await {
+                if why.contains(like) {
+                    return;
+                }
+            }
+            panic!("it has connected");
+        };
+        timeout(Duration::from_secs(60), like_this).await.expect(like);
+    }
+
+    #[tokio::test]
+    async fn files_are_read_for_each_connection() {
+        let path = std::env::temp_dir().join(format!("ringfort-agent-{}.pem", std::process::id()));
+        let words = ["ringfort-agent", "run", "wg0", "--network", "a", "--etcd", "https://127.0.0.1:1", "--etcd-ca"];
+        let words = words.into_iter().map(std::ffi::OsString::from).chain([path.clone().into()]);
+        let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else { panic!() };
+        assert!(Etcd::new(&args).is_err(), "it is not there");
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+        let etcd = Etcd::new(&args).unwrap();
+        let (sender, mut events) = tokio::sync::mpsc::channel(1);
+        let (_restart, restarts) = tokio::sync::mpsc::channel(1);
+        let following = tokio::spawn(etcd.follow(sender, restarts));
+        fails(&mut events, "cannot connect: ").await;
+        fs::write(&path, CA).unwrap();
+        // As far as to the port, where nobody listens.
+        fails(&mut events, "tcp connect error").await;
+        fs::remove_file(&path).unwrap();
+        fails(&mut events, &format!("cannot read {}", path.display())).await;
+        following.abort();
+    }
 
     #[test]
     fn pages_end_behind_the_last_key_of_the_network() {

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nix::errno::Errno;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -38,14 +39,17 @@ pub enum FromGateway {
     News(Vec<News>),
     /// The connection has ended: why.
     Closed(String),
-    /// It has not come back for a while.
-    Absent,
+    /// It has not come back for a while: why nobody can be asked.
+    Absent(String),
+    /// It may be there, and we may not speak with it: why.
+    Denied(String),
 }
 
 /// Follows the gateway, whenever it is there, until nobody listens. Whatever comes through `restart` ends a connection.
 pub async fn follow(interface: String, events: Sender<impl From<FromGateway>>, mut restart: Receiver<io::Error>) {
     let mut away_since = Some(Instant::now());
     let mut attempt = 0;
+    let mut was_denied = false;
     loop {
         let mut was_open = false;
         while restart.try_recv().is_ok() {}
@@ -60,9 +64,18 @@ pub async fn follow(interface: String, events: Sender<impl From<FromGateway>>, m
                 return;
             }
         }
+        let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+        if is_denied && !was_denied && events.send(FromGateway::Denied(error.to_string()).into()).await.is_err() {
+            return;
+        }
+        was_denied = is_denied;
+        if error.kind() == io::ErrorKind::ResourceBusy {
+            // It is there. Whoever gets its peers may need a moment from its end on.
+            away_since = away_since.map(|_| Instant::now());
+        }
         if away_since.is_some_and(|since| since.elapsed() >= GRACE) {
             away_since = None;
-            if events.send(FromGateway::Absent.into()).await.is_err() {
+            if events.send(FromGateway::Absent(error.to_string()).into()).await.is_err() {
                 return;
             }
         }
@@ -74,6 +87,13 @@ pub async fn follow(interface: String, events: Sender<impl From<FromGateway>>, m
 /// Until the gateway ends (an error), or nobody listens any more.
 async fn watch(interface: &str, events: &Sender<impl From<FromGateway>>, was_open: &mut bool) -> io::Result<()> {
     let mut news = Lines::ask(interface, "watch=1\n\n").await?;
+    let mut first = Some(timeout(PATIENCE, news.next()).await??);
+    if let Some(errno) = first.as_ref().and_then(|line| line.strip_prefix("errno=")) {
+        if errno.parse().is_ok_and(is_busy) {
+            return Err(busy());
+        }
+        return Err(io::Error::other(format!("the gateway lets nobody watch (errno {errno}): its log may say why")));
+    }
     *was_open = true;
     if events.send(FromGateway::Opened.into()).await.is_err() {
         return Ok(());
@@ -84,7 +104,10 @@ async fn watch(interface: &str, events: &Sender<impl From<FromGateway>>, was_ope
     loop {
         let mut some = Vec::new();
         // All that one read has brought.
-        let mut line = Some(news.next().await?);
+        let mut line = Some(match first.take() {
+            Some(line) => line,
+            None => news.next().await?,
+        });
         while let Some(text) = line {
             some.push(News::parse(text.as_str(), Timestamp::now().as_millisecond()));
             line = news.buffered()?;
@@ -109,6 +132,9 @@ async fn list(interface: &str, events: &Sender<impl From<FromGateway>>) -> io::R
             return Ok(false);
         }
     }
+    if peers.errno() != Some(0) {
+        return Err(io::Error::other("the gateway does not list all of its peers: it may hand them on"));
+    }
     let all = events.send(FromGateway::Had(chunk).into()).await.is_ok();
     Ok(all && events.send(FromGateway::HadAll.into()).await.is_ok())
 }
@@ -117,7 +143,7 @@ async fn list(interface: &str, events: &Sender<impl From<FromGateway>>) -> io::R
 /// gets them in parts, down to the one that it refuses.
 ///
 /// # Errors
-/// The gateway does not answer. What it had been asked before is done.
+/// The gateway does not answer, or takes nothing now. What it had been asked before is done.
 pub async fn set(interface: &str, ops: Vec<GatewayOp>) -> (Vec<(Vec<GatewayOp>, bool)>, io::Result<()>) {
     let mut done = Vec::new();
     let mut waiting = vec![ops];
@@ -125,6 +151,8 @@ pub async fn set(interface: &str, ops: Vec<GatewayOp>) -> (Vec<(Vec<GatewayOp>, 
         match request(interface, uapi::set(&part).as_str(), |_| ()).await {
             Err(error) => return (done, Err(error)),
             Ok(0) => done.push((part, true)),
+            // One alone is never too long.
+            Ok(errno) if part.len() == 1 && is_busy(errno) => return (done, Err(busy())),
             Ok(_) if part.len() == 1 => done.push((part, false)),
             Ok(_) => {
                 let second = part.split_off(part.len() / 2);
@@ -139,13 +167,25 @@ pub async fn set(interface: &str, ops: Vec<GatewayOp>) -> (Vec<(Vec<GatewayOp>, 
 /// down, or stands by, or does not know how.
 ///
 /// # Errors
-/// The gateway does not answer.
+/// The gateway does not answer, or takes nothing now.
 pub async fn recover(interface: &str) -> io::Result<bool> {
     let mut does_so = false;
     let errno = request(interface, "recover=1\n\n", |line| {
         does_so |= line.strip_prefix("recovery_s=").is_some_and(|seconds| seconds != "0");
     });
-    Ok(errno.await? == 0 && does_so)
+    match errno.await? {
+        errno if is_busy(errno) => Err(busy()),
+        errno => Ok(errno == 0 && does_so),
+    }
+}
+
+/// It refuses whatever it is asked, since it hands its peers on or ends. Or the request is too long, or was cut off.
+fn is_busy(errno: i32) -> bool {
+    errno == -(Errno::EIO as i32)
+}
+
+fn busy() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "the gateway takes no requests: it hands its peers on, or ends")
 }
 
 /// The error number of the answer, 0 if it is done. `each` gets the lines before.

@@ -32,13 +32,17 @@ pub fn set(ops: &[GatewayOp]) -> SecretText {
     for GatewayOp { peer, change } in ops {
         text.push_str(&format!("public_key={}\n", hex(peer)));
         match change {
-            Change::Remove => text.push_str("remove=true\n"),
+            Change::Remove => {
+                // They belong to the key, and would outlive the peer: in the end there would be no room for others.
+                text.push_str("update_only=true\nname=\nsource=default\n");
+                text.push_str(&format!("public_key={}\nremove=true\n", hex(peer)));
+            }
             Change::Tell(endpoint, source) => {
                 // A peer that is not there is not made.
                 let source = source.map_or_else(String::new, |source| format!("source={source}\n"));
                 text.push_str(&format!("update_only=true\nendpoint={endpoint}\n{source}"));
             }
-            Change::Set { to, from } => settings(&mut text, to, from.as_deref()),
+            Change::Set { to, from, endpoint } => settings(&mut text, to, from.as_deref(), *endpoint),
         }
     }
     text.push_str("\n");
@@ -46,7 +50,7 @@ pub fn set(ops: &[GatewayOp]) -> SecretText {
 }
 
 /// What differs.
-fn settings(text: &mut SecretText, to: &Settings, from: Option<&Settings>) {
+fn settings(text: &mut SecretText, to: &Settings, from: Option<&Settings>, endpoint: Option<SocketAddr>) {
     let nothing = Settings::default();
     let before = from.unwrap_or(&nothing);
     if to.preshared_key != before.preshared_key {
@@ -61,7 +65,7 @@ fn settings(text: &mut SecretText, to: &Settings, from: Option<&Settings>) {
     if from.is_none() || to.name != before.name {
         text.push_str(&format!("name={}\n", to.name.as_deref().unwrap_or_default()));
     }
-    if let Some(endpoint) = to.endpoint.filter(|endpoint| before.endpoint != Some(*endpoint)) {
+    if let Some(endpoint) = endpoint {
         text.push_str(&format!("endpoint={endpoint}\n"));
     }
     if from.is_none() || to.allowed_ips != before.allowed_ips {
@@ -84,7 +88,7 @@ fn push_hex(text: &mut SecretText, key: &[u8; 32]) {
 /// Reads the answer to `get=1`, line by line, and gives each peer once all of it was read.
 #[derive(Debug, Default)]
 pub struct Peers {
-    peer: Option<(PublicKey, Settings, Vec<Prefix>)>,
+    peer: Option<(PublicKey, Settings, Vec<Prefix>, Option<IpAddr>)>,
     errno: Option<i32>,
 }
 
@@ -94,16 +98,17 @@ impl Peers {
         let (name, value) = line.split_once('=')?;
         if name == "public_key" {
             let key = from_hex(value)?;
-            return self.peer.replace((key, Settings::default(), Vec::new())).map(had);
+            return self.peer.replace((key, Settings::default(), Vec::new(), None)).map(had);
         }
         if name == "errno" {
             self.errno = value.parse().ok();
             return self.peer.take().map(had);
         }
-        let (_, settings, prefixes) = self.peer.as_mut()?;
+        let (_, settings, prefixes, source) = self.peer.as_mut()?;
         match name {
             "preshared_key" => settings.preshared_key = SecretKey::from_hex(value).filter(|key| !key.is_zero()),
             "persistent_keepalive_interval" => settings.persistent_keepalive_s = value.parse().unwrap_or(0),
+            "source" => *source = value.parse().ok(),
             "name" => settings.name = Some(value.into()),
             "endpoint" => settings.endpoint = value.parse().ok(),
             "allowed_ip" => prefixes.extend(prefix(value)),
@@ -119,10 +124,10 @@ impl Peers {
     }
 }
 
-fn had((peer, mut settings, mut prefixes): (PublicKey, Settings, Vec<Prefix>)) -> Had {
+fn had((peer, mut settings, mut prefixes, source): (PublicKey, Settings, Vec<Prefix>, Option<IpAddr>)) -> Had {
     prefixes.sort_unstable();
     settings.allowed_ips = prefixes.into();
-    Had { peer, settings }
+    Had { peer, settings, source }
 }
 
 fn prefix(text: &str) -> Option<Prefix> {
@@ -213,7 +218,7 @@ mod tests {
     }
 
     fn text(to: &Arc<Settings>, from: Option<&Arc<Settings>>) -> String {
-        let change = Change::Set { to: to.clone(), from: from.cloned() };
+        let change = Change::Set { to: to.clone(), from: from.cloned(), endpoint: to.endpoint };
         set(&[GatewayOp { peer: decode(KEY).unwrap(), change }]).as_str().to_owned()
     }
 
@@ -236,6 +241,9 @@ mod tests {
             text(&moved, Some(&less)),
             format!("set=1\npublic_key={HEX}\nname=\nendpoint=192.0.2.1:5\nreplace_allowed_ips=true\n\n")
         );
+        let change = Change::Set { to: moved.clone(), from: Some(less.clone()), endpoint: None };
+        let text = set(&[GatewayOp { peer: decode(KEY).unwrap(), change }]);
+        assert!(!text.as_str().contains("endpoint"), "it is not a new one: {}", text.as_str());
     }
 
     #[test]
@@ -247,6 +255,7 @@ mod tests {
             set(&ops).as_str(),
             format!(
                 "set=1\npublic_key={HEX}\nupdate_only=true\nendpoint=192.0.2.1:5\nsource=192.0.2.9\n\
+                 public_key={HEX}\nupdate_only=true\nname=\nsource=default\n\
                  public_key={HEX}\nremove=true\n\n"
             )
         );
@@ -255,7 +264,7 @@ mod tests {
     #[test]
     fn peers_are_read_as_the_gateway_lists_them() {
         let answer = format!(
-            "private_key={HEX}\nlisten_port=5\npublic_key={HEX}\npreshared_key={HEX}\nprotocol_version=1\nname=a b\n\
+            "private_key={HEX}\nlisten_port=5\npublic_key={HEX}\npreshared_key={HEX}\nprotocol_version=1\nsource=192.0.2.9\nname=a b\n\
              endpoint=192.0.2.1:5\nlast_handshake_time_sec=0\ntx_bytes=7\npersistent_keepalive_interval=9\n\
              allowed_ip=10.0.0.3/32\nallowed_ip=10.0.0.2/32\npublic_key={}\npreshared_key={}\nerrno=0\n",
             "1".repeat(64),
@@ -270,7 +279,8 @@ mod tests {
                 "persistent_keepalive": 9, "endpoint": "192.0.2.1:5"}}"#
         );
         assert_eq!((first.peer, &first.settings), (decode(KEY).unwrap(), &*settings(&json)));
-        assert_eq!(second.settings, Settings::default());
+        assert_eq!(first.source, "192.0.2.9".parse().ok());
+        assert_eq!((&second.settings, second.source), (&Settings::default(), None));
     }
 
     #[test]

@@ -104,6 +104,18 @@ impl Settings {
         })
     }
 
+    /// The same with other prefixes, which are in order, and another keepalive.
+    #[must_use]
+    pub fn with(&self, allowed_ips: Box<[Prefix]>, persistent_keepalive_s: u16) -> Self {
+        Self {
+            allowed_ips,
+            preshared_key: self.preshared_key.as_ref().map(|key| SecretKey::copy_of(key.expose())),
+            persistent_keepalive_s,
+            name: self.name.clone(),
+            endpoint: self.endpoint,
+        }
+    }
+
     /// The same except the endpoint, which a peer may change by itself.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {

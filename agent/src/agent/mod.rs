@@ -22,7 +22,7 @@ use crate::gateway::{self, FromGateway};
 use crate::kernel::{self, FromKernel, Kernel};
 use crate::keys::Keys;
 use crate::state::{ClaimOp, GatewayOp, Rules, State};
-use crate::uapi::News;
+use crate::uapi::{self, News};
 use crate::{logging, state};
 
 /// What may wait to be looked at. Whoever has more to say waits.
@@ -279,7 +279,12 @@ impl Agent {
                 self.read_routes();
                 self.miss_gateway();
             }
-            FromGateway::Absent => self.lose_gateway(),
+            FromGateway::Absent(why) => self.lose_gateway(&why),
+            FromGateway::Denied(why) => log::error!(
+                "the socket {} belongs to another user ({why}): gateway and agent must be the same one; as services, \
+                 both have a drop-in user.conf, or none has",
+                uapi::socket_path(&self.args.interface).display()
+            ),
         }
     }
 
@@ -287,14 +292,14 @@ impl Agent {
     fn miss_gateway(&mut self) {
         let (was_there, ..) = self.state.links();
         if was_there && !self.state.is_gateway_open() && !self.kernel.has_interface() {
-            self.lose_gateway();
+            self.lose_gateway("its interface is gone");
         }
     }
 
-    fn lose_gateway(&mut self) {
+    fn lose_gateway(&mut self, why: &str) {
         let (has_gateway, ..) = self.state.links();
         if has_gateway {
-            log::warn!("there is no gateway on {}: claims and routes are withdrawn", self.args.interface);
+            log::warn!("no gateway answers on {} ({why}): claims and routes are withdrawn", self.args.interface);
         }
         self.state.gateway_lost();
         self.read_routes();

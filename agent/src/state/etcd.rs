@@ -10,7 +10,7 @@ use super::{ClaimOp, State};
 use crate::keys::Subject;
 use crate::value::{Owner, Settings};
 
-/// Lines about bad values that a list may write. The rest is counted.
+/// Lines about values that a list may write. Bad ones are counted as well.
 const COMPLAINTS_MAX: usize = 20;
 
 impl State {
@@ -27,7 +27,7 @@ impl State {
         match self.keys.subject(key) {
             Subject::Peer(peer) => {
                 self.listed_now += 1;
-                self.value(peer, value);
+                self.value(peer, value, revision);
             }
             // Whatever was heard before: etcd may have been set up anew, and count from the beginning.
             Subject::Session(peer) => self.change(peer, |peer, _| {
@@ -43,7 +43,7 @@ impl State {
     pub fn etcd_list_ended(&mut self, revision: i64) {
         let list = self.etcd_list;
         if self.complaints_left == 0 {
-            log::error!("bad values are not listed any further; {} peers have one", self.counts.bad);
+            log::error!("no more values are complained of; {} peers have a bad one", self.counts.bad);
         }
         let is_gone = |peer: &Peer| peer.is_listed && peer.listed_in != list;
         let unlisted = self.peers.values().filter(|peer| is_gone(peer)).count();
@@ -65,9 +65,9 @@ impl State {
         for peer in self.peers.values_mut() {
             peer.heard_revision = revision;
             peer.is_writing = false;
-            peer.conflict_at = None;
+            peer.is_overtaken = false;
         }
-        self.context.is_synced = true;
+        (self.context.is_synced, self.context.was_listed) = (true, true);
         self.counts.lists_total += 1;
         self.look_at_all();
     }
@@ -80,7 +80,7 @@ impl State {
     /// A key was written.
     pub fn etcd_put(&mut self, key: &[u8], value: &[u8], revision: i64, lease: i64) {
         match self.keys.subject(key) {
-            Subject::Peer(peer) => self.value(peer, value),
+            Subject::Peer(peer) => self.value(peer, value, revision),
             Subject::Session(peer) => self.change(peer, |peer, _| {
                 if revision > peer.heard_revision {
                     peer.take_claim(value, revision, lease);
@@ -98,6 +98,7 @@ impl State {
             Subject::Session(peer) => self.change(peer, |peer, _| {
                 if revision > peer.heard_revision {
                     (peer.claim, peer.claim_revision, peer.heard_revision) = (None, 0, revision);
+                    peer.is_overtaken = false;
                 }
             }),
             Subject::NotAKey | Subject::Other => {}
@@ -151,13 +152,14 @@ impl State {
                 }
                 // The watch was faster.
                 Some(_) => {}
-                None => peer.conflict_at = Some(op.expected),
+                // If something was heard since, that may have been it.
+                None => peer.is_overtaken = peer.heard_revision == op.heard,
             }
         });
     }
 
     /// The value of a peer.
-    fn value(&mut self, peer: PublicKey, value: &[u8]) {
+    fn value(&mut self, peer: PublicKey, value: &[u8], revision: i64) {
         let list = self.etcd_list;
         let parsed = Settings::parse(value);
         if let Err(error) = &parsed {
@@ -166,14 +168,26 @@ impl State {
                 "{key} is left as it was: its value is refused: {error}; write a value that is right"
             ));
         }
-        self.change(peer, |entry, _| {
+        self.change(peer, |entry, context| {
             (entry.is_listed, entry.listed_in, entry.is_ours) = (true, list, true);
             entry.is_bad = parsed.is_err();
-            if let Ok(settings) = parsed
-                && entry.wanted.as_deref() != Some(&settings)
-            {
-                entry.wanted = Some(Arc::new(settings));
-                log::debug!("{}: has a new value", named(&peer, None));
+            if let Ok(settings) = parsed {
+                entry.revision = revision;
+                if !context.was_listed
+                    && let Some(actual) = &mut entry.actual
+                {
+                    // The gateway was heard first. An endpoint that it has is newer than one that etcd had all the time.
+                    actual.configured = settings.endpoint.filter(|_| actual.settings.endpoint.is_some());
+                }
+                let before = entry.wanted.as_ref().and_then(|wanted| wanted.endpoint);
+                if settings.endpoint.is_some() && settings.endpoint != before {
+                    // Where others had it is older. A claim that is still there says so again.
+                    entry.elsewhere = None;
+                }
+                if entry.wanted.as_deref() != Some(&settings) {
+                    entry.wanted = Some(Arc::new(settings));
+                    log::debug!("{}: has a new value", named(&peer, None));
+                }
             }
             entry.refused = None;
         });
@@ -202,7 +216,7 @@ impl Peer {
     }
 
     fn take_claim(&mut self, value: &[u8], revision: i64, lease: i64) {
-        (self.claim_revision, self.heard_revision) = (revision, revision);
+        (self.claim_revision, self.heard_revision, self.is_overtaken) = (revision, revision, false);
         self.claim = Owner::parse(value).map(|owner| Claim { owner, lease });
     }
 }

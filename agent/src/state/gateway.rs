@@ -1,5 +1,6 @@
 //! What the gateway tells, and what it has to do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringfort_config::key_text::named;
@@ -16,6 +17,8 @@ pub struct Had {
     pub peer: PublicKey,
     /// Its settings; the endpoint is where it was heard of last.
     pub settings: Settings,
+    /// The address at which it was told to be known to the peer.
+    pub source: Option<IpAddr>,
 }
 
 impl State {
@@ -53,17 +56,20 @@ impl State {
     /// Some of the peers that the gateway has.
     pub fn gateway_has(&mut self, had: impl IntoIterator<Item = Had>) {
         let list = self.gateway_list;
-        for Had { peer, settings } in had {
+        for Had { peer, settings, source } in had {
             self.change(peer, |entry, _| {
                 entry.read_in = list;
-                entry.told = settings.endpoint;
-                entry.refused = None;
-                entry.actual = Some(Actual { settings: Arc::new(settings), is_read: true });
+                entry.told = settings.endpoint.map(|endpoint| (endpoint, source));
+                // Where it was is not what was configured. That may have changed meanwhile if we knew it before.
+                let configured = match &entry.actual {
+                    Some(before) => before.configured,
+                    None => entry.wanted.as_ref().and_then(|wanted| wanted.endpoint),
+                };
+                let configured = configured.filter(|_| settings.endpoint.is_some());
+                let actual = entry.actual.insert(Actual { settings: Arc::new(settings), configured });
                 // Nothing is kept twice.
-                if let (Some(actual), Some(wanted)) = (&mut entry.actual, &entry.wanted)
-                    && actual.meets(wanted)
-                {
-                    *actual = Actual { settings: wanted.clone(), is_read: true };
+                if let Some(given) = entry.given.as_ref().filter(|given| actual.meets(given)) {
+                    actual.settings = given.clone();
                 }
             });
         }
@@ -74,6 +80,8 @@ impl State {
         let list = self.gateway_list;
         let is_gone = |peer: &super::Peer| peer.actual.is_some() && peer.read_in != list;
         self.change_those(is_gone, |peer| (peer.actual, peer.told) = (None, None));
+        // It may be another gateway, which takes what the last one has refused.
+        self.change_those(|peer| peer.refused.is_some(), |peer| peer.refused = None);
         self.context.is_open = true;
         self.look_at_all();
     }
@@ -91,7 +99,7 @@ impl State {
             peer.hear(heard, context);
             // Nothing is known of it, except that it may have to go.
             if heard.is_added && peer.actual.is_none() && !peer.is_listed {
-                peer.actual = Some(Actual { settings: Arc::default(), is_read: true });
+                peer.actual = Some(Actual { settings: Arc::default(), configured: None });
             }
         });
     }
@@ -135,9 +143,9 @@ impl State {
             self.change(*peer, |entry, _| {
                 entry.is_setting = false;
                 match change {
-                    Change::Set { to, .. } if is_done => {
-                        entry.told = to.endpoint.or(entry.told);
-                        entry.actual = Some(Actual { settings: to.clone(), is_read: false });
+                    Change::Set { to, endpoint, .. } if is_done => {
+                        entry.told = endpoint.map(|endpoint| (endpoint, None)).or(entry.told);
+                        entry.actual = Some(Actual { settings: to.clone(), configured: to.endpoint });
                     }
                     Change::Set { to, .. } => {
                         let name = named(peer, to.name.as_deref());
@@ -148,11 +156,11 @@ impl State {
                         entry.refused = Some(to.clone());
                     }
                     Change::Remove if is_done => (entry.actual, entry.session, entry.told) = (None, None, None),
-                    Change::Tell(endpoint, _) if is_done => entry.told = Some(*endpoint),
+                    Change::Tell(endpoint, source) if is_done => entry.told = Some((*endpoint, *source)),
                     Change::Remove | Change::Tell(..) => {
                         log::error!("{}: the gateway refuses a change: see its log", named(peer, None));
                         // As if it had been done: it is tried again when the gateway was asked for all peers.
-                        entry.told = entry.elsewhere.map(|(endpoint, _)| endpoint);
+                        entry.told = entry.elsewhere;
                         entry.actual = None;
                     }
                 }

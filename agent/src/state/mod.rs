@@ -15,6 +15,9 @@
 //! order in which etcd has them decides. A claim that could not be written at once may not do that: it is compared by
 //! time with what others have claimed meanwhile (`Standing` in `peer.rs`).
 //!
+//! **A prefix belongs to the peer whose value was written last.** The gateway moves prefixes by itself, in the order in
+//! which peers are set, so it is never asked for the same one twice (`prefixes.rs`).
+//!
 //! **When nodes come and go, peers come to other gateways**, and know nothing of it. They are asked for sessions there
 //! (`others.rs`).
 //!
@@ -25,6 +28,7 @@ mod etcd;
 mod gateway;
 mod others;
 mod peer;
+mod prefixes;
 #[cfg(test)]
 mod random_tests;
 mod routes;
@@ -39,6 +43,7 @@ use ringfort_core::crypto::PublicKey;
 use crate::keys::Keys;
 use others::Others;
 use peer::{Claim, Counted, Peer};
+use prefixes::Prefixes;
 
 pub use gateway::Had;
 pub use peer::{Change, ClaimOp, GatewayOp, Heard};
@@ -73,9 +78,10 @@ pub struct State {
     gateway_list: u32,
     session_list: u32,
     listed_now: usize,
-    /// Lines about bad values that this list may still write.
+    /// Lines about values that this list may still write.
     complaints_left: usize,
     others: Others,
+    prefixes: Prefixes,
     /// The routes.
     pub routes: Routes,
     counts: Counts,
@@ -96,6 +102,8 @@ struct Context {
     has_gateway: bool,
     is_draining: bool,
     /// A list of etcd was read to its end, ever.
+    was_listed: bool,
+    /// So it was, and it had peers: whom it does not have is not wanted.
     knows_wanted: bool,
     /// What etcd has is known, up to what is on its way.
     is_synced: bool,
@@ -145,8 +153,9 @@ impl Context {
         self.has_gateway && self.is_active && !self.is_draining
     }
 
+    /// In the middle of the first list, a peer would get a prefix that another one has by a value that is yet to come.
     fn may_set(&self) -> bool {
-        self.is_open
+        self.is_open && self.was_listed
     }
 }
 
@@ -162,6 +171,7 @@ impl State {
             knows_sessions: false,
             has_gateway: false,
             is_draining: false,
+            was_listed: false,
             knows_wanted: false,
             is_synced: false,
             lease: None,
@@ -180,6 +190,7 @@ impl State {
             listed_now: 0,
             complaints_left: 0,
             others: Others::default(),
+            prefixes: Prefixes::default(),
             routes: Routes::default(),
             counts: Counts::default(),
         }
@@ -233,10 +244,20 @@ impl State {
         self.look_at(&key);
     }
 
-    /// Finds out what an entry needs now.
+    /// Finds out what an entry needs now, and those that share prefixes with it.
     fn look_at(&mut self, key: &PublicKey) {
+        let others = self.share(key);
+        std::iter::once(key).chain(&others).for_each(|key| self.look_at_one(key));
+    }
+
+    fn look_at_one(&mut self, key: &PublicKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.settle(&self.context);
+        let is_quiet = peer.must_be_quiet(&self.context);
+        if std::mem::replace(&mut peer.is_quiet, is_quiet) != is_quiet {
+            self.give(key);
+        }
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let routed = peer.wanted_routes(&self.context).cloned();
         if routed.as_ref().map(std::sync::Arc::as_ptr) != peer.routed.as_ref().map(std::sync::Arc::as_ptr) {
             for prefix in routed.iter().flat_map(|settings| &settings.allowed_ips).filter(|prefix| !prefix.is_empty()) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ringfort_core::crypto::PublicKey;
 
 use super::Context;
+use super::prefixes::Indexed;
 use crate::value::{Owner, Settings};
 
 /// A session that was confirmed this much later than another one's claim is newer, although the clocks of two nodes may
@@ -40,6 +41,15 @@ pub(super) struct Peer {
     pub(super) listed_in: u32,
     /// The last good value.
     pub(super) wanted: Option<Arc<Settings>>,
+    /// In which revision it was written.
+    pub(super) revision: i64,
+    /// What the gateway should have of it. The prefixes of later values are theirs, and a keepalive is that of the node
+    /// that has the peer.
+    pub(super) given: Option<Arc<Settings>>,
+    /// The keepalive is kept from the gateway.
+    pub(super) is_quiet: bool,
+    /// What of it is among the prefixes of all.
+    pub(super) indexed: Indexed,
     /// The latest value is a bad one.
     pub(super) is_bad: bool,
     /// It was in etcd at some time while we run.
@@ -53,8 +63,8 @@ pub(super) struct Peer {
     pub(super) is_setting: bool,
     /// The gateway has refused this.
     pub(super) refused: Option<Arc<Settings>>,
-    /// The endpoint that the gateway has, as far as it is known.
-    pub(super) told: Option<SocketAddr>,
+    /// The endpoint that the gateway has and the address beside it, as far as they are known.
+    pub(super) told: Option<(SocketAddr, Option<IpAddr>)>,
 
     /// The gateway has a session with it.
     pub(super) session: Option<Session>,
@@ -70,8 +80,8 @@ pub(super) struct Peer {
     pub(super) claimed_in: u32,
     /// A change of the claim is on its way to etcd.
     pub(super) is_writing: bool,
-    /// It was refused because etcd has another revision than this. The watch will bring it.
-    pub(super) conflict_at: Option<i64>,
+    /// It was refused because etcd has something else than what we have heard. The watch will bring it.
+    pub(super) is_overtaken: bool,
     /// Where others have said that it is.
     pub(super) elsewhere: Option<(SocketAddr, Option<IpAddr>)>,
 
@@ -88,8 +98,8 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct Actual {
     pub(super) settings: Arc<Settings>,
-    /// They were read from the gateway, so the endpoint is where the peer was, not what was configured.
-    pub(super) is_read: bool,
+    /// The endpoint of the value that it was last set to, or first compared with. The peer may have moved since.
+    pub(super) configured: Option<SocketAddr>,
 }
 
 /// A session of our gateway.
@@ -152,6 +162,8 @@ pub enum Change {
         to: Arc<Settings>,
         /// What need not be said.
         from: Option<Arc<Settings>>,
+        /// The endpoint, if it is a new one: else the peer would be moved back to where it was once.
+        endpoint: Option<SocketAddr>,
     },
     /// It is a peer no longer.
     Remove,
@@ -164,8 +176,10 @@ pub enum Change {
 pub struct ClaimOp {
     /// Whose claim.
     pub peer: PublicKey,
-    /// The revision on which this was decided.
+    /// The revision on which this was decided, of the claim as it was heard.
     pub expected: i64,
+    /// The latest revision of which something was heard by then, such as that the claim has gone.
+    pub heard: i64,
     /// The claim, or `None` to withdraw it.
     pub owner: Option<Owner>,
     /// The lease that the claim is under.
@@ -199,7 +213,11 @@ impl Peer {
 
     /// What the gateway says of its session.
     pub(super) fn hear(&mut self, heard: &Heard, context: &Context) {
-        self.told = heard.endpoint.or(self.told);
+        // An address that it was told may have failed, or the kernel chose another one. It is not told again.
+        let knows = |endpoint: SocketAddr| self.told.is_some_and(|(at, source)| at == endpoint && source.is_some());
+        if let Some(endpoint) = heard.endpoint.filter(|endpoint| !knows(*endpoint)) {
+            self.told = Some((endpoint, heard.source));
+        }
         let before = self.session.take();
         if !heard.has_session {
             return;
@@ -226,11 +244,17 @@ impl Peer {
         self.session.is_some_and(|session| session.standing != Standing::Released)
     }
 
+    /// Another node has it. A gateway that had to keep a session alive would ask for one, and take the peer from that
+    /// node, which does the same.
+    pub(super) fn must_be_quiet(&self, context: &Context) -> bool {
+        self.claim.as_ref().is_some_and(|claim| !context.is_us(claim)) && !self.is_owned()
+    }
+
     /// The prefixes for which there should be routes.
     pub(super) fn wanted_routes(&self, context: &Context) -> Option<&Arc<Settings>> {
         let actual = self.actual.as_ref().map(|actual| &actual.settings);
         let is_ours = self.is_owned() && context.serves() && !self.is_leaving(context);
-        self.wanted.as_ref().or(actual).filter(|_| is_ours)
+        self.given.as_ref().or(actual).filter(|_| is_ours)
     }
 
     /// The gateway should not have it. Until etcd was listed, that is not known of one that we have never heard of.
@@ -243,11 +267,13 @@ impl Peer {
         if !context.may_set() || self.is_setting {
             return None;
         }
-        match (self.is_listed, &self.wanted, &self.actual) {
-            (true, Some(wanted), actual) if !actual.as_ref().is_some_and(|actual| actual.meets(wanted)) => {
-                let is_refused = self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, wanted));
+        match (self.is_listed, &self.given, &self.actual) {
+            (true, Some(given), actual) if !actual.as_ref().is_some_and(|actual| actual.meets(given)) => {
+                let is_refused = self.refused.as_ref().is_some_and(|refused| Arc::ptr_eq(refused, given));
                 let from = actual.as_ref().map(|actual| actual.settings.clone());
-                (!is_refused).then(|| Change::Set { to: wanted.clone(), from })
+                let configured = actual.as_ref().and_then(|actual| actual.configured);
+                let endpoint = given.endpoint.filter(|endpoint| configured != Some(*endpoint));
+                (!is_refused).then(|| Change::Set { to: given.clone(), from, endpoint })
             }
             (_, _, Some(_)) if self.is_leaving(context) => Some(Change::Remove),
             (_, _, Some(_)) => self.news_of_endpoint(context).map(|(endpoint, source)| Change::Tell(endpoint, source)),
@@ -256,20 +282,22 @@ impl Peer {
     }
 
     /// A gateway hears where the peers of others are, also those of which it has an older session: it may have to ask
-    /// them for one. It does not without a reason, unless it has to keep the peer's session alive itself. So of such a
-    /// peer it does not hear before the peer has lost its node.
+    /// them for one. It does not without a reason, unless it has to keep the peer's session alive itself. That is kept
+    /// from it if etcd says so. If its own file does, it does not hear of the peer before that has lost its node.
     fn news_of_endpoint(&self, context: &Context) -> Option<(SocketAddr, Option<IpAddr>)> {
-        // That of a peer that etcd does not have is the operator's.
-        let settings = self.wanted.as_ref().or(self.actual.as_ref().map(|actual| &actual.settings));
+        let settings = self.given.as_ref().or(self.actual.as_ref().map(|actual| &actual.settings));
         let keeps_alive = settings.is_some_and(|settings| settings.persistent_keepalive_s > 0);
         let is_harmless = !context.is_active || !keeps_alive || self.claim.is_none();
-        self.elsewhere.filter(|(endpoint, _)| is_harmless && !self.is_owned() && self.told != Some(*endpoint))
+        let is_told = |endpoint: SocketAddr, source: Option<IpAddr>| {
+            self.told.is_some_and(|(at, own)| at == endpoint && (source.is_none() || own == source))
+        };
+        self.elsewhere.filter(|(endpoint, source)| is_harmless && !self.is_owned() && !is_told(*endpoint, *source))
     }
 
     /// What etcd has to do for it.
     pub(super) fn claim_op(&self, peer: &PublicKey, context: &Context) -> Option<ClaimOp> {
         let lease = context.lease.filter(|_| context.is_synced && context.knows_sessions)?;
-        if self.is_writing || self.conflict_at == Some(self.claim_revision) {
+        if self.is_writing || self.is_overtaken {
             return None;
         }
         let ours = self.claim.as_ref().filter(|claim| context.is_us(claim));
@@ -293,7 +321,7 @@ impl Peer {
             (None, Some(_)) => None,
             (None, None) => return None,
         };
-        Some(ClaimOp { peer: *peer, expected: self.claim_revision, owner, lease })
+        Some(ClaimOp { peer: *peer, expected: self.claim_revision, heard: self.heard_revision, owner, lease })
     }
 
     /// Nothing is known of it.
@@ -319,15 +347,7 @@ impl Peer {
 impl Actual {
     /// Nothing has to be changed to have what is wanted.
     pub(super) fn meets(&self, wanted: &Arc<Settings>) -> bool {
-        if Arc::ptr_eq(&self.settings, wanted) {
-            return true;
-        }
-        let is_there = match (wanted.endpoint, self.settings.endpoint) {
-            (None, _) => true,
-            // It may have moved since.
-            (Some(_), Some(_)) if self.is_read => true,
-            (wanted, actual) => wanted == actual,
-        };
-        is_there && self.settings.is_like(wanted)
+        let is_placed = wanted.endpoint.is_none() || wanted.endpoint == self.configured;
+        is_placed && (Arc::ptr_eq(&self.settings, wanted) || self.settings.is_like(wanted))
     }
 }

@@ -2,13 +2,19 @@
 //! installs.
 
 mod many;
+mod refusals;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use ringfort_agent::gateway;
+use ringfort_agent::state::{Change, GatewayOp};
+use ringfort_agent::value::Settings;
 use ringfort_cluster::demo::{Demo, HEADER};
 use ringfort_cluster::{Cluster, NETWORK, eventually, harness};
-use ringfort_testbed::KeyPair;
+use ringfort_core::crypto::PublicKey;
+use ringfort_testbed::{KeyPair, uapi};
 use serde_json::Value;
 
 /// A cluster of so many nodes, whose agents run, and a client that is at the first one.
@@ -43,9 +49,7 @@ fn peers_follow_etcd_soon_and_a_bad_value_harms_nobody() {
     for (number, peer) in peers.iter().enumerate().skip(1) {
         let written = cluster.put_peer(peer, &format!(r#"{{"allowed_ips": ["10.1.0.{number}/32"]}}"#));
         let key = peer.public.hex();
-        eventually("a new peer", || {
-            ringfort_testbed::uapi::get(&node.interface).unwrap().iter().any(|(_, value)| *value == key)
-        });
+        eventually("a new peer", || uapi::get(&node.interface).unwrap().iter().any(|(_, value)| *value == key));
         took.push(written.elapsed());
     }
     took.sort();
@@ -61,6 +65,28 @@ fn peers_follow_etcd_soon_and_a_bad_value_harms_nobody() {
     let log = node.log();
     assert!(log.contains(&peers[0].public.base64()) && log.contains("expected a prefix"), "{log}");
     assert!(log.contains("peers/laptop is ignored") && !log.contains("secret"), "{log}");
+}
+
+#[test]
+fn nothing_of_a_peer_that_is_removed_stays_at_the_gateway() {
+    let cluster = Cluster::new(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let interface = &cluster.nodes[0].interface;
+    let key = KeyPair::random().unwrap().public;
+    let peer = PublicKey::new(key.0);
+    let settings = Settings::parse(br#"{"allowed_ips": [], "name": "laptop"}"#).unwrap();
+    let set = Change::Set { to: Arc::new(settings), from: None, endpoint: None };
+    let told = Change::Tell("192.0.2.7:7".parse().unwrap(), "192.0.2.1".parse().ok());
+    let has = |text: &str| uapi::get(interface).unwrap().iter().any(|(_, value)| value == text);
+    for (change, is_there) in [(set, true), (told, true), (Change::Remove, false)] {
+        let (done, result) = runtime.block_on(gateway::set(interface, vec![GatewayOp { peer, change }]));
+        result.unwrap();
+        assert!(done.iter().all(|(_, is_done)| *is_done));
+        assert_eq!((has(&key.hex()), has("laptop")), (is_there, is_there));
+    }
+    // Somebody else adds it.
+    uapi::request(interface, &format!("set=1\npublic_key={}\n\n", key.hex())).unwrap();
+    assert!(has(&key.hex()) && !has("laptop") && !has("192.0.2.1"));
 }
 
 #[test]
@@ -226,15 +252,13 @@ fn a_gateway_that_stands_by_is_told_where_peers_are() {
     cluster.clients[0].connect(&keys);
     cluster.clients[0].reaches_gateway();
     let standby = cluster.nodes[1].interface.clone();
-    let knows = |name: &str, value: &str| {
-        ringfort_testbed::uapi::get(&standby).unwrap().iter().any(|(n, v)| n == name && v == value)
-    };
+    let knows = |name: &str, value: &str| uapi::get(&standby).unwrap().iter().any(|(n, v)| n == name && v == value);
     eventually("it is told", || knows("endpoint", "10.210.0.2:51820") && knows("source", "192.0.2.1"));
     assert_eq!(cluster.nodes[1].status()["gateway"], "passive");
     // It takes over, and asks: the client need not notice by itself.
     cluster.nodes[0].gateway.take().unwrap().kill().unwrap();
     cluster.move_to(1);
-    ringfort_testbed::uapi::request(&standby, "role=active\n\n").unwrap();
+    uapi::request(&standby, "role=active\n\n").unwrap();
     let took = cluster.clients[0].reaches_gateway();
     println!("{took:?} from the promotion to the first answer");
     eventually("the claim has moved", || cluster.is_at(0, 1));

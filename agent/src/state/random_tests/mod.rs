@@ -4,8 +4,9 @@
 mod store;
 mod world;
 
+use super::*;
 use crate::value::{Owner, Settings};
-use world::{World, key, texts};
+use world::{SHARED_NET, World, key, texts};
 
 const NODES: usize = 3;
 const PEERS: u8 = 4;
@@ -37,12 +38,33 @@ impl World {
         }
     }
 
+    /// The prefixes that a peer should have: others that were written later have theirs.
+    fn own(&self, peer: &PublicKey, settings: &Settings) -> Vec<String> {
+        let revision = |peer: &PublicKey| self.store.keys[&self.keys.peer(peer)].1;
+        let later = (1..=PEERS)
+            .map(key)
+            .filter(|other| self.store.keys.contains_key(&self.keys.peer(other)) && revision(other) > revision(peer));
+        let theirs = later.filter_map(|other| Settings::parse(&self.store.keys[&self.keys.peer(&other)].0).ok());
+        let theirs: Vec<String> = theirs.flat_map(|settings| texts(&settings)).collect();
+        texts(settings).into_iter().filter(|text| !theirs.contains(text)).collect()
+    }
+
     fn check(&self) {
+        // Not every node knows what a peer with a bad value had before, and so whether that is later.
+        let is_bad = |peer: PublicKey| {
+            let value = self.store.keys.get(&self.keys.peer(&peer));
+            value.is_some_and(|(value, ..)| Settings::parse(value).is_err())
+        };
+        let is_clear = !(1..=PEERS).map(key).any(is_bad);
+        let known = |text: &String| is_clear || !text.starts_with(SHARED_NET);
         for peer in (1..=PEERS).map(key) {
             let value = self.store.keys.get(&self.keys.peer(&peer)).map(|(value, ..)| Settings::parse(value));
             for node in &self.nodes {
                 match &value {
-                    Some(Ok(settings)) => assert_eq!(texts(&node.peers[&peer]), texts(settings)),
+                    Some(Ok(settings)) => {
+                        let (has, own) = (texts(&node.peers[&peer]), self.own(&peer, settings));
+                        assert!(has.iter().filter(|text| known(text)).eq(own.iter().filter(|text| known(text))));
+                    }
                     Some(Err(_)) => {}
                     None => assert!(!node.peers.contains_key(&peer), "{:?}", node.state.peers.get(&peer)),
                 }
@@ -51,6 +73,13 @@ impl World {
                 (0..NODES).filter(|&node| self.nodes[node].state.owned(99).any(|owned| *owned == peer)).collect();
             let claim = self.store.keys.get(&self.keys.session(&peer));
             let claim = claim.map(|(value, _, lease)| (Owner::parse(value).unwrap(), lease));
+            for (number, node) in self.nodes.iter().enumerate() {
+                if let Some(Ok(settings)) = &value {
+                    let is_elsewhere = owners.iter().any(|owner| *owner != number);
+                    let keepalive_s = if is_elsewhere { 0 } else { settings.persistent_keepalive_s };
+                    assert_eq!(node.peers[&peer].persistent_keepalive_s, keepalive_s);
+                }
+            }
             match (&owners[..], claim) {
                 ([], None) => {}
                 ([owner], Some((claim, lease))) => {

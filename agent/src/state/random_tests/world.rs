@@ -8,6 +8,12 @@ use super::store::{Random, Store};
 use super::{NODES, PEERS};
 use crate::value::Settings;
 
+const NETWORK: &str = "net";
+/// So many prefixes are wanted by several peers at times.
+const SHARED: u64 = 2;
+/// What those begin with.
+pub(super) const SHARED_NET: &str = "10.9.9.";
+
 pub(super) enum Said {
     Session(Heard),
     Removed(PublicKey),
@@ -40,16 +46,15 @@ pub(super) fn key(number: u8) -> PublicKey {
     PublicKey::new([number; 32])
 }
 
+fn agent(index: usize) -> State {
+    let (node, network) = (format!("node-{index}"), NETWORK.to_owned());
+    State::new(Rules { node, network, keep_others: false, announce: Vec::new() })
+}
+
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let network = "net".to_owned();
         let node = |index: usize| Node {
-            state: State::new(Rules {
-                node: format!("node-{index}"),
-                network: network.clone(),
-                keep_others: false,
-                announce: Vec::new(),
-            }),
+            state: agent(index),
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             said: VecDeque::new(),
@@ -59,7 +64,7 @@ impl World {
             claiming: Vec::new(),
         };
         let nodes: Vec<Node> = (0..NODES).map(node).collect();
-        let keys = Keys::of(&network);
+        let keys = Keys::of(NETWORK);
         let (store, last) = (Store { revision: 1, ..Store::default() }, BTreeMap::new());
         let mut world = Self { random: Random(seed), now_ms: 1_000_000_000, store, keys, nodes, last };
         for node in 0..NODES {
@@ -92,7 +97,7 @@ impl World {
     }
 
     fn rarely(&mut self, node: usize) {
-        match self.random.below(5) {
+        match self.random.below(6) {
             0 => self.store.compacted = self.store.revision,
             1 => {
                 let drained = self.nodes[node].state.is_draining();
@@ -116,6 +121,7 @@ impl World {
                     self.nodes[node].said.push_back(Said::Removed(peer));
                 }
             }
+            4 => self.restart(node),
             _ => {
                 let is_active = self.nodes[node].state.links().1;
                 if is_active {
@@ -125,6 +131,17 @@ impl World {
                 self.nodes[node].state.gateway_role(!is_active);
             }
         }
+    }
+
+    /// Another agent begins, and knows nothing. Gateway, kernel and the lease are as they were.
+    fn restart(&mut self, node: usize) {
+        self.disconnect(node);
+        let is_active = self.nodes[node].state.links().1;
+        let installed = self.nodes[node].state.routes.all();
+        self.nodes[node].state = agent(node);
+        self.nodes[node].state.routes.set_installed(installed);
+        self.watch_gateway(node);
+        self.nodes[node].state.gateway_role(is_active);
     }
 
     fn write_peer(&mut self, peer: PublicKey) {
@@ -138,7 +155,12 @@ impl World {
                 self.store.put(name, b"{}".to_vec(), 0);
             }
             variant => {
-                let value = format!(r#"{{"allowed_ips": ["10.0.{number}.{variant}/32", "fd00::{number}/128"]}}"#);
+                // The second one is for whoever takes it last.
+                let shared = self.random.below(SHARED);
+                let prefixes = format!(r#""10.0.{number}.{variant}/32", "{SHARED_NET}{shared}/32""#);
+                let prefixes = format!(r#"{prefixes}, "fd00::{number}/128""#);
+                let keepalive = self.random.below(2);
+                let value = format!(r#"{{"allowed_ips": [{prefixes}], "persistent_keepalive": {keepalive}}}"#);
                 self.store.put(name, value.into(), 0);
             }
         }
@@ -192,8 +214,8 @@ impl World {
         pending.clear();
         state.gateway_opened();
         state.gateway_has(peers.iter().map(|(peer, settings)| {
-            let json = format!(r#"{{"allowed_ips": {:?}}}"#, texts(settings));
-            Had { peer: *peer, settings: Settings::parse(json.as_bytes()).unwrap() }
+            let settings = settings.with(settings.allowed_ips.clone(), settings.persistent_keepalive_s);
+            Had { peer: *peer, settings, source: None }
         }));
         state.gateway_has_no_more();
         let is_active = state.links().1 || self.random.is();
@@ -274,8 +296,9 @@ impl World {
         for op in &ops {
             let Node { peers, sessions, said, .. } = &mut self.nodes[node];
             match &op.change {
-                Change::Set { to, .. } => {
-                    let is_new = peers.insert(op.peer, to.clone()).is_none();
+                Change::Set { to, from, .. } => {
+                    let is_new = !peers.contains_key(&op.peer);
+                    take_over(peers, op.peer, to, from.as_deref());
                     if let Said::Session(heard) = self.heard_of(node, op.peer, false) {
                         self.nodes[node].said.push_back(Said::Session(Heard { is_added: is_new, ..heard }));
                     }
@@ -307,6 +330,19 @@ impl World {
                 Err(()) => return self.disconnect(node),
             }
         }
+    }
+}
+
+/// The gateway sets a peer. Whoever had a prefix of it loses that, and nobody is told.
+fn take_over(peers: &mut BTreeMap<PublicKey, Arc<Settings>>, peer: PublicKey, to: &Settings, from: Option<&Settings>) {
+    if from.is_none_or(|from| from.allowed_ips != to.allowed_ips) {
+        for (_, other) in peers.iter_mut().filter(|(key, _)| **key != peer) {
+            let left = other.allowed_ips.iter().copied().filter(|prefix| !to.allowed_ips.contains(prefix)).collect();
+            *other = Arc::new(other.with(left, other.persistent_keepalive_s));
+        }
+        peers.insert(peer, Arc::new(to.with(to.allowed_ips.clone(), to.persistent_keepalive_s)));
+    } else if let Some(settings) = peers.get_mut(&peer) {
+        *settings = Arc::new(to.with(settings.allowed_ips.clone(), to.persistent_keepalive_s));
     }
 }
 

@@ -99,6 +99,30 @@ fn what_was_overtaken_waits_for_the_watch() {
 }
 
 #[test]
+fn a_claim_is_written_after_another_one_that_came_and_went_meanwhile() {
+    for is_heard_first in [true, false] {
+        let mut node = Node::ready();
+        node.put(1, ONE);
+        node.set();
+        node.confirms(1, MS);
+        let ops = node.state.poll_claims(9);
+        let come_and_go = |node: &mut Node| {
+            node.claims(1, "b", MS - 5_000);
+            node.unclaims(1);
+        };
+        if is_heard_first {
+            come_and_go(&mut node);
+        }
+        node.state.claim_done(&ops[0], None);
+        if !is_heard_first {
+            assert!(node.state.poll_claims(9).is_empty(), "not again, before it is known why");
+            come_and_go(&mut node);
+        }
+        assert_eq!(node.claim(), [(1, true)], "heard first: {is_heard_first}");
+    }
+}
+
+#[test]
 fn claims_of_an_earlier_run_are_taken_up_or_withdrawn() {
     let mut node = Node::with(false);
     node.state.lease(Some(LEASE));

@@ -1,6 +1,7 @@
 //! One thing after the other, as it may happen to one node.
 
 mod claims;
+mod endpoints;
 mod others;
 mod peers;
 
@@ -51,7 +52,7 @@ impl Node {
     fn with_one_of_a_file(persistent_keepalive_s: u16) -> Self {
         let mut node = Self::with(true);
         let settings = Settings { persistent_keepalive_s, ..Settings::default() };
-        node.open_with([Had { peer: key(9), settings }]);
+        node.open_with([Had { peer: key(9), settings, source: None }]);
         node.begin();
         node
     }
@@ -77,7 +78,7 @@ impl Node {
 
     /// The gateway is there, and has these peers, without sessions.
     fn open(&mut self, peers: &[u8]) {
-        self.open_with(peers.iter().map(|peer| Had { peer: key(*peer), settings: Settings::default() }));
+        self.open_with(peers.iter().map(|peer| Had { peer: key(*peer), settings: Settings::default(), source: None }));
     }
 
     fn open_with(&mut self, peers: impl IntoIterator<Item = Had>) {
@@ -171,3 +172,6 @@ fn in_short(op: &GatewayOp) -> String {
 
 const ONE: &str = r#"{"allowed_ips": ["10.0.0.1/32"]}"#;
 const TWO: &str = r#"{"allowed_ips": ["10.0.0.2/32"]}"#;
+const NONE: &str = r#"{"allowed_ips": []}"#;
+/// That of `ONE`.
+const PREFIX: &str = "10.0.0.1/32";

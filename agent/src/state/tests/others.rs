@@ -28,18 +28,64 @@ fn a_gateway_is_told_where_peers_of_others_are() {
 }
 
 #[test]
-fn a_gateway_that_keeps_sessions_alive_is_told_of_those_that_nobody_has() {
+fn a_gateway_that_knows_where_a_peer_is_hears_by_which_address_that_knows_us() {
     let mut node = Node::ready();
-    node.put(1, r#"{"allowed_ips": [], "persistent_keepalive": 25}"#);
-    node.set();
+    node.put(1, r#"{"allowed_ips": [], "endpoint": "198.51.100.9:9"}"#);
+    assert_eq!(node.set(), ["add 1"]);
     node.claims(1, "b", MS);
-    assert!(node.set().is_empty(), "it would ask for one at once, and again and again");
-    node.unclaims(1);
     assert_eq!(node.set(), [TOLD]);
+    // It says that it was told, and perhaps that it cannot send from that address.
+    node.state.session(&Heard { endpoint: "198.51.100.9:9".parse().ok(), ..heard(1, false) });
+    assert!(node.set().is_empty(), "once");
+    for (source, told) in [("192.0.2.100", vec![]), ("192.0.2.7", vec![TOLD]), ("", vec![TOLD])] {
+        node.state.gateway_closed();
+        let settings = Settings { endpoint: "198.51.100.9:9".parse().ok(), ..Settings::default() };
+        node.open_with([Had { peer: key(1), settings, source: source.parse().ok() }]);
+        assert_eq!(node.set(), told, "it has {source:?}");
+    }
 }
 
 #[test]
-fn so_is_one_whose_keepalives_are_of_its_own_file() {
+fn a_session_is_kept_alive_by_the_gateway_that_has_it_and_by_all_if_nobody_has() {
+    let keepalive_s = |node: &mut Node| {
+        let ops = node.state.poll_gateway(9);
+        node.state.gateway_did(&ops, true);
+        let [GatewayOp { change: Change::Set { to, .. }, .. }] = &ops[..] else { panic!("{ops:?}") };
+        to.persistent_keepalive_s
+    };
+    // With an endpoint, or without one until it is told.
+    for place in ["", r#", "endpoint": "198.51.100.7:7""#] {
+        let mut node = Node::ready();
+        node.put(1, &format!(r#"{{"allowed_ips": [], "persistent_keepalive": 25{place}}}"#));
+        assert_eq!(keepalive_s(&mut node), 25);
+        node.claims(1, "b", MS);
+        assert_eq!(keepalive_s(&mut node), 0, "it would ask for one at once, and again and again");
+        assert_eq!(node.set(), [TOLD]);
+        node.unclaims(1);
+        assert_eq!(keepalive_s(&mut node), 25);
+        node.claims(1, "b", MS);
+        assert_eq!(keepalive_s(&mut node), 0);
+        node.confirms(1, MS + 5_000);
+        assert_eq!(keepalive_s(&mut node), 25, "it is ours, and etcd hears of it");
+        node.claim();
+        assert!(node.set().is_empty());
+
+        // The gateway has it so when the agent starts.
+        let settings = Settings { persistent_keepalive_s: 25, ..Settings::default() };
+        let mut node = Node::with(false);
+        node.open_with([Had { peer: key(1), settings, source: None }]);
+        node.state.etcd_list();
+        node.lists(1, r#"{"allowed_ips": [], "persistent_keepalive": 25}"#);
+        let other = crate::value::Owner { node: "b".into(), endpoint: None, source: None, since_ms: MS };
+        let name = node.state.keys.session(&key(1));
+        node.state.etcd_listed(name.as_bytes(), &other.to_json(), 4, 99);
+        node.state.etcd_list_ended(node.revision);
+        assert_eq!(keepalive_s(&mut node), 0);
+    }
+}
+
+#[test]
+fn a_gateway_whose_keepalives_are_of_its_own_file_is_told_of_peers_that_nobody_has() {
     let mut node = Node::with_one_of_a_file(25);
     node.claims(9, "b", MS);
     assert!(node.set().is_empty(), "it would ask for a session at once, and take the peer");

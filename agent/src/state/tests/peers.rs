@@ -49,6 +49,82 @@ fn what_the_gateway_refuses_is_asked_once() {
     assert_eq!(node.state.counts().refused_total, 1);
     node.put(1, TWO);
     assert_eq!(node.set(), ["add 1"]);
+    // Another gateway may take it.
+    node.put(1, ONE);
+    let ops = node.state.poll_gateway(9);
+    node.state.gateway_did(&ops, false);
+    for had in [&[1][..], &[]] {
+        node.state.gateway_closed();
+        node.open(had);
+        let ops = node.state.poll_gateway(9);
+        assert_eq!(ops.iter().map(in_short).collect::<Vec<_>>(), [if had.is_empty() { "add 1" } else { "change 1" }]);
+        node.state.gateway_did(&ops, false);
+        assert!(node.set().is_empty());
+    }
+}
+
+#[test]
+fn a_prefix_is_that_of_the_value_that_was_written_last() {
+    let mut node = Node::ready();
+    node.put(1, ONE);
+    assert_eq!(node.set(), ["add 1"]);
+    node.put(2, ONE);
+    assert_eq!(node.set(), ["change 1", "add 2"]);
+    node.confirms(1, MS);
+    assert!(node.routes().is_empty());
+    node.delete(2);
+    assert_eq!(
+        (node.set(), node.routes()),
+        (vec!["change 1".to_owned(), "remove 2".to_owned()], vec![PREFIX.to_owned()])
+    );
+    // Written again, it is the last one, whatever it says.
+    node.put(2, ONE);
+    node.set();
+    node.put(1, ONE);
+    assert_eq!((node.set(), node.routes().len()), (vec!["change 1".to_owned(), "change 2".to_owned()], 1));
+    // A value that was right by mistake is put right.
+    node.put(1, TWO);
+    assert_eq!(node.set(), ["change 1", "change 2"]);
+    assert!(node.set().is_empty());
+}
+
+#[test]
+fn a_prefix_that_the_gateway_took_from_a_peer_is_given_back() {
+    let mut node = Node::ready();
+    node.put(2, ONE);
+    node.set();
+    node.put(1, ONE);
+    // The gateway takes it from 2, which was not set yet.
+    let ops = node.state.poll_gateway(1);
+    node.state.gateway_did(&ops, true);
+    node.delete(1);
+    assert_eq!(node.set(), ["remove 1", "change 2"]);
+    assert!(node.set().is_empty());
+}
+
+#[test]
+fn an_agent_that_starts_finds_prefixes_where_they_should_be() {
+    let settings = |json: &str| Settings::parse(json.as_bytes()).unwrap();
+    for (is_at_first, changes) in [(false, vec![]), (true, vec!["change 1", "change 2"])] {
+        let mut node = Node::with(false);
+        let mut had = [
+            Had { peer: key(1), settings: settings(NONE), source: None },
+            Had { peer: key(2), settings: settings(NONE), source: None },
+        ];
+        had[usize::from(!is_at_first)].settings = settings(ONE);
+        node.open_with(had);
+        node.state.etcd_list();
+        let lists = |node: &mut Node, number: u8, revision: i64| {
+            let name = node.state.keys.peer(&key(number));
+            node.state.etcd_listed(name.as_bytes(), ONE.as_bytes(), revision, 0);
+        };
+        lists(&mut node, 1, 3);
+        assert!(node.set().is_empty(), "the value of 2 may come yet, and be later");
+        lists(&mut node, 2, 4);
+        node.state.etcd_list_ended(20);
+        assert_eq!(node.set(), changes);
+        assert!(node.set().is_empty());
+    }
 }
 
 #[test]
@@ -60,7 +136,7 @@ fn a_list_is_a_difference() {
     node.state.etcd_lost();
     node.state.etcd_list();
     node.lists(1, ONE);
-    node.lists(3, ONE);
+    node.lists(3, NONE);
     assert_eq!(node.set(), ["add 3"], "nothing is removed before the list has ended");
     node.state.etcd_list_ended(40);
     assert_eq!(node.set(), ["remove 2"]);
