@@ -145,17 +145,28 @@ impl State {
         let wanted: HashSet<_> = target.addresses.iter().collect();
         let mut old: Vec<_> = self.addresses.iter().copied().filter(|one| !wanted.contains(one)).collect();
         old.sort_unstable();
-        for address in &old {
-            self.remove_address(kernel, *address, changes)?;
-        }
         if old.is_empty() {
             return Ok(());
         }
         let present = kernel.addresses(&self.interface)?;
-        for address in target.addresses.iter().filter(|one| self.addresses.contains(one) && !present.contains(one)) {
+        let keeper = keeper(&present, &old, &target.addresses);
+        if let Some(keeper) = keeper.filter(|one| !present.contains(one)) {
+            kernel.add_address(&self.interface, keeper)?;
+            // So it goes even if what follows fails.
+            self.addresses.insert(keeper);
+        }
+        for address in old.iter().filter(|one| Some(**one) != keeper) {
+            self.remove_address(kernel, *address, changes)?;
+        }
+        let left = kernel.addresses(&self.interface)?;
+        for address in target.addresses.iter().filter(|one| self.addresses.contains(one) && !left.contains(one)) {
             kernel.add_address(&self.interface, *address)?;
         }
-        Ok(())
+        match keeper {
+            Some(keeper) if old.contains(&keeper) => self.remove_address(kernel, keeper, changes),
+            Some(keeper) if !present.contains(&keeper) => self.remove_address(kernel, keeper, &mut Changes::default()),
+            _ => Ok(()),
+        }
     }
 
     fn remove_address(&mut self, kernel: &Kernel, address: Prefix, changes: &mut Changes) -> Result<(), Error> {
@@ -328,6 +339,17 @@ impl State {
         }
         errors
     }
+}
+
+/// The address that must be there while the old ones are removed, and may have to come and go for that. The kernel
+/// removes with the last IPv4 address all IPv4 routes of the interface, in all tables, and packets would leave
+/// unencrypted until they are back. It is a network of its own, so it goes with no other address.
+fn keeper(present: &[Prefix], old: &[Prefix], wanted: &[Prefix]) -> Option<Prefix> {
+    let is_ipv4 = |one: &&Prefix| one.address().is_ipv4();
+    let goes = |one: &Prefix| old.iter().any(|old| old.network() == one.network());
+    let stays = present.iter().filter(is_ipv4).any(|one| !goes(one));
+    let is_needed = old.iter().any(|one| is_ipv4(&one)) && !stays;
+    wanted.iter().find(is_ipv4).filter(|_| is_needed).map(|one| Prefix::host(one.address()))
 }
 
 fn set_valid_mark(host: &Host) -> Result<(), Error> {
