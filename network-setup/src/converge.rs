@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::kernel::{Interface, Kernel};
 use crate::prefix::Prefix;
 use crate::setup::Dns;
-use crate::target::Target;
+use crate::target::{MTU_MIN_IPV6, Target};
 
 /// Without it, packets of the mark would be looked up without it on their way in, and be dropped by a reverse path
 /// filter.
@@ -94,8 +94,14 @@ impl State {
         }
         self.interface = named;
         let mut changes = Changes::default();
+        // Below it the kernel has no IPv6 on an interface: it refuses addresses before, and takes all away afterwards,
+        // also what the rules still lead to.
+        let without_ipv6 = target.mtu < MTU_MIN_IPV6;
+        if !without_ipv6 {
+            self.set_mtu(kernel, target, link, &mut changes)?;
+        }
         self.add_addresses(kernel, target, &mut changes)?;
-        self.set_link(kernel, target, link, &mut changes)?;
+        self.set_up(kernel, link, &mut changes)?;
         self.remove_addresses(kernel, target, &mut changes)?;
         let wanted = self.add_routes(kernel, target, &mut changes)?;
         if target.needs_valid_mark() {
@@ -113,6 +119,9 @@ impl State {
         // After the rules: while they lead to a table, its default route must not be missing, or packets leave
         // unencrypted.
         self.remove_routes(kernel, &wanted, &mut changes)?;
+        if without_ipv6 {
+            self.set_mtu(kernel, target, link, &mut changes)?;
+        }
         self.set_dns(host, &target.dns, &mut changes)?;
         Ok(changes)
     }
@@ -176,7 +185,7 @@ impl State {
         Ok(())
     }
 
-    fn set_link(
+    fn set_mtu(
         &mut self,
         kernel: &Kernel,
         target: &Target,
@@ -188,6 +197,10 @@ impl State {
             self.is_mtu_set = true;
             changes.mtu = link.mtu.map(|before| (before, target.mtu));
         }
+        Ok(())
+    }
+
+    fn set_up(&mut self, kernel: &Kernel, link: LinkState, changes: &mut Changes) -> Result<(), Error> {
         if !link.up {
             kernel.set_up(&self.interface, true)?;
             self.is_set_up = true;
