@@ -4,10 +4,9 @@
 //! target of before take back an update that failed half way.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
-use std::io;
+use std::net::IpAddr;
 
-use route_netlink::{LinkState, Route, Rule};
+use route_netlink::{LinkState, Route, Rule, RuleKind};
 
 use crate::changes::Changes;
 use crate::dns;
@@ -18,10 +17,6 @@ use crate::kernel::{Interface, Kernel};
 use crate::prefix::Prefix;
 use crate::setup::Dns;
 use crate::target::{MTU_MIN_IPV6, Target};
-
-/// Without it, packets of the mark would be looked up without it on their way in, and be dropped by a reverse path
-/// filter.
-const VALID_MARK: &str = "/proc/sys/net/ipv4/conf/all/src_valid_mark";
 
 /// What is ours of what the kernel has. It is right after each step.
 #[derive(Debug)]
@@ -35,6 +30,8 @@ pub(crate) struct State {
     routes: HashSet<Route>,
     /// In the order in which they were added.
     rules: Vec<Rule>,
+    /// Tables in which nothing gets through without another route.
+    blocked: BTreeSet<u32>,
     firewall: Tables,
     /// What the kernel made of them.
     firewall_shown: Option<String>,
@@ -52,6 +49,7 @@ impl State {
             addresses: HashSet::new(),
             routes: HashSet::new(),
             rules: Vec::new(),
+            blocked: BTreeSet::new(),
             firewall: Tables::default(),
             firewall_shown: None,
             dns: (String::new(), Dns::default()),
@@ -75,6 +73,8 @@ impl State {
             let present = kernel.routes(&state.interface, ipv4, table)?;
             state.routes.extend(present.into_iter().filter(|route| wanted.contains(route)));
         }
+        // They are if that process could neither make a change nor take it back.
+        state.blocked = tables_of(&rules).collect();
         state.rules = rules;
         if !target.firewall.is_empty() {
             state.firewall = target.firewall.clone();
@@ -105,7 +105,7 @@ impl State {
         self.remove_addresses(kernel, target, &mut changes)?;
         let wanted = self.add_routes(kernel, target, &mut changes)?;
         if target.needs_valid_mark() {
-            set_valid_mark(host)?;
+            host.set_valid_mark()?;
         }
         // Before the rules: the tables say after a crash which rules there were. After them when rules go.
         let is_made = !target.firewall.is_empty();
@@ -113,6 +113,7 @@ impl State {
             self.set_firewall(host, target, &mut changes)?;
         }
         self.set_rules(kernel, target, &mut changes)?;
+        self.unblock(kernel)?;
         if !is_made {
             self.set_firewall(host, target, &mut changes)?;
         }
@@ -158,12 +159,7 @@ impl State {
             return Ok(());
         }
         let present = kernel.addresses(&self.interface)?;
-        let keeper = keeper(&present, &old, &target.addresses);
-        if let Some(keeper) = keeper.filter(|one| !present.contains(one)) {
-            kernel.add_address(&self.interface, keeper)?;
-            // So it goes even if what follows fails.
-            self.addresses.insert(keeper);
-        }
+        let keeper = if is_last_ipv4(&present, &old) { self.keep_ways(kernel, target, &present)? } else { None };
         for address in old.iter().filter(|one| Some(**one) != keeper) {
             self.remove_address(kernel, *address, changes)?;
         }
@@ -176,6 +172,31 @@ impl State {
             Some(keeper) if !present.contains(&keeper) => self.remove_address(kernel, keeper, &mut Changes::default()),
             _ => Ok(()),
         }
+    }
+
+    /// The kernel removes with the last IPv4 address all IPv4 routes of the interface, in all tables, and packets would
+    /// leave unencrypted until they are back. So one address stays meanwhile, or comes for that: it is returned. It is
+    /// a network of its own, so it goes with no other. Where none is wanted, nothing gets past the tables meanwhile.
+    fn keep_ways(&mut self, kernel: &Kernel, target: &Target, present: &[Prefix]) -> Result<Option<Prefix>, Error> {
+        let wanted = target.addresses.iter().map(|one| one.address()).find(IpAddr::is_ipv4);
+        let Some(keeper) = wanted.map(Prefix::host) else {
+            self.blocked.extend(tables_of(&self.rules));
+            return self.blocked.iter().try_for_each(|table| kernel.block(*table)).map(|()| None);
+        };
+        if !present.contains(&keeper) {
+            kernel.add_address(&self.interface, keeper)?;
+            // So it goes even if what follows fails.
+            self.addresses.insert(keeper);
+        }
+        Ok(Some(keeper))
+    }
+
+    fn unblock(&mut self, kernel: &Kernel) -> Result<(), Error> {
+        while let Some(table) = self.blocked.first().copied() {
+            kernel.unblock(table)?;
+            self.blocked.remove(&table);
+        }
+        Ok(())
     }
 
     fn remove_address(&mut self, kernel: &Kernel, address: Prefix, changes: &mut Changes) -> Result<(), Error> {
@@ -331,6 +352,7 @@ impl State {
         for rule in std::mem::take(&mut self.rules) {
             note(kernel.remove_rule(rule).map(drop));
         }
+        note(self.unblock(kernel));
         note(Tables::default().replace(&self.firewall, host));
         match kernel.state(&self.interface) {
             // It has taken its routes and addresses along.
@@ -354,27 +376,17 @@ impl State {
     }
 }
 
-/// The address that must be there while the old ones are removed, and may have to come and go for that. The kernel
-/// removes with the last IPv4 address all IPv4 routes of the interface, in all tables, and packets would leave
-/// unencrypted until they are back. It is a network of its own, so it goes with no other address.
-fn keeper(present: &[Prefix], old: &[Prefix], wanted: &[Prefix]) -> Option<Prefix> {
+/// Whether no IPv4 address stays for certain when the old ones go.
+fn is_last_ipv4(present: &[Prefix], old: &[Prefix]) -> bool {
     let is_ipv4 = |one: &&Prefix| one.address().is_ipv4();
     let goes = |one: &Prefix| old.iter().any(|old| old.network() == one.network());
-    let stays = present.iter().filter(is_ipv4).any(|one| !goes(one));
-    let is_needed = old.iter().any(|one| is_ipv4(&one)) && !stays;
-    wanted.iter().find(is_ipv4).filter(|_| is_needed).map(|one| Prefix::host(one.address()))
+    old.iter().any(|one| is_ipv4(&one)) && present.iter().filter(is_ipv4).all(goes)
 }
 
-fn set_valid_mark(host: &Host) -> Result<(), Error> {
-    let path = host.file(VALID_MARK);
-    let failed = |source: io::Error| Error::Refused {
-        what: "set net.ipv4.conf.all.src_valid_mark, which a default route needs".to_owned(),
-        reason: source.to_string(),
-        errno: source.raw_os_error().unwrap_or(0),
-        remedy: "Set it to 1 in /etc/sysctl.d, or let the gateway write to /proc/sys".to_owned(),
-    };
-    if fs::read_to_string(&path).map_err(failed)?.trim() == "1" {
-        return Ok(());
-    }
-    fs::write(&path, "1").map_err(failed)
+/// To which IPv4 tables the rules lead.
+fn tables_of(rules: &[Rule]) -> impl Iterator<Item = u32> + '_ {
+    rules.iter().filter(|rule| rule.ipv4).filter_map(|rule| match rule.kind {
+        RuleKind::Unmarked(mark) => Some(mark),
+        RuleKind::MainWithoutDefault => None,
+    })
 }

@@ -61,3 +61,70 @@ fn ipv6_comes_and_goes_with_an_mtu_that_it_needs() {
         assert_eq!(sorted(&everything()), sorted(&during));
     });
 }
+
+const BLOCK: &str = "unreachable default table 51820 proto 51 metric 4294967295";
+
+/// All IPv4 routes go with the last IPv4 address, and packets must not leave unencrypted until they are back.
+#[test]
+fn without_an_ipv4_address_nothing_gets_past_the_tunnel() {
+    with_interface(|directory| {
+        let mut applied = apply_on(directory.host(), &setup("10.0.0.1/24 fd00::1/64", FULL)).unwrap();
+        let monitor = Monitor::start();
+        let changes = applied.update(&setup("fd00::1/64", FULL)).unwrap().to_string();
+        assert_eq!(changes, "address -10.0.0.1/24; routes +2; nftables");
+        let heard = monitor.heard();
+        let place = |line: &str| heard.find(line).unwrap_or_else(|| panic!("{line} in {heard}"));
+        assert!(place(BLOCK) < place("    inet 10.0.0.1/24"), "{heard}");
+        assert!(place("default dev wg0 table 51820") < place("10.9.0.0/16 dev wg0"), "{heard}");
+        assert!(place("10.9.0.0/16 dev wg0") < place(&format!("Deleted {BLOCK}")), "{heard}");
+        assert!(!routing().contains("unreachable"));
+        applied.update(&setup("10.0.0.1/24", FULL)).unwrap();
+        applied.update(&setup("", "10.9.0.0/16")).unwrap();
+        assert!(!routing().contains("unreachable") && !routing().contains("51820"));
+    });
+}
+
+#[test]
+fn a_failure_in_between_keeps_the_tunnel_closed_until_it_is_over() {
+    with_interface(|directory| {
+        let before = everything();
+        let original = setup("10.0.0.1/24", "0.0.0.0/0 10.9.0.0/16");
+        let mut applied = apply_on(directory.host(), &original).unwrap();
+        let fail = |applied: &mut Applied| {
+            // Neither the change can be made, nor can it be taken back.
+            ip("route add 10.77.0.0/16 dev up0");
+            ip("route append 10.9.0.0/16 dev up0");
+            let error = applied.update(&setup("", "0.0.0.0/0 10.77.0.0/16")).unwrap_err().to_string();
+            assert!(error.starts_with("cannot add the route 10.77.0.0/16"), "{error}");
+            assert!(error.contains("is left: cannot add the route 10.9.0.0/16"), "{error}");
+            // The default route is the first that comes back.
+            assert!(routing().contains("default dev wg0 table 51820"), "{}", routing());
+            assert!(routing().contains(BLOCK), "{}", routing());
+            ip("route del 10.77.0.0/16 dev up0");
+            ip("route del 10.9.0.0/16 dev up0");
+        };
+        fail(&mut applied);
+        applied.update(&original).unwrap();
+        assert!(!routing().contains("unreachable") && routing().contains("10.9.0.0/16 dev wg0"), "{}", routing());
+        fail(&mut applied);
+        applied.take_back().unwrap();
+        assert_eq!(everything(), before);
+    });
+}
+
+#[test]
+fn what_a_process_left_that_was_killed_in_between_is_taken_back() {
+    with_interface(|directory| {
+        let before = routing();
+        drop(apply_on(directory.host(), &full()).unwrap());
+        ip("link delete wg0");
+        ip(&format!("route add {BLOCK}"));
+        assert!(output("ip route get 203.0.113.1").is_empty(), "{}", output("ip route get 203.0.113.1"));
+        ip("tuntap add wg0 mode tun");
+        let applied = apply_on(directory.host(), &full()).unwrap();
+        assert_eq!(applied.fwmark(), Some(51820));
+        assert!(!routing().contains("unreachable"), "{}", routing());
+        applied.take_back().unwrap();
+        assert_eq!(routing(), before);
+    });
+}

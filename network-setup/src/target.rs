@@ -85,11 +85,12 @@ impl Target {
             protocol: PROTOCOL_BOOT,
         };
         let mut routes = Vec::new();
-        if let Some(table) = self.table {
-            routes.extend(networks.map(|network| in_table(*network, table)));
-        }
+        // First: while one of them is missing, packets may leave unencrypted.
         if let Some((mark, defaults)) = &self.defaults {
             routes.extend(defaults.iter().map(|default| in_table(*default, *mark)));
+        }
+        if let Some(table) = self.table {
+            routes.extend(networks.map(|network| in_table(*network, table)));
         }
         routes
     }
