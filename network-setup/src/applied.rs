@@ -65,8 +65,8 @@ pub fn resume(setup: &Setup) -> Result<Applied, Error> {
 }
 
 /// Removes what a process that was killed has left behind for an interface of this name: rules and nftables tables
-/// outlive the interface, and so do name servers. Routes and addresses went with it, except the `unreachable` route that
-/// keeps the tunnel closed while its IPv4 routes come back. Nothing is there: nothing happens.
+/// outlive the interface, and so do name servers. Routes and addresses went with it, except the `unreachable` route
+/// that keeps the tunnel closed while its IPv4 routes come back. Nothing is there: nothing happens.
 ///
 /// Rules are found by the mark in the tables. If a firewall that was loaded anew has flushed these, they are found by
 /// their protocol, which tells them from those of wg-quick and of operators.

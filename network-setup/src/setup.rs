@@ -76,7 +76,7 @@ impl fmt::Display for Table {
 pub struct Dns {
     /// The servers.
     pub servers: Vec<IpAddr>,
-    /// The domains in which short names are looked for, see [`is_domain`](crate::is_domain).
+    /// The domains in which short names are looked for, see [`is_domain`].
     pub search: Vec<String>,
 }
 
@@ -133,8 +133,8 @@ impl Setup {
 /// Whether it can be a search domain: letters, digits and any of `.-_`, not first a dot or a hyphen. They become lines
 /// of a file and arguments of programs.
 ///
-/// A `~` may stand before it: systemd-resolved asks the servers for names in the domain, and does not search in it. `~.`
-/// is that for all names.
+/// A `~` may stand before it: systemd-resolved asks the servers for names in the domain, and does not search in it.
+/// `~.` is that for all names.
 #[must_use]
 pub fn is_domain(text: &str) -> bool {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);

@@ -17,8 +17,8 @@ use crate::socket::NetlinkSocket;
 /// `RTMGRP_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and the bit of
 /// `RTNLGRP_IPV6_RULE`.
 const ROUTE_GROUPS: u32 = 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << (19 - 1));
-/// The protocol of the rules that we add, and of routes through no interface, so who made them can be seen: `proto 51` in
-/// `ip rule`. Nobody else is known to have this number. Rules of `ip rule add` have none.
+/// The protocol of the rules that we add, and of routes through no interface, so who made them can be seen: `proto 51`
+/// in `ip rule`. Nobody else is known to have this number. Rules of `ip rule add` have none.
 pub const PROTOCOL_OURS: u8 = 51;
 /// `struct rtmsg`.
 pub(crate) const ROUTE_HEADER_LEN: usize = 12;

@@ -31,7 +31,8 @@ fn everything_that_a_file_can_say() {
     let text = format!(
         "# a gateway\r\n[interface]\r\nprivatekey = {SECRET}\nListenPort=51820\nFwMark = 0xCA6C\n\
          Address = 10.0.0.1/24,fd00::1\n\
-         ADDRESS=192.0.2.1\nDNS = 10.0.0.53, example.net, ~corp.example, ~.\nMTU = 1380\nTable = 1234\nPreUp = echo a=%i # not this\n\
+         ADDRESS=192.0.2.1\nDNS = 10.0.0.53, example.net, ~corp.example, ~.\n\
+         MTU = 1380\nTable = 1234\nPreUp = echo a=%i # not this\n\
          PostUp = one\nPostUp = two\nPreDown = three\nPostDown = four\nSaveConfig = true\n\
          HookTimeout = 45\n#ringfort: Workers = 3\nCPUs = 0-1, 4\nBusyPoll = always\nUdpGso = ragged\n\
          Overlays = off\nAead = aws-lc\nLogLevel = debug\n\
