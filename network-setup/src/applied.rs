@@ -65,7 +65,8 @@ pub fn resume(setup: &Setup) -> Result<Applied, Error> {
 }
 
 /// Removes what a process that was killed has left behind for an interface of this name: rules and nftables tables
-/// outlive the interface, and so do name servers. Routes and addresses went with it. Nothing is there: nothing happens.
+/// outlive the interface, and so do name servers. Routes and addresses went with it, except the `unreachable` route
+/// that keeps the tunnel closed while its IPv4 routes come back. Nothing is there: nothing happens.
 ///
 /// Rules are found by the mark in the tables. If a firewall that was loaded anew has flushed these, they are found by
 /// their protocol, which tells them from those of wg-quick and of operators.
@@ -156,6 +157,10 @@ pub(crate) fn take_back_on(host: &Host, interface: &str) -> Result<(), Error> {
     let Some(tables) = Leftover::find(host, interface)? else { return take_back_rules(&kernel, interface) };
     for (ipv4, mark) in tables.marks() {
         let pairs = pairs_of(&kernel.rules(ipv4)?, mark);
+        if ipv4 {
+            // Of one that was killed in the midst of a change.
+            kernel.unblock(mark)?;
+        }
         // A table in use is somebody else's by now, who took the number because the table was empty. Of rules that are
         // equal, ours are the oldest, and it is enough that one pair stays.
         let ours = if is_free(mark)? { &pairs[..] } else { &pairs[pairs.len().saturating_sub(1)..] };

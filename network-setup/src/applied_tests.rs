@@ -9,6 +9,8 @@ use ringfort_testbed::scratch::{await_address, in_namespace, ip};
 
 #[path = "left_tests.rs"]
 mod left;
+#[path = "order_tests.rs"]
+mod order;
 
 use super::*;
 use crate::scratch::{Directory, everything, output, routing, way_out};

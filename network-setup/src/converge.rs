@@ -4,10 +4,9 @@
 //! target of before take back an update that failed half way.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
-use std::io;
+use std::net::IpAddr;
 
-use route_netlink::{LinkState, Route, Rule};
+use route_netlink::{LinkState, Route, Rule, RuleKind};
 
 use crate::changes::Changes;
 use crate::dns;
@@ -17,11 +16,7 @@ use crate::host::Host;
 use crate::kernel::{Interface, Kernel};
 use crate::prefix::Prefix;
 use crate::setup::Dns;
-use crate::target::Target;
-
-/// Without it, packets of the mark would be looked up without it on their way in, and be dropped by a reverse path
-/// filter.
-const VALID_MARK: &str = "/proc/sys/net/ipv4/conf/all/src_valid_mark";
+use crate::target::{MTU_MIN_IPV6, Target};
 
 /// What is ours of what the kernel has. It is right after each step.
 #[derive(Debug)]
@@ -35,6 +30,8 @@ pub(crate) struct State {
     routes: HashSet<Route>,
     /// In the order in which they were added.
     rules: Vec<Rule>,
+    /// Tables in which nothing gets through without another route.
+    blocked: BTreeSet<u32>,
     firewall: Tables,
     /// What the kernel made of them.
     firewall_shown: Option<String>,
@@ -52,6 +49,7 @@ impl State {
             addresses: HashSet::new(),
             routes: HashSet::new(),
             rules: Vec::new(),
+            blocked: BTreeSet::new(),
             firewall: Tables::default(),
             firewall_shown: None,
             dns: (String::new(), Dns::default()),
@@ -75,6 +73,8 @@ impl State {
             let present = kernel.routes(&state.interface, ipv4, table)?;
             state.routes.extend(present.into_iter().filter(|route| wanted.contains(route)));
         }
+        // They are if that process could neither make a change nor take it back.
+        state.blocked = tables_of(&rules).collect();
         state.rules = rules;
         if !target.firewall.is_empty() {
             state.firewall = target.firewall.clone();
@@ -94,12 +94,18 @@ impl State {
         }
         self.interface = named;
         let mut changes = Changes::default();
+        // Below it the kernel has no IPv6 on an interface: it refuses addresses before, and takes all away afterwards,
+        // also what the rules still lead to.
+        let without_ipv6 = target.mtu < MTU_MIN_IPV6;
+        if !without_ipv6 {
+            self.set_mtu(kernel, target, link, &mut changes)?;
+        }
         self.add_addresses(kernel, target, &mut changes)?;
-        self.set_link(kernel, target, link, &mut changes)?;
+        self.set_up(kernel, link, &mut changes)?;
         self.remove_addresses(kernel, target, &mut changes)?;
         let wanted = self.add_routes(kernel, target, &mut changes)?;
         if target.needs_valid_mark() {
-            set_valid_mark(host)?;
+            host.set_valid_mark()?;
         }
         // Before the rules: the tables say after a crash which rules there were. After them when rules go.
         let is_made = !target.firewall.is_empty();
@@ -107,12 +113,16 @@ impl State {
             self.set_firewall(host, target, &mut changes)?;
         }
         self.set_rules(kernel, target, &mut changes)?;
+        self.unblock(kernel)?;
         if !is_made {
             self.set_firewall(host, target, &mut changes)?;
         }
         // After the rules: while they lead to a table, its default route must not be missing, or packets leave
         // unencrypted.
         self.remove_routes(kernel, &wanted, &mut changes)?;
+        if without_ipv6 {
+            self.set_mtu(kernel, target, link, &mut changes)?;
+        }
         self.set_dns(host, &target.dns, &mut changes)?;
         Ok(changes)
     }
@@ -145,15 +155,46 @@ impl State {
         let wanted: HashSet<_> = target.addresses.iter().collect();
         let mut old: Vec<_> = self.addresses.iter().copied().filter(|one| !wanted.contains(one)).collect();
         old.sort_unstable();
-        for address in &old {
-            self.remove_address(kernel, *address, changes)?;
-        }
         if old.is_empty() {
             return Ok(());
         }
         let present = kernel.addresses(&self.interface)?;
-        for address in target.addresses.iter().filter(|one| self.addresses.contains(one) && !present.contains(one)) {
+        let keeper = if is_last_ipv4(&present, &old) { self.keep_ways(kernel, target, &present)? } else { None };
+        for address in old.iter().filter(|one| Some(**one) != keeper) {
+            self.remove_address(kernel, *address, changes)?;
+        }
+        let left = kernel.addresses(&self.interface)?;
+        for address in target.addresses.iter().filter(|one| self.addresses.contains(one) && !left.contains(one)) {
             kernel.add_address(&self.interface, *address)?;
+        }
+        match keeper {
+            Some(keeper) if old.contains(&keeper) => self.remove_address(kernel, keeper, changes),
+            Some(keeper) if !present.contains(&keeper) => self.remove_address(kernel, keeper, &mut Changes::default()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The kernel removes with the last IPv4 address all IPv4 routes of the interface, in all tables, and packets would
+    /// leave unencrypted until they are back. So one address stays meanwhile, or comes for that: it is returned. It is
+    /// a network of its own, so it goes with no other. Where none is wanted, nothing gets past the tables meanwhile.
+    fn keep_ways(&mut self, kernel: &Kernel, target: &Target, present: &[Prefix]) -> Result<Option<Prefix>, Error> {
+        let wanted = target.addresses.iter().map(|one| one.address()).find(IpAddr::is_ipv4);
+        let Some(keeper) = wanted.map(Prefix::host) else {
+            self.blocked.extend(tables_of(&self.rules));
+            return self.blocked.iter().try_for_each(|table| kernel.block(*table)).map(|()| None);
+        };
+        if !present.contains(&keeper) {
+            kernel.add_address(&self.interface, keeper)?;
+            // So it goes even if what follows fails.
+            self.addresses.insert(keeper);
+        }
+        Ok(Some(keeper))
+    }
+
+    fn unblock(&mut self, kernel: &Kernel) -> Result<(), Error> {
+        while let Some(table) = self.blocked.first().copied() {
+            kernel.unblock(table)?;
+            self.blocked.remove(&table);
         }
         Ok(())
     }
@@ -165,7 +206,7 @@ impl State {
         Ok(())
     }
 
-    fn set_link(
+    fn set_mtu(
         &mut self,
         kernel: &Kernel,
         target: &Target,
@@ -177,6 +218,10 @@ impl State {
             self.is_mtu_set = true;
             changes.mtu = link.mtu.map(|before| (before, target.mtu));
         }
+        Ok(())
+    }
+
+    fn set_up(&mut self, kernel: &Kernel, link: LinkState, changes: &mut Changes) -> Result<(), Error> {
         if !link.up {
             kernel.set_up(&self.interface, true)?;
             self.is_set_up = true;
@@ -307,6 +352,7 @@ impl State {
         for rule in std::mem::take(&mut self.rules) {
             note(kernel.remove_rule(rule).map(drop));
         }
+        note(self.unblock(kernel));
         note(Tables::default().replace(&self.firewall, host));
         match kernel.state(&self.interface) {
             // It has taken its routes and addresses along.
@@ -330,16 +376,17 @@ impl State {
     }
 }
 
-fn set_valid_mark(host: &Host) -> Result<(), Error> {
-    let path = host.file(VALID_MARK);
-    let failed = |source: io::Error| Error::Refused {
-        what: "set net.ipv4.conf.all.src_valid_mark, which a default route needs".to_owned(),
-        reason: source.to_string(),
-        errno: source.raw_os_error().unwrap_or(0),
-        remedy: "Set it to 1 in /etc/sysctl.d, or let the gateway write to /proc/sys".to_owned(),
-    };
-    if fs::read_to_string(&path).map_err(failed)?.trim() == "1" {
-        return Ok(());
-    }
-    fs::write(&path, "1").map_err(failed)
+/// Whether no IPv4 address stays for certain when the old ones go.
+fn is_last_ipv4(present: &[Prefix], old: &[Prefix]) -> bool {
+    let is_ipv4 = |one: &&Prefix| one.address().is_ipv4();
+    let goes = |one: &Prefix| old.iter().any(|old| old.network() == one.network());
+    old.iter().any(|one| is_ipv4(&one)) && present.iter().filter(is_ipv4).all(goes)
+}
+
+/// To which IPv4 tables the rules lead.
+fn tables_of(rules: &[Rule]) -> impl Iterator<Item = u32> + '_ {
+    rules.iter().filter(|rule| rule.ipv4).filter_map(|rule| match rule.kind {
+        RuleKind::Unmarked(mark) => Some(mark),
+        RuleKind::MainWithoutDefault => None,
+    })
 }

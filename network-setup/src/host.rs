@@ -1,6 +1,7 @@
 //! What else of the machine is needed: programs, and files of the system.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ use crate::invocation::{Ended, Input, Invocation, delegated};
 
 /// Where programs of the system are, for a daemon whose `PATH` leaves these out.
 const SYSTEM_DIRECTORIES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Without it, packets of the mark would be looked up without it on their way in, and be dropped by a reverse path
+/// filter.
+const VALID_MARK: &str = "/proc/sys/net/ipv4/conf/all/src_valid_mark";
 /// How long a program may take. They take milliseconds; one that hangs must not hang the gateway.
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long what a program has written is waited for once it has ended.
@@ -62,6 +66,21 @@ impl Host {
     /// A file of the system, named from the root.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Has IPv4 packets of a mark looked up by it also on their way in.
+    pub(crate) fn set_valid_mark(&self) -> Result<(), Error> {
+        let path = self.file(VALID_MARK);
+        let failed = |source: io::Error| Error::Refused {
+            what: "set net.ipv4.conf.all.src_valid_mark, which a default route needs".to_owned(),
+            reason: source.to_string(),
+            errno: source.raw_os_error().unwrap_or(0),
+            remedy: "Set it to 1 in /etc/sysctl.d, or let the gateway write to /proc/sys".to_owned(),
+        };
+        if fs::read_to_string(&path).map_err(failed)?.trim() == "1" {
+            return Ok(());
+        }
+        fs::write(&path, "1").map_err(failed)
     }
 }
 
@@ -189,7 +208,7 @@ mod tests {
         let ended = run(&mut command, String::new()).unwrap();
         assert_eq!((ended.status.and_then(|status| status.code()), ended.output.as_str()), (Some(3), "done\n"));
         // It is still there to read this, and ends.
-        std::fs::write(&fifo, "the end").unwrap();
-        std::fs::remove_file(fifo).unwrap();
+        fs::write(&fifo, "the end").unwrap();
+        fs::remove_file(fifo).unwrap();
     }
 }

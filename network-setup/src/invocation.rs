@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setup::is_domain;
 use crate::tables::{TableChange, is_table_name};
 
 /// A program with its arguments, and what it reads.
@@ -114,14 +115,14 @@ fn is_plain(program: &str, arguments: &[&str], input: &str) -> bool {
             is_name(interface) && servers.iter().all(|server| server.parse::<IpAddr>().is_ok())
         }
         ("resolvectl", ["domain", interface, "~.", domains @ ..]) => {
-            is_name(interface) && domains.iter().all(|domain| is_name(domain))
+            is_name(interface) && domains.iter().all(|domain| is_domain(domain))
         }
         ("resolvectl", ["revert", interface]) => is_name(interface),
         _ => false,
     }
 }
 
-/// Characters of an interface's name, of a kind of interface, and of a domain. No shell does anything with them.
+/// Characters of an interface's name, and of a kind of interface. No shell does anything with them.
 fn is_in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte)
 }
@@ -134,15 +135,18 @@ fn is_name(text: &str) -> bool {
 fn is_resolver_line(line: &str) -> bool {
     match line.split_once(' ') {
         Some(("nameserver", server)) => server.parse::<IpAddr>().is_ok(),
-        Some(("search", domains)) => domains.split(' ').all(is_name),
+        Some(("search", domains)) => domains.split(' ').all(is_domain),
         _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::tables::{Family, TableContent};
+    use crate::setup::{Dns, Setup};
+    use crate::tables::{Family, TableContent, table_name};
 
     fn invocation(line: &str, input: impl Into<Input>) -> Invocation {
         let mut words = line.split(' ').map(str::to_owned);
@@ -160,10 +164,10 @@ mod tests {
         for (line, input) in [
             ("nft list tables", ""),
             ("nft list table ip6 ringfort-wg0/2b", ""),
-            ("resolvconf -a tun.wg0 -m 0 -x", "nameserver 10.0.0.1\nnameserver fd00::1\nsearch a.example b.example\n"),
+            ("resolvconf -a tun.wg0 -m 0 -x", "nameserver 10.0.0.1\nnameserver fd00::1\nsearch a.example ~b.example\n"),
             ("resolvconf -d wg0 -f", ""),
             ("resolvectl dns wg0 10.0.0.1 fd00::1", ""),
-            ("resolvectl domain wg0 ~. a.example", ""),
+            ("resolvectl domain wg0 ~. a.example ~b.example ~.", ""),
             ("resolvectl revert wg0", ""),
         ] {
             assert_eq!(invocation(line, input).check(), Ok(()), "{line}");
@@ -205,10 +209,31 @@ mod tests {
             ("resolvconf -d -x -f", ""),
             ("resolvectl dns wg0 --help", ""),
             ("resolvectl domain wg0 ~. -x", ""),
+            ("resolvectl domain wg0 ~. ~-x", ""),
             ("resolvectl log-level debug", ""),
             ("iptables-restore --modprobe=/tmp/x", ""),
         ] {
             assert!(invocation(line, input).check().is_err(), "{line}");
+        }
+    }
+
+    proptest! {
+        /// A setup that is accepted is not refused half way.
+        #[test]
+        fn what_a_setup_may_name_is_allowed(
+            interface in "[a-z=+._~/-]{0,16}",
+            search in "[a-z.=+/ _~-]{0,4}|~?[a-z]{1,255}",
+        ) {
+            let dns = Dns { servers: Vec::new(), search: vec![search.clone()] };
+            let is_accepted = Setup { interface: interface.clone(), dns, ..Setup::default() }.check().is_ok();
+            let search_line = format!("search {search}\n");
+            for (line, input) in [
+                (format!("resolvconf -a {interface} -m 0 -x"), search_line.as_str()),
+                (format!("resolvectl domain {interface} ~. {search}"), ""),
+                (format!("nft list table ip {}", table_name(&interface)), ""),
+            ] {
+                prop_assert!(!is_accepted || invocation(&line, input).check().is_ok(), "{line} {input}");
+            }
         }
     }
 

@@ -137,6 +137,22 @@ impl Kernel {
         Ok(())
     }
 
+    /// From now on an IPv4 packet that finds no other way in a table gets no further.
+    pub(crate) fn block(&self, table: u32) -> Result<(), Error> {
+        match self.routes.block(table) {
+            Err(error) if error.errno() != Some(libc::EEXIST) => {
+                Err(refused(format!("add {}", unreachable(table)), error, |_| String::new()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes [`block`](Self::block) back, if it is there.
+    pub(crate) fn unblock(&self, table: u32) -> Result<(), Error> {
+        let gone = [libc::ESRCH, libc::ENOENT];
+        removed(format!("remove {}", unreachable(table)), &gone, self.routes.unblock(table)).map(drop)
+    }
+
     pub(crate) fn rules(&self, ipv4: bool) -> Result<Vec<Rule>, Error> {
         let what = || "read the routing rules".to_owned();
         self.setup.rules(ipv4).map_err(|error| refused(what(), error, |_| String::new()))
@@ -212,6 +228,10 @@ fn name_of(route: &Route) -> String {
     } else {
         format!("the route {prefix} (table {})", route.table)
     }
+}
+
+fn unreachable(table: u32) -> String {
+    format!("the route `unreachable default` (table {table})")
 }
 
 fn route_remedy(errno: i32, route: &Route) -> String {

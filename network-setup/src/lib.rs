@@ -53,5 +53,5 @@ pub use changes::Changes;
 pub use error::Error;
 pub use invocation::{Ended, Input, Invocation, NotOurs, delegate};
 pub use prefix::{Prefix, PrefixError};
-pub use setup::{Dns, Mtu, Setup, Table};
+pub use setup::{Dns, Mtu, Setup, Table, is_domain};
 pub use tables::{Family, TableChange, TableContent};

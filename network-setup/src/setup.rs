@@ -12,6 +12,8 @@ pub(crate) const MTU_MIN: u32 = 68;
 const RESERVED_TABLES: std::ops::RangeInclusive<u32> = 253..=255;
 /// `IFNAMSIZ` without the zero behind it.
 const NAME_LEN_MAX: usize = 15;
+/// The longest name of the DNS in characters (RFC 1035, less the lengths of the first label and of the root).
+const DOMAIN_LEN_MAX: usize = 253;
 
 /// What the network of an interface should be: the keys of wg-quick's `[Interface]` section, and of the peers what
 /// routes follow from.
@@ -74,7 +76,7 @@ impl fmt::Display for Table {
 pub struct Dns {
     /// The servers.
     pub servers: Vec<IpAddr>,
-    /// The domains in which short names are looked for.
+    /// The domains in which short names are looked for, see [`is_domain`].
     pub search: Vec<String>,
 }
 
@@ -106,9 +108,7 @@ impl Setup {
                  choose another, or leave it out"
             )));
         }
-        // They become lines of a file that other programs read.
-        let is_domain_byte = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte);
-        match self.dns.search.iter().find(|name| name.is_empty() || !name.bytes().all(is_domain_byte)) {
+        match self.dns.search.iter().find(|name| !is_domain(name)) {
             Some(name) => Err(Error::Setup(format!("DNS = {name:?}: this is neither an address nor a domain"))),
             None => Ok(()),
         }
@@ -130,13 +130,29 @@ impl Setup {
     }
 }
 
-/// The names that wg-quick allows. They stand in the scripts of other programs.
+/// Whether it can be a search domain: letters, digits and any of `.-_`, not first a dot or a hyphen. They become lines
+/// of a file and arguments of programs.
+///
+/// A `~` may stand before it: systemd-resolved asks the servers for names in the domain, and does not search in it.
+/// `~.` is that for all names.
+#[must_use]
+pub fn is_domain(text: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let name = text.strip_prefix('~').unwrap_or(text);
+    let is_name = (1..=DOMAIN_LEN_MAX).contains(&name.len()) && !name.starts_with(['.', '-']);
+    text == "~." || is_name && name.bytes().all(is_legal)
+}
+
+/// The names that wg-quick allows, except those that look like an option. They stand in the scripts and among the
+/// arguments of other programs.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte);
-    if (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(is_name_byte) && name != "." && name != ".." {
+    let is_name = (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(is_name_byte);
+    if is_name && name != "." && name != ".." && !name.starts_with('-') {
         return Ok(());
     }
     Err(Error::Setup(format!(
-        "{name:?} cannot be the name of an interface: 1 to {NAME_LEN_MAX} letters, digits or any of _=+.- are allowed"
+        "{name:?} cannot be the name of an interface: 1 to {NAME_LEN_MAX} letters, digits or any of _=+.- are allowed, \
+         and no - at the start"
     )))
 }

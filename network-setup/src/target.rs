@@ -15,7 +15,7 @@ const TABLE_FIRST: u32 = 51820;
 /// What is left for the inner packet: IPv6 header 40, UDP 8, data message 32.
 const OVERHEAD: u32 = 80;
 /// What IPv6 asks of every link (RFC 8200, section 5).
-const MTU_MIN_IPV6: u32 = 1280;
+pub(crate) const MTU_MIN_IPV6: u32 = 1280;
 /// Of Ethernet, where no route says anything.
 const MTU_OF_PATH: u32 = 1500;
 
@@ -85,11 +85,12 @@ impl Target {
             protocol: PROTOCOL_BOOT,
         };
         let mut routes = Vec::new();
-        if let Some(table) = self.table {
-            routes.extend(networks.map(|network| in_table(*network, table)));
-        }
+        // First: while one of them is missing, packets may leave unencrypted.
         if let Some((mark, defaults)) = &self.defaults {
             routes.extend(defaults.iter().map(|default| in_table(*default, *mark)));
+        }
+        if let Some(table) = self.table {
+            routes.extend(networks.map(|network| in_table(*network, table)));
         }
         routes
     }

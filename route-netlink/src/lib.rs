@@ -22,5 +22,5 @@ mod socket;
 
 pub use error::{KernelRefusal, RequestError};
 pub use link::{LinkKind, LinkMonitor, LinkNews, LinkSocket, LinkState, Place, TunInfo};
-pub use route::{RouteMonitor, RouteSocket, Way};
-pub use setup::{Address, PROTOCOL_BOOT, PROTOCOL_OURS, Route, RouteFilter, Rule, RuleKind, SetupSocket, TABLE_MAIN};
+pub use route::{PROTOCOL_OURS, RouteMonitor, RouteSocket, Way};
+pub use setup::{Address, PROTOCOL_BOOT, Route, RouteFilter, Rule, RuleKind, SetupSocket, TABLE_MAIN};

@@ -17,6 +17,9 @@ use crate::socket::NetlinkSocket;
 /// `RTMGRP_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV4_RULE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`, and the bit of
 /// `RTNLGRP_IPV6_RULE`.
 const ROUTE_GROUPS: u32 = 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | (1 << (19 - 1));
+/// The protocol of the rules that we add, and of routes through no interface, so who made them can be seen: `proto 51`
+/// in `ip rule`. Nobody else is known to have this number. Rules of `ip rule add` have none.
+pub const PROTOCOL_OURS: u8 = 51;
 /// `struct rtmsg`.
 pub(crate) const ROUTE_HEADER_LEN: usize = 12;
 /// `RTAX_MTU`, in `RTA_METRICS`.
@@ -137,6 +140,23 @@ impl RouteSocket {
         Ok(self.socket.request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)?)
     }
 
+    /// Refuses the IPv4 packets for which a table has no other route: an `unreachable` default route of the largest
+    /// metric and of [`PROTOCOL_OURS`]. It is through no interface, so it goes with none.
+    ///
+    /// # Errors
+    /// [`RequestError`], `EEXIST` if it is there.
+    pub fn block(&self, table: u32) -> Result<(), RequestError> {
+        self.socket.request(RouteNetlinkMessage::NewRoute(block(table)), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes what [`block`](Self::block) has added.
+    ///
+    /// # Errors
+    /// [`RequestError`], `ESRCH` if it is not there.
+    pub fn unblock(&self, table: u32) -> Result<(), RequestError> {
+        self.socket.request(RouteNetlinkMessage::DelRoute(block(table)), 0)
+    }
+
     /// `None` if the kernel refuses: there is no route, or none from that source.
     fn ask(&self, request: RouteMessage) -> io::Result<Option<Way>> {
         match self.socket.ask(RouteNetlinkMessage::GetRoute(request), 0, way_in) {
@@ -160,6 +180,24 @@ pub(crate) fn through((network, prefix_len): (IpAddr, u8), interface: u32) -> Ro
     };
     message.attributes = vec![RouteAttribute::Destination(RouteAddress::from(network)), RouteAttribute::Oif(interface)];
     message
+}
+
+fn block(table: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: AddressFamily::Inet,
+        table: short_table(table),
+        protocol: PROTOCOL_OURS.into(),
+        kind: RouteType::Unreachable,
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![RouteAttribute::Table(table), RouteAttribute::Priority(u32::MAX)];
+    message
+}
+
+/// The field of one byte, beside the attribute that counts.
+pub(crate) fn short_table(table: u32) -> u8 {
+    u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC)
 }
 
 pub(crate) fn family(addr: IpAddr) -> AddressFamily {

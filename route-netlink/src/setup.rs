@@ -13,16 +13,13 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use crate::error::{KernelRefusal, RequestError};
 use crate::link::set_up;
 use crate::message::Message;
-use crate::route::{ROUTE_HEADER_LEN, Way, family, mtu_in, through};
+use crate::route::{PROTOCOL_OURS, ROUTE_HEADER_LEN, Way, family, mtu_in, short_table, through};
 use crate::socket::{BATCH_LEN, NetlinkSocket};
 
 /// The main routing table.
 pub const TABLE_MAIN: u32 = libc::RT_TABLE_MAIN as u32;
 /// The protocol of routes that an operator has added: `ip route add` gives them this one.
 pub const PROTOCOL_BOOT: u8 = libc::RTPROT_BOOT;
-/// The protocol of the rules that we add, so who made them can be seen: `proto 51` in `ip rule`. Nobody else is known
-/// to have this number. Rules of `ip rule add` have none.
-pub const PROTOCOL_OURS: u8 = 51;
 /// `struct ifaddrmsg` and `struct fib_rule_hdr`.
 const ADDRESS_HEADER_LEN: usize = 8;
 const RULE_HEADER_LEN: usize = 12;
@@ -288,11 +285,6 @@ fn route_message(interface: u32, route: &Route) -> RouteMessage {
     message.header.table = short_table(route.table);
     message.attributes.push(RouteAttribute::Table(route.table));
     message
-}
-
-/// The field of one byte, beside the attribute that counts.
-fn short_table(table: u32) -> u8 {
-    u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC)
 }
 
 fn route_in(message: Message<'_>, family: AddressFamily) -> Option<Route> {

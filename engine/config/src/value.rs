@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use network_setup::Table;
+use network_setup::{Table, is_domain};
 use ringfort_core::allowed_ips::Prefix;
 use ringfort_core::device::is_name;
 
@@ -91,7 +91,7 @@ impl Endpoint {
 pub(crate) fn dns(text: &str) -> Result<Dns, Problem> {
     match text.parse() {
         Ok(addr) => Ok(Dns::Server(addr)),
-        Err(_) if is_host(text) => Ok(Dns::Search(text.to_owned())),
+        Err(_) if is_domain(text) => Ok(Dns::Search(text.to_owned())),
         Err(_) => Err(Problem::Dns),
     }
 }

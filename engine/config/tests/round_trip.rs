@@ -107,7 +107,7 @@ fn start() -> impl Strategy<Value = StartSettings> {
 
 fn interface() -> impl Strategy<Value = Interface> {
     let table = prop_oneof![Just(Table::Auto), Just(Table::Off), (1..=u32::MAX).prop_map(Table::Number)];
-    let dns = prop_oneof![any::<IpAddr>().prop_map(Dns::Server), "[a-z]{2,9}[.][a-z]{2,3}".prop_map(Dns::Search),];
+    let dns = prop_oneof![any::<IpAddr>().prop_map(Dns::Server), "~?[a-z]{2,9}[.][a-z]{2,3}".prop_map(Dns::Search),];
     let hooks = (commands(), commands(), commands(), commands())
         .prop_map(|(pre_up, post_up, pre_down, post_down)| Hooks { pre_up, post_up, pre_down, post_down });
     let numbers = (of(any::<u16>()), of(any::<u32>()), of(68..=65_535_u32));

@@ -31,7 +31,8 @@ fn everything_that_a_file_can_say() {
     let text = format!(
         "# a gateway\r\n[interface]\r\nprivatekey = {SECRET}\nListenPort=51820\nFwMark = 0xCA6C\n\
          Address = 10.0.0.1/24,fd00::1\n\
-         ADDRESS=192.0.2.1\nDNS = 10.0.0.53, example.net\nMTU = 1380\nTable = 1234\nPreUp = echo a=%i # not this\n\
+         ADDRESS=192.0.2.1\nDNS = 10.0.0.53, example.net, ~corp.example, ~.\n\
+         MTU = 1380\nTable = 1234\nPreUp = echo a=%i # not this\n\
          PostUp = one\nPostUp = two\nPreDown = three\nPostDown = four\nSaveConfig = true\n\
          HookTimeout = 45\n#ringfort: Workers = 3\nCPUs = 0-1, 4\nBusyPoll = always\nUdpGso = ragged\n\
          Overlays = off\nAead = aws-lc\nLogLevel = debug\n\
@@ -48,7 +49,9 @@ fn everything_that_a_file_can_say() {
     assert_eq!((interface.listen_port, interface.fwmark, interface.mtu), (Some(51_820), Some(0xca6c), Some(1380)));
     let addresses: Vec<String> = interface.addresses.iter().map(Address::to_string).collect();
     assert_eq!(addresses, ["10.0.0.1/24", "fd00::1/128", "192.0.2.1/32"]);
-    assert_eq!(interface.dns, [Dns::Server([10, 0, 0, 53].into()), Dns::Search("example.net".into())]);
+    let domains = ["example.net", "~corp.example", "~."].map(|domain| Dns::Search(domain.into()));
+    assert_eq!(interface.dns[0], Dns::Server([10, 0, 0, 53].into()));
+    assert_eq!(interface.dns[1..], domains);
     assert_eq!((interface.table, interface.save_config), (Table::Number(1234), true));
     assert_eq!(interface.hooks.pre_up, ["echo a=%i"]);
     assert_eq!(interface.hooks.post_up, ["one", "two"]);
@@ -164,6 +167,9 @@ fn values_that_are_refused() {
         "FwMark = 4294967296",
         "Address = 10.0.0.1/24,",
         "DNS = -x",
+        "DNS = ~",
+        "DNS = ~~x",
+        "DNS = ~-x",
         "MTU = 67",
         "Table = 0",
         "Table = vpn",
