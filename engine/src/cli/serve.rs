@@ -158,7 +158,7 @@ pub struct Serve {
 
     /// Go on in the place of the gateway that serves NAME, which hands over everything and ends: interface, sockets,
     /// sessions. Its peers notice nothing. If that is not possible, it goes on, and this one ends with the reason.
-    /// `ringfort restart NAME` does so with the options that it was started with
+    /// `ringfort restart NAME` does so with the same options
     #[arg(long)]
     pub take_over: bool,
 

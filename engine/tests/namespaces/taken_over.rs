@@ -1,0 +1,71 @@
+//! A daemon that was taken over: what it answers gains nothing outside of it.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::thread;
+
+use ringfort_testbed::{janitor, uapi};
+use serde_json::{Value, json};
+
+use crate::harness::us;
+
+/// Answers on the control socket of an interface that nobody has, until it is dropped.
+struct Liar {
+    interface: String,
+    directory: PathBuf,
+}
+
+impl Liar {
+    /// Who asks one of these questions is told this, and whatever else he wants is refused.
+    fn new(answers: impl Fn(&Liar) -> Vec<(&'static str, Value)>) -> Self {
+        let interface = janitor::unique_name();
+        let directory = janitor::directory().join(&interface);
+        fs::create_dir_all(&directory).unwrap();
+        let liar = Self { interface, directory };
+        let answers = answers(&liar);
+        let path = uapi::socket_path(&liar.interface);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut request = String::new();
+                let _ = stream.read_to_string(&mut request);
+                let answer = answers.iter().find(|(question, _)| request == format!("{question}=1\n\n"));
+                let text = answer.map_or("errno=1\n\n".to_owned(), |(_, json)| format!("json={json}\nerrno=0\n\n"));
+                let _ = stream.write_all(text.as_bytes());
+            }
+        });
+        liar
+    }
+
+    fn run(&self, command: &[&str]) -> (Output, String) {
+        let output = Command::new(us().path).args(command).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output, said)
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(uapi::socket_path(&self.interface));
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A file that root would have made, with lines in it that the daemon has chosen.
+#[test]
+fn a_restart_starts_nothing_that_the_daemon_makes_up() {
+    let liar = Liar::new(|liar| {
+        let log = liar.directory.join("zz.sh");
+        let arguments = ["-f", "--sandbox", "off", "--log", log.to_str().unwrap(), &liar.interface];
+        let origin = json!({ "program": "/bin/sh", "arguments": arguments, "directory": "/", "environment": {} });
+        let answer = json!({ "process": 1, "starts": false, "origin": origin, "failed_heirs": 0, "why": "" });
+        vec![("origin", answer)]
+    });
+    let (output, said) = liar.run(&["restart", &liar.interface]);
+    assert!(output.status.code() == Some(2) && said.contains("has to repeat that"), "{said}");
+    assert_eq!(fs::read_dir(&liar.directory).unwrap().count(), 0);
+}
