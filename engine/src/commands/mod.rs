@@ -72,3 +72,32 @@ pub fn write(text: &[u8]) -> Result<(), DaemonError> {
         _ => Ok(()),
     }
 }
+
+/// A word as a shell reads it, on one line.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_=+.,:/@%-".contains(&byte);
+    let word: String = word.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    match !word.is_empty() && word.bytes().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody may paste what was printed.
+    #[test]
+    fn a_word_is_quoted_as_a_shell_reads_it() {
+        for (word, shown) in [
+            ("/var/log/wg0.log", "/var/log/wg0.log"),
+            ("", "''"),
+            ("$(id)", "'$(id)'"),
+            ("it's", r"'it'\''s'"),
+            ("a\nb\x1b[2J", "'a\u{fffd}b\u{fffd}[2J'"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
+    }
+}

@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::geteuid;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::print;
+use super::{print, quoted};
 use crate::cli::{AeadArg, Cli, Serve};
 use crate::control::ask::{self, Server};
 use crate::control::endpoints::EndpointFile;
@@ -184,16 +184,6 @@ fn reaches_further(serve: &Serve) -> bool {
     names_files || serve.user.is_some() || serve.core_dumps || serve.sandbox != Mode::On
 }
 
-/// A word as a shell reads it, on one line.
-fn quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_=+.,:/@%-".contains(&byte);
-    let word: String = word.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    match !word.is_empty() && word.bytes().all(is_plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 /// Starts the new process among those of the one that runs: in its network namespace, its control group, and with its
 /// standard output and error.
 fn start(origin: &Origin, before: u32) -> Result<Child, DaemonError> {
@@ -311,20 +301,6 @@ mod tests {
         for words in [&["wg1"][..], &["--stats", "wg0"], &["--suites", "wg0"], &["down", "wg0"], &["--aead", "list"]] {
             assert!(refusal(server(origin(words, &[])), &[]).contains("not started to serve"), "{words:?}");
             assert!(refusal(server(origin(&["wg0"], &[])), words).contains("behind --"), "{words:?}");
-        }
-    }
-
-    /// Somebody may paste what was printed.
-    #[test]
-    fn a_word_is_quoted_as_a_shell_reads_it() {
-        for (word, shown) in [
-            ("/var/log/wg0.log", "/var/log/wg0.log"),
-            ("", "''"),
-            ("$(id)", "'$(id)'"),
-            ("it's", r"'it'\''s'"),
-            ("a\nb\x1b[2J", "'a\u{fffd}b\u{fffd}[2J'"),
-        ] {
-            assert_eq!(quoted(word), shown);
         }
     }
 }

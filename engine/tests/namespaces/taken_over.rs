@@ -19,7 +19,7 @@ struct Liar {
 }
 
 impl Liar {
-    /// Who asks one of these questions is told this, and whatever else he wants is refused.
+    /// Who asks one of these questions is told this, and whatever else he wants is refused. Its port is 8.
     fn new(answers: impl Fn(&Liar) -> Vec<(&'static str, Value)>) -> Self {
         let interface = janitor::unique_name();
         let directory = janitor::directory().join(&interface);
@@ -34,7 +34,11 @@ impl Liar {
                 let mut request = String::new();
                 let _ = stream.read_to_string(&mut request);
                 let answer = answers.iter().find(|(question, _)| request == format!("{question}=1\n\n"));
-                let text = answer.map_or("errno=1\n\n".to_owned(), |(_, json)| format!("json={json}\nerrno=0\n\n"));
+                let text = match answer {
+                    Some((_, json)) => format!("json={json}\nerrno=0\n\n"),
+                    None if request == "get=1\n\n" => "listen_port=8\nerrno=0\n\n".to_owned(),
+                    None => "errno=1\n\n".to_owned(),
+                };
                 let _ = stream.write_all(text.as_bytes());
             }
         });
@@ -68,4 +72,25 @@ fn a_restart_starts_nothing_that_the_daemon_makes_up() {
     let (output, said) = liar.run(&["restart", &liar.interface]);
     assert!(output.status.code() == Some(2) && said.contains("has to repeat that"), "{said}");
     assert_eq!(fs::read_dir(&liar.directory).unwrap().count(), 0);
+}
+
+/// The file is the daemon's word, and the peers are.
+#[test]
+fn a_save_writes_no_file_that_the_operator_does_not_mean() {
+    const BEFORE: &str = "[Interface]\nListenPort = 7\n";
+    let liar = Liar::new(|liar| {
+        let file = liar.directory.join("other.conf");
+        fs::write(&file, BEFORE).unwrap();
+        vec![("file", json!({ "file": file, "up": true, "read_at": u64::MAX }))]
+    });
+    let mine = liar.directory.join(format!("{}.conf", liar.interface));
+    fs::write(&mine, BEFORE).unwrap();
+    for named in [liar.interface.as_str(), mine.to_str().unwrap()] {
+        let (output, said) = liar.run(&["save", named]);
+        let names_it = said.contains("other.conf") && said.contains(" --file /");
+        assert!(output.status.code() == Some(2) && names_it, "{said}");
+    }
+    let (output, said) = liar.run(&["save", &liar.interface, "--file", mine.to_str().unwrap()]);
+    assert!(output.status.code() == Some(2), "{said}");
+    assert_eq!(fs::read_to_string(liar.directory.join("other.conf")).unwrap(), BEFORE);
 }
