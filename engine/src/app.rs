@@ -327,7 +327,9 @@ fn report(daemon: &Daemon) {
         log::info!("{}: {}", suite.suite, suite.summary());
     }
     log::info!("{}", daemon.x25519());
-    log::debug!("{}", daemon.choice());
+    for suite in &daemon.choice().suites {
+        log::debug!("{suite}");
+    }
 }
 
 /// What the operator should know of the file, for a log that is not open yet.

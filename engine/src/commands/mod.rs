@@ -28,6 +28,7 @@ use crate::app::exit;
 use crate::cli::Command;
 use crate::control::error::DaemonError;
 use crate::control::inherited::Alone;
+use crate::plain;
 
 /// Carries a subcommand out.
 pub fn run(command: Command, alone: Alone) -> ExitCode {
@@ -55,11 +56,20 @@ pub fn run(command: Command, alone: Alone) -> ExitCode {
 }
 
 /// Prints what a daemon answered.
-pub fn print(answer: Result<impl AsRef<[u8]>, DaemonError>) -> ExitCode {
-    exit(answer.and_then(|lines| write(lines.as_ref())))
+pub fn print(answer: Result<impl AsRef<str>, DaemonError>) -> ExitCode {
+    exit(answer.and_then(|lines| write_lines(lines.as_ref())))
 }
 
-/// Writes to the standard output. Whoever closed the pipe has read what they wanted.
+/// Writes lines to the standard output. Whoever has answered may have been taken over, and a terminal does what it is
+/// told.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_lines(text: &str) -> Result<(), DaemonError> {
+    write(plain::lines(text).as_bytes())
+}
+
+/// Writes to the standard output what is ours, as it is. Whoever closed the pipe has read what they wanted.
 ///
 /// # Errors
 /// What kept it from being written, such as a full disk: a part of it in a file must not pass for all of it.

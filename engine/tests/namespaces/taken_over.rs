@@ -94,3 +94,18 @@ fn a_save_writes_no_file_that_the_operator_does_not_mean() {
     assert!(output.status.code() == Some(2), "{said}");
     assert_eq!(fs::read_to_string(liar.directory.join("other.conf")).unwrap(), BEFORE);
 }
+
+/// Whoever reads the answer has a terminal.
+#[test]
+fn what_a_daemon_says_moves_no_cursor() {
+    let lines = json!(["\u{1b}]0;taken over\u{7}", "a name with\ra return"]);
+    let report = |ok| json!({ "reload": 1, "ok": ok, "system": false, "lines": lines });
+    for ok in [true, false] {
+        let liar = Liar::new(|_| vec![("reload", json!({ "reload": 1 })), ("report", report(ok))]);
+        let (output, errors) = liar.run(&["reload", &liar.interface]);
+        let said = String::from_utf8_lossy(&output.stdout) + errors.as_str();
+        let (ends, returns) = (said.contains(r"\u{1b}]0;taken over\u{7}"), said.contains(r"with\ra return"));
+        assert!(output.status.success() == ok && ends && returns, "{said:?}");
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+    }
+}
