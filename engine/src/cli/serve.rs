@@ -180,7 +180,7 @@ pub struct Serve {
     #[arg(long, value_name = "HOW", default_value = "on")]
     pub sandbox: Mode,
 
-    /// Allow core dumps, and debuggers of the same user. A core dump may hold keys of sessions and what peers sent
+    /// Allow core dumps, and debuggers of the same user. A core dump may hold keys of sessions. Packets are left out
     #[arg(long)]
     pub core_dumps: bool,
 
