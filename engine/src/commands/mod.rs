@@ -64,7 +64,7 @@ pub fn print(answer: Result<impl AsRef<str>, DaemonError>) -> ExitCode {
 /// told.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_lines(text: &str) -> Result<(), DaemonError> {
     write(plain::lines(text).as_bytes())
 }
