@@ -221,8 +221,8 @@ fn run(
             return Err(error);
         }
     };
-    sandbox::plan(cli.sandbox, &places::of(cli, file.as_ref(), &inherited));
-    let notes = file.as_ref().map(notes_of).unwrap_or_default();
+    let warnings = plan_sandbox(cli, file.as_ref(), &inherited);
+    let notes = warnings.chain(file.as_ref().map(notes_of).unwrap_or_default()).collect::<Vec<_>>();
     let suites: BTreeSet<Suite> = file.iter().flat_map(|file| file.config().suites()).collect();
     let started = scrubbed(|| Daemon::start(cli, file, &means, inherited)).and_then(|daemon| {
         if !daemon.is_heir() {
@@ -270,6 +270,18 @@ fn run(
     log_end(&result);
     log::logger().flush();
     result.map(drop)
+}
+
+/// Decides what is given up once it serves. Returns what the operator should know of that, for the log.
+fn plan_sandbox(
+    cli: &Serve,
+    file: Option<&ConfigFile>,
+    inherited: &Inherited,
+) -> impl Iterator<Item = (log::Level, String)> {
+    let places = places::of(cli, file, inherited);
+    sandbox::plan(cli.sandbox, &places);
+    let warnings = if sandbox::fences_paths() { places::warnings(&places, file) } else { Vec::new() };
+    warnings.into_iter().map(|warning| (log::Level::Warn, warning))
 }
 
 /// Why it ends, for the log.
@@ -327,7 +339,9 @@ fn report(daemon: &Daemon) {
         log::info!("{}: {}", suite.suite, suite.summary());
     }
     log::info!("{}", daemon.x25519());
-    log::debug!("{}", daemon.choice());
+    for suite in &daemon.choice().suites {
+        log::debug!("{suite}");
+    }
 }
 
 /// What the operator should know of the file, for a log that is not open yet.

@@ -12,7 +12,7 @@ use nix::unistd;
 
 use crate::control::ask;
 use crate::control::error::DaemonError;
-use crate::origin;
+use crate::{origin, plain};
 
 /// How long an error is offered to whoever reads the standard error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub fn fail(text: &str, status: u8) -> ExitCode {
     if let Some(name) = origin::predecessor() {
         ask::tell_failed_heir(name, text);
     }
-    say(format!("ringfort: {text}"));
+    say(format!("ringfort: {}", plain::lines(text)));
     ExitCode::from(status)
 }
 

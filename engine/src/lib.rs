@@ -27,6 +27,7 @@ mod last_words;
 pub mod metrics;
 mod origin;
 mod panics;
+mod plain;
 pub mod sandbox;
 pub mod top;
 pub mod version;

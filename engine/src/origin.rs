@@ -9,17 +9,10 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 /// What a service manager tells us, and what else we read of the environment.
-const VARIABLES: [&str; 9] = [
-    "CONFIGURATION_DIRECTORY",
-    "CREDENTIALS_DIRECTORY",
-    "JOURNAL_STREAM",
-    "LOG_LEVEL",
-    "NOTIFY_SOCKET",
-    "RUNTIME_DIRECTORY",
-    "STATE_DIRECTORY",
-    "WATCHDOG_USEC",
-    "WG_PROCESS_FOREGROUND",
-];
+const VARIABLES: [&str; 5] = ["JOURNAL_STREAM", "LOG_LEVEL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WG_PROCESS_FOREGROUND"];
+/// The same, and it names directories in which we read or write.
+const DIRECTORIES: [&str; 4] =
+    ["CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "RUNTIME_DIRECTORY", "STATE_DIRECTORY"];
 /// Names the process that the manager's watchdog is for. It is another one then.
 const WATCHDOG_PROCESS: &str = "WATCHDOG_PID";
 /// What such a process is started with besides.
@@ -51,8 +44,13 @@ pub fn note(predecessor: Option<&str>) {
         program: env::current_exe().unwrap_or_else(|_| "ringfort".into()),
         arguments: env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         directory: env::current_dir().unwrap_or_else(|_| "/".into()),
-        environment: VARIABLES.iter().filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?))).collect(),
+        environment: ours(VARIABLES.into_iter().chain(DIRECTORIES)).collect(),
     });
+}
+
+/// These variables, as they are in our environment.
+fn ours(names: impl Iterator<Item = &'static str>) -> impl Iterator<Item = (String, String)> {
+    names.filter_map(|name| Some((name.to_owned(), env::var(name).ok()?)))
 }
 
 /// How this process was started, if that was noted.
@@ -68,6 +66,22 @@ pub fn predecessor() -> Option<&'static str> {
 }
 
 impl Origin {
+    /// The directories that it has by its environment, and this process has not.
+    pub fn directories(&self) -> impl Iterator<Item = (&str, &str)> {
+        // Nothing of ours is in the others.
+        let names = ["CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"].into_iter();
+        let theirs = names.filter_map(|name| Some((name, self.environment.get(name)?.as_str())));
+        theirs.filter(|&(name, value)| env::var(name).as_deref() != Ok(value))
+    }
+
+    /// The same, with the directories of this process: those of another one may be a lie.
+    #[must_use]
+    pub fn in_our_directories(mut self) -> Self {
+        self.environment.retain(|name, _| !DIRECTORIES.contains(&name.as_str()));
+        self.environment.extend(ours(DIRECTORIES.into_iter()));
+        self
+    }
+
     /// Starts the program again, with the same arguments, to go on in the place of this process. The environment is
     /// that of whoever starts it, except for what we look at.
     #[must_use]
@@ -77,7 +91,7 @@ impl Origin {
         if !self.arguments.iter().any(|word| word == TAKE_OVER) {
             command.arg(TAKE_OVER);
         }
-        for name in VARIABLES {
+        for name in VARIABLES.into_iter().chain(DIRECTORIES) {
             match self.environment.get(name) {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),

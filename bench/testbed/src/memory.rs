@@ -57,6 +57,8 @@ pub struct Place {
     name: String,
     /// Whether it is locked, and left out of core dumps.
     pub is_safe: bool,
+    /// Whether it is left out of core dumps at least.
+    pub is_left_out: bool,
 }
 
 impl Find {
@@ -68,8 +70,12 @@ impl Find {
 
 impl fmt::Display for Find {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, at, found, of, place: Place { range, name: place, is_safe } } = self;
-        let kind = if *is_safe { "safe" } else { "ordinary" };
+        let Self { name, at, found, of, place: Place { range, name: place, is_safe, is_left_out } } = self;
+        let kind = match (is_safe, is_left_out) {
+            (true, _) => "safe",
+            (false, true) => "swappable",
+            (false, false) => "ordinary",
+        };
         let below = range.end - at;
         write!(f, "{found} of {of} bytes of {name} at {at:#x}, {below} bytes below the end of {kind} memory ({place})")
     }
@@ -204,7 +210,8 @@ fn places(pid: i32) -> Result<Vec<Place>> {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
             let has = |wanted| flags.split_whitespace().any(|flag| flag == wanted);
             let place = places.last_mut().ok_or_else(|| Error::new(format!("{path} begins with flags")))?;
-            place.is_safe = has("lo") && has("dd");
+            place.is_left_out = has("dd");
+            place.is_safe = has("lo") && place.is_left_out;
             if !has("wr") {
                 places.pop();
             }
@@ -213,7 +220,7 @@ fn places(pid: i32) -> Result<Vec<Place>> {
             && let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16))
         {
             let name = rest.split_whitespace().nth(4).unwrap_or("anonymous").to_owned();
-            places.push(Place { range: start..end, name, is_safe: false });
+            places.push(Place { range: start..end, name, is_safe: false, is_left_out: false });
         }
     }
     Ok(places)

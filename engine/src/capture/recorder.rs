@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ring_buffers::{JUMBO_SIZE, RingError, left_out_of_dumps};
 use ringfort_path::Order;
 use ringfort_path::tap::{Direction, Filter, Seen, Side, TapReader, outer_header, tap};
 use ringfort_worker::clock::boot_time;
@@ -92,7 +93,7 @@ impl Recorder {
             shared,
             wall,
             started,
-            out: Vec::with_capacity(2 * CHUNK_LEN),
+            out: Vec::new(),
             flushed: 0,
             bytes: 0,
             written: [0; Side::COUNT],
@@ -103,8 +104,13 @@ impl Recorder {
 
     /// Captures until the end. To be called on a thread of its own.
     pub fn run(mut self) {
-        self.begin();
-        let end = self.record();
+        let end = match self.begin() {
+            Ok(()) => self.record(),
+            Err(error) => {
+                log::error!("the capture for {} is not begun: {error}", self.subject.client);
+                End::ClientGone
+            }
+        };
         self.take_taps_back();
         if end != End::ClientGone {
             self.finish(end);
@@ -115,7 +121,10 @@ impl Recorder {
     }
 
     /// Writes the head of the file, and gives everybody a tap.
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Result<(), RingError> {
+        // Packets are in these, so they must not grow: beyond a chunk there is one packet, with its comment.
+        self.out = left_out_of_dumps(3 * CHUNK_LEN)?;
+        self.kept = left_out_of_dumps(JUMBO_SIZE)?;
         self.out.extend_from_slice(ACCEPTED);
         let begin = self.out.len();
         let Subject { interface, filter, .. } = &self.subject;
@@ -132,16 +141,17 @@ impl Recorder {
         self.bytes = (self.out.len() - begin) as u64;
         let filter = Arc::new(filter.clone());
         for worker in &self.queues.workers {
-            let (tap, reader) = tap(filter.clone(), self.request.queue as usize, self.shared.wake_up());
+            let (tap, reader) = tap(filter.clone(), self.request.queue as usize, self.shared.wake_up())?;
             worker.push_order(Order::Tap(Some(tap)));
             self.readers.push(reader);
         }
         if filter.sides[Side::Cipher as usize] {
-            let (tap, reader) = tap(filter, 0, self.shared.wake_up());
+            let (tap, reader) = tap(filter, 0, self.shared.wake_up())?;
             self.shared.give_tap(tap);
             self.queues.control.wake();
             self.readers.push(reader);
         }
+        Ok(())
     }
 
     fn record(&mut self) -> End {

@@ -158,7 +158,7 @@ pub struct Serve {
 
     /// Go on in the place of the gateway that serves NAME, which hands over everything and ends: interface, sockets,
     /// sessions. Its peers notice nothing. If that is not possible, it goes on, and this one ends with the reason.
-    /// `ringfort restart NAME` does so with the options that it was started with
+    /// `ringfort restart NAME` does so with the same options
     #[arg(long)]
     pub take_over: bool,
 
@@ -180,7 +180,7 @@ pub struct Serve {
     #[arg(long, value_name = "HOW", default_value = "on")]
     pub sandbox: Mode,
 
-    /// Allow core dumps, and debuggers of the same user. A core dump may hold keys of sessions and what peers sent
+    /// Allow core dumps, and debuggers of the same user. A core dump may hold keys of sessions. Packets are left out
     #[arg(long)]
     pub core_dumps: bool,
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::write;
+use super::write_lines;
 use crate::app::exit;
 use crate::doctor::examine;
 
@@ -21,7 +21,7 @@ pub struct Args {
 pub fn run(args: &Args) -> ExitCode {
     let report = examine(args.name.as_deref());
     let text = if args.json { report.json() + "\n" } else { report.to_string() };
-    match write(text.as_bytes()) {
+    match write_lines(&text) {
         Ok(()) => ExitCode::from(report.worst().exit_status()),
         unwritten => exit(unwritten),
     }

@@ -28,6 +28,7 @@ use crate::app::exit;
 use crate::cli::Command;
 use crate::control::error::DaemonError;
 use crate::control::inherited::Alone;
+use crate::plain;
 
 /// Carries a subcommand out.
 pub fn run(command: Command, alone: Alone) -> ExitCode {
@@ -55,11 +56,20 @@ pub fn run(command: Command, alone: Alone) -> ExitCode {
 }
 
 /// Prints what a daemon answered.
-pub fn print(answer: Result<impl AsRef<[u8]>, DaemonError>) -> ExitCode {
-    exit(answer.and_then(|lines| write(lines.as_ref())))
+pub fn print(answer: Result<impl AsRef<str>, DaemonError>) -> ExitCode {
+    exit(answer.and_then(|lines| write_lines(lines.as_ref())))
 }
 
-/// Writes to the standard output. Whoever closed the pipe has read what they wanted.
+/// Writes lines to the standard output. Whoever has answered may have been taken over, and a terminal does what it is
+/// told.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_lines(text: &str) -> Result<(), DaemonError> {
+    write(plain::lines(text).as_bytes())
+}
+
+/// Writes to the standard output what is ours, as it is. Whoever closed the pipe has read what they wanted.
 ///
 /// # Errors
 /// What kept it from being written, such as a full disk: a part of it in a file must not pass for all of it.
@@ -70,5 +80,34 @@ pub fn write(text: &[u8]) -> Result<(), DaemonError> {
             Err(DaemonError::system("write to the standard output", error))
         }
         _ => Ok(()),
+    }
+}
+
+/// A word as a shell reads it, on one line.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_=+.,:/@%-".contains(&byte);
+    let word: String = word.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    match !word.is_empty() && word.bytes().all(is_plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody may paste what was printed.
+    #[test]
+    fn a_word_is_quoted_as_a_shell_reads_it() {
+        for (word, shown) in [
+            ("/var/log/wg0.log", "/var/log/wg0.log"),
+            ("", "''"),
+            ("$(id)", "'$(id)'"),
+            ("it's", r"'it'\''s'"),
+            ("a\nb\x1b[2J", "'a\u{fffd}b\u{fffd}[2J'"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! `ringfort save FILE|NAME`: what runs becomes what the file says.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ringfort_config::{Endpoint, Peer, State};
 
-use super::print;
 use super::reload::reload;
 use super::restart::enter_network_of;
+use super::{print, quoted};
 use crate::control::ask::{self, ServedFile};
 use crate::control::error::DaemonError;
 use crate::control::file::{Target, save};
@@ -19,6 +20,10 @@ pub struct Args {
     /// The interface that the daemon serves, or its configuration
     #[arg(value_name = "FILE|NAME")]
     target: String,
+
+    /// Its configuration, if that is neither /etc/ringfort/NAME.conf nor /etc/wireguard/NAME.conf, and not named so
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
@@ -30,16 +35,37 @@ nothing that you have written is lost: reload first. `SaveConfig = true` in the 
 
 /// Asks, writes, and prints the names of the files that have changed.
 pub fn run(args: &Args) -> ExitCode {
-    print(Target::interface_of(&args.target).map_err(DaemonError::from).and_then(|name| save_to_file(&name)))
+    print(Target::interface_of(&args.target).map_err(DaemonError::from).and_then(|name| save_to_file(&name, args)))
 }
 
 fn is_behind_an_interface(peer: &Peer) -> bool {
     matches!(peer.endpoint, Some(Endpoint::Address(SocketAddr::V6(address))) if address.scope_id() != 0)
 }
 
-fn save_to_file(name: &str) -> Result<String, DaemonError> {
+/// The file of the daemon, if it is the one that the operator has named, or in a usual place of the interface. A daemon
+/// that was taken over could name any other one, and have root write to it.
+fn believed(path: PathBuf, name: &str, args: &Args) -> Result<PathBuf, DaemonError> {
+    let candidates = match &args.file {
+        Some(file) => vec![file.clone()],
+        None if Target::is_interface_alone(&args.target) => Target::usual_files(name).to_vec(),
+        None => vec![args.target.clone().into()],
+    };
+    let same = |candidate: &PathBuf| {
+        path == *candidate || matches!((path.canonicalize(), candidate.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    };
+    candidates.into_iter().find(same).ok_or_else(|| {
+        DaemonError::Declined(format!(
+            "the daemon that serves interface {name} says that its file is {0}. One that was taken over could name \
+             any, so whoever saves has to name it, if that is right: ringfort save {name} --file {0}",
+            quoted(&path.to_string_lossy())
+        ))
+    })
+}
+
+fn save_to_file(name: &str, args: &Args) -> Result<String, DaemonError> {
     let no_file = || DaemonError::NoFile(name.to_owned());
     let ServedFile { path, is_gateway, read_at } = ask::file(name)?.ok_or_else(no_file)?;
+    let path = believed(path, name, args)?;
     save::refuse_changed(&path, read_at)?;
     let answer = ask::get(name)?;
     let mut state = State::from_answer(answer.as_str()).ok_or_else(no_file)?;

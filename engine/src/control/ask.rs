@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{UnixCredentials, getsockopt};
 use ringfort_config::SecretText;
 use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::Suite;
@@ -264,11 +266,15 @@ pub fn reload(name: &str) -> Result<u64, DaemonError> {
     answer["reload"].as_u64().ok_or_else(|| DaemonError::NoFile(name.to_owned()))
 }
 
-/// A process that serves an interface.
+/// A process that serves an interface, as it describes itself.
 #[derive(Debug, serde::Deserialize)]
 pub struct Server {
-    /// Its number.
+    /// Its number, as the kernel tells it: whatever the process says itself is replaced. 0: the kernel has none for us.
+    #[serde(default)]
     pub process: u32,
+    /// Its user, as the kernel tells it.
+    #[serde(default)]
+    pub user: u32,
     /// Whether it can start another one itself.
     pub starts: bool,
     /// How it was started.
@@ -290,7 +296,16 @@ pub fn server(name: &str) -> Result<Server, DaemonError> {
              one; end it, and start it again"
         ))
     };
-    serde_json::from_str(&json_text(name, "origin=1\n\n", older)?).map_err(|_| older(name.to_owned()))
+    let asked = || -> io::Result<(UnixCredentials, String)> {
+        let (mut stream, mut answer) = (send(name, "origin=1\n\n")?, String::new());
+        stream.read_to_string(&mut answer)?;
+        Ok((getsockopt(&stream, PeerCredentials)?, answer))
+    };
+    let (peer, answer) = asked().map_err(|source| unanswered(name, source))?;
+    let text = answer.strip_suffix(DONE).and_then(|line| line.strip_prefix("json="));
+    let server: Option<Server> = text.and_then(|text| serde_json::from_str(text).ok());
+    let server = server.ok_or_else(|| older(name.to_owned()))?;
+    Ok(Server { process: u32::try_from(peer.pid()).unwrap_or(0), user: peer.uid(), ..server })
 }
 
 /// Tells the daemon that serves interface `name` why this process does not go on in its place. If it does not hear,

@@ -54,12 +54,37 @@ const FILES_OF_RESOLVER: [&str; 11] = [
 /// What every daemon writes to: its standard streams when it detaches, and the mark that a default route needs.
 const DEVICES: [&str; 2] = ["/dev/null", "/proc/sys/net/ipv4/conf/all"];
 
+/// Directories that are nobody's own. Whoever may write below them has other programs run, or wipes their traces.
+const SHARED: [&str; 20] = [
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+];
+
 /// The directories and files that this daemon was told of.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// Whatever is below may be read.
     pub read: Vec<PathBuf>,
-    /// Files directly below may be made, replaced and removed. Such a directory is made if it is not there.
+    /// Files may be made, replaced and removed: in it, and in all directories below that are there already. Landlock
+    /// knows no other rule. Such a directory is made if it is not there.
     pub change: Vec<PathBuf>,
     /// The files that these directories are there for. Whose they are matters as well.
     pub files: Vec<PathBuf>,
@@ -78,6 +103,16 @@ impl Places {
     pub fn change_beside(&mut self, file: &Path) {
         self.files.push(file.to_owned());
         self.change.extend(directories_of(file));
+    }
+
+    /// Those to be changed that others have files in or below, so the fence holds off little. Each once.
+    #[must_use]
+    pub fn shared(&self) -> Vec<&Path> {
+        let is_shared = |path: &&Path| SHARED.iter().any(|shared| *path == Path::new(shared));
+        let mut shared: Vec<_> = self.change.iter().map(PathBuf::as_path).filter(is_shared).collect();
+        shared.sort_unstable();
+        shared.dedup();
+        shared
     }
 
     /// Whether `CAP_DAC_OVERRIDE` is needed for them: one is another user's, or in a directory of another user's who is

@@ -12,6 +12,7 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ringfort_testbed::command::{output, run};
+use ringfort_testbed::memory::{self, Needle};
 use ringfort_testbed::payload::Dice;
 use ringfort_testbed::ping::Pinger;
 use ringfort_testbed::tcp::{self, Amount};
@@ -315,6 +316,34 @@ fn a_reader_that_stops_harms_no_traffic_and_what_is_lost_is_counted() {
     fs::write(capture.file(), &file).unwrap();
     let captured: usize = last.split(' ').next().unwrap().parse().unwrap();
     assert_eq!(capture.count("frame"), captured, "{last}");
+}
+
+/// In whatever memory of a gateway what its peers say is: none of it is in a core dump.
+#[test]
+fn what_is_captured_is_in_no_core_dump() {
+    let mut tunnel = Tunnel::connected([&us(), &us()], &Peering::default()).unwrap();
+    tunnel.wait_until_open(0, OPENING).unwrap();
+    let gateway = tunnel.sides[0].daemon().pid();
+    let capture = Capture::start(&tunnel.sides[0].interface, "--buffer 16M --bytes none --write -");
+    let are_left_out = |copies: [usize; 2]| {
+        let payloads = exchange_datagrams(&tunnel);
+        let needles = [0, 1].map(|from: usize| Needle::new(format!("what {from} says"), &payloads[from][..256]));
+        eventually(PATIENCE, "it is captured", || {
+            let finds = memory::find(gateway, &needles).unwrap();
+            let dumped: Vec<_> = finds.iter().filter(|find| !find.place.is_left_out).map(ToString::to_string).collect();
+            assert!(dumped.is_empty(), "{dumped:#?}");
+            // Packet memory is locked as well.
+            let of_capture = finds.iter().filter(|find| find.is_whole() && !find.place.is_safe);
+            let count = |needle: &Needle| of_capture.clone().filter(|find| find.name == needle.name).count();
+            count(&needles[0]) >= copies[0] && count(&needles[1]) >= copies[1]
+        });
+    };
+    // In the queue of the worker that sees it. What came last is also where it was taken out, and where it was written.
+    are_left_out([1, 3]);
+    // Nobody reads the pipe, so from some time on it stays in the queue.
+    transfer(&tunnel, 1 << 20);
+    are_left_out([1, 1]);
+    drop(capture);
 }
 
 /// Whoever has a capture may end in any way, and so may the gateway.

@@ -61,6 +61,7 @@ mod sources;
 mod steer;
 mod suites;
 mod supervision;
+mod taken_over;
 mod top;
 mod topologies;
 mod udp_gso;

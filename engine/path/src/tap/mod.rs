@@ -28,7 +28,7 @@ pub use record::{Seen, TapReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ring_buffers::JUMBO_SIZE;
+use ring_buffers::{JUMBO_SIZE, RingError, leave_out_of_dumps, left_out_of_dumps};
 use ringfort_core::drops::DropReason;
 use ringfort_core::ids::{Endpoint, PeerId};
 use ringfort_core::time::Time;
@@ -111,10 +111,12 @@ struct Packet<'a> {
 }
 
 /// The two ends of a tap with a queue of so many bytes, but [`CAPACITY_MIN`] at least.
-#[must_use]
-pub fn tap(filter: Arc<Filter>, capacity: usize, wake: Wake) -> (Box<Tap>, TapReader) {
-    let (mut queue, mut consumer) = RingBuffer::new(capacity.max(CAPACITY_MIN));
-    touch(&mut queue, &mut consumer);
+///
+/// # Errors
+/// [`RingError::Dumped`]: packets would be in core dumps.
+pub fn tap(filter: Arc<Filter>, capacity: usize, wake: Wake) -> Result<(Box<Tap>, TapReader), RingError> {
+    let (mut queue, consumer) = RingBuffer::new(capacity.max(CAPACITY_MIN));
+    prepare(&mut queue)?;
     let counts = Arc::new(TapCounts::default());
     let tap = Tap {
         filter,
@@ -123,22 +125,21 @@ pub fn tap(filter: Arc<Filter>, capacity: usize, wake: Wake) -> (Box<Tap>, TapRe
         wake,
         has_news: false,
         lost: [0; Side::COUNT],
-        held: Vec::with_capacity(JUMBO_SIZE),
+        held: left_out_of_dumps(JUMBO_SIZE)?,
         ordinal: 0,
     };
-    (Box::new(tap), TapReader::new(consumer, counts))
+    Ok((Box::new(tap), TapReader::new(consumer, counts)))
 }
 
-/// Has the kernel provide the memory now, and not while packets pass.
-fn touch(queue: &mut Producer<u8>, consumer: &mut rtrb::Consumer<u8>) {
-    let zeros = [0; 4096];
-    for _ in 0..queue.buffer().capacity().div_ceil(zeros.len()) {
-        if queue.push_entire_slice(&zeros).is_ok()
-            && let Ok(chunk) = consumer.read_chunk(zeros.len())
-        {
-            chunk.commit_all();
-        }
+/// Has the kernel provide the memory now, and not while packets pass; and leave it out of core dumps.
+fn prepare(queue: &mut Producer<u8>) -> Result<(), RingError> {
+    // All of it is free, and zeroed by this. Nothing of it is given to the reader.
+    if let Ok(mut chunk) = queue.write_chunk(queue.buffer().capacity()) {
+        let (all, none) = chunk.as_mut_slices();
+        debug_assert!(none.is_empty(), "an empty queue begins at its beginning");
+        leave_out_of_dumps(all)?;
     }
+    Ok(())
 }
 
 impl Tap {

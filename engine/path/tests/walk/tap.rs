@@ -19,7 +19,7 @@ use crate::rig::{
 const PACKETS: usize = if cfg!(miri) { 3 } else { 40 };
 
 pub fn look(path: &mut DataPath, filter: Filter) -> TapReader {
-    let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {}));
+    let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {})).unwrap();
     assert_eq!(path.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
     reader
 }
@@ -185,7 +185,7 @@ fn no_sample_is_without_handshakes_but_a_flood_is_sampled() {
     let filter = Filter { one_in: u32::MAX, ..Filter::default() };
     let mut into = look(receiver, filter.clone());
     // What is passed on is shown by whoever takes it.
-    let (mut control, mut taken) = tap(Arc::new(filter), 0, Arc::new(|| ()));
+    let (mut control, mut taken) = tap(Arc::new(filter), 0, Arc::new(|| ())).unwrap();
     let rounds = if cfg!(miri) { 2 } else { 20 };
     for _ in 0..rounds {
         for kind in [1, 77] {
@@ -211,7 +211,7 @@ fn no_sample_is_without_handshakes_but_a_flood_is_sampled() {
 #[test]
 fn what_may_be_a_peer_s_is_shown_to_whoever_looks_at_that_peer() {
     let filter = Filter { peers: [PEER].into(), ..Filter::default() };
-    let (mut control, mut taken) = tap(Arc::new(filter), 0, Arc::new(|| ()));
+    let (mut control, mut taken) = tap(Arc::new(filter), 0, Arc::new(|| ())).unwrap();
     let message = HandshakeMessage::new(endpoint("192.0.2.1:51820"), &[1; 148], Proof::Unasked).unwrap();
     let other = PeerId { index: 7, generation: 0 };
     for (peer, is_there) in [(Some(PEER), false), (None, true), (None, false), (Some(other), false)] {
@@ -261,7 +261,7 @@ fn what_finds_no_room_is_counted_and_nothing_is_allocated() {
     let woken = Arc::new(AtomicUsize::new(0));
     let counter = woken.clone();
     let wake = Arc::new(move || _ = counter.fetch_add(1, Ordering::Relaxed));
-    let (tap, mut reader) = tap(Arc::new(Filter::default()), CAPACITY_MIN, wake);
+    let (tap, mut reader) = tap(Arc::new(Filter::default()), CAPACITY_MIN, wake).unwrap();
     assert_eq!(sender.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
     let mut sent = Vec::with_capacity(64);
     let len = if cfg!(miri) { 100 } else { 1_300 };

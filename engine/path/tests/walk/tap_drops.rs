@@ -181,7 +181,7 @@ fn a_handshake_message_that_control_has_no_room_for_is_seen() {
 /// Control sends by itself.
 #[test]
 fn a_handshake_message_that_does_not_leave_is_seen() {
-    let (mut control, mut taken) = tap(Arc::new(Filter::default()), 0, Arc::new(|| ()));
+    let (mut control, mut taken) = tap(Arc::new(Filter::default()), 0, Arc::new(|| ())).unwrap();
     let (to, class) = (endpoint("192.0.2.1:51820"), HANDSHAKE_TRAFFIC_CLASS);
     for verdict in [Ok(()), Err(DropReason::SendFailed)] {
         control.handshake_sent(NOW, Some(PEER), to, class, &[1; 148], verdict);

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use ebpf_array::Instruction;
 use ringfort_core::node::{NODE_BITS_MAX, Node, NodeError};
 
-use super::print;
+use super::write;
+use crate::app::exit;
 use crate::control::error::DaemonError;
 use owners::{NodeAddress, NodeAddresses, Owners};
 
@@ -118,7 +119,7 @@ enum PlanError {
 pub fn run(args: &Args) -> ExitCode {
     let is_shown = args.form == Form::Xdp && stdout().is_terminal();
     let rules = if is_shown { Err(PlanError::Terminal) } else { args.rules() };
-    print(rules.map_err(|error| DaemonError::Declined(error.to_string())))
+    exit(rules.map_err(|error| DaemonError::Declined(error.to_string())).and_then(|rules| write(&rules)))
 }
 
 impl Args {

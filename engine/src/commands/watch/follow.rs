@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::super::signals::Signals;
 use super::words;
 use crate::control::error::DaemonError;
+use crate::plain;
 
 /// Bytes that are read at once.
 const READ_LEN: usize = 64 << 10;
@@ -156,7 +157,7 @@ impl Lines {
         }
         let text = if self.json { Some(json.to_owned()) } else { words::of(&event) };
         if let Some(text) = text {
-            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(plain::line(&text).as_bytes());
             out.push(b'\n');
         }
     }
@@ -199,6 +200,8 @@ mod tests {
         assert!(taken(&mut lines(true, &["abcd"]), REMOVED).contains("removed"));
         let complete = r#"json={"event":"complete","peers":3}"#;
         assert!(taken(&mut lines(true, &["zzzz"]), complete).contains("complete"), "it is about no peer");
+        let escapes = r#"json={"event":"removed","public_key":"a\nb\u001b[2J","time":"T"}"#;
+        assert!(taken(&mut lines(false, &[]), escapes).ends_with("a; b\\u{1b}[2J\n"));
     }
 
     #[test]

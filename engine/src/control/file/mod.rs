@@ -162,11 +162,21 @@ impl Target {
         if !is_interface(argument) {
             return Err(NoTarget::Name(path.to_owned()));
         }
-        let mut places =
-            [DIRECTORY, DIRECTORY_OF_WG_QUICK].map(|directory| format!("{directory}/{argument}.conf")).into_iter();
-        let path =
-            places.find(|path| Path::new(path).exists()).ok_or_else(|| NoTarget::Missing(argument.to_owned()))?;
-        Ok(Self { interface: argument.to_owned(), path: path.into() })
+        let mut places = Self::usual_files(argument).into_iter();
+        let path = places.find(|path| path.exists()).ok_or_else(|| NoTarget::Missing(argument.to_owned()))?;
+        Ok(Self { interface: argument.to_owned(), path })
+    }
+
+    /// Where the file of an interface is looked for, in this order.
+    #[must_use]
+    pub fn usual_files(interface: &str) -> [PathBuf; 2] {
+        [DIRECTORY, DIRECTORY_OF_WG_QUICK].map(|directory| Path::new(directory).join(format!("{interface}.conf")))
+    }
+
+    /// Whether `argument` names an interface, and no file.
+    #[must_use]
+    pub fn is_interface_alone(argument: &str) -> bool {
+        is_interface(argument) && !argument.ends_with(".conf")
     }
 
     /// The interface alone, for commands that ask a daemon which knows its file.
@@ -174,7 +184,7 @@ impl Target {
     /// # Errors
     /// [`NoTarget::Name`].
     pub fn interface_of(argument: &str) -> Result<String, NoTarget> {
-        if is_interface(argument) && !argument.ends_with(".conf") {
+        if Self::is_interface_alone(argument) {
             return Ok(argument.to_owned());
         }
         Self::of(argument).map(|target| target.interface)

@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Record};
 
+use crate::plain;
+
 /// Bytes of a line's text. What is longer is cut: no place must refuse it for its length.
 const TEXT_LEN_MAX: usize = 8_000;
 
@@ -30,7 +32,9 @@ impl Line {
     }
 
     /// One of our own.
-    pub(super) fn now(level: Level, mut text: String) -> Self {
+    pub(super) fn now(level: Level, text: String) -> Self {
+        // A file's name, or what another process says, must not pass for a line of ours.
+        let mut text = plain::line(&text).into_owned();
         cut(&mut text, TEXT_LEN_MAX);
         Self { time: SystemTime::now(), level, text, fields: Vec::new() }
     }
@@ -118,6 +122,14 @@ mod tests {
     fn a_long_line_is_cut_between_characters() {
         let line = Line::now(Level::Info, "€".repeat(10_000));
         assert_eq!(line.text, "€".repeat(TEXT_LEN_MAX / 3));
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_is_said() {
+        let record = Record::builder().args(format_args!("/x\nid; \x1b[2J is set up")).level(Level::Info).build();
+        let line = Line::of(&record);
+        assert_eq!(line.text, "/x; id; \\u{1b}[2J is set up");
+        assert_eq!(line.dated("wg0").lines().count(), 1);
     }
 
     #[test]

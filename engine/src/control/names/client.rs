@@ -78,8 +78,8 @@ impl Names {
     /// # Errors
     /// That there will be none any more, and why.
     pub fn answer(&self) -> io::Result<Option<Answer>> {
-        match hear(self.socket.as_fd()) {
-            Ok(answer) => Ok(Some(answer)),
+        match hear::<Answer>(self.socket.as_fd()) {
+            Ok(answer) => Ok(Some(answer.checked())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.gone()),
             Err(error) => Err(error),

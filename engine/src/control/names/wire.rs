@@ -10,6 +10,8 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::plain;
+
 /// Of a message. Ours are shorter, see below.
 const LEN_MAX: usize = 4096;
 /// Of a name (RFC 1035).
@@ -64,10 +66,22 @@ impl Answer {
     pub(super) fn begun(gaps: impl IntoIterator<Item = impl ToString>) -> Self {
         Self::Begun { gaps: gaps.into_iter().take(REASONS_MAX).map(|gap| cut(gap.to_string())).collect() }
     }
+
+    /// As it would be if nobody had taken over who answers.
+    pub(super) fn checked(self) -> Self {
+        match self {
+            Self::Begun { gaps } => Self::begun(gaps),
+            Self::Ended { number, outcome: Outcome::Failed(why) } => {
+                Self::Ended { number, outcome: Outcome::failed(why) }
+            }
+            found @ Self::Ended { outcome: Outcome::Found(_), .. } => found,
+        }
+    }
 }
 
-/// Nobody reads more of it, and as JSON it may be six times as long.
-fn cut(mut text: String) -> String {
+/// Nobody reads more of it, and as JSON it may be six times as long. It is one line: a resolver is told by strangers.
+fn cut(text: String) -> String {
+    let mut text = plain::line(&text).into_owned();
     text.truncate(text.floor_char_boundary(REASON_LEN_MAX));
     text
 }

@@ -9,7 +9,8 @@
 //! The daemon gives up what it needs no more, and what it starts would inherit that: a hook could neither use `sudo`
 //! nor load a kernel module. So the commands are run by a process that was forked before. It also believes nothing. A
 //! hook is run only if it stands in the file as this process reads it, and a program only with arguments that
-//! [`network_setup`] has a use for. Whoever takes over the daemon gains no shell by it.
+//! [`network_setup`] has a use for. Whoever takes over the daemon gains no shell by it, unless that may write to the
+//! file: with `SaveConfig` it may.
 //!
 //! It has one thread, no memory of packets and no keys, and ends with the daemon.
 

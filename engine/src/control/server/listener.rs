@@ -1,6 +1,6 @@
 //! The listening socket: where it is, who may use it, and that there is one daemon behind it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -259,7 +259,7 @@ impl Listener {
     pub(super) fn was_removed(&self) -> bool {
         // Only that something happened matters, not what: it is drained.
         while self.watch.read_events().is_ok_and(|events| !events.is_empty()) {}
-        !self.place.is_in_place()
+        is_gone(&self.place.identity, std::fs::symlink_metadata(&self.place.path))
     }
 
     /// Renames the socket with its interface: `wg` finds interfaces by the names of their sockets.
@@ -288,6 +288,15 @@ impl Drop for Listener {
         if !self.is_others {
             self.place.remove();
         }
+    }
+}
+
+/// Whether this file is no more where something was found or not. What we may not see may well be there: somebody has
+/// changed the directory, for a gateway that is another user for instance.
+fn is_gone(file: &(u64, u64), found: io::Result<Metadata>) -> bool {
+    match found {
+        Ok(metadata) => identity(&metadata) != *file,
+        Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
     }
 }
 

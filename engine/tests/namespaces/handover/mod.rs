@@ -348,9 +348,17 @@ fn by_command() {
     let interface = tunnel.sides[0].interface.clone();
     let stream = Stream::start(&tunnel, 1);
     let before = process(&interface);
-    // Whoever asks is in another network namespace.
-    let output = Command::new(us().path).args(["restart", &interface]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    // A directory is not believed: the daemon may have been taken over.
+    let path = us().path;
+    let output = Command::new(&path).args(["restart", &interface]).output().unwrap();
+    let refused = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && refused.contains("STATE_DIRECTORY="), "{refused}");
+    assert_eq!(process(&interface), before);
+    // The operator repeats it, as he was told. He is in another network namespace.
+    let (_, line) = refused.trim_end().split_once("how you have started it: ").unwrap();
+    let line = line.replacen(" ringfort ", &format!(" {} ", path.display()), 1);
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("serves in the place of"), "{output:?}");
     assert_ne!(process(&interface), before);
     stream.has_lost_nothing();

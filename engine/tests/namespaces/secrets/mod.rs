@@ -217,7 +217,7 @@ fn keys_of_a_file() {
     let ringfort = std::env::var_os("RINGFORT_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_ringfort").into());
     run(Command::new(&ringfort).args(["reload", stage.interface()])).unwrap();
     stage.check("read again", &stage.configured(), &texts);
-    run(Command::new(&ringfort).args(["save", stage.interface()])).unwrap();
+    run(Command::new(&ringfort).args(["save", stage.interface(), "--file"]).arg(&path)).unwrap();
     stage.check("saved", &stage.configured(), &texts);
 }
 

@@ -10,7 +10,7 @@ use super::*;
 /// Looks at what is dropped from now on.
 fn look(f: &mut Solo) -> TapReader {
     let filter = Filter { drops_only: true, ..Filter::default() };
-    let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {}));
+    let (tap, reader) = tap(Arc::new(filter), CAPACITY_MIN, Arc::new(|| {})).unwrap();
     f.queues.workers[0].push_order(Order::Tap(Some(tap)));
     f.settle();
     reader

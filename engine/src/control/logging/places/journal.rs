@@ -94,12 +94,12 @@ mod tests {
     fn priority_and_fields_are_there() {
         let path = path("journal");
         let service = UnixDatagram::bind(&path).unwrap();
-        let mut line = Line::now(Level::Warn, "two\nlines".to_owned());
+        let mut line = Line::now(Level::Warn, "hello".to_owned());
         line.fields = vec![("peer".to_owned(), "xTIBA5rb=".to_owned()), ("last-error".to_owned(), "x".to_owned())];
         Journal::at(&path, "wg0").write(&line).unwrap();
         let fields = fields(&received(&service));
         let expected = [
-            ("MESSAGE", "wg0: two\nlines"),
+            ("MESSAGE", "wg0: hello"),
             ("PRIORITY", "4"),
             ("RINGFORT_INTERFACE", "wg0"),
             ("RINGFORT_LAST_ERROR", "x"),

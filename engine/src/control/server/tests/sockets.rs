@@ -73,14 +73,41 @@ fn a_listener_that_fails_is_left_alone_for_a_while() {
     assert_eq!(server.next_room(at(9)), at(9) + ACCEPT_PAUSE);
 }
 
-/// As a user of its own, in a thread of its own, so nobody else is short of them.
-#[test]
-fn without_an_inotify_instance_nothing_is_left_behind() {
+/// In a thread of its own, as a user of its own.
+fn as_another_user(body: impl FnOnce() + Send) {
     const USER: u32 = 1_907_651_203;
     let body = || {
         // SAFETY: takes no pointer. Unlike the C library's function it concerns the calling thread alone.
         let result = unsafe { libc::syscall(libc::SYS_setresuid, USER, USER, USER) };
         assert_eq!(result, 0, "this test needs root");
+        body();
+    };
+    std::thread::scope(|scope| scope.spawn(body).join().unwrap());
+}
+
+/// A gateway of another user than root would end, as if it had been asked to, once somebody closes the directory.
+#[test]
+fn a_socket_that_may_not_be_seen_was_not_removed() {
+    as_another_user(|| {
+        let place = Place::new();
+        let (mut server, mut fake) = (place.server(Bounds::default()), Fake::default());
+        assert!(server.serve(at(1), &mut fake));
+        let close = |mode| fs::set_permissions(&place.0, fs::Permissions::from_mode(mode)).unwrap();
+        // Something happens to the socket, so it is looked for.
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o660)).unwrap();
+        close(0o000);
+        assert_eq!(fs::symlink_metadata(place.path()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert!(server.serve(at(1), &mut fake));
+        close(0o700);
+        fs::remove_file(place.path()).unwrap();
+        assert!(!server.serve(at(1), &mut fake));
+    });
+}
+
+/// As a user of its own, so nobody else is short of them.
+#[test]
+fn without_an_inotify_instance_nothing_is_left_behind() {
+    as_another_user(|| {
         let place = Place::new();
         let mut instances = Vec::new();
         let refused = loop {
@@ -93,6 +120,5 @@ fn without_an_inotify_instance_nothing_is_left_behind() {
         assert!(!place.path().exists(), "a socket was left behind");
         drop(instances);
         place.open().unwrap();
-    };
-    std::thread::scope(|scope| scope.spawn(body).join().unwrap());
+    });
 }
