@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use ringfort_testbed::{Context, Result, janitor};
+use ringfort_testbed::{Context, Error, Result, janitor};
 
 use crate::results;
 
@@ -35,6 +35,15 @@ pub fn install() -> Result<()> {
 /// Whether one of them came.
 pub fn requested() -> bool {
     RECEIVED.load(Ordering::Relaxed) != 0
+}
+
+/// Looks before anything is taken for measured: gateways may be gone already, and what fails, or does nothing any more,
+/// does so because of that.
+///
+/// # Errors
+/// One of them came.
+pub fn check() -> Result<()> {
+    if requested() { Err(Error::new("interrupted")) } else { Ok(()) }
 }
 
 /// Never returns: the cleaning thread ends the process.

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ringfort_testbed::{Context, Error, Result};
 use serde::Deserialize;
 
+use crate::interrupt;
 pub use model::Results;
 use model::{SCHEMA, SCHEMA_VERSION};
 
@@ -26,9 +27,10 @@ pub fn no_writing() -> MutexGuard<'static, ()> {
 /// Writes a file of results as a whole or not at all.
 ///
 /// # Errors
-/// The directory is missing or full.
+/// The directory is missing or full, or this was interrupted.
 pub fn write(path: &Path, contents: &str) -> Result<()> {
     let _guard = no_writing();
+    interrupt::check()?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);
