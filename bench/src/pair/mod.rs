@@ -106,7 +106,7 @@ fn perform(options: &Options, stage: &mut Stage, clients: &[Client]) -> Result<(
     let masters = if options.check { Duration::from_secs(2) } else { Duration::from_secs(options.masters) };
     let events = events::all(stage, &flows, masters)?;
     interrupt::check()?;
-    let report = show::Report::new(options.interval, clients, roles, events, stage.ssh.is_there());
+    let report = show::Report::new(options.interval, clients, &roles, events, stage.ssh.is_there());
     report.print(options.json)?;
     if options.check { report.check() } else { Ok(()) }
 }
