@@ -163,7 +163,8 @@ fn pages(set_up: &SetUp, settings: &Settings, kind: Kind) -> Result<Measured> {
     Ok(measured)
 }
 
-/// A packet that the kernel refused is neither lost nor late: of a tunnel that went away only the time before would count.
+/// A packet that the kernel refused is neither lost nor late: of a tunnel that went away, only the time before would
+/// count.
 fn expect_no_refusal(total: &Traffic) -> Result<()> {
     let Traffic { refused, planned, refusal, .. } = total;
     let reason = refusal.as_deref().unwrap_or("it does not say why");

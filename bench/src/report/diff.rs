@@ -259,8 +259,9 @@ mod tests {
 
     #[test]
     fn another_load_is_named_and_nothing_is_claimed_of_another_test() {
+        type Other = fn(&mut Results);
         let before = synthetic::results();
-        let warnings_of = |change: fn(&mut Results)| {
+        let warnings_of = |change: Other| {
             let mut after = scaled(1.5, "fast");
             after.contenders[0].sha256 = Some("1e".repeat(32));
             change(&mut after);
@@ -270,7 +271,7 @@ mod tests {
         };
         let (none, all) = warnings_of(|_| ());
         assert!(none.is_empty() && all > 3, "{none:?} {all}");
-        let of_plan: [(&str, fn(&mut Results)); 4] = [
+        let of_plan: [(&str, Other); 4] = [
             ("MTU", |after| after.plan.mtu = Some(1_280)),
             ("peers", |after| after.plan.peers = Some(1_000)),
             ("references", |after| after.plan.reference = Some("same".to_owned())),

@@ -299,8 +299,8 @@ pub struct Summary {
     pub max: f64,
     /// Median of the absolute deviations from the median.
     pub mad: f64,
-    /// What may be said about it beside the reference; absent for the reference itself, where that measured nothing, and
-    /// in older files.
+    /// What may be said about it beside the reference; absent for the reference itself, where that measured nothing,
+    /// and in older files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
     /// Beside the reference; absent where there is no verdict, and where the reference has 0 in a round.

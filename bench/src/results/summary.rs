@@ -66,7 +66,7 @@ fn rounds(results: &Results, test: &str, ours: &str, theirs: &str, figure: &Figu
     results.runs_of(test, ours).filter_map(pair).collect()
 }
 
-/// `None` where it is infinite in a round, or nothing to nothing: that is no reason to say nothing about the difference.
+/// `None` where it is infinite in a round, or nothing to nothing. There may be a difference all the same.
 fn ratio(rounds: &[(f64, f64)], verdict: Verdict) -> Option<Ratio> {
     let ratios: Vec<f64> = rounds.iter().map(|(ours, theirs)| ours / theirs).collect();
     let spread = Spread::of(&ratios).filter(|spread| spread.min.is_finite() && spread.max.is_finite())?;
