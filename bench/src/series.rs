@@ -24,10 +24,7 @@ pub fn of(outcome: &RrulOutcome) -> Vec<Series> {
 
 /// Interval by interval; the first begins `begin_s` after the traffic.
 pub fn throughput(name: &str, title: &str, outcome: &BulkOutcome, begin_s: f64) -> Series {
-    let point = |(number, &bytes): (usize, &u64)| {
-        let at_s = begin_s + (number as f64 + 0.5) * outcome.interval_s;
-        ((at_s * 1e3).round() / 1e3, (bytes as f64 * 8.0 / 1e6 / outcome.interval_s).round())
-    };
-    let points = outcome.interval_bytes.iter().enumerate().map(point).collect();
+    let point = |(at_s, rate): (f64, f64)| (((begin_s + at_s) * 1e3).round() / 1e3, rate.round());
+    let points = outcome.rate_over_time().into_iter().map(point).collect();
     Series { name: name.to_owned(), title: title.to_owned(), unit: Unit::MegabitsPerSecond, points }
 }

@@ -1,6 +1,7 @@
 //! The lab as people run it: a short comparison from the command line to the page, what happens when it is interrupted,
 //! and what it says when it cannot work. Needs root.
 
+mod gateways;
 mod handshakes;
 mod kernel;
 mod nodes;

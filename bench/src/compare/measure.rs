@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringfort_testbed::Result;
+use ringfort_testbed::{Error, Result};
 use ringfort_traffic::tcp::{self, Bulk};
 use ringfort_traffic::transactions::{self, Transactions};
-use ringfort_traffic::{Endpoint, Load, Outcome, Placement, Size, probe, udp};
+use ringfort_traffic::{Endpoint, Load, Outcome, Placement, Size, Traffic, probe, udp};
 
 use super::http::{self, Page};
 use super::iperf;
@@ -101,6 +101,7 @@ fn datagrams(set_up: &SetUp, settings: &Settings, bytes: u16, progress: &AtomicU
         measured.figures.remove("cores_per_gbps");
         note_cpu_per_million(&mut measured, &spent, &outcome);
     }
+    expect_no_refusal(total)?;
     measured.note_peaks(set_up);
     Ok(measured)
 }
@@ -121,6 +122,7 @@ fn latency(set_up: &SetUp, settings: &Settings, progress: &AtomicU64) -> Result<
     if let Some(spent) = set_up.spent_since(before.as_ref())? {
         note_cpu_per_million(&mut measured, &spent, &outcome);
     }
+    expect_no_refusal(&outcome.total)?;
     Ok(measured)
 }
 
@@ -161,6 +163,17 @@ fn pages(set_up: &SetUp, settings: &Settings, kind: Kind) -> Result<Measured> {
     Ok(measured)
 }
 
+/// A packet that the kernel refused is neither lost nor late: of a tunnel that went away, only the time before would
+/// count.
+fn expect_no_refusal(total: &Traffic) -> Result<()> {
+    let Traffic { refused, planned, refusal, .. } = total;
+    let reason = refusal.as_deref().unwrap_or("it does not say why");
+    match refused {
+        0 => Ok(()),
+        _ => Err(Error::new(format!("the kernel refused {refused} of {planned} packets: {reason}"))),
+    }
+}
+
 /// Per packet that crossed the tunnel once: a round trip crosses it twice.
 fn note_cpu_per_million(measured: &mut Measured, spent: &Spent, outcome: &Outcome) {
     let packets = (outcome.total.received + outcome.reflected.unwrap_or(0)) as f64;
@@ -194,4 +207,19 @@ fn idle(set_up: &SetUp, settings: &Settings) -> Result<Measured> {
         measured.note("memory", sender.max(receiver) as f64);
     }
     Ok(measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_refused_is_an_error() {
+        let total = Traffic { planned: 9, sent: 9, ..Traffic::default() };
+        expect_no_refusal(&total).unwrap();
+        let reason = "Network is unreachable".to_owned();
+        let total = Traffic { sent: 5, refused: 4, refusal: Some(reason), ..total };
+        let error = expect_no_refusal(&total).unwrap_err().to_string();
+        assert_eq!(error, "the kernel refused 4 of 9 packets: Network is unreachable");
+    }
 }

@@ -223,6 +223,9 @@ fn measure_all(
             let measured = measure::run(step.kind, &set_up, settings, count)?;
             Ok((measured, set_up.interfaces()))
         });
+        if interrupt::requested() {
+            break;
+        }
         let (outcome, interfaces) = match outcome {
             Ok((measured, interfaces)) => (Ok(measured), interfaces),
             Err(error) => (Err(error), Vec::new()),

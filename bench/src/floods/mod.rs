@@ -132,6 +132,7 @@ pub fn run(options: &Options) -> Result<()> {
                 break;
             }
             let found = observe(&place, attack, family, options)?;
+            interrupt::check()?;
             print(&found);
             all.push(found);
             if let Some(path) = &options.json {

@@ -54,6 +54,7 @@ impl Moment {
     /// A gateway is gone.
     pub fn now(place: &Place) -> Result<Self> {
         let pid = |side: usize| place.tunnel.sides[side].daemon.as_ref().map(Daemon::pid).unwrap_or_default();
+        Usage::of(pid(1))?;
         let mut used = threads(pid(1))?;
         used.insert("sending gateway", Usage::of(pid(0))?.cpu);
         used.insert("TCP's ends", Usage::of(i32::try_from(std::process::id()).unwrap_or_default())?.cpu);

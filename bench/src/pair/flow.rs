@@ -53,7 +53,7 @@ pub struct Flow {
 pub struct Outage {
     /// The longest time between two arrivals, less the interval between two datagrams.
     pub longest: Duration,
-    /// Datagrams that were sent within the time.
+    /// Datagrams that were sent after the last one that had arrived when the time began, until it ended.
     pub sent: u64,
     /// Those of them that did not arrive.
     pub lost: u64,
@@ -151,7 +151,8 @@ fn outage(arrivals: &[Arrival], interval: Duration, from: Duration, to: Duration
     let times = std::iter::once(first).chain(within.iter().map(|arrival| arrival.received)).chain([to]);
     let times: Vec<_> = times.collect();
     let longest = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default();
-    let numbers = arrivals.iter().filter(|arrival| (from..to).contains(&arrival.sent)).map(|arrival| arrival.number);
+    // One that was under way when the time began counts, too: it comes after the last arrival before.
+    let numbers = arrivals.iter().filter(|arrival| arrival.sent < to).map(|arrival| arrival.number);
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_unstable();
     numbers.dedup();
@@ -185,6 +186,16 @@ mod tests {
     fn nothing_lost_is_no_outage() {
         let seen = outage(&arrivals(0..100), INTERVAL, ms(205), ms(800));
         assert_eq!((seen.longest, seen.lost, seen.sent), (ms(0), 0, 59));
+    }
+
+    #[test]
+    fn what_is_under_way_when_it_begins_and_arrives_is_not_lost() {
+        let from = Duration::from_micros(200_500);
+        let seen = outage(&arrivals(0..100), INTERVAL, from, ms(800));
+        assert_eq!((seen.longest, seen.lost, seen.sent), (ms(0), 0, 60));
+        // The same one does not arrive.
+        let seen = outage(&arrivals((0..20).chain(21..100)), INTERVAL, from, ms(800));
+        assert_eq!((seen.lost, seen.sent), (1, 60));
     }
 
     #[test]

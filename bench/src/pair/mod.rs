@@ -20,7 +20,7 @@ use clap::Args;
 use ringfort_testbed::daemon::{find_in_path, peers_directory};
 use ringfort_testbed::{Context, Error, KeyPair, Result};
 
-use crate::Gateway;
+use crate::{Gateway, interrupt};
 use clients::{Client, Kind};
 use events::Stage;
 use flow::Clock;
@@ -105,7 +105,8 @@ fn perform(options: &Options, stage: &mut Stage, clients: &[Client]) -> Result<(
     let flows = flows.collect::<Result<Vec<_>>>()?;
     let masters = if options.check { Duration::from_secs(2) } else { Duration::from_secs(options.masters) };
     let events = events::all(stage, &flows, masters)?;
-    let report = show::Report::new(options.interval, clients, roles, events, stage.ssh.is_there());
+    interrupt::check()?;
+    let report = show::Report::new(options.interval, clients, &roles, events, stage.ssh.is_there());
     report.print(options.json)?;
     if options.check { report.check() } else { Ok(()) }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::clients::Client;
 use super::events::{Event, Seen};
 use super::roles::Roles;
+use crate::results::stats::Spread;
 use crate::table::Table;
 use crate::text::{duration, table};
 
@@ -57,7 +58,7 @@ struct ClientTimes {
 
 impl Report {
     /// What these events were for these clients.
-    pub fn new(interval_ms: u64, clients: &[Client], roles: Roles, events: Vec<Event>, by_ssh: bool) -> Self {
+    pub fn new(interval_ms: u64, clients: &[Client], roles: &Roles, events: Vec<Event>, by_ssh: bool) -> Self {
         let events = events.into_iter().map(|event| EventTimes {
             event: event.name,
             address_after_ms: event.address_after.map(ms),
@@ -66,10 +67,10 @@ impl Report {
         let rounds = roles.promote.len();
         let roles = (rounds > 0).then(|| RoleTimes {
             rounds,
-            promote: Times::of(roles.promote),
-            promote_until_data_passes: Times::of(roles.answers),
-            demote: Times::of(roles.demote),
-            demote_until_silent: Times::of(roles.silent),
+            promote: Times::of(&roles.promote),
+            promote_until_data_passes: Times::of(&roles.answers),
+            demote: Times::of(&roles.demote),
+            demote_until_silent: Times::of(&roles.silent),
         });
         Self { cpu: cpu(), interval_ms, endpoints_by_ssh: by_ssh, roles, events: events.collect() }
     }
@@ -143,10 +144,10 @@ impl Report {
 }
 
 impl Times {
-    fn of(mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        let at = |index: usize| times.get(index).copied().map_or(0.0, ms);
-        Self { median_ms: at(times.len() / 2), worst_ms: at(times.len().saturating_sub(1)) }
+    fn of(times: &[Duration]) -> Self {
+        let times: Vec<f64> = times.iter().copied().map(ms).collect();
+        let (median_ms, worst_ms) = Spread::of(&times).map_or((0.0, 0.0), |spread| (spread.median, spread.max));
+        Self { median_ms, worst_ms }
     }
 }
 
@@ -175,4 +176,17 @@ fn cpu() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     name.map_or_else(|| "unknown CPU".to_owned(), |(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_of_rounds_is_between_two() {
+        let times = Times::of(&[18, 3].map(Duration::from_millis));
+        assert_eq!((times.median_ms, times.worst_ms), (10.5, 18.0));
+        let times = Times::of(&[18, 3, 4].map(Duration::from_millis));
+        assert_eq!((times.median_ms, times.worst_ms), (4.0, 18.0));
+    }
 }

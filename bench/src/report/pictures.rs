@@ -228,10 +228,7 @@ fn connections(outcome: &BulkOutcome) -> Result<String> {
     if outcome.interval_bytes.is_empty() || outcome.interval_s <= 0.0 {
         return Ok(each);
     }
-    let at = |(number, &bytes): (usize, &u64)| {
-        ((number as f64 + 0.5) * outcome.interval_s, bytes as f64 * 8.0 / 1e6 / outcome.interval_s)
-    };
-    let curve = Curve { series: 0, points: outcome.interval_bytes.iter().enumerate().map(at).collect() };
+    let curve = Curve { series: 0, points: outcome.rate_over_time() };
     let description = "All connections together, interval by interval, after the warm-up.";
     Ok(figure(&plots::over_time("Throughput over time", description, &[curve], &axis)?, &[]) + &each)
 }

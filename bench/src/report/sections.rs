@@ -95,13 +95,13 @@ fn cell(row: Option<&Summary>, figure: &Figure) -> String {
     if row.runs > 1 {
         text += &format!("<small>{}</small>", escape(&range(row, scale)));
     }
-    if let Some(ratio) = row.ratio.filter(|_| figure.better != Better::Neither) {
-        let class = match ratio.verdict {
-            Verdict::Better => "good",
-            Verdict::Worse => "bad",
+    if let Some(comparison) = comparison(row).filter(|_| figure.better != Better::Neither) {
+        let class = match row.verdict {
+            Some(Verdict::Better) => "good",
+            Some(Verdict::Worse) => "bad",
             _ => "open",
         };
-        text += &format!("<small class=\"{class}\">{}</small>", escape(&comparison(&ratio)));
+        text += &format!("<small class=\"{class}\">{}</small>", escape(&comparison));
     }
     text
 }

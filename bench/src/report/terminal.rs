@@ -2,7 +2,7 @@
 
 use super::cautions::cautions;
 use crate::results::Results;
-use crate::results::model::{Better, Figure, Ratio, Summary, Test, Verdict};
+use crate::results::model::{Better, Figure, Summary, Test, Verdict};
 use crate::scale::Scale;
 use crate::table::{Table, table};
 use crate::text::ratio;
@@ -50,8 +50,8 @@ fn cell(row: &Summary, figure: &Figure) -> String {
     if row.runs > 1 {
         lines += &format!("\n{}", range(row, scale));
     }
-    if let Some(ratio) = row.ratio.filter(|_| figure.better != Better::Neither) {
-        lines += &format!("\n{}", comparison(&ratio));
+    if let Some(comparison) = comparison(row).filter(|_| figure.better != Better::Neither) {
+        lines += &format!("\n{comparison}");
     }
     lines
 }
@@ -69,7 +69,7 @@ fn overview(results: &Results) -> Table {
                 || "–".to_owned(),
                 |row| {
                     let value = Scale::of(figure.unit, row.median).value(row.median);
-                    row.ratio.map_or_else(|| value.clone(), |ratio| format!("{value}\n{}", comparison(&ratio)))
+                    comparison(row).map_or_else(|| value.clone(), |comparison| format!("{value}\n{comparison}"))
                 },
             )
         });
@@ -83,15 +83,17 @@ pub fn range(row: &Summary, scale: Scale) -> String {
     format!("{} – {}", scale.number(row.min), scale.number(row.max))
 }
 
-/// `6.33 × better`, `6.33 × (too few runs)`. A number that noise explains is not shown: somebody would quote it.
-pub fn comparison(compared: &Ratio) -> String {
-    match compared.verdict {
-        Verdict::NoDifferenceSeen => "no difference seen".to_owned(),
-        // A loss of nothing beside a loss of something: no ratio to be proud of.
-        verdict if compared.median == 0.0 => verdict.text().to_owned(),
-        Verdict::TooFewRuns => format!("{} × ({})", ratio(compared.median), Verdict::TooFewRuns.text()),
-        verdict => format!("{} × {}", ratio(compared.median), verdict.text()),
-    }
+/// `6.33 × better`, `6.33 × (too few runs)`. A number that noise explains is not shown: somebody would quote it. `None`
+/// where nobody is compared with.
+pub fn comparison(row: &Summary) -> Option<String> {
+    // A loss of nothing beside a loss of something: no ratio to be proud of.
+    let times = row.ratio.map(|ratio| ratio.median).filter(|median| *median != 0.0);
+    Some(match (row.verdict?, times) {
+        (Verdict::NoDifferenceSeen, _) => "no difference seen".to_owned(),
+        (verdict, None) => verdict.text().to_owned(),
+        (Verdict::TooFewRuns, Some(times)) => format!("{} × ({})", ratio(times), Verdict::TooFewRuns.text()),
+        (verdict, Some(times)) => format!("{} × {}", ratio(times), verdict.text()),
+    })
 }
 
 /// How to read the tables.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{Contender, Stage};
 use super::stamp::Stamp;
+use crate::interrupt;
 use crate::text::put;
 
 /// Files of `udp`, `rfc2544` and `generator`.
@@ -260,11 +261,12 @@ pub fn head(schema: &str, contender: Contender) -> Head {
 /// Writes a file of results as JSON, to standard output for `-`.
 ///
 /// # Errors
-/// It cannot be written.
+/// It cannot be written, or this was interrupted.
 pub fn write<T: Serialize>(path: &Path, head: Head, findings: T) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&File { head, findings }).context("writing results as JSON")?;
     text.push('\n');
     if path == Path::new("-") {
+        interrupt::check()?;
         return put(&mut std::io::stdout(), &text);
     }
     super::write(path, &text)

@@ -7,28 +7,20 @@ pub mod stats;
 pub mod summary;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ringfort_testbed::{Context, Error, Result};
 use serde::Deserialize;
 
+use crate::interrupt;
 pub use model::Results;
 use model::{SCHEMA, SCHEMA_VERSION};
-
-/// Held while a file is being written, so an interruption waits until it is whole.
-static WRITING: Mutex<()> = Mutex::new(());
-
-/// Waits until no file is being written; none is begun while the guard is held.
-pub fn no_writing() -> MutexGuard<'static, ()> {
-    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Writes a file of results as a whole or not at all.
 ///
 /// # Errors
-/// The directory is missing or full.
+/// The directory is missing or full, or this was interrupted.
 pub fn write(path: &Path, contents: &str) -> Result<()> {
-    let _guard = no_writing();
+    let _whole = interrupt::put_off()?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);

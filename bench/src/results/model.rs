@@ -299,7 +299,11 @@ pub struct Summary {
     pub max: f64,
     /// Median of the absolute deviations from the median.
     pub mad: f64,
-    /// Beside the reference; absent for the reference itself, and where it measured nothing.
+    /// What may be said about it beside the reference; absent for the reference itself, where that measured nothing,
+    /// and in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Beside the reference; absent where there is no verdict, and where the reference has 0 in a round.
     #[serde(default)]
     pub ratio: Option<Ratio>,
 }
@@ -313,7 +317,7 @@ pub struct Ratio {
     pub min: f64,
     /// The greatest.
     pub max: f64,
-    /// What may be said about it.
+    /// What may be said about it: [`Summary::verdict`] again.
     pub verdict: Verdict,
 }
 

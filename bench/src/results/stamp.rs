@@ -142,6 +142,10 @@ impl Stamp {
             ("CPU", show(&self.cpu.model), show(&other.cpu.model)),
             ("cores", format!("{:?}", self.cpu.online), format!("{:?}", other.cpu.online)),
             ("kernel", self.kernel.clone(), other.kernel.clone()),
+            ("instruction sets", self.cpu.features.join(" "), other.cpu.features.join(" ")),
+            ("SMT", show(&self.cpu.smt), show(&other.cpu.smt)),
+            ("boost", show(&self.cpu.boost), show(&other.cpu.boost)),
+            ("isolated cores", show(&self.cpu.isolated), show(&other.cpu.isolated)),
             ("frequency governor", show(&self.cpu.governor), show(&other.cpu.governor)),
             ("profile of the lab", self.lab.profile.clone(), other.lab.profile.clone()),
             ("mitigations", format!("{:?}", self.mitigations), format!("{:?}", other.mitigations)),
@@ -330,5 +334,16 @@ mod tests {
         assert_eq!(stamp.cpu.hypervisor.is_some(), stamp.cpu.virtual_machine && cfg!(target_arch = "x86_64"));
         let other = Stamp { kernel: "Linux 5.4 x86_64".to_owned(), ..stamp.clone() };
         assert_eq!(stamp.differences(&other).len(), 1);
+        let changes: [fn(&mut Cpu); 4] = [
+            |cpu| cpu.features.push("rot13".to_owned()),
+            |cpu| cpu.smt = Some("notsupported, they say".to_owned()),
+            |cpu| cpu.boost = Some("2".to_owned()),
+            |cpu| cpu.isolated = Some("998-999".to_owned()),
+        ];
+        for change in changes {
+            let mut other = stamp.clone();
+            change(&mut other.cpu);
+            assert_eq!(stamp.differences(&other).len(), 1);
+        }
     }
 }

@@ -11,7 +11,10 @@
 //!   round. It needs eight rounds to be passed at all.
 //!
 //! A difference is *seen* when one of them comes below [`LEVEL`]; two identical programs thus differ in one of fifty
-//! comparisons at most.
+//! comparisons at most. The test that is passed also says which of them is higher: the medians of both sets may say
+//! otherwise.
+
+use std::cmp::Ordering;
 
 /// How often chance may pass one of the tests.
 pub const LEVEL: f64 = 0.01;
@@ -61,29 +64,49 @@ pub enum Difference {
 
 /// Compares two sets of runs that have nothing to do with each other: of two files, for example.
 pub fn compare(ours: &[f64], theirs: &[f64]) -> Difference {
-    verdict(&[(rank_sum_p(ours, theirs), rank_sum_p_least(ours.len(), theirs.len()))], ours, theirs)
+    verdict(&[rank_sum(ours, theirs)])
 }
 
 /// Compares the runs of two contenders of one interleaved session: `(ours, theirs)` of each round.
 pub fn compare_rounds(rounds: &[(f64, f64)]) -> Difference {
     let (ours, theirs): (Vec<f64>, Vec<f64>) = rounds.iter().copied().unzip();
     let differences: Vec<f64> = rounds.iter().map(|(ours, theirs)| logarithm(*ours) - logarithm(*theirs)).collect();
-    let tests = [
-        (rank_sum_p(&ours, &theirs), rank_sum_p_least(ours.len(), theirs.len())),
-        (signed_rank_p(&differences), 2.0_f64.powi(1 - i32::try_from(rounds.len()).unwrap_or(i32::MAX))),
-    ];
-    verdict(&tests, &ours, &theirs)
+    verdict(&[rank_sum(&ours, &theirs), signed_rank(&differences)])
 }
 
-/// Each test with its p-value, and the least p-value that it can have with so many runs.
-fn verdict(tests: &[(f64, f64)], ours: &[f64], theirs: &[f64]) -> Difference {
-    if tests.iter().all(|(_, least)| *least > LEVEL) {
+/// What came of a test.
+struct Tested {
+    p: f64,
+    /// The least p-value that it can have with so many runs.
+    p_least: f64,
+    /// On which side of what chance gives in the middle the first set is. Medians may be on the other one.
+    direction: Ordering,
+}
+
+fn rank_sum(ours: &[f64], theirs: &[f64]) -> Tested {
+    let (_, observed) = ranks_of_both(ours, theirs);
+    // Doubled ranks, from 2 to twice as many as there are, have this mean.
+    let mean = ours.len() * (ours.len() + theirs.len() + 1);
+    let p_least = rank_sum_p_least(ours.len(), theirs.len());
+    Tested { p: rank_sum_p(ours, theirs), p_least, direction: observed.cmp(&mean) }
+}
+
+fn signed_rank(differences: &[f64]) -> Tested {
+    let (ranks, positive) = signed_ranks(differences);
+    let negative = ranks.iter().sum::<usize>() - positive;
+    let p_least = 2.0_f64.powi(1 - i32::try_from(differences.len()).unwrap_or(i32::MAX));
+    Tested { p: signed_rank_p(differences), p_least, direction: positive.cmp(&negative) }
+}
+
+fn verdict(tests: &[Tested]) -> Difference {
+    if tests.iter().all(|test| test.p_least > LEVEL) {
         return Difference::TooFewRuns;
     }
-    let passed = tests.iter().any(|(p, _)| *p <= LEVEL);
-    match (Spread::of(ours), Spread::of(theirs)) {
-        (Some(ours), Some(theirs)) if passed && ours.median > theirs.median => Difference::Higher,
-        (Some(ours), Some(theirs)) if passed && ours.median < theirs.median => Difference::Lower,
+    let passed: Vec<Ordering> = tests.iter().filter(|test| test.p <= LEVEL).map(|test| test.direction).collect();
+    // Two tests that pass in opposite directions show none.
+    match passed.first() {
+        Some(Ordering::Greater) if !passed.contains(&Ordering::Less) => Difference::Higher,
+        Some(Ordering::Less) if !passed.contains(&Ordering::Greater) => Difference::Lower,
         _ => Difference::NotSeen,
     }
 }
@@ -98,10 +121,8 @@ pub fn rank_sum_p(ours: &[f64], theirs: &[f64]) -> f64 {
     if ours.is_empty() || theirs.is_empty() {
         return 1.0;
     }
-    let all: Vec<f64> = ours.iter().chain(theirs).copied().collect();
-    let ranks = doubled_ranks(&all);
-    let observed: usize = ranks[..ours.len()].iter().sum();
-    if all.len() > EXACT_LEN_MAX {
+    let (ranks, observed) = ranks_of_both(ours, theirs);
+    if ranks.len() > EXACT_LEN_MAX {
         return rank_sum_p_normal(&ranks, ours.len(), observed);
     }
     // counts[k][s]: how many ways there are to choose k of the ranks with the sum s.
@@ -117,6 +138,14 @@ pub fn rank_sum_p(ours: &[f64], theirs: &[f64]) -> f64 {
         }
     }
     two_sided(&counts[ours.len()], observed)
+}
+
+/// The doubled ranks of both sets, and the sum of those of the first.
+fn ranks_of_both(ours: &[f64], theirs: &[f64]) -> (Vec<usize>, usize) {
+    let all: Vec<f64> = ours.iter().chain(theirs).copied().collect();
+    let ranks = doubled_ranks(&all);
+    let observed = ranks[..ours.len()].iter().sum();
+    (ranks, observed)
 }
 
 /// The p-value of two sets that do not overlap: the least that there is.
@@ -135,11 +164,7 @@ fn rank_sum_p_normal(ranks: &[usize], chosen: usize, observed: usize) -> f64 {
 
 /// The two-sided p-value of the signed-rank test of differences: exact; zeros are left out, ties at their mean rank.
 pub fn signed_rank_p(differences: &[f64]) -> f64 {
-    let differences: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
-    let sizes: Vec<f64> = differences.iter().map(|difference| difference.abs()).collect();
-    let ranks = doubled_ranks(&sizes);
-    let positive = ranks.iter().zip(&differences).filter(|(_, difference)| **difference > 0.0);
-    let observed: usize = positive.map(|(rank, _)| *rank).sum();
+    let (ranks, observed) = signed_ranks(differences);
     if ranks.len() > EXACT_LEN_MAX {
         let mean = ranks.iter().sum::<usize>() as f64 / 2.0;
         let variance = ranks.iter().map(|rank| (*rank as f64 / 2.0).powi(2)).sum::<f64>();
@@ -153,6 +178,16 @@ pub fn signed_rank_p(differences: &[f64]) -> f64 {
         }
     }
     two_sided(&counts, observed)
+}
+
+/// The doubled ranks of the sizes of all differences but zeros, and the sum of those of the positive ones.
+fn signed_ranks(differences: &[f64]) -> (Vec<usize>, usize) {
+    let differences: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
+    let sizes: Vec<f64> = differences.iter().map(|difference| difference.abs()).collect();
+    let ranks = doubled_ranks(&sizes);
+    let positive = ranks.iter().zip(&differences).filter(|(_, difference)| **difference > 0.0);
+    let observed = positive.map(|(rank, _)| *rank).sum();
+    (ranks, observed)
 }
 
 /// The share of all arrangements whose sum is at least as far out as the observed one, on both sides.

@@ -160,3 +160,35 @@ fn a_spread_larger_than_the_difference_shows_nothing() {
     let small = share(500, || compare_rounds(&noise.rounds(5, 1.02, 0.15, 0.0)), seen);
     assert!(small < 0.03, "{small}");
 }
+
+#[test]
+fn the_test_that_is_passed_says_which_is_higher() {
+    let theirs = [100.0, 110.0, 120.0, 130.0, 200.0, 210.0, 300.0, 310.0, 320.0, 330.0];
+    let factor = |round| match round {
+        4 => 0.99,
+        5 => 0.985,
+        _ => 1.05,
+    };
+    let rounds: Vec<(f64, f64)> =
+        theirs.iter().enumerate().map(|(at, theirs)| (theirs * factor(at), *theirs)).collect();
+    let (ours, _): (Vec<f64>, Vec<f64>) = rounds.iter().copied().unzip();
+    assert!(Spread::of(&ours).unwrap().median < Spread::of(&theirs).unwrap().median);
+    assert!(rank_sum_p(&ours, &theirs) > 0.5);
+    assert_eq!(compare_rounds(&rounds), Difference::Higher);
+    let turned: Vec<(f64, f64)> = rounds.iter().map(|&(ours, theirs)| (theirs, ours)).collect();
+    assert_eq!(compare_rounds(&turned), Difference::Lower);
+}
+
+#[test]
+fn two_tests_that_contradict_each_other_show_nothing() {
+    // In 82 rounds ours is a little lower, and in 18 far higher.
+    let rounds = (0..100).map(|round| (round, 100.0 + f64::from(round)));
+    let rounds =
+        rounds.map(|(round, level)| if round < 18 { (level * 1e2, level / 1e2) } else { (level * 0.999, level) });
+    let rounds: Vec<(f64, f64)> = rounds.collect();
+    let differences: Vec<f64> = rounds.iter().map(|(ours, theirs)| ours.ln() - theirs.ln()).collect();
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = rounds.iter().copied().unzip();
+    assert!(rank_sum_p(&ours, &theirs) < LEVEL && signed_rank_p(&differences) < LEVEL);
+    assert_eq!(compare(&ours, &theirs), Difference::Higher);
+    assert_eq!(compare_rounds(&rounds), Difference::NotSeen);
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::turn::Turn;
 use crate::results::model::Unit;
+use crate::results::stats::Spread;
 use crate::scale::Scale;
 
 /// Chance exceeds this in less than one of a hundred cases, on both sides of the normal distribution.
@@ -82,7 +83,10 @@ fn points(turns: &[Turn], read: Read) -> Vec<Vec<(f64, f64)>> {
         let good = turns.iter().skip(1).filter(|turn| turn.error.is_none());
         let all: Vec<(f64, f64)> = good.filter_map(|turn| Some((turn.at_s, read(turn)?))).collect();
         let group = all.len().div_ceil(POINTS_MAX).max(1);
-        all.chunks(group).map(|group| (group[group.len() / 2].0, median(group.iter().map(|point| point.1)))).collect()
+        let middle = |group: &[(f64, f64)]| {
+            (median(group.iter().map(|point| point.0)), median(group.iter().map(|point| point.1)))
+        };
+        all.chunks(group).map(middle).collect()
     };
     turns.chunk_by(|one, next| one.part == next.part).map(part).collect()
 }
@@ -107,9 +111,8 @@ fn slope_per_second(parts: &[Vec<(f64, f64)>]) -> Option<f64> {
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    let values: Vec<f64> = values.collect();
+    Spread::of(&values).map_or(0.0, |spread| spread.median)
 }
 
 #[cfg(test)]
@@ -130,6 +133,15 @@ mod tests {
     /// Numbers up to a bound without an order, the same in each run.
     fn noise(number: u64, bound: u64) -> u64 {
         ((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) % bound
+    }
+
+    #[test]
+    fn of_an_even_number_of_turns_the_middle_is_between_two() {
+        assert_eq!(median([4.0, 1.0, 2.0, 9.0].into_iter()), 3.0);
+        // Two turns make a point, and the first is left out.
+        let points =
+            points(&turns(1, |number| number, 1 + 2 * POINTS_MAX as u64), |turn| Some(turn.memory_kib?[0] as f64));
+        assert_eq!(points[0][..2], [(90.0, 1.5), (210.0, 3.5)]);
     }
 
     #[test]

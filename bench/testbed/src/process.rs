@@ -27,10 +27,12 @@ impl Usage {
     /// Of a running process.
     ///
     /// # Errors
-    /// It is gone.
+    /// It is gone, or has ended and nobody has waited for it yet (a zombie).
     pub fn of(pid: i32) -> Result<Self> {
         let clock = clock_getcpuclockid(Pid::from_raw(pid)).context(format_args!("the CPU clock of process {pid}"))?;
-        Ok(Self { cpu: read(clock).context(format_args!("the CPU time of process {pid}"))?, sleeps: sleeps(pid)? })
+        let cpu = read(clock).context(format_args!("the CPU time of process {pid}"))?;
+        // The last: a zombie keeps its clock, and what is seen here ran when the clock was read.
+        Ok(Self { cpu, sleeps: sleeps(pid)? })
     }
 
     /// CPU time since an earlier moment.
@@ -52,13 +54,23 @@ fn read(clock: ClockId) -> nix::Result<Duration> {
 fn sleeps(pid: i32) -> Result<BTreeMap<i32, u64>> {
     let tasks = format!("/proc/{pid}/task");
     let entries = fs::read_dir(&tasks).context(&tasks)?;
+    let mut is_running = false;
     let threads = entries.flatten().filter_map(|entry| {
         let thread = entry.file_name().to_str()?.parse().ok()?;
         // A thread may end between the two reads.
         let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        // The first thread may end before the others.
+        is_running |= !has_ended(&status);
         Some((thread, status_field(&status, "voluntary_ctxt_switches:")?))
     });
-    Ok(threads.collect())
+    let threads = threads.collect();
+    if is_running { Ok(threads) } else { Err(Error::new(format!("process {pid} has ended"))) }
+}
+
+/// Whether a thread is a zombie, or about to vanish.
+fn has_ended(status: &str) -> bool {
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_some_and(|state| state.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A number of `/proc/PID/status`.
@@ -169,5 +181,19 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_is_an_error() {
         assert!(Usage::of(i32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_process_that_ended_and_that_nobody_waited_for_is_an_error() {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        // Its end, and it stays a zombie.
+        waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        let error = Usage::of(pid).unwrap_err().to_string();
+        assert!(error.contains("has ended"), "{error}");
+        child.wait().unwrap();
+        assert!(has_ended("Name:\t(Z) X\nState:\tX (dead)\n"));
+        assert!(!has_ended("Name:\tZ\nState:\tS (sleeping)\n"));
     }
 }

@@ -110,7 +110,10 @@ pub fn longest_burst(
     })?;
     let mut offered: Vec<f64> = trials.iter().map(|trial| trial.offered_pps).collect();
     offered.sort_by(f64::total_cmp);
-    let offered_pps = offered.get(offered.len() / 2).copied().unwrap_or(0.0);
+    let offered_pps = match offered.len() {
+        0 => 0.0,
+        len => f64::midpoint(offered[(len - 1) / 2], offered[len / 2]),
+    };
     let (packets, failed_at) = (found.rate_pps, found.failed_at_pps);
     let buffer_s = packets.filter(|_| failed_at.is_some()).and_then(|packets| {
         // What did not have to wait has left meanwhile.
@@ -169,6 +172,13 @@ mod tests {
         let found = longest_burst(&plan(), Some(900_000), device(900_000.0, 1.0, 800_000.0)).unwrap();
         assert_eq!((found.packets, found.failed_at, found.buffer_s), (Some(2_000_000), None, None));
         assert_eq!(found.trials.len(), 2, "a majority of three");
+    }
+
+    #[test]
+    fn of_two_bursts_the_rate_is_between_both() {
+        let mut rates = [800_000.0, 400_000.0].into_iter();
+        let found = longest_burst(&plan(), None, |packets| device(900_000.0, 1.0, rates.next().unwrap())(packets));
+        assert_eq!(found.unwrap().offered_pps, 600_000.0);
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Trips {
         for probes in self.0.chunk_by(|one, next| number(one) == number(next)) {
             let mut times: Vec<u64> = probes.iter().filter_map(|trip| trip.time_ns).collect();
             times.sort_unstable();
-            if let Some(&median) = times.get(times.len() / 2) {
+            if let len @ 1.. = times.len() {
+                let median = u64::midpoint(times[(len - 1) / 2], times[len / 2]);
                 medians.push(((number(&probes[0]) as f64 + 0.5) * interval_s, median));
             }
         }
@@ -374,10 +375,11 @@ mod tests {
 
     #[test]
     fn each_interval_has_the_median_of_its_probes() {
-        let trips = trips(&[Some(5), Some(9), Some(7), None, None, None, Some(3)]);
+        let trips = trips(&[Some(5), Some(9), Some(7), None, None, None, Some(3), Some(8)]);
         let over_time = trips.over_time(1_000, Duration::from_nanos(300));
         let medians: Vec<u64> = over_time.iter().map(|(_, median)| *median).collect();
-        assert_eq!(medians, [7, 3]);
+        // Of two, what is between them.
+        assert_eq!(medians, [7, 5]);
         assert!((over_time[1].0 - 750e-9).abs() < 1e-15, "{over_time:?}");
     }
 }

@@ -113,9 +113,11 @@ impl Schedule {
     }
 }
 
-/// How long a slice of a load or of a transfer is: a tenth of a second, or so long that there are 600.
+/// How long a slice of a load or of a transfer is: a tenth of a second, or so long that there are 600 at the most.
 pub(crate) fn slice(duration: Duration) -> Duration {
-    Duration::from_millis(100).max(duration / 600)
+    // Rounded up: else there is one more, of some nanoseconds.
+    let part = duration.as_nanos().div_ceil(600);
+    Duration::from_millis(100).max(Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX)))
 }
 
 /// Bytes of the IP and the UDP header.
@@ -179,8 +181,11 @@ mod tests {
         assert_eq!([0, 99, 100, 9_999].map(|number| schedule.slice_of(number)), [0, 0, 1, 99]);
         let short = Load { duration: Duration::from_millis(250), ..load(1_000, 1, 1) };
         assert_eq!(Schedule::new(&short, 0, V4).slices, 3);
-        let long = Load { duration: Duration::from_secs(6_000), ..load(1_000, 1, 1) };
-        assert_eq!(Schedule::new(&long, 0, V4).slices, 600);
+        for seconds in [61, 100, 6_000] {
+            let long = Load { duration: Duration::from_secs(seconds), ..load(1_000, 1, 1) };
+            let schedule = Schedule::new(&long, 0, V4);
+            assert_eq!((schedule.slices, schedule.slice_of(schedule.planned - 1)), (600, 599));
+        }
     }
 
     #[test]

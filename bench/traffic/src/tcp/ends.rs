@@ -216,6 +216,8 @@ mod tests {
         assert_eq!(window.intervals(), 21);
         let of = |ms: u64| window.interval_of(ms * 1_000_000);
         assert_eq!([999, 1_000, 1_099, 1_100, 3_049, 3_050].map(of), [None, Some(0), Some(0), Some(1), Some(20), None]);
-        assert_eq!(Window::new(0, Duration::ZERO, Duration::from_secs(6_000)).intervals(), 600);
+        for seconds in [61, 100, 6_000] {
+            assert_eq!(Window::new(0, Duration::ZERO, Duration::from_secs(seconds)).intervals(), 600);
+        }
     }
 }

@@ -86,6 +86,21 @@ pub struct BulkOutcome {
     pub receiver_cpu_percent: f64,
 }
 
+impl BulkOutcome {
+    /// The middle of each interval in seconds since the sustain phase began, and the rate within it in 10^6 bits per
+    /// second. The last interval may be shorter than the others.
+    #[must_use]
+    pub fn rate_over_time(&self) -> Vec<(f64, f64)> {
+        let count = self.interval_bytes.len();
+        let rate = |(number, &bytes): (usize, &u64)| {
+            let begin_s = number as f64 * self.interval_s;
+            let length_s = if number + 1 == count { self.measured_s - begin_s } else { self.interval_s }.max(1e-9);
+            (begin_s + length_s / 2.0, bytes as f64 * 8.0 / 1e6 / length_s)
+        };
+        self.interval_bytes.iter().enumerate().map(rate).collect()
+    }
+}
+
 impl Bulk {
     /// Checks it against the limits, for connections between these addresses.
     ///
@@ -271,6 +286,18 @@ mod tests {
         assert!((fairness(&[5, 5, 5, 5]) - 1.0).abs() < 1e-12);
         assert!((fairness(&[8, 0, 0, 0]) - 0.25).abs() < 1e-12);
         assert!((fairness(&[0, 0]) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_interval_that_is_shorter_has_a_rate_of_its_own_length() {
+        let bulk = Bulk { sustain: Duration::from_millis(250), ..Bulk::default() };
+        let drained = Drained { streams: vec![250_000], intervals: vec![100_000, 100_000, 50_000] };
+        let found = outcome(&bulk, drained, 0, [0, 0]).rate_over_time();
+        let expected = [(0.05, 8.0), (0.15, 8.0), (0.225, 8.0)];
+        let is_near = |((at, rate), (wanted_at, wanted)): (&(f64, f64), &(f64, f64))| {
+            (at - wanted_at).abs() < 1e-6 && (rate - wanted).abs() < 1e-6
+        };
+        assert!(found.len() == 3 && found.iter().zip(&expected).all(is_near), "{found:?}");
     }
 
     #[test]
