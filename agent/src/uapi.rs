@@ -264,8 +264,9 @@ mod tests {
     #[test]
     fn peers_are_read_as_the_gateway_lists_them() {
         let answer = format!(
-            "private_key={HEX}\nlisten_port=5\npublic_key={HEX}\npreshared_key={HEX}\nprotocol_version=1\nsource=192.0.2.9\nname=a b\n\
-             endpoint=192.0.2.1:5\nlast_handshake_time_sec=0\ntx_bytes=7\npersistent_keepalive_interval=9\n\
+            "private_key={HEX}\nlisten_port=5\npublic_key={HEX}\npreshared_key={HEX}\nprotocol_version=1\n\
+             source=192.0.2.9\nname=a b\nendpoint=192.0.2.1:5\nlast_handshake_time_sec=0\ntx_bytes=7\n\
+             persistent_keepalive_interval=9\n\
              allowed_ip=10.0.0.3/32\nallowed_ip=10.0.0.2/32\npublic_key={}\npreshared_key={}\nerrno=0\n",
             "1".repeat(64),
             "0".repeat(64)

@@ -9,6 +9,9 @@ use crate::RingError;
 /// [`RingError::Dumped`]: a filter of system calls is in the way.
 #[cfg(not(miri))]
 pub fn leave_out_of_dumps(memory: &mut [u8]) -> Result<(), RingError> {
+    if memory.is_empty() {
+        return Ok(());
+    }
     // SAFETY: takes no pointer.
     let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a page has a size");
     let range = memory.as_mut_ptr_range();
@@ -64,6 +67,7 @@ mod tests {
         assert!(bytes.is_empty() && bytes.capacity() >= 100_000);
         let start = bytes.as_ptr().addr();
         assert!(is_left_out(start) && is_left_out(start + 99_999));
+        left_out_of_dumps(0).unwrap();
         let other = vec![1_u8; 1 << 20];
         assert!(!is_left_out(other.as_ptr().addr() + (1 << 19)));
     }

@@ -176,7 +176,7 @@ impl State {
                 if !context.was_listed
                     && let Some(actual) = &mut entry.actual
                 {
-                    // The gateway was heard first. An endpoint that it has is newer than one that etcd had all the time.
+                    // The gateway was heard first. An endpoint that it has is newer than what etcd had all the time.
                     actual.configured = settings.endpoint.filter(|_| actual.settings.endpoint.is_some());
                 }
                 let before = entry.wanted.as_ref().and_then(|wanted| wanted.endpoint);

@@ -40,7 +40,8 @@ impl Prefixes {
 }
 
 impl State {
-    /// Takes notice of what a peer wants and has, and gives everybody the prefixes that follow. Who else has others now.
+    /// Takes notice of what a peer wants and has, and gives everybody the prefixes that follow. Says who else has
+    /// others now.
     pub(super) fn share(&mut self, key: &PublicKey) -> BTreeSet<PublicKey> {
         let mut changed = BTreeSet::new();
         let Some(peer) = self.peers.get_mut(key) else { return changed };

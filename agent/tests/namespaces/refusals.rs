@@ -126,8 +126,8 @@ async fn a_gateway_that_lets_nobody_watch_is_not_there() {
     fs::remove_file(socket_path(interface)).unwrap();
 }
 
-/// As with a drop-in for the gateway's unit alone: the socket is another user's, and the agent, although it is root, has
-/// no capability to open it.
+/// As with a drop-in for the gateway's unit alone: the socket is another user's, and the agent, although it is root,
+/// has no capability to open it.
 #[test]
 fn a_socket_of_another_user_is_told_from_no_gateway() {
     let interface = "rfa-foreign";

@@ -85,7 +85,7 @@ impl Gateway {
             one_in: u32::from(how >> 6) + 1,
             snap_len: if how & 64 == 0 { usize::MAX } else { 60 },
         };
-        let (tap, reader) = tap(Arc::new(filter.clone()), CAPACITY_MIN, Arc::new(|| {}));
+        let (tap, reader) = tap(Arc::new(filter.clone()), CAPACITY_MIN, Arc::new(|| {})).unwrap();
         self.order(Order::Tap(Some(tap)));
         self.look_through();
         self.reader = Some((filter, reader));

@@ -52,7 +52,8 @@ pub(crate) fn run(case: &Case) {
 
 /// Has a data path show all of each packet.
 fn look(path: &mut DataPath) -> TapReader {
-    let (tap, reader) = tap(Arc::new(Filter::default()), CAPACITY_MIN, Arc::new(|| {}));
+    let (tap, reader) =
+        tap(Arc::new(Filter::default()), CAPACITY_MIN, Arc::new(|| {})).expect("its memory can be kept out of dumps");
     assert_eq!(path.handle_order(NOW, Order::Tap(Some(tap))), Outcome::Done);
     reader
 }

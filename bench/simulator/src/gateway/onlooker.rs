@@ -99,7 +99,8 @@ impl Gateway {
         let filter = Arc::new(Filter { sides, direction, drops_only, peers, one_in: 1, snap_len });
         let mut taps = Vec::new();
         for worker in &mut self.workers {
-            let (tap, reader) = tap(filter.clone(), CAPACITY, Arc::new(|| {}));
+            let (tap, reader) =
+                tap(filter.clone(), CAPACITY, Arc::new(|| {})).expect("its memory can be kept out of dumps");
             let filter = filter.clone();
             let (since, left, seen_left, seen_delivered, bytes) = (None, 0, 0, 0, Vec::new());
             worker.onlooker = Some(Onlooker { reader, filter, since, left, seen_left, seen_delivered, bytes });
