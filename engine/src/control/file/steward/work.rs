@@ -324,13 +324,13 @@ impl Work {
 }
 
 pub(super) fn endpoints(config: &Config) -> HashMap<PublicKey, &Endpoint> {
-    config.peers.iter().filter_map(|peer| Some((peer.public_key, peer.endpoint.as_ref()?))).collect()
+    config.others(config.own_key()).filter_map(|peer| Some((peer.public_key, peer.endpoint.as_ref()?))).collect()
 }
 
 /// The names to resolve. Those that the file had before and that were found are left alone.
 pub(super) fn jobs(config: &Config, before: Option<(&Config, &HashMap<PublicKey, SocketAddr>)>) -> Vec<Job> {
     let previous = before.map_or_else(HashMap::new, |(config, _)| endpoints(config));
-    let names = config.peers.iter().filter_map(|peer| match &peer.endpoint {
+    let names = config.others(config.own_key()).filter_map(|peer| match &peer.endpoint {
         Some(endpoint @ Endpoint::Name { host, port }) => Some((peer.public_key, endpoint, host, *port)),
         _ => None,
     });
