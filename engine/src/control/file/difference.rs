@@ -38,7 +38,8 @@ pub fn difference(comparison: &Comparison<'_>) -> SetRequest {
     let mut peers = if comparison.scope == Scope::Settings {
         settings_of_peers(comparison)
     } else {
-        let mut peers = removed(comparison);
+        // At first, whatever is there was set by PreUp, and stays: as with `wg addconf`.
+        let mut peers = comparison.previous.map_or_else(Vec::new, |_| removed(comparison));
         let all = comparison.config.others(before.own);
         peers.extend(all.filter_map(|peer| peer_update(comparison, &before, peer)));
         peers

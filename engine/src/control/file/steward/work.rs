@@ -153,10 +153,13 @@ impl Work {
         self.run_hook("PreUp", &hooks.pre_up)?;
         self.resolver.replace(jobs(self.file.config(), None));
         self.wait_for_names(to_do)?;
-        let mut setup = self.setup(self.file.config());
+        let (config, running) = (self.file.config(), self.copy()?);
+        let mut setup = self.setup(config);
+        if config.interface.fwmark.is_none() {
+            // PreUp may have set one.
+            setup.fwmark = Some(running.fwmark).filter(|&mark| mark != 0);
+        }
         setup.fwmark = network_setup::fwmark_for(&setup)?.or(setup.fwmark);
-        let config = self.file.config();
-        let running = self.copy()?;
         let fwmark = Some(setup.fwmark.unwrap_or(0));
         let request =
             difference(&Comparison { config, previous: None, running: &running, scope: Scope::Gateway, fwmark });
