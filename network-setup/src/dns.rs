@@ -78,7 +78,13 @@ fn missing() -> Error {
 
 /// The name under which resolvconf keeps the servers of an interface. Where it has an order, the first kind of
 /// interface in it comes first, for instance `tun.wg0`.
+///
+/// The order may be left from Debian's resolvconf, and the program be systemd's, which then looks for an interface of
+/// that name. That one is a link to resolvectl.
 fn record(host: &Host, interface: &str) -> String {
+    if host.program("resolvconf").is_some_and(|program| program.is_link()) {
+        return interface.to_owned();
+    }
     let order = fs::read_to_string(host.file(ORDER)).unwrap_or_default();
     let is_kind =
         |kind: &&str| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

@@ -29,6 +29,21 @@ fn resolvconf_gets_servers_and_domains_under_the_first_kind_of_its_order() {
     assert_eq!(fs::read_to_string(calls).unwrap(), expected);
 }
 
+/// Debian's resolvconf was there before systemd's, and has left its order.
+#[test]
+fn a_resolvconf_that_is_a_link_gets_the_name_as_it_is() {
+    let directory = Directory::new();
+    directory.program("resolvectl", "echo \"$@\" >> ROOT/calls");
+    std::os::unix::fs::symlink("resolvectl", directory.path().join("bin/resolvconf")).unwrap();
+    directory.write(ORDER, "tun*\n");
+    directory.write("/run/resolvconf/interface/wg0", "");
+    let (host, calls) = host(&directory);
+    set(&host, "wg0", &dns()).unwrap();
+    unset(&host, "wg0").unwrap();
+    unset_left_behind(&host, "wg0").unwrap();
+    assert_eq!(fs::read_to_string(calls).unwrap(), "-a wg0 -m 0 -x\n-d wg0 -f\n-d wg0 -f\n");
+}
+
 #[test]
 fn resolvectl_does_it_where_there_is_no_resolvconf() {
     let directory = Directory::new();

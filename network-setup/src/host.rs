@@ -116,6 +116,11 @@ impl Program {
         Err(Error::Program { what: what.to_owned(), program: self.name.clone(), output })
     }
 
+    /// Whether its name is that of another program, which acts as this one.
+    pub(crate) fn is_link(&self) -> bool {
+        self.path.is_symlink()
+    }
+
     /// Runs it in this process.
     fn run_here(&self, invocation: &Invocation) -> io::Result<Ended> {
         let mut command = Command::new(&self.path);

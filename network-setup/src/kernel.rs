@@ -169,16 +169,16 @@ impl Kernel {
         removed(what, &[libc::ENOENT], self.setup.remove_rule(rule))
     }
 
-    /// The MTU of the way to the peers: the largest of the routes to them, else of the interfaces that these lead to.
+    /// The MTU of the way to the peers: the smallest of the routes to them, or of the interfaces that these lead to.
     pub(crate) fn mtu_towards(&self, remotes: &[IpAddr], mark: u32) -> Result<Option<u32>, Error> {
         // Thousands of peers are behind few interfaces.
         let mut known = HashMap::new();
-        let mut largest = None;
+        let mut smallest = None;
         for remote in remotes.iter().collect::<HashSet<_>>() {
             let way = self.routes.way_to(*remote, mark).map_err(asking(&format!("look for the route to {remote}")))?;
-            largest = largest.max(self.mtu_of(way, &mut known)?);
+            smallest = smallest.into_iter().chain(self.mtu_of(way, &mut known)?).min();
         }
-        Ok(largest)
+        Ok(smallest)
     }
 
     /// The MTU of the IPv4 default route.

@@ -40,7 +40,7 @@ pub struct Setup {
 /// The MTU of the interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mtu {
-    /// The largest of the routes to the endpoints, else that of the default route, else 1500; less 80.
+    /// The smallest of the routes to the endpoints, else that of the default route, else 1500; less 80.
     #[default]
     Auto,
     /// This many bytes.

@@ -104,7 +104,7 @@ fn by_wg_quick(case: &Case) -> Result {
         'show wg0 endpoints') printf '{}';;
         'show wg0 allowed-ips') printf '{}';;
         'show interfaces') echo wg0;;
-        setconf*) cat $3 | sed -n 's/^FwMark = //p' > ROOT/mark; [ -s ROOT/mark ] && mv ROOT/mark ROOT/fwmark; true;;
+        setconf*|addconf*) cat $3 | sed -n 's/^FwMark = //p' > ROOT/mark; [ -s ROOT/mark ] && mv ROOT/mark ROOT/fwmark; true;;
         *) exit 9;;
         esac",
         peers(&endpoints),
@@ -208,8 +208,27 @@ fn a_default_route_of_ipv6_alone() {
     compare(&Case {
         lines: "Address = fd00::1/64",
         allowed_ips: "::/0",
-        endpoints: &["2001:db8::9", "203.0.113.1"],
+        // Of routes with different MTUs, wg-quick takes the largest before 1.0.20260223, and the smallest since.
+        endpoints: &["2001:db8::9", "192.0.2.9"],
         setup: |setup| setup.addresses = vec!["fd00::1/64".parse().unwrap()],
+    });
+}
+
+/// By us alone: wg-quick has done so since 1.0.20260223. What fills the tunnel must fit all ways.
+#[test]
+fn the_narrowest_way_to_an_endpoint_counts() {
+    in_namespace(|| {
+        network();
+        make_interface();
+        for (endpoints, mtu) in
+            [(["127.0.0.1", "2001:db8::9"].as_slice(), 1370), (&["192.0.2.9", "198.51.100.9"], 1320)]
+        {
+            let endpoints = endpoints.iter().map(|text| text.parse().unwrap()).collect();
+            let setup = Setup { interface: "wg0".to_owned(), endpoints, ..Setup::default() };
+            let applied = apply_on(Directory::new().host(), &setup).unwrap();
+            assert_eq!(applied.mtu(), mtu);
+            applied.take_back().unwrap();
+        }
     });
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use network_setup::Table;
 use ringfort_core::allowed_ips::Prefix;
-use ringfort_core::crypto::PublicKey;
+use ringfort_core::crypto::{PrivateKey, PublicKey};
 use ringfort_core::suite::Suite;
 
 use super::secret::SecretKey;
@@ -131,6 +131,17 @@ impl Config {
     #[must_use]
     pub fn has_key(&self) -> bool {
         self.interface.private_key.is_some()
+    }
+
+    /// The public key of the interface, if the file has the private one.
+    #[must_use]
+    pub fn own_key(&self) -> Option<PublicKey> {
+        self.interface.private_key.as_ref().map(|key| PrivateKey::copy_of(key.expose()).public_key())
+    }
+
+    /// All peers but the gateway itself, which has the key `own`: one list can be given to all gateways.
+    pub fn others(&self, own: Option<PublicKey>) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(move |peer| Some(peer.public_key) != own)
     }
 
     /// Every suite that it names.

@@ -115,7 +115,9 @@ impl<'a> Editor<'a> {
         let (said, now) = (&self.config.interface, self.state);
         let mut wanted = Wanted::new();
         // A key that has a file of its own stays there, as far as anybody can see from here.
-        if said.private_key_file.is_none() && said.private_key != now.private_key {
+        let clamped = |key: &SecretKey| SecretKey::copy_of(PrivateKey::copy_of(key.expose()).as_bytes());
+        let [said_key, now_key] = [&said.private_key, &now.private_key].map(|key| key.as_ref().map(clamped));
+        if said.private_key_file.is_none() && said_key != now_key {
             wanted.push(("PrivateKey", now.private_key.as_ref().map(key_value)));
         }
         // What the kernel chose is chosen again at the next start, if the file leaves it open.

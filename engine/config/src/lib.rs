@@ -25,6 +25,9 @@
 //! serves `wg-quick` and Ringfort alike. Plain comments mean nothing: a comment that suddenly has a meaning is a trap.
 //! A mistake behind `#ringfort:` is a mistake, since its writer relies on it.
 //!
+//! **Commands** reach to the end of their line, as with `wg-quick` since 1.0.20260223: the shell tells a comment from a
+//! `#` that belongs to them. A [`Warning`] says where an earlier `wg-quick` would cut one off.
+//!
 //! **Where we are stricter than `wg`**: a setting twice in a section, a peer twice in a file, and a second
 //! `[Interface]` are refused. `wg` would take the last, and nobody would notice. A prefix that two peers claim goes to
 //! the last of them, as with `wg`, and a [`Warning`] says so.

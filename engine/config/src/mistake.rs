@@ -253,6 +253,9 @@ pub enum Problem {
     /// A warning: a peer that is the gateway itself.
     #[error("this is the key of the interface itself, so this [Peer] is left out: is another one meant?")]
     OwnKey,
+    /// A warning: part of a command, and a comment to others.
+    #[error("this # is part of the command, and wg-quick before 1.0.20260223 cuts the command off here")]
+    CutCommand,
     /// A warning: two peers of one name.
     #[error("the [Peer] of line {0} has the same Name: commands that take a name will not know which is meant")]
     SameName(usize),

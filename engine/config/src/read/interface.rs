@@ -6,7 +6,7 @@ use ringfort_core::node::NodeError;
 use udp_endpoint::NotBindable;
 
 use super::{At, KeyFiles, Reader, Seen};
-use crate::cursor::Parts;
+use crate::cursor::{self, Parts};
 use crate::files::Content;
 use crate::mistake::{Problem, Warning};
 use crate::secret::SecretKey;
@@ -77,12 +77,8 @@ impl Reader<'_> {
     /// Commands, and what counts at a start only.
     fn start_setting(&mut self, at: At<'_>, parts: &Parts<'_>, setting: Setting) {
         let text = parts.value;
-        let hooks = &mut self.config.interface.hooks;
         match setting {
-            Setting::PreUp => hooks.pre_up.push(text.to_owned()),
-            Setting::PostUp => hooks.post_up.push(text.to_owned()),
-            Setting::PreDown => hooks.pre_down.push(text.to_owned()),
-            Setting::PostDown => hooks.post_down.push(text.to_owned()),
+            Setting::PreUp | Setting::PostUp | Setting::PreDown | Setting::PostDown => self.hook(at, parts, setting),
             Setting::HookTimeout => {
                 let seconds = value::keepalive(text).ok_or(Problem::HookTimeout);
                 self.config.interface.hook_timeout = self.accept(at, parts, seconds);
@@ -132,6 +128,20 @@ impl Reader<'_> {
                 self.config.interface.start.metrics = self.accept(at, parts, addr);
             }
             _ => {}
+        }
+    }
+
+    fn hook(&mut self, at: At<'_>, parts: &Parts<'_>, setting: Setting) {
+        let hooks = &mut self.config.interface.hooks;
+        let commands = match setting {
+            Setting::PreUp => &mut hooks.pre_up,
+            Setting::PostUp => &mut hooks.post_up,
+            Setting::PreDown => &mut hooks.pre_down,
+            _ => &mut hooks.post_down,
+        };
+        commands.push(parts.value.to_owned());
+        if let Some(hash) = cursor::hash_in_command(parts.value) {
+            self.warnings.push(Warning { place: at.place(parts.value_at + hash), problem: Problem::CutCommand });
         }
     }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringfort_core::allowed_ips::Prefix;
-use ringfort_core::crypto::{PrivateKey, PublicKey};
+use ringfort_core::crypto::PublicKey;
 use ringfort_core::suite::Suite;
 
 use super::config::Config;
@@ -176,8 +176,7 @@ impl<'a> Reader<'a> {
 
     /// Where the peer with the interface's own key is.
     fn own_peer(&self) -> Option<Place> {
-        let key = self.config.interface.private_key.as_ref()?;
-        let position = *self.peers.get(&PrivateKey::copy_of(key.expose()).public_key())?;
+        let position = *self.peers.get(&self.config.own_key()?)?;
         self.peer_places.get(position).cloned()
     }
 

@@ -53,7 +53,7 @@ fn everything_that_a_file_can_say() {
     assert_eq!(interface.dns[0], Dns::Server([10, 0, 0, 53].into()));
     assert_eq!(interface.dns[1..], domains);
     assert_eq!((interface.table, interface.save_config), (Table::Number(1234), true));
-    assert_eq!(interface.hooks.pre_up, ["echo a=%i"]);
+    assert_eq!(interface.hooks.pre_up, ["echo a=%i # not this"]);
     assert_eq!(interface.hooks.post_up, ["one", "two"]);
     assert_eq!(interface.hook_timeout, Some(45));
     let start = &interface.start;
@@ -146,13 +146,27 @@ fn a_mistyped_header_does_not_hide_what_is_wrong_below_it() {
 /// wireguard-go ignores it as well, so one list can be given to all gateways. But somebody may wonder where it is.
 #[test]
 fn a_peer_with_our_own_key_is_left_out_and_said() {
-    let own = PrivateKey::new(*SecretKey::from_base64(SECRET).unwrap().expose()).public_key();
+    let own = loaded(&format!("[Interface]\nPrivateKey = {SECRET}\n")).unwrap().config.own_key().unwrap();
     let peer = |key: &str| format!("[Peer]\nPublicKey = {key}\n");
     let text = format!("{}{}[Interface]\nPrivateKey = {SECRET}\n", peer(KEY), peer(&key_text::encode(&own)));
     let warnings: Vec<String> = loaded(&text).unwrap().warnings.iter().map(Warning::to_string).collect();
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].starts_with("wg0.conf:3:1: this is the key of the interface itself"), "{warnings:?}");
     assert!(loaded(&format!("{}[Interface]\nPrivateKey = {SECRET}\n", peer(KEY))).unwrap().warnings.is_empty());
+}
+
+/// Cut there, a rule may match all packets instead of some. The shell knows what a comment is.
+#[test]
+fn a_command_reaches_to_the_end_of_its_line() {
+    let (rule, comment) = ("iptables -A INPUT -m comment --comment site#1 -j DROP", "logger up # of the site");
+    let text = format!("[Interface]\nPrivateKey = {SECRET}\nPostUp = {rule}\nPreDown = {comment}\n");
+    let read = loaded(&text).unwrap();
+    let hooks = &read.config.interface.hooks;
+    assert_eq!((hooks.post_up[0].as_str(), hooks.pre_down[0].as_str()), (rule, comment));
+    let warnings: Vec<String> = read.warnings.iter().map(Warning::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("wg0.conf:3:53: this # is part of the command"), "{warnings:?}");
+    assert_eq!(loaded(read.config.write().as_str()).unwrap().config, read.config);
 }
 
 /// Each line alone is wrong, and nothing else is.

@@ -38,9 +38,9 @@ pub fn difference(comparison: &Comparison<'_>) -> SetRequest {
     let mut peers = if comparison.scope == Scope::Settings {
         settings_of_peers(comparison)
     } else {
-        let mut peers = removed(comparison);
-        let own = own_key(comparison);
-        let all = comparison.config.peers.iter().filter(|peer| Some(peer.public_key) != own);
+        // At first, whatever is there was set by PreUp, and stays: as with `wg addconf`.
+        let mut peers = comparison.previous.map_or_else(Vec::new, |_| removed(comparison));
+        let all = comparison.config.others(before.own);
         peers.extend(all.filter_map(|peer| peer_update(comparison, &before, peer)));
         peers
     };
@@ -56,8 +56,10 @@ pub fn is_empty(request: &SetRequest) -> bool {
     device && !replace_peers && request.peers.is_empty()
 }
 
-/// The peers of the file as it was, by their keys, and whose each prefix is in the file as it is.
+/// The peers of the file as it was, by their keys, and which prefixes the file as it is gives to peers.
 struct Before<'a> {
+    /// Our own public key: that peer is left out, as in wireguard-go.
+    own: Option<PublicKey>,
     peers: HashMap<PublicKey, &'a Peer>,
     claimed: OnceCell<HashSet<Prefix>>,
 }
@@ -65,19 +67,15 @@ struct Before<'a> {
 impl<'a> Before<'a> {
     fn of(comparison: &Comparison<'a>) -> Self {
         let peers = comparison.previous.into_iter().flat_map(|config| &config.peers);
-        Self { peers: peers.map(|peer| (peer.public_key, peer)).collect(), claimed: OnceCell::new() }
+        let own = comparison.config.own_key().or(comparison.running.public_key);
+        Self { own, peers: peers.map(|peer| (peer.public_key, peer)).collect(), claimed: OnceCell::new() }
     }
 
     /// Whether some peer of the file gets this prefix, which takes it from whoever has it.
     fn is_claimed(&self, config: &Config, prefix: &Prefix) -> bool {
-        self.claimed.get_or_init(|| config.allowed_ips().collect()).contains(prefix)
+        let all = || config.others(self.own).flat_map(|peer| peer.allowed_ips.iter().copied()).collect();
+        self.claimed.get_or_init(all).contains(prefix)
     }
-}
-
-/// Our own public key: that peer is left out, as in wireguard-go, so one list can be given to all gateways.
-fn own_key(comparison: &Comparison<'_>) -> Option<PublicKey> {
-    let key = comparison.config.interface.private_key.as_ref();
-    key.map(|key| PrivateKey::copy_of(key.expose()).public_key()).or(comparison.running.public_key)
 }
 
 fn device_update(comparison: &Comparison<'_>) -> DeviceUpdate {

@@ -199,6 +199,31 @@ fn a_peer_with_our_own_key_is_left_out_every_time() {
     assert!(is_empty(&model.difference(&config, Some(&config), Scope::Gateway)));
 }
 
+/// As with wg-quick, which uses `wg addconf`. A reload makes all what the file says.
+#[test]
+fn peers_of_pre_up_stay_until_the_file_is_read_again() {
+    let config = file(&section(1, ""));
+    let mut model = Model::default();
+    model.0.peers.insert(key(2), RunningPeer::default());
+    model.become_file(&config, None);
+    assert_eq!(model.0.peers.len(), 2);
+    model.become_file(&config, Some(&config));
+    assert!(!model.0.peers.contains_key(&key(2)) && model.0.peers.len() == 1);
+}
+
+/// Nobody gets a prefix of that section, so whoever had it would keep it.
+#[test]
+fn a_prefix_that_moves_to_our_own_section_is_taken_away() {
+    let own = PrivateKey::new(*SecretKey::from_base64(PRIVATE).unwrap().expose()).public_key();
+    let own = format!("[Peer]\nPublicKey = {}\n", crate::control::key_text::encode(&own));
+    let before = file(&(section(1, "AllowedIPs = 10.0.0.1") + &own));
+    let after = file(&(section(1, "") + &own + "AllowedIPs = 10.0.0.1\n"));
+    let mut model = Model::default();
+    model.become_file(&before, None);
+    let request = model.become_file(&after, Some(&before));
+    assert_eq!(request.peers[0].allowed_ips, [AllowedIpUpdate::Remove(host([10, 0, 0, 1].into()))]);
+}
+
 /// Applied to a real device: the copy that is compared is the device's own.
 #[test]
 fn a_device_is_copied_as_it_is() {

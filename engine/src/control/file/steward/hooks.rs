@@ -23,8 +23,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// before the service manager's patience does (TimeoutStopSec= of the unit).
 const HOOK_TIMEOUT_S: u16 = 30;
 
-/// What the shell is told to do: the command, which does not find itself in its environment.
-const EVALUATE: &str = "hook=$RINGFORT_HOOK; unset RINGFORT_HOOK; eval \"$hook\"";
+/// What the shell is told to do: the command, which does not find itself in its environment. What fails in it ends it,
+/// and in bash patterns are extended, as in `wg-quick`.
+const EVALUATE: &str = "set -e; [ -z \"$BASH_VERSION\" ] || { set -o pipefail; shopt -s extglob; }; \
+                        hook=$RINGFORT_HOOK; unset RINGFORT_HOOK; eval \"$hook\"";
 
 /// Why a command does not count as done.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +186,18 @@ mod tests {
         let arguments = std::fs::read_to_string(&path).unwrap();
         assert!(arguments.contains("eval") && !arguments.contains("secret"), "{arguments}");
         std::fs::remove_file(path).unwrap();
+    }
+
+    /// Else a gateway would be up without the firewall of its first command.
+    #[test]
+    fn a_command_ends_where_something_fails() {
+        let succeeds = |command: &str| execute(command, || false).unwrap().success();
+        assert!(!succeeds("false; true"));
+        assert!(succeeds("false || true; ! true || true"));
+        let bash = shell().get_program() != "/bin/sh";
+        assert_eq!(succeeds("false | cat"), !bash, "as in wg-quick, where there is bash");
+        // Only bash has such patterns.
+        assert_eq!(succeeds("case wg0 in @(wg|tun)[0-9]) true;; *) false;; esac"), bash);
     }
 
     #[test]

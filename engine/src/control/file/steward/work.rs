@@ -153,10 +153,13 @@ impl Work {
         self.run_hook("PreUp", &hooks.pre_up)?;
         self.resolver.replace(jobs(self.file.config(), None));
         self.wait_for_names(to_do)?;
-        let mut setup = self.setup(self.file.config());
+        let (config, running) = (self.file.config(), self.copy()?);
+        let mut setup = self.setup(config);
+        if config.interface.fwmark.is_none() {
+            // PreUp may have set one.
+            setup.fwmark = Some(running.fwmark).filter(|&mark| mark != 0);
+        }
         setup.fwmark = network_setup::fwmark_for(&setup)?.or(setup.fwmark);
-        let config = self.file.config();
-        let running = self.copy()?;
         let fwmark = Some(setup.fwmark.unwrap_or(0));
         let request =
             difference(&Comparison { config, previous: None, running: &running, scope: Scope::Gateway, fwmark });
@@ -324,13 +327,13 @@ impl Work {
 }
 
 pub(super) fn endpoints(config: &Config) -> HashMap<PublicKey, &Endpoint> {
-    config.peers.iter().filter_map(|peer| Some((peer.public_key, peer.endpoint.as_ref()?))).collect()
+    config.others(config.own_key()).filter_map(|peer| Some((peer.public_key, peer.endpoint.as_ref()?))).collect()
 }
 
 /// The names to resolve. Those that the file had before and that were found are left alone.
 pub(super) fn jobs(config: &Config, before: Option<(&Config, &HashMap<PublicKey, SocketAddr>)>) -> Vec<Job> {
     let previous = before.map_or_else(HashMap::new, |(config, _)| endpoints(config));
-    let names = config.peers.iter().filter_map(|peer| match &peer.endpoint {
+    let names = config.others(config.own_key()).filter_map(|peer| match &peer.endpoint {
         Some(endpoint @ Endpoint::Name { host, port }) => Some((peer.public_key, endpoint, host, *port)),
         _ => None,
     });
