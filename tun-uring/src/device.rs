@@ -30,6 +30,17 @@ pub struct Tun {
     program: Option<Program>,
 }
 
+type Spread = (FlowTable, Program);
+
+/// A table, if there is one or could be, and its program.
+fn in_parts(loaded: io::Result<Option<Spread>>) -> (io::Result<Option<Arc<FlowTable>>>, Option<Program>) {
+    match loaded {
+        Ok(Some((table, program))) => (Ok(Some(Arc::new(table))), Some(program)),
+        Ok(None) => (Ok(None), None),
+        Err(error) => (Err(error), None),
+    }
+}
+
 impl Tun {
     /// Makes the interface `name` with `queues` queues, in the network namespace of the calling thread, with the MTU
     /// [`MTU_DEFAULT`]. It is down and has no address.
@@ -61,9 +72,9 @@ impl Tun {
 
     /// With flows spread over the queues, if there are several.
     pub(crate) fn with_queues(link: Link, queues: Vec<OwnedFd>, offloads: Offloads, given: Option<Given>) -> Self {
-        let spread = || steering::attach(&queues[0], queues.len()).map(Arc::new);
-        let flows = (queues.len() > 1).then(spread).transpose();
-        Self { link, queues, offloads, flows, given, program: None }
+        let spread = || steering::attach(&queues[0], queues.len());
+        let (flows, program) = in_parts((queues.len() > 1).then(spread).transpose());
+        Self { link, queues, offloads, flows, given, program }
     }
 
     /// The interface of which these are all queues, as another process has set it up, which serves it for now. It gets
@@ -95,15 +106,11 @@ impl Tun {
             queues.append(&mut more?);
         }
         let loaded = (queues.len() > 1).then(|| steering::load(queues.len(), seed)).transpose();
-        let (flows, program) = match loaded {
-            Ok(Some((table, program))) => (Ok(Some(Arc::new(table))), Some(program)),
-            Ok(None) => (Ok(None), None),
-            Err(error) => (Err(error), None),
-        };
+        let (flows, program) = in_parts(loaded);
         Ok(Self { link, queues, offloads: Offloads::NONE, flows, given, program })
     }
 
-    /// What chooses the queues once this process serves an interface that it has [resumed](Self::resume).
+    /// What chooses the queues, or will, once this process serves an interface that it has [resumed](Self::resume).
     pub fn take_program(&mut self) -> Option<Program> {
         self.program.take()
     }

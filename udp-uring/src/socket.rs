@@ -159,9 +159,7 @@ impl SocketGroup {
             let _ = setsockopt(&socket, sockopt::UdpGroSegment, &self.offloads.gro);
         }
         if !more.is_empty() {
-            for first in self.pairs[0].sockets() {
-                reuseport::attach(&first, config.workers)?;
-            }
+            reuseport::attach_to(&self.pairs[0], config.workers)?;
         }
         self.pairs.append(&mut more);
         Ok(())
@@ -255,7 +253,7 @@ impl SocketPair {
         self.offloads
     }
 
-    fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.v4().into_iter().chain(self.v6())
     }
 }

@@ -30,7 +30,7 @@ pub struct Ground {
     pub flows: Option<Flows>,
     /// Why there is none, if there could be one.
     pub unsteered: Option<String>,
-    /// What chooses the queues, once another process does not serve the interface any more.
+    /// What chooses the queues, or will, once another process does not serve the interface any more.
     pub program: Option<Program>,
     /// What there is to know of it if it was there before us.
     pub taken_over: Option<TakenOver>,

@@ -24,8 +24,6 @@ use crate::guard::Guard;
 pub struct Inheritance {
     /// The other process.
     pub succession: Succession,
-    /// Gives packets of the interface to its queues.
-    pub program: Option<Program>,
     /// For the device.
     pub beginning: Beginning,
     /// How many queues of the interface the other process has. Ours beyond them are detached.
@@ -35,8 +33,8 @@ pub struct Inheritance {
 impl Inheritance {
     /// Once everything is made of the offer.
     #[must_use]
-    pub fn new(offer: Offer, program: Option<Program>, beginning: Beginning) -> Self {
-        Self { program, beginning, queues: offer.facts.queues, succession: offer.succession() }
+    pub fn new(offer: Offer, beginning: Beginning) -> Self {
+        Self { beginning, queues: offer.facts.queues, succession: offer.succession() }
     }
 }
 

@@ -81,6 +81,15 @@ impl Sockets {
         }
     }
 
+    /// Datagrams come to the worker that has their session again, whatever another process has done to the sockets.
+    pub fn steer(&self) {
+        if let Some(group) = &self.group
+            && let Err(error) = group.steer()
+        {
+            log::warn!("datagrams may come to workers that do not have their sessions, and are handed over: {error}");
+        }
+    }
+
     /// Puts the filter in front of sockets that another process has opened, in place of that of the other process,
     /// which knows nothing of what comes now.
     pub fn guard_inherited(&self) {

@@ -30,7 +30,7 @@ use hash::Seed;
 /// `TUNSETSTEERINGEBPF` of `linux/if_tun.h`: `_IOR('T', 224, int)`.
 const TUNSETSTEERINGEBPF: libc::Ioctl = 0x8004_54e0_u32 as libc::Ioctl;
 
-/// A program that the kernel has taken, for a device that another process still serves.
+/// A program that the kernel has taken. It can be attached again, when another process has attached its own meanwhile.
 #[derive(Debug)]
 pub struct Program(OwnedFd);
 
@@ -48,15 +48,15 @@ impl Program {
     }
 }
 
-/// Attaches the program to the device behind `queue`, which has that many queues, and returns its table.
+/// Attaches the program to the device behind `queue`, which has that many queues, and returns it with its table.
 ///
 /// # Errors
 /// The system's: `EPERM` where `bpf(2)` is not allowed. The driver then goes on choosing by itself, and gives fragments
 /// to another queue than the whole datagrams of their flow.
-pub(crate) fn attach(queue: &impl AsFd, queues: usize) -> io::Result<FlowTable> {
+pub(crate) fn attach(queue: &impl AsFd, queues: usize) -> io::Result<(FlowTable, Program)> {
     let (table, program) = load(queues, None)?;
     program.attach(queue)?;
-    Ok(table)
+    Ok((table, program))
 }
 
 /// Keeps all packets of the device behind `queue` in its first queue, until [`detach`].

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tun_uring::device::{self, MTU_DEFAULT};
-use tun_uring::{Offloads, Tun, TunError};
+use tun_uring::{Bucket, Offloads, Tun, TunError, detach};
 
 use crate::namespace::{disable_ipv6, drop_capabilities, eventually, in_namespace, ip};
 
@@ -40,6 +40,31 @@ fn an_interface_with_queues_appears_and_disappears() {
         // At once, unless children of other tests still hold copies of the queues until they execute ip(8).
         eventually("the interface goes with its last queue", || !exists("rf0"));
         assert!(matches!(link.mtu(), Err(TunError::Step { .. })));
+    });
+}
+
+/// As when another process has attached its own meanwhile, and has ended.
+#[test]
+fn the_program_that_chooses_queues_can_be_attached_again() {
+    in_namespace(|| {
+        let mut tun = Tun::create("rf0", 2, Offloads::NONE).expect("create");
+        let table = tun.flows().expect("the kernel takes the program").expect("there is a choice");
+        let program = tun.take_program().expect("it is kept");
+        let queues = tun.into_queues();
+        ip("address add 10.7.0.1/24 dev rf0");
+        ip("link set rf0 up");
+        let socket = UdpSocket::bind("10.7.0.1:0").unwrap();
+        let sent = || Bucket::all().map(|bucket| table.sent(bucket)).sum::<u64>();
+        let mut send = || {
+            let before = sent();
+            socket.send_to(b"a datagram", "10.7.0.2:9").unwrap();
+            sent() - before
+        };
+        assert!(send() > 0);
+        detach(&queues[0]).unwrap();
+        assert_eq!(send(), 0, "the driver chooses");
+        program.attach(&queues[0]).unwrap();
+        assert!(send() > 0);
     });
 }
 

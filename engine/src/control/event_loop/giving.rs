@@ -14,7 +14,7 @@ use ringfort_core::handover::Progress as Reported;
 use ringfort_worker::clock;
 use ringfort_worker::queues::{Mail, Rested};
 use secret_memory::{SecretFile, scrubbed};
-use tun_uring::FlowTable;
+use tun_uring::{FlowTable, Program};
 
 use super::{Control, End};
 use crate::control::error::DaemonError;
@@ -50,6 +50,8 @@ pub struct Estate {
     possessions: Possessions,
     /// Which flows come to which worker, where there is a choice.
     flows: Option<Arc<FlowTable>>,
+    /// What chooses by that.
+    program: Option<Program>,
     /// The last number of a round of [`rest`].
     round: u32,
     /// A pipe that nobody writes to. When its second end is gone, so is this process.
@@ -68,6 +70,11 @@ impl Estate {
     /// The queues of the interface.
     pub fn queues(&self) -> impl Iterator<Item = &OwnedFd> {
         self.possessions.queues.iter()
+    }
+
+    /// What chooses the queue of a packet, if there is a choice.
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
     }
 
     /// Flows come to the workers that they came to in another process, which had so many queues, if we have as many.
@@ -95,13 +102,13 @@ impl Control {
     pub fn keep(
         &mut self,
         possessions: Possessions,
-        flows: Option<Arc<FlowTable>>,
+        (flows, program): (Option<Arc<FlowTable>>, Option<Program>),
         signals: &SignalFd,
     ) -> Result<(), DaemonError> {
         let signals = signals.as_fd().try_clone_to_owned();
         self.estate.signals = Some(signals.map_err(|error| DaemonError::system("receive signals", error))?);
         self.estate.possessions = possessions;
-        self.estate.flows = flows;
+        (self.estate.flows, self.estate.program) = (flows, program);
         Ok(())
     }
 
@@ -321,9 +328,10 @@ impl Control {
 
     /// Somebody else may have used our sessions: they end, and others begin.
     fn begin_anew(&mut self) {
-        // What it has put in front of sockets and queues knows none of the sessions that follow.
+        // What it has put in front of sockets and queues knows none of the sessions that follow, and other workers.
         self.plane.sockets().guard_inherited();
-        steer(None, self.interface.queue());
+        self.plane.sockets().steer();
+        steer(self.estate.program(), self.interface.queue());
         // It may have called listen(2), and whoever asks who serves would be told of it (`ringfort down` signals that).
         if let Some(socket) = &self.estate.possessions.control {
             let _ = Backlog::new(libc::SOMAXCONN).and_then(|backlog| listen(socket, backlog));

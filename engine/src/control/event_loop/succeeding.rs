@@ -8,7 +8,6 @@ use ringfort_core::handover::Handover;
 use ringfort_core::outpost::Outpost;
 use ringfort_worker::clock;
 use ringfort_worker::queues::Mail;
-use tun_uring::Program;
 
 use super::Control;
 use crate::control::error::DaemonError;
@@ -60,9 +59,9 @@ impl Control {
     }
 
     /// The other process sends nothing any more: this one does. It had so many queues.
-    pub fn serve_from_now_on(&mut self, offers: Vec<Action>, program: Option<&Program>, queues: usize) {
+    pub fn serve_from_now_on(&mut self, offers: Vec<Action>, queues: usize) {
         attach(self.estate.queues().skip(queues));
-        steer(program, self.interface.queue());
+        steer(self.estate.program(), self.interface.queue());
         if let Err(error) = self.plane.own_sockets() {
             log::warn!("some workers have no sockets of their own: {error}");
         }

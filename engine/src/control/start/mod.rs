@@ -125,13 +125,13 @@ impl Daemon {
         let (metrics, unshown) = show(&options, source, exchange, offer.as_mut(), &mut possessions, &signals)?;
         control.show_at(metrics.as_ref().map(Metrics::place));
         possessions.control = Some(server.copy_of_listener()?);
-        control.keep(possessions, flows.map(|flows| flows.table), &signals)?;
+        control.keep(possessions, (flows.map(|flows| flows.table), program), &signals)?;
         server.limit_clients(limits::clients_max(cpus.len(), Bounds::default().clients)?);
         if given.is_some() && offer.is_none() {
             // Nothing tells afterwards that it was not chosen, so it is not changed before all else is there.
             link.replace_driver_mtu()?;
         }
-        let inheritance = offer.zip(beginning).map(|(offer, beginning)| Inheritance::new(offer, program, beginning));
+        let inheritance = offer.zip(beginning).map(|(offer, beginning)| Inheritance::new(offer, beginning));
         Ok(Self {
             server,
             metrics,

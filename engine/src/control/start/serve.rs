@@ -79,7 +79,7 @@ impl Daemon {
 
     /// Goes on where another process stops. The mark of its sockets, if it has given its state.
     fn succeed(&mut self, inheritance: Inheritance) -> Result<Option<u32>, DaemonError> {
-        let Inheritance { mut succession, program, beginning, queues } = inheritance;
+        let Inheritance { mut succession, beginning, queues } = inheritance;
         let file = self.file.as_ref().map(|(_, file)| file);
         let (offers, resumed) = match scrubbed(|| succession.take_state())? {
             Some((handover, places)) => {
@@ -100,7 +100,7 @@ impl Daemon {
         if resumed.is_some() {
             succession.wait_for_go()?;
         }
-        self.control.serve_from_now_on(offers, program.as_ref(), queues);
+        self.control.serve_from_now_on(offers, queues);
         fault_point("new-serves");
         self.server.own();
         panics::remove_socket(self.server.place().clone());

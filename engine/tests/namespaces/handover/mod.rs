@@ -249,6 +249,33 @@ fn a_new_process_that_ends_when_it_serves() {
     survives_its_heir("new-serves", false);
 }
 
+/// It has more workers, opens sockets for them, and has datagrams steered to those. The group of sockets is the old
+/// process's as well: what is for its workers must not come to others from then on.
+#[test]
+fn a_new_process_that_ends_when_it_serves_with_more_workers() {
+    const SESSIONS: usize = 12;
+    let mut tunnel = tunnel("--workers 2", Implementation::Ringfort);
+    let interface = tunnel.sides[0].interface.clone();
+    let new = heir(&tunnel, "--workers 3", Some("new-serves"));
+    eventually(PATIENCE, "the new process is there", || is_stopped(&new));
+    new.kill().unwrap();
+    let old = i64::from(tunnel.sides[0].daemon().pid());
+    eventually(PATIENCE, "the old process serves", || process(&interface) == Some(old));
+    let handed_over = || uapi::stats(&interface).unwrap()["handoffs"];
+    tunnel.wait_until_open(1, PATIENCE).unwrap();
+    let before = handed_over();
+    for _ in 0..SESSIONS {
+        for role in ["demote", "promote"] {
+            let output = Command::new(us().path).args([role, &interface]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        tunnel.wait_until_open(1, PATIENCE).unwrap();
+    }
+    assert_eq!(handed_over(), before, "datagrams came to a worker that has not their session");
+    hand_over(&mut tunnel, "--workers 2");
+    tunnel.wait_until_open(1, PATIENCE).unwrap();
+}
+
 /// Whoever was given up comes to itself when the old process is gone, which has gone on with the sessions meanwhile.
 #[test]
 fn who_was_given_up_does_not_serve_later() {
