@@ -104,7 +104,8 @@ fn by_wg_quick(case: &Case) -> Result {
         'show wg0 endpoints') printf '{}';;
         'show wg0 allowed-ips') printf '{}';;
         'show interfaces') echo wg0;;
-        setconf*|addconf*) cat $3 | sed -n 's/^FwMark = //p' > ROOT/mark; [ -s ROOT/mark ] && mv ROOT/mark ROOT/fwmark; true;;
+        setconf*|addconf*) cat $3 | sed -n 's/^FwMark = //p' > ROOT/mark
+            [ -s ROOT/mark ] && mv ROOT/mark ROOT/fwmark; true;;
         *) exit 9;;
         esac",
         peers(&endpoints),

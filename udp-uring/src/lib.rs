@@ -53,6 +53,7 @@ mod filter;
 mod gso;
 mod handshake;
 mod receive;
+mod regain;
 pub mod reuseport;
 mod segmentation;
 mod send;

@@ -17,7 +17,6 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::error::BindError;
-use crate::socket::{SocketGroup, SocketPair};
 
 /// A result that no group can hold.
 const LET_THE_HASH_DECIDE: u32 = u32::MAX;
@@ -63,26 +62,6 @@ pub fn attach(member: &impl AsFd, workers: u8) -> Result<(), BindError> {
     let program = libc::sock_fprog { len: INSTRUCTIONS as u16, filter: program.as_mut_ptr() };
     setsockopt(member, sockopt::AttachReusePortCbpf, &program)
         .map_err(|errno| BindError::Option { option: "SO_ATTACH_REUSEPORT_CBPF", errno })
-}
-
-/// The same for the groups of both families.
-pub fn attach_to(pair: &SocketPair, workers: u8) -> Result<(), BindError> {
-    pair.sockets().try_for_each(|first| attach(&first, workers))
-}
-
-impl SocketGroup {
-    /// Steers datagrams to these sockets again, after a process that had [resumed](Self::resume) the group, and
-    /// [grown](Self::grow) it, has ended: all who have the sockets share the program.
-    ///
-    /// # Errors
-    /// [`BindError::Option`].
-    pub fn steer(&self) -> Result<(), BindError> {
-        // A lone socket gets all there is.
-        match u8::try_from(self.workers()) {
-            Ok(workers @ 2..) => attach_to(self.pair(0), workers),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Return what the accumulator holds (`BPF_A` of `<linux/filter.h>`).

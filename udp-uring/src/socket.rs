@@ -159,7 +159,9 @@ impl SocketGroup {
             let _ = setsockopt(&socket, sockopt::UdpGroSegment, &self.offloads.gro);
         }
         if !more.is_empty() {
-            reuseport::attach_to(&self.pairs[0], config.workers)?;
+            for first in self.pairs[0].sockets() {
+                reuseport::attach(&first, config.workers)?;
+            }
         }
         self.pairs.append(&mut more);
         Ok(())

@@ -5,8 +5,8 @@ use super::setting::Section;
 /// What begins a setting that only we understand, behind a comment's sign.
 const MARK: &str = "ringfort:";
 
-/// Their values are for a shell, which knows a comment from a `#` that is part of a command. So they reach to the end of
-/// the line, as with `wg-quick` since 1.0.20260223. Earlier ones cut them at the first `#`.
+/// Their values are for a shell, which knows a comment from a `#` that is part of a command. So they reach to the end
+/// of the line, as with `wg-quick` since 1.0.20260223. Earlier ones cut them at the first `#`.
 const COMMANDS: [&str; 4] = ["PreUp", "PostUp", "PreDown", "PostDown"];
 
 /// What some editors begin a file with. It says nothing, and is no blank either.

@@ -55,7 +55,7 @@ fn the_program_that_chooses_queues_can_be_attached_again() {
         ip("link set rf0 up");
         let socket = UdpSocket::bind("10.7.0.1:0").unwrap();
         let sent = || Bucket::all().map(|bucket| table.sent(bucket)).sum::<u64>();
-        let mut send = || {
+        let send = || {
             let before = sent();
             socket.send_to(b"a datagram", "10.7.0.2:9").unwrap();
             sent() - before
