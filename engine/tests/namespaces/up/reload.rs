@@ -67,6 +67,37 @@ fn a_file_that_is_wrong_changes_nothing() {
     setting.run("down");
 }
 
+/// Also what no file has said: peers and settings of `wg set`, a port that the kernel has chosen, and sessions.
+#[test]
+fn what_the_network_refuses_was_done_to_no_peer() {
+    let setting = Setting::new();
+    let [by_hand, other] = [(); 2].map(|()| KeyPair::random().unwrap().public.base64());
+    let elsewhere = |port| format!("[Peer]\nPublicKey = {other}\nEndpoint = 10.200.0.2:{port}\n");
+    let interface = setting.interface_section("").replace(&format!("ListenPort = {PORT}\n"), "");
+    setting.write(&(interface.clone() + &setting.peer_section("") + &elsewhere(7)));
+    setting.run("up");
+    setting.is_answered();
+    let set = |what: &str| wg::wg(&format!("set {} peer {what}", setting.interface)).unwrap();
+    set(&format!("{by_hand} allowed-ips 10.78.0.0/24 persistent-keepalive 7"));
+    set(&format!("{other} endpoint 10.200.0.2:9 persistent-keepalive 9 allowed-ips 10.79.0.0/24"));
+    let shown = || wg::wg(&format!("showconf {}", setting.interface)).unwrap() + &setting.state();
+    let handshake = || {
+        let peers = wg::peers(&setting.interface).unwrap();
+        let far = peers.into_iter().find(|peer| peer.public_key == setting.far_keys.public.base64());
+        far.map(|far| far.latest_handshake)
+    };
+    let before = (shown(), handshake());
+    setting.here().run(&format!("sysctl -qw net.ipv6.conf.{}.disable_ipv6=1", setting.interface)).unwrap();
+    // The far gateway is not among its peers.
+    let interface = interface.replace("10.77.0.1/24", "10.77.0.1/24, fd00:77::1/64");
+    setting.write(&format!("{interface}ListenPort = 51998\nFwMark = 77\n{}", elsewhere(8)));
+    let (status, said) = setting.fails("reload");
+    assert!(status == 1 && said.contains("all is as it was") && said.contains("fd00:77::1"), "{status}: {said}");
+    setting.is_answered();
+    assert_eq!((shown(), handshake()), before);
+    setting.run("down");
+}
+
 #[test]
 fn sighup_reads_the_file_again_and_other_signals_kill_nobody() {
     let setting = Setting::new();

@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use network_setup::{Changes, Setup};
 use nix::unistd::geteuid;
 use ringfort_config::{Config, Loaded};
 
@@ -12,6 +13,7 @@ use super::work::{ControlEnded, Work, endpoints, jobs};
 use super::{LastHooks, Report, network};
 use crate::control::error::{DaemonError, Fault};
 use crate::control::logging;
+use crate::control::uapi::SetRequest;
 use crate::sandbox;
 
 /// Why all is as it was.
@@ -90,22 +92,9 @@ impl Work {
         if scope != Scope::Settings {
             lines.extend(kept_endpoints(config, previous, &running, &located));
         }
-        self.apply(request)?;
-        if let Some(network) = &mut self.network {
-            match network.update(&setup) {
-                Ok(changes) if changes.is_empty() => {}
-                Ok(changes) => lines.push(format!("network: {changes}")),
-                Err(error) => {
-                    let mut failure = NotApplied::from(DaemonError::from(error));
-                    failure.lines.extend(
-                        self.restore(config, &running)
-                            .err()
-                            .map(|error| format!("and keys and peers could not be put back: {error}")),
-                    );
-                    return Err(failure);
-                }
-            }
-        }
+        let changes = self.change(request, &setup, &running)?;
+        let previous = self.file.config();
+        lines.extend(changes.filter(|changes| !changes.is_empty()).map(|changes| format!("network: {changes}")));
         lines.extend(needs_restart(previous, config, self.may_save));
         lines.extend(unreachable_metrics(previous, config));
         lines.extend(loaded.warnings.iter().map(|warning| format!("warning: {warning}")));
@@ -126,15 +115,36 @@ impl Work {
         Ok(lines)
     }
 
-    /// Back from `config` to the file as it was applied last.
-    fn restore(&self, config: &Config, before: &Running) -> Result<(), DaemonError> {
-        let running = self.copy()?;
-        let previous = self.file.config();
-        let scope = self.file.scope_of(previous);
-        let fwmark = Some(before.fwmark);
-        let request =
-            difference(&Comparison { config: previous, previous: Some(config), running: &running, scope, fwmark });
-        self.apply(request)
+    /// Makes the difference, of which `running` is what it was made to. What can be refused comes first: sockets, which
+    /// are as they were after they have changed back, and the network. A peer that was removed would not get its session
+    /// back, so peers come last.
+    fn change(&mut self, request: SetRequest, setup: &Setup, running: &Running) -> Result<Option<Changes>, NotApplied> {
+        let (sockets, rest) = sockets_first(request);
+        let sockets_before = sockets_as_before(&sockets, running);
+        let setup_before = self.network.is_some().then(|| self.setup_in_use());
+        self.apply(sockets)?;
+        let changes = match self.network.as_mut().map(|network| network.update(setup)).transpose() {
+            Ok(changes) => changes,
+            Err(error) => return Err(self.put_back(DaemonError::from(error), sockets_before, None)),
+        };
+        match self.apply(rest) {
+            Ok(()) => Ok(changes),
+            Err(error) => Err(self.put_back(error, sockets_before, setup_before.as_ref())),
+        }
+    }
+
+    /// Something was refused: the network, if it has changed, and the sockets are made what they were.
+    fn put_back(&mut self, refused: DaemonError, sockets: SetRequest, setup: Option<&Setup>) -> NotApplied {
+        let mut failure = NotApplied::from(refused);
+        if let (Some(network), Some(setup)) = (&mut self.network, setup)
+            && let Err(error) = network.update(setup)
+        {
+            failure.lines.push(format!("and the network could not be put back: {error}"));
+        }
+        if let Err(error) = self.apply(sockets) {
+            failure.lines.push(format!("and the port and the mark of the sockets could not be put back: {error}"));
+        }
+        failure
     }
 
     /// The runner believes only the file. Before anything is applied it has read the commands that this will need.
@@ -147,6 +157,23 @@ impl Work {
             _ => Ok(()),
         }
     }
+}
+
+/// What the sockets must be before the network changes, and all else. A mark comes before the rules that let it pass,
+/// and goes after them: without it, our own datagrams would be led into the interface.
+fn sockets_first(mut request: SetRequest) -> (SetRequest, SetRequest) {
+    let mut sockets = SetRequest::default();
+    sockets.device.listen_port = request.device.listen_port.take();
+    sockets.device.fwmark = request.device.fwmark.take_if(|mark| *mark != 0);
+    (sockets, request)
+}
+
+/// What undoes a request that is about sockets. A port that the kernel has chosen is asked for by its number then.
+fn sockets_as_before(request: &SetRequest, running: &Running) -> SetRequest {
+    let mut before = SetRequest::default();
+    before.device.listen_port = request.device.listen_port.map(|_| running.listen_port);
+    before.device.fwmark = request.device.fwmark.map(|_| running.fwmark);
+    before
 }
 
 /// What is new and counts at a start only. To save, a gateway must have been started so: the sandbox leaves it the

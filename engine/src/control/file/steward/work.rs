@@ -236,11 +236,15 @@ impl Work {
         self.update_network();
     }
 
-    fn update_network(&mut self) {
+    /// What the network is by the file as it was applied last, with the mark in use.
+    pub(super) fn setup_in_use(&self) -> Setup {
         let mut setup = self.setup(self.file.config());
-        if let Some(network) = &self.network {
-            setup.fwmark = setup.fwmark.or_else(|| network.fwmark());
-        }
+        setup.fwmark = setup.fwmark.or_else(|| self.network.as_ref()?.fwmark());
+        setup
+    }
+
+    fn update_network(&mut self) {
+        let setup = self.setup_in_use();
         if let Some(network) = &mut self.network {
             match network.update(&setup) {
                 Ok(changes) if changes.is_empty() => {}
