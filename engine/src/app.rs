@@ -228,7 +228,7 @@ fn run(
         if !daemon.is_heir() {
             panics::remove_socket(daemon.socket_place().clone());
         }
-        let logs = logging::install(log, cli.log_level());
+        let logs = logging::install(log, cli.log_level(), cli.explicit_log_level().is_some());
         logs.map_err(|error| DaemonError::system("start a thread for the log", error))?;
         Ok(daemon)
     });

@@ -34,7 +34,7 @@ fn a_worker_panics() {
     let daemon = Daemon::start(&cli, None, &means, Inherited::default()).unwrap();
     remove_socket(daemon.socket_place().clone());
     let log = logging::Target::Stderr.open(&name, true).unwrap();
-    logging::install(log, LevelFilter::Info).unwrap();
+    logging::install(log, LevelFilter::Info, false).unwrap();
     daemon.queues().workers[1].push_mail(Mail::Panic);
     let end = daemon.run(None, None, || Ok(()));
     std::process::exit(if end.is_ok() { 10 } else { 11 });

@@ -47,11 +47,15 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 /// The logger of this process, to be told to open its place anew.
 static INSTALLED: OnceLock<Logger> = OnceLock::new();
 
-/// Logs to this place from now on.
+/// An option or the environment says what is logged, and counts more than a file.
+static IS_CHOSEN: AtomicBool = AtomicBool::new(false);
+
+/// Logs to this place from now on. `is_chosen`: the level is not that of a file, and no file changes it.
 ///
 /// # Errors
 /// The system's, if it gives no thread.
-pub fn install(log: Log, level: LevelFilter) -> io::Result<()> {
+pub fn install(log: Log, level: LevelFilter, is_chosen: bool) -> io::Result<()> {
+    IS_CHOSEN.store(is_chosen, Ordering::Relaxed);
     let logger = Logger::start(log.into_place())?;
     // Both fail only if there is a logger already, as in tests: then that one is used.
     if INSTALLED.set(logger).is_ok() && log::set_logger(INSTALLED.wait()).is_ok() {
@@ -63,6 +67,16 @@ pub fn install(log: Log, level: LevelFilter) -> io::Result<()> {
 /// What is logged from now on.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
+}
+
+/// The same of a file that has changed. False, and nothing changes, if the level was chosen otherwise at the start.
+#[must_use]
+pub fn set_level_of_file(level: LevelFilter) -> bool {
+    let follows = !IS_CHOSEN.load(Ordering::Relaxed);
+    if follows {
+        set_level(level);
+    }
+    follows
 }
 
 /// Opens the file that lines go to anew: whoever turns logs over has moved it away.

@@ -244,3 +244,31 @@ fn a_default_route_is_reloaded_however_long_after_the_start() {
     assert!(said.contains("keepalive 22 s"), "{said}");
     setting.run("down");
 }
+
+/// What an option says counts more than the file, and what the file says no more is the default again.
+#[test]
+fn the_log_level_is_that_of_the_file_unless_an_option_says_it() {
+    let setting = Setting::new();
+    let text = setting.interface_section("") + &setting.peer_section("");
+    let with = |level: &str| text.replacen("[Interface]", &format!("[Interface]\n#ringfort: LogLevel = {level}"), 1);
+    let level = || {
+        let output = setting.output(&["log-level", &setting.interface]);
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    setting.write(&with("debug"));
+    setting.run("up");
+    assert_eq!(level(), "debug");
+    setting.write(&with("warn"));
+    assert_eq!((setting.run("reload").as_str(), level().as_str()), ("log level warn\n", "warn"));
+    setting.write(&text);
+    assert_eq!((setting.run("reload").as_str(), level().as_str()), ("log level info\n", "info"));
+    setting.run("down");
+    // It keeps the standard error for its log then, and a pipe would never end.
+    let mut up = setting.here().command(us().path);
+    let up = up.args(["up", "--log-level", "debug"]).arg(setting.path()).stderr(std::process::Stdio::null()).status();
+    assert!(up.unwrap().success());
+    setting.write(&with("error"));
+    assert!(setting.run("reload").contains("LogLevel error is not followed"));
+    assert_eq!(level(), "debug");
+    setting.run("down");
+}

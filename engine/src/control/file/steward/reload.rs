@@ -3,16 +3,17 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use log::LevelFilter;
 use network_setup::{Changes, Setup};
 use nix::unistd::geteuid;
-use ringfort_config::{Config, Loaded};
+use ringfort_config::{Config, Loaded, LogLevel};
 
 use super::super::difference::{Comparison, difference};
 use super::super::{Running, Scope, kept_endpoints, summary, unix_nanos};
 use super::work::{ControlEnded, Work, endpoints, jobs};
 use super::{LastHooks, Report, network};
 use crate::control::error::{DaemonError, Fault};
-use crate::control::logging;
+use crate::control::logging::{self, level_name};
 use crate::control::uapi::SetRequest;
 use crate::sandbox;
 
@@ -104,20 +105,15 @@ impl Work {
         );
         self.located = located;
         self.resolver.replace(jobs);
-        if let Some(level) = config.interface.start.log_level
-            && previous.interface.start.log_level != Some(level)
-        {
-            logging::set_level(level.0);
-            lines.push(format!("log level {level}"));
-        }
+        lines.extend(follow_log_level(previous, config));
         *self.post_down.lock().unwrap_or_else(PoisonError::into_inner) = LastHooks::of(&loaded.config.interface);
         self.file.loaded = loaded;
         Ok(lines)
     }
 
     /// Makes the difference, of which `running` is what it was made to. What can be refused comes first: sockets, which
-    /// are as they were after they have changed back, and the network. A peer that was removed would not get its session
-    /// back, so peers come last.
+    /// are as they were after they have changed back, and the network. A peer that was removed would not get its
+    /// session back, so peers come last.
     fn change(&mut self, request: SetRequest, setup: &Setup, running: &Running) -> Result<Option<Changes>, NotApplied> {
         let (sockets, rest) = sockets_first(request);
         let sockets_before = sockets_as_before(&sockets, running);
@@ -157,6 +153,21 @@ impl Work {
             _ => Ok(()),
         }
     }
+}
+
+/// The level of a file that says another one, or none any more. An option, or LOG_LEVEL, counts more.
+fn follow_log_level(previous: &Config, config: &Config) -> Option<String> {
+    let [before, now] = [previous, config].map(|config| config.interface.start.log_level);
+    if before == now {
+        return None;
+    }
+    let level = now.map_or(LevelFilter::Info, |LogLevel(level)| level);
+    let name = level_name(level);
+    Some(if logging::set_level_of_file(level) {
+        format!("log level {name}")
+    } else {
+        format!("LogLevel {name} is not followed: an option or the environment said another at the start")
+    })
 }
 
 /// What the sockets must be before the network changes, and all else. A mark comes before the rules that let it pass,
