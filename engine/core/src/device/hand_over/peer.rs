@@ -208,7 +208,8 @@ impl Shared {
         Self {
             activity: shared.activity.noted(),
             traffic: shared.traffic(),
-            sizes: shared.sizes(),
+            // How many are missing is said by each session that goes on, with the next message.
+            sizes: Sizes { rx_missing: 0, ..shared.sizes() },
             endpoint: shared.endpoint.get(),
             handshake: shared.handshake.get(),
             lost_due: shared.lost.due(),
@@ -225,7 +226,7 @@ impl Shared {
             let first = &shared.counters[0];
             first.received(rx_packets, rx_bytes);
             first.sent(tx_packets, tx_bytes);
-            // How many are missing is said by each session that goes on, with the next message.
+            // An earlier version has handed over how many were missing as well.
             first.received_up_to(self.sizes.rx_largest as usize, 0);
             first.sent_up_to(self.sizes.tx_largest as usize);
         }
