@@ -104,7 +104,8 @@ impl Applied {
         let named = setup.fwmark.filter(|mark| *mark != 0).or(in_use);
         let mark = mark_for(&Setup { fwmark: named, ..setup.clone() })?;
         let was_auto = setup.mtu == Mtu::Auto && self.setup.mtu == Mtu::Auto;
-        let keeps_mtu = was_auto && setup.endpoints == self.setup.endpoints;
+        let has_same_ways = setup.endpoints == self.setup.endpoints && setup.uses_ipv6() == self.setup.uses_ipv6();
+        let keeps_mtu = was_auto && has_same_ways;
         let mtu = if keeps_mtu { self.target.mtu } else { mtu_for(&kernel, setup, mark)? };
         check_mtu(setup, mtu)?;
         let target = Target::new(setup, mark, mtu);

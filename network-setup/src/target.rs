@@ -169,6 +169,8 @@ fn mtu_of_path(kernel: &Kernel, setup: &Setup, mark: Option<u32>) -> Result<u32,
         Some(mtu) => mtu,
         None => kernel.default_mtu()?.unwrap_or(MTU_OF_PATH),
     };
-    // A path over the loopback interface has an MTU that no UDP datagram can fill.
-    Ok(of_path.saturating_sub(OVERHEAD).max(MTU_MIN))
+    // A path over the loopback interface has an MTU that no UDP datagram can fill. With IPv6 inside, datagrams for the
+    // narrowest of many paths are rather fragmented than nobody served.
+    let least = if setup.uses_ipv6() { MTU_MIN_IPV6 } else { MTU_MIN };
+    Ok(of_path.saturating_sub(OVERHEAD).max(least))
 }

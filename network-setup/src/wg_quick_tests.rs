@@ -233,6 +233,28 @@ fn the_narrowest_way_to_an_endpoint_counts() {
     });
 }
 
+/// One peer behind a narrow path must not keep a gateway with IPv6 from starting.
+#[test]
+fn what_is_chosen_is_enough_for_ipv6() {
+    in_namespace(|| {
+        network();
+        ip("route add 203.0.113.0/24 via 192.0.2.254 mtu 1300");
+        make_interface();
+        let endpoints = vec!["192.0.2.9".parse().unwrap(), "203.0.113.9".parse().unwrap()];
+        let setup = Setup { interface: "wg0".to_owned(), endpoints, ..Setup::default() };
+        let with_ipv6 = Setup { addresses: vec!["fd00:9::1/64".parse().unwrap()], ..setup.clone() };
+        let mut applied = apply_on(Directory::new().host(), &setup).unwrap();
+        for (setup, mtu) in [(&setup, 1220), (&with_ipv6, 1280), (&setup, 1220)] {
+            applied.update(setup).unwrap();
+            assert_eq!(applied.mtu(), mtu);
+        }
+        applied.take_back().unwrap();
+        let applied = apply_on(Directory::new().host(), &with_ipv6).unwrap();
+        assert_eq!(applied.mtu(), 1280);
+        applied.take_back().unwrap();
+    });
+}
+
 #[test]
 fn a_table_of_its_own() {
     compare(&Case {

@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn restart(name: &str, options: &[String]) -> Result<String, DaemonError> {
     let before = ask::server(name)?;
-    let (process, failed_heirs) = (before.process, before.failed_heirs);
+    let (process, peer, failed_heirs) = (before.process, before.peer, before.failed_heirs);
     let mut attempt = match (before.starts, options) {
         (true, []) => Attempt::Theirs(ask::restart(name)?),
         (true, _) => {
@@ -71,14 +71,14 @@ fn restart(name: &str, options: &[String]) -> Result<String, DaemonError> {
                  out what is behind --"
             )));
         }
-        (false, _) => Attempt::Ours(start(&checked(before, name, options)?, process)?),
+        (false, _) => Attempt::Ours(start(&checked(before, name, options)?, peer)?),
     };
     let failed = |why| DaemonError::NotHandedOver(name.to_owned(), why);
     let deadline = Instant::now() + PATIENCE;
     loop {
         // Nobody answers while the gateway is handed over.
         let now = ask::server(name).ok();
-        if let Some(now) = now.as_ref().filter(|now| now.process != process) {
+        if let Some(now) = now.as_ref().filter(|now| is_another(now, process, peer)) {
             return Ok(format!("process {} serves in the place of process {}\n", now.process, process));
         }
         if let Some(how) = attempt.failure(name) {
@@ -91,6 +91,12 @@ fn restart(name: &str, options: &[String]) -> Result<String, DaemonError> {
         }
         sleep(INTERVAL);
     }
+}
+
+/// Whether another process serves than the one of this number, and of this number here. One that has begun to take over
+/// has the socket already, while the other may still answer.
+fn is_another(now: &Server, process: u32, peer: u32) -> bool {
+    now.process != process && (now.peer != peer || peer == 0)
 }
 
 /// Who has started the new process.
@@ -120,8 +126,8 @@ impl Attempt {
 
 /// This program, with the options that the operator repeats, or else with those that the daemon has told.
 fn checked(before: Server, name: &str, repeated: &[String]) -> Result<Origin, DaemonError> {
-    let Server { process, user, origin, .. } = before;
-    if process == 0 {
+    let Server { peer, user, origin, .. } = before;
+    if peer == 0 {
         return Err(DaemonError::Declined(format!(
             "the daemon that serves interface {name} is in another PID namespace (in a container?): restart it there"
         )));
@@ -242,7 +248,7 @@ mod tests {
 
     fn server(origin: Origin) -> Server {
         let (process, user) = (std::process::id(), geteuid().as_raw());
-        Server { process, user, starts: false, origin, failed_heirs: 0, why: String::new() }
+        Server { process, peer: process, user, starts: false, origin, failed_heirs: 0, why: String::new() }
     }
 
     fn refusal(before: Server, repeated: &[&str]) -> String {
@@ -286,7 +292,7 @@ mod tests {
         assert!(refused.ends_with("STATE_DIRECTORY='/etc/x y' ringfort restart wg0 -- wg0"), "{refused}");
         let of_another = Server { user: geteuid().as_raw() + 1, ..server(origin(&["wg0"], &[])) };
         assert!(refusal(of_another, &[]).contains("repeat"));
-        let elsewhere = Server { process: 0, ..server(origin(&["wg0"], &[])) };
+        let elsewhere = Server { peer: 0, ..server(origin(&["wg0"], &[])) };
         assert!(refusal(elsewhere, &[]).contains("PID namespace"));
     }
 
@@ -295,6 +301,18 @@ mod tests {
         let theirs = [("RUNTIME_DIRECTORY", "/etc"), ("CONFIGURATION_DIRECTORY", "/etc")];
         let environment = checked(server(origin(&["wg0"], &theirs)), "wg0", &[]).unwrap().environment;
         assert!(theirs.iter().all(|(name, value)| environment.get(*name).is_none_or(|ours| ours != value)));
+    }
+
+    /// Of a process in another PID namespace the kernel tells no number, before and afterwards.
+    #[test]
+    fn another_process_serves_when_it_says_so_and_has_the_socket() {
+        let now = |process, peer| Server { process, peer, ..server(origin(&["wg0"], &[])) };
+        for (process, peer, expected) in
+            [(7, 7, false), (8, 8, true), (7, 8, false), (8, 7, false), (1, 0, true), (7, 0, false)]
+        {
+            let before = if peer == 0 { 0 } else { 7 };
+            assert_eq!(is_another(&now(process, peer), 7, before), expected, "{process} {peer}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn save_to_file(name: &str, args: &Args) -> Result<String, DaemonError> {
     }
     if state.peers.iter().any(is_behind_an_interface) {
         // There interfaces have the numbers that endpoints have. Not everybody who may ask the daemon may go there.
-        enter_network_of(ask::server(name)?.process)
+        enter_network_of(ask::server(name)?.peer)
             .map_err(|error| DaemonError::system("enter the network of the daemon", error))?;
     }
     let written = save::save(&path, state, save::give)?;

@@ -269,11 +269,13 @@ pub fn reload(name: &str) -> Result<u64, DaemonError> {
 /// A process that serves an interface, as it describes itself.
 #[derive(Debug, serde::Deserialize)]
 pub struct Server {
-    /// Its number, as the kernel tells it: whatever the process says itself is replaced. 0: the kernel has none for us.
-    #[serde(default)]
+    /// Its number, as it says itself.
     pub process: u32,
+    /// Its number here, as the kernel tells it: it says nothing of that. 0: it is in another PID namespace.
+    #[serde(skip)]
+    pub peer: u32,
     /// Its user, as the kernel tells it.
-    #[serde(default)]
+    #[serde(skip)]
     pub user: u32,
     /// Whether it can start another one itself.
     pub starts: bool,
@@ -305,7 +307,7 @@ pub fn server(name: &str) -> Result<Server, DaemonError> {
     let text = answer.strip_suffix(DONE).and_then(|line| line.strip_prefix("json="));
     let server: Option<Server> = text.and_then(|text| serde_json::from_str(text).ok());
     let server = server.ok_or_else(|| older(name.to_owned()))?;
-    Ok(Server { process: u32::try_from(peer.pid()).unwrap_or(0), user: peer.uid(), ..server })
+    Ok(Server { peer: u32::try_from(peer.pid()).unwrap_or(0), user: peer.uid(), ..server })
 }
 
 /// Tells the daemon that serves interface `name` why this process does not go on in its place. If it does not hear,
