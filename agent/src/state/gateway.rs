@@ -157,11 +157,14 @@ impl State {
                     }
                     Change::Remove if is_done => (entry.actual, entry.session, entry.told) = (None, None, None),
                     Change::Tell(endpoint, source) if is_done => entry.told = Some((*endpoint, *source)),
-                    Change::Remove | Change::Tell(..) => {
-                        log::error!("{}: the gateway refuses a change: see its log", named(peer, None));
-                        // As if it had been done: it is tried again when the gateway was asked for all peers.
-                        entry.told = entry.elsewhere;
+                    // As if it had been done: it is tried again when the gateway was asked for all peers.
+                    Change::Remove => {
+                        log::error!("{}: the gateway does not remove it: see its log", named(peer, None));
                         entry.actual = None;
+                    }
+                    Change::Tell(endpoint, source) => {
+                        log::error!("{}: the gateway does not take where it is: see its log", named(peer, None));
+                        entry.told = Some((*endpoint, *source));
                     }
                 }
             });

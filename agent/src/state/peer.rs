@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ringfort_config::is_source;
 use ringfort_core::crypto::PublicKey;
 
 use super::Context;
@@ -191,7 +192,7 @@ impl Peer {
     pub(super) fn settle(&mut self, context: &Context) {
         self.elsewhere = match &self.claim {
             Some(claim) if context.is_us(claim) => None,
-            Some(Claim { owner, .. }) => owner.endpoint.map(|endpoint| (endpoint, owner.source)).or(self.elsewhere),
+            Some(Claim { owner, .. }) => place_of(owner).or(self.elsewhere),
             None => self.elsewhere,
         };
         let Some(session) = &mut self.session else { return };
@@ -342,6 +343,13 @@ impl Peer {
             is_elsewhere: is_ours == Some(false),
         }
     }
+}
+
+/// Where another node has a peer, as far as it means anything here. An address on a link is one of that link.
+fn place_of(owner: &Owner) -> Option<(SocketAddr, Option<IpAddr>)> {
+    let is_on_link = |addr: IpAddr| matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    let endpoint = owner.endpoint.filter(|endpoint| !is_on_link(endpoint.ip()))?;
+    Some((endpoint, owner.source.filter(is_source)))
 }
 
 impl Actual {

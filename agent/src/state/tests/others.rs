@@ -45,6 +45,43 @@ fn a_gateway_that_knows_where_a_peer_is_hears_by_which_address_that_knows_us() {
     }
 }
 
+/// Else it would be set back to its endpoint, and told of again, for ever.
+#[test]
+fn where_a_peer_is_that_the_gateway_does_not_take_is_told_once() {
+    let mut node = Node::ready();
+    node.put(1, r#"{"allowed_ips": [], "endpoint": "198.51.100.7:7"}"#);
+    node.set();
+    node.claims(1, "b", MS);
+    let ops = node.state.poll_gateway(9);
+    node.state.gateway_did(&ops, false);
+    assert!(ops.len() == 1 && node.set().is_empty());
+    node.state.gateway_closed();
+    let settings = Settings { endpoint: "198.51.100.7:7".parse().ok(), ..Settings::default() };
+    node.open_with([Had { peer: key(1), settings, source: None }]);
+    assert_eq!(node.set(), [TOLD], "another gateway may take it");
+}
+
+/// Who is on the link of one node is not on that of the others.
+#[test]
+fn addresses_on_a_link_are_told_to_no_other_node() {
+    for (endpoint, source, told) in [
+        ("[fe80::1%2]:7", "fe80::2", vec![]),
+        ("198.51.100.9:9", "fe80::2", vec!["tell 1 198.51.100.9:9 None"]),
+        ("[2001:db8::9]:9", "2001:db8::1", vec!["tell 1 [2001:db8::9]:9 Some(2001:db8::1)"]),
+    ] {
+        let mut node = Node::ready();
+        node.put(1, ONE);
+        node.set();
+        let (endpoint, source) = (endpoint.parse().ok(), source.parse().ok());
+        assert!(endpoint.is_some() && source.is_some());
+        let owner = crate::value::Owner { node: "b".into(), endpoint, source, since_ms: MS };
+        let name = node.state.keys.session(&key(1));
+        node.revision += 1;
+        node.state.etcd_put(name.as_bytes(), &owner.to_json(), node.revision, 99);
+        assert_eq!(node.set(), told);
+    }
+}
+
 #[test]
 fn a_session_is_kept_alive_by_the_gateway_that_has_it_and_by_all_if_nobody_has() {
     let keepalive_s = |node: &mut Node| {
