@@ -94,6 +94,9 @@ async fn watch(interface: &str, events: &Sender<impl From<FromGateway>>, was_ope
         }
         return Err(io::Error::other(format!("the gateway lets nobody watch (errno {errno}): its log may say why")));
     }
+    if let Some(News::Refused(why)) = first.as_ref().map(|line| News::parse(line.as_str(), 0)) {
+        return Err(io::Error::other(format!("the gateway does not let us watch: {why}")));
+    }
     *was_open = true;
     if events.send(FromGateway::Opened.into()).await.is_err() {
         return Ok(());
@@ -111,9 +114,6 @@ async fn watch(interface: &str, events: &Sender<impl From<FromGateway>>, was_ope
         while let Some(text) = line {
             some.push(News::parse(text.as_str(), Timestamp::now().as_millisecond()));
             line = news.buffered()?;
-        }
-        if let Some(News::Refused(why)) = some.iter().find(|news| matches!(news, News::Refused(_))) {
-            return Err(io::Error::other(format!("the gateway lets nobody watch: {why}")));
         }
         if events.send(FromGateway::News(some).into()).await.is_err() {
             return Ok(());

@@ -115,15 +115,19 @@ async fn a_gateway_that_hands_its_peers_on_for_long_is_not_absent() {
 
 #[tokio::test]
 async fn a_gateway_that_lets_nobody_watch_is_not_there() {
-    let interface = "rfa-deaf";
-    serve(interface, |_| format!("errno={EINVAL}\n\n"));
-    let (events, mut arrivals) = mpsc::channel::<Event>(64);
-    let (_restart, restarts) = mpsc::channel(1);
-    let following = tokio::spawn(gateway::follow(interface.to_owned(), events, restarts));
-    let Some(Event::Gateway(event)) = arrivals.recv().await else { panic!("nothing is said") };
-    assert!(matches!(event, FromGateway::Absent(_)), "{event:?}");
-    following.abort();
-    fs::remove_file(socket_path(interface)).unwrap();
+    for (interface, answer, part) in [
+        ("rfa-deaf", format!("errno={EINVAL}\n\n"), "errno -22"),
+        ("rfa-full", "json={\"error\":\"8 clients watch already\"}\nerrno=-16\n\n".to_owned(), "8 clients watch"),
+    ] {
+        serve(interface, move |_| answer.clone());
+        let (events, mut arrivals) = mpsc::channel::<Event>(64);
+        let (_restart, restarts) = mpsc::channel(1);
+        let following = tokio::spawn(gateway::follow(interface.to_owned(), events, restarts));
+        let Some(Event::Gateway(event)) = arrivals.recv().await else { panic!("nothing is said") };
+        assert!(matches!(&event, FromGateway::Absent(why) if why.contains(part)), "{event:?}");
+        following.abort();
+        fs::remove_file(socket_path(interface)).unwrap();
+    }
 }
 
 /// As with a drop-in for the gateway's unit alone: the socket is another user's, and the agent, although it is root,

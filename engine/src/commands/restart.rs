@@ -30,7 +30,8 @@ and sessions with their keys. Peers notice nothing: no packet is lost, no handsh
 in which packets wait in the kernel. If anything fails, the gateway that runs goes on, and this command says so.
 
 A daemon that was not started by `ringfort up` tells its options itself. One that was taken over could make them up, so
-files, a user, and less of a sandbox are not taken from it, nor STATE_DIRECTORY and CREDENTIALS_DIRECTORY. Repeat them:
+files, a user, and less of a sandbox are not taken from it, nor STATE_DIRECTORY and CREDENTIALS_DIRECTORY. Then repeat
+all of its options, since none but these count. The error shows the line to type:
   ringfort restart wg0 -- --log /var/log/ringfort/wg0.log --workers 2
 
 A gateway of another version may not be able to hand over to this one, and sockets keep what they are bound to (--bind).
@@ -49,8 +50,8 @@ pub struct Args {
     #[arg(value_name = "FILE|NAME")]
     target: String,
 
-    /// Options of a daemon that was not started by `ringfort up`, in place of those that it says it has. Needed if it
-    /// has --config, --log or --endpoints with a file, --user, --core-dumps, or another --sandbox than on
+    /// All options of a daemon that was not started by `ringfort up`, in place of those that it says it has. Needed if
+    /// it has --config, --log or --endpoints with a file, --user, --core-dumps, or another --sandbox than on
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
 }
